@@ -1,0 +1,86 @@
+"""The vLLM arguments that move memory, as the user gave them: None means vLLM's default of that version.
+
+Parsed from the batch contract, the API and `extraArgs`; resolved by `resolve`. Knows names and types, no defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from plimsoll_estimator.errors import InvalidInput
+from plimsoll_estimator.hf_config import HfConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineArgs:
+    """vLLM's own names in snake case. Sizes are counts or bytes as vLLM takes them; cpu_offload_gb and swap_space are GiB."""
+
+    dtype: str | None = None
+    quantization: str | None = None
+    kv_cache_dtype: str | None = None
+    tensor_parallel_size: int | None = None
+    pipeline_parallel_size: int | None = None
+    data_parallel_size: int | None = None
+    enable_expert_parallel: bool | None = None
+    decode_context_parallel_size: int | None = None
+    max_model_len: int | None = None
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
+    gpu_memory_utilization: float | None = None
+    block_size: int | None = None
+    enforce_eager: bool | None = None
+    enable_prefix_caching: bool | None = None
+    enable_chunked_prefill: bool | None = None
+    num_speculative_tokens: int | None = None
+    kv_cache_memory_bytes: int | None = None
+    limit_mm_per_prompt: Mapping[str, Any] | None = None
+    swap_space: float | None = None
+    runner: str | None = None
+    max_cudagraph_capture_size: int | None = None
+    cpu_offload_gb: float | None = None
+    enable_lora: bool | None = None
+    max_loras: int | None = None
+    max_lora_rank: int | None = None
+    mamba_ssm_cache_dtype: str | None = None
+    speculative_method: str | None = None
+    speculative_model_config: HfConfig | None = None
+
+    @classmethod
+    def from_mapping(cls, data: Mapping[str, Any]) -> EngineArgs:
+        """Parse a mapping; an unknown key or wrong type is InvalidInput naming `engine_args.<key>`."""
+        if not isinstance(data, Mapping):
+            raise InvalidInput("engine_args", data, "must be an object")
+        known = {f.name: str(f.type) for f in fields(cls)}
+        values: dict[str, Any] = {}
+        for key, value in data.items():
+            if key not in known:
+                raise InvalidInput(f"engine_args.{key}", value, "is not an argument the estimator knows")
+            if value is not None:
+                values[key] = _typed(f"engine_args.{key}", value, known[key])
+        return cls(**values)
+
+
+def _typed(name: str, value: Any, kind: str) -> Any:
+    if kind.startswith("bool"):
+        if not isinstance(value, bool):
+            raise InvalidInput(name, value, "must be true or false")
+        return value
+    if kind.startswith(("int", "float")):
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise InvalidInput(name, value, "must be a number")
+        if not -1 <= value < 1 << 50:
+            raise InvalidInput(name, value, "is out of range")
+        if kind.startswith("float"):
+            return float(value)
+        if value != int(value):
+            raise InvalidInput(name, value, "must be a whole number")
+        return int(value)
+    if kind.startswith("str"):
+        if not isinstance(value, str) or len(value) > 200:
+            raise InvalidInput(name, value, "must be a string of at most 200 characters")
+        return value
+    if not isinstance(value, Mapping):
+        raise InvalidInput(name, value, "must be an object")
+    return HfConfig(value, name) if kind.startswith("HfConfig") else value

@@ -1,0 +1,142 @@
+"""The types the estimator's parts hand to one another: resolved arguments in, bytes per rank and KV plans out.
+
+`resolve` makes ResolvedArgs; `weights`, `kv_cache` and `overhead` read it; `estimate` composes. Only values live here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from plimsoll_estimator.engine_args import EngineArgs
+from plimsoll_estimator.engine_version import EngineVersion
+
+Interconnect = Literal["nvlink", "pcie", "network"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gpu:
+    """One GPU as CUDA sees it. `total_memory_bytes` is cudaMemGetInfo's total, never the marketing size."""
+
+    product: str
+    total_memory_bytes: int
+    free_memory_bytes: int | None = None
+    interconnect: Interconnect
+    compute_capability: tuple[int, int]
+    total_is_exact: bool = True
+
+    @property
+    def capability(self) -> int:
+        """Compute capability as vLLM compares it: 8.9 -> 89."""
+        return self.compute_capability[0] * 10 + self.compute_capability[1]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResolvedArgs:
+    """What vLLM of `version` makes of the user's arguments for one model on one GPU type. Nothing is None by omission."""
+
+    version: EngineVersion
+    extrapolated: bool
+    gpu: Gpu
+    given: EngineArgs
+    architecture: str
+    dtype: str
+    quantization: str | None
+    kv_cache_dtype: str
+    tensor_parallel_size: int
+    pipeline_parallel_size: int
+    data_parallel_size: int
+    enable_expert_parallel: bool
+    decode_context_parallel_size: int
+    max_model_len: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    gpu_memory_utilization: float
+    block_size: int | None
+    enforce_eager: bool
+    enable_prefix_caching: bool
+    enable_chunked_prefill: bool
+    num_speculative_tokens: int
+    runner: Literal["generate", "pooling"]
+    uses_v2_model_runner: bool
+    async_scheduling: bool
+    max_in_flight_tokens: int
+    max_cudagraph_capture_size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankWeights:
+    """Bytes of weights of one rank. `created` as the classes allocate them, `loaded` as vLLM logs "Model loading took"."""
+
+    created_bytes: int
+    loaded_bytes: int
+    largest_transient_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KvPlan:
+    """vLLM's KV-cache plan. `kv_block_bytes` has one entry per pipeline stage: bytes of one block on that stage's ranks."""
+
+    block_size: int
+    kv_block_bytes: tuple[int, ...]
+    num_gpu_blocks_per_stage: tuple[int, ...]
+    num_gpu_blocks: int
+    kv_cache_tokens: int
+    max_concurrency: float
+    max_model_len: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KvRefusal:
+    """The planner refuses: reason, sentence, and the estimated maximum length where vLLM works one out."""
+
+    reason: str
+    message: str
+    estimated_max_model_len: int | None
+    block_size: int | None
+    kv_block_bytes: tuple[int, ...]
+    needed_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankEstimate:
+    """Bytes of one kind of rank, by component. `available_kv_cache_bytes` may be negative."""
+
+    rank: int
+    count: int
+    weights_bytes: int
+    weights_created_bytes: int
+    activation_bytes: int
+    cuda_graph_bytes: int
+    cuda_graph_pool_bytes: int
+    non_torch_bytes: int
+    available_kv_cache_bytes: int
+    kv_block_bytes: int | None
+    num_gpu_blocks: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutsideBudget:
+    """Bytes per GPU that live outside utilisation x total, each at its 95th percentile."""
+
+    pre_snapshot_bytes: int
+    post_kv_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimate:
+    """The whole answer. `verdict` starts or refused; when refused, figures worked out on the way are kept."""
+
+    verdict: Literal["starts", "refused"]
+    reason: str | None
+    message: str | None
+    ranks: tuple[RankEstimate, ...]
+    resolved: ResolvedArgs | None
+    kv_plan: KvPlan | None
+    block_size: int | None
+    estimated_max_model_len: int | None
+    available_kv_cache_interval_bytes: tuple[int, int] | None
+    outside_budget: OutsideBudget | None
+    needed_kv_cache_bytes: int | None
+    host_memory_bytes: int | None
+    warnings: tuple[str, ...] = field(default=())

@@ -1,0 +1,22 @@
+"""Integer arithmetic on bytes. Needs round up, capacities round down; used everywhere, knows nothing."""
+
+from __future__ import annotations
+
+KIB = 1 << 10
+MIB = 1 << 20
+GIB = 1 << 30
+
+
+def ceil_div(a: int, b: int) -> int:
+    """Ceiling of a / b for b > 0."""
+    return -(-a // b)
+
+
+def round_up(value: int, multiple: int) -> int:
+    """The smallest multiple of `multiple` that is not below `value`."""
+    return ceil_div(value, multiple) * multiple
+
+
+def format_gib(n_bytes: int) -> str:
+    """Bytes as GiB with two decimals, the form vLLM logs."""
+    return f"{n_bytes / GIB:.2f} GiB"

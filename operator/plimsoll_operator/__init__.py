@@ -1,0 +1,1 @@
+"""The Kubernetes side of Plimsoll: API types, capacity, decision, rendering, controller, webhook, metrics and CLI."""
