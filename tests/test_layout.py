@@ -10,9 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.parametrize(
-    "folder", ["operator", "estimator", "tests", "tests/plimsoll_operator", "tests/plimsoll_estimator"]
-)
+@pytest.mark.parametrize("folder", ["operator", "estimator", "tests", "tests/plimsoll_operator", "tests/plimsoll_estimator"])
 def test_source_roots_are_not_packages(folder: str) -> None:
     assert not (ROOT / folder / "__init__.py").exists()
 

@@ -11,9 +11,7 @@ from typing import Final
 
 from plimsoll_estimator.errors import InvalidInput
 
-_PATTERN: Final = re.compile(
-    r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(?:\.(\d{1,4}))?(?:\.?(?:post|rc|dev)\d{1,6})*(?:[+-][\w.+-]{0,64})?"
-)
+_PATTERN: Final = re.compile(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(?:\.(\d{1,4}))?(?:\.?(?:post|rc|dev)\d{1,6})*(?:[+-][\w.+-]{0,64})?")
 
 
 @dataclass(frozen=True, slots=True, order=True)
