@@ -1,0 +1,82 @@
+"""The facts one decision is made from, gathered before and never fetched during it.
+
+`gather` builds Facts from cached objects (webhook, controller) or files (CLI); `decision` reads them. Frozen values of
+known size; no Kubernetes client, no HTTP, no clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_operator.api import FitPolicySpec, InferenceDeployment
+from plimsoll_operator.verdict import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightTotals:
+    """Totals of the checkpoint's safetensors headers, in bytes, by dtype name as the headers spell it."""
+
+    total_bytes: int
+    bytes_by_dtype: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """A model's shape as resolved: never weights. `source` says where it came from, `digest` identifies the shape."""
+
+    name: str
+    revision: str | None
+    config: HfConfig
+    weights: WeightTotals | None
+    source: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelUnknown:
+    """No profile answers for the model; `problem` says why (not found, mismatch, unsupported source)."""
+
+    kind: Literal["NotFound", "Mismatch", "Invalid"]
+    problem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolFacts:
+    """One GPUPool as the decision sees it: nodes alike for planning.
+
+    `usable_memory_bytes` is what CUDA reports, the minimum over the nodes. `nodes_by_free_gpus` is a histogram of
+    (free GPUs, nodes), sorted. Host figures are allocatable minima over the nodes. `declared` pools have no nodes yet.
+    """
+
+    name: str
+    product: str
+    usable_memory_bytes: int
+    memory_is_exact: bool
+    gpus_per_node: int
+    nodes: int
+    nodes_by_free_gpus: tuple[tuple[int, int], ...]
+    host_memory_bytes: int
+    host_cpu_millis: int
+    ephemeral_storage_bytes: int
+    labels: tuple[tuple[str, str], ...]
+    taints: tuple[tuple[str, str, str], ...]
+    sharing: Literal["none", "time-slicing", "mps", "mig"]
+    sharing_replicas: int
+    compute_capability: tuple[int, int] | None
+    cost: int | None
+    declared: bool
+    trusted: bool
+    problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """Everything `decide` may look at."""
+
+    deployment: InferenceDeployment
+    model: ModelFacts | ModelUnknown
+    pools: tuple[PoolFacts, ...]
+    policy: FitPolicySpec
+    applied_plan: Plan | None

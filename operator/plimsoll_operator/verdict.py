@@ -1,0 +1,177 @@
+"""What the decision answers: Admit, Resize, Reject or Undecided, and the plan they carry.
+
+Made by `decision.decide`, read by webhook, controller, CLI, rendering and metrics. Only values; knows no Kubernetes
+client, no HTTP, no clock. `canonical_json` is the byte-for-byte form that all doors print and compare.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+
+class Reason(StrEnum):
+    """Every reason a verdict, condition, event or metric label may carry."""
+
+    FITS = "Fits"
+    RESIZED = "Resized"
+    # Rejections
+    INSUFFICIENT_GPU_MEMORY = "InsufficientGpuMemory"
+    INSUFFICIENT_KV_CACHE = "InsufficientKvCache"
+    INSUFFICIENT_GPUS_PER_NODE = "InsufficientGpusPerNode"
+    ENGINE_REFUSES = "EngineRefuses"
+    NO_MATCHING_POOL = "NoMatchingPool"
+    HOST_MEMORY = "HostMemory"
+    HOST_CPU = "HostCpu"
+    EPHEMERAL_STORAGE = "EphemeralStorage"
+    SHARING_UNSAFE = "SharingUnsafe"
+    POLICY_CAP = "PolicyCap"
+    NOT_SUPPORTED_YET = "NotSupportedYet"
+    MODEL_MISMATCH = "ModelMismatch"
+    # Undecided
+    UNKNOWN_MODEL = "UnknownModel"
+    UNSUPPORTED_MODEL = "UnsupportedModel"
+    UNKNOWN_ENGINE = "UnknownEngine"
+    NO_CAPACITY_KNOWN = "NoCapacityKnown"
+    NO_KNOWN_POOL = "NoKnownPool"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PredictedMemory:
+    """Bytes of the fullest rank of one replica, by component."""
+
+    weights_bytes: int
+    activation_bytes: int
+    cuda_graph_bytes: int
+    non_torch_bytes: int
+    kv_cache_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Estimate and placement of one replica. Everything the pod template is rendered from; floats only where vLLM has them.
+
+    `allocated_bytes` is utilisation x CUDA total of one GPU, rounded down. `kv_cache_needed_bytes` is what one request of
+    `max_model_len` (or the worksheet) needs per rank.
+    """
+
+    product: str
+    gpu_products: tuple[str, ...]
+    pools: tuple[str, ...]
+    engine_version: str
+    extrapolated: bool
+    model: str
+    model_revision: str | None
+    tensor_parallel_size: int
+    pipeline_parallel_size: int
+    data_parallel_size: int
+    enable_expert_parallel: bool
+    gpu_memory_utilization: str
+    max_model_len: int
+    max_num_seqs: int
+    max_num_batched_tokens: int
+    dtype: str
+    quantization: str | None
+    kv_cache_dtype: str
+    gpus_per_replica: int
+    kv_cache_tokens: int
+    max_concurrency: str
+    gpu_total_bytes: int
+    allocated_bytes: int
+    predicted: PredictedMemory
+    kv_cache_interval_bytes: tuple[int, int]
+    kv_cache_needed_bytes: int
+    host_memory_bytes: int
+    available_now: bool
+
+    def canonical_json(self) -> str:
+        """The one textual form: sorted keys, no spaces, no floats."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """Inverse of canonical_json, for the annotation on children. Raises ValueError or TypeError on foreign text."""
+        data: dict[str, Any] = json.loads(text)
+        data["predicted"] = PredictedMemory(**data["predicted"])
+        for key in ("gpu_products", "pools", "kv_cache_interval_bytes"):
+            data[key] = tuple(data[key])
+        return cls(**data)
+
+    @property
+    def digest(self) -> str:
+        """Short stable digest of what the pods would run: availability of the moment is not part of it."""
+        data = asdict(self)
+        del data["available_now"]
+        text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One pinned value that Resize moved: API field (camelCase path), from, to, why."""
+
+    field: str
+    old: str
+    new: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer:
+    """A change that would be admitted, verified by decide: a sentence and a JSON merge patch on the InferenceDeployment."""
+
+    summary: str
+    patch_json: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admit:
+    """Fits as asked. `warnings` are one line each, at most 256 characters."""
+
+    plan: Plan
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resize:
+    """Fits after moving pinned values that the user allowed to move."""
+
+    plan: Plan
+    changes: tuple[Change, ...]
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reject:
+    """Cannot start or serve. Bytes are per GPU; `component` names what broke it; `message` is one sentence."""
+
+    reason: Reason
+    message: str
+    field: str
+    needed_bytes: int | None = None
+    available_bytes: int | None = None
+    component: str | None = None
+    offers: tuple[Offer, ...] = ()
+    details: tuple[str, ...] = ()
+
+    @property
+    def short_by_bytes(self) -> int | None:
+        """needed - available where both are known."""
+        if self.needed_bytes is None or self.available_bytes is None:
+            return None
+        return self.needed_bytes - self.available_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Undecided:
+    """Not known. Makes no pods and never means "fits". `next_step` says what happens next."""
+
+    reason: Reason
+    message: str
+    next_step: str
+
+
+Verdict: TypeAlias = Admit | Resize | Reject | Undecided
