@@ -1,0 +1,196 @@
+"""What both processes measure, and the exposition text they serve. The only module that imports prometheus_client.
+
+The webhook calls `admission_reviewed`, the controller `reconciled`; per-object series come from a collector over the
+controller's cache at scrape time, so the series of a deleted object vanish with it. Knows no Kubernetes client and no
+decision: it is handed numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal, Protocol
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, exposition
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from plimsoll_operator.verdict import Plan, Reason
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+MAX_SERIES_PER_DEPLOYMENT: Final = 10
+_OPERATIONS: Final = frozenset({"CREATE", "UPDATE", "DELETE", "CONNECT", "SCALE"})
+_VERDICTS: Final = frozenset({"Admit", "Resize", "Reject", "Undecided", "Invalid", "Skipped"})
+_REASONS: Final = frozenset(Reason) | {"Invalid", "Unchanged", ""}
+_OUTCOMES: Final = frozenset({"applied", "unchanged", "rejected", "undecided", "invalid", "deleted", "retry", "error"})
+_REVIEW_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+_RECONCILE_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+PoolState = Literal["total", "free", "booked"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentSeries:
+    """One InferenceDeployment's applied plan, for the series that carry its namespace and name."""
+
+    namespace: str
+    name: str
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSeries:
+    """One GPU pool: GPU counts by state, and the usable memory of one of its GPUs in bytes."""
+
+    pool: str
+    gpus: tuple[tuple[PoolState, int], ...]
+    gpu_memory_bytes: int
+
+
+class SeriesSource(Protocol):
+    """The cache that is read at scrape time. Each call returns a snapshot and must be cheap."""
+
+    def deployments(self) -> Iterable[DeploymentSeries]:
+        """Every deployment that has an applied plan."""
+        ...
+
+    def pools(self) -> Iterable[PoolSeries]:
+        """Every known pool."""
+        ...
+
+    def queue_depth(self) -> int:
+        """Keys that wait for the worker."""
+        ...
+
+    def watch_ages(self) -> Mapping[str, float]:
+        """Seconds since each watched kind last heard from the API server, by kind."""
+        ...
+
+
+class AdmissionRecorder(Protocol):
+    """What the webhook reports after each review."""
+
+    def admission_reviewed(self, *, operation: str, verdict: str, reason: str, duration_seconds: float) -> None:
+        """Count one review. `verdict` is the verdict's class name, Invalid or Skipped; `reason` a Reason or empty."""
+        ...
+
+
+class ReconcileRecorder(Protocol):
+    """What the controller reports after each key."""
+
+    def reconciled(self, *, outcome: str, duration_seconds: float) -> None:
+        """Observe one reconcile with its outcome."""
+        ...
+
+
+class Recorder:
+    """Both protocols over one registry of its own; nothing global, so that tests and processes do not share series."""
+
+    def __init__(self, source: SeriesSource | None = None, *, max_series: int = MAX_SERIES_PER_DEPLOYMENT) -> None:
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._reviews = Counter(
+            "plimsoll_admission_reviews",
+            "Admission reviews answered, by operation, verdict and reason.",
+            ("operation", "verdict", "reason"),
+            registry=self._registry,
+        )
+        self._review_seconds = Histogram(
+            "plimsoll_admission_review_duration_seconds",
+            "Seconds from the parsed request to the answer of one admission review.",
+            registry=self._registry,
+            buckets=_REVIEW_BUCKETS,
+        )
+        self._reconcile_seconds = Histogram(
+            "plimsoll_reconcile_duration_seconds",
+            "Seconds of one reconcile of one InferenceDeployment, by outcome.",
+            ("outcome",),
+            registry=self._registry,
+            buckets=_RECONCILE_BUCKETS,
+        )
+        if source is not None:
+            self._registry.register(_CacheCollector(source, max_series))
+
+    def admission_reviewed(self, *, operation: str, verdict: str, reason: str, duration_seconds: float) -> None:
+        """Count one review; what is outside the known labels is counted as Other, so cardinality stays bounded."""
+        labels = (_known(operation, _OPERATIONS), _known(verdict, _VERDICTS), _known(reason, _REASONS))
+        self._reviews.labels(*labels).inc()
+        self._review_seconds.observe(duration_seconds)
+
+    def reconciled(self, *, outcome: str, duration_seconds: float) -> None:
+        """Observe one reconcile; an outcome outside the known ones is counted as Other."""
+        self._reconcile_seconds.labels(_known(outcome, _OUTCOMES)).observe(duration_seconds)
+
+    def render(self) -> bytes:
+        """The registry in Prometheus' text format 0.0.4 (CONTENT_TYPE)."""
+        return exposition.generate_latest(self._registry)
+
+
+def _known(value: str, known: frozenset[str]) -> str:
+    return str(value) if value in known else "Other"
+
+
+class _CacheCollector(Collector):
+    """Makes per-object families from the source on every scrape; holds no series between scrapes."""
+
+    def __init__(self, source: SeriesSource, max_series: int) -> None:
+        self._source = source
+        self._max_series = max_series
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._of_deployments()
+        yield from self._of_pools()
+        depth = GaugeMetricFamily("plimsoll_workqueue_depth", "Keys that wait for the reconcile worker.")
+        depth.add_metric((), self._source.queue_depth())
+        yield depth
+        ages = GaugeMetricFamily(
+            "plimsoll_watch_staleness_seconds", "Seconds since a watch last heard from the API server.", labels=("kind",)
+        )
+        for kind, seconds in sorted(self._source.watch_ages().items()):
+            ages.add_metric((kind,), seconds)
+        yield ages
+
+    def _of_deployments(self) -> Iterator[Metric]:
+        key = ("namespace", "name")
+        families = {
+            "predicted": GaugeMetricFamily(
+                "plimsoll_gpu_memory_predicted_bytes",
+                "Predicted bytes of the fullest rank of one replica, by component.",
+                labels=(*key, "component"),
+            ),
+            "allocated": GaugeMetricFamily(
+                "plimsoll_gpu_memory_allocated_bytes",
+                "Bytes of one GPU that the engine may use: gpu-memory-utilization times the GPU's CUDA total.",
+                labels=key,
+            ),
+            "tokens": GaugeMetricFamily(
+                "plimsoll_kv_cache_tokens", "Tokens that the KV cache of one replica holds, by kind.", labels=(*key, "kind")
+            ),
+        }
+        for entry in self._source.deployments():
+            for family, label, value in _series(entry.plan)[: self._max_series]:
+                families[family].add_metric((entry.namespace, entry.name, *label), value)
+        yield from families.values()
+
+    def _of_pools(self) -> Iterator[Metric]:
+        gpus = GaugeMetricFamily("plimsoll_pool_gpus", "GPUs of a pool, by state.", labels=("pool", "state"))
+        memory = GaugeMetricFamily("plimsoll_pool_gpu_memory_bytes", "Bytes that CUDA reports for one GPU of a pool.", labels=("pool",))
+        for entry in self._source.pools():
+            for state, count in entry.gpus:
+                gpus.add_metric((entry.pool, state), count)
+            memory.add_metric((entry.pool,), entry.gpu_memory_bytes)
+        yield gpus
+        yield memory
+
+
+def _series(plan: Plan) -> list[tuple[str, tuple[str, ...], int]]:
+    """Family, extra label values and value of each series of one plan, the most useful first."""
+    predicted = plan.predicted
+    return [
+        ("allocated", (), plan.allocated_bytes),
+        ("predicted", ("weights",), predicted.weights_bytes),
+        ("predicted", ("kv_cache",), predicted.kv_cache_bytes),
+        ("predicted", ("activation",), predicted.activation_bytes),
+        ("predicted", ("cuda_graphs",), predicted.cuda_graph_bytes),
+        ("predicted", ("non_torch",), predicted.non_torch_bytes),
+        ("tokens", ("predicted",), plan.kv_cache_tokens),
+    ]

@@ -1,0 +1,127 @@
+from dataclasses import dataclass, field
+
+import pytest
+
+from plimsoll_operator.metrics import DeploymentSeries, PoolSeries, Recorder
+from plimsoll_operator.verdict import Plan, PredictedMemory
+
+GIB = 1 << 30
+
+
+def plan() -> Plan:
+    return Plan(
+        product="NVIDIA-L4",
+        gpu_products=("NVIDIA-L4",),
+        pools=("nvidia-l4",),
+        engine_version="0.19.0",
+        extrapolated=False,
+        model="acme/tiny",
+        model_revision=None,
+        tensor_parallel_size=1,
+        pipeline_parallel_size=1,
+        data_parallel_size=1,
+        enable_expert_parallel=False,
+        gpu_memory_utilization="0.9",
+        max_model_len=8192,
+        max_num_seqs=256,
+        max_num_batched_tokens=2048,
+        dtype="bfloat16",
+        quantization=None,
+        kv_cache_dtype="auto",
+        gpus_per_replica=1,
+        kv_cache_tokens=20000,
+        max_concurrency="2.44",
+        gpu_total_bytes=22 * GIB,
+        allocated_bytes=19 * GIB,
+        predicted=PredictedMemory(
+            weights_bytes=15 * GIB, activation_bytes=GIB, cuda_graph_bytes=512, non_torch_bytes=256, kv_cache_bytes=3 * GIB
+        ),
+        kv_cache_interval_bytes=(2 * GIB, 4 * GIB),
+        kv_cache_needed_bytes=GIB,
+        host_memory_bytes=16 * GIB,
+        available_now=True,
+    )
+
+
+@dataclass
+class Cache:
+    entries: list[DeploymentSeries] = field(default_factory=list)
+    pool_entries: list[PoolSeries] = field(default_factory=list)
+    depth: int = 0
+
+    def deployments(self) -> list[DeploymentSeries]:
+        return self.entries
+
+    def pools(self) -> list[PoolSeries]:
+        return self.pool_entries
+
+    def queue_depth(self) -> int:
+        return self.depth
+
+    def watch_ages(self) -> dict[str, float]:
+        return {"Node": 1.5}
+
+
+def lines(recorder: Recorder) -> set[str]:
+    return {line for line in recorder.render().decode().splitlines() if not line.startswith("#")}
+
+
+def test_series_follow_the_cache_and_vanish_with_the_object() -> None:
+    cache = Cache(entries=[DeploymentSeries(namespace="team", name="chat", plan=plan())], depth=3)
+    recorder = Recorder(cache)
+    shown = lines(recorder)
+    assert f'plimsoll_gpu_memory_predicted_bytes{{component="weights",name="chat",namespace="team"}} {float(15 * GIB)}' in {
+        sort_labels(line) for line in shown
+    }
+    assert f'plimsoll_gpu_memory_allocated_bytes{{name="chat",namespace="team"}} {float(19 * GIB)}' in {sort_labels(line) for line in shown}
+    assert 'plimsoll_kv_cache_tokens{kind="predicted",name="chat",namespace="team"} 20000.0' in {sort_labels(line) for line in shown}
+    assert "plimsoll_workqueue_depth 3.0" in shown
+    assert 'plimsoll_watch_staleness_seconds{kind="Node"} 1.5' in shown
+    cache.entries.clear()
+    assert not [line for line in lines(recorder) if "chat" in line]
+
+
+def sort_labels(line: str) -> str:
+    if "{" not in line:
+        return line
+    head, rest = line.split("{", 1)
+    labels, value = rest.rsplit("}", 1)
+    number = value.strip()
+    return f"{head}{{{','.join(sorted(labels.split(',')))}}} {float(number)}"
+
+
+def test_one_deployment_never_makes_more_series_than_the_limit() -> None:
+    cache = Cache(entries=[DeploymentSeries(namespace="team", name="chat", plan=plan())])
+    assert len([line for line in lines(Recorder(cache)) if "chat" in line]) <= 10
+    assert len([line for line in lines(Recorder(cache, max_series=3)) if "chat" in line]) == 3
+
+
+def test_pools_are_counted_by_state() -> None:
+    pool = PoolSeries(pool="h100", gpus=(("total", 16), ("free", 6), ("booked", 2)), gpu_memory_bytes=79 * GIB)
+    shown = {sort_labels(line) for line in lines(Recorder(Cache(pool_entries=[pool])))}
+    assert 'plimsoll_pool_gpus{pool="h100",state="free"} 6.0' in shown
+    assert f'plimsoll_pool_gpu_memory_bytes{{pool="h100"}} {float(79 * GIB)}' in shown
+
+
+@pytest.mark.parametrize(
+    ("operation", "verdict", "reason", "expected"),
+    [
+        ("CREATE", "Reject", "InsufficientKvCache", 'operation="CREATE",verdict="Reject",reason="InsufficientKvCache"'),
+        ("UPDATE", "Admit", "", 'operation="UPDATE",verdict="Admit",reason=""'),
+        ("PATCH\n", "Maybe", "x" * 500, 'operation="Other",verdict="Other",reason="Other"'),
+    ],
+    ids=["a known reason is a label", "an admission has no reason", "foreign words cannot make new series"],
+)
+def test_reviews_are_counted_with_bounded_labels(operation: str, verdict: str, reason: str, expected: str) -> None:
+    recorder = Recorder()
+    recorder.admission_reviewed(operation=operation, verdict=verdict, reason=reason, duration_seconds=0.002)
+    shown = {sort_labels(line) for line in lines(recorder)}
+    assert sort_labels(f"plimsoll_admission_reviews_total{{{expected}}} 1.0") in shown
+    assert "plimsoll_admission_review_duration_seconds_count 1.0" in lines(recorder)
+
+
+def test_reconciles_are_timed_by_outcome() -> None:
+    recorder = Recorder()
+    recorder.reconciled(outcome="applied", duration_seconds=0.2)
+    recorder.reconciled(outcome="applied", duration_seconds=0.3)
+    assert 'plimsoll_reconcile_duration_seconds_sum{outcome="applied"} 0.5' in lines(recorder)
