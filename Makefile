@@ -1,0 +1,61 @@
+# One word each; every target sets up what it needs. `make demo` and `make test` work on a fresh clone with nothing but
+# Python 3.11, make, git and (for the control plane) Go, which comes from a Python package when it is missing.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := test
+.PHONY: demo test check check-static unit bench accuracy kind clean assets requirements
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.plimsoll-$(shell cat requirements-dev.txt pyproject.toml | cksum | cut -d' ' -f1)
+WORK := .work
+PYTEST := $(BIN)/python -m pytest -q -p no:cacheprovider
+JOBS ?= auto
+
+$(STAMP): requirements-dev.txt pyproject.toml
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "plimsoll needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	@echo "installing the pinned development requirements into $(VENV)"
+	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-dev.txt
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+assets: $(STAMP) ## the control plane's programs, found or built once
+	@$(BIN)/python -m tests.controlplane.assets
+
+check-static: $(STAMP) ## lint, format, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: $(STAMP)
+	$(PYTEST) -m "not e2e" -n $(JOBS)
+
+check: check-static unit ## what to run before each commit
+
+test: assets unit ## unit and end-to-end tests
+	$(PYTEST) -m e2e tests/e2e
+
+demo: assets ## the whole way once, with real output
+	$(BIN)/python -m tests.e2e.demo
+
+bench: $(STAMP) ## benchmarks, where there are any
+	@if compgen -G 'tests/bench/bench_*.py' > /dev/null; then $(BIN)/python -m pytest -q -s tests/bench/bench_*.py; else echo "no benchmark is written yet"; fi
+
+accuracy: $(STAMP) ## predictions against what vLLM reported
+	@if [ -f tests/bench/accuracy.py ]; then $(BIN)/python -m tests.bench.accuracy; else echo "no accuracy report is written yet"; fi
+
+kind: $(STAMP) ## the end-to-end tests on a kind cluster; needs a container engine
+	@$(BIN)/python -m tests.e2e.kind
+
+requirements: ## pin the development requirements anew
+	@"$(PYTHON)" -m venv $(WORK)/pin && $(WORK)/pin/bin/python -m pip install -q --upgrade pip
+	@$(WORK)/pin/bin/python -m pip install -q -e '.[all]' --group dev hatchling editables
+	@{ sed -n '/^#/p' requirements-dev.txt; $(WORK)/pin/bin/python -m pip freeze --exclude-editable; } > $(WORK)/requirements && mv $(WORK)/requirements requirements-dev.txt
+	@rm -rf $(WORK)/pin
+
+clean: ## everything made in this checkout; the built control plane stays in the user's cache
+	rm -rf $(VENV) $(WORK) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

