@@ -1,0 +1,131 @@
+"""GPUs as CUDA sees them, from a product label, a memory label or a measured total.
+
+Called by the batch door, the CLI and the capacity reader. Refuses to know nodes, sharing and prices; the table of
+products lives in data/gpus.json with its evidence.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Final, cast, get_args
+
+from plimsoll_estimator.errors import InvalidInput, Unsupported
+from plimsoll_estimator.resolved import Gpu, Interconnect
+from plimsoll_estimator.units import GIB, MIB
+
+_INTERCONNECTS: Final = get_args(Interconnect)
+_MIG: Final = re.compile(r"-MIG-\d+[cg]\.[\w.+]+$")
+_SUFFIXES: Final = re.compile(r"(-SHARED|-MIG-\d+[cg]\.[\w.+]+)+$")
+_MAX_MEMORY_BYTES: Final = 1 << 44
+_GENERATIONS: Final = (  # name fragment -> compute capability, for products that are not in the table
+    ("blackwell", (12, 0)), ("rtx-50", (12, 0)), ("b200", (10, 0)), ("b300", (10, 3)),
+    ("h100", (9, 0)), ("h200", (9, 0)), ("gh200", (9, 0)), ("h800", (9, 0)), ("h20", (9, 0)),
+    ("ada", (8, 9)), ("rtx-40", (8, 9)), ("l40", (8, 9)), ("l4", (8, 9)), ("l20", (8, 9)), ("l2", (8, 9)),
+    ("a100", (8, 0)), ("a800", (8, 0)), ("a30", (8, 0)),
+    ("rtx-30", (8, 6)), ("a10", (8, 6)), ("a40", (8, 6)), ("a16", (8, 6)), ("a2", (8, 6)), ("rtx-a", (8, 6)),
+    ("t4", (7, 5)), ("rtx-20", (7, 5)), ("quadro-rtx", (7, 5)), ("v100", (7, 0)), ("titan-v", (7, 0)),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownGpu:
+    """One row of the table: what CUDA reports for a product, and where the figure comes from."""
+
+    product: str
+    total_memory_bytes: int
+    compute_capability: tuple[int, int]
+    interconnect: Interconnect
+    evidence: str
+
+
+@cache
+def known_gpus() -> dict[str, KnownGpu]:
+    """The shipped table by product label (`nvidia.com/gpu.product`)."""
+    text = resources.files("plimsoll_estimator").joinpath("data/gpus.json").read_text(encoding="utf-8")
+    table: dict[str, KnownGpu] = {}
+    for row in json.loads(text)["products"]:
+        major, _, minor = row["compute_capability"].partition(".")
+        table[row["product"]] = KnownGpu(
+            product=row["product"],
+            total_memory_bytes=int(row["total_gib"] * GIB),
+            compute_capability=(int(major), int(minor)),
+            interconnect=cast(Interconnect, row["interconnect"]),
+            evidence=row["evidence"],
+        )
+    return table
+
+
+def usable_from_label(product: str, label_memory_mib: int) -> int:
+    """Bytes CUDA would report for an unknown product whose label says `label_memory_mib`, on the low side.
+
+    NVML's total less a driver carve-out of 2.5 %, at least 500 and at most 900 MiB (1150 on Grace-Hopper); a MIG slice
+    is its label. Holds for every product whose two figures are both known.
+    """
+    if _MIG.search(product):
+        return label_memory_mib * MIB
+    margin = 1150 if "GH200" in product or "GB" in product else min(900, max(500, label_memory_mib * 25 // 1000))
+    return max(0, label_memory_mib - margin) * MIB
+
+
+def gpu_from(
+    product: str | None = None,
+    label_memory_mib: int | None = None,
+    total_memory_bytes: int | None = None,
+    free_memory_bytes: int | None = None,
+    interconnect: str | None = None,
+) -> Gpu:
+    """A Gpu from what is known of it; a measured total wins over the table, the table over the label.
+
+    Raises InvalidInput on values out of range and Unsupported when neither memory nor generation can be told.
+    """
+    if interconnect is not None and interconnect not in _INTERCONNECTS:
+        raise InvalidInput("gpu.interconnect", interconnect, f"must be one of {', '.join(_INTERCONNECTS)}")
+    for name, value, low in (
+        ("label_memory_mib", label_memory_mib, 1),
+        ("total_memory_bytes", total_memory_bytes, 1),
+        ("free_memory_bytes", free_memory_bytes, 0),
+    ):
+        if value is not None and not low <= value <= _MAX_MEMORY_BYTES:
+            raise InvalidInput(f"gpu.{name}", value, f"must be from {low} to {_MAX_MEMORY_BYTES}")
+    label = product or ""
+    known = known_gpus().get(_SUFFIXES.sub("", label))
+    capability = known.compute_capability if known else _capability_from_name(label)
+    if capability is None:
+        raise Unsupported("UnknownGpu", f"GPU product {label or '(none given)'!r} is not in the table and its generation cannot be told")
+    total, exact = _total(label, known, label_memory_mib, total_memory_bytes)
+    if free_memory_bytes is not None and free_memory_bytes > total:
+        free_memory_bytes = total
+    chosen: Interconnect = known.interconnect if known else "pcie"
+    if interconnect is not None:
+        chosen = cast(Interconnect, interconnect)
+    return Gpu(
+        product=label,
+        total_memory_bytes=total,
+        free_memory_bytes=free_memory_bytes,
+        interconnect=chosen,
+        compute_capability=capability,
+        total_is_exact=exact,
+    )
+
+
+def _total(label: str, known: KnownGpu | None, label_memory_mib: int | None, total_memory_bytes: int | None) -> tuple[int, bool]:
+    if total_memory_bytes is not None:
+        return total_memory_bytes, True
+    is_slice = _MIG.search(label) is not None
+    if known is not None and not is_slice:
+        return known.total_memory_bytes, True
+    if label_memory_mib is None:
+        raise Unsupported("UnknownGpuMemory", f"nothing says how much memory {label!r} has: give its memory label or its CUDA total")
+    return usable_from_label(label, label_memory_mib), False
+
+
+def _capability_from_name(label: str) -> tuple[int, int] | None:
+    name = label.lower()
+    for fragment, capability in _GENERATIONS:
+        if re.search(rf"(?<![a-z0-9]){re.escape(fragment)}", name):
+            return capability
+    return None

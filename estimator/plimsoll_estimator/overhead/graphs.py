@@ -1,0 +1,39 @@
+"""CUDA graphs: what the captured pools take, and what the release deducts from the budget for them.
+
+Called by `overhead`. The deduction is the engine's own estimate, which may differ from the pool by much.
+"""
+
+from __future__ import annotations
+
+from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.overhead.constants import constant
+from plimsoll_estimator.overhead.shape import ModelShape
+from plimsoll_estimator.resolved import ResolvedArgs
+from plimsoll_estimator.units import GIB, ceil_div
+
+_DEDUCTED_SINCE = EngineVersion(0, 20, 2)
+_SIZES_AT_512 = 51
+
+
+def capture_count(largest: int) -> int:
+    """How many batch sizes are captured up to `largest`: 1, 2, 4, then every 8 below 256, then every 16."""
+    sizes = sum(1 for n in (1, 2, 4) if n <= largest)
+    sizes += max(0, min(largest, 248) // 8)
+    return sizes + (max(0, (largest - 256) // 16 + 1) if largest >= 256 else 0)
+
+
+def graph_pool_bytes(shape: ModelShape, resolved: ResolvedArgs) -> int:
+    """Bytes the captured graphs take on one rank; 0 when eager."""
+    count = capture_count(resolved.max_cudagraph_capture_size)
+    if resolved.enforce_eager or not count:
+        return 0
+    layers = ceil_div(shape.layers, resolved.pipeline_parallel_size)
+    full = constant("graph_pool_base_gib", resolved) + constant("graph_pool_gib_per_layer", resolved) * layers
+    return int(full * count / _SIZES_AT_512 * GIB)
+
+
+def graph_deducted_bytes(pool_bytes: int, shape: ModelShape, resolved: ResolvedArgs) -> int:
+    """Bytes the release deducts; 0 before 0.20.2, when eager, or with the KV size given by hand."""
+    if resolved.version < _DEDUCTED_SINCE or resolved.enforce_eager or resolved.given.kv_cache_memory_bytes is not None:
+        return 0
+    return int(pool_bytes * constant("graph_estimate_factor", resolved))

@@ -1,0 +1,189 @@
+"""Resolve the user's arguments as vLLM of one release would for one model on one GPU type; raise what it would refuse.
+
+Called by `estimate` and by the rendering of pods. Defaults follow vLLM engine/arg_utils.py and config/*.py of 0.19.1,
+0.25.1 and 0.33.0 and the release table between them. Refuses to know bytes of weights or cache.
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from plimsoll_estimator.engine_args import EngineArgs
+from plimsoll_estimator.engine_version import NEWEST_KNOWN, OLDEST_KNOWN, EngineVersion
+from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Unsupported
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.resolve.batching import batch_sizes, capture_size, in_flight_tokens
+from plimsoll_estimator.resolve.checks import check_batch, check_parallel, positive
+from plimsoll_estimator.resolve.facts import is_attention_free, is_hybrid, num_experts
+from plimsoll_estimator.resolve.length import max_model_len
+from plimsoll_estimator.resolve.quantization import declared_kv_cache_dtype, resolve_quantization
+from plimsoll_estimator.resolved import Gpu, ResolvedArgs
+
+__all__ = ["resolve"]
+
+_DTYPES: Final = {"half": "float16", "float16": "float16", "bfloat16": "bfloat16", "float": "float32", "float32": "float32"}
+_NO_FLOAT16: Final = frozenset({"gemma2", "gemma3", "gemma3_text", "plamo2", "glm4"})
+_POOLING_SUFFIXES: Final = (
+    "ForSequenceClassification", "ForTextEncoding", "EmbeddingModel", "ForTokenClassification", "ForImageClassification",
+    "ForVideoClassification", "ClassificationModel", "ForRewardModeling", "RewardModel", "ForProcessRewardModel", "ForMaskedLM",
+)  # fmt: skip
+_V2_MOE_0_25: Final = frozenset({"DeepseekV2ForCausalLM", "Qwen2MoeForCausalLM", "GraniteMoeForCausalLM"})
+_V2_EVERYWHERE: Final = EngineVersion(0, 26)
+_ASYNC_SINCE: Final = EngineVersion(0, 14)
+_HYBRID_PREFIX_CACHING: Final = EngineVersion(0, 26)
+_ASYNC_SPECULATION: Final = frozenset(
+    {"mtp", "eagle", "eagle3", "draft_model", "ngram_gpu", "dflash", "dspark", "deepseek_mtp", "qwen3_next_mtp"}
+)
+
+
+def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion) -> ResolvedArgs:
+    """ResolvedArgs of `version`. Raises EngineRefusal (vLLM would stop), InvalidInput (bad value), Unsupported (no rule)."""
+    if version < OLDEST_KNOWN:
+        raise Unsupported("EngineTooOld", f"vLLM {version} has no rules here; the oldest known release is {OLDEST_KNOWN}")
+    if version.major != NEWEST_KNOWN.major:
+        raise Unsupported("EngineUnknown", f"vLLM {version} has no rules here; the newest known release is {NEWEST_KNOWN}")
+    architecture = resolved_architecture(config)
+    runner = _runner(config, architecture, args)
+    tp = positive("tensor_parallel_size", args.tensor_parallel_size, 1)
+    pp = positive("pipeline_parallel_size", args.pipeline_parallel_size, 1)
+    dp = positive("data_parallel_size", args.data_parallel_size, 1)
+    dcp = positive("decode_context_parallel_size", args.decode_context_parallel_size, 1)
+    dtype = _dtype(config, args.dtype, gpu, runner)
+    quantization = resolve_quantization(config, architecture, args.quantization, gpu, version)
+    length = max_model_len(config, args.max_model_len, version)
+    check_parallel(config, architecture, tp, pp, dcp, bool(args.enable_expert_parallel), version)
+    hybrid = is_hybrid(config, architecture)
+    speculative = args.num_speculative_tokens or 0
+    v2 = _uses_v2_runner(config, architecture, runner, hybrid, args, quantization, version)
+    chunked = args.enable_chunked_prefill if args.enable_chunked_prefill is not None else True
+    seqs, tokens = batch_sizes(config, architecture, args, gpu, version, length=length, chunked_prefill=chunked)
+    check_batch(seqs, tokens, length, chunked)
+    asynchronous = _async_scheduling(args, runner, pp, v2, version)
+    return ResolvedArgs(
+        version=version,
+        extrapolated=version.minor_key > NEWEST_KNOWN.minor_key,
+        gpu=gpu,
+        given=args,
+        architecture=architecture,
+        dtype=dtype,
+        quantization=quantization,
+        kv_cache_dtype=_kv_cache_dtype(config, architecture, args.kv_cache_dtype, gpu, version),
+        tensor_parallel_size=tp,
+        pipeline_parallel_size=pp,
+        data_parallel_size=dp,
+        enable_expert_parallel=bool(args.enable_expert_parallel),
+        decode_context_parallel_size=dcp,
+        max_model_len=length,
+        max_num_seqs=seqs,
+        max_num_batched_tokens=tokens,
+        gpu_memory_utilization=_utilisation(args.gpu_memory_utilization, version),
+        block_size=args.block_size,
+        enforce_eager=bool(args.enforce_eager),
+        enable_prefix_caching=_prefix_caching(args, architecture, hybrid, runner, version),
+        enable_chunked_prefill=chunked,
+        num_speculative_tokens=speculative,
+        runner=runner,
+        uses_v2_model_runner=v2,
+        async_scheduling=asynchronous,
+        max_in_flight_tokens=in_flight_tokens(tokens, pp, asynchronous, v2, version),
+        max_cudagraph_capture_size=capture_size(args, architecture, gpu, version, seqs=seqs, tokens=tokens, speculative=speculative),
+    )
+
+
+def resolved_architecture(config: HfConfig) -> str:
+    """The class vLLM picks. Without `architectures` it falls back to the base class of the model type (a pooling model)."""
+    if config.list_or_none("architectures"):
+        return config.architecture
+    if not config.model_type:
+        return config.architecture
+    return "".join(part.capitalize() for part in config.model_type.replace("-", "_").split("_")) + "Model"
+
+
+def _runner(config: HfConfig, architecture: str, args: EngineArgs) -> Literal["generate", "pooling"]:
+    if args.runner not in (None, "auto", "generate", "pooling", "draft"):
+        raise InvalidInput("engine_args.runner", args.runner, "must be auto, generate or pooling")
+    if args.runner == "pooling":
+        return "pooling"
+    if args.runner == "generate":
+        return "generate"
+    if not config.list_or_none("architectures"):
+        return "pooling"
+    if architecture.endswith(_POOLING_SUFFIXES) or (architecture.endswith("Model") and architecture not in ("ChatGLMModel",)):
+        return "pooling"
+    return "generate"
+
+
+def _dtype(config: HfConfig, wanted: str | None, gpu: Gpu, runner: str) -> str:
+    model_type = config.text.model_type or config.model_type
+    if wanted is not None and wanted != "auto":
+        if wanted not in _DTYPES:
+            raise InvalidInput("engine_args.dtype", wanted, f"must be auto or one of {', '.join(sorted(_DTYPES))}")
+        dtype = _DTYPES[wanted]
+        if dtype == "float16" and model_type in _NO_FLOAT16:
+            raise EngineRefusal("DtypeUnsupported", f"{model_type} does not support float16")
+    else:
+        stated = next((text for level in (config, config.text) if (text := level.str_or_none("dtype", "torch_dtype"))), None)
+        dtype = _DTYPES.get((stated or "float32").removeprefix("torch."), "float32")
+        if dtype == "float32":
+            prefers_half = (runner == "pooling" or gpu.capability < 80) and model_type not in _NO_FLOAT16
+            dtype = "float16" if prefers_half else "bfloat16"
+        if dtype == "bfloat16" and gpu.capability < 80 and model_type not in _NO_FLOAT16:
+            dtype = "float16"
+    if dtype == "bfloat16" and gpu.capability < 80:
+        major, minor = gpu.compute_capability
+        raise EngineRefusal(
+            "DtypeUnsupported",
+            f"bfloat16 needs compute capability 8.0, this GPU has {major}.{minor}; use dtype float16 where the model allows it",
+        )
+    return dtype
+
+
+def _kv_cache_dtype(config: HfConfig, architecture: str, wanted: str | None, gpu: Gpu, version: EngineVersion) -> str:
+    if wanted is not None and wanted != "auto":
+        return wanted
+    declared = declared_kv_cache_dtype(config)
+    if declared is not None:
+        return declared
+    if architecture == "GlmMoeDsaForCausalLM" and gpu.compute_capability[0] == 10 and version >= _V2_EVERYWHERE:
+        return "fp8_e4m3"
+    return "auto"
+
+
+def _utilisation(wanted: float | None, version: EngineVersion) -> float:
+    if wanted is None:
+        return 0.92 if version >= EngineVersion(0, 20, 2) else 0.90
+    if not 0 < wanted <= 1:
+        raise InvalidInput("engine_args.gpu_memory_utilization", wanted, "must be above 0 and at most 1")
+    return wanted
+
+
+def _prefix_caching(args: EngineArgs, architecture: str, hybrid: bool, runner: str, version: EngineVersion) -> bool:
+    if args.enable_prefix_caching is not None:
+        return args.enable_prefix_caching
+    if is_attention_free(architecture) and version < _HYBRID_PREFIX_CACHING:
+        return False
+    if hybrid:
+        return runner == "generate" and version >= _HYBRID_PREFIX_CACHING
+    return True
+
+
+def _uses_v2_runner(
+    config: HfConfig, architecture: str, runner: str, hybrid: bool, args: EngineArgs, quantization: str | None, version: EngineVersion
+) -> bool:
+    """Which runner a release picks by itself (vLLM config/vllm.py:use_v2_model_runner)."""
+    if version < EngineVersion(0, 21):
+        return False
+    unsupported = args.speculative_method in ("suffix", "custom", "custom_class")
+    if version >= EngineVersion(0, 30):
+        return not unsupported
+    if runner != "generate" or hybrid or is_attention_free(architecture) or unsupported:
+        return False
+    if version < EngineVersion(0, 23):
+        return architecture == "Qwen3ForCausalLM" and quantization is None
+    return num_experts(config) == 0 or architecture in _V2_MOE_0_25
+
+
+def _async_scheduling(args: EngineArgs, runner: str, pp: int, v2: bool, version: EngineVersion) -> bool:
+    if version < _ASYNC_SINCE or (runner == "pooling" and version >= EngineVersion(0, 20)):
+        return False
+    return not args.num_speculative_tokens or (args.speculative_method or "mtp") in _ASYNC_SPECULATION

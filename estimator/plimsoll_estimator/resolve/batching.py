@@ -1,0 +1,79 @@
+"""Batch sizes, CUDA-graph capture size and tokens in flight, as each vLLM release sets them.
+
+Called by `resolve`. Follows vLLM engine/arg_utils.py:get_batch_defaults and config/vllm.py. Online-server defaults only.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from plimsoll_estimator.engine_args import EngineArgs
+from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.resolve.checks import positive
+from plimsoll_estimator.resolve.facts import engine_defaults
+from plimsoll_estimator.resolved import Gpu
+from plimsoll_estimator.units import GIB
+
+# Gemma-4 takes one video (32 frames of 70 tokens and their separators) in one batch: the floor of its tokens.
+_GEMMA4_ITEM_TOKENS: Final = 2496
+_PREFIX_LM_FLOOR_SINCE: Final = EngineVersion(0, 20)
+
+
+def batch_sizes(
+    config: HfConfig, architecture: str, args: EngineArgs, gpu: Gpu, version: EngineVersion, *, length: int, chunked_prefill: bool
+) -> tuple[int, int]:
+    """(max_num_seqs, max_num_batched_tokens): given values kept, absent ones by GPU tier and model."""
+    default_tokens, default_seqs = _tier(gpu, version)
+    seqs = positive("max_num_seqs", args.max_num_seqs, default_seqs)
+    tokens = positive("max_num_batched_tokens", args.max_num_batched_tokens, default_tokens)
+    if args.max_num_batched_tokens is None:
+        if not chunked_prefill:
+            tokens = max(tokens, length)
+        if (
+            architecture.startswith("Gemma4For")
+            and version >= _PREFIX_LM_FLOOR_SINCE
+            and config.text.raw("use_bidirectional_attention") == "vision"
+        ):
+            tokens = max(tokens, _GEMMA4_ITEM_TOKENS)
+        tokens = min(tokens, seqs * length)
+    if args.max_num_seqs is None:
+        seqs = min(seqs, tokens)
+    return seqs, tokens
+
+
+def _tier(gpu: Gpu, version: EngineVersion) -> tuple[int, int]:
+    table = engine_defaults()
+    tokens, seqs = table["small_tier"]["tokens"], table["small_tier"]["seqs"]
+    is_a100 = "A100" in gpu.product.upper()
+    for row in table["batch_tiers"]:
+        if version < EngineVersion.parse(row["since"]) or ("until" in row and version >= EngineVersion.parse(row["until"])):
+            continue
+        if row["except_a100"] and is_a100:
+            continue
+        if version >= EngineVersion(0, 30) and gpu.compute_capability == (12, 1):
+            continue
+        if gpu.total_memory_bytes >= row["min_total_gib"] * GIB:
+            tokens, seqs = row["tokens"], row["seqs"]
+    return tokens, seqs
+
+
+def capture_size(args: EngineArgs, architecture: str, gpu: Gpu, version: EngineVersion, *, seqs: int, tokens: int, speculative: int) -> int:
+    """The largest batch captured as a CUDA graph (vLLM config/vllm.py:_set_cudagraph_sizes); 0 when eager."""
+    if args.enforce_eager:
+        return 0
+    if args.max_cudagraph_capture_size is not None:
+        return min(args.max_cudagraph_capture_size, tokens)
+    if architecture == "GptOssForCausalLM" and version >= EngineVersion(0, 11):
+        return min(1024, tokens)
+    limit = 1024 if gpu.compute_capability[0] == 10 and version >= EngineVersion(0, 26) else 512
+    return min(seqs * (1 + speculative) * 2, limit, tokens)
+
+
+def in_flight_tokens(tokens: int, pp: int, asynchronous: bool, v2: bool, version: EngineVersion) -> int:
+    """Tokens a request may have in flight, as the window formulas count them: one batch before 0.26, then one per batch."""
+    if version < EngineVersion(0, 26):
+        return tokens
+    if asynchronous:
+        return tokens * (pp + 1 if v2 else max(2, pp) if pp <= 1 else pp)
+    return tokens * pp

@@ -1,0 +1,83 @@
+"""vLLM's argument checks that need no memory figures: parallel sizes, batch sizes, pipeline and expert support.
+
+Called by `resolve`. Each raises EngineRefusal with vLLM's reason; shapes of single layers are checked by `weights`.
+"""
+
+from __future__ import annotations
+
+from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.errors import EngineRefusal, InvalidInput
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.resolve.facts import (
+    is_attention_free,
+    is_mla,
+    kv_heads,
+    num_experts,
+    query_heads,
+    supports_pipeline_parallel,
+)
+
+
+def positive(name: str, value: int | None, default: int) -> int:
+    """A size argument: absent means `default`, below 1 is InvalidInput."""
+    if value is None:
+        return default
+    if not 1 <= value <= 1 << 30:
+        raise InvalidInput(f"engine_args.{name}", value, "must be at least 1")
+    return value
+
+
+def check_parallel(config: HfConfig, architecture: str, tp: int, pp: int, dcp: int, ep: bool, version: EngineVersion) -> None:
+    """vLLM config/model.py:verify_with_parallel_config and config/parallel.py. Raises EngineRefusal."""
+    heads = query_heads(config)
+    if heads is not None and heads % tp and not is_attention_free(architecture):
+        raise EngineRefusal(
+            "HeadsNotDivisible", f"total number of attention heads ({heads}) must be divisible by tensor parallel size ({tp})"
+        )
+    kv = kv_heads(config)
+    if kv and heads and not is_mla(config) and not is_attention_free(architecture) and kv % tp and tp % kv:
+        raise EngineRefusal("KvHeadsNotDivisible", f"{kv} key-value heads and tensor parallel size {tp}: neither divides the other")
+    if ep and num_experts(config) == 0:
+        raise EngineRefusal("NoExperts", "the number of experts in the model must be greater than 0 when expert parallelism is enabled")
+    if pp > 1 and not supports_pipeline_parallel(architecture, version):
+        raise EngineRefusal("PipelineParallelUnsupported", f"pipeline parallelism is not supported for {architecture} in vLLM {version}")
+    if dcp > 1:
+        _check_dcp(config, tp, dcp, heads, kv)
+
+
+def _check_dcp(config: HfConfig, tp: int, dcp: int, heads: int | None, kv: int | None) -> None:
+    if tp % dcp:
+        raise EngineRefusal(
+            "DecodeContextParallelNotDivisible", f"tensor parallel size {tp} must be divisible by decode context parallel size {dcp}"
+        )
+    if is_mla(config) or not kv or not heads:
+        return
+    if tp <= kv:
+        raise EngineRefusal(
+            "DecodeContextParallelNeedsTensorParallel",
+            f"decode context parallelism needs tensor parallel size ({tp}) greater than the number of key-value heads ({kv})",
+        )
+    if dcp > tp // kv:
+        raise EngineRefusal(
+            "DecodeContextParallelTooLarge",
+            f"decode context parallel size {dcp} exceeds the maximum {tp // kv} for tensor parallel size {tp} and {kv} key-value heads",
+        )
+    if (heads // kv) % dcp:
+        raise EngineRefusal(
+            "DecodeContextParallelNotDivisible",
+            f"query heads per key-value head ({heads // kv}) must be divisible by decode context parallel size {dcp}",
+        )
+
+
+def check_batch(max_num_seqs: int, max_num_batched_tokens: int, max_len: int, chunked_prefill: bool) -> None:
+    """vLLM config/scheduler.py: tokens cover the sequences, and a whole prompt when prefill is not chunked."""
+    if max_num_batched_tokens < max_num_seqs:
+        raise EngineRefusal(
+            "TokensBelowSeqs",
+            f"max_num_batched_tokens ({max_num_batched_tokens}) must be greater than or equal to max_num_seqs ({max_num_seqs})",
+        )
+    if not chunked_prefill and max_num_batched_tokens < max_len:
+        raise EngineRefusal(
+            "TokensBelowContext",
+            f"max_num_batched_tokens ({max_num_batched_tokens}) is smaller than max_model_len ({max_len}) and chunked prefill is off",
+        )

@@ -1,0 +1,104 @@
+"""What the resolver reads off a config and off the table of engine defaults: heads, experts, model kind, tiers.
+
+Called by the other modules of `resolve` and by `overhead`. Refuses to know bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import Any, Final
+
+from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.hf_config import HfConfig
+
+_EXPERT_KEYS: Final = ("num_experts", "moe_num_experts", "n_routed_experts", "num_local_experts")
+_HEAD_KEYS: Final = ("num_attention_heads", "n_head", "num_heads", "n_heads", "encoder_attention_heads", "decoder_attention_heads")
+_KV_KEYS: Final = ("n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num", "num_attention_groups")
+
+
+@cache
+def engine_defaults() -> Mapping[str, Any]:
+    """The shipped table data/engine_defaults.json, parsed once."""
+    text = resources.files("plimsoll_estimator").joinpath("data/engine_defaults.json").read_text(encoding="utf-8")
+    table: Mapping[str, Any] = json.loads(text)
+    return table
+
+
+def in_range(version: EngineVersion, since: str | None, until: str | None) -> bool:
+    """True when `since` <= version < the release after `until`'s minor (both optional; `until` names the last minor)."""
+    if since is not None and version < EngineVersion.parse(since):
+        return False
+    return until is None or version.minor_key <= EngineVersion.parse(until).minor_key
+
+
+def latest(version: EngineVersion, steps: list[tuple[str, int]]) -> int | None:
+    """The value of the last step whose release is not newer than `version`."""
+    found: int | None = None
+    for since, value in steps:
+        if version >= EngineVersion.parse(since):
+            found = value
+    return found
+
+
+def query_heads(config: HfConfig) -> int | None:
+    """Attention heads of the language model; None when the config does not say."""
+    return config.text.int_or_none(*_HEAD_KEYS)
+
+
+def kv_heads(config: HfConfig) -> int | None:
+    """KV heads as vLLM's config convertor finds them (v0.33 model_arch_config_convertor); absent means the query heads."""
+    text = config.text
+    if text.raw("multi_query") is True and text.raw("new_decoder_architecture") is not True and "num_kv_heads" not in text:
+        return 1
+    for key in _KV_KEYS:
+        value = text.raw(key)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    return query_heads(config)
+
+
+def num_experts(config: HfConfig) -> int:
+    """Routed experts, 0 for dense models (first of the keys vLLM knows; a list counts by its first entry)."""
+    text = config.text
+    for key in _EXPERT_KEYS:
+        value = text.raw(key)
+        if isinstance(value, list) and value:
+            value = value[0]
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    return 0
+
+
+def is_hybrid(config: HfConfig, architecture: str) -> bool:
+    """Whether vLLM counts the class as hybrid (state layers beside attention)."""
+    if architecture not in engine_defaults()["hybrid"]:
+        return False
+    kinds = config.list_or_none("layer_types") or config.text.list_or_none("layer_types")
+    return kinds is None or not all(kind in ("attention", "full_attention") for kind in kinds)
+
+
+def is_attention_free(architecture: str) -> bool:
+    """Pure state-space models: no attention layer at all."""
+    return architecture in engine_defaults()["attention_free"]
+
+
+def is_multimodal(config: HfConfig, architecture: str) -> bool:
+    """Whether the class takes images, video or audio besides text."""
+    return architecture in engine_defaults()["multimodal"] and any(
+        key in config
+        for key in ("vision_config", "audio_config", "vision_tower", "mm_vision_tower", "visual", "img_processor", "embd_layer")
+    )
+
+
+def is_mla(config: HfConfig) -> bool:
+    """Latent attention: one compressed KV vector for all heads."""
+    return "kv_lora_rank" in config.text
+
+
+def supports_pipeline_parallel(architecture: str, version: EngineVersion) -> bool:
+    """Whether the class of that release implements SupportsPP."""
+    span = engine_defaults()["without_pipeline_parallel"].get(architecture)
+    return span is None or not in_range(version, span[0], span[1])

@@ -1,0 +1,116 @@
+"""max_model_len as vLLM derives it from a config, by release, and the refusal of longer wishes.
+
+Called by `resolve`. Follows vLLM config/model.py:_get_and_verify_max_len of 0.19.1, 0.25.1 and 0.33.0. Refuses to know
+tokenizer files and generation configs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.errors import EngineRefusal, InvalidInput
+from plimsoll_estimator.hf_config import HfConfig
+
+_KEYS: Final = (
+    "max_position_embeddings",
+    "n_positions",
+    "max_seq_len",
+    "seq_length",
+    "model_max_length",
+    "max_target_positions",
+    "max_sequence_length",
+    "max_seq_length",
+    "seq_len",
+)
+_FALLBACK: Final = 2048
+_UNSCALED_OLD: Final = frozenset({"su", "longrope", "llama3"})
+_UNSCALED_NEW: Final = _UNSCALED_OLD | {"yarn", "deepseek_yarn", "deepseek_llama_scaling"}
+_YARN_KEEPS_MAXIMUM: Final = EngineVersion(0, 26)
+
+
+# max_position_embeddings that Transformers' config classes fill in when the file leaves it out, by model type.
+_CLASS_DEFAULTS: Final = {
+    "bloom": 2048, "chatglm": 32768, "cohere": 8192, "cohere2": 8192, "falcon": 2048, "gemma": 8192, "gemma2": 8192,
+    "gemma3_text": 131072, "gemma3": 131072, "glm": 131072, "glm4": 131072, "glm4_moe": 131072, "gpt2": 1024, "gpt_neox": 2048,
+    "gpt_oss": 131072, "granite": 2048, "llama": 2048, "mistral": 131072, "mixtral": 131072, "olmo": 2048, "olmo2": 2048,
+    "phi": 2048, "phi3": 4096, "qwen2": 32768, "qwen2_moe": 32768, "qwen3": 32768, "qwen3_moe": 32768, "stablelm": 4096,
+    "starcoder2": 4096,
+}  # fmt: skip
+
+
+def max_model_len(config: HfConfig, wanted: int | None, version: EngineVersion) -> int:
+    """The resolved max_model_len in tokens; `wanted` None means the model's own, as vLLM derives it.
+
+    -1 (auto-fit) resolves to the model's own; the KV planner lowers it. Raises EngineRefusal(ContextTooLong).
+    """
+    text = config.text
+    if wanted is not None and wanted != -1 and wanted < 1:
+        raise InvalidInput("engine_args.max_model_len", wanted, "must be at least 1")
+    key, derived = _derived(text)
+    if derived is None:
+        return wanted if wanted is not None and wanted > 0 else _FALLBACK
+    ropes = _ropes(text)
+    derived = _scaled(config, ropes, derived, version)
+    if wanted is None or wanted == -1:
+        if any(rope_type == "longrope" for rope_type, _ in ropes):
+            return text.int_or_none("original_max_position_embeddings") or int(derived)
+        return int(derived)
+    if wanted > derived:
+        allowed = text.int_or_none("model_max_length")
+        if allowed is None or wanted > allowed:
+            raise EngineRefusal(
+                "ContextTooLong",
+                f"max_model_len {wanted} is greater than the length derived from the model's config ({key}={int(derived)})",
+            )
+    return wanted
+
+
+def _derived(text: HfConfig) -> tuple[str, float | None]:
+    found = [(value, key) for key in _KEYS if (value := text.int_or_none(key)) is not None]
+    if not found:
+        default = _CLASS_DEFAULTS.get(text.model_type)
+        return ("max_position_embeddings", default) if default else ("none", None)
+    if (own := text.int_or_none("model_max_length")) is not None:
+        return "model_max_length", own
+    value, key = min(found, key=lambda item: item[0])
+    return key, value
+
+
+def _scaled(config: HfConfig, ropes: list[tuple[str, Mapping[str, Any]]], derived: float, version: EngineVersion) -> float:
+    if not ropes or "gemma3" in config.text.model_type or "gemma3" in config.model_type:
+        return derived
+    unscaled = _UNSCALED_NEW if version >= _YARN_KEEPS_MAXIMUM else _UNSCALED_OLD
+    factor = 1.0
+    for rope_type, values in ropes:
+        if rope_type in unscaled:
+            continue
+        factor = _number(values.get("factor"), factor)
+        if rope_type == "yarn":
+            original = values.get("original_max_position_embeddings")
+            derived = _number(original, derived)
+    return derived * factor
+
+
+def _number(value: object, default: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e15:
+        return default
+    return float(value)
+
+
+def _ropes(text: HfConfig) -> list[tuple[str, Mapping[str, Any]]]:
+    """(type, values) of each rope configuration: rope_parameters (flat or by layer kind), else rope_scaling."""
+    for key in ("rope_parameters", "rope_scaling"):
+        value = text.raw(key)
+        if not isinstance(value, Mapping) or not value:
+            continue
+        nested = [v for v in value.values() if isinstance(v, Mapping)]
+        entries = nested if nested and len(nested) == len(value) else [value]
+        return [(_rope_type(entry), entry) for entry in entries]
+    return []
+
+
+def _rope_type(values: Mapping[str, Any]) -> str:
+    name = values.get("rope_type") or values.get("type") or "default"
+    return {"su": "longrope", "mrope": "default"}.get(str(name), str(name))
