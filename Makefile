@@ -22,7 +22,7 @@ $(STAMP): requirements-dev.txt pyproject.toml
 	@touch $@
 
 assets: $(STAMP) ## the control plane's programs, found or built once
-	@$(BIN)/python -m tests.controlplane.assets
+	@$(BIN)/python -m tests.controlplane
 
 check-static: $(STAMP) ## lint, format, types, import contracts
 	$(BIN)/ruff check .

@@ -1,6 +1,6 @@
 """Finds the programs of the control plane, or builds them once from pinned Go modules.
 
-Called by `python -m tests.controlplane.assets` (make assets) and by `obtain()` from fixtures and the demo. A family of programs is taken
+Called by `python -m tests.controlplane` (make assets) and by `obtain()` from fixtures and the demo. A family of programs is taken
 whole from one place: the folders of PLIMSOLL_ASSETS and KUBEBUILDER_ASSETS, then PATH, when their versions fit; else from
 the cache, keyed on the family's go.sum, its build flags and the Go version; else it is built. It refuses to know what the programs are for.
 """
@@ -270,18 +270,3 @@ def obtain(families: tuple[Family, ...] = FAMILIES) -> Assets:
             present = build(family, go)
         found |= present
     return Assets(paths=found)
-
-
-def main() -> int:
-    """Print where each program is; exit 1 with one line when that cannot be had."""
-    try:
-        assets = obtain()
-    except AssetsError as error:
-        print(f"plimsoll: {error}", file=sys.stderr)
-        return 1
-    print("control plane: " + ", ".join(sorted(assets.paths)) + " ready")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -125,6 +125,11 @@ class Cluster:
         path.write_text(json.dumps(config))
         return path
 
+    def environment(self, kubeconfig: Path) -> dict[str, str]:
+        """Return the environment for a program that may only use `kubeconfig`: no other credential of ours is in it."""
+        kept = {name: value for name, value in os.environ.items() if name not in ("KUBECONFIG", "PLIMSOLL_KUBECONFIG")}
+        return {**kept, "KUBECONFIG": str(kubeconfig), "HOME": str(self.workdir)}
+
     def add_nodes(self, nodes: Sequence[FakeNode], *, timeout_s: float = 30) -> None:
         """Create fake nodes and wait until kwok and the node controller have made them Ready and free of the not-ready taint."""
         for node in nodes:

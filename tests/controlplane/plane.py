@@ -6,7 +6,7 @@ between runs. The flags and their reasons were tried on Kubernetes 1.36.
 
 import base64
 import json
-import os
+import shutil
 import socket
 import ssl
 import time
@@ -248,7 +248,7 @@ class ControlPlane(Cluster):
         self.kubeconfig.touch(mode=0o600)
         self.kubeconfig.write_text(json.dumps(config))
 
-    def environment(self, kubeconfig: Path) -> dict[str, str]:
-        """Return the environment for a program that may only use `kubeconfig`: no other credential of ours is in it."""
-        kept = {name: value for name, value in os.environ.items() if name not in ("KUBECONFIG", "PLIMSOLL_KUBECONFIG")}
-        return {**kept, "KUBECONFIG": str(kubeconfig), "HOME": str(self.workdir)}
+    def close(self) -> None:
+        """Stop everything and drop the data; logs and kubeconfigs stay for reading."""
+        super().close()
+        shutil.rmtree(self.workdir / "etcd", ignore_errors=True)

@@ -1,0 +1,107 @@
+"""The chart on a real API server: its objects are accepted, and its rights are the smallest that work."""
+
+import pytest
+from tests.controlplane import Cluster
+from tests.controlplane.cluster import wait_until
+from tests.e2e.installation import GROUP, NAMESPACE, RELEASE, apply, manifests
+
+pytestmark = pytest.mark.e2e
+RBAC = "rbac.authorization.k8s.io"
+RIGHTS = ("Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def rights(cluster: Cluster) -> None:
+    """The chart's namespace, accounts and roles, without the admission rules."""
+    objects = manifests(cluster, "processes.enabled=false")
+    apply(cluster, sorted((one for one in objects if one["kind"] in RIGHTS), key=lambda one: RIGHTS.index(one["kind"])))
+
+
+def may(cluster: Cluster, user: str, verb: str, resource: str, *, group: str = "", namespace: str = "", subresource: str = "") -> bool:
+    """Ask the API server's authorizer whether a user may do something."""
+    attributes = {"verb": verb, "group": group, "resource": resource, "subresource": subresource, "namespace": namespace}
+    spec = {"user": user, "groups": ["system:authenticated"], "resourceAttributes": attributes}
+    review = {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
+    status, answer = cluster.request("POST", "/apis/authorization.k8s.io/v1/subjectaccessreviews", review)
+    assert status == 201, answer
+    return bool(answer["status"]["allowed"])
+
+
+@pytest.mark.parametrize(
+    ("account", "verb", "resource", "group", "namespace", "allowed"),
+    [
+        pytest.param("webhook", "watch", "inferencedeployments", GROUP, "", True, id="the webhook caches InferenceDeployments"),
+        pytest.param("webhook", "watch", "gpupools", GROUP, "", True, id="the webhook caches GPUPools"),
+        pytest.param("webhook", "list", "namespaces", "", "", True, id="the webhook knows the namespaces that policies select"),
+        pytest.param("webhook", "list", "nodes", "", "", False, id="the webhook sees no nodes"),
+        pytest.param("webhook", "list", "pods", "", "", False, id="the webhook sees no pods"),
+        pytest.param("webhook", "get", "secrets", "", NAMESPACE, False, id="the webhook reads no Secret, not even its own"),
+        pytest.param("webhook", "patch", "inferencedeployments", GROUP, "", False, id="the webhook writes nothing"),
+        pytest.param("controller", "watch", "nodes", "", "", True, id="the controller watches nodes"),
+        pytest.param("controller", "create", "deployments", "apps", "team-a", True, id="the controller makes Deployments anywhere"),
+        pytest.param("controller", "patch", "services", "", "team-a", True, id="the controller applies Services anywhere"),
+        pytest.param("controller", "create", "gpupools", GROUP, "", True, id="the controller creates derived pools"),
+        pytest.param("controller", "update", "leases", "coordination.k8s.io", NAMESPACE, True, id="the controller holds a Lease at home"),
+        pytest.param("controller", "update", "leases", "coordination.k8s.io", "kube-system", False, id="and nowhere else"),
+        pytest.param("controller", "patch", "inferencedeployments", GROUP, "", False, id="the controller never writes a spec"),
+        pytest.param("controller", "patch", "fitpolicies", GROUP, "", False, id="the controller cannot loosen a policy"),
+        pytest.param("controller", "get", "secrets", "", "team-a", False, id="the controller reads no Secret"),
+        pytest.param("controller", "create", "pods", "", "team-a", False, id="the controller makes no bare pod"),
+        pytest.param("controller", "patch", "nodes", "", "", False, id="the controller changes no node"),
+        pytest.param("controller", "create", "clusterrolebindings", RBAC, "", False, id="the controller grants nothing"),
+    ],
+)
+def test_rights_of_the_two_accounts(
+    cluster: Cluster, account: str, verb: str, resource: str, group: str, namespace: str, *, allowed: bool
+) -> None:
+    user = f"system:serviceaccount:{NAMESPACE}:{RELEASE}-{account}"
+    assert may(cluster, user, verb, resource, group=group, namespace=namespace) is allowed
+
+
+def test_the_controller_writes_status_but_not_spec(cluster: Cluster) -> None:
+    user = f"system:serviceaccount:{NAMESPACE}:{RELEASE}-controller"
+    assert may(cluster, user, "patch", "inferencedeployments", group=GROUP, subresource="status")
+
+
+@pytest.mark.parametrize(("role", "verb", "allowed"), [("view", "list", True), ("view", "create", False), ("edit", "create", True)])
+def test_users_get_the_kinds_through_the_built_in_roles(cluster: Cluster, role: str, verb: str, *, allowed: bool) -> None:
+    user = f"{role}-user"
+    apply(
+        cluster,
+        [
+            {
+                "apiVersion": f"{RBAC}/v1",
+                "kind": "RoleBinding",
+                "metadata": {"name": user, "namespace": "default"},
+                "roleRef": {"apiGroup": RBAC, "kind": "ClusterRole", "name": role},
+                "subjects": [{"apiGroup": RBAC, "kind": "User", "name": user}],
+            }
+        ],
+    )
+    # The aggregation controller copies the chart's rules into the built-in roles a moment after they appear.
+    wait_until(
+        lambda: may(cluster, user, "list", "inferencedeployments", group=GROUP, namespace="default"), "the built-in role to be aggregated"
+    )
+    assert may(cluster, user, verb, "inferencedeployments", group=GROUP, namespace="default") is allowed
+
+
+def test_the_whole_chart_is_accepted_with_images_and_service(cluster: Cluster) -> None:
+    """Server-side dry run: schemas, the webhook's CEL conditions and Pod Security are checked, nothing is kept."""
+    paths = {
+        "Secret": f"/api/v1/namespaces/{NAMESPACE}/secrets",
+        "Service": f"/api/v1/namespaces/{NAMESPACE}/services",
+        "Deployment": f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments",
+        "PodDisruptionBudget": f"/apis/policy/v1/namespaces/{NAMESPACE}/poddisruptionbudgets",
+        "ValidatingWebhookConfiguration": "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations",
+    }
+    objects = [one for one in manifests(cluster) if one["kind"] in paths]
+    assert {one["kind"] for one in objects} == set(paths)
+    for one in objects:
+        one["metadata"]["name"] += "-dry"
+        status, answer = cluster.request("POST", f"{paths[one['kind']]}?dryRun=All&fieldValidation=Strict", one)
+        assert status == 201, f"{one['kind']} {one['metadata']['name']}: {answer.get('message')}"
+
+
+def test_a_url_without_its_authority_is_refused_by_name(cluster: Cluster) -> None:
+    with pytest.raises(RuntimeError, match=r"webhook\.caBundle is needed with webhook\.url"):
+        manifests(cluster, "webhook.url=https://127.0.0.1:1/validate")
