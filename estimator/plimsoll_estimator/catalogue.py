@@ -1,0 +1,91 @@
+"""The shipped catalogue: config.json shapes of well-known models, so that the command and the examples work offline.
+
+Read by the CLI, the batch door and the controller's profile lookup. Holds facts (dimensions, quantisation settings, where
+they were read) and refuses to know anything about a model that is not in it: names are matched exactly, never guessed.
+Made by tests/tools/make_catalogue.py; the file is package data, the only thing the estimator reads.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from typing import Final
+
+from plimsoll_estimator.hf_config import HfConfig
+
+_FILE: Final = "data/catalogue.jsonl.gz"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatalogueEntry:
+    """One model's shape and where it comes from.
+
+    `parameters` counts the elements of the model class as built (tied tensors once), `stored_parameters` the elements that
+    the published checkpoint stores (packed formats store several values in one), `stored_bytes` its files' total. None:
+    not known. `revision` is the hub commit, known for none of the entries that were read from other repositories.
+    `fidelity` says how the config was had: verbatim, or put together from other published facts.
+    """
+
+    name: str
+    config: HfConfig
+    source: str
+    fidelity: str
+    parameters: int | None
+    stored_parameters: int | None
+    stored_bytes: int | None
+    revision: str | None
+
+
+@lru_cache(maxsize=1)
+def _lines() -> dict[str, str]:
+    """Model name to its unparsed line: an unwanted model is never parsed."""
+    packed = resources.files("plimsoll_estimator").joinpath(_FILE).read_bytes()
+    lines: dict[str, str] = {}
+    for line in gzip.decompress(packed).decode().split("\n")[:-1]:
+        name, _, text = line.partition("\t")
+        lines[name] = text
+    return lines
+
+
+@lru_cache(maxsize=1)
+def _folded() -> dict[str, str]:
+    return {name.lower(): name for name in _lines()}
+
+
+def names() -> tuple[str, ...]:
+    """Every model's name, in alphabetical order without regard to case."""
+    return tuple(_lines())
+
+
+@lru_cache(maxsize=64)
+def entry(name: str) -> CatalogueEntry | None:
+    """The entry of exactly this hub name (case aside, as the hub itself has it), or None."""
+    known = _folded().get(name.strip().lower())
+    if known is None:
+        return None
+    data = json.loads(_lines()[known])
+    return CatalogueEntry(
+        name=known,
+        config=HfConfig(data["config"]),
+        source=data["source"],
+        fidelity=data["fidelity"],
+        parameters=data.get("parameters"),
+        stored_parameters=data.get("stored_parameters"),
+        stored_bytes=data.get("stored_bytes"),
+        revision=data.get("revision"),
+    )
+
+
+def lookup(name: str) -> HfConfig | None:
+    """The config of exactly this hub name, or None."""
+    found = entry(name)
+    return None if found is None else found.config
+
+
+def search(text: str) -> tuple[str, ...]:
+    """Names that hold every word of `text`, case aside; words are split at blanks and slashes."""
+    words = text.lower().replace("/", " ").split()
+    return tuple(name for name in names() if all(word in name.lower() for word in words))

@@ -1,0 +1,63 @@
+"""`plimsoll models`: the shipped catalogue. Knows how to print it, nothing about memory."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from plimsoll_estimator import catalogue
+from plimsoll_estimator.errors import InvalidInput
+from plimsoll_operator.cli import SubParsers, add_command
+
+
+def register(subparsers: SubParsers) -> None:
+    """Add the command."""
+    parser = add_command(subparsers, "models", run, "Lists the model shapes that Plimsoll carries, or shows one of them.")
+    parser.add_argument("name", nargs="?", help="show one model's shape and where it was read")
+    parser.add_argument("--search", metavar="TEXT", default="", help="only names that hold every word of TEXT")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print names, or one entry."""
+    if options.name is not None:
+        return _show(options.name, options.json)
+    found = catalogue.search(options.search)
+    if options.json:
+        print(json.dumps(found))
+        return 0
+    for name in found:
+        entry = catalogue.entry(name)
+        if entry is not None:
+            print(f"{name:<62} {billions(entry.parameters):>9}  {entry.config.model_type}")
+    print(f"{len(found)} of {len(catalogue.names())} models")
+    return 0
+
+
+def billions(parameters: int | None) -> str:
+    """Parameters in billions with two decimals, or a dash."""
+    return "-" if parameters is None else f"{parameters / 1e9:.2f} B"
+
+
+def _show(name: str, as_json: bool) -> int:
+    entry = catalogue.entry(name)
+    if entry is None:
+        near = catalogue.search(name.rsplit("/", 1)[-1])[:5]
+        raise InvalidInput("model", name, "is not in the catalogue" + (f"; it has {', '.join(near)}" if near else ""))
+    facts = {
+        "model": entry.name,
+        "source": entry.source,
+        "fidelity": entry.fidelity,
+        "parameters": entry.parameters,
+        "stored_parameters": entry.stored_parameters,
+        "stored_bytes": entry.stored_bytes,
+        "revision": entry.revision,
+    }
+    if as_json:
+        print(json.dumps({**facts, "config": entry.config.as_mapping()}))
+        return 0
+    for key, value in facts.items():
+        if value is not None:
+            print(f"{key}: {value}")
+    print(json.dumps({k: v for k, v in entry.config.as_mapping().items() if k != "quantization_config"}, indent=2))
+    return 0

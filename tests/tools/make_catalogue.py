@@ -1,0 +1,141 @@
+"""Makes the shipped catalogue of model shapes from a folder of collected config files.
+
+    python tests/tools/make_catalogue.py FOLDER [OUT]
+
+FOLDER holds one JSON object a file (`org--name.json`) with the keys `model`, `config` (the Hugging Face config.json as
+published), optionally `hf_quant_config` (ModelOpt's side file), `source` (repository, path, commit), `config_fidelity`,
+`parameters` (published count of stored elements), `parameters_meta_device` (count of the built model class) and
+`weights_bytes` (total size of a safetensors index). Files whose name starts with an underscore are skipped.
+
+OUT is gzipped JSON Lines, sorted by name, written without a time stamp, so that the same folder gives the same bytes.
+A line is the model's name, a tab, and its entry: reading one model parses one line. From the configs go only keys that
+cannot move memory in any vLLM version (token ids, label maps, training and sampling settings, file bookkeeping); every
+dimension, per-layer list and exclude list stays as published.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+DEFAULT_OUT = Path(__file__).parents[2] / "estimator" / "plimsoll_estimator" / "data" / "catalogue.jsonl.gz"
+DROPPED_KEYS = frozenset(
+    [
+        "_name_or_path",
+        "auto_map",
+        "attention_dropout",
+        "attention_probs_dropout_prob",
+        "attn_pdrop",
+        "bad_words_ids",
+        "begin_suppress_tokens",
+        "bos_token_id",
+        "chunk_size_feed_forward",
+        "classifier_dropout",
+        "decoder_start_token_id",
+        "diversity_penalty",
+        "do_sample",
+        "dropout",
+        "early_stopping",
+        "embd_pdrop",
+        "embedding_dropout",
+        "encoder_no_repeat_ngram_size",
+        "eos_token_id",
+        "exponential_decay_length_penalty",
+        "finetuning_task",
+        "forced_bos_token_id",
+        "forced_eos_token_id",
+        "hidden_dropout",
+        "hidden_dropout_prob",
+        "id2label",
+        "initializer_factor",
+        "initializer_range",
+        "label2id",
+        "length_penalty",
+        "min_length",
+        "no_repeat_ngram_size",
+        "num_beam_groups",
+        "num_beams",
+        "num_return_sequences",
+        "output_attentions",
+        "output_hidden_states",
+        "output_scores",
+        "pad_token_id",
+        "prefix",
+        "problem_type",
+        "pruned_heads",
+        "remove_invalid_values",
+        "repetition_penalty",
+        "resid_pdrop",
+        "residual_dropout",
+        "return_dict",
+        "return_dict_in_generate",
+        "router_aux_loss_coef",
+        "sep_token_id",
+        "suppress_tokens",
+        "task_specific_params",
+        "temperature",
+        "tf_legacy_loss",
+        "tokenizer_class",
+        "top_p",
+        "torchscript",
+        "transformers_version",
+        "typical_p",
+        "use_bfloat16",
+        "use_cache",
+    ]
+)
+UNTOUCHED = frozenset({"quantization_config", "compression_config", "quantization"})
+
+
+def prune(config: Any) -> Any:
+    """The config without the dropped keys, at every depth except inside quantisation settings."""
+    if isinstance(config, dict):
+        return {k: v if k in UNTOUCHED else prune(v) for k, v in config.items() if k not in DROPPED_KEYS}
+    return config
+
+
+def source_text(source: Any) -> str:
+    """`repository: path @ commit` of the first source."""
+    first = source[0] if isinstance(source, list) else source
+    text = f"{first.get('repo', 'unknown')}: {first.get('path', '')}"
+    return f"{text} @ {first['commit'][:12]}" if first.get("commit") else text
+
+
+def entry(data: dict[str, Any]) -> dict[str, Any]:
+    """What the catalogue keeps of one file."""
+    config = prune(data["config"])
+    text = config.get("text_config")
+    nested = text.get("quantization_config") if isinstance(text, dict) else None
+    if data.get("hf_quant_config") and not config.get("quantization_config") and not nested:
+        config["quantization_config"] = {"quant_method": "modelopt", **data["hf_quant_config"]}
+    kept = {
+        "source": source_text(data["source"]),
+        "fidelity": data["config_fidelity"],
+        "parameters": data.get("parameters_meta_device") or data.get("parameters"),
+        "stored_parameters": data.get("parameters"),
+        "stored_bytes": data.get("weights_bytes"),
+        "config": config,
+    }
+    return {key: value for key, value in kept.items() if value is not None}
+
+
+def main(argv: list[str]) -> int:
+    """Write the catalogue; say how many models and bytes."""
+    folder, out = Path(argv[1]), Path(argv[2]) if len(argv) > 2 else DEFAULT_OUT
+    entries = {}
+    for path in sorted(folder.glob("*.json")):
+        if not path.name.startswith("_"):
+            data = json.loads(path.read_text())
+            entries[data["model"]] = entry(data)
+    lines = [f"{name}\t{json.dumps(entries[name], separators=(',', ':'), sort_keys=True)}\n" for name in sorted(entries, key=str.lower)]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_bytes(gzip.compress("".join(lines).encode(), 9, mtime=0))
+    print(f"{len(entries)} models, {out.stat().st_size} bytes: {out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))
