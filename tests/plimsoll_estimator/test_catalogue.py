@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
 from plimsoll_estimator import catalogue
 
 TOOL = Path(__file__).parents[1] / "tools" / "make_catalogue.py"
