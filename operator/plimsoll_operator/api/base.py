@@ -1,0 +1,217 @@
+"""What all API types share: the frozen base model, bounded building blocks, and rules that exist once for Python and CEL.
+
+The kinds are built from it; `crdgen` reads its annotations. Knows no kind.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
+from pydantic.alias_generators import to_camel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticCustomError
+
+from plimsoll_operator.quantity import parse_quantity
+
+GROUP: Final = "inference.plimsoll.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = "inference.plimsoll.dev/v1alpha1"
+
+MAX_BYTES: Final = 1 << 50
+
+QUANTITY_PATTERN: Final = r"^[0-9]{1,15}([.][0-9]{1,9})?(Ki|Mi|Gi|Ti|k|M|G|T)?$"
+CPU_PATTERN: Final = r"^[0-9]{1,9}([.][0-9]{1,3})?m?$"
+DNS_LABEL: Final = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
+DNS_NAME: Final = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
+LABEL_KEY: Final = r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+LABEL_VALUE: Final = r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """One cross-field rule, written for the API server (`cel`, over `self`) and for Python (`holds`).
+
+    The corpus test proves that both say the same. `field` is the path below the object that carries the rule, "" for
+    the object itself; `transition` rules compare with `oldSelf` and are the API server's alone.
+    """
+
+    cel: str
+    holds: Callable[[Any], bool]
+    message: str
+    field: str = ""
+    transition: bool = False
+
+
+class ApiModel(BaseModel):
+    """Base of all API values: frozen, camelCase outside, unknown fields refused."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        populate_by_name=True,
+        use_attribute_docstrings=True,
+        ser_json_inf_nan="null",
+    )
+    RULES: ClassVar[tuple[Rule, ...]] = ()
+
+    @model_validator(mode="after")
+    def _rules(self) -> Self:
+        for rule in self.RULES:
+            if not rule.holds(self):
+                raise PydanticCustomError("rule", "{message}", {"message": rule.message, "field": rule.field})
+        return self
+
+
+class StatusModel(ApiModel):
+    """Base of what only the operator writes: a newer operator's extra fields are ignored when read."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+def _byte_quantity(value: object) -> object:
+    if isinstance(value, str) and not re.fullmatch(QUANTITY_PATTERN, value):
+        raise ValueError("must be a quantity such as 256Mi")
+    return parse_quantity(value) if isinstance(value, str) else value
+
+
+ByteQuantity = Annotated[
+    int,
+    Field(ge=0, le=MAX_BYTES),
+    BeforeValidator(_byte_quantity),
+    WithJsonSchema({"x-kubernetes-int-or-string": True, "pattern": QUANTITY_PATTERN, "maxLength": 32, "minimum": 0, "maximum": MAX_BYTES}),
+]
+"""Bytes, given as an integer or as a quantity string ("256Mi"); held as an int, rounded up."""
+
+
+def _text_quantity(value: object) -> object:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+MemoryText = Annotated[
+    str,
+    Field(pattern=QUANTITY_PATTERN, max_length=32),
+    BeforeValidator(_text_quantity),
+    WithJsonSchema({"x-kubernetes-int-or-string": True, "pattern": QUANTITY_PATTERN, "maxLength": 32, "minimum": 0}),
+]
+"""A memory quantity kept as written, for passing on to a pod."""
+CpuText = Annotated[
+    str,
+    Field(pattern=CPU_PATTERN, max_length=16),
+    BeforeValidator(_text_quantity),
+    WithJsonSchema({"x-kubernetes-int-or-string": True, "pattern": CPU_PATTERN, "maxLength": 16, "minimum": 0}),
+]
+"""A CPU quantity kept as written ("500m", 2)."""
+
+Bytes = Annotated[int, Field(ge=0, le=MAX_BYTES)]
+Timestamp = Annotated[str, Field(max_length=64), WithJsonSchema({"type": "string", "format": "date-time", "maxLength": 64})]
+Count = Annotated[int, Field(ge=0, le=1 << 31)]
+Tokens = Annotated[int, Field(ge=0, le=1 << 40)]
+ShortText = Annotated[str, Field(max_length=256)]
+LongText = Annotated[str, Field(max_length=4096)]
+Name = Annotated[str, Field(min_length=1, max_length=253, pattern=DNS_NAME)]
+NamespaceName = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_LABEL)]
+ModelName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._/][A-Za-z0-9._/-]*$")]
+Revision = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._/][A-Za-z0-9._/-]*$")]
+ProductName = Annotated[str, Field(min_length=1, max_length=128, pattern=LABEL_VALUE)]
+LabelKey = Annotated[str, Field(min_length=1, max_length=317, pattern=LABEL_KEY)]
+LabelText = Annotated[str, Field(max_length=63, pattern=LABEL_VALUE)]
+LabelMap = Annotated[dict[Annotated[str, Field(max_length=317)], LabelText], Field(max_length=64)]
+FileKey = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._A-Za-z0-9]+$")]
+
+
+class ObjectMeta(BaseModel):
+    """The parts of Kubernetes' metadata that Plimsoll reads. The rest is the API server's business."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", alias_generator=to_camel, populate_by_name=True)
+
+    name: str = ""
+    namespace: str = ""
+    uid: str = ""
+    generation: int = 0
+    resource_version: str = ""
+    labels: dict[str, str] = Field(default_factory=dict)
+    annotations: dict[str, str] = Field(default_factory=dict)
+    deletion_timestamp: str | None = None
+    creation_timestamp: str | None = None
+
+
+class Toleration(ApiModel):
+    """A toleration, as in a pod."""
+
+    key: LabelKey | None = None
+    """Taint key; absent with operator Exists tolerates every key."""
+    operator: Literal["Exists", "Equal"] = "Equal"
+    """Exists ignores the value."""
+    value: LabelText | None = None
+    """Taint value."""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+    """Effect; absent matches all."""
+    toleration_seconds: Annotated[int, Field(ge=0, le=1 << 40)] | None = None
+    """How long a NoExecute taint is tolerated."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="has(self.key) || self.operator == 'Exists'",
+            holds=lambda t: t.key is not None or t.operator == "Exists",
+            message="operator must be Exists when key is absent",
+            field=".operator",
+        ),
+        Rule(
+            cel="self.operator != 'Exists' || !has(self.value) || self.value == ''",
+            holds=lambda t: t.operator != "Exists" or not t.value,
+            message="value must be absent when operator is Exists",
+            field=".value",
+        ),
+    )
+
+
+class Taint(ApiModel):
+    """A node taint."""
+
+    key: LabelKey
+    """Taint key."""
+    value: LabelText = ""
+    """Taint value."""
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"]
+    """What the taint does to pods that do not tolerate it."""
+
+
+class Condition(StatusModel):
+    """A condition in Kubernetes' usual form."""
+
+    type: Annotated[str, Field(min_length=1, max_length=64)]
+    """Which condition."""
+    status: Literal["True", "False", "Unknown"]
+    """True, False or Unknown."""
+    reason: Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$")]
+    """PascalCase reason."""
+    message: Annotated[str, Field(max_length=32768)] = ""
+    """A sentence for people."""
+    observed_generation: Annotated[int, Field(ge=0)] | None = None
+    """The generation this was judged for."""
+    last_transition_time: Timestamp
+    """When status last changed."""
+
+
+Conditions = Annotated[
+    tuple[Condition, ...],
+    Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
+]
+
+
+def camel_path(parts: tuple[int | str, ...]) -> str:
+    """("spec", "extraArgs", 0) -> "spec.extraArgs[0]"."""
+    path = ""
+    for part in parts:
+        path += f"[{part}]" if isinstance(part, int) else (f".{part}" if path else str(part))
+    return path
+
+
+def has_schema_default(field: FieldInfo) -> bool:
+    """Whether the CRD carries the field's default. Scalars only: an absent list or object stays absent."""
+    return isinstance(field.default, str | int | float)

@@ -1,0 +1,404 @@
+"""InferenceDeployment: the user's wish. A model, an engine, a workload, and limits on what may change.
+
+Read by decision, rendering, webhook, controller and CLI; `crdgen` makes the CRD from it. Knows no defaults of vLLM:
+an absent engine field means "computed".
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, ClassVar, Final, Literal
+
+from pydantic import Field
+
+from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_operator.api.base import (
+    API_VERSION,
+    ApiModel,
+    ByteQuantity,
+    FileKey,
+    LabelMap,
+    ModelName,
+    Name,
+    ObjectMeta,
+    ProductName,
+    Revision,
+    Rule,
+    Toleration,
+)
+from plimsoll_operator.api.status import InferenceDeploymentStatus
+from plimsoll_operator.api.template import TemplateSpec
+
+_SUFFIX: Final = r"([.]?(post|rc|dev)[0-9]{1,6})?([+_-][A-Za-z0-9_.-]{0,64})?(@sha256:[0-9a-f]{64})?$"
+_VERSION_TAG: Final = r":v?([0-9]{1,4}[.][0-9]{1,4}([.][0-9]{1,4}){0,2})" + _SUFFIX
+
+MOVABLE_FIELDS: Final = (
+    "tensorParallelSize",
+    "pipelineParallelSize",
+    "dataParallelSize",
+    "gpuMemoryUtilization",
+    "maxModelLen",
+    "maxNumSeqs",
+    "maxNumBatchedTokens",
+    "kvCacheDtype",
+)
+MovableField = Literal[
+    "tensorParallelSize",
+    "pipelineParallelSize",
+    "dataParallelSize",
+    "gpuMemoryUtilization",
+    "maxModelLen",
+    "maxNumSeqs",
+    "maxNumBatchedTokens",
+    "kvCacheDtype",
+]
+
+
+class SecretKeyRef(ApiModel):
+    """A key of a Secret in the same namespace. Only the reference is ever read; the value goes to the pod."""
+
+    name: Name
+    """Name of the Secret."""
+    key: FileKey = "token"
+    """Key in it."""
+
+
+class ConfigMapKeyRef(ApiModel):
+    """A key of a ConfigMap in the same namespace."""
+
+    name: Name
+    """Name of the ConfigMap."""
+    key: FileKey = "config.json"
+    """Key in it."""
+
+
+class HuggingFaceSource(ApiModel):
+    """Weights are loaded from the Hugging Face hub (or its mirror) by the pods themselves."""
+
+    token_secret_ref: SecretKeyRef | None = None
+    """Where the pods find the hub token."""
+
+
+class PersistentVolumeClaimSource(ApiModel):
+    """Weights lie on a volume in the same namespace."""
+
+    claim_name: Name
+    """Name of the PersistentVolumeClaim."""
+    path: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^/].*$")] = "."
+    """Directory of the checkpoint on the volume, relative to its root."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="!self.path.split('/').exists(p, p == '..')",
+            holds=lambda s: ".." not in s.path.split("/"),
+            message="path must not leave the volume",
+            field=".path",
+        ),
+    )
+
+
+class ModelSource(ApiModel):
+    """Where the pods load weights from: exactly one of the fields."""
+
+    hugging_face: HuggingFaceSource | None = None
+    """From the Hugging Face hub."""
+    persistent_volume_claim: PersistentVolumeClaimSource | None = None
+    """From a volume."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="has(self.huggingFace) != has(self.persistentVolumeClaim)",
+            holds=lambda s: (s.hugging_face is None) != (s.persistent_volume_claim is None),
+            message="exactly one of huggingFace and persistentVolumeClaim must be set",
+        ),
+    )
+
+
+class ProfileRef(ApiModel):
+    """Where the model's shape comes from: exactly one of the fields."""
+
+    name: Name | None = None
+    """Name of a ModelProfile in the namespace, else of a ClusterModelProfile."""
+    config_map_ref: ConfigMapKeyRef | None = None
+    """A ConfigMap that holds the model's config.json."""
+    inline: Annotated[str, Field(min_length=2, max_length=65536)] | None = None
+    """The model's config.json itself, as JSON text of at most 64 KiB."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="[has(self.name), has(self.configMapRef), has(self.inline)].filter(x, x).size() == 1",
+            holds=lambda p: sum(x is not None for x in (p.name, p.config_map_ref, p.inline)) == 1,
+            message="exactly one of name, configMapRef and inline must be set",
+        ),
+    )
+
+
+class ModelSpec(ApiModel):
+    """Which model is served, where its weights and where its shape come from."""
+
+    name: ModelName
+    """What vLLM is told: a hub id such as meta-llama/Llama-3.3-70B-Instruct, or a path."""
+    revision: Revision | None = None
+    """Branch, tag or commit; resolved to a commit, recorded, and used by the pods."""
+    source: ModelSource | None = None
+    """Where the pods load weights from; absent means the hub without a token."""
+    profile: ProfileRef | None = None
+    """Where the shape comes from; absent means the profile that carries the model's name."""
+
+
+class SpeculativeSpec(ApiModel):
+    """Speculative decoding."""
+
+    method: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    """vLLM's method name, for example eagle or mtp."""
+    model: ModelName | None = None
+    """Draft model."""
+    num_speculative_tokens: Annotated[int, Field(ge=1, le=64)]
+    """Tokens proposed per step."""
+
+
+class LoraSpec(ApiModel):
+    """LoRA adapter slots."""
+
+    max_loras: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Adapters in one batch."""
+    max_lora_rank: Literal[1, 8, 16, 32, 64, 128, 256, 320, 512] = 16
+    """Largest rank, one of vLLM's steps."""
+
+
+def image_tag_version(image: str) -> str | None:
+    """The release number in an image's tag ("vllm/vllm-openai:v0.19.0-cu128" -> "0.19.0"), or None."""
+    match = re.search(_VERSION_TAG, image)
+    return match[1] if match else None
+
+
+def _image_agrees(engine: EngineSpec) -> bool:
+    tag = image_tag_version(engine.image)
+    return engine.version is None or tag is None or tag == engine.version
+
+
+class EngineSpec(ApiModel):
+    """The engine. A field that is set is pinned; an absent one is computed."""
+
+    image: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$")]
+    """Container image of vLLM. Its tag tells the version, else `version` must."""
+    version: Annotated[str, Field(min_length=5, max_length=19, pattern=r"^[0-9]{1,4}[.][0-9]{1,4}([.][0-9]{1,4}){1,2}$")] | None = None
+    """vLLM release in the image, for example 0.19.0, where the tag does not tell."""
+    tensor_parallel_size: Annotated[int, Field(ge=1, le=64)] | None = None
+    """GPUs that share each layer."""
+    pipeline_parallel_size: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Stages of layers."""
+    data_parallel_size: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Engine copies in one replica."""
+    expert_parallel: bool | None = None
+    """Place whole experts on ranks instead of slicing them."""
+    decode_context_parallel_size: Annotated[int, Field(ge=1, le=64)] | None = None
+    """Ranks that share one sequence's KV cache."""
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Share of each GPU's memory that the engine may use."""
+    max_model_len: Annotated[int, Field(ge=1, le=1 << 31)] | None = None
+    """Longest sequence, prompt and output, in tokens."""
+    max_num_seqs: Annotated[int, Field(ge=1, le=1 << 20)] | None = None
+    """Sequences in one step."""
+    max_num_batched_tokens: Annotated[int, Field(ge=1, le=1 << 31)] | None = None
+    """Tokens in one step."""
+    dtype: Literal["auto", "half", "float16", "bfloat16", "float", "float32"] | None = None
+    """Type of weights and activations."""
+    quantization: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-z0-9_-]+$")] | None = None
+    """vLLM's quantization method."""
+    kv_cache_dtype: Literal["auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e5m2", "fp8_ds_mla", "fp8_inc"] | None = None
+    """Type of the KV cache."""
+    block_size: Literal[1, 8, 16, 32, 64, 128, 256] | None = None
+    """Tokens in one KV block."""
+    enforce_eager: bool | None = None
+    """Run without CUDA graphs."""
+    enable_prefix_caching: bool | None = None
+    """Keep KV blocks of shared prefixes."""
+    enable_chunked_prefill: bool | None = None
+    """Split long prompts over steps."""
+    speculative: SpeculativeSpec | None = None
+    """Speculative decoding."""
+    lora: LoraSpec | None = None
+    """LoRA adapter slots."""
+    extra_args: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=512)], ...], Field(max_length=64)] = ()
+    """Further vLLM arguments. What moves memory counts; a duplicate or contradiction is refused."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel=f"has(self.version) || self.image.matches('{_VERSION_TAG}')",
+            holds=lambda e: e.version is not None or image_tag_version(e.image) is not None,
+            message="the image's tag does not tell the vLLM release and version is not set: set version, for example 0.19.0",
+            field=".version",
+        ),
+        Rule(
+            cel=(
+                f"!has(self.version) || !self.image.matches('{_VERSION_TAG}')"
+                f" || self.image.matches(':v?' + self.version.replace('.', '[.]') + '{_SUFFIX}')"
+            ),
+            holds=_image_agrees,
+            message="version and the image's tag tell different vLLM releases: remove version or correct it",
+            field=".version",
+        ),
+    )
+
+    @property
+    def engine_version(self) -> EngineVersion:
+        """The vLLM release that the pods would run. One of tag and version is there, and both agree, by the rules above."""
+        text = self.version if self.version is not None else image_tag_version(self.image)
+        return EngineVersion.parse(text or "")
+
+
+class RequestClass(ApiModel):
+    """One class of requests of the capacity worksheet."""
+
+    name: Annotated[str, Field(min_length=1, max_length=63)]
+    """What it is called."""
+    prompt_tokens: Annotated[int, Field(ge=1, le=1 << 31)]
+    """Prompt length at the percentile, in tokens."""
+    output_tokens: Annotated[int, Field(ge=1, le=1 << 31)]
+    """Output length at the percentile, in tokens."""
+    percentile: Annotated[int, Field(ge=50, le=100)] = 95
+    """Of which percentile the two lengths are."""
+    concurrency: Annotated[int, Field(ge=1, le=1 << 20)]
+    """Requests in flight per replica set."""
+    burst: Annotated[float, Field(ge=1, le=100)] = 1.0
+    """Peak over average concurrency."""
+    prefix_cache_hit_percent: Annotated[int, Field(ge=0, le=100)] = 0
+    """Share of prompt tokens found in the prefix cache."""
+
+
+class WorkloadSpec(ApiModel):
+    """What the deployment must serve: a preset or request classes."""
+
+    use_case: Literal["chat", "rag", "agents", "batch"] | None = None
+    """A documented preset of request classes. Training is not served."""
+    request_classes: Annotated[
+        tuple[RequestClass, ...],
+        Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]}),
+    ] = ()
+    """Request classes that are served at the same time."""
+    headroom_percent: Annotated[int, Field(ge=0, le=400)] = 10
+    """Added to the required KV tokens, to nothing else."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="has(self.useCase) != (has(self.requestClasses) && self.requestClasses.size() > 0)",
+            holds=lambda w: (w.use_case is not None) != bool(w.request_classes),
+            message="exactly one of useCase and requestClasses must be set",
+        ),
+        Rule(
+            cel="true",
+            holds=lambda w: len({c.name for c in w.request_classes}) == len(w.request_classes),
+            message="two request classes have the same name",
+            field=".requestClasses",
+        ),
+    )
+
+
+class FitSpec(ApiModel):
+    """What may be done when the wish does not fit as written."""
+
+    policy: Literal["Reject", "Resize"] = "Reject"
+    """Reject refuses; Resize moves the pinned fields in mayChange."""
+    may_change: Annotated[tuple[MovableField, ...], Field(max_length=8, json_schema_extra={"x-kubernetes-list-type": "set"})] = ()
+    """Pinned engine fields that Resize may move, in the order to try."""
+    min_max_model_len: Annotated[int, Field(ge=1, le=1 << 31)] | None = None
+    """The context may not be lowered below this many tokens."""
+    reserve_bytes: ByteQuantity = 0
+    """Bytes left free on each GPU beyond what the engine needs."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="!has(self.mayChange) || self.mayChange.size() == 0 || self.policy == 'Resize'",
+            holds=lambda f: not f.may_change or f.policy == "Resize",
+            message="mayChange has no effect unless policy is Resize",
+            field=".mayChange",
+        ),
+        Rule(
+            cel="true",
+            holds=lambda f: len(set(f.may_change)) == len(f.may_change),
+            message="a field is named twice",
+            field=".mayChange",
+        ),
+    )
+
+
+class PlacementSpec(ApiModel):
+    """Where the pods may go."""
+
+    gpu_products: Annotated[tuple[ProductName, ...], Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "set"})] = ()
+    """GPU products to choose from, as nodes are labelled; several make one plan that runs on each of them."""
+    node_selector: LabelMap = Field(default_factory=dict)
+    """Node labels that are required."""
+    tolerations: Annotated[tuple[Toleration, ...], Field(max_length=32)] = ()
+    """Tolerations of the pods; those of GPU resources are added."""
+    sharing: Literal["none", "time-slicing", "mps", "mig"] = "none"
+    """Whether a shared or partitioned GPU is acceptable."""
+    max_nodes_per_replica: Annotated[int, Field(ge=1, le=64)] = 1
+    """Nodes that one replica may span."""
+    wait_for_capacity: bool = False
+    """Hold pods back by a scheduling gate until their GPUs are booked."""
+    queue_name: Name | None = None
+    """Kueue LocalQueue."""
+    priority_class_name: Name | None = None
+    """PriorityClass of the pods."""
+    scheduler_name: Name | None = None
+    """Scheduler of the pods."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="true",
+            holds=lambda p: len(set(p.gpu_products)) == len(p.gpu_products),
+            message="a product is named twice",
+            field=".gpuProducts",
+        ),
+    )
+
+
+def _context_holds(spec: InferenceDeploymentSpec) -> bool:
+    if spec.fit.min_max_model_len is None or spec.engine.max_model_len is None:
+        return True
+    return spec.fit.min_max_model_len <= spec.engine.max_model_len
+
+
+class InferenceDeploymentSpec(ApiModel):
+    """The wish. Computed values go to status and the pods, never in here."""
+
+    model: ModelSpec
+    """The model."""
+    replicas: Annotated[int, Field(ge=0, le=10000)] = 1
+    """Replicas; 0 keeps the plan and books nothing."""
+    engine: EngineSpec
+    """The engine."""
+    workload: WorkloadSpec | None = None
+    """What must be served, when context and sequences should follow from it."""
+    fit: FitSpec = Field(default_factory=FitSpec)
+    """What may be done when the wish does not fit as written."""
+    placement: PlacementSpec = Field(default_factory=PlacementSpec)
+    """Where the pods may go."""
+    template: TemplateSpec | None = None
+    """A bounded overlay on the generated pod."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel=(
+                "!has(self.fit) || !has(self.fit.minMaxModelLen) || !has(self.engine.maxModelLen)"
+                " || self.fit.minMaxModelLen <= self.engine.maxModelLen"
+            ),
+            holds=_context_holds,
+            message="minMaxModelLen is above the pinned engine.maxModelLen",
+            field=".fit.minMaxModelLen",
+        ),
+    )
+
+
+class InferenceDeployment(ApiModel):
+    """One model served by vLLM, sized before it starts."""
+
+    api_version: Literal["inference.plimsoll.dev/v1alpha1"] = API_VERSION
+    kind: Literal["InferenceDeployment"] = "InferenceDeployment"
+    metadata: ObjectMeta
+    spec: InferenceDeploymentSpec
+    """What the user wants."""
+    status: InferenceDeploymentStatus | None = None
+    """What was decided and what was seen."""

@@ -1,0 +1,169 @@
+"""From a manifest to frozen values: the one door through which InferenceDeployments enter, and its one error.
+
+Called by webhook, controller and CLI. Judges types, bounds and cross-field rules exactly as the API server does; knows
+nothing about models or GPUs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Final, TypeVar, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from plimsoll_operator.api.base import API_VERSION, ApiModel, camel_path, has_schema_default
+from plimsoll_operator.api.inference_deployment import InferenceDeployment
+from plimsoll_operator.api.model_profile import ClusterModelProfile, ModelProfile
+from plimsoll_operator.api.policy import EngineCalibration, FitPolicy
+from plimsoll_operator.api.pool import GPUPool
+
+MAX_CAUSES: Final = 16
+_SHOWN: Final = 60
+KINDS: Final[Mapping[str, type[BaseModel]]] = {
+    kind.__name__: kind for kind in (InferenceDeployment, ModelProfile, ClusterModelProfile, GPUPool, FitPolicy, EngineCalibration)
+}
+_WORDS: Final[Mapping[str, str]] = {
+    "missing": "is required",
+    "extra_forbidden": "is not a known field",
+    "int_type": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_type": "must be a number",
+    "string_type": "must be a string",
+    "bool_type": "must be true or false",
+    "tuple_type": "must be a list",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+}
+
+T = TypeVar("T", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cause:
+    """One fault: field path in camel case, the offending value as shown to people, and the sentence."""
+
+    field: str
+    value: str
+    message: str
+
+    def __str__(self) -> str:
+        shown = f" {self.value}" if self.value else ""
+        return f"{self.field}:{shown} {self.message}"
+
+
+class ApiError(ValueError):
+    """An object that the API does not accept. `causes` name every fault; the message is the first one."""
+
+    def __init__(self, causes: tuple[Cause, ...]) -> None:
+        self.causes = causes
+        super().__init__("; ".join(str(cause) for cause in causes[:3]))
+
+
+def _show(value: object) -> str:
+    if isinstance(value, Mapping | list | tuple):
+        return ""
+    text = json.dumps(value) if isinstance(value, str | int | float | bool) else repr(value)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    kind, context = error["type"], error.get("ctx", {})
+    match kind:
+        case "rule":
+            return str(context["message"])
+        case "value_error":
+            return str(context["error"])
+        case "greater_than":
+            return f"must be above {context['gt']}"
+        case "greater_than_equal":
+            return f"must be at least {context['ge']}"
+        case "less_than_equal":
+            return f"must be at most {context['le']}"
+        case "literal_error":
+            return f"must be one of {context['expected']}"
+        case "string_pattern_mismatch":
+            return f"must match {context['pattern']}"
+        case "string_too_long":
+            return f"must have at most {context['max_length']} characters"
+        case "string_too_short":
+            return f"must have at least {context['min_length']} characters"
+        case "too_long":
+            return f"must have at most {context['max_length']} entries"
+    return _WORDS.get(kind) or str(error["msg"])
+
+
+def _cause(error: Mapping[str, Any]) -> Cause:
+    location = tuple(part for part in error["loc"] if part != "[key]")
+    context = error.get("ctx", {})
+    path = camel_path(location) + (str(context.get("field", "")) if error["type"] == "rule" else "")
+    value = "" if error["type"] in ("missing", "rule") else _show(error["input"])
+    return Cause(field=path.lstrip("."), value=value, message=_sentence(error))
+
+
+@cache
+def _fields(kind: type[BaseModel]) -> Mapping[str, tuple[bool, type[ApiModel] | None]]:
+    """Field alias -> (the schema has a default, the model of its values or list entries)."""
+    return {field.alias or name: (has_schema_default(field), _model_in(field.annotation)) for name, field in kind.model_fields.items()}
+
+
+def _model_in(annotation: object) -> type[ApiModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, ApiModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_in(part))), None)
+
+
+def _pruned(kind: type[BaseModel], value: Any) -> Any:
+    """The object without the nulls that the API server prunes: those of fields that have a default."""
+    if isinstance(value, list | tuple):
+        return [_pruned(kind, entry) for entry in value]
+    if not isinstance(value, Mapping):
+        return value
+    kept: dict[Any, Any] = {}
+    for key, inner in value.items():
+        has_default, model = _fields(kind).get(key, (False, None))
+        if inner is not None or not has_default:
+            kept[key] = _pruned(model, inner) if model else inner
+    return kept
+
+
+def _nulls(kind: type[BaseModel], value: Any, path: tuple[int | str, ...]) -> Iterator[Cause]:
+    """One cause for each null where the API server wants a value; parsing would take it for absent."""
+    if isinstance(value, list | tuple):
+        for index, entry in enumerate(value):
+            yield from _nulls(kind, entry, (*path, index))
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            has_default, model = _fields(kind).get(key, (False, None))
+            if inner is None and not has_default and key in _fields(kind):
+                yield Cause(field=camel_path((*path, key)), value="null", message="must be left out rather than null")
+            elif model is not None:
+                yield from _nulls(model, inner, (*path, key))
+
+
+def parse_object(kind: type[T], obj: Mapping[str, Any]) -> T:
+    """Parse one object of `kind`. Raises ApiError with up to MAX_CAUSES causes; nothing else for any JSON value."""
+    if not isinstance(obj, Mapping):
+        raise ApiError((Cause(field="", value=_show(obj), message=f"must be an object of kind {kind.__name__}"),))
+    for field, wanted in (("apiVersion", API_VERSION), ("kind", kind.__name__)):
+        if obj.get(field) != wanted:
+            raise ApiError((Cause(field=field, value=_show(obj.get(field)), message=f"must be {wanted}"),))
+    try:
+        text = json.dumps(_pruned(kind, obj), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ApiError((Cause(field="", value="", message="holds values that JSON does not have"),)) from error
+    nulls = tuple(_nulls(kind, obj, ()))
+    if nulls:
+        raise ApiError(nulls[:MAX_CAUSES])
+    try:
+        return kind.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        faults = error.errors(include_url=False)
+        raise ApiError(tuple(_cause(fault) for fault in faults[:MAX_CAUSES])) from error
+
+
+def parse_inference_deployment(obj: Mapping[str, Any]) -> InferenceDeployment:
+    """Parse an InferenceDeployment. Raises ApiError naming field, value and limit of every fault."""
+    return parse_object(InferenceDeployment, obj)

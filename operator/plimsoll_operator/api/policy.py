@@ -1,0 +1,181 @@
+"""FitPolicy and EngineCalibration: what administrators allow, and what running engines taught.
+
+Read by `gather` and the decision. `default` holds where no policy's namespaceSelector matches.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from plimsoll_operator.api.base import (
+    API_VERSION,
+    ApiModel,
+    ByteQuantity,
+    Conditions,
+    LabelKey,
+    LabelMap,
+    LabelText,
+    Name,
+    NamespaceName,
+    ObjectMeta,
+    ProductName,
+    Rule,
+    ShortText,
+    StatusModel,
+)
+from plimsoll_operator.api.inference_deployment import MovableField
+
+
+class SelectorRequirement(ApiModel):
+    """One expression of a label selector."""
+
+    key: LabelKey
+    """Label key."""
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
+    """How the values are compared."""
+    values: Annotated[tuple[LabelText, ...], Field(max_length=64)] = ()
+    """Values of In and NotIn."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="(self.operator in ['In', 'NotIn']) == (has(self.values) && self.values.size() > 0)",
+            holds=lambda r: (r.operator in ("In", "NotIn")) == bool(r.values),
+            message="In and NotIn need values, Exists and DoesNotExist have none",
+            field=".values",
+        ),
+    )
+
+
+class LabelSelector(ApiModel):
+    """A label selector, as in Kubernetes; an empty one matches everything."""
+
+    match_labels: LabelMap = Field(default_factory=dict)
+    """Labels that must be equal."""
+    match_expressions: Annotated[tuple[SelectorRequirement, ...], Field(max_length=16)] = ()
+    """Expressions that must all hold."""
+
+
+class CalibrationTrust(ApiModel):
+    """Whose starts may correct constants."""
+
+    namespaces: Annotated[tuple[NamespaceName, ...], Field(max_length=256)] = ()
+    """Namespaces whose starts count; none by default."""
+    mode: Literal["Off", "Apply"] = "Off"
+    """Off ignores EngineCalibrations."""
+
+
+class FitPolicySpec(ApiModel):
+    """What administrators allow."""
+
+    namespace_selector: LabelSelector | None = None
+    """Namespaces this policy holds for; required unless the policy is named default."""
+    mode: Literal["Enforce", "Warn"] = "Enforce"
+    """Warn turns a rejection into a warning."""
+    capacity: Literal["Closed", "Open"] = "Closed"
+    """Open clusters may be given GPUs that no known pool has."""
+    unknown_model: Literal["Undecided", "Deny"] = "Undecided"
+    """What happens to what cannot be decided: pass with a warning and without pods, or be refused."""
+    allowed_moves: Annotated[tuple[MovableField, ...], Field(max_length=8)] | None = None
+    """Fields that mayChange may name; absent allows all."""
+    max_gpus_per_namespace: Annotated[int, Field(ge=0, le=1000000)] | None = None
+    """Most GPUs of all InferenceDeployments of a namespace."""
+    max_predicted_gib_per_namespace: Annotated[int, Field(ge=0, le=1 << 40)] | None = None
+    """Most predicted GPU memory of a namespace, in GiB."""
+    max_gpus_per_replica: Annotated[int, Field(ge=1, le=4096)] | None = None
+    """Most GPUs of one replica."""
+    reserve_bytes: ByteQuantity = 0
+    """Bytes left free on each GPU, at least; an InferenceDeployment may ask for more."""
+    calibration_trust: CalibrationTrust = Field(default_factory=CalibrationTrust)
+    """Whose starts may correct constants."""
+    max_extrapolated_minors: Annotated[int, Field(ge=0, le=16)] = 1
+    """How many minors beyond the newest known vLLM release may be extrapolated."""
+    allowed_service_accounts: Annotated[tuple[Name, ...], Field(max_length=64)] = ()
+    """ServiceAccounts that template.serviceAccountName may name."""
+
+
+class FitPolicyStatus(StatusModel):
+    """What the controller found about a policy."""
+
+    observed_generation: Annotated[int, Field(ge=0)] | None = None
+    """Generation the rest speaks of."""
+    conditions: Conditions = ()
+    """Accepted."""
+
+
+class FitPolicy(ApiModel):
+    """What administrators allow, in all namespaces or selected ones."""
+
+    api_version: Literal["inference.plimsoll.dev/v1alpha1"] = API_VERSION
+    kind: Literal["FitPolicy"] = "FitPolicy"
+    metadata: ObjectMeta
+    spec: FitPolicySpec
+    """The policy."""
+    status: FitPolicyStatus | None = None
+    """What was found about it."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="(self.metadata.name == 'default') != has(self.spec.namespaceSelector)",
+            holds=lambda p: (p.metadata.name == "default") != (p.spec.namespace_selector is not None),
+            message="every policy but the one named default needs a namespaceSelector, and default has none",
+            field=".spec.namespaceSelector",
+        ),
+    )
+
+
+class Evidence(ApiModel):
+    """One start that a correction rests on."""
+
+    model: ShortText
+    """Model that started."""
+    namespace: ShortText
+    """Namespace it started in."""
+    predicted_bytes: Annotated[int, Field(ge=0, le=1 << 50)]
+    """What was predicted."""
+    observed_bytes: Annotated[int, Field(ge=0, le=1 << 50)]
+    """What the engine reported."""
+
+
+class Correction(ApiModel):
+    """Bytes added to one component."""
+
+    engine_minor: Annotated[str, Field(max_length=9, pattern=r"^[0-9]{1,4}[.][0-9]{1,4}$")]
+    """vLLM minor, for example 0.19."""
+    product: ProductName | None = None
+    """GPU product; absent holds for all."""
+    component: Literal["weights", "activation", "cudaGraphs", "nonTorch", "outsideBudget"]
+    """Component that is corrected."""
+    add_bytes: Annotated[int, Field(ge=-(1 << 40), le=1 << 40)]
+    """Bytes added to the need; negative lowers it."""
+    evidence: Annotated[tuple[Evidence, ...], Field(max_length=64)] = ()
+    """Starts it rests on."""
+
+
+class EngineCalibrationSpec(ApiModel):
+    """Learned corrections."""
+
+    corrections: Annotated[tuple[Correction, ...], Field(max_length=256)] = ()
+    """The corrections; an empty list resets."""
+
+
+class EngineCalibrationStatus(StatusModel):
+    """What the controller found about a calibration."""
+
+    observed_generation: Annotated[int, Field(ge=0)] | None = None
+    """Generation the rest speaks of."""
+    conditions: Conditions = ()
+    """Applied."""
+
+
+class EngineCalibration(ApiModel):
+    """Corrections of the estimate that running engines taught, with their evidence."""
+
+    api_version: Literal["inference.plimsoll.dev/v1alpha1"] = API_VERSION
+    kind: Literal["EngineCalibration"] = "EngineCalibration"
+    metadata: ObjectMeta
+    spec: EngineCalibrationSpec = Field(default_factory=EngineCalibrationSpec)
+    """The corrections."""
+    status: EngineCalibrationStatus | None = None
+    """What was found about them."""

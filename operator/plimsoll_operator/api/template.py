@@ -1,0 +1,173 @@
+"""The bounded overlay on the generated pod (design: labels, annotations, env, safe volumes, CPU and memory, sidecars).
+
+Read by rendering. What is not listed here cannot be set: host namespaces, hostPath, privilege, GPU resources.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Final
+
+from pydantic import Field
+
+from plimsoll_operator.api.base import ApiModel, CpuText, FileKey, LabelMap, MemoryText, Name, Rule
+
+OWNED_ENV: Final = (
+    "CUDA_VISIBLE_DEVICES",
+    "HIP_VISIBLE_DEVICES",
+    "NVIDIA_VISIBLE_DEVICES",
+    "PYTORCH_ALLOC_CONF",
+    "PYTORCH_CUDA_ALLOC_CONF",
+    "ROCR_VISIBLE_DEVICES",
+)
+"""Variables that decide which GPUs and how much of them a process sees: the plan's, not the template's."""
+
+_OWNED_CEL: Final = "[" + ", ".join(f"'{name}'" for name in OWNED_ENV) + "]"
+
+
+class KeySelector(ApiModel):
+    """A key of a Secret or ConfigMap."""
+
+    name: Name
+    """Name of the object."""
+    key: FileKey
+    """Key in it."""
+    optional: bool = False
+    """Start without it."""
+
+
+class EnvVarSource(ApiModel):
+    """Where a variable's value comes from: exactly one."""
+
+    secret_key_ref: KeySelector | None = None
+    """A Secret's key."""
+    config_map_key_ref: KeySelector | None = None
+    """A ConfigMap's key."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="has(self.secretKeyRef) != has(self.configMapKeyRef)",
+            holds=lambda s: (s.secret_key_ref is None) != (s.config_map_key_ref is None),
+            message="exactly one of secretKeyRef and configMapKeyRef must be set",
+        ),
+    )
+
+
+class EnvVar(ApiModel):
+    """An environment variable."""
+
+    name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+    """Name; those that the plan owns are refused."""
+    value: Annotated[str, Field(max_length=4096)] | None = None
+    """Literal value."""
+    value_from: EnvVarSource | None = None
+    """Reference instead of a literal."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel=f"!(self.name in {_OWNED_CEL})",
+            holds=lambda e: e.name not in OWNED_ENV,
+            message="the plan owns this variable",
+            field=".name",
+        ),
+        Rule(
+            cel="!(has(self.value) && has(self.valueFrom))",
+            holds=lambda e: e.value is None or e.value_from is None,
+            message="value and valueFrom exclude each other",
+            field=".valueFrom",
+        ),
+    )
+
+
+class EmptyDirVolume(ApiModel):
+    """Scratch space on the node."""
+
+    size_limit: MemoryText | None = None
+    """Largest size."""
+
+
+class NamedVolume(ApiModel):
+    """A Secret or ConfigMap as files."""
+
+    name: Name
+    """Name of the object."""
+
+
+class ClaimVolume(ApiModel):
+    """A PersistentVolumeClaim."""
+
+    claim_name: Name
+    """Name of the claim."""
+    read_only: bool = False
+    """Mount read-only."""
+
+
+class Volume(ApiModel):
+    """A volume of one of the four safe kinds."""
+
+    name: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+    """Name in the pod."""
+    mount_path: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^/[^:]*$")]
+    """Where the engine's container sees it."""
+    empty_dir: EmptyDirVolume | None = None
+    """Scratch space."""
+    config_map: NamedVolume | None = None
+    """A ConfigMap."""
+    secret: NamedVolume | None = None
+    """A Secret."""
+    persistent_volume_claim: ClaimVolume | None = None
+    """A claim."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="[has(self.emptyDir), has(self.configMap), has(self.secret), has(self.persistentVolumeClaim)].filter(x, x).size() == 1",
+            holds=lambda v: sum(x is not None for x in (v.empty_dir, v.config_map, v.secret, v.persistent_volume_claim)) == 1,
+            message="exactly one of emptyDir, configMap, secret and persistentVolumeClaim must be set",
+        ),
+    )
+
+
+class TemplateResources(ApiModel):
+    """Requests of the engine's container; they can raise what was computed, never lower it."""
+
+    cpu: CpuText | None = None
+    """CPU."""
+    memory: MemoryText | None = None
+    """Host memory."""
+
+
+class Sidecar(ApiModel):
+    """A further container beside the engine."""
+
+    name: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
+    """Container name."""
+    image: Annotated[str, Field(min_length=1, max_length=512)]
+    """Container image."""
+    args: Annotated[tuple[Annotated[str, Field(max_length=512)], ...], Field(max_length=32)] = ()
+    """Arguments."""
+    env: Annotated[tuple[EnvVar, ...], Field(max_length=32)] = ()
+    """Environment."""
+    resources: TemplateResources | None = None
+    """Requests."""
+
+
+class TemplateSpec(ApiModel):
+    """A bounded overlay on the generated pod."""
+
+    labels: LabelMap = Field(default_factory=dict)
+    """Labels added to the pods."""
+    annotations: Annotated[dict[Annotated[str, Field(max_length=317)], Annotated[str, Field(max_length=4096)]], Field(max_length=32)] = (
+        Field(default_factory=dict)
+    )
+    """Annotations added to the pods."""
+    env: Annotated[tuple[EnvVar, ...], Field(max_length=64)] = ()
+    """Environment of the engine."""
+    volumes: Annotated[tuple[Volume, ...], Field(max_length=16)] = ()
+    """Volumes mounted into the engine's container."""
+    resources: TemplateResources | None = None
+    """CPU and host memory, upward only."""
+    sidecars: Annotated[tuple[Sidecar, ...], Field(max_length=4)] = ()
+    """Further containers."""
+    service_account_name: Name | None = None
+    """ServiceAccount of the pods; the FitPolicy must list it."""
+    image_pull_secrets: Annotated[tuple[Name, ...], Field(max_length=8)] = ()
+    """Pull secrets of the pods."""

@@ -1,0 +1,43 @@
+"""Fields that the API has and the code behind it does not honour yet: refused by name, never ignored.
+
+Called by webhook, controller and CLI after parsing. The table is the one place to strike an entry when its behaviour
+arrives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from plimsoll_operator.api.inference_deployment import InferenceDeploymentSpec
+
+_Set = Callable[[InferenceDeploymentSpec], bool]
+
+NOT_YET: Final[tuple[tuple[str, _Set], ...]] = (
+    ("spec.engine.speculative", lambda s: s.engine.speculative is not None),
+    ("spec.engine.lora", lambda s: s.engine.lora is not None),
+    ("spec.engine.decodeContextParallelSize", lambda s: (s.engine.decode_context_parallel_size or 1) > 1),
+    ("spec.engine.dataParallelSize", lambda s: (s.engine.data_parallel_size or 1) > 1),
+    ("spec.engine.expertParallel", lambda s: bool(s.engine.expert_parallel)),
+    ("spec.workload", lambda s: s.workload is not None),
+    ("spec.placement.sharing", lambda s: s.placement.sharing != "none"),
+    ("spec.placement.maxNodesPerReplica", lambda s: s.placement.max_nodes_per_replica > 1),
+    ("spec.placement.waitForCapacity", lambda s: s.placement.wait_for_capacity),
+    ("spec.placement.queueName", lambda s: s.placement.queue_name is not None),
+    ("spec.placement.schedulerName", lambda s: s.placement.scheduler_name is not None),
+    ("spec.placement.priorityClassName", lambda s: s.placement.priority_class_name is not None),
+    ("spec.model.profile.configMapRef", lambda s: s.model.profile is not None and s.model.profile.config_map_ref is not None),
+    ("spec.template.labels", lambda s: s.template is not None and bool(s.template.labels)),
+    ("spec.template.annotations", lambda s: s.template is not None and bool(s.template.annotations)),
+    ("spec.template.env", lambda s: s.template is not None and bool(s.template.env)),
+    ("spec.template.volumes", lambda s: s.template is not None and bool(s.template.volumes)),
+    ("spec.template.resources", lambda s: s.template is not None and s.template.resources is not None),
+    ("spec.template.sidecars", lambda s: s.template is not None and bool(s.template.sidecars)),
+    ("spec.template.serviceAccountName", lambda s: s.template is not None and s.template.service_account_name is not None),
+    ("spec.template.imagePullSecrets", lambda s: s.template is not None and bool(s.template.image_pull_secrets)),
+)
+
+
+def unsupported_fields(spec: InferenceDeploymentSpec) -> list[tuple[str, str]]:
+    """(field path, message) of every field that is set and not honoured yet; empty when the whole spec is honoured."""
+    return [(path, "is not supported yet") for path, is_set in NOT_YET if is_set(spec)]
