@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from tests.controlplane.assets import Assets, obtain
-from tests.controlplane.nodes import FakeNode
+from tests.controlplane.nodes import KWOK_ANNOTATION, FakeNode
 from tests.controlplane.processes import Processes, exit_on_signals
 
 Json = dict[str, Any]
 T = TypeVar("T")
+STAGES = Path(__file__).parent / "stages" / "stages.yaml"  # what kwok plays
 
 
 class KubectlError(RuntimeError):
@@ -54,6 +55,7 @@ class Cluster:
         self.assets = assets
         self.kubeconfig = kubeconfig
         self.processes = Processes(workdir)
+        self.added_nodes: list[str] = []
         self._proxy_port: int | None = None
 
     def kubectl(
@@ -90,7 +92,7 @@ class Cluster:
 
     def request(self, method: str, path: str, body: object = None, *, content_type: str = "application/json") -> tuple[int, Json]:
         """Call the API server as administrator, without kubectl's start-up time; return status and decoded body."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._proxy(), timeout=60)
+        connection = http.client.HTTPConnection("127.0.0.1", self.proxy_port(), timeout=60)
         try:
             data = None if body is None else json.dumps(body).encode()
             connection.request(method, path, body=data, headers={"Content-Type": content_type, "Accept": "application/json"})
@@ -101,7 +103,7 @@ class Cluster:
         decoded = json.loads(text) if text.startswith(b"{") else {"text": text.decode(errors="replace")}
         return response.status, decoded
 
-    def _proxy(self) -> int:
+    def proxy_port(self) -> int:
         """Return the port of a `kubectl proxy` that carries our credential, started at the first call."""
         if self._proxy_port is None:
             child = self.processes.start("kubectl-proxy", [self.assets["kubectl"], f"--kubeconfig={self.kubeconfig}", "proxy", "--port=0"])
@@ -136,6 +138,7 @@ class Cluster:
             status, answer = self.request("POST", "/api/v1/nodes", node.manifest())
             if status != 201:
                 raise RuntimeError(f"node {node.name} was refused: {answer.get('message')}")
+            self.added_nodes.append(node.name)
         names = {node.name for node in nodes}
         wait_until(lambda: names <= self.ready_nodes(), f"nodes {sorted(names)} to be Ready", timeout_s=timeout_s)
 
@@ -166,10 +169,16 @@ class ExistingCluster(Cluster):
     @classmethod
     @contextmanager
     def connect(cls, workdir: Path, kubeconfig: Path) -> Iterator["ExistingCluster"]:
-        """Yield the cluster; stop our own helpers at the end and leave the cluster as it is."""
+        """Yield the cluster with a kwok of ours beside it for fake nodes; at the end take those nodes away again."""
         exit_on_signals()
-        cluster = cls(workdir, assets=obtain(), kubeconfig=kubeconfig)
+        cluster = cls(workdir, assets=obtain(), kubeconfig=kubeconfig.resolve())
         try:
+            # With leases here, unlike in our own control plane: this cluster's node controller wants to see them renewed.
+            own_nodes = f"--manage-nodes-with-annotation-selector={KWOK_ANNOTATION}=fake"
+            flags = [f"--kubeconfig={cluster.kubeconfig}", own_nodes, "--node-lease-duration-seconds=40", f"--config={STAGES}"]
+            cluster.processes.start("kwok", [cluster.assets["kwok"], *flags])
             yield cluster
         finally:
+            for name in cluster.added_nodes:
+                cluster.kubectl("delete", "node", name, "--ignore-not-found", check=False)
             cluster.close()

@@ -17,12 +17,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.controlplane.assets import Assets, obtain
-from tests.controlplane.cluster import Cluster
+from tests.controlplane.cluster import STAGES, Cluster
 from tests.controlplane.pki import Pki
 from tests.controlplane.processes import Child, exit_on_signals
 
 SERVICE_CIDR = "10.0.0.0/16"
-STAGES = Path(__file__).parent / "stages" / "stages.yaml"
 POD_CIDR = "10.64.0.0/10"  # kwok's default collides with the Service range
 _COMPONENTS = ("etcd", "etcd-peer", "apiserver", "controller-manager", "scheduler", "kwok")
 _LATE = ("controller-manager", "scheduler", "kwok")

@@ -25,6 +25,7 @@ def cluster(workdir: Path) -> Iterator[Cluster]:
     named = os.environ.get("PLIMSOLL_KUBECONFIG")
     if named:
         with ExistingCluster.connect(workdir, Path(named)) as existing:
+            existing.add_nodes(FAKE_GPU_NODES)
             yield existing
         return
     with ControlPlane.start(workdir) as plane:
