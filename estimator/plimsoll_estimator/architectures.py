@@ -1,0 +1,110 @@
+"""vLLM's model classes by the name in `architectures`: which family builds them here, and of what kind they are.
+
+`weights` looks a family's builder up by `family`; `resolve` and `kv_cache` may ask for `kind`. Names and grouping follow
+vllm/model_executor/models/registry.py. Knows nothing of bytes.
+"""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from plimsoll_estimator.errors import Unsupported
+
+Kind = Literal["generate", "multimodal", "pooling", "encoder_decoder"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """One model class: `family` names the builder of its weights."""
+
+    name: str
+    family: str
+    kind: Kind
+
+
+_GENERATE: Final[dict[str, str]] = {
+    "LlamaForCausalLM": "llama",
+    "LLaMAForCausalLM": "llama",
+    "MistralForCausalLM": "llama",
+    "AquilaForCausalLM": "llama",
+    "AquilaModelForCausalLM": "llama",
+    "CwmForCausalLM": "llama",
+    "InternLMForCausalLM": "llama",
+    "InternLM3ForCausalLM": "llama",
+    "XverseForCausalLM": "llama",
+    "YiForCausalLM": "llama",
+    "Qwen2ForCausalLM": "qwen2",
+    "Qwen3ForCausalLM": "qwen3",
+    "GemmaForCausalLM": "gemma",
+    "Gemma2ForCausalLM": "gemma2",
+    "GlmForCausalLM": "glm",
+    "Glm4ForCausalLM": "glm4",
+    "CohereForCausalLM": "cohere",
+    "Cohere2ForCausalLM": "cohere",
+    "Phi3ForCausalLM": "phi3",
+    "PhiForCausalLM": "phi",
+    "GraniteForCausalLM": "granite",
+    "Olmo2ForCausalLM": "olmo2",
+    "Olmo3ForCausalLM": "olmo3",
+    "OlmoForCausalLM": "olmo",
+    "SmolLM3ForCausalLM": "smollm3",
+    "Starcoder2ForCausalLM": "starcoder2",
+    "StableLmForCausalLM": "stablelm",
+    "StableLMEpochForCausalLM": "stablelm",
+    "SeedOssForCausalLM": "seed_oss",
+    "Exaone4ForCausalLM": "exaone4",
+    "ChatGLMModel": "chatglm",
+    "ChatGLMForConditionalGeneration": "chatglm",
+    "MixtralForCausalLM": "mixtral",
+    "Qwen2MoeForCausalLM": "qwen2_moe",
+    "Qwen3MoeForCausalLM": "qwen3_moe",
+    "OlmoeForCausalLM": "olmoe",
+    "PhiMoEForCausalLM": "phimoe",
+    "GraniteMoeForCausalLM": "granite_moe",
+    "MiniMaxM2ForCausalLM": "minimax_m2",
+    "GptOssForCausalLM": "gpt_oss",
+    "Ernie4_5_MoeForCausalLM": "ernie4_5_moe",
+    "Glm4MoeForCausalLM": "glm4_moe",
+    "DeepseekForCausalLM": "deepseek",
+    "DeepseekV2ForCausalLM": "deepseek_v2",
+    "DeepseekV3ForCausalLM": "deepseek_v2",
+    "DeepseekV32ForCausalLM": "deepseek_v2",
+    "GlmMoeDsaForCausalLM": "deepseek_v2",
+    "Glm4MoeLiteForCausalLM": "deepseek_v2",
+    "MiniCPM3ForCausalLM": "minicpm3",
+}
+_MULTIMODAL: Final[dict[str, str]] = {}
+_POOLING: Final[dict[str, str]] = {}
+_ENCODER_DECODER: Final[dict[str, str]] = {}
+
+_TABLES: Final[tuple[tuple[Kind, dict[str, str]], ...]] = (
+    ("generate", _GENERATE),
+    ("multimodal", _MULTIMODAL),
+    ("pooling", _POOLING),
+    ("encoder_decoder", _ENCODER_DECODER),
+)
+ARCHITECTURES: Final[dict[str, Architecture]] = {
+    name: Architecture(name=name, family=family, kind=kind) for kind, table in _TABLES for name, family in table.items()
+}
+
+
+def find_architecture(name: str) -> Architecture:
+    """The class of this name; a bare "...Model" or a pooling head is its causal class without the head.
+
+    Raises Unsupported("UnsupportedArchitecture") naming what resembles it.
+    """
+    found = ARCHITECTURES.get(name)
+    if found is not None:
+        return found
+    for ending in ("Model", "ForSequenceClassification", "ForTokenClassification", "ForRewardModel", "ForProcessRewardModel"):
+        if name.endswith(ending):
+            stem = name.removesuffix(ending)
+            for other in ("ForCausalLM", "ForConditionalGeneration"):
+                found = ARCHITECTURES.get(stem + other)
+                if found is not None:
+                    return Architecture(name=name, family=found.family, kind="pooling" if found.kind == "generate" else found.kind)
+    close = difflib.get_close_matches(name, ARCHITECTURES, n=3, cutoff=0.6)
+    hint = f"; the nearest known are {', '.join(close)}" if close else ""
+    raise Unsupported("UnsupportedArchitecture", f"no rules for the model architecture {name[:120]}{hint}")

@@ -1,0 +1,245 @@
+"""Decoder stacks of the common build: embedding, attention + MLP or experts, final norm, head.
+
+`DecoderStyle` says how a family differs; `build_decoder` walks through one pipeline stage. The families with layers of their
+own reuse the pieces here. Sources: vllm/model_executor/models/{llama,qwen2,gemma*,...}.py. Knows no quantisation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from plimsoll_estimator.errors import InvalidInput
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.weights.rank import Rank, stage_layers
+from plimsoll_estimator.weights.rope import rope
+
+Bias = Literal["no", "yes"] | tuple[str, ...]
+
+# Names a Transformers configuration class maps to the common ones.
+LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+HIDDEN = ("hidden_size", "n_embd", "d_model", "dim", "embed_dim")
+HEADS = ("num_attention_heads", "n_head", "num_heads", "n_heads")
+KV_HEADS = ("n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num", "num_attention_groups", "num_key_value_groups")
+POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length", "n_ctx")
+INTERMEDIATE = ("intermediate_size", "ffn_hidden_size", "n_inner", "ffn_dim")
+EXPERTS = ("num_experts", "moe_num_experts", "n_routed_experts", "num_local_experts")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DecoderStyle:
+    """How a family's decoder layer is built. Biases: "no", "yes", or configuration keys any of which turns them on.
+
+    `..._always`: the class builds the part on every pipeline stage. `transformers_since`: the release from which the class is
+    served by the Transformers backend. `sliding_rope`: sliding-window layers have an unscaled rope table of their own.
+    """
+
+    qkv_bias: Bias = "no"
+    o_bias: Bias = "no"
+    mlp_bias: Bias = "no"
+    head_bias: Bias = "no"
+    gated: bool = True
+    norms: int = 2
+    norm_bias: bool = False
+    qk_norm: Literal["no", "head", "full", "key"] = "no"
+    tied: bool = False
+    partial_rotary: float | None = None
+    normalizer: bool = False
+    attention: str = "self_attn"
+    mlp: str = "mlp"
+    o_name: str = "o_proj"
+    mlp_names: tuple[str, ...] = ("gate_proj", "up_proj")
+    down_name: str = "down_proj"
+    positions: int | None = None
+    head_dim: int | None = None
+    transformers_since: tuple[int, int] | None = None
+    sliding_rope: bool = False
+    embedding_always: bool = False
+    norm_always: bool = False
+    head_always: bool = False
+    head_in_pooling: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """The dimensions of a decoder, with Transformers' aliases resolved."""
+
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    intermediate: int
+    vocabulary: int
+    positions: int
+    tied: bool
+
+
+def sizes(text: HfConfig, style: DecoderStyle, root: HfConfig | None = None) -> Sizes:
+    """Read the dimensions. Raises InvalidInput naming what is missing."""
+    hidden = text.int(*HIDDEN)
+    heads = text.int(*HEADS)
+    if heads < 1 or hidden < 1:
+        raise InvalidInput(f"{text.path}.num_attention_heads", heads, "must be at least 1")
+    head_dim = text.int_or_none("head_dim", "hidden_size_per_head", "kv_channels") or style.head_dim or hidden // heads
+    tied = text.bool("tie_word_embeddings", root.bool("tie_word_embeddings", style.tied) if root is not None else style.tied)
+    return Sizes(
+        layers=text.int(*LAYERS),
+        hidden=hidden,
+        heads=heads,
+        kv_heads=text.int_or_none(*KV_HEADS) or heads,
+        head_dim=head_dim,
+        intermediate=text.int_or_none(*INTERMEDIATE) or 4 * hidden,
+        vocabulary=text.int("vocab_size", "padded_vocab_size"),
+        positions=text.int_or_none(*POSITIONS) or style.positions or 8192,
+        tied=tied,
+    )
+
+
+def has_bias(text: HfConfig, bias: Bias) -> bool:
+    """Whether a linear of this style has a bias under this configuration."""
+    if isinstance(bias, str):
+        return bias == "yes"
+    return any(text.raw(key) is True for key in bias)
+
+
+def attention(rank: Rank, layer: str, size: Sizes, style: DecoderStyle) -> None:
+    """Fused q, k, v; output projection; query and key norms; scales."""
+    parent = f"{layer}.{style.attention}"
+    text = rank.text
+    rank.qkv(parent, size.hidden, size.heads, size.kv_heads, size.head_dim, bias=has_bias(text, style.qkv_bias))
+    rank.row(parent, style.o_name, size.heads * size.head_dim, size.hidden, bias=has_bias(text, style.o_bias))
+    if style.qk_norm == "head":
+        rank.norm(size.head_dim, count=2)
+    elif style.qk_norm == "full":
+        rank.norm(size.heads * size.head_dim)
+        rank.norm(size.kv_heads * size.head_dim)
+    elif style.qk_norm == "key":
+        rank.norm(size.head_dim)
+    if not on_transformers(rank, style) or rank.version >= (0, 26):
+        rank.attention_scales(parent)
+
+
+def mlp(rank: Rank, parent: str, hidden: int, intermediate: int, style: DecoderStyle, tp: int | None = None) -> None:
+    """Gated (two merged columns) or plain MLP."""
+    bias = has_bias(rank.text, style.mlp_bias)
+    parts = (intermediate, intermediate) if style.gated else (intermediate,)
+    rank.column(parent, style.mlp_names, hidden, parts, bias=bias, tp=tp)
+    rank.row(parent, style.down_name, intermediate, hidden, bias=bias, tp=tp)
+
+
+def on_transformers(rank: Rank, style: DecoderStyle) -> bool:
+    """Whether this release serves the class through its Transformers backend (whose older form hid attention scales)."""
+    return style.transformers_since is not None and rank.version >= style.transformers_since
+
+
+def rope_table(rank: Rank, size: Sizes, style: DecoderStyle) -> None:
+    """The family's one rope table, or the small inverse frequencies of the Transformers backend."""
+    if on_transformers(rank, style):
+        transformers_rope(rank, size, style)
+    else:
+        rope(rank, size.head_dim, size.positions, partial=style.partial_rotary)
+        if style.sliding_rope:
+            rope(rank, size.head_dim, size.positions, parameters={"rope_type": "default", "rope_theta": "sliding"})
+
+
+def transformers_rope(rank: Rank, size: Sizes, style: DecoderStyle) -> None:
+    """Transformers' RotaryEmbedding: inv_freq and original_inv_freq in float32, a pair per layer type where nested."""
+    nested = rank.text.sub("rope_parameters")
+    tables = 2 if style.sliding_rope else 1
+    if nested is not None and any(isinstance(value, dict) for value in nested.as_mapping().values()):
+        tables = sum(isinstance(value, dict) for value in nested.as_mapping().values())
+    share = rank.text.float_or_none("partial_rotary_factor", "rotary_pct") or style.partial_rotary or 1.0
+    rank.once("inv_freq", 2 * tables * (int(size.head_dim * share) // 2) * 4)
+
+
+def stack(
+    rank: Rank,
+    size: Sizes,
+    style: DecoderStyle,
+    build: Callable[[int], None],
+    kind: Callable[[int], Hashable] = lambda i: 0,
+    layers: int | None = None,
+) -> None:
+    """Embedding on the first stage (last too when tied), the stage's layers, final norm and head on the last."""
+    count = size.layers if layers is None else layers
+    head = rank.resolved.runner == "generate" or style.head_in_pooling
+    if rank.first or style.embedding_always or (rank.last and size.tied and head):
+        rank.embedding(size.vocabulary, size.hidden)
+    rank.layers(stage_layers(count, rank.resolved.pipeline_parallel_size)[rank.stage], kind, build)
+    if style.normalizer:
+        rank.tensor(1)
+    if style.norms and (rank.last or style.norm_always):
+        rank.norm(size.hidden, bias=style.norm_bias)
+    if head and not size.tied and (rank.last or style.head_always):
+        rank.lm_head(size.vocabulary, size.hidden, bias=has_bias(rank.text, style.head_bias))
+
+
+def build_decoder(rank: Rank, style: DecoderStyle) -> None:
+    """A dense decoder of one style."""
+    size = sizes(rank.text, style, rank.config)
+
+    def layer(i: int) -> None:
+        name = f"layers.{i}"
+        attention(rank, name, size, style)
+        mlp(rank, f"{name}.{style.mlp}", size.hidden, size.intermediate, style)
+        rank.norm(size.hidden, bias=style.norm_bias, count=style.norms)
+        rope_table(rank, size, style)
+
+    stack(rank, size, style, layer)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoeStyle:
+    """How a family's sparse block is built. `gate_item` and `correction_item` are bytes per element; 0 means the model's dtype."""
+
+    parent: str = "mlp"
+    experts: tuple[str, ...] = EXPERTS
+    intermediate: tuple[str, ...] = ("moe_intermediate_size", "intermediate_size")
+    gate_bias: bool = False
+    gate_item: int = 0
+    correction: bool = False
+    correction_item: int = 4
+    expert_bias: bool = False
+    gated: bool = True
+    shared: Literal["no", "count", "size"] = "no"
+    shared_gate: bool = False
+    shared_name: str = "shared_experts"
+    dense_style: DecoderStyle = field(default_factory=DecoderStyle)
+
+
+def moe(rank: Rank, layer: str, hidden: int, style: MoeStyle) -> None:
+    """Router, fused experts, shared experts of one layer."""
+    text = rank.text
+    parent = f"{layer}.{style.parent}"
+    experts = expert_count(text, style.experts)
+    intermediate = text.int(*style.intermediate)
+    item = style.gate_item or rank.item
+    rank.tensor(experts * hidden, item)
+    if style.gate_bias:
+        rank.tensor(experts, item)
+    if style.correction:
+        rank.tensor(experts, style.correction_item or rank.item)
+    rank.experts(f"{parent}.experts", experts, hidden, intermediate, gated=style.gated, bias=style.expert_bias)
+    shared = 0
+    if style.shared == "count":
+        shared = (text.int_or_none("n_shared_experts", "moe_num_shared_experts", "num_shared_experts") or 0) * intermediate
+    elif style.shared == "size":
+        shared = text.int_or_none("shared_expert_intermediate_size", "shared_intermediate_size") or 0
+    if shared:
+        if style.shared_gate:
+            rank.tensor(hidden)
+        tp = 1 if rank.unshared_experts else None
+        mlp(rank, f"{parent}.{style.shared_name}", hidden, shared, style.dense_style, tp)
+
+
+def expert_count(text: HfConfig, keys: tuple[str, ...] = EXPERTS) -> int:
+    """Routed experts; a list (one entry per layer) gives its first."""
+    for key in keys:
+        value = text.raw(key)
+        if isinstance(value, list | tuple) and value and isinstance(value[0], int):
+            return value[0]
+        if value is not None:
+            return text.int(key)
+    return 0

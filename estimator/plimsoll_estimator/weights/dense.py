@@ -1,0 +1,74 @@
+"""The styles of dense decoders, one per vLLM model class. Values read from vllm/model_executor/models/<file>.py."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from plimsoll_estimator.weights.decoder import DecoderStyle
+
+_NATIVE_UNTIL = (0, 26)
+
+LLAMA = DecoderStyle(qkv_bias=("attention_bias", "bias"), o_bias=("attention_bias", "bias"), mlp_bias=("mlp_bias",))
+QWEN2 = DecoderStyle(qkv_bias="yes")
+QWEN3 = DecoderStyle(qkv_bias=("attention_bias",), qk_norm="head")
+GEMMA = DecoderStyle(
+    tied=True,
+    head_dim=256,
+    normalizer=True,
+    embedding_always=True,
+    norm_always=True,
+    qkv_bias=("attention_bias",),
+    o_bias=("attention_bias",),
+)
+GEMMA2 = DecoderStyle(
+    tied=True,
+    head_dim=256,
+    normalizer=True,
+    embedding_always=True,
+    norm_always=True,
+    norms=4,
+    qkv_bias=("attention_bias",),
+    o_bias=("attention_bias",),
+)
+GLM4 = DecoderStyle(norms=4, qkv_bias=("attention_bias",), partial_rotary=0.5)
+GLM = DecoderStyle(transformers_since=_NATIVE_UNTIL, qkv_bias=("attention_bias",), partial_rotary=0.5)
+COHERE = DecoderStyle(embedding_always=True, norm_always=True, tied=True, norms=1, qkv_bias=("attention_bias",), o_bias=("attention_bias",))
+PHI3 = DecoderStyle()
+PHI = DecoderStyle(
+    qkv_bias="yes",
+    o_bias="yes",
+    mlp_bias="yes",
+    head_bias="yes",
+    gated=False,
+    norms=1,
+    norm_bias=True,
+    partial_rotary=0.5,
+    o_name="dense",
+    mlp_names=("fc1",),
+    down_name="fc2",
+    transformers_since=_NATIVE_UNTIL,
+)
+GRANITE = DecoderStyle(qkv_bias=("attention_bias",), o_bias=("attention_bias",), mlp_bias=("mlp_bias",), tied=True)
+OLMO = DecoderStyle(norms=0, qkv_bias=("attention_bias",), o_bias=("attention_bias",), transformers_since=_NATIVE_UNTIL)
+OLMO2 = DecoderStyle(qk_norm="full", qkv_bias=("attention_bias",), o_bias=("attention_bias",), transformers_since=_NATIVE_UNTIL)
+OLMO3 = replace(OLMO2, sliding_rope=True)
+SMOLLM3 = DecoderStyle(
+    qkv_bias=("attention_bias",), o_bias=("attention_bias",), mlp_bias=("mlp_bias",), tied=True, transformers_since=(0, 0)
+)
+STARCODER2 = DecoderStyle(
+    qkv_bias=("use_bias",),
+    o_bias=("use_bias",),
+    mlp_bias=("use_bias",),
+    gated=False,
+    norm_bias=True,
+    tied=True,
+    mlp_names=("c_fc",),
+    down_name="c_proj",
+    transformers_since=(0, 20),
+)
+STABLELM = DecoderStyle(
+    embedding_always=True, head_always=True, norm_always=True, qkv_bias=("use_qkv_bias",), norm_bias=True, partial_rotary=0.25
+)
+SEED_OSS = DecoderStyle(qkv_bias=("attention_bias",), o_bias=("attention_out_bias",), transformers_since=_NATIVE_UNTIL)
+EXAONE4 = DecoderStyle(qk_norm="head", qkv_bias=("attention_bias",), o_bias=("attention_bias",))
+CHATGLM = DecoderStyle(qkv_bias=("add_qkv_bias", "add_bias_linear"), head_in_pooling=True, partial_rotary=0.5)

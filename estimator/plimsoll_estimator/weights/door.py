@@ -1,0 +1,71 @@
+"""The door of the weights part: a model's configuration and resolved arguments in, bytes of every pipeline stage out.
+
+Chooses the family's builder and the quantisation method. Knows no layer itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from plimsoll_estimator.architectures import find_architecture
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.resolved import RankWeights, ResolvedArgs
+from plimsoll_estimator.weights import dense, mla, moe_families
+from plimsoll_estimator.weights.decoder import build_decoder
+from plimsoll_estimator.weights.quantization import method_for
+from plimsoll_estimator.weights.rank import Rank
+
+FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {
+    "llama": partial(build_decoder, style=dense.LLAMA),
+    "qwen2": partial(build_decoder, style=dense.QWEN2),
+    "qwen3": partial(build_decoder, style=dense.QWEN3),
+    "gemma": partial(build_decoder, style=dense.GEMMA),
+    "gemma2": partial(build_decoder, style=dense.GEMMA2),
+    "glm": partial(build_decoder, style=dense.GLM),
+    "glm4": partial(build_decoder, style=dense.GLM4),
+    "cohere": partial(build_decoder, style=dense.COHERE),
+    "phi3": partial(build_decoder, style=dense.PHI3),
+    "phi": partial(build_decoder, style=dense.PHI),
+    "granite": partial(build_decoder, style=dense.GRANITE),
+    "olmo": partial(build_decoder, style=dense.OLMO),
+    "olmo2": partial(build_decoder, style=dense.OLMO2),
+    "olmo3": partial(build_decoder, style=dense.OLMO3),
+    "smollm3": partial(build_decoder, style=dense.SMOLLM3),
+    "starcoder2": partial(build_decoder, style=dense.STARCODER2),
+    "stablelm": partial(build_decoder, style=dense.STABLELM),
+    "seed_oss": partial(build_decoder, style=dense.SEED_OSS),
+    "exaone4": partial(build_decoder, style=dense.EXAONE4),
+    "chatglm": partial(build_decoder, style=dense.CHATGLM),
+    "mixtral": moe_families.mixtral,
+    "qwen2_moe": moe_families.qwen2_moe,
+    "qwen3_moe": moe_families.qwen3_moe,
+    "olmoe": moe_families.olmoe,
+    "phimoe": moe_families.phimoe,
+    "granite_moe": moe_families.granite_moe,
+    "minimax_m2": moe_families.minimax_m2,
+    "gpt_oss": moe_families.gpt_oss,
+    "ernie4_5_moe": moe_families.ernie4_5_moe,
+    "glm4_moe": moe_families.glm4_moe,
+    "deepseek": moe_families.deepseek,
+    "deepseek_v2": mla.deepseek_v2,
+    "minicpm3": mla.minicpm3,
+}
+
+
+def weights_per_stage(config: HfConfig, resolved: ResolvedArgs) -> tuple[RankWeights, ...]:
+    """Bytes of the fullest rank of every pipeline stage.
+
+    Raises Unsupported for an architecture or quantisation without rules, EngineRefusal for shapes that vLLM's model
+    classes refuse to build, InvalidInput for a configuration that lacks or garbles a dimension.
+    """
+    build = FAMILIES[find_architecture(resolved.architecture).family]
+    stages = []
+    for stage in range(resolved.pipeline_parallel_size):
+        method = method_for(config, resolved)
+        rank = Rank(config, resolved, method, stage)
+        build(rank)
+        created = rank.created_bytes
+        stages.append(RankWeights(created_bytes=created, loaded_bytes=created + rank.added_bytes))
+    return tuple(stages)

@@ -1,0 +1,216 @@
+"""One rank's weights, added up module by module in the way vLLM's layer classes allocate them.
+
+The family modules call `Rank` while they walk through a model; it divides by tensor-parallel size, asks the
+quantisation for the stored form, and refuses what vLLM's constructors refuse. Knows no model family and no method's bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+
+from plimsoll_estimator.errors import EngineRefusal
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.resolved import ResolvedArgs
+from plimsoll_estimator.units import ceil_div, round_up
+from plimsoll_estimator.weights.method import Experts, Linear, Method
+
+DTYPE_BYTES = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "half": 2}
+VOCABULARY_PADDING = 64
+
+
+def divide(value: int, by: int) -> int:
+    """value / by, or the refusal of vllm/distributed/utils.py:ensure_divisibility."""
+    if value % by:
+        raise EngineRefusal("NotDivisible", f"{value} is not divisible by {by}")
+    return value // by
+
+
+def stage_layers(layers: int, stages: int) -> tuple[range, ...]:
+    """Layer ranges of the pipeline stages: vllm/distributed/utils.py:get_pp_indices (all versions)."""
+    counts = [layers // stages] * stages
+    for i in range(2, layers % stages + 2):
+        counts[-i] += 1
+    edges = [0]
+    for count in counts:
+        edges.append(edges[-1] + count)
+    return tuple(range(edges[i], edges[i + 1]) for i in range(stages))
+
+
+class Rank:
+    """The first tensor-parallel rank of one pipeline stage: the fullest, since remainders go to the first ranks.
+
+    `created_bytes` counts parameters and buffers as built, `added_bytes` what loading adds (or, negative, drops).
+    """
+
+    __slots__ = (
+        "added_bytes",
+        "config",
+        "created_bytes",
+        "expert_parallel",
+        "experts_tp",
+        "first",
+        "item",
+        "last",
+        "method",
+        "resolved",
+        "shared",
+        "stage",
+        "text",
+        "tp",
+        "unshared_experts",
+        "version",
+    )
+
+    def __init__(self, config: HfConfig, resolved: ResolvedArgs, method: Method, stage: int) -> None:
+        self.config = config
+        self.text = config.text
+        self.resolved = resolved
+        self.version = resolved.version.minor_key
+        self.method = method
+        self.stage = stage
+        self.first = stage == 0
+        self.last = stage == resolved.pipeline_parallel_size - 1
+        self.tp = resolved.tensor_parallel_size
+        group = self.tp * resolved.data_parallel_size
+        on = resolved.enable_expert_parallel
+        self.expert_parallel = group if on else 1
+        self.experts_tp = 1 if on else group
+        # vllm/config/parallel.py:use_sequence_parallel_moe: shared experts are then held whole by every rank.
+        self.unshared_experts = on and self.tp > 1 and resolved.data_parallel_size > 1
+        self.item = DTYPE_BYTES[resolved.dtype.removeprefix("torch.")]
+        self.created_bytes = 0
+        self.added_bytes = 0
+        self.shared: set[Hashable] = set()
+
+    def tensor(self, elements: int, item: int | None = None) -> None:
+        """A parameter or buffer of `elements`, in the model's dtype unless `item` bytes are given."""
+        self.created_bytes += elements * (self.item if item is None else item)
+
+    def once(self, key: Hashable, n_bytes: int) -> bool:
+        """A buffer that modules of one process share, such as a rope table: counted the first time, which is True."""
+        if key in self.shared:
+            return False
+        self.shared.add(key)
+        self.created_bytes += n_bytes
+        return True
+
+    def norm(self, size: int, bias: bool = False, count: int = 1) -> None:
+        """RMSNorm (weight) or LayerNorm (weight and bias), replicated."""
+        self.created_bytes += size * count * self.item * (2 if bias else 1)
+
+    def _linear(self, parent: str, names: tuple[str, ...], k: int, parts: tuple[int, ...], k_full: int, n_full: int) -> None:
+        self.created_bytes += self.method.linear(Linear(parent, names, k, parts, k_full, n_full, self.item))
+        self.added_bytes += self.method.added
+
+    def column(self, parent: str, names: tuple[str, ...], k: int, parts: Iterable[int], bias: bool = False, tp: int | None = None) -> None:
+        """ColumnParallelLinear or MergedColumnParallelLinear: every part of the output divided, biases too."""
+        by = self.tp if tp is None else tp
+        full = tuple(parts)
+        mine = tuple(divide(n, by) for n in full)
+        self._linear(parent, names, k, mine, k, sum(full))
+        if bias:
+            self.created_bytes += sum(mine) * self.item
+
+    def row(self, parent: str, name: str, k: int, n: int, bias: bool = False, tp: int | None = None) -> None:
+        """RowParallelLinear: the input divided, the bias whole."""
+        by = self.tp if tp is None else tp
+        self._linear(parent, (name,), divide(k, by), (n,), k, n)
+        if bias:
+            self.created_bytes += n * self.item
+
+    def replicated(self, parent: str, names: tuple[str, ...], k: int, parts: Iterable[int], bias: bool = False) -> None:
+        """ReplicatedLinear, quantised like the others."""
+        full = tuple(parts)
+        self._linear(parent, names, k, full, k, sum(full))
+        if bias:
+            self.created_bytes += sum(full) * self.item
+
+    def kv_heads(self, kv_heads: int, tp: int | None = None) -> int:
+        """KV heads of one rank; replicated when tensor parallelism exceeds them (QKVParallelLinear)."""
+        by = self.tp if tp is None else tp
+        if by >= kv_heads:
+            if by % kv_heads:
+                raise EngineRefusal("NotDivisible", f"{by} is not divisible by {kv_heads}")
+            return 1
+        return divide(kv_heads, by)
+
+    def qkv(
+        self,
+        parent: str,
+        hidden: int,
+        heads: int,
+        kv_heads: int,
+        head_dim: int,
+        v_head_dim: int | None = None,
+        bias: bool = False,
+        names: tuple[str, ...] = ("q_proj", "k_proj", "v_proj"),
+        tp: int | None = None,
+    ) -> None:
+        """QKVParallelLinear: q, k and v in one weight."""
+        by = self.tp if tp is None else tp
+        mine = divide(heads, by)
+        kv = self.kv_heads(kv_heads, by)
+        v_dim = head_dim if v_head_dim is None else v_head_dim
+        parts = (mine * head_dim, kv * head_dim, kv * v_dim)
+        self._linear(parent, names, hidden, parts, hidden, sum(parts) * by)
+        if bias:
+            self.created_bytes += sum(parts) * self.item
+
+    def attention_scales(self, parent: str) -> None:
+        """The scalars vLLM's Attention keeps: four float32 buffers, and parameters where the checkpoint may hold scales."""
+        self.created_bytes += 16 + self.method.kv_scale_bytes(f"{parent}.attn", self.item)
+
+    def embedding(self, vocabulary: int, hidden: int, name: str = "embed_tokens") -> None:
+        """VocabParallelEmbedding, padded to 64 rows. vllm/model_executor/layers/vocab_parallel_embedding.py."""
+        self.created_bytes += divide(round_up(vocabulary, VOCABULARY_PADDING), self.tp) * hidden * self.item
+
+    def lm_head(self, vocabulary: int, hidden: int, bias: bool = False, name: str = "lm_head") -> None:
+        """ParallelLMHead, which a few checkpoints quantise."""
+        rows = round_up(vocabulary, VOCABULARY_PADDING)
+        mine = divide(rows, self.tp)
+        self.created_bytes += self.method.head(Linear("", (name,), hidden, (mine,), hidden, rows, self.item))
+        if bias:
+            self.created_bytes += mine * self.item
+
+    def local_experts(self, experts: int) -> int:
+        """Routed experts the first rank holds under expert parallelism."""
+        return ceil_div(experts, self.expert_parallel)
+
+    def experts(
+        self,
+        parent: str,
+        experts: int,
+        hidden: int,
+        intermediate: int,
+        *,
+        gated: bool = True,
+        bias: bool = False,
+        pad_intermediate: bool = False,
+    ) -> None:
+        """FusedMoE: w13 and w2 of the local experts. Expert parallelism adds an int32 map of all experts."""
+        if pad_intermediate:
+            intermediate = round_up(intermediate, self.experts_tp)
+        mine = divide(intermediate, self.experts_tp)
+        local = self.local_experts(experts)
+        shape = Experts(parent, local, experts, hidden, mine, gated, bias, self.item)
+        self.created_bytes += self.method.experts(shape)
+        self.added_bytes += self.method.added
+        if self.expert_parallel > 1:
+            self.created_bytes += experts * 4
+
+    def layers(self, ids: Iterable[int], kind: Callable[[int], Hashable], build: Callable[[int], None]) -> None:
+        """Build layer by layer; a layer of a kind seen before (and quantised alike) is added without building it again."""
+        memo: dict[Hashable, tuple[int, int]] = {}
+        signature = self.method.signature
+        for i in ids:
+            key = (kind(i), signature(i))
+            known = memo.get(key)
+            if known is None:
+                shared_before = len(self.shared)
+                created, added = self.created_bytes, self.added_bytes
+                build(i)
+                if len(self.shared) == shared_before:
+                    memo[key] = (self.created_bytes - created, self.added_bytes - added)
+            else:
+                self.created_bytes += known[0]
+                self.added_bytes += known[1]

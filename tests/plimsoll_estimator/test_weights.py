@@ -1,0 +1,151 @@
+"""Weights per rank against vLLM's own model classes, and what must hold for every model."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from plimsoll_estimator.engine_args import EngineArgs
+from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.errors import EngineRefusal, EstimatorError, InvalidInput, Unsupported
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.resolved import Gpu, ResolvedArgs
+from plimsoll_estimator.weights import weights_per_stage
+
+DATA = json.loads((Path(__file__).parents[1] / "data" / "weights_cases.json").read_text())
+CAPABILITIES = {"h100": (9, 0), "h200": (9, 0), "b200": (10, 0), "a100": (8, 0), "l40s": (8, 9)}
+
+
+def resolved_for(case: dict[str, Any], **changes: Any) -> ResolvedArgs:
+    args = {**case["engine_args"], **changes}
+    gpu = Gpu(product=case["gpu"], total_memory_bytes=80 << 30, interconnect="nvlink", compute_capability=CAPABILITIES[case["gpu"]])
+    return ResolvedArgs(
+        version=EngineVersion.parse(case["version"]),
+        extrapolated=False,
+        gpu=gpu,
+        given=EngineArgs.from_mapping(args),
+        architecture=case["architecture"],
+        dtype=case["dtype"],
+        quantization=case["quantization"],
+        kv_cache_dtype="auto",
+        tensor_parallel_size=args.get("tensor_parallel_size", 1),
+        pipeline_parallel_size=args.get("pipeline_parallel_size", 1),
+        data_parallel_size=args.get("data_parallel_size", 1),
+        enable_expert_parallel=args.get("enable_expert_parallel", False),
+        decode_context_parallel_size=1,
+        max_model_len=case["max_model_len"],
+        max_num_seqs=256,
+        max_num_batched_tokens=8192,
+        gpu_memory_utilization=0.9,
+        block_size=16,
+        enforce_eager=False,
+        enable_prefix_caching=True,
+        enable_chunked_prefill=True,
+        num_speculative_tokens=0,
+        runner="pooling" if case["architecture"].endswith("Model") else "generate",
+        uses_v2_model_runner=True,
+        async_scheduling=True,
+        max_in_flight_tokens=16384,
+        max_cudagraph_capture_size=512,
+    )
+
+
+def config_for(case: dict[str, Any]) -> HfConfig:
+    return HfConfig(DATA["configs"][case["model"]])
+
+
+def name_of(case: dict[str, Any]) -> str:
+    sizes = "-".join(f"{key}={value}" for key, value in case["engine_args"].items())
+    return f"{case['model']}@{case['version']}-{sizes or 'tp1'}"
+
+
+@pytest.mark.parametrize("case", DATA["cases"], ids=name_of)
+def test_created_bytes_are_those_of_the_engines_model_classes(case: dict[str, Any]) -> None:
+    stages = weights_per_stage(config_for(case), resolved_for(case))
+    assert [stage.created_bytes for stage in stages] == case["created_bytes"]
+
+
+ONE_RANK = [case for case in DATA["cases"] if not case["engine_args"]]
+
+
+@pytest.mark.parametrize("case", ONE_RANK, ids=name_of)
+def test_weights_per_rank_never_grow_with_tensor_parallelism(case: dict[str, Any]) -> None:
+    last = None
+    for tp in (1, 2, 4, 8):
+        try:
+            (stage,) = weights_per_stage(config_for(case), resolved_for(case, tensor_parallel_size=tp))
+        except EngineRefusal:
+            continue
+        assert last is None or stage.created_bytes <= last
+        last = stage.created_bytes
+    assert last is not None
+
+
+@pytest.mark.parametrize("case", ONE_RANK, ids=name_of)
+def test_two_stages_hold_at_least_what_one_stage_holds(case: dict[str, Any]) -> None:
+    (whole,) = weights_per_stage(config_for(case), resolved_for(case))
+    try:
+        stages = weights_per_stage(config_for(case), resolved_for(case, pipeline_parallel_size=2))
+    except EngineRefusal:
+        return
+    assert sum(stage.created_bytes for stage in stages) >= whole.created_bytes
+    assert max(stage.created_bytes for stage in stages) <= whole.created_bytes
+
+
+LLAMA_8B: dict[str, Any] = {
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 4096,
+    "intermediate_size": 14336,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "vocab_size": 128256,
+    "max_position_embeddings": 131072,
+    "rope_scaling": {"rope_type": "llama3", "factor": 8.0},
+    "tie_word_embeddings": False,
+}
+LLAMA_CASE: dict[str, Any] = {
+    "version": "0.33.0",
+    "gpu": "h100",
+    "engine_args": {},
+    "architecture": "LlamaForCausalLM",
+    "dtype": "bfloat16",
+    "quantization": None,
+    "max_model_len": 131072,
+}
+
+
+@pytest.mark.parametrize(("tp", "expected"), [(1, 16_094_077_440), (2, 8_064_082_432)])
+def test_llama_8b_has_the_bytes_vllm_logs(tp: int, expected: int) -> None:
+    """14.9889 GiB at tp 1 as logged in vLLM pull request 17122; 7.51 GiB at tp 2."""
+    (stage,) = weights_per_stage(HfConfig(LLAMA_8B), resolved_for(LLAMA_CASE, tensor_parallel_size=tp))
+    assert stage.created_bytes == stage.loaded_bytes == expected
+
+
+def test_heads_that_tensor_parallelism_does_not_divide_are_refused() -> None:
+    with pytest.raises(EngineRefusal, match="32 is not divisible by 3"):
+        weights_per_stage(HfConfig(LLAMA_8B), resolved_for(LLAMA_CASE, tensor_parallel_size=3))
+
+
+def test_an_unknown_architecture_names_what_resembles_it() -> None:
+    args = replace(resolved_for(LLAMA_CASE), architecture="LlamaForCausalLMs")
+    with pytest.raises(Unsupported, match="LlamaForCausalLM") as caught:
+        weights_per_stage(HfConfig(LLAMA_8B), args)
+    assert caught.value.reason == "UnsupportedArchitecture"
+
+
+@pytest.mark.parametrize("key", ["hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size"])
+@pytest.mark.parametrize("value", [None, -1, "many", 1.5, [4096], {}, True])
+def test_a_garbled_dimension_is_invalid_input_naming_the_key(key: str, value: object) -> None:
+    with pytest.raises(InvalidInput, match=key):
+        weights_per_stage(HfConfig({**LLAMA_8B, key: value}), resolved_for(LLAMA_CASE))
+
+
+@pytest.mark.parametrize("case", ONE_RANK, ids=name_of)
+def test_a_config_without_dimensions_is_refused_not_guessed(case: dict[str, Any]) -> None:
+    with pytest.raises(EstimatorError):
+        weights_per_stage(HfConfig({"architectures": [case["architecture"]]}), replace(resolved_for(case), quantization=None))
