@@ -1,0 +1,176 @@
+"""The batch door: one JSON case in, one JSON answer out, always. Called by `plimsoll estimate --cases`.
+
+Follows the published contract of the batch door. Refuses to read files or the network: models come through a lookup.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from typing import Any, Final, Protocol
+
+from plimsoll_estimator.engine_args import EngineArgs
+from plimsoll_estimator.engine_version import NEWEST_KNOWN, EngineVersion
+from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Unsupported
+from plimsoll_estimator.estimate import WeightTotals, estimate, weight_totals
+from plimsoll_estimator.hardware import gpu_from
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.resolved import Estimate, Gpu, RankEstimate, ResolvedArgs
+
+ModelLookup = Callable[[str], HfConfig | None]
+
+_CASE_KEYS: Final = frozenset(
+    {"id", "model", "model_config", "weights", "engine_version", "gpu", "engine_args", "available_kv_cache_bytes"}
+)
+_GPU_KEYS: Final = frozenset({"product", "label_memory_mib", "total_memory_bytes", "free_memory_bytes", "interconnect"})
+_MAX_LINE: Final = 8 << 20
+_HIDDEN: Final = frozenset({"version", "gpu", "given"})
+
+
+class TextSink(Protocol):
+    """Where answers go."""
+
+    def write(self, text: str, /) -> object:
+        """Write one answer line."""
+        ...
+
+
+def run(stream_in: Iterable[str], stream_out: TextSink, models: ModelLookup) -> int:
+    """Answer every line; 0 when all were JSON (whatever the verdicts), 2 when some line was not JSON."""
+    status = 0
+    for line in stream_in:
+        if not line.strip():
+            continue
+        try:
+            if len(line) > _MAX_LINE:
+                raise ValueError("line too long")
+            case = json.loads(line)
+        except (ValueError, RecursionError):
+            status = 2
+            reply: dict[str, Any] = _failure(None, "invalid", "NotJson", "this line is not JSON")
+        else:
+            reply = answer(case, models)
+        stream_out.write(json.dumps(reply, ensure_ascii=False) + "\n")
+    return status
+
+
+def answer(case: object, models: ModelLookup) -> dict[str, Any]:
+    """The answer to one case; bad input becomes verdict invalid, unknown territory unsupported, never an exception."""
+    identity = case.get("id") if isinstance(case, Mapping) else None
+    try:
+        if not isinstance(case, Mapping):
+            raise InvalidInput("case", case, "must be a JSON object")
+        result = _estimate_case(case, models)
+    except InvalidInput as error:
+        return _failure(identity, "invalid", "InvalidInput", str(error))
+    except Unsupported as error:
+        return _failure(identity, "unsupported", error.reason, str(error))
+    except EngineRefusal as error:
+        return _failure(identity, "refused", error.reason, str(error))
+    return {"id": identity, **_as_json(result)}
+
+
+def _failure(identity: object, verdict: str, reason: str, message: str) -> dict[str, Any]:
+    return {"id": identity, "verdict": verdict, "reason": reason, "message": message}
+
+
+def _estimate_case(case: Mapping[str, Any], models: ModelLookup) -> Estimate:
+    _known_keys("case", case, _CASE_KEYS)
+    given = case.get("available_kv_cache_bytes")
+    if given is not None and (isinstance(given, bool) or not isinstance(given, int) or not 0 <= given <= 1 << 50):
+        raise InvalidInput("available_kv_cache_bytes", given, "must be a whole number of bytes")
+    args = case.get("engine_args")
+    return estimate(
+        _model(case, models),
+        EngineArgs.from_mapping({} if args is None else args),
+        _gpu(case.get("gpu")),
+        _version(case.get("engine_version")),
+        weights=_weights(case.get("weights")),
+        available_kv_cache_bytes=given,
+    )
+
+
+def _known_keys(name: str, data: Mapping[str, Any], known: frozenset[str]) -> None:
+    for key in data:
+        if key not in known:
+            raise InvalidInput(f"{name}.{key}", data[key], "is not a key of the contract")
+
+
+def _model(case: Mapping[str, Any], models: ModelLookup) -> HfConfig:
+    config, name = case.get("model_config"), case.get("model")
+    if config is not None:
+        return HfConfig(config, "model_config")
+    if not isinstance(name, str) or not 0 < len(name) <= 300:
+        raise InvalidInput("model", name, "must name a model when there is no model_config")
+    found = models(name)
+    if found is None:
+        raise InvalidInput("model", name, "is not in the catalogue; pass model_config")
+    return found
+
+
+def _version(text: object) -> EngineVersion:
+    if text is None:
+        return NEWEST_KNOWN
+    if not isinstance(text, str):
+        raise InvalidInput("engine_version", text, "must be a string")
+    return EngineVersion.parse(text)
+
+
+def _gpu(data: object) -> Gpu:
+    if not isinstance(data, Mapping):
+        raise InvalidInput("gpu", data, "must be an object")
+    _known_keys("gpu", data, _GPU_KEYS)
+    product, interconnect = data.get("product"), data.get("interconnect")
+    for key, value in (("product", product), ("interconnect", interconnect)):
+        if value is not None and (not isinstance(value, str) or len(value) > 200):
+            raise InvalidInput(f"gpu.{key}", value, "must be a string of at most 200 characters")
+    for key in ("label_memory_mib", "total_memory_bytes", "free_memory_bytes"):
+        value = data.get(key)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+            raise InvalidInput(f"gpu.{key}", value, "must be a whole number")
+    return gpu_from(product, data.get("label_memory_mib"), data.get("total_memory_bytes"), data.get("free_memory_bytes"), interconnect)
+
+
+def _weights(data: object) -> WeightTotals | None:
+    if data is None:
+        return None
+    if not isinstance(data, Mapping):
+        raise InvalidInput("weights", data, "must be an object")
+    _known_keys("weights", data, frozenset({"total_bytes", "bytes_by_dtype"}))
+    return weight_totals(data)
+
+
+def _as_json(result: Estimate) -> dict[str, Any]:
+    plan, interval = result.kv_plan, result.available_kv_cache_interval_bytes
+    resolved = result.resolved
+    outside = result.outside_budget
+    return {
+        "verdict": result.verdict,
+        "reason": result.reason,
+        "message": result.message,
+        "ranks": [_rank_json(rank) for rank in result.ranks],
+        "block_size": result.block_size,
+        "num_gpu_blocks": plan.num_gpu_blocks if plan else None,
+        "kv_cache_tokens": plan.kv_cache_tokens if plan else None,
+        "max_model_len": plan.max_model_len if plan else (resolved.max_model_len if resolved else None),
+        "max_concurrency": plan.max_concurrency if plan else None,
+        "estimated_max_model_len": result.estimated_max_model_len,
+        "resolved": _resolved_json(resolved, result.block_size) if resolved else None,
+        "interval": {"available_kv_cache_bytes": list(interval)} if interval else None,
+        "outside_budget": {"pre_snapshot_bytes": outside.pre_snapshot_bytes, "post_kv_bytes": outside.post_kv_bytes} if outside else None,
+        "needed_kv_cache_bytes": result.needed_kv_cache_bytes,
+        "host_memory_bytes": result.host_memory_bytes,
+        "warnings": list(result.warnings),
+    }
+
+
+def _rank_json(rank: RankEstimate) -> dict[str, Any]:
+    return {f.name: getattr(rank, f.name) for f in fields(rank)}
+
+
+def _resolved_json(resolved: ResolvedArgs, block_size: int | None) -> dict[str, Any]:
+    data = {f.name: getattr(resolved, f.name) for f in fields(resolved) if f.name not in _HIDDEN}
+    data["engine_version"] = str(resolved.version)
+    data["block_size"] = block_size if block_size is not None else resolved.block_size
+    return data
