@@ -1,0 +1,199 @@
+"""An InferenceDeployment's conditions, from what was decided and what its child reports. Pure.
+
+Called by the controller before each status write. kstatus reads them as written: Stalled=True is Failed, Ready=True is
+Current, anything else is InProgress (kubernetes-sigs/cli-utils, kstatus). Knows no API client; time is handed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Literal, TypeAlias
+
+from plimsoll_operator.verdict import Admit, Reject, Resize, Undecided, Verdict
+
+ConditionStatus = Literal["True", "False", "Unknown"]
+MAX_MESSAGE: Final = 2048
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """One metav1.Condition. The transition time moves only with the status."""
+
+    type: str
+    status: ConditionStatus
+    reason: str
+    message: str
+    observed_generation: int
+    last_transition_time: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildState:
+    """What the Deployment says of itself. `current` means that its controller has seen its newest spec."""
+
+    current: bool
+    wanted: int
+    replicas: int
+    updated: int
+    ready: int
+    available: int
+    deadline_exceeded: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invalid:
+    """The object could not be read as an InferenceDeployment: old storage, or written past admission."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Situation:
+    """Everything the conditions are made from.
+
+    `applied_generation` is the generation whose plan the pods carry, None without one. `adopting` is true where the
+    verdict speaks of the spec as it stands rather than re-judging an applied plan. `bound` counts live pods on nodes,
+    `capacity_for_missing` whether free GPUs for the others are known at this moment.
+    """
+
+    generation: int
+    verdict: Verdict | Invalid
+    adopting: bool
+    model_problem: tuple[str, str] | None
+    applied_generation: int | None
+    replicas: int
+    bound: int
+    capacity_for_missing: bool
+    child: ChildState | None
+
+    @property
+    def refused(self) -> bool:
+        """The spec as it stands makes no pods."""
+        return self.adopting and not isinstance(self.verdict, Admit | Resize)
+
+
+_Draft: TypeAlias = tuple[str, ConditionStatus, str, str]
+
+
+def conditions_of(situation: Situation, previous: Iterable[Condition], now: str) -> tuple[Condition, ...]:
+    """All seven conditions, in a fixed order. `now` is RFC 3339 in UTC."""
+    before = {condition.type: condition for condition in previous}
+    drafts = (
+        _model_resolved(situation),
+        _feasible(situation),
+        _capacity_available(situation),
+        _progressing(situation),
+        _available(situation),
+        _ready(situation),
+        _stalled(situation),
+    )
+    return tuple(_settle(draft, situation.generation, before.get(draft[0]), now) for draft in drafts)
+
+
+def _settle(draft: _Draft, generation: int, before: Condition | None, now: str) -> Condition:
+    kind, status, reason, message = draft
+    since = before.last_transition_time if before is not None and before.status == status else now
+    return Condition(
+        type=kind,
+        status=status,
+        reason=reason,
+        message=message[:MAX_MESSAGE],
+        observed_generation=generation,
+        last_transition_time=since,
+    )
+
+
+def _model_resolved(situation: Situation) -> _Draft:
+    if isinstance(situation.verdict, Invalid):
+        return ("ModelResolved", "Unknown", "Invalid", "the object could not be read")
+    if situation.model_problem is not None:
+        reason, message = situation.model_problem
+        return ("ModelResolved", "False", reason, message)
+    return ("ModelResolved", "True", "Resolved", "the model's shape is known")
+
+
+def _feasible(situation: Situation) -> _Draft:
+    verdict = situation.verdict
+    if isinstance(verdict, Invalid):
+        return ("Feasible", "Unknown", "Invalid", verdict.message)
+    if isinstance(verdict, Reject):
+        return ("Feasible", "False", verdict.reason, verdict.message)
+    if isinstance(verdict, Undecided):
+        return ("Feasible", "Unknown", verdict.reason, f"{verdict.message} {verdict.next_step}".strip())
+    if isinstance(verdict, Resize):
+        moved = "; ".join(f"{change.field} from {change.old} to {change.new}" for change in verdict.changes)
+        return ("Feasible", "True", "Resized", f"fits after moving {moved}")
+    return ("Feasible", "True", "Fits", " ".join(verdict.warnings) or "fits as asked")
+
+
+def _capacity_available(situation: Situation) -> _Draft:
+    kind = "CapacityAvailable"
+    if situation.applied_generation is None:
+        return (kind, "Unknown", "NoPlan", "no plan is applied")
+    if situation.replicas == 0:
+        return (kind, "True", "NoneWanted", "no replicas are wanted")
+    missing = situation.replicas - situation.bound
+    if missing <= 0:
+        return (kind, "True", "Bound", "every replica has its GPUs")
+    if situation.capacity_for_missing:
+        return (kind, "True", "Available", f"free GPUs for {missing} of {situation.replicas} replicas are known")
+    return (kind, "False", "WaitingForGpus", f"{missing} of {situation.replicas} replicas wait for free GPUs")
+
+
+def _progressing(situation: Situation) -> _Draft:
+    kind = "Progressing"
+    child = situation.child
+    if child is None:
+        if situation.refused:
+            return (kind, "False", "Refused", "no pods are made")
+        return (kind, "True", "Applying", "the pods' Deployment is being made")
+    if child.deadline_exceeded:
+        return (kind, "False", "ProgressDeadlineExceeded", "the rollout made no progress within its deadline")
+    if _rolled_out(situation, child):
+        return (kind, "False", "Complete", f"{child.available} of {situation.replicas} replicas are available")
+    return (kind, "True", "RollingOut", f"{child.updated} of {situation.replicas} replicas carry the plan, {child.available} are available")
+
+
+def _available(situation: Situation) -> _Draft:
+    child = situation.child
+    available = child.available if child is not None else 0
+    text = f"{available} of {situation.replicas} replicas answer"
+    if available > 0 or (situation.replicas == 0 and not situation.refused):
+        return ("Available", "True", "MinimumReplicasAvailable", text)
+    return ("Available", "False", "NoReplicaAvailable", text)
+
+
+def _ready(situation: Situation) -> _Draft:
+    kind = "Ready"
+    if situation.refused:
+        return (kind, "False", _refusal_reason(situation), _refusal(situation))
+    child = situation.child
+    if child is not None and _rolled_out(situation, child):
+        return (kind, "True", "Ready", f"{child.available} of {situation.replicas} replicas are available")
+    return (kind, "False", "Progressing", "the replicas are not all available yet")
+
+
+def _stalled(situation: Situation) -> _Draft:
+    if situation.refused:
+        return ("Stalled", "True", _refusal_reason(situation), _refusal(situation))
+    if situation.child is not None and situation.child.deadline_exceeded:
+        return ("Stalled", "True", "ProgressDeadlineExceeded", "the rollout made no progress within its deadline")
+    return ("Stalled", "False", "NotStalled", "nothing stands in the way")
+
+
+def _refusal_reason(situation: Situation) -> str:
+    verdict = situation.verdict
+    return str(verdict.reason) if isinstance(verdict, Reject | Undecided) else "Invalid"
+
+
+def _refusal(situation: Situation) -> str:
+    message = _feasible(situation)[3]
+    if situation.applied_generation is None:
+        return f"{message} No pods are made."
+    return f"{message} The existing pods keep running on the plan of generation {situation.applied_generation}."
+
+
+def _rolled_out(situation: Situation, child: ChildState) -> bool:
+    wanted = situation.replicas
+    return child.current and child.wanted == wanted and child.updated == wanted and child.replicas == wanted and child.available == wanted

@@ -1,0 +1,1 @@
+"""The controller: watches InferenceDeployments, decides, applies their children and writes status. One replica leads."""

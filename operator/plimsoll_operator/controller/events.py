@@ -1,0 +1,65 @@
+"""Kubernetes Events about InferenceDeployments, each said once.
+
+Called by the reconciler when something a user should see has changed. The name is a digest of what is said, so a restart
+that says it again meets its own Event and adds none. Knows no verdicts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from typing import Literal
+
+from plimsoll_operator.controller.ports import EVENTS, FIELD_MANAGER, INFERENCE_DEPLOYMENTS, Key, Kube
+from plimsoll_operator.errors import ApiFailure
+
+_log = logging.getLogger(__name__)
+
+
+class EventRecorder:
+    """Posts events.k8s.io/v1 Events. Not thread-safe: the worker owns it."""
+
+    def __init__(self, kube: Kube, *, identity: str, now: Callable[[], datetime]) -> None:
+        self._kube = kube
+        self._identity = identity
+        self._now = now
+        self._last: dict[Key, tuple[str, str]] = {}
+
+    def post(self, key: Key, uid: str, *, kind: Literal["Normal", "Warning"], reason: str, action: str, note: str) -> None:
+        """Say it unless it was the last thing said about the object. A refused post is logged and never fails the key."""
+        if self._last.get(key) == (reason, note):
+            return
+        namespace, name = key
+        digest = hashlib.sha256(f"{uid}/{reason}/{note}".encode()).hexdigest()[:12]
+        manifest = {
+            "apiVersion": EVENTS.api_version,
+            "kind": EVENTS.kind,
+            "metadata": {"namespace": namespace, "name": f"{name[:200]}.{digest}"},
+            "eventTime": self._now().strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "reportingController": f"plimsoll.dev/{FIELD_MANAGER}",
+            "reportingInstance": self._identity[:128],
+            "action": action,
+            "reason": reason,
+            "type": kind,
+            "note": note[:1024],
+            "regarding": {
+                "apiVersion": INFERENCE_DEPLOYMENTS.api_version,
+                "kind": INFERENCE_DEPLOYMENTS.kind,
+                "namespace": namespace,
+                "name": name,
+                "uid": uid,
+            },
+        }
+        try:
+            self._kube.create(EVENTS, manifest)
+        except ApiFailure as failure:
+            if failure.status != 409:
+                _log.warning("event %s for %s/%s not posted: %s", reason, namespace, name, failure)
+                return
+        self._last[key] = (reason, note)
+
+    def forget(self, key: Key) -> None:
+        """The object is gone."""
+        self._last.pop(key, None)

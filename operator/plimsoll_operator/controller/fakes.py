@@ -1,0 +1,190 @@
+"""An API server in memory: the Kube protocol for tests and for trying the controller without a cluster.
+
+Keeps what the real one guarantees and the controller relies on: resource versions that only grow, generations that move
+with the spec, uids, the status subresource apart from the spec, conflicts, a watch that resumes from a version and
+expires, and children that go with their owner. Admission, schemas and field ownership are not here: end-to-end tests have the real one.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from plimsoll_operator.controller.ports import INFERENCE_DEPLOYMENTS, Key, Manifest, Page, Resource, WatchEvent, key_of
+from plimsoll_operator.errors import ApiFailure, WatchExpired
+
+
+@dataclass(slots=True)
+class Call:
+    """One write the fake has answered."""
+
+    verb: str
+    kind: str
+    key: Key
+    subresource: str = ""
+
+
+@dataclass(slots=True)
+class FakeKube:
+    """See the module. `writes` records every write; `fail_next` refuses the next calls of a verb."""
+
+    writes: list[Call] = field(default_factory=list)
+    _objects: dict[Resource, dict[Key, Manifest]] = field(default_factory=dict)
+    _history: list[tuple[int, Resource, WatchEvent]] = field(default_factory=list)
+    _version: int = 0
+    _oldest: int = 0
+    _failures: dict[str, list[ApiFailure]] = field(default_factory=dict)
+
+    def fail_next(self, verb: str, *failures: ApiFailure) -> None:
+        """Refuse the next calls of `verb` (get, list, watch, apply, merge_patch, create, replace, delete) with these."""
+        self._failures.setdefault(verb, []).extend(failures)
+
+    def compact(self) -> None:
+        """Forget the past: a watch from an earlier version expires."""
+        self._history.clear()
+        self._oldest = self._version
+
+    def get(self, resource: Resource, namespace: str, name: str) -> Manifest | None:
+        """See Kube.get."""
+        self._may_fail("get")
+        found = self._of(resource).get((namespace, name))
+        return copy.deepcopy(found)
+
+    def list_page(self, resource: Resource, *, selector: str = "", continue_token: str = "", limit: int = 500) -> Page:
+        """See Kube.list_page. The token is the offset; a real server's page is of one moment, this one's too while nobody writes."""
+        self._may_fail("list")
+        matching = [row for row in self._of(resource).values() if _matches(row, selector)]
+        start = int(continue_token or 0)
+        end = start + limit
+        token = str(end) if end < len(matching) else ""
+        return Page(tuple(copy.deepcopy(matching[start:end])), str(self._version), token)
+
+    def watch(self, resource: Resource, *, resource_version: str, selector: str = "", timeout_seconds: int = 300) -> Iterator[WatchEvent]:
+        """See Kube.watch. Ends when it has told everything that is known, as a server does at its time limit."""
+        self._may_fail("watch")
+        if int(resource_version) < self._oldest:
+            raise WatchExpired(resource.plural)
+        for version, of, event in tuple(self._history):
+            if version > int(resource_version) and of == resource and _matches(event.object, selector):
+                yield copy.deepcopy(event)
+
+    def apply(self, resource: Resource, manifest: Manifest, *, subresource: str = "") -> Manifest:
+        """See Kube.apply: the one manager owns everything it ever wrote, so the new manifest replaces the old one's."""
+        self._may_fail("apply")
+        key = key_of(manifest)
+        old = self._of(resource).get(key)
+        uid = manifest["metadata"].get("uid")
+        if old is None and (subresource or uid):
+            raise ApiFailure(404, "NotFound", f"{resource.plural} {key} not found")
+        if old is not None and uid and uid != old["metadata"]["uid"]:
+            raise ApiFailure(409, "Conflict", f"uid of {key} differs")
+        self.writes.append(Call("apply", resource.kind, key, subresource))
+        if subresource == "status" and old is not None:
+            return self._store(resource, {**old, "status": copy.deepcopy(manifest["status"])})
+        new = {name: copy.deepcopy(value) for name, value in manifest.items() if name != "status"}
+        if old is not None and "status" in old:
+            new["status"] = old["status"]
+        return self._store(resource, new)
+
+    def merge_patch(self, resource: Resource, namespace: str, name: str, patch: Manifest) -> Manifest:
+        """See Kube.merge_patch."""
+        self._may_fail("merge_patch")
+        old = self._of(resource).get((namespace, name))
+        if old is None:
+            raise ApiFailure(404, "NotFound", f"{resource.plural} {name} not found")
+        self.writes.append(Call("merge_patch", resource.kind, (namespace, name)))
+        return self._store(resource, _merged(old, patch))
+
+    def create(self, resource: Resource, manifest: Manifest) -> Manifest:
+        """See Kube.create. Also how a test puts an object there."""
+        self._may_fail("create")
+        key = key_of(manifest)
+        if key in self._of(resource):
+            raise ApiFailure(409, "AlreadyExists", f"{resource.plural} {key} exists")
+        self.writes.append(Call("create", resource.kind, key))
+        return self._store(resource, copy.deepcopy(manifest))
+
+    def replace(self, resource: Resource, manifest: Manifest) -> Manifest:
+        """See Kube.replace. Also how a test changes an object, with its status."""
+        self._may_fail("replace")
+        key = key_of(manifest)
+        old = self._of(resource).get(key)
+        if old is None:
+            raise ApiFailure(404, "NotFound", f"{resource.plural} {key} not found")
+        version = manifest["metadata"].get("resourceVersion")
+        if version and version != old["metadata"]["resourceVersion"]:
+            raise ApiFailure(409, "Conflict", f"{resource.plural} {key} was changed")
+        self.writes.append(Call("replace", resource.kind, key))
+        return self._store(resource, copy.deepcopy(manifest))
+
+    def delete(self, resource: Resource, namespace: str, name: str) -> None:
+        """See Kube.delete; children that name the object as owner go with it, as the garbage collector does."""
+        self._may_fail("delete")
+        gone = self._of(resource).pop((namespace, name), None)
+        if gone is None:
+            return
+        self.writes.append(Call("delete", resource.kind, (namespace, name)))
+        self._version += 1
+        gone["metadata"]["resourceVersion"] = str(self._version)
+        self._history.append((self._version, resource, WatchEvent("DELETED", gone)))
+        for other, objects in tuple(self._objects.items()):
+            for key, row in tuple(objects.items()):
+                owners = row["metadata"].get("ownerReferences") or ()
+                if any(owner["uid"] == gone["metadata"]["uid"] for owner in owners):
+                    self.delete(other, *key)
+
+    def _of(self, resource: Resource) -> dict[Key, Manifest]:
+        return self._objects.setdefault(resource, {})
+
+    def _may_fail(self, verb: str) -> None:
+        waiting = self._failures.get(verb)
+        if waiting:
+            raise waiting.pop(0)
+
+    def _store(self, resource: Resource, new: Manifest) -> Manifest:
+        key = key_of(new)
+        old = self._of(resource).get(key)
+        self._version += 1
+        metadata = dict(new["metadata"])
+        before: Manifest = old["metadata"] if old is not None else {"uid": f"uid-{self._version}", "generation": 0}
+        changed = old is None or old.get("spec") != new.get("spec")
+        metadata["uid"] = before["uid"]
+        metadata["generation"] = before["generation"] + 1 if changed else before["generation"]
+        metadata["resourceVersion"] = before.get("resourceVersion", "")
+        new = {**new, "metadata": metadata}
+        if new == old:
+            self._version -= 1
+            return copy.deepcopy(new)
+        metadata["resourceVersion"] = str(self._version)
+        self._of(resource)[key] = new
+        self._history.append((self._version, resource, WatchEvent("ADDED" if old is None else "MODIFIED", copy.deepcopy(new))))
+        return copy.deepcopy(new)
+
+
+def new_deployment(namespace: str, name: str, spec: Manifest) -> Manifest:
+    """An InferenceDeployment as a user would write it."""
+    return {
+        "apiVersion": INFERENCE_DEPLOYMENTS.api_version,
+        "kind": INFERENCE_DEPLOYMENTS.kind,
+        "metadata": {"namespace": namespace, "name": name},
+        "spec": spec,
+    }
+
+
+def _matches(row: Manifest, selector: str) -> bool:
+    labels = row["metadata"].get("labels") or {}
+    wanted = [term.partition("=") for term in selector.split(",") if term]
+    return all(key in labels and (not sign or labels[key] == value) for key, sign, value in wanted)
+
+
+def _merged(old: Manifest, patch: Manifest) -> Manifest:
+    out = dict(old)
+    for key, value in patch.items():
+        if value is None:
+            out.pop(key, None)
+        elif isinstance(value, dict) and isinstance(out.get(key), dict):
+            out[key] = _merged(out[key], value)
+        else:
+            out[key] = copy.deepcopy(value)
+    return out

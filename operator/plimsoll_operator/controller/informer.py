@@ -1,0 +1,121 @@
+"""A small informer: lists one resource in pages, watches it, and keeps a trimmed copy of each object.
+
+The controller runs one thread of it per resource. Memory is bounded by what `trim` keeps of an object, not by what users
+write into it. kopf is not used here because its index takes 75 s for 4 000 objects (measured) and its event handlers
+copy every body; a thread that blocks on a socket costs nothing and wakes within a millisecond. Knows no kind's meaning.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from plimsoll_operator.controller.ports import Key, Kube, Manifest, Resource, WatchEvent, key_of
+from plimsoll_operator.errors import ApiFailure, WatchExpired
+
+_log = logging.getLogger(__name__)
+_LONGEST_BACKOFF_SECONDS: Final = 10.0
+
+Trim = Callable[[Manifest], Manifest]
+Change = Callable[[Key, Manifest | None, Manifest | None], None]
+
+
+class Informer:
+    """One resource's cache. `on_change(key, old, new)` is called on the informer's thread, in order, for every change."""
+
+    def __init__(
+        self, kube: Kube, resource: Resource, *, trim: Trim, on_change: Change, clock: Callable[[], float], selector: str = ""
+    ) -> None:
+        self._kube = kube
+        self.resource = resource
+        self._trim = trim
+        self._on_change = on_change
+        self._clock = clock
+        self._selector = selector
+        self._lock = threading.Lock()
+        self._objects: dict[Key, Manifest] = {}
+        self._heard_at = clock()
+        self.synced = threading.Event()
+
+    def get(self, key: Key) -> Manifest | None:
+        """The trimmed object, to be read and never changed."""
+        with self._lock:
+            return self._objects.get(key)
+
+    def values(self) -> tuple[Manifest, ...]:
+        """A snapshot of all trimmed objects."""
+        with self._lock:
+            return tuple(self._objects.values())
+
+    def age(self) -> float:
+        """Seconds since the API server last said anything (an event, a bookmark or a list)."""
+        return self._clock() - self._heard_at
+
+    def run(self, stop: threading.Event) -> None:
+        """List and watch until `stop`, whatever the API server does. Returns only then."""
+        failures = 0
+        while not stop.is_set():
+            try:
+                version = self.relist()
+                failures = 0
+                while not stop.is_set():
+                    version = self.follow(version)
+            except WatchExpired:
+                continue
+            except ApiFailure as failure:
+                failures += 1
+                delay = min(_LONGEST_BACKOFF_SECONDS, 0.1 * 2 ** min(failures, 10)) * random.uniform(0.5, 1.0)
+                _log.warning("%s: %s; again in %.1f s", self.resource.plural, failure, delay)
+                stop.wait(delay)
+
+    def relist(self) -> str:
+        """Replace the cache by a full list, reporting every difference. Returns the list's resource version."""
+        seen: set[Key] = set()
+        token = ""
+        while True:
+            page = self._kube.list_page(self.resource, selector=self._selector, continue_token=token)
+            self._heard_at = self._clock()
+            for item in page.items:
+                seen.add(key_of(item))
+                self._put(item)
+            token = page.continue_token
+            if not token:
+                break
+        for key in [key for key in self._objects if key not in seen]:
+            self._drop(key)
+        self.synced.set()
+        return page.resource_version
+
+    def follow(self, version: str) -> str:
+        """One watch until the server ends it. Returns the version to go on from."""
+        timeout = random.randint(240, 300)
+        for event in self._kube.watch(self.resource, resource_version=version, selector=self._selector, timeout_seconds=timeout):
+            self._heard_at = self._clock()
+            version = str(event.object["metadata"]["resourceVersion"])
+            self._handle(event)
+        return version
+
+    def _handle(self, event: WatchEvent) -> None:
+        if event.type == "DELETED":
+            self._drop(key_of(event.object))
+        elif event.type != "BOOKMARK":
+            self._put(event.object)
+
+    def _put(self, item: Manifest) -> None:
+        key = key_of(item)
+        new = self._trim(item)
+        with self._lock:
+            old = self._objects.get(key)
+            if old == new:
+                return
+            self._objects[key] = new
+        self._on_change(key, old, new)
+
+    def _drop(self, key: Key) -> None:
+        with self._lock:
+            old = self._objects.pop(key, None)
+        if old is not None:
+            self._on_change(key, old, None)

@@ -1,0 +1,114 @@
+"""What the controller needs of an API server, as a protocol, and the resources it touches.
+
+`plimsoll_operator.kube` implements it over HTTP, `fakes` in memory. Everything else of the controller speaks only this.
+Objects cross as manifests (decoded JSON): they are the door to Kubernetes and are parsed into values behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Protocol, TypeAlias
+
+Manifest: TypeAlias = dict[str, Any]
+Key: TypeAlias = tuple[str, str]
+
+FIELD_MANAGER: Final = "plimsoll-controller"
+GROUP: Final = "inference.plimsoll.dev"
+VERSION: Final = "v1alpha1"
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """One served resource. `group` is empty for the core API."""
+
+    group: str
+    version: str
+    plural: str
+    kind: str
+    namespaced: bool = True
+
+    @property
+    def api_version(self) -> str:
+        """As manifests spell it."""
+        return f"{self.group}/{self.version}" if self.group else self.version
+
+    def path(self, namespace: str = "", name: str = "", subresource: str = "") -> str:
+        """URL path of the collection (all namespaces when `namespace` is empty), the object or its subresource."""
+        parts = ["apis", self.group, self.version] if self.group else ["api", self.version]
+        if namespace:
+            parts += ["namespaces", namespace]
+        parts += [part for part in (self.plural, name, subresource) if part]
+        return "/" + "/".join(parts)
+
+
+INFERENCE_DEPLOYMENTS: Final = Resource(GROUP, VERSION, "inferencedeployments", "InferenceDeployment")
+MODEL_PROFILES: Final = Resource(GROUP, VERSION, "modelprofiles", "ModelProfile")
+CLUSTER_MODEL_PROFILES: Final = Resource(GROUP, VERSION, "clustermodelprofiles", "ClusterModelProfile", namespaced=False)
+GPU_POOLS: Final = Resource(GROUP, VERSION, "gpupools", "GPUPool", namespaced=False)
+FIT_POLICIES: Final = Resource(GROUP, VERSION, "fitpolicies", "FitPolicy", namespaced=False)
+NODES: Final = Resource("", "v1", "nodes", "Node", namespaced=False)
+PODS: Final = Resource("", "v1", "pods", "Pod")
+SERVICES: Final = Resource("", "v1", "services", "Service")
+DEPLOYMENTS: Final = Resource("apps", "v1", "deployments", "Deployment")
+EVENTS: Final = Resource("events.k8s.io", "v1", "events", "Event")
+LEASES: Final = Resource("coordination.k8s.io", "v1", "leases", "Lease")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a list. `continue_token` is empty on the last one."""
+
+    items: tuple[Manifest, ...]
+    resource_version: str
+    continue_token: str
+
+
+@dataclass(frozen=True, slots=True)
+class WatchEvent:
+    """One line of a watch. A BOOKMARK's object carries only its resource version."""
+
+    type: Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
+    object: Manifest
+
+
+class Kube(Protocol):
+    """The API server. Every call raises ApiFailure when it is refused or not reached; a missing object is None on get."""
+
+    def get(self, resource: Resource, namespace: str, name: str) -> Manifest | None:
+        """The object, or None when there is none."""
+        ...
+
+    def list_page(self, resource: Resource, *, selector: str = "", continue_token: str = "", limit: int = 500) -> Page:
+        """One page of all objects in all namespaces that match the label selector."""
+        ...
+
+    def watch(self, resource: Resource, *, resource_version: str, selector: str = "", timeout_seconds: int = 300) -> Iterator[WatchEvent]:
+        """Changes since a resource version, until the server ends the stream. Raises WatchExpired on 410."""
+        ...
+
+    def apply(self, resource: Resource, manifest: Manifest, *, subresource: str = "") -> Manifest:
+        """Server-side apply under FIELD_MANAGER with force; creates what is missing (except through a subresource)."""
+        ...
+
+    def merge_patch(self, resource: Resource, namespace: str, name: str, patch: Manifest) -> Manifest:
+        """JSON merge patch."""
+        ...
+
+    def create(self, resource: Resource, manifest: Manifest) -> Manifest:
+        """Create; 409 when it exists."""
+        ...
+
+    def replace(self, resource: Resource, manifest: Manifest) -> Manifest:
+        """Replace at the manifest's own resource version; 409 when it moved."""
+        ...
+
+    def delete(self, resource: Resource, namespace: str, name: str) -> None:
+        """Delete; a missing object is no failure."""
+        ...
+
+
+def key_of(manifest: Manifest) -> Key:
+    """(namespace, name) of an object; the namespace is empty for cluster-scoped ones."""
+    metadata = manifest["metadata"]
+    return (metadata.get("namespace", ""), metadata["name"])

@@ -1,0 +1,83 @@
+"""What the caches keep of an object: the fields somebody reads, so that memory does not follow what users write.
+
+Called by the informers for every object. Two versions that differ only in what is dropped here are the same object and
+wake nobody (a node's heartbeat, a pod's probe times). Pure.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from plimsoll_operator.controller.ports import Manifest
+from plimsoll_operator.render import NAME_LABEL
+
+_GPU_PREFIXES: Final = ("nvidia.com/", "amd.com/")
+_NOISY_ANNOTATION: Final = "kubectl.kubernetes.io/last-applied-configuration"
+
+
+def node(manifest: Manifest) -> Manifest:
+    """Labels, taints, cordon, allocatable and the Ready condition's status."""
+    spec = manifest.get("spec") or {}
+    status = manifest.get("status") or {}
+    ready = [{"type": "Ready", "status": row.get("status")} for row in status.get("conditions") or () if row.get("type") == "Ready"]
+    return {
+        "metadata": _metadata(manifest, "labels"),
+        "spec": {key: spec[key] for key in ("taints", "unschedulable") if key in spec},
+        "status": {"allocatable": status.get("allocatable") or {}, "conditions": ready},
+    }
+
+
+def pod(manifest: Manifest) -> Manifest:
+    """Which node it is on, whether it is over, the GPUs it asks for, and whose it is."""
+    spec = manifest.get("spec") or {}
+    kept: Manifest = {"nodeName": spec.get("nodeName", "")}
+    for group in ("containers", "initContainers"):
+        asking = [_container(row) for row in spec.get(group) or ()]
+        if any(row.get("resources") for row in asking):
+            kept[group] = asking
+    metadata = _metadata(manifest)
+    name = (manifest["metadata"].get("labels") or {}).get(NAME_LABEL)
+    if name is not None:
+        metadata["labels"] = {NAME_LABEL: name}
+    if "deletionTimestamp" in manifest["metadata"]:
+        metadata["deletionTimestamp"] = manifest["metadata"]["deletionTimestamp"]
+    return {"metadata": metadata, "spec": kept, "status": {"phase": (manifest.get("status") or {}).get("phase", "")}}
+
+
+def child(manifest: Manifest) -> Manifest:
+    """Owner, annotations, wanted replicas and status of a child; the generation tells that its spec was touched."""
+    metadata = _metadata(manifest, "labels", "annotations", "ownerReferences", "generation")
+    status = {key: value for key, value in (manifest.get("status") or {}).items() if key != "conditions"}
+    conditions = [
+        {key: row.get(key) for key in ("type", "status", "reason")} for row in (manifest.get("status") or {}).get("conditions") or ()
+    ]
+    replicas = (manifest.get("spec") or {}).get("replicas")
+    return {"metadata": metadata, "spec": {"replicas": replicas}, "status": {**status, "conditions": conditions}}
+
+
+def whole(manifest: Manifest) -> Manifest:
+    """All of a small object that is read as a value (profiles, policies, pools), without its bookkeeping."""
+    kept: Manifest = {key: value for key, value in manifest.items() if key != "metadata"}
+    kept["metadata"] = _metadata(manifest, "labels", "annotations", "generation", "creationTimestamp")
+    annotations = kept["metadata"].get("annotations")
+    if annotations and _NOISY_ANNOTATION in annotations:
+        kept["metadata"]["annotations"] = {key: value for key, value in annotations.items() if key != _NOISY_ANNOTATION}
+    return kept
+
+
+def _metadata(manifest: Manifest, *more: str) -> Manifest:
+    metadata = manifest["metadata"]
+    return {key: metadata[key] for key in ("namespace", "name", "uid", *more) if key in metadata}
+
+
+def _container(row: dict[str, Any]) -> Manifest:
+    resources = row.get("resources") or {}
+    kept = {}
+    for side in ("limits", "requests"):
+        gpus = {key: value for key, value in (resources.get(side) or {}).items() if key.startswith(_GPU_PREFIXES)}
+        if gpus:
+            kept[side] = gpus
+    out: Manifest = {"resources": kept} if kept else {}
+    if "restartPolicy" in row:
+        out["restartPolicy"] = row["restartPolicy"]
+    return out

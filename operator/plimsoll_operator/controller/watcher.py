@@ -1,0 +1,81 @@
+"""kopf's part: watch InferenceDeployments and put their keys on the work queue. Nothing else happens in a handler.
+
+The leader runs it on a thread with an event loop of its own. Only `on.event` is used: no finalizers, no annotations and
+no patches from kopf (its state-changing handlers write to every object and double its size). The only module that
+imports kopf.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import kopf
+
+from plimsoll_operator.controller.ports import INFERENCE_DEPLOYMENTS, Key
+from plimsoll_operator.kube import Connection
+
+_LONGEST_BACKOFF_SECONDS: Final = 10.0
+
+
+class _EndlessBackoffs:
+    """kopf gives up on an API server after a minute of 503 unless its back-offs never end; jitter spreads the return."""
+
+    def __iter__(self) -> Iterator[float]:
+        delay = 0.2
+        while True:
+            yield delay * random.uniform(0.5, 1.0)
+            delay = min(_LONGEST_BACKOFF_SECONDS, delay * 2)
+
+
+def run_watcher(
+    connection: Callable[[], Connection], on_key: Callable[[Key], None], *, stop: threading.Event, ready: threading.Event
+) -> None:
+    """Watch until `stop`. Returns then; returns earlier only when kopf gave up, which the caller must treat as fatal."""
+    for name in ("kopf.objects", "kopf.activities", "kopf._core", "kopf._cogs"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    registry = kopf.OperatorRegistry()
+    resource = INFERENCE_DEPLOYMENTS
+
+    async def login(**_: Any) -> kopf.ConnectionInfo:
+        return _login(connection())
+
+    async def enqueue(namespace: str | None, name: str | None, **_: Any) -> None:
+        on_key((namespace or "", name or ""))
+
+    kopf.on.login(registry=registry)(login)
+    kopf.on.event(resource.group, resource.version, resource.plural, registry=registry)(enqueue)
+    asyncio.run(kopf.operator(registry=registry, settings=_settings(), clusterwide=True, standalone=True, stop_flag=stop, ready_flag=ready))
+
+
+def _login(connection: Connection) -> kopf.ConnectionInfo:
+    scheme, _, token = (connection.authorization or "").partition(" ")
+    return kopf.ConnectionInfo(
+        server=connection.server,
+        ca_path=connection.ca_path,
+        insecure=connection.insecure,
+        scheme=scheme or None,
+        token=token or None,
+        certificate_path=connection.certificate_path,
+        private_key_path=connection.private_key_path,
+    )
+
+
+def _settings() -> kopf.OperatorSettings:
+    settings = kopf.OperatorSettings()
+    settings.peering.standalone = True
+    settings.posting.enabled = False
+    settings.scanning.disabled = True
+    settings.watching.server_timeout = 290
+    settings.watching.client_timeout = 300
+    settings.watching.connect_timeout = 10
+    settings.watching.inactivity_timeout = 70
+    settings.watching.chunk_size = 500
+    settings.networking.request_timeout = 30
+    settings.networking.error_backoffs = _EndlessBackoffs()
+    settings.queueing.idle_timeout = 0.2
+    return settings

@@ -1,0 +1,113 @@
+"""A work queue of keys: each waits at most once, is never handed to two workers, and is retried with growing delays.
+
+The watchers add, the worker takes. The semantics are client-go's workqueue (util/workqueue): a key that is added while
+it is being worked on is handed out again afterwards, so no change is ever lost. Knows no Kubernetes.
+"""
+
+from __future__ import annotations
+
+import heapq
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Final
+
+from plimsoll_operator.controller.ports import Key
+
+_FIRST_DELAY_SECONDS: Final = 0.05
+_LONGEST_DELAY_SECONDS: Final = 60.0
+
+
+class WorkQueue:
+    """Thread-safe. `clock` is monotonic seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._condition = threading.Condition()
+        self._waiting: OrderedDict[Key, None] = OrderedDict()
+        self._working: set[Key] = set()
+        self._again: set[Key] = set()
+        self._delayed: list[tuple[float, Key]] = []
+        self._due: dict[Key, float] = {}
+        self._failures: dict[Key, int] = {}
+        self._closed = False
+
+    def add(self, key: Key) -> None:
+        """Make the key ready now."""
+        with self._condition:
+            self._add(key)
+
+    def add_after(self, key: Key, seconds: float) -> None:
+        """Make the key ready later; an earlier due time of the same key wins."""
+        with self._condition:
+            due = self._clock() + seconds
+            if due < self._due.get(key, float("inf")):
+                self._due[key] = due
+                heapq.heappush(self._delayed, (due, key))
+                self._condition.notify()
+
+    def retry(self, key: Key) -> float:
+        """Make the key ready after a delay that doubles with each failure in a row. Returns the delay in seconds."""
+        with self._condition:
+            failures = self._failures.get(key, 0)
+            self._failures[key] = failures + 1
+        delay = min(_LONGEST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * (1 << min(failures, 20)))
+        self.add_after(key, delay)
+        return delay
+
+    def succeeded(self, key: Key) -> None:
+        """Forget the key's failures."""
+        with self._condition:
+            self._failures.pop(key, None)
+
+    def take(self, timeout_seconds: float | None = None) -> Key | None:
+        """The next key, waiting for one; None when closed or out of time. Call done(key) afterwards, always."""
+        with self._condition:
+            end = None if timeout_seconds is None else self._clock() + timeout_seconds
+            while not self._closed:
+                self._release_due()
+                if self._waiting:
+                    key, _ = self._waiting.popitem(last=False)
+                    self._working.add(key)
+                    return key
+                wait = self._delayed[0][0] - self._clock() if self._delayed else None
+                if end is not None:
+                    left = end - self._clock()
+                    if left <= 0:
+                        return None
+                    wait = left if wait is None else min(wait, left)
+                self._condition.wait(wait)
+            return None
+
+    def done(self, key: Key) -> None:
+        """The worker has finished with the key; hands it out again if it was added meanwhile."""
+        with self._condition:
+            self._working.discard(key)
+            if key in self._again:
+                self._again.discard(key)
+                self._add(key)
+
+    def depth(self) -> int:
+        """Keys that are ready or being retried soon."""
+        with self._condition:
+            return len(self._waiting) + len(self._due)
+
+    def close(self) -> None:
+        """Wake every taker with None."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify_all()
+
+    def _add(self, key: Key) -> None:
+        if key in self._working:
+            self._again.add(key)
+            return
+        self._waiting.setdefault(key)
+        self._condition.notify()
+
+    def _release_due(self) -> None:
+        while self._delayed and self._delayed[0][0] <= self._clock():
+            due, key = heapq.heappop(self._delayed)
+            if self._due.get(key) == due:
+                del self._due[key]
+                self._add(key)

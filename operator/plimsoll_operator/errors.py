@@ -1,0 +1,28 @@
+"""The operator's errors: what the API server refuses and what ends the leader. Everything else that is raised is a bug.
+
+Raised by `kube` (and its in-memory twin) and by the controller's lease; caught where a key is retried and in the
+controller's main. "Does not fit" is a verdict, never one of these.
+"""
+
+from __future__ import annotations
+
+
+class OperatorError(Exception):
+    """Root of everything the operator raises on purpose."""
+
+
+class ApiFailure(OperatorError):
+    """The API server refused or could not be reached. `status` is the HTTP status, 0 when there was no answer."""
+
+    def __init__(self, status: int, reason: str, message: str) -> None:
+        self.status = status
+        self.reason = reason
+        super().__init__(f"{status} {reason}: {message}" if status else message)
+
+
+class WatchExpired(OperatorError):
+    """The watch's resource version is too old (410 Gone): list again."""
+
+
+class LeaseLost(OperatorError):
+    """Another process holds the lease, or it could not be renewed in time. The process must exit."""

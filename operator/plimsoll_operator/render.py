@@ -1,0 +1,273 @@
+"""The children of one InferenceDeployment: a Deployment of vLLM pods and a Service. Pure: same input, same bytes.
+
+Called by the controller (to apply) and the CLI (to print) with an applied plan. Takes every size from the plan and every
+wish from the spec; refuses to decide anything and to know the API server.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Final
+
+from plimsoll_estimator.arguments import render_args
+from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.units import GIB, MIB, ceil_div
+from plimsoll_operator.api import InferenceDeployment
+from plimsoll_operator.verdict import Plan
+
+NAME_LABEL: Final = "inference.plimsoll.dev/name"
+PLAN_ANNOTATION: Final = "inference.plimsoll.dev/plan"
+PLAN_DIGEST_ANNOTATION: Final = "inference.plimsoll.dev/plan-digest"
+GENERATION_ANNOTATION: Final = "inference.plimsoll.dev/generation"
+SPEC_DIGEST_ANNOTATION: Final = "inference.plimsoll.dev/spec-digest"
+TEMPLATE_DIGEST_ANNOTATION: Final = "inference.plimsoll.dev/template-digest"
+REPLAN_ANNOTATION: Final = "inference.plimsoll.dev/replan"
+GPU_RESOURCE: Final = "nvidia.com/gpu"
+PRODUCT_LABEL: Final = "nvidia.com/gpu.product"
+PORT: Final = 8000
+CONTAINER: Final = "vllm"
+WEIGHTS_MOUNT: Final = "/models"
+CACHE_MOUNT: Final = "/root/.cache/huggingface"
+# A 400 GB checkpoint over 1 Gbit/s takes 55 minutes: pods get an hour before the kubelet gives up on a start.
+_START_SECONDS: Final = 3600
+_PROBE_PERIOD_SECONDS: Final = 10
+
+Manifest = dict[str, Any]
+
+
+def render_deployment(deployment: InferenceDeployment, plan: Plan, *, raw_spec_digest: str, replan: str) -> Manifest:
+    """The apps/v1 Deployment that runs the plan.
+
+    `raw_spec_digest` (see spec_digest) and `replan` (the value of that annotation, empty without one) are recorded, so
+    that a later look at the child alone tells which spec its plan answers.
+    """
+    metadata = deployment.metadata
+    template = _pod_template(deployment, plan)
+    annotations = {
+        PLAN_ANNOTATION: plan.canonical_json(),
+        PLAN_DIGEST_ANNOTATION: plan.digest,
+        GENERATION_ANNOTATION: str(metadata.generation),
+        SPEC_DIGEST_ANNOTATION: raw_spec_digest,
+        TEMPLATE_DIGEST_ANNOTATION: digest_of(template),
+    }
+    if replan:
+        annotations[REPLAN_ANNOTATION] = replan
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {**_metadata(deployment), "annotations": annotations},
+        "spec": {
+            "replicas": deployment.spec.replicas,
+            "selector": {"matchLabels": selector_labels(deployment)},
+            # A surge pod would need further free GPUs and would wait for ever on a full pool: replace one at a time.
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}},
+            "progressDeadlineSeconds": _START_SECONDS + 600,
+            "revisionHistoryLimit": 3,
+            "template": template,
+        },
+    }
+
+
+def render_service(deployment: InferenceDeployment) -> Manifest:
+    """The Service in front of the pods: OpenAI's API on port 8000."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": _metadata(deployment),
+        "spec": {
+            "selector": selector_labels(deployment),
+            "ports": [{"name": "http", "port": PORT, "targetPort": "http", "protocol": "TCP"}],
+        },
+    }
+
+
+def selector_labels(deployment: InferenceDeployment) -> dict[str, str]:
+    """Labels that select the pods and nothing else in the namespace."""
+    return {NAME_LABEL: deployment.metadata.name}
+
+
+def selector_text(deployment: InferenceDeployment) -> str:
+    """The same as text, for the scale subresource."""
+    return ",".join(f"{key}={value}" for key, value in sorted(selector_labels(deployment).items()))
+
+
+def spec_digest(raw_spec: Manifest) -> str:
+    """Digest of a spec as stored, without replicas: scaling is no reason to plan again."""
+    return digest_of({key: value for key, value in raw_spec.items() if key != "replicas"})
+
+
+def digest_of(value: object) -> str:
+    """Short stable digest of a JSON value."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def cpu_request_millis(plan: Plan) -> int:
+    """CPU that one pod asks for: a core for each worker process and one for the API server and scheduler."""
+    return 1000 * (plan.gpus_per_replica + 1)
+
+
+def serve_arguments(deployment: InferenceDeployment, plan: Plan) -> list[str]:
+    """What follows `vllm serve`: every size of the plan by name, then the user's own arguments."""
+    engine = deployment.spec.engine
+    model = deployment.spec.model
+    on_volume = model.source is not None and model.source.persistent_volume_claim is not None
+    out = [_model_argument(deployment)]
+    if on_volume:
+        out += ["--served-model-name", model.name]
+    elif plan.model_revision is not None or model.revision is not None:
+        out += ["--revision", plan.model_revision or model.revision or ""]
+    out += ["--port", str(PORT)]
+    sizes: dict[str, object] = {
+        "tensor_parallel_size": plan.tensor_parallel_size,
+        "pipeline_parallel_size": plan.pipeline_parallel_size if plan.pipeline_parallel_size > 1 else None,
+        "data_parallel_size": plan.data_parallel_size if plan.data_parallel_size > 1 else None,
+        "enable_expert_parallel": plan.enable_expert_parallel or None,
+        "gpu_memory_utilization": plan.gpu_memory_utilization,
+        "max_model_len": plan.max_model_len,
+        "max_num_seqs": plan.max_num_seqs,
+        "max_num_batched_tokens": plan.max_num_batched_tokens,
+        "dtype": plan.dtype,
+        # What the checkpoint declares itself is left to vLLM: naming it can select another kernel (gptq, not gptq_marlin).
+        "quantization": engine.quantization,
+        "kv_cache_dtype": plan.kv_cache_dtype if plan.kv_cache_dtype != "auto" else None,
+        "block_size": engine.block_size,
+        "enforce_eager": engine.enforce_eager or None,
+        "enable_prefix_caching": engine.enable_prefix_caching,
+        "enable_chunked_prefill": engine.enable_chunked_prefill,
+    }
+    out += render_args(sizes, EngineVersion.parse(plan.engine_version))
+    return [*out, *engine.extra_args]
+
+
+def _metadata(deployment: InferenceDeployment) -> Manifest:
+    metadata = deployment.metadata
+    return {
+        "name": metadata.name,
+        "namespace": metadata.namespace,
+        "labels": _labels(deployment),
+        # blockOwnerDeletion would need a right on the parent's finalizers and make its deletion wait for the pods.
+        "ownerReferences": [
+            {
+                "apiVersion": deployment.api_version,
+                "kind": deployment.kind,
+                "name": metadata.name,
+                "uid": metadata.uid,
+                "controller": True,
+                "blockOwnerDeletion": False,
+            }
+        ],
+    }
+
+
+def _labels(deployment: InferenceDeployment) -> dict[str, str]:
+    return {
+        "app.kubernetes.io/name": "vllm",
+        "app.kubernetes.io/instance": deployment.metadata.name,
+        "app.kubernetes.io/managed-by": "plimsoll",
+        **selector_labels(deployment),
+    }
+
+
+def _pod_template(deployment: InferenceDeployment, plan: Plan) -> Manifest:
+    placement = deployment.spec.placement
+    volumes, _ = _volumes(deployment, plan)
+    spec: Manifest = {
+        "containers": [_container(deployment, plan)],
+        "affinity": {"nodeAffinity": _node_affinity(plan)},
+        "tolerations": _tolerations(deployment),
+        "volumes": volumes,
+        # A Service of the namespace called "vllm" would set VLLM_PORT and its kin, which vLLM reads as settings.
+        "enableServiceLinks": False,
+        "automountServiceAccountToken": False,
+        "terminationGracePeriodSeconds": 60,
+        "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
+    }
+    if placement.node_selector:
+        spec["nodeSelector"] = dict(sorted(placement.node_selector.items()))
+    return {"metadata": {"labels": _labels(deployment), "annotations": {PLAN_DIGEST_ANNOTATION: plan.digest}}, "spec": spec}
+
+
+def _container(deployment: InferenceDeployment, plan: Plan) -> Manifest:
+    gpus = {GPU_RESOURCE: str(plan.gpus_per_replica)}
+    _, mounts = _volumes(deployment, plan)
+    return {
+        "name": CONTAINER,
+        "image": deployment.spec.engine.image,
+        "command": ["vllm", "serve"],
+        "args": serve_arguments(deployment, plan),
+        "env": _environment(deployment),
+        "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
+        "resources": {
+            "limits": dict(gpus),
+            "requests": {
+                **gpus,
+                "cpu": f"{cpu_request_millis(plan)}m",
+                "memory": f"{ceil_div(plan.host_memory_bytes, MIB)}Mi",
+            },
+        },
+        "volumeMounts": mounts,
+        "startupProbe": _probe(period=_PROBE_PERIOD_SECONDS, failures=_START_SECONDS // _PROBE_PERIOD_SECONDS),
+        "livenessProbe": _probe(period=_PROBE_PERIOD_SECONDS, failures=6),
+        "readinessProbe": _probe(period=5, failures=3),
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+    }
+
+
+def _probe(*, period: int, failures: int) -> Manifest:
+    return {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": period, "timeoutSeconds": 5, "failureThreshold": failures}
+
+
+def _model_argument(deployment: InferenceDeployment) -> str:
+    model = deployment.spec.model
+    claim = model.source.persistent_volume_claim if model.source is not None else None
+    if claim is None:
+        return model.name
+    return WEIGHTS_MOUNT if claim.path in ("", ".") else f"{WEIGHTS_MOUNT}/{claim.path}"
+
+
+def _environment(deployment: InferenceDeployment) -> list[Manifest]:
+    source = deployment.spec.model.source
+    if source is None:
+        return []
+    if source.persistent_volume_claim is not None:
+        return [{"name": "HF_HUB_OFFLINE", "value": "1"}]
+    secret = source.hugging_face.token_secret_ref if source.hugging_face is not None else None
+    if secret is None:
+        return []
+    return [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": secret.name, "key": secret.key}}}]
+
+
+def _volumes(deployment: InferenceDeployment, plan: Plan) -> tuple[list[Manifest], list[Manifest]]:
+    """Volumes of the pod and their mounts in the engine's container."""
+    source = deployment.spec.model.source
+    claim = source.persistent_volume_claim if source is not None else None
+    # NCCL and the workers' message queues use shared memory; the container runtime's default is 64 MiB.
+    shared = (1 + plan.gpus_per_replica) * GIB
+    volumes: list[Manifest] = [{"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": f"{shared // GIB}Gi"}}]
+    mounts: list[Manifest] = [{"name": "shm", "mountPath": "/dev/shm"}]
+    if claim is not None:
+        volumes.append({"name": "weights", "persistentVolumeClaim": {"claimName": claim.claim_name, "readOnly": True}})
+        mounts.append({"name": "weights", "mountPath": WEIGHTS_MOUNT, "readOnly": True})
+    else:
+        # Outlives a restart of the container, so a crash does not download the weights again.
+        volumes.append({"name": "hub-cache", "emptyDir": {}})
+        mounts.append({"name": "hub-cache", "mountPath": CACHE_MOUNT})
+    return volumes, mounts
+
+
+def _node_affinity(plan: Plan) -> Manifest:
+    products = sorted(plan.gpu_products or (plan.product,))
+    term = {"matchExpressions": [{"key": PRODUCT_LABEL, "operator": "In", "values": products}]}
+    return {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
+
+
+def _tolerations(deployment: InferenceDeployment) -> list[Manifest]:
+    """The GPU nodes' usual taint, then the user's own; a pool's other taints keep other people's pods out on purpose."""
+    wanted: list[Manifest] = [{"key": GPU_RESOURCE, "operator": "Exists", "effect": "NoSchedule"}]
+    for toleration in deployment.spec.placement.tolerations:
+        given = toleration.model_dump(mode="json", by_alias=True, exclude_none=True)
+        if given not in wanted:
+            wanted.append(given)
+    return wanted

@@ -1,0 +1,129 @@
+from dataclasses import replace
+
+import pytest
+
+from plimsoll_operator.conditions import ChildState, Condition, Invalid, Situation, conditions_of
+from plimsoll_operator.verdict import Admit, Change, Plan, PredictedMemory, Reason, Reject, Resize, Undecided
+
+PLAN = Plan(
+    product="NVIDIA-L4",
+    gpu_products=("NVIDIA-L4",),
+    pools=("l4",),
+    engine_version="0.19.0",
+    extrapolated=False,
+    model="acme/tiny",
+    model_revision=None,
+    tensor_parallel_size=1,
+    pipeline_parallel_size=1,
+    data_parallel_size=1,
+    enable_expert_parallel=False,
+    gpu_memory_utilization="0.9",
+    max_model_len=8192,
+    max_num_seqs=256,
+    max_num_batched_tokens=2048,
+    dtype="bfloat16",
+    quantization=None,
+    kv_cache_dtype="auto",
+    gpus_per_replica=1,
+    kv_cache_tokens=20000,
+    max_concurrency="2.44",
+    gpu_total_bytes=1,
+    allocated_bytes=1,
+    predicted=PredictedMemory(weights_bytes=1, activation_bytes=1, cuda_graph_bytes=1, non_torch_bytes=1, kv_cache_bytes=1),
+    kv_cache_interval_bytes=(1, 2),
+    kv_cache_needed_bytes=1,
+    host_memory_bytes=1,
+    available_now=True,
+)
+REJECT = Reject(reason=Reason.INSUFFICIENT_KV_CACHE, message="The KV cache is too small.", field="spec.engine.maxModelLen")
+UNKNOWN = Undecided(reason=Reason.UNKNOWN_MODEL, message="No profile answers for acme/x.", next_step="Create a ModelProfile.")
+RUNNING = ChildState(current=True, wanted=2, replicas=2, updated=2, ready=2, available=2, deadline_exceeded=False)
+STARTING = replace(RUNNING, updated=1, ready=0, available=0)
+READY = Situation(
+    generation=4,
+    verdict=Admit(plan=PLAN),
+    adopting=True,
+    model_problem=None,
+    applied_generation=4,
+    replicas=2,
+    bound=2,
+    capacity_for_missing=True,
+    child=RUNNING,
+)
+ORDER = ("ModelResolved", "Feasible", "CapacityAvailable", "Progressing", "Available", "Ready", "Stalled")
+RESIZED = Resize(plan=PLAN, changes=(Change(field="engine.maxModelLen", old="131072", new="8192", why="memory"),))
+
+
+@pytest.mark.parametrize(
+    ("situation", "statuses"),
+    [
+        (READY, "True True True False True True False"),
+        (replace(READY, verdict=RESIZED), "True True True False True True False"),
+        (replace(READY, bound=0, child=STARTING), "True True True True False False False"),
+        (replace(READY, bound=1, capacity_for_missing=False, child=STARTING), "True True False True False False False"),
+        (replace(READY, child=None, bound=0), "True True True True False False False"),
+        (replace(READY, verdict=REJECT, applied_generation=None, child=None, bound=0), "True False Unknown False False False True"),
+        (
+            replace(READY, verdict=UNKNOWN, model_problem=("NotFound", "none"), applied_generation=None, child=None, bound=0),
+            "False Unknown Unknown False False False True",
+        ),
+        (replace(READY, verdict=REJECT, applied_generation=3), "True False True False True False True"),
+        (replace(READY, verdict=REJECT, adopting=False), "True False True False True True False"),
+        (replace(READY, child=replace(STARTING, deadline_exceeded=True)), "True True True False False False True"),
+        (replace(READY, child=replace(RUNNING, current=False)), "True True True True True False False"),
+        (
+            replace(READY, replicas=0, bound=0, child=replace(RUNNING, wanted=0, replicas=0, updated=0, ready=0, available=0)),
+            "True True True False True True False",
+        ),
+        (
+            replace(READY, verdict=Invalid(message="spec.model: is required"), applied_generation=None, child=None, bound=0),
+            "Unknown Unknown Unknown False False False True",
+        ),
+    ],
+    ids=[
+        "admitted and all replicas available: current",
+        "resized and available: feasible, because a moved value fits",
+        "pods not yet bound while GPUs are free: in progress",
+        "too few free GPUs: not a refusal, but capacity is not available",
+        "nothing applied yet: in progress",
+        "rejected without pods: stalled, so that kstatus says Failed",
+        "an unknown model is not known to fit and not known not to",
+        "a refused new spec stalls while the old pods go on answering",
+        "a re-judged plan that would be refused now leaves the running pods ready",
+        "a rollout beyond its deadline is stalled",
+        "a Deployment whose controller has not seen the new spec is not ready",
+        "zero replicas wanted and none there: ready",
+        "an object that cannot be read is stalled and unknown",
+    ],
+)
+def test_conditions(situation: Situation, statuses: str) -> None:
+    found = conditions_of(situation, (), "2026-01-01T00:00:00Z")
+    assert tuple(condition.type for condition in found) == ORDER
+    assert " ".join(condition.status for condition in found) == statuses
+    assert {condition.observed_generation for condition in found} == {4}
+
+
+def by_type(conditions: tuple[Condition, ...]) -> dict[str, Condition]:
+    return {condition.type: condition for condition in conditions}
+
+
+def test_the_transition_time_moves_only_with_the_status() -> None:
+    before = conditions_of(replace(READY, bound=0, child=STARTING), (), "2026-01-01T00:00:00Z")
+    after = by_type(conditions_of(READY, before, "2026-01-01T00:05:00Z"))
+    assert after["Ready"].last_transition_time == "2026-01-01T00:05:00Z"
+    assert after["Feasible"].last_transition_time == "2026-01-01T00:00:00Z"
+
+
+def test_a_refusal_says_what_happens_to_the_pods() -> None:
+    none = by_type(conditions_of(replace(READY, verdict=REJECT, applied_generation=None, child=None), (), "t"))
+    assert none["Stalled"].message == "The KV cache is too small. No pods are made."
+    assert none["Stalled"].reason == none["Ready"].reason == "InsufficientKvCache"
+    kept = by_type(conditions_of(replace(READY, verdict=REJECT, applied_generation=3), (), "t"))
+    assert kept["Stalled"].message.endswith("The existing pods keep running on the plan of generation 3.")
+    asked = by_type(conditions_of(replace(READY, verdict=UNKNOWN, applied_generation=None, child=None), (), "t"))
+    assert "Create a ModelProfile." in asked["Feasible"].message
+
+
+def test_a_resize_names_what_was_moved() -> None:
+    feasible = by_type(conditions_of(replace(READY, verdict=RESIZED), (), "t"))["Feasible"]
+    assert (feasible.reason, feasible.message) == ("Resized", "fits after moving engine.maxModelLen from 131072 to 8192")

@@ -1,0 +1,101 @@
+import threading
+from datetime import UTC, datetime
+
+import pytest
+
+from plimsoll_operator.controller.fakes import FakeKube
+from plimsoll_operator.controller.lease import LEASE_SECONDS, LeaseElector
+from plimsoll_operator.controller.ports import LEASES
+from plimsoll_operator.errors import ApiFailure, LeaseLost
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def elector(kube: FakeKube, identity: str, clock: Clock) -> LeaseElector:
+    return LeaseElector(
+        kube,
+        namespace="plimsoll-system",
+        name="plimsoll-controller",
+        identity=identity,
+        clock=clock,
+        now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
+    )
+
+
+def holder(kube: FakeKube) -> str:
+    lease = kube.get(LEASES, "plimsoll-system", "plimsoll-controller")
+    assert lease is not None
+    return str(lease["spec"]["holderIdentity"])
+
+
+def test_the_first_leads_and_the_second_waits_until_the_lease_has_not_moved_for_its_duration() -> None:
+    kube, clock = FakeKube(), Clock()
+    first, second = elector(kube, "a", clock), elector(kube, "b", clock)
+    assert first.attempt()
+    assert not second.attempt()
+    clock.now += LEASE_SECONDS - 1
+    assert not second.attempt()
+    clock.now += 2
+    assert second.attempt()
+    assert holder(kube) == "b"
+    assert not first.attempt()
+
+
+def test_renewals_keep_others_out() -> None:
+    kube, clock = FakeKube(), Clock()
+    first, second = elector(kube, "a", clock), elector(kube, "b", clock)
+    first._now = lambda: datetime(2026, 1, 1, second=int(clock.now) % 60, tzinfo=UTC)
+    for _ in range(20):
+        assert first.attempt()
+        assert not second.attempt()
+        clock.now += LEASE_SECONDS - 1
+
+
+def test_of_two_that_try_at_once_one_wins() -> None:
+    kube, clock = FakeKube(), Clock()
+    kube.fail_next("create", ApiFailure(409, "AlreadyExists", "raced"))
+    assert not elector(kube, "b", clock).attempt()
+
+
+def test_a_stopped_leader_gives_the_lease_back_so_that_the_next_need_not_wait() -> None:
+    kube, clock = FakeKube(), Clock()
+    first, second = elector(kube, "a", clock), elector(kube, "b", clock)
+    assert first.attempt()
+    stop = threading.Event()
+    stop.set()
+    first.hold(stop)
+    assert second.attempt()
+
+
+def test_a_leader_whose_lease_was_taken_must_exit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plimsoll_operator.controller.lease.RETRY_SECONDS", 0.001)
+    kube, clock = FakeKube(), Clock()
+    first, second = elector(kube, "a", clock), elector(kube, "b", clock)
+    assert first.attempt()
+    assert not second.attempt()
+    clock.now += LEASE_SECONDS + 1
+    assert second.attempt()
+    with pytest.raises(LeaseLost):
+        first.hold(threading.Event())
+
+
+def test_a_leader_that_cannot_renew_in_time_must_exit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("plimsoll_operator.controller.lease.RETRY_SECONDS", 0.001)
+    kube, clock = FakeKube(), Clock()
+    first = elector(kube, "a", clock)
+    assert first.attempt()
+
+    def later() -> float:
+        clock.now += 3
+        return clock.now
+
+    first._clock = later
+    kube.fail_next("get", *[ApiFailure(0, "ConnectionError", "refused")] * 50)
+    with pytest.raises(LeaseLost, match="could not be renewed"):
+        first.hold(threading.Event())

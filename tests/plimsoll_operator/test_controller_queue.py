@@ -1,0 +1,56 @@
+from plimsoll_operator.controller.work_queue import WorkQueue
+
+A, B = ("ns", "a"), ("ns", "b")
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_key_waits_at_most_once() -> None:
+    queue = WorkQueue(Clock())
+    queue.add(A)
+    queue.add(B)
+    queue.add(A)
+    assert [queue.take(0), queue.take(0), queue.take(0)] == [A, B, None]
+
+
+def test_a_key_added_while_it_is_worked_on_comes_again_and_only_after_done() -> None:
+    queue = WorkQueue(Clock())
+    queue.add(A)
+    assert queue.take(0) == A
+    queue.add(A)
+    assert queue.take(0) is None
+    queue.done(A)
+    assert queue.take(0) == A
+
+
+def test_retries_wait_twice_as_long_each_time_until_success() -> None:
+    clock = Clock()
+    queue = WorkQueue(clock)
+    delays = [queue.retry(A) for _ in range(3)]
+    assert delays == [0.05, 0.1, 0.2]
+    assert [queue.retry(B) for _ in range(30)][-1] == 60.0
+    queue.succeeded(A)
+    assert queue.retry(A) == 0.05
+
+
+def test_a_delayed_key_is_handed_out_when_it_is_due_and_counts_as_depth_before() -> None:
+    clock = Clock()
+    queue = WorkQueue(clock)
+    queue.add_after(A, 5)
+    assert queue.depth() == 1
+    clock.now += 5
+    assert queue.take(0) == A
+    assert queue.depth() == 0
+
+
+def test_a_closed_queue_wakes_its_worker_with_nothing() -> None:
+    queue = WorkQueue(Clock())
+    queue.add(A)
+    queue.close()
+    assert queue.take() is None
