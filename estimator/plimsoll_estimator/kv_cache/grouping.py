@@ -1,0 +1,123 @@
+"""Layers into groups that share a block table, as vLLM's get_kv_cache_groups does (0.33.0: v1/core/kv_cache_planning.py).
+
+Called by `layout`. Knows layer specs and pipeline stages, no model and no memory size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from plimsoll_estimator.errors import EngineRefusal
+from plimsoll_estimator.kv_cache.rules import PlannerRules
+from plimsoll_estimator.kv_cache.specs import LayerSpec, Reach
+from plimsoll_estimator.units import ceil_div
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KvGroup:
+    """Layers that share one block table. `stage_bytes` is one block of the group on each pipeline stage's ranks."""
+
+    specs: tuple[LayerSpec, ...]
+    n_layers: int
+    stage_bytes: tuple[int, ...]
+
+    @property
+    def block_size(self) -> int:
+        """Tokens per block."""
+        return self.specs[0].block_size
+
+    def blocks(self, reach: Reach) -> int:
+        """Blocks one request holds in this group."""
+        if len(self.specs) == 1:
+            return self.specs[0].blocks(reach)
+        return max(spec.blocks(reach) for spec in self.specs)
+
+
+LayerList = Sequence[tuple[int, LayerSpec]]
+"""(pipeline stage, spec) of every layer with a cache, in the order of the model."""
+
+
+def group_layers(layers: LayerList, n_stages: int, rules: PlannerRules) -> tuple[KvGroup, ...]:
+    """The groups of the whole model, projected on each stage. Empty for a model without a cache."""
+    if not layers:
+        return ()
+    distinct = list(dict.fromkeys(spec for _, spec in layers))
+    if not rules.hybrid_groups:
+        promoted = _promote(distinct)
+        layers = [(stage, promoted[spec]) for stage, spec in layers]
+        distinct = list(dict.fromkeys(promoted.values()))
+    first = distinct[0]
+    if len(distinct) == 1 or all(first.same_type(spec) for spec in distinct[1:]):
+        return (_group(layers, distinct, n_stages),)
+    unified = _unify_pages(distinct, rules)
+    if unified is None:
+        promoted = _promote(distinct)
+        layers = [(stage, promoted[spec]) for stage, spec in layers]
+        return (_group(layers, list(dict.fromkeys(promoted.values())), n_stages),)
+    return _equal_groups([(stage, unified[spec]) for stage, spec in layers], n_stages)
+
+
+def _group(layers: LayerList, specs: Sequence[LayerSpec], n_stages: int) -> KvGroup:
+    totals = [0] * n_stages
+    for stage, spec in layers:
+        totals[stage] += spec.stride_bytes
+    return KvGroup(specs=tuple(specs), n_layers=len(layers), stage_bytes=tuple(totals))
+
+
+def _unify_pages(distinct: Sequence[LayerSpec], rules: PlannerRules) -> dict[LayerSpec, LayerSpec] | None:
+    """Every spec with one page size, or None where vLLM falls back to planning windows as full attention."""
+    largest = max(spec.page_bytes for spec in distinct)
+    out: dict[LayerSpec, LayerSpec] = {}
+    for spec in distinct:
+        if spec.page_bytes == largest:
+            out[spec] = spec
+        elif spec.kind == "state":
+            out[spec] = spec.padded_to(largest)
+        elif largest % spec.page_bytes == 0 and rules.unifies_page_sizes:
+            out[spec] = spec.scaled_to(largest)
+        elif spec.kind in ("full", "sliding", "chunked", "cross") and rules.pads_attention_pages:
+            out[spec] = spec.padded_to(largest)
+        elif rules.pads_attention_pages and {s.kind for s in distinct} <= {"mla", "full", "sliding"}:
+            return None
+        else:
+            raise EngineRefusal(
+                "KvPageSizesDiffer",
+                f"vLLM cannot unify the page sizes of this model's layers ({spec.page_bytes} and {largest} bytes per block)",
+            )
+    return out
+
+
+def _promote(distinct: Sequence[LayerSpec]) -> dict[LayerSpec, LayerSpec]:
+    """Windows planned as full attention (vLLM: unify_hybrid_kv_cache_specs), where both are present."""
+    if not any(spec.is_full for spec in distinct):
+        return {spec: spec for spec in distinct}
+    block_size = next(spec.block_size for spec in distinct if spec.is_full)
+    out: dict[LayerSpec, LayerSpec] = {}
+    for spec in distinct:
+        if spec.kind in ("sliding", "chunked"):
+            out[spec] = LayerSpec(
+                kind="full", block_size=block_size, page_bytes=spec.page_bytes // spec.block_size * block_size, role=spec.role
+            )
+        else:
+            out[spec] = spec
+    return out
+
+
+def _equal_groups(layers: LayerList, n_stages: int) -> tuple[KvGroup, ...]:
+    """Groups of equal layer counts (vLLM: _get_kv_cache_groups_uniform_page_size).
+
+    The smallest kind sets the size, unless the largest is less than half as big again: then the largest does, and
+    padding layers fill up. Group i of G takes layers i, i+G, ... so that every pipeline stage gets its share.
+    """
+    buckets: dict[LayerSpec, list[tuple[int, LayerSpec]]] = {}
+    for item in layers:
+        buckets.setdefault(item[1], []).append(item)
+    fewest = min(map(len, buckets.values()))
+    most = max(map(len, buckets.values()))
+    size = most if most < fewest * 1.5 else fewest
+    groups: list[KvGroup] = []
+    for spec, members in buckets.items():
+        n_groups = ceil_div(len(members), size)
+        groups += [_group(members[i::n_groups], (spec,), n_stages) for i in range(n_groups)]
+    return tuple(groups)

@@ -1,0 +1,197 @@
+"""The KV cache of one model with one set of arguments: worked out once, planned for any memory size and length.
+
+`kv_cache_layout` and `plan_kv_cache` are the doors of this package; the estimate and the decision's search call them. Knows nothing
+of weights or activations: the bytes available come from the caller.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from plimsoll_estimator.errors import InvalidInput
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.kv_cache.grouping import KvGroup, group_layers
+from plimsoll_estimator.kv_cache.model_layers import ModelCache, model_cache
+from plimsoll_estimator.kv_cache.rules import PlannerRules, rules_for
+from plimsoll_estimator.kv_cache.specs import Reach
+from plimsoll_estimator.resolved import KvPlan, KvRefusal, ResolvedArgs
+from plimsoll_estimator.units import format_gib
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KvCacheLayout:
+    """Groups, block and bytes per block of every stage. No groups: a model without a KV cache."""
+
+    block_size: int
+    groups: tuple[KvGroup, ...]
+    kv_block_bytes: tuple[int, ...]
+    """Bytes of one block on a rank of each pipeline stage."""
+    attention_backend: str
+    has_state: bool
+    """Whether some layer keeps recurrent state (Mamba, GatedDeltaNet, ...)."""
+    reach: Reach
+    max_num_seqs: int
+    captures_full_graphs: bool
+    rules: PlannerRules
+
+    def request_blocks(self, max_model_len: int) -> int:
+        """Blocks one request of `max_model_len` tokens holds, over all groups: they draw from one pool."""
+        reach = replace(self.reach, max_model_len=max_model_len)
+        return sum(group.blocks(reach) for group in self.groups)
+
+    def bytes_for(self, max_model_len: int) -> tuple[int, ...]:
+        """The least bytes per stage with which the planner accepts `max_model_len`, its null block included.
+
+        Never falls as `max_model_len` grows.
+        """
+        blocks = self.request_blocks(max_model_len) + self._held_back
+        return tuple(blocks * size for size in self.kv_block_bytes)
+
+    @property
+    def _held_back(self) -> int:
+        return 1 if self.rules.reserves_null_block else 0
+
+    def plan(self, available_bytes: tuple[int, ...], max_model_len: int | None = None) -> KvPlan | KvRefusal:
+        """vLLM's plan for `available_bytes` per stage, or its refusal. `max_model_len` defaults to the resolved one."""
+        length = self.reach.max_model_len if max_model_len is None else max_model_len
+        if len(available_bytes) != len(self.kv_block_bytes):
+            raise InvalidInput("available_bytes", available_bytes, f"must have {len(self.kv_block_bytes)} entries, one per stage")
+        if not self.groups:
+            return self._plan_without_cache(length)
+        request = self.request_blocks(length)
+        refusal = self._refusal(available_bytes, length, request)
+        if refusal is not None:
+            return refusal
+        per_stage = tuple(available // size for available, size in zip(available_bytes, self.kv_block_bytes, strict=True) if size)
+        blocks = min(per_stage)
+        concurrency = blocks / request
+        return KvPlan(
+            block_size=self.block_size,
+            kv_block_bytes=self.kv_block_bytes,
+            num_gpu_blocks_per_stage=per_stage,
+            num_gpu_blocks=blocks,
+            kv_cache_tokens=self._tokens(blocks, concurrency, length),
+            max_concurrency=concurrency,
+            max_model_len=length,
+        )
+
+    def graph_capture_refusal(self, plan: KvPlan) -> KvRefusal | None:
+        """The stop after planning: more sequences than state blocks cannot be captured (0.20 on; not with enforce_eager)."""
+        if not (self.has_state and self.captures_full_graphs and self.rules.mamba_blocks_floor):
+            return None
+        if self.max_num_seqs <= plan.num_gpu_blocks:
+            return None
+        return KvRefusal(
+            reason="MambaBlocksBelowMaxNumSeqs",
+            message=(
+                f"max_num_seqs ({self.max_num_seqs}) exceeds available Mamba cache blocks ({plan.num_gpu_blocks}); "
+                f"lower max_num_seqs to at most {plan.num_gpu_blocks} or give the KV cache more memory"
+            ),
+            estimated_max_model_len=None,
+            block_size=self.block_size,
+            kv_block_bytes=self.kv_block_bytes,
+            needed_bytes=self.max_num_seqs * max(self.kv_block_bytes),
+        )
+
+    def _plan_without_cache(self, length: int) -> KvPlan:
+        return KvPlan(
+            block_size=self.block_size,
+            kv_block_bytes=self.kv_block_bytes,
+            num_gpu_blocks_per_stage=(1,) * len(self.kv_block_bytes),
+            num_gpu_blocks=1,
+            kv_cache_tokens=0,
+            max_concurrency=0.0,
+            max_model_len=length,
+        )
+
+    def _refusal(self, available_bytes: tuple[int, ...], length: int, request: int) -> KvRefusal | None:
+        """The first stage's refusal, in vLLM's order: no memory at all, then too little for one request."""
+        for available, size in zip(available_bytes, self.kv_block_bytes, strict=True):
+            if not size:
+                continue
+            usable = available - self._held_back * size
+            needed = request * size
+            if usable <= 0:
+                return self._refuse("NoKvCacheMemory", "No available memory for the cache blocks", None, needed)
+            if needed > usable:
+                longest = self._longest(usable, size, length)
+                hint = f"; the estimated maximum model length is {longest}" if longest and self.rules.estimates_max_len else ""
+                return self._refuse(
+                    "KvCacheTooSmall",
+                    f"one request of max_model_len {length} needs {format_gib(needed)} of KV cache, "
+                    f"{format_gib(usable)} are available{hint}",
+                    longest if self.rules.estimates_max_len and longest else None,
+                    needed,
+                )
+        return None
+
+    def _longest(self, usable_bytes: int, size: int, upper: int) -> int:
+        """The longest request up to `upper` that fits; 0 when one token does not (vLLM searches by bisection too)."""
+        usable = usable_bytes // size
+        if self.request_blocks(1) > usable:
+            return 0
+        low, high = 1, upper
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self.request_blocks(middle) <= usable:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    def _refuse(self, reason: str, message: str, longest: int | None, needed: int) -> KvRefusal:
+        return KvRefusal(
+            reason=reason,
+            message=message,
+            estimated_max_model_len=longest,
+            block_size=self.block_size,
+            kv_block_bytes=self.kv_block_bytes,
+            needed_bytes=needed,
+        )
+
+    def _tokens(self, blocks: int, concurrency: float, length: int) -> int:
+        """What vLLM logs as "GPU KV cache size": its meaning changed twice."""
+        if self.rules.tokens == "concurrency":
+            return int(concurrency * length)
+        smallest = min(group.block_size for group in self.groups)
+        return blocks // len(self.groups) * smallest * self.reach.decode_context_parallel_size
+
+
+def kv_cache_layout(config: HfConfig, resolved: ResolvedArgs) -> KvCacheLayout:
+    """Work out groups and bytes per block. Raises Unsupported for what has no rule, EngineRefusal where vLLM stops."""
+    rules = rules_for(resolved.version)
+    cache: ModelCache = model_cache(config, resolved, rules)
+    groups = group_layers(cache.layers, resolved.pipeline_parallel_size, rules)
+    sizes = tuple(max((group.stage_bytes[stage] for group in groups), default=0) for stage in range(resolved.pipeline_parallel_size))
+    window_tokens = resolved.max_in_flight_tokens if rules.window_counts_in_flight else resolved.max_num_batched_tokens
+    return KvCacheLayout(
+        block_size=cache.block_size,
+        groups=groups,
+        kv_block_bytes=sizes,
+        attention_backend=cache.attention_backend,
+        has_state=cache.has_state,
+        reach=Reach(
+            max_model_len=resolved.max_model_len,
+            window_tokens=window_tokens,
+            decode_context_parallel_size=resolved.decode_context_parallel_size,
+            encoder_tokens=cache.encoder_tokens,
+        ),
+        max_num_seqs=resolved.max_num_seqs,
+        captures_full_graphs=not resolved.enforce_eager,
+        rules=rules,
+    )
+
+
+def plan_kv_cache(
+    config: HfConfig, resolved: ResolvedArgs, available_bytes: tuple[int, ...], *, check_graph_capture: bool = True
+) -> KvPlan | KvRefusal:
+    """Plan the cache for `available_bytes` (one entry per pipeline stage), as vLLM of `resolved.version` does.
+
+    `check_graph_capture` adds the stop that follows planning in models with recurrent state (max_num_seqs above the
+    blocks); leave it out to judge the block arithmetic alone. Source: vLLM get_kv_cache_configs.
+    """
+    layout = kv_cache_layout(config, resolved)
+    plan = layout.plan(available_bytes)
+    if check_graph_capture and isinstance(plan, KvPlan):
+        return layout.graph_capture_refusal(plan) or plan
+    return plan

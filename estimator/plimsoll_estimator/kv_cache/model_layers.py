@@ -1,0 +1,101 @@
+"""Every layer's cache of one model: which kinds it has, how many bytes each needs, on which pipeline stage it lives.
+
+Called by `layout`. Turns a config and resolved arguments into layer specs with final block sizes; families that need rules of
+their own live in `families` and `recurrent`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.kv_cache.families import model_needs
+from plimsoll_estimator.kv_cache.hybrid import align_hybrid
+from plimsoll_estimator.kv_cache.needs import AttentionNeed, ModelNeeds, Need, StateNeed
+from plimsoll_estimator.kv_cache.rules import PlannerRules
+from plimsoll_estimator.kv_cache.specs import LayerSpec
+from plimsoll_estimator.resolved import ResolvedArgs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCache:
+    """Layer specs in model order with their stage, the engine's block size, and what the planner needs besides."""
+
+    layers: tuple[tuple[int, LayerSpec], ...]
+    block_size: int
+    attention_backend: str
+    has_state: bool
+    encoder_tokens: int
+
+
+def stage_sizes(n_layers: int, n_stages: int) -> tuple[int, ...]:
+    """Decoder layers per pipeline stage; what does not divide goes to the stages before the last (vLLM: get_pp_indices)."""
+    base, rest = divmod(n_layers, n_stages)
+    sizes = [base] * n_stages
+    for i in range(2, rest + 2):
+        sizes[-i] += 1
+    return tuple(sizes)
+
+
+def model_cache(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules) -> ModelCache:
+    """All layers with a cache. Raises Unsupported, InvalidInput, or EngineRefusal as its parts do."""
+    needs = model_needs(config, resolved, rules)
+    backend = needs.backend
+    user_block = resolved.given.block_size
+    block_size = user_block or backend.block_size
+    state_block, state_page = resolved.max_model_len, 0
+    if needs.state is not None:
+        aligned = align_hybrid(needs, resolved, rules, block_size)
+        block_size, state_block, state_page = aligned.block_size, aligned.state_block_size, aligned.state_page_bytes
+    made: dict[int, LayerSpec] = {}
+    layers: list[tuple[int, LayerSpec]] = []
+    for stage, group in _staged(needs, resolved.pipeline_parallel_size):
+        for need in group:
+            spec = made.get(id(need))
+            if spec is None:
+                spec = _spec(need, block_size, state_block, state_page)
+                made[id(need)] = spec
+            layers.append((stage, spec))
+    return ModelCache(
+        layers=tuple(layers),
+        block_size=block_size,
+        attention_backend=backend.name,
+        has_state=needs.state is not None,
+        encoder_tokens=needs.encoder_tokens,
+    )
+
+
+def _staged(needs: ModelNeeds, n_stages: int) -> list[tuple[int, Sequence[Need]]]:
+    if n_stages == 1:
+        return [*((0, layer) for layer in needs.layers), *((0, layer) for layer in needs.draft_layers)]
+    out: list[tuple[int, Sequence[Need]]] = []
+    start = 0
+    for stage, size in enumerate(stage_sizes(len(needs.layers), n_stages)):
+        out += [(stage, layer) for layer in needs.layers[start : start + size]]
+        start += size
+    # Draft layers live with the language-model head.
+    return out + [(n_stages - 1, layer) for layer in needs.draft_layers]
+
+
+def _spec(need: Need, block_size: int, state_block: int, state_page: int) -> LayerSpec:
+    if isinstance(need, StateNeed):
+        return LayerSpec(
+            kind="state",
+            block_size=state_block,
+            page_bytes=max(state_page, need.state_bytes),
+            state_blocks=need.blocks,
+            role=need.role,
+            dcp_sharded=False,
+        )
+    assert isinstance(need, AttentionNeed)
+    size = need.block_size or block_size
+    return LayerSpec(
+        kind=need.kind,
+        block_size=size,
+        page_bytes=need.page_bytes(size),
+        window=need.window,
+        role=need.role,
+        stride_alignment=need.stride_alignment,
+        dcp_sharded=need.kind in ("full", "mla"),
+    )

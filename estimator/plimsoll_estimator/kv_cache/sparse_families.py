@@ -1,0 +1,74 @@
+"""Families that attend to chosen tokens only: DeepSeek-V3.2 and GLM-5 (latent attention with an indexer), MiniMax-M3.
+
+Called by `families`. The indexer keeps a cache of its own beside the latent or the keys and values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.kv_cache.backends import Backend, sparse_mla_backend
+from plimsoll_estimator.kv_cache.kv_dtype import kv_head_bytes, mla_token_bytes
+from plimsoll_estimator.kv_cache.needs import AttentionNeed, ModelNeeds, Need
+from plimsoll_estimator.kv_cache.rules import PlannerRules
+from plimsoll_estimator.kv_cache.text_shape import TextShape
+from plimsoll_estimator.resolved import ResolvedArgs
+
+Family = Callable[[HfConfig, TextShape, ResolvedArgs, PlannerRules], ModelNeeds]
+
+
+def indexer_token_bytes(text: HfConfig) -> int:
+    """One token's index key: one byte per dimension and a 4-byte scale per 128 of them."""
+    width = text.int("index_head_dim", default=128)
+    return width + width // 128 * 4
+
+
+def sparse_mla(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
+    """A latent per layer and an index key on the layers that choose tokens themselves."""
+    text = config.text
+    latent = AttentionNeed(
+        kind="mla",
+        token_bytes=mla_token_bytes(resolved.kv_cache_dtype, resolved.dtype, shape.kv_lora_rank + shape.qk_rope_head_dim, sparse=True),
+    )
+    indexer = AttentionNeed(kind="mla", token_bytes=indexer_token_bytes(text), role="indexer")
+    layers: list[tuple[Need, ...]] = [(indexer, latent) if own else (latent,) for own in _own_indexer(text, shape.layers)]
+    backend = sparse_mla_backend(resolved.gpu.capability, resolved.kv_cache_dtype, rules)
+    return ModelNeeds(layers=tuple(layers), backend=backend, attention_token_bytes=latent.token_bytes, uses_mla=True)
+
+
+def _own_indexer(text: HfConfig, layers: int) -> list[bool]:
+    """Which layers choose tokens: every n-th after an offset, or as the pattern says ("S" shares the layer before)."""
+    pattern = text.raw("index_topk_pattern")
+    if isinstance(pattern, str | list | tuple) and pattern:
+        return [i >= len(pattern) or pattern[i] != "S" for i in range(layers)]
+    period = text.int("index_topk_freq", default=1)
+    offset = text.int("index_skip_topk_offset", default=2)
+    return [max(i - offset + 1, 0) % period == 0 for i in range(layers)]
+
+
+def _minimax_m3(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
+    """Ordinary keys and values in every layer, and one 16-bit index key on the sparse ones."""
+    text = config.text
+    token_bytes = shape.kv_heads_per_rank(resolved.tensor_parallel_size) * kv_head_bytes(
+        resolved.kv_cache_dtype, resolved.dtype, shape.head_dim, shape.head_dim
+    )
+    attention = AttentionNeed(kind="full", token_bytes=token_bytes)
+    sparse = text.sub("sparse_attention_config")
+    flags = (sparse.list_or_none("sparse_attention_freq") if sparse else None) or (0,) * shape.layers
+    width = sparse.int("sparse_index_dim", default=128) if sparse else 128
+    indexer = AttentionNeed(kind="mla", token_bytes=width * 2, role="indexer")
+    layers: list[tuple[Need, ...]] = [(attention, indexer) if i < len(flags) and flags[i] else (attention,) for i in range(shape.layers)]
+    block = (sparse.int("sparse_block_size", default=128) if sparse else 128) if rules.common_block_of_backends else 16
+    return ModelNeeds(
+        layers=tuple(layers),
+        backend=Backend(name="MINIMAX_M3_SPARSE", block_size=block, kernel_block=block),
+        attention_token_bytes=token_bytes,
+    )
+
+
+SPARSE_FAMILIES: Final[dict[str, Family]] = {
+    "minimax_m3": _minimax_m3,
+    "minimax_m3_vl": _minimax_m3,
+}
