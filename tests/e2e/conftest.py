@@ -2,11 +2,14 @@
 
 import os
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.controlplane import FAKE_GPU_NODES, Cluster, ControlPlane, ExistingCluster
+from tests.controlplane.cluster import wait_until
+from tests.e2e.installation import Installation
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -31,3 +34,23 @@ def cluster(workdir: Path) -> Iterator[Cluster]:
     with ControlPlane.start(workdir) as plane:
         plane.add_nodes(FAKE_GPU_NODES)
         yield plane
+
+
+@pytest.fixture(scope="session")
+def installation(cluster: Cluster) -> Installation:
+    """Plimsoll on that cluster, both programs ready and the fake nodes' pools derived."""
+    installed = Installation(cluster=cluster)
+    installed.install()
+    products = {node.gpu.product for node in FAKE_GPU_NODES}
+    wait_until(lambda: len(cluster.get("gpupools")["items"]) >= len(products), "the GPUPools of the fake nodes")
+    return installed
+
+
+@pytest.fixture
+def namespace(cluster: Cluster) -> Iterator[str]:
+    """A namespace of the test's own, emptied at its end so that the next test finds the GPUs free."""
+    name = f"t-{uuid.uuid4().hex[:8]}"
+    cluster.kubectl("create", "namespace", name)
+    yield name
+    cluster.kubectl("delete", "namespace", name, "--wait=false")
+    wait_until(lambda: not cluster.pods(name), f"the pods of {name} to go")
