@@ -12,7 +12,6 @@ from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic.alias_generators import to_camel
-from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from plimsoll_operator.quantity import parse_quantity
@@ -210,8 +209,3 @@ def camel_path(parts: tuple[int | str, ...]) -> str:
     for part in parts:
         path += f"[{part}]" if isinstance(part, int) else (f".{part}" if path else str(part))
     return path
-
-
-def has_schema_default(field: FieldInfo) -> bool:
-    """Whether the CRD carries the field's default. Scalars only: an absent list or object stays absent."""
-    return isinstance(field.default, str | int | float)

@@ -7,14 +7,14 @@ nothing about models or GPUs.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from plimsoll_operator.api.base import API_VERSION, ApiModel, camel_path, has_schema_default
+from plimsoll_operator.api.base import API_VERSION, ApiModel, camel_path
 from plimsoll_operator.api.inference_deployment import InferenceDeployment
 from plimsoll_operator.api.model_profile import ClusterModelProfile, ModelProfile
 from plimsoll_operator.api.policy import EngineCalibration, FitPolicy
@@ -104,9 +104,9 @@ def _cause(error: Mapping[str, Any]) -> Cause:
 
 
 @cache
-def _fields(kind: type[BaseModel]) -> Mapping[str, tuple[bool, type[ApiModel] | None]]:
-    """Field alias -> (the schema has a default, the model of its values or list entries)."""
-    return {field.alias or name: (has_schema_default(field), _model_in(field.annotation)) for name, field in kind.model_fields.items()}
+def _fields(kind: type[BaseModel]) -> Mapping[str, type[ApiModel] | None]:
+    """Field alias -> the model of its value or list entries, if it is one."""
+    return {field.alias or name: _model_in(field.annotation) for name, field in kind.model_fields.items()}
 
 
 def _model_in(annotation: object) -> type[ApiModel] | None:
@@ -116,31 +116,21 @@ def _model_in(annotation: object) -> type[ApiModel] | None:
 
 
 def _pruned(kind: type[BaseModel], value: Any) -> Any:
-    """The object without the nulls that the API server prunes: those of fields that have a default."""
+    """The object without null fields: the API server prunes them before it defaults and validates."""
     if isinstance(value, list | tuple):
         return [_pruned(kind, entry) for entry in value]
     if not isinstance(value, Mapping):
         return value
     kept: dict[Any, Any] = {}
     for key, inner in value.items():
-        has_default, model = _fields(kind).get(key, (False, None))
-        if inner is not None or not has_default:
-            kept[key] = _pruned(model, inner) if model else inner
+        model = _fields(kind).get(key)
+        if inner is not None or key not in _fields(kind):
+            kept[key] = _pruned(model, inner) if model else _without_nulls(inner)
     return kept
 
 
-def _nulls(kind: type[BaseModel], value: Any, path: tuple[int | str, ...]) -> Iterator[Cause]:
-    """One cause for each null where the API server wants a value; parsing would take it for absent."""
-    if isinstance(value, list | tuple):
-        for index, entry in enumerate(value):
-            yield from _nulls(kind, entry, (*path, index))
-    elif isinstance(value, Mapping):
-        for key, inner in value.items():
-            has_default, model = _fields(kind).get(key, (False, None))
-            if inner is None and not has_default and key in _fields(kind):
-                yield Cause(field=camel_path((*path, key)), value="null", message="must be left out rather than null")
-            elif model is not None:
-                yield from _nulls(model, inner, (*path, key))
+def _without_nulls(value: Any) -> Any:
+    return {key: inner for key, inner in value.items() if inner is not None} if isinstance(value, Mapping) else value
 
 
 def parse_object(kind: type[T], obj: Mapping[str, Any]) -> T:
@@ -154,9 +144,6 @@ def parse_object(kind: type[T], obj: Mapping[str, Any]) -> T:
         text = json.dumps(_pruned(kind, obj), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise ApiError((Cause(field="", value="", message="holds values that JSON does not have"),)) from error
-    nulls = tuple(_nulls(kind, obj, ()))
-    if nulls:
-        raise ApiError(nulls[:MAX_CAUSES])
     try:
         return kind.model_validate_json(text, strict=True)
     except ValidationError as error:
