@@ -80,14 +80,13 @@ class Cluster:
         found: Json = json.loads(self.kubectl("get", *arguments, "-o", "json").stdout)
         return found
 
-    def helm_template(self, chart: Path, *arguments: str, release: str = "plimsoll", namespace: str = "plimsoll-system") -> str:
-        """Return the manifests that `helm template` prints."""
-        command = [self.assets["helm"], "template", release, chart, "--namespace", namespace, "--include-crds", *arguments]
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=60, check=False, env={**os.environ, "HOME": str(self.workdir)}
-        )
+    def helm(self, *arguments: str | Path) -> str:
+        """Run helm as administrator and return what it prints; raise RuntimeError with what it says when it fails."""
+        command = [self.assets["helm"], *arguments]
+        environment = {**os.environ, "HOME": str(self.workdir), "KUBECONFIG": str(self.kubeconfig)}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
         if done.returncode != 0:
-            raise RuntimeError(f"helm template failed: {done.stderr.strip()}")
+            raise RuntimeError(f"helm {arguments[0]} failed: {done.stderr.strip()}")
         return done.stdout
 
     def request(self, method: str, path: str, body: object = None, *, content_type: str = "application/json") -> tuple[int, Json]:

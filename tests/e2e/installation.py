@@ -31,7 +31,8 @@ READY_TIMEOUT_S = 30
 def manifests(cluster: Cluster, *values: str) -> list[Json]:
     """Return the chart's objects as `helm template` prints them."""
     settings = [part for value in ("namespace.create=true", *values) for part in ("--set", value)]
-    return [one for one in yaml.safe_load_all(cluster.helm_template(CHART, *settings, release=RELEASE, namespace=NAMESPACE)) if one]
+    printed = cluster.helm("template", RELEASE, CHART, "--namespace", NAMESPACE, *settings)
+    return [one for one in yaml.safe_load_all(printed) if one]
 
 
 def apply(cluster: Cluster, objects: Sequence[Json]) -> None:

@@ -1,9 +1,11 @@
 """The chart on a real API server: its objects are accepted, and its rights are the smallest that work."""
 
+from pathlib import Path
+
 import pytest
-from tests.controlplane import Cluster
+from tests.controlplane import FAKE_GPU_NODES, Cluster, ControlPlane
 from tests.controlplane.cluster import wait_until
-from tests.e2e.installation import GROUP, NAMESPACE, RELEASE, apply, manifests
+from tests.e2e.installation import CHART, GROUP, NAMESPACE, RELEASE, apply, manifests
 
 pytestmark = pytest.mark.e2e
 RBAC = "rbac.authorization.k8s.io"
@@ -105,3 +107,29 @@ def test_the_whole_chart_is_accepted_with_images_and_service(cluster: Cluster) -
 def test_a_url_without_its_authority_is_refused_by_name(cluster: Cluster) -> None:
     with pytest.raises(RuntimeError, match=r"webhook\.caBundle is needed with webhook\.url"):
         manifests(cluster, "webhook.url=https://127.0.0.1:1/validate")
+
+
+def test_helm_installs_upgrades_and_uninstalls(tmp_path: Path) -> None:
+    """On a control plane of its own: the release's life, with kwok in place of the image."""
+    release = (RELEASE, CHART, "--namespace", NAMESPACE)
+    with ControlPlane.start(tmp_path) as plane:
+        plane.add_nodes(FAKE_GPU_NODES[:1])
+        plane.helm("install", *release, "--create-namespace", "--wait", "--timeout=60s")
+        assert plane.get("fitpolicies")["items"][0]["metadata"]["name"] == "default"
+        secret = ("secret", f"{RELEASE}-webhook-tls", "-n", NAMESPACE)
+        certificate = plane.get(*secret)["data"]
+        bundles = [webhook["clientConfig"]["caBundle"] for webhook in plane.get("validatingwebhookconfiguration", RELEASE)["webhooks"]]
+        assert bundles == [certificate["ca.crt"]] * 2
+        plane.kubectl("patch", "fitpolicy", "default", "--type=merge", "-p", '{"spec":{"mode":"Warn"}}')
+
+        plane.helm("upgrade", *release, "--set", "webhook.replicas=3", "--wait", "--timeout=60s")
+        assert plane.get(*secret)["data"] == certificate, "an upgrade keeps the certificate that serves now"
+        assert plane.get("fitpolicy", "default")["spec"]["mode"] == "Warn", "an upgrade keeps the administrator's policy"
+        assert plane.get("deployment", f"{RELEASE}-webhook", "-n", NAMESPACE)["status"]["readyReplicas"] == 3
+
+        plane.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--wait")
+        kinds = [crd["metadata"]["name"] for crd in plane.get("crd")["items"]]
+        assert f"inferencedeployments.{GROUP}" in kinds, "kinds and their objects outlive the release"
+        assert plane.get("validatingwebhookconfigurations")["items"] == []
+        plane.helm("install", *release, "--wait", "--timeout=60s")
+        assert plane.get("fitpolicy", "default")["spec"]["mode"] == "Warn", "a new release adopts what the last one left"
