@@ -51,9 +51,7 @@ class Installation:
     def install(self) -> None:
         """Install kinds, rights, admission rules and the default policy, and start both programs; return when both are ready."""
         if not isinstance(self.cluster, ControlPlane):
-            self._apply_in_order(manifests(self.cluster, *_image_values()))
-            for name in ("webhook", "controller"):
-                self.cluster.kubectl("rollout", "status", f"deployment/{RELEASE}-{name}", "-n", NAMESPACE, "--timeout=180s", timeout_s=200)
+            self._install_in_cluster()
             return
         names = ("webhook", "webhook-metrics", "controller-health", "controller-metrics")
         self.ports = dict(zip(names, free_ports(len(names)), strict=True))
@@ -62,6 +60,17 @@ class Installation:
         self._apply_in_order(manifests(self.cluster, "processes.enabled=false", f"webhook.url={url}", f"webhook.caBundle={authority}"))
         self.start_webhook()
         self.start_controller()
+
+    def _install_in_cluster(self) -> None:
+        """Install the chart with images, away from fake nodes: kwok would only pretend to run them there."""
+        fake = self.cluster.added_nodes
+        if fake:
+            self.cluster.kubectl("cordon", *fake)
+        self._apply_in_order(manifests(self.cluster, *_image_values()))
+        for name in ("webhook", "controller"):
+            self.cluster.kubectl("rollout", "status", f"deployment/{RELEASE}-{name}", "-n", NAMESPACE, "--timeout=180s", timeout_s=200)
+        if fake:
+            self.cluster.kubectl("uncordon", *fake)
 
     def _apply_in_order(self, objects: Sequence[Json]) -> None:
         """Kinds first: an object of a kind can only be applied once the API server serves it."""
