@@ -48,6 +48,7 @@ class PoolFacts:
 
     `usable_memory_bytes` is what CUDA reports, the minimum over the nodes. `nodes_by_free_gpus` is a histogram of
     (free GPUs, nodes), sorted. Host figures are allocatable minima over the nodes. `declared` pools have no nodes yet.
+    `labels` speaks only of `indexed_label_keys`: what the nodes have under other keys is not known. `resource` is what pods ask for.
     """
 
     name: str
@@ -69,6 +70,8 @@ class PoolFacts:
     declared: bool
     trusted: bool
     problems: tuple[str, ...]
+    indexed_label_keys: tuple[str, ...] = ()
+    resource: str = "nvidia.com/gpu"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

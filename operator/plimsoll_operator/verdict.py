@@ -31,12 +31,14 @@ class Reason(StrEnum):
     POLICY_CAP = "PolicyCap"
     NOT_SUPPORTED_YET = "NotSupportedYet"
     MODEL_MISMATCH = "ModelMismatch"
+    INVALID_SPEC = "InvalidSpec"
     # Undecided
     UNKNOWN_MODEL = "UnknownModel"
     UNSUPPORTED_MODEL = "UnsupportedModel"
     UNKNOWN_ENGINE = "UnknownEngine"
     NO_CAPACITY_KNOWN = "NoCapacityKnown"
     NO_KNOWN_POOL = "NoKnownPool"
+    LABEL_NOT_INDEXED = "LabelNotIndexed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

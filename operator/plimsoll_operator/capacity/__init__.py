@@ -2,3 +2,9 @@
 
 The controller and the CLI feed a CapacityIndex; webhook, controller and CLI read GPUPool objects through `pool_facts`.
 """
+
+from plimsoll_operator.capacity.booking import Booking, book, fits_now
+from plimsoll_operator.capacity.index import CapacityIndex, DerivedPool
+from plimsoll_operator.capacity.pools import pool_facts, pool_manifest
+
+__all__ = ["Booking", "CapacityIndex", "DerivedPool", "book", "fits_now", "pool_facts", "pool_manifest"]

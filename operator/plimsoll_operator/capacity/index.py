@@ -11,15 +11,16 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from plimsoll_operator.capacity.booking import Booking, book
 from plimsoll_operator.capacity.nodes import NodeFacts, parse_node
 from plimsoll_operator.capacity.pods import PodClaim, parse_pod, pod_key
-from plimsoll_operator.capacity.sources import GpuGroup, Problem, Sharing
+from plimsoll_operator.capacity.sources import PRODUCT_LABEL, GpuGroup, Problem, Sharing
 
 EventType = Literal["ADDED", "MODIFIED", "DELETED"]
 _K = TypeVar("_K", int, str)
+_VALUE: Final = re.compile(r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +89,7 @@ class CapacityIndex:
     """The cluster's GPU capacity, incrementally. Not thread-safe: one owner feeds and reads it."""
 
     def __init__(self, label_keys: Iterable[str] = ()) -> None:
-        self._label_keys = tuple(sorted(set(label_keys)))
+        self._label_keys = tuple(sorted({PRODUCT_LABEL, *label_keys}))
         self._nodes: dict[str, NodeFacts] = {}
         self._claims: dict[str, PodClaim] = {}
         self._used: dict[str, Counter[str]] = {}
@@ -141,8 +142,8 @@ class CapacityIndex:
         self._bookings = new
 
     def set_label_keys(self, label_keys: Iterable[str]) -> bool:
-        """Split pools by these node label keys from now on; walks all nodes once when they changed, and says whether they did."""
-        keys = tuple(sorted(set(label_keys)))
+        """Split pools by these node label keys (and the product's) from now on; a change walks all nodes once. Says whether it was one."""
+        keys = tuple(sorted({PRODUCT_LABEL, *label_keys}))
         if keys == self._label_keys:
             return False
         self._label_keys = keys
@@ -225,7 +226,7 @@ def _seat(node: NodeFacts, group: GpuGroup, used: int, label_keys: tuple[str, ..
         sharing_replicas=group.sharing_replicas,
         compute_capability=group.compute_capability,
         taints=node.taints,
-        labels=tuple((label, node.labels[label]) for label in label_keys if label in node.labels),
+        labels=tuple((label, node.labels[label]) for label in label_keys if _VALUE.fullmatch(node.labels.get(label, "-"))),
         host_memory_bytes=_step_down(node.host_memory_bytes),
         host_cpu_millis=_step_down(node.host_cpu_millis),
         ephemeral_storage_bytes=_step_down(node.ephemeral_storage_bytes),

@@ -6,6 +6,7 @@ exception. Knows no pods and no pools.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,6 +16,9 @@ from plimsoll_operator.capacity.quantities import floor_quantity
 from plimsoll_operator.capacity.sources import GpuGroup, Problem, gpu_groups
 
 MAX_LABELS: Final = 512
+MAX_TAINTS: Final = 32
+_LABEL_KEY: Final = re.compile(r"(?:[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
+_NOT_A_VALUE: Final = re.compile(r"[^-A-Za-z0-9_.]")
 _GPU_PREFIXES: Final = ("nvidia.com/", "amd.com/")
 # Set and lifted by Kubernetes itself with a node's health: they say nothing about which pods the node is meant for.
 _TRANSIENT_TAINTS: Final = ("node.kubernetes.io/", "node.cloudprovider.kubernetes.io/", "ToBeDeletedByClusterAutoscaler")
@@ -100,8 +104,13 @@ def _taints(value: object) -> tuple[tuple[str, str, str], ...]:
         if not (isinstance(key, str) and isinstance(text, str) and isinstance(effect, str)):
             continue
         if effect in ("NoSchedule", "NoExecute") and not key.startswith(_TRANSIENT_TAINTS):
-            taints.add((key[:317], text[:63], effect))
-    return tuple(sorted(taints))
+            taints.add((_key(key), _NOT_A_VALUE.sub("_", text[:63]).strip("-_."), effect))
+    return tuple(sorted(taints)[:MAX_TAINTS])
+
+
+def _key(key: str) -> str:
+    """As written where it is a label key; otherwise mended, so that a hostile file still makes a readable pool."""
+    return key if len(key) <= 317 and _LABEL_KEY.fullmatch(key) else "invalid/" + (_NOT_A_VALUE.sub("_", key[:60]).strip("-_.") or "taint")
 
 
 def _condition(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Problem | None:

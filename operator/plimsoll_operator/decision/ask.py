@@ -1,0 +1,103 @@
+"""What the user asks for, read once from the InferenceDeployment and its policy into values the search works on.
+
+Made at the start of every decision. Holds pinned engine arguments in vLLM's names; knows no pools and no verdicts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any, Final
+
+from plimsoll_estimator.arguments import parse_extra_args
+from plimsoll_estimator.engine_args import EngineArgs
+from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.errors import InvalidInput
+from plimsoll_operator.api import EngineSpec, FitPolicySpec, InferenceDeployment, PlacementSpec
+
+DEFAULT_MIN_MAX_MODEL_LEN: Final = 8192
+DEFAULT_RESERVE_BYTES: Final = 256 << 20
+
+# spec.engine's fields that are arguments of vLLM, by the API's Python name.
+_SAME_NAME: Final = (
+    "dtype", "quantization", "kv_cache_dtype", "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size",
+    "decode_context_parallel_size", "max_model_len", "max_num_seqs", "max_num_batched_tokens", "gpu_memory_utilization",
+    "block_size", "enforce_eager", "enable_prefix_caching", "enable_chunked_prefill",
+)  # fmt: skip
+# Rendered from the plan whatever the spec says: in extraArgs they would be given twice.
+_OWNED: Final = {
+    "tensor_parallel_size": "tensorParallelSize", "pipeline_parallel_size": "pipelineParallelSize",
+    "data_parallel_size": "dataParallelSize", "enable_expert_parallel": "expertParallel", "max_model_len": "maxModelLen",
+    "gpu_memory_utilization": "gpuMemoryUtilization", "max_num_seqs": "maxNumSeqs", "dtype": "dtype",
+    "max_num_batched_tokens": "maxNumBatchedTokens", "kv_cache_dtype": "kvCacheDtype", "quantization": "quantization",
+}  # fmt: skip
+_OWNED_FLAGS: Final = frozenset({"--model", "--port", "--revision", "--served-model-name"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """One InferenceDeployment as the search sees it. `args` holds only what is pinned; sizes in bytes, tokens or counts."""
+
+    model: str
+    version: EngineVersion
+    args: EngineArgs
+    replicas: int
+    resize: bool
+    may_change: tuple[str, ...]
+    min_max_model_len: int
+    reserve_bytes: int
+    placement: PlacementSpec
+    max_gpus_per_replica: int | None
+
+    def with_args(self, **changes: Any) -> Ask:
+        """The same ask with other pinned arguments; None unpins."""
+        return replace(self, args=replace(self.args, **changes))
+
+
+def read_ask(deployment: InferenceDeployment, policy: FitPolicySpec) -> Ask:
+    """Raises InvalidInput naming the field where extraArgs cannot be read or contradict the spec."""
+    spec = deployment.spec
+    version = spec.engine.engine_version
+    args = _args(spec.engine, version)
+    floor = spec.fit.min_max_model_len or DEFAULT_MIN_MAX_MODEL_LEN
+    if args.max_model_len is not None:
+        floor = min(floor, args.max_model_len)
+    allowed = policy.allowed_moves
+    may_change = tuple(field for field in spec.fit.may_change if allowed is None or field in allowed)
+    asked_reserve = spec.fit.reserve_bytes if "reserve_bytes" in spec.fit.model_fields_set else DEFAULT_RESERVE_BYTES
+    return Ask(
+        model=spec.model.name,
+        version=version,
+        args=args,
+        replicas=spec.replicas,
+        resize=spec.fit.policy == "Resize",
+        may_change=may_change,
+        min_max_model_len=floor,
+        reserve_bytes=max(asked_reserve, policy.reserve_bytes),
+        placement=spec.placement,
+        max_gpus_per_replica=policy.max_gpus_per_replica,
+    )
+
+
+def _args(engine: EngineSpec, version: EngineVersion) -> EngineArgs:
+    pinned: dict[str, Any] = {name: value for name in _SAME_NAME if (value := getattr(engine, name)) is not None}
+    if engine.expert_parallel is not None:
+        pinned["enable_expert_parallel"] = engine.expert_parallel
+    if not engine.extra_args:
+        return EngineArgs(**pinned)
+    extra = _extra(engine.extra_args, version, tuple(sorted(pinned.items())))
+    return EngineArgs(**(dict(extra) | pinned))
+
+
+@lru_cache(maxsize=1024)
+def _extra(tokens: tuple[str, ...], version: EngineVersion, pinned: tuple[tuple[str, object], ...]) -> tuple[tuple[str, Any], ...]:
+    parsed = parse_extra_args(tokens, version, dict(pinned))
+    for name in parsed.engine_args:
+        if name in _OWNED:
+            raise InvalidInput(
+                "spec.engine.extraArgs", f"--{name.replace('_', '-')}", f"is set by the plan: pin spec.engine.{_OWNED[name]}"
+            )
+    for token in parsed.passthrough:
+        if token.partition("=")[0] in _OWNED_FLAGS:
+            raise InvalidInput("spec.engine.extraArgs", token, "is set from the spec and cannot be given again")
+    return tuple(parsed.engine_args.items())

@@ -1,0 +1,152 @@
+"""The checks before any arithmetic, in the order they are made; the first that has something to say decides.
+
+One list of pure functions: each gets the facts and what was read from them, and answers with a verdict or None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from plimsoll_estimator.engine_version import NEWEST_KNOWN, OLDEST_KNOWN
+from plimsoll_operator.api import unsupported_fields
+from plimsoll_operator.decision.ask import Ask
+from plimsoll_operator.decision.placement import Matched
+from plimsoll_operator.facts import Facts, ModelUnknown
+from plimsoll_operator.verdict import Reason, Reject, Undecided
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """What every check may look at."""
+
+    facts: Facts
+    ask: Ask
+    matched: Matched
+
+
+Check: TypeAlias = Callable[[Checked], Reject | Undecided | None]
+
+
+def fields_are_supported(checked: Checked) -> Reject | None:
+    """A field that nothing honours yet is refused by name, never ignored."""
+    fields = unsupported_fields(checked.facts.deployment.spec)
+    if not fields:
+        return None
+    path, message = fields[0]
+    details = tuple(f"{other} {why}" for other, why in fields[1:])
+    return Reject(reason=Reason.NOT_SUPPORTED_YET, message=f"{path} {message}.", field=path, details=details)
+
+
+def engine_is_known(checked: Checked) -> Undecided | None:
+    """Older than the oldest known release, or further ahead of the newest than the policy allows."""
+    version, policy = checked.ask.version, checked.facts.policy
+    if version < OLDEST_KNOWN:
+        message = f"vLLM {version} is older than {OLDEST_KNOWN}, the oldest release with known rules."
+        return Undecided(reason=Reason.UNKNOWN_ENGINE, message=message, next_step="Use a newer image.")
+    ahead = version.minor - NEWEST_KNOWN.minor if version.major == NEWEST_KNOWN.major else 1 << 30
+    if version.minor_key > NEWEST_KNOWN.minor_key and ahead > policy.max_extrapolated_minors:
+        message = (
+            f"vLLM {version} is newer than {NEWEST_KNOWN}, the newest release with known rules, by more than the FitPolicy extrapolates."
+        )
+        return Undecided(
+            reason=Reason.UNKNOWN_ENGINE,
+            message=message,
+            next_step="Update Plimsoll, use an older image, or raise maxExtrapolatedMinors in the FitPolicy.",
+        )
+    return None
+
+
+def model_is_known(checked: Checked) -> Reject | Undecided | None:
+    """A shape that speaks of another model or revision is refused; one that nobody knows is undecided."""
+    model = checked.facts.model
+    if not isinstance(model, ModelUnknown):
+        return None
+    if model.kind == "Mismatch":
+        return Reject(reason=Reason.MODEL_MISMATCH, message=f"{model.problem}.", field="spec.model.profile")
+    return Undecided(
+        reason=Reason.UNKNOWN_MODEL,
+        message=f"The shape of {checked.ask.model} is not known: {model.problem}.",
+        next_step="No pods are made until a ModelProfile for it exists: `plimsoll profile` makes one.",
+    )
+
+
+def moves_are_allowed(checked: Checked) -> Reject | None:
+    """mayChange names only what the FitPolicy lets move."""
+    asked = checked.facts.deployment.spec.fit.may_change
+    forbidden = [field for field in asked if field not in checked.ask.may_change]
+    if not forbidden:
+        return None
+    message = f"spec.fit.mayChange names {forbidden[0]}, which the FitPolicy does not allow to move."
+    return Reject(reason=Reason.POLICY_CAP, message=message, field="spec.fit.mayChange")
+
+
+def capacity_is_known(checked: Checked) -> Undecided | None:
+    """No pool at all, existing or declared."""
+    if checked.facts.pools:
+        return None
+    return Undecided(
+        reason=Reason.NO_CAPACITY_KNOWN,
+        message="No GPU pool is known.",
+        next_step="No pods are made until GPU nodes are labelled by GPU feature discovery or a GPUPool declares them.",
+    )
+
+
+def some_pool_matches(checked: Checked) -> Reject | Undecided | None:
+    """Placement leaves at least one pool. An Open cluster may yet be given others; a new label key is indexed first."""
+    matched = checked.matched
+    if matched.pools:
+        return None
+    if matched.unindexed_keys:
+        keys = ", ".join(matched.unindexed_keys)
+        return Undecided(
+            reason=Reason.LABEL_NOT_INDEXED,
+            message=f"GPU pools are not split by node label {keys} yet.",
+            next_step="The controller indexes the label and decides then.",
+        )
+    details = tuple(f"Pool {pool.name} {why}." for pool, why in matched.excluded[:8])
+    if checked.facts.policy.capacity == "Open":
+        return Undecided(
+            reason=Reason.NO_KNOWN_POOL,
+            message=f"No known GPU pool matches placement. {' '.join(details[:2])}".strip(),
+            next_step="No pods are made; declare a GPUPool for what the autoscaler may bring.",
+        )
+    why = f"pool {matched.excluded[0][0].name} {matched.excluded[0][1]}." if len(details) == 1 else f"none of {len(matched.excluded)}."
+    return Reject(
+        reason=Reason.NO_MATCHING_POOL,
+        message=f"No GPU pool matches placement: {why}",
+        field="spec.placement",
+        details=details,
+    )
+
+
+def layout_fits_a_node(checked: Checked) -> Reject | None:
+    """Pinned parallel sizes need no more GPUs than a node has, or than the FitPolicy gives one replica."""
+    args, cap = checked.ask.args, checked.ask.max_gpus_per_replica
+    gpus = (args.tensor_parallel_size or 1) * (args.pipeline_parallel_size or 1) * (args.data_parallel_size or 1)
+    if cap is not None and gpus > cap:
+        message = f"A replica of {gpus} GPUs is more than the FitPolicy's maxGpusPerReplica of {cap}."
+        return Reject(reason=Reason.POLICY_CAP, message=message, field="spec.engine.tensorParallelSize")
+    most = max(pool.gpus_per_node for pool in checked.matched.pools)
+    if gpus <= most or checked.ask.may_change:
+        return None
+    sizes = "pipelineParallelSize" if args.pipeline_parallel_size else "tensorParallelSize"
+    message = f"A replica of {gpus} GPUs does not fit a node: matching pools have at most {most} GPUs per node."
+    return Reject(reason=Reason.INSUFFICIENT_GPUS_PER_NODE, message=message, field=f"spec.engine.{sizes}")
+
+
+CHECKS: Final[tuple[Check, ...]] = (
+    fields_are_supported,
+    engine_is_known,
+    model_is_known,
+    moves_are_allowed,
+    capacity_is_known,
+    some_pool_matches,
+    layout_fits_a_node,
+)
+
+
+def first_finding(checked: Checked) -> Reject | Undecided | None:
+    """The first check that has something to say."""
+    return next((finding for check in CHECKS if (finding := check(checked)) is not None), None)

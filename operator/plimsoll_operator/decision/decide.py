@@ -1,0 +1,70 @@
+"""decide: Facts in, one Verdict out. Checks, then the search, then what the user allows to move, then the way out.
+
+The only judge in the system: webhook, controller, CLI and dry run call it. Pure and deterministic; no clock, no HTTP.
+"""
+
+from __future__ import annotations
+
+from plimsoll_estimator.errors import InvalidInput, Unsupported
+from plimsoll_operator.decision import wording
+from plimsoll_operator.decision.ask import Ask, read_ask
+from plimsoll_operator.decision.checks import Checked, first_finding
+from plimsoll_operator.decision.engine import Engine
+from plimsoll_operator.decision.placement import match
+from plimsoll_operator.decision.plan import make_plan
+from plimsoll_operator.decision.search import Found, Missed, best_miss, candidates, products_of, search
+from plimsoll_operator.facts import Facts, ModelFacts
+from plimsoll_operator.verdict import Admit, Reason, Reject, Undecided, Verdict
+
+
+def decide(facts: Facts) -> Verdict:
+    """The verdict on one InferenceDeployment. Raises nothing on purpose: bad input is Reject(InvalidSpec) naming the field."""
+    try:
+        return _decide(facts)
+    except InvalidInput as error:
+        field = error.field if error.field.startswith("spec.") else "spec.engine"
+        return Reject(reason=Reason.INVALID_SPEC, message=f"{error}.", field=field)
+    except Unsupported as error:
+        return Undecided(
+            reason=Reason.UNKNOWN_ENGINE if error.reason.startswith("Engine") else Reason.UNSUPPORTED_MODEL,
+            message=f"{error}.",
+            next_step="No pods are made; nothing is assumed about what is not known.",
+        )
+
+
+def _decide(facts: Facts) -> Verdict:
+    ask = read_ask(facts.deployment, facts.policy)
+    matched = match(ask.placement, facts.pools)
+    finding = first_finding(Checked(facts=facts, ask=ask, matched=matched))
+    if finding is not None:
+        return finding
+    assert isinstance(facts.model, ModelFacts), "an unknown model is a finding"
+    products, unknown = products_of(matched.pools)
+    if not products:
+        return Undecided(reason=Reason.NO_CAPACITY_KNOWN, message=f"{unknown[0]}.", next_step="Set computeCapability in a GPUPool.")
+    engine = Engine(facts.model, ask.version)
+    result = search(engine, ask, candidates(ask, products), facts.applied_plan)
+    if isinstance(result, Found):
+        return Admit(plan=make_plan(result, facts.model), warnings=wording.warnings(ask, result))
+    return _reject(ask, result)
+
+
+def _reject(ask: Ask, misses: tuple[Missed, ...]) -> Reject:
+    worst = best_miss(misses)
+    miss = worst.miss
+    return Reject(
+        reason=miss.reason,
+        message=wording.rejection(ask, worst),
+        field=_field(ask, miss.reason),
+        needed_bytes=miss.needed_bytes,
+        available_bytes=miss.available_bytes,
+        component=miss.component,
+    )
+
+
+def _field(ask: Ask, reason: Reason) -> str:
+    if reason == Reason.INSUFFICIENT_KV_CACHE:
+        return "spec.engine.maxModelLen" if ask.args.max_model_len is not None else "spec.fit.minMaxModelLen"
+    if reason in (Reason.HOST_MEMORY, Reason.HOST_CPU, Reason.EPHEMERAL_STORAGE):
+        return "spec.placement"
+    return "spec.engine.tensorParallelSize" if ask.args.tensor_parallel_size is not None else "spec.engine"

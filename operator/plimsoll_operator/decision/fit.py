@@ -1,0 +1,300 @@
+"""One model on one GPU type in one parallel layout: the plan that starts there, or by how much it misses.
+
+Called by `search` for every candidate. Pure arithmetic over the estimator: chooses utilisation, batch sizes and context
+where they are not pinned. Knows no pools, no availability and no verdicts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+from plimsoll_estimator.engine_args import EngineArgs
+from plimsoll_estimator.resolved import Estimate, Gpu, OutsideBudget, RankEstimate
+from plimsoll_estimator.units import GIB, MIB
+from plimsoll_operator.decision import utilisation
+from plimsoll_operator.decision.engine import Engine
+from plimsoll_operator.verdict import Reason
+
+CONTEXT_STEP: Final = 16
+MIN_DEFAULT_SEQS: Final = 64
+MIN_DEFAULT_TOKENS: Final = 2048
+# Where the estimator names nothing outside the budget: more than any measured start of one engine on one GPU.
+_UNKNOWN_OUTSIDE: Final = OutsideBudget(pre_snapshot_bytes=GIB, post_kv_bytes=512 * MIB)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What is to be fitted: pinned arguments, the least context that serves, bytes and KV tokens to keep in hand."""
+
+    args: EngineArgs
+    min_max_model_len: int
+    reserve_bytes: int
+    kv_cache_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fit:
+    """It starts. `args` has every computed value filled in; `lowered` tells which unpinned defaults were lowered, and how far."""
+
+    args: EngineArgs
+    estimate: Estimate
+    thousandths: int
+    lowered: tuple[tuple[str, int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Miss:
+    """It does not. Bytes are per GPU of the fullest rank; `parts` are its components, largest claim first."""
+
+    reason: Reason
+    message: str
+    component: str | None = None
+    needed_bytes: int | None = None
+    available_bytes: int | None = None
+    parts: tuple[tuple[str, int], ...] = ()
+    estimated_max_model_len: int | None = None
+
+    @property
+    def short_by_bytes(self) -> int:
+        """How far off; misses without figures are the furthest."""
+        if self.needed_bytes is None or self.available_bytes is None:
+            return 1 << 62
+        return self.needed_bytes - self.available_bytes
+
+
+def fit(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
+    """The plan closest to vLLM's own defaults that starts: batch sizes are lowered before context, pinned values never."""
+    first = _start(engine, gpu, wish)
+    if isinstance(first, Fit) or first.needed_bytes is None:
+        return first
+    full = _lower_batch(engine, gpu, wish)
+    if isinstance(full, Fit) or wish.args.max_model_len is not None:
+        return full
+    return _lower_context(engine, gpu, wish, full)
+
+
+def _start(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
+    """One try at given arguments, with the utilisation computed where it is not pinned."""
+    pinned = wish.args.gpu_memory_utilization
+    if pinned is not None:
+        thousandths = utilisation.thousandths_of(pinned)
+        estimate = engine.estimate(wish.args, gpu)
+        problem = _pinned_problem(estimate, gpu, pinned)
+        if problem is not None:
+            return problem
+    else:
+        probe = engine.estimate(replace(wish.args, gpu_memory_utilization=utilisation.fraction(utilisation.PROBE_THOUSANDTHS)), gpu)
+        if probe.resolved is None or not probe.ranks:
+            return _refusal(probe)
+        thousandths = utilisation.computed(_outside(probe), wish.reserve_bytes, gpu.total_memory_bytes)
+        if thousandths <= 0:
+            return _nothing_left(probe, gpu)
+        estimate = engine.estimate(replace(wish.args, gpu_memory_utilization=utilisation.fraction(thousandths)), gpu)
+    resolved = estimate.resolved
+    if resolved is None or not estimate.ranks:
+        return _refusal(estimate)
+    if not _starts(engine, estimate, wish):
+        return _miss(estimate, utilisation.claim_bytes(thousandths, gpu.total_memory_bytes), wish)
+    args = replace(
+        wish.args,
+        gpu_memory_utilization=utilisation.fraction(thousandths) if pinned is None else pinned,
+        max_model_len=resolved.max_model_len,
+        max_num_seqs=resolved.max_num_seqs,
+        max_num_batched_tokens=resolved.max_num_batched_tokens,
+        tensor_parallel_size=resolved.tensor_parallel_size,
+        pipeline_parallel_size=resolved.pipeline_parallel_size,
+        data_parallel_size=resolved.data_parallel_size,
+    )
+    return Fit(args=args, estimate=estimate, thousandths=thousandths)
+
+
+def _starts(engine: Engine, estimate: Estimate, wish: Wish) -> bool:
+    """Starts, holds the KV tokens asked for, and for an engine newer than any known one even at the pessimistic end."""
+    plan = estimate.kv_plan
+    if estimate.verdict != "starts" or (plan is not None and plan.kv_cache_tokens < wish.kv_cache_tokens):
+        return False
+    interval = estimate.available_kv_cache_interval_bytes
+    if estimate.resolved is not None and estimate.resolved.extrapolated and interval is not None:
+        pessimistic = engine.estimate_with_pool(estimate.resolved.given, estimate.resolved.gpu, interval[0])
+        return pessimistic.verdict == "starts"
+    return True
+
+
+def _lower_batch(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
+    """Lower vLLM's default max_num_seqs, then max_num_batched_tokens, by halves as far as needed; the lowest try when none fits."""
+    ladder = _ladder(engine, gpu, wish)
+    if not ladder:
+        return _start(engine, gpu, wish)
+    lowest = _start(engine, gpu, replace(wish, args=ladder[-1]))
+    if isinstance(lowest, Miss):
+        return lowest
+    default = engine.estimate(wish.args, gpu).resolved
+    for args in ladder:
+        found = _start(engine, gpu, replace(wish, args=args))
+        if isinstance(found, Fit) and default is not None:
+            pairs = (
+                ("max_num_seqs", default.max_num_seqs, found.args.max_num_seqs or 0),
+                ("max_num_batched_tokens", default.max_num_batched_tokens, found.args.max_num_batched_tokens or 0),
+            )
+            return replace(found, lowered=tuple(pair for pair in pairs if pair[1] != pair[2]))
+    return lowest
+
+
+def _ladder(engine: Engine, gpu: Gpu, wish: Wish) -> list[EngineArgs]:
+    default = engine.estimate(wish.args, gpu).resolved
+    if default is None:
+        return []
+    args, steps = wish.args, []
+    tokens_are_free = wish.args.max_num_batched_tokens is None and wish.args.enable_chunked_prefill is not False
+    if wish.args.max_num_seqs is None:
+        seqs = default.max_num_seqs
+        while seqs // 2 >= MIN_DEFAULT_SEQS:
+            seqs //= 2
+            args = replace(args, max_num_seqs=seqs)
+            steps.append(args)
+    if tokens_are_free:
+        tokens = default.max_num_batched_tokens
+        while tokens // 2 >= max(MIN_DEFAULT_TOKENS, args.max_num_seqs or default.max_num_seqs):
+            tokens //= 2
+            args = replace(args, max_num_batched_tokens=tokens)
+            steps.append(args)
+    return steps
+
+
+def _lower_context(engine: Engine, gpu: Gpu, wish: Wish, miss: Miss) -> Fit | Miss:
+    """Lower an unpinned context to the longest that fits, not below the least that serves."""
+    ladder = _ladder(engine, gpu, wish)
+    args = ladder[-1] if ladder else wish.args
+    default = engine.estimate(wish.args, gpu).resolved
+    if default is None or wish.min_max_model_len >= default.max_model_len:
+        return miss
+
+    def at(length: int) -> Fit | Miss:
+        return _start(engine, gpu, replace(wish, args=replace(args, max_model_len=length)))
+
+    found = longest_context(at, wish.min_max_model_len, default.max_model_len, miss.estimated_max_model_len)
+    if isinstance(found, Miss):
+        return found
+    pairs = (
+        ("max_num_seqs", default.max_num_seqs, found.args.max_num_seqs or 0),
+        ("max_num_batched_tokens", default.max_num_batched_tokens, found.args.max_num_batched_tokens or 0),
+        ("max_model_len", default.max_model_len, found.args.max_model_len or 0),
+    )
+    return replace(found, lowered=tuple(pair for pair in pairs if pair[1] != pair[2]))
+
+
+def longest_context(at: Callable[[int], Fit | Miss], low: int, high: int, hint: int | None) -> Fit | Miss:
+    """The fit with the longest context in [low, high), a multiple of 16 where above `low`; the miss at `low` when there is none.
+
+    `hint` is vLLM's estimated maximum: usually right, so it is tried first and the bisection starts from it.
+    """
+    best = at(low)
+    if isinstance(best, Miss):
+        return best
+    below, above = low, high
+    if hint is not None and low < hint < high:
+        guess = max(low, hint // CONTEXT_STEP * CONTEXT_STEP)
+        found = at(guess)
+        if isinstance(found, Fit):
+            best, below = found, guess
+            following = at(guess + CONTEXT_STEP) if guess + CONTEXT_STEP < high else None
+            if following is None or isinstance(following, Miss):
+                return best
+            best, below = following, guess + CONTEXT_STEP
+        else:
+            above = guess
+    while (middle := (below + above) // 2 // CONTEXT_STEP * CONTEXT_STEP) > below:
+        found = at(middle)
+        if isinstance(found, Fit):
+            best, below = found, middle
+        else:
+            above = middle
+    return best
+
+
+def _outside(estimate: Estimate) -> OutsideBudget:
+    return estimate.outside_budget or _UNKNOWN_OUTSIDE
+
+
+def _pinned_problem(estimate: Estimate, gpu: Gpu, pinned: float) -> Miss | None:
+    """A pinned utilisation that leaves too little beside the budget: vLLM's free-memory check, or an OOM after KV sizing."""
+    if estimate.outside_budget is None:
+        return None
+    outside = estimate.outside_budget
+    claim = utilisation.claim_bytes(utilisation.thousandths_of(pinned), gpu.total_memory_bytes)
+    beside = outside.pre_snapshot_bytes + outside.post_kv_bytes
+    if claim + beside <= gpu.total_memory_bytes:
+        return None
+    return Miss(
+        reason=Reason.INSUFFICIENT_GPU_MEMORY,
+        message=f"gpuMemoryUtilization {pinned} leaves too little beside the budget",
+        component="outsideBudget",
+        needed_bytes=claim + beside,
+        available_bytes=gpu.total_memory_bytes,
+        parts=(
+            ("budget", claim),
+            ("CUDA context and communicators", outside.pre_snapshot_bytes),
+            ("graphs and warm-up", outside.post_kv_bytes),
+        ),
+    )
+
+
+def _nothing_left(estimate: Estimate, gpu: Gpu) -> Miss:
+    outside = _outside(estimate)
+    return Miss(
+        reason=Reason.INSUFFICIENT_GPU_MEMORY,
+        message="nothing is left for the engine beside what lives outside its budget",
+        component="outsideBudget",
+        needed_bytes=outside.pre_snapshot_bytes + outside.post_kv_bytes,
+        available_bytes=gpu.total_memory_bytes,
+    )
+
+
+def _refusal(estimate: Estimate) -> Miss:
+    return Miss(reason=Reason.ENGINE_REFUSES, message=f"vLLM refuses to start: {estimate.message}")
+
+
+def fullest(estimate: Estimate) -> RankEstimate:
+    """The rank with the least room for KV cache."""
+    return min(estimate.ranks, key=lambda rank: (rank.available_kv_cache_bytes, rank.rank))
+
+
+def components(rank: RankEstimate) -> tuple[tuple[str, int], ...]:
+    """The rank's claims on the budget, in the order of the timeline."""
+    return (
+        ("weights", rank.weights_bytes),
+        ("activation", rank.activation_bytes),
+        ("CUDA graphs", rank.cuda_graph_bytes),
+        ("non-torch", rank.non_torch_bytes),
+    )
+
+
+def _miss(estimate: Estimate, budget: int, wish: Wish) -> Miss:
+    rank = fullest(estimate)
+    parts = components(rank)
+    before_kv = sum(size for _, size in parts)
+    kv_needed = estimate.needed_kv_cache_bytes or 0
+    plan = estimate.kv_plan
+    if plan is not None and plan.kv_cache_tokens and plan.kv_cache_tokens < wish.kv_cache_tokens:
+        kv_needed = max(kv_needed, rank.available_kv_cache_bytes * wish.kv_cache_tokens // plan.kv_cache_tokens)
+    elif estimate.available_kv_cache_interval_bytes is not None and estimate.verdict == "starts":
+        # Refused only at the pessimistic end: what is short is the width of the doubt.
+        kv_needed = max(kv_needed, rank.available_kv_cache_bytes + 1)
+    fits_without_kv = before_kv < budget
+    if not fits_without_kv:
+        component = "weights" if rank.weights_bytes >= budget else max(parts, key=lambda part: part[1])[0]
+        reason = Reason.INSUFFICIENT_GPU_MEMORY
+    else:
+        component, reason = "KV cache", Reason.INSUFFICIENT_KV_CACHE
+    needed = max(before_kv + kv_needed, budget + 1)
+    return Miss(
+        reason=reason,
+        message=estimate.message or "does not fit",
+        component=component,
+        needed_bytes=needed,
+        available_bytes=budget,
+        parts=(*parts, ("KV cache", needed - before_kv)),
+        estimated_max_model_len=estimate.estimated_max_model_len,
+    )

@@ -1,0 +1,75 @@
+"""Which pools a deployment may use at all: product, node labels, taints, sharing, trust. Pure matching, no memory.
+
+Called by `checks` and `search`. Follows kube-scheduler where it filters (nodeSelector, TaintToleration).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from plimsoll_operator.api import PlacementSpec, Toleration
+from plimsoll_operator.facts import PoolFacts
+
+_GPU_TAINTS = ("nvidia.com/gpu", "amd.com/gpu")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matched:
+    """Pools that placement allows, and for each of the others the one reason why not."""
+
+    pools: tuple[PoolFacts, ...]
+    excluded: tuple[tuple[PoolFacts, str], ...]
+    unindexed_keys: tuple[str, ...]
+
+
+def match(placement: PlacementSpec, pools: Iterable[PoolFacts]) -> Matched:
+    """Split pools into those placement allows and the rest."""
+    kept: list[PoolFacts] = []
+    excluded: list[tuple[PoolFacts, str]] = []
+    unindexed: set[str] = set()
+    for pool in pools:
+        why = _why_not(placement, pool, unindexed)
+        if why is None:
+            kept.append(pool)
+        else:
+            excluded.append((pool, why))
+    return Matched(pools=tuple(kept), excluded=tuple(excluded), unindexed_keys=tuple(sorted(unindexed)))
+
+
+def _why_not(placement: PlacementSpec, pool: PoolFacts, unindexed: set[str]) -> str | None:
+    if not pool.trusted:
+        return "is not trusted: " + ("; ".join(pool.problems) or "no reason given")
+    if placement.gpu_products and pool.product not in placement.gpu_products:
+        return f"is {pool.product}, not among placement.gpuProducts"
+    if pool.sharing != "none":
+        return f"shares its GPUs ({pool.sharing})"
+    if pool.gpus_per_node <= 0 or pool.usable_memory_bytes <= 0:
+        return "has no known GPU memory"
+    if pool.nodes == 0 and not pool.declared:
+        return "has no nodes"
+    labels = dict(pool.labels)
+    for key, value in sorted(placement.node_selector.items()):
+        if key in labels and labels[key] != value:
+            return f"has {key}={labels[key]}, not {value}"
+        if key not in labels:
+            if key not in pool.indexed_label_keys and not pool.declared:
+                unindexed.add(key)
+                return f"is not indexed by node label {key}"
+            return f"has no node label {key}"
+    for taint in pool.taints:
+        if taint[2] != "PreferNoSchedule" and not _tolerated(placement.tolerations, taint):
+            return f"has taint {taint[0]}={taint[1]}:{taint[2]}, which is not tolerated"
+    return None
+
+
+def _tolerated(tolerations: Iterable[Toleration], taint: tuple[str, str, str]) -> bool:
+    key, value, effect = taint
+    if key in _GPU_TAINTS and effect == "NoSchedule":
+        return True
+    return any(
+        (toleration.effect is None or toleration.effect == effect)
+        and (toleration.key is None or toleration.key == key)
+        and (toleration.operator == "Exists" or (toleration.value or "") == value)
+        for toleration in tolerations
+    )

@@ -1,0 +1,56 @@
+"""From a found candidate to the Plan that status, pods and metrics carry. Only copies and names; decides nothing."""
+
+from __future__ import annotations
+
+from plimsoll_operator.decision import host, utilisation
+from plimsoll_operator.decision.fit import fullest
+from plimsoll_operator.decision.search import Found
+from plimsoll_operator.facts import ModelFacts
+from plimsoll_operator.verdict import Plan, PredictedMemory
+
+
+def make_plan(found: Found, model: ModelFacts) -> Plan:
+    """The plan of one replica. Figures are of the product with the fewest KV tokens, so they hold on every pool of the plan."""
+    estimate, layout = found.fit.estimate, found.candidate.layout
+    resolved = estimate.resolved
+    assert resolved is not None, "a fit has resolved arguments"
+    assert estimate.kv_plan is not None, "a fit has a KV plan"
+    rank = fullest(estimate)
+    available = max(0, rank.available_kv_cache_bytes)
+    concurrency = int(estimate.kv_plan.max_concurrency * 100)
+    return Plan(
+        product=found.product.gpu.product,
+        gpu_products=tuple(product.gpu.product for product in found.candidate.products),
+        pools=tuple(sorted(pool.name for pool in found.pools)),
+        engine_version=str(resolved.version),
+        extrapolated=resolved.extrapolated,
+        model=model.name,
+        model_revision=model.revision,
+        tensor_parallel_size=layout.tensor_parallel_size,
+        pipeline_parallel_size=layout.pipeline_parallel_size,
+        data_parallel_size=layout.data_parallel_size,
+        enable_expert_parallel=resolved.enable_expert_parallel,
+        gpu_memory_utilization=utilisation.text(found.fit.thousandths),
+        max_model_len=resolved.max_model_len,
+        max_num_seqs=resolved.max_num_seqs,
+        max_num_batched_tokens=resolved.max_num_batched_tokens,
+        dtype=resolved.dtype,
+        quantization=resolved.quantization,
+        kv_cache_dtype=resolved.kv_cache_dtype,
+        gpus_per_replica=layout.gpus,
+        kv_cache_tokens=estimate.kv_plan.kv_cache_tokens,
+        max_concurrency=f"{concurrency // 100}.{concurrency % 100:02d}",
+        gpu_total_bytes=found.product.gpu.total_memory_bytes,
+        allocated_bytes=found.product.gpu.total_memory_bytes * found.fit.thousandths // 1000,
+        predicted=PredictedMemory(
+            weights_bytes=rank.weights_bytes,
+            activation_bytes=rank.activation_bytes,
+            cuda_graph_bytes=rank.cuda_graph_bytes,
+            non_torch_bytes=rank.non_torch_bytes,
+            kv_cache_bytes=available,
+        ),
+        kv_cache_interval_bytes=estimate.available_kv_cache_interval_bytes or (available, available),
+        kv_cache_needed_bytes=estimate.needed_kv_cache_bytes or 0,
+        host_memory_bytes=host.host_memory_bytes(estimate, layout.gpus),
+        available_now=found.candidate.available,
+    )

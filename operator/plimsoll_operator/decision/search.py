@@ -1,0 +1,279 @@
+"""The search: over products and parallel layouts, the first plan in the written order of preference.
+
+Order: available now, fewest GPUs, lowest cost, most KV cache, name; the applied plan's own placement before all of them.
+Called with a fixed Ask, so pinned values are honoured by construction. Pure; makes no verdict.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from plimsoll_estimator.errors import InvalidInput, Unsupported
+from plimsoll_estimator.hardware import gpu_from, known_gpus
+from plimsoll_estimator.resolved import Gpu
+from plimsoll_operator.capacity.booking import fits_now
+from plimsoll_operator.decision import host
+from plimsoll_operator.decision.ask import Ask
+from plimsoll_operator.decision.engine import Engine
+from plimsoll_operator.decision.fit import Fit, Miss, Wish, fit, fullest
+from plimsoll_operator.facts import PoolFacts
+from plimsoll_operator.verdict import Plan, Reason
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layout:
+    """Parallel sizes of one replica on one node."""
+
+    tensor_parallel_size: int
+    pipeline_parallel_size: int
+    data_parallel_size: int
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one replica."""
+        return self.tensor_parallel_size * self.pipeline_parallel_size * self.data_parallel_size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Product:
+    """Pools of one product and the GPU they can all promise: the least usable memory over them."""
+
+    gpu: Gpu
+    pools: tuple[PoolFacts, ...]
+
+    def large_enough(self, gpus: int) -> tuple[PoolFacts, ...]:
+        """Pools whose nodes have that many GPUs."""
+        return tuple(pool for pool in self.pools if pool.gpus_per_node >= gpus)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One layout on one product, or on several at once, and what is known of it before any arithmetic."""
+
+    products: tuple[Product, ...]
+    layout: Layout
+    available: bool
+    cost: int
+
+    @property
+    def name(self) -> str:
+        """Products by name, for the last tie-break and for people."""
+        return ",".join(product.gpu.product for product in self.products)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A candidate that fits: the tightest product's fit, and the pools its pods may land on."""
+
+    candidate: Candidate
+    product: Product
+    fit: Fit
+    pools: tuple[PoolFacts, ...]
+    losses: tuple[str, ...] = ()
+
+    @property
+    def kv_cache_tokens(self) -> int:
+        """Tokens the KV cache of one replica holds."""
+        plan = self.fit.estimate.kv_plan
+        return plan.kv_cache_tokens if plan is not None else 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Missed:
+    """A candidate that does not fit, and why."""
+
+    candidate: Candidate
+    miss: Miss
+
+
+def products_of(pools: tuple[PoolFacts, ...]) -> tuple[tuple[Product, ...], tuple[str, ...]]:
+    """Pools by product, and a sentence for each product whose generation nothing tells."""
+    found: list[Product] = []
+    unknown: list[str] = []
+    for name, group in groupby(sorted(pools, key=lambda pool: (pool.product, pool.name)), key=lambda pool: pool.product):
+        members = tuple(group)
+        gpu = _gpu(name, members)
+        if gpu is None:
+            unknown.append(f"the generation of GPU {name} is not known")
+        else:
+            found.append(Product(gpu=gpu, pools=members))
+    return tuple(found), tuple(unknown)
+
+
+def _gpu(name: str, pools: tuple[PoolFacts, ...]) -> Gpu | None:
+    least = min(pools, key=lambda pool: pool.usable_memory_bytes)
+    try:
+        return replace(gpu_from(name, total_memory_bytes=least.usable_memory_bytes), total_is_exact=least.memory_is_exact)
+    except (Unsupported, InvalidInput):
+        if least.compute_capability is None:
+            return None
+    known = known_gpus().get(name)
+    return Gpu(
+        product=name,
+        total_memory_bytes=least.usable_memory_bytes,
+        interconnect=known.interconnect if known else "pcie",
+        compute_capability=least.compute_capability,
+        total_is_exact=least.memory_is_exact,
+    )
+
+
+def candidates(ask: Ask, products: tuple[Product, ...]) -> tuple[Candidate, ...]:
+    """Every layout within one node on every product (on all listed ones at once where placement lists several), best first."""
+    together = len(ask.placement.gpu_products) > 1 and len(products) > 1
+    groups = [products] if together else [(product,) for product in products]
+    found = [
+        _candidate(ask, tuple(p for p in group if p.large_enough(layout.gpus)), layout)
+        for group in groups
+        for layout in _layouts(ask, max(pool.gpus_per_node for product in group for pool in product.pools))
+    ]
+    return tuple(sorted((c for c in found if c.products), key=lambda c: (_order(c), c.name, c.layout.tensor_parallel_size)))
+
+
+def _layouts(ask: Ask, gpus_per_node: int) -> Iterator[Layout]:
+    args = ask.args
+    pipeline, data = args.pipeline_parallel_size or 1, args.data_parallel_size or 1
+    most = min(gpus_per_node, ask.max_gpus_per_replica or gpus_per_node) // (pipeline * data)
+    sizes = [args.tensor_parallel_size] if args.tensor_parallel_size is not None else range(1, most + 1)
+    for size in sizes:
+        if size <= most:
+            yield Layout(tensor_parallel_size=size, pipeline_parallel_size=pipeline, data_parallel_size=data)
+
+
+def _candidate(ask: Ask, products: tuple[Product, ...], layout: Layout) -> Candidate:
+    pools = [pool for product in products for pool in product.large_enough(layout.gpus)]
+    free: Counter[int] = Counter()
+    for pool in pools:
+        free.update(dict(pool.nodes_by_free_gpus))
+    return Candidate(
+        products=products,
+        layout=layout,
+        available=fits_now(free.items(), layout.gpus, ask.replicas),
+        cost=layout.gpus * min((pool.usable_memory_bytes if pool.cost is None else pool.cost for pool in pools), default=0),
+    )
+
+
+def _order(candidate: Candidate) -> tuple[int, bool, int, int]:
+    """What the preference knows before any arithmetic; more of the listed products come before all else."""
+    return (-len(candidate.products), not candidate.available, candidate.layout.gpus, candidate.cost)
+
+
+def search(engine: Engine, ask: Ask, found: tuple[Candidate, ...], applied: Plan | None) -> Found | tuple[Missed, ...]:
+    """The preferred candidate that fits, or every miss. Only candidates that tie before the arithmetic are compared after it."""
+    misses: list[Missed] = []
+    sticky = [c for c in found if applied is not None and _is_applied(c, applied)]
+    for candidate in sticky:
+        result = evaluate(engine, ask, candidate)
+        if isinstance(result, Found):
+            return result
+    for _, group in groupby(found, key=_order):
+        results = [evaluate(engine, ask, candidate) for candidate in group]
+        fits = [result for result in results if isinstance(result, Found)]
+        if fits:
+            return min(fits, key=lambda f: (-f.kv_cache_tokens, f.candidate.name, f.candidate.layout.tensor_parallel_size))
+        misses += [result for result in results if isinstance(result, Missed)]
+    return tuple(misses)
+
+
+def _is_applied(candidate: Candidate, plan: Plan) -> bool:
+    layout = candidate.layout
+    return (
+        tuple(product.gpu.product for product in candidate.products) == plan.gpu_products
+        and layout.tensor_parallel_size == plan.tensor_parallel_size
+        and layout.pipeline_parallel_size == plan.pipeline_parallel_size
+        and layout.data_parallel_size == plan.data_parallel_size
+    )
+
+
+def evaluate(engine: Engine, ask: Ask, candidate: Candidate) -> Found | Missed:
+    """One candidate: fit it on its product, or find the one plan that runs on all its products."""
+    layout = candidate.layout
+    args = replace(
+        ask.args,
+        tensor_parallel_size=layout.tensor_parallel_size,
+        pipeline_parallel_size=layout.pipeline_parallel_size,
+        data_parallel_size=layout.data_parallel_size,
+    )
+    wish = Wish(args=args, min_max_model_len=ask.min_max_model_len, reserve_bytes=ask.reserve_bytes)
+    fits: list[tuple[Product, Fit]] = []
+    misses: list[Miss] = []
+    losses: list[str] = []
+    for product in candidate.products:
+        result = fit(engine, product.gpu, wish)
+        if isinstance(result, Fit):
+            fits.append((product, result))
+        else:
+            misses.append(result)
+            losses.append(f"{product.gpu.product} is left out: it cannot hold the model at {layout.gpus} GPUs per replica.")
+    if not fits:
+        return Missed(candidate=candidate, miss=min(misses, key=lambda miss: miss.short_by_bytes))
+    if len(candidate.products) > 1:
+        common = _common(engine, wish, fits)
+        if isinstance(common, Miss):
+            return Missed(candidate=candidate, miss=common)
+        fits = common
+    product, tightest = min(fits, key=lambda pair: (_tokens(pair[1]), pair[0].gpu.product))
+    kept = replace(candidate, products=tuple(product for product, _ in fits))
+    return _with_host(kept, product, tightest, tuple(losses))
+
+
+def _common(engine: Engine, wish: Wish, fits: list[tuple[Product, Fit]]) -> list[tuple[Product, Fit]] | Miss:
+    """The minimum over products: the least of each computed value, then every product judged again with exactly these."""
+    least = replace(
+        wish.args,
+        gpu_memory_utilization=min(f.args.gpu_memory_utilization or 0.0 for _, f in fits),
+        max_model_len=min(f.args.max_model_len or 0 for _, f in fits),
+        max_num_seqs=min(f.args.max_num_seqs or 0 for _, f in fits),
+        max_num_batched_tokens=min(f.args.max_num_batched_tokens or 0 for _, f in fits),
+    )
+    lowered = {pair[0]: pair for _, f in fits for pair in f.lowered}
+    common: list[tuple[Product, Fit]] = []
+    for product, _ in fits:
+        result = fit(engine, product.gpu, replace(wish, args=least))
+        if isinstance(result, Miss):
+            return result
+        common.append((product, replace(result, lowered=tuple(lowered[name] for name in sorted(lowered)))))
+    return common
+
+
+def _tokens(found: Fit) -> int:
+    plan = found.estimate.kv_plan
+    return plan.kv_cache_tokens if plan is not None else 0
+
+
+def _with_host(candidate: Candidate, product: Product, found: Fit, losses: tuple[str, ...]) -> Found | Missed:
+    """Keep the pools whose nodes can also hold the pod's host needs."""
+    gpus = candidate.layout.gpus
+    memory, millis = host.host_memory_bytes(found.estimate, gpus), host.cpu_millis(gpus)
+    kept: list[PoolFacts] = []
+    shortages: list[Miss] = []
+    for pool in (pool for member in candidate.products for pool in member.large_enough(gpus)):
+        short = host.shortage(pool, memory, millis)
+        if short is None:
+            kept.append(pool)
+        else:
+            shortages.append(short)
+    if not kept:
+        return Missed(candidate=candidate, miss=min(shortages, key=lambda miss: (miss.short_by_bytes, miss.message)))
+    return Found(candidate=candidate, product=product, fit=found, pools=tuple(kept), losses=losses)
+
+
+def best_miss(misses: tuple[Missed, ...]) -> Missed:
+    """The miss a rejection speaks of: memory before refusals, then the least short, then fewest GPUs, cost and name."""
+    return min(
+        misses,
+        key=lambda m: (
+            m.miss.reason == Reason.ENGINE_REFUSES,
+            m.miss.short_by_bytes,
+            m.candidate.layout.gpus,
+            m.candidate.cost,
+            m.candidate.name,
+        ),
+    )
+
+
+def rank_kv_bytes(found: Fit) -> int:
+    """KV cache of the fullest rank."""
+    return max(0, fullest(found.estimate).available_kv_cache_bytes)

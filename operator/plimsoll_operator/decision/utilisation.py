@@ -1,0 +1,44 @@
+"""gpu-memory-utilization, computed rather than copied: what one engine may claim of a GPU and still start and run.
+
+Called by `fit` for every layout it tries. Works in thousandths, because that is what is rendered; knows no pools.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from plimsoll_estimator.resolved import OutsideBudget
+from plimsoll_estimator.units import ceil_div
+
+MAX_THOUSANDTHS: Final = 950
+PROBE_THOUSANDTHS: Final = 900
+
+
+def computed(outside: OutsideBudget, reserve_bytes: int, total_bytes: int) -> int:
+    """The largest floor to three decimals of 1 - (pre-snapshot + post-KV + reserve) / total, in thousandths, at most 950.
+
+    What is in use before vLLM's snapshot is part of the sum, so the start-up check `free >= ceil(total x utilisation)`
+    (vLLM v1/worker/utils.py:request_memory) holds whenever the result is positive. May be zero or negative: nothing fits.
+    """
+    left = total_bytes - outside.pre_snapshot_bytes - outside.post_kv_bytes - reserve_bytes
+    return min(MAX_THOUSANDTHS, left * 1000 // total_bytes)
+
+
+def claim_bytes(thousandths: int, total_bytes: int) -> int:
+    """What vLLM requests of one GPU at this utilisation: ceil(total x utilisation)."""
+    return ceil_div(total_bytes * thousandths, 1000)
+
+
+def fraction(thousandths: int) -> float:
+    """As the estimator and vLLM take it."""
+    return thousandths / 1000
+
+
+def text(thousandths: int) -> str:
+    """As plan, status and pod write it: three decimals."""
+    return f"{thousandths // 1000}.{thousandths % 1000:03d}"
+
+
+def thousandths_of(value: float) -> int:
+    """A pinned utilisation in thousandths, rounded down."""
+    return round(value * 1_000_000) // 1000

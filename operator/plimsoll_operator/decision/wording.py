@@ -1,0 +1,68 @@
+"""Sentences of verdicts: one place, so that CLI, webhook, status and events read alike. Pure text."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from plimsoll_estimator.units import GIB
+from plimsoll_operator.decision.ask import Ask
+from plimsoll_operator.decision.search import Found, Missed
+from plimsoll_operator.verdict import Reason
+
+MAX_WARNING: Final = 256
+_FIELDS: Final = {"max_model_len": "maxModelLen", "max_num_seqs": "maxNumSeqs", "max_num_batched_tokens": "maxNumBatchedTokens"}
+
+
+def gib(n_bytes: int, *, up: bool = False) -> str:
+    """One decimal of GiB; needs rounded up, offers down."""
+    tenths = -(-n_bytes * 10 // GIB) if up else n_bytes * 10 // GIB
+    return f"{tenths // 10}.{tenths % 10}"
+
+
+def rejection(ask: Ask, missed: Missed) -> str:
+    """The main sentence: needed, available, short by, and the component that broke it."""
+    miss, gpus = missed.miss, missed.candidate.layout.gpus
+    product = missed.candidate.products[0].gpu.product
+    if miss.needed_bytes is None or miss.available_bytes is None:
+        return f"{ask.model} does not start on {product} with {gpus} GPU{'s' * (gpus > 1)} per replica: {miss.message}."
+    short = gib(miss.needed_bytes - miss.available_bytes, up=True)
+    if miss.reason in (Reason.HOST_MEMORY, Reason.EPHEMERAL_STORAGE):
+        needed, offered = gib(miss.needed_bytes, up=True), gib(miss.available_bytes)
+        need = f"its pod needs {needed} GiB of {miss.component}"
+        return f"{ask.model} does not fit: {need}, {miss.message} ({offered} GiB), short by {short} GiB."
+    who = f"each of {gpus} GPUs" if gpus > 1 else "the GPU"
+    parts = ", ".join(f"{name} {gib(size, up=True)}" for name, size in miss.parts)
+    shown = f" ({parts})" if parts else ""
+    return (
+        f"{ask.model} does not fit: {who} needs {gib(miss.needed_bytes, up=True)} GiB{shown}, "
+        f"{product} offers {gib(miss.available_bytes)} GiB, short by {short} GiB."
+    )
+
+
+def warnings(ask: Ask, found: Found) -> tuple[str, ...]:
+    """One line each: what was lowered, what is not free, what is extrapolated, what is left out."""
+    lines: list[str] = []
+    resolved = found.fit.estimate.resolved
+    for name, default, value in found.fit.lowered:
+        if name == "max_model_len":
+            lines.append(
+                f"maxModelLen is lowered from the model's {default} to {value} tokens, the most that fits; pin it to be refused instead."
+            )
+        else:
+            lines.append(f"{_FIELDS[name]} is lowered from vLLM's default {default} to {value} to make room.")
+    gpus = found.candidate.layout.gpus
+    if not found.candidate.available:
+        pods = f"{ask.replicas} replica{'s' * (ask.replicas != 1)} of {gpus} GPU{'s' * (gpus > 1)}"
+        lines.append(f"Fits {found.candidate.name}, but not enough GPUs are free now for {pods}: pods will wait.")
+    if resolved is not None and resolved.extrapolated:
+        lines.append(
+            f"vLLM {resolved.version} is newer than the newest known release: figures are extrapolated and judged at their pessimistic end."
+        )
+    lines += found.losses
+    lines += [f"Estimate: {line}" for line in found.fit.estimate.warnings]
+    return tuple(_one_line(line) for line in lines)
+
+
+def _one_line(line: str) -> str:
+    flat = " ".join(line.split())
+    return flat if len(flat) <= MAX_WARNING else flat[: MAX_WARNING - 1] + "…"

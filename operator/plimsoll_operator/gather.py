@@ -1,0 +1,198 @@
+"""From cached objects to Facts: the first of gather, decide, apply. The same for webhook, controller and CLI.
+
+Each door brings its own Store (informer cache, in-memory files); this module chooses the profile, the policy and the pools.
+Makes no request, knows no clock, and never judges whether anything fits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+from typing import Final, Protocol, TypeVar
+
+from plimsoll_estimator import catalogue
+from plimsoll_estimator.errors import InvalidInput
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_operator.api import (
+    ClusterModelProfile,
+    EngineCalibration,
+    FitPolicy,
+    FitPolicySpec,
+    GPUPool,
+    InferenceDeployment,
+    LabelSelector,
+    ModelProfile,
+    ModelProfileSpec,
+    SelectorRequirement,
+)
+from plimsoll_operator.capacity.pools import pool_facts
+from plimsoll_operator.facts import Facts, ModelFacts, ModelUnknown, PoolFacts, WeightTotals
+from plimsoll_operator.verdict import Plan
+
+DEFAULT_POLICY: Final = "default"
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+_P = TypeVar("_P", ModelProfile, ClusterModelProfile)
+
+
+class Store(Protocol):
+    """Parsed objects at one moment. Orders do not matter: whatever is chosen is chosen by name."""
+
+    def model_profile(self, namespace: str, name: str) -> ModelProfile | None:
+        """The ModelProfile of this name, or None."""
+        ...
+
+    def model_profiles(self, namespace: str) -> Iterable[ModelProfile]:
+        """All ModelProfiles of the namespace."""
+        ...
+
+    def cluster_model_profiles(self) -> Iterable[ClusterModelProfile]:
+        """All ClusterModelProfiles."""
+        ...
+
+    def gpu_pools(self) -> Iterable[GPUPool]:
+        """All GPUPools."""
+        ...
+
+    def fit_policies(self) -> Iterable[FitPolicy]:
+        """All FitPolicies."""
+        ...
+
+    def calibrations(self) -> Iterable[EngineCalibration]:
+        """All EngineCalibrations."""
+        ...
+
+    def namespace_labels(self, namespace: str) -> Mapping[str, str]:
+        """Labels of the namespace; empty when they are not known."""
+        ...
+
+
+def facts_for(deployment: InferenceDeployment, store: Store, *, applied_plan: Plan | None) -> Facts:
+    """Everything that `decide` may look at for this deployment. Raises nothing: what is missing is part of the facts."""
+    namespace = deployment.metadata.namespace or "default"
+    return Facts(
+        deployment=deployment,
+        model=_model(deployment, namespace, store),
+        pools=_pools(store),
+        policy=_policy(store.fit_policies(), store.namespace_labels(namespace)),
+        applied_plan=applied_plan,
+    )
+
+
+def _pools(store: Store) -> tuple[PoolFacts, ...]:
+    return tuple(sorted((pool_facts(pool) for pool in store.gpu_pools()), key=lambda pool: pool.name))
+
+
+def _model(deployment: InferenceDeployment, namespace: str, store: Store) -> ModelFacts | ModelUnknown:
+    """Named or given profile, then the namespace's, then the cluster's, then the shipped catalogue."""
+    wanted = deployment.spec.model
+    profile = wanted.profile
+    if profile is not None and profile.inline is not None:
+        return _from_config(wanted.name, wanted.revision, profile.inline, None, "inline")
+    if profile is not None and profile.config_map_ref is not None:
+        problem = "spec.model.profile.configMapRef is read by the controller, which has not made a ModelProfile of it"
+        return ModelUnknown(kind="NotFound", problem=problem)
+    if profile is not None and profile.name is not None:
+        return _named(deployment, namespace, profile.name, store)
+    local = _matching(wanted.name, wanted.revision, store.model_profiles(namespace))
+    if local is not None:
+        return _from_profile(local.spec, wanted.revision, f"ModelProfile {namespace}/{local.metadata.name}")
+    cluster = _matching(wanted.name, wanted.revision, store.cluster_model_profiles())
+    if cluster is not None:
+        return _from_profile(cluster.spec, wanted.revision, f"ClusterModelProfile {cluster.metadata.name}")
+    shipped = catalogue.entry(wanted.name)
+    if shipped is not None:
+        digest = _digest(shipped.config, None)
+        revision = wanted.revision or shipped.revision
+        return ModelFacts(name=wanted.name, revision=revision, config=shipped.config, weights=None, source="catalogue", digest=digest)
+    problem = f"no ModelProfile in namespace {namespace}, no ClusterModelProfile and no catalogue entry describes {wanted.name}"
+    return ModelUnknown(kind="NotFound", problem=problem)
+
+
+def _named(deployment: InferenceDeployment, namespace: str, name: str, store: Store) -> ModelFacts | ModelUnknown:
+    wanted = deployment.spec.model
+    found: ModelProfile | ClusterModelProfile | None = store.model_profile(namespace, name)
+    if found is None:
+        found = next((profile for profile in store.cluster_model_profiles() if profile.metadata.name == name), None)
+    if found is None:
+        return ModelUnknown(kind="NotFound", problem=f"there is no ModelProfile {namespace}/{name} and no ClusterModelProfile {name}")
+    source = f"{found.kind} {name}"
+    if found.spec.model != wanted.name:
+        return ModelUnknown(kind="Mismatch", problem=f"{source} describes {found.spec.model}, not {wanted.name}")
+    if not _revision_answers(found.spec.revision, wanted.revision):
+        return ModelUnknown(kind="Mismatch", problem=f"{source} was read at revision {found.spec.revision}, not {wanted.revision}")
+    return _from_profile(found.spec, wanted.revision, source)
+
+
+def _matching(model: str, revision: str | None, profiles: Iterable[_P]) -> _P | None:
+    """The profile that answers for model and revision: one of exactly this revision before one of any, then by name."""
+    answering = [p for p in profiles if p.spec.model == model and _revision_answers(p.spec.revision, revision)]
+    return min(answering, key=lambda p: (p.spec.revision != revision, p.metadata.name), default=None)
+
+
+def _revision_answers(profile: str | None, wanted: str | None) -> bool:
+    """A profile without a revision answers for all; one at a commit answers for a branch or tag, which resolves to it."""
+    if profile is None or wanted is None or profile == wanted:
+        return True
+    return bool(_COMMIT.fullmatch(profile)) and not _COMMIT.fullmatch(wanted)
+
+
+def _from_profile(spec: ModelProfileSpec, wanted: str | None, source: str) -> ModelFacts | ModelUnknown:
+    weights = None
+    if spec.weights is not None:
+        by_dtype = tuple(sorted((row.dtype, row.bytes) for row in spec.weights.by_dtype))
+        weights = WeightTotals(total_bytes=spec.weights.total_bytes, bytes_by_dtype=by_dtype)
+    return _from_config(spec.model, spec.revision or wanted, spec.config, weights, source)
+
+
+def _from_config(name: str, revision: str | None, text: str, weights: WeightTotals | None, source: str) -> ModelFacts | ModelUnknown:
+    try:
+        config = _parse_config(text)
+    except InvalidInput as error:
+        return ModelUnknown(kind="Invalid", problem=f"{source}: {error}")
+    return ModelFacts(name=name, revision=revision, config=config, weights=weights, source=source, digest=_digest(config, weights))
+
+
+@lru_cache(maxsize=512)
+def _parse_config(text: str) -> HfConfig:
+    return HfConfig.from_json(text)
+
+
+@lru_cache(maxsize=512)
+def _digest(config: HfConfig, weights: WeightTotals | None) -> str:
+    """Identifies the shape, whoever spelled it: sorted keys, no spaces."""
+    totals = None if weights is None else [weights.total_bytes, weights.bytes_by_dtype]
+    text = json.dumps([dict(config.as_mapping()), totals], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _policy(policies: Iterable[FitPolicy], labels: Mapping[str, str]) -> FitPolicySpec:
+    """The first policy by name whose selector matches the namespace, else `default`, else the built-in defaults."""
+    fallback = FitPolicySpec()
+    for policy in sorted(policies, key=lambda p: p.metadata.name):
+        if policy.metadata.name == DEFAULT_POLICY:
+            fallback = policy.spec
+        elif policy.spec.namespace_selector is not None and _selects(policy.spec.namespace_selector, labels):
+            return policy.spec
+    return fallback
+
+
+def _selects(selector: LabelSelector, labels: Mapping[str, str]) -> bool:
+    return all(labels.get(key) == value for key, value in selector.match_labels.items()) and all(
+        _holds(requirement, labels) for requirement in selector.match_expressions
+    )
+
+
+def _holds(requirement: SelectorRequirement, labels: Mapping[str, str]) -> bool:
+    present = requirement.key in labels
+    match requirement.operator:
+        case "In":
+            return present and labels[requirement.key] in requirement.values
+        case "NotIn":
+            return not present or labels[requirement.key] not in requirement.values
+        case "Exists":
+            return present
+        case "DoesNotExist":
+            return not present

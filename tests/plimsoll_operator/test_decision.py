@@ -1,0 +1,153 @@
+import dataclasses
+
+import pytest
+
+from plimsoll_operator.api import API_VERSION, FitPolicySpec, GPUPool, parse_inference_deployment, parse_object
+from plimsoll_operator.capacity import CapacityIndex, pool_manifest
+from plimsoll_operator.decision import decide
+from plimsoll_operator.gather import facts_for
+from plimsoll_operator.verdict import Admit, Reject, Undecided
+
+LLAMA_8B = "meta-llama/Llama-3.1-8B-Instruct"
+LLAMA_70B = "meta-llama/Llama-3.3-70B-Instruct"
+
+
+def node(name, product, count, memory, *, host="1500Gi", cpu="190", labels=None, taints=()):
+    own = {"nvidia.com/gpu.product": product, "nvidia.com/gpu.count": str(count), "nvidia.com/gpu.memory": str(memory)}
+    return {
+        "metadata": {"name": name, "labels": own | (labels or {})},
+        "spec": {"taints": list(taints)},
+        "status": {
+            "allocatable": {"cpu": cpu, "memory": host, "ephemeral-storage": "1000Gi", "nvidia.com/gpu": str(count)},
+            "conditions": [{"type": "Ready", "status": "True"}],
+        },
+    }
+
+
+H100 = node("h100", "NVIDIA-H100-80GB-HBM3", 8, 81559)
+L4 = node("l4", "NVIDIA-L4", 4, 23034, host="180Gi", cpu="47")
+T4 = node("t4", "Tesla-T4", 1, 15360, host="30Gi", cpu="7500m")
+
+
+class Files:
+    """A Store over nodes and profiles, as the command line has it."""
+
+    def __init__(self, *nodes, profiles=(), policies=(), keys=()):
+        index = CapacityIndex(keys)
+        for item in nodes:
+            index.node_event("ADDED", item)
+        self.pools = [parse_object(GPUPool, pool_manifest(pool)) for pool in index.pools()]
+        self.profiles, self.policies = profiles, policies
+
+    def model_profile(self, namespace, name):
+        return next((p for p in self.profiles if (p.metadata.namespace, p.metadata.name) == (namespace, name)), None)
+
+    def model_profiles(self, namespace):
+        return [p for p in self.profiles if p.metadata.namespace == namespace]
+
+    def cluster_model_profiles(self):
+        return [p for p in self.profiles if not p.metadata.namespace]
+
+    def gpu_pools(self):
+        return self.pools
+
+    def fit_policies(self):
+        return self.policies
+
+    def calibrations(self):
+        return ()
+
+    def namespace_labels(self, namespace):
+        return {"kubernetes.io/metadata.name": namespace}
+
+
+def deployment(model=LLAMA_8B, *, version="0.19.0", engine=None, **spec):
+    return parse_inference_deployment({
+        "apiVersion": API_VERSION, "kind": "InferenceDeployment", "metadata": {"name": "x", "namespace": "default"},
+        "spec": {"model": {"name": model}, "engine": {"image": f"vllm/vllm-openai:v{version}", **(engine or {})}, **spec},
+    })  # fmt: skip
+
+
+def verdict(*args, store=None, **kwargs):
+    return decide(facts_for(deployment(*args, **kwargs), store or Files(H100, L4, T4), applied_plan=None))
+
+
+def test_an_8b_model_goes_to_the_cheapest_gpu_that_holds_it():
+    plan = verdict(engine={"maxModelLen": 16384}).plan
+    assert (plan.product, plan.tensor_parallel_size, plan.max_model_len) == ("NVIDIA-L4", 1, 16384)
+    assert plan.allocated_bytes < plan.gpu_total_bytes
+
+
+def test_a_70b_model_gets_more_gpus_for_more_context():
+    short = verdict(LLAMA_70B, engine={"maxModelLen": 8192}).plan
+    long = verdict(LLAMA_70B, engine={"maxModelLen": 65536}).plan
+    assert (short.tensor_parallel_size, long.tensor_parallel_size) == (2, 4)
+    assert short.pools == long.pools
+
+
+def test_a_rejection_says_needed_available_and_short_by():
+    found = verdict(LLAMA_70B, engine={"maxModelLen": 8192}, placement={"gpuProducts": ["NVIDIA-L4"]})
+    assert isinstance(found, Reject)
+    assert found.short_by_bytes == found.needed_bytes - found.available_bytes > 0
+    assert "each of 4 GPUs needs" in found.message
+    assert "NVIDIA-L4 offers" in found.message
+    assert found.component == "weights"
+
+
+CHECKS = [
+    ("an unknown model is undecided", {"model": "acme/unknown"}, Undecided, "UnknownModel"),
+    ("an engine far ahead of the known ones is undecided", {"version": "0.77.0"}, Undecided, "UnknownEngine"),
+    ("an engine older than the oldest known is undecided", {"version": "0.5.0"}, Undecided, "UnknownEngine"),
+    ("a product that no pool has is rejected", {"placement": {"gpuProducts": ["NVIDIA-B200"]}}, Reject, "NoMatchingPool"),
+    ("more GPUs than a node has are rejected", {"engine": {"tensorParallelSize": 16}}, Reject, "InsufficientGpusPerNode"),
+    ("heads that tensor parallelism does not divide are refused", {"engine": {"tensorParallelSize": 3}}, Reject, "EngineRefuses"),
+    ("a flag that the plan owns is refused", {"engine": {"extraArgs": ["--max-model-len", "5"]}}, Reject, "InvalidSpec"),
+    ("a field that nothing honours is refused by name", {"placement": {"waitForCapacity": True}}, Reject, "NotSupportedYet"),
+    ("a selector on a label that pools are not split by is undecided", {"placement": {"nodeSelector": {"zone": "a"}}}, Undecided,
+     "LabelNotIndexed"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("why", "wish", "kind", "reason"), CHECKS, ids=[row[0] for row in CHECKS])
+def test_checks(why, wish, kind, reason):
+    found = verdict(**wish)
+    assert (type(found), found.reason.value) == (kind, reason)
+
+
+def test_no_gpu_at_all_is_undecided_and_an_open_cluster_may_get_more():
+    assert verdict(store=Files()).reason == "NoCapacityKnown"
+    facts = facts_for(deployment(placement={"gpuProducts": ["NVIDIA-B200"]}), Files(L4), applied_plan=None)
+    assert decide(dataclasses.replace(facts, policy=FitPolicySpec(capacity="Open"))).reason == "NoKnownPool"
+
+
+def test_labels_split_pools_and_taints_keep_out():
+    east = node("e", "NVIDIA-L4", 4, 23034, labels={"zone": "east"})
+    west = node("w", "NVIDIA-L4", 4, 23034, labels={"zone": "west"}, taints=[{"key": "team", "value": "a", "effect": "NoSchedule"}])
+    store = Files(east, west, keys=["zone"])
+    assert len(verdict(store=store, placement={"nodeSelector": {"zone": "east"}}).plan.pools) == 1
+    assert verdict(store=store, placement={"nodeSelector": {"zone": "west"}}).reason == "NoMatchingPool"
+    tolerant = {"nodeSelector": {"zone": "west"}, "tolerations": [{"key": "team", "operator": "Equal", "value": "a"}]}
+    assert isinstance(verdict(store=store, placement=tolerant), Admit)
+
+
+def test_several_products_make_one_plan_that_runs_on_each():
+    a10g = node("a", "NVIDIA-A10G", 1, 23028)
+    plan = verdict(store=Files(L4, a10g), placement={"gpuProducts": ["NVIDIA-L4", "NVIDIA-A10G"]}).plan
+    assert plan.gpu_products == ("NVIDIA-A10G", "NVIDIA-L4")
+    alone = [verdict(store=Files(item)).plan for item in (L4, a10g)]
+    assert plan.max_model_len == min(p.max_model_len for p in alone)
+    assert len(plan.pools) == 2
+
+
+def test_a_pool_with_too_little_host_memory_is_refused_by_name():
+    small = node("s", "NVIDIA-L4", 4, 23034, host="4Gi")
+    found = verdict(store=Files(small), engine={"maxModelLen": 8192})
+    assert found.reason == "HostMemory"
+    assert "nvidia-l4-x4" in found.message
+
+
+def test_a_full_cluster_is_a_warning():
+    found = verdict(replicas=5, store=Files(L4))
+    assert isinstance(found, Admit)
+    assert not found.plan.available_now
+    assert any("not enough GPUs are free" in line for line in found.warnings)
