@@ -2,7 +2,8 @@
 
 Each sub-command is a module beside this one with `register(subparsers)`, which adds its parser and sets `run` to a
 function of the parsed namespace that returns the exit status. This module knows their names and one-line summaries, maps
-expected errors to one line on stderr and status 2, and refuses to know what they do.
+expected errors to one line on stderr and status 2, and refuses to know what they do. A command that sets
+`takes_engine_arguments` finds what its own parser does not know in `engine_arguments`.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ COMMANDS: Final = (  # name, what it answers
 class SubParsers(Protocol):
     """What a sub-command's `register` gets: argparse's factory of sub-parsers."""
 
-    def add_parser(self, name: str, *, help: str, description: str) -> argparse.ArgumentParser:  # noqa: A002 - argparse's own name
+    def add_parser(self, name: str, *, help: str, description: str, allow_abbrev: bool) -> argparse.ArgumentParser:  # noqa: A002 - argparse's own name
         """Add one sub-command's parser."""
         ...
 
 
 def add_command(subparsers: SubParsers, name: str, run: Callable[[argparse.Namespace], int], description: str) -> argparse.ArgumentParser:
     """Add the parser of command `name` with the summary of COMMANDS; `run` gets the namespace and returns the exit status."""
-    parser = subparsers.add_parser(name, help=dict(COMMANDS)[name], description=description)
+    parser = subparsers.add_parser(name, help=dict(COMMANDS)[name], description=description, allow_abbrev=False)
     parser.set_defaults(run=run)
     return parser
 
@@ -54,7 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             importlib.import_module(f"plimsoll_operator.cli.{name}").register(subparsers)
         else:
             subparsers.add_parser(name, help=summary, add_help=False)
-    options = parser.parse_args(arguments)
+    options, rest = parser.parse_known_args(arguments)
+    if rest and not getattr(options, "takes_engine_arguments", False):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.engine_arguments = rest
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         return run(options)

@@ -1,0 +1,213 @@
+"""`plimsoll estimate`: one model on one GPU type, a rule of thumb from a size, or a file of cases.
+
+Reads files and arguments, calls the estimator, prints. Refuses to know clusters (`plan`), Kubernetes and the network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Final
+
+from plimsoll_estimator import catalogue, quick
+from plimsoll_estimator.arguments import parse_extra_args, parse_int
+from plimsoll_estimator.cases import answer as answer_case
+from plimsoll_estimator.cases import run as run_cases
+from plimsoll_estimator.engine_args import EngineArgs
+from plimsoll_estimator.engine_version import NEWEST_KNOWN, EngineVersion
+from plimsoll_estimator.errors import InvalidInput
+from plimsoll_estimator.estimate import estimate
+from plimsoll_estimator.hardware import gpu_from
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.resolved import Estimate, Gpu
+from plimsoll_operator.cli import SubParsers, add_command
+from plimsoll_operator.cli.estimate_text import comparison_lines, explanation_lines, quick_lines, table_lines
+
+_MAX_FILE_BYTES: Final = 32 << 20
+_DESCRIPTION: Final = (
+    "GPU memory of one vLLM replica. Any argument of `vllm serve` that moves memory may follow (for example "
+    "--tensor-parallel-size 2 --max-model-len 32K); it is checked against the release given by --engine-version."
+)
+
+
+def register(subparsers: SubParsers) -> None:
+    """Add the command."""
+    parser = add_command(subparsers, "estimate", run, _DESCRIPTION)
+    parser.set_defaults(takes_engine_arguments=True)
+    parser.add_argument("--cases", metavar="FILE", help="JSON Lines of cases in, JSON Lines of answers out; - reads stdin")
+    parser.add_argument("--models", metavar="DIR", type=Path, help="a folder of config.json-style files named org--name.json")
+    parser.add_argument("--model", metavar="NAME", help="a model of the catalogue or of --models")
+    parser.add_argument("--config", metavar="FILE", type=Path, help="the model's config.json")
+    parser.add_argument("--params", metavar="SIZE", help="rule of thumb: the model's size, for example 70B")
+    parser.add_argument("--kv-heads", metavar="N", help="rule of thumb: KV heads, in place of those typical of the size")
+    parser.add_argument("--layers", metavar="N", help="rule of thumb: layers, in place of those typical of the size")
+    parser.add_argument("--context", metavar="TOKENS", help="context length, the same as --max-model-len")
+    parser.add_argument("--gpu", metavar="PRODUCT", help="a product of `plimsoll gpus`, as the label nvidia.com/gpu.product spells it")
+    parser.add_argument("--gpu-memory-mib", metavar="MIB", help="the label nvidia.com/gpu.memory, for products that are not in the table")
+    parser.add_argument("--interconnect", choices=("nvlink", "pcie", "network"), help="how the GPUs reach one another")
+    parser.add_argument("--engine-version", metavar="VERSION", help=f"vLLM release, default {NEWEST_KNOWN}")
+    parser.add_argument("--json", action="store_true", help="print the answer of the batch door")
+    parser.add_argument("--explain", action="store_true", help="show every term as a formula with its numbers and source")
+    parser.add_argument("--compare", action="store_true", help="the same model under other parallel layouts")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Choose the door; status 0 when answered, whatever the verdict."""
+    if options.cases is not None:
+        return _run_cases(options)
+    if options.params is not None:
+        return _run_quick(options)
+    question = _question(options)
+    if options.json:
+        print(json.dumps(answer_case(question.as_case(), _lookup(options.models))))
+        return 0
+    answer = question.ask(question.args)
+    lines = table_lines(question.name, question.config, answer)
+    if options.explain:
+        lines += ["", *explanation_lines(question.config, answer)]
+    if options.compare:
+        lines += ["", *comparison_lines(question.ask, question.config, question.args)]
+    print("\n".join(lines))
+    return 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Question:
+    """One model on one GPU type under one release."""
+
+    name: str
+    config: HfConfig
+    args: EngineArgs
+    gpu: Gpu
+    version: EngineVersion
+
+    def ask(self, args: EngineArgs) -> Estimate:
+        """The estimate under other arguments."""
+        return estimate(self.config, args, self.gpu, self.version)
+
+    def as_case(self) -> dict[str, Any]:
+        """The same question in the words of the batch door."""
+        values = {field.name: getattr(self.args, field.name) for field in fields(EngineArgs)}
+        gpu = {"product": self.gpu.product, "total_memory_bytes": self.gpu.total_memory_bytes, "interconnect": self.gpu.interconnect}
+        return {
+            "id": self.name,
+            "model_config": self.config.as_mapping(),
+            "engine_version": str(self.version),
+            "gpu": gpu,
+            "engine_args": {name: value for name, value in values.items() if value is not None},
+        }
+
+
+def _question(options: argparse.Namespace) -> _Question:
+    if options.gpu is None and options.gpu_memory_mib is None:
+        raise InvalidInput("--gpu", None, "is required: a product of `plimsoll gpus`")
+    label = None if options.gpu_memory_mib is None else parse_int(options.gpu_memory_mib, "--gpu-memory-mib", "int")
+    version = _version(options)
+    args = _engine_args(options, version)
+    name, config = _model(options)
+    return _Question(
+        name=name, config=config, args=args, gpu=gpu_from(options.gpu, label, None, None, options.interconnect), version=version
+    )
+
+
+def _version(options: argparse.Namespace) -> EngineVersion:
+    return NEWEST_KNOWN if options.engine_version is None else EngineVersion.parse(options.engine_version)
+
+
+def _engine_args(options: argparse.Namespace, version: EngineVersion) -> EngineArgs:
+    given: dict[str, Any] = {}
+    if options.context is not None:
+        given["max_model_len"] = parse_int(options.context, "--context", "human_int_or_auto")
+    parsed = parse_extra_args(options.engine_arguments, version, given)
+    return EngineArgs.from_mapping({**given, **parsed.engine_args})
+
+
+def _model(options: argparse.Namespace) -> tuple[str, HfConfig]:
+    if (options.model is None) == (options.config is None):
+        raise InvalidInput("--model", options.model, "or --config must be given, one of the two")
+    if options.config is not None:
+        return options.config.name, _config_of(_read_json(options.config), str(options.config))
+    found = _lookup(options.models)(options.model)
+    if found is None:
+        near = catalogue.search(options.model.rsplit("/", 1)[-1])[:5]
+        raise InvalidInput(
+            "--model", options.model, "is not in the catalogue" + (f"; it has {', '.join(near)}" if near else "; pass --config")
+        )
+    return options.model, found
+
+
+def _lookup(folder: Path | None) -> Callable[[str], HfConfig | None]:
+    """The folder's file of that name first, then the catalogue; each file is read once."""
+    if folder is not None and not folder.is_dir():
+        raise InvalidInput("--models", str(folder), "is not a folder")
+
+    @lru_cache(maxsize=64)
+    def find(name: str) -> HfConfig | None:
+        if folder is not None and len(name) <= 200 and "\0" not in name:
+            path = folder / (name.replace("/", "--", 1) + ".json")
+            if path.parent == folder and path.is_file():
+                return _config_of(_read_json(path), "model_config")
+        return catalogue.lookup(name)
+
+    return find
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise InvalidInput("file", str(path), f"is larger than {_MAX_FILE_BYTES} bytes")
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InvalidInput("file", str(path), f"cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, InvalidInput):
+            raise
+        raise InvalidInput("file", str(path), "is not JSON") from error
+
+
+def _config_of(data: Any, path: str) -> HfConfig:
+    """A config.json, or a file that keeps one under `config` with ModelOpt's side file beside it."""
+    if isinstance(data, dict) and isinstance(data.get("config"), dict) and "architectures" not in data:
+        config, side = dict(data["config"]), data.get("hf_quant_config")
+        if isinstance(side, dict) and not config.get("quantization_config"):
+            config["quantization_config"] = {"quant_method": "modelopt", **side}
+        return HfConfig(config, path)
+    return HfConfig(data, path)
+
+
+def _run_cases(options: argparse.Namespace) -> int:
+    models = _lookup(options.models)
+    if options.cases == "-":
+        return run_cases(sys.stdin, sys.stdout, models)
+    try:
+        with Path(options.cases).open(encoding="utf-8") as stream:
+            return run_cases(stream, sys.stdout, models)
+    except OSError as error:
+        raise InvalidInput("--cases", options.cases, f"cannot be read: {error.strerror}") from error
+
+
+def _run_quick(options: argparse.Namespace) -> int:
+    args = _engine_args(options, _version(options))
+    for name in ("model", "config"):
+        if getattr(options, name) is not None:
+            raise InvalidInput(f"--{name}", str(getattr(options, name)), "and --params exclude one another")
+    answer = quick.quick_estimate(
+        options.params,
+        storage=args.quantization or args.dtype or "bf16",
+        context=8192 if args.max_model_len is None else args.max_model_len,
+        sequences=1 if args.max_num_seqs is None else args.max_num_seqs,
+        kv_element_bytes=1 if (args.kv_cache_dtype or "").startswith("fp8") else 2,
+        kv_heads=None if options.kv_heads is None else parse_int(options.kv_heads, "--kv-heads", "int"),
+        layers=None if options.layers is None else parse_int(options.layers, "--layers", "int"),
+    )
+    gpu = None if options.gpu is None else gpu_from(options.gpu, None, None, None, None)
+    if options.json:
+        print(json.dumps({**{name: getattr(answer, name) for name in quick.QuickEstimate.__dataclass_fields__}, "rule_of_thumb": True}))
+        return 0
+    print("\n".join(quick_lines(answer, gpu)))
+    return 0

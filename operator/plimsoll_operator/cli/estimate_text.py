@@ -1,0 +1,242 @@
+"""What `plimsoll estimate` prints for people: the table, the explanation, the comparison of layouts, the rule of thumb.
+
+Called by cli.estimate with answers of the estimator; works out nothing that the answer does not hold, except where a formula
+is shown with its numbers, and then only when the numbers give the answer's figure.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+
+from plimsoll_estimator.engine_args import EngineArgs
+from plimsoll_estimator.errors import EstimatorError
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.host import checkpoint_bytes, host_memory, load_times
+from plimsoll_estimator.overhead.constants import constant, table
+from plimsoll_estimator.quick import QuickEstimate, gpus_needed
+from plimsoll_estimator.resolved import Estimate, Gpu, KvPlan, RankEstimate, ResolvedArgs
+from plimsoll_estimator.units import GIB, MIB, format_gib, round_up
+
+_TENSOR_SIZES = (1, 2, 4, 8)
+_PIPELINE_SIZES = (1, 2)
+_ELEMENT_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+
+
+def table_lines(name: str, config: HfConfig, answer: Estimate) -> list[str]:
+    """The answer as a table: resolved arguments, bytes per rank, the cache, the verdict, host memory and load time."""
+    lines = [f"{name}: {answer.verdict}" + (f" ({answer.reason})" if answer.reason else "")]
+    if answer.message:
+        lines.append(f"  {answer.message}")
+    resolved = answer.resolved
+    if resolved is None:
+        return lines
+    lines += [f"  {text}" for text in _resolved_lines(resolved)]
+    if answer.ranks:
+        lines += ["", *_rank_table(answer, resolved)]
+    plan = answer.kv_plan
+    if plan is not None:
+        lines += [
+            "",
+            f"KV cache: {plan.kv_cache_tokens} tokens in {plan.num_gpu_blocks} blocks of {plan.block_size}; "
+            f"{plan.max_concurrency:.2f} requests of {plan.max_model_len} tokens at once",
+        ]
+    if answer.estimated_max_model_len is not None:
+        lines.append(f"Largest --max-model-len that starts: {answer.estimated_max_model_len}")
+    interval = answer.available_kv_cache_interval_bytes
+    if interval is not None:
+        lines.append(f"90 % of real starts: KV cache of {format_gib(interval[0])} to {format_gib(interval[1])}")
+    lines += _host_lines(config, answer, resolved)
+    return lines + [f"warning: {text}" for text in answer.warnings]
+
+
+def _resolved_lines(resolved: ResolvedArgs) -> Iterator[str]:
+    gpu, how = resolved.gpu, " (extrapolated)" if resolved.extrapolated else ""
+    yield f"vLLM {resolved.version}{how} on {gpu.product}, {format_gib(gpu.total_memory_bytes)}"
+    layout = f"tensor parallel {resolved.tensor_parallel_size}, pipeline parallel {resolved.pipeline_parallel_size}"
+    if resolved.data_parallel_size > 1:
+        layout += f", data parallel {resolved.data_parallel_size}"
+    yield layout + (", expert parallel" if resolved.enable_expert_parallel else "")
+    yield (
+        f"dtype {resolved.dtype}, quantization {resolved.quantization or 'none'}, KV cache {resolved.kv_cache_dtype}, "
+        f"max-model-len {resolved.max_model_len}, max-num-seqs {resolved.max_num_seqs}, "
+        f"max-num-batched-tokens {resolved.max_num_batched_tokens}, gpu-memory-utilization {resolved.gpu_memory_utilization:g}"
+    )
+
+
+def _components(rank: RankEstimate, budget: int) -> tuple[tuple[str, int], ...]:
+    return (
+        ("budget", budget),
+        ("weights", rank.weights_bytes),
+        ("activation", rank.activation_bytes),
+        ("CUDA graphs (deducted)", rank.cuda_graph_bytes),
+        ("non-torch and buffers", rank.non_torch_bytes),
+        ("KV cache", rank.available_kv_cache_bytes),
+        ("CUDA graphs (captured)", rank.cuda_graph_pool_bytes),
+    )
+
+
+def budget_bytes(resolved: ResolvedArgs) -> int:
+    """utilisation x CUDA total, rounded up."""
+    exact = resolved.gpu.total_memory_bytes * resolved.gpu_memory_utilization
+    return int(exact) + (exact > int(exact))
+
+
+def _rank_table(answer: Estimate, resolved: ResolvedArgs) -> Iterator[str]:
+    budget = budget_bytes(resolved)
+    columns = [_components(rank, budget) for rank in answer.ranks]
+    heads = [f"rank {r.rank}" if r.count == 1 else f"ranks {r.rank}-{r.rank + r.count - 1}" for r in answer.ranks]
+    yield f"{'per GPU':<24}" + "".join(f"{head:>14}" for head in heads)
+    for row, (label, _) in enumerate(columns[0]):
+        yield f"{label:<24}" + "".join(f"{format_gib(column[row][1]):>14}" for column in columns)
+
+
+def _host_lines(config: HfConfig, answer: Estimate, resolved: ResolvedArgs) -> list[str]:
+    multimodal = any(key in config for key in ("vision_config", "audio_config", "vision_tower", "visual"))
+    host = host_memory(resolved, multimodal=multimodal)
+    lines = ["", f"Host memory while loading: {format_gib(host.total_bytes)}, of it /dev/shm {host.shared_memory_bytes // MIB} MiB"]
+    if answer.ranks:
+        stages = tuple(rank.weights_created_bytes for rank in answer.ranks)
+        counts = answer.ranks[0].count
+        read = checkpoint_bytes(stages, counts)
+        times = load_times(read, enforce_eager=resolved.enforce_eager)
+        ranges = ", ".join(f"{t.storage} {t.at_best_seconds}-{t.at_worst_seconds} s" for t in times)
+        lines.append(f"Start after image pull ({format_gib(read)} to read): {ranges}")
+    return lines
+
+
+def explanation_lines(config: HfConfig, answer: Estimate) -> list[str]:
+    """Every term as a formula with its numbers and source."""
+    resolved = answer.resolved
+    if resolved is None or not answer.ranks:
+        return ["Nothing was worked out: the arguments were refused before any memory was added up."]
+    rank = answer.ranks[0]
+    gpu, budget = resolved.gpu, budget_bytes(resolved)
+    lines = [
+        f"How the figures of rank {rank.rank} come about (bytes):",
+        f"  budget = ceil(total x gpu-memory-utilization) = "
+        f"ceil({gpu.total_memory_bytes} x {resolved.gpu_memory_utilization:g}) = {budget}",
+        "    source: vllm/v1/worker/utils.py:request_memory; total as CUDA reports it",
+        *_weight_lines(config, resolved, rank),
+        f"  activation = max(sampler, forward pass) = {rank.activation_bytes}",
+        f"    the sampler's term grows with rows x vocabulary, rows = min({resolved.max_num_seqs} sequences, "
+        f"{resolved.max_num_batched_tokens} batched tokens); the forward pass's with batched tokens x width",
+        f"  CUDA graphs deducted = {rank.cuda_graph_bytes} (captured pool {rank.cuda_graph_pool_bytes}; deducted from 0.20 on)",
+        f"  non-torch and buffers = {rank.non_torch_bytes} (collectives over {gpu.interconnect}, kernels, persistent sampler state)",
+    ]
+    left = budget - rank.weights_bytes - rank.activation_bytes - rank.cuda_graph_bytes - rank.non_torch_bytes
+    if left == rank.available_kv_cache_bytes:
+        lines.append(
+            f"  KV cache = budget - weights - activation - graphs - non-torch = {budget} - {rank.weights_bytes} - "
+            f"{rank.activation_bytes} - {rank.cuda_graph_bytes} - {rank.non_torch_bytes} = {left}"
+        )
+        lines.append("    source: vllm/v1/worker/gpu_worker.py:determine_available_memory")
+    else:
+        lines.append(f"  KV cache = {rank.available_kv_cache_bytes} (given, or set apart by the arguments)")
+    plan = answer.kv_plan
+    if plan is not None:
+        lines += _cache_lines(config, resolved, rank, plan)
+    return [*lines, "  fitted constants that apply:", *_evidence_lines(resolved)]
+
+
+def _weight_lines(config: HfConfig, resolved: ResolvedArgs, rank: RankEstimate) -> Iterator[str]:
+    text, size = config.text, _ELEMENT_BYTES.get(resolved.dtype, 2)
+    vocabulary, hidden = text.int_or_none("vocab_size"), text.int_or_none("hidden_size", "n_embd", "d_model")
+    yield f"  weights = what {resolved.architecture} builds on this rank = {rank.weights_created_bytes}"
+    if vocabulary and hidden:
+        table_bytes = round_up(vocabulary, 64) // resolved.tensor_parallel_size * hidden * size
+        yield (
+            f"    of it the embedding: ceil64({vocabulary}) / {resolved.tensor_parallel_size} x {hidden} x {size} = {table_bytes}; "
+            f"the layers and the rest: {rank.weights_created_bytes - table_bytes}"
+        )
+    if rank.weights_bytes != rank.weights_created_bytes:
+        added = rank.weights_bytes - rank.weights_created_bytes
+        yield f"    loading adds {added} (repacking, padding, absorbed matrices): {rank.weights_bytes}"
+    yield "    source: vLLM's layer classes (linear.py, vocab_parallel_embedding.py, fused_moe) and their partition rules"
+
+
+def _cache_lines(config: HfConfig, resolved: ResolvedArgs, rank: RankEstimate, plan: KvPlan) -> Iterator[str]:
+    block = plan.kv_block_bytes[0] if plan.kv_block_bytes else 0
+    text = config.text
+    layers, heads = text.int_or_none("num_hidden_layers"), text.int_or_none("num_key_value_heads", "num_attention_heads")
+    queries, hidden = text.int_or_none("num_attention_heads"), text.int_or_none("hidden_size")
+    formula = "the largest KV group's pages"
+    if layers and heads and queries and hidden and resolved.pipeline_parallel_size == 1:
+        head_dim = text.int_or_none("head_dim") or hidden // queries
+        mine = max(1, heads // resolved.tensor_parallel_size)
+        for size in (2, 1):
+            if 2 * layers * plan.block_size * mine * head_dim * size == block:
+                formula = f"2 x {layers} layers x {plan.block_size} tokens x {mine} KV heads x {head_dim} x {size}"
+    yield f"  bytes per KV block = {formula} = {block}"
+    if block:
+        pool = rank.available_kv_cache_bytes
+        yield f"  blocks = floor({pool} / {block}) = {pool // block}, least over ranks {plan.num_gpu_blocks}"
+    yield (
+        f"  concurrency = blocks / blocks of one request of {plan.max_model_len} tokens = {plan.max_concurrency:.4f}; "
+        f"tokens = {plan.kv_cache_tokens}"
+    )
+    yield "    source: vLLM's KV-cache planning (v1/core/kv_cache_utils.py; kv_cache_planning.py from 0.30)"
+
+
+def _evidence_lines(resolved: ResolvedArgs) -> Iterator[str]:
+    for name, rows in table().items():
+        value = constant(name, resolved)
+        evidence = next((str(row["evidence"]) for row in reversed(rows) if row["value"] == value), "")
+        yield f"    {name} = {value:g}  ({evidence})"
+
+
+def comparison_lines(ask: Callable[[EngineArgs], Estimate], config: HfConfig, args: EngineArgs) -> list[str]:
+    """The same question under other tensor, pipeline and expert parallel sizes; layouts that vLLM refuses say why."""
+    text = config.text
+    expert_choices = (
+        (False, True) if any(text.int_or_none(key) for key in ("num_experts", "num_local_experts", "n_routed_experts")) else (False,)
+    )
+    lines = ["  TP  PP  EP  GPUs  weights/GPU    KV cache/GPU   KV tokens  concurrency"]
+    for pipeline in _PIPELINE_SIZES:
+        for tensor in _TENSOR_SIZES:
+            for experts in expert_choices:
+                if experts and tensor == 1:
+                    continue
+                layout = dataclasses.replace(
+                    args, tensor_parallel_size=tensor, pipeline_parallel_size=pipeline, enable_expert_parallel=experts or None
+                )
+                head = f"{tensor:>4}{pipeline:>4}{'yes' if experts else 'no':>4}{tensor * pipeline * (args.data_parallel_size or 1):>6}"
+                lines.append(head + _comparison(ask, layout))
+    return lines
+
+
+def _comparison(ask: Callable[[EngineArgs], Estimate], layout: EngineArgs) -> str:
+    try:
+        answer = ask(layout)
+    except EstimatorError as error:
+        return f"  {error}"
+    if not answer.ranks:
+        return f"  {answer.reason}: {answer.message}"
+    fullest = min(answer.ranks, key=lambda rank: rank.available_kv_cache_bytes)
+    figures = f"{format_gib(fullest.weights_bytes):>13}{format_gib(fullest.available_kv_cache_bytes):>16}"
+    plan = answer.kv_plan
+    if plan is None:
+        return f"{figures}  {answer.reason}"
+    return f"{figures}{plan.kv_cache_tokens:>12}{plan.max_concurrency:>13.2f}"
+
+
+def quick_lines(answer: QuickEstimate, gpu: Gpu | None) -> list[str]:
+    """The rule of thumb, labelled so."""
+    lines = [
+        "RULE OF THUMB, pessimistic, not what vLLM does: use --model or --config for an estimate",
+        f"  parameters      {answer.parameters / 1e9:.2f} B",
+        *(
+            f"  {label:<15} {value / 1e9:9.2f} GB  {value / GIB:9.2f} GiB"
+            for label, value in (
+                ("weights", answer.weights_bytes),
+                ("KV cache", answer.kv_cache_bytes),
+                ("everything else", answer.overhead_bytes),
+                ("total", answer.total_bytes),
+            )
+        ),
+        *(f"  assumes {text}" for text in answer.assumptions),
+    ]
+    if gpu is not None:
+        count = gpus_needed(answer.total_bytes, gpu.total_memory_bytes)
+        lines.append(f"  {count} x {gpu.product} ({format_gib(gpu.total_memory_bytes)} each, nine tenths of it used)")
+    return lines

@@ -1,0 +1,116 @@
+"""`plimsoll explain REASON`: what a verdict's reason means and what to do. Knows sentences, no numbers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Final
+
+from plimsoll_estimator.errors import InvalidInput
+from plimsoll_operator.cli import SubParsers, add_command
+
+REASONS: Final = {  # reason -> (what it means, what to do)
+    # The decision's reasons
+    "Fits": ("The deployment starts as it is written and serves its workload.", "Nothing to do."),
+    "Resized": (
+        "A pinned value was moved so that it starts; only fields in spec.fit.mayChange move.",
+        "Read status.plan for the new values.",
+    ),
+    "InsufficientGpuMemory": (
+        "Weights, activation peak and overheads of one rank exceed gpu-memory-utilization x the GPU's CUDA-visible memory.",
+        "Raise tensorParallelSize, use a quantised checkpoint, or a larger GPU.",
+    ),
+    "InsufficientKvCache": (
+        "The engine loads, but what is left for the KV cache does not hold one request of maxModelLen tokens (or the stated workload).",
+        "Lower maxModelLen or maxNumSeqs, use an fp8 KV cache, raise tensorParallelSize, or a larger GPU.",
+    ),
+    "InsufficientGpusPerNode": (
+        "No node has as many GPUs as one replica's ranks.",
+        "Lower tensorParallelSize or allow more nodes a replica.",
+    ),
+    "EngineRefuses": (
+        "vLLM itself would stop at a check of its arguments.",
+        "The message says which check; `plimsoll estimate` reproduces it.",
+    ),
+    "NoMatchingPool": ("Placement names no pool that exists.", "Compare spec.placement with `plimsoll capacity`."),
+    "HostMemory": (
+        "No node has the host memory that loading needs.",
+        "`plimsoll estimate` prints the need; use larger nodes or fewer ranks a node.",
+    ),
+    "HostCpu": ("No node has the CPU that the pod asks for.", "Lower the request in spec.template or use larger nodes."),
+    "EphemeralStorage": ("No node has the ephemeral storage that the pod asks for.", "Load weights from a volume."),
+    "SharingUnsafe": (
+        "On time-sliced GPUs nothing keeps replicas apart: two could land on one card and exceed it.",
+        "Lower gpuMemoryUtilization to the share of one replica, use MIG, or exclusive GPUs.",
+    ),
+    "PolicyCap": ("The namespace's FitPolicy caps GPUs or predicted memory.", "Ask the administrator, or lower replicas."),
+    "NotSupportedYet": ("A field or flag moves GPU memory and there is no rule for it yet.", "Leave it out, or pin what it would change."),
+    "InvalidSpec": ("The InferenceDeployment itself is at fault.", "The message names the field, the value and the limit."),
+    "LabelNotIndexed": ("A nodeSelector uses a label that no pool keeps, so its nodes cannot be told apart.", "Use a label of the pools."),
+    "ModelMismatch": ("The profile is of another model or revision than the spec.", "Name the right profile."),
+    "UnknownModel": (
+        "No shape of this model is known, so nothing can be predicted. No pods are made.",
+        "Give spec.model.profile or a ModelProfile.",
+    ),
+    "UnsupportedModel": ("The shape is known, its architecture has no rule. No pods are made.", "`plimsoll models` shows what is known."),
+    "UnknownEngine": ("The vLLM release is not known, or too far ahead of the newest known.", "Set spec.engine.version."),
+    "NoCapacityKnown": ("No GPU pool is known at all.", "Label GPU nodes (GPU feature discovery) or declare a GPUPool."),
+    "NoKnownPool": ("It fits no known pool, but would fit other products, and the policy says capacity may still come.", "Add such nodes."),
+    # The estimator's reasons
+    "NoKvCacheMemory": ("Weights and overheads leave less than one KV block.", "As for InsufficientGpuMemory."),
+    "MaxModelLenTooLong": ("One request of max-model-len tokens needs more KV cache than there is.", "Use the estimated length or less."),
+    "ContextTooLong": ("max-model-len exceeds what the model was made for.", "Lower it; vLLM refuses the rest."),
+    "NotDivisible": (
+        "A dimension of the model does not divide by the parallel size.",
+        "Choose a size that divides heads, experts and widths.",
+    ),
+    "KvHeadsNotDivisible": (
+        "KV heads and tensor parallel size do not divide one another.",
+        "Choose a power of two up to the number of heads.",
+    ),
+    "NoExperts": ("Expert parallelism was asked of a model without experts.", "Leave it out."),
+    "PipelineParallelUnsupported": ("vLLM has no pipeline parallelism for this architecture.", "Use tensor parallelism."),
+    "MambaBlocksBelowMaxNumSeqs": (
+        "A hybrid model needs one state block a sequence when graphs are captured, and has fewer blocks than max-num-seqs.",
+        "Lower max-num-seqs to the number of blocks, or give it more memory.",
+    ),
+    "DtypeUnsupported": ("The GPU or the model cannot run this dtype.", "Use the one the message names."),
+    "UnknownQuantization": ("vLLM of this release has no such quantisation method.", "Check the release or the checkpoint."),
+    "DeprecatedQuantization": ("The method needs --allow-deprecated-quantization in this release.", "Pass it, or convert the checkpoint."),
+    "NoAttentionBackend": ("No attention backend of this release runs the model on this GPU.", "Use another GPU or KV cache dtype."),
+    "UnknownRopeType": ("vLLM of this release does not know the model's rope scaling.", "Use a newer release."),
+    "UnsupportedArchitecture": ("The architecture is in no registry here: no guess is made.", "The message names the ones it resembles."),
+    "UnsupportedQuantization": (
+        "There is no rule for how this quantisation stores weights.",
+        "Use another checkpoint, or measure a start.",
+    ),
+    "UnknownGpu": ("The GPU product is not in the table and its generation cannot be told.", "`plimsoll gpus` lists the known ones."),
+    "UnknownGpuMemory": ("Nothing says how much memory the GPU has.", "Give --gpu-memory-mib."),
+    "EngineTooOld": ("The release is older than the V1 engine's rules.", "Use 0.8 or later."),
+    "InvalidInput": ("The input itself is at fault.", "The message names the field, the value and the limit."),
+}
+
+
+def register(subparsers: SubParsers) -> None:
+    """Add the command."""
+    parser = add_command(subparsers, "explain", run, "Says what a reason of a verdict, condition or event means and what to do about it.")
+    parser.add_argument("reason", nargs="?", help="for example InsufficientKvCache; without it all are listed")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print one reason, or all."""
+    chosen = {name: REASONS[name] for name in ([_known(options.reason)] if options.reason else REASONS)}
+    if options.json:
+        print(json.dumps([{"reason": name, "means": means, "do": do} for name, (means, do) in chosen.items()]))
+        return 0
+    for name, (means, do) in chosen.items():
+        print(f"{name}\n  {means}\n  {do}")
+    return 0
+
+
+def _known(reason: str) -> str:
+    for name in REASONS:
+        if name.lower() == reason.lower():
+            return name
+    raise InvalidInput("reason", reason, f"is none of {', '.join(REASONS)}")

@@ -1,0 +1,156 @@
+"""The plimsoll command's offline doors, as a person at a terminal meets them."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from plimsoll_estimator import catalogue
+from plimsoll_operator.cli import COMMANDS, main
+from plimsoll_operator.cli.explain import REASONS
+from plimsoll_operator.verdict import Reason
+
+LLAMA = ["estimate", "--model", "meta-llama/Llama-3.1-8B-Instruct", "--gpu", "NVIDIA-H100-80GB-HBM3", "--engine-version", "0.19.0"]
+
+
+def ask(capsys: pytest.CaptureFixture[str], *argv: str) -> tuple[int, str, str]:
+    status = main(argv)
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def test_one_model_on_one_gpu_prints_every_component(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = ask(capsys, *LLAMA, "-tp", "2", "--max-model-len", "32K")
+    assert status == 0
+    for word in ("starts", "weights", "7.51 GiB", "KV cache", "ranks 0-1", "max-model-len 32768", "Host memory", "local NVMe"):
+        assert word in out
+
+
+def test_json_is_the_batch_doors_answer(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    status, out, _ = ask(capsys, *LLAMA, "--json", "--context", "8192")
+    assert status == 0
+    answer = json.loads(out)
+    assert answer["verdict"] == "starts"
+    assert answer["ranks"][0]["weights_bytes"] == 16_094_077_440  # as vLLM logs it: 14.99 GiB
+    case = {
+        "id": "meta-llama/Llama-3.1-8B-Instruct",
+        "model": "meta-llama/Llama-3.1-8B-Instruct",
+        "engine_version": "0.19.0",
+        "gpu": {"product": "NVIDIA-H100-80GB-HBM3"},
+        "engine_args": {"max_model_len": 8192},
+    }
+    monkeypatch.setattr("sys.stdin", io.StringIO(json.dumps(case) + "\n"))
+    status, batch, _ = ask(capsys, "estimate", "--cases", "-")
+    assert (status, json.loads(batch)) == (0, answer)
+
+
+def test_explain_shows_formulas_whose_numbers_add_up(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = ask(capsys, *LLAMA, "--explain", "--max-model-len", "8192")
+    assert status == 0
+    assert "2 x 32 layers x 16 tokens x 8 KV heads x 128 x 2 = 2097152" in out
+    line = next(line for line in out.splitlines() if line.strip().startswith("KV cache = budget"))
+    numbers, _, result = line.rpartition("=")[0].rpartition("=")[2], None, line.rpartition("=")[2]
+    first, *rest = (int(part) for part in numbers.split(" - "))
+    assert first - sum(rest) == int(result)
+
+
+def test_compare_lists_layouts_and_says_why_one_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = ask(
+        capsys, "estimate", "--model", "Qwen/Qwen3-30B-A3B", "--gpu", "NVIDIA-L4", "--engine-version", "0.19.0", "--compare"
+    )
+    assert status == 0
+    rows = [line.split() for line in out.splitlines() if line.split()[:1] in (["1"], ["2"], ["4"], ["8"]) and len(line.split()) > 4]
+    assert {(row[0], row[1], row[2]) for row in rows} >= {("1", "1", "no"), ("8", "1", "no"), ("8", "1", "yes"), ("4", "2", "no")}
+
+
+def test_the_rule_of_thumb_says_that_it_is_one(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = ask(capsys, "estimate", "--params", "70B", "--quantization", "awq", "--context", "8192", "--gpu", "NVIDIA-L4")
+    assert status == 0
+    assert out.startswith("RULE OF THUMB")
+    assert "38.50 GB" in out
+
+
+def test_a_config_file_is_enough(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    config = catalogue.lookup("meta-llama/Llama-3.1-8B-Instruct")
+    assert config is not None
+    (tmp_path / "config.json").write_text(json.dumps(config.as_mapping()))
+    (tmp_path / "me--mine.json").write_text(json.dumps({"config": config.as_mapping()}))
+    gpu = ("--gpu", "NVIDIA-L4", "--engine-version", "0.19.0", "--max-model-len", "8k", "--json")
+    _, from_file, _ = ask(capsys, "estimate", "--config", str(tmp_path / "config.json"), *gpu)
+    _, from_folder, _ = ask(capsys, "estimate", "--models", str(tmp_path), "--model", "me/mine", *gpu)
+    assert json.loads(from_file)["ranks"] == json.loads(from_folder)["ranks"]
+    assert json.loads(from_file)["max_model_len"] == 8000
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["estimate"], "--gpu"),  # nothing to go by
+        (["estimate", "--gpu", "NVIDIA-L4"], "--model"),  # no model
+        (["estimate", "--model", "no/such", "--gpu", "NVIDIA-L4"], "is not in the catalogue"),
+        (["estimate", "--model", "Qwen/Qwen3-8B", "--gpu", "Abacus"], "Abacus"),
+        ([*LLAMA, "--tensor-parallel", "2"], "write --tensor-parallel-size"),
+        ([*LLAMA, "--max-model-len", "4k", "--context", "8k"], "contradicts"),
+        ([*LLAMA, "--num-gpu-blocks-override", "7"], "not supported yet"),
+        (["estimate", "--model", "Qwen/Qwen3-8B", "--gpu", "NVIDIA-L4", "--engine-version", "new"], "release number"),
+        (["estimate", "--params", "many"], "--params"),
+        (["estimate", "--params", "7B", "--model", "Qwen/Qwen3-8B"], "exclude one another"),
+        (["estimate", "--cases", "/no/such/file"], "cannot be read"),
+        (["estimate", "--config", "/no/such/file", "--gpu", "NVIDIA-L4"], "cannot be read"),
+        (["estimate", "--models", "/no/such", "--model", "a/b", "--gpu", "NVIDIA-L4"], "is not a folder"),
+        (["models", "no/such"], "is not in the catalogue"),
+        (["explain", "Nonsense"], "is none of"),
+    ],
+)
+def test_bad_input_is_one_line_on_stderr_and_status_2(capsys: pytest.CaptureFixture[str], argv: list[str], words: str) -> None:
+    status, out, err = ask(capsys, *argv)
+    assert (status, out) == (2, "")
+    assert words in err
+    assert err.count("\n") == 1
+
+
+def test_lines_that_are_not_json_give_status_2_and_an_answer_each(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    cases = tmp_path / "cases.jsonl"
+    cases.write_text('{"id": 1}\nnot json\n')
+    status, out, _ = ask(capsys, "estimate", "--cases", str(cases))
+    assert status == 2
+    assert [json.loads(line)["verdict"] for line in out.splitlines()] == ["invalid", "invalid"]
+
+
+def test_models_and_gpus_list_what_is_shipped(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "Qwen/Qwen3-8B" in ask(capsys, "models", "--search", "qwen3-8b")[1]
+    assert json.loads(ask(capsys, "models", "Qwen/Qwen3-8B", "--json")[1])["config"]["hidden_size"] == 4096
+    assert "NVIDIA-L4" in ask(capsys, "gpus")[1]
+    assert len(json.loads(ask(capsys, "gpus", "--json")[1])) > 10
+
+
+@pytest.mark.parametrize("reason", [reason.value for reason in Reason])
+def test_every_reason_of_a_verdict_is_explained(capsys: pytest.CaptureFixture[str], reason: str) -> None:
+    status, out, _ = ask(capsys, "explain", reason.lower())
+    assert status == 0
+    assert out.startswith(reason)
+    assert all(text.endswith(".") for text in REASONS[reason])
+
+
+def test_help_lists_every_command_without_importing_any() -> None:
+    code = (
+        "import sys\nfrom plimsoll_operator.cli import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "sys.exit(any(name.startswith('plimsoll_operator.cli.') for name in sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert all(name in done.stdout for name, _ in COMMANDS)
+
+
+def test_estimate_starts_without_the_operators_libraries() -> None:
+    code = (
+        "import sys\nfrom plimsoll_operator.cli import main\n"
+        f"main({LLAMA!r})\n"
+        "sys.exit(bool({'pydantic', 'yaml', 'kopf', 'kubernetes', 'httpx', 'uvicorn', 'prometheus_client'} & set(sys.modules)))"
+    )
+    subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
