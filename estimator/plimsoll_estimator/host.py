@@ -7,10 +7,11 @@ bandwidth. Refuses to know the node: what the page cache holds decides the speed
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from plimsoll_estimator.resolved import RankWeights, ResolvedArgs
+from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.units import GIB, MIB, ceil_div
 
 ENGINE_PROCESS_BYTES: Final = 6 * GIB
@@ -109,6 +110,6 @@ def load_times(checkpoint_bytes: int, *, enforce_eager: bool = False) -> tuple[L
     )
 
 
-def checkpoint_bytes(stages: tuple[RankWeights, ...] | tuple[int, ...], tensor_parallel_size: int) -> int:
-    """Bytes read from storage: the ranks' weights added up. Replicated parts count once a rank, so it errs on the large side."""
-    return sum(stage if isinstance(stage, int) else stage.created_bytes for stage in stages) * tensor_parallel_size
+def checkpoint_bytes(stage_bytes: Sequence[int], tensor_parallel_size: int) -> int:
+    """Bytes read from storage: the weights of one rank a stage, times its ranks. Replicated parts count on each rank: large side."""
+    return sum(stage_bytes) * tensor_parallel_size
