@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.controlplane.assets import Assets, obtain
-from tests.controlplane.cluster import STAGES, Cluster
+from tests.controlplane.cluster import STAGES, Cluster, Json
 from tests.controlplane.pki import Pki
 from tests.controlplane.processes import Child, exit_on_signals
 
@@ -25,6 +25,16 @@ SERVICE_CIDR = "10.0.0.0/16"
 POD_CIDR = "10.64.0.0/10"  # kwok's default collides with the Service range
 _COMPONENTS = ("etcd", "etcd-peer", "apiserver", "controller-manager", "scheduler", "kwok")
 _LATE = ("controller-manager", "scheduler", "kwok")
+# What admission webhooks note about a request (auditAnnotations) can be read nowhere else, also for a dry run.
+_AUDIT_POLICY = {
+    "apiVersion": "audit.k8s.io/v1",
+    "kind": "Policy",
+    "omitStages": ["RequestReceived"],
+    "rules": [
+        {"level": "Metadata", "verbs": ["create", "update", "patch"], "resources": [{"group": "inference.plimsoll.dev"}]},
+        {"level": "None"},
+    ],
+}
 
 
 def free_ports(count: int) -> list[int]:
@@ -57,6 +67,9 @@ class ControlPlane(Cluster):
         self._kwok_config = tuple(kwok_config)
         self._tls = ssl.create_default_context(cafile=str(self.pki.folder / "ca.crt"))
         self._tls.load_cert_chain(self.pki.folder / "admin.crt", self.pki.folder / "admin.key")
+        self.audit_log = workdir / "audit.log"
+        self._audit_policy = workdir / "audit-policy.yaml"
+        self._audit_policy.write_text(json.dumps(_AUDIT_POLICY))
         self._write_admin_kubeconfig()
 
     @classmethod
@@ -73,6 +86,10 @@ class ControlPlane(Cluster):
             yield plane
         finally:
             plane.close()
+
+    def audit_events(self) -> list[Json]:
+        """Return the audit log so far: writes of Plimsoll's kinds with the annotations that webhooks gave."""
+        return [json.loads(line) for line in self.audit_log.read_text().splitlines()] if self.audit_log.exists() else []
 
     @property
     def server(self) -> str:
@@ -174,6 +191,8 @@ class ControlPlane(Cluster):
             "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
             f"--service-account-key-file={pki}/sa.pub",
             f"--service-account-signing-key-file={pki}/sa.key",
+            f"--audit-policy-file={self._audit_policy}",
+            f"--audit-log-path={self.audit_log}",
             "--anonymous-auth=false",
             "--profiling=false",
             "--v=1",
