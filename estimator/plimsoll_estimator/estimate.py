@@ -7,18 +7,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from plimsoll_estimator.engine_args import EngineArgs
-from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.engine_version import NEWEST_KNOWN, EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kv_cache import plan_kv_cache
-from plimsoll_estimator.overhead import StageOverhead, stage_overhead
-from plimsoll_estimator.overhead.uncertainty import pool_interval
+from plimsoll_estimator.overhead import (
+    ModelShape,
+    StageOverhead,
+    host_memory_bytes,
+    model_shape,
+    outside_budget,
+    pool_interval,
+    stage_overhead,
+)
+from plimsoll_estimator.overhead.startup import Refusal, check_after_cache, check_free_memory, check_loading, check_state_blocks
 from plimsoll_estimator.resolve import resolve
 from plimsoll_estimator.resolved import Estimate, Gpu, KvPlan, KvRefusal, RankEstimate, RankWeights, ResolvedArgs
+from plimsoll_estimator.units import format_gib
 from plimsoll_estimator.weights import weights_per_stage
 
 
@@ -28,6 +37,16 @@ class WeightTotals:
 
     total_bytes: int
     bytes_by_dtype: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What is worked out before the cache is planned; one entry per pipeline stage."""
+
+    shape: ModelShape
+    stages: tuple[RankWeights, ...]
+    overheads: tuple[StageOverhead, ...]
+    available: tuple[int, ...]
 
 
 def estimate(
@@ -47,35 +66,31 @@ def estimate(
     try:
         resolved = resolve(config, args, gpu, version)
     except EngineRefusal as refusal:
-        return _refused(refusal.reason, str(refusal), None, ())
+        return _blank("refused", refusal.reason, str(refusal), None)
     try:
         stages = weights_per_stage(config, resolved)
     except EngineRefusal as refusal:
-        return _refused(refusal.reason, str(refusal), resolved, ())
-    overheads = tuple(stage_overhead(config, resolved, stage) for stage in range(len(stages)))
+        return _blank("refused", refusal.reason, str(refusal), resolved)
+    shape = model_shape(config, resolved)
+    overheads = tuple(stage_overhead(shape, resolved, stage) for stage in range(len(stages)))
     available = tuple(_available(resolved, w, o, available_kv_cache_bytes) for w, o in zip(stages, overheads, strict=True))
+    parts = _Parts(shape=shape, stages=stages, overheads=overheads, available=available)
     try:
         plan = plan_kv_cache(config, resolved, available)
     except EngineRefusal as refusal:
-        return _refused(refusal.reason, str(refusal), resolved, _ranks(resolved, stages, overheads, available, None))
-    ranks = _ranks(resolved, stages, overheads, available, plan)
-    interval = None if available_kv_cache_bytes is not None else pool_interval(resolved, available[0], overheads[0].charged_bytes)
-    if isinstance(plan, KvRefusal):
-        return _refused(plan.reason, plan.message, resolved, ranks, plan, interval)
-    return Estimate(
-        verdict="starts",
-        reason=None,
-        message=None,
-        ranks=ranks,
-        resolved=resolved,
-        kv_plan=plan,
-        block_size=plan.block_size,
-        estimated_max_model_len=None,
-        available_kv_cache_interval_bytes=interval,
-        outside_budget=None,
-        needed_kv_cache_bytes=None,
-        host_memory_bytes=None,
-    )
+        return _figures(_blank("refused", refusal.reason, str(refusal), resolved), parts, None, weights)
+    judged = available_kv_cache_bytes is None
+    refusal_by_memory = _judge(resolved, parts, plan) if judged else None
+    if refusal_by_memory is not None:
+        outcome = _blank("refused", refusal_by_memory.reason, refusal_by_memory.message, resolved)
+    elif isinstance(plan, KvRefusal):
+        outcome = _blank("refused", plan.reason, plan.message, resolved)
+    else:
+        outcome = _blank("starts", None, None, resolved)
+    outcome = _figures(outcome, parts, plan, weights)
+    if not judged or resolved.given.kv_cache_memory_bytes is not None:
+        return outcome
+    return replace(outcome, available_kv_cache_interval_bytes=pool_interval(resolved, available[0], overheads[0].charged_bytes))
 
 
 def requested_bytes(resolved: ResolvedArgs) -> int:
@@ -91,13 +106,30 @@ def _available(resolved: ResolvedArgs, weights: RankWeights, overhead: StageOver
     return requested_bytes(resolved) - weights.loaded_bytes - overhead.charged_bytes
 
 
-def _ranks(
-    resolved: ResolvedArgs,
-    stages: Sequence[RankWeights],
-    overheads: Sequence[StageOverhead],
-    available: Sequence[int],
-    plan: KvPlan | KvRefusal | None,
-) -> tuple[RankEstimate, ...]:
+def _judge(resolved: ResolvedArgs, parts: _Parts, plan: KvPlan | KvRefusal) -> Refusal | None:
+    """The first memory check that stops the start, in vLLM's order; None leaves the word to the planner."""
+    requested = requested_bytes(resolved)
+    found = check_free_memory(resolved, requested)
+    if found is not None:
+        return found
+    for weights, overhead in zip(parts.stages, parts.overheads, strict=True):
+        found = check_loading(resolved, weights, overhead)
+        if found is not None:
+            return found
+    if isinstance(plan, KvRefusal):
+        return None
+    found = check_state_blocks(parts.shape, resolved, plan)
+    if found is not None:
+        return found
+    for stage, (weights, overhead) in enumerate(zip(parts.stages, parts.overheads, strict=True)):
+        last = stage == len(parts.stages) - 1
+        found = check_after_cache(parts.shape, resolved, weights, overhead, requested, last=last)
+        if found is not None:
+            return found
+    return None
+
+
+def _ranks(resolved: ResolvedArgs, parts: _Parts, plan: KvPlan | KvRefusal | None) -> tuple[RankEstimate, ...]:
     tp = resolved.tensor_parallel_size
     return tuple(
         RankEstimate(
@@ -113,32 +145,59 @@ def _ranks(
             kv_block_bytes=plan.kv_block_bytes[stage] if plan and stage < len(plan.kv_block_bytes) else None,
             num_gpu_blocks=plan.num_gpu_blocks_per_stage[stage] if isinstance(plan, KvPlan) else None,
         )
-        for stage, (weights, overhead, pool) in enumerate(zip(stages, overheads, available, strict=True))
+        for stage, (weights, overhead, pool) in enumerate(zip(parts.stages, parts.overheads, parts.available, strict=True))
     )
 
 
-def _refused(
-    reason: str,
-    message: str,
-    resolved: ResolvedArgs | None,
-    ranks: tuple[RankEstimate, ...],
-    plan: KvRefusal | None = None,
-    interval: tuple[int, int] | None = None,
-) -> Estimate:
+def _blank(verdict: str, reason: str | None, message: str | None, resolved: ResolvedArgs | None) -> Estimate:
     return Estimate(
-        verdict="refused",
+        verdict="starts" if verdict == "starts" else "refused",
         reason=reason,
         message=message,
-        ranks=ranks,
+        ranks=(),
         resolved=resolved,
         kv_plan=None,
-        block_size=plan.block_size if plan else None,
-        estimated_max_model_len=plan.estimated_max_model_len if plan else None,
-        available_kv_cache_interval_bytes=interval,
+        block_size=None,
+        estimated_max_model_len=None,
+        available_kv_cache_interval_bytes=None,
         outside_budget=None,
-        needed_kv_cache_bytes=plan.needed_bytes if plan else None,
+        needed_kv_cache_bytes=None,
         host_memory_bytes=None,
     )
+
+
+def _figures(outcome: Estimate, parts: _Parts, plan: KvPlan | KvRefusal | None, weights: WeightTotals | None) -> Estimate:
+    resolved = outcome.resolved
+    if resolved is None:
+        return outcome
+    refused = plan if isinstance(plan, KvRefusal) else None
+    outside = [outside_budget(resolved, overhead) for overhead in parts.overheads]
+    return replace(
+        outcome,
+        ranks=_ranks(resolved, parts, plan),
+        kv_plan=plan if isinstance(plan, KvPlan) else None,
+        block_size=plan.block_size if plan else None,
+        estimated_max_model_len=refused.estimated_max_model_len if refused and outcome.reason == refused.reason else None,
+        outside_budget=max(outside, key=lambda one: one.post_kv_bytes),
+        needed_kv_cache_bytes=refused.needed_bytes if refused else None,
+        host_memory_bytes=host_memory_bytes(parts.shape, resolved, max(stage.loaded_bytes for stage in parts.stages)),
+        warnings=tuple(_warnings(resolved, parts.stages, weights)),
+    )
+
+
+def _warnings(resolved: ResolvedArgs, stages: Sequence[RankWeights], weights: WeightTotals | None) -> list[str]:
+    found = []
+    if resolved.extrapolated:
+        found.append(f"vLLM {resolved.version} is newer than {NEWEST_KNOWN}: extrapolated, intervals doubled")
+    if not resolved.gpu.total_is_exact:
+        found.append(f"the memory of {resolved.gpu.product} is taken from its label, on the low side")
+    if weights is not None and weights.total_bytes:
+        created = resolved.tensor_parallel_size * sum(stage.created_bytes for stage in stages)
+        single = resolved.tensor_parallel_size == resolved.pipeline_parallel_size == 1
+        if created < 0.98 * weights.total_bytes or (single and created > 1.02 * weights.total_bytes):
+            stated, built = format_gib(weights.total_bytes), format_gib(created)
+            found.append(f"the checkpoint's headers add up to {stated}, the model as built to {built} on all ranks")
+    return found
 
 
 def weight_totals(data: Mapping[str, Any]) -> WeightTotals:

@@ -6,42 +6,10 @@ data/overheads.json, each with its evidence. Refuses to know model names.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.overhead.activation import activation_bytes
-from plimsoll_estimator.overhead.communication import non_torch_bytes, pre_snapshot_bytes
-from plimsoll_estimator.overhead.graphs import graph_deducted_bytes, graph_pool_bytes
-from plimsoll_estimator.overhead.persistent import persistent_bytes
+from plimsoll_estimator.overhead.host import host_memory_bytes
 from plimsoll_estimator.overhead.shape import ModelShape, model_shape
-from plimsoll_estimator.resolved import ResolvedArgs
+from plimsoll_estimator.overhead.stage import StageOverhead, stage_overhead
+from plimsoll_estimator.overhead.startup import outside_budget
+from plimsoll_estimator.overhead.uncertainty import pool_interval
 
-__all__ = ["ModelShape", "StageOverhead", "model_shape", "pre_snapshot_bytes", "stage_overhead"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageOverhead:
-    """Bytes of one rank of one pipeline stage. All but `cuda_graph_pool_bytes` are charged to the budget."""
-
-    activation_bytes: int
-    cuda_graph_bytes: int
-    cuda_graph_pool_bytes: int
-    non_torch_bytes: int
-
-    @property
-    def charged_bytes(self) -> int:
-        """What leaves the budget beside the weights."""
-        return self.activation_bytes + self.cuda_graph_bytes + self.non_torch_bytes
-
-
-def stage_overhead(config: HfConfig, resolved: ResolvedArgs, stage: int) -> StageOverhead:
-    """The overhead of one rank of pipeline stage `stage`."""
-    shape = model_shape(config, resolved)
-    last = stage == resolved.pipeline_parallel_size - 1
-    pool = graph_pool_bytes(shape, resolved)
-    return StageOverhead(
-        activation_bytes=activation_bytes(shape, resolved, first=stage == 0, last=last),
-        cuda_graph_bytes=graph_deducted_bytes(pool, shape, resolved),
-        cuda_graph_pool_bytes=pool,
-        non_torch_bytes=non_torch_bytes(shape, resolved) + persistent_bytes(shape, resolved, last=last),
-    )
+__all__ = ["ModelShape", "StageOverhead", "host_memory_bytes", "model_shape", "outside_budget", "pool_interval", "stage_overhead"]

@@ -1,23 +1,31 @@
-"""The activation peak of the profile run: the larger of the sampler's term and the forward pass's term.
+"""The activation peak of the profile run: expert workspaces and encoder outputs, plus the larger of sampler and forward pass.
 
-Called by `overhead`. Linear in sequences x vocabulary, and in batched tokens x width.
+Called by `overhead`. The sampler's term is linear in sequences x vocabulary, the forward pass's in batched tokens x width.
 """
 
 from __future__ import annotations
 
+from typing import Final
+
+from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.overhead.constants import constant
 from plimsoll_estimator.overhead.shape import ModelShape
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.units import ceil_div
 
-DTYPE_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+DTYPE_BYTES: Final = {"float32": 4, "float16": 2, "bfloat16": 2}
+_NO_WORKSPACE: Final = frozenset({"mxfp4", "gpt_oss_mxfp4"})  # experts through Triton's own kernels on Hopper
+_EIGHT_BIT: Final = frozenset({"fp8", "modelopt", "deepseek_v4_fp8", "fbgemm_fp8", "experts_int8", "compressed-tensors"})
+_ITEM_TOKENS: Final = 16384  # the largest image of processors that merge patches (vLLM's dummy inputs)
+_OLD_VIDEO_TOKENS: Final = 153600  # one dummy video with deepstack features before 0.13
+_VIDEO_CAPPED_SINCE: Final = EngineVersion(0, 13)
 
 
 def activation_bytes(shape: ModelShape, resolved: ResolvedArgs, *, first: bool, last: bool) -> int:
-    """Bytes of the transient peak on one rank; the sampler's term only on the last stage."""
-    forward = forward_bytes(shape, resolved)
-    logits = logits_bytes(shape, resolved) if last else 0
-    return max(forward, logits)
+    """Bytes of the peak on one rank; the sampler's term only on the last stage, the encoder's only on the first."""
+    peak = max(forward_bytes(shape, resolved), logits_bytes(shape, resolved) if last else 0)
+    held = encoder_outputs_bytes(shape, resolved) if first else 0
+    return peak + expert_workspace_bytes(shape, resolved) + held
 
 
 def logits_bytes(shape: ModelShape, resolved: ResolvedArgs) -> int:
@@ -25,19 +33,50 @@ def logits_bytes(shape: ModelShape, resolved: ResolvedArgs) -> int:
     if resolved.runner == "pooling":
         return 0
     rows = min(resolved.max_num_seqs, resolved.max_num_batched_tokens)
-    held = resolved.max_num_batched_tokens * shape.hidden_size * DTYPE_BYTES[resolved.dtype]
+    size = DTYPE_BYTES[resolved.dtype]
+    held = resolved.max_num_batched_tokens * shape.hidden_size * size
     if resolved.pipeline_parallel_size > 1:
         held *= 3
-    return int(rows * shape.vocab_size * constant("logits_bytes_per_element", resolved)) + held
+    return int(rows * shape.vocab_size * (constant("sampler_bytes_per_logit", resolved) + size)) + held
 
 
 def forward_bytes(shape: ModelShape, resolved: ResolvedArgs) -> int:
-    """The widest phase of one layer for all batched tokens: residual, MLP, attention, experts."""
+    """The widest phase of one layer for all batched tokens: residual and hidden states, then MLP or attention."""
     tokens, size = resolved.max_num_batched_tokens, DTYPE_BYTES[resolved.dtype]
     tp = resolved.tensor_parallel_size
-    hidden = 3 * tokens * shape.hidden_size * size
-    mlp = 3 * tokens * ceil_div(shape.intermediate_size, tp) * size
-    if shape.experts:
-        routed = tokens * shape.experts_per_token
-        mlp = routed * (2 * ceil_div(shape.moe_intermediate_size, tp) + shape.hidden_size) * size
-    return int(constant("forward_factor", resolved) * (hidden + mlp))
+    mlp = 3 * ceil_div(shape.mlp_width, tp)
+    attention = ceil_div(shape.attention_width, tp)
+    elements = 3 * shape.hidden_size + max(mlp, attention)
+    if resolved.pipeline_parallel_size > 1:
+        elements += 2 * shape.hidden_size  # hidden states and residual that travel between stages
+    total = tokens * elements * size
+    if resolved.quantization in _EIGHT_BIT and not shape.experts:
+        total += tokens * max(shape.hidden_size, ceil_div(shape.mlp_width, tp))
+    return int(constant("forward_factor", resolved) * total)
+
+
+def expert_workspace_bytes(shape: ModelShape, resolved: ResolvedArgs) -> int:
+    """The two workspaces of fused experts (vLLM fused_moe/experts/*.py:workspace_shapes), kept beside every later peak."""
+    if not shape.experts or not shape.experts_per_token:
+        return 0
+    if resolved.quantization in _NO_WORKSPACE and resolved.gpu.capability >= 90:
+        return 0
+    if resolved.quantization == "modelopt_fp4" and resolved.gpu.compute_capability[0] == 10:
+        return 0
+    tokens = resolved.max_num_batched_tokens * resolved.data_parallel_size
+    ranks = resolved.tensor_parallel_size * resolved.data_parallel_size
+    width = shape.moe_intermediate_size if resolved.enable_expert_parallel else ceil_div(shape.moe_intermediate_size, ranks)
+    rows = tokens * shape.experts_per_token
+    quantised = rows * shape.hidden_size if resolved.quantization in _EIGHT_BIT else 0
+    return rows * (max(width, shape.hidden_size) + max(2 * width, shape.hidden_size)) * 2 + quantised
+
+
+def encoder_outputs_bytes(shape: ModelShape, resolved: ResolvedArgs) -> int:
+    """Outputs of the image or video encoder that the profile run holds while the language model runs."""
+    if not shape.multimodal:
+        return 0
+    width = shape.hidden_size * (1 + shape.deepstack_levels) * 2
+    if shape.deepstack_levels and resolved.version < _VIDEO_CAPPED_SINCE:
+        return _OLD_VIDEO_TOKENS * width
+    item = _ITEM_TOKENS if shape.merges_patches else 0
+    return int(constant("encoder_output_copies", resolved) * max(resolved.max_num_batched_tokens, item) * width)

@@ -5,14 +5,17 @@ Called by `overhead`. The deduction is the engine's own estimate, which may diff
 
 from __future__ import annotations
 
+from typing import Final
+
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.overhead.constants import constant
 from plimsoll_estimator.overhead.shape import ModelShape
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.units import GIB, ceil_div
 
-_DEDUCTED_SINCE = EngineVersion(0, 20, 2)
-_SIZES_AT_512 = 51
+_DEDUCTED_SINCE: Final = EngineVersion(0, 20, 2)
+_SIZES_AT_512: Final = 51
+_SIZES_AT_256: Final = 35
 
 
 def capture_count(largest: int) -> int:
@@ -27,13 +30,26 @@ def graph_pool_bytes(shape: ModelShape, resolved: ResolvedArgs) -> int:
     count = capture_count(resolved.max_cudagraph_capture_size)
     if resolved.enforce_eager or not count:
         return 0
-    layers = ceil_div(shape.layers, resolved.pipeline_parallel_size)
-    full = constant("graph_pool_base_gib", resolved) + constant("graph_pool_gib_per_layer", resolved) * layers
+    full = constant("graph_pool_base_gib", resolved) + constant("graph_pool_gib_per_layer", resolved) * _layers(shape, resolved)
+    if shape.experts:
+        full += constant("graph_pool_experts_gib", resolved)
     return int(full * count / _SIZES_AT_512 * GIB)
+
+
+def _layers(shape: ModelShape, resolved: ResolvedArgs) -> int:
+    return ceil_div(shape.layers, resolved.pipeline_parallel_size)
 
 
 def graph_deducted_bytes(pool_bytes: int, shape: ModelShape, resolved: ResolvedArgs) -> int:
     """Bytes the release deducts; 0 before 0.20.2, when eager, or with the KV size given by hand."""
     if resolved.version < _DEDUCTED_SINCE or resolved.enforce_eager or resolved.given.kv_cache_memory_bytes is not None:
         return 0
-    return int(pool_bytes * constant("graph_estimate_factor", resolved))
+    if shape.gated_delta_net and not resolved.uses_v2_model_runner:
+        per_token = constant("delta_net_graph_estimate_bytes_per_token", resolved)
+        if per_token:
+            return int(per_token * resolved.max_num_batched_tokens)
+    if resolved.uses_v2_model_runner:
+        return int(pool_bytes * constant("v2_graph_estimate_factor", resolved))
+    full = constant("graph_estimate_base_gib", resolved) + constant("graph_estimate_gib_per_layer", resolved) * _layers(shape, resolved)
+    few = min(1.0, capture_count(resolved.max_cudagraph_capture_size) / _SIZES_AT_256)
+    return int(full * few * GIB)

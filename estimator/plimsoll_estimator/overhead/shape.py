@@ -5,63 +5,106 @@ Called by `overhead` only. Refuses to know weights and caches.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.resolve.facts import is_hybrid, is_mla, is_multimodal, kv_heads, num_experts, query_heads
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.units import round_up
 
-_CLASS_VOCABULARY: Final = {"gemma3": 262208, "gemma3_text": 262208, "llama": 32000, "mistral": 32000}
+# Vocabularies that Transformers' config classes fill in when the file leaves them out.
+_CLASS_VOCABULARY: Final = {"gemma3": 262208, "gemma3_text": 262208, "llama": 32000, "mistral": 32000, "falcon": 65024}
+_VISION: Final = ("vision_config", "visual", "vision_tower")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelShape:
-    """Dimensions of the language model, whole (not per rank)."""
+    """Dimensions of the language model, whole (not per rank); widths are elements per token."""
 
     layers: int
     hidden_size: int
-    intermediate_size: int
     vocab_size: int
-    query_heads: int
-    kv_heads: int
-    head_dim: int
+    mlp_width: int
+    attention_width: int
     experts: int
     experts_per_token: int
     moe_intermediate_size: int
-    mla: bool
     hybrid: bool
+    gated_delta_net: bool
     multimodal: bool
+    merges_patches: bool
+    deepstack_levels: int
 
 
 def model_shape(config: HfConfig, resolved: ResolvedArgs) -> ModelShape:
     """Read the shape; a dimension the config leaves out counts as 0, the vocabulary as its class default."""
     text = config.text
-    hidden = text.int("hidden_size", "n_embd", "d_model", "dim", default=0)
-    heads = query_heads(config) or 0
+    hidden = _largest(text, "hidden_size", "n_embd", "d_model", "dim")
     experts = num_experts(config)
-    per_token = text.raw("num_experts_per_tok") or text.raw("num_experts_per_token") or text.raw("moe_topk") or text.raw("top_k_experts")
-    if isinstance(per_token, list | tuple):
-        per_token = max((x for x in per_token if isinstance(x, int)), default=0)
-    intermediate = text.raw("intermediate_size") or text.raw("n_inner") or text.raw("ffn_dim") or text.raw("ffn_hidden_size") or 4 * hidden
-    if isinstance(intermediate, list | tuple):
-        intermediate = max((x for x in intermediate if isinstance(x, int)), default=0)
-    moe = text.raw("moe_intermediate_size") or intermediate
-    if isinstance(moe, list | tuple):
-        moe = max((x for x in moe if isinstance(x, int)), default=0)
+    multimodal = is_multimodal(config, resolved.architecture) and not takes_text_only(resolved)
+    vision = next((found for key in _VISION if (found := _object(config, key))), None)
+    levels = vision.list_or_none("deepstack_visual_indexes") if vision else None
+    vocabulary = _largest(text, "vocab_size", "padded_vocab_size") or _CLASS_VOCABULARY.get(text.model_type, 32000)
     return ModelShape(
-        layers=text.int("num_hidden_layers", "n_layer", "n_layers", "num_layers", default=0),
+        layers=_largest(text, "num_hidden_layers", "n_layer", "n_layers", "num_layers"),
         hidden_size=hidden,
-        intermediate_size=intermediate if isinstance(intermediate, int) else 0,
-        vocab_size=round_up(text.int("vocab_size", "padded_vocab_size", default=_CLASS_VOCABULARY.get(text.model_type, 32000)), 64),
-        query_heads=heads,
-        kv_heads=kv_heads(config) or heads,
-        head_dim=text.int("head_dim", "hidden_size_per_head", default=hidden // heads if heads else 0),
+        vocab_size=round_up(vocabulary, 64),
+        mlp_width=_mlp_width(text, hidden, experts),
+        attention_width=_attention_width(config, hidden),
         experts=experts,
-        experts_per_token=per_token if isinstance(per_token, int) and experts else 0,
-        moe_intermediate_size=moe if experts and isinstance(moe, int) else 0,
-        mla=is_mla(config),
+        experts_per_token=_largest(text, "num_experts_per_tok", "num_experts_per_token", "moe_topk", "top_k_experts") if experts else 0,
+        moe_intermediate_size=_largest(text, "moe_intermediate_size", "intermediate_size") if experts else 0,
         hybrid=is_hybrid(config, resolved.architecture),
-        multimodal=is_multimodal(config, resolved.architecture),
+        gated_delta_net="linear_num_value_heads" in text,
+        multimodal=multimodal,
+        merges_patches=multimodal and vision is not None and "spatial_merge_size" in vision,
+        deepstack_levels=len(levels) if multimodal and levels else 0,
     )
+
+
+def takes_text_only(resolved: ResolvedArgs) -> bool:
+    """True when every modality is limited to zero items, which vLLM takes as language-only."""
+    limits = resolved.given.limit_mm_per_prompt
+    return bool(limits) and all(value == 0 for value in (limits or {}).values())
+
+
+def _object(config: HfConfig, key: str) -> HfConfig | None:
+    value = config.raw(key)
+    return HfConfig(value, f"{config.path}.{key}") if isinstance(value, Mapping) else None
+
+
+def _largest(text: HfConfig, *keys: str) -> int:
+    """The first present key; a list (per-layer values) counts by its largest entry."""
+    for key in keys:
+        value: Any = text.raw(key)
+        if isinstance(value, list | tuple):
+            value = max((x for x in value if isinstance(x, int) and not isinstance(x, bool)), default=0)
+        if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 1 << 40:
+            return value
+    return 0
+
+
+def _mlp_width(text: HfConfig, hidden: int, experts: int) -> int:
+    """Intermediate size of the widest dense MLP; of MoE models only what stands beside the experts."""
+    dense = _largest(text, "intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size") or 4 * hidden
+    if not experts:
+        return dense
+    shared = _largest(text, "shared_expert_intermediate_size")
+    if not shared:
+        shared = _largest(text, "n_shared_experts", "moe_num_shared_experts") * _largest(text, "moe_intermediate_size", "intermediate_size")
+    return max(shared, dense) if _largest(text, "first_k_dense_replace") else shared
+
+
+def _attention_width(config: HfConfig, hidden: int) -> int:
+    """Elements per token of queries, keys, values and the attention's output, before sharding."""
+    text = config.text
+    heads = query_heads(config) or 0
+    if is_mla(config):
+        key = _largest(text, "qk_nope_head_dim") + _largest(text, "qk_rope_head_dim")
+        return heads * 2 * (key + _largest(text, "v_head_dim"))
+    head_dim = _largest(text, "head_dim", "hidden_size_per_head") or (hidden // heads if heads else 0)
+    delta_net = 2 * _largest(text, "linear_num_key_heads") * _largest(text, "linear_key_head_dim")
+    delta_net += 3 * _largest(text, "linear_num_value_heads") * _largest(text, "linear_value_head_dim")
+    return max(head_dim * (2 * heads + 2 * (kv_heads(config) or heads)), delta_net)

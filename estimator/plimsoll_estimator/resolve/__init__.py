@@ -174,11 +174,13 @@ def _uses_v2_runner(
     if version < EngineVersion(0, 21):
         return False
     unsupported = args.speculative_method in ("suffix", "custom", "custom_class")
+    if args.enable_lora and version < EngineVersion(0, 25):
+        unsupported = True
     if version >= EngineVersion(0, 30):
         return not unsupported
     if runner != "generate" or hybrid or is_attention_free(architecture) or unsupported:
         return False
-    if version < EngineVersion(0, 23):
+    if version < EngineVersion(0, 25):
         return architecture == "Qwen3ForCausalLM" and quantization is None
     return num_experts(config) == 0 or architecture in _V2_MOE_0_25
 

@@ -1,0 +1,122 @@
+"""The start-up memory checks beside the KV planner, in the order vLLM meets them, and what lives outside the budget.
+
+Called by `estimate`. Each check answers a Refusal or None. Refuses to know blocks of caches; the planner does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.overhead.activation import logits_bytes
+from plimsoll_estimator.overhead.communication import pre_snapshot_bytes, usual_pre_snapshot_bytes
+from plimsoll_estimator.overhead.constants import constant
+from plimsoll_estimator.overhead.shape import ModelShape
+from plimsoll_estimator.overhead.stage import StageOverhead
+from plimsoll_estimator.resolved import KvPlan, OutsideBudget, RankWeights, ResolvedArgs
+from plimsoll_estimator.units import GIB, format_gib
+
+_MAMBA_BLOCKS_CHECKED_SINCE = EngineVersion(0, 19, 2)
+_MXFP4 = ("mxfp4", "gpt_oss_mxfp4")
+_PESSIMISM = 1.3  # measured graph pools lie within 30 % of the fitted line
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """A start-up that memory stops: PascalCase reason and one sentence."""
+
+    reason: str
+    message: str
+
+
+def free_at_start_bytes(resolved: ResolvedArgs) -> int:
+    """Free bytes at vLLM's first snapshot: as stated, else the total less what a process alone on the card has in use."""
+    if resolved.gpu.free_memory_bytes is not None:
+        return resolved.gpu.free_memory_bytes
+    return max(0, resolved.gpu.total_memory_bytes - usual_pre_snapshot_bytes(resolved))
+
+
+def check_free_memory(resolved: ResolvedArgs, requested_bytes: int) -> Refusal | None:
+    """vLLM v1/worker/utils.py:request_memory: free memory must cover utilisation x total."""
+    free = free_at_start_bytes(resolved)
+    if free >= requested_bytes:
+        return None
+    return Refusal(
+        reason="FreeMemoryBelowRequested",
+        message=f"free memory on the device ({format_gib(free)}) is less than the desired utilisation "
+        f"({resolved.gpu_memory_utilization}, {format_gib(requested_bytes)})",
+    )
+
+
+def check_loading(resolved: ResolvedArgs, weights: RankWeights, overhead: StageOverhead) -> Refusal | None:
+    """Loading and the profile run are bound by physical free memory, not by the budget."""
+    free = free_at_start_bytes(resolved)
+    loading = weights.loaded_bytes + weights.largest_transient_bytes
+    if loading > free:
+        return Refusal(
+            reason="OutOfMemoryLoading",
+            message=f"loading the weights needs {format_gib(loading)} per GPU, {format_gib(free)} is free",
+        )
+    profiling = weights.loaded_bytes + overhead.non_torch_bytes + overhead.activation_bytes
+    if profiling > free:
+        return Refusal(
+            reason="OutOfMemoryProfiling",
+            message=f"the profile run needs {format_gib(profiling)} per GPU, {format_gib(free)} is free",
+        )
+    return None
+
+
+def check_state_blocks(shape: ModelShape, resolved: ResolvedArgs, plan: KvPlan) -> Refusal | None:
+    """vLLM config/compilation.py: each decode sequence needs a state block, so sequences must not exceed blocks."""
+    if not shape.hybrid or resolved.enforce_eager or resolved.version < _MAMBA_BLOCKS_CHECKED_SINCE:
+        return None
+    if resolved.max_num_seqs <= plan.num_gpu_blocks:
+        return None
+    return Refusal(
+        reason="StateBlocksBelowSeqs",
+        message=f"max_num_seqs ({resolved.max_num_seqs}) exceeds available Mamba cache blocks ({plan.num_gpu_blocks}); "
+        f"lower max_num_seqs to at most {plan.num_gpu_blocks}",
+    )
+
+
+def check_after_cache(
+    shape: ModelShape, resolved: ResolvedArgs, weights: RankWeights, overhead: StageOverhead, requested_bytes: int, *, last: bool
+) -> Refusal | None:
+    """Graph capture and sampler warm-up come after the cache is allocated; they live in the slack and the freed peak."""
+    free = free_at_start_bytes(resolved)
+    if resolved.given.kv_cache_memory_bytes is not None:
+        left = free - weights.loaded_bytes - overhead.non_torch_bytes - resolved.given.kv_cache_memory_bytes
+    else:
+        left = free - requested_bytes + overhead.activation_bytes + overhead.cuda_graph_bytes
+    graphs = overhead.cuda_graph_pool_bytes + scratch_bytes(resolved)
+    warm_up = logits_bytes(shape, resolved) if last and not resolved.uses_v2_model_runner else 0
+    if graphs > left:
+        return Refusal(
+            reason="OutOfMemoryGraphCapture",
+            message=f"graphs and workspaces need {format_gib(graphs)} after the cache is allocated, {format_gib(max(0, left))} is left",
+        )
+    if graphs + warm_up > left:
+        return Refusal(
+            reason="OutOfMemorySamplerWarmUp",
+            message=f"warming up the sampler with {resolved.max_num_seqs} requests needs {format_gib(warm_up)}, "
+            f"{format_gib(max(0, left - graphs))} is left: lower max_num_seqs or gpu_memory_utilization",
+        )
+    return None
+
+
+def scratch_bytes(resolved: ResolvedArgs) -> int:
+    """Builder workspaces, block tables and kernel scratch allocated after KV sizing, one rank."""
+    total = constant("post_kv_scratch_gib", resolved)
+    if resolved.quantization in _MXFP4:
+        total += constant("mxfp4_expert_scratch_gib", resolved) / resolved.tensor_parallel_size
+    return int(total * GIB)
+
+
+def outside_budget(resolved: ResolvedArgs, overhead: StageOverhead) -> OutsideBudget:
+    """What utilisation must leave free, per GPU, at the 95th percentile: contexts before the snapshot, graphs and scratch after."""
+    pool = int(_PESSIMISM * overhead.cuda_graph_pool_bytes)
+    factor = 2 if resolved.extrapolated else 1
+    return OutsideBudget(
+        pre_snapshot_bytes=pre_snapshot_bytes(resolved),
+        post_kv_bytes=factor * (max(0, pool - overhead.cuda_graph_bytes) + scratch_bytes(resolved)),
+    )
