@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import dataclass
 from typing import Any, Final
 
 from plimsoll_estimator.arguments import render_args
@@ -36,23 +37,30 @@ _PROBE_PERIOD_SECONDS: Final = 10
 Manifest = dict[str, Any]
 
 
-def render_deployment(deployment: InferenceDeployment, plan: Plan, *, raw_spec_digest: str, replan: str) -> Manifest:
-    """The apps/v1 Deployment that runs the plan.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Which wish a plan answers: generation, digest of the spec (see spec_digest), value of the replan annotation or empty.
 
-    `raw_spec_digest` (see spec_digest) and `replan` (the value of that annotation, empty without one) are recorded, so
-    that a later look at the child alone tells which spec its plan answers.
+    Recorded on the child, so that a later look at the child alone tells whether the wish has changed since.
     """
-    metadata = deployment.metadata
+
+    generation: int
+    spec_digest: str
+    replan: str
+
+
+def render_deployment(deployment: InferenceDeployment, plan: Plan, origin: Origin) -> Manifest:
+    """The apps/v1 Deployment that runs the plan."""
     template = _pod_template(deployment, plan)
     annotations = {
         PLAN_ANNOTATION: plan.canonical_json(),
         PLAN_DIGEST_ANNOTATION: plan.digest,
-        GENERATION_ANNOTATION: str(metadata.generation),
-        SPEC_DIGEST_ANNOTATION: raw_spec_digest,
+        GENERATION_ANNOTATION: str(origin.generation),
+        SPEC_DIGEST_ANNOTATION: origin.spec_digest,
         TEMPLATE_DIGEST_ANNOTATION: digest_of(template),
     }
-    if replan:
-        annotations[REPLAN_ANNOTATION] = replan
+    if origin.replan:
+        annotations[REPLAN_ANNOTATION] = origin.replan
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",

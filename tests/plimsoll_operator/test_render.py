@@ -57,7 +57,7 @@ PLAN = Plan(
 
 
 def deployment(plan: Plan = PLAN, **spec: Any) -> dict[str, Any]:
-    return render.render_deployment(wish(**spec), plan, raw_spec_digest="abc", replan="")
+    return render.render_deployment(wish(**spec), plan, render.Origin(generation=3, spec_digest="abc", replan=""))
 
 
 def pod(plan: Plan = PLAN, **spec: Any) -> dict[str, Any]:

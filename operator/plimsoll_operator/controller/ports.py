@@ -47,6 +47,8 @@ MODEL_PROFILES: Final = Resource(GROUP, VERSION, "modelprofiles", "ModelProfile"
 CLUSTER_MODEL_PROFILES: Final = Resource(GROUP, VERSION, "clustermodelprofiles", "ClusterModelProfile", namespaced=False)
 GPU_POOLS: Final = Resource(GROUP, VERSION, "gpupools", "GPUPool", namespaced=False)
 FIT_POLICIES: Final = Resource(GROUP, VERSION, "fitpolicies", "FitPolicy", namespaced=False)
+ENGINE_CALIBRATIONS: Final = Resource(GROUP, VERSION, "enginecalibrations", "EngineCalibration", namespaced=False)
+NAMESPACES: Final = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
 NODES: Final = Resource("", "v1", "nodes", "Node", namespaced=False)
 PODS: Final = Resource("", "v1", "pods", "Pod")
 SERVICES: Final = Resource("", "v1", "services", "Service")

@@ -1,0 +1,126 @@
+"""python -m plimsoll_operator.controller: reads arguments, wires the controller to the API server, and runs it.
+
+Ends with 0 on SIGTERM after giving the lease back, with 1 when the lease was lost, the watcher gave up or a thread died:
+a fresh process starts from a clean state. Knows no reconciling.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from types import FrameType
+
+from plimsoll_operator.controller.lease import LeaseElector
+from plimsoll_operator.controller.process import Controller
+from plimsoll_operator.controller.serve import exposition, probe, serve
+from plimsoll_operator.controller.watcher import run_watcher
+from plimsoll_operator.decision import decide
+from plimsoll_operator.errors import LeaseLost
+from plimsoll_operator.kube import KubeClient
+
+_log = logging.getLogger("plimsoll.controller")
+LEASE_NAME = "plimsoll-controller"
+
+
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="plimsoll_operator.controller", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--namespace", default="plimsoll-system", help="namespace of the leader's lease")
+    parser.add_argument("--health-port", type=int, default=8080, help="serves /healthz and /readyz")
+    parser.add_argument("--metrics-port", type=int, default=8081, help="serves /metrics")
+    parser.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
+    return parser.parse_args(argv)
+
+
+class _Run:
+    """One run of the process: the stop flag, its exit status, and threads whose end is the process's end."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self.status = 0
+
+    def fail(self, why: str) -> None:
+        """End the process with status 1."""
+        _log.error("%s", why)
+        self.status = 1
+        self.stop.set()
+
+    def spawn(self, name: str, target: Callable[[], None]) -> None:
+        """Run on a daemon thread; a bug in it is printed by the exception hook, and its end ends the process."""
+
+        def body() -> None:
+            target()
+            if not self.stop.is_set():
+                self.fail(f"{name} ended by itself")
+
+        threading.Thread(target=body, name=name, daemon=True).start()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT, or until the process must not go on."""
+    arguments = _arguments(argv)
+    logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    run = _Run()
+
+    def crashed(hook: threading.ExceptHookArgs) -> None:
+        traceback.print_exception(hook.exc_type, hook.exc_value, hook.exc_traceback)
+        run.fail(f"thread {hook.thread.name if hook.thread else '?'} died")
+
+    def terminated(_signal: int, _frame: FrameType | None) -> None:
+        run.stop.set()
+
+    threading.excepthook = crashed
+    signal.signal(signal.SIGTERM, terminated)
+    signal.signal(signal.SIGINT, terminated)
+
+    kube = KubeClient.from_environment()
+    identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
+    controller = Controller(kube, decide, identity=identity)
+    serve(arguments.health_port, {"/healthz": probe(controller.unhealthy), "/readyz": probe(controller.unready)})
+    serve(arguments.metrics_port, {"/metrics": exposition(controller.recorder.render)})
+    for informer in controller.informers:
+        run.spawn(f"informer-{informer.resource.plural}", partial(informer.run, run.stop))
+    for informer in controller.informers:
+        while not run.stop.is_set() and not informer.synced.wait(0.2):
+            pass
+    elector = LeaseElector(
+        kube,
+        namespace=arguments.namespace,
+        name=LEASE_NAME,
+        identity=identity,
+        clock=time.monotonic,
+        now=lambda: datetime.now(UTC),
+    )
+    if elector.acquire(run.stop):
+        _log.info("leading as %s", identity)
+        _lead(run, controller, kube)
+        try:
+            elector.hold(run.stop)
+        except LeaseLost as lost:
+            run.fail(str(lost))
+    return run.status
+
+
+def _lead(run: _Run, controller: Controller, kube: KubeClient) -> None:
+    run.spawn("worker", lambda: controller.work(run.stop))
+    run.spawn("pool-writer", lambda: controller.pool_writer.run(run.stop))
+    run.spawn("watcher", lambda: run_watcher(kube.connection, controller.queue.add, stop=run.stop, ready=threading.Event()))
+
+
+if __name__ == "__main__":
+    code = main()
+    # Daemon threads may sit in a read of a minute: flush and leave without waiting for them.
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

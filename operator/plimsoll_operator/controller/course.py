@@ -1,0 +1,100 @@
+"""What to do with a verdict: which plan the pods run, and whether that is a new one. Pure.
+
+Plans are sticky: only a new spec, the replan annotation, or an applied plan that has no live pod and can no longer start
+adopts another. Everything else re-judges and is only proposed. Knows no API client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from plimsoll_operator.conditions import Invalid
+from plimsoll_operator.controller.ports import Manifest
+from plimsoll_operator.facts import PoolFacts
+from plimsoll_operator.render import (
+    GENERATION_ANNOTATION,
+    PLAN_ANNOTATION,
+    REPLAN_ANNOTATION,
+    SPEC_DIGEST_ANNOTATION,
+    Origin,
+)
+from plimsoll_operator.verdict import Admit, Plan, Resize, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Applied:
+    """The plan that the pods carry, and which spec it answers."""
+
+    plan: Plan
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """`run` is what the child must carry (None: no pods); `adopting` that the verdict speaks of the spec as it stands."""
+
+    run: Applied | None
+    adopts: bool
+    adopting: bool
+    proposed: Plan | None
+
+
+def applied_from_child(child: Manifest | None) -> Applied | None:
+    """Read the plan back from the child's annotations; None when they are missing or foreign (they are input from outside)."""
+    annotations = (child or {}).get("metadata", {}).get("annotations") or {}
+    text = annotations.get(PLAN_ANNOTATION)
+    if text is None:
+        return None
+    try:
+        plan = Plan.from_json(text)
+        generation = int(annotations.get(GENERATION_ANNOTATION, "0"))
+    except (ValueError, TypeError, KeyError):
+        return None
+    origin = Origin(
+        generation=generation,
+        spec_digest=annotations.get(SPEC_DIGEST_ANNOTATION, ""),
+        replan=annotations.get(REPLAN_ANNOTATION, ""),
+    )
+    return Applied(plan=plan, origin=origin)
+
+
+def must_adopt(applied: Applied | None, wanted: Origin, *, live_pods: int, can_start: bool) -> bool:
+    """Whether the verdict decides about the pods rather than only re-judging them."""
+    return applied is None or has_new_spec(applied, wanted) or must_start_over(applied, wanted, live_pods=live_pods, can_start=can_start)
+
+
+def has_new_spec(applied: Applied, wanted: Origin) -> bool:
+    """Whether the user has written another wish since.
+
+    Generation and digest must both have moved: scaling moves only the first, a changed default of the API only the second.
+    """
+    return applied.origin.generation != wanted.generation and applied.origin.spec_digest != wanted.spec_digest
+
+
+def must_start_over(applied: Applied, wanted: Origin, *, live_pods: int, can_start: bool) -> bool:
+    """Whether the applied plan may not even be preferred: the user asked for a fresh one, or nothing can run it any more."""
+    return bool(wanted.replan and applied.origin.replan != wanted.replan) or (live_pods == 0 and not can_start)
+
+
+def can_start(plan: Plan, pools: Iterable[PoolFacts]) -> bool:
+    """Whether any trusted pool still has the GPUs that the plan was made for, free or not."""
+    products = plan.gpu_products or (plan.product,)
+    return any(
+        pool.trusted
+        and pool.product in products
+        and pool.usable_memory_bytes >= plan.gpu_total_bytes
+        and pool.gpus_per_node >= plan.gpus_per_replica
+        for pool in pools
+    )
+
+
+def chart(applied: Applied | None, wanted: Origin, verdict: Verdict | Invalid, *, adopting: bool) -> Course:
+    """The course for this verdict. A refusal never takes running pods away."""
+    plan = verdict.plan if isinstance(verdict, Admit | Resize) else None
+    if not adopting:
+        differs = plan is not None and applied is not None and plan.digest != applied.plan.digest
+        return Course(run=applied, adopts=False, adopting=False, proposed=plan if differs else None)
+    if plan is None:
+        return Course(run=applied, adopts=False, adopting=True, proposed=None)
+    return Course(run=Applied(plan=plan, origin=wanted), adopts=True, adopting=True, proposed=None)

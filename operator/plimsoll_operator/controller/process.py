@@ -1,0 +1,203 @@
+"""The controller as one object: informers, worker, pool writer, lease, watcher and ports, wired and run on threads.
+
+Made by main. Standby replicas keep their caches warm and answer probes; only the leader watches InferenceDeployments,
+books and writes. Any thread that dies of a bug, a lost lease or a watcher that gave up ends the process.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from plimsoll_operator.controller import trim
+from plimsoll_operator.controller.events import EventRecorder
+from plimsoll_operator.controller.informer import Change, Informer, Trim
+from plimsoll_operator.controller.ledger import Ledger
+from plimsoll_operator.controller.pool_writer import PoolWriter
+from plimsoll_operator.controller.ports import (
+    CLUSTER_MODEL_PROFILES,
+    DEPLOYMENTS,
+    ENGINE_CALIBRATIONS,
+    FIT_POLICIES,
+    GPU_POOLS,
+    MODEL_PROFILES,
+    NAMESPACES,
+    NODES,
+    PODS,
+    SERVICES,
+    Key,
+    Kube,
+    Manifest,
+    Resource,
+)
+from plimsoll_operator.controller.reconcile import Decide, Reconciler
+from plimsoll_operator.controller.records import Records
+from plimsoll_operator.controller.store import Parsed, ParsedObjects
+from plimsoll_operator.controller.work_queue import WorkQueue
+from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.metrics import DeploymentSeries, PoolSeries, Recorder
+from plimsoll_operator.render import NAME_LABEL
+
+_log = logging.getLogger(__name__)
+RESYNC_SECONDS: Final = 600.0
+DEAD_WATCH_SECONDS: Final = 600.0
+MANAGED: Final = "app.kubernetes.io/managed-by=plimsoll"
+
+
+class Controller:
+    """See the module. Also the source of the per-object series."""
+
+    def __init__(self, kube: Kube, decide: Decide, *, identity: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self.queue = WorkQueue(clock)
+        self.records = Records()
+        self.ledger = Ledger()
+        self.objects = ParsedObjects()
+        self.recorder = Recorder(self)
+        self._busy_since: float | None = None
+        self.reconciler = Reconciler(
+            kube=kube,
+            objects=self.objects,
+            ledger=self.ledger,
+            records=self.records,
+            events=EventRecorder(kube, identity=identity, now=lambda: datetime.now(UTC)),
+            decide=decide,
+            now=lambda: datetime.now(UTC),
+            again=self.queue.add_after,
+        )
+        self.pool_writer = PoolWriter(kube, self.ledger, self.objects, self._wake_waiting)
+        self.informers = self._informers(kube)
+
+    def _informers(self, kube: Kube) -> tuple[Informer, ...]:
+        objects = self.objects
+
+        def informer(resource: Resource, trimmed: Trim, change: Change, selector: str = "") -> Informer:
+            return Informer(kube, resource, trim=trimmed, on_change=change, clock=self._clock, selector=selector)
+
+        return (
+            informer(NODES, trim.node, self.ledger.node_changed),
+            informer(PODS, trim.pod, self._pod_changed),
+            informer(DEPLOYMENTS, trim.child, self._child_changed, MANAGED),
+            informer(SERVICES, trim.child, self._service_changed, MANAGED),
+            informer(NAMESPACES, trim.whole, objects.namespace_changed),
+            informer(MODEL_PROFILES, trim.whole, self._profile_changed(objects.profiles)),
+            informer(CLUSTER_MODEL_PROFILES, trim.whole, self._profile_changed(objects.cluster_profiles)),
+            informer(GPU_POOLS, trim.whole, self._pool_changed),
+            informer(FIT_POLICIES, trim.whole, self._all_after(objects.policies.changed)),
+            informer(ENGINE_CALIBRATIONS, trim.whole, self._all_after(objects.engine_calibrations.changed)),
+        )
+
+    def work(self, stop: threading.Event) -> None:
+        """The one worker: reconciles key by key until stopped. A refusal of the API server puts the key back with a delay."""
+        resync_at = self._clock() + RESYNC_SECONDS
+        while not stop.is_set():
+            key = self.queue.take(1.0)
+            if key is not None:
+                self.work_on(key)
+            if self._clock() >= resync_at:
+                resync_at = self._clock() + RESYNC_SECONDS
+                self.enqueue(self.records.keys())
+
+    def work_on(self, key: Key) -> None:
+        """Reconcile one key that was taken from the queue."""
+        self._busy_since = started = self._clock()
+        outcome = "error"
+        try:
+            outcome = self.reconciler.reconcile(key)
+            self.queue.succeeded(key)
+        except ApiFailure as failure:
+            outcome = "retry"
+            delay = self.queue.retry(key)
+            _log.warning("%s/%s: %s; again in %.2f s", *key, failure, delay)
+        finally:
+            self._busy_since = None
+            self.recorder.reconciled(outcome=outcome, duration_seconds=self._clock() - started)
+            self.queue.done(key)
+
+    def enqueue(self, keys: Iterable[Key]) -> None:
+        """Make these keys ready."""
+        for key in keys:
+            self.queue.add(key)
+
+    def unready(self) -> str:
+        """Which caches are not filled yet; empty when ready."""
+        waiting = [informer.resource.plural for informer in self.informers if not informer.synced.is_set()]
+        return f"waiting for {', '.join(waiting)}" if waiting else ""
+
+    def unhealthy(self) -> str:
+        """Which part has stood still for too long to be waited for; empty when healthy."""
+        dead = [kind for kind, age in self.watch_ages().items() if age > DEAD_WATCH_SECONDS]
+        if dead:
+            return f"no word from the API server about {', '.join(dead)}"
+        busy = self._busy_since
+        return "the worker stands still" if busy is not None and self._clock() - busy > DEAD_WATCH_SECONDS else ""
+
+    def deployments(self) -> Iterable[DeploymentSeries]:
+        """See metrics.SeriesSource."""
+        return self.records.deployments()
+
+    def pools(self) -> Iterable[PoolSeries]:
+        """See metrics.SeriesSource."""
+        return [
+            PoolSeries(
+                pool=pool.name,
+                gpus=(("total", pool.gpus), ("free", pool.free_gpus), ("booked", pool.booked_gpus)),
+                gpu_memory_bytes=pool.key.usable_memory_bytes,
+            )
+            for pool in self.ledger.pools()
+        ]
+
+    def queue_depth(self) -> int:
+        """See metrics.SeriesSource."""
+        return self.queue.depth()
+
+    def watch_ages(self) -> Mapping[str, float]:
+        """See metrics.SeriesSource."""
+        return {informer.resource.kind: informer.age() for informer in self.informers}
+
+    def _wake_waiting(self) -> None:
+        self.enqueue(self.records.waiting())
+
+    def _pod_changed(self, key: Key, old: Manifest | None, new: Manifest | None) -> None:
+        owner = self.ledger.pod_changed(key, old, new)
+        if owner is not None:
+            self._touch(owner)
+
+    def _child_changed(self, key: Key, _old: Manifest | None, new: Manifest | None) -> None:
+        if new is None or NAME_LABEL in (new["metadata"].get("labels") or {}):
+            self._touch(key)
+
+    def _service_changed(self, key: Key, old: Manifest | None, new: Manifest | None) -> None:
+        self.records.service_changed(key, old, new)
+        if new is None:
+            self._touch(key)
+
+    def _touch(self, key: Key) -> None:
+        # Before the first reconcile the watcher's own listing brings every key; a child without a parent is none of ours.
+        if self.records.get(key) is not None:
+            self.queue.add(key)
+
+    def _pool_changed(self, key: Key, old: Manifest | None, new: Manifest | None) -> None:
+        self.objects.pools.changed(key, old, new)
+        specs = [(row or {}).get("spec") or {} for row in (old, new)]
+        if specs[0] != specs[1]:
+            self.enqueue(self.records.keys())
+
+    def _profile_changed(self, parsed: Parsed[Any]) -> Change:
+        def change(key: Key, old: Manifest | None, new: Manifest | None) -> None:
+            parsed.changed(key, old, new)
+            model = ((new or old or {}).get("spec") or {}).get("model", "")
+            self.enqueue(self.records.of_model(model, key[0]))
+
+        return change
+
+    def _all_after(self, changed: Change) -> Change:
+        def change(key: Key, old: Manifest | None, new: Manifest | None) -> None:
+            changed(key, old, new)
+            self.enqueue(self.records.keys())
+
+        return change

@@ -1,0 +1,89 @@
+"""What the controller remembers of each InferenceDeployment between reconciles, and what the scrape reads.
+
+Rebuilt from the API server after a restart: nothing here is the only copy of anything. Thread-safe.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from plimsoll_operator.controller.ports import Key, Manifest
+from plimsoll_operator.metrics import DeploymentSeries
+from plimsoll_operator.verdict import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """One deployment as last reconciled. `waiting` is true while a change of capacity or profiles could help it.
+
+    `child_generation` is the Deployment's generation after our last look: another one means that somebody touched its spec.
+    """
+
+    plan: Plan | None
+    model: str
+    waiting: bool
+    child_generation: int
+
+
+class Records:
+    """All of them, and which Services exist."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._records: dict[Key, Record] = {}
+        self._services: set[Key] = set()
+
+    def get(self, key: Key) -> Record | None:
+        """The record, or None before the first reconcile."""
+        with self._lock:
+            return self._records.get(key)
+
+    def put(self, key: Key, record: Record) -> None:
+        """Remember it."""
+        with self._lock:
+            self._records[key] = record
+
+    def forget(self, key: Key) -> None:
+        """The object is gone."""
+        with self._lock:
+            self._records.pop(key, None)
+
+    def keys(self) -> tuple[Key, ...]:
+        """All known deployments."""
+        with self._lock:
+            return tuple(self._records)
+
+    def waiting(self) -> tuple[Key, ...]:
+        """Deployments that a change of capacity could help."""
+        with self._lock:
+            return tuple(key for key, record in self._records.items() if record.waiting)
+
+    def of_model(self, model: str, namespace: str) -> tuple[Key, ...]:
+        """Deployments that a profile of this model could concern; an empty namespace means all."""
+        with self._lock:
+            return tuple(
+                key
+                for key, record in self._records.items()
+                if (not namespace or key[0] == namespace) and (record.model == model or record.waiting)
+            )
+
+    def service_changed(self, key: Key, _old: Manifest | None, new: Manifest | None) -> None:
+        """An informer's callback for our Services."""
+        with self._lock:
+            if new is None:
+                self._services.discard(key)
+            else:
+                self._services.add(key)
+
+    def has_service(self, key: Key) -> bool:
+        """Whether our Service of this deployment exists."""
+        with self._lock:
+            return key in self._services
+
+    def deployments(self) -> Iterable[DeploymentSeries]:
+        """For the scrape."""
+        with self._lock:
+            found = [(key, record.plan) for key, record in self._records.items() if record.plan is not None]
+        return [DeploymentSeries(namespace=key[0], name=key[1], plan=plan) for key, plan in found]

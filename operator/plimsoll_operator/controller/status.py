@@ -1,0 +1,204 @@
+"""An InferenceDeployment's status from what was decided and what the child reports. Pure; time is handed in.
+
+Called by the reconciler before its one status write. Numbers are copied from plans, never computed.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from plimsoll_estimator.units import format_gib
+from plimsoll_operator import conditions
+from plimsoll_operator.api import (
+    ChangeStatus,
+    Condition,
+    InferenceDeploymentStatus,
+    MemoryByComponent,
+    OfferStatus,
+    PlanStatus,
+)
+from plimsoll_operator.conditions import ChildState, Invalid, Situation
+from plimsoll_operator.controller.ports import Manifest
+from plimsoll_operator.verdict import Plan, PredictedMemory, Reject, Resize, Verdict
+
+MAX_OFFERS: Final = 4
+_MAX_TEXT: Final = 4096
+
+
+def status_of(
+    situation: Situation, *, plan: Plan | None, proposed: Plan | None, selector: str, previous: InferenceDeploymentStatus | None, now: str
+) -> Manifest:
+    """The whole status as JSON. Deterministic but for `now`, which only a changed condition shows."""
+    child = situation.child
+    before = tuple(_read(row) for row in previous.conditions) if previous is not None else ()
+    judged = conditions.conditions_of(situation, before, now)
+    status = InferenceDeploymentStatus(
+        observed_generation=situation.generation,
+        replicas=child.replicas if child is not None else 0,
+        ready_replicas=child.ready if child is not None else 0,
+        ready=f"{child.ready if child is not None else 0}/{situation.replicas}",
+        selector=selector,
+        conditions=tuple(_write(row) for row in judged),
+        plan=plan_status(plan) if plan is not None else None,
+        proposed_plan=plan_status(proposed) if proposed is not None else None,
+        changes=_changes(situation.verdict),
+        offers=_offers(situation.verdict),
+        observed=previous.observed if previous is not None else None,
+    )
+    out: Manifest = status.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return {key: value for key, value in out.items() if value != []}
+
+
+def child_state(child: Manifest | None) -> ChildState | None:
+    """What a Deployment says of itself."""
+    if child is None:
+        return None
+    status = child.get("status") or {}
+    metadata = child["metadata"]
+    rows = {row.get("type"): row for row in status.get("conditions") or ()}
+    return ChildState(
+        current=int(status.get("observedGeneration") or 0) >= int(metadata.get("generation") or 0),
+        wanted=int((child.get("spec") or {}).get("replicas") or 0),
+        replicas=int(status.get("replicas") or 0),
+        updated=int(status.get("updatedReplicas") or 0),
+        ready=int(status.get("readyReplicas") or 0),
+        available=int(status.get("availableReplicas") or 0),
+        deadline_exceeded=(rows.get("Progressing") or {}).get("reason") == "ProgressDeadlineExceeded",
+    )
+
+
+def plan_status(plan: Plan) -> PlanStatus:
+    """A plan as the API shows it."""
+    memory = plan.predicted
+    total = memory.weights_bytes + memory.activation_bytes + memory.cuda_graph_bytes + memory.non_torch_bytes + memory.kv_cache_bytes
+    return PlanStatus(
+        product=plan.product,
+        gpu_products=plan.gpu_products,
+        pools=plan.pools,
+        model=plan.model,
+        model_revision=plan.model_revision,
+        engine_version=plan.engine_version,
+        extrapolated=plan.extrapolated,
+        tensor_parallel_size=plan.tensor_parallel_size,
+        pipeline_parallel_size=plan.pipeline_parallel_size,
+        data_parallel_size=plan.data_parallel_size,
+        expert_parallel=plan.enable_expert_parallel,
+        gpus_per_replica=plan.gpus_per_replica,
+        gpu_memory_utilization=plan.gpu_memory_utilization,
+        max_model_len=plan.max_model_len,
+        max_num_seqs=plan.max_num_seqs,
+        max_num_batched_tokens=plan.max_num_batched_tokens,
+        dtype=plan.dtype,
+        quantization=plan.quantization,
+        kv_cache_dtype=plan.kv_cache_dtype,
+        kv_cache_tokens=plan.kv_cache_tokens,
+        max_concurrency=plan.max_concurrency,
+        gpu_total_bytes=plan.gpu_total_bytes,
+        allocated_bytes=plan.allocated_bytes,
+        kv_cache_needed_bytes=plan.kv_cache_needed_bytes,
+        kv_cache_interval_bytes=plan.kv_cache_interval_bytes,
+        host_memory_bytes=plan.host_memory_bytes,
+        predicted=MemoryByComponent(
+            weights_bytes=memory.weights_bytes,
+            activation_bytes=memory.activation_bytes,
+            cuda_graph_bytes=memory.cuda_graph_bytes,
+            non_torch_bytes=memory.non_torch_bytes,
+            kv_cache_bytes=memory.kv_cache_bytes,
+            total_bytes=total,
+            total=format_gib(total),
+        ),
+        available_now=plan.available_now,
+        digest=plan.digest,
+    )
+
+
+def plan_from_status(status: PlanStatus) -> Plan | None:
+    """Inverse of plan_status, for a child that somebody deleted; None when a figure is missing or the digest disagrees."""
+    memory = status.predicted
+    parts = (memory.weights_bytes, memory.activation_bytes, memory.cuda_graph_bytes, memory.non_torch_bytes, memory.kv_cache_bytes)
+    weights, activation, graphs, non_torch, kv_cache = (value if value is not None else -1 for value in parts)
+    interval = status.kv_cache_interval_bytes
+    needed = (
+        status.gpus_per_replica,
+        status.gpu_total_bytes,
+        status.allocated_bytes,
+        status.kv_cache_needed_bytes,
+        status.host_memory_bytes,
+    )
+    gpus, total, allocated, kv_needed, host = (value if value is not None else -1 for value in needed)
+    if status.model is None or status.dtype is None or status.kv_cache_dtype is None or len(interval) != 2:
+        return None
+    plan = Plan(
+        product=status.product,
+        gpu_products=status.gpu_products,
+        pools=status.pools,
+        engine_version=status.engine_version,
+        extrapolated=status.extrapolated,
+        model=status.model,
+        model_revision=status.model_revision,
+        tensor_parallel_size=status.tensor_parallel_size,
+        pipeline_parallel_size=status.pipeline_parallel_size,
+        data_parallel_size=status.data_parallel_size,
+        enable_expert_parallel=status.expert_parallel,
+        gpu_memory_utilization=status.gpu_memory_utilization,
+        max_model_len=status.max_model_len,
+        max_num_seqs=status.max_num_seqs,
+        max_num_batched_tokens=status.max_num_batched_tokens,
+        dtype=status.dtype,
+        quantization=status.quantization,
+        kv_cache_dtype=status.kv_cache_dtype,
+        gpus_per_replica=gpus,
+        kv_cache_tokens=status.kv_cache_tokens,
+        max_concurrency=status.max_concurrency,
+        gpu_total_bytes=total,
+        allocated_bytes=allocated,
+        predicted=PredictedMemory(
+            weights_bytes=weights,
+            activation_bytes=activation,
+            cuda_graph_bytes=graphs,
+            non_torch_bytes=non_torch,
+            kv_cache_bytes=kv_cache,
+        ),
+        kv_cache_interval_bytes=(interval[0], interval[1]),
+        kv_cache_needed_bytes=kv_needed,
+        host_memory_bytes=host,
+        available_now=bool(status.available_now),
+    )
+    return plan if plan.digest == status.digest else None
+
+
+def _changes(verdict: Verdict | Invalid) -> tuple[ChangeStatus, ...]:
+    if not isinstance(verdict, Resize):
+        return ()
+    return tuple(
+        ChangeStatus(field=row.field[:256], old=row.old[:256], new=row.new[:256], why=row.why[:_MAX_TEXT]) for row in verdict.changes
+    )
+
+
+def _offers(verdict: Verdict | Invalid) -> tuple[OfferStatus, ...]:
+    if not isinstance(verdict, Reject):
+        return ()
+    short = [offer for offer in verdict.offers if len(offer.patch_json) <= _MAX_TEXT]
+    return tuple(OfferStatus(summary=offer.summary[:_MAX_TEXT], patch=offer.patch_json) for offer in short[:MAX_OFFERS])
+
+
+def _read(row: Condition) -> conditions.Condition:
+    return conditions.Condition(
+        type=row.type,
+        status=row.status,
+        reason=row.reason,
+        message=row.message,
+        observed_generation=row.observed_generation or 0,
+        last_transition_time=row.last_transition_time,
+    )
+
+
+def _write(row: conditions.Condition) -> Condition:
+    return Condition(
+        type=row.type,
+        status=row.status,
+        reason=row.reason,
+        message=row.message,
+        observed_generation=row.observed_generation,
+        last_transition_time=row.last_transition_time,
+    )
