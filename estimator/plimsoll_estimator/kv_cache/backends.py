@@ -41,9 +41,20 @@ def is_quantised(kv_cache_dtype: str) -> bool:
     return kv_cache_dtype not in ("auto", "float16", "bfloat16", "half", "float32")
 
 
-def mla_backend(capability: int, kv_cache_dtype: str, qk_nope_head_dim: int) -> Backend:
+def mla_backend(capability: int, kv_cache_dtype: str, rules: PlannerRules, qk_nope_head_dim: int) -> Backend:
     """The backend of dense multi-head latent attention."""
     major = capability // 10
+    if not rules.block_from_backend:
+        # The platform forced a block: FlashMLA's wherever it runs, on Blackwell what it preferred then.
+        if major == 9:
+            return FLASHMLA
+        if major == 10 and rules.blackwell_mla_block > DEFAULT_BLOCK_SIZE:
+            return (
+                Backend(name="FLASHINFER_MLA", block_size=64, kernel_block=32)
+                if (qk_nope_head_dim == 128 and rules.blackwell_mla_block == 64)
+                else CUTLASS_MLA
+            )
+        return TRITON_MLA
     if major == 9:
         return FLASHMLA if is_quantised(kv_cache_dtype) else FLASH_ATTN_MLA
     if major == 10:

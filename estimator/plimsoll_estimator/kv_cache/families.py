@@ -13,6 +13,14 @@ from plimsoll_estimator.kv_cache.backends import attention_backend, mla_backend
 from plimsoll_estimator.kv_cache.hybrid_families import HYBRID_FAMILIES, MAMBA_ONLY, mamba_only
 from plimsoll_estimator.kv_cache.kv_dtype import kv_head_bytes, mla_token_bytes
 from plimsoll_estimator.kv_cache.needs import AttentionNeed, ModelNeeds, Need
+from plimsoll_estimator.kv_cache.other_families import (
+    keeps_nothing,
+    longcat,
+    nemotron_nas,
+    refuse_unknown_marks,
+    whisper,
+    without_cache,
+)
 from plimsoll_estimator.kv_cache.rules import PlannerRules
 from plimsoll_estimator.kv_cache.sparse_families import SPARSE_FAMILIES, sparse_mla
 from plimsoll_estimator.kv_cache.text_shape import TextShape, text_int, text_shape
@@ -30,6 +38,10 @@ def model_needs(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules) -
     text = config.text
     if text.model_type in MAMBA_ONLY:
         return mamba_only(config, resolved, rules)
+    if text.model_type == "whisper":
+        return whisper(config, resolved, rules)
+    if keeps_nothing(config, text):
+        return without_cache()
     shape = text_shape(text)
     return _family(config, text, shape)(config, shape, resolved, rules)
 
@@ -39,8 +51,9 @@ def _family(config: HfConfig, text: HfConfig, shape: TextShape) -> Family:
         found = FAMILIES.get(model_type)
         if found is not None:
             return found
-    if shape.uses_mla:
+    if shape.uses_mla and "compress_ratios" not in text:
         return sparse_mla if "index_topk" in text else _mla
+    refuse_unknown_marks(config, text)
     return _dense
 
 
@@ -86,7 +99,7 @@ def _mla(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: Plan
     """Dense multi-head latent attention: one latent per token, whole on every rank."""
     token_bytes = mla_token_bytes(resolved.kv_cache_dtype, resolved.dtype, shape.kv_lora_rank + shape.qk_rope_head_dim, sparse=False)
     need = AttentionNeed(kind="mla", token_bytes=token_bytes)
-    backend = mla_backend(resolved.gpu.capability, resolved.kv_cache_dtype, shape.qk_nope_head_dim)
+    backend = mla_backend(resolved.gpu.capability, resolved.kv_cache_dtype, rules, shape.qk_nope_head_dim)
     return ModelNeeds(layers=((need,),) * shape.layers, backend=backend, attention_token_bytes=token_bytes, uses_mla=True)
 
 
@@ -157,6 +170,8 @@ FAMILIES: Final[dict[str, Family]] = {
     "gemma3n_text": _gemma3n,
     "mimo_v2_flash": _mimo_v2,
     "mimo_v2": _mimo_v2,
+    "nemotron-nas": nemotron_nas,
+    "longcat_flash": longcat,
     **HYBRID_FAMILIES,
     **SPARSE_FAMILIES,
 }

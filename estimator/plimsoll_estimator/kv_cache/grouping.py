@@ -42,8 +42,8 @@ def group_layers(layers: LayerList, n_stages: int, rules: PlannerRules) -> tuple
     """The groups of the whole model, projected on each stage. Empty for a model without a cache."""
     if not layers:
         return ()
-    distinct = list(dict.fromkeys(spec for _, spec in layers))
-    if not rules.hybrid_groups:
+    distinct = _distinct(layers)
+    if not rules.hybrid_groups or (not rules.chunked_groups and any(spec.kind == "chunked" for spec in distinct)):
         promoted = _promote(distinct)
         layers = [(stage, promoted[spec]) for stage, spec in layers]
         distinct = list(dict.fromkeys(promoted.values()))
@@ -55,7 +55,12 @@ def group_layers(layers: LayerList, n_stages: int, rules: PlannerRules) -> tuple
         promoted = _promote(distinct)
         layers = [(stage, promoted[spec]) for stage, spec in layers]
         return (_group(layers, list(dict.fromkeys(promoted.values())), n_stages),)
-    return _equal_groups([(stage, unified[spec]) for stage, spec in layers], n_stages)
+    return _equal_groups([(stage, unified[spec]) for stage, spec in layers], n_stages, rules)
+
+
+def _distinct(layers: LayerList) -> list[LayerSpec]:
+    """The different specs in order; equal layers share one object, so identity settles most of them cheaply."""
+    return list(dict.fromkeys({id(spec): spec for _, spec in layers}.values()))
 
 
 def _group(layers: LayerList, specs: Sequence[LayerSpec], n_stages: int) -> KvGroup:
@@ -104,18 +109,18 @@ def _promote(distinct: Sequence[LayerSpec]) -> dict[LayerSpec, LayerSpec]:
     return out
 
 
-def _equal_groups(layers: LayerList, n_stages: int) -> tuple[KvGroup, ...]:
+def _equal_groups(layers: LayerList, n_stages: int, rules: PlannerRules) -> tuple[KvGroup, ...]:
     """Groups of equal layer counts (vLLM: _get_kv_cache_groups_uniform_page_size).
 
-    The smallest kind sets the size, unless the largest is less than half as big again: then the largest does, and
-    padding layers fill up. Group i of G takes layers i, i+G, ... so that every pipeline stage gets its share.
+    The smallest kind sets the size, unless the largest is only a little bigger: then the largest does, and padding
+    layers fill up. Group i of G takes layers i, i+G, ... so that every pipeline stage gets its share.
     """
     buckets: dict[LayerSpec, list[tuple[int, LayerSpec]]] = {}
     for item in layers:
         buckets.setdefault(item[1], []).append(item)
     fewest = min(map(len, buckets.values()))
     most = max(map(len, buckets.values()))
-    size = most if most < fewest * 1.5 else fewest
+    size = most if most < fewest * rules.group_growth else fewest
     groups: list[KvGroup] = []
     for spec, members in buckets.items():
         n_groups = ceil_div(len(members), size)

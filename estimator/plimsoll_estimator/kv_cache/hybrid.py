@@ -31,7 +31,7 @@ def align_hybrid(needs: ModelNeeds, resolved: ResolvedArgs, rules: PlannerRules,
     if not needs.is_hybrid:
         state_block = resolved.max_model_len if mode == "none" else block_size
         return AlignedBlocks(block_size=block_size, state_block_size=state_block, state_page_bytes=0)
-    alignment = _alignment(needs, rules, block_size)
+    alignment = _alignment(needs, resolved, rules, block_size)
     token_bytes, state_bytes = needs.attention_token_bytes, needs.state.state_bytes
     if mode == "all":
         chunk = lcm(needs.chunk_size, alignment)
@@ -45,8 +45,11 @@ def align_hybrid(needs: ModelNeeds, resolved: ResolvedArgs, rules: PlannerRules,
     return AlignedBlocks(block_size=final, state_block_size=state_block, state_page_bytes=final * token_bytes)
 
 
-def _alignment(needs: ModelNeeds, rules: PlannerRules, block_size: int) -> int:
+def _alignment(needs: ModelNeeds, resolved: ResolvedArgs, rules: PlannerRules, block_size: int) -> int:
     if not rules.hybrid_alignment_from_backend:
-        return 64 if needs.uses_mla else 16
+        if needs.uses_mla:
+            return rules.mla_hybrid_alignment
+        blackwell = resolved.gpu.capability // 10 == 10 and needs.head_dim == 256
+        return rules.sm100_hybrid_alignment if blackwell else 16
     alignment = max(needs.backend.kernel_block, block_size)
     return max(alignment, rules.mla_hybrid_alignment) if needs.uses_mla else alignment

@@ -38,7 +38,7 @@ def _compose(
     if shape.uses_mla:
         token_bytes = mla_token_bytes(resolved.kv_cache_dtype, resolved.dtype, shape.kv_lora_rank + shape.qk_rope_head_dim, sparse=False)
         attention = AttentionNeed(kind="mla", token_bytes=token_bytes)
-        backend = mla_backend(resolved.gpu.capability, resolved.kv_cache_dtype, shape.qk_nope_head_dim)
+        backend = mla_backend(resolved.gpu.capability, resolved.kv_cache_dtype, rules, shape.qk_nope_head_dim)
     else:
         token_bytes = shape.kv_heads_per_rank(resolved.tensor_parallel_size) * kv_head_bytes(
             resolved.kv_cache_dtype, resolved.dtype, shape.head_dim, value_dim or shape.head_dim
@@ -57,6 +57,7 @@ def _compose(
         is_hybrid=any(attention in layer for layer in layers),
         attention_token_bytes=token_bytes,
         uses_mla=shape.uses_mla,
+        head_dim=shape.head_dim,
         block_alignment=block_alignment,
         chunk_size=chunk_size,
         supports_mode_all=supports_mode_all,
@@ -85,7 +86,7 @@ def _mamba2_hybrid(
         resolved, inner=inner, groups=groups, heads=heads, head_dim=head_dim, state_size=state_size, conv_kernel=conv_kernel,
         ssm_dtype=ssm_dtype,
     )  # fmt: skip
-    state = state_need(resolved, rules, state_bytes, role="mamba2", supports_all=True, checkpoints=True)
+    state = state_need(resolved, rules, state_bytes, role="mamba2", supports_all=True, checkpoints=rules.mamba2_checkpoints)
     return _compose(shape, resolved, rules, kinds, state, chunk_size=_chunk(config.text), supports_mode_all=True)
 
 
@@ -173,11 +174,11 @@ def _gated_delta_net(config: HfConfig, shape: TextShape, resolved: ResolvedArgs,
     types = text.list_or_none("layer_types")
     period = text.int("full_attention_interval", default=4)
     linear = [types[i] == "linear_attention" if types and i < len(types) else (i + 1) % period != 0 for i in range(shape.layers)]
-    hopper = resolved.gpu.capability // 10 == 9 and shape.model_type != "olmo_hybrid"
-    state = state_need(resolved, rules, state_bytes, role="gdn", checkpoints=hopper)
+    checkpoints = rules.gdn_checkpoints and resolved.gpu.capability // 10 == 9 and shape.model_type != "olmo_hybrid"
+    state = state_need(resolved, rules, state_bytes, role="gdn", checkpoints=checkpoints)
     return _compose(
         shape, resolved, rules, [STATE if flag else ATTENTION for flag in linear], state,
-        block_alignment=GDN_CHECKPOINT_ALIGNMENT if hopper and rules.mamba_checkpoints else 1,
+        block_alignment=GDN_CHECKPOINT_ALIGNMENT if checkpoints else 1,
     )  # fmt: skip
 
 
@@ -234,7 +235,14 @@ def mamba_only(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules) ->
     else:
         inner = text.int_or_none("intermediate_size", "d_inner") or text.int("expand", default=2) * hidden
         state_bytes = mamba1_bytes(resolved, inner=inner, state_size=text.int("state_size", default=16), conv_kernel=conv_kernel)
-    state = state_need(resolved, rules, state_bytes, role="mamba2" if second else "mamba1", supports_all=True, checkpoints=second)
+    state = state_need(
+        resolved,
+        rules,
+        state_bytes,
+        role="mamba2" if second else "mamba1",
+        supports_all=True,
+        checkpoints=second and rules.mamba2_checkpoints,
+    )
     return ModelNeeds(
         layers=((state,),) * layers, backend=Backend(name="NONE"), state=state, supports_mode_all=True, chunk_size=_chunk(text)
     )

@@ -6,6 +6,7 @@ of weights or activations: the bytes available come from the caller.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, replace
 
 from plimsoll_estimator.errors import InvalidInput
@@ -13,7 +14,7 @@ from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kv_cache.grouping import KvGroup, group_layers
 from plimsoll_estimator.kv_cache.model_layers import ModelCache, model_cache
 from plimsoll_estimator.kv_cache.rules import PlannerRules, rules_for
-from plimsoll_estimator.kv_cache.specs import Reach
+from plimsoll_estimator.kv_cache.specs import LayerSpec, Reach
 from plimsoll_estimator.resolved import KvPlan, KvRefusal, ResolvedArgs
 from plimsoll_estimator.units import format_gib
 
@@ -29,6 +30,8 @@ class KvCacheLayout:
     attention_backend: str
     has_state: bool
     """Whether some layer keeps recurrent state (Mamba, GatedDeltaNet, ...)."""
+    stage_layers: tuple[tuple[tuple[LayerSpec, int], ...], ...]
+    """Per stage, each different layer spec and how many layers have it: the needs of releases that checked layer by layer."""
     reach: Reach
     max_num_seqs: int
     captures_full_graphs: bool
@@ -44,8 +47,16 @@ class KvCacheLayout:
 
         Never falls as `max_model_len` grows.
         """
-        blocks = self.request_blocks(max_model_len) + self._held_back
-        return tuple(blocks * size for size in self.kv_block_bytes)
+        held = self._held_back
+        return tuple(need + held * size for need, size in zip(self._needed(max_model_len), self.kv_block_bytes, strict=True))
+
+    def _needed(self, max_model_len: int) -> tuple[int, ...]:
+        """Bytes of one request on each stage as the release's capacity check counts them."""
+        if self.rules.checks_by_group:
+            blocks = self.request_blocks(max_model_len)
+            return tuple(blocks * size for size in self.kv_block_bytes)
+        reach = replace(self.reach, max_model_len=max_model_len)
+        return tuple(sum(spec.blocks(reach) * spec.page_bytes * n for spec, n in layers) for layers in self.stage_layers)
 
     @property
     def _held_back(self) -> int:
@@ -59,7 +70,7 @@ class KvCacheLayout:
         if not self.groups:
             return self._plan_without_cache(length)
         request = self.request_blocks(length)
-        refusal = self._refusal(available_bytes, length, request)
+        refusal = self._refusal(available_bytes, length)
         if refusal is not None:
             return refusal
         per_stage = tuple(available // size for available, size in zip(available_bytes, self.kv_block_bytes, strict=True) if size)
@@ -93,6 +104,11 @@ class KvCacheLayout:
             needed_bytes=self.max_num_seqs * max(self.kv_block_bytes),
         )
 
+    def refuse_auto_fit(self) -> KvRefusal:
+        """The refusal of `--max-model-len auto` where not even one token fits."""
+        message = "cannot fit max_model_len: not enough memory for the KV cache of a single token"
+        return self._refuse("CannotFitMaxModelLen", message, None, max(self.bytes_for(1)))
+
     def _plan_without_cache(self, length: int) -> KvPlan:
         return KvPlan(
             block_size=self.block_size,
@@ -104,40 +120,50 @@ class KvCacheLayout:
             max_model_len=length,
         )
 
-    def _refusal(self, available_bytes: tuple[int, ...], length: int, request: int) -> KvRefusal | None:
+    def _refusal(self, available_bytes: tuple[int, ...], length: int) -> KvRefusal | None:
         """The first stage's refusal, in vLLM's order: no memory at all, then too little for one request."""
-        for available, size in zip(available_bytes, self.kv_block_bytes, strict=True):
+        needs = self._needed(length)
+        for stage, (available, size, needed) in enumerate(zip(available_bytes, self.kv_block_bytes, needs, strict=True)):
             if not size:
                 continue
             usable = available - self._held_back * size
-            needed = request * size
             if usable <= 0:
                 return self._refuse("NoKvCacheMemory", "No available memory for the cache blocks", None, needed)
             if needed > usable:
-                longest = self._longest(usable, size, length)
-                hint = f"; the estimated maximum model length is {longest}" if longest and self.rules.estimates_max_len else ""
+                longest = self._longest(stage, usable, length) if self.rules.estimates_max_len else 0
+                hint = f"; the estimated maximum model length is {longest}" if longest else ""
                 return self._refuse(
                     "KvCacheTooSmall",
                     f"one request of max_model_len {length} needs {format_gib(needed)} of KV cache, "
                     f"{format_gib(usable)} are available{hint}",
-                    longest if self.rules.estimates_max_len and longest else None,
+                    longest or None,
                     needed,
                 )
         return None
 
-    def _longest(self, usable_bytes: int, size: int, upper: int) -> int:
-        """The longest request up to `upper` that fits; 0 when one token does not (vLLM searches by bisection too)."""
-        usable = usable_bytes // size
-        if self.request_blocks(1) > usable:
+    def _longest(self, stage: int, usable_bytes: int, upper: int) -> int:
+        """The longest request up to `upper` that fits the stage; 0 when one token does not (vLLM bisects too)."""
+        if self._needed(1)[stage] > usable_bytes:
             return 0
         low, high = 1, upper
         while low < high:
             middle = (low + high + 1) // 2
-            if self.request_blocks(middle) <= usable:
+            if self._needed(middle)[stage] <= usable_bytes:
                 low = middle
             else:
                 high = middle - 1
         return low
+
+    def fitting_max_model_len(self, available_bytes: tuple[int, ...]) -> int:
+        """The longest request that fits every stage, at most the model's own length; 0 when one token does not.
+
+        What `--max-model-len auto` takes (vLLM: _auto_fit_max_model_len).
+        """
+        longest = self.reach.max_model_len
+        for stage, (available, size) in enumerate(zip(available_bytes, self.kv_block_bytes, strict=True)):
+            if size:
+                longest = min(longest, self._longest(stage, available - self._held_back * size, longest)) if longest else 0
+        return longest
 
     def _refuse(self, reason: str, message: str, longest: int | None, needed: int) -> KvRefusal:
         return KvRefusal(
@@ -154,6 +180,8 @@ class KvCacheLayout:
         if self.rules.tokens == "concurrency":
             return int(concurrency * length)
         smallest = min(group.block_size for group in self.groups)
+        if self.rules.tokens == "blocks_times_size":
+            return blocks * smallest
         return blocks // len(self.groups) * smallest * self.reach.decode_context_parallel_size
 
 
@@ -170,6 +198,11 @@ def kv_cache_layout(config: HfConfig, resolved: ResolvedArgs) -> KvCacheLayout:
         kv_block_bytes=sizes,
         attention_backend=cache.attention_backend,
         has_state=cache.has_state,
+        stage_layers=tuple(
+            tuple(Counter(spec for at, spec in cache.layers if at == stage).items()) for stage in range(resolved.pipeline_parallel_size)
+        )
+        if not rules.checks_by_group
+        else (),
         reach=Reach(
             max_model_len=resolved.max_model_len,
             window_tokens=window_tokens,
@@ -191,7 +224,12 @@ def plan_kv_cache(
     blocks); leave it out to judge the block arithmetic alone. Source: vLLM get_kv_cache_configs.
     """
     layout = kv_cache_layout(config, resolved)
-    plan = layout.plan(available_bytes)
+    length: int | None = None
+    if resolved.given.max_model_len == -1 and layout.groups:
+        length = layout.fitting_max_model_len(available_bytes)
+        if length <= 0:
+            return layout.refuse_auto_fit()
+    plan = layout.plan(available_bytes, length)
     if check_graph_capture and isinstance(plan, KvPlan):
         return layout.graph_capture_refusal(plan) or plan
     return plan

@@ -10,9 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.kv_cache.drafts import draft_layers
 from plimsoll_estimator.kv_cache.families import model_needs
 from plimsoll_estimator.kv_cache.hybrid import align_hybrid
-from plimsoll_estimator.kv_cache.needs import AttentionNeed, ModelNeeds, Need, StateNeed
+from plimsoll_estimator.kv_cache.needs import AttentionNeed, Need, StateNeed
 from plimsoll_estimator.kv_cache.rules import PlannerRules
 from plimsoll_estimator.kv_cache.specs import LayerSpec
 from plimsoll_estimator.resolved import ResolvedArgs
@@ -50,7 +51,8 @@ def model_cache(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules) -
         block_size, state_block, state_page = aligned.block_size, aligned.state_block_size, aligned.state_page_bytes
     made: dict[int, LayerSpec] = {}
     layers: list[tuple[int, LayerSpec]] = []
-    for stage, group in _staged(needs, resolved.pipeline_parallel_size):
+    drafts = draft_layers(config, needs, resolved, rules)
+    for stage, group in _staged(needs.layers, drafts, resolved.pipeline_parallel_size):
         for need in group:
             spec = made.get(id(need))
             if spec is None:
@@ -66,16 +68,17 @@ def model_cache(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules) -
     )
 
 
-def _staged(needs: ModelNeeds, n_stages: int) -> list[tuple[int, Sequence[Need]]]:
-    if n_stages == 1:
-        return [*((0, layer) for layer in needs.layers), *((0, layer) for layer in needs.draft_layers)]
+Layers = tuple[tuple[Need, ...], ...]
+
+
+def _staged(own: Layers, drafts: Layers, n_stages: int) -> list[tuple[int, Sequence[Need]]]:
+    """(stage, needs) of every layer; drafts live with the language-model head, on the last stage."""
     out: list[tuple[int, Sequence[Need]]] = []
     start = 0
-    for stage, size in enumerate(stage_sizes(len(needs.layers), n_stages)):
-        out += [(stage, layer) for layer in needs.layers[start : start + size]]
+    for stage, size in enumerate(stage_sizes(len(own), n_stages)):
+        out += [(stage, layer) for layer in own[start : start + size]]
         start += size
-    # Draft layers live with the language-model head.
-    return out + [(n_stages - 1, layer) for layer in needs.draft_layers]
+    return out + [(n_stages - 1, layer) for layer in drafts]
 
 
 def _spec(need: Need, block_size: int, state_block: int, state_page: int) -> LayerSpec:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from plimsoll_estimator.kv_cache.backends import Backend
 from plimsoll_estimator.kv_cache.specs import Kind
@@ -56,8 +56,8 @@ class ModelNeeds:
     uses_mla: bool = False
     block_alignment: int = 1
     """What hybrid blocks must also be a multiple of."""
+    head_dim: int = 0
     chunk_size: int = 2048
     supports_mode_all: bool = False
     """The class can keep a state at every block (mode "all", where the release has it)."""
-    draft_layers: tuple[tuple[Need, ...], ...] = field(default=())
     encoder_tokens: int = 0

@@ -20,21 +20,27 @@ GDN_CHECKPOINT_ALIGNMENT: Final = 64
 
 def cache_mode(resolved: ResolvedArgs, rules: PlannerRules, *, supports_all: bool) -> CacheMode:
     """How states are kept: one per request, the last ones at block borders, or one at every block."""
-    if not resolved.enable_prefix_caching:
-        return "none"
-    return "all" if supports_all and rules.mamba_mode_all else "align"
+    if resolved.enable_prefix_caching:
+        if supports_all and rules.mamba_mode_all:
+            return "all"
+        if rules.mamba_mode_align:
+            return "align"
+    return "none"
 
 
 def state_need(
     resolved: ResolvedArgs, rules: PlannerRules, state_bytes: int, *, role: str, supports_all: bool = False, checkpoints: bool = False
 ) -> StateNeed:
-    """A layer's state with the blocks a request holds: 1, 2 with aligned prefix caching, one more per draft token."""
+    """A layer's state with the blocks a request holds: 1, 2 with aligned prefix caching, one more per draft token.
+
+    `checkpoints`: with aligned prefix caching this kind exports states from within a prefill, one block more.
+    """
     mode = cache_mode(resolved, rules, supports_all=supports_all)
     drafts = resolved.num_speculative_tokens
     if mode == "all":
         blocks = 0
     elif mode == "align":
-        blocks = 2 + drafts + (1 if checkpoints and rules.mamba_checkpoints else 0)
+        blocks = 2 + drafts + int(checkpoints)
     else:
         blocks = 1 + drafts
     return StateNeed(state_bytes=state_bytes, blocks=blocks, role=role)

@@ -33,13 +33,15 @@ def sparse_mla(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules
         token_bytes=mla_token_bytes(resolved.kv_cache_dtype, resolved.dtype, shape.kv_lora_rank + shape.qk_rope_head_dim, sparse=True),
     )
     indexer = AttentionNeed(kind="mla", token_bytes=indexer_token_bytes(text), role="indexer")
-    layers: list[tuple[Need, ...]] = [(indexer, latent) if own else (latent,) for own in _own_indexer(text, shape.layers)]
+    layers: list[tuple[Need, ...]] = [(indexer, latent) if own else (latent,) for own in _own_indexer(text, shape.layers, rules)]
     backend = sparse_mla_backend(resolved.gpu.capability, resolved.kv_cache_dtype, rules)
     return ModelNeeds(layers=tuple(layers), backend=backend, attention_token_bytes=latent.token_bytes, uses_mla=True)
 
 
-def _own_indexer(text: HfConfig, layers: int) -> list[bool]:
+def _own_indexer(text: HfConfig, layers: int, rules: PlannerRules) -> list[bool]:
     """Which layers choose tokens: every n-th after an offset, or as the pattern says ("S" shares the layer before)."""
+    if not rules.shares_index:
+        return [True] * layers
     pattern = text.raw("index_topk_pattern")
     if isinstance(pattern, str | list | tuple) and pattern:
         return [i >= len(pattern) or pattern[i] != "S" for i in range(layers)]

@@ -26,6 +26,7 @@ MLA_MODEL_TYPES: Final = frozenset({
 """Text model types with multi-head latent attention (vLLM: is_deepseek_mla); each also needs `kv_lora_rank`."""
 
 CLASS_DEFAULTS: Final[dict[str, dict[str, int]]] = {
+    "llama": {"hidden_size": 4096, "num_attention_heads": 32, "num_hidden_layers": 32},
     "gemma": {"head_dim": 256},
     "gemma2": {"head_dim": 256, "sliding_window": 4096},
     "gemma3_text": {
@@ -109,7 +110,7 @@ def text_shape(text: HfConfig) -> TextShape:
     hidden = text_int(text, *HIDDEN_KEYS)
     return TextShape(
         model_type=model_type,
-        layers=text_int(text, *LAYER_KEYS),
+        layers=_layers(text),
         hidden_size=hidden,
         heads=heads,
         kv_heads=_kv_heads(text, heads),
@@ -118,6 +119,13 @@ def text_shape(text: HfConfig) -> TextShape:
         qk_rope_head_dim=text.int_or_none("qk_rope_head_dim") or 0,
         qk_nope_head_dim=text.int_or_none("qk_nope_head_dim") or 0,
     )
+
+
+def _layers(text: HfConfig) -> int:
+    """The layer count; hybrids may only spell their layers out."""
+    spelled = text.raw("hybrid_override_pattern") or text.raw("layers_block_type") or ()
+    default = len(spelled) if isinstance(spelled, str | list | tuple) and spelled else None
+    return text_int(text, *LAYER_KEYS, default=default)
 
 
 def _kv_heads(text: HfConfig, heads: int) -> int:

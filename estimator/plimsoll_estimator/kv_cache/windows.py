@@ -13,7 +13,16 @@ from plimsoll_estimator.kv_cache.text_shape import TextShape, class_default
 Window = tuple[Literal["full", "sliding", "chunked"], int]
 
 FULL: Final[Window] = ("full", 0)
-PATTERN_DEFAULTS: Final = {"gemma2": 2, "gemma3_text": 6, "gemma3n_text": 5, "gemma4_text": 6, "cohere2": 4, "olmo3": 4, "gpt_oss": 2}
+PATTERN_DEFAULTS: Final = {
+    "gemma2": 2,
+    "gemma3_text": 6,
+    "gemma3n_text": 5,
+    "gemma4_text": 6,
+    "exaone4": 4,
+    "cohere2": 4,
+    "olmo3": 4,
+    "gpt_oss": 2,
+}
 """Every n-th layer is full where the file has no `layer_types`, by text model type (Transformers' config classes)."""
 IGNORES_WINDOWS: Final = frozenset(
     {"qwen2", "qwen2_moe", "qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text", "qwen3", "qwen3_moe"}
@@ -43,6 +52,9 @@ def _types_from_pattern(text: HfConfig, shape: TextShape) -> tuple[str, ...] | N
     default = PATTERN_DEFAULTS.get(shape.model_type)
     if default is None:
         return None
+    letters = text.raw("sliding_window_pattern")
+    if isinstance(letters, str) and letters:
+        return tuple("sliding_attention" if letters[i % len(letters)] == "L" else "full_attention" for i in range(shape.layers))
     period = text.int_or_none("sliding_window_pattern", "_sliding_window_pattern") or default
     return tuple("full_attention" if (i + 1) % period == 0 else "sliding_attention" for i in range(shape.layers))
 
