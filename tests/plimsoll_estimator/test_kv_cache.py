@@ -134,7 +134,7 @@ def test_agrees_with_the_planner_of_vllm(case: dict[str, Any]) -> None:
     """vLLM 0.33.0, 0.25.1 and 0.19.1 planners on CPU: blocks, tokens and concurrency exact, refusals with their estimate."""
     resolved = _case_resolved(case)
     available = (case["available_bytes"],) * resolved.pipeline_parallel_size
-    answer = plan_kv_cache(HfConfig(DATA["configs"][case["model"]]), resolved, available, check_graph_capture=False)
+    answer = plan_kv_cache(HfConfig(DATA["configs"][case["model"]]), resolved, available)
     wanted = case.get("plan")
     if wanted is None:
         assert isinstance(answer, KvRefusal)
@@ -174,11 +174,16 @@ def test_sequences_above_the_state_blocks_stop_graph_capture() -> None:
     """829 blocks hold one request of Qwen3-Next, but 1,024 sequences need a state block each; eager mode captures nothing."""
     available = (900 * 3_932_160,)
     config = HfConfig(QWEN3_NEXT)
-    answer = plan_kv_cache(config, resolved_args(tp=4, max_model_len=262144), available)
-    assert isinstance(answer, KvRefusal)
-    assert answer.reason == "MambaBlocksBelowMaxNumSeqs"
-    assert isinstance(plan_kv_cache(config, resolved_args(tp=4, max_model_len=262144, eager=True), available), KvPlan)
-    assert isinstance(plan_kv_cache(config, resolved_args(tp=4, max_model_len=262144, seqs=256), available), KvPlan)
+
+    def planned(**args: Any) -> KvPlan | KvRefusal:
+        return plan_kv_cache(config, resolved_args(tp=4, max_model_len=262144, **args), available, check_graph_capture=True)
+
+    refused = planned()
+    assert isinstance(refused, KvRefusal)
+    assert refused.reason == "MambaBlocksBelowMaxNumSeqs"
+    assert isinstance(planned(eager=True), KvPlan)
+    assert isinstance(planned(seqs=256), KvPlan)
+    assert isinstance(planned(version="0.19.1"), KvPlan)
 
 
 CONFIGS = [LLAMA_8B, GEMMA_27B, QWEN3_NEXT, JAMBA_MINI, DEEPSEEK_V32, KIMI_LINEAR, GPT_OSS_20B]

@@ -3,7 +3,6 @@
 `plan_kv_cache` answers once; `kv_cache_layout` is worked out once and planned many times. Knows no weights and no activations.
 """
 
-from plimsoll_estimator.kv_cache.kv_dtype import declared_kv_cache_dtype
 from plimsoll_estimator.kv_cache.layout import KvCacheLayout, kv_cache_layout, plan_kv_cache
 
-__all__ = ["KvCacheLayout", "declared_kv_cache_dtype", "kv_cache_layout", "plan_kv_cache"]
+__all__ = ["KvCacheLayout", "kv_cache_layout", "plan_kv_cache"]

@@ -1,6 +1,7 @@
-"""Bytes of a token's keys and values by --kv-cache-dtype, and what "auto" becomes when a checkpoint declares a KV scheme.
+"""Bytes of a token's keys and values by --kv-cache-dtype.
 
-Called by `model_layers`; `declared_kv_cache_dtype` also serves argument resolution. Source: vLLM's cache dtypes and get_kv_quant_mode.
+Called by the families, with the dtype that resolution settled (a checkpoint's own KV scheme included). Source: vLLM's cache dtypes and
+get_kv_quant_mode.
 """
 
 from __future__ import annotations
@@ -8,7 +9,6 @@ from __future__ import annotations
 from typing import Final
 
 from plimsoll_estimator.errors import Unsupported
-from plimsoll_estimator.hf_config import HfConfig
 
 DTYPE_BYTES: Final[dict[str, int]] = {
     "float32": 4, "float": 4, "float16": 2, "half": 2, "bfloat16": 2, "fp8": 1, "fp8_e4m3": 1, "fp8_e5m2": 1, "fp8_inc": 1, "int8": 1,
@@ -47,22 +47,3 @@ def mla_token_bytes(kv_cache_dtype: str, model_dtype: str, latent_dim: int, *, s
     if kv_cache_dtype == "fp8_ds_mla" or (sparse and kv_cache_dtype.startswith("fp8")):
         return 656
     return latent_dim * dtype_bytes(kv_cache_dtype)
-
-
-def declared_kv_cache_dtype(config: HfConfig) -> str | None:
-    """The cache dtype a checkpoint asks for ("fp8_e4m3", "nvfp4"), or None (vLLM: resolve_kv_cache_dtype_string)."""
-    for holder in (config, config.text):
-        quant = holder.sub("quantization_config") or holder.sub("compression_config")
-        if quant is None:
-            continue
-        nested = quant.sub("quantization") or quant
-        algorithm = nested.str_or_none("kv_cache_quant_algo")
-        if algorithm is None and (quant.str_or_none("quant_method") or "").startswith("modelopt"):
-            scheme = quant.sub("kv_cache_scheme")
-            if scheme is not None and scheme.str_or_none("type") == "float" and scheme.int_or_none("num_bits") == 8:
-                return "fp8_e4m3"
-        if algorithm is not None and algorithm.upper() == "FP8":
-            return "fp8_e4m3"
-        if algorithm is not None and algorithm.upper() == "NVFP4":
-            return "nvfp4"
-    return None

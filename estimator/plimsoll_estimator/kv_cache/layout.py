@@ -216,12 +216,12 @@ def kv_cache_layout(config: HfConfig, resolved: ResolvedArgs) -> KvCacheLayout:
 
 
 def plan_kv_cache(
-    config: HfConfig, resolved: ResolvedArgs, available_bytes: tuple[int, ...], *, check_graph_capture: bool = True
+    config: HfConfig, resolved: ResolvedArgs, available_bytes: tuple[int, ...], *, check_graph_capture: bool = False
 ) -> KvPlan | KvRefusal:
     """Plan the cache for `available_bytes` (one entry per pipeline stage), as vLLM of `resolved.version` does.
 
     `check_graph_capture` adds the stop that follows planning in models with recurrent state (max_num_seqs above the
-    blocks); leave it out to judge the block arithmetic alone. Source: vLLM get_kv_cache_configs.
+    blocks); without it the block arithmetic alone judges. Source: vLLM get_kv_cache_configs.
     """
     layout = kv_cache_layout(config, resolved)
     length: int | None = None
