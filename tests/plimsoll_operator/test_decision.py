@@ -1,75 +1,12 @@
 import dataclasses
 
 import pytest
+from tests.plimsoll_operator.decision_world import L4, LLAMA_70B, Files, deployment, node, verdict
 
-from plimsoll_operator.api import API_VERSION, FitPolicySpec, GPUPool, parse_inference_deployment, parse_object
-from plimsoll_operator.capacity import CapacityIndex, pool_manifest
+from plimsoll_operator.api import FitPolicySpec
 from plimsoll_operator.decision import decide
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.verdict import Admit, Reject, Undecided
-
-LLAMA_8B = "meta-llama/Llama-3.1-8B-Instruct"
-LLAMA_70B = "meta-llama/Llama-3.3-70B-Instruct"
-
-
-def node(name, product, count, memory, *, host="1500Gi", cpu="190", labels=None, taints=()):
-    own = {"nvidia.com/gpu.product": product, "nvidia.com/gpu.count": str(count), "nvidia.com/gpu.memory": str(memory)}
-    return {
-        "metadata": {"name": name, "labels": own | (labels or {})},
-        "spec": {"taints": list(taints)},
-        "status": {
-            "allocatable": {"cpu": cpu, "memory": host, "ephemeral-storage": "1000Gi", "nvidia.com/gpu": str(count)},
-            "conditions": [{"type": "Ready", "status": "True"}],
-        },
-    }
-
-
-H100 = node("h100", "NVIDIA-H100-80GB-HBM3", 8, 81559)
-L4 = node("l4", "NVIDIA-L4", 4, 23034, host="180Gi", cpu="47")
-T4 = node("t4", "Tesla-T4", 1, 15360, host="30Gi", cpu="7500m")
-
-
-class Files:
-    """A Store over nodes and profiles, as the command line has it."""
-
-    def __init__(self, *nodes, profiles=(), policies=(), keys=()):
-        index = CapacityIndex(keys)
-        for item in nodes:
-            index.node_event("ADDED", item)
-        self.pools = [parse_object(GPUPool, pool_manifest(pool)) for pool in index.pools()]
-        self.profiles, self.policies = profiles, policies
-
-    def model_profile(self, namespace, name):
-        return next((p for p in self.profiles if (p.metadata.namespace, p.metadata.name) == (namespace, name)), None)
-
-    def model_profiles(self, namespace):
-        return [p for p in self.profiles if p.metadata.namespace == namespace]
-
-    def cluster_model_profiles(self):
-        return [p for p in self.profiles if not p.metadata.namespace]
-
-    def gpu_pools(self):
-        return self.pools
-
-    def fit_policies(self):
-        return self.policies
-
-    def calibrations(self):
-        return ()
-
-    def namespace_labels(self, namespace):
-        return {"kubernetes.io/metadata.name": namespace}
-
-
-def deployment(model=LLAMA_8B, *, version="0.19.0", engine=None, **spec):
-    return parse_inference_deployment({
-        "apiVersion": API_VERSION, "kind": "InferenceDeployment", "metadata": {"name": "x", "namespace": "default"},
-        "spec": {"model": {"name": model}, "engine": {"image": f"vllm/vllm-openai:v{version}", **(engine or {})}, **spec},
-    })  # fmt: skip
-
-
-def verdict(*args, store=None, **kwargs):
-    return decide(facts_for(deployment(*args, **kwargs), store or Files(H100, L4, T4), applied_plan=None))
 
 
 def test_an_8b_model_goes_to_the_cheapest_gpu_that_holds_it():

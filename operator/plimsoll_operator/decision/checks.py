@@ -121,21 +121,6 @@ def some_pool_matches(checked: Checked) -> Reject | Undecided | None:
     )
 
 
-def layout_fits_a_node(checked: Checked) -> Reject | None:
-    """Pinned parallel sizes need no more GPUs than a node has, or than the FitPolicy gives one replica."""
-    args, cap = checked.ask.args, checked.ask.max_gpus_per_replica
-    gpus = (args.tensor_parallel_size or 1) * (args.pipeline_parallel_size or 1) * (args.data_parallel_size or 1)
-    if cap is not None and gpus > cap:
-        message = f"A replica of {gpus} GPUs is more than the FitPolicy's maxGpusPerReplica of {cap}."
-        return Reject(reason=Reason.POLICY_CAP, message=message, field="spec.engine.tensorParallelSize")
-    most = max(pool.gpus_per_node for pool in checked.matched.pools)
-    if gpus <= most or checked.ask.may_change:
-        return None
-    sizes = "pipelineParallelSize" if args.pipeline_parallel_size else "tensorParallelSize"
-    message = f"A replica of {gpus} GPUs does not fit a node: matching pools have at most {most} GPUs per node."
-    return Reject(reason=Reason.INSUFFICIENT_GPUS_PER_NODE, message=message, field=f"spec.engine.{sizes}")
-
-
 CHECKS: Final[tuple[Check, ...]] = (
     fields_are_supported,
     engine_is_known,
@@ -143,10 +128,22 @@ CHECKS: Final[tuple[Check, ...]] = (
     moves_are_allowed,
     capacity_is_known,
     some_pool_matches,
-    layout_fits_a_node,
 )
 
 
 def first_finding(checked: Checked) -> Reject | Undecided | None:
     """The first check that has something to say."""
     return next((finding for check in CHECKS if (finding := check(checked)) is not None), None)
+
+
+def no_layout(checked: Checked) -> Reject:
+    """No layout to try: the pinned parallel sizes need more GPUs than a node has, or than the FitPolicy gives one replica."""
+    args, cap = checked.ask.args, checked.ask.max_gpus_per_replica
+    gpus = (args.tensor_parallel_size or 1) * (args.pipeline_parallel_size or 1) * (args.data_parallel_size or 1)
+    field = "spec.engine.tensorParallelSize" if args.tensor_parallel_size is not None else "spec.engine.pipelineParallelSize"
+    if cap is not None and gpus > cap:
+        message = f"A replica of {gpus} GPUs is more than the FitPolicy's maxGpusPerReplica of {cap}."
+        return Reject(reason=Reason.POLICY_CAP, message=message, field=field)
+    most = max(pool.gpus_per_node for pool in checked.matched.pools)
+    message = f"A replica of {gpus} GPUs does not fit a node: matching pools have at most {most} GPUs per node."
+    return Reject(reason=Reason.INSUFFICIENT_GPUS_PER_NODE, message=message, field=field)

@@ -5,22 +5,30 @@ The only judge in the system: webhook, controller, CLI and dry run call it. Pure
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_operator.decision import wording
 from plimsoll_operator.decision.ask import Ask, read_ask
-from plimsoll_operator.decision.checks import Checked, first_finding
+from plimsoll_operator.decision.checks import Checked, first_finding, no_layout
 from plimsoll_operator.decision.engine import Engine
+from plimsoll_operator.decision.offers import offers, scene
 from plimsoll_operator.decision.placement import match
 from plimsoll_operator.decision.plan import make_plan
-from plimsoll_operator.decision.search import Found, Missed, best_miss, candidates, products_of, search
+from plimsoll_operator.decision.resize import Mover
+from plimsoll_operator.decision.search import Found, Missed, best_miss, products_of
 from plimsoll_operator.facts import Facts, ModelFacts
-from plimsoll_operator.verdict import Admit, Reason, Reject, Undecided, Verdict
+from plimsoll_operator.verdict import Admit, Reason, Reject, Resize, Undecided, Verdict
 
 
 def decide(facts: Facts) -> Verdict:
     """The verdict on one InferenceDeployment. Raises nothing on purpose: bad input is Reject(InvalidSpec) naming the field."""
+    return _guarded(facts, with_offers=True)
+
+
+def _guarded(facts: Facts, *, with_offers: bool) -> Verdict:
     try:
-        return _decide(facts)
+        return _decide(facts, with_offers=with_offers)
     except InvalidInput as error:
         field = error.field if error.field.startswith("spec.") else "spec.engine"
         return Reject(reason=Reason.INVALID_SPEC, message=f"{error}.", field=field)
@@ -32,21 +40,41 @@ def decide(facts: Facts) -> Verdict:
         )
 
 
-def _decide(facts: Facts) -> Verdict:
+def _decide(facts: Facts, *, with_offers: bool) -> Verdict:
     ask = read_ask(facts.deployment, facts.policy)
     matched = match(ask.placement, facts.pools)
     finding = first_finding(Checked(facts=facts, ask=ask, matched=matched))
-    if finding is not None:
+    if finding is not None and finding.reason != Reason.NO_MATCHING_POOL:
         return finding
     assert isinstance(facts.model, ModelFacts), "an unknown model is a finding"
+    engine = Engine(facts.model, ask.version)
+    if isinstance(finding, Reject):
+        return _with_offers(finding, facts, ask, engine) if with_offers else finding
     products, unknown = products_of(matched.pools)
     if not products:
         return Undecided(reason=Reason.NO_CAPACITY_KNOWN, message=f"{unknown[0]}.", next_step="Set computeCapability in a GPUPool.")
-    engine = Engine(facts.model, ask.version)
-    result = search(engine, ask, candidates(ask, products), facts.applied_plan)
+    mover = Mover(engine, products, facts.applied_plan)
+    result = mover.search(ask)
     if isinstance(result, Found):
         return Admit(plan=make_plan(result, facts.model), warnings=wording.warnings(ask, result))
-    return _reject(ask, result)
+    reject = _reject(ask, result) if result else no_layout(Checked(facts=facts, ask=ask, matched=matched))
+    resized = mover.resize(ask, reject.message) if ask.resize else None
+    if resized is not None:
+        found, changes = resized
+        return Resize(plan=make_plan(found, facts.model), changes=changes, warnings=wording.warnings(ask, found))
+    if _may_fit_elsewhere(facts, reject):
+        return Undecided(reason=Reason.NO_KNOWN_POOL, message=reject.message, next_step=wording.OPEN_NEXT_STEP)
+    return _with_offers(reject, facts, ask, engine) if with_offers else reject
+
+
+def _with_offers(reject: Reject, facts: Facts, ask: Ask, engine: Engine) -> Reject:
+    way_out = scene(facts, ask, lambda products: Mover(engine, products, facts.applied_plan))
+    return replace(reject, offers=offers(way_out, lambda patched: _guarded(patched, with_offers=False)))
+
+
+def _may_fit_elsewhere(facts: Facts, reject: Reject) -> bool:
+    """An Open cluster may be given GPUs that no known pool has; what vLLM itself refuses fits nowhere."""
+    return facts.policy.capacity == "Open" and reject.reason not in (Reason.ENGINE_REFUSES, Reason.POLICY_CAP)
 
 
 def _reject(ask: Ask, misses: tuple[Missed, ...]) -> Reject:

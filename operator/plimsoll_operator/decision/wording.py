@@ -10,6 +10,7 @@ from plimsoll_operator.decision.search import Found, Missed
 from plimsoll_operator.verdict import Reason
 
 MAX_WARNING: Final = 256
+OPEN_NEXT_STEP: Final = "No pods are made; declare a GPUPool for what the autoscaler may bring."
 _FIELDS: Final = {"max_model_len": "maxModelLen", "max_num_seqs": "maxNumSeqs", "max_num_batched_tokens": "maxNumBatchedTokens"}
 
 

@@ -1,0 +1,170 @@
+"""Moving pinned values, in the user's order and by the smallest step that fits. Called by `decide` and by `offers`.
+
+A move ends in an Ask with the new value pinned, and the plan is what a search with that Ask finds: deciding a resized spec
+again therefore gives the same plan. Knows the steps of each field; makes no verdict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+from plimsoll_operator.decision import utilisation
+from plimsoll_operator.decision.ask import Ask
+from plimsoll_operator.decision.engine import Engine
+from plimsoll_operator.decision.search import Candidate, Found, Missed, Product, candidates, evaluate, search
+from plimsoll_operator.verdict import Change, Plan
+
+_STEP: Final = {"maxModelLen": 16, "maxNumSeqs": 1, "maxNumBatchedTokens": 64}
+_ARGUMENT: Final = {
+    "maxModelLen": "max_model_len", "maxNumSeqs": "max_num_seqs", "maxNumBatchedTokens": "max_num_batched_tokens",
+    "tensorParallelSize": "tensor_parallel_size", "pipelineParallelSize": "pipeline_parallel_size",
+    "dataParallelSize": "data_parallel_size", "gpuMemoryUtilization": "gpu_memory_utilization", "kvCacheDtype": "kv_cache_dtype",
+}  # fmt: skip
+_LEAST_SEQS: Final = 16
+_LEAST_TOKENS: Final = 512
+FP8: Final = "fp8"
+
+
+class Mover:
+    """Moves of one decision: the same engine, products and applied plan for all of them."""
+
+    def __init__(self, engine: Engine, products: tuple[Product, ...], applied: Plan | None) -> None:
+        self._engine = engine
+        self._products = products
+        self._applied = applied
+
+    def search(self, ask: Ask) -> Found | tuple[Missed, ...]:
+        """The plan at these pinned values, or the misses."""
+        return search(self._engine, ask, candidates(ask, self._products), self._applied)
+
+    def resize(self, ask: Ask, why: str) -> tuple[Found, tuple[Change, ...]] | None:
+        """One field after the other alone, then the first two together, the first three, and so on; None when nothing helps."""
+        fields = [field for field in ask.may_change if pinned(ask, field) is not None]
+        for count in range(1, len(fields) + 1):
+            for group in [[field] for field in fields] if count == 1 else [fields[:count]]:
+                moved = self._move_together(ask, group)
+                if moved is None:
+                    continue
+                found = self.search(moved)
+                if isinstance(found, Found):
+                    return found, _changes(ask, moved, group, why)
+        return None
+
+    def _move_together(self, ask: Ask, fields: list[str]) -> Ask | None:
+        """All but the last as far as they go, the last by its smallest step; then each of the others back as far as it can."""
+        moved = ask
+        for field in fields[:-1]:
+            moved = self._furthest(moved, field)
+        settled = self.settle(moved, fields[-1])
+        if settled is None:
+            return None
+        for field in fields[:-1]:
+            undone = settled.with_args(**{_ARGUMENT[field]: pinned(ask, field)})
+            settled = undone if isinstance(self.search(undone), Found) else self.settle(undone, field) or settled
+        return settled
+
+    def _furthest(self, ask: Ask, field: str) -> Ask:
+        value = pinned(ask, field)
+        furthest: dict[str, Any] = {
+            "maxModelLen": ask.min_max_model_len,
+            "maxNumSeqs": min(_LEAST_SEQS, int(value or _LEAST_SEQS)),
+            "maxNumBatchedTokens": min(int(value or 1 << 30), max(_LEAST_TOKENS, ask.args.max_num_seqs or 0)),
+            "kvCacheDtype": FP8,
+        }
+        return ask.with_args(**{_ARGUMENT[field]: furthest.get(field)})
+
+    def settle(self, ask: Ask, field: str) -> Ask | None:
+        """The ask with `field` moved by the smallest step that fits, None when no step does."""
+        if field in _STEP:
+            return self._lower(ask, field)
+        for value in self._alternatives(ask, field):
+            tried = ask.with_args(**{_ARGUMENT[field]: value})
+            found = self.search(tried)
+            if isinstance(found, Found):
+                exact = value if value is not None else utilisation.fraction(found.fit.thousandths)
+                return ask.with_args(**{_ARGUMENT[field]: exact})
+        return None
+
+    def _alternatives(self, ask: Ask, field: str) -> Iterator[Any]:
+        """Other values, the nearest first: parallel sizes upward, then downward."""
+        value = pinned(ask, field)
+        if field == "gpuMemoryUtilization":
+            yield None
+        elif field == "kvCacheDtype":
+            if value is None or not str(value).startswith(FP8):
+                yield FP8
+        else:
+            most = max((pool.gpus_per_node for product in self._products for pool in product.pools), default=0)
+            size = int(value or 1)
+            yield from range(size + 1, most + 1)
+            yield from range(min(size - 1, most), 0, -1)
+
+    def _lower(self, ask: Ask, field: str) -> Ask | None:
+        """The largest lower value at which some candidate fits: each candidate's own largest, found by bisection."""
+        name, step = _ARGUMENT[field], _STEP[field]
+        high = pinned(ask, field)
+        low = self._least(ask, field, high)
+        if high is not None and int(high) <= low:
+            return None
+        best = 0
+        for candidate in candidates(ask, self._products):
+            if best and self._fits(ask.with_args(**{name: best + step}), candidate) is None:
+                continue
+            best = max(best, self._largest(ask, candidate, name, (max(low, best), int(high or 0), step)))
+        return ask.with_args(**{name: best}) if best else None
+
+    def _largest(self, ask: Ask, candidate: Candidate, name: str, bounds: tuple[int, int, int]) -> int:
+        below, above, step = bounds
+
+        def fits(value: int) -> bool:
+            return self._fits(ask.with_args(**{name: value}), candidate) is not None
+
+        if not fits(below):
+            return 0
+        if name == "max_model_len":
+            hint = self._hint(ask, candidate)
+            if hint is not None and below < hint < above:
+                guess = max(below, hint // step * step)
+                if fits(guess):
+                    below = guess
+                    above = min(above, guess + 64 * step) if not fits(min(above - 1, guess + 64 * step)) else above
+                else:
+                    above = guess
+        return bisect(below, above, step, fits)
+
+    def _fits(self, ask: Ask, candidate: Candidate) -> Found | None:
+        found = evaluate(self._engine, ask, candidate)
+        return found if isinstance(found, Found) else None
+
+    def _hint(self, ask: Ask, candidate: Candidate) -> int | None:
+        found = evaluate(self._engine, ask, candidate)
+        return found.miss.estimated_max_model_len if isinstance(found, Missed) else None
+
+    @staticmethod
+    def _least(ask: Ask, field: str, high: Any) -> int:
+        if field == "maxModelLen":
+            return ask.min_max_model_len
+        if field == "maxNumSeqs":
+            return min(_LEAST_SEQS, int(high or 1))
+        return max(_LEAST_TOKENS, ask.args.max_num_seqs or 0)
+
+
+def bisect(below: int, above: int, step: int, fits: Callable[[int], bool]) -> int:
+    """The largest multiple of `step` in (below, above) that fits, or `below`, which is known to."""
+    while (middle := (below + above) // 2 // step * step) > below:
+        if fits(middle):
+            below = middle
+        else:
+            above = middle
+    return below
+
+
+def pinned(ask: Ask, field: str) -> Any:
+    """The pinned value of an API field, None when it is computed."""
+    return getattr(ask.args, _ARGUMENT[field])
+
+
+def _changes(ask: Ask, moved: Ask, fields: list[str], why: str) -> tuple[Change, ...]:
+    pairs = [(field, pinned(ask, field), pinned(moved, field)) for field in fields]
+    return tuple(Change(field=f"spec.engine.{field}", old=str(old), new=str(new), why=why) for field, old, new in pairs if old != new)
