@@ -1,67 +1,16 @@
-"""Host memory while a replica loads, and how long loading takes. Called by the CLI and by the check of the whole pod.
+"""How long a replica takes to load, as ranges for three classes of storage. Called by the CLI.
 
-Both are planning figures: allocations of vLLM's processes that are known, stated allowances for the rest, and bytes over
-bandwidth. Refuses to know the node: what the page cache holds decides the speed, not whether the pod lives.
+Planning figures: bytes over bandwidth plus stated start-up terms. Refuses to know the node and its page cache; host memory
+is part of the estimate.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from plimsoll_estimator.resolved import ResolvedArgs
-from plimsoll_estimator.units import GIB, MIB, ceil_div
-
-ENGINE_PROCESS_BYTES: Final = 6 * GIB
-"""API server and engine core: Python, torch and CUDA libraries, tokenizer, request state. An allowance."""
-WORKER_PROCESS_BYTES: Final = 4 * GIB
-"""One worker: libraries, CUDA context's host side, compile cache, pinned staging. An allowance."""
-SHARD_BYTES: Final = 5 * GIB
-"""The file that each worker holds mapped while reading it; hub checkpoints are cut at 5 GB."""
-MM_CACHE_BYTES: Final = 4 * GIB
-"""`--mm-processor-cache-gb` 4 by default, once in the API server and once in each engine (vLLM 0.33.0)."""
-SHARED_MEMORY_BASE_BYTES: Final = 205 * MIB
-SHARED_MEMORY_RANK_BYTES: Final = 256 * MIB
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HostMemory:
-    """Bytes of one pod that runs one replica's processes on one node. `shared_memory_bytes` is /dev/shm, counted in the total."""
-
-    process_bytes: int
-    loading_bytes: int
-    pinned_bytes: int
-    offload_bytes: int
-    multimodal_bytes: int
-    shared_memory_bytes: int
-
-    @property
-    def total_bytes(self) -> int:
-        """The peak: everything at once."""
-        parts = (self.process_bytes, self.loading_bytes, self.pinned_bytes, self.offload_bytes, self.multimodal_bytes)
-        return sum(parts) + self.shared_memory_bytes
-
-
-def host_memory(resolved: ResolvedArgs, *, multimodal: bool) -> HostMemory:
-    """Peak host memory of one replica with all its ranks on one node.
-
-    The pinned token table of the V2 model runner is max_num_seqs x max_model_len x 4 bytes a worker (vLLM 0.30 and later,
-    v1/worker/gpu/states.py); `cpu_offload_gb` and, up to 0.17, `swap_space` are GiB of pinned memory per GPU.
-    """
-    workers = resolved.tensor_parallel_size * resolved.pipeline_parallel_size * resolved.data_parallel_size
-    engines = resolved.data_parallel_size
-    table = resolved.max_num_seqs * resolved.max_model_len * 4 if resolved.uses_v2_model_runner else 0
-    offload = math.ceil((resolved.given.cpu_offload_gb or 0.0) * GIB)
-    return HostMemory(
-        process_bytes=engines * ENGINE_PROCESS_BYTES + workers * WORKER_PROCESS_BYTES,
-        loading_bytes=workers * SHARD_BYTES,
-        pinned_bytes=workers * table,
-        offload_bytes=workers * offload,
-        multimodal_bytes=(1 + engines) * MM_CACHE_BYTES if multimodal else 0,
-        shared_memory_bytes=SHARED_MEMORY_BASE_BYTES + workers * SHARED_MEMORY_RANK_BYTES,
-    )
+from plimsoll_estimator.units import ceil_div
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(answer_case(question.as_case(), _lookup(options.models))))
         return 0
     answer = question.ask(question.args)
-    lines = table_lines(question.name, question.config, answer)
+    lines = table_lines(question.name, answer)
     if options.explain:
         lines += ["", *explanation_lines(question.config, answer)]
     if options.compare:

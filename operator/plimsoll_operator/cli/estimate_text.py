@@ -12,18 +12,18 @@ from collections.abc import Callable, Iterator
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.errors import EstimatorError
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.host import checkpoint_bytes, host_memory, load_times
+from plimsoll_estimator.host import checkpoint_bytes, load_times
 from plimsoll_estimator.overhead.constants import constant, table
 from plimsoll_estimator.quick import QuickEstimate, gpus_needed
 from plimsoll_estimator.resolved import Estimate, Gpu, KvPlan, RankEstimate, ResolvedArgs
-from plimsoll_estimator.units import GIB, MIB, format_gib, round_up
+from plimsoll_estimator.units import GIB, format_gib, round_up
 
 _TENSOR_SIZES = (1, 2, 4, 8)
 _PIPELINE_SIZES = (1, 2)
 _ELEMENT_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
-def table_lines(name: str, config: HfConfig, answer: Estimate) -> list[str]:
+def table_lines(name: str, answer: Estimate) -> list[str]:
     """The answer as a table: resolved arguments, bytes per rank, the cache, the verdict, host memory and load time."""
     lines = [f"{name}: {answer.verdict}" + (f" ({answer.reason})" if answer.reason else "")]
     if answer.message:
@@ -46,7 +46,7 @@ def table_lines(name: str, config: HfConfig, answer: Estimate) -> list[str]:
     interval = answer.available_kv_cache_interval_bytes
     if interval is not None:
         lines.append(f"90 % of real starts: KV cache of {format_gib(interval[0])} to {format_gib(interval[1])}")
-    lines += _host_lines(config, answer, resolved)
+    lines += _host_lines(answer, resolved)
     return lines + [f"warning: {text}" for text in answer.warnings]
 
 
@@ -91,14 +91,12 @@ def _rank_table(answer: Estimate, resolved: ResolvedArgs) -> Iterator[str]:
         yield f"{label:<24}" + "".join(f"{format_gib(column[row][1]):>14}" for column in columns)
 
 
-def _host_lines(config: HfConfig, answer: Estimate, resolved: ResolvedArgs) -> list[str]:
-    multimodal = any(key in config for key in ("vision_config", "audio_config", "vision_tower", "visual"))
-    host = host_memory(resolved, multimodal=multimodal)
-    lines = ["", f"Host memory while loading: {format_gib(host.total_bytes)}, of it /dev/shm {host.shared_memory_bytes // MIB} MiB"]
+def _host_lines(answer: Estimate, resolved: ResolvedArgs) -> list[str]:
+    lines = [""]
+    if answer.host_memory_bytes is not None:
+        lines.append(f"Host memory while loading: {format_gib(answer.host_memory_bytes)}, without the page cache")
     if answer.ranks:
-        stages = tuple(rank.weights_created_bytes for rank in answer.ranks)
-        counts = answer.ranks[0].count
-        read = checkpoint_bytes(stages, counts)
+        read = checkpoint_bytes(tuple(rank.weights_created_bytes for rank in answer.ranks), answer.ranks[0].count)
         times = load_times(read, enforce_eager=resolved.enforce_eager)
         ranges = ", ".join(f"{t.storage} {t.at_best_seconds}-{t.at_worst_seconds} s" for t in times)
         lines.append(f"Start after image pull ({format_gib(read)} to read): {ranges}")

@@ -87,6 +87,35 @@ REASONS: Final = {  # reason -> (what it means, what to do)
     "UnknownGpu": ("The GPU product is not in the table and its generation cannot be told.", "`plimsoll gpus` lists the known ones."),
     "UnknownGpuMemory": ("Nothing says how much memory the GPU has.", "Give --gpu-memory-mib."),
     "EngineTooOld": ("The release is older than the V1 engine's rules.", "Use 0.8 or later."),
+    "FreeMemoryBelowRequested": (
+        "Less is free on the GPU at start than gpu-memory-utilization x total: other processes, or contexts, hold the rest.",
+        "Lower gpuMemoryUtilization or keep others off the card.",
+    ),
+    "OutOfMemoryLoading": ("The weights alone exceed what is free on the GPU.", "Raise tensorParallelSize or use a quantised checkpoint."),
+    "OutOfMemoryProfiling": ("Weights and the profile run together exceed what is free.", "Lower maxNumBatchedTokens or maxNumSeqs."),
+    "OutOfMemoryGraphCapture": (
+        "The cache is sized, then CUDA graphs find too little memory outside the budget.",
+        "Lower gpuMemoryUtilization, capture fewer sizes, or set enforceEager.",
+    ),
+    "OutOfMemorySamplerWarmUp": (
+        "The cache is sized, then the sampler's warm-up finds too little memory outside the budget.",
+        "Lower maxNumSeqs or gpuMemoryUtilization.",
+    ),
+    "StateBlocksBelowSeqs": (
+        "A hybrid model needs one state block a sequence when graphs are captured, and has fewer blocks than max-num-seqs.",
+        "Lower max-num-seqs to the number of blocks, or give it more memory.",
+    ),
+    "CannotFitMaxModelLen": ("max-model-len auto finds no length that fits.", "As for InsufficientGpuMemory."),
+    "QuantizationGroupMismatch": ("Tensor parallelism cuts through the quantisation's groups.", "Use a smaller tensorParallelSize."),
+    "QuantizationBlockMismatch": (
+        "Tensor parallelism cuts through the quantisation's blocks.",
+        "Use a smaller tensorParallelSize, or experts.",
+    ),
+    "TooManyRanksForExperts": ("There are more ranks than experts.", "Use a smaller tensorParallelSize."),
+    "SpeculativeMethod": ("There is no rule for this kind of speculative decoding.", "Leave it out, or measure a start."),
+    "KvCacheFamily": ("There is no rule for this architecture's cache.", "`plimsoll models` shows what is known."),
+    "KvCacheDtype": ("There is no rule for this KV cache dtype on this model.", "Use auto or fp8."),
+    "EngineUnknown": ("There are no rules for this release.", "Use 0.8 or later."),
     "InvalidInput": ("The input itself is at fault.", "The message names the field, the value and the limit."),
 }
 
