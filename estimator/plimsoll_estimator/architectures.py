@@ -74,8 +74,35 @@ _GENERATE: Final[dict[str, str]] = {
     "GlmMoeDsaForCausalLM": "deepseek_v2",
     "Glm4MoeLiteForCausalLM": "deepseek_v2",
     "MiniCPM3ForCausalLM": "minicpm3",
+    "Gemma3ForCausalLM": "gemma3",
+    "Gemma3TextModel": "gemma3",
+    "Gemma4ForCausalLM": "gemma4",
+    "Llama4ForCausalLM": "llama4",
+    "Qwen3NextForCausalLM": "qwen3_next",
+    "Qwen3_5ForCausalLM": "qwen3_5",
+    "Qwen3_5MoeForCausalLM": "qwen3_5_moe",
+    "JambaForCausalLM": "jamba",
+    "MambaForCausalLM": "mamba",
+    "FalconMambaForCausalLM": "mamba",
+    "Mamba2ForCausalLM": "mamba2",
+    "NemotronHForCausalLM": "nemotron_h",
+    "GraniteMoeHybridForCausalLM": "granite_hybrid",
+    "Lfm2ForCausalLM": "lfm2",
 }
-_MULTIMODAL: Final[dict[str, str]] = {}
+_MULTIMODAL: Final[dict[str, str]] = {
+    "Qwen2VLForConditionalGeneration": "qwen2_vl",
+    "Qwen2_5_VLForConditionalGeneration": "qwen2_5_vl",
+    "Qwen3VLForConditionalGeneration": "qwen3_vl",
+    "Qwen3VLMoeForConditionalGeneration": "qwen3_vl_moe",
+    "Qwen3_5ForConditionalGeneration": "qwen3_5_mm",
+    "Qwen3_5MoeForConditionalGeneration": "qwen3_5_moe_mm",
+    "Glm4vForConditionalGeneration": "glm4v",
+    "Glm4vMoeForConditionalGeneration": "glm4v_moe",
+    "Gemma3ForConditionalGeneration": "gemma3_mm",
+    "Gemma4ForConditionalGeneration": "gemma4_mm",
+    "Llama4ForConditionalGeneration": "llama4_mm",
+    "KimiK25ForConditionalGeneration": "kimi_k25",
+}
 _POOLING: Final[dict[str, str]] = {}
 _ENCODER_DECODER: Final[dict[str, str]] = {}
 

@@ -32,7 +32,8 @@ class DecoderStyle:
     """How a family's decoder layer is built. Biases: "no", "yes", or configuration keys any of which turns them on.
 
     `..._always`: the class builds the part on every pipeline stage. `transformers_since`: the release from which the class is
-    served by the Transformers backend. `sliding_rope`: sliding-window layers have an unscaled rope table of their own.
+    served by the Transformers backend. `mrope_factor`: rows of a multimodal
+    rope table per position. `sliding_rope`: sliding-window layers have an unscaled rope table of their own.
     """
 
     qkv_bias: Bias = "no"
@@ -55,6 +56,7 @@ class DecoderStyle:
     head_dim: int | None = None
     transformers_since: tuple[int, int] | None = None
     sliding_rope: bool = False
+    mrope_factor: int = 4
     embedding_always: bool = False
     norm_always: bool = False
     head_always: bool = False
@@ -139,7 +141,7 @@ def rope_table(rank: Rank, size: Sizes, style: DecoderStyle) -> None:
     if on_transformers(rank, style):
         transformers_rope(rank, size, style)
     else:
-        rope(rank, size.head_dim, size.positions, partial=style.partial_rotary)
+        rope(rank, size.head_dim, size.positions, partial=style.partial_rotary, mrope_factor=style.mrope_factor)
         if style.sliding_rope:
             rope(rank, size.head_dim, size.positions, parameters={"rope_type": "default", "rope_theta": "sliding"})
 

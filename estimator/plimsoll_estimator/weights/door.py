@@ -12,7 +12,7 @@ from typing import Final
 from plimsoll_estimator.architectures import find_architecture
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.resolved import RankWeights, ResolvedArgs
-from plimsoll_estimator.weights import dense, mla, moe_families
+from plimsoll_estimator.weights import dense, gemma, hybrids, mla, moe_families, multimodal
 from plimsoll_estimator.weights.decoder import build_decoder
 from plimsoll_estimator.weights.quantization import method_for
 from plimsoll_estimator.weights.rank import Rank
@@ -51,6 +51,30 @@ FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {
     "deepseek": moe_families.deepseek,
     "deepseek_v2": mla.deepseek_v2,
     "minicpm3": mla.minicpm3,
+    "gemma3": gemma.gemma3,
+    "gemma4": gemma.gemma4,
+    "llama4": gemma.llama4,
+    "qwen3_next": partial(hybrids.qwen_next, split_names=False, sparse=True),
+    "qwen3_5": partial(hybrids.qwen_next, split_names=True, sparse=False),
+    "qwen3_5_moe": partial(hybrids.qwen_next, split_names=True, sparse=True),
+    "jamba": hybrids.jamba,
+    "mamba": hybrids.mamba,
+    "mamba2": hybrids.mamba2_model,
+    "nemotron_h": hybrids.nemotron_h,
+    "granite_hybrid": hybrids.granite_hybrid,
+    "lfm2": hybrids.lfm2,
+    "qwen2_vl": multimodal.qwen2_vl,
+    "qwen2_5_vl": multimodal.qwen2_5_vl,
+    "qwen3_vl": multimodal.qwen3_vl,
+    "qwen3_vl_moe": multimodal.qwen3_vl_moe,
+    "qwen3_5_mm": multimodal.qwen3_5,
+    "qwen3_5_moe_mm": multimodal.qwen3_5_moe,
+    "glm4v": multimodal.glm4v,
+    "glm4v_moe": multimodal.glm4v_moe,
+    "gemma3_mm": multimodal.gemma3,
+    "gemma4_mm": multimodal.gemma4,
+    "llama4_mm": multimodal.llama4,
+    "kimi_k25": multimodal.kimi_k25,
 }
 
 
@@ -61,9 +85,9 @@ def weights_per_stage(config: HfConfig, resolved: ResolvedArgs) -> tuple[RankWei
     classes refuse to build, InvalidInput for a configuration that lacks or garbles a dimension.
     """
     build = FAMILIES[find_architecture(resolved.architecture).family]
+    method = method_for(config, resolved)
     stages = []
     for stage in range(resolved.pipeline_parallel_size):
-        method = method_for(config, resolved)
         rank = Rank(config, resolved, method, stage)
         build(rank)
         created = rank.created_bytes

@@ -89,7 +89,7 @@ class Method:
         self.added = 0
         return shape.elements * shape.item + shape.bias_bytes
 
-    def kv_scale_bytes(self, path: str, item: int) -> int:
+    def kv_scale_bytes(self, path: str, item: int, latent: bool = False) -> int:
         """Parameters that hold KV-cache scales of one attention layer."""
         return 0
 

@@ -53,16 +53,20 @@ def latent_attention(rank: Rank, parent: str, dims: Latent, bias: bool = False) 
     rank.norm(dims.kv_rank)
     rank.column(parent, ("kv_b_proj",), dims.kv_rank, (dims.heads * (dims.nope + dims.v_dim),))
     rank.row(parent, "o_proj", dims.heads * dims.v_dim, dims.hidden, bias=bias)
-    rank.attention_scales(parent)
+    rank.attention_scales(parent, latent=True)
     rank.added_bytes += divide(dims.heads, rank.tp) * (dims.nope + dims.v_dim) * dims.kv_rank * rank.item
 
 
 def indexer(rank: Rank, parent: str, dims: Latent) -> None:
-    """The sparse indexer, replicated on every rank; wk and weights_proj are one unquantised weight."""
+    """The sparse indexer, replicated on every rank; since 0.20 wk and weights_proj are one unquantised weight."""
     text = rank.text
     heads, head_dim = text.int("index_n_heads"), text.int("index_head_dim")
     rank.replicated(f"{parent}.indexer", ("wq_b",), dims.q_rank, (heads * head_dim,))
-    rank.tensor((head_dim + heads) * dims.hidden)
+    if rank.version >= (0, 20):
+        rank.tensor((head_dim + heads) * dims.hidden)
+    else:
+        rank.replicated(f"{parent}.indexer", ("wk",), dims.hidden, (head_dim,))
+        rank.tensor(heads * dims.hidden)
     rank.tensor(2 * head_dim, 4)
 
 

@@ -127,7 +127,7 @@ def minimax_m2(rank: Rank) -> None:
 def gpt_oss(rank: Rank) -> None:
     """GptOssForCausalLM: biases everywhere, attention sinks, a float32 rope table."""
     text = rank.text
-    style = DecoderStyle(qkv_bias="yes", o_bias="yes", attention="attn", norm_always=True, head_always=True)
+    style = DecoderStyle(qkv_bias="yes", o_bias="yes", attention="attn", embedding_always=True, norm_always=True, head_always=True)
     size = sizes(text, style, rank.config)
     sparse = MoeStyle(intermediate=("intermediate_size",), gate_bias=True, expert_bias=True)
 

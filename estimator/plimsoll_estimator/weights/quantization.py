@@ -1,15 +1,278 @@
-"""Chooses how a checkpoint's quantisation is stored: reads `quantization_config`, hands out a Method."""
+"""Chooses how a checkpoint's modules are stored: reads `quantization_config`, hands out a Method.
+
+The door calls `method_for` once per model. One function per vLLM method; the bytes are in `forms`, the names in `names`.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, Final
 
 from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.resolved import ResolvedArgs
-from plimsoll_estimator.weights.method import Method
+from plimsoll_estimator.weights.forms import PLAIN, Block8, Channel8, Form, Fp4, Grouped, Micro, PaddedMicro, Tensor8
+from plimsoll_estimator.weights.method import Experts, Linear, Method
+from plimsoll_estimator.weights.names import Assigned, Ignored
+
+Chooser = Callable[[str], Form]
+_NOTHING: Final = HfConfig({}, "quantization_config")
+
+
+class Quantized(Method):
+    """A method that stores modules in forms chosen by name.
+
+    `kv_bytes(item, latent)` are the parameters that hold KV-cache scales of a layer; `packs_head` lets lm_head be quantised.
+    """
+
+    __slots__ = ("_choose", "_choose_experts", "_kv_bytes", "_packs_head", "_signature")
+
+    def __init__(
+        self,
+        choose: Chooser,
+        choose_experts: Chooser,
+        signature: Callable[[int], Hashable],
+        kv_bytes: Callable[[int, bool], int] = lambda item, latent: 0,
+        packs_head: bool = False,
+    ) -> None:
+        super().__init__()
+        self._choose = choose
+        self._choose_experts = choose_experts
+        self._signature = signature
+        self._kv_bytes = kv_bytes
+        self._packs_head = packs_head
+
+    def linear(self, shape: Linear) -> int:
+        """Bytes of a linear in the form of its first part (vLLM demands the same of all parts)."""
+        form = self._choose(shape.paths[0])
+        self.added = form.linear_added(shape)
+        return form.linear(shape)
+
+    def head(self, shape: Linear) -> int:
+        """Bytes of an lm_head."""
+        return self._choose(shape.paths[0]).linear(shape) if self._packs_head else super().head(shape)
+
+    def experts(self, shape: Experts) -> int:
+        """Bytes of fused experts."""
+        form = self._choose_experts(shape.parent)
+        self.added = form.experts_added(shape)
+        return form.experts(shape)
+
+    def kv_scale_bytes(self, path: str, item: int, latent: bool = False) -> int:
+        """Parameters that hold KV-cache scales."""
+        return self._kv_bytes(item, latent)
+
+    def signature(self, layer: int) -> Hashable:
+        """What distinguishes a layer's quantisation."""
+        return self._signature(layer)
+
+
+def quantization_config(config: HfConfig) -> HfConfig:
+    """The checkpoint's quantisation settings: of the root, of the text part, or none (empty)."""
+    text = config.text
+    for holder in (config, text):
+        for key in ("quantization_config", "compression_config"):
+            found = holder.sub(key)
+            if found is not None:
+                return found
+    return _NOTHING
+
+
+def _strings(settings: HfConfig, *keys: str) -> tuple[str, ...]:
+    for key in keys:
+        values = settings.list_or_none(key)
+        if values:
+            return tuple(value for value in values if isinstance(value, str))
+    return ()
+
+
+def _chosen(form: Form, ignored: Ignored) -> tuple[Chooser, Chooser]:
+    return (lambda path: PLAIN if ignored(path) else form), (lambda parent: PLAIN if ignored.experts(parent) else form)
+
+
+def _scalars(item: int, latent: bool) -> int:
+    """Four scalars (q, k, v, prob), not on latent attention. quantization/kv_cache.py:BaseKVCacheMethod."""
+    return 0 if latent else 4 * item
+
+
+def _scalars_everywhere(item: int, latent: bool) -> int:
+    return 4 * item
+
+
+def _fp8(settings: HfConfig, resolved: ResolvedArgs) -> Method:
+    ignored = Ignored(_strings(settings, "ignored_layers", "modules_to_not_convert"), "exact")
+    block = settings.list_or_none("weight_block_size")
+    form: Form
+    if block is not None:
+        block_n, block_k = _pair(settings, block)
+        form = Block8(block_n=block_n, block_k=block_k, refine=resolved.version.minor_key >= (0, 26))
+    else:
+        form = Tensor8(static=settings.str_or_none("activation_scheme") == "static")
+    return Quantized(*_chosen(form, ignored), ignored.signature, _scalars)
+
+
+def _pair(settings: HfConfig, values: tuple[Any, ...]) -> tuple[int, int]:
+    sizes = HfConfig({str(i): value for i, value in enumerate(values[:2])}, f"{settings.path}.weight_block_size")
+    return max(sizes.int("0"), 1), max(sizes.int("1"), 1)
+
+
+def _group_form(weights: HfConfig, activations: HfConfig | None, layout: str) -> Form:
+    """The compressed-tensors scheme of one config group: compressed_tensors.py:_get_scheme_from_parts."""
+    bits, kind = weights.int("num_bits", default=8), weights.str_or_none("type") or "int"
+    strategy, group = weights.str_or_none("strategy"), weights.raw("group_size")
+    size = group if isinstance(group, int) and not isinstance(group, bool) else -1
+    static = activations is not None and activations.raw("dynamic") is False
+    if kind == "float" and bits == 4:
+        if "mxfp4" in layout or size == 32:
+            return Micro(bits=4)
+        return Fp4(weight_only=activations is None)
+    if bits == 8 and "mxfp8" in layout:
+        return Micro(bits=8)
+    if bits == 8 and strategy == "block":
+        block = weights.list_or_none("block_structure") or (128, 128)
+        block_n, block_k = _pair(weights, block)
+        return Block8(block_n=block_n, block_k=block_k, refine=True)
+    if bits == 8 and (activations is not None or kind == "float"):
+        return Tensor8(static=static) if strategy == "tensor" else Channel8(static=static)
+    if activations is not None and bits == 4 and kind == "int" and activations.int_or_none("num_bits") == 8:
+        return Grouped(bits=8, group=size, zeros=False) if size > 0 else Channel8(static=static)
+    return Grouped(bits=bits, group=size, zeros=weights.raw("symmetric") is False, shape_bytes=16)
+
+
+def _compressed_tensors(settings: HfConfig, resolved: ResolvedArgs) -> Method:
+    ignored = Ignored(_strings(settings, "ignore"), "exact")
+    groups = settings.sub("config_groups") or _NOTHING
+    layout = settings.str_or_none("format") or ""
+    linear: Form | None = None
+    named: list[tuple[Ignored, Form]] = []
+    for key in groups:
+        group = groups.sub(key)
+        weights = group.sub("weights") if group is not None else None
+        if group is None or weights is None:
+            continue
+        form = _group_form(weights, group.sub("input_activations"), group.str_or_none("format") or layout)
+        targets = _strings(group, "targets")
+        if "Linear" in targets:
+            linear = form
+        named.append((Ignored([target for target in targets if target != "Linear"], "exact"), form))
+
+    def choose(path: str) -> Form:
+        if ignored(path):
+            return PLAIN
+        for targets, form in named:
+            if targets(path):
+                return form
+        return linear or PLAIN
+
+    def choose_experts(parent: str) -> Form:
+        return choose(f"{parent}.0.gate_proj") if not ignored(parent) else PLAIN
+
+    def signature(layer: int) -> Hashable:
+        return (ignored.signature(layer), *(targets.signature(layer) for targets, _ in named))
+
+    return Quantized(choose, choose_experts, signature, lambda item, latent: 0 if latent else 12 + 3 * item)
+
+
+def _modelopt_ignored(settings: HfConfig) -> Ignored:
+    nested = settings.sub("quantization") or settings
+    return Ignored(_strings(nested, "exclude_modules", "ignore"), "wildcard")
+
+
+_ALGORITHMS: Final[Mapping[str, Form]] = {
+    "FP8": Tensor8(static=True),
+    "FP8_PER_CHANNEL_PER_TOKEN": Channel8(),
+    "FP8_PB_WO": Block8(block_n=128, block_k=128, refine=True),
+    "NVFP4": Fp4(),
+    "W4A16_NVFP4": Fp4(weight_only=True),
+    "MXFP8": Micro(bits=8),
+}
+
+
+def _modelopt(settings: HfConfig, resolved: ResolvedArgs) -> Method:
+    nested = settings.sub("quantization") or settings
+    algorithm = (nested.str_or_none("quant_algo") or "").upper()
+    form = _ALGORITHMS.get(algorithm)
+    if form is None:
+        raise Unsupported("UnsupportedQuantization", f"no rules for ModelOpt's {algorithm or 'unnamed algorithm'}")
+    ignored = _modelopt_ignored(settings)
+    return Quantized(*_chosen(form, ignored), ignored.signature, _scalars_everywhere, packs_head=True)
+
+
+def _modelopt_mixed(settings: HfConfig, resolved: ResolvedArgs) -> Method:
+    nested = settings.sub("quantization") or settings
+    ignored = _modelopt_ignored(settings)
+    layers = nested.sub("quantized_layers") or _NOTHING
+    assigned = Assigned((path, _algorithm(value)) for path, value in layers.as_mapping().items())
+
+    def choose(path: str) -> Form:
+        return PLAIN if ignored(path) else _ALGORITHMS.get(assigned(path) or "", PLAIN)
+
+    def choose_experts(parent: str) -> Form:
+        return PLAIN if ignored.experts(parent) else _ALGORITHMS.get(assigned.experts(parent) or "", PLAIN)
+
+    def signature(layer: int) -> Hashable:
+        return (ignored.signature(layer), assigned.signature(layer))
+
+    return Quantized(choose, choose_experts, signature, _scalars_everywhere, packs_head=True)
+
+
+def _algorithm(value: object) -> str:
+    found = value.get("quant_algo") if isinstance(value, Mapping) else None
+    return found.upper() if isinstance(found, str) else ""
+
+
+def _mxfp4(settings: HfConfig, resolved: ResolvedArgs) -> Method:
+    """Experts only; the padding is that of the kernel vLLM picks on this GPU (fused_moe/oracle/mxfp4.py)."""
+    capability = resolved.gpu.capability
+    steps = (64, 1) if 90 <= capability < 100 else (128, 256)
+    form = PaddedMicro(bits=4, intermediate_step=steps[0], hidden_step=steps[1])
+    return Quantized(lambda path: PLAIN, lambda parent: form, lambda layer: None)
+
+
+def _gptq(settings: HfConfig, resolved: ResolvedArgs) -> Method:
+    bits, group = settings.int("bits"), settings.raw("group_size")
+    size = group if isinstance(group, int) else -1
+    act_order = settings.bool("desc_act")
+    old = resolved.version.minor_key < (0, 26)
+    symmetric = settings.bool("sym", True)
+    form = Grouped(bits=bits, group=size, zeros=True, index=act_order or old, act_order=act_order, drops_zeros=symmetric and bits in (4, 8))
+    rules = settings.sub("dynamic")
+    skipped = [f"re:{name[2:]}" for name in rules if name.startswith("-:")] if rules is not None else []
+    ignored = Ignored([*skipped, *_strings(settings, "modules_to_not_convert")], "substring")
+    return Quantized(*_chosen(form, ignored), ignored.signature, packs_head=settings.bool("lm_head"))
+
+
+def _awq(settings: HfConfig, resolved: ResolvedArgs) -> Method:
+    bits, size = settings.int("bits", "w_bit"), settings.int("group_size", "q_group_size", default=128)
+    form = Grouped(bits=bits, group=size, zeros=True)
+    ignored = Ignored(_strings(settings, "modules_to_not_convert"), "substring")
+    return Quantized(*_chosen(form, ignored), ignored.signature, packs_head=settings.bool("lm_head"))
+
+
+_METHODS: Final[Mapping[str, Callable[[HfConfig, ResolvedArgs], Method]]] = {
+    "fp8": _fp8,
+    "compressed-tensors": _compressed_tensors,
+    "modelopt": _modelopt,
+    "modelopt_fp4": _modelopt,
+    "modelopt_mxfp8": _modelopt,
+    "modelopt_mixed": _modelopt_mixed,
+    "mxfp4": _mxfp4,
+    "gpt_oss_mxfp4": _mxfp4,
+    "gptq": _gptq,
+    "gptq_marlin": _gptq,
+    "auto_gptq": _gptq,
+    "awq": _awq,
+    "awq_marlin": _awq,
+    "auto_awq": _awq,
+}
 
 
 def method_for(config: HfConfig, resolved: ResolvedArgs) -> Method:
     """The method of this model. Raises Unsupported for one without rules."""
-    if resolved.quantization is None:
+    name = resolved.quantization
+    if name is None:
         return Method()
-    raise Unsupported("UnsupportedQuantization", f"no rules for the quantization method {resolved.quantization[:80]}")
+    build = _METHODS.get(name)
+    if build is None:
+        raise Unsupported("UnsupportedQuantization", f"no rules for the quantization method {name[:80]}")
+    return build(quantization_config(config), resolved)

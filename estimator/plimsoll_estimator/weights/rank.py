@@ -156,9 +156,9 @@ class Rank:
         if bias:
             self.created_bytes += sum(parts) * self.item
 
-    def attention_scales(self, parent: str) -> None:
+    def attention_scales(self, parent: str, latent: bool = False) -> None:
         """The scalars vLLM's Attention keeps: four float32 buffers, and parameters where the checkpoint may hold scales."""
-        self.created_bytes += 16 + self.method.kv_scale_bytes(f"{parent}.attn", self.item)
+        self.created_bytes += 16 + self.method.kv_scale_bytes(f"{parent}.attn", self.item, latent)
 
     def embedding(self, vocabulary: int, hidden: int, name: str = "embed_tokens") -> None:
         """VocabParallelEmbedding, padded to 64 rows. vllm/model_executor/layers/vocab_parallel_embedding.py."""
@@ -197,6 +197,12 @@ class Rank:
         self.added_bytes += self.method.added
         if self.expert_parallel > 1:
             self.created_bytes += experts * 4
+
+    def unquantised(self, build: Callable[[Rank], None]) -> None:
+        """Build a part of the model that its class builds without quantisation."""
+        method, self.method = self.method, Method()
+        build(self)
+        self.method = method
 
     def layers(self, ids: Iterable[int], kind: Callable[[int], Hashable], build: Callable[[int], None]) -> None:
         """Build layer by layer; a layer of a kind seen before (and quantised alike) is added without building it again."""
