@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from plimsoll_estimator.errors import EngineRefusal
 from plimsoll_estimator.units import ceil_div
-from plimsoll_estimator.weights.method import Experts, Linear
+from plimsoll_estimator.weights.method import Experts, Linear, plain_experts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,7 +22,7 @@ class Form:
 
     def experts(self, shape: Experts) -> int:
         """Bytes of weights, scales and biases of fused experts."""
-        return shape.elements * shape.item + shape.bias_bytes
+        return plain_experts(shape)
 
     def linear_added(self, shape: Linear) -> int:
         """Bytes that post-processing adds to a linear, or (negative) drops."""
@@ -117,16 +117,16 @@ def _block_refusal(what: str, value: int, name: str, block: int) -> EngineRefusa
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fp4(Form):
-    """NVFP4: four bits, an fp8 scale per 16 inputs, a few float32 globals. `weight_only` keeps input scales in the model's dtype."""
+    """NVFP4: four bits, an fp8 scale per 16 inputs, a few float32 globals. `narrow_input_scale`: input scales in the model's dtype."""
 
     group: int = 16
-    weight_only: bool = False
+    narrow_input_scale: bool = False
 
     def linear(self, shape: Linear) -> int:
         """Packed weight, block scales, global and input scale per part."""
         if shape.k % self.group:
             raise EngineRefusal("QuantizationGroupMismatch", "Unsupported model when in features size is not multiple of 16")
-        scalars = len(shape.parts) * (4 + (shape.item if self.weight_only else 4))
+        scalars = len(shape.parts) * (4 + (shape.item if self.narrow_input_scale else 4))
         return shape.k * shape.n // 2 + shape.k // self.group * shape.n + scalars
 
     def experts(self, shape: Experts) -> int:
@@ -188,7 +188,7 @@ class Grouped(Form):
     """Integer weights packed into int32 with a scale per group: GPTQ, AWQ, compressed-tensors pack-quantized.
 
     `zeros`: packed zero points exist; `index`: an int32 per input (act-order); `shape_bytes`: a stored weight shape.
-    `drops_zeros`: post-processing frees zero points and index (Marlin's symmetric path).
+    `whole_groups`: a rank must hold whole groups. `drops_zeros`: post-processing frees zero points and index (Marlin's symmetric path).
     """
 
     bits: int
@@ -198,13 +198,14 @@ class Grouped(Form):
     act_order: bool = False
     shape_bytes: int = 0
     drops_zeros: bool = False
+    whole_groups: bool = True
 
     def _groups(self, shape: Linear) -> int:
         group = self.group if self.group > 0 else shape.k_full
         row = shape.k != shape.k_full
         if row and (self.act_order or self.group <= 0):
             return ceil_div(shape.k_full, group)
-        if shape.k % group:
+        if self.whole_groups and shape.k % group:
             raise EngineRefusal(
                 "QuantizationGroupMismatch", f"Weight input_size_per_partition={shape.k} is not divisible by group_size={group}."
             )

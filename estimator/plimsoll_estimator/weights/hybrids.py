@@ -253,7 +253,9 @@ def _nemotron_experts(rank: Rank, parent: str, hidden: int, style: DecoderStyle)
     text = rank.text
     experts = text.int("n_routed_experts")
     latent = text.int_or_none("moe_latent_size")
-    rank.tensor(experts * hidden)
+    capability = rank.resolved.gpu.capability
+    # GateLinear keeps float32 weights where no kernel computes bfloat16 in float32.
+    rank.tensor(experts * hidden, None if capability == 90 or capability // 10 == 10 else 4)
     rank.tensor(experts, 4)
     rank.experts(f"{parent}.experts", experts, latent or hidden, text.int("moe_intermediate_size"), gated=False)
     if latent:

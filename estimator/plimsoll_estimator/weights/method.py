@@ -9,6 +9,8 @@ import re
 from collections.abc import Hashable
 from typing import Final, NamedTuple
 
+from plimsoll_estimator.units import round_up
+
 _LAYER: Final = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)(?=\.|$)")
 
 
@@ -35,7 +37,10 @@ class Linear(NamedTuple):
 
 
 class Experts(NamedTuple):
-    """Fused experts on one rank: `local` of `total`, with `intermediate` as divided by tensor parallelism."""
+    """Fused experts on one rank: `local` of `total`, with `intermediate` as divided by tensor parallelism.
+
+    `plain_step` is the multiple that the kernel of unquantised experts wants of `intermediate`.
+    """
 
     parent: str
     local: int
@@ -45,6 +50,7 @@ class Experts(NamedTuple):
     gated: bool
     bias: bool
     item: int
+    plain_step: int = 1
 
     @property
     def up(self) -> int:
@@ -67,6 +73,12 @@ class Experts(NamedTuple):
         return self.local * self.hidden * (self.up + self.intermediate)
 
 
+def plain_experts(shape: Experts) -> int:
+    """Bytes of unquantised fused experts, padded where the kernel wants it."""
+    padded = shape._replace(intermediate=round_up(shape.intermediate, shape.plain_step))
+    return padded.elements * padded.item + padded.bias_bytes
+
+
 class Method:
     """No quantisation; also the base of the others. `added` is what loading adds to the module sized last."""
 
@@ -87,7 +99,7 @@ class Method:
     def experts(self, shape: Experts) -> int:
         """Bytes of fused experts with scales and biases."""
         self.added = 0
-        return shape.elements * shape.item + shape.bias_bytes
+        return plain_experts(shape)
 
     def kv_scale_bytes(self, path: str, item: int, latent: bool = False) -> int:
         """Parameters that hold KV-cache scales of one attention layer."""

@@ -32,7 +32,7 @@ def _qwen3_vl_language(rank: Rank) -> None:
 
 
 def _glm4v_language(rank: Rank) -> None:
-    build_decoder(rank, replace(dense.GLM4, qkv_bias="yes"))
+    build_decoder(rank, dense.GLM4)
 
 
 def _qwen3_5(sparse: bool) -> Builder:

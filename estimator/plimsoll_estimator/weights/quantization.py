@@ -32,14 +32,14 @@ class Quantized(Method):
         choose: Chooser,
         choose_experts: Chooser,
         signature: Callable[[int], Hashable],
-        kv_bytes: Callable[[int, bool], int] = lambda item, latent: 0,
+        kv_bytes: Callable[[int, bool], int] | None = None,
         packs_head: bool = False,
     ) -> None:
         super().__init__()
         self._choose = choose
         self._choose_experts = choose_experts
         self._signature = signature
-        self._kv_bytes = kv_bytes
+        self._kv_bytes = kv_bytes or _none
         self._packs_head = packs_head
 
     def linear(self, shape: Linear) -> int:
@@ -99,6 +99,10 @@ def _scalars_everywhere(item: int, latent: bool) -> int:
     return 4 * item
 
 
+def _none(item: int, latent: bool) -> int:
+    return 0
+
+
 def _fp8(settings: HfConfig, resolved: ResolvedArgs) -> Method:
     ignored = Ignored(_strings(settings, "ignored_layers", "modules_to_not_convert"), "exact")
     block = settings.list_or_none("weight_block_size")
@@ -125,7 +129,7 @@ def _group_form(weights: HfConfig, activations: HfConfig | None, layout: str) ->
     if kind == "float" and bits == 4:
         if "mxfp4" in layout or size == 32:
             return Micro(bits=4)
-        return Fp4(weight_only=activations is None)
+        return Fp4()
     if bits == 8 and "mxfp8" in layout:
         return Micro(bits=8)
     if bits == 8 and strategy == "block":
@@ -183,7 +187,7 @@ _ALGORITHMS: Final[Mapping[str, Form]] = {
     "FP8_PER_CHANNEL_PER_TOKEN": Channel8(),
     "FP8_PB_WO": Block8(block_n=128, block_k=128, refine=True),
     "NVFP4": Fp4(),
-    "W4A16_NVFP4": Fp4(weight_only=True),
+    "W4A16_NVFP4": Fp4(narrow_input_scale=True),
     "MXFP8": Micro(bits=8),
 }
 
@@ -203,17 +207,21 @@ def _modelopt_mixed(settings: HfConfig, resolved: ResolvedArgs) -> Method:
     ignored = _modelopt_ignored(settings)
     layers = nested.sub("quantized_layers") or _NOTHING
     assigned = Assigned((path, _algorithm(value)) for path, value in layers.as_mapping().items())
+    forms = dict(_ALGORITHMS)
+    if resolved.version.minor_key < (0, 26):
+        forms["W4A16_NVFP4"] = Fp4()
+    cached = nested.raw("kv_cache_scheme") or nested.raw("kv_cache_quant_algo")
 
     def choose(path: str) -> Form:
-        return PLAIN if ignored(path) else _ALGORITHMS.get(assigned(path) or "", PLAIN)
+        return PLAIN if ignored(path) else forms.get(assigned(path) or "", PLAIN)
 
     def choose_experts(parent: str) -> Form:
-        return PLAIN if ignored.experts(parent) else _ALGORITHMS.get(assigned.experts(parent) or "", PLAIN)
+        return PLAIN if ignored.experts(parent) else forms.get(assigned.experts(parent) or "", PLAIN)
 
     def signature(layer: int) -> Hashable:
         return (ignored.signature(layer), assigned.signature(layer))
 
-    return Quantized(choose, choose_experts, signature, _scalars_everywhere, packs_head=True)
+    return Quantized(choose, choose_experts, signature, _scalars_everywhere if cached else _none, packs_head=True)
 
 
 def _algorithm(value: object) -> str:
@@ -235,7 +243,15 @@ def _gptq(settings: HfConfig, resolved: ResolvedArgs) -> Method:
     act_order = settings.bool("desc_act")
     old = resolved.version.minor_key < (0, 26)
     symmetric = settings.bool("sym", True)
-    form = Grouped(bits=bits, group=size, zeros=True, index=act_order or old, act_order=act_order, drops_zeros=symmetric and bits in (4, 8))
+    form = Grouped(
+        bits=bits,
+        group=size,
+        zeros=True,
+        index=act_order or old,
+        act_order=act_order,
+        drops_zeros=symmetric and bits in (4, 8),
+        whole_groups=False,
+    )
     rules = settings.sub("dynamic")
     skipped = [f"re:{name[2:]}" for name in rules if name.startswith("-:")] if rules is not None else []
     ignored = Ignored([*skipped, *_strings(settings, "modules_to_not_convert")], "substring")

@@ -192,7 +192,9 @@ class Rank:
             intermediate = round_up(intermediate, self.experts_tp)
         mine = divide(intermediate, self.experts_tp)
         local = self.local_experts(experts)
-        shape = Experts(parent, local, experts, hidden, mine, gated, bias, self.item)
+        # FlashInfer's TRTLLM kernel for bfloat16 experts (fused_moe/oracle/unquantized.py, 0.33.0) wants multiples of 128.
+        step = 128 if self.resolved.gpu.capability // 10 == 10 and self.version >= (0, 26) else 1
+        shape = Experts(parent, local, experts, hidden, mine, gated, bias, self.item, step)
         self.created_bytes += self.method.experts(shape)
         self.added_bytes += self.method.added
         if self.expert_parallel > 1:
