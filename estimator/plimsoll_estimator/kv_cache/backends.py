@@ -59,12 +59,21 @@ def mla_backend(capability: int, kv_cache_dtype: str, rules: PlannerRules, qk_no
         return FLASHMLA if is_quantised(kv_cache_dtype) else FLASH_ATTN_MLA
     if major == 10:
         return FLASHINFER_MLA if qk_nope_head_dim in (64, 128, 192) else CUTLASS_MLA
+    if rules.triton_mla_refuses_fp8:
+        _check_triton_fp8(capability, kv_cache_dtype)
     return TRITON_MLA
+
+
+def packs_sparse_fp8(capability: int) -> bool:
+    """Whether sparse MLA stores fp8 in DeepSeek's packed 656-byte form; on Blackwell FlashInfer takes plain fp8."""
+    return capability // 10 != 10
 
 
 def sparse_mla_backend(capability: int, kv_cache_dtype: str, rules: PlannerRules) -> Backend:
     """The backend of sparse MLA (DeepSeek-V3.2, GLM-5). Raises EngineRefusal where none exists."""
     major = capability // 10
+    if major == 9 and is_quantised(kv_cache_dtype) and kv_cache_dtype not in ("fp8", "fp8_ds_mla"):
+        raise EngineRefusal("NoAttentionBackend", f"vLLM has no sparse MLA attention backend for a {kv_cache_dtype} cache on Hopper")
     if major == 9:
         name = "FLASH_ATTN_MLA_SPARSE" if rules.sparse_mla_flash_attn and not is_quantised(kv_cache_dtype) else "FLASHMLA_SPARSE"
     elif major == 10:
@@ -79,7 +88,27 @@ def sparse_mla_backend(capability: int, kv_cache_dtype: str, rules: PlannerRules
 def attention_backend(
     capability: int, kv_cache_dtype: str, rules: PlannerRules, *, head_sizes: frozenset[int], mm_prefix: bool, has_sink: bool
 ) -> Backend:
-    """The backend of ordinary attention. `mm_prefix`: image tokens attend to one another (Gemma 3 and 4)."""
+    """The backend of ordinary attention. `mm_prefix`: image tokens attend to one another (Gemma 3 and 4).
+
+    Raises EngineRefusal where only Triton is left and cannot hold the cache dtype.
+    """
+    chosen = _preferred(capability, kv_cache_dtype, rules, head_sizes, mm_prefix=mm_prefix, has_sink=has_sink)
+    if chosen is TRITON_ATTN and rules.triton_refuses_fp8:
+        _check_triton_fp8(capability, kv_cache_dtype)
+    return chosen
+
+
+def _check_triton_fp8(capability: int, kv_cache_dtype: str) -> None:
+    if kv_cache_dtype.startswith("fp8") and capability < 89:
+        raise EngineRefusal(
+            "KvCacheDtypeNotSupported",
+            f"a {kv_cache_dtype} cache is not supported by the Triton attention backend on compute capability {capability / 10}",
+        )
+
+
+def _preferred(
+    capability: int, kv_cache_dtype: str, rules: PlannerRules, head_sizes: frozenset[int], *, mm_prefix: bool, has_sink: bool
+) -> Backend:
     major = capability // 10
     largest = max(head_sizes, default=0)
     if major < 8:

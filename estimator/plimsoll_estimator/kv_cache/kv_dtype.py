@@ -39,7 +39,7 @@ def kv_head_bytes(kv_cache_dtype: str, model_dtype: str, key_dim: int, value_dim
 
 
 def mla_token_bytes(kv_cache_dtype: str, model_dtype: str, latent_dim: int, *, sparse: bool) -> int:
-    """Bytes of one token's latent. Sparse MLA packs fp8 as 512 values, 16 bytes of scales and 64 rotary values in 16 bits."""
+    """Bytes of one token's latent. `sparse`: fp8 is packed as 512 values, 16 bytes of scales and 64 rotary values in 16 bits."""
     if kv_cache_dtype == "auto":
         return latent_dim * dtype_bytes(model_dtype)
     if kv_cache_dtype == "nvfp4_ds_mla":

@@ -63,6 +63,9 @@ class PlannerRules:
     """FLASH_ATTN takes head sizes up to 512 through FA4."""
     sparse_mla_flash_attn: bool = False
     """FLASH_ATTN_MLA_SPARSE exists."""
+    triton_refuses_fp8: bool = False
+    """TRITON_ATTN stops at an fp8 cache below compute capability 8.9; TRITON_MLA too, two releases later."""
+    triton_mla_refuses_fp8: bool = False
     shares_index: bool = False
     """Sparse latent attention honours `index_topk_freq`: some layers reuse the choice of the layer before."""
     common_block_of_backends: bool = False
@@ -82,9 +85,9 @@ _CHANGES: Final[tuple[tuple[EngineVersion, dict[str, Any]], ...]] = (
         {"tokens": "concurrency", "mamba_blocks_floor": True, "hybrid_alignment_from_backend": True, "mla_hybrid_alignment": 16},
     ),
     (EngineVersion(0, 21), {"shares_index": True}),
-    (EngineVersion(0, 24), {"pads_attention_pages": True}),
+    (EngineVersion(0, 24), {"pads_attention_pages": True, "triton_refuses_fp8": True}),
     (EngineVersion(0, 25), {"sparse_mla_flash_attn": True, "fa4_large_heads": True}),
-    (EngineVersion(0, 26), {"window_counts_in_flight": True}),
+    (EngineVersion(0, 26), {"window_counts_in_flight": True, "triton_mla_refuses_fp8": True}),
     (EngineVersion(0, 27), {"mla_hybrid_alignment": 128}),
     (EngineVersion(0, 29), {"reserves_null_block": True}),
     (EngineVersion(0, 30), {"mm_prefix_composite": True}),

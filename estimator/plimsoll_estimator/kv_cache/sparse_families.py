@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.kv_cache.backends import Backend, sparse_mla_backend
+from plimsoll_estimator.kv_cache.backends import Backend, packs_sparse_fp8, sparse_mla_backend
 from plimsoll_estimator.kv_cache.kv_dtype import kv_head_bytes, mla_token_bytes
 from plimsoll_estimator.kv_cache.needs import AttentionNeed, ModelNeeds, Need
 from plimsoll_estimator.kv_cache.rules import PlannerRules
@@ -28,13 +28,18 @@ def indexer_token_bytes(text: HfConfig) -> int:
 def sparse_mla(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
     """A latent per layer and an index key on the layers that choose tokens themselves."""
     text = config.text
-    latent = AttentionNeed(
-        kind="mla",
-        token_bytes=mla_token_bytes(resolved.kv_cache_dtype, resolved.dtype, shape.kv_lora_rank + shape.qk_rope_head_dim, sparse=True),
+    backend = sparse_mla_backend(resolved.gpu.capability, resolved.kv_cache_dtype, rules)
+    # On consumer Blackwell the only backend knows the packed form alone.
+    auto = "fp8_ds_mla" if resolved.gpu.capability // 10 == 12 else "auto"
+    latent_bytes = mla_token_bytes(
+        auto if resolved.kv_cache_dtype == "auto" else resolved.kv_cache_dtype,
+        resolved.dtype,
+        shape.kv_lora_rank + shape.qk_rope_head_dim,
+        sparse=packs_sparse_fp8(resolved.gpu.capability),
     )
+    latent = AttentionNeed(kind="mla", token_bytes=latent_bytes)
     indexer = AttentionNeed(kind="mla", token_bytes=indexer_token_bytes(text), role="indexer")
     layers: list[tuple[Need, ...]] = [(indexer, latent) if own else (latent,) for own in _own_indexer(text, shape.layers, rules)]
-    backend = sparse_mla_backend(resolved.gpu.capability, resolved.kv_cache_dtype, rules)
     return ModelNeeds(layers=tuple(layers), backend=backend, attention_token_bytes=latent.token_bytes, uses_mla=True)
 
 
