@@ -1,0 +1,137 @@
+"""AdmissionReview in and out: one request parsed without trust, one answer built within Kubernetes' limits.
+
+Used by the ASGI app. Knows the admission.k8s.io/v1 wire form and how kubectl prints it; knows no verdicts.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from plimsoll_operator.api import GROUP
+
+MAX_WARNING: Final = 256
+MAX_WARNINGS: Final = 12
+MAX_CAUSES: Final = 12
+MAX_CAUSE: Final = 1024
+_OPERATIONS: Final = frozenset({"CREATE", "UPDATE", "DELETE", "CONNECT"})
+
+
+class BadReview(ValueError):
+    """The body is no AdmissionReview for this webhook: answered with 400, never with a verdict."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Review:
+    """One admission request. `obj` and `old` are as the API server sent them; empty when it sent none."""
+
+    uid: str
+    operation: str
+    namespace: str
+    name: str
+    sub_resource: str
+    obj: Mapping[str, Any]
+    old: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fault:
+    """One cause of a refusal: a field path, or empty, and a sentence."""
+
+    field: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the API server is told. `verdict` and `reason` are for metrics and the audit log."""
+
+    allowed: bool
+    verdict: str
+    reason: str = ""
+    warnings: tuple[str, ...] = ()
+    faults: tuple[Fault, ...] = ()
+    code: int = 422
+
+
+def parse_review(body: bytes) -> Review:
+    """Raises BadReview on anything that is no AdmissionReview v1 of an InferenceDeployment or its scale."""
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise BadReview(f"the body is not JSON: {type(error).__name__}") from error
+    if not isinstance(data, Mapping) or data.get("kind") != "AdmissionReview" or data.get("apiVersion") != "admission.k8s.io/v1":
+        raise BadReview("the body is not an AdmissionReview of admission.k8s.io/v1")
+    request = data.get("request")
+    if not isinstance(request, Mapping):
+        raise BadReview("request is missing")
+    uid, operation = request.get("uid"), request.get("operation")
+    if not isinstance(uid, str) or not uid:
+        raise BadReview("request.uid is missing")
+    if operation not in _OPERATIONS:
+        raise BadReview("request.operation is not one of CREATE, UPDATE, DELETE and CONNECT")
+    resource = request.get("resource")
+    if not isinstance(resource, Mapping) or (resource.get("group"), resource.get("resource")) != (GROUP, "inferencedeployments"):
+        raise BadReview(f"request.resource is not inferencedeployments.{GROUP}")
+    return Review(
+        uid=uid,
+        operation=operation,
+        namespace=_text(request, "namespace"),
+        name=_text(request, "name"),
+        sub_resource=_text(request, "subResource"),
+        obj=_object(request, "object"),
+        old=_object(request, "oldObject"),
+    )
+
+
+def _text(request: Mapping[str, Any], key: str) -> str:
+    value = request.get(key)
+    if value is not None and not isinstance(value, str):
+        raise BadReview(f"request.{key} is not a string")
+    return value or ""
+
+
+def _object(request: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = request.get(key)
+    if value is not None and not isinstance(value, Mapping):
+        raise BadReview(f"request.{key} is not an object")
+    return value or {}
+
+
+def one_line(text: str, limit: int) -> str:
+    """Printable text on one line. A warning with a line break would be dropped silently by the API server's header rules."""
+    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    return line if len(line) <= limit else line[: limit - 3] + "..."
+
+
+def render_review(review: Review, answer: Answer) -> bytes:
+    """The AdmissionReview to send back."""
+    response: dict[str, Any] = {"uid": review.uid, "allowed": answer.allowed}
+    if answer.warnings:
+        response["warnings"] = [one_line(warning, MAX_WARNING) for warning in answer.warnings[:MAX_WARNINGS]]
+    if not answer.allowed:
+        response["status"] = _status(review, answer)
+    if answer.reason:
+        response["auditAnnotations"] = {"verdict": answer.verdict, "reason": answer.reason}
+    body = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
+    return json.dumps(body, separators=(",", ":")).encode()
+
+
+def _status(review: Review, answer: Answer) -> dict[str, Any]:
+    # kubectl prints the causes and drops the message, except where there are none (403): both carry the main sentence.
+    message = one_line(answer.faults[0].message if answer.faults else "refused", MAX_CAUSE)
+    if answer.code == 403:
+        return {"code": 403, "reason": "Forbidden", "message": message}
+    return {
+        "code": answer.code,
+        "reason": "Invalid",
+        "message": message,
+        "details": {"name": review.name, "group": GROUP, "kind": "InferenceDeployment", "causes": _causes(answer.faults)},
+    }
+
+
+def _causes(faults: Sequence[Fault]) -> list[dict[str, str]]:
+    shown = faults[:MAX_CAUSES]
+    return [{"reason": "FieldValueInvalid", "field": fault.field, "message": one_line(fault.message, MAX_CAUSE)} for fault in shown]

@@ -1,0 +1,292 @@
+"""The list-and-watch cache against an API server played by httpx's mock transport, and the credentials it is given."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from plimsoll_operator.watch import Watched
+from plimsoll_operator.webhook.access import Access, AccessError, from_environment, from_kubeconfig
+from plimsoll_operator.webhook.store import CacheStore
+
+
+def thing(name: str, version: int, value: str = "") -> dict[str, Any]:
+    return {"metadata": {"namespace": "n", "name": name, "resourceVersion": str(version)}, "value": value}
+
+
+def page(*items: dict[str, Any], version: int = 1, token: str = "") -> httpx.Response:
+    return httpx.Response(200, json={"metadata": {"resourceVersion": str(version), "continue": token}, "items": list(items)})
+
+
+def event(kind: str, obj: Any) -> bytes:
+    return json.dumps({"type": kind, "object": obj}, ensure_ascii=False).encode() + b"\n"
+
+
+class Stream(httpx.AsyncByteStream):
+    def __init__(self, *chunks: bytes) -> None:
+        self._chunks = chunks
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for chunk in self._chunks:
+            yield chunk
+
+
+class Hang(httpx.AsyncByteStream):
+    """A watch on which nothing happens any more."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        await asyncio.sleep(3600)
+        yield b""
+
+
+def watch(*chunks: bytes) -> httpx.Response:
+    return httpx.Response(200, stream=Stream(*chunks))
+
+
+class Server:
+    """Answers in order; after the last one every watch hangs. Remembers what it was asked."""
+
+    def __init__(self, *answers: httpx.Response | Exception) -> None:
+        self.answers = list(answers)
+        self.asked: list[httpx.Request] = []
+        self.done = asyncio.Event()
+
+    async def __call__(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request)
+        if not self.answers:
+            self.done.set()
+            return httpx.Response(200, stream=Hang())
+        answer = self.answers.pop(0)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def run(
+    *answers: httpx.Response | Exception, parse: Callable[[Mapping[str, Any]], str | None] | None = None
+) -> tuple[Watched[str], Server]:
+    async def go() -> tuple[Watched[str], Server]:
+        server = Server(*answers)
+        cache: Watched[str] = Watched(kind="Thing", path="/things", parse=parse or (lambda obj: str(obj["value"])), clock=lambda: 7.0)
+        async with httpx.AsyncClient(transport=httpx.MockTransport(server), base_url="https://api") as client:
+            task = asyncio.create_task(cache.run(client))
+            await asyncio.wait_for(server.done.wait(), 10)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        return cache, server
+
+    return asyncio.run(go())
+
+
+def test_a_list_of_several_pages_is_followed_by_a_watch_from_its_version() -> None:
+    cache, server = run(page(thing("a", 1, "x"), token="more"), page(thing("b", 2, "y"), version=5))
+    assert cache.objects == {("n", "a"): "x", ("n", "b"): "y"}
+    assert (cache.synced, cache.age_seconds()) == (True, 0.0)
+    assert server.asked[1].url.params["continue"] == "more"
+    assert server.asked[2].url.params["resourceVersion"] == "5"
+    assert server.asked[2].url.params["allowWatchBookmarks"] == "true"
+
+
+def test_events_add_change_and_remove_and_bookmarks_move_the_version() -> None:
+    lines = (
+        event("ADDED", thing("b", 2, "y"))
+        + event("MODIFIED", thing("a", 3, "z"))
+        + event("DELETED", thing("b", 4))
+        + event("BOOKMARK", {"metadata": {"resourceVersion": "9"}})
+    )
+    cache, server = run(page(thing("a", 1, "x")), watch(lines[:37], lines[37:100], lines[100:]))
+    assert cache.objects == {("n", "a"): "z"}
+    assert server.asked[-1].url.params["resourceVersion"] == "9"
+
+
+def test_characters_that_some_readers_take_for_line_breaks_stay_inside_their_line() -> None:
+    text = "a\u0085b\u2028c"
+    cache, _ = run(page(), watch(event("ADDED", thing("a", 2, text))))
+    assert cache.objects == {("n", "a"): text}
+
+
+def test_what_cannot_be_parsed_leaves_the_cache() -> None:
+    cache, _ = run(
+        page(thing("a", 1, "x"), thing("b", 1, "bad")),
+        watch(event("MODIFIED", thing("a", 2, "bad"))),
+        parse=lambda obj: None if obj["value"] == "bad" else "ok",
+    )
+    assert cache.objects == {}
+    assert cache.synced
+
+
+FAILURES = [
+    ("a version that is too old, as an event", [watch(event("ERROR", {"code": 410, "message": "too old"}))]),
+    ("a version that is too old, as a status", [httpx.Response(410)]),
+    ("another error as an event", [watch(event("ERROR", {"code": 500, "message": "etcd"}))]),
+    ("a refusal", [httpx.Response(403)]),
+    ("an overloaded server", [httpx.Response(503)]),
+    ("a broken connection", [httpx.ReadError("reset")]),
+    ("a silent watch", [httpx.ReadTimeout("silence")]),
+    ("a line that is no JSON", [watch(b"<html>\n")]),
+    ("a line that is no object", [watch(b"[]\n")]),
+    ("an event without an object", [watch(b'{"type":"ADDED"}\n')]),
+    ("a line without end", [watch(b"x" * ((8 << 20) + 1))]),
+]
+
+
+@pytest.mark.parametrize(("why", "answers"), FAILURES, ids=[why for why, _ in FAILURES])
+def test_after_a_failure_it_lists_again_and_the_old_objects_stay_until_then(why: str, answers: list[httpx.Response | Exception]) -> None:
+    cache, server = run(page(thing("a", 1, "x")), *answers, page(thing("a", 8, "new"), version=8))
+    assert cache.objects == {("n", "a"): "new"}, why
+    assert [request.url.params.get("watch") for request in server.asked] == [None, "1", None, "1"]
+
+
+def test_it_is_not_synced_until_a_list_succeeds(caplog: pytest.LogCaptureFixture) -> None:
+    seen: list[bool] = []
+
+    async def go() -> None:
+        cache: Watched[str] = Watched(kind="Thing", path="/things", parse=lambda obj: "x")
+        answers = iter([httpx.Response(401), httpx.ConnectError("refused"), page(token="x"), httpx.Response(410), page()])
+        done = asyncio.Event()
+
+        async def server(request: httpx.Request) -> httpx.Response:
+            seen.append(cache.synced)
+            answer = next(answers, None)
+            if answer is None:
+                done.set()
+                return httpx.Response(200, stream=Hang())
+            if isinstance(answer, Exception):
+                raise answer
+            return answer
+
+        async with httpx.AsyncClient(transport=httpx.MockTransport(server), base_url="https://api") as client:
+            assert cache.age_seconds() == float("inf")
+            task = asyncio.create_task(cache.run(client))
+            await asyncio.wait_for(done.wait(), 10)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    with caplog.at_level(logging.WARNING):
+        asyncio.run(go())
+    assert seen == [False] * 5 + [True]
+    assert "watch of Thing" in caplog.text
+
+
+def test_a_bug_in_the_parser_is_not_swallowed() -> None:
+    async def go() -> None:
+        cache: Watched[str] = Watched(kind="Thing", path="/things", parse=lambda obj: str(1 // 0))
+        async with httpx.AsyncClient(transport=httpx.MockTransport(Server(page(thing("a", 1)))), base_url="https://api") as client:
+            await cache.run(client)
+
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(go())
+
+
+def test_the_store_is_ready_when_every_kind_is_listed_and_says_what_is_missing() -> None:
+    store = CacheStore()
+    assert len(store.waiting()) == 7
+    for cache in store.caches[:-1]:
+        cache.synced = True
+    assert (store.ready(), store.waiting()) == (False, ["Namespace"])
+    store.caches[-1].synced = True
+    assert store.ready()
+
+
+def test_objects_of_the_kinds_are_parsed_on_arrival_and_broken_ones_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    items: dict[str, list[dict[str, Any]]] = {
+        "modelprofiles": [
+            {"metadata": {"namespace": "n", "name": "good"}, "spec": {"model": "a/b", "config": "{}"}},
+            {"metadata": {"namespace": "m", "name": "other"}, "spec": {"model": "a/b", "config": "{}"}},
+            {"metadata": {"namespace": "n", "name": "bad"}, "spec": {"model": "a/b"}},
+        ],
+        "namespaces": [{"metadata": {"name": "n", "labels": {"a": "b"}}}, {"metadata": {"name": "bare"}}],
+        "inferencedeployments": [{"metadata": {"namespace": "n", "name": "d"}, "spec": {"replicas": 2}}],
+    }
+    store = CacheStore()
+
+    async def server(request: httpx.Request) -> httpx.Response:
+        if request.url.params.get("watch"):
+            return httpx.Response(200, stream=Hang())
+        return page(*items.get(request.url.path.rsplit("/", 1)[1], []))
+
+    async def go() -> None:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(server), base_url="https://api") as client:
+            task = asyncio.create_task(store.run(client))
+            while not store.ready():
+                await asyncio.sleep(0.001)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(go(), 10))
+    assert [profile.metadata.name for profile in store.model_profiles("n")] == ["good"]
+    assert store.model_profile("m", "other") is not None
+    assert (store.namespace_labels("n"), store.namespace_labels("bare"), store.namespace_labels("none")) == ({"a": "b"}, {}, {})
+    assert store.deployments("n")["d"].replicas == 2
+    assert "ModelProfile n/bad is left out: spec.config: is required" in caplog.text
+
+
+def kubeconfig(folder: Path, user: dict[str, Any], **cluster: Any) -> Path:
+    config = {
+        "current-context": "c",
+        "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
+        "clusters": [{"name": "k", "cluster": {"server": "https://api:6443/"} | cluster}],
+        "users": [{"name": "u", "user": user}],
+    }
+    path = folder / "kubeconfig"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return path
+
+
+def test_a_token_file_is_read_again_on_every_request(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("first\n", encoding="utf-8")
+    access = from_kubeconfig(kubeconfig(tmp_path, {"tokenFile": "token"}))
+    assert (access.server, access.current_token()) == ("https://api:6443", "first")
+    (tmp_path / "token").write_text("second\n", encoding="utf-8")
+    assert access.current_token() == "second"
+
+
+def test_in_a_pod_the_service_account_is_used(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text("t", encoding="utf-8")
+    (tmp_path / "ca.crt").write_text("ca", encoding="utf-8")
+    access = from_environment({"KUBERNETES_SERVICE_HOST": "fd00::1"}, tmp_path)
+    assert (access.server, access.ca_pem, access.current_token()) == ("https://[fd00::1]:443", "ca", "t")
+
+
+@pytest.mark.parametrize(
+    ("user", "cluster", "says"),
+    [
+        ({"exec": {"command": "login"}}, {}, "exec or auth-provider"),
+        ({"auth-provider": {}}, {}, "exec or auth-provider"),
+        ({"client-certificate-data": "no base64!"}, {}, "client-certificate"),
+        ({"client-key": "missing.pem"}, {}, "client-key"),
+        ({}, {"server": ""}, "no server"),
+    ],
+)
+def test_credentials_that_cannot_be_used_are_named(user: dict[str, Any], cluster: dict[str, Any], says: str, tmp_path: Path) -> None:
+    with pytest.raises(AccessError, match=says):
+        from_kubeconfig(kubeconfig(tmp_path, user, **cluster))
+
+
+@pytest.mark.parametrize("text", ["", "[]", "a: [", "current-context: x", "contexts: 3\n"])
+def test_files_that_are_no_kubeconfig_are_named(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "kubeconfig"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(AccessError, match="kubeconfig"):
+        from_kubeconfig(path)
+
+
+def test_nothing_to_reach_the_api_server_with_is_said(tmp_path: Path) -> None:
+    with pytest.raises(AccessError, match="KUBECONFIG"):
+        from_environment({}, tmp_path)
+
+
+def test_a_token_is_sent_and_redirects_are_not_followed() -> None:
+    client = Access(server="http://api", token="secret").client()
+    assert client.follow_redirects is False
+    request = next(client.auth.sync_auth_flow(httpx.Request("GET", "http://api/x"))) if client.auth else None
+    assert request is not None
+    assert request.headers["authorization"] == "Bearer secret"
