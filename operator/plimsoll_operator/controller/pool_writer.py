@@ -15,12 +15,16 @@ from typing import Final
 from plimsoll_operator.capacity import pool_manifest
 from plimsoll_operator.capacity.pools import INDEXED_ANNOTATION
 from plimsoll_operator.controller.ledger import Ledger
-from plimsoll_operator.controller.ports import GPU_POOLS, Key, Kube, Manifest
+from plimsoll_operator.controller.ports import GPU_POOLS, Kube, Manifest
 from plimsoll_operator.controller.store import ParsedObjects
 from plimsoll_operator.errors import ApiFailure
 
 _log = logging.getLogger(__name__)
 INTERVAL_SECONDS: Final = 0.5
+_NO_NODES: Final[Manifest] = {
+    "metadata": {},
+    "status": {"nodes": 0, "trusted": False, "problems": ["NoNodes: no node is of this pool any more"]},
+}
 
 
 class PoolWriter:
@@ -57,10 +61,8 @@ class PoolWriter:
                 continue
             self._apply(name, manifest)
             changed = True
-        for key in self._stale(wanted):
-            self._kube.delete(GPU_POOLS, *key)
-            self._written.pop(key[1], None)
-            changed = True
+        for name in self._vanished(wanted):
+            changed = self._retire(name) or changed
         return changed
 
     def _apply(self, name: str, manifest: Manifest) -> None:
@@ -71,11 +73,21 @@ class PoolWriter:
         self._kube.apply(GPU_POOLS, {**identity, "metadata": {"name": name}, "status": manifest["status"]}, subresource="status")
         self._written[name] = manifest
 
-    def _stale(self, wanted: dict[str, Manifest]) -> list[Key]:
-        """Pools that we made, that nothing is derived for any more, and that no user has put anything into."""
-        stale = {name for name in self._written if name not in wanted}
-        for pool in self._objects.pools.values():
-            ours = INDEXED_ANNOTATION in pool.metadata.annotations
-            if ours and pool.metadata.name not in wanted and not pool.spec.model_fields_set:
-                stale.add(pool.metadata.name)
-        return [("", name) for name in sorted(stale)]
+    def _vanished(self, wanted: dict[str, Manifest]) -> list[str]:
+        """Pools that we made and that nothing is derived for any more."""
+        made = {pool.metadata.name for pool in self._objects.pools.values() if INDEXED_ANNOTATION in pool.metadata.annotations}
+        return sorted((made | set(self._written)) - set(wanted))
+
+    def _retire(self, name: str) -> bool:
+        """Delete a pool without nodes, or empty its status when a user has put something into its spec."""
+        pool = self._objects.pools.get(("", name))
+        if pool is None or not pool.spec.model_fields_set:
+            self._kube.delete(GPU_POOLS, "", name)
+            self._written.pop(name, None)
+            return True
+        if self._written.get(name) == _NO_NODES:
+            return False
+        identity = {"apiVersion": GPU_POOLS.api_version, "kind": GPU_POOLS.kind, "metadata": {"name": name}}
+        self._kube.apply(GPU_POOLS, {**identity, "status": _NO_NODES["status"]}, subresource="status")
+        self._written[name] = _NO_NODES
+        return True

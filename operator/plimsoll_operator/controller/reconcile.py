@@ -94,6 +94,7 @@ class Reconciler:
         self._decide_facts = decide
         self._now = now
         self._again = again
+        self._judged: dict[Key, tuple[object, Verdict]] = {}
 
     def reconcile(self, key: Key) -> str:
         """Bring one key to where it should be. Returns the outcome, a label of the metric."""
@@ -146,8 +147,21 @@ class Reconciler:
             adopting = must_adopt(applied, gathered.origin, live_pods=gathered.live_pods, can_start=startable)
             if must_start_over(applied, gathered.origin, live_pods=gathered.live_pods, can_start=startable):
                 facts = replace(facts, applied_plan=None)
-        verdict = self._decide_facts(facts)
+        verdict = self._judge(gathered, facts)
         return Decided(verdict=verdict, course=chart(applied, gathered.origin, verdict, adopting=adopting))
+
+    def _judge(self, gathered: Gathered, facts: Facts) -> Verdict:
+        """decide(facts), or its last answer for this key when nothing it may look at differs: most wake-ups are the child's."""
+        model = (
+            facts.model.problem if isinstance(facts.model, ModelUnknown) else (facts.model.source, facts.model.digest, facts.model.revision)
+        )
+        looked_at = (facts.deployment.spec, model, facts.pools, facts.policy, facts.applied_plan)
+        before = self._judged.get(gathered.key)
+        if before is not None and before[0] == looked_at:
+            return before[1]
+        verdict = self._decide_facts(facts)
+        self._judged[gathered.key] = (looked_at, verdict)
+        return verdict
 
     def _apply(self, gathered: Gathered, decided: Decided) -> tuple[Manifest | None, bool]:
         """Book and bring the children to the course. Returns the Deployment as it is then and whether anything was written."""
@@ -289,6 +303,7 @@ class Reconciler:
         self._ledger.promise(key, None)
         self._records.forget(key)
         self._events.forget(key)
+        self._judged.pop(key, None)
 
     def _stamp(self) -> str:
         return self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -303,10 +318,12 @@ def _outcome(decided: Decided, wrote: bool) -> str:
 
 
 def _applied_from_status(deployment: InferenceDeployment, origin: Origin) -> Applied | None:
-    """The plan of a child that somebody deleted, as long as the spec has not changed since it was reported."""
+    """The plan of a child that somebody deleted, as long as it was reported for the spec as it stands."""
     status = deployment.status
     if status is None or status.plan is None or status.observed_generation != origin.generation:
         return None
+    if any(row.type == "Stalled" and row.status == "True" for row in status.conditions):
+        return None  # The spec was refused: what is reported is the plan of an earlier one.
     plan = plan_from_status(status.plan)
     return Applied(plan=plan, origin=origin) if plan is not None else None
 

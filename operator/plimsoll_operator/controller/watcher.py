@@ -38,6 +38,8 @@ def run_watcher(
     """Watch until `stop`. Returns then; returns earlier only when kopf gave up, which the caller must treat as fatal."""
     for name in ("kopf.objects", "kopf.activities", "kopf._core", "kopf._cogs"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # It warns that it handles no OS signals: main does.
+    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
     registry = kopf.OperatorRegistry()
     resource = INFERENCE_DEPLOYMENTS
 

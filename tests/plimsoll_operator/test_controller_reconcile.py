@@ -1,0 +1,428 @@
+"""The controller against the in-memory API server, with a small judge in place of the estimator."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from plimsoll_operator import render
+from plimsoll_operator.controller.fakes import FakeKube, new_deployment
+from plimsoll_operator.controller.ports import (
+    DEPLOYMENTS,
+    EVENTS,
+    GPU_POOLS,
+    INFERENCE_DEPLOYMENTS,
+    MODEL_PROFILES,
+    NODES,
+    PODS,
+    SERVICES,
+    Manifest,
+    Resource,
+)
+from plimsoll_operator.controller.process import Controller
+from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.facts import Facts, ModelUnknown
+from plimsoll_operator.verdict import Admit, Plan, PredictedMemory, Reason, Reject, Undecided, Verdict
+
+NS, NAME = "team", "chat"
+L4 = "NVIDIA-L4"
+PLAN = Plan(
+    product=L4,
+    gpu_products=(L4,),
+    pools=(),
+    engine_version="0.19.0",
+    extrapolated=False,
+    model="acme/tiny",
+    model_revision=None,
+    tensor_parallel_size=1,
+    pipeline_parallel_size=1,
+    data_parallel_size=1,
+    enable_expert_parallel=False,
+    gpu_memory_utilization="0.9",
+    max_model_len=8192,
+    max_num_seqs=256,
+    max_num_batched_tokens=2048,
+    dtype="bfloat16",
+    quantization=None,
+    kv_cache_dtype="auto",
+    gpus_per_replica=1,
+    kv_cache_tokens=20000,
+    max_concurrency="2.44",
+    gpu_total_bytes=1,
+    allocated_bytes=1,
+    predicted=PredictedMemory(weights_bytes=1, activation_bytes=1, cuda_graph_bytes=1, non_torch_bytes=1, kv_cache_bytes=1),
+    kv_cache_interval_bytes=(1, 2),
+    kv_cache_needed_bytes=1,
+    host_memory_bytes=1 << 30,
+    available_now=True,
+)
+
+
+class Judge:
+    """Admits on the pool with the most free GPUs; refuses contexts above 100 000 tokens; knows no unknown model."""
+
+    def __init__(self) -> None:
+        self.seen: list[Facts] = []
+
+    def __call__(self, facts: Facts) -> Verdict:
+        self.seen.append(facts)
+        engine = facts.deployment.spec.engine
+        if isinstance(facts.model, ModelUnknown):
+            return Undecided(reason=Reason.UNKNOWN_MODEL, message="Not known.", next_step="Create a ModelProfile.")
+        if (engine.max_model_len or 0) > 100_000:
+            return Reject(reason=Reason.INSUFFICIENT_KV_CACHE, message="Too long.", field="spec.engine.maxModelLen")
+        best = max(facts.pools, key=lambda pool: (sum(free * nodes for free, nodes in pool.nodes_by_free_gpus), pool.name), default=None)
+        if best is None:
+            return Undecided(reason=Reason.NO_CAPACITY_KNOWN, message="No pool.", next_step="Add nodes.")
+        context = engine.max_model_len or 8192
+        return Admit(plan=replace(PLAN, product=best.product, gpu_products=(best.product,), pools=(best.name,), max_model_len=context))
+
+
+def gpu_node(name: str, product: str = L4, gpus: int = 4) -> Manifest:
+    labels = {"nvidia.com/gpu.product": product, "nvidia.com/gpu.count": str(gpus), "nvidia.com/gpu.memory": "23034"}
+    labels |= {"nvidia.com/gpu.compute.major": "8", "nvidia.com/gpu.compute.minor": "9", "nvidia.com/gpu.replicas": "1"}
+    allocatable = {"cpu": "64", "memory": "512Gi", "nvidia.com/gpu": str(gpus), "pods": "110"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "labels": labels},
+        "status": {"allocatable": allocatable, "capacity": allocatable, "conditions": [{"type": "Ready", "status": "True"}]},
+    }
+
+
+class World:
+    """A fake cluster with one controller; `settle` does what the watches and the worker would."""
+
+    def __init__(self, kube: FakeKube | None = None, *nodes: Manifest) -> None:
+        self.kube = kube or FakeKube()
+        for node in nodes:
+            self.kube.create(NODES, node)
+        self.judge = Judge()
+        self.controller = Controller(self.kube, self.judge, identity="test")
+
+    def settle(self) -> None:
+        for _ in range(5):
+            for informer in self.controller.informers:
+                informer.relist()
+            self.controller.pool_writer.write()
+            listed = self.kube.list_page(INFERENCE_DEPLOYMENTS).items
+            for item in listed:
+                self.controller.queue.add((item["metadata"]["namespace"], item["metadata"]["name"]))
+            self.drain()
+
+    def drain(self) -> None:
+        while (key := self.controller.queue.take(0)) is not None:
+            self.controller.work_on(key)
+
+    def wish(self, name: str = NAME, model: str = "Qwen/Qwen2.5-1.5B-Instruct", replicas: int = 1, **engine: Any) -> None:
+        spec = {"model": {"name": model}, "replicas": replicas, "engine": {"image": "vllm/vllm-openai:v0.19.0", **engine}}
+        old = self.kube.get(INFERENCE_DEPLOYMENTS, NS, name)
+        if old is None:
+            self.kube.create(INFERENCE_DEPLOYMENTS, new_deployment(NS, name, spec))
+        else:
+            self.kube.replace(INFERENCE_DEPLOYMENTS, {**old, "spec": spec})
+
+    def one(self, resource: Resource, name: str = NAME) -> Manifest:
+        found = self.kube.get(resource, NS, name)
+        assert found is not None, f"there is no {resource.kind} {name}"
+        return found
+
+    def status(self, name: str = NAME) -> Manifest:
+        found: Manifest = self.one(INFERENCE_DEPLOYMENTS, name)["status"]
+        return found
+
+    def condition(self, kind: str, name: str = NAME) -> tuple[str, str]:
+        (row,) = [row for row in self.status(name)["conditions"] if row["type"] == kind]
+        return row["status"], row["reason"]
+
+    def arguments(self) -> list[str]:
+        found: list[str] = self.one(DEPLOYMENTS)["spec"]["template"]["spec"]["containers"][0]["args"]
+        return found
+
+    def bind(self, name: str, node: str, pod: str) -> None:
+        """What scheduler and kubelet would do: one pod of the deployment on a node."""
+        labels = {render.NAME_LABEL: name}
+        container = {"name": "vllm", "resources": {"limits": {"nvidia.com/gpu": "1"}}}
+        spec = {"nodeName": node, "containers": [container]}
+        metadata = {"namespace": NS, "name": pod, "labels": labels}
+        self.kube.create(PODS, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": {"phase": "Running"}})
+
+    def writes(self, work: Callable[[], None]) -> list[str]:
+        """Kinds and subresources written while `work` runs."""
+        before = len(self.kube.writes)
+        work()
+        return [f"{call.kind}/{call.subresource}" if call.subresource else call.kind for call in self.kube.writes[before:]]
+
+
+@pytest.fixture
+def world() -> World:
+    return World(None, gpu_node("a"))
+
+
+def test_an_admitted_wish_becomes_deployment_service_status_and_one_event(world: World) -> None:
+    world.wish()
+    world.settle()
+    assert "--max-model-len=8192" in world.arguments()
+    assert world.one(SERVICES)["spec"]["selector"] == {render.NAME_LABEL: NAME}
+    assert world.status()["plan"]["product"] == L4
+    assert world.status()["observedGeneration"] == 1
+    assert world.condition("Feasible") == ("True", "Fits")
+    events = world.kube.list_page(EVENTS).items
+    assert [event["reason"] for event in events] == ["PlanApplied"]
+
+
+def test_nothing_changed_means_nothing_is_written(world: World) -> None:
+    world.wish()
+    world.settle()
+    assert world.writes(world.settle) == []
+
+
+def test_one_wake_up_of_a_known_object_costs_no_second_decision(world: World) -> None:
+    world.wish()
+    world.settle()
+    before = len(world.judge.seen)
+    world.settle()
+    assert len(world.judge.seen) == before
+
+
+def test_a_new_spec_adopts_a_new_plan_and_scaling_does_not(world: World) -> None:
+    world.wish()
+    world.settle()
+    template = world.one(DEPLOYMENTS)["spec"]["template"]
+    world.wish(replicas=3)
+    world.settle()
+    assert world.one(DEPLOYMENTS)["spec"]["replicas"] == 3
+    assert world.one(DEPLOYMENTS)["spec"]["template"] == template
+    world.wish(replicas=3, maxModelLen=4096)
+    world.settle()
+    assert "--max-model-len=4096" in world.arguments()
+
+
+def test_a_refused_new_spec_keeps_the_pods_and_says_so(world: World) -> None:
+    world.wish(replicas=2)
+    world.settle()
+    template = world.one(DEPLOYMENTS)["spec"]["template"]
+    world.wish(replicas=2, maxModelLen=200_000)
+    world.settle()
+    assert world.one(DEPLOYMENTS)["spec"]["template"] == template
+    assert world.condition("Stalled") == ("True", "InsufficientKvCache")
+    assert world.status()["plan"]["maxModelLen"] == 8192
+    (row,) = [row for row in world.status()["conditions"] if row["type"] == "Stalled"]
+    assert "plan of generation 1" in row["message"]
+
+
+def test_a_refused_new_spec_may_still_ask_for_fewer_pods_but_not_for_more(world: World) -> None:
+    world.wish(replicas=2)
+    world.settle()
+    world.wish(replicas=5, maxModelLen=200_000)
+    world.settle()
+    assert world.one(DEPLOYMENTS)["spec"]["replicas"] == 2
+    world.wish(replicas=1, maxModelLen=200_000)
+    world.settle()
+    assert world.one(DEPLOYMENTS)["spec"]["replicas"] == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "context", "reason"),
+    [("Qwen/Qwen2.5-1.5B-Instruct", 200_000, "InsufficientKvCache"), ("acme/in-house", 8192, "UnknownModel")],
+    ids=["a rejection makes no pods", "an undecided wish makes no pods"],
+)
+def test_what_is_not_admitted_has_no_children(world: World, model: str, context: int, reason: str) -> None:
+    world.wish(model=model, maxModelLen=context)
+    world.settle()
+    assert world.kube.get(DEPLOYMENTS, NS, NAME) is None
+    assert world.kube.get(SERVICES, NS, NAME) is None
+    assert world.condition("Stalled") == ("True", reason)
+    assert "plan" not in world.status()
+
+
+def test_a_profile_that_arrives_wakes_the_deployment_that_waits_for_it(world: World) -> None:
+    world.wish(model="acme/in-house")
+    world.settle()
+    profile = {"model": "acme/in-house", "config": '{"architectures": ["LlamaForCausalLM"]}'}
+    body = {"apiVersion": "inference.plimsoll.dev/v1alpha1", "kind": "ModelProfile", "metadata": {"namespace": NS, "name": "p"}}
+    world.kube.create(MODEL_PROFILES, {**body, "spec": profile})
+    for informer in world.controller.informers:
+        informer.relist()
+    assert world.controller.queue.depth() == 1
+    world.drain()
+    assert world.condition("Feasible") == ("True", "Fits")
+
+
+def test_capacity_that_arrives_wakes_a_waiting_deployment() -> None:
+    world = World()
+    world.wish()
+    world.settle()
+    assert world.condition("Feasible") == ("Unknown", "NoCapacityKnown")
+    world.kube.create(NODES, gpu_node("late"))
+    world.settle()
+    assert world.condition("Feasible") == ("True", "Fits")
+
+
+def test_plans_are_sticky_and_a_better_one_is_only_proposed(world: World) -> None:
+    world.wish()
+    world.settle()
+    world.bind(NAME, "a", "chat-1")
+    world.kube.create(NODES, gpu_node("b", "NVIDIA-A10G", gpus=8))
+    world.settle()
+    assert world.status()["plan"]["product"] == L4
+    assert world.status()["proposedPlan"]["product"] == "NVIDIA-A10G"
+    current = world.one(INFERENCE_DEPLOYMENTS)
+    current["metadata"]["annotations"] = {render.REPLAN_ANNOTATION: "now"}
+    world.kube.replace(INFERENCE_DEPLOYMENTS, current)
+    world.settle()
+    assert world.status()["plan"]["product"] == "NVIDIA-A10G"
+    assert "proposedPlan" not in world.status()
+    assert world.writes(world.settle) == []
+
+
+def test_a_plan_without_live_pods_whose_gpus_are_gone_is_replaced(world: World) -> None:
+    world.wish()
+    world.settle()
+    world.kube.delete(NODES, "", "a")
+    world.kube.create(NODES, gpu_node("b", "NVIDIA-A10G"))
+    world.settle()
+    assert world.status()["plan"]["product"] == "NVIDIA-A10G"
+
+
+def test_a_plan_with_live_pods_is_kept_even_when_its_nodes_are_gone(world: World) -> None:
+    world.wish()
+    world.settle()
+    world.bind(NAME, "a", "chat-1")
+    world.kube.delete(NODES, "", "a")
+    world.kube.create(NODES, gpu_node("b", "NVIDIA-A10G"))
+    world.settle()
+    assert world.status()["plan"]["product"] == L4
+
+
+def test_a_restarted_controller_rebuilds_lost_status_from_the_child_and_restarts_no_pod(world: World) -> None:
+    world.wish()
+    world.settle()
+    plan, template = world.status()["plan"], world.one(DEPLOYMENTS)["spec"]["template"]
+    lost = world.one(INFERENCE_DEPLOYMENTS)
+    del lost["status"]
+    world.kube.replace(INFERENCE_DEPLOYMENTS, lost)
+    world.kube.create(NODES, gpu_node("b", "NVIDIA-A10G", gpus=8))
+    world.bind(NAME, "a", "chat-1")
+    again = World(world.kube)
+    again.settle()
+    assert again.status()["plan"] == plan
+    assert again.one(DEPLOYMENTS)["spec"]["template"] == template
+
+
+@pytest.mark.parametrize("resource", [DEPLOYMENTS, SERVICES], ids=["a deleted Deployment comes back", "a deleted Service comes back"])
+def test_children_are_made_again_with_the_same_plan(world: World, resource: Resource) -> None:
+    world.wish()
+    world.settle()
+    arguments = world.arguments()
+    world.kube.create(NODES, gpu_node("b", "NVIDIA-A10G", gpus=8))
+    world.kube.delete(resource, NS, NAME)
+    world.settle()
+    world.one(resource)
+    assert world.arguments() == arguments
+    assert world.status()["plan"]["product"] == L4
+
+
+def test_a_changed_child_is_put_right(world: World) -> None:
+    world.wish()
+    world.settle()
+    child = world.one(DEPLOYMENTS)
+    child["spec"]["template"]["spec"]["containers"][0]["args"] = ["something-else"]
+    world.kube.replace(DEPLOYMENTS, child)
+    world.settle()
+    assert "--max-model-len=8192" in world.arguments()
+
+
+@pytest.mark.parametrize("resource", [DEPLOYMENTS, SERVICES], ids=["a Deployment of somebody else", "a Service of somebody else"])
+def test_an_object_of_somebody_else_is_never_taken_over(world: World, resource: Resource) -> None:
+    foreign = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {"namespace": NS, "name": NAME}, "spec": {"x": 1}}
+    world.kube.create(resource, foreign)
+    world.wish()
+    world.settle()
+    assert world.one(resource)["spec"] == {"x": 1}
+    assert world.condition("Stalled") == ("True", "Invalid")
+
+
+def test_two_wishes_of_one_second_cannot_both_count_the_last_gpus() -> None:
+    world = World(None, gpu_node("a", gpus=4), gpu_node("b", "NVIDIA-A10G", gpus=3))
+    world.settle()
+    world.wish("first", replicas=2)
+    world.wish("second", replicas=1)
+    world.settle()
+    assert world.status("first")["plan"]["product"] == L4
+    assert world.status("second")["plan"]["product"] == "NVIDIA-A10G"
+    pools = {pool["status"]["product"]: pool["status"] for pool in world.kube.list_page(GPU_POOLS).items}
+    assert (pools[L4]["bookedGpus"], pools[L4]["freeGpus"]) == (2, 2)
+    world.bind("first", "a", "first-1")
+    world.settle()
+    pools = {pool["status"]["product"]: pool["status"] for pool in world.kube.list_page(GPU_POOLS).items}
+    assert (pools[L4]["bookedGpus"], pools[L4]["freeGpus"]) == (1, 2)
+
+
+def test_bookings_survive_a_new_leader(world: World) -> None:
+    world.wish(replicas=3)
+    world.settle()
+    again = World(world.kube)
+    again.settle()
+    (pool,) = again.kube.list_page(GPU_POOLS).items
+    assert (pool["status"]["bookedGpus"], pool["status"]["freeGpus"]) == (3, 1)
+
+
+def test_a_deleted_object_takes_its_booking_and_series_with_it(world: World) -> None:
+    world.wish(replicas=3)
+    world.settle()
+    assert b'name="chat"' in world.controller.recorder.render()
+    world.kube.delete(INFERENCE_DEPLOYMENTS, NS, NAME)
+    world.controller.queue.add((NS, NAME))
+    world.settle()
+    (pool,) = world.kube.list_page(GPU_POOLS).items
+    assert pool["status"]["bookedGpus"] == 0
+    assert b'name="chat"' not in world.controller.recorder.render()
+    assert world.kube.get(DEPLOYMENTS, NS, NAME) is None
+
+
+def test_a_pool_without_nodes_goes_unless_a_user_has_put_something_into_it(world: World) -> None:
+    world.kube.create(NODES, gpu_node("b", "NVIDIA-A10G"))
+    world.settle()
+    names = {pool["status"]["product"]: pool["metadata"]["name"] for pool in world.kube.list_page(GPU_POOLS).items}
+    corrected = world.kube.get(GPU_POOLS, "", names["NVIDIA-A10G"])
+    assert corrected is not None
+    world.kube.replace(GPU_POOLS, {**corrected, "spec": {"cost": 5}})
+    world.kube.delete(NODES, "", "a")
+    world.kube.delete(NODES, "", "b")
+    world.settle()
+    assert [pool["metadata"]["name"] for pool in world.kube.list_page(GPU_POOLS).items] == [names["NVIDIA-A10G"]]
+
+
+@pytest.mark.parametrize("verb", ["get", "apply", "create"], ids=["reading fails", "applying fails", "saying so fails"])
+def test_a_refusal_of_the_api_server_loses_nothing(world: World, verb: str) -> None:
+    world.settle()
+    world.wish()
+    world.kube.fail_next(verb, ApiFailure(503, "ServiceUnavailable", "later"))
+    world.controller.queue.add((NS, NAME))
+    world.drain()
+    while world.controller.queue.depth():
+        key = world.controller.queue.take(1)
+        if key is not None:
+            world.controller.work_on(key)
+    world.settle()
+    assert world.condition("Feasible") == ("True", "Fits")
+
+
+def test_an_object_that_the_api_does_not_know_is_stalled_once_and_not_retried_for_ever(world: World) -> None:
+    world.kube.create(INFERENCE_DEPLOYMENTS, new_deployment(NS, NAME, {"model": {"name": "a/b"}, "engine": {"image": 5}}))
+    world.settle()
+    assert world.condition("Stalled") == ("True", "Invalid")
+    assert world.writes(world.settle) == []
+
+
+def test_plan_and_status_agree_and_can_be_read_back(world: World) -> None:
+    world.wish()
+    world.settle()
+    annotations = world.one(DEPLOYMENTS)["metadata"]["annotations"]
+    assert (
+        world.status()["plan"]["digest"]
+        == annotations[render.PLAN_DIGEST_ANNOTATION]
+        == Plan.from_json(annotations[render.PLAN_ANNOTATION]).digest
+    )
