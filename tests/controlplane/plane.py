@@ -102,6 +102,11 @@ class ControlPlane(Cluster):
         self._wait_healthy(name, child, timeout_s)
         return child
 
+    def restart_component(self, name: str) -> Child:
+        """Stop one program and start it again on the same port and data."""
+        self.processes.stop(name)
+        return self.start_component(name)
+
     def _boot(self) -> None:
         began = time.monotonic()
 
