@@ -88,6 +88,13 @@ _GENERATE: Final[dict[str, str]] = {
     "NemotronHForCausalLM": "nemotron_h",
     "GraniteMoeHybridForCausalLM": "granite_hybrid",
     "Lfm2ForCausalLM": "lfm2",
+    "FalconForCausalLM": "falcon",
+    "RWForCausalLM": "falcon",
+    "OPTForCausalLM": "opt",
+    "MiMoV2FlashForCausalLM": "mimo_v2",
+    "MiMoV2ForCausalLM": "mimo_v2",
+    "MiniMaxM3SparseForCausalLM": "minimax_m3",
+    "MiniMaxM3ForCausalLM": "minimax_m3",
 }
 _MULTIMODAL: Final[dict[str, str]] = {
     "Qwen2VLForConditionalGeneration": "qwen2_vl",
@@ -102,6 +109,7 @@ _MULTIMODAL: Final[dict[str, str]] = {
     "Gemma4ForConditionalGeneration": "gemma4_mm",
     "Llama4ForConditionalGeneration": "llama4_mm",
     "KimiK25ForConditionalGeneration": "kimi_k25",
+    "MiniMaxM3SparseForConditionalGeneration": "minimax_m3_mm",
 }
 _POOLING: Final[dict[str, str]] = {}
 _ENCODER_DECODER: Final[dict[str, str]] = {}

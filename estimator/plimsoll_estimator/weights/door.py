@@ -12,7 +12,7 @@ from typing import Final
 from plimsoll_estimator.architectures import find_architecture
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.resolved import RankWeights, ResolvedArgs
-from plimsoll_estimator.weights import dense, gemma, hybrids, mla, moe_families, multimodal
+from plimsoll_estimator.weights import classic, dense, gemma, hybrids, mla, moe_families, multimodal
 from plimsoll_estimator.weights.decoder import build_decoder
 from plimsoll_estimator.weights.quantization import method_for
 from plimsoll_estimator.weights.rank import Rank
@@ -63,6 +63,11 @@ FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {
     "nemotron_h": hybrids.nemotron_h,
     "granite_hybrid": hybrids.granite_hybrid,
     "lfm2": hybrids.lfm2,
+    "falcon": classic.falcon,
+    "opt": classic.opt,
+    "mimo_v2": classic.mimo_v2,
+    "minimax_m3": classic.minimax_m3,
+    "minimax_m3_mm": multimodal.minimax_m3,
     "qwen2_vl": multimodal.qwen2_vl,
     "qwen2_5_vl": multimodal.qwen2_5_vl,
     "qwen3_vl": multimodal.qwen3_vl,

@@ -83,7 +83,7 @@ class Block8(Form):
         if shape.k != shape.k_full and shape.k_full // shape.k > 1 and shape.k % self.block_k:
             raise _block_refusal("Weight input_size_per_partition", shape.k, "block_k", self.block_k)
         split = shape.n_full // shape.n > 1
-        if split or len(shape.parts) > 1:
+        if not shape.lenient and (split or len(shape.parts) > 1):
             checked = shape.parts if split else shape.parts[:-1]
             for part in checked:
                 if part % self.block_n:

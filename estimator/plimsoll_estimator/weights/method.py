@@ -15,7 +15,10 @@ _LAYER: Final = re.compile(r"(?:^|\.)(?:layers|h|blocks)\.(\d+)(?=\.|$)")
 
 
 class Linear(NamedTuple):
-    """A linear layer on one rank: `k` inputs, `parts` outputs, the full sizes, and the dtype's bytes."""
+    """A linear layer on one rank: `k` inputs, `parts` outputs, the full sizes, and the dtype's bytes.
+
+    `lenient`: the class lets parts be no multiple of a quantisation block.
+    """
 
     parent: str
     names: tuple[str, ...]
@@ -24,6 +27,7 @@ class Linear(NamedTuple):
     k_full: int
     n_full: int
     item: int
+    lenient: bool = False
 
     @property
     def n(self) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from plimsoll_estimator.weights import dense, gemma, hybrids, mla, moe_families, vision
+from plimsoll_estimator.weights import classic, dense, gemma, hybrids, mla, moe_families, vision
 from plimsoll_estimator.weights.decoder import build_decoder
 from plimsoll_estimator.weights.rank import Rank
 
@@ -51,3 +51,4 @@ gemma3 = with_tower(vision.gemma3_tower, gemma.gemma3)
 gemma4 = with_tower(vision.gemma4_tower, gemma.gemma4)
 llama4 = with_tower(vision.llama4_tower, gemma.llama4, quantised=False)
 kimi_k25 = with_tower(vision.moonvit_tower, mla.deepseek_v2, quantised=False)
+minimax_m3 = with_tower(vision.minimax_tower, classic.minimax_m3)

@@ -88,7 +88,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
 
 
 class Assigned:
-    """A map from module names to algorithms (ModelOpt's `quantized_layers`); experts are kept once per block."""
+    """A map from module names to algorithms (ModelOpt's `quantized_layers`); fused experts are kept once, by their first."""
 
     __slots__ = ("_by_layer", "_names")
 
@@ -96,6 +96,8 @@ class Assigned:
         self._names: dict[str, str] = {}
         self._by_layer: dict[int, dict[str, str]] = {}
         for path, algorithm in entries:
+            if ".experts." in path and ".experts.0." not in path:
+                continue
             name = canonical(path)
             head, found, _ = name.partition(".experts.")
             if found:

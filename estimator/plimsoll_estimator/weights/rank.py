@@ -98,8 +98,10 @@ class Rank:
         """RMSNorm (weight) or LayerNorm (weight and bias), replicated."""
         self.created_bytes += size * count * self.item * (2 if bias else 1)
 
-    def _linear(self, parent: str, names: tuple[str, ...], k: int, parts: tuple[int, ...], k_full: int, n_full: int) -> None:
-        self.created_bytes += self.method.linear(Linear(parent, names, k, parts, k_full, n_full, self.item))
+    def _linear(
+        self, parent: str, names: tuple[str, ...], k: int, parts: tuple[int, ...], k_full: int, n_full: int, lenient: bool = False
+    ) -> None:
+        self.created_bytes += self.method.linear(Linear(parent, names, k, parts, k_full, n_full, self.item, lenient))
         self.added_bytes += self.method.added
 
     def column(self, parent: str, names: tuple[str, ...], k: int, parts: Iterable[int], bias: bool = False, tp: int | None = None) -> None:
@@ -145,6 +147,7 @@ class Rank:
         bias: bool = False,
         names: tuple[str, ...] = ("q_proj", "k_proj", "v_proj"),
         tp: int | None = None,
+        lenient: bool = False,
     ) -> None:
         """QKVParallelLinear: q, k and v in one weight."""
         by = self.tp if tp is None else tp
@@ -152,7 +155,7 @@ class Rank:
         kv = self.kv_heads(kv_heads, by)
         v_dim = head_dim if v_head_dim is None else v_head_dim
         parts = (mine * head_dim, kv * head_dim, kv * v_dim)
-        self._linear(parent, names, hidden, parts, hidden, sum(parts) * by)
+        self._linear(parent, names, hidden, parts, hidden, sum(parts) * by, lenient)
         if bias:
             self.created_bytes += sum(parts) * self.item
 

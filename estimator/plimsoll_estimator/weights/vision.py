@@ -219,3 +219,27 @@ def moonvit_tower(rank: Rank) -> None:
     merged = hidden * 4
     rank.replicated("mm_projector", ("linear_1",), merged, (merged,), bias=True)
     rank.replicated("mm_projector", ("linear_2",), merged, (rank.text.int("hidden_size"),), bias=True)
+
+
+def minimax_tower(rank: Rank) -> None:
+    """MiniMax-M3: a CLIP tower with three-dimensional rope, a projector and a patch-merging MLP, both sharded."""
+    vision = vision_config(rank)
+    hidden, heads = vision.int("hidden_size"), vision.int("num_attention_heads")
+    out, text = vision.int("projection_dim", default=rank.text.int("hidden_size")), rank.text.int("hidden_size")
+    middle = rank.config.int("projector_hidden_size", default=text)
+    _conv(rank, vision, hidden, bias=False)
+    rank.norm(hidden, bias=True)
+    block = Block(attention="self_attn", qkv="qkv_proj", out="out_proj", up=("fc1",), down="fc2")
+    encoder(
+        rank,
+        "vision_tower.vision_model.encoder.layers",
+        vision.int("num_hidden_layers"),
+        hidden,
+        heads,
+        vision.int("intermediate_size"),
+        block,
+    )
+    for name, inputs, outputs in (("multi_modal_projector", hidden, out), ("patch_merge_mlp", out * 4, text)):
+        rank.column(f"vision_tower.{name}", ("linear_1",), inputs, (middle,), bias=True)
+        rank.row(f"vision_tower.{name}", "linear_2", middle, outputs, bias=True)
+    rank.tensor(3 * (hidden // heads // 6), 4)
