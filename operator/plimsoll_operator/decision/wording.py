@@ -32,7 +32,7 @@ def rejection(ask: Ask, missed: Missed) -> str:
         need = f"its pod needs {needed} GiB of {miss.component}"
         return f"{ask.model} does not fit: {need}, {miss.message} ({offered} GiB), short by {short} GiB."
     who = f"each of {gpus} GPUs" if gpus > 1 else "the GPU"
-    parts = ", ".join(f"{name} {gib(size, up=True)}" for name, size in miss.parts)
+    parts = ", ".join(f"{name} {gib(size, up=True)}" for name, size in miss.parts if size)
     shown = f" ({parts})" if parts else ""
     return (
         f"{ask.model} does not fit: {who} needs {gib(miss.needed_bytes, up=True)} GiB{shown}, "

@@ -1,0 +1,82 @@
+"""`plimsoll capacity`: GPU pools with usable memory, GPUs total, free and booked, trust and problems.
+
+From files of nodes and pods, or from the GPUPools of a cluster. Prints what the decision would read; judges nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any, Final
+
+import yaml
+
+from plimsoll_estimator.units import format_gib
+from plimsoll_operator.api import ApiError, GPUPool
+from plimsoll_operator.capacity import pool_facts, pool_manifest
+from plimsoll_operator.cli import SubParsers, add_command
+from plimsoll_operator.cli.inputs import World, add_source_arguments, describe, load
+from plimsoll_operator.facts import PoolFacts
+
+_DESCRIPTION: Final = "GPU pools and what is free in them."
+_HEADER: Final = ("POOL", "GPU", "USABLE", "PER NODE", "NODES", "GPUS", "FREE", "BOOKED", "NODES BY FREE GPUS", "TRUST")
+
+
+def register(subparsers: SubParsers) -> None:
+    """Add the command."""
+    parser = add_command(subparsers, "capacity", run, _DESCRIPTION)
+    add_source_arguments(parser)
+    parser.add_argument("-o", "--output", choices=("table", "json", "yaml"), default="table", help="json and yaml print GPUPool objects")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the pools; status 0 also when there are none."""
+    try:
+        world = load(options, ())
+        if options.output == "table":
+            print("\n".join(_table(world)))
+        else:
+            print(_objects(world, options.output), end="")
+    except ApiError as error:
+        print(describe(error), file=sys.stderr)
+        return 2
+    return 0
+
+
+def _table(world: World) -> list[str]:
+    pools = sorted(world.gpu_pools(), key=lambda pool: pool.metadata.name)
+    if not pools:
+        return ["no GPU pools: no node has GPUs that labels describe"]
+    rows = [_HEADER, *(_row(pool) for pool in pools)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    for pool in pools:
+        lines += [f"{pool.metadata.name}: {problem}" for problem in pool_facts(pool).problems]
+    return lines
+
+
+def _row(pool: GPUPool) -> tuple[str, ...]:
+    facts: PoolFacts = pool_facts(pool)
+    booked = pool.status.booked_gpus if pool.status else 0
+    free = sum(gpus * nodes for gpus, nodes in facts.nodes_by_free_gpus)
+    shared = f" ({facts.sharing})" if facts.sharing != "none" else ""
+    usable = format_gib(facts.usable_memory_bytes) + ("" if facts.memory_is_exact else " at least")
+    histogram = ", ".join(f"{nodes} x {gpus}" for gpus, nodes in reversed(facts.nodes_by_free_gpus)) or "-"
+    trust = "declared" if facts.declared and not facts.nodes else "trusted" if facts.trusted else "not trusted"
+    total = facts.nodes * facts.gpus_per_node
+    counts = (facts.gpus_per_node, facts.nodes, total, free, booked)
+    return (facts.name, (facts.product or "-") + shared, usable, *(str(count) for count in counts), histogram, trust)
+
+
+def _objects(world: World, output: str) -> str:
+    derived: list[dict[str, Any]] = [pool_manifest(pool) for pool in world.derived]
+    shown = {pool["metadata"]["name"] for pool in derived}
+    given = [pool for pool in world.gpu_pools() if pool.metadata.name not in shown]
+    items = derived + [pool.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True) for pool in given]
+    items.sort(key=lambda pool: str(pool["metadata"]["name"]))
+    listed = {"apiVersion": "v1", "kind": "List", "items": items}
+    if output == "json":
+        return json.dumps(listed, indent=2, sort_keys=True) + "\n"
+    text: str = yaml.safe_dump(listed, sort_keys=False)
+    return text

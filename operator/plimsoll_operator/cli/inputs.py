@@ -1,0 +1,218 @@
+"""What `plan`, `render` and `capacity` decide about: manifests from files, and the cluster as files or a live cluster show it.
+
+Reads YAML and JSON within bounds, parses every object once through the API types, and hands out a Store for `gather`. Knows
+no model and no GPU.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import yaml
+from pydantic import BaseModel
+
+from plimsoll_estimator.errors import InvalidInput
+from plimsoll_operator.api import (
+    API_VERSION,
+    ApiError,
+    ClusterModelProfile,
+    EngineCalibration,
+    FitPolicy,
+    GPUPool,
+    InferenceDeployment,
+    ModelProfile,
+    parse_object,
+)
+from plimsoll_operator.capacity import CapacityIndex, DerivedPool, pool_manifest
+from plimsoll_operator.verdict import Plan
+
+_MAX_FILE_BYTES: Final = 64 << 20
+_MAX_OBJECTS: Final = 200_000
+_PLAN_ANNOTATION: Final = "inference.plimsoll.dev/plan"
+Manifest = Mapping[str, Any]
+_T = TypeVar("_T", bound=BaseModel)
+
+
+@dataclass(slots=True, kw_only=True)
+class World:
+    """Everything read, by kind; `raw_specs` are the deployments' specs as written. Implements gather's Store."""
+
+    deployments: list[InferenceDeployment] = field(default_factory=list)
+    raw_specs: list[dict[str, Any]] = field(default_factory=list)
+    profiles: list[ModelProfile] = field(default_factory=list)
+    cluster_profiles: list[ClusterModelProfile] = field(default_factory=list)
+    pools: list[GPUPool] = field(default_factory=list)
+    policies: list[FitPolicy] = field(default_factory=list)
+    engine_calibrations: list[EngineCalibration] = field(default_factory=list)
+    nodes: list[Manifest] = field(default_factory=list)
+    pods: list[Manifest] = field(default_factory=list)
+    namespaces: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    plans: dict[tuple[str, str], Plan] = field(default_factory=dict)
+    derived: tuple[DerivedPool, ...] = ()
+
+    def model_profile(self, namespace: str, name: str) -> ModelProfile | None:
+        """The ModelProfile of this name, or None."""
+        return next((p for p in self.profiles if _namespace(p) == namespace and p.metadata.name == name), None)
+
+    def model_profiles(self, namespace: str) -> Iterable[ModelProfile]:
+        """All ModelProfiles of the namespace."""
+        return [profile for profile in self.profiles if _namespace(profile) == namespace]
+
+    def cluster_model_profiles(self) -> Iterable[ClusterModelProfile]:
+        """All ClusterModelProfiles."""
+        return self.cluster_profiles
+
+    def gpu_pools(self) -> Iterable[GPUPool]:
+        """All GPUPools: those given, and from files of nodes those derived from them."""
+        return self.pools
+
+    def fit_policies(self) -> Iterable[FitPolicy]:
+        """All FitPolicies."""
+        return self.policies
+
+    def calibrations(self) -> Iterable[EngineCalibration]:
+        """All EngineCalibrations."""
+        return self.engine_calibrations
+
+    def namespace_labels(self, namespace: str) -> Mapping[str, str]:
+        """Labels of the namespace; empty when they were not given."""
+        return self.namespaces.get(namespace, {})
+
+    def derive_pools(self) -> None:
+        """Derive pools from the nodes and pods read, split by the label keys that the deployments select by, and keep them."""
+        index = CapacityIndex(key for item in self.deployments for key in item.spec.placement.node_selector)
+        for node in self.nodes:
+            index.node_event("ADDED", node)
+        for pod in self.pods:
+            index.pod_event("ADDED", pod)
+        self.derived = index.pools()
+        known = {pool.metadata.name for pool in self.pools}
+        self.pools += [parse_object(GPUPool, pool_manifest(pool)) for pool in self.derived if pool.name not in known]
+
+
+def _namespace(item: ModelProfile | InferenceDeployment) -> str:
+    return item.metadata.namespace or "default"
+
+
+def add_source_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where the cluster's side of the facts comes from."""
+    source = parser.add_mutually_exclusive_group()
+    nodes = "nodes (also pods, GPUPools, FitPolicies) as YAML or JSON"
+    source.add_argument("--nodes", metavar="FILE", action="append", type=Path, help=nodes)
+    source.add_argument("--cluster", action="store_true", help="the cluster of the current kubeconfig (the default without --nodes)")
+    parser.add_argument("--profiles", metavar="FILE", action="append", type=Path, default=[], help="ModelProfiles and ClusterModelProfiles")
+
+
+def load(options: argparse.Namespace, files: Iterable[Path]) -> World:
+    """Read everything the options name. Raises InvalidInput and ApiError naming file, object and field."""
+    world = World()
+    for path in [*files, *options.profiles, *(options.nodes or [])]:
+        for manifest in manifests(path):
+            take(world, manifest, str(path))
+    if options.nodes:
+        world.derive_pools()
+    else:
+        from plimsoll_operator.cli.live import read_cluster
+
+        read_cluster(world)
+    return world
+
+
+def manifests(path: Path) -> Iterator[Manifest]:
+    """Every object of a YAML or JSON file (- reads stdin), Lists unfolded. Raises InvalidInput naming the file."""
+    text = _text(path)
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        documents = list(yaml.load_all(text, Loader=loader))
+    except (yaml.YAMLError, RecursionError) as error:
+        raise InvalidInput(str(path), type(error).__name__, f"is not YAML: {' '.join(str(error).split())[:160]}") from error
+    pending = [document for document in reversed(documents) if document is not None]
+    count = 0
+    while pending:
+        document = pending.pop()
+        if not isinstance(document, Mapping):
+            raise InvalidInput(str(path), document, "is not a Kubernetes object")
+        items = document.get("items")
+        if isinstance(items, list) and str(document.get("kind", "")).endswith("List"):
+            kind = str(document["kind"]).removesuffix("List")
+            pending += [_with_kind(item, kind, document.get("apiVersion")) for item in reversed(items)]
+            continue
+        count += 1
+        if count > _MAX_OBJECTS:
+            raise InvalidInput(str(path), count, f"objects are more than {_MAX_OBJECTS}")
+        yield document
+
+
+def _with_kind(item: Any, kind: str, api_version: Any) -> Any:
+    """Items of a typed list (NodeList) carry no kind of their own."""
+    if not kind or not isinstance(item, Mapping) or "kind" in item:
+        return item
+    return {"kind": kind, "apiVersion": api_version, **item}
+
+
+def _text(path: Path) -> str:
+    try:
+        data = sys.stdin.buffer.read(_MAX_FILE_BYTES + 1) if str(path) == "-" else path.read_bytes()
+    except OSError as error:
+        raise InvalidInput("file", str(path), f"cannot be read: {error.strerror}") from error
+    if len(data) > _MAX_FILE_BYTES:
+        raise InvalidInput(str(path), len(data), f"bytes are more than {_MAX_FILE_BYTES}")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidInput(str(path), error.reason, "is not UTF-8") from error
+
+
+def take(world: World, manifest: Manifest, where: str) -> None:
+    """Put one object where it belongs; kinds that have no part in a decision are passed over."""
+    kind = manifest.get("kind")
+    if kind == "Node":
+        world.nodes.append(manifest)
+    elif kind == "Pod":
+        world.pods.append(manifest)
+    elif kind == "Namespace":
+        _take_namespace(world, manifest)
+    elif manifest.get("apiVersion") == API_VERSION:
+        if kind == "InferenceDeployment":
+            world.deployments.append(parse_object(InferenceDeployment, manifest))
+            world.raw_specs.append(dict(manifest["spec"]))
+        elif kind == "ModelProfile":
+            world.profiles.append(parse_object(ModelProfile, manifest))
+        elif kind == "ClusterModelProfile":
+            world.cluster_profiles.append(parse_object(ClusterModelProfile, manifest))
+        elif kind == "GPUPool":
+            world.pools.append(parse_object(GPUPool, manifest))
+        elif kind == "FitPolicy":
+            world.policies.append(parse_object(FitPolicy, manifest))
+        elif kind == "EngineCalibration":
+            world.engine_calibrations.append(parse_object(EngineCalibration, manifest))
+        else:
+            raise InvalidInput(f"{where}: kind", kind, f"is not a kind of {API_VERSION}")
+
+
+def _take_namespace(world: World, manifest: Manifest) -> None:
+    metadata = manifest.get("metadata")
+    if isinstance(metadata, Mapping) and isinstance(metadata.get("name"), str):
+        labels = metadata.get("labels")
+        world.namespaces[metadata["name"]] = dict(labels) if isinstance(labels, Mapping) else {}
+
+
+def take_applied_plan(world: World, child: Manifest | None, namespace: str, name: str) -> None:
+    """The applied plan from the child's annotation; text that is no plan is as good as none."""
+    annotations = ((child or {}).get("metadata") or {}).get("annotations") or {}
+    text = annotations.get(_PLAN_ANNOTATION)
+    if isinstance(text, str):
+        try:
+            world.plans[namespace, name] = Plan.from_json(text)
+        except (ValueError, TypeError, KeyError):
+            return
+
+
+def describe(error: ApiError) -> str:
+    """All causes on one line each."""
+    return "\n".join(str(cause) for cause in error.causes)

@@ -1,0 +1,58 @@
+"""The same facts from a live cluster, through the controller's own client. Imported only when a cluster is asked for."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from plimsoll_estimator.errors import InvalidInput
+from plimsoll_operator.api import ApiError
+from plimsoll_operator.cli.inputs import World, take, take_applied_plan
+from plimsoll_operator.errors import ApiFailure
+
+_INSTALL: Final = "needs the extra 'controller': pip install 'plimsoll-operator[controller]', or give --nodes FILE"
+
+
+def read_cluster(world: World) -> None:
+    """Add the cluster's profiles, pools, policies and applied plans. Raises InvalidInput when it cannot be reached or read."""
+    try:
+        from kubernetes.config import ConfigException
+
+        from plimsoll_operator.controller.ports import (
+            CLUSTER_MODEL_PROFILES,
+            DEPLOYMENTS,
+            ENGINE_CALIBRATIONS,
+            FIT_POLICIES,
+            GPU_POOLS,
+            MODEL_PROFILES,
+            NAMESPACES,
+        )
+        from plimsoll_operator.kube import KubeClient
+    except ModuleNotFoundError as error:
+        raise InvalidInput("--cluster", error.name, _INSTALL) from error
+    try:
+        kube = KubeClient.from_environment()
+    except ConfigException as error:
+        raise InvalidInput("--cluster", str(error)[:120], "no kubeconfig: set KUBECONFIG or give --nodes FILE") from error
+    try:
+        for resource in (MODEL_PROFILES, CLUSTER_MODEL_PROFILES, GPU_POOLS, FIT_POLICIES, ENGINE_CALIBRATIONS, NAMESPACES):
+            token = ""
+            while True:
+                page = kube.list_page(resource, continue_token=token)
+                for item in page.items:
+                    _take(world, {"apiVersion": resource.api_version, "kind": resource.kind, **item})
+                token = page.continue_token
+                if not token:
+                    break
+        for deployment in world.deployments:
+            namespace, name = deployment.metadata.namespace or "default", deployment.metadata.name
+            take_applied_plan(world, kube.get(DEPLOYMENTS, namespace, name), namespace, name)
+    except ApiFailure as error:
+        raise InvalidInput("--cluster", str(error)[:200], "the API server refused or was not reached") from error
+
+
+def _take(world: World, manifest: dict[str, object]) -> None:
+    """An object of the cluster that the types refuse was written by someone else: it is left out, as in the controller."""
+    try:
+        take(world, manifest, "cluster")
+    except ApiError:
+        return

@@ -1,0 +1,52 @@
+"""`plimsoll render`: the Deployment and Service that admitted InferenceDeployments become, as YAML. Prints, applies nothing."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+from plimsoll_operator.api import ApiError
+from plimsoll_operator.cli import SubParsers, add_command
+from plimsoll_operator.cli.inputs import add_source_arguments, describe, load
+from plimsoll_operator.cli.plan import ADMITTED, BAD_INPUT, judge, status_of, verdict_mapping, worst
+from plimsoll_operator.render import REPLAN_ANNOTATION, Origin, render_deployment, render_service, spec_digest
+from plimsoll_operator.verdict import Admit, Resize
+
+_DESCRIPTION: Final = "Print the objects that InferenceDeployments become. Status as `plimsoll plan`."
+
+
+def register(subparsers: SubParsers) -> None:
+    """Add the command."""
+    parser = add_command(subparsers, "render", run, _DESCRIPTION)
+    parser.add_argument("-f", "--filename", metavar="FILE", action="append", type=Path, required=True, help="manifests; - reads stdin")
+    add_source_arguments(parser)
+    parser.add_argument("--fresh", action="store_true", help="ignore the plan that is applied")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print children of what is admitted; say why not on stderr for the rest. The worst status wins."""
+    try:
+        world = load(options, options.filename)
+    except ApiError as error:
+        print(describe(error), file=sys.stderr)
+        return BAD_INPUT
+    if not world.deployments:
+        print("plimsoll render: no InferenceDeployment in the files", file=sys.stderr)
+        return BAD_INPUT
+    statuses = [ADMITTED]
+    for deployment, raw_spec in zip(world.deployments, world.raw_specs, strict=True):
+        verdict = judge(world, deployment, fresh=options.fresh)
+        statuses.append(status_of(verdict))
+        if isinstance(verdict, Admit | Resize):
+            metadata = deployment.metadata
+            replan = metadata.annotations.get(REPLAN_ANNOTATION, "")
+            origin = Origin(generation=metadata.generation, spec_digest=spec_digest(raw_spec), replan=replan)
+            for child in (render_deployment(deployment, verdict.plan, origin), render_service(deployment)):
+                print(yaml.safe_dump(child, sort_keys=False, explicit_start=True), end="")
+        else:
+            print(f"{deployment.metadata.name}: {verdict_mapping(verdict)['message']}", file=sys.stderr)
+    return worst(statuses)

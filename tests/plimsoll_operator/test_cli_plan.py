@@ -1,0 +1,119 @@
+"""plan, render and capacity as a person at a terminal meets them, offline."""
+
+import json
+
+import pytest
+import yaml
+from tests.plimsoll_operator.decision_world import H100, L4, LLAMA_70B, T4, Files, deployment, manifest
+
+from plimsoll_operator.cli import main
+from plimsoll_operator.decision import decide
+from plimsoll_operator.gather import facts_for
+from plimsoll_operator.verdict import Plan
+
+
+@pytest.fixture
+def files(tmp_path):
+    def write(name, *objects):
+        path = tmp_path / name
+        path.write_text(yaml.safe_dump_all(objects))
+        return str(path)
+
+    write("nodes.yaml", {"kind": "NodeList", "apiVersion": "v1", "items": [H100, L4, T4]})
+    return write
+
+
+def ask(capsys, tmp_path, command, *argv):
+    nodes = [] if "--nodes" in argv else ["--nodes", str(tmp_path / "nodes.yaml")]
+    status = main([command, *argv, *nodes])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+STATUSES = [
+    ("what fits is 0", manifest(engine={"maxModelLen": 16384}), 0, "Admit"),
+    ("what is resized is 0", manifest(engine={"maxModelLen": 131072, "tensorParallelSize": 1}, placement={"gpuProducts": ["NVIDIA-L4"]},
+     fit={"policy": "Resize", "mayChange": ["maxModelLen"]}), 0, "moved: spec.engine.maxModelLen"),
+    ("what does not fit is 1", manifest(LLAMA_70B, engine={"tensorParallelSize": 1}), 1, "would be admitted: With engine.tensor"),
+    ("what is not known is 3", manifest("acme/unknown"), 3, "Undecided (UnknownModel)"),
+    ("what contradicts itself is 2", manifest(engine={"extraArgs": ["--max-model-len", "4096"]}), 2, "--max-model-len"),
+    ("what the API refuses is 2", manifest(engine={"tensorParallelSize": -1}), 2, "spec.engine.tensorParallelSize"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("why", "item", "status", "words"), STATUSES, ids=[row[0] for row in STATUSES])
+def test_exit_status_says_what_was_decided(why, item, status, words, files, capsys, tmp_path):
+    found, out, err = ask(capsys, tmp_path, "plan", "-f", files("x.yaml", item))
+    assert found == status
+    assert words in (err if status == 2 else out)
+
+
+def test_the_worst_of_several_wins(files, capsys, tmp_path):
+    path = files("x.yaml", manifest(), manifest("acme/unknown"), manifest(LLAMA_70B, engine={"tensorParallelSize": 1}))
+    assert ask(capsys, tmp_path, "plan", "-f", path)[0] == 1
+
+
+def test_json_is_the_canonical_plan(files, capsys, tmp_path):
+    status, out, _ = ask(capsys, tmp_path, "plan", "-o", "json", "-f", files("x.yaml", manifest()))
+    plan = decide(facts_for(deployment(), Files(H100, L4, T4), applied_plan=None)).plan
+    assert status == 0
+    assert out == plan.canonical_json() + "\n"
+    assert Plan.from_json(out) == plan
+
+
+def test_yaml_carries_reason_figures_and_patches(files, capsys, tmp_path):
+    _, out, _ = ask(capsys, tmp_path, "plan", "-o", "yaml", "-f", files("x.yaml", manifest(LLAMA_70B, engine={"tensorParallelSize": 1})))
+    data = yaml.safe_load(out)
+    assert data["short_by_bytes"] == data["needed_bytes"] - data["available_bytes"]
+    assert data["offers"][0]["patch"]["spec"]["engine"]["tensorParallelSize"] > 1
+
+
+def test_profiles_answer_for_models_that_the_catalogue_does_not_know(files, capsys, tmp_path):
+    config = json.dumps({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 2048, "num_hidden_layers": 16,
+                         "num_attention_heads": 16, "num_key_value_heads": 8, "intermediate_size": 8192, "vocab_size": 32000,
+                         "max_position_embeddings": 8192, "torch_dtype": "bfloat16"})  # fmt: skip
+    profile = {"apiVersion": "inference.plimsoll.dev/v1alpha1", "kind": "ClusterModelProfile", "metadata": {"name": "ours"},
+               "spec": {"model": "acme/unknown", "config": config}}  # fmt: skip
+    path = files("x.yaml", manifest("acme/unknown"))
+    assert ask(capsys, tmp_path, "plan", "-f", path, "--profiles", files("p.yaml", profile))[0] == 0
+
+
+def test_render_prints_the_children(files, capsys, tmp_path):
+    status, out, _ = ask(capsys, tmp_path, "render", "-f", files("x.yaml", manifest(engine={"maxModelLen": 16384})))
+    deployment_, service = yaml.safe_load_all(out)
+    arguments = deployment_["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert (status, service["kind"]) == (0, "Service")
+    assert "16384" in " ".join(arguments).replace("=", " ").split()
+
+
+def test_capacity_shows_what_is_free_and_what_is_wrong(files, capsys, tmp_path):
+    strange = json.loads(json.dumps(L4).replace('"l4"', '"odd"'))
+    strange["status"]["allocatable"]["nvidia.com/gpu"] = "6"
+    pod = {"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "p", "uid": "u"}, "status": {"phase": "Running"},
+           "spec": {"nodeName": "h100", "containers": [{"resources": {"limits": {"nvidia.com/gpu": 3}}}]}}  # fmt: skip
+    nodes = [{"kind": "Node", "apiVersion": "v1", **item} for item in (H100, strange)]
+    path = files("n.yaml", *nodes, pod)
+    status, out, _ = ask(capsys, tmp_path, "capacity", "--nodes", path)
+    assert status == 0
+    assert "1 x 5" in out
+    assert "not trusted" in out
+    assert "MixedProducts" in out
+    _, out, _ = ask(capsys, tmp_path, "capacity", "-o", "json", "--nodes", path)
+    assert [item["status"]["trusted"] for item in json.loads(out)["items"]] == [True, False]
+
+
+BAD_FILES = [
+    ("not YAML", "{", "is not YAML"),
+    ("no object", "- 1", "is not a Kubernetes object"),
+    ("nothing", "", "no InferenceDeployment"),
+]
+
+
+@pytest.mark.parametrize(("why", "text", "words"), BAD_FILES, ids=[row[0] for row in BAD_FILES])
+def test_bad_files_are_one_line_and_status_2(why, text, words, files, capsys, tmp_path):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    status, out, err = ask(capsys, tmp_path, "plan", "-f", str(path))
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert words in err
+    assert ask(capsys, tmp_path, "plan", "-f", str(tmp_path / "missing.yaml"))[0] == 2
