@@ -45,7 +45,7 @@ bench: $(STAMP) ## benchmarks, where there are any
 	@if compgen -G 'tests/bench/bench_*.py' > /dev/null; then $(BIN)/python -m pytest -q -s tests/bench/bench_*.py; else echo "no benchmark is written yet"; fi
 
 accuracy: $(STAMP) ## predictions against what vLLM reported
-	@if [ -f tests/bench/accuracy.py ]; then $(BIN)/python -m tests.bench.accuracy; else echo "no accuracy report is written yet"; fi
+	@$(BIN)/python tests/tools/accuracy.py
 
 kind: $(STAMP) ## the end-to-end tests on a kind cluster; needs a container engine
 	@$(BIN)/python -m tests.e2e.kind

@@ -1,0 +1,74 @@
+"""The accuracy page: its thresholds hold, its figures are what they say, and refitting leaves the constants as they were."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from plimsoll_estimator.overhead.constants import table
+
+TESTS = Path(__file__).parents[1]
+THRESHOLDS = json.loads((TESTS / "data" / "accuracy_thresholds.json").read_text())
+
+
+@pytest.fixture
+def starts(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(TESTS / "tools"))
+    return importlib.import_module("measured_starts")
+
+
+@pytest.fixture
+def writer(starts: ModuleType) -> ModuleType:
+    return importlib.import_module("accuracy")
+
+
+def test_accuracy_does_not_fall_below_the_committed_thresholds(starts: ModuleType) -> None:
+    now = starts.headline(starts.measure())
+    assert set(THRESHOLDS["at_most"]) | set(THRESHOLDS["at_least"]) == set(now), "every headline figure has a threshold"
+    worse = {key: now[key] for key, limit in THRESHOLDS["at_most"].items() if now[key] > limit}
+    worse |= {key: now[key] for key, limit in THRESHOLDS["at_least"].items() if now[key] < limit}
+    assert worse == {}
+
+
+def measured(starts: ModuleType, group: int, logged: float, predicted: float, **row: object) -> object:
+    case = {"engine_version": "0.19.0", "gpu": {"product": "G"}, "model": "a/b", "engine_args": {}}
+    full = {"id": group, "case": case, "observed": {"pool": logged}, "same_measurement": group, "outcome": "started", "source": "s", **row}
+    reply = {"verdict": "starts", "ranks": [{"available_kv_cache_bytes": predicted * (1 << 30)}]}
+    return starts.Measured(full, reply)
+
+
+def test_a_sweep_counts_once_with_its_mean(starts: ModuleType) -> None:
+    rows = [measured(starts, 1, 10.0, 11.0), measured(starts, 1, 10.0, 12.0), measured(starts, 2, 10.0, 9.0)]
+    assert [error for _, error in starts.pool_errors(rows)] == [1.5, -1.0]
+    assert starts.mean_abs(starts.pool_errors(rows)) == 1.25
+
+
+def test_the_page_reports_every_table_and_the_worst_row_first(starts: ModuleType, writer: ModuleType) -> None:
+    results = starts.measure()
+    text = writer.page(results, {name: starts.measure([name]) for name, _ in writer.OTHER_TABLES}, [("some source", 3, 0.1, 0.2)])
+    for title in ("Headline", "By component", "KV pool by release", "KV pool by GPU", "Worst", "Leave one source out", "Other tables"):
+        assert f"## {title}" in text
+    worst = max((error for _, error in starts.pool_errors(results)), key=abs)
+    first = text.split("## Worst measurements")[1].splitlines()[4]
+    assert f"{worst:+.2f}" in first
+    assert "0.10 GiB shipped, 0.20 GiB blind" in text
+
+
+def test_a_constant_that_no_training_start_feels_is_dropped_and_the_others_are_refitted(starts: ModuleType) -> None:
+    saved = copy.deepcopy(dict(table()))
+    try:
+        chosen = [pair for pair in starts.cases() if pair[0]["table"] == "main" and "pool" in pair[0]["observed"]]
+        on_one_gpu = [pair for pair in chosen if pair[0]["case"]["engine_args"].get("tensor_parallel_size", 1) == 1][:6]
+        before = starts.total_error(starts.answers_of(on_one_gpu))
+        starts.refit(on_one_gpu)
+        left = [entry for rows in table().values() for entry in rows]
+        assert not any(entry.get("when", {}).get("min_tensor_parallel", 1) > 1 for entry in left)
+        assert starts.total_error(starts.answers_of(on_one_gpu)) <= before
+    finally:
+        for name, rows in table().items():
+            rows[:] = saved[name]
