@@ -89,9 +89,8 @@ def _windowed(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules:
 
 
 def _falcon(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
-    """With rotary embeddings the class hands no cache settings to its attention: the cache stays at the model's dtype."""
-    dtype = resolved.kv_cache_dtype if config.text.bool("alibi") else "auto"
-    width = kv_head_bytes(dtype, resolved.dtype, shape.head_dim, shape.head_dim)
+    """The class hands no cache settings to its attention: the cache stays at the model's dtype."""
+    width = kv_head_bytes("auto", resolved.dtype, shape.head_dim, shape.head_dim)
     return _windowed(config, shape, resolved, rules, token_bytes=shape.kv_heads_per_rank(resolved.tensor_parallel_size) * width)
 
 

@@ -209,6 +209,14 @@ def _minimax_lightning(config: HfConfig, shape: TextShape, resolved: ResolvedArg
     return _compose(shape, resolved, rules, kinds, state)
 
 
+def _bailing_linear(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
+    """Ring and Ling linear: the last layer of every group attends."""
+    period = config.text.int("layer_group_size", default=1)
+    kinds = [STATE if period > 0 and (i + 1) % period else ATTENTION for i in range(shape.layers)]
+    state = state_need(resolved, rules, lightning_bytes(resolved, heads=shape.heads, head_dim=shape.head_dim), role="lightning")
+    return _compose(shape, resolved, rules, kinds, state)
+
+
 def _lfm2(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
     text = config.text
     types = text.list_or_none("layer_types")
@@ -272,6 +280,8 @@ HYBRID_FAMILIES: Final[dict[str, Family]] = {
     "minimax": _minimax_lightning,
     "minimax_text_01": _minimax_lightning,
     "minimax_m1": _minimax_lightning,
+    "bailing_moe_linear": _bailing_linear,
+    "bailing_hybrid": _bailing_linear,
     "lfm2": _lfm2,
     "lfm2_moe": _lfm2,
 }

@@ -14,7 +14,7 @@ from plimsoll_estimator.hf_config import HfConfig
 
 LAYER_KEYS: Final = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 HEAD_KEYS: Final = ("num_attention_heads", "n_head", "n_heads", "num_heads")
-HIDDEN_KEYS: Final = ("hidden_size", "n_embd", "d_model", "model_dim")
+HIDDEN_KEYS: Final = ("hidden_size", "n_embd", "n_embed", "d_model", "model_dim")
 KV_HEAD_KEYS: Final = (
     "n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num", "num_attention_groups",
 )  # fmt: skip
@@ -27,8 +27,11 @@ MLA_MODEL_TYPES: Final = frozenset({
 
 CLASS_DEFAULTS: Final[dict[str, dict[str, int]]] = {
     "llama": {"hidden_size": 4096, "num_attention_heads": 32, "num_hidden_layers": 32},
-    "gemma": {"head_dim": 256},
-    "gemma2": {"head_dim": 256, "sliding_window": 4096},
+    "gemma": {"head_dim": 256, "num_attention_heads": 16, "num_key_value_heads": 16, "hidden_size": 3072, "num_hidden_layers": 28},
+    "gemma2": {
+        "head_dim": 256, "sliding_window": 4096, "num_attention_heads": 8, "num_key_value_heads": 4, "hidden_size": 2304,
+        "num_hidden_layers": 26,
+    },
     "gemma3_text": {
         "head_dim": 256, "num_attention_heads": 8, "num_key_value_heads": 4, "sliding_window": 4096, "num_hidden_layers": 26,
         "hidden_size": 2304,
@@ -42,11 +45,12 @@ CLASS_DEFAULTS: Final[dict[str, dict[str, int]]] = {
         "num_hidden_layers": 30, "hidden_size": 2304,
     },
     "gpt_oss": {"head_dim": 64, "sliding_window": 128},
-    "cohere": {"num_key_value_heads": 0},
     "cohere2": {"sliding_window": 4096},
     "olmo3": {"sliding_window": 4096},
     "exaone4": {"sliding_window": 4096},
-    "mistral": {"num_key_value_heads": 8},
+    "mistral": {
+        "hidden_size": 4096, "num_attention_heads": 32, "num_hidden_layers": 32, "num_key_value_heads": 8, "sliding_window": 4096,
+    },
     "mixtral": {"num_key_value_heads": 8},
     "ministral3": {"num_key_value_heads": 8},
     "llama4_text": {"head_dim": 128, "attention_chunk_size": 8192},
@@ -85,7 +89,9 @@ class TextShape:
 
 
 def class_default(text: HfConfig, key: str) -> int | None:
-    """Transformers' default of `key` for this model type, or None."""
+    """Transformers' default of `key` for this model type, or None; a key that the file sets to null has no default."""
+    if key in text.as_mapping():
+        return None
     return CLASS_DEFAULTS.get(text.model_type, {}).get(key)
 
 

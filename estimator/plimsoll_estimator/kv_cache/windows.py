@@ -24,9 +24,10 @@ PATTERN_DEFAULTS: Final = {
     "gpt_oss": 2,
 }
 """Every n-th layer is full where the file has no `layer_types`, by text model type (Transformers' config classes)."""
-IGNORES_WINDOWS: Final = frozenset(
-    {"qwen2", "qwen2_moe", "qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text", "qwen3", "qwen3_moe"}
-)
+IGNORES_WINDOWS: Final = frozenset({
+    "qwen2", "qwen2_moe", "qwen2_vl", "qwen2_vl_text", "qwen2_5_vl", "qwen2_5_vl_text", "qwen2_5_omni_text", "qwen3", "qwen3_moe",
+    "qwen3_vl_text", "qwen3_vl_moe_text", "qwen3_omni_moe_text",
+})  # fmt: skip
 """Classes whose attention layers never get a window: a window for some of their layers is refused earlier."""
 
 

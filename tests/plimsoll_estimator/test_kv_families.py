@@ -1,0 +1,298 @@
+"""KV-cache layouts family by family and release by release: what each keeps, and where vLLM changed its mind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plimsoll_estimator.engine_args import EngineArgs
+from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.errors import EngineRefusal, Unsupported
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.kv_cache import KvCacheLayout, kv_cache_layout, plan_kv_cache
+from plimsoll_estimator.kv_cache.kv_dtype import kv_head_bytes
+from plimsoll_estimator.kv_cache.model_layers import stage_sizes
+from plimsoll_estimator.resolved import Gpu, KvPlan, KvRefusal, ResolvedArgs
+from plimsoll_estimator.units import GIB
+
+DENSE: dict[str, Any] = {
+    "model_type": "llama", "num_hidden_layers": 32, "hidden_size": 4096, "num_attention_heads": 32, "num_key_value_heads": 8,
+}  # fmt: skip
+HALF_WINDOWED: dict[str, Any] = {
+    "model_type": "gemma2", "num_hidden_layers": 4, "hidden_size": 2304, "num_attention_heads": 8, "num_key_value_heads": 4,
+    "head_dim": 256, "sliding_window": 4096,
+}  # fmt: skip
+LLAMA4: dict[str, Any] = {
+    "model_type": "llama4",
+    "text_config": {
+        "model_type": "llama4_text", "num_hidden_layers": 8, "hidden_size": 5120, "num_attention_heads": 40, "num_key_value_heads": 8,
+        "head_dim": 128, "attention_chunk_size": 8192,
+    },
+}  # fmt: skip
+QWEN38_27B: dict[str, Any] = {
+    "model_type": "qwen3_5",
+    "text_config": {
+        "model_type": "qwen3_5_text", "num_hidden_layers": 64, "hidden_size": 5120, "num_attention_heads": 24,
+        "num_key_value_heads": 4, "head_dim": 256, "full_attention_interval": 4, "linear_num_key_heads": 16,
+        "linear_num_value_heads": 48, "linear_key_head_dim": 128, "linear_value_head_dim": 128, "linear_conv_kernel_dim": 4,
+        "mamba_ssm_dtype": "float32", "mtp_num_hidden_layers": 1,
+    },
+}  # fmt: skip
+
+
+def resolved_args(
+    *, version: str = "0.33.0", capability: tuple[int, int] = (9, 0), tp: int = 1, pp: int = 1, dcp: int = 1, max_model_len: int = 32768,
+    kv_cache_dtype: str = "auto", batched: int = 8192, in_flight: int = 16384, prefix: bool = True, given: EngineArgs | None = None,
+    drafts: int = 0,
+) -> ResolvedArgs:  # fmt: skip
+    return ResolvedArgs(
+        version=EngineVersion.parse(version), extrapolated=False,
+        gpu=Gpu(product="test", total_memory_bytes=80 * GIB, interconnect="nvlink", compute_capability=capability),
+        given=given or EngineArgs(), architecture="", dtype="bfloat16", quantization=None, kv_cache_dtype=kv_cache_dtype,
+        tensor_parallel_size=tp, pipeline_parallel_size=pp, data_parallel_size=1, enable_expert_parallel=False,
+        decode_context_parallel_size=dcp, max_model_len=max_model_len, max_num_seqs=256, max_num_batched_tokens=batched,
+        gpu_memory_utilization=0.92, block_size=None, enforce_eager=False, enable_prefix_caching=prefix, enable_chunked_prefill=True,
+        num_speculative_tokens=drafts, runner="generate", uses_v2_model_runner=True, async_scheduling=True,
+        max_in_flight_tokens=in_flight, max_cudagraph_capture_size=512,
+    )  # fmt: skip
+
+
+def layout_of(config: dict[str, Any], **args: Any) -> KvCacheLayout:
+    return kv_cache_layout(HfConfig(config), resolved_args(**args))
+
+
+def test_layers_that_share_a_cache_keep_none() -> None:
+    """Gemma 4 E4B: 18 of 42 layers read the cache of earlier ones; 20 windows of 512 and 4 wide layers remain."""
+    types = (["sliding_attention"] * 5 + ["full_attention"]) * 7
+    text = {
+        "model_type": "gemma4_text", "num_hidden_layers": 42, "hidden_size": 2560, "num_attention_heads": 8, "num_key_value_heads": 2,
+        "head_dim": 256, "global_head_dim": 512, "num_kv_shared_layers": 18, "sliding_window": 512, "layer_types": types,
+    }  # fmt: skip
+    layout = layout_of({"model_type": "gemma4", "text_config": text}, max_model_len=8192)
+    assert sum(group.n_layers for group in layout.groups) == 24
+    # The narrow layers take blocks of 32 tokens so that all pages are equal.
+    assert [group.block_size for group in layout.groups] == [32] * 5 + [16]
+    assert layout.request_blocks(8192) == 5 * (8192 // 32 + 1) + 512
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model_type": "bert", "num_hidden_layers": 12, "hidden_size": 768, "num_attention_heads": 12},  # an encoder
+        {**DENSE, "model_type": "qwen2", "is_causal": False},  # a decoder turned encoder
+    ],
+)
+def test_encoders_keep_nothing(config: dict[str, Any]) -> None:
+    plan = layout_of(config).plan((0,))
+    assert isinstance(plan, KvPlan)
+    assert (plan.num_gpu_blocks, plan.kv_block_bytes) == (1, (0,))
+
+
+def test_whisper_keeps_the_encoder_too() -> None:
+    """32 decoder layers of 20 heads x 64: 448 own tokens and 1,500 encoder states per request."""
+    config = {"model_type": "whisper", "decoder_layers": 32, "decoder_attention_heads": 20, "d_model": 1280, "max_source_positions": 1500}
+    layout = layout_of(config, max_model_len=448)
+    assert layout.kv_block_bytes == (32 * 16 * 20 * 128 * 2,)
+    assert layout.request_blocks(448) == 28 + 94
+
+
+def test_uneven_heads_and_missing_attention() -> None:
+    """Block configs with 8 and 4 key/value heads, and a layer without attention: one block table, pages added up."""
+    blocks = [{"attention": {"n_heads_in_group": 8}}, {"attention": {"n_heads_in_group": 16}}, {"attention": {"no_op": True}}]
+    layout = layout_of(
+        {"model_type": "nemotron-nas", "num_hidden_layers": 3, "hidden_size": 8192, "num_attention_heads": 64, "block_configs": blocks}
+    )
+    assert layout.kv_block_bytes == (16 * (8 + 4) * 128 * 2 * 2,)
+    assert len(layout.groups) == 1
+
+
+def test_two_latents_per_layer() -> None:
+    config = {
+        "model_type": "longcat_flash", "num_layers": 28, "hidden_size": 6144, "num_attention_heads": 64, "kv_lora_rank": 512,
+        "qk_rope_head_dim": 64, "qk_nope_head_dim": 128,
+    }  # fmt: skip
+    assert layout_of(config).kv_block_bytes == (56 * 16 * 576 * 2,)
+
+
+def test_short_convolutions_hold_two_states_with_prefix_caching() -> None:
+    config = {
+        "model_type": "lfm2", "num_hidden_layers": 16, "hidden_size": 2048, "num_attention_heads": 32, "num_key_value_heads": 8,
+        "conv_dim": 2048, "conv_L_cache": 3, "full_attn_idxs": [2, 5, 8, 10, 12, 14],
+    }  # fmt: skip
+    attention_blocks = 32768 // 16
+    assert layout_of(config).request_blocks(32768) == attention_blocks + 2 * 2
+    assert layout_of(config, prefix=False).request_blocks(32768) == attention_blocks + 2
+
+
+def test_prediction_modules_join_the_cache() -> None:
+    """A measured start of Qwen3.8-27B on a GB10, vLLM 0.25.1, fp8 cache, 3 draft tokens: block 1600, 2,192,477 tokens, 8.36x."""
+    given_args = EngineArgs(speculative_method="mtp", num_speculative_tokens=3)
+    layout = layout_of(
+        QWEN38_27B,
+        version="0.25.1",
+        capability=(12, 1),
+        kv_cache_dtype="fp8",
+        max_model_len=262144,
+        drafts=3,
+        prefix=False,
+        given=given_args,
+    )
+    plan = layout.plan((int(76.4 * GIB),))
+    assert isinstance(plan, KvPlan)
+    assert (plan.block_size, plan.kv_cache_tokens, round(plan.max_concurrency, 2)) == (1600, 2_192_477, 8.36)
+
+
+def test_a_draft_model_brings_its_own_layers() -> None:
+    draft = HfConfig({**DENSE, "num_hidden_layers": 1})
+    given_args = EngineArgs(speculative_method="eagle3", num_speculative_tokens=2, speculative_model_config=draft)
+    assert layout_of(DENSE, given=given_args, drafts=2).kv_block_bytes == (33 * 65_536,)
+    assert layout_of(DENSE, given=EngineArgs(speculative_method="ngram"), drafts=2).kv_block_bytes == (32 * 65_536,)
+    with pytest.raises(Unsupported, match="speculative_method"):
+        layout_of(DENSE, given=EngineArgs(speculative_method="telepathy"), drafts=2)
+
+
+@pytest.mark.parametrize(
+    ("config", "version", "blocks"),
+    [
+        # Two full and two windowed layers of 4096 at 32,768 tokens: full attention alone until 0.9.1, then two groups.
+        (HALF_WINDOWED, "0.8.5", 2048),
+        (HALF_WINDOWED, "0.9.1", 2048 + (4095 + 8192 + 15) // 16 + 1),
+        (HALF_WINDOWED, "0.25.1", 2048 + (4095 + 8192 + 15) // 16 + 1),
+        # Since 0.26 a window holds every token in flight.
+        (HALF_WINDOWED, "0.26.0", 2048 + (4095 + 16384 + 15) // 16 + 1),
+        # Llama 4: chunks switched the hybrid manager off until 0.14.
+        (LLAMA4, "0.13.0", 2048),
+        (LLAMA4, "0.14.1", 2048 + 3 * (8192 + 8192) // 16),
+    ],
+)
+def test_blocks_of_a_request_by_release(config: dict[str, Any], version: str, blocks: int) -> None:
+    assert layout_of(config, version=version).request_blocks(32768) == blocks
+
+
+def test_the_check_by_layer_ignored_padding() -> None:
+    """Five windowed layers and three full ones make groups of three with one layer of padding; until 0.14 the check did not count it."""
+    types = ["sliding_attention", "full_attention", "sliding_attention"] * 2 + ["sliding_attention", "full_attention"]
+    config = {**HALF_WINDOWED, "num_hidden_layers": 8, "layer_types": types}
+    page = 16 * 4 * 512 * 2
+    older, newer = layout_of(config, version="0.13.0"), layout_of(config, version="0.14.1")
+    window = (4095 + 8192 + 15) // 16 + 1
+    assert older.bytes_for(32768) == ((3 * 2048 + 5 * window) * page,)
+    assert newer.bytes_for(32768) == (3 * (2048 + 2 * window) * page,)
+
+
+@pytest.mark.parametrize(
+    ("version", "tokens"),
+    [
+        ("0.8.5", 5000 * 16),  # blocks times the block size
+        ("0.19.1", 5000 // 2 * 16),  # blocks per group
+        ("0.20.2", int(5000 / (2048 + 769) * 32768)),  # concurrency times the length
+    ],
+)
+def test_what_the_token_figure_means(version: str, tokens: int) -> None:
+    layout = layout_of(HALF_WINDOWED, version=version)
+    plan = layout.plan((5000 * layout.kv_block_bytes[0],))
+    assert isinstance(plan, KvPlan)
+    assert plan.kv_cache_tokens == tokens
+
+
+@pytest.mark.parametrize(("version", "fits"), [("0.28.0", True), ("0.29.0", False)])
+def test_the_null_block_is_held_back_since_0_29(version: str, fits: bool) -> None:
+    layout = layout_of(DENSE, version=version)
+    exactly = layout.request_blocks(32768) * layout.kv_block_bytes[0]
+    assert isinstance(layout.plan((exactly,)), KvPlan if fits else KvRefusal)
+
+
+def test_auto_length_is_what_fits() -> None:
+    """`--max-model-len auto` with 4 GiB for Llama 3.1 8B: 32,752 tokens, one block below 32,768."""
+    resolved = resolved_args(max_model_len=131072, given=EngineArgs(max_model_len=-1))
+    plan = plan_kv_cache(HfConfig(DENSE), resolved, (4 * GIB,))
+    assert isinstance(plan, KvPlan)
+    assert plan.max_model_len == 32_752
+    nothing = plan_kv_cache(HfConfig(DENSE), resolved, (2 << 20,))
+    assert isinstance(nothing, KvRefusal)
+    assert nothing.reason == "CannotFitMaxModelLen"
+
+
+@pytest.mark.parametrize(
+    ("dtype", "per_head"),
+    [
+        ("auto", 512),
+        ("fp8", 256),
+        ("fp8_e4m3", 256),
+        ("bfloat16", 512),
+        ("nvfp4", 144),
+        ("int8_per_token_head", 264),
+        ("int4_per_token_head", 136),
+    ],
+)
+def test_bytes_of_one_head_by_cache_dtype(dtype: str, per_head: int) -> None:
+    assert kv_head_bytes(dtype, "bfloat16", 128, 128) == per_head
+
+
+@pytest.mark.parametrize(
+    ("capability", "kv_cache_dtype", "version", "block"),
+    [
+        ((9, 0), "auto", "0.33.0", 16),  # FLASH_ATTN_MLA
+        ((9, 0), "fp8", "0.33.0", 64),  # FLASHMLA
+        ((9, 0), "auto", "0.17.1", 64),  # the platform forced FlashMLA's block
+        ((10, 0), "auto", "0.33.0", 32),  # FLASHINFER_MLA
+        ((10, 0), "auto", "0.12.0", 128),  # CUTLASS_MLA was forced
+        ((8, 0), "auto", "0.33.0", 16),  # TRITON_MLA
+    ],
+)
+def test_blocks_of_latent_attention(capability: tuple[int, int], kv_cache_dtype: str, version: str, block: int) -> None:
+    config = {
+        "model_type": "deepseek_v3", "num_hidden_layers": 61, "hidden_size": 7168, "num_attention_heads": 128, "kv_lora_rank": 512,
+        "qk_rope_head_dim": 64, "qk_nope_head_dim": 128,
+    }  # fmt: skip
+    assert layout_of(config, capability=capability, kv_cache_dtype=kv_cache_dtype, version=version).block_size == block
+
+
+def test_caches_no_backend_can_hold_are_refused() -> None:
+    """Attention sinks on an A100 leave only Triton, which has no fp8 there; sparse latents need Hopper or Blackwell."""
+    sinks = {
+        "model_type": "gpt_oss",
+        "num_hidden_layers": 2,
+        "hidden_size": 2880,
+        "num_attention_heads": 64,
+        "num_key_value_heads": 8,
+        "head_dim": 64,
+    }
+    with pytest.raises(EngineRefusal, match="Triton"):
+        layout_of(sinks, capability=(8, 0), kv_cache_dtype="fp8")
+    sparse = {
+        "model_type": "deepseek_v32", "num_hidden_layers": 2, "hidden_size": 7168, "num_attention_heads": 128, "kv_lora_rank": 512,
+        "qk_rope_head_dim": 64, "index_topk": 2048,
+    }  # fmt: skip
+    with pytest.raises(EngineRefusal, match="sparse MLA"):
+        layout_of(sparse, capability=(8, 0))
+    # Packed in DeepSeek's own form on Hopper, plain fp8 on Blackwell.
+    assert layout_of(sparse, kv_cache_dtype="fp8").kv_block_bytes == (2 * 64 * (656 + 132),)
+    assert layout_of(sparse, capability=(10, 0), kv_cache_dtype="fp8").kv_block_bytes == (2 * 64 * (576 + 132),)
+
+
+@pytest.mark.parametrize("mark", [{"compress_ratios": [4, 128]}, {"layer_types": ["full_attention", "wkv"]}, {"is_encoder_decoder": True}])
+def test_layers_without_a_rule_are_not_guessed(mark: dict[str, Any]) -> None:
+    with pytest.raises(Unsupported, match="no KV-cache rule"):
+        layout_of({**DENSE, "model_type": "novel", **mark})
+
+
+def test_key_value_heads_are_replicated_beyond_their_number() -> None:
+    sizes = [layout_of(DENSE, tp=tp).kv_block_bytes[0] for tp in (1, 8, 16, 32)]
+    assert sizes == [2_097_152, 262_144, 262_144, 262_144]
+
+
+def test_decode_context_parallelism_shares_the_tokens() -> None:
+    layout = layout_of(DENSE, tp=16, dcp=2)
+    assert layout.request_blocks(32768) == 1024
+
+
+@given(st.integers(1, 200), st.integers(1, 16))
+def test_stages_hold_all_layers_evenly(layers: int, stages: int) -> None:
+    sizes = stage_sizes(max(layers, stages), stages)
+    assert sum(sizes) == max(layers, stages)
+    assert max(sizes) - min(sizes) <= 1
+    assert stages == 1 or sizes[-1] == min(sizes)
