@@ -3,20 +3,13 @@
 from plimsoll_operator.api.base import API_VERSION, GROUP, VERSION, Condition, ObjectMeta, Taint, Toleration
 from plimsoll_operator.api.inference_deployment import (
     MOVABLE_FIELDS,
-    ConfigMapKeyRef,
     EngineSpec,
     FitSpec,
-    HuggingFaceSource,
     InferenceDeployment,
     InferenceDeploymentSpec,
     LoraSpec,
-    ModelSource,
-    ModelSpec,
-    PersistentVolumeClaimSource,
     PlacementSpec,
-    ProfileRef,
     RequestClass,
-    SecretKeyRef,
     SpeculativeSpec,
     WorkloadSpec,
 )
@@ -27,6 +20,15 @@ from plimsoll_operator.api.model_profile import (
     ModelProfileStatus,
     ProfileWeights,
     WeightsByDtype,
+)
+from plimsoll_operator.api.model_source import (
+    ConfigMapKeyRef,
+    HuggingFaceSource,
+    ModelSource,
+    ModelSpec,
+    PersistentVolumeClaimSource,
+    ProfileRef,
+    SecretKeyRef,
 )
 from plimsoll_operator.api.parse import KINDS, ApiError, Cause, parse_inference_deployment, parse_object
 from plimsoll_operator.api.policy import (

@@ -78,6 +78,12 @@ class GPUPoolSpec(ApiModel):
             message="a declared pool needs product, gpusPerNode and maxNodes",
             field=".declared",
         ),
+        Rule(
+            cel="!has(self.selector) || self.selector.size() == 0",
+            holds=lambda s: not s.selector,
+            message="is not supported yet: correct the pool that the controller derived, by its name",
+            field=".selector",
+        ),
     )
 
 
