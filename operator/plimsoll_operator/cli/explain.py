@@ -87,6 +87,29 @@ REASONS: Final = {  # reason -> (what it means, what to do)
     "UnknownGpu": ("The GPU product is not in the table and its generation cannot be told.", "`plimsoll gpus` lists the known ones."),
     "UnknownGpuMemory": ("Nothing says how much memory the GPU has.", "Give --gpu-memory-mib."),
     "EngineTooOld": ("The release is older than the V1 engine's rules.", "Use 0.8 or later."),
+    "KvCacheTooSmall": (
+        "One request of max-model-len tokens needs more KV cache than is left.",
+        "Use the estimated length or less, an fp8 KV cache, more GPUs, or fewer sequences.",
+    ),
+    "HeadsNotDivisible": ("Attention heads do not divide by the tensor parallel size.", "Choose a size that divides them."),
+    "TokensBelowSeqs": ("max-num-batched-tokens is below max-num-seqs.", "Raise the first or lower the second."),
+    "TokensBelowContext": (
+        "Without chunked prefill max-num-batched-tokens must reach max-model-len.",
+        "Raise it, or leave chunked prefill on.",
+    ),
+    "QuantizationMismatch": ("--quantization contradicts the checkpoint's own settings.", "Leave it out."),
+    "QuantizationUnsupportedOnGpu": (
+        "The GPU's compute capability is below what the quantisation method needs.",
+        "Use another GPU or format.",
+    ),
+    "KvCacheDtypeNotSupported": ("The model or GPU cannot hold its cache in this dtype.", "Use auto."),
+    "KvPageSizesDiffer": ("Cache pages of the model's layers cannot be brought to one size.", "Use another KV cache dtype or release."),
+    "DecodeContextParallelNeedsTensorParallel": ("Decode context parallelism shares tensor parallel ranks.", "Raise tensorParallelSize."),
+    "DecodeContextParallelNotDivisible": (
+        "The tensor parallel size does not divide by the decode context parallel size.",
+        "Choose a divisor.",
+    ),
+    "DecodeContextParallelTooLarge": ("There are too few query heads a KV head for this size.", "Lower it."),
     "FreeMemoryBelowRequested": (
         "Less is free on the GPU at start than gpu-memory-utilization x total: other processes, or contexts, hold the rest.",
         "Lower gpuMemoryUtilization or keep others off the card.",
