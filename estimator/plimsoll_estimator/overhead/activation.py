@@ -16,6 +16,8 @@ from plimsoll_estimator.units import ceil_div
 DTYPE_BYTES: Final = {"float32": 4, "float16": 2, "bfloat16": 2}
 _NO_WORKSPACE: Final = frozenset({"mxfp4", "gpt_oss_mxfp4"})  # experts through Triton's own kernels on Hopper
 _EIGHT_BIT: Final = frozenset({"fp8", "modelopt", "deepseek_v4_fp8", "fbgemm_fp8", "experts_int8", "compressed-tensors"})
+_SPARSE_CONTEXTS: Final = 5
+_MAX_CONTEXT_ROWS: Final = 65536
 _ITEM_TOKENS: Final = 16384  # the largest image of processors that merge patches (vLLM's dummy inputs)
 _OLD_VIDEO_TOKENS: Final = 153600  # one dummy video with deepstack features before 0.13
 _VIDEO_CAPPED_SINCE: Final = EngineVersion(0, 13)
@@ -25,7 +27,7 @@ def activation_bytes(shape: ModelShape, resolved: ResolvedArgs, *, first: bool, 
     """Bytes of the peak on one rank; the sampler's term only on the last stage, the encoder's only on the first."""
     peak = max(forward_bytes(shape, resolved), logits_bytes(shape, resolved) if last else 0)
     held = encoder_outputs_bytes(shape, resolved) if first else 0
-    return peak + expert_workspace_bytes(shape, resolved) + held
+    return peak + expert_workspace_bytes(shape, resolved) + latent_workspace_bytes(shape, resolved) + held
 
 
 def logits_bytes(shape: ModelShape, resolved: ResolvedArgs) -> int:
@@ -52,7 +54,23 @@ def forward_bytes(shape: ModelShape, resolved: ResolvedArgs) -> int:
     total = tokens * elements * size
     if resolved.quantization in _EIGHT_BIT and not shape.experts:
         total += tokens * max(shape.hidden_size, ceil_div(shape.mlp_width, tp))
-    return int(constant("forward_factor", resolved) * total)
+    expanded = 0
+    if shape.expanded_latent_width and not shape.sparse_latent and not resolved.uses_v2_model_runner:
+        expanded = _context_rows(resolved) * ceil_div(shape.expanded_latent_width, tp) * size
+    return int(constant("forward_factor", resolved) * total) + expanded
+
+
+def latent_workspace_bytes(shape: ModelShape, resolved: ResolvedArgs) -> int:
+    """Context gathered for the prefill of latent attention (vLLM v1/attention/backends/mla/*): chunked, or whole when sparse."""
+    if not shape.latent_width:
+        return 0
+    rows = _SPARSE_CONTEXTS * resolved.max_model_len if shape.sparse_latent else _context_rows(resolved)
+    return rows * shape.latent_width * 2
+
+
+def _context_rows(resolved: ResolvedArgs) -> int:
+    blocks = 4 * resolved.max_num_seqs * (resolved.block_size or 16)
+    return min(max(8 * resolved.max_model_len, blocks), _MAX_CONTEXT_ROWS)
 
 
 def expert_workspace_bytes(shape: ModelShape, resolved: ResolvedArgs) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 from typing import Any
 
@@ -23,30 +23,38 @@ def table() -> Mapping[str, list[Mapping[str, Any]]]:
     return rows
 
 
-@cache
-def _release(text: str) -> EngineVersion:
-    return EngineVersion.parse(text)
-
-
 def constant(name: str, resolved: ResolvedArgs) -> float:
-    """The value for this start; KeyError-free: every constant has an unconditional first row (a test holds it)."""
-    value = 0.0
-    for row in table()[name]:
-        if _holds(row.get("when", {}), resolved):
-            value = row["value"]
+    """The value for this start; every constant has an unconditional first row (a test holds it)."""
+    gpu = resolved.gpu
+    tp, pp = resolved.tensor_parallel_size, resolved.pipeline_parallel_size
+    found = _last_holding(name, resolved.version, resolved.uses_v2_model_runner, gpu.interconnect, tp, pp, gpu.capability)
+    rows = table()[name]
+    if found >= len(rows) or len(rows) != _SIZES.get(name):
+        # A fitting tool has changed the rows since they were looked through.
+        _last_holding.cache_clear()
+        _SIZES.update({key: len(value) for key, value in table().items()})
+        found = _last_holding(name, resolved.version, resolved.uses_v2_model_runner, gpu.interconnect, tp, pp, gpu.capability)
+    value: float = rows[found]["value"]
     return value
 
 
-def _holds(when: Mapping[str, Any], resolved: ResolvedArgs) -> bool:
-    ranks = resolved.tensor_parallel_size
-    checks = (
-        "since" not in when or resolved.version >= _release(when["since"]),
-        "before" not in when or resolved.version < _release(when["before"]),
-        "v2_runner" not in when or when["v2_runner"] == resolved.uses_v2_model_runner,
-        "interconnect" not in when or when["interconnect"] == resolved.gpu.interconnect,
-        "min_tensor_parallel" not in when or ranks >= when["min_tensor_parallel"],
-        "min_pipeline_parallel" not in when or resolved.pipeline_parallel_size >= when["min_pipeline_parallel"],
-        "min_capability" not in when or resolved.gpu.capability >= when["min_capability"],
-        "max_capability" not in when or resolved.gpu.capability <= when["max_capability"],
-    )
-    return all(checks)
+_SIZES: dict[str, int] = {}
+
+
+@lru_cache(maxsize=16384)
+def _last_holding(name: str, version: EngineVersion, v2: bool, interconnect: str, tp: int, pp: int, capability: int) -> int:
+    """Index of the last row whose conditions hold for this combination of causes."""
+
+    def holds(when: Mapping[str, Any]) -> bool:
+        checks = (
+            "since" not in when or version >= EngineVersion.parse(when["since"]),
+            "before" not in when or version < EngineVersion.parse(when["before"]),
+            "v2_runner" not in when or when["v2_runner"] == v2,
+            "interconnect" not in when or when["interconnect"] == interconnect,
+            tp >= when.get("min_tensor_parallel", 1),
+            pp >= when.get("min_pipeline_parallel", 1),
+            when.get("min_capability", 0) <= capability <= when.get("max_capability", 999),
+        )
+        return all(checks)
+
+    return max(index for index, row in enumerate(table()[name]) if holds(row.get("when", {})))

@@ -28,6 +28,9 @@ class ModelShape:
     vocab_size: int
     mlp_width: int
     attention_width: int
+    latent_width: int
+    expanded_latent_width: int
+    sparse_latent: bool
     experts: int
     experts_per_token: int
     moe_intermediate_size: int
@@ -53,6 +56,9 @@ def model_shape(config: HfConfig, resolved: ResolvedArgs) -> ModelShape:
         vocab_size=round_up(vocabulary, 64),
         mlp_width=_mlp_width(text, hidden, experts),
         attention_width=_attention_width(config, hidden),
+        latent_width=(_largest(text, "kv_lora_rank") + _largest(text, "qk_rope_head_dim")) if is_mla(config) else 0,
+        expanded_latent_width=_expanded_latent_width(config),
+        sparse_latent="index_topk" in text,
         experts=experts,
         experts_per_token=_largest(text, "num_experts_per_tok", "num_experts_per_token", "moe_topk", "top_k_experts") if experts else 0,
         moe_intermediate_size=_largest(text, "moe_intermediate_size", "intermediate_size") if experts else 0,
@@ -95,6 +101,13 @@ def _mlp_width(text: HfConfig, hidden: int, experts: int) -> int:
     if not shared:
         shared = _largest(text, "n_shared_experts", "moe_num_shared_experts") * _largest(text, "moe_intermediate_size", "intermediate_size")
     return max(shared, dense) if _largest(text, "first_k_dense_replace") else shared
+
+
+def _expanded_latent_width(config: HfConfig) -> int:
+    """Elements per context token that chunked prefill expands a latent into, all heads; 0 without latent attention."""
+    if not is_mla(config):
+        return 0
+    return (query_heads(config) or 0) * (_largest(config.text, "qk_nope_head_dim") + _largest(config.text, "v_head_dim"))
 
 
 def _attention_width(config: HfConfig, hidden: int) -> int:

@@ -14,7 +14,7 @@ from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.resolve.batching import batch_sizes, capture_size, in_flight_tokens
 from plimsoll_estimator.resolve.checks import check_batch, check_parallel, positive
-from plimsoll_estimator.resolve.facts import is_attention_free, is_hybrid, num_experts
+from plimsoll_estimator.resolve.facts import check_lists, is_attention_free, is_hybrid, num_experts
 from plimsoll_estimator.resolve.length import max_model_len
 from plimsoll_estimator.resolve.quantization import declared_kv_cache_dtype, resolve_quantization
 from plimsoll_estimator.resolved import Gpu, ResolvedArgs
@@ -30,7 +30,7 @@ _POOLING_SUFFIXES: Final = (
 _V2_MOE_0_25: Final = frozenset({"DeepseekV2ForCausalLM", "Qwen2MoeForCausalLM", "GraniteMoeForCausalLM"})
 _V2_EVERYWHERE: Final = EngineVersion(0, 26)
 _ASYNC_SINCE: Final = EngineVersion(0, 14)
-_HYBRID_PREFIX_CACHING: Final = EngineVersion(0, 26)
+_HYBRID_PREFIX_CACHING: Final = EngineVersion(0, 28)  # off in 0.26 and on in 0.28 as logged
 _ASYNC_SPECULATION: Final = frozenset(
     {"mtp", "eagle", "eagle3", "draft_model", "ngram_gpu", "dflash", "dspark", "deepseek_mtp", "qwen3_next_mtp"}
 )
@@ -42,6 +42,7 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
         raise Unsupported("EngineTooOld", f"vLLM {version} has no rules here; the oldest known release is {OLDEST_KNOWN}")
     if version.major != NEWEST_KNOWN.major:
         raise Unsupported("EngineUnknown", f"vLLM {version} has no rules here; the newest known release is {NEWEST_KNOWN}")
+    check_lists(config)
     architecture = resolved_architecture(config)
     runner = _runner(config, architecture, args)
     tp = positive("tensor_parallel_size", args.tensor_parallel_size, 1)

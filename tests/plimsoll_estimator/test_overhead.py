@@ -1,0 +1,227 @@
+"""Overheads by cause: each term against a figure that was logged, and the laws between terms."""
+
+from typing import Any
+
+import pytest
+
+from plimsoll_estimator.engine_args import EngineArgs
+from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.hardware import gpu_from
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.overhead import host_memory_bytes, model_shape, outside_budget, pool_interval, stage_overhead
+from plimsoll_estimator.overhead.activation import expert_workspace_bytes, latent_workspace_bytes
+from plimsoll_estimator.overhead.constants import table
+from plimsoll_estimator.overhead.graphs import capture_count
+from plimsoll_estimator.overhead.persistent import persistent_bytes
+from plimsoll_estimator.overhead.shape import ModelShape
+from plimsoll_estimator.resolve import resolve
+from plimsoll_estimator.resolved import ResolvedArgs
+
+GIB = 1 << 30
+CAUSES = {
+    *("since", "before", "v2_runner", "interconnect"),
+    *("min_tensor_parallel", "min_pipeline_parallel", "min_capability", "max_capability"),
+}
+H100, A100, L4 = "NVIDIA-H100-80GB-HBM3", "NVIDIA-A100-SXM4-80GB", "NVIDIA-L4"
+
+
+def model(**changes: Any) -> dict[str, Any]:
+    base: dict[str, Any] = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "vocab_size": 128256,
+        "max_position_embeddings": 131072,
+        "torch_dtype": "bfloat16",
+    }
+    return {**base, **changes}
+
+
+CODE_LLAMA = model(intermediate_size=11008, num_key_value_heads=32, vocab_size=32016)
+GEMMA_2_27B = model(
+    architectures=["Gemma2ForCausalLM"],
+    model_type="gemma2",
+    hidden_size=4608,
+    intermediate_size=36864,
+    num_hidden_layers=46,
+    vocab_size=256000,
+    num_key_value_heads=16,
+)
+MIXTRAL = model(architectures=["MixtralForCausalLM"], model_type="mixtral", num_local_experts=8, num_experts_per_tok=2, vocab_size=32000)
+QWEN_MOE = model(
+    architectures=["Qwen2MoeForCausalLM"],
+    model_type="qwen2_moe",
+    hidden_size=2048,
+    num_hidden_layers=24,
+    num_attention_heads=16,
+    num_key_value_heads=16,
+    num_experts=60,
+    num_experts_per_tok=4,
+    moe_intermediate_size=1408,
+    shared_expert_intermediate_size=5632,
+    vocab_size=151936,
+)
+LATENT = model(
+    architectures=["DeepseekV2ForCausalLM"],
+    model_type="deepseek_v2",
+    kv_lora_rank=512,
+    qk_rope_head_dim=64,
+    qk_nope_head_dim=128,
+    v_head_dim=128,
+)
+SPARSE = {**LATENT, "architectures": ["GlmMoeDsaForCausalLM"], "model_type": "glm_moe_dsa", "index_topk": 2048}
+
+
+def setting(config: dict[str, Any], version: str, product: str = H100, **arguments: Any) -> tuple[ModelShape, ResolvedArgs]:
+    parsed = HfConfig(config)
+    resolved = resolve(parsed, EngineArgs(**arguments), gpu_from(product), EngineVersion.parse(version))
+    return model_shape(parsed, resolved), resolved
+
+
+@pytest.mark.parametrize(
+    ("sentence", "config", "version", "arguments", "logged_gib"),
+    [
+        ("the sampler sets the peak of an 8B model", model(), "0.19.0", {}, 1.89),
+        ("a small vocabulary leaves it to the forward pass", CODE_LLAMA, "0.19.0", {}, 0.77),
+        ("a large vocabulary dwarfs all else", GEMMA_2_27B, "0.19.0", {}, 3.66),
+        ("tensor parallelism leaves the logits alone", model(), "0.19.0", {"tensor_parallel_size": 4}, 1.89),
+        ("float32 models pay for wider logits", model(), "0.19.0", {"dtype": "float32"}, 2.21),
+        ("releases from 0.11 to 0.16 sampled at two and a half times the cost", model(), "0.11.0", {}, 4.76),
+        ("experts keep their workspaces beside the sampler", QWEN_MOE, "0.19.0", {}, 2.47),
+        ("and shard them", MIXTRAL, "0.19.0", {"tensor_parallel_size": 2}, 1.21),
+    ],
+)
+def test_the_activation_peak_is_as_logged(
+    sentence: str, config: dict[str, Any], version: str, arguments: dict[str, Any], logged_gib: float
+) -> None:
+    shape, resolved = setting(config, version, **arguments)
+    assert stage_overhead(shape, resolved, 0).activation_bytes / GIB == pytest.approx(logged_gib, abs=0.06), sentence
+
+
+@pytest.mark.parametrize(
+    ("version", "product", "arguments", "logged_gib"),
+    [
+        ("0.11.0", H100, {}, 0.13),
+        ("0.19.0", H100, {}, 0.25),
+        ("0.19.0", H100, {"tensor_parallel_size": 2}, 2.07),
+        ("0.19.0", H100, {"tensor_parallel_size": 4}, 2.13),
+        ("0.11.0", H100, {"tensor_parallel_size": 2}, 0.55),
+        ("0.19.0", H100, {"pipeline_parallel_size": 2}, 0.07),
+    ],
+)
+def test_memory_outside_torch_is_as_logged(version: str, product: str, arguments: dict[str, Any], logged_gib: float) -> None:
+    shape, resolved = setting(model(), version, product, **arguments)
+    assert stage_overhead(shape, resolved, 0).non_torch_bytes / GIB == pytest.approx(logged_gib, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("config", "arguments", "logged_gib"),
+    [
+        (model(), {}, 0.91),
+        (CODE_LLAMA, {}, 0.89),
+        (model(), {"tensor_parallel_size": 2}, 0.76),
+        (QWEN_MOE, {}, 1.1),
+        (GEMMA_2_27B, {}, 1.23),
+    ],
+)
+def test_captured_graphs_are_within_a_tenth_and_not_deducted_by_0_19(
+    config: dict[str, Any], arguments: dict[str, Any], logged_gib: float
+) -> None:
+    shape, resolved = setting(config, "0.19.0", **arguments)
+    stage = stage_overhead(shape, resolved, 0)
+    assert stage.cuda_graph_pool_bytes / GIB == pytest.approx(logged_gib, rel=0.1)
+    assert stage.cuda_graph_bytes == 0
+
+
+@pytest.mark.parametrize(("largest", "count"), [(0, 0), (1, 1), (2, 2), (4, 3), (8, 4), (256, 35), (512, 51), (1024, 83)])
+def test_the_number_of_captured_sizes(largest: int, count: int) -> None:
+    assert capture_count(largest) == count
+
+
+@pytest.mark.parametrize(
+    ("version", "config", "arguments", "deducts"),
+    [
+        ("0.20.1", MIXTRAL, {}, False),
+        ("0.20.2", MIXTRAL, {}, True),
+        ("0.22.0", MIXTRAL, {"enforce_eager": True}, False),
+        ("0.22.0", MIXTRAL, {"kv_cache_memory_bytes": GIB}, False),
+        ("0.26.0", model(), {}, False),
+        ("0.31.0", model(), {}, True),
+    ],
+)
+def test_which_releases_deduct_graphs(version: str, config: dict[str, Any], arguments: dict[str, Any], deducts: bool) -> None:
+    shape, resolved = setting(config, version, **arguments)
+    assert (stage_overhead(shape, resolved, 0).cuda_graph_bytes > 0) is deducts
+
+
+def test_the_v2_runner_keeps_its_sampler_on_the_gpu() -> None:
+    shape, resolved = setting(model(), "0.33.0")
+    counts, masks = 1024 * 128256 * 4, 2 * 1024 * (128256 // 32) * 4
+    assert counts + masks < persistent_bytes(shape, resolved, last=True) < counts + masks + 32 * (1 << 20)
+    assert persistent_bytes(shape, resolved, last=False) < 1 << 20
+    assert persistent_bytes(*setting(model(), "0.19.0"), last=True) == 0
+
+
+def test_expert_workspaces_follow_the_kernels_formula() -> None:
+    shape, resolved = setting(MIXTRAL, "0.19.0", tensor_parallel_size=2)
+    rows = 8192 * 2
+    assert expert_workspace_bytes(shape, resolved) == rows * (7168 + 14336) * 2
+    shape, resolved = setting(MIXTRAL, "0.19.0", tensor_parallel_size=2, enable_expert_parallel=True)
+    assert expert_workspace_bytes(shape, resolved) == rows * (14336 + 28672) * 2
+
+
+def test_latent_attention_gathers_context_and_sparse_attention_all_of_it() -> None:
+    assert latent_workspace_bytes(*setting(LATENT, "0.19.0", max_model_len=32768)) == 65536 * 576 * 2
+    assert latent_workspace_bytes(*setting(SPARSE, "0.26.0", max_model_len=131072)) == 5 * 131072 * 576 * 2
+    assert latent_workspace_bytes(*setting(model(), "0.19.0")) == 0
+
+
+def test_every_constant_has_a_general_first_row_and_evidence_on_every_row() -> None:
+    for name, rows in table().items():
+        assert "when" not in rows[0], name
+        assert all(row["evidence"] for row in rows), name
+        known = {
+            "since",
+            "before",
+            "v2_runner",
+            "interconnect",
+            "min_tensor_parallel",
+            "min_pipeline_parallel",
+            "min_capability",
+            "max_capability",
+        }
+        assert all(set(row.get("when", {})) <= known for row in rows), name
+
+
+def test_the_interval_doubles_when_extrapolated_and_widens_where_evidence_is_thin() -> None:
+    def width(version: str, product: str = H100) -> int:
+        _, resolved = setting(model(), version, product)
+        low, high = pool_interval(resolved, 40 * GIB, 3 * GIB)
+        assert low < 40 * GIB < high
+        return high - low
+
+    assert width("0.34.0") == pytest.approx(2 * width("0.33.0"), abs=4)
+    assert width("0.19.0", L4) >= 2 * width("0.19.0")
+
+
+def test_what_stays_outside_the_budget_grows_with_ranks_and_graphs() -> None:
+    def outside(**arguments: Any) -> tuple[int, int]:
+        shape, resolved = setting(model(), "0.19.0", **arguments)
+        answer = outside_budget(resolved, stage_overhead(shape, resolved, 0))
+        return answer.pre_snapshot_bytes, answer.post_kv_bytes
+
+    assert outside(tensor_parallel_size=2)[0] > outside()[0] > 0
+    assert outside()[1] > outside(enforce_eager=True)[1] > 0
+
+
+def test_host_memory_counts_every_rank_and_the_pinned_token_table() -> None:
+    shape, resolved = setting(model(), "0.33.0")
+    one = host_memory_bytes(shape, resolved, 16 * GIB)
+    assert one > 1024 * 131072 * 4 + 5 * GIB
+    shape, resolved = setting(model(), "0.33.0", tensor_parallel_size=2)
+    assert one < host_memory_bytes(shape, resolved, 8 * GIB) < 2 * one
