@@ -41,7 +41,7 @@ def deployment(spec: dict[str, Any] | None = None, **engine: Any) -> InferenceDe
 def test_absent_fields_stay_absent_or_take_the_written_default() -> None:
     parsed = deployment()
     assert (parsed.spec.replicas, parsed.spec.fit.policy, parsed.spec.placement.sharing) == (1, "Reject", "none")
-    assert (parsed.spec.engine.max_model_len, parsed.spec.engine.extra_args, parsed.spec.fit.reserve_bytes) == (None, (), 0)
+    assert (parsed.spec.engine.max_model_len, parsed.spec.engine.extra_args, parsed.spec.fit.reserve_bytes) == (None, (), 256 << 20)
     assert (parsed.metadata.namespace, parsed.metadata.generation, parsed.metadata.labels) == ("team-a", 3, {"a": "b"})
 
 

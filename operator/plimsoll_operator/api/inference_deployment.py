@@ -211,8 +211,8 @@ class FitSpec(ApiModel):
     """Pinned engine fields that Resize may move, in the order to try."""
     min_max_model_len: Annotated[int, Field(ge=1, le=1 << 31)] | None = None
     """The context may not be lowered below this many tokens."""
-    reserve_bytes: ByteQuantity = 0
-    """Bytes left free on each GPU beyond what the engine needs."""
+    reserve_bytes: ByteQuantity = 256 << 20
+    """Bytes left free on each GPU beyond what the engine needs; 256Mi when absent."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
