@@ -88,6 +88,26 @@ _GENERATE: Final[dict[str, str]] = {
     "NemotronHForCausalLM": "nemotron_h",
     "GraniteMoeHybridForCausalLM": "granite_hybrid",
     "Lfm2ForCausalLM": "lfm2",
+    "InternLM2ForCausalLM": "internlm2",
+    "InternLM2VEForCausalLM": "internlm2",
+    "ExaoneForCausalLM": "exaone",
+    "MiniCPMForCausalLM": "minicpm",
+    "MiMoForCausalLM": "qwen2",
+    "Ministral3ForCausalLM": "llama",
+    "SolarForCausalLM": "llama",
+    "TeleChat2ForCausalLM": "llama",
+    "Ernie4_5ForCausalLM": "ernie4_5",
+    "Ernie4_5_ForCausalLM": "ernie4_5",
+    "ArceeForCausalLM": "arcee",
+    "NemotronForCausalLM": "nemotron",
+    "GPT2LMHeadModel": "gpt2",
+    "GPTNeoXForCausalLM": "gpt_neox",
+    "GPTBigCodeForCausalLM": "gpt_bigcode",
+    "GPTJForCausalLM": "gpt_j",
+    "QWenLMHeadModel": "qwen",
+    "BaichuanForCausalLM": "baichuan",
+    "BaiChuanForCausalLM": "baichuan",
+    "DeciLMForCausalLM": "nemotron_nas",
     "FalconForCausalLM": "falcon",
     "RWForCausalLM": "falcon",
     "OPTForCausalLM": "opt",
@@ -110,9 +130,21 @@ _MULTIMODAL: Final[dict[str, str]] = {
     "Llama4ForConditionalGeneration": "llama4_mm",
     "KimiK25ForConditionalGeneration": "kimi_k25",
     "MiniMaxM3SparseForConditionalGeneration": "minimax_m3_mm",
+    "LlavaForConditionalGeneration": "llava",
+    "LlavaNextForConditionalGeneration": "llava_next",
+    "Mistral3ForConditionalGeneration": "mistral3",
+    "KimiVLForConditionalGeneration": "kimi_vl",
 }
-_POOLING: Final[dict[str, str]] = {}
-_ENCODER_DECODER: Final[dict[str, str]] = {}
+_POOLING: Final[dict[str, str]] = {
+    "BertModel": "bert",
+    "BertForSequenceClassification": "bert",
+    "RobertaModel": "bert",
+    "RobertaForSequenceClassification": "bert",
+    "XLMRobertaModel": "bert",
+    "XLMRobertaForSequenceClassification": "bert",
+    "ModernBertModel": "modern_bert",
+}
+_ENCODER_DECODER: Final[dict[str, str]] = {"WhisperForConditionalGeneration": "whisper"}
 
 _TABLES: Final[tuple[tuple[Kind, dict[str, str]], ...]] = (
     ("generate", _GENERATE),

@@ -57,6 +57,8 @@ class DecoderStyle:
     transformers_since: tuple[int, int] | None = None
     sliding_rope: bool = False
     mrope_factor: int = 4
+    rotates: bool = True
+    learned_positions: bool = False
     embedding_always: bool = False
     norm_always: bool = False
     head_always: bool = False
@@ -85,7 +87,8 @@ def sizes(text: HfConfig, style: DecoderStyle, root: HfConfig | None = None) -> 
     if heads < 1 or hidden < 1:
         raise InvalidInput(f"{text.path}.num_attention_heads", heads, "must be at least 1")
     head_dim = text.int_or_none("head_dim", "hidden_size_per_head", "kv_channels") or style.head_dim or hidden // heads
-    tied = text.bool("tie_word_embeddings", root.bool("tie_word_embeddings", style.tied) if root is not None else style.tied)
+    said = [holder.bool("tie_word_embeddings") for holder in (text, root) if holder is not None and "tie_word_embeddings" in holder]
+    tied = any(said) if said else style.tied
     return Sizes(
         layers=text.int(*LAYERS),
         hidden=hidden,
@@ -138,6 +141,8 @@ def on_transformers(rank: Rank, style: DecoderStyle) -> bool:
 
 def rope_table(rank: Rank, size: Sizes, style: DecoderStyle) -> None:
     """The family's one rope table, or the small inverse frequencies of the Transformers backend."""
+    if not style.rotates:
+        return
     if on_transformers(rank, style):
         transformers_rope(rank, size, style)
     else:
@@ -169,13 +174,16 @@ def stack(
     head = rank.resolved.runner == "generate" or style.head_in_pooling
     if rank.first or style.embedding_always or (rank.last and size.tied and head):
         rank.embedding(size.vocabulary, size.hidden)
+    if style.learned_positions and rank.first:
+        rank.tensor(size.positions * size.hidden)
     rank.layers(stage_layers(count, rank.resolved.pipeline_parallel_size)[rank.stage], kind, build)
     if style.normalizer:
         rank.tensor(1)
     if style.norms and (rank.last or style.norm_always):
         rank.norm(size.hidden, bias=style.norm_bias)
     if head and not size.tied and (rank.last or style.head_always):
-        rank.lm_head(size.vocabulary, size.hidden, bias=has_bias(rank.text, style.head_bias))
+        bias = has_bias(rank.text, style.head_bias) and not on_transformers(rank, style)
+        rank.lm_head(size.vocabulary, size.hidden, bias=bias)
 
 
 def build_decoder(rank: Rank, style: DecoderStyle) -> None:

@@ -72,3 +72,52 @@ STABLELM = DecoderStyle(
 SEED_OSS = DecoderStyle(qkv_bias=("attention_bias",), o_bias=("attention_out_bias",), transformers_since=_NATIVE_UNTIL)
 EXAONE4 = DecoderStyle(qk_norm="head", qkv_bias=("attention_bias",), o_bias=("attention_bias",))
 CHATGLM = DecoderStyle(qkv_bias=("add_qkv_bias", "add_bias_linear"), head_in_pooling=True, partial_rotary=0.5)
+
+INTERNLM2 = DecoderStyle(embedding_always=True, norm_always=True, head_always=True)
+EXAONE = DecoderStyle(qkv_bias=("attention_bias", "bias"), o_bias=("attention_bias", "bias"), mlp_bias=("mlp_bias",))
+MINICPM = DecoderStyle(tied=True, embedding_always=True, norm_always=True, head_always=True)
+ERNIE4_5 = DecoderStyle(tied=True, qkv_bias=("use_bias",), o_bias=("use_bias",), mlp_bias=("use_bias",))
+ARCEE = DecoderStyle(
+    qkv_bias=("attention_bias",),
+    o_bias=("attention_bias",),
+    mlp_bias=("mlp_bias",),
+    gated=False,
+    mlp_names=("up_proj",),
+    transformers_since=_NATIVE_UNTIL,
+)
+NEMOTRON = DecoderStyle(
+    qkv_bias=("attention_bias",),
+    o_bias=("attention_bias",),
+    mlp_bias=("mlp_bias",),
+    gated=False,
+    mlp_names=("up_proj",),
+    norm_bias=True,
+    partial_rotary=0.5,
+)
+_CLASSIC = DecoderStyle(qkv_bias="yes", o_bias="yes", mlp_bias="yes", gated=False, norm_bias=True, mlp_names=("c_fc",), down_name="c_proj")
+GPT2 = replace(
+    _CLASSIC, tied=True, learned_positions=True, rotates=False, embedding_always=True, norm_always=True, o_name="c_proj", attention="attn"
+)
+GPT_NEOX = replace(
+    _CLASSIC,
+    mlp_names=("dense_h_to_4h",),
+    down_name="dense_4h_to_h",
+    o_name="dense",
+    attention="attention",
+    partial_rotary=0.25,
+    transformers_since=_NATIVE_UNTIL,
+)
+GPT_J = DecoderStyle(
+    mlp_bias="yes",
+    head_bias="yes",
+    gated=False,
+    norms=1,
+    norm_bias=True,
+    mlp_names=("fc_in",),
+    down_name="fc_out",
+    o_name="out_proj",
+    attention="attn",
+    embedding_always=True,
+    norm_always=True,
+    head_always=True,
+)

@@ -12,7 +12,7 @@ from typing import Final
 from plimsoll_estimator.architectures import find_architecture
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.resolved import RankWeights, ResolvedArgs
-from plimsoll_estimator.weights import classic, dense, gemma, hybrids, mla, moe_families, multimodal
+from plimsoll_estimator.weights import classic, dense, encoders, gemma, hybrids, mla, moe_families, multimodal, older
 from plimsoll_estimator.weights.decoder import build_decoder
 from plimsoll_estimator.weights.quantization import method_for
 from plimsoll_estimator.weights.rank import Rank
@@ -63,6 +63,26 @@ FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {
     "nemotron_h": hybrids.nemotron_h,
     "granite_hybrid": hybrids.granite_hybrid,
     "lfm2": hybrids.lfm2,
+    "internlm2": partial(build_decoder, style=dense.INTERNLM2),
+    "exaone": partial(build_decoder, style=dense.EXAONE),
+    "minicpm": partial(build_decoder, style=dense.MINICPM),
+    "ernie4_5": partial(build_decoder, style=dense.ERNIE4_5),
+    "arcee": partial(build_decoder, style=dense.ARCEE),
+    "nemotron": partial(build_decoder, style=dense.NEMOTRON),
+    "gpt2": partial(build_decoder, style=dense.GPT2),
+    "gpt_neox": partial(build_decoder, style=dense.GPT_NEOX),
+    "gpt_bigcode": older.gpt_bigcode,
+    "gpt_j": older.gpt_j,
+    "qwen": older.qwen,
+    "baichuan": older.baichuan,
+    "nemotron_nas": older.nemotron_nas,
+    "bert": encoders.bert,
+    "modern_bert": encoders.modern_bert,
+    "whisper": encoders.whisper,
+    "llava": multimodal.llava,
+    "llava_next": multimodal.llava_next,
+    "mistral3": multimodal.mistral3,
+    "kimi_vl": multimodal.kimi_vl,
     "falcon": classic.falcon,
     "opt": classic.opt,
     "mimo_v2": classic.mimo_v2,

@@ -210,8 +210,8 @@ def nemotron_h(rank: Rank) -> None:
     """NemotronHForCausalLM: one mixer per layer, named by a pattern: M Mamba 2, * attention, - MLP, E experts (perhaps latent)."""
     text = rank.text
     style = everywhere(DecoderStyle(gated=False, mlp_names=("up_proj",), attention="mixer", mlp_bias=("mlp_bias",)))
-    size = sizes(text, style, rank.config)
     pattern = _pattern(text)
+    size = sizes(HfConfig({"num_hidden_layers": len(pattern), **text.as_mapping()}, text.path), style, rank.config)
     heads = text.int("mamba_num_heads")
     dims = Mamba2(
         hidden=size.hidden,

@@ -74,7 +74,7 @@ def _rope_of_mla(rank: Rank, dims: Latent, positions: int, extra: str = "") -> N
     values = dict(rope_parameters(rank.text))
     if values["rope_type"] not in ("default", "deepseek_llama_scaling"):
         values["rope_type"] = "deepseek_yarn"
-    rope(rank, dims.rotary, positions, parameters={**values, "copy": extra}, rotary_dim=dims.rotary)
+    rope(rank, dims.rotary, positions, parameters={**values, "rope_theta": f"{values['rope_theta']}{extra}"}, rotary_dim=dims.rotary)
 
 
 def _has_indexer(text: HfConfig, layer: int) -> bool:

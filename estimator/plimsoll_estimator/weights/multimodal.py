@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from plimsoll_estimator.weights import classic, dense, gemma, hybrids, mla, moe_families, vision
+from plimsoll_estimator.errors import Unsupported
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.weights import classic, dense, gemma, hybrids, mla, moe_families, towers, vision
 from plimsoll_estimator.weights.decoder import build_decoder
 from plimsoll_estimator.weights.rank import Rank
 
@@ -39,6 +41,38 @@ def _qwen3_5(sparse: bool) -> Builder:
     return lambda rank: hybrids.qwen_next(rank, split_names=True, sparse=sparse)
 
 
+def _text_language(rank: Rank) -> None:
+    """The language model that a generic wrapper names by its text configuration."""
+    text = rank.text
+    kind = text.model_type
+    names = text.list_or_none("architectures")
+    known = {"mistral": dense.LLAMA, "ministral3": dense.LLAMA, "llama": dense.LLAMA, "qwen2": dense.QWEN2, "qwen3": dense.QWEN3}
+    known |= {"granite": dense.GRANITE, "gemma": dense.GEMMA, "gemma2": dense.GEMMA2, "": dense.LLAMA}
+    style = known.get(kind)
+    if style is None:
+        raise Unsupported("UnsupportedArchitecture", f"no rules for the language model {str(names or kind)[:80]} behind this tower")
+    if kind in ("", "llama", "mistral"):
+        text = HfConfig(
+            {**_LLAMA_DEFAULTS, **({"max_position_embeddings": 4096 * 32} if kind == "mistral" else {}), **text.as_mapping()}, text.path
+        )
+        rank.text = text
+    build_decoder(rank, style)
+
+
+# What Transformers' LlamaConfig fills in; LLaVA's text configurations name only what differs.
+_LLAMA_DEFAULTS = {
+    "hidden_size": 4096,
+    "intermediate_size": 11008,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "vocab_size": 32000,
+    "max_position_embeddings": 2048,
+}
+
+llava = with_tower(towers.llava_tower, _text_language)
+llava_next = with_tower(towers.llava_next_tower, _text_language)
+mistral3 = with_tower(towers.mistral3_tower, _text_language)
+kimi_vl = with_tower(towers.kimi_vl_tower, mla.deepseek_v2, quantised=False)
 qwen2_vl = with_tower(vision.qwen2_tower, lambda rank: build_decoder(rank, dense.QWEN2))
 qwen2_5_vl = with_tower(vision.qwen2_5_tower, lambda rank: build_decoder(rank, dense.QWEN2))
 qwen3_vl = with_tower(vision.qwen3_tower, _qwen3_vl_language)

@@ -64,7 +64,8 @@ def _merger(rank: Rank, name: str, merged: int, out: int, names: tuple[str, str]
     rank.row(name, names[1], merged, out, bias=True)
 
 
-def _conv(rank: Rank, vision: HfConfig, hidden: int, bias: bool, frames: int = 2) -> None:
+def conv(rank: Rank, vision: HfConfig, hidden: int, bias: bool, frames: int = 2) -> None:
+    """The convolution that cuts an image (or `frames` of a video) into patches."""
     patch = vision.int("patch_size")
     temporal = vision.int("temporal_patch_size", default=frames)
     channels = vision.int("in_channels", "in_chans", "num_channels", default=3)
@@ -77,7 +78,7 @@ def qwen3_tower(rank: Rank) -> None:
     hidden, heads = vision.int("hidden_size"), vision.int("num_heads")
     out = vision.int("out_hidden_size")
     merged = hidden * vision.int("spatial_merge_size", default=2) ** 2
-    _conv(rank, vision, hidden, bias=True)
+    conv(rank, vision, hidden, bias=True)
     rank.tensor(vision.int("num_position_embeddings", default=2304) * hidden)
     rank.norm(hidden, bias=True)
     _merger(rank, "visual.merger", merged, out)
@@ -99,7 +100,7 @@ def qwen2_tower(rank: Rank) -> None:
     vision = vision_config(rank)
     hidden, heads = vision.int("embed_dim", default=1280), vision.int("num_heads", default=16)
     merged = hidden * vision.int("spatial_merge_size", default=2) ** 2
-    _conv(rank, vision, hidden, bias=False)
+    conv(rank, vision, hidden, bias=False)
     ratio = vision.float_or_none("mlp_ratio") or 4.0
     block = Block(up=("fc1",), down="fc2")
     encoder(rank, "visual.blocks", vision.int("depth", default=32), hidden, heads, int(hidden * ratio), block)
@@ -113,7 +114,7 @@ def qwen2_5_tower(rank: Rank) -> None:
     vision = vision_config(rank)
     hidden, heads = vision.int("hidden_size", default=1280), vision.int("num_heads", default=16)
     merged = hidden * vision.int("spatial_merge_size", default=2) ** 2
-    _conv(rank, vision, hidden, bias=False)
+    conv(rank, vision, hidden, bias=False)
     block = Block(up=("gate_proj", "up_proj"), down="down_proj", gated=True, norm_bias=False)
     encoder(rank, "visual.blocks", vision.int("depth", default=32), hidden, heads, vision.int("intermediate_size"), block)
     rank.norm(hidden)
@@ -128,7 +129,7 @@ def glm4v_tower(rank: Rank) -> None:
     out, merge = vision.int("out_hidden_size"), vision.int("spatial_merge_size", default=2)
     patches = (vision.int("image_size") // vision.int("patch_size")) ** 2
     context = vision.int("intermediate_size")
-    _conv(rank, vision, hidden, bias=True)
+    conv(rank, vision, hidden, bias=True)
     rank.tensor(patches * hidden)
     rank.tensor(patches, 8)
     rank.norm(hidden, count=2)
@@ -148,7 +149,7 @@ def siglip_tower(rank: Rank, prefix: str = "vision_tower.vision_model") -> None:
     vision = vision_config(rank)
     hidden, heads = vision.int("hidden_size"), vision.int("num_attention_heads")
     patches = (vision.int("image_size") // vision.int("patch_size")) ** 2
-    _conv(rank, vision, hidden, bias=True, frames=1)
+    conv(rank, vision, hidden, bias=True, frames=1)
     rank.tensor(patches * hidden)
     rank.tensor(patches, 8)
     block = Block(attention="self_attn", qkv="qkv_proj", out="out_proj", up=("fc1",), down="fc2")
@@ -202,20 +203,25 @@ def llama4_tower(rank: Rank) -> None:
     rank.tensor(positions * (hidden // heads) // 2, 8)
 
 
-def moonvit_tower(rank: Rank) -> None:
-    """Kimi-K2.5's three-dimensional MoonViT; the projector is replicated."""
-    vision = vision_config(rank)
+def moonvit_blocks(rank: Rank, vision: HfConfig, frames: int) -> int:
+    """MoonViT without its projector (but with the projector's norm); `frames` time positions in three-dimensional ones."""
     hidden = vision.int("vt_hidden_size", "hidden_size")
     heads = vision.int("vt_num_attention_heads", "num_attention_heads")
     layers = vision.int("vt_num_hidden_layers", "num_hidden_layers")
     intermediate = vision.int("vt_intermediate_size", "intermediate_size")
-    _conv(rank, vision, hidden, bias=True, frames=1)
-    rows = vision.int("init_pos_emb_height", default=64) * vision.int("init_pos_emb_width", default=64)
-    rank.tensor(rows * hidden)
-    rank.tensor(vision.int("init_pos_emb_time", default=4) * hidden, 4 if rank.version >= (0, 20) else None)
+    conv(rank, vision, hidden, bias=True, frames=1)
+    rank.tensor(vision.int("init_pos_emb_height", default=64) * vision.int("init_pos_emb_width", default=64) * hidden)
+    rank.tensor(frames * hidden, 4 if rank.version >= (0, 20) else None)
     block = Block(attention="self_attn", qkv="wqkv", out="wo", up=("fc0",), down="fc1")
     encoder(rank, "vision_tower.encoder.blocks", layers, hidden, heads, intermediate, block)
     rank.norm(hidden, bias=True, count=2)
+    return hidden
+
+
+def moonvit_tower(rank: Rank) -> None:
+    """Kimi-K2.5's three-dimensional MoonViT; the projector is replicated."""
+    vision = vision_config(rank)
+    hidden = moonvit_blocks(rank, vision, vision.int("init_pos_emb_time", default=4))
     merged = hidden * 4
     rank.replicated("mm_projector", ("linear_1",), merged, (merged,), bias=True)
     rank.replicated("mm_projector", ("linear_2",), merged, (rank.text.int("hidden_size"),), bias=True)
@@ -227,7 +233,7 @@ def minimax_tower(rank: Rank) -> None:
     hidden, heads = vision.int("hidden_size"), vision.int("num_attention_heads")
     out, text = vision.int("projection_dim", default=rank.text.int("hidden_size")), rank.text.int("hidden_size")
     middle = rank.config.int("projector_hidden_size", default=text)
-    _conv(rank, vision, hidden, bias=False)
+    conv(rank, vision, hidden, bias=False)
     rank.norm(hidden, bias=True)
     block = Block(attention="self_attn", qkv="qkv_proj", out="out_proj", up=("fc1",), down="fc2")
     encoder(

@@ -1,0 +1,102 @@
+"""Encoder-only models (BERT, RoBERTa, ModernBERT) and Whisper.
+
+Sources: vllm/model_executor/models/{bert,roberta,modernbert,whisper}.py.
+"""
+
+from __future__ import annotations
+
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.weights.rank import Rank
+from plimsoll_estimator.weights.rope import rope
+
+
+def bert(rank: Rank) -> None:
+    """BertModel and RobertaModel: three embedding tables, int64 position indices, post-norm layers; a head for classifiers."""
+    text = rank.text
+    hidden, heads = text.int("hidden_size"), text.int("num_attention_heads")
+    intermediate, positions = text.int("intermediate_size"), text.int("max_position_embeddings")
+    rank.embedding(text.int("vocab_size"), hidden)
+    rank.embedding(text.int("type_vocab_size", default=2), hidden)
+    rank.embedding(positions, hidden)
+    rank.tensor(positions, 8)
+    rank.norm(hidden, bias=True)
+
+    def layer(i: int) -> None:
+        name = f"encoder.layer.{i}"
+        rank.qkv(f"{name}.attention.self", hidden, heads, heads, hidden // heads, bias=True, names=("query", "key", "value"))
+        rank.row(f"{name}.attention.output", "dense", hidden, hidden, bias=True)
+        rank.column(f"{name}.intermediate", ("dense",), hidden, (intermediate,), bias=True)
+        rank.row(f"{name}.output", "dense", intermediate, hidden, bias=True)
+        rank.norm(hidden, bias=True, count=2)
+        rank.attention_scales(f"{name}.attention.self")
+
+    rank.layers(range(text.int("num_hidden_layers")), lambda i: 0, layer)
+    if rank.resolved.architecture.endswith("ForSequenceClassification"):
+        _classifier(rank, text, hidden)
+
+
+def _classifier(rank: Rank, text: HfConfig, hidden: int) -> None:
+    """A pooler (or dense layer) and the class scores, in float32 as pooling heads are."""
+    labels = text.sub("id2label")
+    count = len(labels.as_mapping()) if labels is not None else text.int("num_labels", default=2)
+    rank.tensor(hidden * hidden + hidden + count * hidden + count, 4)
+
+
+def modern_bert(rank: Rank) -> None:
+    """ModernBertModel: gated MLPs, a rope table for local and one for global layers."""
+    text = rank.text
+    hidden, heads = text.int("hidden_size"), text.int("num_attention_heads")
+    intermediate = text.int("intermediate_size")
+    biased = text.bool("norm_bias")
+    rank.embedding(text.int("vocab_size"), hidden)
+    rank.norm(hidden, bias=biased, count=2)
+    every = text.int("global_attn_every_n_layers", default=3)
+    positions = text.int("max_position_embeddings", default=8192)
+
+    def layer(i: int) -> None:
+        name = f"layers.{i}"
+        rank.qkv(f"{name}.attn", hidden, heads, heads, hidden // heads, bias=text.bool("attention_bias"), names=("Wqkv", "Wqkv", "Wqkv"))
+        rank.row(f"{name}.attn", "Wo", hidden, hidden, bias=text.bool("attention_bias"))
+        rank.column(f"{name}.mlp", ("Wi",), hidden, (2 * intermediate,), bias=text.bool("mlp_bias"))
+        rank.row(f"{name}.mlp", "Wo", intermediate, hidden, bias=text.bool("mlp_bias"))
+        rank.norm(hidden, bias=biased, count=1 if i == 0 else 2)
+        rank.attention_scales(f"{name}.attn")
+        local = i % max(every, 1) != 0
+        rope(rank, hidden // heads, positions, parameters={"rope_type": "default", "rope_theta": "local" if local else "global"})
+
+    rank.layers(range(text.int("num_hidden_layers")), lambda i: (i == 0, i % max(every, 1) != 0), layer)
+
+
+def whisper(rank: Rank) -> None:
+    """WhisperForConditionalGeneration: a convolutional front, an encoder, a decoder with cross attention, a tied head."""
+    text = rank.text
+    hidden = text.int("d_model")
+    rank.tensor(hidden * text.int("num_mel_bins", default=80) * 3 + hidden + hidden * hidden * 3 + hidden)
+    rank.tensor((text.int("max_source_positions", default=1500) + text.int("max_target_positions", default=448)) * hidden)
+    _whisper_stack(
+        rank, "encoder", hidden, text.int("encoder_layers"), text.int("encoder_attention_heads"), text.int("encoder_ffn_dim"), False
+    )
+    _whisper_stack(
+        rank, "decoder", hidden, text.int("decoder_layers"), text.int("decoder_attention_heads"), text.int("decoder_ffn_dim"), True
+    )
+    rank.tensor(text.int("vocab_size") * hidden)
+
+
+def _whisper_stack(rank: Rank, part: str, hidden: int, layers: int, heads: int, ffn: int, cross: bool) -> None:
+    def layer(i: int) -> None:
+        name = f"{part}.layers.{i}"
+        rank.qkv(f"{name}.self_attn", hidden, heads, heads, hidden // heads, bias=True)
+        rank.row(f"{name}.self_attn", "out_proj", hidden, hidden, bias=True)
+        if cross:
+            rank.attention_scales(f"{name}.self_attn")
+            parent = f"{name}.encoder_attn"
+            rank.column(parent, ("q_proj",), hidden, (hidden,), bias=True)
+            rank.column(parent, ("k_proj", "v_proj"), hidden, (hidden, hidden), bias=True)
+            rank.row(parent, "out_proj", hidden, hidden, bias=True)
+            rank.attention_scales(parent)
+        rank.column(f"{name}.mlp", ("fc1",), hidden, (ffn,), bias=True)
+        rank.row(f"{name}.mlp", "fc2", ffn, hidden, bias=True)
+        rank.norm(hidden, bias=True, count=3 if cross else 2)
+
+    rank.layers(range(layers), lambda i: 0, layer)
+    rank.norm(hidden, bias=True)

@@ -1,0 +1,106 @@
+"""Vision towers of the LLaVA line: CLIP, SigLIP and Pixtral, with their projectors.
+
+Sources: vllm/model_executor/models/{llava,llava_next,clip,siglip,pixtral,mistral3,kimi_vl}.py.
+"""
+
+from __future__ import annotations
+
+from plimsoll_estimator.errors import Unsupported
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.weights.rank import Rank
+from plimsoll_estimator.weights.vision import Block, conv, encoder, moonvit_blocks, vision_config
+
+_CLIP = Block(attention="self_attn", qkv="qkv_proj", out="out_proj", up=("fc1",), down="fc2")
+_PIXTRAL = Block(
+    attention="attention",
+    mlp="feed_forward",
+    qkv="qkv_proj",
+    out="o_proj",
+    up=("gate_proj", "up_proj"),
+    down="down_proj",
+    gated=True,
+    qkv_bias=False,
+    out_bias=False,
+    mlp_bias=False,
+    norm_bias=False,
+)
+
+
+def _layers_used(config: HfConfig, layers: int) -> int:
+    """Layers up to the one whose features are read; a list asks for the deepest."""
+    feature = config.raw("vision_feature_layer")
+    wanted = feature if isinstance(feature, list | tuple) else [feature if isinstance(feature, int) else -1]
+    depths = [layer + layers + 1 if layer < 0 else layer for layer in wanted if isinstance(layer, int)]
+    return min(max(depths, default=layers), layers)
+
+
+def llava_tower(rank: Rank) -> None:
+    """CLIP, SigLIP or Pixtral up to the feature layer, and a two-layer projector."""
+    vision, config = vision_config(rank), rank.config
+    kind = vision.model_type
+    if kind == "pixtral":
+        pixtral_tower(rank)
+        features = vision.int("hidden_size", default=1024)
+    elif kind in ("clip_vision_model", "siglip_vision_model"):
+        features = _clip_like(rank, vision, clip=kind == "clip_vision_model")
+    else:
+        raise Unsupported("UnsupportedVisionTower", f"no rules for the vision tower {kind[:80] or 'without a model_type'}")
+    listed = config.raw("vision_feature_layer")
+    inputs = features * (len(listed) if isinstance(listed, list | tuple) else 1)
+    text, bias = rank.text.int("hidden_size", default=4096), config.bool("multimodal_projector_bias", True)
+    rank.column("multi_modal_projector", ("linear_1",), inputs, (text,), bias=bias)
+    rank.row("multi_modal_projector", "linear_2", text, text, bias=bias)
+
+
+def llava_next_tower(rank: Rank) -> None:
+    """LLaVA and the vector that marks image rows."""
+    llava_tower(rank)
+    rank.tensor(rank.text.int("hidden_size", default=4096))
+
+
+def _clip_like(rank: Rank, vision: HfConfig, clip: bool) -> int:
+    hidden, heads = vision.int("hidden_size", default=768), vision.int("num_attention_heads", default=12)
+    layers = vision.int("num_hidden_layers", default=12)
+    used = _layers_used(rank.config, layers)
+    positions = (vision.int("image_size", default=224) // vision.int("patch_size", default=32)) ** 2 + (1 if clip else 0)
+    conv(rank, vision, hidden, bias=not clip, frames=1)
+    rank.tensor(positions * hidden + (hidden if clip else 0))
+    rank.tensor(positions, 8)
+    if clip:
+        rank.norm(hidden, bias=True)
+    name = "vision_tower.vision_model.encoder.layers"
+    encoder(rank, name, used, hidden, heads, vision.int("intermediate_size", default=3072), _CLIP)
+    return hidden
+
+
+def pixtral_tower(rank: Rank) -> None:
+    """Pixtral of Transformers: RMSNorms, gated MLPs, inverse frequencies in float32 (stored twice)."""
+    vision = vision_config(rank)
+    hidden, heads = vision.int("hidden_size", default=1024), vision.int("num_attention_heads", default=16)
+    layers = vision.int("num_hidden_layers", default=24)
+    conv(rank, vision, hidden, bias=False, frames=1)
+    rank.norm(hidden)
+    used = _layers_used(rank.config, layers)
+    encoder(rank, "vision_tower.transformer.layers", used, hidden, heads, vision.int("intermediate_size", default=4096), _PIXTRAL)
+    rank.tensor(2 * (hidden // heads // 2), 4)
+
+
+def mistral3_tower(rank: Rank) -> None:
+    """Pixtral, a patch merger and a projector."""
+    pixtral_tower(rank)
+    hidden = vision_config(rank).int("hidden_size", default=1024)
+    merge = rank.config.int("spatial_merge_size", default=2)
+    text, bias = rank.text.int("hidden_size", default=4096), rank.config.bool("multimodal_projector_bias")
+    rank.norm(hidden)
+    rank.tensor(hidden * hidden * merge * merge)
+    rank.column("multi_modal_projector", ("linear_1",), hidden, (text,), bias=bias)
+    rank.row("multi_modal_projector", "linear_2", text, text, bias=bias)
+
+
+def kimi_vl_tower(rank: Rank) -> None:
+    """MoonViT in two dimensions and a replicated projector."""
+    vision = vision_config(rank)
+    hidden = moonvit_blocks(rank, vision, frames=0)
+    merged = hidden * 4
+    rank.replicated("multi_modal_projector", ("linear_1",), merged, (merged,), bias=True)
+    rank.replicated("multi_modal_projector", ("linear_2",), merged, (rank.text.int("hidden_size"),), bias=True)
