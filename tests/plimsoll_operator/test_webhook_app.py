@@ -193,7 +193,10 @@ REJECT = Reject(
 def test_what_fits_is_admitted_by_the_real_decision() -> None:
     response = Webhook().ask(review())
     assert response["allowed"] is True
-    assert response["auditAnnotations"] == {"verdict": "Admit", "reason": "Fits"}
+    noted = response["auditAnnotations"]
+    assert (noted["verdict"], noted["reason"]) == ("Admit", "Fits")
+    plan = Plan.from_json(noted["plan"])
+    assert (plan.canonical_json(), plan.product, plan.max_model_len) == (noted["plan"], "NVIDIA-L4", 8192)
 
 
 def test_what_cannot_fit_is_refused_with_the_whole_sentence_as_first_cause() -> None:

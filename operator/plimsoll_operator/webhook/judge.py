@@ -68,10 +68,12 @@ def _judge_spec(deployment: InferenceDeployment, store: ReviewStore, decide: Dec
 def _answer(verdict: Verdict, policy: FitPolicySpec) -> Answer:
     match verdict:
         case Admit():
-            return Answer(allowed=True, verdict="Admit", reason=Reason.FITS, warnings=verdict.warnings)
+            plan = verdict.plan.canonical_json()
+            return Answer(allowed=True, verdict="Admit", reason=Reason.FITS, warnings=verdict.warnings, plan_json=plan)
         case Resize():
             moved = tuple(f"{change.field} {change.old} -> {change.new}: {change.why}" for change in verdict.changes)
-            return Answer(allowed=True, verdict="Resize", reason=Reason.RESIZED, warnings=moved + verdict.warnings)
+            plan = verdict.plan.canonical_json()
+            return Answer(allowed=True, verdict="Resize", reason=Reason.RESIZED, warnings=moved + verdict.warnings, plan_json=plan)
         case Undecided():
             text = f"undecided ({verdict.reason}): {verdict.message}"
             if policy.unknown_model == "Deny":

@@ -46,7 +46,7 @@ class Fault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What the API server is told. `verdict` and `reason` are for metrics and the audit log."""
+    """What the API server is told. `verdict`, `reason` and `plan_json` (canonical, empty without a plan) go to the audit log."""
 
     allowed: bool
     verdict: str
@@ -54,6 +54,7 @@ class Answer:
     warnings: tuple[str, ...] = ()
     faults: tuple[Fault, ...] = ()
     code: int = 422
+    plan_json: str = ""
 
 
 def parse_review(body: bytes) -> Review:
@@ -114,7 +115,8 @@ def render_review(review: Review, answer: Answer) -> bytes:
     if not answer.allowed:
         response["status"] = _status(review, answer)
     if answer.reason:
-        response["auditAnnotations"] = {"verdict": answer.verdict, "reason": answer.reason}
+        noted = {"verdict": answer.verdict, "reason": answer.reason, "plan": answer.plan_json}
+        response["auditAnnotations"] = {key: value for key, value in noted.items() if value}
     body = {"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "response": response}
     return json.dumps(body, separators=(",", ":")).encode()
 
