@@ -14,6 +14,7 @@ from plimsoll_operator.controller.ports import (
     GPU_POOLS,
     INFERENCE_DEPLOYMENTS,
     MODEL_PROFILES,
+    NAMESPACES,
     NODES,
     PODS,
     SERVICES,
@@ -408,6 +409,13 @@ def test_a_refusal_of_the_api_server_loses_nothing(world: World, verb: str) -> N
             world.controller.work_on(key)
     world.settle()
     assert world.condition("Feasible") == ("True", "Fits")
+
+
+def test_nothing_is_made_in_a_namespace_that_is_being_deleted(world: World) -> None:
+    world.wish()
+    metadata = {"name": NS, "deletionTimestamp": "2026-01-01T00:00:00Z"}
+    world.kube.create(NAMESPACES, {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    assert "Deployment" not in world.writes(world.settle)
 
 
 def test_an_object_that_the_api_does_not_know_is_stalled_once_and_not_retried_for_ever(world: World) -> None:

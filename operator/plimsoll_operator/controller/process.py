@@ -83,7 +83,7 @@ class Controller:
             informer(PODS, trim.pod, self._pod_changed),
             informer(DEPLOYMENTS, trim.child, self._child_changed, MANAGED),
             informer(SERVICES, trim.child, self._service_changed, MANAGED),
-            informer(NAMESPACES, trim.whole, objects.namespace_changed),
+            informer(NAMESPACES, trim.namespace, objects.namespace_changed),
             informer(MODEL_PROFILES, trim.whole, self._profile_changed(objects.profiles)),
             informer(CLUSTER_MODEL_PROFILES, trim.whole, self._profile_changed(objects.cluster_profiles)),
             informer(GPU_POOLS, trim.whole, self._pool_changed),

@@ -99,7 +99,7 @@ class Reconciler:
     def reconcile(self, key: Key) -> str:
         """Bring one key to where it should be. Returns the outcome, a label of the metric."""
         raw = self._kube.get(INFERENCE_DEPLOYMENTS, *key)
-        if raw is None or raw["metadata"].get("deletionTimestamp"):
+        if raw is None or raw["metadata"].get("deletionTimestamp") or self._objects.is_going(key[0]):
             self._forget(key)
             return "deleted"
         try:

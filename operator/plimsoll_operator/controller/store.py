@@ -71,18 +71,23 @@ class ParsedObjects:
         self.pools = Parsed(GPUPool)
         self.policies = Parsed(FitPolicy)
         self.engine_calibrations = Parsed(EngineCalibration)
-        self._labels: dict[str, Mapping[str, str]] = {}
+        self._namespaces: dict[str, Manifest] = {}
 
     def namespace_changed(self, key: Key, _old: Manifest | None, new: Manifest | None) -> None:
         """An informer's callback for namespaces."""
         if new is None:
-            self._labels.pop(key[1], None)
+            self._namespaces.pop(key[1], None)
         else:
-            self._labels[key[1]] = new["metadata"].get("labels") or {}
+            self._namespaces[key[1]] = new["metadata"]
 
     def labels_of(self, namespace: str) -> Mapping[str, str]:
         """Labels of the namespace."""
-        return self._labels.get(namespace, {})
+        labels: Mapping[str, str] = self._namespaces.get(namespace, {}).get("labels") or {}
+        return labels
+
+    def is_going(self, namespace: str) -> bool:
+        """Whether the namespace is being deleted: nothing new can be made in it."""
+        return "deletionTimestamp" in self._namespaces.get(namespace, {})
 
 
 class StoreView:

@@ -44,6 +44,11 @@ def pod(manifest: Manifest) -> Manifest:
     return {"metadata": metadata, "spec": kept, "status": {"phase": (manifest.get("status") or {}).get("phase", "")}}
 
 
+def namespace(manifest: Manifest) -> Manifest:
+    """Labels, which policies select by, and whether it is on its way out."""
+    return {"metadata": _metadata(manifest, "labels", "deletionTimestamp")}
+
+
 def child(manifest: Manifest) -> Manifest:
     """Owner, annotations, wanted replicas and status of a child; the generation tells that its spec was touched."""
     metadata = _metadata(manifest, "labels", "annotations", "ownerReferences", "generation")
