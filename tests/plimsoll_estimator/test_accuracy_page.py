@@ -62,13 +62,12 @@ def test_the_page_reports_every_table_and_the_worst_row_first(starts: ModuleType
 def test_a_constant_that_no_training_start_feels_is_dropped_and_the_others_are_refitted(starts: ModuleType) -> None:
     saved = copy.deepcopy(dict(table()))
     try:
-        chosen = [pair for pair in starts.cases() if pair[0]["table"] == "main" and "pool" in pair[0]["observed"]]
-        on_one_gpu = [pair for pair in chosen if pair[0]["case"]["engine_args"].get("tensor_parallel_size", 1) == 1][:6]
-        before = starts.total_error(starts.answers_of(on_one_gpu))
-        starts.refit(on_one_gpu)
+        rows = [pair for pair in starts.representatives() if pair[0]["case"]["engine_args"].get("tensor_parallel_size", 1) == 1][:6]
+        before = starts.total_error(starts.answers_of(rows))
+        starts.refit(rows, starts.felt(rows))
         left = [entry for rows in table().values() for entry in rows]
         assert not any(entry.get("when", {}).get("min_tensor_parallel", 1) > 1 for entry in left)
-        assert starts.total_error(starts.answers_of(on_one_gpu)) <= before
+        assert starts.total_error(starts.answers_of(rows)) <= before
     finally:
         for name, rows in table().items():
             rows[:] = saved[name]

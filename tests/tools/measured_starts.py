@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 ROWS = ROOT / "tests" / "data" / "startups.jsonl"
 GIB = 1 << 30
 ROUNDING_GIB = 0.005
+FACTORS = (0.7, 0.85, 1.0, 1.15, 1.3)
 COMPONENTS = (  # figure of the row, key of the answer's first rank, title
     ("weights", "weights_bytes", "weights"),
     ("activation", "activation_bytes", "activation peak"),
@@ -169,26 +170,55 @@ def answers_of(rows: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> l
     return [Measured(row, answer(case, lambda _: None)) for row, case in rows]
 
 
-def refit(training: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
+def felt(rows: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> dict[tuple[str, int], frozenset[str]]:
+    """For each row of each constant (name, index): the ids of the measured starts whose predicted pool moves when it does."""
+    before = [m.predicted("available_kv_cache_bytes") for m in answers_of(rows)]
+    found = {}
+    for name, entries in constants().items():
+        for index, entry in enumerate(entries):
+            shipped = entry["value"]
+            set_value(entry, shipped * 1.1 + 0.01)
+            after = [m.predicted("available_kv_cache_bytes") for m in answers_of(rows)]
+            set_value(entry, shipped)
+            moved = zip(rows, before, after, strict=True)
+            found[name, index] = frozenset(row["id"] for (row, _), old, new in moved if old != new)
+    return found
+
+
+def representatives() -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """The first start of each measurement of the main table's KV pools."""
+    first: dict[object, tuple[Mapping[str, Any], Mapping[str, Any]]] = {}
+    for row, case in cases():
+        if row["table"] == "main" and "pool" in row["observed"]:
+            first.setdefault(row["same_measurement"], (row, case))
+    return list(first.values())
+
+
+def refit(training: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], moved_by: Mapping[tuple[str, int], frozenset[str]]) -> None:
     """Refit the constants in place on these rows: one pass over every row of every constant.
 
     A conditional row that no training start feels is dropped, so that the more general row before it applies, as it would
-    have had the left-out source never been seen. Each other value moves to the best of a few factors.
+    had the left-out source never been seen. Each other value moves to the best of a few factors.
     """
-    for rows in constants().values():
-        for entry in list(rows):
-            touched = felt_by(entry, training)
-            if not touched:
-                if "when" in entry:
-                    rows.remove(entry)
-                continue
-            shipped = entry["value"]
-            scores = {}
-            for factor in (0.7, 0.85, 1.0, 1.15, 1.3):
-                set_value(entry, shipped * factor)
-                scores[factor] = total_error(answers_of(touched))
-            best = min(scores, key=lambda factor: (scores[factor], abs(factor - 1)))
-            set_value(entry, shipped * best)
+    ids = {row["id"] for row, _ in training}
+    kept: dict[str, list[tuple[Mapping[str, Any], frozenset[str]]]] = {}
+    for name, entries in constants().items():
+        pairs = [(entry, moved_by[name, index] & ids) for index, entry in enumerate(entries)]
+        kept[name] = [(entry, touched) for entry, touched in pairs if touched or "when" not in entry]
+        entries[:] = [entry for entry, _ in kept[name]]
+    for pairs in kept.values():
+        for entry, touched in pairs:
+            if touched:
+                move_to_best(entry, [pair for pair in training if pair[0]["id"] in touched])
+
+
+def move_to_best(entry: Mapping[str, Any], rows: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> None:
+    """Set one constant to the factor of its value that lowers these rows' errors most; the nearest to 1 among equals."""
+    value, scores = entry["value"], {}
+    for factor in FACTORS:
+        set_value(entry, value * factor)
+        scores[factor] = total_error(answers_of(rows))
+    set_value(entry, value * min(scores, key=lambda factor: (scores[factor], abs(factor - 1))))
 
 
 def set_value(entry: Mapping[str, Any], value: float) -> None:
@@ -198,32 +228,21 @@ def set_value(entry: Mapping[str, Any], value: float) -> None:
     entry["value"] = value
 
 
-def felt_by(
-    entry: Mapping[str, Any], rows: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]
-) -> list[tuple[Mapping[str, Any], Mapping[str, Any]]]:
-    """The rows whose predicted pool moves when this constant does."""
-    shipped = entry["value"]
-    before = [m.predicted("available_kv_cache_bytes") for m in answers_of(rows)]
-    set_value(entry, shipped * 1.1 + 0.01)
-    after = [m.predicted("available_kv_cache_bytes") for m in answers_of(rows)]
-    set_value(entry, shipped)
-    return [row for row, old, new in zip(rows, before, after, strict=True) if old != new]
-
-
 def leave_one_source_out() -> list[tuple[str, int, float, float]]:
     """(source, measurements, shipped error, error with constants refitted without it) for sources of two and more."""
-    main = [(row, case) for row, case in cases() if row["table"] == "main" and "pool" in row["observed"]]
-    counts = Counter(row["source"] for row, _ in main)
-    saved = {name: [dict(entry) for entry in rows] for name, rows in constants().items()}
+    rows = representatives()
+    moved_by = felt(rows)
+    counts = Counter(row["source"] for row, _ in rows)
+    saved = {name: [dict(entry) for entry in entries] for name, entries in constants().items()}
     found = []
     for source in [s for s, n in counts.most_common() if n >= 2]:
-        held = [pair for pair in main if pair[0]["source"] == source]
+        held = [pair for pair in rows if pair[0]["source"] == source]
         shipped = pool_errors(answers_of(held))
-        refit([pair for pair in main if pair[0]["source"] != source])
+        refit([pair for pair in rows if pair[0]["source"] != source], moved_by)
         blind = pool_errors(answers_of(held))
         found.append((source, len(shipped), mean_abs(shipped), mean_abs(blind)))
-        for name, rows in constants().items():
-            rows[:] = [dict(entry) for entry in saved[name]]
+        for name, entries in constants().items():
+            entries[:] = [dict(entry) for entry in saved[name]]
     return found
 
 
