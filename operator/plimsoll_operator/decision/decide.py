@@ -5,33 +5,64 @@ The only judge in the system: webhook, controller, CLI and dry run call it. Pure
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_operator.decision import wording
 from plimsoll_operator.decision.ask import Ask, read_ask
 from plimsoll_operator.decision.checks import Checked, first_finding, no_layout
-from plimsoll_operator.decision.engine import Engine
+from plimsoll_operator.decision.engine import Engine, engine_for
 from plimsoll_operator.decision.offers import offers, scene
 from plimsoll_operator.decision.placement import match
 from plimsoll_operator.decision.plan import make_plan
 from plimsoll_operator.decision.resize import Mover
 from plimsoll_operator.decision.search import Found, Missed, best_miss, products_of
-from plimsoll_operator.facts import Facts, ModelFacts
-from plimsoll_operator.verdict import Admit, Reason, Reject, Resize, Undecided, Verdict
+from plimsoll_operator.facts import Facts, ModelFacts, PoolFacts
+from plimsoll_operator.verdict import Admit, Plan, Reason, Reject, Resize, Undecided, Verdict
 
 
 def decide(facts: Facts) -> Verdict:
-    """The verdict on one InferenceDeployment. Raises nothing on purpose: bad input is Reject(InvalidSpec) naming the field."""
-    return _guarded(facts, with_offers=True)
+    """The verdict on one InferenceDeployment. Raises nothing on purpose: bad input is Reject(InvalidSpec) naming the field.
+
+    The same facts are answered from memory: a controller re-judges every deployment whenever one pool changes.
+    """
+    return _remembered(_Question.of(facts))
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    """Facts with an identity: what the verdict depends on as text and values, the facts themselves along for the ride."""
+
+    spec: str
+    model: tuple[object, ...]
+    pools: tuple[PoolFacts, ...]
+    policy: str
+    applied_plan: Plan | None
+    facts: Facts = field(compare=False)
+
+    @classmethod
+    def of(cls, facts: Facts) -> _Question:
+        model = facts.model
+        if isinstance(model, ModelFacts):
+            known: tuple[object, ...] = (model.name, model.revision, model.digest, model.weights)
+        else:
+            known = (model.kind, model.problem)
+        spec = facts.deployment.spec.model_dump_json(exclude_unset=True)
+        return cls(spec, known, facts.pools, facts.policy.model_dump_json(exclude_unset=True), facts.applied_plan, facts)
+
+
+@lru_cache(maxsize=2048)
+def _remembered(question: _Question) -> Verdict:
+    return _guarded(question.facts, with_offers=True)
 
 
 def _guarded(facts: Facts, *, with_offers: bool) -> Verdict:
     try:
         return _decide(facts, with_offers=with_offers)
     except InvalidInput as error:
-        field = error.field if error.field.startswith("spec.") else "spec.engine"
-        return Reject(reason=Reason.INVALID_SPEC, message=f"{error}.", field=field)
+        at = error.field if error.field.startswith("spec.") else "spec.engine"
+        return Reject(reason=Reason.INVALID_SPEC, message=f"{error}.", field=at)
     except Unsupported as error:
         return Undecided(
             reason=Reason.UNKNOWN_ENGINE if error.reason.startswith("Engine") else Reason.UNSUPPORTED_MODEL,
@@ -47,7 +78,7 @@ def _decide(facts: Facts, *, with_offers: bool) -> Verdict:
     if finding is not None and finding.reason != Reason.NO_MATCHING_POOL:
         return finding
     assert isinstance(facts.model, ModelFacts), "an unknown model is a finding"
-    engine = Engine(facts.model, ask.version)
+    engine = engine_for(facts.model, ask.version)
     if isinstance(finding, Reject):
         return _with_offers(finding, facts, ask, engine) if with_offers else finding
     products, unknown = products_of(matched.pools)

@@ -46,7 +46,7 @@ class Fit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Miss:
-    """It does not. Bytes are per GPU of the fullest rank; `parts` are its components, largest claim first."""
+    """It does not. Bytes are per GPU of the fullest rank, `parts` its components; `hopeless`: the weights alone are too much."""
 
     reason: Reason
     message: str
@@ -55,6 +55,7 @@ class Miss:
     available_bytes: int | None = None
     parts: tuple[tuple[str, int], ...] = ()
     estimated_max_model_len: int | None = None
+    hopeless: bool = False
 
     @property
     def short_by_bytes(self) -> int:
@@ -67,7 +68,7 @@ class Miss:
 def fit(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
     """The plan closest to vLLM's own defaults that starts: batch sizes are lowered before context, pinned values never."""
     first = _start(engine, gpu, wish)
-    if isinstance(first, Fit) or first.needed_bytes is None:
+    if isinstance(first, Fit) or first.needed_bytes is None or first.hopeless:
         return first
     full = _lower_batch(engine, gpu, wish)
     if isinstance(full, Fit) or wish.args.max_model_len is not None:
@@ -85,12 +86,16 @@ def _start(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
         if problem is not None:
             return problem
     else:
-        probe = engine.estimate(replace(wish.args, gpu_memory_utilization=utilisation.fraction(utilisation.PROBE_THOUSANDTHS)), gpu)
+        probe = _probe(engine, gpu, wish.args)
         if probe.resolved is None or not probe.ranks:
             return _refusal(probe)
         thousandths = utilisation.computed(_outside(probe), wish.reserve_bytes, gpu.total_memory_bytes)
         if thousandths <= 0:
             return _nothing_left(probe, gpu)
+        engine.probes[gpu, wish.args.tensor_parallel_size] = thousandths
+        budget = utilisation.claim_bytes(thousandths, gpu.total_memory_bytes)
+        if _is_hopeless(fullest(probe), budget):
+            return _miss(probe, budget, wish)
         estimate = engine.estimate(replace(wish.args, gpu_memory_utilization=utilisation.fraction(thousandths)), gpu)
     resolved = estimate.resolved
     if resolved is None or not estimate.ranks:
@@ -108,6 +113,12 @@ def _start(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
         data_parallel_size=resolved.data_parallel_size,
     )
     return Fit(args=args, estimate=estimate, thousandths=thousandths)
+
+
+def _probe(engine: Engine, gpu: Gpu, args: EngineArgs) -> Estimate:
+    """At the utilisation that is likely to come out: what is resolved and what lives outside the budget do not depend on it."""
+    thousandths = engine.probes.get((gpu, args.tensor_parallel_size), utilisation.PROBE_THOUSANDTHS)
+    return engine.estimate(replace(args, gpu_memory_utilization=utilisation.fraction(thousandths)), gpu)
 
 
 def _starts(engine: Engine, estimate: Estimate, wish: Wish) -> bool:
@@ -130,7 +141,7 @@ def _lower_batch(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
     lowest = _start(engine, gpu, replace(wish, args=ladder[-1]))
     if isinstance(lowest, Miss):
         return lowest
-    default = engine.estimate(wish.args, gpu).resolved
+    default = _probe(engine, gpu, wish.args).resolved
     for args in ladder:
         found = _start(engine, gpu, replace(wish, args=args))
         if isinstance(found, Fit) and default is not None:
@@ -143,7 +154,7 @@ def _lower_batch(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
 
 
 def _ladder(engine: Engine, gpu: Gpu, wish: Wish) -> list[EngineArgs]:
-    default = engine.estimate(wish.args, gpu).resolved
+    default = _probe(engine, gpu, wish.args).resolved
     if default is None:
         return []
     args, steps = wish.args, []
@@ -167,14 +178,19 @@ def _lower_context(engine: Engine, gpu: Gpu, wish: Wish, miss: Miss) -> Fit | Mi
     """Lower an unpinned context to the longest that fits, not below the least that serves."""
     ladder = _ladder(engine, gpu, wish)
     args = ladder[-1] if ladder else wish.args
-    default = engine.estimate(wish.args, gpu).resolved
+    default = _probe(engine, gpu, wish.args).resolved
     if default is None or wish.min_max_model_len >= default.max_model_len:
         return miss
 
     def at(length: int) -> Fit | Miss:
         return _start(engine, gpu, replace(wish, args=replace(args, max_model_len=length)))
 
-    found = longest_context(at, wish.min_max_model_len, default.max_model_len, miss.estimated_max_model_len)
+    def tokens(length: int) -> int | None:
+        found = at(length)
+        return kv_tokens(found) if isinstance(found, Fit) else None
+
+    length = longest_context(tokens, wish.min_max_model_len, default.max_model_len, miss.estimated_max_model_len)
+    found = at(length or wish.min_max_model_len)
     if isinstance(found, Miss):
         return found
     pairs = (
@@ -185,33 +201,43 @@ def _lower_context(engine: Engine, gpu: Gpu, wish: Wish, miss: Miss) -> Fit | Mi
     return replace(found, lowered=tuple(pair for pair in pairs if pair[1] != pair[2]))
 
 
-def longest_context(at: Callable[[int], Fit | Miss], low: int, high: int, hint: int | None) -> Fit | Miss:
-    """The fit with the longest context in [low, high), a multiple of 16 where above `low`; the miss at `low` when there is none.
+def longest_context(at: Callable[[int], int | None], low: int, high: int, hint: int | None) -> int:
+    """The longest context in [low, high) that fits, a multiple of 16 where above `low`; 0 when `low` does not fit either.
 
-    `hint` is vLLM's estimated maximum: usually right, so it is tried first and the bisection starts from it.
+    `at` answers with the KV tokens at a length, None where it does not fit. Tokens at one length tell nearly where the next
+    guess lies, and so does `hint`, vLLM's own estimate; bisection does the rest.
     """
-    best = at(low)
-    if isinstance(best, Miss):
-        return best
-    below, above = low, high
-    if hint is not None and low < hint < high:
-        guess = max(low, hint // CONTEXT_STEP * CONTEXT_STEP)
-        found = at(guess)
-        if isinstance(found, Fit):
-            best, below = found, guess
-            following = at(guess + CONTEXT_STEP) if guess + CONTEXT_STEP < high else None
-            if following is None or isinstance(following, Miss):
-                return best
-            best, below = following, guess + CONTEXT_STEP
-        else:
+    below, above, guess = 0, high, hint or 0
+    for _ in range(4):
+        guess = guess // CONTEXT_STEP * CONTEXT_STEP
+        if not max(low, below) < guess < above:
+            break
+        tokens = at(guess)
+        if tokens is None:
             above = guess
+            break
+        below, guess = guess, tokens
+    if not below:
+        if at(low) is None:
+            return 0
+        below = low
+    following = below // CONTEXT_STEP * CONTEXT_STEP + CONTEXT_STEP
+    if following < above:
+        if at(following) is None:
+            return below
+        below = following
     while (middle := (below + above) // 2 // CONTEXT_STEP * CONTEXT_STEP) > below:
-        found = at(middle)
-        if isinstance(found, Fit):
-            best, below = found, middle
-        else:
+        if at(middle) is None:
             above = middle
-    return best
+        else:
+            below = middle
+    return below
+
+
+def kv_tokens(found: Fit) -> int:
+    """Tokens the KV cache of one replica holds."""
+    plan = found.estimate.kv_plan
+    return plan.kv_cache_tokens if plan is not None else 0
 
 
 def _outside(estimate: Estimate) -> OutsideBudget:
@@ -271,6 +297,10 @@ def components(rank: RankEstimate) -> tuple[tuple[str, int], ...]:
     )
 
 
+def _is_hopeless(rank: RankEstimate, budget: int) -> bool:
+    return rank.weights_bytes + rank.non_torch_bytes >= budget
+
+
 def _miss(estimate: Estimate, budget: int, wish: Wish) -> Miss:
     rank = fullest(estimate)
     parts = components(rank)
@@ -297,4 +327,5 @@ def _miss(estimate: Estimate, budget: int, wish: Wish) -> Miss:
         available_bytes=budget,
         parts=(*parts, ("KV cache", needed - before_kv)),
         estimated_max_model_len=estimate.estimated_max_model_len,
+        hopeless=_is_hopeless(rank, budget),
     )

@@ -12,10 +12,11 @@ from typing import Any, Final
 from plimsoll_operator.decision import utilisation
 from plimsoll_operator.decision.ask import Ask
 from plimsoll_operator.decision.engine import Engine
+from plimsoll_operator.decision.fit import CONTEXT_STEP, kv_tokens, longest_context
 from plimsoll_operator.decision.search import Candidate, Found, Missed, Product, candidates, evaluate, search
 from plimsoll_operator.verdict import Change, Plan
 
-_STEP: Final = {"maxModelLen": 16, "maxNumSeqs": 1, "maxNumBatchedTokens": 64}
+_STEP: Final = {"maxModelLen": CONTEXT_STEP, "maxNumSeqs": 1, "maxNumBatchedTokens": 64}
 _ARGUMENT: Final = {
     "maxModelLen": "max_model_len", "maxNumSeqs": "max_num_seqs", "maxNumBatchedTokens": "max_num_batched_tokens",
     "tensorParallelSize": "tensor_parallel_size", "pipelineParallelSize": "pipeline_parallel_size",
@@ -48,7 +49,7 @@ class Mover:
                     continue
                 found = self.search(moved)
                 if isinstance(found, Found):
-                    return found, _changes(ask, moved, group, why)
+                    return found, _changes(ask, _filled(moved, group, found), group, why)
         return None
 
     def _move_together(self, ask: Ask, fields: list[str]) -> Ask | None:
@@ -65,11 +66,12 @@ class Mover:
         return settled
 
     def _furthest(self, ask: Ask, field: str) -> Ask:
-        value = pinned(ask, field)
+        """Parallel sizes and utilisation are left to the search."""
+        seqs = ask.args.max_num_seqs or _LEAST_SEQS
         furthest: dict[str, Any] = {
             "maxModelLen": ask.min_max_model_len,
-            "maxNumSeqs": min(_LEAST_SEQS, int(value or _LEAST_SEQS)),
-            "maxNumBatchedTokens": min(int(value or 1 << 30), max(_LEAST_TOKENS, ask.args.max_num_seqs or 0)),
+            "maxNumSeqs": min(_LEAST_SEQS, seqs),
+            "maxNumBatchedTokens": min(ask.args.max_num_batched_tokens or 1 << 30, max(_LEAST_TOKENS, seqs)),
             "kvCacheDtype": FP8,
         }
         return ask.with_args(**{_ARGUMENT[field]: furthest.get(field)})
@@ -117,21 +119,13 @@ class Mover:
     def _largest(self, ask: Ask, candidate: Candidate, name: str, bounds: tuple[int, int, int]) -> int:
         below, above, step = bounds
 
-        def fits(value: int) -> bool:
-            return self._fits(ask.with_args(**{name: value}), candidate) is not None
+        def at(value: int) -> int | None:
+            found = self._fits(ask.with_args(**{name: value}), candidate)
+            return kv_tokens(found.fit) if found is not None else None
 
-        if not fits(below):
-            return 0
         if name == "max_model_len":
-            hint = self._hint(ask, candidate)
-            if hint is not None and below < hint < above:
-                guess = max(below, hint // step * step)
-                if fits(guess):
-                    below = guess
-                    above = min(above, guess + 64 * step) if not fits(min(above - 1, guess + 64 * step)) else above
-                else:
-                    above = guess
-        return bisect(below, above, step, fits)
+            return longest_context(at, below, above, self._hint(ask, candidate))
+        return bisect(below, above, step, lambda value: at(value) is not None) if at(below) is not None else 0
 
     def _fits(self, ask: Ask, candidate: Candidate) -> Found | None:
         found = evaluate(self._engine, ask, candidate)
@@ -163,6 +157,12 @@ def bisect(below: int, above: int, step: int, fits: Callable[[int], bool]) -> in
 def pinned(ask: Ask, field: str) -> Any:
     """The pinned value of an API field, None when it is computed."""
     return getattr(ask.args, _ARGUMENT[field])
+
+
+def _filled(ask: Ask, fields: list[str], found: Found) -> Ask:
+    """Fields that were left to the search take the values it found."""
+    open_fields = [_ARGUMENT[field] for field in fields if pinned(ask, field) is None]
+    return ask.with_args(**{name: getattr(found.fit.args, name) for name in open_fields})
 
 
 def _changes(ask: Ask, moved: Ask, fields: list[str], why: str) -> tuple[Change, ...]:

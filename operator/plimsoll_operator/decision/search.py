@@ -18,7 +18,7 @@ from plimsoll_operator.capacity.booking import fits_now
 from plimsoll_operator.decision import host
 from plimsoll_operator.decision.ask import Ask
 from plimsoll_operator.decision.engine import Engine
-from plimsoll_operator.decision.fit import Fit, Miss, Wish, fit, fullest
+from plimsoll_operator.decision.fit import Fit, Miss, Wish, fit, kv_tokens
 from plimsoll_operator.facts import PoolFacts
 from plimsoll_operator.verdict import Plan, Reason
 
@@ -73,12 +73,6 @@ class Found:
     fit: Fit
     pools: tuple[PoolFacts, ...]
     losses: tuple[str, ...] = ()
-
-    @property
-    def kv_cache_tokens(self) -> int:
-        """Tokens the KV cache of one replica holds."""
-        plan = self.fit.estimate.kv_plan
-        return plan.kv_cache_tokens if plan is not None else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,7 +166,7 @@ def search(engine: Engine, ask: Ask, found: tuple[Candidate, ...], applied: Plan
         results = [evaluate(engine, ask, candidate) for candidate in group]
         fits = [result for result in results if isinstance(result, Found)]
         if fits:
-            return min(fits, key=lambda f: (-f.kv_cache_tokens, f.candidate.name, f.candidate.layout.tensor_parallel_size))
+            return min(fits, key=lambda f: (-kv_tokens(f.fit), f.candidate.name, f.candidate.layout.tensor_parallel_size))
         misses += [result for result in results if isinstance(result, Missed)]
     return tuple(misses)
 
@@ -214,7 +208,7 @@ def evaluate(engine: Engine, ask: Ask, candidate: Candidate) -> Found | Missed:
         if isinstance(common, Miss):
             return Missed(candidate=candidate, miss=common)
         fits = common
-    product, tightest = min(fits, key=lambda pair: (_tokens(pair[1]), pair[0].gpu.product))
+    product, tightest = min(fits, key=lambda pair: (kv_tokens(pair[1]), pair[0].gpu.product))
     kept = replace(candidate, products=tuple(product for product, _ in fits))
     return _with_host(kept, product, tightest, tuple(losses))
 
@@ -236,11 +230,6 @@ def _common(engine: Engine, wish: Wish, fits: list[tuple[Product, Fit]]) -> list
             return result
         common.append((product, replace(result, lowered=tuple(lowered[name] for name in sorted(lowered)))))
     return common
-
-
-def _tokens(found: Fit) -> int:
-    plan = found.estimate.kv_plan
-    return plan.kv_cache_tokens if plan is not None else 0
 
 
 def _with_host(candidate: Candidate, product: Product, found: Fit, losses: tuple[str, ...]) -> Found | Missed:
@@ -272,8 +261,3 @@ def best_miss(misses: tuple[Missed, ...]) -> Missed:
             m.candidate.name,
         ),
     )
-
-
-def rank_kv_bytes(found: Fit) -> int:
-    """KV cache of the fullest rank."""
-    return max(0, fullest(found.estimate).available_kv_cache_bytes)

@@ -1,0 +1,96 @@
+"""Laws of the decision, on drawn clusters and wishes."""
+
+import json
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, deployment, node, offered
+
+from plimsoll_operator.decision import decide
+from plimsoll_operator.gather import facts_for
+from plimsoll_operator.verdict import Admit, Reject, Resize
+
+KINDS = [("NVIDIA-H100-80GB-HBM3", 8, 81559), ("NVIDIA-A100-SXM4-40GB", 4, 40960), ("NVIDIA-L4", 4, 23034), ("NVIDIA-A10G", 1, 23028),
+         ("Tesla-T4", 1, 15360), ("NVIDIA-L40S", 2, 46068)]  # fmt: skip
+NODES = st.lists(st.sampled_from(KINDS), min_size=1, max_size=4).map(
+    lambda kinds: [node(f"n{number}", *kind) for number, kind in enumerate(kinds)]
+)
+OPTIONAL = {
+    "maxModelLen": st.sampled_from([4096, 16384, 65536, 131072]),
+    "tensorParallelSize": st.sampled_from([1, 2, 4, 8]),
+    "maxNumSeqs": st.sampled_from([16, 256]),
+    "gpuMemoryUtilization": st.sampled_from([0.5, 0.85]),
+    "kvCacheDtype": st.sampled_from(["auto", "fp8"]),
+}
+ENGINES = st.fixed_dictionaries({}, optional=OPTIONAL)
+MODELS = st.sampled_from([LLAMA_8B, LLAMA_70B, "Qwen/Qwen2.5-1.5B-Instruct"])
+LAW = settings(max_examples=40, deadline=None)
+
+
+def verdict(model, engine, nodes, **spec):
+    return decide(facts_for(deployment(model, engine=engine, **spec), Files(*nodes), applied_plan=None))
+
+
+@LAW
+@given(MODELS, ENGINES, NODES)
+def test_every_offer_applied_is_admitted(model, engine, nodes):
+    found = verdict(model, engine, nodes)
+    if isinstance(found, Reject):
+        for offer in found.offers:
+            assert isinstance(offered(offer, model, engine=engine, store=Files(*nodes)), Admit)
+
+
+@LAW
+@given(MODELS, ENGINES, NODES, st.permutations(["maxModelLen", "tensorParallelSize", "maxNumSeqs", "gpuMemoryUtilization", "kvCacheDtype"]))
+def test_a_resized_spec_decided_again_is_a_fixed_point(model, engine, nodes, order):
+    found = verdict(model, engine, nodes, fit={"policy": "Resize", "mayChange": order})
+    if isinstance(found, Resize):
+        kinds = {"kvCacheDtype": str, "gpuMemoryUtilization": float}
+        moved = {change.field.removeprefix("spec.engine."): change.new for change in found.changes}
+        assert moved.keys() <= engine.keys()
+        again = verdict(model, engine | {name: kinds.get(name, int)(value) for name, value in moved.items()}, nodes)
+        assert isinstance(again, Admit)
+        assert again.plan == found.plan
+
+
+@LAW
+@given(MODELS, ENGINES, NODES, st.randoms())
+def test_the_order_of_nodes_changes_nothing(model, engine, nodes, rng):
+    shuffled = list(nodes)
+    rng.shuffle(shuffled)
+    assert verdict(model, engine, nodes) == verdict(model, engine, shuffled)
+
+
+@LAW
+@given(MODELS, ENGINES, NODES, st.sampled_from(KINDS), st.sampled_from(["60Gi", "200Gi", "1500Gi"]))
+def test_another_trusted_node_never_turns_admit_into_reject(model, engine, nodes, kind, host):
+    if isinstance(verdict(model, engine, nodes), Admit):
+        assert isinstance(verdict(model, engine, [*nodes, node("new", *kind, host=host)]), Admit)
+
+
+@LAW
+@given(MODELS, ENGINES, NODES)
+def test_an_applied_plan_is_kept_while_it_fits(model, engine, nodes):
+    found = verdict(model, engine, nodes)
+    if isinstance(found, Admit):
+        larger = Files(*nodes, *(node(f"b{number}", *kind) for number, kind in enumerate(KINDS)))
+        facts = facts_for(deployment(model, engine=engine), larger, applied_plan=found.plan)
+        kept = decide(facts).plan
+        assert (kept.product, kept.tensor_parallel_size) == (found.plan.product, found.plan.tensor_parallel_size)
+        assert decide(replace(facts, applied_plan=None)).plan.gpus_per_replica <= kept.gpus_per_replica
+
+
+@LAW
+@given(MODELS, ENGINES, NODES)
+def test_a_plan_stays_inside_the_gpu_and_inside_what_is_pinned(model, engine, nodes):
+    found = verdict(model, engine, nodes)
+    if isinstance(found, Admit):
+        plan = found.plan
+        predicted = plan.predicted
+        claimed = predicted.weights_bytes + predicted.activation_bytes + predicted.cuda_graph_bytes + predicted.non_torch_bytes
+        assert claimed + plan.kv_cache_needed_bytes <= plan.allocated_bytes + 2 * plan.gpu_total_bytes // 1000
+        assert float(plan.gpu_memory_utilization) <= engine.get("gpuMemoryUtilization", 0.95)
+        for field, value in (("maxModelLen", plan.max_model_len), ("tensorParallelSize", plan.tensor_parallel_size)):
+            assert engine.get(field, value) == value
+        assert json.loads(plan.canonical_json())["model"] == model

@@ -1,0 +1,107 @@
+"""Which profile, policy and pools a decision is made from."""
+
+import json
+
+import pytest
+from tests.plimsoll_operator.decision_world import H100, L4, LLAMA_8B, Files, deployment, manifest
+
+from plimsoll_operator.api import API_VERSION, ClusterModelProfile, FitPolicy, ModelProfile, parse_inference_deployment, parse_object
+from plimsoll_operator.gather import facts_for
+
+COMMIT_A, COMMIT_B = "a" * 40, "b" * 40
+
+
+def config(layers):
+    return json.dumps({"architectures": ["LlamaForCausalLM"], "num_hidden_layers": layers})
+
+
+def profile(name="p", *, model=LLAMA_8B, namespace="default", layers=1, text=None, **spec):
+    kind = ModelProfile if namespace else ClusterModelProfile
+    metadata = {"name": name, **({"namespace": namespace} if namespace else {})}
+    spec = {"model": model, "config": text or config(layers), **spec}
+    return parse_object(kind, {"apiVersion": API_VERSION, "kind": kind.__name__, "metadata": metadata, "spec": spec})
+
+
+def policy(name, selector=None, **spec):
+    spec |= {"namespaceSelector": selector} if selector is not None else {}
+    return parse_object(FitPolicy, {"apiVersion": API_VERSION, "kind": "FitPolicy", "metadata": {"name": name}, "spec": spec})
+
+
+def wish(**model):
+    item = manifest()
+    item["spec"]["model"] |= model
+    return parse_inference_deployment(item)
+
+
+NAMED = {"profile": {"name": "p"}}
+LOOKUPS = [
+    ("the shipped catalogue answers last", {}, [], "catalogue"),
+    ("a cluster profile goes before the catalogue", {}, [profile(namespace="")], "ClusterModelProfile p"),
+    ("a namespace's profile goes before the cluster's", {}, [profile(namespace=""), profile()], "ModelProfile default/p"),
+    ("a profile of another namespace does not answer", {}, [profile(namespace="other")], "catalogue"),
+    ("a profile of another model does not answer", {}, [profile(model="acme/other")], "catalogue"),
+    ("a named profile goes before all", NAMED, [profile("a"), profile("p")], "ModelProfile p"),
+    ("a named cluster profile is found", NAMED, [profile("p", namespace="")], "ClusterModelProfile p"),
+    ("an inline shape goes before all", {"profile": {"inline": config(2)}}, [profile()], "inline"),
+    ("a profile of exactly the revision goes before one of any", {"revision": COMMIT_A}, [profile("a"), profile("z", revision=COMMIT_A)],
+     "ModelProfile default/z"),
+    ("a profile at a commit answers for a branch", {"revision": "main"}, [profile(revision=COMMIT_A)], "ModelProfile default/p"),
+    ("a profile at another commit does not answer", {"revision": COMMIT_B}, [profile(revision=COMMIT_A)], "catalogue"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("why", "model", "profiles", "source"), LOOKUPS, ids=[row[0] for row in LOOKUPS])
+def test_profiles_are_looked_up_in_order(why, model, profiles, source):
+    for order in (profiles, profiles[::-1]):
+        assert facts_for(wish(**model), Files(L4, profiles=order), applied_plan=None).model.source == source
+
+
+def test_the_commit_of_a_profile_is_recorded():
+    found = facts_for(wish(revision="main"), Files(L4, profiles=[profile(revision=COMMIT_A)]), applied_plan=None).model
+    assert found.revision == COMMIT_A
+
+
+REFUSALS = [
+    ("a named profile of another model", NAMED, [profile(model="acme/other")], "Mismatch"),
+    ("a named profile of another commit", NAMED | {"revision": COMMIT_B}, [profile(revision=COMMIT_A)], "Mismatch"),
+    ("a named profile that is not there", NAMED, [], "NotFound"),
+    ("a profile whose config is no JSON", NAMED, [profile(text="{nope")], "Invalid"),
+    ("an inline config that is no object", {"profile": {"inline": "[1]"}}, [], "Invalid"),
+]
+
+
+@pytest.mark.parametrize(("why", "model", "profiles", "kind"), REFUSALS, ids=[row[0] for row in REFUSALS])
+def test_what_does_not_describe_the_model_is_refused(why, model, profiles, kind):
+    assert facts_for(wish(**model), Files(L4, profiles=profiles), applied_plan=None).model.kind == kind
+
+
+def test_the_digest_names_the_shape_however_it_is_spelled():
+    texts = ['{"a": 1, "b": [2]}', '{ "b":[2],"a":1}', '{"a": 1, "b": [3]}']
+    one, same, other = (facts_for(wish(profile={"inline": text}), Files(L4), applied_plan=None).model.digest for text in texts)
+    assert one == same != other
+
+
+SELECTED = {"matchLabels": {"kubernetes.io/metadata.name": "default"}}
+POLICIES = [
+    ("without any, the defaults hold", [], None),
+    ("default holds where nothing else matches", [policy("default", maxGpusPerReplica=1)], 1),
+    ("a matching selector goes before default", [policy("default", maxGpusPerReplica=1),
+     policy("team", SELECTED, maxGpusPerReplica=2)], 2),
+    ("a selector of another namespace does not match", [policy("team", {"matchLabels": {"x": "y"}}, maxGpusPerReplica=2)], None),
+    ("of two that match, the first by name holds", [policy("b", SELECTED, maxGpusPerReplica=3),
+     policy("a", SELECTED, maxGpusPerReplica=2)], 2),
+    ("expressions are read", [policy("a", {"matchExpressions": [{"key": "x", "operator": "DoesNotExist"},
+     {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["default"]}]}, maxGpusPerReplica=4)], 4),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("why", "policies", "cap"), POLICIES, ids=[row[0] for row in POLICIES])
+def test_one_policy_holds_for_a_namespace(why, policies, cap):
+    for order in (policies, policies[::-1]):
+        found = facts_for(deployment(), Files(L4, policies=order), applied_plan=None).policy
+        assert found.max_gpus_per_replica == cap
+
+
+def test_pools_come_by_name_whatever_the_order_of_nodes():
+    one, other = (facts_for(deployment(), Files(*nodes), applied_plan=None) for nodes in ((L4, H100), (H100, L4)))
+    assert one.pools == other.pools
