@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
-from plimsoll_estimator.errors import EngineRefusal, Unsupported
+from plimsoll_estimator.errors import EngineRefusal, EstimatorError, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kv_cache import KvCacheLayout, kv_cache_layout, plan_kv_cache
 from plimsoll_estimator.kv_cache.kv_dtype import kv_head_bytes
@@ -288,6 +289,22 @@ def test_key_value_heads_are_replicated_beyond_their_number() -> None:
 def test_decode_context_parallelism_shares_the_tokens() -> None:
     layout = layout_of(DENSE, tp=16, dcp=2)
     assert layout.request_blocks(32768) == 1024
+
+
+NONSENSE = st.sampled_from([0, None, "x", [], {}, -1, 1, 3, 1_000_000, 1 << 40, 1e30, True, [1], [{}], float("inf")])
+SHAPES = [DENSE, HALF_WINDOWED, LLAMA4, QWEN38_27B]
+
+
+@given(st.sampled_from(SHAPES), st.data(), NONSENSE, st.sampled_from(["0.8.5", "0.19.1", "0.33.0"]), st.sampled_from([1, 3, 64]))
+def test_hostile_configs_are_refused_by_name(config: dict[str, Any], data: st.DataObject, value: Any, version: str, tp: int) -> None:
+    """Any one key replaced by nonsense: a plan, a refusal, or one of the drawn errors. Never a traceback, never minutes."""
+    text = config.get("text_config", config)
+    key = data.draw(st.sampled_from(sorted(text)))
+    spoiled = {**text, key: value}
+    whole = {**config, "text_config": spoiled} if "text_config" in config else spoiled
+    with contextlib.suppress(EstimatorError):
+        answer = plan_kv_cache(HfConfig(whole), resolved_args(version=version, tp=tp), (GIB,))
+        assert isinstance(answer, KvPlan | KvRefusal)
 
 
 @given(st.integers(1, 200), st.integers(1, 16))

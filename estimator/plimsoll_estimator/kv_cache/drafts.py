@@ -12,6 +12,7 @@ from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kv_cache.families import model_needs
 from plimsoll_estimator.kv_cache.needs import AttentionNeed, ModelNeeds, Need
 from plimsoll_estimator.kv_cache.rules import PlannerRules
+from plimsoll_estimator.kv_cache.text_shape import MAX_LAYERS, positive
 from plimsoll_estimator.resolved import ResolvedArgs
 
 WITHOUT_CACHE: Final = frozenset({"ngram", "ngram_gpu", "suffix", "medusa", "mlp_speculator"})
@@ -32,7 +33,7 @@ def draft_layers(config: HfConfig, needs: ModelNeeds, resolved: ResolvedArgs, ru
         modules = config.text.int_or_none(*_MODULE_KEYS)
         if not modules:
             raise Unsupported("SpeculativeMethod", f"{method}: the config names no prediction modules (num_nextn_predict_layers)")
-        return (_last_attention(needs),) * modules
+        return (_last_attention(needs),) * positive(config.text, "num_nextn_predict_layers", modules, MAX_LAYERS)
     if method in WITH_MODEL and draft is not None:
         drafted = model_needs(draft, resolved, rules)
         if drafted.state is not None:

@@ -29,7 +29,7 @@ from plimsoll_estimator.resolved import ResolvedArgs
 
 Family = Callable[[HfConfig, TextShape, ResolvedArgs, PlannerRules], ModelNeeds]
 
-MM_PREFIX_MODEL_TYPES: Final = frozenset({"gemma3", "gemma3n_vlm", "molmo2", "paligemma", "bagel"})
+MM_PREFIX_MODEL_TYPES: Final = frozenset({"bagel", "gemma3", "molmo2", "moondream3", "paligemma"})
 """Root model types whose image tokens attend to one another (vLLM: MM_PREFIX_LM_MODELS)."""
 
 
@@ -57,6 +57,12 @@ def _family(config: HfConfig, text: HfConfig, shape: TextShape) -> Family:
     return _dense
 
 
+def _text_only(resolved: ResolvedArgs) -> bool:
+    """Whether every modality is limited to none: image tokens then need no attention of their own."""
+    limits = resolved.given.limit_mm_per_prompt
+    return bool(limits) and all(value == 0 for value in (limits or {}).values())
+
+
 def head_bytes(resolved: ResolvedArgs, key_dim: int, value_dim: int) -> int:
     """One token's key and value of one head."""
     return kv_head_bytes(resolved.kv_cache_dtype, resolved.dtype, key_dim, value_dim)
@@ -82,7 +88,7 @@ def _windowed(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules:
         resolved.kv_cache_dtype,
         rules,
         head_sizes=frozenset({shape.head_dim}),
-        mm_prefix=config.model_type in MM_PREFIX_MODEL_TYPES and "vision_config" in config,
+        mm_prefix=config.model_type in MM_PREFIX_MODEL_TYPES and "vision_config" in config and not _text_only(resolved),
         has_sink=shape.model_type == "gpt_oss",
     )
     return ModelNeeds(layers=tuple(layers), backend=backend, attention_token_bytes=token_bytes)
@@ -127,7 +133,7 @@ def _gemma4(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: P
         resolved.kv_cache_dtype,
         rules,
         head_sizes=frozenset({shape.head_dim, wide}),
-        mm_prefix=text.str_or_none("use_bidirectional_attention") == "vision",
+        mm_prefix=text.raw("use_bidirectional_attention") == "vision" and not _text_only(resolved),
         has_sink=False,
     )
     return ModelNeeds(layers=layers, backend=backend, attention_token_bytes=globe.token_bytes)

@@ -27,11 +27,11 @@ class KvGroup:
         """Tokens per block."""
         return self.specs[0].block_size
 
-    def blocks(self, reach: Reach) -> int:
-        """Blocks one request holds in this group."""
+    def blocks(self, length: int, reach: Reach) -> int:
+        """Blocks one request of `length` tokens holds in this group."""
         if len(self.specs) == 1:
-            return self.specs[0].blocks(reach)
-        return max(spec.blocks(reach) for spec in self.specs)
+            return self.specs[0].blocks(length, reach)
+        return max(spec.blocks(length, reach) for spec in self.specs)
 
 
 LayerList = Sequence[tuple[int, LayerSpec]]
@@ -65,8 +65,13 @@ def _distinct(layers: LayerList) -> list[LayerSpec]:
 
 def _group(layers: LayerList, specs: Sequence[LayerSpec], n_stages: int) -> KvGroup:
     totals = [0] * n_stages
-    for stage, spec in layers:
-        totals[stage] += spec.stride_bytes
+    if len(specs) == 1:
+        stride = specs[0].stride_bytes
+        for stage, _ in layers:
+            totals[stage] += stride
+    else:
+        for stage, spec in layers:
+            totals[stage] += spec.stride_bytes
     return KvGroup(specs=tuple(specs), n_layers=len(layers), stage_bytes=tuple(totals))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import lcm
 
+from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.kv_cache.needs import ModelNeeds
 from plimsoll_estimator.kv_cache.recurrent import cache_mode
 from plimsoll_estimator.kv_cache.rules import PlannerRules
@@ -27,6 +28,8 @@ class AlignedBlocks:
 def align_hybrid(needs: ModelNeeds, resolved: ResolvedArgs, rules: PlannerRules, block_size: int) -> AlignedBlocks:
     """Round the attention block up until its page holds the largest state, then pad the state to that page."""
     assert needs.state is not None
+    if needs.is_hybrid and needs.attention_token_bytes <= 0:
+        raise InvalidInput("config", needs.attention_token_bytes, "describes attention layers whose cache has no bytes")
     mode = cache_mode(resolved, rules, supports_all=needs.supports_mode_all)
     if not needs.is_hybrid:
         state_block = resolved.max_model_len if mode == "none" else block_size

@@ -24,7 +24,7 @@ from plimsoll_estimator.kv_cache.recurrent import (
     state_need,
 )
 from plimsoll_estimator.kv_cache.rules import PlannerRules
-from plimsoll_estimator.kv_cache.text_shape import TextShape
+from plimsoll_estimator.kv_cache.text_shape import MAX_LAYERS, MAX_WIDTH, TextShape, positive
 from plimsoll_estimator.resolved import ResolvedArgs
 
 ATTENTION, STATE, BOTH, NEITHER = "attention", "state", "both", "neither"
@@ -72,7 +72,8 @@ def _jamba(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: Pl
         state_size=text.int("mamba_d_state", default=16),
         conv_kernel=text.int("mamba_d_conv", default=4),
     )
-    period, offset = text.int("attn_layer_period", default=8), text.int("attn_layer_offset", default=4)
+    period = positive(text, "attn_layer_period", text.int("attn_layer_period", default=8), MAX_LAYERS)
+    offset = text.int("attn_layer_offset", default=4)
     kinds = [ATTENTION if i % period == offset else STATE for i in range(shape.layers)]
     state = state_need(resolved, rules, state_bytes, role="mamba1", supports_all=True)
     return _compose(shape, resolved, rules, kinds, state, chunk_size=_chunk(text), supports_mode_all=True)
@@ -172,7 +173,7 @@ def _gated_delta_net(config: HfConfig, shape: TextShape, resolved: ResolvedArgs,
         ssm_dtype=text.str_or_none("mamba_ssm_dtype") if shape.model_type.startswith("qwen3_5") else None,
     )
     types = text.list_or_none("layer_types")
-    period = text.int("full_attention_interval", default=4)
+    period = positive(text, "full_attention_interval", text.int("full_attention_interval", default=4), MAX_LAYERS)
     linear = [types[i] == "linear_attention" if types and i < len(types) else (i + 1) % period != 0 for i in range(shape.layers)]
     checkpoints = rules.gdn_checkpoints and resolved.gpu.capability // 10 == 9 and shape.model_type != "olmo_hybrid"
     state = state_need(resolved, rules, state_bytes, role="gdn", checkpoints=checkpoints)
@@ -232,7 +233,10 @@ def _lfm2(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: Pla
 def mamba_only(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
     """Models of nothing but Mamba layers."""
     text = config.text
-    hidden, layers = text.int("hidden_size", "d_model"), text.int("num_hidden_layers", "n_layer")
+    hidden, layers = (
+        text.int("hidden_size", "d_model"),
+        positive(text, "num_hidden_layers", text.int("num_hidden_layers", "n_layer"), MAX_LAYERS),
+    )
     conv_kernel, second = text.int("conv_kernel", default=4), text.model_type == "mamba2"
     if second:
         state_bytes = mamba2_bytes(
@@ -258,7 +262,7 @@ def mamba_only(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules) ->
 
 def _chunk(text: HfConfig) -> int:
     """Tokens per chunk of the state kernels; Mamba1 has none and vLLM takes 2048."""
-    return text.int("mamba_chunk_size", "chunk_size", default=2048)
+    return positive(text, "chunk_size", text.int("mamba_chunk_size", "chunk_size", default=2048), MAX_WIDTH)
 
 
 Family = Callable[[HfConfig, TextShape, ResolvedArgs, PlannerRules], ModelNeeds]

@@ -7,7 +7,7 @@ of weights or activations: the bytes available come from the caller.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
@@ -33,14 +33,14 @@ class KvCacheLayout:
     stage_layers: tuple[tuple[tuple[LayerSpec, int], ...], ...]
     """Per stage, each different layer spec and how many layers have it: the needs of releases that checked layer by layer."""
     reach: Reach
+    max_model_len: int
     max_num_seqs: int
     captures_full_graphs: bool
     rules: PlannerRules
 
     def request_blocks(self, max_model_len: int) -> int:
         """Blocks one request of `max_model_len` tokens holds, over all groups: they draw from one pool."""
-        reach = replace(self.reach, max_model_len=max_model_len)
-        return sum(group.blocks(reach) for group in self.groups)
+        return sum(group.blocks(max_model_len, self.reach) for group in self.groups)
 
     def bytes_for(self, max_model_len: int) -> tuple[int, ...]:
         """The least bytes per stage with which the planner accepts `max_model_len`, its null block included.
@@ -55,8 +55,8 @@ class KvCacheLayout:
         if self.rules.checks_by_group:
             blocks = self.request_blocks(max_model_len)
             return tuple(blocks * size for size in self.kv_block_bytes)
-        reach = replace(self.reach, max_model_len=max_model_len)
-        return tuple(sum(spec.blocks(reach) * spec.page_bytes * n for spec, n in layers) for layers in self.stage_layers)
+        reach = self.reach
+        return tuple(sum(spec.blocks(max_model_len, reach) * spec.page_bytes * n for spec, n in layers) for layers in self.stage_layers)
 
     @property
     def _held_back(self) -> int:
@@ -64,7 +64,7 @@ class KvCacheLayout:
 
     def plan(self, available_bytes: tuple[int, ...], max_model_len: int | None = None) -> KvPlan | KvRefusal:
         """vLLM's plan for `available_bytes` per stage, or its refusal. `max_model_len` defaults to the resolved one."""
-        length = self.reach.max_model_len if max_model_len is None else max_model_len
+        length = self.max_model_len if max_model_len is None else max_model_len
         if len(available_bytes) != len(self.kv_block_bytes):
             raise InvalidInput("available_bytes", available_bytes, f"must have {len(self.kv_block_bytes)} entries, one per stage")
         if not self.groups:
@@ -73,13 +73,13 @@ class KvCacheLayout:
         refusal = self._refusal(available_bytes, length)
         if refusal is not None:
             return refusal
-        per_stage = tuple(available // size for available, size in zip(available_bytes, self.kv_block_bytes, strict=True) if size)
-        blocks = min(per_stage)
+        per_stage = [available // size if size else None for available, size in zip(available_bytes, self.kv_block_bytes, strict=True)]
+        blocks = min(count for count in per_stage if count is not None)
         concurrency = blocks / request
         return KvPlan(
             block_size=self.block_size,
             kv_block_bytes=self.kv_block_bytes,
-            num_gpu_blocks_per_stage=per_stage,
+            num_gpu_blocks_per_stage=tuple(blocks if count is None else count for count in per_stage),
             num_gpu_blocks=blocks,
             kv_cache_tokens=self._tokens(blocks, concurrency, length),
             max_concurrency=concurrency,
@@ -159,7 +159,7 @@ class KvCacheLayout:
 
         What `--max-model-len auto` takes (vLLM: _auto_fit_max_model_len).
         """
-        longest = self.reach.max_model_len
+        longest = self.max_model_len
         for stage, (available, size) in enumerate(zip(available_bytes, self.kv_block_bytes, strict=True)):
             if size:
                 longest = min(longest, self._longest(stage, available - self._held_back * size, longest)) if longest else 0
@@ -204,11 +204,11 @@ def kv_cache_layout(config: HfConfig, resolved: ResolvedArgs) -> KvCacheLayout:
         if not rules.checks_by_group
         else (),
         reach=Reach(
-            max_model_len=resolved.max_model_len,
             window_tokens=window_tokens,
             decode_context_parallel_size=resolved.decode_context_parallel_size,
             encoder_tokens=cache.encoder_tokens,
         ),
+        max_model_len=resolved.max_model_len,
         max_num_seqs=resolved.max_num_seqs,
         captures_full_graphs=not resolved.enforce_eager,
         rules=rules,

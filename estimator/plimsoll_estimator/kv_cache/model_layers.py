@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kv_cache.drafts import draft_layers
 from plimsoll_estimator.kv_cache.families import model_needs
@@ -57,6 +58,8 @@ def model_cache(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules) -
             spec = made.get(id(need))
             if spec is None:
                 spec = _spec(need, block_size, state_block, state_page)
+                if spec.page_bytes <= 0:
+                    raise InvalidInput(config.path, config.model_type, "describes a layer whose cache has no bytes")
                 made[id(need)] = spec
             layers.append((stage, spec))
     return ModelCache(

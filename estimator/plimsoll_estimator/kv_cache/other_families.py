@@ -13,7 +13,7 @@ from plimsoll_estimator.kv_cache.backends import Backend, attention_backend, mla
 from plimsoll_estimator.kv_cache.kv_dtype import kv_head_bytes, mla_token_bytes
 from plimsoll_estimator.kv_cache.needs import AttentionNeed, ModelNeeds, Need
 from plimsoll_estimator.kv_cache.rules import PlannerRules
-from plimsoll_estimator.kv_cache.text_shape import TextShape
+from plimsoll_estimator.kv_cache.text_shape import MAX_LAYERS, MAX_WIDTH, TextShape, positive
 from plimsoll_estimator.resolved import ResolvedArgs
 
 ENCODERS: Final = frozenset({
@@ -52,7 +52,7 @@ def refuse_unknown_marks(config: HfConfig, text: HfConfig) -> None:
     if any(kind != 1 for kind in text.list_or_none("attn_type_list") or ()):
         raise Unsupported("KvCacheFamily", f"no KV-cache rule for model type {text.model_type!r} with linear attention (attn_type_list)")
     for name in text.list_or_none("layer_types") or ():
-        if name not in _KNOWN_LAYER_TYPES:
+        if not isinstance(name, str) or name not in _KNOWN_LAYER_TYPES:
             raise Unsupported("KvCacheFamily", f"no KV-cache rule for layers of type {name!r} in model type {text.model_type!r}")
     if config.bool("is_encoder_decoder") or text.bool("is_encoder_decoder"):
         raise Unsupported("KvCacheFamily", f"no KV-cache rule for the encoder-decoder model type {text.model_type!r}")
@@ -71,7 +71,12 @@ def nemotron_nas(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rul
         if attention.bool("no_op") or attention.bool("replace_with_linear"):
             layers.append(())
             continue
-        heads = max(1, shape.heads // attention.int("n_heads_in_group") // resolved.tensor_parallel_size)
+        heads = max(
+            1,
+            shape.heads
+            // positive(attention, "n_heads_in_group", attention.int("n_heads_in_group"), MAX_WIDTH)
+            // resolved.tensor_parallel_size,
+        )
         layers.append((made.setdefault(heads, AttentionNeed(kind="full", token_bytes=heads * width)),))
     return ModelNeeds(layers=tuple(layers), backend=_ordinary(shape, resolved, rules), attention_token_bytes=width)
 
@@ -87,8 +92,9 @@ def longcat(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: P
 def whisper(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
     """A decoder layer keeps its own tokens and, per request, the encoder's 30 seconds."""
     text = config.text
-    heads, hidden = text.int("decoder_attention_heads"), text.int("d_model", "hidden_size")
-    head_dim = hidden // heads
+    heads = positive(text, "decoder_attention_heads", text.int("decoder_attention_heads"), MAX_WIDTH)
+    head_dim = positive(text, "d_model", text.int("d_model", "hidden_size") // heads, MAX_WIDTH)
+    layers = positive(text, "decoder_layers", text.int("decoder_layers"), MAX_LAYERS)
     token_bytes = max(1, heads // resolved.tensor_parallel_size) * kv_head_bytes(
         resolved.kv_cache_dtype, resolved.dtype, head_dim, head_dim
     )
@@ -98,7 +104,7 @@ def whisper(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules) -> Mo
         resolved.gpu.capability, resolved.kv_cache_dtype, rules, head_sizes=frozenset({head_dim}), mm_prefix=False, has_sink=False
     )
     return ModelNeeds(
-        layers=((own, cross),) * text.int("decoder_layers"),
+        layers=((own, cross),) * layers,
         backend=backend,
         attention_token_bytes=token_bytes,
         encoder_tokens=text.int("max_source_positions", default=1500),

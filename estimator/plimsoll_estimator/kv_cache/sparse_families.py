@@ -13,7 +13,7 @@ from plimsoll_estimator.kv_cache.backends import Backend, packs_sparse_fp8, spar
 from plimsoll_estimator.kv_cache.kv_dtype import kv_head_bytes, mla_token_bytes
 from plimsoll_estimator.kv_cache.needs import AttentionNeed, ModelNeeds, Need
 from plimsoll_estimator.kv_cache.rules import PlannerRules
-from plimsoll_estimator.kv_cache.text_shape import TextShape
+from plimsoll_estimator.kv_cache.text_shape import MAX_LAYERS, TextShape, positive
 from plimsoll_estimator.resolved import ResolvedArgs
 
 Family = Callable[[HfConfig, TextShape, ResolvedArgs, PlannerRules], ModelNeeds]
@@ -50,7 +50,7 @@ def _own_indexer(text: HfConfig, layers: int, rules: PlannerRules) -> list[bool]
     pattern = text.raw("index_topk_pattern")
     if isinstance(pattern, str | list | tuple) and pattern:
         return [i >= len(pattern) or pattern[i] != "S" for i in range(layers)]
-    period = text.int("index_topk_freq", default=1)
+    period = positive(text, "index_topk_freq", text.int("index_topk_freq", default=1), MAX_LAYERS)
     offset = text.int("index_skip_topk_offset", default=2)
     return [max(i - offset + 1, 0) % period == 0 for i in range(layers)]
 

@@ -15,9 +15,8 @@ Kind = Literal["full", "mla", "sliding", "sliding_mla", "chunked", "cross", "sta
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reach:
-    """How far one request reaches: the lengths every kind of layer derives its blocks from."""
+    """How far one request reaches besides its own length: what windows, ranks and encoders add or take."""
 
-    max_model_len: int
     window_tokens: int
     """Tokens scheduled but not settled that a window still holds."""
     decode_context_parallel_size: int = 1
@@ -41,9 +40,8 @@ class LayerSpec:
     padded: bool = False
     dcp_sharded: bool = True
 
-    def blocks(self, reach: Reach) -> int:
-        """Blocks one request of `reach.max_model_len` tokens holds (vLLM: max_memory_usage_bytes / page size)."""
-        length = reach.max_model_len
+    def blocks(self, length: int, reach: Reach) -> int:
+        """Blocks one request of `length` tokens holds (vLLM: max_memory_usage_bytes / page size)."""
         match self.kind:
             case "full" | "mla":
                 if self.dcp_sharded and reach.decode_context_parallel_size > 1:

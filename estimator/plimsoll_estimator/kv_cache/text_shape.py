@@ -12,6 +12,8 @@ from typing import Final
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
 
+MAX_LAYERS: Final = 2048
+MAX_WIDTH: Final = 1 << 24
 LAYER_KEYS: Final = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 HEAD_KEYS: Final = ("num_attention_heads", "n_head", "n_heads", "num_heads")
 HIDDEN_KEYS: Final = ("hidden_size", "n_embd", "n_embed", "d_model", "model_dim")
@@ -110,28 +112,33 @@ def text_int(text: HfConfig, *keys: str, default: int | None = None) -> int:
 def text_shape(text: HfConfig) -> TextShape:
     """Read the dimensions. Raises InvalidInput naming the key that is missing or wrong."""
     model_type = text.model_type
-    heads = text_int(text, *HEAD_KEYS)
-    if heads == 0:
-        raise InvalidInput(f"{text.path}.num_attention_heads", 0, "must be positive")
-    hidden = text_int(text, *HIDDEN_KEYS)
+    heads = positive(text, "num_attention_heads", text_int(text, *HEAD_KEYS), MAX_WIDTH)
+    hidden = positive(text, "hidden_size", text_int(text, *HIDDEN_KEYS), MAX_WIDTH)
     return TextShape(
         model_type=model_type,
         layers=_layers(text),
         hidden_size=hidden,
         heads=heads,
         kv_heads=_kv_heads(text, heads),
-        head_dim=_head_dim(text, hidden, heads),
+        head_dim=positive(text, "head_dim", _head_dim(text, hidden, heads), MAX_WIDTH),
         kv_lora_rank=(text.int_or_none("kv_lora_rank") or 0) if model_type in MLA_MODEL_TYPES else 0,
         qk_rope_head_dim=text.int_or_none("qk_rope_head_dim") or 0,
         qk_nope_head_dim=text.int_or_none("qk_nope_head_dim") or 0,
     )
 
 
+def positive(text: HfConfig, name: str, value: int, limit: int) -> int:
+    """`value` when it is between 1 and `limit`; InvalidInput naming the key otherwise."""
+    if not 1 <= value <= limit:
+        raise InvalidInput(f"{text.path}.{name}", value, f"must be from 1 to {limit}")
+    return value
+
+
 def _layers(text: HfConfig) -> int:
     """The layer count; hybrids may only spell their layers out."""
     spelled = text.raw("hybrid_override_pattern") or text.raw("layers_block_type") or ()
     default = len(spelled) if isinstance(spelled, str | list | tuple) and spelled else None
-    return text_int(text, *LAYER_KEYS, default=default)
+    return positive(text, "num_hidden_layers", text_int(text, *LAYER_KEYS, default=default), MAX_LAYERS)
 
 
 def _kv_heads(text: HfConfig, heads: int) -> int:
