@@ -33,7 +33,7 @@ class KubectlError(RuntimeError):
         self.stderr = done.stderr
 
 
-def wait_until(look: Callable[[], T | None], what: str, *, timeout_s: float = 30, every_s: float = 0.05) -> T:
+def wait_until(look: Callable[[], T | None], what: str, *, timeout_s: float = 60, every_s: float = 0.05) -> T:
     """Return the first truthy result of `look`; raise TimeoutError naming `what` after `timeout_s`."""
     limit = time.monotonic() + timeout_s
     while True:
@@ -131,7 +131,7 @@ class Cluster:
         kept = {name: value for name, value in os.environ.items() if name not in ("KUBECONFIG", "PLIMSOLL_KUBECONFIG")}
         return {**kept, "KUBECONFIG": str(kubeconfig), "HOME": str(self.workdir)}
 
-    def add_nodes(self, nodes: Sequence[FakeNode], *, timeout_s: float = 30) -> None:
+    def add_nodes(self, nodes: Sequence[FakeNode], *, timeout_s: float = 60) -> None:
         """Create fake nodes and wait until kwok and the node controller have made them Ready and free of the not-ready taint."""
         for node in nodes:
             status, answer = self.request("POST", "/api/v1/nodes", node.manifest())

@@ -25,7 +25,7 @@ CHART = ROOT / "deploy" / "helm" / "plimsoll"
 RELEASE = "plimsoll"
 NAMESPACE = "plimsoll-system"
 GROUP = "inference.plimsoll.dev"
-READY_TIMEOUT_S = 30
+READY_TIMEOUT_S = 90  # imports alone take seconds on a busy machine
 
 
 def manifests(cluster: Cluster, *values: str) -> list[Json]:
