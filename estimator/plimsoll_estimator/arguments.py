@@ -241,7 +241,7 @@ def _refuse_unruled(item: _Given) -> None:
     row = item.row
     if not row.moves_memory or (len(item.values) == 1 and item.values[0] in row.harmless_values and not item.key_path):
         return
-    raise InvalidInput(item.spelling, " ".join(item.tokens), "moves GPU memory in a way that is not supported yet")
+    raise InvalidInput(item.spelling, " ".join(item.tokens), "can move GPU memory in a way that is not supported yet")
 
 
 def _set_field(engine: dict[str, Any], item: _Given, value: Any) -> None:
@@ -280,7 +280,7 @@ def _set_speculative(engine: dict[str, Any], item: _Given, value: Any) -> None:
         elif key in ("method", "num_speculative_tokens"):
             raise InvalidInput(f"{item.spelling}.{key}", entry, "has the wrong type")
         else:
-            raise InvalidInput(f"{item.spelling}.{key}", entry, "moves GPU memory in a way that is not supported yet")
+            raise InvalidInput(f"{item.spelling}.{key}", entry, "can move GPU memory in a way that is not supported yet")
 
 
 def _refuse_contradictions(engine: Mapping[str, Any], given: Mapping[str, object], version: EngineVersion) -> None:

@@ -68,7 +68,6 @@ HARMLESS = frozenset(
         "--allowed-media-domains",
         "--code-revision",
         "--collect-detailed-traces",
-        "--config-format",
         "--cpu-distributed-timeout-seconds",
         "--cudagraph-metrics",
         "--custom-histogram-buckets",
@@ -95,7 +94,6 @@ HARMLESS = frozenset(
         "--guided-decoding-disable-additional-properties",
         "--guided-decoding-disable-any-whitespace",
         "--guided-decoding-disable-fallback",
-        "--hf-config-path",
         "--hf-token",
         "--ignore-patterns",
         "--interleave-mm-strings",
@@ -118,12 +116,9 @@ HARMLESS = frozenset(
         "--max-parallel-loading-workers",
         "--media-io-kwargs",
         "--mm-hasher-algorithm",
-        "--mm-processor-cache-gb",
         "--mm-processor-cache-type",
         "--mm-shm-cache-max-object-size-mb",
         "--multi-step-stream-outputs",
-        "--nnodes",
-        "--node-rank",
         "--numa-bind",
         "--numa-bind-cpus",
         "--numa-bind-nodes",
@@ -135,13 +130,10 @@ HARMLESS = frozenset(
         "--prefill-schedule-interval",
         "--prefix-caching-hash-algo",
         "--profiler-config",
-        "--pt-load-map-location",
         "--ray-workers-use-nsight",
-        "--reasoning-config",
         "--reasoning-parser",
         "--reasoning-parser-plugin",
         "--renderer-num-workers",
-        "--revision",
         "--safetensors-load-strategy",
         "--safetensors-prefetch-block-size",
         "--safetensors-prefetch-num-threads",
@@ -186,10 +178,16 @@ HARMLESS_VALUES = {  # an argument without a rule is let through with a value th
     "--prefill-context-parallel-size": ["1"],
     "--num-scheduler-steps": ["1"],
     "--compilation-config": ["{}"],
+    "--config-format": ["auto", "hf"],
+    "--mm-processor-cache-gb": ["0", "1", "2", "3", "4"],
+    "--pt-load-map-location": ["cpu"],
+    "--api-server-count": ["1"],
+    "--nnodes": ["1"],
+    "--node-rank": ["0"],
 }
 
-# Front-end arguments that can carry engine arguments.
-FRONT_END_UNRULED = frozenset({"--config"})
+# Front-end arguments that can carry engine arguments, or change which processes a pod runs.
+FRONT_END_UNRULED = frozenset({"--config", "--headless", "--data-parallel-start-rank", "--api-server-count"})
 
 # What the wheels declare in a way that the type alone does not tell.
 KINDS = {
