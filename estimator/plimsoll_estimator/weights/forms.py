@@ -16,6 +16,10 @@ from plimsoll_estimator.weights.method import Experts, Linear, plain_experts
 class Form:
     """Unquantised."""
 
+    def weight_bits(self, item: int) -> int:
+        """Bits of one weight as it rests, scales apart."""
+        return item * 8
+
     def linear(self, shape: Linear) -> int:
         """Bytes of weight and scales of a linear."""
         return shape.k * shape.n * shape.item
@@ -44,6 +48,10 @@ class Tensor8(Form):
 
     static: bool
 
+    def weight_bits(self, item: int) -> int:
+        """Bits of one weight."""
+        return 8
+
     def linear(self, shape: Linear) -> int:
         """Weight, then float32 scalars per part."""
         return shape.k * shape.n + len(shape.parts) * (8 if self.static else 4)
@@ -59,6 +67,10 @@ class Channel8(Form):
     """Eight bits with a float32 scale per output channel; `static` adds one input scale per part."""
 
     static: bool = False
+
+    def weight_bits(self, item: int) -> int:
+        """Bits of one weight."""
+        return 8
 
     def linear(self, shape: Linear) -> int:
         """Weight and channel scales."""
@@ -77,6 +89,10 @@ class Block8(Form):
     block_k: int
     refine: bool
     scale_bytes: int = 4
+
+    def weight_bits(self, item: int) -> int:
+        """Bits of one weight."""
+        return 8
 
     def linear(self, shape: Linear) -> int:
         """Weight and block scales; the shapes vLLM's validate_fp8_block_shape refuses are refused."""
@@ -122,6 +138,10 @@ class Fp4(Form):
     group: int = 16
     narrow_input_scale: bool = False
 
+    def weight_bits(self, item: int) -> int:
+        """Bits of one weight."""
+        return 4
+
     def linear(self, shape: Linear) -> int:
         """Packed weight, block scales, global and input scale per part."""
         if shape.k % self.group:
@@ -143,6 +163,10 @@ class Micro(Form):
 
     bits: int
     group: int = 32
+
+    def weight_bits(self, item: int) -> int:
+        """Bits of one weight."""
+        return self.bits
 
     def linear(self, shape: Linear) -> int:
         """Weight and exponents."""
@@ -200,6 +224,10 @@ class Grouped(Form):
     drops_zeros: bool = False
     whole_groups: bool = True
 
+    def weight_bits(self, item: int) -> int:
+        """Bits of one weight."""
+        return self.bits
+
     def _groups(self, shape: Linear) -> int:
         group = self.group if self.group > 0 else shape.k_full
         row = shape.k != shape.k_full
@@ -246,3 +274,58 @@ class Grouped(Form):
         if self.shape_bytes:
             each += 2 * 2 * shape.item
         return shape.local * each + shape.bias_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Online(Form):
+    """Created unquantised and quantised while loading: vLLM's run-time quantisation, resting in `resting`'s bytes."""
+
+    resting: Form
+    experts_only: bool = False
+
+    def weight_bits(self, item: int) -> int:
+        """Bits of one weight once quantised."""
+        return self.resting.weight_bits(item)
+
+    def linear_added(self, shape: Linear) -> int:
+        """The difference to the resting form."""
+        return 0 if self.experts_only else self.resting.linear(shape) - self.linear(shape)
+
+    def experts_added(self, shape: Experts) -> int:
+        """The difference to the resting form."""
+        return self.resting.experts(shape) - self.experts(shape)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BitsAndBytes(Form):
+    """bitsandbytes: four bits with double-quantised absmax per 64 weights, or eight bits with a float32 scale per output.
+
+    Created are the packed weights; the quantisation state appears while loading
+    (vllm/model_executor/model_loader/bitsandbytes_loader.py, 0.19.1).
+    """
+
+    bits: int
+
+    def weight_bits(self, item: int) -> int:
+        """Bits of one weight."""
+        return self.bits
+
+    def linear(self, shape: Linear) -> int:
+        """Packed weights."""
+        return ceil_div(shape.k * shape.n * self.bits, 8)
+
+    def linear_added(self, shape: Linear) -> int:
+        """absmax in uint8 with a float32 per 256 of them, and two code books per part; or the row scales."""
+        if self.bits == 8:
+            return 4 * shape.n
+        blocks = ceil_div(shape.k * shape.n, 64)
+        return blocks + ceil_div(blocks, 256) * 4 + len(shape.parts) * (16 + 256 + 1) * 4
+
+    def experts(self, shape: Experts) -> int:
+        """Packed experts."""
+        return ceil_div(shape.elements * self.bits, 8) + shape.bias_bytes
+
+    def experts_added(self, shape: Experts) -> int:
+        """Quantisation state of the experts."""
+        blocks = ceil_div(shape.elements, 64)
+        return blocks + ceil_div(blocks, 256) * 4 if self.bits == 4 else 4 * shape.local * (shape.up + shape.hidden)

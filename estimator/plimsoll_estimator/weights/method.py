@@ -84,17 +84,21 @@ def plain_experts(shape: Experts) -> int:
 
 
 class Method:
-    """No quantisation; also the base of the others. `added` is what loading adds to the module sized last."""
+    """No quantisation; also the base of the others. `added` is what loading adds to the module sized last, `main` the bytes
+    of its large tensors."""
 
-    __slots__ = ("added",)
+    __slots__ = ("added", "main")
 
     def __init__(self) -> None:
         self.added = 0
+        self.main: tuple[int, ...] = ()
 
     def linear(self, shape: Linear) -> int:
         """Bytes of weight and scales (no bias)."""
         self.added = 0
-        return shape.k * shape.n * shape.item
+        size = shape.k * shape.n * shape.item
+        self.main = (size,)
+        return size
 
     def head(self, shape: Linear) -> int:
         """Bytes of an lm_head: unquantised unless the method says otherwise."""
@@ -103,6 +107,7 @@ class Method:
     def experts(self, shape: Experts) -> int:
         """Bytes of fused experts with scales and biases."""
         self.added = 0
+        self.main = (shape.local * shape.hidden * shape.up * shape.item, shape.local * shape.hidden * shape.intermediate * shape.item)
         return plain_experts(shape)
 
     def kv_scale_bytes(self, path: str, item: int, latent: bool = False) -> int:

@@ -11,8 +11,20 @@ from typing import Any, Final
 from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.resolved import ResolvedArgs
-from plimsoll_estimator.weights.forms import PLAIN, Block8, Channel8, Form, Fp4, Grouped, Micro, PaddedMicro, Tensor8
-from plimsoll_estimator.weights.method import Experts, Linear, Method
+from plimsoll_estimator.weights.forms import (
+    PLAIN,
+    BitsAndBytes,
+    Block8,
+    Channel8,
+    Form,
+    Fp4,
+    Grouped,
+    Micro,
+    Online,
+    PaddedMicro,
+    Tensor8,
+)
+from plimsoll_estimator.weights.method import Experts, Linear, Method, canonical
 from plimsoll_estimator.weights.names import Assigned, Ignored
 
 Chooser = Callable[[str], Form]
@@ -46,6 +58,7 @@ class Quantized(Method):
         """Bytes of a linear in the form of its first part (vLLM demands the same of all parts)."""
         form = self._choose(shape.paths[0])
         self.added = form.linear_added(shape)
+        self.main = (form.weight_bits(shape.item) * shape.k * shape.n // 8,)
         return form.linear(shape)
 
     def head(self, shape: Linear) -> int:
@@ -56,6 +69,8 @@ class Quantized(Method):
         """Bytes of fused experts."""
         form = self._choose_experts(shape.parent)
         self.added = form.experts_added(shape)
+        each = form.weight_bits(shape.item) * shape.local * shape.hidden
+        self.main = (each * shape.up // 8, each * shape.intermediate // 8)
         return form.experts(shape)
 
     def kv_scale_bytes(self, path: str, item: int, latent: bool = False) -> int:
@@ -103,7 +118,14 @@ def _none(item: int, latent: bool) -> int:
     return 0
 
 
+def _online(form: Form, experts_only: bool = False) -> Method:
+    resting = Online(resting=form, experts_only=experts_only)
+    return Quantized(lambda path: resting, lambda parent: resting, lambda layer: None, _scalars)
+
+
 def _fp8(settings: HfConfig, resolved: ResolvedArgs) -> Method:
+    if "quant_method" not in settings:
+        return _online(Tensor8(static=False))
     ignored = Ignored(_strings(settings, "ignored_layers", "modules_to_not_convert"), "exact")
     block = settings.list_or_none("weight_block_size")
     form: Form
@@ -265,6 +287,42 @@ def _awq(settings: HfConfig, resolved: ResolvedArgs) -> Method:
     return Quantized(*_chosen(form, ignored), ignored.signature, packs_head=settings.bool("lm_head"))
 
 
+def _bitsandbytes(settings: HfConfig, resolved: ResolvedArgs) -> Method:
+    form = BitsAndBytes(bits=8 if settings.bool("load_in_8bit") or settings.bool("_load_in_8bit") else 4)
+    ignored = Ignored(_strings(settings, "llm_int8_skip_modules"), "substring")
+    return Quantized(*_chosen(form, ignored), ignored.signature)
+
+
+def _fbgemm(settings: HfConfig, resolved: ResolvedArgs) -> Method:
+    ignored = Ignored(_strings(settings, "modules_to_not_convert"), "exact")
+    return Quantized(*_chosen(Channel8(), ignored), ignored.signature)
+
+
+def _auto_round(settings: HfConfig, resolved: ResolvedArgs) -> Method:
+    """AutoRound, in GPTQ's or AWQ's packing: only the named blocks, but for modules that `extra_config` keeps at 16 bits."""
+    bits, group = settings.int("bits"), settings.raw("group_size")
+    size = group if isinstance(group, int) and not isinstance(group, bool) else -1
+    form = Grouped(bits=bits, group=size, zeros=True, drops_zeros=settings.bool("sym", True), whole_groups=False)
+    extra = settings.sub("extra_config") or _NOTHING
+    kept = [name for name in extra if (extra.sub(name) or _NOTHING).raw("bits") == 16]
+    ignored = Ignored(kept, "exact")
+    named = settings.raw("block_name_to_quantize")
+    blocks = named.split(",") if isinstance(named, str) else [name for name in named or () if isinstance(name, str)]
+    prefixes = tuple(canonical(block.strip()) + "." for block in blocks)
+
+    def choose(path: str) -> Form:
+        if ignored(path) or (prefixes and not canonical(path).startswith(prefixes)):
+            return PLAIN
+        return form
+
+    return Quantized(choose, choose, ignored.signature)
+
+
+def _by_checkpoint(settings: HfConfig, resolved: ResolvedArgs) -> Method:
+    """moe_wna16 runs checkpoints of GPTQ or AWQ."""
+    return (_awq if settings.str_or_none("quant_method") == "awq" else _gptq)(settings, resolved)
+
+
 _METHODS: Final[Mapping[str, Callable[[HfConfig, ResolvedArgs], Method]]] = {
     "fp8": _fp8,
     "compressed-tensors": _compressed_tensors,
@@ -280,6 +338,18 @@ _METHODS: Final[Mapping[str, Callable[[HfConfig, ResolvedArgs], Method]]] = {
     "awq": _awq,
     "awq_marlin": _awq,
     "auto_awq": _awq,
+    "moe_wna16": _by_checkpoint,
+    "bitsandbytes": _bitsandbytes,
+    "fbgemm_fp8": _fbgemm,
+    "inc": _auto_round,
+    "auto-round": _auto_round,
+    "auto_round": _auto_round,
+    "fp8_per_tensor": lambda settings, resolved: _online(Tensor8(static=False)),
+    "fp8_per_channel": lambda settings, resolved: _online(Channel8()),
+    "fp8_per_block": lambda settings, resolved: _online(Block8(block_n=128, block_k=128, refine=True)),
+    "int8_per_channel_weight_only": lambda settings, resolved: _online(Channel8()),
+    "experts_int8": lambda settings, resolved: _online(Channel8(), experts_only=True),
+    "mxfp8": lambda settings, resolved: _online(Micro(bits=8)),
 }
 
 

@@ -16,6 +16,11 @@ from plimsoll_estimator.weights.method import Experts, Linear, Method
 
 DTYPE_BYTES = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "half": 2}
 VOCABULARY_PADDING = 64
+_BLOCKS_FROM = 10 << 20
+_BLOCK = 2 << 20
+_SPLIT_ABOVE = 1 << 20
+_NEVER_SPLIT_FROM = 20 << 20
+_LIMITED_SPLITS = (0, 20)
 
 
 def divide(value: int, by: int) -> int:
@@ -54,6 +59,8 @@ class Rank:
         "method",
         "resolved",
         "shared",
+        "shared_added_bytes",
+        "shared_created_bytes",
         "stage",
         "text",
         "tp",
@@ -81,17 +88,36 @@ class Rank:
         self.created_bytes = 0
         self.added_bytes = 0
         self.shared: set[Hashable] = set()
+        self.shared_created_bytes = 0
+        self.shared_added_bytes = 0
+
+    def _place(self, n_bytes: int) -> None:
+        """What torch's caching allocator counts beyond a tensor's size, part of "Model loading took".
+
+        From 10 MiB a tensor gets a block of whole 2 MiB; a rest of at most 1 MiB is not split off, and from 20 MiB none is
+        since vLLM loads with max_split_size_mb=20 (c10/cuda/CUDACachingAllocator.cpp; model_loader, after 0.19).
+        """
+        if n_bytes >= _BLOCKS_FROM:
+            rest = -n_bytes % _BLOCK
+            if rest <= _SPLIT_ABOVE or (n_bytes >= _NEVER_SPLIT_FROM and self.version >= _LIMITED_SPLITS):
+                self.added_bytes += rest
 
     def tensor(self, elements: int, item: int | None = None) -> None:
         """A parameter or buffer of `elements`, in the model's dtype unless `item` bytes are given."""
-        self.created_bytes += elements * (self.item if item is None else item)
+        size = elements * (self.item if item is None else item)
+        self.created_bytes += size
+        self._place(size)
 
     def once(self, key: Hashable, n_bytes: int) -> bool:
         """A buffer that modules of one process share, such as a rope table: counted the first time, which is True."""
         if key in self.shared:
             return False
         self.shared.add(key)
+        added = self.added_bytes
         self.created_bytes += n_bytes
+        self._place(n_bytes)
+        self.shared_created_bytes += n_bytes
+        self.shared_added_bytes += self.added_bytes - added
         return True
 
     def norm(self, size: int, bias: bool = False, count: int = 1) -> None:
@@ -103,6 +129,8 @@ class Rank:
     ) -> None:
         self.created_bytes += self.method.linear(Linear(parent, names, k, parts, k_full, n_full, self.item, lenient))
         self.added_bytes += self.method.added
+        for size in self.method.main:
+            self._place(size)
 
     def column(self, parent: str, names: tuple[str, ...], k: int, parts: Iterable[int], bias: bool = False, tp: int | None = None) -> None:
         """ColumnParallelLinear or MergedColumnParallelLinear: every part of the output divided, biases too."""
@@ -165,13 +193,15 @@ class Rank:
 
     def embedding(self, vocabulary: int, hidden: int, name: str = "embed_tokens") -> None:
         """VocabParallelEmbedding, padded to 64 rows. vllm/model_executor/layers/vocab_parallel_embedding.py."""
-        self.created_bytes += divide(round_up(vocabulary, VOCABULARY_PADDING), self.tp) * hidden * self.item
+        self.tensor(divide(round_up(vocabulary, VOCABULARY_PADDING), self.tp) * hidden)
 
     def lm_head(self, vocabulary: int, hidden: int, bias: bool = False, name: str = "lm_head") -> None:
         """ParallelLMHead, which a few checkpoints quantise."""
         rows = round_up(vocabulary, VOCABULARY_PADDING)
         mine = divide(rows, self.tp)
-        self.created_bytes += self.method.head(Linear("", (name,), hidden, (mine,), hidden, rows, self.item))
+        size = self.method.head(Linear("", (name,), hidden, (mine,), hidden, rows, self.item))
+        self.created_bytes += size
+        self._place(size)
         if bias:
             self.created_bytes += mine * self.item
 
@@ -200,6 +230,8 @@ class Rank:
         shape = Experts(parent, local, experts, hidden, mine, gated, bias, self.item, step)
         self.created_bytes += self.method.experts(shape)
         self.added_bytes += self.method.added
+        for size in self.method.main:
+            self._place(size)
         if self.expert_parallel > 1:
             self.created_bytes += experts * 4
 
@@ -217,11 +249,13 @@ class Rank:
             key = (kind(i), signature(i))
             known = memo.get(key)
             if known is None:
-                shared_before = len(self.shared)
                 created, added = self.created_bytes, self.added_bytes
+                once_created, once_added = self.shared_created_bytes, self.shared_added_bytes
                 build(i)
-                if len(self.shared) == shared_before:
-                    memo[key] = (self.created_bytes - created, self.added_bytes - added)
+                memo[key] = (
+                    self.created_bytes - created - (self.shared_created_bytes - once_created),
+                    self.added_bytes - added - (self.shared_added_bytes - once_added),
+                )
             else:
                 self.created_bytes += known[0]
                 self.added_bytes += known[1]

@@ -92,3 +92,4 @@ def rope(
     elements = int(-(-rows // 1)) * rotary_dim
     if rank.once(("rope", *key), elements * width):
         rank.added_bytes += elements * widened
+        rank.shared_added_bytes += elements * widened
