@@ -7,7 +7,8 @@ bookings follow from the children's plan annotations and the pods. Thread-safe; 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -28,6 +29,15 @@ class Promise:
     replicas: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Want:
+    """What missing pods of alike plans look for. Promises are counted by it, so that ten thousand of them cost a handful of bookings."""
+
+    pools: tuple[str, ...]
+    products: tuple[str, ...]
+    gpus: int
+
+
 class Ledger:
     """See the module. `changed` is set whenever pools may look different from before."""
 
@@ -36,6 +46,8 @@ class Ledger:
         self._index = CapacityIndex()
         self._promises: dict[Key, Promise] = {}
         self._pods: dict[Key, dict[str, Manifest]] = {}
+        self._missing: dict[Key, tuple[_Want, int]] = {}
+        self._wanted: Counter[_Want] = Counter()
         self.changed = threading.Event()
 
     def node_changed(self, _key: Key, old: Manifest | None, new: Manifest | None) -> None:
@@ -63,11 +75,13 @@ class Ledger:
     def promise(self, key: Key, promise: Promise | None) -> None:
         """Book what this plan's missing pods will take; None takes the booking back."""
         with self._lock:
+            if self._promises.get(key) == promise:
+                return
             if promise is None:
                 self._promises.pop(key, None)
             else:
                 self._promises[key] = promise
-            self._book(without=None)
+            self._weigh(key)
         self.changed.set()
 
     def bound(self, key: Key) -> int:
@@ -85,21 +99,22 @@ class Ledger:
     def pools(self) -> tuple[DerivedPool, ...]:
         """All pools, net of pods and of every booking."""
         with self._lock:
-            return self._index.pools()
+            return self._booked(self._wanted)
 
     def pools_without(self, key: Key) -> tuple[DerivedPool, ...]:
         """All pools as if this deployment had neither pods nor bookings: what it may plan on."""
         with self._lock:
             own = tuple(self._pods.get(key, {}).values())
-            if not own and key not in self._promises:
-                return self._index.pools()
+            wanted = self._wanted
+            if key in self._missing:
+                want, pods = self._missing[key]
+                wanted = Counter(wanted)
+                wanted[want] -= pods
             for pod in own:
                 self._index.pod_event("DELETED", pod)
-            self._book(without=key)
-            pools = self._index.pools()
+            pools = self._booked(wanted)
             for pod in own:
                 self._index.pod_event("MODIFIED", pod)
-            self._book(without=None)
             return pools
 
     def _count(self, owner: Key, pod: Manifest, new: Manifest | None) -> None:
@@ -112,34 +127,44 @@ class Ledger:
             pods.pop(uid, None)
         if not pods:
             del self._pods[owner]
-        if owner in self._promises:
-            self._book(without=None)
+        self._weigh(owner)
 
-    def _book(self, *, without: Key | None) -> None:
-        """Tell the index what is promised and not yet on a node."""
-        missing = [
-            (promise.plan, promise.replicas - len(self._pods.get(key, ())))
-            for key, promise in self._promises.items()
-            if key != without and promise.replicas > len(self._pods.get(key, ()))
-        ]
+    def _weigh(self, key: Key) -> None:
+        """Count anew what this deployment misses."""
+        if key in self._missing:
+            want, pods = self._missing.pop(key)
+            self._wanted[want] -= pods
+            if not self._wanted[want]:
+                del self._wanted[want]
+        promise = self._promises.get(key)
+        missing = promise.replicas - len(self._pods.get(key, ())) if promise is not None else 0
+        if promise is not None and missing > 0:
+            plan = promise.plan
+            want = _Want(pools=plan.pools, products=plan.gpu_products or (plan.product,), gpus=plan.gpus_per_replica)
+            self._missing[key] = (want, missing)
+            self._wanted[want] += missing
+
+    def _booked(self, wanted: Mapping[_Want, int]) -> tuple[DerivedPool, ...]:
+        """The index's pools with these bookings on them."""
+        self._index.set_bookings({})
+        pools = self._index.pools()
         bookings: dict[str, list[Booking]] = {}
-        if missing:
-            self._index.set_bookings({})
-            pools = self._index.pools()
-            for plan, pods in missing:
-                for name, count in _spread(plan, pods, pools):
-                    bookings.setdefault(name, []).append(Booking(gpus=plan.gpus_per_replica, pods=count))
+        for want, pods in sorted(wanted.items(), key=lambda row: (row[0].pools, row[0].products, row[0].gpus)):
+            for name, count in _spread(want, pods, pools):
+                bookings.setdefault(name, []).append(Booking(gpus=want.gpus, pods=count))
+        if not bookings:
+            return pools
         self._index.set_bookings(bookings)
+        return self._index.pools()
 
 
-def _spread(plan: Plan, pods: int, pools: Iterable[DerivedPool]) -> list[tuple[str, int]]:
+def _spread(want: _Want, pods: int, pools: Iterable[DerivedPool]) -> list[tuple[str, int]]:
     """How many of the pods each of the plan's pools takes; pools are found by product when their names have changed."""
-    products = plan.gpu_products or (plan.product,)
-    named = [pool for pool in pools if pool.name in plan.pools]
-    candidates = named or [pool for pool in pools if pool.key.product in products and not pool.key.excluded_for]
+    named = [pool for pool in pools if pool.name in want.pools]
+    candidates = named or [pool for pool in pools if pool.key.product in want.products and not pool.key.excluded_for]
     out: list[tuple[str, int]] = []
     for pool in candidates:
-        room = sum(nodes * (free // plan.gpus_per_replica) for free, nodes in pool.nodes_by_free_gpus)
+        room = sum(nodes * (free // want.gpus) for free, nodes in pool.nodes_by_free_gpus)
         taken = min(pods, room)
         if taken > 0:
             out.append((pool.name, taken))

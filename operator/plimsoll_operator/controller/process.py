@@ -100,6 +100,7 @@ class Controller:
                 self.work_on(key)
             if self._clock() >= resync_at:
                 resync_at = self._clock() + RESYNC_SECONDS
+                self.reconciler.rejudge()
                 self.enqueue(self.records.keys())
 
     def work_on(self, key: Key) -> None:

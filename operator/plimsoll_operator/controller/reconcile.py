@@ -147,15 +147,23 @@ class Reconciler:
             adopting = must_adopt(applied, gathered.origin, live_pods=gathered.live_pods, can_start=startable)
             if must_start_over(applied, gathered.origin, live_pods=gathered.live_pods, can_start=startable):
                 facts = replace(facts, applied_plan=None)
-        verdict = self._judge(gathered, facts)
+        verdict = self._judge(gathered, facts, adopting=adopting)
         return Decided(verdict=verdict, course=chart(applied, gathered.origin, verdict, adopting=adopting))
 
-    def _judge(self, gathered: Gathered, facts: Facts) -> Verdict:
-        """decide(facts), or its last answer for this key when nothing it may look at differs: most wake-ups are the child's."""
+    def rejudge(self) -> None:
+        """Forget what was answered before, so that the next look at each key decides again."""
+        self._judged.clear()
+
+    def _judge(self, gathered: Gathered, facts: Facts, *, adopting: bool) -> Verdict:
+        """decide(facts), or its last answer for this key when nothing it may look at differs: most wake-ups are the child's.
+
+        Where an applied plan is only re-judged, GPUs that come and go are no reason either: proposals would flap with them.
+        """
         model = (
             facts.model.problem if isinstance(facts.model, ModelUnknown) else (facts.model.source, facts.model.digest, facts.model.revision)
         )
-        looked_at = (facts.deployment.spec, model, facts.pools, facts.policy, facts.applied_plan)
+        pools = facts.pools if adopting else tuple(replace(pool, nodes=0, nodes_by_free_gpus=()) for pool in facts.pools)
+        looked_at = (adopting, facts.deployment.spec, model, pools, facts.policy, facts.applied_plan)
         before = self._judged.get(gathered.key)
         if before is not None and before[0] == looked_at:
             return before[1]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 from pydantic import BaseModel
@@ -131,5 +132,11 @@ class StoreView:
 
 def current_pool(derived: DerivedPool, written: GPUPool | None) -> GPUPool:
     """The GPUPool as it would be written now, with the spec that users have given it."""
-    fresh = parse_object(GPUPool, pool_manifest(derived))
+    fresh = _parsed_pool(derived)
     return fresh if written is None else fresh.model_copy(update={"spec": written.spec})
+
+
+@lru_cache(maxsize=512)
+def _parsed_pool(derived: DerivedPool) -> GPUPool:
+    """Most decisions see most pools unchanged."""
+    return parse_object(GPUPool, pool_manifest(derived))
