@@ -26,7 +26,8 @@ from plimsoll_estimator.hardware import gpu_from
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.resolved import Estimate, Gpu
 from plimsoll_operator.cli import SubParsers, add_command
-from plimsoll_operator.cli.estimate_text import comparison_lines, explanation_lines, quick_lines, table_lines
+from plimsoll_operator.cli.estimate_explain import explanation_lines
+from plimsoll_operator.cli.estimate_text import comparison_lines, quick_lines, table_lines
 
 _MAX_FILE_BYTES: Final = 32 << 20
 _DESCRIPTION: Final = (

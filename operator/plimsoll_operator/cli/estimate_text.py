@@ -1,7 +1,6 @@
-"""What `plimsoll estimate` prints for people: the table, the explanation, the comparison of layouts, the rule of thumb.
+"""What `plimsoll estimate` prints for people: the table, the comparison of layouts, the rule of thumb.
 
-Called by cli.estimate with answers of the estimator; works out nothing that the answer does not hold, except where a formula
-is shown with its numbers, and then only when the numbers give the answer's figure.
+Called by cli.estimate with answers of the estimator; works out nothing that the answer does not hold.
 """
 
 from __future__ import annotations
@@ -13,14 +12,12 @@ from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.errors import EstimatorError
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.host import checkpoint_bytes, load_times
-from plimsoll_estimator.overhead.constants import constant, table
 from plimsoll_estimator.quick import QuickEstimate, gpus_needed
-from plimsoll_estimator.resolved import Estimate, Gpu, KvPlan, RankEstimate, ResolvedArgs
-from plimsoll_estimator.units import GIB, format_gib, round_up
+from plimsoll_estimator.resolved import Estimate, Gpu, RankEstimate, ResolvedArgs
+from plimsoll_estimator.units import GIB, format_gib
 
 _TENSOR_SIZES = (1, 2, 4, 8)
 _PIPELINE_SIZES = (1, 2)
-_ELEMENT_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
 def table_lines(name: str, answer: Estimate) -> list[str]:
@@ -101,86 +98,6 @@ def _host_lines(answer: Estimate, resolved: ResolvedArgs) -> list[str]:
         ranges = ", ".join(f"{t.storage} {t.at_best_seconds}-{t.at_worst_seconds} s" for t in times)
         lines.append(f"Start after image pull ({format_gib(read)} to read): {ranges}")
     return lines
-
-
-def explanation_lines(config: HfConfig, answer: Estimate) -> list[str]:
-    """Every term as a formula with its numbers and source."""
-    resolved = answer.resolved
-    if resolved is None or not answer.ranks:
-        return ["Nothing was worked out: the arguments were refused before any memory was added up."]
-    rank = answer.ranks[0]
-    gpu, budget = resolved.gpu, budget_bytes(resolved)
-    lines = [
-        f"How the figures of rank {rank.rank} come about (bytes):",
-        f"  budget = ceil(total x gpu-memory-utilization) = "
-        f"ceil({gpu.total_memory_bytes} x {resolved.gpu_memory_utilization:g}) = {budget}",
-        "    source: vllm/v1/worker/utils.py:request_memory; total as CUDA reports it",
-        *_weight_lines(config, resolved, rank),
-        f"  activation = max(sampler, forward pass) = {rank.activation_bytes}",
-        f"    the sampler's term grows with rows x vocabulary, rows = min({resolved.max_num_seqs} sequences, "
-        f"{resolved.max_num_batched_tokens} batched tokens); the forward pass's with batched tokens x width",
-        f"  CUDA graphs deducted = {rank.cuda_graph_bytes} (captured pool {rank.cuda_graph_pool_bytes}; deducted from 0.20 on)",
-        f"  non-torch and buffers = {rank.non_torch_bytes} (collectives over {gpu.interconnect}, kernels, persistent sampler state)",
-    ]
-    left = budget - rank.weights_bytes - rank.activation_bytes - rank.cuda_graph_bytes - rank.non_torch_bytes
-    if left == rank.available_kv_cache_bytes:
-        lines.append(
-            f"  KV cache = budget - weights - activation - graphs - non-torch = {budget} - {rank.weights_bytes} - "
-            f"{rank.activation_bytes} - {rank.cuda_graph_bytes} - {rank.non_torch_bytes} = {left}"
-        )
-        lines.append("    source: vllm/v1/worker/gpu_worker.py:determine_available_memory")
-    else:
-        lines.append(f"  KV cache = {rank.available_kv_cache_bytes} (given, or set apart by the arguments)")
-    plan = answer.kv_plan
-    if plan is not None:
-        lines += _cache_lines(config, resolved, rank, plan)
-    return [*lines, "  fitted constants that apply:", *_evidence_lines(resolved)]
-
-
-def _weight_lines(config: HfConfig, resolved: ResolvedArgs, rank: RankEstimate) -> Iterator[str]:
-    text, size = config.text, _ELEMENT_BYTES.get(resolved.dtype, 2)
-    vocabulary, hidden = text.int_or_none("vocab_size"), text.int_or_none("hidden_size", "n_embd", "d_model")
-    yield f"  weights = what {resolved.architecture} builds on this rank = {rank.weights_created_bytes}"
-    if vocabulary and hidden:
-        table_bytes = round_up(vocabulary, 64) // resolved.tensor_parallel_size * hidden * size
-        yield (
-            f"    of it the embedding: ceil64({vocabulary}) / {resolved.tensor_parallel_size} x {hidden} x {size} = {table_bytes}; "
-            f"the layers and the rest: {rank.weights_created_bytes - table_bytes}"
-        )
-    if rank.weights_bytes != rank.weights_created_bytes:
-        added = rank.weights_bytes - rank.weights_created_bytes
-        yield f"    loading adds {added} (repacking, padding, absorbed matrices): {rank.weights_bytes}"
-    yield "    source: vLLM's layer classes (linear.py, vocab_parallel_embedding.py, fused_moe) and their partition rules"
-
-
-def _cache_lines(config: HfConfig, resolved: ResolvedArgs, rank: RankEstimate, plan: KvPlan) -> Iterator[str]:
-    block = plan.kv_block_bytes[0] if plan.kv_block_bytes else 0
-    text = config.text
-    layers, heads = text.int_or_none("num_hidden_layers"), text.int_or_none("num_key_value_heads", "num_attention_heads")
-    queries, hidden = text.int_or_none("num_attention_heads"), text.int_or_none("hidden_size")
-    formula = "the largest KV group's pages"
-    if layers and heads and queries and hidden and resolved.pipeline_parallel_size == 1:
-        head_dim = text.int_or_none("head_dim") or hidden // queries
-        mine = max(1, heads // resolved.tensor_parallel_size)
-        for size in (2, 1):
-            if 2 * layers * plan.block_size * mine * head_dim * size == block:
-                formula = f"2 x {layers} layers x {plan.block_size} tokens x {mine} KV heads x {head_dim} x {size}"
-    yield f"  bytes per KV block = {formula} = {block}"
-    if block:
-        pool = rank.available_kv_cache_bytes
-        yield f"  blocks = floor({pool} / {block}) = {pool // block}, least over ranks {plan.num_gpu_blocks}"
-    yield (
-        f"  concurrency = blocks / blocks of one request of {plan.max_model_len} tokens = {plan.max_concurrency:.4f}; "
-        f"tokens = {plan.kv_cache_tokens}"
-    )
-    yield "    source: vLLM's KV-cache planning (v1/core/kv_cache_utils.py; kv_cache_planning.py from 0.30)"
-
-
-def _evidence_lines(resolved: ResolvedArgs) -> Iterator[str]:
-    for name, rows in table().items():
-        value = constant(name, resolved)
-        evidence = next((str(row["evidence"]) for row in reversed(rows) if row["value"] == value), "")
-        yield f"    {name} = {value:g}  ({evidence})"
 
 
 def comparison_lines(ask: Callable[[EngineArgs], Estimate], config: HfConfig, args: EngineArgs) -> list[str]:

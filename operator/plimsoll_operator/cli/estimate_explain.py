@@ -1,0 +1,151 @@
+"""`plimsoll estimate --explain`: every term as a formula with its numbers, its source, and the evidence of fitted constants.
+
+Called by cli.estimate. A formula is shown with numbers only where the numbers give the answer's figure; it never works out a
+figure of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.overhead.activation import (
+    encoder_outputs_bytes,
+    expert_workspace_bytes,
+    forward_bytes,
+    latent_workspace_bytes,
+    logits_bytes,
+)
+from plimsoll_estimator.overhead.communication import non_torch_bytes
+from plimsoll_estimator.overhead.constants import constant, table
+from plimsoll_estimator.overhead.graphs import capture_count
+from plimsoll_estimator.overhead.persistent import persistent_bytes
+from plimsoll_estimator.overhead.shape import ModelShape, model_shape
+from plimsoll_estimator.resolved import Estimate, KvPlan, RankEstimate, ResolvedArgs
+from plimsoll_estimator.units import round_up
+from plimsoll_operator.cli.estimate_text import budget_bytes
+
+_ELEMENT_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
+
+
+def explanation_lines(config: HfConfig, answer: Estimate) -> list[str]:
+    """Every term as a formula with its numbers and source."""
+    resolved = answer.resolved
+    if resolved is None or not answer.ranks:
+        return ["Nothing was worked out: the arguments were refused before any memory was added up."]
+    rank = answer.ranks[0]
+    gpu, budget, shape = resolved.gpu, budget_bytes(resolved), model_shape(config, resolved)
+    lines = [
+        f"How the figures of rank {rank.rank} come about (bytes):",
+        f"  budget = ceil(total x gpu-memory-utilization) = "
+        f"ceil({gpu.total_memory_bytes} x {resolved.gpu_memory_utilization:g}) = {budget}",
+        "    source: vllm/v1/worker/utils.py:request_memory; total as CUDA reports it",
+        *_weight_lines(config, resolved, rank),
+        *_activation_lines(shape, resolved, rank),
+        *_graph_lines(resolved, rank),
+        *_outside_torch_lines(shape, resolved, rank),
+    ]
+    left = budget - rank.weights_bytes - rank.activation_bytes - rank.cuda_graph_bytes - rank.non_torch_bytes
+    if left == rank.available_kv_cache_bytes:
+        lines.append(
+            f"  KV cache = budget - weights - activation - graphs - non-torch = {budget} - {rank.weights_bytes} - "
+            f"{rank.activation_bytes} - {rank.cuda_graph_bytes} - {rank.non_torch_bytes} = {left}"
+        )
+        lines.append("    source: vllm/v1/worker/gpu_worker.py:determine_available_memory")
+    else:
+        lines.append(f"  KV cache = {rank.available_kv_cache_bytes} (given, or set apart by the arguments)")
+    plan = answer.kv_plan
+    if plan is not None:
+        lines += _cache_lines(config, resolved, rank, plan)
+    return [*lines, "  fitted constants that apply:", *_evidence_lines(resolved)]
+
+
+def _weight_lines(config: HfConfig, resolved: ResolvedArgs, rank: RankEstimate) -> Iterator[str]:
+    text, size = config.text, _ELEMENT_BYTES.get(resolved.dtype, 2)
+    vocabulary, hidden = text.int_or_none("vocab_size"), text.int_or_none("hidden_size", "n_embd", "d_model")
+    yield f"  weights = what {resolved.architecture} builds on this rank = {rank.weights_created_bytes}"
+    if vocabulary and hidden:
+        table_bytes = round_up(vocabulary, 64) // resolved.tensor_parallel_size * hidden * size
+        yield (
+            f"    of it the embedding: ceil64({vocabulary}) / {resolved.tensor_parallel_size} x {hidden} x {size} = {table_bytes}; "
+            f"the layers and the rest: {rank.weights_created_bytes - table_bytes}"
+        )
+    if rank.weights_bytes != rank.weights_created_bytes:
+        added = rank.weights_bytes - rank.weights_created_bytes
+        yield f"    loading adds {added} (repacking, padding, absorbed matrices): {rank.weights_bytes}"
+    yield "    source: vLLM's layer classes (linear.py, vocab_parallel_embedding.py, fused_moe) and their partition rules"
+
+
+def _activation_lines(shape: ModelShape, resolved: ResolvedArgs, rank: RankEstimate) -> Iterator[str]:
+    last = resolved.pipeline_parallel_size == 1
+    forward, sampler = forward_bytes(shape, resolved), logits_bytes(shape, resolved) if last else 0
+    held = (
+        ("expert workspaces", expert_workspace_bytes(shape, resolved)),
+        ("latent context", latent_workspace_bytes(shape, resolved)),
+        ("encoder outputs", encoder_outputs_bytes(shape, resolved)),
+    )
+    more = [(name, value) for name, value in held if value]
+    if max(forward, sampler) + sum(value for _, value in more) != rank.activation_bytes:
+        yield f"  activation = {rank.activation_bytes}"
+        return
+    names = "".join(f" + {name}" for name, _ in more)
+    values = "".join(f" + {value}" for _, value in more)
+    yield f"  activation = max(sampler, forward pass){names} = max({sampler}, {forward}){values} = {rank.activation_bytes}"
+    rows, tokens = min(resolved.max_num_seqs, resolved.max_num_batched_tokens), resolved.max_num_batched_tokens
+    size, factor = _ELEMENT_BYTES[resolved.dtype], constant("sampler_bytes_per_logit", resolved)
+    if sampler:
+        yield (
+            f"    sampler = rows x vocabulary x ({factor:g} + {size}) + tokens x width x {size} = "
+            f"{rows} x {shape.vocab_size} x {factor + size:g} + {tokens} x {shape.hidden_size} x {size}"
+        )
+    yield f"    forward pass = the widest phase of one layer for {tokens} tokens, x {constant('forward_factor', resolved):g}"
+
+
+def _graph_lines(resolved: ResolvedArgs, rank: RankEstimate) -> Iterator[str]:
+    count = 0 if resolved.enforce_eager else capture_count(resolved.max_cudagraph_capture_size)
+    yield (
+        f"  CUDA graphs deducted = {rank.cuda_graph_bytes}; captured: {count} sizes up to {resolved.max_cudagraph_capture_size} "
+        f"take {rank.cuda_graph_pool_bytes}"
+    )
+    yield "    source: the engine deducts its own estimate since 0.20.2; before, graphs live outside the budget"
+
+
+def _outside_torch_lines(shape: ModelShape, resolved: ResolvedArgs, rank: RankEstimate) -> Iterator[str]:
+    growth = non_torch_bytes(shape, resolved)
+    buffers = persistent_bytes(shape, resolved, last=resolved.pipeline_parallel_size == 1)
+    if growth + buffers == rank.non_torch_bytes:
+        yield f"  non-torch and buffers = growth + persistent buffers = {growth} + {buffers} = {rank.non_torch_bytes}"
+    else:
+        yield f"  non-torch and buffers = {rank.non_torch_bytes}"
+    runner = "V2 runner: sampler state on the GPU" if resolved.uses_v2_model_runner else "V1 runner: sampler state on the host"
+    yield f"    source: collectives over {resolved.gpu.interconnect} and kernels at first use (fitted); {runner}"
+
+
+def _cache_lines(config: HfConfig, resolved: ResolvedArgs, rank: RankEstimate, plan: KvPlan) -> Iterator[str]:
+    block = plan.kv_block_bytes[0] if plan.kv_block_bytes else 0
+    text = config.text
+    layers, heads = text.int_or_none("num_hidden_layers"), text.int_or_none("num_key_value_heads", "num_attention_heads")
+    queries, hidden = text.int_or_none("num_attention_heads"), text.int_or_none("hidden_size")
+    formula = "the largest KV group's pages"
+    if layers and heads and queries and hidden and resolved.pipeline_parallel_size == 1:
+        head_dim = text.int_or_none("head_dim") or hidden // queries
+        mine = max(1, heads // resolved.tensor_parallel_size)
+        for size in (2, 1):
+            if 2 * layers * plan.block_size * mine * head_dim * size == block:
+                formula = f"2 x {layers} layers x {plan.block_size} tokens x {mine} KV heads x {head_dim} x {size}"
+    yield f"  bytes per KV block = {formula} = {block}"
+    if block:
+        pool = rank.available_kv_cache_bytes
+        yield f"  blocks = floor({pool} / {block}) = {pool // block}, least over ranks {plan.num_gpu_blocks}"
+    yield (
+        f"  concurrency = blocks / blocks of one request of {plan.max_model_len} tokens = {plan.max_concurrency:.4f}; "
+        f"tokens = {plan.kv_cache_tokens}"
+    )
+    yield "    source: vLLM's KV-cache planning (v1/core/kv_cache_utils.py; kv_cache_planning.py from 0.30)"
+
+
+def _evidence_lines(resolved: ResolvedArgs) -> Iterator[str]:
+    for name, rows in table().items():
+        value = constant(name, resolved)
+        evidence = next((str(row["evidence"]) for row in reversed(rows) if row["value"] == value), "")
+        yield f"    {name} = {value:g}  ({evidence})"
