@@ -75,7 +75,7 @@ def _groups(labels: tuple[tuple[str, str], ...], counts: tuple[tuple[str, int], 
 
 
 def _gpu_labels(labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted((k, v) for k, v in labels.items() if k.startswith(("nvidia.com/gpu", "nvidia.com/mig"))))
+    return tuple(sorted((k, v) for k, v in labels.items() if k.startswith(("nvidia.com/gpu", "nvidia.com/mig", "amd.com/gpu.product"))))
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -18,6 +18,7 @@ INDEXED_ANNOTATION: Final = "inference.plimsoll.dev/indexed-label-keys"
 RESOURCE_ANNOTATION: Final = "inference.plimsoll.dev/resource"
 _DEFAULT_RESOURCE: Final = "nvidia.com/gpu"
 _EXPLAINED: Final = {
+    "VendorUnsupported": "GPUs of a vendor without memory rules here",
     "NoProduct": "GPUs without a product label",
     "MixedProducts": "more allocatable GPUs than the product label counts: several products on one node",
     "BadLabel": "a GPU label that cannot be read",

@@ -25,6 +25,8 @@ MIN_MEMORY_MIB: Final = 1 << 10
 GPU_RESOURCE: Final = "nvidia.com/gpu"
 SHARED_RESOURCE: Final = "nvidia.com/gpu.shared"
 PRODUCT_LABEL: Final = "nvidia.com/gpu.product"
+AMD_RESOURCE: Final = "amd.com/gpu"
+AMD_PRODUCT_LABEL: Final = "amd.com/gpu.product-name"
 
 _PRODUCT: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _WHOLE: Final = re.compile(r"\d{1,15}")
@@ -35,6 +37,7 @@ _MIG_PRODUCT: Final = re.compile(r"-MIG-\d{1,2}g\.\d{1,4}gb(?:\.[a-z.]{1,16})?$"
 class Problem(StrEnum):
     """Why a node's GPUs are doubted. The first block excludes them from planning, the second only lowers what is free."""
 
+    VENDOR_UNSUPPORTED = "VendorUnsupported"
     NO_PRODUCT = "NoProduct"
     MIXED_PRODUCTS = "MixedProducts"
     BAD_LABEL = "BadLabel"
@@ -94,7 +97,25 @@ def gpu_groups(labels: Mapping[str, str], allocatable: Mapping[str, int]) -> tup
     invalid = labels.get(PRODUCT_LABEL, "").endswith("-MIG-INVALID")
     if units or invalid or (labelled and not groups):
         groups.insert(0, _whole_gpus(labels, resource, units))
+    if allocatable.get(AMD_RESOURCE, 0):
+        groups.append(_amd(labels, allocatable[AMD_RESOURCE]))
     return tuple(groups)
+
+
+def _amd(labels: Mapping[str, str], units: int) -> GpuGroup:
+    """GPUs of a vendor whose engine has no memory rules here: shown, counted, and planned with by nobody."""
+    raw = labels.get(AMD_PRODUCT_LABEL, "")
+    return GpuGroup(
+        resource=AMD_RESOURCE,
+        product=raw if _PRODUCT.fullmatch(raw) else "",
+        usable_memory_bytes=0,
+        memory_is_exact=False,
+        schedulable=min(units, MAX_GPUS_PER_NODE),
+        sharing="none",
+        sharing_replicas=1,
+        compute_capability=None,
+        problems=(Problem.VENDOR_UNSUPPORTED,),
+    )
 
 
 def _whole_gpus(labels: Mapping[str, str], resource: str, units: int) -> GpuGroup:

@@ -174,7 +174,7 @@ def search(engine: Engine, ask: Ask, found: tuple[Candidate, ...], applied: Plan
 def _is_applied(candidate: Candidate, plan: Plan) -> bool:
     layout = candidate.layout
     return (
-        tuple(product.gpu.product for product in candidate.products) == plan.gpu_products
+        set(plan.gpu_products) <= {product.gpu.product for product in candidate.products}
         and layout.tensor_parallel_size == plan.tensor_parallel_size
         and layout.pipeline_parallel_size == plan.pipeline_parallel_size
         and layout.data_parallel_size == plan.data_parallel_size
