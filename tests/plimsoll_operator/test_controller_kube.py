@@ -1,0 +1,142 @@
+"""KubeClient against a small HTTP server: what it sends, and what it makes of answers a real server gives rarely."""
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from kubernetes import client
+
+from plimsoll_operator.controller.ports import DEPLOYMENTS, NODES, PODS
+from plimsoll_operator.errors import ApiFailure, WatchExpired
+from plimsoll_operator.kube import KubeClient
+
+
+class Server:
+    """Answers with what was queued and keeps what was asked."""
+
+    def __init__(self) -> None:
+        self.answers: list[tuple[int, list[bytes]]] = []
+        self.asked: list[tuple[str, str, dict[str, list[str]], dict[str, str], Any]] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def answer(self) -> None:
+                url = urlsplit(self.path)
+                length = int(self.headers.get("content-length") or 0)
+                body = json.loads(self.rfile.read(length)) if length else None
+                headers = {key.lower(): value for key, value in self.headers.items()}
+                outer.asked.append((self.command, url.path, parse_qs(url.query), headers, body))
+                status, chunks = outer.answers.pop(0)
+                self.send_response(status)
+                self.send_header("content-type", "application/json")
+                self.send_header("transfer-encoding", "chunked")
+                self.end_headers()
+                for chunk in chunks:
+                    self.wfile.write(f"{len(chunk):x}\r\n".encode() + chunk + b"\r\n")
+                self.wfile.write(b"0\r\n\r\n")
+
+            do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815
+
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.daemon_threads = True
+        threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+
+    def will(self, status: int, *bodies: object) -> None:
+        self.answers.append((status, [json.dumps(body).encode() for body in bodies]))
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    found = Server()
+    yield found
+    found.http.shutdown()
+    found.http.server_close()
+
+
+@pytest.fixture
+def kube(server: Server) -> KubeClient:
+    configuration = client.Configuration(host=f"http://127.0.0.1:{server.http.server_port}")
+    configuration.api_key["authorization"] = "Bearer secret"
+    return KubeClient(configuration)
+
+
+def refusal(code: int, reason: str) -> dict[str, Any]:
+    return {"kind": "Status", "code": code, "reason": reason, "message": f"{reason} it is"}
+
+
+def test_a_missing_object_is_none_and_a_refusal_is_named(server: Server, kube: KubeClient) -> None:
+    server.will(404, refusal(404, "NotFound"))
+    assert kube.get(PODS, "ns", "p") is None
+    server.will(403, refusal(403, "Forbidden"))
+    with pytest.raises(ApiFailure, match="403 Forbidden: Forbidden it is") as raised:
+        kube.get(PODS, "ns", "p")
+    assert raised.value.status == 403
+    assert server.asked[0][:2] == ("GET", "/api/v1/namespaces/ns/pods/p")
+    assert server.asked[0][3]["authorization"] == "Bearer secret"
+
+
+def test_apply_is_forced_under_one_field_manager_and_validated_strictly(server: Server, kube: KubeClient) -> None:
+    server.will(200, {"metadata": {"name": "d"}})
+    kube.apply(DEPLOYMENTS, {"metadata": {"namespace": "ns", "name": "d"}}, subresource="status")
+    method, path, query, headers, body = server.asked[0]
+    assert (method, path) == ("PATCH", "/apis/apps/v1/namespaces/ns/deployments/d/status")
+    assert query == {"fieldManager": ["plimsoll-controller"], "force": ["true"], "fieldValidation": ["Strict"]}
+    assert headers["content-type"] == "application/apply-patch+yaml"
+    assert body == {"metadata": {"namespace": "ns", "name": "d"}}
+
+
+def test_lists_are_asked_for_in_pages(server: Server, kube: KubeClient) -> None:
+    server.will(200, {"metadata": {"resourceVersion": "7", "continue": "next"}, "items": [{"metadata": {"name": "a"}}]})
+    page = kube.list_page(NODES, selector="a=b", continue_token="before", limit=10)
+    assert (page.resource_version, page.continue_token, len(page.items)) == ("7", "next", 1)
+    assert server.asked[0][2] == {"limit": ["10"], "labelSelector": ["a=b"], "continue": ["before"]}
+
+
+def test_a_watch_is_read_line_by_line_wherever_the_chunks_end(server: Server, kube: KubeClient) -> None:
+    lines = b"".join(
+        json.dumps({"type": kind, "object": {"metadata": {"name": "é", "resourceVersion": str(version)}}}).encode() + b"\n"
+        for version, kind in enumerate(("ADDED", "MODIFIED", "BOOKMARK"))
+    )
+    server.answers.append((200, [lines[:10], lines[10:95], lines[95:]]))
+    events = list(kube.watch(NODES, resource_version="5"))
+    assert [event.type for event in events] == ["ADDED", "MODIFIED", "BOOKMARK"]
+    assert server.asked[0][2]["allowWatchBookmarks"] == ["true"]
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(410, refusal(410, "Expired")), (200, {"type": "ERROR", "object": refusal(410, "Expired")})],
+    ids=["refused at the door", "told in the stream"],
+)
+def test_an_expired_watch_says_so(server: Server, kube: KubeClient, status: int, body: object) -> None:
+    server.answers.append((status, [json.dumps(body).encode() + b"\n"]))
+    with pytest.raises(WatchExpired):
+        list(kube.watch(NODES, resource_version="5"))
+
+
+def test_a_server_that_is_not_there_is_a_failure_without_status(server: Server) -> None:
+    server.http.server_close()
+    server.http.shutdown()
+    gone = KubeClient(client.Configuration(host="http://127.0.0.1:9"))
+    with pytest.raises(ApiFailure) as raised:
+        gone.get(PODS, "ns", "p")
+    assert raised.value.status == 0
+
+
+def test_deleting_what_is_gone_is_no_failure(server: Server, kube: KubeClient) -> None:
+    server.will(404, refusal(404, "NotFound"))
+    kube.delete(PODS, "ns", "p")
+    assert server.asked[0][0] == "DELETE"
+
+
+def test_the_watcher_gets_the_same_credentials(kube: KubeClient) -> None:
+    assert kube.connection().authorization == "Bearer secret"

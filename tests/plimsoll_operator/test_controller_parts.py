@@ -1,0 +1,190 @@
+"""The controller's small parts: what caches keep, what is booked, what is said once, and the two ports."""
+
+import json
+import urllib.error
+import urllib.request
+from dataclasses import replace
+from datetime import UTC, datetime
+from http.client import HTTPResponse
+
+import pytest
+
+from plimsoll_operator.controller import trim
+from plimsoll_operator.controller.events import EventRecorder
+from plimsoll_operator.controller.fakes import FakeKube
+from plimsoll_operator.controller.ledger import MAX_LABEL_KEYS, Ledger, Promise
+from plimsoll_operator.controller.ports import EVENTS, Manifest
+from plimsoll_operator.controller.serve import exposition, probe, serve
+from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.render import NAME_LABEL
+from plimsoll_operator.verdict import Plan, PredictedMemory
+
+KEY = ("team", "chat")
+PLAN = Plan(
+    product="NVIDIA-L4",
+    gpu_products=("NVIDIA-L4",),
+    pools=(),
+    engine_version="0.19.0",
+    extrapolated=False,
+    model="acme/tiny",
+    model_revision=None,
+    tensor_parallel_size=2,
+    pipeline_parallel_size=1,
+    data_parallel_size=1,
+    enable_expert_parallel=False,
+    gpu_memory_utilization="0.9",
+    max_model_len=8192,
+    max_num_seqs=256,
+    max_num_batched_tokens=2048,
+    dtype="bfloat16",
+    quantization=None,
+    kv_cache_dtype="auto",
+    gpus_per_replica=2,
+    kv_cache_tokens=20000,
+    max_concurrency="2.44",
+    gpu_total_bytes=1,
+    allocated_bytes=1,
+    predicted=PredictedMemory(weights_bytes=1, activation_bytes=1, cuda_graph_bytes=1, non_torch_bytes=1, kv_cache_bytes=1),
+    kv_cache_interval_bytes=(1, 2),
+    kv_cache_needed_bytes=1,
+    host_memory_bytes=1 << 30,
+    available_now=True,
+)
+
+
+def node(name: str, gpus: int = 8, heartbeat: str = "") -> Manifest:
+    labels = {"nvidia.com/gpu.product": "NVIDIA-L4", "nvidia.com/gpu.count": str(gpus), "nvidia.com/gpu.memory": "23034"}
+    labels |= {"nvidia.com/gpu.compute.major": "8", "nvidia.com/gpu.compute.minor": "9", "zone": name}
+    condition = {"type": "Ready", "status": "True", "lastHeartbeatTime": heartbeat}
+    status = {"allocatable": {"cpu": "64", "memory": "512Gi", "nvidia.com/gpu": str(gpus)}, "conditions": [condition], "images": ["x"] * 50}
+    return {"metadata": {"name": name, "labels": labels, "annotations": {"noise": heartbeat}}, "spec": {"podCIDR": "x"}, "status": status}
+
+
+def pod(name: str, node_name: str, phase: str = "Running", gpus: int = 2) -> Manifest:
+    container = {"name": "vllm", "image": "x", "resources": {"limits": {"nvidia.com/gpu": str(gpus), "cpu": "1"}}, "env": [{"name": "A"}]}
+    metadata = {"namespace": "team", "name": name, "uid": name, "labels": {NAME_LABEL: "chat", "other": "x"}}
+    return {"metadata": metadata, "spec": {"nodeName": node_name, "containers": [container]}, "status": {"phase": phase, "podIP": "1"}}
+
+
+def test_a_heartbeat_is_no_change_and_a_pod_keeps_only_what_is_counted() -> None:
+    assert trim.node(node("a", heartbeat="1")) == trim.node(node("a", heartbeat="2"))
+    assert "images" not in trim.node(node("a"))["status"]
+    kept = trim.pod(pod("p", "a"))
+    assert kept["spec"]["containers"] == [{"resources": {"limits": {"nvidia.com/gpu": "2"}}}]
+    assert kept["metadata"]["labels"] == {NAME_LABEL: "chat"}
+    plain = trim.pod({"metadata": {"namespace": "x", "name": "y"}, "spec": {"containers": [{"name": "z", "env": ["…"] * 99}]}})
+    assert len(json.dumps(plain)) < 200
+
+
+def ledger() -> Ledger:
+    found = Ledger()
+    found.node_changed(("", "a"), None, trim.node(node("a")))
+    return found
+
+
+def free_and_booked(found: Ledger) -> tuple[int, int]:
+    (pool,) = found.pools()
+    return pool.free_gpus, pool.booked_gpus
+
+
+def bind(found: Ledger, name: str, phase: str = "Running") -> None:
+    found.pod_changed(("team", name), None, trim.pod(pod(name, "a", phase)))
+
+
+def test_a_booking_turns_into_a_claim_pod_by_pod_and_nothing_is_counted_twice() -> None:
+    found = ledger()
+    found.promise(KEY, Promise(plan=PLAN, replicas=3))
+    assert free_and_booked(found) == (2, 6)
+    bind(found, "p1")
+    assert free_and_booked(found) == (2, 4)
+    bind(found, "p2")
+    bind(found, "p3")
+    assert free_and_booked(found) == (2, 0)
+    found.pod_changed(("team", "p3"), trim.pod(pod("p3", "a")), None)
+    assert free_and_booked(found) == (2, 2)
+    found.promise(KEY, None)
+    assert free_and_booked(found) == (4, 0)
+
+
+def test_a_finished_pod_holds_nothing_so_its_replica_is_booked_again() -> None:
+    found = ledger()
+    found.promise(KEY, Promise(plan=PLAN, replicas=1))
+    bind(found, "p1", "Failed")
+    assert (found.bound(KEY), free_and_booked(found)) == (0, (6, 2))
+
+
+def test_no_more_is_booked_than_there_is() -> None:
+    found = ledger()
+    found.promise(KEY, Promise(plan=PLAN, replicas=100))
+    found.promise(("team", "other"), Promise(plan=replace(PLAN, gpus_per_replica=8), replicas=1))
+    assert free_and_booked(found) == (0, 8)
+
+
+def test_a_deployment_sees_the_cluster_without_itself_and_leaves_it_as_it_was() -> None:
+    found = ledger()
+    found.promise(KEY, Promise(plan=PLAN, replicas=2))
+    found.promise(("team", "other"), Promise(plan=PLAN, replicas=1))
+    bind(found, "p1")
+    before = found.pools()
+    (alone,) = found.pools_without(KEY)
+    assert (alone.free_gpus, alone.booked_gpus) == (6, 2)
+    assert found.pools() == before
+
+
+def test_label_keys_only_grow_and_only_so_far() -> None:
+    found = ledger()
+    found.node_changed(("", "b"), None, trim.node(node("b")))
+    assert len(found.pools()) == 1
+    found.use_label_keys(["zone"])
+    assert len(found.pools()) == 2
+    found.use_label_keys([f"key-{index}" for index in range(MAX_LABEL_KEYS)])
+    keys = found.pools()[0].indexed_label_keys
+    assert "zone" in keys
+    assert "key-0" not in keys
+
+
+def recorder(kube: FakeKube) -> EventRecorder:
+    return EventRecorder(kube, identity="test", now=lambda: datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def say(events: EventRecorder, note: str) -> None:
+    events.post(KEY, "uid", kind="Normal", reason="PlanApplied", action="Plan", note=note)
+
+
+def test_an_event_is_posted_once_also_over_a_restart() -> None:
+    kube = FakeKube()
+    events = recorder(kube)
+    for note in ("one", "one", "two"):
+        say(events, note)
+    say(recorder(kube), "two")
+    assert sorted(row["note"] for row in kube.list_page(EVENTS).items) == ["one", "two"]
+
+
+def test_a_refused_event_is_said_again_later_and_fails_nothing() -> None:
+    kube = FakeKube()
+    kube.fail_next("create", ApiFailure(403, "Forbidden", "no"))
+    events = recorder(kube)
+    say(events, "one")
+    say(events, "one")
+    assert len(kube.list_page(EVENTS).items) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "body"),
+    [
+        ("/ready", 503, b"waiting for pods\n"),
+        ("/live", 200, b"ok\n"),
+        ("/metrics", 200, b"plimsoll_x 1\n"),
+        ("/other", 404, b"not found\n"),
+    ],
+)
+def test_ports_answer_probes_and_scrapes(path: str, status: int, body: bytes) -> None:
+    routes = {"/ready": probe(lambda: "waiting for pods"), "/live": probe(str), "/metrics": exposition(lambda: b"plimsoll_x 1\n")}
+    address = f"http://127.0.0.1:{serve(0, routes, host='127.0.0.1')}{path}"
+    answered: urllib.error.HTTPError | HTTPResponse
+    try:
+        answered = urllib.request.urlopen(address, timeout=30)
+    except urllib.error.HTTPError as error:
+        answered = error
+    with answered:
+        assert (answered.status, answered.read()) == (status, body)
