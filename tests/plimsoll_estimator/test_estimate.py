@@ -49,7 +49,7 @@ def whole(version: str = "0.33.0", product: str = H100, free_gib: float | None =
         (
             "graphs and sampler must fit in what utilisation leaves",
             {"version": "0.19.0", "gpu_memory_utilization": 0.985, "free_gib": 78.1, "max_num_batched_tokens": 1024, "max_model_len": 8192},
-            "OutOfMemoryGraphCapture",
+            "OutOfMemorySamplerWarmUp",
         ),
     ],
 )

@@ -53,6 +53,12 @@ def pool_errors() -> dict[int, tuple[dict[str, Any], float, float]]:
     return {k: (v[0][0], statistics.fmean(e for _, e in v), v[0][0]["observed"]["pool"]) for k, v in found.items()}
 
 
+def test_nearly_every_measured_start_is_answered() -> None:
+    replies = [reply["verdict"] for _, reply in answered()]
+    assert replies.count("invalid") == 0
+    assert replies.count("unsupported") <= 0.02 * len(replies)
+
+
 def test_the_kv_pool_is_within_the_stated_error() -> None:
     errors = pool_errors()
     assert statistics.fmean(abs(e) for _, e, _ in errors.values()) <= 0.40
