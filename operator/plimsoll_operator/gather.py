@@ -29,7 +29,7 @@ from plimsoll_operator.api import (
     SelectorRequirement,
 )
 from plimsoll_operator.capacity.pools import pool_facts
-from plimsoll_operator.facts import Facts, ModelFacts, ModelUnknown, PoolFacts, WeightTotals
+from plimsoll_operator.facts import Facts, ModelFacts, ModelUnknown, WeightTotals
 from plimsoll_operator.verdict import Plan
 
 DEFAULT_POLICY: Final = "default"
@@ -75,14 +75,10 @@ def facts_for(deployment: InferenceDeployment, store: Store, *, applied_plan: Pl
     return Facts(
         deployment=deployment,
         model=_model(deployment, namespace, store),
-        pools=_pools(store),
+        pools=tuple(sorted((pool_facts(pool) for pool in store.gpu_pools()), key=lambda pool: pool.name)),
         policy=_policy(store.fit_policies(), store.namespace_labels(namespace)),
         applied_plan=applied_plan,
     )
-
-
-def _pools(store: Store) -> tuple[PoolFacts, ...]:
-    return tuple(sorted((pool_facts(pool) for pool in store.gpu_pools()), key=lambda pool: pool.name))
 
 
 def _model(deployment: InferenceDeployment, namespace: str, store: Store) -> ModelFacts | ModelUnknown:

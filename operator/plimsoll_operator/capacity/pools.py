@@ -111,7 +111,7 @@ def pool_facts(pool: GPUPool) -> PoolFacts:
         sharing_replicas=spec.sharing_replicas or (status.sharing_replicas if status else 1),
         compute_capability=_capability(spec.compute_capability or (status.compute_capability if status else None)),
         cost=spec.cost,
-        declared=spec.declared,
+        declared=spec.declared and spec.max_nodes != 0,
         trusted=corrected or spec.declared or bool(status and status.trusted),
         problems=tuple(status.problems) if status else (),
         indexed_label_keys=tuple(sorted({*indexed, *labels})),
