@@ -32,10 +32,10 @@ def test_holds_at_least_two_hundred_models_in_less_than_two_megabytes() -> None:
 
 
 @pytest.mark.parametrize("name", catalogue.names())
-def test_every_entry_has_an_architecture_or_a_model_type_and_a_source(name: str) -> None:
+def test_every_entry_names_its_model_class_and_its_source(name: str) -> None:
     entry = catalogue.entry(name)
     assert entry is not None
-    assert entry.config.list_or_none("architectures") or entry.config.model_type
+    assert entry.config.architecture
     assert entry.source
     assert entry.fidelity
 

@@ -68,6 +68,13 @@ def test_compare_lists_layouts_and_says_why_one_is_refused(capsys: pytest.Captur
     assert {(row[0], row[1], row[2]) for row in rows} >= {("1", "1", "no"), ("8", "1", "no"), ("8", "1", "yes"), ("4", "2", "no")}
 
 
+@pytest.mark.parametrize(("model", "noted"), [("MiniMaxAI/MiniMax-M2", True), ("Qwen/Qwen3-8B", False)])
+def test_a_shape_that_is_not_the_published_file_is_noted(capsys: pytest.CaptureFixture[str], model: str, noted: bool) -> None:
+    status, out, _ = ask(capsys, "estimate", "--model", model, "--gpu", "NVIDIA-H200", "--engine-version", "0.19.0")
+    assert status == 0
+    assert ("not the published file" in out) is noted
+
+
 def test_the_rule_of_thumb_says_that_it_is_one(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = ask(capsys, "estimate", "--params", "70B", "--quantization", "awq", "--context", "8192", "--gpu", "NVIDIA-L4")
     assert status == 0

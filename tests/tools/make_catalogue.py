@@ -10,7 +10,8 @@ published), optionally `hf_quant_config` (ModelOpt's side file), `source` (repos
 OUT is gzipped JSON Lines, sorted by name, written without a time stamp, so that the same folder gives the same bytes.
 A line is the model's name, a tab, and its entry: reading one model parses one line. From the configs go only keys that
 cannot move memory in any vLLM version (token ids, label maps, training and sampling settings, file bookkeeping); every
-dimension, per-layer list and exclude list stays as published.
+dimension, per-layer list and exclude list stays as published. A config without `architectures` gets the class that the model's
+published file names, where it is known.
 """
 
 from __future__ import annotations
@@ -87,6 +88,20 @@ DROPPED_KEYS = frozenset(
         "use_cache",
     ]
 )
+ARCHITECTURES = {  # the class that the published file names, for configs that were put together from class defaults and lack it
+    "ernie4_5_moe": "Ernie4_5_MoeForCausalLM",
+    "glm4": "Glm4ForCausalLM",
+    "glm4_moe_lite": "Glm4MoeLiteForCausalLM",
+    "glm4v": "Glm4vForConditionalGeneration",
+    "jamba": "JambaForCausalLM",
+    "kimi_linear": "KimiLinearForCausalLM",
+    "mamba2": "Mamba2ForCausalLM",
+    "minimax_m2": "MiniMaxM2ForCausalLM",
+    "opt": "OPTForCausalLM",
+    "phi": "PhiForCausalLM",
+    "seed_oss": "SeedOssForCausalLM",
+    "starcoder2": "Starcoder2ForCausalLM",
+}
 UNTOUCHED = frozenset({"quantization_config", "compression_config", "quantization"})
 
 
@@ -107,6 +122,8 @@ def source_text(source: Any) -> str:
 def entry(data: dict[str, Any]) -> dict[str, Any]:
     """What the catalogue keeps of one file."""
     config = prune(data["config"])
+    if not config.get("architectures") and config.get("model_type") in ARCHITECTURES:
+        config["architectures"] = [ARCHITECTURES[config["model_type"]]]
     text = config.get("text_config")
     nested = text.get("quantization_config") if isinstance(text, dict) else None
     if data.get("hf_quant_config") and not config.get("quantization_config") and not nested:

@@ -68,13 +68,21 @@ def run(options: argparse.Namespace) -> int:
         print(json.dumps(answer_case(question.as_case(), _lookup(options.models))))
         return 0
     answer = question.ask(question.args)
-    lines = table_lines(question.name, answer)
+    lines = table_lines(question.name, answer) + _provenance(options, question.config)
     if options.explain:
         lines += ["", *explanation_lines(question.config, answer)]
     if options.compare:
         lines += ["", *comparison_lines(question.ask, question.config, question.args)]
     print("\n".join(lines))
     return 0
+
+
+def _provenance(options: argparse.Namespace, config: HfConfig) -> list[str]:
+    """A note where the catalogue's shape is not the published file."""
+    entry = None if options.model is None else catalogue.entry(options.model)
+    if entry is None or entry.config is not config or entry.fidelity == "verbatim":
+        return []
+    return [f"note: this shape is not the published file but {entry.fidelity} (from {entry.source}); --config FILE uses the file itself"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
