@@ -133,6 +133,7 @@ _MULTIMODAL: Final[dict[str, str]] = {
     "LlavaForConditionalGeneration": "llava",
     "LlavaNextForConditionalGeneration": "llava_next",
     "Mistral3ForConditionalGeneration": "mistral3",
+    "KimiK3ForConditionalGeneration": "kimi_k3",
     "KimiVLForConditionalGeneration": "kimi_vl",
 }
 _POOLING: Final[dict[str, str]] = {

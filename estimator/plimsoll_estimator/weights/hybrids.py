@@ -118,16 +118,18 @@ def qwen_next(rank: Rank, split_names: bool, sparse: bool) -> None:
     def routed(i: int) -> bool:
         return sparse and i not in dense_layers and (i + 1) % step == 0 and expert_count(text) > 0
 
+    def gated_attention(name: str) -> None:
+        parent = f"{name}.self_attn"
+        rank.qkv(parent, size.hidden, wide.heads, size.kv_heads, size.head_dim, bias=has_bias(text, style.qkv_bias))
+        rank.row(parent, "o_proj", size.heads * size.head_dim, size.hidden)
+        rank.norm(size.head_dim, count=2)
+        rank.attention_scales(parent)
+        rope(rank, size.head_dim, size.positions, partial=style.partial_rotary, mrope_factor=factor)
+
     def layer(i: int) -> None:
         name = f"layers.{i}"
         if full(i):
-            parent = f"{name}.self_attn"
-            bias = has_bias(text, style.qkv_bias)
-            rank.qkv(parent, size.hidden, wide.heads, size.kv_heads, size.head_dim, bias=bias)
-            rank.row(parent, "o_proj", size.heads * size.head_dim, size.hidden)
-            rank.norm(size.head_dim, count=2)
-            rank.attention_scales(parent)
-            rope(rank, size.head_dim, size.positions, partial=style.partial_rotary, mrope_factor=factor)
+            gated_attention(name)
         else:
             delta_net(rank, f"{name}.linear_attn", text, split_names)
         if routed(i):
@@ -137,6 +139,17 @@ def qwen_next(rank: Rank, split_names: bool, sparse: bool) -> None:
         rank.norm(size.hidden, count=2)
 
     stack(rank, size, style, layer, lambda i: (full(i), routed(i)))
+    if rank.drafts_by_mtp:
+        # qwen3_5_mtp.py, qwen3_next_mtp.py: attention layers after a joint projection; embedding and head are the target's.
+        rank.column("mtp", ("fc",), 2 * size.hidden, (size.hidden,), tp=1)
+        rank.norm(size.hidden, count=3)
+        for i in range(text.int("mtp_num_hidden_layers", "num_nextn_predict_layers", default=0)):
+            gated_attention(f"mtp.layers.{i}")
+            if sparse:
+                moe(rank, f"mtp.layers.{i}", size.hidden, block)
+            else:
+                mlp(rank, f"mtp.layers.{i}.mlp", size.hidden, size.intermediate, style)
+            rank.norm(size.hidden, count=2)
 
 
 def jamba(rank: Rank) -> None:

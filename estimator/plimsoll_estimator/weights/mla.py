@@ -115,6 +115,12 @@ def deepseek_v2(rank: Rank) -> None:
         _rope_of_mla(rank, dims, size.positions)
 
     stack(rank, size, style, layer, lambda i: (is_sparse(i), sparse and _has_indexer(text, i)))
+    if rank.drafts_by_mtp:
+        # deepseek_mtp.py: whole layers after a joint projection; embedding and head are the target's.
+        for i in range(text.int("num_nextn_predict_layers", default=0)):
+            layer(size.layers + i)
+            rank.tensor(2 * size.hidden * size.hidden)
+            rank.norm(size.hidden, count=3)
     if sparse and not text.bool("indexer_rope_interleave") and rank.version >= (0, 20):
         _rope_of_mla(rank, dims, size.positions, "indexer")
 

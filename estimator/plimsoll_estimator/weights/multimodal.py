@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.weights import classic, dense, gemma, hybrids, mla, moe_families, towers, vision
+from plimsoll_estimator.weights import classic, dense, gemma, hybrids, kimi, mla, moe_families, towers, vision
 from plimsoll_estimator.weights.decoder import build_decoder
 from plimsoll_estimator.weights.rank import Rank
 
@@ -86,3 +86,4 @@ gemma4 = with_tower(vision.gemma4_tower, gemma.gemma4)
 llama4 = with_tower(vision.llama4_tower, gemma.llama4, quantised=False)
 kimi_k25 = with_tower(vision.moonvit_tower, mla.deepseek_v2, quantised=False)
 minimax_m3 = with_tower(vision.minimax_tower, classic.minimax_m3)
+kimi_k3 = with_tower(kimi.kimi_k3_tower, kimi.kimi_k3_language, quantised=False)

@@ -1,0 +1,121 @@
+"""Kimi-Linear's newest form (Kimi-K3): Kimi delta attention beside latent attention without rope, experts behind a narrow latent.
+
+Sources: vllm/models/kimi_k3/nvidia/{model,kda,mla}.py, vllm/model_executor/models/kimi_k25.py (0.33.0).
+"""
+
+from __future__ import annotations
+
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.units import round_up
+from plimsoll_estimator.weights.decoder import DecoderStyle, expert_count, mlp, sizes, stack
+from plimsoll_estimator.weights.mla import Latent, latent
+from plimsoll_estimator.weights.rank import Rank, divide
+from plimsoll_estimator.weights.vision import Block, conv, encoder, vision_config
+
+_STYLE = DecoderStyle()
+_PROJECTION_STEP = 16
+
+
+def _delta_attention(rank: Rank, parent: str, hidden: int, linear: HfConfig) -> None:
+    """Query, key, value, gate, decay's first half and beta in one padded projection; convolution and decay in float32."""
+    heads, head_dim = linear.int("num_heads"), linear.int("head_dim")
+    width = heads * head_dim
+    mine, mine_heads = divide(width, rank.tp), divide(heads, rank.tp)
+    parts = round_up(4 * mine + head_dim + mine_heads, _PROJECTION_STEP)
+    names = ("q_proj", "k_proj", "v_proj")
+    rank.column(parent, names, hidden, (parts,), tp=1)
+    rank.column(parent, ("f_b_proj",), head_dim, (width,))
+    rank.tensor(mine + mine_heads, 4)
+    rank.tensor(3 * mine * linear.int("short_conv_kernel_size", default=4), 4)
+    rank.norm(head_dim)
+    rank.row(parent, "o_proj", width, hidden)
+
+
+def _latent_attention(rank: Rank, parent: str, dims: Latent, gated: bool) -> None:
+    """Latent attention whose output gate shares the first projection."""
+    heads = divide(dims.heads, rank.tp)
+    gate = (heads * dims.v_dim,) if gated else ()
+    parts = (dims.q_rank, dims.kv_rank + dims.rotary, *gate)
+    rank.column(parent, ("q_a_proj", "kv_a_proj_with_mqa", "g_proj")[: len(parts)], dims.hidden, parts, tp=1)
+    rank.norm(dims.q_rank + dims.kv_rank)
+    rank.column(parent, ("q_b_proj",), dims.q_rank, (dims.heads * (dims.nope + dims.rotary),))
+    rank.column(parent, ("kv_b_proj",), dims.kv_rank, (dims.heads * (dims.nope + dims.v_dim),))
+    rank.row(parent, "o_proj", dims.heads * dims.v_dim, dims.hidden)
+    rank.attention_scales(parent, latent=True)
+    rank.tensor(1, 4)
+    rank.added_bytes += heads * (dims.nope + dims.v_dim) * dims.kv_rank * rank.item
+
+
+def _experts(rank: Rank, parent: str, text: HfConfig, hidden: int) -> None:
+    experts, intermediate = expert_count(text), text.int("moe_intermediate_size")
+    narrow = text.int_or_none("routed_expert_hidden_size") or hidden
+    rank.tensor(experts * hidden)
+    rank.tensor(experts, 4)
+    shared = (text.int_or_none("num_shared_experts") or 0) * intermediate
+    if shared:
+        mlp(rank, f"{parent}.shared_experts", hidden, shared, _STYLE, 1 if rank.unshared_experts else None)
+    if narrow != hidden:
+        rank.tensor(2 * hidden * narrow)
+        if text.bool("latent_moe_use_norm"):
+            rank.norm(narrow)
+    rank.experts(f"{parent}.experts", experts, narrow, intermediate)
+
+
+def kimi_k3_language(rank: Rank) -> None:
+    """KimiLinearForCausalLM of Kimi-K3: every layer also mixes earlier blocks' outputs (two norms and two vectors)."""
+    text = rank.text
+    size = sizes(text, _STYLE, rank.config)
+    dims = latent(text)
+    linear = text.sub("linear_attn_config") or HfConfig({}, "linear_attn_config")
+    full = {i for i in linear.list_or_none("full_attn_layers") or () if isinstance(i, int)}
+    first = text.int("first_k_dense_replace", default=0)
+    mixes = "attn_res_block_size" in text
+
+    def kind(i: int) -> tuple[bool, bool]:
+        return i + 1 in full, i >= first
+
+    def layer(i: int) -> None:
+        name = f"layers.{i}"
+        latent_layer, sparse = kind(i)
+        if latent_layer:
+            _latent_attention(rank, f"{name}.self_attn", dims, text.bool("mla_use_output_gate"))
+        else:
+            _delta_attention(rank, f"{name}.self_attn", size.hidden, linear)
+        if sparse:
+            _experts(rank, f"{name}.block_sparse_moe", text, size.hidden)
+        else:
+            mlp(rank, f"{name}.mlp", size.hidden, size.intermediate, _STYLE)
+        rank.norm(size.hidden, count=6 if mixes else 2)
+
+    stack(rank, size, _STYLE, layer, kind)
+    if mixes and rank.last:
+        rank.norm(size.hidden, count=2)
+
+
+def kimi_k3_tower(rank: Rank) -> None:
+    """MoonViT with RMSNorms and no biases, wider heads than its hidden size, and a replicated projector."""
+    vision = vision_config(rank)
+    hidden, heads = vision.int("vt_hidden_size"), vision.int("vt_num_attention_heads")
+    width = vision.int("qkv_hidden_size", default=hidden)
+    conv(rank, vision, hidden, bias=vision.bool("patch_embed_proj_bias", True), frames=1)
+    rank.tensor(vision.int("init_pos_emb_height", default=64) * vision.int("init_pos_emb_width", default=64) * hidden)
+    rank.tensor(vision.int("init_pos_emb_time", default=4) * hidden, 4)
+    bias = vision.bool("attn_bias", True)
+    block = Block(
+        attention="self_attn",
+        qkv="wqkv",
+        out="wo",
+        up=("fc0",),
+        down="fc1",
+        qkv_bias=bias,
+        out_bias=bias,
+        mlp_bias=vision.bool("linear_bias", True),
+        norm_bias=vision.str_or_none("norm_type") != "rmsnorm",
+    )
+    layers, intermediate = vision.int("vt_num_hidden_layers"), vision.int("vt_intermediate_size")
+    encoder(rank, "vision_tower.encoder.blocks", layers, hidden, heads, intermediate, block, head_dim=width // heads)
+    rank.norm(hidden, bias=block.norm_bias)
+    merged, text = hidden * 4, rank.text.int("hidden_size")
+    rank.replicated("mm_projector", ("linear_1",), merged, (merged,))
+    rank.replicated("mm_projector", ("linear_2",), merged, (text,))
+    rank.norm(text)
