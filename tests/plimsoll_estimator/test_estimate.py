@@ -84,6 +84,18 @@ def test_a_pool_given_by_hand_is_taken_and_not_estimated() -> None:
     assert result.available_kv_cache_interval_bytes is None
 
 
+def test_lora_slots_and_offloaded_weights_move_the_pool() -> None:
+    plain = whole("0.22.1", tensor_parallel_size=2, enforce_eager=True)
+    lora = whole("0.22.1", tensor_parallel_size=2, enforce_eager=True, enable_lora=True)
+    # Per layer: q, k, v, o, gate, up and down, each one pair of rank 16 in two bytes.
+    widths = (4096 + 2048) + 2 * (4096 + 512) + (2048 + 4096) + 3 * (4096 + 7168)
+    assert lora.ranks[0].weights_bytes - plain.ranks[0].weights_bytes == 32 * widths * 16 * 2
+    offloaded = whole("0.22.1", tensor_parallel_size=2, enforce_eager=True, cpu_offload_gb=4.0)
+    gained = offloaded.ranks[0].available_kv_cache_bytes - plain.ranks[0].available_kv_cache_bytes
+    assert 3.5 * GIB < gained <= 4 * GIB
+    assert (offloaded.host_memory_bytes or 0) > (plain.host_memory_bytes or 0)
+
+
 def test_each_pipeline_stage_is_a_rank_of_its_own() -> None:
     result = whole(pipeline_parallel_size=4, tensor_parallel_size=2)
     assert [(rank.rank, rank.count) for rank in result.ranks] == [(0, 2), (2, 2), (4, 2), (6, 2)]

@@ -27,6 +27,8 @@ class ModelShape:
     hidden_size: int
     vocab_size: int
     mlp_width: int
+    query_width: int
+    kv_width: int
     attention_width: int
     latent_width: int
     expanded_latent_width: int
@@ -55,6 +57,8 @@ def model_shape(config: HfConfig, resolved: ResolvedArgs) -> ModelShape:
         hidden_size=hidden,
         vocab_size=round_up(vocabulary, 64),
         mlp_width=_mlp_width(text, hidden, experts),
+        query_width=(query_heads(config) or 0) * _head_dim(config, hidden),
+        kv_width=(kv_heads(config) or 0) * _head_dim(config, hidden),
         attention_width=_attention_width(config, hidden),
         latent_width=(_largest(text, "kv_lora_rank") + _largest(text, "qk_rope_head_dim")) if is_mla(config) else 0,
         expanded_latent_width=_expanded_latent_width(config),
@@ -110,6 +114,11 @@ def _expanded_latent_width(config: HfConfig) -> int:
     return (query_heads(config) or 0) * (_largest(config.text, "qk_nope_head_dim") + _largest(config.text, "v_head_dim"))
 
 
+def _head_dim(config: HfConfig, hidden: int) -> int:
+    heads = query_heads(config) or 0
+    return _largest(config.text, "head_dim", "hidden_size_per_head") or (hidden // heads if heads else 0)
+
+
 def _attention_width(config: HfConfig, hidden: int) -> int:
     """Elements per token of queries, keys, values and the attention's output, before sharding."""
     text = config.text
@@ -117,7 +126,7 @@ def _attention_width(config: HfConfig, hidden: int) -> int:
     if is_mla(config):
         key = _largest(text, "qk_nope_head_dim") + _largest(text, "qk_rope_head_dim")
         return heads * 2 * (key + _largest(text, "v_head_dim"))
-    head_dim = _largest(text, "head_dim", "hidden_size_per_head") or (hidden // heads if heads else 0)
+    head_dim = _head_dim(config, hidden)
     delta_net = 2 * _largest(text, "linear_num_key_heads") * _largest(text, "linear_key_head_dim")
     delta_net += 3 * _largest(text, "linear_num_value_heads") * _largest(text, "linear_value_head_dim")
     return max(head_dim * (2 * heads + 2 * (kv_heads(config) or heads)), delta_net)

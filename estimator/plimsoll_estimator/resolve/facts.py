@@ -17,6 +17,7 @@ from plimsoll_estimator.hf_config import HfConfig
 
 _EXPERT_KEYS: Final = ("num_experts", "moe_num_experts", "n_routed_experts", "num_local_experts")
 _PER_LAYER: Final = ("architectures", "layer_types", "attn_type_list", "layers_block_type", "mlp_layer_types", "hybrid_layer_ids")
+_MOST_LAYERS: Final = 2048
 _HEAD_KEYS: Final = ("num_attention_heads", "n_head", "num_heads", "n_heads", "encoder_attention_heads", "decoder_attention_heads")
 _KV_KEYS: Final = ("n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num", "num_attention_groups")
 
@@ -30,7 +31,10 @@ def engine_defaults() -> Mapping[str, Any]:
 
 
 def check_lists(config: HfConfig) -> None:
-    """Per-layer lists hold names or numbers, nothing nested. Raises InvalidInput naming the key."""
+    """Per-layer lists hold names or numbers, nothing nested, and layers are bounded. Raises InvalidInput naming the key."""
+    layers = config.text.int_or_none("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+    if layers is not None and layers > _MOST_LAYERS:
+        raise InvalidInput(f"{config.text.path}.num_hidden_layers", layers, f"must be at most {_MOST_LAYERS}")
     for level in (config, config.text):
         for key in _PER_LAYER:
             value = level.raw(key)

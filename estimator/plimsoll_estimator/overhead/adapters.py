@@ -1,0 +1,47 @@
+"""What LoRA slots add to the loaded weights, and what CPU offload takes away from them.
+
+Called by `estimate` on each stage's weights. Follows vLLM lora/layers/* (0.33.0): one pair of matrices per projection,
+the input side whole on every rank, the output side sharded; row-parallel projections the other way round.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from plimsoll_estimator.overhead.shape import ModelShape
+from plimsoll_estimator.resolved import RankWeights, ResolvedArgs
+from plimsoll_estimator.units import GIB, ceil_div
+
+_DEFAULT_SLOTS = 1
+_DEFAULT_RANK = 16
+
+
+def resident_weights(weights: RankWeights, shape: ModelShape, resolved: ResolvedArgs) -> RankWeights:
+    """The weights that stay on the GPU of one rank: LoRA slots added, offloaded parameters taken off."""
+    loaded = weights.loaded_bytes + lora_bytes(shape, resolved)
+    offloaded = int((resolved.given.cpu_offload_gb or 0) * GIB)
+    if loaded == weights.loaded_bytes and not offloaded:
+        return weights
+    # Whole parameters move until the allowance is used up: what is left over is at most one layer's share.
+    spared = min(offloaded, loaded)
+    kept = loaded - spared + (ceil_div(weights.created_bytes, max(1, shape.layers)) if spared else 0)
+    return replace(weights, loaded_bytes=min(loaded, kept))
+
+
+def lora_bytes(shape: ModelShape, resolved: ResolvedArgs) -> int:
+    """Bytes of the preallocated LoRA slots on one rank, all layers of its stage; 0 without LoRA."""
+    given = resolved.given
+    if not given.enable_lora:
+        return 0
+    tp = resolved.tensor_parallel_size
+    hidden = shape.hidden_size
+    queries, pair = ceil_div(shape.query_width, tp), 2 * ceil_div(shape.kv_width, tp)
+    elements = (hidden + queries) + (2 * hidden + pair) + (queries + hidden)
+    if shape.mlp_width:
+        elements += 3 * (hidden + ceil_div(shape.mlp_width, tp))
+    if shape.experts:
+        spread = tp if resolved.enable_expert_parallel else 1
+        width = shape.moe_intermediate_size if resolved.enable_expert_parallel else ceil_div(shape.moe_intermediate_size, tp)
+        elements += ceil_div(shape.experts, spread) * 3 * (hidden + width)
+    slots = (given.max_loras or _DEFAULT_SLOTS) * (given.max_lora_rank or _DEFAULT_RANK)
+    return ceil_div(shape.layers, resolved.pipeline_parallel_size) * elements * slots * 2
