@@ -17,6 +17,7 @@ from typing import Any
 
 from plimsoll_estimator.cases import answer
 from plimsoll_estimator.catalogue import lookup
+from plimsoll_estimator.hardware import known_gpus
 from plimsoll_estimator.overhead.constants import table as constants
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,6 +53,12 @@ class Measured:
     @property
     def group(self) -> object:
         return self.row["same_measurement"] if "pool" in self.row["observed"] else self.row["id"]
+
+    @property
+    def total_gib(self) -> float:
+        """What CUDA reports for one GPU, as the row states it or the table of products has it."""
+        stated = self.row["case"]["gpu"].get("total_memory_bytes")
+        return (stated or known_gpus()[self.gpu].total_memory_bytes) / GIB
 
     def predicted(self, key: str) -> float | None:
         ranks = self.reply.get("ranks") or ()
@@ -122,7 +129,6 @@ def relative(result: Measured, figure: str, predicted: float | None) -> float | 
 def headline(results: Sequence[Measured]) -> dict[str, float]:
     """The figures that are held to thresholds. Shares are fractions; pool errors GiB."""
     errors = pool_errors(results)
-    logged = {id(r): r.row["observed"]["pool"] for r, _ in errors}
     verdicts = [(r.row["outcome"] == "started", r.reply["verdict"]) for r in results]
     cells: dict[tuple[str, str], list[float]] = defaultdict(list)
     for result, error in errors:
@@ -134,7 +140,7 @@ def headline(results: Sequence[Measured]) -> dict[str, float]:
     return {
         "answered": statistics.fmean(v in ("starts", "refused") for _, v in verdicts),
         "pool_error_gib": statistics.fmean(abs(e) for _, e in errors),
-        "pool_error_share": statistics.fmean(abs(e) / logged[id(r)] for r, e in errors if logged[id(r)] > 0),
+        "pool_error_share": statistics.fmean(abs(e) / r.total_gib for r, e in errors),
         "pool_over_promised": statistics.fmean(e > 0.5 for _, e in errors),
         "cell_error_gib": statistics.fmean(means),
         "worst_cell_gib": max(thick),
