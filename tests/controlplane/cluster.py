@@ -84,7 +84,7 @@ class Cluster:
         """Run helm as administrator and return what it prints; raise RuntimeError with what it says when it fails."""
         command = [self.assets["helm"], *arguments]
         environment = {**os.environ, "HOME": str(self.workdir), "KUBECONFIG": str(self.kubeconfig)}
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
         if done.returncode != 0:
             raise RuntimeError(f"helm {arguments[0]} failed: {done.stderr.strip()}")
         return done.stdout

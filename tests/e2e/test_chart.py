@@ -114,7 +114,7 @@ def test_helm_installs_upgrades_and_uninstalls(tmp_path: Path) -> None:
     release = (RELEASE, CHART, "--namespace", NAMESPACE)
     with ControlPlane.start(tmp_path) as plane:
         plane.add_nodes(FAKE_GPU_NODES[:1])
-        plane.helm("install", *release, "--create-namespace", "--wait", "--timeout=60s")
+        plane.helm("install", *release, "--create-namespace", "--wait", "--timeout=180s")
         assert plane.get("fitpolicies")["items"][0]["metadata"]["name"] == "default"
         secret = ("secret", f"{RELEASE}-webhook-tls", "-n", NAMESPACE)
         certificate = plane.get(*secret)["data"]
@@ -122,7 +122,7 @@ def test_helm_installs_upgrades_and_uninstalls(tmp_path: Path) -> None:
         assert bundles == [certificate["ca.crt"]] * 2
         plane.kubectl("patch", "fitpolicy", "default", "--type=merge", "-p", '{"spec":{"mode":"Warn"}}')
 
-        plane.helm("upgrade", *release, "--set", "webhook.replicas=3", "--wait", "--timeout=60s")
+        plane.helm("upgrade", *release, "--set", "webhook.replicas=3", "--wait", "--timeout=180s")
         assert plane.get(*secret)["data"] == certificate, "an upgrade keeps the certificate that serves now"
         assert plane.get("fitpolicy", "default")["spec"]["mode"] == "Warn", "an upgrade keeps the administrator's policy"
         assert plane.get("deployment", f"{RELEASE}-webhook", "-n", NAMESPACE)["status"]["readyReplicas"] == 3
@@ -131,5 +131,5 @@ def test_helm_installs_upgrades_and_uninstalls(tmp_path: Path) -> None:
         kinds = [crd["metadata"]["name"] for crd in plane.get("crd")["items"]]
         assert f"inferencedeployments.{GROUP}" in kinds, "kinds and their objects outlive the release"
         assert plane.get("validatingwebhookconfigurations")["items"] == []
-        plane.helm("install", *release, "--wait", "--timeout=60s")
+        plane.helm("install", *release, "--wait", "--timeout=180s")
         assert plane.get("fitpolicy", "default")["spec"]["mode"] == "Warn", "a new release adopts what the last one left"
