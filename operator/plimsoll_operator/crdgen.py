@@ -16,7 +16,7 @@ from typing import Any, Final, get_args
 import yaml
 
 from plimsoll_operator.api.base import GROUP, VERSION, ApiModel
-from plimsoll_operator.api.inference_deployment import InferenceDeployment
+from plimsoll_operator.api.inference_deployment import NAME_PATTERN, InferenceDeployment
 from plimsoll_operator.api.model_profile import ClusterModelProfile, ModelProfile
 from plimsoll_operator.api.policy import EngineCalibration, FitPolicy
 from plimsoll_operator.api.pool import GPUPool
@@ -51,6 +51,7 @@ class Kind:
     short: tuple[str, ...] = ()
     namespaced: bool = False
     scales: bool = False
+    name_pattern: str = ""
     columns: tuple[Column, ...] = (_AGE,)
 
 
@@ -69,6 +70,7 @@ KINDS: Final = (
         short=("infd",),
         namespaced=True,
         scales=True,
+        name_pattern=NAME_PATTERN,
         columns=(
             Column(name="Model", path=".spec.model.name"),
             Column(name="GPU", path=".status.plan.product"),
@@ -182,18 +184,19 @@ def _models_in(kind: type[ApiModel]) -> Iterator[type[ApiModel]]:
                 pending.extend(get_args(part))
 
 
-def _openapi(kind: type[ApiModel]) -> dict[str, Any]:
+def _openapi(kind: type[ApiModel], name_pattern: str) -> dict[str, Any]:
+    name = {"type": "string", "maxLength": 63, "pattern": name_pattern} if name_pattern else None
     raw = kind.model_json_schema(by_alias=True, mode="validation")
     models = {model.__name__: model for model in _models_in(kind)}
     # The API server owns the types of apiVersion, kind and metadata; naming them here could only contradict it.
-    properties = {name: inner for name, inner in raw["properties"].items() if name in ("spec", "status")}
-    required = [name for name in raw.get("required", ()) if name in properties]
+    properties = {key: inner for key, inner in raw["properties"].items() if key in ("spec", "status")}
+    required = [key for key in raw.get("required", ()) if key in properties]
     top = {"type": "object", "title": kind.__name__, "description": raw["description"], "properties": properties}
     schema = _structural(top, raw.get("$defs", {}), models)
     schema["properties"] = {
         "apiVersion": {"type": "string", "description": "Version of this representation."},
         "kind": {"type": "string", "description": "Kind of this object."},
-        "metadata": {"type": "object"},
+        "metadata": {"type": "object"} | ({"properties": {"name": name}} if name else {}),
     } | schema["properties"]
     return schema | ({"required": required} if required else {})
 
@@ -219,7 +222,7 @@ def manifest(kind: Kind) -> dict[str, Any]:
         "storage": True,
         "subresources": subresources,
         "additionalPrinterColumns": [_column(column) for column in kind.columns],
-        "schema": {"openAPIV3Schema": _openapi(kind.model)},
+        "schema": {"openAPIV3Schema": _openapi(kind.model, kind.name_pattern)},
     }
     names: dict[str, Any] = {"kind": name, "listKind": f"{name}List", "plural": kind.plural, "singular": name.lower()}
     if kind.short:

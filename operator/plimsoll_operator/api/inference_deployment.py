@@ -31,6 +31,9 @@ from plimsoll_operator.api.template import TemplateSpec
 _SUFFIX: Final = r"([.]?(post|rc|dev)[0-9]{1,6})?([+_-][A-Za-z0-9_.-]{0,64})?(@sha256:[0-9a-f]{64})?$"
 _VERSION_TAG: Final = r":v?([0-9]{1,4}[.][0-9]{1,4}([.][0-9]{1,4}){0,2})" + _SUFFIX
 
+NAME_PATTERN: Final = r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$"
+"""A Service's name (RFC 1035 label): the Service of an InferenceDeployment carries its name."""
+
 MOVABLE_FIELDS: Final = (
     "tensorParallelSize",
     "pipelineParallelSize",
@@ -309,3 +312,13 @@ class InferenceDeployment(ApiModel):
     """What the user wants."""
     status: InferenceDeploymentStatus | None = None
     """What was decided and what was seen."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        # In the CRD this is the schema of metadata.name, so that the API server names the field itself.
+        Rule(
+            cel="true",
+            holds=lambda d: not d.metadata.name or re.fullmatch(NAME_PATTERN, d.metadata.name) is not None,
+            message="must be at most 63 characters of a-z, 0-9 and -, and start with a letter: its Service carries the same name",
+            field=".metadata.name",
+        ),
+    )
