@@ -1,7 +1,8 @@
 import dataclasses
+import json
 
 import pytest
-from tests.plimsoll_operator.decision_world import L4, LLAMA_70B, Files, deployment, node, verdict
+from tests.plimsoll_operator.decision_world import L4, LLAMA_8B, LLAMA_70B, Files, deployment, node, verdict
 
 from plimsoll_operator.api import FitPolicySpec
 from plimsoll_operator.decision import decide
@@ -88,3 +89,22 @@ def test_a_full_cluster_is_a_warning():
     assert isinstance(found, Admit)
     assert not found.plan.available_now
     assert any("not enough GPUs are free" in line for line in found.warnings)
+
+
+REFUSED = [
+    ("context beyond the model's own", "meta-llama/Llama-2-7b-hf", {"maxModelLen": 8192}, "spec.engine.maxModelLen", {"maxModelLen": 4096}),
+    (
+        "heads that the size does not divide",
+        LLAMA_8B,
+        {"tensorParallelSize": 3},
+        "spec.engine.tensorParallelSize",
+        {"tensorParallelSize": 1},
+    ),
+]
+
+
+@pytest.mark.parametrize(("why", "model", "engine", "field", "way_out"), REFUSED, ids=[row[0] for row in REFUSED])
+def test_what_vllm_refuses_names_the_field_and_the_way_out(why, model, engine, field, way_out):
+    found = verdict(model, engine=engine)
+    assert (found.reason, found.field) == ("EngineRefuses", field)
+    assert json.loads(found.offers[0].patch_json) == {"spec": {"engine": way_out}}

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Final
 
 from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_operator.decision import wording
 from plimsoll_operator.decision.ask import Ask, read_ask
 from plimsoll_operator.decision.checks import Checked, first_finding, no_layout
 from plimsoll_operator.decision.engine import Engine, engine_for
+from plimsoll_operator.decision.fit import Miss
 from plimsoll_operator.decision.offers import offers, scene
 from plimsoll_operator.decision.placement import match
 from plimsoll_operator.decision.plan import make_plan
@@ -20,6 +22,14 @@ from plimsoll_operator.decision.resize import Mover
 from plimsoll_operator.decision.search import Found, Missed, best_miss, products_of
 from plimsoll_operator.facts import Facts, ModelFacts, PoolFacts
 from plimsoll_operator.verdict import Admit, Plan, Reason, Reject, Resize, Undecided, Verdict
+
+# A word of the name of vLLM's check -> the field it is about.
+_REFUSED_FIELDS: Final = (
+    ("Context", "maxModelLen"), ("TokensBelow", "maxNumBatchedTokens"), ("KvCacheDtype", "kvCacheDtype"), ("Dtype", "dtype"),
+    ("Pipeline", "pipelineParallelSize"), ("NoExperts", "expertParallel"), ("NotDivisible", "tensorParallelSize"),
+    ("Mismatch", "tensorParallelSize"), ("TooManyRanks", "tensorParallelSize"), ("Quantization", "quantization"),
+)  # fmt: skip
+_DOUBTS: Final = (Reason.UNSUPPORTED_MODEL, Reason.UNKNOWN_ENGINE)
 
 
 def decide(facts: Facts) -> Verdict:
@@ -64,11 +74,7 @@ def _guarded(facts: Facts, *, with_offers: bool) -> Verdict:
         at = error.field if error.field.startswith("spec.") else "spec.engine"
         return Reject(reason=Reason.INVALID_SPEC, message=f"{error}.", field=at)
     except Unsupported as error:
-        return Undecided(
-            reason=Reason.UNKNOWN_ENGINE if error.reason.startswith("Engine") else Reason.UNSUPPORTED_MODEL,
-            message=f"{error}.",
-            next_step="No pods are made; nothing is assumed about what is not known.",
-        )
+        return _undecided(Reason.UNKNOWN_ENGINE if error.reason.startswith("Engine") else Reason.UNSUPPORTED_MODEL, str(error))
 
 
 def _decide(facts: Facts, *, with_offers: bool) -> Verdict:
@@ -88,6 +94,9 @@ def _decide(facts: Facts, *, with_offers: bool) -> Verdict:
     result = mover.search(ask)
     if isinstance(result, Found):
         return Admit(plan=make_plan(result, facts.model), warnings=wording.warnings(ask, result))
+    doubt = _doubt(result)
+    if doubt is not None:
+        return doubt
     reject = _reject(ask, result) if result else no_layout(Checked(facts=facts, ask=ask, matched=matched))
     resized = mover.resize(ask, reject.message) if ask.resize else None
     if resized is not None:
@@ -114,14 +123,27 @@ def _reject(ask: Ask, misses: tuple[Missed, ...]) -> Reject:
     return Reject(
         reason=miss.reason,
         message=wording.rejection(ask, worst),
-        field=_field(ask, miss.reason),
+        field=_field(ask, miss),
         needed_bytes=miss.needed_bytes,
         available_bytes=miss.available_bytes,
         component=miss.component,
     )
 
 
-def _field(ask: Ask, reason: Reason) -> str:
+def _doubt(misses: tuple[Missed, ...]) -> Undecided | None:
+    """Where nothing fits and for some candidate there is no rule, nothing can be said: that one might have fitted."""
+    found = next((missed.miss for missed in misses if missed.miss.reason in _DOUBTS), None)
+    return None if found is None else _undecided(found.reason, found.message)
+
+
+def _undecided(reason: Reason, message: str) -> Undecided:
+    return Undecided(reason=reason, message=f"{message}.", next_step="No pods are made; nothing is assumed about what is not known.")
+
+
+def _field(ask: Ask, miss: Miss) -> str:
+    reason = miss.reason
+    if miss.refusal is not None:
+        return next((f"spec.engine.{field}" for word, field in _REFUSED_FIELDS if word in miss.refusal), "spec.engine")
     if reason == Reason.INSUFFICIENT_KV_CACHE:
         return "spec.engine.maxModelLen" if ask.args.max_model_len is not None else "spec.fit.minMaxModelLen"
     if reason in (Reason.HOST_MEMORY, Reason.HOST_CPU, Reason.EPHEMERAL_STORAGE):

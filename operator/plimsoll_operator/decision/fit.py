@@ -46,7 +46,10 @@ class Fit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Miss:
-    """It does not. Bytes are per GPU of the fullest rank, `parts` its components; `hopeless`: the weights alone are too much."""
+    """It does not. Bytes are per GPU of the fullest rank, `parts` its components; `hopeless`: the weights alone are too much.
+
+    `refusal` names the check of vLLM, or the missing rule, where it is not memory that is short.
+    """
 
     reason: Reason
     message: str
@@ -56,6 +59,7 @@ class Miss:
     parts: tuple[tuple[str, int], ...] = ()
     estimated_max_model_len: int | None = None
     hopeless: bool = False
+    refusal: str | None = None
 
     @property
     def short_by_bytes(self) -> int:
@@ -279,7 +283,7 @@ def _nothing_left(estimate: Estimate, gpu: Gpu) -> Miss:
 
 
 def _refusal(estimate: Estimate) -> Miss:
-    return Miss(reason=Reason.ENGINE_REFUSES, message=f"vLLM refuses to start: {estimate.message}")
+    return Miss(reason=Reason.ENGINE_REFUSES, message=f"{estimate.message}", refusal=estimate.reason)
 
 
 def fullest(estimate: Estimate) -> RankEstimate:

@@ -182,7 +182,18 @@ def _is_applied(candidate: Candidate, plan: Plan) -> bool:
 
 
 def evaluate(engine: Engine, ask: Ask, candidate: Candidate) -> Found | Missed:
-    """One candidate: fit it on its product, or find the one plan that runs on all its products."""
+    """One candidate: fit it on its product, or find the one plan that runs on all its products.
+
+    Where the estimator has no rule for the model on this GPU the candidate is missed with that; others may still fit.
+    """
+    try:
+        return _evaluate(engine, ask, candidate)
+    except Unsupported as doubt:
+        reason = Reason.UNKNOWN_ENGINE if doubt.reason.startswith("Engine") else Reason.UNSUPPORTED_MODEL
+        return Missed(candidate=candidate, miss=Miss(reason=reason, message=str(doubt), refusal=doubt.reason))
+
+
+def _evaluate(engine: Engine, ask: Ask, candidate: Candidate) -> Found | Missed:
     layout = candidate.layout
     args = replace(
         ask.args,

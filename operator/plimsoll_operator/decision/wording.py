@@ -22,10 +22,15 @@ def gib(n_bytes: int, *, up: bool = False) -> str:
 
 def rejection(ask: Ask, missed: Missed) -> str:
     """The main sentence: needed, available, short by, and the component that broke it."""
-    miss, gpus = missed.miss, missed.candidate.layout.gpus
+    miss, layout = missed.miss, missed.candidate.layout
+    gpus = layout.gpus
     product = missed.candidate.products[0].gpu.product
+    if miss.reason == Reason.ENGINE_REFUSES:
+        return (
+            f"{ask.model} does not start on {product} at tensor parallel size {layout.tensor_parallel_size}: vLLM refuses, {miss.message}."
+        )
     if miss.needed_bytes is None or miss.available_bytes is None:
-        return f"{ask.model} does not start on {product} with {gpus} GPU{'s' * (gpus > 1)} per replica: {miss.message}."
+        return f"{ask.model} does not fit with {gpus} GPU{'s' * (gpus > 1)} per replica: {miss.message}."
     short = gib(miss.needed_bytes - miss.available_bytes, up=True)
     if miss.reason in (Reason.HOST_MEMORY, Reason.EPHEMERAL_STORAGE):
         needed, offered = gib(miss.needed_bytes, up=True), gib(miss.available_bytes)
