@@ -70,7 +70,19 @@ def test_a_stopped_leader_gives_the_lease_back_so_that_the_next_need_not_wait() 
     stop = threading.Event()
     stop.set()
     first.hold(stop)
+    assert not second.attempt()
+    first.release()
     assert second.attempt()
+
+
+def test_a_leader_whose_renewal_hangs_is_overdue_before_another_may_lead() -> None:
+    kube, clock = FakeKube(), Clock()
+    first, second = elector(kube, "a", clock), elector(kube, "b", clock)
+    assert first.attempt()
+    assert not second.attempt()
+    clock.now += LEASE_SECONDS - 1
+    assert first.overdue()
+    assert not second.attempt()
 
 
 def test_a_leader_whose_lease_was_taken_must_exit(monkeypatch: pytest.MonkeyPatch) -> None:

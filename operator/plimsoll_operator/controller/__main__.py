@@ -31,6 +31,7 @@ from plimsoll_operator.kube import KubeClient
 
 _log = logging.getLogger("plimsoll.controller")
 LEASE_NAME = "plimsoll-controller"
+_LAST_KEY_SECONDS = 5.0
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -55,7 +56,7 @@ class _Run:
         self.status = 1
         self.stop.set()
 
-    def spawn(self, name: str, target: Callable[[], None]) -> None:
+    def spawn(self, name: str, target: Callable[[], None]) -> threading.Thread:
         """Run on a daemon thread; a bug in it is printed by the exception hook, and its end ends the process."""
 
         def body() -> None:
@@ -63,7 +64,9 @@ class _Run:
             if not self.stop.is_set():
                 self.fail(f"{name} ended by itself")
 
-        threading.Thread(target=body, name=name, daemon=True).start()
+        thread = threading.Thread(target=body, name=name, daemon=True)
+        thread.start()
+        return thread
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -103,18 +106,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     if elector.acquire(run.stop):
         _log.info("leading as %s", identity)
-        _lead(run, controller, kube)
+        _lead(run, controller, kube, elector)
+    return run.status
+
+
+def _lead(run: _Run, controller: Controller, kube: KubeClient, elector: LeaseElector) -> None:
+    """Work until stopped; then finish the key at hand before the lease is given back, so that two leaders never overlap."""
+
+    def hold() -> None:
         try:
             elector.hold(run.stop)
         except LeaseLost as lost:
             run.fail(str(lost))
-    return run.status
 
-
-def _lead(run: _Run, controller: Controller, kube: KubeClient) -> None:
-    run.spawn("worker", lambda: controller.work(run.stop))
-    run.spawn("pool-writer", lambda: controller.pool_writer.run(run.stop))
+    run.spawn("lease", hold)
+    worker = run.spawn("worker", lambda: controller.work(run.stop))
+    writer = run.spawn("pool-writer", lambda: controller.pool_writer.run(run.stop))
     run.spawn("watcher", lambda: run_watcher(kube.connection, controller.queue.add, stop=run.stop, ready=threading.Event()))
+    while not run.stop.wait(0.5):
+        if elector.overdue():
+            run.fail("the lease is overdue")
+    if run.status == 0:
+        for thread in (worker, writer):
+            thread.join(_LAST_KEY_SECONDS)
+        elector.release()
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ class LeaseElector:
         self._now = now
         self._seen: tuple[str, str] = ("", "")
         self._seen_at = clock()
+        self._renewed_at = clock()
 
     def acquire(self, stop: threading.Event) -> bool:
         """Wait until this process leads. False when stopped first."""
@@ -49,25 +50,31 @@ class LeaseElector:
         return False
 
     def hold(self, stop: threading.Event) -> None:
-        """Renew until stopped, then give the lease back. Raises LeaseLost when it was taken or could not be renewed."""
-        renewed_at = self._clock()
+        """Renew until stopped. Raises LeaseLost when the lease was taken or could not be renewed in time."""
         while not stop.wait(RETRY_SECONDS):
             try:
                 if not self.attempt():
                     raise LeaseLost(f"lease {self._name} was taken by {self._seen[0]}")
-                renewed_at = self._clock()
             except ApiFailure as failure:
                 _log.warning("lease %s not renewed: %s", self._name, failure)
-                if self._clock() - renewed_at > RENEW_DEADLINE_SECONDS:
+                if self.overdue():
                     raise LeaseLost(f"lease {self._name} could not be renewed for {RENEW_DEADLINE_SECONDS:.0f} s") from failure
-        self.release()
+
+    def overdue(self) -> bool:
+        """Whether a holder has gone so long without a renewal that it must stop before another may start.
+
+        A renewal can hang in a request: whoever acts on the lease asks here rather than waiting for `hold` to notice.
+        """
+        return self._clock() - self._renewed_at > RENEW_DEADLINE_SECONDS
 
     def attempt(self) -> bool:
         """Take or renew the lease once. True when this process holds it. Raises ApiFailure other than a lost race."""
+        started = self._clock()
         lease = self._kube.get(LEASES, self._namespace, self._name)
         try:
             if lease is None:
                 self._kube.create(LEASES, self._manifest(transitions=0, acquired=self._stamp()))
+                self._renewed_at = started
                 return True
             spec = lease.get("spec") or {}
             holder = str(spec.get("holderIdentity") or "")
@@ -84,6 +91,7 @@ class LeaseElector:
             if failure.status == 409:
                 return False
             raise
+        self._renewed_at = started
         return True
 
     def release(self) -> None:

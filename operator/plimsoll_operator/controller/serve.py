@@ -5,10 +5,12 @@ Started by main; asks callables that it is given. Knows nothing of what they loo
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from plimsoll_operator.metrics import CONTENT_TYPE
 
@@ -37,6 +39,16 @@ def exposition(render: Callable[[], bytes]) -> Callable[[], Answer]:
     return lambda: Answer(200, CONTENT_TYPE, render())
 
 
+class _Server(ThreadingHTTPServer):
+    """A client that hangs up in the middle of an answer is no error of ours; anything else keeps its traceback."""
+
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
 def serve(port: int, routes: Mapping[str, Callable[[], Answer]], *, host: str = "") -> int:
     """Serve GET of the routes on a daemon thread. Port 0 takes a free one; returns the port."""
 
@@ -56,7 +68,6 @@ def serve(port: int, routes: Mapping[str, Callable[[], Answer]], *, host: str = 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the base class names it so)
             """Probes every few seconds are not worth a line each."""
 
-    server = ThreadingHTTPServer((host, port), Handler)
-    server.daemon_threads = True
+    server = _Server((host, port), Handler)
     threading.Thread(target=server.serve_forever, name=f"http-{server.server_port}", daemon=True).start()
     return server.server_port
