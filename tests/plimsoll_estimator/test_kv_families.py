@@ -275,6 +275,25 @@ def test_caches_no_backend_can_hold_are_refused() -> None:
     assert layout_of(sparse, capability=(10, 0), kv_cache_dtype="fp8").kv_block_bytes == (2 * 64 * (576 + 132),)
 
 
+def test_compressed_latents_are_packed_side_by_side() -> None:
+    """DeepSeek-V4-Flash on Hopper: 43 windows in two groups of 22 and 21, latents and indexer whole, compressors in two groups.
+
+    The latents' group is the widest: 21 x 37,440 + 21 x 8,640 + 20 x 1,728 bytes. Grouping compared with vLLM 0.33.0's own function.
+    """
+    config = {
+        "model_type": "deepseek_v4", "num_hidden_layers": 43, "hidden_size": 4096, "num_attention_heads": 64, "num_key_value_heads": 1,
+        "head_dim": 512, "index_head_dim": 128, "sliding_window": 128, "compress_ratios": [0, 0, *([4, 128] * 20), 4, 0],
+    }  # fmt: skip
+    layout = layout_of(config, max_model_len=1_048_576)
+    assert (layout.block_size, layout.kv_block_bytes) == (256, (1_002_240,))
+    assert [group.n_layers for group in layout.groups] == [22, 21, 62, 42, 20]
+    window, latent = (127 + 16384 + 63) // 64 + 1, 1_048_576 // 256
+    assert layout.request_blocks(1_048_576) == 2 * window + latent + ((7 + 16384 + 3) // 4 + 1) + ((127 + 16384 + 7) // 8 + 1)
+    for other in ({"capability": (10, 0)}, {"version": "0.32.0"}):
+        with pytest.raises(Unsupported, match="Hopper"):
+            layout_of(config, **other)
+
+
 @pytest.mark.parametrize("mark", [{"compress_ratios": [4, 128]}, {"layer_types": ["full_attention", "wkv"]}, {"is_encoder_decoder": True}])
 def test_layers_without_a_rule_are_not_guessed(mark: dict[str, Any]) -> None:
     with pytest.raises(Unsupported, match="no KV-cache rule"):

@@ -33,7 +33,7 @@ def draft_layers(config: HfConfig, needs: ModelNeeds, resolved: ResolvedArgs, ru
         modules = config.text.int_or_none(*_MODULE_KEYS)
         if not modules:
             raise Unsupported("SpeculativeMethod", f"{method}: the config names no prediction modules (num_nextn_predict_layers)")
-        return (_last_attention(needs),) * positive(config.text, "num_nextn_predict_layers", modules, MAX_LAYERS)
+        return (needs.prediction_module or _last_attention(needs),) * positive(config.text, "num_nextn_predict_layers", modules, MAX_LAYERS)
     if method in WITH_MODEL and draft is not None:
         drafted = model_needs(draft, resolved, rules)
         if drafted.state is not None:

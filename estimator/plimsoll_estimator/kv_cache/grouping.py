@@ -6,40 +6,20 @@ Called by `layout`. Knows layer specs and pipeline stages, no model and no memor
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from plimsoll_estimator.errors import EngineRefusal
+from plimsoll_estimator.kv_cache.groups import KvGroup, LayerList, make_group
+from plimsoll_estimator.kv_cache.packing import packed_groups
 from plimsoll_estimator.kv_cache.rules import PlannerRules
-from plimsoll_estimator.kv_cache.specs import LayerSpec, Reach
+from plimsoll_estimator.kv_cache.specs import LayerSpec
 from plimsoll_estimator.units import ceil_div
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KvGroup:
-    """Layers that share one block table. `stage_bytes` is one block of the group on each pipeline stage's ranks."""
+def group_layers(layers: LayerList, n_stages: int, rules: PlannerRules, *, packed: bool = False) -> tuple[KvGroup, ...]:
+    """The groups of the whole model, projected on each stage. Empty for a model without a cache.
 
-    specs: tuple[LayerSpec, ...]
-    n_layers: int
-    stage_bytes: tuple[int, ...]
-
-    @property
-    def block_size(self) -> int:
-        """Tokens per block."""
-        return self.specs[0].block_size
-
-    def blocks(self, length: int, reach: Reach) -> int:
-        """Blocks one request of `length` tokens holds in this group."""
-        if len(self.specs) == 1:
-            return self.specs[0].blocks(length, reach)
-        return max(spec.blocks(length, reach) for spec in self.specs)
-
-
-LayerList = Sequence[tuple[int, LayerSpec]]
-"""(pipeline stage, spec) of every layer with a cache, in the order of the model."""
-
-
-def group_layers(layers: LayerList, n_stages: int, rules: PlannerRules) -> tuple[KvGroup, ...]:
-    """The groups of the whole model, projected on each stage. Empty for a model without a cache."""
+    `packed`: the model's backends lay blocks out side by side, so pages of one block need not be equal.
+    """
     if not layers:
         return ()
     distinct = _distinct(layers)
@@ -49,30 +29,20 @@ def group_layers(layers: LayerList, n_stages: int, rules: PlannerRules) -> tuple
         distinct = list(dict.fromkeys(promoted.values()))
     first = distinct[0]
     if len(distinct) == 1 or all(first.same_type(spec) for spec in distinct[1:]):
-        return (_group(layers, distinct, n_stages),)
+        return (make_group(layers, distinct, n_stages),)
+    if packed:
+        return packed_groups(layers, n_stages)
     unified = _unify_pages(distinct, rules)
     if unified is None:
         promoted = _promote(distinct)
         layers = [(stage, promoted[spec]) for stage, spec in layers]
-        return (_group(layers, list(dict.fromkeys(promoted.values())), n_stages),)
+        return (make_group(layers, list(dict.fromkeys(promoted.values())), n_stages),)
     return _equal_groups([(stage, unified[spec]) for stage, spec in layers], n_stages, rules)
 
 
 def _distinct(layers: LayerList) -> list[LayerSpec]:
     """The different specs in order; equal layers share one object, so identity settles most of them cheaply."""
     return list(dict.fromkeys({id(spec): spec for _, spec in layers}.values()))
-
-
-def _group(layers: LayerList, specs: Sequence[LayerSpec], n_stages: int) -> KvGroup:
-    totals = [0] * n_stages
-    if len(specs) == 1:
-        stride = specs[0].stride_bytes
-        for stage, _ in layers:
-            totals[stage] += stride
-    else:
-        for stage, spec in layers:
-            totals[stage] += spec.stride_bytes
-    return KvGroup(specs=tuple(specs), n_layers=len(layers), stage_bytes=tuple(totals))
 
 
 def _unify_pages(distinct: Sequence[LayerSpec], rules: PlannerRules) -> dict[LayerSpec, LayerSpec] | None:
@@ -129,5 +99,5 @@ def _equal_groups(layers: LayerList, n_stages: int, rules: PlannerRules) -> tupl
     groups: list[KvGroup] = []
     for spec, members in buckets.items():
         n_groups = ceil_div(len(members), size)
-        groups += [_group(members[i::n_groups], (spec,), n_stages) for i in range(n_groups)]
+        groups += [make_group(members[i::n_groups], (spec,), n_stages) for i in range(n_groups)]
     return tuple(groups)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.kv_cache.grouping import KvGroup, group_layers
+from plimsoll_estimator.kv_cache.grouping import group_layers
+from plimsoll_estimator.kv_cache.groups import KvGroup
 from plimsoll_estimator.kv_cache.model_layers import ModelCache, model_cache
 from plimsoll_estimator.kv_cache.rules import PlannerRules, rules_for
 from plimsoll_estimator.kv_cache.specs import LayerSpec, Reach
@@ -189,7 +190,7 @@ def kv_cache_layout(config: HfConfig, resolved: ResolvedArgs) -> KvCacheLayout:
     """Work out groups and bytes per block. Raises Unsupported for what has no rule, EngineRefusal where vLLM stops."""
     rules = rules_for(resolved.version)
     cache: ModelCache = model_cache(config, resolved, rules)
-    groups = group_layers(cache.layers, resolved.pipeline_parallel_size, rules)
+    groups = group_layers(cache.layers, resolved.pipeline_parallel_size, rules, packed=cache.packed)
     sizes = tuple(max((group.stage_bytes[stage] for group in groups), default=0) for stage in range(resolved.pipeline_parallel_size))
     window_tokens = resolved.max_in_flight_tokens if rules.window_counts_in_flight else resolved.max_num_batched_tokens
     return KvCacheLayout(

@@ -29,6 +29,7 @@ class ModelCache:
     attention_backend: str
     has_state: bool
     encoder_tokens: int
+    packed: bool
 
 
 def stage_sizes(n_layers: int, n_stages: int) -> tuple[int, ...]:
@@ -68,6 +69,7 @@ def model_cache(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules) -
         attention_backend=backend.name,
         has_state=needs.state is not None,
         encoder_tokens=needs.encoder_tokens,
+        packed=needs.packed,
     )
 
 

@@ -61,3 +61,7 @@ class ModelNeeds:
     supports_mode_all: bool = False
     """The class can keep a state at every block (mode "all", where the release has it)."""
     encoder_tokens: int = 0
+    packed: bool = False
+    """Pages of different sizes lie side by side in a block."""
+    prediction_module: tuple[Need, ...] = ()
+    """What one prediction module keeps, where it differs from the last full-attention layer."""

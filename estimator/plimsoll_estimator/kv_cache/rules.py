@@ -68,6 +68,8 @@ class PlannerRules:
     triton_mla_refuses_fp8: bool = False
     shares_index: bool = False
     """Sparse latent attention honours `index_topk_freq`: some layers reuse the choice of the layer before."""
+    packed_blocks: bool = False
+    """Pages of different sizes are packed as `packing` does; earlier releases packed them otherwise."""
     common_block_of_backends: bool = False
     """The block size must suit every attention backend of the model, not only the first layer's."""
 
@@ -82,17 +84,23 @@ _CHANGES: Final[tuple[tuple[EngineVersion, dict[str, Any]], ...]] = (
     (EngineVersion(0, 18), {"group_growth": 1.5, "block_from_backend": True, "sm100_hybrid_alignment": 16}),
     (
         EngineVersion(0, 20),
-        {"tokens": "concurrency", "mamba_blocks_floor": True, "hybrid_alignment_from_backend": True, "mla_hybrid_alignment": 16},
+        {
+            "tokens": "concurrency",
+            "mamba_blocks_floor": True,
+            "hybrid_alignment_from_backend": True,
+            "mla_hybrid_alignment": 16,
+            "fa4_large_heads": True,
+        },
     ),
     (EngineVersion(0, 21), {"shares_index": True}),
     (EngineVersion(0, 24), {"pads_attention_pages": True, "triton_refuses_fp8": True}),
-    (EngineVersion(0, 25), {"sparse_mla_flash_attn": True, "fa4_large_heads": True}),
+    (EngineVersion(0, 25), {"sparse_mla_flash_attn": True}),
     (EngineVersion(0, 26), {"window_counts_in_flight": True, "triton_mla_refuses_fp8": True}),
     (EngineVersion(0, 27), {"mla_hybrid_alignment": 128}),
     (EngineVersion(0, 29), {"reserves_null_block": True}),
     (EngineVersion(0, 30), {"mm_prefix_composite": True}),
     (EngineVersion(0, 32), {"mamba_mode_all": False, "mamba2_checkpoints": True, "common_block_of_backends": True}),
-    (EngineVersion(0, 33), {"gdn_checkpoints": True}),
+    (EngineVersion(0, 33), {"gdn_checkpoints": True, "packed_blocks": True}),
 )
 """Read from the planner's source of 0.8.5, 0.9.1, and one release of every minor from 0.10 to 0.33."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from plimsoll_estimator.errors import EngineRefusal, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kv_cache.backends import Backend, packs_sparse_fp8, sparse_mla_backend
 from plimsoll_estimator.kv_cache.kv_dtype import kv_head_bytes, mla_token_bytes
@@ -75,7 +76,60 @@ def _minimax_m3(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rule
     )
 
 
+_V4_TOKEN_BYTES: Final = 584
+_V4_ALIGNMENT: Final = 576
+
+
+def _deepseek_v4(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
+    """Windowed latents in every layer; compressed ones (4 or 128 tokens a state), their compressors and an indexer in most.
+
+    Hopper's packed fp8 form only: 448 values, 64 rotary values in 16 bits and 8 scales, pages rounded to 576 bytes.
+    """
+    if not rules.packed_blocks or resolved.gpu.capability // 10 != 9:
+        raise Unsupported("KvCacheFamily", "DeepSeek-V4's cache has a rule on Hopper with vLLM 0.33 only")
+    if not (resolved.kv_cache_dtype == "auto" or resolved.kv_cache_dtype.startswith("fp8")):
+        raise EngineRefusal("KvCacheDtypeNotSupported", f"DeepSeek-V4 keeps fp8 only on Hopper, not {resolved.kv_cache_dtype}")
+    text = config.text
+    window = AttentionNeed(
+        kind="sliding_mla",
+        token_bytes=_V4_TOKEN_BYTES,
+        window=text.int("sliding_window"),
+        block_size=64,
+        alignment=_V4_ALIGNMENT,
+        role="window",
+    )
+    made: dict[object, tuple[Need, ...]] = {0: (window,), 1: (window,)}
+    for ratio, block in ((4, 4), (128, 8)):
+        latent = AttentionNeed(kind="mla", token_bytes=_V4_TOKEN_BYTES, tokens_per_state=ratio, alignment=_V4_ALIGNMENT, role=f"c{ratio}")
+        made[ratio] = (window, latent, _compressor(ratio, block, shape.head_dim, "latent"))
+    index = AttentionNeed(kind="mla", token_bytes=indexer_token_bytes(text), tokens_per_state=4, alignment=_V4_ALIGNMENT, role="indexer")
+    made[4] = (*made[4], index, _compressor(4, 4, text.int("index_head_dim", default=128), "index"))
+    ratios = text.list_or_none("compress_ratios") or ()
+    if len(ratios) < shape.layers or any(not isinstance(ratio, int) or ratio not in made for ratio in ratios[: shape.layers]):
+        raise Unsupported("KvCacheFamily", "DeepSeek-V4: compress_ratios must name 0, 1, 4 or 128 for every layer")
+    return ModelNeeds(
+        layers=tuple(made[ratio] for ratio in ratios[: shape.layers]),
+        backend=Backend(name="DEEPSEEK_V4_SPARSE_MLA", block_size=256, kernel_block=256),
+        packed=True,
+        prediction_module=(window,),
+    )
+
+
+def _compressor(ratio: int, block: int, head_dim: int, role: str) -> AttentionNeed:
+    """The running key and score states of a compressor, in float32; ratio 4 overlaps with the group before."""
+    overlap = 2 if ratio == 4 else 1
+    return AttentionNeed(
+        kind="sliding_mla",
+        token_bytes=2 * overlap * head_dim * 4,
+        window=overlap * ratio,
+        block_size=block,
+        alignment=_V4_ALIGNMENT,
+        role=f"{role} compressor",
+    )
+
+
 SPARSE_FAMILIES: Final[dict[str, Family]] = {
+    "deepseek_v4": _deepseek_v4,
     "minimax_m3": _minimax_m3,
     "minimax_m3_vl": _minimax_m3,
 }
