@@ -72,6 +72,7 @@ _GENERATE: Final[dict[str, str]] = {
     "DeepseekV3ForCausalLM": "deepseek_v2",
     "DeepseekV32ForCausalLM": "deepseek_v2",
     "GlmMoeDsaForCausalLM": "deepseek_v2",
+    "DeepseekV4ForCausalLM": "deepseek_v4",
     "Glm4MoeLiteForCausalLM": "deepseek_v2",
     "MiniCPM3ForCausalLM": "minicpm3",
     "Gemma3ForCausalLM": "gemma3",

@@ -259,6 +259,19 @@ def _mxfp4(settings: HfConfig, resolved: ResolvedArgs) -> Method:
     return Quantized(lambda path: PLAIN, lambda parent: form, lambda layer: None)
 
 
+def _deepseek_v4(settings: HfConfig, resolved: ResolvedArgs) -> Method:
+    """fp8 blocks with one-byte scales; experts in MXFP4, NVFP4 (ModelOpt's export) or fp8 (vllm/models/deepseek_v4/quant_config.py)."""
+    block = Block8(block_n=128, block_k=128, refine=True, scale_bytes=1)
+    capability = resolved.gpu.capability
+    steps = (64, 1) if 90 <= capability < 100 else (128, 256)
+    experts: Form = PaddedMicro(bits=4, intermediate_step=steps[0], hidden_step=steps[1])
+    if "quantized_layers" in settings or settings.str_or_none("moe_quant_algo") == "NVFP4":
+        experts = Fp4()
+    elif settings.str_or_none("expert_dtype") == "fp8":
+        experts = block
+    return Quantized(lambda path: block, lambda parent: experts, lambda layer: None)
+
+
 def _gptq(settings: HfConfig, resolved: ResolvedArgs) -> Method:
     bits, group = settings.int("bits"), settings.raw("group_size")
     size = group if isinstance(group, int) else -1
@@ -332,6 +345,7 @@ _METHODS: Final[Mapping[str, Callable[[HfConfig, ResolvedArgs], Method]]] = {
     "modelopt_mixed": _modelopt_mixed,
     "mxfp4": _mxfp4,
     "gpt_oss_mxfp4": _mxfp4,
+    "deepseek_v4_fp8": _deepseek_v4,
     "gptq": _gptq,
     "gptq_marlin": _gptq,
     "auto_gptq": _gptq,
@@ -361,4 +375,9 @@ def method_for(config: HfConfig, resolved: ResolvedArgs) -> Method:
     build = _METHODS.get(name)
     if build is None:
         raise Unsupported("UnsupportedQuantization", f"no rules for the quantization method {name[:80]}")
-    return build(quantization_config(config), resolved)
+    settings = quantization_config(config)
+    if name == "fp8" and config.model_type.startswith("deepseek_v4"):
+        build = _deepseek_v4
+    if build is _deepseek_v4 and "expert_dtype" in config:
+        settings = HfConfig({**settings.as_mapping(), "expert_dtype": config.str_or_none("expert_dtype")}, settings.path)
+    return build(settings, resolved)
