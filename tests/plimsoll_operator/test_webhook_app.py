@@ -467,3 +467,11 @@ def test_a_review_changes_nothing_it_was_given() -> None:
     before = copy.deepcopy(body)
     Webhook().ask(body)
     assert body == before
+
+
+def test_a_name_with_a_line_break_forges_no_line_of_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"):
+        Webhook().ask(review(name="x\n2026 ERROR forged"))
+    assert [record.getMessage() for record in caplog.records if "team/x" in record.getMessage()] == [
+        "CREATE team/x 2026 ERROR forged: Admit Fits"
+    ]

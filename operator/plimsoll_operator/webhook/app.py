@@ -15,7 +15,7 @@ from typing import Any, Final, TypeAlias
 
 from plimsoll_operator.webhook.judge import judge
 from plimsoll_operator.webhook.ports import Decide, Recorder, ReviewStore
-from plimsoll_operator.webhook.review import Answer, BadReview, Review, parse_review, render_review
+from plimsoll_operator.webhook.review import Answer, BadReview, Review, one_line, parse_review, render_review
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,9 @@ class WebhookApp:
 
 
 def _log(review: Review, answer: Answer) -> None:
-    log.info("%s %s/%s: %s %s", review.operation, review.namespace, review.name, answer.verdict, answer.reason)
+    # Whoever reaches the port can send any name: a line break in it must not forge a line of the log.
+    where = one_line(f"{review.namespace}/{review.name}", 320)
+    log.info("%s %s: %s %s", review.operation, where, answer.verdict, answer.reason)
 
 
 async def _read(scope: Scope, receive: Receive) -> bytes | None:

@@ -55,6 +55,11 @@ def use_of_plan(plan: Plan, replicas: int) -> DeploymentUse:
     return DeploymentUse(replicas=replicas, gpus_per_replica=plan.gpus_per_replica, predicted_bytes_per_gpu=total)
 
 
+def has_caps(policy: FitPolicySpec) -> bool:
+    """Whether the policy limits a namespace at all."""
+    return policy.max_gpus_per_namespace is not None or policy.max_predicted_gib_per_namespace is not None
+
+
 def over_cap(policy: FitPolicySpec, others: Mapping[str, DeploymentUse], name: str, wanted: DeploymentUse) -> Reject | None:
     """A Reject when `wanted`, in the place of `name`, brings the namespace above a cap of its policy."""
     beside = [use for other, use in others.items() if other != name]

@@ -23,7 +23,7 @@ from plimsoll_operator.api import (
 )
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.verdict import Admit, Offer, Reason, Reject, Resize, Undecided, Verdict
-from plimsoll_operator.webhook.caps import over_cap, use_of_plan
+from plimsoll_operator.webhook.caps import has_caps, over_cap, use_of_plan
 from plimsoll_operator.webhook.ports import Decide, ReviewStore
 from plimsoll_operator.webhook.review import Answer, Fault, Review
 
@@ -58,7 +58,8 @@ def judge(review: Review, store: ReviewStore, decide: Decide) -> Answer:
 def _judge_spec(deployment: InferenceDeployment, store: ReviewStore, decide: Decide) -> Answer:
     facts = facts_for(deployment, store, applied_plan=None)
     verdict = decide(facts)
-    if isinstance(verdict, Admit | Resize):
+    # Looking at every InferenceDeployment of the namespace is paid for only where there is a cap.
+    if isinstance(verdict, Admit | Resize) and has_caps(facts.policy):
         others = store.deployments(deployment.metadata.namespace)
         wanted = use_of_plan(verdict.plan, deployment.spec.replicas)
         verdict = over_cap(facts.policy, others, deployment.metadata.name, wanted) or verdict
