@@ -26,6 +26,7 @@ TEMPLATE_DIGEST_ANNOTATION: Final = "inference.plimsoll.dev/template-digest"
 REPLAN_ANNOTATION: Final = "inference.plimsoll.dev/replan"
 GPU_RESOURCE: Final = "nvidia.com/gpu"
 PRODUCT_LABEL: Final = "nvidia.com/gpu.product"
+SHARING_LABEL: Final = "nvidia.com/gpu.sharing-strategy"
 PORT: Final = 8000
 CONTAINER: Final = "vllm"
 WEIGHTS_MOUNT: Final = "/models"
@@ -267,7 +268,9 @@ def _volumes(deployment: InferenceDeployment, plan: Plan) -> tuple[list[Manifest
 
 def _node_affinity(plan: Plan) -> Manifest:
     products = sorted(plan.gpu_products or (plan.product,))
-    term = {"matchExpressions": [{"key": PRODUCT_LABEL, "operator": "In", "values": products}]}
+    # Plans are made for whole GPUs: a time-sliced card of the same product would be shared with strangers. Nodes without the label pass.
+    whole = {"key": SHARING_LABEL, "operator": "NotIn", "values": ["mps", "time-slicing"]}
+    term = {"matchExpressions": [{"key": PRODUCT_LABEL, "operator": "In", "values": products}, whole]}
     return {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
 
 

@@ -1,14 +1,17 @@
 """The controller's small parts: what caches keep, what is booked, what is said once, and the two ports."""
 
+import ast
 import json
 import urllib.error
 import urllib.request
 from dataclasses import replace
 from datetime import UTC, datetime
 from http.client import HTTPResponse
+from pathlib import Path
 
 import pytest
 
+import plimsoll_operator
 from plimsoll_operator.controller import trim
 from plimsoll_operator.controller.events import EventRecorder
 from plimsoll_operator.controller.fakes import FakeKube
@@ -20,6 +23,7 @@ from plimsoll_operator.render import NAME_LABEL
 from plimsoll_operator.verdict import Plan, PredictedMemory
 
 KEY = ("team", "chat")
+OPERATOR = Path(plimsoll_operator.__file__).parent
 PLAN = Plan(
     product="NVIDIA-L4",
     gpu_products=("NVIDIA-L4",),
@@ -188,3 +192,32 @@ def test_ports_answer_probes_and_scrapes(path: str, status: int, body: bytes) ->
         answered = error
     with answered:
         assert (answered.status, answered.read()) == (status, body)
+
+
+def importers(package: str) -> set[str]:
+    found = set()
+    for path in OPERATOR.rglob("*.py"):
+        for statement in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in statement.names] if isinstance(statement, ast.Import) else []
+            if isinstance(statement, ast.ImportFrom) and statement.level == 0:
+                names.append(statement.module or "")
+            if any(name.split(".")[0] == package for name in names):
+                found.add(str(path.relative_to(OPERATOR)))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("package", "modules"),
+    [
+        ("kubernetes", {"kube.py", "cli/live.py"}),
+        ("kopf", {"controller/watcher.py"}),
+        ("prometheus_client", {"metrics.py"}),
+    ],
+    ids=[
+        "one door to the API server, and the CLI that names its configuration error",
+        "kopf only watches",
+        "one place knows the metrics library",
+    ],
+)
+def test_heavy_packages_stay_at_the_edge(package: str, modules: set[str]) -> None:
+    assert importers(package) == modules

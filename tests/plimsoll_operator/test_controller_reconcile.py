@@ -411,6 +411,14 @@ def test_a_refusal_of_the_api_server_loses_nothing(world: World, verb: str) -> N
     assert world.condition("Feasible") == ("True", "Fits")
 
 
+def test_a_resync_finds_what_the_watcher_never_told(world: World) -> None:
+    world.settle()
+    world.wish("unheard")
+    world.controller.resync()
+    world.drain()
+    assert world.condition("Feasible", "unheard") == ("True", "Fits")
+
+
 def test_nothing_is_made_in_a_namespace_that_is_being_deleted(world: World) -> None:
     world.wish()
     metadata = {"name": NS, "deletionTimestamp": "2026-01-01T00:00:00Z"}

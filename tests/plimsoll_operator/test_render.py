@@ -139,7 +139,10 @@ def test_pods_are_bound_to_the_plans_products_and_the_users_selector_only() -> N
     }
     spec = pod(replace(PLAN, gpu_products=("NVIDIA-L4", "NVIDIA-A10G")), placement=placement)
     (term,) = spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
-    assert term["matchExpressions"] == [{"key": "nvidia.com/gpu.product", "operator": "In", "values": ["NVIDIA-A10G", "NVIDIA-L4"]}]
+    assert term["matchExpressions"] == [
+        {"key": "nvidia.com/gpu.product", "operator": "In", "values": ["NVIDIA-A10G", "NVIDIA-L4"]},
+        {"key": "nvidia.com/gpu.sharing-strategy", "operator": "NotIn", "values": ["mps", "time-slicing"]},
+    ]
     assert spec["nodeSelector"] == {"zone": "a"}
     assert spec["tolerations"] == [
         {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"},

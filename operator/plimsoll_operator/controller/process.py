@@ -24,6 +24,7 @@ from plimsoll_operator.controller.ports import (
     ENGINE_CALIBRATIONS,
     FIT_POLICIES,
     GPU_POOLS,
+    INFERENCE_DEPLOYMENTS,
     MODEL_PROFILES,
     NAMESPACES,
     NODES,
@@ -33,6 +34,7 @@ from plimsoll_operator.controller.ports import (
     Kube,
     Manifest,
     Resource,
+    key_of,
 )
 from plimsoll_operator.controller.reconcile import Decide, Reconciler
 from plimsoll_operator.controller.records import Records
@@ -52,6 +54,7 @@ class Controller:
     """See the module. Also the source of the per-object series."""
 
     def __init__(self, kube: Kube, decide: Decide, *, identity: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._kube = kube
         self._clock = clock
         self.queue = WorkQueue(clock)
         self.records = Records()
@@ -100,8 +103,22 @@ class Controller:
                 self.work_on(key)
             if self._clock() >= resync_at:
                 resync_at = self._clock() + RESYNC_SECONDS
-                self.reconciler.rejudge()
-                self.enqueue(self.records.keys())
+                self.resync()
+
+    def resync(self) -> None:
+        """Look at every deployment again with fresh eyes, also at those of which the watcher has told nothing."""
+        self.reconciler.rejudge()
+        self.enqueue(self.records.keys())
+        token = ""
+        try:
+            while True:
+                page = self._kube.list_page(INFERENCE_DEPLOYMENTS, continue_token=token)
+                self.enqueue(key_of(item) for item in page.items)
+                token = page.continue_token
+                if not token:
+                    return
+        except ApiFailure as failure:
+            _log.warning("resync: %s", failure)
 
     def work_on(self, key: Key) -> None:
         """Reconcile one key that was taken from the queue."""
