@@ -25,6 +25,7 @@ from plimsoll_estimator.overhead import (
     stage_overhead,
 )
 from plimsoll_estimator.overhead.adapters import resident_weights
+from plimsoll_estimator.overhead.drafts import draft_weights_bytes
 from plimsoll_estimator.overhead.startup import Refusal, check_after_cache, check_free_memory, check_loading, check_state_blocks
 from plimsoll_estimator.resolve import resolve
 from plimsoll_estimator.resolved import Estimate, Gpu, KvPlan, KvRefusal, RankEstimate, RankWeights, ResolvedArgs
@@ -70,10 +71,13 @@ def estimate(
         return _blank("refused", refusal.reason, str(refusal), None)
     try:
         stages = weights_per_stage(config, resolved)
+        drafted = draft_weights_bytes(resolved)
     except EngineRefusal as refusal:
         return _blank("refused", refusal.reason, str(refusal), resolved)
     shape = model_shape(config, resolved)
     stages = tuple(resident_weights(stage, shape, resolved) for stage in stages)
+    if drafted:
+        stages = (*stages[:-1], replace(stages[-1], loaded_bytes=stages[-1].loaded_bytes + drafted))
     overheads = tuple(stage_overhead(shape, resolved, stage) for stage in range(len(stages)))
     available = tuple(_available(resolved, w, o, available_kv_cache_bytes) for w, o in zip(stages, overheads, strict=True))
     parts = _Parts(shape=shape, stages=stages, overheads=overheads, available=available)

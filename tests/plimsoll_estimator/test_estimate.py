@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from plimsoll_estimator.cases import answer
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.estimate import WeightTotals, estimate
 from plimsoll_estimator.hardware import gpu_from
 from plimsoll_estimator.hf_config import HfConfig
@@ -96,6 +97,22 @@ def test_lora_slots_and_offloaded_weights_move_the_pool() -> None:
     assert (offloaded.host_memory_bytes or 0) > (plain.host_memory_bytes or 0)
 
 
+def test_a_draft_model_is_loaded_beside_the_target() -> None:
+    small = HfConfig({**LLAMA, "num_hidden_layers": 2, "tie_word_embeddings": True})
+    chosen: dict[str, Any] = {"num_speculative_tokens": 3, "speculative_model_config": small, "speculative_method": "draft_model"}
+    alone = estimate(small, EngineArgs(), gpu_from(H100), EngineVersion(0, 33)).ranks[0].weights_bytes
+    assert whole(**chosen).ranks[0].weights_bytes == whole().ranks[0].weights_bytes + alone
+
+
+def test_an_eagle_head_has_no_embedding_of_its_own() -> None:
+    head = {**LLAMA, "architectures": ["LlamaForCausalLMEagle3"], "num_hidden_layers": 1, "draft_vocab_size": 32000}
+    chosen: dict[str, Any] = {"num_speculative_tokens": 3, "speculative_model_config": HfConfig(head), "speculative_method": "eagle3"}
+    added = whole(**chosen).ranks[0].weights_bytes - whole().ranks[0].weights_bytes
+    layer = 4096 * (4096 + 2 * 1024) + 4096 * 4096 + 3 * 4096 * 14336
+    extra = 32000 * 4096 + 3 * 4096 * 4096 + 4096 * (4096 + 2 * 1024)
+    assert added == pytest.approx(2 * (layer + extra), rel=0.05)
+
+
 def test_each_pipeline_stage_is_a_rank_of_its_own() -> None:
     result = whole(pipeline_parallel_size=4, tensor_parallel_size=2)
     assert [(rank.rank, rank.count) for rank in result.ranks] == [(0, 2), (2, 2), (4, 2), (6, 2)]
@@ -160,6 +177,22 @@ def test_any_config_gets_an_answer(key: str, value: Any) -> None:
     assert reply["verdict"] in ("starts", "refused", "unsupported", "invalid")
     assert all(rank["weights_bytes"] >= 0 for rank in reply.get("ranks", []))
     assert answer(case, lambda name: None) == reply
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "names"),
+    [
+        ("num_hidden_layers", 1_000_000, "num_hidden_layers"),
+        ("num_attention_heads", 0, "num_attention_heads"),
+        ("layer_types", [["full_attention"]], "layer_types"),
+        ("rope_scaling", {"rope_type": "linear", "factor": [2.0]}, "rope_scaling.factor"),
+        ("rope_theta", {"a": 1}, "rope_theta"),
+    ],
+)
+def test_a_config_out_of_bounds_is_named(key: str, value: Any, names: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        estimate(HfConfig({**LLAMA, key: value}), EngineArgs(), gpu_from(H100), EngineVersion(0, 33))
+    assert names in caught.value.field
 
 
 @settings(max_examples=200, deadline=None)

@@ -14,9 +14,10 @@ from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.resolve.batching import batch_sizes, capture_size, in_flight_tokens
 from plimsoll_estimator.resolve.checks import check_batch, check_parallel, positive
-from plimsoll_estimator.resolve.facts import check_lists, is_attention_free, is_hybrid, num_experts
+from plimsoll_estimator.resolve.facts import is_attention_free, is_hybrid, num_experts
 from plimsoll_estimator.resolve.length import max_model_len
 from plimsoll_estimator.resolve.quantization import declared_kv_cache_dtype, resolve_quantization
+from plimsoll_estimator.resolve.sanity import check_config
 from plimsoll_estimator.resolved import Gpu, ResolvedArgs
 
 __all__ = ["resolve"]
@@ -42,7 +43,7 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
         raise Unsupported("EngineTooOld", f"vLLM {version} has no rules here; the oldest known release is {OLDEST_KNOWN}")
     if version.major != NEWEST_KNOWN.major:
         raise Unsupported("EngineUnknown", f"vLLM {version} has no rules here; the newest known release is {NEWEST_KNOWN}")
-    check_lists(config)
+    check_config(config)
     architecture = resolved_architecture(config)
     runner = _runner(config, architecture, args)
     tp = positive("tensor_parallel_size", args.tensor_parallel_size, 1)

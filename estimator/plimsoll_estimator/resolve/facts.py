@@ -12,12 +12,9 @@ from importlib import resources
 from typing import Any, Final
 
 from plimsoll_estimator.engine_version import EngineVersion
-from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
 
 _EXPERT_KEYS: Final = ("num_experts", "moe_num_experts", "n_routed_experts", "num_local_experts")
-_PER_LAYER: Final = ("architectures", "layer_types", "attn_type_list", "layers_block_type", "mlp_layer_types", "hybrid_layer_ids")
-_MOST_LAYERS: Final = 2048
 _HEAD_KEYS: Final = ("num_attention_heads", "n_head", "num_heads", "n_heads", "encoder_attention_heads", "decoder_attention_heads")
 _KV_KEYS: Final = ("n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num", "num_attention_groups")
 
@@ -28,18 +25,6 @@ def engine_defaults() -> Mapping[str, Any]:
     text = resources.files("plimsoll_estimator").joinpath("data/engine_defaults.json").read_text(encoding="utf-8")
     table: Mapping[str, Any] = json.loads(text)
     return table
-
-
-def check_lists(config: HfConfig) -> None:
-    """Per-layer lists hold names or numbers, nothing nested, and layers are bounded. Raises InvalidInput naming the key."""
-    layers = config.text.int_or_none("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-    if layers is not None and layers > _MOST_LAYERS:
-        raise InvalidInput(f"{config.text.path}.num_hidden_layers", layers, f"must be at most {_MOST_LAYERS}")
-    for level in (config, config.text):
-        for key in _PER_LAYER:
-            value = level.raw(key)
-            if isinstance(value, list) and any(isinstance(entry, list | dict) for entry in value):
-                raise InvalidInput(f"{level.path}.{key}", value, "must be a list of names or numbers")
 
 
 def in_range(version: EngineVersion, since: str | None, until: str | None) -> bool:

@@ -1,0 +1,58 @@
+"""Bounds on a config that later arithmetic relies on: no nesting in per-layer lists, no zero heads, bounded layers.
+
+Called by `resolve` before anything else. Refuses to know families.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from plimsoll_estimator.errors import InvalidInput
+from plimsoll_estimator.hf_config import HfConfig
+
+_MOST_LAYERS: Final = 2048
+_LAYERS: Final = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+_PER_LAYER: Final = ("architectures", "layer_types", "attn_type_list", "layers_block_type", "mlp_layer_types", "hybrid_layer_ids")
+_POSITIVE: Final = ("num_attention_heads", "num_heads", "max_position_embeddings", "sliding_window_pattern", "patch_size")
+_ROPES: Final = ("rope_scaling", "rope_parameters")
+_SCALARS: Final = ("rope_theta", "factor", "original_max_position_embeddings", "partial_rotary_factor", "rope_type", "type")
+
+
+def check_config(config: HfConfig) -> None:
+    """Raises InvalidInput naming the key that breaks a bound."""
+    layers = config.text.int_or_none(*_LAYERS)
+    if layers is not None and layers > _MOST_LAYERS:
+        raise InvalidInput(f"{config.text.path}.num_hidden_layers", layers, f"must be at most {_MOST_LAYERS}")
+    for level in _levels(config):
+        for key in _PER_LAYER:
+            value = level.raw(key)
+            if isinstance(value, list) and any(isinstance(entry, list | dict) for entry in value):
+                raise InvalidInput(f"{level.path}.{key}", value, "must be a list of names or numbers")
+        for key in _POSITIVE:
+            if level.raw(key) == 0 and level.raw(key) is not False:
+                raise InvalidInput(f"{level.path}.{key}", 0, "must be at least 1")
+        _check_ropes(level)
+
+
+def _levels(config: HfConfig) -> Iterator[HfConfig]:
+    yield config
+    if config.text is not config:
+        yield config.text
+    for key in ("vision_config", "audio_config"):
+        value = config.raw(key)
+        if isinstance(value, Mapping):
+            yield HfConfig(value, f"{config.path}.{key}")
+
+
+def _check_ropes(level: HfConfig) -> None:
+    entries = [(level.path, level.as_mapping())]
+    for key in _ROPES:
+        value = level.raw(key)
+        if isinstance(value, Mapping):
+            entries.append((f"{level.path}.{key}", value))
+            entries += [(f"{level.path}.{key}.{name}", inner) for name, inner in value.items() if isinstance(inner, Mapping)]
+    for path, values in entries:
+        for key in _SCALARS:
+            if isinstance(values.get(key), list | dict):
+                raise InvalidInput(f"{path}.{key}", values[key], "must be a single value")
