@@ -94,3 +94,18 @@ def test_a_plan_stays_inside_the_gpu_and_inside_what_is_pinned(model, engine, no
         for field, value in (("maxModelLen", plan.max_model_len), ("tensorParallelSize", plan.tensor_parallel_size)):
             assert engine.get(field, value) == value
         assert json.loads(plan.canonical_json())["model"] == model
+
+
+@LAW
+@given(MODELS, ENGINES, st.integers(12 << 30, 100 << 30), st.integers(0, 60 << 30))
+def test_more_gpu_memory_never_turns_admit_into_reject(model, engine, memory, more):
+    held = engine | {"maxNumSeqs": 128, "maxNumBatchedTokens": 4096}
+
+    def with_memory(n_bytes):
+        store = Files(node("n", "NVIDIA-H100-80GB-HBM3", 8, 81559))
+        (pool,) = store.pools
+        store.pools = [pool.model_copy(update={"spec": pool.spec.model_copy(update={"usable_memory_bytes": n_bytes})})]
+        return decide(facts_for(deployment(model, engine=held), store, applied_plan=None))
+
+    if isinstance(with_memory(memory), Admit):
+        assert isinstance(with_memory(memory + more), Admit)

@@ -16,7 +16,6 @@ from plimsoll_estimator.errors import InvalidInput
 from plimsoll_operator.api import EngineSpec, FitPolicySpec, InferenceDeployment, PlacementSpec
 
 DEFAULT_MIN_MAX_MODEL_LEN: Final = 8192
-DEFAULT_RESERVE_BYTES: Final = 256 << 20
 
 # spec.engine's fields that are arguments of vLLM, by the API's Python name.
 _SAME_NAME: Final = (
@@ -64,7 +63,6 @@ def read_ask(deployment: InferenceDeployment, policy: FitPolicySpec) -> Ask:
         floor = min(floor, args.max_model_len)
     allowed = policy.allowed_moves
     may_change = tuple(field for field in spec.fit.may_change if allowed is None or field in allowed)
-    asked_reserve = spec.fit.reserve_bytes if "reserve_bytes" in spec.fit.model_fields_set else DEFAULT_RESERVE_BYTES
     return Ask(
         model=spec.model.name,
         version=version,
@@ -73,7 +71,7 @@ def read_ask(deployment: InferenceDeployment, policy: FitPolicySpec) -> Ask:
         resize=spec.fit.policy == "Resize",
         may_change=may_change,
         min_max_model_len=floor,
-        reserve_bytes=max(asked_reserve, policy.reserve_bytes),
+        reserve_bytes=max(spec.fit.reserve_bytes, policy.reserve_bytes),
         placement=spec.placement,
         max_gpus_per_replica=policy.max_gpus_per_replica,
     )
