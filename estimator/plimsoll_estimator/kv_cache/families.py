@@ -76,13 +76,13 @@ def _dense(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: Pl
 
 def _windowed(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules, *, token_bytes: int) -> ModelNeeds:
     text = config.text
-    needs: dict[tuple[str, int], AttentionNeed] = {}
+    made: dict[tuple[str, int], tuple[Need, ...]] = {}
     layers: list[tuple[Need, ...]] = []
     for kind, window in layer_windows(text, shape):
-        need = needs.get((kind, window))
-        if need is None:
-            need = needs[kind, window] = AttentionNeed(kind=kind, token_bytes=token_bytes, window=window)
-        layers.append((need,))
+        layer = made.get((kind, window))
+        if layer is None:
+            layer = made[kind, window] = (AttentionNeed(kind=kind, token_bytes=token_bytes, window=window),)
+        layers.append(layer)
     backend = attention_backend(
         resolved.gpu.capability,
         resolved.kv_cache_dtype,
@@ -127,7 +127,8 @@ def _gemma4(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: P
     globe = AttentionNeed(kind="full", token_bytes=max(1, wide_heads // tp) * head_bytes(resolved, wide, wide))
     shared = text_int(text, "num_kv_shared_layers", default=0)
     kinds = [kind for kind, _ in layer_windows(text, shape)]
-    layers = tuple(() if i >= shape.layers - shared else (local if kind == "sliding" else globe,) for i, kind in enumerate(kinds))
+    own, parts = shape.layers - shared, {"sliding": (local,), "full": (globe,)}
+    layers: tuple[tuple[Need, ...], ...] = tuple(parts[kind] if i < own else () for i, kind in enumerate(kinds))
     backend = attention_backend(
         resolved.gpu.capability,
         resolved.kv_cache_dtype,
@@ -161,7 +162,8 @@ def _mimo_v2(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: 
     window = text.int("sliding_window_size", "sliding_window")
     local = AttentionNeed(kind="sliding", window=window, token_bytes=heads * head_bytes(resolved, key, value))
     pattern = text.list_or_none("hybrid_layer_pattern") or ()
-    layers = tuple((local if i < len(pattern) and pattern[i] == 1 else full,) for i in range(shape.layers))
+    narrow, wide = (local,), (full,)
+    layers: tuple[tuple[Need, ...], ...] = tuple(narrow if i < len(pattern) and pattern[i] == 1 else wide for i in range(shape.layers))
     backend = attention_backend(
         resolved.gpu.capability, resolved.kv_cache_dtype, rules, head_sizes=frozenset({192}), mm_prefix=False, has_sink=False
     )

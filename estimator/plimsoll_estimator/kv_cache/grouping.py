@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from plimsoll_estimator.errors import EngineRefusal
-from plimsoll_estimator.kv_cache.groups import KvGroup, LayerList, make_group
+from plimsoll_estimator.kv_cache.groups import KvGroup, LayerList, distinct_specs, make_group
 from plimsoll_estimator.kv_cache.packing import packed_groups
 from plimsoll_estimator.kv_cache.rules import PlannerRules
 from plimsoll_estimator.kv_cache.specs import LayerSpec
@@ -22,7 +22,7 @@ def group_layers(layers: LayerList, n_stages: int, rules: PlannerRules, *, packe
     """
     if not layers:
         return ()
-    distinct = _distinct(layers)
+    distinct = distinct_specs(layers)
     if not rules.hybrid_groups or (not rules.chunked_groups and any(spec.kind == "chunked" for spec in distinct)):
         promoted = _promote(distinct)
         layers = [(stage, promoted[spec]) for stage, spec in layers]
@@ -38,11 +38,6 @@ def group_layers(layers: LayerList, n_stages: int, rules: PlannerRules, *, packe
         layers = [(stage, promoted[spec]) for stage, spec in layers]
         return (make_group(layers, list(dict.fromkeys(promoted.values())), n_stages),)
     return _equal_groups([(stage, unified[spec]) for stage, spec in layers], n_stages, rules)
-
-
-def _distinct(layers: LayerList) -> list[LayerSpec]:
-    """The different specs in order; equal layers share one object, so identity settles most of them cheaply."""
-    return list(dict.fromkeys({id(spec): spec for _, spec in layers}.values()))
 
 
 def _unify_pages(distinct: Sequence[LayerSpec], rules: PlannerRules) -> dict[LayerSpec, LayerSpec] | None:

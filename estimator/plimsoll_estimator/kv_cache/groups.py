@@ -43,3 +43,8 @@ def make_group(layers: LayerList, specs: Sequence[LayerSpec], n_stages: int) -> 
         for stage, spec in layers:
             totals[stage] += spec.stride_bytes
     return KvGroup(specs=tuple(specs), n_layers=len(layers), stage_bytes=tuple(totals))
+
+
+def distinct_specs(layers: LayerList) -> list[LayerSpec]:
+    """The different specs in order; equal layers share one object, so identity settles most of them cheaply."""
+    return list(dict.fromkeys({id(spec): spec for _, spec in layers}.values()))

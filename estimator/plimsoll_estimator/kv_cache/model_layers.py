@@ -14,7 +14,7 @@ from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kv_cache.drafts import draft_layers
 from plimsoll_estimator.kv_cache.families import model_needs
 from plimsoll_estimator.kv_cache.hybrid import align_hybrid
-from plimsoll_estimator.kv_cache.needs import AttentionNeed, Need, StateNeed
+from plimsoll_estimator.kv_cache.needs import Need, StateNeed
 from plimsoll_estimator.kv_cache.rules import PlannerRules
 from plimsoll_estimator.kv_cache.specs import LayerSpec
 from plimsoll_estimator.resolved import ResolvedArgs
@@ -52,16 +52,17 @@ def model_cache(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules) -
         aligned = align_hybrid(needs, resolved, rules, block_size)
         block_size, state_block, state_page = aligned.block_size, aligned.state_block_size, aligned.state_page_bytes
     made: dict[int, LayerSpec] = {}
+    parts: dict[int, tuple[LayerSpec, ...]] = {}
     layers: list[tuple[int, LayerSpec]] = []
     drafts = draft_layers(config, needs, resolved, rules)
     for stage, group in _staged(needs.layers, drafts, resolved.pipeline_parallel_size):
-        for need in group:
-            spec = made.get(id(need))
-            if spec is None:
-                spec = _spec(need, block_size, state_block, state_page)
-                if spec.page_bytes <= 0:
-                    raise InvalidInput(config.path, config.model_type, "describes a layer whose cache has no bytes")
-                made[id(need)] = spec
+        specs = parts.get(id(group))
+        if specs is None:
+            for need in group:
+                if id(need) not in made:
+                    made[id(need)] = _spec(config, need, block_size, state_block, state_page)
+            specs = parts[id(group)] = tuple(made[id(need)] for need in group)
+        for spec in specs:
             layers.append((stage, spec))
     return ModelCache(
         layers=tuple(layers),
@@ -86,9 +87,9 @@ def _staged(own: Layers, drafts: Layers, n_stages: int) -> list[tuple[int, Seque
     return out + [(n_stages - 1, layer) for layer in drafts]
 
 
-def _spec(need: Need, block_size: int, state_block: int, state_page: int) -> LayerSpec:
+def _spec(config: HfConfig, need: Need, block_size: int, state_block: int, state_page: int) -> LayerSpec:
     if isinstance(need, StateNeed):
-        return LayerSpec(
+        spec = LayerSpec(
             kind="state",
             block_size=state_block,
             page_bytes=max(state_page, need.state_bytes),
@@ -96,14 +97,17 @@ def _spec(need: Need, block_size: int, state_block: int, state_page: int) -> Lay
             role=need.role,
             dcp_sharded=False,
         )
-    assert isinstance(need, AttentionNeed)
-    size = need.block_size or block_size
-    return LayerSpec(
-        kind=need.kind,
-        block_size=size,
-        page_bytes=need.page_bytes(size),
-        window=need.window,
-        role=need.role,
-        stride_alignment=need.stride_alignment,
-        dcp_sharded=need.kind in ("full", "mla"),
-    )
+    else:
+        size = need.block_size or block_size
+        spec = LayerSpec(
+            kind=need.kind,
+            block_size=size,
+            page_bytes=need.page_bytes(size),
+            window=need.window,
+            role=need.role,
+            stride_alignment=need.stride_alignment,
+            dcp_sharded=need.kind in ("full", "mla"),
+        )
+    if spec.page_bytes <= 0:
+        raise InvalidInput(config.path, config.model_type, "describes a layer whose cache has no bytes")
+    return spec

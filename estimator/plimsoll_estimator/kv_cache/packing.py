@@ -6,7 +6,7 @@ of a block is left empty (vLLM: _get_packed_kv_cache_groups).
 
 from __future__ import annotations
 
-from plimsoll_estimator.kv_cache.groups import KvGroup, LayerList, make_group
+from plimsoll_estimator.kv_cache.groups import KvGroup, LayerList, distinct_specs, make_group
 from plimsoll_estimator.kv_cache.specs import LayerSpec
 from plimsoll_estimator.units import ceil_div
 
@@ -16,19 +16,20 @@ Layer = tuple[int, LayerSpec]
 class _Bucket:
     """Layers of one type, sorted by page size in order of appearance."""
 
-    __slots__ = ("layers", "pages")
+    __slots__ = ("layers", "pages", "specs")
 
-    def __init__(self, layer: Layer) -> None:
+    def __init__(self) -> None:
         self.layers: list[Layer] = []
         self.pages: dict[int, list[Layer]] = {}
-        self.add(layer)
+        self.specs: dict[int, LayerSpec] = {}
 
     def takes(self, spec: LayerSpec) -> bool:
-        return all(spec.same_type(own) for own in {id(s): s for _, s in self.layers}.values())
+        return all(spec.same_type(own) for own in self.specs.values())
 
     def add(self, layer: Layer) -> None:
         self.layers.append(layer)
         self.pages.setdefault(layer[1].page_bytes, []).append(layer)
+        self.specs.setdefault(id(layer[1]), layer[1])
 
     @property
     def repeats(self) -> int:
@@ -62,12 +63,14 @@ def packed_groups(layers: LayerList, n_stages: int) -> tuple[KvGroup, ...]:
 
 def _buckets(layers: LayerList) -> list[_Bucket]:
     buckets: list[_Bucket] = []
+    homes: dict[int, _Bucket] = {}
     for layer in layers:
-        home = next((bucket for bucket in buckets if bucket.takes(layer[1])), None)
+        home = homes.get(id(layer[1])) or next((bucket for bucket in buckets if bucket.takes(layer[1])), None)
         if home is None:
-            buckets.append(_Bucket(layer))
-        else:
-            home.add(layer)
+            home = _Bucket()
+            buckets.append(home)
+        homes[id(layer[1])] = home
+        home.add(layer)
     return buckets
 
 
@@ -92,4 +95,4 @@ def _split(bucket: _Bucket, n_groups: int, n_stages: int) -> list[KvGroup]:
 
 
 def _made(layers: list[Layer], n_stages: int) -> KvGroup:
-    return make_group(layers, list(dict.fromkeys(spec for _, spec in layers)), n_stages)
+    return make_group(layers, distinct_specs(layers), n_stages)

@@ -40,8 +40,10 @@ def sparse_mla(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules
     )
     latent = AttentionNeed(kind="mla", token_bytes=latent_bytes)
     indexer = AttentionNeed(kind="mla", token_bytes=indexer_token_bytes(text), role="indexer")
-    layers: list[tuple[Need, ...]] = [(indexer, latent) if own else (latent,) for own in _own_indexer(text, shape.layers, rules)]
-    return ModelNeeds(layers=tuple(layers), backend=backend, attention_token_bytes=latent.token_bytes, uses_mla=True)
+    chooses: tuple[Need, ...] = (indexer, latent)
+    follows: tuple[Need, ...] = (latent,)
+    layers = tuple(chooses if own else follows for own in _own_indexer(text, shape.layers, rules))
+    return ModelNeeds(layers=layers, backend=backend, attention_token_bytes=latent.token_bytes, uses_mla=True)
 
 
 def _own_indexer(text: HfConfig, layers: int, rules: PlannerRules) -> list[bool]:
@@ -67,10 +69,12 @@ def _minimax_m3(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rule
     flags = (sparse.list_or_none("sparse_attention_freq") if sparse else None) or (0,) * shape.layers
     width = sparse.int("sparse_index_dim", default=128) if sparse else 128
     indexer = AttentionNeed(kind="mla", token_bytes=width * 2, role="indexer")
-    layers: list[tuple[Need, ...]] = [(attention, indexer) if i < len(flags) and flags[i] else (attention,) for i in range(shape.layers)]
+    plain: tuple[Need, ...] = (attention,)
+    chooses: tuple[Need, ...] = (attention, indexer)
+    layers = tuple(chooses if i < len(flags) and flags[i] else plain for i in range(shape.layers))
     block = (sparse.int("sparse_block_size", default=128) if sparse else 128) if rules.common_block_of_backends else 16
     return ModelNeeds(
-        layers=tuple(layers),
+        layers=layers,
         backend=Backend(name="MINIMAX_M3_SPARSE", block_size=block, kernel_block=block),
         attention_token_bytes=token_bytes,
     )
