@@ -129,6 +129,7 @@ _MULTIMODAL: Final[dict[str, str]] = {
     "Gemma3ForConditionalGeneration": "gemma3_mm",
     "Gemma4ForConditionalGeneration": "gemma4_mm",
     "Llama4ForConditionalGeneration": "llama4_mm",
+    "MllamaForConditionalGeneration": "mllama",
     "KimiK25ForConditionalGeneration": "kimi_k25",
     "MiniMaxM3SparseForConditionalGeneration": "minimax_m3_mm",
     "LlavaForConditionalGeneration": "llava",

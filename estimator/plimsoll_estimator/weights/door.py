@@ -12,7 +12,7 @@ from typing import Final
 from plimsoll_estimator.architectures import find_architecture
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.resolved import RankWeights, ResolvedArgs
-from plimsoll_estimator.weights import classic, deepseek_v4, dense, encoders, gemma, hybrids, mla, moe_families, multimodal, older
+from plimsoll_estimator.weights import classic, deepseek_v4, dense, encoders, gemma, hybrids, mla, mllama, moe_families, multimodal, older
 from plimsoll_estimator.weights.decoder import build_decoder
 from plimsoll_estimator.weights.quantization import method_for
 from plimsoll_estimator.weights.rank import Rank
@@ -51,6 +51,7 @@ FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {
     "deepseek": moe_families.deepseek,
     "deepseek_v2": mla.deepseek_v2,
     "deepseek_v4": deepseek_v4.deepseek_v4,
+    "mllama": mllama.mllama,
     "minicpm3": mla.minicpm3,
     "gemma3": gemma.gemma3,
     "gemma4": gemma.gemma4,
