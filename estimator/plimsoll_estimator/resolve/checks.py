@@ -15,6 +15,7 @@ from plimsoll_estimator.resolve.facts import (
     num_experts,
     query_heads,
     supports_pipeline_parallel,
+    supports_tensor_parallel,
 )
 
 
@@ -41,6 +42,8 @@ def check_parallel(config: HfConfig, architecture: str, tp: int, pp: int, dcp: i
         raise EngineRefusal("NoExperts", "the number of experts in the model must be greater than 0 when expert parallelism is enabled")
     if pp > 1 and not supports_pipeline_parallel(architecture, version):
         raise EngineRefusal("PipelineParallelUnsupported", f"pipeline parallelism is not supported for {architecture} in vLLM {version}")
+    if tp > 1 and not supports_tensor_parallel(architecture, version):
+        raise EngineRefusal("TensorParallelUnsupported", f"{architecture} does not support tensor parallelism in vLLM {version}")
     if dcp > 1:
         _check_dcp(config, tp, dcp, heads, kv)
 

@@ -102,3 +102,9 @@ def supports_pipeline_parallel(architecture: str, version: EngineVersion) -> boo
     """Whether the class of that release implements SupportsPP."""
     span = engine_defaults()["without_pipeline_parallel"].get(architecture)
     return span is None or not in_range(version, span[0], span[1])
+
+
+def supports_tensor_parallel(architecture: str, version: EngineVersion) -> bool:
+    """False where that release runs the class through a backend that cannot shard it."""
+    span = engine_defaults()["without_tensor_parallel"].get(architecture)
+    return span is None or not in_range(version, span[0], span[1])

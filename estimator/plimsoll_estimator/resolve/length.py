@@ -52,6 +52,8 @@ def max_model_len(config: HfConfig, wanted: int | None, version: EngineVersion) 
     if derived is None:
         return wanted if wanted is not None and wanted > 0 else _FALLBACK
     ropes = _ropes(text)
+    if derived < 1:
+        raise InvalidInput(f"{text.path}.{key}", derived, "must be at least 1")
     derived = _scaled(config, ropes, derived, version)
     if wanted is None or wanted == -1:
         if any(rope_type == "longrope" for rope_type, _ in ropes):
