@@ -232,3 +232,25 @@ def test_hostile_objects_never_raise_and_never_gain_memory(labels, units, taints
                 assert group.usable_memory_bytes <= 23034 * MIB
     index_of(item, {"metadata": labels, "spec": spec, "status": units}).pools()
     parse_pod({"metadata": {"uid": "u"}, "spec": {"nodeName": "n", "containers": spec, "initContainers": taints}, "status": conditions})
+
+
+HISTOGRAMS = st.dictionaries(st.integers(0, 8), st.integers(1, 6), max_size=5)
+BOOKINGS = st.lists(st.builds(Booking, gpus=st.integers(1, 8), pods=st.integers(0, 9)), max_size=4)
+
+
+@settings(max_examples=200, deadline=None)
+@given(HISTOGRAMS, BOOKINGS, st.integers(1, 8))
+def test_what_is_called_available_finds_a_node_however_pods_were_placed(histogram, bookings, gpus):
+    """Nodes one by one, every pod of a booking on any node that has room: if the books say it fits, it fits."""
+    after, booked = book(histogram.items(), bookings)
+    assert sum(nodes for _, nodes in after) == sum(histogram.values())
+    assert sum(free * nodes for free, nodes in after) + booked == sum(free * nodes for free, nodes in histogram.items())
+    if fits_now(after, gpus, 1):
+        nodes = sorted(free for free, count in histogram.items() for _ in range(count))
+        for booking in sorted(bookings, key=lambda row: (-row.gpus, row.pods)):
+            for _ in range(booking.pods):
+                tightest = next((number for number, free in enumerate(nodes) if free >= booking.gpus), None)
+                if tightest is not None:
+                    nodes[tightest] -= booking.gpus
+                    nodes.sort()
+        assert max(nodes) >= gpus

@@ -54,8 +54,12 @@ def test_checks(why, wish, kind, reason):
 
 def test_no_gpu_at_all_is_undecided_and_an_open_cluster_may_get_more():
     assert verdict(store=Files()).reason == "NoCapacityKnown"
-    facts = facts_for(deployment(placement={"gpuProducts": ["NVIDIA-B200"]}), Files(L4), applied_plan=None)
-    assert decide(dataclasses.replace(facts, policy=FitPolicySpec(capacity="Open"))).reason == "NoKnownPool"
+    for engine, placement, product in (({}, {"gpuProducts": ["NVIDIA-H200"]}, "NVIDIA-H200"), ({"maxModelLen": 131072}, {}, "NVIDIA-")):
+        facts = facts_for(deployment(LLAMA_70B, engine=engine, placement=placement), Files(L4), applied_plan=None)
+        assert isinstance(decide(facts), Reject)
+        found = decide(dataclasses.replace(facts, policy=FitPolicySpec(capacity="Open")))
+        assert found.reason == "NoKnownPool"
+        assert f"It would fit {product}" in found.message
 
 
 def test_labels_split_pools_and_taints_keep_out():
@@ -108,3 +112,9 @@ def test_what_vllm_refuses_names_the_field_and_the_way_out(why, model, engine, f
     found = verdict(model, engine=engine)
     assert (found.reason, found.field) == ("EngineRefuses", field)
     assert json.loads(found.offers[0].patch_json) == {"spec": {"engine": way_out}}
+
+
+def test_an_open_cluster_is_still_refused_what_no_gpu_holds():
+    wish = deployment("meta-llama/Llama-3.1-405B", engine={"tensorParallelSize": 1}, placement={"gpuProducts": ["NVIDIA-L4"]})
+    facts = facts_for(wish, Files(L4), applied_plan=None)
+    assert isinstance(decide(dataclasses.replace(facts, policy=FitPolicySpec(capacity="Open"))), Reject)

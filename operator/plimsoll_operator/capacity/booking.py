@@ -27,13 +27,16 @@ def book(histogram: Iterable[tuple[int, int]], bookings: Iterable[Booking]) -> t
     free = Counter(dict(histogram))
     booked = 0
     for booking in sorted(bookings, key=lambda row: (-row.gpus, row.pods)):
-        for _ in range(booking.pods if booking.gpus > 0 else 0):
+        pods = booking.pods if booking.gpus > 0 else 0
+        while pods > 0:
             most = max((gpus for gpus, nodes in free.items() if nodes > 0), default=0)
             if most < booking.gpus:
                 break
-            free[most] -= 1
-            free[most - booking.gpus] += 1
-            booked += booking.gpus
+            taken = min(pods, free[most])  # nodes with the most free GPUs are all taken once before any is again
+            free[most] -= taken
+            free[most - booking.gpus] += taken
+            booked += booking.gpus * taken
+            pods -= taken
     return tuple(sorted((gpus, nodes) for gpus, nodes in free.items() if nodes > 0)), booked
 
 

@@ -94,7 +94,7 @@ def capacity_is_known(checked: Checked) -> Undecided | None:
 
 
 def some_pool_matches(checked: Checked) -> Reject | Undecided | None:
-    """Placement leaves at least one pool. An Open cluster may yet be given others; a new label key is indexed first."""
+    """Placement leaves at least one pool. A new label key is indexed first."""
     matched = checked.matched
     if matched.pools:
         return None
@@ -106,12 +106,6 @@ def some_pool_matches(checked: Checked) -> Reject | Undecided | None:
             next_step="The controller indexes the label and decides then.",
         )
     details = tuple(f"Pool {pool.name} {why}." for pool, why in matched.excluded[:8])
-    if checked.facts.policy.capacity == "Open":
-        return Undecided(
-            reason=Reason.NO_KNOWN_POOL,
-            message=f"No known GPU pool matches placement. {' '.join(details[:2])}".strip(),
-            next_step="No pods are made; declare a GPUPool for what the autoscaler may bring.",
-        )
     why = f"pool {matched.excluded[0][0].name} {matched.excluded[0][1]}." if len(details) == 1 else f"none of {len(matched.excluded)}."
     return Reject(
         reason=Reason.NO_MATCHING_POOL,

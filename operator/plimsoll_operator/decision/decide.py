@@ -13,6 +13,7 @@ from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_operator.decision import wording
 from plimsoll_operator.decision.ask import Ask, read_ask
 from plimsoll_operator.decision.checks import Checked, first_finding, no_layout
+from plimsoll_operator.decision.elsewhere import product_that_would_fit, rentable
 from plimsoll_operator.decision.engine import Engine, engine_for
 from plimsoll_operator.decision.fit import Miss
 from plimsoll_operator.decision.offers import offers, scene
@@ -86,7 +87,7 @@ def _decide(facts: Facts, *, with_offers: bool) -> Verdict:
     assert isinstance(facts.model, ModelFacts), "an unknown model is a finding"
     engine = engine_for(facts.model, ask.version)
     if isinstance(finding, Reject):
-        return _with_offers(finding, facts, ask, engine) if with_offers else finding
+        return _refusal(facts, ask, engine, finding, with_offers=with_offers)
     products, unknown = products_of(matched.pools)
     if not products:
         return Undecided(reason=Reason.NO_CAPACITY_KNOWN, message=f"{unknown[0]}.", next_step="Set computeCapability in a GPUPool.")
@@ -102,8 +103,13 @@ def _decide(facts: Facts, *, with_offers: bool) -> Verdict:
     if resized is not None:
         found, changes = resized
         return Resize(plan=make_plan(found, facts.model), changes=changes, warnings=wording.warnings(ask, found))
-    if _may_fit_elsewhere(facts, reject):
-        return Undecided(reason=Reason.NO_KNOWN_POOL, message=reject.message, next_step=wording.OPEN_NEXT_STEP)
+    return _refusal(facts, ask, engine, reject, with_offers=with_offers)
+
+
+def _refusal(facts: Facts, ask: Ask, engine: Engine, reject: Reject, *, with_offers: bool) -> Verdict:
+    undecided = _undecided_in_an_open_cluster(facts, ask, engine, reject)
+    if undecided is not None:
+        return undecided
     return _with_offers(reject, facts, ask, engine) if with_offers else reject
 
 
@@ -112,9 +118,15 @@ def _with_offers(reject: Reject, facts: Facts, ask: Ask, engine: Engine) -> Reje
     return replace(reject, offers=offers(way_out, lambda patched: _guarded(patched, with_offers=False)))
 
 
-def _may_fit_elsewhere(facts: Facts, reject: Reject) -> bool:
-    """An Open cluster may be given GPUs that no known pool has; what vLLM itself refuses fits nowhere."""
-    return facts.policy.capacity == "Open" and reject.reason not in (Reason.ENGINE_REFUSES, Reason.POLICY_CAP)
+def _undecided_in_an_open_cluster(facts: Facts, ask: Ask, engine: Engine, reject: Reject) -> Undecided | None:
+    """An Open cluster may be given GPUs that no known pool has; what fits none of the shipped table is still refused."""
+    if facts.policy.capacity != "Open" or reject.reason in (Reason.ENGINE_REFUSES, Reason.POLICY_CAP):
+        return None
+    product = product_that_would_fit(Mover(engine, rentable(ask), None), ask)
+    if product is None:
+        return None
+    message = f"{reject.message} It would fit {product}, which no known pool has."
+    return Undecided(reason=Reason.NO_KNOWN_POOL, message=message, next_step=wording.OPEN_NEXT_STEP)
 
 
 def _reject(ask: Ask, misses: tuple[Missed, ...]) -> Reject:

@@ -1,0 +1,59 @@
+"""Open clusters: what no known pool holds, would a GPU of the shipped table? Then it is undecided, and the product is named.
+
+Called by `decide` before a Reject when the FitPolicy says that capacity may still come. Knows the table of GPUs, no pools.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Final
+
+from plimsoll_estimator.hardware import known_gpus
+from plimsoll_operator.decision.ask import Ask
+from plimsoll_operator.decision.resize import Mover
+from plimsoll_operator.decision.search import Found, Product, products_of
+from plimsoll_operator.facts import PoolFacts
+
+# The most GPUs of one machine that clouds rent out with any of the products.
+_GPUS_PER_NODE: Final = 8
+
+
+def product_that_would_fit(mover: Mover, ask: Ask) -> str | None:
+    """The preferred product of the shipped table that would hold the model on one node, among placement's products where listed."""
+    result = mover.search(ask)
+    return result.candidate.products[0].gpu.product if isinstance(result, Found) else None
+
+
+def rentable(ask: Ask) -> tuple[Product, ...]:
+    """Nodes of eight GPUs of each product of the table that placement allows."""
+    wanted = ask.placement.gpu_products
+    return tuple(product for product in _table() if not wanted or product.gpu.product in wanted)
+
+
+@cache
+def _table() -> tuple[Product, ...]:
+    pools = tuple(
+        PoolFacts(
+            name=f"any-{gpu.product.lower()}",
+            product=gpu.product,
+            usable_memory_bytes=gpu.total_memory_bytes,
+            memory_is_exact=True,
+            gpus_per_node=_GPUS_PER_NODE,
+            nodes=0,
+            nodes_by_free_gpus=(),
+            host_memory_bytes=0,
+            host_cpu_millis=0,
+            ephemeral_storage_bytes=0,
+            labels=(),
+            taints=(),
+            sharing="none",
+            sharing_replicas=1,
+            compute_capability=gpu.compute_capability,
+            cost=None,
+            declared=True,
+            trusted=True,
+            problems=(),
+        )
+        for gpu in known_gpus().values()
+    )
+    return products_of(pools)[0]
