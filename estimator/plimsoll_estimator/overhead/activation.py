@@ -11,7 +11,7 @@ from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.overhead.constants import constant
 from plimsoll_estimator.overhead.shape import ModelShape
 from plimsoll_estimator.resolved import ResolvedArgs
-from plimsoll_estimator.units import ceil_div
+from plimsoll_estimator.units import GIB, ceil_div
 
 DTYPE_BYTES: Final = {"float32": 4, "float16": 2, "bfloat16": 2}
 _NO_WORKSPACE: Final = frozenset({"mxfp4", "gpt_oss_mxfp4"})  # experts through Triton's own kernels on Hopper
@@ -27,6 +27,7 @@ def activation_bytes(shape: ModelShape, resolved: ResolvedArgs, *, first: bool, 
     """Bytes of the peak on one rank; the sampler's term only on the last stage, the encoder's only on the first."""
     peak = max(forward_bytes(shape, resolved), logits_bytes(shape, resolved) if last else 0)
     held = encoder_outputs_bytes(shape, resolved) if first else 0
+    held += cold_compile_bytes(shape, resolved)
     return peak + expert_workspace_bytes(shape, resolved) + latent_workspace_bytes(shape, resolved) + held
 
 
@@ -87,6 +88,15 @@ def expert_workspace_bytes(shape: ModelShape, resolved: ResolvedArgs) -> int:
     rows = tokens * shape.experts_per_token
     quantised = rows * shape.hidden_size if resolved.quantization in _EIGHT_BIT else 0
     return rows * (max(width, shape.hidden_size) + max(2 * width, shape.hidden_size)) * 2 + quantised
+
+
+def cold_compile_bytes(shape: ModelShape, resolved: ResolvedArgs) -> int:
+    """What a first start without a compile cache holds: at most hidden states and residual of every layer, within a cap."""
+    if resolved.enforce_eager:
+        return 0
+    layers = ceil_div(shape.layers, resolved.pipeline_parallel_size)
+    states = 2 * layers * resolved.max_num_batched_tokens * shape.hidden_size * DTYPE_BYTES[resolved.dtype]
+    return min(states, int(constant("cold_compile_cap_gib", resolved) * GIB))
 
 
 def encoder_outputs_bytes(shape: ModelShape, resolved: ResolvedArgs) -> int:
