@@ -221,3 +221,36 @@ def test_a_garbled_dimension_is_invalid_input_naming_the_key(key: str, value: ob
 def test_a_config_without_dimensions_is_refused_not_guessed(case: dict[str, Any]) -> None:
     with pytest.raises(EstimatorError):
         weights_per_stage(HfConfig({"architectures": [case["architecture"]]}), replace(resolved_for(case), quantization=None))
+
+
+FAMILIES = list({case["architecture"]: case for case in ONE_RANK}.values())
+
+
+@pytest.mark.parametrize("case", FAMILIES, ids=name_of)
+@pytest.mark.parametrize("value", [0, "x", [], {}, 1e12], ids=repr)
+def test_a_garbled_value_is_refused_or_sized_but_never_a_crash(case: dict[str, Any], value: object) -> None:
+    """Every key of the root and of one nested level, one at a time; a traceback fails the test."""
+    config, args = DATA["configs"][case["model"]], resolved_for(case)
+    garbled = [{**config, key: value} for key in config]
+    nested = [(key, part) for key, part in config.items() if isinstance(part, dict) and key != "quantization_config"]
+    garbled += [{**config, key: {**part, inner: value}} for key, part in nested for inner in part]
+    for data in garbled:
+        try:
+            stages = weights_per_stage(HfConfig(data), args)
+        except EstimatorError:
+            continue
+        assert stages[0].created_bytes > 0
+        assert stages[0].loaded_bytes > 0
+
+
+MTP = {"num_speculative_tokens": 1, "speculative_method": "mtp"}
+
+
+def test_multi_token_prediction_adds_its_layer_to_the_last_stage() -> None:
+    case = next(case for case in DATA["cases"] if case["architecture"] == "DeepseekV3ForCausalLM" and not case["engine_args"])
+    config = HfConfig({**DATA["configs"][case["model"]], "num_nextn_predict_layers": 1})
+    plain = resolved_for(case)
+    drafting = replace(plain, num_speculative_tokens=1, given=EngineArgs.from_mapping(MTP))
+    (without,), (with_draft,) = weights_per_stage(config, plain), weights_per_stage(config, drafting)
+    added = with_draft.created_bytes - without.created_bytes
+    assert 11.3e9 < added < 11.8e9

@@ -12,7 +12,7 @@ from typing import Literal
 
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.weights.rank import Rank, stage_layers
+from plimsoll_estimator.weights.rank import Rank, positive, stage_layers
 from plimsoll_estimator.weights.rope import rope
 
 Bias = Literal["no", "yes"] | tuple[str, ...]
@@ -24,6 +24,7 @@ HEADS = ("num_attention_heads", "n_head", "num_heads", "n_heads")
 KV_HEADS = ("n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num", "num_attention_groups", "num_key_value_groups")
 POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length", "n_ctx")
 INTERMEDIATE = ("intermediate_size", "ffn_hidden_size", "n_inner", "ffn_dim")
+MAX_LAYERS = 4096
 EXPERTS = ("num_experts", "moe_num_experts", "n_routed_experts", "num_local_experts")
 
 
@@ -90,7 +91,7 @@ def sizes(text: HfConfig, style: DecoderStyle, root: HfConfig | None = None) -> 
     said = [holder.bool("tie_word_embeddings") for holder in (text, root) if holder is not None and "tie_word_embeddings" in holder]
     tied = any(said) if said else style.tied
     return Sizes(
-        layers=text.int(*LAYERS),
+        layers=positive(text, *LAYERS, limit=MAX_LAYERS),
         hidden=hidden,
         heads=heads,
         kv_heads=text.int_or_none(*KV_HEADS) or heads,

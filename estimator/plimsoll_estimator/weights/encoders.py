@@ -6,14 +6,14 @@ Sources: vllm/model_executor/models/{bert,roberta,modernbert,whisper}.py.
 from __future__ import annotations
 
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.weights.rank import Rank
+from plimsoll_estimator.weights.rank import Rank, positive
 from plimsoll_estimator.weights.rope import rope
 
 
 def bert(rank: Rank) -> None:
     """BertModel and RobertaModel: three embedding tables, int64 position indices, post-norm layers; a head for classifiers."""
     text = rank.text
-    hidden, heads = text.int("hidden_size"), text.int("num_attention_heads")
+    hidden, heads = text.int("hidden_size"), positive(text, "num_attention_heads")
     intermediate, positions = text.int("intermediate_size"), text.int("max_position_embeddings")
     rank.embedding(text.int("vocab_size"), hidden)
     rank.embedding(text.int("type_vocab_size", default=2), hidden)
@@ -30,7 +30,7 @@ def bert(rank: Rank) -> None:
         rank.norm(hidden, bias=True, count=2)
         rank.attention_scales(f"{name}.attention.self")
 
-    rank.layers(range(text.int("num_hidden_layers")), lambda i: 0, layer)
+    rank.layers(range(positive(text, "num_hidden_layers", limit=4096)), lambda i: 0, layer)
     if rank.resolved.architecture.endswith("ForSequenceClassification"):
         _classifier(rank, text, hidden)
 
@@ -45,7 +45,7 @@ def _classifier(rank: Rank, text: HfConfig, hidden: int) -> None:
 def modern_bert(rank: Rank) -> None:
     """ModernBertModel: gated MLPs, a rope table for local and one for global layers."""
     text = rank.text
-    hidden, heads = text.int("hidden_size"), text.int("num_attention_heads")
+    hidden, heads = text.int("hidden_size"), positive(text, "num_attention_heads")
     intermediate = text.int("intermediate_size")
     biased = text.bool("norm_bias")
     rank.embedding(text.int("vocab_size"), hidden)
@@ -64,7 +64,7 @@ def modern_bert(rank: Rank) -> None:
         local = i % max(every, 1) != 0
         rope(rank, hidden // heads, positions, parameters={"rope_type": "default", "rope_theta": "local" if local else "global"})
 
-    rank.layers(range(text.int("num_hidden_layers")), lambda i: (i == 0, i % max(every, 1) != 0), layer)
+    rank.layers(range(positive(text, "num_hidden_layers", limit=4096)), lambda i: (i == 0, i % max(every, 1) != 0), layer)
 
 
 def whisper(rank: Rank) -> None:
@@ -74,10 +74,22 @@ def whisper(rank: Rank) -> None:
     rank.tensor(hidden * text.int("num_mel_bins", default=80) * 3 + hidden + hidden * hidden * 3 + hidden)
     rank.tensor((text.int("max_source_positions", default=1500) + text.int("max_target_positions", default=448)) * hidden)
     _whisper_stack(
-        rank, "encoder", hidden, text.int("encoder_layers"), text.int("encoder_attention_heads"), text.int("encoder_ffn_dim"), False
+        rank,
+        "encoder",
+        hidden,
+        positive(text, "encoder_layers", limit=4096),
+        positive(text, "encoder_attention_heads"),
+        text.int("encoder_ffn_dim"),
+        False,
     )
     _whisper_stack(
-        rank, "decoder", hidden, text.int("decoder_layers"), text.int("decoder_attention_heads"), text.int("decoder_ffn_dim"), True
+        rank,
+        "decoder",
+        hidden,
+        positive(text, "decoder_layers", limit=4096),
+        positive(text, "decoder_attention_heads"),
+        text.int("decoder_ffn_dim"),
+        True,
     )
     rank.tensor(text.int("vocab_size") * hidden)
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.weights import dense
 from plimsoll_estimator.weights.decoder import DecoderStyle, MoeStyle, attention, expert_count, mlp, moe, sizes, stack
-from plimsoll_estimator.weights.rank import Rank
+from plimsoll_estimator.weights.rank import Rank, positive
 from plimsoll_estimator.weights.rope import rope, rope_parameters
 
 _GEMMA3 = replace(dense.GEMMA2, qk_norm="head")
@@ -29,7 +29,7 @@ def gemma3(rank: Rank) -> None:
     heads = {"num_attention_heads": 8, "num_key_value_heads": 4, "vocab_size": 262208, "max_position_embeddings": 131072}
     filled = HfConfig({**heads, **text.as_mapping()}, text.path)
     size = sizes(filled, _GEMMA3, rank.config)
-    pattern = text.int("sliding_window_pattern", "_sliding_window_pattern", default=6)
+    pattern = positive(text, "sliding_window_pattern", "_sliding_window_pattern", default=6)
 
     def layer(i: int) -> None:
         name = f"layers.{i}"
@@ -88,7 +88,7 @@ def gemma4(rank: Rank) -> None:
 def _gemma4_attention(rank: Rank, layer: str, hidden: int, heads: int, local: bool, sharing: bool) -> None:
     text = rank.text
     parent = f"{layer}.self_attn"
-    head_dim = text.int("head_dim", default=256) if local else text.int("global_head_dim", default=512)
+    head_dim = text.int("head_dim", default=256) if local else positive(text, "global_head_dim", default=512)
     kv_heads = text.int("num_key_value_heads")
     if not local and text.bool("attention_k_eq_v"):
         kv_heads = text.int_or_none("num_global_key_value_heads") or kv_heads
@@ -106,7 +106,7 @@ def _gemma4_rope(rank: Rank, text: HfConfig, head_dim: int, positions: int, loca
     if local:
         rope(rank, head_dim, positions, parameters={"rope_type": "default", "rope_theta": "local"})
     else:
-        width = text.int("global_head_dim", default=512)
+        width = positive(text, "global_head_dim", default=512)
         rope(rank, width, positions, parameters=rope_parameters(text, "full_attention"), rotary_dim=width)
 
 

@@ -12,8 +12,9 @@ from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.units import round_up
 from plimsoll_estimator.weights import dense
 from plimsoll_estimator.weights.decoder import DecoderStyle, MoeStyle, attention, expert_count, has_bias, mlp, moe, sizes, stack
+from plimsoll_estimator.weights.mla import MAX_DRAFT_LAYERS
 from plimsoll_estimator.weights.moe_families import everywhere
-from plimsoll_estimator.weights.rank import Rank, divide
+from plimsoll_estimator.weights.rank import Rank, divide, positive
 from plimsoll_estimator.weights.rope import rope
 
 
@@ -110,7 +111,7 @@ def qwen_next(rank: Rank, split_names: bool, sparse: bool) -> None:
     kinds = text.list_or_none("layer_types")
     block = MoeStyle(shared="size", shared_gate=True, shared_name="shared_expert", intermediate=("moe_intermediate_size",))
     dense_layers = text.list_or_none("mlp_only_layers") or ()
-    step = text.int("decoder_sparse_step", default=1)
+    step = positive(text, "decoder_sparse_step", default=1)
 
     def full(i: int) -> bool:
         return kinds[i] == "full_attention" if kinds is not None and i < len(kinds) else (i + 1) % max(every, 1) == 0
@@ -143,7 +144,7 @@ def qwen_next(rank: Rank, split_names: bool, sparse: bool) -> None:
         # qwen3_5_mtp.py, qwen3_next_mtp.py: attention layers after a joint projection; embedding and head are the target's.
         rank.column("mtp", ("fc",), 2 * size.hidden, (size.hidden,), tp=1)
         rank.norm(size.hidden, count=3)
-        for i in range(text.int("mtp_num_hidden_layers", "num_nextn_predict_layers", default=0)):
+        for i in range(min(text.int("mtp_num_hidden_layers", "num_nextn_predict_layers", default=0), MAX_DRAFT_LAYERS)):
             gated_attention(f"mtp.layers.{i}")
             if sparse:
                 moe(rank, f"mtp.layers.{i}", size.hidden, block)
@@ -157,8 +158,8 @@ def jamba(rank: Rank) -> None:
     text = rank.text
     style = everywhere(DecoderStyle(attention=""))
     size = sizes(text, style, rank.config)
-    period, offset = text.int("attn_layer_period", default=8), text.int("attn_layer_offset", default=4)
-    expert_period, expert_offset = text.int("expert_layer_period", default=2), text.int("expert_layer_offset", default=1)
+    period, offset = positive(text, "attn_layer_period", default=8), text.int("attn_layer_offset", default=4)
+    expert_period, expert_offset = positive(text, "expert_layer_period", default=2), text.int("expert_layer_offset", default=1)
     block = MoeStyle(parent="feed_forward", intermediate=("intermediate_size",))
 
     def attends(i: int) -> bool:

@@ -9,7 +9,7 @@ from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.units import round_up
 from plimsoll_estimator.weights.decoder import DecoderStyle, expert_count, mlp, sizes, stack
 from plimsoll_estimator.weights.mla import Latent, latent
-from plimsoll_estimator.weights.rank import Rank, divide
+from plimsoll_estimator.weights.rank import Rank, divide, positive
 from plimsoll_estimator.weights.vision import Block, conv, encoder, vision_config
 
 _STYLE = DecoderStyle()
@@ -95,7 +95,7 @@ def kimi_k3_language(rank: Rank) -> None:
 def kimi_k3_tower(rank: Rank) -> None:
     """MoonViT with RMSNorms and no biases, wider heads than its hidden size, and a replicated projector."""
     vision = vision_config(rank)
-    hidden, heads = vision.int("vt_hidden_size"), vision.int("vt_num_attention_heads")
+    hidden, heads = vision.int("vt_hidden_size"), positive(vision, "vt_num_attention_heads")
     width = vision.int("qkv_hidden_size", default=hidden)
     conv(rank, vision, hidden, bias=vision.bool("patch_embed_proj_bias", True), frames=1)
     rank.tensor(vision.int("init_pos_emb_height", default=64) * vision.int("init_pos_emb_width", default=64) * hidden)
@@ -112,7 +112,7 @@ def kimi_k3_tower(rank: Rank) -> None:
         mlp_bias=vision.bool("linear_bias", True),
         norm_bias=vision.str_or_none("norm_type") != "rmsnorm",
     )
-    layers, intermediate = vision.int("vt_num_hidden_layers"), vision.int("vt_intermediate_size")
+    layers, intermediate = positive(vision, "vt_num_hidden_layers", limit=4096), vision.int("vt_intermediate_size")
     encoder(rank, "vision_tower.encoder.blocks", layers, hidden, heads, intermediate, block, head_dim=width // heads)
     rank.norm(hidden, bias=block.norm_bias)
     merged, text = hidden * 4, rank.text.int("hidden_size")

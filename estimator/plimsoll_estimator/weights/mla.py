@@ -9,8 +9,10 @@ from dataclasses import dataclass
 
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.weights.decoder import DecoderStyle, MoeStyle, mlp, moe, sizes, stack
-from plimsoll_estimator.weights.rank import Rank, divide
+from plimsoll_estimator.weights.rank import Rank, divide, positive
 from plimsoll_estimator.weights.rope import rope, rope_parameters
+
+MAX_DRAFT_LAYERS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +37,7 @@ def latent(text: HfConfig) -> Latent:
         kv_rank=text.int("kv_lora_rank"),
         nope=text.int("qk_nope_head_dim"),
         rotary=text.int("qk_rope_head_dim"),
-        v_dim=text.int("v_head_dim", default=text.int("hidden_size") // text.int("num_attention_heads")),
+        v_dim=text.int("v_head_dim", default=text.int("hidden_size") // positive(text, "num_attention_heads")),
     )
 
 
@@ -95,7 +97,7 @@ def deepseek_v2(rank: Rank) -> None:
     wide = text.str_or_none("moe_router_dtype") == "float32" or text.model_type == "glm_moe_dsa"
     gate_item = 4 if wide and (0, 20) <= rank.version < (0, 26) else 0
     block = MoeStyle(shared="count", correction=correction, gate_item=gate_item, intermediate=("moe_intermediate_size",))
-    first, step = text.int("first_k_dense_replace", default=0), text.int("moe_layer_freq", default=1)
+    first, step = text.int("first_k_dense_replace", default=0), positive(text, "moe_layer_freq", default=1)
     routed = "n_routed_experts" in text
     bias = text.bool("attention_bias")
 
@@ -117,7 +119,7 @@ def deepseek_v2(rank: Rank) -> None:
     stack(rank, size, style, layer, lambda i: (is_sparse(i), sparse and _has_indexer(text, i)))
     if rank.drafts_by_mtp:
         # deepseek_mtp.py: whole layers after a joint projection; embedding and head are the target's.
-        for i in range(text.int("num_nextn_predict_layers", default=0)):
+        for i in range(min(text.int("num_nextn_predict_layers", default=0), MAX_DRAFT_LAYERS)):
             layer(size.layers + i)
             rank.tensor(2 * size.hidden * size.hidden)
             rank.norm(size.hidden, count=3)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from plimsoll_estimator.errors import EngineRefusal
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.weights.decoder import DecoderStyle, attention, mlp, sizes, stack
-from plimsoll_estimator.weights.rank import Rank
+from plimsoll_estimator.weights.rank import Rank, positive
 from plimsoll_estimator.weights.rope import rope
 
 _NATIVE_BEFORE = (0, 11)
@@ -19,9 +19,9 @@ _ASPECT_RATIOS = 8
 
 
 def _tower(rank: Rank, vision: HfConfig, tp: int) -> None:
-    hidden, heads = vision.int("hidden_size", default=1280), vision.int("attention_heads", "num_attention_heads", default=16)
+    hidden, heads = vision.int("hidden_size", default=1280), positive(vision, "attention_heads", "num_attention_heads", default=16)
     intermediate, tiles = vision.int("intermediate_size", default=5120), vision.int("max_num_tiles", default=4)
-    patch, image = vision.int("patch_size", default=14), vision.int("image_size", default=448)
+    patch, image = positive(vision, "patch_size", default=14), vision.int("image_size", default=448)
     ratios = len(vision.list_or_none("supported_aspect_ratios") or range(_ASPECT_RATIOS)) + 1
     positions = (image // patch) ** 2 + 1
     rank.tensor(hidden * 3 * patch * patch + hidden)
@@ -39,9 +39,9 @@ def _tower(rank: Rank, vision: HfConfig, tp: int) -> None:
         rank.tensor(gates)
 
     name = "vision_model.transformer.layers"
-    rank.layers(range(vision.int("num_hidden_layers", default=32)), lambda i: 0, lambda i: layer(f"{name}.{i}", 0))
+    rank.layers(range(positive(vision, "num_hidden_layers", default=32, limit=4096)), lambda i: 0, lambda i: layer(f"{name}.{i}", 0))
     name = "vision_model.global_transformer.layers"
-    rank.layers(range(vision.int("num_global_layers", default=8)), lambda i: 0, lambda i: layer(f"{name}.{i}", 2))
+    rank.layers(range(positive(vision, "num_global_layers", default=8, limit=4096)), lambda i: 0, lambda i: layer(f"{name}.{i}", 2))
 
 
 def mllama(rank: Rank) -> None:

@@ -19,7 +19,7 @@ from plimsoll_estimator.weights.decoder import (
     sizes,
     stack,
 )
-from plimsoll_estimator.weights.rank import Rank
+from plimsoll_estimator.weights.rank import Rank, positive
 from plimsoll_estimator.weights.rope import rope
 
 _MIXTRAL = MoeStyle(parent="block_sparse_moe", intermediate=("intermediate_size",))
@@ -74,14 +74,14 @@ def qwen2_moe(rank: Rank) -> None:
     text = rank.text
     check_expert_count(rank, expert_count(text))
     sparse = replace(_QWEN, shared="size", shared_gate=True, shared_name="shared_expert")
-    build_moe(rank, everywhere(dense.QWEN2), sparse, step=text.int("decoder_sparse_step", default=1), listed=_mlp_only(text))
+    build_moe(rank, everywhere(dense.QWEN2), sparse, step=positive(text, "decoder_sparse_step", default=1), listed=_mlp_only(text))
 
 
 def qwen3_moe(rank: Rank) -> None:
     """Qwen3MoeForCausalLM."""
     text = rank.text
     check_expert_count(rank, expert_count(text))
-    build_moe(rank, everywhere(dense.QWEN3), _QWEN, step=text.int("decoder_sparse_step", default=1), listed=_mlp_only(text))
+    build_moe(rank, everywhere(dense.QWEN3), _QWEN, step=positive(text, "decoder_sparse_step", default=1), listed=_mlp_only(text))
 
 
 def olmoe(rank: Rank) -> None:
@@ -152,8 +152,8 @@ def ernie4_5_moe(rank: Rank) -> None:
 
 def _first_of(text: HfConfig, key: str) -> int:
     value = text.raw(key)
-    if isinstance(value, list | tuple) and value:
-        return min(v for v in value if isinstance(v, int))
+    if isinstance(value, list | tuple):
+        return min((v for v in value if isinstance(v, int)), default=0)
     return text.int(key, default=0)
 
 

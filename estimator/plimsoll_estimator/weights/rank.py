@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 
-from plimsoll_estimator.errors import EngineRefusal
+from plimsoll_estimator.errors import EngineRefusal, InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.units import ceil_div, round_up
@@ -28,6 +28,14 @@ def divide(value: int, by: int) -> int:
     if value % by:
         raise EngineRefusal("NotDivisible", f"{value} is not divisible by {by}")
     return value // by
+
+
+def positive(config: HfConfig, *keys: str, default: int | None = None, limit: int = 1 << 40) -> int:
+    """A whole number from 1 to `limit`, for what divides or is looped over. Raises InvalidInput naming the key."""
+    value = config.int(*keys, default=default)
+    if not 1 <= value <= limit:
+        raise InvalidInput(f"{config.path}.{keys[0]}", value, f"must be from 1 to {limit}")
+    return value
 
 
 def stage_layers(layers: int, stages: int) -> tuple[range, ...]:
@@ -166,6 +174,8 @@ class Rank:
     def kv_heads(self, kv_heads: int, tp: int | None = None) -> int:
         """KV heads of one rank; replicated when tensor parallelism exceeds them (QKVParallelLinear)."""
         by = self.tp if tp is None else tp
+        if kv_heads < 1:
+            raise InvalidInput(f"{self.text.path}.num_key_value_heads", kv_heads, "must be at least 1")
         if by >= kv_heads:
             if by % kv_heads:
                 raise EngineRefusal("NotDivisible", f"{by} is not divisible by {kv_heads}")

@@ -63,7 +63,7 @@ def rope(
     values = rope_parameters(rank.text) if parameters is None else parameters
     if rotary_dim is None:
         share = values.get("partial_rotary_factor")
-        if not isinstance(share, int | float):
+        if not isinstance(share, int | float) or not 0 < share <= 1:
             share = partial if partial is not None else 1.0
         rotary_dim = int(head_dim * share)
     kind = values["rope_type"]
@@ -88,7 +88,7 @@ def rope(
         rows = original + max_position
     elif kind not in ("default", "llama3", "dynamic", "ntk", "proportional", "mrope"):
         raise EngineRefusal("UnknownRopeType", f"Unknown RoPE scaling type {kind}")
-    key = (head_dim, rotary_dim, max_position, kind, values.get("rope_theta"), values.get("factor"), width)
+    key = (head_dim, rotary_dim, max_position, kind, str(values.get("rope_theta")), str(values.get("factor")), width)
     elements = int(-(-rows // 1)) * rotary_dim
     if rank.once(("rope", *key), elements * width):
         rank.added_bytes += elements * widened

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.weights.rank import Rank
+from plimsoll_estimator.weights.rank import Rank, positive
 from plimsoll_estimator.weights.vision import Block, conv, encoder, moonvit_blocks, vision_config
 
 _CLIP = Block(attention="self_attn", qkv="qkv_proj", out="out_proj", up=("fc1",), down="fc2")
@@ -59,10 +59,10 @@ def llava_next_tower(rank: Rank) -> None:
 
 
 def _clip_like(rank: Rank, vision: HfConfig, clip: bool) -> int:
-    hidden, heads = vision.int("hidden_size", default=768), vision.int("num_attention_heads", default=12)
-    layers = vision.int("num_hidden_layers", default=12)
+    hidden, heads = vision.int("hidden_size", default=768), positive(vision, "num_attention_heads", default=12)
+    layers = positive(vision, "num_hidden_layers", default=12, limit=4096)
     used = _layers_used(rank.config, layers)
-    positions = (vision.int("image_size", default=224) // vision.int("patch_size", default=32)) ** 2 + (1 if clip else 0)
+    positions = (vision.int("image_size", default=224) // positive(vision, "patch_size", default=32)) ** 2 + (1 if clip else 0)
     conv(rank, vision, hidden, bias=not clip, frames=1)
     rank.tensor(positions * hidden + (hidden if clip else 0))
     rank.tensor(positions, 8)
@@ -76,8 +76,8 @@ def _clip_like(rank: Rank, vision: HfConfig, clip: bool) -> int:
 def pixtral_tower(rank: Rank) -> None:
     """Pixtral of Transformers: RMSNorms, gated MLPs, inverse frequencies in float32 (stored twice)."""
     vision = vision_config(rank)
-    hidden, heads = vision.int("hidden_size", default=1024), vision.int("num_attention_heads", default=16)
-    layers = vision.int("num_hidden_layers", default=24)
+    hidden, heads = vision.int("hidden_size", default=1024), positive(vision, "num_attention_heads", default=16)
+    layers = positive(vision, "num_hidden_layers", default=24, limit=4096)
     conv(rank, vision, hidden, bias=False, frames=1)
     rank.norm(hidden)
     used = _layers_used(rank.config, layers)

@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.weights.rank import Rank
+from plimsoll_estimator.weights.rank import Rank, positive
 from plimsoll_estimator.weights.rope import rope
 
 TOWER_ROPE_ROWS = 8192
+MAX_DEPTH = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +67,7 @@ def _merger(rank: Rank, name: str, merged: int, out: int, names: tuple[str, str]
 
 def conv(rank: Rank, vision: HfConfig, hidden: int, bias: bool, frames: int = 2) -> None:
     """The convolution that cuts an image (or `frames` of a video) into patches."""
-    patch = vision.int("patch_size")
+    patch = positive(vision, "patch_size")
     temporal = vision.int("temporal_patch_size", default=frames)
     channels = vision.int("in_channels", "in_chans", "num_channels", default=3)
     rank.tensor(hidden * channels * temporal * patch * patch + (hidden if bias else 0))
@@ -75,7 +76,7 @@ def conv(rank: Rank, vision: HfConfig, hidden: int, bias: bool, frames: int = 2)
 def qwen3_tower(rank: Rank) -> None:
     """Qwen3-VL and Qwen3.5: learned positions, LayerNorm blocks, mergers (also of deep-stack levels)."""
     vision = vision_config(rank)
-    hidden, heads = vision.int("hidden_size"), vision.int("num_heads")
+    hidden, heads = vision.int("hidden_size"), positive(vision, "num_heads")
     out = vision.int("out_hidden_size")
     merged = hidden * vision.int("spatial_merge_size", default=2) ** 2
     conv(rank, vision, hidden, bias=True)
@@ -86,7 +87,7 @@ def qwen3_tower(rank: Rank) -> None:
     for level in range(levels):
         rank.norm(merged, bias=True)
         _merger(rank, f"visual.deepstack_merger_list.{level}", merged, out)
-    encoder(rank, "visual.blocks", vision.int("depth"), hidden, heads, vision.int("intermediate_size"), Block())
+    encoder(rank, "visual.blocks", positive(vision, "depth", limit=MAX_DEPTH), hidden, heads, vision.int("intermediate_size"), Block())
     tower_rope(rank, hidden // heads)
 
 
@@ -98,12 +99,12 @@ def tower_rope(rank: Rank, head_dim: int) -> None:
 def qwen2_tower(rank: Rank) -> None:
     """Qwen2-VL: plain MLPs, LayerNorms, no positions."""
     vision = vision_config(rank)
-    hidden, heads = vision.int("embed_dim", default=1280), vision.int("num_heads", default=16)
+    hidden, heads = vision.int("embed_dim", default=1280), positive(vision, "num_heads", default=16)
     merged = hidden * vision.int("spatial_merge_size", default=2) ** 2
     conv(rank, vision, hidden, bias=False)
     ratio = vision.float_or_none("mlp_ratio") or 4.0
     block = Block(up=("fc1",), down="fc2")
-    encoder(rank, "visual.blocks", vision.int("depth", default=32), hidden, heads, int(hidden * ratio), block)
+    encoder(rank, "visual.blocks", positive(vision, "depth", limit=MAX_DEPTH, default=32), hidden, heads, int(hidden * ratio), block)
     rank.norm(hidden, bias=True)
     _merger(rank, "visual.merger.mlp", merged, vision.int("hidden_size", default=rank.text.int("hidden_size")), ("0", "2"))
     tower_rope(rank, hidden // heads)
@@ -112,11 +113,13 @@ def qwen2_tower(rank: Rank) -> None:
 def qwen2_5_tower(rank: Rank) -> None:
     """Qwen2.5-VL: gated MLPs, RMSNorms."""
     vision = vision_config(rank)
-    hidden, heads = vision.int("hidden_size", default=1280), vision.int("num_heads", default=16)
+    hidden, heads = vision.int("hidden_size", default=1280), positive(vision, "num_heads", default=16)
     merged = hidden * vision.int("spatial_merge_size", default=2) ** 2
     conv(rank, vision, hidden, bias=False)
     block = Block(up=("gate_proj", "up_proj"), down="down_proj", gated=True, norm_bias=False)
-    encoder(rank, "visual.blocks", vision.int("depth", default=32), hidden, heads, vision.int("intermediate_size"), block)
+    encoder(
+        rank, "visual.blocks", positive(vision, "depth", limit=MAX_DEPTH, default=32), hidden, heads, vision.int("intermediate_size"), block
+    )
     rank.norm(hidden)
     _merger(rank, "visual.merger.mlp", merged, vision.int("out_hidden_size"), ("0", "2"))
     tower_rope(rank, hidden // heads)
@@ -125,9 +128,9 @@ def qwen2_5_tower(rank: Rank) -> None:
 def glm4v_tower(rank: Rank) -> None:
     """GLM-4.1V and GLM-4.5V: gated blocks without biases, a convolution that merges, a gated merger."""
     vision = vision_config(rank)
-    hidden, heads = vision.int("hidden_size"), vision.int("num_heads")
+    hidden, heads = vision.int("hidden_size"), positive(vision, "num_heads")
     out, merge = vision.int("out_hidden_size"), vision.int("spatial_merge_size", default=2)
-    patches = (vision.int("image_size") // vision.int("patch_size")) ** 2
+    patches = (vision.int("image_size") // positive(vision, "patch_size")) ** 2
     context = vision.int("intermediate_size")
     conv(rank, vision, hidden, bias=True)
     rank.tensor(patches * hidden)
@@ -136,7 +139,7 @@ def glm4v_tower(rank: Rank) -> None:
     rank.tensor(out * hidden * merge * merge + out)
     bias = vision.bool("attention_bias")
     block = Block(up=("gate_proj", "up_proj"), down="down_proj", gated=True, qkv_bias=bias, out_bias=False, mlp_bias=False, norm_bias=False)
-    encoder(rank, "visual.blocks", vision.int("depth"), hidden, heads, out, block)
+    encoder(rank, "visual.blocks", positive(vision, "depth", limit=MAX_DEPTH), hidden, heads, out, block)
     rank.column("visual.merger", ("proj",), out, (out,))
     rank.norm(out, bias=True)
     rank.column("visual.merger", ("gate_proj", "up_proj"), out, (context, context))
@@ -147,13 +150,21 @@ def glm4v_tower(rank: Rank) -> None:
 def siglip_tower(rank: Rank, prefix: str = "vision_tower.vision_model") -> None:
     """SigLIP: learned positions with their int64 indices, biases everywhere."""
     vision = vision_config(rank)
-    hidden, heads = vision.int("hidden_size"), vision.int("num_attention_heads")
-    patches = (vision.int("image_size") // vision.int("patch_size")) ** 2
+    hidden, heads = vision.int("hidden_size"), positive(vision, "num_attention_heads")
+    patches = (vision.int("image_size") // positive(vision, "patch_size")) ** 2
     conv(rank, vision, hidden, bias=True, frames=1)
     rank.tensor(patches * hidden)
     rank.tensor(patches, 8)
     block = Block(attention="self_attn", qkv="qkv_proj", out="out_proj", up=("fc1",), down="fc2")
-    encoder(rank, f"{prefix}.encoder.layers", vision.int("num_hidden_layers"), hidden, heads, vision.int("intermediate_size"), block)
+    encoder(
+        rank,
+        f"{prefix}.encoder.layers",
+        positive(vision, "num_hidden_layers", limit=MAX_DEPTH),
+        hidden,
+        heads,
+        vision.int("intermediate_size"),
+        block,
+    )
     rank.norm(hidden, bias=True)
 
 
@@ -168,12 +179,12 @@ def gemma3_tower(rank: Rank) -> None:
 def gemma4_tower(rank: Rank) -> None:
     """Gemma 4's tower is Transformers' own module: replicated, never quantised; clipped linears keep four bounds each."""
     vision = vision_config(rank)
-    hidden, heads = vision.int("hidden_size"), vision.int("num_attention_heads")
+    hidden, heads = vision.int("hidden_size"), positive(vision, "num_attention_heads")
     kv_heads = vision.int("num_key_value_heads", default=heads)
     head_dim = vision.int("head_dim", default=hidden // heads)
-    intermediate, layers = vision.int("intermediate_size"), vision.int("num_hidden_layers")
+    intermediate, layers = vision.int("intermediate_size"), positive(vision, "num_hidden_layers", limit=MAX_DEPTH)
     rank.tensor(2 * vision.int("position_embedding_size", default=10240) * hidden)
-    rank.tensor(hidden * 3 * vision.int("patch_size") ** 2)
+    rank.tensor(hidden * 3 * positive(vision, "patch_size") ** 2)
     per_layer = hidden * head_dim * (2 * heads + 2 * kv_heads) + 2 * head_dim + 3 * hidden * intermediate + 4 * hidden
     if vision.bool("use_clipped_linears"):
         per_layer += 7 * 4
@@ -187,9 +198,9 @@ def gemma4_tower(rank: Rank) -> None:
 def llama4_tower(rank: Rank) -> None:
     """Llama 4: class token and positions, LayerNorms, an adapter by pixel shuffle, a projector, complex rope."""
     vision = rank.config.sub("vision_config") or HfConfig({}, "vision_config")
-    hidden, heads = vision.int("hidden_size", default=768), vision.int("num_attention_heads", default=16)
-    patch, image = vision.int("patch_size", default=14), vision.int("image_size", default=448)
-    layers, intermediate = vision.int("num_hidden_layers", default=34), vision.int("intermediate_size", default=5632)
+    hidden, heads = vision.int("hidden_size", default=768), positive(vision, "num_attention_heads", default=16)
+    patch, image = positive(vision, "patch_size", default=14), vision.int("image_size", default=448)
+    layers, intermediate = positive(vision, "num_hidden_layers", limit=MAX_DEPTH, default=34), vision.int("intermediate_size", default=5632)
     positions = (image // patch) ** 2 + 1
     rank.tensor(hidden + positions * hidden)
     rank.column("vision_model.patch_embedding", ("linear",), 3 * patch * patch, (hidden,))
@@ -206,8 +217,8 @@ def llama4_tower(rank: Rank) -> None:
 def moonvit_blocks(rank: Rank, vision: HfConfig, frames: int) -> int:
     """MoonViT without its projector (but with the projector's norm); `frames` time positions in three-dimensional ones."""
     hidden = vision.int("vt_hidden_size", "hidden_size")
-    heads = vision.int("vt_num_attention_heads", "num_attention_heads")
-    layers = vision.int("vt_num_hidden_layers", "num_hidden_layers")
+    heads = positive(vision, "vt_num_attention_heads", "num_attention_heads")
+    layers = positive(vision, "vt_num_hidden_layers", "num_hidden_layers", limit=MAX_DEPTH)
     intermediate = vision.int("vt_intermediate_size", "intermediate_size")
     conv(rank, vision, hidden, bias=True, frames=1)
     rank.tensor(vision.int("init_pos_emb_height", default=64) * vision.int("init_pos_emb_width", default=64) * hidden)
@@ -230,7 +241,7 @@ def moonvit_tower(rank: Rank) -> None:
 def minimax_tower(rank: Rank) -> None:
     """MiniMax-M3: a CLIP tower with three-dimensional rope, a projector and a patch-merging MLP, both sharded."""
     vision = vision_config(rank)
-    hidden, heads = vision.int("hidden_size"), vision.int("num_attention_heads")
+    hidden, heads = vision.int("hidden_size"), positive(vision, "num_attention_heads")
     out, text = vision.int("projection_dim", default=rank.text.int("hidden_size")), rank.text.int("hidden_size")
     middle = rank.config.int("projector_hidden_size", default=text)
     conv(rank, vision, hidden, bias=False)
@@ -239,7 +250,7 @@ def minimax_tower(rank: Rank) -> None:
     encoder(
         rank,
         "vision_tower.vision_model.encoder.layers",
-        vision.int("num_hidden_layers"),
+        positive(vision, "num_hidden_layers", limit=MAX_DEPTH),
         hidden,
         heads,
         vision.int("intermediate_size"),
