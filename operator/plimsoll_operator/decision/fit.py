@@ -72,7 +72,7 @@ class Miss:
 def fit(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
     """The plan closest to vLLM's own defaults that starts: batch sizes are lowered before context, pinned values never."""
     first = _start(engine, gpu, wish)
-    if isinstance(first, Fit) or first.needed_bytes is None or first.hopeless:
+    if isinstance(first, Fit) or first.refusal is not None or first.hopeless:
         return first
     full = _lower_batch(engine, gpu, wish)
     if isinstance(full, Fit) or wish.args.max_model_len is not None:
@@ -91,7 +91,7 @@ def _start(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
             return problem
     else:
         probe = _probe(engine, gpu, wish.args)
-        if probe.resolved is None or not probe.ranks:
+        if _engine_refuses(probe):
             return _refusal(probe)
         thousandths = utilisation.computed(_outside(probe), wish.reserve_bytes, gpu.total_memory_bytes)
         if thousandths <= 0:
@@ -102,7 +102,7 @@ def _start(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
             return _miss(probe, budget, wish)
         estimate = engine.estimate(replace(wish.args, gpu_memory_utilization=utilisation.fraction(thousandths)), gpu)
     resolved = estimate.resolved
-    if resolved is None or not estimate.ranks:
+    if resolved is None or _engine_refuses(estimate):
         return _refusal(estimate)
     if not _starts(engine, estimate, wish):
         return _miss(estimate, utilisation.claim_bytes(thousandths, gpu.total_memory_bytes), wish)
@@ -282,6 +282,11 @@ def _nothing_left(estimate: Estimate, gpu: Gpu) -> Miss:
     )
 
 
+def _engine_refuses(estimate: Estimate) -> bool:
+    """Refused before the KV cache was planned: not for want of memory."""
+    return estimate.verdict == "refused" and estimate.block_size is None
+
+
 def _refusal(estimate: Estimate) -> Miss:
     return Miss(reason=Reason.ENGINE_REFUSES, message=f"{estimate.message}", refusal=estimate.reason)
 
@@ -308,6 +313,9 @@ def _is_hopeless(rank: RankEstimate, budget: int) -> bool:
 def _miss(estimate: Estimate, budget: int, wish: Wish) -> Miss:
     rank = fullest(estimate)
     parts = components(rank)
+    if estimate.verdict == "refused" and estimate.kv_plan is not None:
+        # The cache can be planned, and yet the start runs out of memory: while loading, capturing graphs or warming up.
+        return Miss(reason=Reason.INSUFFICIENT_GPU_MEMORY, message=f"{estimate.message}", component="start-up peak", parts=parts)
     before_kv = sum(size for _, size in parts)
     kv_needed = estimate.needed_kv_cache_bytes or 0
     plan = estimate.kv_plan
