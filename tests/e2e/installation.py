@@ -102,6 +102,8 @@ class Installation:
 
     def log(self, name: str) -> str:
         """Return all that the program has written."""
+        if not self.ports:
+            return self.cluster.kubectl("logs", f"deployment/{RELEASE}-{name}", "-n", NAMESPACE).stdout
         return (self.cluster.processes.folder / f"{name}.log").read_text(errors="replace")
 
     def metrics(self, name: str) -> str:
