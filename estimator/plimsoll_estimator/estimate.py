@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import NEWEST_KNOWN, EngineVersion
@@ -31,6 +31,8 @@ from plimsoll_estimator.resolve import resolve
 from plimsoll_estimator.resolved import Estimate, Gpu, KvPlan, KvRefusal, RankEstimate, RankWeights, ResolvedArgs
 from plimsoll_estimator.units import format_gib
 from plimsoll_estimator.weights import weights_per_stage
+
+_PLANS_EMPTY_CACHES_SINCE: Final = EngineVersion(0, 26)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +88,9 @@ def estimate(
     except EngineRefusal as refusal:
         return _figures(_blank("refused", refusal.reason, str(refusal), resolved), parts, None, weights)
     judged = available_kv_cache_bytes is None
+    if isinstance(plan, KvPlan) and _generates_without_cache(config, resolved):
+        message = "the model attends in both directions and keeps no KV cache; this release plans it only as a pooling model"
+        return _figures(_blank("refused", "NoAttentionCache", message, resolved), parts, plan, weights)
     refusal_by_memory = _judge(resolved, parts, plan) if judged else None
     if refusal_by_memory is not None:
         outcome = _blank("refused", refusal_by_memory.reason, refusal_by_memory.message, resolved)
@@ -97,6 +102,12 @@ def estimate(
     if not judged or resolved.given.kv_cache_memory_bytes is not None:
         return outcome
     return replace(outcome, available_kv_cache_interval_bytes=pool_interval(resolved, available[0], overheads[0].charged_bytes))
+
+
+def _generates_without_cache(config: HfConfig, resolved: ResolvedArgs) -> bool:
+    """A bidirectional decoder run as a generator: vLLM's planner of 0.19.1 and 0.25.1 stops on its empty list of caches."""
+    both_ways = config.text.raw("is_causal") is False
+    return both_ways and resolved.runner == "generate" and resolved.version < _PLANS_EMPTY_CACHES_SINCE
 
 
 def requested_bytes(resolved: ResolvedArgs) -> int:

@@ -28,6 +28,11 @@ _POOLING_SUFFIXES: Final = (
     "ForSequenceClassification", "ForTextEncoding", "EmbeddingModel", "ForTokenClassification", "ForImageClassification",
     "ForVideoClassification", "ClassificationModel", "ForRewardModeling", "RewardModel", "ForProcessRewardModel", "ForMaskedLM",
 )  # fmt: skip
+# Base classes of Transformers that are not spelt as their model type in camel case.
+_BASE_CLASSES: Final = {
+    "bert": "Bert", "chatglm": "ChatGLM", "ernie4_5": "Ernie4_5", "ernie4_5_moe": "Ernie4_5_Moe", "gpt2": "GPT2", "gpt_neox": "GPTNeoX",
+    "gptj": "GPTJ", "opt": "OPT", "qwen2_5_vl": "Qwen2_5_VL", "qwen2_vl": "Qwen2VL", "xlm-roberta": "XLMRoberta",
+}  # fmt: skip
 _V2_MOE_0_25: Final = frozenset({"DeepseekV2ForCausalLM", "Qwen2MoeForCausalLM", "GraniteMoeForCausalLM"})
 _V2_EVERYWHERE: Final = EngineVersion(0, 26)
 _ASYNC_SINCE: Final = EngineVersion(0, 14)
@@ -98,7 +103,8 @@ def resolved_architecture(config: HfConfig) -> str:
         return config.architecture
     if not config.model_type:
         return config.architecture
-    return "".join(part.capitalize() for part in config.model_type.replace("-", "_").split("_")) + "Model"
+    camel = "".join(part.capitalize() for part in config.model_type.replace("-", "_").split("_"))
+    return _BASE_CLASSES.get(config.model_type, camel) + "Model"
 
 
 def _runner(config: HfConfig, architecture: str, args: EngineArgs) -> Literal["generate", "pooling"]:
