@@ -89,6 +89,8 @@ _GENERATE: Final[dict[str, str]] = {
     "NemotronHForCausalLM": "nemotron_h",
     "GraniteMoeHybridForCausalLM": "granite_hybrid",
     "Lfm2ForCausalLM": "lfm2",
+    "FalconH1ForCausalLM": "falcon_h1",
+    "GraniteMoeSharedForCausalLM": "granite_moe_shared",
     "InternLM2ForCausalLM": "internlm2",
     "InternLM2VEForCausalLM": "internlm2",
     "ExaoneForCausalLM": "exaone",

@@ -243,6 +243,59 @@ def test_a_garbled_value_is_refused_or_sized_but_never_a_crash(case: dict[str, A
         assert stages[0].loaded_bytes > 0
 
 
+def test_an_unknown_quantisation_names_what_resembles_it() -> None:
+    with pytest.raises(Unsupported, match="compressed-tensors") as caught:
+        weights_per_stage(HfConfig(LLAMA_8B), resolved_for({**LLAMA_CASE, "quantization": "compressed-tensor"}))
+    assert caught.value.reason == "UnsupportedQuantization"
+
+
+@pytest.mark.parametrize(
+    ("sentence", "settings", "method", "tp", "words"),
+    [
+        ("fp8 blocks wider than a rank's part", FP8_BLOCK, "fp8", 16, "not divisible by weight quantization block_n = 128"),
+        (
+            "a group that spans two ranks",
+            compressed({**GROUP_128, "group_size": 512}, None, "p"),
+            "compressed-tensors",
+            16,
+            "group_size=512",
+        ),
+    ],
+)
+def test_shapes_a_quantisation_refuses(sentence: str, settings: dict[str, Any], method: str, tp: int, words: str) -> None:
+    config = HfConfig({**LLAMA_8B, "num_key_value_heads": 16, "quantization_config": settings, "head_dim": 72})
+    with pytest.raises(EngineRefusal, match=words):
+        weights_per_stage(config, resolved_for({**LLAMA_CASE, "quantization": method}, tensor_parallel_size=tp))
+
+
+# Built by vLLM 0.33.0's classes on the meta device from shapes of the default configurations.
+OTHERS: list[tuple[str, dict[str, Any], int]] = [
+    (
+        "FalconH1ForCausalLM",
+        {"num_hidden_layers": 32, "vocab_size": 128000, "max_position_embeddings": 8192, "mamba_d_ssm": 1024, "mamba_n_heads": 128},
+        17_032_593_920,
+    ),
+    (
+        "GraniteMoeSharedForCausalLM",
+        {
+            "num_key_value_heads": 32,
+            "vocab_size": 32000,
+            "intermediate_size": 11008,
+            "num_local_experts": 8,
+            "max_position_embeddings": 2048,
+        },
+        74_078_757_376,
+    ),
+]
+
+
+@pytest.mark.parametrize(("architecture", "shape", "expected"), OTHERS, ids=[row[0] for row in OTHERS])
+def test_models_without_an_oracle_row(architecture: str, shape: dict[str, Any], expected: int) -> None:
+    config = {key: value for key, value in LLAMA_8B.items() if key != "rope_scaling"}
+    (stage,) = weights_per_stage(HfConfig({**config, **shape}), resolved_for({**LLAMA_CASE, "architecture": architecture}))
+    assert stage.created_bytes == expected
+
+
 MTP = {"num_speculative_tokens": 1, "speculative_method": "mtp"}
 
 

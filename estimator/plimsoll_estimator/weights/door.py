@@ -12,7 +12,20 @@ from typing import Final
 from plimsoll_estimator.architectures import find_architecture
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.resolved import RankWeights, ResolvedArgs
-from plimsoll_estimator.weights import classic, deepseek_v4, dense, encoders, gemma, hybrids, mla, mllama, moe_families, multimodal, older
+from plimsoll_estimator.weights import (
+    classic,
+    deepseek_v4,
+    dense,
+    encoders,
+    falcon_h1,
+    gemma,
+    hybrids,
+    mla,
+    mllama,
+    moe_families,
+    multimodal,
+    older,
+)
 from plimsoll_estimator.weights.decoder import build_decoder
 from plimsoll_estimator.weights.quantization import method_for
 from plimsoll_estimator.weights.rank import Rank
@@ -64,6 +77,8 @@ FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {
     "mamba2": hybrids.mamba2_model,
     "nemotron_h": hybrids.nemotron_h,
     "granite_hybrid": hybrids.granite_hybrid,
+    "granite_moe_shared": partial(hybrids.granite_hybrid, default_positions="rope"),
+    "falcon_h1": falcon_h1.falcon_h1,
     "lfm2": hybrids.lfm2,
     "internlm2": partial(build_decoder, style=dense.INTERNLM2),
     "exaone": partial(build_decoder, style=dense.EXAONE),

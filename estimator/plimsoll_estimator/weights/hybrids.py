@@ -52,7 +52,7 @@ class Mamba2:
     conv_bias: bool
 
 
-def mamba2(rank: Rank, parent: str, dims: Mamba2) -> None:
+def mamba2(rank: Rank, parent: str, dims: Mamba2, normed: bool = True) -> None:
     """MambaMixer2: heads divided, groups divided or (when one, or too few) replicated. A is float32."""
     tp = rank.tp
     divide(dims.heads, tp)
@@ -69,7 +69,8 @@ def mamba2(rank: Rank, parent: str, dims: Mamba2) -> None:
     rank.column(parent, ("in_proj",), dims.hidden, (mine * tp, mine * tp, grouped * tp, grouped * tp, heads * tp), bias=dims.bias)
     rank.tensor(2 * heads)
     rank.tensor(heads, 4)
-    rank.norm(mine)
+    if normed:
+        rank.norm(mine)
     rank.row(parent, "out_proj", dims.inner, dims.hidden, bias=dims.bias)
 
 
@@ -280,7 +281,7 @@ def _nemotron_experts(rank: Rank, parent: str, hidden: int, style: DecoderStyle)
         mlp(rank, f"{parent}.shared_experts", hidden, shared, style, 1 if rank.unshared_experts else None)
 
 
-def granite_hybrid(rank: Rank) -> None:
+def granite_hybrid(rank: Rank, default_positions: str = "none") -> None:
     """GraniteMoeHybridForCausalLM: Mamba 2 or attention, a shared MLP, perhaps experts."""
     text = rank.text
     style = everywhere(replace(dense.GRANITE, mlp_bias="no", mlp_names=("input_linear",), down_name="output_linear"))
@@ -288,7 +289,7 @@ def granite_hybrid(rank: Rank) -> None:
     kinds = text.list_or_none("layer_types") or text.list_or_none("layers_block_type") or ()
     shared = text.int_or_none("shared_intermediate_size") or 0
     block = MoeStyle(parent="block_sparse_moe", intermediate=("intermediate_size",))
-    rotary = text.str_or_none("position_embedding_type") == "rope"
+    rotary = (text.str_or_none("position_embedding_type") or default_positions) == "rope"
 
     def attends(i: int) -> bool:
         return i >= len(kinds) or kinds[i] == "attention"

@@ -5,6 +5,7 @@ The door calls `method_for` once per model. One function per vLLM method; the by
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Final
 
@@ -374,7 +375,9 @@ def method_for(config: HfConfig, resolved: ResolvedArgs) -> Method:
         return Method()
     build = _METHODS.get(name)
     if build is None:
-        raise Unsupported("UnsupportedQuantization", f"no rules for the quantization method {name[:80]}")
+        close = difflib.get_close_matches(name, _METHODS, n=3, cutoff=0.6)
+        hint = f"; the nearest known are {', '.join(close)}" if close else ""
+        raise Unsupported("UnsupportedQuantization", f"no rules for the quantization method {name[:80]}{hint}")
     settings = quantization_config(config)
     if name == "fp8" and config.model_type.startswith("deepseek_v4"):
         build = _deepseek_v4
