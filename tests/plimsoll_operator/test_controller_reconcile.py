@@ -345,6 +345,22 @@ def test_an_object_of_somebody_else_is_never_taken_over(world: World, resource: 
     assert world.condition("Stalled") == ("True", "Invalid")
 
 
+def test_what_an_earlier_object_of_the_name_left_behind_makes_way(world: World) -> None:
+    world.wish(maxModelLen=4096)
+    world.settle()
+    left = [(resource, world.one(resource)) for resource in (DEPLOYMENTS, SERVICES)]
+    world.kube.delete(INFERENCE_DEPLOYMENTS, NS, NAME)
+    for resource, manifest in left:  # the garbage collector has not come by yet
+        del manifest["metadata"]["resourceVersion"]
+        world.kube.create(resource, manifest)
+    world.wish()
+    world.settle()
+    uid = world.one(INFERENCE_DEPLOYMENTS)["metadata"]["uid"]
+    for resource in (DEPLOYMENTS, SERVICES):
+        assert [owner["uid"] for owner in world.one(resource)["metadata"]["ownerReferences"]] == [uid]
+    assert "--max-model-len=8192" in world.arguments()
+
+
 def test_two_wishes_of_one_second_cannot_both_count_the_last_gpus() -> None:
     world = World(None, gpu_node("a", gpus=4), gpu_node("b", "NVIDIA-A10G", gpus=3))
     world.settle()

@@ -45,8 +45,8 @@ from plimsoll_operator.verdict import Plan, Reject, Resize, Undecided, Verdict
 
 _log = logging.getLogger(__name__)
 Decide = Callable[[Facts], Verdict]
-# How long a child of an earlier object of the same name may take to be collected before we look again.
-RETAKE_SECONDS: Final = 2.0
+# How long until we look again whether a name that somebody else had taken is free.
+RETAKE_SECONDS: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +106,7 @@ class Reconciler:
             deployment = parse_inference_deployment(raw)
         except ApiError as error:
             return self._refuse_unreadable(key, raw, str(error))
-        child = self._kube.get(DEPLOYMENTS, *key)
+        child = self._own_or_foreign(DEPLOYMENTS, key, deployment.metadata.uid)
         foreign = self._foreign(key, child, deployment.metadata.uid)
         if foreign is not None:
             self._again(key, RETAKE_SECONDS)
@@ -206,7 +206,7 @@ class Reconciler:
                 child, wrote = self._kube.apply(DEPLOYMENTS, manifest), True
         else:
             child, wrote = self._kube.apply(DEPLOYMENTS, manifest), True
-        if not self._records.has_service(gathered.key):
+        if not self._records.has_service(gathered.key, gathered.deployment.metadata.uid):
             self._kube.apply(SERVICES, render_service(gathered.deployment))
             wrote = True
         return child, wrote
@@ -301,10 +301,18 @@ class Reconciler:
         """A sentence when a child's name is taken by an object that is not this deployment's: it is never taken over."""
         if child is not None and not _owned(child, uid):
             return _taken(DEPLOYMENTS, key)
-        if not self._records.has_service(key):
-            service = self._kube.get(SERVICES, *key)
+        if not self._records.has_service(key, uid):
+            service = self._own_or_foreign(SERVICES, key, uid)
             if service is not None and not _owned(service, uid):
                 return _taken(SERVICES, key)
+        return None
+
+    def _own_or_foreign(self, resource: Resource, key: Key, uid: str) -> Manifest | None:
+        """The child. What an earlier object of the same name has left behind is deleted: its owner is gone for certain."""
+        child = self._kube.get(resource, *key)
+        if child is None or not _left_behind(child, key, uid):
+            return child
+        self._kube.delete(resource, *key)
         return None
 
     def _forget(self, key: Key) -> None:
@@ -359,6 +367,18 @@ def _plan_sentence(plan: Plan) -> str:
 
 def _owned(child: Manifest, uid: str) -> bool:
     return any(owner.get("uid") == uid for owner in child["metadata"].get("ownerReferences") or ())
+
+
+def _left_behind(child: Manifest, key: Key, uid: str) -> bool:
+    """Whether its controller was an InferenceDeployment of this name with another uid. Names are unique, so that one is deleted."""
+    return any(
+        owner.get("controller")
+        and owner.get("kind") == INFERENCE_DEPLOYMENTS.kind
+        and str(owner.get("apiVersion", "")).startswith(f"{INFERENCE_DEPLOYMENTS.group}/")
+        and owner.get("name") == key[1]
+        and owner.get("uid") != uid
+        for owner in child["metadata"].get("ownerReferences") or ()
+    )
 
 
 def _taken(resource: Resource, key: Key) -> str:

@@ -33,7 +33,7 @@ class Records:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._records: dict[Key, Record] = {}
-        self._services: set[Key] = set()
+        self._services: dict[Key, frozenset[str]] = {}
 
     def get(self, key: Key) -> Record | None:
         """The record, or None before the first reconcile."""
@@ -73,14 +73,15 @@ class Records:
         """An informer's callback for our Services."""
         with self._lock:
             if new is None:
-                self._services.discard(key)
+                self._services.pop(key, None)
             else:
-                self._services.add(key)
+                owners = new["metadata"].get("ownerReferences") or ()
+                self._services[key] = frozenset(str(owner.get("uid")) for owner in owners)
 
-    def has_service(self, key: Key) -> bool:
-        """Whether our Service of this deployment exists."""
+    def has_service(self, key: Key, uid: str) -> bool:
+        """Whether a Service of this deployment exists, made for the object with this uid."""
         with self._lock:
-            return key in self._services
+            return uid in self._services.get(key, frozenset())
 
     def deployments(self) -> Iterable[DeploymentSeries]:
         """For the scrape."""
