@@ -97,6 +97,14 @@ def test_lora_slots_and_offloaded_weights_move_the_pool() -> None:
     assert (offloaded.host_memory_bytes or 0) > (plain.host_memory_bytes or 0)
 
 
+@pytest.mark.parametrize(("version", "verdict"), [("0.19.1", "refused"), ("0.25.1", "refused"), ("0.33.0", "starts")])
+def test_a_bidirectional_generator_has_no_cache_to_plan_in_older_releases(version: str, verdict: str) -> None:
+    config = HfConfig({**LLAMA, "architectures": ["Qwen2ForCausalLM"], "model_type": "qwen2", "is_causal": False})
+    result = estimate(config, EngineArgs(max_model_len=4096), gpu_from(H100), EngineVersion.parse(version))
+    assert result.verdict == verdict
+    assert verdict == "starts" or (result.reason, len(result.ranks)) == ("NoAttentionCache", 1)
+
+
 def test_a_draft_model_is_loaded_beside_the_target() -> None:
     small = HfConfig({**LLAMA, "num_hidden_layers": 2, "tie_word_embeddings": True})
     chosen: dict[str, Any] = {"num_speculative_tokens": 3, "speculative_model_config": small, "speculative_method": "draft_model"}

@@ -305,6 +305,23 @@ def test_a_config_without_architectures_becomes_a_pooling_model_of_its_base_clas
     assert (answer.architecture, answer.runner, answer.async_scheduling) == ("LlamaModel", "pooling", False)
 
 
+@pytest.mark.parametrize(("model_type", "name"), [("opt", "OPTModel"), ("seed_oss", "SeedOssModel"), ("ernie4_5_moe", "Ernie4_5_MoeModel")])
+def test_base_classes_are_spelt_as_transformers_spells_them(model_type: str, name: str) -> None:
+    config = {**LLAMA, "architectures": None, "model_type": model_type}
+    assert resolved(config, "0.33.0").architecture == name
+
+
+@pytest.mark.parametrize(("version", "refused"), [("0.19.1", True), ("0.25.1", False)])
+def test_a_class_that_a_release_cannot_shard_takes_one_gpu_a_stage(version: str, refused: bool) -> None:
+    config = {**LLAMA, "architectures": ["MllamaForConditionalGeneration"], "model_type": "mllama"}
+    assert resolved(config, version).tensor_parallel_size == 1
+    if refused:
+        with pytest.raises(EngineRefusal, match="tensor parallelism"):
+            resolved(config, version, tensor_parallel_size=2)
+    else:
+        assert resolved(config, version, tensor_parallel_size=2).tensor_parallel_size == 2
+
+
 @pytest.mark.parametrize(("version", "reason"), [("0.7.3", "EngineTooOld"), ("1.0.0", "EngineUnknown")])
 def test_releases_without_rules_are_unsupported(version: str, reason: str) -> None:
     with pytest.raises(Unsupported) as caught:
