@@ -24,7 +24,9 @@ OPTIONAL = {
     "kvCacheDtype": st.sampled_from(["auto", "fp8"]),
 }
 ENGINES = st.fixed_dictionaries({}, optional=OPTIONAL)
-MODELS = st.sampled_from([LLAMA_8B, LLAMA_70B, "Qwen/Qwen2.5-1.5B-Instruct"])
+MODELS = st.sampled_from([
+    LLAMA_8B, LLAMA_70B, "Qwen/Qwen2.5-1.5B-Instruct", "openai/gpt-oss-20b", "tiiuae/falcon-mamba-7b", "google/gemma-3-27b-it",
+])  # fmt: skip
 LAW = settings(max_examples=40, deadline=None)
 
 
