@@ -18,8 +18,8 @@ import urllib3
 from kubernetes import client, config
 from kubernetes.client.rest import RESTClientObject
 
-from plimsoll_operator.controller.ports import FIELD_MANAGER, Manifest, Page, Resource, WatchEvent
 from plimsoll_operator.errors import ApiFailure, WatchExpired
+from plimsoll_operator.ports import FIELD_MANAGER, Manifest, Page, Resource, WatchEvent
 
 _CONNECTIONS: Final = 16
 _REQUEST_TIMEOUT: Final = urllib3.Timeout(connect=5.0, read=30.0)

@@ -4,8 +4,8 @@ import pytest
 
 from plimsoll_operator.controller.fakes import FakeKube
 from plimsoll_operator.controller.informer import Informer
-from plimsoll_operator.controller.ports import NODES, Key, Manifest
 from plimsoll_operator.errors import ApiFailure, WatchExpired
+from plimsoll_operator.ports import NODES, Key, Manifest
 
 
 def node(name: str, color: str = "red", noise: str = "") -> Manifest:

@@ -10,9 +10,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from kubernetes import client
 
-from plimsoll_operator.controller.ports import DEPLOYMENTS, NODES, PODS
 from plimsoll_operator.errors import ApiFailure, WatchExpired
 from plimsoll_operator.kube import KubeClient
+from plimsoll_operator.ports import DEPLOYMENTS, NODES, PODS
 
 
 class Server:

@@ -5,8 +5,8 @@ import pytest
 
 from plimsoll_operator.controller.fakes import FakeKube
 from plimsoll_operator.controller.lease import LEASE_SECONDS, LeaseElector
-from plimsoll_operator.controller.ports import LEASES
 from plimsoll_operator.errors import ApiFailure, LeaseLost
+from plimsoll_operator.ports import LEASES
 
 
 class Clock:

@@ -16,9 +16,9 @@ from plimsoll_operator.controller import trim
 from plimsoll_operator.controller.events import EventRecorder
 from plimsoll_operator.controller.fakes import FakeKube
 from plimsoll_operator.controller.ledger import MAX_LABEL_KEYS, Ledger, Promise
-from plimsoll_operator.controller.ports import EVENTS, Manifest
 from plimsoll_operator.controller.serve import exposition, probe, serve
 from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.ports import EVENTS, Manifest
 from plimsoll_operator.render import NAME_LABEL
 from plimsoll_operator.verdict import Plan, PredictedMemory
 

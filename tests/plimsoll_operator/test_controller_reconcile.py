@@ -8,7 +8,10 @@ import pytest
 
 from plimsoll_operator import render
 from plimsoll_operator.controller.fakes import FakeKube, new_deployment
-from plimsoll_operator.controller.ports import (
+from plimsoll_operator.controller.process import Controller
+from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.facts import Facts, ModelUnknown
+from plimsoll_operator.ports import (
     DEPLOYMENTS,
     EVENTS,
     GPU_POOLS,
@@ -21,9 +24,6 @@ from plimsoll_operator.controller.ports import (
     Manifest,
     Resource,
 )
-from plimsoll_operator.controller.process import Controller
-from plimsoll_operator.errors import ApiFailure
-from plimsoll_operator.facts import Facts, ModelUnknown
 from plimsoll_operator.verdict import Admit, Plan, PredictedMemory, Reason, Reject, Undecided, Verdict
 
 NS, NAME = "team", "chat"

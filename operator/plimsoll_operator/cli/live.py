@@ -17,7 +17,8 @@ def read_cluster(world: World) -> None:
     try:
         from kubernetes.config import ConfigException
 
-        from plimsoll_operator.controller.ports import (
+        from plimsoll_operator.kube import KubeClient
+        from plimsoll_operator.ports import (
             CLUSTER_MODEL_PROFILES,
             DEPLOYMENTS,
             ENGINE_CALIBRATIONS,
@@ -26,7 +27,6 @@ def read_cluster(world: World) -> None:
             MODEL_PROFILES,
             NAMESPACES,
         )
-        from plimsoll_operator.kube import KubeClient
     except ModuleNotFoundError as error:
         raise InvalidInput("--cluster", error.name, _INSTALL) from error
     try:

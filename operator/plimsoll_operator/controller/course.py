@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from plimsoll_operator.conditions import Invalid
-from plimsoll_operator.controller.ports import Manifest
 from plimsoll_operator.facts import PoolFacts
+from plimsoll_operator.ports import Manifest
 from plimsoll_operator.render import (
     GENERATION_ANNOTATION,
     PLAN_ANNOTATION,

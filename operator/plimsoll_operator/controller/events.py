@@ -12,8 +12,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Literal
 
-from plimsoll_operator.controller.ports import EVENTS, FIELD_MANAGER, INFERENCE_DEPLOYMENTS, Key, Kube
 from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.ports import EVENTS, FIELD_MANAGER, INFERENCE_DEPLOYMENTS, Key, Kube
 
 _log = logging.getLogger(__name__)
 

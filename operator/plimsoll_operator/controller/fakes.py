@@ -11,8 +11,8 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from plimsoll_operator.controller.ports import INFERENCE_DEPLOYMENTS, Key, Manifest, Page, Resource, WatchEvent, key_of
 from plimsoll_operator.errors import ApiFailure, WatchExpired
+from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Manifest, Page, Resource, WatchEvent, key_of
 
 
 @dataclass(slots=True)

@@ -13,8 +13,8 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from plimsoll_operator.controller.ports import Key, Kube, Manifest, Resource, WatchEvent, key_of
 from plimsoll_operator.errors import ApiFailure, WatchExpired
+from plimsoll_operator.ports import Key, Kube, Manifest, Resource, WatchEvent, key_of
 
 _log = logging.getLogger(__name__)
 _LONGEST_BACKOFF_SECONDS: Final = 10.0

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
-from plimsoll_operator.controller.ports import LEASES, Kube, Manifest
 from plimsoll_operator.errors import ApiFailure, LeaseLost
+from plimsoll_operator.ports import LEASES, Kube, Manifest
 
 _log = logging.getLogger(__name__)
 LEASE_SECONDS: Final = 15

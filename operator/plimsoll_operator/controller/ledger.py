@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from plimsoll_operator.capacity import Booking, CapacityIndex, DerivedPool
-from plimsoll_operator.controller.ports import Key, Manifest
+from plimsoll_operator.ports import Key, Manifest
 from plimsoll_operator.render import NAME_LABEL
 from plimsoll_operator.verdict import Plan
 

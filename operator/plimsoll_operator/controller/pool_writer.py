@@ -15,9 +15,9 @@ from typing import Final
 from plimsoll_operator.capacity import pool_manifest
 from plimsoll_operator.capacity.pools import INDEXED_ANNOTATION
 from plimsoll_operator.controller.ledger import Ledger
-from plimsoll_operator.controller.ports import GPU_POOLS, Kube, Manifest
 from plimsoll_operator.controller.store import ParsedObjects
 from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.ports import GPU_POOLS, Kube, Manifest
 
 _log = logging.getLogger(__name__)
 INTERVAL_SECONDS: Final = 0.5

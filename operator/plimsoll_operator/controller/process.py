@@ -18,7 +18,13 @@ from plimsoll_operator.controller.events import EventRecorder
 from plimsoll_operator.controller.informer import Change, Informer, Trim
 from plimsoll_operator.controller.ledger import Ledger
 from plimsoll_operator.controller.pool_writer import PoolWriter
-from plimsoll_operator.controller.ports import (
+from plimsoll_operator.controller.reconcile import Decide, Reconciler
+from plimsoll_operator.controller.records import Records
+from plimsoll_operator.controller.store import Parsed, ParsedObjects
+from plimsoll_operator.controller.work_queue import WorkQueue
+from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.metrics import DeploymentSeries, PoolSeries, Recorder
+from plimsoll_operator.ports import (
     CLUSTER_MODEL_PROFILES,
     DEPLOYMENTS,
     ENGINE_CALIBRATIONS,
@@ -36,12 +42,6 @@ from plimsoll_operator.controller.ports import (
     Resource,
     key_of,
 )
-from plimsoll_operator.controller.reconcile import Decide, Reconciler
-from plimsoll_operator.controller.records import Records
-from plimsoll_operator.controller.store import Parsed, ParsedObjects
-from plimsoll_operator.controller.work_queue import WorkQueue
-from plimsoll_operator.errors import ApiFailure
-from plimsoll_operator.metrics import DeploymentSeries, PoolSeries, Recorder
 from plimsoll_operator.render import NAME_LABEL
 
 _log = logging.getLogger(__name__)

@@ -18,7 +18,12 @@ from plimsoll_operator.conditions import Invalid, Situation
 from plimsoll_operator.controller.course import Applied, Course, applied_from_child, can_start, chart, must_adopt, must_start_over
 from plimsoll_operator.controller.events import EventRecorder
 from plimsoll_operator.controller.ledger import Ledger, Promise
-from plimsoll_operator.controller.ports import (
+from plimsoll_operator.controller.records import Record, Records
+from plimsoll_operator.controller.status import child_state, plan_from_status, status_of
+from plimsoll_operator.controller.store import ParsedObjects, StoreView
+from plimsoll_operator.facts import Facts, ModelUnknown
+from plimsoll_operator.gather import facts_for
+from plimsoll_operator.ports import (
     DEPLOYMENTS,
     INFERENCE_DEPLOYMENTS,
     SERVICES,
@@ -27,11 +32,6 @@ from plimsoll_operator.controller.ports import (
     Manifest,
     Resource,
 )
-from plimsoll_operator.controller.records import Record, Records
-from plimsoll_operator.controller.status import child_state, plan_from_status, status_of
-from plimsoll_operator.controller.store import ParsedObjects, StoreView
-from plimsoll_operator.facts import Facts, ModelUnknown
-from plimsoll_operator.gather import facts_for
 from plimsoll_operator.render import (
     REPLAN_ANNOTATION,
     TEMPLATE_DIGEST_ANNOTATION,

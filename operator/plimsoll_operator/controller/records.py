@@ -9,8 +9,8 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from plimsoll_operator.controller.ports import Key, Manifest
 from plimsoll_operator.metrics import DeploymentSeries
+from plimsoll_operator.ports import Key, Manifest
 from plimsoll_operator.verdict import Plan
 
 

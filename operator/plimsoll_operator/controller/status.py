@@ -18,7 +18,7 @@ from plimsoll_operator.api import (
     PlanStatus,
 )
 from plimsoll_operator.conditions import ChildState, Invalid, Situation
-from plimsoll_operator.controller.ports import Manifest
+from plimsoll_operator.ports import Manifest
 from plimsoll_operator.verdict import Plan, PredictedMemory, Reject, Resize, Verdict
 
 MAX_OFFERS: Final = 4

@@ -24,7 +24,7 @@ from plimsoll_operator.api import (
     parse_object,
 )
 from plimsoll_operator.capacity import DerivedPool, pool_manifest
-from plimsoll_operator.controller.ports import Key, Manifest
+from plimsoll_operator.ports import Key, Manifest
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T", bound=BaseModel)

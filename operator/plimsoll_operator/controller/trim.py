@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from plimsoll_operator.controller.ports import Manifest
+from plimsoll_operator.ports import Manifest
 from plimsoll_operator.render import NAME_LABEL
 
 _GPU_PREFIXES: Final = ("nvidia.com/", "amd.com/")

@@ -16,8 +16,8 @@ from typing import Any, Final
 
 import kopf
 
-from plimsoll_operator.controller.ports import INFERENCE_DEPLOYMENTS, Key
 from plimsoll_operator.kube import Connection
+from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key
 
 _LONGEST_BACKOFF_SECONDS: Final = 10.0
 
