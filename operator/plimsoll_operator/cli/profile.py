@@ -1,0 +1,75 @@
+# ruff: noqa: A005 - a command's module bears the command's name
+"""`plimsoll profile`: a model's shape as a ModelProfile, from a folder or from a Hugging Face hub. Never reads weights.
+
+Chooses the source, prints the manifest on stdout and what is not known on stderr. The hub's library is imported only when
+it is asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+from plimsoll_operator.cli import SubParsers, add_command
+from plimsoll_operator.profiles.build import Built, Target, build_profile
+from plimsoll_operator.profiles.directory import Directory
+from plimsoll_operator.profiles.source import Source
+
+_DESCRIPTION: Final = "Make a ModelProfile: config.json and the totals of the safetensors headers. Never reads weights."
+_BAR: Final = 24
+
+
+def register(subparsers: SubParsers) -> None:
+    """Add the command."""
+    parser = add_command(subparsers, "profile", run, _DESCRIPTION)
+    sources = parser.add_subparsers(dest="origin", metavar="SOURCE", required=True)
+    folder = sources.add_parser("from-dir", help="a checkpoint folder", allow_abbrev=False)
+    folder.add_argument("folder", type=Path, help="folder with config.json")
+    folder.add_argument("--model", required=True, metavar="ORG/NAME", help="what spec.model.name says of it")
+    _common(folder, "the revision the folder holds; without it the profile answers for every revision")
+
+
+def _common(parser: argparse.ArgumentParser, revision: str) -> None:
+    parser.add_argument("--revision", metavar="R", help=revision)
+    scope = parser.add_mutually_exclusive_group()
+    scope.add_argument("--namespace", metavar="N", default="default", help="namespace of the ModelProfile (default: default)")
+    scope.add_argument("--cluster", action="store_true", help="make a ClusterModelProfile, which answers for all namespaces")
+    parser.add_argument("--name", metavar="NAME", help="name of the object; without it one is made of the model's name")
+    parser.add_argument("-o", "--output", choices=("yaml", "json"), default="yaml", help="form of the manifest")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print the manifest. Status 0, or 2 by the errors that the command's frame prints."""
+    source: Source = Directory(options.folder, revision=options.revision)
+    target = Target(
+        model=options.model,
+        namespace=None if options.cluster else options.namespace,
+        obtained_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        name=options.name,
+    )
+    built = build_profile(source, target, _progress)
+    print(_shown(built, options.output), end="")
+    for note in built.notes:
+        print(f"plimsoll profile: {note}", file=sys.stderr)
+    return 0
+
+
+def _shown(built: Built, output: str) -> str:
+    if output == "json":
+        return json.dumps(built.manifest, indent=2) + "\n"
+    text: str = yaml.safe_dump(dict(built.manifest), sort_keys=False, width=1 << 20)
+    return text
+
+
+def _progress(done: int, total: int, name: str) -> None:
+    """A bar on a terminal, erased at the end; nothing elsewhere."""
+    if sys.stderr.isatty():
+        filled = _BAR * done // total
+        line = f"[{'#' * filled}{'.' * (_BAR - filled)}] {done}/{total} headers {name}" if done < total else ""
+        print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)

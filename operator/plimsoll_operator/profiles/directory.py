@@ -1,0 +1,58 @@
+"""A checkpoint folder on a file system. Used by `plimsoll profile from-dir`. Reads no more of a file than it is asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from plimsoll_estimator.errors import InvalidInput
+from plimsoll_operator.profiles.source import MAX_FILES, SourceFailure
+
+
+class Directory:
+    """The files at the top of one folder; links are followed, as the hub's cache is made of links."""
+
+    __slots__ = ("_folder", "_revision")
+
+    def __init__(self, folder: Path, *, revision: str | None) -> None:
+        self._folder = folder
+        self._revision = revision
+
+    @property
+    def kind(self) -> str:
+        """Never the path: it would tell the cluster about the machine that made the profile."""
+        return "directory"
+
+    @property
+    def revision(self) -> str | None:
+        """As the caller says: a folder does not know."""
+        return self._revision
+
+    def sizes(self) -> Mapping[str, int]:
+        """Names and sizes in bytes of regular files. Raises SourceFailure, and InvalidInput above MAX_FILES entries."""
+        found: dict[str, int] = {}
+        try:
+            with os.scandir(self._folder) as entries:
+                for count, entry in enumerate(entries):
+                    if count >= MAX_FILES:
+                        raise InvalidInput(str(self._folder), count, f"holds more than {MAX_FILES} files")
+                    if entry.is_file():
+                        found[entry.name] = entry.stat().st_size
+        except OSError as error:
+            raise _failure(self._folder, error) from error
+        return found
+
+    def read(self, name: str, offset: int, length: int) -> bytes:
+        """At most `length` bytes from `offset`. Raises SourceFailure."""
+        try:
+            with (self._folder / name).open("rb") as file:
+                file.seek(offset)
+                return file.read(length)
+        except OSError as error:
+            raise _failure(self._folder / name, error) from error
+
+
+def _failure(path: Path, error: OSError) -> SourceFailure:
+    missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+    return SourceFailure("NotFound" if missing else "Unreachable", f"{path}: {error.strerror or type(error).__name__}")

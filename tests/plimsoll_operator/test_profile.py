@@ -1,0 +1,244 @@
+"""Profiles from checkpoint folders: real layouts, hostile bytes, and the plan that a profile makes possible."""
+
+import json
+import math
+import struct
+
+import pytest
+import yaml
+from tests.plimsoll_operator.decision_world import H100, Files, deployment, manifest
+
+from plimsoll_operator.api import ModelProfile, parse_object
+from plimsoll_operator.cli import main
+from plimsoll_operator.gather import facts_for
+from plimsoll_operator.profiles.headers import MAX_HEADER_BYTES
+
+WIDTH = {"BF16": 2, "F8_E4M3": 1, "F32": 4, "U8": 1}
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 256,
+    "intermediate_size": 512,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 2,
+    "num_hidden_layers": 2,
+    "vocab_size": 1024,
+    "max_position_embeddings": 4096,
+    "torch_dtype": "bfloat16",
+    "bos_token_id": 1,
+    "id2label": {"0": "LABEL_0"},
+}
+
+
+def header(tensors):
+    entries, offset = {"__metadata__": {"format": "pt"}}, 0
+    for name, (dtype, shape) in tensors.items():
+        end = offset + WIDTH[dtype] * math.prod(shape)
+        entries[name] = {"dtype": dtype, "shape": shape, "data_offsets": [offset, end]}
+        offset = end
+    return entries, offset
+
+
+def safetensors(path, tensors):
+    """One file in the safetensors format; the tensors are a hole, as only the header is to be read."""
+    entries, data_bytes = header(tensors)
+    text = json.dumps(entries).encode()
+    with path.open("wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text)
+        file.truncate(8 + len(text) + data_bytes)
+
+
+def llama(layers=2, head=True, linear="BF16"):
+    tensors = {"model.embed_tokens.weight": ("BF16", [1024, 256]), "model.norm.weight": ("BF16", [256])}
+    for layer in range(layers):
+        prefix = f"model.layers.{layer}."
+        for name, shape in [("q_proj", [256, 256]), ("k_proj", [64, 256]), ("v_proj", [64, 256]), ("o_proj", [256, 256])]:
+            tensors[f"{prefix}self_attn.{name}.weight"] = (linear, shape)
+        for name, shape in [("gate_proj", [512, 256]), ("up_proj", [512, 256]), ("down_proj", [256, 512])]:
+            tensors[f"{prefix}mlp.{name}.weight"] = (linear, shape)
+        tensors[f"{prefix}input_layernorm.weight"] = tensors[f"{prefix}post_attention_layernorm.weight"] = ("BF16", [256])
+    if head:
+        tensors["lm_head.weight"] = ("BF16", [1024, 256])
+    return tensors
+
+
+def totals(tensors):
+    found = {}
+    for dtype, shape in tensors.values():
+        found[dtype] = found.get(dtype, 0) + WIDTH[dtype] * math.prod(shape)
+    return found
+
+
+def folder(tmp_path, config=CONFIG, **files):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    for name, content in files.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
+    return tmp_path
+
+
+def ask(capsys, path, *argv):
+    status = main(["profile", "from-dir", str(path), "--model", "acme/in-house", *argv])
+    return status, *capsys.readouterr()
+
+
+def profile(capsys, path, *argv):
+    status, out, err = ask(capsys, path, *argv)
+    assert status == 0, err
+    return yaml.safe_load(out)
+
+
+LAYOUTS = [
+    ("single file", llama(), False),
+    ("tied embeddings have no head", llama(head=False), False),
+    ("quantised linears keep their own row", llama(linear="F8_E4M3"), False),
+    ("shards are added up", llama(), True),
+]
+
+
+@pytest.mark.parametrize(("why", "tensors", "sharded"), LAYOUTS, ids=[row[0] for row in LAYOUTS])
+def test_totals_are_the_tensors_bytes(why, tensors, sharded, capsys, tmp_path):
+    folder(tmp_path)
+    if sharded:
+        names = sorted(tensors)
+        parts = {"model-00001-of-00002.safetensors": names[::2], "model-00002-of-00002.safetensors": names[1::2]}
+        for file, members in parts.items():
+            safetensors(tmp_path / file, {name: tensors[name] for name in members})
+        index = {"weight_map": {name: file for file, members in parts.items() for name in members}}
+        (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
+        safetensors(tmp_path / "consolidated.safetensors", tensors)  # a second copy that vLLM does not load
+    else:
+        safetensors(tmp_path / "model.safetensors", tensors)
+    spec = profile(capsys, tmp_path)["spec"]
+    assert {row["dtype"]: row["bytes"] for row in spec["weights"]["byDtype"]} == totals(tensors)
+    assert spec["weights"]["totalBytes"] == sum(totals(tensors).values())
+
+
+def test_the_config_keeps_what_moves_memory_only(capsys, tmp_path):
+    safetensors(folder(tmp_path) / "model.safetensors", llama())
+    kept = json.loads(profile(capsys, tmp_path)["spec"]["config"])
+    assert kept == {key: value for key, value in CONFIG.items() if key not in ("bos_token_id", "id2label")}
+
+
+def test_the_modelopt_side_file_goes_whole_into_the_config(capsys, tmp_path):
+    side = {"producer": {"name": "modelopt"}, "quantization": {"quant_algo": "NVFP4", "exclude_modules": ["lm_head"]}}
+    safetensors(folder(tmp_path, hf_quant_config=side) / "model.safetensors", llama())
+    kept = json.loads(profile(capsys, tmp_path)["spec"]["config"])
+    assert kept["quantization_config"] == {"quant_method": "modelopt", **side}
+
+
+def test_a_per_expert_map_is_folded_to_its_first_expert(capsys, tmp_path):
+    paths = [f"model.layers.{i}.mlp.experts.{e}.{p}_proj" for i in range(60) for e in range(128) for p in ("down", "gate", "up")]
+    algorithm = {"quant_algo": "NVFP4"}
+    settings = {
+        "quant_method": "modelopt",
+        "quant_algo": "MIXED_PRECISION",
+        "quantized_layers": dict.fromkeys(paths, algorithm),
+    }
+    config = CONFIG | {"quantization_config": settings}
+    assert len(json.dumps(config)) > 1 << 20
+    spec = profile(capsys, folder(tmp_path, config))["spec"]
+    assert len(json.loads(spec["config"])["quantization_config"]["quantized_layers"]) == 60
+    assert len(spec["config"]) < 65536
+
+
+def test_namespace_cluster_name_and_revision(capsys, tmp_path):
+    commit = "0123456789abcdef" * 2 + "01234567"
+    found = profile(capsys, folder(tmp_path), "--namespace", "team-a", "--revision", commit)
+    assert (found["kind"], found["metadata"]) == ("ModelProfile", {"name": "acme-in-house-0123456789ab", "namespace": "team-a"})
+    assert found["spec"]["revision"] == commit
+    found = profile(capsys, tmp_path, "--cluster", "--name", "mine", "-o", "json")
+    assert (found["kind"], found["metadata"]) == ("ClusterModelProfile", {"name": "mine"})
+
+
+def test_the_digest_is_the_one_the_decision_records(capsys, tmp_path):
+    safetensors(folder(tmp_path) / "model.safetensors", llama())
+    found = profile(capsys, tmp_path)
+    facts = facts_for(deployment("acme/in-house"), Files(H100, profiles=(parse_object(ModelProfile, found),)), applied_plan=None)
+    assert facts.model.digest == found["spec"]["digest"]
+
+
+NO_TOTALS = [("pytorch_model.bin", "1 .bin files"), ("in-house.Q4_K_M.gguf", "1 GGUF files"), (None, "no weight files")]
+
+
+@pytest.mark.parametrize(("name", "words"), NO_TOTALS)
+def test_without_headers_it_says_what_is_not_known(name, words, capsys, tmp_path):
+    folder(tmp_path)
+    if name:
+        (tmp_path / name).write_bytes(b"x")
+    status, out, err = ask(capsys, tmp_path)
+    assert status == 0
+    assert "weights" not in yaml.safe_load(out)["spec"]
+    assert words in err
+    assert "not known: bytes by dtype" in err
+
+
+def prefixed(length, rest=b""):
+    return struct.pack("<Q", length) + rest
+
+
+def entry(**fields):
+    text = json.dumps({"w": {"dtype": "BF16", "shape": [4], "data_offsets": [0, 8]} | fields}).encode()
+    return prefixed(len(text), text + b"\0" * 8)
+
+
+HOSTILE = [
+    ("no length", b"\1\2\3", "bytes are too few"),
+    ("10 GB claimed", prefixed(10_000_000_000, b"{}"), f"10000000000 must be at most {MAX_HEADER_BYTES}"),
+    ("cut off in the header", prefixed(5000, b'{"w":'), "more than the file holds (13 bytes)"),
+    ("not JSON", prefixed(4, b"\xff\xfe{}"), "is not JSON"),
+    ("nested beyond the parser", prefixed(200_000, b"[" * 200_000), "is not JSON: RecursionError"),
+    ("a list", prefixed(2, b"[]"), "must be a JSON object"),
+    ("tensor is a text", prefixed(9, b'{"w":"x"}'), "must be an object with dtype"),
+    ("dtype is a number", entry(dtype=7), "dtype: 7 must be a text"),
+    ("offsets fall", entry(data_offsets=[8, 0]), "must rise and lie within the file's 8 bytes"),
+    ("offsets beyond the file", entry(data_offsets=[0, 1 << 40]), "within the file's 8 bytes"),
+    ("offsets are true", entry(data_offsets=[True, 8]), "must be two whole numbers"),
+]
+
+
+@pytest.mark.parametrize(("why", "data", "words"), HOSTILE, ids=[row[0] for row in HOSTILE])
+def test_a_bad_header_is_named_and_nothing_is_printed(why, data, words, capsys, tmp_path):
+    (folder(tmp_path) / "model.safetensors").write_bytes(data)
+    status, out, err = ask(capsys, tmp_path)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "model.safetensors" in err
+    assert words in err
+
+
+WRONG = [
+    ("no config.json", {}, "there is no config.json"),
+    ("config.json is a list", {"config.json": "[]"}, "config.json: [] must be a JSON object"),
+    ("config.json is cut off", {"config.json": '{"a":'}, "config.json: b'{\"a\":' is not JSON"),
+    ("no architecture", {"config.json": "{}"}, "config.json.architectures: None must name the model class"),
+    ("GGUF alone", {"m.gguf": "x"}, "1 GGUF files hold it in a form that is not read"),
+    ("the side file is wrong", {"config.json": json.dumps(CONFIG), "hf_quant_config.json": "3"}, "hf_quant_config.json: 3 must be"),
+    ("an index leads out", {"config.json": json.dumps(CONFIG), "model.safetensors.index.json": '{"weight_map":{"w":"../../etc/passwd"}}'},
+     "'../../etc/passwd' is not among the checkpoint's files"),
+    ("an index without a map", {"config.json": json.dumps(CONFIG), "model.safetensors.index.json": "{}"}, "weight_map: None must be"),
+    ("too large after pruning", {"config.json": json.dumps(CONFIG | {"list": [1] * 40_000})}, "more than the 65536"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("why", "files", "words"), WRONG, ids=[row[0] for row in WRONG])
+def test_a_wrong_folder_is_one_line_and_status_2(why, files, words, capsys, tmp_path):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    status, out, err = ask(capsys, tmp_path)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert words in err
+
+
+def test_a_missing_folder_and_a_bad_name_are_status_2(capsys, tmp_path):
+    assert "NotFound" in ask(capsys, tmp_path / "absent")[2]
+    assert ask(capsys, folder(tmp_path), "--name", "Not A Name")[0] == 2
+    assert ask(capsys, tmp_path, "--revision", "a b")[0] == 2
+
+
+def test_a_profile_turns_undecided_into_admitted(capsys, tmp_path):
+    safetensors(folder(tmp_path) / "model.safetensors", llama())
+    (tmp_path / "profile.yaml").write_text(yaml.safe_dump(profile(capsys, tmp_path)))
+    (tmp_path / "nodes.yaml").write_text(yaml.safe_dump(H100 | {"apiVersion": "v1", "kind": "Node"}))
+    (tmp_path / "wanted.yaml").write_text(yaml.safe_dump(manifest("acme/in-house")))
+    argv = ["plan", "-f", str(tmp_path / "wanted.yaml"), "--nodes", str(tmp_path / "nodes.yaml")]
+    assert main(argv) == 3
+    assert main([*argv, "--profiles", str(tmp_path / "profile.yaml")]) == 0
