@@ -48,7 +48,7 @@ EXPECTED = {
     "03-llama-70b-short-context.yaml": Expected(outcome="runs", tensor_parallel_size=2, node="h100-0"),
     "04-llama-70b-long-context.yaml": Expected(outcome="runs", tensor_parallel_size=4, node="h100-0"),
     "05-llama-70b-on-a100.yaml": Expected(outcome="runs", tensor_parallel_size=4, node="a100-0"),
-    "06-rejected-context.yaml": Expected(outcome="refused", says=("needs", "offers", "short by", "maxModelLen", "offer: ")),
+    "06-rejected-context.yaml": Expected(outcome="refused", says=("needed", "available", "short by", "maxModelLen", "offer: ")),
     "07-unknown-model.yaml": Expected(outcome="undecided", says=("acme/in-house-13b",)),
 }
 

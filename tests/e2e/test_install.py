@@ -65,7 +65,7 @@ def test_an_applied_object_becomes_pods_with_computed_flags(installation: Instal
 def test_what_cannot_fit_is_refused_and_nothing_is_kept(installation: Installation, namespace: str) -> None:
     with pytest.raises(KubectlError) as refused:
         apply(installation.cluster, namespace, deployment("too-long", context=131072, products=("NVIDIA-A10G",)))
-    for words in ("needs", "offers", "short by", "spec.engine.maxModelLen"):
+    for words in ("needed", "available", "short by", "spec.engine.maxModelLen"):
         assert words in refused.value.stderr
     assert installation.cluster.get("-n", namespace, "infd")["items"] == []
 

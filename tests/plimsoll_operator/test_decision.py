@@ -27,8 +27,8 @@ def test_a_rejection_says_needed_available_and_short_by():
     found = verdict(LLAMA_70B, engine={"maxModelLen": 8192}, placement={"gpuProducts": ["NVIDIA-L4"]})
     assert isinstance(found, Reject)
     assert found.short_by_bytes == found.needed_bytes - found.available_bytes > 0
-    assert "each of 4 GPUs needs" in found.message
-    assert "NVIDIA-L4 offers" in found.message
+    assert "GiB on each of 4 GPUs" in found.message
+    assert "GiB on NVIDIA-L4, short by" in found.message
     assert found.component == "weights"
 
 

@@ -42,7 +42,10 @@ def test_resize_moves_what_it_may_and_a_second_look_changes_nothing(why, model, 
 def test_resize_takes_the_smallest_step():
     found = verdict(engine={"maxModelLen": 131072, "tensorParallelSize": 1}, fit=resize("maxModelLen"), placement=ONE_L4)
     context = found.plan.max_model_len
-    assert isinstance(verdict(engine={"maxModelLen": context + 16, "tensorParallelSize": 1}, placement=ONE_L4), Reject)
+    assert found.plan.kv_cache_needed_bytes <= found.plan.kv_cache_interval_bytes[0], "what we choose surely starts"
+    following = verdict(engine={"maxModelLen": context + 16, "tensorParallelSize": 1}, placement=ONE_L4)
+    assert isinstance(following, Admit)
+    assert any(line.startswith("Close: ") for line in following.warnings), "one step further is no longer sure"
 
 
 def test_resize_respects_the_least_context():

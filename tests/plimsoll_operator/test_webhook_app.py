@@ -207,7 +207,7 @@ def test_what_cannot_fit_is_refused_with_the_whole_sentence_as_first_cause() -> 
     assert (status["code"], status["reason"], status["details"]["kind"]) == (422, "Invalid", "InferenceDeployment")
     first = status["details"]["causes"][0]
     assert first["message"] == status["message"]
-    for word in ("needs", "offers", "short by", "GiB"):
+    for word in ("needed", "available", "short by", "GiB"):
         assert word in first["message"]
 
 

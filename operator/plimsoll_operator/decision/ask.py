@@ -35,7 +35,10 @@ _OWNED_FLAGS: Final = frozenset({"--model", "--port", "--revision", "--served-mo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """One InferenceDeployment as the search sees it. `args` holds only what is pinned; sizes in bytes, tokens or counts."""
+    """One InferenceDeployment as the search sees it. `args` holds only what is pinned; sizes in bytes, tokens or counts.
+
+    `sure` asks for plans that start even at the lower end of the estimate's interval: so are values chosen that nobody pinned.
+    """
 
     model: str
     version: EngineVersion
@@ -47,6 +50,7 @@ class Ask:
     reserve_bytes: int
     placement: PlacementSpec
     max_gpus_per_replica: int | None
+    sure: bool = False
 
     def with_args(self, **changes: Any) -> Ask:
         """The same ask with other pinned arguments; None unpins."""

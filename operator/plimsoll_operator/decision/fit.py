@@ -6,6 +6,7 @@ where they are not pinned. Knows no pools, no availability and no verdicts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
@@ -26,12 +27,16 @@ _UNKNOWN_OUTSIDE: Final = OutsideBudget(pre_snapshot_bytes=GIB, post_kv_bytes=51
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What is to be fitted: pinned arguments, the least context that serves, bytes and KV tokens to keep in hand."""
+    """What is to be fitted: pinned arguments, the least context that serves, bytes and KV tokens to keep in hand.
+
+    `sure` judges at the lower end of the estimate's interval instead of its middle.
+    """
 
     args: EngineArgs
     min_max_model_len: int
     reserve_bytes: int
     kv_cache_tokens: int = 0
+    sure: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +75,18 @@ class Miss:
 
 
 def fit(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
-    """The plan closest to vLLM's own defaults that starts: batch sizes are lowered before context, pinned values never."""
+    """The plan closest to vLLM's own defaults that starts: batch sizes are lowered before context, pinned values never.
+
+    A plan that starts only with luck is made sure by lower batch sizes where that is enough.
+    """
     first = _start(engine, gpu, wish)
-    if isinstance(first, Fit) or first.refusal is not None or first.hopeless:
+    if isinstance(first, Fit):
+        sure = replace(wish, sure=True)
+        if _starts(engine, first.estimate, sure):
+            return first
+        surer = _lower_batch(engine, gpu, sure)
+        return surer if isinstance(surer, Fit) else first
+    if first.refusal is not None or first.hopeless:
         return first
     full = _lower_batch(engine, gpu, wish)
     if isinstance(full, Fit) or wish.args.max_model_len is not None:
@@ -126,12 +140,12 @@ def _probe(engine: Engine, gpu: Gpu, args: EngineArgs) -> Estimate:
 
 
 def _starts(engine: Engine, estimate: Estimate, wish: Wish) -> bool:
-    """Starts, holds the KV tokens asked for, and for an engine newer than any known one even at the pessimistic end."""
+    """Starts, holds the KV tokens asked for; for a sure wish, and for an engine newer than any known one, even at the pessimistic end."""
     plan = estimate.kv_plan
     if estimate.verdict != "starts" or (plan is not None and plan.kv_cache_tokens < wish.kv_cache_tokens):
         return False
     interval = estimate.available_kv_cache_interval_bytes
-    if estimate.resolved is not None and estimate.resolved.extrapolated and interval is not None:
+    if estimate.resolved is not None and (wish.sure or estimate.resolved.extrapolated) and interval is not None:
         pessimistic = engine.estimate_with_pool(estimate.resolved.given, estimate.resolved.gpu, interval[0])
         return pessimistic.verdict == "starts"
     return True
@@ -179,22 +193,28 @@ def _ladder(engine: Engine, gpu: Gpu, wish: Wish) -> list[EngineArgs]:
 
 
 def _lower_context(engine: Engine, gpu: Gpu, wish: Wish, miss: Miss) -> Fit | Miss:
-    """Lower an unpinned context to the longest that fits, not below the least that serves."""
+    """Lower an unpinned context to the longest that surely fits, not below the least that serves.
+
+    A context we choose holds at the lower end of the interval; only where not even the least does, the middle decides.
+    """
     ladder = _ladder(engine, gpu, wish)
     args = ladder[-1] if ladder else wish.args
     default = _probe(engine, gpu, wish.args).resolved
     if default is None or wish.min_max_model_len >= default.max_model_len:
         return miss
 
-    def at(length: int) -> Fit | Miss:
-        return _start(engine, gpu, replace(wish, args=replace(args, max_model_len=length)))
+    def at(length: int, sure: bool) -> Fit | Miss:
+        return _start(engine, gpu, replace(wish, args=replace(args, max_model_len=length), sure=sure))
 
-    def tokens(length: int) -> int | None:
-        found = at(length)
-        return kv_tokens(found) if isinstance(found, Fit) else None
+    def longest(sure: bool) -> int:
+        def tokens(length: int) -> int | None:
+            found = at(length, sure)
+            return kv_tokens(found) if isinstance(found, Fit) else None
 
-    length = longest_context(tokens, wish.min_max_model_len, default.max_model_len, miss.estimated_max_model_len)
-    found = at(length or wish.min_max_model_len)
+        return longest_context(tokens, wish.min_max_model_len, default.max_model_len, miss.estimated_max_model_len)
+
+    length = longest(sure=True) or (0 if wish.sure else longest(sure=False))
+    found = at(length or wish.min_max_model_len, wish.sure)
     if isinstance(found, Miss):
         return found
     pairs = (
@@ -294,6 +314,16 @@ def _refusal(estimate: Estimate) -> Miss:
 def fullest(estimate: Estimate) -> RankEstimate:
     """The rank with the least room for KV cache."""
     return min(estimate.ranks, key=lambda rank: (rank.available_kv_cache_bytes, rank.rank))
+
+
+def needed_kv_bytes(estimate: Estimate) -> int:
+    """What one request of max_model_len takes on the fullest rank: blocks / concurrency, rounded up to whole blocks."""
+    if estimate.needed_kv_cache_bytes is not None:
+        return estimate.needed_kv_cache_bytes
+    kv, rank = estimate.kv_plan, fullest(estimate)
+    if kv is None or rank.kv_block_bytes is None or kv.max_concurrency <= 0:
+        return 0
+    return rank.kv_block_bytes * math.ceil(kv.num_gpu_blocks / kv.max_concurrency - 1e-6)
 
 
 def components(rank: RankEstimate) -> tuple[tuple[str, int], ...]:

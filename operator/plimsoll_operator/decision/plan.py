@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import math
-
-from plimsoll_estimator.resolved import Estimate, RankEstimate
 from plimsoll_operator.decision import host, utilisation
-from plimsoll_operator.decision.fit import fullest
+from plimsoll_operator.decision.fit import fullest, needed_kv_bytes
 from plimsoll_operator.decision.search import Found
 from plimsoll_operator.facts import ModelFacts
 from plimsoll_operator.verdict import Plan, PredictedMemory
@@ -53,17 +50,7 @@ def make_plan(found: Found, model: ModelFacts) -> Plan:
             kv_cache_bytes=available,
         ),
         kv_cache_interval_bytes=estimate.available_kv_cache_interval_bytes or (available, available),
-        kv_cache_needed_bytes=_needed_kv_bytes(estimate, rank),
+        kv_cache_needed_bytes=needed_kv_bytes(estimate),
         host_memory_bytes=host.host_memory_bytes(estimate, layout.gpus),
         available_now=found.candidate.available,
     )
-
-
-def _needed_kv_bytes(estimate: Estimate, rank: RankEstimate) -> int:
-    """What one request of max_model_len takes on the rank: blocks / concurrency, rounded up to whole blocks."""
-    if estimate.needed_kv_cache_bytes is not None:
-        return estimate.needed_kv_cache_bytes
-    kv = estimate.kv_plan
-    if kv is None or rank.kv_block_bytes is None or kv.max_concurrency <= 0:
-        return 0
-    return rank.kv_block_bytes * math.ceil(kv.num_gpu_blocks / kv.max_concurrency - 1e-6)

@@ -7,6 +7,7 @@ again therefore gives the same plan. Knows the steps of each field; makes no ver
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, Final
 
 from plimsoll_operator.decision import utilisation
@@ -77,9 +78,13 @@ class Mover:
         return ask.with_args(**{_ARGUMENT[field]: furthest.get(field)})
 
     def settle(self, ask: Ask, field: str) -> Ask | None:
-        """The ask with `field` moved by the smallest step that fits, None when no step does."""
+        """The ask with `field` moved by the smallest step that fits, None when no step does.
+
+        A number we choose holds at the lower end of the estimate's interval; only where none does, the middle decides.
+        """
         if field in _STEP:
-            return self._lower(ask, field)
+            moved = self._lower(replace(ask, sure=True), field) or self._lower(ask, field)
+            return replace(moved, sure=ask.sure) if moved is not None else None
         for value in self._alternatives(ask, field):
             tried = ask.with_args(**{_ARGUMENT[field]: value})
             found = self.search(tried)

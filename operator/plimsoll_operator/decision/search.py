@@ -201,7 +201,7 @@ def _evaluate(engine: Engine, ask: Ask, candidate: Candidate) -> Found | Missed:
         pipeline_parallel_size=layout.pipeline_parallel_size,
         data_parallel_size=layout.data_parallel_size,
     )
-    wish = Wish(args=args, min_max_model_len=ask.min_max_model_len, reserve_bytes=ask.reserve_bytes)
+    wish = Wish(args=args, min_max_model_len=ask.min_max_model_len, reserve_bytes=ask.reserve_bytes, sure=ask.sure)
     fits: list[tuple[Product, Fit]] = []
     misses: list[Miss] = []
     losses: list[str] = []

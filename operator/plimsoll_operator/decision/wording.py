@@ -6,6 +6,7 @@ from typing import Final
 
 from plimsoll_estimator.units import GIB
 from plimsoll_operator.decision.ask import Ask
+from plimsoll_operator.decision.fit import needed_kv_bytes
 from plimsoll_operator.decision.search import Found, Missed
 from plimsoll_operator.verdict import Reason
 
@@ -34,14 +35,14 @@ def rejection(ask: Ask, missed: Missed) -> str:
     short = gib(miss.needed_bytes - miss.available_bytes, up=True)
     if miss.reason in (Reason.HOST_MEMORY, Reason.EPHEMERAL_STORAGE):
         needed, offered = gib(miss.needed_bytes, up=True), gib(miss.available_bytes)
-        need = f"its pod needs {needed} GiB of {miss.component}"
-        return f"{ask.model} does not fit: {need}, {miss.message} ({offered} GiB), short by {short} GiB."
+        need = f"needed {needed} GiB of {miss.component} for its pod"
+        return f"{ask.model} does not fit: {need}, available {offered} GiB ({miss.message}), short by {short} GiB."
     who = f"each of {gpus} GPUs" if gpus > 1 else "the GPU"
     parts = ", ".join(f"{name} {gib(size, up=True)}" for name, size in miss.parts if size)
     shown = f" ({parts})" if parts else ""
     return (
-        f"{ask.model} does not fit: {who} needs {gib(miss.needed_bytes, up=True)} GiB{shown}, "
-        f"{product} offers {gib(miss.available_bytes)} GiB, short by {short} GiB."
+        f"{ask.model} does not fit: needed {gib(miss.needed_bytes, up=True)} GiB on {who}{shown}, "
+        f"available {gib(miss.available_bytes)} GiB on {product}, short by {short} GiB."
     )
 
 
@@ -64,9 +65,20 @@ def warnings(ask: Ask, found: Found) -> tuple[str, ...]:
         lines.append(
             f"vLLM {resolved.version} is newer than the newest known release: figures are extrapolated and judged at their pessimistic end."
         )
+    lines += _doubt(found)
     lines += found.losses
     lines += [f"Estimate: {line}" for line in found.fit.estimate.warnings]
     return tuple(_one_line(line) for line in lines)
+
+
+def _doubt(found: Found) -> list[str]:
+    """Where the cache needed lies inside the interval, a pinned value may turn out not to start; say so."""
+    estimate = found.fit.estimate
+    interval, needed = estimate.available_kv_cache_interval_bytes, needed_kv_bytes(estimate)
+    if interval is None or needed <= interval[0]:
+        return []
+    band = f"{gib(interval[0])} to {gib(interval[1])} GiB"
+    return [f"Close: {gib(needed, up=True)} GiB of KV cache are needed and 90 % of starts leave {band}; a shorter maxModelLen is safer."]
 
 
 def _one_line(line: str) -> str:
