@@ -118,3 +118,20 @@ def test_an_open_cluster_is_still_refused_what_no_gpu_holds():
     wish = deployment("meta-llama/Llama-3.1-405B", engine={"tensorParallelSize": 1}, placement={"gpuProducts": ["NVIDIA-L4"]})
     facts = facts_for(wish, Files(L4), applied_plan=None)
     assert isinstance(decide(dataclasses.replace(facts, policy=FitPolicySpec(capacity="Open"))), Reject)
+
+
+@pytest.mark.parametrize(
+    ("why", "extra_args"),
+    [
+        ("a flag that the spec's own field owns", ["--max-model-len=4096"]),
+        ("a flag given twice", ["--block-size=16", "--block-size=32"]),
+        ("a flag that this release does not have", ["--no-such-flag"]),
+        ("a value that is no number", ["--block-size=many"]),
+        ("a word that belongs to no flag", ["stray"]),
+    ],
+)
+def test_a_fault_in_extra_args_names_the_field(why, extra_args):
+    found = verdict(engine={"maxModelLen": 8192, "extraArgs": extra_args})
+    assert isinstance(found, Reject)
+    assert found.field == "spec.engine.extraArgs", why
+    assert extra_args[-1].partition("=")[0] in found.message

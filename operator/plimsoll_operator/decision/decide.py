@@ -72,10 +72,18 @@ def _guarded(facts: Facts, *, with_offers: bool) -> Verdict:
     try:
         return _decide(facts, with_offers=with_offers)
     except InvalidInput as error:
-        at = error.field if error.field.startswith("spec.") else "spec.engine"
-        return Reject(reason=Reason.INVALID_SPEC, message=f"{error}.", field=at)
+        return Reject(reason=Reason.INVALID_SPEC, message=f"{error}.", field=_field_of(error))
     except Unsupported as error:
         return _undecided(Reason.UNKNOWN_ENGINE if error.reason.startswith("Engine") else Reason.UNSUPPORTED_MODEL, str(error))
+
+
+def _field_of(error: InvalidInput) -> str:
+    """The field of the API that an error of the estimator speaks of: flags come from extraArgs, config keys from the profile."""
+    if error.field.startswith("spec."):
+        return error.field
+    if error.field.startswith(("-", "extraArgs")):
+        return "spec.engine.extraArgs"
+    return "spec.model.profile" if error.field.startswith("config") else "spec.engine"
 
 
 def _decide(facts: Facts, *, with_offers: bool) -> Verdict:
