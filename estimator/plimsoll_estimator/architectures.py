@@ -139,6 +139,8 @@ _MULTIMODAL: Final[dict[str, str]] = {
     "Mistral3ForConditionalGeneration": "mistral3",
     "KimiK3ForConditionalGeneration": "kimi_k3",
     "KimiVLForConditionalGeneration": "kimi_vl",
+    "InternVLChatModel": "internvl",
+    "InternVLForConditionalGeneration": "internvl_hf",
 }
 _POOLING: Final[dict[str, str]] = {
     "BertModel": "bert",

@@ -99,6 +99,8 @@ FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {
     "llava": multimodal.llava,
     "llava_next": multimodal.llava_next,
     "mistral3": multimodal.mistral3,
+    "internvl": multimodal.internvl,
+    "internvl_hf": multimodal.internvl_hf,
     "kimi_k3": multimodal.kimi_k3,
     "kimi_vl": multimodal.kimi_vl,
     "falcon": classic.falcon,

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.weights import classic, dense, gemma, hybrids, kimi, mla, moe_families, towers, vision
+from plimsoll_estimator.weights import classic, dense, gemma, hybrids, intern, kimi, mla, moe_families, towers, vision
 from plimsoll_estimator.weights.decoder import build_decoder
 from plimsoll_estimator.weights.rank import Rank
 
@@ -48,6 +48,11 @@ def _text_language(rank: Rank) -> None:
     names = text.list_or_none("architectures")
     known = {"mistral": dense.LLAMA, "ministral3": dense.LLAMA, "llama": dense.LLAMA, "qwen2": dense.QWEN2, "qwen3": dense.QWEN3}
     known |= {"granite": dense.GRANITE, "gemma": dense.GEMMA, "gemma2": dense.GEMMA2, "": dense.LLAMA}
+    known |= {"phi3": dense.PHI3, "internlm2": dense.INTERNLM2}
+    sparse: dict[str, Builder] = {"qwen3_moe": moe_families.qwen3_moe, "gpt_oss": moe_families.gpt_oss}
+    if kind in sparse:
+        sparse[kind](rank)
+        return
     style = known.get(kind)
     if style is None:
         raise Unsupported("UnsupportedArchitecture", f"no rules for the language model {str(names or kind)[:80]} behind this tower")
@@ -71,6 +76,8 @@ _LLAMA_DEFAULTS = {
 
 llava = with_tower(towers.llava_tower, _text_language)
 llava_next = with_tower(towers.llava_next_tower, _text_language)
+internvl = with_tower(intern.internvit_tower, _text_language)
+internvl_hf = with_tower(intern.internvit_hf_tower, _text_language)
 mistral3 = with_tower(towers.mistral3_tower, _text_language)
 kimi_vl = with_tower(towers.kimi_vl_tower, mla.deepseek_v2, quantised=False)
 qwen2_vl = with_tower(vision.qwen2_tower, lambda rank: build_decoder(rank, dense.QWEN2))

@@ -1,0 +1,172 @@
+"""Families without a row of vLLM's own classes, held against the parameter counts that the hub publishes for their checkpoints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from plimsoll_estimator.engine_args import EngineArgs
+from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.resolved import Gpu, ResolvedArgs
+from plimsoll_estimator.weights import weights_per_stage
+
+
+def created_bytes(config: dict[str, Any], version: str, tp: int = 1) -> int:
+    resolved = ResolvedArgs(
+        version=EngineVersion.parse(version),
+        extrapolated=False,
+        gpu=Gpu(product="h100", total_memory_bytes=80 << 30, interconnect="nvlink", compute_capability=(9, 0)),
+        given=EngineArgs(),
+        architecture=config["architectures"][0],
+        dtype="bfloat16",
+        quantization=None,
+        kv_cache_dtype="auto",
+        tensor_parallel_size=tp,
+        pipeline_parallel_size=1,
+        data_parallel_size=1,
+        enable_expert_parallel=False,
+        decode_context_parallel_size=1,
+        max_model_len=2048,
+        max_num_seqs=256,
+        max_num_batched_tokens=8192,
+        gpu_memory_utilization=0.9,
+        block_size=16,
+        enforce_eager=False,
+        enable_prefix_caching=True,
+        enable_chunked_prefill=True,
+        num_speculative_tokens=0,
+        runner="generate",
+        uses_v2_model_runner=True,
+        async_scheduling=True,
+        max_in_flight_tokens=16384,
+        max_cudagraph_capture_size=512,
+    )
+    (stage,) = weights_per_stage(HfConfig(config), resolved)
+    return stage.created_bytes
+
+
+def rope_bytes(head_dim: int, positions: int) -> int:
+    return head_dim * positions * 2
+
+
+def padding_bytes(vocabulary: int, hidden: int, tables: int) -> int:
+    return -vocabulary % 64 * hidden * tables * 2
+
+
+INTERNVIT_300M: dict[str, Any] = {
+    "hidden_size": 1024,
+    "num_attention_heads": 16,
+    "num_hidden_layers": 24,
+    "intermediate_size": 4096,
+    "image_size": 448,
+    "patch_size": 14,
+    "norm_type": "layer_norm",
+}
+INTERNVIT_6B: dict[str, Any] = {
+    **INTERNVIT_300M,
+    "hidden_size": 3200,
+    "num_attention_heads": 25,
+    "num_hidden_layers": 45,
+    "intermediate_size": 12800,
+    "norm_type": "rms_norm",
+    "qk_normalization": True,
+}
+QWEN2_500M: dict[str, Any] = {
+    "model_type": "qwen2",
+    "hidden_size": 896,
+    "intermediate_size": 4864,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 14,
+    "num_key_value_heads": 2,
+    "vocab_size": 151674,
+    "max_position_embeddings": 32768,
+    "tie_word_embeddings": False,
+}
+QWEN2_32B: dict[str, Any] = {
+    "model_type": "qwen2",
+    "hidden_size": 5120,
+    "intermediate_size": 27648,
+    "num_hidden_layers": 64,
+    "num_attention_heads": 40,
+    "num_key_value_heads": 8,
+    "vocab_size": 151674,
+    "max_position_embeddings": 32768,
+    "tie_word_embeddings": False,
+}
+INTERNLM2_1_8B: dict[str, Any] = {
+    "model_type": "internlm2",
+    "hidden_size": 2048,
+    "intermediate_size": 8192,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 8,
+    "vocab_size": 92553,
+    "max_position_embeddings": 32768,
+}
+
+
+def internvl(tower: dict[str, Any], llm: dict[str, Any]) -> dict[str, Any]:
+    chat = {"qkv_bias": tower["hidden_size"] == 1024}
+    return {
+        "architectures": ["InternVLChatModel"],
+        "vision_config": {**tower, **chat},
+        "llm_config": llm,
+        "select_layer": -1,
+        "downsample_ratio": 0.5,
+    }
+
+
+def internvl_hf(tower: dict[str, Any], llm: dict[str, Any]) -> dict[str, Any]:
+    changed = {"image_size": [448, 448], "patch_size": [14, 14], "attention_bias": True, "use_mean_pooling": True}
+    return {
+        "architectures": ["InternVLForConditionalGeneration"],
+        "vision_config": {**tower, **changed},
+        "text_config": llm,
+        "downsample_ratio": 0.5,
+    }
+
+
+# (model, config, published parameters, bytes vLLM creates beyond them: rope tables, attention scalars, rows of padding)
+PUBLISHED: list[tuple[str, dict[str, Any], int, int]] = [
+    (
+        "OpenGVLab/InternVL3-1B",
+        internvl(INTERNVIT_300M, QWEN2_500M),
+        938_193_024,
+        rope_bytes(64, 32768) + 24 * 16 + padding_bytes(151674, 896, 2),
+    ),
+    (
+        "OpenGVLab/InternVL3-1B-hf",
+        internvl_hf(INTERNVIT_300M, QWEN2_500M),
+        938_193_024,
+        rope_bytes(64, 32768) + 24 * 16 + padding_bytes(151674, 896, 2),
+    ),
+    (
+        "OpenGVLab/InternVL2-2B",
+        internvl(INTERNVIT_300M, INTERNLM2_1_8B),
+        2_205_754_368,
+        rope_bytes(128, 32768) + 24 * 16 + padding_bytes(92553, 2048, 2),
+    ),
+    (
+        "OpenGVLab/InternVL3-38B",
+        internvl(INTERNVIT_6B, QWEN2_32B),
+        38_388_164_992,
+        rope_bytes(128, 32768) + 64 * 16 + padding_bytes(151674, 5120, 2),
+    ),
+]
+
+
+@pytest.mark.parametrize("version", ["0.19.1", "0.33.0"])
+@pytest.mark.parametrize(("model", "config", "parameters", "beyond"), PUBLISHED, ids=[row[0] for row in PUBLISHED])
+def test_created_bytes_are_the_published_parameters(model: str, config: dict[str, Any], parameters: int, beyond: int, version: str) -> None:
+    assert created_bytes(config, version) == 2 * parameters + beyond
+
+
+def test_25_heads_of_the_large_tower_stay_whole_on_two_ranks() -> None:
+    """intern_vit.py: attention of a tower whose heads do not divide is not split; its MLP is."""
+    config = internvl(INTERNVIT_6B, QWEN2_32B)
+    one, two = created_bytes(config, "0.33.0"), created_bytes(config, "0.33.0", tp=2)
+    spared = 45 * (4 * 3200 * 3200 * 2) // 2
+    projector = (12800 * 5120 + 5120 * 5120) * 2 // 2
+    assert spared + projector < two - one // 2 < spared + projector + (16 << 20)
