@@ -16,6 +16,7 @@ from typing import Final
 
 import yaml
 
+from plimsoll_estimator.errors import EstimatorError
 from plimsoll_operator.cli import SubParsers, add_command
 from plimsoll_operator.profiles.build import Built, Target, build_profile
 from plimsoll_operator.profiles.directory import Directory
@@ -33,6 +34,9 @@ def register(subparsers: SubParsers) -> None:
     folder.add_argument("folder", type=Path, help="folder with config.json")
     folder.add_argument("--model", required=True, metavar="ORG/NAME", help="what spec.model.name says of it")
     _common(folder, "the revision the folder holds; without it the profile answers for every revision")
+    hub = sources.add_parser("fetch", help="a model on a Hugging Face hub (HF_ENDPOINT, HF_TOKEN)", allow_abbrev=False)
+    hub.add_argument("model", metavar="ORG/NAME", help="the model as the hub spells it")
+    _common(hub, "branch, tag or commit; the profile records the commit it stands for")
 
 
 def _common(parser: argparse.ArgumentParser, revision: str) -> None:
@@ -46,7 +50,7 @@ def _common(parser: argparse.ArgumentParser, revision: str) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the manifest. Status 0, or 2 by the errors that the command's frame prints."""
-    source: Source = Directory(options.folder, revision=options.revision)
+    source = _hub(options.model, options.revision) if options.origin == "fetch" else Directory(options.folder, revision=options.revision)
     target = Target(
         model=options.model,
         namespace=None if options.cluster else options.namespace,
@@ -58,6 +62,16 @@ def run(options: argparse.Namespace) -> int:
     for note in built.notes:
         print(f"plimsoll profile: {note}", file=sys.stderr)
     return 0
+
+
+def _hub(model: str, revision: str | None) -> Source:
+    try:
+        from plimsoll_operator.profiles.hub import Hub
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith(("huggingface_hub", "httpx2")):
+            raise
+        raise EstimatorError("reading a hub needs an extra: pip install 'plimsoll-operator[hub]'") from error
+    return Hub.resolve(model, revision)
 
 
 def _shown(built: Built, output: str) -> str:

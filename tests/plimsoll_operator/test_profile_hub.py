@@ -1,0 +1,223 @@
+"""`plimsoll profile fetch` against a server that speaks the hub's HTTP: commits, redirects, ranges, refusals, hostile answers."""
+
+import json
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import yaml
+from tests.plimsoll_operator.test_profile import CONFIG, HOSTILE, llama, safetensors, totals
+
+from plimsoll_operator.cli import main
+
+COMMIT = "89abcdef01234567" * 2 + "89abcdef"
+TOKEN = "hf_" + "secretsecret"
+MODEL = "acme/in-house"
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def answer(self, status, body=b"", **headers):
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_GET(self):
+        hub = self.server
+        hub.seen.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
+        if hub.refusals:
+            status, headers = hub.refusals.pop(0)
+            return self.answer(status, **headers)
+        path = self.path.partition("?")[0]
+        if path.startswith("/api/models/"):
+            if path not in (f"/api/models/{MODEL}", f"/api/models/{MODEL}/revision/main", f"/api/models/{MODEL}/revision/refs%2Fpr%2F1"):
+                return self.answer(404, X_Error_Code="RevisionNotFound" if "/revision/" in path else "RepoNotFound")
+            files = [{"rfilename": name, "size": hub.sizes.get(name, len(data))} for name, data in hub.files.items()]
+            return self.answer(200, hub.listing or json.dumps({"id": MODEL, "sha": COMMIT, "siblings": files}).encode())
+        name = path.removeprefix(f"/{MODEL}/resolve/{COMMIT}/")
+        if name.endswith(".safetensors") and hub.storage:
+            return self.answer(302, Location=f"{hub.storage}{path}?signature=1")
+        return self.file(hub.files[name])
+
+    def file(self, data):
+        if not self.server.ranges:
+            return self.answer(200, data)
+        first, last = self.headers["Range"].removeprefix("bytes=").split("-")
+        part = data[int(first) : int(last) + 1]
+        return self.answer(206, part, Content_Range=f"bytes {first}-{int(first) + len(part) - 1}/{len(data)}")
+
+
+class Server(ThreadingHTTPServer):
+    def handle_error(self, request, client_address):
+        if not isinstance(sys.exception(), ConnectionError):  # the client may leave before the end of what it did not ask for
+            super().handle_error(request, client_address)
+
+
+@pytest.fixture
+def servers():
+    started = []
+
+    def start():
+        server = Server(("127.0.0.1", 0), Handler)
+        server.files, server.sizes, server.refusals, server.seen = {}, {}, [], []
+        server.listing, server.storage, server.ranges = None, None, True
+        server.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        started.append((server, thread))
+        return server
+
+    yield start
+    for server, thread in started:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def hub(servers, monkeypatch, tmp_path):
+    server = servers()
+    safetensors(tmp_path / "w", llama())
+    server.files = {"config.json": json.dumps(CONFIG).encode(), "model.safetensors": (tmp_path / "w").read_bytes(), "README.md": b"x"}
+    monkeypatch.setenv("HF_ENDPOINT", server.url)
+    monkeypatch.setenv("HF_TOKEN", TOKEN)
+    return server
+
+
+def ask(capsys, *argv, model=MODEL):
+    status = main(["profile", "fetch", model, *argv])
+    return status, *capsys.readouterr()
+
+
+@pytest.mark.parametrize("revision", [[], ["--revision", "main"], ["--revision", "refs/pr/1"]])
+def test_a_branch_becomes_the_commit_and_headers_become_totals(revision, hub, capsys):
+    status, out, err = ask(capsys, *revision)
+    assert (status, err) == (0, "")
+    spec = yaml.safe_load(out)["spec"]
+    assert (spec["model"], spec["revision"], spec["source"]) == (MODEL, COMMIT, "hub 127.0.0.1")
+    assert {row["dtype"]: row["bytes"] for row in spec["weights"]["byDtype"]} == totals(llama())
+    assert json.loads(spec["config"])["hidden_size"] == CONFIG["hidden_size"]
+
+
+def test_reads_ranges_only_and_no_other_file(hub, capsys):
+    weights = hub.files["model.safetensors"]
+    hub.files["model.safetensors"] = weights + b"\0" * (1 << 20)
+    hub.sizes = {"model.safetensors": 200 << 30}
+    assert ask(capsys)[0] == 0
+    asked = [(path.rpartition("/")[2], headers["range"]) for path, headers in hub.seen if "/resolve/" in path]
+    assert [name for name, _ in asked] == ["config.json", "model.safetensors"]
+    assert len(hub.seen) == len(asked) + 1
+    assert asked[1][1] == f"bytes=0-{(128 << 10) - 1}"
+
+
+def test_a_header_longer_than_the_first_read_is_read_on(hub, capsys, tmp_path):
+    many = {f"model.layers.{i}.a_name_that_makes_the_header_long.weight": ("BF16", [4]) for i in range(3000)}
+    safetensors(tmp_path / "long", many)
+    hub.files["model.safetensors"] = (tmp_path / "long").read_bytes()
+    for ranges in (True, False):
+        hub.ranges = ranges
+        status, out, _ = ask(capsys)
+        assert status == 0
+        assert yaml.safe_load(out)["spec"]["weights"]["totalBytes"] == 3000 * 8
+
+
+def test_the_token_goes_to_the_hub_and_nowhere_else(hub, servers, capsys):
+    storage = servers()
+    storage.files = {"model.safetensors": hub.files["model.safetensors"]}
+    hub.storage = storage.url
+    status, out, err = ask(capsys)
+    assert status == 0
+    assert all(headers.get("authorization") == f"Bearer {TOKEN}" for _, headers in hub.seen)
+    assert [path.partition("?")[0].rpartition("/")[2] for path, _ in storage.seen] == ["model.safetensors"]
+    assert TOKEN not in json.dumps(storage.seen)
+    assert TOKEN not in out + err
+
+
+REFUSALS = [
+    ("gated", [(403, {"X_Error_Code": "GatedRepo"})], "Gated: acme/in-house needs access"),
+    ("gated, without a token", [(401, {"X_Error_Code": "GatedRepo"})], "Gated: acme/in-house needs access"),
+    ("private or absent", [(401, {})], "NotFound: acme/in-house does not exist, or it is private"),
+    ("absent", [(404, {"X_Error_Code": "RepoNotFound"})], "NotFound: acme/in-house: no such model"),
+    ("busy for good", [(429, {"Retry_After": "0"})] * 3, "answered 429 to 3 requests"),
+    ("broken for good", [(503, {"Retry_After": "0"})] * 3, "answered 503 to 3 requests"),
+    ("redirect to the metadata service", [(302, {"Location": "http://169.254.169.254/latest"})], "169.254.169.254, which is not a public"),
+    ("redirect to a file", [(302, {"Location": "file:///etc/passwd"})], "redirects to file scheme"),
+    ("redirects for ever", [(302, {"Location": "/again"})] * 9, "redirects more than 5 times"),
+    ("compressed", [(200, {"Content_Encoding": "gzip"})], "came compressed"),
+    ("an empty answer", [(200, {})], "with what is not JSON"),
+]
+
+
+@pytest.mark.parametrize(("why", "refusals", "words"), REFUSALS, ids=[row[0] for row in REFUSALS])
+def test_a_refusal_is_one_line_and_status_2(why, refusals, words, hub, capsys):
+    hub.refusals = list(refusals)
+    status, out, err = ask(capsys)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert words in err
+    assert TOKEN not in err
+
+
+def test_a_busy_hub_is_asked_again(hub, capsys):
+    hub.refusals = [(429, {"Retry_After": "0"}), (503, {"Retry_After": "0"})]
+    assert ask(capsys)[0] == 0
+
+
+@pytest.mark.parametrize(("why", "data", "words"), HOSTILE, ids=[row[0] for row in HOSTILE])
+def test_a_bad_header_is_named(why, data, words, hub, capsys):
+    hub.files["model.safetensors"] = data
+    status, out, err = ask(capsys)
+    assert (status, out) == (2, "")
+    assert words in err
+
+
+ANSWERS = [
+    ("no commit", {"siblings": []}, "without a commit"),
+    ("a commit that leads elsewhere", {"sha": "../../x", "siblings": []}, "without a commit"),
+    ("a size that is a text", {"sha": COMMIT, "siblings": [{"rfilename": "config.json", "size": "9"}]}, "does not tell the size"),
+    ("no files", {"sha": COMMIT, "siblings": []}, "NotFound: there is no config.json"),
+    ("paths only", {"sha": COMMIT, "siblings": [{"rfilename": "../config.json", "size": 9}]}, "NotFound: there is no config.json"),
+]
+
+
+@pytest.mark.parametrize(("why", "answer", "words"), ANSWERS, ids=[row[0] for row in ANSWERS])
+def test_a_wrong_listing_is_one_line(why, answer, words, hub, capsys):
+    hub.listing = json.dumps(answer).encode()
+    status, _, err = ask(capsys)
+    assert status == 2
+    assert words in err
+
+
+def test_revisions_and_names_that_do_not_exist(hub, capsys):
+    assert "no such revision" in ask(capsys, "--revision", "v9")[2]
+    for name in ("../x", "a/b/c", "a b", "acme/..", ""):
+        status, _, err = ask(capsys, model=name)
+        assert (status, "must be org/name" in err) == (2, True)
+    assert len(hub.seen) == 1
+
+
+def test_a_hub_that_is_not_there_is_unreachable(monkeypatch, capsys):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    status, _, err = ask(capsys)
+    assert (status, err) == (2, "plimsoll profile: Unreachable: 127.0.0.1: ConnectError\n")
+
+
+@pytest.mark.parametrize("endpoint", ["hub.example", "http://[", "ftp://hub.example", "https://me:pw@hub.example"])
+def test_an_endpoint_that_is_no_url_is_refused_unseen(endpoint, monkeypatch, capsys):
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+    status, _, err = ask(capsys)
+    assert (status, "HF_ENDPOINT: '(not shown)' must be" in err, "pw" in err) == (2, True, False)
+
+
+def test_without_the_extra_it_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    monkeypatch.delitem(sys.modules, "plimsoll_operator.profiles.hub", raising=False)
+    status, _, err = ask(capsys)
+    assert (status, err) == (2, "plimsoll profile: reading a hub needs an extra: pip install 'plimsoll-operator[hub]'\n")
