@@ -90,6 +90,7 @@ _GENERATE: Final[dict[str, str]] = {
     "GraniteMoeHybridForCausalLM": "granite_hybrid",
     "Lfm2ForCausalLM": "lfm2",
     "FalconH1ForCausalLM": "falcon_h1",
+    "KimiLinearForCausalLM": "kimi_linear",
     "GraniteMoeSharedForCausalLM": "granite_moe_shared",
     "InternLM2ForCausalLM": "internlm2",
     "InternLM2VEForCausalLM": "internlm2",

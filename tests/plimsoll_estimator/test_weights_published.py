@@ -157,6 +157,44 @@ PUBLISHED: list[tuple[str, dict[str, Any], int, int]] = [
 ]
 
 
+KIMI_LINEAR_FULL = (4, 8, 12, 16, 20, 24, 27)
+KIMI_LINEAR: dict[str, Any] = {
+    "architectures": ["KimiLinearForCausalLM"],
+    "model_type": "kimi_linear",
+    "hidden_size": 2304,
+    "intermediate_size": 9216,
+    "moe_intermediate_size": 1024,
+    "num_hidden_layers": 27,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+    "num_experts": 256,
+    "num_shared_experts": 1,
+    "first_k_dense_replace": 1,
+    "q_lora_rank": None,
+    "kv_lora_rank": 512,
+    "qk_nope_head_dim": 128,
+    "qk_rope_head_dim": 64,
+    "v_head_dim": 128,
+    "mla_use_nope": True,
+    "vocab_size": 163840,
+    "tie_word_embeddings": False,
+    "linear_attn_config": {
+        "full_attn_layers": list(KIMI_LINEAR_FULL),
+        "kda_layers": [i for i in range(1, 28) if i not in KIMI_LINEAR_FULL],
+        "num_heads": 32,
+        "head_dim": 128,
+        "short_conv_kernel_size": 4,
+    },
+}
+
+
+@pytest.mark.parametrize(("version", "wide_corrections"), [("0.19.1", 0), ("0.33.0", 26 * 256)])
+def test_kimi_linear_has_its_published_parameters(version: str, wide_corrections: int) -> None:
+    """49,122,681,728 on the hub; decay, its bias, convolutions (and newer corrections) are in float32; scalars of 7 layers."""
+    wide = 20 * (4096 + 32 + 3 * 4096 * 4) + wide_corrections
+    assert created_bytes(KIMI_LINEAR, version) == 2 * (49_122_681_728 + wide) + 7 * 16
+
+
 @pytest.mark.parametrize("version", ["0.19.1", "0.33.0"])
 @pytest.mark.parametrize(("model", "config", "parameters", "beyond"), PUBLISHED, ids=[row[0] for row in PUBLISHED])
 def test_created_bytes_are_the_published_parameters(model: str, config: dict[str, Any], parameters: int, beyond: int, version: str) -> None:

@@ -1,14 +1,15 @@
-"""Kimi-Linear's newest form (Kimi-K3): Kimi delta attention beside latent attention without rope, experts behind a narrow latent.
+"""Kimi-Linear and its newest form (Kimi-K3): Kimi delta attention beside latent attention without rope, experts behind a narrow latent.
 
 Sources: vllm/models/kimi_k3/nvidia/{model,kda,mla}.py, vllm/model_executor/models/kimi_k25.py (0.33.0).
 """
 
 from __future__ import annotations
 
+from plimsoll_estimator.errors import EngineRefusal, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.units import round_up
-from plimsoll_estimator.weights.decoder import DecoderStyle, expert_count, mlp, sizes, stack
-from plimsoll_estimator.weights.mla import Latent, latent
+from plimsoll_estimator.weights.decoder import DecoderStyle, MoeStyle, expert_count, mlp, moe, sizes, stack
+from plimsoll_estimator.weights.mla import Latent, latent, latent_attention
 from plimsoll_estimator.weights.rank import Rank, divide, positive
 from plimsoll_estimator.weights.vision import Block, conv, encoder, vision_config
 
@@ -29,6 +30,64 @@ def _delta_attention(rank: Rank, parent: str, hidden: int, linear: HfConfig) -> 
     rank.tensor(3 * mine * linear.int("short_conv_kernel_size", default=4), 4)
     rank.norm(head_dim)
     rank.row(parent, "o_proj", width, hidden)
+
+
+def _narrow_gate_attention(rank: Rank, parent: str, hidden: int, linear: HfConfig) -> None:
+    """Kimi-Linear's delta attention: the output gate goes through one head's width, as the decay does."""
+    heads, head_dim = linear.int("num_heads"), linear.int("head_dim")
+    width = heads * head_dim
+    mine, mine_heads = divide(width, rank.tp), divide(heads, rank.tp)
+    rank.column(parent, ("q_proj", "k_proj", "v_proj"), hidden, (width, width, width))
+    rank.column(parent, ("b_proj",), hidden, (heads,))
+    for first, second in (("f_a_proj", "f_b_proj"), ("g_a_proj", "g_b_proj")):
+        rank.replicated(parent, (first,), hidden, (head_dim,))
+        rank.column(parent, (second,), head_dim, (width,))
+    rank.tensor(mine + mine_heads, 4)
+    rank.tensor(3 * mine * linear.int("short_conv_kernel_size", default=4), 4)
+    rank.norm(head_dim)
+    rank.row(parent, "o_proj", width, hidden)
+
+
+def kimi_linear(rank: Rank) -> None:
+    """KimiLinearForCausalLM of Kimi-Linear: delta attention with a narrow gate, latent attention without rope, plain experts.
+
+    Since 0.26 the correction of the router is kept in float32 (vllm/model_executor/models/kimi_linear.py 0.19.1, then
+    vllm/models/kimi_k3/nvidia/model.py 0.33.0, which differ in nothing else).
+    """
+    text = rank.text
+    linear = text.sub("linear_attn_config")
+    if linear is None:
+        raise Unsupported("UnsupportedArchitecture", "no rules for a Kimi-Linear configuration without linear_attn_config")
+    if linear.bool("use_full_rank_gate"):
+        kimi_k3_language(rank)
+        return
+    if not text.bool("mla_use_nope"):
+        raise EngineRefusal("UnsupportedAttention", "Kimi-Linear's latent attention is built without rotary embedding only")
+    size, dims = sizes(text, _STYLE, rank.config), latent(text)
+    delta = {i for i in linear.list_or_none("kda_layers") or () if isinstance(i, int)}
+    first, every = text.int("first_k_dense_replace", default=0), positive(text, "moe_layer_freq", default=1)
+    block = MoeStyle(
+        parent="block_sparse_moe", correction=True, correction_item=4 if rank.version >= (0, 26) else 0, shared="count",
+        intermediate=("moe_intermediate_size",),
+    )  # fmt: skip
+
+    def kind(i: int) -> tuple[bool, bool]:
+        return i + 1 in delta, i >= first and i % every == 0 and expert_count(text) > 0
+
+    def layer(i: int) -> None:
+        name = f"layers.{i}"
+        recurrent, sparse = kind(i)
+        if recurrent:
+            _narrow_gate_attention(rank, f"{name}.self_attn", size.hidden, linear)
+        else:
+            latent_attention(rank, f"{name}.self_attn", dims)
+        if sparse:
+            moe(rank, name, size.hidden, block)
+        else:
+            mlp(rank, f"{name}.mlp", size.hidden, size.intermediate, _STYLE)
+        rank.norm(size.hidden, count=2)
+
+    stack(rank, size, _STYLE, layer, kind)
 
 
 def _latent_attention(rank: Rank, parent: str, dims: Latent, gated: bool) -> None:
