@@ -51,8 +51,16 @@ def run(stream_in: Iterable[str], stream_out: TextSink, models: ModelLookup) -> 
             reply: dict[str, Any] = _failure(None, "invalid", "NotJson", "this line is not JSON")
         else:
             reply = answer(case, models)
-        stream_out.write(json.dumps(reply, ensure_ascii=False) + "\n")
+        stream_out.write(_line(reply) + "\n")
     return status
+
+
+def _line(reply: dict[str, Any]) -> str:
+    """One line of JSON that any reader takes: escaped where not ASCII (a lone surrogate has no UTF-8), no NaN, no Infinity."""
+    try:
+        return json.dumps(reply, allow_nan=False)
+    except ValueError:  # only the caller's own id can hold one: it is handed back as its text
+        return json.dumps({**reply, "id": json.dumps(reply["id"])}, allow_nan=False)
 
 
 def answer(case: object, models: ModelLookup) -> dict[str, Any]:

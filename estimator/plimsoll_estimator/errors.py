@@ -6,6 +6,15 @@ form. Expected outcomes ("does not fit") are values, never exceptions.
 
 from __future__ import annotations
 
+import reprlib
+from typing import Final
+
+# Bounded in depth and length: the value may be nested to the parser's limit or megabytes long.
+_REPR: Final = reprlib.Repr()
+_REPR.maxlevel, _REPR.maxlist, _REPR.maxtuple, _REPR.maxdict = 3, 12, 12, 8
+_REPR.maxstring = _REPR.maxother = _MOST_SHOWN = 80
+_MOST_NAMED: Final = 300
+
 
 class EstimatorError(ValueError):
     """Root of everything the estimator raises on purpose."""
@@ -18,10 +27,13 @@ class InvalidInput(EstimatorError):
         self.field = field
         self.value = value
         self.limit = limit
-        shown = repr(value)
-        if len(shown) > 80:
-            shown = shown[:77] + "..."
-        super().__init__(f"{field}: {shown} {limit}")
+        # Python refuses to print an integer of more than 4300 digits.
+        whole = isinstance(value, int) and value.bit_length() > 1024
+        shown = "a number of more than 300 digits" if whole else _REPR.repr(value)
+        if len(shown) > _MOST_SHOWN:
+            shown = shown[: _MOST_SHOWN - 3] + "..."
+        named = field if len(field) <= _MOST_NAMED else field[: _MOST_NAMED - 3] + "..."
+        super().__init__(f"{named}: {shown} {limit}")
 
 
 class Unsupported(EstimatorError):

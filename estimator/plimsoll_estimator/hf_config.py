@@ -13,6 +13,7 @@ from typing import Any, Final
 from plimsoll_estimator.errors import InvalidInput
 
 MAX_DIMENSION: Final = 1 << 40
+_MOST_NESTED: Final = 8
 TEXT_KEYS: Final = ("text_config", "llm_config", "language_config", "thinker_config", "language_model_config")
 
 
@@ -126,11 +127,19 @@ class HfConfig:
     @property
     def text(self) -> HfConfig:
         """The language model's own config, as Transformers' get_text_config finds it (nested once or twice)."""
+        found, depth = self, 0
+        while (inner := found._text_child()) is not None:
+            found, depth = inner, depth + 1
+            if depth > _MOST_NESTED:
+                raise InvalidInput(self.path, list(self._data), f"nests more than {_MOST_NESTED} text configs")
+        return found
+
+    def _text_child(self) -> HfConfig | None:
         for key in TEXT_KEYS:
             nested = self._data.get(key)
             if isinstance(nested, Mapping):
-                return HfConfig(nested, f"{self.path}.{key}").text
-        return self
+                return HfConfig(nested, f"{self.path}.{key}")
+        return None
 
     @property
     def architecture(self) -> str:

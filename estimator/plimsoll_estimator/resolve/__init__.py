@@ -13,7 +13,7 @@ from plimsoll_estimator.engine_version import NEWEST_KNOWN, OLDEST_KNOWN, Engine
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.resolve.batching import batch_sizes, capture_size, in_flight_tokens
-from plimsoll_estimator.resolve.checks import check_batch, check_parallel, positive
+from plimsoll_estimator.resolve.checks import MOST_RANKS, check_batch, check_parallel, positive
 from plimsoll_estimator.resolve.facts import is_attention_free, is_hybrid, num_experts
 from plimsoll_estimator.resolve.length import max_model_len
 from plimsoll_estimator.resolve.quantization import declared_kv_cache_dtype, resolve_quantization
@@ -51,10 +51,10 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
     check_config(config)
     architecture = resolved_architecture(config)
     runner = _runner(config, architecture, args)
-    tp = positive("tensor_parallel_size", args.tensor_parallel_size, 1)
-    pp = positive("pipeline_parallel_size", args.pipeline_parallel_size, 1)
-    dp = positive("data_parallel_size", args.data_parallel_size, 1)
-    dcp = positive("decode_context_parallel_size", args.decode_context_parallel_size, 1)
+    tp = positive("tensor_parallel_size", args.tensor_parallel_size, 1, MOST_RANKS)
+    pp = positive("pipeline_parallel_size", args.pipeline_parallel_size, 1, MOST_RANKS)
+    dp = positive("data_parallel_size", args.data_parallel_size, 1, MOST_RANKS)
+    dcp = positive("decode_context_parallel_size", args.decode_context_parallel_size, 1, MOST_RANKS)
     dtype = _dtype(config, args.dtype, gpu, runner)
     quantization = resolve_quantization(config, architecture, args.quantization, gpu, version)
     length = max_model_len(config, args.max_model_len, version)

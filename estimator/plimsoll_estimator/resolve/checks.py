@@ -5,6 +5,8 @@ Called by `resolve`. Each raises EngineRefusal with vLLM's reason; shapes of sin
 
 from __future__ import annotations
 
+from typing import Final
+
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
@@ -18,13 +20,15 @@ from plimsoll_estimator.resolve.facts import (
     supports_tensor_parallel,
 )
 
+MOST_RANKS: Final = 2048  # as many as the layers that a config may have; every stage is worked out
 
-def positive(name: str, value: int | None, default: int) -> int:
-    """A size argument: absent means `default`, below 1 is InvalidInput."""
+
+def positive(name: str, value: int | None, default: int, most: int = 1 << 30) -> int:
+    """A size argument: absent means `default`, below 1 or above `most` is InvalidInput."""
     if value is None:
         return default
-    if not 1 <= value <= 1 << 30:
-        raise InvalidInput(f"engine_args.{name}", value, "must be at least 1")
+    if not 1 <= value <= most:
+        raise InvalidInput(f"engine_args.{name}", value, f"must be from 1 to {most}")
     return value
 
 

@@ -11,9 +11,15 @@ from collections.abc import Hashable, Iterable
 from fnmatch import fnmatchcase
 from typing import Final, Literal
 
+from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.weights.method import canonical, layer_number
 
 Mode = Literal["exact", "substring", "suffix", "wildcard"]
+_COSTS: Final = (1, 2, 8, 1024)  # of a pattern with so many repeats; published ones have at most three
+_MOST_COST: Final = 4096
+_LONGEST_PATTERN: Final = 2000
+_REPEATED_GROUP: Final = re.compile(r"\)[*+{]")
+_DIGITS: Final = re.compile(r"\\d[+*]")
 _WRAPPERS: Final = ("model.", "language_model.model.", "model.language_model.", "")
 
 
@@ -28,8 +34,12 @@ class Ignored:
         self._by_layer: dict[int, list[str]] = {}
         self._everywhere: list[str] = []
         self._set: set[str] = set()
+        cost = 0
         for entry in entries:
             if entry.startswith("re:"):
+                cost += _cost(entry[3:])
+                if cost > _MOST_COST:
+                    raise Unsupported("UnsupportedPattern", f"the module name patterns are too many or too intricate: {entry[:80]}")
                 self._patterns.append(_compiled(entry[3:]))
                 continue
             name = canonical(entry)
@@ -78,6 +88,14 @@ class Ignored:
             return near
         numbered = tuple(self._one(entry, mark + "x") for entry in self._everywhere if any(c.isdigit() for c in entry))
         return (near, numbered)
+
+
+def _cost(pattern: str) -> int:
+    """How much a search may backtrack: each repeat but of digits multiplies, a repeated group has no bound."""
+    repeats = sum(_DIGITS.sub("", pattern).count(sign) for sign in "*+{")
+    if repeats >= len(_COSTS) or len(pattern) > _LONGEST_PATTERN or _REPEATED_GROUP.search(pattern):
+        return _MOST_COST + 1
+    return _COSTS[repeats]
 
 
 def _compiled(pattern: str) -> re.Pattern[str]:

@@ -9,7 +9,7 @@ import difflib
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Final
 
-from plimsoll_estimator.errors import Unsupported
+from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.weights.forms import (
@@ -30,6 +30,7 @@ from plimsoll_estimator.weights.names import Assigned, Ignored
 
 Chooser = Callable[[str], Form]
 _NOTHING: Final = HfConfig({}, "quantization_config")
+_MOST_GROUPS: Final = 64
 
 
 class Quantized(Method):
@@ -169,6 +170,8 @@ def _group_form(weights: HfConfig, activations: HfConfig | None, layout: str) ->
 def _compressed_tensors(settings: HfConfig, resolved: ResolvedArgs) -> Method:
     ignored = Ignored(_strings(settings, "ignore"), "exact")
     groups = settings.sub("config_groups") or _NOTHING
+    if len(groups.as_mapping()) > _MOST_GROUPS:
+        raise InvalidInput(groups.path, len(groups.as_mapping()), f"must be at most {_MOST_GROUPS} groups")
     layout = settings.str_or_none("format") or ""
     linear: Form | None = None
     named: list[tuple[Ignored, Form]] = []
@@ -321,7 +324,8 @@ def _auto_round(settings: HfConfig, resolved: ResolvedArgs) -> Method:
     kept = [name for name in extra if (extra.sub(name) or _NOTHING).raw("bits") == 16]
     ignored = Ignored(kept, "exact")
     named = settings.raw("block_name_to_quantize")
-    blocks = named.split(",") if isinstance(named, str) else [name for name in named or () if isinstance(name, str)]
+    listed = settings.list_or_none("block_name_to_quantize") or () if not isinstance(named, str) else named.split(",")
+    blocks = [name for name in listed if isinstance(name, str)]
     prefixes = tuple(canonical(block.strip()) + "." for block in blocks)
 
     def choose(path: str) -> Form:
