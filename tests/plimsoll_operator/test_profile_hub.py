@@ -3,6 +3,7 @@
 import json
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -42,10 +43,21 @@ class Handler(BaseHTTPRequestHandler):
                 return self.answer(404, X_Error_Code="RevisionNotFound" if "/revision/" in path else "RepoNotFound")
             files = [{"rfilename": name, "size": hub.sizes.get(name, len(data))} for name, data in hub.files.items()]
             return self.answer(200, hub.listing or json.dumps({"id": MODEL, "sha": COMMIT, "siblings": files}).encode())
+        if self.server.drip:
+            return self.dripping()
         name = path.removeprefix(f"/{MODEL}/resolve/{COMMIT}/")
         if name.endswith(".safetensors") and hub.storage:
             return self.answer(302, Location=f"{hub.storage}{path}?signature=1")
         return self.file(hub.files[name])
+
+    def dripping(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "1000")
+        self.end_headers()
+        for _ in range(1000):
+            self.wfile.write(b" ")
+            self.wfile.flush()
+            time.sleep(0.05)
 
     def file(self, data):
         if not self.server.ranges:
@@ -68,7 +80,7 @@ def servers():
     def start():
         server = Server(("127.0.0.1", 0), Handler)
         server.files, server.sizes, server.refusals, server.seen = {}, {}, [], []
-        server.listing, server.storage, server.ranges = None, None, True
+        server.listing, server.storage, server.ranges, server.drip = None, None, True, False
         server.url = f"http://127.0.0.1:{server.server_port}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
@@ -201,6 +213,15 @@ def test_revisions_and_names_that_do_not_exist(hub, capsys):
         status, _, err = ask(capsys, model=name)
         assert (status, "must be org/name" in err) == (2, True)
     assert len(hub.seen) == 1
+
+
+def test_a_body_that_drips_ends_at_the_deadline(hub, monkeypatch, capsys):
+    monkeypatch.setattr("plimsoll_operator.profiles.hub.BODY_TIMEOUT_SECONDS", 0.2)
+    hub.drip = True
+    started = time.monotonic()
+    status, _, err = ask(capsys)
+    assert (status, "took more than" in err) == (2, True)
+    assert time.monotonic() - started < 10
 
 
 def test_a_hub_that_is_not_there_is_unreachable(monkeypatch, capsys):

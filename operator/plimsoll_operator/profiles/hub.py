@@ -32,7 +32,6 @@ MAX_API_BYTES: Final = 16 << 20
 _MODEL: Final = re.compile(r"(?!\.+(/|$))[\w.-]+(/(?!\.+$)[\w.-]+)?", re.ASCII)
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _OK: Final = (200, 206, 416)
-_CHUNK_BYTES: Final = 64 << 10
 
 
 class Hub:
@@ -193,7 +192,7 @@ def _body(response: Response, offset: int, length: int, what: str) -> bytes:
         skip = 0
     deadline = time.monotonic() + BODY_TIMEOUT_SECONDS
     data = bytearray()
-    for chunk in response.iter_raw(_CHUNK_BYTES):
+    for chunk in response.iter_raw():  # as they come: gathering a slow body into larger pieces would outlast the deadline
         data += chunk
         if len(data) > skip + length:  # not at the end exactly: a body read to its end leaves the connection for the next request
             break
