@@ -45,6 +45,7 @@ def run(stream_in: Iterable[str], stream_out: TextSink, models: ModelLookup) -> 
         try:
             if len(line) > _MAX_LINE:
                 raise ValueError("line too long")
+            line.encode()  # bytes that were no UTF-8 reach this door as lone surrogates: not JSON
             case = json.loads(line)
         except (ValueError, RecursionError):
             status = 2

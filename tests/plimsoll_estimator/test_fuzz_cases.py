@@ -205,3 +205,9 @@ def test_nesting_up_to_the_parsers_limit_is_answered(place: str, opening: str, c
 
 def test_a_number_too_long_for_python_to_print_is_named_all_the_same() -> None:
     assert "more than 300 digits" in str(InvalidInput("field", 10**5000, "is too large"))
+
+
+def test_bytes_that_are_no_utf8_are_not_json() -> None:
+    out = io.StringIO()
+    assert run([b'{"id": "\xff"}'.decode(errors="surrogateescape"), "null"], out, catalogue.lookup) == 2
+    assert [json.loads(line)["reason"] for line in out.getvalue().splitlines()] == ["NotJson", "InvalidInput"]
