@@ -20,12 +20,13 @@ TEXT_KEYS: Final = ("text_config", "llm_config", "language_config", "thinker_con
 class HfConfig:
     """Read-only view of one config mapping (root or nested), `path` names it in errors."""
 
-    __slots__ = ("_data", "path")
+    __slots__ = ("_data", "_text", "path")
 
     def __init__(self, data: Mapping[str, Any], path: str = "config") -> None:
         if not isinstance(data, Mapping):
             raise InvalidInput(path, data, "must be a JSON object")
         self._data = data
+        self._text: HfConfig | None = None
         self.path = path
 
     @classmethod
@@ -127,11 +128,14 @@ class HfConfig:
     @property
     def text(self) -> HfConfig:
         """The language model's own config, as Transformers' get_text_config finds it (nested once or twice)."""
+        if self._text is not None:
+            return self._text
         found, depth = self, 0
         while (inner := found._text_child()) is not None:
             found, depth = inner, depth + 1
             if depth > _MOST_NESTED:
                 raise InvalidInput(self.path, list(self._data), f"nests more than {_MOST_NESTED} text configs")
+        self._text = found  # asked for dozens of times an estimate
         return found
 
     def _text_child(self) -> HfConfig | None:
