@@ -8,6 +8,7 @@ import pytest
 
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.resolved import Gpu, ResolvedArgs
 from plimsoll_estimator.weights import weights_per_stage
@@ -155,6 +156,104 @@ PUBLISHED: list[tuple[str, dict[str, Any], int, int]] = [
         rope_bytes(128, 32768) + 64 * 16 + padding_bytes(151674, 5120, 2),
     ),
 ]
+
+LFM2_ATTENDS = (2, 6, 10, 14, 18, 21)
+OTHERS: list[tuple[str, dict[str, Any], str, int, int]] = [
+    (
+        "bigscience/bloom-560m",
+        {"architectures": ["BloomForCausalLM"], "n_embed": 1024, "num_attention_heads": 16, "n_layer": 24, "vocab_size": 250880},
+        "0.33.0",
+        559_214_592,
+        24 * 16,
+    ),
+    (
+        "bigscience/bloom",
+        {"architectures": ["BloomForCausalLM"], "n_embed": 14336, "num_attention_heads": 112, "n_layer": 70, "vocab_size": 250880},
+        "0.33.0",
+        176_247_271_424,
+        70 * 16,
+    ),
+    (
+        "mosaicml/mpt-7b (6,649,286,656 on its model card)",
+        {"architectures": ["MPTForCausalLM"], "d_model": 4096, "n_heads": 32, "n_layers": 32, "vocab_size": 50432, "no_bias": True},
+        "0.19.1",
+        6_649_286_656,
+        32 * 16,
+    ),
+    (
+        "swiss-ai/Apertus-8B-2509 (the activations' two buffers are not counted)",
+        {
+            "architectures": ["ApertusForCausalLM"],
+            "hidden_size": 4096,
+            "intermediate_size": 21504,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "vocab_size": 131072,
+            "max_position_embeddings": 65536,
+            "tie_word_embeddings": False,
+        },
+        "0.33.0",
+        8_053_338_176,
+        32 * (16 + 4) + rope_bytes(128, 65536),
+    ),
+    (
+        "ibm-ai-platform/Bamba-9B-v1 (A in float32)",
+        {
+            "architectures": ["BambaForCausalLM"],
+            "hidden_size": 4096,
+            "intermediate_size": 14336,
+            "num_hidden_layers": 32,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "vocab_size": 128256,
+            "max_position_embeddings": 262144,
+            "attn_layer_indices": [9, 18, 27],
+            "attn_rotary_emb": 64,
+            "mamba_d_state": 128,
+            "mamba_n_heads": 128,
+            "tie_word_embeddings": False,
+        },
+        "0.19.1",
+        9_780_235_392,
+        3 * 16 + 64 * 262144 * 2 + 29 * (128 * 2 + (8192 + 2 * 128) * 4 * 2),
+    ),
+    (
+        "LiquidAI/LFM2-8B-A1B (float32 corrections are not counted)",
+        {
+            "architectures": ["Lfm2MoeForCausalLM"],
+            "hidden_size": 2048,
+            "intermediate_size": 7168,
+            "moe_intermediate_size": 1792,
+            "num_hidden_layers": 24,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 8,
+            "num_experts": 32,
+            "num_dense_layers": 2,
+            "use_expert_bias": True,
+            "layer_types": ["full_attention" if i in LFM2_ATTENDS else "conv" for i in range(24)],
+            "vocab_size": 65536,
+            "max_position_embeddings": 128000,
+        },
+        "0.33.0",
+        8_339_929_856,
+        6 * 16 + rope_bytes(64, 128000) + 22 * 32 * 4,
+    ),
+]
+
+
+@pytest.mark.parametrize(("model", "config", "version", "parameters", "beyond"), OTHERS, ids=[row[0] for row in OTHERS])
+def test_other_families_have_their_published_parameters(
+    model: str, config: dict[str, Any], version: str, parameters: int, beyond: int
+) -> None:
+    assert created_bytes(config, version) == 2 * parameters + beyond
+
+
+@pytest.mark.parametrize(("row", "version"), [(2, "0.29.0"), (4, "0.24.0")])
+def test_classes_that_were_removed_have_no_rules_afterwards(row: int, version: str) -> None:
+    """registry.py of 0.33.0: MPT was supported until 0.28, Bamba until 0.23."""
+    with pytest.raises(Unsupported, match="no model class"):
+        created_bytes(OTHERS[row][1], version)
 
 
 KIMI_LINEAR_FULL = (4, 8, 12, 16, 20, 24, 27)

@@ -26,6 +26,7 @@ from plimsoll_estimator.weights import (
     moe_families,
     multimodal,
     older,
+    others,
 )
 from plimsoll_estimator.weights.decoder import build_decoder
 from plimsoll_estimator.weights.quantization import method_for
@@ -94,6 +95,11 @@ FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {
     "qwen": older.qwen,
     "baichuan": older.baichuan,
     "nemotron_nas": older.nemotron_nas,
+    "bloom": others.bloom,
+    "mpt": others.mpt,
+    "apertus": others.apertus,
+    "bamba": others.bamba,
+    "lfm2_moe": others.lfm2_moe,
     "bert": encoders.bert,
     "modern_bert": encoders.modern_bert,
     "whisper": encoders.whisper,
