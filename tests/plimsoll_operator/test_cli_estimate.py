@@ -161,3 +161,10 @@ def test_estimate_starts_without_the_operators_libraries() -> None:
         "sys.exit(bool({'pydantic', 'yaml', 'kopf', 'kubernetes', 'httpx', 'uvicorn', 'prometheus_client'} & set(sys.modules)))"
     )
     subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+
+
+def test_bytes_that_are_not_utf8_are_bad_input_not_a_traceback(tmp_path, capsys):
+    cases = tmp_path / "cases.jsonl"
+    cases.write_bytes(b'{"id": "\xff\xfe"}\n')
+    assert main(["estimate", "--cases", str(cases)]) == 2
+    assert "Traceback" not in capsys.readouterr().err

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Final
 
 from plimsoll_estimator.hf_config import HfConfig
@@ -45,10 +46,16 @@ class ModelShape:
 
 def model_shape(config: HfConfig, resolved: ResolvedArgs) -> ModelShape:
     """Read the shape; a dimension the config leaves out counts as 0, the vocabulary as its class default."""
+    return _shape(config, resolved.architecture, takes_text_only(resolved))
+
+
+@lru_cache(maxsize=256)
+def _shape(config: HfConfig, architecture: str, text_only: bool) -> ModelShape:
+    """The same for every layout of a search, so read once."""
     text = config.text
     hidden = _largest(text, "hidden_size", "n_embd", "d_model", "dim")
     experts = num_experts(config)
-    multimodal = is_multimodal(config, resolved.architecture) and not takes_text_only(resolved)
+    multimodal = is_multimodal(config, architecture) and not text_only
     vision = next((found for key in _VISION if (found := _object(config, key))), None)
     levels = vision.list_or_none("deepstack_visual_indexes") if vision else None
     vocabulary = _largest(text, "vocab_size", "padded_vocab_size") or _CLASS_VOCABULARY.get(text.model_type, 32000)
@@ -66,7 +73,7 @@ def model_shape(config: HfConfig, resolved: ResolvedArgs) -> ModelShape:
         experts=experts,
         experts_per_token=_largest(text, "num_experts_per_tok", "num_experts_per_token", "moe_topk", "top_k_experts") if experts else 0,
         moe_intermediate_size=_largest(text, "moe_intermediate_size", "intermediate_size") if experts else 0,
-        hybrid=is_hybrid(config, resolved.architecture),
+        hybrid=is_hybrid(config, architecture),
         gated_delta_net="linear_num_value_heads" in text,
         multimodal=multimodal,
         merges_patches=multimodal and vision is not None and "spatial_merge_size" in vision,

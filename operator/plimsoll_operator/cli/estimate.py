@@ -6,6 +6,7 @@ Reads files and arguments, calls the estimator, prints. Refuses to know clusters
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from collections.abc import Callable
@@ -192,9 +193,11 @@ def _config_of(data: Any, path: str) -> HfConfig:
 def _run_cases(options: argparse.Namespace) -> int:
     models = _lookup(options.models)
     if options.cases == "-":
+        if isinstance(sys.stdin, io.TextIOWrapper):  # bytes that are not UTF-8 reach the batch door, which answers them by line
+            sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
         return run_cases(sys.stdin, sys.stdout, models)
     try:
-        with Path(options.cases).open(encoding="utf-8") as stream:
+        with Path(options.cases).open(encoding="utf-8", errors="surrogateescape") as stream:
             return run_cases(stream, sys.stdout, models)
     except OSError as error:
         raise InvalidInput("--cases", options.cases, f"cannot be read: {error.strerror}") from error
