@@ -97,6 +97,8 @@ _GENERATE: Final[dict[str, str]] = {
     "ApertusForCausalLM": "apertus",
     "BambaForCausalLM": "bamba",
     "Lfm2MoeForCausalLM": "lfm2_moe",
+    "BailingMoeForCausalLM": "bailing_moe",
+    "BailingMoeV2ForCausalLM": "bailing_moe",
     "GraniteMoeSharedForCausalLM": "granite_moe_shared",
     "InternLM2ForCausalLM": "internlm2",
     "InternLM2VEForCausalLM": "internlm2",
@@ -147,6 +149,8 @@ _MULTIMODAL: Final[dict[str, str]] = {
     "KimiK3ForConditionalGeneration": "kimi_k3",
     "KimiVLForConditionalGeneration": "kimi_vl",
     "InternVLChatModel": "internvl",
+    "Idefics3ForConditionalGeneration": "idefics3",
+    "SmolVLMForConditionalGeneration": "idefics3",
     "InternVLForConditionalGeneration": "internvl_hf",
 }
 _POOLING: Final[dict[str, str]] = {

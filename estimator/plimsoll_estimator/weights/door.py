@@ -100,6 +100,8 @@ FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {
     "apertus": others.apertus,
     "bamba": others.bamba,
     "lfm2_moe": others.lfm2_moe,
+    "bailing_moe": others.bailing_moe,
+    "idefics3": multimodal.idefics3,
     "bert": encoders.bert,
     "modern_bert": encoders.modern_bert,
     "whisper": encoders.whisper,

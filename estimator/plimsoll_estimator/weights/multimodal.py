@@ -76,6 +76,7 @@ _LLAMA_DEFAULTS = {
 
 llava = with_tower(towers.llava_tower, _text_language)
 llava_next = with_tower(towers.llava_next_tower, _text_language)
+idefics3 = with_tower(towers.idefics3_tower, _text_language)
 internvl = with_tower(intern.internvit_tower, _text_language)
 internvl_hf = with_tower(intern.internvit_hf_tower, _text_language)
 mistral3 = with_tower(towers.mistral3_tower, _text_language)

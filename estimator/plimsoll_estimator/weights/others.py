@@ -1,6 +1,6 @@
-"""Decoders of few relatives: BLOOM, MPT, Apertus, and the hybrids Bamba and LFM2 with experts.
+"""Decoders of few relatives: BLOOM, MPT, Apertus, and Bailing (Ling), the hybrids Bamba and LFM2 with experts.
 
-Sources: vllm/model_executor/models/{bloom,mpt,apertus,bamba,lfm2_moe}.py (0.19.1 and 0.33.0). Knows no quantisation.
+Sources: vllm/model_executor/models/{bloom,mpt,apertus,bamba,lfm2_moe,bailing_moe}.py (0.19.1 and 0.33.0). Knows no quantisation.
 """
 
 from __future__ import annotations
@@ -164,3 +164,38 @@ def lfm2_moe(rank: Rank) -> None:
         rank.norm(size.hidden, count=2)
 
     stack(rank, size, _LFM2_MOE, layer, kind)
+
+
+def bailing_moe(rank: Rank) -> None:
+    """BailingMoeForCausalLM and V2 (Ling, Ring): perhaps query and key norms, a router of its own dtype, shared experts."""
+    text = rank.text
+    style = DecoderStyle(
+        qkv_bias=("use_bias", "use_qkv_bias"), o_bias=("use_bias",), mlp_bias=("use_bias",), attention="attention", o_name="dense",
+        qk_norm="head" if text.bool("use_qk_norm") else "no",
+    )  # fmt: skip
+    if not text.bool("use_rmsnorm", True):
+        raise Unsupported("UnsupportedArchitecture", "no rules for a Bailing model with LayerNorm")
+    size = sizes(text, style, rank.config)
+    check_expert_count(rank, text.int("num_experts"))
+    routers = {"fp32": 4, None: 0}
+    first, correction = text.int("first_k_dense_replace", default=0), text.bool("moe_router_enable_expert_bias")
+    block = MoeStyle(
+        gate_item=routers.get(text.str_or_none("router_dtype"), 2), correction=correction, intermediate=("moe_intermediate_size",)
+    )
+    width = text.int("moe_shared_expert_intermediate_size", "moe_intermediate_size")
+    shared = width * (text.int_or_none("num_shared_experts") or 0)
+    rotary = text.int_or_none("rotary_dim")
+
+    def layer(i: int) -> None:
+        name = f"layers.{i}"
+        attention(rank, name, size, style)
+        rope(rank, size.head_dim, size.positions, rotary_dim=rotary)
+        if i < first:
+            mlp(rank, f"{name}.mlp", size.hidden, size.intermediate, style)
+        else:
+            moe(rank, name, size.hidden, block)
+            if shared:
+                mlp(rank, f"{name}.mlp.shared_experts", size.hidden, shared, style, 1 if rank.unshared_experts else None)
+        rank.norm(size.hidden, count=2)
+
+    stack(rank, size, style, layer, lambda i: i < first)

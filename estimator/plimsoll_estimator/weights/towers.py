@@ -1,6 +1,6 @@
 """Vision towers of the LLaVA line: CLIP, SigLIP and Pixtral, with their projectors.
 
-Sources: vllm/model_executor/models/{llava,llava_next,clip,siglip,pixtral,mistral3,kimi_vl}.py.
+Sources: vllm/model_executor/models/{llava,llava_next,clip,siglip,pixtral,mistral3,kimi_vl,idefics3}.py.
 """
 
 from __future__ import annotations
@@ -104,3 +104,17 @@ def kimi_vl_tower(rank: Rank) -> None:
     merged = hidden * 4
     rank.replicated("multi_modal_projector", ("linear_1",), merged, (merged,), bias=True)
     rank.replicated("multi_modal_projector", ("linear_2",), merged, (rank.text.int("hidden_size"),), bias=True)
+
+
+def idefics3_tower(rank: Rank) -> None:
+    """SigLIP as Idefics 3 and SmolVLM build it (all layers, a final LayerNorm) and one replicated projection of merged patches."""
+    vision = vision_config(rank)
+    hidden, heads = vision.int("hidden_size"), positive(vision, "num_attention_heads")
+    side = vision.int("image_size") // positive(vision, "patch_size")
+    conv(rank, vision, hidden, bias=True, frames=1)
+    rank.tensor(side * side * hidden)
+    layers = positive(vision, "num_hidden_layers", limit=4096)
+    encoder(rank, "vision_model.encoder.layers", layers, hidden, heads, vision.int("intermediate_size"), _CLIP)
+    rank.norm(hidden, bias=True)
+    merged = hidden * positive(rank.config, "scale_factor", default=2, limit=64) ** 2
+    rank.replicated("connector.modality_projection", ("proj",), merged, (rank.text.int("hidden_size"),))
