@@ -10,6 +10,7 @@ from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.resolve import resolve
 from plimsoll_estimator.resolved import Gpu, ResolvedArgs
 from plimsoll_estimator.weights import weights_per_stage
 
@@ -382,3 +383,10 @@ def test_25_heads_of_the_large_tower_stay_whole_on_two_ranks() -> None:
     spared = 45 * (4 * 3200 * 3200 * 2) // 2
     projector = (12800 * 5120 + 5120 * 5120) * 2 // 2
     assert spared + projector < two - one // 2 < spared + projector + (16 << 20)
+
+
+def test_internvl_chat_generates_although_its_class_is_named_model() -> None:
+    """vLLM 0.33.0 config/model.py: the suffix ChatModel is tried before Model."""
+    gpu = Gpu(product="h100", total_memory_bytes=80 << 30, interconnect="nvlink", compute_capability=(9, 0))
+    config = HfConfig(internvl(INTERNVIT_300M, QWEN2_500M))
+    assert resolve(config, EngineArgs(), gpu, EngineVersion.parse("0.33.0")).runner == "generate"

@@ -116,7 +116,9 @@ def _runner(config: HfConfig, architecture: str, args: EngineArgs) -> Literal["g
         return "generate"
     if not config.list_or_none("architectures"):
         return "pooling"
-    if architecture.endswith(_POOLING_SUFFIXES) or (architecture.endswith("Model") and architecture not in ("ChatGLMModel",)):
+    if architecture.endswith(_POOLING_SUFFIXES) or (
+        architecture.endswith("Model") and architecture not in ("ChatGLMModel", "InternVLChatModel")
+    ):
         return "pooling"
     return "generate"
 
