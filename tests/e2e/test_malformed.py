@@ -73,9 +73,7 @@ ENGINE = ("spec", "engine")
         pytest.param(put(*ENGINE, "image", value="vllm/vllm-openai:latest"), "spec.engine.version", id="an image that tells no version"),
         pytest.param(put(*ENGINE, "version", value="0.20.0"), "spec.engine.version", id="version and tag differ"),
         pytest.param(put(*ENGINE, "extraArgs", value=["--max-model-len=4096"]), "spec.engine.extraArgs", id="a flag against the spec"),
-        pytest.param(
-            put(*ENGINE, "extraArgs", value=["--block-size=16", "--block-size=32"]), "spec.engine.extraArgs", id="a flag twice"
-        ),
+        pytest.param(put(*ENGINE, "extraArgs", value=["--block-size=16", "--block-size=32"]), "spec.engine.extraArgs", id="a flag twice"),
         pytest.param(put(*ENGINE, "extraArgs", value=["--no-such-flag"]), "spec.engine.extraArgs", id="a flag vLLM does not have"),
         pytest.param(put("spec", "workload", value={"useCase": "training"}), "spec.workload.useCase", id="training is not served"),
         pytest.param(put("spec", "model", "profile", value={"inline": "{"}), "spec.model.profile.inline", id="a profile that is not JSON"),

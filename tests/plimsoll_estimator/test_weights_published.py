@@ -175,7 +175,7 @@ OTHERS: list[tuple[str, dict[str, Any], str, int, int]] = [
         70 * 16,
     ),
     (
-        "mosaicml/mpt-7b (6,649,286,656 on its model card)",
+        "mosaicml/mpt-7b (6,649,286,656: the sum of its class's own shapes, not checked against a published file)",
         {"architectures": ["MPTForCausalLM"], "d_model": 4096, "n_heads": 32, "n_layers": 32, "vocab_size": 50432, "no_bias": True},
         "0.19.1",
         6_649_286_656,
