@@ -6,12 +6,14 @@ Chooses the family's builder and the quantisation method. Knows no layer itself.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from dataclasses import replace
+from functools import lru_cache, partial
 from typing import Final
 
 from plimsoll_estimator.architectures import find_architecture
+from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.resolved import RankWeights, ResolvedArgs
+from plimsoll_estimator.resolved import Gpu, RankWeights, ResolvedArgs
 from plimsoll_estimator.weights import (
     classic,
     deepseek_v4,
@@ -139,6 +141,42 @@ def weights_per_stage(config: HfConfig, resolved: ResolvedArgs) -> tuple[RankWei
     Raises Unsupported for an architecture or quantisation without rules, EngineRefusal for shapes that vLLM's model
     classes refuse to build, InvalidInput for a configuration that lacks or garbles a dimension.
     """
+    if resolved.given.limit_mm_per_prompt is not None:  # a mapping: cannot be remembered by
+        return _stages(config, resolved)
+    return _remembered(config, _what_weights_see(resolved))
+
+
+def _what_weights_see(resolved: ResolvedArgs) -> ResolvedArgs:
+    """The same with everything neutral that weights do not depend on: batch sizes, context, budget, the card beyond its capability."""
+    gpu = Gpu(product="", total_memory_bytes=0, interconnect="pcie", compute_capability=resolved.gpu.compute_capability)
+    given = resolved.given
+    return replace(
+        resolved,
+        gpu=gpu,
+        given=EngineArgs(speculative_method=given.speculative_method, speculative_model_config=given.speculative_model_config),
+        max_model_len=0,
+        max_num_seqs=0,
+        max_num_batched_tokens=0,
+        max_in_flight_tokens=0,
+        max_cudagraph_capture_size=0,
+        gpu_memory_utilization=0.0,
+        kv_cache_dtype="",
+        block_size=None,
+        enable_prefix_caching=False,
+        enable_chunked_prefill=False,
+        enforce_eager=False,
+        uses_v2_model_runner=False,
+        async_scheduling=False,
+    )
+
+
+@lru_cache(maxsize=512)
+def _remembered(config: HfConfig, seen: ResolvedArgs) -> tuple[RankWeights, ...]:
+    """A search asks for the same layout on many cards. Computed from `seen` alone, so what it leaves out cannot matter."""
+    return _stages(config, seen)
+
+
+def _stages(config: HfConfig, resolved: ResolvedArgs) -> tuple[RankWeights, ...]:
     build = FAMILIES[find_architecture(resolved.architecture).family]
     method = method_for(config, resolved)
     stages = []
