@@ -70,9 +70,10 @@ def test_named_folders_come_before_path(tmp_path: Path) -> None:
 
 
 PARENT = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from tests.controlplane.processes import Processes, exit_on_signals
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits it ignored; a terminal does not
 exit_on_signals()
 processes = Processes(Path(sys.argv[1]))
 print(processes.start("sleeper", ["sleep", "600"]).pid, flush=True)
