@@ -121,6 +121,8 @@ def _feasible(situation: Situation) -> _Draft:
         return ("Feasible", "False", verdict.reason, verdict.message)
     if isinstance(verdict, Undecided):
         return ("Feasible", "Unknown", verdict.reason, f"{verdict.message} {verdict.next_step}".strip())
+    if verdict.overridden is not None:
+        return ("Feasible", "False", verdict.overridden.reason, f"{verdict.warnings[0]} Pods are made all the same.")
     if isinstance(verdict, Resize):
         moved = "; ".join(f"{change.field} from {change.old} to {change.new}" for change in verdict.changes)
         return ("Feasible", "True", "Resized", f"fits after moving {moved}")

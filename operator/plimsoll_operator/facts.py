@@ -7,6 +7,7 @@ known size; no Kubernetes client, no HTTP, no clock.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal
 
 from plimsoll_estimator.hf_config import HfConfig
@@ -75,11 +76,40 @@ class PoolFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentUse:
+    """What one InferenceDeployment holds by its applied plan. Without a plan its GPUs and bytes are 0."""
+
+    replicas: int
+    gpus_per_replica: int
+    predicted_bytes_per_gpu: int
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of all replicas."""
+        return self.replicas * self.gpus_per_replica
+
+    @property
+    def predicted_bytes(self) -> int:
+        """Predicted bytes over all GPUs: an upper bound, since the fullest rank stands for every rank."""
+        return self.gpus * self.predicted_bytes_per_gpu
+
+
+class Bypass(StrEnum):
+    """The bypass annotation: not there, there but protected by nothing, or there and worth what the user may do."""
+
+    ABSENT = "Absent"
+    UNPROTECTED = "Unprotected"
+    HONOURED = "Honoured"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """Everything `decide` may look at."""
+    """Everything `decide` may look at. `beside` is what the namespace's other InferenceDeployments hold, empty where no cap asks."""
 
     deployment: InferenceDeployment
     model: ModelFacts | ModelUnknown
     pools: tuple[PoolFacts, ...]
     policy: FitPolicySpec
     applied_plan: Plan | None
+    beside: tuple[DeploymentUse, ...] = ()
+    bypass: Bypass = Bypass.ABSENT

@@ -29,10 +29,11 @@ from plimsoll_operator.api import (
     SelectorRequirement,
 )
 from plimsoll_operator.capacity.pools import pool_facts
-from plimsoll_operator.facts import Facts, ModelFacts, ModelUnknown, WeightTotals
+from plimsoll_operator.facts import Bypass, DeploymentUse, Facts, ModelFacts, ModelUnknown, WeightTotals
 from plimsoll_operator.verdict import Plan
 
 DEFAULT_POLICY: Final = "default"
+BYPASS_ANNOTATION: Final = "inference.plimsoll.dev/bypass"
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _P = TypeVar("_P", ModelProfile, ClusterModelProfile)
 
@@ -68,17 +69,46 @@ class Store(Protocol):
         """Labels of the namespace; empty when they are not known."""
         ...
 
+    def uses(self, namespace: str) -> Mapping[str, DeploymentUse]:
+        """What the InferenceDeployments of the namespace hold, by name. Asked only where a cap is set."""
+        ...
+
+    def bypass_is_protected(self) -> bool:
+        """Whether admission lets only those write the bypass annotation who may."""
+        ...
+
 
 def facts_for(deployment: InferenceDeployment, store: Store, *, applied_plan: Plan | None) -> Facts:
     """Everything that `decide` may look at for this deployment. Raises nothing: what is missing is part of the facts."""
     namespace = deployment.metadata.namespace or "default"
+    policy = policy_for(namespace, store)
     return Facts(
         deployment=deployment,
         model=_model(deployment, namespace, store),
         pools=tuple(sorted((pool_facts(pool) for pool in store.gpu_pools()), key=lambda pool: pool.name)),
-        policy=_policy(store.fit_policies(), store.namespace_labels(namespace)),
+        policy=policy,
         applied_plan=applied_plan,
+        beside=_beside(deployment, namespace, policy, store),
+        bypass=_bypass(deployment, store),
     )
+
+
+def policy_for(namespace: str, store: Store) -> FitPolicySpec:
+    """The FitPolicy that holds for a namespace."""
+    return _policy(store.fit_policies(), store.namespace_labels(namespace))
+
+
+def _beside(deployment: InferenceDeployment, namespace: str, policy: FitPolicySpec, store: Store) -> tuple[DeploymentUse, ...]:
+    """The other deployments' use; sorted, so that the same world makes the same facts."""
+    if policy.max_gpus_per_namespace is None and policy.max_predicted_gib_per_namespace is None:
+        return ()
+    return tuple(use for name, use in sorted(store.uses(namespace).items()) if name != deployment.metadata.name and use.gpus)
+
+
+def _bypass(deployment: InferenceDeployment, store: Store) -> Bypass:
+    if not deployment.metadata.annotations.get(BYPASS_ANNOTATION, "").strip():
+        return Bypass.ABSENT
+    return Bypass.HONOURED if store.bypass_is_protected() else Bypass.UNPROTECTED
 
 
 def _model(deployment: InferenceDeployment, namespace: str, store: Store) -> ModelFacts | ModelUnknown:

@@ -130,23 +130,6 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Admit:
-    """Fits as asked. `warnings` are one line each, at most 256 characters."""
-
-    plan: Plan
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resize:
-    """Fits after moving pinned values that the user allowed to move."""
-
-    plan: Plan
-    changes: tuple[Change, ...]
-    warnings: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Reject:
     """Cannot start or serve. Bytes are per GPU; `component` names what broke it; `message` is one sentence."""
 
@@ -174,6 +157,29 @@ class Undecided:
     reason: Reason
     message: str
     next_step: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Admit:
+    """Fits as asked. `warnings` are one line each, at most 256 characters.
+
+    `overridden` is the rejection that a FitPolicy in Warn mode or an authorised bypass has turned into a warning: then it
+    does not fit by our figures, and the plan consists of what the user has pinned.
+    """
+
+    plan: Plan
+    warnings: tuple[str, ...] = ()
+    overridden: Reject | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resize:
+    """Fits after moving pinned values that the user allowed to move. `overridden` as in Admit."""
+
+    plan: Plan
+    changes: tuple[Change, ...]
+    warnings: tuple[str, ...] = ()
+    overridden: Reject | None = None
 
 
 Verdict: TypeAlias = Admit | Resize | Reject | Undecided

@@ -87,13 +87,14 @@ class Installation:
         """Start the webhook with its own ServiceAccount's token; return when it says it is ready."""
         pki = self._plane().pki.folder
         arguments = [f"--port={self.ports['webhook']}", f"--metrics-port={self.ports['webhook-metrics']}"]
-        self._start("webhook", ["--host=127.0.0.1", f"--tls-cert={pki}/webhook.crt", f"--tls-key={pki}/webhook.key", *arguments])
+        arguments += [f"--tls-cert={pki}/webhook.crt", f"--tls-key={pki}/webhook.key"]
+        self._start("webhook", ["--host=127.0.0.1", "--bypass", *arguments])
         self._wait_ready("webhook", f"https://127.0.0.1:{self.ports['webhook']}/readyz")
 
     def start_controller(self) -> None:
         """Start the controller with its own ServiceAccount's token; return when it says it is ready."""
         arguments = [f"--health-port={self.ports['controller-health']}", f"--metrics-port={self.ports['controller-metrics']}"]
-        self._start("controller", [f"--namespace={NAMESPACE}", *arguments])
+        self._start("controller", [f"--namespace={NAMESPACE}", f"--bypass-policy={RELEASE}-bypass", *arguments])
         self._wait_ready("controller", f"http://127.0.0.1:{self.ports['controller-health']}/readyz")
 
     def stop(self, name: str) -> None:

@@ -82,3 +82,63 @@ def test_a_cap_refuses_more_replicas_also_by_scale_but_never_fewer(installation:
         assert "the FitPolicy allows 1" in wait_until(refused_scale, "scale to be refused")
         cluster.kubectl("scale", f"infd/{name}", "-n", namespace, "--replicas=0")
         assert cluster.get("infd", name, "-n", namespace)["spec"]["replicas"] == 0
+
+
+def bypassed(wish: Json, why: str) -> Json:
+    """The wish with the annotation, pinned so that pods can be made of it."""
+    pinned = {"tensorParallelSize": 1, "gpuMemoryUtilization": 0.9}
+    return wish | {
+        "metadata": {**wish["metadata"], "annotations": {"inference.plimsoll.dev/bypass": why}},
+        "spec": {**wish["spec"], "engine": {**wish["spec"]["engine"], **pinned}},
+    }
+
+
+def grant(cluster: Cluster, namespace: str, user: str, *roles: str) -> None:
+    """Give a user ClusterRoles in one namespace."""
+    for role in roles:
+        cluster.kubectl("create", "rolebinding", f"{user}-{role}", "-n", namespace, f"--clusterrole={role}", f"--user={user}")
+
+
+def test_a_bypass_is_for_those_who_hold_the_right_and_while_it_is_protected(installation: Installation, namespace: str) -> None:
+    cluster = installation.cluster
+    wish = bypassed(example("06-rejected-context.yaml"), "measured: it starts on our cards")
+    name = wish["metadata"]["name"]
+    grant(cluster, namespace, "ann", "edit")
+    grant(cluster, namespace, "root-ann", "edit", "plimsoll-bypass")
+
+    def apply_as(user: str, manifest: Json) -> subprocess.CompletedProcess[str]:
+        return cluster.kubectl("apply", f"--as={user}", "-n", namespace, "-f", "-", stdin=json.dumps(manifest), check=False)
+
+    refused = apply_as("ann", wish)
+    assert (refused.returncode, "needs the verb bypass" in refused.stderr) == (1, True), refused.stderr
+    blank = apply_as("root-ann", bypassed(wish, "   "))
+    assert "says why the prediction is set aside" in blank.stderr
+    allowed = apply_as("root-ann", wish)
+    assert allowed.returncode == 0, allowed.stderr
+    assert "Would be rejected (InsufficientKvCache), but the bypass annotation says so" in allowed.stderr
+    wait_until(lambda: cluster.pods(namespace), "pods of the bypassed deployment")
+    status = cluster.get("infd", name, "-n", namespace)["status"]
+    feasible = next(row for row in status["conditions"] if row["type"] == "Feasible")
+    assert (feasible["status"], feasible["reason"]) == ("False", "InsufficientKvCache")
+
+    longer = {**wish, "spec": {**wish["spec"], "replicas": 2}}
+    assert "needs the verb bypass" in apply_as("ann", longer).stderr, "what the annotation covers is the spec it was written for"
+    labelled = cluster.kubectl("label", f"infd/{name}", "-n", namespace, "--as=ann", "team=a", check=False)
+    assert labelled.returncode == 0, labelled.stderr
+
+    policy_object = cluster.get("validatingadmissionpolicybinding", "plimsoll-bypass")
+    cluster.kubectl("delete", "validatingadmissionpolicybinding", "plimsoll-bypass")
+    try:
+        unprotected = {**wish, "metadata": {**wish["metadata"], "name": "unprotected"}}
+        wait_until(lambda: apply_as("ann", unprotected).returncode == 0, "the API server to forget the binding")
+
+        def stalled() -> bool:
+            rows = cluster.get("infd", "unprotected", "-n", namespace).get("status", {}).get("conditions", [])
+            return any((row["type"], row["status"]) == ("Stalled", "True") for row in rows)
+
+        wait_until(stalled, "the controller to refuse what nobody could have authorised")
+        assert cluster.kubectl("get", "deployment", "unprotected", "-n", namespace, check=False).returncode == 1
+        assert cluster.kubectl("get", "deployment", name, "-n", namespace).returncode == 0, "running pods stay"
+    finally:
+        kept = {key: policy_object[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": {"name": "plimsoll-bypass"}}
+        cluster.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(kept))

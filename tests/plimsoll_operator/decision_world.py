@@ -32,12 +32,13 @@ T4 = node("t4", "Tesla-T4", 1, 15360, host="30Gi", cpu="7500m")
 class Files:
     """A Store over nodes and profiles, as the command line has it."""
 
-    def __init__(self, *nodes, profiles=(), policies=(), keys=()):
+    def __init__(self, *nodes, profiles=(), policies=(), keys=(), held=None, protected=False):
         index = CapacityIndex(keys)
         for item in nodes:
             index.node_event("ADDED", item)
         self.pools = [parse_object(GPUPool, pool_manifest(pool)) for pool in index.pools()]
         self.profiles, self.policies = profiles, policies
+        self.held, self.protected = held or {}, protected
 
     def model_profile(self, namespace, name):
         return next((p for p in self.profiles if (p.metadata.namespace, p.metadata.name) == (namespace, name)), None)
@@ -59,6 +60,12 @@ class Files:
 
     def namespace_labels(self, namespace):
         return {"kubernetes.io/metadata.name": namespace}
+
+    def uses(self, namespace):
+        return self.held
+
+    def bypass_is_protected(self):
+        return self.protected
 
 
 def manifest(model=LLAMA_8B, *, version="0.19.0", engine=None, **spec):

@@ -36,6 +36,7 @@ PLAN = Plan(
     available_now=True,
 )
 REJECT = Reject(reason=Reason.INSUFFICIENT_KV_CACHE, message="The KV cache is too small.", field="spec.engine.maxModelLen")
+OVERRIDDEN = Admit(plan=PLAN, warnings=("Would be rejected (InsufficientKvCache), but the FitPolicy only warns: no.",), overridden=REJECT)
 UNKNOWN = Undecided(reason=Reason.UNKNOWN_MODEL, message="No profile answers for acme/x.", next_step="Create a ModelProfile.")
 RUNNING = ChildState(current=True, wanted=2, replicas=2, updated=2, ready=2, available=2, deadline_exceeded=False)
 STARTING = replace(RUNNING, updated=1, ready=0, available=0)
@@ -59,6 +60,7 @@ RESIZED = Resize(plan=PLAN, changes=(Change(field="engine.maxModelLen", old="131
     [
         (READY, "True True True False True True False"),
         (replace(READY, verdict=RESIZED), "True True True False True True False"),
+        (replace(READY, verdict=OVERRIDDEN), "True False True False True True False"),
         (replace(READY, bound=0, child=STARTING), "True True True True False False False"),
         (replace(READY, bound=1, capacity_for_missing=False, child=STARTING), "True True False True False False False"),
         (replace(READY, child=None, bound=0), "True True True True False False False"),
@@ -83,6 +85,7 @@ RESIZED = Resize(plan=PLAN, changes=(Change(field="engine.maxModelLen", old="131
     ids=[
         "admitted and all replicas available: current",
         "resized and available: feasible, because a moved value fits",
+        "pods made against the prediction: not feasible, and yet served and not stalled",
         "pods not yet bound while GPUs are free: in progress",
         "too few free GPUs: not a refusal, but capacity is not available",
         "nothing applied yet: in progress",

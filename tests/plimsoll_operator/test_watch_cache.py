@@ -225,7 +225,7 @@ def test_objects_of_the_kinds_are_parsed_on_arrival_and_broken_ones_are_named(ca
     assert [profile.metadata.name for profile in store.model_profiles("n")] == ["good"]
     assert store.model_profile("m", "other") is not None
     assert (store.namespace_labels("n"), store.namespace_labels("bare"), store.namespace_labels("none")) == ({"a": "b"}, {}, {})
-    assert store.deployments("n")["d"].replicas == 2
+    assert store.uses("n")["d"].replicas == 2
     assert "ModelProfile n/bad is left out: spec.config: is required" in caplog.text
 
 

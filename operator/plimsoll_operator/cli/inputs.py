@@ -29,6 +29,7 @@ from plimsoll_operator.api import (
     parse_object,
 )
 from plimsoll_operator.capacity import CapacityIndex, DerivedPool, pool_manifest
+from plimsoll_operator.facts import DeploymentUse
 from plimsoll_operator.verdict import Plan
 
 _MAX_FILE_BYTES: Final = 64 << 20
@@ -54,6 +55,7 @@ class World:
     namespaces: dict[str, Mapping[str, str]] = field(default_factory=dict)
     plans: dict[tuple[str, str], Plan] = field(default_factory=dict)
     derived: tuple[DerivedPool, ...] = ()
+    in_use: dict[tuple[str, str], DeploymentUse] = field(default_factory=dict)
 
     def model_profile(self, namespace: str, name: str) -> ModelProfile | None:
         """The ModelProfile of this name, or None."""
@@ -82,6 +84,14 @@ class World:
     def namespace_labels(self, namespace: str) -> Mapping[str, str]:
         """Labels of the namespace; empty when they were not given."""
         return self.namespaces.get(namespace, {})
+
+    def uses(self, namespace: str) -> Mapping[str, DeploymentUse]:
+        """What the cluster's InferenceDeployments hold, by name; files hold nothing."""
+        return {name: use for (where, name), use in self.in_use.items() if where == namespace}
+
+    def bypass_is_protected(self) -> bool:
+        """Taken on trust: who plans here has no cluster's admission before them, and the pods are the controller's to make."""
+        return True
 
     def derive_pools(self) -> None:
         """Derive pools from the nodes and pods read, split by the label keys that the deployments select by, and keep them."""

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final
 
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_operator.api import ApiError
 from plimsoll_operator.cli.inputs import World, take, take_applied_plan
 from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.facts import DeploymentUse
+from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Kube, key_of
+from plimsoll_operator.use import use_of
 
 _INSTALL: Final = "needs the extra 'controller': pip install 'plimsoll-operator[controller]', or give --nodes FILE"
 
@@ -43,11 +47,25 @@ def read_cluster(world: World) -> None:
                 token = page.continue_token
                 if not token:
                     break
+        for key, use in _uses(kube):
+            world.in_use[key] = use
         for deployment in world.deployments:
             namespace, name = deployment.metadata.namespace or "default", deployment.metadata.name
             take_applied_plan(world, kube.get(DEPLOYMENTS, namespace, name), namespace, name)
     except ApiFailure as error:
         raise InvalidInput("--cluster", str(error)[:200], "the API server refused or was not reached") from error
+
+
+def _uses(kube: Kube) -> Iterator[tuple[Key, DeploymentUse]]:
+    """What the InferenceDeployments of the cluster hold: only caps ask, and only the numbers are kept."""
+    token = ""
+    while True:
+        page = kube.list_page(INFERENCE_DEPLOYMENTS, continue_token=token)
+        for item in page.items:
+            yield key_of(item), use_of(item)
+        token = page.continue_token
+        if not token:
+            return
 
 
 def _take(world: World, manifest: dict[str, object]) -> None:

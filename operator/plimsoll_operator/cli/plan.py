@@ -85,6 +85,8 @@ def verdict_mapping(verdict: Verdict) -> dict[str, Any]:
     data: dict[str, Any] = {"verdict": type(verdict).__name__}
     if isinstance(verdict, Admit | Resize):
         data |= {"plan": json.loads(verdict.plan.canonical_json()), "warnings": list(verdict.warnings)}
+        if verdict.overridden is not None:
+            data["overridden"] = verdict.overridden.reason.value
         if isinstance(verdict, Resize):
             data["changes"] = [asdict(change) for change in verdict.changes]
     elif isinstance(verdict, Reject):
@@ -118,7 +120,8 @@ def _table(name: str, verdict: Verdict) -> list[str]:
         for offer in verdict.offers:
             lines += [f"  would be admitted: {offer.summary}", f"    {offer.patch_json}"]
         return lines
-    lines = [f"{name}: {type(verdict).__name__}", *(f"  {line}" for line in _plan_lines(verdict.plan))]
+    word = f" against {verdict.overridden.reason}" if verdict.overridden is not None else ""
+    lines = [f"{name}: {type(verdict).__name__}{word}", *(f"  {line}" for line in _plan_lines(verdict.plan))]
     if isinstance(verdict, Resize):
         lines += [f"  moved: {change.field} from {change.old} to {change.new}" for change in verdict.changes]
         lines += [f"    because {why}" for why in dict.fromkeys(change.why for change in verdict.changes)]

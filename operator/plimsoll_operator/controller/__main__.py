@@ -39,6 +39,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--namespace", default="plimsoll-system", help="namespace of the leader's lease")
     parser.add_argument("--health-port", type=int, default=8080, help="serves /healthz and /readyz")
     parser.add_argument("--metrics-port", type=int, default=8081, help="serves /metrics")
+    bypass = "name of the ValidatingAdmissionPolicy that protects the bypass annotation; without it the annotation is not honoured"
+    parser.add_argument("--bypass-policy", default="", help=bypass)
     parser.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     return parser.parse_args(argv)
 
@@ -88,7 +90,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     kube = KubeClient.from_environment()
     identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
-    controller = Controller(kube, decide, identity=identity)
+    controller = Controller(kube, decide, identity=identity, bypass_policy=arguments.bypass_policy)
     serve(arguments.health_port, {"/healthz": probe(controller.unhealthy), "/readyz": probe(controller.unready)})
     serve(arguments.metrics_port, {"/metrics": exposition(controller.recorder.render)})
     for informer in controller.informers:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from plimsoll_operator.capacity import Booking, CapacityIndex, DerivedPool
+from plimsoll_operator.decision.caps import use_of_plan
+from plimsoll_operator.facts import DeploymentUse
 from plimsoll_operator.ports import Key, Manifest
 from plimsoll_operator.render import NAME_LABEL
 from plimsoll_operator.verdict import Plan
@@ -83,6 +85,11 @@ class Ledger:
                 self._promises[key] = promise
             self._weigh(key)
         self.changed.set()
+
+    def uses(self, namespace: str) -> dict[str, DeploymentUse]:
+        """What the namespace's deployments are promised, by name."""
+        with self._lock:
+            return {key[1]: use_of_plan(kept.plan, kept.replicas) for key, kept in self._promises.items() if key[0] == namespace}
 
     def bound(self, key: Key) -> int:
         """Live pods of the deployment that are on a node."""

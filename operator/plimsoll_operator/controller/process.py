@@ -18,6 +18,7 @@ from plimsoll_operator.controller.events import EventRecorder
 from plimsoll_operator.controller.informer import Change, Informer, Trim
 from plimsoll_operator.controller.ledger import Ledger
 from plimsoll_operator.controller.pool_writer import PoolWriter
+from plimsoll_operator.controller.protection import BypassProtection
 from plimsoll_operator.controller.reconcile import Decide, Reconciler
 from plimsoll_operator.controller.records import Records
 from plimsoll_operator.controller.store import Parsed, ParsedObjects
@@ -36,6 +37,8 @@ from plimsoll_operator.ports import (
     NODES,
     PODS,
     SERVICES,
+    VALIDATING_ADMISSION_POLICIES,
+    VALIDATING_ADMISSION_POLICY_BINDINGS,
     Key,
     Kube,
     Manifest,
@@ -53,13 +56,16 @@ MANAGED: Final = "app.kubernetes.io/managed-by=plimsoll"
 class Controller:
     """See the module. Also the source of the per-object series."""
 
-    def __init__(self, kube: Kube, decide: Decide, *, identity: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, kube: Kube, decide: Decide, *, identity: str, bypass_policy: str = "", clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._kube = kube
         self._clock = clock
         self.queue = WorkQueue(clock)
         self.records = Records()
         self.ledger = Ledger()
         self.objects = ParsedObjects()
+        self.protection = BypassProtection(bypass_policy)
         self.recorder = Recorder(self)
         self._busy_since: float | None = None
         self.reconciler = Reconciler(
@@ -71,6 +77,7 @@ class Controller:
             decide=decide,
             now=lambda: datetime.now(UTC),
             again=self.queue.add_after,
+            bypass_is_protected=self.protection.holds,
         )
         self.pool_writer = PoolWriter(kube, self.ledger, self.objects, self._wake_waiting)
         self.informers = self._informers(kube)
@@ -92,6 +99,8 @@ class Controller:
             informer(GPU_POOLS, trim.whole, self._pool_changed),
             informer(FIT_POLICIES, trim.whole, self._all_after(objects.policies.changed)),
             informer(ENGINE_CALIBRATIONS, trim.whole, self._all_after(objects.engine_calibrations.changed)),
+            informer(VALIDATING_ADMISSION_POLICIES, trim.admission_policy, self._all_after(self.protection.policy_changed)),
+            informer(VALIDATING_ADMISSION_POLICY_BINDINGS, trim.admission_policy, self._all_after(self.protection.binding_changed)),
         )
 
     def work(self, stop: threading.Event) -> None:

@@ -21,8 +21,8 @@ from plimsoll_operator.controller.ledger import Ledger, Promise
 from plimsoll_operator.controller.records import Record, Records
 from plimsoll_operator.controller.status import child_state, plan_from_status, status_of
 from plimsoll_operator.controller.store import ParsedObjects, StoreView
-from plimsoll_operator.facts import Facts, ModelUnknown
-from plimsoll_operator.gather import facts_for
+from plimsoll_operator.facts import Bypass, Facts, ModelUnknown
+from plimsoll_operator.gather import BYPASS_ANNOTATION, facts_for
 from plimsoll_operator.ports import (
     DEPLOYMENTS,
     INFERENCE_DEPLOYMENTS,
@@ -41,7 +41,7 @@ from plimsoll_operator.render import (
     selector_text,
     spec_digest,
 )
-from plimsoll_operator.verdict import Plan, Reject, Resize, Undecided, Verdict
+from plimsoll_operator.verdict import Admit, Plan, Reject, Resize, Undecided, Verdict
 
 _log = logging.getLogger(__name__)
 Decide = Callable[[Facts], Verdict]
@@ -85,6 +85,7 @@ class Reconciler:
         decide: Decide,
         now: Callable[[], datetime],
         again: Callable[[Key, float], None],
+        bypass_is_protected: Callable[[], bool] = lambda: False,
     ) -> None:
         self._kube = kube
         self._objects = objects
@@ -94,6 +95,7 @@ class Reconciler:
         self._decide_facts = decide
         self._now = now
         self._again = again
+        self._bypass_is_protected = bypass_is_protected
         self._judged: dict[Key, tuple[object, Verdict]] = {}
 
     def reconcile(self, key: Key) -> str:
@@ -126,7 +128,12 @@ class Reconciler:
         )
         applied = applied_from_child(child) or _applied_from_status(deployment, origin)
         self._ledger.use_label_keys(deployment.spec.placement.node_selector)
-        view = StoreView(self._objects, self._ledger.pools_without(key))
+        view = StoreView(
+            self._objects,
+            self._ledger.pools_without(key),
+            uses=self._ledger.uses,
+            bypass_is_protected=self._bypass_is_protected(),
+        )
         facts = facts_for(deployment, view, applied_plan=applied.plan if applied is not None else None)
         return Gathered(
             key=key,
@@ -163,7 +170,7 @@ class Reconciler:
             facts.model.problem if isinstance(facts.model, ModelUnknown) else (facts.model.source, facts.model.digest, facts.model.revision)
         )
         pools = facts.pools if adopting else tuple(replace(pool, nodes=0, nodes_by_free_gpus=()) for pool in facts.pools)
-        looked_at = (adopting, facts.deployment.spec, model, pools, facts.policy, facts.applied_plan)
+        looked_at = (adopting, facts.deployment.spec, model, pools, facts.policy, facts.applied_plan, facts.beside, facts.bypass)
         before = self._judged.get(gathered.key)
         if before is not None and before[0] == looked_at:
             return before[1]
@@ -251,6 +258,10 @@ class Reconciler:
         uid = gathered.deployment.metadata.uid
         if course.adopts and course.run is not None:
             note = _plan_sentence(course.run.plan)
+            if isinstance(verdict, Admit | Resize) and verdict.overridden is not None:
+                self._events.post(
+                    gathered.key, uid, kind="Warning", reason="Overridden", action="Plan", note=_override_note(gathered, verdict.overridden)
+                )
             if isinstance(verdict, Resize):
                 note += "; moved " + ", ".join(f"{change.field} from {change.old} to {change.new}" for change in verdict.changes)
             self._events.post(gathered.key, uid, kind="Normal", reason="PlanApplied", action="Plan", note=note)
@@ -323,6 +334,13 @@ class Reconciler:
 
     def _stamp(self) -> str:
         return self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _override_note(gathered: Gathered, reject: Reject) -> str:
+    """On whose word pods are made that are predicted not to start: kept for whoever asks later."""
+    reason = gathered.deployment.metadata.annotations.get(BYPASS_ANNOTATION, "")[:256]
+    word = f"the bypass annotation ({reason})" if gathered.facts.bypass is Bypass.HONOURED else "the FitPolicy's mode Warn"
+    return f"Pods are made by {word} against {reject.reason}: {reject.message}"
 
 
 def _outcome(decided: Decided, wrote: bool) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Generic, TypeVar
 
@@ -24,6 +24,7 @@ from plimsoll_operator.api import (
     parse_object,
 )
 from plimsoll_operator.capacity import DerivedPool, pool_manifest
+from plimsoll_operator.facts import DeploymentUse
 from plimsoll_operator.ports import Key, Manifest
 
 _log = logging.getLogger(__name__)
@@ -94,9 +95,18 @@ class ParsedObjects:
 class StoreView:
     """`gather`'s Store over the parsed objects, with pools as one deployment may plan on them."""
 
-    def __init__(self, objects: ParsedObjects, derived: Iterable[DerivedPool]) -> None:
+    def __init__(
+        self,
+        objects: ParsedObjects,
+        derived: Iterable[DerivedPool],
+        *,
+        uses: Callable[[str], Mapping[str, DeploymentUse]],
+        bypass_is_protected: bool,
+    ) -> None:
         self._objects = objects
         self._derived = tuple(derived)
+        self._uses = uses
+        self._bypass_is_protected = bypass_is_protected
 
     def model_profile(self, namespace: str, name: str) -> ModelProfile | None:
         """See gather.Store."""
@@ -128,6 +138,14 @@ class StoreView:
     def namespace_labels(self, namespace: str) -> Mapping[str, str]:
         """See gather.Store."""
         return self._objects.labels_of(namespace)
+
+    def uses(self, namespace: str) -> Mapping[str, DeploymentUse]:
+        """See gather.Store: by what is promised, so that two plans of the same second both count."""
+        return self._uses(namespace)
+
+    def bypass_is_protected(self) -> bool:
+        """See gather.Store."""
+        return self._bypass_is_protected
 
 
 def current_pool(derived: DerivedPool, written: GPUPool | None) -> GPUPool:

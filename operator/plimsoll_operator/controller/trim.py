@@ -60,6 +60,13 @@ def child(manifest: Manifest) -> Manifest:
     return {"metadata": metadata, "spec": {"replicas": replicas}, "status": {**status, "conditions": conditions}}
 
 
+def admission_policy(manifest: Manifest) -> Manifest:
+    """What says whether a ValidatingAdmissionPolicy or a binding of one denies, and where."""
+    spec = manifest.get("spec") or {}
+    kept = ("failurePolicy", "policyName", "validationActions", "matchResources")
+    return {"metadata": _metadata(manifest), "spec": {key: spec[key] for key in kept if key in spec}}
+
+
 def whole(manifest: Manifest) -> Manifest:
     """All of a small object that is read as a value (profiles, policies, pools), without its bookkeeping."""
     kept: Manifest = {key: value for key, value in manifest.items() if key != "metadata"}

@@ -12,16 +12,18 @@ from typing import Final
 from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_operator.decision import wording
 from plimsoll_operator.decision.ask import Ask, read_ask
+from plimsoll_operator.decision.caps import over_cap, use_of_plan
 from plimsoll_operator.decision.checks import Checked, first_finding, no_layout
 from plimsoll_operator.decision.elsewhere import product_that_would_fit, rentable
 from plimsoll_operator.decision.engine import Engine, engine_for
 from plimsoll_operator.decision.fit import Miss
 from plimsoll_operator.decision.offers import offers, scene
+from plimsoll_operator.decision.override import is_lifted, pinned_placement, why_lifted
 from plimsoll_operator.decision.placement import match
 from plimsoll_operator.decision.plan import make_plan
 from plimsoll_operator.decision.resize import Mover
 from plimsoll_operator.decision.search import Found, Missed, best_miss, products_of
-from plimsoll_operator.facts import Facts, ModelFacts, PoolFacts
+from plimsoll_operator.facts import Bypass, DeploymentUse, Facts, ModelFacts, PoolFacts
 from plimsoll_operator.verdict import Admit, Plan, Reason, Reject, Resize, Undecided, Verdict
 
 # A word of the name of vLLM's check -> the field it is about.
@@ -50,6 +52,8 @@ class _Question:
     pools: tuple[PoolFacts, ...]
     policy: str
     applied_plan: Plan | None
+    beside: tuple[DeploymentUse, ...]
+    bypass: Bypass
     facts: Facts = field(compare=False)
 
     @classmethod
@@ -60,7 +64,8 @@ class _Question:
         else:
             known = (model.kind, model.problem)
         spec = facts.deployment.spec.model_dump_json(exclude_unset=True)
-        return cls(spec, known, facts.pools, facts.policy.model_dump_json(exclude_unset=True), facts.applied_plan, facts)
+        policy = facts.policy.model_dump_json(exclude_unset=True)
+        return cls(spec, known, facts.pools, policy, facts.applied_plan, facts.beside, facts.bypass, facts)
 
 
 @lru_cache(maxsize=2048)
@@ -102,7 +107,7 @@ def _decide(facts: Facts, *, with_offers: bool) -> Verdict:
     mover = Mover(engine, products, facts.applied_plan)
     result = mover.search(ask)
     if isinstance(result, Found):
-        return Admit(plan=make_plan(result, facts.model), warnings=wording.warnings(ask, result))
+        return _capped(facts, Admit(plan=make_plan(result, facts.model), warnings=wording.warnings(ask, result)))
     doubt = _doubt(result)
     if doubt is not None:
         return doubt
@@ -110,8 +115,28 @@ def _decide(facts: Facts, *, with_offers: bool) -> Verdict:
     resized = mover.resize(ask, reject.message) if ask.resize else None
     if resized is not None:
         found, changes = resized
-        return Resize(plan=make_plan(found, facts.model), changes=changes, warnings=wording.warnings(ask, found))
-    return _refusal(facts, ask, engine, reject, with_offers=with_offers)
+        return _capped(facts, Resize(plan=make_plan(found, facts.model), changes=changes, warnings=wording.warnings(ask, found)))
+    refused = _refusal(facts, ask, engine, reject, with_offers=with_offers)
+    if not isinstance(refused, Reject) or not is_lifted(refused, facts):
+        return refused
+    forced = pinned_placement(engine, ask, refused, result)
+    if forced is None:
+        return refused
+    return _capped(facts, _overridden(facts, refused, Admit(plan=make_plan(forced, facts.model))))
+
+
+def _capped(facts: Facts, fits: Admit | Resize) -> Verdict:
+    """Whether the namespace may hold it beside what it holds already."""
+    use = use_of_plan(fits.plan, facts.deployment.spec.replicas)
+    reject = over_cap(facts.policy, facts.beside, use)
+    if reject is None:
+        return fits
+    return _overridden(facts, reject, fits) if is_lifted(reject, facts) else reject
+
+
+def _overridden(facts: Facts, reject: Reject, fits: Admit | Resize) -> Admit | Resize:
+    line = wording.overridden(reject, why_lifted(facts))
+    return replace(fits, warnings=(line, *fits.warnings), overridden=fits.overridden or reject)
 
 
 def _refusal(facts: Facts, ask: Ask, engine: Engine, reject: Reject, *, with_offers: bool) -> Verdict:

@@ -87,7 +87,7 @@ def _admitted(facts: Facts, patch: Patch, judge: Callable[[Facts], Verdict]) -> 
     if deployment is None:
         return None
     verdict = judge(replace(facts, deployment=deployment))
-    return verdict.plan if isinstance(verdict, Admit) else None
+    return verdict.plan if isinstance(verdict, Admit) and verdict.overridden is None else None
 
 
 def _patches(s: Scene) -> Iterator[Patch]:

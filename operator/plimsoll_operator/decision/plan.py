@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from plimsoll_operator.decision import host, utilisation
-from plimsoll_operator.decision.fit import fullest, needed_kv_bytes
+from plimsoll_operator.decision.fit import fullest, kv_tokens, needed_kv_bytes
 from plimsoll_operator.decision.search import Found
 from plimsoll_operator.facts import ModelFacts
 from plimsoll_operator.verdict import Plan, PredictedMemory
@@ -14,10 +14,10 @@ def make_plan(found: Found, model: ModelFacts) -> Plan:
     estimate, layout = found.fit.estimate, found.candidate.layout
     resolved = estimate.resolved
     assert resolved is not None, "a fit has resolved arguments"
-    assert estimate.kv_plan is not None, "a fit has a KV plan"
     rank = fullest(estimate)
     available = max(0, rank.available_kv_cache_bytes)
-    concurrency = int(estimate.kv_plan.max_concurrency * 100)
+    # Without a KV plan the engine is predicted not to come that far: a plan that is made all the same holds no tokens.
+    tokens, concurrency = (0, 0) if estimate.kv_plan is None else (kv_tokens(found.fit), int(estimate.kv_plan.max_concurrency * 100))
     return Plan(
         product=found.product.gpu.product,
         gpu_products=tuple(product.gpu.product for product in found.candidate.products),
@@ -38,7 +38,7 @@ def make_plan(found: Found, model: ModelFacts) -> Plan:
         quantization=resolved.quantization,
         kv_cache_dtype=resolved.kv_cache_dtype,
         gpus_per_replica=layout.gpus,
-        kv_cache_tokens=estimate.kv_plan.kv_cache_tokens,
+        kv_cache_tokens=tokens,
         max_concurrency=f"{concurrency // 100}.{concurrency % 100:02d}",
         gpu_total_bytes=found.product.gpu.total_memory_bytes,
         allocated_bytes=found.product.gpu.total_memory_bytes * found.fit.thousandths // 1000,

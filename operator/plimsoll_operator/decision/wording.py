@@ -8,7 +8,7 @@ from plimsoll_estimator.units import GIB
 from plimsoll_operator.decision.ask import Ask
 from plimsoll_operator.decision.fit import needed_kv_bytes
 from plimsoll_operator.decision.search import Found, Missed
-from plimsoll_operator.verdict import Reason
+from plimsoll_operator.verdict import Reason, Reject
 
 MAX_WARNING: Final = 256
 OPEN_NEXT_STEP: Final = "No pods are made; declare a GPUPool for what the autoscaler may bring."
@@ -69,6 +69,11 @@ def warnings(ask: Ask, found: Found) -> tuple[str, ...]:
     lines += found.losses
     lines += [f"Estimate: {line}" for line in found.fit.estimate.warnings]
     return tuple(_one_line(line) for line in lines)
+
+
+def overridden(reject: Reject, why: str) -> str:
+    """The warning that stands in the place of a rejection."""
+    return _one_line(f"Would be rejected ({reject.reason}), but {why}: {reject.message}")
 
 
 def _doubt(found: Found) -> list[str]:

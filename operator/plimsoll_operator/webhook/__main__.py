@@ -47,6 +47,8 @@ def _options(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--tls-cert", type=Path, required=True, help="serving certificate, PEM; read again when it changes")
     parser.add_argument("--tls-key", type=Path, required=True, help="its key, PEM")
     parser.add_argument("--metrics-port", type=int, default=0, help="plain HTTP port for /metrics; 0 serves it on the HTTPS port only")
+    bypass = "let the bypass annotation turn a refusal into a warning: for where a ValidatingAdmissionPolicy protects the annotation"
+    parser.add_argument("--bypass", action="store_true", help=bypass)
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info", help="least level that is logged")
     return parser.parse_args(argv)
 
@@ -74,7 +76,7 @@ async def _renew_certificates(config: uvicorn.Config, certificate: Path, key: Pa
 
 
 async def _serve(options: argparse.Namespace, access: Access) -> None:
-    store = CacheStore()
+    store = CacheStore(bypass=options.bypass)
     app = WebhookApp(store=store, decide=decide, recorder=Recorder(WatchSeries(store)))
     common = {"app": app, "host": options.host, "log_config": None, "access_log": False, "backlog": _BACKLOG}
     main = uvicorn.Config(

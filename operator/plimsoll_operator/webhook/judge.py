@@ -10,33 +10,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from plimsoll_operator.api import (
-    ApiError,
-    EngineSpec,
-    FitPolicySpec,
-    InferenceDeployment,
-    InferenceDeploymentSpec,
-    ModelSpec,
-    ObjectMeta,
-    ProfileRef,
-    parse_inference_deployment,
-)
-from plimsoll_operator.gather import facts_for
+from plimsoll_operator.api import ApiError, InferenceDeployment, parse_inference_deployment
+from plimsoll_operator.decision.caps import over_cap
+from plimsoll_operator.decision.override import PIN_FIRST, UNPROTECTED_BYPASS, is_lifted
+from plimsoll_operator.facts import Bypass, Facts
+from plimsoll_operator.gather import facts_for, policy_for
 from plimsoll_operator.verdict import Admit, Offer, Reason, Reject, Resize, Undecided, Verdict
-from plimsoll_operator.webhook.caps import has_caps, over_cap, use_of_plan
 from plimsoll_operator.webhook.ports import Decide, ReviewStore
 from plimsoll_operator.webhook.review import Answer, Fault, Review
 
-# Warn mode is about fit: what cannot be read or would be ignored is refused in every mode.
-_NEVER_WARNED: Final = frozenset({Reason.INVALID_SPEC, Reason.NOT_SUPPORTED_YET})
 _SKIPPED: Final = Answer(allowed=True, verdict="Skipped", reason="Unchanged")
-
-_PROBE: Final = InferenceDeployment(
-    metadata=ObjectMeta(name="policy"),
-    spec=InferenceDeploymentSpec(
-        model=ModelSpec(name="policy", profile=ProfileRef(inline="{}")), engine=EngineSpec(image="vllm/vllm-openai:v0.19.0")
-    ),
-)
 
 
 def judge(review: Review, store: ReviewStore, decide: Decide) -> Answer:
@@ -57,17 +40,14 @@ def judge(review: Review, store: ReviewStore, decide: Decide) -> Answer:
 
 def _judge_spec(deployment: InferenceDeployment, store: ReviewStore, decide: Decide) -> Answer:
     facts = facts_for(deployment, store, applied_plan=None)
-    verdict = decide(facts)
-    # Looking at every InferenceDeployment of the namespace is paid for only where there is a cap.
-    if isinstance(verdict, Admit | Resize) and has_caps(facts.policy):
-        others = store.deployments(deployment.metadata.namespace)
-        wanted = use_of_plan(verdict.plan, deployment.spec.replicas)
-        verdict = over_cap(facts.policy, others, deployment.metadata.name, wanted) or verdict
-    return _answer(verdict, facts.policy)
+    return _answer(decide(facts), facts)
 
 
-def _answer(verdict: Verdict, policy: FitPolicySpec) -> Answer:
+def _answer(verdict: Verdict, facts: Facts) -> Answer:
     match verdict:
+        case Admit() | Resize() if verdict.overridden is not None:
+            plan = verdict.plan.canonical_json()
+            return Answer(allowed=True, verdict="Reject", reason=verdict.overridden.reason, warnings=verdict.warnings, plan_json=plan)
         case Admit():
             plan = verdict.plan.canonical_json()
             return Answer(allowed=True, verdict="Admit", reason=Reason.FITS, warnings=verdict.warnings, plan_json=plan)
@@ -77,20 +57,22 @@ def _answer(verdict: Verdict, policy: FitPolicySpec) -> Answer:
             return Answer(allowed=True, verdict="Resize", reason=Reason.RESIZED, warnings=moved + verdict.warnings, plan_json=plan)
         case Undecided():
             text = f"undecided ({verdict.reason}): {verdict.message}"
-            if policy.unknown_model == "Deny":
+            if facts.policy.unknown_model == "Deny":
                 faults = (Fault(field="spec.model.name", message=text),)
                 return Answer(allowed=False, verdict="Undecided", reason=verdict.reason, faults=faults)
             return Answer(allowed=True, verdict="Undecided", reason=verdict.reason, warnings=(text, verdict.next_step))
         case Reject():
-            if policy.mode == "Warn" and verdict.reason not in _NEVER_WARNED:
+            if is_lifted(verdict, facts):
                 warning = f"would be rejected ({verdict.reason}): {verdict.message}"
-                return Answer(allowed=True, verdict="Reject", reason=verdict.reason, warnings=(warning,))
-            return Answer(allowed=False, verdict="Reject", reason=verdict.reason, faults=_faults(verdict))
+                return Answer(allowed=True, verdict="Reject", reason=verdict.reason, warnings=(warning, PIN_FIRST))
+            return Answer(allowed=False, verdict="Reject", reason=verdict.reason, faults=_faults(verdict, facts))
 
 
-def _faults(verdict: Reject) -> tuple[Fault, ...]:
+def _faults(verdict: Reject, facts: Facts) -> tuple[Fault, ...]:
     """The whole sentence first, then what adds to it, then the offers: kubectl prints these and nothing else."""
     more = tuple(Fault(field=verdict.field, message=detail) for detail in verdict.details)
+    if facts.bypass is Bypass.UNPROTECTED:
+        more += (Fault(field="metadata.annotations", message=UNPROTECTED_BYPASS),)
     return (Fault(field=verdict.field, message=verdict.message), *more, *(_offer(offer) for offer in verdict.offers))
 
 
@@ -100,22 +82,19 @@ def _offer(offer: Offer) -> Fault:
 
 def _judge_scale(review: Review, store: ReviewStore) -> Answer:
     """Caps only: whether more replicas fit is for the scheduler to find, whether they are allowed is for the policy."""
-    use = store.deployments(review.namespace).get(review.name)
+    uses = store.uses(review.namespace)
+    use = uses.get(review.name)
     wanted = _replicas(review.obj)
     if use is None or wanted is None or wanted <= use.replicas:
         return _SKIPPED
-    policy = _policy_of(store, review.namespace)
-    capped = over_cap(policy, store.deployments(review.namespace), review.name, replace(use, replicas=wanted))
+    policy = policy_for(review.namespace, store)
+    beside = [other for name, other in uses.items() if name != review.name]
+    capped = over_cap(policy, beside, replace(use, replicas=wanted))
     if capped is None:
         return Answer(allowed=True, verdict="Admit", reason=Reason.FITS)
     if policy.mode == "Warn":
         return Answer(allowed=True, verdict="Reject", reason=capped.reason, warnings=(f"would be rejected: {capped.message}",))
     return Answer(allowed=False, verdict="Reject", reason=capped.reason, code=403, faults=(Fault(field="", message=capped.message),))
-
-
-def _policy_of(store: ReviewStore, namespace: str) -> FitPolicySpec:
-    """The policy of a namespace as `gather` chooses it; the probe's own wishes play no part."""
-    return facts_for(_in_namespace(_PROBE, namespace), store, applied_plan=None).policy
 
 
 def _replicas(obj: Mapping[str, Any]) -> int | None:

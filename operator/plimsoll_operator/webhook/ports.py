@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
 from plimsoll_operator.facts import Facts
 from plimsoll_operator.gather import Store
 from plimsoll_operator.verdict import Verdict
-from plimsoll_operator.webhook.caps import DeploymentUse
 
 Decide: TypeAlias = Callable[[Facts], Verdict]
 
@@ -26,11 +25,7 @@ class Recorder(Protocol):
 
 
 class ReviewStore(Store, Protocol):
-    """What gather reads, and the InferenceDeployments that caps and /scale look at."""
-
-    def deployments(self, namespace: str) -> Mapping[str, DeploymentUse]:
-        """Use by name of the InferenceDeployments of a namespace."""
-        ...
+    """What gather reads, and whether it can be read."""
 
     def ready(self) -> bool:
         """Whether every cache has been filled once."""

@@ -23,9 +23,10 @@ from plimsoll_operator.api import (
     ModelProfile,
     parse_object,
 )
+from plimsoll_operator.facts import DeploymentUse
 from plimsoll_operator.metrics import DeploymentSeries, PoolSeries
+from plimsoll_operator.use import use_of
 from plimsoll_operator.watch import Watched
-from plimsoll_operator.webhook.caps import DeploymentUse, use_of
 
 log = logging.getLogger(__name__)
 _ROOT: Final = f"/apis/{API_VERSION}"
@@ -54,7 +55,8 @@ def _labels(obj: Mapping[str, Any]) -> Mapping[str, str]:
 class CacheStore:
     """The Store protocol of `gather` over live caches, and the InferenceDeployments' use."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, bypass: bool = False) -> None:
+        self._bypass = bypass
         self._profiles = Watched(kind="ModelProfile", path=f"{_ROOT}/modelprofiles", parse=_parser(ModelProfile))
         self._cluster = Watched(kind="ClusterModelProfile", path=f"{_ROOT}/clustermodelprofiles", parse=_parser(ClusterModelProfile))
         self._pools = Watched(kind="GPUPool", path=f"{_ROOT}/gpupools", parse=_parser(GPUPool))
@@ -110,8 +112,12 @@ class CacheStore:
         """See gather.Store."""
         return self._namespaces.objects.get(("", namespace), {})
 
-    def deployments(self, namespace: str) -> Mapping[str, DeploymentUse]:
-        """Use by name of the InferenceDeployments of a namespace."""
+    def bypass_is_protected(self) -> bool:
+        """See gather.Store. Told at start: the webhook reads no policies; the controller, which makes the pods, looks for itself."""
+        return self._bypass
+
+    def uses(self, namespace: str) -> Mapping[str, DeploymentUse]:
+        """See gather.Store."""
         return {name: use for (where, name), use in self._uses.objects.items() if where == namespace}
 
 

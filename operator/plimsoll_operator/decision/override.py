@@ -1,0 +1,73 @@
+"""What happens to a rejection that is only a warning here: by the namespace's FitPolicy, or by an authorised bypass annotation.
+
+Called by `decide` after the search has failed. Pods of a plan that is predicted not to start are made only at values that
+the user has pinned: nothing is computed for a start that the computation denies. Knows no annotation and no API.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Final
+
+from plimsoll_operator.decision import utilisation
+from plimsoll_operator.decision.ask import Ask
+from plimsoll_operator.decision.engine import Engine
+from plimsoll_operator.decision.fit import Fit
+from plimsoll_operator.decision.search import Found, Missed, best_miss
+from plimsoll_operator.facts import Bypass, Facts
+from plimsoll_operator.verdict import Reason, Reject
+
+# What cannot be read or would be ignored is refused whatever the mode.
+_ALWAYS_REFUSED: Final = frozenset({Reason.INVALID_SPEC, Reason.NOT_SUPPORTED_YET})
+# A bypass is about one prediction; what the administrator allows a namespace, and another model's shape, are no predictions.
+_NOT_BYPASSED: Final = _ALWAYS_REFUSED | {Reason.POLICY_CAP, Reason.MODEL_MISMATCH, Reason.SHARING_UNSAFE}
+# Refusals of a placement that pods could still be made for: not what vLLM itself refuses by its arguments, which is certain.
+_PREDICTED: Final = frozenset(
+    {
+        Reason.INSUFFICIENT_GPU_MEMORY,
+        Reason.INSUFFICIENT_KV_CACHE,
+        Reason.HOST_MEMORY,
+        Reason.HOST_CPU,
+        Reason.EPHEMERAL_STORAGE,
+    }
+)
+PIN_FIRST: Final = "No pods are made until engine.tensorParallelSize and engine.gpuMemoryUtilization are pinned."
+
+UNPROTECTED_BYPASS: Final = "The bypass annotation is not honoured: no ValidatingAdmissionPolicy protects it here."
+
+
+def is_lifted(reject: Reject, facts: Facts) -> bool:
+    """Whether this refusal is only a warning for this deployment."""
+    if facts.policy.mode == "Warn" and reject.reason not in _ALWAYS_REFUSED:
+        return True
+    return facts.bypass is Bypass.HONOURED and reject.reason not in _NOT_BYPASSED
+
+
+def why_lifted(facts: Facts) -> str:
+    """The sentence that says on whose word."""
+    return "the FitPolicy only warns" if facts.policy.mode == "Warn" else "the bypass annotation says so"
+
+
+def pinned_placement(engine: Engine, ask: Ask, reject: Reject, misses: tuple[Missed, ...]) -> Found | None:
+    """The placement that misses by least, at the pinned values; None where they are not all pinned or pods cannot be made for it.
+
+    The figures are the estimate's own, so a plan made of it shows what is predicted to be missing.
+    """
+    pinned = ask.args.gpu_memory_utilization
+    if reject.reason not in _PREDICTED or not misses or pinned is None or ask.args.tensor_parallel_size is None:
+        return None
+    candidate = best_miss(misses).candidate
+    product = min(candidate.products, key=lambda one: (one.gpu.total_memory_bytes, one.gpu.product))
+    layout = candidate.layout
+    args = replace(
+        ask.args,
+        tensor_parallel_size=layout.tensor_parallel_size,
+        pipeline_parallel_size=layout.pipeline_parallel_size,
+        data_parallel_size=layout.data_parallel_size,
+    )
+    estimate = engine.estimate(args, product.gpu)
+    if estimate.resolved is None or not estimate.ranks:
+        return None
+    found = Fit(args=args, estimate=estimate, thousandths=utilisation.thousandths_of(pinned))
+    pools = tuple(pool for one in candidate.products for pool in one.large_enough(layout.gpus))
+    return Found(candidate=candidate, product=product, fit=found, pools=pools, losses=())
