@@ -21,7 +21,8 @@ from kubernetes.client.rest import RESTClientObject
 from plimsoll_operator.errors import ApiFailure, WatchExpired
 from plimsoll_operator.ports import FIELD_MANAGER, Manifest, Page, Resource, WatchEvent
 
-_CONNECTIONS: Final = 16
+# A watch each for a dozen kinds, the workers, the pool writer and the lease.
+_CONNECTIONS: Final = 32
 _REQUEST_TIMEOUT: Final = urllib3.Timeout(connect=5.0, read=30.0)
 # Bookmarks arrive about once a minute: a watch that is silent for longer than this is dead.
 _WATCH_TIMEOUT: Final = urllib3.Timeout(connect=5.0, read=75.0)

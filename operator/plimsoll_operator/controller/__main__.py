@@ -22,7 +22,7 @@ from functools import partial
 from types import FrameType
 
 from plimsoll_operator.controller.lease import LeaseElector
-from plimsoll_operator.controller.process import Controller
+from plimsoll_operator.controller.process import WORKERS, Controller
 from plimsoll_operator.controller.serve import exposition, probe, serve
 from plimsoll_operator.controller.watcher import run_watcher
 from plimsoll_operator.decision import decide
@@ -31,7 +31,7 @@ from plimsoll_operator.kube import KubeClient
 
 _log = logging.getLogger("plimsoll.controller")
 LEASE_NAME = "plimsoll-controller"
-_LAST_KEY_SECONDS = 5.0
+_LAST_KEYS_SECONDS = 5.0
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -113,7 +113,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _lead(run: _Run, controller: Controller, kube: KubeClient, elector: LeaseElector) -> None:
-    """Work until stopped; then finish the key at hand before the lease is given back, so that two leaders never overlap."""
+    """Work until stopped; then finish the keys at hand before the lease is given back, so that two leaders never overlap."""
 
     def hold() -> None:
         try:
@@ -122,15 +122,17 @@ def _lead(run: _Run, controller: Controller, kube: KubeClient, elector: LeaseEle
             run.fail(str(lost))
 
     run.spawn("lease", hold)
-    worker = run.spawn("worker", lambda: controller.work(run.stop))
+    workers = [run.spawn(f"worker-{number}", lambda: controller.work(run.stop)) for number in range(WORKERS)]
     writer = run.spawn("pool-writer", lambda: controller.pool_writer.run(run.stop))
+    run.spawn("resync", lambda: controller.resync_at_times(run.stop))
     run.spawn("watcher", lambda: run_watcher(kube.connection, controller.queue.add, stop=run.stop, ready=threading.Event()))
     while not run.stop.wait(0.5):
         if elector.overdue():
             run.fail("the lease is overdue")
     if run.status == 0:
-        for thread in (worker, writer):
-            thread.join(_LAST_KEY_SECONDS)
+        until = time.monotonic() + _LAST_KEYS_SECONDS
+        for thread in (*workers, writer):
+            thread.join(max(0.0, until - time.monotonic()))
         elector.release()
 
 

@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 
 class EventRecorder:
-    """Posts events.k8s.io/v1 Events. Not thread-safe: the worker owns it."""
+    """Posts events.k8s.io/v1 Events. Safe from several threads as long as no two post about the same key."""
 
     def __init__(self, kube: Kube, *, identity: str, now: Callable[[], datetime]) -> None:
         self._kube = kube

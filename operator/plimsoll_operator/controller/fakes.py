@@ -1,13 +1,15 @@
 """An API server in memory: the Kube protocol for tests and for trying the controller without a cluster.
 
-Keeps what the real one guarantees and the controller relies on: resource versions that only grow, generations that move
-with the spec, uids, the status subresource apart from the spec, conflicts, a watch that resumes from a version and
-expires, and children that go with their owner. Admission, schemas and field ownership are not here: end-to-end tests have the real one.
+Safe to use from several threads. Keeps what the real one guarantees and the controller relies on: resource versions that
+only grow, generations that move with the spec, uids, the status subresource apart from the spec, conflicts, a watch that
+resumes from a version and expires, and children that go with their owner. Admission, schemas and field ownership are not
+here: end-to-end tests have the real one.
 """
 
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -35,6 +37,7 @@ class FakeKube:
     _version: int = 0
     _oldest: int = 0
     _failures: dict[str, list[ApiFailure]] = field(default_factory=dict)
+    _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
     def fail_next(self, verb: str, *failures: ApiFailure) -> None:
         """Refuse the next calls of `verb` (get, list, watch, apply, merge_patch, create, replace, delete) with these."""
@@ -47,18 +50,20 @@ class FakeKube:
 
     def get(self, resource: Resource, namespace: str, name: str) -> Manifest | None:
         """See Kube.get."""
-        self._may_fail("get")
-        found = self._of(resource).get((namespace, name))
-        return copy.deepcopy(found)
+        with self._lock:
+            self._may_fail("get")
+            found = self._of(resource).get((namespace, name))
+            return copy.deepcopy(found)
 
     def list_page(self, resource: Resource, *, selector: str = "", continue_token: str = "", limit: int = 500) -> Page:
         """See Kube.list_page. The token is the offset; a real server's page is of one moment, this one's too while nobody writes."""
-        self._may_fail("list")
-        matching = [row for row in self._of(resource).values() if _matches(row, selector)]
-        start = int(continue_token or 0)
-        end = start + limit
-        token = str(end) if end < len(matching) else ""
-        return Page(tuple(copy.deepcopy(matching[start:end])), str(self._version), token)
+        with self._lock:
+            self._may_fail("list")
+            matching = [row for row in self._of(resource).values() if _matches(row, selector)]
+            start = int(continue_token or 0)
+            end = start + limit
+            token = str(end) if end < len(matching) else ""
+            return Page(tuple(copy.deepcopy(matching[start:end])), str(self._version), token)
 
     def watch(self, resource: Resource, *, resource_version: str, selector: str = "", timeout_seconds: int = 300) -> Iterator[WatchEvent]:
         """See Kube.watch. Ends when it has told everything that is known, as a server does at its time limit."""
@@ -71,68 +76,73 @@ class FakeKube:
 
     def apply(self, resource: Resource, manifest: Manifest, *, subresource: str = "") -> Manifest:
         """See Kube.apply: the one manager owns everything it ever wrote, so the new manifest replaces the old one's."""
-        self._may_fail("apply")
-        key = key_of(manifest)
-        old = self._of(resource).get(key)
-        uid = manifest["metadata"].get("uid")
-        if old is None and (subresource or uid):
-            raise ApiFailure(404, "NotFound", f"{resource.plural} {key} not found")
-        if old is not None and uid and uid != old["metadata"]["uid"]:
-            raise ApiFailure(409, "Conflict", f"uid of {key} differs")
-        self.writes.append(Call("apply", resource.kind, key, subresource))
-        if subresource == "status" and old is not None:
-            return self._store(resource, {**old, "status": copy.deepcopy(manifest["status"])})
-        new = {name: copy.deepcopy(value) for name, value in manifest.items() if name != "status"}
-        if old is not None and "status" in old:
-            new["status"] = old["status"]
-        return self._store(resource, new)
+        with self._lock:
+            self._may_fail("apply")
+            key = key_of(manifest)
+            old = self._of(resource).get(key)
+            uid = manifest["metadata"].get("uid")
+            if old is None and (subresource or uid):
+                raise ApiFailure(404, "NotFound", f"{resource.plural} {key} not found")
+            if old is not None and uid and uid != old["metadata"]["uid"]:
+                raise ApiFailure(409, "Conflict", f"uid of {key} differs")
+            self.writes.append(Call("apply", resource.kind, key, subresource))
+            if subresource == "status" and old is not None:
+                return self._store(resource, {**old, "status": copy.deepcopy(manifest["status"])})
+            new = {name: copy.deepcopy(value) for name, value in manifest.items() if name != "status"}
+            if old is not None and "status" in old:
+                new["status"] = old["status"]
+            return self._store(resource, new)
 
     def merge_patch(self, resource: Resource, namespace: str, name: str, patch: Manifest) -> Manifest:
         """See Kube.merge_patch."""
-        self._may_fail("merge_patch")
-        old = self._of(resource).get((namespace, name))
-        if old is None:
-            raise ApiFailure(404, "NotFound", f"{resource.plural} {name} not found")
-        self.writes.append(Call("merge_patch", resource.kind, (namespace, name)))
-        return self._store(resource, _merged(old, patch))
+        with self._lock:
+            self._may_fail("merge_patch")
+            old = self._of(resource).get((namespace, name))
+            if old is None:
+                raise ApiFailure(404, "NotFound", f"{resource.plural} {name} not found")
+            self.writes.append(Call("merge_patch", resource.kind, (namespace, name)))
+            return self._store(resource, _merged(old, patch))
 
     def create(self, resource: Resource, manifest: Manifest) -> Manifest:
         """See Kube.create. Also how a test puts an object there."""
-        self._may_fail("create")
-        key = key_of(manifest)
-        if key in self._of(resource):
-            raise ApiFailure(409, "AlreadyExists", f"{resource.plural} {key} exists")
-        self.writes.append(Call("create", resource.kind, key))
-        return self._store(resource, copy.deepcopy(manifest))
+        with self._lock:
+            self._may_fail("create")
+            key = key_of(manifest)
+            if key in self._of(resource):
+                raise ApiFailure(409, "AlreadyExists", f"{resource.plural} {key} exists")
+            self.writes.append(Call("create", resource.kind, key))
+            return self._store(resource, copy.deepcopy(manifest))
 
     def replace(self, resource: Resource, manifest: Manifest) -> Manifest:
         """See Kube.replace. Also how a test changes an object, with its status."""
-        self._may_fail("replace")
-        key = key_of(manifest)
-        old = self._of(resource).get(key)
-        if old is None:
-            raise ApiFailure(404, "NotFound", f"{resource.plural} {key} not found")
-        version = manifest["metadata"].get("resourceVersion")
-        if version and version != old["metadata"]["resourceVersion"]:
-            raise ApiFailure(409, "Conflict", f"{resource.plural} {key} was changed")
-        self.writes.append(Call("replace", resource.kind, key))
-        return self._store(resource, copy.deepcopy(manifest))
+        with self._lock:
+            self._may_fail("replace")
+            key = key_of(manifest)
+            old = self._of(resource).get(key)
+            if old is None:
+                raise ApiFailure(404, "NotFound", f"{resource.plural} {key} not found")
+            version = manifest["metadata"].get("resourceVersion")
+            if version and version != old["metadata"]["resourceVersion"]:
+                raise ApiFailure(409, "Conflict", f"{resource.plural} {key} was changed")
+            self.writes.append(Call("replace", resource.kind, key))
+            return self._store(resource, copy.deepcopy(manifest))
 
     def delete(self, resource: Resource, namespace: str, name: str) -> None:
         """See Kube.delete; children that name the object as owner go with it, as the garbage collector does."""
-        self._may_fail("delete")
-        gone = self._of(resource).pop((namespace, name), None)
-        if gone is None:
-            return
-        self.writes.append(Call("delete", resource.kind, (namespace, name)))
-        self._version += 1
-        gone["metadata"]["resourceVersion"] = str(self._version)
-        self._history.append((self._version, resource, WatchEvent("DELETED", gone)))
-        for other, objects in tuple(self._objects.items()):
-            for key, row in tuple(objects.items()):
-                owners = row["metadata"].get("ownerReferences") or ()
-                if any(owner["uid"] == gone["metadata"]["uid"] for owner in owners):
-                    self.delete(other, *key)
+        with self._lock:
+            self._may_fail("delete")
+            gone = self._of(resource).pop((namespace, name), None)
+            if gone is None:
+                return
+            self.writes.append(Call("delete", resource.kind, (namespace, name)))
+            self._version += 1
+            gone["metadata"]["resourceVersion"] = str(self._version)
+            self._history.append((self._version, resource, WatchEvent("DELETED", gone)))
+            for other, objects in tuple(self._objects.items()):
+                for key, row in tuple(objects.items()):
+                    owners = row["metadata"].get("ownerReferences") or ()
+                    if any(owner["uid"] == gone["metadata"]["uid"] for owner in owners):
+                        self.delete(other, *key)
 
     def _of(self, resource: Resource) -> dict[Key, Manifest]:
         return self._objects.setdefault(resource, {})

@@ -1,4 +1,4 @@
-"""The controller as one object: informers, worker, pool writer, lease, watcher and ports, wired and run on threads.
+"""The controller as one object: informers, workers, pool writer, lease, watcher and ports, wired and run on threads.
 
 Made by main. Standby replicas keep their caches warm and answer probes; only the leader watches InferenceDeployments,
 books and writes. Any thread that dies of a bug, a lost lease or a watcher that gave up ends the process.
@@ -21,6 +21,7 @@ from plimsoll_operator.controller.pool_writer import PoolWriter
 from plimsoll_operator.controller.protection import BypassProtection
 from plimsoll_operator.controller.reconcile import Decide, Reconciler
 from plimsoll_operator.controller.records import Records
+from plimsoll_operator.controller.report import Reporter
 from plimsoll_operator.controller.store import Parsed, ParsedObjects
 from plimsoll_operator.controller.work_queue import WorkQueue
 from plimsoll_operator.errors import ApiFailure
@@ -50,6 +51,8 @@ from plimsoll_operator.render import NAME_LABEL
 _log = logging.getLogger(__name__)
 RESYNC_SECONDS: Final = 600.0
 DEAD_WATCH_SECONDS: Final = 600.0
+# Most of a key's time is spent waiting for the API server's answers; one key makes five to seven requests.
+WORKERS: Final = 8
 MANAGED: Final = "app.kubernetes.io/managed-by=plimsoll"
 
 
@@ -67,15 +70,14 @@ class Controller:
         self.objects = ParsedObjects()
         self.protection = BypassProtection(bypass_policy)
         self.recorder = Recorder(self)
-        self._busy_since: float | None = None
+        self._busy_since: dict[Key, float] = {}
         self.reconciler = Reconciler(
             kube=kube,
             objects=self.objects,
             ledger=self.ledger,
             records=self.records,
-            events=EventRecorder(kube, identity=identity, now=lambda: datetime.now(UTC)),
+            reporter=Reporter(kube, EventRecorder(kube, identity=identity, now=_now), _now),
             decide=decide,
-            now=lambda: datetime.now(UTC),
             again=self.queue.add_after,
             bypass_is_protected=self.protection.holds,
         )
@@ -104,15 +106,16 @@ class Controller:
         )
 
     def work(self, stop: threading.Event) -> None:
-        """The one worker: reconciles key by key until stopped. A refusal of the API server puts the key back with a delay."""
-        resync_at = self._clock() + RESYNC_SECONDS
+        """One of WORKERS threads: reconciles key by key until stopped; the queue hands no key to two of them."""
         while not stop.is_set():
             key = self.queue.take(1.0)
             if key is not None:
                 self.work_on(key)
-            if self._clock() >= resync_at:
-                resync_at = self._clock() + RESYNC_SECONDS
-                self.resync()
+
+    def resync_at_times(self, stop: threading.Event) -> None:
+        """Resync every RESYNC_SECONDS until stopped."""
+        while not stop.wait(RESYNC_SECONDS):
+            self.resync()
 
     def resync(self) -> None:
         """Look at every deployment again with fresh eyes, also at those of which the watcher has told nothing."""
@@ -130,8 +133,8 @@ class Controller:
             _log.warning("resync: %s", failure)
 
     def work_on(self, key: Key) -> None:
-        """Reconcile one key that was taken from the queue."""
-        self._busy_since = started = self._clock()
+        """Reconcile one key that was taken from the queue. A refusal of the API server puts it back with a delay."""
+        self._busy_since[key] = started = self._clock()
         outcome = "error"
         try:
             outcome = self.reconciler.reconcile(key)
@@ -141,7 +144,7 @@ class Controller:
             delay = self.queue.retry(key)
             _log.warning("%s/%s: %s; again in %.2f s", *key, failure, delay)
         finally:
-            self._busy_since = None
+            del self._busy_since[key]
             self.recorder.reconciled(outcome=outcome, duration_seconds=self._clock() - started)
             self.queue.done(key)
 
@@ -160,8 +163,9 @@ class Controller:
         dead = [kind for kind, age in self.watch_ages().items() if age > DEAD_WATCH_SECONDS]
         if dead:
             return f"no word from the API server about {', '.join(dead)}"
-        busy = self._busy_since
-        return "the worker stands still" if busy is not None and self._clock() - busy > DEAD_WATCH_SECONDS else ""
+        now = self._clock()
+        stuck = [key for key, since in tuple(self._busy_since.items()) if now - since > DEAD_WATCH_SECONDS]
+        return f"a worker stands still at {'/'.join(stuck[0])}" if stuck else ""
 
     def deployments(self) -> Iterable[DeploymentSeries]:
         """See metrics.SeriesSource."""
@@ -228,3 +232,7 @@ class Controller:
             self.enqueue(self.records.keys())
 
         return change
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)

@@ -1,6 +1,6 @@
 """A work queue of keys: each waits at most once, is never handed to two workers, and is retried with growing delays.
 
-The watchers add, the worker takes. The semantics are client-go's workqueue (util/workqueue): a key that is added while
+The watchers add, the workers take. The semantics are client-go's workqueue (util/workqueue): a key that is added while
 it is being worked on is handed out again afterwards, so no change is ever lost. Knows no Kubernetes.
 """
 
@@ -91,6 +91,11 @@ class WorkQueue:
         """Keys that are ready or being retried soon."""
         with self._condition:
             return len(self._waiting) + len(self._due)
+
+    def idle(self) -> bool:
+        """Whether nothing waits, is worked on, or will be retried."""
+        with self._condition:
+            return not (self._waiting or self._working or self._due)
 
     def close(self) -> None:
         """Wake every taker with None."""

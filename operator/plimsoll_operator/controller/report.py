@@ -1,0 +1,123 @@
+"""What is told about one InferenceDeployment after it was decided: its status, written when it differs, and its Events.
+
+Called by the reconciler at the end of each key, from any of its threads but never by two for the same key. Raises
+ApiFailure where the API server refuses the status. Decides nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+
+from plimsoll_operator.conditions import Invalid, Situation
+from plimsoll_operator.controller.course import Course
+from plimsoll_operator.controller.events import EventRecorder
+from plimsoll_operator.controller.status import status_of
+from plimsoll_operator.facts import Bypass, Facts
+from plimsoll_operator.gather import BYPASS_ANNOTATION
+from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Kube, Manifest
+from plimsoll_operator.render import selector_text
+from plimsoll_operator.verdict import Admit, Plan, Reject, Resize, Undecided, Verdict
+
+_log = logging.getLogger(__name__)
+
+
+class Reporter:
+    """Status and Events of every key. `now` is the wall clock for transition times."""
+
+    def __init__(self, kube: Kube, events: EventRecorder, now: Callable[[], datetime]) -> None:
+        self._kube = kube
+        self._events = events
+        self._now = now
+
+    def report(self, raw: Manifest, facts: Facts, situation: Situation, course: Course) -> bool:
+        """Post what is new and write status when it differs. Returns whether it was written."""
+        deployment = facts.deployment
+        key = (deployment.metadata.namespace, deployment.metadata.name)
+        if not isinstance(situation.verdict, Invalid):
+            self._tell(key, facts, situation.verdict, course)
+        status = status_of(
+            situation,
+            plan=course.run.plan if course.run is not None else None,
+            proposed=course.proposed,
+            selector=selector_text(deployment),
+            previous=deployment.status,
+            now=self._stamp(),
+        )
+        return self._write_status(key, raw, status)
+
+    def refuse(self, key: Key, raw: Manifest, message: str) -> None:
+        """Say in status what is wrong with the object itself."""
+        _log.warning("%s/%s: %s", *key, message)
+        metadata = raw["metadata"]
+        situation = Situation(
+            generation=int(metadata.get("generation") or 0),
+            verdict=Invalid(message=message),
+            adopting=True,
+            model_problem=None,
+            applied_generation=None,
+            replicas=0,
+            bound=0,
+            capacity_for_missing=False,
+            child=None,
+        )
+        status = status_of(situation, plan=None, proposed=None, selector="", previous=None, now=self._stamp())
+        self._events.post(key, str(metadata.get("uid")), kind="Warning", reason="Invalid", action="Read", note=message)
+        previous = (raw.get("status") or {}).get("conditions") or []
+        if [_without_time(row) for row in previous] != [_without_time(row) for row in status["conditions"]]:
+            self._write_status(key, raw, status)
+
+    def forget(self, key: Key) -> None:
+        """The object is gone."""
+        self._events.forget(key)
+
+    def _tell(self, key: Key, facts: Facts, verdict: Verdict, course: Course) -> None:
+        uid = facts.deployment.metadata.uid
+        if course.adopts and course.run is not None:
+            note = _plan_sentence(course.run.plan)
+            if isinstance(verdict, Admit | Resize) and verdict.overridden is not None:
+                against = _override_note(facts, verdict.overridden)
+                self._events.post(key, uid, kind="Warning", reason="Overridden", action="Plan", note=against)
+            if isinstance(verdict, Resize):
+                note += "; moved " + ", ".join(f"{change.field} from {change.old} to {change.new}" for change in verdict.changes)
+            self._events.post(key, uid, kind="Normal", reason="PlanApplied", action="Plan", note=note)
+        elif isinstance(verdict, Reject | Undecided):
+            self._events.post(key, uid, kind="Warning", reason=str(verdict.reason), action="Plan", note=verdict.message)
+        elif course.proposed is not None:
+            note = "Would be planned differently now: " + _plan_sentence(course.proposed)
+            self._events.post(key, uid, kind="Normal", reason="PlanProposed", action="Judge", note=note)
+
+    def _write_status(self, key: Key, raw: Manifest, status: Manifest) -> bool:
+        if raw.get("status") == status:
+            return False
+        namespace, name = key
+        manifest = {
+            "apiVersion": INFERENCE_DEPLOYMENTS.api_version,
+            "kind": INFERENCE_DEPLOYMENTS.kind,
+            "metadata": {"namespace": namespace, "name": name, "uid": raw["metadata"]["uid"]},
+            "status": status,
+        }
+        self._kube.apply(INFERENCE_DEPLOYMENTS, manifest, subresource="status")
+        return True
+
+    def _stamp(self) -> str:
+        return self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _override_note(facts: Facts, reject: Reject) -> str:
+    """On whose word pods are made that are predicted not to start: kept for whoever asks later."""
+    reason = facts.deployment.metadata.annotations.get(BYPASS_ANNOTATION, "")[:256]
+    word = f"the bypass annotation ({reason})" if facts.bypass is Bypass.HONOURED else "the FitPolicy's mode Warn"
+    return f"Pods are made by {word} against {reject.reason}: {reject.message}"
+
+
+def _plan_sentence(plan: Plan) -> str:
+    return (
+        f"{plan.gpus_per_replica} x {plan.product} per replica, tensor parallel size {plan.tensor_parallel_size}, "
+        f"gpu-memory-utilization {plan.gpu_memory_utilization}, context {plan.max_model_len} tokens"
+    )
+
+
+def _without_time(row: Manifest) -> Manifest:
+    return {key: value for key, value in row.items() if key != "lastTransitionTime"}
