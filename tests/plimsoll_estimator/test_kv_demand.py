@@ -1,0 +1,96 @@
+"""Blocks of a mixed load, by hand and by law. The figures follow from the groups that vLLM's planner makes."""
+
+from functools import cache
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from plimsoll_estimator import catalogue
+from plimsoll_estimator.engine_args import EngineArgs
+from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.hardware import gpu_from
+from plimsoll_estimator.kv_cache import Requests, blocks_for, kv_cache_layout, plan_kv_cache
+from plimsoll_estimator.resolve import resolve
+from plimsoll_estimator.resolved import KvPlan
+
+LLAMA = "meta-llama/Llama-3.1-8B-Instruct"  # 32 layers of full attention: one group, 16 tokens a block
+GEMMA = "google/gemma-3-27b-it"  # 52 of 62 layers keep a window of 1024 tokens
+MAMBA = "tiiuae/falcon-mamba-7b"  # recurrent state only
+
+
+@cache
+def resolved(model, version, **args):
+    gpu = gpu_from("NVIDIA-H100-80GB-HBM3")
+    given_ = EngineArgs(max_model_len=8192, **args)
+    return catalogue.lookup(model), resolve(catalogue.lookup(model), given_, gpu, EngineVersion.parse(version))
+
+
+def blocks(model, *load, version="0.33.0", prefix_caching=True, lookahead=0):
+    layout = kv_cache_layout(*resolved(model, version))
+    return blocks_for(layout, load, prefix_caching=prefix_caching, lookahead_tokens=lookahead)
+
+
+def many(count, tokens, shared=0):
+    return Requests(count=count, tokens=tokens, shared_tokens=shared)
+
+
+BY_HAND = [
+    ("a request takes whole blocks", LLAMA, [many(1, 17)], 2),
+    ("requests do not share a block", LLAMA, [many(10, 17)], 20),
+    ("classes add up", LLAMA, [many(10, 17), many(3, 160)], 50),
+    ("whole blocks of a common prefix are held once: 10 x (10 - 6) + 6", LLAMA, [many(10, 160, shared=96)], 46),
+    ("a prefix of less than a block is everybody's own", LLAMA, [many(10, 160, shared=15)], 100),
+    ("of 100 common tokens 6 blocks are whole", LLAMA, [many(10, 160, shared=100)], 46),
+    ("none in flight hold nothing, nor does their prefix", LLAMA, [many(0, 160, shared=96)], 0),
+    ("recurrent state does not grow with the tokens", MAMBA, [many(4, 16), many(4, 4096)], 2 * 4 * 1),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("why", "model", "load", "held"), BY_HAND, ids=[row[0] for row in BY_HAND])
+def test_blocks_by_hand(why, model, load, held):
+    state_per_request = blocks(model, many(1, 1)) if model == MAMBA else 1
+    assert blocks(model, *load) == held * state_per_request
+
+
+def test_without_prefix_caching_every_request_holds_its_own():
+    assert blocks(LLAMA, many(10, 160, shared=96), prefix_caching=False) == 100
+
+
+def test_speculative_tokens_take_slots_too():
+    assert blocks(LLAMA, many(10, 160), lookahead=5) == 110
+
+
+def test_windows_stop_growing_and_are_not_shared():
+    longest = blocks(GEMMA, many(1, 8192))
+    full_only = blocks(GEMMA, many(2, 8192, shared=8192)) - longest
+    assert 0 < full_only < longest, "the second request holds windows of its own, the full layers' prefix is there already"
+    assert blocks(GEMMA, many(1, 8192)) < 2 * blocks(GEMMA, many(1, 4096)), "a window is not held twice as long"
+
+
+@pytest.mark.parametrize("version", ["0.10.0", "0.19.0", "0.33.0"])
+@pytest.mark.parametrize("model", [LLAMA, GEMMA, MAMBA])
+def test_one_full_request_is_what_the_planner_counts(model, version):
+    config, args = resolved(model, version)
+    plan = plan_kv_cache(config, args, (20 << 30,))
+    assert isinstance(plan, KvPlan)
+    held = blocks(model, many(1, 8192), version=version)
+    assert held == pytest.approx(plan.num_gpu_blocks / plan.max_concurrency)
+
+
+LOAD = st.builds(
+    lambda count, tokens, share: Requests(count=count, tokens=tokens, shared_tokens=tokens * share // 100),
+    st.integers(0, 500),
+    st.integers(1, 8192),
+    st.integers(0, 100),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from([LLAMA, GEMMA, MAMBA]), LOAD, LOAD, st.integers(0, 100), st.integers(0, 4096))
+def test_more_requests_or_tokens_never_hold_less(model, load, other, more, longer):
+    held = blocks(model, load)
+    assert blocks(model, load, other) >= held
+    assert blocks(model, many(load.count + more, load.tokens, load.shared_tokens)) >= held
+    assert blocks(model, many(load.count, load.tokens + longer, load.shared_tokens)) >= held
+    assert blocks(model, load, prefix_caching=False) >= held
