@@ -193,4 +193,5 @@ def _series(plan: Plan) -> list[tuple[str, tuple[str, ...], int]]:
         ("predicted", ("cuda_graphs",), predicted.cuda_graph_bytes),
         ("predicted", ("non_torch",), predicted.non_torch_bytes),
         ("tokens", ("predicted",), plan.kv_cache_tokens),
+        ("tokens", ("needed",), plan.kv_cache_needed_tokens),
     ]

@@ -22,6 +22,7 @@ class Reason(StrEnum):
     INSUFFICIENT_GPU_MEMORY = "InsufficientGpuMemory"
     INSUFFICIENT_KV_CACHE = "InsufficientKvCache"
     INSUFFICIENT_GPUS_PER_NODE = "InsufficientGpusPerNode"
+    WORKLOAD_NOT_SERVED = "WorkloadNotServed"
     ENGINE_REFUSES = "EngineRefuses"
     NO_MATCHING_POOL = "NoMatchingPool"
     HOST_MEMORY = "HostMemory"
@@ -57,7 +58,8 @@ class Plan:
     """Estimate and placement of one replica. Everything the pod template is rendered from; floats only where vLLM has them.
 
     `allocated_bytes` is utilisation x CUDA total of one GPU, rounded down. `kv_cache_needed_bytes` is what one request of
-    `max_model_len` (or the worksheet) needs per rank.
+    `max_model_len` (or the worksheet) needs per rank, `kv_cache_needed_tokens` the same in tokens of `kv_cache_tokens`.
+    `replicas_needed` are those of this plan that hold the worksheet's requests; 0 without a worksheet.
     """
 
     product: str
@@ -88,6 +90,8 @@ class Plan:
     kv_cache_needed_bytes: int
     host_memory_bytes: int
     available_now: bool
+    kv_cache_needed_tokens: int = 0
+    replicas_needed: int = 0
 
     def canonical_json(self) -> str:
         """The one textual form: sorted keys, no spaces, no floats."""
@@ -104,9 +108,10 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """Short stable digest of what the pods would run: availability of the moment is not part of it."""
+        """Short stable digest of what the pods would run: neither availability of the moment nor what a worksheet needs is part of it."""
         data = asdict(self)
-        del data["available_now"]
+        for shown in ("available_now", "kv_cache_needed_bytes", "kv_cache_needed_tokens", "replicas_needed"):
+            del data[shown]
         text = json.dumps(data, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -50,6 +50,7 @@ EXPECTED = {
     "05-llama-70b-on-a100.yaml": Expected(outcome="runs", tensor_parallel_size=4, node="a100-0"),
     "06-rejected-context.yaml": Expected(outcome="refused", says=("needed", "available", "short by", "maxModelLen", "offer: ")),
     "07-unknown-model.yaml": Expected(outcome="undecided", says=("acme/in-house-13b",)),
+    "08-chat-workload.yaml": Expected(outcome="runs", tensor_parallel_size=2, node="l4-0"),
 }
 
 

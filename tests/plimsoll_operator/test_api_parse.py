@@ -131,7 +131,6 @@ NOT_HONOURED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("spec.engine.decodeContextParallelSize", {}, {"decodeContextParallelSize": 2}),
     ("spec.engine.dataParallelSize", {}, {"dataParallelSize": 2}),
     ("spec.engine.expertParallel", {}, {"expertParallel": True}),
-    ("spec.workload", {"workload": {"useCase": "chat"}}, {}),
     ("spec.placement.sharing", {"placement": {"sharing": "mps"}}, {}),
     ("spec.placement.maxNodesPerReplica", {"placement": {"maxNodesPerReplica": 2}}, {}),
     ("spec.placement.waitForCapacity", {"placement": {"waitForCapacity": True}}, {}),

@@ -170,11 +170,12 @@ class RequestClass(ApiModel):
     percentile: Annotated[int, Field(ge=50, le=100)] = 95
     """Of which percentile the two lengths are."""
     concurrency: Annotated[int, Field(ge=1, le=1 << 20)]
-    """Requests in flight per replica set."""
+    """Requests in flight over all replicas."""
     burst: Annotated[float, Field(ge=1, le=100)] = 1.0
     """Peak over average concurrency."""
     prefix_cache_hit_percent: Annotated[int, Field(ge=0, le=100)] = 0
-    """Share of prompt tokens found in the prefix cache."""
+    """Share of the prompt that all requests of the class have in common (instructions, tools) and find in the prefix cache: held once
+    per engine. A conversation's own history is not common to others and stays out of it."""
 
 
 class WorkloadSpec(ApiModel):

@@ -85,6 +85,10 @@ class PlanStatus(StatusModel):
     """Utilisation times the CUDA total of one GPU."""
     kv_cache_needed_bytes: Bytes | None = None
     """What one request of maxModelLen, or the worksheet, needs per rank."""
+    kv_cache_needed_tokens: Tokens | None = None
+    """The same in tokens, to compare with kvCacheTokens."""
+    replicas_needed: Count | None = None
+    """Replicas of this plan that hold the worksheet's requests."""
     kv_cache_interval_bytes: Annotated[tuple[int, ...], Field(max_length=2)] = ()
     """90 % interval of the KV cache, lower and upper end."""
     host_memory_bytes: Bytes | None = None

@@ -28,6 +28,10 @@ REASONS: Final = {  # reason -> (what it means, what to do)
         "No node has as many GPUs as one replica's ranks.",
         "Lower tensorParallelSize or allow more nodes a replica.",
     ),
+    "WorkloadNotServed": (
+        "A value pinned in spec.engine is less than what the requests of spec.workload need.",
+        "Raise or remove the pinned value, or correct the request classes.",
+    ),
     "EngineRefuses": (
         "vLLM itself would stop at a check of its arguments.",
         "The message says which check; `plimsoll estimate` reproduces it.",

@@ -143,6 +143,13 @@ def _plan_lines(plan: Plan) -> list[str]:
         "CUDA graphs": format_gib(plan.predicted.cuda_graph_bytes),
         "non-torch": format_gib(plan.predicted.non_torch_bytes),
         "KV cache": f"{format_gib(plan.predicted.kv_cache_bytes)}, {plan.kv_cache_tokens} tokens, {plan.max_concurrency} full requests",
+        "KV cache needed": f"{format_gib(plan.kv_cache_needed_bytes)}, {plan.kv_cache_needed_tokens} tokens{_needed_by(plan)}",
         "pools": ", ".join(plan.pools),
     }
     return [f"{label:<23} {value}" for label, value in rows.items()]
+
+
+def _needed_by(plan: Plan) -> str:
+    if not plan.replicas_needed:
+        return " for one full request"
+    return f" for the workload, which needs {plan.replicas_needed} replica{'s' * (plan.replicas_needed > 1)} of this plan"

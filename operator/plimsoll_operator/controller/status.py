@@ -96,6 +96,8 @@ def plan_status(plan: Plan) -> PlanStatus:
         gpu_total_bytes=plan.gpu_total_bytes,
         allocated_bytes=plan.allocated_bytes,
         kv_cache_needed_bytes=plan.kv_cache_needed_bytes,
+        kv_cache_needed_tokens=plan.kv_cache_needed_tokens,
+        replicas_needed=plan.replicas_needed or None,
         kv_cache_interval_bytes=plan.kv_cache_interval_bytes,
         host_memory_bytes=plan.host_memory_bytes,
         predicted=MemoryByComponent(
@@ -161,6 +163,8 @@ def plan_from_status(status: PlanStatus) -> Plan | None:
         ),
         kv_cache_interval_bytes=(interval[0], interval[1]),
         kv_cache_needed_bytes=kv_needed,
+        kv_cache_needed_tokens=status.kv_cache_needed_tokens or 0,
+        replicas_needed=status.replicas_needed or 0,
         host_memory_bytes=host,
         available_now=bool(status.available_now),
     )

@@ -14,6 +14,7 @@ from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_operator.api import EngineSpec, FitPolicySpec, InferenceDeployment, PlacementSpec
+from plimsoll_operator.decision.worksheet import Worksheet, worksheet_of
 
 DEFAULT_MIN_MAX_MODEL_LEN: Final = 8192
 
@@ -50,11 +51,27 @@ class Ask:
     reserve_bytes: int
     placement: PlacementSpec
     max_gpus_per_replica: int | None
+    worksheet: Worksheet | None = None
     sure: bool = False
 
     def with_args(self, **changes: Any) -> Ask:
         """The same ask with other pinned arguments; None unpins."""
         return replace(self, args=replace(self.args, **changes))
+
+    def with_worksheet(self, worksheet: Worksheet) -> Ask:
+        """The same ask for another workload: the least context is what its longest class needs."""
+        return replace(self, worksheet=worksheet, min_max_model_len=worksheet.max_model_len)
+
+    @property
+    def max_model_len(self) -> int | None:
+        """The context asked for: pinned, else what the worksheet needs, else None: as long as fits."""
+        if self.args.max_model_len is not None or self.worksheet is None:
+            return self.args.max_model_len
+        return self.min_max_model_len
+
+    def engines(self, data_parallel_size: int) -> int:
+        """Engines that share the workload. A deployment scaled to 0 is planned as for one replica: it will be scaled up."""
+        return max(1, self.replicas) * data_parallel_size
 
 
 def read_ask(deployment: InferenceDeployment, policy: FitPolicySpec) -> Ask:
@@ -62,7 +79,11 @@ def read_ask(deployment: InferenceDeployment, policy: FitPolicySpec) -> Ask:
     spec = deployment.spec
     version = spec.engine.engine_version
     args = _args(spec.engine, version)
-    floor = spec.fit.min_max_model_len or DEFAULT_MIN_MAX_MODEL_LEN
+    worksheet = worksheet_of(spec.workload)
+    if worksheet is not None:
+        floor = max(spec.fit.min_max_model_len or 0, worksheet.max_model_len)
+    else:
+        floor = spec.fit.min_max_model_len or DEFAULT_MIN_MAX_MODEL_LEN
     if args.max_model_len is not None:
         floor = min(floor, args.max_model_len)
     allowed = policy.allowed_moves
@@ -78,6 +99,7 @@ def read_ask(deployment: InferenceDeployment, policy: FitPolicySpec) -> Ask:
         reserve_bytes=max(spec.fit.reserve_bytes, policy.reserve_bytes),
         placement=spec.placement,
         max_gpus_per_replica=policy.max_gpus_per_replica,
+        worksheet=worksheet,
     )
 
 

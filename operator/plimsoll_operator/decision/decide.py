@@ -5,6 +5,7 @@ The only judge in the system: webhook, controller, CLI and dry run call it. Pure
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final
@@ -17,6 +18,7 @@ from plimsoll_operator.decision.checks import Checked, first_finding, no_layout
 from plimsoll_operator.decision.elsewhere import product_that_would_fit, rentable
 from plimsoll_operator.decision.engine import Engine, engine_for
 from plimsoll_operator.decision.fit import Miss
+from plimsoll_operator.decision.long_context import own_pool
 from plimsoll_operator.decision.offers import offers, scene
 from plimsoll_operator.decision.override import is_lifted, pinned_placement, why_lifted
 from plimsoll_operator.decision.placement import match
@@ -28,7 +30,8 @@ from plimsoll_operator.verdict import Admit, Plan, Reason, Reject, Resize, Undec
 
 # A word of the name of vLLM's check -> the field it is about.
 _REFUSED_FIELDS: Final = (
-    ("Context", "maxModelLen"), ("TokensBelow", "maxNumBatchedTokens"), ("KvCacheDtype", "kvCacheDtype"), ("Dtype", "dtype"),
+    ("Context", "maxModelLen"), ("SeqsBelowWorkload", "maxNumSeqs"),
+    ("TokensBelow", "maxNumBatchedTokens"), ("KvCacheDtype", "kvCacheDtype"), ("Dtype", "dtype"),
     ("Pipeline", "pipelineParallelSize"), ("NoExperts", "expertParallel"), ("NotDivisible", "tensorParallelSize"),
     ("Mismatch", "tensorParallelSize"), ("TooManyRanks", "tensorParallelSize"), ("Quantization", "quantization"),
 )  # fmt: skip
@@ -107,7 +110,8 @@ def _decide(facts: Facts, *, with_offers: bool) -> Verdict:
     mover = Mover(engine, products, facts.applied_plan)
     result = mover.search(ask)
     if isinstance(result, Found):
-        return _capped(facts, Admit(plan=make_plan(result, facts.model), warnings=wording.warnings(ask, result)))
+        split = own_pool(Mover(engine, products, None), ask, result) if with_offers else None
+        return _capped(facts, Admit(plan=make_plan(result, facts.model), warnings=wording.warnings(ask, result, split)))
     doubt = _doubt(result)
     if doubt is not None:
         return doubt
@@ -148,7 +152,11 @@ def _refusal(facts: Facts, ask: Ask, engine: Engine, reject: Reject, *, with_off
 
 def _with_offers(reject: Reject, facts: Facts, ask: Ask, engine: Engine) -> Reject:
     way_out = scene(facts, ask, lambda products: Mover(engine, products, facts.applied_plan))
-    return replace(reject, offers=offers(way_out, lambda patched: _guarded(patched, with_offers=False)))
+    found = offers(way_out, lambda patched: _guarded(patched, with_offers=False))
+    replicas = next((count for offer in found if (count := json.loads(offer.patch_json)["spec"].get("replicas"))), None)
+    if replicas is None:
+        return replace(reject, offers=found)
+    return replace(reject, message=f"{reject.message} {replicas} replicas would hold the workload.", offers=found)
 
 
 def _undecided_in_an_open_cluster(facts: Facts, ask: Ask, engine: Engine, reject: Reject) -> Undecided | None:
@@ -185,8 +193,14 @@ def _undecided(reason: Reason, message: str) -> Undecided:
     return Undecided(reason=reason, message=f"{message}.", next_step="No pods are made; nothing is assumed about what is not known.")
 
 
+def _is_context(miss: Miss) -> bool:
+    return miss.refusal is not None and "Context" in miss.refusal and "Parallel" not in miss.refusal
+
+
 def _field(ask: Ask, miss: Miss) -> str:
     reason = miss.reason
+    if ask.worksheet is not None and ask.args.max_model_len is None and (reason == Reason.INSUFFICIENT_KV_CACHE or _is_context(miss)):
+        return "spec.workload"
     if miss.refusal is not None:
         return next((f"spec.engine.{field}" for word, field in _REFUSED_FIELDS if word in miss.refusal), "spec.engine")
     if reason == Reason.INSUFFICIENT_KV_CACHE:

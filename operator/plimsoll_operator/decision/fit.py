@@ -6,7 +6,6 @@ where they are not pinned. Knows no pools, no availability and no verdicts.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
@@ -16,6 +15,8 @@ from plimsoll_estimator.resolved import Estimate, Gpu, OutsideBudget, RankEstima
 from plimsoll_estimator.units import GIB, MIB
 from plimsoll_operator.decision import utilisation
 from plimsoll_operator.decision.engine import Engine
+from plimsoll_operator.decision.held import fullest, held_blocks
+from plimsoll_operator.decision.worksheet import Share
 from plimsoll_operator.verdict import Reason
 
 CONTEXT_STEP: Final = 16
@@ -27,7 +28,7 @@ _UNKNOWN_OUTSIDE: Final = OutsideBudget(pre_snapshot_bytes=GIB, post_kv_bytes=51
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What is to be fitted: pinned arguments, the least context that serves, bytes and KV tokens to keep in hand.
+    """What is to be fitted: pinned arguments, the least context that serves, bytes to keep in hand, and requests to hold at once.
 
     `sure` judges at the lower end of the estimate's interval instead of its middle.
     """
@@ -35,18 +36,22 @@ class Wish:
     args: EngineArgs
     min_max_model_len: int
     reserve_bytes: int
-    kv_cache_tokens: int = 0
+    share: Share | None = None
     sure: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fit:
-    """It starts. `args` has every computed value filled in; `lowered` tells which unpinned defaults were lowered, and how far."""
+    """It starts. `args` has every computed value filled in; `lowered` tells which unpinned defaults were lowered, and how far.
+
+    `held_blocks` are the KV blocks that the wish's requests hold, headroom and vLLM's own block included; 0 without requests.
+    """
 
     args: EngineArgs
     estimate: Estimate
     thousandths: int
     lowered: tuple[tuple[str, int, int], ...] = ()
+    held_blocks: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,13 +118,13 @@ def _start(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
         engine.probes[gpu, wish.args.tensor_parallel_size] = thousandths
         budget = utilisation.claim_bytes(thousandths, gpu.total_memory_bytes)
         if _is_hopeless(fullest(probe), budget):
-            return _miss(probe, budget, wish)
+            return _miss(engine, probe, budget, wish)
         estimate = engine.estimate(replace(wish.args, gpu_memory_utilization=utilisation.fraction(thousandths)), gpu)
     resolved = estimate.resolved
     if resolved is None or _engine_refuses(estimate):
         return _refusal(estimate)
     if not _starts(engine, estimate, wish):
-        return _miss(estimate, utilisation.claim_bytes(thousandths, gpu.total_memory_bytes), wish)
+        return _miss(engine, estimate, utilisation.claim_bytes(thousandths, gpu.total_memory_bytes), wish)
     args = replace(
         wish.args,
         gpu_memory_utilization=utilisation.fraction(thousandths) if pinned is None else pinned,
@@ -130,7 +135,7 @@ def _start(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
         pipeline_parallel_size=resolved.pipeline_parallel_size,
         data_parallel_size=resolved.data_parallel_size,
     )
-    return Fit(args=args, estimate=estimate, thousandths=thousandths)
+    return Fit(args=args, estimate=estimate, thousandths=thousandths, held_blocks=held_blocks(engine, estimate, wish.share))
 
 
 def _probe(engine: Engine, gpu: Gpu, args: EngineArgs) -> Estimate:
@@ -140,15 +145,20 @@ def _probe(engine: Engine, gpu: Gpu, args: EngineArgs) -> Estimate:
 
 
 def _starts(engine: Engine, estimate: Estimate, wish: Wish) -> bool:
-    """Starts, holds the KV tokens asked for; for a sure wish, and for an engine newer than any known one, even at the pessimistic end."""
-    plan = estimate.kv_plan
-    if estimate.verdict != "starts" or (plan is not None and plan.kv_cache_tokens < wish.kv_cache_tokens):
+    """Starts and holds the requests asked for; for a sure wish, and for an engine newer than any known one, even at the pessimistic end."""
+    held = held_blocks(engine, estimate, wish.share)
+    if not _holds(estimate, held):
         return False
     interval = estimate.available_kv_cache_interval_bytes
     if estimate.resolved is not None and (wish.sure or estimate.resolved.extrapolated) and interval is not None:
         pessimistic = engine.estimate_with_pool(estimate.resolved.given, estimate.resolved.gpu, interval[0])
-        return pessimistic.verdict == "starts"
+        return _holds(pessimistic, held)
     return True
+
+
+def _holds(estimate: Estimate, blocks: int) -> bool:
+    plan = estimate.kv_plan
+    return estimate.verdict == "starts" and (plan is None or plan.num_gpu_blocks >= blocks)
 
 
 def _lower_batch(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
@@ -311,21 +321,6 @@ def _refusal(estimate: Estimate) -> Miss:
     return Miss(reason=Reason.ENGINE_REFUSES, message=f"{estimate.message}", refusal=estimate.reason)
 
 
-def fullest(estimate: Estimate) -> RankEstimate:
-    """The rank with the least room for KV cache."""
-    return min(estimate.ranks, key=lambda rank: (rank.available_kv_cache_bytes, rank.rank))
-
-
-def needed_kv_bytes(estimate: Estimate) -> int:
-    """What one request of max_model_len takes on the fullest rank: blocks / concurrency, rounded up to whole blocks."""
-    if estimate.needed_kv_cache_bytes is not None:
-        return estimate.needed_kv_cache_bytes
-    kv, rank = estimate.kv_plan, fullest(estimate)
-    if kv is None or rank.kv_block_bytes is None or kv.max_concurrency <= 0:
-        return 0
-    return rank.kv_block_bytes * math.ceil(kv.num_gpu_blocks / kv.max_concurrency - 1e-6)
-
-
 def components(rank: RankEstimate) -> tuple[tuple[str, int], ...]:
     """The rank's claims on the budget, in the order of the timeline."""
     return (
@@ -340,18 +335,18 @@ def _is_hopeless(rank: RankEstimate, budget: int) -> bool:
     return rank.weights_bytes + rank.non_torch_bytes >= budget
 
 
-def _miss(estimate: Estimate, budget: int, wish: Wish) -> Miss:
+def _miss(engine: Engine, estimate: Estimate, budget: int, wish: Wish) -> Miss:
     rank = fullest(estimate)
     parts = components(rank)
     if estimate.verdict == "refused" and estimate.kv_plan is not None:
         # The cache can be planned, and yet the start runs out of memory: while loading, capturing graphs or warming up.
         return Miss(reason=Reason.INSUFFICIENT_GPU_MEMORY, message=f"{estimate.message}", component="start-up peak", parts=parts)
     before_kv = sum(size for _, size in parts)
-    kv_needed = estimate.needed_kv_cache_bytes or 0
+    held = held_blocks(engine, estimate, wish.share)
+    kv_needed = max(estimate.needed_kv_cache_bytes or 0, held * (rank.kv_block_bytes or 0))
     plan = estimate.kv_plan
-    if plan is not None and plan.kv_cache_tokens and plan.kv_cache_tokens < wish.kv_cache_tokens:
-        kv_needed = max(kv_needed, rank.available_kv_cache_bytes * wish.kv_cache_tokens // plan.kv_cache_tokens)
-    elif estimate.available_kv_cache_interval_bytes is not None and estimate.verdict == "starts":
+    too_few_blocks = plan is not None and plan.num_gpu_blocks < held
+    if not too_few_blocks and estimate.available_kv_cache_interval_bytes is not None and estimate.verdict == "starts":
         # Refused only at the pessimistic end: what is short is the width of the doubt.
         kv_needed = max(kv_needed, rank.available_kv_cache_bytes + 1)
     fits_without_kv = before_kv < budget

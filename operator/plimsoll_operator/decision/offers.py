@@ -11,16 +11,21 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from plimsoll_estimator.units import ceil_div
 from plimsoll_operator.api import ApiError, InferenceDeployment, parse_inference_deployment
 from plimsoll_operator.decision.ask import Ask
+from plimsoll_operator.decision.fit import Miss
 from plimsoll_operator.decision.placement import match
-from plimsoll_operator.decision.resize import FP8, Mover
-from plimsoll_operator.decision.search import Found, products_of
+from plimsoll_operator.decision.resize import FP8, Mover, pinned
+from plimsoll_operator.decision.search import Found, best_miss, products_of
+from plimsoll_operator.decision.serving import least_values
+from plimsoll_operator.decision.worksheet import least_replicas
 from plimsoll_operator.facts import Facts
 from plimsoll_operator.verdict import Admit, Offer, Plan, Verdict
 
 MAX_OFFERS: Final = 4
 _LEAST_CONTEXT: Final = 1024
+_MAX_REPLICAS: Final = 10000  # the API's limit
 Patch = Mapping[str, Any]
 
 
@@ -92,6 +97,7 @@ def _admitted(facts: Facts, patch: Patch, judge: Callable[[Facts], Verdict]) -> 
 
 def _patches(s: Scene) -> Iterator[Patch]:
     ask = s.ask
+    yield from _raised(ask)
     free = ask.with_args(tensor_parallel_size=None)
     other_size = _found(s.here, free) if ask.args.tensor_parallel_size is not None else None
     if other_size is not None:
@@ -102,6 +108,9 @@ def _patches(s: Scene) -> Iterator[Patch]:
             yield _elsewhere(ask, plan)
         elif plan := _found(s.everywhere, anywhere.with_args(tensor_parallel_size=None)):
             yield apply_patch(_elsewhere(ask, plan), _engine(tensorParallelSize=plan.candidate.layout.tensor_parallel_size))
+    replicas = _more_replicas(s, ask)
+    if replicas is not None:
+        yield {"spec": {"replicas": replicas}}
     shorter = _shorter(s, ask)
     if shorter is not None:
         yield _engine(maxModelLen=shorter)
@@ -126,11 +135,36 @@ def _found(mover: Mover, ask: Ask) -> Found | None:
     return result if isinstance(result, Found) else None
 
 
+def _raised(ask: Ask) -> Iterator[Patch]:
+    """Pinned values below what the worksheet's requests need, raised to just that."""
+    fields = {field: least for field, least in least_values(ask).items() if (pinned(ask, field) or least) < least}
+    if fields:
+        yield _engine(**fields)
+
+
+def _more_replicas(s: Scene, ask: Ask) -> int | None:
+    """The fewest replicas that hold the worksheet together, each its share; None where not even one request each would fit."""
+    if ask.worksheet is None:
+        return None
+    misses = s.here.search(ask)
+    above = max(1, ask.replicas)
+    hint = 0 if isinstance(misses, Found) or not misses else _replicas_hint(above, best_miss(misses).miss)
+    most = min(ask.worksheet.in_flight, _MAX_REPLICAS)
+    return least_replicas(lambda replicas: _found(s.here, replace(ask, replicas=replicas)) is not None, above, most, hint)
+
+
+def _replicas_hint(replicas: int, miss: Miss) -> int:
+    """The KV cache needed over the KV cache there is, of the nearest miss."""
+    needed = dict(miss.parts).get("KV cache", 0)
+    offered = needed - miss.short_by_bytes
+    return ceil_div(replicas * needed, offered) if 0 < offered < needed else 0
+
+
 def _shorter(s: Scene, ask: Ask) -> int | None:
     """The longest context that fits below the one asked for, above the user's own minimum where one is set."""
-    asked_floor = s.facts.deployment.spec.fit.min_max_model_len
+    asked_floor = max(s.facts.deployment.spec.fit.min_max_model_len or 0, least_values(ask).get("maxModelLen", 0))
     high = ask.args.max_model_len or (None if asked_floor else ask.min_max_model_len)
-    if high is None:
+    if high is None or asked_floor >= high:
         return None
     floor = asked_floor or min(_LEAST_CONTEXT, high - 1)
     settled = s.here.settle(replace(ask.with_args(max_model_len=high), min_max_model_len=floor), "maxModelLen")
@@ -151,6 +185,8 @@ def _engine(**fields: Any) -> dict[str, Any]:
 def _summary(patch: Patch, plan: Plan) -> str:
     spec = patch["spec"]
     said = [f"engine.{field} {value}" if value is not None else f"no engine.{field}" for field, value in spec.get("engine", {}).items()]
+    if "replicas" in spec:
+        said.append(f"replicas {spec['replicas']}")
     placement = spec.get("placement", {})
     if "gpuProducts" in placement:
         said.append(f"placement.gpuProducts {', '.join(placement['gpuProducts'])}")

@@ -13,7 +13,9 @@ from plimsoll_operator.decision import utilisation
 from plimsoll_operator.decision.ask import Ask
 from plimsoll_operator.decision.engine import Engine
 from plimsoll_operator.decision.fit import Fit
+from plimsoll_operator.decision.held import held_blocks
 from plimsoll_operator.decision.search import Found, Missed, best_miss
+from plimsoll_operator.decision.serving import wish_of
 from plimsoll_operator.facts import Bypass, Facts
 from plimsoll_operator.verdict import Reason, Reject
 
@@ -26,6 +28,7 @@ _PREDICTED: Final = frozenset(
     {
         Reason.INSUFFICIENT_GPU_MEMORY,
         Reason.INSUFFICIENT_KV_CACHE,
+        Reason.WORKLOAD_NOT_SERVED,
         Reason.HOST_MEMORY,
         Reason.HOST_CPU,
         Reason.EPHEMERAL_STORAGE,
@@ -65,9 +68,11 @@ def pinned_placement(engine: Engine, ask: Ask, reject: Reject, misses: tuple[Mis
         pipeline_parallel_size=layout.pipeline_parallel_size,
         data_parallel_size=layout.data_parallel_size,
     )
-    estimate = engine.estimate(args, product.gpu)
+    wish = wish_of(ask, args)
+    estimate = engine.estimate(wish.args, product.gpu)
     if estimate.resolved is None or not estimate.ranks:
         return None
-    found = Fit(args=args, estimate=estimate, thousandths=utilisation.thousandths_of(pinned))
+    held = held_blocks(engine, estimate, wish.share)
+    found = Fit(args=wish.args, estimate=estimate, thousandths=utilisation.thousandths_of(pinned), held_blocks=held)
     pools = tuple(pool for one in candidate.products for pool in one.large_enough(layout.gpus))
     return Found(candidate=candidate, product=product, fit=found, pools=pools, losses=())

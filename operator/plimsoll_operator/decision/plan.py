@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from plimsoll_operator.decision import host, utilisation
-from plimsoll_operator.decision.fit import fullest, kv_tokens, needed_kv_bytes
+from plimsoll_operator.decision.fit import kv_tokens
+from plimsoll_operator.decision.held import fullest, needed_kv_bytes, needed_kv_tokens
 from plimsoll_operator.decision.search import Found
 from plimsoll_operator.facts import ModelFacts
 from plimsoll_operator.verdict import Plan, PredictedMemory
@@ -50,7 +51,9 @@ def make_plan(found: Found, model: ModelFacts) -> Plan:
             kv_cache_bytes=available,
         ),
         kv_cache_interval_bytes=estimate.available_kv_cache_interval_bytes or (available, available),
-        kv_cache_needed_bytes=needed_kv_bytes(estimate),
+        kv_cache_needed_bytes=needed_kv_bytes(estimate, found.fit.held_blocks),
+        kv_cache_needed_tokens=needed_kv_tokens(estimate, found.fit.held_blocks),
+        replicas_needed=found.replicas_needed,
         host_memory_bytes=host.host_memory_bytes(estimate, layout.gpus),
         available_now=found.candidate.available,
     )

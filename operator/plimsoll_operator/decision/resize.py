@@ -15,6 +15,7 @@ from plimsoll_operator.decision.ask import Ask
 from plimsoll_operator.decision.engine import Engine
 from plimsoll_operator.decision.fit import CONTEXT_STEP, kv_tokens, longest_context
 from plimsoll_operator.decision.search import Candidate, Found, Missed, Product, candidates, evaluate, search
+from plimsoll_operator.decision.serving import least_values
 from plimsoll_operator.verdict import Change, Plan
 
 _STEP: Final = {"maxModelLen": CONTEXT_STEP, "maxNumSeqs": 1, "maxNumBatchedTokens": 64}
@@ -68,10 +69,11 @@ class Mover:
 
     def _furthest(self, ask: Ask, field: str) -> Ask:
         """Parallel sizes and utilisation are left to the search."""
+        served = least_values(ask)
         seqs = ask.args.max_num_seqs or _LEAST_SEQS
         furthest: dict[str, Any] = {
-            "maxModelLen": ask.min_max_model_len,
-            "maxNumSeqs": min(_LEAST_SEQS, seqs),
+            "maxModelLen": max(ask.min_max_model_len, served.get("maxModelLen", 0)),
+            "maxNumSeqs": max(min(_LEAST_SEQS, seqs), served.get("maxNumSeqs", 0)),
             "maxNumBatchedTokens": min(ask.args.max_num_batched_tokens or 1 << 30, max(_LEAST_TOKENS, seqs)),
             "kvCacheDtype": FP8,
         }
@@ -83,6 +85,8 @@ class Mover:
         A number we choose holds at the lower end of the estimate's interval; only where none does, the middle decides.
         """
         if field in _STEP:
+            if pinned(ask, field) is not None and pinned(ask, field) < least_values(ask).get(field, 0):
+                return self._raise(ask, field)
             moved = self._lower(replace(ask, sure=True), field) or self._lower(ask, field)
             return replace(moved, sure=ask.sure) if moved is not None else None
         for value in self._alternatives(ask, field):
@@ -106,6 +110,11 @@ class Mover:
             size = int(value or 1)
             yield from range(size + 1, most + 1)
             yield from range(min(size - 1, most), 0, -1)
+
+    def _raise(self, ask: Ask, field: str) -> Ask | None:
+        """A value below what the worksheet's requests need goes up to just that."""
+        raised = ask.with_args(**{_ARGUMENT[field]: least_values(ask)[field]})
+        return raised if isinstance(self.search(raised), Found) else None
 
     def _lower(self, ask: Ask, field: str) -> Ask | None:
         """The largest lower value at which some candidate fits: each candidate's own largest, found by bisection."""
@@ -145,7 +154,7 @@ class Mover:
         if field == "maxModelLen":
             return ask.min_max_model_len
         if field == "maxNumSeqs":
-            return min(_LEAST_SEQS, int(high or 1))
+            return max(min(_LEAST_SEQS, int(high or 1)), least_values(ask).get(field, 0))
         return max(_LEAST_TOKENS, ask.args.max_num_seqs or 0)
 
 

@@ -19,6 +19,7 @@ from plimsoll_operator.decision import host
 from plimsoll_operator.decision.ask import Ask
 from plimsoll_operator.decision.engine import Engine
 from plimsoll_operator.decision.fit import Fit, Miss, Wish, fit, kv_tokens
+from plimsoll_operator.decision.serving import contradiction, replicas_needed, wish_of
 from plimsoll_operator.facts import PoolFacts
 from plimsoll_operator.verdict import Plan, Reason
 
@@ -73,6 +74,7 @@ class Found:
     fit: Fit
     pools: tuple[PoolFacts, ...]
     losses: tuple[str, ...] = ()
+    replicas_needed: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +203,10 @@ def _evaluate(engine: Engine, ask: Ask, candidate: Candidate) -> Found | Missed:
         pipeline_parallel_size=layout.pipeline_parallel_size,
         data_parallel_size=layout.data_parallel_size,
     )
-    wish = Wish(args=args, min_max_model_len=ask.min_max_model_len, reserve_bytes=ask.reserve_bytes, sure=ask.sure)
+    wish = wish_of(ask, args)
+    contradicted = contradiction(ask, wish)
+    if contradicted is not None:
+        return Missed(candidate=candidate, miss=contradicted)
     fits: list[tuple[Product, Fit]] = []
     misses: list[Miss] = []
     losses: list[str] = []
@@ -221,7 +226,10 @@ def _evaluate(engine: Engine, ask: Ask, candidate: Candidate) -> Found | Missed:
         fits = common
     product, tightest = min(fits, key=lambda pair: (kv_tokens(pair[1]), pair[0].gpu.product))
     kept = replace(candidate, products=tuple(product for product, _ in fits))
-    return _with_host(kept, product, tightest, tuple(losses))
+    placed = _with_host(kept, product, tightest, tuple(losses))
+    if ask.worksheet is None or isinstance(placed, Missed):
+        return placed
+    return replace(placed, replicas_needed=replicas_needed(engine, ask, tightest))
 
 
 def _common(engine: Engine, wish: Wish, fits: list[tuple[Product, Fit]]) -> list[tuple[Product, Fit]] | Miss:

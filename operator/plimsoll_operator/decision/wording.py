@@ -6,7 +6,7 @@ from typing import Final
 
 from plimsoll_estimator.units import GIB
 from plimsoll_operator.decision.ask import Ask
-from plimsoll_operator.decision.fit import needed_kv_bytes
+from plimsoll_operator.decision.held import needed_kv_bytes
 from plimsoll_operator.decision.search import Found, Missed
 from plimsoll_operator.verdict import Reason, Reject
 
@@ -30,6 +30,8 @@ def rejection(ask: Ask, missed: Missed) -> str:
         return (
             f"{ask.model} does not start on {product} at tensor parallel size {layout.tensor_parallel_size}: vLLM refuses, {miss.message}."
         )
+    if miss.reason == Reason.WORKLOAD_NOT_SERVED:
+        return f"{ask.model} would not serve its workload: {miss.message}."
     if miss.needed_bytes is None or miss.available_bytes is None:
         return f"{ask.model} does not fit with {gpus} GPU{'s' * (gpus > 1)} per replica: {miss.message}."
     short = gib(miss.needed_bytes - miss.available_bytes, up=True)
@@ -40,13 +42,17 @@ def rejection(ask: Ask, missed: Missed) -> str:
     who = f"each of {gpus} GPUs" if gpus > 1 else "the GPU"
     parts = ", ".join(f"{name} {gib(size, up=True)}" for name, size in miss.parts if size)
     shown = f" ({parts})" if parts else ""
+    served = ""
+    if ask.worksheet is not None and miss.component == "KV cache":
+        share = ask.worksheet.share(ask.engines(layout.data_parallel_size))
+        served = f" for {share.in_flight} requests in flight with {share.kv_tokens} tokens"
     return (
-        f"{ask.model} does not fit: needed {gib(miss.needed_bytes, up=True)} GiB on {who}{shown}, "
+        f"{ask.model} does not fit: needed {gib(miss.needed_bytes, up=True)} GiB on {who}{shown}{served}, "
         f"available {gib(miss.available_bytes)} GiB on {product}, short by {short} GiB."
     )
 
 
-def warnings(ask: Ask, found: Found) -> tuple[str, ...]:
+def warnings(ask: Ask, found: Found, split: str | None = None) -> tuple[str, ...]:
     """One line each: what was lowered, what is not free, what is extrapolated, what is left out."""
     lines: list[str] = []
     resolved = found.fit.estimate.resolved
@@ -65,6 +71,8 @@ def warnings(ask: Ask, found: Found) -> tuple[str, ...]:
         lines.append(
             f"vLLM {resolved.version} is newer than the newest known release: figures are extrapolated and judged at their pessimistic end."
         )
+    lines += _worksheet(ask, found)
+    lines += [split] if split is not None else []
     lines += _doubt(found)
     lines += found.losses
     lines += [f"Estimate: {line}" for line in found.fit.estimate.warnings]
@@ -76,10 +84,27 @@ def overridden(reject: Reject, why: str) -> str:
     return _one_line(f"Would be rejected ({reject.reason}), but {why}: {reject.message}")
 
 
+def _worksheet(ask: Ask, found: Found) -> list[str]:
+    """What the worksheet leaves out: requests beyond its percentile, and common prefixes that the engine does not keep."""
+    worksheet, resolved = ask.worksheet, found.fit.estimate.resolved
+    if worksheet is None or resolved is None:
+        return []
+    lines = []
+    longest = worksheet.longest
+    if ask.args.max_model_len is None and longest.percentile < 100:
+        lines.append(
+            f"maxModelLen is {resolved.max_model_len}, from request class {longest.name} at its {longest.percentile}th percentile: "
+            "longer requests will be refused; pin engine.maxModelLen to serve them."
+        )
+    if not resolved.enable_prefix_caching and any(load.shared_tokens for load in worksheet.loads):
+        lines.append("prefixCacheHitPercent is not counted: prefix caching is off for this model and release; every request holds its own.")
+    return lines
+
+
 def _doubt(found: Found) -> list[str]:
     """Where the cache needed lies inside the interval, a pinned value may turn out not to start; say so."""
     estimate = found.fit.estimate
-    interval, needed = estimate.available_kv_cache_interval_bytes, needed_kv_bytes(estimate)
+    interval, needed = estimate.available_kv_cache_interval_bytes, needed_kv_bytes(estimate, found.fit.held_blocks)
     if interval is None or needed <= interval[0]:
         return []
     band = f"{gib(interval[0])} to {gib(interval[1])} GiB"

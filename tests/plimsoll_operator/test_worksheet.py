@@ -1,0 +1,112 @@
+"""The worksheet's arithmetic alone: no model, no GPU."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plimsoll_operator.api import RequestClass, WorkloadSpec
+from plimsoll_operator.decision.worksheet import PRESETS, least_replicas, worksheet_of
+
+
+def request_class(name="chat", prompt=2000, output=500, concurrency=10, **more):
+    return RequestClass(name=name, prompt_tokens=prompt, output_tokens=output, concurrency=concurrency, **more)
+
+
+def sheet(*classes, headroom=0):
+    return worksheet_of(WorkloadSpec(request_classes=classes, headroom_percent=headroom))
+
+
+BY_HAND = [  # sentence, classes, headroom, engines -> context, requests in flight on each engine, KV tokens of each engine
+    ("ten requests of 2,500 tokens", [request_class()], 0, 1, (2500, 10, 25_000)),
+    ("headroom adds to the tokens and to nothing else", [request_class()], 10, 1, (2500, 10, 27_500)),
+    ("headroom rounds up: 110 % of 3 tokens are 3.3", [request_class(prompt=2, output=1, concurrency=1)], 10, 1, (3, 1, 4)),
+    ("burst multiplies the requests", [request_class(burst=1.5)], 0, 1, (2500, 15, 37_500)),
+    ("a burst of 1.1 over 10 is 11, whatever binary fractions say", [request_class(burst=1.1)], 0, 1, (2500, 11, 27_500)),
+    ("part of a request is a request", [request_class(concurrency=3, burst=1.5)], 0, 1, (2500, 5, 12_500)),
+    ("half of the prompt in common is held once: 10 x 1,500 + 1,000", [request_class(prefix_cache_hit_percent=50)], 0, 1,
+     (2500, 10, 16_000)),
+    ("two engines share the requests", [request_class()], 0, 2, (2500, 5, 12_500)),
+    ("three engines share them unevenly, each is sized for the most", [request_class()], 0, 3, (2500, 4, 10_000)),
+    ("more engines than requests still hold one each", [request_class(concurrency=2)], 0, 8, (2500, 1, 2500)),
+    ("the longest class sets the context, all add up", [request_class(), request_class("long", 30_000, 1000, 2)], 0, 1,
+     (31_000, 12, 87_000)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("why", "classes", "headroom", "engines", "needs"), BY_HAND, ids=[row[0] for row in BY_HAND])
+def test_what_an_engine_must_hold(why, classes, headroom, engines, needs):
+    worksheet = sheet(*classes, headroom=headroom)
+    share = worksheet.share(engines)
+    assert (worksheet.max_model_len, share.in_flight, share.kv_tokens) == needs
+
+
+CLASSES = st.lists(
+    st.builds(
+        request_class,
+        prompt=st.integers(1, 1 << 31),
+        output=st.integers(1, 1 << 31),
+        concurrency=st.integers(1, 1 << 20),
+        burst=st.floats(1, 100),
+        prefix_cache_hit_percent=st.integers(0, 100),
+    ),
+    min_size=1,
+    max_size=4,
+).map(lambda classes: [entry.model_copy(update={"name": f"class-{number}"}) for number, entry in enumerate(classes)])
+
+
+@given(CLASSES, st.integers(0, 400), st.integers(1, 64), st.integers(0, 3), st.integers(1, 1000), st.integers(1, 1000))
+def test_more_traffic_never_needs_less(classes, headroom, engines, at, more, longer):
+    share = sheet(*classes, headroom=headroom).share(engines)
+    at %= len(classes)
+
+    def changed(**update):
+        return sheet(*classes[:at], classes[at].model_copy(update=update), *classes[at + 1 :], headroom=headroom).share(engines)
+
+    old = classes[at]
+    busier = changed(concurrency=old.concurrency + more)
+    assert busier.in_flight >= share.in_flight
+    for other in (busier, changed(output_tokens=old.output_tokens + longer), changed(prompt_tokens=old.prompt_tokens + longer)):
+        assert other.kv_tokens >= share.kv_tokens
+    assert sheet(*classes, headroom=headroom + 1).share(engines).kv_tokens >= share.kv_tokens
+    assert sheet(*classes, headroom=headroom + 1).share(engines).in_flight == share.in_flight
+    assert sheet(*classes, headroom=headroom).share(engines + 1).kv_tokens <= share.kv_tokens
+
+
+@given(CLASSES, st.integers(1, 64))
+def test_the_shares_together_hold_everything_and_every_figure_is_whole(classes, engines):
+    worksheet = sheet(*classes, headroom=10)
+    share = worksheet.share(engines)
+    assert engines * share.in_flight >= worksheet.in_flight
+    assert all(type(figure) is int for figure in (share.in_flight, share.kv_tokens, worksheet.max_model_len))
+
+
+def test_a_split_takes_the_longest_class_out():
+    worksheet = sheet(request_class(), request_class("long", 30_000, 1000, 2), request_class("mid", 4000, 500, 4))
+    long, rest = worksheet.split()
+    assert [load.name for load in long.loads] == ["long"]
+    assert [load.name for load in rest.loads] == ["chat", "mid"]
+    assert sheet(request_class()).split() is None
+
+
+@given(st.integers(0, 50), st.integers(0, 200), st.integers(0, 300), st.integers(-5, 400))
+def test_the_least_replicas_are_found_from_any_hint(above, most, answer, hint):
+    found = least_replicas(lambda count: count >= answer, above, most, hint)
+    expected = max(answer, above + 1)
+    assert found == (expected if expected <= most else None)
+
+
+def test_a_good_hint_is_looked_at_twice():
+    looked = []
+    assert least_replicas(lambda count: looked.append(count) or count >= 40, 1, 6000, hint=40) == 40
+    assert looked == [40, 39]
+
+
+@pytest.mark.parametrize("use_case", sorted(PRESETS))
+def test_a_use_case_is_its_preset(use_case):
+    preset = worksheet_of(WorkloadSpec(use_case=use_case))
+    assert preset == worksheet_of(WorkloadSpec(request_classes=PRESETS[use_case]))
+    assert preset.headroom_percent == 10
+
+
+def test_no_worksheet_asks_for_nothing():
+    assert worksheet_of(None) is None
