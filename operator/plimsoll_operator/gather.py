@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import posixpath
 import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
@@ -26,6 +27,9 @@ from plimsoll_operator.api import (
     LabelSelector,
     ModelProfile,
     ModelProfileSpec,
+    ModelSpec,
+    PersistentVolumeClaimSource,
+    ProfileOrigin,
     SelectorRequirement,
 )
 from plimsoll_operator.capacity.pools import pool_facts
@@ -112,20 +116,24 @@ def _bypass(deployment: InferenceDeployment, store: Store) -> Bypass:
 
 
 def _model(deployment: InferenceDeployment, namespace: str, store: Store) -> ModelFacts | ModelUnknown:
-    """Named or given profile, then the namespace's, then the cluster's, then the shipped catalogue."""
+    """The shape given or named by the deployment, then the namespace's, then the cluster's, then the shipped catalogue.
+
+    What the deployment reads from its own ConfigMap or volume is answered by a profile of exactly that, never by the name alone.
+    """
     wanted = deployment.spec.model
     profile = wanted.profile
     if profile is not None and profile.inline is not None:
         return _from_config(wanted.name, wanted.revision, profile.inline, None, "inline")
-    if profile is not None and profile.config_map_ref is not None:
-        problem = "spec.model.profile.configMapRef is read by the controller, which has not made a ModelProfile of it"
-        return ModelUnknown(kind="NotFound", problem=problem)
     if profile is not None and profile.name is not None:
         return _named(deployment, namespace, profile.name, store)
-    local = _matching(wanted.name, wanted.revision, store.model_profiles(namespace))
+    origin = origin_of(wanted)
+    local = _matching(wanted, origin, store.model_profiles(namespace))
     if local is not None:
         return _from_profile(local.spec, wanted.revision, f"ModelProfile {namespace}/{local.metadata.name}")
-    cluster = _matching(wanted.name, wanted.revision, store.cluster_model_profiles())
+    if origin is not None:
+        what = _spoken(origin)
+        return ModelUnknown(kind="NotFound", problem=f"no ModelProfile in namespace {namespace} was read from {what} for {wanted.name}")
+    cluster = _matching(wanted, None, store.cluster_model_profiles())
     if cluster is not None:
         return _from_profile(cluster.spec, wanted.revision, f"ClusterModelProfile {cluster.metadata.name}")
     shipped = catalogue.entry(wanted.name)
@@ -135,6 +143,36 @@ def _model(deployment: InferenceDeployment, namespace: str, store: Store) -> Mod
         return ModelFacts(name=wanted.name, revision=revision, config=shipped.config, weights=None, source="catalogue", digest=digest)
     problem = f"no ModelProfile in namespace {namespace}, no ClusterModelProfile and no catalogue entry describes {wanted.name}"
     return ModelUnknown(kind="NotFound", problem=problem)
+
+
+def origin_of(model: ModelSpec) -> ProfileOrigin | None:
+    """The ConfigMap or volume of the namespace that the shape must have been read from; None where the model's name says enough.
+
+    A model on the hub is the same for every token, so a token makes no difference; a folder on a volume is called as its owner
+    likes. An inline shape or a named profile answers whatever the weights are: its author says so.
+    """
+    profile, source = model.profile, model.source
+    if profile is not None:
+        return ProfileOrigin(config_map_ref=profile.config_map_ref) if profile.config_map_ref is not None else None
+    if source is not None and source.persistent_volume_claim is not None:
+        return _plain(ProfileOrigin(persistent_volume_claim=source.persistent_volume_claim))
+    return None
+
+
+def _plain(origin: ProfileOrigin) -> ProfileOrigin:
+    """With the path in its one form: ./a//b/ is a/b."""
+    claim = origin.persistent_volume_claim
+    if claim is None:
+        return origin
+    path = posixpath.normpath(claim.path)
+    return ProfileOrigin(persistent_volume_claim=PersistentVolumeClaimSource(claim_name=claim.claim_name, path=path))
+
+
+def _spoken(origin: ProfileOrigin) -> str:
+    claim, configured = origin.persistent_volume_claim, origin.config_map_ref
+    if claim is not None:
+        return f"{claim.path} of PersistentVolumeClaim {claim.claim_name}"
+    return f"key {configured.key} of ConfigMap {configured.name}" if configured is not None else "the hub"
 
 
 def _named(deployment: InferenceDeployment, namespace: str, name: str, store: Store) -> ModelFacts | ModelUnknown:
@@ -152,10 +190,16 @@ def _named(deployment: InferenceDeployment, namespace: str, name: str, store: St
     return _from_profile(found.spec, wanted.revision, source)
 
 
-def _matching(model: str, revision: str | None, profiles: Iterable[_P]) -> _P | None:
-    """The profile that answers for model and revision: one of exactly this revision before one of any, then by name."""
-    answering = [p for p in profiles if p.spec.model == model and _revision_answers(p.spec.revision, revision)]
-    return min(answering, key=lambda p: (p.spec.revision != revision, p.metadata.name), default=None)
+def _matching(wanted: ModelSpec, origin: ProfileOrigin | None, profiles: Iterable[_P]) -> _P | None:
+    """The profile that answers for model, revision and origin: one of exactly this revision before one of any, then by name."""
+    answering = [
+        p
+        for p in profiles
+        if p.spec.model == wanted.name
+        and _revision_answers(p.spec.revision, wanted.revision)
+        and (p.spec.origin and _plain(p.spec.origin)) == origin
+    ]
+    return min(answering, key=lambda p: (p.spec.revision != wanted.revision, p.metadata.name), default=None)
 
 
 def _revision_answers(profile: str | None, wanted: str | None) -> bool:

@@ -34,6 +34,19 @@ def wish(**model):
 
 
 NAMED = {"profile": {"name": "p"}}
+VOLUME = {"source": {"persistentVolumeClaim": {"claimName": "weights", "path": "llama"}}}
+TOKEN = {"source": {"huggingFace": {"tokenSecretRef": {"name": "hub"}}}}
+MAPPED = {"profile": {"configMapRef": {"name": "shape"}}}
+
+
+def of_volume(claim="weights", path="llama", **more):
+    return profile(origin={"persistentVolumeClaim": {"claimName": claim, "path": path}}, **more)
+
+
+def of_map(name="shape", **more):
+    return profile(origin={"configMapRef": {"name": name}}, **more)
+
+
 LOOKUPS = [
     ("the shipped catalogue answers last", {}, [], "catalogue"),
     ("a cluster profile goes before the catalogue", {}, [profile(namespace="")], "ClusterModelProfile p"),
@@ -45,6 +58,16 @@ LOOKUPS = [
     ("an inline shape goes before all", {"profile": {"inline": config(2)}}, [profile()], "inline"),
     ("a profile of exactly the revision goes before one of any", {"revision": COMMIT_A}, [profile("a"), profile("z", revision=COMMIT_A)],
      "ModelProfile default/z"),
+    ("a volume's profile answers for the volume", VOLUME, [profile("a"), of_volume()], "ModelProfile default/p"),
+    ("a path is read for what it means", VOLUME, [of_volume(path="./llama/")], "ModelProfile default/p"),
+    ("a named profile answers for a volume: the deployment says so", VOLUME | NAMED, [profile()], "ModelProfile p"),
+    ("an inline shape answers for a volume", VOLUME | {"profile": {"inline": config(2)}}, [of_volume()], "inline"),
+    ("a volume's profile does not answer for the hub", {}, [of_volume()], "catalogue"),
+    ("nor for the hub with a token", TOKEN, [of_volume()], "catalogue"),
+    ("a model on the hub is the same for every token", TOKEN, [profile(namespace="")], "ClusterModelProfile p"),
+    ("a ConfigMap's profile answers for the ConfigMap", MAPPED, [profile("a"), of_map()], "ModelProfile default/p"),
+    ("a ConfigMap's profile answers whatever the weights are", MAPPED | VOLUME, [of_volume(name="v"), of_map()], "ModelProfile default/p"),
+    ("a ConfigMap's profile does not answer for the hub", {}, [of_map()], "catalogue"),
     ("a profile at a commit answers for a branch", {"revision": "main"}, [profile(revision=COMMIT_A)], "ModelProfile default/p"),
     ("a profile at another commit does not answer", {"revision": COMMIT_B}, [profile(revision=COMMIT_A)], "catalogue"),
 ]  # fmt: skip
@@ -59,6 +82,31 @@ def test_profiles_are_looked_up_in_order(why, model, profiles, source):
 def test_the_commit_of_a_profile_is_recorded():
     found = facts_for(wish(revision="main"), Files(L4, profiles=[profile(revision=COMMIT_A)]), applied_plan=None).model
     assert found.revision == COMMIT_A
+
+
+ELSEWHERE = [
+    ("a volume whose folder bears a model's name may hold other weights", VOLUME, [profile(), profile(namespace="")]),
+    ("another claim", VOLUME, [of_volume("other")]),
+    ("another folder of the claim", VOLUME, [of_volume(path="qwen")]),
+    ("the same claim's name in another namespace", VOLUME, [of_volume(namespace="other")]),
+    ("another model read from the volume", VOLUME, [of_volume(model="acme/other")]),
+    ("another ConfigMap", MAPPED, [profile(), of_map("other")]),
+    ("a ConfigMap of the same name in another namespace", MAPPED, [of_map(namespace="other")]),
+    ("another key of the ConfigMap", {"profile": {"configMapRef": {"name": "shape", "key": "b"}}}, [of_map()]),
+]
+
+
+@pytest.mark.parametrize(("why", "model", "profiles"), ELSEWHERE, ids=[row[0] for row in ELSEWHERE])
+def test_what_a_namespace_keeps_is_answered_by_nothing_but_itself(why, model, profiles):
+    found = facts_for(wish(**model), Files(L4, profiles=profiles), applied_plan=None).model
+    assert found.kind == "NotFound", found
+
+
+def test_an_inline_shape_never_answers_for_anybody_else():
+    one, other = wish(profile={"inline": config(2)}), wish()
+    store = Files(L4)
+    assert facts_for(one, store, applied_plan=None).model.source == "inline"
+    assert facts_for(other, store, applied_plan=None).model.source == "catalogue"
 
 
 REFUSALS = [

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from tests.plimsoll_operator.decision_world import H100, Files, deployment, manifest
 
-from plimsoll_operator.api import ModelProfile, parse_object
+from plimsoll_operator.api import ModelProfile, parse_inference_deployment, parse_object
 from plimsoll_operator.cli import main
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.profiles.headers import MAX_HEADER_BYTES
@@ -242,3 +242,21 @@ def test_a_profile_turns_undecided_into_admitted(capsys, tmp_path):
     argv = ["plan", "-f", str(tmp_path / "wanted.yaml"), "--nodes", str(tmp_path / "nodes.yaml")]
     assert main(argv) == 3
     assert main([*argv, "--profiles", str(tmp_path / "profile.yaml")]) == 0
+
+
+def test_a_folder_on_a_volume_makes_a_profile_that_answers_for_the_volume(capsys, tmp_path):
+    found = profile(capsys, folder(tmp_path), "--claim", "weights", "--path", "llama")
+    assert found["spec"]["origin"] == {"persistentVolumeClaim": {"claimName": "weights", "path": "llama"}}
+    wish = manifest("acme/in-house", version="0.19.0")
+    wish["spec"]["model"]["source"] = {"persistentVolumeClaim": {"claimName": "weights", "path": "./llama"}}
+    store = Files(H100, profiles=(parse_object(ModelProfile, found | {"metadata": {"name": "p", "namespace": "default"}}),))
+    assert facts_for(parse_inference_deployment(wish), store, applied_plan=None).model.digest == found["spec"]["digest"]
+
+
+@pytest.mark.parametrize(
+    "argv", [["--claim", "Not A Name"], ["--claim", "weights", "--path", "../up"], ["--claim", "weights", "--cluster"]]
+)
+def test_a_volume_that_cannot_be_is_refused_by_name(argv, capsys, tmp_path):
+    status, out, err = ask(capsys, folder(tmp_path), *argv)
+    assert (status, out) == (2, "")
+    assert "spec.origin" in err

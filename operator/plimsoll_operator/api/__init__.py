@@ -18,6 +18,7 @@ from plimsoll_operator.api.model_profile import (
     ModelProfile,
     ModelProfileSpec,
     ModelProfileStatus,
+    ProfileOrigin,
     ProfileWeights,
     WeightsByDtype,
 )
@@ -110,6 +111,7 @@ __all__ = [
     "PersistentVolumeClaimSource",
     "PlacementSpec",
     "PlanStatus",
+    "ProfileOrigin",
     "ProfileRef",
     "ProfileWeights",
     "RequestClass",

@@ -23,6 +23,7 @@ from plimsoll_operator.api.base import (
     StatusModel,
     Timestamp,
 )
+from plimsoll_operator.api.model_source import ConfigMapKeyRef, PersistentVolumeClaimSource
 
 
 class WeightsByDtype(ApiModel):
@@ -46,6 +47,23 @@ class ProfileWeights(ApiModel):
     """The same by dtype."""
 
 
+class ProfileOrigin(ApiModel):
+    """The object of the namespace that the shape was read from: exactly one of the fields."""
+
+    config_map_ref: ConfigMapKeyRef | None = None
+    """A ConfigMap that holds the model's config.json."""
+    persistent_volume_claim: PersistentVolumeClaimSource | None = None
+    """A volume that holds the checkpoint."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="has(self.configMapRef) != has(self.persistentVolumeClaim)",
+            holds=lambda o: (o.config_map_ref is None) != (o.persistent_volume_claim is None),
+            message="exactly one of configMapRef and persistentVolumeClaim must be set",
+        ),
+    )
+
+
 class ModelProfileSpec(ApiModel):
     """A model's shape."""
 
@@ -63,6 +81,8 @@ class ModelProfileSpec(ApiModel):
     """When."""
     digest: Annotated[str, Field(max_length=128)] | None = None
     """Digest of config and totals as its writer computed it."""
+    origin: ProfileOrigin | None = None
+    """Set: the shape answers only for deployments that use this ConfigMap or volume. Absent: for those that load the model from the hub."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -73,6 +93,10 @@ class ModelProfileSpec(ApiModel):
             transition=True,
         ),
     )
+
+
+def _is_of_no_namespace(profile: ClusterModelProfile) -> bool:
+    return profile.spec.origin is None
 
 
 class ModelProfileStatus(StatusModel):
@@ -110,3 +134,12 @@ class ClusterModelProfile(ApiModel):
     """The shape."""
     status: ModelProfileStatus | None = None
     """What was found about it."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="!has(self.spec.origin)",
+            holds=_is_of_no_namespace,
+            message="origin belongs to a namespace: a ClusterModelProfile has none",
+            field=".spec.origin",
+        ),
+    )

@@ -17,6 +17,7 @@ from typing import Final
 import yaml
 
 from plimsoll_estimator.errors import EstimatorError
+from plimsoll_operator.api import PersistentVolumeClaimSource, ProfileOrigin
 from plimsoll_operator.cli import SubParsers, add_command
 from plimsoll_operator.profiles.build import Built, Target, build_profile
 from plimsoll_operator.profiles.directory import Directory
@@ -33,6 +34,8 @@ def register(subparsers: SubParsers) -> None:
     folder = sources.add_parser("from-dir", help="a checkpoint folder", allow_abbrev=False)
     folder.add_argument("folder", type=Path, help="folder with config.json")
     folder.add_argument("--model", required=True, metavar="ORG/NAME", help="what spec.model.name says of it")
+    folder.add_argument("--claim", metavar="NAME", help="the folder lies on this PersistentVolumeClaim: the profile answers for it alone")
+    folder.add_argument("--path", metavar="P", default=".", help="with --claim: where on the volume, relative to its root")
     _common(folder, "the revision the folder holds; without it the profile answers for every revision")
     hub = sources.add_parser("fetch", help="a model on a Hugging Face hub (HF_ENDPOINT, HF_TOKEN)", allow_abbrev=False)
     hub.add_argument("model", metavar="ORG/NAME", help="the model as the hub spells it")
@@ -56,12 +59,21 @@ def run(options: argparse.Namespace) -> int:
         namespace=None if options.cluster else options.namespace,
         obtained_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         name=options.name,
+        origin=_origin(options),
     )
     built = build_profile(source, target, _progress)
     print(_shown(built, options.output), end="")
     for note in built.notes:
         print(f"plimsoll profile: {note}", file=sys.stderr)
     return 0
+
+
+def _origin(options: argparse.Namespace) -> ProfileOrigin | None:
+    """The volume that the folder lies on, where it is said."""
+    if options.origin == "fetch" or options.claim is None:
+        return None
+    claim = PersistentVolumeClaimSource.model_construct(claim_name=options.claim, path=options.path)  # judged with the whole profile
+    return ProfileOrigin.model_construct(persistent_volume_claim=claim)
 
 
 def _hub(model: str, revision: str | None) -> Source:

@@ -1,7 +1,7 @@
 """From a source to a manifest: reads the small files of one checkpoint and writes its ModelProfile.
 
-Called by `plimsoll profile`. What cannot be known (totals of .bin and GGUF files) is left out and said in `notes`, never
-guessed. Refuses to know whether anything fits.
+Called by `plimsoll profile`, the reader pod and the controller. What cannot be known (totals of .bin and GGUF files) is left
+out and said in `notes`, never guessed. Refuses to know whether anything fits.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Final
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.units import format_gib
-from plimsoll_operator.api import API_VERSION, ApiError, ClusterModelProfile, ModelProfile, parse_object
+from plimsoll_operator.api import API_VERSION, ApiError, ClusterModelProfile, ModelProfile, ProfileOrigin, parse_object
 from plimsoll_operator.api.base import DNS_NAME
 from plimsoll_operator.profiles.headers import dtype_totals
 from plimsoll_operator.profiles.prune import prune
@@ -36,12 +36,16 @@ Progress = Callable[[int, int, str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """What the profile is called and where it is valid: in `namespace`, or in the whole cluster when that is None."""
+    """What the profile is called, where it is valid (in `namespace`, or in the whole cluster when that is None), and for what.
+
+    With an `origin` it answers only for deployments that use this ConfigMap or volume.
+    """
 
     model: str
     namespace: str | None
     obtained_at: str
     name: str | None = None
+    origin: ProfileOrigin | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +68,9 @@ def build_profile(source: Source, target: Target, progress: Progress) -> Built:
     if totals is not None:
         rows = [{"dtype": dtype, "bytes": totals[dtype]} for dtype in sorted(totals)]
         spec["weights"] = {"totalBytes": sum(totals.values()), "byDtype": rows}
-    spec |= {"source": source.kind, "obtainedAt": target.obtained_at, "digest": _digest(text, totals)}
+    spec |= {"source": source.kind, "obtainedAt": target.obtained_at, "digest": shape_digest(text, totals)}
+    if target.origin is not None:
+        spec["origin"] = target.origin.model_dump(mode="json", by_alias=True, exclude_none=True)
     kind = ClusterModelProfile if target.namespace is None else ModelProfile
     manifest = {
         "apiVersion": API_VERSION,
@@ -155,8 +161,8 @@ def _without_totals(sizes: Mapping[str, int]) -> str:
     return "known: the shape from config.json; not known: bytes by dtype, as there are no weight files"
 
 
-def _digest(text: str, totals: Mapping[str, int] | None) -> str:
-    """As `gather` identifies a shape: SHA-256 of config and totals with sorted keys, its first 16 digits."""
+def shape_digest(text: str, totals: Mapping[str, int] | None) -> str:
+    """As `gather` identifies a shape of this config text and bytes by dtype: SHA-256 with sorted keys, its first 16 digits."""
     weights = None if totals is None else [sum(totals.values()), sorted(totals.items())]
     canonical = json.dumps([json.loads(text), weights], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
