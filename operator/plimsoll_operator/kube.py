@@ -19,7 +19,7 @@ from kubernetes import client, config
 from kubernetes.client.rest import RESTClientObject
 
 from plimsoll_operator.errors import ApiFailure, WatchExpired
-from plimsoll_operator.ports import FIELD_MANAGER, Manifest, Page, Resource, WatchEvent
+from plimsoll_operator.ports import FIELD_MANAGER, PODS, Manifest, Page, Resource, WatchEvent
 
 # A watch each for a dozen kinds, the workers, the pool writer and the lease.
 _CONNECTIONS: Final = 32
@@ -143,9 +143,23 @@ class KubeClient:
             if failure.status != 404:
                 raise
 
+    def pod_log(self, namespace: str, name: str, *, container: str, limit_bytes: int) -> bytes:
+        """See Kube.pod_log. The limit is asked of the kubelet and held here too."""
+        path = PODS.path(namespace, name, "log")
+        response = self._send("GET", path, query={"container": container, "limitBytes": str(limit_bytes)}, accept="*/*")
+        try:
+            data = response.read(limit_bytes, decode_content=True)
+        except urllib3.exceptions.HTTPError as error:
+            raise ApiFailure(0, type(error).__name__, f"GET {path}: {error}") from error
+        finally:
+            response.close()  # what may follow is not read: the connection cannot be used again
+        if response.status >= 300:
+            raise _failure(response.status, data)
+        return data
+
     def _headers(self) -> dict[str, str]:
         # auth_settings() runs the package's refresh hook, so that a rotated token is picked up.
-        headers = {"accept": "application/json", "user-agent": FIELD_MANAGER}
+        headers = {"user-agent": FIELD_MANAGER}
         bearer = self._configuration.auth_settings().get("BearerToken")
         if bearer is not None and bearer["value"]:
             headers["authorization"] = bearer["value"]
@@ -159,11 +173,12 @@ class KubeClient:
         query: dict[str, str] | None = None,
         body: Manifest | None = None,
         content_type: str = "application/json",
+        accept: str = "application/json",
         timeout: urllib3.Timeout = _REQUEST_TIMEOUT,
     ) -> urllib3.BaseHTTPResponse:
         pairs = {key: value for key, value in (query or {}).items() if value}
         url = f"{self._host}{path}?{urlencode(pairs)}" if pairs else f"{self._host}{path}"
-        headers = self._headers()
+        headers = {**self._headers(), "accept": accept}
         data = None
         if body is not None:
             headers["content-type"] = content_type

@@ -51,6 +51,8 @@ ENGINE_CALIBRATIONS: Final = Resource(GROUP, VERSION, "enginecalibrations", "Eng
 NAMESPACES: Final = Resource("", "v1", "namespaces", "Namespace", namespaced=False)
 NODES: Final = Resource("", "v1", "nodes", "Node", namespaced=False)
 PODS: Final = Resource("", "v1", "pods", "Pod")
+CONFIG_MAPS: Final = Resource("", "v1", "configmaps", "ConfigMap")
+PERSISTENT_VOLUME_CLAIMS: Final = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 SERVICES: Final = Resource("", "v1", "services", "Service")
 DEPLOYMENTS: Final = Resource("apps", "v1", "deployments", "Deployment")
 EVENTS: Final = Resource("events.k8s.io", "v1", "events", "Event")
@@ -113,6 +115,10 @@ class Kube(Protocol):
 
     def delete(self, resource: Resource, namespace: str, name: str) -> None:
         """Delete; a missing object is no failure."""
+        ...
+
+    def pod_log(self, namespace: str, name: str, *, container: str, limit_bytes: int) -> bytes:
+        """The beginning of a container's log, at most `limit_bytes` of it."""
         ...
 
 

@@ -145,3 +145,17 @@ def test_deleting_what_is_gone_is_no_failure(server: Server, kube: KubeClient) -
 
 def test_the_watcher_gets_the_same_credentials(kube: KubeClient) -> None:
     assert kube.connection().authorization == "Bearer secret"
+
+
+def test_a_log_is_asked_for_by_container_and_never_read_beyond_the_limit(server: Server, kube: KubeClient) -> None:
+    server.answers.append((200, [b"x" * 40, b"y" * 40, b"z" * 4000]))
+    assert kube.pod_log("ns", "p", container="reader", limit_bytes=100) == b"x" * 40 + b"y" * 40 + b"z" * 20
+    _, path, query, headers, _ = server.asked[0]
+    assert (path, query) == ("/api/v1/namespaces/ns/pods/p/log", {"container": ["reader"], "limitBytes": ["100"]})
+    assert headers["accept"] == "*/*"
+
+
+def test_a_log_that_is_refused_is_a_failure_with_its_reason(server: Server, kube: KubeClient) -> None:
+    server.will(400, refusal(400, "BadRequest"))
+    with pytest.raises(ApiFailure, match="400 BadRequest: BadRequest it is"):
+        kube.pod_log("ns", "p", container="reader", limit_bytes=100)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from plimsoll_operator.errors import ApiFailure, WatchExpired
-from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Manifest, Page, Resource, WatchEvent, key_of
+from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, PODS, Key, Manifest, Page, Resource, WatchEvent, key_of
 
 
 @dataclass(slots=True)
@@ -29,9 +29,10 @@ class Call:
 
 @dataclass(slots=True)
 class FakeKube:
-    """See the module. `writes` records every write; `fail_next` refuses the next calls of a verb."""
+    """See the module. `writes` records every write; `fail_next` refuses the next calls of a verb; `logs` are the pods' by key."""
 
     writes: list[Call] = field(default_factory=list)
+    logs: dict[Key, bytes] = field(default_factory=dict)
     _objects: dict[Resource, dict[Key, Manifest]] = field(default_factory=dict)
     _history: list[tuple[int, Resource, WatchEvent]] = field(default_factory=list)
     _version: int = 0
@@ -40,7 +41,7 @@ class FakeKube:
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
     def fail_next(self, verb: str, *failures: ApiFailure) -> None:
-        """Refuse the next calls of `verb` (get, list, watch, apply, merge_patch, create, replace, delete) with these."""
+        """Refuse the next calls of `verb` (get, list, watch, apply, merge_patch, create, replace, delete, log) with these."""
         self._failures.setdefault(verb, []).extend(failures)
 
     def compact(self) -> None:
@@ -143,6 +144,13 @@ class FakeKube:
                     owners = row["metadata"].get("ownerReferences") or ()
                     if any(owner["uid"] == gone["metadata"]["uid"] for owner in owners):
                         self.delete(other, *key)
+
+    def pod_log(self, namespace: str, name: str, *, container: str, limit_bytes: int) -> bytes:
+        """See Kube.pod_log; the fake's pods have one container, of any name."""
+        self._may_fail("log")
+        if (namespace, name) not in self._of(PODS):
+            raise ApiFailure(404, "NotFound", f"pods {name} not found")
+        return self.logs.get((namespace, name), b"")[:limit_bytes]
 
     def _of(self, resource: Resource) -> dict[Key, Manifest]:
         return self._objects.setdefault(resource, {})
