@@ -49,7 +49,9 @@ class PoolFacts:
 
     `usable_memory_bytes` is what CUDA reports, the minimum over the nodes. `nodes_by_free_gpus` is a histogram of
     (free GPUs, nodes), sorted. Host figures are allocatable minima over the nodes. `declared` pools have no nodes yet.
-    `labels` speaks only of `indexed_label_keys`: what the nodes have under other keys is not known. `resource` is what pods ask for.
+    `labels` speaks only of `indexed_label_keys`: what the nodes have under other keys is not known. `resource` is what pods ask for,
+    and GPUs are counted in its units: a GPU that is time-sliced or served by MPS counts once for each of its replicas.
+    `foreign_gpus` are held by pods that no InferenceDeployment has planned.
     """
 
     name: str
@@ -73,6 +75,12 @@ class PoolFacts:
     problems: tuple[str, ...]
     indexed_label_keys: tuple[str, ...] = ()
     resource: str = "nvidia.com/gpu"
+    foreign_gpus: int = 0
+
+    @property
+    def parts(self) -> int:
+        """Into how many parts one GPU's memory is thought to be cut: only time-slicing lends the whole of it to several pods."""
+        return self.sharing_replicas if self.sharing == "time-slicing" else 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,10 +14,9 @@ from typing import Any, Final
 from plimsoll_estimator.arguments import render_args
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.units import GIB, MIB, ceil_div
-from plimsoll_operator.api import InferenceDeployment
+from plimsoll_operator.api import NAME_LABEL, InferenceDeployment
 from plimsoll_operator.verdict import Plan
 
-NAME_LABEL: Final = "inference.plimsoll.dev/name"
 PLAN_ANNOTATION: Final = "inference.plimsoll.dev/plan"
 PLAN_DIGEST_ANNOTATION: Final = "inference.plimsoll.dev/plan-digest"
 GENERATION_ANNOTATION: Final = "inference.plimsoll.dev/generation"
@@ -27,6 +26,8 @@ REPLAN_ANNOTATION: Final = "inference.plimsoll.dev/replan"
 GPU_RESOURCE: Final = "nvidia.com/gpu"
 PRODUCT_LABEL: Final = "nvidia.com/gpu.product"
 SHARING_LABEL: Final = "nvidia.com/gpu.sharing-strategy"
+MIG_RESOURCE_PREFIX: Final = "nvidia.com/mig-"
+_SHARED: Final = ("mps", "time-slicing")
 PORT: Final = 8000
 CONTAINER: Final = "vllm"
 WEIGHTS_MOUNT: Final = "/models"
@@ -199,7 +200,7 @@ def _pod_template(deployment: InferenceDeployment, plan: Plan) -> Manifest:
 
 
 def _container(deployment: InferenceDeployment, plan: Plan) -> Manifest:
-    gpus = {GPU_RESOURCE: str(plan.gpus_per_replica)}
+    gpus = {plan.gpu_resource: str(plan.gpus_per_replica)}
     _, mounts = _volumes(deployment, plan)
     return {
         "name": CONTAINER,
@@ -268,9 +269,15 @@ def _volumes(deployment: InferenceDeployment, plan: Plan) -> tuple[list[Manifest
 
 def _node_affinity(plan: Plan) -> Manifest:
     products = sorted(plan.gpu_products or (plan.product,))
-    # Plans are made for whole GPUs: a time-sliced card of the same product would be shared with strangers. Nodes without the label pass.
-    whole = {"key": SHARING_LABEL, "operator": "NotIn", "values": ["mps", "time-slicing"]}
-    term = {"matchExpressions": [{"key": PRODUCT_LABEL, "operator": "In", "values": products}, whole]}
+    label = f"{plan.gpu_resource}.product" if plan.gpu_resource.startswith(MIG_RESOURCE_PREFIX) else PRODUCT_LABEL
+    if plan.sharing in _SHARED:
+        # GPU feature discovery appends -SHARED to the product unless the resource is renamed.
+        products = sorted({name for product in products for name in (product, f"{product}-SHARED")})
+        how = {"key": SHARING_LABEL, "operator": "In", "values": [plan.sharing]}
+    else:
+        # Whole GPUs and slices: a time-sliced card of the same product would be shared with strangers. Nodes without the label pass.
+        how = {"key": SHARING_LABEL, "operator": "NotIn", "values": list(_SHARED)}
+    term = {"matchExpressions": [{"key": label, "operator": "In", "values": products}, how]}
     return {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
 
 

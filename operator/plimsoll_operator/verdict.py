@@ -60,6 +60,7 @@ class Plan:
     `allocated_bytes` is utilisation x CUDA total of one GPU, rounded down. `kv_cache_needed_bytes` is what one request of
     `max_model_len` (or the worksheet) needs per rank, `kv_cache_needed_tokens` the same in tokens of `kv_cache_tokens`.
     `replicas_needed` are those of this plan that hold the worksheet's requests; 0 without a worksheet.
+    `gpu_resource` is what a pod asks for, by the unit of which GPUs count.
     """
 
     product: str
@@ -92,6 +93,8 @@ class Plan:
     available_now: bool
     kv_cache_needed_tokens: int = 0
     replicas_needed: int = 0
+    gpu_resource: str = "nvidia.com/gpu"
+    sharing: str = "none"
 
     def canonical_json(self) -> str:
         """The one textual form: sorted keys, no spaces, no floats."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import plimsoll_operator
+from plimsoll_operator.api import NAME_LABEL
 from plimsoll_operator.controller import trim
 from plimsoll_operator.controller.events import EventRecorder
 from plimsoll_operator.controller.fakes import FakeKube
@@ -19,7 +20,6 @@ from plimsoll_operator.controller.ledger import MAX_LABEL_KEYS, Ledger, Promise
 from plimsoll_operator.controller.serve import exposition, probe, serve
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.ports import EVENTS, Manifest
-from plimsoll_operator.render import NAME_LABEL
 from plimsoll_operator.verdict import Plan, PredictedMemory
 
 KEY = ("team", "chat")

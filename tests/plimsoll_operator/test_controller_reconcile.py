@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from plimsoll_operator import render
+from plimsoll_operator.api import NAME_LABEL
 from plimsoll_operator.controller.fakes import FakeKube, new_deployment
 from plimsoll_operator.controller.process import Controller
 from plimsoll_operator.errors import ApiFailure
@@ -143,7 +144,7 @@ class World:
 
     def bind(self, name: str, node: str, pod: str) -> None:
         """What scheduler and kubelet would do: one pod of the deployment on a node."""
-        labels = {render.NAME_LABEL: name}
+        labels = {NAME_LABEL: name}
         container = {"name": "vllm", "resources": {"limits": {"nvidia.com/gpu": "1"}}}
         spec = {"nodeName": node, "containers": [container]}
         metadata = {"namespace": NS, "name": pod, "labels": labels}
@@ -165,7 +166,7 @@ def test_an_admitted_wish_becomes_deployment_service_status_and_one_event(world:
     world.wish()
     world.settle()
     assert "--max-model-len=8192" in world.arguments()
-    assert world.one(SERVICES)["spec"]["selector"] == {render.NAME_LABEL: NAME}
+    assert world.one(SERVICES)["spec"]["selector"] == {NAME_LABEL: NAME}
     assert world.status()["plan"]["product"] == L4
     assert world.status()["observedGeneration"] == 1
     assert world.condition("Feasible") == ("True", "Fits")

@@ -19,6 +19,7 @@ from plimsoll_operator.quantity import parse_quantity
 GROUP: Final = "inference.plimsoll.dev"
 VERSION: Final = "v1alpha1"
 API_VERSION: Final = "inference.plimsoll.dev/v1alpha1"
+NAME_LABEL: Final = "inference.plimsoll.dev/name"
 
 MAX_BYTES: Final = 1 << 50
 

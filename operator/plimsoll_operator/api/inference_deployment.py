@@ -244,7 +244,7 @@ class PlacementSpec(ApiModel):
     tolerations: Annotated[tuple[Toleration, ...], Field(max_length=32)] = ()
     """Tolerations of the pods; those of GPU resources are added."""
     sharing: Literal["none", "time-slicing", "mps", "mig"] = "none"
-    """Whether a shared or partitioned GPU is acceptable."""
+    """How the GPUs to choose from are shared: whole ones (none), or one of the ways to share or partition them."""
     max_nodes_per_replica: Annotated[int, Field(ge=1, le=64)] = 1
     """Nodes that one replica may span."""
     wait_for_capacity: bool = False

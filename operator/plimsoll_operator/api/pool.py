@@ -125,6 +125,8 @@ class GPUPoolStatus(StatusModel):
     """Allocatable minus requests of live pods."""
     booked_gpus: Count = 0
     """GPUs of applied plans whose pods are not bound yet."""
+    foreign_gpus: Count = 0
+    """GPUs that pods of no InferenceDeployment hold."""
     host_memory_bytes: Bytes | None = None
     """Allocatable host memory, the minimum over the nodes."""
     host_cpu_millis: Count | None = None

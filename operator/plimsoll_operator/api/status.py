@@ -61,6 +61,10 @@ class PlanStatus(StatusModel):
     """Whole experts on ranks."""
     gpus_per_replica: Count | None = None
     """GPUs of one replica."""
+    gpu_resource: ShortText | None = None
+    """Resource the pods ask for."""
+    sharing: ShortText | None = None
+    """How the GPUs are shared: none, time-slicing, mps or mig."""
     gpu_memory_utilization: Decimal
     """Computed share of each GPU, three decimals."""
     max_model_len: Tokens

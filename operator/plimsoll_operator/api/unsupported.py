@@ -19,7 +19,6 @@ NOT_YET: Final[tuple[tuple[str, _Set], ...]] = (
     ("spec.engine.decodeContextParallelSize", lambda s: (s.engine.decode_context_parallel_size or 1) > 1),
     ("spec.engine.dataParallelSize", lambda s: (s.engine.data_parallel_size or 1) > 1),
     ("spec.engine.expertParallel", lambda s: bool(s.engine.expert_parallel)),
-    ("spec.placement.sharing", lambda s: s.placement.sharing != "none"),
     ("spec.placement.maxNodesPerReplica", lambda s: s.placement.max_nodes_per_replica > 1),
     ("spec.placement.waitForCapacity", lambda s: s.placement.wait_for_capacity),
     ("spec.placement.queueName", lambda s: s.placement.queue_name is not None),

@@ -45,7 +45,10 @@ class PoolKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DerivedPool:
-    """One pool at one moment. `nodes_by_free_gpus` is net of pods and bookings; `problems` counts nodes by problem."""
+    """One pool at one moment. `nodes_by_free_gpus` is net of pods and bookings; `problems` counts nodes by problem.
+
+    `foreign_gpus` are held by pods that no InferenceDeployment has planned.
+    """
 
     name: str
     key: PoolKey
@@ -53,6 +56,7 @@ class DerivedPool:
     gpus: int
     free_gpus: int
     booked_gpus: int
+    foreign_gpus: int
     nodes_by_free_gpus: tuple[tuple[int, int], ...]
     problems: tuple[tuple[str, int], ...]
     indexed_label_keys: tuple[str, ...]
@@ -61,18 +65,20 @@ class DerivedPool:
 class _Pool:
     """Counts of one pool: nodes by free GPUs and by problem."""
 
-    __slots__ = ("free", "name", "nodes", "problems")
+    __slots__ = ("foreign", "free", "name", "nodes", "problems")
 
     def __init__(self, name: str) -> None:
         self.name = name
         self.nodes = 0
+        self.foreign = 0
         self.free: Counter[int] = Counter()
         self.problems: Counter[str] = Counter()
 
-    def add(self, free: int, problems: tuple[Problem, ...], sign: int) -> None:
+    def add(self, seat: _Seat, sign: int) -> None:
         self.nodes += sign
-        _bump(self.free, free, sign)
-        for problem in problems:
+        self.foreign += sign * seat.foreign
+        _bump(self.free, seat.free, sign)
+        for problem in seat.problems:
             _bump(self.problems, problem.value, sign)
 
 
@@ -82,6 +88,7 @@ class _Seat:
 
     key: PoolKey
     free: int
+    foreign: int
     problems: tuple[Problem, ...]
 
 
@@ -93,6 +100,7 @@ class CapacityIndex:
         self._nodes: dict[str, NodeFacts] = {}
         self._claims: dict[str, PodClaim] = {}
         self._used: dict[str, Counter[str]] = {}
+        self._foreign: dict[str, Counter[str]] = {}
         self._seats: dict[str, tuple[_Seat, ...]] = {}
         self._pools: dict[PoolKey, _Pool] = {}
         self._bookings: dict[str, tuple[Booking, ...]] = {}
@@ -171,23 +179,26 @@ class CapacityIndex:
             gpus=pool.nodes * key.gpus_per_node,
             free_gpus=sum(free * nodes for free, nodes in after),
             booked_gpus=booked,
+            foreign_gpus=pool.foreign,
             nodes_by_free_gpus=after,
             problems=tuple(sorted(pool.problems.items())),
             indexed_label_keys=self._label_keys,
         )
 
     def _claim(self, claim: PodClaim, sign: int) -> None:
-        used = self._used.setdefault(claim.node, Counter())
-        for resource, units in claim.gpus:
-            _bump(used, resource, sign * units)
-        if not used:
-            del self._used[claim.node]
+        for counts in (self._used,) if claim.planned else (self._used, self._foreign):
+            used = counts.setdefault(claim.node, Counter())
+            for resource, units in claim.gpus:
+                _bump(used, resource, sign * units)
+            if not used:
+                del counts[claim.node]
 
     def _reseat(self, name: str) -> None:
         node = self._nodes.get(name)
         if node is not None:
-            used = self._used.get(name, Counter())
-            self._seat(name, tuple(_seat(node, group, used.get(group.resource, 0), self._label_keys) for group in node.groups))
+            used, foreign = self._used.get(name, Counter()), self._foreign.get(name, Counter())
+            counts = [(used.get(group.resource, 0), foreign.get(group.resource, 0)) for group in node.groups]
+            self._seat(name, tuple(_seat(node, group, held, self._label_keys) for group, held in zip(node.groups, counts, strict=True)))
 
     def _seat(self, name: str, seats: tuple[_Seat, ...]) -> None:
         old = self._seats.pop(name, ())
@@ -197,7 +208,7 @@ class CapacityIndex:
             return
         for seat in old:
             pool = self._pools[seat.key]
-            pool.add(seat.free, seat.problems, -1)
+            pool.add(seat, -1)
             self._changed.add(pool.name)
             if pool.nodes == 0:
                 del self._pools[seat.key]
@@ -205,11 +216,13 @@ class CapacityIndex:
             found = self._pools.get(seat.key)
             if found is None:
                 found = self._pools[seat.key] = _Pool(pool_name(seat.key))
-            found.add(seat.free, seat.problems, 1)
+            found.add(seat, 1)
             self._changed.add(found.name)
 
 
-def _seat(node: NodeFacts, group: GpuGroup, used: int, label_keys: tuple[str, ...]) -> _Seat:
+def _seat(node: NodeFacts, group: GpuGroup, held: tuple[int, int], label_keys: tuple[str, ...]) -> _Seat:
+    """`held` are the group's units that pods hold, and those of them that nobody here has planned."""
+    used, foreign = held
     problems = list(group.problems)
     if node.condition is not None:
         problems.append(node.condition)
@@ -232,7 +245,8 @@ def _seat(node: NodeFacts, group: GpuGroup, used: int, label_keys: tuple[str, ..
         ephemeral_storage_bytes=_step_down(node.ephemeral_storage_bytes),
         excluded_for=tuple(sorted(problem for problem in group.problems if problem.excludes)),
     )
-    return _Seat(key=key, free=max(0, group.schedulable - used) if usable else 0, problems=tuple(problems))
+    free = max(0, group.schedulable - used) if usable else 0
+    return _Seat(key=key, free=free, foreign=foreign, problems=tuple(problems))
 
 
 def _step_down(value: int) -> int:

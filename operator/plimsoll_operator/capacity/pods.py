@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from plimsoll_operator.api import NAME_LABEL
 from plimsoll_operator.capacity.quantities import floor_quantity
 
 _TERMINAL: Final = ("Succeeded", "Failed")
@@ -18,11 +19,12 @@ _GPU_PREFIXES: Final = ("nvidia.com/", "amd.com/")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodClaim:
-    """GPU units a live, bound pod holds on its node, by resource name."""
+    """GPU units a live, bound pod holds on its node, by resource name. `planned` pods are of an InferenceDeployment."""
 
     uid: str
     node: str
     gpus: tuple[tuple[str, int], ...]
+    planned: bool
 
 
 def parse_pod(pod: Mapping[str, Any]) -> PodClaim | None:
@@ -35,7 +37,8 @@ def parse_pod(pod: Mapping[str, Any]) -> PodClaim | None:
     if uid is None or not isinstance(node, str) or not node or status.get("phase") in _TERMINAL:
         return None
     gpus = gpu_requests(spec)
-    return PodClaim(uid=uid, node=node, gpus=gpus) if gpus else None
+    planned = bool(_mapping(metadata.get("labels")).get(NAME_LABEL))
+    return PodClaim(uid=uid, node=node, gpus=gpus, planned=planned) if gpus else None
 
 
 def pod_key(metadata: Mapping[str, Any]) -> str | None:

@@ -54,6 +54,7 @@ def pool_manifest(pool: DerivedPool) -> dict[str, Any]:
         "totalGpus": pool.gpus,
         "freeGpus": pool.free_gpus,
         "bookedGpus": pool.booked_gpus,
+        "foreignGpus": pool.foreign_gpus,
         "hostMemoryBytes": key.host_memory_bytes,
         "hostCpuMillis": key.host_cpu_millis,
         "ephemeralStorageBytes": key.ephemeral_storage_bytes,
@@ -115,6 +116,7 @@ def pool_facts(pool: GPUPool) -> PoolFacts:
         trusted=corrected or spec.declared or bool(status and status.trusted),
         problems=tuple(status.problems) if status else (),
         indexed_label_keys=tuple(sorted({*indexed, *labels})),
+        foreign_gpus=status.foreign_gpus if status else 0,
         resource=pool.metadata.annotations.get(RESOURCE_ANNOTATION, _DEFAULT_RESOURCE),
     )
 

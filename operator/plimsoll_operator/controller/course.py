@@ -83,6 +83,7 @@ def can_start(plan: Plan, pools: Iterable[PoolFacts]) -> bool:
     return any(
         pool.trusted
         and pool.product in products
+        and (pool.sharing, pool.resource) == (plan.sharing, plan.gpu_resource)
         and pool.usable_memory_bytes >= plan.gpu_total_bytes
         and pool.gpus_per_node >= plan.gpus_per_replica
         for pool in pools

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from plimsoll_operator.capacity import Booking, CapacityIndex, DerivedPool
+from plimsoll_operator.api import NAME_LABEL
+from plimsoll_operator.capacity import Booking, CapacityIndex, DerivedPool, PoolKey
 from plimsoll_operator.decision.caps import use_of_plan
 from plimsoll_operator.facts import DeploymentUse
 from plimsoll_operator.ports import Key, Manifest
-from plimsoll_operator.render import NAME_LABEL
 from plimsoll_operator.verdict import Plan
 
 MAX_LABEL_KEYS: Final = 16
@@ -37,6 +37,8 @@ class _Want:
 
     pools: tuple[str, ...]
     products: tuple[str, ...]
+    resource: str
+    sharing: str
     gpus: int
 
 
@@ -147,7 +149,13 @@ class Ledger:
         missing = promise.replicas - len(self._pods.get(key, ())) if promise is not None else 0
         if promise is not None and missing > 0:
             plan = promise.plan
-            want = _Want(pools=plan.pools, products=plan.gpu_products or (plan.product,), gpus=plan.gpus_per_replica)
+            want = _Want(
+                pools=plan.pools,
+                products=plan.gpu_products or (plan.product,),
+                resource=plan.gpu_resource,
+                sharing=plan.sharing,
+                gpus=plan.gpus_per_replica,
+            )
             self._missing[key] = (want, missing)
             self._wanted[want] += missing
 
@@ -156,7 +164,7 @@ class Ledger:
         self._index.set_bookings({})
         pools = self._index.pools()
         bookings: dict[str, list[Booking]] = {}
-        for want, pods in sorted(wanted.items(), key=lambda row: (row[0].pools, row[0].products, row[0].gpus)):
+        for want, pods in sorted(wanted.items(), key=lambda row: (row[0].pools, row[0].products, row[0].resource, row[0].gpus)):
             for name, count in _spread(want, pods, pools):
                 bookings.setdefault(name, []).append(Booking(gpus=want.gpus, pods=count))
         if not bookings:
@@ -168,7 +176,7 @@ class Ledger:
 def _spread(want: _Want, pods: int, pools: Iterable[DerivedPool]) -> list[tuple[str, int]]:
     """How many of the pods each of the plan's pools takes; pools are found by product when their names have changed."""
     named = [pool for pool in pools if pool.name in want.pools]
-    candidates = named or [pool for pool in pools if pool.key.product in want.products and not pool.key.excluded_for]
+    candidates = named or [pool for pool in pools if _serves(pool.key, want)]
     out: list[tuple[str, int]] = []
     for pool in candidates:
         room = sum(nodes * (free // want.gpus) for free, nodes in pool.nodes_by_free_gpus)
@@ -177,6 +185,10 @@ def _spread(want: _Want, pods: int, pools: Iterable[DerivedPool]) -> list[tuple[
             out.append((pool.name, taken))
             pods -= taken
     return out
+
+
+def _serves(key: PoolKey, want: _Want) -> bool:
+    return key.product in want.products and (key.resource, key.sharing) == (want.resource, want.sharing) and not key.excluded_for
 
 
 def _owner(pod: Manifest) -> Key | None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from plimsoll_operator.api import NAME_LABEL
 from plimsoll_operator.controller import trim
 from plimsoll_operator.controller.events import EventRecorder
 from plimsoll_operator.controller.informer import Change, Informer, Trim
@@ -46,7 +47,6 @@ from plimsoll_operator.ports import (
     Resource,
     key_of,
 )
-from plimsoll_operator.render import NAME_LABEL
 
 _log = logging.getLogger(__name__)
 RESYNC_SECONDS: Final = 600.0

@@ -22,7 +22,7 @@ from plimsoll_operator.controller.records import Record, Records
 from plimsoll_operator.controller.report import Reporter
 from plimsoll_operator.controller.status import child_state, plan_from_status
 from plimsoll_operator.controller.store import ParsedObjects, StoreView
-from plimsoll_operator.facts import Facts, ModelUnknown
+from plimsoll_operator.facts import Facts, ModelUnknown, PoolFacts
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Kube, Manifest
 from plimsoll_operator.render import REPLAN_ANNOTATION, Origin, spec_digest
@@ -148,7 +148,7 @@ class Reconciler:
         model = (
             facts.model.problem if isinstance(facts.model, ModelUnknown) else (facts.model.source, facts.model.digest, facts.model.revision)
         )
-        pools = facts.pools if adopting else tuple(replace(pool, nodes=0, nodes_by_free_gpus=()) for pool in facts.pools)
+        pools = facts.pools if adopting else tuple(_standing(pool) for pool in facts.pools)
         looked_at = (adopting, facts.deployment.spec, model, pools, facts.policy, facts.applied_plan, facts.beside, facts.bypass)
         before = self._judged.get(key)
         if before is not None and before[0] == looked_at:
@@ -217,6 +217,11 @@ def _gathered(key: Key, raw: Manifest, deployment: InferenceDeployment, child: M
     return Gathered(key=key, raw=raw, deployment=deployment, origin=origin, child=child, applied=applied)
 
 
+def _standing(pool: PoolFacts) -> PoolFacts:
+    """The pool without what comes and goes; strangers on time-sliced cards are no such thing, they make a plan unsafe."""
+    return replace(pool, nodes=0, nodes_by_free_gpus=(), foreign_gpus=pool.foreign_gpus if pool.parts > 1 else 0)
+
+
 def _outcome(decided: Decided, wrote: bool) -> str:
     if isinstance(decided.verdict, Reject):
         return "rejected"
@@ -243,7 +248,10 @@ def _model_problem(facts: Facts) -> tuple[str, str] | None:
 def _fits(plan: Plan, facts: Facts, replicas: int) -> bool:
     """Whether all replicas find GPUs on the plan's products at this moment, this deployment's own pods set aside."""
     products = plan.gpu_products or (plan.product,)
-    nodes = [row for pool in facts.pools if pool.product in products and pool.trusted for row in pool.nodes_by_free_gpus]
+    of_plan = [
+        pool for pool in facts.pools if pool.product in products and (pool.sharing, pool.resource) == (plan.sharing, plan.gpu_resource)
+    ]
+    nodes = [row for pool in of_plan if pool.trusted for row in pool.nodes_by_free_gpus]
     free: dict[int, int] = {}
     for gpus, count in nodes:
         free[gpus] = free.get(gpus, 0) + count

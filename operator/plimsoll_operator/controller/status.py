@@ -84,6 +84,8 @@ def plan_status(plan: Plan) -> PlanStatus:
         data_parallel_size=plan.data_parallel_size,
         expert_parallel=plan.enable_expert_parallel,
         gpus_per_replica=plan.gpus_per_replica,
+        gpu_resource=plan.gpu_resource,
+        sharing=plan.sharing,
         gpu_memory_utilization=plan.gpu_memory_utilization,
         max_model_len=plan.max_model_len,
         max_num_seqs=plan.max_num_seqs,
@@ -167,6 +169,8 @@ def plan_from_status(status: PlanStatus) -> Plan | None:
         replicas_needed=status.replicas_needed or 0,
         host_memory_bytes=host,
         available_now=bool(status.available_now),
+        gpu_resource=status.gpu_resource or "nvidia.com/gpu",
+        sharing=status.sharing or "none",
     )
     return plan if plan.digest == status.digest else None
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from plimsoll_operator.api import NAME_LABEL
 from plimsoll_operator.ports import Manifest
-from plimsoll_operator.render import NAME_LABEL
 
 _GPU_PREFIXES: Final = ("nvidia.com/", "amd.com/")
 _NOISY_ANNOTATION: Final = "kubectl.kubernetes.io/last-applied-configuration"

@@ -138,6 +138,10 @@ def no_layout(checked: Checked) -> Reject:
     if cap is not None and gpus > cap:
         message = f"A replica of {gpus} GPUs is more than the FitPolicy's maxGpusPerReplica of {cap}."
         return Reject(reason=Reason.POLICY_CAP, message=message, field=field)
+    sharing = checked.ask.placement.sharing
+    if sharing != "none" and gpus > 1:
+        message = f"A replica of {gpus} GPUs cannot be placed on {sharing} GPUs: a shared or partitioned GPU serves a replica of one."
+        return Reject(reason=Reason.SHARING_UNSAFE, message=message, field=field)
     most = max(pool.gpus_per_node for pool in checked.matched.pools)
     message = f"A replica of {gpus} GPUs does not fit a node: matching pools have at most {most} GPUs per node."
     return Reject(reason=Reason.INSUFFICIENT_GPUS_PER_NODE, message=message, field=field)

@@ -26,6 +26,8 @@ def product_that_would_fit(mover: Mover, ask: Ask) -> str | None:
 
 def rentable(ask: Ask) -> tuple[Product, ...]:
     """Nodes of eight GPUs of each product of the table that placement allows."""
+    if ask.placement.sharing != "none":
+        return ()  # how a machine that nobody has set up yet would share its GPUs is not known
     wanted = ask.placement.gpu_products
     return tuple(product for product in _table() if not wanted or product.gpu.product in wanted)
 

@@ -15,7 +15,7 @@ from plimsoll_estimator.resolved import Estimate, Gpu, OutsideBudget, RankEstima
 from plimsoll_estimator.units import GIB, MIB
 from plimsoll_operator.decision import utilisation
 from plimsoll_operator.decision.engine import Engine
-from plimsoll_operator.decision.held import fullest, held_blocks
+from plimsoll_operator.decision.held import fullest, held_blocks, needed_kv_bytes
 from plimsoll_operator.decision.worksheet import Share
 from plimsoll_operator.verdict import Reason
 
@@ -30,7 +30,8 @@ _UNKNOWN_OUTSIDE: Final = OutsideBudget(pre_snapshot_bytes=GIB, post_kv_bytes=51
 class Wish:
     """What is to be fitted: pinned arguments, the least context that serves, bytes to keep in hand, and requests to hold at once.
 
-    `sure` judges at the lower end of the estimate's interval instead of its middle.
+    `sure` judges at the lower end of the estimate's interval instead of its middle. `parts` is into how many a
+    time-sliced card is cut: the engine may take one of them, and takes no more than the plan needs.
     """
 
     args: EngineArgs
@@ -38,6 +39,7 @@ class Wish:
     reserve_bytes: int
     share: Share | None = None
     sure: bool = False
+    parts: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,34 @@ class Miss:
 
 
 def fit(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
+    """The plan on a whole GPU, or in its part of a shared one: there with the smallest utilisation that holds it."""
+    found = _fit(engine, gpu, wish)
+    if wish.parts == 1:
+        return found
+    if isinstance(found, Fit):
+        return found if wish.args.gpu_memory_utilization is not None else _smallest(engine, gpu, wish, found)
+    if found.needed_bytes is None:
+        return found
+    # What is short is not the card but the part of it that time-slicing can promise.
+    return replace(found, reason=Reason.SHARING_UNSAFE, message=f"1 of {wish.parts} time-sliced parts of the GPU is too small")
+
+
+def _smallest(engine: Engine, gpu: Gpu, wish: Wish, found: Fit) -> Fit:
+    """The same plan at the smallest utilisation at which it starts as surely as it does now."""
+    judged = replace(wish, sure=_starts(engine, found.estimate, replace(wish, sure=True)))
+    low, high, best = 0, found.thousandths, found
+    while low + 1 < high:
+        middle = (low + high) // 2
+        args = replace(found.args, gpu_memory_utilization=utilisation.fraction(middle))
+        estimate = engine.estimate(args, gpu)
+        if _starts(engine, estimate, judged):
+            high, best = middle, replace(found, args=args, estimate=estimate, thousandths=middle)
+        else:
+            low = middle
+    return best
+
+
+def _fit(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
     """The plan closest to vLLM's own defaults that starts: batch sizes are lowered before context, pinned values never.
 
     A plan that starts only with luck is made sure by lower batch sizes where that is enough.
@@ -105,16 +135,16 @@ def _start(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
     if pinned is not None:
         thousandths = utilisation.thousandths_of(pinned)
         estimate = engine.estimate(wish.args, gpu)
-        problem = _pinned_problem(estimate, gpu, pinned)
+        problem = _pinned_problem(estimate, gpu, pinned, wish.parts)
         if problem is not None:
             return problem
     else:
         probe = _probe(engine, gpu, wish.args)
         if _engine_refuses(probe):
             return _refusal(probe)
-        thousandths = utilisation.computed(_outside(probe), wish.reserve_bytes, gpu.total_memory_bytes)
+        thousandths = utilisation.computed(_outside(probe), wish.reserve_bytes, gpu.total_memory_bytes, wish.parts)
         if thousandths <= 0:
-            return _nothing_left(probe, gpu)
+            return _nothing_left(probe, gpu, wish.parts)
         engine.probes[gpu, wish.args.tensor_parallel_size] = thousandths
         budget = utilisation.claim_bytes(thousandths, gpu.total_memory_bytes)
         if _is_hopeless(fullest(probe), budget):
@@ -278,21 +308,25 @@ def _outside(estimate: Estimate) -> OutsideBudget:
     return estimate.outside_budget or _UNKNOWN_OUTSIDE
 
 
-def _pinned_problem(estimate: Estimate, gpu: Gpu, pinned: float) -> Miss | None:
-    """A pinned utilisation that leaves too little beside the budget: vLLM's free-memory check, or an OOM after KV sizing."""
+def _pinned_problem(estimate: Estimate, gpu: Gpu, pinned: float, parts: int) -> Miss | None:
+    """A pinned utilisation that leaves too little beside the budget: vLLM's free-memory check, or an OOM after KV sizing.
+
+    On a time-sliced card what the other parts may hold is not there either: Kubernetes does not say which card a replica gets.
+    """
     if estimate.outside_budget is None:
         return None
     outside = estimate.outside_budget
     claim = utilisation.claim_bytes(utilisation.thousandths_of(pinned), gpu.total_memory_bytes)
     beside = outside.pre_snapshot_bytes + outside.post_kv_bytes
-    if claim + beside <= gpu.total_memory_bytes:
+    available = gpu.total_memory_bytes // parts
+    if claim + beside <= available:
         return None
     return Miss(
         reason=Reason.INSUFFICIENT_GPU_MEMORY,
         message=f"gpuMemoryUtilization {pinned} leaves too little beside the budget",
         component="outsideBudget",
         needed_bytes=claim + beside,
-        available_bytes=gpu.total_memory_bytes,
+        available_bytes=available,
         parts=(
             ("budget", claim),
             ("CUDA context and communicators", outside.pre_snapshot_bytes),
@@ -301,14 +335,14 @@ def _pinned_problem(estimate: Estimate, gpu: Gpu, pinned: float) -> Miss | None:
     )
 
 
-def _nothing_left(estimate: Estimate, gpu: Gpu) -> Miss:
+def _nothing_left(estimate: Estimate, gpu: Gpu, parts: int) -> Miss:
     outside = _outside(estimate)
     return Miss(
         reason=Reason.INSUFFICIENT_GPU_MEMORY,
         message="nothing is left for the engine beside what lives outside its budget",
         component="outsideBudget",
         needed_bytes=outside.pre_snapshot_bytes + outside.post_kv_bytes,
-        available_bytes=gpu.total_memory_bytes,
+        available_bytes=gpu.total_memory_bytes // parts,
     )
 
 
@@ -342,14 +376,14 @@ def _miss(engine: Engine, estimate: Estimate, budget: int, wish: Wish) -> Miss:
         # The cache can be planned, and yet the start runs out of memory: while loading, capturing graphs or warming up.
         return Miss(reason=Reason.INSUFFICIENT_GPU_MEMORY, message=f"{estimate.message}", component="start-up peak", parts=parts)
     before_kv = sum(size for _, size in parts)
+    fits_without_kv = before_kv < budget
     held = held_blocks(engine, estimate, wish.share)
-    kv_needed = max(estimate.needed_kv_cache_bytes or 0, held * (rank.kv_block_bytes or 0))
+    kv_needed = needed_kv_bytes(estimate, held)
     plan = estimate.kv_plan
     too_few_blocks = plan is not None and plan.num_gpu_blocks < held
-    if not too_few_blocks and estimate.available_kv_cache_interval_bytes is not None and estimate.verdict == "starts":
+    if fits_without_kv and not too_few_blocks and estimate.available_kv_cache_interval_bytes is not None and estimate.verdict == "starts":
         # Refused only at the pessimistic end: what is short is the width of the doubt.
         kv_needed = max(kv_needed, rank.available_kv_cache_bytes + 1)
-    fits_without_kv = before_kv < budget
     if not fits_without_kv:
         component = "weights" if rank.weights_bytes >= budget else max(parts, key=lambda part: part[1])[0]
         reason = Reason.INSUFFICIENT_GPU_MEMORY

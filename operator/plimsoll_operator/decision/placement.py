@@ -42,8 +42,8 @@ def _why_not(placement: PlacementSpec, pool: PoolFacts, unindexed: set[str]) -> 
         return "is not trusted: " + ("; ".join(pool.problems) or "no reason given")
     if placement.gpu_products and pool.product not in placement.gpu_products:
         return f"is {pool.product}, not among placement.gpuProducts"
-    if pool.sharing != "none":
-        return f"shares its GPUs ({pool.sharing})"
+    if pool.sharing != placement.sharing:
+        return f"shares its GPUs ({pool.sharing})" if pool.sharing != "none" else f"has whole GPUs, not {placement.sharing}"
     if pool.gpus_per_node <= 0 or pool.usable_memory_bytes <= 0:
         return "has no known GPU memory"
     if pool.nodes == 0 and not pool.declared:

@@ -19,8 +19,11 @@ def make_plan(found: Found, model: ModelFacts) -> Plan:
     available = max(0, rank.available_kv_cache_bytes)
     # Without a KV plan the engine is predicted not to come that far: a plan that is made all the same holds no tokens.
     tokens, concurrency = (0, 0) if estimate.kv_plan is None else (kv_tokens(found.fit), int(estimate.kv_plan.max_concurrency * 100))
+    pool = found.product.pools[0]
     return Plan(
         product=found.product.gpu.product,
+        gpu_resource=pool.resource,
+        sharing=pool.sharing,
         gpu_products=tuple(product.gpu.product for product in found.candidate.products),
         pools=tuple(sorted(pool.name for pool in found.pools)),
         engine_version=str(resolved.version),

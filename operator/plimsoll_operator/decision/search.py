@@ -40,10 +40,15 @@ class Layout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Product:
-    """Pools of one product and the GPU they can all promise: the least usable memory over them."""
+    """Pools of one product and resource, and the GPU they can all promise: the least usable memory over them."""
 
     gpu: Gpu
     pools: tuple[PoolFacts, ...]
+
+    @property
+    def parts(self) -> int:
+        """Into how many parts the pools' cards are time-sliced, at most."""
+        return max(pool.parts for pool in self.pools)
 
     def large_enough(self, gpus: int) -> tuple[PoolFacts, ...]:
         """Pools whose nodes have that many GPUs."""
@@ -89,7 +94,9 @@ def products_of(pools: tuple[PoolFacts, ...]) -> tuple[tuple[Product, ...], tupl
     """Pools by product, and a sentence for each product whose generation nothing tells."""
     found: list[Product] = []
     unknown: list[str] = []
-    for name, group in groupby(sorted(pools, key=lambda pool: (pool.product, pool.name)), key=lambda pool: pool.product):
+    # A pod asks for one resource, so pools of one product that are offered under different resources are different products here.
+    ordered = sorted(pools, key=lambda pool: (pool.product, pool.resource, pool.name))
+    for (name, _), group in groupby(ordered, key=lambda pool: (pool.product, pool.resource)):
         members = tuple(group)
         gpu = _gpu(name, members)
         if gpu is None:
@@ -132,6 +139,9 @@ def _layouts(ask: Ask, gpus_per_node: int) -> Iterator[Layout]:
     args = ask.args
     pipeline, data = args.pipeline_parallel_size or 1, args.data_parallel_size or 1
     most = min(gpus_per_node, ask.max_gpus_per_replica or gpus_per_node) // (pipeline * data)
+    if ask.placement.sharing != "none":
+        # Two replicas of a shared card may be one card, and slices of MIG cannot talk to each other.
+        most = min(most, 1)
     sizes = [args.tensor_parallel_size] if args.tensor_parallel_size is not None else range(1, most + 1)
     for size in sizes:
         if size <= most:
@@ -147,7 +157,7 @@ def _candidate(ask: Ask, products: tuple[Product, ...], layout: Layout) -> Candi
         products=products,
         layout=layout,
         available=fits_now(free.items(), layout.gpus, ask.replicas),
-        cost=layout.gpus * min((pool.usable_memory_bytes if pool.cost is None else pool.cost for pool in pools), default=0),
+        cost=layout.gpus * min(((pool.usable_memory_bytes if pool.cost is None else pool.cost) // pool.parts for pool in pools), default=0),
     )
 
 
@@ -211,7 +221,7 @@ def _evaluate(engine: Engine, ask: Ask, candidate: Candidate) -> Found | Missed:
     misses: list[Miss] = []
     losses: list[str] = []
     for product in candidate.products:
-        result = fit(engine, product.gpu, wish)
+        result = fit(engine, product.gpu, replace(wish, parts=product.parts))
         if isinstance(result, Fit):
             fits.append((product, result))
         else:
@@ -244,7 +254,7 @@ def _common(engine: Engine, wish: Wish, fits: list[tuple[Product, Fit]]) -> list
     lowered = {pair[0]: pair for _, f in fits for pair in f.lowered}
     common: list[tuple[Product, Fit]] = []
     for product, _ in fits:
-        result = fit(engine, product.gpu, replace(wish, args=least))
+        result = fit(engine, product.gpu, replace(wish, args=least, parts=product.parts))
         if isinstance(result, Miss):
             return result
         common.append((product, replace(result, lowered=tuple(lowered[name] for name in sorted(lowered)))))
@@ -258,7 +268,7 @@ def _with_host(candidate: Candidate, product: Product, found: Fit, losses: tuple
     kept: list[PoolFacts] = []
     shortages: list[Miss] = []
     for pool in (pool for member in candidate.products for pool in member.large_enough(gpus)):
-        short = host.shortage(pool, memory, millis)
+        short = _strangers(pool) or host.shortage(pool, memory, millis)
         if short is None:
             kept.append(pool)
         else:
@@ -266,6 +276,14 @@ def _with_host(candidate: Candidate, product: Product, found: Fit, losses: tuple
     if not kept:
         return Missed(candidate=candidate, miss=min(shortages, key=lambda miss: (miss.short_by_bytes, miss.message)))
     return Found(candidate=candidate, product=product, fit=found, pools=tuple(kept), losses=losses)
+
+
+def _strangers(pool: PoolFacts) -> Miss | None:
+    """On time-sliced cards nothing keeps pods that were not planned here from taking all of the memory."""
+    if pool.parts == 1 or not pool.foreign_gpus:
+        return None
+    message = f"pods that are not planned here hold {pool.foreign_gpus} time-sliced GPUs of pool {pool.name}"
+    return Miss(reason=Reason.SHARING_UNSAFE, message=message)
 
 
 def best_miss(misses: tuple[Missed, ...]) -> Missed:

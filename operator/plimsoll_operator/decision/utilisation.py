@@ -14,13 +14,14 @@ MAX_THOUSANDTHS: Final = 950
 PROBE_THOUSANDTHS: Final = 900
 
 
-def computed(outside: OutsideBudget, reserve_bytes: int, total_bytes: int) -> int:
-    """The largest floor to three decimals of 1 - (pre-snapshot + post-KV + reserve) / total, in thousandths, at most 950.
+def computed(outside: OutsideBudget, reserve_bytes: int, total_bytes: int, parts: int = 1) -> int:
+    """The largest floor to three decimals of 1/parts - (pre-snapshot + post-KV + reserve) / total, in thousandths, at most 950.
 
     What is in use before vLLM's snapshot is part of the sum, so the start-up check `free >= ceil(total x utilisation)`
-    (vLLM v1/worker/utils.py:request_memory) holds whenever the result is positive. May be zero or negative: nothing fits.
+    (vLLM v1/worker/utils.py:request_memory) holds whenever the result is positive, also when every other of `parts` engines
+    on the card has taken its part. May be zero or negative: nothing fits.
     """
-    left = total_bytes - outside.pre_snapshot_bytes - outside.post_kv_bytes - reserve_bytes
+    left = total_bytes // parts - outside.pre_snapshot_bytes - outside.post_kv_bytes - reserve_bytes
     return min(MAX_THOUSANDTHS, left * 1000 // total_bytes)
 
 

@@ -39,6 +39,9 @@ def rejection(ask: Ask, missed: Missed) -> str:
         needed, offered = gib(miss.needed_bytes, up=True), gib(miss.available_bytes)
         need = f"needed {needed} GiB of {miss.component} for its pod"
         return f"{ask.model} does not fit: {need}, available {offered} GiB ({miss.message}), short by {short} GiB."
+    cut = missed.candidate.products[0].parts
+    if cut > 1:
+        product = f"1 of {cut} time-sliced parts of {product}"
     who = f"each of {gpus} GPUs" if gpus > 1 else "the GPU"
     parts = ", ".join(f"{name} {gib(size, up=True)}" for name, size in miss.parts if size)
     shown = f" ({parts})" if parts else ""
@@ -70,6 +73,11 @@ def warnings(ask: Ask, found: Found, split: str | None = None) -> tuple[str, ...
     if resolved is not None and resolved.extrapolated:
         lines.append(
             f"vLLM {resolved.version} is newer than the newest known release: figures are extrapolated and judged at their pessimistic end."
+        )
+    if found.product.parts > 1 and ask.args.gpu_memory_utilization is None:
+        lines.append(
+            f"gpu-memory-utilization is the smallest that holds a request of {resolved.max_model_len if resolved else 0} tokens: "
+            f"pin it for more KV cache, within 1 of {found.product.parts} parts of the card."
         )
     lines += _worksheet(ask, found)
     lines += [split] if split is not None else []
