@@ -109,7 +109,7 @@ def _model_resolved(situation: Situation) -> _Draft:
         return ("ModelResolved", "Unknown", "Invalid", "the object could not be read")
     if situation.model_problem is not None:
         reason, message = situation.model_problem
-        return ("ModelResolved", "False", reason, message)
+        return ("ModelResolved", "Unknown" if reason == "Resolving" else "False", reason, message)
     return ("ModelResolved", "True", "Resolved", "the model's shape is known")
 
 

@@ -37,9 +37,13 @@ class ModelFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelUnknown:
-    """No profile answers for the model; `problem` says why (not found, mismatch, unsupported source)."""
+    """No profile answers for the model; `problem` says why in a sentence without its full stop.
 
-    kind: Literal["NotFound", "Mismatch", "Invalid"]
+    `kind` is the reason of the condition ModelResolved: what is in the cluster (NotFound, Mismatch, Invalid, Ambiguous), or how
+    reading it goes (Resolving) and ended (NotFound, Gated, Unreachable, Unsupported, Ambiguous, Invalid).
+    """
+
+    kind: Literal["NotFound", "Mismatch", "Invalid", "Ambiguous", "Resolving", "Gated", "Unreachable", "Unsupported"]
     problem: str
 
 

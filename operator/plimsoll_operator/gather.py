@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
-import re
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Final, Protocol, TypeVar
@@ -35,10 +34,12 @@ from plimsoll_operator.api import (
 from plimsoll_operator.capacity.pools import pool_facts
 from plimsoll_operator.facts import Bypass, DeploymentUse, Facts, ModelFacts, ModelUnknown, WeightTotals
 from plimsoll_operator.verdict import Plan
+from plimsoll_operator.wanted import COMMIT, DEFAULT_REVISION
 
 DEFAULT_POLICY: Final = "default"
 BYPASS_ANNOTATION: Final = "inference.plimsoll.dev/bypass"
-_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+CATALOGUE: Final = "catalogue"
+"""`source` of facts from the shipped catalogue."""
 _P = TypeVar("_P", ModelProfile, ClusterModelProfile)
 
 
@@ -140,7 +141,7 @@ def _model(deployment: InferenceDeployment, namespace: str, store: Store) -> Mod
     if shipped is not None:
         digest = _digest(shipped.config, None)
         revision = wanted.revision or shipped.revision
-        return ModelFacts(name=wanted.name, revision=revision, config=shipped.config, weights=None, source="catalogue", digest=digest)
+        return ModelFacts(name=wanted.name, revision=revision, config=shipped.config, weights=None, source=CATALOGUE, digest=digest)
     problem = f"no ModelProfile in namespace {namespace}, no ClusterModelProfile and no catalogue entry describes {wanted.name}"
     return ModelUnknown(kind="NotFound", problem=problem)
 
@@ -185,7 +186,7 @@ def _named(deployment: InferenceDeployment, namespace: str, name: str, store: St
     source = f"{found.kind} {name}"
     if found.spec.model != wanted.name:
         return ModelUnknown(kind="Mismatch", problem=f"{source} describes {found.spec.model}, not {wanted.name}")
-    if not _revision_answers(found.spec.revision, wanted.revision):
+    if not _revision_answers(found.spec, wanted.revision):
         return ModelUnknown(kind="Mismatch", problem=f"{source} was read at revision {found.spec.revision}, not {wanted.revision}")
     return _from_profile(found.spec, wanted.revision, source)
 
@@ -196,17 +197,21 @@ def _matching(wanted: ModelSpec, origin: ProfileOrigin | None, profiles: Iterabl
         p
         for p in profiles
         if p.spec.model == wanted.name
-        and _revision_answers(p.spec.revision, wanted.revision)
+        and _revision_answers(p.spec, wanted.revision)
         and (p.spec.origin and _plain(p.spec.origin)) == origin
     ]
     return min(answering, key=lambda p: (p.spec.revision != wanted.revision, p.metadata.name), default=None)
 
 
-def _revision_answers(profile: str | None, wanted: str | None) -> bool:
-    """A profile without a revision answers for all; one at a commit answers for a branch or tag, which resolves to it."""
-    if profile is None or wanted is None or profile == wanted:
+def _revision_answers(profile: ModelProfileSpec, wanted: str | None) -> bool:
+    """A profile without a revision answers for all; one at a commit for the branch or tag it was read for, else for all of them."""
+    if profile.revision is None or profile.revision == wanted:
         return True
-    return bool(_COMMIT.fullmatch(profile)) and not _COMMIT.fullmatch(wanted)
+    if wanted is not None and COMMIT.fullmatch(wanted):
+        return False
+    if profile.requested_revision is not None:
+        return profile.requested_revision == (wanted or DEFAULT_REVISION)
+    return wanted is None or bool(COMMIT.fullmatch(profile.revision))
 
 
 def _from_profile(spec: ModelProfileSpec, wanted: str | None, source: str) -> ModelFacts | ModelUnknown:

@@ -71,6 +71,8 @@ class ModelProfileSpec(ApiModel):
     """The model this is the shape of. Another model is another profile."""
     revision: Revision | None = None
     """Commit the shape was read at; absent answers for every revision."""
+    requested_revision: Revision | None = None
+    """Branch, tag or commit that was asked for when `revision` was read: the profile answers for it alone, beside the commit itself."""
     config: Annotated[str, Field(min_length=2, max_length=65536)]
     """config.json as JSON text of at most 64 KiB: what moves memory."""
     weights: ProfileWeights | None = None

@@ -23,6 +23,7 @@ from types import FrameType
 
 from plimsoll_operator.controller.lease import LeaseElector
 from plimsoll_operator.controller.process import WORKERS, Controller
+from plimsoll_operator.controller.resolving import resolver
 from plimsoll_operator.controller.serve import exposition, probe, serve
 from plimsoll_operator.controller.watcher import run_watcher
 from plimsoll_operator.decision import decide
@@ -124,6 +125,8 @@ def _lead(run: _Run, controller: Controller, kube: KubeClient, elector: LeaseEle
     run.spawn("lease", hold)
     workers = [run.spawn(f"worker-{number}", lambda: controller.work(run.stop)) for number in range(WORKERS)]
     writer = run.spawn("pool-writer", lambda: controller.pool_writer.run(run.stop))
+    for number in range(resolver.WORKERS):
+        run.spawn(f"resolver-{number}", lambda: controller.resolver.work(run.stop))
     run.spawn("resync", lambda: controller.resync_at_times(run.stop))
     run.spawn("watcher", lambda: run_watcher(kube.connection, controller.queue.add, stop=run.stop, ready=threading.Event()))
     while not run.stop.wait(0.5):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -23,6 +23,10 @@ from plimsoll_operator.controller.protection import BypassProtection
 from plimsoll_operator.controller.reconcile import Decide, Reconciler
 from plimsoll_operator.controller.records import Records
 from plimsoll_operator.controller.report import Reporter
+from plimsoll_operator.controller.resolving.fetcher import Fetcher
+from plimsoll_operator.controller.resolving.models import Models
+from plimsoll_operator.controller.resolving.resolver import Resolver
+from plimsoll_operator.controller.resolving.store import ProfileKeeper
 from plimsoll_operator.controller.store import Parsed, ParsedObjects
 from plimsoll_operator.controller.work_queue import WorkQueue
 from plimsoll_operator.errors import ApiFailure
@@ -60,22 +64,31 @@ class Controller:
     """See the module. Also the source of the per-object series."""
 
     def __init__(
-        self, kube: Kube, decide: Decide, *, identity: str, bypass_policy: str = "", clock: Callable[[], float] = time.monotonic
+        self,
+        kube: Kube,
+        decide: Decide,
+        *,
+        identity: str,
+        bypass_policy: str = "",
+        fetchers: Sequence[Fetcher] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._kube = kube
         self._clock = clock
-        self.queue = WorkQueue(clock)
+        self.queue: WorkQueue[Key] = WorkQueue(clock)
         self.records = Records()
         self.ledger = Ledger()
         self.objects = ParsedObjects()
         self.protection = BypassProtection(bypass_policy)
         self.recorder = Recorder(self)
         self._busy_since: dict[Key, float] = {}
+        self.resolver = Resolver(fetchers, ProfileKeeper(kube), wake=self.enqueue, clock=clock)
         self.reconciler = Reconciler(
             kube=kube,
             objects=self.objects,
             ledger=self.ledger,
             records=self.records,
+            models=Models(self.resolver),
             reporter=Reporter(kube, EventRecorder(kube, identity=identity, now=_now), _now),
             decide=decide,
             again=self.queue.add_after,

@@ -20,6 +20,7 @@ from plimsoll_operator.controller.course import Applied, Course, applied_from_ch
 from plimsoll_operator.controller.ledger import Ledger, Promise
 from plimsoll_operator.controller.records import Record, Records
 from plimsoll_operator.controller.report import Reporter
+from plimsoll_operator.controller.resolving.models import Models
 from plimsoll_operator.controller.status import child_state, plan_from_status
 from plimsoll_operator.controller.store import ParsedObjects, StoreView
 from plimsoll_operator.facts import Facts, ModelUnknown, PoolFacts
@@ -65,6 +66,7 @@ class Reconciler:
         objects: ParsedObjects,
         ledger: Ledger,
         records: Records,
+        models: Models,
         reporter: Reporter,
         decide: Decide,
         again: Callable[[Key, float], None],
@@ -74,6 +76,7 @@ class Reconciler:
         self._objects = objects
         self._ledger = ledger
         self._records = records
+        self._models = models
         self._children = Children(kube, records)
         self._reporter = reporter
         self._decide_facts = decide
@@ -125,7 +128,9 @@ class Reconciler:
             uses=self._ledger.uses,
             bypass_is_protected=self._bypass_is_protected(),
         )
-        return facts_for(gathered.deployment, view, applied_plan=applied.plan if applied is not None else None)
+        facts = facts_for(gathered.deployment, view, applied_plan=applied.plan if applied is not None else None)
+        effort = f"{gathered.origin.generation}/{gathered.origin.replan}"
+        return self._models.consider(gathered.key, facts, effort=effort, running=applied is not None)
 
     def _decide(self, gathered: Gathered, facts: Facts) -> Decided:
         applied, origin = gathered.applied, gathered.origin
@@ -145,9 +150,7 @@ class Reconciler:
 
         Where an applied plan is only re-judged, GPUs that come and go are no reason either: proposals would flap with them.
         """
-        model = (
-            facts.model.problem if isinstance(facts.model, ModelUnknown) else (facts.model.source, facts.model.digest, facts.model.revision)
-        )
+        model = facts.model if isinstance(facts.model, ModelUnknown) else (facts.model.source, facts.model.digest, facts.model.revision)
         pools = facts.pools if adopting else tuple(_standing(pool) for pool in facts.pools)
         looked_at = (adopting, facts.deployment.spec, model, pools, facts.policy, facts.applied_plan, facts.beside, facts.bypass)
         before = self._judged.get(key)
@@ -196,11 +199,13 @@ class Reconciler:
         """Its children are left as they are."""
         self._records.put(key, Record(plan=None, model="", waiting=False, child_generation=0))
         self._ledger.promise(key, None)
+        self._models.forget(key)
         self._reporter.refuse(key, raw, message)
         return "invalid"
 
     def _forget(self, key: Key) -> None:
         self._ledger.promise(key, None)
+        self._models.forget(key)
         self._records.forget(key)
         self._reporter.forget(key)
         self._judged.pop(key, None)

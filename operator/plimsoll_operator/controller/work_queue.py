@@ -1,52 +1,54 @@
 """A work queue of keys: each waits at most once, is never handed to two workers, and is retried with growing delays.
 
-The watchers add, the workers take. The semantics are client-go's workqueue (util/workqueue): a key that is added while
-it is being worked on is handed out again afterwards, so no change is ever lost. Knows no Kubernetes.
+The watchers add, the workers take; the resolver queues what it reads in one of its own. The semantics are client-go's
+workqueue (util/workqueue): a key that is added while it is being worked on is handed out again afterwards, so no change is
+ever lost. Knows no Kubernetes.
 """
 
 from __future__ import annotations
 
 import heapq
+import itertools
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
-from typing import Final
-
-from plimsoll_operator.ports import Key
+from collections.abc import Callable, Hashable
+from typing import Final, Generic, TypeVar
 
 _FIRST_DELAY_SECONDS: Final = 0.05
 _LONGEST_DELAY_SECONDS: Final = 60.0
+_K = TypeVar("_K", bound=Hashable)
 
 
-class WorkQueue:
+class WorkQueue(Generic[_K]):
     """Thread-safe. `clock` is monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._condition = threading.Condition()
-        self._waiting: OrderedDict[Key, None] = OrderedDict()
-        self._working: set[Key] = set()
-        self._again: set[Key] = set()
-        self._delayed: list[tuple[float, Key]] = []
-        self._due: dict[Key, float] = {}
-        self._failures: dict[Key, int] = {}
+        self._waiting: OrderedDict[_K, None] = OrderedDict()
+        self._working: set[_K] = set()
+        self._again: set[_K] = set()
+        self._delayed: list[tuple[float, int, _K]] = []
+        self._order = itertools.count()
+        self._due: dict[_K, float] = {}
+        self._failures: dict[_K, int] = {}
         self._closed = False
 
-    def add(self, key: Key) -> None:
+    def add(self, key: _K) -> None:
         """Make the key ready now."""
         with self._condition:
             self._add(key)
 
-    def add_after(self, key: Key, seconds: float) -> None:
+    def add_after(self, key: _K, seconds: float) -> None:
         """Make the key ready later; an earlier due time of the same key wins."""
         with self._condition:
             due = self._clock() + seconds
             if due < self._due.get(key, float("inf")):
                 self._due[key] = due
-                heapq.heappush(self._delayed, (due, key))
+                heapq.heappush(self._delayed, (due, next(self._order), key))
                 self._condition.notify()
 
-    def retry(self, key: Key) -> float:
+    def retry(self, key: _K) -> float:
         """Make the key ready after a delay that doubles with each failure in a row. Returns the delay in seconds."""
         with self._condition:
             failures = self._failures.get(key, 0)
@@ -55,12 +57,12 @@ class WorkQueue:
         self.add_after(key, delay)
         return delay
 
-    def succeeded(self, key: Key) -> None:
+    def succeeded(self, key: _K) -> None:
         """Forget the key's failures."""
         with self._condition:
             self._failures.pop(key, None)
 
-    def take(self, timeout_seconds: float | None = None) -> Key | None:
+    def take(self, timeout_seconds: float | None = None) -> _K | None:
         """The next key, waiting for one; None when closed or out of time. Call done(key) afterwards, always."""
         with self._condition:
             end = None if timeout_seconds is None else self._clock() + timeout_seconds
@@ -79,7 +81,7 @@ class WorkQueue:
                 self._condition.wait(wait)
             return None
 
-    def done(self, key: Key) -> None:
+    def done(self, key: _K) -> None:
         """The worker has finished with the key; hands it out again if it was added meanwhile."""
         with self._condition:
             self._working.discard(key)
@@ -103,7 +105,7 @@ class WorkQueue:
             self._closed = True
             self._condition.notify_all()
 
-    def _add(self, key: Key) -> None:
+    def _add(self, key: _K) -> None:
         if key in self._working:
             self._again.add(key)
             return
@@ -112,7 +114,7 @@ class WorkQueue:
 
     def _release_due(self) -> None:
         while self._delayed and self._delayed[0][0] <= self._clock():
-            due, key = heapq.heappop(self._delayed)
+            due, _, key = heapq.heappop(self._delayed)
             if self._due.get(key) == due:
                 del self._due[key]
                 self._add(key)

@@ -5,7 +5,7 @@ One list of pure functions: each gets the facts and what was read from them, and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -58,6 +58,14 @@ def engine_is_known(checked: Checked) -> Undecided | None:
     return None
 
 
+_ANY_MODEL_NEXT_STEP: Final = "No pods are made until a ModelProfile for it exists: `plimsoll profile` makes one."
+_MODEL_NEXT_STEP: Final[Mapping[str, str]] = {
+    "Resolving": "No pods are made until it is read; it is decided then.",
+    "Gated": f"It is tried again. {_ANY_MODEL_NEXT_STEP}",
+    "Unreachable": f"It is tried again. {_ANY_MODEL_NEXT_STEP}",
+}
+
+
 def model_is_known(checked: Checked) -> Reject | Undecided | None:
     """A shape that speaks of another model or revision is refused; one that nobody knows is undecided."""
     model = checked.facts.model
@@ -68,7 +76,7 @@ def model_is_known(checked: Checked) -> Reject | Undecided | None:
     return Undecided(
         reason=Reason.UNKNOWN_MODEL,
         message=f"The shape of {checked.ask.model} is not known: {model.problem}.",
-        next_step="No pods are made until a ModelProfile for it exists: `plimsoll profile` makes one.",
+        next_step=_MODEL_NEXT_STEP.get(model.kind, _ANY_MODEL_NEXT_STEP),
     )
 
 

@@ -1,0 +1,52 @@
+"""The protocol of a source of model shapes: one small module beside this one implements it for each kind of source.
+
+The resolver calls them on its threads and stores what they return. A source that cannot answer says so as a value, with the
+reason that the condition ModelResolved shows; anything it raises is a bug.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from plimsoll_operator.api import ModelProfileSpec
+from plimsoll_operator.wanted import Wanted
+
+FailureReason = Literal["NotFound", "Gated", "Unreachable", "Unsupported", "Ambiguous", "Invalid"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetched:
+    """A shape as read. `notes` are sentences about what could not be known.
+
+    `cluster` says whether it answers for every namespace; the resolver refuses that of anything but the operator's own reading.
+    """
+
+    spec: ModelProfileSpec
+    cluster: bool
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchFailure:
+    """Why there is no shape: a sentence without a full stop and without secrets.
+
+    `retry_after_seconds` where the source says when to come back; infinite where asking again is of no use.
+    """
+
+    reason: FailureReason
+    message: str
+    retry_after_seconds: float | None = None
+
+
+class Fetcher(Protocol):
+    """One kind of source."""
+
+    def answers(self, wanted: Wanted) -> bool:
+        """Whether this reading is this source's. Makes no request."""
+        ...
+
+    def fetch(self, wanted: Wanted, stop: threading.Event) -> Fetched | FetchFailure:
+        """Read it. Blocks no longer than the source's own deadlines, and returns early (with anything) when `stop` is set."""
+        ...

@@ -1,0 +1,58 @@
+"""The reconciler's view of resolution: where nobody has described a model, ask the resolver, and say what it says.
+
+Called once per reconcile, answers from memory. Knows when a deployment may go on with what is shipped and when it waits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from plimsoll_operator.controller.resolving.fetcher import FetchFailure
+from plimsoll_operator.controller.resolving.resolver import Resolver
+from plimsoll_operator.facts import Facts, ModelFacts, ModelUnknown
+from plimsoll_operator.gather import CATALOGUE
+from plimsoll_operator.ports import Key
+from plimsoll_operator.wanted import COMMIT, OperatorHub, TokenHub, Wanted, wanted_of
+
+
+class Models:
+    """Owned by the one worker; the resolver behind it has threads of its own."""
+
+    def __init__(self, resolver: Resolver) -> None:
+        self._resolver = resolver
+
+    def consider(self, key: Key, facts: Facts, *, effort: str, running: bool) -> Facts:
+        """The facts, with what reading the model says where its shape is not known or its revision is not yet a commit.
+
+        Where a plan is `running`, a shape that answers is never taken away to wait for a commit.
+        """
+        model = facts.deployment.spec.model
+        wanted = wanted_of(key[0], model)
+        if wanted is None or not _is_open(facts, wanted, model.revision) or not self._resolver.answers(wanted):
+            self._resolver.forget(key)
+            return facts
+        answer = self._resolver.want(key, wanted, effort)
+        if isinstance(facts.model, ModelUnknown):
+            return replace(facts, model=_unknown(wanted, answer if isinstance(answer, FetchFailure) else None))
+        if running or isinstance(answer, FetchFailure):
+            return facts
+        return replace(facts, model=_unknown(wanted, None))
+
+    def forget(self, key: Key) -> None:
+        """The deployment is gone or cannot be read."""
+        self._resolver.forget(key)
+
+
+def _is_open(facts: Facts, wanted: Wanted, revision: str | None) -> bool:
+    """Whether a reading could help: the shape is not known, or a revision is named and it is the shipped one, which knows of none."""
+    model = facts.model
+    if isinstance(model, ModelFacts):
+        return model.source == CATALOGUE and revision is not None and isinstance(wanted.source, OperatorHub | TokenHub)
+    return model.kind == "NotFound"
+
+
+def _unknown(wanted: Wanted, failure: FetchFailure | None) -> ModelUnknown:
+    if failure is not None:
+        return ModelUnknown(kind=failure.reason, problem=failure.message)
+    what = "is being read" if wanted.revision is None or COMMIT.fullmatch(wanted.revision) else f"at {wanted.revision} is being read"
+    return ModelUnknown(kind="Resolving", problem=f"the shape of {wanted.model} {what}")

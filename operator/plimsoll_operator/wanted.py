@@ -1,0 +1,98 @@
+"""What has to be read to know a model's shape, as a value: from `spec.model` alone. Pure.
+
+`gather` finds the profile that was made of it by its name, the controller's resolver reads it once for everybody who wants
+the same. Knows no hub, no pod and no API client; whether a shape is known already is not asked here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+import re
+from dataclasses import asdict, dataclass
+from typing import Final, TypeAlias
+
+from plimsoll_operator.api import ModelSpec
+
+DEFAULT_REVISION: Final = "main"
+"""The branch that huggingface_hub, and so vLLM, loads when none is named (huggingface_hub.constants.DEFAULT_REVISION)."""
+COMMIT: Final = re.compile(r"[0-9a-f]{40}")
+_MAX_STEM: Final = 200
+_DIGITS: Final = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorHub:
+    """The hub, read with the operator's own token: the only source whose result is the whole cluster's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenHub:
+    """The hub, read with a user's token, which only a pod of that namespace may see."""
+
+    secret: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Volume:
+    """A folder on a PersistentVolumeClaim, which only a pod of that namespace can mount."""
+
+    claim: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigMapKey:
+    """A config.json in a ConfigMap of the namespace."""
+
+    name: str
+    key: str
+
+
+Origin: TypeAlias = OperatorHub | TokenHub | Volume | ConfigMapKey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """One reading. Equal ones are read once.
+
+    `namespace` is empty exactly for OperatorHub: any namespace's wish for the same model and revision is the same wish.
+    """
+
+    namespace: str
+    model: str
+    revision: str | None
+    source: Origin
+
+    @property
+    def profile_name(self) -> str:
+        """Name of the ModelProfile or ClusterModelProfile that holds the result: a DNS name, the same for the same reading."""
+        identity = [self.model, self.revision, type(self.source).__name__, sorted(asdict(self.source).items())]
+        digest = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:_DIGITS]
+        stem = re.sub(r"[^a-z0-9]+", "-", self.model.lower()).strip("-")[:_MAX_STEM]
+        return f"{stem}-{digest}" if stem else f"model-{digest}"
+
+
+def wanted_of(namespace: str, model: ModelSpec) -> Wanted | None:
+    """What must be read to know this model in this namespace; None where the spec gives or names the shape itself.
+
+    A source that needs the user's own rights is never read with the operator's.
+    """
+    profile = model.profile
+    if profile is not None:
+        if profile.config_map_ref is None:
+            return None
+        ref = profile.config_map_ref
+        return Wanted(namespace=namespace, model=model.name, revision=model.revision, source=ConfigMapKey(name=ref.name, key=ref.key))
+    claim = model.source.persistent_volume_claim if model.source is not None else None
+    if claim is not None:
+        source = Volume(claim=claim.claim_name, path=posixpath.normpath(claim.path))
+        return Wanted(namespace=namespace, model=model.name, revision=model.revision, source=source)
+    revision = model.revision or DEFAULT_REVISION
+    hub = model.source.hugging_face if model.source is not None else None
+    if hub is not None and hub.token_secret_ref is not None:
+        token = TokenHub(secret=hub.token_secret_ref.name, key=hub.token_secret_ref.key)
+        return Wanted(namespace=namespace, model=model.name, revision=revision, source=token)
+    return Wanted(namespace="", model=model.name, revision=revision, source=OperatorHub())
