@@ -16,9 +16,9 @@ from typing import Final
 
 import yaml
 
-from plimsoll_estimator.errors import EstimatorError
 from plimsoll_operator.api import PersistentVolumeClaimSource, ProfileOrigin
 from plimsoll_operator.cli import SubParsers, add_command
+from plimsoll_operator.profiles.access import hub_type
 from plimsoll_operator.profiles.build import Built, Target, build_profile
 from plimsoll_operator.profiles.directory import Directory
 from plimsoll_operator.profiles.source import Source
@@ -53,7 +53,7 @@ def _common(parser: argparse.ArgumentParser, revision: str) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the manifest. Status 0, or 2 by the errors that the command's frame prints."""
-    source = _hub(options.model, options.revision) if options.origin == "fetch" else Directory(options.folder, revision=options.revision)
+    source: Source = Directory(options.folder, revision=options.revision) if options.origin == "from-dir" else _hub(options)
     target = Target(
         model=options.model,
         namespace=None if options.cluster else options.namespace,
@@ -68,22 +68,16 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
+def _hub(options: argparse.Namespace) -> Source:
+    return hub_type().resolve(options.model, options.revision)
+
+
 def _origin(options: argparse.Namespace) -> ProfileOrigin | None:
     """The volume that the folder lies on, where it is said."""
     if options.origin == "fetch" or options.claim is None:
         return None
     claim = PersistentVolumeClaimSource.model_construct(claim_name=options.claim, path=options.path)  # judged with the whole profile
     return ProfileOrigin.model_construct(persistent_volume_claim=claim)
-
-
-def _hub(model: str, revision: str | None) -> Source:
-    try:
-        from plimsoll_operator.profiles.hub import Hub
-    except ModuleNotFoundError as error:
-        if error.name is None or not error.name.startswith(("huggingface_hub", "httpx2")):
-            raise
-        raise EstimatorError("reading a hub needs an extra: pip install 'plimsoll-operator[hub]'") from error
-    return Hub.resolve(model, revision)
 
 
 def _shown(built: Built, output: str) -> str:

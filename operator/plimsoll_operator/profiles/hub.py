@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import os
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -20,9 +19,9 @@ from httpx2 import HTTPError, InvalidURL, Response
 from huggingface_hub import get_session, get_token
 
 from plimsoll_estimator.errors import InvalidInput
+from plimsoll_operator.profiles.access import endpoint_from_environment
 from plimsoll_operator.profiles.source import MAX_FILES, SourceFailure
 
-DEFAULT_ENDPOINT: Final = "https://huggingface.co"
 SOCKET_TIMEOUT_SECONDS: Final = 10.0
 BODY_TIMEOUT_SECONDS: Final = 60.0
 MAX_WAIT_SECONDS: Final = 10.0
@@ -50,7 +49,7 @@ class Hub:
         """Ask the hub for the commit behind a branch, tag or commit, and for the files. Raises SourceFailure, InvalidInput."""
         if not _MODEL.fullmatch(model):
             raise InvalidInput("model", model, "must be org/name as the hub spells it")
-        endpoint = _endpoint()
+        endpoint = endpoint_from_environment()
         wanted = f"/revision/{quote(revision, safe='')}" if revision else ""
         body = _get(endpoint, f"/api/models/{quote(model)}{wanted}?blobs=true", 0, MAX_API_BYTES + 1, f"{model}{_at(revision)}")
         if len(body) > MAX_API_BYTES:
@@ -76,19 +75,6 @@ class Hub:
         """A range of one file at the commit. Raises SourceFailure."""
         path = f"/{quote(self._model)}/resolve/{self._commit}/{quote(name)}"
         return _get(self._endpoint, path, offset, length, f"{self._model}/{name}")
-
-
-def _endpoint() -> str:
-    """HF_ENDPOINT or the public hub. Raises InvalidInput, without the value: an URL may hold a password."""
-    endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or DEFAULT_ENDPOINT
-    try:
-        parts = urlsplit(endpoint)
-        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None
-    except ValueError:
-        sound = False
-    if not sound:
-        raise InvalidInput("HF_ENDPOINT", "(not shown)", "must be an http or https URL without a user")
-    return endpoint
 
 
 def _at(revision: str | None) -> str:

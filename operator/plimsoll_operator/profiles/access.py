@@ -1,0 +1,63 @@
+"""Which hub is read and as whom, judged before the hub's library is imported: it fails on import where HF_ENDPOINT is no URL.
+
+Used by the CLI and the controller, which differ in where the token comes from. The token is asked for at each request, as
+a mounted Secret may be renewed, and is never part of a message.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from plimsoll_estimator.errors import EstimatorError, InvalidInput
+
+if TYPE_CHECKING:
+    from plimsoll_operator.profiles.hub import Hub
+
+DEFAULT_ENDPOINT: Final = "https://huggingface.co"
+ENDPOINT_VARIABLE: Final = "HF_ENDPOINT"
+
+
+class HubMissing(EstimatorError):
+    """The hub's library is an extra that is not installed here."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """An endpoint without a slash at its end, and where its token comes from; None: as huggingface_hub finds it."""
+
+    endpoint: str
+    token: Callable[[], str | None] | None = None
+
+
+def endpoint_of(text: str, field: str) -> str:
+    """The endpoint that a setting names. Raises InvalidInput, without the value: an URL may hold a password."""
+    endpoint = text.rstrip("/")
+    try:
+        parts = urlsplit(endpoint)
+        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.username is None
+    except ValueError:
+        sound = False
+    if not sound:
+        raise InvalidInput(field, "(not shown)", "must be an http or https URL without a user")
+    return endpoint
+
+
+def endpoint_from_environment() -> str:
+    """HF_ENDPOINT or the public hub. Raises InvalidInput."""
+    return endpoint_of(os.environ.get(ENDPOINT_VARIABLE, "") or DEFAULT_ENDPOINT, ENDPOINT_VARIABLE)
+
+
+def hub_type() -> type[Hub]:
+    """The hub client. Raises HubMissing where its library is not installed, InvalidInput where HF_ENDPOINT is no URL."""
+    endpoint_from_environment()
+    try:
+        from plimsoll_operator.profiles.hub import Hub
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith(("huggingface_hub", "httpx2")):
+            raise
+        raise HubMissing("reading a hub needs an extra: pip install 'plimsoll-operator[hub]'") from error
+    return Hub
