@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib import resources
@@ -17,6 +18,13 @@ from typing import Final
 from plimsoll_estimator.hf_config import HfConfig
 
 _FILE: Final = "data/catalogue.jsonl.gz"
+# How publishers mark a quantised checkpoint after the model's name, with the bits of a weight.
+_FORMATS: Final = {
+    "fp8": 8, "fp8-dynamic": 8, "fp8-static-pertensor": 8, "int8": 8, "gptq-int8": 8, "w8a8": 8, "w8a16": 8,
+    "awq": 4, "gptq": 4, "gptq-int4": 4, "int4": 4, "w4a16": 4, "nvfp4": 4, "mxfp4": 4,
+}  # fmt: skip
+# What a config says beside the shape: how weights are stored, and who wrote the file.
+_NOT_SHAPE: Final = frozenset({"quantization_config", "compression_config", "torch_dtype", "dtype", "transformers_version", "use_cache"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +85,42 @@ def entry(name: str) -> CatalogueEntry | None:
         stored_bytes=data.get("stored_bytes"),
         revision=data.get("revision"),
     )
+
+
+@lru_cache(maxsize=64)
+def quantised_siblings(name: str) -> tuple[str, ...]:
+    """Entries that are this model with quantised weights, most bits first; empty where the catalogue knows of none.
+
+    Two facts must agree: the published name is the model's own with nothing but a format added, and the configs are equal in every
+    key but those of storage. A model of equal shape and another name is another model; so is one of that name and another shape.
+    """
+    base = entry(name)
+    if base is None or base.config.raw("quantization_config") or base.config.raw("compression_config"):
+        return ()
+    shape, wanted = _shape(base.config), base.name.rpartition("/")[2].lower()
+    found: list[tuple[int, str]] = []
+    for other in names():
+        model, _, added = other.rpartition("/")[2].lower().partition(wanted + "-")
+        if model or added not in _FORMATS:
+            continue
+        candidate = entry(other)
+        if candidate is not None and _says_how(candidate.config) and _shape(candidate.config) == shape:
+            found.append((-_FORMATS[added], other))
+    return tuple(other for _, other in sorted(found))
+
+
+def _says_how(config: HfConfig) -> bool:
+    """The config names vLLM's method: without it nothing tells how many bytes the weights take."""
+    stored = config.raw("quantization_config") or config.raw("compression_config")
+    return isinstance(stored, Mapping) and bool(stored.get("quant_method"))
+
+
+def _shape(config: HfConfig) -> dict[str, object]:
+    return {
+        key: _shape(HfConfig(value)) if isinstance(value, Mapping) else value
+        for key, value in config.as_mapping().items()
+        if key not in _NOT_SHAPE
+    }
 
 
 def lookup(name: str) -> HfConfig | None:

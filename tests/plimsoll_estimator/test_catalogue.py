@@ -12,6 +12,10 @@ from types import ModuleType
 import pytest
 
 from plimsoll_estimator import catalogue
+from plimsoll_estimator.engine_args import EngineArgs
+from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.estimate import estimate
+from plimsoll_estimator.hardware import gpu_from
 
 TOOL = Path(__file__).parents[1] / "tools" / "make_catalogue.py"
 
@@ -100,3 +104,33 @@ def test_a_side_file_becomes_the_quantisation_settings_and_lists_survive(tmp_pat
     assert made["config"]["layer_types"] == ["full_attention"] * 3
     assert made["source"] == "r: p @ cccccccccccc"
     assert "eos_token_id" not in made["config"]
+
+
+SIBLINGS = [
+    ("of the same publisher", "Qwen/Qwen3-8B", ("Qwen/Qwen3-8B-FP8",)),
+    ("of another publisher, by name and shape", "meta-llama/Llama-3.1-70B-Instruct", ("nvidia/Llama-3.1-70B-Instruct-FP8",)),
+    ("eight bits before four", "Qwen/Qwen3-235B-A22B", ("Qwen/Qwen3-235B-A22B-FP8", "nvidia/Qwen3-235B-A22B-NVFP4")),
+    ("a file that does not name its method is left out", "Qwen/Qwen3-32B", ("Qwen/Qwen3-32B-FP8",)),
+    ("case aside", "qwen/qwen3-8b", ("Qwen/Qwen3-8B-FP8",)),
+    ("the name is right but the rope differs: another model", "meta-llama/Llama-4-Scout-17B-16E-Instruct", ()),
+    ("the file of the sibling says more about the shape: not known to be the same", "zai-org/GLM-5.1", ("zai-org/GLM-5.1-FP8",)),
+    ("what is quantised already has none", "Qwen/Qwen3-8B-FP8", ()),
+    ("a model of equal shape and another name is another model", "meta-llama/Llama-3.3-70B-Instruct", ()),
+    ("what the catalogue does not hold has none", "acme/in-house-13b", ()),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("why", "name", "siblings"), SIBLINGS, ids=[row[0] for row in SIBLINGS])
+def test_quantised_siblings_are_known_by_name_and_shape(why: str, name: str, siblings: tuple[str, ...]) -> None:
+    assert catalogue.quantised_siblings(name) == siblings
+
+
+def test_a_sibling_of_a_dense_model_takes_less_of_the_gpu() -> None:
+    gpu, version = gpu_from("NVIDIA-H200"), EngineVersion.parse("0.33.0")
+    for name in ("Qwen/Qwen3-8B", "Qwen/Qwen3-32B", "meta-llama/Llama-3.1-70B-Instruct"):
+        weights = []
+        for model in (name, *catalogue.quantised_siblings(name)):
+            config = catalogue.lookup(model)
+            assert config is not None
+            weights.append(estimate(config, EngineArgs(max_model_len=1024), gpu, version).ranks[0].weights_bytes)
+        assert all(size < 0.6 * weights[0] for size in weights[1:]), "eight bits and what stays in sixteen"
