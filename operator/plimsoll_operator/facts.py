@@ -116,7 +116,10 @@ class Bypass(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """Everything `decide` may look at. `beside` is what the namespace's other InferenceDeployments hold, empty where no cap asks."""
+    """Everything `decide` may look at. `beside` is what the namespace's other InferenceDeployments hold, empty where no cap asks.
+
+    `siblings` are the same model with quantised weights, as far as known: what an offer may name instead.
+    """
 
     deployment: InferenceDeployment
     model: ModelFacts | ModelUnknown
@@ -125,3 +128,4 @@ class Facts:
     applied_plan: Plan | None
     beside: tuple[DeploymentUse, ...] = ()
     bypass: Bypass = Bypass.ABSENT
+    siblings: tuple[ModelFacts, ...] = ()

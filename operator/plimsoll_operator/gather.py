@@ -95,6 +95,7 @@ def facts_for(deployment: InferenceDeployment, store: Store, *, applied_plan: Pl
         applied_plan=applied_plan,
         beside=_beside(deployment, namespace, policy, store),
         bypass=_bypass(deployment, store),
+        siblings=_siblings(deployment.spec.model, namespace, store),
     )
 
 
@@ -127,6 +128,11 @@ def _model(deployment: InferenceDeployment, namespace: str, store: Store) -> Mod
         return _from_config(wanted.name, wanted.revision, profile.inline, None, "inline")
     if profile is not None and profile.name is not None:
         return _named(deployment, namespace, profile.name, store)
+    return _resolved(wanted, namespace, store)
+
+
+def _resolved(wanted: ModelSpec, namespace: str, store: Store) -> ModelFacts | ModelUnknown:
+    """Whoever answers for the model's name at the wanted revision: the namespace, the cluster, the catalogue."""
     origin = origin_of(wanted)
     local = _matching(wanted, origin, store.model_profiles(namespace))
     if local is not None:
@@ -144,6 +150,16 @@ def _model(deployment: InferenceDeployment, namespace: str, store: Store) -> Mod
         return ModelFacts(name=wanted.name, revision=revision, config=shipped.config, weights=None, source=CATALOGUE, digest=digest)
     problem = f"no ModelProfile in namespace {namespace}, no ClusterModelProfile and no catalogue entry describes {wanted.name}"
     return ModelUnknown(kind="NotFound", problem=problem)
+
+
+def _siblings(wanted: ModelSpec, namespace: str, store: Store) -> tuple[ModelFacts, ...]:
+    """The model with quantised weights, looked up as if the spec named it. A volume holds the weights it holds: none."""
+    if wanted.source is not None and wanted.source.persistent_volume_claim is not None:
+        return ()
+    names = catalogue.quantised_siblings(wanted.name)
+    plain = wanted.model_copy(update={"revision": None, "profile": None})
+    found = (_resolved(plain.model_copy(update={"name": name}), namespace, store) for name in names)
+    return tuple(sibling for sibling in found if isinstance(sibling, ModelFacts))
 
 
 def origin_of(model: ModelSpec) -> ProfileOrigin | None:

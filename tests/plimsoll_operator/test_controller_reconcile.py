@@ -1,5 +1,6 @@
 """The controller against the in-memory API server, with a small judge in place of the estimator."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -25,7 +26,7 @@ from plimsoll_operator.ports import (
     Manifest,
     Resource,
 )
-from plimsoll_operator.verdict import Admit, Plan, PredictedMemory, Reason, Reject, Undecided, Verdict
+from plimsoll_operator.verdict import Admit, Offer, Plan, PredictedMemory, Reason, Reject, Undecided, Verdict
 
 NS, NAME = "team", "chat"
 L4 = "NVIDIA-L4"
@@ -73,7 +74,8 @@ class Judge:
         if isinstance(facts.model, ModelUnknown):
             return Undecided(reason=Reason.UNKNOWN_MODEL, message="Not known.", next_step="Create a ModelProfile.")
         if (engine.max_model_len or 0) > 100_000:
-            return Reject(reason=Reason.INSUFFICIENT_KV_CACHE, message="Too long.", field="spec.engine.maxModelLen")
+            offers = (Offer(summary="With engine.maxModelLen 8192.", patch_json='{"spec":{"engine":{"maxModelLen":8192}}}'),)
+            return Reject(reason=Reason.INSUFFICIENT_KV_CACHE, message="Too long.", field="spec.engine.maxModelLen", offers=offers)
         best = max(facts.pools, key=lambda pool: (sum(free * nodes for free, nodes in pool.nodes_by_free_gpus), pool.name), default=None)
         if best is None:
             return Undecided(reason=Reason.NO_CAPACITY_KNOWN, message="No pool.", next_step="Add nodes.")
@@ -223,6 +225,17 @@ def test_a_refused_new_spec_may_still_ask_for_fewer_pods_but_not_for_more(world:
     world.wish(replicas=1, maxModelLen=200_000)
     world.settle()
     assert world.one(DEPLOYMENTS)["spec"]["replicas"] == 1
+
+
+def test_what_would_be_admitted_is_offered_in_status_until_it_is_done(world: World) -> None:
+    world.wish(maxModelLen=200_000)
+    world.settle()
+    (offer,) = world.status()["offers"]
+    assert json.loads(offer["patch"]) == {"spec": {"engine": {"maxModelLen": 8192}}}
+    assert offer["summary"] == "With engine.maxModelLen 8192."
+    world.wish(maxModelLen=8192)
+    world.settle()
+    assert "offers" not in world.status()
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,19 @@
 """Resize and offers: what is moved, by how much, and that what is offered would be admitted."""
 
-import pytest
-from tests.plimsoll_operator.decision_world import H100, L4, LLAMA_8B, LLAMA_70B, T4, Files, node, offered, verdict
+import dataclasses
+import json
 
+import pytest
+from tests.plimsoll_operator.decision_world import H100, L4, LLAMA_8B, LLAMA_70B, T4, Files, deployment, manifest, node, offered, verdict
+
+from plimsoll_estimator import catalogue
+from plimsoll_operator.api import parse_inference_deployment
+from plimsoll_operator.decision import decide
+from plimsoll_operator.decision.ask import read_ask
+from plimsoll_operator.decision.engine import engine_for
+from plimsoll_operator.decision.resize import Mover
+from plimsoll_operator.decision.ways_out import scene, ways_out
+from plimsoll_operator.gather import facts_for
 from plimsoll_operator.verdict import Admit, Reject, Resize
 
 ONE_L4 = {"gpuProducts": ["NVIDIA-L4"]}
@@ -77,6 +88,53 @@ def test_every_offer_applied_is_admitted(why, model, engine, placement, least):
         answer = offered(offer, model, engine=engine, placement=placement)
         assert isinstance(answer, Admit), offer
         assert len(offer.summary) < 256
+        assert len(offer.patch_json) < 1024, "status and the webhook's causes hold it whole"
+
+
+ORDER = [  # sentence, model, engine, placement, what the patches of the offers change, in order
+    ("a size, a context, weights quantised at load, then two at once", LLAMA_70B, {"maxModelLen": 131072, "tensorParallelSize": 2}, {},
+     [{"tensorParallelSize"}, {"maxModelLen"}, {"quantization"}, {"kvCacheDtype", "maxModelLen"}]),
+    ("a utilisation pinned too low is computed before anything else moves", LLAMA_8B,
+     {"maxModelLen": 8192, "gpuMemoryUtilization": 0.5, "tensorParallelSize": 1}, ONE_L4,
+     [{"gpuMemoryUtilization"}, {"tensorParallelSize"}, {"gpuProducts"}, {"quantization"}]),
+    ("another pool, then the same model as published with quantised weights", "meta-llama/Llama-3.1-70B-Instruct", {"maxModelLen": 8192},
+     ONE_L4, [{"gpuProducts"}, {"name"}, {"quantization"}]),
+    ("an fp8 cache before other weights", "Qwen/Qwen3-8B", {"maxModelLen": 40960, "tensorParallelSize": 1}, ONE_L4,
+     [{"tensorParallelSize"}, {"gpuProducts"}, {"maxModelLen"}, {"kvCacheDtype"}]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("why", "model", "engine", "placement", "changed"), ORDER, ids=[row[0] for row in ORDER])
+def test_the_smallest_change_comes_first(why, model, engine, placement, changed):
+    found = verdict(model, engine=engine, placement=placement)
+    assert isinstance(found, Reject)
+    patches = [json.loads(offer.patch_json)["spec"] for offer in found.offers]
+    assert [{field for part in patch.values() for field in part} for patch in patches] == changed
+    for offer in found.offers:
+        assert isinstance(offered(offer, model, engine=engine, placement=placement), Admit)
+
+
+def test_a_quantised_sibling_takes_what_was_said_of_the_other_checkpoint_along():
+    item = manifest("Qwen/Qwen3-8B", engine={"maxModelLen": 40960, "quantization": "fp8"})
+    item["spec"]["model"] |= {"revision": "main", "profile": {"name": "mine"}}
+    facts = dataclasses.replace(
+        facts_for(deployment("Qwen/Qwen3-8B"), Files(T4), applied_plan=None), deployment=parse_inference_deployment(item)
+    )
+    ask = read_ask(facts.deployment, facts.policy)
+    ways = list(ways_out(scene(facts, ask, lambda products: Mover(engine_for(facts.model, ask.version), products, None))))
+    (way,) = [way for way in ways if way.model is not None]
+    assert way.model.name == "Qwen/Qwen3-8B-FP8"
+    said = {"name": "Qwen/Qwen3-8B-FP8", "revision": None, "profile": None}
+    assert way.patch == {"spec": {"model": said, "engine": {"quantization": None}}}
+
+
+def test_a_volume_holds_the_weights_it_holds():
+    item = manifest("meta-llama/Llama-3.1-70B-Instruct", engine={"maxModelLen": 8192}, placement=ONE_L4)
+    shape = json.dumps(dict(catalogue.lookup("meta-llama/Llama-3.1-70B-Instruct").as_mapping()))
+    item["spec"]["model"] |= {"source": {"persistentVolumeClaim": {"claimName": "weights"}}, "profile": {"inline": shape}}
+    found = decide(facts_for(parse_inference_deployment(item), Files(H100, L4), applied_plan=None))
+    assert isinstance(found, Reject)
+    assert not any("model" in json.loads(offer.patch_json)["spec"] for offer in found.offers)
 
 
 def test_no_offer_where_nothing_would_help():

@@ -19,12 +19,13 @@ from plimsoll_operator.decision.elsewhere import product_that_would_fit, rentabl
 from plimsoll_operator.decision.engine import Engine, engine_for
 from plimsoll_operator.decision.fit import Miss
 from plimsoll_operator.decision.long_context import own_pool
-from plimsoll_operator.decision.offers import offers, scene
+from plimsoll_operator.decision.offers import offers
 from plimsoll_operator.decision.override import is_lifted, pinned_placement, why_lifted
 from plimsoll_operator.decision.placement import match
 from plimsoll_operator.decision.plan import make_plan
 from plimsoll_operator.decision.resize import Mover
 from plimsoll_operator.decision.search import Found, Missed, best_miss, products_of
+from plimsoll_operator.decision.ways_out import scene
 from plimsoll_operator.facts import Bypass, DeploymentUse, Facts, ModelFacts, PoolFacts
 from plimsoll_operator.verdict import Admit, Plan, Reason, Reject, Resize, Undecided, Verdict
 
@@ -57,18 +58,21 @@ class _Question:
     applied_plan: Plan | None
     beside: tuple[DeploymentUse, ...]
     bypass: Bypass
+    siblings: tuple[tuple[object, ...], ...]
     facts: Facts = field(compare=False)
 
     @classmethod
     def of(cls, facts: Facts) -> _Question:
         model = facts.model
-        if isinstance(model, ModelFacts):
-            known: tuple[object, ...] = (model.name, model.revision, model.digest, model.weights)
-        else:
-            known = (model.kind, model.problem)
+        known = _identity(model) if isinstance(model, ModelFacts) else (model.kind, model.problem)
+        siblings = tuple(_identity(sibling) for sibling in facts.siblings)
         spec = facts.deployment.spec.model_dump_json(exclude_unset=True)
         policy = facts.policy.model_dump_json(exclude_unset=True)
-        return cls(spec, known, facts.pools, policy, facts.applied_plan, facts.beside, facts.bypass, facts)
+        return cls(spec, known, facts.pools, policy, facts.applied_plan, facts.beside, facts.bypass, siblings, facts)
+
+
+def _identity(model: ModelFacts) -> tuple[object, ...]:
+    return (model.name, model.revision, model.digest, model.weights)
 
 
 @lru_cache(maxsize=2048)

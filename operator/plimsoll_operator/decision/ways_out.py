@@ -1,0 +1,202 @@
+"""Changes of one refused wish that would fit, the least intrusive first: each found by searching with one wish loosened.
+
+Called by `offers`, which verifies what is found here. Writes JSON merge patches on the InferenceDeployment; makes no verdict.
+
+The order is that of what a change costs the user: what was pinned too low or for nothing, more GPUs or other GPUs, more
+replicas, less context, a coarser cache, coarser weights, and two of these at once last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from plimsoll_estimator.units import ceil_div
+from plimsoll_operator.decision.ask import Ask
+from plimsoll_operator.decision.fit import Miss
+from plimsoll_operator.decision.placement import match
+from plimsoll_operator.decision.resize import FP8, Mover, pinned
+from plimsoll_operator.decision.search import Found, best_miss, products_of
+from plimsoll_operator.decision.serving import least_values
+from plimsoll_operator.decision.worksheet import least_replicas
+from plimsoll_operator.facts import Facts, ModelFacts
+
+_LEAST_CONTEXT: Final = 1024
+_MAX_REPLICAS: Final = 10000  # the API's limit
+Patch = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scene:
+    """What the ways are found from: the refused facts, what was read of them, and the moves on pools as placed and on all."""
+
+    facts: Facts
+    ask: Ask
+    here: Mover
+    everywhere: Mover
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Way:
+    """A patch, and the model it names where that is another one."""
+
+    patch: Patch
+    model: ModelFacts | None = None
+
+
+def scene(facts: Facts, ask: Ask, make_mover: Callable[[Any], Mover]) -> Scene:
+    """Prepare the moves; `make_mover` makes one for a set of products."""
+    open_placement = ask.placement.model_copy(update={"gpu_products": (), "node_selector": {}})
+    here, _ = products_of(match(ask.placement, facts.pools).pools)
+    everywhere, _ = products_of(match(open_placement, facts.pools).pools)
+    return Scene(facts=facts, ask=ask, here=make_mover(here), everywhere=make_mover(everywhere))
+
+
+def ways_out(s: Scene) -> Iterator[Way]:
+    """Every way there is, as far as the caller looks: each is searched for when it is asked for."""
+    for patches in (_raised, _computed_utilisation, _other_size, _other_pool, _more_replicas, _less_context, _coarser_cache):
+        yield from (Way(patch=patch) for patch in patches(s))
+    yield from _coarser_checkpoint(s)
+    for patches in (_coarser_weights, _less_context_and_coarser_cache, _less_context_and_other_size):
+        yield from (Way(patch=patch) for patch in patches(s))
+
+
+def apply_patch(target: Any, patch: Any) -> Any:
+    """JSON merge patch (RFC 7386)."""
+    if not isinstance(patch, Mapping):
+        return patch
+    result = dict(target) if isinstance(target, Mapping) else {}
+    for key, value in patch.items():
+        if value is None:
+            result.pop(key, None)
+        else:
+            result[key] = apply_patch(result.get(key), value)
+    return result
+
+
+def _raised(s: Scene) -> Iterator[Patch]:
+    """Pinned values below what the worksheet's requests need, raised to just that."""
+    fields = {field: least for field, least in least_values(s.ask).items() if (pinned(s.ask, field) or least) < least}
+    if fields:
+        yield _engine(**fields)
+
+
+def _computed_utilisation(s: Scene) -> Iterator[Patch]:
+    if s.ask.args.gpu_memory_utilization is not None and _found(s.here, s.ask.with_args(gpu_memory_utilization=None)):
+        yield _engine(gpuMemoryUtilization=None)
+
+
+def _other_size(s: Scene) -> Iterator[Patch]:
+    if s.ask.args.tensor_parallel_size is None:
+        return
+    found = _found(s.here, s.ask.with_args(tensor_parallel_size=None))
+    if found is not None:
+        yield _engine(tensorParallelSize=found.candidate.layout.tensor_parallel_size)
+
+
+def _other_pool(s: Scene) -> Iterator[Patch]:
+    ask = s.ask
+    if not ask.placement.gpu_products and not ask.placement.node_selector:
+        return
+    anywhere = replace(ask, placement=ask.placement.model_copy(update={"gpu_products": (), "node_selector": {}}))
+    if found := _found(s.everywhere, anywhere):
+        yield _elsewhere(ask, found)
+    elif found := _found(s.everywhere, anywhere.with_args(tensor_parallel_size=None)):
+        yield apply_patch(_elsewhere(ask, found), _engine(tensorParallelSize=found.candidate.layout.tensor_parallel_size))
+
+
+def _more_replicas(s: Scene) -> Iterator[Patch]:
+    """The fewest replicas that hold the worksheet together, each its share; none where not even one request each would fit."""
+    if s.ask.worksheet is None:
+        return
+    misses = s.here.search(s.ask)
+    above = max(1, s.ask.replicas)
+    hint = 0 if isinstance(misses, Found) or not misses else _replicas_hint(above, best_miss(misses).miss)
+    most = min(s.ask.worksheet.in_flight, _MAX_REPLICAS)
+    replicas = least_replicas(lambda count: _found(s.here, replace(s.ask, replicas=count)) is not None, above, most, hint)
+    if replicas is not None:
+        yield {"spec": {"replicas": replicas}}
+
+
+def _replicas_hint(replicas: int, miss: Miss) -> int:
+    """The KV cache needed over the KV cache there is, of the nearest miss."""
+    needed = dict(miss.parts).get("KV cache", 0)
+    offered = needed - miss.short_by_bytes
+    return ceil_div(replicas * needed, offered) if 0 < offered < needed else 0
+
+
+def _less_context(s: Scene) -> Iterator[Patch]:
+    shorter = _shorter(s, s.ask)
+    if shorter is not None:
+        yield _engine(maxModelLen=shorter)
+
+
+def _coarser_cache(s: Scene) -> Iterator[Patch]:
+    if not _has_coarse_cache(s) and _found(s.here, _coarse_cache(s)):
+        yield _engine(kvCacheDtype=FP8)
+
+
+def _coarser_checkpoint(s: Scene) -> Iterator[Way]:
+    """The same model as published with quantised weights; what was said about the other's revision, profile and method goes."""
+    model = s.facts.deployment.spec.model
+    for sibling in s.facts.siblings:
+        said: dict[str, Any] = {"name": sibling.name}
+        said |= {field: None for field, value in (("revision", model.revision), ("profile", model.profile)) if value is not None}
+        method = {"engine": {"quantization": None}} if s.ask.args.quantization is not None else {}
+        yield Way(patch={"spec": {"model": said, **method}}, model=sibling)
+
+
+def _coarser_weights(s: Scene) -> Iterator[Patch]:
+    """The weights quantised as they are loaded."""
+    if s.ask.args.quantization is None and _found(s.here, s.ask.with_args(quantization=FP8)):
+        yield _engine(quantization=FP8)
+
+
+def _less_context_and_coarser_cache(s: Scene) -> Iterator[Patch]:
+    if not _has_coarse_cache(s) and not _found(s.here, _coarse_cache(s)) and (both := _shorter(s, _coarse_cache(s))) is not None:
+        yield _engine(kvCacheDtype=FP8, maxModelLen=both)
+
+
+def _less_context_and_other_size(s: Scene) -> Iterator[Patch]:
+    free = s.ask.with_args(tensor_parallel_size=None)
+    if s.ask.args.tensor_parallel_size is None or _found(s.here, free) or (both := _shorter(s, free)) is None:
+        return
+    found = _found(s.here, free.with_args(max_model_len=both))
+    if found is not None:
+        yield _engine(maxModelLen=both, tensorParallelSize=found.candidate.layout.tensor_parallel_size)
+
+
+def _has_coarse_cache(s: Scene) -> bool:
+    return (s.ask.args.kv_cache_dtype or "").startswith(FP8)
+
+
+def _coarse_cache(s: Scene) -> Ask:
+    return s.ask.with_args(kv_cache_dtype=FP8)
+
+
+def _found(mover: Mover, ask: Ask) -> Found | None:
+    result = mover.search(ask)
+    return result if isinstance(result, Found) else None
+
+
+def _shorter(s: Scene, ask: Ask) -> int | None:
+    """The longest context that fits below the one asked for, above the user's own minimum where one is set."""
+    asked_floor = max(s.facts.deployment.spec.fit.min_max_model_len or 0, least_values(ask).get("maxModelLen", 0))
+    high = ask.args.max_model_len or (None if asked_floor else ask.min_max_model_len)
+    if high is None or asked_floor >= high:
+        return None
+    floor = asked_floor or min(_LEAST_CONTEXT, high - 1)
+    settled = s.here.settle(replace(ask.with_args(max_model_len=high), min_max_model_len=floor), "maxModelLen")
+    return settled.args.max_model_len if settled is not None else None
+
+
+def _elsewhere(ask: Ask, plan: Found) -> dict[str, Any]:
+    placement: dict[str, Any] = {"gpuProducts": [product.gpu.product for product in plan.candidate.products]}
+    if ask.placement.node_selector:
+        placement["nodeSelector"] = None
+    return {"spec": {"placement": placement}}
+
+
+def _engine(**fields: Any) -> dict[str, Any]:
+    return {"spec": {"engine": fields}}
