@@ -6,17 +6,18 @@ Used by everything keyed on a version. Knows no rules, only order.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from plimsoll_estimator.errors import InvalidInput
 
 _PATTERN: Final = re.compile(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(?:\.(\d{1,4}))?(?:\.?(?:post|rc|dev)\d{1,6})*(?:[+-][\w.+-]{0,64})?")
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class EngineVersion:
-    """A vLLM release, for example 0.19.0 or 0.10.1.1. Suffixes (post, rc, dev, local) are dropped: they share rules."""
+class EngineVersion(NamedTuple):
+    """A vLLM release, for example 0.19.0 or 0.10.1.1. Suffixes (post, rc, dev, local) are dropped: they share rules.
+
+    A tuple, because every rule compares releases and every memory is keyed by one.
+    """
 
     major: int
     minor: int

@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from operator import attrgetter
+from typing import Any, Literal
 
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
@@ -62,6 +64,37 @@ class ResolvedArgs:
     async_scheduling: bool
     max_in_flight_tokens: int
     max_cudagraph_capture_size: int
+
+
+class Sight:
+    """What one part of the estimator sees of ResolvedArgs: of the GPU its capability, of the user's own words those named.
+
+    `key` is all of it, hashable; `resolved` makes arguments of a key again, the rest neutral. What a part computes from those
+    alone cannot depend on anything else, so layouts, cards and lengths that share a key share the answer.
+    """
+
+    __slots__ = ("_given", "_key", "_names", "_unseen")
+
+    def __init__(self, *, unseen: Mapping[str, Any], given: tuple[str, ...]) -> None:
+        self._unseen = dict(unseen)
+        self._names = tuple(f.name for f in fields(ResolvedArgs) if f.name not in self._unseen and f.name not in ("gpu", "given"))
+        self._given = given
+        self._key = attrgetter(*self._names, *(f"given.{name}" for name in given), "gpu.compute_capability")
+
+    def key(self, resolved: ResolvedArgs) -> tuple[Any, ...]:
+        """Equal for arguments that this part cannot tell apart."""
+        found: tuple[Any, ...] = self._key(resolved)
+        return found
+
+    def resolved(self, key: tuple[Any, ...]) -> ResolvedArgs:
+        """Arguments with this key."""
+        known = len(self._names)
+        return ResolvedArgs(
+            gpu=Gpu(product="", total_memory_bytes=0, interconnect="pcie", compute_capability=key[-1]),
+            given=EngineArgs(**dict(zip(self._given, key[known:-1], strict=True))),
+            **self._unseen,
+            **dict(zip(self._names, key, strict=False)),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from plimsoll_estimator.overhead.constants import table
+from plimsoll_estimator.overhead.constants import rows_changed, table
 
 TESTS = Path(__file__).parents[1]
 THRESHOLDS = json.loads((TESTS / "data" / "accuracy_thresholds.json").read_text())
@@ -71,3 +71,4 @@ def test_a_constant_that_no_training_start_feels_is_dropped_and_the_others_are_r
     finally:
         for name, rows in table().items():
             rows[:] = saved[name]
+        rows_changed()

@@ -18,6 +18,7 @@ from typing import Any
 from plimsoll_estimator.cases import answer
 from plimsoll_estimator.catalogue import lookup
 from plimsoll_estimator.hardware import known_gpus
+from plimsoll_estimator.overhead.constants import rows_changed
 from plimsoll_estimator.overhead.constants import table as constants
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -212,6 +213,7 @@ def refit(training: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]], moved
         pairs = [(entry, moved_by[name, index] & ids) for index, entry in enumerate(entries)]
         kept[name] = [(entry, touched) for entry, touched in pairs if touched or "when" not in entry]
         entries[:] = [entry for entry, _ in kept[name]]
+    rows_changed()
     for pairs in kept.values():
         for entry, touched in pairs:
             if touched:
@@ -249,6 +251,7 @@ def leave_one_source_out() -> list[tuple[str, int, float, float]]:
         found.append((source, len(shipped), mean_abs(shipped), mean_abs(blind)))
         for name, entries in constants().items():
             entries[:] = [dict(entry) for entry in saved[name]]
+        rows_changed()
     return found
 
 

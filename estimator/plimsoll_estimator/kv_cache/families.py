@@ -24,7 +24,7 @@ from plimsoll_estimator.kv_cache.other_families import (
 from plimsoll_estimator.kv_cache.rules import PlannerRules
 from plimsoll_estimator.kv_cache.sparse_families import SPARSE_FAMILIES, sparse_mla
 from plimsoll_estimator.kv_cache.text_shape import TextShape, text_int, text_shape
-from plimsoll_estimator.kv_cache.windows import layer_windows
+from plimsoll_estimator.kv_cache.windows import Window, layer_windows
 from plimsoll_estimator.resolved import ResolvedArgs
 
 Family = Callable[[HfConfig, TextShape, ResolvedArgs, PlannerRules], ModelNeeds]
@@ -75,14 +75,10 @@ def _dense(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: Pl
 
 
 def _windowed(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules, *, token_bytes: int) -> ModelNeeds:
-    text = config.text
-    made: dict[tuple[str, int], tuple[Need, ...]] = {}
-    layers: list[tuple[Need, ...]] = []
-    for kind, window in layer_windows(text, shape):
-        layer = made.get((kind, window))
-        if layer is None:
-            layer = made[kind, window] = (AttentionNeed(kind=kind, token_bytes=token_bytes, window=window),)
-        layers.append(layer)
+    windows = layer_windows(config.text, shape)
+    made: dict[Window, tuple[Need, ...]] = {
+        seen: (AttentionNeed(kind=seen[0], token_bytes=token_bytes, window=seen[1]),) for seen in dict.fromkeys(windows)
+    }
     backend = attention_backend(
         resolved.gpu.capability,
         resolved.kv_cache_dtype,
@@ -91,7 +87,7 @@ def _windowed(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules:
         mm_prefix=config.model_type in MM_PREFIX_MODEL_TYPES and "vision_config" in config and not _text_only(resolved),
         has_sink=shape.model_type == "gpt_oss",
     )
-    return ModelNeeds(layers=tuple(layers), backend=backend, attention_token_bytes=token_bytes)
+    return ModelNeeds(layers=tuple(map(made.__getitem__, windows)), backend=backend, attention_token_bytes=token_bytes)
 
 
 def _falcon(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from plimsoll_estimator.errors import EngineRefusal
-from plimsoll_estimator.kv_cache.groups import KvGroup, LayerList, distinct_specs, make_group
+from plimsoll_estimator.kv_cache.groups import KvGroup, LayerList, distinct_specs, exchanged, make_group
 from plimsoll_estimator.kv_cache.packing import packed_groups
 from plimsoll_estimator.kv_cache.rules import PlannerRules
 from plimsoll_estimator.kv_cache.specs import LayerSpec
@@ -25,7 +25,7 @@ def group_layers(layers: LayerList, n_stages: int, rules: PlannerRules, *, packe
     distinct = distinct_specs(layers)
     if not rules.hybrid_groups or (not rules.chunked_groups and any(spec.kind == "chunked" for spec in distinct)):
         promoted = _promote(distinct)
-        layers = [(stage, promoted[spec]) for stage, spec in layers]
+        layers = exchanged(layers, promoted)
         distinct = list(dict.fromkeys(promoted.values()))
     first = distinct[0]
     if len(distinct) == 1 or all(first.same_type(spec) for spec in distinct[1:]):
@@ -35,9 +35,8 @@ def group_layers(layers: LayerList, n_stages: int, rules: PlannerRules, *, packe
     unified = _unify_pages(distinct, rules)
     if unified is None:
         promoted = _promote(distinct)
-        layers = [(stage, promoted[spec]) for stage, spec in layers]
-        return (make_group(layers, list(dict.fromkeys(promoted.values())), n_stages),)
-    return _equal_groups([(stage, unified[spec]) for stage, spec in layers], n_stages, rules)
+        return (make_group(exchanged(layers, promoted), list(dict.fromkeys(promoted.values())), n_stages),)
+    return _equal_groups(exchanged(layers, unified), n_stages, rules)
 
 
 def _unify_pages(distinct: Sequence[LayerSpec], rules: PlannerRules) -> dict[LayerSpec, LayerSpec] | None:
@@ -86,8 +85,12 @@ def _equal_groups(layers: LayerList, n_stages: int, rules: PlannerRules) -> tupl
     layers fill up. Group i of G takes layers i, i+G, ... so that every pipeline stage gets its share.
     """
     buckets: dict[LayerSpec, list[tuple[int, LayerSpec]]] = {}
+    homes: dict[int, list[tuple[int, LayerSpec]]] = {}
     for item in layers:
-        buckets.setdefault(item[1], []).append(item)
+        home = homes.get(id(item[1]))
+        if home is None:
+            home = homes[id(item[1])] = buckets.setdefault(item[1], [])
+        home.append(item)
     fewest = min(map(len, buckets.values()))
     most = max(map(len, buckets.values()))
     size = most if most < fewest * rules.group_growth else fewest

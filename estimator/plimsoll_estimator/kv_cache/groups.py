@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from plimsoll_estimator.kv_cache.specs import LayerSpec, Reach
@@ -35,7 +35,9 @@ LayerList = Sequence[tuple[int, LayerSpec]]
 def make_group(layers: LayerList, specs: Sequence[LayerSpec], n_stages: int) -> KvGroup:
     """One group of `layers`, whose different specs are `specs`."""
     totals = [0] * n_stages
-    if len(specs) == 1:
+    if len(specs) == n_stages == 1:
+        totals[0] = len(layers) * specs[0].stride_bytes
+    elif len(specs) == 1:
         stride = specs[0].stride_bytes
         for stage, _ in layers:
             totals[stage] += stride
@@ -48,3 +50,9 @@ def make_group(layers: LayerList, specs: Sequence[LayerSpec], n_stages: int) -> 
 def distinct_specs(layers: LayerList) -> list[LayerSpec]:
     """The different specs in order; equal layers share one object, so identity settles most of them cheaply."""
     return list(dict.fromkeys({id(spec): spec for _, spec in layers}.values()))
+
+
+def exchanged(layers: LayerList, by: Mapping[LayerSpec, LayerSpec]) -> list[tuple[int, LayerSpec]]:
+    """The layers with each spec replaced; looked up once for every object, not for every layer."""
+    new = {key: by[spec] for key, spec in {id(spec): spec for _, spec in layers}.items()}
+    return [(stage, new[id(spec)]) for stage, spec in layers]

@@ -6,17 +6,22 @@ of weights or activations: the bytes available come from the caller.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Final
 
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.kv_cache.families import model_needs
 from plimsoll_estimator.kv_cache.grouping import group_layers
 from plimsoll_estimator.kv_cache.groups import KvGroup
-from plimsoll_estimator.kv_cache.model_layers import ModelCache, model_cache
+from plimsoll_estimator.kv_cache.model_layers import model_cache
+from plimsoll_estimator.kv_cache.needs import ModelNeeds
 from plimsoll_estimator.kv_cache.rules import PlannerRules, rules_for
 from plimsoll_estimator.kv_cache.specs import LayerSpec, Reach
-from plimsoll_estimator.resolved import KvPlan, KvRefusal, ResolvedArgs
+from plimsoll_estimator.resolved import KvPlan, KvRefusal, ResolvedArgs, Sight
 from plimsoll_estimator.units import format_gib
 
 
@@ -26,6 +31,8 @@ class KvCacheLayout:
 
     block_size: int
     groups: tuple[KvGroup, ...]
+    tables: tuple[tuple[KvGroup, int], ...]
+    """One group of each different set of specs, and how many there are: all of them need equally many blocks."""
     kv_block_bytes: tuple[int, ...]
     """Bytes of one block on a rank of each pipeline stage."""
     attention_backend: str
@@ -41,7 +48,11 @@ class KvCacheLayout:
 
     def request_blocks(self, max_model_len: int) -> int:
         """Blocks one request of `max_model_len` tokens holds, over all groups: they draw from one pool."""
-        return sum(group.blocks(max_model_len, self.reach) for group in self.groups)
+        reach = self.reach
+        total = 0
+        for group, count in self.tables:
+            total += count * group.blocks(max_model_len, reach)
+        return total
 
     def bytes_for(self, max_model_len: int) -> tuple[int, ...]:
         """The least bytes per stage with which the planner accepts `max_model_len`, its null block included.
@@ -56,8 +67,11 @@ class KvCacheLayout:
         if self.rules.checks_by_group:
             blocks = self.request_blocks(max_model_len)
             return tuple(blocks * size for size in self.kv_block_bytes)
+        return tuple(self._layers_need(stage, max_model_len) for stage in range(len(self.stage_layers)))
+
+    def _layers_need(self, stage: int, max_model_len: int) -> int:
         reach = self.reach
-        return tuple(sum(spec.blocks(max_model_len, reach) * spec.page_bytes * n for spec, n in layers) for layers in self.stage_layers)
+        return sum(spec.blocks(max_model_len, reach) * spec.page_bytes * n for spec, n in self.stage_layers[stage])
 
     @property
     def _held_back(self) -> int:
@@ -121,39 +135,42 @@ class KvCacheLayout:
             max_model_len=length,
         )
 
+    def accepts(self, available_bytes: tuple[int, ...], max_model_len: int | None = None) -> bool:
+        """Whether `plan` would be a plan."""
+        length = self.max_model_len if max_model_len is None else max_model_len
+        return not self.groups or self._shortage(available_bytes, length) is None
+
+    def _shortage(self, available_bytes: tuple[int, ...], length: int) -> tuple[int, int, int] | None:
+        """(stage, usable bytes, needed bytes) of the first stage that cannot hold one request; None when all can."""
+        for stage, (available, size, needed) in enumerate(zip(available_bytes, self.kv_block_bytes, self._needed(length), strict=True)):
+            usable = available - self._held_back * size
+            if size and (usable <= 0 or needed > usable):
+                return stage, usable, needed
+        return None
+
     def _refusal(self, available_bytes: tuple[int, ...], length: int) -> KvRefusal | None:
         """The first stage's refusal, in vLLM's order: no memory at all, then too little for one request."""
-        needs = self._needed(length)
-        for stage, (available, size, needed) in enumerate(zip(available_bytes, self.kv_block_bytes, needs, strict=True)):
-            if not size:
-                continue
-            usable = available - self._held_back * size
-            if usable <= 0:
-                return self._refuse("NoKvCacheMemory", "No available memory for the cache blocks", None, needed)
-            if needed > usable:
-                longest = self._longest(stage, usable, length) if self.rules.estimates_max_len else 0
-                hint = f"; the estimated maximum model length is {longest}" if longest else ""
-                return self._refuse(
-                    "KvCacheTooSmall",
-                    f"one request of max_model_len {length} needs {format_gib(needed)} of KV cache, "
-                    f"{format_gib(usable)} are available{hint}",
-                    longest or None,
-                    needed,
-                )
-        return None
+        short = self._shortage(available_bytes, length)
+        if short is None:
+            return None
+        stage, usable, needed = short
+        if usable <= 0:
+            return self._refuse("NoKvCacheMemory", "No available memory for the cache blocks", None, needed)
+        longest = self._longest(stage, usable, length) if self.rules.estimates_max_len else 0
+        hint = f"; the estimated maximum model length is {longest}" if longest else ""
+        return self._refuse(
+            "KvCacheTooSmall",
+            f"one request of max_model_len {length} needs {format_gib(needed)} of KV cache, {format_gib(usable)} are available{hint}",
+            longest or None,
+            needed,
+        )
 
     def _longest(self, stage: int, usable_bytes: int, upper: int) -> int:
         """The longest request up to `upper` that fits the stage; 0 when one token does not (vLLM bisects too)."""
-        if self._needed(1)[stage] > usable_bytes:
-            return 0
-        low, high = 1, upper
-        while low < high:
-            middle = (low + high + 1) // 2
-            if self._needed(middle)[stage] <= usable_bytes:
-                low = middle
-            else:
-                high = middle - 1
-        return low
+        lengths = range(1, upper + 1)
+        if self.rules.checks_by_group:
+            return bisect_right(lengths, usable_bytes // self.kv_block_bytes[stage], key=self.request_blocks)
+        return bisect_right(lengths, usable_bytes, key=lambda length: self._layers_need(stage, length))
 
     def fitting_max_model_len(self, available_bytes: tuple[int, ...]) -> int:
         """The longest request that fits every stage, at most the model's own length; 0 when one token does not.
@@ -186,33 +203,99 @@ class KvCacheLayout:
         return blocks // len(self.groups) * smallest * self.reach.decode_context_parallel_size
 
 
+_SIGHT: Final = Sight(
+    unseen={
+        "extrapolated": False, "quantization": None, "data_parallel_size": 1, "enable_expert_parallel": False, "max_model_len": 0,
+        "max_num_seqs": 0, "max_num_batched_tokens": 0, "max_in_flight_tokens": 0, "max_cudagraph_capture_size": 0,
+        "gpu_memory_utilization": 0.0, "enable_chunked_prefill": False, "enforce_eager": False, "uses_v2_model_runner": False,
+        "async_scheduling": False, "runner": "generate",
+    },
+    given=("block_size", "mamba_ssm_cache_dtype", "speculative_method", "speculative_model_config"),
+)  # fmt: skip
+"""What a layer keeps does not depend on batch sizes, budget or the card beyond its capability; nor, without state, on the length."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Blocks:
+    """The part of a layout that all lengths and batch sizes share, as KvCacheLayout describes it."""
+
+    block_size: int
+    groups: tuple[KvGroup, ...]
+    tables: tuple[tuple[KvGroup, int], ...]
+    kv_block_bytes: tuple[int, ...]
+    attention_backend: str
+    has_state: bool
+    stage_layers: tuple[tuple[tuple[LayerSpec, int], ...], ...]
+    encoder_tokens: int
+
+
 def kv_cache_layout(config: HfConfig, resolved: ResolvedArgs) -> KvCacheLayout:
     """Work out groups and bytes per block. Raises Unsupported for what has no rule, EngineRefusal where vLLM stops."""
     rules = rules_for(resolved.version)
-    cache: ModelCache = model_cache(config, resolved, rules)
-    groups = group_layers(cache.layers, resolved.pipeline_parallel_size, rules, packed=cache.packed)
-    sizes = tuple(max((group.stage_bytes[stage] for group in groups), default=0) for stage in range(resolved.pipeline_parallel_size))
+    made = _blocks(config, resolved, rules)
     window_tokens = resolved.max_in_flight_tokens if rules.window_counts_in_flight else resolved.max_num_batched_tokens
     return KvCacheLayout(
-        block_size=cache.block_size,
-        groups=groups,
-        kv_block_bytes=sizes,
-        attention_backend=cache.attention_backend,
-        has_state=cache.has_state,
-        stage_layers=tuple(
-            tuple(Counter(spec for at, spec in cache.layers if at == stage).items()) for stage in range(resolved.pipeline_parallel_size)
-        )
-        if not rules.checks_by_group
-        else (),
+        block_size=made.block_size,
+        groups=made.groups,
+        tables=made.tables,
+        kv_block_bytes=made.kv_block_bytes,
+        attention_backend=made.attention_backend,
+        has_state=made.has_state,
+        stage_layers=made.stage_layers,
         reach=Reach(
             window_tokens=window_tokens,
             decode_context_parallel_size=resolved.decode_context_parallel_size,
-            encoder_tokens=cache.encoder_tokens,
+            encoder_tokens=made.encoder_tokens,
         ),
         max_model_len=resolved.max_model_len,
         max_num_seqs=resolved.max_num_seqs,
         captures_full_graphs=not resolved.enforce_eager,
         rules=rules,
+    )
+
+
+def _blocks(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules) -> _Blocks:
+    if resolved.given.limit_mm_per_prompt is not None:  # a mapping: cannot be remembered by
+        return _made(config, resolved, rules, model_needs(config, resolved, rules))
+    seen = _SIGHT.key(resolved)
+    _, needs = _needs(config, seen)
+    return _remembered(config, seen, resolved.max_model_len if needs.state is not None else 0)
+
+
+@lru_cache(maxsize=512)
+def _needs(config: HfConfig, seen: tuple[object, ...]) -> tuple[ResolvedArgs, ModelNeeds]:
+    """What is seen, as arguments, and the needs. A search asks for the same layout on many cards and at many lengths."""
+    resolved = _SIGHT.resolved(seen)
+    return resolved, model_needs(config, resolved, rules_for(resolved.version))
+
+
+@lru_cache(maxsize=512)
+def _remembered(config: HfConfig, seen: tuple[object, ...], max_model_len: int) -> _Blocks:
+    resolved, needs = _needs(config, seen)
+    if max_model_len:
+        resolved = replace(resolved, max_model_len=max_model_len)
+    return _made(config, resolved, rules_for(resolved.version), needs)
+
+
+def _made(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules, needs: ModelNeeds) -> _Blocks:
+    stages = resolved.pipeline_parallel_size
+    cache = model_cache(config, resolved, rules, needs)
+    groups = group_layers(cache.layers, stages, rules, packed=cache.packed)
+    by_layer: tuple[tuple[tuple[LayerSpec, int], ...], ...] = ()
+    if not rules.checks_by_group:
+        by_layer = tuple(tuple(Counter(spec for at, spec in cache.layers if at == stage).items()) for stage in range(stages))
+    alike: dict[tuple[LayerSpec, ...], list[KvGroup]] = {}
+    for group in groups:
+        alike.setdefault(group.specs, []).append(group)
+    return _Blocks(
+        block_size=cache.block_size,
+        groups=groups,
+        tables=tuple((members[0], len(members)) for members in alike.values()),
+        kv_block_bytes=tuple(max((group.stage_bytes[stage] for group in groups), default=0) for stage in range(stages)),
+        attention_backend=cache.attention_backend,
+        has_state=cache.has_state,
+        stage_layers=by_layer,
+        encoder_tokens=cache.encoder_tokens,
     )
 
 
@@ -225,12 +308,17 @@ def plan_kv_cache(
     blocks); without it the block arithmetic alone judges. Source: vLLM get_kv_cache_configs.
     """
     layout = kv_cache_layout(config, resolved)
+    plan = plan_layout(layout, resolved, available_bytes)
+    if check_graph_capture and isinstance(plan, KvPlan):
+        return layout.graph_capture_refusal(plan) or plan
+    return plan
+
+
+def plan_layout(layout: KvCacheLayout, resolved: ResolvedArgs, available_bytes: tuple[int, ...]) -> KvPlan | KvRefusal:
+    """The plan of a layout as `resolved` asks for it: at its length, or with max_model_len -1 at the longest that fits."""
     length: int | None = None
     if resolved.given.max_model_len == -1 and layout.groups:
         length = layout.fitting_max_model_len(available_bytes)
         if length <= 0:
             return layout.refuse_auto_fit()
-    plan = layout.plan(available_bytes, length)
-    if check_graph_capture and isinstance(plan, KvPlan):
-        return layout.graph_capture_refusal(plan) or plan
-    return plan
+    return layout.plan(available_bytes, length)

@@ -1,20 +1,18 @@
 """Every layer's cache of one model: which kinds it has, how many bytes each needs, on which pipeline stage it lives.
 
-Called by `layout`. Turns a config and resolved arguments into layer specs with final block sizes; families that need rules of
-their own live in `families` and `recurrent`.
+Called by `layout`. Turns the needs that `families` read from a config into layer specs with final block sizes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kv_cache.drafts import draft_layers
-from plimsoll_estimator.kv_cache.families import model_needs
 from plimsoll_estimator.kv_cache.hybrid import align_hybrid
-from plimsoll_estimator.kv_cache.needs import Need, StateNeed
+from plimsoll_estimator.kv_cache.needs import ModelNeeds, Need, StateNeed
 from plimsoll_estimator.kv_cache.rules import PlannerRules
 from plimsoll_estimator.kv_cache.specs import LayerSpec
 from plimsoll_estimator.resolved import ResolvedArgs
@@ -41,9 +39,8 @@ def stage_sizes(n_layers: int, n_stages: int) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-def model_cache(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules) -> ModelCache:
-    """All layers with a cache. Raises Unsupported, InvalidInput, or EngineRefusal as its parts do."""
-    needs = model_needs(config, resolved, rules)
+def model_cache(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules, needs: ModelNeeds) -> ModelCache:
+    """All layers with a cache, of the model's `needs`. Raises Unsupported, InvalidInput, or EngineRefusal as its parts do."""
     backend = needs.backend
     user_block = resolved.given.block_size
     block_size = user_block or backend.block_size
@@ -51,21 +48,17 @@ def model_cache(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules) -
     if needs.state is not None:
         aligned = align_hybrid(needs, resolved, rules, block_size)
         block_size, state_block, state_page = aligned.block_size, aligned.state_block_size, aligned.state_page_bytes
+    drafts = draft_layers(config, needs, resolved, rules)
+    # Layers that are alike are one object, so that each is priced once.
     made: dict[int, LayerSpec] = {}
     parts: dict[int, tuple[LayerSpec, ...]] = {}
-    layers: list[tuple[int, LayerSpec]] = []
-    drafts = draft_layers(config, needs, resolved, rules)
-    for stage, group in _staged(needs.layers, drafts, resolved.pipeline_parallel_size):
-        specs = parts.get(id(group))
-        if specs is None:
-            for need in group:
-                if id(need) not in made:
-                    made[id(need)] = _spec(config, need, block_size, state_block, state_page)
-            specs = parts[id(group)] = tuple(made[id(need)] for need in group)
-        for spec in specs:
-            layers.append((stage, spec))
+    for key, layer in {id(layer): layer for layer in (*needs.layers, *drafts)}.items():
+        for need in layer:
+            if id(need) not in made:
+                made[id(need)] = _spec(config, need, block_size, state_block, state_page)
+        parts[key] = tuple(made[id(need)] for need in layer)
     return ModelCache(
-        layers=tuple(layers),
+        layers=_staged(needs.layers, drafts, parts, resolved.pipeline_parallel_size),
         block_size=block_size,
         attention_backend=backend.name,
         has_state=needs.state is not None,
@@ -77,14 +70,15 @@ def model_cache(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules) -
 Layers = tuple[tuple[Need, ...], ...]
 
 
-def _staged(own: Layers, drafts: Layers, n_stages: int) -> list[tuple[int, Sequence[Need]]]:
-    """(stage, needs) of every layer; drafts live with the language-model head, on the last stage."""
-    out: list[tuple[int, Sequence[Need]]] = []
+def _staged(own: Layers, drafts: Layers, parts: Mapping[int, tuple[LayerSpec, ...]], n_stages: int) -> tuple[tuple[int, LayerSpec], ...]:
+    """(stage, spec) of every cache of every layer; drafts live with the language-model head, on the last stage."""
+    out: list[tuple[int, LayerSpec]] = []
     start = 0
     for stage, size in enumerate(stage_sizes(len(own), n_stages)):
-        out += [(stage, layer) for layer in own[start : start + size]]
+        out += [(stage, spec) for layer in own[start : start + size] for spec in parts[id(layer)]]
         start += size
-    return out + [(n_stages - 1, layer) for layer in drafts]
+    out += [(n_stages - 1, spec) for layer in drafts for spec in parts[id(layer)]]
+    return tuple(out)
 
 
 def _spec(config: HfConfig, need: Need, block_size: int, state_block: int, state_page: int) -> LayerSpec:

@@ -8,8 +8,17 @@ from __future__ import annotations
 
 from plimsoll_estimator.overhead.host import host_memory_bytes
 from plimsoll_estimator.overhead.shape import ModelShape, model_shape
-from plimsoll_estimator.overhead.stage import StageOverhead, stage_overhead
+from plimsoll_estimator.overhead.stage import StageOverhead, stage_overhead, stage_overheads
 from plimsoll_estimator.overhead.startup import outside_budget
 from plimsoll_estimator.overhead.uncertainty import pool_interval
 
-__all__ = ["ModelShape", "StageOverhead", "host_memory_bytes", "model_shape", "outside_budget", "pool_interval", "stage_overhead"]
+__all__ = [
+    "ModelShape",
+    "StageOverhead",
+    "host_memory_bytes",
+    "model_shape",
+    "outside_budget",
+    "pool_interval",
+    "stage_overhead",
+    "stage_overheads",
+]

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from importlib import resources
-from typing import Any
+from typing import Any, NamedTuple
 
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.resolved import ResolvedArgs
@@ -26,35 +26,48 @@ def table() -> Mapping[str, list[Mapping[str, Any]]]:
 def constant(name: str, resolved: ResolvedArgs) -> float:
     """The value for this start; every constant has an unconditional first row (a test holds it)."""
     gpu = resolved.gpu
-    tp, pp = resolved.tensor_parallel_size, resolved.pipeline_parallel_size
-    found = _last_holding(name, resolved.version, resolved.uses_v2_model_runner, gpu.interconnect, tp, pp, gpu.capability)
-    rows = table()[name]
-    if found >= len(rows) or len(rows) != _SIZES.get(name):
-        # A fitting tool has changed the rows since they were looked through.
-        _last_holding.cache_clear()
-        _SIZES.update({key: len(value) for key, value in table().items()})
-        found = _last_holding(name, resolved.version, resolved.uses_v2_model_runner, gpu.interconnect, tp, pp, gpu.capability)
-    value: float = rows[found]["value"]
-    return value
+    capability = gpu.compute_capability[0] * 10 + gpu.compute_capability[1]
+    for row in _rows_of_release(name, resolved.version, resolved.uses_v2_model_runner):
+        if (
+            row.min_capability <= capability <= row.max_capability
+            and resolved.tensor_parallel_size >= row.min_tensor_parallel
+            and resolved.pipeline_parallel_size >= row.min_pipeline_parallel
+            and (row.interconnect is None or row.interconnect == gpu.interconnect)
+        ):
+            value: float = row.entry["value"]
+            return value
+    raise LookupError(f"the constant {name} has no row for {resolved}")
 
 
-_SIZES: dict[str, int] = {}
+def rows_changed() -> None:
+    """To be called by whoever adds, drops or replaces rows of the table; a value may be changed in place without."""
+    _rows_of_release.cache_clear()
 
 
-@lru_cache(maxsize=16384)
-def _last_holding(name: str, version: EngineVersion, v2: bool, interconnect: str, tp: int, pp: int, capability: int) -> int:
-    """Index of the last row whose conditions hold for this combination of causes."""
+class _Row(NamedTuple):
+    """One row and the conditions that are left within one release and runner."""
 
-    def holds(when: Mapping[str, Any]) -> bool:
-        checks = (
-            "since" not in when or version >= EngineVersion.parse(when["since"]),
-            "before" not in when or version < EngineVersion.parse(when["before"]),
-            "v2_runner" not in when or when["v2_runner"] == v2,
-            "interconnect" not in when or when["interconnect"] == interconnect,
-            tp >= when.get("min_tensor_parallel", 1),
-            pp >= when.get("min_pipeline_parallel", 1),
-            when.get("min_capability", 0) <= capability <= when.get("max_capability", 999),
-        )
-        return all(checks)
+    entry: Mapping[str, Any]
+    interconnect: str | None
+    min_tensor_parallel: int
+    min_pipeline_parallel: int
+    min_capability: int
+    max_capability: int
 
-    return max(index for index, row in enumerate(table()[name]) if holds(row.get("when", {})))
+
+@lru_cache(maxsize=2048)
+def _rows_of_release(name: str, version: EngineVersion, v2_runner: bool) -> tuple[_Row, ...]:
+    """The rows that may hold in this release with this runner, the last of the table first."""
+    found = []
+    for entry in reversed(table()[name]):
+        when = entry.get("when", {})
+        if "since" in when and version < EngineVersion.parse(when["since"]):
+            continue
+        if "before" in when and version >= EngineVersion.parse(when["before"]):
+            continue
+        if when.get("v2_runner", v2_runner) != v2_runner:
+            continue
+        least, most = when.get("min_capability", 0), when.get("max_capability", 999)
+        tensor, pipeline = when.get("min_tensor_parallel", 1), when.get("min_pipeline_parallel", 1)
+        found.append(_Row(entry, when.get("interconnect"), tensor, pipeline, least, most))
+    return tuple(found)

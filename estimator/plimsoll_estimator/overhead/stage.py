@@ -37,3 +37,13 @@ def stage_overhead(shape: ModelShape, resolved: ResolvedArgs, stage: int) -> Sta
         cuda_graph_pool_bytes=pool,
         non_torch_bytes=non_torch_bytes(shape, resolved) + persistent_bytes(shape, resolved, last=last),
     )
+
+
+def stage_overheads(shape: ModelShape, resolved: ResolvedArgs) -> tuple[StageOverhead, ...]:
+    """The overheads of all stages: what lies between the first and the last is alike."""
+    n_stages = resolved.pipeline_parallel_size
+    first = stage_overhead(shape, resolved, 0)
+    if n_stages == 1:
+        return (first,)
+    between = (stage_overhead(shape, resolved, 1),) * (n_stages - 2) if n_stages > 2 else ()
+    return (first, *between, stage_overhead(shape, resolved, n_stages - 1))

@@ -5,6 +5,7 @@ Called by `resolve`. Follows vLLM engine/arg_utils.py:get_batch_defaults and con
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from plimsoll_estimator.engine_args import EngineArgs
@@ -42,20 +43,26 @@ def batch_sizes(
     return seqs, tokens
 
 
+@lru_cache(maxsize=64)
+def _tiers(version: EngineVersion) -> tuple[tuple[int, bool, int, int], ...]:
+    """The tiers of a release: (least bytes of the GPU, not for an A100, tokens, sequences), the last that applies wins."""
+    return tuple(
+        (row["min_total_gib"] * GIB, bool(row["except_a100"]), row["tokens"], row["seqs"])
+        for row in engine_defaults()["batch_tiers"]
+        if version >= EngineVersion.parse(row["since"]) and ("until" not in row or version < EngineVersion.parse(row["until"]))
+    )
+
+
 def _tier(gpu: Gpu, version: EngineVersion) -> tuple[int, int]:
-    table = engine_defaults()
-    tokens, seqs = table["small_tier"]["tokens"], table["small_tier"]["seqs"]
+    small = engine_defaults()["small_tier"]
+    found: tuple[int, int] = (small["tokens"], small["seqs"])
+    if version >= EngineVersion(0, 30) and gpu.compute_capability == (12, 1):
+        return found
     is_a100 = "A100" in gpu.product.upper()
-    for row in table["batch_tiers"]:
-        if version < EngineVersion.parse(row["since"]) or ("until" in row and version >= EngineVersion.parse(row["until"])):
-            continue
-        if row["except_a100"] and is_a100:
-            continue
-        if version >= EngineVersion(0, 30) and gpu.compute_capability == (12, 1):
-            continue
-        if gpu.total_memory_bytes >= row["min_total_gib"] * GIB:
-            tokens, seqs = row["tokens"], row["seqs"]
-    return tokens, seqs
+    for least_bytes, except_a100, tokens, seqs in _tiers(version):
+        if gpu.total_memory_bytes >= least_bytes and not (except_a100 and is_a100):
+            found = (tokens, seqs)
+    return found
 
 
 def capture_size(args: EngineArgs, architecture: str, gpu: Gpu, version: EngineVersion, *, seqs: int, tokens: int, speculative: int) -> int:

@@ -7,6 +7,7 @@ tokenizer files and generation configs.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from plimsoll_estimator.engine_version import EngineVersion
@@ -48,15 +49,11 @@ def max_model_len(config: HfConfig, wanted: int | None, version: EngineVersion) 
     text = config.text
     if wanted is not None and wanted != -1 and wanted < 1:
         raise InvalidInput("engine_args.max_model_len", wanted, "must be at least 1")
-    key, derived = _derived(text)
+    key, derived, longrope = _own_length(config, version)
     if derived is None:
         return wanted if wanted is not None and wanted > 0 else _FALLBACK
-    ropes = _ropes(text)
-    if derived < 1:
-        raise InvalidInput(f"{text.path}.{key}", derived, "must be at least 1")
-    derived = _scaled(config, ropes, derived, version)
     if wanted is None or wanted == -1:
-        if any(rope_type == "longrope" for rope_type, _ in ropes):
+        if longrope:
             return text.int_or_none("original_max_position_embeddings") or int(derived)
         return int(derived)
     if wanted > derived:
@@ -67,6 +64,18 @@ def max_model_len(config: HfConfig, wanted: int | None, version: EngineVersion) 
                 f"max_model_len {wanted} is greater than the length derived from the model's config ({key}={int(derived)})",
             )
     return wanted
+
+
+@lru_cache(maxsize=512)
+def _own_length(config: HfConfig, version: EngineVersion) -> tuple[str, float | None, bool]:
+    """(key, length that the config gives with its rope scaling or None, whether LongRoPE serves the original length)."""
+    key, derived = _derived(config.text)
+    if derived is None:
+        return key, None, False
+    ropes = _ropes(config.text)
+    if derived < 1:
+        raise InvalidInput(f"{config.text.path}.{key}", derived, "must be at least 1")
+    return key, _scaled(config, ropes, derived, version), any(rope_type == "longrope" for rope_type, _ in ropes)
 
 
 def _derived(text: HfConfig) -> tuple[str, float | None]:

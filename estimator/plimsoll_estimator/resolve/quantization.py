@@ -6,6 +6,7 @@ Called by `resolve`. Follows vLLM config/model.py:_verify_quantization. Refuses 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 from plimsoll_estimator.engine_version import EngineVersion
@@ -27,6 +28,7 @@ _ALIASES: Final = {  # argument -> names it agrees with
 }
 
 
+@lru_cache(maxsize=256)
 def quantization_config(config: HfConfig) -> HfConfig | None:
     """The checkpoint's quantisation settings: `quantization_config` or `compression_config`, root first, then text."""
     for level in (config, config.text):

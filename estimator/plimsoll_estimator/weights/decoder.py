@@ -167,7 +167,7 @@ def stack(
     size: Sizes,
     style: DecoderStyle,
     build: Callable[[int], None],
-    kind: Callable[[int], Hashable] = lambda i: 0,
+    kind: Callable[[int], Hashable] | None = None,
     layers: int | None = None,
 ) -> None:
     """Embedding on the first stage (last too when tied), the stage's layers, final norm and head on the last."""

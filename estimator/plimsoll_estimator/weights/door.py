@@ -6,14 +6,12 @@ Chooses the family's builder and the quantisation method. Knows no layer itself.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Final
 
 from plimsoll_estimator.architectures import find_architecture
-from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.resolved import Gpu, RankWeights, ResolvedArgs
+from plimsoll_estimator.resolved import RankWeights, ResolvedArgs, Sight
 from plimsoll_estimator.weights import (
     classic,
     deepseek_v4,
@@ -135,6 +133,17 @@ FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {
 }
 
 
+_SIGHT: Final = Sight(
+    unseen={
+        "max_model_len": 0, "max_num_seqs": 0, "max_num_batched_tokens": 0, "max_in_flight_tokens": 0, "max_cudagraph_capture_size": 0,
+        "gpu_memory_utilization": 0.0, "kv_cache_dtype": "", "block_size": None, "enable_prefix_caching": False,
+        "enable_chunked_prefill": False, "enforce_eager": False, "uses_v2_model_runner": False, "async_scheduling": False,
+    },
+    given=("speculative_method", "speculative_model_config"),
+)  # fmt: skip
+"""Weights do not depend on batch sizes, context, budget, nor on the card beyond its capability."""
+
+
 def weights_per_stage(config: HfConfig, resolved: ResolvedArgs) -> tuple[RankWeights, ...]:
     """Bytes of the fullest rank of every pipeline stage.
 
@@ -143,37 +152,13 @@ def weights_per_stage(config: HfConfig, resolved: ResolvedArgs) -> tuple[RankWei
     """
     if resolved.given.limit_mm_per_prompt is not None:  # a mapping: cannot be remembered by
         return _stages(config, resolved)
-    return _remembered(config, _what_weights_see(resolved))
-
-
-def _what_weights_see(resolved: ResolvedArgs) -> ResolvedArgs:
-    """The same with everything neutral that weights do not depend on: batch sizes, context, budget, the card beyond its capability."""
-    gpu = Gpu(product="", total_memory_bytes=0, interconnect="pcie", compute_capability=resolved.gpu.compute_capability)
-    given = resolved.given
-    return replace(
-        resolved,
-        gpu=gpu,
-        given=EngineArgs(speculative_method=given.speculative_method, speculative_model_config=given.speculative_model_config),
-        max_model_len=0,
-        max_num_seqs=0,
-        max_num_batched_tokens=0,
-        max_in_flight_tokens=0,
-        max_cudagraph_capture_size=0,
-        gpu_memory_utilization=0.0,
-        kv_cache_dtype="",
-        block_size=None,
-        enable_prefix_caching=False,
-        enable_chunked_prefill=False,
-        enforce_eager=False,
-        uses_v2_model_runner=False,
-        async_scheduling=False,
-    )
+    return _remembered(config, _SIGHT.key(resolved))
 
 
 @lru_cache(maxsize=512)
-def _remembered(config: HfConfig, seen: ResolvedArgs) -> tuple[RankWeights, ...]:
-    """A search asks for the same layout on many cards. Computed from `seen` alone, so what it leaves out cannot matter."""
-    return _stages(config, seen)
+def _remembered(config: HfConfig, seen: tuple[object, ...]) -> tuple[RankWeights, ...]:
+    """A search asks for the same layout on many cards and at many lengths."""
+    return _stages(config, _SIGHT.resolved(seen))
 
 
 def _stages(config: HfConfig, resolved: ResolvedArgs) -> tuple[RankWeights, ...]:

@@ -30,7 +30,7 @@ def bert(rank: Rank) -> None:
         rank.norm(hidden, bias=True, count=2)
         rank.attention_scales(f"{name}.attention.self")
 
-    rank.layers(range(positive(text, "num_hidden_layers", limit=4096)), lambda i: 0, layer)
+    rank.layers(range(positive(text, "num_hidden_layers", limit=4096)), None, layer)
     if rank.resolved.architecture.endswith("ForSequenceClassification"):
         _classifier(rank, text, hidden)
 
@@ -110,5 +110,5 @@ def _whisper_stack(rank: Rank, part: str, hidden: int, layers: int, heads: int, 
         rank.row(f"{name}.mlp", "fc2", ffn, hidden, bias=True)
         rank.norm(hidden, bias=True, count=3 if cross else 2)
 
-    rank.layers(range(layers), lambda i: 0, layer)
+    rank.layers(range(layers), None, layer)
     rank.norm(hidden, bias=True)

@@ -5,6 +5,7 @@ Sources: vllm/model_executor/models/{gemma3,gemma4,llama4}.py.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from plimsoll_estimator.hf_config import HfConfig
@@ -16,11 +17,16 @@ from plimsoll_estimator.weights.rope import rope, rope_parameters
 _GEMMA3 = replace(dense.GEMMA2, qk_norm="head")
 
 
-def _is_local(text: HfConfig, layer: int, pattern: int) -> bool:
-    kinds = text.list_or_none("layer_types")
-    if kinds is not None and layer < len(kinds):
-        return bool(kinds[layer] == "sliding_attention")
-    return (layer + 1) % pattern != 0
+def _locality(text: HfConfig, pattern: int) -> Callable[[int], bool]:
+    """Whether a layer is local: `layer_types` where it reaches, else all but every `pattern`-th."""
+    kinds = text.list_or_none("layer_types") or ()
+
+    def is_local(layer: int) -> bool:
+        if layer < len(kinds):
+            return bool(kinds[layer] == "sliding_attention")
+        return (layer + 1) % pattern != 0
+
+    return is_local
 
 
 def gemma3(rank: Rank) -> None:
@@ -29,20 +35,19 @@ def gemma3(rank: Rank) -> None:
     heads = {"num_attention_heads": 8, "num_key_value_heads": 4, "vocab_size": 262208, "max_position_embeddings": 131072}
     filled = HfConfig({**heads, **text.as_mapping()}, text.path)
     size = sizes(filled, _GEMMA3, rank.config)
-    pattern = positive(text, "sliding_window_pattern", "_sliding_window_pattern", default=6)
+    is_local = _locality(text, positive(text, "sliding_window_pattern", "_sliding_window_pattern", default=6))
 
     def layer(i: int) -> None:
         name = f"layers.{i}"
         attention(rank, name, size, _GEMMA3)
         mlp(rank, f"{name}.mlp", size.hidden, size.intermediate, _GEMMA3)
         rank.norm(size.hidden, count=4)
-        local = _is_local(text, i, pattern)
-        if local:
+        if is_local(i):
             rope(rank, size.head_dim, size.positions, parameters={"rope_type": "default", "rope_theta": "local"})
         else:
             rope(rank, size.head_dim, size.positions, parameters=rope_parameters(text, "full_attention"))
 
-    stack(rank, size, _GEMMA3, layer, lambda i: _is_local(text, i, pattern))
+    stack(rank, size, _GEMMA3, layer, is_local)
 
 
 def gemma4(rank: Rank) -> None:
@@ -56,8 +61,10 @@ def gemma4(rank: Rank) -> None:
     wide = text.bool("use_double_wide_mlp")
     experts = text.bool("enable_moe_block")
 
+    is_local = _locality(text, 6)
+
     def kind(i: int) -> tuple[bool, bool]:
-        return _is_local(text, i, 6), shared > 0 and i >= first_shared
+        return is_local(i), shared > 0 and i >= first_shared
 
     def layer(i: int) -> None:
         local, sharing = kind(i)

@@ -6,6 +6,7 @@ Sources: vllm/model_executor/layers/mamba/{mamba_mixer,mamba_mixer2,gdn_linear_a
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 
 from plimsoll_estimator.errors import EngineRefusal
 from plimsoll_estimator.hf_config import HfConfig
@@ -117,8 +118,12 @@ def qwen_next(rank: Rank, split_names: bool, sparse: bool) -> None:
     def full(i: int) -> bool:
         return kinds[i] == "full_attention" if kinds is not None and i < len(kinds) else (i + 1) % max(every, 1) == 0
 
+    @cache
+    def has_experts() -> bool:
+        return expert_count(text) > 0
+
     def routed(i: int) -> bool:
-        return sparse and i not in dense_layers and (i + 1) % step == 0 and expert_count(text) > 0
+        return sparse and i not in dense_layers and (i + 1) % step == 0 and has_experts()
 
     def gated_attention(name: str) -> None:
         parent = f"{name}.self_attn"

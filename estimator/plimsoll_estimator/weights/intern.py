@@ -56,7 +56,7 @@ def internvit_tower(rank: Rank) -> None:
         rank.norm(hidden, bias=biased, count=2)
         rank.tensor(2 * hidden)
 
-    rank.layers(range(_layers_used(rank.config, positive(vision, "num_hidden_layers", limit=MAX_DEPTH))), lambda i: 0, layer)
+    rank.layers(range(_layers_used(rank.config, positive(vision, "num_hidden_layers", limit=MAX_DEPTH))), None, layer)
     _projector(rank, hidden)
 
 
@@ -98,7 +98,7 @@ def internvit_hf_tower(rank: Rank) -> None:
         rank.tensor(2 * hidden)
 
     def tower(inner: Rank) -> None:
-        inner.layers(range(positive(vision, "num_hidden_layers", limit=MAX_DEPTH)), lambda i: 0, layer)
+        inner.layers(range(positive(vision, "num_hidden_layers", limit=MAX_DEPTH)), None, layer)
 
     rank.unquantised(tower)
     if not vision.bool("use_mean_pooling", True):

@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Sequence
+from itertools import repeat
 from typing import Final, NamedTuple
 
 from plimsoll_estimator.units import round_up
@@ -114,9 +115,9 @@ class Method:
         """Parameters that hold KV-cache scales of one attention layer."""
         return 0
 
-    def signature(self, layer: int) -> Hashable:
-        """What distinguishes this layer's quantisation from another's."""
-        return None
+    def signatures(self, layers: Sequence[int]) -> Iterable[Hashable]:
+        """What distinguishes each layer's quantisation from another's."""
+        return repeat(None, len(layers))
 
 
 def canonical(path: str) -> str:

@@ -39,9 +39,9 @@ def _tower(rank: Rank, vision: HfConfig, tp: int) -> None:
         rank.tensor(gates)
 
     name = "vision_model.transformer.layers"
-    rank.layers(range(positive(vision, "num_hidden_layers", default=32, limit=4096)), lambda i: 0, lambda i: layer(f"{name}.{i}", 0))
+    rank.layers(range(positive(vision, "num_hidden_layers", default=32, limit=4096)), None, lambda i: layer(f"{name}.{i}", 0))
     name = "vision_model.global_transformer.layers"
-    rank.layers(range(positive(vision, "num_global_layers", default=8, limit=4096)), lambda i: 0, lambda i: layer(f"{name}.{i}", 2))
+    rank.layers(range(positive(vision, "num_global_layers", default=8, limit=4096)), None, lambda i: layer(f"{name}.{i}", 2))
 
 
 def mllama(rank: Rank) -> None:

@@ -26,7 +26,7 @@ _WRAPPERS: Final = ("model.", "language_model.model.", "model.language_model.", 
 class Ignored:
     """An ignore list. `exact` (fp8, compressed-tensors with "re:" patterns), `substring` (AWQ), `wildcard` (ModelOpt: all three)."""
 
-    __slots__ = ("_by_layer", "_everywhere", "_mode", "_patterns", "_set")
+    __slots__ = ("_by_layer", "_everywhere", "_mode", "_numbered", "_patterns", "_set")
 
     def __init__(self, entries: Iterable[str], mode: Mode) -> None:
         self._mode = mode
@@ -49,6 +49,7 @@ class Ignored:
                 self._by_layer.setdefault(number, []).append(name)
             else:
                 self._everywhere.append(name)
+        self._numbered = [entry for entry in self._everywhere if any(c.isdigit() for c in entry)]
 
     def _one(self, entry: str, path: str) -> bool:
         if self._mode == "suffix":
@@ -80,14 +81,14 @@ class Ignored:
 
     def signature(self, layer: int) -> Hashable:
         """Layers of equal signature are treated alike."""
-        if any(re.search(r"\d", pattern.pattern) for pattern in self._patterns):
+        if self._patterns and any(re.search(r"\d", pattern.pattern) for pattern in self._patterns):
             return layer
+        near = self._by_layer.get(layer)
+        numbered = self._numbered if self._mode != "exact" else ()
+        if not near and not numbered:
+            return None
         mark = f"layers.{layer}."
-        near = frozenset(entry.partition(mark)[2] for entry in self._by_layer.get(layer, ()))
-        if self._mode == "exact":
-            return near
-        numbered = tuple(self._one(entry, mark + "x") for entry in self._everywhere if any(c.isdigit() for c in entry))
-        return (near, numbered)
+        return frozenset(entry.partition(mark)[2] for entry in near or ()), tuple(self._one(entry, mark + "x") for entry in numbered)
 
 
 def _cost(pattern: str) -> int:

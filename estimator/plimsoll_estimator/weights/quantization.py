@@ -6,7 +6,7 @@ The door calls `method_for` once per model. One function per vLLM method; the by
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from plimsoll_estimator.errors import InvalidInput, Unsupported
@@ -79,9 +79,9 @@ class Quantized(Method):
         """Parameters that hold KV-cache scales."""
         return self._kv_bytes(item, latent)
 
-    def signature(self, layer: int) -> Hashable:
-        """What distinguishes a layer's quantisation."""
-        return self._signature(layer)
+    def signatures(self, layers: Sequence[int]) -> Iterable[Hashable]:
+        """What distinguishes each layer's quantisation."""
+        return map(self._signature, layers)
 
 
 def quantization_config(config: HfConfig) -> HfConfig:

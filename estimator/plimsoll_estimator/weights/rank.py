@@ -6,7 +6,8 @@ quantisation for the stored form, and refuses what vLLM's constructors refuse. K
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
@@ -259,21 +260,22 @@ class Rank:
         build(self)
         self.method = method
 
-    def layers(self, ids: Iterable[int], kind: Callable[[int], Hashable], build: Callable[[int], None]) -> None:
-        """Build layer by layer; a layer of a kind seen before (and quantised alike) is added without building it again."""
-        memo: dict[Hashable, tuple[int, int]] = {}
-        signature = self.method.signature
-        for i in ids:
-            key = (kind(i), signature(i))
-            known = memo.get(key)
-            if known is None:
-                created, added = self.created_bytes, self.added_bytes
-                once_created, once_added = self.shared_created_bytes, self.shared_added_bytes
-                build(i)
-                memo[key] = (
-                    self.created_bytes - created - (self.shared_created_bytes - once_created),
-                    self.added_bytes - added - (self.shared_added_bytes - once_added),
-                )
-            else:
-                self.created_bytes += known[0]
-                self.added_bytes += known[1]
+    def layers(self, ids: Sequence[int], kind: Callable[[int], Hashable] | None, build: Callable[[int], None]) -> None:
+        """Build the first layer of each kind (and quantisation), and add it as often as there are others like it.
+
+        Without `kind` all are alike but for their quantisation. What modules share (`once`) is counted with the first.
+        """
+        for i, others in self._alike(ids, kind):
+            created, added = self.created_bytes, self.added_bytes
+            once_created, once_added = self.shared_created_bytes, self.shared_added_bytes
+            build(i)
+            if others:
+                self.created_bytes += others * (self.created_bytes - created - (self.shared_created_bytes - once_created))
+                self.added_bytes += others * (self.added_bytes - added - (self.shared_added_bytes - once_added))
+
+    def _alike(self, ids: Sequence[int], kind: Callable[[int], Hashable] | None) -> list[tuple[int, int]]:
+        """(first layer, how many others are like it) of each kind, in order of appearance."""
+        signatures = self.method.signatures(ids)
+        keys = list(signatures if kind is None else zip(map(kind, ids), signatures, strict=True))
+        first = dict(zip(reversed(keys), reversed(ids), strict=True))
+        return [(first[key], count - 1) for key, count in Counter(keys).items()]

@@ -57,7 +57,7 @@ def encoder(
         rank.row(f"{name}.{block.mlp}", block.down, intermediate, hidden, bias=block.mlp_bias)
         rank.norm(hidden, bias=block.norm_bias, count=block.norms)
 
-    rank.layers(range(layers), lambda i: 0, build)
+    rank.layers(range(layers), None, build)
 
 
 def _merger(rank: Rank, name: str, merged: int, out: int, names: tuple[str, str] = ("linear_fc1", "linear_fc2")) -> None:

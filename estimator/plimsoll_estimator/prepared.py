@@ -1,0 +1,168 @@
+"""One replica on one GPU type before its memory is divided: everything that no utilisation and no pool size changes.
+
+Made by `estimate.prepare`, asked at one budget after the other by the decision. Knows vLLM's memory checks and their order; reads
+no config and resolves no argument.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Final
+
+from plimsoll_estimator.kv_cache import KvCacheLayout, plan_layout
+from plimsoll_estimator.overhead import ModelShape, StageOverhead, pool_interval
+from plimsoll_estimator.overhead.startup import Refusal, check_after_cache, check_free_memory, check_loading, check_state_blocks
+from plimsoll_estimator.resolved import Estimate, KvPlan, KvRefusal, OutsideBudget, RankEstimate, RankWeights, ResolvedArgs
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """Arguments, weights, overheads and cache layout of a replica; one entry per pipeline stage.
+
+    `layout` is vLLM's refusal where it cannot lay the cache out. `generates_without_cache`: a decoder that attends in both
+    directions, on a release that stops on its empty list of caches.
+    """
+
+    resolved: ResolvedArgs
+    shape: ModelShape
+    stages: tuple[RankWeights, ...]
+    overheads: tuple[StageOverhead, ...]
+    layout: KvCacheLayout | Refusal
+    generates_without_cache: bool
+    outside_budget: OutsideBudget
+    host_memory_bytes: int
+    warnings: tuple[str, ...]
+
+    def estimate(self, gpu_memory_utilization: float | None = None, *, available_kv_cache_bytes: int | None = None) -> Estimate:
+        """The whole answer at another utilisation than the resolved one (None: at that), or with the pool given on every rank.
+
+        With a given pool only argument checks and planning judge.
+        """
+        resolved = self.resolved
+        if gpu_memory_utilization is not None and gpu_memory_utilization != resolved.gpu_memory_utilization:
+            given = replace(resolved.given, gpu_memory_utilization=gpu_memory_utilization)
+            resolved = replace(resolved, given=given, gpu_memory_utilization=gpu_memory_utilization)
+        judged = available_kv_cache_bytes is None
+        requested = requested_bytes(resolved)
+        available = tuple(
+            _available(resolved, requested, weights, overhead, available_kv_cache_bytes)
+            for weights, overhead in zip(self.stages, self.overheads, strict=True)
+        )
+        plan: KvPlan | KvRefusal | None = None
+        refusal: Refusal | KvRefusal | None = None
+        if isinstance(self.layout, Refusal):
+            refusal, judged = self.layout, False
+        else:
+            plan = plan_layout(self.layout, resolved, available)
+            if isinstance(plan, KvPlan) and self.generates_without_cache:
+                refusal, judged = _WITHOUT_CACHE, False
+            elif judged:
+                refusal = self._judge(resolved, requested, plan)
+            if refusal is None and isinstance(plan, KvRefusal):
+                refusal = plan
+        interval = None
+        if judged and resolved.given.kv_cache_memory_bytes is None:
+            interval = pool_interval(resolved, available[0], self.overheads[0].charged_bytes)
+        return self._answer(resolved, available, plan, refusal, interval)
+
+    def starts_with_pool(self, available_kv_cache_bytes: int, num_gpu_blocks: int = 0) -> bool:
+        """Whether `estimate` with this pool on every rank would start, with at least so many blocks."""
+        if isinstance(self.layout, Refusal) or self.generates_without_cache:
+            return False
+        available = (max(0, available_kv_cache_bytes),) * len(self.stages)
+        if not num_gpu_blocks and self.resolved.given.max_model_len != -1:
+            return self.layout.accepts(available)
+        plan = plan_layout(self.layout, self.resolved, available)
+        return isinstance(plan, KvPlan) and plan.num_gpu_blocks >= num_gpu_blocks
+
+    def longest_with_pool(self, available_kv_cache_bytes: int) -> int:
+        """The longest request that the planner would take with this pool on every rank, up to the resolved length; 0: none."""
+        if isinstance(self.layout, Refusal):
+            return 0
+        return self.layout.fitting_max_model_len((max(0, available_kv_cache_bytes),) * len(self.stages))
+
+    def _judge(self, resolved: ResolvedArgs, requested: int, plan: KvPlan | KvRefusal) -> Refusal | None:
+        """The first memory check that stops the start, in vLLM's order; None leaves the word to the planner."""
+        found = check_free_memory(resolved, requested)
+        if found is not None:
+            return found
+        for weights, overhead in zip(self.stages, self.overheads, strict=True):
+            found = check_loading(resolved, weights, overhead)
+            if found is not None:
+                return found
+        if isinstance(plan, KvRefusal):
+            return None
+        found = check_state_blocks(self.shape, resolved, plan)
+        if found is not None:
+            return found
+        for stage, (weights, overhead) in enumerate(zip(self.stages, self.overheads, strict=True)):
+            last = stage == len(self.stages) - 1
+            found = check_after_cache(self.shape, resolved, weights, overhead, requested, last=last)
+            if found is not None:
+                return found
+        return None
+
+    def _answer(
+        self,
+        resolved: ResolvedArgs,
+        available: tuple[int, ...],
+        plan: KvPlan | KvRefusal | None,
+        refusal: Refusal | KvRefusal | None,
+        interval: tuple[int, int] | None,
+    ) -> Estimate:
+        refused = plan if isinstance(plan, KvRefusal) else None
+        by_planner = refused is not None and refusal is not None and refusal.reason == refused.reason
+        return Estimate(
+            verdict="starts" if refusal is None else "refused",
+            reason=refusal.reason if refusal is not None else None,
+            message=refusal.message if refusal is not None else None,
+            ranks=self._ranks(available, plan),
+            resolved=resolved,
+            kv_plan=plan if isinstance(plan, KvPlan) else None,
+            block_size=plan.block_size if plan else None,
+            estimated_max_model_len=refused.estimated_max_model_len if refused is not None and by_planner else None,
+            available_kv_cache_interval_bytes=interval,
+            outside_budget=self.outside_budget,
+            needed_kv_cache_bytes=refused.needed_bytes if refused else None,
+            host_memory_bytes=self.host_memory_bytes,
+            warnings=self.warnings,
+        )
+
+    def _ranks(self, available: tuple[int, ...], plan: KvPlan | KvRefusal | None) -> tuple[RankEstimate, ...]:
+        tp = self.resolved.tensor_parallel_size
+        return tuple(
+            RankEstimate(
+                rank=stage * tp,
+                count=tp,
+                weights_bytes=weights.loaded_bytes,
+                weights_created_bytes=weights.created_bytes,
+                activation_bytes=overhead.activation_bytes,
+                cuda_graph_bytes=overhead.cuda_graph_bytes,
+                cuda_graph_pool_bytes=overhead.cuda_graph_pool_bytes,
+                non_torch_bytes=overhead.non_torch_bytes,
+                available_kv_cache_bytes=pool,
+                kv_block_bytes=plan.kv_block_bytes[stage] if plan and stage < len(plan.kv_block_bytes) else None,
+                num_gpu_blocks=plan.num_gpu_blocks_per_stage[stage] if isinstance(plan, KvPlan) else None,
+            )
+            for stage, (weights, overhead, pool) in enumerate(zip(self.stages, self.overheads, available, strict=True))
+        )
+
+
+_WITHOUT_CACHE: Final = Refusal(
+    reason="NoAttentionCache",
+    message="the model attends in both directions and keeps no KV cache; this release plans it only as a pooling model",
+)
+
+
+def requested_bytes(resolved: ResolvedArgs) -> int:
+    """utilisation x total, rounded up as vLLM does (v1/worker/utils.py:request_memory)."""
+    return math.ceil(resolved.gpu.total_memory_bytes * resolved.gpu_memory_utilization)
+
+
+def _available(resolved: ResolvedArgs, requested: int, weights: RankWeights, overhead: StageOverhead, given: int | None) -> int:
+    if given is not None:
+        return given
+    if resolved.given.kv_cache_memory_bytes is not None:
+        return resolved.given.kv_cache_memory_bytes
+    return requested - weights.loaded_bytes - overhead.charged_bytes
