@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from plimsoll_estimator.engine_args import EngineArgs
-from plimsoll_estimator.resolved import Estimate, Gpu, OutsideBudget, RankEstimate
-from plimsoll_estimator.units import GIB, MIB
+from plimsoll_estimator.prepared import Prepared
+from plimsoll_estimator.resolved import Estimate, Gpu, OutsideBudget, RankEstimate, ResolvedArgs
 from plimsoll_operator.decision import utilisation
 from plimsoll_operator.decision.engine import Engine
 from plimsoll_operator.decision.held import fullest, held_blocks, needed_kv_bytes
@@ -22,8 +22,7 @@ from plimsoll_operator.verdict import Reason
 CONTEXT_STEP: Final = 16
 MIN_DEFAULT_SEQS: Final = 64
 MIN_DEFAULT_TOKENS: Final = 2048
-# Where the estimator names nothing outside the budget: more than any measured start of one engine on one GPU.
-_UNKNOWN_OUTSIDE: Final = OutsideBudget(pre_snapshot_bytes=GIB, post_kv_bytes=512 * MIB)
+_MOST_GUESSES: Final = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,12 +45,15 @@ class Wish:
 class Fit:
     """It starts. `args` has every computed value filled in; `lowered` tells which unpinned defaults were lowered, and how far.
 
-    `held_blocks` are the KV blocks that the wish's requests hold, headroom and vLLM's own block included; 0 without requests.
+    `sure`: it starts, and holds the wish's requests, even at the lower end of the estimate's interval. `held_blocks` are the KV
+    blocks that these requests hold, headroom and vLLM's own block included; 0 without requests.
     """
 
     args: EngineArgs
+    prepared: Prepared
     estimate: Estimate
     thousandths: int
+    sure: bool
     lowered: tuple[tuple[str, int, int], ...] = ()
     held_blocks: int = 0
 
@@ -60,7 +62,8 @@ class Fit:
 class Miss:
     """It does not. Bytes are per GPU of the fullest rank, `parts` its components; `hopeless`: the weights alone are too much.
 
-    `refusal` names the check of vLLM, or the missing rule, where it is not memory that is short.
+    `refusal` names the check of vLLM, or the missing rule, where it is not memory that is short. `estimated_max_model_len` is the
+    longest request for which the cache would have done at these arguments, at the end of the interval that was judged by.
     """
 
     reason: Reason
@@ -96,14 +99,18 @@ def fit(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
 
 def _smallest(engine: Engine, gpu: Gpu, wish: Wish, found: Fit) -> Fit:
     """The same plan at the smallest utilisation at which it starts as surely as it does now."""
-    judged = replace(wish, sure=_starts(engine, found.estimate, replace(wish, sure=True)))
+    judged = replace(wish, sure=found.sure)
+    prepared = engine.prepare(replace(found.args, gpu_memory_utilization=None), gpu)
+    assert isinstance(prepared, Prepared), "what starts is not refused"
     low, high, best = 0, found.thousandths, found
     while low + 1 < high:
         middle = (low + high) // 2
-        args = replace(found.args, gpu_memory_utilization=utilisation.fraction(middle))
-        estimate = engine.estimate(args, gpu)
-        if _starts(engine, estimate, judged):
-            high, best = middle, replace(found, args=args, estimate=estimate, thousandths=middle)
+        utilization = utilisation.fraction(middle)
+        estimate = prepared.estimate(utilization)
+        sure = _is_sure(prepared, estimate, found.held_blocks)
+        if _starts(estimate, judged, found.held_blocks, sure=sure):
+            args = replace(found.args, gpu_memory_utilization=utilization)
+            high, best = middle, replace(found, args=args, prepared=prepared, estimate=estimate, thousandths=middle, sure=sure)
         else:
             low = middle
     return best
@@ -116,10 +123,9 @@ def _fit(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
     """
     first = _start(engine, gpu, wish)
     if isinstance(first, Fit):
-        sure = replace(wish, sure=True)
-        if _starts(engine, first.estimate, sure):
+        if first.sure:
             return first
-        surer = _lower_batch(engine, gpu, sure)
+        surer = _lower_batch(engine, gpu, replace(wish, sure=True))
         return surer if isinstance(surer, Fit) else first
     if first.refusal is not None or first.hopeless:
         return first
@@ -131,33 +137,31 @@ def _fit(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
 
 def _start(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
     """One try at given arguments, with the utilisation computed where it is not pinned."""
+    prepared = engine.prepare(wish.args, gpu)
+    if isinstance(prepared, Estimate):
+        return _refusal(prepared)
     pinned = wish.args.gpu_memory_utilization
     if pinned is not None:
-        thousandths = utilisation.thousandths_of(pinned)
-        estimate = engine.estimate(wish.args, gpu)
-        problem = _pinned_problem(estimate, gpu, pinned, wish.parts)
-        if problem is not None:
-            return problem
+        thousandths, utilization = utilisation.thousandths_of(pinned), pinned
+        problem = _pinned_problem(prepared.outside_budget, gpu, pinned, wish.parts)
     else:
-        probe = _probe(engine, gpu, wish.args)
-        if _engine_refuses(probe):
-            return _refusal(probe)
-        thousandths = utilisation.computed(_outside(probe), wish.reserve_bytes, gpu.total_memory_bytes, wish.parts)
-        if thousandths <= 0:
-            return _nothing_left(probe, gpu, wish.parts)
-        engine.probes[gpu, wish.args.tensor_parallel_size] = thousandths
-        budget = utilisation.claim_bytes(thousandths, gpu.total_memory_bytes)
-        if _is_hopeless(fullest(probe), budget):
-            return _miss(engine, probe, budget, wish)
-        estimate = engine.estimate(replace(wish.args, gpu_memory_utilization=utilisation.fraction(thousandths)), gpu)
-    resolved = estimate.resolved
-    if resolved is None or _engine_refuses(estimate):
+        thousandths = utilisation.computed(prepared.outside_budget, wish.reserve_bytes, gpu.total_memory_bytes, wish.parts)
+        utilization = utilisation.fraction(thousandths)
+        problem = _nothing_left(prepared.outside_budget, gpu, wish.parts) if thousandths <= 0 else None
+    if problem is not None:
+        return problem
+    estimate = prepared.estimate(utilization)
+    if _engine_refuses(estimate):
         return _refusal(estimate)
-    if not _starts(engine, estimate, wish):
-        return _miss(engine, estimate, utilisation.claim_bytes(thousandths, gpu.total_memory_bytes), wish)
+    held = held_blocks(prepared, wish.share)
+    sure = _is_sure(prepared, estimate, held)
+    if not _starts(estimate, wish, held, sure=sure):
+        budget = utilisation.claim_bytes(thousandths, gpu.total_memory_bytes)
+        return _miss(estimate, budget, held, longest=_longest(prepared, estimate, wish))
+    resolved = prepared.resolved
     args = replace(
         wish.args,
-        gpu_memory_utilization=utilisation.fraction(thousandths) if pinned is None else pinned,
+        gpu_memory_utilization=utilization,
         max_model_len=resolved.max_model_len,
         max_num_seqs=resolved.max_num_seqs,
         max_num_batched_tokens=resolved.max_num_batched_tokens,
@@ -165,30 +169,38 @@ def _start(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
         pipeline_parallel_size=resolved.pipeline_parallel_size,
         data_parallel_size=resolved.data_parallel_size,
     )
-    return Fit(args=args, estimate=estimate, thousandths=thousandths, held_blocks=held_blocks(engine, estimate, wish.share))
+    return Fit(args=args, prepared=prepared, estimate=estimate, thousandths=thousandths, sure=sure, held_blocks=held)
 
 
-def _probe(engine: Engine, gpu: Gpu, args: EngineArgs) -> Estimate:
-    """At the utilisation that is likely to come out: what is resolved and what lives outside the budget do not depend on it."""
-    thousandths = engine.probes.get((gpu, args.tensor_parallel_size), utilisation.PROBE_THOUSANDTHS)
-    return engine.estimate(replace(args, gpu_memory_utilization=utilisation.fraction(thousandths)), gpu)
-
-
-def _starts(engine: Engine, estimate: Estimate, wish: Wish) -> bool:
-    """Starts and holds the requests asked for; for a sure wish, and for an engine newer than any known one, even at the pessimistic end."""
-    held = held_blocks(engine, estimate, wish.share)
-    if not _holds(estimate, held):
-        return False
+def _is_sure(prepared: Prepared, estimate: Estimate, held: int) -> bool:
+    """Whether what starts also starts, and holds so many blocks, at the lower end of its interval."""
     interval = estimate.available_kv_cache_interval_bytes
-    if estimate.resolved is not None and (wish.sure or estimate.resolved.extrapolated) and interval is not None:
-        pessimistic = engine.estimate_with_pool(estimate.resolved.given, estimate.resolved.gpu, interval[0])
-        return _holds(pessimistic, held)
-    return True
+    return interval is None or estimate.verdict != "starts" or prepared.starts_with_pool(interval[0], held)
 
 
-def _holds(estimate: Estimate, blocks: int) -> bool:
+def _starts(estimate: Estimate, wish: Wish, held: int, *, sure: bool) -> bool:
+    """Starts and holds the requests asked for; for a sure wish, and for an engine newer than any known one, even at the pessimistic end."""
     plan = estimate.kv_plan
-    return estimate.verdict == "starts" and (plan is None or plan.num_gpu_blocks >= blocks)
+    if estimate.verdict != "starts" or (plan is not None and plan.num_gpu_blocks < held):
+        return False
+    return sure or not _must_be_sure(estimate, wish)
+
+
+def _must_be_sure(estimate: Estimate, wish: Wish) -> bool:
+    return wish.sure or (estimate.resolved is not None and estimate.resolved.extrapolated)
+
+
+def _longest(prepared: Prepared, estimate: Estimate, wish: Wish) -> int | None:
+    """The longest request that the pool judged by would hold, for the search to look at next; None where nothing tells."""
+    interval = estimate.available_kv_cache_interval_bytes
+    if interval is not None and _must_be_sure(estimate, wish):
+        return prepared.longest_with_pool(interval[0])
+    return estimate.estimated_max_model_len
+
+
+def _resolved(engine: Engine, gpu: Gpu, args: EngineArgs) -> ResolvedArgs | None:
+    """The arguments as vLLM would resolve them; None where it refuses them."""
+    return engine.prepare(args, gpu).resolved
 
 
 def _lower_batch(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
@@ -199,7 +211,7 @@ def _lower_batch(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
     lowest = _start(engine, gpu, replace(wish, args=ladder[-1]))
     if isinstance(lowest, Miss):
         return lowest
-    default = _probe(engine, gpu, wish.args).resolved
+    default = _resolved(engine, gpu, wish.args)
     for args in ladder:
         found = _start(engine, gpu, replace(wish, args=args))
         if isinstance(found, Fit) and default is not None:
@@ -212,7 +224,7 @@ def _lower_batch(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
 
 
 def _ladder(engine: Engine, gpu: Gpu, wish: Wish) -> list[EngineArgs]:
-    default = _probe(engine, gpu, wish.args).resolved
+    default = _resolved(engine, gpu, wish.args)
     if default is None:
         return []
     args, steps = wish.args, []
@@ -239,7 +251,7 @@ def _lower_context(engine: Engine, gpu: Gpu, wish: Wish, miss: Miss) -> Fit | Mi
     """
     ladder = _ladder(engine, gpu, wish)
     args = ladder[-1] if ladder else wish.args
-    default = _probe(engine, gpu, wish.args).resolved
+    default = _resolved(engine, gpu, wish.args)
     if default is None or wish.min_max_model_len >= default.max_model_len:
         return miss
 
@@ -247,11 +259,10 @@ def _lower_context(engine: Engine, gpu: Gpu, wish: Wish, miss: Miss) -> Fit | Mi
         return _start(engine, gpu, replace(wish, args=replace(args, max_model_len=length), sure=sure))
 
     def longest(sure: bool) -> int:
-        def tokens(length: int) -> int | None:
-            found = at(length, sure)
-            return kv_tokens(found) if isinstance(found, Fit) else None
+        def look(length: int) -> Look:
+            return Look.at(at(length, sure))
 
-        return longest_context(tokens, wish.min_max_model_len, default.max_model_len, miss.estimated_max_model_len)
+        return longest_context(look, wish.min_max_model_len, default.max_model_len, miss.estimated_max_model_len)
 
     length = longest(sure=True) or (0 if wish.sure else longest(sure=False))
     found = at(length or wish.min_max_model_len, wish.sure)
@@ -265,36 +276,49 @@ def _lower_context(engine: Engine, gpu: Gpu, wish: Wish, miss: Miss) -> Fit | Mi
     return replace(found, lowered=tuple(pair for pair in pairs if pair[1] != pair[2]))
 
 
-def longest_context(at: Callable[[int], int | None], low: int, high: int, hint: int | None) -> int:
+class Look(NamedTuple):
+    """What one length told: whether it fits, and how long a context would, as far as that length can tell (0: nothing)."""
+
+    fits: bool
+    guess: int
+
+    @classmethod
+    def at(cls, found: Fit | Miss) -> Look:
+        """A fit holds so many tokens; a miss knows the longest request for which its cache would have done."""
+        return cls(True, kv_tokens(found)) if isinstance(found, Fit) else cls(False, found.estimated_max_model_len or 0)
+
+
+def longest_context(at: Callable[[int], Look], low: int, high: int, hint: int | None) -> int:
     """The longest context in [low, high) that fits, a multiple of 16 where above `low`; 0 when `low` does not fit either.
 
-    `at` answers with the KV tokens at a length, None where it does not fit. Tokens at one length tell nearly where the next
-    guess lies, and so does `hint`, vLLM's own estimate; bisection does the rest.
+    What fits must fit when shorter. Each look tells nearly where the limit lies, and so does `hint`, vLLM's own estimate;
+    bisection does the rest.
     """
     below, above, guess = 0, high, hint or 0
-    for _ in range(4):
+    for _ in range(_MOST_GUESSES):
         guess = guess // CONTEXT_STEP * CONTEXT_STEP
         if not max(low, below) < guess < above:
             break
-        tokens = at(guess)
-        if tokens is None:
+        fits, following = at(guess)
+        if fits:
+            below = guess
+        else:
             above = guess
-            break
-        below, guess = guess, tokens
+        guess = following
     if not below:
-        if at(low) is None:
+        if not at(low).fits:
             return 0
         below = low
     following = below // CONTEXT_STEP * CONTEXT_STEP + CONTEXT_STEP
     if following < above:
-        if at(following) is None:
+        if not at(following).fits:
             return below
         below = following
     while (middle := (below + above) // 2 // CONTEXT_STEP * CONTEXT_STEP) > below:
-        if at(middle) is None:
-            above = middle
-        else:
+        if at(middle).fits:
             below = middle
+        else:
+            above = middle
     return below
 
 
@@ -304,18 +328,11 @@ def kv_tokens(found: Fit) -> int:
     return plan.kv_cache_tokens if plan is not None else 0
 
 
-def _outside(estimate: Estimate) -> OutsideBudget:
-    return estimate.outside_budget or _UNKNOWN_OUTSIDE
-
-
-def _pinned_problem(estimate: Estimate, gpu: Gpu, pinned: float, parts: int) -> Miss | None:
+def _pinned_problem(outside: OutsideBudget, gpu: Gpu, pinned: float, parts: int) -> Miss | None:
     """A pinned utilisation that leaves too little beside the budget: vLLM's free-memory check, or an OOM after KV sizing.
 
     On a time-sliced card what the other parts may hold is not there either: Kubernetes does not say which card a replica gets.
     """
-    if estimate.outside_budget is None:
-        return None
-    outside = estimate.outside_budget
     claim = utilisation.claim_bytes(utilisation.thousandths_of(pinned), gpu.total_memory_bytes)
     beside = outside.pre_snapshot_bytes + outside.post_kv_bytes
     available = gpu.total_memory_bytes // parts
@@ -335,8 +352,7 @@ def _pinned_problem(estimate: Estimate, gpu: Gpu, pinned: float, parts: int) -> 
     )
 
 
-def _nothing_left(estimate: Estimate, gpu: Gpu, parts: int) -> Miss:
-    outside = _outside(estimate)
+def _nothing_left(outside: OutsideBudget, gpu: Gpu, parts: int) -> Miss:
     return Miss(
         reason=Reason.INSUFFICIENT_GPU_MEMORY,
         message="nothing is left for the engine beside what lives outside its budget",
@@ -369,7 +385,7 @@ def _is_hopeless(rank: RankEstimate, budget: int) -> bool:
     return rank.weights_bytes + rank.non_torch_bytes >= budget
 
 
-def _miss(engine: Engine, estimate: Estimate, budget: int, wish: Wish) -> Miss:
+def _miss(estimate: Estimate, budget: int, held: int, *, longest: int | None) -> Miss:
     rank = fullest(estimate)
     parts = components(rank)
     if estimate.verdict == "refused" and estimate.kv_plan is not None:
@@ -377,7 +393,6 @@ def _miss(engine: Engine, estimate: Estimate, budget: int, wish: Wish) -> Miss:
         return Miss(reason=Reason.INSUFFICIENT_GPU_MEMORY, message=f"{estimate.message}", component="start-up peak", parts=parts)
     before_kv = sum(size for _, size in parts)
     fits_without_kv = before_kv < budget
-    held = held_blocks(engine, estimate, wish.share)
     kv_needed = needed_kv_bytes(estimate, held)
     plan = estimate.kv_plan
     too_few_blocks = plan is not None and plan.num_gpu_blocks < held
@@ -397,6 +412,6 @@ def _miss(engine: Engine, estimate: Estimate, budget: int, wish: Wish) -> Miss:
         needed_bytes=needed,
         available_bytes=budget,
         parts=(*parts, ("KV cache", needed - before_kv)),
-        estimated_max_model_len=estimate.estimated_max_model_len,
+        estimated_max_model_len=longest,
         hopeless=_is_hopeless(rank, budget),
     )

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 
-from plimsoll_estimator.kv_cache import NULL_BLOCKS, blocks_for
+from plimsoll_estimator.kv_cache import NULL_BLOCKS, KvCacheLayout, blocks_for
+from plimsoll_estimator.prepared import Prepared
 from plimsoll_estimator.resolved import Estimate, RankEstimate
 from plimsoll_estimator.units import ceil_div
-from plimsoll_operator.decision.engine import Engine
 from plimsoll_operator.decision.worksheet import Share
 
 
@@ -19,16 +19,16 @@ def fullest(estimate: Estimate) -> RankEstimate:
     return min(estimate.ranks, key=lambda rank: (rank.available_kv_cache_bytes, rank.rank))
 
 
-def held_blocks(engine: Engine, estimate: Estimate, share: Share | None) -> int:
+def held_blocks(prepared: Prepared, share: Share | None) -> int:
     """Blocks of the KV cache that the requests of one engine hold at once, headroom and the block vLLM keeps for itself included.
 
     Counted by the layout's groups, so that block rounding, sliding windows and recurrent state are those of the plan.
     """
-    resolved = estimate.resolved
-    if share is None or resolved is None or estimate.block_size is None:
+    layout, resolved = prepared.layout, prepared.resolved
+    if share is None or not isinstance(layout, KvCacheLayout):
         return 0
     blocks = blocks_for(
-        engine.kv_layout(resolved),
+        layout,
         share.requests,
         prefix_caching=resolved.enable_prefix_caching,
         lookahead_tokens=resolved.num_speculative_tokens,

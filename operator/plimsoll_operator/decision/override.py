@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Final
 
+from plimsoll_estimator.resolved import Estimate
 from plimsoll_operator.decision import utilisation
 from plimsoll_operator.decision.ask import Ask
 from plimsoll_operator.decision.engine import Engine
@@ -69,10 +70,16 @@ def pinned_placement(engine: Engine, ask: Ask, reject: Reject, misses: tuple[Mis
         data_parallel_size=layout.data_parallel_size,
     )
     wish = wish_of(ask, args)
-    estimate = engine.estimate(wish.args, product.gpu)
-    if estimate.resolved is None or not estimate.ranks:
+    prepared = engine.prepare(wish.args, product.gpu)
+    if isinstance(prepared, Estimate):
         return None
-    held = held_blocks(engine, estimate, wish.share)
-    found = Fit(args=wish.args, estimate=estimate, thousandths=utilisation.thousandths_of(pinned), held_blocks=held)
+    found = Fit(
+        args=wish.args,
+        prepared=prepared,
+        estimate=prepared.estimate(),
+        thousandths=utilisation.thousandths_of(pinned),
+        sure=False,
+        held_blocks=held_blocks(prepared, wish.share),
+    )
     pools = tuple(pool for one in candidate.products for pool in one.large_enough(layout.gpus))
     return Found(candidate=candidate, product=product, fit=found, pools=pools, losses=())

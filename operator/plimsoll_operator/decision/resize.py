@@ -13,7 +13,7 @@ from typing import Any, Final
 from plimsoll_operator.decision import utilisation
 from plimsoll_operator.decision.ask import Ask
 from plimsoll_operator.decision.engine import Engine
-from plimsoll_operator.decision.fit import CONTEXT_STEP, kv_tokens, longest_context
+from plimsoll_operator.decision.fit import CONTEXT_STEP, Look, longest_context
 from plimsoll_operator.decision.search import Candidate, Found, Missed, Product, candidates, evaluate, search
 from plimsoll_operator.decision.serving import least_values
 from plimsoll_operator.verdict import Change, Plan
@@ -133,13 +133,13 @@ class Mover:
     def _largest(self, ask: Ask, candidate: Candidate, name: str, bounds: tuple[int, int, int]) -> int:
         below, above, step = bounds
 
-        def at(value: int) -> int | None:
-            found = self._fits(ask.with_args(**{name: value}), candidate)
-            return kv_tokens(found.fit) if found is not None else None
+        def look(value: int) -> Look:
+            found = evaluate(self._engine, ask.with_args(**{name: value}), candidate)
+            return Look.at(found.fit if isinstance(found, Found) else found.miss)
 
         if name == "max_model_len":
-            return longest_context(at, below, above, self._hint(ask, candidate))
-        return bisect(below, above, step, lambda value: at(value) is not None) if at(below) is not None else 0
+            return longest_context(look, below, above, self._hint(ask, candidate))
+        return bisect(below, above, step, lambda value: look(value).fits) if look(below).fits else 0
 
     def _fits(self, ask: Ask, candidate: Candidate) -> Found | None:
         found = evaluate(self._engine, ask, candidate)

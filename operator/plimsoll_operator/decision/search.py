@@ -239,7 +239,7 @@ def _evaluate(engine: Engine, ask: Ask, candidate: Candidate) -> Found | Missed:
     placed = _with_host(kept, product, tightest, tuple(losses))
     if ask.worksheet is None or isinstance(placed, Missed):
         return placed
-    return replace(placed, replicas_needed=replicas_needed(engine, ask, tightest))
+    return replace(placed, replicas_needed=replicas_needed(ask, tightest))
 
 
 def _common(engine: Engine, wish: Wish, fits: list[tuple[Product, Fit]]) -> list[tuple[Product, Fit]] | Miss:

@@ -11,7 +11,6 @@ from typing import Final
 
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_operator.decision.ask import Ask
-from plimsoll_operator.decision.engine import Engine
 from plimsoll_operator.decision.fit import Fit, Miss, Wish
 from plimsoll_operator.decision.held import held_blocks
 from plimsoll_operator.decision.worksheet import least_replicas
@@ -58,7 +57,7 @@ def least_values(ask: Ask) -> Mapping[str, int]:
     return {"maxModelLen": ask.worksheet.max_model_len, "maxNumSeqs": share.in_flight}
 
 
-def replicas_needed(engine: Engine, ask: Ask, fit: Fit) -> int:
+def replicas_needed(ask: Ask, fit: Fit) -> int:
     """The fewest replicas of this very plan whose KV caches hold the workload; at most those asked for, which do."""
     worksheet, plan, resolved = ask.worksheet, fit.estimate.kv_plan, fit.estimate.resolved
     if worksheet is None or plan is None or resolved is None:
@@ -66,7 +65,7 @@ def replicas_needed(engine: Engine, ask: Ask, fit: Fit) -> int:
 
     def holds(replicas: int) -> bool:
         share = worksheet.share(replicas * resolved.data_parallel_size)
-        return held_blocks(engine, fit.estimate, share) <= plan.num_gpu_blocks
+        return held_blocks(fit.prepared, share) <= plan.num_gpu_blocks
 
     asked = max(1, ask.replicas)
     return least_replicas(holds, 0, asked) or asked

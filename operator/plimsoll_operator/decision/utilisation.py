@@ -11,7 +11,6 @@ from plimsoll_estimator.resolved import OutsideBudget
 from plimsoll_estimator.units import ceil_div
 
 MAX_THOUSANDTHS: Final = 950
-PROBE_THOUSANDTHS: Final = 900
 
 
 def computed(outside: OutsideBudget, reserve_bytes: int, total_bytes: int, parts: int = 1) -> int:
