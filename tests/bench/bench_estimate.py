@@ -1,14 +1,12 @@
-"""Speed of the estimator, printed. Run: make bench
+"""Speed of the estimator, printed and held to its targets. Run: make bench
 
-CPU time of this process, medians, from a parsed model; the ratio to parsing the model's own JSON, in the same run, is what to
-compare between machines. The search is unpruned: every product with every tensor and pipeline size that its node could hold.
+One estimate from a parsed model, nothing remembered, beside parsing that model's config; and a whole search that prunes nothing:
+every product with every tensor and pipeline size that its node could hold, the model parsed anew each time.
 """
 
 import json
-import statistics
-import time
 
-import pytest
+from tests.bench.timing import forget, hold, show, taken
 
 from plimsoll_estimator.catalogue import lookup
 from plimsoll_estimator.engine_args import EngineArgs
@@ -23,59 +21,59 @@ POOLS = [
     ("NVIDIA-H100-80GB-HBM3", 8), ("NVIDIA-H200", 8), ("NVIDIA-A100-SXM4-80GB", 8), ("NVIDIA-B200", 8), ("NVIDIA-A100-SXM4-40GB", 8),
     ("NVIDIA-L40S", 4), ("NVIDIA-L4", 4), ("NVIDIA-L4", 1), ("NVIDIA-A10G", 1), ("NVIDIA-A10G", 4), ("Tesla-T4", 1), ("Tesla-T4", 4),
 ]  # fmt: skip
+DENSE_US, HYBRID_US, SEARCH_US = 300, 1500, 30_000
+MODELS = [
+    ("dense", "meta-llama/Llama-3.1-8B-Instruct", DENSE_US), ("dense", "meta-llama/Llama-3.3-70B-Instruct", DENSE_US),
+    ("experts", "Qwen/Qwen3-30B-A3B", HYBRID_US), ("latent", "deepseek-ai/DeepSeek-R1", HYBRID_US),
+    ("windows", "google/gemma-3-27b-it", HYBRID_US), ("hybrid", "Qwen/Qwen3-Next-80B-A3B-Instruct", HYBRID_US),
+]  # fmt: skip
 
 
-def gpu(product):
-    return gpu_from(product, None, None, None, None)
-
-
-def median_us(action, rounds):
-    times = []
-    for _ in range(rounds):
-        start = time.process_time_ns()
-        action()
-        times.append(time.process_time_ns() - start)
-    return statistics.median(times) / 1000
-
-
-@pytest.mark.parametrize(
-    ("kind", "model"),
-    [
-        ("dense", "meta-llama/Llama-3.1-8B-Instruct"), ("dense", "meta-llama/Llama-3.3-70B-Instruct"), ("experts", "Qwen/Qwen3-30B-A3B"),
-        ("latent", "deepseek-ai/DeepSeek-R1"), ("windows", "google/gemma-3-27b-it"), ("hybrid", "Qwen/Qwen3-Next-80B-A3B-Instruct"),
-    ],
-)  # fmt: skip
-def test_one_estimate(kind, model):
+def mapping_of(model):
     config = lookup(model)
     assert config is not None, model
-    text = json.dumps(dict(config.as_mapping()))
-    floor = median_us(lambda: HfConfig.from_json(text), 200)
+    return config.as_mapping()
+
+
+def test_one_estimate():
+    rows = []
+    gpu = gpu_from("NVIDIA-H100-80GB-HBM3")
     args = EngineArgs(tensor_parallel_size=2, max_model_len=8192)
-    mapping = config.as_mapping()  # a config object of its own each time, so that nothing remembered helps
-    one = median_us(lambda: estimate(HfConfig(mapping), args, gpu("NVIDIA-H100-80GB-HBM3"), VERSION), 200)
-    print(f"\n{kind:8s} {model:45s} one estimate {one:7.0f} us, {one / floor:5.1f} x parsing its config ({floor:.0f} us)")
+    for kind, model, target in MODELS:
+        mapping = mapping_of(model)
+        text = json.dumps(dict(mapping))
+        floor = taken(lambda text=text: HfConfig.from_json(text), 300)
+        # A config object of its own each time, so that nothing remembered helps.
+        one = taken(lambda mapping=mapping: estimate(HfConfig(mapping), args, gpu, VERSION), 300)
+        rows.append((f"{kind:8s} {model}", one, target, floor))
+    show("one estimate from a parsed model; floor: parsing its config", rows)
+    hold(rows)
+
+
+def layouts():
+    for product, size in POOLS:
+        card = gpu_from(product)
+        for tensor in range(1, size + 1):
+            for pipeline in range(1, size // tensor + 1):
+                yield card, EngineArgs(tensor_parallel_size=tensor, pipeline_parallel_size=pipeline)
 
 
 def test_whole_search():
-    config = lookup("meta-llama/Llama-3.3-70B-Instruct")
-    assert config is not None
-    asked = 0
+    asked = list(layouts())
+    assert len(asked) > 100
+    rows = []
+    for model, target in (("meta-llama/Llama-3.3-70B-Instruct", SEARCH_US), ("Qwen/Qwen3-Next-80B-A3B-Instruct", None)):
+        mapping = mapping_of(model)
 
-    mapping = config.as_mapping()
+        def search(mapping=mapping):
+            config = HfConfig(mapping)
+            for card, args in asked:
+                try:
+                    estimate(config, args, card, VERSION)
+                except EstimatorError:
+                    continue
 
-    def search():
-        nonlocal asked
-        asked, config = 0, HfConfig(mapping)
-        for product, size in POOLS:
-            card = gpu(product)
-            for tensor in range(1, size + 1):
-                for pipeline in range(1, size // tensor + 1):
-                    asked += 1
-                    try:
-                        estimate(config, EngineArgs(tensor_parallel_size=tensor, pipeline_parallel_size=pipeline), card, VERSION)
-                    except EstimatorError:
-                        continue
-
-    took = median_us(search, 20) / 1000
-    assert asked > 100
-    print(f"\nunpruned search of {asked} layouts over 12 pools: {took:.1f} ms, {took / asked * 1000:.0f} us each")
+        floor = taken(lambda mapping=mapping: estimate(HfConfig(mapping), EngineArgs(), asked[0][0], VERSION), 100)
+        rows.append((model, taken(search, 20, before=forget), target, floor))
+    show(f"unpruned search of {len(asked)} layouts over {len(POOLS)} pools; floor: one estimate", rows)
+    hold(rows)

@@ -1,0 +1,54 @@
+"""How the benchmarks measure and print: CPU time of this process, the median and the least of many rounds, beside a floor.
+
+A floor is work that no implementation could leave out (parsing the model's config, reading the manifest), measured in the same
+run: its ratio is what to compare between machines and between days.
+"""
+
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Taken:
+    """Microseconds of CPU, per call."""
+
+    median: float
+    least: float
+
+
+def taken(action: Callable[[], object], rounds: int, *, before: Callable[[], object] = lambda: None, calls: int = 1) -> Taken:
+    """Time `action`, which makes `calls` calls, `rounds` times; `before` each time is not counted."""
+    times = []
+    for _ in range(rounds):
+        before()
+        start = time.process_time_ns()
+        action()
+        times.append((time.process_time_ns() - start) / 1000 / calls)
+    return Taken(median=statistics.median(times), least=min(times))
+
+
+def forget() -> None:
+    """Empty every bounded memory of the two packages, as in a process that has just read its tables. The tables stay."""
+    for name, module in list(sys.modules.items()):
+        if name.split(".")[0] in ("plimsoll_estimator", "plimsoll_operator"):
+            for value in vars(module).values():
+                parameters = getattr(value, "cache_parameters", None)
+                if parameters is not None and parameters()["maxsize"] is not None:
+                    value.cache_clear()
+
+
+def show(title: str, rows: list[tuple[str, Taken, float | None, Taken]]) -> None:
+    """A table of (what, time, target in microseconds or None, floor)."""
+    print(f"\n{title}, microseconds of CPU\n  {'':44s} {'median':>9s} {'least':>9s} {'target':>9s}   {'x floor':>8s}")
+    for name, time_, target, floor in rows:
+        wanted = f"{target:9.0f}" if target is not None else " " * 9
+        print(f"  {name:44s} {time_.median:9.1f} {time_.least:9.1f} {wanted}   {time_.least / floor.least:8.1f}")
+
+
+def hold(rows: list[tuple[str, Taken, float | None, Taken]]) -> None:
+    """Every row with a target is within it."""
+    for name, time_, target, _ in rows:
+        assert target is None or time_.median <= target, name
