@@ -13,6 +13,7 @@ from typing import Final, Literal, TypeAlias
 from plimsoll_operator.verdict import Admit, Reject, Resize, Undecided, Verdict
 
 ConditionStatus = Literal["True", "False", "Unknown"]
+Lack = Literal["gpus", "turn", "scheduler"]
 MAX_MESSAGE: Final = 2048
 
 
@@ -54,7 +55,8 @@ class Situation:
 
     `applied_generation` is the generation whose plan the pods carry, None without one. `adopting` is true where the
     verdict speaks of the spec as it stands rather than re-judging an applied plan. `bound` counts live pods on nodes,
-    `capacity_for_missing` whether free GPUs for the others are known at this moment.
+    `capacity_for_missing` says that GPUs for all the others are booked, `missing_because` what they wait for where they are not.
+    `apply_problem` is what the API server says to the children, where it refuses them.
     """
 
     generation: int
@@ -66,6 +68,8 @@ class Situation:
     bound: int
     capacity_for_missing: bool
     child: ChildState | None
+    missing_because: Lack = "gpus"
+    apply_problem: str = ""
 
     @property
     def refused(self) -> bool:
@@ -73,6 +77,11 @@ class Situation:
         return self.adopting and not isinstance(self.verdict, Admit | Resize)
 
 
+_LACKS: Final[dict[Lack, tuple[str, str]]] = {
+    "gpus": ("WaitingForGpus", "wait for free GPUs"),
+    "turn": ("WaitingForTurn", "wait until the pods whose GPUs are booked before theirs are on nodes"),
+    "scheduler": ("NotScheduled", "have not been bound by the scheduler although GPUs were booked; their events say why"),
+}
 _Draft: TypeAlias = tuple[str, ConditionStatus, str, str]
 
 
@@ -139,13 +148,16 @@ def _capacity_available(situation: Situation) -> _Draft:
     if missing <= 0:
         return (kind, "True", "Bound", "every replica has its GPUs")
     if situation.capacity_for_missing:
-        return (kind, "True", "Available", f"free GPUs for {missing} of {situation.replicas} replicas are known")
-    return (kind, "False", "WaitingForGpus", f"{missing} of {situation.replicas} replicas wait for free GPUs")
+        return (kind, "True", "Booked", f"GPUs for {missing} of {situation.replicas} replicas are booked")
+    reason, message = _LACKS[situation.missing_because]
+    return (kind, "False", reason, f"{missing} of {situation.replicas} replicas {message}")
 
 
 def _progressing(situation: Situation) -> _Draft:
     kind = "Progressing"
     child = situation.child
+    if situation.apply_problem:
+        return (kind, "False", "ApplyRefused", _apply_refused(situation))
     if child is None:
         if situation.refused:
             return (kind, "False", "Refused", "no pods are made")
@@ -170,6 +182,8 @@ def _ready(situation: Situation) -> _Draft:
     kind = "Ready"
     if situation.refused:
         return (kind, "False", _refusal_reason(situation), _refusal(situation))
+    if situation.apply_problem:
+        return (kind, "False", "ApplyRefused", _apply_refused(situation))
     child = situation.child
     if child is not None and _rolled_out(situation, child):
         return (kind, "True", "Ready", f"{child.available} of {situation.replicas} replicas are available")
@@ -179,9 +193,15 @@ def _ready(situation: Situation) -> _Draft:
 def _stalled(situation: Situation) -> _Draft:
     if situation.refused:
         return ("Stalled", "True", _refusal_reason(situation), _refusal(situation))
+    if situation.apply_problem:
+        return ("Stalled", "True", "ApplyRefused", _apply_refused(situation))
     if situation.child is not None and situation.child.deadline_exceeded:
         return ("Stalled", "True", "ProgressDeadlineExceeded", "the rollout made no progress within its deadline")
     return ("Stalled", "False", "NotStalled", "nothing stands in the way")
+
+
+def _apply_refused(situation: Situation) -> str:
+    return f"the API server refuses the pods' objects: {situation.apply_problem}"
 
 
 def _refusal_reason(situation: Situation) -> str:

@@ -19,6 +19,11 @@ class ApiFailure(OperatorError):
         self.reason = reason
         super().__init__(f"{status} {reason}: {message}" if status else message)
 
+    @property
+    def final(self) -> bool:
+        """Whether the same request will be refused until somebody changes something: invalid, forbidden, over a quota, too large."""
+        return self.status in (400, 403, 405, 413, 422)
+
 
 class WatchExpired(OperatorError):
     """The watch's resource version is too old (410 Gone): list again."""

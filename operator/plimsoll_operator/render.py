@@ -23,6 +23,8 @@ GENERATION_ANNOTATION: Final = "inference.plimsoll.dev/generation"
 SPEC_DIGEST_ANNOTATION: Final = "inference.plimsoll.dev/spec-digest"
 TEMPLATE_DIGEST_ANNOTATION: Final = "inference.plimsoll.dev/template-digest"
 REPLAN_ANNOTATION: Final = "inference.plimsoll.dev/replan"
+DECIDED_ANNOTATION: Final = "inference.plimsoll.dev/decided-at"
+CAPACITY_GATE: Final = "inference.plimsoll.dev/capacity"
 GPU_RESOURCE: Final = "nvidia.com/gpu"
 PRODUCT_LABEL: Final = "nvidia.com/gpu.product"
 SHARING_LABEL: Final = "nvidia.com/gpu.sharing-strategy"
@@ -196,6 +198,12 @@ def _pod_template(deployment: InferenceDeployment, plan: Plan) -> Manifest:
     }
     if placement.node_selector:
         spec["nodeSelector"] = dict(sorted(placement.node_selector.items()))
+    if placement.priority_class_name is not None:
+        spec["priorityClassName"] = placement.priority_class_name
+    if placement.scheduler_name is not None:
+        spec["schedulerName"] = placement.scheduler_name
+    if placement.wait_for_capacity:
+        spec["schedulingGates"] = [{"name": CAPACITY_GATE}]
     return {"metadata": {"labels": _labels(deployment), "annotations": {PLAN_DIGEST_ANNOTATION: plan.digest}}, "spec": spec}
 
 

@@ -40,7 +40,7 @@ CHECKS = [
     ("more GPUs than a node has are rejected", {"engine": {"tensorParallelSize": 16}}, Reject, "InsufficientGpusPerNode"),
     ("heads that tensor parallelism does not divide are refused", {"engine": {"tensorParallelSize": 3}}, Reject, "EngineRefuses"),
     ("a flag that the plan owns is refused", {"engine": {"extraArgs": ["--max-model-len", "5"]}}, Reject, "InvalidSpec"),
-    ("a field that nothing honours is refused by name", {"placement": {"waitForCapacity": True}}, Reject, "NotSupportedYet"),
+    ("a field that nothing honours is refused by name", {"placement": {"queueName": "a"}}, Reject, "NotSupportedYet"),
     ("a selector on a label that pools are not split by is undecided", {"placement": {"nodeSelector": {"zone": "a"}}}, Undecided,
      "LabelNotIndexed"),
 ]  # fmt: skip

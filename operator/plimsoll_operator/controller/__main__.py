@@ -123,11 +123,12 @@ def _lead(run: _Run, controller: Controller, kube: KubeClient, elector: LeaseEle
             run.fail(str(lost))
 
     run.spawn("lease", hold)
+    controller.recover()
     workers = [run.spawn(f"worker-{number}", lambda: controller.work(run.stop)) for number in range(WORKERS)]
     writer = run.spawn("pool-writer", lambda: controller.pool_writer.run(run.stop))
     for number in range(resolver.WORKERS):
         run.spawn(f"resolver-{number}", lambda: controller.resolver.work(run.stop))
-    run.spawn("resync", lambda: controller.resync_at_times(run.stop))
+    run.spawn("timer", lambda: controller.keep_time(run.stop))
     run.spawn("watcher", lambda: run_watcher(kube.connection, controller.queue.add, stop=run.stop, ready=threading.Event()))
     while not run.stop.wait(0.5):
         if elector.overdue():

@@ -10,7 +10,7 @@ from plimsoll_operator.api import InferenceDeployment
 from plimsoll_operator.controller.course import Applied
 from plimsoll_operator.controller.records import Records
 from plimsoll_operator.ports import DEPLOYMENTS, INFERENCE_DEPLOYMENTS, SERVICES, Key, Kube, Manifest, Resource
-from plimsoll_operator.render import TEMPLATE_DIGEST_ANNOTATION, render_deployment, render_service
+from plimsoll_operator.render import DECIDED_ANNOTATION, TEMPLATE_DIGEST_ANNOTATION, render_deployment, render_service
 
 
 class Children:
@@ -51,6 +51,7 @@ class Children:
     ) -> tuple[Manifest, bool]:
         wanted = deployment.spec.replicas
         manifest = render_deployment(deployment, run.plan, run.origin)
+        manifest["metadata"]["annotations"][DECIDED_ANNOTATION] = run.decided
         if child is None or adopts:
             return self._kube.apply(DEPLOYMENTS, manifest), True
         record = self._records.get(key)

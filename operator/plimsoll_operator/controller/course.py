@@ -13,6 +13,7 @@ from plimsoll_operator.conditions import Invalid
 from plimsoll_operator.facts import PoolFacts
 from plimsoll_operator.ports import Manifest
 from plimsoll_operator.render import (
+    DECIDED_ANNOTATION,
     GENERATION_ANNOTATION,
     PLAN_ANNOTATION,
     REPLAN_ANNOTATION,
@@ -24,10 +25,11 @@ from plimsoll_operator.verdict import Admit, Plan, Resize, Verdict
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Applied:
-    """The plan that the pods carry, and which spec it answers."""
+    """The plan that the pods carry, which spec it answers, and its place in the decision order (empty: before all others)."""
 
     plan: Plan
     origin: Origin
+    decided: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +58,7 @@ def applied_from_child(child: Manifest | None) -> Applied | None:
         spec_digest=annotations.get(SPEC_DIGEST_ANNOTATION, ""),
         replan=annotations.get(REPLAN_ANNOTATION, ""),
     )
-    return Applied(plan=plan, origin=origin)
+    return Applied(plan=plan, origin=origin, decided=annotations.get(DECIDED_ANNOTATION, "")[:64])
 
 
 def must_adopt(applied: Applied | None, wanted: Origin, *, live_pods: int, can_start: bool) -> bool:

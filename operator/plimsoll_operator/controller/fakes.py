@@ -101,6 +101,9 @@ class FakeKube:
             old = self._of(resource).get((namespace, name))
             if old is None:
                 raise ApiFailure(404, "NotFound", f"{resource.plural} {name} not found")
+            version = (patch.get("metadata") or {}).get("resourceVersion")
+            if version and version != old["metadata"]["resourceVersion"]:
+                raise ApiFailure(409, "Conflict", f"{resource.plural} {name} was changed")
             self.writes.append(Call("merge_patch", resource.kind, (namespace, name)))
             return self._store(resource, _merged(old, patch))
 

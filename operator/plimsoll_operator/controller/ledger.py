@@ -1,22 +1,25 @@
-"""Which GPUs are free and which are promised: the capacity index, fed by informers and by the one worker that books.
+"""Which GPUs are free and which are promised: the capacity index, fed by informers, and the bookings of the serial step.
 
 Bookings are derived, never stored: GPUs of applied plans whose pods are not on a node yet. After a restart the same
-bookings follow from the children's plan annotations and the pods. Thread-safe; knows no verdicts and makes no requests.
+bookings follow from the children's annotations and the pods. Thread-safe; knows no verdicts and makes no requests.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from plimsoll_operator.api import NAME_LABEL
 from plimsoll_operator.capacity import Booking, CapacityIndex, DerivedPool, PoolKey
+from plimsoll_operator.controller.bookings import Bookings, Demand, Histogram, Standing, Want
 from plimsoll_operator.decision.caps import use_of_plan
 from plimsoll_operator.facts import DeploymentUse
 from plimsoll_operator.ports import Key, Manifest
+from plimsoll_operator.render import CAPACITY_GATE
 from plimsoll_operator.verdict import Plan
 
 MAX_LABEL_KEYS: Final = 16
@@ -25,33 +28,36 @@ _OVER: Final = ("Succeeded", "Failed")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Promise:
-    """An applied plan and the replicas that are wanted of it."""
+    """An applied plan and the replicas that are wanted of it.
+
+    `decided` is its place in the decision order (a timestamp that sorts as text), `child_replicas` what the child asks for by
+    now, `gated` that its pods carry the capacity gate, `generation` the spec's that the plan answers.
+    """
 
     plan: Plan
     replicas: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Want:
-    """What missing pods of alike plans look for. Promises are counted by it, so that ten thousand of them cost a handful of bookings."""
-
-    pools: tuple[str, ...]
-    products: tuple[str, ...]
-    resource: str
-    sharing: str
-    gpus: int
+    decided: str = ""
+    generation: int = 0
+    gated: bool = False
+    child_replicas: int = 0
 
 
 class Ledger:
-    """See the module. `changed` is set whenever pools may look different from before."""
+    """See the module. `changed` is set whenever pools may look different from before.
 
-    def __init__(self) -> None:
+    `wake` is called, without the lock, with deployments that stand differently than they last knew.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic, wake: Callable[[Iterable[Key]], None] = lambda _keys: None) -> None:
         self._lock = threading.Lock()
+        self._wake = wake
         self._index = CapacityIndex()
+        self._bookings = Bookings(clock)
         self._promises: dict[Key, Promise] = {}
         self._pods: dict[Key, dict[str, Manifest]] = {}
-        self._missing: dict[Key, tuple[_Want, int]] = {}
-        self._wanted: Counter[_Want] = Counter()
+        self._unbound: dict[Key, dict[str, Manifest]] = {}
+        self._missing: dict[Key, tuple[Want, int]] = {}
+        self._wanted: Counter[Want] = Counter()
         self.changed = threading.Event()
 
     def node_changed(self, _key: Key, old: Manifest | None, new: Manifest | None) -> None:
@@ -61,7 +67,9 @@ class Ledger:
                 self._index.node_event("MODIFIED" if old else "ADDED", new)
             elif old is not None:
                 self._index.node_event("DELETED", old)
+            woken = self._settle()
         self.changed.set()
+        self._wake(woken)
 
     def pod_changed(self, _key: Key, old: Manifest | None, new: Manifest | None) -> Key | None:
         """An informer's callback for pods. Returns the InferenceDeployment that it belongs to, if any."""
@@ -73,20 +81,57 @@ class Ledger:
             self._index.pod_event("DELETED" if new is None else "MODIFIED", latest)
             if owner is not None:
                 self._count(owner, latest, new)
+            woken = self._settle()
         self.changed.set()
+        self._wake(woken)
         return owner
 
-    def promise(self, key: Key, promise: Promise | None) -> None:
-        """Book what this plan's missing pods will take; None takes the booking back."""
+    def promise(self, key: Key, promise: Promise | None) -> Standing:
+        """Promise this plan's missing pods GPUs, and say how they stand; None takes the promise back."""
         with self._lock:
-            if self._promises.get(key) == promise:
-                return
-            if promise is None:
-                self._promises.pop(key, None)
-            else:
-                self._promises[key] = promise
-            self._weigh(key)
+            same = self._promises.get(key) == promise
+            if not same:
+                self._promise(key, promise)
+            woken = [other for other in self._settle() if other != key]
+            standing = self._bookings.standing(key)
+        if not same:
+            self.changed.set()
+        self._wake(woken)
+        return standing
+
+    def recover(self, promises: Mapping[Key, Promise]) -> None:
+        """Take over what an earlier leader has promised, all of it before anything new is decided."""
+        with self._lock:
+            for key, promise in promises.items():
+                self._promise(key, promise)
+            self._settle()
         self.changed.set()
+
+    def expire(self) -> None:
+        """Time has passed: take back bookings that the scheduler did not follow."""
+        with self._lock:
+            woken = self._settle()
+        self._wake(woken)
+
+    def promised(self, key: Key) -> Promise | None:
+        """What the deployment is promised at this moment."""
+        with self._lock:
+            return self._promises.get(key)
+
+    def standing(self, key: Key) -> Standing:
+        """How its missing pods stand."""
+        with self._lock:
+            return self._bookings.standing(key)
+
+    def gated(self, key: Key) -> tuple[Manifest, ...]:
+        """Its pods behind the capacity gate, trimmed, the oldest first."""
+        with self._lock:
+            return tuple(sorted(self._gated(key), key=lambda pod: (pod["metadata"].get("creationTimestamp", ""), pod["metadata"]["name"])))
+
+    def gates_to_lift(self, key: Key) -> int:
+        """How many of them may go to the scheduler: GPUs are booked for that many more than it sees already."""
+        with self._lock:
+            return max(0, self._bookings.booked(key) - self._lifted(key))
 
     def uses(self, namespace: str) -> dict[str, DeploymentUse]:
         """What the namespace's deployments are promised, by name."""
@@ -126,16 +171,19 @@ class Ledger:
                 self._index.pod_event("MODIFIED", pod)
             return pools
 
-    def _count(self, owner: Key, pod: Manifest, new: Manifest | None) -> None:
-        pods = self._pods.setdefault(owner, {})
-        uid = str(pod["metadata"].get("uid") or pod["metadata"]["name"])
-        bound = new is not None and bool(new["spec"].get("nodeName")) and new["status"].get("phase") not in _OVER
-        if bound and new is not None:
-            pods[uid] = new
+    def _promise(self, key: Key, promise: Promise | None) -> None:
+        if promise is None:
+            self._promises.pop(key, None)
         else:
-            pods.pop(uid, None)
-        if not pods:
-            del self._pods[owner]
+            self._promises[key] = promise
+        self._weigh(key)
+
+    def _count(self, owner: Key, pod: Manifest, new: Manifest | None) -> None:
+        uid = str(pod["metadata"].get("uid") or pod["metadata"]["name"])
+        alive = new is not None and new["status"].get("phase") not in _OVER
+        bound = alive and bool(pod["spec"].get("nodeName"))
+        _keep(self._pods, owner, uid, pod if bound else None)
+        _keep(self._unbound, owner, uid, pod if alive and not bound and "deletionTimestamp" not in pod["metadata"] else None)
         self._weigh(owner)
 
     def _weigh(self, key: Key) -> None:
@@ -146,20 +194,36 @@ class Ledger:
             if not self._wanted[want]:
                 del self._wanted[want]
         promise = self._promises.get(key)
-        missing = promise.replicas - len(self._pods.get(key, ())) if promise is not None else 0
-        if promise is not None and missing > 0:
-            plan = promise.plan
-            want = _Want(
-                pools=plan.pools,
-                products=plan.gpu_products or (plan.product,),
-                resource=plan.gpu_resource,
-                sharing=plan.sharing,
-                gpus=plan.gpus_per_replica,
-            )
+        if promise is None:
+            self._bookings.drop(key)
+            return
+        want, bound = _want(promise.plan), len(self._pods.get(key, ()))
+        missing = promise.replicas - bound
+        if missing > 0:
             self._missing[key] = (want, missing)
             self._wanted[want] += missing
+        shown = self._lifted(key) if promise.gated else max(0, min(promise.child_replicas, promise.replicas) - bound)
+        demand = Demand(want=want, wanted=promise.replicas, bound=bound, shown=shown, gated=promise.gated, decided=promise.decided)
+        self._bookings.put(key, demand)
 
-    def _booked(self, wanted: Mapping[_Want, int]) -> tuple[DerivedPool, ...]:
+    def _gated(self, key: Key) -> list[Manifest]:
+        return [pod for pod in self._unbound.get(key, {}).values() if has_gate(pod)]
+
+    def _lifted(self, key: Key) -> int:
+        return len(self._unbound.get(key, ())) - len(self._gated(key))
+
+    def _settle(self) -> list[Key]:
+        pools: list[DerivedPool] = []
+
+        def free(want: Want) -> dict[str, Histogram]:
+            if not pools:
+                self._index.set_bookings({})
+                pools.extend(self._index.pools())
+            return {pool.name: pool.nodes_by_free_gpus for pool in _candidates(want, pools)}
+
+        return self._bookings.settle(free)
+
+    def _booked(self, wanted: Mapping[Want, int]) -> tuple[DerivedPool, ...]:
         """The index's pools with these bookings on them."""
         self._index.set_bookings({})
         pools = self._index.pools()
@@ -173,12 +237,10 @@ class Ledger:
         return self._index.pools()
 
 
-def _spread(want: _Want, pods: int, pools: Iterable[DerivedPool]) -> list[tuple[str, int]]:
-    """How many of the pods each of the plan's pools takes; pools are found by product when their names have changed."""
-    named = [pool for pool in pools if pool.name in want.pools]
-    candidates = named or [pool for pool in pools if _serves(pool.key, want)]
+def _spread(want: Want, pods: int, pools: Iterable[DerivedPool]) -> list[tuple[str, int]]:
+    """How many of the pods each of the plan's pools takes."""
     out: list[tuple[str, int]] = []
-    for pool in candidates:
+    for pool in _candidates(want, pools):
         room = sum(nodes * (free // want.gpus) for free, nodes in pool.nodes_by_free_gpus)
         taken = min(pods, room)
         if taken > 0:
@@ -187,8 +249,40 @@ def _spread(want: _Want, pods: int, pools: Iterable[DerivedPool]) -> list[tuple[
     return out
 
 
-def _serves(key: PoolKey, want: _Want) -> bool:
+def _candidates(want: Want, pools: Iterable[DerivedPool]) -> list[DerivedPool]:
+    """The plan's pools; found by product when their names have changed."""
+    pools = tuple(pools)
+    named = [pool for pool in pools if pool.name in want.pools]
+    return named or [pool for pool in pools if _serves(pool.key, want)]
+
+
+def _serves(key: PoolKey, want: Want) -> bool:
     return key.product in want.products and (key.resource, key.sharing) == (want.resource, want.sharing) and not key.excluded_for
+
+
+def _want(plan: Plan) -> Want:
+    return Want(
+        pools=plan.pools,
+        products=plan.gpu_products or (plan.product,),
+        resource=plan.gpu_resource,
+        sharing=plan.sharing,
+        gpus=plan.gpus_per_replica,
+    )
+
+
+def has_gate(pod: Manifest) -> bool:
+    """Whether the pod waits behind the capacity gate."""
+    return any(gate.get("name") == CAPACITY_GATE for gate in pod["spec"].get("schedulingGates") or ())
+
+
+def _keep(pods: dict[Key, dict[str, Manifest]], owner: Key, uid: str, pod: Manifest | None) -> None:
+    kept = pods.setdefault(owner, {})
+    if pod is not None:
+        kept[uid] = pod
+    else:
+        kept.pop(uid, None)
+    if not kept:
+        del pods[owner]
 
 
 def _owner(pod: Manifest) -> Key | None:

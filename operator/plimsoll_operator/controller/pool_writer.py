@@ -1,8 +1,8 @@
-"""Keeps GPUPool objects in step with derived pools, at a bounded rate, and wakes the deployments that wait for capacity.
+"""Keeps GPUPool objects in step with derived pools, at a bounded rate, and has deployments judged again when pools come or go.
 
 Runs on a thread of the leader. The webhook decides by these objects, so they are written soon; a storm of pod events
-becomes one write per pool and interval. Users' spec fields are never written (server-side apply owns status and
-annotations only). Knows no deployment but by key.
+becomes one write per pool and interval. GPUs that come free change no verdict, so they wake nobody here: bookings do.
+Users' spec fields are never written (server-side apply owns status and annotations only). Knows no deployment but by key.
 """
 
 from __future__ import annotations
@@ -28,14 +28,15 @@ _NO_NODES: Final[Manifest] = {
 
 
 class PoolWriter:
-    """`wake` is called with nothing after each pass in which a pool changed."""
+    """`rejudge` is called after each pass in which a kind of pool appeared or vanished."""
 
-    def __init__(self, kube: Kube, ledger: Ledger, objects: ParsedObjects, wake: Callable[[], None]) -> None:
+    def __init__(self, kube: Kube, ledger: Ledger, objects: ParsedObjects, rejudge: Callable[[], None]) -> None:
         self._kube = kube
         self._ledger = ledger
         self._objects = objects
-        self._wake = wake
+        self._rejudge = rejudge
         self._written: dict[str, Manifest] = {}
+        self._shape: frozenset[tuple[str, tuple[str, ...]]] = frozenset()
 
     def run(self, stop: threading.Event) -> None:
         """Write whenever something changed, at most once per interval; a refused pass is tried again."""
@@ -45,25 +46,26 @@ class PoolWriter:
                 continue
             self._ledger.changed.clear()
             try:
-                if self.write():
-                    self._wake()
+                self.write()
             except ApiFailure as failure:
                 _log.warning("pools not written: %s", failure)
                 self._ledger.changed.set()
             stop.wait(INTERVAL_SECONDS)
 
-    def write(self) -> bool:
-        """One pass. Returns whether any pool differed from what was written last. Raises ApiFailure."""
-        wanted = {pool.name: pool_manifest(pool) for pool in self._ledger.pools()}
-        changed = False
+    def write(self) -> None:
+        """One pass. Raises ApiFailure."""
+        derived = self._ledger.pools()
+        wanted = {pool.name: pool_manifest(pool) for pool in derived}
         for name, manifest in wanted.items():
-            if self._written.get(name) == manifest:
-                continue
-            self._apply(name, manifest)
-            changed = True
+            if self._written.get(name) != manifest:
+                self._apply(name, manifest)
         for name in self._vanished(wanted):
-            changed = self._retire(name) or changed
-        return changed
+            self._retire(name)
+        # A pool's name follows from everything that plans depend on; how many GPUs are free is no part of it.
+        shape = frozenset((pool.name, pool.indexed_label_keys) for pool in derived)
+        if shape != self._shape:
+            self._shape = shape
+            self._rejudge()
 
     def _apply(self, name: str, manifest: Manifest) -> None:
         before = self._written.get(name)
@@ -78,16 +80,15 @@ class PoolWriter:
         made = {pool.metadata.name for pool in self._objects.pools.values() if INDEXED_ANNOTATION in pool.metadata.annotations}
         return sorted((made | set(self._written)) - set(wanted))
 
-    def _retire(self, name: str) -> bool:
+    def _retire(self, name: str) -> None:
         """Delete a pool without nodes, or empty its status when a user has put something into its spec."""
         pool = self._objects.pools.get(("", name))
         if pool is None or not pool.spec.model_fields_set:
             self._kube.delete(GPU_POOLS, "", name)
             self._written.pop(name, None)
-            return True
+            return
         if self._written.get(name) == _NO_NODES:
-            return False
+            return
         identity = {"apiVersion": GPU_POOLS.api_version, "kind": GPU_POOLS.kind, "metadata": {"name": name}}
         self._kube.apply(GPU_POOLS, {**identity, "status": _NO_NODES["status"]}, subresource="status")
         self._written[name] = _NO_NODES
-        return True

@@ -15,9 +15,10 @@ from typing import Any, Final
 
 from plimsoll_operator.api import NAME_LABEL
 from plimsoll_operator.controller import trim
+from plimsoll_operator.controller.course import applied_from_child
 from plimsoll_operator.controller.events import EventRecorder
 from plimsoll_operator.controller.informer import Change, Informer, Trim
-from plimsoll_operator.controller.ledger import Ledger
+from plimsoll_operator.controller.ledger import Ledger, Promise
 from plimsoll_operator.controller.pool_writer import PoolWriter
 from plimsoll_operator.controller.protection import BypassProtection
 from plimsoll_operator.controller.reconcile import Decide, Reconciler
@@ -77,7 +78,7 @@ class Controller:
         self._clock = clock
         self.queue: WorkQueue[Key] = WorkQueue(clock)
         self.records = Records()
-        self.ledger = Ledger()
+        self.ledger = Ledger(clock, self.enqueue)
         self.objects = ParsedObjects()
         self.protection = BypassProtection(bypass_policy)
         self.recorder = Recorder(self)
@@ -91,10 +92,11 @@ class Controller:
             models=Models(self.resolver),
             reporter=Reporter(kube, EventRecorder(kube, identity=identity, now=_now), _now),
             decide=decide,
+            now=_now,
             again=self.queue.add_after,
             bypass_is_protected=self.protection.holds,
         )
-        self.pool_writer = PoolWriter(kube, self.ledger, self.objects, self._wake_waiting)
+        self.pool_writer = PoolWriter(kube, self.ledger, self.objects, self._wake_all)
         self.informers = self._informers(kube)
 
     def _informers(self, kube: Kube) -> tuple[Informer, ...]:
@@ -103,10 +105,11 @@ class Controller:
         def informer(resource: Resource, trimmed: Trim, change: Change, selector: str = "") -> Informer:
             return Informer(kube, resource, trim=trimmed, on_change=change, clock=self._clock, selector=selector)
 
+        self._children = informer(DEPLOYMENTS, trim.child, self._child_changed, MANAGED)
         return (
             informer(NODES, trim.node, self.ledger.node_changed),
             informer(PODS, trim.pod, self._pod_changed),
-            informer(DEPLOYMENTS, trim.child, self._child_changed, MANAGED),
+            self._children,
             informer(SERVICES, trim.child, self._service_changed, MANAGED),
             informer(NAMESPACES, trim.namespace, objects.namespace_changed),
             informer(MODEL_PROFILES, trim.whole, self._profile_changed(objects.profiles)),
@@ -125,10 +128,31 @@ class Controller:
             if key is not None:
                 self.work_on(key)
 
-    def resync_at_times(self, stop: threading.Event) -> None:
-        """Resync every RESYNC_SECONDS until stopped."""
-        while not stop.wait(RESYNC_SECONDS):
-            self.resync()
+    def keep_time(self, stop: threading.Event) -> None:
+        """Until stopped, take overdue bookings back every second and resync every RESYNC_SECONDS."""
+        resync_at = self._clock() + RESYNC_SECONDS
+        while not stop.wait(1.0):
+            self.ledger.expire()
+            if self._clock() >= resync_at:
+                resync_at = self._clock() + RESYNC_SECONDS
+                self.resync()
+
+    def recover(self) -> None:
+        """Book what the leader before us has promised, all of it before the first decision of our own."""
+        promises = {}
+        for child in self._children.values():
+            key, applied = key_of(child), applied_from_child(child)
+            if applied is not None and _is_ours(child):
+                replicas = int(child["spec"].get("replicas") or 0)
+                promises[key] = Promise(
+                    plan=applied.plan,
+                    replicas=replicas,
+                    decided=applied.decided,
+                    generation=applied.origin.generation,
+                    gated=bool(self.ledger.gated(key)),
+                    child_replicas=replicas,
+                )
+        self.ledger.recover(promises)
 
     def resync(self) -> None:
         """Look at every deployment again with fresh eyes, also at those of which the watcher has told nothing."""
@@ -203,8 +227,8 @@ class Controller:
         """See metrics.SeriesSource."""
         return {informer.resource.kind: informer.age() for informer in self.informers}
 
-    def _wake_waiting(self) -> None:
-        self.enqueue(self.records.waiting())
+    def _wake_all(self) -> None:
+        self.enqueue(self.records.keys())
 
     def _pod_changed(self, key: Key, old: Manifest | None, new: Manifest | None) -> None:
         owner = self.ledger.pod_changed(key, old, new)
@@ -214,6 +238,8 @@ class Controller:
     def _child_changed(self, key: Key, _old: Manifest | None, new: Manifest | None) -> None:
         if new is None or NAME_LABEL in (new["metadata"].get("labels") or {}):
             self._touch(key)
+        if new is None and self.records.get(key) is None:
+            self.ledger.promise(key, None)  # an earlier leader's child whose parent is gone
 
     def _service_changed(self, key: Key, old: Manifest | None, new: Manifest | None) -> None:
         self.records.service_changed(key, old, new)
@@ -245,6 +271,12 @@ class Controller:
             self.enqueue(self.records.keys())
 
         return change
+
+
+def _is_ours(child: Manifest) -> bool:
+    metadata = child["metadata"]
+    named = (metadata.get("labels") or {}).get(NAME_LABEL) == metadata["name"]
+    return named and any(owner.get("kind") == INFERENCE_DEPLOYMENTS.kind for owner in metadata.get("ownerReferences") or ())
 
 
 def _now() -> datetime:

@@ -2,6 +2,7 @@
 
 Called by the leader's workers, several at once but never two for the same key. Reading, applying and reporting run side by
 side; deciding and booking are one serial step, so two deployments of one second cannot both count the last free GPUs.
+A plan is booked before its child is applied, and what is booked is taken back when the child is refused for good.
 Raises ApiFailure where the API server refuses; the worker retries the key.
 """
 
@@ -10,28 +11,32 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from plimsoll_operator.api import ApiError, InferenceDeployment, parse_inference_deployment
-from plimsoll_operator.capacity import fits_now
-from plimsoll_operator.conditions import Situation
+from plimsoll_operator.conditions import Lack, Situation
+from plimsoll_operator.controller.bookings import Standing
 from plimsoll_operator.controller.children import Children
 from plimsoll_operator.controller.course import Applied, Course, applied_from_child, can_start, chart, must_adopt, must_start_over
-from plimsoll_operator.controller.ledger import Ledger, Promise
+from plimsoll_operator.controller.gates import Gates
+from plimsoll_operator.controller.ledger import Ledger, Promise, has_gate
 from plimsoll_operator.controller.records import Record, Records
 from plimsoll_operator.controller.report import Reporter
 from plimsoll_operator.controller.resolving.models import Models
 from plimsoll_operator.controller.status import child_state, plan_from_status
 from plimsoll_operator.controller.store import ParsedObjects, StoreView
+from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.facts import Facts, ModelUnknown, PoolFacts
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Kube, Manifest
 from plimsoll_operator.render import REPLAN_ANNOTATION, Origin, spec_digest
-from plimsoll_operator.verdict import Plan, Reject, Undecided, Verdict
+from plimsoll_operator.verdict import Reject, Undecided, Verdict
 
 Decide = Callable[[Facts], Verdict]
 # How long until we look again whether a name that somebody else had taken is free.
 RETAKE_SECONDS: Final = 30.0
+_LACKS: Final[dict[Standing, Lack]] = {Standing.HELD: "turn", Standing.LATE: "scheduler"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,12 +53,18 @@ class Gathered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decided:
-    """The verdict, what follows from it, and what it was made from. `live_pods` are on a node."""
+    """The verdict, what follows from it, and what it was made from. `live_pods` are on a node, `standing` is how the others stand."""
 
     verdict: Verdict
     course: Course
     facts: Facts
     live_pods: int
+    standing: Standing = Standing.SETTLED
+
+    @property
+    def held(self) -> bool:
+        """Whether its pods may not be shown yet."""
+        return self.standing is Standing.HELD
 
 
 class Reconciler:
@@ -69,6 +80,7 @@ class Reconciler:
         models: Models,
         reporter: Reporter,
         decide: Decide,
+        now: Callable[[], datetime],
         again: Callable[[Key, float], None],
         bypass_is_protected: Callable[[], bool] = lambda: False,
     ) -> None:
@@ -78,11 +90,14 @@ class Reconciler:
         self._records = records
         self._models = models
         self._children = Children(kube, records)
+        self._gates = Gates(kube, ledger)
         self._reporter = reporter
         self._decide_facts = decide
         self._again = again
         self._bypass_is_protected = bypass_is_protected
+        self._now = now
         self._booking = threading.Lock()
+        self._last_decided = datetime.min.replace(tzinfo=UTC)
         self._judged: dict[Key, tuple[object, Verdict]] = {}
 
     def reconcile(self, key: Key) -> str:
@@ -101,7 +116,12 @@ class Reconciler:
             return self._refuse_unreadable(key, raw, foreign)
         gathered = _gathered(key, raw, deployment, child)
         decided = self._decide_and_book(gathered)
-        child, applied_now = self._apply(gathered, decided)
+        try:
+            child, applied_now = self._apply(gathered, decided)
+        except ApiFailure as failure:
+            if failure.final:
+                self._give_back(gathered, decided, failure)
+            raise
         written = self._report(gathered, decided, child)
         return _outcome(decided, applied_now or written)
 
@@ -114,10 +134,23 @@ class Reconciler:
         with self._booking:
             facts = self._facts(gathered)
             decided = self._decide(gathered, facts)
-            run = decided.course.run
-            promise = Promise(plan=run.plan, replicas=gathered.deployment.spec.replicas) if run is not None else None
-            self._ledger.promise(gathered.key, promise)
-            return decided
+            course = decided.course
+            if course.run is None:
+                self._ledger.promise(gathered.key, None)
+                return decided
+            run = replace(course.run, decided=self._place_of(gathered, course, course.run))
+            standing = self._ledger.promise(gathered.key, _promise(gathered, course, run))
+            return replace(decided, course=replace(course, run=run), standing=standing)
+
+    def _place_of(self, gathered: Gathered, course: Course, run: Applied) -> str:
+        """The plan's place in the decision order: kept with the child, or while it is held in the promise; a new plan comes last."""
+        before = self._ledger.promised(gathered.key)
+        if not course.adopts:
+            return run.decided or (before.decided if before is not None else "")
+        if before is not None and before.decided and before.generation == run.origin.generation:
+            return before.decided
+        self._last_decided = max(self._now(), self._last_decided + timedelta(microseconds=1))
+        return self._last_decided.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
     def _facts(self, gathered: Gathered) -> Facts:
         applied = gathered.applied
@@ -166,10 +199,24 @@ class Reconciler:
         if course.run is None:
             return gathered.child, False
         if course.adopting and not course.adopts:
-            return self._children.keep(gathered.key, gathered.child, gathered.deployment.spec.replicas)
-        return self._children.bring(gathered.deployment, gathered.child, course.run, adopts=course.adopts)
+            child, wrote = self._children.keep(gathered.key, gathered.child, gathered.deployment.spec.replicas)
+        elif decided.held:
+            return gathered.child, False
+        else:
+            child, wrote = self._children.bring(gathered.deployment, gathered.child, course.run, adopts=course.adopts)
+        return child, self._gates.lift(gathered.key, course.run.plan.digest) or wrote
 
-    def _report(self, gathered: Gathered, decided: Decided, child: Manifest | None) -> bool:
+    def _give_back(self, gathered: Gathered, decided: Decided, failure: ApiFailure) -> None:
+        """The child is refused for good: what it has already keeps its GPUs, what it should have got is free for others."""
+        applied = applied_from_child(gathered.child)
+        kept = None
+        if applied is not None:
+            course = Course(run=applied, adopts=False, adopting=False, proposed=None)
+            kept = replace(_promise(gathered, course, applied), replicas=_replicas(gathered.child))
+        self._ledger.promise(gathered.key, kept)
+        self._report(gathered, decided, gathered.child, apply_problem=str(failure))
+
+    def _report(self, gathered: Gathered, decided: Decided, child: Manifest | None, *, apply_problem: str = "") -> bool:
         """Remember, tell, and write status when it differs. Returns whether it was written."""
         deployment = gathered.deployment
         course = decided.course
@@ -181,19 +228,21 @@ class Reconciler:
             applied_generation=course.run.origin.generation if course.run is not None else None,
             replicas=deployment.spec.replicas,
             bound=decided.live_pods,
-            capacity_for_missing=course.run is not None and _fits(course.run.plan, decided.facts, deployment.spec.replicas),
+            capacity_for_missing=decided.standing in (Standing.BOOKED, Standing.SETTLED) and not apply_problem,
             child=child_state(child),
+            missing_because=_LACKS.get(decided.standing, "gpus"),
+            apply_problem=apply_problem,
         )
         self._records.put(
             gathered.key,
             Record(
                 plan=course.run.plan if course.run is not None else None,
                 model=deployment.spec.model.name,
-                waiting=situation.refused or decided.live_pods < deployment.spec.replicas,
+                waiting=situation.refused,
                 child_generation=int(child["metadata"]["generation"]) if child is not None else 0,
             ),
         )
-        return self._reporter.report(gathered.raw, decided.facts, situation, course)
+        return self._reporter.report(gathered.raw, decided.facts, situation, course, applied=not decided.held and not apply_problem)
 
     def _refuse_unreadable(self, key: Key, raw: Manifest, message: str) -> str:
         """Its children are left as they are."""
@@ -250,14 +299,21 @@ def _model_problem(facts: Facts) -> tuple[str, str] | None:
     return (facts.model.kind, facts.model.problem) if isinstance(facts.model, ModelUnknown) else None
 
 
-def _fits(plan: Plan, facts: Facts, replicas: int) -> bool:
-    """Whether all replicas find GPUs on the plan's products at this moment, this deployment's own pods set aside."""
-    products = plan.gpu_products or (plan.product,)
-    of_plan = [
-        pool for pool in facts.pools if pool.product in products and (pool.sharing, pool.resource) == (plan.sharing, plan.gpu_resource)
-    ]
-    nodes = [row for pool in of_plan if pool.trusted for row in pool.nodes_by_free_gpus]
-    free: dict[int, int] = {}
-    for gpus, count in nodes:
-        free[gpus] = free.get(gpus, 0) + count
-    return fits_now(free.items(), plan.gpus_per_replica, replicas)
+def _promise(gathered: Gathered, course: Course, run: Applied) -> Promise:
+    """What the plan is promised: of a refused spec no more than the child has, gated as the pods that carry it are."""
+    wanted, has = gathered.deployment.spec.replicas, _replicas(gathered.child)
+    gated = gathered.deployment.spec.placement.wait_for_capacity
+    if gathered.child is not None and not course.adopts:
+        gated = has_gate(gathered.child["spec"].get("template") or {"spec": {}})
+    return Promise(
+        plan=run.plan,
+        replicas=min(wanted, has) if course.adopting and not course.adopts else wanted,
+        decided=run.decided,
+        generation=run.origin.generation,
+        gated=gated,
+        child_replicas=has,
+    )
+
+
+def _replicas(child: Manifest | None) -> int:
+    return int((child or {}).get("spec", {}).get("replicas") or 0)

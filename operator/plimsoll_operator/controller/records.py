@@ -16,7 +16,7 @@ from plimsoll_operator.verdict import Plan
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One deployment as last reconciled. `waiting` is true while a change of capacity or profiles could help it.
+    """One deployment as last reconciled. `waiting` is true while a profile could help it.
 
     `child_generation` is the Deployment's generation after our last look: another one means that somebody touched its spec.
     """
@@ -54,11 +54,6 @@ class Records:
         """All known deployments."""
         with self._lock:
             return tuple(self._records)
-
-    def waiting(self) -> tuple[Key, ...]:
-        """Deployments that a change of capacity could help."""
-        with self._lock:
-            return tuple(key for key, record in self._records.items() if record.waiting)
 
     def of_model(self, model: str, namespace: str) -> tuple[Key, ...]:
         """Deployments that a profile of this model could concern; an empty namespace means all."""

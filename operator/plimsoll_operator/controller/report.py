@@ -18,7 +18,7 @@ from plimsoll_operator.facts import Bypass, Facts
 from plimsoll_operator.gather import BYPASS_ANNOTATION
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Kube, Manifest
 from plimsoll_operator.render import selector_text
-from plimsoll_operator.verdict import Admit, Plan, Reject, Resize, Undecided, Verdict
+from plimsoll_operator.verdict import Admit, Plan, Reject, Resize, Undecided
 
 _log = logging.getLogger(__name__)
 
@@ -31,12 +31,15 @@ class Reporter:
         self._events = events
         self._now = now
 
-    def report(self, raw: Manifest, facts: Facts, situation: Situation, course: Course) -> bool:
-        """Post what is new and write status when it differs. Returns whether it was written."""
+    def report(self, raw: Manifest, facts: Facts, situation: Situation, course: Course, *, applied: bool) -> bool:
+        """Post what is new and write status when it differs; `applied` unless the plan has not reached its children.
+
+        Returns whether status was written.
+        """
         deployment = facts.deployment
         key = (deployment.metadata.namespace, deployment.metadata.name)
         if not isinstance(situation.verdict, Invalid):
-            self._tell(key, facts, situation.verdict, course)
+            self._tell(key, facts, situation, course, applied=applied)
         status = status_of(
             situation,
             plan=course.run.plan if course.run is not None else None,
@@ -72,9 +75,13 @@ class Reporter:
         """The object is gone."""
         self._events.forget(key)
 
-    def _tell(self, key: Key, facts: Facts, verdict: Verdict, course: Course) -> None:
-        uid = facts.deployment.metadata.uid
-        if course.adopts and course.run is not None:
+    def _tell(self, key: Key, facts: Facts, situation: Situation, course: Course, *, applied: bool) -> None:
+        uid, verdict = facts.deployment.metadata.uid, situation.verdict
+        if situation.apply_problem:
+            self._events.post(key, uid, kind="Warning", reason="ApplyRefused", action="Apply", note=situation.apply_problem)
+        elif course.adopts and course.run is not None:
+            if not applied:
+                return
             note = _plan_sentence(course.run.plan)
             if isinstance(verdict, Admit | Resize) and verdict.overridden is not None:
                 against = _override_note(facts, verdict.overridden)

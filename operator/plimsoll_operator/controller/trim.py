@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from plimsoll_operator.api import NAME_LABEL
 from plimsoll_operator.ports import Manifest
+from plimsoll_operator.render import PLAN_DIGEST_ANNOTATION
 
 _GPU_PREFIXES: Final = ("nvidia.com/", "amd.com/")
 _NOISY_ANNOTATION: Final = "kubectl.kubernetes.io/last-applied-configuration"
@@ -28,9 +29,10 @@ def node(manifest: Manifest) -> Manifest:
 
 
 def pod(manifest: Manifest) -> Manifest:
-    """Which node it is on, whether it is over, the GPUs it asks for, and whose it is."""
+    """Which node it is on, whether it is over, the GPUs it asks for, whose it is, and while it waits behind gates, behind which."""
     spec = manifest.get("spec") or {}
     kept: Manifest = {"nodeName": spec.get("nodeName", "")}
+    gates = spec.get("schedulingGates")
     for group in ("containers", "initContainers"):
         asking = [_container(row) for row in spec.get(group) or ()]
         if any(row.get("resources") for row in asking):
@@ -39,6 +41,11 @@ def pod(manifest: Manifest) -> Manifest:
     name = (manifest["metadata"].get("labels") or {}).get(NAME_LABEL)
     if name is not None:
         metadata["labels"] = {NAME_LABEL: name}
+        if gates:
+            kept["schedulingGates"] = [{"name": gate.get("name", "")} for gate in gates]
+            metadata["creationTimestamp"] = manifest["metadata"].get("creationTimestamp", "")
+            digest = (manifest["metadata"].get("annotations") or {}).get(PLAN_DIGEST_ANNOTATION)
+            metadata["annotations"] = {PLAN_DIGEST_ANNOTATION: digest or ""}
     if "deletionTimestamp" in manifest["metadata"]:
         metadata["deletionTimestamp"] = manifest["metadata"]["deletionTimestamp"]
     return {"metadata": metadata, "spec": kept, "status": {"phase": (manifest.get("status") or {}).get("phase", "")}}

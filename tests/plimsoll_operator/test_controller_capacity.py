@@ -1,0 +1,307 @@
+"""Booked, held and gated deployments against the in-memory API server: what is applied, what is told, what is taken back."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from plimsoll_operator.api import NAME_LABEL
+from plimsoll_operator.controller.bookings import BIND_SECONDS
+from plimsoll_operator.controller.fakes import FakeKube, new_deployment
+from plimsoll_operator.controller.process import Controller
+from plimsoll_operator.decision import decide
+from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.ports import DEPLOYMENTS, INFERENCE_DEPLOYMENTS, NODES, PODS, Manifest
+from plimsoll_operator.render import CAPACITY_GATE, DECIDED_ANNOTATION, PLAN_DIGEST_ANNOTATION
+
+NS = "team"
+
+
+def gpu_node(name: str, gpus: int) -> Manifest:
+    labels = {"nvidia.com/gpu.product": "NVIDIA-L4", "nvidia.com/gpu.count": str(gpus), "nvidia.com/gpu.memory": "23034"}
+    allocatable = {"cpu": "640", "memory": "4Ti", "nvidia.com/gpu": str(gpus), "pods": "110"}
+    status = {"allocatable": allocatable, "conditions": [{"type": "Ready", "status": "True"}]}
+    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}, "status": status}
+
+
+class Clock:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class World:
+    """A fake cluster, one controller with the real decision, and hands for what Kubernetes would do."""
+
+    def __init__(self, *gpus: int, kube: FakeKube | None = None) -> None:
+        self.kube = kube or FakeKube()
+        for index, count in enumerate(gpus):
+            self.kube.create(NODES, gpu_node(f"n{index}", count))
+        self.clock = Clock()
+        self.controller = Controller(self.kube, decide, identity="test", clock=self.clock)
+        self.hear()
+        self.controller.recover()
+
+    def hear(self) -> None:
+        for informer in self.controller.informers:
+            informer.relist()
+
+    def work(self) -> None:
+        for _ in range(4):
+            self.hear()
+            while (key := self.controller.queue.take(0)) is not None:
+                self.controller.work_on(key)
+
+    def wish(self, name: str, gpus: int, replicas: int = 1, **placement: Any) -> None:
+        engine = {"image": "vllm/vllm-openai:v0.19.0", "tensorParallelSize": gpus, "maxModelLen": 4096}
+        spec = {"model": {"name": "Qwen/Qwen2.5-1.5B-Instruct"}, "replicas": replicas, "engine": engine, "placement": placement}
+        old = self.kube.get(INFERENCE_DEPLOYMENTS, NS, name)
+        if old is None:
+            self.kube.create(INFERENCE_DEPLOYMENTS, new_deployment(NS, name, spec))
+        else:
+            self.kube.replace(INFERENCE_DEPLOYMENTS, {**old, "spec": spec})
+        self.controller.queue.add((NS, name))
+
+    def child(self, name: str) -> Manifest | None:
+        return self.kube.get(DEPLOYMENTS, NS, name)
+
+    def annotation(self, name: str, key: str) -> str:
+        child = self.child(name)
+        assert child is not None
+        found: str = child["metadata"]["annotations"][key]
+        return found
+
+    def condition(self, name: str, kind: str = "CapacityAvailable") -> tuple[str, str]:
+        status = (self.kube.get(INFERENCE_DEPLOYMENTS, NS, name) or {}).get("status") or {}
+        return next(((row["status"], row["reason"]) for row in status.get("conditions", ()) if row["type"] == kind), ("", ""))
+
+    def pod(self, name: str, gpus: int, node: str = "", suffix: str = "1", gates: tuple[str, ...] = ()) -> None:
+        """What the ReplicaSet makes of the child, on a node or not."""
+        container = {"name": "vllm", "resources": {"limits": {"nvidia.com/gpu": str(gpus)}}}
+        spec: Manifest = {"containers": [container], "schedulingGates": [{"name": gate} for gate in gates]}
+        if node:
+            spec["nodeName"] = node
+        annotations = {PLAN_DIGEST_ANNOTATION: self.annotation(name, PLAN_DIGEST_ANNOTATION)}
+        created = datetime(2026, 1, 1, 0, 0, int(suffix), tzinfo=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        metadata = {"namespace": NS, "name": f"{name}-{suffix}", "labels": {NAME_LABEL: name}, "annotations": annotations}
+        body = {"apiVersion": "v1", "kind": "Pod", "metadata": {**metadata, "creationTimestamp": created}, "spec": spec}
+        self.kube.create(PODS, {**body, "status": {"phase": "Running" if node else "Pending"}})
+
+    def bind(self, name: str, node: str, suffix: str = "1") -> None:
+        found = self.kube.get(PODS, NS, f"{name}-{suffix}")
+        assert found is not None
+        assert not found["spec"].get("schedulingGates"), "the scheduler does not look at gated pods"
+        found["spec"]["nodeName"] = node
+        self.kube.replace(PODS, found)
+
+    def gates(self, name: str, suffix: str = "1") -> list[str]:
+        found = self.kube.get(PODS, NS, f"{name}-{suffix}")
+        assert found is not None
+        return [gate["name"] for gate in found["spec"].get("schedulingGates") or ()]
+
+
+def test_pods_are_made_when_their_gpus_are_booked_and_after_those_booked_before() -> None:
+    world = World(4)
+    for name in ("first", "second"):
+        world.wish(name, 4)
+    world.work()
+    assert world.condition("first") == ("True", "Booked")
+    assert (world.child("second"), world.condition("second")) == (None, ("False", "WaitingForTurn"))
+    assert world.condition("second", "Feasible") == ("True", "Fits")
+    world.pod("first", 4, "n0")
+    world.work()
+    assert world.condition("first") == ("True", "Bound")
+    assert world.condition("second") == ("False", "WaitingForGpus")
+    assert world.child("second") is not None, "the scheduler and autoscalers see what waits"
+
+
+def test_pods_that_the_scheduler_does_not_take_are_no_longer_called_available() -> None:
+    world = World(4)
+    world.wish("first", 4)
+    world.wish("second", 2)
+    world.work()
+    world.clock.now += BIND_SECONDS + 1
+    world.controller.ledger.expire()
+    world.work()
+    assert world.condition("first") == ("False", "NotScheduled")
+    assert world.child("second") is not None
+
+
+def test_what_is_booked_is_taken_back_when_the_child_is_refused_for_good() -> None:
+    world = World(4)
+    world.kube.fail_next("apply", ApiFailure(403, "Forbidden", "exceeded quota: gpus"))
+    world.wish("refused", 4)
+    world.work()
+    assert world.condition("refused", "Stalled") == ("True", "ApplyRefused")
+    assert world.condition("refused") == ("False", "WaitingForGpus")
+    world.wish("other", 4)
+    world.work()
+    assert world.condition("other") == ("True", "Booked")
+
+
+def test_a_refusal_that_may_pass_keeps_the_booking_and_is_tried_again() -> None:
+    world = World(4)
+    world.wish("first", 4)
+    world.kube.fail_next("apply", ApiFailure(503, "ServiceUnavailable", "later"))
+    world.work()
+    world.wish("second", 4)
+    world.work()
+    assert world.child("second") is None
+    world.clock.now += 1
+    world.work()
+    assert world.condition("first") == ("True", "Booked")
+
+
+def test_a_child_that_is_refused_for_good_keeps_what_its_older_form_has() -> None:
+    world = World(4)
+    world.wish("grows", 1)
+    world.work()
+    world.pod("grows", 1, "n0")
+    world.work()
+    world.kube.fail_next("apply", ApiFailure(422, "Invalid", "no"))
+    world.wish("grows", 1, 4)
+    world.work()
+    world.wish("other", 1, 3)
+    world.work()
+    assert world.condition("other") == ("True", "Booked")
+
+
+def test_gated_pods_exist_at_once_and_their_gates_lift_in_decision_order() -> None:
+    world = World(2)
+    for name in ("a", "b"):
+        world.wish(name, 2, waitForCapacity=True)
+    world.work()
+    for name in ("a", "b"):
+        child = world.child(name)
+        assert child is not None
+        assert child["spec"]["template"]["spec"]["schedulingGates"] == [{"name": CAPACITY_GATE}]
+        world.pod(name, 2, gates=(CAPACITY_GATE, "kueue.x-k8s.io/admission"))
+    world.work()
+    assert world.gates("a") == ["kueue.x-k8s.io/admission"], "other people's gates stay"
+    assert world.gates("b") == [CAPACITY_GATE, "kueue.x-k8s.io/admission"]
+    assert (world.condition("a"), world.condition("b")) == (("True", "Booked"), ("False", "WaitingForGpus"))
+
+
+def test_only_as_many_gates_lift_as_are_booked_also_when_the_informer_lags() -> None:
+    world = World(2)
+    world.wish("a", 1, 3, waitForCapacity=True)
+    world.work()
+    for suffix in ("3", "1", "2"):
+        world.pod("a", 1, suffix=suffix, gates=(CAPACITY_GATE,))
+    world.hear()
+    for _ in range(3):  # looks at it again before it has heard of the lifted gates
+        world.controller.queue.add((NS, "a"))
+        key = world.controller.queue.take(0)
+        assert key is not None
+        world.controller.work_on(key)
+    assert [bool(world.gates("a", suffix)) for suffix in ("1", "2", "3")] == [False, False, True]
+    world.work()
+    world.bind("a", "n0", "1")
+    world.bind("a", "n0", "2")
+    world.work()
+    assert world.gates("a", "3")
+    assert world.condition("a") == ("False", "WaitingForGpus")
+
+
+def test_gates_lift_in_the_old_order_after_a_change_of_leader() -> None:
+    world = World(4)
+    world.wish("holder", 4)
+    world.work()
+    world.pod("holder", 4, "n0")
+    for name in ("z-early", "a-late"):
+        world.wish(name, 4, waitForCapacity=True)
+        world.work()
+        world.pod(name, 4, gates=(CAPACITY_GATE,))
+    world.work()
+    assert world.annotation("z-early", DECIDED_ANNOTATION) < world.annotation("a-late", DECIDED_ANNOTATION)
+    again = World(kube=world.kube)
+    for name in ("a-late", "z-early"):
+        again.controller.queue.add((NS, name))
+    again.work()
+    assert (again.gates("z-early"), again.gates("a-late")) == ([CAPACITY_GATE], [CAPACITY_GATE])
+    again.kube.delete(INFERENCE_DEPLOYMENTS, NS, "holder")
+    again.kube.delete(PODS, NS, "holder-1")
+    again.controller.queue.add((NS, "holder"))
+    again.work()
+    assert (again.gates("z-early"), again.gates("a-late")) == ([], [CAPACITY_GATE])
+
+
+def test_a_new_leader_counts_what_was_promised_before_it_decides_anything() -> None:
+    world = World(4)
+    world.wish("promised", 4)
+    world.work()
+    again = World(kube=world.kube)
+    again.wish("newcomer", 4)
+    again.work()
+    assert again.child("newcomer") is None
+    assert again.condition("newcomer") == ("False", "WaitingForTurn")
+
+
+def test_a_new_leader_drops_what_was_promised_to_a_deployment_that_is_gone() -> None:
+    world = World(4)
+    world.wish("gone", 4)
+    world.work()
+    again = World(kube=world.kube)
+    again.kube.delete(INFERENCE_DEPLOYMENTS, NS, "gone")
+    again.work()
+    again.wish("newcomer", 4)
+    again.work()
+    assert again.condition("newcomer") == ("True", "Booked")
+
+
+def test_a_deployment_keeps_its_place_while_it_is_held_and_a_new_spec_takes_a_new_one() -> None:
+    world = World(4)
+    world.wish("first", 4)
+    world.wish("second", 4)
+    world.work()
+    before = world.controller.ledger.promised((NS, "second"))
+    world.controller.queue.add((NS, "second"))
+    world.work()
+    assert world.controller.ledger.promised((NS, "second")) == before
+    place = world.annotation("first", DECIDED_ANNOTATION)
+    world.wish("first", 2)
+    world.work()
+    assert world.annotation("first", DECIDED_ANNOTATION) > place
+
+
+def test_scaling_up_waits_its_turn_and_scaling_down_does_not() -> None:
+    world = World(4)
+    world.wish("grows", 1)
+    world.work()
+    world.pod("grows", 1, "n0")
+    world.work()
+    world.wish("other", 2)
+    world.work()
+    world.wish("grows", 1, 3)
+    world.work()
+    child = world.child("grows")
+    assert child is not None
+    assert child["spec"]["replicas"] == 1
+    world.pod("other", 2, "n0")
+    world.work()
+    child = world.child("grows")
+    assert child is not None
+    assert child["spec"]["replicas"] == 3
+    world.wish("grows", 1, 0)
+    world.work()
+    child = world.child("grows")
+    assert child is not None
+    assert child["spec"]["replicas"] == 0
+
+
+@pytest.mark.parametrize("field", ["priorityClassName", "schedulerName"])
+def test_the_pods_carry_class_and_scheduler_and_a_changed_one_is_a_new_wish(field: str) -> None:
+    world = World(4)
+    world.wish("a", 1, 1, **{field: "one"})
+    world.work()
+    child = world.child("a")
+    assert child is not None
+    assert child["spec"]["template"]["spec"][field] == "one"
+    world.wish("a", 1, 1, **{field: "two"})
+    world.work()
+    child = world.child("a")
+    assert child is not None
+    assert child["spec"]["template"]["spec"][field] == "two"
