@@ -14,7 +14,8 @@ from typing import Any, Final
 from plimsoll_estimator.arguments import render_args
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.units import GIB, MIB, ceil_div
-from plimsoll_operator.api import NAME_LABEL, InferenceDeployment
+from plimsoll_operator.api import ENGINE_CONTAINER, NAME_LABEL, InferenceDeployment
+from plimsoll_operator.overlay import RESTRICTED, lay_over
 from plimsoll_operator.verdict import Plan
 
 PLAN_ANNOTATION: Final = "inference.plimsoll.dev/plan"
@@ -31,7 +32,6 @@ SHARING_LABEL: Final = "nvidia.com/gpu.sharing-strategy"
 MIG_RESOURCE_PREFIX: Final = "nvidia.com/mig-"
 _SHARED: Final = ("mps", "time-slicing")
 PORT: Final = 8000
-CONTAINER: Final = "vllm"
 WEIGHTS_MOUNT: Final = "/models"
 CACHE_MOUNT: Final = "/root/.cache/huggingface"
 # A 400 GB checkpoint over 1 Gbit/s takes 55 minutes: pods get an hour before the kubelet gives up on a start.
@@ -204,14 +204,15 @@ def _pod_template(deployment: InferenceDeployment, plan: Plan) -> Manifest:
         spec["schedulerName"] = placement.scheduler_name
     if placement.wait_for_capacity:
         spec["schedulingGates"] = [{"name": CAPACITY_GATE}]
-    return {"metadata": {"labels": _labels(deployment), "annotations": {PLAN_DIGEST_ANNOTATION: plan.digest}}, "spec": spec}
+    made = {"metadata": {"labels": _labels(deployment), "annotations": {PLAN_DIGEST_ANNOTATION: plan.digest}}, "spec": spec}
+    return lay_over(made, deployment.spec.template)
 
 
 def _container(deployment: InferenceDeployment, plan: Plan) -> Manifest:
     gpus = {plan.gpu_resource: str(plan.gpus_per_replica)}
     _, mounts = _volumes(deployment, plan)
     return {
-        "name": CONTAINER,
+        "name": ENGINE_CONTAINER,
         "image": deployment.spec.engine.image,
         "command": ["vllm", "serve"],
         "args": serve_arguments(deployment, plan),
@@ -229,7 +230,7 @@ def _container(deployment: InferenceDeployment, plan: Plan) -> Manifest:
         "startupProbe": _probe(period=_PROBE_PERIOD_SECONDS, failures=_START_SECONDS // _PROBE_PERIOD_SECONDS),
         "livenessProbe": _probe(period=_PROBE_PERIOD_SECONDS, failures=6),
         "readinessProbe": _probe(period=5, failures=3),
-        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "securityContext": RESTRICTED,
     }
 
 

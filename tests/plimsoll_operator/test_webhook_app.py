@@ -320,13 +320,13 @@ def test_malformed_objects_are_refused_by_field_without_asking_the_decision() ->
     ]
 
 
-def test_unsupported_fields_and_contradicting_flags_are_named_by_the_real_decision() -> None:
+def test_accounts_that_no_policy_lists_and_contradicting_flags_are_named_by_the_real_decision() -> None:
     engine = {"image": "vllm/vllm-openai:v0.19.0", "maxModelLen": 8192}
     flag = Webhook().ask(review(manifest(engine=engine | {"extraArgs": ["--max-model-len=4096"]})))["status"]["details"]["causes"][0]
     assert flag["field"].startswith("spec.engine")
     assert "max-model-len" in flag["message"]
-    queue = Webhook().ask(review(manifest(template={"serviceAccountName": "admin"})))["status"]["details"]["causes"][0]
-    assert (queue["field"], "not supported yet" in queue["message"]) == ("spec.template.serviceAccountName", True)
+    account = Webhook().ask(review(manifest(template={"serviceAccountName": "admin"})))["status"]["details"]["causes"][0]
+    assert (account["field"], "allowedServiceAccounts" in account["message"]) == ("spec.template.serviceAccountName", True)
 
 
 CAPPED = MemoryStore(

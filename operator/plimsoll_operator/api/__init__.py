@@ -53,6 +53,7 @@ from plimsoll_operator.api.status import (
     PlanStatus,
 )
 from plimsoll_operator.api.template import (
+    ENGINE_CONTAINER,
     EnvVar,
     EnvVarSource,
     KeySelector,
@@ -65,6 +66,7 @@ from plimsoll_operator.api.unsupported import NOT_YET, unsupported_fields
 
 __all__ = [
     "API_VERSION",
+    "ENGINE_CONTAINER",
     "GROUP",
     "KINDS",
     "MOVABLE_FIELDS",

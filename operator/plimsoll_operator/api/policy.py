@@ -104,12 +104,6 @@ class FitPolicySpec(ApiModel):
             message="is not supported yet",
             field=".calibrationTrust",
         ),
-        Rule(
-            cel="!has(self.allowedServiceAccounts) || self.allowedServiceAccounts.size() == 0",
-            holds=lambda p: not p.allowed_service_accounts,
-            message="is not supported yet",
-            field=".allowedServiceAccounts",
-        ),
     )
 
 

@@ -5,7 +5,7 @@ Read by rendering. What is not listed here cannot be set: host namespaces, hostP
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final
 
 from pydantic import Field
 
@@ -13,15 +13,54 @@ from plimsoll_operator.api.base import ApiModel, CpuText, FileKey, LabelMap, Mem
 
 OWNED_ENV: Final = (
     "CUDA_VISIBLE_DEVICES",
+    "HF_HUB_OFFLINE",
+    "HF_TOKEN",
     "HIP_VISIBLE_DEVICES",
     "NVIDIA_VISIBLE_DEVICES",
     "PYTORCH_ALLOC_CONF",
     "PYTORCH_CUDA_ALLOC_CONF",
     "ROCR_VISIBLE_DEVICES",
+    "VLLM_ALLOW_CHUNKED_LOCAL_ATTN_WITH_HYBRID_KV_CACHE",
+    "VLLM_ALLOW_LONG_MAX_MODEL_LEN",
+    "VLLM_ALLREDUCE_USE_FLASHINFER",
+    "VLLM_ALLREDUCE_USE_SYMM_MEM",
+    "VLLM_ENABLE_STARTUP_PLAN",
+    "VLLM_FLASHINFER_WORKSPACE_BUFFER_SIZE",
+    "VLLM_KV_CACHE_LAYOUT",
+    "VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS",
+    "VLLM_MLA_DISABLE",
+    "VLLM_PORT",
+    "VLLM_PP_LAYER_PARTITION",
+    "VLLM_USE_NCCL_SYMM_MEM",
+    "VLLM_USE_SIMPLE_KV_OFFLOAD",
+    "VLLM_USE_V1",
+    "VLLM_USE_V2_MODEL_RUNNER",
 )
-"""Variables that decide which GPUs and how much of them a process sees: the plan's, not the template's."""
+"""Variables that decide which GPUs and how much of them a process takes (vLLM 0.8 to 0.33, envs.py), or that the plan sets itself."""
 
-_OWNED_CEL: Final = "[" + ", ".join(f"'{name}'" for name in OWNED_ENV) + "]"
+OWNED_LABELS: Final = ("app.kubernetes.io/instance", "app.kubernetes.io/managed-by", "app.kubernetes.io/name")
+OWNED_PREFIX: Final = "inference.plimsoll.dev/"
+OWNED_VOLUMES: Final = ("hub-cache", "shm", "weights")
+OWNED_PATHS: Final = ("/dev/shm", "/models", "/root/.cache/huggingface")
+ENGINE_CONTAINER: Final = "vllm"
+
+
+def _cel(names: tuple[str, ...]) -> str:
+    return "[" + ", ".join(f"'{name}'" for name in names) + "]"
+
+
+def _clashes(path: str) -> bool:
+    """At one of the plan's mounts, below it, or above it, where it would hide what is there."""
+    return any(path == own or path.startswith(f"{own}/") or own.startswith(f"{path.rstrip('/')}/") for own in OWNED_PATHS)
+
+
+def _unique(names: list[str]) -> bool:
+    return len(set(names)) == len(names)
+
+
+def _named_list(most: int) -> Any:
+    """A list whose entries are told apart by name, as the API server merges it."""
+    return Field(max_length=most, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]})
 
 
 class KeySelector(ApiModel):
@@ -64,7 +103,7 @@ class EnvVar(ApiModel):
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            cel=f"!(self.name in {_OWNED_CEL})",
+            cel=f"!(self.name in {_cel(OWNED_ENV)})",
             holds=lambda e: e.name not in OWNED_ENV,
             message="the plan owns this variable",
             field=".name",
@@ -123,6 +162,21 @@ class Volume(ApiModel):
             holds=lambda v: sum(x is not None for x in (v.empty_dir, v.config_map, v.secret, v.persistent_volume_claim)) == 1,
             message="exactly one of emptyDir, configMap, secret and persistentVolumeClaim must be set",
         ),
+        Rule(
+            cel=f"!(self.name in {_cel(OWNED_VOLUMES)})",
+            holds=lambda v: v.name not in OWNED_VOLUMES,
+            message="the plan owns a volume of this name",
+            field=".name",
+        ),
+        Rule(
+            cel=(
+                f"!{_cel(OWNED_PATHS)}.exists(own, self.mountPath == own || self.mountPath.startsWith(own + '/')"
+                " || own.startsWith(self.mountPath + (self.mountPath.endsWith('/') ? '' : '/')))"
+            ),
+            holds=lambda v: not _clashes(v.mount_path),
+            message="the plan mounts something here",
+            field=".mountPath",
+        ),
     )
 
 
@@ -144,10 +198,20 @@ class Sidecar(ApiModel):
     """Container image."""
     args: Annotated[tuple[Annotated[str, Field(max_length=512)], ...], Field(max_length=32)] = ()
     """Arguments."""
-    env: Annotated[tuple[EnvVar, ...], Field(max_length=32)] = ()
+    env: Annotated[tuple[EnvVar, ...], _named_list(32)] = ()
     """Environment."""
     resources: TemplateResources | None = None
     """Requests."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel=f"self.name != '{ENGINE_CONTAINER}'",
+            holds=lambda s: s.name != ENGINE_CONTAINER,
+            message="the engine's container has this name",
+            field=".name",
+        ),
+        Rule(cel="true", holds=lambda s: _unique([e.name for e in s.env]), message="a name is given twice", field=".env"),
+    )
 
 
 class TemplateSpec(ApiModel):
@@ -159,15 +223,33 @@ class TemplateSpec(ApiModel):
         Field(default_factory=dict)
     )
     """Annotations added to the pods."""
-    env: Annotated[tuple[EnvVar, ...], Field(max_length=64)] = ()
+    env: Annotated[tuple[EnvVar, ...], _named_list(64)] = ()
     """Environment of the engine."""
-    volumes: Annotated[tuple[Volume, ...], Field(max_length=16)] = ()
+    volumes: Annotated[tuple[Volume, ...], _named_list(16)] = ()
     """Volumes mounted into the engine's container."""
     resources: TemplateResources | None = None
     """CPU and host memory, upward only."""
-    sidecars: Annotated[tuple[Sidecar, ...], Field(max_length=4)] = ()
+    sidecars: Annotated[tuple[Sidecar, ...], _named_list(4)] = ()
     """Further containers."""
     service_account_name: Name | None = None
     """ServiceAccount of the pods; the FitPolicy must list it."""
     image_pull_secrets: Annotated[tuple[Name, ...], Field(max_length=8)] = ()
     """Pull secrets of the pods."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel=f"!has(self.labels) || !self.labels.exists(key, key.startsWith('{OWNED_PREFIX}') || key in {_cel(OWNED_LABELS)})",
+            holds=lambda t: not any(key.startswith(OWNED_PREFIX) or key in OWNED_LABELS for key in t.labels),
+            message="labels that say whose the pods are belong to the plan",
+            field=".labels",
+        ),
+        Rule(
+            cel=f"!has(self.annotations) || !self.annotations.exists(key, key.startsWith('{OWNED_PREFIX}'))",
+            holds=lambda t: not any(key.startswith(OWNED_PREFIX) for key in t.annotations),
+            message=f"annotations of {OWNED_PREFIX} belong to the plan",
+            field=".annotations",
+        ),
+        Rule(cel="true", holds=lambda t: _unique([e.name for e in t.env]), message="a name is given twice", field=".env"),
+        Rule(cel="true", holds=lambda t: _unique([v.name for v in t.volumes]), message="a name is given twice", field=".volumes"),
+        Rule(cel="true", holds=lambda t: _unique([s.name for s in t.sidecars]), message="a name is given twice", field=".sidecars"),
+    )

@@ -22,14 +22,6 @@ NOT_YET: Final[tuple[tuple[str, _Set], ...]] = (
     ("spec.placement.maxNodesPerReplica", lambda s: s.placement.max_nodes_per_replica > 1),
     ("spec.placement.queueName", lambda s: s.placement.queue_name is not None),
     ("spec.model.profile.configMapRef", lambda s: s.model.profile is not None and s.model.profile.config_map_ref is not None),
-    ("spec.template.labels", lambda s: s.template is not None and bool(s.template.labels)),
-    ("spec.template.annotations", lambda s: s.template is not None and bool(s.template.annotations)),
-    ("spec.template.env", lambda s: s.template is not None and bool(s.template.env)),
-    ("spec.template.volumes", lambda s: s.template is not None and bool(s.template.volumes)),
-    ("spec.template.resources", lambda s: s.template is not None and s.template.resources is not None),
-    ("spec.template.sidecars", lambda s: s.template is not None and bool(s.template.sidecars)),
-    ("spec.template.serviceAccountName", lambda s: s.template is not None and s.template.service_account_name is not None),
-    ("spec.template.imagePullSecrets", lambda s: s.template is not None and bool(s.template.image_pull_secrets)),
 )
 
 

@@ -15,6 +15,7 @@ from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_operator.api import EngineSpec, FitPolicySpec, InferenceDeployment, PlacementSpec
 from plimsoll_operator.decision.worksheet import Worksheet, worksheet_of
+from plimsoll_operator.overlay import HostExtra, host_extra
 
 DEFAULT_MIN_MAX_MODEL_LEN: Final = 8192
 
@@ -52,6 +53,7 @@ class Ask:
     placement: PlacementSpec
     max_gpus_per_replica: int | None
     worksheet: Worksheet | None = None
+    host_extra: HostExtra
     sure: bool = False
 
     def with_args(self, **changes: Any) -> Ask:
@@ -99,6 +101,7 @@ def read_ask(deployment: InferenceDeployment, policy: FitPolicySpec) -> Ask:
         reserve_bytes=max(spec.fit.reserve_bytes, policy.reserve_bytes),
         placement=spec.placement,
         max_gpus_per_replica=policy.max_gpus_per_replica,
+        host_extra=host_extra(spec.template),
         worksheet=worksheet,
     )
 

@@ -90,6 +90,16 @@ def moves_are_allowed(checked: Checked) -> Reject | None:
     return Reject(reason=Reason.POLICY_CAP, message=message, field="spec.fit.mayChange")
 
 
+def service_account_is_allowed(checked: Checked) -> Reject | None:
+    """Pods run as an account only where the FitPolicy lists it: whoever may create pods may otherwise use every account there is."""
+    template = checked.facts.deployment.spec.template
+    account = template.service_account_name if template is not None else None
+    if account is None or account in checked.facts.policy.allowed_service_accounts:
+        return None
+    message = f"spec.template.serviceAccountName {account} is not among the FitPolicy's allowedServiceAccounts."
+    return Reject(reason=Reason.POLICY_CAP, message=message, field="spec.template.serviceAccountName")
+
+
 def capacity_is_known(checked: Checked) -> Undecided | None:
     """No pool at all, existing or declared."""
     if checked.facts.pools:
@@ -128,6 +138,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     engine_is_known,
     model_is_known,
     moves_are_allowed,
+    service_account_is_allowed,
     capacity_is_known,
     some_pool_matches,
 )

@@ -21,6 +21,7 @@ from plimsoll_operator.decision.engine import Engine
 from plimsoll_operator.decision.fit import Fit, Miss, Wish, fit, kv_tokens
 from plimsoll_operator.decision.serving import contradiction, replicas_needed, wish_of
 from plimsoll_operator.facts import PoolFacts
+from plimsoll_operator.overlay import HostExtra
 from plimsoll_operator.verdict import Plan, Reason
 
 
@@ -236,7 +237,7 @@ def _evaluate(engine: Engine, ask: Ask, candidate: Candidate) -> Found | Missed:
         fits = common
     product, tightest = min(fits, key=lambda pair: (kv_tokens(pair[1]), pair[0].gpu.product))
     kept = replace(candidate, products=tuple(product for product, _ in fits))
-    placed = _with_host(kept, product, tightest, tuple(losses))
+    placed = _with_host(kept, product, tightest, tuple(losses), ask.host_extra)
     if ask.worksheet is None or isinstance(placed, Missed):
         return placed
     return replace(placed, replicas_needed=replicas_needed(ask, tightest))
@@ -261,10 +262,11 @@ def _common(engine: Engine, wish: Wish, fits: list[tuple[Product, Fit]]) -> list
     return common
 
 
-def _with_host(candidate: Candidate, product: Product, found: Fit, losses: tuple[str, ...]) -> Found | Missed:
+def _with_host(candidate: Candidate, product: Product, found: Fit, losses: tuple[str, ...], extra: HostExtra) -> Found | Missed:
     """Keep the pools whose nodes can also hold the pod's host needs."""
     gpus = candidate.layout.gpus
-    memory, millis = host.host_memory_bytes(found.estimate, gpus), host.cpu_millis(gpus)
+    memory = extra.engine_memory_bytes(host.host_memory_bytes(found.estimate, gpus)) + extra.sidecar_memory_bytes
+    millis = extra.engine_cpu_millis(host.cpu_millis(gpus)) + extra.sidecar_cpu_millis
     kept: list[PoolFacts] = []
     shortages: list[Miss] = []
     for pool in (pool for member in candidate.products for pool in member.large_enough(gpus)):
