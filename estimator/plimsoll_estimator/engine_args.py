@@ -25,6 +25,7 @@ class EngineArgs:
     data_parallel_size: int | None = None
     enable_expert_parallel: bool | None = None
     decode_context_parallel_size: int | None = None
+    nnodes: int | None = None
     max_model_len: int | None = None
     max_num_seqs: int | None = None
     max_num_batched_tokens: int | None = None

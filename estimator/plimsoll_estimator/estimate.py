@@ -122,8 +122,8 @@ def _warnings(resolved: ResolvedArgs, stages: Sequence[RankWeights], weights: We
     if not resolved.gpu.total_is_exact:
         found.append(f"the memory of {resolved.gpu.product} is taken from its label, on the low side")
     if weights is not None and weights.total_bytes:
-        created = resolved.tensor_parallel_size * sum(stage.created_bytes for stage in stages)
-        single = resolved.tensor_parallel_size == resolved.pipeline_parallel_size == 1
+        created = resolved.tensor_parallel_size * resolved.data_parallel_size * sum(stage.created_bytes for stage in stages)
+        single = resolved.tensor_parallel_size == resolved.pipeline_parallel_size == resolved.data_parallel_size == 1
         if created < 0.98 * weights.total_bytes or (single and created > 1.02 * weights.total_bytes):
             stated, built = format_gib(weights.total_bytes), format_gib(created)
             found.append(f"the checkpoint's headers add up to {stated}, the model as built to {built} on all ranks")

@@ -64,6 +64,28 @@ class ResolvedArgs:
     async_scheduling: bool
     max_in_flight_tokens: int
     max_cudagraph_capture_size: int
+    nnodes: int = 1
+    """Nodes that one replica spans (vLLM's --nnodes): ranks fill node after node, tensor parallel groups first."""
+    shares_experts: bool = False
+    """Whether data-parallel engines hold routed experts together, and so run collectives with one another."""
+
+    @property
+    def ranks_per_node(self) -> int:
+        """Ranks, and GPUs, of one replica on each of its nodes."""
+        return self.tensor_parallel_size * self.pipeline_parallel_size * self.data_parallel_size // self.nnodes
+
+    @property
+    def collective_ranks(self) -> int:
+        """Ranks of the largest group that runs collectives in a step: tensor parallel, or all that share the experts."""
+        return self.tensor_parallel_size * (self.data_parallel_size if self.shares_experts else 1)
+
+    @property
+    def collectives_leave_node(self) -> bool:
+        """Whether some collective of every step crosses the network between nodes."""
+        if self.nnodes == 1:
+            return False
+        shared = self.shares_experts and self.data_parallel_size > 1
+        return shared or self.ranks_per_node % self.tensor_parallel_size != 0
 
 
 class Sight:

@@ -192,6 +192,7 @@ def test_every_constant_has_a_general_first_row_and_evidence_on_every_row() -> N
             "interconnect",
             "min_tensor_parallel",
             "min_pipeline_parallel",
+            "min_nodes",
             "min_capability",
             "max_capability",
         }

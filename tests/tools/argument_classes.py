@@ -15,6 +15,7 @@ ENGINE_FIELDS = {  # flag -> field of EngineArgs: the estimator has a rule
     "--data-parallel-size": "data_parallel_size",
     "--enable-expert-parallel": "enable_expert_parallel",
     "--decode-context-parallel-size": "decode_context_parallel_size",
+    "--nnodes": "nnodes",
     "--max-model-len": "max_model_len",
     "--max-num-seqs": "max_num_seqs",
     "--max-num-batched-tokens": "max_num_batched_tokens",
@@ -42,6 +43,7 @@ API_FIELDS = {  # field of EngineArgs -> field of InferenceDeployment spec.engin
     "pipeline_parallel_size": "pipelineParallelSize",
     "data_parallel_size": "dataParallelSize",
     "enable_expert_parallel": "expertParallel",
+    "decode_context_parallel_size": "decodeContextParallelSize",
     "gpu_memory_utilization": "gpuMemoryUtilization",
     "max_model_len": "maxModelLen",
     "max_num_seqs": "maxNumSeqs",
@@ -182,7 +184,6 @@ HARMLESS_VALUES = {  # an argument without a rule is let through with a value th
     "--mm-processor-cache-gb": ["0", "1", "2", "3", "4"],
     "--pt-load-map-location": ["cpu"],
     "--api-server-count": ["1"],
-    "--nnodes": ["1"],
     "--node-rank": ["0"],
 }
 

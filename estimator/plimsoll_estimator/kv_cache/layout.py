@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
-from plimsoll_estimator.errors import InvalidInput
+from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kv_cache.families import model_needs
 from plimsoll_estimator.kv_cache.grouping import group_layers
@@ -23,6 +24,10 @@ from plimsoll_estimator.kv_cache.rules import PlannerRules, rules_for
 from plimsoll_estimator.kv_cache.specs import LayerSpec, Reach
 from plimsoll_estimator.resolved import KvPlan, KvRefusal, ResolvedArgs, Sight
 from plimsoll_estimator.units import format_gib
+
+# 0.25.1 refuses decode context parallelism beside windows and state, 0.32.0 takes it beside state; between them nobody has looked.
+_MIXED_CONTEXT_PARALLEL_UNKNOWN: Final = EngineVersion(0, 26)
+_STATE_CONTEXT_PARALLEL_SINCE: Final = EngineVersion(0, 32)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +213,7 @@ _SIGHT: Final = Sight(
         "extrapolated": False, "quantization": None, "data_parallel_size": 1, "enable_expert_parallel": False, "max_model_len": 0,
         "max_num_seqs": 0, "max_num_batched_tokens": 0, "max_in_flight_tokens": 0, "max_cudagraph_capture_size": 0,
         "gpu_memory_utilization": 0.0, "enable_chunked_prefill": False, "enforce_eager": False, "uses_v2_model_runner": False,
-        "async_scheduling": False, "runner": "generate",
+        "async_scheduling": False, "runner": "generate", "nnodes": 1, "shares_experts": False,
     },
     given=("block_size", "mamba_ssm_cache_dtype", "speculative_method", "speculative_model_config"),
 )  # fmt: skip
@@ -233,6 +238,8 @@ def kv_cache_layout(config: HfConfig, resolved: ResolvedArgs) -> KvCacheLayout:
     """Work out groups and bytes per block. Raises Unsupported for what has no rule, EngineRefusal where vLLM stops."""
     rules = rules_for(resolved.version)
     made = _blocks(config, resolved, rules)
+    if resolved.decode_context_parallel_size > 1:
+        _check_context_parallel({spec.kind for group in made.groups for spec in group.specs}, len(made.groups), resolved.version)
     window_tokens = resolved.max_in_flight_tokens if rules.window_counts_in_flight else resolved.max_num_batched_tokens
     return KvCacheLayout(
         block_size=made.block_size,
@@ -297,6 +304,21 @@ def _made(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules, needs: 
         stage_layers=by_layer,
         encoder_tokens=cache.encoder_tokens,
     )
+
+
+def _check_context_parallel(kinds: set[str], groups: int, version: EngineVersion) -> None:
+    """Which caches decode context parallelism shards (vLLM v1/core/kv_cache_coordinator.py, single_type_kv_cache_manager.py).
+
+    Full and latent attention in one group, as 0.25.1 and before say; windows never; recurrent state beside it in 0.32.0.
+    """
+    windows = kinds & {"sliding", "sliding_mla", "chunked", "ring"}
+    if windows or (version < _MIXED_CONTEXT_PARALLEL_UNKNOWN and (groups > 1 or "state" in kinds)):
+        raise EngineRefusal(
+            "DecodeContextParallelUnsupported",
+            f"vLLM {version} shards caches of full attention only, and this model keeps others beside them",
+        )
+    if "state" in kinds and version < _STATE_CONTEXT_PARALLEL_SINCE:
+        raise Unsupported("DecodeContextParallel", f"whether vLLM {version} shards caches beside recurrent state is not known")
 
 
 def plan_kv_cache(

@@ -12,17 +12,25 @@ from plimsoll_estimator.units import GIB
 
 
 def non_torch_bytes(shape: ModelShape, resolved: ResolvedArgs) -> int:
-    """Growth outside torch during the profile run, one rank, charged to the budget."""
-    base = constant("non_torch_gib", resolved) * GIB
+    """Growth outside torch during the profile run, one rank, charged to the budget.
+
+    Each further group with collectives of its own (the ranks that share experts beside tensor parallel ones, decode context
+    parallel) grows once more: its communicator is used first in the profile run too. Not measured: on the safe side.
+    """
+    ranks = resolved.collective_ranks
+    groups = 1 + (1 < resolved.tensor_parallel_size < ranks) + (resolved.decode_context_parallel_size > 1)
+    base = constant("non_torch_gib", resolved, ranks=ranks) * GIB * groups
     message = resolved.max_num_batched_tokens * shape.hidden_size * 2
-    return int(base + constant("non_torch_messages", resolved) * message)
+    hands_over = resolved.nnodes > 1 and resolved.pipeline_parallel_size > 1 and not resolved.collectives_leave_node
+    network = constant("between_nodes_gib", resolved) * GIB if hands_over else 0
+    return int(base + constant("non_torch_messages", resolved, ranks=ranks) * message + network)
 
 
 def pre_snapshot_bytes(resolved: ResolvedArgs) -> int:
     """Contexts and communicators that exist before vLLM's first snapshot, at their 95th percentile."""
-    return int(constant("pre_snapshot_p95_gib", resolved) * GIB)
+    return int(constant("pre_snapshot_p95_gib", resolved, ranks=resolved.collective_ranks) * GIB)
 
 
 def usual_pre_snapshot_bytes(resolved: ResolvedArgs) -> int:
     """The same, as it usually is: what a start that states no free memory is taken to find in use."""
-    return int(constant("pre_snapshot_gib", resolved) * GIB)
+    return int(constant("pre_snapshot_gib", resolved, ranks=resolved.collective_ranks) * GIB)

@@ -23,16 +23,23 @@ def table() -> Mapping[str, list[Mapping[str, Any]]]:
     return rows
 
 
-def constant(name: str, resolved: ResolvedArgs) -> float:
-    """The value for this start; every constant has an unconditional first row (a test holds it)."""
+def constant(name: str, resolved: ResolvedArgs, *, ranks: int | None = None) -> float:
+    """The value for this start; every constant has an unconditional first row (a test holds it).
+
+    `ranks` stands in for the tensor parallel size where another group is larger. Collectives that leave the node run over the
+    network, whatever joins the cards inside it.
+    """
     gpu = resolved.gpu
     capability = gpu.compute_capability[0] * 10 + gpu.compute_capability[1]
+    tensor = resolved.tensor_parallel_size if ranks is None else ranks
+    interconnect = "network" if resolved.nnodes > 1 and resolved.collectives_leave_node else gpu.interconnect
     for row in _rows_of_release(name, resolved.version, resolved.uses_v2_model_runner):
         if (
             row.min_capability <= capability <= row.max_capability
-            and resolved.tensor_parallel_size >= row.min_tensor_parallel
+            and tensor >= row.min_tensor_parallel
             and resolved.pipeline_parallel_size >= row.min_pipeline_parallel
-            and (row.interconnect is None or row.interconnect == gpu.interconnect)
+            and resolved.nnodes >= row.min_nodes
+            and (row.interconnect is None or row.interconnect == interconnect)
         ):
             value: float = row.entry["value"]
             return value
@@ -51,6 +58,7 @@ class _Row(NamedTuple):
     interconnect: str | None
     min_tensor_parallel: int
     min_pipeline_parallel: int
+    min_nodes: int
     min_capability: int
     max_capability: int
 
@@ -69,5 +77,5 @@ def _rows_of_release(name: str, version: EngineVersion, v2_runner: bool) -> tupl
             continue
         least, most = when.get("min_capability", 0), when.get("max_capability", 999)
         tensor, pipeline = when.get("min_tensor_parallel", 1), when.get("min_pipeline_parallel", 1)
-        found.append(_Row(entry, when.get("interconnect"), tensor, pipeline, least, most))
+        found.append(_Row(entry, when.get("interconnect"), tensor, pipeline, when.get("min_nodes", 1), least, most))
     return tuple(found)

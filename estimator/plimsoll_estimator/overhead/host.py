@@ -1,4 +1,4 @@
-"""Host memory of one engine's pod while it loads: processes, pinned buffers, shard buffers, shared memory.
+"""Host memory of one pod while its engines load: processes, pinned buffers, shard buffers, shared memory.
 
 Called by `estimate`. A pessimistic sum for requests and limits; the page cache of weights is reclaimable and not in it.
 """
@@ -20,11 +20,15 @@ _SHARED_PER_RANK: Final = GIB // 4
 
 
 def host_memory_bytes(shape: ModelShape, resolved: ResolvedArgs, loaded_bytes: int) -> int:
-    """Bytes of host memory that the pod of one data-parallel replica needs while loading (all its ranks in one pod)."""
-    ranks = resolved.tensor_parallel_size * resolved.pipeline_parallel_size
+    """Bytes of host memory that one pod needs while loading: all ranks of the replica, or a node's share of them.
+
+    Each data-parallel engine of the pod has an engine core of its own, and an API server since releases start one for each.
+    """
+    ranks = resolved.ranks_per_node
+    engines = max(1, resolved.data_parallel_size // resolved.nnodes)
     pinned = 0
     if resolved.uses_v2_model_runner:
         pinned = resolved.max_num_seqs * resolved.max_model_len * 4  # the token table, pinned for the GPU to read
     per_rank = _WORKER + min(_LARGEST_SHARD, loaded_bytes) + pinned + int((resolved.given.cpu_offload_gb or 0) * GIB)
-    cache = 2 * _MULTIMODAL_CACHE if shape.multimodal else 0
-    return _FRONT_END + ranks * per_rank + cache + _SHARED_BASE + ranks * _SHARED_PER_RANK
+    cache = 2 * _MULTIMODAL_CACHE * engines if shape.multimodal else 0
+    return _FRONT_END * engines + ranks * per_rank + cache + _SHARED_BASE + ranks * _SHARED_PER_RANK

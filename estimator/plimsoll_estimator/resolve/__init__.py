@@ -13,7 +13,7 @@ from plimsoll_estimator.engine_version import NEWEST_KNOWN, OLDEST_KNOWN, Engine
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.resolve.batching import batch_sizes, capture_size, in_flight_tokens
-from plimsoll_estimator.resolve.checks import MOST_RANKS, check_batch, check_parallel, positive
+from plimsoll_estimator.resolve.checks import MOST_RANKS, check_batch, check_nodes, check_parallel, positive
 from plimsoll_estimator.resolve.facts import is_attention_free, is_hybrid, num_experts
 from plimsoll_estimator.resolve.length import max_model_len
 from plimsoll_estimator.resolve.quantization import declared_kv_cache_dtype, resolve_quantization
@@ -59,6 +59,9 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
     quantization = resolve_quantization(config, architecture, args.quantization, gpu, version)
     length = max_model_len(config, args.max_model_len, version)
     check_parallel(config, architecture, tp, pp, dcp, bool(args.enable_expert_parallel), version)
+    nodes = positive("nnodes", args.nnodes, 1, MOST_RANKS)
+    if nodes > 1:
+        check_nodes(tp, pp, dp, nodes, version)
     hybrid = is_hybrid(config, architecture)
     speculative = args.num_speculative_tokens or 0
     v2 = _uses_v2_runner(config, architecture, runner, hybrid, args, quantization, version)
@@ -94,6 +97,8 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
         async_scheduling=asynchronous,
         max_in_flight_tokens=in_flight_tokens(tokens, pp, asynchronous, v2, version),
         max_cudagraph_capture_size=capture_size(args, architecture, gpu, version, seqs=seqs, tokens=tokens, speculative=speculative),
+        nnodes=nodes,
+        shares_experts=dp > 1 and num_experts(config) > 0,
     )
 
 

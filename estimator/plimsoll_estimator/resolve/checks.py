@@ -20,6 +20,9 @@ from plimsoll_estimator.resolve.facts import (
     supports_tensor_parallel,
 )
 
+NODES_SINCE: Final = EngineVersion(0, 11, 2)
+"""vLLM starts one engine on several nodes by itself (--nnodes); before, only on a Ray cluster made beforehand."""
+_DCP_OF_GROUPED_QUERIES_SINCE: Final = EngineVersion(0, 11, 1)
 MOST_RANKS: Final = 2048  # as many as the layers that a config may have; every stage is worked out
 
 
@@ -49,16 +52,33 @@ def check_parallel(config: HfConfig, architecture: str, tp: int, pp: int, dcp: i
     if tp > 1 and not supports_tensor_parallel(architecture, version):
         raise EngineRefusal("TensorParallelUnsupported", f"{architecture} does not support tensor parallelism in vLLM {version}")
     if dcp > 1:
-        _check_dcp(config, tp, dcp, heads, kv)
+        _check_dcp(config, tp, dcp, heads, kv, version)
 
 
-def _check_dcp(config: HfConfig, tp: int, dcp: int, heads: int | None, kv: int | None) -> None:
+def check_nodes(tp: int, pp: int, dp: int, nodes: int, version: EngineVersion) -> None:
+    """vLLM engine/arg_utils.py:create_engine_config with --nnodes. Raises EngineRefusal."""
+    if version < NODES_SINCE:
+        raise EngineRefusal(
+            "NodesUnsupported", f"vLLM {version} spans nodes only on a Ray cluster made beforehand; releases from {NODES_SINCE} need none"
+        )
+    if tp * pp * dp % nodes:
+        raise EngineRefusal("NodesNotDivisible", f"{tp * pp * dp} ranks must be divisible by the number of nodes ({nodes})")
+    if dp % nodes and nodes % dp:
+        raise EngineRefusal(
+            "NodesNotDivisible", f"data parallel size {dp} and {nodes} nodes: neither divides the other, so engines would be cut unevenly"
+        )
+
+
+def _check_dcp(config: HfConfig, tp: int, dcp: int, heads: int | None, kv: int | None, version: EngineVersion) -> None:
     if tp % dcp:
         raise EngineRefusal(
             "DecodeContextParallelNotDivisible", f"tensor parallel size {tp} must be divisible by decode context parallel size {dcp}"
         )
     if is_mla(config) or not kv or not heads:
         return
+    if version < _DCP_OF_GROUPED_QUERIES_SINCE:
+        # v1/worker/gpu_model_runner.py of 0.10.2: the attention layer must return its softmax sums, which only MLA's did.
+        raise EngineRefusal("DecodeContextParallelNeedsLatentAttention", f"vLLM {version} shards the KV cache of latent attention only")
     if tp <= kv:
         raise EngineRefusal(
             "DecodeContextParallelNeedsTensorParallel",

@@ -91,8 +91,9 @@ class Rank:
         on = resolved.enable_expert_parallel
         self.expert_parallel = group if on else 1
         self.experts_tp = 1 if on else group
-        # vllm/config/parallel.py:use_sequence_parallel_moe: shared experts are then held whole by every rank.
-        self.unshared_experts = on and self.tp > 1 and resolved.data_parallel_size > 1
+        # vllm/config/parallel.py:use_sequence_parallel_moe: shared experts are then held whole by every rank. 0.10.2 does so only
+        # with DeepEP, which is not its default.
+        self.unshared_experts = on and self.tp > 1 and resolved.data_parallel_size > 1 and self.version >= (0, 11)
         self.item = DTYPE_BYTES[resolved.dtype.removeprefix("torch.")]
         self.created_bytes = 0
         self.added_bytes = 0
