@@ -119,6 +119,7 @@ class Facts:
     """Everything `decide` may look at. `beside` is what the namespace's other InferenceDeployments hold, empty where no cap asks.
 
     `siblings` are the same model with quantised weights, as far as known: what an offer may name instead.
+    `leader_worker_set` says whether the cluster serves the API that replicas over several nodes are made with.
     """
 
     deployment: InferenceDeployment
@@ -129,3 +130,4 @@ class Facts:
     beside: tuple[DeploymentUse, ...] = ()
     bypass: Bypass = Bypass.ABSENT
     siblings: tuple[ModelFacts, ...] = ()
+    leader_worker_set: bool = False

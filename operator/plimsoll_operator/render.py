@@ -72,13 +72,17 @@ def render_deployment(deployment: InferenceDeployment, plan: Plan, origin: Origi
         "spec": {
             "replicas": deployment.spec.replicas,
             "selector": {"matchLabels": selector_labels(deployment)},
-            # A surge pod would need further free GPUs and would wait for ever on a full pool: replace one at a time.
-            "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": _rolling_update(plan)},
             "progressDeadlineSeconds": _START_SECONDS + 600,
             "revisionHistoryLimit": 3,
             "template": template,
         },
     }
+
+
+def _rolling_update(plan: Plan) -> Manifest:
+    """A surge pod needs further free GPUs and would wait for ever on a full pool: there replicas are replaced one at a time."""
+    return {"maxSurge": 1, "maxUnavailable": 0} if plan.may_surge else {"maxSurge": 0, "maxUnavailable": 1}
 
 
 def render_service(deployment: InferenceDeployment) -> Manifest:
@@ -117,7 +121,7 @@ def digest_of(value: object) -> str:
 
 def cpu_request_millis(plan: Plan) -> int:
     """CPU that one pod asks for: a core for each worker process and one for the API server and scheduler."""
-    return 1000 * (plan.gpus_per_replica + 1)
+    return 1000 * (plan.gpus_per_pod + 1)
 
 
 def serve_arguments(deployment: InferenceDeployment, plan: Plan) -> list[str]:
@@ -136,6 +140,7 @@ def serve_arguments(deployment: InferenceDeployment, plan: Plan) -> list[str]:
         "pipeline_parallel_size": plan.pipeline_parallel_size if plan.pipeline_parallel_size > 1 else None,
         "data_parallel_size": plan.data_parallel_size if plan.data_parallel_size > 1 else None,
         "enable_expert_parallel": plan.enable_expert_parallel or None,
+        "decode_context_parallel_size": plan.decode_context_parallel_size if plan.decode_context_parallel_size > 1 else None,
         "gpu_memory_utilization": plan.gpu_memory_utilization,
         "max_model_len": plan.max_model_len,
         "max_num_seqs": plan.max_num_seqs,
@@ -209,7 +214,7 @@ def _pod_template(deployment: InferenceDeployment, plan: Plan) -> Manifest:
 
 
 def _container(deployment: InferenceDeployment, plan: Plan) -> Manifest:
-    gpus = {plan.gpu_resource: str(plan.gpus_per_replica)}
+    gpus = {plan.gpu_resource: str(plan.gpus_per_pod)}
     _, mounts = _volumes(deployment, plan)
     return {
         "name": ENGINE_CONTAINER,
@@ -263,7 +268,7 @@ def _volumes(deployment: InferenceDeployment, plan: Plan) -> tuple[list[Manifest
     source = deployment.spec.model.source
     claim = source.persistent_volume_claim if source is not None else None
     # NCCL and the workers' message queues use shared memory; the container runtime's default is 64 MiB.
-    shared = (1 + plan.gpus_per_replica) * GIB
+    shared = (1 + plan.gpus_per_pod) * GIB
     volumes: list[Manifest] = [{"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": f"{shared // GIB}Gi"}}]
     mounts: list[Manifest] = [{"name": "shm", "mountPath": "/dev/shm"}]
     if claim is not None:

@@ -29,6 +29,7 @@ class Reason(StrEnum):
     HOST_CPU = "HostCpu"
     EPHEMERAL_STORAGE = "EphemeralStorage"
     SHARING_UNSAFE = "SharingUnsafe"
+    LEADER_WORKER_SET_MISSING = "LeaderWorkerSetMissing"
     POLICY_CAP = "PolicyCap"
     NOT_SUPPORTED_YET = "NotSupportedYet"
     MODEL_MISMATCH = "ModelMismatch"
@@ -58,9 +59,12 @@ class Plan:
     """Estimate and placement of one replica. Everything the pod template is rendered from; floats only where vLLM has them.
 
     `allocated_bytes` is utilisation x CUDA total of one GPU, rounded down. `kv_cache_needed_bytes` is what one request of
-    `max_model_len` (or the worksheet) needs per rank, `kv_cache_needed_tokens` the same in tokens of `kv_cache_tokens`.
+    `max_model_len` (or the worksheet) needs per rank, `kv_cache_needed_tokens` the same in tokens of one engine's cache.
     `replicas_needed` are those of this plan that hold the worksheet's requests; 0 without a worksheet.
-    `gpu_resource` is what a pod asks for, by the unit of which GPUs count.
+    `gpu_resource` is what a pod asks for, by the unit of which GPUs count. KV tokens and concurrency are of the whole replica: a
+    request has those of one of its `data_parallel_size` engines; `max_num_seqs` and `max_num_batched_tokens` are of each engine, as
+    vLLM takes them. `host_memory_bytes` is of one pod, of which a replica has `nodes_per_replica`. `may_surge` says whether a rolling
+    update may start a replica before it stops one: decided when the plan was, as GPUs were free then, and no part of the digest.
     """
 
     product: str
@@ -95,6 +99,14 @@ class Plan:
     replicas_needed: int = 0
     gpu_resource: str = "nvidia.com/gpu"
     sharing: str = "none"
+    decode_context_parallel_size: int = 1
+    nodes_per_replica: int = 1
+    may_surge: bool = False
+
+    @property
+    def gpus_per_pod(self) -> int:
+        """GPUs of one pod: a replica's share of one node."""
+        return self.gpus_per_replica // self.nodes_per_replica
 
     def canonical_json(self) -> str:
         """The one textual form: sorted keys, no spaces, no floats."""
@@ -102,7 +114,10 @@ class Plan:
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
-        """Inverse of canonical_json, for the annotation on children. Raises ValueError or TypeError on foreign text."""
+        """Inverse of canonical_json, for the annotation on children. Raises ValueError or TypeError on foreign text.
+
+        Reads what earlier releases wrote: a field they did not know has its default.
+        """
         data: dict[str, Any] = json.loads(text)
         data["predicted"] = PredictedMemory(**data["predicted"])
         for key in ("gpu_products", "pools", "kv_cache_interval_bytes"):
@@ -111,10 +126,16 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """Short stable digest of what the pods would run: neither availability of the moment nor what a worksheet needs is part of it."""
+        """Short stable digest of what the pods would run: neither availability of the moment nor what a worksheet needs is part of it.
+
+        A field that is younger than some plans out there counts only where it says something: their digests still hold.
+        """
         data = asdict(self)
-        for shown in ("available_now", "kv_cache_needed_bytes", "kv_cache_needed_tokens", "replicas_needed"):
+        for shown in ("available_now", "may_surge", "kv_cache_needed_bytes", "kv_cache_needed_tokens", "replicas_needed"):
             del data[shown]
+        for name in ("decode_context_parallel_size", "nodes_per_replica"):
+            if data[name] == 1:
+                del data[name]
         text = json.dumps(data, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -101,6 +101,9 @@ def test_every_size_of_the_plan_is_an_argument(flag: str, expected: str) -> None
     [
         (PLAN, {}, [], ["--quantization", "--pipeline-parallel-size", "--kv-cache-dtype", "--revision", "--enforce-eager"]),
         (replace(PLAN, pipeline_parallel_size=2), {}, ["--pipeline-parallel-size=2"], []),
+        (replace(PLAN, data_parallel_size=4, gpus_per_replica=8), {}, ["--data-parallel-size=4"], ["--nnodes"]),
+        (replace(PLAN, enable_expert_parallel=True), {}, ["--enable-expert-parallel"], []),
+        (replace(PLAN, decode_context_parallel_size=2), {}, ["--decode-context-parallel-size=2"], []),
         (replace(PLAN, kv_cache_dtype="fp8"), {}, ["--kv-cache-dtype=fp8"], []),
         (replace(PLAN, model_revision="c0ffee"), {}, ["--revision", "c0ffee"], []),
         (PLAN, {"engine": {**ENGINE, "quantization": "fp8"}}, ["--quantization=fp8"], []),
@@ -111,6 +114,9 @@ def test_every_size_of_the_plan_is_an_argument(flag: str, expected: str) -> None
     ids=[
         "what the checkpoint or vLLM decides itself is not repeated",
         "stages",
+        "engines",
+        "whole experts",
+        "shared caches",
         "a chosen cache type",
         "the commit that was planned for",
         "a pinned quantization",
@@ -201,6 +207,11 @@ def test_service_and_pods_meet_in_one_selector() -> None:
     assert selector.items() <= labels.items()
     assert deployment()["spec"]["selector"]["matchLabels"] == selector
     assert render.selector_text(wish()) == "inference.plimsoll.dev/name=chat"
+
+
+def test_an_update_surges_only_where_the_plan_found_a_free_gpu() -> None:
+    rolled = {surge: deployment(replace(PLAN, may_surge=surge))["spec"]["strategy"]["rollingUpdate"] for surge in (True, False)}
+    assert rolled == {True: {"maxSurge": 1, "maxUnavailable": 0}, False: {"maxSurge": 0, "maxUnavailable": 1}}
 
 
 def test_rendering_twice_gives_the_same_bytes_and_survives_yaml() -> None:

@@ -59,6 +59,12 @@ class PlanStatus(StatusModel):
     """Engine copies in one replica."""
     expert_parallel: bool = False
     """Whole experts on ranks."""
+    decode_context_parallel_size: Count = 1
+    """Ranks that share one sequence's KV cache."""
+    nodes_per_replica: Count = 1
+    """Nodes that one replica spans."""
+    may_surge: bool = False
+    """A rolling update starts a new replica before it stops an old one."""
     gpus_per_replica: Count | None = None
     """GPUs of one replica."""
     gpu_resource: ShortText | None = None

@@ -16,9 +16,6 @@ _Set = Callable[[InferenceDeploymentSpec], bool]
 NOT_YET: Final[tuple[tuple[str, _Set], ...]] = (
     ("spec.engine.speculative", lambda s: s.engine.speculative is not None),
     ("spec.engine.lora", lambda s: s.engine.lora is not None),
-    ("spec.engine.decodeContextParallelSize", lambda s: (s.engine.decode_context_parallel_size or 1) > 1),
-    ("spec.engine.dataParallelSize", lambda s: (s.engine.data_parallel_size or 1) > 1),
-    ("spec.engine.expertParallel", lambda s: bool(s.engine.expert_parallel)),
     ("spec.placement.maxNodesPerReplica", lambda s: s.placement.max_nodes_per_replica > 1),
     ("spec.placement.queueName", lambda s: s.placement.queue_name is not None),
     ("spec.model.profile.configMapRef", lambda s: s.model.profile is not None and s.model.profile.config_map_ref is not None),

@@ -47,6 +47,10 @@ REASONS: Final = {  # reason -> (what it means, what to do)
         "On time-sliced GPUs nothing keeps replicas apart: two could land on one card and exceed it.",
         "Lower gpuMemoryUtilization to the share of one replica, use MIG, or exclusive GPUs.",
     ),
+    "LeaderWorkerSetMissing": (
+        "It fits several nodes a replica, and nothing in this cluster makes such replicas.",
+        "Install LeaderWorkerSet (lws.sigs.k8s.io); files of nodes say nothing of it: `plimsoll plan --leader-worker-set`.",
+    ),
     "PolicyCap": ("The namespace's FitPolicy caps GPUs or predicted memory.", "Ask the administrator, or lower replicas."),
     "NotSupportedYet": ("A field or flag moves GPU memory and there is no rule for it yet.", "Leave it out, or pin what it would change."),
     "InvalidSpec": ("The InferenceDeployment itself is at fault.", "The message names the field, the value and the limit."),
@@ -74,6 +78,12 @@ REASONS: Final = {  # reason -> (what it means, what to do)
     ),
     "NoExperts": ("Expert parallelism was asked of a model without experts.", "Leave it out."),
     "PipelineParallelUnsupported": ("vLLM has no pipeline parallelism for this architecture.", "Use tensor parallelism."),
+    "NodesUnsupported": ("This vLLM release spans nodes only on a Ray cluster made beforehand.", "Use a release from 0.11.2 on."),
+    "NodesNotDivisible": ("Ranks or engines do not divide evenly over the nodes.", "Choose sizes that the number of nodes divides."),
+    "DecodeContextParallelUnsupported": (
+        "Decode context parallelism shards caches of full attention only, and this model keeps others beside them.",
+        "Leave decodeContextParallelSize out.",
+    ),
     "MambaBlocksBelowMaxNumSeqs": (
         "A hybrid model needs one state block a sequence when graphs are captured, and has fewer blocks than max-num-seqs.",
         "Lower max-num-seqs to the number of blocks, or give it more memory.",

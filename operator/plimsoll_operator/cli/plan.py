@@ -129,12 +129,18 @@ def _table(name: str, verdict: Verdict) -> list[str]:
 
 
 def _plan_lines(plan: Plan) -> list[str]:
+    parallel = f"tensor {plan.tensor_parallel_size}, pipeline {plan.pipeline_parallel_size}, data {plan.data_parallel_size}"
+    if plan.decode_context_parallel_size > 1:
+        parallel += f", decode context {plan.decode_context_parallel_size}"
+    parallel += ", expert parallel" if plan.enable_expert_parallel else ""
+    placed = f"{plan.gpus_per_replica} x {' or '.join(plan.gpu_products)} per replica"
+    placed += f" on {plan.nodes_per_replica} nodes" if plan.nodes_per_replica > 1 else ""
     budget = f"{format_gib(plan.allocated_bytes)} of {format_gib(plan.gpu_total_bytes)}"
     rows: Mapping[str, str] = {
         "model": plan.model,
         "engine": f"vLLM {plan.engine_version}{' (extrapolated)' if plan.extrapolated else ''}",
-        "GPUs": f"{plan.gpus_per_replica} x {' or '.join(plan.gpu_products)} per replica, {'' if plan.available_now else 'not '}free now",
-        "parallel sizes": f"tensor {plan.tensor_parallel_size}, pipeline {plan.pipeline_parallel_size}, data {plan.data_parallel_size}",
+        "GPUs": f"{placed}, {'' if plan.available_now else 'not '}free now",
+        "parallel sizes": parallel,
         "gpu-memory-utilization": f"{plan.gpu_memory_utilization} = {budget}",
         "max-model-len": str(plan.max_model_len),
         "max-num-seqs": f"{plan.max_num_seqs}, max-num-batched-tokens {plan.max_num_batched_tokens}",

@@ -31,15 +31,18 @@ _OWNED: Final = {
     "data_parallel_size": "dataParallelSize", "enable_expert_parallel": "expertParallel", "max_model_len": "maxModelLen",
     "gpu_memory_utilization": "gpuMemoryUtilization", "max_num_seqs": "maxNumSeqs", "dtype": "dtype",
     "max_num_batched_tokens": "maxNumBatchedTokens", "kv_cache_dtype": "kvCacheDtype", "quantization": "quantization",
+    "decode_context_parallel_size": "decodeContextParallelSize",
 }  # fmt: skip
 _OWNED_FLAGS: Final = frozenset({"--model", "--port", "--revision", "--served-model-name"})
+_NODES: Final = "nnodes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
     """One InferenceDeployment as the search sees it. `args` holds only what is pinned; sizes in bytes, tokens or counts.
 
-    `sure` asks for plans that start even at the lower end of the estimate's interval: so are values chosen that nobody pinned.
+    `max_nodes` is how many nodes a replica may span here: what placement says where LeaderWorkerSet is served, else 1. `sure`
+    asks for plans that start even at the lower end of the estimate's interval: so are values chosen that nobody pinned.
     """
 
     model: str
@@ -54,6 +57,7 @@ class Ask:
     max_gpus_per_replica: int | None
     worksheet: Worksheet | None = None
     host_extra: HostExtra
+    max_nodes: int = 1
     sure: bool = False
 
     def with_args(self, **changes: Any) -> Ask:
@@ -76,7 +80,7 @@ class Ask:
         return max(1, self.replicas) * data_parallel_size
 
 
-def read_ask(deployment: InferenceDeployment, policy: FitPolicySpec) -> Ask:
+def read_ask(deployment: InferenceDeployment, policy: FitPolicySpec, *, leader_worker_set: bool = False) -> Ask:
     """Raises InvalidInput naming the field where extraArgs cannot be read or contradict the spec."""
     spec = deployment.spec
     version = spec.engine.engine_version
@@ -103,6 +107,7 @@ def read_ask(deployment: InferenceDeployment, policy: FitPolicySpec) -> Ask:
         max_gpus_per_replica=policy.max_gpus_per_replica,
         host_extra=host_extra(spec.template),
         worksheet=worksheet,
+        max_nodes=spec.placement.max_nodes_per_replica if leader_worker_set else 1,
     )
 
 
@@ -120,6 +125,9 @@ def _args(engine: EngineSpec, version: EngineVersion) -> EngineArgs:
 def _extra(tokens: tuple[str, ...], version: EngineVersion, pinned: tuple[tuple[str, object], ...]) -> tuple[tuple[str, Any], ...]:
     parsed = parse_extra_args(tokens, version, dict(pinned))
     for name in parsed.engine_args:
+        if name == _NODES:
+            limit = "is set by the plan: spec.placement.maxNodesPerReplica says how many nodes a replica may take"
+            raise InvalidInput("spec.engine.extraArgs", "--nnodes", limit)
         if name in _OWNED:
             raise InvalidInput(
                 "spec.engine.extraArgs", f"--{name.replace('_', '-')}", f"is set by the plan: pin spec.engine.{_OWNED[name]}"

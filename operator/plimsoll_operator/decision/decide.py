@@ -14,7 +14,7 @@ from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_operator.decision import wording
 from plimsoll_operator.decision.ask import Ask, read_ask
 from plimsoll_operator.decision.caps import over_cap, use_of_plan
-from plimsoll_operator.decision.checks import Checked, first_finding, no_layout
+from plimsoll_operator.decision.checks import Checked, first_finding, name_is_short_enough, no_layout
 from plimsoll_operator.decision.elsewhere import product_that_would_fit, rentable
 from plimsoll_operator.decision.engine import Engine, engine_for
 from plimsoll_operator.decision.fit import Miss
@@ -31,7 +31,7 @@ from plimsoll_operator.verdict import Admit, Plan, Reason, Reject, Resize, Undec
 
 # A word of the name of vLLM's check -> the field it is about.
 _REFUSED_FIELDS: Final = (
-    ("Context", "maxModelLen"), ("SeqsBelowWorkload", "maxNumSeqs"),
+    ("DecodeContext", "decodeContextParallelSize"), ("Context", "maxModelLen"), ("SeqsBelowWorkload", "maxNumSeqs"),
     ("TokensBelow", "maxNumBatchedTokens"), ("KvCacheDtype", "kvCacheDtype"), ("Dtype", "dtype"),
     ("Pipeline", "pipelineParallelSize"), ("NoExperts", "expertParallel"), ("NotDivisible", "tensorParallelSize"),
     ("Mismatch", "tensorParallelSize"), ("TooManyRanks", "tensorParallelSize"), ("Quantization", "quantization"),
@@ -59,6 +59,7 @@ class _Question:
     beside: tuple[DeploymentUse, ...]
     bypass: Bypass
     siblings: tuple[tuple[object, ...], ...]
+    spanning: tuple[bool, str]
     facts: Facts = field(compare=False)
 
     @classmethod
@@ -68,7 +69,9 @@ class _Question:
         siblings = tuple(_identity(sibling) for sibling in facts.siblings)
         spec = facts.deployment.spec.model_dump_json(exclude_unset=True)
         policy = facts.policy.model_dump_json(exclude_unset=True)
-        return cls(spec, known, facts.pools, policy, facts.applied_plan, facts.beside, facts.bypass, siblings, facts)
+        spans = facts.deployment.spec.placement.max_nodes_per_replica > 1
+        spanning = (facts.leader_worker_set, facts.deployment.metadata.name if spans else "")
+        return cls(spec, known, facts.pools, policy, facts.applied_plan, facts.beside, facts.bypass, siblings, spanning, facts)
 
 
 def _identity(model: ModelFacts) -> tuple[object, ...]:
@@ -99,7 +102,7 @@ def _field_of(error: InvalidInput) -> str:
 
 
 def _decide(facts: Facts, *, with_offers: bool) -> Verdict:
-    ask = read_ask(facts.deployment, facts.policy)
+    ask = read_ask(facts.deployment, facts.policy, leader_worker_set=facts.leader_worker_set)
     matched = match(ask.placement, facts.pools)
     finding = first_finding(Checked(facts=facts, ask=ask, matched=matched))
     if finding is not None and finding.reason != Reason.NO_MATCHING_POOL:
@@ -114,8 +117,9 @@ def _decide(facts: Facts, *, with_offers: bool) -> Verdict:
     mover = Mover(engine, products, facts.applied_plan)
     result = mover.search(ask)
     if isinstance(result, Found):
+        named = name_is_short_enough(facts.deployment, result.candidate.layout)
         split = own_pool(Mover(engine, products, None), ask, result) if with_offers else None
-        return _capped(facts, Admit(plan=make_plan(result, facts.model), warnings=wording.warnings(ask, result, split)))
+        return named or _capped(facts, Admit(plan=make_plan(result, facts.model), warnings=wording.warnings(ask, result, split)))
     doubt = _doubt(result)
     if doubt is not None:
         return doubt
@@ -124,6 +128,7 @@ def _decide(facts: Facts, *, with_offers: bool) -> Verdict:
     if resized is not None:
         found, changes = resized
         return _capped(facts, Resize(plan=make_plan(found, facts.model), changes=changes, warnings=wording.warnings(ask, found)))
+    reject = _leader_worker_set_missing(facts, ask, mover) or reject
     refused = _refusal(facts, ask, engine, reject, with_offers=with_offers)
     if not isinstance(refused, Reject) or not is_lifted(refused, facts):
         return refused
@@ -131,6 +136,18 @@ def _decide(facts: Facts, *, with_offers: bool) -> Verdict:
     if forced is None:
         return refused
     return _capped(facts, _overridden(facts, refused, Admit(plan=make_plan(forced, facts.model))))
+
+
+def _leader_worker_set_missing(facts: Facts, ask: Ask, mover: Mover) -> Reject | None:
+    """Where only the API is missing that makes replicas over the nodes that placement allows."""
+    nodes = ask.placement.max_nodes_per_replica
+    if facts.leader_worker_set or nodes == 1:
+        return None
+    found = mover.search(replace(ask, max_nodes=nodes))
+    if not isinstance(found, Found):
+        return None
+    message = wording.leader_worker_set_missing(ask, found)
+    return Reject(reason=Reason.LEADER_WORKER_SET_MISSING, message=message, field="spec.placement.maxNodesPerReplica")
 
 
 def _capped(facts: Facts, fits: Admit | Resize) -> Verdict:
@@ -206,6 +223,8 @@ def _field(ask: Ask, miss: Miss) -> str:
     if ask.worksheet is not None and ask.args.max_model_len is None and (reason == Reason.INSUFFICIENT_KV_CACHE or _is_context(miss)):
         return "spec.workload"
     if miss.refusal is not None:
+        if miss.refusal.startswith("Nodes"):
+            return "spec.placement.maxNodesPerReplica"
         return next((f"spec.engine.{field}" for word, field in _REFUSED_FIELDS if word in miss.refusal), "spec.engine")
     if reason == Reason.INSUFFICIENT_KV_CACHE:
         return "spec.engine.maxModelLen" if ask.args.max_model_len is not None else "spec.fit.minMaxModelLen"

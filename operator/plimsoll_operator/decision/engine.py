@@ -14,7 +14,9 @@ from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.estimate import WeightTotals, prepare
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.prepared import Prepared
+from plimsoll_estimator.resolve.facts import num_experts
 from plimsoll_estimator.resolved import Estimate, Gpu
+from plimsoll_operator.decision.layouts import Counts
 from plimsoll_operator.facts import ModelFacts
 from plimsoll_operator.facts import WeightTotals as HeaderTotals
 
@@ -24,13 +26,15 @@ MAX_REMEMBERED: Final = 1024
 class Engine:
     """Remembers what it prepared by arguments and GPU; the same question costs a look-up. Bounded: a full memory starts afresh."""
 
-    __slots__ = ("_config", "_memo", "_version", "_weights")
+    __slots__ = ("_config", "_memo", "_version", "_weights", "counts")
 
     def __init__(self, config: HfConfig, weights: HeaderTotals | None, version: EngineVersion) -> None:
         self._config = config
         self._version = version
         self._weights = WeightTotals(total_bytes=weights.total_bytes, bytes_by_dtype=dict(weights.bytes_by_dtype)) if weights else None
         self._memo: dict[tuple[EngineArgs, Gpu], Prepared | Estimate] = {}
+        layers = config.text.int_or_none("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+        self.counts = Counts(layers=layers, has_experts=num_experts(config) > 0)
 
     def prepare(self, args: EngineArgs, gpu: Gpu) -> Prepared | Estimate:
         """The replica before its budget is chosen, or vLLM's refusal of these arguments.

@@ -66,6 +66,8 @@ def _summary(patch: Patch, plan: Plan) -> str:
         said.append(f"placement.gpuProducts {', '.join(placement['gpuProducts'])}")
     if "nodeSelector" in placement:
         said.append("no placement.nodeSelector")
+    if "maxNodesPerReplica" in placement:
+        said.append(f"placement.maxNodesPerReplica {placement['maxNodesPerReplica']}")
     gpus = plan.gpus_per_replica
-    placed = f"{gpus} x {plan.product} per replica"
+    placed = f"{gpus} x {plan.product} per replica" + (f" on {plan.nodes_per_replica} nodes" if plan.nodes_per_replica > 1 else "")
     return f"With {' and '.join(said)}: {placed}, context {plan.max_model_len}, KV cache {plan.kv_cache_tokens} tokens."

@@ -6,7 +6,6 @@ the user has pinned: nothing is computed for a start that the computation denies
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 from plimsoll_estimator.resolved import Estimate
@@ -63,13 +62,7 @@ def pinned_placement(engine: Engine, ask: Ask, reject: Reject, misses: tuple[Mis
     candidate = best_miss(misses).candidate
     product = min(candidate.products, key=lambda one: (one.gpu.total_memory_bytes, one.gpu.product))
     layout = candidate.layout
-    args = replace(
-        ask.args,
-        tensor_parallel_size=layout.tensor_parallel_size,
-        pipeline_parallel_size=layout.pipeline_parallel_size,
-        data_parallel_size=layout.data_parallel_size,
-    )
-    wish = wish_of(ask, args)
+    wish = wish_of(ask, layout.arguments(ask.args))
     prepared = engine.prepare(wish.args, product.gpu)
     if isinstance(prepared, Estimate):
         return None
@@ -81,5 +74,5 @@ def pinned_placement(engine: Engine, ask: Ask, reject: Reject, misses: tuple[Mis
         sure=False,
         held_blocks=held_blocks(prepared, wish.share),
     )
-    pools = tuple(pool for one in candidate.products for pool in one.large_enough(layout.gpus))
+    pools = tuple(pool for one in candidate.products for pool in one.large_enough_for(layout))
     return Found(candidate=candidate, product=product, fit=found, pools=pools, losses=())

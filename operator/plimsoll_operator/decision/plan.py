@@ -19,6 +19,7 @@ def make_plan(found: Found, model: ModelFacts) -> Plan:
     available = max(0, rank.available_kv_cache_bytes)
     # Without a KV plan the engine is predicted not to come that far: a plan that is made all the same holds no tokens.
     tokens, concurrency = (0, 0) if estimate.kv_plan is None else (kv_tokens(found.fit), int(estimate.kv_plan.max_concurrency * 100))
+    tokens, concurrency = tokens * layout.data_parallel_size, concurrency * layout.data_parallel_size
     pool = found.product.pools[0]
     return Plan(
         product=found.product.gpu.product,
@@ -57,6 +58,9 @@ def make_plan(found: Found, model: ModelFacts) -> Plan:
         kv_cache_needed_bytes=needed_kv_bytes(estimate, found.fit.held_blocks),
         kv_cache_needed_tokens=needed_kv_tokens(estimate, found.fit.held_blocks),
         replicas_needed=found.replicas_needed,
-        host_memory_bytes=host.host_memory_bytes(estimate, layout.gpus),
+        host_memory_bytes=host.host_memory_bytes(estimate, layout.gpus_per_node),
         available_now=found.candidate.available,
+        decode_context_parallel_size=resolved.decode_context_parallel_size,
+        nodes_per_replica=layout.nodes,
+        may_surge=found.may_surge,
     )

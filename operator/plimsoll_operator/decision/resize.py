@@ -39,7 +39,7 @@ class Mover:
 
     def search(self, ask: Ask) -> Found | tuple[Missed, ...]:
         """The plan at these pinned values, or the misses."""
-        return search(self._engine, ask, candidates(ask, self._products), self._applied)
+        return search(self._engine, ask, self._products, self._applied)
 
     def resize(self, ask: Ask, why: str) -> tuple[Found, tuple[Change, ...]] | None:
         """One field after the other alone, then the first two together, the first three, and so on; None when nothing helps."""
@@ -106,7 +106,7 @@ class Mover:
             if value is None or not str(value).startswith(FP8):
                 yield FP8
         else:
-            most = max((pool.gpus_per_node for product in self._products for pool in product.pools), default=0)
+            most = ask.max_nodes * max((pool.gpus_per_node for product in self._products for pool in product.pools), default=0)
             size = int(value or 1)
             yield from range(size + 1, most + 1)
             yield from range(min(size - 1, most), 0, -1)
@@ -124,7 +124,7 @@ class Mover:
         if high is not None and int(high) <= low:
             return None
         best = 0
-        for candidate in candidates(ask, self._products):
+        for candidate in candidates(self._engine, ask, self._products):
             if best and self._fits(ask.with_args(**{name: best + step}), candidate) is None:
                 continue
             best = max(best, self._largest(ask, candidate, name, (max(low, best), int(high or 0), step)))

@@ -1,7 +1,8 @@
 """The search: over products and parallel layouts, the first plan in the written order of preference.
 
-Order: available now, fewest GPUs, lowest cost, most KV cache, name; the applied plan's own placement before all of them.
-Called with a fixed Ask, so pinned values are honoured by construction. Pure; makes no verdict.
+Order within a class of layouts (see `layouts`): available now, fewest GPUs, lowest cost, fewest nodes and stages, most KV cache,
+name; the applied plan's own placement before all of them. A later class is tried only when none before it serves. Called with a
+fixed Ask, so pinned values are honoured by construction. Pure; makes no verdict.
 """
 
 from __future__ import annotations
@@ -9,34 +10,24 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from itertools import groupby
+from itertools import chain, groupby
 
 from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.hardware import gpu_from, known_gpus
-from plimsoll_estimator.resolved import Gpu
+from plimsoll_estimator.prepared import Prepared
+from plimsoll_estimator.resolved import Estimate, Gpu
 from plimsoll_operator.capacity.booking import fits_now
-from plimsoll_operator.decision import host
+from plimsoll_operator.decision import host, utilisation
 from plimsoll_operator.decision.ask import Ask
 from plimsoll_operator.decision.engine import Engine
 from plimsoll_operator.decision.fit import Fit, Miss, Wish, fit, kv_tokens
+from plimsoll_operator.decision.layouts import Kind, Layout, layouts
 from plimsoll_operator.decision.serving import contradiction, replicas_needed, wish_of
 from plimsoll_operator.facts import PoolFacts
-from plimsoll_operator.overlay import HostExtra
 from plimsoll_operator.verdict import Plan, Reason
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layout:
-    """Parallel sizes of one replica on one node."""
-
-    tensor_parallel_size: int
-    pipeline_parallel_size: int
-    data_parallel_size: int
-
-    @property
-    def gpus(self) -> int:
-        """GPUs of one replica."""
-        return self.tensor_parallel_size * self.pipeline_parallel_size * self.data_parallel_size
+# Words of the names of vLLM's checks that speak of parallel sizes: another layout may pass them.
+_ABOUT_LAYOUTS = ("Divisible", "Parallel", "Experts", "Nodes", "Ranks", "Mismatch", "PageSizes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,12 +46,24 @@ class Product:
         """Pools whose nodes have that many GPUs."""
         return tuple(pool for pool in self.pools if pool.gpus_per_node >= gpus)
 
+    def large_enough_for(self, layout: Layout) -> tuple[PoolFacts, ...]:
+        """Pools whose nodes have room for a node's share; for a replica over nodes, empty unless together they have enough nodes.
+
+        Nodes of declared pools are not counted: an autoscaler brings them.
+        """
+        pools = self.large_enough(layout.gpus_per_node)
+        if layout.nodes > 1 and not any(pool.declared for pool in pools):
+            room = sum(pool.nodes * (pool.gpus_per_node // layout.gpus_per_node) for pool in pools)
+            return pools if room >= layout.nodes else ()
+        return pools
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """One layout on one product, or on several at once, and what is known of it before any arithmetic."""
 
     products: tuple[Product, ...]
+    kind: Kind
     layout: Layout
     available: bool
     cost: int
@@ -73,7 +76,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """A candidate that fits: the tightest product's fit, and the pools its pods may land on."""
+    """A candidate that fits: the tightest product's fit, and the pools its pods may land on.
+
+    `may_surge`: GPUs for one replica more than wanted are free there now, so that an update need not stop one first.
+    """
 
     candidate: Candidate
     product: Product
@@ -81,6 +87,7 @@ class Found:
     pools: tuple[PoolFacts, ...]
     losses: tuple[str, ...] = ()
     replicas_needed: int = 0
+    may_surge: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,73 +131,122 @@ def _gpu(name: str, pools: tuple[PoolFacts, ...]) -> Gpu | None:
     )
 
 
-def candidates(ask: Ask, products: tuple[Product, ...]) -> tuple[Candidate, ...]:
-    """Every layout within one node on every product (on all listed ones at once where placement lists several), best first."""
-    together = len(ask.placement.gpu_products) > 1 and len(products) > 1
+def candidates(engine: Engine, ask: Ask, products: tuple[Product, ...], like: Plan | None = None) -> Iterator[Candidate]:
+    """Every layout on every product, best first: by class of layouts, then by what is known before any arithmetic.
+
+    Classes are made one by one, as far as the caller looks. Where placement lists several products a replica is planned for all of
+    them at once, but a replica over several nodes for each alone: its pods must run on one product. `like` leaves only those that
+    could carry that plan.
+    """
+    return chain.from_iterable(_of_kind(kind, engine, ask, products, like) for kind in _kinds(ask))
+
+
+def _kinds(ask: Ask) -> tuple[Kind, ...]:
+    return tuple(Kind) if ask.max_nodes > 1 else (Kind.TENSOR, Kind.EXPERTS, Kind.STAGES)
+
+
+def _of_kind(kind: Kind, engine: Engine, ask: Ask, products: tuple[Product, ...], like: Plan | None) -> Iterator[Candidate]:
+    together = len(ask.placement.gpu_products) > 1 and len(products) > 1 and kind < Kind.NODES
     groups = [products] if together else [(product,) for product in products]
     found = [
-        _candidate(ask, tuple(p for p in group if p.large_enough(layout.gpus)), layout)
+        candidate
         for group in groups
-        for layout in _layouts(ask, max(pool.gpus_per_node for product in group for pool in product.pools))
+        for layout in layouts(kind, ask, engine.counts, max(pool.gpus_per_node for product in group for pool in product.pools))
+        if like is None or _is_layout_of(layout, like)
+        if (candidate := _candidate(ask, group, kind, layout)) is not None
     ]
-    return tuple(sorted((c for c in found if c.products), key=lambda c: (_order(c), c.name, c.layout.tensor_parallel_size)))
+    found.sort(key=lambda c: (_order(c), c.name, c.layout.tensor_parallel_size))
+    if kind is Kind.EXPERTS:
+        return (candidate for candidate in found if _cannot_slice_experts(engine, ask, candidate))
+    return (candidate for candidate in found if kind < Kind.STAGES or not _too_heavy(engine, ask, candidate))
 
 
-def _layouts(ask: Ask, gpus_per_node: int) -> Iterator[Layout]:
-    args = ask.args
-    pipeline, data = args.pipeline_parallel_size or 1, args.data_parallel_size or 1
-    most = min(gpus_per_node, ask.max_gpus_per_replica or gpus_per_node) // (pipeline * data)
-    if ask.placement.sharing != "none":
-        # Two replicas of a shared card may be one card, and slices of MIG cannot talk to each other.
-        most = min(most, 1)
-    sizes = [args.tensor_parallel_size] if args.tensor_parallel_size is not None else range(1, most + 1)
-    for size in sizes:
-        if size <= most:
-            yield Layout(tensor_parallel_size=size, pipeline_parallel_size=pipeline, data_parallel_size=data)
+def _cannot_slice_experts(engine: Engine, ask: Ask, candidate: Candidate) -> bool:
+    """Whole experts need a reason: the same layout with sliced ones, which vLLM refuses whatever the memory."""
+    sliced = evaluate(engine, ask, replace(candidate, layout=replace(candidate.layout, expert_parallel=False)))
+    return isinstance(sliced, Missed) and sliced.miss.reason == Reason.ENGINE_REFUSES
 
 
-def _candidate(ask: Ask, products: tuple[Product, ...], layout: Layout) -> Candidate:
-    pools = [pool for product in products for pool in product.large_enough(layout.gpus)]
-    free: Counter[int] = Counter()
-    for pool in pools:
-        free.update(dict(pool.nodes_by_free_gpus))
+def _too_heavy(engine: Engine, ask: Ask, candidate: Candidate) -> bool:
+    """Whether the weights alone, spread evenly over the stages, leave no card of the group anything: such a layout need not be tried."""
+    stages = candidate.layout.pipeline_parallel_size
+    if stages == 1:
+        return False
+    single = replace(candidate.layout, pipeline_parallel_size=1, nodes=1).arguments(ask.args)
+    try:
+        return all(_heavier(engine.prepare(single, product.gpu), stages, product.gpu) for product in candidate.products)
+    except Unsupported:
+        return False
+
+
+def _heavier(prepared: Prepared | Estimate, stages: int, gpu: Gpu) -> bool:
+    if isinstance(prepared, Estimate):
+        return False
+    most = utilisation.claim_bytes(utilisation.MAX_THOUSANDTHS, gpu.total_memory_bytes)
+    return prepared.stages[0].loaded_bytes >= stages * most
+
+
+def _candidate(ask: Ask, group: tuple[Product, ...], kind: Kind, layout: Layout) -> Candidate | None:
+    rooms = [(product, product.large_enough_for(layout)) for product in group]
+    pools = [pool for _, room in rooms for pool in room]
+    if not pools:
+        return None
     return Candidate(
-        products=products,
+        products=tuple(product for product, room in rooms if room),
+        kind=kind,
         layout=layout,
-        available=fits_now(free.items(), layout.gpus, ask.replicas),
-        cost=layout.gpus * min(((pool.usable_memory_bytes if pool.cost is None else pool.cost) // pool.parts for pool in pools), default=0),
+        available=_fit_now(pools, layout, ask.replicas),
+        cost=layout.gpus * min((pool.usable_memory_bytes if pool.cost is None else pool.cost) // pool.parts for pool in pools),
     )
 
 
-def _order(candidate: Candidate) -> tuple[int, bool, int, int]:
-    """What the preference knows before any arithmetic; more of the listed products come before all else."""
-    return (-len(candidate.products), not candidate.available, candidate.layout.gpus, candidate.cost)
+def _fit_now(pools: list[PoolFacts], layout: Layout, replicas: int) -> bool:
+    """Whether so many replicas find nodes at this moment: all nodes of each, since a group that is not whole starts nothing."""
+    free: Counter[int] = Counter()
+    for pool in pools:
+        free.update(dict(pool.nodes_by_free_gpus))
+    return fits_now(free.items(), layout.gpus_per_node, replicas * layout.nodes)
 
 
-def search(engine: Engine, ask: Ask, found: tuple[Candidate, ...], applied: Plan | None) -> Found | tuple[Missed, ...]:
+def _order(candidate: Candidate) -> tuple[int, int, bool, int, int, tuple[int, int, bool]]:
+    """What the preference knows before any arithmetic; within a class more of the listed products come before all else."""
+    layout = candidate.layout
+    return (candidate.kind, -len(candidate.products), not candidate.available, layout.gpus, candidate.cost, layout.preference)
+
+
+def search(engine: Engine, ask: Ask, products: tuple[Product, ...], applied: Plan | None) -> Found | tuple[Missed, ...]:
     """The preferred candidate that fits, or every miss. Only candidates that tie before the arithmetic are compared after it."""
     misses: list[Missed] = []
-    sticky = [c for c in found if applied is not None and _is_applied(c, applied)]
-    for candidate in sticky:
-        result = evaluate(engine, ask, candidate)
-        if isinstance(result, Found):
-            return result
-    for _, group in groupby(found, key=_order):
-        results = [evaluate(engine, ask, candidate) for candidate in group]
+    if applied is not None:
+        for candidate in candidates(engine, ask, products, applied):
+            offered = {product.gpu.product for product in candidate.products}
+            result = evaluate(engine, ask, candidate) if set(applied.gpu_products) <= offered else None
+            if isinstance(result, Found):
+                return result
+    hopeless: set[str] = set()
+    for _, group in groupby(candidates(engine, ask, products), key=_order):
+        results = [evaluate(engine, ask, candidate) for candidate in group if candidate.name not in hopeless]
         fits = [result for result in results if isinstance(result, Found)]
         if fits:
             return min(fits, key=lambda f: (-kv_tokens(f.fit), f.candidate.name, f.candidate.layout.tensor_parallel_size))
-        misses += [result for result in results if isinstance(result, Missed)]
+        found = [result for result in results if isinstance(result, Missed)]
+        hopeless |= {missed.candidate.name for missed in found if refused_whatever_the_layout(missed.miss)}
+        misses += found
     return tuple(misses)
 
 
-def _is_applied(candidate: Candidate, plan: Plan) -> bool:
-    layout = candidate.layout
+def refused_whatever_the_layout(miss: Miss) -> bool:
+    """Whether vLLM refuses for a reason that no other parallel size removes: context, types, quantization, batch sizes."""
+    return miss.reason == Reason.ENGINE_REFUSES and not any(word in (miss.refusal or "") for word in _ABOUT_LAYOUTS)
+
+
+def _is_layout_of(layout: Layout, plan: Plan) -> bool:
     return (
-        set(plan.gpu_products) <= {product.gpu.product for product in candidate.products}
-        and layout.tensor_parallel_size == plan.tensor_parallel_size
+        layout.tensor_parallel_size == plan.tensor_parallel_size
         and layout.pipeline_parallel_size == plan.pipeline_parallel_size
         and layout.data_parallel_size == plan.data_parallel_size
+        and layout.expert_parallel == plan.enable_expert_parallel
+        and layout.nodes == plan.nodes_per_replica
     )
 
 
@@ -208,13 +264,7 @@ def evaluate(engine: Engine, ask: Ask, candidate: Candidate) -> Found | Missed:
 
 def _evaluate(engine: Engine, ask: Ask, candidate: Candidate) -> Found | Missed:
     layout = candidate.layout
-    args = replace(
-        ask.args,
-        tensor_parallel_size=layout.tensor_parallel_size,
-        pipeline_parallel_size=layout.pipeline_parallel_size,
-        data_parallel_size=layout.data_parallel_size,
-    )
-    wish = wish_of(ask, args)
+    wish = wish_of(ask, layout.arguments(ask.args))
     contradicted = contradiction(ask, wish)
     if contradicted is not None:
         return Missed(candidate=candidate, miss=contradicted)
@@ -237,7 +287,7 @@ def _evaluate(engine: Engine, ask: Ask, candidate: Candidate) -> Found | Missed:
         fits = common
     product, tightest = min(fits, key=lambda pair: (kv_tokens(pair[1]), pair[0].gpu.product))
     kept = replace(candidate, products=tuple(product for product, _ in fits))
-    placed = _with_host(kept, product, tightest, tuple(losses), ask.host_extra)
+    placed = _with_host(ask, kept, product, tightest, tuple(losses))
     if ask.worksheet is None or isinstance(placed, Missed):
         return placed
     return replace(placed, replicas_needed=replicas_needed(ask, tightest))
@@ -262,14 +312,14 @@ def _common(engine: Engine, wish: Wish, fits: list[tuple[Product, Fit]]) -> list
     return common
 
 
-def _with_host(candidate: Candidate, product: Product, found: Fit, losses: tuple[str, ...], extra: HostExtra) -> Found | Missed:
+def _with_host(ask: Ask, candidate: Candidate, product: Product, found: Fit, losses: tuple[str, ...]) -> Found | Missed:
     """Keep the pools whose nodes can also hold the pod's host needs."""
-    gpus = candidate.layout.gpus
+    gpus, extra = candidate.layout.gpus_per_node, ask.host_extra
     memory = extra.engine_memory_bytes(host.host_memory_bytes(found.estimate, gpus)) + extra.sidecar_memory_bytes
     millis = extra.engine_cpu_millis(host.cpu_millis(gpus)) + extra.sidecar_cpu_millis
     kept: list[PoolFacts] = []
     shortages: list[Miss] = []
-    for pool in (pool for member in candidate.products for pool in member.large_enough(gpus)):
+    for pool in (pool for member in candidate.products for pool in member.large_enough_for(candidate.layout)):
         short = _strangers(pool) or host.shortage(pool, memory, millis)
         if short is None:
             kept.append(pool)
@@ -277,7 +327,8 @@ def _with_host(candidate: Candidate, product: Product, found: Fit, losses: tuple
             shortages.append(short)
     if not kept:
         return Missed(candidate=candidate, miss=min(shortages, key=lambda miss: (miss.short_by_bytes, miss.message)))
-    return Found(candidate=candidate, product=product, fit=found, pools=tuple(kept), losses=losses)
+    surge = ask.replicas > 0 and candidate.available and _fit_now(kept, candidate.layout, ask.replicas + 1)
+    return Found(candidate=candidate, product=product, fit=found, pools=tuple(kept), losses=losses, may_surge=surge)
 
 
 def _strangers(pool: PoolFacts) -> Miss | None:

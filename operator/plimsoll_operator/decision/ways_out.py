@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from plimsoll_estimator.resolve.checks import NODES_SINCE
 from plimsoll_estimator.units import ceil_div
 from plimsoll_operator.decision.ask import Ask
 from plimsoll_operator.decision.fit import Miss
@@ -23,6 +24,7 @@ from plimsoll_operator.decision.worksheet import least_replicas
 from plimsoll_operator.facts import Facts, ModelFacts
 
 _LEAST_CONTEXT: Final = 1024
+_MOST_NODES_OFFERED: Final = 4
 _MAX_REPLICAS: Final = 10000  # the API's limit
 Patch = Mapping[str, Any]
 
@@ -55,7 +57,7 @@ def scene(facts: Facts, ask: Ask, make_mover: Callable[[Any], Mover]) -> Scene:
 
 def ways_out(s: Scene) -> Iterator[Way]:
     """Every way there is, as far as the caller looks: each is searched for when it is asked for."""
-    for patches in (_raised, _computed_utilisation, _other_size, _other_pool, _more_replicas, _less_context, _coarser_cache):
+    for patches in (_raised, _computed_utilisation, _other_size, _other_pool, _more_nodes, _more_replicas, _less_context, _coarser_cache):
         yield from (Way(patch=patch) for patch in patches(s))
     yield from _coarser_checkpoint(s)
     for patches in (_coarser_weights, _less_context_and_coarser_cache, _less_context_and_other_size):
@@ -92,7 +94,25 @@ def _other_size(s: Scene) -> Iterator[Patch]:
         return
     found = _found(s.here, s.ask.with_args(tensor_parallel_size=None))
     if found is not None:
-        yield _engine(tensorParallelSize=found.candidate.layout.tensor_parallel_size)
+        yield _engine(**_sizes(s.ask, found))
+
+
+def _sizes(ask: Ask, found: Found) -> dict[str, int]:
+    """The tensor parallel size of a layout, and its stages where the wish as it stands means other ones."""
+    layout = found.candidate.layout
+    sizes = {"tensorParallelSize": layout.tensor_parallel_size}
+    if layout.pipeline_parallel_size != (ask.args.pipeline_parallel_size or 1):
+        sizes["pipelineParallelSize"] = layout.pipeline_parallel_size
+    return sizes
+
+
+def _more_nodes(s: Scene) -> Iterator[Patch]:
+    """A few nodes more than placement allows, where replicas over nodes can be made at all."""
+    if not s.facts.leader_worker_set or s.ask.version < NODES_SINCE or s.ask.max_nodes >= _MOST_NODES_OFFERED:
+        return
+    found = _found(s.here, replace(s.ask, max_nodes=_MOST_NODES_OFFERED))
+    if found is not None:
+        yield {"spec": {"placement": {"maxNodesPerReplica": found.candidate.layout.nodes}}}
 
 
 def _other_pool(s: Scene) -> Iterator[Patch]:
@@ -103,7 +123,7 @@ def _other_pool(s: Scene) -> Iterator[Patch]:
     if found := _found(s.everywhere, anywhere):
         yield _elsewhere(ask, found)
     elif found := _found(s.everywhere, anywhere.with_args(tensor_parallel_size=None)):
-        yield apply_patch(_elsewhere(ask, found), _engine(tensorParallelSize=found.candidate.layout.tensor_parallel_size))
+        yield apply_patch(_elsewhere(ask, found), _engine(**_sizes(ask, found)))
 
 
 def _more_replicas(s: Scene) -> Iterator[Patch]:
@@ -164,7 +184,7 @@ def _less_context_and_other_size(s: Scene) -> Iterator[Patch]:
         return
     found = _found(s.here, free.with_args(max_model_len=both))
     if found is not None:
-        yield _engine(maxModelLen=both, tensorParallelSize=found.candidate.layout.tensor_parallel_size)
+        yield _engine(maxModelLen=both, **_sizes(s.ask, found))
 
 
 def _has_coarse_cache(s: Scene) -> bool:

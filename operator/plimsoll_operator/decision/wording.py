@@ -7,6 +7,7 @@ from typing import Final
 from plimsoll_estimator.units import GIB
 from plimsoll_operator.decision.ask import Ask
 from plimsoll_operator.decision.held import needed_kv_bytes
+from plimsoll_operator.decision.layouts import Kind
 from plimsoll_operator.decision.search import Found, Missed
 from plimsoll_operator.verdict import Reason, Reject
 
@@ -27,9 +28,7 @@ def rejection(ask: Ask, missed: Missed) -> str:
     gpus = layout.gpus
     product = missed.candidate.products[0].gpu.product
     if miss.reason == Reason.ENGINE_REFUSES:
-        return (
-            f"{ask.model} does not start on {product} at tensor parallel size {layout.tensor_parallel_size}: vLLM refuses, {miss.message}."
-        )
+        return f"{ask.model} does not start on {product} at {layout}: vLLM refuses, {miss.message}."
     if miss.reason == Reason.WORKLOAD_NOT_SERVED:
         return f"{ask.model} would not serve its workload: {miss.message}."
     if miss.needed_bytes is None or miss.available_bytes is None:
@@ -66,9 +65,11 @@ def warnings(ask: Ask, found: Found, split: str | None = None) -> tuple[str, ...
             )
         else:
             lines.append(f"{_FIELDS[name]} is lowered from vLLM's default {default} to {value} to make room.")
-    gpus = found.candidate.layout.gpus
+    lines += _layout(found)
+    layout = found.candidate.layout
     if not found.candidate.available:
-        pods = f"{ask.replicas} replica{'s' * (ask.replicas != 1)} of {gpus} GPU{'s' * (gpus > 1)}"
+        pods = f"{ask.replicas} replica{'s' * (ask.replicas != 1)} of {layout.gpus} GPU{'s' * (layout.gpus > 1)}"
+        pods += f" on {layout.nodes} nodes" if layout.nodes > 1 else ""
         lines.append(f"Fits {found.candidate.name}, but not enough GPUs are free now for {pods}: pods will wait.")
     if resolved is not None and resolved.extrapolated:
         lines.append(
@@ -85,6 +86,29 @@ def warnings(ask: Ask, found: Found, split: str | None = None) -> tuple[str, ...
     lines += found.losses
     lines += [f"Estimate: {line}" for line in found.fit.estimate.warnings]
     return tuple(_one_line(line) for line in lines)
+
+
+def leader_worker_set_missing(ask: Ask, found: Found) -> str:
+    """The main sentence where a replica over several nodes would fit and nothing here makes one."""
+    return (
+        f"{ask.model} fits {found.candidate.name} at {found.candidate.layout}, but this cluster does not serve LeaderWorkerSet "
+        "(leaderworkerset.x-k8s.io/v1), which replicas over several nodes are made with: install LeaderWorkerSet from lws.sigs.k8s.io."
+    )
+
+
+def _layout(found: Found) -> list[str]:
+    """What was chosen because nothing simpler serves."""
+    kind, layout = found.candidate.kind, found.candidate.layout
+    if kind is Kind.EXPERTS:
+        size = layout.tensor_parallel_size
+        return [f"Expert parallelism is on: vLLM cannot slice the experts for tensor parallel size {size}."]
+    if kind is Kind.STAGES:
+        return [f"Runs in {layout.pipeline_parallel_size} pipeline stages: no tensor parallel size alone serves."]
+    if kind is Kind.NODES and layout.data_parallel_size == 1:
+        return [f"Spans {layout.nodes} nodes in {layout.pipeline_parallel_size} pipeline stages: no node alone serves."]
+    if layout.nodes > 1:
+        return [f"Spans {layout.nodes} nodes with collectives over the network between them: a fast one (RDMA) is needed to serve well."]
+    return []
 
 
 def overridden(reject: Reject, why: str) -> str:
