@@ -6,7 +6,7 @@ known size; no Kubernetes client, no HTTP, no clock.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -48,6 +48,17 @@ class ModelUnknown:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FreeNodes:
+    """`nodes` nodes with so many free GPUs and at least so much of the host free; None where the host is not known or not counted."""
+
+    gpus: int
+    nodes: int
+    host_memory_bytes: int | None = None
+    host_cpu_millis: int | None = None
+    ephemeral_storage_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PoolFacts:
     """One GPUPool as the decision sees it: nodes alike for planning.
 
@@ -55,7 +66,9 @@ class PoolFacts:
     (free GPUs, nodes), sorted. Host figures are allocatable minima over the nodes. `declared` pools have no nodes yet.
     `labels` speaks only of `indexed_label_keys`: what the nodes have under other keys is not known. `resource` is what pods ask for,
     and GPUs are counted in its units: a GPU that is time-sliced or served by MPS counts once for each of its replicas.
-    `foreign_gpus` are held by pods that no InferenceDeployment has planned.
+    `foreign_gpus` are held by pods that no InferenceDeployment has planned. `selects` are the node labels that steer pods there, `source`
+    who says what the GPUs are. `free_nodes` is the histogram with what is free of the hosts, where that is known; where pods of others
+    cannot be seen `free_is_known` is false and both are empty.
     """
 
     name: str
@@ -80,11 +93,36 @@ class PoolFacts:
     indexed_label_keys: tuple[str, ...] = ()
     resource: str = "nvidia.com/gpu"
     foreign_gpus: int = 0
+    selects: tuple[tuple[str, str], ...] = ()
+    source: str = ""
+    free_nodes: tuple[FreeNodes, ...] = ()
+    free_is_known: bool = True
 
     @property
     def parts(self) -> int:
         """Into how many parts one GPU's memory is thought to be cut: only time-slicing lends the whole of it to several pods."""
         return self.sharing_replicas if self.sharing == "time-slicing" else 1
+
+    @property
+    def vendor(self) -> str:
+        """Whose GPUs: the resource's domain without its ending."""
+        return self.resource.partition(".")[0]
+
+    @property
+    def free(self) -> tuple[FreeNodes, ...]:
+        """Free nodes with what is known of their hosts."""
+        return self.free_nodes or tuple(FreeNodes(gpus=gpus, nodes=nodes) for gpus, nodes in self.nodes_by_free_gpus)
+
+    def standing(self) -> PoolFacts:
+        """The pool without what comes and goes; strangers on time-sliced cards are no such thing, they make a plan unsafe."""
+        return replace(
+            self,
+            nodes=0,
+            nodes_by_free_gpus=(),
+            free_nodes=(),
+            foreign_gpus=self.foreign_gpus if self.parts > 1 else 0,
+            problems=() if self.trusted else self.problems,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

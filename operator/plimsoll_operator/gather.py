@@ -31,7 +31,7 @@ from plimsoll_operator.api import (
     ProfileOrigin,
     SelectorRequirement,
 )
-from plimsoll_operator.capacity.pools import pool_facts
+from plimsoll_operator.capacity.pools import is_offer, pool_facts
 from plimsoll_operator.facts import Bypass, DeploymentUse, Facts, ModelFacts, ModelUnknown, WeightTotals
 from plimsoll_operator.verdict import Plan
 from plimsoll_operator.wanted import COMMIT, DEFAULT_REVISION
@@ -90,7 +90,7 @@ def facts_for(deployment: InferenceDeployment, store: Store, *, applied_plan: Pl
     return Facts(
         deployment=deployment,
         model=_model(deployment, namespace, store),
-        pools=tuple(sorted((pool_facts(pool) for pool in store.gpu_pools()), key=lambda pool: pool.name)),
+        pools=tuple(sorted((pool_facts(pool) for pool in store.gpu_pools() if is_offer(pool)), key=lambda pool: pool.name)),
         policy=policy,
         applied_plan=applied_plan,
         beside=_beside(deployment, namespace, policy, store),

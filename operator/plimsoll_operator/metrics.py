@@ -40,11 +40,12 @@ class DeploymentSeries:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolSeries:
-    """One GPU pool: GPU counts by state, and the usable memory of one of its GPUs in bytes."""
+    """One GPU pool: GPU counts by state (none for what is not known), usable memory of one GPU in bytes, nodes by problem."""
 
     pool: str
     gpus: tuple[tuple[PoolState, int], ...]
     gpu_memory_bytes: int
+    problem_nodes: tuple[tuple[str, int], ...] = ()
 
 
 class SeriesSource(Protocol):
@@ -174,12 +175,16 @@ class _CacheCollector(Collector):
     def _of_pools(self) -> Iterator[Metric]:
         gpus = GaugeMetricFamily("plimsoll_pool_gpus", "GPUs of a pool, by state.", labels=("pool", "state"))
         memory = GaugeMetricFamily("plimsoll_pool_gpu_memory_bytes", "Bytes that CUDA reports for one GPU of a pool.", labels=("pool",))
+        problems = GaugeMetricFamily("plimsoll_pool_problem_nodes", "Nodes of a pool, by what is doubted.", labels=("pool", "problem"))
         for entry in self._source.pools():
+            for problem, nodes in entry.problem_nodes:
+                problems.add_metric((entry.pool, problem), nodes)
             for state, count in entry.gpus:
                 gpus.add_metric((entry.pool, state), count)
             memory.add_metric((entry.pool,), entry.gpu_memory_bytes)
         yield gpus
         yield memory
+        yield problems
 
 
 def _series(plan: Plan) -> list[tuple[str, tuple[str, ...], int]]:

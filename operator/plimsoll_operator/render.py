@@ -31,6 +31,8 @@ PRODUCT_LABEL: Final = "nvidia.com/gpu.product"
 SHARING_LABEL: Final = "nvidia.com/gpu.sharing-strategy"
 MIG_RESOURCE_PREFIX: Final = "nvidia.com/mig-"
 _SHARED: Final = ("mps", "time-slicing")
+GKE_LABEL: Final = "cloud.google.com/gke-accelerator"
+_GKE_SHARING: Final = ("cloud.google.com/gke-gpu-partition-size", "cloud.google.com/gke-gpu-sharing-strategy")
 PORT: Final = 8000
 WEIGHTS_MOUNT: Final = "/models"
 CACHE_MOUNT: Final = "/root/.cache/huggingface"
@@ -282,17 +284,42 @@ def _volumes(deployment: InferenceDeployment, plan: Plan) -> tuple[list[Manifest
 
 
 def _node_affinity(plan: Plan) -> Manifest:
-    products = sorted(plan.gpu_products or (plan.product,))
-    label = f"{plan.gpu_resource}.product" if plan.gpu_resource.startswith(MIG_RESOURCE_PREFIX) else PRODUCT_LABEL
-    if plan.sharing in _SHARED:
-        # GPU feature discovery appends -SHARED to the product unless the resource is renamed.
-        products = sorted({name for product in products for name in (product, f"{product}-SHARED")})
-        how = {"key": SHARING_LABEL, "operator": "In", "values": [plan.sharing]}
-    else:
+    """One term for each way the plan's nodes are labelled: terms are alternatives, so each is complete in itself."""
+    terms = [{"matchExpressions": _expressions(plan, wanted)} for wanted in _alternatives(plan)]
+    return {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
+
+
+def _alternatives(plan: Plan) -> list[dict[str, list[str]]]:
+    """Label keys and the values that do, sets of one and the same single key taken together."""
+    if not plan.node_selectors:
+        products = set(plan.gpu_products or (plan.product,))
+        if plan.gpu_resource.startswith(MIG_RESOURCE_PREFIX):
+            return [{f"{plan.gpu_resource}.product": sorted(products)}]
+        if plan.sharing in _SHARED:
+            # GPU feature discovery appends -SHARED to the product unless the resource is renamed.
+            products |= {f"{product}-SHARED" for product in products}
+        return [{PRODUCT_LABEL: sorted(products)}]
+    single: dict[str, set[str]] = {}
+    several: list[dict[str, list[str]]] = []
+    for pairs in plan.node_selectors:
+        if len(pairs) == 1:
+            single.setdefault(pairs[0][0], set()).add(pairs[0][1])
+        else:
+            several.append({key: [value] for key, value in pairs})
+    return [{key: sorted(values)} for key, values in sorted(single.items())] + several
+
+
+def _expressions(plan: Plan, wanted: dict[str, list[str]]) -> list[Manifest]:
+    found: list[Manifest] = [{"key": key, "operator": "In", "values": values} for key, values in sorted(wanted.items())]
+    if GKE_LABEL in wanted:
+        # GKE labels only nodes whose GPUs are shared or cut: a label that the plan's own nodes lack must be lacking.
+        found += [{"key": key, "operator": "DoesNotExist"} for key in _GKE_SHARING if key not in wanted]
+    if plan.sharing not in _SHARED:
         # Whole GPUs and slices: a time-sliced card of the same product would be shared with strangers. Nodes without the label pass.
-        how = {"key": SHARING_LABEL, "operator": "NotIn", "values": list(_SHARED)}
-    term = {"matchExpressions": [{"key": label, "operator": "In", "values": products}, how]}
-    return {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}
+        found.append({"key": SHARING_LABEL, "operator": "NotIn", "values": list(_SHARED)})
+    elif PRODUCT_LABEL in wanted:
+        found.append({"key": SHARING_LABEL, "operator": "In", "values": [plan.sharing]})
+    return found
 
 
 def _tolerations(deployment: InferenceDeployment) -> list[Manifest]:

@@ -38,6 +38,7 @@ class Reason(StrEnum):
     UNKNOWN_MODEL = "UnknownModel"
     UNSUPPORTED_MODEL = "UnsupportedModel"
     UNKNOWN_ENGINE = "UnknownEngine"
+    VENDOR_UNSUPPORTED = "VendorUnsupported"
     NO_CAPACITY_KNOWN = "NoCapacityKnown"
     NO_KNOWN_POOL = "NoKnownPool"
     LABEL_NOT_INDEXED = "LabelNotIndexed"
@@ -65,6 +66,8 @@ class Plan:
     request has those of one of its `data_parallel_size` engines; `max_num_seqs` and `max_num_batched_tokens` are of each engine, as
     vLLM takes them. `host_memory_bytes` is of one pod, of which a replica has `nodes_per_replica`. `may_surge` says whether a rolling
     update may start a replica before it stops one: decided when the plan was, as GPUs were free then, and no part of the digest.
+    `node_selectors` are the node labels that steer the pods, one set for each way the pools' nodes are labelled; empty where feature
+    discovery's product label tells all.
     """
 
     product: str
@@ -102,6 +105,7 @@ class Plan:
     decode_context_parallel_size: int = 1
     nodes_per_replica: int = 1
     may_surge: bool = False
+    node_selectors: tuple[tuple[tuple[str, str], ...], ...] = ()
 
     @property
     def gpus_per_pod(self) -> int:
@@ -122,6 +126,7 @@ class Plan:
         data["predicted"] = PredictedMemory(**data["predicted"])
         for key in ("gpu_products", "pools", "kv_cache_interval_bytes"):
             data[key] = tuple(data[key])
+        data["node_selectors"] = tuple(tuple((key, value) for key, value in pairs) for pairs in data.get("node_selectors", ()))
         return cls(**data)
 
     @property
@@ -136,6 +141,8 @@ class Plan:
         for name in ("decode_context_parallel_size", "nodes_per_replica"):
             if data[name] == 1:
                 del data[name]
+        if not data["node_selectors"]:
+            del data["node_selectors"]
         text = json.dumps(data, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from plimsoll_operator.capacity.booking import Booking, book, fits_now
 from plimsoll_operator.capacity.index import CapacityIndex
 from plimsoll_operator.capacity.nodes import parse_node
-from plimsoll_operator.capacity.pods import gpu_requests, parse_pod
+from plimsoll_operator.capacity.pods import parse_pod, pod_requests
 from plimsoll_operator.capacity.quantities import floor_quantity
 
 MIB = 1 << 20
@@ -68,7 +68,7 @@ TRUST = [
 @pytest.mark.parametrize(("why", "item", "trusted", "problems"), TRUST, ids=[row[0] for row in TRUST])
 def test_doubtful_nodes_are_named_and_excluded(why, item, trusted, problems):
     (pool,) = index_of(item).pools()
-    assert (not pool.key.excluded_for, {name for name, _ in pool.problems}) == (trusted, problems)
+    assert (not pool.key.excluded_for, {row.problem for row in pool.problems}) == (trusted, problems)
     if not trusted or problems & {"Cordoned", "NotReady"}:
         assert pool.free_gpus == 0
 
@@ -123,7 +123,7 @@ REQUESTS = [
 
 @pytest.mark.parametrize(("why", "spec", "gpus"), REQUESTS, ids=[row[0] for row in REQUESTS])
 def test_requests_are_counted_as_the_scheduler_counts(why, spec, gpus):
-    assert dict(gpu_requests(spec)).get("nvidia.com/gpu", 0) == gpus
+    assert pod_requests(spec).get("nvidia.com/gpu", 0) == gpus
 
 
 def test_pods_hold_gpus_from_binding_to_their_end():

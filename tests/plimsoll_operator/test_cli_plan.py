@@ -102,6 +102,24 @@ def test_capacity_shows_what_is_free_and_what_is_wrong(files, capsys, tmp_path):
     assert [item["status"]["trusted"] for item in json.loads(out)["items"]] == [True, False]
 
 
+def test_capacity_shows_who_says_so_and_what_gpu_pools_correct(files, capsys, tmp_path):
+    rack = json.loads(json.dumps(L4).replace('"l4"', '"odd"'))
+    rack["metadata"]["labels"] |= {"rack": "a", "node.kubernetes.io/instance-type": "g6.48xlarge"}
+    mine = {"apiVersion": "inference.plimsoll.dev/v1alpha1", "kind": "GPUPool", "metadata": {"name": "mine"},
+            "spec": {"selector": {"rack": "a"}, "usableMemoryBytes": "20Gi"}}  # fmt: skip
+    cloud = json.loads(json.dumps(H100).replace('"h100"', '"cloud"'))
+    cloud["metadata"]["labels"] = {"node.kubernetes.io/instance-type": "p5.48xlarge"}
+    nodes = [{"kind": "Node", "apiVersion": "v1", **item} for item in (rack, cloud)]
+    _, out, _ = ask(capsys, tmp_path, "capacity", "--nodes", files("n.yaml", *nodes, mine))
+    lines = out.splitlines()
+    assert lines[0].split("  ")[0] == "POOL"
+    assert any(line.startswith("nvidia-h100") and "InstanceType" in line and "79.18 GiB at least" in line for line in lines)
+    assert any(line.startswith("nvidia-l4") and "GPUPool" in line and "20.00 GiB" in line for line in lines)
+    assert "mine: says 20.00 GiB of 1 node with rack=a" in lines
+    assert sum("GpuFeatureDiscovery says 4 GPUs, InstanceType says 8 GPUs (1 of 1 node)" in line for line in lines) == 2
+    assert lines[-1] == "free counts every allocatable GPU: no pods were given"
+
+
 BAD_FILES = [
     ("not YAML", "{", "is not YAML"),
     ("no object", "- 1", "is not a Kubernetes object"),

@@ -74,7 +74,7 @@ def test_a_heartbeat_is_no_change_and_a_pod_keeps_only_what_is_counted() -> None
     assert trim.node(node("a", heartbeat="1")) == trim.node(node("a", heartbeat="2"))
     assert "images" not in trim.node(node("a"))["status"]
     kept = trim.pod(pod("p", "a"))
-    assert kept["spec"]["containers"] == [{"resources": {"limits": {"nvidia.com/gpu": "2"}}}]
+    assert kept["spec"]["containers"] == [{"resources": {"requests": {"cpu": "1000m", "nvidia.com/gpu": "2"}}}]
     assert kept["metadata"]["labels"] == {NAME_LABEL: "chat"}
     plain = trim.pod({"metadata": {"namespace": "x", "name": "y"}, "spec": {"containers": [{"name": "z", "env": ["…"] * 99}]}})
     assert len(json.dumps(plain)) < 200

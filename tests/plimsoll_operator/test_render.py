@@ -225,3 +225,33 @@ def test_scaling_and_availability_do_not_touch_the_pod_template() -> None:
     assert scaled["spec"]["template"] == deployment()["spec"]["template"]
     assert render.spec_digest({"replicas": 1, "a": 2}) == render.spec_digest({"replicas": 9, "a": 2})
     assert render.spec_digest({"a": 2}) != render.spec_digest({"a": 3})
+
+
+def terms(plan: Plan) -> list[Any]:
+    affinity = deployment(plan)["spec"]["template"]["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    return [
+        {(row["key"], row["operator"], *row.get("values", ())) for row in term["matchExpressions"]}
+        for term in affinity["nodeSelectorTerms"]
+    ]
+
+
+GKE = "cloud.google.com/gke-"
+WHOLE = ("nvidia.com/gpu.sharing-strategy", "NotIn", "mps", "time-slicing")
+UNSHARED = {(f"{GKE}gpu-sharing-strategy", "DoesNotExist"), (f"{GKE}gpu-partition-size", "DoesNotExist")}
+STEERED = [
+    ("by the product label where nothing else is said", (), [{("nvidia.com/gpu.product", "In", "NVIDIA-H100-80GB-HBM3"), WHOLE}]),
+    ("by GKE's accelerator, and away from shared and cut GPUs", (((f"{GKE}accelerator", "nvidia-l4"),),),
+     [{(f"{GKE}accelerator", "In", "nvidia-l4"), WHOLE} | UNSHARED]),
+    ("by any of several instance types", ((("node.kubernetes.io/instance-type", "g6.xlarge"),),
+        (("node.kubernetes.io/instance-type", "g6.2xlarge"),)),
+     [{("node.kubernetes.io/instance-type", "In", "g6.2xlarge", "g6.xlarge"), WHOLE}]),
+    ("by either cloud's labels, each term complete", ((("karpenter.k8s.aws/instance-gpu-memory", "22888"),
+        ("karpenter.k8s.aws/instance-gpu-name", "l4")), (("nvidia.com/gpu.product", "NVIDIA-L4"),)),
+     [{("nvidia.com/gpu.product", "In", "NVIDIA-L4"), WHOLE},
+      {("karpenter.k8s.aws/instance-gpu-memory", "In", "22888"), ("karpenter.k8s.aws/instance-gpu-name", "In", "l4"), WHOLE}]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("why", "selectors", "expected"), STEERED, ids=[row[0] for row in STEERED])
+def test_pods_are_steered_by_the_labels_of_the_plan_s_nodes(why: str, selectors: Any, expected: Any) -> None:
+    assert terms(replace(PLAN, node_selectors=selectors)) == expected

@@ -27,6 +27,7 @@ from plimsoll_operator.api.base import (
 )
 
 Sharing = Literal["none", "time-slicing", "mps", "mig"]
+ResourceName = Annotated[str, Field(max_length=64, pattern=r"^(nvidia[.]com/(gpu([.]shared)?|mig-[0-9a-z.]{1,32})|amd[.]com/gpu)$")]
 Capability = Annotated[str, Field(max_length=8, pattern=r"^[0-9]{1,2}[.][0-9]$")]
 
 
@@ -49,13 +50,15 @@ class GPUPoolSpec(ApiModel):
     """What users correct, or declare where there is no node yet."""
 
     selector: LabelMap = Field(default_factory=dict)
-    """Labels of the nodes this corrects; empty for the pool that the controller derived itself."""
+    """Labels of the nodes this corrects, or that count against maxNodes; empty for the pool that the controller derived itself."""
     product: ProductName | None = None
     """GPU product."""
     usable_memory_bytes: ByteQuantity | None = None
     """Memory of one GPU as CUDA reports it."""
     gpus_per_node: Annotated[int, Field(ge=1, le=64)] | None = None
-    """GPUs of one node."""
+    """GPUs of one node; of nodes that exist never more than are allocatable."""
+    resource: ResourceName | None = None
+    """What pods of a declared pool ask for; absent means nvidia.com/gpu."""
     compute_capability: Capability | None = None
     """CUDA compute capability, for example 9.0."""
     sharing: Sharing | None = None
@@ -79,21 +82,27 @@ class GPUPoolSpec(ApiModel):
             field=".declared",
         ),
         Rule(
-            cel="!has(self.selector) || self.selector.size() == 0",
-            holds=lambda s: not s.selector,
-            message="is not supported yet: correct the pool that the controller derived, by its name",
-            field=".selector",
+            cel="!has(self.resource) || self.declared",
+            holds=lambda s: s.resource is None or s.declared,
+            message="is what nodes have: it can only be declared, not corrected",
+            field=".resource",
         ),
     )
 
 
 class NodesByFreeGpus(StatusModel):
-    """How many nodes have how many free GPUs."""
+    """How many nodes have how many free GPUs, and at least so much of their host free; several rows may have the same GPUs."""
 
     free_gpus: Count
     """Free GPUs of a node."""
     nodes: Count
     """Nodes that have them."""
+    host_memory_bytes: Bytes | None = None
+    """Free host memory of each, at least."""
+    host_cpu_millis: Count | None = None
+    """Free CPU of each in thousandths, at least."""
+    ephemeral_storage_bytes: Bytes | None = None
+    """Free ephemeral storage of each, at least."""
 
 
 class GPUPoolStatus(StatusModel):
@@ -115,14 +124,24 @@ class GPUPoolStatus(StatusModel):
     """How the GPUs are shared."""
     sharing_replicas: Count = 1
     """Replicas of one shared GPU."""
+    resource: ShortText | None = None
+    """What pods ask for to get one of the GPUs."""
+    source: ShortText | None = None
+    """Who says what the GPUs are: GPUPool, GpuFeatureDiscovery, AmdNodeLabeller, a cloud's labels or InstanceType."""
+    corrected_by: ShortText | None = None
+    """The GPUPool whose selector corrects these nodes."""
+    cost: Annotated[int, Field(ge=0, le=1 << 60)] | None = None
+    """Relative cost of one GPU, from the GPUPool that corrects these nodes."""
     nodes: Count = 0
     """Nodes."""
     nodes_by_free_gpus: Annotated[tuple[NodesByFreeGpus, ...], Field(max_length=257)] = ()
     """Nodes by number of free GPUs."""
     total_gpus: Count = 0
     """GPUs of all nodes."""
-    free_gpus: Count = 0
-    """Allocatable minus requests of live pods."""
+    free_is_known: bool = True
+    """False where pods of other namespaces cannot be seen: then nothing is called free."""
+    free_gpus: Count | None = None
+    """Allocatable minus requests of live pods and bookings; absent where it is not known."""
     booked_gpus: Count = 0
     """GPUs of applied plans whose pods are not bound yet."""
     foreign_gpus: Count = 0
@@ -135,6 +154,8 @@ class GPUPoolStatus(StatusModel):
     """Allocatable ephemeral storage, the minimum over the nodes."""
     node_labels: LabelMap = Field(default_factory=dict)
     """Labels that all nodes of the pool share and that placement may ask for."""
+    node_selector: LabelMap = Field(default_factory=dict)
+    """Labels that steer pods to nodes of these GPUs."""
     taints: Annotated[tuple[Taint, ...], Field(max_length=32)] = ()
     """Taints of the nodes."""
     trusted: bool = True
@@ -144,7 +165,7 @@ class GPUPoolStatus(StatusModel):
     observed_generation: Annotated[int, Field(ge=0)] | None = None
     """Generation the rest speaks of."""
     conditions: Conditions = ()
-    """Trusted."""
+    """Trusted, FreeKnown."""
 
 
 class GPUPool(ApiModel):

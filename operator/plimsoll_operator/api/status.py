@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from plimsoll_operator.api.base import Bytes, Conditions, Count, LongText, ShortText, StatusModel, Tokens
+from plimsoll_operator.api.base import Bytes, Conditions, Count, LabelMap, LongText, ShortText, StatusModel, Tokens
 
 Decimal = Annotated[str, Field(max_length=32)]
 
@@ -105,6 +105,8 @@ class PlanStatus(StatusModel):
     """Host memory of the pod."""
     predicted: MemoryByComponent
     """Predicted bytes of the fullest rank."""
+    node_selectors: Annotated[tuple[LabelMap, ...], Field(max_length=64)] = ()
+    """Node labels that steer the pods, any one of the sets; empty where the product label of GPU feature discovery does."""
     available_now: bool | None = None
     """The GPUs were free when this was decided."""
     digest: ShortText

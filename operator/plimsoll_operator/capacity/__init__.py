@@ -5,18 +5,25 @@ The controller and the CLI feed a CapacityIndex; webhook, controller and CLI rea
 
 from plimsoll_operator.capacity.booking import Booking, book, fits_now
 from plimsoll_operator.capacity.certain import certain_pods, possible_pods
-from plimsoll_operator.capacity.index import CapacityIndex, DerivedPool, PoolKey
-from plimsoll_operator.capacity.pools import pool_facts, pool_manifest
+from plimsoll_operator.capacity.corrections import Correction, corrections_of
+from plimsoll_operator.capacity.derived import DerivedPool, PoolKey, Selection
+from plimsoll_operator.capacity.index import CapacityIndex
+from plimsoll_operator.capacity.pools import is_offer, pool_facts, pool_manifest, selection_status
 
 __all__ = [
     "Booking",
     "CapacityIndex",
+    "Correction",
     "DerivedPool",
     "PoolKey",
+    "Selection",
     "book",
     "certain_pods",
+    "corrections_of",
     "fits_now",
+    "is_offer",
     "pool_facts",
     "pool_manifest",
     "possible_pods",
+    "selection_status",
 ]

@@ -1,45 +1,102 @@
-"""GPUs promised to pods that are not on a node yet, taken off a pool's nodes by free GPUs.
+"""Room promised to pods that are not on a node yet, taken off a pool's nodes by what is free on them.
 
-Called by the index for every pool it hands out, and by the controller's serial booking step. Pure; knows neither pods nor plans.
+Called by the index for every pool it hands out, by the controller's serial booking step and by the decision. Pure; knows neither
+pods nor plans.
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from plimsoll_operator.facts import FreeNodes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Booking:
-    """`pods` pods of `gpus` GPUs each that still look for a node of the pool."""
+    """`pods` pods that still look for a node of the pool, each of so many GPUs and so much of the host."""
 
     gpus: int
     pods: int
+    host_memory_bytes: int = 0
+    host_cpu_millis: int = 0
+    ephemeral_storage_bytes: int = 0
 
 
 def book(histogram: Iterable[tuple[int, int]], bookings: Iterable[Booking]) -> tuple[tuple[tuple[int, int], ...], int]:
-    """Nodes by free GPUs after the bookings, and the GPUs that found a place; the largest bookings first.
+    """`book_nodes` where only GPUs are counted: nodes by free GPUs after the bookings, and the GPUs that found a place."""
+    after, booked = book_nodes((FreeNodes(gpus=gpus, nodes=nodes) for gpus, nodes in histogram), bookings)
+    return by_gpus(after), booked
 
-    Each pod is taken from the node with the most free GPUs, as kube-scheduler's default LeastAllocated scoring spreads:
-    of all placements it leaves the fewest whole nodes, so what is called available afterwards is available in every order.
+
+def book_nodes(rows: Iterable[FreeNodes], bookings: Iterable[Booking]) -> tuple[tuple[FreeNodes, ...], int]:
+    """Free nodes after the bookings, and the GPUs that found a place; the largest bookings first.
+
+    Each pod is taken from the node with the most free GPUs of those whose host has room, as kube-scheduler's default LeastAllocated
+    scoring spreads: of all placements it leaves the fewest whole nodes, so what is called available afterwards is available in
+    every order.
     """
-    free = Counter(dict(histogram))
+    free: Counter[FreeNodes] = Counter()
+    for row in rows:
+        free[replace(row, nodes=1)] += row.nodes
     booked = 0
-    for booking in sorted(bookings, key=lambda row: (-row.gpus, row.pods)):
+    for booking in sorted(bookings, key=lambda row: (-row.gpus, row.pods, row.host_memory_bytes, row.host_cpu_millis)):
         pods = booking.pods if booking.gpus > 0 else 0
         while pods > 0:
-            most = max((gpus for gpus, nodes in free.items() if nodes > 0), default=0)
-            if most < booking.gpus:
+            most = max((row for row, nodes in free.items() if nodes > 0 and _holds(row, booking)), key=_roominess, default=None)
+            if most is None:
                 break
-            taken = min(pods, free[most])  # nodes with the most free GPUs are all taken once before any is again
+            taken = min(pods, free[most])  # nodes with the most room are all taken once before any is again
             free[most] -= taken
-            free[most - booking.gpus] += taken
+            free[_less(most, booking)] += taken
             booked += booking.gpus * taken
             pods -= taken
-    return tuple(sorted((gpus, nodes) for gpus, nodes in free.items() if nodes > 0)), booked
+    return tuple(sorted((replace(row, nodes=nodes) for row, nodes in free.items() if nodes > 0), key=_roominess)), booked
 
 
 def fits_now(histogram: Iterable[tuple[int, int]], gpus: int, pods: int) -> bool:
     """Whether `pods` pods of `gpus` GPUs each find nodes at this moment, wherever the scheduler puts the earlier of them."""
     return book(histogram, (Booking(gpus=gpus, pods=pods),))[1] == gpus * pods
+
+
+def fit_now(rows: Iterable[FreeNodes], wanted: Booking) -> bool:
+    """The same for pods that also need room on the host."""
+    return book_nodes(rows, (wanted,))[1] == wanted.gpus * wanted.pods
+
+
+def by_gpus(rows: Iterable[FreeNodes]) -> tuple[tuple[int, int], ...]:
+    """Nodes by free GPUs alone."""
+    nodes: Counter[int] = Counter()
+    for row in rows:
+        nodes[row.gpus] += row.nodes
+    return tuple(sorted(nodes.items()))
+
+
+def _holds(row: FreeNodes, booking: Booking) -> bool:
+    return (
+        row.gpus >= booking.gpus
+        and (row.host_memory_bytes is None or row.host_memory_bytes >= booking.host_memory_bytes)
+        and (row.host_cpu_millis is None or row.host_cpu_millis >= booking.host_cpu_millis)
+        and (row.ephemeral_storage_bytes is None or row.ephemeral_storage_bytes >= booking.ephemeral_storage_bytes)
+    )
+
+
+def _less(row: FreeNodes, booking: Booking) -> FreeNodes:
+    return FreeNodes(
+        gpus=row.gpus - booking.gpus,
+        nodes=1,
+        host_memory_bytes=_minus(row.host_memory_bytes, booking.host_memory_bytes),
+        host_cpu_millis=_minus(row.host_cpu_millis, booking.host_cpu_millis),
+        ephemeral_storage_bytes=_minus(row.ephemeral_storage_bytes, booking.ephemeral_storage_bytes),
+    )
+
+
+def _minus(free: int | None, taken: int) -> int | None:
+    return None if free is None else free - taken
+
+
+def _roominess(row: FreeNodes) -> tuple[int, int, int, int]:
+    host = (row.host_memory_bytes, row.host_cpu_millis, row.ephemeral_storage_bytes)
+    memory, cpu, storage = (1 << 62 if value is None else value for value in host)
+    return row.gpus, memory, cpu, storage

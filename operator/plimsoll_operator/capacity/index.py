@@ -1,108 +1,94 @@
 """Pools of alike GPUs, kept up to date event by event: a node or pod event costs O(1), never a walk over the cluster.
 
 Fed by the controller's informer and by the CLI from files; read as DerivedPools. Nodes that are not believed form pools of
-their own with the reasons, and nothing is planned on those. Knows no API client and no clock; bookings are handed in.
+their own with the reasons, and nothing is planned on those. Knows no API client and no clock; bookings and GPUPools' corrections
+are handed in.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
-from plimsoll_operator.capacity.booking import Booking, book
+from plimsoll_operator.capacity.booking import Booking, book_nodes
+from plimsoll_operator.capacity.corrections import Correction, corrected
+from plimsoll_operator.capacity.derived import DerivedPool, PoolKey, Selection, pool_name
+from plimsoll_operator.capacity.groups import GpuGroup
+from plimsoll_operator.capacity.labels import PRODUCT_LABEL
 from plimsoll_operator.capacity.nodes import NodeFacts, parse_node
 from plimsoll_operator.capacity.pods import PodClaim, parse_pod, pod_key
-from plimsoll_operator.capacity.sources import PRODUCT_LABEL, GpuGroup, Problem, Sharing
+from plimsoll_operator.capacity.problems import Finding, Problem
+from plimsoll_operator.capacity.tally import Free, Tally, bump, free_steps
+from plimsoll_operator.facts import FreeNodes
 
 EventType = Literal["ADDED", "MODIFIED", "DELETED"]
-_K = TypeVar("_K", int, str)
 _VALUE: Final = re.compile(r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PoolKey:
-    """What makes GPUs alike for planning. Host figures are rounded down to steps, so a node joins or founds a pool, never shrinks one."""
-
-    resource: str
-    product: str
-    usable_memory_bytes: int
-    memory_is_exact: bool
-    gpus_per_node: int
-    sharing: Sharing
-    sharing_replicas: int
-    compute_capability: tuple[int, int] | None
-    taints: tuple[tuple[str, str, str], ...]
-    labels: tuple[tuple[str, str], ...]
-    host_memory_bytes: int
-    host_cpu_millis: int
-    ephemeral_storage_bytes: int
-    excluded_for: tuple[Problem, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DerivedPool:
-    """One pool at one moment. `nodes_by_free_gpus` is net of pods and bookings; `problems` counts nodes by problem.
-
-    `foreign_gpus` are held by pods that no InferenceDeployment has planned.
-    """
-
-    name: str
-    key: PoolKey
-    nodes: int
-    gpus: int
-    free_gpus: int
-    booked_gpus: int
-    foreign_gpus: int
-    nodes_by_free_gpus: tuple[tuple[int, int], ...]
-    problems: tuple[tuple[str, int], ...]
-    indexed_label_keys: tuple[str, ...]
-
-
-class _Pool:
-    """Counts of one pool: nodes by free GPUs and by problem."""
-
-    __slots__ = ("foreign", "free", "name", "nodes", "problems")
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-        self.nodes = 0
-        self.foreign = 0
-        self.free: Counter[int] = Counter()
-        self.problems: Counter[str] = Counter()
-
-    def add(self, seat: _Seat, sign: int) -> None:
-        self.nodes += sign
-        self.foreign += sign * seat.foreign
-        _bump(self.free, seat.free, sign)
-        for problem in seat.problems:
-            _bump(self.problems, problem.value, sign)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Seat:
-    """Where one group of a node is counted, so that it can be taken back exactly."""
+    """Where one group of a node is counted, so that it can be taken back exactly; `selected_by` names GPUPools."""
 
     key: PoolKey
-    free: int
+    free: Free
     foreign: int
-    problems: tuple[Problem, ...]
+    findings: tuple[Finding, ...]
+    selected_by: tuple[str, ...]
+
+
+class _Used:
+    """What the pods of one node hold."""
+
+    __slots__ = ("cpu_millis", "foreign", "gpus", "memory_bytes", "pods", "storage_bytes")
+
+    def __init__(self) -> None:
+        self.gpus: Counter[str] = Counter()
+        self.foreign: Counter[str] = Counter()
+        self.pods = self.memory_bytes = self.cpu_millis = self.storage_bytes = 0
+
+    def add(self, claim: PodClaim, sign: int) -> None:
+        for resource, units in claim.gpus:
+            bump(self.gpus, resource, sign * units)
+            if not claim.planned:
+                bump(self.foreign, resource, sign * units)
+        self.pods += sign
+        self.memory_bytes += sign * claim.host_memory_bytes
+        self.cpu_millis += sign * claim.host_cpu_millis
+        self.storage_bytes += sign * claim.ephemeral_storage_bytes
+
+
+class _Selected:
+    """What one GPUPool's selector selects: whole nodes once, their groups added up."""
+
+    __slots__ = ("gpus", "tally")
+
+    def __init__(self) -> None:
+        self.tally = Tally()
+        self.gpus = 0
+
+
+_NOTHING: Final = _Used()
 
 
 class CapacityIndex:
-    """The cluster's GPU capacity, incrementally. Not thread-safe: one owner feeds and reads it."""
+    """The cluster's GPU capacity, incrementally. Not thread-safe: one owner feeds and reads it.
 
-    def __init__(self, label_keys: Iterable[str] = ()) -> None:
+    `free_is_known` is false where pods of others cannot be seen: then nothing is called free.
+    """
+
+    def __init__(self, label_keys: Iterable[str] = (), *, corrections: Iterable[Correction] = (), free_is_known: bool = True) -> None:
         self._label_keys = tuple(sorted({PRODUCT_LABEL, *label_keys}))
+        self._corrections = tuple(corrections)
+        self._free_is_known = free_is_known
         self._nodes: dict[str, NodeFacts] = {}
         self._claims: dict[str, PodClaim] = {}
-        self._used: dict[str, Counter[str]] = {}
-        self._foreign: dict[str, Counter[str]] = {}
+        self._used: dict[str, _Used] = {}
         self._seats: dict[str, tuple[_Seat, ...]] = {}
-        self._pools: dict[PoolKey, _Pool] = {}
+        self._pools: dict[PoolKey, tuple[str, Tally]] = {}
+        self._selected: dict[str, _Selected] = {row.name: _Selected() for row in self._corrections}
         self._bookings: dict[str, tuple[Booking, ...]] = {}
         self._changed: set[str] = set()
 
@@ -125,7 +111,7 @@ class CapacityIndex:
             self._reseat(facts.name)
 
     def pod_event(self, kind: EventType, pod: Mapping[str, Any]) -> None:
-        """Take in one pod event: bound, live pods hold GPUs; everything else gives back what it held."""
+        """Take in one pod event: bound, live pods hold what they ask for; everything else gives back what it held."""
         metadata = pod.get("metadata")
         uid = pod_key(metadata) if isinstance(metadata, Mapping) else None
         if uid is None:
@@ -144,7 +130,7 @@ class CapacityIndex:
             self._reseat(name)
 
     def set_bookings(self, bookings: Mapping[str, Iterable[Booking]]) -> None:
-        """Replace the bookings, by pool name: GPUs of applied plans whose pods are not bound to a node yet."""
+        """Replace the bookings, by pool name: room for applied plans whose pods are not bound to a node yet."""
         new = {name: tuple(rows) for name, rows in bookings.items()}
         self._changed |= {name for name in new.keys() | self._bookings.keys() if new.get(name) != self._bookings.get(name)}
         self._bookings = new
@@ -155,50 +141,87 @@ class CapacityIndex:
         if keys == self._label_keys:
             return False
         self._label_keys = keys
-        for name in tuple(self._nodes):
-            self._reseat(name)
-        self._changed |= {pool.name for pool in self._pools.values()}
+        self._reseat_all()
+        return True
+
+    def set_corrections(self, corrections: Iterable[Correction]) -> bool:
+        """Correct nodes by these GPUPools from now on; a change walks all nodes once. Says whether it was one."""
+        new = tuple(sorted(corrections, key=lambda row: row.name))
+        if new == self._corrections:
+            return False
+        self._corrections = new
+        for name in {row.name for row in new} - self._selected.keys():
+            self._selected[name] = _Selected()
+        self._reseat_all()
+        for name in self._selected.keys() - {row.name for row in new}:
+            del self._selected[name]
         return True
 
     def pools(self) -> tuple[DerivedPool, ...]:
         """All pools, by name; independent of the order in which events came."""
-        return tuple(sorted((self._derived(key, pool) for key, pool in self._pools.items()), key=lambda pool: pool.name))
+        found = (self._derived(key, name, tally) for key, (name, tally) in self._pools.items())
+        return tuple(sorted(found, key=lambda pool: pool.name))
+
+    def selections(self) -> tuple[Selection, ...]:
+        """What each correcting GPUPool selects, by name; also those that select nothing."""
+        return tuple(
+            Selection(
+                name=name,
+                nodes=row.tally.nodes,
+                gpus=row.gpus,
+                free_gpus=row.tally.free_gpus if self._free_is_known else 0,
+                free_is_known=self._free_is_known,
+                problems=row.tally.problems(),
+            )
+            for name, row in sorted(self._selected.items())
+        )
 
     def drain_changed(self) -> frozenset[str]:
         """Names of pools that changed, appeared or vanished since the last call: what a status writer needs to look at."""
         changed, self._changed = frozenset(self._changed), set()
         return changed
 
-    def _derived(self, key: PoolKey, pool: _Pool) -> DerivedPool:
-        histogram = tuple(sorted(pool.free.items()))
-        after, booked = book(histogram, self._bookings.get(pool.name, ()))
+    def _derived(self, key: PoolKey, name: str, tally: Tally) -> DerivedPool:
+        rows: tuple[FreeNodes, ...] = ()
+        booked = 0
+        if self._free_is_known:
+            rows = tally.rows(key.host)
+            bookings = self._bookings.get(name, ())
+            if bookings:
+                rows, booked = book_nodes(rows, bookings)
         return DerivedPool(
-            name=pool.name,
+            name=name,
             key=key,
-            nodes=pool.nodes,
-            gpus=pool.nodes * key.gpus_per_node,
-            free_gpus=sum(free * nodes for free, nodes in after),
+            nodes=tally.nodes,
+            gpus=tally.nodes * key.gpus_per_node,
+            free_gpus=sum(row.gpus * row.nodes for row in rows),
             booked_gpus=booked,
-            foreign_gpus=pool.foreign,
-            nodes_by_free_gpus=after,
-            problems=tuple(sorted(pool.problems.items())),
+            foreign_gpus=tally.foreign_gpus,
+            free_nodes=rows,
+            problems=tally.problems(),
             indexed_label_keys=self._label_keys,
+            free_is_known=self._free_is_known,
         )
 
     def _claim(self, claim: PodClaim, sign: int) -> None:
-        for counts in (self._used,) if claim.planned else (self._used, self._foreign):
-            used = counts.setdefault(claim.node, Counter())
-            for resource, units in claim.gpus:
-                _bump(used, resource, sign * units)
-            if not used:
-                del counts[claim.node]
+        used = self._used.get(claim.node)
+        if used is None:
+            used = self._used[claim.node] = _Used()
+        used.add(claim, sign)
+        if used.pods == 0:
+            del self._used[claim.node]
+
+    def _reseat_all(self) -> None:
+        for name in tuple(self._nodes):
+            self._reseat(name)
+        self._changed |= {name for name, _ in self._pools.values()}
 
     def _reseat(self, name: str) -> None:
         node = self._nodes.get(name)
         if node is not None:
-            used, foreign = self._used.get(name, Counter()), self._foreign.get(name, Counter())
-            counts = [(used.get(group.resource, 0), foreign.get(group.resource, 0)) for group in node.groups]
-            self._seat(name, tuple(_seat(node, group, held, self._label_keys) for group, held in zip(node.groups, counts, strict=True)))
+            used = self._used.get(name, _NOTHING)
+            selecting = tuple(row for row in self._corrections if row.selects(node.labels)) if node.groups else ()
+            self._seat(name, tuple(_seat(node, group, used, self._label_keys, selecting) for group in node.groups))
 
     def _seat(self, name: str, seats: tuple[_Seat, ...]) -> None:
         old = self._seats.pop(name, ())
@@ -206,29 +229,43 @@ class CapacityIndex:
             self._seats[name] = seats
         if seats == old:
             return
-        for seat in old:
-            pool = self._pools[seat.key]
-            pool.add(seat, -1)
-            self._changed.add(pool.name)
-            if pool.nodes == 0:
-                del self._pools[seat.key]
-        for seat in seats:
+        self._count(old, -1)
+        self._count(seats, 1)
+
+    def _count(self, seats: tuple[_Seat, ...], sign: int) -> None:
+        for number, seat in enumerate(seats):
             found = self._pools.get(seat.key)
             if found is None:
-                found = self._pools[seat.key] = _Pool(pool_name(seat.key))
-            found.add(seat, 1)
-            self._changed.add(found.name)
+                found = self._pools[seat.key] = (pool_name(seat.key), Tally())
+            name, tally = found
+            tally.add(seat.free, seat.findings, sign, foreign=seat.foreign)
+            self._changed.add(name)
+            if tally.nodes == 0:
+                del self._pools[seat.key]
+            for selector in seat.selected_by:
+                selected = self._selected[selector]
+                selected.tally.add(seat.free, seat.findings, sign)
+                selected.tally.nodes -= sign if number else 0  # a node of several groups is one node
+                selected.gpus += sign * seat.key.gpus_per_node
 
 
-def _seat(node: NodeFacts, group: GpuGroup, held: tuple[int, int], label_keys: tuple[str, ...]) -> _Seat:
-    """`held` are the group's units that pods hold, and those of them that nobody here has planned."""
-    used, foreign = held
-    problems = list(group.problems)
+def _seat(node: NodeFacts, group: GpuGroup, used: _Used, label_keys: tuple[str, ...], selecting: tuple[Correction, ...]) -> _Seat:
+    by = selecting[0] if len(selecting) == 1 and _is_meant(node, group) else None
+    if by is not None:
+        group = corrected(group, by)
+    findings = list(group.findings)
+    if len(selecting) > 1:
+        names = ", ".join(row.name for row in selecting[:4])
+        findings.append(Finding(problem=Problem.SEVERAL_GPU_POOLS, detail=f"selected by GPUPools {names}: none of them is followed"))
     if node.condition is not None:
-        problems.append(node.condition)
-    if used > group.schedulable and group.trusted:
-        problems.append(Problem.OVERCOMMITTED)
-    usable = node.accepts_pods and group.trusted
+        findings.append(Finding(problem=node.condition))
+    excluded = tuple(sorted({finding.problem for finding in findings if finding.problem.excludes}))
+    held = used.gpus.get(group.resource, 0)
+    full = node.max_pods > 0 and used.pods >= node.max_pods
+    if not excluded and (held > group.schedulable or _overcommitted(node, used)):
+        findings.append(Finding(problem=Problem.OVERCOMMITTED))
+    # GPUs that only lack an engine's rules are shown as free; what is not believed is not.
+    counts = node.condition is None and not full and set(excluded) <= {Problem.VENDOR_UNSUPPORTED}
     key = PoolKey(
         resource=group.resource,
         product=group.product,
@@ -238,33 +275,42 @@ def _seat(node: NodeFacts, group: GpuGroup, held: tuple[int, int], label_keys: t
         sharing=group.sharing,
         sharing_replicas=group.sharing_replicas,
         compute_capability=group.compute_capability,
+        source=group.source,
+        selects=group.selects,
+        corrected_by=by.name if by is not None else "",
+        cost=by.cost if by is not None else None,
         taints=node.taints,
         labels=tuple((label, node.labels[label]) for label in label_keys if _VALUE.fullmatch(node.labels.get(label, "-"))),
         host_memory_bytes=_step_down(node.host_memory_bytes),
         host_cpu_millis=_step_down(node.host_cpu_millis),
         ephemeral_storage_bytes=_step_down(node.ephemeral_storage_bytes),
-        excluded_for=tuple(sorted(problem for problem in group.problems if problem.excludes)),
+        excluded_for=excluded,
     )
-    free = max(0, group.schedulable - used) if usable else 0
-    return _Seat(key=key, free=free, foreign=foreign, problems=tuple(problems))
+    free = Free(
+        gpus=max(0, group.schedulable - held) if counts else 0,
+        memory_steps=free_steps(key.host_memory_bytes, node.host_memory_bytes - used.memory_bytes),
+        cpu_steps=free_steps(key.host_cpu_millis, node.host_cpu_millis - used.cpu_millis),
+        storage_steps=free_steps(key.ephemeral_storage_bytes, node.ephemeral_storage_bytes - used.storage_bytes),
+    )
+    foreign = used.foreign.get(group.resource, 0)
+    return _Seat(key=key, free=free, foreign=foreign, findings=tuple(findings), selected_by=tuple(row.name for row in selecting))
+
+
+def _is_meant(node: NodeFacts, group: GpuGroup) -> bool:
+    """A GPUPool speaks of the whole GPUs, or of the only group there is."""
+    return len(node.groups) == 1 or not group.resource.startswith("nvidia.com/mig-")
+
+
+def _overcommitted(node: NodeFacts, used: _Used) -> bool:
+    pairs = (
+        (node.host_memory_bytes, used.memory_bytes),
+        (node.host_cpu_millis, used.cpu_millis),
+        (node.ephemeral_storage_bytes, used.storage_bytes),
+    )
+    return any(0 < whole < held for whole, held in pairs)
 
 
 def _step_down(value: int) -> int:
     """Rounded down by at most 1/16, so that nodes of one machine type, which differ by some MiB, share a pool."""
     step = 1 << max(0, value.bit_length() - 5)
     return value // step * step
-
-
-def pool_name(key: PoolKey) -> str:
-    """A DNS label from product and GPUs per node, with a digest of the whole key so that different pools never share a name."""
-    slug = re.sub(r"[^a-z0-9]+", "-", (key.product or "unknown").lower()).strip("-")[:40].rstrip("-") or "unknown"
-    digest = hashlib.sha256(repr(key).encode()).hexdigest()[:6]
-    return f"{slug}-x{key.gpus_per_node}-{digest}"
-
-
-def _bump(counter: Counter[_K], key: _K, by: int) -> None:
-    value = counter[key] + by
-    if value == 0:
-        counter.pop(key, None)
-    else:
-        counter[key] = value

@@ -12,27 +12,44 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
 
+from plimsoll_operator.capacity.groups import GpuGroup
+from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES, READ_PREFIXES
+from plimsoll_operator.capacity.problems import Problem
 from plimsoll_operator.capacity.quantities import floor_quantity
-from plimsoll_operator.capacity.sources import GpuGroup, Problem, gpu_groups
+from plimsoll_operator.capacity.sources import gpu_groups
 
 MAX_LABELS: Final = 512
 MAX_TAINTS: Final = 32
 _LABEL_KEY: Final = re.compile(r"(?:[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _NOT_A_VALUE: Final = re.compile(r"[^-A-Za-z0-9_.]")
-_GPU_PREFIXES: Final = ("nvidia.com/", "amd.com/")
-# Set and lifted by Kubernetes itself with a node's health: they say nothing about which pods the node is meant for.
-_TRANSIENT_TAINTS: Final = ("node.kubernetes.io/", "node.cloudprovider.kubernetes.io/", "ToBeDeletedByClusterAutoscaler")
+# Set and lifted by Kubernetes and autoscalers with a node's state: they say nothing about which pods the node is meant for, only
+# whether it takes any now. The first match says why.
+_TRANSIENT_TAINTS: Final[tuple[tuple[str, Problem], ...]] = (
+    ("node.kubernetes.io/unschedulable", Problem.CORDONED),
+    ("node.kubernetes.io/memory-pressure", Problem.UNDER_PRESSURE),
+    ("node.kubernetes.io/disk-pressure", Problem.UNDER_PRESSURE),
+    ("node.kubernetes.io/pid-pressure", Problem.UNDER_PRESSURE),
+    ("node.kubernetes.io/", Problem.NOT_READY),
+    ("node.cloudprovider.kubernetes.io/shutdown", Problem.LEAVING),
+    ("node.cloudprovider.kubernetes.io/", Problem.NOT_READY),
+    ("ToBeDeletedByClusterAutoscaler", Problem.LEAVING),
+    ("karpenter.sh/disrupted", Problem.LEAVING),
+    ("karpenter.sh/disruption", Problem.LEAVING),
+    ("karpenter.sh/unregistered", Problem.NOT_READY),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeFacts:
-    """One node. Host figures are allocatable. `accepts_pods` is false while it is cordoned or not ready."""
+    """One node. Host figures are allocatable, 0 where the node does not say. `condition` is why it takes no pod now, None where it does.
+
+    `max_pods` is how many pods its kubelet runs.
+    """
 
     name: str
     groups: tuple[GpuGroup, ...]
     labels: Mapping[str, str]
     taints: tuple[tuple[str, str, str], ...]
-    accepts_pods: bool
     condition: Problem | None
     host_memory_bytes: int
     host_cpu_millis: int
@@ -48,19 +65,14 @@ def parse_node(node: Mapping[str, Any]) -> NodeFacts | None:
         return None
     labels = _labels(metadata.get("labels"))
     allocatable = _mapping(status.get("allocatable"))
-    condition = _condition(spec, status)
-    counts = {
-        key: floor_quantity(value)
-        for key, value in allocatable.items()
-        if isinstance(key, str) and len(key) <= 128 and key.startswith(_GPU_PREFIXES)
-    }
+    units, whole = _gpu_counts(allocatable), _gpu_counts(_mapping(status.get("capacity")))
+    taints, transient = _taints(spec.get("taints"))
     return NodeFacts(
         name=name,
-        groups=_groups(_gpu_labels(labels), tuple(sorted((k, v) for k, v in counts.items() if v > 0))),
+        groups=_groups(_gpu_labels(labels), units, whole),
         labels=labels,
-        taints=_taints(spec.get("taints")),
-        accepts_pods=condition is None,
-        condition=condition,
+        taints=taints,
+        condition=_condition(metadata, spec, status) or transient,
         host_memory_bytes=floor_quantity(allocatable.get("memory")),
         host_cpu_millis=floor_quantity(allocatable.get("cpu"), scale=1000),
         ephemeral_storage_bytes=floor_quantity(allocatable.get("ephemeral-storage")),
@@ -68,14 +80,25 @@ def parse_node(node: Mapping[str, Any]) -> NodeFacts | None:
     )
 
 
+def _gpu_counts(resources: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
+    counts = {
+        key: floor_quantity(value)
+        for key, value in resources.items()
+        if isinstance(key, str) and len(key) <= 128 and key.startswith(GPU_RESOURCE_PREFIXES)
+    }
+    return tuple(sorted((key, count) for key, count in counts.items() if count > 0))
+
+
 @lru_cache(maxsize=1024)
-def _groups(labels: tuple[tuple[str, str], ...], counts: tuple[tuple[str, int], ...]) -> tuple[GpuGroup, ...]:
+def _groups(
+    labels: tuple[tuple[str, str], ...], units: tuple[tuple[str, int], ...], whole: tuple[tuple[str, int], ...]
+) -> tuple[GpuGroup, ...]:
     """Nodes of one kind share their GPU labels, so a heartbeat of any of them costs a look-up."""
-    return gpu_groups(dict(labels), dict(counts))
+    return gpu_groups(dict(labels), dict(units), dict(whole))
 
 
 def _gpu_labels(labels: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted((k, v) for k, v in labels.items() if k.startswith(("nvidia.com/gpu", "nvidia.com/mig", "amd.com/gpu.product"))))
+    return tuple(sorted((key, value) for key, value in labels.items() if key.startswith(READ_PREFIXES)))
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -94,18 +117,23 @@ def _labels(value: object) -> dict[str, str]:
     return kept
 
 
-def _taints(value: object) -> tuple[tuple[str, str, str], ...]:
+def _taints(value: object) -> tuple[tuple[tuple[str, str, str], ...], Problem | None]:
+    """Taints that say which pods the node is meant for, and the first transient one that keeps every pod away now."""
     if not isinstance(value, list):
-        return ()
+        return (), None
     taints = set()
+    transient: Problem | None = None
     for taint in value[:64]:
         entry = _mapping(taint)
         key, text, effect = entry.get("key"), entry.get("value") or "", entry.get("effect")
-        if not (isinstance(key, str) and isinstance(text, str) and isinstance(effect, str)):
+        if not (isinstance(key, str) and isinstance(text, str) and isinstance(effect, str)) or effect not in ("NoSchedule", "NoExecute"):
             continue
-        if effect in ("NoSchedule", "NoExecute") and not key.startswith(_TRANSIENT_TAINTS):
+        passing = next((problem for prefix, problem in _TRANSIENT_TAINTS if key.startswith(prefix)), None)
+        if passing is None:
             taints.add((_key(key), _NOT_A_VALUE.sub("_", text[:63]).strip("-_."), effect))
-    return tuple(sorted(taints)[:MAX_TAINTS])
+        else:
+            transient = transient or passing
+    return tuple(sorted(taints)[:MAX_TAINTS]), transient
 
 
 def _key(key: str) -> str:
@@ -113,10 +141,12 @@ def _key(key: str) -> str:
     return key if len(key) <= 317 and _LABEL_KEY.fullmatch(key) else "invalid/" + (_NOT_A_VALUE.sub("_", key[:60]).strip("-_.") or "taint")
 
 
-def _condition(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Problem | None:
-    """Cordoned or not ready, as the scheduler would see it; a node without a Ready condition is not ready."""
+def _condition(metadata: Mapping[str, Any], spec: Mapping[str, Any], status: Mapping[str, Any]) -> Problem | None:
+    """Cordoned, going or not ready, as the scheduler would see it; a node without a Ready condition is not ready."""
     if spec.get("unschedulable") is True:
         return Problem.CORDONED
+    if metadata.get("deletionTimestamp") is not None:
+        return Problem.LEAVING
     conditions = status.get("conditions")
     for condition in conditions if isinstance(conditions, list) else ():
         entry = _mapping(condition)

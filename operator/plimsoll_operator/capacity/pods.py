@@ -1,7 +1,7 @@
-"""What a pod takes from its node, counted as kube-scheduler counts it.
+"""What a pod takes from its node, counted as kube-scheduler counts it: GPUs, host memory, CPU and ephemeral storage.
 
-Called by the index on every pod event. Reads any mapping; unreadable quantities count as zero GPUs only where the API
-server could never have accepted them. Knows no nodes.
+Called by the index on every pod event. Reads any mapping; unreadable quantities count as zero only where the API server could
+never have accepted them. Knows no nodes. Source: Kubernetes resource helpers (component-helpers, `PodRequests`).
 """
 
 from __future__ import annotations
@@ -11,34 +11,52 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from plimsoll_operator.api import NAME_LABEL
-from plimsoll_operator.capacity.quantities import floor_quantity
+from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES
+from plimsoll_operator.capacity.quantities import ceil_quantity
 
 _TERMINAL: Final = ("Succeeded", "Failed")
-_GPU_PREFIXES: Final = ("nvidia.com/", "amd.com/")
+CPU: Final = "cpu"
+MEMORY: Final = "memory"
+STORAGE: Final = "ephemeral-storage"
+_HOST: Final = (CPU, MEMORY, STORAGE)
+_POD_LEVEL: Final = (CPU, MEMORY)  # of what is counted here, what spec.resources may set for the whole pod
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodClaim:
-    """GPU units a live, bound pod holds on its node, by resource name. `planned` pods are of an InferenceDeployment."""
+    """What a live, bound pod holds of its node: GPU units by resource, host memory and storage in bytes, CPU in thousandths.
+
+    `planned` pods are of an InferenceDeployment.
+    """
 
     uid: str
     node: str
     gpus: tuple[tuple[str, int], ...]
+    host_memory_bytes: int
+    host_cpu_millis: int
+    ephemeral_storage_bytes: int
     planned: bool
 
 
 def parse_pod(pod: Mapping[str, Any]) -> PodClaim | None:
-    """The claim of a bound, live pod that asks for GPUs; None when it holds none.
+    """The claim of a bound, live pod; None when it holds nothing.
 
-    Succeeded and Failed pods hold nothing; a terminating pod holds its GPUs until it is gone, as in kube-scheduler.
+    Succeeded and Failed pods hold nothing; a terminating pod holds what it asked for until it is gone, as in kube-scheduler.
     """
     metadata, spec, status = (_mapping(pod.get(key)) for key in ("metadata", "spec", "status"))
     uid, node = pod_key(metadata), spec.get("nodeName")
     if uid is None or not isinstance(node, str) or not node or status.get("phase") in _TERMINAL:
         return None
-    gpus = gpu_requests(spec)
-    planned = bool(_mapping(metadata.get("labels")).get(NAME_LABEL))
-    return PodClaim(uid=uid, node=node, gpus=gpus, planned=planned) if gpus else None
+    asked = pod_requests(spec)
+    return PodClaim(
+        uid=uid,
+        node=node,
+        gpus=tuple(sorted((key, value) for key, value in asked.items() if key not in _HOST)),
+        host_memory_bytes=asked.get(MEMORY, 0),
+        host_cpu_millis=asked.get(CPU, 0),
+        ephemeral_storage_bytes=asked.get(STORAGE, 0),
+        planned=bool(_mapping(metadata.get("labels")).get(NAME_LABEL)),
+    )
 
 
 def pod_key(metadata: Mapping[str, Any]) -> str | None:
@@ -49,11 +67,11 @@ def pod_key(metadata: Mapping[str, Any]) -> str | None:
     return f"{metadata.get('namespace', '')}/{name}" if isinstance(name, str) and name else None
 
 
-def gpu_requests(spec: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
-    """GPU units by resource: max(containers + sidecars, each init container + sidecars started before it) + overhead.
+def pod_requests(spec: Mapping[str, Any]) -> dict[str, int]:
+    """What is counted of a pod, by resource: max(containers + sidecars, each init container + sidecars before it) + overhead.
 
-    Source: Kubernetes resource helpers `PodRequests`; restartable init containers are sidecars. For extended resources a
-    limit without a request is the request. Pod-level resources cover CPU, memory and huge pages only, so GPUs ignore them.
+    Restartable init containers are sidecars. Pod-level CPU and memory replace the containers' sum; GPUs and storage have none. A limit
+    without a request is the request, as the API server sets it. CPU is in thousandths; amounts are rounded up, zeros left out.
     """
     running: dict[str, int] = {}
     for container in _list(spec.get("containers")):
@@ -72,19 +90,24 @@ def gpu_requests(spec: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
         for key, value in needed.items():
             peak[key] = max(peak.get(key, 0), value)
     total = {key: max(running.get(key, 0), peak.get(key, 0)) for key in running.keys() | peak.keys()}
-    _add(total, _gpu_counts(_mapping(spec.get("overhead"))))
-    return tuple(sorted((key, value) for key, value in total.items() if value > 0))
+    total |= {key: value for key, value in _asked(spec).items() if key in _POD_LEVEL}
+    _add(total, _counted(_mapping(spec.get("overhead"))))
+    return {key: value for key, value in total.items() if value > 0}
 
 
-def _asked(container: Mapping[str, Any]) -> dict[str, int]:
-    resources = _mapping(container.get("resources"))
+def _asked(holder: Mapping[str, Any]) -> dict[str, int]:
+    resources = _mapping(holder.get("resources"))
     if not resources:
         return {}
-    return _gpu_counts(_mapping(resources.get("limits"))) | _gpu_counts(_mapping(resources.get("requests")))
+    return _counted(_mapping(resources.get("limits"))) | _counted(_mapping(resources.get("requests")))
 
 
-def _gpu_counts(amounts: Mapping[str, Any]) -> dict[str, int]:
-    return {key: floor_quantity(value) for key, value in amounts.items() if isinstance(key, str) and key.startswith(_GPU_PREFIXES)}
+def _counted(amounts: Mapping[str, Any]) -> dict[str, int]:
+    return {
+        key: ceil_quantity(value, scale=1000 if key == CPU else 1)
+        for key, value in amounts.items()
+        if isinstance(key, str) and (key in _HOST or key.startswith(GPU_RESOURCE_PREFIXES))
+    }
 
 
 def _add(total: dict[str, int], more: Mapping[str, int]) -> None:

@@ -6,34 +6,26 @@ for webhook, controller and CLI. Knows no nodes.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
+from plimsoll_estimator.hardware import known_gpus
 from plimsoll_estimator.units import format_gib
 from plimsoll_operator.api import API_VERSION, GPUPool
-from plimsoll_operator.capacity.index import DerivedPool
-from plimsoll_operator.facts import PoolFacts
+from plimsoll_operator.api.pool import GPUPoolSpec, GPUPoolStatus, NodesByFreeGpus
+from plimsoll_operator.capacity.clouds import steering
+from plimsoll_operator.capacity.derived import DerivedPool, Selection
+from plimsoll_operator.capacity.groups import Labels, Source
+from plimsoll_operator.capacity.labels import PRODUCT_LABEL
+from plimsoll_operator.capacity.problems import CountedFinding
+from plimsoll_operator.facts import FreeNodes, PoolFacts
 from plimsoll_operator.quantity import parse_millis
 
 INDEXED_ANNOTATION: Final = "inference.plimsoll.dev/indexed-label-keys"
 RESOURCE_ANNOTATION: Final = "inference.plimsoll.dev/resource"
+MAX_PROBLEMS: Final = 16
+_MAX_PROBLEM: Final = 1024
 _DEFAULT_RESOURCE: Final = "nvidia.com/gpu"
-_EXPLAINED: Final = {
-    "VendorUnsupported": "GPUs of a vendor without memory rules here",
-    "NoProduct": "GPUs without a product label",
-    "MixedProducts": "more allocatable GPUs than the product label counts: several products on one node",
-    "BadLabel": "a GPU label that cannot be read",
-    "MigInvalid": "an invalid mix of MIG slices",
-    "MemoryAbsurd": "a memory label outside 1 GiB to 2 TiB",
-    "MemoryContradictsProduct": "a memory label of another card than the product label names",
-    "MemoryUnknown": "an unknown product without a memory label",
-    "SharedWithoutStrategy": "shared GPUs whose sharing strategy no label names",
-    "NoAllocatableGpus": "GPU labels without allocatable GPUs",
-    "CountAbsurd": "more GPUs than a node can have",
-    "FewerAllocatableThanLabelled": "fewer allocatable GPUs than labelled: devices are missing",
-    "Cordoned": "cordoned: nothing is free there",
-    "NotReady": "not ready: nothing is free there",
-    "Overcommitted": "pods hold more GPUs than the node offers",
-}
 
 
 def pool_manifest(pool: DerivedPool) -> dict[str, Any]:
@@ -44,24 +36,28 @@ def pool_manifest(pool: DerivedPool) -> dict[str, Any]:
         "product": key.product or None,
         "usableMemoryBytes": key.usable_memory_bytes,
         "memoryIsExact": key.memory_is_exact,
-        "memory": format_gib(key.usable_memory_bytes),
+        "memory": format_gib(key.usable_memory_bytes) if key.usable_memory_bytes else None,
         "gpusPerNode": key.gpus_per_node,
         "computeCapability": ".".join(map(str, key.compute_capability)) if key.compute_capability else None,
         "sharing": key.sharing,
         "sharingReplicas": key.sharing_replicas,
+        "resource": key.resource,
+        "source": key.source.value,
+        "correctedBy": key.corrected_by or None,
+        "cost": key.cost,
         "nodes": pool.nodes,
-        "nodesByFreeGpus": [{"freeGpus": free, "nodes": nodes} for free, nodes in pool.nodes_by_free_gpus],
         "totalGpus": pool.gpus,
-        "freeGpus": pool.free_gpus,
+        **_free(pool),
         "bookedGpus": pool.booked_gpus,
         "foreignGpus": pool.foreign_gpus,
         "hostMemoryBytes": key.host_memory_bytes,
         "hostCpuMillis": key.host_cpu_millis,
         "ephemeralStorageBytes": key.ephemeral_storage_bytes,
         "nodeLabels": dict(key.labels),
+        "nodeSelector": dict(key.selects),
         "taints": [{"key": name, "value": value, "effect": effect} for name, value, effect in key.taints],
         "trusted": not key.excluded_for,
-        "problems": [f"{name}: {_EXPLAINED[name]} ({nodes} of {pool.nodes} nodes)" for name, nodes in pool.problems],
+        "problems": problem_lines(pool.problems, pool.nodes),
     }
     return {
         "apiVersion": API_VERSION,
@@ -71,53 +67,134 @@ def pool_manifest(pool: DerivedPool) -> dict[str, Any]:
     }
 
 
+def selection_status(selection: Selection, spec: GPUPoolSpec) -> dict[str, Any]:
+    """The status of a GPUPool whose selector selects these nodes: what it speaks for, and what was seen and overruled."""
+    memory = spec.usable_memory_bytes
+    status: dict[str, Any] = {
+        "product": spec.product,
+        "memory": format_gib(memory) if memory is not None else None,
+        "source": Source.GPU_POOL.value,
+        "nodes": selection.nodes,
+        "totalGpus": selection.gpus,
+        "freeGpus": selection.free_gpus if selection.free_is_known else None,
+        "freeIsKnown": selection.free_is_known,
+        "trusted": selection.trusted,
+        "problems": problem_lines(selection.problems, selection.nodes),
+    }
+    return {name: value for name, value in status.items() if value is not None}
+
+
+def problem_lines(problems: Iterable[CountedFinding], of: int) -> list[str]:
+    """One bounded line for each; what does not fit is counted in the last one."""
+    lines = [row.text(of)[:_MAX_PROBLEM] for row in problems]
+    if len(lines) <= MAX_PROBLEMS:
+        return lines
+    return [*lines[: MAX_PROBLEMS - 1], f"MoreProblems: {len(lines) - MAX_PROBLEMS + 1} further ones are not shown"]
+
+
+def _free(pool: DerivedPool) -> dict[str, Any]:
+    if not pool.free_is_known:
+        return {"freeIsKnown": False}
+    rows = [
+        {
+            "freeGpus": row.gpus,
+            "nodes": row.nodes,
+            "hostMemoryBytes": row.host_memory_bytes,
+            "hostCpuMillis": row.host_cpu_millis,
+            "ephemeralStorageBytes": row.ephemeral_storage_bytes,
+        }
+        for row in pool.free_nodes
+    ]
+    shown = [{name: value for name, value in row.items() if value is not None} for row in rows]
+    return {"nodesByFreeGpus": shown, "freeGpus": pool.free_gpus, "freeIsKnown": True}
+
+
+def is_offer(pool: GPUPool) -> bool:
+    """Whether plans can be made for the pool itself: it was derived or is declared. One that only corrects nodes offers nothing more."""
+    return not pool.spec.selector or pool.spec.declared or INDEXED_ANNOTATION in pool.metadata.annotations
+
+
 def pool_facts(pool: GPUPool) -> PoolFacts:
     """A GPUPool as the decision sees it: spec corrects status; a declared pool counts on the nodes its autoscaler may bring.
 
-    A figure that neither gives is 0 (no memory: nothing fits; no host figure: not checked).
+    A figure that neither gives is 0 (no memory: nothing fits; no host figure: not checked). Memory that a declared pool leaves out is
+    that of the shipped table. Nodes that a declared pool's selector selects are in pools of their own, and count against maxNodes here.
     """
-    spec, status = pool.spec, pool.status
-    declared = spec.node
-    product = spec.product or (status.product if status else None) or ""
-    memory = spec.usable_memory_bytes or (status.usable_memory_bytes if status else None) or 0
-    gpus_per_node = spec.gpus_per_node or (status.gpus_per_node if status else None) or 0
-    labels = dict(status.node_labels) if status else {}
-    taints = status.taints if status else ()
-    host_memory = (status.host_memory_bytes if status else None) or 0
-    host_cpu = (status.host_cpu_millis if status else None) or 0
-    storage = (status.ephemeral_storage_bytes if status else None) or 0
-    nodes = status.nodes if status else 0
-    from_declaration = spec.declared and nodes == 0
-    if declared is not None and from_declaration:
-        labels, taints = dict(declared.labels), declared.taints
-        host_memory = declared.host_memory_bytes or 0
-        host_cpu = parse_millis(declared.cpu, round_down=True) if declared.cpu is not None else 0
-        storage = declared.ephemeral_storage_bytes or 0
-    corrected = spec.product is not None and spec.usable_memory_bytes is not None
+    spec, status = pool.spec, pool.status or GPUPoolStatus(trusted=False)
     indexed = tuple(key for key in pool.metadata.annotations.get(INDEXED_ANNOTATION, "").split(",") if key)
+    measured = not spec.selector or INDEXED_ANNOTATION in pool.metadata.annotations
+    product = spec.product or status.product or ""
+    nodes = status.nodes if measured else 0
+    labels, taints = dict(status.node_labels), status.taints
+    host_memory, host_cpu, storage = status.host_memory_bytes or 0, status.host_cpu_millis or 0, status.ephemeral_storage_bytes or 0
+    if spec.node is not None and spec.declared and nodes == 0:
+        labels, taints = dict(spec.node.labels), spec.node.taints
+        host_memory = spec.node.host_memory_bytes or 0
+        host_cpu = parse_millis(spec.node.cpu, round_down=True) if spec.node.cpu is not None else 0
+        storage = spec.node.ephemeral_storage_bytes or 0
+    resource = spec.resource or status.resource or pool.metadata.annotations.get(RESOURCE_ANNOTATION, _DEFAULT_RESOURCE)
+    memory, exact = _memory(spec, status, product)
+    corrected = spec.product is not None and spec.usable_memory_bytes is not None
     return PoolFacts(
         name=pool.metadata.name,
         product=product,
         usable_memory_bytes=memory,
-        memory_is_exact=spec.usable_memory_bytes is not None or bool(status and status.memory_is_exact),
-        gpus_per_node=gpus_per_node,
+        memory_is_exact=exact,
+        gpus_per_node=spec.gpus_per_node or status.gpus_per_node or 0,
         nodes=nodes,
-        nodes_by_free_gpus=tuple(sorted((row.free_gpus, row.nodes) for row in status.nodes_by_free_gpus)) if status else (),
+        nodes_by_free_gpus=_histogram(status) if measured else (),
         host_memory_bytes=host_memory,
         host_cpu_millis=host_cpu,
         ephemeral_storage_bytes=storage,
         labels=tuple(sorted(labels.items())),
         taints=tuple(sorted((taint.key, taint.value, taint.effect) for taint in taints)),
-        sharing=spec.sharing or (status.sharing if status else "none"),
-        sharing_replicas=spec.sharing_replicas or (status.sharing_replicas if status else 1),
-        compute_capability=_capability(spec.compute_capability or (status.compute_capability if status else None)),
-        cost=spec.cost,
-        declared=spec.declared and spec.max_nodes != 0,
-        trusted=corrected or spec.declared or bool(status and status.trusted),
-        problems=tuple(status.problems) if status else (),
+        sharing=spec.sharing or status.sharing,
+        sharing_replicas=spec.sharing_replicas or status.sharing_replicas,
+        compute_capability=_capability(spec.compute_capability or status.compute_capability),
+        cost=spec.cost if spec.cost is not None else status.cost,
+        declared=spec.declared and (spec.max_nodes or 0) > (0 if measured else status.nodes),
+        trusted=corrected or spec.declared or status.trusted,
+        problems=tuple(status.problems),
         indexed_label_keys=tuple(sorted({*indexed, *labels})),
-        foreign_gpus=status.foreign_gpus if status else 0,
-        resource=pool.metadata.annotations.get(RESOURCE_ANNOTATION, _DEFAULT_RESOURCE),
+        resource=resource,
+        foreign_gpus=status.foreign_gpus if measured else 0,
+        selects=_selects(labels, status, product),
+        source=status.source or ("" if status.nodes else Source.GPU_POOL.value),
+        free_nodes=tuple(_free_nodes(row) for row in status.nodes_by_free_gpus) if measured else (),
+        free_is_known=status.free_is_known or not measured,
+    )
+
+
+def _memory(spec: GPUPoolSpec, status: GPUPoolStatus, product: str) -> tuple[int, bool]:
+    if spec.usable_memory_bytes is not None:
+        return spec.usable_memory_bytes, True
+    if status.usable_memory_bytes:
+        return status.usable_memory_bytes, status.memory_is_exact
+    known = known_gpus().get(product) if spec.declared else None
+    return (known.total_memory_bytes, True) if known is not None else (0, False)
+
+
+def _selects(labels: dict[str, str], status: GPUPoolStatus, product: str) -> Labels:
+    """The labels that steer pods to the pool's nodes: as measured, else as the declared nodes' labels tell, else the product's."""
+    if status.node_selector:
+        return tuple(sorted(status.node_selector.items()))
+    return steering(labels) or ((PRODUCT_LABEL, product),)
+
+
+def _histogram(status: GPUPoolStatus) -> tuple[tuple[int, int], ...]:
+    nodes: dict[int, int] = {}
+    for row in status.nodes_by_free_gpus:
+        nodes[row.free_gpus] = nodes.get(row.free_gpus, 0) + row.nodes
+    return tuple(sorted(nodes.items()))
+
+
+def _free_nodes(row: NodesByFreeGpus) -> FreeNodes:
+    return FreeNodes(
+        gpus=row.free_gpus,
+        nodes=row.nodes,
+        host_memory_bytes=row.host_memory_bytes,
+        host_cpu_millis=row.host_cpu_millis,
+        ephemeral_storage_bytes=row.ephemeral_storage_bytes,
     )
 
 

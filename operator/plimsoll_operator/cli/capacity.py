@@ -14,13 +14,14 @@ import yaml
 
 from plimsoll_estimator.units import format_gib
 from plimsoll_operator.api import ApiError, GPUPool
-from plimsoll_operator.capacity import pool_facts, pool_manifest
+from plimsoll_operator.capacity import is_offer, pool_facts, pool_manifest
 from plimsoll_operator.cli import SubParsers, add_command
 from plimsoll_operator.cli.inputs import World, add_source_arguments, describe, load
 from plimsoll_operator.facts import PoolFacts
 
 _DESCRIPTION: Final = "GPU pools and what is free in them."
-_HEADER: Final = ("POOL", "GPU", "USABLE", "PER NODE", "NODES", "GPUS", "FREE", "BOOKED", "NODES BY FREE GPUS", "TRUST")
+_HEADER: Final = ("POOL", "GPU", "USABLE", "PER NODE", "NODES", "GPUS", "FREE", "BOOKED", "NODES BY FREE GPUS", "SOURCE", "TRUST")
+_UNKNOWN: Final = "unknown"
 
 
 def register(subparsers: SubParsers) -> None:
@@ -46,27 +47,46 @@ def run(options: argparse.Namespace) -> int:
 
 def _table(world: World) -> list[str]:
     pools = sorted(world.gpu_pools(), key=lambda pool: pool.metadata.name)
-    if not pools:
-        return ["no GPU pools: no node has GPUs that labels describe"]
-    rows = [_HEADER, *(_row(pool) for pool in pools)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    offers = [pool for pool in pools if is_offer(pool)]
+    lines = ["no GPU pools: no node has GPUs that labels describe"]
+    if offers:
+        rows = [_HEADER, *(_row(pool) for pool in offers)]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    lines += [_correction(pool) for pool in pools if pool.spec.selector]
     for pool in pools:
         lines += [f"{pool.metadata.name}: {problem}" for problem in pool_facts(pool).problems]
+    if any(pool.status is not None and not pool.status.free_is_known for pool in offers):
+        lines.append("free is unknown: pods of other namespaces may not be listed, so nothing is called free")
+    elif world.nodes and not world.pods:
+        lines.append("free counts every allocatable GPU: no pods were given")
     return lines
 
 
 def _row(pool: GPUPool) -> tuple[str, ...]:
     facts: PoolFacts = pool_facts(pool)
     booked = pool.status.booked_gpus if pool.status else 0
-    free = sum(gpus * nodes for gpus, nodes in facts.nodes_by_free_gpus)
+    free = str(sum(gpus * nodes for gpus, nodes in facts.nodes_by_free_gpus)) if facts.free_is_known else _UNKNOWN
     shared = f" ({facts.sharing})" if facts.sharing != "none" else ""
-    usable = format_gib(facts.usable_memory_bytes) + ("" if facts.memory_is_exact else " at least")
+    usable = (
+        format_gib(facts.usable_memory_bytes) + ("" if facts.memory_is_exact else " at least") if facts.usable_memory_bytes else _UNKNOWN
+    )
     histogram = ", ".join(f"{nodes} x {gpus}" for gpus, nodes in reversed(facts.nodes_by_free_gpus)) or "-"
     trust = "declared" if facts.declared and not facts.nodes else "trusted" if facts.trusted else "not trusted"
     total = facts.nodes * facts.gpus_per_node
-    counts = (facts.gpus_per_node, facts.nodes, total, free, booked)
-    return (facts.name, (facts.product or "-") + shared, usable, *(str(count) for count in counts), histogram, trust)
+    counts = (str(facts.gpus_per_node), str(facts.nodes), str(total), free, str(booked))
+    return (facts.name, (facts.product or "-") + shared, usable, *counts, histogram, facts.source or "-", trust)
+
+
+def _correction(pool: GPUPool) -> str:
+    """What a GPUPool with a selector says, and of how many nodes; their GPUs are in the pools above."""
+    spec, status = pool.spec, pool.status
+    where = ",".join(f"{key}={value}" for key, value in sorted(spec.selector.items()))
+    memory = format_gib(spec.usable_memory_bytes) if spec.usable_memory_bytes is not None else None
+    said = [spec.product, memory, f"{spec.gpus_per_node} GPUs per node" if spec.gpus_per_node is not None else None, spec.sharing]
+    nodes = status.nodes if status is not None else 0
+    words = ", ".join(word for word in said if word) or "nothing"
+    return f"{pool.metadata.name}: says {words} of {nodes} node{'s' * (nodes != 1)} with {where}"
 
 
 def _objects(world: World, output: str) -> str:

@@ -62,6 +62,10 @@ REASONS: Final = {  # reason -> (what it means, what to do)
     ),
     "UnsupportedModel": ("The shape is known, its architecture has no rule. No pods are made.", "`plimsoll models` shows what is known."),
     "UnknownEngine": ("The vLLM release is not known, or too far ahead of the newest known.", "Set spec.engine.version."),
+    "VendorUnsupported": (
+        "The GPUs that could run it are of a vendor (AMD, Intel) for whose engine no memory rules are known. No pods are made.",
+        "`plimsoll capacity` shows them. Choose NVIDIA GPUs and an image built for CUDA.",
+    ),
     "NoCapacityKnown": ("No GPU pool is known at all.", "Label GPU nodes (GPU feature discovery) or declare a GPUPool."),
     "NoKnownPool": ("It fits no known pool, but would fit other products, and the policy says capacity may still come.", "Add such nodes."),
     # The estimator's reasons

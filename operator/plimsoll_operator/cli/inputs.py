@@ -24,11 +24,12 @@ from plimsoll_operator.api import (
     EngineCalibration,
     FitPolicy,
     GPUPool,
+    GPUPoolStatus,
     InferenceDeployment,
     ModelProfile,
     parse_object,
 )
-from plimsoll_operator.capacity import CapacityIndex, DerivedPool, pool_manifest
+from plimsoll_operator.capacity import CapacityIndex, DerivedPool, Selection, corrections_of, pool_manifest, selection_status
 from plimsoll_operator.facts import DeploymentUse
 from plimsoll_operator.verdict import Plan
 
@@ -55,6 +56,7 @@ class World:
     namespaces: dict[str, Mapping[str, str]] = field(default_factory=dict)
     plans: dict[tuple[str, str], Plan] = field(default_factory=dict)
     derived: tuple[DerivedPool, ...] = ()
+    selections: tuple[Selection, ...] = ()
     in_use: dict[tuple[str, str], DeploymentUse] = field(default_factory=dict)
 
     def model_profile(self, namespace: str, name: str) -> ModelProfile | None:
@@ -95,14 +97,23 @@ class World:
 
     def derive_pools(self) -> None:
         """Derive pools from the nodes and pods read, split by the label keys that the deployments select by, and keep them."""
-        index = CapacityIndex(key for item in self.deployments for key in item.spec.placement.node_selector)
+        keys = {key for item in self.deployments for key in item.spec.placement.node_selector}
+        index = CapacityIndex(keys, corrections=corrections_of(self.pools))
         for node in self.nodes:
             index.node_event("ADDED", node)
         for pod in self.pods:
             index.pod_event("ADDED", pod)
         self.derived = index.pools()
-        known = {pool.metadata.name for pool in self.pools}
-        self.pools += [parse_object(GPUPool, pool_manifest(pool)) for pool in self.derived if pool.name not in known]
+        self.selections = index.selections()
+        given = {pool.metadata.name: pool for pool in self.pools}
+        for row in self.selections:
+            status = GPUPoolStatus.model_validate(selection_status(row, given[row.name].spec))
+            given[row.name] = given[row.name].model_copy(update={"status": status})
+        for derived in self.derived:
+            fresh = parse_object(GPUPool, pool_manifest(derived))
+            mine = given.get(derived.name)
+            given[derived.name] = fresh if mine is None else fresh.model_copy(update={"spec": mine.spec})
+        self.pools = list(given.values())
 
 
 def _namespace(item: ModelProfile | InferenceDeployment) -> str:

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from plimsoll_operator.api import NAME_LABEL
-from plimsoll_operator.capacity import Booking, CapacityIndex, DerivedPool, PoolKey
+from plimsoll_operator.api import NAME_LABEL, GPUPool
+from plimsoll_operator.capacity import Booking, CapacityIndex, DerivedPool, PoolKey, Selection, corrections_of
 from plimsoll_operator.controller.bookings import Bookings, Demand, Histogram, Standing, Want
 from plimsoll_operator.decision.caps import use_of_plan
 from plimsoll_operator.facts import DeploymentUse
@@ -45,13 +45,20 @@ class Promise:
 class Ledger:
     """See the module. `changed` is set whenever pools may look different from before.
 
-    `wake` is called, without the lock, with deployments that stand differently than they last knew.
+    `wake` is called, without the lock, with deployments that stand differently than they last knew. `sees_all_pods` is false where
+    the controller may not list the pods of every namespace: then it never says what is free, and books nothing.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, wake: Callable[[Iterable[Key]], None] = lambda _keys: None) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        wake: Callable[[Iterable[Key]], None] = lambda _keys: None,
+        *,
+        sees_all_pods: bool = True,
+    ) -> None:
         self._lock = threading.Lock()
         self._wake = wake
-        self._index = CapacityIndex()
+        self._index = CapacityIndex(free_is_known=sees_all_pods)
         self._bookings = Bookings(clock)
         self._promises: dict[Key, Promise] = {}
         self._pods: dict[Key, dict[str, Manifest]] = {}
@@ -149,6 +156,17 @@ class Ledger:
             wanted = sorted({*self._index.label_keys, *keys})
             if len(wanted) <= MAX_LABEL_KEYS and self._index.set_label_keys(wanted):
                 self.changed.set()
+
+    def correct(self, pools: Iterable[GPUPool]) -> None:
+        """Follow the selectors of these GPUPools from now on; the same ones again cost nothing."""
+        with self._lock:
+            if self._index.set_corrections(corrections_of(pools)):
+                self.changed.set()
+
+    def selections(self) -> tuple[Selection, ...]:
+        """What each GPUPool with a selector selects."""
+        with self._lock:
+            return self._index.selections()
 
     def pools(self) -> tuple[DerivedPool, ...]:
         """All pools, net of pods and of every booking."""

@@ -1,8 +1,9 @@
-"""Keeps GPUPool objects in step with derived pools, at a bounded rate, and has deployments judged again when pools come or go.
+"""Keeps GPUPool objects in step with the nodes, at a bounded rate, and has deployments judged again when pools come or go.
 
 Runs on a thread of the leader. The webhook decides by these objects, so they are written soon; a storm of pod events
 becomes one write per pool and interval. GPUs that come free change no verdict, so they wake nobody here: bookings do.
-Users' spec fields are never written (server-side apply owns status and annotations only). Knows no deployment but by key.
+Users' spec fields are never written (server-side apply owns status and annotations only). A pool of a user's own gets the
+status of the nodes its selector selects. Knows no deployment but by key.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import Final
+from datetime import datetime
+from typing import Any, Final
 
-from plimsoll_operator.capacity import pool_manifest
+from plimsoll_operator.api import Condition, GPUPool
+from plimsoll_operator.capacity import pool_manifest, selection_status
 from plimsoll_operator.capacity.pools import INDEXED_ANNOTATION
 from plimsoll_operator.controller.ledger import Ledger
 from plimsoll_operator.controller.store import ParsedObjects
@@ -21,21 +24,23 @@ from plimsoll_operator.ports import GPU_POOLS, Kube, Manifest
 
 _log = logging.getLogger(__name__)
 INTERVAL_SECONDS: Final = 0.5
-_NO_NODES: Final[Manifest] = {
-    "metadata": {},
-    "status": {"nodes": 0, "trusted": False, "problems": ["NoNodes: no node is of this pool any more"]},
-}
+_NO_NODES: Final[Manifest] = {"nodes": 0, "trusted": False, "problems": ["NoNodes: no node is of this pool any more"]}
+_MAX_MESSAGE: Final = 4096
 
 
 class PoolWriter:
     """`rejudge` is called after each pass in which a kind of pool appeared or vanished."""
 
-    def __init__(self, kube: Kube, ledger: Ledger, objects: ParsedObjects, rejudge: Callable[[], None]) -> None:
+    def __init__(
+        self, kube: Kube, ledger: Ledger, objects: ParsedObjects, rejudge: Callable[[], None], now: Callable[[], datetime]
+    ) -> None:
         self._kube = kube
         self._ledger = ledger
         self._objects = objects
         self._rejudge = rejudge
+        self._now = now
         self._written: dict[str, Manifest] = {}
+        self._spoken: dict[str, Manifest] = {}
         self._shape: frozenset[tuple[str, tuple[str, ...]]] = frozenset()
 
     def run(self, stop: threading.Event) -> None:
@@ -61,19 +66,37 @@ class PoolWriter:
                 self._apply(name, manifest)
         for name in self._vanished(wanted):
             self._retire(name)
-        # A pool's name follows from everything that plans depend on; how many GPUs are free is no part of it.
+        self._speak(wanted)
+        # A pool's name follows from everything that plans depend on; how many GPUs are free is no part of it. Of a declared pool
+        # the nodes that are there already are left to bring no more.
         shape = frozenset((pool.name, pool.indexed_label_keys) for pool in derived)
+        shape |= {(selection.name, (str(selection.nodes),)) for selection in self._ledger.selections()}
         if shape != self._shape:
             self._shape = shape
             self._rejudge()
 
     def _apply(self, name: str, manifest: Manifest) -> None:
         before = self._written.get(name)
-        identity = {part: manifest[part] for part in ("apiVersion", "kind", "metadata")}
         if before is None or before["metadata"] != manifest["metadata"]:
-            self._kube.apply(GPU_POOLS, identity)
-        self._kube.apply(GPU_POOLS, {**identity, "metadata": {"name": name}, "status": manifest["status"]}, subresource="status")
+            self._kube.apply(GPU_POOLS, {part: manifest[part] for part in ("apiVersion", "kind", "metadata")})
+        self._apply_status(name, manifest["status"])
         self._written[name] = manifest
+
+    def _apply_status(self, name: str, status: Manifest) -> None:
+        identity = {"apiVersion": GPU_POOLS.api_version, "kind": GPU_POOLS.kind, "metadata": {"name": name}}
+        known = self._objects.pools.get(("", name))
+        complete = {**status, "conditions": self._conditions(status, known)} if status else {}
+        self._kube.apply(GPU_POOLS, {**identity, "status": complete}, subresource="status")
+
+    def _conditions(self, status: Manifest, known: GPUPool | None) -> list[Manifest]:
+        """Trusted and FreeKnown; the time of a condition moves only with its status."""
+        before = {row.type: row for row in known.status.conditions} if known is not None and known.status is not None else {}
+        generation = known.metadata.generation if known is not None else 0
+        now = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        return [
+            {**row, "observedGeneration": generation, "lastTransitionTime": _since(before.get(row["type"]), row["status"]) or now}
+            for row in (_trusted(status), _free_known(status))
+        ]
 
     def _vanished(self, wanted: dict[str, Manifest]) -> list[str]:
         """Pools that we made and that nothing is derived for any more."""
@@ -87,8 +110,49 @@ class PoolWriter:
             self._kube.delete(GPU_POOLS, "", name)
             self._written.pop(name, None)
             return
-        if self._written.get(name) == _NO_NODES:
+        gone: Manifest = {"metadata": {}, "status": _NO_NODES}
+        if self._written.get(name) == gone:
             return
-        identity = {"apiVersion": GPU_POOLS.api_version, "kind": GPU_POOLS.kind, "metadata": {"name": name}}
-        self._kube.apply(GPU_POOLS, {**identity, "status": _NO_NODES["status"]}, subresource="status")
-        self._written[name] = _NO_NODES
+        self._apply_status(name, _NO_NODES)
+        self._written[name] = gone
+
+    def _speak(self, derived: dict[str, Manifest]) -> None:
+        """Tell users' own pools what their selectors select; one that selects no more is told nothing any more."""
+        told: set[str] = set()
+        for selection in self._ledger.selections():
+            pool = self._objects.pools.get(("", selection.name))
+            if pool is None or selection.name in derived:
+                continue
+            told.add(selection.name)
+            status = selection_status(selection, pool.spec)
+            if self._spoken.get(selection.name) != status:
+                self._apply_status(selection.name, status)
+                self._spoken[selection.name] = status
+        for name in self._silent(told):
+            self._apply_status(name, {})
+        self._spoken = {name: status for name, status in self._spoken.items() if name in told}
+
+    def _silent(self, told: set[str]) -> list[str]:
+        """Users' pools whose status still speaks of a selector that they have no more, also from before a restart."""
+        pools = {pool.metadata.name: pool for pool in self._objects.pools.values() if INDEXED_ANNOTATION not in pool.metadata.annotations}
+        stale = {name for name, pool in pools.items() if pool.status is not None and pool.status.source is not None}
+        return sorted((stale | (self._spoken.keys() & pools.keys())) - told - self._written.keys())
+
+
+def _trusted(status: Manifest) -> dict[str, Any]:
+    problems: list[str] = status.get("problems") or []
+    trusted = bool(status.get("trusted"))
+    reason = problems[0].partition(":")[0] if problems else "NoDoubts"
+    message = "; ".join(problems)[:_MAX_MESSAGE] or "Labels, counts and memory agree."
+    return {"type": "Trusted", "status": "True" if trusted else "False", "reason": reason, "message": message}
+
+
+def _free_known(status: Manifest) -> dict[str, Any]:
+    if status.get("freeIsKnown", True):
+        return {"type": "FreeKnown", "status": "True", "reason": "PodsSeen", "message": "Pods of all namespaces are counted."}
+    message = "Pods of other namespaces may not be listed: how many GPUs are free is not known."
+    return {"type": "FreeKnown", "status": "False", "reason": "ForeignPodsHidden", "message": message}
+
+
+def _since(before: Condition | None, status: str) -> str | None:
+    return before.last_transition_time if before is not None and before.status == status else None

@@ -96,7 +96,7 @@ class Controller:
             again=self.queue.add_after,
             bypass_is_protected=self.protection.holds,
         )
-        self.pool_writer = PoolWriter(kube, self.ledger, self.objects, self._wake_all)
+        self.pool_writer = PoolWriter(kube, self.ledger, self.objects, self._wake_all, _now)
         self.informers = self._informers(kube)
 
     def _informers(self, kube: Kube) -> tuple[Informer, ...]:
@@ -213,8 +213,9 @@ class Controller:
         return [
             PoolSeries(
                 pool=pool.name,
-                gpus=(("total", pool.gpus), ("free", pool.free_gpus), ("booked", pool.booked_gpus)),
+                gpus=(("total", pool.gpus), ("booked", pool.booked_gpus), *((("free", pool.free_gpus),) if pool.free_is_known else ())),
                 gpu_memory_bytes=pool.key.usable_memory_bytes,
+                problem_nodes=pool.nodes_by_problem,
             )
             for pool in self.ledger.pools()
         ]
@@ -253,8 +254,8 @@ class Controller:
 
     def _pool_changed(self, key: Key, old: Manifest | None, new: Manifest | None) -> None:
         self.objects.pools.changed(key, old, new)
-        specs = [(row or {}).get("spec") or {} for row in (old, new)]
-        if specs[0] != specs[1]:
+        self.ledger.correct(self.objects.pools.values())
+        if _offered(old) != _offered(new):
             self.enqueue(self.records.keys())
 
     def _profile_changed(self, parsed: Parsed[Any]) -> Change:
@@ -281,3 +282,9 @@ def _is_ours(child: Manifest) -> bool:
 
 def _now() -> datetime:
     return datetime.now(UTC)
+
+
+def _offered(pool: Manifest | None) -> tuple[Manifest, int]:
+    """What a user has put into a GPUPool, and of one that selects nodes, how many: those are left of what it may bring."""
+    spec = (pool or {}).get("spec") or {}
+    return spec, ((pool or {}).get("status") or {}).get("nodes", 0) if spec.get("selector") else 0

@@ -27,7 +27,7 @@ from plimsoll_operator.controller.resolving.models import Models
 from plimsoll_operator.controller.status import child_state, plan_from_status
 from plimsoll_operator.controller.store import ParsedObjects, StoreView
 from plimsoll_operator.errors import ApiFailure
-from plimsoll_operator.facts import Facts, ModelUnknown, PoolFacts
+from plimsoll_operator.facts import Facts, ModelUnknown
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Kube, Manifest
 from plimsoll_operator.render import REPLAN_ANNOTATION, Origin, spec_digest
@@ -184,7 +184,7 @@ class Reconciler:
         Where an applied plan is only re-judged, GPUs that come and go are no reason either: proposals would flap with them.
         """
         model = facts.model if isinstance(facts.model, ModelUnknown) else (facts.model.source, facts.model.digest, facts.model.revision)
-        pools = facts.pools if adopting else tuple(_standing(pool) for pool in facts.pools)
+        pools = facts.pools if adopting else tuple(pool.standing() for pool in facts.pools)
         looked_at = (adopting, facts.deployment.spec, model, pools, facts.policy, facts.applied_plan, facts.beside, facts.bypass)
         before = self._judged.get(key)
         if before is not None and before[0] == looked_at:
@@ -269,11 +269,6 @@ def _gathered(key: Key, raw: Manifest, deployment: InferenceDeployment, child: M
     )
     applied = applied_from_child(child) or _applied_from_status(deployment, origin)
     return Gathered(key=key, raw=raw, deployment=deployment, origin=origin, child=child, applied=applied)
-
-
-def _standing(pool: PoolFacts) -> PoolFacts:
-    """The pool without what comes and goes; strangers on time-sliced cards are no such thing, they make a plan unsafe."""
-    return replace(pool, nodes=0, nodes_by_free_gpus=(), foreign_gpus=pool.foreign_gpus if pool.parts > 1 else 0)
 
 
 def _outcome(decided: Decided, wrote: bool) -> str:

@@ -114,6 +114,7 @@ def plan_status(plan: Plan) -> PlanStatus:
             total_bytes=total,
             total=format_gib(total),
         ),
+        node_selectors=tuple(dict(pairs) for pairs in plan.node_selectors[:64]),
         available_now=plan.available_now,
         digest=plan.digest,
     )
@@ -177,6 +178,7 @@ def plan_from_status(status: PlanStatus) -> Plan | None:
         available_now=bool(status.available_now),
         gpu_resource=status.gpu_resource or "nvidia.com/gpu",
         sharing=status.sharing or "none",
+        node_selectors=tuple(tuple(sorted(pairs.items())) for pairs in status.node_selectors),
     )
     return plan if plan.digest == status.digest else None
 

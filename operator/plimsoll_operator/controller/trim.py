@@ -6,37 +6,39 @@ wake nobody (a node's heartbeat, a pod's probe times). Pure.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 from plimsoll_operator.api import NAME_LABEL
+from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES
+from plimsoll_operator.capacity.pods import CPU, pod_requests
 from plimsoll_operator.ports import Manifest
 from plimsoll_operator.render import PLAN_DIGEST_ANNOTATION
 
-_GPU_PREFIXES: Final = ("nvidia.com/", "amd.com/")
 _NOISY_ANNOTATION: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 def node(manifest: Manifest) -> Manifest:
-    """Labels, taints, cordon, allocatable and the Ready condition's status."""
+    """Labels, taints, cordon, allocatable, GPU capacity and the Ready condition's status."""
     spec = manifest.get("spec") or {}
     status = manifest.get("status") or {}
     ready = [{"type": "Ready", "status": row.get("status")} for row in status.get("conditions") or () if row.get("type") == "Ready"]
+    gpus = {key: value for key, value in (status.get("capacity") or {}).items() if key.startswith(GPU_RESOURCE_PREFIXES)}
     return {
-        "metadata": _metadata(manifest, "labels"),
+        "metadata": _metadata(manifest, "labels", "deletionTimestamp"),
         "spec": {key: spec[key] for key in ("taints", "unschedulable") if key in spec},
-        "status": {"allocatable": status.get("allocatable") or {}, "conditions": ready},
+        "status": {"allocatable": status.get("allocatable") or {}, "capacity": gpus, "conditions": ready},
     }
 
 
 def pod(manifest: Manifest) -> Manifest:
-    """Which node it is on, whether it is over, the GPUs it asks for, whose it is, and while it waits behind gates, behind which."""
+    """Which node it is on, whether it is over, what it asks for in sum (as one container), whose it is, and which gates it waits behind."""
     spec = manifest.get("spec") or {}
     kept: Manifest = {"nodeName": spec.get("nodeName", "")}
     gates = spec.get("schedulingGates")
-    for group in ("containers", "initContainers"):
-        asking = [_container(row) for row in spec.get(group) or ()]
-        if any(row.get("resources") for row in asking):
-            kept[group] = asking
+    asked = pod_requests(spec)
+    if asked:
+        amounts = {key: f"{value}m" if key == CPU else str(value) for key, value in sorted(asked.items())}
+        kept["containers"] = [{"resources": {"requests": amounts}}]
     metadata = _metadata(manifest)
     name = (manifest["metadata"].get("labels") or {}).get(NAME_LABEL)
     if name is not None:
@@ -87,16 +89,3 @@ def whole(manifest: Manifest) -> Manifest:
 def _metadata(manifest: Manifest, *more: str) -> Manifest:
     metadata = manifest["metadata"]
     return {key: metadata[key] for key in ("namespace", "name", "uid", *more) if key in metadata}
-
-
-def _container(row: dict[str, Any]) -> Manifest:
-    resources = row.get("resources") or {}
-    kept = {}
-    for side in ("limits", "requests"):
-        gpus = {key: value for key, value in (resources.get(side) or {}).items() if key.startswith(_GPU_PREFIXES)}
-        if gpus:
-            kept[side] = gpus
-    out: Manifest = {"resources": kept} if kept else {}
-    if "restartPolicy" in row:
-        out["restartPolicy"] = row["restartPolicy"]
-    return out

@@ -30,6 +30,7 @@ class Checked:
     matched: Matched
 
 
+_NO_RULES: Final = "No pods are made; nothing is assumed about what is not known."
 Check: TypeAlias = Callable[[Checked], Reject | Undecided | None]
 
 
@@ -68,6 +69,15 @@ _MODEL_NEXT_STEP: Final[Mapping[str, str]] = {
     "Gated": f"It is tried again. {_ANY_MODEL_NEXT_STEP}",
     "Unreachable": f"It is tried again. {_ANY_MODEL_NEXT_STEP}",
 }
+
+
+def engine_has_rules_for_its_gpus(checked: Checked) -> Undecided | None:
+    """An image that is built for ROCm runs on GPUs for which there are no memory rules. One that does not say so is taken for CUDA's."""
+    image = checked.facts.deployment.spec.engine.image
+    if "rocm" not in image.lower():
+        return None
+    message = f"The image {image} is built for ROCm, and no memory rules are known for vLLM on AMD GPUs."
+    return Undecided(reason=Reason.VENDOR_UNSUPPORTED, message=message, next_step=_NO_RULES)
 
 
 def model_is_known(checked: Checked) -> Reject | Undecided | None:
@@ -120,6 +130,10 @@ def some_pool_matches(checked: Checked) -> Reject | Undecided | None:
     matched = checked.matched
     if matched.pools:
         return None
+    if matched.unjudged:
+        pools = ", ".join(f"{pool.name} ({pool.product or pool.vendor})" for pool in matched.unjudged[:4])
+        message = f"Placement leaves only GPUs for which no memory rules are known: {pools}."
+        return Undecided(reason=Reason.VENDOR_UNSUPPORTED, message=message, next_step=_NO_RULES)
     if matched.unindexed_keys:
         keys = ", ".join(matched.unindexed_keys)
         return Undecided(
@@ -140,6 +154,7 @@ def some_pool_matches(checked: Checked) -> Reject | Undecided | None:
 CHECKS: Final[tuple[Check, ...]] = (
     fields_are_supported,
     engine_is_known,
+    engine_has_rules_for_its_gpus,
     model_is_known,
     moves_are_allowed,
     service_account_is_allowed,

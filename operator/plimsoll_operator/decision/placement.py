@@ -6,35 +6,47 @@ Called by `checks` and `search`. Follows kube-scheduler where it filters (nodeSe
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from plimsoll_operator.api import PlacementSpec, Toleration
 from plimsoll_operator.facts import PoolFacts
 
 _GPU_TAINTS = ("nvidia.com/gpu", "amd.com/gpu")
+# The estimator's rules are measured with vLLM on CUDA; of ROCm's context, graphs and kernels it knows nothing.
+_VENDORS_WITH_RULES = frozenset({"nvidia"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Matched:
-    """Pools that placement allows, and for each of the others the one reason why not."""
+    """Pools that placement allows, and for each of the others the one reason why not.
+
+    `unjudged` are excluded for nothing but their vendor, for whose engine there are no memory rules.
+    """
 
     pools: tuple[PoolFacts, ...]
     excluded: tuple[tuple[PoolFacts, str], ...]
     unindexed_keys: tuple[str, ...]
+    unjudged: tuple[PoolFacts, ...] = ()
 
 
 def match(placement: PlacementSpec, pools: Iterable[PoolFacts]) -> Matched:
     """Split pools into those placement allows and the rest."""
     kept: list[PoolFacts] = []
     excluded: list[tuple[PoolFacts, str]] = []
+    unjudged: list[PoolFacts] = []
     unindexed: set[str] = set()
     for pool in pools:
+        if pool.vendor not in _VENDORS_WITH_RULES:
+            if _why_not(placement, replace(pool, trusted=True, usable_memory_bytes=max(1, pool.usable_memory_bytes)), set()) is None:
+                unjudged.append(pool)
+            excluded.append((pool, f"has {pool.vendor} GPUs (VendorUnsupported), for which there are no memory rules"))
+            continue
         why = _why_not(placement, pool, unindexed)
         if why is None:
             kept.append(pool)
         else:
             excluded.append((pool, why))
-    return Matched(pools=tuple(kept), excluded=tuple(excluded), unindexed_keys=tuple(sorted(unindexed)))
+    return Matched(pools=tuple(kept), excluded=tuple(excluded), unindexed_keys=tuple(sorted(unindexed)), unjudged=tuple(unjudged))
 
 
 def _why_not(placement: PlacementSpec, pool: PoolFacts, unindexed: set[str]) -> str | None:

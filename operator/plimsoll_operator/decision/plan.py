@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from plimsoll_operator.capacity.labels import PRODUCT_LABEL
 from plimsoll_operator.decision import host, utilisation
 from plimsoll_operator.decision.fit import kv_tokens
 from plimsoll_operator.decision.held import fullest, needed_kv_bytes, needed_kv_tokens
 from plimsoll_operator.decision.search import Found
-from plimsoll_operator.facts import ModelFacts
+from plimsoll_operator.facts import ModelFacts, PoolFacts
 from plimsoll_operator.verdict import Plan, PredictedMemory
 
 
@@ -63,4 +64,21 @@ def make_plan(found: Found, model: ModelFacts) -> Plan:
         decode_context_parallel_size=resolved.decode_context_parallel_size,
         nodes_per_replica=layout.nodes,
         may_surge=found.may_surge,
+        node_selectors=_node_selectors(found),
+    )
+
+
+def _node_selectors(found: Found) -> tuple[tuple[tuple[str, str], ...], ...]:
+    """How the plan's nodes are found, where not all of them are found by feature discovery's product."""
+    selects = {pool.selects for pool in found.pools if pool.selects}
+    usual = {((label, product),) for pool in found.pools for label, product in _discovered(pool)}
+    return () if selects <= usual else tuple(sorted(selects))
+
+
+def _discovered(pool: PoolFacts) -> tuple[tuple[str, str], ...]:
+    """Feature discovery's labels of the pool's product; what is shared has a suffix, slices have a label of their resource's."""
+    return (
+        (PRODUCT_LABEL, pool.product),
+        (PRODUCT_LABEL, f"{pool.product}-SHARED"),
+        (f"{pool.resource}.product", pool.product),
     )

@@ -1,0 +1,166 @@
+"""What clouds say of a node's GPUs: GKE's, Karpenter's, EKS Auto Mode's and AKS' labels, and the instance type by a shipped table.
+
+Called by `sources` for nodes, and the only source where GPU feature discovery does not run. Names and nominal sizes are the
+cloud's own, so they are trusted less than what a driver reports. Knows no other source. Table: data/clouds.json, with evidence.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import Any, Final
+
+from plimsoll_operator.capacity.groups import MAX_REPLICAS, Claim, Labels, Sharing, Source
+from plimsoll_operator.capacity.labels import MIG_PROFILE, PRODUCT, PRODUCT_LABEL, whole_number
+from plimsoll_operator.capacity.problems import Finding, Problem
+
+INSTANCE_TYPE_LABEL: Final = "node.kubernetes.io/instance-type"
+_GKE: Final = "cloud.google.com/"
+_GKE_ACCELERATOR: Final = f"{_GKE}gke-accelerator"
+_AKS_ACCELERATOR: Final = ("kubernetes.azure.com/accelerator", "accelerator")
+_VENDORS: Final = ("nvidia", "amd", "habana", "intel")
+
+
+def claims(labels: Mapping[str, str]) -> tuple[Claim, ...]:
+    """Every cloud's claim about this node, in the order of trust."""
+    found = (
+        _gke(labels),
+        _ec2(labels, "karpenter.k8s.aws/instance-gpu-", Source.KARPENTER),
+        _ec2(labels, "eks.amazonaws.com/instance-gpu-", Source.EKS_AUTO_MODE),
+        _aks(labels),
+        _instance_type(labels),
+    )
+    return tuple(claim for claim in found if claim is not None)
+
+
+def steering(labels: Mapping[str, str]) -> Labels:
+    """The labels, of those that declared nodes will have, by which a pod finds them and an autoscaler knows which node to bring.
+
+    Feature discovery's product where it is listed: Karpenter makes no node for a pod that asks for a label it does not know of.
+    """
+    if labels.get(PRODUCT_LABEL):
+        return ((PRODUCT_LABEL, labels[PRODUCT_LABEL]),)
+    return next((claim.selects for claim in claims(labels) if claim.selects), ())
+
+
+def _gke(labels: Mapping[str, str]) -> Claim | None:
+    """Source: GKE documentation, labels of GPU node pools: accelerator, count, partition size, sharing strategy and clients."""
+    accelerator = labels.get(_GKE_ACCELERATOR)
+    if accelerator is None:
+        return None
+    findings: list[Finding] = []
+    products = tuple(_table()["gke_accelerators"]["products"].get(accelerator, ()))
+    count = whole_number(labels, f"{_GKE}gke-accelerator-count", findings)
+    partition = labels.get(f"{_GKE}gke-gpu-partition-size", "")
+    if partition and not MIG_PROFILE.fullmatch(partition):
+        findings.append(Finding(problem=Problem.BAD_LABEL, detail=f"{_GKE}gke-gpu-partition-size is no MIG profile"))
+        partition = ""
+    sharing, replicas = _gke_sharing(labels, findings)
+    if partition and sharing != "none":
+        findings.append(Finding(problem=Problem.SHARED_WITHOUT_STRATEGY, detail="MIG slices that are shared once more"))
+    keys = (_GKE_ACCELERATOR, f"{_GKE}gke-gpu-partition-size", f"{_GKE}gke-gpu-sharing-strategy")
+    return Claim(
+        source=Source.GKE,
+        vendor="nvidia",
+        products=products,
+        unknown=_shown(accelerator) if not products else "",
+        count=count if count is not None else _whole_instance(labels),
+        sharing=sharing,
+        replicas=replicas,
+        partition=partition,
+        selects=_selects(labels, keys),
+        findings=tuple(findings),
+    )
+
+
+def _gke_sharing(labels: Mapping[str, str], findings: list[Finding]) -> tuple[Sharing, int]:
+    strategy = labels.get(f"{_GKE}gke-gpu-sharing-strategy", "")
+    clients = whole_number(labels, f"{_GKE}gke-max-shared-clients-per-gpu", findings) or 1
+    if clients > MAX_REPLICAS:
+        findings.append(Finding(problem=Problem.COUNT_ABSURD))
+        clients = MAX_REPLICAS
+    if strategy == "time-sharing":
+        return "time-slicing", clients
+    if strategy == "mps":
+        return "mps", clients
+    if strategy or clients > 1:
+        findings.append(Finding(problem=Problem.SHARED_WITHOUT_STRATEGY))
+    return "none", 1
+
+
+def _ec2(labels: Mapping[str, str], prefix: str, source: Source) -> Claim | None:
+    """Source: Karpenter's and EKS Auto Mode's well-known labels, which Karpenter writes from EC2's own description of the type."""
+    name = labels.get(f"{prefix}name")
+    if name is None:
+        return None
+    findings: list[Finding] = []
+    count = whole_number(labels, f"{prefix}count", findings)
+    nominal = whole_number(labels, f"{prefix}memory", findings)
+    maker = labels.get(f"{prefix}manufacturer", "nvidia")
+    rows = [row for row in _table()["ec2_gpus"]["rows"] if row["name"] == name]
+    if nominal is not None and len(rows) > 1:
+        rows = [min(rows, key=lambda row: (abs(row["nominal_mib"] - nominal), row["nominal_mib"]))]
+    products = tuple(product for row in rows for product in row["products"])
+    return Claim(
+        source=source,
+        vendor=maker if maker in _VENDORS else "unknown",
+        products=products if maker == "nvidia" else (),
+        unknown="" if products and maker == "nvidia" else _shown(name),
+        count=count,
+        nominal_mib=nominal,
+        selects=_selects(labels, (f"{prefix}name", f"{prefix}memory")),
+        findings=tuple(findings),
+    )
+
+
+def _aks(labels: Mapping[str, str]) -> Claim | None:
+    """AKS says only whose GPU it is; which one, the instance type tells."""
+    key = next((key for key in _AKS_ACCELERATOR if labels.get(key) in _VENDORS), None)
+    return None if key is None else Claim(source=Source.AKS, vendor=labels[key])
+
+
+def _instance_type(labels: Mapping[str, str]) -> Claim | None:
+    kind = labels.get(INSTANCE_TYPE_LABEL, "")
+    found = _instance_types().get(kind)
+    if found is None:
+        return None
+    vendor, products, count = found
+    return Claim(
+        source=Source.INSTANCE_TYPE,
+        vendor=vendor,
+        products=products,
+        count=count,
+        selects=((INSTANCE_TYPE_LABEL, kind),),
+    )
+
+
+def _whole_instance(labels: Mapping[str, str]) -> int | None:
+    """GPUs of the instance type, for labels that name a GPU without their number."""
+    found = _instance_types().get(labels.get(INSTANCE_TYPE_LABEL, ""))
+    return None if found is None else found[2]
+
+
+def _selects(labels: Mapping[str, str], keys: tuple[str, ...]) -> Labels:
+    """The labels that tell such nodes from others; none where a value could not be asked for in a nodeSelector."""
+    given = tuple((key, labels[key]) for key in keys if key in labels)
+    return given if all(PRODUCT.fullmatch(value) for _, value in given) else ()
+
+
+def _shown(name: str) -> str:
+    return name if PRODUCT.fullmatch(name) else "an unreadable name"
+
+
+@cache
+def _table() -> dict[str, Any]:
+    text = resources.files("plimsoll_operator.capacity").joinpath("data/clouds.json").read_text(encoding="utf-8")
+    table: dict[str, Any] = json.loads(text)
+    return table
+
+
+@cache
+def _instance_types() -> dict[str, tuple[str, tuple[str, ...], int]]:
+    """Vendor, products and whole GPUs by instance type."""
+    rows = _table()["instance_types"]["rows"]
+    return {kind: (row["vendor"], tuple(row["products"]), gpus) for row in rows for kind, gpus in row["gpus"].items()}

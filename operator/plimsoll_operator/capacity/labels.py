@@ -1,0 +1,42 @@
+"""Reading single node labels within bounds: anyone may have written them, so every value is parsed once and never guessed at.
+
+Called by the label readers `nvidia`, `amd` and `clouds`, and by those who keep of a node only what is read. Knows no pools.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from plimsoll_operator.capacity.problems import Finding, Problem
+
+GPU_RESOURCE_PREFIXES: Final = ("nvidia.com/", "amd.com/", "gpu.intel.com/", "habana.ai/")
+PRODUCT_LABEL: Final = "nvidia.com/gpu.product"
+# What the readers look at: two nodes that agree in these have the same groups.
+READ_PREFIXES: Final = (
+    "nvidia.com/gpu", "nvidia.com/mig", "amd.com/gpu", "beta.amd.com/gpu", "gpu.intel.com/", "habana.ai/",
+    "cloud.google.com/gke-accelerator", "cloud.google.com/gke-gpu", "cloud.google.com/gke-max-shared-clients-per-gpu",
+    "karpenter.k8s.aws/instance-gpu-", "eks.amazonaws.com/instance-gpu-", "kubernetes.azure.com/accelerator", "accelerator",
+    "node.kubernetes.io/instance-type",
+)  # fmt: skip
+PRODUCT: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+MIG_PROFILE: Final = re.compile(r"\d{1,2}g\.\d{1,4}gb(?:\.[a-z.]{1,16})?")
+MIG_PRODUCT: Final = re.compile(rf"-MIG-{MIG_PROFILE.pattern}$")
+_WHOLE: Final = re.compile(r"\d{1,15}")
+
+
+def whole_number(labels: Mapping[str, str], key: str, findings: list[Finding]) -> int | None:
+    """The label as a non-negative int; None when absent, and BadLabel when it is anything else."""
+    text = labels.get(key)
+    if text is None:
+        return None
+    if not _WHOLE.fullmatch(text):
+        findings.append(Finding(problem=Problem.BAD_LABEL, detail=f"{key} is no whole number"))
+        return None
+    return int(text)
+
+
+def excluding(findings: list[Finding]) -> bool:
+    """Whether what was found so far keeps the GPUs out of every plan."""
+    return any(finding.problem.excludes for finding in findings)

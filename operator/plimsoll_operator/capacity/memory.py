@@ -1,0 +1,77 @@
+"""How much of a GPU's memory CUDA shows to a process, from product and label: the shipped table first, then bounds from below.
+
+Called by the label readers. Never more than the hardware has: where sources differ the smaller figure holds, and a figure of
+another card than the product names is a problem, not a choice. Knows no sharing but MIG's.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from plimsoll_estimator.errors import InvalidInput, Unsupported
+from plimsoll_estimator.hardware import gpu_from, known_gpus, usable_from_label
+from plimsoll_estimator.units import MIB
+from plimsoll_operator.capacity.groups import MAX_MEMORY_MIB, MIN_MEMORY_MIB
+from plimsoll_operator.capacity.labels import MIG_PRODUCT
+from plimsoll_operator.capacity.problems import Finding, Problem
+
+_PROFILE_GB: Final = re.compile(r"\d{1,2}g\.(\d{1,4})gb")
+
+
+def usable_by_label(product: str, memory_mib: int | None, findings: list[Finding]) -> tuple[int, bool]:
+    """Bytes of one GPU (low side) and whether a measured table says so, from NVML's total in MiB; 0 with a problem when not believed."""
+    if memory_mib is not None and not MIN_MEMORY_MIB <= memory_mib <= MAX_MEMORY_MIB:
+        findings.append(Finding(problem=Problem.MEMORY_ABSURD))
+        return 0, False
+    known = None if MIG_PRODUCT.search(product) else known_gpus().get(product)
+    if known is not None:
+        # A label that is off by more than drivers ever were (T4 15109 and 15360 for one card) is about another card.
+        if memory_mib is not None and not known.total_memory_bytes * 9 // 10 <= memory_mib * MIB <= known.total_memory_bytes * 115 // 100:
+            findings.append(Finding(problem=Problem.MEMORY_CONTRADICTS_PRODUCT))
+            return 0, False
+        label_bytes = known.total_memory_bytes if memory_mib is None else memory_mib * MIB
+        return min(known.total_memory_bytes, label_bytes), True
+    if memory_mib is None:
+        findings.append(Finding(problem=Problem.MEMORY_UNKNOWN))
+        return 0, False
+    return usable_from_label(product, memory_mib), False
+
+
+def usable_by_claim(products: tuple[str, ...], nominal_mib: int | None, findings: list[Finding]) -> int:
+    """Bytes of one GPU that a cloud names: the least of the products it may be, or 90 % of the advertised size.
+
+    Clouds advertise up to 10 % more than CUDA has (T4: 16384 MiB for 14909, A10G: 24576 for 22589). A size that is none of the
+    product's, a fraction of a card for example, is a problem.
+    """
+    if nominal_mib is not None and not MIN_MEMORY_MIB <= nominal_mib <= MAX_MEMORY_MIB:
+        findings.append(Finding(problem=Problem.MEMORY_ABSURD))
+        return 0
+    totals = [known_gpus()[product].total_memory_bytes for product in products if product in known_gpus()]
+    if totals:
+        least = min(totals)
+        if nominal_mib is not None and not least * 9 // 10 <= nominal_mib * MIB <= max(totals) * 12 // 10:
+            findings.append(Finding(problem=Problem.MEMORY_CONTRADICTS_PRODUCT))
+            return 0
+        return least
+    if nominal_mib is None:
+        findings.append(Finding(problem=Problem.MEMORY_UNKNOWN))
+        return 0
+    return nominal_mib * 9 // 10 * MIB
+
+
+def usable_by_profile(profile: str, whole_bytes: int) -> int:
+    """Bytes of one MIG slice by its profile's name, which rounds up: decimal gigabytes are below every slice that was measured.
+
+    1g.5gb has 4864 MiB (5 GB are 4768), 1g.10gb 9728 (9536), 4g.40gb 40192 (38146). Never more than the whole GPU.
+    """
+    match = _PROFILE_GB.match(profile)
+    return min(int(match[1]) * 10**9, whole_bytes) if match else 0
+
+
+def compute_capability(product: str) -> tuple[int, int] | None:
+    """The product's CUDA generation by table or name; None when nothing tells."""
+    try:
+        return gpu_from(product=product, total_memory_bytes=1 << 30).compute_capability
+    except (Unsupported, InvalidInput):
+        return None

@@ -1,0 +1,168 @@
+"""NVIDIA GPUs of a node by the labels of GPU feature discovery, or by what a cloud claims where those are absent.
+
+Called by `sources`. Source: NVIDIA k8s-device-plugin v0.20, GPU feature discovery's label catalogue and its resource naming.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from plimsoll_operator.capacity import memory
+from plimsoll_operator.capacity.groups import MAX_GPUS_PER_NODE, MAX_REPLICAS, Claim, GpuGroup, Sharing, Source
+from plimsoll_operator.capacity.labels import MIG_PRODUCT, MIG_PROFILE, PRODUCT, PRODUCT_LABEL, excluding, whole_number
+from plimsoll_operator.capacity.problems import Finding, Problem
+
+RESOURCE: Final = "nvidia.com/gpu"
+SHARED_RESOURCE: Final = "nvidia.com/gpu.shared"
+MIG_RESOURCE: Final = re.compile(rf"nvidia\.com/mig-({MIG_PROFILE.pattern})")
+# A GPU has seven compute slices, so at most seven MIG devices.
+_SLICES: Final = 7
+
+
+def whole_gpus(labels: Mapping[str, str], resource: str, units: int) -> GpuGroup:
+    """The GPUs behind `nvidia.com/gpu` (also MIG single and shared ones) as feature discovery labels them."""
+    findings: list[Finding] = []
+    raw_product = labels.get(PRODUCT_LABEL, "")
+    product = raw_product.removesuffix("-SHARED")
+    if not raw_product:
+        findings.append(Finding(problem=Problem.NO_PRODUCT))
+    elif not PRODUCT.fullmatch(raw_product):
+        findings.append(Finding(problem=Problem.BAD_LABEL, detail=f"{PRODUCT_LABEL} is no label value"))
+        product = ""
+    if product.endswith("-MIG-INVALID"):
+        findings.append(Finding(problem=Problem.MIG_INVALID))
+    sharing, replicas = _sharing(labels, raw_product, resource, findings)
+    count = whole_number(labels, "nvidia.com/gpu.count", findings)
+    schedulable = schedulable_units(units, count, replicas, findings)
+    memory_mib = whole_number(labels, "nvidia.com/gpu.memory", findings)
+    usable, exact = (0, False) if excluding(findings) else memory.usable_by_label(product, memory_mib, findings)
+    if sharing == "mps":
+        usable //= max(1, replicas)
+    return GpuGroup(
+        resource=resource,
+        product=product,
+        usable_memory_bytes=usable,
+        memory_is_exact=exact,
+        units=units,
+        schedulable=schedulable,
+        sharing=sharing,
+        sharing_replicas=replicas,
+        compute_capability=_capability(labels, product),
+        source=Source.FEATURE_DISCOVERY if raw_product else Source.NONE,
+        selects=((PRODUCT_LABEL, raw_product),) if product else (),
+        findings=tuple(dict.fromkeys(findings)),
+    )
+
+
+def mig_slices(labels: Mapping[str, str], resource: str, units: int) -> GpuGroup:
+    """MIG devices of one profile under the mixed strategy, which have a resource and labels of their own."""
+    findings: list[Finding] = []
+    product = labels.get(f"{resource}.product", "")
+    if not product or not PRODUCT.fullmatch(product):
+        findings.append(Finding(problem=Problem.BAD_LABEL if product else Problem.NO_PRODUCT))
+        product = ""
+    replicas = whole_number(labels, f"{resource}.replicas", findings) or 1
+    if replicas > 1:
+        findings.append(Finding(problem=Problem.SHARED_WITHOUT_STRATEGY, detail="MIG slices that are shared once more"))
+    count = whole_number(labels, f"{resource}.count", findings)
+    memory_mib = whole_number(labels, f"{resource}.memory", findings)
+    schedulable = schedulable_units(units, count, min(replicas, MAX_REPLICAS), findings)
+    usable, exact = (0, False) if excluding(findings) else memory.usable_by_label(product, memory_mib, findings)
+    return GpuGroup(
+        resource=resource,
+        product=product,
+        usable_memory_bytes=usable,
+        memory_is_exact=exact,
+        units=units,
+        schedulable=schedulable,
+        sharing="mig",
+        sharing_replicas=1,
+        compute_capability=_capability(labels, product),
+        source=Source.FEATURE_DISCOVERY if product else Source.NONE,
+        selects=((f"{resource}.product", product),) if product else (),
+        findings=tuple(dict.fromkeys(findings)),
+    )
+
+
+def claimed_gpus(claim: Claim, resource: str, units: int) -> GpuGroup:
+    """The GPUs behind `nvidia.com/gpu` where only a cloud says what they are; never called exact."""
+    findings = list(claim.findings)
+    product = claim.products[0] if claim.products else ""
+    if not claim.products:
+        problem = Problem.UNKNOWN_PRODUCT if claim.unknown else Problem.NO_PRODUCT
+        findings.append(Finding(problem=problem, detail=f"{claim.source} says {claim.unknown}" if claim.unknown else ""))
+    elif claim.count is None:
+        findings.append(Finding(problem=Problem.COUNT_UNKNOWN))
+    per_gpu = claim.replicas * (_SLICES if claim.partition else 1)
+    schedulable = schedulable_units(units, claim.count, per_gpu, findings, at_most=bool(claim.partition))
+    usable = 0 if excluding(findings) else memory.usable_by_claim(claim.products, claim.nominal_mib, findings)
+    if claim.partition:
+        usable = memory.usable_by_profile(claim.partition, usable)
+    elif claim.sharing == "mps":
+        usable //= claim.replicas
+    return GpuGroup(
+        resource=resource,
+        product=f"{product}-MIG-{claim.partition}" if product and claim.partition else product,
+        usable_memory_bytes=usable,
+        memory_is_exact=False,
+        units=units,
+        schedulable=schedulable,
+        sharing="mig" if claim.partition else claim.sharing,
+        sharing_replicas=claim.replicas,
+        compute_capability=memory.compute_capability(product) if product else None,
+        source=claim.source,
+        selects=claim.selects,
+        findings=tuple(dict.fromkeys(findings)),
+    )
+
+
+def schedulable_units(units: int, count: int | None, per_gpu: int, findings: list[Finding], *, at_most: bool = False) -> int:
+    """Units the scheduler can hand out: the smaller of label and allocatable; more allocatable than labelled is no one product.
+
+    `at_most`: fewer units than `count` x `per_gpu` are no sign of missing devices.
+    """
+    if units > MAX_GPUS_PER_NODE * per_gpu or (count is not None and count > MAX_GPUS_PER_NODE):
+        findings.append(Finding(problem=Problem.COUNT_ABSURD))
+        return 0
+    if units == 0:
+        findings.append(Finding(problem=Problem.NO_ALLOCATABLE))
+        return 0
+    if count is None:
+        return units
+    expected = count * per_gpu
+    if units > expected:
+        findings.append(Finding(problem=Problem.MIXED_PRODUCTS))
+    elif units < expected and not at_most:
+        findings.append(Finding(problem=Problem.FEWER_ALLOCATABLE))
+    return min(units, expected)
+
+
+def _sharing(labels: Mapping[str, str], raw_product: str, resource: str, findings: list[Finding]) -> tuple[Sharing, int]:
+    """How one GPU is handed out. A `-SHARED` product or resource whose strategy no label names is not believed."""
+    strategy = labels.get("nvidia.com/gpu.sharing-strategy", "none")
+    replicas = whole_number(labels, "nvidia.com/gpu.replicas", findings) or 1
+    looks_shared = raw_product.endswith("-SHARED") or resource == SHARED_RESOURCE or replicas > 1
+    if replicas > MAX_REPLICAS:
+        findings.append(Finding(problem=Problem.COUNT_ABSURD))
+        return "time-slicing", MAX_REPLICAS
+    if MIG_PRODUCT.search(raw_product.removesuffix("-SHARED")):
+        if looks_shared:
+            findings.append(Finding(problem=Problem.SHARED_WITHOUT_STRATEGY, detail="MIG slices that are shared once more"))
+        return "mig", 1
+    if not looks_shared:
+        return "none", 1
+    if strategy == "mps" and replicas > 1:
+        return "mps", replicas
+    if strategy == "time-slicing" and replicas > 1:
+        return "time-slicing", replicas
+    findings.append(Finding(problem=Problem.SHARED_WITHOUT_STRATEGY))
+    return "time-slicing", replicas
+
+
+def _capability(labels: Mapping[str, str], product: str) -> tuple[int, int] | None:
+    major, minor = labels.get("nvidia.com/gpu.compute.major", ""), labels.get("nvidia.com/gpu.compute.minor", "")
+    if re.fullmatch(r"\d{1,2}", major) and re.fullmatch(r"\d", minor):
+        return int(major), int(minor)
+    return memory.compute_capability(product)

@@ -1,0 +1,100 @@
+"""Doubts about a node's GPUs, each with a name, a sentence and what it costs: left out of every plan, or only counted.
+
+Raised by the label readers and the index, shown in a GPUPool's problems and condition and by `plimsoll capacity`. Knows no labels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+
+class Problem(StrEnum):
+    """Why a node's GPUs are doubted. The first block excludes them from planning, the second is shown, counted and planned with."""
+
+    VENDOR_UNSUPPORTED = "VendorUnsupported"
+    NO_PRODUCT = "NoProduct"
+    UNKNOWN_PRODUCT = "UnknownProduct"
+    MIXED_PRODUCTS = "MixedProducts"
+    BAD_LABEL = "BadLabel"
+    MIG_INVALID = "MigInvalid"
+    MEMORY_ABSURD = "MemoryAbsurd"
+    MEMORY_CONTRADICTS_PRODUCT = "MemoryContradictsProduct"
+    MEMORY_UNKNOWN = "MemoryUnknown"
+    SHARED_WITHOUT_STRATEGY = "SharedWithoutStrategy"
+    NO_ALLOCATABLE = "NoAllocatableGpus"
+    COUNT_ABSURD = "CountAbsurd"
+    COUNT_UNKNOWN = "CountUnknown"
+    SEVERAL_GPU_POOLS = "SeveralGpuPools"
+    # Known, counted, still planned with
+    SOURCES_DISAGREE = "SourcesDisagree"
+    FEWER_ALLOCATABLE = "FewerAllocatableThanLabelled"
+    UNHEALTHY_GPUS = "UnhealthyGpus"
+    CORDONED = "Cordoned"
+    NOT_READY = "NotReady"
+    UNDER_PRESSURE = "UnderPressure"
+    LEAVING = "Leaving"
+    OVERCOMMITTED = "Overcommitted"
+
+    @property
+    def excludes(self) -> bool:
+        """True when GPUs with this problem must not be planned with."""
+        return self not in _TOLERATED
+
+    @property
+    def sentence(self) -> str:
+        """What it means, for people."""
+        return _SENTENCES[self]
+
+
+_TOLERATED: Final = frozenset({
+    Problem.SOURCES_DISAGREE, Problem.FEWER_ALLOCATABLE, Problem.UNHEALTHY_GPUS, Problem.CORDONED, Problem.NOT_READY,
+    Problem.UNDER_PRESSURE, Problem.LEAVING, Problem.OVERCOMMITTED,
+})  # fmt: skip
+
+_SENTENCES: Final = {
+    Problem.VENDOR_UNSUPPORTED: "GPUs of a vendor whose engine has no memory rules here: shown, never planned with",
+    Problem.NO_PRODUCT: "GPUs without a product label",
+    Problem.UNKNOWN_PRODUCT: "a cloud's name for a GPU that is not in the shipped table",
+    Problem.MIXED_PRODUCTS: "more allocatable GPUs than the product label counts: several products on one node, or sharing no label names",
+    Problem.BAD_LABEL: "a GPU label that cannot be read",
+    Problem.MIG_INVALID: "an invalid mix of MIG slices",
+    Problem.MEMORY_ABSURD: "a memory label outside 1 GiB to 2 TiB of MiB: zero, or bytes or GiB taken for MiB",
+    Problem.MEMORY_CONTRADICTS_PRODUCT: "a memory label of another card than the product label names",
+    Problem.MEMORY_UNKNOWN: "an unknown product without a memory label",
+    Problem.SHARED_WITHOUT_STRATEGY: "shared GPUs whose sharing strategy no label names",
+    Problem.NO_ALLOCATABLE: "GPU labels without allocatable GPUs: the labels are stale, or the device plugin does not run",
+    Problem.COUNT_ABSURD: "more GPUs than a node can have",
+    Problem.COUNT_UNKNOWN: "a cloud's name for the GPU without their number, so that sharing would go unnoticed",
+    Problem.SEVERAL_GPU_POOLS: "several GPUPools select one node: none of them is followed",
+    Problem.SOURCES_DISAGREE: "two sources say different things; the more trusted one is followed",
+    Problem.FEWER_ALLOCATABLE: "fewer allocatable GPUs than labelled: devices are missing",
+    Problem.UNHEALTHY_GPUS: "fewer allocatable GPUs than the node's capacity: devices are unhealthy",
+    Problem.CORDONED: "cordoned: nothing is free there",
+    Problem.NOT_READY: "not ready: nothing is free there",
+    Problem.UNDER_PRESSURE: "under memory, disk or process pressure: nothing is free there",
+    Problem.LEAVING: "about to be removed by an autoscaler: nothing is free there",
+    Problem.OVERCOMMITTED: "pods hold more than the node offers",
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """A problem and, where a sentence alone does not tell it, the particulars: who says what."""
+
+    problem: Problem
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CountedFinding:
+    """A finding and the number of a pool's nodes that have it."""
+
+    problem: Problem
+    detail: str
+    nodes: int
+
+    def text(self, of: int) -> str:
+        """One line: name, sentence or particulars, and how many of the pool's `of` nodes."""
+        return f"{self.problem}: {self.detail or self.problem.sentence} ({self.nodes} of {of} node{'s' * (of != 1)})"

@@ -1,0 +1,138 @@
+"""GPUPool objects as the controller keeps them: one per derived pool, a status for users' own, conditions whose times stay."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from plimsoll_operator.api import API_VERSION
+from plimsoll_operator.controller.fakes import FakeKube
+from plimsoll_operator.controller.pool_writer import PoolWriter
+from plimsoll_operator.controller.process import Controller
+from plimsoll_operator.ports import GPU_POOLS, NODES, PODS, Manifest
+from plimsoll_operator.verdict import Reason, Undecided
+
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def node(name: str, gpus: int = 4, allocatable: int | None = None, **labels: str) -> Manifest:
+    own = {"nvidia.com/gpu.product": "NVIDIA-L4", "nvidia.com/gpu.count": str(gpus), "nvidia.com/gpu.memory": "23034"}
+    units = str(gpus if allocatable is None else allocatable)
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {"name": name, "labels": own | labels},
+        "spec": {},
+        "status": {
+            "allocatable": {"cpu": "47", "memory": "180Gi", "ephemeral-storage": "400Gi", "nvidia.com/gpu": units},
+            "conditions": [{"type": "Ready", "status": "True"}],
+        },
+    }
+
+
+class Cluster:
+    """The controller's pool side over an API server in memory, with a clock that is set by hand."""
+
+    def __init__(self, *nodes: Manifest) -> None:
+        self.kube = FakeKube()
+        self.now = START
+        for item in nodes:
+            self.kube.create(NODES, item)
+        undecided = Undecided(reason=Reason.UNKNOWN_MODEL, message="", next_step="")
+        self.controller = Controller(self.kube, lambda facts: undecided, identity="test")
+        self.controller.pool_writer = self.writer()
+
+    def writer(self) -> PoolWriter:
+        return PoolWriter(self.kube, self.controller.ledger, self.controller.objects, lambda: None, lambda: self.now)
+
+    def pass_(self) -> dict[str, Manifest]:
+        """Everybody hears what happened, pools are written, and their news is heard: GPUPools by name."""
+        self.listen()
+        self.controller.pool_writer.write()
+        self.listen()
+        return {row["metadata"]["name"]: row for row in self.kube.list_page(GPU_POOLS).items}
+
+    def listen(self) -> None:
+        for informer in self.controller.informers:
+            if informer.resource in (NODES, PODS, GPU_POOLS):
+                informer.relist()
+
+    def mine(self, **spec: object) -> None:
+        self.kube.create(GPU_POOLS, {"apiVersion": API_VERSION, "kind": "GPUPool", "metadata": {"name": "mine"}, "spec": spec})
+
+    def change(self, name: str, **parts: object) -> None:
+        found = self.kube.get(GPU_POOLS, "", name)
+        assert found is not None
+        self.kube.replace(GPU_POOLS, found | parts)
+
+
+def condition(pool: Manifest, kind: str = "Trusted") -> Manifest:
+    (found,) = [row for row in pool["status"]["conditions"] if row["type"] == kind]
+    return found
+
+
+def test_a_doubt_is_a_condition_with_its_name_and_its_sentence() -> None:
+    pools = Cluster(node("a"), node("odd", allocatable=6)).pass_()
+    told = {condition(pool)["reason"]: condition(pool) for pool in pools.values()}
+    assert told["NoDoubts"]["status"] == "True"
+    assert told["MixedProducts"]["status"] == "False"
+    assert "several products on one node" in told["MixedProducts"]["message"]
+    assert "(1 of 1 node)" in told["MixedProducts"]["message"]
+
+
+def test_the_time_of_a_condition_moves_only_with_its_status_also_over_a_restart() -> None:
+    cluster = Cluster(node("a"), node("b"))
+    (name,) = cluster.pass_()
+    cluster.now += timedelta(hours=1)
+    unready = cluster.kube.get(NODES, "", "b")
+    assert unready is not None
+    unready["spec"] = {"unschedulable": True}
+    cluster.kube.replace(NODES, unready)
+    cluster.controller.pool_writer = cluster.writer()
+    pool = cluster.pass_()[name]
+    assert (pool["status"]["freeGpus"], condition(pool)["reason"]) == (4, "Cordoned")
+    assert condition(pool)["lastTransitionTime"] == "2026-01-01T00:00:00Z"
+
+
+def test_a_pool_of_a_user_s_own_is_told_what_its_selector_selects_and_then_no_more() -> None:
+    cluster = Cluster(node("a", rack="a"), node("b", allocatable=6, rack="a"))
+    cluster.mine(selector={"rack": "a"}, product="NVIDIA-L4", usableMemoryBytes="21Gi")
+    pools = cluster.pass_()
+    status = pools["mine"]["status"]
+    assert (status["nodes"], status["totalGpus"], status["freeGpus"], condition(pools["mine"])["reason"]) == (2, 8, 8, "SourcesDisagree")
+    derived = next(pool for name, pool in pools.items() if name != "mine")
+    assert (derived["status"]["correctedBy"], derived["status"]["usableMemoryBytes"]) == ("mine", 21 << 30)
+    assert pools["mine"]["spec"] == {"selector": {"rack": "a"}, "product": "NVIDIA-L4", "usableMemoryBytes": "21Gi"}
+    cluster.change("mine", spec={"product": "NVIDIA-L4"})
+    cluster.controller.pool_writer = cluster.writer()
+    pools = cluster.pass_()
+    assert pools["mine"]["status"] == {}
+    assert all("correctedBy" not in pool["status"] for name, pool in pools.items() if name != "mine")
+
+
+def test_nothing_is_written_twice_and_no_pool_of_a_user_s_is_deleted() -> None:
+    cluster = Cluster(node("a", rack="a"))
+    cluster.mine(selector={"rack": "a"}, cost=3)
+    cluster.pass_()
+    before = len(cluster.kube.writes)
+    pools = cluster.pass_()
+    assert len(cluster.kube.writes) == before
+    assert next(pool for name, pool in pools.items() if name != "mine")["status"]["cost"] == 3
+    cluster.kube.delete(NODES, "", "a")
+    pools = cluster.pass_()
+    assert list(pools) == ["mine"]
+    assert pools["mine"]["status"]["nodes"] == 0
+
+
+@pytest.mark.parametrize("count", [1, 40])
+def test_a_storm_of_pods_is_one_write_of_the_pool(count: int) -> None:
+    cluster = Cluster(node("a", gpus=64))
+    cluster.pass_()
+    before = len(cluster.kube.writes)
+    for number in range(count):
+        container = {"name": "c", "resources": {"limits": {"nvidia.com/gpu": "1"}}}
+        cluster.kube.create(PODS, {"metadata": {"namespace": "x", "name": f"p{number}"},
+                                   "spec": {"nodeName": "a", "containers": [container]},
+                                   "status": {"phase": "Running"}})  # fmt: skip
+    (pool,) = cluster.pass_().values()
+    assert pool["status"]["freeGpus"] == 64 - count
+    assert len([call for call in cluster.kube.writes[before:] if call.kind == "GPUPool"]) == 1
