@@ -19,6 +19,7 @@ import yaml
 from tests.controlplane import Cluster, ControlPlane
 from tests.controlplane.cluster import Json, wait_until
 from tests.controlplane.plane import free_ports
+from tests.controlplane.processes import Child
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy" / "helm" / "plimsoll"
@@ -91,10 +92,21 @@ class Installation:
         self._start("webhook", ["--host=127.0.0.1", "--bypass", *arguments])
         self._wait_ready("webhook", f"https://127.0.0.1:{self.ports['webhook']}/readyz")
 
+    def start_standby(self) -> Child:
+        """Start a second controller beside the first; return when it is ready to take over. Stop it with stop("controller-standby")."""
+        health, metrics = free_ports(2)
+        self._start("controller", _controller_arguments(health, metrics), name="controller-standby")
+        self._wait_ready("controller-standby", f"http://127.0.0.1:{health}/readyz")
+        return self.cluster.processes["controller-standby"]
+
+    def leader(self) -> str:
+        """Return who holds the controllers' lease."""
+        path = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/plimsoll-controller"
+        return str(self.cluster.request("GET", path)[1]["spec"]["holderIdentity"])
+
     def start_controller(self) -> None:
         """Start the controller with its own ServiceAccount's token; return when it says it is ready."""
-        arguments = [f"--health-port={self.ports['controller-health']}", f"--metrics-port={self.ports['controller-metrics']}"]
-        self._start("controller", [f"--namespace={NAMESPACE}", f"--bypass-policy={RELEASE}-bypass", *arguments])
+        self._start("controller", _controller_arguments(self.ports["controller-health"], self.ports["controller-metrics"]))
         self._wait_ready("controller", f"http://127.0.0.1:{self.ports['controller-health']}/readyz")
 
     def stop(self, name: str) -> None:
@@ -117,10 +129,10 @@ class Installation:
             raise TypeError("the programs run in the cluster here; stop and start them with kubectl")
         return self.cluster
 
-    def _start(self, name: str, arguments: Sequence[str]) -> None:
-        kubeconfig = self.cluster.kubeconfig_for(NAMESPACE, f"{RELEASE}-{name}")
+    def _start(self, program: str, arguments: Sequence[str], *, name: str = "") -> None:
+        kubeconfig = self.cluster.kubeconfig_for(NAMESPACE, f"{RELEASE}-{program}")
         environment = {**self.cluster.environment(kubeconfig), "PYTHONUNBUFFERED": "1"}
-        self.cluster.processes.start(name, [sys.executable, "-m", f"plimsoll_operator.{name}", *arguments], env=environment)
+        self.cluster.processes.start(name or program, [sys.executable, "-m", f"plimsoll_operator.{program}", *arguments], env=environment)
 
     def _wait_ready(self, name: str, url: str) -> None:
         trust = ssl.create_default_context(cafile=str(self._plane().pki.folder / "ca.crt"))
@@ -139,6 +151,10 @@ class Installation:
             wait_until(ready, f"the {name} to be ready", timeout_s=READY_TIMEOUT_S)
         except TimeoutError as error:
             raise TimeoutError(f"{error}\n{self.cluster.processes[name].log_tail()}") from error
+
+
+def _controller_arguments(health: int, metrics: int) -> list[str]:
+    return [f"--namespace={NAMESPACE}", f"--bypass-policy={RELEASE}-bypass", f"--health-port={health}", f"--metrics-port={metrics}"]
 
 
 def _image_values() -> list[str]:

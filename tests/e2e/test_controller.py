@@ -2,7 +2,6 @@
 
 import json
 import statistics
-import sys
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -10,8 +9,7 @@ from functools import partial
 import pytest
 from tests.controlplane import Cluster
 from tests.controlplane.cluster import Json, wait_until
-from tests.controlplane.plane import free_ports
-from tests.e2e.installation import GROUP, NAMESPACE, RELEASE, Installation
+from tests.e2e.installation import GROUP, Installation
 
 pytestmark = pytest.mark.e2e
 API = f"/apis/{GROUP}/v1alpha1"
@@ -197,31 +195,21 @@ def test_a_restart_restores_lost_status_and_touches_no_pod(processes: Installati
 
 
 def test_a_standby_writes_nothing_and_takes_over_when_the_leader_is_killed(processes: Installation, wishes: Wishes) -> None:
-    cluster = processes.cluster
-    health, metrics = free_ports(2)
-    environment = {**cluster.environment(cluster.kubeconfig_for(NAMESPACE, f"{RELEASE}-controller")), "PYTHONUNBUFFERED": "1"}
-    arguments = [f"--namespace={NAMESPACE}", f"--health-port={health}", f"--metrics-port={metrics}"]
-    command = [sys.executable, "-m", "plimsoll_operator.controller", *arguments]
-    standby = cluster.processes.start("controller-standby", command, env=environment)
-    lease = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/plimsoll-controller"
-
-    def holder() -> str:
-        return str(cluster.request("GET", lease)[1]["spec"]["holderIdentity"])
-
+    standby = processes.start_standby()
     try:
-        before = holder()
+        before = processes.leader()
         wishes.create(wish("first"))
         wishes.ready("first")
-        assert holder() == before
+        assert processes.leader() == before
         assert "leading" not in standby.log.read_text()
         uids = wishes.uids("first")
-        cluster.processes["controller"].kill()
+        processes.cluster.processes["controller"].kill()
         wishes.create(wish("second"))
-        wait_until(lambda: holder() != before, "the standby to take the lease", timeout_s=40)
+        wait_until(lambda: processes.leader() != before, "the standby to take the lease", timeout_s=40)
         wait_until(lambda: wishes.pods("second"), "what was accepted meanwhile to get its pods")
         assert wishes.uids("first") == uids
     finally:
-        cluster.processes.stop("controller-standby")
+        processes.stop("controller-standby")
 
 
 def test_the_controller_needs_no_right_that_the_chart_does_not_give(processes: Installation, wishes: Wishes) -> None:
