@@ -71,7 +71,7 @@ def prepare(
     if drafted:
         stages = (*stages[:-1], replace(stages[-1], loaded_bytes=stages[-1].loaded_bytes + drafted))
     overheads = stage_overheads(shape, resolved)
-    outside = [outside_budget(resolved, overhead) for overhead in overheads]
+    outside = [outside_budget(resolved, overhead) for overhead in dict.fromkeys(overheads)]
     return Prepared(
         resolved=resolved,
         shape=shape,

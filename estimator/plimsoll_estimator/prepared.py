@@ -12,7 +12,14 @@ from typing import Final
 
 from plimsoll_estimator.kv_cache import KvCacheLayout, plan_layout
 from plimsoll_estimator.overhead import ModelShape, StageOverhead, pool_interval
-from plimsoll_estimator.overhead.startup import Refusal, check_after_cache, check_free_memory, check_loading, check_state_blocks
+from plimsoll_estimator.overhead.startup import (
+    Refusal,
+    check_after_cache,
+    check_free_memory,
+    check_loading,
+    check_state_blocks,
+    free_at_start_bytes,
+)
 from plimsoll_estimator.resolved import Estimate, KvPlan, KvRefusal, OutsideBudget, RankEstimate, RankWeights, ResolvedArgs
 
 
@@ -84,11 +91,12 @@ class Prepared:
 
     def _judge(self, resolved: ResolvedArgs, requested: int, plan: KvPlan | KvRefusal) -> Refusal | None:
         """The first memory check that stops the start, in vLLM's order; None leaves the word to the planner."""
-        found = check_free_memory(resolved, requested)
+        free = free_at_start_bytes(resolved)
+        found = check_free_memory(resolved, free, requested)
         if found is not None:
             return found
         for weights, overhead in zip(self.stages, self.overheads, strict=True):
-            found = check_loading(resolved, weights, overhead)
+            found = check_loading(free, weights, overhead)
             if found is not None:
                 return found
         if isinstance(plan, KvRefusal):
@@ -98,7 +106,7 @@ class Prepared:
             return found
         for stage, (weights, overhead) in enumerate(zip(self.stages, self.overheads, strict=True)):
             last = stage == len(self.stages) - 1
-            found = check_after_cache(self.shape, resolved, weights, overhead, requested, last=last)
+            found = check_after_cache(self.shape, resolved, free, weights, overhead, requested, last=last)
             if found is not None:
                 return found
         return None

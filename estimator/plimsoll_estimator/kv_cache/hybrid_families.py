@@ -48,13 +48,14 @@ def _compose(
             resolved.gpu.capability, resolved.kv_cache_dtype, rules, head_sizes=frozenset({shape.head_dim}), mm_prefix=False, has_sink=False
         )
     parts: dict[str, tuple[Need, ...]] = {ATTENTION: (attention,), STATE: (state,), BOTH: (state, attention), NEITHER: ()}
-    layers = tuple(parts[kind] for kind in kinds)
+    ordered = tuple(kinds)
+    present = set(ordered)
     return ModelNeeds(
-        layers=layers,
+        layers=tuple(map(parts.__getitem__, ordered)),
         backend=backend,
         # A hybrid class whose layers all attend is planned like any other model.
-        state=state if any(state in layer for layer in layers) else None,
-        is_hybrid=any(attention in layer for layer in layers),
+        state=state if present & {STATE, BOTH} else None,
+        is_hybrid=bool(present & {ATTENTION, BOTH}),
         attention_token_bytes=token_bytes,
         uses_mla=shape.uses_mla,
         head_dim=shape.head_dim,

@@ -29,21 +29,25 @@ class StageOverhead:
 
 def stage_overhead(shape: ModelShape, resolved: ResolvedArgs, stage: int) -> StageOverhead:
     """The overhead of one rank of pipeline stage `stage`."""
-    last = stage == resolved.pipeline_parallel_size - 1
-    pool = graph_pool_bytes(shape, resolved)
-    return StageOverhead(
-        activation_bytes=activation_bytes(shape, resolved, first=stage == 0, last=last),
-        cuda_graph_bytes=graph_deducted_bytes(pool, shape, resolved),
-        cuda_graph_pool_bytes=pool,
-        non_torch_bytes=non_torch_bytes(shape, resolved) + persistent_bytes(shape, resolved, last=last),
-    )
+    return stage_overheads(shape, resolved)[stage]
 
 
 def stage_overheads(shape: ModelShape, resolved: ResolvedArgs) -> tuple[StageOverhead, ...]:
-    """The overheads of all stages: what lies between the first and the last is alike."""
-    n_stages = resolved.pipeline_parallel_size
-    first = stage_overhead(shape, resolved, 0)
-    if n_stages == 1:
-        return (first,)
-    between = (stage_overhead(shape, resolved, 1),) * (n_stages - 2) if n_stages > 2 else ()
-    return (first, *between, stage_overhead(shape, resolved, n_stages - 1))
+    """The overhead of one rank of each stage. Graphs and collectives are alike on all; between first and last all is."""
+    pool = graph_pool_bytes(shape, resolved)
+    deducted = graph_deducted_bytes(pool, shape, resolved)
+    non_torch = non_torch_bytes(shape, resolved)
+
+    def stage(*, first: bool, last: bool) -> StageOverhead:
+        return StageOverhead(
+            activation_bytes=activation_bytes(shape, resolved, first=first, last=last),
+            cuda_graph_bytes=deducted,
+            cuda_graph_pool_bytes=pool,
+            non_torch_bytes=non_torch + persistent_bytes(shape, resolved, last=last),
+        )
+
+    count = resolved.pipeline_parallel_size
+    if count == 1:
+        return (stage(first=True, last=True),)
+    between = (stage(first=False, last=False),) * (count - 2) if count > 2 else ()
+    return (stage(first=True, last=False), *between, stage(first=False, last=True))

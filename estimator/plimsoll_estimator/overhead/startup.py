@@ -1,6 +1,6 @@
 """The start-up memory checks beside the KV planner, in the order vLLM meets them, and what lives outside the budget.
 
-Called by `estimate`. Each check answers a Refusal or None. Refuses to know blocks of caches; the planner does.
+Called by `prepared`. Each check answers a Refusal or None; `free` is `free_at_start_bytes`. Refuses to know blocks of caches.
 """
 
 from __future__ import annotations
@@ -36,9 +36,8 @@ def free_at_start_bytes(resolved: ResolvedArgs) -> int:
     return max(0, resolved.gpu.total_memory_bytes - usual_pre_snapshot_bytes(resolved))
 
 
-def check_free_memory(resolved: ResolvedArgs, requested_bytes: int) -> Refusal | None:
+def check_free_memory(resolved: ResolvedArgs, free: int, requested_bytes: int) -> Refusal | None:
     """vLLM v1/worker/utils.py:request_memory: free memory must cover utilisation x total."""
-    free = free_at_start_bytes(resolved)
     if free >= requested_bytes:
         return None
     return Refusal(
@@ -48,9 +47,8 @@ def check_free_memory(resolved: ResolvedArgs, requested_bytes: int) -> Refusal |
     )
 
 
-def check_loading(resolved: ResolvedArgs, weights: RankWeights, overhead: StageOverhead) -> Refusal | None:
+def check_loading(free: int, weights: RankWeights, overhead: StageOverhead) -> Refusal | None:
     """Loading and the profile run are bound by physical free memory, not by the budget."""
-    free = free_at_start_bytes(resolved)
     loading = weights.loaded_bytes + weights.largest_transient_bytes
     if loading > free:
         return Refusal(
@@ -80,10 +78,9 @@ def check_state_blocks(shape: ModelShape, resolved: ResolvedArgs, plan: KvPlan) 
 
 
 def check_after_cache(
-    shape: ModelShape, resolved: ResolvedArgs, weights: RankWeights, overhead: StageOverhead, requested_bytes: int, *, last: bool
+    shape: ModelShape, resolved: ResolvedArgs, free: int, weights: RankWeights, overhead: StageOverhead, requested_bytes: int, *, last: bool
 ) -> Refusal | None:
     """Graph capture and sampler warm-up come after the cache is allocated; they live in the slack and the freed peak."""
-    free = free_at_start_bytes(resolved)
     if resolved.given.kv_cache_memory_bytes is not None:
         left = free - weights.loaded_bytes - overhead.non_torch_bytes - resolved.given.kv_cache_memory_bytes
     else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 from plimsoll_estimator.errors import InvalidInput
@@ -28,7 +29,7 @@ MAX_LAYERS = 4096
 EXPERTS = ("num_experts", "moe_num_experts", "n_routed_experts", "num_local_experts")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DecoderStyle:
     """How a family's decoder layer is built. Biases: "no", "yes", or configuration keys any of which turns them on.
 
@@ -81,6 +82,7 @@ class Sizes:
     tied: bool
 
 
+@lru_cache(maxsize=256)
 def sizes(text: HfConfig, style: DecoderStyle, root: HfConfig | None = None) -> Sizes:
     """Read the dimensions. Raises InvalidInput naming what is missing."""
     hidden = text.int(*HIDDEN)

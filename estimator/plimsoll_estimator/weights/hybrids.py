@@ -101,14 +101,20 @@ def delta_net(rank: Rank, parent: str, text: HfConfig, split_names: bool) -> Non
     rank.row(parent, "out_proj", value, hidden)
 
 
+@cache
+def _qwen_next_style(mrope_factor: int, *, head_always: bool) -> DecoderStyle:
+    return replace(
+        dense.QWEN3, partial_rotary=0.25, embedding_always=True, head_always=head_always, mrope_factor=mrope_factor, head_dim=256
+    )
+
+
 def qwen_next(rank: Rank, split_names: bool, sparse: bool) -> None:
     """Qwen3-Next and Qwen3.5: three Gated DeltaNet layers to one of gated attention, shared expert behind a gate."""
     text = rank.text
     factor = 1 if rank.version >= (0, 26) and split_names else 4
-    style = replace(dense.QWEN3, partial_rotary=0.25, embedding_always=True, head_always=not split_names, mrope_factor=factor, head_dim=256)
+    style = _qwen_next_style(factor, head_always=not split_names)
     size = sizes(text, style, rank.config)
-    gated = text.bool("attn_output_gate", True)
-    wide = replace(size, heads=size.heads * 2) if gated else size
+    query_heads = size.heads * (2 if text.bool("attn_output_gate", True) else 1)
     every = text.int("full_attention_interval", default=4)
     kinds = text.list_or_none("layer_types")
     block = MoeStyle(shared="size", shared_gate=True, shared_name="shared_expert", intermediate=("moe_intermediate_size",))
@@ -127,7 +133,7 @@ def qwen_next(rank: Rank, split_names: bool, sparse: bool) -> None:
 
     def gated_attention(name: str) -> None:
         parent = f"{name}.self_attn"
-        rank.qkv(parent, size.hidden, wide.heads, size.kv_heads, size.head_dim, bias=has_bias(text, style.qkv_bias))
+        rank.qkv(parent, size.hidden, query_heads, size.kv_heads, size.head_dim, bias=has_bias(text, style.qkv_bias))
         rank.row(parent, "o_proj", size.heads * size.head_dim, size.hidden)
         rank.norm(size.head_dim, count=2)
         rank.attention_scales(parent)
