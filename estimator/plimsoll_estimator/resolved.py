@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
@@ -111,12 +111,16 @@ class Sight:
     def resolved(self, key: tuple[Any, ...]) -> ResolvedArgs:
         """Arguments with this key."""
         known = len(self._names)
+        said = {name: value for name, value in zip(self._given, key[known:-1], strict=True) if value is not None}
         return ResolvedArgs(
             gpu=Gpu(product="", total_memory_bytes=0, interconnect="pcie", compute_capability=key[-1]),
-            given=EngineArgs(**dict(zip(self._given, key[known:-1], strict=True))),
+            given=EngineArgs(**said) if said else _NOTHING_SAID,
             **self._unseen,
             **dict(zip(self._names, key, strict=False)),
         )
+
+
+_NOTHING_SAID: Final = EngineArgs()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,9 +5,12 @@ from dataclasses import replace
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.bench.timing import forget
 from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, deployment, node, offered
 
 from plimsoll_operator.decision import decide
+from plimsoll_operator.decision.fit import Look, longest_context
+from plimsoll_operator.decision.resize import bisect
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.verdict import Admit, Reject, Resize
 
@@ -62,6 +65,60 @@ def test_the_order_of_nodes_changes_nothing(model, engine, nodes, rng):
     shuffled = list(nodes)
     rng.shuffle(shuffled)
     assert verdict(model, engine, nodes) == verdict(model, engine, shuffled)
+
+
+@LAW
+@given(MODELS, ENGINES, NODES, st.randoms(), st.sampled_from([(), ("NVIDIA-L4", "Tesla-T4"), ("NVIDIA-H100-80GB-HBM3", "NVIDIA-L4")]))
+def test_the_order_of_pools_changes_nothing(model, engine, nodes, rng, products):
+    store = Files(*nodes, *(node(f"b{number}", *kind) for number, kind in enumerate(KINDS)))
+    wish = deployment(model, engine=engine, placement={"gpuProducts": list(products)})
+    facts = facts_for(wish, store, applied_plan=None)
+    pools = list(facts.pools)
+    rng.shuffle(pools)
+    rng.shuffle(store.pools)
+    assert decide(facts_for(wish, store, applied_plan=None)) == decide(facts) == decide(replace(facts, pools=tuple(pools)))
+
+
+@LAW
+@given(MODELS, st.lists(st.tuples(ENGINES, NODES), min_size=2, max_size=3))
+def test_what_was_decided_before_changes_no_verdict(model, wishes):
+    def alone(engine, nodes):
+        forget()
+        return verdict(model, engine, nodes)
+
+    expected = [alone(*wish) for wish in wishes]
+    forget()
+    assert [verdict(model, *wish) for wish in wishes] == expected
+    assert [verdict(model, *wish) for wish in reversed(wishes)] == expected[::-1]
+
+
+@LAW
+@given(MODELS, ENGINES, NODES, st.integers(1024, 131072), st.integers(0, 100_000))
+def test_a_shorter_context_never_turns_admit_into_reject(model, engine, nodes, length, less):
+    held = engine | {"maxNumSeqs": 128, "maxNumBatchedTokens": 4096}
+    if isinstance(verdict(model, held | {"maxModelLen": length}, nodes), Admit):
+        assert isinstance(verdict(model, held | {"maxModelLen": max(1024, length - less)}, nodes), Admit)
+
+
+@given(
+    st.integers(1, 5000), st.integers(1, 5000), st.integers(0, 6000), st.none() | st.integers(0, 6000), st.randoms(use_true_random=False)
+)
+def test_the_longest_context_is_found_whatever_the_guesses(low, more, limit, hint, rng):
+    """What fits is all up to `limit`; each look's guess may be right, wrong or wild."""
+    high = low + more
+
+    def look(length):
+        assert low <= length < high, "no other length is asked about"
+        return Look(length <= limit, rng.choice([limit, limit - 1, rng.randrange(0, 7000), 0]))
+
+    steps = [length for length in range(low, high) if length <= limit and (length == low or length % 16 == 0)]
+    assert longest_context(look, low, high, hint) == max(steps, default=0)
+
+
+@given(st.integers(1, 3000), st.integers(1, 3000), st.sampled_from([1, 16, 64]), st.integers(0, 6000))
+def test_a_number_moves_by_the_smallest_step_that_fits(below, more, step, limit):
+    fitting = [value for value in range(below + 1, below + more) if value % step == 0 and value <= limit]
+    assert bisect(below, below + more, step, lambda value: value <= limit) == max(fitting, default=below)
 
 
 @LAW

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.prepared import Prepared
 from plimsoll_estimator.resolved import Estimate, Gpu, OutsideBudget, RankEstimate, ResolvedArgs
+from plimsoll_estimator.units import round_up
 from plimsoll_operator.decision import utilisation
 from plimsoll_operator.decision.engine import Engine
 from plimsoll_operator.decision.held import fullest, held_blocks, needed_kv_bytes
@@ -294,7 +295,8 @@ def longest_context(at: Callable[[int], Look], low: int, high: int, hint: int | 
     What fits must fit when shorter. Each look tells nearly where the limit lies, and so does `hint`, vLLM's own estimate;
     bisection does the rest.
     """
-    below, above, guess = 0, high, hint or 0
+    # No multiple lies between `high` and the next one: with that as the bound every multiple below is looked at.
+    below, above, guess = 0, round_up(high, CONTEXT_STEP), hint or 0
     for _ in range(_MOST_GUESSES):
         guess = guess // CONTEXT_STEP * CONTEXT_STEP
         if not max(low, below) < guess < above:

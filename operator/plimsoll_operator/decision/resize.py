@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Final
 
+from plimsoll_estimator.units import round_up
 from plimsoll_operator.decision import utilisation
 from plimsoll_operator.decision.ask import Ask
 from plimsoll_operator.decision.engine import Engine
@@ -160,6 +161,7 @@ class Mover:
 
 def bisect(below: int, above: int, step: int, fits: Callable[[int], bool]) -> int:
     """The largest multiple of `step` in (below, above) that fits, or `below`, which is known to."""
+    above = round_up(above, step)
     while (middle := (below + above) // 2 // step * step) > below:
         if fits(middle):
             below = middle
