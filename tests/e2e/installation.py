@@ -154,7 +154,8 @@ class Installation:
 
 
 def _controller_arguments(health: int, metrics: int) -> list[str]:
-    return [f"--namespace={NAMESPACE}", f"--bypass-policy={RELEASE}-bypass", f"--health-port={health}", f"--metrics-port={metrics}"]
+    ports = [f"--health-port={health}", f"--metrics-port={metrics}"]
+    return [f"--namespace={NAMESPACE}", f"--bypass-policy={RELEASE}-bypass", "--reader-image=plimsoll/operator:under-test", *ports]
 
 
 def _image_values() -> list[str]:

@@ -48,7 +48,10 @@ def may(cluster: Cluster, user: str, verb: str, resource: str, *, group: str = "
         pytest.param("controller", "patch", "inferencedeployments", GROUP, "", False, id="the controller never writes a spec"),
         pytest.param("controller", "patch", "fitpolicies", GROUP, "", False, id="the controller cannot loosen a policy"),
         pytest.param("controller", "get", "secrets", "", "team-a", False, id="the controller reads no Secret"),
-        pytest.param("controller", "create", "pods", "", "team-a", False, id="the controller makes no bare pod"),
+        pytest.param("controller", "create", "pods", "", "team-a", True, id="the controller makes reader pods (a policy allows no others)"),
+        pytest.param("controller", "patch", "modelprofiles", GROUP, "team-a", True, id="the controller keeps what they have read"),
+        pytest.param("controller", "get", "configmaps", "", "team-a", True, id="the controller reads a ConfigMap that is named"),
+        pytest.param("controller", "list", "configmaps", "", "", False, id="the controller lists no ConfigMaps"),
         pytest.param("controller", "patch", "nodes", "", "", False, id="the controller changes no node"),
         pytest.param("controller", "create", "clusterrolebindings", RBAC, "", False, id="the controller grants nothing"),
     ],
@@ -58,6 +61,20 @@ def test_rights_of_the_two_accounts(
 ) -> None:
     user = f"system:serviceaccount:{NAMESPACE}:{RELEASE}-{account}"
     assert may(cluster, user, verb, resource, group=group, namespace=namespace) is allowed
+
+
+def test_the_controller_reads_logs_but_enters_no_pod(cluster: Cluster) -> None:
+    user = f"system:serviceaccount:{NAMESPACE}:{RELEASE}-controller"
+    assert may(cluster, user, "get", "pods", namespace="team-a", subresource="log")
+    assert not may(cluster, user, "create", "pods", namespace="team-a", subresource="exec")
+
+
+def test_without_reader_pods_the_controller_has_no_right_to_pods(cluster: Cluster) -> None:
+    objects = manifests(cluster, "reader.enabled=false")
+    (role,) = [one for one in objects if one["kind"] == "ClusterRole" and one["metadata"]["name"] == f"{RELEASE}-controller"]
+    verbs = {verb for rule in role["rules"] if "pods" in rule["resources"] for verb in rule["verbs"]}
+    assert verbs.isdisjoint({"create", "delete"})
+    assert not any("reader" in one["metadata"]["name"] for one in objects)
 
 
 def test_the_controller_writes_status_but_not_spec(cluster: Cluster) -> None:

@@ -137,7 +137,6 @@ NOT_HONOURED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("spec.placement.queueName", {"placement": {"queueName": "q"}}, {}),
     ("spec.placement.schedulerName", {"placement": {"schedulerName": "s"}}, {}),
     ("spec.placement.priorityClassName", {"placement": {"priorityClassName": "high"}}, {}),
-    ("spec.model.profile.configMapRef", {"model": {"name": "m", "profile": {"configMapRef": {"name": "c"}}}}, {}),
     ("spec.template.labels", {"template": {"labels": {"a": "b"}}}, {}),
     ("spec.template.annotations", {"template": {"annotations": {"a": "b"}}}, {}),
     ("spec.template.env", {"template": {"env": [{"name": "A", "value": "1"}]}}, {}),

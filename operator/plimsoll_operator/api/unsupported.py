@@ -18,7 +18,6 @@ NOT_YET: Final[tuple[tuple[str, _Set], ...]] = (
     ("spec.engine.lora", lambda s: s.engine.lora is not None),
     ("spec.placement.maxNodesPerReplica", lambda s: s.placement.max_nodes_per_replica > 1),
     ("spec.placement.queueName", lambda s: s.placement.queue_name is not None),
-    ("spec.model.profile.configMapRef", lambda s: s.model.profile is not None and s.model.profile.config_map_ref is not None),
 )
 
 

@@ -24,11 +24,14 @@ from types import FrameType
 from plimsoll_operator.controller.lease import LeaseElector
 from plimsoll_operator.controller.process import WORKERS, Controller
 from plimsoll_operator.controller.resolving import resolver
+from plimsoll_operator.controller.resolving.reader_pod import ReaderSettings
+from plimsoll_operator.controller.resolving.sources import namespace_sources
 from plimsoll_operator.controller.serve import exposition, probe, serve
 from plimsoll_operator.controller.watcher import run_watcher
 from plimsoll_operator.decision import decide
 from plimsoll_operator.errors import LeaseLost
 from plimsoll_operator.kube import KubeClient
+from plimsoll_operator.profiles.access import ENDPOINT_VARIABLE
 
 _log = logging.getLogger("plimsoll.controller")
 LEASE_NAME = "plimsoll-controller"
@@ -42,8 +45,21 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--metrics-port", type=int, default=8081, help="serves /metrics")
     bypass = "name of the ValidatingAdmissionPolicy that protects the bypass annotation; without it the annotation is not honoured"
     parser.add_argument("--bypass-policy", default="", help=bypass)
+    image = "image of the pods that read volumes and use users' hub tokens in their namespaces; without it there are none"
+    parser.add_argument("--reader-image", default="", help=image)
+    parser.add_argument("--reader-image-pull-policy", default="IfNotPresent", choices=("Always", "IfNotPresent", "Never"))
+    parser.add_argument("--reader-image-pull-secret", action="append", default=[], metavar="NAME", help="a Secret of the users' namespaces")
     parser.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     return parser.parse_args(argv)
+
+
+def _readers(arguments: argparse.Namespace) -> ReaderSettings:
+    return ReaderSettings(
+        image=arguments.reader_image,
+        pull_policy=arguments.reader_image_pull_policy,
+        pull_secrets=tuple(arguments.reader_image_pull_secret),
+        hub_endpoint=os.environ.get(ENDPOINT_VARIABLE, ""),
+    )
 
 
 class _Run:
@@ -91,7 +107,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     kube = KubeClient.from_environment()
     identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
-    controller = Controller(kube, decide, identity=identity, bypass_policy=arguments.bypass_policy)
+    sources = namespace_sources(kube, _readers(arguments), now=lambda: datetime.now(UTC))
+    controller = Controller(kube, decide, identity=identity, bypass_policy=arguments.bypass_policy, fetchers=sources)
     serve(arguments.health_port, {"/healthz": probe(controller.unhealthy), "/readyz": probe(controller.unready)})
     serve(arguments.metrics_port, {"/metrics": exposition(controller.recorder.render)})
     for informer in controller.informers:
@@ -129,6 +146,7 @@ def _lead(run: _Run, controller: Controller, kube: KubeClient, elector: LeaseEle
     for number in range(resolver.WORKERS):
         run.spawn(f"resolver-{number}", lambda: controller.resolver.work(run.stop))
     run.spawn("timer", lambda: controller.keep_time(run.stop))
+    run.spawn("upkeep", lambda: controller.upkeep.run(run.stop))
     run.spawn("watcher", lambda: run_watcher(kube.connection, controller.queue.add, stop=run.stop, ready=threading.Event()))
     while not run.stop.wait(0.5):
         if elector.overdue():

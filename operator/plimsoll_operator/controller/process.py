@@ -24,10 +24,12 @@ from plimsoll_operator.controller.protection import BypassProtection
 from plimsoll_operator.controller.reconcile import Decide, Reconciler
 from plimsoll_operator.controller.records import Records
 from plimsoll_operator.controller.report import Reporter
+from plimsoll_operator.controller.resolving.config_map import ConfigMaps
 from plimsoll_operator.controller.resolving.fetcher import Fetcher
 from plimsoll_operator.controller.resolving.models import Models
 from plimsoll_operator.controller.resolving.resolver import Resolver
 from plimsoll_operator.controller.resolving.store import ProfileKeeper
+from plimsoll_operator.controller.resolving.upkeep import Upkeep
 from plimsoll_operator.controller.store import Parsed, ParsedObjects
 from plimsoll_operator.controller.work_queue import WorkQueue
 from plimsoll_operator.errors import ApiFailure
@@ -83,7 +85,10 @@ class Controller:
         self.protection = BypassProtection(bypass_policy)
         self.recorder = Recorder(self)
         self._busy_since: dict[Key, float] = {}
-        self.resolver = Resolver(fetchers, ProfileKeeper(kube), wake=self.enqueue, clock=clock)
+        keeper = ProfileKeeper(kube)
+        self.resolver = Resolver(fetchers, keeper, wake=self.enqueue, clock=clock)
+        maps = ConfigMaps(kube=kube, now=_now)
+        self.upkeep = Upkeep(kube=kube, config_maps=maps, keeper=keeper, profiles=self.objects.profiles.values, now=_now)
         self.reconciler = Reconciler(
             kube=kube,
             objects=self.objects,

@@ -6,6 +6,7 @@ reason that the condition ModelResolved shows; anything it raises is a bug.
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import dataclass
 from typing import Literal, Protocol
@@ -13,7 +14,8 @@ from typing import Literal, Protocol
 from plimsoll_operator.api import ModelProfileSpec
 from plimsoll_operator.wanted import Wanted
 
-FailureReason = Literal["NotFound", "Gated", "Unreachable", "Unsupported", "Ambiguous", "Invalid"]
+FailureReason = Literal["NotFound", "Gated", "Unreachable", "Unsupported", "Ambiguous", "Invalid", "Resolving"]
+"""Reasons of the condition ModelResolved. Resolving: the reading goes on outside this process and is looked at again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,12 +34,14 @@ class Fetched:
 class FetchFailure:
     """Why there is no shape: a sentence without a full stop and without secrets.
 
-    `retry_after_seconds` where the source says when to come back; infinite where asking again is of no use.
+    `retry_after_seconds` where the source says when to come back; infinite where asking again is of no use. `retry_within_seconds`
+    where asking costs so little that nobody who has put it right should wait longer.
     """
 
     reason: FailureReason
     message: str
     retry_after_seconds: float | None = None
+    retry_within_seconds: float = math.inf
 
 
 class Fetcher(Protocol):

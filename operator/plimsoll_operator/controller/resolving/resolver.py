@@ -28,7 +28,7 @@ STORED_SECONDS: Final = 15.0
 EAGER_SECONDS: Final = 10.0
 """How old a failure must be for a new spec or the replan annotation to ask again at once."""
 # First and longest wait after a failure: what a person must change is asked for less often than what passes by itself.
-_WAITS: Final = {"Unreachable": (5.0, 300.0)}
+_WAITS: Final = {"Resolving": (2.0, 30.0), "Unreachable": (5.0, 300.0)}
 _OTHER_WAITS: Final = (60.0, 3600.0)
 
 
@@ -195,7 +195,8 @@ class Resolver:
 
 def _wait_after(failure: FetchFailure, failures: int) -> float:
     first, longest = _WAITS.get(failure.reason, _OTHER_WAITS)
-    return max(min(longest, first * 2.0 ** min(failures, 20)), failure.retry_after_seconds or 0.0)
+    own = min(longest, first * 2.0 ** min(failures, 20), failure.retry_within_seconds)
+    return max(own, failure.retry_after_seconds or 0.0)
 
 
 def _forged(wanted: Wanted, fetched: Fetched) -> FetchFailure | None:

@@ -1,0 +1,212 @@
+"""The reader pod: its manifest, and what its status says. Pure.
+
+Made and read by `user_rights`. A pod of the user's own namespace, so that the namespace's volumes and Secrets are read with the
+namespace's rights and quotas and never with the controller's. It has no ServiceAccount token, no capability, no writable disk, no
+GPU and a deadline. What it reports is input from outside: bounded, printable, never evaluated.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+import re
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Final, TypeAlias
+from urllib.parse import urlsplit
+
+from plimsoll_operator.controller.resolving.fetcher import FailureReason, FetchFailure
+from plimsoll_operator.ports import PODS, Manifest
+from plimsoll_operator.profiles.frame import EXIT_STATUS
+from plimsoll_operator.render import GPU_RESOURCE
+from plimsoll_operator.wanted import TokenHub, Volume, Wanted
+
+READER_LABEL: Final = "inference.plimsoll.dev/reader"
+"""On every reader pod, with the reading's key as its value. Engine pods carry another one (render.NAME_LABEL)."""
+CONTAINER: Final = "reader"
+VOLUME_MOUNT: Final = "/volume"
+READING_SECONDS: Final = 300
+_MANAGED: Final = {"app.kubernetes.io/managed-by": "plimsoll"}
+_MEMORY_LIMIT: Final = "1Gi"
+_MAX_SENTENCE: Final = 300
+_TOKEN: Final = re.compile(r"hf_[A-Za-z0-9]{8,}")
+_REASONS: Final[Mapping[int, FailureReason]] = {
+    EXIT_STATUS["NotFound"]: "NotFound",
+    EXIT_STATUS["Gated"]: "Gated",
+    EXIT_STATUS["Unreachable"]: "Unreachable",
+    EXIT_STATUS["Invalid"]: "Invalid",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReaderSettings:
+    """What the administrator decides about reader pods. An empty image means that there are none."""
+
+    image: str
+    pull_policy: str = "IfNotPresent"
+    pull_secrets: tuple[str, ...] = ()
+    hub_endpoint: str = ""
+
+    @property
+    def shown_endpoint(self) -> str:
+        """The endpoint, unless it holds a password: pods are read by the namespace's users."""
+        return "" if urlsplit(self.hub_endpoint).username is not None else self.hub_endpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """Not over yet; `stuck` where nothing will move by itself soon."""
+
+    why: str
+    stuck: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The program ended well: its log holds the result."""
+
+
+State: TypeAlias = Waiting | Ended | FetchFailure
+
+
+def request_key(wanted: Wanted) -> str:
+    """Names the reading in label and log: 32 hexadecimal digits, the same for the same reading."""
+    identity = [wanted.namespace, wanted.model, wanted.revision, type(wanted.source).__name__, sorted(asdict(wanted.source).items())]
+    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
+
+
+def pod_name(wanted: Wanted) -> str:
+    """Follows from the reading, so that a pod is found again after a restart and there are never two."""
+    return f"plimsoll-reader-{request_key(wanted)[:16]}"
+
+
+def is_ours(pod: Manifest, wanted: Wanted) -> bool:
+    """Whether the pod was made for this reading."""
+    labels = pod["metadata"].get("labels") or {}
+    return all(labels.get(key) == value for key, value in _labels(wanted).items())
+
+
+def reader_pod(wanted: Wanted, source: TokenHub | Volume, settings: ReaderSettings) -> Manifest:
+    """The pod that reads `wanted`. Valid under Pod Security's restricted profile; the image's own user is not root."""
+    spec: Manifest = {
+        "containers": [_container(wanted, source, settings)],
+        "restartPolicy": "Never",
+        "activeDeadlineSeconds": READING_SECONDS,
+        "terminationGracePeriodSeconds": 1,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        # A volume may be reachable from the GPU nodes only, which are usually kept free of other pods.
+        "tolerations": [{"key": GPU_RESOURCE, "operator": "Exists", "effect": "NoSchedule"}],
+    }
+    if isinstance(source, Volume):
+        spec["volumes"] = [{"name": "weights", "persistentVolumeClaim": {"claimName": source.claim, "readOnly": True}}]
+    if settings.pull_secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in settings.pull_secrets]
+    metadata = {"namespace": wanted.namespace, "name": pod_name(wanted), "labels": _labels(wanted)}
+    return {"apiVersion": PODS.api_version, "kind": PODS.kind, "metadata": metadata, "spec": spec}
+
+
+def _labels(wanted: Wanted) -> dict[str, str]:
+    return {"app.kubernetes.io/name": "plimsoll-reader", **_MANAGED, READER_LABEL: request_key(wanted)}
+
+
+def _container(wanted: Wanted, source: TokenHub | Volume, settings: ReaderSettings) -> Manifest:
+    arguments = [f"--request={request_key(wanted)}", f"--model={wanted.model}"]
+    arguments += [f"--revision={wanted.revision}"] if wanted.revision is not None else []
+    environment: list[Manifest] = [{"name": "PYTHONDONTWRITEBYTECODE", "value": "1"}]
+    mounts: list[Manifest] = []
+    if isinstance(source, Volume):
+        arguments.append(f"--directory={posixpath.normpath(posixpath.join(VOLUME_MOUNT, source.path))}")
+        mounts = [{"name": "weights", "mountPath": VOLUME_MOUNT, "readOnly": True}]
+    else:
+        arguments.append("--hub")
+        environment.append({"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": source.secret, "key": source.key}}})
+        if settings.shown_endpoint:
+            environment.append({"name": "HF_ENDPOINT", "value": settings.shown_endpoint})
+    return {
+        "name": CONTAINER,
+        "image": settings.image,
+        "imagePullPolicy": settings.pull_policy,
+        "command": ["python", "-m", "plimsoll_operator.profiles.reader"],
+        "args": [argument.replace("$", "$$") for argument in arguments],  # Kubernetes would put variables in for $(NAME)
+        "env": environment,
+        "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"cpu": "1", "memory": _MEMORY_LIMIT}},
+        "volumeMounts": mounts,
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+    }
+
+
+def state_of(pod: Manifest) -> State:
+    """How far the reader is. Its own container decides: a sidecar that a mesh has put beside it may run for ever."""
+    status = pod.get("status") or {}
+    state = _container_state(pod)
+    if state.get("terminated"):
+        return _ended(state["terminated"], status)
+    if status.get("phase") == "Succeeded":
+        return Ended()
+    if status.get("phase") == "Failed":
+        return _failed_outside(status)
+    waiting = state.get("waiting") or {}
+    if waiting.get("reason") not in (None, "", "ContainerCreating", "PodInitializing"):
+        return Waiting(why=sentence(f"{waiting['reason']} {waiting.get('message') or ''}"), stuck=True)
+    scheduled: Mapping[str, Any] = next((row for row in status.get("conditions") or () if row.get("type") == "PodScheduled"), {})
+    if scheduled.get("status") == "False":
+        return Waiting(why=sentence(f"{scheduled.get('reason') or ''} {scheduled.get('message') or ''}"), stuck=True)
+    return Waiting(why="it reads" if status.get("phase") == "Running" else "it is being started", stuck=False)
+
+
+def ended_at(pod: Manifest) -> str | None:
+    """When the program ended, as the kubelet says it; None where it has not, or nobody knows."""
+    return (_container_state(pod).get("terminated") or {}).get("finishedAt")
+
+
+def seconds_since(stamp: str | None, now: datetime) -> float:
+    """Seconds from an API server's timestamp to now; 0 where it says nothing."""
+    try:
+        then = datetime.fromisoformat(stamp or "")
+    except ValueError:
+        return 0.0
+    return (now - then).total_seconds() if then.tzinfo is not None else 0.0
+
+
+def _container_state(pod: Manifest) -> Mapping[str, Any]:
+    rows = (pod.get("status") or {}).get("containerStatuses") or ()
+    state: Mapping[str, Any] = next((row.get("state") or {} for row in rows if row.get("name") == CONTAINER), {})
+    return state
+
+
+def _ended(terminated: Mapping[str, Any], status: Mapping[str, Any]) -> State:
+    code = terminated.get("exitCode")
+    if code == 0:
+        return Ended()
+    if status.get("reason") == "DeadlineExceeded":
+        return _failed_outside(status)
+    if terminated.get("reason") == "OOMKilled":
+        return FetchFailure(reason="Unsupported", message=f"reading its files takes more than {_MEMORY_LIMIT} of memory")
+    reason = _REASONS.get(code) if isinstance(code, int) else None
+    said = sentence(terminated.get("message") or "")
+    if reason is None:
+        return FetchFailure(reason="Unreachable", message=f"the reader pod ended with status {code}" + (f": {said}" if said else ""))
+    return FetchFailure(reason=reason, message=said or f"the reader pod says {reason}")
+
+
+def _failed_outside(status: Mapping[str, Any]) -> FetchFailure:
+    """Ended by Kubernetes: the deadline, an eviction, a lost node."""
+    if status.get("reason") == "DeadlineExceeded":
+        return FetchFailure(reason="Unreachable", message=f"the reader pod did not end within {READING_SECONDS} seconds")
+    said = sentence(f"{status.get('reason') or 'failed'} {status.get('message') or ''}")
+    return FetchFailure(reason="Unreachable", message=f"the reader pod was ended: {said}")
+
+
+def sentence(text: object) -> str:
+    """Text from a pod's status for a condition: one line, printable, bounded, and without what looks like a hub token."""
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in str(text)).split())
+    line = _TOKEN.sub("(token)", line)
+    return line[:_MAX_SENTENCE].rstrip(".: ")

@@ -1,0 +1,81 @@
+"""What the leader looks after between readings: ConfigMaps that have changed since, and reader pods that nobody came back for.
+
+Runs on a thread of its own. A profile made of a ConfigMap says what the ConfigMap says: another shape is written over it, and
+where there is none any more the profile goes, so that the next look at the deployment says why. Running pods are never touched.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, Protocol
+
+from plimsoll_operator.api import ModelProfile
+from plimsoll_operator.controller.resolving.config_map import ConfigMaps
+from plimsoll_operator.controller.resolving.fetcher import Fetched, FetchFailure
+from plimsoll_operator.controller.resolving.store import MANAGED_LABEL, MANAGED_VALUE
+from plimsoll_operator.controller.resolving.user_rights import sweep
+from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.ports import MODEL_PROFILES, Kube
+from plimsoll_operator.wanted import ConfigMapKey, Wanted
+
+_log = logging.getLogger(__name__)
+ROUND_SECONDS: Final = 60.0
+"""How long a changed ConfigMap may go unnoticed."""
+
+
+class Keeper(Protocol):
+    """Stores profiles (`store.ProfileKeeper`)."""
+
+    def keep(self, wanted: Wanted, fetched: Fetched) -> FetchFailure | None:
+        """Make or update the profile."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upkeep:
+    """See the module. `profiles` are the cached ModelProfiles."""
+
+    kube: Kube
+    config_maps: ConfigMaps
+    keeper: Keeper
+    profiles: Callable[[], Iterable[ModelProfile]]
+    now: Callable[[], datetime]
+
+    def run(self, stop: threading.Event) -> None:
+        """Look after them until stopped."""
+        while not stop.is_set():
+            try:
+                self.reread(stop)
+                sweep(self.kube, self.now())
+            except ApiFailure as failure:
+                _log.warning("upkeep of profiles: %s; again in %.0f s", failure, ROUND_SECONDS)
+            stop.wait(ROUND_SECONDS)
+
+    def reread(self, stop: threading.Event) -> None:
+        """Compare each profile that the controller has made of a ConfigMap with what that says now. Raises ApiFailure."""
+        for profile in tuple(self.profiles()):
+            wanted = _wanted(profile)
+            if wanted is None or stop.is_set():
+                continue
+            found = self.config_maps.fetch(wanted, stop)
+            if isinstance(found, Fetched):
+                if found.spec.digest != profile.spec.digest:
+                    failure = self.keeper.keep(wanted, found)
+                    if failure is not None:
+                        _log.warning("%s/%s: %s", wanted.namespace, wanted.profile_name, failure.message)
+            elif found.reason != "Unreachable":
+                self.kube.delete(MODEL_PROFILES, wanted.namespace, profile.metadata.name)
+
+
+def _wanted(profile: ModelProfile) -> Wanted | None:
+    """The reading that the profile is the result of; None for what users write themselves."""
+    ref = profile.spec.origin.config_map_ref if profile.spec.origin is not None else None
+    if ref is None or profile.metadata.labels.get(MANAGED_LABEL) != MANAGED_VALUE:
+        return None
+    source = ConfigMapKey(name=ref.name, key=ref.key)
+    wanted = Wanted(namespace=profile.metadata.namespace, model=profile.spec.model, revision=profile.spec.revision, source=source)
+    return wanted if wanted.profile_name == profile.metadata.name else None

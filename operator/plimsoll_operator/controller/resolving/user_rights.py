@@ -1,0 +1,193 @@
+"""Shapes that only a namespace's own rights can read: a volume, or the hub with a user's token. By a reader pod there.
+
+A Fetcher. Each call brings the pod one step further and waits a few seconds at most, so that pods that cannot start keep no
+thread; the next call finds the pod by its name, also after a restart. The pod is deleted when its log is read, and everything a
+log may hold that is not exactly the result asked for changes nothing but a condition.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from plimsoll_operator.api import ModelProfileSpec, PersistentVolumeClaimSource, ProfileOrigin
+from plimsoll_operator.controller.resolving.fetcher import Fetched, FetchFailure
+from plimsoll_operator.controller.resolving.reader_pod import (
+    CONTAINER,
+    READER_LABEL,
+    READING_SECONDS,
+    Ended,
+    ReaderSettings,
+    State,
+    Waiting,
+    ended_at,
+    is_ours,
+    pod_name,
+    reader_pod,
+    request_key,
+    seconds_since,
+    sentence,
+    state_of,
+)
+from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.ports import PERSISTENT_VOLUME_CLAIMS, PODS, Kube, Manifest, key_of
+from plimsoll_operator.profiles.build import shape_digest
+from plimsoll_operator.profiles.frame import LOG_LIMIT_BYTES, ForeignLog, Request, decode
+from plimsoll_operator.wanted import TokenHub, Volume, Wanted
+
+_log = logging.getLogger(__name__)
+PATIENCE_SECONDS: Final = 10.0
+"""How long one call waits for a pod that makes progress."""
+_POLL_SECONDS: Final = 0.25
+FORGOTTEN_SECONDS: Final = 120.0
+"""After its end a pod that is still wanted is looked at much sooner; this one's deployment is gone."""
+CLAIM_SECONDS: Final = 60.0
+"""How long a claim that has been made or bound may go unnoticed."""
+START_SECONDS: Final = 600
+"""How long a pod may wait for its node, its volume or its image before it is taken away; the next try makes another."""
+OLDEST_SECONDS: Final = START_SECONDS + READING_SECONDS
+"""What is older is of no use, whatever it says: a volume may hold other files by now."""
+_MAX_SOURCE: Final = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserRights:
+    """See the module. `now` is the wall clock, `clock` monotonic seconds; one instance serves all resolver threads."""
+
+    kube: Kube
+    settings: ReaderSettings
+    now: Callable[[], datetime]
+    clock: Callable[[], float]
+
+    def answers(self, wanted: Wanted) -> bool:
+        """Volumes, and the hub with a user's token."""
+        return isinstance(wanted.source, TokenHub | Volume)
+
+    def fetch(self, wanted: Wanted, stop: threading.Event) -> Fetched | FetchFailure:
+        """See Fetcher.fetch."""
+        source = wanted.source
+        if not isinstance(source, TokenHub | Volume):
+            return FetchFailure(reason="Unsupported", message="this is not read by a pod")
+        if not self.settings.image:
+            return FetchFailure(reason="Unsupported", message="reader pods are switched off here: give a ModelProfile")
+        try:
+            return self._fetch(wanted, source, stop)
+        except ApiFailure as failure:
+            return FetchFailure(reason="Unreachable", message=f"the reader pod {_where(wanted)}: {sentence(failure)}")
+
+    def _fetch(self, wanted: Wanted, source: TokenHub | Volume, stop: threading.Event) -> Fetched | FetchFailure:
+        problem = self._unbound(wanted.namespace, source) if isinstance(source, Volume) else None
+        if problem is not None:
+            return problem
+        end = self.clock() + PATIENCE_SECONDS
+        made = False
+        while True:
+            pod = self.kube.get(PODS, wanted.namespace, pod_name(wanted))
+            state: Waiting
+            if pod is None:
+                if made:
+                    return FetchFailure(reason="Unreachable", message=f"the reader pod {_where(wanted)} was deleted before its end")
+                made = self._make(reader_pod(wanted, source, self.settings))
+                state = Waiting(why="it is being started", stuck=False)
+            elif not is_ours(pod, wanted):
+                return FetchFailure(reason="Ambiguous", message=f"a pod {_where(wanted)} is there that is not a reader pod of Plimsoll's")
+            elif "deletionTimestamp" in pod["metadata"]:
+                made, state = False, Waiting(why="the one before it is going", stuck=False)
+            else:
+                found = state_of(pod)
+                if _age_seconds(pod, self.now()) > OLDEST_SECONDS:
+                    self.kube.delete(PODS, *key_of(pod))
+                    return _too_old(wanted, found)
+                if not isinstance(found, Waiting):
+                    return self._finish(wanted, source, found)
+                state = found
+            if state.stuck or self.clock() >= end or stop.wait(_POLL_SECONDS):
+                return _waits(wanted, state)
+
+    def _unbound(self, namespace: str, source: Volume) -> FetchFailure | None:
+        """A claim that waits for its first pod would be bound where the reader lands, and there is nothing on it yet."""
+        claim = self.kube.get(PERSISTENT_VOLUME_CLAIMS, namespace, source.claim)
+        if claim is None:
+            missing = f"there is no PersistentVolumeClaim {namespace}/{source.claim}"
+            return FetchFailure(reason="NotFound", message=missing, retry_within_seconds=CLAIM_SECONDS)
+        phase = (claim.get("status") or {}).get("phase")
+        if phase == "Bound":
+            return None
+        waits = f"PersistentVolumeClaim {namespace}/{source.claim} is {sentence(phase or 'Pending')}, not Bound"
+        return FetchFailure(reason="Unreachable", message=waits, retry_within_seconds=CLAIM_SECONDS)
+
+    def _make(self, manifest: Manifest) -> bool:
+        """Create the pod; a pod that is there already, made by another thread or leader, is looked at instead."""
+        try:
+            self.kube.create(PODS, manifest)
+        except ApiFailure as failure:
+            if failure.status != 409 or failure.reason != "AlreadyExists":
+                raise
+        return True
+
+    def _finish(self, wanted: Wanted, source: TokenHub | Volume, found: Ended | FetchFailure) -> Fetched | FetchFailure:
+        """Read the log of a pod that is over, then take the pod away. A log that cannot be read now is tried again."""
+        if isinstance(found, FetchFailure):
+            outcome: Fetched | FetchFailure = found
+        else:
+            log = self.kube.pod_log(wanted.namespace, pod_name(wanted), container=CONTAINER, limit_bytes=LOG_LIMIT_BYTES)
+            outcome = self._read(wanted, source, log)
+        self.kube.delete(PODS, wanted.namespace, pod_name(wanted))
+        return outcome
+
+    def _read(self, wanted: Wanted, source: TokenHub | Volume, log: bytes) -> Fetched | FetchFailure:
+        request = Request(key=request_key(wanted), model=wanted.model, revision=wanted.revision, on_hub=isinstance(source, TokenHub))
+        try:
+            read = decode(log, request)
+        except ForeignLog as error:
+            return FetchFailure(reason="Invalid", message=f"the log of the reader pod {_where(wanted)} is not believed: {error}")
+        return Fetched(spec=_profile(read, wanted, source, self.now()), cluster=False)
+
+
+def _profile(read: ModelProfileSpec, wanted: Wanted, source: TokenHub | Volume, now: datetime) -> ModelProfileSpec:
+    """What the pod read, with what only the controller can say of it."""
+    totals = None if read.weights is None else {row.dtype: row.bytes for row in read.weights.by_dtype}
+    more = {"obtained_at": now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), "digest": shape_digest(read.config, totals)}
+    if isinstance(source, Volume):
+        claim = PersistentVolumeClaimSource(claim_name=source.claim, path=source.path)
+        where = f"volume {claim.claim_name}/{claim.path}"[:_MAX_SOURCE]
+        return read.model_copy(update={**more, "source": where, "origin": ProfileOrigin(persistent_volume_claim=claim)})
+    return read.model_copy(update={**more, "source": "hub with a token of the namespace", "requested_revision": wanted.revision})
+
+
+def _waits(wanted: Wanted, state: Waiting) -> FetchFailure:
+    return FetchFailure(reason="Resolving", message=f"the reader pod {_where(wanted)} waits: {state.why}")
+
+
+def _too_old(wanted: Wanted, found: State) -> FetchFailure:
+    why = f": {found.why}" if isinstance(found, Waiting) else ""
+    return FetchFailure(
+        reason="Unreachable", message=f"the reader pod {_where(wanted)} came to no end within {OLDEST_SECONDS} seconds{why}"
+    )
+
+
+def _where(wanted: Wanted) -> str:
+    return f"{wanted.namespace}/{pod_name(wanted)}"
+
+
+def sweep(kube: Kube, now: datetime) -> int:
+    """Delete reader pods that nobody came back for; the number of them. Called by the leader now and then. Raises ApiFailure."""
+    gone = 0
+    token = ""
+    while True:
+        page = kube.list_page(PODS, selector=f"{READER_LABEL},app.kubernetes.io/managed-by=plimsoll", continue_token=token)
+        for pod in page.items:
+            if _age_seconds(pod, now) > OLDEST_SECONDS or seconds_since(ended_at(pod), now) > FORGOTTEN_SECONDS:
+                kube.delete(PODS, *key_of(pod))
+                gone += 1
+        token = page.continue_token
+        if not token:
+            return gone
+
+
+def _age_seconds(pod: Manifest, now: datetime) -> float:
+    return seconds_since(pod["metadata"].get("creationTimestamp"), now)

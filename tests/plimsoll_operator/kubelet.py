@@ -1,0 +1,72 @@
+"""A kubelet for the in-memory API server: plays reader pods by running their own program on a folder of the test's."""
+
+import os
+import subprocess
+import sys
+
+from plimsoll_operator.controller.fakes import FakeKube
+from plimsoll_operator.controller.resolving.reader_pod import CONTAINER, READER_LABEL
+from plimsoll_operator.ports import PERSISTENT_VOLUME_CLAIMS, PODS, key_of
+
+MADE = "2026-11-25T12:00:00Z"
+ENDED = "2026-11-25T12:00:05Z"
+
+
+def run_container(pod, folders, secrets):
+    """What a node would do: the container's command with its arguments, volumes and Secrets. (exit status, log, termination message)."""
+    (container,) = pod["spec"]["containers"]
+    claims = {row["name"]: row["persistentVolumeClaim"]["claimName"] for row in pod["spec"].get("volumes", ())}
+    arguments = [argument.replace("$$", "$") for argument in container["args"]]
+    for mount in container.get("volumeMounts", ()):
+        arguments = [row.replace(mount["mountPath"], str(folders[claims[mount["name"]]]), 1) for row in arguments]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    for row in container["env"]:
+        reference = row.get("valueFrom", {}).get("secretKeyRef")
+        environment[row["name"]] = secrets[reference["name"], reference["key"]] if reference else row["value"]
+    read, write = os.pipe()
+    arguments += [f"--termination-log=/dev/fd/{write}"]
+    command = [sys.executable, *container["command"][1:], *arguments]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=(write,), check=False)
+    os.close(write)
+    with os.fdopen(read) as message:
+        return done.returncode, done.stdout, message.read()
+
+
+class Kubelet(FakeKube):
+    """Runs a reader pod as soon as it is made, unless `holds`; `folders` by claim name, `secrets` by name and key."""
+
+    def __init__(self, folders=None, secrets=None, *, holds=False, forge=None):
+        super().__init__()
+        self.folders, self.secrets, self.holds, self.forge = folders or {}, secrets or {}, holds, forge
+        self.made = []
+
+    def claim(self, namespace, name, phase="Bound"):
+        manifest = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"namespace": namespace, "name": name}}
+        self.create(PERSISTENT_VOLUME_CLAIMS, {**manifest, "status": {"phase": phase}})
+
+    def create(self, resource, manifest):
+        made = super().create(resource, manifest)
+        if resource == PODS and READER_LABEL in (manifest["metadata"].get("labels") or {}):
+            self.made.append(made)
+            made["metadata"]["creationTimestamp"] = MADE
+            made["status"] = {"phase": "Pending"}
+            made = self.replace(PODS, made)
+            if not self.holds:
+                self.play(made)
+        return made
+
+    def play(self, pod):
+        """Run it to its end; a forger answers in its place where there is one."""
+        status, log, message = run_container(pod, self.folders, self.secrets)
+        self.end(pod, status=status, log=self.forge(log) if self.forge is not None else log, message=message)
+
+    def end(self, pod, *, status=0, log=b"", message="", reason="Completed"):
+        terminated = {"exitCode": status, "reason": reason, "finishedAt": ENDED, **({"message": message} if message else {})}
+        self.logs[key_of(pod)] = log
+        self.stand(pod, "Succeeded" if status == 0 else "Failed", state={"terminated": terminated})
+
+    def stand(self, pod, phase, *, state=None, conditions=(), **more):
+        latest = self.get(PODS, *key_of(pod))
+        rows = [{"name": CONTAINER, "state": state}] if state is not None else []
+        latest["status"] = {"phase": phase, "containerStatuses": rows, "conditions": list(conditions), **more}
+        self.replace(PODS, latest)

@@ -1,0 +1,188 @@
+"""From a wish to a decision where only the namespace may read the model: the whole controller, real programs, in-memory API server."""
+
+import json
+import threading
+from datetime import datetime
+
+import pytest
+from tests.plimsoll_operator.checkpoints import TINY, bytes_of, tiny_tensors, write_checkpoint
+from tests.plimsoll_operator.kubelet import MADE, Kubelet
+from tests.plimsoll_operator.test_controller_reconcile import gpu_node
+from tests.plimsoll_operator.test_profile_hub import COMMIT, MODEL, TOKEN, hub, servers  # noqa: F401 - the hub stand-in's fixtures
+
+from plimsoll_operator.controller.fakes import new_deployment
+from plimsoll_operator.controller.process import Controller
+from plimsoll_operator.controller.resolving.reader_pod import READER_LABEL, ReaderSettings
+from plimsoll_operator.controller.resolving.sources import namespace_sources
+from plimsoll_operator.decision import decide
+from plimsoll_operator.ports import (
+    CLUSTER_MODEL_PROFILES,
+    CONFIG_MAPS,
+    DEPLOYMENTS,
+    EVENTS,
+    INFERENCE_DEPLOYMENTS,
+    MODEL_PROFILES,
+    NODES,
+    PODS,
+)
+
+VOLUME = {"source": {"persistentVolumeClaim": {"claimName": "weights", "path": "llama"}}}
+PRIVATE = {"source": {"huggingFace": {"tokenSecretRef": {"name": "hub"}}}}
+MAPPED = {"profile": {"configMapRef": {"name": "shape"}}}
+
+
+class World:
+    """A controller, a node with L4s, and a kubelet. `settle` is what watches, workers and resolver threads do in time."""
+
+    def __init__(self, kube, endpoint=""):
+        self.kube, self.endpoint = kube, endpoint
+        kube.create(NODES, gpu_node("a"))
+        self.restart()
+
+    def restart(self):
+        settings = ReaderSettings(image="plimsoll/operator:test", hub_endpoint=self.endpoint)
+        sources = namespace_sources(self.kube, settings, now=lambda: datetime.fromisoformat(MADE))
+        self.controller = Controller(self.kube, decide, identity="test", fetchers=sources)
+
+    def wish(self, namespace, name="mine", model="acme/in-house", **of_model):
+        spec = {"model": {"name": model, **of_model}, "engine": {"image": "vllm/vllm-openai:v0.19.0"}}
+        self.kube.create(INFERENCE_DEPLOYMENTS, new_deployment(namespace, name, spec))
+
+    def settle(self, *, read=True):
+        for _ in range(4):
+            for informer in self.controller.informers:
+                informer.relist()
+            self.controller.pool_writer.write()
+            for item in self.kube.list_page(INFERENCE_DEPLOYMENTS).items:
+                self.controller.queue.add((item["metadata"]["namespace"], item["metadata"]["name"]))
+            while (key := self.controller.queue.take(0)) is not None:
+                self.controller.work_on(key)
+            while read and self.controller.resolver.work_once(threading.Event(), timeout_seconds=0):
+                pass
+
+    def condition(self, namespace, kind, name="mine"):
+        status = self.kube.get(INFERENCE_DEPLOYMENTS, namespace, name)["status"]
+        return next((row["status"], row["reason"], row["message"]) for row in status["conditions"] if row["type"] == kind)
+
+    def profiles(self, namespace):
+        return [row for row in self.kube.list_page(MODEL_PROFILES).items if row["metadata"]["namespace"] == namespace]
+
+    def child(self, namespace):
+        return self.kube.get(DEPLOYMENTS, namespace, "mine")
+
+    def readers(self):
+        return [pod for pod in self.kube.list_page(PODS).items if READER_LABEL in (pod["metadata"].get("labels") or {})]
+
+
+@pytest.fixture
+def world(tmp_path):
+    write_checkpoint(tmp_path / "weights" / "llama")
+    kube = Kubelet({"weights": tmp_path / "weights"})
+    for namespace in ("team", "other"):
+        kube.claim(namespace, "weights")
+    return World(kube)
+
+
+def test_the_volume_decides_the_deployment_in_its_namespace_alone(world):
+    world.wish("team", **VOLUME)
+    world.settle(read=False)
+    assert world.condition("team", "ModelResolved")[1] == "Resolving"
+    assert world.child("team") is None
+    world.settle()
+    assert world.condition("team", "Feasible")[:2] == ("True", "Fits")
+    assert world.child("team") is not None
+    (profile,) = world.profiles("team")
+    assert profile["spec"]["origin"] == VOLUME["source"]
+    assert profile["spec"]["weights"]["totalBytes"] == bytes_of(tiny_tensors())
+    assert world.profiles("other") == []
+    assert world.readers() == []
+
+
+def test_many_deployments_on_one_volume_are_one_pod(world):
+    for number in range(20):
+        world.wish("team", f"mine-{number}", **VOLUME)
+    world.settle()
+    assert len(world.kube.made) == 1
+    assert all(world.condition("team", "Feasible", f"mine-{number}")[0] == "True" for number in range(20))
+
+
+FORGERIES = [
+    ("another program's log", lambda _: b"Hello\n"),
+    ("a flood", lambda log: b"x" * (1 << 20) + log),
+    ("half of it", lambda log: log[:-100]),
+]
+
+
+@pytest.mark.parametrize(("why", "forge"), FORGERIES, ids=[row[0] for row in FORGERIES])
+def test_a_forged_log_raises_a_condition_and_an_event_and_moves_nobody_else(why, forge, world):
+    world.wish("other", **VOLUME)
+    world.settle()
+    before = world.kube.get(INFERENCE_DEPLOYMENTS, "other", "mine"), world.profiles("other"), world.child("other")
+    world.kube.forge = forge
+    world.wish("team", **VOLUME)
+    world.settle()
+    status, reason, message = world.condition("team", "ModelResolved")
+    assert (status, reason, "is not believed" in message) == ("False", "Invalid", True)
+    assert world.child("team") is None
+    assert world.profiles("team") == []
+    notes = [event["note"] for event in world.kube.list_page(EVENTS).items if event["metadata"]["namespace"] == "team"]
+    assert any("is not believed" in note for note in notes), notes
+    assert (world.kube.get(INFERENCE_DEPLOYMENTS, "other", "mine"), world.profiles("other"), world.child("other")) == before
+
+
+def test_a_namespaces_profile_never_answers_for_another_namespace(world):
+    inline = json.dumps(TINY)
+    world.wish("team", "inline", profile={"inline": inline})
+    world.wish("team", **VOLUME)
+    world.wish("other", "by-name")
+    world.wish("other", "by-config-map", **MAPPED)
+    world.settle()
+    assert [world.condition("team", "Feasible", name)[0] for name in ("inline", "mine")] == ["True", "True"]
+    assert [world.condition("other", "Feasible", name)[0] for name in ("by-name", "by-config-map")] == ["Unknown", "Unknown"]
+
+
+def test_a_known_name_does_not_answer_for_the_files_on_a_volume(world, tmp_path):
+    """The folder is called like an 8B model; what lies in it is tiny, and that is what is planned."""
+    name = "meta-llama/Llama-3.1-8B-Instruct"
+    world.wish("team", model=name, **VOLUME)
+    world.settle(read=False)
+    assert world.condition("team", "Feasible")[0] == "Unknown"
+    world.settle()
+    plan = world.kube.get(INFERENCE_DEPLOYMENTS, "team", "mine")["status"]["plan"]
+    assert plan["maxModelLen"] == TINY["max_position_embeddings"]
+
+
+def test_the_users_token_is_in_no_object_of_the_cluster(hub, tmp_path):  # noqa: F811
+    world = World(Kubelet(secrets={("hub", "token"): TOKEN}), endpoint=hub.url)
+    world.wish("team", model=MODEL, **PRIVATE)
+    world.wish("team", "wrong", model="acme/unknown", **PRIVATE)
+    world.settle()
+    assert world.condition("team", "Feasible")[0] == "True"
+    assert world.condition("team", "ModelResolved", "wrong")[1] == "NotFound"
+    (profile,) = world.profiles("team")
+    assert profile["spec"]["revision"] == COMMIT
+    plan = world.kube.get(INFERENCE_DEPLOYMENTS, "team", "mine")["status"]["plan"]
+    assert plan["modelRevision"] == COMMIT, "the pods are started with what was planned"
+    written = (INFERENCE_DEPLOYMENTS, MODEL_PROFILES, CLUSTER_MODEL_PROFILES, PODS, DEPLOYMENTS, EVENTS)
+    said = [event.object for resource in written for event in world.kube.watch(resource, resource_version="0")]
+    said += [world.controller.recorder.render().decode(), *(log.decode() for log in world.kube.logs.values())]
+    assert MODEL in json.dumps(said)
+    assert TOKEN not in json.dumps(said)
+
+
+def test_a_config_map_decides_its_deployment_and_a_change_of_it_is_proposed(world):
+    manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "team", "name": "shape"}}
+    world.wish("team", **MAPPED)
+    world.settle()
+    assert world.condition("team", "ModelResolved")[:2] == ("False", "NotFound")
+    world.kube.create(CONFIG_MAPS, {**manifest, "data": {"config.json": json.dumps(TINY)}})
+    world.restart()
+    world.settle()
+    assert world.condition("team", "Feasible")[0] == "True"
+    before = world.child("team")
+    world.kube.replace(CONFIG_MAPS, {**manifest, "data": {"config.json": json.dumps(TINY | {"max_position_embeddings": 2048})}})
+    world.controller.upkeep.reread(threading.Event())
+    world.settle()
+    status = world.kube.get(INFERENCE_DEPLOYMENTS, "team", "mine")["status"]
+    assert (status["plan"]["maxModelLen"], status["proposedPlan"]["maxModelLen"]) == (4096, 2048)
+    assert world.child("team")["spec"] == before["spec"], "running pods are never touched"

@@ -1,0 +1,328 @@
+"""Reader pods: what they may do, how their end becomes a profile of their namespace, and what else never does."""
+
+import copy
+import json
+import threading
+from datetime import datetime, timedelta
+
+import pytest
+from tests.plimsoll_operator.checkpoints import bytes_of, tiny_tensors, write_checkpoint
+from tests.plimsoll_operator.kubelet import MADE, Kubelet
+from tests.plimsoll_operator.test_profile_hub import COMMIT, MODEL, TOKEN, hub, servers  # noqa: F401 - the hub stand-in's fixtures
+
+from plimsoll_operator import render
+from plimsoll_operator.controller.resolving.fetcher import Fetched, FetchFailure
+from plimsoll_operator.controller.resolving.reader_pod import READER_LABEL, ReaderSettings, pod_name, reader_pod, request_key, state_of
+from plimsoll_operator.controller.resolving.user_rights import FORGOTTEN_SECONDS, OLDEST_SECONDS, PATIENCE_SECONDS, UserRights, sweep
+from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.ports import PODS
+from plimsoll_operator.profiles.frame import LOG_LIMIT_BYTES
+from plimsoll_operator.wanted import OperatorHub, TokenHub, Volume, Wanted
+
+NOW = datetime.fromisoformat(MADE) + timedelta(seconds=5)
+SETTINGS = ReaderSettings(image="plimsoll/operator:test")
+VOLUME = Wanted(namespace="team", model="acme/in-house", revision=None, source=Volume(claim="weights", path="llama"))
+PRIVATE = Wanted(namespace="team", model=MODEL, revision="main", source=TokenHub(secret="hub", key="token"))
+
+
+class Clock:
+    """Monotonic seconds that pass only while somebody waits."""
+
+    def __init__(self):
+        self.seconds, self.stop = 0.0, threading.Event()
+        self.stop.wait = self.wait
+
+    def __call__(self):
+        return self.seconds
+
+    def wait(self, timeout=None):
+        self.seconds += timeout
+        return self.stop.is_set()
+
+
+def fetch(kube, wanted=VOLUME, *, now=NOW, settings=SETTINGS, clock=None):
+    clock = clock or Clock()
+    return UserRights(kube=kube, settings=settings, now=lambda: now, clock=clock).fetch(wanted, clock.stop)
+
+
+def reader_pods(kube):
+    return [pod for pod in kube.list_page(PODS).items if READER_LABEL in pod["metadata"]["labels"]]
+
+
+@pytest.fixture
+def kube(tmp_path):
+    write_checkpoint(tmp_path / "weights" / "llama", shards=2)
+    found = Kubelet({"weights": tmp_path / "weights"}, {("hub", "token"): TOKEN})
+    found.claim("team", "weights")
+    return found
+
+
+def test_a_volume_becomes_a_profile_of_that_volume_in_that_namespace(kube, tmp_path):
+    found = fetch(kube)
+    assert isinstance(found, Fetched), found
+    assert not found.cluster
+    spec = found.spec
+    assert (spec.model, spec.revision, spec.source, spec.obtained_at) == (
+        "acme/in-house",
+        None,
+        "volume weights/llama",
+        "2026-11-25T12:00:05Z",
+    )
+    claim = spec.origin.persistent_volume_claim
+    assert (claim.claim_name, claim.path) == ("weights", "llama")
+    assert spec.weights.total_bytes == bytes_of(tiny_tensors())
+    assert len(spec.digest) == 16
+    assert reader_pods(kube) == [], "the pod is taken away when its log is read"
+
+
+def test_the_hub_is_read_with_the_users_token_which_stays_in_the_pod(kube, hub):  # noqa: F811
+    found = fetch(kube, PRIVATE, settings=ReaderSettings(image="x", hub_endpoint=hub.url))
+    assert isinstance(found, Fetched), found
+    assert (found.cluster, found.spec.revision, found.spec.requested_revision, found.spec.origin) == (False, COMMIT, "main", None)
+    assert {headers.get("authorization") for _, headers in hub.seen} == {f"Bearer {TOKEN}"}
+    assert TOKEN not in repr(found) + json.dumps(kube.made)
+
+
+def test_the_pod_has_no_right_that_reading_does_not_need():
+    for wanted in (VOLUME, PRIVATE):
+        pod = reader_pod(wanted, wanted.source, SETTINGS)
+        spec, (container,) = pod["spec"], pod["spec"]["containers"]
+        assert pod["metadata"]["namespace"] == wanted.namespace
+        assert (spec["automountServiceAccountToken"], spec["restartPolicy"], spec["enableServiceLinks"]) == (False, "Never", False)
+        assert spec["activeDeadlineSeconds"] <= 600
+        assert spec["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert {"hostNetwork", "hostPID", "hostIPC", "serviceAccountName", "nodeName", "initContainers"}.isdisjoint(spec)
+        assert set(container["resources"]["limits"]) == {"cpu", "memory"}
+        assert render.NAME_LABEL not in pod["metadata"]["labels"], "it is never counted as an engine pod"
+
+
+def test_a_volume_is_mounted_read_only_and_a_token_comes_from_its_secret_alone():
+    (container,) = reader_pod(VOLUME, VOLUME.source, SETTINGS)["spec"]["containers"]
+    assert container["volumeMounts"] == [{"name": "weights", "mountPath": "/volume", "readOnly": True}]
+    assert [row["name"] for row in container["env"]] == ["PYTHONDONTWRITEBYTECODE"]
+    pod = reader_pod(PRIVATE, PRIVATE.source, SETTINGS)
+    assert "volumes" not in pod["spec"]
+    (row,) = [row for row in pod["spec"]["containers"][0]["env"] if row["name"] == "HF_TOKEN"]
+    assert row["valueFrom"] == {"secretKeyRef": {"name": "hub", "key": "token"}}
+
+
+def test_arguments_are_the_users_words_and_never_variables_or_options():
+    source = Volume(claim="weights", path="$(HOME)/a")
+    arguments = reader_pod(Wanted(namespace="t", model="acme/x", revision="v1", source=source), source, SETTINGS)["spec"]["containers"][0][
+        "args"
+    ]
+    assert arguments[1:] == ["--model=acme/x", "--revision=v1", "--directory=/volume/$$(HOME)/a"]
+
+
+def test_an_endpoint_with_a_password_is_not_shown_to_the_namespace():
+    for endpoint, shown in (("https://mirror.example/hf", True), ("https://me:secret@mirror.example", False)):
+        pod = reader_pod(PRIVATE, PRIVATE.source, ReaderSettings(image="x", hub_endpoint=endpoint))
+        assert any(row.get("value") == endpoint for row in pod["spec"]["containers"][0]["env"]) is shown
+
+
+def test_what_it_answers():
+    rights = UserRights(kube=Kubelet(), settings=SETTINGS, now=lambda: NOW, clock=Clock())
+    operator = Wanted(namespace="", model=MODEL, revision="main", source=OperatorHub())
+    assert [rights.answers(wanted) for wanted in (VOLUME, PRIVATE, operator)] == [True, True, False]
+
+
+def test_without_an_image_it_says_so():
+    assert fetch(Kubelet(), settings=ReaderSettings(image="")).reason == "Unsupported"
+
+
+CLAIMS = [(None, "NotFound", "there is no PersistentVolumeClaim team/weights"), ("Pending", "Unreachable", "is Pending, not Bound")]
+
+
+@pytest.mark.parametrize(("phase", "reason", "words"), CLAIMS)
+def test_a_claim_that_is_not_bound_is_named_and_not_bound_by_looking(phase, reason, words):
+    kube = Kubelet()
+    if phase is not None:
+        kube.claim("team", "weights", phase)
+    found = fetch(kube)
+    assert found.reason == reason
+    assert words in found.message
+    assert kube.made == []
+
+
+STUCK = [
+    ("no node", {"phase": "Pending", "conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable",
+      "message": "0/5 nodes are available: 5 Insufficient memory."}]}, "0/5 nodes are available"),
+    ("no image", {"phase": "Pending", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off pulling image"}}},
+     "ImagePullBackOff Back-off pulling image"),
+    ("no Secret", {"phase": "Pending", "state": {"waiting": {"reason": "CreateContainerConfigError", "message": 'secret "hub" not found'}}},
+     'secret "hub" not found'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("why", "status", "words"), STUCK, ids=[row[0] for row in STUCK])
+def test_a_pod_that_cannot_start_is_named_at_once_and_keeps_no_thread(why, status, words, kube):
+    kube.holds = True
+    fetch(kube, clock=Clock())
+    kube.stand(kube.made[0], **status)
+    clock = Clock()
+    found = fetch(kube, clock=clock)
+    assert found.reason == "Resolving"
+    assert words in found.message
+    assert clock.seconds == 0
+    assert len(reader_pods(kube)) == 1
+
+
+def test_a_pod_that_reads_is_waited_for_a_little_and_found_again_by_the_next_leader(kube):
+    kube.holds = True
+    clock = Clock()
+    found = fetch(kube, clock=clock)
+    assert (found.reason, clock.seconds) == ("Resolving", PATIENCE_SECONDS)
+    kube.play(kube.made[0])
+    assert isinstance(fetch(kube), Fetched)
+    assert len(kube.made) == 1
+
+
+def test_a_stopping_controller_does_not_wait(kube):
+    kube.holds = True
+    clock = Clock()
+    clock.stop.set()
+    assert isinstance(fetch(kube, clock=clock), FetchFailure)
+    assert clock.seconds <= 1
+
+
+ENDS = [
+    ("its own word", {"status": 3, "message": "there is no config.json"}, "NotFound", "there is no config.json"),
+    ("gated", {"status": 4, "message": "acme/x needs access"}, "Gated", "needs access"),
+    ("no word", {"status": 6}, "Invalid", "says Invalid"),
+    ("a bug", {"status": 1}, "Unreachable", "ended with status 1"),
+    ("memory", {"status": 137, "reason": "OOMKilled"}, "Unsupported", "more than 1Gi of memory"),
+    ("a message of many lines and a token", {"status": 5, "message": "one\ntwo\x1b[31m " + TOKEN + "x" * 9000}, "Unreachable", "one two"),
+]
+
+
+@pytest.mark.parametrize(("why", "end", "reason", "words"), ENDS, ids=[row[0] for row in ENDS])
+def test_how_the_pod_ends_is_the_reason_and_the_pod_goes(why, end, reason, words, kube):
+    kube.holds = True
+    fetch(kube)
+    kube.end(kube.made[0], **end)
+    found = fetch(kube)
+    assert found.reason == reason
+    assert words in found.message
+    assert found.message.isprintable()
+    assert len(found.message) < 500
+    assert TOKEN not in found.message
+    assert reader_pods(kube) == []
+
+
+OUTSIDE = [("DeadlineExceeded", "within 300 seconds"), ("Evicted", "Evicted The node was low on resource")]
+
+
+@pytest.mark.parametrize(("reason", "words"), OUTSIDE)
+def test_an_end_by_kubernetes_is_tried_again(reason, words, kube):
+    kube.holds = True
+    fetch(kube)
+    kube.stand(kube.made[0], "Failed", reason=reason, message="The node was low on resource: memory.")
+    found = fetch(kube)
+    assert (found.reason, words in found.message) == ("Unreachable", True)
+    kube.holds = False
+    assert isinstance(fetch(kube), Fetched)
+
+
+def test_a_sidecar_that_never_ends_does_not_keep_the_result(kube):
+    kube.holds = True
+    fetch(kube)
+    kube.play(kube.made[0])
+    pod = kube.get(PODS, "team", pod_name(VOLUME))
+    pod["status"]["phase"] = "Running"
+    pod["status"]["containerStatuses"].insert(0, {"name": "istio-proxy", "state": {"running": {}}})
+    kube.replace(PODS, pod)
+    assert isinstance(fetch(kube), Fetched)
+
+
+FORGERIES = [
+    ("another program's log", lambda _: b"Hello\n" * 100, "holds no result"),
+    ("nothing", lambda _: b"", "holds no result"),
+    ("half of it", lambda log: log[: len(log) // 2], "not as long as it says"),
+    ("a flood", lambda log: b"x" * (LOG_LIMIT_BYTES * 4) + log, "longer than"),
+    ("the result of another reading", lambda log: log.replace(request_key(VOLUME).encode(), b"0" * 32), "another request"),
+    ("a smaller model", lambda log: log.replace(b"in-house", b"in-horse"), "does not have the digest"),
+]
+
+
+@pytest.mark.parametrize(("why", "forge", "words"), FORGERIES, ids=[row[0] for row in FORGERIES])
+def test_a_log_that_is_not_the_result_is_a_failure_and_no_profile(why, forge, words, kube):
+    kube.forge = forge
+    found = fetch(kube)
+    assert (found.reason, words in found.message) == ("Invalid", True), found.message
+    assert reader_pods(kube) == []
+
+
+def test_a_pod_of_the_same_name_that_is_not_ours_is_left_alone(kube):
+    foreign = {"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "team", "name": pod_name(VOLUME), "labels": {"a": "b"}}}
+    kube.create(PODS, {**foreign, "status": {"phase": "Succeeded"}})
+    found = fetch(kube)
+    assert found.reason == "Ambiguous"
+    assert kube.get(PODS, "team", pod_name(VOLUME)) is not None
+
+
+def test_an_old_result_is_thrown_away_and_read_again(kube):
+    kube.holds = True
+    fetch(kube)
+    kube.play(kube.made[0])
+    late = NOW + timedelta(seconds=OLDEST_SECONDS + 1)
+    assert fetch(kube, now=late).reason == "Unreachable"
+    assert reader_pods(kube) == []
+
+
+def test_a_pod_on_its_way_out_is_waited_for(kube):
+    kube.holds = True
+    fetch(kube)
+    going = copy.deepcopy(kube.get(PODS, "team", pod_name(VOLUME)))
+    going["metadata"]["deletionTimestamp"] = MADE
+    kube.replace(PODS, going)
+    assert "is going" in fetch(kube).message
+    kube.delete(PODS, "team", pod_name(VOLUME))
+    kube.holds = False
+    assert isinstance(fetch(kube), Fetched)
+
+
+REFUSED = [
+    ("create", ApiFailure(403, "Forbidden", 'pods "x" is forbidden: exceeded quota: small'), "exceeded quota"),
+    ("get", ApiFailure(0, "ReadTimeoutError", "GET: timed out"), "timed out"),
+    ("log", ApiFailure(500, "InternalError", "kubelet is away"), "kubelet is away"),
+]
+
+
+@pytest.mark.parametrize(("verb", "failure", "words"), REFUSED)
+def test_what_the_api_server_refuses_is_said_and_tried_again(verb, failure, words, kube):
+    kube.fail_next(verb, failure)
+    found = fetch(kube)
+    assert (found.reason, words in found.message) == ("Unreachable", True)
+    assert isinstance(fetch(kube), Fetched)
+
+
+def test_readings_do_not_share_pods():
+    others = [
+        Wanted(namespace="other", model="acme/in-house", revision=None, source=Volume(claim="weights", path="llama")),
+        Wanted(namespace="team", model="acme/in-house", revision="v1", source=Volume(claim="weights", path="llama")),
+        Wanted(namespace="team", model="acme/other", revision=None, source=Volume(claim="weights", path="llama")),
+        Wanted(namespace="team", model="acme/in-house", revision=None, source=Volume(claim="weights", path="qwen")),
+    ]
+    assert len({request_key(wanted) for wanted in (VOLUME, PRIVATE, *others)}) == 6
+
+
+def test_forgotten_pods_are_swept_and_no_others(kube):
+    kube.holds = True
+    fetch(kube)
+    fetch(kube, PRIVATE)
+    kube.create(PODS, {"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "team", "name": "theirs", "creationTimestamp": MADE}})
+    assert sweep(kube, NOW) == 0
+    kube.end(kube.made[0], log=b"")
+    assert sweep(kube, NOW + timedelta(seconds=FORGOTTEN_SECONDS)) == 0
+    assert sweep(kube, NOW + timedelta(seconds=FORGOTTEN_SECONDS + 1)) == 1
+    assert sweep(kube, NOW + timedelta(seconds=OLDEST_SECONDS + 1)) == 1
+    assert [pod["metadata"]["name"] for pod in kube.list_page(PODS).items] == ["theirs"]
+
+
+def test_a_status_of_nothing_is_no_end():
+    assert state_of({"metadata": {}}).stuck is False
