@@ -26,16 +26,21 @@ _OUTCOMES: Final = frozenset({"applied", "unchanged", "rejected", "undecided", "
 _REVIEW_BUCKETS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _RECONCILE_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
+Rejudged = Literal["", "Proposed", "Reject", "Undecided"]
 PoolState = Literal["total", "free", "booked"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentSeries:
-    """One InferenceDeployment's applied plan, for the series that carry its namespace and name."""
+    """One InferenceDeployment's applied plan, for the series that carry its namespace and name.
+
+    `rejudged` is what would be decided today where that differs from the plan that is applied.
+    """
 
     namespace: str
     name: str
     plan: Plan
+    rejudged: Rejudged = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,8 +172,13 @@ class _CacheCollector(Collector):
                 "plimsoll_kv_cache_tokens", "Tokens that the KV cache of one replica holds, by kind.", labels=(*key, "kind")
             ),
         }
+        families["rejudged"] = GaugeMetricFamily(
+            "plimsoll_plan_rejudged",
+            "1 where an applied plan would be decided differently today: another plan is proposed, or none would be admitted.",
+            labels=(*key, "verdict"),
+        )
         for entry in self._source.deployments():
-            for family, label, value in _series(entry.plan)[: self._max_series]:
+            for family, label, value in _series(entry)[: self._max_series]:
                 families[family].add_metric((entry.namespace, entry.name, *label), value)
         yield from families.values()
 
@@ -187,10 +197,13 @@ class _CacheCollector(Collector):
         yield problems
 
 
-def _series(plan: Plan) -> list[tuple[str, tuple[str, ...], int]]:
+def _series(entry: DeploymentSeries) -> list[tuple[str, tuple[str, ...], int]]:
     """Family, extra label values and value of each series of one plan, the most useful first."""
+    plan = entry.plan
     predicted = plan.predicted
+    rejudged: list[tuple[str, tuple[str, ...], int]] = [("rejudged", (entry.rejudged,), 1)] if entry.rejudged else []
     return [
+        *rejudged,
         ("allocated", (), plan.allocated_bytes),
         ("predicted", ("weights",), predicted.weights_bytes),
         ("predicted", ("kv_cache",), predicted.kv_cache_bytes),

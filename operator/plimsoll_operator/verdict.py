@@ -131,12 +131,12 @@ class Plan:
 
     @property
     def digest(self) -> str:
-        """Short stable digest of what the pods would run: neither availability of the moment nor what a worksheet needs is part of it.
+        """Short stable digest of what the pods would run: neither where they may land, availability nor a worksheet's need is part of it.
 
         A field that is younger than some plans out there counts only where it says something: their digests still hold.
         """
         data = asdict(self)
-        for shown in ("available_now", "may_surge", "kv_cache_needed_bytes", "kv_cache_needed_tokens", "replicas_needed"):
+        for shown in ("pools", "available_now", "may_surge", "kv_cache_needed_bytes", "kv_cache_needed_tokens", "replicas_needed"):
             del data[shown]
         for name in ("decode_context_parallel_size", "nodes_per_replica"):
             if data[name] == 1:

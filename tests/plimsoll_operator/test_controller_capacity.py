@@ -2,105 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import Any
-
 import pytest
+from tests.plimsoll_operator.controller_world import NS, World
 
-from plimsoll_operator.api import NAME_LABEL
 from plimsoll_operator.controller.bookings import BIND_SECONDS
-from plimsoll_operator.controller.fakes import FakeKube, new_deployment
-from plimsoll_operator.controller.process import Controller
-from plimsoll_operator.decision import decide
 from plimsoll_operator.errors import ApiFailure
-from plimsoll_operator.ports import DEPLOYMENTS, INFERENCE_DEPLOYMENTS, NODES, PODS, Manifest
-from plimsoll_operator.render import CAPACITY_GATE, DECIDED_ANNOTATION, PLAN_DIGEST_ANNOTATION
-
-NS = "team"
-
-
-def gpu_node(name: str, gpus: int) -> Manifest:
-    labels = {"nvidia.com/gpu.product": "NVIDIA-L4", "nvidia.com/gpu.count": str(gpus), "nvidia.com/gpu.memory": "23034"}
-    allocatable = {"cpu": "640", "memory": "4Ti", "nvidia.com/gpu": str(gpus), "pods": "110"}
-    status = {"allocatable": allocatable, "conditions": [{"type": "Ready", "status": "True"}]}
-    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}, "status": status}
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class World:
-    """A fake cluster, one controller with the real decision, and hands for what Kubernetes would do."""
-
-    def __init__(self, *gpus: int, kube: FakeKube | None = None) -> None:
-        self.kube = kube or FakeKube()
-        for index, count in enumerate(gpus):
-            self.kube.create(NODES, gpu_node(f"n{index}", count))
-        self.clock = Clock()
-        self.controller = Controller(self.kube, decide, identity="test", clock=self.clock)
-        self.hear()
-        self.controller.recover()
-
-    def hear(self) -> None:
-        for informer in self.controller.informers:
-            informer.relist()
-
-    def work(self) -> None:
-        for _ in range(4):
-            self.hear()
-            while (key := self.controller.queue.take(0)) is not None:
-                self.controller.work_on(key)
-
-    def wish(self, name: str, gpus: int, replicas: int = 1, **placement: Any) -> None:
-        engine = {"image": "vllm/vllm-openai:v0.19.0", "tensorParallelSize": gpus, "maxModelLen": 4096}
-        spec = {"model": {"name": "Qwen/Qwen2.5-1.5B-Instruct"}, "replicas": replicas, "engine": engine, "placement": placement}
-        old = self.kube.get(INFERENCE_DEPLOYMENTS, NS, name)
-        if old is None:
-            self.kube.create(INFERENCE_DEPLOYMENTS, new_deployment(NS, name, spec))
-        else:
-            self.kube.replace(INFERENCE_DEPLOYMENTS, {**old, "spec": spec})
-        self.controller.queue.add((NS, name))
-
-    def child(self, name: str) -> Manifest | None:
-        return self.kube.get(DEPLOYMENTS, NS, name)
-
-    def annotation(self, name: str, key: str) -> str:
-        child = self.child(name)
-        assert child is not None
-        found: str = child["metadata"]["annotations"][key]
-        return found
-
-    def condition(self, name: str, kind: str = "CapacityAvailable") -> tuple[str, str]:
-        status = (self.kube.get(INFERENCE_DEPLOYMENTS, NS, name) or {}).get("status") or {}
-        return next(((row["status"], row["reason"]) for row in status.get("conditions", ()) if row["type"] == kind), ("", ""))
-
-    def pod(self, name: str, gpus: int, node: str = "", suffix: str = "1", gates: tuple[str, ...] = ()) -> None:
-        """What the ReplicaSet makes of the child, on a node or not."""
-        container = {"name": "vllm", "resources": {"limits": {"nvidia.com/gpu": str(gpus)}}}
-        spec: Manifest = {"containers": [container], "schedulingGates": [{"name": gate} for gate in gates]}
-        if node:
-            spec["nodeName"] = node
-        annotations = {PLAN_DIGEST_ANNOTATION: self.annotation(name, PLAN_DIGEST_ANNOTATION)}
-        created = datetime(2026, 1, 1, 0, 0, int(suffix), tzinfo=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        metadata = {"namespace": NS, "name": f"{name}-{suffix}", "labels": {NAME_LABEL: name}, "annotations": annotations}
-        body = {"apiVersion": "v1", "kind": "Pod", "metadata": {**metadata, "creationTimestamp": created}, "spec": spec}
-        self.kube.create(PODS, {**body, "status": {"phase": "Running" if node else "Pending"}})
-
-    def bind(self, name: str, node: str, suffix: str = "1") -> None:
-        found = self.kube.get(PODS, NS, f"{name}-{suffix}")
-        assert found is not None
-        assert not found["spec"].get("schedulingGates"), "the scheduler does not look at gated pods"
-        found["spec"]["nodeName"] = node
-        self.kube.replace(PODS, found)
-
-    def gates(self, name: str, suffix: str = "1") -> list[str]:
-        found = self.kube.get(PODS, NS, f"{name}-{suffix}")
-        assert found is not None
-        return [gate["name"] for gate in found["spec"].get("schedulingGates") or ()]
+from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, PODS
+from plimsoll_operator.render import CAPACITY_GATE, DECIDED_ANNOTATION
 
 
 def test_pods_are_made_when_their_gpus_are_booked_and_after_those_booked_before() -> None:

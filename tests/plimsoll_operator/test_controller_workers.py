@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
+from tests.plimsoll_operator.controller_world import NS, gpu_node
 
 from plimsoll_operator.controller.fakes import FakeKube, new_deployment
 from plimsoll_operator.controller.process import WORKERS, Controller
@@ -15,7 +16,6 @@ from plimsoll_operator.facts import Facts
 from plimsoll_operator.ports import DEPLOYMENTS, INFERENCE_DEPLOYMENTS, NODES, Key, Manifest, Resource, key_of
 from plimsoll_operator.verdict import Verdict
 
-NS = "team"
 LONGEST_WAIT_S = 60
 
 
@@ -62,18 +62,11 @@ class SerialJudge:
             self._asked.release()
 
 
-def gpu_node(name: str, gpus: int = 8) -> Manifest:
-    labels = {"nvidia.com/gpu.product": "NVIDIA-L4", "nvidia.com/gpu.count": str(gpus), "nvidia.com/gpu.memory": "23034"}
-    allocatable = {"cpu": "640", "memory": "4Ti", "nvidia.com/gpu": str(gpus), "pods": "110"}
-    status = {"allocatable": allocatable, "conditions": [{"type": "Ready", "status": "True"}]}
-    return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}, "status": status}
-
-
 @pytest.fixture
 def kube() -> MeetingKube:
     found = MeetingKube()
     for index in range(4):
-        found.create(NODES, gpu_node(f"n{index}"))
+        found.create(NODES, gpu_node(f"n{index}", 8))
     return found
 
 

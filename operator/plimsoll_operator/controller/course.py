@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from plimsoll_operator.api import PlacementSpec
 from plimsoll_operator.conditions import Invalid
+from plimsoll_operator.decision.placement import match
 from plimsoll_operator.facts import PoolFacts
 from plimsoll_operator.ports import Manifest
 from plimsoll_operator.render import (
@@ -79,16 +81,15 @@ def must_start_over(applied: Applied, wanted: Origin, *, live_pods: int, can_sta
     return bool(wanted.replan and applied.origin.replan != wanted.replan) or (live_pods == 0 and not can_start)
 
 
-def can_start(plan: Plan, pools: Iterable[PoolFacts]) -> bool:
-    """Whether any trusted pool still has the GPUs that the plan was made for, free or not."""
+def can_start(plan: Plan, placement: PlacementSpec, pools: Iterable[PoolFacts]) -> bool:
+    """Whether any pool that placement allows still has the GPUs that the plan was made for, free or not."""
     products = plan.gpu_products or (plan.product,)
     return any(
-        pool.trusted
-        and pool.product in products
+        pool.product in products
         and (pool.sharing, pool.resource) == (plan.sharing, plan.gpu_resource)
         and pool.usable_memory_bytes >= plan.gpu_total_bytes
-        and pool.gpus_per_node >= plan.gpus_per_replica
-        for pool in pools
+        and pool.gpus_per_node >= plan.gpus_per_pod
+        for pool in match(placement, pools).pools
     )
 
 

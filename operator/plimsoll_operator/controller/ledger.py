@@ -216,12 +216,14 @@ class Ledger:
             self._bookings.drop(key)
             return
         want, bound = _want(promise.plan), len(self._pods.get(key, ()))
-        missing = promise.replicas - bound
+        # A replica over several nodes is as many pods.
+        wanted, asked = (replicas * promise.plan.nodes_per_replica for replicas in (promise.replicas, promise.child_replicas))
+        missing = wanted - bound
         if missing > 0:
             self._missing[key] = (want, missing)
             self._wanted[want] += missing
-        shown = self._lifted(key) if promise.gated else max(0, min(promise.child_replicas, promise.replicas) - bound)
-        demand = Demand(want=want, wanted=promise.replicas, bound=bound, shown=shown, gated=promise.gated, decided=promise.decided)
+        shown = self._lifted(key) if promise.gated else max(0, min(asked, wanted) - bound)
+        demand = Demand(want=want, wanted=wanted, bound=bound, shown=shown, gated=promise.gated, decided=promise.decided)
         self._bookings.put(key, demand)
 
     def _gated(self, key: Key) -> list[Manifest]:
@@ -284,7 +286,7 @@ def _want(plan: Plan) -> Want:
         products=plan.gpu_products or (plan.product,),
         resource=plan.gpu_resource,
         sharing=plan.sharing,
-        gpus=plan.gpus_per_replica,
+        gpus=plan.gpus_per_pod,
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -27,8 +27,9 @@ from plimsoll_operator.controller.resolving.models import Models
 from plimsoll_operator.controller.status import child_state, plan_from_status
 from plimsoll_operator.controller.store import ParsedObjects, StoreView
 from plimsoll_operator.errors import ApiFailure
-from plimsoll_operator.facts import Facts, ModelUnknown
+from plimsoll_operator.facts import Facts, ModelFacts, ModelUnknown
 from plimsoll_operator.gather import facts_for
+from plimsoll_operator.metrics import Rejudged
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Kube, Manifest
 from plimsoll_operator.render import REPLAN_ANNOTATION, Origin, spec_digest
 from plimsoll_operator.verdict import Reject, Undecided, Verdict
@@ -170,7 +171,7 @@ class Reconciler:
         live_pods = self._ledger.bound(gathered.key)
         adopting, judged = True, facts
         if applied is not None:
-            startable = can_start(applied.plan, facts.pools)
+            startable = can_start(applied.plan, gathered.deployment.spec.placement, facts.pools)
             adopting = must_adopt(applied, origin, live_pods=live_pods, can_start=startable)
             if must_start_over(applied, origin, live_pods=live_pods, can_start=startable):
                 judged = replace(facts, applied_plan=None)
@@ -183,9 +184,7 @@ class Reconciler:
 
         Where an applied plan is only re-judged, GPUs that come and go are no reason either: proposals would flap with them.
         """
-        model = facts.model if isinstance(facts.model, ModelUnknown) else (facts.model.source, facts.model.digest, facts.model.revision)
-        pools = facts.pools if adopting else tuple(pool.standing() for pool in facts.pools)
-        looked_at = (adopting, facts.deployment.spec, model, pools, facts.policy, facts.applied_plan, facts.beside, facts.bypass)
+        looked_at = _looked_at(facts, adopting=adopting)
         before = self._judged.get(key)
         if before is not None and before[0] == looked_at:
             return before[1]
@@ -227,7 +226,7 @@ class Reconciler:
             model_problem=_model_problem(decided.facts),
             applied_generation=course.run.origin.generation if course.run is not None else None,
             replicas=deployment.spec.replicas,
-            bound=decided.live_pods,
+            bound=decided.live_pods // (course.run.plan.nodes_per_replica if course.run is not None else 1),
             capacity_for_missing=decided.standing in (Standing.BOOKED, Standing.SETTLED) and not apply_problem,
             child=child_state(child),
             missing_because=_LACKS.get(decided.standing, "gpus"),
@@ -239,6 +238,7 @@ class Reconciler:
                 plan=course.run.plan if course.run is not None else None,
                 model=deployment.spec.model.name,
                 waiting=situation.refused,
+                rejudged=_rejudged(course, decided.verdict),
                 child_generation=int(child["metadata"]["generation"]) if child is not None else 0,
             ),
         )
@@ -271,6 +271,17 @@ def _gathered(key: Key, raw: Manifest, deployment: InferenceDeployment, child: M
     return Gathered(key=key, raw=raw, deployment=deployment, origin=origin, child=child, applied=applied)
 
 
+def _rejudged(course: Course, verdict: Verdict) -> Rejudged:
+    """What is thought today of an applied plan; empty where nothing else would be decided."""
+    if course.adopting:
+        return ""
+    if isinstance(verdict, Reject):
+        return "Reject"
+    if isinstance(verdict, Undecided):
+        return "Undecided"
+    return "Proposed" if course.proposed is not None else ""
+
+
 def _outcome(decided: Decided, wrote: bool) -> str:
     if isinstance(decided.verdict, Reject):
         return "rejected"
@@ -288,6 +299,19 @@ def _applied_from_status(deployment: InferenceDeployment, origin: Origin) -> App
         return None  # The spec was refused: what is reported is the plan of an earlier one.
     plan = plan_from_status(status.plan)
     return Applied(plan=plan, origin=origin) if plan is not None else None
+
+
+def _looked_at(facts: Facts, *, adopting: bool) -> tuple[object, ...]:
+    """Everything a verdict may depend on, as values that compare quickly: shapes by their digest, of the object its spec."""
+
+    def shape(model: ModelFacts) -> tuple[object, ...]:
+        return (model.name, model.source, model.digest, model.revision)
+
+    model = facts.model if isinstance(facts.model, ModelUnknown) else shape(facts.model)
+    pools = facts.pools if adopting else tuple(pool.standing() for pool in facts.pools)
+    apart = ("deployment", "model", "pools", "siblings")
+    rest = tuple(getattr(facts, part.name) for part in fields(facts) if part.name not in apart)
+    return (adopting, facts.deployment.spec, model, pools, tuple(shape(sibling) for sibling in facts.siblings), *rest)
 
 
 def _model_problem(facts: Facts) -> tuple[str, str] | None:

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from plimsoll_operator.metrics import DeploymentSeries
+from plimsoll_operator.metrics import DeploymentSeries, Rejudged
 from plimsoll_operator.ports import Key, Manifest
 from plimsoll_operator.verdict import Plan
 
@@ -25,6 +25,7 @@ class Record:
     model: str
     waiting: bool
     child_generation: int
+    rejudged: Rejudged = ""
 
 
 class Records:
@@ -81,5 +82,9 @@ class Records:
     def deployments(self) -> Iterable[DeploymentSeries]:
         """For the scrape."""
         with self._lock:
-            found = [(key, record.plan) for key, record in self._records.items() if record.plan is not None]
-        return [DeploymentSeries(namespace=key[0], name=key[1], plan=plan) for key, plan in found]
+            found = tuple(self._records.items())
+        return [
+            DeploymentSeries(namespace=key[0], name=key[1], plan=record.plan, rejudged=record.rejudged)
+            for key, record in found
+            if record.plan is not None
+        ]
