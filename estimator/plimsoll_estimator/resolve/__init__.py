@@ -12,6 +12,7 @@ from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import NEWEST_KNOWN, OLDEST_KNOWN, EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.registry import check_registered
 from plimsoll_estimator.resolve.batching import batch_sizes, capture_size, in_flight_tokens
 from plimsoll_estimator.resolve.checks import MOST_RANKS, check_batch, check_nodes, check_parallel, positive
 from plimsoll_estimator.resolve.facts import is_attention_free, is_hybrid, num_experts
@@ -50,6 +51,7 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
         raise Unsupported("EngineUnknown", f"vLLM {version} has no rules here; the newest known release is {NEWEST_KNOWN}")
     check_config(config)
     architecture = resolved_architecture(config)
+    check_registered(architecture, version)
     runner = _runner(config, architecture, args)
     tp = positive("tensor_parallel_size", args.tensor_parallel_size, 1, MOST_RANKS)
     pp = positive("pipeline_parallel_size", args.pipeline_parallel_size, 1, MOST_RANKS)

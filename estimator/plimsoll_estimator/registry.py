@@ -1,0 +1,53 @@
+"""Which releases of vLLM register which model architectures: a model that a release does not know is not served by it.
+
+The one table that `resolve` asks before anything is worked out; data/architectures.json is extracted from the published wheels
+by tests/tools/extract_architectures.py, at the last patch of each minor. Knows names and releases, refuses to know shapes.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib import resources
+from typing import Final, TypeAlias
+
+from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.errors import Unsupported
+
+Minor: TypeAlias = tuple[int, int]
+# Registered no more, and yet built by the Transformers backend: the planner of 0.19.1 and 0.25.1 does so (rows of the tests' data).
+_STILL_BUILT: Final = frozenset({"MllamaForConditionalGeneration"})
+
+
+def check_registered(architecture: str, version: EngineVersion) -> None:
+    """Raises Unsupported("ArchitectureNotInRelease") where the release has no class of this name and another release has.
+
+    Names that no release registers are left to the architectures' own table: vLLM makes some of them from other classes.
+    A release newer than the newest known is taken to know what that one knows.
+    Source: vllm/model_executor/models/registry.py of 0.8.5 to 0.33.0; there "Model architectures ... are not supported for now"
+    and "was supported in vLLM until". What the Transformers backend might build of a removed class has no rules here.
+    """
+    spans = _table().get(architecture)
+    if spans is None or any(since <= version.minor_key and (until is None or version.minor_key < until) for since, until in spans):
+        return
+    if architecture in _STILL_BUILT and version.minor_key >= spans[0][0]:
+        return
+    known = " and ".join(_said(since, until) for since, until in spans)
+    raise Unsupported("ArchitectureNotInRelease", f"vLLM {version} does not know {architecture}; releases {known} do")
+
+
+def _said(since: Minor, until: Minor | None) -> str:
+    first = f"{since[0]}.{since[1]}"
+    return f"from {first}" if until is None else f"from {first} until before {until[0]}.{until[1]}"
+
+
+@cache
+def _table() -> dict[str, tuple[tuple[Minor, Minor | None], ...]]:
+    text = (resources.files("plimsoll_estimator") / "data" / "architectures.json").read_text("utf-8")
+    rows = json.loads(text)["architectures"]
+    return {name: tuple((_minor(since), _minor(until) if until else None) for since, until in spans) for name, spans in rows.items()}
+
+
+def _minor(text: str) -> Minor:
+    major, _, minor = text.partition(".")
+    return int(major), int(minor)

@@ -1,0 +1,72 @@
+"""Extracts which model architectures each release of vLLM registers, from published wheels, and writes the table of releases.
+
+    python tests/tools/extract_architectures.py [--work DIR] [OUT]
+
+For each release the wheel is downloaded with pip (the CPU build where one exists: the same Python code in a small file),
+vllm/model_executor/models/registry.py is read from the zip, and the wheel is removed. Nothing of vLLM is imported: the
+module's `_..._MODELS` dictionaries are read as syntax trees. `_PREVIOUSLY_SUPPORTED_MODELS` names what a release refuses, and
+names that only lead to the Transformers backend have no rules of their own: both are left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import json
+import re
+import tempfile
+from pathlib import Path
+
+from extract_arguments import RELEASES, read_files
+
+DEFAULT_OUT = Path(__file__).parents[2] / "estimator" / "plimsoll_estimator" / "data" / "architectures.json"
+REGISTRY = re.compile(r"vllm/model_executor/models/registry\.py")
+LEFT_OUT = re.compile(r"_(PREVIOUSLY|OOT)_SUPPORTED_MODELS|_TRANSFORMERS(_BACKEND)?_MODELS")
+
+
+def registered(text: str) -> set[str]:
+    """Keys of the registry's literal dictionaries of models."""
+    names: set[str] = set()
+    for node in ast.parse(text).body:
+        target = node.targets[0] if isinstance(node, ast.Assign) else node.target if isinstance(node, ast.AnnAssign) else None
+        value = node.value if isinstance(node, ast.Assign | ast.AnnAssign) else None
+        if not isinstance(target, ast.Name) or not target.id.endswith("_MODELS") or not isinstance(value, ast.Dict):
+            continue
+        if not LEFT_OUT.fullmatch(target.id):
+            names |= {key.value for key in value.keys if isinstance(key, ast.Constant) and isinstance(key.value, str)}
+    return names
+
+
+def spans(releases: dict[str, set[str]]) -> dict[str, list[list[str | None]]]:
+    """Architecture to [since, until) minors, one pair for each time it was there; the last `until` is null while it still is."""
+    minors = [release.rpartition(".")[0] for release in releases]
+    table: dict[str, list[list[str | None]]] = {}
+    for name in sorted(set().union(*releases.values())):
+        there = [name in names for names in releases.values()]
+        rows: list[list[str | None]] = []
+        for minor, now, before in zip(minors, there, [False, *there], strict=False):
+            if now and not before:
+                rows.append([minor, None])
+            elif before and not now:
+                rows[-1][1] = minor
+        table[name] = rows
+    return table
+
+
+def main() -> None:
+    """Write the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("out", nargs="?", type=Path, default=DEFAULT_OUT)
+    parser.add_argument("--work", type=Path, help="keeps what was read of each wheel, so that a second run downloads nothing")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        work = options.work or Path(folder)
+        work.mkdir(parents=True, exist_ok=True)
+        releases = {release: registered("\n".join(read_files(release, work, REGISTRY, "registry").values())) for release in RELEASES}
+    document = {"releases": RELEASES, "architectures": spans(releases)}
+    options.out.write_text(json.dumps(document, indent=0, sort_keys=True) + "\n")
+    print(f"{len(document['architectures'])} architectures in {len(RELEASES)} releases -> {options.out}")
+
+
+if __name__ == "__main__":
+    main()
