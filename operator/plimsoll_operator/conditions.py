@@ -6,15 +6,18 @@ Current, anything else is InProgress (kubernetes-sigs/cli-utils, kstatus). Knows
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
-from plimsoll_operator.verdict import Admit, Reject, Resize, Undecided, Verdict
+from plimsoll_operator.facts import ModelFacts, ModelUnknown
+from plimsoll_operator.verdict import Admit, Plan, Reject, Resize, Undecided, Verdict
 
 ConditionStatus = Literal["True", "False", "Unknown"]
 Lack = Literal["gpus", "turn", "scheduler"]
 MAX_MESSAGE: Final = 2048
+_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +53,31 @@ class Invalid:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSeen:
+    """What ModelResolved says."""
+
+    status: ConditionStatus
+    reason: str
+    message: str
+
+
+UNREAD: Final = ModelSeen(status="Unknown", reason="Invalid", message="the object could not be read")
+
+
+def model_seen(model: ModelFacts | ModelUnknown, applied: Plan | None) -> ModelSeen:
+    """How a model's shape is known, or why not; and whether its branch has moved since the applied plan was made."""
+    if isinstance(model, ModelUnknown):
+        return ModelSeen(status="Unknown" if model.kind == "Resolving" else "False", reason=model.kind, message=model.problem)
+    planned, found = (applied.model_revision if applied is not None else None), model.revision
+    if planned is not None and found is not None and planned != found and _COMMIT.fullmatch(planned) and _COMMIT.fullmatch(found):
+        moved = f"the model has moved from commit {planned} to {found} since the plan was made; the pods keep {planned}"
+        return ModelSeen(status="True", reason="DigestChanged", message=moved)
+    at = f" at commit {found}" if found is not None and _COMMIT.fullmatch(found) else ""
+    notes = f"; {model.note}" if model.note else ""
+    return ModelSeen(status="True", reason="Found", message=f"the shape is known from {model.source}{at}{notes}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Situation:
     """Everything the conditions are made from.
 
@@ -62,7 +90,7 @@ class Situation:
     generation: int
     verdict: Verdict | Invalid
     adopting: bool
-    model_problem: tuple[str, str] | None
+    model: ModelSeen
     applied_generation: int | None
     replicas: int
     bound: int
@@ -114,12 +142,8 @@ def _settle(draft: _Draft, generation: int, before: Condition | None, now: str) 
 
 
 def _model_resolved(situation: Situation) -> _Draft:
-    if isinstance(situation.verdict, Invalid):
-        return ("ModelResolved", "Unknown", "Invalid", "the object could not be read")
-    if situation.model_problem is not None:
-        reason, message = situation.model_problem
-        return ("ModelResolved", "Unknown" if reason == "Resolving" else "False", reason, message)
-    return ("ModelResolved", "True", "Resolved", "the model's shape is known")
+    seen = UNREAD if isinstance(situation.verdict, Invalid) else situation.model
+    return ("ModelResolved", seen.status, seen.reason, seen.message)
 
 
 def _feasible(situation: Situation) -> _Draft:

@@ -25,7 +25,10 @@ class WeightTotals:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFacts:
-    """A model's shape as resolved: never weights. `source` says where it came from, `digest` identifies the shape."""
+    """A model's shape as resolved: never weights. `source` says where it came from, `digest` identifies the shape.
+
+    `note` is for people: what could not be known about it.
+    """
 
     name: str
     revision: str | None
@@ -33,6 +36,7 @@ class ModelFacts:
     weights: WeightTotals | None
     source: str
     digest: str
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ import hashlib
 import json
 import posixpath
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import Final, Protocol, TypeVar
 
@@ -34,12 +35,13 @@ from plimsoll_operator.api import (
 from plimsoll_operator.capacity.pools import is_offer, pool_facts
 from plimsoll_operator.facts import Bypass, DeploymentUse, Facts, ModelFacts, ModelUnknown, WeightTotals
 from plimsoll_operator.verdict import Plan
-from plimsoll_operator.wanted import COMMIT, DEFAULT_REVISION
+from plimsoll_operator.wanted import COMMIT, DEFAULT_REVISION, NOTES_ANNOTATION
 
 DEFAULT_POLICY: Final = "default"
 BYPASS_ANNOTATION: Final = "inference.plimsoll.dev/bypass"
 CATALOGUE: Final = "catalogue"
 """`source` of facts from the shipped catalogue."""
+_MAX_NOTE: Final = 1024
 _P = TypeVar("_P", ModelProfile, ClusterModelProfile)
 
 
@@ -136,13 +138,13 @@ def _resolved(wanted: ModelSpec, namespace: str, store: Store) -> ModelFacts | M
     origin = origin_of(wanted)
     local = _matching(wanted, origin, store.model_profiles(namespace))
     if local is not None:
-        return _from_profile(local.spec, wanted.revision, f"ModelProfile {namespace}/{local.metadata.name}")
+        return _from_profile(local, wanted.revision, f"ModelProfile {namespace}/{local.metadata.name}")
     if origin is not None:
         what = _spoken(origin)
         return ModelUnknown(kind="NotFound", problem=f"no ModelProfile in namespace {namespace} was read from {what} for {wanted.name}")
     cluster = _matching(wanted, None, store.cluster_model_profiles())
     if cluster is not None:
-        return _from_profile(cluster.spec, wanted.revision, f"ClusterModelProfile {cluster.metadata.name}")
+        return _from_profile(cluster, wanted.revision, f"ClusterModelProfile {cluster.metadata.name}")
     shipped = catalogue.entry(wanted.name)
     if shipped is not None:
         digest = _digest(shipped.config, None)
@@ -204,7 +206,7 @@ def _named(deployment: InferenceDeployment, namespace: str, name: str, store: St
         return ModelUnknown(kind="Mismatch", problem=f"{source} describes {found.spec.model}, not {wanted.name}")
     if not _revision_answers(found.spec, wanted.revision):
         return ModelUnknown(kind="Mismatch", problem=f"{source} was read at revision {found.spec.revision}, not {wanted.revision}")
-    return _from_profile(found.spec, wanted.revision, source)
+    return _from_profile(found, wanted.revision, source)
 
 
 def _matching(wanted: ModelSpec, origin: ProfileOrigin | None, profiles: Iterable[_P]) -> _P | None:
@@ -230,12 +232,14 @@ def _revision_answers(profile: ModelProfileSpec, wanted: str | None) -> bool:
     return wanted is None or bool(COMMIT.fullmatch(profile.revision))
 
 
-def _from_profile(spec: ModelProfileSpec, wanted: str | None, source: str) -> ModelFacts | ModelUnknown:
+def _from_profile(profile: ModelProfile | ClusterModelProfile, wanted: str | None, source: str) -> ModelFacts | ModelUnknown:
+    spec, note = profile.spec, profile.metadata.annotations.get(NOTES_ANNOTATION, "")[:_MAX_NOTE]
     weights = None
     if spec.weights is not None:
         by_dtype = tuple(sorted((row.dtype, row.bytes) for row in spec.weights.by_dtype))
         weights = WeightTotals(total_bytes=spec.weights.total_bytes, bytes_by_dtype=by_dtype)
-    return _from_config(spec.model, spec.revision or wanted, spec.config, weights, source)
+    found = _from_config(spec.model, spec.revision or wanted, spec.config, weights, source)
+    return replace(found, note=note) if note and isinstance(found, ModelFacts) else found
 
 
 def _from_config(name: str, revision: str | None, text: str, weights: WeightTotals | None, source: str) -> ModelFacts | ModelUnknown:

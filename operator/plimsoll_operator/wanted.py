@@ -17,6 +17,8 @@ from plimsoll_operator.api import ModelSpec
 
 DEFAULT_REVISION: Final = "main"
 """The branch that huggingface_hub, and so vLLM, loads when none is named (huggingface_hub.constants.DEFAULT_REVISION)."""
+NOTES_ANNOTATION: Final = "inference.plimsoll.dev/notes"
+"""On a profile: what could not be known when it was read, for people."""
 COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _MAX_STEM: Final = 200
 _DIGITS: Final = 10

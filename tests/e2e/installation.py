@@ -44,9 +44,10 @@ def apply(cluster: Cluster, objects: Sequence[Json]) -> None:
 
 @dataclass(kw_only=True)
 class Installation:
-    """Plimsoll as installed; the programs can be stopped and started one by one."""
+    """Plimsoll as installed; the programs can be stopped and started one by one. Without a `hub` the controller asks none."""
 
     cluster: Cluster
+    hub: str = ""
     ports: dict[str, int] = field(default_factory=dict)
 
     def install(self) -> None:
@@ -95,7 +96,7 @@ class Installation:
     def start_standby(self) -> Child:
         """Start a second controller beside the first; return when it is ready to take over. Stop it with stop("controller-standby")."""
         health, metrics = free_ports(2)
-        self._start("controller", _controller_arguments(health, metrics), name="controller-standby")
+        self._start("controller", self._controller_arguments(health, metrics), name="controller-standby")
         self._wait_ready("controller-standby", f"http://127.0.0.1:{health}/readyz")
         return self.cluster.processes["controller-standby"]
 
@@ -106,8 +107,13 @@ class Installation:
 
     def start_controller(self) -> None:
         """Start the controller with its own ServiceAccount's token; return when it says it is ready."""
-        self._start("controller", _controller_arguments(self.ports["controller-health"], self.ports["controller-metrics"]))
+        self._start("controller", self._controller_arguments(self.ports["controller-health"], self.ports["controller-metrics"]))
         self._wait_ready("controller", f"http://127.0.0.1:{self.ports['controller-health']}/readyz")
+
+    def _controller_arguments(self, health: int, metrics: int) -> list[str]:
+        ports = [f"--health-port={health}", f"--metrics-port={metrics}"]
+        reads = ["--reader-image=plimsoll/operator:under-test", f"--hub-endpoint={self.hub}" if self.hub else "--offline"]
+        return [f"--namespace={NAMESPACE}", f"--bypass-policy={RELEASE}-bypass", *reads, *ports]
 
     def stop(self, name: str) -> None:
         """Stop one program as a rollout would (SIGTERM)."""
@@ -151,11 +157,6 @@ class Installation:
             wait_until(ready, f"the {name} to be ready", timeout_s=READY_TIMEOUT_S)
         except TimeoutError as error:
             raise TimeoutError(f"{error}\n{self.cluster.processes[name].log_tail()}") from error
-
-
-def _controller_arguments(health: int, metrics: int) -> list[str]:
-    ports = [f"--health-port={health}", f"--metrics-port={metrics}"]
-    return [f"--namespace={NAMESPACE}", f"--bypass-policy={RELEASE}-bypass", "--reader-image=plimsoll/operator:under-test", *ports]
 
 
 def _image_values() -> list[str]:

@@ -1,8 +1,11 @@
 from dataclasses import replace
+from typing import Literal
 
 import pytest
 
-from plimsoll_operator.conditions import ChildState, Condition, Invalid, Situation, conditions_of
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_operator.conditions import ChildState, Condition, Invalid, ModelSeen, Situation, conditions_of, model_seen
+from plimsoll_operator.facts import ModelFacts, ModelUnknown
 from plimsoll_operator.verdict import Admit, Change, Plan, PredictedMemory, Reason, Reject, Resize, Undecided
 
 PLAN = Plan(
@@ -40,11 +43,13 @@ OVERRIDDEN = Admit(plan=PLAN, warnings=("Would be rejected (InsufficientKvCache)
 UNKNOWN = Undecided(reason=Reason.UNKNOWN_MODEL, message="No profile answers for acme/x.", next_step="Create a ModelProfile.")
 RUNNING = ChildState(current=True, wanted=2, replicas=2, updated=2, ready=2, available=2, deadline_exceeded=False)
 STARTING = replace(RUNNING, updated=1, ready=0, available=0)
+FOUND = ModelSeen(status="True", reason="Found", message="known")
+NOT_FOUND = ModelSeen(status="False", reason="NotFound", message="none")
 READY = Situation(
     generation=4,
     verdict=Admit(plan=PLAN),
     adopting=True,
-    model_problem=None,
+    model=FOUND,
     applied_generation=4,
     replicas=2,
     bound=2,
@@ -53,6 +58,43 @@ READY = Situation(
 )
 ORDER = ("ModelResolved", "Feasible", "CapacityAvailable", "Progressing", "Available", "Ready", "Stalled")
 RESIZED = Resize(plan=PLAN, changes=(Change(field="engine.maxModelLen", old="131072", new="8192", why="memory"),))
+
+
+A, B = "a" * 40, "b" * 40
+
+
+def known(revision: str | None, note: str = "") -> ModelFacts:
+    return ModelFacts(name="acme/x", revision=revision, config=HfConfig({}), weights=None, source="catalogue", digest="d", note=note)
+
+
+def unknown(kind: Literal["NotFound", "Resolving", "Gated"]) -> ModelUnknown:
+    return ModelUnknown(kind=kind, problem="why")
+
+
+@pytest.mark.parametrize(
+    ("why", "model", "planned", "status", "reason", "words"),
+    [
+        ("where it is known from", known(None), None, "True", "Found", "the shape is known from catalogue"),
+        ("and at which commit", known(A), A, "True", "Found", f"the shape is known from catalogue at commit {A}"),
+        ("and what is not known of it", known("main", "no totals"), None, "True", "Found", "the shape is known from catalogue; no totals"),
+        (
+            "a branch that moved since",
+            known(B),
+            A,
+            "True",
+            "DigestChanged",
+            f"moved from commit {A} to {B} since the plan was made; the pods",
+        ),
+        ("a plan of before the commit was known", known(B), "main", "True", "Found", f"at commit {B}"),
+        ("being read", unknown("Resolving"), None, "Unknown", "Resolving", "why"),
+        ("gated", unknown("Gated"), A, "False", "Gated", "why"),
+        ("not found", unknown("NotFound"), None, "False", "NotFound", "why"),
+    ],
+)
+def test_model_resolved(why: str, model: ModelFacts | ModelUnknown, planned: str | None, status: str, reason: str, words: str) -> None:
+    seen = model_seen(model, replace(PLAN, model_revision=planned))
+    assert (seen.status, seen.reason) == (status, reason), why
+    assert words in seen.message
 
 
 @pytest.mark.parametrize(
@@ -66,7 +108,7 @@ RESIZED = Resize(plan=PLAN, changes=(Change(field="engine.maxModelLen", old="131
         (replace(READY, child=None, bound=0), "True True True True False False False"),
         (replace(READY, verdict=REJECT, applied_generation=None, child=None, bound=0), "True False Unknown False False False True"),
         (
-            replace(READY, verdict=UNKNOWN, model_problem=("NotFound", "none"), applied_generation=None, child=None, bound=0),
+            replace(READY, verdict=UNKNOWN, model=NOT_FOUND, applied_generation=None, child=None, bound=0),
             "False Unknown Unknown False False False True",
         ),
         (replace(READY, verdict=REJECT, applied_generation=3), "True False True False True False True"),

@@ -157,7 +157,7 @@ def test_the_digest_is_the_one_the_decision_records(capsys, tmp_path):
     assert facts.model.digest == found["spec"]["digest"]
 
 
-NO_TOTALS = [("pytorch_model.bin", "1 .bin files"), ("in-house.Q4_K_M.gguf", "1 GGUF files"), (None, "no weight files")]
+NO_TOTALS = [("pytorch_model.bin", "1 .bin files"), (None, "no weight files")]
 
 
 @pytest.mark.parametrize(("name", "words"), NO_TOTALS)
@@ -210,7 +210,11 @@ WRONG = [
     ("config.json is a list", {"config.json": "[]"}, "config.json: [] must be a JSON object"),
     ("config.json is cut off", {"config.json": '{"a":'}, "config.json: b'{\"a\":' is not JSON"),
     ("no architecture", {"config.json": "{}"}, "config.json.architectures: None must name the model class"),
-    ("GGUF alone", {"m.gguf": "x"}, "1 GGUF files hold it in a form that is not read"),
+    ("GGUF alone", {"m.gguf": "x"}, "Unsupported: there is no config.json, which tells the model's shape; the GGUF files"),
+    ("a GGUF file beside a config", {"config.json": json.dumps(CONFIG), "m.Q4_K_M.gguf": "x"}, "Unsupported: known: the shape"),
+    ("several GGUF files beside it", {"config.json": json.dumps(CONFIG), "a.gguf": "x", "b.gguf": "x"}, "Ambiguous: known: the shape"),
+    ("Mistral's own form", {"params.json": "{}"}, "Unsupported: there is no config.json, and params.json"),
+    ("an adapter", {"adapter_config.json": "{}"}, "Unsupported: there is no config.json: this is an adapter"),
     ("the side file is wrong", {"config.json": json.dumps(CONFIG), "hf_quant_config.json": "3"}, "hf_quant_config.json: 3 must be"),
     ("an index leads out", {"config.json": json.dumps(CONFIG), "model.safetensors.index.json": '{"weight_map":{"w":"../../etc/passwd"}}'},
      "'../../etc/passwd' is not among the checkpoint's files"),

@@ -2,96 +2,23 @@
 
 import json
 import sys
-import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
 
 import pytest
 import yaml
+from tests.plimsoll_operator.hub_server import COMMIT, MODEL, serving
 from tests.plimsoll_operator.test_profile import CONFIG, HOSTILE, llama, safetensors, totals
 
 from plimsoll_operator.cli import main
 
-COMMIT = "89abcdef01234567" * 2 + "89abcdef"
 TOKEN = "hf_" + "secretsecret"
-MODEL = "acme/in-house"
-
-
-class Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_):
-        pass
-
-    def answer(self, status, body=b"", **headers):
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def do_GET(self):
-        hub = self.server
-        hub.seen.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
-        if hub.refusals:
-            status, headers = hub.refusals.pop(0)
-            return self.answer(status, **headers)
-        path = self.path.partition("?")[0]
-        if path.startswith("/api/models/"):
-            if path not in (f"/api/models/{MODEL}", f"/api/models/{MODEL}/revision/main", f"/api/models/{MODEL}/revision/refs%2Fpr%2F1"):
-                return self.answer(404, X_Error_Code="RevisionNotFound" if "/revision/" in path else "RepoNotFound")
-            files = [{"rfilename": name, "size": hub.sizes.get(name, len(data))} for name, data in hub.files.items()]
-            return self.answer(200, hub.listing or json.dumps({"id": MODEL, "sha": COMMIT, "siblings": files}).encode())
-        if self.server.drip:
-            return self.dripping()
-        name = path.removeprefix(f"/{MODEL}/resolve/{COMMIT}/")
-        if name.endswith(".safetensors") and hub.storage:
-            return self.answer(302, Location=f"{hub.storage}{path}?signature=1")
-        return self.file(hub.files[name])
-
-    def dripping(self):
-        self.send_response(200)
-        self.send_header("Content-Length", "1000")
-        self.end_headers()
-        for _ in range(1000):
-            self.wfile.write(b" ")
-            self.wfile.flush()
-            time.sleep(0.05)
-
-    def file(self, data):
-        if not self.server.ranges:
-            return self.answer(200, data)
-        first, last = self.headers["Range"].removeprefix("bytes=").split("-")
-        part = data[int(first) : int(last) + 1]
-        return self.answer(206, part, Content_Range=f"bytes {first}-{int(first) + len(part) - 1}/{len(data)}")
-
-
-class Server(ThreadingHTTPServer):
-    def handle_error(self, request, client_address):
-        if not isinstance(sys.exception(), ConnectionError):  # the client may leave before the end of what it did not ask for
-            super().handle_error(request, client_address)
 
 
 @pytest.fixture
 def servers():
-    started = []
-
-    def start():
-        server = Server(("127.0.0.1", 0), Handler)
-        server.files, server.sizes, server.refusals, server.seen = {}, {}, [], []
-        server.listing, server.storage, server.ranges, server.drip = None, None, True, False
-        server.url = f"http://127.0.0.1:{server.server_port}"
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        thread.start()
-        started.append((server, thread))
-        return server
-
-    yield start
-    for server, thread in started:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with ExitStack() as stack:
+        yield lambda: stack.enter_context(serving())
 
 
 @pytest.fixture
@@ -143,7 +70,7 @@ def test_a_header_longer_than_the_first_read_is_read_on(hub, capsys, tmp_path):
 
 def test_the_token_goes_to_the_hub_and_nowhere_else(hub, servers, capsys):
     storage = servers()
-    storage.files = {"model.safetensors": hub.files["model.safetensors"]}
+    storage.files = dict(hub.files)
     hub.storage = storage.url
     status, out, err = ask(capsys)
     assert status == 0
@@ -216,7 +143,7 @@ def test_revisions_and_names_that_do_not_exist(hub, capsys):
 
 
 def test_a_body_that_drips_ends_at_the_deadline(hub, monkeypatch, capsys):
-    monkeypatch.setattr("plimsoll_operator.profiles.hub.BODY_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("plimsoll_operator.profiles.transport.BODY_TIMEOUT_SECONDS", 0.2)
     hub.drip = True
     started = time.monotonic()
     status, _, err = ask(capsys)
@@ -239,6 +166,7 @@ def test_an_endpoint_that_is_no_url_is_refused_unseen(endpoint, monkeypatch, cap
 
 def test_without_the_extra_it_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    monkeypatch.delitem(sys.modules, "plimsoll_operator.profiles.hub", raising=False)
+    for module in ("hub", "transport"):
+        monkeypatch.delitem(sys.modules, f"plimsoll_operator.profiles.{module}", raising=False)
     status, _, err = ask(capsys)
     assert (status, err) == (2, "plimsoll profile: reading a hub needs an extra: pip install 'plimsoll-operator[hub]'\n")

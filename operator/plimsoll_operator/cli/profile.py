@@ -22,6 +22,7 @@ from plimsoll_operator.profiles.access import hub_type
 from plimsoll_operator.profiles.build import Built, Target, build_profile
 from plimsoll_operator.profiles.directory import Directory
 from plimsoll_operator.profiles.source import Source
+from plimsoll_operator.wanted import DEFAULT_REVISION
 
 _DESCRIPTION: Final = "Make a ModelProfile: config.json and the totals of the safetensors headers. Never reads weights."
 _BAR: Final = 24
@@ -60,6 +61,7 @@ def run(options: argparse.Namespace) -> int:
         obtained_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         name=options.name,
         origin=_origin(options),
+        requested_revision=options.revision or DEFAULT_REVISION if options.origin == "fetch" else None,
     )
     built = build_profile(source, target, _progress)
     print(_shown(built, options.output), end="")

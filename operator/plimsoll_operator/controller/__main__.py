@@ -16,14 +16,18 @@ import threading
 import time
 import traceback
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from pathlib import Path
 from types import FrameType
 
+from plimsoll_estimator.errors import InvalidInput
 from plimsoll_operator.controller.lease import LeaseElector
 from plimsoll_operator.controller.process import WORKERS, Controller
 from plimsoll_operator.controller.resolving import resolver
+from plimsoll_operator.controller.resolving.fetcher import Fetcher
+from plimsoll_operator.controller.resolving.hub import HubFetcher, TokenFile
 from plimsoll_operator.controller.resolving.reader_pod import ReaderSettings
 from plimsoll_operator.controller.resolving.sources import namespace_sources
 from plimsoll_operator.controller.serve import exposition, probe, serve
@@ -31,7 +35,7 @@ from plimsoll_operator.controller.watcher import run_watcher
 from plimsoll_operator.decision import decide
 from plimsoll_operator.errors import LeaseLost
 from plimsoll_operator.kube import KubeClient
-from plimsoll_operator.profiles.access import ENDPOINT_VARIABLE
+from plimsoll_operator.profiles.access import Access, endpoint_from_environment, endpoint_of
 
 _log = logging.getLogger("plimsoll.controller")
 LEASE_NAME = "plimsoll-controller"
@@ -49,17 +53,40 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--reader-image", default="", help=image)
     parser.add_argument("--reader-image-pull-policy", default="IfNotPresent", choices=("Always", "IfNotPresent", "Never"))
     parser.add_argument("--reader-image-pull-secret", action="append", default=[], metavar="NAME", help="a Secret of the users' namespaces")
+    parser.add_argument("--offline", action="store_true", default=is_offline(os.environ), help="ask no hub (also HF_HUB_OFFLINE=1)")
+    parser.add_argument("--hub-endpoint", metavar="URL", help="hub or mirror that model shapes are read from (default: HF_ENDPOINT)")
+    parser.add_argument("--hub-token-file", metavar="FILE", type=Path, help="file with the operator's hub token (default: HF_TOKEN)")
     parser.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    try:
+        text = options.hub_endpoint
+        options.hub_endpoint = endpoint_of(text, "--hub-endpoint") if text else endpoint_from_environment()
+    except InvalidInput as error:
+        parser.error(str(error))
+    return options
 
 
-def _readers(arguments: argparse.Namespace) -> ReaderSettings:
-    return ReaderSettings(
+def is_offline(environment: Mapping[str, str]) -> bool:
+    """As huggingface_hub reads HF_HUB_OFFLINE (huggingface_hub.constants)."""
+    return environment.get("HF_HUB_OFFLINE", "").upper() in {"1", "ON", "YES", "TRUE"}
+
+
+def _fetchers(kube: KubeClient, arguments: argparse.Namespace) -> list[Fetcher]:
+    """The sources of shapes, each for the readings that it answers."""
+
+    def now() -> datetime:
+        return datetime.now(UTC)
+
+    token = TokenFile(path=arguments.hub_token_file)
+    access = Access(endpoint=arguments.hub_endpoint, token=token, whose="the operator's hub token")
+    readers = ReaderSettings(
         image=arguments.reader_image,
         pull_policy=arguments.reader_image_pull_policy,
         pull_secrets=tuple(arguments.reader_image_pull_secret),
-        hub_endpoint=os.environ.get(ENDPOINT_VARIABLE, ""),
+        hub_endpoint=arguments.hub_endpoint,
     )
+    hub = HubFetcher(access, offline=arguments.offline, clock=time.monotonic, now=now)
+    return [hub, *namespace_sources(kube, readers, now=now)]
 
 
 class _Run:
@@ -107,8 +134,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     kube = KubeClient.from_environment()
     identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
-    sources = namespace_sources(kube, _readers(arguments), now=lambda: datetime.now(UTC))
-    controller = Controller(kube, decide, identity=identity, bypass_policy=arguments.bypass_policy, fetchers=sources)
+    fetchers = _fetchers(kube, arguments)
+    controller = Controller(kube, decide, identity=identity, bypass_policy=arguments.bypass_policy, fetchers=fetchers)
     serve(arguments.health_port, {"/healthz": probe(controller.unhealthy), "/readyz": probe(controller.unready)})
     serve(arguments.metrics_port, {"/metrics": exposition(controller.recorder.render)})
     for informer in controller.informers:

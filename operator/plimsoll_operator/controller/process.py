@@ -267,7 +267,7 @@ class Controller:
         def change(key: Key, old: Manifest | None, new: Manifest | None) -> None:
             parsed.changed(key, old, new)
             model = ((new or old or {}).get("spec") or {}).get("model", "")
-            self.enqueue(self.records.of_model(model, key[0]))
+            self.enqueue(self.records.of_profile(key[1], model, key[0]))
 
         return change
 

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from plimsoll_operator.api import ApiError, InferenceDeployment, parse_inference_deployment
-from plimsoll_operator.conditions import Lack, Situation
+from plimsoll_operator.conditions import Lack, Situation, model_seen
 from plimsoll_operator.controller.bookings import Standing
 from plimsoll_operator.controller.children import Children
 from plimsoll_operator.controller.course import Applied, Course, applied_from_child, can_start, chart, must_adopt, must_start_over
@@ -223,7 +223,7 @@ class Reconciler:
             generation=deployment.metadata.generation,
             verdict=decided.verdict,
             adopting=course.adopting,
-            model_problem=_model_problem(decided.facts),
+            model=model_seen(decided.facts.model, course.run.plan if course.run is not None else None),
             applied_generation=course.run.origin.generation if course.run is not None else None,
             replicas=deployment.spec.replicas,
             bound=decided.live_pods // (course.run.plan.nodes_per_replica if course.run is not None else 1),
@@ -237,8 +237,8 @@ class Reconciler:
             Record(
                 plan=course.run.plan if course.run is not None else None,
                 model=deployment.spec.model.name,
-                waiting=situation.refused,
                 rejudged=_rejudged(course, decided.verdict),
+                profile=deployment.spec.model.profile.name if deployment.spec.model.profile is not None else None,
                 child_generation=int(child["metadata"]["generation"]) if child is not None else 0,
             ),
         )
@@ -246,7 +246,7 @@ class Reconciler:
 
     def _refuse_unreadable(self, key: Key, raw: Manifest, message: str) -> str:
         """Its children are left as they are."""
-        self._records.put(key, Record(plan=None, model="", waiting=False, child_generation=0))
+        self._records.put(key, Record(plan=None, model="", profile=None, child_generation=0))
         self._ledger.promise(key, None)
         self._models.forget(key)
         self._reporter.refuse(key, raw, message)
@@ -312,10 +312,6 @@ def _looked_at(facts: Facts, *, adopting: bool) -> tuple[object, ...]:
     apart = ("deployment", "model", "pools", "siblings")
     rest = tuple(getattr(facts, part.name) for part in fields(facts) if part.name not in apart)
     return (adopting, facts.deployment.spec, model, pools, tuple(shape(sibling) for sibling in facts.siblings), *rest)
-
-
-def _model_problem(facts: Facts) -> tuple[str, str] | None:
-    return (facts.model.kind, facts.model.problem) if isinstance(facts.model, ModelUnknown) else None
 
 
 def _promise(gathered: Gathered, course: Course, run: Applied) -> Promise:

@@ -16,14 +16,14 @@ from plimsoll_operator.verdict import Plan
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One deployment as last reconciled. `waiting` is true while a profile could help it.
+    """One deployment as last reconciled. `profile` is the name it gives to the shape's profile, if it names one.
 
     `child_generation` is the Deployment's generation after our last look: another one means that somebody touched its spec.
     """
 
     plan: Plan | None
     model: str
-    waiting: bool
+    profile: str | None
     child_generation: int
     rejudged: Rejudged = ""
 
@@ -56,13 +56,13 @@ class Records:
         with self._lock:
             return tuple(self._records)
 
-    def of_model(self, model: str, namespace: str) -> tuple[Key, ...]:
-        """Deployments that a profile of this model could concern; an empty namespace means all."""
+    def of_profile(self, name: str, model: str, namespace: str) -> tuple[Key, ...]:
+        """Deployments that the profile of this name and model could concern; an empty namespace means all."""
         with self._lock:
             return tuple(
                 key
                 for key, record in self._records.items()
-                if (not namespace or key[0] == namespace) and (record.model == model or record.waiting)
+                if (not namespace or key[0] == namespace) and (record.model == model or record.profile == name)
             )
 
     def service_changed(self, key: Key, _old: Manifest | None, new: Manifest | None) -> None:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 
-from plimsoll_operator.conditions import Invalid, Situation
+from plimsoll_operator.conditions import UNREAD, Invalid, Situation
 from plimsoll_operator.controller.course import Course
 from plimsoll_operator.controller.events import EventRecorder
 from plimsoll_operator.controller.status import status_of
@@ -58,7 +58,7 @@ class Reporter:
             generation=int(metadata.get("generation") or 0),
             verdict=Invalid(message=message),
             adopting=True,
-            model_problem=None,
+            model=UNREAD,
             applied_generation=None,
             replicas=0,
             bound=0,

@@ -27,10 +27,14 @@ class HubMissing(EstimatorError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """An endpoint without a slash at its end, and where its token comes from; None: as huggingface_hub finds it."""
+    """An endpoint without a slash at its end, and where its token comes from; None: as huggingface_hub finds it.
+
+    `whose` is what messages call the token.
+    """
 
     endpoint: str
     token: Callable[[], str | None] | None = None
+    whose: str = "HF_TOKEN"
 
 
 def endpoint_of(text: str, field: str) -> str:

@@ -16,7 +16,7 @@ from typing import Any, Final
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.units import format_gib
-from plimsoll_operator.api import API_VERSION, ApiError, ClusterModelProfile, ModelProfile, ProfileOrigin, parse_object
+from plimsoll_operator.api import API_VERSION, ApiError, ClusterModelProfile, ModelProfile, ModelProfileSpec, ProfileOrigin, parse_object
 from plimsoll_operator.api.base import DNS_NAME
 from plimsoll_operator.profiles.headers import dtype_totals
 from plimsoll_operator.profiles.prune import prune
@@ -28,6 +28,7 @@ _CONFIG: Final = "config.json"
 _MODELOPT: Final = "hf_quant_config.json"
 _INDEX: Final = "model.safetensors.index.json"
 _SINGLE: Final = "model.safetensors"
+_PICKLED: Final = (".bin", ".pt", ".pth")
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 
 Progress = Callable[[int, int, str], None]
@@ -38,7 +39,8 @@ Progress = Callable[[int, int, str], None]
 class Target:
     """What the profile is called, where it is valid (in `namespace`, or in the whole cluster when that is None), and for what.
 
-    With an `origin` it answers only for deployments that use this ConfigMap or volume.
+    With an `origin` it answers only for deployments that use this ConfigMap or volume; with a `requested_revision` only for that
+    branch, tag or commit.
     """
 
     model: str
@@ -46,13 +48,15 @@ class Target:
     obtained_at: str
     name: str | None = None
     origin: ProfileOrigin | None = None
+    requested_revision: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Built:
-    """A manifest that the API accepts, and what its reader should know about it."""
+    """A manifest that the API accepts, its spec as a value, and what its reader should know about it."""
 
     manifest: Mapping[str, Any]
+    spec: ModelProfileSpec
     notes: tuple[str, ...]
 
 
@@ -64,34 +68,33 @@ def build_profile(source: Source, target: Target, progress: Progress) -> Built:
     if len(text) > MAX_CONFIG_TEXT:
         raise InvalidInput(_CONFIG, len(text), f"bytes are left after pruning, more than the {MAX_CONFIG_TEXT} that a ModelProfile holds")
     totals = _totals(source, sizes, notes, progress)
-    spec: dict[str, Any] = {"model": target.model, "revision": source.revision, "config": text}
+    spec: dict[str, Any] = {"model": target.model, "revision": source.revision}
+    spec |= {"requestedRevision": target.requested_revision, "config": text}
     if totals is not None:
         rows = [{"dtype": dtype, "bytes": totals[dtype]} for dtype in sorted(totals)]
         spec["weights"] = {"totalBytes": sum(totals.values()), "byDtype": rows}
     spec |= {"source": source.kind, "obtainedAt": target.obtained_at, "digest": shape_digest(text, totals)}
     if target.origin is not None:
         spec["origin"] = target.origin.model_dump(mode="json", by_alias=True, exclude_none=True)
-    kind = ClusterModelProfile if target.namespace is None else ModelProfile
+    kind = "ClusterModelProfile" if target.namespace is None else "ModelProfile"
     manifest = {
         "apiVersion": API_VERSION,
-        "kind": kind.__name__,
+        "kind": kind,
         "metadata": {"name": _object_name(target, source.revision)} | ({"namespace": target.namespace} if target.namespace else {}),
         "spec": {key: value for key, value in spec.items() if value is not None},
     }
     try:
-        parse_object(kind, manifest)
+        parsed = parse_object(ClusterModelProfile, manifest) if target.namespace is None else parse_object(ModelProfile, manifest)
     except ApiError as error:
         cause = error.causes[0]
         raise InvalidInput(cause.field, cause.value, cause.message) from error
-    return Built(manifest=manifest, notes=tuple(notes))
+    return Built(manifest=manifest, spec=parsed.spec, notes=tuple(notes))
 
 
 def _config(source: Source, sizes: Mapping[str, int], notes: list[str]) -> dict[str, Any]:
     """config.json as the estimator reads it: ModelOpt's side file inside it, as vLLM joins them, and pruned."""
     if _CONFIG not in sizes:
-        gguf = [name for name in sizes if name.lower().endswith(".gguf")]
-        beside = f"; {len(gguf)} GGUF files hold it in a form that is not read: profile the original model" if gguf else ""
-        raise SourceFailure("NotFound", f"there is no {_CONFIG}, which tells the model's shape{beside}")
+        raise _without_config(sizes)
     config = _json(source, _CONFIG, sizes[_CONFIG], MAX_CONFIG_BYTES)
     view = HfConfig(config, _CONFIG)
     if not view.architecture:
@@ -122,6 +125,9 @@ def _json(source: Source, name: str, size: int, limit: int) -> Mapping[str, Any]
 def _totals(source: Source, sizes: Mapping[str, int], notes: list[str], progress: Progress) -> Mapping[str, int] | None:
     names = _weight_files(source, sizes)
     if not names:
+        only_gguf = _only_gguf(sizes)
+        if only_gguf is not None:
+            raise only_gguf
         notes.append(_without_totals(sizes))
         return None
     totals: dict[str, int] = {}
@@ -152,8 +158,30 @@ def _weight_files(source: Source, sizes: Mapping[str, int]) -> list[str]:
     return [name for name in found if not name.startswith("consolidated")] or found
 
 
+def _without_config(sizes: Mapping[str, int]) -> SourceFailure:
+    if any(name.lower().endswith(".gguf") for name in sizes):
+        beside = "the GGUF files hold it in a form that is not read: profile the original model"
+        return SourceFailure("Unsupported", f"there is no {_CONFIG}, which tells the model's shape; {beside}")
+    if "params.json" in sizes:
+        return SourceFailure("Unsupported", f"there is no {_CONFIG}, and params.json, Mistral's own form of it, is not read")
+    if "adapter_config.json" in sizes:
+        return SourceFailure("Unsupported", f"there is no {_CONFIG}: this is an adapter, which is loaded beside the model it was made for")
+    return SourceFailure("NotFound", f"there is no {_CONFIG}, which tells the model's shape")
+
+
+def _only_gguf(sizes: Mapping[str, int]) -> SourceFailure | None:
+    """GGUF beside nothing that vLLM loads by the repository's name: its own choice of quantisation is in the file's name."""
+    found = [size for name, size in sizes.items() if name.lower().endswith(".gguf")]
+    if not found or any(name.lower().endswith(_PICKLED) for name in sizes):
+        return None
+    known = f"known: the shape from config.json, {len(found)} GGUF files of together {format_gib(sum(found))}"
+    if len(found) > 1:
+        return SourceFailure("Ambiguous", f"{known}; not known: which of them is meant, and the bytes by dtype inside it")
+    return SourceFailure("Unsupported", f"{known}; not known: the bytes by dtype inside it, as GGUF headers are not read")
+
+
 def _without_totals(sizes: Mapping[str, int]) -> str:
-    for suffix, what in ((".gguf", "GGUF"), (".bin", ".bin"), (".pt", ".pt"), (".pth", ".pth")):
+    for suffix, what in ((".bin", ".bin"), (".pt", ".pt"), (".pth", ".pth")):
         found = [size for name, size in sizes.items() if name.lower().endswith(suffix)]
         if found:
             known = f"known: the shape from config.json, {len(found)} {what} files of together {format_gib(sum(found))}"

@@ -7,8 +7,9 @@ safetensors project's README. Refuses to know what a tensor is for.
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple, NoReturn
 
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_operator.profiles.source import Source
@@ -42,12 +43,29 @@ def dtype_totals(source: Source, name: str, file_bytes: int) -> Mapping[str, int
 
 def _parsed(name: str, header: bytes) -> Mapping[str, object]:
     try:
-        found = json.loads(header)
+        found = json.loads(header, object_pairs_hook=_compact)
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"{name}: header", header[:40], f"is not JSON: {type(error).__name__}") from error
     if not isinstance(found, dict):
         raise InvalidInput(f"{name}: header", found, "must be a JSON object")
     return found
+
+
+class _Tensor(NamedTuple):
+    """One well-formed entry: all that is kept of it while a header of up to a million of them is read."""
+
+    dtype: str
+    begin: int
+    end: int
+
+
+def _compact(pairs: list[tuple[str, object]]) -> object:
+    """An object as json hands it over, innermost first; what is no well-formed entry stays as it is, to be refused by name."""
+    entry = dict(pairs)
+    dtype, offsets = entry.get("dtype"), entry.get("data_offsets")
+    if isinstance(dtype, str) and isinstance(offsets, list) and len(offsets) == 2 and all(type(offset) is int for offset in offsets):
+        return _Tensor(sys.intern(dtype), offsets[0], offsets[1])
+    return entry
 
 
 def _summed(name: str, header: Mapping[str, object], data_bytes: int) -> Mapping[str, int]:
@@ -56,17 +74,22 @@ def _summed(name: str, header: Mapping[str, object], data_bytes: int) -> Mapping
         if tensor == "__metadata__":
             continue
         where = f"{name}: {tensor[:120]}"
-        if not isinstance(entry, dict):
-            raise InvalidInput(where, entry, "must be an object with dtype and data_offsets")
-        dtype, offsets = entry.get("dtype"), entry.get("data_offsets")
-        if not isinstance(dtype, str) or not 0 < len(dtype) <= _MAX_DTYPE:
+        if not isinstance(entry, _Tensor):
+            _refuse(where, entry)
+        dtype, begin, end = entry
+        if not 0 < len(dtype) <= _MAX_DTYPE:
             raise InvalidInput(f"{where}: dtype", dtype, f"must be a text of at most {_MAX_DTYPE} characters")
-        if not isinstance(offsets, list) or len(offsets) != 2 or not all(type(offset) is int for offset in offsets):
-            raise InvalidInput(f"{where}: data_offsets", offsets, "must be two whole numbers")
-        begin, end = offsets
         if not 0 <= begin <= end <= data_bytes:
-            raise InvalidInput(f"{where}: data_offsets", offsets, f"must rise and lie within the file's {data_bytes} bytes of tensors")
+            raise InvalidInput(f"{where}: data_offsets", [begin, end], f"must rise and lie within the file's {data_bytes} bytes of tensors")
         totals[dtype] = totals.get(dtype, 0) + end - begin
     if sum(totals.values()) > data_bytes:
         raise InvalidInput(f"{name}: tensors", sum(totals.values()), f"bytes overlap: the file holds {data_bytes} bytes of tensors")
     return totals
+
+
+def _refuse(where: str, entry: object) -> NoReturn:
+    if not isinstance(entry, dict):
+        raise InvalidInput(where, entry, "must be an object with dtype and data_offsets")
+    if not isinstance(entry.get("dtype"), str):
+        raise InvalidInput(f"{where}: dtype", entry.get("dtype"), f"must be a text of at most {_MAX_DTYPE} characters")
+    raise InvalidInput(f"{where}: data_offsets", entry.get("data_offsets"), "must be two whole numbers")

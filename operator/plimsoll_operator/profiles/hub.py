@@ -1,66 +1,61 @@
 """A model on a Hugging Face hub or a mirror of it (HF_ENDPOINT): its commit, its files' sizes, and range reads of them.
 
-Used by `plimsoll profile fetch`. Tokens and the HTTP session come from huggingface_hub; redirects, sizes and times are bounded
-here, and the token goes to no other origin than the endpoint. The hub's API: https://huggingface.co/docs/hub/api.
+Used by `plimsoll profile fetch`, the reader pod and the controller. Says what the hub's answers mean; how they are had within
+bounds is `transport`'s. The hub's API: https://huggingface.co/docs/hub/api.
 """
 
 from __future__ import annotations
 
-import ipaddress
 import json
 import re
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Final
-from urllib.parse import quote, urljoin, urlsplit
-
-from httpx2 import HTTPError, InvalidURL, Response
-from huggingface_hub import get_session, get_token
+from urllib.parse import quote, urlsplit
 
 from plimsoll_estimator.errors import InvalidInput
-from plimsoll_operator.profiles.access import endpoint_from_environment
+from plimsoll_operator.profiles.access import Access, endpoint_from_environment
 from plimsoll_operator.profiles.source import MAX_FILES, SourceFailure
+from plimsoll_operator.profiles.transport import Patience, Refusal, get_range
 
-SOCKET_TIMEOUT_SECONDS: Final = 10.0
-BODY_TIMEOUT_SECONDS: Final = 60.0
-MAX_WAIT_SECONDS: Final = 10.0
-ATTEMPTS: Final = 3
-MAX_REDIRECTS: Final = 5
 MAX_API_BYTES: Final = 16 << 20
 _MODEL: Final = re.compile(r"(?!\.+(/|$))[\w.-]+(/(?!\.+$)[\w.-]+)?", re.ASCII)
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
-_OK: Final = (200, 206, 416)
 
 
 class Hub:
     """One model at one commit. Made by `resolve`."""
 
-    __slots__ = ("_commit", "_endpoint", "_model", "_sizes")
+    __slots__ = ("_access", "_commit", "_model", "_patience", "_sizes")
 
-    def __init__(self, endpoint: str, model: str, commit: str, sizes: Mapping[str, int]) -> None:
-        self._endpoint = endpoint
+    def __init__(self, access: Access, patience: Patience, model: str, commit: str, sizes: Mapping[str, int]) -> None:
+        self._access = access
+        self._patience = patience
         self._model = model
         self._commit = commit
         self._sizes = sizes
 
     @classmethod
-    def resolve(cls, model: str, revision: str | None) -> Hub:
-        """Ask the hub for the commit behind a branch, tag or commit, and for the files. Raises SourceFailure, InvalidInput."""
+    def resolve(cls, model: str, revision: str | None, access: Access | None = None, patience: Patience | None = None) -> Hub:
+        """Ask the hub for the commit behind a branch, tag or commit, and for the files. Raises SourceFailure, InvalidInput.
+
+        Without `access` HF_ENDPOINT is asked with the token that huggingface_hub finds.
+        """
         if not _MODEL.fullmatch(model):
             raise InvalidInput("model", model, "must be org/name as the hub spells it")
-        endpoint = endpoint_from_environment()
+        access = access or Access(endpoint=endpoint_from_environment())
+        patience = patience or Patience()
         wanted = f"/revision/{quote(revision, safe='')}" if revision else ""
-        body = _get(endpoint, f"/api/models/{quote(model)}{wanted}?blobs=true", 0, MAX_API_BYTES + 1, f"{model}{_at(revision)}")
+        path = f"/api/models/{quote(model)}{wanted}?blobs=true"
+        body = _get(access, patience, path, 0, MAX_API_BYTES + 1, f"{model}{_at(revision)}")
         if len(body) > MAX_API_BYTES:
-            raise SourceFailure("Unreachable", f"{endpoint} answered with more than {MAX_API_BYTES} bytes about {model}")
-        commit, sizes = _listing(body, endpoint, model)
-        return cls(endpoint, model, commit, sizes)
+            raise SourceFailure("Unreachable", f"{access.endpoint} answered with more than {MAX_API_BYTES} bytes about {model}")
+        commit, sizes = _listing(body, access.endpoint, model)
+        return cls(access, patience, model, commit, sizes)
 
     @property
     def kind(self) -> str:
         """hub, and which."""
-        return f"hub {urlsplit(self._endpoint).hostname}"
+        return f"hub {urlsplit(self._access.endpoint).hostname}"
 
     @property
     def revision(self) -> str | None:
@@ -74,7 +69,14 @@ class Hub:
     def read(self, name: str, offset: int, length: int) -> bytes:
         """A range of one file at the commit. Raises SourceFailure."""
         path = f"/{quote(self._model)}/resolve/{self._commit}/{quote(name)}"
-        return _get(self._endpoint, path, offset, length, f"{self._model}/{name}")
+        return _get(self._access, self._patience, path, offset, length, f"{self._model}/{name[:120]}")
+
+
+def _get(access: Access, patience: Patience, path: str, offset: int, length: int, what: str) -> bytes:
+    try:
+        return get_range(access, path, offset, length, what=what, patience=patience)
+    except Refusal as refusal:
+        raise _failure(refusal, what, access.whose) from refusal
 
 
 def _at(revision: str | None) -> str:
@@ -102,105 +104,14 @@ def _listing(body: bytes, endpoint: str, model: str) -> tuple[str, Mapping[str, 
     return commit, sizes
 
 
-def _get(endpoint: str, path: str, offset: int, length: int, what: str) -> bytes:
-    """The bytes of a range, over at most ATTEMPTS tries where the hub is busy."""
-    for attempt in range(1, ATTEMPTS + 1):
-        with _answer(endpoint, path, offset, length) as response:
-            status = response.status_code
-            if status in _OK:
-                return _body(response, offset, length, what)
-            if status != 429 and status < 500:
-                raise _refusal(response, what)
-            wait = _wait(response.headers.get("retry-after"), attempt)
-        if attempt < ATTEMPTS:
-            time.sleep(wait)
-    raise SourceFailure("Unreachable", f"{endpoint} answered {status} to {ATTEMPTS} requests for {what}")
-
-
-@contextmanager
-def _answer(endpoint: str, path: str, offset: int, length: int) -> Iterator[Response]:
-    """The answer after redirects; the token is sent to the endpoint's origin only."""
-    url = endpoint + path
-    for _ in range(MAX_REDIRECTS + 1):
-        headers = {"user-agent": "plimsoll", "range": f"bytes={offset}-{offset + length - 1}", "accept-encoding": "identity"}
-        token = get_token()
-        if token and _origin(url) == _origin(endpoint):
-            headers["authorization"] = f"Bearer {token}"
-        try:
-            with get_session().stream("GET", url, headers=headers, timeout=SOCKET_TIMEOUT_SECONDS, follow_redirects=False) as response:
-                location = response.headers.get("location") if 300 <= response.status_code < 400 else None
-                if location is None:
-                    yield response
-                    return
-        except (HTTPError, InvalidURL, OSError) as error:
-            raise SourceFailure("Unreachable", f"{urlsplit(url).hostname}: {type(error).__name__}") from error
-        url = _redirected(url, location, endpoint)
-    raise SourceFailure("Unreachable", f"{endpoint} redirects more than {MAX_REDIRECTS} times")
-
-
-def _origin(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
-    return (parts.scheme, parts.netloc.rpartition("@")[2].lower())
-
-
-def _redirected(url: str, location: str, endpoint: str) -> str:
-    """Where to go next. Refuses other schemes, a step down from https, and addresses that no public hub is at."""
-    try:
-        target = urljoin(url, location)
-        parts = urlsplit(target)
-        host = parts.hostname or ""
-    except ValueError as error:
-        raise SourceFailure("Unreachable", f"{endpoint} redirects to what is not a URL") from error
-    if parts.scheme not in ("http", "https") or (parts.scheme == "http" and urlsplit(url).scheme == "https"):
-        raise SourceFailure("Unreachable", f"{endpoint} redirects to {parts.scheme or 'no'} scheme, which is refused")
-    if host != urlsplit(endpoint).hostname and _is_inside(host):
-        raise SourceFailure("Unreachable", f"{endpoint} redirects to {host}, which is not a public address")
-    return target
-
-
-def _is_inside(host: str) -> bool:
-    try:
-        return not ipaddress.ip_address(host).is_global
-    except ValueError:
-        return False  # a name
-
-
-def _body(response: Response, offset: int, length: int, what: str) -> bytes:
-    """The range asked for. A server that ignores ranges is read only up to the range's end."""
-    if response.status_code == 416:
-        return b""
-    if response.headers.get("content-encoding", "identity") != "identity":
-        raise SourceFailure("Unreachable", f"{what} came compressed, though it was asked for as it is")
-    skip = offset
-    if response.status_code == 206:
-        if not response.headers.get("content-range", "").startswith(f"bytes {offset}-"):
-            raise SourceFailure("Unreachable", f"{what} came in another range than the one asked for")
-        skip = 0
-    deadline = time.monotonic() + BODY_TIMEOUT_SECONDS
-    data = bytearray()
-    for chunk in response.iter_raw():  # as they come: gathering a slow body into larger pieces would outlast the deadline
-        data += chunk
-        if len(data) > skip + length:  # not at the end exactly: a body read to its end leaves the connection for the next request
-            break
-        if time.monotonic() > deadline:
-            raise SourceFailure("Unreachable", f"{what} took more than {BODY_TIMEOUT_SECONDS:.0f} seconds")
-    return bytes(data[skip : skip + length])
-
-
-def _refusal(response: Response, what: str) -> SourceFailure:
+def _failure(refusal: Refusal, what: str, whose: str) -> SourceFailure:
     """What a 4xx means: the hub answers 401 for what is private and for what is not there."""
-    status, code = response.status_code, response.headers.get("x-error-code", "")
+    status, code = refusal.status, refusal.code
     if code == "GatedRepo" or status == 403:
-        return SourceFailure("Gated", f"{what} needs access that this token does not have: accept its terms on the hub, set HF_TOKEN")
+        return SourceFailure("Gated", f"{what} needs access that {whose} does not give: accept its terms on the hub for its account")
     if status == 401:
-        return SourceFailure("NotFound", f"{what} does not exist, or it is private and HF_TOKEN does not open it")
+        return SourceFailure("NotFound", f"{what} does not exist, or it is private and {whose} does not open it")
     if status == 404:
         detail = {"RevisionNotFound": "no such revision", "EntryNotFound": "no such file"}.get(code, "no such model")
         return SourceFailure("NotFound", f"{what}: {detail}")
     return SourceFailure("Unreachable", f"{what}: the hub answered {status}")
-
-
-def _wait(retry_after: str | None, attempt: int) -> float:
-    """Seconds as the hub asks, within bounds; doubling where it does not say."""
-    seconds = float(retry_after) if retry_after and re.fullmatch(r"[0-9]{1,6}", retry_after) else 0.5 * 2**attempt
-    return min(seconds, MAX_WAIT_SECONDS)

@@ -14,14 +14,19 @@ MAX_CONFIG_BYTES: Final = 32 << 20
 MAX_INDEX_BYTES: Final = 64 << 20
 MAX_FILES: Final = 20_000
 
-FailureReason = Literal["NotFound", "Gated", "Unreachable"]
+FailureReason = Literal["NotFound", "Gated", "Unreachable", "Unsupported", "Ambiguous"]
 
 
 class SourceFailure(EstimatorError):
-    """The source did not give a file; `reason` is the reason of the condition ModelResolved. Never a fault of the file itself."""
+    """The source did not give a shape; `reason` is the reason of the condition ModelResolved. Never a fault of a file itself.
 
-    def __init__(self, reason: FailureReason, message: str) -> None:
-        self.reason = reason
+    `message` is the sentence alone, `retry_after_seconds` what the source asks to wait.
+    """
+
+    def __init__(self, reason: FailureReason, message: str, *, retry_after_seconds: float | None = None) -> None:
+        self.reason: FailureReason = reason
+        self.message = message
+        self.retry_after_seconds = retry_after_seconds
         super().__init__(f"{reason}: {message}")
 
 

@@ -34,7 +34,10 @@ class Models:
         answer = self._resolver.want(key, wanted, effort)
         if isinstance(facts.model, ModelUnknown):
             return replace(facts, model=_unknown(wanted, answer if isinstance(answer, FetchFailure) else None))
-        if running or isinstance(answer, FetchFailure):
+        if isinstance(answer, FetchFailure):
+            note = f"{model.revision} is not resolved to a commit ({answer.reason}: {answer.message})"
+            return replace(facts, model=replace(facts.model, note=note))
+        if running:
             return facts
         return replace(facts, model=_unknown(wanted, None))
 

@@ -37,6 +37,8 @@ _REASONS: Final[Mapping[int, FailureReason]] = {
     EXIT_STATUS["Gated"]: "Gated",
     EXIT_STATUS["Unreachable"]: "Unreachable",
     EXIT_STATUS["Invalid"]: "Invalid",
+    EXIT_STATUS["Unsupported"]: "Unsupported",
+    EXIT_STATUS["Ambiguous"]: "Ambiguous",
 }
 
 

@@ -12,11 +12,10 @@ from plimsoll_operator.api import API_VERSION
 from plimsoll_operator.controller.resolving.fetcher import Fetched, FetchFailure
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.ports import CLUSTER_MODEL_PROFILES, MODEL_PROFILES, Kube, Manifest
-from plimsoll_operator.wanted import Wanted
+from plimsoll_operator.wanted import NOTES_ANNOTATION, Wanted
 
 MANAGED_LABEL: Final = "app.kubernetes.io/managed-by"
 MANAGED_VALUE: Final = "plimsoll"
-NOTES_ANNOTATION: Final = "inference.plimsoll.dev/notes"
 _MAX_NOTES: Final = 2048
 
 
