@@ -72,7 +72,7 @@ class PoolFacts:
     and GPUs are counted in its units: a GPU that is time-sliced or served by MPS counts once for each of its replicas.
     `foreign_gpus` are held by pods that no InferenceDeployment has planned. `selects` are the node labels that steer pods there, `source`
     who says what the GPUs are. `free_nodes` is the histogram with what is free of the hosts, where that is known; where pods of others
-    cannot be seen `free_is_known` is false and both are empty.
+    cannot be seen `free_is_known` is false and both are empty. `max_nodes` is how many a declared pool may grow to.
     """
 
     name: str
@@ -101,6 +101,14 @@ class PoolFacts:
     source: str = ""
     free_nodes: tuple[FreeNodes, ...] = ()
     free_is_known: bool = True
+    max_nodes: int | None = None
+
+    @property
+    def most_nodes(self) -> int:
+        """Nodes there are, or may be: a declared pool whose limit nobody knows has as many as anyone wants."""
+        if not self.declared:
+            return self.nodes
+        return max(self.nodes, 1 << 20 if self.max_nodes is None else self.max_nodes)
 
     @property
     def parts(self) -> int:

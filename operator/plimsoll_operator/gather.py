@@ -84,6 +84,10 @@ class Store(Protocol):
         """Whether admission lets only those write the bypass annotation who may."""
         ...
 
+    def serves_leader_worker_sets(self) -> bool:
+        """Whether the cluster serves leaderworkerset.x-k8s.io/v1. Asked only where placement allows several nodes a replica."""
+        ...
+
 
 def facts_for(deployment: InferenceDeployment, store: Store, *, applied_plan: Plan | None) -> Facts:
     """Everything that `decide` may look at for this deployment. Raises nothing: what is missing is part of the facts."""
@@ -98,6 +102,7 @@ def facts_for(deployment: InferenceDeployment, store: Store, *, applied_plan: Pl
         beside=_beside(deployment, namespace, policy, store),
         bypass=_bypass(deployment, store),
         siblings=_siblings(deployment.spec.model, namespace, store),
+        leader_worker_set=store.serves_leader_worker_sets(),
     )
 
 

@@ -1,4 +1,4 @@
-"""The children of one InferenceDeployment: a Deployment of vLLM pods and a Service. Pure: same input, same bytes.
+"""The children of one InferenceDeployment: a Deployment or LeaderWorkerSet of vLLM pods and a Service. Pure: same input, same bytes.
 
 Called by the controller (to apply) and the CLI (to print) with an applied plan. Takes every size from the plan and every
 wish from the spec; refuses to decide anything and to know the API server.
@@ -14,6 +14,7 @@ from typing import Any, Final
 from plimsoll_estimator.arguments import render_args
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.units import GIB, MIB, ceil_div
+from plimsoll_operator import group
 from plimsoll_operator.api import ENGINE_CONTAINER, NAME_LABEL, InferenceDeployment
 from plimsoll_operator.overlay import RESTRICTED, lay_over
 from plimsoll_operator.verdict import Plan
@@ -55,36 +56,48 @@ class Origin:
     replan: str
 
 
-def render_deployment(deployment: InferenceDeployment, plan: Plan, origin: Origin) -> Manifest:
-    """The apps/v1 Deployment that runs the plan."""
-    template = _pod_template(deployment, plan)
+def render_workload(deployment: InferenceDeployment, plan: Plan, origin: Origin) -> Manifest:
+    """What runs the plan: a Deployment where a replica is one pod, a LeaderWorkerSet where it is a group of them."""
+    return render_deployment(deployment, plan, origin) if plan.nodes_per_replica == 1 else render_group(deployment, plan, origin)
+
+
+def render_group(deployment: InferenceDeployment, plan: Plan, origin: Origin) -> Manifest:
+    """The LeaderWorkerSet that runs a plan over several nodes, one group of pods a replica."""
+    leader, worker = group.templates(_pod_template(deployment, plan), plan)
+    metadata = {**_metadata(deployment), "name": group.name_of(deployment.metadata.name)}
+    metadata["annotations"] = _annotations(plan, origin, digest_of([leader, worker]))
+    return group.leader_worker_set(metadata, leader, worker, plan, replicas=deployment.spec.replicas)
+
+
+def _annotations(plan: Plan, origin: Origin, template_digest: str) -> dict[str, str]:
     annotations = {
         PLAN_ANNOTATION: plan.canonical_json(),
         PLAN_DIGEST_ANNOTATION: plan.digest,
         GENERATION_ANNOTATION: str(origin.generation),
         SPEC_DIGEST_ANNOTATION: origin.spec_digest,
-        TEMPLATE_DIGEST_ANNOTATION: digest_of(template),
+        TEMPLATE_DIGEST_ANNOTATION: template_digest,
     }
     if origin.replan:
         annotations[REPLAN_ANNOTATION] = origin.replan
+    return annotations
+
+
+def render_deployment(deployment: InferenceDeployment, plan: Plan, origin: Origin) -> Manifest:
+    """The apps/v1 Deployment that runs the plan."""
+    template = _pod_template(deployment, plan)
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {**_metadata(deployment), "annotations": annotations},
+        "metadata": {**_metadata(deployment), "annotations": _annotations(plan, origin, digest_of(template))},
         "spec": {
             "replicas": deployment.spec.replicas,
             "selector": {"matchLabels": selector_labels(deployment)},
-            "strategy": {"type": "RollingUpdate", "rollingUpdate": _rolling_update(plan)},
+            "strategy": {"type": "RollingUpdate", "rollingUpdate": group.rolling_update(plan)},
             "progressDeadlineSeconds": _START_SECONDS + 600,
             "revisionHistoryLimit": 3,
             "template": template,
         },
     }
-
-
-def _rolling_update(plan: Plan) -> Manifest:
-    """A surge pod needs further free GPUs and would wait for ever on a full pool: there replicas are replaced one at a time."""
-    return {"maxSurge": 1, "maxUnavailable": 0} if plan.may_surge else {"maxSurge": 0, "maxUnavailable": 1}
 
 
 def render_service(deployment: InferenceDeployment) -> Manifest:

@@ -1,4 +1,4 @@
-"""A small list-and-watch cache over httpx: the webhook's only way to the API server, outside the request path.
+"""A small list-and-watch cache over httpx, and a look at what is served: the webhook's ways to the API server, off the request path.
 
 One `Watched` per kind keeps parsed objects, replaces them whole after a list, and says when it is synced and how old its
 last news is. It reads and never writes; it knows no kind's meaning. Kubernetes documentation: "API concepts", efficient
@@ -27,6 +27,43 @@ _WATCH_SECONDS: Final = 300
 _TIMEOUT: Final = httpx.Timeout(connect=5.0, read=75.0, write=10.0, pool=10.0)
 _LONGEST_LINE: Final = 8 << 20
 _BACKOFF_CAP_SECONDS: Final = 10.0
+SERVED_EVERY_SECONDS: Final = 30.0
+
+
+class Served:
+    """Whether the API server serves one resource of a group and version, asked again and again in the background.
+
+    Until it has answered once nothing is known, and what is not known counts as not served. An answer that is neither yes nor
+    no (a server that restarts) leaves the last one standing.
+    """
+
+    def __init__(self, group_version: str, plural: str, *, every_seconds: float = SERVED_EVERY_SECONDS) -> None:
+        self._path = f"/apis/{group_version}"
+        self._plural = plural
+        self._every_seconds = every_seconds
+        self.served = False
+        self.synced = False
+
+    async def run(self, client: httpx.AsyncClient) -> None:
+        """Ask for ever. Returns only by cancellation."""
+        while True:
+            try:
+                await self.ask(client)
+            except (httpx.HTTPError, WatchFailure) as error:
+                log.warning("whether %s is served: %s: %s", self._path, type(error).__name__, error)
+            await asyncio.sleep(self._every_seconds if self.synced else min(1.0, self._every_seconds))
+
+    async def ask(self, client: httpx.AsyncClient) -> None:
+        """Ask once. Raises WatchFailure and httpx.HTTPError where the server does not say."""
+        answer = await client.get(self._path, timeout=_TIMEOUT)
+        if answer.status_code == 404:
+            found = False
+        elif answer.status_code == 200:
+            rows = _decoded(answer.content).get("resources")
+            found = isinstance(rows, list) and any(isinstance(row, Mapping) and row.get("name") == self._plural for row in rows)
+        else:
+            raise WatchFailure(f"discovery answered {answer.status_code}")
+        self.served, self.synced = found, True
 
 
 class WatchFailure(Exception):

@@ -51,6 +51,8 @@ EXPECTED = {
     "06-rejected-context.yaml": Expected(outcome="refused", says=("needed", "available", "short by", "maxModelLen", "offer: ")),
     "07-unknown-model.yaml": Expected(outcome="undecided", says=("acme/in-house-13b",)),
     "08-chat-workload.yaml": Expected(outcome="runs", tensor_parallel_size=2, node="l4-0"),
+    "09-llama-405b-two-nodes.yaml": Expected(outcome="refused", says=("needed", "short by")),  # the demo has one such node
+    "10-qwen3-experts.yaml": Expected(outcome="runs", tensor_parallel_size=1, node="h100-0"),
 }
 
 

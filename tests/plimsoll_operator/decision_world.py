@@ -32,13 +32,13 @@ T4 = node("t4", "Tesla-T4", 1, 15360, host="30Gi", cpu="7500m")
 class Files:
     """A Store over nodes and profiles, as the command line has it."""
 
-    def __init__(self, *nodes, profiles=(), policies=(), keys=(), held=None, protected=False):
+    def __init__(self, *nodes, profiles=(), policies=(), keys=(), lws=False, held=None, protected=False):
         index = CapacityIndex(keys)
         for item in nodes:
             index.node_event("ADDED", item)
         self.pools = [parse_object(GPUPool, pool_manifest(pool)) for pool in index.pools()]
         self.profiles, self.policies = profiles, policies
-        self.held, self.protected = held or {}, protected
+        self.held, self.protected, self.lws = held or {}, protected, lws
 
     def model_profile(self, namespace, name):
         return next((p for p in self.profiles if (p.metadata.namespace, p.metadata.name) == (namespace, name)), None)
@@ -63,6 +63,9 @@ class Files:
 
     def uses(self, namespace):
         return self.held
+
+    def serves_leader_worker_sets(self):
+        return self.lws
 
     def bypass_is_protected(self):
         return self.protected

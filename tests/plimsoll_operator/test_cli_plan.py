@@ -135,3 +135,18 @@ def test_bad_files_are_one_line_and_status_2(why, text, words, files, capsys, tm
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert words in err
     assert ask(capsys, tmp_path, "plan", "-f", str(tmp_path / "missing.yaml"))[0] == 2
+
+
+def test_a_replica_over_nodes_is_planned_and_rendered_where_its_api_is_said_to_be_there(files, capsys, tmp_path):
+    nodes = [{**H100, "metadata": {**H100["metadata"], "name": f"h{number}"}} for number in range(2)]
+    where = ["--nodes", files("two.yaml", {"kind": "NodeList", "apiVersion": "v1", "items": nodes})]
+    item = manifest("meta-llama/Llama-3.1-405B", engine={"maxModelLen": 8192}, placement={"maxNodesPerReplica": 2})
+    path = files("x.yaml", item)
+    status, out, _ = ask(capsys, tmp_path, "plan", "-f", path, *where)
+    assert (status, "LeaderWorkerSetMissing" in out) == (1, True)
+    status, out, _ = ask(capsys, tmp_path, "plan", "-f", path, *where, "--leader-worker-set")
+    assert status == 0
+    assert "16 x NVIDIA-H100-80GB-HBM3 per replica on 2 nodes" in out
+    assert "Spans 2 nodes in 2 pipeline stages" in out
+    _, out, _ = ask(capsys, tmp_path, "render", "-f", path, *where, "--leader-worker-set")
+    assert [row["kind"] for row in yaml.safe_load_all(out)] == ["LeaderWorkerSet", "Service"]

@@ -13,7 +13,7 @@ import httpx
 import pytest
 import yaml
 
-from plimsoll_operator.watch import Watched
+from plimsoll_operator.watch import Served, Watched
 from plimsoll_operator.webhook.access import Access, AccessError, from_environment, from_kubeconfig
 from plimsoll_operator.webhook.store import CacheStore
 
@@ -188,12 +188,55 @@ def test_a_bug_in_the_parser_is_not_swallowed() -> None:
 
 def test_the_store_is_ready_when_every_kind_is_listed_and_says_what_is_missing() -> None:
     store = CacheStore()
-    assert len(store.waiting()) == 7
+    assert len(store.waiting()) == 8
     for cache in store.caches[:-1]:
         cache.synced = True
-    assert (store.ready(), store.waiting()) == (False, ["Namespace"])
+    assert (store.ready(), store.waiting()) == (False, ["Namespace", "discovery"])
     store.caches[-1].synced = True
+    assert (store.ready(), store.waiting()) == (False, ["discovery"])
+    store.leader_worker_sets.synced = True
     assert store.ready()
+
+
+SERVED = {"resources": [{"name": "leaderworkersets"}, {"name": "leaderworkersets/scale"}]}
+
+
+@pytest.mark.parametrize(
+    ("why", "answers", "served", "synced"),
+    [
+        ("a group that lists the resource serves it", [httpx.Response(200, json=SERVED)], True, True),
+        ("an unknown group serves nothing", [httpx.Response(404)], False, True),
+        ("a group without the resource does not serve it", [httpx.Response(200, json={"resources": [{"name": "others"}]})], False, True),
+        ("a body that is no list of resources says no", [httpx.Response(200, json={"resources": "?"})], False, True),
+        ("an error is no answer: the last one stands", [httpx.Response(200, json=SERVED), httpx.Response(503)], True, True),
+        ("before the first answer nothing is known and nothing served", [httpx.Response(503)], False, False),
+        ("what is uninstalled is gone", [httpx.Response(200, json=SERVED), httpx.Response(404)], False, True),
+    ],
+)
+def test_whether_a_resource_is_served(why: str, answers: list[httpx.Response], served: bool, synced: bool) -> None:
+    asked: list[str] = []
+
+    async def go() -> Served:
+        watcher = Served("leaderworkerset.x-k8s.io/v1", "leaderworkersets", every_seconds=0.001)
+        done = asyncio.Event()
+
+        async def server(request: httpx.Request) -> httpx.Response:
+            asked.append(request.url.path)
+            if len(asked) > len(answers):
+                done.set()
+                await asyncio.sleep(60)
+            return answers[len(asked) - 1]
+
+        async with httpx.AsyncClient(transport=httpx.MockTransport(server), base_url="https://api") as client:
+            task = asyncio.create_task(watcher.run(client))
+            await asyncio.wait_for(done.wait(), 10)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        return watcher
+
+    watcher = asyncio.run(go())
+    assert (watcher.served, watcher.synced) == (served, synced), why
+    assert set(asked) == {"/apis/leaderworkerset.x-k8s.io/v1"}
 
 
 def test_objects_of_the_kinds_are_parsed_on_arrival_and_broken_ones_are_named(caplog: pytest.LogCaptureFixture) -> None:

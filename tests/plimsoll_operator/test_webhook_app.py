@@ -122,6 +122,9 @@ class MemoryStore:
     def uses(self, namespace: str) -> Mapping[str, DeploymentUse]:
         return self.held
 
+    def serves_leader_worker_sets(self) -> bool:
+        return False
+
     def bypass_is_protected(self) -> bool:
         return self.bypass
 

@@ -75,6 +75,9 @@ class OnePool:
     def uses(self, namespace: str) -> Mapping[str, DeploymentUse]:
         return {}
 
+    def serves_leader_worker_sets(self) -> bool:
+        return False
+
     def bypass_is_protected(self) -> bool:
         return True
 

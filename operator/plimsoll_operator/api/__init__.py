@@ -1,6 +1,6 @@
 """The API inference.plimsoll.dev/v1alpha1 as frozen pydantic types, and the door that parses objects into them."""
 
-from plimsoll_operator.api.base import API_VERSION, GROUP, NAME_LABEL, VERSION, Condition, ObjectMeta, Taint, Toleration
+from plimsoll_operator.api.base import API_VERSION, GROUP, NAME_LABEL, VERSION, WORKER_LABEL, Condition, ObjectMeta, Taint, Toleration
 from plimsoll_operator.api.inference_deployment import (
     MOVABLE_FIELDS,
     EngineSpec,
@@ -73,6 +73,7 @@ __all__ = [
     "NAME_LABEL",
     "NOT_YET",
     "VERSION",
+    "WORKER_LABEL",
     "ApiError",
     "CalibrationTrust",
     "Cause",

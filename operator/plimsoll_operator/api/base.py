@@ -20,6 +20,7 @@ GROUP: Final = "inference.plimsoll.dev"
 VERSION: Final = "v1alpha1"
 API_VERSION: Final = "inference.plimsoll.dev/v1alpha1"
 NAME_LABEL: Final = "inference.plimsoll.dev/name"
+WORKER_LABEL: Final = "inference.plimsoll.dev/worker-of"
 
 MAX_BYTES: Final = 1 << 50
 

@@ -16,7 +16,6 @@ _Set = Callable[[InferenceDeploymentSpec], bool]
 NOT_YET: Final[tuple[tuple[str, _Set], ...]] = (
     ("spec.engine.speculative", lambda s: s.engine.speculative is not None),
     ("spec.engine.lora", lambda s: s.engine.lora is not None),
-    ("spec.placement.maxNodesPerReplica", lambda s: s.placement.max_nodes_per_replica > 1),
     ("spec.placement.queueName", lambda s: s.placement.queue_name is not None),
 )
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from plimsoll_operator.api import NAME_LABEL
+from plimsoll_operator.api import NAME_LABEL, WORKER_LABEL
 from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES
 from plimsoll_operator.capacity.quantities import ceil_quantity
 
@@ -47,6 +47,7 @@ def parse_pod(pod: Mapping[str, Any]) -> PodClaim | None:
     uid, node = pod_key(metadata), spec.get("nodeName")
     if uid is None or not isinstance(node, str) or not node or status.get("phase") in _TERMINAL:
         return None
+    labels = _mapping(metadata.get("labels"))
     asked = pod_requests(spec)
     return PodClaim(
         uid=uid,
@@ -55,7 +56,7 @@ def parse_pod(pod: Mapping[str, Any]) -> PodClaim | None:
         host_memory_bytes=asked.get(MEMORY, 0),
         host_cpu_millis=asked.get(CPU, 0),
         ephemeral_storage_bytes=asked.get(STORAGE, 0),
-        planned=bool(_mapping(metadata.get("labels")).get(NAME_LABEL)),
+        planned=bool(labels.get(NAME_LABEL) or labels.get(WORKER_LABEL)),
     )
 
 

@@ -162,6 +162,7 @@ def pool_facts(pool: GPUPool) -> PoolFacts:
         source=status.source or ("" if status.nodes else Source.GPU_POOL.value),
         free_nodes=tuple(_free_nodes(row) for row in status.nodes_by_free_gpus) if measured else (),
         free_is_known=status.free_is_known or not measured,
+        max_nodes=spec.max_nodes,
     )
 
 

@@ -57,6 +57,7 @@ class World:
     plans: dict[tuple[str, str], Plan] = field(default_factory=dict)
     derived: tuple[DerivedPool, ...] = ()
     selections: tuple[Selection, ...] = ()
+    leader_worker_sets: bool = False
     in_use: dict[tuple[str, str], DeploymentUse] = field(default_factory=dict)
 
     def model_profile(self, namespace: str, name: str) -> ModelProfile | None:
@@ -90,6 +91,10 @@ class World:
     def uses(self, namespace: str) -> Mapping[str, DeploymentUse]:
         """What the cluster's InferenceDeployments hold, by name; files hold nothing."""
         return {name: use for (where, name), use in self.in_use.items() if where == namespace}
+
+    def serves_leader_worker_sets(self) -> bool:
+        """As the cluster says, or the one who gave files."""
+        return self.leader_worker_sets
 
     def bypass_is_protected(self) -> bool:
         """Taken on trust: who plans here has no cluster's admission before them, and the pods are the controller's to make."""
@@ -126,12 +131,14 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     nodes = "nodes (also pods, GPUPools, FitPolicies) as YAML or JSON"
     source.add_argument("--nodes", metavar="FILE", action="append", type=Path, help=nodes)
     source.add_argument("--cluster", action="store_true", help="the cluster of the current kubeconfig (the default without --nodes)")
+    lws = "take LeaderWorkerSet as installed, for replicas over several nodes (a cluster is asked itself)"
+    parser.add_argument("--leader-worker-set", action="store_true", help=lws)
     parser.add_argument("--profiles", metavar="FILE", action="append", type=Path, default=[], help="ModelProfiles and ClusterModelProfiles")
 
 
 def load(options: argparse.Namespace, files: Iterable[Path]) -> World:
     """Read everything the options name. Raises InvalidInput and ApiError naming file, object and field."""
-    world = World()
+    world = World(leader_worker_sets=options.leader_worker_set)
     for path in [*files, *options.profiles, *(options.nodes or [])]:
         for manifest in manifests(path):
             take(world, manifest, str(path))

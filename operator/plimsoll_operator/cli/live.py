@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from plimsoll_estimator.errors import InvalidInput
+from plimsoll_operator import group
 from plimsoll_operator.api import ApiError
 from plimsoll_operator.cli.inputs import World, take, take_applied_plan
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.facts import DeploymentUse
-from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Kube, key_of
+from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Kube, Resource, key_of
 from plimsoll_operator.use import use_of
 
 _INSTALL: Final = "needs the extra 'controller': pip install 'plimsoll-operator[controller]', or give --nodes FILE"
@@ -28,6 +29,7 @@ def read_cluster(world: World) -> None:
             ENGINE_CALIBRATIONS,
             FIT_POLICIES,
             GPU_POOLS,
+            LEADER_WORKER_SETS,
             MODEL_PROFILES,
             NAMESPACES,
         )
@@ -47,13 +49,28 @@ def read_cluster(world: World) -> None:
                 token = page.continue_token
                 if not token:
                     break
+        world.leader_worker_sets = world.leader_worker_sets or _is_served(kube, LEADER_WORKER_SETS)
         for key, use in _uses(kube):
             world.in_use[key] = use
         for deployment in world.deployments:
             namespace, name = deployment.metadata.namespace or "default", deployment.metadata.name
             take_applied_plan(world, kube.get(DEPLOYMENTS, namespace, name), namespace, name)
+            if world.leader_worker_sets and deployment.spec.placement.max_nodes_per_replica > 1:
+                take_applied_plan(world, kube.get(LEADER_WORKER_SETS, namespace, group.name_of(name)), namespace, name)
     except ApiFailure as error:
         raise InvalidInput("--cluster", str(error)[:200], "the API server refused or was not reached") from error
+
+
+def _is_served(kube: Kube, resource: Resource) -> bool:
+    """Whether the API server knows the resource: one that it may not show us is one."""
+    try:
+        kube.list_page(resource, limit=1)
+    except ApiFailure as failure:
+        if failure.status == 404:
+            return False
+        if failure.status != 403:
+            raise
+    return True
 
 
 def _uses(kube: Kube) -> Iterator[tuple[Key, DeploymentUse]]:

@@ -1,4 +1,4 @@
-"""`plimsoll render`: the Deployment and Service that admitted InferenceDeployments become, as YAML. Prints, applies nothing."""
+"""`plimsoll render`: what admitted InferenceDeployments become, as YAML: workload and Service. Prints, applies nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from plimsoll_operator.api import ApiError
 from plimsoll_operator.cli import SubParsers, add_command
 from plimsoll_operator.cli.inputs import add_source_arguments, describe, load
 from plimsoll_operator.cli.plan import ADMITTED, BAD_INPUT, judge, status_of, verdict_mapping, worst
-from plimsoll_operator.render import REPLAN_ANNOTATION, Origin, render_deployment, render_service, spec_digest
+from plimsoll_operator.render import REPLAN_ANNOTATION, Origin, render_service, render_workload, spec_digest
 from plimsoll_operator.verdict import Admit, Resize
 
 _DESCRIPTION: Final = "Print the objects that InferenceDeployments become. Status as `plimsoll plan`."
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
             metadata = deployment.metadata
             replan = metadata.annotations.get(REPLAN_ANNOTATION, "")
             origin = Origin(generation=metadata.generation, spec_digest=spec_digest(raw_spec), replan=replan)
-            for child in (render_deployment(deployment, verdict.plan, origin), render_service(deployment)):
+            for child in (render_workload(deployment, verdict.plan, origin), render_service(deployment)):
                 print(yaml.safe_dump(child, sort_keys=False, explicit_start=True), end="")
         else:
             print(f"{deployment.metadata.name}: {verdict_mapping(verdict)['message']}", file=sys.stderr)

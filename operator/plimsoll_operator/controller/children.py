@@ -1,78 +1,152 @@
 """The children of one InferenceDeployment on the API server: found, told apart from other people's, made and put right.
 
 Called by the reconciler once a plan is booked, from any of its threads but never by two for the same key. Raises ApiFailure
-where the API server refuses. Knows no verdicts.
+where the API server refuses. Knows no verdicts. What runs a plan is a Deployment, or a LeaderWorkerSet where a replica spans
+nodes; a new plan may need the other kind, and then the old child goes when the new one has taken over.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from plimsoll_operator import group
 from plimsoll_operator.api import InferenceDeployment
-from plimsoll_operator.controller.course import Applied
+from plimsoll_operator.controller.course import Applied, place_of
 from plimsoll_operator.controller.records import Records
-from plimsoll_operator.ports import DEPLOYMENTS, INFERENCE_DEPLOYMENTS, SERVICES, Key, Kube, Manifest, Resource
-from plimsoll_operator.render import DECIDED_ANNOTATION, TEMPLATE_DIGEST_ANNOTATION, render_deployment, render_service
+from plimsoll_operator.ports import DEPLOYMENTS, INFERENCE_DEPLOYMENTS, LEADER_WORKER_SETS, SERVICES, Key, Kube, Manifest, Resource
+from plimsoll_operator.render import DECIDED_ANNOTATION, TEMPLATE_DIGEST_ANNOTATION, render_service, render_workload
+from plimsoll_operator.verdict import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildKind:
+    """One kind of child that runs plans, and how it is named after its InferenceDeployment."""
+
+    resource: Resource
+    name: Callable[[str], str]
+
+    def place(self, key: Key) -> Key:
+        """Namespace and name of the child of a deployment."""
+        return key[0], self.name(key[1])
+
+
+SINGLE: Final = ChildKind(resource=DEPLOYMENTS, name=lambda name: name)
+GROUP: Final = ChildKind(resource=LEADER_WORKER_SETS, name=group.name_of)
+
+
+def kind_for(plan: Plan) -> ChildKind:
+    """The kind that runs this plan."""
+    return SINGLE if plan.nodes_per_replica == 1 else GROUP
+
+
+def kind_of(child: Manifest) -> ChildKind:
+    """The kind that a child read from the API server is of."""
+    return GROUP if child.get("kind") == LEADER_WORKER_SETS.kind else SINGLE
+
+
+def newest(children: Iterable[Manifest]) -> Manifest | None:
+    """Of two children, while one takes over from the other, the one that carries the later plan."""
+    return max(children, key=place_of, default=None)
 
 
 class Children:
-    """Deployment and Service of every key."""
+    """Workload and Service of every key. `has_group` tells from a cache whether a LeaderWorkerSet of the deployment exists."""
 
-    def __init__(self, kube: Kube, records: Records) -> None:
+    def __init__(self, kube: Kube, records: Records, has_group: Callable[[Key], bool] = lambda _key: False) -> None:
         self._kube = kube
         self._records = records
+        self._has_group = has_group
 
-    def find(self, key: Key, uid: str) -> tuple[Manifest | None, str | None]:
-        """The Deployment under the key's name, and a sentence when a child's name is taken by an object that is never taken over."""
-        child = self._own_or_foreign(DEPLOYMENTS, key, uid)
-        if child is not None and not _owned(child, uid):
-            return child, _taken(DEPLOYMENTS, key)
+    def find(self, key: Key, uid: str, *, spans: bool = False) -> tuple[Manifest | None, str | None]:
+        """The child that runs the plan, and a sentence when a child's name is taken by an object that is never taken over.
+
+        `spans`: the deployment's replicas may span nodes here, so that the names of such a child count too.
+        """
+        found: list[Manifest] = []
+        for kind in (SINGLE, GROUP) if spans or self._may_have_group(key) else (SINGLE,):
+            child = self._own_or_foreign(kind.resource, key, kind.place(key), uid)
+            if child is not None and not _owned(child, uid):
+                return child, _taken(kind.resource, kind.place(key))
+            found += [child] if child is not None else []
+        child = newest(found)
         if not self._records.has_service(key, uid):
-            service = self._own_or_foreign(SERVICES, key, uid)
+            service = self._own_or_foreign(SERVICES, key, key, uid)
             if service is not None and not _owned(service, uid):
                 return child, _taken(SERVICES, key)
+        if spans:
+            headless = self._kube.get(SERVICES, *GROUP.place(key))
+            if headless is not None and not _made_for_group(headless):
+                return child, _taken(SERVICES, GROUP.place(key))
         return child, None
 
     def keep(self, key: Key, child: Manifest | None, wanted: int) -> tuple[Manifest | None, bool]:
         """The new spec is refused: the pods run on as they are, and only fewer of them is something it may still ask for."""
         if child is None or wanted >= int(child["spec"].get("replicas") or 0):
             return child, False
-        return self._scale(key, wanted), True
+        return self._scale(kind_of(child), key, wanted), True
 
     def bring(self, deployment: InferenceDeployment, child: Manifest | None, run: Applied, *, adopts: bool) -> tuple[Manifest, bool]:
-        """Make the children carry the plan. Returns the Deployment as it is then and whether anything was written."""
+        """Make the children carry the plan. Returns the workload as it is then and whether anything was written."""
         key = (deployment.metadata.namespace, deployment.metadata.name)
-        child, wrote = self._bring_deployment(key, deployment, child, run, adopts=adopts)
+        kind = kind_for(run.plan)
+        own = child if child is not None and kind_of(child) is kind else None
+        child, wrote = self._bring_workload(kind, key, deployment, own, run, adopts=adopts)
         if not self._records.has_service(key, deployment.metadata.uid):
             self._kube.apply(SERVICES, render_service(deployment))
             wrote = True
-        return child, wrote
+        return child, self._succeed(kind, key, deployment, child, run.plan) or wrote
 
-    def _bring_deployment(
-        self, key: Key, deployment: InferenceDeployment, child: Manifest | None, run: Applied, *, adopts: bool
+    def _bring_workload(
+        self, kind: ChildKind, key: Key, deployment: InferenceDeployment, child: Manifest | None, run: Applied, *, adopts: bool
     ) -> tuple[Manifest, bool]:
         wanted = deployment.spec.replicas
-        manifest = render_deployment(deployment, run.plan, run.origin)
+        manifest = render_workload(deployment, run.plan, run.origin)
         manifest["metadata"]["annotations"][DECIDED_ANNOTATION] = run.decided
         if child is None or adopts:
-            return self._kube.apply(DEPLOYMENTS, manifest), True
+            return self._kube.apply(kind.resource, manifest), True
         record = self._records.get(key)
         same_size = child["spec"].get("replicas") == wanted
         recorded = (child["metadata"].get("annotations") or {}).get(TEMPLATE_DIGEST_ANNOTATION)
         if recorded != manifest["metadata"]["annotations"][TEMPLATE_DIGEST_ANNOTATION]:
             # This release renders the same plan differently: an upgrade of the operator never restarts pods.
-            return (child, False) if same_size else (self._scale(key, wanted), True)
+            return (child, False) if same_size else (self._scale(kind, key, wanted), True)
         if same_size and record is not None and record.child_generation == child["metadata"]["generation"]:
             return child, False
-        return self._kube.apply(DEPLOYMENTS, manifest), True
+        return self._kube.apply(kind.resource, manifest), True
 
-    def _scale(self, key: Key, wanted: int) -> Manifest:
-        return self._kube.merge_patch(DEPLOYMENTS, *key, {"spec": {"replicas": wanted}})
+    def _succeed(self, kind: ChildKind, key: Key, deployment: InferenceDeployment, child: Manifest, plan: Plan) -> bool:
+        """Delete a child of the other kind: at once where its GPUs are needed, else once the new one is ready in its place.
 
-    def _own_or_foreign(self, resource: Resource, key: Key, uid: str) -> Manifest | None:
+        The new child exists by now, so a crash in between leaves both, and the one with the later plan wins.
+        """
+        other = GROUP if kind is SINGLE else SINGLE
+        if other is GROUP and not self._may_have_group(key):
+            return False
+        before = self._kube.get(other.resource, *other.place(key))
+        if before is None or not _owned(before, deployment.metadata.uid) or "deletionTimestamp" in before["metadata"]:
+            return False
+        ready = int((child.get("status") or {}).get("readyReplicas") or 0)
+        if plan.may_surge and ready < deployment.spec.replicas:
+            return False
+        self._kube.delete(other.resource, *other.place(key))
+        return True
+
+    def _may_have_group(self, key: Key) -> bool:
+        """By the cache, or by what was applied last: a cache lags behind its own writes."""
+        record = self._records.get(key)
+        return self._has_group(key) or (record is not None and record.plan is not None and record.plan.nodes_per_replica > 1)
+
+    def _scale(self, kind: ChildKind, key: Key, wanted: int) -> Manifest:
+        return self._kube.merge_patch(kind.resource, *kind.place(key), {"spec": {"replicas": wanted}})
+
+    def _own_or_foreign(self, resource: Resource, key: Key, place: Key, uid: str) -> Manifest | None:
         """The child. What an earlier object of the same name has left behind is deleted: its owner is gone for certain."""
-        child = self._kube.get(resource, *key)
+        child = self._kube.get(resource, *place)
         if child is None or not _left_behind(child, key, uid):
             return child
-        self._kube.delete(resource, *key)
+        self._kube.delete(resource, *place)
         return None
 
 
@@ -90,6 +164,12 @@ def _left_behind(child: Manifest, key: Key, uid: str) -> bool:
         and owner.get("uid") != uid
         for owner in child["metadata"].get("ownerReferences") or ()
     )
+
+
+def _made_for_group(service: Manifest) -> bool:
+    """Whether LeaderWorkerSet has made this Service, for a set of the same name."""
+    owners = service["metadata"].get("ownerReferences") or ()
+    return any(row.get("kind") == LEADER_WORKER_SETS.kind and row.get("name") == service["metadata"]["name"] for row in owners)
 
 
 def _taken(resource: Resource, key: Key) -> str:

@@ -63,6 +63,13 @@ def applied_from_child(child: Manifest | None) -> Applied | None:
     return Applied(plan=plan, origin=origin, decided=annotations.get(DECIDED_ANNOTATION, "")[:64])
 
 
+def place_of(child: Manifest) -> tuple[int, str]:
+    """Where the child's plan stands among the plans of its deployment: by the generation it answers, then by when it was decided."""
+    annotations = child["metadata"].get("annotations") or {}
+    generation = annotations.get(GENERATION_ANNOTATION, "0")
+    return (int(generation) if generation.isdecimal() else 0, annotations.get(DECIDED_ANNOTATION, ""))
+
+
 def must_adopt(applied: Applied | None, wanted: Origin, *, live_pods: int, can_start: bool) -> bool:
     """Whether the verdict decides about the pods rather than only re-judging them."""
     return applied is None or has_new_spec(applied, wanted) or must_start_over(applied, wanted, live_pods=live_pods, can_start=can_start)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from plimsoll_operator.errors import ApiFailure, WatchExpired
-from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, PODS, Key, Manifest, Page, Resource, WatchEvent, key_of
+from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, LEADER_WORKER_SETS, PODS, Key, Manifest, Page, Resource, WatchEvent, key_of
 
 
 @dataclass(slots=True)
@@ -29,9 +29,13 @@ class Call:
 
 @dataclass(slots=True)
 class FakeKube:
-    """See the module. `writes` records every write; `fail_next` refuses the next calls of a verb; `logs` are the pods' by key."""
+    """See the module. `writes` records every write; `fail_next` refuses the next calls of a verb; `logs` are the pods' by key.
+
+    `absent` resources are not served: LeaderWorkerSet, until a test installs it by taking it out.
+    """
 
     writes: list[Call] = field(default_factory=list)
+    absent: set[Resource] = field(default_factory=lambda: {LEADER_WORKER_SETS})
     logs: dict[Key, bytes] = field(default_factory=dict)
     _objects: dict[Resource, dict[Key, Manifest]] = field(default_factory=dict)
     _history: list[tuple[int, Resource, WatchEvent]] = field(default_factory=list)
@@ -60,6 +64,7 @@ class FakeKube:
         """See Kube.list_page. The token is the offset; a real server's page is of one moment, this one's too while nobody writes."""
         with self._lock:
             self._may_fail("list")
+            self._must_be_served(resource)
             matching = [row for row in self._of(resource).values() if _matches(row, selector)]
             start = int(continue_token or 0)
             end = start + limit
@@ -79,6 +84,7 @@ class FakeKube:
         """See Kube.apply: the one manager owns everything it ever wrote, so the new manifest replaces the old one's."""
         with self._lock:
             self._may_fail("apply")
+            self._must_be_served(resource)
             key = key_of(manifest)
             old = self._of(resource).get(key)
             uid = manifest["metadata"].get("uid")
@@ -157,6 +163,10 @@ class FakeKube:
 
     def _of(self, resource: Resource) -> dict[Key, Manifest]:
         return self._objects.setdefault(resource, {})
+
+    def _must_be_served(self, resource: Resource) -> None:
+        if resource in self.absent:
+            raise ApiFailure(404, "NotFound", f"the server could not find the requested resource {resource.plural}")
 
     def _may_fail(self, verb: str) -> None:
         waiting = self._failures.get(verb)

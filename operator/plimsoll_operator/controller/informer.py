@@ -18,16 +18,29 @@ from plimsoll_operator.ports import Key, Kube, Manifest, Resource, WatchEvent, k
 
 _log = logging.getLogger(__name__)
 _LONGEST_BACKOFF_SECONDS: Final = 10.0
+ABSENT_SECONDS: Final = 15.0
 
 Trim = Callable[[Manifest], Manifest]
 Change = Callable[[Key, Manifest | None, Manifest | None], None]
 
 
 class Informer:
-    """One resource's cache. `on_change(key, old, new)` is called on the informer's thread, in order, for every change."""
+    """One resource's cache. `on_change(key, old, new)` is called on the informer's thread, in order, for every change.
+
+    With `on_served` the resource may be missing from this cluster: then the cache is empty and in sync, one looks again every
+    ABSENT_SECONDS, and `on_served()` is called whenever it comes or goes.
+    """
 
     def __init__(
-        self, kube: Kube, resource: Resource, *, trim: Trim, on_change: Change, clock: Callable[[], float], selector: str = ""
+        self,
+        kube: Kube,
+        resource: Resource,
+        *,
+        trim: Trim,
+        on_change: Change,
+        clock: Callable[[], float],
+        selector: str = "",
+        on_served: Callable[[], None] | None = None,
     ) -> None:
         self._kube = kube
         self.resource = resource
@@ -35,6 +48,8 @@ class Informer:
         self._on_change = on_change
         self._clock = clock
         self._selector = selector
+        self._on_served = on_served
+        self.served = on_served is None
         self._lock = threading.Lock()
         self._objects: dict[Key, Manifest] = {}
         self._heard_at = clock()
@@ -61,6 +76,9 @@ class Informer:
             try:
                 version = self.relist()
                 failures = 0
+                if not self.served:
+                    stop.wait(ABSENT_SECONDS)
+                    continue
                 while not stop.is_set():
                     version = self.follow(version)
             except WatchExpired:
@@ -72,7 +90,16 @@ class Informer:
                 stop.wait(delay)
 
     def relist(self) -> str:
-        """Replace the cache by a full list, reporting every difference. Returns the list's resource version."""
+        """Replace the cache by a full list, reporting every difference. Returns the list's resource version, empty when not served."""
+        try:
+            return self._relist()
+        except ApiFailure as failure:
+            if failure.status != 404 or self._on_served is None:
+                raise
+            self._absent()
+            return ""
+
+    def _relist(self) -> str:
         seen: set[Key] = set()
         token = ""
         while True:
@@ -86,8 +113,22 @@ class Informer:
                 break
         for key in [key for key in self._objects if key not in seen]:
             self._drop(key)
+        self._tell_served(True)
         self.synced.set()
         return page.resource_version
+
+    def _absent(self) -> None:
+        """The API server does not know the resource, and so has none of it."""
+        self._heard_at = self._clock()
+        for key in list(self._objects):
+            self._drop(key)
+        self._tell_served(False)
+        self.synced.set()
+
+    def _tell_served(self, served: bool) -> None:
+        changed, self.served = served != self.served, served
+        if changed and self._on_served is not None:
+            self._on_served()
 
     def follow(self, version: str) -> str:
         """One watch until the server ends it. Returns the version to go on from."""

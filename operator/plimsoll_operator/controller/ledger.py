@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from plimsoll_operator.api import NAME_LABEL, GPUPool
+from plimsoll_operator.api import NAME_LABEL, WORKER_LABEL, GPUPool
 from plimsoll_operator.capacity import Booking, CapacityIndex, DerivedPool, PoolKey, Selection, corrections_of
 from plimsoll_operator.controller.bookings import Bookings, Demand, Histogram, Standing, Want
 from plimsoll_operator.decision.caps import use_of_plan
 from plimsoll_operator.facts import DeploymentUse
+from plimsoll_operator.group import GROUP_INDEX_LABEL
 from plimsoll_operator.ports import Key, Manifest
 from plimsoll_operator.render import CAPACITY_GATE
 from plimsoll_operator.verdict import Plan
@@ -149,6 +150,14 @@ class Ledger:
         """Live pods of the deployment that are on a node."""
         with self._lock:
             return len(self._pods.get(key, ()))
+
+    def bound_replicas(self, key: Key, pods_per_replica: int) -> int:
+        """Replicas all of whose pods are on nodes. Pods of a replica over nodes tell which group they are of."""
+        with self._lock:
+            pods = tuple(self._pods.get(key, {}).values())
+        groups = Counter(pod["metadata"]["labels"].get(GROUP_INDEX_LABEL, "") for pod in pods)
+        alone = groups.pop("", 0)
+        return alone // pods_per_replica + sum(count >= pods_per_replica for count in groups.values())
 
     def use_label_keys(self, keys: Iterable[str]) -> None:
         """Split pools by these node labels too, from now on; beyond MAX_LABEL_KEYS further ones are not taken."""
@@ -306,5 +315,6 @@ def _keep(pods: dict[Key, dict[str, Manifest]], owner: Key, uid: str, pod: Manif
 
 
 def _owner(pod: Manifest) -> Key | None:
-    name = (pod["metadata"].get("labels") or {}).get(NAME_LABEL)
+    labels = pod["metadata"].get("labels") or {}
+    name = labels.get(NAME_LABEL) or labels.get(WORKER_LABEL)
     return (pod["metadata"].get("namespace", ""), name) if name else None

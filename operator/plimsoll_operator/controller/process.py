@@ -15,7 +15,8 @@ from typing import Any, Final
 
 from plimsoll_operator.api import NAME_LABEL
 from plimsoll_operator.controller import trim
-from plimsoll_operator.controller.course import applied_from_child
+from plimsoll_operator.controller.children import GROUP
+from plimsoll_operator.controller.course import applied_from_child, place_of
 from plimsoll_operator.controller.events import EventRecorder
 from plimsoll_operator.controller.informer import Change, Informer, Trim
 from plimsoll_operator.controller.ledger import Ledger, Promise
@@ -41,6 +42,7 @@ from plimsoll_operator.ports import (
     FIT_POLICIES,
     GPU_POOLS,
     INFERENCE_DEPLOYMENTS,
+    LEADER_WORKER_SETS,
     MODEL_PROFILES,
     NAMESPACES,
     NODES,
@@ -100,6 +102,8 @@ class Controller:
             now=_now,
             again=self.queue.add_after,
             bypass_is_protected=self.protection.holds,
+            serves_groups=lambda: self._groups.served,
+            has_group=lambda key: self._groups.get(GROUP.place(key)) is not None,
         )
         self.pool_writer = PoolWriter(kube, self.ledger, self.objects, self._wake_all, _now)
         self.informers = self._informers(kube)
@@ -111,10 +115,20 @@ class Controller:
             return Informer(kube, resource, trim=trimmed, on_change=change, clock=self._clock, selector=selector)
 
         self._children = informer(DEPLOYMENTS, trim.child, self._child_changed, MANAGED)
+        self._groups = Informer(
+            kube,
+            LEADER_WORKER_SETS,
+            trim=trim.child,
+            on_change=self._child_changed,
+            clock=self._clock,
+            selector=MANAGED,
+            on_served=self._wake_all,
+        )
         return (
             informer(NODES, trim.node, self.ledger.node_changed),
             informer(PODS, trim.pod, self._pod_changed),
             self._children,
+            self._groups,
             informer(SERVICES, trim.child, self._service_changed, MANAGED),
             informer(NAMESPACES, trim.namespace, objects.namespace_changed),
             informer(MODEL_PROFILES, trim.whole, self._profile_changed(objects.profiles)),
@@ -145,9 +159,9 @@ class Controller:
     def recover(self) -> None:
         """Book what the leader before us has promised, all of it before the first decision of our own."""
         promises = {}
-        for child in self._children.values():
-            key, applied = key_of(child), applied_from_child(child)
-            if applied is not None and _is_ours(child):
+        for child in sorted((*self._children.values(), *self._groups.values()), key=place_of):
+            key, applied = deployment_of(child), applied_from_child(child)
+            if applied is not None and key is not None:
                 replicas = int(child["spec"].get("replicas") or 0)
                 promises[key] = Promise(
                     plan=applied.plan,
@@ -241,8 +255,11 @@ class Controller:
         if owner is not None:
             self._touch(owner)
 
-    def _child_changed(self, key: Key, _old: Manifest | None, new: Manifest | None) -> None:
-        if new is None or NAME_LABEL in (new["metadata"].get("labels") or {}):
+    def _child_changed(self, key: Key, old: Manifest | None, new: Manifest | None) -> None:
+        named = ((new or old or {}).get("metadata", {}).get("labels") or {}).get(NAME_LABEL)
+        if named is not None:
+            key = (key[0], named)
+        if new is None or named is not None:
             self._touch(key)
         if new is None and self.records.get(key) is None:
             self.ledger.promise(key, None)  # an earlier leader's child whose parent is gone
@@ -279,10 +296,12 @@ class Controller:
         return change
 
 
-def _is_ours(child: Manifest) -> bool:
+def deployment_of(child: Manifest) -> Key | None:
+    """The InferenceDeployment whose plan the child runs; None where it is nobody's, whatever its labels say."""
     metadata = child["metadata"]
-    named = (metadata.get("labels") or {}).get(NAME_LABEL) == metadata["name"]
-    return named and any(owner.get("kind") == INFERENCE_DEPLOYMENTS.kind for owner in metadata.get("ownerReferences") or ())
+    name = (metadata.get("labels") or {}).get(NAME_LABEL)
+    owners = [owner for owner in metadata.get("ownerReferences") or () if owner.get("kind") == INFERENCE_DEPLOYMENTS.kind]
+    return (metadata.get("namespace", ""), name) if name and any(owner.get("name") == name for owner in owners) else None
 
 
 def _now() -> datetime:

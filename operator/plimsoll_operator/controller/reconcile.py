@@ -17,7 +17,7 @@ from typing import Final
 from plimsoll_operator.api import ApiError, InferenceDeployment, parse_inference_deployment
 from plimsoll_operator.conditions import Lack, Situation, model_seen
 from plimsoll_operator.controller.bookings import Standing
-from plimsoll_operator.controller.children import Children
+from plimsoll_operator.controller.children import Children, kind_for, kind_of
 from plimsoll_operator.controller.course import Applied, Course, applied_from_child, can_start, chart, must_adopt, must_start_over
 from plimsoll_operator.controller.gates import Gates
 from plimsoll_operator.controller.ledger import Ledger, Promise, has_gate
@@ -84,18 +84,21 @@ class Reconciler:
         now: Callable[[], datetime],
         again: Callable[[Key, float], None],
         bypass_is_protected: Callable[[], bool] = lambda: False,
+        serves_groups: Callable[[], bool] = lambda: False,
+        has_group: Callable[[Key], bool] = lambda _key: False,
     ) -> None:
         self._kube = kube
         self._objects = objects
         self._ledger = ledger
         self._records = records
         self._models = models
-        self._children = Children(kube, records)
+        self._children = Children(kube, records, has_group)
         self._gates = Gates(kube, ledger)
         self._reporter = reporter
         self._decide_facts = decide
         self._again = again
         self._bypass_is_protected = bypass_is_protected
+        self._serves_groups = serves_groups
         self._now = now
         self._booking = threading.Lock()
         self._last_decided = datetime.min.replace(tzinfo=UTC)
@@ -111,7 +114,8 @@ class Reconciler:
             deployment = parse_inference_deployment(raw)
         except ApiError as error:
             return self._refuse_unreadable(key, raw, str(error))
-        child, foreign = self._children.find(key, deployment.metadata.uid)
+        spans = deployment.spec.placement.max_nodes_per_replica > 1 and self._serves_groups()
+        child, foreign = self._children.find(key, deployment.metadata.uid, spans=spans)
         if foreign is not None:
             self._again(key, RETAKE_SECONDS)
             return self._refuse_unreadable(key, raw, foreign)
@@ -161,6 +165,7 @@ class Reconciler:
             self._ledger.pools_without(gathered.key),
             uses=self._ledger.uses,
             bypass_is_protected=self._bypass_is_protected(),
+            serves_leader_worker_sets=self._serves_groups(),
         )
         facts = facts_for(gathered.deployment, view, applied_plan=applied.plan if applied is not None else None)
         effort = f"{gathered.origin.generation}/{gathered.origin.replan}"
@@ -226,7 +231,7 @@ class Reconciler:
             model=model_seen(decided.facts.model, course.run.plan if course.run is not None else None),
             applied_generation=course.run.origin.generation if course.run is not None else None,
             replicas=deployment.spec.replicas,
-            bound=decided.live_pods // (course.run.plan.nodes_per_replica if course.run is not None else 1),
+            bound=self._ledger.bound_replicas(gathered.key, course.run.plan.nodes_per_replica if course.run is not None else 1),
             capacity_for_missing=decided.standing in (Standing.BOOKED, Standing.SETTLED) and not apply_problem,
             child=child_state(child),
             missing_because=_LACKS.get(decided.standing, "gpus"),
@@ -317,6 +322,8 @@ def _looked_at(facts: Facts, *, adopting: bool) -> tuple[object, ...]:
 def _promise(gathered: Gathered, course: Course, run: Applied) -> Promise:
     """What the plan is promised: of a refused spec no more than the child has, gated as the pods that carry it are."""
     wanted, has = gathered.deployment.spec.replicas, _replicas(gathered.child)
+    if gathered.child is not None and kind_of(gathered.child) is not kind_for(run.plan):
+        has = 0  # another kind of child takes over, and has no pods yet
     gated = gathered.deployment.spec.placement.wait_for_capacity
     if gathered.child is not None and not course.adopts:
         gated = has_gate(gathered.child["spec"].get("template") or {"spec": {}})

@@ -18,7 +18,7 @@ from plimsoll_operator.api import (
     PlanStatus,
 )
 from plimsoll_operator.conditions import ChildState, Invalid, Situation
-from plimsoll_operator.ports import Manifest
+from plimsoll_operator.ports import LEADER_WORKER_SETS, Manifest
 from plimsoll_operator.verdict import Plan, PredictedMemory, Reject, Resize, Verdict
 
 MAX_OFFERS: Final = 4
@@ -50,7 +50,7 @@ def status_of(
 
 
 def child_state(child: Manifest | None) -> ChildState | None:
-    """What a Deployment says of itself."""
+    """What a Deployment or LeaderWorkerSet says of itself. Of the latter a ready group is available: it knows no other availability."""
     if child is None:
         return None
     status = child.get("status") or {}
@@ -62,7 +62,7 @@ def child_state(child: Manifest | None) -> ChildState | None:
         replicas=int(status.get("replicas") or 0),
         updated=int(status.get("updatedReplicas") or 0),
         ready=int(status.get("readyReplicas") or 0),
-        available=int(status.get("availableReplicas") or 0),
+        available=int(status.get("readyReplicas" if child.get("kind") == LEADER_WORKER_SETS.kind else "availableReplicas") or 0),
         deadline_exceeded=(rows.get("Progressing") or {}).get("reason") == "ProgressDeadlineExceeded",
     )
 

@@ -102,11 +102,13 @@ class StoreView:
         *,
         uses: Callable[[str], Mapping[str, DeploymentUse]],
         bypass_is_protected: bool,
+        serves_leader_worker_sets: bool = False,
     ) -> None:
         self._objects = objects
         self._derived = tuple(derived)
         self._uses = uses
         self._bypass_is_protected = bypass_is_protected
+        self._serves_leader_worker_sets = serves_leader_worker_sets
 
     def model_profile(self, namespace: str, name: str) -> ModelProfile | None:
         """See gather.Store."""
@@ -146,6 +148,10 @@ class StoreView:
     def bypass_is_protected(self) -> bool:
         """See gather.Store."""
         return self._bypass_is_protected
+
+    def serves_leader_worker_sets(self) -> bool:
+        """See gather.Store."""
+        return self._serves_leader_worker_sets
 
 
 def current_pool(derived: DerivedPool, written: GPUPool | None) -> GPUPool:

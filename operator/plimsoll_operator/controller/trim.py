@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from plimsoll_operator.api import NAME_LABEL
+from plimsoll_operator.api import NAME_LABEL, WORKER_LABEL
 from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES
 from plimsoll_operator.capacity.pods import CPU, pod_requests
+from plimsoll_operator.group import GROUP_INDEX_LABEL
 from plimsoll_operator.ports import Manifest
 from plimsoll_operator.render import PLAN_DIGEST_ANNOTATION
 
@@ -31,7 +32,7 @@ def node(manifest: Manifest) -> Manifest:
 
 
 def pod(manifest: Manifest) -> Manifest:
-    """Which node it is on, whether it is over, what it asks for in sum (as one container), whose it is, and which gates it waits behind."""
+    """Node, whether it is over, what it asks for in sum (as one container), whose it is, of which group, and which gates hold it."""
     spec = manifest.get("spec") or {}
     kept: Manifest = {"nodeName": spec.get("nodeName", "")}
     gates = spec.get("schedulingGates")
@@ -40,9 +41,9 @@ def pod(manifest: Manifest) -> Manifest:
         amounts = {key: f"{value}m" if key == CPU else str(value) for key, value in sorted(asked.items())}
         kept["containers"] = [{"resources": {"requests": amounts}}]
     metadata = _metadata(manifest)
-    name = (manifest["metadata"].get("labels") or {}).get(NAME_LABEL)
-    if name is not None:
-        metadata["labels"] = {NAME_LABEL: name}
+    labels = manifest["metadata"].get("labels") or {}
+    if NAME_LABEL in labels or WORKER_LABEL in labels:
+        metadata["labels"] = {key: labels[key] for key in (NAME_LABEL, WORKER_LABEL, GROUP_INDEX_LABEL) if key in labels}
         if gates:
             kept["schedulingGates"] = [{"name": gate.get("name", "")} for gate in gates]
             metadata["creationTimestamp"] = manifest["metadata"].get("creationTimestamp", "")

@@ -14,7 +14,7 @@ from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.estimate import WeightTotals, prepare
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.prepared import Prepared
-from plimsoll_estimator.resolve.facts import num_experts
+from plimsoll_estimator.resolve.facts import num_experts, query_heads
 from plimsoll_estimator.resolved import Estimate, Gpu
 from plimsoll_operator.decision.layouts import Counts
 from plimsoll_operator.facts import ModelFacts
@@ -34,7 +34,7 @@ class Engine:
         self._weights = WeightTotals(total_bytes=weights.total_bytes, bytes_by_dtype=dict(weights.bytes_by_dtype)) if weights else None
         self._memo: dict[tuple[EngineArgs, Gpu], Prepared | Estimate] = {}
         layers = config.text.int_or_none("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-        self.counts = Counts(layers=layers, has_experts=num_experts(config) > 0)
+        self.counts = Counts(layers=layers, heads=query_heads(config), has_experts=num_experts(config) > 0)
 
     def prepare(self, args: EngineArgs, gpu: Gpu) -> Prepared | Estimate:
         """The replica before its budget is chosen, or vLLM's refusal of these arguments.

@@ -11,9 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import IntEnum
+from typing import Final
 
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_operator.decision.ask import Ask
+
+NODE_COUNTS: Final = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64)
+"""Nodes of one replica that are tried. Beyond eight the next step is at most a quarter more: a search of every count would be slow."""
 
 
 class Kind(IntEnum):
@@ -80,9 +84,10 @@ class Layout:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Counts:
-    """What of the model bounds its layouts: layers (None where the config does not say) and whether it has routed experts."""
+    """What of the model bounds its layouts: layers and query heads (None where the config is silent), and whether it has experts."""
 
     layers: int | None
+    heads: int | None
     has_experts: bool
 
     def allows(self, stages: int) -> bool:
@@ -90,17 +95,18 @@ class Counts:
         return self.layers is None or stages <= self.layers
 
 
-def layouts(kind: Kind, ask: Ask, counts: Counts, gpus_per_node: int) -> Iterator[Layout]:
-    """The layouts of one class on nodes of so many GPUs. May be empty, is deterministic, and leaves vLLM's own checks to the estimate."""
+def layouts(kind: Kind, ask: Ask, counts: Counts, gpus_per_node: tuple[int, ...]) -> Iterator[Layout]:
+    """The layouts of one class on nodes of these sizes. May be empty, is deterministic, and leaves vLLM's own checks to the estimate."""
+    largest = max(gpus_per_node)
     if kind is Kind.TENSOR:
-        yield from _on_one_node(ask, gpus_per_node)
+        yield from _on_one_node(ask, largest)
     elif kind is Kind.EXPERTS:
         if counts.has_experts and ask.args.enable_expert_parallel is None:
-            found = _on_one_node(ask, gpus_per_node)
+            found = _on_one_node(ask, largest)
             shared = (layout for layout in found if layout.tensor_parallel_size * layout.data_parallel_size > 1)
             yield from (replace(layout, expert_parallel=True) for layout in shared)
     elif kind is Kind.STAGES:
-        yield from _in_stages(ask, counts, gpus_per_node)
+        yield from _in_stages(ask, counts, largest)
     else:
         yield from _over_nodes(ask, counts, gpus_per_node, across=kind is Kind.ACROSS)
 
@@ -145,23 +151,23 @@ def _in_stages(ask: Ask, counts: Counts, gpus_per_node: int) -> Iterator[Layout]
                 )
 
 
-def _over_nodes(ask: Ask, counts: Counts, gpus_per_node: int, *, across: bool) -> Iterator[Layout]:
-    """Equal shares of a replica on each node, of more GPUs together than one node has.
+def _over_nodes(ask: Ask, counts: Counts, gpus_per_node: tuple[int, ...], *, across: bool) -> Iterator[Layout]:
+    """Whole nodes, of more GPUs together than one node has; where all sizes are pinned, equal shares of nodes.
 
     Inside a node: tensor parallel groups that do not leave it. Across: groups that do, where their size is pinned or the rest is.
     """
     args = ask.args
     data = args.data_parallel_size or 1
-    for nodes in range(2, ask.max_nodes + 1):
+    for nodes in (count for count in NODE_COUNTS if count <= ask.max_nodes):
         if data % nodes and nodes % data:
             continue  # engines would be cut unevenly
-        for share in range(1, gpus_per_node + 1):
+        for share in _shares(ask, nodes, gpus_per_node):
             gpus = nodes * share
-            if gpus <= gpus_per_node or gpus > _most(ask, gpus) or gpus % data:
+            if gpus <= max(gpus_per_node) or gpus > _most(ask, gpus) or gpus % data:
                 continue
             engine = gpus // data
             on_node = min(engine, share)
-            for tensor in _tensor_sizes(args.tensor_parallel_size, engine, on_node, across=across):
+            for tensor in _tensor_sizes(args.tensor_parallel_size, counts, engine, on_node, across=across):
                 pipeline = engine // tensor
                 if args.pipeline_parallel_size in (None, pipeline) and counts.allows(pipeline):
                     yield Layout(
@@ -173,9 +179,25 @@ def _over_nodes(ask: Ask, counts: Counts, gpus_per_node: int, *, across: bool) -
                     )
 
 
-def _tensor_sizes(pinned: int | None, engine: int, on_node: int, *, across: bool) -> Iterator[int]:
-    """Sizes that divide an engine's GPUs, the largest first: those that also divide its share of a node, or those that do not."""
-    sizes = range(engine, 0, -1) if pinned is None else (pinned,)
-    for size in sizes:
-        if engine % size == 0 and (on_node % size != 0) == across:
-            yield size
+def _shares(ask: Ask, nodes: int, gpus_per_node: tuple[int, ...]) -> Iterator[int]:
+    """GPUs of a replica on each of its nodes."""
+    tensor, pipeline = ask.args.tensor_parallel_size, ask.args.pipeline_parallel_size
+    if tensor is None or pipeline is None:
+        yield from sorted(set(gpus_per_node))
+        return
+    gpus = tensor * pipeline * (ask.args.data_parallel_size or 1)
+    if gpus % nodes == 0 and gpus // nodes <= max(gpus_per_node):
+        yield gpus // nodes
+
+
+def _tensor_sizes(pinned: int | None, counts: Counts, engine: int, on_node: int, *, across: bool) -> Iterator[int]:
+    """Sizes that divide an engine's GPUs: those that also divide its share of a node, or those that do not.
+
+    Of sizes that nobody pinned only the two largest that divide the heads: over nodes the smaller ones have nothing to offer.
+    """
+    if pinned is not None:
+        sizes = [pinned] if engine % pinned == 0 else []
+    else:
+        sizes = [size for size in range(engine, 0, -1) if engine % size == 0 and (counts.heads is None or counts.heads % size == 0)]
+    found = [size for size in sizes if (on_node % size != 0) == across]
+    yield from found[:2]

@@ -7,6 +7,7 @@ fixed Ask, so pinned values are honoured by construction. Pure; makes no verdict
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, groupby
@@ -46,13 +47,10 @@ class Product:
         return tuple(pool for pool in self.pools if pool.gpus_per_node >= gpus)
 
     def large_enough_for(self, layout: Layout) -> tuple[PoolFacts, ...]:
-        """Pools whose nodes have room for a node's share; for a replica over nodes, empty unless together they have enough nodes.
-
-        Nodes of declared pools are not counted: an autoscaler brings them.
-        """
+        """Pools whose nodes have room for a node's share; for a replica over nodes, empty unless together they have or get enough."""
         pools = self.large_enough(layout.gpus_per_node)
-        if layout.nodes > 1 and not any(pool.declared for pool in pools):
-            room = sum(pool.nodes * (pool.gpus_per_node // layout.gpus_per_node) for pool in pools)
+        if layout.nodes > 1:
+            room = sum(pool.most_nodes * (pool.gpus_per_node // layout.gpus_per_node) for pool in pools)
             return pools if room >= layout.nodes else ()
         return pools
 
@@ -150,7 +148,7 @@ def _of_kind(kind: Kind, engine: Engine, ask: Ask, products: tuple[Product, ...]
     found = [
         candidate
         for group in groups
-        for layout in layouts(kind, ask, engine.counts, max(pool.gpus_per_node for product in group for pool in product.pools))
+        for layout in layouts(kind, ask, engine.counts, tuple({pool.gpus_per_node for product in group for pool in product.pools}))
         if like is None or _is_layout_of(layout, like)
         if (candidate := _candidate(ask, group, kind, layout)) is not None
     ]
@@ -201,8 +199,10 @@ def _candidate(ask: Ask, group: tuple[Product, ...], kind: Kind, layout: Layout)
 
 def _fit_now(pools: list[PoolFacts], layout: Layout, replicas: int) -> bool:
     """Whether so many replicas find nodes at this moment: all nodes of each, since a group that is not whole starts nothing."""
-    free = chain.from_iterable(pool.nodes_by_free_gpus for pool in pools)
-    return fits_now(free, layout.gpus_per_node, replicas * layout.nodes)
+    free: Counter[int] = Counter()
+    for pool in pools:
+        free.update(dict(pool.nodes_by_free_gpus))
+    return fits_now(free.items(), layout.gpus_per_node, replicas * layout.nodes)
 
 
 def _order(candidate: Candidate) -> tuple[int, int, bool, int, int, tuple[int, int, bool]]:

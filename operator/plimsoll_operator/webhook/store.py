@@ -25,8 +25,9 @@ from plimsoll_operator.api import (
 )
 from plimsoll_operator.facts import DeploymentUse
 from plimsoll_operator.metrics import DeploymentSeries, PoolSeries
+from plimsoll_operator.ports import LEADER_WORKER_SETS
 from plimsoll_operator.use import use_of
-from plimsoll_operator.watch import Watched
+from plimsoll_operator.watch import Served, Watched
 
 log = logging.getLogger(__name__)
 _ROOT: Final = f"/apis/{API_VERSION}"
@@ -64,6 +65,7 @@ class CacheStore:
         self._calibrations = Watched(kind="EngineCalibration", path=f"{_ROOT}/enginecalibrations", parse=_parser(EngineCalibration))
         self._uses: Watched[DeploymentUse] = Watched(kind="InferenceDeployment", path=f"{_ROOT}/inferencedeployments", parse=use_of)
         self._namespaces: Watched[Mapping[str, str]] = Watched(kind="Namespace", path="/api/v1/namespaces", parse=_labels)
+        self.leader_worker_sets = Served(LEADER_WORKER_SETS.api_version, LEADER_WORKER_SETS.plural)
 
     @property
     def caches(self) -> tuple[Watched[Any], ...]:
@@ -75,14 +77,16 @@ class CacheStore:
         async with asyncio.TaskGroup() as group:
             for cache in self.caches:
                 group.create_task(cache.run(client), name=f"watch {cache.kind}")
+            group.create_task(self.leader_worker_sets.run(client), name="discover LeaderWorkerSet")
 
     def ready(self) -> bool:
         """Whether every cache has been filled once."""
-        return all(cache.synced for cache in self.caches)
+        return not self.waiting()
 
     def waiting(self) -> list[str]:
         """Kinds that have not been listed yet."""
-        return [cache.kind for cache in self.caches if not cache.synced]
+        asked = [] if self.leader_worker_sets.synced else ["discovery"]
+        return [cache.kind for cache in self.caches if not cache.synced] + asked
 
     def model_profile(self, namespace: str, name: str) -> ModelProfile | None:
         """See gather.Store."""
@@ -111,6 +115,10 @@ class CacheStore:
     def namespace_labels(self, namespace: str) -> Mapping[str, str]:
         """See gather.Store."""
         return self._namespaces.objects.get(("", namespace), {})
+
+    def serves_leader_worker_sets(self) -> bool:
+        """See gather.Store: as the background last heard."""
+        return self.leader_worker_sets.served
 
     def bypass_is_protected(self) -> bool:
         """See gather.Store. Told at start: the webhook reads no policies; the controller, which makes the pods, looks for itself."""

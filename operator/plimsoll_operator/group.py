@@ -1,0 +1,94 @@
+"""One replica as a group of pods, a LeaderWorkerSet: vLLM's start over several nodes, each pod with its node's share of the GPUs.
+
+Called by `render` with the pod template that it would give a single pod. Pure; knows the LeaderWorkerSet API
+(leaderworkerset.x-k8s.io/v1) and vLLM's multi-node arguments, no spec.
+
+The leader serves; workers join it by `--nnodes`, `--node-rank` and `--master-addr` (vLLM engine/arg_utils.py from 0.11.2 on, the mp
+backend; engines of data parallel replicas take their rank from the node's). A group is restarted whole when one of its containers
+restarts: NCCL groups do not take a member back.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any, Final
+
+from plimsoll_operator.api import ENGINE_CONTAINER, NAME_LABEL, WORKER_LABEL
+from plimsoll_operator.verdict import Plan
+
+Manifest = dict[str, Any]
+GROUP_INDEX_LABEL: Final = "leaderworkerset.sigs.k8s.io/group-index"
+# LeaderWorkerSet makes a headless Service of its own name, and the deployment's own name is that of the Service in front.
+_SUFFIX: Final = "-group"
+# Set by LeaderWorkerSet in every container: the leader's DNS name, and 0 for the leader, 1 and up for its workers.
+_LEADER_ADDRESS: Final = "$(LWS_LEADER_ADDRESS)"
+_NODE_RANK: Final = "$(LWS_WORKER_INDEX)"
+# vLLM binds and announces this address; with several interfaces it would have to guess.
+_HOST_IP: Final = "VLLM_HOST_IP"
+_OF_A_SERVER: Final = ("ports", "startupProbe", "livenessProbe", "readinessProbe")
+
+
+def name_of(deployment: str) -> str:
+    """The LeaderWorkerSet's name, and that of the headless Service it makes."""
+    return f"{deployment}{_SUFFIX}"
+
+
+def rolling_update(plan: Plan) -> Manifest:
+    """A surge replica needs further free GPUs and would wait for ever on a full pool: there replicas are replaced one at a time."""
+    return {"maxSurge": 1, "maxUnavailable": 0} if plan.may_surge else {"maxSurge": 0, "maxUnavailable": 1}
+
+
+def templates(template: Manifest, plan: Plan) -> tuple[Manifest, Manifest]:
+    """Pod templates of leader and workers from that of a single pod.
+
+    The leader's address is its own IP for itself, because it binds sockets to it, and its DNS name for the others. Workers serve
+    nothing: no port, no probe, and a label of their own, so that the Service and the scale selector find leaders only.
+    """
+    leader, worker = copy.deepcopy(template), copy.deepcopy(template)
+    _start(leader, plan, f"$({_HOST_IP})")
+    _start(worker, plan, _LEADER_ADDRESS, "--headless")
+    labels = worker["metadata"]["labels"]
+    labels[WORKER_LABEL] = labels.pop(NAME_LABEL)
+    engine = _engine(worker)
+    for field in _OF_A_SERVER:
+        engine.pop(field, None)
+    return leader, worker
+
+
+def leader_worker_set(metadata: Manifest, leader: Manifest, worker: Manifest, plan: Plan, *, replicas: int) -> Manifest:
+    """The LeaderWorkerSet: one group of `nodes_per_replica` pods a replica."""
+    return {
+        "apiVersion": "leaderworkerset.x-k8s.io/v1",
+        "kind": "LeaderWorkerSet",
+        "metadata": metadata,
+        "spec": {
+            "replicas": replicas,
+            "startupPolicy": "LeaderCreated",
+            "networkConfig": {"subdomainPolicy": "Shared"},
+            "rolloutStrategy": {"type": "RollingUpdate", "rollingUpdateConfiguration": rolling_update(plan)},
+            "leaderWorkerTemplate": {
+                "size": plan.nodes_per_replica,
+                "restartPolicy": "RecreateGroupOnPodRestart",
+                "leaderTemplate": leader,
+                "workerTemplate": worker,
+            },
+        },
+    }
+
+
+def _start(template: Manifest, plan: Plan, leader_address: str, *more: str) -> None:
+    engine = _engine(template)
+    engine["args"] = [
+        *engine["args"],
+        f"--nnodes={plan.nodes_per_replica}",
+        f"--node-rank={_NODE_RANK}",
+        f"--master-addr={leader_address}",
+        *more,
+    ]
+    address = {"name": _HOST_IP, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
+    engine["env"] = [*(row for row in engine.get("env") or () if row["name"] != _HOST_IP), address]
+
+
+def _engine(template: Manifest) -> Manifest:
+    engine: Manifest = next(row for row in template["spec"]["containers"] if row["name"] == ENGINE_CONTAINER)
+    return engine

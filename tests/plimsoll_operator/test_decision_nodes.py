@@ -1,0 +1,168 @@
+"""Replicas over several nodes: when they are chosen, how they are cut, what they need."""
+
+import dataclasses
+import json
+
+import pytest
+from tests.plimsoll_operator.decision_world import H100, LLAMA_8B, LLAMA_70B, Files, deployment, manifest, node, offered, verdict
+
+from plimsoll_operator.api import API_VERSION, FitPolicySpec, GPUPool, parse_inference_deployment, parse_object
+from plimsoll_operator.decision import decide
+from plimsoll_operator.gather import facts_for
+from plimsoll_operator.verdict import Admit, Plan, Reject
+
+DEEPSEEK, LLAMA_405B, QWEN_14B = "deepseek-ai/DeepSeek-V3", "meta-llama/Llama-3.1-405B", "Qwen/Qwen2.5-14B-Instruct"
+
+
+def h100s(count, gpus=8):
+    return [node(f"h{number}", "NVIDIA-H100-80GB-HBM3", gpus, 81559) for number in range(count)]
+
+
+def a10gs(count):
+    return [node(f"a{number}", "NVIDIA-A10G", 1, 23028) for number in range(count)]
+
+
+def sizes(plan):
+    return (plan.tensor_parallel_size, plan.pipeline_parallel_size, plan.data_parallel_size, plan.nodes_per_replica)
+
+
+CHOSEN = [
+    ("one node that serves is enough, whatever is allowed", LLAMA_70B, {}, h100s(4), 4, (2, 1, 1, 1)),
+    ("stages on one node come before a second node", QWEN_14B, {"dtype": "float16"},
+     [node(f"t{n}", "Tesla-T4", 3, 15360) for n in range(4)], 4, (1, 3, 1, 1)),
+    ("two whole nodes: tensor parallel inside, a stage each", LLAMA_405B, {}, h100s(4), 4, (8, 2, 1, 2)),
+    ("the fewest nodes that serve", LLAMA_405B, {}, h100s(8, gpus=4), 8, (4, 3, 1, 3)),
+    ("nodes of one GPU: a stage each", LLAMA_8B, {"maxModelLen": 65536}, a10gs(4), 4, (1, 2, 1, 2)),
+    ("a pinned tensor parallel size leaves the stages to the nodes", LLAMA_405B, {"tensorParallelSize": 4}, h100s(4), 4, (4, 4, 1, 2)),
+    ("pinned sizes are spread so that tensor parallel groups stay in a node", LLAMA_405B, {"tensorParallelSize": 4,
+     "pipelineParallelSize": 3}, h100s(4), 4, (4, 3, 1, 3)),
+    ("tensor parallelism crosses nodes where it is pinned so", LLAMA_405B, {"tensorParallelSize": 16}, h100s(2), 2, (16, 1, 1, 2)),
+    ("sixteen engines share the experts of two nodes", DEEPSEEK, {"dataParallelSize": 16, "expertParallel": True}, h100s(2), 2,
+     (1, 1, 16, 2)),
+    ("not enough nodes exist", LLAMA_405B, {}, h100s(1), 4, None),
+    ("not enough nodes are allowed", LLAMA_405B, {}, h100s(8, gpus=4), 2, None),
+    ("three engines cannot be cut over two nodes", DEEPSEEK, {"tensorParallelSize": 4, "dataParallelSize": 3}, h100s(2), 2, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("why", "model", "engine", "nodes", "most", "expected"), CHOSEN, ids=[row[0] for row in CHOSEN])
+def test_the_layout_over_nodes(why, model, engine, nodes, most, expected):
+    found = verdict(model, engine={"maxModelLen": 8192} | engine, store=Files(*nodes, lws=True), placement={"maxNodesPerReplica": most})
+    assert (sizes(found.plan) if isinstance(found, Admit) else None) == expected
+    if expected is not None:
+        plan = found.plan
+        assert plan.gpus_per_pod * plan.nodes_per_replica == plan.gpus_per_replica
+        assert plan.gpus_per_pod <= max(int(item["status"]["allocatable"]["nvidia.com/gpu"]) for item in nodes)
+
+
+def test_a_replica_over_nodes_runs_on_one_product_even_where_several_are_listed():
+    both = {"gpuProducts": ["NVIDIA-H100-80GB-HBM3", "NVIDIA-A100-SXM4-80GB"], "maxNodesPerReplica": 2}
+    a100s = [node(f"a{number}", "NVIDIA-A100-SXM4-80GB", 8, 81920) for number in range(2)]
+    plan = verdict(LLAMA_405B, engine={"maxModelLen": 8192}, store=Files(*h100s(2), *a100s, lws=True), placement=both).plan
+    assert (len(plan.gpu_products), plan.nodes_per_replica) == (1, 2)
+
+
+FREE = [
+    ("two replicas on four free nodes", 2, 4, 8, True),
+    ("three replicas would need six", 3, 4, 8, False),
+    ("half of a node used is half a node too few: groups are whole or nothing", 2, 4, 7, False),
+]
+
+
+@pytest.mark.parametrize(("why", "replicas", "nodes", "free", "available"), FREE, ids=[row[0] for row in FREE])
+def test_availability_counts_whole_groups(why, replicas, nodes, free, available):
+    store = Files(*h100s(nodes), lws=True)
+    facts = facts_for(
+        deployment(LLAMA_405B, engine={"maxModelLen": 8192}, replicas=replicas, placement={"maxNodesPerReplica": 2}),
+        store,
+        applied_plan=None,
+    )
+    histogram = ((8, nodes),) if free == 8 else ((free, 1), (8, nodes - 1))
+    pools = tuple(dataclasses.replace(pool, nodes_by_free_gpus=histogram) for pool in facts.pools)
+    found = decide(dataclasses.replace(facts, pools=pools))
+    assert found.plan.available_now is available
+    assert found.plan.may_surge is False
+
+
+def test_free_nodes_for_one_group_more_let_an_update_surge():
+    found = verdict(LLAMA_405B, engine={"maxModelLen": 8192}, store=Files(*h100s(4), lws=True), placement={"maxNodesPerReplica": 2})
+    assert found.plan.may_surge
+
+
+@pytest.mark.parametrize(("most", "reason"), [(2, None), (1, "InsufficientGpuMemory")])
+def test_nodes_of_a_declared_pool_come_as_far_as_it_may_grow(most, reason):
+    spec = {"declared": True, "product": "NVIDIA-H100-80GB-HBM3", "usableMemoryBytes": "79Gi", "gpusPerNode": 8, "maxNodes": most}
+    store = Files(lws=True)
+    store.pools = [parse_object(GPUPool, {"apiVersion": API_VERSION, "kind": "GPUPool", "metadata": {"name": "later"}, "spec": spec})]
+    found = verdict(LLAMA_405B, engine={"maxModelLen": 8192}, store=store, placement={"maxNodesPerReplica": 2})
+    if reason is None:
+        assert (sizes(found.plan), found.plan.available_now) == ((8, 2, 1, 2), False)
+    else:
+        assert found.reason == reason
+
+
+def test_without_the_api_a_plan_that_cannot_be_made_is_refused_with_what_to_install():
+    wish = {"engine": {"maxModelLen": 8192}, "placement": {"maxNodesPerReplica": 2}}
+    found = verdict(LLAMA_405B, store=Files(*h100s(2)), **wish)
+    assert isinstance(found, Reject)
+    assert (found.reason.value, found.field) == ("LeaderWorkerSetMissing", "spec.placement.maxNodesPerReplica")
+    assert "install LeaderWorkerSet" in found.message
+    assert isinstance(verdict(LLAMA_405B, store=Files(*h100s(2), lws=True), **wish), Admit)
+    assert isinstance(verdict(LLAMA_70B, store=Files(*h100s(2)), **wish), Admit), "one node serves: nothing is missing"
+
+
+REFUSED = [
+    ("vLLM before 0.11.2 spans nodes only with Ray", {"version": "0.10.2"}, {}, "EngineRefuses", "spec.placement.maxNodesPerReplica"),
+    ("half a group behind a gate would hold GPUs", {}, {"waitForCapacity": True}, "NotSupportedYet", "spec.placement.waitForCapacity"),
+]
+
+
+@pytest.mark.parametrize(("why", "wish", "placement", "reason", "field"), REFUSED, ids=[row[0] for row in REFUSED])
+def test_what_a_replica_over_nodes_cannot_have(why, wish, placement, reason, field):
+    engine = {"maxModelLen": 8192, "tensorParallelSize": 8, "pipelineParallelSize": 2}
+    store = Files(*h100s(2), lws=True)
+    found = verdict(LLAMA_405B, engine=engine, store=store, placement={"maxNodesPerReplica": 2, **placement}, **wish)
+    assert (type(found), found.reason.value, found.field) == (Reject, reason, field)
+
+
+def test_a_name_too_long_for_the_pods_of_a_group_is_refused_before_anything_is_made():
+    def named(length):
+        wish = manifest(LLAMA_405B, engine={"maxModelLen": 8192}, placement={"maxNodesPerReplica": 2})
+        wish["metadata"]["name"] = "x" * length
+        return decide(facts_for(parse_inference_deployment(wish), Files(*h100s(2), lws=True), applied_plan=None))
+
+    assert isinstance(named(40), Admit)
+    assert (named(41).reason.value, named(41).field) == ("InvalidSpec", "metadata.name")
+
+
+def test_a_second_node_is_offered_where_one_is_too_small_and_groups_can_be_made():
+    wish = {"engine": {"maxModelLen": 8192}}
+    found = verdict(LLAMA_405B, store=Files(*h100s(2), lws=True), **wish)
+    nodes = [offer for offer in found.offers if "maxNodesPerReplica" in offer.patch_json]
+    assert [json.loads(offer.patch_json) for offer in nodes] == [{"spec": {"placement": {"maxNodesPerReplica": 2}}}]
+    assert "16 x NVIDIA-H100-80GB-HBM3 per replica on 2 nodes" in nodes[0].summary
+    assert isinstance(offered(nodes[0], LLAMA_405B, store=Files(*h100s(2), lws=True), **wish), Admit)
+    assert not any("maxNodes" in offer.patch_json for offer in verdict(LLAMA_405B, store=Files(*h100s(2)), **wish).offers)
+
+
+def test_the_cap_on_gpus_per_replica_holds_over_nodes():
+    store = Files(*h100s(2), lws=True)
+    facts = facts_for(deployment(LLAMA_405B, engine={"maxModelLen": 8192}, placement={"maxNodesPerReplica": 2}), store, applied_plan=None)
+    assert isinstance(decide(facts), Admit)
+    assert isinstance(decide(dataclasses.replace(facts, policy=FitPolicySpec(max_gpus_per_replica=8))), Reject)
+
+
+def test_the_applied_plan_over_nodes_is_kept_where_a_larger_node_has_come():
+    wish = deployment(LLAMA_405B, engine={"maxModelLen": 8192}, placement={"maxNodesPerReplica": 2})
+    plan = decide(facts_for(wish, Files(*h100s(2), lws=True), applied_plan=None)).plan
+    larger = Files(*h100s(2), node("b", "NVIDIA-B200", 8, 183359), lws=True)
+    assert decide(facts_for(wish, larger, applied_plan=None)).plan.nodes_per_replica == 1
+    assert decide(facts_for(wish, larger, applied_plan=plan)).plan.digest == plan.digest
+    assert Plan.from_json(plan.canonical_json()) == plan
+
+
+def test_a_pod_is_checked_against_its_own_nodes_host_memory():
+    small = [node(f"h{number}", "NVIDIA-H100-80GB-HBM3", 8, 81559, host="90Gi") for number in range(2)]
+    found = verdict(LLAMA_405B, engine={"maxModelLen": 8192}, store=Files(*small, lws=True), placement={"maxNodesPerReplica": 2})
+    assert (type(found), found.reason.value) == (Reject, "HostMemory")
+    assert isinstance(verdict(LLAMA_405B, engine={"maxModelLen": 8192}, store=Files(H100, lws=True)), Reject)
