@@ -17,8 +17,8 @@ from plimsoll_operator.decision.caps import over_cap, use_of_plan
 from plimsoll_operator.decision.checks import Checked, first_finding, no_layout, spanning_is_possible
 from plimsoll_operator.decision.elsewhere import product_that_would_fit, rentable
 from plimsoll_operator.decision.engine import Engine, engine_for
-from plimsoll_operator.decision.fit import Miss
 from plimsoll_operator.decision.long_context import own_pool
+from plimsoll_operator.decision.miss import Miss
 from plimsoll_operator.decision.offers import offers
 from plimsoll_operator.decision.override import is_lifted, pinned_placement, why_lifted
 from plimsoll_operator.decision.placement import match

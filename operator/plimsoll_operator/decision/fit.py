@@ -12,11 +12,12 @@ from typing import Final, NamedTuple
 
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.prepared import Prepared
-from plimsoll_estimator.resolved import Estimate, Gpu, OutsideBudget, RankEstimate, ResolvedArgs
+from plimsoll_estimator.resolved import Estimate, Gpu, ResolvedArgs
 from plimsoll_estimator.units import round_up
 from plimsoll_operator.decision import utilisation
 from plimsoll_operator.decision.engine import Engine
-from plimsoll_operator.decision.held import fullest, held_blocks, needed_kv_bytes
+from plimsoll_operator.decision.held import held_blocks
+from plimsoll_operator.decision.miss import Miss, engine_refuses, miss_of, nothing_left, pinned_problem, refusal_of
 from plimsoll_operator.decision.worksheet import Share
 from plimsoll_operator.verdict import Reason
 
@@ -57,32 +58,6 @@ class Fit:
     sure: bool
     lowered: tuple[tuple[str, int, int], ...] = ()
     held_blocks: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Miss:
-    """It does not. Bytes are per GPU of the fullest rank, `parts` its components; `hopeless`: the weights alone are too much.
-
-    `refusal` names the check of vLLM, or the missing rule, where it is not memory that is short. `estimated_max_model_len` is the
-    longest request for which the cache would have done at these arguments, at the end of the interval that was judged by.
-    """
-
-    reason: Reason
-    message: str
-    component: str | None = None
-    needed_bytes: int | None = None
-    available_bytes: int | None = None
-    parts: tuple[tuple[str, int], ...] = ()
-    estimated_max_model_len: int | None = None
-    hopeless: bool = False
-    refusal: str | None = None
-
-    @property
-    def short_by_bytes(self) -> int:
-        """How far off; misses without figures are the furthest."""
-        if self.needed_bytes is None or self.available_bytes is None:
-            return 1 << 62
-        return self.needed_bytes - self.available_bytes
 
 
 def fit(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
@@ -140,25 +115,25 @@ def _start(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
     """One try at given arguments, with the utilisation computed where it is not pinned."""
     prepared = engine.prepare(wish.args, gpu)
     if isinstance(prepared, Estimate):
-        return _refusal(prepared)
+        return refusal_of(prepared)
     pinned = wish.args.gpu_memory_utilization
     if pinned is not None:
         thousandths, utilization = utilisation.thousandths_of(pinned), pinned
-        problem = _pinned_problem(prepared.outside_budget, gpu, pinned, wish.parts)
+        problem = pinned_problem(prepared.outside_budget, gpu, pinned, wish.parts)
     else:
         thousandths = utilisation.computed(prepared.outside_budget, wish.reserve_bytes, gpu.total_memory_bytes, wish.parts)
         utilization = utilisation.fraction(thousandths)
-        problem = _nothing_left(prepared.outside_budget, gpu, wish.parts) if thousandths <= 0 else None
+        problem = nothing_left(prepared.outside_budget, gpu, wish.parts) if thousandths <= 0 else None
     if problem is not None:
         return problem
     estimate = prepared.estimate(utilization)
-    if _engine_refuses(estimate):
-        return _refusal(estimate)
+    if engine_refuses(estimate):
+        return refusal_of(estimate)
     held = held_blocks(prepared, wish.share)
     sure = _is_sure(prepared, estimate, held)
     if not _starts(estimate, wish, held, sure=sure):
         budget = utilisation.claim_bytes(thousandths, gpu.total_memory_bytes)
-        return _miss(estimate, budget, held, longest=_longest(prepared, estimate, wish))
+        return miss_of(estimate, budget, held, longest=_longest(prepared, estimate, wish))
     resolved = prepared.resolved
     args = replace(
         wish.args,
@@ -328,92 +303,3 @@ def kv_tokens(found: Fit) -> int:
     """Tokens the KV cache of one replica holds."""
     plan = found.estimate.kv_plan
     return plan.kv_cache_tokens if plan is not None else 0
-
-
-def _pinned_problem(outside: OutsideBudget, gpu: Gpu, pinned: float, parts: int) -> Miss | None:
-    """A pinned utilisation that leaves too little beside the budget: vLLM's free-memory check, or an OOM after KV sizing.
-
-    On a time-sliced card what the other parts may hold is not there either: Kubernetes does not say which card a replica gets.
-    """
-    claim = utilisation.claim_bytes(utilisation.thousandths_of(pinned), gpu.total_memory_bytes)
-    beside = outside.pre_snapshot_bytes + outside.post_kv_bytes
-    available = gpu.total_memory_bytes // parts
-    if claim + beside <= available:
-        return None
-    return Miss(
-        reason=Reason.INSUFFICIENT_GPU_MEMORY,
-        message=f"gpuMemoryUtilization {pinned} leaves too little beside the budget",
-        component="outsideBudget",
-        needed_bytes=claim + beside,
-        available_bytes=available,
-        parts=(
-            ("budget", claim),
-            ("CUDA context and communicators", outside.pre_snapshot_bytes),
-            ("graphs and warm-up", outside.post_kv_bytes),
-        ),
-    )
-
-
-def _nothing_left(outside: OutsideBudget, gpu: Gpu, parts: int) -> Miss:
-    return Miss(
-        reason=Reason.INSUFFICIENT_GPU_MEMORY,
-        message="nothing is left for the engine beside what lives outside its budget",
-        component="outsideBudget",
-        needed_bytes=outside.pre_snapshot_bytes + outside.post_kv_bytes,
-        available_bytes=gpu.total_memory_bytes // parts,
-    )
-
-
-def _engine_refuses(estimate: Estimate) -> bool:
-    """Refused before the KV cache was planned: not for want of memory."""
-    return estimate.verdict == "refused" and estimate.block_size is None
-
-
-def _refusal(estimate: Estimate) -> Miss:
-    return Miss(reason=Reason.ENGINE_REFUSES, message=f"{estimate.message}", refusal=estimate.reason)
-
-
-def components(rank: RankEstimate) -> tuple[tuple[str, int], ...]:
-    """The rank's claims on the budget, in the order of the timeline."""
-    return (
-        ("weights", rank.weights_bytes),
-        ("activation", rank.activation_bytes),
-        ("CUDA graphs", rank.cuda_graph_bytes),
-        ("non-torch", rank.non_torch_bytes),
-    )
-
-
-def _is_hopeless(rank: RankEstimate, budget: int) -> bool:
-    return rank.weights_bytes + rank.non_torch_bytes >= budget
-
-
-def _miss(estimate: Estimate, budget: int, held: int, *, longest: int | None) -> Miss:
-    rank = fullest(estimate)
-    parts = components(rank)
-    if estimate.verdict == "refused" and estimate.kv_plan is not None:
-        # The cache can be planned, and yet the start runs out of memory: while loading, capturing graphs or warming up.
-        return Miss(reason=Reason.INSUFFICIENT_GPU_MEMORY, message=f"{estimate.message}", component="start-up peak", parts=parts)
-    before_kv = sum(size for _, size in parts)
-    fits_without_kv = before_kv < budget
-    kv_needed = needed_kv_bytes(estimate, held)
-    plan = estimate.kv_plan
-    too_few_blocks = plan is not None and plan.num_gpu_blocks < held
-    if fits_without_kv and not too_few_blocks and estimate.available_kv_cache_interval_bytes is not None and estimate.verdict == "starts":
-        # Refused only at the pessimistic end: what is short is the width of the doubt.
-        kv_needed = max(kv_needed, rank.available_kv_cache_bytes + 1)
-    if not fits_without_kv:
-        component = "weights" if rank.weights_bytes >= budget else max(parts, key=lambda part: part[1])[0]
-        reason = Reason.INSUFFICIENT_GPU_MEMORY
-    else:
-        component, reason = "KV cache", Reason.INSUFFICIENT_KV_CACHE
-    needed = max(before_kv + kv_needed, budget + 1)
-    return Miss(
-        reason=reason,
-        message=estimate.message or "does not fit",
-        component=component,
-        needed_bytes=needed,
-        available_bytes=budget,
-        parts=(*parts, ("KV cache", needed - before_kv)),
-        estimated_max_model_len=longest,
-        hopeless=_is_hopeless(rank, budget),
-    )

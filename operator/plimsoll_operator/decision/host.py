@@ -9,7 +9,7 @@ from typing import Final
 
 from plimsoll_estimator.resolved import Estimate
 from plimsoll_estimator.units import GIB
-from plimsoll_operator.decision.fit import Miss
+from plimsoll_operator.decision.miss import Miss
 from plimsoll_operator.facts import PoolFacts
 from plimsoll_operator.verdict import Reason
 

@@ -20,8 +20,9 @@ from plimsoll_operator.capacity.booking import fits_now
 from plimsoll_operator.decision import host, utilisation
 from plimsoll_operator.decision.ask import Ask
 from plimsoll_operator.decision.engine import Engine
-from plimsoll_operator.decision.fit import Fit, Miss, Wish, fit, kv_tokens
+from plimsoll_operator.decision.fit import Fit, Wish, fit, kv_tokens
 from plimsoll_operator.decision.layouts import Kind, Layout, layouts
+from plimsoll_operator.decision.miss import Miss
 from plimsoll_operator.decision.serving import contradiction, replicas_needed, wish_of
 from plimsoll_operator.facts import PoolFacts
 from plimsoll_operator.verdict import Plan, Reason

@@ -11,8 +11,9 @@ from typing import Final
 
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_operator.decision.ask import Ask
-from plimsoll_operator.decision.fit import Fit, Miss, Wish
+from plimsoll_operator.decision.fit import Fit, Wish
 from plimsoll_operator.decision.held import held_blocks
+from plimsoll_operator.decision.miss import Miss
 from plimsoll_operator.decision.worksheet import least_replicas
 from plimsoll_operator.verdict import Reason
 

@@ -15,7 +15,7 @@ from typing import Any, Final
 from plimsoll_estimator.resolve.checks import NODES_SINCE
 from plimsoll_estimator.units import ceil_div
 from plimsoll_operator.decision.ask import Ask
-from plimsoll_operator.decision.fit import Miss
+from plimsoll_operator.decision.miss import Miss
 from plimsoll_operator.decision.placement import match
 from plimsoll_operator.decision.resize import FP8, Mover, pinned
 from plimsoll_operator.decision.search import Found, best_miss, products_of
