@@ -77,6 +77,54 @@ def test_a_child_that_is_refused_for_good_keeps_what_its_older_form_has() -> Non
     assert world.condition("other") == ("True", "Booked")
 
 
+def pending(world: World, name: str, gpus: int, **spec: object) -> None:
+    """A pod of somebody else that no node has taken yet."""
+    container = {"name": "busy", "resources": {"limits": {"nvidia.com/gpu": str(gpus)}}}
+    body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "foreign", "name": name}}
+    world.kube.create(PODS, {**body, "spec": {"containers": [container], **spec}, "status": {"phase": "Pending"}})
+
+
+def test_gpus_that_a_pending_pod_of_others_may_take_are_promised_to_nobody() -> None:
+    world = World(4)
+    pending(world, "rival", 1)
+    world.hear()
+    world.wish("whole-node", 4)
+    world.wish("small", 2)
+    world.work()
+    assert world.condition("whole-node") == ("False", "WaitingForGpus")
+    assert world.child("whole-node") is not None, "but the scheduler may choose it"
+
+
+@pytest.mark.parametrize(
+    ("why", "gpus", "spec"),
+    [
+        ("it waits behind a gate", 1, {"schedulingGates": [{"name": "example.com/later"}]}),
+        ("no node has that many", 8, {}),
+        ("it asks for none", 0, {}),
+    ],
+)
+def test_a_pod_of_others_that_can_take_nothing_now_is_no_concern(why: str, gpus: int, spec: dict[str, object]) -> None:
+    world = World(4)
+    pending(world, "rival", gpus, **spec)
+    world.hear()
+    world.wish("whole-node", 4)
+    world.work()
+    assert world.condition("whole-node") == ("True", "Booked"), why
+
+
+def test_the_extra_pod_of_a_rollout_is_counted_while_it_looks_for_a_node() -> None:
+    world = World(4)
+    world.wish("rolls", 1)
+    world.work()
+    world.pod("rolls", 1, "n0")
+    world.pod("rolls", 1, suffix="2")
+    world.work()
+    world.wish("rest", 1, 3)
+    world.work()
+    assert world.condition("rest") == ("False", "WaitingForGpus")
+    assert world.condition("rolls") == ("True", "Bound")
+
+
 def test_gated_pods_exist_at_once_and_their_gates_lift_in_decision_order() -> None:
     world = World(2)
     for name in ("a", "b"):

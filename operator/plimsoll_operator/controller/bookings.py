@@ -40,7 +40,10 @@ class Standing(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Want:
-    """What missing pods of alike plans look for; claims are counted by it, so that ten thousand of them cost a handful."""
+    """What missing pods of alike plans look for; claims are counted by it, so that ten thousand of them cost a handful.
+
+    Without pools and products it may be any node that has the resource.
+    """
 
     pools: tuple[str, ...]
     products: tuple[str, ...]
@@ -149,6 +152,12 @@ class Bookings:
             entry.untried = True
             entry.booked_at = self._clock()
         self._count(key, entry)
+
+    def claim_beside(self, want: Want, pods: int) -> None:
+        """Pods that the scheduler sees and that are nobody's missing ones (negative: no longer)."""
+        self._claims[want] += pods
+        if self._claims[want] <= 0:
+            del self._claims[want]
 
     def drop(self, key: Key) -> None:
         """The deployment wants nothing any more."""

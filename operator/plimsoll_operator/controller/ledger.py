@@ -15,6 +15,8 @@ from typing import Final
 
 from plimsoll_operator.api import NAME_LABEL, WORKER_LABEL, GPUPool
 from plimsoll_operator.capacity import Booking, CapacityIndex, DerivedPool, PoolKey, Selection, corrections_of
+from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES
+from plimsoll_operator.capacity.pods import pod_requests
 from plimsoll_operator.controller.bookings import Bookings, Demand, Histogram, Standing, Want
 from plimsoll_operator.decision.caps import use_of_plan
 from plimsoll_operator.facts import DeploymentUse
@@ -64,6 +66,7 @@ class Ledger:
         self._promises: dict[Key, Promise] = {}
         self._pods: dict[Key, dict[str, Manifest]] = {}
         self._unbound: dict[Key, dict[str, Manifest]] = {}
+        self._beside: dict[Key, tuple[tuple[Want, int], ...]] = {}
         self._missing: dict[Key, tuple[Want, int]] = {}
         self._wanted: Counter[Want] = Counter()
         self.changed = threading.Event()
@@ -79,7 +82,7 @@ class Ledger:
         self.changed.set()
         self._wake(woken)
 
-    def pod_changed(self, _key: Key, old: Manifest | None, new: Manifest | None) -> Key | None:
+    def pod_changed(self, key: Key, old: Manifest | None, new: Manifest | None) -> Key | None:
         """An informer's callback for pods. Returns the InferenceDeployment that it belongs to, if any."""
         latest = new if new is not None else old
         if latest is None:
@@ -89,6 +92,8 @@ class Ledger:
             self._index.pod_event("DELETED" if new is None else "MODIFIED", latest)
             if owner is not None:
                 self._count(owner, latest, new)
+            else:
+                self._claim_beside(key, _of_others(new))
             woken = self._settle()
         self.changed.set()
         self._wake(woken)
@@ -223,6 +228,7 @@ class Ledger:
         promise = self._promises.get(key)
         if promise is None:
             self._bookings.drop(key)
+            self._claim_beside(key, ())
             return
         want, bound = _want(promise.plan), len(self._pods.get(key, ()))
         # A replica over several nodes is as many pods.
@@ -231,9 +237,21 @@ class Ledger:
         if missing > 0:
             self._missing[key] = (want, missing)
             self._wanted[want] += missing
-        shown = self._lifted(key) if promise.gated else max(0, min(asked, wanted) - bound)
+        seen = self._lifted(key)
+        # While a rollout surges, the scheduler sees more pods than are missing.
+        self._claim_beside(key, ((want, surplus),) if (surplus := seen - max(0, missing)) > 0 else ())
+        shown = seen if promise.gated else max(0, min(asked, wanted) - bound)
         demand = Demand(want=want, wanted=wanted, bound=bound, shown=shown, gated=promise.gated, decided=promise.decided)
         self._bookings.put(key, demand)
+
+    def _claim_beside(self, key: Key, claims: tuple[tuple[Want, int], ...]) -> None:
+        """What this pod, or this deployment's pods beyond the missing ones, may take at any moment."""
+        for want, pods in self._beside.pop(key, ()):
+            self._bookings.claim_beside(want, -pods)
+        if claims:
+            self._beside[key] = claims
+        for want, pods in claims:
+            self._bookings.claim_beside(want, pods)
 
     def _gated(self, key: Key) -> list[Manifest]:
         return [pod for pod in self._unbound.get(key, {}).values() if has_gate(pod)]
@@ -279,14 +297,27 @@ def _spread(want: Want, pods: int, pools: Iterable[DerivedPool]) -> list[tuple[s
 
 
 def _candidates(want: Want, pools: Iterable[DerivedPool]) -> list[DerivedPool]:
-    """The plan's pools; found by product when their names have changed."""
+    """The plan's pools; found by product when their names have changed. For pods of others, all that have the resource."""
     pools = tuple(pools)
+    if not want.products:
+        return [pool for pool in pools if pool.key.resource == want.resource]
     named = [pool for pool in pools if pool.name in want.pools]
     return named or [pool for pool in pools if _serves(pool.key, want)]
 
 
 def _serves(key: PoolKey, want: Want) -> bool:
     return key.product in want.products and (key.resource, key.sharing) == (want.resource, want.sharing) and not key.excluded_for
+
+
+def _of_others(pod: Manifest | None) -> tuple[tuple[Want, int], ...]:
+    """The GPUs of a pod that the scheduler may put on a node at any moment; which nodes it may use is not looked at."""
+    if pod is None or pod["spec"].get("nodeName") or pod["spec"].get("schedulingGates") or "deletionTimestamp" in pod["metadata"]:
+        return ()
+    if pod["status"].get("phase") in _OVER:
+        return ()
+    asked = pod_requests(pod["spec"])
+    gpus = [(resource, units) for resource, units in asked.items() if resource.startswith(GPU_RESOURCE_PREFIXES)]
+    return tuple((Want(pools=(), products=(), gpus=units, resource=resource), 1) for resource, units in gpus)
 
 
 def _want(plan: Plan) -> Want:

@@ -40,12 +40,13 @@ def pod(manifest: Manifest) -> Manifest:
     if asked:
         amounts = {key: f"{value}m" if key == CPU else str(value) for key, value in sorted(asked.items())}
         kept["containers"] = [{"resources": {"requests": amounts}}]
+    if gates:
+        kept["schedulingGates"] = [{"name": gate.get("name", "")} for gate in gates]
     metadata = _metadata(manifest)
     labels = manifest["metadata"].get("labels") or {}
     if NAME_LABEL in labels or WORKER_LABEL in labels:
         metadata["labels"] = {key: labels[key] for key in (NAME_LABEL, WORKER_LABEL, GROUP_INDEX_LABEL) if key in labels}
         if gates:
-            kept["schedulingGates"] = [{"name": gate.get("name", "")} for gate in gates]
             metadata["creationTimestamp"] = manifest["metadata"].get("creationTimestamp", "")
             digest = (manifest["metadata"].get("annotations") or {}).get(PLAN_DIGEST_ANNOTATION)
             metadata["annotations"] = {PLAN_DIGEST_ANNOTATION: digest or ""}

@@ -1,0 +1,100 @@
+"""Throughput of the controller's workers, and what a pod event costs while many deployments wait. Run: make bench
+
+The API server here is the one in memory with a delay on every request, as a loaded one has; the floor is the same requests made
+one after the other by hand.
+"""
+
+import threading
+import time
+from dataclasses import dataclass
+
+from tests.bench.timing import hold, show, taken
+from tests.plimsoll_operator.controller_world import NS, gpu_node
+
+from plimsoll_operator.controller.bookings import Bookings, Demand, Standing, Want
+from plimsoll_operator.controller.fakes import FakeKube, new_deployment
+from plimsoll_operator.controller.process import WORKERS, Controller
+from plimsoll_operator.decision import decide
+from plimsoll_operator.ports import DEPLOYMENTS, INFERENCE_DEPLOYMENTS, NODES
+
+REQUEST_S = 0.01
+DEPLOYMENTS_AT_ONCE = 48
+LEAST_GAIN = 2.0
+SETTLE_US = 500
+
+
+@dataclass(slots=True)
+class DistantKube(FakeKube):
+    """Every request takes REQUEST_S, without holding up the others."""
+
+    def get(self, *args, **kwargs):
+        time.sleep(REQUEST_S)
+        return FakeKube.get(self, *args, **kwargs)
+
+    def apply(self, *args, **kwargs):
+        time.sleep(REQUEST_S)
+        return FakeKube.apply(self, *args, **kwargs)
+
+
+def seconds(workers):
+    """Until every deployment of a burst has its child, with so many workers."""
+    kube = DistantKube()
+    for index in range(DEPLOYMENTS_AT_ONCE):
+        kube.create(NODES, gpu_node(f"n{index}", 8))
+    controller = Controller(kube, decide, identity="bench")
+    for informer in controller.informers:
+        informer.relist()
+    engine = {"image": "vllm/vllm-openai:v0.19.0", "tensorParallelSize": 1, "maxModelLen": 4096}
+    names = [f"d{index}" for index in range(DEPLOYMENTS_AT_ONCE)]
+    for name in names:
+        kube.create(INFERENCE_DEPLOYMENTS, new_deployment(NS, name, {"model": {"name": "Qwen/Qwen2.5-1.5B-Instruct"}, "engine": engine}))
+    start = time.perf_counter()
+    for name in names:
+        controller.queue.add((NS, name))
+
+    def work():
+        while (key := controller.queue.take(0)) is not None:
+            controller.work_on(key)
+
+    threads = [threading.Thread(target=work) for _ in range(workers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(FakeKube.get(kube, DEPLOYMENTS, NS, name) is not None for name in names)
+    return time.perf_counter() - start
+
+
+def test_workers_overlap_their_requests():
+    one, many = seconds(1), seconds(WORKERS)
+    # Reading the object and two children, writing two children and the status.
+    floor = 6 * REQUEST_S * DEPLOYMENTS_AT_ONCE
+    print(f"\n{DEPLOYMENTS_AT_ONCE} deployments, {REQUEST_S * 1000:.0f} ms a request; floor: one request after the other, {floor:.2f} s")
+    for workers, took in ((1, one), (WORKERS, many)):
+        rate = DEPLOYMENTS_AT_ONCE / took
+        print(f"  {workers} at once: {took:6.2f} s, {rate:6.1f}/s, x{took / floor:.2f} of the floor")
+    assert one / many > LEAST_GAIN
+
+
+def settling(waiting):
+    """What one event costs while so many gated deployments wait for GPUs and one booking is on its way."""
+    bookings = Bookings(time.monotonic)
+    want = {gpus: Want(pools=("a",), products=("NVIDIA-L4",), gpus=gpus) for gpus in (1, 2, 4, 8)}
+
+    def free(asked):
+        return {"a": ((3, 1), (4, 1))}
+
+    bookings.put((NS, "flies"), Demand(want=want[1], wanted=1, bound=0, shown=0, gated=False, decided="0"))
+    for index in range(waiting):
+        demand = Demand(want=want[(4, 8)[index % 2]], wanted=1, bound=0, shown=0, gated=True, decided=f"1-{index:06}")
+        bookings.put((NS, f"w{index}"), demand)
+    bookings.settle(free)
+    assert bookings.standing((NS, "flies")) is Standing.BOOKED
+    return taken(lambda: [bookings.settle(free) for _ in range(5)], 9, calls=5)
+
+
+def test_an_event_is_cheap_while_many_wait():
+    floor = taken(lambda: sorted(range(1000), key=lambda number: -number), 9)
+    rows = [(f"{waiting} gated deployments wait", settling(waiting), target, floor) for waiting, target in ((10, SETTLE_US), (1000, None))]
+    show("settling bookings after one event; floor: sorting 1000 numbers", rows)
+    hold(rows)
