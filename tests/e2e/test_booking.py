@@ -72,11 +72,12 @@ class Seen:
 
 @dataclass
 class Crowd:
-    """The deployments of one namespace, and since when each has been called available without being bound."""
+    """The deployments of one namespace, which of them were called available, and since when each has been so without being bound."""
 
     installation: Installation
     namespace: str
     waits_for_capacity: bool = False
+    told: set[str] = field(default_factory=set)
     since: dict[str, float] = field(default_factory=dict)
     longest: float = 0.0
 
@@ -134,15 +135,15 @@ class Crowd:
 
     def _hold_to_promises(self, seen: list[Seen]) -> None:
         now = time.monotonic()
+        self.told |= {one.name for one in seen if one.available}
         for one in seen:
-            if one.bound:
+            assert one.available or one.name not in self.told, f"{one.name} was called available and is called so no more"
+            if one.bound or not one.available:
                 self.since.pop(one.name, None)
-            elif one.available:
-                waited = now - self.since.setdefault(one.name, now)
-                self.longest = max(self.longest, waited)
-                assert waited <= BIND_LIMIT_S, f"{one.name} has been called available for {waited:.1f} s and is not bound"
-            else:
-                assert one.name not in self.since, f"{one.name} was called available, was never bound, and is called so no more"
+                continue
+            waited = now - self.since.setdefault(one.name, now)
+            self.longest = max(self.longest, waited)
+            assert waited <= BIND_LIMIT_S, f"{one.name} has been called available for {waited:.1f} s and is not bound"
 
     def settled(self) -> list[Seen]:
         """Look until nothing has changed for a while and every deployment has its pods."""
