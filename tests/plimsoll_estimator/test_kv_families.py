@@ -92,12 +92,13 @@ def test_encoders_keep_nothing(config: dict[str, Any]) -> None:
     assert (plan.num_gpu_blocks, plan.kv_block_bytes) == (1, (0,))
 
 
-def test_whisper_keeps_the_encoder_too() -> None:
-    """32 decoder layers of 20 heads x 64: 448 own tokens and 1,500 encoder states per request."""
+@pytest.mark.parametrize(("version", "cross_blocks"), [("0.11.0", 94), ("0.33.0", 512)])
+def test_whisper_keeps_the_encoder_too(version: str, cross_blocks: int) -> None:
+    """32 decoder layers of 20 heads x 64: 448 own tokens and, per request, 1,500 encoder states; since 0.12 a whole batch of 8,192."""
     config = {"model_type": "whisper", "decoder_layers": 32, "decoder_attention_heads": 20, "d_model": 1280, "max_source_positions": 1500}
-    layout = layout_of(config, max_model_len=448)
+    layout = layout_of(config, max_model_len=448, version=version)
     assert layout.kv_block_bytes == (32 * 16 * 20 * 128 * 2,)
-    assert layout.request_blocks(448) == 28 + 94
+    assert layout.request_blocks(448) == 28 + cross_blocks
 
 
 def test_uneven_heads_and_missing_attention() -> None:

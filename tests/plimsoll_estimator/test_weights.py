@@ -252,7 +252,7 @@ def test_an_unknown_quantisation_names_what_resembles_it() -> None:
 @pytest.mark.parametrize(
     ("sentence", "settings", "method", "tp", "words"),
     [
-        ("fp8 blocks wider than a rank's part", FP8_BLOCK, "fp8", 16, "not divisible by weight quantization block_n = 128"),
+        ("fp8 blocks wider than a rank's part", FP8_BLOCK, "fp8", 16, "not divisible by weight quantization block_k = 128"),
         (
             "a group that spans two ranks",
             compressed({**GROUP_128, "group_size": 512}, None, "p"),

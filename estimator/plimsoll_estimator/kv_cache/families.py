@@ -123,6 +123,7 @@ def _gemma4(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: P
     globe = AttentionNeed(kind="full", token_bytes=max(1, wide_heads // tp) * head_bytes(resolved, wide, wide))
     shared = text_int(text, "num_kv_shared_layers", default=0)
     kinds = [kind for kind, _ in layer_windows(text, shape)]
+    kinds[-1] = "full"  # whatever the list says (Transformers' Gemma4TextConfig)
     own, parts = shape.layers - shared, {"sliding": (local,), "full": (globe,)}
     layers: tuple[tuple[Need, ...], ...] = tuple(parts[kind] if i < own else () for i, kind in enumerate(kinds))
     backend = attention_backend(

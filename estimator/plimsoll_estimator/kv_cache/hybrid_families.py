@@ -6,6 +6,7 @@ Called by `families`. Each reads the keys of its own config class; bytes come fr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Final
 
 from plimsoll_estimator.errors import InvalidInput
@@ -28,6 +29,10 @@ from plimsoll_estimator.kv_cache.text_shape import MAX_LAYERS, MAX_WIDTH, TextSh
 from plimsoll_estimator.resolved import ResolvedArgs
 
 ATTENTION, STATE, BOTH, NEITHER = "attention", "state", "both", "neither"
+# Names of layers in published files; Transformers 5 saves state-space layers as "linear_attention".
+_LAYER_NAMES: Final = {
+    "mamba": STATE, "mamba2": STATE, "linear_attention": STATE, "attention": ATTENTION, "full_attention": ATTENTION,
+}  # fmt: skip
 
 
 def _compose(
@@ -111,14 +116,14 @@ def _nemotron_kinds(text: HfConfig) -> list[str]:
     names = text.list_or_none("layers_block_type") or text.list_or_none("layer_types")
     if names is None:
         raise InvalidInput(f"{text.path}.hybrid_override_pattern", None, "is required")
-    return [{"mamba": STATE, "mamba2": STATE, "attention": ATTENTION, "full_attention": ATTENTION}.get(str(n), NEITHER) for n in names]
+    return [_LAYER_NAMES.get(str(name), NEITHER) for name in names]
 
 
 def _granite_hybrid(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
     text = config.text
     names = text.list_or_none("layer_types") or text.list_or_none("layers_block_type") or ("mamba",) * shape.layers
     return _mamba2_hybrid(
-        config, shape, resolved, rules, [STATE if name == "mamba" else ATTENTION for name in names],
+        config, shape, resolved, rules, [_LAYER_NAMES.get(str(name), ATTENTION) for name in names],
         inner=text.int("mamba_expand", default=2) * shape.hidden_size, groups=text.int("mamba_n_groups", default=1),
         heads=text.int("mamba_n_heads", default=128), head_dim=text.int("mamba_d_head", default=64),
         state_size=text.int("mamba_d_state", default=256), conv_kernel=text.int("mamba_d_conv", default=4),
@@ -153,6 +158,7 @@ def _zamba2(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: P
     names = text.list_or_none("layers_block_type")
     hybrid = set(text.list_or_none("hybrid_layer_ids") or ())
     kinds = [BOTH if (names[i] == "hybrid" if names and i < len(names) else i in hybrid) else STATE for i in range(shape.layers)]
+    shape = replace(shape, head_dim=text.int("attention_head_dim", default=2 * shape.hidden_size // shape.heads))
     return _mamba2_hybrid(
         config, shape, resolved, rules, kinds,
         inner=text.int("mamba_expand", default=2) * shape.hidden_size, groups=text.int("mamba_ngroups", default=1),

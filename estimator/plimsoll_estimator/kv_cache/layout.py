@@ -71,6 +71,9 @@ class KvCacheLayout:
         """Bytes of one request on each stage as the release's capacity check counts them."""
         if self.rules.checks_by_group:
             blocks = self.request_blocks(max_model_len)
+            if self.rules.checks_whole_model:
+                whole = blocks * max((sum(group.stage_bytes) for group in self.groups), default=0)
+                return (whole,) * len(self.kv_block_bytes)
             return tuple(blocks * size for size in self.kv_block_bytes)
         return tuple(self._layers_need(stage, max_model_len) for stage in range(len(self.stage_layers)))
 
@@ -240,6 +243,11 @@ def kv_cache_layout(config: HfConfig, resolved: ResolvedArgs) -> KvCacheLayout:
     made = _blocks(config, resolved, rules)
     if resolved.decode_context_parallel_size > 1:
         _check_context_parallel({spec.kind for group in made.groups for spec in group.specs}, len(made.groups), resolved.version)
+    if not resolved.enable_chunked_prefill and resolved.enable_prefix_caching and rules.mamba_mode_align:
+        _check_chunked_prefill(made.groups)
+    encoder_tokens = made.encoder_tokens
+    if encoder_tokens and rules.cross_holds_a_batch:
+        encoder_tokens = resolved.max_num_batched_tokens
     window_tokens = resolved.max_in_flight_tokens if rules.window_counts_in_flight else resolved.max_num_batched_tokens
     return KvCacheLayout(
         block_size=made.block_size,
@@ -252,7 +260,7 @@ def kv_cache_layout(config: HfConfig, resolved: ResolvedArgs) -> KvCacheLayout:
         reach=Reach(
             window_tokens=window_tokens,
             decode_context_parallel_size=resolved.decode_context_parallel_size,
-            encoder_tokens=made.encoder_tokens,
+            encoder_tokens=encoder_tokens,
         ),
         max_model_len=resolved.max_model_len,
         max_num_seqs=resolved.max_num_seqs,
@@ -304,6 +312,12 @@ def _made(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules, needs: 
         stage_layers=by_layer,
         encoder_tokens=cache.encoder_tokens,
     )
+
+
+def _check_chunked_prefill(groups: tuple[KvGroup, ...]) -> None:
+    """Prefix caching that keeps the last states wants prefill in chunks (vLLM model_executor/models/config.py, since 0.15)."""
+    if any(spec.kind == "state" and spec.state_blocks for group in groups for spec in group.specs):
+        raise EngineRefusal("ChunkedPrefillNeeded", "chunked prefill is required for Mamba prefix caching")
 
 
 def _check_context_parallel(kinds: set[str], groups: int, version: EngineVersion) -> None:

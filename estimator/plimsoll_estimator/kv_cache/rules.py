@@ -24,6 +24,10 @@ class PlannerRules:
     """Chunked local attention (Llama 4) too; before 0.14 it switched the hybrid manager off."""
     checks_by_group: bool = False
     """The capacity check counts blocks of groups, padding layers included; before, the pages of every layer alone."""
+    checks_whole_model: bool = False
+    """The capacity check holds the layers of every pipeline stage against one rank's memory (a defect of 0.14 to 0.16)."""
+    window_keeps_own_block: bool = False
+    """Sliding-window layers take the backend's smallest block whatever `block_size` says (0.25 to 0.30)."""
     group_growth: float = 1.0
     """The largest kind sets the group size when it is less than this many times the smallest."""
     reserves_null_block: bool = False
@@ -37,6 +41,8 @@ class PlannerRules:
     """Layers with smaller pages get larger blocks; before, mixed page sizes were refused."""
     pads_attention_pages: bool = False
     """Attention pages that do not divide the largest are padded to it."""
+    cross_holds_a_batch: bool = False
+    """Cross-attention reserves max_num_batched_tokens of encoder output a request; before, the encoder's own length."""
     mamba_mode_all: bool = False
     """Prefix caching of Mamba1/2 keeps a state at every block."""
     mamba_mode_align: bool = False
@@ -78,9 +84,10 @@ _CHANGES: Final[tuple[tuple[EngineVersion, dict[str, Any]], ...]] = (
     (EngineVersion(0, 9, 1), {"hybrid_groups": True, "estimates_max_len": True, "tokens": "blocks_per_group"}),
     (EngineVersion(0, 10, 2), {"blackwell_mla_block": 128}),
     (EngineVersion(0, 11), {"mamba_mode_all": True, "sm100_hybrid_alignment": 32}),
-    (EngineVersion(0, 12), {"unifies_page_sizes": True, "group_growth": 1.25}),
-    (EngineVersion(0, 14), {"checks_by_group": True, "chunked_groups": True}),
+    (EngineVersion(0, 12), {"unifies_page_sizes": True, "group_growth": 1.25, "cross_holds_a_batch": True}),
+    (EngineVersion(0, 14), {"checks_by_group": True, "checks_whole_model": True, "chunked_groups": True}),
     (EngineVersion(0, 15), {"mamba_mode_align": True, "blackwell_mla_block": 64}),
+    (EngineVersion(0, 17), {"checks_whole_model": False}),
     (EngineVersion(0, 18), {"group_growth": 1.5, "block_from_backend": True, "sm100_hybrid_alignment": 16}),
     (
         EngineVersion(0, 20),
@@ -94,7 +101,7 @@ _CHANGES: Final[tuple[tuple[EngineVersion, dict[str, Any]], ...]] = (
     ),
     (EngineVersion(0, 21), {"shares_index": True}),
     (EngineVersion(0, 24), {"pads_attention_pages": True, "triton_refuses_fp8": True}),
-    (EngineVersion(0, 25), {"sparse_mla_flash_attn": True}),
+    (EngineVersion(0, 25), {"sparse_mla_flash_attn": True, "window_keeps_own_block": True}),
     (EngineVersion(0, 26), {"window_counts_in_flight": True, "triton_mla_refuses_fp8": True}),
     (EngineVersion(0, 27), {"mla_hybrid_alignment": 128}),
     (EngineVersion(0, 29), {"reserves_null_block": True}),

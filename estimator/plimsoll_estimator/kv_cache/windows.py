@@ -22,6 +22,8 @@ PATTERN_DEFAULTS: Final = {
     "cohere2": 4,
     "olmo3": 4,
     "gpt_oss": 2,
+    "exaone_moe": 4,
+    "cohere2_moe": 4,
 }
 """Every n-th layer is full where the file has no `layer_types`, by text model type (Transformers' config classes)."""
 IGNORES_WINDOWS: Final = frozenset({

@@ -34,7 +34,7 @@ def draft_weights_bytes(resolved: ResolvedArgs) -> int:
     draft = replace(
         resolved,
         architecture=config.architecture,
-        quantization=resolve_quantization(config, config.architecture, None, gpu, version),
+        quantization=resolve_quantization(config, config.architecture, None, gpu, version, resolved.dtype),
         pipeline_parallel_size=1,
         num_speculative_tokens=0,
         enable_expert_parallel=False,

@@ -15,9 +15,14 @@ from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.registry import check_registered
 from plimsoll_estimator.resolve.batching import batch_sizes, capture_size, in_flight_tokens
 from plimsoll_estimator.resolve.checks import MOST_RANKS, check_batch, check_nodes, check_parallel, positive
-from plimsoll_estimator.resolve.facts import is_attention_free, is_hybrid, num_experts
+from plimsoll_estimator.resolve.facts import engine_defaults, is_attention_free, is_hybrid, num_experts
 from plimsoll_estimator.resolve.length import max_model_len
-from plimsoll_estimator.resolve.quantization import declared_kv_cache_dtype, resolve_quantization
+from plimsoll_estimator.resolve.quantization import (
+    check_kv_cache_dtype,
+    declared_kv_cache_dtype,
+    quantization_config,
+    resolve_quantization,
+)
 from plimsoll_estimator.resolve.sanity import check_config
 from plimsoll_estimator.resolved import Gpu, ResolvedArgs
 
@@ -58,7 +63,8 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
     dp = positive("data_parallel_size", args.data_parallel_size, 1, MOST_RANKS)
     dcp = positive("decode_context_parallel_size", args.decode_context_parallel_size, 1, MOST_RANKS)
     dtype = _dtype(config, args.dtype, gpu, runner)
-    quantization = resolve_quantization(config, architecture, args.quantization, gpu, version)
+    quantization = resolve_quantization(config, architecture, args.quantization, gpu, version, dtype)
+    check_kv_cache_dtype(quantization_config(config), args.kv_cache_dtype, quantization, dtype, version)
     length = max_model_len(config, args.max_model_len, version)
     check_parallel(config, architecture, tp, pp, dcp, bool(args.enable_expert_parallel), version)
     nodes = positive("nnodes", args.nnodes, 1, MOST_RANKS)
@@ -91,7 +97,7 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
         gpu_memory_utilization=_utilisation(args.gpu_memory_utilization, version),
         block_size=args.block_size,
         enforce_eager=bool(args.enforce_eager),
-        enable_prefix_caching=_prefix_caching(args, architecture, hybrid, runner, version),
+        enable_prefix_caching=_prefix_caching(config, args, architecture, hybrid, runner, version),
         enable_chunked_prefill=chunked,
         num_speculative_tokens=speculative,
         runner=runner,
@@ -123,6 +129,8 @@ def _runner(config: HfConfig, architecture: str, args: EngineArgs) -> Literal["g
         return "generate"
     if not config.list_or_none("architectures"):
         return "pooling"
+    if architecture in engine_defaults()["generative_despite_their_name"]:
+        return "generate"
     if architecture.endswith(_POOLING_SUFFIXES) or (
         architecture.endswith("Model") and architecture not in ("ChatGLMModel", "InternVLChatModel")
     ):
@@ -174,10 +182,10 @@ def _utilisation(wanted: float | None, version: EngineVersion) -> float:
     return wanted
 
 
-def _prefix_caching(args: EngineArgs, architecture: str, hybrid: bool, runner: str, version: EngineVersion) -> bool:
+def _prefix_caching(config: HfConfig, args: EngineArgs, architecture: str, hybrid: bool, runner: str, version: EngineVersion) -> bool:
     if args.enable_prefix_caching is not None:
         return args.enable_prefix_caching
-    if is_attention_free(architecture) and version < _HYBRID_PREFIX_CACHING:
+    if is_attention_free(architecture) or config.text.model_type == "whisper":
         return False
     if hybrid:
         return runner == "generate" and version >= _HYBRID_PREFIX_CACHING

@@ -15,7 +15,14 @@ from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.resolve.facts import engine_defaults, in_range, latest
 from plimsoll_estimator.resolved import Gpu
 
-_AUTO_NAMES: Final = EngineVersion(0, 20)  # gptq_marlin and awq_marlin became auto_gptq and auto_awq after 0.19
+# The releases whose quantization/__init__.py first lists auto_gptq, auto_awq and gpt_oss_mxfp4.
+_AUTO_GPTQ: Final = EngineVersion(0, 22)
+_AUTO_AWQ: Final = EngineVersion(0, 24)
+_GPT_OSS_MXFP4: Final = EngineVersion(0, 20)
+_WITH_CACHE_SCALES: Final = frozenset({"fp8", "deepseek_v4_fp8", "compressed-tensors", "quark"})
+_NO_ACT_ORDER: Final = EngineVersion(0, 31)
+_SCHEMELESS_E5M2: Final = EngineVersion(0, 26)
+_CACHE_DTYPE_AGREES: Final = EngineVersion(0, 33)
 _ALIASES: Final = {  # argument -> names it agrees with
     "gptq": {"gptq_marlin", "auto_gptq"},
     "gptq_marlin": {"auto_gptq"},
@@ -39,7 +46,9 @@ def quantization_config(config: HfConfig) -> HfConfig | None:
     return None
 
 
-def resolve_quantization(config: HfConfig, architecture: str, wanted: str | None, gpu: Gpu, version: EngineVersion) -> str | None:
+def resolve_quantization(
+    config: HfConfig, architecture: str, wanted: str | None, gpu: Gpu, version: EngineVersion, dtype: str
+) -> str | None:
     """The method's name in that release, or None. Raises EngineRefusal for unknown, contradictory, deprecated or unsupported ones."""
     settings = quantization_config(config)
     method = _detected(settings, architecture, gpu, version) if settings is not None else None
@@ -51,6 +60,7 @@ def resolve_quantization(config: HfConfig, architecture: str, wanted: str | None
     name = method or wanted
     if name is not None:
         _verify(name, gpu, version)
+        _verify_dtype(name, dtype)
     return name
 
 
@@ -63,10 +73,10 @@ def _detected(settings: HfConfig, architecture: str, gpu: Gpu, version: EngineVe
     if method == "gptq":
         return _gptq_name(settings, gpu, version)
     if method == "awq":
-        if version >= _AUTO_NAMES:
+        if version >= _AUTO_AWQ:
             return "auto_awq"
         return "awq_marlin" if settings.int_or_none("bits", "w_bit") == 4 and gpu.capability >= 75 else "awq"
-    if method == "mxfp4" and architecture == "GptOssForCausalLM" and version >= _AUTO_NAMES:
+    if method == "mxfp4" and architecture == "GptOssForCausalLM" and version >= _GPT_OSS_MXFP4:
         return "gpt_oss_mxfp4"
     if method == "fp8" and architecture.startswith("DeepseekV4"):
         return "deepseek_v4_fp8"
@@ -78,10 +88,20 @@ def _detected(settings: HfConfig, architecture: str, gpu: Gpu, version: EngineVe
 
 
 def _gptq_name(settings: HfConfig, gpu: Gpu, version: EngineVersion) -> str:
-    if version >= _AUTO_NAMES:
+    if version >= _AUTO_GPTQ:
+        _check_auto_gptq(settings, version)
         return "auto_gptq"
     marlin = settings.int_or_none("bits") in (4, 8) and settings.raw("sym") is not False and gpu.capability >= 80
     return "gptq_marlin" if marlin else "gptq"
+
+
+def _check_auto_gptq(settings: HfConfig, version: EngineVersion) -> None:
+    """What the one GPTQ method of newer releases no longer reads (vLLM quantization/auto_gptq.py, utils/gptq_utils.py)."""
+    bits, symmetric = settings.raw("bits"), settings.raw("sym") is not False
+    if bits not in (4, 8) or not symmetric:
+        raise EngineRefusal("QuantizationUnsupported", f"unsupported GPTQ checkpoint: bits={bits}, sym={symmetric}")
+    if settings.raw("desc_act") is True and settings.raw("group_size") != -1 and version >= _NO_ACT_ORDER:
+        raise EngineRefusal("QuantizationUnsupported", "GPTQ group activation ordering (desc_act=True) is no longer supported")
 
 
 def _is_mxfp4(settings: HfConfig) -> bool:
@@ -123,6 +143,31 @@ def _verify(name: str, gpu: Gpu, version: EngineVersion) -> None:
             "QuantizationUnsupportedOnGpu",
             f"quantization method {name} needs compute capability {minimum}, this GPU has {gpu.capability}",
         )
+
+
+def _verify_dtype(name: str, dtype: str) -> None:
+    """The kernels of a method take activations of some dtypes only (vLLM config/vllm.py:_get_quantization_config)."""
+    supported = engine_defaults()["quantization_dtypes"].get(name, ("float16", "bfloat16"))
+    if dtype not in supported:
+        raise EngineRefusal(
+            "DtypeUnsupported", f"{dtype} is not supported for quantization method {name}; supported are {', '.join(supported)}"
+        )
+
+
+def check_kv_cache_dtype(
+    settings: HfConfig | None, wanted: str | None, quantization: str | None, dtype: str, version: EngineVersion
+) -> None:
+    """What vLLM refuses of an explicit cache dtype. Raises EngineRefusal(KvCacheDtypeUnsupported).
+
+    fp8_e5m2 beside a checkpoint that may carry fp8 cache scales (vLLM attention layer, all releases; compressed-tensors without
+    a `kv_cache_scheme` is let through since 0.26); float16 or bfloat16 other than the model's (config/vllm.py, 0.33.0).
+    """
+    if wanted == "fp8_e5m2" and quantization is not None and (quantization in _WITH_CACHE_SCALES or quantization.startswith("modelopt")):
+        without = quantization == "compressed-tensors" and (settings is None or settings.raw("kv_cache_scheme") is None)
+        if not (without and version >= _SCHEMELESS_E5M2):
+            raise EngineRefusal("KvCacheDtypeUnsupported", "an fp8_e5m2 KV cache is not supported with fp8 checkpoints")
+    if wanted in ("float16", "bfloat16") and wanted != dtype and version >= _CACHE_DTYPE_AGREES:
+        raise EngineRefusal("KvCacheDtypeUnsupported", f"kv_cache_dtype {wanted} is incompatible with dtype {dtype}; set it to auto")
 
 
 def declared_kv_cache_dtype(config: HfConfig) -> str | None:

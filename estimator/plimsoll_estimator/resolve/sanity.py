@@ -56,5 +56,8 @@ def _check_ropes(level: HfConfig) -> None:
             entries += [(f"{level.path}.{key}.{name}", inner) for name, inner in value.items() if isinstance(inner, Mapping)]
     for path, values in entries:
         for key in _SCALARS:
-            if isinstance(values.get(key), list | dict):
+            value = values.get(key)
+            if key == "rope_theta" and isinstance(value, list) and all(isinstance(entry, int | float) for entry in value):
+                continue  # Step 3.5 gives every layer its own
+            if isinstance(value, list | dict):
                 raise InvalidInput(f"{path}.{key}", values[key], "must be a single value")

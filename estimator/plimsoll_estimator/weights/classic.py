@@ -166,7 +166,7 @@ def minimax_m3(rank: Rank) -> None:
             rank.attention_scales(parent)
         if _flag(text, "moe_layer_freq", i):
             moe(rank, name, size.hidden, block)
-            mlp(rank, f"{name}.block_sparse_moe.shared_experts", size.hidden, shared, style, 1 if rank.unshared_experts else None)
+            mlp(rank, f"{name}.block_sparse_moe.shared_experts", size.hidden, shared, style)
         else:
             mlp(rank, f"{name}.mlp", size.hidden, dense, style)
         rank.norm(size.hidden, count=2)

@@ -31,7 +31,8 @@ EXPERTS = ("num_experts", "moe_num_experts", "n_routed_experts", "num_local_expe
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DecoderStyle:
-    """How a family's decoder layer is built. Biases: "no", "yes", or configuration keys any of which turns them on.
+    """How a family's decoder layer is built. `tied` is the default of its configuration class; `ties` false: the class always
+    builds a head of its own. Biases: "no", "yes", or configuration keys any of which turns them on.
 
     `..._always`: the class builds the part on every pipeline stage. `transformers_since`: the release from which the class is
     served by the Transformers backend. `mrope_factor`: rows of a multimodal
@@ -47,6 +48,7 @@ class DecoderStyle:
     norm_bias: bool = False
     qk_norm: Literal["no", "head", "full", "key"] = "no"
     tied: bool = False
+    ties: bool = True
     partial_rotary: float | None = None
     normalizer: bool = False
     attention: str = "self_attn"
@@ -101,7 +103,7 @@ def sizes(text: HfConfig, style: DecoderStyle, root: HfConfig | None = None) -> 
         intermediate=text.int_or_none(*INTERMEDIATE) or 4 * hidden,
         vocabulary=text.int("vocab_size", "padded_vocab_size"),
         positions=text.int_or_none(*POSITIONS) or style.positions or 8192,
-        tied=tied,
+        tied=tied and style.ties,
     )
 
 
@@ -177,7 +179,7 @@ def stack(
     head = rank.resolved.runner == "generate" or style.head_in_pooling
     if rank.first or style.embedding_always or (rank.last and size.tied and head):
         rank.embedding(size.vocabulary, size.hidden)
-    if style.learned_positions and rank.first:
+    if style.learned_positions and (rank.first or style.embedding_always):
         rank.tensor(size.positions * size.hidden)
     rank.layers(stage_layers(count, rank.resolved.pipeline_parallel_size)[rank.stage], kind, build)
     if style.normalizer:
@@ -205,7 +207,11 @@ def build_decoder(rank: Rank, style: DecoderStyle) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MoeStyle:
-    """How a family's sparse block is built. `gate_item` and `correction_item` are bytes per element; 0 means the model's dtype."""
+    """How a family's sparse block is built. `gate_item` and `correction_item` are bytes per element; 0 means the model's dtype.
+
+    `unsplit_since`: the release from which the class holds its shared experts whole on every rank when tokens are divided among
+    the tensor-parallel ranks (`Rank.tokens_divided`); None for the classes that never do.
+    """
 
     parent: str = "mlp"
     experts: tuple[str, ...] = EXPERTS
@@ -219,6 +225,7 @@ class MoeStyle:
     shared: Literal["no", "count", "size"] = "no"
     shared_gate: bool = False
     shared_name: str = "shared_experts"
+    unsplit_since: tuple[int, int] | None = None
     dense_style: DecoderStyle = field(default_factory=DecoderStyle)
 
 
@@ -243,7 +250,7 @@ def moe(rank: Rank, layer: str, hidden: int, style: MoeStyle) -> None:
     if shared:
         if style.shared_gate:
             rank.tensor(hidden)
-        tp = 1 if rank.unshared_experts else None
+        tp = rank.shared_experts_tp(style.unsplit_since)
         mlp(rank, f"{parent}.{style.shared_name}", hidden, shared, style.dense_style, tp)
 
 

@@ -51,7 +51,7 @@ def _experts(rank: Rank, parent: str, hidden: int, hashed: bool, vocabulary: int
     rank.tensor(vocabulary * text.int("num_experts_per_tok") if hashed else experts, 4)
     shared = (text.int_or_none("n_shared_experts") or 0) * intermediate
     if shared:
-        mlp(rank, f"{parent}.shared_experts", hidden, shared, _STYLE, 1 if rank.unshared_experts else None)
+        mlp(rank, f"{parent}.shared_experts", hidden, shared, _STYLE, rank.shared_experts_tp((0, 11)))
     rank.experts(f"{parent}.experts", experts, hidden, intermediate)
 
 

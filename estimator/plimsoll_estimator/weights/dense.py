@@ -72,6 +72,27 @@ STABLELM = DecoderStyle(
 SEED_OSS = DecoderStyle(qkv_bias=("attention_bias",), o_bias=("attention_out_bias",), transformers_since=_NATIVE_UNTIL)
 EXAONE4 = DecoderStyle(qk_norm="head", qkv_bias=("attention_bias",), o_bias=("attention_bias",))
 CHATGLM = DecoderStyle(qkv_bias=("add_qkv_bias", "add_bias_linear"), head_in_pooling=True, partial_rotary=0.5)
+ORION = DecoderStyle(norm_bias=True, embedding_always=True, norm_always=True, head_always=True)
+HUNYUAN = DecoderStyle(
+    qk_norm="head",
+    qkv_bias=("attention_bias",),
+    o_bias=("attention_bias",),
+    mlp_bias=("mlp_bias",),
+    tied=True,
+    transformers_since=_NATIVE_UNTIL,
+)
+JAIS2 = DecoderStyle(
+    qkv_bias=("attention_bias",),
+    o_bias=("attention_bias",),
+    mlp_bias=("mlp_bias",),
+    gated=False,
+    norm_bias=True,
+    mlp_names=("up_proj",),
+    transformers_since=_NATIVE_UNTIL,
+)
+PLAMO3 = DecoderStyle(
+    norms=4, qk_norm="head", attention="mixer", embedding_always=True, norm_always=True, head_always=True, sliding_rope=True
+)
 
 INTERNLM2 = DecoderStyle(embedding_always=True, norm_always=True, head_always=True)
 EXAONE = DecoderStyle(qkv_bias=("attention_bias", "bias"), o_bias=("attention_bias", "bias"), mlp_bias=("mlp_bias",))

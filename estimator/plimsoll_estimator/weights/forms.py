@@ -83,12 +83,16 @@ class Channel8(Form):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Block8(Form):
-    """fp8 with a scale per block of `block_n` outputs and `block_k` inputs. `refine`: releases that subdivide blocks for experts."""
+    """fp8 with a scale per block of `block_n` outputs and `block_k` inputs. `refine`: releases that subdivide blocks for experts.
+
+    `uneven_merges`: merged columns whose parts are no multiples of a block are let through (linear.py, since 0.15, fp8 alone).
+    """
 
     block_n: int
     block_k: int
     refine: bool
     scale_bytes: int = 4
+    uneven_merges: bool = False
 
     def weight_bits(self, item: int) -> int:
         """Bits of one weight."""
@@ -96,6 +100,9 @@ class Block8(Form):
 
     def linear(self, shape: Linear) -> int:
         """Weight and block scales; the shapes vLLM's validate_fp8_block_shape refuses are refused."""
+        scales = ceil_div(shape.n, self.block_n) * ceil_div(shape.k, self.block_k)
+        if self.uneven_merges and len(shape.parts) > 1 and any(part % self.block_n for part in shape.parts):
+            return shape.k * shape.n + scales * self.scale_bytes
         if shape.k != shape.k_full and shape.k_full // shape.k > 1 and shape.k % self.block_k:
             raise _block_refusal("Weight input_size_per_partition", shape.k, "block_k", self.block_k)
         split = shape.n_full // shape.n > 1
@@ -104,7 +111,6 @@ class Block8(Form):
             for part in checked:
                 if part % self.block_n:
                     raise _block_refusal("Weight output_partition_size", part, "block_n", self.block_n)
-        scales = ceil_div(shape.n, self.block_n) * ceil_div(shape.k, self.block_k)
         return shape.k * shape.n + scales * self.scale_bytes
 
     def experts(self, shape: Experts) -> int:

@@ -14,10 +14,10 @@ from plimsoll_estimator.weights.decoder import DecoderStyle, MoeStyle, attention
 from plimsoll_estimator.weights.rank import Rank, positive
 from plimsoll_estimator.weights.rope import rope, rope_parameters
 
-_GEMMA3 = replace(dense.GEMMA2, qk_norm="head")
+GEMMA3 = replace(dense.GEMMA2, qk_norm="head")
 
 
-def _locality(text: HfConfig, pattern: int) -> Callable[[int], bool]:
+def locality(text: HfConfig, pattern: int) -> Callable[[int], bool]:
     """Whether a layer is local: `layer_types` where it reaches, else all but every `pattern`-th."""
     kinds = text.list_or_none("layer_types") or ()
 
@@ -34,26 +34,26 @@ def gemma3(rank: Rank) -> None:
     text = rank.text
     heads = {"num_attention_heads": 8, "num_key_value_heads": 4, "vocab_size": 262208, "max_position_embeddings": 131072}
     filled = HfConfig({**heads, **text.as_mapping()}, text.path)
-    size = sizes(filled, _GEMMA3, rank.config)
-    is_local = _locality(text, positive(text, "sliding_window_pattern", "_sliding_window_pattern", default=6))
+    size = sizes(filled, GEMMA3, rank.config)
+    is_local = locality(text, positive(text, "sliding_window_pattern", "_sliding_window_pattern", default=6))
 
     def layer(i: int) -> None:
         name = f"layers.{i}"
-        attention(rank, name, size, _GEMMA3)
-        mlp(rank, f"{name}.mlp", size.hidden, size.intermediate, _GEMMA3)
+        attention(rank, name, size, GEMMA3)
+        mlp(rank, f"{name}.mlp", size.hidden, size.intermediate, GEMMA3)
         rank.norm(size.hidden, count=4)
         if is_local(i):
             rope(rank, size.head_dim, size.positions, parameters={"rope_type": "default", "rope_theta": "local"})
         else:
             rope(rank, size.head_dim, size.positions, parameters=rope_parameters(text, "full_attention"))
 
-    stack(rank, size, _GEMMA3, layer, is_local)
+    stack(rank, size, GEMMA3, layer, is_local)
 
 
 def gemma4(rank: Rank) -> None:
     """Gemma4: two head sizes, layers that share keys and values, per-layer embeddings, experts beside the MLP."""
     text = rank.text
-    style = replace(_GEMMA3, qkv_bias=("attention_bias",))
+    style = replace(GEMMA3, qkv_bias=("attention_bias",))
     size = sizes(text, style, rank.config)
     shared = text.int_or_none("num_kv_shared_layers") or 0
     first_shared = size.layers - shared
@@ -61,10 +61,11 @@ def gemma4(rank: Rank) -> None:
     wide = text.bool("use_double_wide_mlp")
     experts = text.bool("enable_moe_block")
 
-    is_local = _locality(text, 6)
+    is_local = locality(text, 6)
 
     def kind(i: int) -> tuple[bool, bool]:
-        return is_local(i), shared > 0 and i >= first_shared
+        # The last layer is global whatever the list says (Transformers' Gemma4TextConfig).
+        return is_local(i) and i < size.layers - 1, shared > 0 and i >= first_shared
 
     def layer(i: int) -> None:
         local, sharing = kind(i)
@@ -96,16 +97,16 @@ def _gemma4_attention(rank: Rank, layer: str, hidden: int, heads: int, local: bo
     text = rank.text
     parent = f"{layer}.self_attn"
     head_dim = text.int("head_dim", default=256) if local else positive(text, "global_head_dim", default=512)
-    kv_heads = text.int("num_key_value_heads")
+    kv_heads, bias = text.int("num_key_value_heads"), text.bool("attention_bias")
     if not local and text.bool("attention_k_eq_v"):
         kv_heads = text.int_or_none("num_global_key_value_heads") or kv_heads
-    if sharing and rank.version >= (0, 26):
-        rank.column(parent, ("q_proj",), hidden, (heads * head_dim,))
+    if sharing and rank.version >= (0, 30):
+        rank.column(parent, ("q_proj",), hidden, (heads * head_dim,), bias=bias)
         rank.norm(head_dim)
     else:
-        rank.qkv(parent, hidden, heads, kv_heads, head_dim)
+        rank.qkv(parent, hidden, heads, kv_heads, head_dim, bias=bias)
         rank.norm(head_dim, count=2)
-    rank.row(parent, "o_proj", heads * head_dim, hidden)
+    rank.row(parent, "o_proj", heads * head_dim, hidden, bias=bias)
     rank.attention_scales(parent)
 
 
@@ -124,7 +125,9 @@ def llama4(rank: Rank) -> None:
     size = sizes(text, style, rank.config)
     step = text.int("interleave_moe_layer_step", default=1)
     listed = text.list_or_none("moe_layers")
-    block = MoeStyle(parent="feed_forward", intermediate=("intermediate_size",), shared="size", shared_name="shared_expert")
+    block = MoeStyle(
+        parent="feed_forward", intermediate=("intermediate_size",), shared="size", shared_name="shared_expert", unsplit_since=(0, 11)
+    )
     flat = text.int("intermediate_size_mlp", default=size.intermediate)
 
     def routed(i: int) -> bool:
@@ -137,7 +140,7 @@ def llama4(rank: Rank) -> None:
         attention(rank, name, size, style)
         if routed(i):
             moe(rank, name, size.hidden, block)
-            mlp(rank, f"{name}.feed_forward.shared_expert", size.hidden, size.intermediate, style, 1 if rank.unshared_experts else None)
+            mlp(rank, f"{name}.feed_forward.shared_expert", size.hidden, size.intermediate, style, rank.shared_experts_tp((0, 11)))
         else:
             mlp(rank, f"{name}.feed_forward", size.hidden, flat, style)
         rank.norm(size.hidden, count=2)

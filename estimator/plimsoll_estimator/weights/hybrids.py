@@ -93,7 +93,7 @@ def delta_net(rank: Rank, parent: str, text: HfConfig, split_names: bool) -> Non
     small = ("in_proj_b", "in_proj_a") if split_names else ("in_proj_ba",)
     rank.tensor(divide(key * 2 + value, rank.tp) * text.int("linear_conv_kernel_dim", default=4))
     rank.column(parent, names, hidden, (key, key, value, value))
-    rank.column(parent, small, hidden, (value_heads, value_heads))
+    rank.column(parent, small, hidden, (value_heads, value_heads) if split_names else (2 * value_heads,))
     heads = divide(value_heads, rank.tp)
     rank.tensor(heads)
     rank.tensor(heads, 4)
@@ -102,9 +102,15 @@ def delta_net(rank: Rank, parent: str, text: HfConfig, split_names: bool) -> Non
 
 
 @cache
-def _qwen_next_style(mrope_factor: int, *, head_always: bool) -> DecoderStyle:
+def _qwen_next_style(mrope_factor: int, *, split_names: bool) -> DecoderStyle:
     return replace(
-        dense.QWEN3, partial_rotary=0.25, embedding_always=True, head_always=head_always, mrope_factor=mrope_factor, head_dim=256
+        dense.QWEN3,
+        partial_rotary=0.25,
+        embedding_always=True,
+        head_always=not split_names,
+        ties=split_names,
+        mrope_factor=mrope_factor,
+        head_dim=256,
     )
 
 
@@ -112,12 +118,14 @@ def qwen_next(rank: Rank, split_names: bool, sparse: bool) -> None:
     """Qwen3-Next and Qwen3.5: three Gated DeltaNet layers to one of gated attention, shared expert behind a gate."""
     text = rank.text
     factor = 1 if rank.version >= (0, 26) and split_names else 4
-    style = _qwen_next_style(factor, head_always=not split_names)
+    style = _qwen_next_style(factor, split_names=split_names)
     size = sizes(text, style, rank.config)
     query_heads = size.heads * (2 if text.bool("attn_output_gate", True) else 1)
     every = text.int("full_attention_interval", default=4)
     kinds = text.list_or_none("layer_types")
-    block = MoeStyle(shared="size", shared_gate=True, shared_name="shared_expert", intermediate=("moe_intermediate_size",))
+    block = MoeStyle(
+        shared="size", shared_gate=True, shared_name="shared_expert", unsplit_since=(0, 20), intermediate=("moe_intermediate_size",)
+    )
     dense_layers = text.list_or_none("mlp_only_layers") or ()
     step = positive(text, "decoder_sparse_step", default=1)
 
@@ -168,7 +176,7 @@ def qwen_next(rank: Rank, split_names: bool, sparse: bool) -> None:
 def jamba(rank: Rank) -> None:
     """JambaForCausalLM: Mamba 1 with norms, attention without rope, experts in every other layer."""
     text = rank.text
-    style = everywhere(DecoderStyle(attention=""))
+    style = everywhere(DecoderStyle(ties=False, attention=""))
     size = sizes(text, style, rank.config)
     period, offset = positive(text, "attn_layer_period", default=8), text.int("attn_layer_offset", default=4)
     expert_period, expert_offset = positive(text, "expert_layer_period", default=2), text.int("expert_layer_offset", default=1)
@@ -235,7 +243,7 @@ def mamba2_model(rank: Rank) -> None:
 def nemotron_h(rank: Rank) -> None:
     """NemotronHForCausalLM: one mixer per layer, named by a pattern: M Mamba 2, * attention, - MLP, E experts (perhaps latent)."""
     text = rank.text
-    style = everywhere(DecoderStyle(gated=False, mlp_names=("up_proj",), attention="mixer", mlp_bias=("mlp_bias",)))
+    style = everywhere(DecoderStyle(ties=False, gated=False, mlp_names=("up_proj",), attention="mixer", mlp_bias=("mlp_bias",)))
     pattern = _pattern(text)
     size = sizes(HfConfig({"num_hidden_layers": len(pattern), **text.as_mapping()}, text.path), style, rank.config)
     heads = text.int("mamba_num_heads")
@@ -270,7 +278,7 @@ def _pattern(text: HfConfig) -> str:
     pattern = text.str_or_none("hybrid_override_pattern")
     if pattern is not None:
         return pattern.replace("|", "")
-    letters = {"mamba": "M", "attention": "*", "mlp": "-", "moe": "E"}
+    letters = {"mamba": "M", "linear_attention": "M", "attention": "*", "full_attention": "*", "mlp": "-", "moe": "E"}
     kinds = text.list_or_none("layers_block_type") or ()
     return "".join(letters.get(str(kind), "-") for kind in kinds) or "-" * text.int("num_hidden_layers")
 
@@ -289,7 +297,7 @@ def _nemotron_experts(rank: Rank, parent: str, hidden: int, style: DecoderStyle)
         rank.replicated(parent, ("fc2_latent_proj",), latent, (hidden,), bias=text.bool("mlp_bias"))
     shared = (text.int_or_none("n_shared_experts") or 0) * text.int("moe_shared_expert_intermediate_size", default=0)
     if shared:
-        mlp(rank, f"{parent}.shared_experts", hidden, shared, style, 1 if rank.unshared_experts else None)
+        mlp(rank, f"{parent}.shared_experts", hidden, shared, style, rank.shared_experts_tp((0, 11)))
 
 
 def granite_hybrid(rank: Rank, default_positions: str = "none") -> None:
@@ -303,7 +311,7 @@ def granite_hybrid(rank: Rank, default_positions: str = "none") -> None:
     rotary = (text.str_or_none("position_embedding_type") or default_positions) == "rope"
 
     def attends(i: int) -> bool:
-        return i >= len(kinds) or kinds[i] == "attention"
+        return i >= len(kinds) or kinds[i] in ("attention", "full_attention")
 
     def layer(i: int) -> None:
         name = f"layers.{i}"

@@ -68,6 +68,7 @@ def kimi_linear(rank: Rank) -> None:
     first, every = text.int("first_k_dense_replace", default=0), positive(text, "moe_layer_freq", default=1)
     block = MoeStyle(
         parent="block_sparse_moe", correction=True, correction_item=4 if rank.version >= (0, 26) else 0, shared="count",
+        unsplit_since=(0, 28),
         intermediate=("moe_intermediate_size",),
     )  # fmt: skip
 
@@ -112,7 +113,7 @@ def _experts(rank: Rank, parent: str, text: HfConfig, hidden: int) -> None:
     rank.tensor(experts, 4)
     shared = (text.int_or_none("num_shared_experts") or 0) * intermediate
     if shared:
-        mlp(rank, f"{parent}.shared_experts", hidden, shared, _STYLE, 1 if rank.unshared_experts else None)
+        mlp(rank, f"{parent}.shared_experts", hidden, shared, _STYLE, rank.shared_experts_tp((0, 28)))
     if narrow != hidden:
         rank.tensor(2 * hidden * narrow)
         if text.bool("latent_moe_use_norm"):

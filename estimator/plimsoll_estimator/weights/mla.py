@@ -1,4 +1,5 @@
-"""Multi-head latent attention, with and without the sparse indexer: DeepSeek V2/V3/V3.2, GLM-5, Kimi-K2, MiniCPM3.
+"""Multi-head latent attention, with and without the sparse indexer: DeepSeek V2/V3/V3.2, GLM-5, Kimi-K2, LongCat,
+MiniCPM3.
 
 Sources: vllm/model_executor/models/{deepseek_v2,minicpm3,glm4_moe_lite}.py, layers/mla.py.
 """
@@ -90,16 +91,20 @@ def deepseek_v2(rank: Rank) -> None:
     """DeepseekV2/V3/V32ForCausalLM, GlmMoeDsaForCausalLM, Glm4MoeLiteForCausalLM."""
     text = rank.text
     dims = latent(text)
-    style = DecoderStyle()
+    style = DecoderStyle(ties=False)
     size = sizes(text, style, rank.config)
     sparse = "index_topk" in text
-    correction = text.str_or_none("topk_method") == "noaux_tc"
+    ax = rank.resolved.architecture == "AXK1ForCausalLM"
+    correction = ax or text.str_or_none("topk_method") == "noaux_tc"
     wide = text.str_or_none("moe_router_dtype") == "float32" or text.model_type == "glm_moe_dsa"
     gate_item = 4 if wide and (0, 20) <= rank.version < (0, 26) else 0
-    block = MoeStyle(shared="count", correction=correction, gate_item=gate_item, intermediate=("moe_intermediate_size",))
+    block = MoeStyle(
+        shared="count", unsplit_since=(0, 11), correction=correction, gate_item=gate_item, intermediate=("moe_intermediate_size",)
+    )
     first, step = text.int("first_k_dense_replace", default=0), positive(text, "moe_layer_freq", default=1)
     routed = "n_routed_experts" in text
     bias = text.bool("attention_bias")
+    norms = 3 if ax else 2  # A.X K1 has one behind the feed-forward block too
 
     def is_sparse(i: int) -> bool:
         return routed and i >= first and i % step == 0
@@ -113,7 +118,7 @@ def deepseek_v2(rank: Rank) -> None:
             moe(rank, name, size.hidden, block)
         else:
             mlp(rank, f"{name}.mlp", size.hidden, size.intermediate, style)
-        rank.norm(size.hidden, count=2)
+        rank.norm(size.hidden, count=norms)
         _rope_of_mla(rank, dims, size.positions)
 
     stack(rank, size, style, layer, lambda i: (is_sparse(i), sparse and _has_indexer(text, i)))
@@ -125,6 +130,29 @@ def deepseek_v2(rank: Rank) -> None:
             rank.norm(size.hidden, count=3)
     if sparse and not text.bool("indexer_rope_interleave") and rank.version >= (0, 20):
         _rope_of_mla(rank, dims, size.positions, "indexer")
+
+
+def longcat(rank: Rank) -> None:
+    """LongcatFlashForCausalLM: two latent attentions and two dense MLPs a layer, one block of experts, some of them without weights."""
+    text = rank.text
+    dims = latent(text)
+    style = DecoderStyle(ties=False)
+    size = sizes(text, style, rank.config)
+    experts, nothing = text.int("n_routed_experts"), text.int("zero_expert_num", default=0)
+    intermediate = text.int("expert_ffn_hidden_size", "moe_intermediate_size")
+
+    def layer(i: int) -> None:
+        name = f"layers.{i}"
+        for half in range(2):
+            latent_attention(rank, f"{name}.self_attn.{half}", dims, text.bool("attention_bias"))
+            mlp(rank, f"{name}.mlps.{half}", size.hidden, size.intermediate, style)
+            rank.norm(size.hidden, count=2)
+        rank.tensor((experts + nothing) * size.hidden, 4)
+        rank.tensor(experts + nothing, 4)
+        rank.experts(f"{name}.mlp.experts", experts, size.hidden, intermediate)
+        _rope_of_mla(rank, dims, size.positions)
+
+    stack(rank, size, style, layer)
 
 
 def minicpm3(rank: Rank) -> None:

@@ -86,13 +86,13 @@ def qwen3_moe(rank: Rank) -> None:
 
 def olmoe(rank: Rank) -> None:
     """OlmoeForCausalLM: norms over all query and key channels."""
-    style = DecoderStyle(qk_norm="full", qkv_bias=("attention_bias",))
+    style = DecoderStyle(ties=False, qk_norm="full", qkv_bias=("attention_bias",))
     build_moe(rank, everywhere(style), MoeStyle(intermediate=("intermediate_size",)))
 
 
 def phimoe(rank: Rank) -> None:
     """PhiMoEForCausalLM: biases and LayerNorms."""
-    style = DecoderStyle(qkv_bias=("attention_bias",), o_bias=("attention_bias",), norm_bias=True, head_bias=("lm_head_bias",))
+    style = DecoderStyle(ties=False, qkv_bias=("attention_bias",), o_bias=("attention_bias",), norm_bias=True, head_bias=("lm_head_bias",))
     build_moe(rank, everywhere(style), _MIXTRAL)
 
 
@@ -105,7 +105,7 @@ def granite_moe(rank: Rank) -> None:
 def minimax_m2(rank: Rank) -> None:
     """MiniMaxM2ForCausalLM: norms over the rank's query and key channels, float32 router with correction."""
     text = rank.text
-    style = DecoderStyle()
+    style = DecoderStyle(ties=False)
     size = sizes(text, style, rank.config)
     sparse = MoeStyle(
         parent="block_sparse_moe", intermediate=("intermediate_size",), gate_item=4, correction=text.bool("use_routing_bias", True)
@@ -127,7 +127,9 @@ def minimax_m2(rank: Rank) -> None:
 def gpt_oss(rank: Rank) -> None:
     """GptOssForCausalLM: biases everywhere, attention sinks, a float32 rope table."""
     text = rank.text
-    style = DecoderStyle(qkv_bias="yes", o_bias="yes", attention="attn", embedding_always=True, norm_always=True, head_always=True)
+    style = DecoderStyle(
+        ties=False, qkv_bias="yes", o_bias="yes", attention="attn", embedding_always=True, norm_always=True, head_always=True
+    )
     size = sizes(text, style, rank.config)
     sparse = MoeStyle(intermediate=("intermediate_size",), gate_bias=True, expert_bias=True)
 
@@ -160,7 +162,7 @@ def _first_of(text: HfConfig, key: str) -> int:
 def glm4_moe(rank: Rank) -> None:
     """Glm4MoeForCausalLM: dense layers first, float32 correction, shared experts."""
     text = rank.text
-    style = DecoderStyle(qkv_bias=("attention_bias",), partial_rotary=0.5, qk_norm="head" if text.bool("use_qk_norm") else "no")
+    style = DecoderStyle(ties=False, qkv_bias=("attention_bias",), partial_rotary=0.5, qk_norm="head" if text.bool("use_qk_norm") else "no")
     sparse = MoeStyle(gate_item=4, correction=True, shared="count", intermediate=("moe_intermediate_size",))
     build_moe(rank, style, sparse, first_dense=text.int("first_k_dense_replace", default=0))
 

@@ -1,4 +1,5 @@
-"""Decoders of an older dialect and of irregular blocks: Qwen 1, Baichuan, GPT-BigCode, GPT-J, Nemotron-NAS.
+"""Decoders of an older dialect and of irregular blocks: Qwen 1, Baichuan, GPT-BigCode, GPT-J, Persimmon,
+HyperCLOVA X, Granite with windows, Nemotron-NAS.
 
 Sources: vllm/model_executor/models/{qwen,baichuan,gpt_bigcode,gpt_j,nemotron_nas}.py.
 """
@@ -8,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from dataclasses import replace
 
-from plimsoll_estimator.errors import InvalidInput
+from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.units import round_up
 from plimsoll_estimator.weights import dense
-from plimsoll_estimator.weights.decoder import DecoderStyle, attention, mlp, on_transformers, sizes, stack
+from plimsoll_estimator.weights.decoder import DecoderStyle, attention, mlp, on_transformers, rope_table, sizes, stack
 from plimsoll_estimator.weights.rank import Rank
 from plimsoll_estimator.weights.rope import rope
 
 
-def _simple(rank: Rank, style: DecoderStyle, text: HfConfig, halves: bool = False, rotary_dim: int | None = None) -> None:
+def _simple(
+    rank: Rank, style: DecoderStyle, text: HfConfig, halves: bool = False, rotary_dim: int | None = None, mlp_tp: int | None = None
+) -> None:
     size = sizes(text, style, rank.config)
     if halves:
         size = replace(size, intermediate=size.intermediate // 2)
@@ -25,7 +28,7 @@ def _simple(rank: Rank, style: DecoderStyle, text: HfConfig, halves: bool = Fals
     def layer(i: int) -> None:
         name = f"layers.{i}"
         attention(rank, name, size, style)
-        mlp(rank, f"{name}.{style.mlp}", size.hidden, size.intermediate, style)
+        mlp(rank, f"{name}.{style.mlp}", size.hidden, size.intermediate, style, mlp_tp)
         rank.norm(size.hidden, bias=style.norm_bias, count=style.norms)
         if style.rotates:
             rope(rank, size.head_dim, size.positions, rotary_dim=rotary_dim)
@@ -47,12 +50,14 @@ def baichuan(rank: Rank) -> None:
 
 
 def gpt_bigcode(rank: Rank) -> None:
-    """GPTBigCodeForCausalLM: GPT-2 with one key-value head; the Transformers backend keeps a boolean causal mask."""
+    """GPTBigCodeForCausalLM: GPT-2 with one key-value head; the Transformers backend keeps a boolean causal
+    mask and the MLP whole on every rank."""
     text = rank.text
     style = replace(dense.GPT2, transformers_since=(0, 20))
     heads = {"num_key_value_heads": 1} if text.bool("multi_query", True) else {}
-    _simple(rank, style, HfConfig({**text.as_mapping(), **heads}, text.path))
-    if on_transformers(rank, style):
+    whole = on_transformers(rank, style)
+    _simple(rank, replace(style, norm_always=not whole), HfConfig({**text.as_mapping(), **heads}, text.path), mlp_tp=1 if whole else None)
+    if whole:
         positions = text.int("n_positions", "max_position_embeddings", default=1024)
         rank.tensor(positions * positions, 1)
 
@@ -60,6 +65,50 @@ def gpt_bigcode(rank: Rank) -> None:
 def gpt_j(rank: Rank) -> None:
     """GPTJForCausalLM: one LayerNorm per layer, a biased head."""
     _simple(rank, dense.GPT_J, rank.text, rotary_dim=rank.text.int("rotary_dim", default=64))
+
+
+def hyperclovax(rank: Rank) -> None:
+    """HyperCLOVAXForCausalLM: Llama, with a norm behind each block where `use_post_norm` says so."""
+    _simple(rank, replace(dense.LLAMA, norms=4 if rank.text.bool("use_post_norm") else 2), rank.text)
+
+
+def persimmon(rank: Rank) -> None:
+    """PersimmonForCausalLM: biased LayerNorms on the heads of queries and keys; through the Transformers backend since 0.26."""
+    text = rank.text
+    style = DecoderStyle(
+        qkv_bias="yes", o_bias="yes", mlp_bias="yes", gated=False, norm_bias=True, partial_rotary=0.5, o_name="dense",
+        mlp_names=("dense_h_to_4h",), down_name="dense_4h_to_h", transformers_since=(0, 26),
+    )  # fmt: skip
+    size = sizes(text, style, rank.config)
+    if on_transformers(rank, style) and rank.tp > 1:
+        raise Unsupported("UnsupportedArchitecture", "no rules for Persimmon over several ranks, which this release serves whole on each")
+
+    def layer(i: int) -> None:
+        name = f"layers.{i}"
+        attention(rank, name, size, style)
+        if text.bool("qk_layernorm", True):
+            rank.norm(size.head_dim, bias=True, count=2)
+        mlp(rank, f"{name}.mlp", size.hidden, size.intermediate, style)
+        rank.norm(size.hidden, bias=True, count=2)
+        rope_table(rank, size, style)
+
+    stack(rank, size, style, layer)
+
+
+def granite_swa(rank: Rank) -> None:
+    """GraniteSWAForCausalLM: Granite with attention sinks."""
+    style = dense.GRANITE
+    size = sizes(rank.text, style, rank.config)
+
+    def layer(i: int) -> None:
+        name = f"layers.{i}"
+        attention(rank, name, size, style)
+        rank.tensor(size.heads // rank.tp)
+        mlp(rank, f"{name}.mlp", size.hidden, size.intermediate, style)
+        rank.norm(size.hidden, count=2)
+        rope_table(rank, size, style)
+
+    stack(rank, size, style, layer)
 
 
 def _block(config: HfConfig, index: int) -> tuple[HfConfig, HfConfig]:

@@ -195,7 +195,7 @@ def bailing_moe(rank: Rank) -> None:
         else:
             moe(rank, name, size.hidden, block)
             if shared:
-                mlp(rank, f"{name}.mlp.shared_experts", size.hidden, shared, style, 1 if rank.unshared_experts else None)
+                mlp(rank, f"{name}.mlp.shared_experts", size.hidden, shared, style)
         rank.norm(size.hidden, count=2)
 
     stack(rank, size, style, layer, lambda i: i < first)

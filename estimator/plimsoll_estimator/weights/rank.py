@@ -72,8 +72,8 @@ class Rank:
         "shared_created_bytes",
         "stage",
         "text",
+        "tokens_divided",
         "tp",
-        "unshared_experts",
         "version",
     )
 
@@ -91,9 +91,9 @@ class Rank:
         on = resolved.enable_expert_parallel
         self.expert_parallel = group if on else 1
         self.experts_tp = 1 if on else group
-        # vllm/config/parallel.py:use_sequence_parallel_moe: shared experts are then held whole by every rank. 0.10.2 does so only
-        # with DeepEP, which is not its default.
-        self.unshared_experts = on and self.tp > 1 and resolved.data_parallel_size > 1 and self.version >= (0, 11)
+        # vllm/config/parallel.py:use_sequence_parallel_moe: some classes then hold shared experts whole on every rank. 0.10.2 does
+        # so only with DeepEP, which is not its default.
+        self.tokens_divided = on and self.tp > 1 and resolved.data_parallel_size > 1 and self.version >= (0, 11)
         self.item = DTYPE_BYTES[resolved.dtype.removeprefix("torch.")]
         self.created_bytes = 0
         self.added_bytes = 0
@@ -224,6 +224,10 @@ class Rank:
         self._place(size)
         if bias:
             self.created_bytes += mine * self.item
+
+    def shared_experts_tp(self, unsplit_since: tuple[int, int] | None) -> int | None:
+        """The tensor-parallel size that divides shared experts: 1 (held whole), or None for the rank's own."""
+        return 1 if self.tokens_divided and unsplit_since is not None and self.version >= unsplit_since else None
 
     def local_experts(self, experts: int) -> int:
         """Routed experts the first rank holds under expert parallelism."""
