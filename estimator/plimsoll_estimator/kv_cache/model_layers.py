@@ -12,7 +12,7 @@ from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kv_cache.drafts import draft_layers
 from plimsoll_estimator.kv_cache.hybrid import align_hybrid
-from plimsoll_estimator.kv_cache.needs import ModelNeeds, Need, StateNeed
+from plimsoll_estimator.kv_cache.needs import AttentionNeed, ModelNeeds, Need, StateNeed
 from plimsoll_estimator.kv_cache.rules import PlannerRules
 from plimsoll_estimator.kv_cache.specs import LayerSpec
 from plimsoll_estimator.resolved import ResolvedArgs
@@ -44,6 +44,7 @@ def model_cache(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules, n
     backend = needs.backend
     user_block = resolved.given.block_size
     block_size = user_block or backend.block_size
+    window_block = backend.block_size if rules.window_keeps_own_block else None
     state_block, state_page = resolved.max_model_len, 0
     if needs.state is not None:
         aligned = align_hybrid(needs, resolved, rules, block_size)
@@ -55,7 +56,9 @@ def model_cache(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules, n
     for key, layer in {id(layer): layer for layer in (*needs.layers, *drafts)}.items():
         for need in layer:
             if id(need) not in made:
-                made[id(need)] = _spec(config, need, block_size, state_block, state_page)
+                windowed = isinstance(need, AttentionNeed) and need.kind == "sliding"
+                size = window_block if windowed and window_block and needs.state is None else block_size
+                made[id(need)] = _spec(config, need, size, state_block, state_page)
         parts[key] = tuple(made[id(need)] for need in layer)
     return ModelCache(
         layers=_staged(needs.layers, drafts, parts, resolved.pipeline_parallel_size),

@@ -104,9 +104,10 @@ _CHANGES: Final[tuple[tuple[EngineVersion, dict[str, Any]], ...]] = (
     (EngineVersion(0, 25), {"sparse_mla_flash_attn": True, "window_keeps_own_block": True}),
     (EngineVersion(0, 26), {"window_counts_in_flight": True, "triton_mla_refuses_fp8": True}),
     (EngineVersion(0, 27), {"mla_hybrid_alignment": 128}),
+    (EngineVersion(0, 28), {"mamba_mode_all": False}),
     (EngineVersion(0, 29), {"reserves_null_block": True}),
     (EngineVersion(0, 30), {"mm_prefix_composite": True}),
-    (EngineVersion(0, 32), {"mamba_mode_all": False, "mamba2_checkpoints": True, "common_block_of_backends": True}),
+    (EngineVersion(0, 32), {"mamba2_checkpoints": True, "common_block_of_backends": True}),
     (EngineVersion(0, 33), {"gdn_checkpoints": True, "packed_blocks": True}),
 )
 """Read from the planner's source of 0.8.5, 0.9.1, and one release of every minor from 0.10 to 0.33."""

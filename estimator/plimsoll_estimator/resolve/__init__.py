@@ -40,9 +40,9 @@ _BASE_CLASSES: Final = {
     "gptj": "GPTJ", "opt": "OPT", "qwen2_5_vl": "Qwen2_5_VL", "qwen2_vl": "Qwen2VL", "xlm-roberta": "XLMRoberta",
 }  # fmt: skip
 _V2_MOE_0_25: Final = frozenset({"DeepseekV2ForCausalLM", "Qwen2MoeForCausalLM", "GraniteMoeForCausalLM"})
-_V2_EVERYWHERE: Final = EngineVersion(0, 26)
+_GLM_FP8_CACHE: Final = EngineVersion(0, 29)
 _ASYNC_SINCE: Final = EngineVersion(0, 14)
-_HYBRID_PREFIX_CACHING: Final = EngineVersion(0, 28)  # off in 0.26 and on in 0.28 as logged
+_HYBRID_PREFIX_CACHING: Final = EngineVersion(0, 28)  # vLLM engine/arg_utils.py: "and not is_hybrid" until 0.27
 _ASYNC_SPECULATION: Final = frozenset(
     {"mtp", "eagle", "eagle3", "draft_model", "ngram_gpu", "dflash", "dspark", "deepseek_mtp", "qwen3_next_mtp"}
 )
@@ -169,7 +169,7 @@ def _kv_cache_dtype(config: HfConfig, architecture: str, wanted: str | None, gpu
     declared = declared_kv_cache_dtype(config)
     if declared is not None:
         return declared
-    if architecture == "GlmMoeDsaForCausalLM" and gpu.compute_capability[0] == 10 and version >= _V2_EVERYWHERE:
+    if architecture == "GlmMoeDsaForCausalLM" and gpu.compute_capability[0] == 10 and version >= _GLM_FP8_CACHE:
         return "fp8_e4m3"
     return "auto"
 

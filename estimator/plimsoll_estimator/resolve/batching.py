@@ -73,7 +73,7 @@ def capture_size(args: EngineArgs, architecture: str, gpu: Gpu, version: EngineV
         return min(args.max_cudagraph_capture_size, tokens)
     if architecture == "GptOssForCausalLM" and version >= EngineVersion(0, 11):
         return min(1024, tokens)
-    limit = 1024 if gpu.compute_capability[0] == 10 and version >= EngineVersion(0, 26) else 512
+    limit = 1024 if gpu.compute_capability[0] == 10 and version >= EngineVersion(0, 28) else 512
     return min(seqs * (1 + speculative) * 2, limit, tokens)
 
 

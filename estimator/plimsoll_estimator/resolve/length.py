@@ -28,7 +28,7 @@ _KEYS: Final = (
 _FALLBACK: Final = 2048
 _UNSCALED_OLD: Final = frozenset({"su", "longrope", "llama3"})
 _UNSCALED_NEW: Final = _UNSCALED_OLD | {"yarn", "deepseek_yarn", "deepseek_llama_scaling"}
-_YARN_KEEPS_MAXIMUM: Final = EngineVersion(0, 26)
+_YARN_KEEPS_MAXIMUM: Final = EngineVersion(0, 30)
 
 
 # max_position_embeddings that Transformers' config classes fill in when the file leaves it out, by model type.

@@ -127,7 +127,7 @@ def attention(rank: Rank, layer: str, size: Sizes, style: DecoderStyle) -> None:
         rank.norm(size.kv_heads * size.head_dim)
     elif style.qk_norm == "key":
         rank.norm(size.head_dim)
-    if not on_transformers(rank, style) or rank.version >= (0, 26):
+    if not on_transformers(rank, style) or rank.version >= (0, 30):
         rank.attention_scales(parent)
 
 
@@ -177,17 +177,18 @@ def stack(
     """Embedding on the first stage (last too when tied), the stage's layers, final norm and head on the last."""
     count = size.layers if layers is None else layers
     head = rank.resolved.runner == "generate" or style.head_in_pooling
-    if rank.first or style.embedding_always or (rank.last and size.tied and head):
+    native = not on_transformers(rank, style)  # the backend leaves out what a stage does not use
+    if rank.first or (style.embedding_always and native) or (rank.last and size.tied and head):
         rank.embedding(size.vocabulary, size.hidden)
     if style.learned_positions and (rank.first or style.embedding_always):
         rank.tensor(size.positions * size.hidden)
     rank.layers(stage_layers(count, rank.resolved.pipeline_parallel_size)[rank.stage], kind, build)
     if style.normalizer:
         rank.tensor(1)
-    if style.norms and (rank.last or style.norm_always):
+    if style.norms and (rank.last or (style.norm_always and native)):
         rank.norm(size.hidden, bias=style.norm_bias)
-    if head and not size.tied and (rank.last or style.head_always):
-        bias = has_bias(rank.text, style.head_bias) and not on_transformers(rank, style)
+    if head and not size.tied and (rank.last or (style.head_always and native)):
+        bias = has_bias(rank.text, style.head_bias) and native
         rank.lm_head(size.vocabulary, size.hidden, bias=bias)
 
 

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from plimsoll_estimator.weights.decoder import DecoderStyle
 
-_NATIVE_UNTIL = (0, 26)
+# The releases whose registry.py first hands a class to the Transformers backend.
+_SINCE_0_25, _SINCE_0_26, _SINCE_0_29, _SINCE_0_32 = (0, 25), (0, 26), (0, 29), (0, 32)
 
 LLAMA = DecoderStyle(qkv_bias=("attention_bias", "bias"), o_bias=("attention_bias", "bias"), mlp_bias=("mlp_bias",))
 QWEN2 = DecoderStyle(qkv_bias="yes")
@@ -31,10 +32,13 @@ GEMMA2 = DecoderStyle(
     o_bias=("attention_bias",),
 )
 GLM4 = DecoderStyle(norms=4, qkv_bias=("attention_bias",), partial_rotary=0.5)
-GLM = DecoderStyle(transformers_since=_NATIVE_UNTIL, qkv_bias=("attention_bias",), partial_rotary=0.5)
+GLM = DecoderStyle(transformers_since=_SINCE_0_32, qkv_bias=("attention_bias",), partial_rotary=0.5)
 COHERE = DecoderStyle(embedding_always=True, norm_always=True, tied=True, norms=1, qkv_bias=("attention_bias",), o_bias=("attention_bias",))
 PHI3 = DecoderStyle()
 PHI = DecoderStyle(
+    embedding_always=True,
+    norm_always=True,
+    head_always=True,
     qkv_bias="yes",
     o_bias="yes",
     mlp_bias="yes",
@@ -46,12 +50,12 @@ PHI = DecoderStyle(
     o_name="dense",
     mlp_names=("fc1",),
     down_name="fc2",
-    transformers_since=_NATIVE_UNTIL,
+    transformers_since=_SINCE_0_32,
 )
 GRANITE = DecoderStyle(qkv_bias=("attention_bias",), o_bias=("attention_bias",), mlp_bias=("mlp_bias",), tied=True)
-OLMO = DecoderStyle(norms=0, qkv_bias=("attention_bias",), o_bias=("attention_bias",), transformers_since=_NATIVE_UNTIL)
-OLMO2 = DecoderStyle(qk_norm="full", qkv_bias=("attention_bias",), o_bias=("attention_bias",), transformers_since=_NATIVE_UNTIL)
-OLMO3 = replace(OLMO2, sliding_rope=True)
+OLMO = DecoderStyle(norms=0, qkv_bias=("attention_bias",), o_bias=("attention_bias",), transformers_since=_SINCE_0_26)
+OLMO2 = DecoderStyle(qk_norm="full", qkv_bias=("attention_bias",), o_bias=("attention_bias",), transformers_since=_SINCE_0_26)
+OLMO3 = replace(OLMO2, sliding_rope=True, transformers_since=_SINCE_0_29)
 SMOLLM3 = DecoderStyle(
     qkv_bias=("attention_bias",), o_bias=("attention_bias",), mlp_bias=("mlp_bias",), tied=True, transformers_since=(0, 0)
 )
@@ -64,14 +68,21 @@ STARCODER2 = DecoderStyle(
     tied=True,
     mlp_names=("c_fc",),
     down_name="c_proj",
-    transformers_since=(0, 20),
+    transformers_since=_SINCE_0_25,
 )
 STABLELM = DecoderStyle(
     embedding_always=True, head_always=True, norm_always=True, qkv_bias=("use_qkv_bias",), norm_bias=True, partial_rotary=0.25
 )
-SEED_OSS = DecoderStyle(qkv_bias=("attention_bias",), o_bias=("attention_out_bias",), transformers_since=_NATIVE_UNTIL)
+SEED_OSS = DecoderStyle(qkv_bias=("attention_bias",), o_bias=("attention_out_bias",), transformers_since=_SINCE_0_32)
 EXAONE4 = DecoderStyle(qk_norm="head", qkv_bias=("attention_bias",), o_bias=("attention_bias",))
-CHATGLM = DecoderStyle(qkv_bias=("add_qkv_bias", "add_bias_linear"), head_in_pooling=True, partial_rotary=0.5)
+CHATGLM = DecoderStyle(
+    embedding_always=True,
+    norm_always=True,
+    head_always=True,
+    qkv_bias=("add_qkv_bias", "add_bias_linear"),
+    head_in_pooling=True,
+    partial_rotary=0.5,
+)
 ORION = DecoderStyle(norm_bias=True, embedding_always=True, norm_always=True, head_always=True)
 HUNYUAN = DecoderStyle(
     qk_norm="head",
@@ -79,7 +90,7 @@ HUNYUAN = DecoderStyle(
     o_bias=("attention_bias",),
     mlp_bias=("mlp_bias",),
     tied=True,
-    transformers_since=_NATIVE_UNTIL,
+    transformers_since=_SINCE_0_29,
 )
 JAIS2 = DecoderStyle(
     qkv_bias=("attention_bias",),
@@ -88,7 +99,7 @@ JAIS2 = DecoderStyle(
     gated=False,
     norm_bias=True,
     mlp_names=("up_proj",),
-    transformers_since=_NATIVE_UNTIL,
+    transformers_since=_SINCE_0_32,
 )
 PLAMO3 = DecoderStyle(
     norms=4, qk_norm="head", attention="mixer", embedding_always=True, norm_always=True, head_always=True, sliding_rope=True
@@ -104,7 +115,7 @@ ARCEE = DecoderStyle(
     mlp_bias=("mlp_bias",),
     gated=False,
     mlp_names=("up_proj",),
-    transformers_since=_NATIVE_UNTIL,
+    transformers_since=_SINCE_0_32,
 )
 NEMOTRON = DecoderStyle(
     qkv_bias=("attention_bias",),
@@ -126,7 +137,7 @@ GPT_NEOX = replace(
     o_name="dense",
     attention="attention",
     partial_rotary=0.25,
-    transformers_since=_NATIVE_UNTIL,
+    transformers_since=_SINCE_0_32,
 )
 GPT_J = DecoderStyle(
     mlp_bias="yes",

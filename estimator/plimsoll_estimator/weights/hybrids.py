@@ -117,7 +117,7 @@ def _qwen_next_style(mrope_factor: int, *, split_names: bool) -> DecoderStyle:
 def qwen_next(rank: Rank, split_names: bool, sparse: bool) -> None:
     """Qwen3-Next and Qwen3.5: three Gated DeltaNet layers to one of gated attention, shared expert behind a gate."""
     text = rank.text
-    factor = 1 if rank.version >= (0, 26) and split_names else 4
+    factor = 1 if rank.version >= (0, 32) and split_names else 4
     style = _qwen_next_style(factor, split_names=split_names)
     size = sizes(text, style, rank.config)
     query_heads = size.heads * (2 if text.bool("attn_output_gate", True) else 1)

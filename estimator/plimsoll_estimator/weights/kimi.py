@@ -67,7 +67,7 @@ def kimi_linear(rank: Rank) -> None:
     delta = {i for i in linear.list_or_none("kda_layers") or () if isinstance(i, int)}
     first, every = text.int("first_k_dense_replace", default=0), positive(text, "moe_layer_freq", default=1)
     block = MoeStyle(
-        parent="block_sparse_moe", correction=True, correction_item=4 if rank.version >= (0, 26) else 0, shared="count",
+        parent="block_sparse_moe", correction=True, correction_item=4 if rank.version >= (0, 27) else 0, shared="count",
         unsplit_since=(0, 28),
         intermediate=("moe_intermediate_size",),
     )  # fmt: skip

@@ -12,11 +12,11 @@ from plimsoll_estimator.weights.decoder import build_decoder
 from plimsoll_estimator.weights.rank import Rank
 
 Builder = Callable[[Rank], None]
-TOWER_ON_FIRST_STAGE_ONLY = (0, 26)
+TOWER_ON_FIRST_STAGE_ONLY = (0, 30)
 
 
 def with_tower(tower: Builder, language: Builder, quantised: bool = True) -> Builder:
-    """The tower on the first stage (before 0.26 on every stage), then the language model. A tower may be built unquantised."""
+    """The tower on the first stage (before 0.30 on every stage), then the language model. A tower may be built unquantised."""
 
     def build(rank: Rank) -> None:
         if rank.first or rank.version < TOWER_ON_FIRST_STAGE_ONLY:
@@ -30,7 +30,7 @@ def with_tower(tower: Builder, language: Builder, quantised: bool = True) -> Bui
 
 
 def _qwen3_vl_language(rank: Rank) -> None:
-    build_decoder(rank, replace(dense.QWEN3, mrope_factor=1 if rank.version >= (0, 26) else 4))
+    build_decoder(rank, replace(dense.QWEN3, mrope_factor=1 if rank.version >= (0, 32) else 4))
 
 
 def _glm4v_language(rank: Rank) -> None:

@@ -53,10 +53,10 @@ def gpt_bigcode(rank: Rank) -> None:
     """GPTBigCodeForCausalLM: GPT-2 with one key-value head; the Transformers backend keeps a boolean causal
     mask and the MLP whole on every rank."""
     text = rank.text
-    style = replace(dense.GPT2, transformers_since=(0, 20))
+    style = replace(dense.GPT2, transformers_since=(0, 25))
     heads = {"num_key_value_heads": 1} if text.bool("multi_query", True) else {}
     whole = on_transformers(rank, style)
-    _simple(rank, replace(style, norm_always=not whole), HfConfig({**text.as_mapping(), **heads}, text.path), mlp_tp=1 if whole else None)
+    _simple(rank, style, HfConfig({**text.as_mapping(), **heads}, text.path), mlp_tp=1 if whole else None)
     if whole:
         positions = text.int("n_positions", "max_position_embeddings", default=1024)
         rank.tensor(positions * positions, 1)

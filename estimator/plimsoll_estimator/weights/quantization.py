@@ -134,7 +134,7 @@ def _fp8(settings: HfConfig, resolved: ResolvedArgs) -> Method:
     if block is not None:
         block_n, block_k = _pair(settings, block)
         key = resolved.version.minor_key
-        form = Block8(block_n=block_n, block_k=block_k, refine=key >= (0, 26), uneven_merges=key >= (0, 15))
+        form = Block8(block_n=block_n, block_k=block_k, refine=key >= (0, 29), uneven_merges=key >= (0, 15))
     else:
         form = Tensor8(static=settings.str_or_none("activation_scheme") == "static")
     return Quantized(*_chosen(form, ignored), ignored.signature, _scalars)
