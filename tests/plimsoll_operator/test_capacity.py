@@ -187,6 +187,11 @@ def test_bookings_take_the_emptiest_nodes():
     assert book(((1, 1), (4, 2)), (Booking(gpus=2, pods=2),)) == (((1, 1), (2, 2)), 4)
     assert fits_now(((4, 2),), 4, 2)
     assert not fits_now(((2, 4),), 4, 1)
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 5)), max_size=5), st.integers(1, 9), st.integers(0, 12))
+def test_what_fits_now_is_what_booking_would_place(histogram, gpus, pods):
+    assert fits_now(histogram, gpus, pods) == (book(histogram, (Booking(gpus=gpus, pods=pods),))[1] == gpus * pods)
     index = index_of(node(), node("n2"))
     name = index.pools()[0].name
     index.set_bookings({name: [Booking(gpus=3, pods=1)]})

@@ -56,8 +56,11 @@ def book_nodes(rows: Iterable[FreeNodes], bookings: Iterable[Booking]) -> tuple[
 
 
 def fits_now(histogram: Iterable[tuple[int, int]], gpus: int, pods: int) -> bool:
-    """Whether `pods` pods of `gpus` GPUs each find nodes at this moment, wherever the scheduler puts the earlier of them."""
-    return book(histogram, (Booking(gpus=gpus, pods=pods),))[1] == gpus * pods
+    """Whether `pods` pods of `gpus` GPUs each find nodes at this moment, wherever the scheduler puts the earlier of them.
+
+    Pods of one size fill every node as far as they go in any order, so what `book` would place is counted without placing it.
+    """
+    return sum(nodes * (free // gpus) for free, nodes in histogram) >= pods
 
 
 def fit_now(rows: Iterable[FreeNodes], wanted: Booking) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.prepared import Prepared
@@ -184,12 +184,12 @@ def _lower_batch(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
     ladder = _ladder(engine, gpu, wish)
     if not ladder:
         return _start(engine, gpu, wish)
-    lowest = _start(engine, gpu, replace(wish, args=ladder[-1]))
+    lowest = _start(engine, gpu, replace(wish, args=replace(wish.args, **ladder[-1])))
     if isinstance(lowest, Miss):
         return lowest
     default = _resolved(engine, gpu, wish.args)
-    for args in ladder:
-        found = _start(engine, gpu, replace(wish, args=args))
+    for rung in ladder:
+        found = _start(engine, gpu, replace(wish, args=replace(wish.args, **rung)))
         if isinstance(found, Fit) and default is not None:
             pairs = (
                 ("max_num_seqs", default.max_num_seqs, found.args.max_num_seqs or 0),
@@ -199,24 +199,27 @@ def _lower_batch(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
     return lowest
 
 
-def _ladder(engine: Engine, gpu: Gpu, wish: Wish) -> list[EngineArgs]:
+def _ladder(engine: Engine, gpu: Gpu, wish: Wish) -> list[dict[str, Any]]:
+    """The lowered batch sizes to try, by argument, each rung lower than the one before."""
     default = _resolved(engine, gpu, wish.args)
     if default is None:
         return []
-    args, steps = wish.args, []
+    rung: dict[str, Any] = {}
+    steps: list[dict[str, Any]] = []
     tokens_are_free = wish.args.max_num_batched_tokens is None and wish.args.enable_chunked_prefill is not False
     if wish.args.max_num_seqs is None:
         seqs = default.max_num_seqs
         while seqs // 2 >= MIN_DEFAULT_SEQS:
             seqs //= 2
-            args = replace(args, max_num_seqs=seqs)
-            steps.append(args)
+            rung = rung | {"max_num_seqs": seqs}
+            steps.append(rung)
     if tokens_are_free:
         tokens = default.max_num_batched_tokens
-        while tokens // 2 >= max(MIN_DEFAULT_TOKENS, args.max_num_seqs or default.max_num_seqs):
+        seqs = rung.get("max_num_seqs") or wish.args.max_num_seqs or default.max_num_seqs
+        while tokens // 2 >= max(MIN_DEFAULT_TOKENS, seqs):
             tokens //= 2
-            args = replace(args, max_num_batched_tokens=tokens)
-            steps.append(args)
+            rung = rung | {"max_num_batched_tokens": tokens}
+            steps.append(rung)
     return steps
 
 
@@ -226,7 +229,7 @@ def _lower_context(engine: Engine, gpu: Gpu, wish: Wish, miss: Miss) -> Fit | Mi
     A context we choose holds at the lower end of the interval; only where not even the least does, the middle decides.
     """
     ladder = _ladder(engine, gpu, wish)
-    args = ladder[-1] if ladder else wish.args
+    args = replace(wish.args, **ladder[-1]) if ladder else wish.args
     default = _resolved(engine, gpu, wish.args)
     if default is None or wish.min_max_model_len >= default.max_model_len:
         return miss

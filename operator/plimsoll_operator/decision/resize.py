@@ -15,7 +15,7 @@ from plimsoll_operator.decision import utilisation
 from plimsoll_operator.decision.ask import Ask
 from plimsoll_operator.decision.engine import Engine
 from plimsoll_operator.decision.fit import CONTEXT_STEP, Look, longest_context
-from plimsoll_operator.decision.search import Candidate, Found, Missed, Product, candidates, evaluate, search
+from plimsoll_operator.decision.search import Candidate, Found, Missed, Product, candidates, evaluate, refused_whatever_the_layout, search
 from plimsoll_operator.decision.serving import least_values
 from plimsoll_operator.verdict import Change, Plan
 
@@ -88,8 +88,7 @@ class Mover:
         if field in _STEP:
             if pinned(ask, field) is not None and pinned(ask, field) < least_values(ask).get(field, 0):
                 return self._raise(ask, field)
-            moved = self._lower(replace(ask, sure=True), field) or self._lower(ask, field)
-            return replace(moved, sure=ask.sure) if moved is not None else None
+            return self._lower(ask, field)
         for value in self._alternatives(ask, field):
             tried = ask.with_args(**{_ARGUMENT[field]: value})
             found = self.search(tried)
@@ -118,18 +117,36 @@ class Mover:
         return raised if isinstance(self.search(raised), Found) else None
 
     def _lower(self, ask: Ask, field: str) -> Ask | None:
-        """The largest lower value at which some candidate fits: each candidate's own largest, found by bisection."""
+        """The largest lower value at which some candidate surely fits, else at which one fits: each candidate's own, by bisection."""
         name, step = _ARGUMENT[field], _STEP[field]
         high = pinned(ask, field)
         low = self._least(ask, field, high)
         if high is not None and int(high) <= low:
             return None
-        best = 0
+        hopeful = self._fitting(ask.with_args(**{name: low}))
+        for judged in (ask,) if ask.sure else (replace(ask, sure=True), ask):
+            best = 0
+            for candidate in hopeful:
+                if best and self._fits(judged.with_args(**{name: best + step}), candidate) is None:
+                    continue
+                best = max(best, self._largest(judged, candidate, name, (max(low, best), int(high or 0), step)))
+            if best:
+                return ask.with_args(**{name: best})
+        return None
+
+    def _fitting(self, ask: Ask) -> list[Candidate]:
+        """The candidates that fit this ask: what does not at the lowest value fits at no higher one."""
+        found: list[Candidate] = []
+        refused: set[str] = set()
         for candidate in candidates(self._engine, ask, self._products):
-            if best and self._fits(ask.with_args(**{name: best + step}), candidate) is None:
+            if candidate.name in refused:
                 continue
-            best = max(best, self._largest(ask, candidate, name, (max(low, best), int(high or 0), step)))
-        return ask.with_args(**{name: best}) if best else None
+            result = evaluate(self._engine, ask, candidate)
+            if isinstance(result, Found):
+                found.append(candidate)
+            elif refused_whatever_the_layout(result.miss):
+                refused.add(candidate.name)
+        return found
 
     def _largest(self, ask: Ask, candidate: Candidate, name: str, bounds: tuple[int, int, int]) -> int:
         below, above, step = bounds

@@ -7,7 +7,6 @@ fixed Ask, so pinned values are honoured by construction. Pure; makes no verdict
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, groupby
@@ -200,10 +199,8 @@ def _candidate(ask: Ask, group: tuple[Product, ...], kind: Kind, layout: Layout)
 
 def _fit_now(pools: list[PoolFacts], layout: Layout, replicas: int) -> bool:
     """Whether so many replicas find nodes at this moment: all nodes of each, since a group that is not whole starts nothing."""
-    free: Counter[int] = Counter()
-    for pool in pools:
-        free.update(dict(pool.nodes_by_free_gpus))
-    return fits_now(free.items(), layout.gpus_per_node, replicas * layout.nodes)
+    free = chain.from_iterable(pool.nodes_by_free_gpus for pool in pools)
+    return fits_now(free, layout.gpus_per_node, replicas * layout.nodes)
 
 
 def _order(candidate: Candidate) -> tuple[int, int, bool, int, int, tuple[int, int, bool]]:
