@@ -296,12 +296,14 @@ def _refuse_contradictions(engine: Mapping[str, Any], given: Mapping[str, object
 def render_args(values: Mapping[str, object] | EngineArgs, version: EngineVersion) -> tuple[str, ...]:
     """The `vllm serve` arguments that set these fields of EngineArgs, one token each, in the order of EngineArgs' fields.
 
+    A mapping may also hold `speculative_model`, the draft's name.
+
     None is left out. Raises InvalidInput naming a field that this release has no flag for.
     """
     if isinstance(values, EngineArgs):
         values = {field.name: getattr(values, field.name) for field in fields(EngineArgs)}
     table = table_for(version)
-    unknown = sorted(set(values) - {field.name for field in fields(EngineArgs)})
+    unknown = sorted(set(values) - {field.name for field in fields(EngineArgs)} - set(_SPECULATIVE_KEYS.values()))
     if unknown:
         raise InvalidInput(unknown[0], values[unknown[0]], "is not an argument the estimator knows")
     speculative = {key: values[name] for key, name in _SPECULATIVE_KEYS.items() if values.get(name) is not None}
@@ -319,7 +321,11 @@ def render_args(values: Mapping[str, object] | EngineArgs, version: EngineVersio
     return tuple(tokens)
 
 
-_SPECULATIVE_KEYS: Final = {"method": "speculative_method", "num_speculative_tokens": "num_speculative_tokens"}
+_SPECULATIVE_KEYS: Final = {
+    "method": "speculative_method",
+    "model": "speculative_model",  # a name, which EngineArgs does not hold: it has the draft's shape
+    "num_speculative_tokens": "num_speculative_tokens",
+}
 
 
 def _rendered(flag: str, row: ArgumentRow, value: object) -> list[str]:

@@ -169,6 +169,7 @@ class Facts:
     """Everything `decide` may look at. `beside` is what the namespace's other InferenceDeployments hold, empty where no cap asks.
 
     `siblings` are the same model with quantised weights, as far as known: what an offer may name instead.
+    `draft` is the model that proposes tokens in speculative decoding, where the spec names one.
     `leader_worker_set` says whether the cluster serves the API that replicas over several nodes are made with.
     """
 
@@ -180,4 +181,5 @@ class Facts:
     beside: tuple[DeploymentUse, ...] = ()
     bypass: Bypass = Bypass.ABSENT
     siblings: tuple[ModelFacts, ...] = ()
+    draft: ModelFacts | ModelUnknown | None = None
     leader_worker_set: bool = False

@@ -103,6 +103,7 @@ def facts_for(deployment: InferenceDeployment, store: Store, *, applied_plan: Pl
         bypass=_bypass(deployment, store),
         siblings=_siblings(deployment.spec.model, namespace, store),
         leader_worker_set=store.serves_leader_worker_sets(),
+        draft=_draft(deployment, namespace, store),
     )
 
 
@@ -157,6 +158,14 @@ def _resolved(wanted: ModelSpec, namespace: str, store: Store) -> ModelFacts | M
         return ModelFacts(name=wanted.name, revision=revision, config=shipped.config, weights=None, source=CATALOGUE, digest=digest)
     problem = f"no ModelProfile in namespace {namespace}, no ClusterModelProfile and no catalogue entry describes {wanted.name}"
     return ModelUnknown(kind="NotFound", problem=problem)
+
+
+def _draft(deployment: InferenceDeployment, namespace: str, store: Store) -> ModelFacts | ModelUnknown | None:
+    """The draft model of speculative decoding by its name: a profile's or the catalogue's."""
+    speculative = deployment.spec.engine.speculative
+    if speculative is None or speculative.model is None:
+        return None
+    return _resolved(ModelSpec(name=speculative.model), namespace, store)
 
 
 def _siblings(wanted: ModelSpec, namespace: str, store: Store) -> tuple[ModelFacts, ...]:

@@ -169,6 +169,14 @@ def serve_arguments(deployment: InferenceDeployment, plan: Plan) -> list[str]:
         "enable_prefix_caching": engine.enable_prefix_caching,
         "enable_chunked_prefill": engine.enable_chunked_prefill,
     }
+    if engine.lora is not None:
+        sizes |= {"enable_lora": True, "max_loras": engine.lora.max_loras, "max_lora_rank": engine.lora.max_lora_rank}
+    if engine.speculative is not None:
+        sizes |= {
+            "speculative_method": engine.speculative.resolved_method,
+            "speculative_model": engine.speculative.model,
+            "num_speculative_tokens": engine.speculative.num_speculative_tokens,
+        }
     out += render_args(sizes, EngineVersion.parse(plan.engine_version))
     return [*out, *engine.extra_args]
 

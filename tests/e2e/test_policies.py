@@ -45,9 +45,9 @@ def test_warn_mode_turns_a_refusal_into_a_warning(installation: Installation, na
     with policy(cluster, namespace, mode="Warn"):
         warned = wait_until(lambda: (done := dry_run(cluster, namespace, wish)).returncode == 0 and done, "the webhook to see the policy")
         assert "Warning: would be rejected" in warned.stderr
-        lora = example("06-rejected-context.yaml")
-        lora["spec"]["engine"]["lora"] = {}
-        still = dry_run(cluster, namespace, lora)
+        queued = example("06-rejected-context.yaml")
+        queued["spec"]["placement"]["queueName"] = "team"
+        still = dry_run(cluster, namespace, queued)
         assert (still.returncode, "is not supported yet" in still.stderr) == (1, True)
 
 

@@ -126,8 +126,6 @@ def test_a_newer_operators_status_does_not_make_an_object_unreadable() -> None:
 
 
 NOT_HONOURED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
-    ("spec.engine.speculative", {}, {"speculative": {"numSpeculativeTokens": 2}}),
-    ("spec.engine.lora", {}, {"lora": {}}),
     ("spec.engine.decodeContextParallelSize", {}, {"decodeContextParallelSize": 2}),
     ("spec.engine.dataParallelSize", {}, {"dataParallelSize": 2}),
     ("spec.engine.expertParallel", {}, {"expertParallel": True}),

@@ -13,6 +13,7 @@ from plimsoll_estimator.overhead.shape import ModelShape
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.units import GIB, ceil_div
 
+_ADAPTERS_APART_SINCE: Final = EngineVersion(0, 11)
 _DEDUCTED_SINCE: Final = EngineVersion(0, 20, 2)
 _SIZES_AT_512: Final = 51
 _FIXED_SHARE: Final = 0.8  # 0.26 L40S: 7 sizes cost four fifths of 51
@@ -34,11 +35,15 @@ def graph_pool_bytes(shape: ModelShape, resolved: ResolvedArgs) -> int:
     full = constant("graph_pool_base_gib", resolved) + constant("graph_pool_gib_per_layer", resolved) * _layers(shape, resolved)
     if shape.experts:
         full += constant("graph_pool_experts_gib", resolved)
-    return int(full * count / _SIZES_AT_512 * GIB)
+    # With and without active adapters are captured apart (cudagraph_specialize_lora, on by default).
+    captures = 2 if resolved.given.enable_lora and resolved.version >= _ADAPTERS_APART_SINCE else 1
+    return int(captures * full * count / _SIZES_AT_512 * GIB)
 
 
 def _layers(shape: ModelShape, resolved: ResolvedArgs) -> int:
-    return ceil_div(shape.layers, resolved.pipeline_parallel_size)
+    draft = resolved.given.speculative_model_config
+    drafted = draft.text.int_or_none("num_hidden_layers", "n_layer") or 0 if draft is not None and resolved.num_speculative_tokens else 0
+    return ceil_div(shape.layers, resolved.pipeline_parallel_size) + drafted
 
 
 def graph_deducted_bytes(pool_bytes: int, shape: ModelShape, resolved: ResolvedArgs) -> int:

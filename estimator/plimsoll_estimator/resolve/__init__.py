@@ -15,6 +15,7 @@ from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.registry import check_registered
 from plimsoll_estimator.resolve.batching import batch_sizes, capture_size, in_flight_tokens
 from plimsoll_estimator.resolve.checks import MOST_RANKS, check_batch, check_nodes, check_parallel, positive
+from plimsoll_estimator.resolve.extensions import check_lora, check_speculation
 from plimsoll_estimator.resolve.facts import engine_defaults, is_attention_free, is_hybrid, num_experts
 from plimsoll_estimator.resolve.length import max_model_len
 from plimsoll_estimator.resolve.quantization import (
@@ -70,6 +71,8 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
     nodes = positive("nnodes", args.nnodes, 1, MOST_RANKS)
     if nodes > 1:
         check_nodes(tp, pp, dp, nodes, version)
+    check_lora(config, architecture, args, version)
+    check_speculation(config, architecture, args, version, tp)
     hybrid = is_hybrid(config, architecture)
     speculative = args.num_speculative_tokens or 0
     v2 = _uses_v2_runner(config, architecture, runner, hybrid, args, quantization, version)

@@ -104,6 +104,29 @@ def supports_pipeline_parallel(architecture: str, version: EngineVersion) -> boo
     return span is None or not in_range(version, span[0], span[1])
 
 
+def interface(table: str, name: str, version: EngineVersion) -> bool | None:
+    """Whether that release has what the table `takes_lora`, `takes_eagle3` or `speculative_methods` lists under the name.
+
+    None where no source was read: releases between and before the examined ones that their neighbours do not settle, and those
+    after the last one with it, where the class may only have moved.
+    """
+    defaults = engine_defaults()
+    examined = [EngineVersion.parse(f"{minor}.0").minor_key for minor in defaults["interfaces_examined"]]
+    key = version.minor_key
+    if key < examined[0]:
+        return None
+    span = defaults[table].get(name)
+    if span is None:
+        return False if key <= examined[-1] else None
+    since, until = (EngineVersion.parse(f"{minor}.0").minor_key if minor else None for minor in span)
+    if until is not None and key > until:
+        return None
+    if since is not None and key < since:
+        before = max(minor for minor in examined if minor < since)
+        return False if key <= before else None
+    return True
+
+
 def supports_tensor_parallel(architecture: str, version: EngineVersion) -> bool:
     """False where that release runs the class through a backend that cannot shard it."""
     span = engine_defaults()["without_tensor_parallel"].get(architecture)

@@ -66,6 +66,16 @@ class SpeculativeSpec(ApiModel):
     num_speculative_tokens: Annotated[int, Field(ge=1, le=64)]
     """Tokens proposed per step."""
 
+    @property
+    def resolved_method(self) -> str:
+        """The method as the pods are told it: where it is left out, by the draft's name as vLLM would, or the model's own modules."""
+        if self.method is not None:
+            return self.method
+        if self.model is None:
+            return "mtp"
+        name = self.model.lower()
+        return "eagle3" if "eagle3" in name else "eagle" if "eagle" in name else "draft_model"
+
 
 class LoraSpec(ApiModel):
     """LoRA adapter slots."""

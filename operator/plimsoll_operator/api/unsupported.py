@@ -13,11 +13,7 @@ from plimsoll_operator.api.inference_deployment import InferenceDeploymentSpec
 
 _Set = Callable[[InferenceDeploymentSpec], bool]
 
-NOT_YET: Final[tuple[tuple[str, _Set], ...]] = (
-    ("spec.engine.speculative", lambda s: s.engine.speculative is not None),
-    ("spec.engine.lora", lambda s: s.engine.lora is not None),
-    ("spec.placement.queueName", lambda s: s.placement.queue_name is not None),
-)
+NOT_YET: Final[tuple[tuple[str, _Set], ...]] = (("spec.placement.queueName", lambda s: s.placement.queue_name is not None),)
 
 
 def unsupported_fields(spec: InferenceDeploymentSpec) -> list[tuple[str, str]]:

@@ -13,8 +13,9 @@ from plimsoll_estimator.arguments import parse_extra_args
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import InvalidInput
-from plimsoll_operator.api import EngineSpec, FitPolicySpec, InferenceDeployment, PlacementSpec
+from plimsoll_operator.api import EngineSpec, FitPolicySpec, InferenceDeployment, InferenceDeploymentSpec, PlacementSpec
 from plimsoll_operator.decision.worksheet import Worksheet, worksheet_of
+from plimsoll_operator.facts import ModelFacts, ModelUnknown
 from plimsoll_operator.overlay import HostExtra, host_extra
 
 DEFAULT_MIN_MAX_MODEL_LEN: Final = 8192
@@ -35,6 +36,7 @@ _OWNED: Final = {
 }  # fmt: skip
 _OWNED_FLAGS: Final = frozenset({"--model", "--port", "--revision", "--served-model-name"})
 _NODES: Final = "nnodes"
+_WITH_DRAFT: Final = frozenset({"draft_model", "eagle", "eagle3", "medusa", "mlp_speculator"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,11 +82,18 @@ class Ask:
         return max(1, self.replicas) * data_parallel_size
 
 
-def read_ask(deployment: InferenceDeployment, policy: FitPolicySpec, *, leader_worker_set: bool = False) -> Ask:
+def read_ask(
+    deployment: InferenceDeployment,
+    policy: FitPolicySpec,
+    *,
+    leader_worker_set: bool = False,
+    draft: ModelFacts | ModelUnknown | None = None,
+) -> Ask:
     """Raises InvalidInput naming the field where extraArgs cannot be read or contradict the spec."""
     spec = deployment.spec
     version = spec.engine.engine_version
-    args = _args(spec.engine, version)
+    args = replace(_args(spec.engine, version), speculative_model_config=draft.config if isinstance(draft, ModelFacts) else None)
+    _check_draft(spec)
     worksheet = worksheet_of(spec.workload)
     if worksheet is not None:
         floor = max(spec.fit.min_max_model_len or 0, worksheet.max_model_len)
@@ -115,10 +124,28 @@ def _args(engine: EngineSpec, version: EngineVersion) -> EngineArgs:
     pinned: dict[str, Any] = {name: value for name in _SAME_NAME if (value := getattr(engine, name)) is not None}
     if engine.expert_parallel is not None:
         pinned["enable_expert_parallel"] = engine.expert_parallel
+    if engine.lora is not None:
+        pinned |= {"enable_lora": True, "max_loras": engine.lora.max_loras, "max_lora_rank": engine.lora.max_lora_rank}
+    if engine.speculative is not None:
+        pinned["speculative_method"] = engine.speculative.resolved_method
+        pinned["num_speculative_tokens"] = engine.speculative.num_speculative_tokens
     if not engine.extra_args:
         return EngineArgs(**pinned)
     extra = _extra(engine.extra_args, version, tuple(sorted(pinned.items())))
     return EngineArgs(**(dict(extra) | pinned))
+
+
+def _check_draft(spec: InferenceDeploymentSpec) -> None:
+    """A draft for a method that has none, or one that offline pods would never find."""
+    draft, source = spec.engine.speculative, spec.model.source
+    if draft is None or draft.model is None:
+        return
+    if draft.resolved_method not in _WITH_DRAFT:
+        raise InvalidInput("spec.engine.speculative.model", draft.model, f"is not used by method {draft.resolved_method}: leave it out")
+    if source is None or source.persistent_volume_claim is None or draft.model.startswith("/"):
+        return
+    limit = "must be a path on the volume, under /models: pods that load their weights from a volume do not reach the hub"
+    raise InvalidInput("spec.engine.speculative.model", draft.model, limit)
 
 
 @lru_cache(maxsize=1024)

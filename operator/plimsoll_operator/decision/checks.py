@@ -94,6 +94,20 @@ def model_is_known(checked: Checked) -> Reject | Undecided | None:
     )
 
 
+def draft_is_known(checked: Checked) -> Undecided | None:
+    """The draft model of speculative decoding takes memory too: a shape that nobody knows is undecided."""
+    draft = checked.facts.draft
+    if not isinstance(draft, ModelUnknown):
+        return None
+    speculative = checked.facts.deployment.spec.engine.speculative
+    name = speculative.model if speculative is not None else ""
+    return Undecided(
+        reason=Reason.UNKNOWN_MODEL,
+        message=f"The shape of draft model {name} is not known: {draft.problem}.",
+        next_step="No pods are made until a ModelProfile for it exists: `plimsoll profile` makes one.",
+    )
+
+
 def moves_are_allowed(checked: Checked) -> Reject | None:
     """mayChange names only what the FitPolicy lets move."""
     asked = checked.facts.deployment.spec.fit.may_change
@@ -156,6 +170,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     engine_is_known,
     engine_has_rules_for_its_gpus,
     model_is_known,
+    draft_is_known,
     moves_are_allowed,
     service_account_is_allowed,
     capacity_is_known,

@@ -26,12 +26,13 @@ from plimsoll_operator.decision.plan import make_plan
 from plimsoll_operator.decision.resize import Mover
 from plimsoll_operator.decision.search import Found, Missed, best_miss, products_of
 from plimsoll_operator.decision.ways_out import scene
-from plimsoll_operator.facts import Bypass, DeploymentUse, Facts, ModelFacts, PoolFacts
+from plimsoll_operator.facts import Bypass, DeploymentUse, Facts, ModelFacts, ModelUnknown, PoolFacts
 from plimsoll_operator.verdict import Admit, Plan, Reason, Reject, Resize, Undecided, Verdict
 
 # A word of the name of vLLM's check -> the field it is about.
 _REFUSED_FIELDS: Final = (
-    ("DecodeContext", "decodeContextParallelSize"), ("Context", "maxModelLen"), ("SeqsBelowWorkload", "maxNumSeqs"),
+    ("Lora", "lora"), ("Speculative", "speculative"), ("DecodeContext", "decodeContextParallelSize"),
+    ("Context", "maxModelLen"), ("SeqsBelowWorkload", "maxNumSeqs"),
     ("TokensBelow", "maxNumBatchedTokens"), ("KvCacheDtype", "kvCacheDtype"), ("Dtype", "dtype"),
     ("Pipeline", "pipelineParallelSize"), ("NoExperts", "expertParallel"), ("NotDivisible", "tensorParallelSize"),
     ("Mismatch", "tensorParallelSize"), ("TooManyRanks", "tensorParallelSize"), ("Quantization", "quantization"),
@@ -59,6 +60,7 @@ class _Question:
     beside: tuple[DeploymentUse, ...]
     bypass: Bypass
     siblings: tuple[tuple[object, ...], ...]
+    draft: tuple[object, ...]
     spanning: tuple[bool, str]
     facts: Facts = field(compare=False)
 
@@ -67,15 +69,16 @@ class _Question:
         model = facts.model
         known = _identity(model) if isinstance(model, ModelFacts) else (model.kind, model.problem)
         siblings = tuple(_identity(sibling) for sibling in facts.siblings)
+        draft = (facts.draft.kind, facts.draft.problem) if isinstance(facts.draft, ModelUnknown) else _identity(facts.draft)
         spec = facts.deployment.spec.model_dump_json(exclude_unset=True)
         policy = facts.policy.model_dump_json(exclude_unset=True)
         spans = facts.deployment.spec.placement.max_nodes_per_replica > 1
         spanning = (facts.leader_worker_set, facts.deployment.metadata.name if spans else "")
-        return cls(spec, known, facts.pools, policy, facts.applied_plan, facts.beside, facts.bypass, siblings, spanning, facts)
+        return cls(spec, known, facts.pools, policy, facts.applied_plan, facts.beside, facts.bypass, siblings, draft, spanning, facts)
 
 
-def _identity(model: ModelFacts) -> tuple[object, ...]:
-    return (model.name, model.revision, model.digest, model.weights)
+def _identity(model: ModelFacts | None) -> tuple[object, ...]:
+    return () if model is None else (model.name, model.revision, model.digest, model.weights)
 
 
 @lru_cache(maxsize=2048)
@@ -102,7 +105,7 @@ def _field_of(error: InvalidInput) -> str:
 
 
 def _decide(facts: Facts, *, with_offers: bool) -> Verdict:
-    ask = read_ask(facts.deployment, facts.policy, leader_worker_set=facts.leader_worker_set)
+    ask = read_ask(facts.deployment, facts.policy, leader_worker_set=facts.leader_worker_set, draft=facts.draft)
     matched = match(ask.placement, facts.pools)
     finding = first_finding(Checked(facts=facts, ask=ask, matched=matched))
     if finding is not None and finding.reason != Reason.NO_MATCHING_POOL:

@@ -81,6 +81,8 @@ def warnings(ask: Ask, found: Found, split: str | None = None) -> tuple[str, ...
             f"pin it for more KV cache, within 1 of {found.product.parts} parts of the card."
         )
     lines += _worksheet(ask, found)
+    if ask.args.speculative_method == "suffix":
+        lines.append("Speculative method suffix needs the package arctic-inference, which vLLM's own images do not have.")
     lines += [split] if split is not None else []
     lines += _doubt(found)
     lines += found.losses

@@ -1,0 +1,121 @@
+"""vLLM's checks of LoRA slots and of speculative decoding: ranks, classes, methods and drafts, by release.
+
+Called by `resolve`. Raises EngineRefusal where that release stops, Unsupported where no source was read or no memory rule exists.
+Refuses to know bytes.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from plimsoll_estimator.engine_args import EngineArgs
+from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Unsupported
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.resolve.checks import check_parallel
+from plimsoll_estimator.resolve.facts import interface
+
+LORA_RANKS: Final = (1, 8, 16, 32, 64, 128, 256, 320, 512)
+"""vLLM config/lora.py: MaxLoRARanks of 0.11.2 and later; before, without 1."""
+_RANK_1_SINCE: Final = EngineVersion(0, 11, 2)
+_LARGE_VOCABULARY_SINCE: Final = EngineVersion(0, 17)
+_DRAFT_MODEL_SINCE: Final = EngineVersion(0, 15)
+_DRAFT_MODEL_REFUSED_UNTIL: Final = EngineVersion(0, 14)
+_RULED: Final = frozenset({"ngram", "ngram_gpu", "suffix", "eagle", "eagle3", "draft_model"})
+_WITH_DRAFT: Final = frozenset({"eagle", "eagle3", "draft_model"})
+_MODULE_KEYS: Final = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules")
+_FIRST: Final = ("llama", "qwen")
+_SECOND: Final = (*_FIRST, "minicpm", "gpt_oss")
+_THIRD: Final = (*_SECOND, "hunyuan_vl", "hunyuan_v1_dense", "afmoe", "nemotron_h")
+_FOURTH: Final = (*_THIRD, "deepseek_v2", "deepseek_v3", "kimi_k2", "kimi_k25")
+_FIFTH: Final = (*_FOURTH, "minimax_m2", "gemma4")
+# Words of the target's text model type that EAGLE-3 was allowed for, by the first release with the list (config/speculative.py).
+_EAGLE3_TARGETS: Final = (
+    (EngineVersion(0, 10), _FIRST),
+    (EngineVersion(0, 11), _SECOND),
+    (EngineVersion(0, 17), _THIRD),
+    (EngineVersion(0, 18), _FOURTH),
+    (EngineVersion(0, 19), _FIFTH),
+)
+_EAGLE3_LISTED_UNTIL: Final = EngineVersion(0, 21)
+
+
+def check_lora(config: HfConfig, architecture: str, args: EngineArgs, version: EngineVersion) -> None:
+    """vLLM config/lora.py, v1/worker/lora_model_runner_mixin.py and lora/layers/logits_processor.py."""
+    if not args.enable_lora:
+        return
+    if args.max_loras is not None and args.max_loras < 1:
+        raise InvalidInput("engine_args.max_loras", args.max_loras, "must be at least 1")
+    known = interface("takes_lora", architecture, version)
+    if known is None:
+        raise Unsupported("LoraSupport", f"whether {architecture} takes LoRA adapters in vLLM {version} is not known")
+    if not known:
+        raise EngineRefusal("LoraUnsupported", f"{architecture} does not support LoRA in vLLM {version}")
+    ranks = LORA_RANKS if version >= _RANK_1_SINCE else LORA_RANKS[1:]
+    if args.max_lora_rank is not None and args.max_lora_rank not in ranks:
+        raise EngineRefusal("LoraRankUnsupported", f"max_lora_rank ({args.max_lora_rank}) must be one of {', '.join(map(str, ranks))}")
+    limit = 258048 if version >= _LARGE_VOCABULARY_SINCE else 257024
+    vocabulary = config.text.int_or_none("vocab_size") or 0
+    # A tied head is the embedding itself, which has no such limit.
+    if vocabulary > limit and config.text.raw("tie_word_embeddings") is False:
+        raise EngineRefusal("LoraVocabularyTooLarge", f"with LoRA the vocabulary ({vocabulary}) must be at most {limit} in vLLM {version}")
+
+
+def check_speculation(config: HfConfig, architecture: str, args: EngineArgs, version: EngineVersion, tp: int) -> None:
+    """vLLM config/speculative.py: the method, its drafts and their number."""
+    tokens, draft = args.num_speculative_tokens or 0, args.speculative_model_config
+    if not tokens:
+        return
+    method = args.speculative_method or ("draft_model" if draft is not None else "mtp")
+    mtp = method == "mtp" or method.endswith("_mtp")
+    if interface("speculative_methods", method, version) is False:
+        raise EngineRefusal("SpeculativeMethodUnsupported", f"vLLM {version} has no speculative method {method}")
+    if not mtp and method not in _RULED:
+        raise Unsupported("SpeculativeMethod", f"no memory rule for speculative method {method}")
+    if method in _WITH_DRAFT and draft is None:
+        raise EngineRefusal("SpeculativeModelMissing", f"speculative method {method} needs a draft model")
+    if mtp:
+        _check_modules(config, tokens, method)
+    if method == "eagle3":
+        _check_eagle3_target(config, architecture, version)
+    if method == "draft_model" and draft is not None:
+        _check_draft_model(config, draft, version)
+    if draft is not None and method in _WITH_DRAFT:
+        # The draft is sharded over as many ranks as the target (draft_tensor_parallel_size), by the same rules.
+        check_parallel(draft, draft.architecture, tp, 1, 1, False, version)
+
+
+def _check_modules(config: HfConfig, tokens: int, method: str) -> None:
+    modules = config.text.int_or_none(*_MODULE_KEYS)
+    if not modules:
+        raise EngineRefusal("SpeculativeModulesMissing", f"speculative method {method} needs prediction modules, the model has none")
+    if tokens > modules and tokens % modules:
+        raise EngineRefusal(
+            "SpeculativeTokensUneven", f"num_speculative_tokens ({tokens}) must be divisible by the {modules} prediction modules"
+        )
+
+
+def _check_eagle3_target(config: HfConfig, architecture: str, version: EngineVersion) -> None:
+    listed = [words for since, words in _EAGLE3_TARGETS if version >= since]
+    kind = config.text.model_type or config.model_type
+    if listed and version.minor_key <= _EAGLE3_LISTED_UNTIL.minor_key and not any(word in kind for word in listed[-1]):
+        raise EngineRefusal(
+            "SpeculativeTargetUnsupported", f"eagle3 is only supported for {', '.join(listed[-1])} models in vLLM {version}"
+        )
+    known = interface("takes_eagle3", architecture, version)
+    if known is None:
+        raise Unsupported("SpeculativeMethod", f"whether {architecture} takes eagle3 drafts in vLLM {version} is not known")
+    if not known:
+        raise EngineRefusal("SpeculativeTargetUnsupported", f"{architecture} does not support eagle3 in vLLM {version}")
+
+
+def _check_draft_model(config: HfConfig, draft: HfConfig, version: EngineVersion) -> None:
+    if version < _DRAFT_MODEL_REFUSED_UNTIL:
+        raise EngineRefusal("SpeculativeMethodUnsupported", f"vLLM {version} does not support speculative decoding with a draft model")
+    if version < _DRAFT_MODEL_SINCE:
+        raise Unsupported("SpeculativeMethod", f"whether vLLM {version} supports a draft model is not known")
+    target_size, draft_size = config.text.int_or_none("vocab_size"), draft.text.int_or_none("vocab_size")
+    if target_size is not None and draft_size is not None and target_size != draft_size:
+        raise EngineRefusal(
+            "SpeculativeVocabularyDiffers", f"the target's vocabulary ({target_size}) and the draft's ({draft_size}) must be equal"
+        )

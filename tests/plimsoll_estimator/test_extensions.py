@@ -1,0 +1,83 @@
+"""LoRA slots and speculative decoding as each release takes or refuses them. Sources: vLLM config/lora.py and config/speculative.py."""
+
+import pytest
+
+from plimsoll_estimator import catalogue
+from plimsoll_estimator.engine_args import EngineArgs
+from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.errors import EngineRefusal, Unsupported
+from plimsoll_estimator.estimate import estimate
+from plimsoll_estimator.hardware import gpu_from
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.resolve import resolve
+
+LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
+H100 = gpu_from("NVIDIA-H100-80GB-HBM3")
+
+
+def asked(model, version, **args):
+    return resolve(catalogue.lookup(model), EngineArgs(max_model_len=4096, **args), H100, EngineVersion.parse(version))
+
+
+def drafted(method, tokens=3, model="meta-llama/Llama-3.2-1B-Instruct"):
+    config = None if model is None else catalogue.lookup(model)
+    return {"speculative_method": method, "num_speculative_tokens": tokens, "speculative_model_config": config}
+
+
+OUTCOMES = [  # sentence, model, release, arguments, outcome
+    ("a class with adapters takes them", LLAMA, "0.19.0", {"enable_lora": True}, None),
+    ("a class without them is refused", "tiiuae/falcon-mamba-7b", "0.19.0", {"enable_lora": True}, "LoraUnsupported"),
+    ("experts take adapters since 0.10", "Qwen/Qwen3-30B-A3B", "0.9.2", {"enable_lora": True}, "LoraUnsupported"),
+    ("and then do", "Qwen/Qwen3-30B-A3B", "0.19.0", {"enable_lora": True}, None),
+    ("no source of 0.8 was read", LLAMA, "0.8.5", {"enable_lora": True}, "LoraSupport"),
+    ("no source of 0.14 was read, its neighbours agree", LLAMA, "0.14.0", {"enable_lora": True}, None),
+    ("a rank between the steps is refused", LLAMA, "0.19.0", {"enable_lora": True, "max_lora_rank": 17}, "LoraRankUnsupported"),
+    ("rank 1 came with 0.11", LLAMA, "0.10.2", {"enable_lora": True, "max_lora_rank": 1}, "LoraRankUnsupported"),
+    ("and is there since", LLAMA, "0.19.0", {"enable_lora": True, "max_lora_rank": 1}, None),
+    ("without LoRA a rank means nothing", LLAMA, "0.19.0", {"max_lora_rank": 17}, None),
+    ("n-grams need nothing", LLAMA, "0.19.0", drafted("ngram", model=None), None),
+    ("suffixes came with 0.11", LLAMA, "0.10.2", drafted("suffix", model=None), "SpeculativeMethodUnsupported"),
+    ("medusa went with 0.33", LLAMA, "0.33.0", drafted("medusa"), "SpeculativeMethod"),
+    ("a method of no release is refused", LLAMA, "0.19.0", drafted("oracle", model=None), "SpeculativeMethodUnsupported"),
+    ("EAGLE needs a head", LLAMA, "0.19.0", drafted("eagle", model=None), "SpeculativeModelMissing"),
+    ("a draft model runs since 0.15", LLAMA, "0.19.0", drafted("draft_model"), None),
+    ("and did not in the first releases of the V1 engine", LLAMA, "0.13.0", drafted("draft_model"), "SpeculativeMethodUnsupported"),
+    ("nobody read 0.14", LLAMA, "0.14.0", drafted("draft_model"), "SpeculativeMethod"),
+    ("draft and target share a vocabulary", LLAMA, "0.19.0", drafted("draft_model", model="Qwen/Qwen2.5-1.5B-Instruct"),
+     "SpeculativeVocabularyDiffers"),
+    ("modules are needed for mtp", LLAMA, "0.19.0", drafted("mtp", model=None), "SpeculativeModulesMissing"),
+    ("one module proposes any number of tokens", "deepseek-ai/DeepSeek-V3", "0.19.0", drafted("mtp", 3, model=None), None),
+    ("mtp had the model's name before 0.11", "deepseek-ai/DeepSeek-V3", "0.10.2", drafted("mtp", 1, model=None),
+     "SpeculativeMethodUnsupported"),
+    ("EAGLE-3 knows some families of targets only", "google/gemma-3-27b-it", "0.19.0", drafted("eagle3"), "SpeculativeTargetUnsupported"),
+    ("no tokens, no speculation", LLAMA, "0.19.0", drafted("oracle", 0), None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("why", "model", "version", "args", "outcome"), OUTCOMES, ids=[row[0] for row in OUTCOMES])
+def test_what_a_release_takes(why, model, version, args, outcome):
+    if outcome is None:
+        asked(model, version, **args)
+        return
+    with pytest.raises((EngineRefusal, Unsupported)) as caught:
+        asked(model, version, **args)
+    assert caught.value.reason == outcome, why
+
+
+def test_the_draft_is_sharded_by_the_target_s_size():
+    odd = HfConfig(
+        {**catalogue.lookup("meta-llama/Llama-3.2-1B-Instruct").as_mapping(), "num_attention_heads": 6, "num_key_value_heads": 6}
+    )
+    with pytest.raises(EngineRefusal, match="must be divisible"):
+        asked(LLAMA, "0.19.0", tensor_parallel_size=4, **drafted("draft_model") | {"speculative_model_config": odd})
+
+
+def test_adapters_are_captured_beside_the_plain_graphs_and_drafts_with_theirs():
+    def pool(**args):
+        config, version = catalogue.lookup(LLAMA), EngineVersion.parse("0.19.0")
+        return estimate(config, EngineArgs(max_model_len=4096, **args), H100, version).ranks[0].cuda_graph_pool_bytes
+
+    plain = pool()
+    assert pool(enable_lora=True) == pytest.approx(2 * plain, abs=2)
+    assert pool(**drafted("draft_model")) > pool(**drafted("ngram", model=None)) >= plain
+    assert pool(enable_lora=True, enforce_eager=True) == 0
