@@ -53,6 +53,7 @@ EXPECTED = {
     "08-chat-workload.yaml": Expected(outcome="runs", tensor_parallel_size=2, node="l4-0"),
     "09-llama-405b-two-nodes.yaml": Expected(outcome="refused", says=("needed", "short by")),  # the demo has one such node
     "10-qwen3-experts.yaml": Expected(outcome="runs", tensor_parallel_size=1, node="h100-0"),
+    "11-weights-on-a-volume.yaml": Expected(outcome="undecided", says=("PersistentVolumeClaim",)),
 }
 
 

@@ -54,6 +54,7 @@ class World:
     nodes: list[Manifest] = field(default_factory=list)
     pods: list[Manifest] = field(default_factory=list)
     namespaces: dict[str, Mapping[str, str]] = field(default_factory=dict)
+    config_maps: dict[tuple[str, str], Manifest] = field(default_factory=dict)
     plans: dict[tuple[str, str], Plan] = field(default_factory=dict)
     derived: tuple[DerivedPool, ...] = ()
     selections: tuple[Selection, ...] = ()
@@ -148,6 +149,10 @@ def load(options: argparse.Namespace, files: Iterable[Path]) -> World:
         from plimsoll_operator.cli.live import read_cluster
 
         read_cluster(world)
+    if world.config_maps:
+        from plimsoll_operator.cli.config_maps import read_config_maps
+
+        read_config_maps(world)
     return world
 
 
@@ -205,6 +210,8 @@ def take(world: World, manifest: Manifest, where: str) -> None:
         world.pods.append(manifest)
     elif kind == "Namespace":
         _take_namespace(world, manifest)
+    elif kind == "ConfigMap":
+        _take_config_map(world, manifest)
     elif manifest.get("apiVersion") == API_VERSION:
         if kind == "InferenceDeployment":
             world.deployments.append(parse_object(InferenceDeployment, manifest))
@@ -228,6 +235,12 @@ def _take_namespace(world: World, manifest: Manifest) -> None:
     if isinstance(metadata, Mapping) and isinstance(metadata.get("name"), str):
         labels = metadata.get("labels")
         world.namespaces[metadata["name"]] = dict(labels) if isinstance(labels, Mapping) else {}
+
+
+def _take_config_map(world: World, manifest: Manifest) -> None:
+    metadata = manifest.get("metadata")
+    if isinstance(metadata, Mapping) and isinstance(metadata.get("name"), str):
+        world.config_maps[str(metadata.get("namespace") or "default"), metadata["name"]] = manifest
 
 
 def take_applied_plan(world: World, child: Manifest | None, namespace: str, name: str) -> None:

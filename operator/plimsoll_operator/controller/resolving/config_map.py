@@ -13,15 +13,13 @@ from datetime import UTC, datetime
 from typing import Final
 
 from plimsoll_estimator.errors import InvalidInput
-from plimsoll_operator.api import ConfigMapKeyRef, ModelProfile, ProfileOrigin, parse_object
 from plimsoll_operator.controller.resolving.fetcher import Fetched, FetchFailure
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.ports import CONFIG_MAPS, Kube
-from plimsoll_operator.profiles.build import Target, build_profile
-from plimsoll_operator.profiles.text import ConfigText
+from plimsoll_operator.profiles.config_map import profile_from_config_map
+from plimsoll_operator.profiles.source import SourceFailure
 from plimsoll_operator.wanted import ConfigMapKey, Wanted
 
-_MAX_SOURCE: Final = 256
 _AGAIN_SECONDS: Final = 60.0
 """How long a ConfigMap that has been put right may go unnoticed."""
 
@@ -45,28 +43,14 @@ class ConfigMaps:
         where = f"ConfigMap {wanted.namespace}/{source.name}"
         try:
             found = self.kube.get(CONFIG_MAPS, wanted.namespace, source.name)
+            if found is None:
+                return FetchFailure(reason="NotFound", message=f"there is no {where}", retry_within_seconds=_AGAIN_SECONDS)
+            obtained_at = self.now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            profile, notes = profile_from_config_map(found.get("data") or {}, wanted, obtained_at)
         except ApiFailure as failure:
             return FetchFailure(reason="Unreachable", message=f"{where}: {failure}")
-        if found is None:
-            return FetchFailure(reason="NotFound", message=f"there is no {where}", retry_within_seconds=_AGAIN_SECONDS)
-        text = (found.get("data") or {}).get(source.key)
-        if not isinstance(text, str):
-            missing = f"{where} has no text under the key {source.key}"
-            return FetchFailure(reason="NotFound", message=missing, retry_within_seconds=_AGAIN_SECONDS)
-        try:
-            return self._read(text, wanted, source)
+        except SourceFailure as failure:
+            return FetchFailure(reason=failure.reason, message=failure.message, retry_within_seconds=_AGAIN_SECONDS)
         except InvalidInput as error:
-            fault = f"key {source.key} of {where}: {error}"
-            return FetchFailure(reason="Invalid", message=fault, retry_within_seconds=_AGAIN_SECONDS)
-
-    def _read(self, text: str, wanted: Wanted, source: ConfigMapKey) -> Fetched:
-        target = Target(
-            model=wanted.model,
-            namespace=wanted.namespace,
-            name=wanted.profile_name,
-            obtained_at=self.now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            origin=ProfileOrigin(config_map_ref=ConfigMapKeyRef(name=source.name, key=source.key)),
-        )
-        kind = f"configMap {source.name}/{source.key}"[:_MAX_SOURCE]
-        built = build_profile(ConfigText(text, kind=kind, revision=wanted.revision), target, lambda *_: None)
-        return Fetched(spec=parse_object(ModelProfile, built.manifest).spec, cluster=False, notes=built.notes)
+            return FetchFailure(reason="Invalid", message=str(error), retry_within_seconds=_AGAIN_SECONDS)
+        return Fetched(spec=profile.spec, cluster=False, notes=notes)

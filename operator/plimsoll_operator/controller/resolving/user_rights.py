@@ -7,7 +7,7 @@ log may hold that is not exactly the result asked for changes nothing but a cond
 
 from __future__ import annotations
 
-import logging
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,9 +39,8 @@ from plimsoll_operator.profiles.build import shape_digest
 from plimsoll_operator.profiles.frame import LOG_LIMIT_BYTES, ForeignLog, Request, decode
 from plimsoll_operator.wanted import TokenHub, Volume, Wanted
 
-_log = logging.getLogger(__name__)
-PATIENCE_SECONDS: Final = 10.0
-"""How long one call waits for a pod that makes progress."""
+PATIENCE_SECONDS: Final = 3.0
+"""How long one call waits for a pod that makes progress: the resolver's few threads are everybody's."""
 _POLL_SECONDS: Final = 0.25
 FORGOTTEN_SECONDS: Final = 120.0
 """After its end a pod that is still wanted is looked at much sooner; this one's deployment is gone."""
@@ -73,7 +72,8 @@ class UserRights:
         if not isinstance(source, TokenHub | Volume):
             return FetchFailure(reason="Unsupported", message="this is not read by a pod")
         if not self.settings.image:
-            return FetchFailure(reason="Unsupported", message="reader pods are switched off here: give a ModelProfile")
+            off = "reader pods are switched off here: give a ModelProfile"
+            return FetchFailure(reason="Unsupported", message=off, retry_after_seconds=math.inf)
         try:
             return self._fetch(wanted, source, stop)
         except ApiFailure as failure:

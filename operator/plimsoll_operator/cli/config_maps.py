@@ -1,0 +1,38 @@
+"""Shapes in ConfigMaps that lie among the files: the ModelProfile that the controller would make, for `plan` and `render`.
+
+A ConfigMap given goes before what an earlier reading of it has left in the cluster.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from plimsoll_operator.cli.inputs import Manifest, World
+from plimsoll_operator.profiles.config_map import profile_from_config_map
+from plimsoll_operator.wanted import ConfigMapKey, Wanted, wanted_of
+
+
+def read_config_maps(world: World) -> None:
+    """Add a profile for each deployment whose ConfigMap was given. Raises InvalidInput and SourceFailure naming the ConfigMap."""
+    wishes = {wanted_of(item.metadata.namespace or "default", item.spec.model) for item in world.deployments}
+    for wanted in sorted((wish for wish in wishes if wish is not None), key=lambda wish: (wish.namespace, wish.profile_name)):
+        data = _data(world.config_maps, wanted)
+        if data is not None:
+            now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+            fresh, _ = profile_from_config_map(data, wanted, now)
+            same = (fresh.metadata.namespace, fresh.spec.model, fresh.spec.origin)
+            world.profiles[:] = [
+                row for row in world.profiles if (row.metadata.namespace or "default", row.spec.model, row.spec.origin) != same
+            ]
+            world.profiles.append(fresh)
+
+
+def _data(config_maps: Mapping[tuple[str, str], Manifest], wanted: Wanted) -> Manifest | None:
+    if not isinstance(wanted.source, ConfigMapKey):
+        return None
+    found = config_maps.get((wanted.namespace, wanted.source.name))
+    if found is None:
+        return None
+    data = found.get("data")
+    return data if isinstance(data, Mapping) else {}
