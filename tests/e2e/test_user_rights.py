@@ -42,12 +42,10 @@ class Node:
 
         return wait_until(started, f"the reader pod of {namespace}")
 
-    def play(self, namespace: str, *, endpoint: str = "", forge: Callable[[bytes], bytes] = lambda log: log) -> None:
-        """Run it to its end. `endpoint` is the hub as this node reaches it; a forger answers in the program's place."""
+    def play(self, namespace: str, *, forge: Callable[[bytes], bytes] = lambda log: log) -> None:
+        """Run it to its end; a forger answers in the program's place."""
         pod = self.reader(namespace)
         self.seen.append(pod)
-        own = {"name": "HF_ENDPOINT", "value": endpoint}
-        pod["spec"]["containers"][0]["env"] += [own] if endpoint else []
         code, log, message = run_container(pod, self.folders, self.secrets)
         name = pod["metadata"]["name"]
         self.logs.logs[namespace, name, "reader"] = forge(log)
@@ -183,17 +181,25 @@ def test_a_forged_log_is_said_and_changes_no_other_namespace(node: Node, namespa
     assert len(profiles(cluster, other_namespace)) == 1
 
 
-def test_a_users_token_is_nowhere_but_in_its_secret(
-    node: Node,
-    installation: Installation,
-    namespace: str,
-    hub: object,  # noqa: F811
-) -> None:
+@pytest.fixture
+def asking(installation: Installation, hub: object) -> Iterator[str]:  # noqa: F811
+    """The controller with the hub stand-in as its hub; offline again afterwards."""
+    installation.stop("controller")
+    installation.hub = str(getattr(hub, "url"))  # noqa: B009 - a fixture without a type
+    installation.start_controller()
+    yield installation.hub
+    installation.stop("controller")
+    installation.hub = ""
+    installation.start_controller()
+
+
+def test_a_users_token_is_nowhere_but_in_its_secret(node: Node, installation: Installation, namespace: str, asking: str) -> None:
     cluster = node.cluster
     node.secrets["hub", "token"] = TOKEN
     apply(cluster, "Secret", "hub", namespace, stringData={"token": TOKEN})
     wish(cluster, namespace, model=MODEL, source={"huggingFace": {"tokenSecretRef": {"name": "hub"}}})
-    node.play(namespace, endpoint=str(getattr(hub, "url")))  # noqa: B009 - a fixture without a type
+    node.play(namespace)
+    assert {"name": "HF_ENDPOINT", "value": asking} in node.seen[0]["spec"]["containers"][0]["env"]
     decided(cluster, namespace)
     (profile,) = profiles(cluster, namespace)
     assert "origin" not in profile["spec"]

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import threading
 from datetime import datetime, timedelta
 
@@ -10,6 +11,7 @@ from tests.plimsoll_operator.checkpoints import bytes_of, tiny_tensors, write_ch
 from tests.plimsoll_operator.kubelet import MADE, Kubelet
 from tests.plimsoll_operator.test_profile_hub import COMMIT, MODEL, TOKEN, hub, servers  # noqa: F401 - the hub stand-in's fixtures
 
+from plimsoll_estimator.errors import InvalidInput
 from plimsoll_operator import render
 from plimsoll_operator.controller.resolving.fetcher import Fetched, FetchFailure
 from plimsoll_operator.controller.resolving.reader_pod import READER_LABEL, ReaderSettings, pod_name, reader_pod, request_key, state_of
@@ -120,9 +122,27 @@ def test_arguments_are_the_users_words_and_never_variables_or_options():
 
 
 def test_an_endpoint_with_a_password_is_not_shown_to_the_namespace():
-    for endpoint, shown in (("https://mirror.example/hf", True), ("https://me:secret@mirror.example", False)):
-        pod = reader_pod(PRIVATE, PRIVATE.source, ReaderSettings(image="x", hub_endpoint=endpoint))
-        assert any(row.get("value") == endpoint for row in pod["spec"]["containers"][0]["env"]) is shown
+    mirror = "https://mirror.example/hf"
+    (container,) = reader_pod(PRIVATE, PRIVATE.source, ReaderSettings(image="x", hub_endpoint=mirror))["spec"]["containers"]
+    assert {"name": "HF_ENDPOINT", "value": mirror} in container["env"]
+    with pytest.raises(InvalidInput, match="not shown") as raised:
+        ReaderSettings(image="x", hub_endpoint="https://me:secret@mirror.example")
+    assert "secret" not in str(raised.value)
+
+
+def test_offline_no_pod_asks_a_hub_and_volumes_are_read(kube):
+    settings = ReaderSettings(image="x", offline=True)
+    found = fetch(kube, PRIVATE, settings=settings)
+    assert (found.reason, found.retry_after_seconds, kube.made) == ("Unreachable", math.inf, [])
+    assert isinstance(fetch(kube, settings=settings), Fetched)
+
+
+def test_what_is_not_known_of_a_volume_is_noted(kube, tmp_path):
+    for path in (tmp_path / "weights" / "llama").glob("*.safetensors*"):
+        path.unlink()
+    found = fetch(kube)
+    assert found.spec.weights is None
+    assert "not known: bytes by dtype" in found.notes[0]
 
 
 def test_what_it_answers():

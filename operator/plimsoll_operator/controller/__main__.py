@@ -84,6 +84,7 @@ def _fetchers(kube: KubeClient, arguments: argparse.Namespace) -> list[Fetcher]:
         pull_policy=arguments.reader_image_pull_policy,
         pull_secrets=tuple(arguments.reader_image_pull_secret),
         hub_endpoint=arguments.hub_endpoint,
+        offline=arguments.offline,
     )
     hub = HubFetcher(access, offline=arguments.offline, clock=time.monotonic, now=now)
     return [hub, *namespace_sources(kube, readers, now=now)]

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from plimsoll_estimator.errors import InvalidInput
+from plimsoll_operator.profiles.access import HubMissing, hub_type
 from plimsoll_operator.profiles.build import Target, build_profile
 from plimsoll_operator.profiles.directory import Directory
-from plimsoll_operator.profiles.frame import EXIT_STATUS, encode
+from plimsoll_operator.profiles.frame import EXIT_STATUS, ReadFailure, encode
 from plimsoll_operator.profiles.source import Source, SourceFailure
 
 TERMINATION_LOG: Final = Path("/dev/termination-log")
@@ -32,10 +33,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         spec = build_profile(_source(options), target, _progress).manifest["spec"]
         line = encode(options.request, {key: spec[key] for key in _SENT if key in spec})
+    except HubMissing as error:
+        return _end("Unsupported", str(error), options.termination_log)
     except InvalidInput as error:
         return _end("Invalid", str(error), options.termination_log)
     except SourceFailure as failure:
-        return _end(failure.reason, str(failure).removeprefix(f"{failure.reason}: "), options.termination_log)
+        return _end(failure.reason, failure.message, options.termination_log)
     print(line, flush=True)
     return 0
 
@@ -55,9 +58,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def _source(options: argparse.Namespace) -> Source:
     if options.directory is not None:
         return Directory(options.directory, revision=options.revision)
-    from plimsoll_operator.profiles.hub import Hub  # a folder needs no HTTP client
-
-    return Hub.resolve(options.model, options.revision)
+    return hub_type().resolve(options.model, options.revision)
 
 
 def _progress(done: int, total: int, _name: str) -> None:
@@ -66,7 +67,7 @@ def _progress(done: int, total: int, _name: str) -> None:
         print(f"{done} of {total} headers", file=sys.stderr, flush=True)
 
 
-def _end(reason: str, sentence: str, log: Path) -> int:
+def _end(reason: ReadFailure, sentence: str, log: Path) -> int:
     """Say why in the termination message, where the kubelet gives one, else on stderr."""
     text = _printable(_without_token(sentence))[:_MAX_SENTENCE]
     try:

@@ -15,10 +15,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final, TypeAlias
-from urllib.parse import urlsplit
 
 from plimsoll_operator.controller.resolving.fetcher import FailureReason, FetchFailure
 from plimsoll_operator.ports import PODS, Manifest
+from plimsoll_operator.profiles.access import ENDPOINT_VARIABLE, endpoint_of
 from plimsoll_operator.profiles.frame import EXIT_STATUS
 from plimsoll_operator.render import GPU_RESOURCE
 from plimsoll_operator.wanted import TokenHub, Volume, Wanted
@@ -32,29 +32,23 @@ _MANAGED: Final = {"app.kubernetes.io/managed-by": "plimsoll"}
 _MEMORY_LIMIT: Final = "1Gi"
 _MAX_SENTENCE: Final = 300
 _TOKEN: Final = re.compile(r"hf_[A-Za-z0-9]{8,}")
-_REASONS: Final[Mapping[int, FailureReason]] = {
-    EXIT_STATUS["NotFound"]: "NotFound",
-    EXIT_STATUS["Gated"]: "Gated",
-    EXIT_STATUS["Unreachable"]: "Unreachable",
-    EXIT_STATUS["Invalid"]: "Invalid",
-    EXIT_STATUS["Unsupported"]: "Unsupported",
-    EXIT_STATUS["Ambiguous"]: "Ambiguous",
-}
+_REASONS: Final[Mapping[int, FailureReason]] = {status: reason for reason, status in EXIT_STATUS.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReaderSettings:
-    """What the administrator decides about reader pods. An empty image means that there are none."""
+    """What the administrator decides about reader pods. An empty image means that there are none; `offline`, that none asks a hub."""
 
     image: str
     pull_policy: str = "IfNotPresent"
     pull_secrets: tuple[str, ...] = ()
     hub_endpoint: str = ""
+    offline: bool = False
 
-    @property
-    def shown_endpoint(self) -> str:
-        """The endpoint, unless it holds a password: pods are read by the namespace's users."""
-        return "" if urlsplit(self.hub_endpoint).username is not None else self.hub_endpoint
+    def __post_init__(self) -> None:
+        """Refuse an endpoint that holds a password: pods are read by the namespace's users. Raises InvalidInput."""
+        if self.hub_endpoint:
+            endpoint_of(self.hub_endpoint, "hub endpoint")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,8 +120,8 @@ def _container(wanted: Wanted, source: TokenHub | Volume, settings: ReaderSettin
     else:
         arguments.append("--hub")
         environment.append({"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": source.secret, "key": source.key}}})
-        if settings.shown_endpoint:
-            environment.append({"name": "HF_ENDPOINT", "value": settings.shown_endpoint})
+        if settings.hub_endpoint:
+            environment.append({"name": ENDPOINT_VARIABLE, "value": settings.hub_endpoint})
     return {
         "name": CONTAINER,
         "image": settings.image,

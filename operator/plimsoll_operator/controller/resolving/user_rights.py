@@ -51,6 +51,7 @@ START_SECONDS: Final = 600
 OLDEST_SECONDS: Final = START_SECONDS + READING_SECONDS
 """What is older is of no use, whatever it says: a volume may hold other files by now."""
 _MAX_SOURCE: Final = 256
+_NO_TOTALS: Final = "not known: bytes by dtype, as there are no safetensors files; the estimate rests on config.json alone"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +75,9 @@ class UserRights:
         if not self.settings.image:
             off = "reader pods are switched off here: give a ModelProfile"
             return FetchFailure(reason="Unsupported", message=off, retry_after_seconds=math.inf)
+        if self.settings.offline and isinstance(source, TokenHub):
+            asleep = "the controller runs offline and has no hub asked"
+            return FetchFailure(reason="Unreachable", message=asleep, retry_after_seconds=math.inf)
         try:
             return self._fetch(wanted, source, stop)
         except ApiFailure as failure:
@@ -145,7 +149,8 @@ class UserRights:
             read = decode(log, request)
         except ForeignLog as error:
             return FetchFailure(reason="Invalid", message=f"the log of the reader pod {_where(wanted)} is not believed: {error}")
-        return Fetched(spec=_profile(read, wanted, source, self.now()), cluster=False)
+        notes = () if read.weights is not None else (_NO_TOTALS,)
+        return Fetched(spec=_profile(read, wanted, source, self.now()), cluster=False, notes=notes)
 
 
 def _profile(read: ModelProfileSpec, wanted: Wanted, source: TokenHub | Volume, now: datetime) -> ModelProfileSpec:
