@@ -3,7 +3,7 @@
 The controller and the CLI feed a CapacityIndex; webhook, controller and CLI read GPUPool objects through `pool_facts`.
 """
 
-from plimsoll_operator.capacity.booking import Booking, book, fits_now
+from plimsoll_operator.capacity.booking import Booking, book, fits_now, gpus_for
 from plimsoll_operator.capacity.certain import certain_pods, possible_pods
 from plimsoll_operator.capacity.corrections import Correction, corrections_of
 from plimsoll_operator.capacity.derived import DerivedPool, PoolKey, Selection
@@ -21,6 +21,7 @@ __all__ = [
     "certain_pods",
     "corrections_of",
     "fits_now",
+    "gpus_for",
     "is_offer",
     "pool_facts",
     "pool_manifest",

@@ -63,9 +63,21 @@ def fits_now(histogram: Iterable[tuple[int, int]], gpus: int, pods: int) -> bool
     return sum(nodes * (free // gpus) for free, nodes in histogram) >= pods
 
 
-def fit_now(rows: Iterable[FreeNodes], wanted: Booking) -> bool:
-    """The same for pods that also need room on the host."""
-    return book_nodes(rows, (wanted,))[1] == wanted.gpus * wanted.pods
+def gpus_for(rows: Iterable[FreeNodes], pod: Booking) -> tuple[tuple[int, int], ...]:
+    """Nodes by the free GPUs that such pods can take: where a host has room for fewer of them than its GPUs, only for so many.
+
+    `pod.pods` says nothing here. With it every reckoning by GPUs alone also holds for the host.
+    """
+    nodes: Counter[int] = Counter()
+    for row in rows:
+        needs = (
+            (row.host_memory_bytes, pod.host_memory_bytes),
+            (row.host_cpu_millis, pod.host_cpu_millis),
+            (row.ephemeral_storage_bytes, pod.ephemeral_storage_bytes),
+        )
+        pods = min((free // need for free, need in needs if free is not None and need > 0), default=row.gpus)
+        nodes[min(row.gpus, pods * pod.gpus)] += row.nodes
+    return tuple(sorted(nodes.items()))
 
 
 def by_gpus(rows: Iterable[FreeNodes]) -> tuple[tuple[int, int], ...]:

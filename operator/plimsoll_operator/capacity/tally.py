@@ -14,7 +14,8 @@ from plimsoll_operator.capacity.problems import CountedFinding, Finding, Problem
 from plimsoll_operator.facts import FreeNodes
 
 STEPS: Final = 64
-MAX_ROWS: Final = 64
+FEW_ROWS: Final = 64
+MAX_ROWS: Final = 256
 _K = TypeVar("_K")
 
 
@@ -78,20 +79,24 @@ class Tally:
         return any(finding.problem is problem for finding in self._findings)
 
     def rows(self, host: Host) -> tuple[FreeNodes, ...]:
-        """At most MAX_ROWS rows of free nodes with at least so much of the host; remembered until a node changes."""
+        """At most MAX_ROWS rows of free nodes with at least so much of the host; remembered until a node changes.
+
+        Above FEW_ROWS the host's figures are made coarser, above MAX_ROWS those of the GPUs too; always downward.
+        """
         if self._rows is None or self._rows[0] != host:
             self._rows = host, self._counted(host)
         return self._rows[1]
 
     def _counted(self, host: Host) -> tuple[FreeNodes, ...]:
-        coarse = 1
-        counted = dict(self._free)
-        while len(counted) > MAX_ROWS and coarse < STEPS:
+        counted = self._free
+        coarse = 2
+        while len(counted) > FEW_ROWS and coarse <= STEPS:
+            counted = self._coarser(1, coarse)
             coarse *= 2
-            counted = Counter[Free]()
-            for free, nodes in self._free.items():
-                memory, cpu, storage = (steps // coarse * coarse for steps in free.triple)
-                counted[Free(gpus=free.gpus, memory_steps=memory, cpu_steps=cpu, storage_steps=storage)] += nodes
+        gpus = 1
+        while len(counted) > MAX_ROWS:
+            counted = self._coarser(gpus, 2 * STEPS)
+            gpus *= 2
         rows = (
             FreeNodes(
                 gpus=free.gpus,
@@ -103,6 +108,14 @@ class Tally:
             for free, nodes in counted.items()
         )
         return tuple(sorted(rows, key=lambda r: (r.gpus, r.host_memory_bytes or 0, r.host_cpu_millis or 0, r.ephemeral_storage_bytes or 0)))
+
+    def _coarser(self, gpus: int, steps: int) -> Counter[Free]:
+        """The same nodes with GPUs and steps rounded down to multiples of these."""
+        counted: Counter[Free] = Counter()
+        for free, nodes in self._free.items():
+            memory, cpu, storage = (value // steps * steps for value in free.triple)
+            counted[Free(gpus=free.gpus // gpus * gpus, memory_steps=memory, cpu_steps=cpu, storage_steps=storage)] += nodes
+        return counted
 
 
 def free_steps(whole: int, free: int) -> int:

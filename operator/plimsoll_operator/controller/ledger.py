@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from plimsoll_operator.api import NAME_LABEL, WORKER_LABEL, GPUPool
-from plimsoll_operator.capacity import Booking, CapacityIndex, DerivedPool, PoolKey, Selection, corrections_of
+from plimsoll_operator.capacity import Booking, CapacityIndex, DerivedPool, PoolKey, Selection, corrections_of, gpus_for
 from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES
 from plimsoll_operator.capacity.pods import pod_requests
 from plimsoll_operator.controller.bookings import Bookings, Demand, Histogram, Standing, Want
@@ -22,7 +22,7 @@ from plimsoll_operator.decision.caps import use_of_plan
 from plimsoll_operator.facts import DeploymentUse
 from plimsoll_operator.group import GROUP_INDEX_LABEL
 from plimsoll_operator.ports import Key, Manifest
-from plimsoll_operator.render import CAPACITY_GATE
+from plimsoll_operator.render import CAPACITY_GATE, cpu_request_millis
 from plimsoll_operator.verdict import Plan
 
 MAX_LABEL_KEYS: Final = 16
@@ -266,7 +266,7 @@ class Ledger:
             if not pools:
                 self._index.set_bookings({})
                 pools.extend(self._index.pools())
-            return {pool.name: pool.nodes_by_free_gpus for pool in _candidates(want, pools)}
+            return {pool.name: gpus_for(pool.free_nodes, want.booking(1)) for pool in _candidates(want, pools)}
 
         return self._bookings.settle(free)
 
@@ -277,7 +277,7 @@ class Ledger:
         bookings: dict[str, list[Booking]] = {}
         for want, pods in sorted(wanted.items(), key=lambda row: (row[0].pools, row[0].products, row[0].resource, row[0].gpus)):
             for name, count in _spread(want, pods, pools):
-                bookings.setdefault(name, []).append(Booking(gpus=want.gpus, pods=count))
+                bookings.setdefault(name, []).append(want.booking(count))
         if not bookings:
             return pools
         self._index.set_bookings(bookings)
@@ -288,7 +288,7 @@ def _spread(want: Want, pods: int, pools: Iterable[DerivedPool]) -> list[tuple[s
     """How many of the pods each of the plan's pools takes."""
     out: list[tuple[str, int]] = []
     for pool in _candidates(want, pools):
-        room = sum(nodes * (free // want.gpus) for free, nodes in pool.nodes_by_free_gpus)
+        room = sum(nodes * (free // want.gpus) for free, nodes in gpus_for(pool.free_nodes, want.booking(1)))
         taken = min(pods, room)
         if taken > 0:
             out.append((pool.name, taken))
@@ -327,6 +327,8 @@ def _want(plan: Plan) -> Want:
         resource=plan.gpu_resource,
         sharing=plan.sharing,
         gpus=plan.gpus_per_pod,
+        host_memory_bytes=plan.host_memory_bytes,
+        host_cpu_millis=cpu_request_millis(plan),
     )
 
 

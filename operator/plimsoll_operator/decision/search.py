@@ -15,7 +15,7 @@ from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.hardware import gpu_from, known_gpus
 from plimsoll_estimator.prepared import Prepared
 from plimsoll_estimator.resolved import Estimate, Gpu
-from plimsoll_operator.capacity.booking import fits_now
+from plimsoll_operator.capacity.booking import Booking, fits_now, gpus_for
 from plimsoll_operator.decision import host, utilisation
 from plimsoll_operator.decision.ask import Ask
 from plimsoll_operator.decision.engine import Engine
@@ -197,10 +197,13 @@ def _candidate(ask: Ask, group: tuple[Product, ...], kind: Kind, layout: Layout)
     )
 
 
-def _fit_now(pools: list[PoolFacts], layout: Layout, replicas: int) -> bool:
+def _fit_now(pools: list[PoolFacts], layout: Layout, replicas: int, host_memory_bytes: int = 0, host_cpu_millis: int = 0) -> bool:
     """Whether so many replicas find nodes at this moment: all nodes of each, since a group that is not whole starts nothing."""
-    free = chain.from_iterable(pool.nodes_by_free_gpus for pool in pools)
-    return fits_now(free, layout.gpus_per_node, replicas * layout.nodes)
+    pods = replicas * layout.nodes
+    if not (host_memory_bytes or host_cpu_millis):
+        return fits_now(chain.from_iterable(pool.nodes_by_free_gpus for pool in pools), layout.gpus_per_node, pods)
+    pod = Booking(gpus=layout.gpus_per_node, pods=pods, host_memory_bytes=host_memory_bytes, host_cpu_millis=host_cpu_millis)
+    return fits_now(chain.from_iterable(gpus_for(pool.free, pod) for pool in pools), pod.gpus, pod.pods)
 
 
 def _order(candidate: Candidate) -> tuple[int, int, bool, int, int, tuple[int, int, bool]]:
@@ -219,15 +222,30 @@ def search(engine: Engine, ask: Ask, products: tuple[Product, ...], applied: Pla
             if isinstance(result, Found):
                 return result
     hopeless: set[str] = set()
-    for _, group in groupby(candidates(engine, ask, products), key=_order):
+    waiting: list[Found] = []
+    first: tuple[int, int] | None = None
+    for (kind, products_missing, unavailable, *_), group in groupby(candidates(engine, ask, products), key=_order):
+        if waiting and (kind, products_missing) != first:
+            break
         results = [evaluate(engine, ask, candidate) for candidate in group if candidate.name not in hopeless]
         fits = [result for result in results if isinstance(result, Found)]
         if fits:
-            return min(fits, key=lambda f: (-kv_tokens(f.fit), f.candidate.name, f.candidate.layout.tensor_parallel_size))
+            best = min(fits, key=lambda f: (not f.candidate.available, -kv_tokens(f.fit), f.candidate.name, _size(f)))
+            if best.candidate.available or (unavailable and not waiting):
+                return best
+            # GPUs are free, the hosts are not: another place may be free altogether before this one is taken and waited for.
+            waiting.append(best)
+            first = kind, products_missing
+            if unavailable:
+                break
         found = [result for result in results if isinstance(result, Missed)]
         hopeless |= {missed.candidate.name for missed in found if refused_whatever_the_layout(missed.miss)}
         misses += found
-    return tuple(misses)
+    return min(waiting, key=lambda f: _order(f.candidate)) if waiting else tuple(misses)
+
+
+def _size(found: Found) -> int:
+    return found.candidate.layout.tensor_parallel_size
 
 
 def refused_whatever_the_layout(miss: Miss) -> bool:
@@ -322,7 +340,10 @@ def _with_host(ask: Ask, candidate: Candidate, product: Product, found: Fit, los
             shortages.append(short)
     if not kept:
         return Missed(candidate=candidate, miss=min(shortages, key=lambda miss: (miss.short_by_bytes, miss.message)))
-    surge = ask.replicas > 0 and candidate.available and _fit_now(kept, candidate.layout, ask.replicas + 1)
+    # Before the arithmetic only GPUs were counted; the pod's host needs are known by now.
+    available = candidate.available and _fit_now(kept, candidate.layout, ask.replicas, memory, millis)
+    surge = ask.replicas > 0 and available and _fit_now(kept, candidate.layout, ask.replicas + 1, memory, millis)
+    candidate = replace(candidate, available=available)
     return Found(candidate=candidate, product=product, fit=found, pools=tuple(kept), losses=losses, may_surge=surge)
 
 

@@ -67,7 +67,9 @@ def warnings(ask: Ask, found: Found, split: str | None = None) -> tuple[str, ...
             lines.append(f"{_FIELDS[name]} is lowered from vLLM's default {default} to {value} to make room.")
     lines += _layout(found)
     layout = found.candidate.layout
-    if not found.candidate.available:
+    if not all(pool.free_is_known for pool in found.pools):
+        lines.append(f"Fits {found.candidate.name}; how many GPUs are free is not known: pods of other namespaces may not be listed.")
+    elif not found.candidate.available:
         pods = f"{ask.replicas} replica{'s' * (ask.replicas != 1)} of {layout.gpus} GPU{'s' * (layout.gpus > 1)}"
         pods += f" on {layout.nodes} nodes" if layout.nodes > 1 else ""
         lines.append(f"Fits {found.candidate.name}, but not enough GPUs are free now for {pods}: pods will wait.")
