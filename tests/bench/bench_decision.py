@@ -1,16 +1,14 @@
-"""Speed of the decision and of capacity, printed and held to its targets. Run: make bench
+"""Speed of the decision, printed and held to its targets. Run: make bench
 
 "cold" forgets everything that was worked out before, of the model too; a door that has seen a model's shape once decides as in
 "shape seen before", and one asked about unchanged facts (a controller re-judges whenever a pool changes) as in "same facts".
 """
 
-import json
 from functools import partial
 
 from tests.bench.timing import forget, hold, show, taken
 from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, deployment, node
 
-from plimsoll_operator.capacity import CapacityIndex
 from plimsoll_operator.decision import decide
 from plimsoll_operator.decision.decide import _remembered
 from plimsoll_operator.gather import facts_for
@@ -20,7 +18,6 @@ PRODUCTS = [
     ("NVIDIA-A100-SXM4-40GB", 8, 40960), ("NVIDIA-L40S", 4, 46068), ("NVIDIA-L4", 4, 23034), ("NVIDIA-L4", 1, 23034),
     ("NVIDIA-A10G", 1, 23028), ("NVIDIA-A10G", 4, 23028), ("Tesla-T4", 1, 15360), ("Tesla-T4", 4, 15360),
 ]  # fmt: skip
-EVENT_US = 50
 
 
 def cluster(nodes):
@@ -57,30 +54,6 @@ def decisions(nodes):
     return found, floor, len(store.pools)
 
 
-def capacity(nodes):
-    index = CapacityIndex()
-    items = cluster(nodes)
-    for item in items:
-        index.node_event("ADDED", item)
-    pods = [{"metadata": {"uid": f"u{n}", "name": f"p{n}"}, "status": {"phase": "Running"}, "spec": {
-        "nodeName": f"n{n % nodes}", "containers": [{"resources": {"limits": {"nvidia.com/gpu": "1"}}}]}} for n in range(2000)]  # fmt: skip
-    cordoned = [{**item, "spec": {**item["spec"], "unschedulable": True}} for item in items[:2000]]
-
-    def feed(kind, what):
-        event = index.node_event if what is not pods else index.pod_event
-        for item in what:
-            event(kind, item)
-
-    heartbeats = items[:2000]
-    return {
-        "pod bound": (taken(lambda: feed("ADDED", pods), 1, calls=len(pods)), EVENT_US),
-        "pod gone": (taken(lambda: feed("DELETED", pods), 1, calls=len(pods)), EVENT_US),
-        "node heartbeat": (taken(lambda: feed("MODIFIED", heartbeats), 5, calls=len(heartbeats)), EVENT_US),
-        "node changed": (taken(lambda: feed("MODIFIED", cordoned), 1, calls=len(cordoned)), EVENT_US),
-        "all pools read": (taken(index.pools, 9), None),
-    }, taken(lambda: [json.loads(text) for text in [json.dumps(pods[0])] * 100], 21, calls=100)
-
-
 def test_decisions_are_fast_and_as_fast_on_many_nodes():
     small, _, _ = decisions(100)
     large, floor, pools = decisions(5000)
@@ -90,10 +63,3 @@ def test_decisions_are_fast_and_as_fast_on_many_nodes():
     print("  5000 nodes against 100: " + ", ".join(f"{name} x{ratio:.2f}" for name, ratio in ratios.items()))
     hold(rows)
     assert max(ratios.values()) < 2
-
-
-def test_a_capacity_event_costs_the_same_on_many_nodes():
-    events, floor = capacity(5000)
-    rows = [(name, time, target, floor) for name, (time, target) in events.items()]
-    show("capacity event at 5000 nodes; floor: parsing one pod's JSON", rows)
-    hold(rows)

@@ -28,15 +28,38 @@ EventType = Literal["ADDED", "MODIFIED", "DELETED"]
 _VALUE: Final = re.compile(r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
 
 
+class _Pool:
+    """One pool: what makes it one, its name, and the counts of its nodes."""
+
+    __slots__ = ("key", "name", "tally")
+
+    def __init__(self, key: PoolKey) -> None:
+        self.key = key
+        self.name = pool_name(key)
+        self.tally = Tally()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Seat:
-    """Where one group of a node is counted, so that it can be taken back exactly; `selected_by` names GPUPools."""
+class _Place:
+    """What one group of a node is, whatever its pods hold: worked out when the node changes, and good for every pod event after that.
+
+    `counts`: what is free of it is free for pods. `selected_by` names GPUPools.
+    """
 
     key: PoolKey
+    counts: bool
+    findings: tuple[Finding, ...]
+    selected_by: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Seat:
+    """Where one group of a node is counted, so that it can be taken back exactly."""
+
+    place: _Place
     free: Free
     foreign: int
     findings: tuple[Finding, ...]
-    selected_by: tuple[str, ...]
 
 
 class _Used:
@@ -87,7 +110,8 @@ class CapacityIndex:
         self._claims: dict[str, PodClaim] = {}
         self._used: dict[str, _Used] = {}
         self._seats: dict[str, tuple[_Seat, ...]] = {}
-        self._pools: dict[PoolKey, tuple[str, Tally]] = {}
+        self._at: dict[str, tuple[_Pool, ...]] = {}
+        self._pools: dict[PoolKey, _Pool] = {}
         self._selected: dict[str, _Selected] = {row.name: _Selected() for row in self._corrections}
         self._bookings: dict[str, tuple[Booking, ...]] = {}
         self._changed: set[str] = set()
@@ -127,7 +151,7 @@ class CapacityIndex:
             self._claim(new, 1)
             self._claims[uid] = new
         for name in {claim.node for claim in (old, new) if claim is not None}:
-            self._reseat(name)
+            self._refill(name)
 
     def set_bookings(self, bookings: Mapping[str, Iterable[Booking]]) -> None:
         """Replace the bookings, by pool name: room for applied plans whose pods are not bound to a node yet."""
@@ -159,7 +183,7 @@ class CapacityIndex:
 
     def pools(self) -> tuple[DerivedPool, ...]:
         """All pools, by name; independent of the order in which events came."""
-        found = (self._derived(key, name, tally) for key, (name, tally) in self._pools.items())
+        found = (self._derived(pool) for pool in self._pools.values())
         return tuple(sorted(found, key=lambda pool: pool.name))
 
     def selections(self) -> tuple[Selection, ...]:
@@ -181,7 +205,8 @@ class CapacityIndex:
         changed, self._changed = frozenset(self._changed), set()
         return changed
 
-    def _derived(self, key: PoolKey, name: str, tally: Tally) -> DerivedPool:
+    def _derived(self, pool: _Pool) -> DerivedPool:
+        key, name, tally = pool.key, pool.name, pool.tally
         rows: tuple[FreeNodes, ...] = ()
         booked = 0
         if self._free_is_known:
@@ -214,42 +239,63 @@ class CapacityIndex:
     def _reseat_all(self) -> None:
         for name in tuple(self._nodes):
             self._reseat(name)
-        self._changed |= {name for name, _ in self._pools.values()}
+        self._changed |= {pool.name for pool in self._pools.values()}
 
     def _reseat(self, name: str) -> None:
+        """Work a node out anew and count it where it now belongs."""
         node = self._nodes.get(name)
         if node is not None:
             used = self._used.get(name, _NOTHING)
             selecting = tuple(row for row in self._corrections if row.selects(node.labels)) if node.groups else ()
-            self._seat(name, tuple(_seat(node, group, used, self._label_keys, selecting) for group in node.groups))
+            self._seat(name, tuple(_seat(node, _place(node, group, self._label_keys, selecting), used) for group in node.groups))
+
+    def _refill(self, name: str) -> None:
+        """Count anew what a node's pods leave free: its pools stay the same."""
+        node, old = self._nodes.get(name), self._seats.get(name)
+        if node is None or old is None:
+            return
+        used = self._used.get(name, _NOTHING)
+        new = tuple(_seat(node, seat.place, used) for seat in old)
+        for number, (pool, before, after) in enumerate(zip(self._at[name], old, new, strict=True)):
+            if before != after:
+                self._count(pool, before, number, -1)
+                self._count(pool, after, number, 1)
+        self._seats[name] = new
 
     def _seat(self, name: str, seats: tuple[_Seat, ...]) -> None:
         old = self._seats.pop(name, ())
-        if seats:
-            self._seats[name] = seats
+        pools = self._at.pop(name, ())
         if seats == old:
+            if seats:
+                self._seats[name], self._at[name] = seats, pools
             return
-        self._count(old, -1)
-        self._count(seats, 1)
+        for number, (pool, seat) in enumerate(zip(pools, old, strict=True)):
+            self._count(pool, seat, number, -1)
+            if pool.tally.nodes == 0:
+                del self._pools[pool.key]
+        if seats:
+            self._seats[name], self._at[name] = seats, tuple(self._pool(seat.place.key) for seat in seats)
+            for number, (pool, seat) in enumerate(zip(self._at[name], seats, strict=True)):
+                self._count(pool, seat, number, 1)
 
-    def _count(self, seats: tuple[_Seat, ...], sign: int) -> None:
-        for number, seat in enumerate(seats):
-            found = self._pools.get(seat.key)
-            if found is None:
-                found = self._pools[seat.key] = (pool_name(seat.key), Tally())
-            name, tally = found
-            tally.add(seat.free, seat.findings, sign, foreign=seat.foreign)
-            self._changed.add(name)
-            if tally.nodes == 0:
-                del self._pools[seat.key]
-            for selector in seat.selected_by:
-                selected = self._selected[selector]
-                selected.tally.add(seat.free, seat.findings, sign)
-                selected.tally.nodes -= sign if number else 0  # a node of several groups is one node
-                selected.gpus += sign * seat.key.gpus_per_node
+    def _pool(self, key: PoolKey) -> _Pool:
+        found = self._pools.get(key)
+        if found is None:
+            found = self._pools[key] = _Pool(key)
+        return found
+
+    def _count(self, pool: _Pool, seat: _Seat, number: int, sign: int) -> None:
+        """Count the node's group of this number in its pool and for the GPUPools that select the node, or take it back."""
+        pool.tally.add(seat.free, seat.findings, sign, foreign=seat.foreign)
+        self._changed.add(pool.name)
+        for selector in seat.place.selected_by:
+            selected = self._selected[selector]
+            selected.tally.add(seat.free, seat.findings, sign)
+            selected.tally.nodes -= sign if number else 0  # a node of several groups is one node
+            selected.gpus += sign * pool.key.gpus_per_node
 
 
-def _seat(node: NodeFacts, group: GpuGroup, used: _Used, label_keys: tuple[str, ...], selecting: tuple[Correction, ...]) -> _Seat:
+def _place(node: NodeFacts, group: GpuGroup, label_keys: tuple[str, ...], selecting: tuple[Correction, ...]) -> _Place:
     by = selecting[0] if len(selecting) == 1 and _is_meant(node, group) else None
     if by is not None:
         group = corrected(group, by)
@@ -260,12 +306,6 @@ def _seat(node: NodeFacts, group: GpuGroup, used: _Used, label_keys: tuple[str, 
     if node.condition is not None:
         findings.append(Finding(problem=node.condition))
     excluded = tuple(sorted({finding.problem for finding in findings if finding.problem.excludes}))
-    held = used.gpus.get(group.resource, 0)
-    full = node.max_pods > 0 and used.pods >= node.max_pods
-    if not excluded and (held > group.schedulable or _overcommitted(node, used)):
-        findings.append(Finding(problem=Problem.OVERCOMMITTED))
-    # GPUs that only lack an engine's rules are shown as free; what is not believed is not.
-    counts = node.condition is None and not full and set(excluded) <= {Problem.VENDOR_UNSUPPORTED}
     key = PoolKey(
         resource=group.resource,
         product=group.product,
@@ -286,14 +326,28 @@ def _seat(node: NodeFacts, group: GpuGroup, used: _Used, label_keys: tuple[str, 
         ephemeral_storage_bytes=_step_down(node.ephemeral_storage_bytes),
         excluded_for=excluded,
     )
+    return _Place(
+        key=key,
+        # GPUs that only lack an engine's rules are shown as free; what is not believed is not.
+        counts=node.condition is None and set(excluded) <= {Problem.VENDOR_UNSUPPORTED},
+        findings=tuple(findings),
+        selected_by=tuple(row.name for row in selecting),
+    )
+
+
+def _seat(node: NodeFacts, place: _Place, used: _Used) -> _Seat:
+    key, findings = place.key, place.findings
+    held = used.gpus.get(key.resource, 0)
+    if not key.excluded_for and (held > key.gpus_per_node or _overcommitted(node, used)):
+        findings = (*findings, Finding(problem=Problem.OVERCOMMITTED))
+    full = node.max_pods > 0 and used.pods >= node.max_pods
     free = Free(
-        gpus=max(0, group.schedulable - held) if counts else 0,
+        gpus=max(0, key.gpus_per_node - held) if place.counts and not full else 0,
         memory_steps=free_steps(key.host_memory_bytes, node.host_memory_bytes - used.memory_bytes),
         cpu_steps=free_steps(key.host_cpu_millis, node.host_cpu_millis - used.cpu_millis),
         storage_steps=free_steps(key.ephemeral_storage_bytes, node.ephemeral_storage_bytes - used.storage_bytes),
     )
-    foreign = used.foreign.get(group.resource, 0)
-    return _Seat(key=key, free=free, foreign=foreign, findings=tuple(findings), selected_by=tuple(row.name for row in selecting))
+    return _Seat(place=place, free=free, foreign=used.foreign.get(key.resource, 0), findings=findings)
 
 
 def _is_meant(node: NodeFacts, group: GpuGroup) -> bool:

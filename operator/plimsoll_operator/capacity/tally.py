@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 from plimsoll_operator.capacity.problems import CountedFinding, Finding, Problem
 from plimsoll_operator.facts import FreeNodes
@@ -28,8 +28,7 @@ class Host:
     storage_bytes: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Free:
+class Free(NamedTuple):
     """What one node counts for: free GPUs, and of each host figure the free steps of STEPS, rounded down."""
 
     gpus: int
