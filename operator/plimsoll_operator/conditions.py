@@ -15,7 +15,7 @@ from plimsoll_operator.facts import ModelFacts, ModelUnknown
 from plimsoll_operator.verdict import Admit, Plan, Reject, Resize, Undecided, Verdict
 
 ConditionStatus = Literal["True", "False", "Unknown"]
-Lack = Literal["gpus", "turn", "scheduler"]
+Lack = Literal["gpus", "turn", "scheduler", "unknown"]
 MAX_MESSAGE: Final = 2048
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 
@@ -108,6 +108,7 @@ class Situation:
 _LACKS: Final[dict[Lack, tuple[str, str]]] = {
     "gpus": ("WaitingForGpus", "wait for free GPUs"),
     "turn": ("WaitingForTurn", "wait until the pods whose GPUs are booked before theirs are on nodes"),
+    "unknown": ("FreeUnknown", "are not seen on nodes: pods of other namespaces may not be listed, so what is free is not known"),
     "scheduler": ("NotScheduled", "have not been bound by the scheduler although GPUs were booked; their events say why"),
 }
 _Draft: TypeAlias = tuple[str, ConditionStatus, str, str]
@@ -174,7 +175,8 @@ def _capacity_available(situation: Situation) -> _Draft:
     if situation.capacity_for_missing:
         return (kind, "True", "Booked", f"GPUs for {missing} of {situation.replicas} replicas are booked")
     reason, message = _LACKS[situation.missing_because]
-    return (kind, "False", reason, f"{missing} of {situation.replicas} replicas {message}")
+    status: ConditionStatus = "Unknown" if situation.missing_because == "unknown" else "False"
+    return (kind, status, reason, f"{missing} of {situation.replicas} replicas {message}")
 
 
 def _progressing(situation: Situation) -> _Draft:

@@ -81,15 +81,17 @@ class KubeClient:
                 return None
             raise
 
-    def list_page(self, resource: Resource, *, selector: str = "", continue_token: str = "", limit: int = 500) -> Page:
+    def list_page(self, resource: Resource, *, namespace: str = "", selector: str = "", continue_token: str = "", limit: int = 500) -> Page:
         """See Kube.list_page."""
         query = {"limit": str(limit), "labelSelector": selector, "continue": continue_token}
-        body = self._call("GET", resource.path(), query=query)
+        body = self._call("GET", resource.path(namespace), query=query)
         metadata = body["metadata"]
         items = body.get("items") or []
         return Page(tuple(items), str(metadata.get("resourceVersion", "")), str(metadata.get("continue") or ""))
 
-    def watch(self, resource: Resource, *, resource_version: str, selector: str = "", timeout_seconds: int = 300) -> Iterator[WatchEvent]:
+    def watch(
+        self, resource: Resource, *, resource_version: str, namespace: str = "", selector: str = "", timeout_seconds: int = 300
+    ) -> Iterator[WatchEvent]:
         """See Kube.watch. Ends silently when the server closes the stream or stays silent beyond its bookmarks."""
         query = {
             "watch": "1",
@@ -98,7 +100,7 @@ class KubeClient:
             "labelSelector": selector,
             "timeoutSeconds": str(timeout_seconds),
         }
-        response = self._send("GET", resource.path(), query=query, timeout=_WATCH_TIMEOUT)
+        response = self._send("GET", resource.path(namespace), query=query, timeout=_WATCH_TIMEOUT)
         try:
             if response.status == 410:
                 raise WatchExpired(resource.plural)

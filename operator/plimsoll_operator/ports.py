@@ -90,12 +90,14 @@ class Kube(Protocol):
         """The object, or None when there is none."""
         ...
 
-    def list_page(self, resource: Resource, *, selector: str = "", continue_token: str = "", limit: int = 500) -> Page:
-        """One page of all objects in all namespaces that match the label selector."""
+    def list_page(self, resource: Resource, *, namespace: str = "", selector: str = "", continue_token: str = "", limit: int = 500) -> Page:
+        """One page of all objects that match the label selector, in one namespace or in all."""
         ...
 
-    def watch(self, resource: Resource, *, resource_version: str, selector: str = "", timeout_seconds: int = 300) -> Iterator[WatchEvent]:
-        """Changes since a resource version, until the server ends the stream. Raises WatchExpired on 410."""
+    def watch(
+        self, resource: Resource, *, resource_version: str, namespace: str = "", selector: str = "", timeout_seconds: int = 300
+    ) -> Iterator[WatchEvent]:
+        """Changes since a resource version in one namespace or all, until the server ends the stream. Raises WatchExpired on 410."""
         ...
 
     def apply(self, resource: Resource, manifest: Manifest, *, subresource: str = "") -> Manifest:

@@ -77,6 +77,18 @@ def test_without_reader_pods_the_controller_has_no_right_to_pods(cluster: Cluste
     assert not any("reader" in one["metadata"]["name"] for one in objects)
 
 
+def test_where_only_some_namespaces_pods_may_be_seen_the_rights_end_there(cluster: Cluster) -> None:
+    objects = manifests(cluster, "reader.enabled=false", "controller.podNamespaces={team-a,team-b}")
+    (role,) = [one for one in objects if one["kind"] == "ClusterRole" and one["metadata"]["name"] == f"{RELEASE}-controller"]
+    assert not any("pods" in rule["resources"] for rule in role["rules"])
+    roles = [one for one in objects if one["kind"] == "Role" and one["metadata"]["name"] == f"{RELEASE}-controller-pods"]
+    assert [one["metadata"]["namespace"] for one in roles] == ["team-a", "team-b"]
+    assert all("list" in one["rules"][0]["verbs"] for one in roles)
+    (deployment,) = [one for one in objects if one["kind"] == "Deployment" and one["metadata"]["name"] == f"{RELEASE}-controller"]
+    arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert {"--pod-namespace=team-a", "--pod-namespace=team-b"} <= set(arguments)
+
+
 def test_the_controller_writes_status_but_not_spec(cluster: Cluster) -> None:
     user = f"system:serviceaccount:{NAMESPACE}:{RELEASE}-controller"
     assert may(cluster, user, "patch", "inferencedeployments", group=GROUP, subresource="status")

@@ -135,16 +135,22 @@ def test_a_deployment_sees_the_cluster_without_itself_and_leaves_it_as_it_was() 
     assert found.pools() == before
 
 
-def test_label_keys_only_grow_and_only_so_far() -> None:
+def test_label_keys_are_those_in_use_and_only_so_many() -> None:
     found = ledger()
     found.node_changed(("", "b"), None, trim.node(node("b")))
     assert len(found.pools()) == 1
-    found.use_label_keys(["zone"])
+    found.use_label_keys(KEY, ["zone"])
     assert len(found.pools()) == 2
-    found.use_label_keys([f"key-{index}" for index in range(MAX_LABEL_KEYS)])
+    many = [f"key-{index:02}" for index in range(MAX_LABEL_KEYS)]
+    found.use_label_keys(("team", "many"), many)
     keys = found.pools()[0].indexed_label_keys
-    assert "zone" in keys
-    assert "key-0" not in keys
+    # The product's label is always one of them, and "zone" is in use.
+    assert set(keys) == {"nvidia.com/gpu.product", "zone", *many[: MAX_LABEL_KEYS - 2]}
+    found.use_label_keys(KEY, ())
+    assert "zone" in found.pools()[0].indexed_label_keys
+    found.use_label_keys(("team", "many"), many)
+    assert set(found.pools()[0].indexed_label_keys) == {"nvidia.com/gpu.product", *many[: MAX_LABEL_KEYS - 1]}
+    assert len(found.pools()) == 1
 
 
 def recorder(kube: FakeKube) -> EventRecorder:

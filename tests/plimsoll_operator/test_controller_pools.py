@@ -32,13 +32,13 @@ def node(name: str, gpus: int = 4, allocatable: int | None = None, **labels: str
 class Cluster:
     """The controller's pool side over an API server in memory, with a clock that is set by hand."""
 
-    def __init__(self, *nodes: Manifest) -> None:
+    def __init__(self, *nodes: Manifest, pod_namespaces: tuple[str, ...] = ()) -> None:
         self.kube = FakeKube()
         self.now = START
         for item in nodes:
             self.kube.create(NODES, item)
         undecided = Undecided(reason=Reason.UNKNOWN_MODEL, message="", next_step="")
-        self.controller = Controller(self.kube, lambda facts: undecided, identity="test")
+        self.controller = Controller(self.kube, lambda facts: undecided, identity="test", pod_namespaces=pod_namespaces)
         self.controller.pool_writer = self.writer()
 
     def writer(self) -> PoolWriter:
@@ -136,3 +136,21 @@ def test_a_storm_of_pods_is_one_write_of_the_pool(count: int) -> None:
     (pool,) = cluster.pass_().values()
     assert pool["status"]["freeGpus"] == 64 - count
     assert len([call for call in cluster.kube.writes[before:] if call.kind == "GPUPool"]) == 1
+
+
+def test_without_the_right_to_see_all_pods_nothing_is_called_free_and_it_is_said() -> None:
+    cluster = Cluster(node("a"), pod_namespaces=("team-a", "team-b"))
+    for namespace in ("team-a", "elsewhere"):
+        cluster.kube.create(PODS, {"metadata": {"namespace": namespace, "name": "p"}, "spec": {"nodeName": "a", "containers": [
+            {"name": "c", "resources": {"limits": {"nvidia.com/gpu": "1"}}}]}, "status": {"phase": "Running"}})  # fmt: skip
+    (pool,) = cluster.pass_().values()
+    status = pool["status"]
+    assert (status["totalGpus"], status["freeIsKnown"]) == (4, False)
+    assert {"freeGpus", "nodesByFreeGpus"}.isdisjoint(status)
+    assert (condition(pool, "FreeKnown")["status"], condition(pool, "FreeKnown")["reason"]) == ("False", "ForeignPodsHidden")
+    assert condition(pool)["status"] == "True"
+    # Only the namespaces it may list are asked for, and each is asked for.
+    seen = [row["metadata"]["namespace"] for informer in cluster.controller.informers if informer.resource == PODS
+            for row in informer.values()]  # fmt: skip
+    assert seen == ["team-a"]
+    assert "free" not in {state for series in cluster.controller.pools() for state, _ in series.gpus}

@@ -56,6 +56,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--offline", action="store_true", default=is_offline(os.environ), help="ask no hub (also HF_HUB_OFFLINE=1)")
     parser.add_argument("--hub-endpoint", metavar="URL", help="hub or mirror that model shapes are read from (default: HF_ENDPOINT)")
     parser.add_argument("--hub-token-file", metavar="FILE", type=Path, help="file with the operator's hub token (default: HF_TOKEN)")
+    only = "a namespace whose pods may be listed, again for each; without it all are. With it, how many GPUs are free is not known"
+    parser.add_argument("--pod-namespace", action="append", default=[], metavar="NAMESPACE", help=only)
     parser.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
     options = parser.parse_args(argv)
     try:
@@ -136,7 +138,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     kube = KubeClient.from_environment()
     identity = f"{socket.gethostname()}_{uuid.uuid4().hex[:8]}"
     fetchers = _fetchers(kube, arguments)
-    controller = Controller(kube, decide, identity=identity, bypass_policy=arguments.bypass_policy, fetchers=fetchers)
+    controller = Controller(
+        kube,
+        decide,
+        identity=identity,
+        bypass_policy=arguments.bypass_policy,
+        pod_namespaces=arguments.pod_namespace,
+        fetchers=fetchers,
+    )
     serve(arguments.health_port, {"/healthz": probe(controller.unhealthy), "/readyz": probe(controller.unready)})
     serve(arguments.metrics_port, {"/metrics": exposition(controller.recorder.render)})
     for informer in controller.informers:

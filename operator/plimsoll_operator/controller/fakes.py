@@ -60,24 +60,26 @@ class FakeKube:
             found = self._of(resource).get((namespace, name))
             return copy.deepcopy(found)
 
-    def list_page(self, resource: Resource, *, selector: str = "", continue_token: str = "", limit: int = 500) -> Page:
+    def list_page(self, resource: Resource, *, namespace: str = "", selector: str = "", continue_token: str = "", limit: int = 500) -> Page:
         """See Kube.list_page. The token is the offset; a real server's page is of one moment, this one's too while nobody writes."""
         with self._lock:
             self._may_fail("list")
             self._must_be_served(resource)
-            matching = [row for row in self._of(resource).values() if _matches(row, selector)]
+            matching = [row for row in self._of(resource).values() if _matches(row, selector) and _within(row, namespace)]
             start = int(continue_token or 0)
             end = start + limit
             token = str(end) if end < len(matching) else ""
             return Page(tuple(copy.deepcopy(matching[start:end])), str(self._version), token)
 
-    def watch(self, resource: Resource, *, resource_version: str, selector: str = "", timeout_seconds: int = 300) -> Iterator[WatchEvent]:
+    def watch(
+        self, resource: Resource, *, resource_version: str, namespace: str = "", selector: str = "", timeout_seconds: int = 300
+    ) -> Iterator[WatchEvent]:
         """See Kube.watch. Ends when it has told everything that is known, as a server does at its time limit."""
         self._may_fail("watch")
         if int(resource_version) < self._oldest:
             raise WatchExpired(resource.plural)
         for version, of, event in tuple(self._history):
-            if version > int(resource_version) and of == resource and _matches(event.object, selector):
+            if version > int(resource_version) and of == resource and _matches(event.object, selector) and _within(event.object, namespace):
                 yield copy.deepcopy(event)
 
     def apply(self, resource: Resource, manifest: Manifest, *, subresource: str = "") -> Manifest:
@@ -201,6 +203,10 @@ def new_deployment(namespace: str, name: str, spec: Manifest) -> Manifest:
         "metadata": {"namespace": namespace, "name": name},
         "spec": spec,
     }
+
+
+def _within(row: Manifest, namespace: str) -> bool:
+    return not namespace or row["metadata"].get("namespace") == namespace
 
 
 def _matches(row: Manifest, selector: str) -> bool:

@@ -41,6 +41,7 @@ class Informer:
         clock: Callable[[], float],
         selector: str = "",
         on_served: Callable[[], None] | None = None,
+        namespace: str = "",
     ) -> None:
         self._kube = kube
         self.resource = resource
@@ -50,6 +51,7 @@ class Informer:
         self._selector = selector
         self._on_served = on_served
         self.served = on_served is None
+        self._namespace = namespace
         self._lock = threading.Lock()
         self._objects: dict[Key, Manifest] = {}
         self._heard_at = clock()
@@ -103,7 +105,7 @@ class Informer:
         seen: set[Key] = set()
         token = ""
         while True:
-            page = self._kube.list_page(self.resource, selector=self._selector, continue_token=token)
+            page = self._kube.list_page(self.resource, namespace=self._namespace, selector=self._selector, continue_token=token)
             self._heard_at = self._clock()
             for item in page.items:
                 seen.add(key_of(item))
@@ -133,7 +135,8 @@ class Informer:
     def follow(self, version: str) -> str:
         """One watch until the server ends it. Returns the version to go on from."""
         timeout = random.randint(240, 300)
-        for event in self._kube.watch(self.resource, resource_version=version, selector=self._selector, timeout_seconds=timeout):
+        where = {"namespace": self._namespace, "selector": self._selector}
+        for event in self._kube.watch(self.resource, resource_version=version, timeout_seconds=timeout, **where):
             self._heard_at = self._clock()
             version = str(event.object["metadata"]["resourceVersion"])
             self._handle(event)

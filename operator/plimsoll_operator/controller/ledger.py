@@ -15,7 +15,7 @@ from typing import Final
 
 from plimsoll_operator.api import NAME_LABEL, WORKER_LABEL, GPUPool
 from plimsoll_operator.capacity import Booking, CapacityIndex, DerivedPool, PoolKey, Selection, corrections_of, gpus_for
-from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES
+from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES, PRODUCT_LABEL
 from plimsoll_operator.capacity.pods import pod_requests
 from plimsoll_operator.controller.bookings import Bookings, Demand, Histogram, Standing, Want
 from plimsoll_operator.decision.caps import use_of_plan
@@ -69,6 +69,7 @@ class Ledger:
         self._beside: dict[Key, tuple[tuple[Want, int], ...]] = {}
         self._missing: dict[Key, tuple[Want, int]] = {}
         self._wanted: Counter[Want] = Counter()
+        self._selected_by: dict[Key, frozenset[str]] = {}
         self.changed = threading.Event()
 
     def node_changed(self, _key: Key, old: Manifest | None, new: Manifest | None) -> None:
@@ -164,11 +165,25 @@ class Ledger:
         alone = groups.pop("", 0)
         return alone // pods_per_replica + sum(count >= pods_per_replica for count in groups.values())
 
-    def use_label_keys(self, keys: Iterable[str]) -> None:
-        """Split pools by these node labels too, from now on; beyond MAX_LABEL_KEYS further ones are not taken."""
+    def use_label_keys(self, key: Key, label_keys: Iterable[str]) -> None:
+        """Split pools by the node labels that this deployment selects by too; none when it is gone.
+
+        A new one has all nodes looked at once. Labels that nobody selects by any more are dropped when room is needed: of more than
+        MAX_LABEL_KEYS in use at once the further ones are not taken.
+        """
         with self._lock:
-            wanted = sorted({*self._index.label_keys, *keys})
-            if len(wanted) <= MAX_LABEL_KEYS and self._index.set_label_keys(wanted):
+            wanted = frozenset(label_keys)
+            if wanted:
+                self._selected_by[key] = wanted
+            else:
+                self._selected_by.pop(key, None)
+            indexed = set(self._index.label_keys)
+            if wanted <= indexed:
+                return
+            if len(indexed | wanted) > MAX_LABEL_KEYS:
+                indexed &= {PRODUCT_LABEL}.union(*self._selected_by.values())
+            room = MAX_LABEL_KEYS - len(indexed)
+            if self._index.set_label_keys(indexed | set(sorted(wanted - indexed)[:room])):
                 self.changed.set()
 
     def correct(self, pools: Iterable[GPUPool]) -> None:

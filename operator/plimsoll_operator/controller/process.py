@@ -66,7 +66,11 @@ MANAGED: Final = "app.kubernetes.io/managed-by=plimsoll"
 
 
 class Controller:
-    """See the module. Also the source of the per-object series."""
+    """See the module. Also the source of the per-object series.
+
+    `pod_namespaces`: the only ones whose pods it may list; empty is all. What others hold of the nodes is not known then, so it never
+    says how many GPUs are free.
+    """
 
     def __init__(
         self,
@@ -75,6 +79,7 @@ class Controller:
         *,
         identity: str,
         bypass_policy: str = "",
+        pod_namespaces: Sequence[str] = (),
         fetchers: Sequence[Fetcher] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -82,7 +87,7 @@ class Controller:
         self._clock = clock
         self.queue: WorkQueue[Key] = WorkQueue(clock)
         self.records = Records()
-        self.ledger = Ledger(clock, self.enqueue)
+        self.ledger = Ledger(clock, self.enqueue, sees_all_pods=not pod_namespaces)
         self.objects = ParsedObjects()
         self.protection = BypassProtection(bypass_policy)
         self.recorder = Recorder(self)
@@ -106,13 +111,13 @@ class Controller:
             has_group=lambda key: self._groups.get(GROUP.place(key)) is not None,
         )
         self.pool_writer = PoolWriter(kube, self.ledger, self.objects, self._wake_all, _now)
-        self.informers = self._informers(kube)
+        self.informers = self._informers(kube, tuple(pod_namespaces) or ("",))
 
-    def _informers(self, kube: Kube) -> tuple[Informer, ...]:
+    def _informers(self, kube: Kube, pod_namespaces: tuple[str, ...]) -> tuple[Informer, ...]:
         objects = self.objects
 
-        def informer(resource: Resource, trimmed: Trim, change: Change, selector: str = "") -> Informer:
-            return Informer(kube, resource, trim=trimmed, on_change=change, clock=self._clock, selector=selector)
+        def informer(resource: Resource, trimmed: Trim, change: Change, selector: str = "", namespace: str = "") -> Informer:
+            return Informer(kube, resource, trim=trimmed, on_change=change, clock=self._clock, selector=selector, namespace=namespace)
 
         self._children = informer(DEPLOYMENTS, trim.child, self._child_changed, MANAGED)
         self._groups = Informer(
@@ -126,7 +131,7 @@ class Controller:
         )
         return (
             informer(NODES, trim.node, self.ledger.node_changed),
-            informer(PODS, trim.pod, self._pod_changed),
+            *(informer(PODS, trim.pod, self._pod_changed, namespace=namespace) for namespace in pod_namespaces),
             self._children,
             self._groups,
             informer(SERVICES, trim.child, self._service_changed, MANAGED),
@@ -245,7 +250,10 @@ class Controller:
 
     def watch_ages(self) -> Mapping[str, float]:
         """See metrics.SeriesSource."""
-        return {informer.resource.kind: informer.age() for informer in self.informers}
+        ages: dict[str, float] = {}
+        for informer in self.informers:
+            ages[informer.resource.kind] = max(informer.age(), ages.get(informer.resource.kind, 0.0))
+        return ages
 
     def _wake_all(self) -> None:
         self.enqueue(self.records.keys())

@@ -159,7 +159,7 @@ class Reconciler:
 
     def _facts(self, gathered: Gathered) -> Facts:
         applied = gathered.applied
-        self._ledger.use_label_keys(gathered.deployment.spec.placement.node_selector)
+        self._ledger.use_label_keys(gathered.key, gathered.deployment.spec.placement.node_selector)
         view = StoreView(
             self._objects,
             self._ledger.pools_without(gathered.key),
@@ -234,7 +234,7 @@ class Reconciler:
             bound=self._ledger.bound_replicas(gathered.key, course.run.plan.nodes_per_replica if course.run is not None else 1),
             capacity_for_missing=decided.standing in (Standing.BOOKED, Standing.SETTLED) and not apply_problem,
             child=child_state(child),
-            missing_because=_LACKS.get(decided.standing, "gpus"),
+            missing_because=_lack(decided),
             apply_problem=apply_problem,
         )
         self._records.put(
@@ -253,6 +253,7 @@ class Reconciler:
         """Its children are left as they are."""
         self._records.put(key, Record(plan=None, model="", profile=None, child_generation=0))
         self._ledger.promise(key, None)
+        self._ledger.use_label_keys(key, ())
         self._models.forget(key)
         self._reporter.refuse(key, raw, message)
         return "invalid"
@@ -285,6 +286,12 @@ def _rejudged(course: Course, verdict: Verdict) -> Rejudged:
     if isinstance(verdict, Undecided):
         return "Undecided"
     return "Proposed" if course.proposed is not None else ""
+
+
+def _lack(decided: Decided) -> Lack:
+    if not all(pool.free_is_known for pool in decided.facts.pools):
+        return "unknown"
+    return _LACKS.get(decided.standing, "gpus")
 
 
 def _outcome(decided: Decided, wrote: bool) -> str:
