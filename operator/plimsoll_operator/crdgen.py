@@ -102,11 +102,11 @@ KINDS: Final = (
             Column(name="Nodes", path=".status.nodes", type="integer"),
             Column(name="Trusted", path=_condition("Trusted", "status")),
             Column(name="Reason", path=_condition("Trusted", "reason")),
+            _AGE,
             Column(name="Source", path=".status.source", wide=True),
             Column(name="Resource", path=".status.resource", wide=True),
             Column(name="Free-Known", path=_condition("FreeKnown", "status"), wide=True),
             Column(name="Problems", path=".status.problems", wide=True),
-            _AGE,
         ),
     ),
     Kind(

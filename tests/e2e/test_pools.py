@@ -49,7 +49,8 @@ def test_a_selector_corrects_its_node_until_it_is_taken_away(pools: Cluster) -> 
     assert trusted["status"] == "True"
     assert sum(row["nodes"] for row in pool["status"]["nodesByFreeGpus"]) == 1
     apply(pools, cost=5)
-    wait_until(lambda: not corrected(pools) and mine(pools).get("nodes") is None, "the selector's effect to be gone")
+    wait_until(lambda: not corrected(pools) and not mine(pools).get("nodes"), "the selector's effect to be gone")
+    assert "source" not in mine(pools)
 
 
 def test_kubectl_shows_memory_counts_trust_and_why(pools: Cluster) -> None:

@@ -78,7 +78,7 @@ def test_availability_counts_whole_groups(why, replicas, nodes, free, available)
         applied_plan=None,
     )
     histogram = ((8, nodes),) if free == 8 else ((free, 1), (8, nodes - 1))
-    pools = tuple(dataclasses.replace(pool, nodes_by_free_gpus=histogram) for pool in facts.pools)
+    pools = tuple(dataclasses.replace(pool, nodes_by_free_gpus=histogram, free_nodes=()) for pool in facts.pools)
     found = decide(dataclasses.replace(facts, pools=pools))
     assert found.plan.available_now is available
     assert found.plan.may_surge is False
