@@ -29,8 +29,10 @@ WISHES = {
     "Admit 70B": {"model": LLAMA_70B, "engine": {"maxModelLen": 65536}},
     "Reject with offers": {"model": LLAMA_70B, "engine": {"maxModelLen": 131072, "tensorParallelSize": 2}, "placement": {
         "gpuProducts": ["NVIDIA-A100-SXM4-80GB", "NVIDIA-H100-80GB-HBM3"]}},
+    "Reject on every layout": {"model": "deepseek-ai/DeepSeek-R1", "engine": {"maxModelLen": 65536}, "placement": {
+        "gpuProducts": ["NVIDIA-L40S", "NVIDIA-L4", "NVIDIA-A10G", "Tesla-T4", "NVIDIA-A100-SXM4-40GB"]}},
 }  # fmt: skip
-TARGETS_US = {"Admit": 5000, "Reject": 25000}
+TARGETS_US = {"Admit 8B": 5000, "Admit 70B": 5000, "Reject with offers": 25000}
 REPEATED_US = 100
 
 
@@ -41,10 +43,11 @@ def decisions(nodes):
     for name, wish in WISHES.items():
         facts = facts_for(deployment(**wish), store, applied_plan=None)
         verdict = decide(facts)
-        if name.startswith("Reject"):
+        assert type(verdict).__name__ == name.split()[0]
+        if name == "Reject with offers":
             assert len(verdict.offers) == 4
         cold, again = partial(decide, facts), partial(lambda facts: [decide(facts) for _ in range(100)], facts)
-        target = TARGETS_US[name.split()[0]]
+        target = TARGETS_US.get(name)
         found[f"{name}, cold"] = (taken(cold, 21, before=forget), target)
         found[f"{name}, shape seen before"] = (taken(cold, 21, before=_remembered.cache_clear), target)
         found[f"{name}, same facts"] = (taken(again, 21, calls=100), REPEATED_US)

@@ -285,7 +285,7 @@ def _evaluate(engine: Engine, ask: Ask, candidate: Candidate) -> Found | Missed:
     misses: list[Miss] = []
     losses: list[str] = []
     for product in candidate.products:
-        result = fit(engine, product.gpu, replace(wish, parts=product.parts))
+        result = fit(engine, product.gpu, wish if product.parts == wish.parts else replace(wish, parts=product.parts))
         if isinstance(result, Fit):
             fits.append((product, result))
         else:
