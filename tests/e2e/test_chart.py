@@ -50,6 +50,8 @@ def may(cluster: Cluster, user: str, verb: str, resource: str, *, group: str = "
         pytest.param("controller", "get", "secrets", "", "team-a", False, id="the controller reads no Secret"),
         pytest.param("controller", "create", "pods", "", "team-a", True, id="the controller makes reader pods (a policy allows no others)"),
         pytest.param("controller", "patch", "modelprofiles", GROUP, "team-a", True, id="the controller keeps what they have read"),
+        pytest.param("controller", "patch", "clustermodelprofiles", GROUP, "", True, id="the controller keeps what the hub says"),
+        pytest.param("controller", "delete", "clustermodelprofiles", GROUP, "", False, id="and takes no administrator's away"),
         pytest.param("controller", "get", "configmaps", "", "team-a", True, id="the controller reads a ConfigMap that is named"),
         pytest.param("controller", "list", "configmaps", "", "", False, id="the controller lists no ConfigMaps"),
         pytest.param("controller", "patch", "nodes", "", "", False, id="the controller changes no node"),
@@ -116,16 +118,32 @@ def test_users_get_the_kinds_through_the_built_in_roles(cluster: Cluster, role: 
     assert may(cluster, user, verb, "inferencedeployments", group=GROUP, namespace="default") is allowed
 
 
+def test_the_operators_token_reaches_the_controller_as_a_file_and_nobody_else(cluster: Cluster) -> None:
+    objects = manifests(cluster, "hub.tokenSecret.name=hf", "hub.tokenSecret.key=hub", "hub.endpoint=https://mirror.example")
+    pods = {one["metadata"]["name"]: one["spec"]["template"]["spec"] for one in objects if one["kind"] == "Deployment"}
+    controller = pods[f"{RELEASE}-controller"]
+    assert {"name": "hub-token", "secret": {"secretName": "hf", "items": [{"key": "hub", "path": "token"}]}} in controller["volumes"]
+    arguments = controller["containers"][0]["args"]
+    assert {"--hub-token-file=/var/run/plimsoll/hub/token", "--hub-endpoint=https://mirror.example"} <= set(arguments)
+    assert "hub-token" not in str(pods[f"{RELEASE}-webhook"])
+    offline = manifests(cluster, "hub.offline=true")
+    (plain,) = [one for one in offline if one["kind"] == "Deployment" and one["metadata"]["name"] == f"{RELEASE}-controller"]
+    assert "--offline" in plain["spec"]["template"]["spec"]["containers"][0]["args"]
+    assert "hub-token" not in str(plain)
+
+
 def test_the_whole_chart_is_accepted_with_images_and_service(cluster: Cluster) -> None:
     """Server-side dry run: schemas, the webhook's CEL conditions and Pod Security are checked, nothing is kept."""
     paths = {
         "Secret": f"/api/v1/namespaces/{NAMESPACE}/secrets",
         "Service": f"/api/v1/namespaces/{NAMESPACE}/services",
         "Deployment": f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments",
+        "NetworkPolicy": f"/apis/networking.k8s.io/v1/namespaces/{NAMESPACE}/networkpolicies",
         "PodDisruptionBudget": f"/apis/policy/v1/namespaces/{NAMESPACE}/poddisruptionbudgets",
         "ValidatingWebhookConfiguration": "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations",
     }
-    objects = [one for one in manifests(cluster) if one["kind"] in paths]
+    values = ("networkPolicy.enabled=true", "hub.tokenSecret.name=hf", "controller.env[0].name=HTTPS_PROXY", "controller.env[0].value=x")
+    objects = [one for one in manifests(cluster, *values) if one["kind"] in paths]
     assert {one["kind"] for one in objects} == set(paths)
     for one in objects:
         one["metadata"]["name"] += "-dry"
