@@ -48,6 +48,7 @@ class Installation:
 
     cluster: Cluster
     hub: str = ""
+    hub_token_file: str = ""
     ports: dict[str, int] = field(default_factory=dict)
 
     def install(self) -> None:
@@ -113,7 +114,8 @@ class Installation:
     def _controller_arguments(self, health: int, metrics: int) -> list[str]:
         ports = [f"--health-port={health}", f"--metrics-port={metrics}"]
         reads = ["--reader-image=plimsoll/operator:under-test", f"--hub-endpoint={self.hub}" if self.hub else "--offline"]
-        return [f"--namespace={NAMESPACE}", f"--bypass-policy={RELEASE}-bypass", *reads, *ports]
+        token = [f"--hub-token-file={self.hub_token_file}"] if self.hub_token_file else []
+        return [f"--namespace={NAMESPACE}", f"--bypass-policy={RELEASE}-bypass", *reads, *token, *ports]
 
     def stop(self, name: str) -> None:
         """Stop one program as a rollout would (SIGTERM)."""

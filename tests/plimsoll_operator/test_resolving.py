@@ -18,6 +18,7 @@ from tests.plimsoll_operator.test_profile import CONFIG, HOSTILE, llama, safeten
 from plimsoll_operator.api import API_VERSION
 from plimsoll_operator.controller.fakes import FakeKube, new_deployment
 from plimsoll_operator.controller.process import Controller
+from plimsoll_operator.controller.resolving import branches
 from plimsoll_operator.controller.resolving.hub import HubFetcher, TokenFile
 from plimsoll_operator.decision import decide
 from plimsoll_operator.ports import CLUSTER_MODEL_PROFILES, DEPLOYMENTS, INFERENCE_DEPLOYMENTS, MODEL_PROFILES, NODES
@@ -445,9 +446,10 @@ def test_the_branch_moved_is_said_and_touches_no_pod(world, hub, tmp_path):
     world.wish(revision="main")
     world.settle()
     before = world.kube.get(DEPLOYMENTS, NS, "chat")
-    (profile,) = world.profiles()
     hub.repos[MODEL].refs["main"] = MOVED
-    world.kube.replace(CLUSTER_MODEL_PROFILES, {**profile, "spec": {**profile["spec"], "revision": MOVED}})
+    hub.seen.clear()
+    world.controller.branches.ask(world.stop)
+    assert len(hub.seen) == 3, "the profile is dated long ago: the branch is asked about, and read"
     world.settle()
     status, reason, message = world.resolved()
     assert (status, reason) == ("True", "DigestChanged")
@@ -455,3 +457,44 @@ def test_the_branch_moved_is_said_and_touches_no_pod(world, hub, tmp_path):
     assert world.kube.get(DEPLOYMENTS, NS, "chat") == before
     assert world.status()["plan"]["modelRevision"] == COMMIT
     assert world.status()["proposedPlan"]["modelRevision"] == MOVED
+    world.now += branches.RECHECK_SECONDS - 1
+    world.controller.branches.ask(world.stop)
+    assert len(hub.seen) == 3
+    world.now += 1
+    world.controller.branches.ask(world.stop)
+    assert len(hub.seen) == 4, "one request, as it has not moved since"
+
+
+def test_what_cannot_be_asked_about_stays_as_it_was(world, hub):
+    world.wish()
+    world.settle()
+    before = world.profiles()
+    hub.repos[MODEL].refuse = (403, {"X_Error_Code": "GatedRepo"})
+    world.controller.branches.ask(world.stop)
+    assert world.profiles() == before
+    world.settle()
+    assert world.resolved()[1] == "Found"
+
+
+def test_a_commit_a_foreign_profile_and_an_unused_model_are_not_asked_about(world, hub):
+    hub.repos[MODEL].refs |= {"v2": MOVED}
+    world.wish(revision=COMMIT)
+    world.wish("gone", revision="v2")
+    world.settle()
+    world.kube.delete(INFERENCE_DEPLOYMENTS, NS, "gone")
+    kept = next(row for row in world.profiles() if row["spec"]["requestedRevision"] == "v2")
+    world.kube.replace(CLUSTER_MODEL_PROFILES, {**kept, "metadata": {**kept["metadata"], "labels": {}}})
+    world.wish("main")
+    world.settle()
+    hub.seen.clear()
+    world.kube.delete(INFERENCE_DEPLOYMENTS, NS, "chat")
+    world.kube.delete(INFERENCE_DEPLOYMENTS, NS, "main")
+    world.controller.enqueue([(NS, "chat")])
+    world.drain()
+    world.controller.branches.ask(world.stop)
+    assert [path for path, _ in hub.seen] == [f"/api/models/{MODEL}/revision/main?blobs=true"], "the one branch, as its model is in use"
+    world.controller.enqueue([(NS, "main")])
+    world.drain()
+    world.now += branches.RECHECK_SECONDS
+    world.controller.branches.ask(world.stop)
+    assert len(hub.seen) == 1

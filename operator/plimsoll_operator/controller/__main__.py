@@ -183,6 +183,9 @@ def _lead(run: _Run, controller: Controller, kube: KubeClient, elector: LeaseEle
     for number in range(resolver.WORKERS):
         run.spawn(f"resolver-{number}", lambda: controller.resolver.work(run.stop))
     run.spawn("timer", lambda: controller.keep_time(run.stop))
+    branches = controller.branches
+    if branches is not None:
+        run.spawn("branches", lambda: branches.run(run.stop))
     run.spawn("upkeep", lambda: controller.upkeep.run(run.stop))
     run.spawn("watcher", lambda: run_watcher(kube.connection, controller.queue.add, stop=run.stop, ready=threading.Event()))
     while not run.stop.wait(0.5):

@@ -25,8 +25,10 @@ from plimsoll_operator.controller.protection import BypassProtection
 from plimsoll_operator.controller.reconcile import Decide, Reconciler
 from plimsoll_operator.controller.records import Records
 from plimsoll_operator.controller.report import Reporter
+from plimsoll_operator.controller.resolving.branches import Branches
 from plimsoll_operator.controller.resolving.config_map import ConfigMaps
 from plimsoll_operator.controller.resolving.fetcher import Fetcher
+from plimsoll_operator.controller.resolving.hub import HubFetcher
 from plimsoll_operator.controller.resolving.models import Models
 from plimsoll_operator.controller.resolving.resolver import Resolver
 from plimsoll_operator.controller.resolving.store import ProfileKeeper
@@ -96,6 +98,12 @@ class Controller:
         self.resolver = Resolver(fetchers, keeper, wake=self.enqueue, clock=clock)
         maps = ConfigMaps(kube=kube, now=_now)
         self.upkeep = Upkeep(kube=kube, config_maps=maps, keeper=keeper, profiles=self.objects.profiles.values, now=_now)
+        hub = next((row for row in fetchers if isinstance(row, HubFetcher)), None)
+        self.branches = (
+            Branches(hub, keeper, profiles=self.objects.cluster_profiles.values, models=self.records.models, clock=clock, now=_now)
+            if hub is not None
+            else None
+        )
         self.reconciler = Reconciler(
             kube=kube,
             objects=self.objects,

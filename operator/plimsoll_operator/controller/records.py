@@ -56,6 +56,11 @@ class Records:
         with self._lock:
             return tuple(self._records)
 
+    def models(self) -> frozenset[str]:
+        """Names of all models that deployments ask for."""
+        with self._lock:
+            return frozenset(record.model for record in self._records.values())
+
     def of_profile(self, name: str, model: str, namespace: str) -> tuple[Key, ...]:
         """Deployments that the profile of this name and model could concern; an empty namespace means all."""
         with self._lock:

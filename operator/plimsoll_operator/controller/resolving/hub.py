@@ -64,6 +64,15 @@ class HubFetcher:
 
     def fetch(self, wanted: Wanted, stop: threading.Event) -> Fetched | FetchFailure:
         """See Fetcher."""
+        found = self._fetch(wanted, "", stop)
+        assert found is not None, "no commit is the empty one"
+        return found
+
+    def fetch_moved(self, wanted: Wanted, commit: str, stop: threading.Event) -> Fetched | FetchFailure | None:
+        """The shape at the branch's commit of now; None where that is still `commit`. One request, where it has not moved."""
+        return self._fetch(wanted, commit, stop)
+
+    def _fetch(self, wanted: Wanted, known: str, stop: threading.Event) -> Fetched | FetchFailure | None:
         if self._offline:
             return FetchFailure(reason="Unreachable", message=_OFFLINE, retry_after_seconds=math.inf)
         quiet = self._quiet_until - self._clock()
@@ -71,7 +80,7 @@ class HubFetcher:
             message = f"{self._access.endpoint} asks for fewer requests; {wanted.model} is asked about later"
             return FetchFailure(reason="Unreachable", message=message, retry_after_seconds=quiet)
         try:
-            built = self._build(wanted, stop)
+            built = self._build(wanted, known, stop)
         except HubMissing as error:
             return FetchFailure(reason="Unreachable", message=str(error), retry_after_seconds=math.inf)
         except InvalidInput as error:
@@ -79,14 +88,16 @@ class HubFetcher:
             return FetchFailure(reason="Unsupported" if error.field == "model" else "Invalid", message=self._clean(str(error)))
         except SourceFailure as failure:
             return self._failure(failure)
-        return Fetched(spec=built.spec, cluster=True, notes=built.notes)
+        return Fetched(spec=built.spec, cluster=True, notes=built.notes) if built is not None else None
 
-    def _build(self, wanted: Wanted, stop: threading.Event) -> Built:
+    def _build(self, wanted: Wanted, known: str, stop: threading.Event) -> Built | None:
         # Imported late: the hub's library is an extra.
         hub = hub_type()
         from plimsoll_operator.profiles.transport import Patience
 
         source = hub.resolve(wanted.model, wanted.revision, self._access, Patience(seconds=FETCH_SECONDS, stop=stop))
+        if source.revision == known:
+            return None
         stamp = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
         target = Target(model=wanted.model, namespace=None, name=wanted.profile_name, obtained_at=stamp, requested_revision=wanted.revision)
         built = build_profile(source, target, _silent)
