@@ -69,8 +69,8 @@ def test_what_is_undecided_is_decided_within_a_second_of_its_profile(
     for number in range(5):
         name, model = f"waits-{number}", f"acme/by-hand-{number}"
         wishes.create(wish(name, model=model, context=context))
-        wait_until(lambda name=name: wishes.condition(name, "Feasible") == "Unknown", "the first verdict")
-        assert wishes.condition(name, "ModelResolved") == "False"
+        wait_until(lambda name=name: wishes.condition(name, "ModelResolved") == "False", "the answer that no hub is asked")
+        assert wishes.condition(name, "Feasible") == "Unknown"
         make_profile(cluster, namespace, name, model)
         start = time.monotonic()
         wait_until(lambda name=name: wishes.condition(name, "Feasible") == outcome, f"the verdict on {name}", every_s=0.005)
@@ -94,6 +94,7 @@ def test_an_unknown_model_is_read_from_the_hub_and_runs_at_its_commit(
     wait_until(lambda: wishes.pods("served"), "its pods")
     print(f"{(time.monotonic() - start) * 1000:.0f} ms from the accepted wish over the hub to its pod")
     assert f"--revision={COMMIT}" in " ".join(wishes.arguments("served")).replace("--revision ", "--revision=")
+    wait_until(lambda: wishes.status("served").get("plan"), "the plan in status")
     assert wishes.status("served")["plan"]["modelRevision"] == COMMIT
 
 
@@ -126,26 +127,26 @@ def test_a_thousand_wishes_are_fifty_readings_and_admission_does_not_wait(
     hub.repos |= {f"acme/many-{number}": shared for number in range(MODELS)}
     before = dry_runs(cluster, namespace)
     hub.seen.clear()
-    hub.delay_seconds = 1.0  # four readings at a time, three requests each: the last ends after more than half a minute
+    hub.delay_seconds = 5.0  # four readings at a time, three requests each: most are still to come when admission is measured
     for number in range(DEPLOYMENTS):
         wishes.create(wish(f"many-{number}", model=f"acme/many-{number % MODELS}", context=2048))
     wait_until(lambda: resolved(cluster, namespace).total() == DEPLOYMENTS, "a first word on each", timeout_s=120)
+    wait_until(lambda: "plimsoll_workqueue_depth 0.0" in installation.metrics("controller"), "the first reconciles to end", timeout_s=60)
     begun = resolved(cluster, namespace)
     during = dry_runs(cluster, namespace)
     still = resolved(cluster, namespace)
     hub.delay_seconds = 0.0
     wait_until(lambda: resolved(cluster, namespace)["Found"] == DEPLOYMENTS, "all to be known", timeout_s=120)
     asked = Counter(path for path, _ in hub.seen if path.startswith("/api/models/acme/many-"))
-    ratio = statistics.median(during) / statistics.median(before)
-    print(
-        f"{len(asked)} models asked about {asked.total()} times for {DEPLOYMENTS} deployments; when admission was measured: {dict(begun)}, "
-        f"then {dict(still)}; median review {statistics.median(before) * 1000:.1f} ms before, {statistics.median(during) * 1000:.1f} ms during: "
-        f"ratio {ratio:.2f} (minimum {min(during) / min(before):.2f})"
-    )
+    medians = [statistics.median(row) * 1000 for row in (before, during)]
+    ratio = medians[1] / medians[0]
+    print(f"{len(asked)} models asked about {asked.total()} times for {DEPLOYMENTS} deployments")
+    print(f"when admission was measured: {dict(begun)}, then {dict(still)}")
+    print(f"median review {medians[0]:.1f} ms before, {medians[1]:.1f} ms during: {ratio:.2f} (minimum {min(during) / min(before):.2f})")
+    assert still["Resolving"] > 0
     assert asked.total() == len(asked) == MODELS
     assert all(headers["authorization"] == f"Bearer {TOKEN}" for _, headers in hub.seen)
     assert ratio < 3, "a review that waited for the hub would take a second"
-    assert statistics.median(during) < 0.5
 
 
 def test_the_operators_token_is_in_nothing_that_is_kept_or_shown(installation: Installation, hub: HubServer, namespace: str) -> None:
