@@ -45,10 +45,12 @@ class ModelUnknown:
 
     `kind` is the reason of the condition ModelResolved: what is in the cluster (NotFound, Mismatch, Invalid, Ambiguous), or how
     reading it goes (Resolving) and ended (NotFound, Gated, Unreachable, Unsupported, Ambiguous, Invalid).
+    `asked` tells the second from the first.
     """
 
     kind: Literal["NotFound", "Mismatch", "Invalid", "Ambiguous", "Resolving", "Gated", "Unreachable", "Unsupported"]
     problem: str
+    asked: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

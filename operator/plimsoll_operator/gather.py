@@ -35,7 +35,7 @@ from plimsoll_operator.api import (
 from plimsoll_operator.capacity.pools import is_offer, pool_facts
 from plimsoll_operator.facts import Bypass, DeploymentUse, Facts, ModelFacts, ModelUnknown, WeightTotals
 from plimsoll_operator.verdict import Plan
-from plimsoll_operator.wanted import COMMIT, DEFAULT_REVISION, NOTES_ANNOTATION
+from plimsoll_operator.wanted import COMMIT, DEFAULT_REVISION, MANAGED_LABEL, MANAGED_VALUE, NOTES_ANNOTATION
 
 DEFAULT_POLICY: Final = "default"
 BYPASS_ANNOTATION: Final = "inference.plimsoll.dev/bypass"
@@ -143,12 +143,16 @@ def _resolved(wanted: ModelSpec, namespace: str, store: Store) -> ModelFacts | M
     """Whoever answers for the model's name at the wanted revision: the namespace, the cluster, the catalogue."""
     origin = origin_of(wanted)
     local = _matching(wanted, origin, store.model_profiles(namespace))
+    if isinstance(local, ModelUnknown):
+        return local
     if local is not None:
         return _from_profile(local, wanted.revision, f"ModelProfile {namespace}/{local.metadata.name}")
     if origin is not None:
         what = _spoken(origin)
         return ModelUnknown(kind="NotFound", problem=f"no ModelProfile in namespace {namespace} was read from {what} for {wanted.name}")
     cluster = _matching(wanted, None, store.cluster_model_profiles())
+    if isinstance(cluster, ModelUnknown):
+        return cluster
     if cluster is not None:
         return _from_profile(cluster, wanted.revision, f"ClusterModelProfile {cluster.metadata.name}")
     shipped = catalogue.entry(wanted.name)
@@ -223,8 +227,8 @@ def _named(deployment: InferenceDeployment, namespace: str, name: str, store: St
     return _from_profile(found, wanted.revision, source)
 
 
-def _matching(wanted: ModelSpec, origin: ProfileOrigin | None, profiles: Iterable[_P]) -> _P | None:
-    """The profile that answers for model, revision and origin: one of exactly this revision before one of any, then by name."""
+def _matching(wanted: ModelSpec, origin: ProfileOrigin | None, profiles: Iterable[_P]) -> _P | ModelUnknown | None:
+    """The profile that answers for model, revision and origin. Two of the same rank that differ are a contradiction, not a choice."""
     answering = [
         p
         for p in profiles
@@ -232,7 +236,23 @@ def _matching(wanted: ModelSpec, origin: ProfileOrigin | None, profiles: Iterabl
         and _revision_answers(p.spec, wanted.revision)
         and (p.spec.origin and _plain(p.spec.origin)) == origin
     ]
-    return min(answering, key=lambda p: (p.spec.revision != wanted.revision, p.metadata.name), default=None)
+    answering.sort(key=lambda p: p.metadata.name)
+    answering.sort(key=lambda p: p.spec.obtained_at or "", reverse=True)  # of two commits of one branch the later reading
+    answering.sort(key=lambda p: _rank(p, wanted.revision))
+    if not answering:
+        return None
+    best = answering[0]
+    rivals = (p for p in answering[1:] if _rank(p, wanted.revision) == _rank(best, wanted.revision))
+    rival = next((p for p in rivals if (p.spec.config, p.spec.weights) != (best.spec.config, best.spec.weights)), None)
+    if rival is None:
+        return best
+    names = " and ".join(sorted((best.metadata.name, rival.metadata.name)))
+    return ModelUnknown(kind="Ambiguous", problem=f"the {best.kind}s {names} both describe {wanted.name}, and differ")
+
+
+def _rank(profile: ModelProfile | ClusterModelProfile, wanted: str | None) -> tuple[bool, bool]:
+    """Of exactly this revision first, then what people wrote before what the controller has read."""
+    return (profile.spec.revision != wanted, profile.metadata.labels.get(MANAGED_LABEL) == MANAGED_VALUE)
 
 
 def _revision_answers(profile: ModelProfileSpec, wanted: str | None) -> bool:

@@ -138,11 +138,13 @@ def test_a_thousand_wishes_are_fifty_readings_and_admission_does_not_wait(
     hub.delay_seconds = 0.0
     wait_until(lambda: resolved(cluster, namespace)["Found"] == DEPLOYMENTS, "all to be known", timeout_s=120)
     asked = Counter(path for path, _ in hub.seen if path.startswith("/api/models/acme/many-"))
-    medians = [statistics.median(row) * 1000 for row in (before, during)]
-    ratio = medians[1] / medians[0]
+    after = dry_runs(cluster, namespace)  # as many objects as during, and nothing to read
+    medians = [statistics.median(row) * 1000 for row in (before, during, after)]
+    ratio = medians[1] / max(medians[0], medians[2])
     print(f"{len(asked)} models asked about {asked.total()} times for {DEPLOYMENTS} deployments")
     print(f"when admission was measured: {dict(begun)}, then {dict(still)}")
-    print(f"median review {medians[0]:.1f} ms before, {medians[1]:.1f} ms during: {ratio:.2f} (minimum {min(during) / min(before):.2f})")
+    floor = min(during) / max(min(before), min(after))
+    print(f"median review {medians[0]:.1f} ms before, {medians[1]:.1f} during, {medians[2]:.1f} after: {ratio:.2f} (minima {floor:.2f})")
     assert still["Resolving"] > 0
     assert asked.total() == len(asked) == MODELS
     assert all(headers["authorization"] == f"Bearer {TOKEN}" for _, headers in hub.seen)

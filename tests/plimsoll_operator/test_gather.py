@@ -15,9 +15,10 @@ def config(layers):
     return json.dumps({"architectures": ["LlamaForCausalLM"], "num_hidden_layers": layers})
 
 
-def profile(name="p", *, model=LLAMA_8B, namespace="default", layers=1, text=None, **spec):
+def profile(name="p", *, model=LLAMA_8B, namespace="default", layers=1, text=None, managed=False, **spec):
     kind = ModelProfile if namespace else ClusterModelProfile
     metadata = {"name": name, **({"namespace": namespace} if namespace else {})}
+    metadata |= {"labels": {"app.kubernetes.io/managed-by": "plimsoll"}} if managed else {}
     spec = {"model": model, "config": text or config(layers), **spec}
     return parse_object(kind, {"apiVersion": API_VERSION, "kind": kind.__name__, "metadata": metadata, "spec": spec})
 
@@ -69,6 +70,19 @@ LOOKUPS = [
     ("a ConfigMap's profile answers whatever the weights are", MAPPED | VOLUME, [of_volume(name="v"), of_map()], "ModelProfile default/p"),
     ("a ConfigMap's profile does not answer for the hub", {}, [of_map()], "catalogue"),
     ("a profile at a commit answers for a branch", {"revision": "main"}, [profile(revision=COMMIT_A)], "ModelProfile default/p"),
+    ("one that was read for another branch does not answer", {"revision": "v2"}, [profile(revision=COMMIT_A, requestedRevision="main")],
+     "catalogue"),
+    ("one that was read for this branch does", {"revision": "v2"}, [profile(revision=COMMIT_A, requestedRevision="v2")],
+     "ModelProfile default/p"),
+    ("no revision is main", {}, [profile(revision=COMMIT_A, requestedRevision="main")], "ModelProfile default/p"),
+    ("and no other branch", {}, [profile(revision=COMMIT_A, requestedRevision="v2")], "catalogue"),
+    ("a branch's profile answers for its commit", {"revision": COMMIT_A}, [profile(revision=COMMIT_A, requestedRevision="v2")],
+     "ModelProfile default/p"),
+    ("what people write goes before what was read", {}, [profile("z", layers=2), profile("a", managed=True)], "ModelProfile default/z"),
+    ("of two readings of one shape the later holds", {"revision": "main"},
+     [profile("a", revision=COMMIT_A, obtainedAt="2026-01-01T00:00:00Z"),
+      profile("z", revision=COMMIT_B, obtainedAt="2026-02-01T00:00:00Z")],
+     "ModelProfile default/z"),
     ("a profile at another commit does not answer", {"revision": COMMIT_B}, [profile(revision=COMMIT_A)], "catalogue"),
 ]  # fmt: skip
 
@@ -113,6 +127,8 @@ REFUSALS = [
     ("a named profile of another model", NAMED, [profile(model="acme/other")], "Mismatch"),
     ("a named profile of another commit", NAMED | {"revision": COMMIT_B}, [profile(revision=COMMIT_A)], "Mismatch"),
     ("a named profile that is not there", NAMED, [], "NotFound"),
+    ("two profiles that contradict each other", {}, [profile("a"), profile("b", layers=2)], "Ambiguous"),
+    ("two of the cluster that do", {}, [profile("a", namespace=""), profile("b", namespace="", layers=2)], "Ambiguous"),
     ("a profile whose config is no JSON", NAMED, [profile(text="{nope")], "Invalid"),
     ("an inline config that is no object", {"profile": {"inline": "[1]"}}, [], "Invalid"),
 ]

@@ -170,3 +170,14 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch, capsys):
         monkeypatch.delitem(sys.modules, f"plimsoll_operator.profiles.{module}", raising=False)
     status, _, err = ask(capsys)
     assert (status, err) == (2, "plimsoll profile: reading a hub needs an extra: pip install 'plimsoll-operator[hub]'\n")
+
+
+@pytest.mark.parametrize(("slow_seconds", "shown"), [(0.0, True), (60.0, False)], ids=["slow", "fast"])
+def test_a_slow_reading_shows_its_progress_on_a_terminal_and_erases_it(slow_seconds, shown, hub, capsys, monkeypatch):
+    monkeypatch.setattr("plimsoll_operator.cli.profile._SLOW_SECONDS", slow_seconds)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    status, out, err = ask(capsys)
+    assert status == 0
+    assert yaml.safe_load(out)["spec"]["requestedRevision"] == "main"
+    assert ("0/1 headers model.safetensors" in err) is shown
+    assert not shown or err.endswith("\r\x1b[K")

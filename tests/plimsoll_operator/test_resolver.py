@@ -13,10 +13,10 @@ from plimsoll_operator.controller.fakes import FakeKube
 from plimsoll_operator.controller.resolving import resolver as resolving
 from plimsoll_operator.controller.resolving.fetcher import Fetched, FetchFailure
 from plimsoll_operator.controller.resolving.resolver import RESOLVING, Resolver
-from plimsoll_operator.controller.resolving.store import MANAGED_LABEL, ProfileKeeper
+from plimsoll_operator.controller.resolving.store import ProfileKeeper
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.ports import CLUSTER_MODEL_PROFILES, MODEL_PROFILES, Key
-from plimsoll_operator.wanted import NOTES_ANNOTATION, ConfigMapKey, OperatorHub, Volume, Wanted
+from plimsoll_operator.wanted import MANAGED_LABEL, NOTES_ANNOTATION, ConfigMapKey, OperatorHub, Volume, Wanted
 
 COMMIT = "c" * 40
 NOT_FOUND = FetchFailure(reason="NotFound", message="no such model")

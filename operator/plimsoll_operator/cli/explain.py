@@ -78,6 +78,30 @@ REASONS: Final = {  # reason -> (what it means, what to do)
     ),
     "NoCapacityKnown": ("No GPU pool is known at all.", "Label GPU nodes (GPU feature discovery) or declare a GPUPool."),
     "NoKnownPool": ("It fits no known pool, but would fit other products, and the policy says capacity may still come.", "Add such nodes."),
+    # What ModelResolved says
+    "Found": ("The model's shape is known; the message says from where and at which commit.", "Nothing to do."),
+    "Resolving": ("The model's shape is being read.", "Wait: it is decided when that has ended."),
+    "NotFound": (
+        "No profile describes the model, and its source has no such model, revision or file, or hides it from this token.",
+        "Check spec.model.name and revision, or apply a ModelProfile (`plimsoll profile`).",
+    ),
+    "Gated": (
+        "The model's terms are not accepted by the account of the token.",
+        "Accept them on the hub for the operator's token (chart: hub.tokenSecret), or give the deployment a token of its own.",
+    ),
+    "Unreachable": (
+        "The source did not answer, asks for fewer requests, or is not asked because the controller runs offline.",
+        "It is asked again by itself; `plimsoll profile fetch` makes the profile from elsewhere.",
+    ),
+    "Unsupported": ("What is there cannot be read as a shape; the message says what is known and what is not.", "Apply a ModelProfile."),
+    "Ambiguous": (
+        "Several files or profiles could be meant, and they differ.",
+        "Name one in spec.model.profile.name, or delete what is wrong.",
+    ),
+    "DigestChanged": (
+        "The branch has moved since the plan was made. The pods keep the commit of their plan.",
+        "Adopt the new one by a changed spec or the annotation inference.plimsoll.dev/replan.",
+    ),
     # The estimator's reasons
     "NoKvCacheMemory": ("Weights and overheads leave less than one KV block.", "As for InsufficientGpuMemory."),
     "MaxModelLenTooLong": ("One request of max-model-len tokens needs more KV cache than there is.", "Use the estimated length or less."),

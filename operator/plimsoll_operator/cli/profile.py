@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -26,6 +28,7 @@ from plimsoll_operator.wanted import DEFAULT_REVISION
 
 _DESCRIPTION: Final = "Make a ModelProfile: config.json and the totals of the safetensors headers. Never reads weights."
 _BAR: Final = 24
+_SLOW_SECONDS: Final = 0.5
 
 
 def register(subparsers: SubParsers) -> None:
@@ -54,6 +57,7 @@ def _common(parser: argparse.ArgumentParser, revision: str) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the manifest. Status 0, or 2 by the errors that the command's frame prints."""
+    bar = _Bar()
     source: Source = Directory(options.folder, revision=options.revision) if options.origin == "from-dir" else _hub(options)
     target = Target(
         model=options.model,
@@ -63,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
         origin=_origin(options),
         requested_revision=options.revision or DEFAULT_REVISION if options.origin == "fetch" else None,
     )
-    built = build_profile(source, target, _progress)
+    built = build_profile(source, target, bar)
     print(_shown(built, options.output), end="")
     for note in built.notes:
         print(f"plimsoll profile: {note}", file=sys.stderr)
@@ -89,9 +93,24 @@ def _shown(built: Built, output: str) -> str:
     return text
 
 
-def _progress(done: int, total: int, name: str) -> None:
-    """A bar on a terminal, erased at the end; nothing elsewhere."""
-    if sys.stderr.isatty():
+class _Bar:
+    """A bar on a terminal where reading is slow, erased at the end; nothing elsewhere."""
+
+    def __init__(self) -> None:
+        self._started = time.monotonic()
+        self._shown = False
+
+    def __call__(self, done: int, total: int, name: str) -> None:
+        """See build.Progress."""
+        if not sys.stderr.isatty() or not (self._shown or time.monotonic() - self._started >= _SLOW_SECONDS):
+            return
         filled = _BAR * done // total
-        line = f"[{'#' * filled}{'.' * (_BAR - filled)}] {done}/{total} headers {name}" if done < total else ""
-        print(f"\r\x1b[K{line}", end="", file=sys.stderr, flush=True)
+        width = max(20, shutil.get_terminal_size().columns - 1)
+        line = f"[{'#' * filled}{'.' * (_BAR - filled)}] {done}/{total} headers {_printable(name)}" if done < total else ""
+        self._shown = True
+        print(f"\r\x1b[K{line[:width]}", end="", file=sys.stderr, flush=True)
+
+
+def _printable(name: str) -> str:
+    """A name from a hub, without what a terminal would obey."""
+    return "".join(char for char in name if char.isprintable())

@@ -5,7 +5,7 @@ One list of pure functions: each gets the facts and what was read from them, and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -14,6 +14,7 @@ from plimsoll_operator.api import InferenceDeployment, unsupported_fields
 from plimsoll_operator.decision.ask import Ask
 from plimsoll_operator.decision.layouts import Layout
 from plimsoll_operator.decision.placement import Matched
+from plimsoll_operator.decision.unknown import next_step
 from plimsoll_operator.facts import Facts, ModelUnknown
 from plimsoll_operator.verdict import Reason, Reject, Undecided
 
@@ -63,14 +64,6 @@ def engine_is_known(checked: Checked) -> Undecided | None:
     return None
 
 
-_ANY_MODEL_NEXT_STEP: Final = "No pods are made until a ModelProfile for it exists: `plimsoll profile` makes one."
-_MODEL_NEXT_STEP: Final[Mapping[str, str]] = {
-    "Resolving": "No pods are made until it is read; it is decided then.",
-    "Gated": f"It is tried again. {_ANY_MODEL_NEXT_STEP}",
-    "Unreachable": f"It is tried again. {_ANY_MODEL_NEXT_STEP}",
-}
-
-
 def engine_has_rules_for_its_gpus(checked: Checked) -> Undecided | None:
     """An image that is built for ROCm runs on GPUs for which there are no memory rules. One that does not say so is taken for CUDA's."""
     image = checked.facts.deployment.spec.engine.image
@@ -82,7 +75,7 @@ def engine_has_rules_for_its_gpus(checked: Checked) -> Undecided | None:
 
 def model_is_known(checked: Checked) -> Reject | Undecided | None:
     """A shape that speaks of another model or revision is refused; one that nobody knows is undecided."""
-    model = checked.facts.model
+    model, deployment = checked.facts.model, checked.facts.deployment
     if not isinstance(model, ModelUnknown):
         return None
     if model.kind == "Mismatch":
@@ -90,7 +83,7 @@ def model_is_known(checked: Checked) -> Reject | Undecided | None:
     return Undecided(
         reason=Reason.UNKNOWN_MODEL,
         message=f"The shape of {checked.ask.model} is not known: {model.problem}.",
-        next_step=_MODEL_NEXT_STEP.get(model.kind, _ANY_MODEL_NEXT_STEP),
+        next_step=next_step(model, deployment.spec.model, deployment.metadata.namespace or "default"),
     )
 
 

@@ -67,7 +67,7 @@ class _Question:
     @classmethod
     def of(cls, facts: Facts) -> _Question:
         model = facts.model
-        known = _identity(model) if isinstance(model, ModelFacts) else (model.kind, model.problem)
+        known = _identity(model) if isinstance(model, ModelFacts) else (model.kind, model.problem, model.asked)
         siblings = tuple(_identity(sibling) for sibling in facts.siblings)
         draft = (facts.draft.kind, facts.draft.problem) if isinstance(facts.draft, ModelUnknown) else _identity(facts.draft)
         spec = facts.deployment.spec.model_dump_json(exclude_unset=True)

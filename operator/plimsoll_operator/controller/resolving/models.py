@@ -56,6 +56,6 @@ def _is_open(facts: Facts, wanted: Wanted, revision: str | None) -> bool:
 
 def _unknown(wanted: Wanted, failure: FetchFailure | None) -> ModelUnknown:
     if failure is not None:
-        return ModelUnknown(kind=failure.reason, problem=failure.message)
+        return ModelUnknown(kind=failure.reason, problem=failure.message, asked=True)
     what = "is being read" if wanted.revision is None or COMMIT.fullmatch(wanted.revision) else f"at {wanted.revision} is being read"
     return ModelUnknown(kind="Resolving", problem=f"the shape of {wanted.model} {what}")

@@ -12,10 +12,8 @@ from plimsoll_operator.api import API_VERSION
 from plimsoll_operator.controller.resolving.fetcher import Fetched, FetchFailure
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.ports import CLUSTER_MODEL_PROFILES, MODEL_PROFILES, Kube, Manifest
-from plimsoll_operator.wanted import NOTES_ANNOTATION, Wanted
+from plimsoll_operator.wanted import MANAGED_LABEL, MANAGED_VALUE, NOTES_ANNOTATION, Wanted
 
-MANAGED_LABEL: Final = "app.kubernetes.io/managed-by"
-MANAGED_VALUE: Final = "plimsoll"
 _MAX_NOTES: Final = 2048
 
 

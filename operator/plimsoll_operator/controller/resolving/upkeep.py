@@ -16,11 +16,10 @@ from typing import Final, Protocol
 from plimsoll_operator.api import ModelProfile
 from plimsoll_operator.controller.resolving.config_map import ConfigMaps
 from plimsoll_operator.controller.resolving.fetcher import Fetched, FetchFailure
-from plimsoll_operator.controller.resolving.store import MANAGED_LABEL, MANAGED_VALUE
 from plimsoll_operator.controller.resolving.user_rights import sweep
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.ports import MODEL_PROFILES, Kube
-from plimsoll_operator.wanted import ConfigMapKey, Wanted
+from plimsoll_operator.wanted import MANAGED_LABEL, MANAGED_VALUE, ConfigMapKey, Wanted
 
 _log = logging.getLogger(__name__)
 ROUND_SECONDS: Final = 60.0
