@@ -33,10 +33,14 @@ LATENCY_AIM_MS = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """What an example must lead to. Sizes are read from the pods' own arguments, not from what Plimsoll says of itself."""
+    """What an example must lead to. Sizes are read from the pods' own arguments, not from what Plimsoll says of itself.
+
+    `engines` of one pod have GPUs of their own each.
+    """
 
     outcome: Literal["runs", "refused", "undecided"]
     tensor_parallel_size: int = 0
+    engines: int = 1
     node: str = ""
     context_below: int = 0
     says: tuple[str, ...] = ()
@@ -52,7 +56,7 @@ EXPECTED = {
     "07-unknown-model.yaml": Expected(outcome="undecided", says=("acme/in-house-13b",)),
     "08-chat-workload.yaml": Expected(outcome="runs", tensor_parallel_size=2, node="l4-0"),
     "09-llama-405b-two-nodes.yaml": Expected(outcome="refused", says=("needed", "short by")),  # the demo has one such node
-    "10-qwen3-experts.yaml": Expected(outcome="runs", tensor_parallel_size=1, node="h100-0"),
+    "10-qwen3-experts.yaml": Expected(outcome="runs", tensor_parallel_size=1, engines=2, node="h100-0"),
     "11-weights-on-a-volume.yaml": Expected(outcome="undecided", says=("PersistentVolumeClaim",)),
 }
 
@@ -179,7 +183,8 @@ def check_pod(demo: Demo, pod: Json, expected: Expected) -> None:
     size = expected.tensor_parallel_size
     demo.expect(shown["--tensor-parallel-size"] == str(size), f"tensor parallel size {size}")
     container = next(one for one in pod["spec"]["containers"] if one["name"] == "vllm")
-    demo.expect(container["resources"]["limits"].get("nvidia.com/gpu") == str(size), f"it asks for {size} GPU(s)")
+    gpus = size * expected.engines
+    demo.expect(container["resources"]["limits"].get("nvidia.com/gpu") == str(gpus), f"it asks for {gpus} GPU(s)")
     if expected.node:
         demo.expect(pod["spec"].get("nodeName") == expected.node, f"kube-scheduler bound it to {expected.node}")
     if expected.context_below:

@@ -249,6 +249,15 @@ def test_gates_lift_pod_by_pod_and_in_decision_order() -> None:
     assert (world.standing("b"), world.standing("c")) == (Standing.BOOKED, Standing.WAITING)
 
 
+@pytest.mark.parametrize(("nodes", "booked"), [(1, 0), (2, 2), (3, 2), (4, 4), (9, 6)])
+def test_of_replicas_over_nodes_only_whole_ones_are_booked(nodes: int, booked: int) -> None:
+    world = World(*[4] * nodes)
+    asked = Demand(want=want(4), wanted=6, bound=0, shown=0, gated=True, decided="1", pods_per_replica=2)
+    world.bookings.put(("ns", "groups"), asked)
+    world.settle()
+    assert world.bookings.booked(("ns", "groups")) == booked
+
+
 def test_a_gated_one_that_cannot_fit_yet_holds_up_nobody() -> None:
     world = World(2, 2)
     world.decide("large", 4, gated=True)

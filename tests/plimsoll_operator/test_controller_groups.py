@@ -12,6 +12,7 @@ from plimsoll_operator.controller.fakes import FakeKube
 from plimsoll_operator.facts import Facts
 from plimsoll_operator.group import GROUP_INDEX_LABEL, name_of
 from plimsoll_operator.ports import DEPLOYMENTS, INFERENCE_DEPLOYMENTS, LEADER_WORKER_SETS, PODS, SERVICES, Manifest
+from plimsoll_operator.render import CAPACITY_GATE, PLAN_DIGEST_ANNOTATION
 from plimsoll_operator.verdict import Admit, Reason, Reject, Verdict
 
 GROUP = name_of(NAME)
@@ -51,19 +52,25 @@ class Cluster(World):
         """Another leader over the same objects."""
         self.controller = process.Controller(self.kube, self.spreader, identity="test")
 
-    def ask(self, nodes: int, *, replicas: int = 1, **engine: Any) -> None:
+    def ask(self, nodes: int, *, replicas: int = 1, wait: bool = False, **engine: Any) -> None:
         """Create or change the deployment."""
         self.wish(replicas=replicas, **engine)
         raw = self.one(INFERENCE_DEPLOYMENTS)
-        self.kube.replace(INFERENCE_DEPLOYMENTS, {**raw, "spec": {**raw["spec"], "placement": {"maxNodesPerReplica": nodes}}})
+        placement = {"maxNodesPerReplica": nodes, "waitForCapacity": wait}
+        self.kube.replace(INFERENCE_DEPLOYMENTS, {**raw, "spec": {**raw["spec"], "placement": placement}})
         self.settle()
 
-    def pod(self, group: int, worker: int, node: str) -> None:
-        """One pod of a group on a node, as LeaderWorkerSet and the scheduler would make it."""
+    def pod(self, group: int, worker: int, node: str, *, gated: bool = False) -> None:
+        """One pod of a group on a node, as LeaderWorkerSet and the scheduler would make it; or behind its gate."""
         labels = {WORKER_LABEL if worker else NAME_LABEL: NAME, GROUP_INDEX_LABEL: str(group)}
         metadata = {"namespace": NS, "name": f"{GROUP}-{group}-{worker}", "labels": labels}
         spec = {"nodeName": node, "containers": [{"name": "vllm", "resources": {"limits": {"nvidia.com/gpu": "4"}}}]}
-        self.kube.create(PODS, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": {"phase": "Running"}})
+        if gated:
+            digest = self.one(LEADER_WORKER_SETS, GROUP)["metadata"]["annotations"][PLAN_DIGEST_ANNOTATION]
+            metadata["annotations"] = {PLAN_DIGEST_ANNOTATION: digest}
+            spec = {**spec, "nodeName": "", "schedulingGates": [{"name": CAPACITY_GATE}]}
+        phase = "Pending" if gated else "Running"
+        self.kube.create(PODS, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": {"phase": phase}})
 
     def report(self, ready: int) -> None:
         """What LeaderWorkerSet's controller would write to status."""
@@ -124,6 +131,20 @@ def test_missing_pods_of_groups_are_booked_each_with_its_nodes_share(cluster: Cl
     cluster.settle()
     assert sum(pool.booked_gpus for pool in cluster.controller.ledger.pools()) == 12
     assert sum(pool.free_gpus for pool in cluster.controller.ledger.pools()) == 0
+
+
+def test_gates_of_a_group_lift_together_or_not_at_all(cluster: Cluster) -> None:
+    cluster.ask(2, replicas=3, wait=True)
+    worker = cluster.one(LEADER_WORKER_SETS, GROUP)["spec"]["leaderWorkerTemplate"]["workerTemplate"]
+    assert worker["spec"]["schedulingGates"] == [{"name": CAPACITY_GATE}]
+    for worker_index in (0, 1):
+        for group in (0, 1, 2):  # leaders first, as LeaderWorkerSet makes them
+            cluster.pod(group, worker_index, "", gated=True)
+    cluster.settle()
+    pods = {pod["metadata"]["name"]: pod["spec"].get("schedulingGates") for pod in cluster.kube.list_page(PODS).items}
+    lifted = sorted(name for name, gates in pods.items() if not gates)
+    assert lifted == [f"{GROUP}-{group}-{index}" for group in (0, 1) for index in (0, 1)], "four nodes hold two groups of three"
+    assert cluster.condition("CapacityAvailable") == ("False", "WaitingForGpus")
 
 
 def test_bookings_of_groups_survive_a_new_leader(cluster: Cluster) -> None:

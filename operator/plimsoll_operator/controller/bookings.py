@@ -63,6 +63,7 @@ class Demand:
     """One deployment: pods wanted and on nodes, `shown` ones that the scheduler may see, and its place in the decision order.
 
     Of a gated deployment `shown` counts pods without a node whose gate is lifted; of others, those that its child asks for.
+    A replica over several nodes is `pods_per_replica` pods, of which none is of use without the others.
     """
 
     want: Want
@@ -71,6 +72,7 @@ class Demand:
     shown: int
     gated: bool
     decided: str
+    pods_per_replica: int = 1
 
 
 @dataclass(slots=True)
@@ -238,18 +240,18 @@ class Bookings:
         return room.possible(entry.demand.want, flying) > self._flying[entry.demand.want]
 
     def _bookable(self, entry: _Entry, room: _Room, hopeless: dict[Want, int]) -> int:
-        """How many further pods can be promised: all or none of them, but one by one behind a gate."""
-        most = entry.missing - entry.booked
-        if not entry.demand.gated:
-            return most if self._stays_certain(entry, most, room, hopeless) else 0
-        least = 0
-        while least < most:
-            middle = (least + most + 1) // 2
-            if self._stays_certain(entry, middle, room, hopeless):
+        """How many further pods can be promised: all or none of them, but replica by replica behind a gate."""
+        most, each = entry.missing - entry.booked, entry.demand.pods_per_replica
+        if self._stays_certain(entry, most, room, hopeless):
+            return most
+        least, beyond = 0, -(-most // each)
+        while entry.demand.gated and beyond - least > 1:
+            middle = (least + beyond) // 2
+            if self._stays_certain(entry, middle * each, room, hopeless):
                 least = middle
             else:
-                most = middle - 1
-        return least
+                beyond = middle
+        return least * each
 
     def _stays_certain(self, entry: _Entry, pods: int, room: _Room, hopeless: dict[Want, int]) -> bool:
         """Whether everything that is booked keeps its certainty beside `pods` more of this one, and these are certain too."""

@@ -14,6 +14,7 @@ from typing import Final
 from plimsoll_operator import group
 from plimsoll_operator.api import InferenceDeployment
 from plimsoll_operator.controller.course import Applied, place_of
+from plimsoll_operator.controller.ledger import has_gate
 from plimsoll_operator.controller.records import Records
 from plimsoll_operator.ports import DEPLOYMENTS, INFERENCE_DEPLOYMENTS, LEADER_WORKER_SETS, SERVICES, Key, Kube, Manifest, Resource
 from plimsoll_operator.render import DECIDED_ANNOTATION, TEMPLATE_DIGEST_ANNOTATION, render_service, render_workload
@@ -44,6 +45,13 @@ def kind_for(plan: Plan) -> ChildKind:
 def kind_of(child: Manifest) -> ChildKind:
     """The kind that a child read from the API server is of."""
     return GROUP if child.get("kind") == LEADER_WORKER_SETS.kind else SINGLE
+
+
+def is_gated(child: Manifest) -> bool:
+    """Whether the pods that the child makes carry the capacity gate."""
+    spec = child["spec"]
+    template = spec.get("template") or (spec.get("leaderWorkerTemplate") or {}).get("workerTemplate") or {"spec": {}}
+    return has_gate(template)
 
 
 def newest(children: Iterable[Manifest]) -> Manifest | None:

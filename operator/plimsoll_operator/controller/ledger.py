@@ -138,9 +138,15 @@ class Ledger:
             return self._bookings.standing(key)
 
     def gated(self, key: Key) -> tuple[Manifest, ...]:
-        """Its pods behind the capacity gate, trimmed, the oldest first."""
+        """Its pods behind the capacity gate, trimmed: the oldest first, but those of one replica over nodes together."""
+
+        def place(pod: Manifest) -> tuple[int, str, str]:
+            metadata = pod["metadata"]
+            group = metadata["labels"].get(GROUP_INDEX_LABEL, "")
+            return (int(group) if group.isdecimal() else 0, metadata.get("creationTimestamp", ""), metadata["name"])
+
         with self._lock:
-            return tuple(sorted(self._gated(key), key=lambda pod: (pod["metadata"].get("creationTimestamp", ""), pod["metadata"]["name"])))
+            return tuple(sorted(self._gated(key), key=place))
 
     def gates_to_lift(self, key: Key) -> int:
         """How many of them may go to the scheduler: GPUs are booked for that many more than it sees already."""
@@ -256,7 +262,15 @@ class Ledger:
         # While a rollout surges, the scheduler sees more pods than are missing.
         self._claim_beside(key, ((want, surplus),) if (surplus := seen - max(0, missing)) > 0 else ())
         shown = seen if promise.gated else max(0, min(asked, wanted) - bound)
-        demand = Demand(want=want, wanted=wanted, bound=bound, shown=shown, gated=promise.gated, decided=promise.decided)
+        demand = Demand(
+            want=want,
+            wanted=wanted,
+            bound=bound,
+            shown=shown,
+            gated=promise.gated,
+            decided=promise.decided,
+            pods_per_replica=promise.plan.nodes_per_replica,
+        )
         self._bookings.put(key, demand)
 
     def _claim_beside(self, key: Key, claims: tuple[tuple[Want, int], ...]) -> None:

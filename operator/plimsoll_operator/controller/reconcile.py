@@ -17,10 +17,10 @@ from typing import Final
 from plimsoll_operator.api import ApiError, InferenceDeployment, parse_inference_deployment
 from plimsoll_operator.conditions import Lack, Situation, model_seen
 from plimsoll_operator.controller.bookings import Standing
-from plimsoll_operator.controller.children import Children, kind_for, kind_of
+from plimsoll_operator.controller.children import Children, is_gated, kind_for, kind_of
 from plimsoll_operator.controller.course import Applied, Course, applied_from_child, can_start, chart, must_adopt, must_start_over
 from plimsoll_operator.controller.gates import Gates
-from plimsoll_operator.controller.ledger import Ledger, Promise, has_gate
+from plimsoll_operator.controller.ledger import Ledger, Promise
 from plimsoll_operator.controller.records import Record, Records
 from plimsoll_operator.controller.report import Reporter
 from plimsoll_operator.controller.resolving.models import Models
@@ -333,7 +333,7 @@ def _promise(gathered: Gathered, course: Course, run: Applied) -> Promise:
         has = 0  # another kind of child takes over, and has no pods yet
     gated = gathered.deployment.spec.placement.wait_for_capacity
     if gathered.child is not None and not course.adopts:
-        gated = has_gate(gathered.child["spec"].get("template") or {"spec": {}})
+        gated = is_gated(gathered.child)
     return Promise(
         plan=run.plan,
         replicas=min(wanted, has) if course.adopting and not course.adopts else wanted,
