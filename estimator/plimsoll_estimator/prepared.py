@@ -20,7 +20,7 @@ from plimsoll_estimator.overhead.startup import (
     check_state_blocks,
     free_at_start_bytes,
 )
-from plimsoll_estimator.resolved import Estimate, KvPlan, KvRefusal, OutsideBudget, RankEstimate, RankWeights, ResolvedArgs
+from plimsoll_estimator.resolved import Corrections, Estimate, KvPlan, KvRefusal, OutsideBudget, RankEstimate, RankWeights, ResolvedArgs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +72,34 @@ class Prepared:
         if judged and resolved.given.kv_cache_memory_bytes is None:
             interval = pool_interval(resolved, available[0], self.overheads[0].charged_bytes)
         return self._answer(resolved, available, plan, refusal, interval)
+
+    def corrected(self, corrections: Corrections) -> Prepared:
+        """The same with corrected needs: raised as told, lowered in all by no more than the upper half of the pool's own interval.
+
+        The cache then is at most what the uncorrected 90 % interval promised at its upper end.
+        """
+        lowest, highest = pool_interval(self.resolved, 0, self.overheads[0].charged_bytes)
+        assert lowest <= 0 <= highest, "an interval holds its middle"
+        parts = (corrections.weights_bytes, corrections.activation_bytes, corrections.cuda_graph_bytes, corrections.non_torch_bytes)
+        lowered = -sum(part for part in parts if part < 0)
+        weights, activation, graphs, non_torch = (
+            part if part >= 0 or lowered <= highest else -(-part * highest // lowered) for part in parts
+        )
+        outside = self.outside_budget
+        return replace(
+            self,
+            stages=tuple(replace(stage, loaded_bytes=max(0, stage.loaded_bytes + weights)) for stage in self.stages),
+            overheads=tuple(
+                replace(
+                    one,
+                    activation_bytes=max(0, one.activation_bytes + activation),
+                    cuda_graph_bytes=max(0, one.cuda_graph_bytes + graphs),
+                    non_torch_bytes=max(0, one.non_torch_bytes + non_torch),
+                )
+                for one in self.overheads
+            ),
+            outside_budget=replace(outside, post_kv_bytes=outside.post_kv_bytes + max(0, corrections.outside_budget_bytes)),
+        )
 
     def starts_with_pool(self, available_kv_cache_bytes: int, num_gpu_blocks: int = 0) -> bool:
         """Whether `estimate` with this pool on every rank would start, with at least so many blocks."""

@@ -183,6 +183,20 @@ class OutsideBudget:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Corrections:
+    """Bytes that running engines taught to add to each rank's needs, by component; negative lowers a need.
+
+    What lives outside the budget has no interval and is only ever raised.
+    """
+
+    weights_bytes: int = 0
+    activation_bytes: int = 0
+    cuda_graph_bytes: int = 0
+    non_torch_bytes: int = 0
+    outside_budget_bytes: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
     """The whole answer. `verdict` starts or refused; when refused, figures worked out on the way are kept."""
 

@@ -140,6 +140,17 @@ class PoolFacts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AppliedCorrection:
+    """What running engines taught about one component of one vLLM minor, by trusted evidence; `product` None holds for all GPUs."""
+
+    source: str
+    engine_minor: str
+    product: str | None
+    component: Literal["weights", "activation", "cudaGraphs", "nonTorch", "outsideBudget"]
+    add_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeploymentUse:
     """What one InferenceDeployment holds by its applied plan. Without a plan its GPUs and bytes are 0."""
 
@@ -172,6 +183,7 @@ class Facts:
 
     `siblings` are the same model with quantised weights, as far as known: what an offer may name instead.
     `draft` is the model that proposes tokens in speculative decoding, where the spec names one.
+    `corrections` are those of EngineCalibrations that the policy's trust lets count.
     `leader_worker_set` says whether the cluster serves the API that replicas over several nodes are made with.
     """
 
@@ -184,4 +196,5 @@ class Facts:
     bypass: Bypass = Bypass.ABSENT
     siblings: tuple[ModelFacts, ...] = ()
     draft: ModelFacts | ModelUnknown | None = None
+    corrections: tuple[AppliedCorrection, ...] = ()
     leader_worker_set: bool = False

@@ -17,6 +17,7 @@ from typing import Final, Protocol, TypeVar
 from plimsoll_estimator import catalogue
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_operator import calibration
 from plimsoll_operator.api import (
     ClusterModelProfile,
     EngineCalibration,
@@ -104,6 +105,7 @@ def facts_for(deployment: InferenceDeployment, store: Store, *, applied_plan: Pl
         siblings=_siblings(deployment.spec.model, namespace, store),
         leader_worker_set=store.serves_leader_worker_sets(),
         draft=_draft(deployment, namespace, store),
+        corrections=calibration.applied(store.calibrations(), policy.calibration_trust),
     )
 
 

@@ -32,12 +32,12 @@ T4 = node("t4", "Tesla-T4", 1, 15360, host="30Gi", cpu="7500m")
 class Files:
     """A Store over nodes and profiles, as the command line has it."""
 
-    def __init__(self, *nodes, profiles=(), policies=(), keys=(), lws=False, held=None, protected=False):
+    def __init__(self, *nodes, profiles=(), policies=(), calibrations=(), keys=(), lws=False, held=None, protected=False):
         index = CapacityIndex(keys)
         for item in nodes:
             index.node_event("ADDED", item)
         self.pools = [parse_object(GPUPool, pool_manifest(pool)) for pool in index.pools()]
-        self.profiles, self.policies = profiles, policies
+        self.profiles, self.policies, self.learned = profiles, policies, calibrations
         self.held, self.protected, self.lws = held or {}, protected, lws
 
     def model_profile(self, namespace, name):
@@ -56,7 +56,7 @@ class Files:
         return self.policies
 
     def calibrations(self):
-        return ()
+        return self.learned
 
     def namespace_labels(self, namespace):
         return {"kubernetes.io/metadata.name": namespace}

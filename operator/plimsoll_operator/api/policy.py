@@ -94,18 +94,6 @@ class FitPolicySpec(ApiModel):
     allowed_service_accounts: Annotated[tuple[Name, ...], Field(max_length=64)] = ()
     """ServiceAccounts that template.serviceAccountName may name."""
 
-    RULES: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            cel=(
-                "!has(self.calibrationTrust) || (self.calibrationTrust.mode == 'Off'"
-                " && (!has(self.calibrationTrust.namespaces) || self.calibrationTrust.namespaces.size() == 0))"
-            ),
-            holds=lambda p: p.calibration_trust == CalibrationTrust(),
-            message="is not supported yet",
-            field=".calibrationTrust",
-        ),
-    )
-
 
 class FitPolicyStatus(StatusModel):
     """What the controller found about a policy."""
@@ -170,15 +158,6 @@ class EngineCalibrationSpec(ApiModel):
 
     corrections: Annotated[tuple[Correction, ...], Field(max_length=256)] = ()
     """The corrections; an empty list resets."""
-
-    RULES: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            cel="!has(self.corrections) || self.corrections.size() == 0",
-            holds=lambda c: not c.corrections,
-            message="is not supported yet",
-            field=".corrections",
-        ),
-    )
 
 
 class EngineCalibrationStatus(StatusModel):

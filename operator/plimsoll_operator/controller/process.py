@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from plimsoll_operator.api import NAME_LABEL
 from plimsoll_operator.controller import trim
+from plimsoll_operator.controller.calibration_writer import CalibrationWriter
 from plimsoll_operator.controller.children import GROUP
 from plimsoll_operator.controller.course import applied_from_child, place_of
 from plimsoll_operator.controller.events import EventRecorder
@@ -118,6 +119,7 @@ class Controller:
             serves_groups=lambda: self._groups.served,
             has_group=lambda key: self._groups.get(GROUP.place(key)) is not None,
         )
+        self.calibration_writer = CalibrationWriter(kube, self.objects, _now)
         self.pool_writer = PoolWriter(kube, self.ledger, self.objects, self._wake_all, _now)
         self.informers = self._informers(kube, tuple(pod_namespaces) or ("",))
 
@@ -147,8 +149,8 @@ class Controller:
             informer(MODEL_PROFILES, trim.whole, self._profile_changed(objects.profiles)),
             informer(CLUSTER_MODEL_PROFILES, trim.whole, self._profile_changed(objects.cluster_profiles)),
             informer(GPU_POOLS, trim.whole, self._pool_changed),
-            informer(FIT_POLICIES, trim.whole, self._all_after(objects.policies.changed)),
-            informer(ENGINE_CALIBRATIONS, trim.whole, self._all_after(objects.engine_calibrations.changed)),
+            informer(FIT_POLICIES, trim.whole, self._all_after(self._trust_changed(objects.policies))),
+            informer(ENGINE_CALIBRATIONS, trim.whole, self._all_after(self._trust_changed(objects.engine_calibrations))),
             informer(VALIDATING_ADMISSION_POLICIES, trim.admission_policy, self._all_after(self.protection.policy_changed)),
             informer(VALIDATING_ADMISSION_POLICY_BINDINGS, trim.admission_policy, self._all_after(self.protection.binding_changed)),
         )
@@ -165,6 +167,7 @@ class Controller:
         resync_at = self._clock() + RESYNC_SECONDS
         while not stop.wait(1.0):
             self.ledger.expire()
+            self.calibration_writer.write_if_changed()
             if self._clock() >= resync_at:
                 resync_at = self._clock() + RESYNC_SECONDS
                 self.resync()
@@ -301,6 +304,13 @@ class Controller:
             parsed.changed(key, old, new)
             model = ((new or old or {}).get("spec") or {}).get("model", "")
             self.enqueue(self.records.of_profile(key[1], model, key[0]))
+
+        return change
+
+    def _trust_changed(self, parsed: Parsed[Any]) -> Change:
+        def change(key: Key, old: Manifest | None, new: Manifest | None) -> None:
+            parsed.changed(key, old, new)
+            self.calibration_writer.changed.set()
 
         return change
 

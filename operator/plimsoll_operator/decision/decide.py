@@ -16,7 +16,7 @@ from plimsoll_operator.decision.ask import Ask, read_ask
 from plimsoll_operator.decision.caps import over_cap, use_of_plan
 from plimsoll_operator.decision.checks import Checked, first_finding, no_layout, spanning_is_possible
 from plimsoll_operator.decision.elsewhere import product_that_would_fit, rentable
-from plimsoll_operator.decision.engine import Engine, engine_for
+from plimsoll_operator.decision.engine import Engine, corrections_for, engine_for
 from plimsoll_operator.decision.long_context import own_pool
 from plimsoll_operator.decision.miss import Miss
 from plimsoll_operator.decision.offers import offers
@@ -26,8 +26,8 @@ from plimsoll_operator.decision.plan import make_plan
 from plimsoll_operator.decision.resize import Mover
 from plimsoll_operator.decision.search import Found, Missed, best_miss, products_of
 from plimsoll_operator.decision.ways_out import scene
-from plimsoll_operator.facts import Bypass, DeploymentUse, Facts, ModelFacts, ModelUnknown, PoolFacts
-from plimsoll_operator.verdict import Admit, Plan, Reason, Reject, Resize, Undecided, Verdict
+from plimsoll_operator.facts import Facts, ModelFacts, ModelUnknown, PoolFacts
+from plimsoll_operator.verdict import Admit, Reason, Reject, Resize, Undecided, Verdict
 
 # A word of the name of vLLM's check -> the field it is about.
 _REFUSED_FIELDS: Final = (
@@ -56,12 +56,7 @@ class _Question:
     model: tuple[object, ...]
     pools: tuple[PoolFacts, ...]
     policy: str
-    applied_plan: Plan | None
-    beside: tuple[DeploymentUse, ...]
-    bypass: Bypass
-    siblings: tuple[tuple[object, ...], ...]
-    draft: tuple[object, ...]
-    spanning: tuple[bool, str]
+    around: tuple[object, ...]
     facts: Facts = field(compare=False)
 
     @classmethod
@@ -74,7 +69,8 @@ class _Question:
         policy = facts.policy.model_dump_json(exclude_unset=True)
         spans = facts.deployment.spec.placement.max_nodes_per_replica > 1
         spanning = (facts.leader_worker_set, facts.deployment.metadata.name if spans else "")
-        return cls(spec, known, facts.pools, policy, facts.applied_plan, facts.beside, facts.bypass, siblings, draft, spanning, facts)
+        around = (facts.applied_plan, facts.beside, facts.bypass, siblings, draft, facts.corrections, spanning)
+        return cls(spec, known, facts.pools, policy, around, facts)
 
 
 def _identity(model: ModelFacts | None) -> tuple[object, ...]:
@@ -111,7 +107,7 @@ def _decide(facts: Facts, *, with_offers: bool) -> Verdict:
     if finding is not None and finding.reason != Reason.NO_MATCHING_POOL:
         return finding
     assert isinstance(facts.model, ModelFacts), "an unknown model is a finding"
-    engine = engine_for(facts.model, ask.version)
+    engine = engine_for(facts.model, ask.version, facts.corrections)
     if isinstance(finding, Reject):
         return _refusal(facts, ask, engine, finding, with_offers=with_offers)
     products, unknown = products_of(matched.pools)
@@ -122,7 +118,7 @@ def _decide(facts: Facts, *, with_offers: bool) -> Verdict:
     if isinstance(result, Found):
         impossible = spanning_is_possible(facts.deployment, result.candidate.layout)
         split = own_pool(Mover(engine, products, None), ask, result) if with_offers else None
-        return impossible or _capped(facts, Admit(plan=make_plan(result, facts.model), warnings=wording.warnings(ask, result, split)))
+        return impossible or _capped(facts, Admit(plan=make_plan(result, facts.model), warnings=_warnings(facts, ask, result, split)))
     doubt = _doubt(result)
     if doubt is not None:
         return doubt
@@ -130,7 +126,7 @@ def _decide(facts: Facts, *, with_offers: bool) -> Verdict:
     resized = mover.resize(ask, reject.message) if ask.resize else None
     if resized is not None:
         found, changes = resized
-        return _capped(facts, Resize(plan=make_plan(found, facts.model), changes=changes, warnings=wording.warnings(ask, found)))
+        return _capped(facts, Resize(plan=make_plan(found, facts.model), changes=changes, warnings=_warnings(facts, ask, found)))
     reject = _leader_worker_set_missing(facts, ask, mover) or reject
     refused = _refusal(facts, ask, engine, reject, with_offers=with_offers)
     if not isinstance(refused, Reject) or not is_lifted(refused, facts):
@@ -151,6 +147,10 @@ def _leader_worker_set_missing(facts: Facts, ask: Ask, mover: Mover) -> Reject |
         return None
     message = wording.leader_worker_set_missing(ask, found)
     return Reject(reason=Reason.LEADER_WORKER_SET_MISSING, message=message, field="spec.placement.maxNodesPerReplica")
+
+
+def _warnings(facts: Facts, ask: Ask, found: Found, split: str | None = None) -> tuple[str, ...]:
+    return wording.warnings(ask, found, split, corrections_for(facts.corrections, ask.version, found.product.gpu.product))
 
 
 def _capped(facts: Facts, fits: Admit | Resize) -> Verdict:

@@ -15,21 +15,28 @@ from plimsoll_estimator.estimate import WeightTotals, prepare
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.prepared import Prepared
 from plimsoll_estimator.resolve.facts import num_experts, query_heads
-from plimsoll_estimator.resolved import Estimate, Gpu
+from plimsoll_estimator.resolved import Corrections, Estimate, Gpu
 from plimsoll_operator.decision.layouts import Counts
-from plimsoll_operator.facts import ModelFacts
+from plimsoll_operator.facts import AppliedCorrection, ModelFacts
 from plimsoll_operator.facts import WeightTotals as HeaderTotals
 
 MAX_REMEMBERED: Final = 1024
+_BYTES_OF: Final = {
+    "weights": "weights_bytes", "activation": "activation_bytes", "cudaGraphs": "cuda_graph_bytes", "nonTorch": "non_torch_bytes",
+    "outsideBudget": "outside_budget_bytes",
+}  # fmt: skip
 
 
 class Engine:
     """Remembers what it prepared by arguments and GPU; the same question costs a look-up. Bounded: a full memory starts afresh."""
 
-    __slots__ = ("_config", "_memo", "_version", "_weights", "counts")
+    __slots__ = ("_config", "_corrections", "_memo", "_version", "_weights", "counts")
 
-    def __init__(self, config: HfConfig, weights: HeaderTotals | None, version: EngineVersion) -> None:
+    def __init__(
+        self, config: HfConfig, weights: HeaderTotals | None, version: EngineVersion, corrections: tuple[AppliedCorrection, ...] = ()
+    ) -> None:
         self._config = config
+        self._corrections = corrections
         self._version = version
         self._weights = WeightTotals(total_bytes=weights.total_bytes, bytes_by_dtype=dict(weights.bytes_by_dtype)) if weights else None
         self._memo: dict[tuple[EngineArgs, Gpu], Prepared | Estimate] = {}
@@ -53,14 +60,26 @@ class Engine:
         return found
 
     def _ask(self, args: EngineArgs, gpu: Gpu) -> Prepared | Estimate:
-        return prepare(self._config, args, gpu, self._version, weights=self._weights)
+        prepared = prepare(self._config, args, gpu, self._version, weights=self._weights)
+        if isinstance(prepared, Estimate) or not self._corrections:
+            return prepared
+        counted = corrections_for(self._corrections, self._version, gpu.product)
+        return prepared.corrected(Corrections(**{_BYTES_OF[row.component]: row.add_bytes for row in counted})) if counted else prepared
 
 
-def engine_for(model: ModelFacts, version: EngineVersion) -> Engine:
-    """The engine of a shape; the same one for the same config object, totals and release."""
-    return _engine(model.config, model.weights, version)
+def corrections_for(corrections: tuple[AppliedCorrection, ...], version: EngineVersion, product: str) -> tuple[AppliedCorrection, ...]:
+    """Those of the release's minor, one a component: that of the product itself before one of all products."""
+    minor = [row for row in corrections if row.engine_minor == f"{version.major}.{version.minor}"]
+    found = {row.component: row for row in minor if row.product is None}
+    found |= {row.component: row for row in minor if row.product == product}
+    return tuple(found[component] for component in sorted(found))
+
+
+def engine_for(model: ModelFacts, version: EngineVersion, corrections: tuple[AppliedCorrection, ...] = ()) -> Engine:
+    """The engine of a shape; the same one for the same config object, totals, release and corrections."""
+    return _engine(model.config, model.weights, version, corrections)
 
 
 @lru_cache(maxsize=64)
-def _engine(config: HfConfig, weights: HeaderTotals | None, version: EngineVersion) -> Engine:
-    return Engine(config, weights, version)
+def _engine(config: HfConfig, weights: HeaderTotals | None, version: EngineVersion, corrections: tuple[AppliedCorrection, ...]) -> Engine:
+    return Engine(config, weights, version, corrections)

@@ -9,6 +9,7 @@ from plimsoll_operator.decision.ask import Ask
 from plimsoll_operator.decision.held import needed_kv_bytes
 from plimsoll_operator.decision.layouts import Kind
 from plimsoll_operator.decision.search import Found, Missed
+from plimsoll_operator.facts import AppliedCorrection
 from plimsoll_operator.verdict import Reason, Reject
 
 MAX_WARNING: Final = 256
@@ -54,7 +55,7 @@ def rejection(ask: Ask, missed: Missed) -> str:
     )
 
 
-def warnings(ask: Ask, found: Found, split: str | None = None) -> tuple[str, ...]:
+def warnings(ask: Ask, found: Found, split: str | None = None, corrections: tuple[AppliedCorrection, ...] = ()) -> tuple[str, ...]:
     """One line each: what was lowered, what is not free, what is extrapolated, what is left out."""
     lines: list[str] = []
     resolved = found.fit.estimate.resolved
@@ -86,6 +87,7 @@ def warnings(ask: Ask, found: Found, split: str | None = None) -> tuple[str, ...
     if ask.args.speculative_method == "suffix":
         lines.append("Speculative method suffix needs the package arctic-inference, which vLLM's own images do not have.")
     lines += [split] if split is not None else []
+    lines += _corrected(corrections)
     lines += _doubt(found)
     lines += found.losses
     lines += [f"Estimate: {line}" for line in found.fit.estimate.warnings]
@@ -118,6 +120,13 @@ def _layout(found: Found) -> list[str]:
 def overridden(reject: Reject, why: str) -> str:
     """The warning that stands in the place of a rejection."""
     return _one_line(f"Would be rejected ({reject.reason}), but {why}: {reject.message}")
+
+
+def _corrected(corrections: tuple[AppliedCorrection, ...]) -> list[str]:
+    if not corrections:
+        return []
+    said = ", ".join(f"{row.component} {'+' if row.add_bytes > 0 else '-'}{gib(abs(row.add_bytes), up=True)} GiB" for row in corrections)
+    return [f"Figures are corrected by EngineCalibration {', '.join(sorted({row.source for row in corrections}))}: {said}."]
 
 
 def _worksheet(ask: Ask, found: Found) -> list[str]:

@@ -1,0 +1,91 @@
+"""Says on each EngineCalibration which of its corrections count, and why the others do not. Called by the leader's clock.
+
+Judges by `calibration` under every FitPolicy, as `gather` does for the facts; writes only the status. Knows no deployment.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import Final
+
+from plimsoll_operator.api import EngineCalibration, FitPolicy
+from plimsoll_operator.calibration import why_not
+from plimsoll_operator.controller.store import ParsedObjects
+from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.ports import ENGINE_CALIBRATIONS, Kube, Manifest
+
+_log = logging.getLogger(__name__)
+_MAX_MESSAGE: Final = 2048
+
+
+class CalibrationWriter:
+    """`changed` is set by whoever sees a calibration or a policy change."""
+
+    def __init__(self, kube: Kube, objects: ParsedObjects, now: Callable[[], datetime]) -> None:
+        self._kube = kube
+        self._objects = objects
+        self._now = now
+        self.changed = threading.Event()
+        self.changed.set()
+
+    def write_if_changed(self) -> None:
+        """One pass where something changed; a refused one is tried again."""
+        if not self.changed.is_set():
+            return
+        self.changed.clear()
+        try:
+            for calibration in sorted(self._objects.engine_calibrations.values(), key=lambda one: one.metadata.name):
+                self._write(calibration)
+        except ApiFailure as failure:
+            _log.warning("calibrations not written: %s", failure)
+            self.changed.set()
+
+    def _write(self, calibration: EngineCalibration) -> None:
+        status, reason, message = condition_of(calibration, self._objects.policies.values())
+        rows = calibration.status.conditions if calibration.status is not None else ()
+        before = next((row for row in rows if row.type == "Applied"), None)
+        generation = calibration.metadata.generation
+        said = (status, reason, message, generation)
+        if before is not None and (before.status, before.reason, before.message, before.observed_generation) == said:
+            return
+        since = before.last_transition_time if before is not None and before.status == status else None
+        condition: Manifest = {
+            "type": "Applied",
+            "status": status,
+            "reason": reason,
+            "message": message,
+            "observedGeneration": generation,
+            "lastTransitionTime": since or self._now().strftime("%Y-%m-%dT%H:%M:%SZ"),
+        }
+        manifest: Manifest = {
+            "apiVersion": ENGINE_CALIBRATIONS.api_version,
+            "kind": ENGINE_CALIBRATIONS.kind,
+            "metadata": {"name": calibration.metadata.name},
+            "status": {"observedGeneration": generation, "conditions": [condition]},
+        }
+        self._kube.apply(ENGINE_CALIBRATIONS, manifest, subresource="status")
+
+
+def condition_of(calibration: EngineCalibration, policies: Iterable[FitPolicy]) -> tuple[str, str, str]:
+    """Status, reason and message of Applied: True where some policy lets every correction count, False where none does any."""
+    corrections = calibration.spec.corrections
+    if not corrections:
+        return ("False", "Empty", "There is no correction.")
+    trusting = sorted((policy for policy in policies if policy.spec.calibration_trust.mode == "Apply"), key=lambda one: one.metadata.name)
+    if not trusting:
+        return ("False", "NotTrusted", "No FitPolicy has calibrationTrust.mode Apply.")
+    counted, lines = set(), []
+    for policy in trusting:
+        for number, row in enumerate(corrections):
+            why = why_not(row, policy.spec.calibration_trust)
+            if why is None:
+                counted.add(number)
+            else:
+                lines.append(f"{row.component} of {row.engine_minor} does not count under FitPolicy {policy.metadata.name}: {why}.")
+    names = ", ".join(policy.metadata.name for policy in trusting)
+    head = f"{len(counted)} of {len(corrections)} corrections count under FitPolicy {names}."
+    reason = "Applied" if len(counted) == len(corrections) else "PartlyApplied" if counted else "NotEnoughEvidence"
+    return ("True" if counted else "False", reason, " ".join([head, *lines])[:_MAX_MESSAGE])
