@@ -31,6 +31,7 @@ from plimsoll_operator.controller.resolving.config_map import ConfigMaps
 from plimsoll_operator.controller.resolving.fetcher import Fetcher
 from plimsoll_operator.controller.resolving.hub import HubFetcher
 from plimsoll_operator.controller.resolving.models import Models
+from plimsoll_operator.controller.resolving.reader_pod import reading_of_ended, request_key
 from plimsoll_operator.controller.resolving.resolver import Resolver
 from plimsoll_operator.controller.resolving.store import ProfileKeeper
 from plimsoll_operator.controller.resolving.upkeep import Upkeep
@@ -270,6 +271,9 @@ class Controller:
         self.enqueue(self.records.keys())
 
     def _pod_changed(self, key: Key, old: Manifest | None, new: Manifest | None) -> None:
+        reading = reading_of_ended(new)
+        if reading is not None:
+            self.resolver.look_again(key[0], lambda wanted: request_key(wanted) == reading)
         owner = self.ledger.pod_changed(key, old, new)
         if owner is not None:
             self._touch(owner)

@@ -11,6 +11,7 @@ from typing import Final
 from plimsoll_operator.api import NAME_LABEL, WORKER_LABEL
 from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES
 from plimsoll_operator.capacity.pods import CPU, pod_requests
+from plimsoll_operator.controller.resolving.reader_pod import READER_LABEL
 from plimsoll_operator.group import GROUP_INDEX_LABEL
 from plimsoll_operator.ports import Manifest
 from plimsoll_operator.render import PLAN_DIGEST_ANNOTATION
@@ -50,6 +51,8 @@ def pod(manifest: Manifest) -> Manifest:
             metadata["creationTimestamp"] = manifest["metadata"].get("creationTimestamp", "")
             digest = (manifest["metadata"].get("annotations") or {}).get(PLAN_DIGEST_ANNOTATION)
             metadata["annotations"] = {PLAN_DIGEST_ANNOTATION: digest or ""}
+    elif READER_LABEL in labels:
+        metadata["labels"] = {READER_LABEL: labels[READER_LABEL]}
     if "deletionTimestamp" in manifest["metadata"]:
         metadata["deletionTimestamp"] = manifest["metadata"]["deletionTimestamp"]
     return {"metadata": metadata, "spec": kept, "status": {"phase": (manifest.get("status") or {}).get("phase", "")}}

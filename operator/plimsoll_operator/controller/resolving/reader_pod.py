@@ -53,10 +53,9 @@ class ReaderSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """Not over yet; `stuck` where nothing will move by itself soon."""
+    """Not over yet, and why."""
 
     why: str
-    stuck: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +81,13 @@ def is_ours(pod: Manifest, wanted: Wanted) -> bool:
     """Whether the pod was made for this reading."""
     labels = pod["metadata"].get("labels") or {}
     return all(labels.get(key) == value for key, value in _labels(wanted).items())
+
+
+def reading_of_ended(pod: Manifest | None) -> str | None:
+    """The key of the reading whose pod this is, if it is a reader pod that has ended. Reads a trimmed pod."""
+    if pod is None or (pod.get("status") or {}).get("phase") not in ("Succeeded", "Failed"):
+        return None
+    return (pod["metadata"].get("labels") or {}).get(READER_LABEL)
 
 
 def reader_pod(wanted: Wanted, source: TokenHub | Volume, settings: ReaderSettings) -> Manifest:
@@ -151,11 +157,11 @@ def state_of(pod: Manifest) -> State:
         return _failed_outside(status)
     waiting = state.get("waiting") or {}
     if waiting.get("reason") not in (None, "", "ContainerCreating", "PodInitializing"):
-        return Waiting(why=sentence(f"{waiting['reason']} {waiting.get('message') or ''}"), stuck=True)
+        return Waiting(why=sentence(f"{waiting['reason']} {waiting.get('message') or ''}"))
     scheduled: Mapping[str, Any] = next((row for row in status.get("conditions") or () if row.get("type") == "PodScheduled"), {})
     if scheduled.get("status") == "False":
-        return Waiting(why=sentence(f"{scheduled.get('reason') or ''} {scheduled.get('message') or ''}"), stuck=True)
-    return Waiting(why="it reads" if status.get("phase") == "Running" else "it is being started", stuck=False)
+        return Waiting(why=sentence(f"{scheduled.get('reason') or ''} {scheduled.get('message') or ''}"))
+    return Waiting(why="it reads" if status.get("phase") == "Running" else "it is being started")
 
 
 def ended_at(pod: Manifest) -> str | None:

@@ -109,6 +109,15 @@ class Resolver:
         with self._lock:
             self._leave(key)
 
+    def look_again(self, namespace: str, chosen: Callable[[Wanted], bool]) -> None:
+        """Something that a reading in this namespace waits for has happened: look at the chosen ones now rather than when they are due."""
+        with self._lock:
+            for wanted, reading in self._readings.items():
+                waits = reading.failure is not None and reading.failure.reason == "Resolving"
+                if waits and wanted.namespace == namespace and chosen(wanted):
+                    reading.due = self._clock()
+                    self._queue.add(wanted)
+
     def work(self, stop: threading.Event) -> None:
         """One thread's work: read what is due, until stopped."""
         while not stop.is_set():

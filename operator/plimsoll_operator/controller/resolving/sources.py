@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from datetime import datetime
 
@@ -15,4 +14,4 @@ from plimsoll_operator.ports import Kube
 
 def namespace_sources(kube: Kube, readers: ReaderSettings, *, now: Callable[[], datetime]) -> tuple[Fetcher, ...]:
     """ConfigMaps, volumes, and the hub with a user's token."""
-    return (ConfigMaps(kube=kube, now=now), UserRights(kube=kube, settings=readers, now=now, clock=time.monotonic))
+    return (ConfigMaps(kube=kube, now=now), UserRights(kube=kube, settings=readers, now=now))

@@ -1,8 +1,8 @@
 """Shapes that only a namespace's own rights can read: a volume, or the hub with a user's token. By a reader pod there.
 
-A Fetcher. Each call brings the pod one step further and waits a few seconds at most, so that pods that cannot start keep no
-thread; the next call finds the pod by its name, also after a restart. The pod is deleted when its log is read, and everything a
-log may hold that is not exactly the result asked for changes nothing but a condition.
+A Fetcher. Each call looks once and brings the pod one step further, so that pods keep no thread, however many and however slow
+they are; the next call, when the pod has ended or after a while, finds it by its name, also after a restart. The pod is deleted
+when its log is read, and everything a log may hold that is not exactly the result asked for changes nothing but a condition.
 """
 
 from __future__ import annotations
@@ -39,9 +39,6 @@ from plimsoll_operator.profiles.build import shape_digest
 from plimsoll_operator.profiles.frame import LOG_LIMIT_BYTES, ForeignLog, Request, decode
 from plimsoll_operator.wanted import TokenHub, Volume, Wanted
 
-PATIENCE_SECONDS: Final = 3.0
-"""How long one call waits for a pod that makes progress: the resolver's few threads are everybody's."""
-_POLL_SECONDS: Final = 0.25
 FORGOTTEN_SECONDS: Final = 120.0
 """After its end a pod that is still wanted is looked at much sooner; this one's deployment is gone."""
 CLAIM_SECONDS: Final = 60.0
@@ -56,19 +53,18 @@ _NO_TOTALS: Final = "not known: bytes by dtype, as there are no safetensors file
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UserRights:
-    """See the module. `now` is the wall clock, `clock` monotonic seconds; one instance serves all resolver threads."""
+    """See the module. `now` is the wall clock; one instance serves all resolver threads."""
 
     kube: Kube
     settings: ReaderSettings
     now: Callable[[], datetime]
-    clock: Callable[[], float]
 
     def answers(self, wanted: Wanted) -> bool:
         """Volumes, and the hub with a user's token."""
         return isinstance(wanted.source, TokenHub | Volume)
 
     def fetch(self, wanted: Wanted, stop: threading.Event) -> Fetched | FetchFailure:
-        """See Fetcher.fetch."""
+        """See Fetcher.fetch. A handful of requests, none of which waits for the pod."""
         source = wanted.source
         if not isinstance(source, TokenHub | Volume):
             return FetchFailure(reason="Unsupported", message="this is not read by a pod")
@@ -79,38 +75,27 @@ class UserRights:
             asleep = "the controller runs offline and has no hub asked"
             return FetchFailure(reason="Unreachable", message=asleep, retry_after_seconds=math.inf)
         try:
-            return self._fetch(wanted, source, stop)
+            return self._look(wanted, source)
         except ApiFailure as failure:
             return FetchFailure(reason="Unreachable", message=f"the reader pod {_where(wanted)}: {sentence(failure)}")
 
-    def _fetch(self, wanted: Wanted, source: TokenHub | Volume, stop: threading.Event) -> Fetched | FetchFailure:
+    def _look(self, wanted: Wanted, source: TokenHub | Volume) -> Fetched | FetchFailure:
         problem = self._unbound(wanted.namespace, source) if isinstance(source, Volume) else None
         if problem is not None:
             return problem
-        end = self.clock() + PATIENCE_SECONDS
-        made = False
-        while True:
-            pod = self.kube.get(PODS, wanted.namespace, pod_name(wanted))
-            state: Waiting
-            if pod is None:
-                if made:
-                    return FetchFailure(reason="Unreachable", message=f"the reader pod {_where(wanted)} was deleted before its end")
-                made = self._make(reader_pod(wanted, source, self.settings))
-                state = Waiting(why="it is being started", stuck=False)
-            elif not is_ours(pod, wanted):
-                return FetchFailure(reason="Ambiguous", message=f"a pod {_where(wanted)} is there that is not a reader pod of Plimsoll's")
-            elif "deletionTimestamp" in pod["metadata"]:
-                made, state = False, Waiting(why="the one before it is going", stuck=False)
-            else:
-                found = state_of(pod)
-                if _age_seconds(pod, self.now()) > OLDEST_SECONDS:
-                    self.kube.delete(PODS, *key_of(pod))
-                    return _too_old(wanted, found)
-                if not isinstance(found, Waiting):
-                    return self._finish(wanted, source, found)
-                state = found
-            if state.stuck or self.clock() >= end or stop.wait(_POLL_SECONDS):
-                return _waits(wanted, state)
+        pod = self.kube.get(PODS, wanted.namespace, pod_name(wanted))
+        if pod is None:
+            self._make(reader_pod(wanted, source, self.settings))
+            return _waits(wanted, "it is being started")
+        if not is_ours(pod, wanted):
+            return FetchFailure(reason="Ambiguous", message=f"a pod {_where(wanted)} is there that is not a reader pod of Plimsoll's")
+        if "deletionTimestamp" in pod["metadata"]:
+            return _waits(wanted, "the one before it is going")
+        state = state_of(pod)
+        if _age_seconds(pod, self.now()) > OLDEST_SECONDS:
+            self.kube.delete(PODS, *key_of(pod))
+            return _too_old(wanted, state)
+        return _waits(wanted, state.why) if isinstance(state, Waiting) else self._finish(wanted, source, state)
 
     def _unbound(self, namespace: str, source: Volume) -> FetchFailure | None:
         """A claim that waits for its first pod would be bound where the reader lands, and there is nothing on it yet."""
@@ -124,14 +109,13 @@ class UserRights:
         waits = f"PersistentVolumeClaim {namespace}/{source.claim} is {sentence(phase or 'Pending')}, not Bound"
         return FetchFailure(reason="Unreachable", message=waits, retry_within_seconds=CLAIM_SECONDS)
 
-    def _make(self, manifest: Manifest) -> bool:
-        """Create the pod; a pod that is there already, made by another thread or leader, is looked at instead."""
+    def _make(self, manifest: Manifest) -> None:
+        """Create the pod; one that is there already, made by another leader, is looked at the next time."""
         try:
             self.kube.create(PODS, manifest)
         except ApiFailure as failure:
             if failure.status != 409 or failure.reason != "AlreadyExists":
                 raise
-        return True
 
     def _finish(self, wanted: Wanted, source: TokenHub | Volume, found: Ended | FetchFailure) -> Fetched | FetchFailure:
         """Read the log of a pod that is over, then take the pod away. A log that cannot be read now is tried again."""
@@ -164,8 +148,8 @@ def _profile(read: ModelProfileSpec, wanted: Wanted, source: TokenHub | Volume, 
     return read.model_copy(update={**more, "source": "hub with a token of the namespace", "requested_revision": wanted.revision})
 
 
-def _waits(wanted: Wanted, state: Waiting) -> FetchFailure:
-    return FetchFailure(reason="Resolving", message=f"the reader pod {_where(wanted)} waits: {state.why}")
+def _waits(wanted: Wanted, why: str) -> FetchFailure:
+    return FetchFailure(reason="Resolving", message=f"the reader pod {_where(wanted)} has not ended: {why}")
 
 
 def _too_old(wanted: Wanted, found: State) -> FetchFailure:
