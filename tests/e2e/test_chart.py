@@ -91,6 +91,19 @@ def test_where_only_some_namespaces_pods_may_be_seen_the_rights_end_there(cluste
     assert {"--pod-namespace=team-a", "--pod-namespace=team-b"} <= set(arguments)
 
 
+def test_where_pods_are_seen_in_named_namespaces_only_reader_pods_are_made_there_only(cluster: Cluster) -> None:
+    objects = manifests(cluster, "controller.podNamespaces={team-a}")
+
+    def verbs(kind: str, name: str, resource: str) -> set[str]:
+        (role,) = [one for one in objects if one["kind"] == kind and one["metadata"]["name"] == name]
+        return {verb for rule in role["rules"] if resource in rule["resources"] for verb in rule["verbs"]}
+
+    assert verbs("ClusterRole", f"{RELEASE}-controller", "pods") == set()
+    assert verbs("ClusterRole", f"{RELEASE}-controller", "pods/log") == set()
+    assert {"get", "create", "delete"} <= verbs("Role", f"{RELEASE}-controller-pods", "pods")
+    assert verbs("Role", f"{RELEASE}-controller-pods", "pods/log") == {"get"}
+
+
 def test_the_controller_writes_status_but_not_spec(cluster: Cluster) -> None:
     user = f"system:serviceaccount:{NAMESPACE}:{RELEASE}-controller"
     assert may(cluster, user, "patch", "inferencedeployments", group=GROUP, subresource="status")

@@ -348,5 +348,15 @@ def test_forgotten_pods_are_swept_and_no_others(kube):
     assert [pod["metadata"]["name"] for pod in kube.list_page(PODS).items] == ["theirs"]
 
 
+def test_where_only_some_namespaces_pods_may_be_listed_those_are_swept(kube):
+    kube.holds = True
+    kube.claim("other", "weights")
+    for namespace in ("team", "other"):
+        look(kube, replace(VOLUME, namespace=namespace))
+    late = NOW + timedelta(seconds=OLDEST_SECONDS + 1)
+    assert sweep(kube, late, ("other",)) == 1
+    assert [pod["metadata"]["namespace"] for pod in reader_pods(kube)] == ["team"]
+
+
 def test_a_status_of_nothing_is_no_end():
     assert isinstance(state_of({"metadata": {}}), Waiting)

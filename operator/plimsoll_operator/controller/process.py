@@ -99,7 +99,9 @@ class Controller:
         keeper = ProfileKeeper(kube)
         self.resolver = Resolver(fetchers, keeper, wake=self.enqueue, clock=clock)
         maps = ConfigMaps(kube=kube, now=_now)
-        self.upkeep = Upkeep(kube=kube, config_maps=maps, keeper=keeper, profiles=self.objects.profiles.values, now=_now)
+        where = tuple(pod_namespaces) or ("",)
+        profiles = self.objects.profiles.values
+        self.upkeep = Upkeep(kube=kube, config_maps=maps, keeper=keeper, profiles=profiles, now=_now, pod_namespaces=where)
         hub = next((row for row in fetchers if isinstance(row, HubFetcher)), None)
         self.branches = (
             Branches(hub, keeper, profiles=self.objects.cluster_profiles.values, models=self.records.models, clock=clock, now=_now)
@@ -122,7 +124,7 @@ class Controller:
         )
         self.calibration_writer = CalibrationWriter(kube, self.objects, _now)
         self.pool_writer = PoolWriter(kube, self.ledger, self.objects, self._wake_all, _now)
-        self.informers = self._informers(kube, tuple(pod_namespaces) or ("",))
+        self.informers = self._informers(kube, where)
 
     def _informers(self, kube: Kube, pod_namespaces: tuple[str, ...]) -> tuple[Informer, ...]:
         objects = self.objects

@@ -56,3 +56,17 @@ topologySpreadConstraints:
     whenUnsatisfiable: ScheduleAnyway
     labelSelector: {matchLabels: {app.kubernetes.io/instance: {{ .root.Release.Name }}, app.kubernetes.io/component: {{ .component }}}}
 {{- end }}
+
+{{- /* What reading a volume, or the hub with a user's token, takes in a namespace. */ -}}
+{{- define "plimsoll.readerRules" -}}
+# Reader pods. What the controller may create and delete among pods is held by the ValidatingAdmissionPolicy in reader.yaml.
+- apiGroups: [""]
+  resources: [pods] # makes the pod that reads a volume or the hub with a user's token, and takes it away again
+  verbs: [create, delete]
+- apiGroups: [""]
+  resources: [pods/log] # the pod's result
+  verbs: [get]
+- apiGroups: [""]
+  resources: [persistentvolumeclaims] # whether a claim is bound: looking must not bind it
+  verbs: [get]
+{{- end }}

@@ -36,20 +36,21 @@ class Keeper(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upkeep:
-    """See the module. `profiles` are the cached ModelProfiles."""
+    """See the module. `profiles` are the cached ModelProfiles, `pod_namespaces` those whose pods may be listed ("" is all)."""
 
     kube: Kube
     config_maps: ConfigMaps
     keeper: Keeper
     profiles: Callable[[], Iterable[ModelProfile]]
     now: Callable[[], datetime]
+    pod_namespaces: tuple[str, ...] = ("",)
 
     def run(self, stop: threading.Event) -> None:
         """Look after them until stopped."""
         while not stop.is_set():
             try:
                 self.reread(stop)
-                sweep(self.kube, self.now())
+                sweep(self.kube, self.now(), self.pod_namespaces)
             except ApiFailure as failure:
                 _log.warning("upkeep of profiles: %s; again in %.0f s", failure, ROUND_SECONDS)
             stop.wait(ROUND_SECONDS)

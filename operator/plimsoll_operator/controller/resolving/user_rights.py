@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -47,6 +47,7 @@ START_SECONDS: Final = 600
 """How long a pod may wait for its node, its volume or its image before it is taken away; the next try makes another."""
 OLDEST_SECONDS: Final = START_SECONDS + READING_SECONDS
 """What is older is of no use, whatever it says: a volume may hold other files by now."""
+_SELECTOR: Final = f"{READER_LABEL},app.kubernetes.io/managed-by=plimsoll"
 _MAX_SOURCE: Final = 256
 _NO_TOTALS: Final = "not known: bytes by dtype, as there are no safetensors files; the estimate rests on config.json alone"
 
@@ -163,19 +164,24 @@ def _where(wanted: Wanted) -> str:
     return f"{wanted.namespace}/{pod_name(wanted)}"
 
 
-def sweep(kube: Kube, now: datetime) -> int:
-    """Delete reader pods that nobody came back for; the number of them. Called by the leader now and then. Raises ApiFailure."""
+def sweep(kube: Kube, now: datetime, namespaces: Iterable[str] = ("",)) -> int:
+    """Delete reader pods that nobody came back for; the number of them. Called by the leader now and then. Raises ApiFailure.
+
+    `namespaces` are those whose pods may be listed; "" is all of them.
+    """
     gone = 0
-    token = ""
-    while True:
-        page = kube.list_page(PODS, selector=f"{READER_LABEL},app.kubernetes.io/managed-by=plimsoll", continue_token=token)
-        for pod in page.items:
-            if _age_seconds(pod, now) > OLDEST_SECONDS or seconds_since(ended_at(pod), now) > FORGOTTEN_SECONDS:
-                kube.delete(PODS, *key_of(pod))
-                gone += 1
-        token = page.continue_token
-        if not token:
-            return gone
+    for namespace in namespaces:
+        token = ""
+        while True:
+            page = kube.list_page(PODS, namespace=namespace, selector=_SELECTOR, continue_token=token)
+            for pod in page.items:
+                if _age_seconds(pod, now) > OLDEST_SECONDS or seconds_since(ended_at(pod), now) > FORGOTTEN_SECONDS:
+                    kube.delete(PODS, *key_of(pod))
+                    gone += 1
+            token = page.continue_token
+            if not token:
+                break
+    return gone
 
 
 def _age_seconds(pod: Manifest, now: datetime) -> float:
