@@ -1,4 +1,5 @@
 import random
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -8,6 +9,7 @@ from plimsoll_operator.capacity.booking import Booking, book, fits_now
 from plimsoll_operator.capacity.index import CapacityIndex
 from plimsoll_operator.capacity.nodes import parse_node
 from plimsoll_operator.capacity.pods import parse_pod, pod_requests
+from plimsoll_operator.capacity.problems import Problem
 from plimsoll_operator.capacity.quantities import floor_quantity
 
 MIB = 1 << 20
@@ -49,6 +51,11 @@ TRUST = [
     ("labels without any allocatable GPU are stale", node(units=0), False, {"NoAllocatableGpus"}),
     ("memory of 23 TiB in MiB is bytes mistaken", node(memory=23034 * MIB), False, {"MemoryAbsurd"}),
     ("memory of 22 is GiB mistaken for MiB", node(memory=22), False, {"MemoryAbsurd"}),
+    ("no memory at all", node(memory=0), False, {"MemoryAbsurd"}),
+    ("no GPU of the product, and yet four to hand out", node(count=0, units=4), False, {"MixedProducts"}),
+    ("a count that is also a memory", node(count=23034), False, {"CountAbsurd"}),
+    ("replicas that no card is cut into", node(labels={"nvidia.com/gpu.replicas": "1000"}), False,
+     {"CountAbsurd", "FewerAllocatableThanLabelled"}),
     ("an L4 with 80 GiB is another card", node(memory=81559), False, {"MemoryContradictsProduct"}),
     ("an invalid MIG mix is not planned with", node(product="NVIDIA-A100-SXM4-40GB-MIG-INVALID", count=0, memory=0, units=0),
      False, {"MigInvalid", "NoAllocatableGpus"}),
@@ -71,6 +78,12 @@ def test_doubtful_nodes_are_named_and_excluded(why, item, trusted, problems):
     assert (not pool.key.excluded_for, {row.problem for row in pool.problems}) == (trusted, problems)
     if not trusted or problems & {"Cordoned", "NotReady"}:
         assert pool.free_gpus == 0
+
+
+@pytest.mark.parametrize("problem", list(Problem))
+def test_every_doubt_has_a_sentence_and_a_line_in_the_documentation(problem):
+    assert problem.sentence
+    assert f"`{problem}`" in (Path(__file__).parents[2] / "docs" / "capacity.md").read_text(encoding="utf-8")
 
 
 def test_known_products_offer_what_cuda_reports_and_never_more_than_the_label():

@@ -159,3 +159,11 @@ def test_a_log_that_is_refused_is_a_failure_with_its_reason(server: Server, kube
     server.will(400, refusal(400, "BadRequest"))
     with pytest.raises(ApiFailure, match="400 BadRequest: BadRequest it is"):
         kube.pod_log("ns", "p", container="reader", limit_bytes=100)
+
+
+def test_one_namespace_is_asked_for_by_its_own_path(server: Server, kube: KubeClient) -> None:
+    server.will(200, {"metadata": {"resourceVersion": "7"}, "items": []})
+    server.will(200, {"type": "BOOKMARK", "object": {"metadata": {"resourceVersion": "8"}}})
+    kube.list_page(PODS, namespace="team-a")
+    list(kube.watch(PODS, namespace="team-a", resource_version="7"))
+    assert [path for _, path, *_ in server.asked] == ["/api/v1/namespaces/team-a/pods"] * 2

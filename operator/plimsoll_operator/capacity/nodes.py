@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from typing import Any, Final
 
 from plimsoll_operator.capacity.groups import GpuGroup
@@ -108,13 +109,11 @@ def _mapping(value: object) -> Mapping[str, Any]:
 def _labels(value: object) -> dict[str, str]:
     if not isinstance(value, Mapping):
         return {}
-    kept: dict[str, str] = {}
-    for key, text in value.items():
-        if isinstance(key, str) and isinstance(text, str) and len(key) <= 317 and len(text) <= 253:
-            kept[key] = text
-            if len(kept) == MAX_LABELS:
-                break
-    return kept
+    return {
+        key: text
+        for key, text in islice(value.items(), MAX_LABELS)
+        if isinstance(key, str) and isinstance(text, str) and len(key) <= 317 and len(text) <= 253
+    }
 
 
 def _taints(value: object) -> tuple[tuple[tuple[str, str, str], ...], Problem | None]:
