@@ -51,6 +51,8 @@ TRUST = [
     ("labels without any allocatable GPU are stale", node(units=0), False, {"NoAllocatableGpus"}),
     ("memory of 23 TiB in MiB is bytes mistaken", node(memory=23034 * MIB), False, {"MemoryAbsurd"}),
     ("memory of 22 is GiB mistaken for MiB", node(memory=22), False, {"MemoryAbsurd"}),
+    ("a slice of more memory than the whole card", node(product="NVIDIA-A100-SXM4-40GB-MIG-1g.5gb", memory=81920), False,
+     {"MemoryContradictsProduct"}),
     ("no memory at all", node(memory=0), False, {"MemoryAbsurd"}),
     ("no GPU of the product, and yet four to hand out", node(count=0, units=4), False, {"MixedProducts"}),
     ("a count that is also a memory", node(count=23034), False, {"CountAbsurd"}),

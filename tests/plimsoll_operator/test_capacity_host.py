@@ -3,10 +3,11 @@
 Requests follow Kubernetes' resource helpers (component-helpers, `PodRequests`): sidecars, init containers, pod-level resources, overhead.
 """
 
+import random
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.plimsoll_operator.decision_world import H100, L4, LLAMA_8B, Files, node, verdict
 
@@ -138,8 +139,16 @@ def test_bookings_take_host_memory_with_their_gpus():
 SIZES = st.lists(st.tuples(st.integers(0, 8) | st.integers(0, 2000), *[st.integers(0, STEPS)] * 3), max_size=400)
 
 
+def crowd(gpus, nodes=400, seed=1):
+    rng = random.Random(seed)
+    return [(rng.randint(0, gpus), *(rng.randint(0, STEPS) for _ in range(3))) for _ in range(nodes)]
+
+
 @settings(max_examples=100, deadline=None)
 @given(SIZES, st.integers(1, 1 << 40))
+@example(crowd(8), 1 << 37)
+@example(crowd(1000), 1 << 37)
+@example(crowd(1, nodes=90), 1 << 37)
 def test_a_pool_has_few_rows_none_of_which_promises_what_no_node_has(sizes, whole):
     tally, host = Tally(), Host(memory_bytes=whole, cpu_millis=whole, storage_bytes=0)
     for gpus, memory, cpu, storage in sizes:

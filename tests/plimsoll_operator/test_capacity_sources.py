@@ -12,6 +12,7 @@ from plimsoll_estimator.hardware import known_gpus
 from plimsoll_operator.capacity.clouds import _instance_types, _table, claims, steering
 from plimsoll_operator.capacity.groups import Source
 from plimsoll_operator.capacity.index import CapacityIndex
+from plimsoll_operator.capacity.labels import MIG_PRODUCT
 from plimsoll_operator.capacity.nodes import parse_node
 
 GIB = 1 << 30
@@ -100,6 +101,8 @@ REFUSED = [  # why, labels, units, problem
     ("a GPU machine without a device plugin", {TYPE: "g6.xlarge"}, 0, "NoAllocatableGpus"),
     ("clients that share by no known strategy", {f"{GKE}accelerator": "nvidia-l4", f"{GKE}accelerator-count": "1",
         f"{GKE}max-shared-clients-per-gpu": "4"}, 4, "SharedWithoutStrategy"),
+    ("a slice of more memory than the card", {f"{GKE}accelerator": "nvidia-tesla-a100", f"{GKE}accelerator-count": "1",
+        f"{GKE}gpu-partition-size": "1g.9999gb"}, 1, "MemoryContradictsProduct"),
     ("slices of MIG that are shared once more", {f"{GKE}accelerator": "nvidia-tesla-a100", f"{GKE}accelerator-count": "1",
         f"{GKE}gpu-partition-size": "1g.5gb", f"{GKE}gpu-sharing-strategy": "time-sharing"}, 7, "SharedWithoutStrategy"),
 ]  # fmt: skip
@@ -262,27 +265,59 @@ KEYS = (
 )
 WORDS = [*known_gpus(), "NVIDIA-L4-SHARED", "Tesla-T4-SHARED", "NVIDIA-A100-SXM4-40GB-MIG-1g.5gb", "NVIDIA-A100-SXM4-40GB-MIG-INVALID",
          "nvidia-l4", "nvidia-tesla-a100", "a100", "l4", "t4", "nvidia", "amd", "p5.48xlarge", "Standard_ND96isr_MI300X_v5", "time-sharing",
-         "time-slicing", "mps", "none", "192G", "64G", "cpx_nps4", "1g.5gb", "AMD_Instinct_MI300X_OAM", "0", "1", "4", "8", "-1", "1e9",
+         "time-slicing", "mps", "none", "192G", "64G", "cpx_nps4", "1g.5gb", "1g.9999gb",
+         "AMD_Instinct_MI300X_OAM", "0", "1", "4", "8", "-1", "1e9",
          "23034", "81559", "85899345920", "80Gi", "４", "x" * 300, "", "../../etc", "${7*7}", "a\nb", "\x00"]  # fmt: skip
 VALUES = st.sampled_from(WORDS) | st.integers(-5, 1 << 50).map(str) | st.text(max_size=12) | st.integers() | st.none() | st.lists(st.text())
 COUNTS = st.sampled_from(["0", "1", "4", "7", "8", "56", "1000", "-1", "4.5", "8k", "x"]) | st.integers(-1, 200) | st.none()
 RESOURCES = st.dictionaries(st.sampled_from([
     "nvidia.com/gpu", "nvidia.com/gpu.shared", "nvidia.com/mig-1g.10gb", "amd.com/gpu", "gpu.intel.com/xe", "habana.ai/gaudi", "memory",
     "nvidia.com/mig-9g.9999gb.x", "cpu"]), COUNTS, max_size=5)  # fmt: skip
+# Nodes as they should be, one for each way to label them: most examples differ from one of these in a few labels only.
+SOUND = [
+    (discovered(), {"nvidia.com/gpu": "4"}),
+    (discovered("NVIDIA-H100-80GB-HBM3", 8, 81559), {"nvidia.com/gpu": "8"}),
+    (discovered("NVIDIA-RTX-A9999", 2, 24564), {"nvidia.com/gpu": "2"}),
+    (discovered("Tesla-T4-SHARED", 1, 15360, **{"nvidia.com/gpu.replicas": "4", "nvidia.com/gpu.sharing-strategy": "mps"}),
+     {"nvidia.com/gpu": "4"}),
+    (discovered("NVIDIA-A100-SXM4-40GB-MIG-1g.5gb", 56, 4864), {"nvidia.com/gpu": "56"}),
+    ({f"nvidia.com/mig-1g.10gb.{key}": value for key, value in (
+        ("product", "NVIDIA-A100-SXM4-80GB-MIG-1g.10gb"), ("count", "7"), ("memory", "9728"))}, {"nvidia.com/mig-1g.10gb": "7"}),
+    ({f"{GKE}accelerator": "nvidia-l4", f"{GKE}accelerator-count": "4"}, {"nvidia.com/gpu": "4"}),
+    ({f"{GKE}accelerator": "nvidia-tesla-a100", f"{GKE}accelerator-count": "1", f"{GKE}gpu-partition-size": "1g.5gb"},
+     {"nvidia.com/gpu": "7"}),
+    ({f"{KARPENTER}name": "a100", f"{KARPENTER}count": "8", f"{KARPENTER}memory": "40960"}, {"nvidia.com/gpu": "8"}),
+    ({TYPE: "p5.48xlarge"}, {"nvidia.com/gpu": "8"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("labels", "allocatable"), SOUND)
+def test_a_node_as_it_should_be_is_believed(labels, allocatable):
+    (group,) = parse_node({"metadata": {"name": "n", "labels": labels}, "status": {"allocatable": allocatable}}).groups
+    assert (group.trusted, group.findings, group.schedulable) == (True, (), int(next(iter(allocatable.values()))))
+
+
+NODES = st.builds(
+    lambda base, labels, resources: (base[0] | labels, base[1] | resources),
+    st.sampled_from(SOUND),
+    st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=3),
+    st.dictionaries(st.sampled_from(["nvidia.com/gpu", "amd.com/gpu"]), COUNTS, max_size=1),
+) | st.tuples(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=14), RESOURCES)
 # The most any product of the table has; MIG profiles and unknown products are bounded by their own labels.
 LARGEST = max(gpu.total_memory_bytes for gpu in known_gpus().values())
 
 
 @settings(max_examples=600, deadline=None)
-@given(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=14), RESOURCES, RESOURCES)
-def test_no_label_of_any_vendor_breaks_anything_or_makes_memory(labels, allocatable, capacity):
+@given(NODES, RESOURCES)
+def test_no_label_of_any_vendor_breaks_anything_or_makes_memory(node, capacity):
+    labels, allocatable = node
     item = {"metadata": {"name": "n", "labels": labels}, "status": {"allocatable": allocatable, "capacity": capacity}}
     for group in parse_node(item).groups:
         assert group.schedulable <= max(0, group.units)
         if not group.trusted:
             continue
         assert group.usable_memory_bytes > 0
-        known = known_gpus().get(group.product)
+        known = known_gpus().get(MIG_PRODUCT.sub("", group.product))
         if known is not None:
             assert group.usable_memory_bytes <= known.total_memory_bytes
         else:

@@ -24,18 +24,22 @@ def usable_by_label(product: str, memory_mib: int | None, findings: list[Finding
     if memory_mib is not None and not MIN_MEMORY_MIB <= memory_mib <= MAX_MEMORY_MIB:
         findings.append(Finding(problem=Problem.MEMORY_ABSURD))
         return 0, False
-    known = None if MIG_PRODUCT.search(product) else known_gpus().get(product)
+    sliced = MIG_PRODUCT.search(product) is not None
+    known = known_gpus().get(MIG_PRODUCT.sub("", product))
     if known is not None:
-        # A label that is off by more than drivers ever were (T4 15109 and 15360 for one card) is about another card.
-        if memory_mib is not None and not known.total_memory_bytes * 9 // 10 <= memory_mib * MIB <= known.total_memory_bytes * 115 // 100:
+        # A label that is off by more than drivers ever were (T4 15109 and 15360 for one card) is about another card; a slice is below it.
+        label_bytes = known.total_memory_bytes if memory_mib is None else memory_mib * MIB
+        least = 0 if sliced else known.total_memory_bytes * 9 // 10
+        if not least <= label_bytes <= known.total_memory_bytes * 115 // 100:
             findings.append(Finding(problem=Problem.MEMORY_CONTRADICTS_PRODUCT))
             return 0, False
-        label_bytes = known.total_memory_bytes if memory_mib is None else memory_mib * MIB
-        return min(known.total_memory_bytes, label_bytes), True
+        if not sliced:
+            return min(known.total_memory_bytes, label_bytes), True
     if memory_mib is None:
         findings.append(Finding(problem=Problem.MEMORY_UNKNOWN))
         return 0, False
-    return usable_from_label(product, memory_mib), False
+    most = known.total_memory_bytes if known is not None else MAX_MEMORY_MIB * MIB
+    return min(usable_from_label(product, memory_mib), most), False
 
 
 def usable_by_claim(products: tuple[str, ...], nominal_mib: int | None, findings: list[Finding]) -> int:
@@ -60,13 +64,17 @@ def usable_by_claim(products: tuple[str, ...], nominal_mib: int | None, findings
     return nominal_mib * 9 // 10 * MIB
 
 
-def usable_by_profile(profile: str, whole_bytes: int) -> int:
+def usable_by_profile(profile: str, whole_bytes: int, findings: list[Finding]) -> int:
     """Bytes of one MIG slice by its profile's name, which rounds up: decimal gigabytes are below every slice that was measured.
 
-    1g.5gb has 4864 MiB (5 GB are 4768), 1g.10gb 9728 (9536), 4g.40gb 40192 (38146). Never more than the whole GPU.
+    1g.5gb has 4864 MiB (5 GB are 4768), 1g.10gb 9728 (9536), 4g.40gb 40192 (38146). A slice of more than the whole GPU is a problem.
     """
     match = _PROFILE_GB.match(profile)
-    return min(int(match[1]) * 10**9, whole_bytes) if match else 0
+    slice_bytes = int(match[1]) * 10**9 if match else 0
+    if slice_bytes > whole_bytes:
+        findings.append(Finding(problem=Problem.MEMORY_CONTRADICTS_PRODUCT))
+        return 0
+    return slice_bytes
 
 
 def compute_capability(product: str) -> tuple[int, int] | None:

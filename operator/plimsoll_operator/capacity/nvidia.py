@@ -98,8 +98,8 @@ def claimed_gpus(claim: Claim, resource: str, units: int) -> GpuGroup:
     per_gpu = claim.replicas * (_SLICES if claim.partition else 1)
     schedulable = schedulable_units(units, claim.count, per_gpu, findings, at_most=bool(claim.partition))
     usable = 0 if excluding(findings) else memory.usable_by_claim(claim.products, claim.nominal_mib, findings)
-    if claim.partition:
-        usable = memory.usable_by_profile(claim.partition, usable)
+    if claim.partition and usable:
+        usable = memory.usable_by_profile(claim.partition, usable, findings)
     elif claim.sharing == "mps":
         usable //= claim.replicas
     return GpuGroup(
