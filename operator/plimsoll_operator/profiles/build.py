@@ -20,7 +20,7 @@ from plimsoll_operator.api import API_VERSION, ApiError, ClusterModelProfile, Mo
 from plimsoll_operator.api.base import DNS_NAME
 from plimsoll_operator.profiles.headers import dtype_totals
 from plimsoll_operator.profiles.prune import prune
-from plimsoll_operator.profiles.source import MAX_CONFIG_BYTES, MAX_INDEX_BYTES, Source, SourceFailure
+from plimsoll_operator.profiles.source import MAX_CONFIG_BYTES, MAX_INDEX_BYTES, Source, SourceFailure, one_large_at_a_time
 
 MAX_CONFIG_TEXT: Final = 65536
 MAX_SHARDS: Final = 4096
@@ -110,13 +110,14 @@ def _config(source: Source, sizes: Mapping[str, int], notes: list[str]) -> dict[
 def _json(source: Source, name: str, size: int, limit: int) -> Mapping[str, Any]:
     if size > limit:
         raise InvalidInput(name, size, f"must have at most {limit} bytes")
-    data = source.read(name, 0, limit + 1)
-    if len(data) > limit:
-        raise InvalidInput(name, len(data), f"must have at most {limit} bytes")
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(name, data[:40], f"is not JSON: {type(error).__name__}") from error
+    with one_large_at_a_time(size):
+        data = source.read(name, 0, size + 1)
+        if len(data) > size:
+            raise InvalidInput(name, len(data), f"bytes came, more than the {size} that were announced")
+        try:
+            found = json.loads(data)
+        except (ValueError, RecursionError) as error:
+            raise InvalidInput(name, data[:40], f"is not JSON: {type(error).__name__}") from error
     if not isinstance(found, dict):
         raise InvalidInput(name, found, "must be a JSON object")
     return found

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple, NoReturn
 
 from plimsoll_estimator.errors import InvalidInput
-from plimsoll_operator.profiles.source import Source
+from plimsoll_operator.profiles.source import Source, one_large_at_a_time
 
-MAX_HEADER_BYTES: Final = 100_000_000
-"""The limit of the safetensors library itself (MAX_HEADER_SIZE)."""
+MAX_HEADER_BYTES: Final = 32 << 20
+"""Some 250 000 tensors in one file. The safetensors library itself stops at 100 MB, which take half a GiB to read."""
 _LENGTH_BYTES: Final = 8
 _FIRST_READ_BYTES: Final = 128 << 10
 """Most headers are shorter, so that one read suffices."""
@@ -33,12 +33,13 @@ def dtype_totals(source: Source, name: str, file_bytes: int) -> Mapping[str, int
     data_bytes = file_bytes - _LENGTH_BYTES - header_bytes
     if data_bytes < 0:
         raise InvalidInput(f"{name}: header length", header_bytes, f"is more than the file holds ({file_bytes} bytes): it is cut off")
-    header = start[_LENGTH_BYTES : _LENGTH_BYTES + header_bytes]
-    if len(header) < header_bytes:
-        header += source.read(name, _LENGTH_BYTES + len(header), header_bytes - len(header))
-    if len(header) < header_bytes:
-        raise InvalidInput(f"{name}: header", len(header), f"bytes came of {header_bytes}: it is cut off")
-    return _summed(name, _parsed(name, header), data_bytes)
+    with one_large_at_a_time(header_bytes):
+        header = start[_LENGTH_BYTES : _LENGTH_BYTES + header_bytes]
+        if len(header) < header_bytes:
+            header += source.read(name, _LENGTH_BYTES + len(header), header_bytes - len(header))
+        if len(header) < header_bytes:
+            raise InvalidInput(f"{name}: header", len(header), f"bytes came of {header_bytes}: it is cut off")
+        return _summed(name, _parsed(name, header), data_bytes)
 
 
 def _parsed(name: str, header: bytes) -> Mapping[str, object]:
