@@ -107,6 +107,7 @@ def test_where_pods_are_seen_in_named_namespaces_only_reader_pods_are_made_there
 def test_the_controller_writes_status_but_not_spec(cluster: Cluster) -> None:
     user = f"system:serviceaccount:{NAMESPACE}:{RELEASE}-controller"
     assert may(cluster, user, "patch", "inferencedeployments", group=GROUP, subresource="status")
+    assert may(cluster, user, "patch", "clustermodelprofiles", group=GROUP, subresource="status")
 
 
 @pytest.mark.parametrize(("role", "verb", "allowed"), [("view", "list", True), ("view", "create", False), ("edit", "create", True)])

@@ -183,6 +183,7 @@ def _lead(run: _Run, controller: Controller, kube: KubeClient, elector: LeaseEle
     for number in range(resolver.WORKERS):
         run.spawn(f"resolver-{number}", lambda: controller.resolver.work(run.stop))
     run.spawn("timer", lambda: controller.keep_time(run.stop))
+    run.spawn("profile-status", lambda: controller.profile_status.run(run.stop))
     branches = controller.branches
     if branches is not None:
         run.spawn("branches", lambda: branches.run(run.stop))

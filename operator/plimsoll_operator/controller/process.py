@@ -22,6 +22,7 @@ from plimsoll_operator.controller.events import EventRecorder
 from plimsoll_operator.controller.informer import Change, Informer, Trim
 from plimsoll_operator.controller.ledger import Ledger, Promise
 from plimsoll_operator.controller.pool_writer import PoolWriter
+from plimsoll_operator.controller.profile_status import ProfileStatus
 from plimsoll_operator.controller.protection import BypassProtection
 from plimsoll_operator.controller.reconcile import Decide, Reconciler
 from plimsoll_operator.controller.records import Records
@@ -123,6 +124,7 @@ class Controller:
             has_group=lambda key: self._groups.get(GROUP.place(key)) is not None,
         )
         self.calibration_writer = CalibrationWriter(kube, self.objects, _now)
+        self.profile_status = ProfileStatus(kube, self.objects.profiles, self.objects.cluster_profiles, clock=clock, now=_now)
         self.pool_writer = PoolWriter(kube, self.ledger, self.objects, self._wake_all, _now)
         self.informers = self._informers(kube, where)
 
@@ -149,8 +151,8 @@ class Controller:
             self._groups,
             informer(SERVICES, trim.child, self._service_changed, MANAGED),
             informer(NAMESPACES, trim.namespace, objects.namespace_changed),
-            informer(MODEL_PROFILES, trim.whole, self._profile_changed(objects.profiles)),
-            informer(CLUSTER_MODEL_PROFILES, trim.whole, self._profile_changed(objects.cluster_profiles)),
+            informer(MODEL_PROFILES, trim.shape, self._profile_changed(objects.profiles)),
+            informer(CLUSTER_MODEL_PROFILES, trim.shape, self._profile_changed(objects.cluster_profiles)),
             informer(GPU_POOLS, trim.whole, self._pool_changed),
             informer(FIT_POLICIES, trim.whole, self._all_after(self._trust_changed(objects.policies))),
             informer(ENGINE_CALIBRATIONS, trim.whole, self._all_after(self._trust_changed(objects.engine_calibrations))),
@@ -308,6 +310,7 @@ class Controller:
     def _profile_changed(self, parsed: Parsed[Any]) -> Change:
         def change(key: Key, old: Manifest | None, new: Manifest | None) -> None:
             parsed.changed(key, old, new)
+            self.profile_status.changed(key)
             model = ((new or old or {}).get("spec") or {}).get("model", "")
             self.enqueue(self.records.of_profile(key[1], model, key[0]))
 

@@ -91,6 +91,11 @@ def whole(manifest: Manifest) -> Manifest:
     return kept
 
 
+def shape(manifest: Manifest) -> Manifest:
+    """A profile without its status: what is said about it is read by people, and wakes no deployment."""
+    return {key: value for key, value in whole(manifest).items() if key != "status"}
+
+
 def _metadata(manifest: Manifest, *more: str) -> Manifest:
     metadata = manifest["metadata"]
     return {key: metadata[key] for key in ("namespace", "name", "uid", *more) if key in metadata}

@@ -1,0 +1,115 @@
+"""Status of ModelProfiles and ClusterModelProfiles: whether their config can be read, its architecture, and the shape's digest.
+
+Whoever wrote a profile sees there what the decision will make of it. Runs on a thread of the leader, fed by the informers; a
+profile is looked at once per generation. Never writes a spec, and decides nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final
+
+from plimsoll_estimator.architectures import find_architecture
+from plimsoll_estimator.errors import InvalidInput, Unsupported
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_operator.api import ClusterModelProfile, ModelProfile, ModelProfileSpec
+from plimsoll_operator.controller.store import Parsed
+from plimsoll_operator.controller.work_queue import WorkQueue
+from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.ports import CLUSTER_MODEL_PROFILES, MODEL_PROFILES, Key, Kube, Manifest, Resource
+from plimsoll_operator.profiles.build import shape_digest
+
+_log = logging.getLogger(__name__)
+_MAX_MESSAGE: Final = 1024
+
+
+class ProfileStatus:
+    """See the module. `now` is the wall clock of transition times."""
+
+    def __init__(
+        self,
+        kube: Kube,
+        namespaced: Parsed[ModelProfile],
+        cluster: Parsed[ClusterModelProfile],
+        *,
+        clock: Callable[[], float],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._kube = kube
+        self._namespaced = namespaced
+        self._cluster = cluster
+        self._now = now
+        self._queue: WorkQueue[Key] = WorkQueue(clock)
+
+    def changed(self, key: Key) -> None:
+        """The profile appeared, changed or went; an empty namespace means a ClusterModelProfile."""
+        self._queue.add(key)
+
+    def run(self, stop: threading.Event) -> None:
+        """Write what is due until stopped; what the API server refuses is tried again with growing waits."""
+        while not stop.is_set():
+            self.write_next(1.0)
+
+    def write_next(self, timeout_seconds: float) -> bool:
+        """Look at the next profile; False when there was none within the time."""
+        key = self._queue.take(timeout_seconds)
+        if key is None:
+            return False
+        try:
+            self._write(key)
+            self._queue.succeeded(key)
+        except ApiFailure as failure:
+            _log.warning("status of profile %s/%s: %s; again in %.1f s", *key, failure, self._queue.retry(key))
+        finally:
+            self._queue.done(key)
+        return True
+
+    def _write(self, key: Key) -> None:
+        resource = MODEL_PROFILES if key[0] else CLUSTER_MODEL_PROFILES
+        profile = self._namespaced.get(key) if key[0] else self._cluster.get(key)
+        if profile is None:
+            return
+        found = self._kube.get(resource, *key)
+        if found is None or found.get("spec") is None:
+            return
+        generation = int(found["metadata"].get("generation") or 0)
+        if generation != profile.metadata.generation:
+            return  # the cache is behind: it will tell of this generation too
+        before = found.get("status") or {}
+        status = status_of(profile.spec, generation, before, self._now().strftime("%Y-%m-%dT%H:%M:%SZ"))
+        if status != before:
+            self._apply(resource, found, status)
+
+    def _apply(self, resource: Resource, found: Manifest, status: Manifest) -> None:
+        metadata = {name: found["metadata"][name] for name in ("namespace", "name", "uid") if name in found["metadata"]}
+        body = {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata, "status": status}
+        self._kube.apply(resource, body, subresource="status")
+
+
+def status_of(spec: ModelProfileSpec, generation: int, before: Manifest, now: str) -> Manifest:
+    """The status as JSON. The transition time moves only with the condition's status. Pure."""
+    kept: Manifest = {"observedGeneration": generation}
+    try:
+        architecture = HfConfig.from_json(spec.config).architecture
+        totals = None if spec.weights is None else {row.dtype: row.bytes for row in spec.weights.by_dtype}
+        kept |= {"digest": shape_digest(spec.config, totals), "architecture": architecture[:256]}
+        find_architecture(architecture)
+        condition = ("True", "Found", "the shape can be read")
+    except InvalidInput as error:
+        condition = ("False", "Invalid", str(error))
+    except Unsupported as error:
+        condition = ("False", "Unsupported", str(error))
+    if spec.weights is None and condition[0] == "True":
+        condition = ("True", "Found", "the shape can be read; without totals of its headers, weights are sized from the config alone")
+    return kept | {"conditions": [_condition(condition, generation, before, now)]}
+
+
+def _condition(condition: tuple[str, str, str], generation: int, before: Manifest, now: str) -> dict[str, Any]:
+    status, reason, message = condition
+    old: Manifest = next((row for row in before.get("conditions") or () if row.get("type") == "ModelResolved"), {})
+    since = old.get("lastTransitionTime") if old.get("status") == status else None
+    row = {"type": "ModelResolved", "status": status, "reason": reason, "message": message[:_MAX_MESSAGE]}
+    return row | {"observedGeneration": generation, "lastTransitionTime": since or now}
