@@ -32,6 +32,25 @@ def test_a_rejection_says_needed_available_and_short_by():
     assert found.component == "weights"
 
 
+def test_a_reserve_above_the_gpu_is_short_by_what_is_missing():
+    found = verdict(fit={"reserveBytes": "100Gi"})
+    assert found.short_by_bytes > 20 << 30
+    assert "reserve 100.0" in found.message
+    assert "short by -" not in found.message
+
+
+def test_a_least_context_above_the_models_own_is_refused_and_the_default_is_not():
+    found = verdict("Qwen/Qwen2.5-1.5B-Instruct", fit={"minMaxModelLen": 40000})
+    assert (found.reason, found.field) == ("EngineRefuses", "spec.fit.minMaxModelLen")
+    assert "40000 is greater than the length derived" in found.message
+    assert verdict("meta-llama/Llama-2-7b-hf").plan.max_model_len == 4096
+
+
+def test_a_newer_engine_is_warned_about_once():
+    found = verdict("Qwen/Qwen2.5-1.5B-Instruct", version="0.34.0")
+    assert sum("newer" in line for line in found.warnings) == 1
+
+
 CHECKS = [
     ("an unknown model is undecided", {"model": "acme/unknown"}, Undecided, "UnknownModel"),
     ("an engine far ahead of the known ones is undecided", {"version": "0.77.0"}, Undecided, "UnknownEngine"),

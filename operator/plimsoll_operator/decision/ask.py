@@ -45,6 +45,7 @@ class Ask:
 
     `max_nodes` is how many nodes a replica may span here: what placement says where LeaderWorkerSet is served, else 1. `sure`
     asks for plans that start even at the lower end of the estimate's interval: so are values chosen that nobody pinned.
+    `insisted_context` is the spec's own fit.minMaxModelLen, 0 where it says none.
     """
 
     model: str
@@ -59,6 +60,7 @@ class Ask:
     max_gpus_per_replica: int | None
     worksheet: Worksheet | None = None
     host_extra: HostExtra
+    insisted_context: int = 0
     max_nodes: int = 1
     sure: bool = False
 
@@ -116,6 +118,7 @@ def read_ask(
         max_gpus_per_replica=policy.max_gpus_per_replica,
         host_extra=host_extra(spec.template),
         worksheet=worksheet,
+        insisted_context=spec.fit.min_max_model_len or 0,
         max_nodes=spec.placement.max_nodes_per_replica if leader_worker_set else 1,
     )
 

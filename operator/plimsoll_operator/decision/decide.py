@@ -228,6 +228,8 @@ def _field(ask: Ask, miss: Miss) -> str:
     if miss.refusal is not None:
         if miss.refusal.startswith("Nodes"):
             return "spec.placement.maxNodesPerReplica"
+        if _is_context(miss) and ask.args.max_model_len is None:
+            return "spec.fit.minMaxModelLen"
         return next((f"spec.engine.{field}" for word, field in _REFUSED_FIELDS if word in miss.refusal), "spec.engine")
     if reason == Reason.INSUFFICIENT_KV_CACHE:
         return "spec.engine.maxModelLen" if ask.args.max_model_len is not None else "spec.fit.minMaxModelLen"

@@ -31,6 +31,7 @@ _MOST_GUESSES: Final = 6
 class Wish:
     """What is to be fitted: pinned arguments, the least context that serves, bytes to keep in hand, and requests to hold at once.
 
+    `insisted_context` is a least context that the user has named: a model whose own maximum is less is refused, as vLLM would refuse it.
     `sure` judges at the lower end of the estimate's interval instead of its middle. `parts` is into how many a
     time-sliced card is cut: the engine may take one of them, and takes no more than the plan needs.
     """
@@ -38,6 +39,7 @@ class Wish:
     args: EngineArgs
     min_max_model_len: int
     reserve_bytes: int
+    insisted_context: int = 0
     share: Share | None = None
     sure: bool = False
     parts: int = 1
@@ -116,6 +118,10 @@ def _start(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
     prepared = engine.prepare(wish.args, gpu)
     if isinstance(prepared, Estimate):
         return refusal_of(prepared)
+    if wish.args.max_model_len is None and prepared.resolved.max_model_len < wish.insisted_context:
+        longer = engine.prepare(replace(wish.args, max_model_len=wish.insisted_context), gpu)
+        if isinstance(longer, Estimate):
+            return refusal_of(longer)
     pinned = wish.args.gpu_memory_utilization
     if pinned is not None:
         thousandths, utilization = utilisation.thousandths_of(pinned), pinned
@@ -123,7 +129,7 @@ def _start(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
     else:
         thousandths = utilisation.computed(prepared.outside_budget, wish.reserve_bytes, gpu.total_memory_bytes, wish.parts)
         utilization = utilisation.fraction(thousandths)
-        problem = nothing_left(prepared.outside_budget, gpu, wish.parts) if thousandths <= 0 else None
+        problem = nothing_left(prepared.outside_budget, gpu, wish.reserve_bytes, wish.parts) if thousandths <= 0 else None
     if problem is not None:
         return problem
     estimate = prepared.estimate(utilization)

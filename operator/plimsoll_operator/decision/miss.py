@@ -63,14 +63,25 @@ def pinned_problem(outside: OutsideBudget, gpu: Gpu, pinned: float, parts: int) 
     )
 
 
-def nothing_left(outside: OutsideBudget, gpu: Gpu, parts: int) -> Miss:
-    """No utilisation is left: what lives beside the budget takes the whole part of the GPU."""
+def nothing_left(outside: OutsideBudget, gpu: Gpu, reserve_bytes: int, parts: int) -> Miss:
+    """No utilisation is left: what lives beside the budget, and the reserve, take the whole part of the GPU.
+
+    The least budget that could be told to vLLM, a thousandth of the GPU, counts as needed: so what is needed exceeds what there is.
+    """
+    least = utilisation.claim_bytes(1, gpu.total_memory_bytes)
+    parts_needed = (
+        ("least budget", least),
+        ("CUDA context and communicators", outside.pre_snapshot_bytes),
+        ("graphs and warm-up", outside.post_kv_bytes),
+        ("reserve", reserve_bytes),
+    )
     return Miss(
         reason=Reason.INSUFFICIENT_GPU_MEMORY,
         message="nothing is left for the engine beside what lives outside its budget",
         component="outsideBudget",
-        needed_bytes=outside.pre_snapshot_bytes + outside.post_kv_bytes,
+        needed_bytes=sum(size for _, size in parts_needed),
         available_bytes=gpu.total_memory_bytes // parts,
+        parts=parts_needed,
     )
 
 

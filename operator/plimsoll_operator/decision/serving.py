@@ -23,7 +23,13 @@ _ALWAYS_COVERED: Final = 2048
 
 def wish_of(ask: Ask, args: EngineArgs) -> Wish:
     """The wish at the candidate's parallel sizes; context and sequences follow from the worksheet where they are not pinned."""
-    wish = Wish(args=args, min_max_model_len=ask.min_max_model_len, reserve_bytes=ask.reserve_bytes, sure=ask.sure)
+    wish = Wish(
+        args=args,
+        min_max_model_len=ask.min_max_model_len,
+        reserve_bytes=ask.reserve_bytes,
+        insisted_context=ask.insisted_context,
+        sure=ask.sure,
+    )
     if ask.worksheet is None:
         return wish
     share = ask.worksheet.share(ask.engines(args.data_parallel_size or 1))

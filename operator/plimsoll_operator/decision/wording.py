@@ -90,7 +90,8 @@ def warnings(ask: Ask, found: Found, split: str | None = None, corrections: tupl
     lines += _corrected(corrections)
     lines += _doubt(found)
     lines += found.losses
-    lines += [f"Estimate: {line}" for line in found.fit.estimate.warnings]
+    # The first warning of an extrapolated estimate says what is said above.
+    lines += [f"Estimate: {line}." for line in found.fit.estimate.warnings[int(resolved is not None and resolved.extrapolated) :]]
     return tuple(_one_line(line) for line in lines)
 
 
