@@ -7,6 +7,7 @@ Made by tests/tools/make_catalogue.py; the file is package data, the only thing 
 
 from __future__ import annotations
 
+import difflib
 import gzip
 import json
 from collections.abc import Mapping
@@ -127,6 +128,12 @@ def lookup(name: str) -> HfConfig | None:
     """The config of exactly this hub name, or None."""
     found = entry(name)
     return None if found is None else found.config
+
+
+def resembling(name: str) -> tuple[str, ...]:
+    """Up to three names of the catalogue that look like `name`, organisation and case aside; the likest first."""
+    last = {known.rsplit("/", 1)[-1].lower(): known for known in reversed(names())}
+    return tuple(last[like] for like in difflib.get_close_matches(name.rsplit("/", 1)[-1].lower(), last, n=3, cutoff=0.7))
 
 
 def search(text: str) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ class EstimatorError(ValueError):
 
 
 class InvalidInput(EstimatorError):
-    """Input that is at fault: names the field, the value and the limit it broke."""
+    """Input that is at fault: names the field, the value and the limit it broke. A value of None is one that is not there."""
 
     def __init__(self, field: str, value: object, limit: str) -> None:
         self.field = field
@@ -33,7 +33,7 @@ class InvalidInput(EstimatorError):
         if len(shown) > _MOST_SHOWN:
             shown = shown[: _MOST_SHOWN - 3] + "..."
         named = field if len(field) <= _MOST_NAMED else field[: _MOST_NAMED - 3] + "..."
-        super().__init__(f"{named}: {shown} {limit}")
+        super().__init__(f"{named} {limit}" if value is None else f"{named}: {shown} {limit}")
 
 
 class Unsupported(EstimatorError):

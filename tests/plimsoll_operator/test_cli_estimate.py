@@ -53,7 +53,9 @@ def test_explain_shows_formulas_whose_numbers_add_up(capsys: pytest.CaptureFixtu
     status, out, _ = ask(capsys, *LLAMA, "--explain", "--max-model-len", "8192")
     assert status == 0
     assert "2 x 32 layers x 16 tokens x 8 KV heads x 128 x 2 = 2097152" in out
-    line = next(line for line in out.splitlines() if line.strip().startswith("KV cache = budget"))
+    assert max(map(len, out.splitlines())) <= 100
+    term = out[out.index("  KV cache = budget") : out.index("    source: vllm/v1/worker/gpu_worker.py")]
+    line = " ".join(term.split())
     numbers, _, result = line.rpartition("=")[0].rpartition("=")[2], None, line.rpartition("=")[2]
     first, *rest = (int(part) for part in numbers.split(" - "))
     assert first - sum(rest) == int(result)
@@ -111,7 +113,12 @@ def test_a_config_file_is_enough(capsys: pytest.CaptureFixture[str], tmp_path: P
         (["estimate", "--config", "/no/such/file", "--gpu", "NVIDIA-L4"], "cannot be read"),
         (["estimate", "--models", "/no/such", "--model", "a/b", "--gpu", "NVIDIA-L4"], "is not a folder"),
         (["models", "no/such"], "is not in the catalogue"),
-        (["explain", "Nonsense"], "is none of"),
+        (["explain", "Nonsense"], "`plimsoll explain` lists them"),
+        (["explain", "InsufficientKvCash"], "like it are InsufficientKvCache"),
+        (["models", "meta-llama/Llama-3.1-8B-instruc"], "it has meta-llama/Llama-3.1-8B"),
+        (["estimate", "--params", "7B", "--explain"], "--explain needs --model"),
+        ([*LLAMA, "--max-model-len"], "--max-model-len needs a value"),
+        (["estimate", "--model", "a/b", "--config", "c.json", "--gpu", "NVIDIA-L4"], "and --model exclude one another"),
     ],
 )
 def test_bad_input_is_one_line_on_stderr_and_status_2(capsys: pytest.CaptureFixture[str], argv: list[str], words: str) -> None:

@@ -83,6 +83,7 @@ def test_render_prints_the_children(files, capsys, tmp_path):
     deployment_, service = yaml.safe_load_all(out)
     arguments = deployment_["spec"]["template"]["spec"]["containers"][0]["args"]
     assert (status, service["kind"]) == (0, "Service")
+    assert all("ownerReferences" not in child["metadata"] for child in (deployment_, service))
     assert "16384" in " ".join(arguments).replace("=", " ").split()
 
 
@@ -124,6 +125,11 @@ BAD_FILES = [
     ("not YAML", "{", "is not YAML"),
     ("no object", "- 1", "is not a Kubernetes object"),
     ("nothing", "", "no InferenceDeployment"),
+    (
+        "a version of the API that is not served",
+        "{apiVersion: inference.plimsoll.dev/v1, kind: InferenceDeployment}",
+        "must be inference.plim",
+    ),
 ]
 
 
@@ -150,3 +156,19 @@ def test_a_replica_over_nodes_is_planned_and_rendered_where_its_api_is_said_to_b
     assert "Spans 2 nodes in 2 pipeline stages" in out
     _, out, _ = ask(capsys, tmp_path, "render", "-f", path, *where, "--leader-worker-set")
     assert [row["kind"] for row in yaml.safe_load_all(out)] == ["LeaderWorkerSet", "Service"]
+
+
+@pytest.mark.parametrize("argv", [[], ["nope"], ["plan"], ["profile"], ["estimate", "--params", "-3B"]], ids=" ".join)
+def test_arguments_that_cannot_be_read_are_one_line_and_status_2(argv, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(argv)
+    assert (ended.value.code, capsys.readouterr().err.count("\n")) == (2, 1)
+
+
+def test_a_missing_kubeconfig_says_what_to_do(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
+    for command in ("doctor", "capacity"):
+        assert main([command]) == 2
+        err = capsys.readouterr().err
+        assert err.count("\n") == 1
+        assert "KUBECONFIG leads to no cluster" in err

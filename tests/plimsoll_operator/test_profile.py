@@ -209,7 +209,7 @@ WRONG = [
     ("no config.json", {}, "there is no config.json"),
     ("config.json is a list", {"config.json": "[]"}, "config.json: [] must be a JSON object"),
     ("config.json is cut off", {"config.json": '{"a":'}, "config.json: b'{\"a\":' is not JSON"),
-    ("no architecture", {"config.json": "{}"}, "config.json.architectures: None must name the model class"),
+    ("no architecture", {"config.json": "{}"}, "config.json.architectures must name the model class"),
     ("GGUF alone", {"m.gguf": "x"}, "Unsupported: there is no config.json, which tells the model's shape; the GGUF files"),
     ("a GGUF file beside a config", {"config.json": json.dumps(CONFIG), "m.Q4_K_M.gguf": "x"}, "Unsupported: known: the shape"),
     ("several GGUF files beside it", {"config.json": json.dumps(CONFIG), "a.gguf": "x", "b.gguf": "x"}, "Ambiguous: known: the shape"),
@@ -218,7 +218,7 @@ WRONG = [
     ("the side file is wrong", {"config.json": json.dumps(CONFIG), "hf_quant_config.json": "3"}, "hf_quant_config.json: 3 must be"),
     ("an index leads out", {"config.json": json.dumps(CONFIG), "model.safetensors.index.json": '{"weight_map":{"w":"../../etc/passwd"}}'},
      "'../../etc/passwd' is not among the checkpoint's files"),
-    ("an index without a map", {"config.json": json.dumps(CONFIG), "model.safetensors.index.json": "{}"}, "weight_map: None must be"),
+    ("an index without a map", {"config.json": json.dumps(CONFIG), "model.safetensors.index.json": "{}"}, "weight_map must be"),
     ("too large after pruning", {"config.json": json.dumps(CONFIG | {"list": [1] * 40_000})}, "more than the 65536"),
 ]  # fmt: skip
 

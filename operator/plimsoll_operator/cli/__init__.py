@@ -12,7 +12,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Callable, Sequence
-from typing import Final, Protocol
+from typing import Final, NoReturn, Protocol
 
 from plimsoll_estimator.errors import EstimatorError
 
@@ -37,6 +37,14 @@ class SubParsers(Protocol):
         ...
 
 
+class OneLineParser(argparse.ArgumentParser):
+    """argparse, with its complaints in one line as all other bad input is."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and where help is; status 2."""
+        self.exit(2, f"{self.prog}: {message}; see `{self.prog} --help`\n")
+
+
 def add_command(subparsers: SubParsers, name: str, run: Callable[[argparse.Namespace], int], description: str) -> argparse.ArgumentParser:
     """Add the parser of command `name` with the summary of COMMANDS; `run` gets the namespace and returns the exit status."""
     parser = subparsers.add_parser(name, help=dict(COMMANDS)[name], description=description, allow_abbrev=False)
@@ -47,7 +55,7 @@ def add_command(subparsers: SubParsers, name: str, run: Callable[[argparse.Names
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Status 0: answered; 2: the input is at fault (one line on stderr). Bugs keep their traceback."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    parser = argparse.ArgumentParser(prog="plimsoll", description="Knows before a pod starts whether a vLLM model fits the GPUs.")
+    parser = OneLineParser(prog="plimsoll", description="Knows before a pod starts whether a vLLM model fits the GPUs.")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     wanted = next((word for word in arguments if not word.startswith("-")), None)
     for name, summary in COMMANDS:

@@ -40,7 +40,8 @@ def run(_options: argparse.Namespace) -> int:
 def has_pools(world: World) -> Finding:
     """Without a GPUPool every deployment is undecided."""
     if world.pools:
-        return Finding(good=True, text=f"{len(world.pools)} GPU pools are known")
+        number = len(world.pools)
+        return Finding(good=True, text=f"{number} GPU pool{'s are' if number != 1 else ' is'} known")
     return Finding(good=False, text="no GPUPool: is the controller running, and are GPU nodes labelled by GPU feature discovery?")
 
 
@@ -58,4 +59,11 @@ def has_policy(world: World) -> Finding:
     return Finding(good=True, text="FitPolicy default is there" if named else "no FitPolicy default: the built-in defaults hold")
 
 
-CHECKS: Final[tuple[Callable[[World], Finding], ...]] = (has_pools, pools_are_trusted, has_policy)
+def has_leader_worker_sets(world: World) -> Finding:
+    """Only replicas over several nodes need it."""
+    served = "LeaderWorkerSet is served: replicas may span nodes"
+    absent = "LeaderWorkerSet is not served: placement.maxNodesPerReplica above 1 needs it"
+    return Finding(good=True, text=served if world.leader_worker_sets else absent)
+
+
+CHECKS: Final[tuple[Callable[[World], Finding], ...]] = (has_pools, pools_are_trusted, has_policy, has_leader_worker_sets)

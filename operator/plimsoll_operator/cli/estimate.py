@@ -28,12 +28,14 @@ from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.resolved import Estimate, Gpu
 from plimsoll_operator.cli import SubParsers, add_command
 from plimsoll_operator.cli.estimate_explain import explanation_lines
-from plimsoll_operator.cli.estimate_text import comparison_lines, quick_lines, table_lines
+from plimsoll_operator.cli.estimate_text import comparison_lines, quick_lines, table_lines, wrapped
+from plimsoll_operator.cli.models import not_in_catalogue
 
 _MAX_FILE_BYTES: Final = 32 << 20
 _DESCRIPTION: Final = (
     "GPU memory of one vLLM replica. Any argument of `vllm serve` that moves memory may follow (for example "
-    "--tensor-parallel-size 2 --max-model-len 32K); it is checked against the release given by --engine-version."
+    "--tensor-parallel-size 2 --max-model-len 32K); it is checked against the release given by --engine-version. "
+    "Status 0: answered, also where vLLM would refuse to start; 2: bad input."
 )
 
 
@@ -74,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
         lines += ["", *explanation_lines(question.config, answer)]
     if options.compare:
         lines += ["", *comparison_lines(question.ask, question.config, question.args)]
-    print("\n".join(lines))
+    print("\n".join(wrapped(lines)))
     return 0
 
 
@@ -114,8 +116,14 @@ class _Question:
 
 
 def _question(options: argparse.Namespace) -> _Question:
+    if options.model is None and options.config is None:
+        raise InvalidInput("--model or --config", None, "is needed, with --gpu; or --params SIZE alone for a rule of thumb")
+    if options.model is not None and options.config is not None:
+        raise InvalidInput("--config", str(options.config), "and --model exclude one another")
     if options.gpu is None and options.gpu_memory_mib is None:
-        raise InvalidInput("--gpu", None, "is required: a product of `plimsoll gpus`")
+        raise InvalidInput(
+            "--gpu", None, "is needed: a product of `plimsoll gpus`, or --gpu-memory-mib with a name that tells the generation"
+        )
     label = None if options.gpu_memory_mib is None else parse_int(options.gpu_memory_mib, "--gpu-memory-mib", "int")
     version = _version(options)
     args = _engine_args(options, version)
@@ -138,16 +146,11 @@ def _engine_args(options: argparse.Namespace, version: EngineVersion) -> EngineA
 
 
 def _model(options: argparse.Namespace) -> tuple[str, HfConfig]:
-    if (options.model is None) == (options.config is None):
-        raise InvalidInput("--model", options.model, "or --config must be given, one of the two")
     if options.config is not None:
-        return options.config.name, _config_of(_read_json(options.config), str(options.config))
+        return options.config.name, _config_of(_read_json(options.config, "--config"), str(options.config))
     found = _lookup(options.models)(options.model)
     if found is None:
-        near = catalogue.search(options.model.rsplit("/", 1)[-1])[:5]
-        raise InvalidInput(
-            "--model", options.model, "is not in the catalogue" + (f"; it has {', '.join(near)}" if near else "; pass --config")
-        )
+        raise not_in_catalogue("--model", options.model, "pass --config FILE, or see `plimsoll models --search`")
     return options.model, found
 
 
@@ -161,23 +164,23 @@ def _lookup(folder: Path | None) -> Callable[[str], HfConfig | None]:
         if folder is not None and len(name) <= 200 and "\0" not in name:
             path = folder / (name.replace("/", "--", 1) + ".json")
             if path.parent == folder and path.is_file():
-                return _config_of(_read_json(path), "model_config")
+                return _config_of(_read_json(path, "--models"), "model_config")
         return catalogue.lookup(name)
 
     return find
 
 
-def _read_json(path: Path) -> Any:
+def _read_json(path: Path, option: str) -> Any:
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
-            raise InvalidInput("file", str(path), f"is larger than {_MAX_FILE_BYTES} bytes")
+            raise InvalidInput(option, str(path), f"is larger than {_MAX_FILE_BYTES} bytes")
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise InvalidInput("file", str(path), f"cannot be read: {error.strerror}") from error
+        raise InvalidInput(option, str(path), f"cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
         if isinstance(error, InvalidInput):
             raise
-        raise InvalidInput("file", str(path), "is not JSON") from error
+        raise InvalidInput(option, str(path), "is not JSON") from error
 
 
 def _config_of(data: Any, path: str) -> HfConfig:
@@ -208,6 +211,9 @@ def _run_quick(options: argparse.Namespace) -> int:
     for name in ("model", "config"):
         if getattr(options, name) is not None:
             raise InvalidInput(f"--{name}", str(getattr(options, name)), "and --params exclude one another")
+    for name in ("explain", "compare"):
+        if getattr(options, name):
+            raise InvalidInput(f"--{name}", None, "needs --model or --config: a rule of thumb has neither terms nor layouts")
     answer = quick.quick_estimate(
         options.params,
         storage=args.quantization or args.dtype or "bf16",

@@ -6,7 +6,8 @@ Called by cli.estimate with answers of the estimator; works out nothing that the
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
 
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.errors import EstimatorError
@@ -16,8 +17,21 @@ from plimsoll_estimator.quick import QuickEstimate, gpus_needed
 from plimsoll_estimator.resolved import Estimate, Gpu, RankEstimate, ResolvedArgs
 from plimsoll_estimator.units import GIB, format_gib
 
+WIDTH = 100
 _TENSOR_SIZES = (1, 2, 4, 8)
 _PIPELINE_SIZES = (1, 2)
+
+
+def wrapped(lines: Iterable[str]) -> Iterator[str]:
+    """Lines of at most WIDTH columns; what goes on is indented further. Words are never cut."""
+    for line in lines:
+        indent = len(line) - len(line.lstrip())
+        if len(line) <= WIDTH:
+            yield line
+        else:
+            yield from textwrap.wrap(
+                line, WIDTH, subsequent_indent=" " * (indent + 6), break_long_words=False, break_on_hyphens=False, drop_whitespace=True
+            )
 
 
 def table_lines(name: str, answer: Estimate) -> list[str]:
@@ -41,8 +55,8 @@ def table_lines(name: str, answer: Estimate) -> list[str]:
     if answer.estimated_max_model_len is not None:
         lines.append(f"Largest --max-model-len that starts: {answer.estimated_max_model_len}")
     interval = answer.available_kv_cache_interval_bytes
-    if interval is not None:
-        lines.append(f"90 % of real starts: KV cache of {format_gib(interval[0])} to {format_gib(interval[1])}")
+    if interval is not None and interval[1] > 0:
+        lines.append(f"90 % of real starts: KV cache of {format_gib(max(0, interval[0]))} to {format_gib(interval[1])}")
     lines += _host_lines(answer, resolved)
     return lines + [f"warning: {text}" for text in answer.warnings]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 from typing import Final
 
@@ -217,4 +218,6 @@ def _known(reason: str) -> str:
     for name in REASONS:
         if name.lower() == reason.lower():
             return name
-    raise InvalidInput("reason", reason, f"is none of {', '.join(REASONS)}")
+    spelt = {name.lower(): name for name in REASONS}
+    like = ", ".join(spelt[near] for near in difflib.get_close_matches(reason.lower(), spelt, n=3, cutoff=0.7))
+    raise InvalidInput("reason", reason, f"is none that is known; {f'like it are {like}' if like else '`plimsoll explain` lists them'}")

@@ -35,6 +35,7 @@ from plimsoll_operator.verdict import Plan
 
 _MAX_FILE_BYTES: Final = 64 << 20
 _MAX_OBJECTS: Final = 200_000
+_OWN_GROUP: Final = API_VERSION.partition("/")[0] + "/"
 _PLAN_ANNOTATION: Final = "inference.plimsoll.dev/plan"
 Manifest = Mapping[str, Any]
 _T = TypeVar("_T", bound=BaseModel)
@@ -228,6 +229,8 @@ def take(world: World, manifest: Manifest, where: str) -> None:
             world.engine_calibrations.append(parse_object(EngineCalibration, manifest))
         else:
             raise InvalidInput(f"{where}: kind", kind, f"is not a kind of {API_VERSION}")
+    elif str(manifest.get("apiVersion", "")).startswith(_OWN_GROUP):
+        raise InvalidInput(f"{where}: apiVersion", manifest["apiVersion"], f"must be {API_VERSION}")
 
 
 def _take_namespace(world: World, manifest: Manifest) -> None:

@@ -38,7 +38,9 @@ def read_cluster(world: World) -> None:
     try:
         kube = KubeClient.from_environment()
     except ConfigException as error:
-        raise InvalidInput("--cluster", str(error)[:120], "no kubeconfig: set KUBECONFIG or give --nodes FILE") from error
+        raise InvalidInput(
+            "KUBECONFIG", None, f"leads to no cluster ({str(error)[:120].rstrip('.')}): set it, or plan with --nodes FILE"
+        ) from error
     try:
         for resource in (MODEL_PROFILES, CLUSTER_MODEL_PROFILES, GPU_POOLS, FIT_POLICIES, ENGINE_CALIBRATIONS, NAMESPACES):
             token = ""
@@ -58,7 +60,10 @@ def read_cluster(world: World) -> None:
             if world.leader_worker_sets and deployment.spec.placement.max_nodes_per_replica > 1:
                 take_applied_plan(world, kube.get(LEADER_WORKER_SETS, namespace, group.name_of(name)), namespace, name)
     except ApiFailure as error:
-        raise InvalidInput("--cluster", str(error)[:200], "the API server refused or was not reached") from error
+        why = "the API server refused or was not reached"
+        if error.status == 404:
+            why = "the cluster does not serve Plimsoll's kinds: install the chart"
+        raise InvalidInput("cluster", None, f"cannot be read: {why} ({' '.join(str(error).split())[:200]})") from error
 
 
 def _is_served(kube: Kube, resource: Resource) -> bool:

@@ -39,11 +39,18 @@ def billions(parameters: int | None) -> str:
     return "-" if parameters is None else f"{parameters / 1e9:.2f} B"
 
 
+def not_in_catalogue(field: str, name: str, otherwise: str) -> InvalidInput:
+    """The error for an unknown name: with those it resembles, else with what to do otherwise."""
+    near = catalogue.resembling(name)
+    return InvalidInput(
+        field, name, f"is not in the catalogue; it has {', '.join(near)}" if near else f"is not in the catalogue: {otherwise}"
+    )
+
+
 def _show(name: str, as_json: bool) -> int:
     entry = catalogue.entry(name)
     if entry is None:
-        near = catalogue.search(name.rsplit("/", 1)[-1])[:5]
-        raise InvalidInput("model", name, "is not in the catalogue" + (f"; it has {', '.join(near)}" if near else ""))
+        raise not_in_catalogue("model", name, "`plimsoll models` lists it")
     facts = {
         "model": entry.name,
         "source": entry.source,

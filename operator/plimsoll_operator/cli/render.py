@@ -13,7 +13,7 @@ from plimsoll_operator.api import ApiError
 from plimsoll_operator.cli import SubParsers, add_command
 from plimsoll_operator.cli.inputs import add_source_arguments, describe, load
 from plimsoll_operator.cli.plan import ADMITTED, BAD_INPUT, judge, status_of, verdict_mapping, worst
-from plimsoll_operator.render import REPLAN_ANNOTATION, Origin, render_service, render_workload, spec_digest
+from plimsoll_operator.render import REPLAN_ANNOTATION, Manifest, Origin, render_service, render_workload, spec_digest
 from plimsoll_operator.verdict import Admit, Resize
 
 _DESCRIPTION: Final = "Print the objects that InferenceDeployments become. Status as `plimsoll plan`."
@@ -46,7 +46,18 @@ def run(options: argparse.Namespace) -> int:
             replan = metadata.annotations.get(REPLAN_ANNOTATION, "")
             origin = Origin(generation=metadata.generation, spec_digest=spec_digest(raw_spec), replan=replan)
             for child in (render_workload(deployment, verdict.plan, origin), render_service(deployment)):
-                print(yaml.safe_dump(child, sort_keys=False, explicit_start=True), end="")
+                print(yaml.safe_dump(_by_itself(child), sort_keys=False, explicit_start=True), end="")
         else:
             print(f"{deployment.metadata.name}: {verdict_mapping(verdict)['message']}", file=sys.stderr)
     return worst(statuses)
+
+
+def _by_itself(child: Manifest) -> Manifest:
+    """The object without what only a stored InferenceDeployment has: an owner's uid, and a namespace where the file names none."""
+    metadata = dict(child["metadata"])
+    if not metadata["namespace"]:
+        del metadata["namespace"]
+    metadata["ownerReferences"] = [owner for owner in metadata["ownerReferences"] if owner["uid"]]
+    if not metadata["ownerReferences"]:
+        del metadata["ownerReferences"]
+    return {**child, "metadata": metadata}
