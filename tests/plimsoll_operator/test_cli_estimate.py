@@ -143,7 +143,10 @@ def test_models_and_gpus_list_what_is_shipped(capsys: pytest.CaptureFixture[str]
     assert len(json.loads(ask(capsys, "gpus", "--json")[1])) > 10
 
 
-@pytest.mark.parametrize("reason", [reason.value for reason in Reason])
+CAPACITY = ("Bound", "Booked", "WaitingForGpus", "WaitingForTurn", "NotScheduled", "ApplyRefused")
+
+
+@pytest.mark.parametrize("reason", [*(reason.value for reason in Reason), *CAPACITY])
 def test_every_reason_of_a_verdict_is_explained(capsys: pytest.CaptureFixture[str], reason: str) -> None:
     status, out, _ = ask(capsys, "explain", reason.lower())
     assert status == 0

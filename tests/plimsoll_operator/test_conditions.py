@@ -4,7 +4,7 @@ from typing import Literal
 import pytest
 
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_operator.conditions import ChildState, Condition, Invalid, ModelSeen, Situation, conditions_of, model_seen
+from plimsoll_operator.conditions import ChildState, Condition, Invalid, Lack, ModelSeen, Situation, conditions_of, model_seen
 from plimsoll_operator.facts import ModelFacts, ModelUnknown
 from plimsoll_operator.verdict import Admit, Change, Plan, PredictedMemory, Reason, Reject, Resize, Undecided
 
@@ -172,3 +172,23 @@ def test_a_refusal_says_what_happens_to_the_pods() -> None:
 def test_a_resize_names_what_was_moved() -> None:
     feasible = by_type(conditions_of(replace(READY, verdict=RESIZED), (), "t"))["Feasible"]
     assert (feasible.reason, feasible.message) == ("Resized", "fits after moving engine.maxModelLen from 131072 to 8192")
+
+
+@pytest.mark.parametrize(
+    ("lack", "reason"),
+    [("gpus", "WaitingForGpus"), ("turn", "WaitingForTurn"), ("scheduler", "NotScheduled")],
+)
+def test_capacity_says_what_missing_replicas_wait_for(lack: Lack, reason: str) -> None:
+    situation = replace(READY, bound=1, capacity_for_missing=False, missing_because=lack, child=STARTING)
+    (found,) = [row for row in conditions_of(situation, (), "now") if row.type == "CapacityAvailable"]
+    assert (found.status, found.reason) == ("False", reason)
+    assert found.message.startswith("1 of 2 replicas ")
+
+
+def test_children_that_the_api_server_refuses_stall_the_deployment_in_its_words() -> None:
+    situation = replace(READY, bound=0, child=None, capacity_for_missing=False, apply_problem="403 Forbidden: exceeded quota")
+    found = {row.type: row for row in conditions_of(situation, (), "now")}
+    assert {kind: found[kind].status for kind in ("Progressing", "Ready", "Stalled")} == {
+        "Progressing": "False", "Ready": "False", "Stalled": "True",
+    }  # fmt: skip
+    assert "exceeded quota" in found["Stalled"].message

@@ -103,6 +103,25 @@ REASONS: Final = {  # reason -> (what it means, what to do)
         "The branch has moved since the plan was made. The pods keep the commit of their plan.",
         "Adopt the new one by a changed spec or the annotation inference.plimsoll.dev/replan.",
     ),
+    # What CapacityAvailable says
+    "Bound": ("Every replica is on a node.", "Nothing to do."),
+    "Booked": ("GPUs are set aside for every replica, wherever the scheduler puts what it sees.", "Nothing to do: pods follow at once."),
+    "WaitingForGpus": (
+        "Too few GPUs are free that no earlier deployment and no other pending pod may take. The pods exist and wait.",
+        "Free GPUs, add nodes, or lower replicas; `kubectl get gpool` shows what is free and booked.",
+    ),
+    "WaitingForTurn": (
+        "Pods whose GPUs are booked earlier are on their way to nodes; until they are there it is not certain what is left.",
+        "Nothing to do: it is decided within seconds.",
+    ),
+    "NotScheduled": (
+        "GPUs were booked, but the scheduler has not bound the pods for ten seconds.",
+        "`kubectl describe pod` says why: a volume, a taint, a quota, or another scheduler that does not run.",
+    ),
+    "ApplyRefused": (
+        "The API server refuses the Deployment, LeaderWorkerSet or Service: a quota, a policy or a missing right.",
+        "The condition quotes it; what was booked is free for others until it is taken.",
+    ),
     # The estimator's reasons
     "NoKvCacheMemory": ("Weights and overheads leave less than one KV block.", "As for InsufficientGpuMemory."),
     "MaxModelLenTooLong": ("One request of max-model-len tokens needs more KV cache than there is.", "Use the estimated length or less."),
