@@ -7,68 +7,59 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plimsoll_operator.capacity import Booking, certain_pods, possible_pods
+from plimsoll_operator.capacity import Booking, certain_pods, gpus_for, placeable, possible_pods
+from plimsoll_operator.facts import FreeNodes
 
 SIZES = st.sampled_from([1, 2, 3, 4, 8])
-NODES = st.lists(st.integers(0, 8), min_size=1, max_size=3)
+# (GPUs, host memory) of a node's free room and of a pod.
+NODES = st.lists(st.tuples(st.integers(0, 8), st.integers(0, 12)), min_size=1, max_size=3)
+PODS = st.lists(st.tuples(SIZES, st.integers(0, 6)), max_size=4)
+POD = st.tuples(SIZES, st.integers(0, 4))
 
 
-def histogram(nodes: list[int]) -> tuple[tuple[int, int], ...]:
-    return tuple(sorted(Counter(nodes).items()))
+def rows(nodes: list[tuple[int, int]]) -> list[FreeNodes]:
+    return [FreeNodes(gpus=gpus, nodes=count, host_memory_bytes=host) for (gpus, host), count in Counter(nodes).items()]
 
 
-def others(sizes: dict[int, int], gpus: int) -> list[Booking]:
-    return [Booking(gpus=size, pods=pods) for size, pods in sizes.items() if size != gpus]
+def booking(pod: tuple[int, int], pods: int = 1) -> Booking:
+    return Booking(gpus=pod[0], pods=pods, host_memory_bytes=pod[1])
+
+
+def certain(nodes: list[tuple[int, int]], pods: list[tuple[int, int]], ours: tuple[int, int]) -> int:
+    free = rows(nodes)
+    beside = [booking(pod, count) for pod, count in Counter(pods).items()]
+    return certain_pods(gpus_for(free, booking(ours)), [placeable(gpus_for(free, pod), pod) for pod in beside], booking(ours))
 
 
 @cache
-def worst(nodes: tuple[int, ...], pods: tuple[int, ...], ours: int) -> int:
-    """Pods of size `ours` that still find nodes in the worst course of all the other pods (each placed or left out)."""
-    found = sum(size // ours for size in nodes)
+def worst(nodes: tuple[tuple[int, int], ...], pods: tuple[tuple[int, int], ...], ours: tuple[int, int]) -> int:
+    """Places for pods like `ours` in the worst course of all the other pods (each placed or left out)."""
+    found = sum(gpus // ours[0] if not ours[1] else min(gpus // ours[0], host // ours[1]) for gpus, host in nodes)
     for at, pod in enumerate(pods):
         for node, free in enumerate(nodes):
-            if free >= pod:
-                after = tuple(sorted((*nodes[:node], free - pod, *nodes[node + 1 :])))
+            if free[0] >= pod[0] and free[1] >= pod[1]:
+                left = (free[0] - pod[0], free[1] - pod[1])
+                after = tuple(sorted((*nodes[:node], left, *nodes[node + 1 :])))
                 found = min(found, worst(after, pods[:at] + pods[at + 1 :], ours))
     return found
 
 
-@cache
-def best(nodes: tuple[int, ...], pods: tuple[int, ...], ours: int) -> int:
-    """Pods of size `ours` that find nodes in the kindest course in which every other pod is placed that can be."""
-    courses = [
-        best(tuple(sorted((*nodes[:node], free - pods[0], *nodes[node + 1 :]))), pods[1:], ours)
-        for node, free in enumerate(nodes)
-        if pods and free >= pods[0]
-    ]
-    if courses:
-        return max(courses)
-    return best(nodes, pods[1:], ours) if pods else sum(size // ours for size in nodes)
+@given(nodes=NODES, pods=PODS, ours=POD)
+def test_no_course_of_the_scheduler_leaves_fewer_places_than_are_certain(
+    nodes: list[tuple[int, int]], pods: list[tuple[int, int]], ours: tuple[int, int]
+) -> None:
+    assert certain(nodes, pods, ours) <= worst(tuple(sorted(nodes)), tuple(sorted(pods)), ours)
 
 
-@given(nodes=NODES, pods=st.lists(SIZES, max_size=4), ours=SIZES)
-def test_no_course_of_the_scheduler_leaves_fewer_places_than_are_certain(nodes: list[int], pods: list[int], ours: int) -> None:
-    found = certain_pods(histogram(nodes), [Booking(gpus=size, pods=count) for size, count in Counter(pods).items()], ours)
-    assert found <= worst(tuple(sorted(nodes)), tuple(sorted(pods)), ours)
-
-
-@given(nodes=NODES, pods=st.lists(SIZES, max_size=4), ours=SIZES)
+@given(nodes=st.lists(st.integers(0, 8), min_size=1, max_size=4), pods=st.lists(SIZES, max_size=4), ours=SIZES)
 def test_what_is_certain_is_possible(nodes: list[int], pods: list[int], ours: int) -> None:
-    booked = [Booking(gpus=size, pods=count) for size, count in Counter(pods).items()]
-    assert certain_pods(histogram(nodes), booked, ours) <= possible_pods(histogram(nodes), booked, ours)
-
-
-@given(nodes=NODES, pods=st.lists(SIZES, max_size=3), ours=SIZES)
-def test_no_course_finds_more_places_than_are_possible(nodes: list[int], pods: list[int], ours: int) -> None:
-    placed = [size for size in sorted(pods, reverse=True) if size <= max(nodes)]
-    if sum(placed) > min(nodes):  # only where every other pod certainly finds a place does leaving none out make sense
-        placed = []
-    booked = [Booking(gpus=size, pods=count) for size, count in Counter(placed).items()]
-    assert best(tuple(sorted(nodes)), tuple(placed), ours) <= possible_pods(histogram(nodes), booked, ours)
+    free = tuple(Counter(nodes).items())
+    beside = [placeable(free, Booking(gpus=size, pods=count)) for size, count in Counter(pods).items()]
+    assert certain_pods(free, beside, Booking(gpus=ours, pods=1)) <= possible_pods(free, beside, ours)
 
 
 @pytest.mark.parametrize(
-    ("why", "free", "beside", "gpus", "certain"),
+    ("why", "free", "beside", "gpus", "found"),
     [
         ("whole nodes count one each", {4: 7, 2: 3}, {}, 4, 7),
         ("pairs count in halves of nodes as well", {4: 7, 2: 3}, {}, 2, 17),
@@ -81,6 +72,13 @@ def test_no_course_finds_more_places_than_are_possible(nodes: list[int], pods: l
         ("nothing free, nothing certain", {}, {1: 1}, 1, 0),
     ],
 )
-def test_places(why: str, free: dict[int, int], beside: dict[int, int], gpus: int, certain: int) -> None:
-    booked = [Booking(gpus=size, pods=pods) for size, pods in beside.items()]
-    assert certain_pods(tuple(free.items()), booked, gpus) == certain, why
+def test_places(why: str, free: dict[int, int], beside: dict[int, int], gpus: int, found: int) -> None:
+    histogram = tuple(free.items())
+    others = [placeable(histogram, Booking(gpus=size, pods=pods)) for size, pods in beside.items()]
+    assert certain_pods(histogram, others, Booking(gpus=gpus, pods=1)) == found, why
+
+
+def test_a_pod_that_takes_much_of_the_host_takes_the_places_that_go_with_it() -> None:
+    small, greedy = (1, 2), (1, 6)
+    assert certain([(4, 8)], [small], small) == 4 - 1
+    assert certain([(4, 8)], [greedy], small) == 4 - 3

@@ -4,7 +4,7 @@ The controller and the CLI feed a CapacityIndex; webhook, controller and CLI rea
 """
 
 from plimsoll_operator.capacity.booking import Booking, book, fits_now, gpus_for
-from plimsoll_operator.capacity.certain import certain_pods, possible_pods
+from plimsoll_operator.capacity.certain import certain_pods, placeable, possible_pods
 from plimsoll_operator.capacity.corrections import Correction, corrections_of
 from plimsoll_operator.capacity.derived import DerivedPool, PoolKey, Selection
 from plimsoll_operator.capacity.index import CapacityIndex
@@ -23,6 +23,7 @@ __all__ = [
     "fits_now",
     "gpus_for",
     "is_offer",
+    "placeable",
     "pool_facts",
     "pool_manifest",
     "possible_pods",

@@ -8,32 +8,46 @@ Called by the controller's bookings. Pure; knows neither pods nor plans.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from plimsoll_operator.capacity.booking import Booking
 
 
-def certain_pods(histogram: Iterable[tuple[int, int]], others: Iterable[Booking], gpus: int) -> int:
-    """How many pods of `gpus` GPUs find nodes whatever the `others` do first. `histogram` is (free GPUs, nodes).
+def placeable(histogram: Iterable[tuple[int, int]], booking: Booking) -> Booking:
+    """The booking with no more pods than would find room if they were alone. `histogram` is what nodes have free for such pods."""
+    return replace(booking, pods=min(booking.pods, _room(histogram, booking.gpus))) if booking.gpus > 0 else replace(booking, pods=0)
 
-    A lower bound. Let s be the size of another pod. With s >= gpus it takes the place of at most ceil(s / gpus) of ours. Smaller
-    ones take the place of at most one of ours each, and together of no more than their GPUs can break when every GPU is
-    spent where it hurts most. No more of the others count than would find room if they were alone.
+
+def certain_pods(histogram: Iterable[tuple[int, int]], others: Iterable[Booking], pod: Booking) -> int:
+    """How many such pods find nodes whatever the `others` do first. `histogram` is (GPUs free for such pods, nodes), as of `gpus_for`.
+
+    A lower bound. Let s be another pod's share of a node, in GPUs: its own, or those that go with as much of the host as it takes,
+    at our pods' rate. With s >= our GPUs it takes the place of at most ceil(s / ours) of ours. Smaller ones take the place of at most
+    one of ours each, and together of no more than their shares can break when every GPU of them is spent where it hurts most.
     """
     free = [(size, nodes) for size, nodes in histogram if size > 0 and nodes > 0]
-    if gpus <= 0 or not free:
+    if pod.gpus <= 0 or not free:
         return 0
     lost = small_pods = small_gpus = 0
     for other in others:
-        if other.gpus <= 0:
-            continue
-        pods = min(other.pods, _room(free, other.gpus))
-        if other.gpus >= gpus:
-            lost += pods * -(-other.gpus // gpus)
+        share = _share(other, pod)
+        if share >= pod.gpus:
+            lost += other.pods * -(-share // pod.gpus)
         else:
-            small_pods += pods
-            small_gpus += pods * other.gpus
-    lost += min(small_pods, _most_broken(free, gpus, small_gpus))
-    return max(0, _room(free, gpus) - lost)
+            small_pods += other.pods
+            small_gpus += other.pods * share
+    lost += min(small_pods, _most_broken(free, pod.gpus, small_gpus))
+    return max(0, _room(free, pod.gpus) - lost)
+
+
+def _share(other: Booking, pod: Booking) -> int:
+    """GPUs of a node that the other pod takes from ours: those it asks for, or more where it takes more of the host."""
+    sides = (
+        (other.host_memory_bytes, pod.host_memory_bytes),
+        (other.host_cpu_millis, pod.host_cpu_millis),
+        (other.ephemeral_storage_bytes, pod.ephemeral_storage_bytes),
+    )
+    return max(other.gpus, *(-(-pod.gpus * takes // needs) if needs > 0 else 0 for takes, needs in sides))
 
 
 def possible_pods(histogram: Iterable[tuple[int, int]], others: Iterable[Booking], gpus: int) -> int:

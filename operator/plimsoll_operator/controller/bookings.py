@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from plimsoll_operator.capacity import Booking, certain_pods, possible_pods
+from plimsoll_operator.capacity import Booking, certain_pods, placeable, possible_pods
 from plimsoll_operator.ports import Key
 
 # The scheduler binds within a fraction of a second: what takes longer is not going to happen, and must not hold up the others.
@@ -301,7 +301,7 @@ class _Room:
 
     def certain(self, want: Want, claims: Mapping[Want, int]) -> bool:
         """Whether all pods that claim this want find nodes, in every order and wherever the others go."""
-        return certain_pods(self._of(want)[1], self._beside(want, claims), want.gpus) >= claims.get(want, 0)
+        return certain_pods(self._of(want)[1], self._beside(want, claims), want.booking(1)) >= claims.get(want, 0)
 
     def possible(self, want: Want, claims: Mapping[Want, int]) -> int:
         """Pods of this want that could find nodes beside the claims of others."""
@@ -309,7 +309,8 @@ class _Room:
 
     def _beside(self, want: Want, claims: Mapping[Want, int]) -> list[Booking]:
         pools = self.pools(want)
-        return [Booking(gpus=one.gpus, pods=pods) for one, pods in claims.items() if one != want and self.pools(one) & pools]
+        beside = [(one, pods) for one, pods in claims.items() if one != want and self.pools(one) & pools]
+        return [placeable(self._of(one)[1], one.booking(pods)) for one, pods in beside]
 
     def _of(self, want: Want) -> tuple[frozenset[str], Histogram]:
         if want not in self._known:

@@ -16,7 +16,7 @@ from typing import Final
 from plimsoll_operator.api import NAME_LABEL, WORKER_LABEL, GPUPool
 from plimsoll_operator.capacity import Booking, CapacityIndex, DerivedPool, PoolKey, Selection, corrections_of, gpus_for
 from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES, PRODUCT_LABEL
-from plimsoll_operator.capacity.pods import pod_requests
+from plimsoll_operator.capacity.pods import CPU, MEMORY, pod_requests
 from plimsoll_operator.controller.bookings import Bookings, Demand, Histogram, Standing, Want
 from plimsoll_operator.decision.caps import use_of_plan
 from plimsoll_operator.facts import DeploymentUse
@@ -345,8 +345,12 @@ def _of_others(pod: Manifest | None) -> tuple[tuple[Want, int], ...]:
     if pod["status"].get("phase") in _OVER:
         return ()
     asked = pod_requests(pod["spec"])
+    memory, cpu = asked.get(MEMORY, 0), asked.get(CPU, 0)
     gpus = [(resource, units) for resource, units in asked.items() if resource.startswith(GPU_RESOURCE_PREFIXES)]
-    return tuple((Want(pools=(), products=(), gpus=units, resource=resource), 1) for resource, units in gpus)
+    return tuple(
+        (Want(pools=(), products=(), gpus=units, resource=resource, host_memory_bytes=memory, host_cpu_millis=cpu), 1)
+        for resource, units in gpus
+    )
 
 
 def _want(plan: Plan) -> Want:
