@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := test
-.PHONY: demo test check check-static unit bench accuracy kind clean assets requirements
+.PHONY: demo test check check-static unit bench accuracy kind lws clean assets requirements
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -49,6 +49,9 @@ accuracy: $(STAMP) ## predictions against what vLLM reported
 
 kind: $(STAMP) ## the end-to-end tests on a kind cluster; needs a container engine
 	@$(BIN)/python -m tests.e2e.kind
+
+lws: assets ## replicas over several nodes with the real LeaderWorkerSet, built once
+	$(PYTEST) tests/e2e/with_lws.py
 
 requirements: ## pin the development requirements anew
 	@"$(PYTHON)" -m venv $(WORK)/pin && $(WORK)/pin/bin/python -m pip install -q --upgrade pip

@@ -27,7 +27,7 @@ _WATCH_SECONDS: Final = 300
 _TIMEOUT: Final = httpx.Timeout(connect=5.0, read=75.0, write=10.0, pool=10.0)
 _LONGEST_LINE: Final = 8 << 20
 _BACKOFF_CAP_SECONDS: Final = 10.0
-SERVED_EVERY_SECONDS: Final = 30.0
+SERVED_EVERY_SECONDS: Final = 10.0
 
 
 class Served:

@@ -116,6 +116,15 @@ KIND = Family(
     ldflags="-s -w",
 )
 
+LEADER_WORKER_SET = Family(
+    name="lws",
+    programs={"lws-manager": "sigs.k8s.io/lws/cmd"},
+    version_command={"lws-manager": _VERSION_FLAG},
+    minimum=(0, 9),
+    below=(1, 0),
+    ldflags="-s -w",
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assets:
@@ -257,6 +266,17 @@ def _build_one(go: Path, family: Family, package: str, output: Path) -> None:
         reader.join()
     if code != 0:
         raise AssetsError(f"go build {package} failed:\n" + "".join(lines[-15:]))
+
+
+def module_folder(family: Family, module: str) -> Path:
+    """Return the folder with the source of a module that the family is built from: the manifests it ships lie there. Raises AssetsError."""
+    go = find_go()
+    folder = GOMODS / family.name
+    for command in ("mod", "download"), ("list", "-m", "-f", "{{.Dir}}"):
+        done = subprocess.run([go, *command, module], cwd=folder, capture_output=True, text=True, check=False, env=_go_environment())
+        if done.returncode != 0:
+            raise AssetsError(f"go {' '.join(command)} {module} failed:\n{done.stderr.strip()}")
+    return Path(done.stdout.strip())
 
 
 def obtain(families: tuple[Family, ...] = FAMILIES) -> Assets:

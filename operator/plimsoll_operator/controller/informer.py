@@ -18,7 +18,7 @@ from plimsoll_operator.ports import Key, Kube, Manifest, Resource, WatchEvent, k
 
 _log = logging.getLogger(__name__)
 _LONGEST_BACKOFF_SECONDS: Final = 10.0
-ABSENT_SECONDS: Final = 15.0
+ABSENT_SECONDS: Final = 10.0
 
 Trim = Callable[[Manifest], Manifest]
 Change = Callable[[Key, Manifest | None, Manifest | None], None]
