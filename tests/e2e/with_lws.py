@@ -92,3 +92,15 @@ def test_a_deleted_deployment_takes_its_groups_along(plane: ControlPlane, wishes
     plane.kubectl("delete", "infd", "llama", "-n", "spread")
     wait_until(lambda: not plane.get("leaderworkersets", "-n", "spread")["items"], "the LeaderWorkerSet to go")
     wait_until(lambda: not plane.pods("spread"), "the pods to go")
+
+
+def test_groups_behind_the_capacity_gate_pass_it_whole(plane: ControlPlane, wishes: Wishes) -> None:
+    """Three groups for the four nodes of two: two run, and of the third both pods wait behind the gate."""
+    gated = wish("patient", replicas=3)
+    gated["spec"]["placement"]["waitForCapacity"] = True
+    wishes.create(gated)
+    wait_until(lambda: wishes.status("patient").get("ready") == "2/3", "two groups to be ready")
+    pods = wait_until(lambda: [*found] if len(found := plane.pods("spread")) == 6 else None, "the pods of the third group to be made")
+    waiting = {pod["metadata"]["name"] for pod in pods if pod["spec"].get("schedulingGates")}
+    assert len(waiting) == 2
+    assert len({name.removeprefix("patient-group-")[0] for name in waiting}) == 1

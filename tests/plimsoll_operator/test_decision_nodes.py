@@ -111,18 +111,18 @@ def test_without_the_api_a_plan_that_cannot_be_made_is_refused_with_what_to_inst
     assert isinstance(verdict(LLAMA_70B, store=Files(*h100s(2)), **wish), Admit), "one node serves: nothing is missing"
 
 
-REFUSED = [
-    ("vLLM before 0.11.2 spans nodes only with Ray", {"version": "0.10.2"}, {}, "EngineRefuses", "spec.placement.maxNodesPerReplica"),
-    ("half a group behind a gate would hold GPUs", {}, {"waitForCapacity": True}, "NotSupportedYet", "spec.placement.waitForCapacity"),
-]
-
-
-@pytest.mark.parametrize(("why", "wish", "placement", "reason", "field"), REFUSED, ids=[row[0] for row in REFUSED])
-def test_what_a_replica_over_nodes_cannot_have(why, wish, placement, reason, field):
+def test_releases_that_need_ray_to_span_nodes_are_refused_by_name():
     engine = {"maxModelLen": 8192, "tensorParallelSize": 8, "pipelineParallelSize": 2}
     store = Files(*h100s(2), lws=True)
-    found = verdict(LLAMA_405B, engine=engine, store=store, placement={"maxNodesPerReplica": 2, **placement}, **wish)
-    assert (type(found), found.reason.value, found.field) == (Reject, reason, field)
+    found = verdict(LLAMA_405B, version="0.10.2", engine=engine, store=store, placement={"maxNodesPerReplica": 2})
+    assert (type(found), found.reason.value, found.field) == (Reject, "EngineRefuses", "spec.placement.maxNodesPerReplica")
+    assert "0.11.2" in found.message
+
+
+def test_a_replica_over_nodes_may_wait_for_capacity():
+    store = Files(*h100s(2), lws=True)
+    placement = {"maxNodesPerReplica": 2, "waitForCapacity": True}
+    assert isinstance(verdict(LLAMA_405B, engine={"maxModelLen": 8192}, store=store, placement=placement), Admit)
 
 
 def test_a_name_too_long_for_the_pods_of_a_group_is_refused_before_anything_is_made():

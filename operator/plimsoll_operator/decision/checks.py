@@ -176,22 +176,13 @@ def first_finding(checked: Checked) -> Reject | Undecided | None:
     return next((finding for check in CHECKS if (finding := check(checked)) is not None), None)
 
 
-def spanning_is_possible(deployment: InferenceDeployment, layout: Layout) -> Reject | None:
-    """What a replica over several nodes cannot have: a name too long for its pods, which add to it, and the capacity gate.
-
-    The gate is lifted pod by pod, and half a group that has passed it would hold GPUs and start nothing.
-    """
-    if layout.nodes == 1:
-        return None
-    if deployment.spec.placement.wait_for_capacity:
-        field = "spec.placement.waitForCapacity"
-        message = f"{field} is not supported yet for replicas over several nodes."
-        return Reject(reason=Reason.NOT_SUPPORTED_YET, message=message, field=field)
+def name_is_short_enough(deployment: InferenceDeployment, layout: Layout) -> Reject | None:
+    """Pods of a replica over several nodes carry names longer than their deployment's, and labels made of those end at 63 characters."""
     length, most = len(deployment.metadata.name), MAX_NAME_OVER_NODES
-    if length > most:
-        message = f"The name has {length} characters, and {most} are the most where replicas span nodes: their pods' names add to it."
-        return Reject(reason=Reason.INVALID_SPEC, message=message, field="metadata.name")
-    return None
+    if layout.nodes == 1 or length <= most:
+        return None
+    message = f"The name has {length} characters, and {most} are the most where replicas span nodes: their pods' names add to it."
+    return Reject(reason=Reason.INVALID_SPEC, message=message, field="metadata.name")
 
 
 def no_layout(checked: Checked) -> Reject:

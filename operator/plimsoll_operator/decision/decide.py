@@ -14,7 +14,7 @@ from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_operator.decision import wording
 from plimsoll_operator.decision.ask import Ask, read_ask
 from plimsoll_operator.decision.caps import over_cap, use_of_plan
-from plimsoll_operator.decision.checks import Checked, first_finding, no_layout, spanning_is_possible
+from plimsoll_operator.decision.checks import Checked, first_finding, name_is_short_enough, no_layout
 from plimsoll_operator.decision.elsewhere import product_that_would_fit, rentable
 from plimsoll_operator.decision.engine import Engine, corrections_for, engine_for
 from plimsoll_operator.decision.long_context import own_pool
@@ -116,9 +116,9 @@ def _decide(facts: Facts, *, with_offers: bool) -> Verdict:
     mover = Mover(engine, products, facts.applied_plan)
     result = mover.search(ask)
     if isinstance(result, Found):
-        impossible = spanning_is_possible(facts.deployment, result.candidate.layout)
+        too_long = name_is_short_enough(facts.deployment, result.candidate.layout)
         split = own_pool(Mover(engine, products, None), ask, result) if with_offers else None
-        return impossible or _capped(facts, Admit(plan=make_plan(result, facts.model), warnings=_warnings(facts, ask, result, split)))
+        return too_long or _capped(facts, Admit(plan=make_plan(result, facts.model), warnings=_warnings(facts, ask, result, split)))
     doubt = _doubt(result)
     if doubt is not None:
         return doubt
