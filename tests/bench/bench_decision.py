@@ -29,10 +29,18 @@ WISHES = {
     "Admit 70B": {"model": LLAMA_70B, "engine": {"maxModelLen": 65536}},
     "Reject with offers": {"model": LLAMA_70B, "engine": {"maxModelLen": 131072, "tensorParallelSize": 2}, "placement": {
         "gpuProducts": ["NVIDIA-A100-SXM4-80GB", "NVIDIA-H100-80GB-HBM3"]}},
+    "Admit a worksheet": {"model": LLAMA_8B, "engine": {}, "replicas": 8, "workload": {"requestClasses": [
+        {"name": "chat", "promptTokens": 2048, "outputTokens": 512, "concurrency": 64},
+        {"name": "reports", "promptTokens": 100000, "outputTokens": 1000, "concurrency": 2}]},
+        "placement": {"gpuProducts": ["NVIDIA-L4"]}},
+    "Reject a worksheet": {"model": LLAMA_8B, "engine": {}, "workload": {"requestClasses": [
+        {"name": "chat", "promptTokens": 2048, "outputTokens": 512, "concurrency": 640}]}, "placement": {"gpuProducts": ["NVIDIA-L4"]}},
     "Reject on every layout": {"model": "deepseek-ai/DeepSeek-R1", "engine": {"maxModelLen": 65536}, "placement": {
         "gpuProducts": ["NVIDIA-L40S", "NVIDIA-L4", "NVIDIA-A10G", "Tesla-T4", "NVIDIA-A100-SXM4-40GB"]}},
 }  # fmt: skip
-TARGETS_US = {"Admit 8B": 5000, "Admit 70B": 5000, "Reject with offers": 25000}
+TARGETS_US = {
+    "Admit 8B": 5000, "Admit 70B": 5000, "Reject with offers": 25000, "Admit a worksheet": 5000, "Reject a worksheet": 25000,
+}  # fmt: skip
 REPEATED_US = 100
 
 

@@ -215,3 +215,23 @@ def test_changes_and_offers_are_in_status() -> None:
     offers = world.status("refused")["offers"]
     assert 1 <= len(offers) <= 4
     assert all(offer["summary"] and offer["patch"].startswith("{") for offer in offers)
+
+
+def test_changes_speak_of_the_plan_in_force_also_when_nothing_need_move_any_more() -> None:
+    world = World(1)
+    world.controller.pool_writer.write()
+    engine = {"image": "vllm/vllm-openai:v0.19.0", "tensorParallelSize": 1, "maxModelLen": 131072}
+    fit = {"policy": "Resize", "mayChange": ["maxModelLen"]}
+    spec = {"model": {"name": "meta-llama/Llama-3.1-8B-Instruct"}, "engine": engine, "fit": fit}
+    world.kube.create(INFERENCE_DEPLOYMENTS, new_deployment(NS, "moved", spec))
+    world.controller.queue.add((NS, "moved"))
+    look(world)
+    changes, plan = world.status("moved")["changes"], world.status("moved")["plan"]
+    assert [row["field"] for row in changes] == ["spec.engine.maxModelLen"]
+    world.kube.create(NODES, gpu_node("large", 8, "NVIDIA-H100-80GB-HBM3", 81559))
+    look(world)
+    assert world.status("moved")["proposedPlan"]["maxModelLen"] == 131072, "on the new node nothing need move"
+    assert world.status("moved")["plan"] == plan
+    assert world.status("moved")["changes"] == changes
+    world.controller.resync()
+    assert world.writes(lambda: look(world)) == []

@@ -60,6 +60,23 @@ def test_a_resized_spec_decided_again_is_a_fixed_point(model, engine, nodes, ord
 
 
 @LAW
+@given(MODELS, ENGINES, NODES, st.permutations(["maxModelLen", "tensorParallelSize", "kvCacheDtype"]), st.sampled_from([None, 2048, 8192]))
+def test_a_resize_keeps_the_least_context_and_moves_nothing_in_vain(model, engine, nodes, order, least):
+    if least is not None and engine.get("maxModelLen", least) < least:
+        return
+    fit = {"policy": "Resize", "mayChange": order} | ({} if least is None else {"minMaxModelLen": least})
+    found = verdict(model, engine, nodes, fit=fit)
+    if isinstance(found, Resize):
+        moved = {change.field.removeprefix("spec.engine."): change.new for change in found.changes}
+        assert found.plan.max_model_len >= min(least or 8192, engine.get("maxModelLen", 8192))
+        kinds = {"kvCacheDtype": str}
+        new = {name: kinds.get(name, int)(value) for name, value in moved.items()}
+        for name in moved:
+            back = engine | {other: value for other, value in new.items() if other != name}
+            assert not isinstance(verdict(model, back, nodes), Admit), f"{name} need not have moved"
+
+
+@LAW
 @given(MODELS, ENGINES, NODES, st.randoms())
 def test_the_order_of_nodes_changes_nothing(model, engine, nodes, rng):
     shuffled = list(nodes)

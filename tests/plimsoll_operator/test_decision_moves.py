@@ -50,6 +50,30 @@ def test_resize_moves_what_it_may_and_a_second_look_changes_nothing(why, model, 
     assert again.plan == found.plan
 
 
+def test_every_change_says_from_what_to_what_and_why():
+    engine = {"maxModelLen": 131072, "tensorParallelSize": 1}
+    refused = verdict(engine=engine, placement=ONE_L4)
+    found = verdict(engine=engine, fit=resize("maxModelLen"), placement=ONE_L4)
+    (change,) = found.changes
+    assert (change.field, change.old, change.new) == ("spec.engine.maxModelLen", "131072", str(found.plan.max_model_len))
+    assert change.why == refused.message
+
+
+ORDERS = [
+    ("the cache's type first", ["kvCacheDtype", "maxModelLen", "tensorParallelSize"], ["kvCacheDtype"]),
+    ("the context first", ["maxModelLen", "kvCacheDtype", "tensorParallelSize"], ["maxModelLen"]),
+    ("the size first", ["tensorParallelSize", "kvCacheDtype", "maxModelLen"], ["tensorParallelSize"]),
+]
+
+
+@pytest.mark.parametrize(("why", "order", "moved"), ORDERS, ids=[row[0] for row in ORDERS])
+def test_the_users_order_decides_which_field_moves(why, order, moved):
+    engine = {"maxModelLen": 65536, "tensorParallelSize": 1, "kvCacheDtype": "auto"}
+    found = verdict(engine=engine, fit=resize(*order), placement=ONE_L4)
+    assert isinstance(found, Resize)
+    assert [change.field.removeprefix("spec.engine.") for change in found.changes] == moved
+
+
 def test_resize_takes_the_smallest_step():
     found = verdict(engine={"maxModelLen": 131072, "tensorParallelSize": 1}, fit=resize("maxModelLen"), placement=ONE_L4)
     context = found.plan.max_model_len

@@ -41,7 +41,7 @@ def status_of(
         conditions=tuple(_write(row) for row in judged),
         plan=plan_status(plan) if plan is not None else None,
         proposed_plan=plan_status(proposed) if proposed is not None else None,
-        changes=_changes(situation.verdict),
+        changes=_changes(situation, plan, previous),
         offers=_offers(situation.verdict),
         observed=previous.observed if previous is not None else None,
     )
@@ -183,8 +183,13 @@ def plan_from_status(status: PlanStatus) -> Plan | None:
     return plan if plan.digest == status.digest else None
 
 
-def _changes(verdict: Verdict | Invalid) -> tuple[ChangeStatus, ...]:
-    if not isinstance(verdict, Resize):
+def _changes(situation: Situation, plan: Plan | None, previous: InferenceDeploymentStatus | None) -> tuple[ChangeStatus, ...]:
+    """What was moved for the plan in force. A later look may move nothing, or something else: that is about the proposed plan."""
+    verdict = situation.verdict
+    known = previous.plan if previous is not None else None
+    if previous is not None and plan is not None and known is not None and known.digest == plan.digest and not situation.adopting:
+        return previous.changes
+    if not isinstance(verdict, Resize) or (plan is not None and verdict.plan.digest != plan.digest):
         return ()
     return tuple(
         ChangeStatus(field=row.field[:256], old=row.old[:256], new=row.new[:256], why=row.why[:_MAX_TEXT]) for row in verdict.changes

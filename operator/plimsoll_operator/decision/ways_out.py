@@ -122,7 +122,7 @@ def _other_pool(s: Scene) -> Iterator[Patch]:
     anywhere = replace(ask, placement=ask.placement.model_copy(update={"gpu_products": (), "node_selector": {}}))
     if found := _found(s.everywhere, anywhere):
         yield _elsewhere(ask, found)
-    elif found := _found(s.everywhere, anywhere.with_args(tensor_parallel_size=None)):
+    elif ask.args.tensor_parallel_size is not None and (found := _found(s.everywhere, anywhere.with_args(tensor_parallel_size=None))):
         yield apply_patch(_elsewhere(ask, found), _engine(**_sizes(ask, found)))
 
 
@@ -140,10 +140,11 @@ def _more_replicas(s: Scene) -> Iterator[Patch]:
 
 
 def _replicas_hint(replicas: int, miss: Miss) -> int:
-    """The KV cache needed over the KV cache there is, of the nearest miss."""
-    needed = dict(miss.parts).get("KV cache", 0)
-    offered = needed - miss.short_by_bytes
-    return ceil_div(replicas * needed, offered) if 0 < offered < needed else 0
+    """The KV cache needed over what the nearest miss has beside its weights: activation falls with the requests of a replica."""
+    parts = dict(miss.parts)
+    needed = parts.pop("KV cache", 0)
+    left = (miss.available_bytes or 0) - sum(size for name, size in parts.items() if name != "activation")
+    return ceil_div(replicas * needed, left) if 0 < left < needed else 0
 
 
 def _less_context(s: Scene) -> Iterator[Patch]:
