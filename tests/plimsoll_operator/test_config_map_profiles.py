@@ -14,7 +14,7 @@ from plimsoll_operator.controller.fakes import FakeKube
 from plimsoll_operator.controller.resolving.config_map import ConfigMaps
 from plimsoll_operator.controller.resolving.fetcher import Fetched, FetchFailure
 from plimsoll_operator.controller.resolving.store import ProfileKeeper
-from plimsoll_operator.controller.resolving.upkeep import Upkeep
+from plimsoll_operator.controller.resolving.upkeep import ROUND_SECONDS, Upkeep
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.ports import CONFIG_MAPS, MODEL_PROFILES
 from plimsoll_operator.wanted import ConfigMapKey, OperatorHub, Wanted
@@ -137,3 +137,30 @@ def test_profiles_that_users_write_are_theirs(kube):
     put(kube, "{nope")
     assert kept.reread() == ["delete"]
     assert sorted(row.metadata.name for row in kept.profiles()) == ["labelled", "theirs"]
+
+
+class Rounds(threading.Event):
+    """Stops after so many rounds; the pauses take no time."""
+
+    def __init__(self, rounds):
+        super().__init__()
+        self.left, self.waited = rounds, []
+
+    def wait(self, timeout=None):
+        self.waited.append(timeout)
+        self.left -= 1
+        if not self.left:
+            self.set()
+        return self.is_set()
+
+
+def test_a_round_that_the_api_server_refuses_is_not_the_last(kube, caplog):
+    kept = Kept(kube)
+    known = kept.profiles()
+    put(kube, "{nope")
+    kube.fail_next("delete", ApiFailure(503, "ServiceUnavailable", "later"))
+    rounds = Rounds(2)
+    replace(kept.upkeep, profiles=lambda: known).run(rounds)
+    assert rounds.waited == [ROUND_SECONDS] * 2
+    assert "later; again in 60 s" in caplog.text
+    assert kept.profiles() == [], "the second round did what the first could not"

@@ -186,3 +186,11 @@ def test_a_config_map_decides_its_deployment_and_a_change_of_it_is_proposed(worl
     status = world.kube.get(INFERENCE_DEPLOYMENTS, "team", "mine")["status"]
     assert (status["plan"]["maxModelLen"], status["proposedPlan"]["maxModelLen"]) == (4096, 2048)
     assert world.child("team")["spec"] == before["spec"], "running pods are never touched"
+    world.kube.delete(CONFIG_MAPS, "team", "shape")
+    for informer in world.controller.informers:
+        informer.relist()
+    world.controller.upkeep.reread(threading.Event())
+    world.settle()
+    assert world.profiles("team") == []
+    assert world.condition("team", "ModelResolved")[:2] == ("False", "NotFound")
+    assert world.child("team")["spec"] == before["spec"], "not even where the ConfigMap is gone"
