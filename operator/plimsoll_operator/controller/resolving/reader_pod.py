@@ -29,6 +29,8 @@ CONTAINER: Final = "reader"
 VOLUME_MOUNT: Final = "/volume"
 READING_SECONDS: Final = 300
 _MANAGED: Final = {"app.kubernetes.io/managed-by": "plimsoll"}
+# A pod without an owner would otherwise keep its node from being scaled down; this one is simply made again.
+_ANNOTATIONS: Final = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "true"}
 _MEMORY_LIMIT: Final = "1Gi"
 _MAX_SENTENCE: Final = 300
 _TOKEN: Final = re.compile(r"hf_[A-Za-z0-9]{8,}")
@@ -107,7 +109,7 @@ def reader_pod(wanted: Wanted, source: TokenHub | Volume, settings: ReaderSettin
         spec["volumes"] = [{"name": "weights", "persistentVolumeClaim": {"claimName": source.claim, "readOnly": True}}]
     if settings.pull_secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in settings.pull_secrets]
-    metadata = {"namespace": wanted.namespace, "name": pod_name(wanted), "labels": _labels(wanted)}
+    metadata = {"namespace": wanted.namespace, "name": pod_name(wanted), "labels": _labels(wanted), "annotations": dict(_ANNOTATIONS)}
     return {"apiVersion": PODS.api_version, "kind": PODS.kind, "metadata": metadata, "spec": spec}
 
 
