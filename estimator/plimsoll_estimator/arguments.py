@@ -6,6 +6,7 @@ release, that is given twice, or that moves memory without a rule. Refuses to kn
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -145,7 +146,10 @@ def _hint(name: str, table: Mapping[str, ArgumentRow]) -> str:
         since = f"{first[0]}.{first[1]}"
         return f": it exists from {since} on" if last == (99, 99) else f": it existed from {since} to {last[0]}.{last[1]}"
     near = sorted(flag for flag in table if len(name) > 4 and flag.startswith(name))[:3]
-    return f" (abbreviations are not taken: write {' or '.join(near)})" if near else ""
+    if near:
+        return f" (abbreviations are not taken: write {' or '.join(near)})"
+    alike = difflib.get_close_matches(name[:80], list(table), n=2, cutoff=0.85)
+    return f" (nearest: {', '.join(alike)})" if alike else ""
 
 
 def _values_wanted(row: ArgumentRow, key_path: tuple[str, ...]) -> int:

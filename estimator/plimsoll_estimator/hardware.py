@@ -6,6 +6,7 @@ products lives in data/gpus.json with its evidence.
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from dataclasses import dataclass
@@ -112,6 +113,15 @@ def gpu_from(
     )
 
 
+def _short_names() -> dict[str, str]:
+    """`H100` and the like, of the first product of the table that has the word."""
+    words: dict[str, str] = {}
+    for product in known_gpus():
+        for word in product.upper().split("-"):
+            words.setdefault(word, product)
+    return {word: product for word, product in words.items() if any(c.isdigit() for c in word) and any(c.isalpha() for c in word)}
+
+
 def _total(label: str, known: KnownGpu | None, label_memory_mib: int | None, total_memory_bytes: int | None) -> tuple[int, bool]:
     if total_memory_bytes is not None:
         return total_memory_bytes, True
@@ -119,7 +129,10 @@ def _total(label: str, known: KnownGpu | None, label_memory_mib: int | None, tot
     if known is not None and not is_slice:
         return known.total_memory_bytes, True
     if label_memory_mib is None:
-        raise Unsupported("UnknownGpuMemory", f"nothing says how much memory {label!r} has: give its memory label or its CUDA total")
+        alike = difflib.get_close_matches(label.upper()[:80], [*known_gpus(), *_short_names()], n=1)
+        nearest = f" (in the table: {_short_names().get(alike[0], alike[0])})" if alike else ""
+        message = f"nothing says how much memory {label!r} has{nearest}: give its memory label or its CUDA total"
+        raise Unsupported("UnknownGpuMemory", message)
     return usable_from_label(label, label_memory_mib), False
 
 

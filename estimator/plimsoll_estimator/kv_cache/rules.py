@@ -106,7 +106,7 @@ _CHANGES: Final[tuple[tuple[EngineVersion, dict[str, Any]], ...]] = (
     (EngineVersion(0, 27), {"mla_hybrid_alignment": 128}),
     (EngineVersion(0, 28), {"mamba_mode_all": False}),
     (EngineVersion(0, 29), {"reserves_null_block": True}),
-    (EngineVersion(0, 30), {"mm_prefix_composite": True}),
+    (EngineVersion(0, 30), {"mm_prefix_composite": True, "window_keeps_own_block": False}),
     (EngineVersion(0, 32), {"mamba2_checkpoints": True, "common_block_of_backends": True}),
     (EngineVersion(0, 33), {"gdn_checkpoints": True, "packed_blocks": True}),
 )

@@ -14,7 +14,7 @@ from typing import Literal
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.weights.rank import Rank, positive, stage_layers
-from plimsoll_estimator.weights.rope import rope
+from plimsoll_estimator.weights.rope import rope, rope_parameters
 
 Bias = Literal["no", "yes"] | tuple[str, ...]
 
@@ -153,7 +153,9 @@ def rope_table(rank: Rank, size: Sizes, style: DecoderStyle) -> None:
     else:
         rope(rank, size.head_dim, size.positions, partial=style.partial_rotary, mrope_factor=style.mrope_factor)
         if style.sliding_rope:
-            rope(rank, size.head_dim, size.positions, parameters={"rope_type": "default", "rope_theta": "sliding"})
+            local = "rope_local_theta" in rank.text or rank.text.sub("rope_parameters") is not None
+            theta = "sliding" if local else rope_parameters(rank.text).get("rope_theta")
+            rope(rank, size.head_dim, size.positions, parameters={"rope_type": "default", "rope_theta": theta})
 
 
 def transformers_rope(rank: Rank, size: Sizes, style: DecoderStyle) -> None:
@@ -178,7 +180,7 @@ def stack(
     count = size.layers if layers is None else layers
     head = rank.resolved.runner == "generate" or style.head_in_pooling
     native = not on_transformers(rank, style)  # the backend leaves out what a stage does not use
-    if rank.first or (style.embedding_always and native) or (rank.last and size.tied and head):
+    if rank.first or (style.embedding_always and native) or (rank.last and size.tied and (head or not native)):
         rank.embedding(size.vocabulary, size.hidden)
     if style.learned_positions and (rank.first or style.embedding_always):
         rank.tensor(size.positions * size.hidden)

@@ -21,6 +21,7 @@ GEMMA = DecoderStyle(
     qkv_bias=("attention_bias",),
     o_bias=("attention_bias",),
 )
+CWM = replace(LLAMA, transformers_since=_SINCE_0_32)
 GEMMA2 = DecoderStyle(
     tied=True,
     head_dim=256,
@@ -53,8 +54,11 @@ PHI = DecoderStyle(
     transformers_since=_SINCE_0_32,
 )
 GRANITE = DecoderStyle(qkv_bias=("attention_bias",), o_bias=("attention_bias",), mlp_bias=("mlp_bias",), tied=True)
-OLMO = DecoderStyle(norms=0, qkv_bias=("attention_bias",), o_bias=("attention_bias",), transformers_since=_SINCE_0_26)
-OLMO2 = DecoderStyle(qk_norm="full", qkv_bias=("attention_bias",), o_bias=("attention_bias",), transformers_since=_SINCE_0_26)
+OLMO = DecoderStyle(
+    norms=0, qkv_bias=("attention_bias",), o_bias=("attention_bias",), transformers_since=_SINCE_0_26,
+    embedding_always=True, head_always=True,
+)  # fmt: skip
+OLMO2 = replace(OLMO, norms=2, qk_norm="full", norm_always=True)
 OLMO3 = replace(OLMO2, sliding_rope=True, transformers_since=_SINCE_0_29)
 SMOLLM3 = DecoderStyle(
     qkv_bias=("attention_bias",), o_bias=("attention_bias",), mlp_bias=("mlp_bias",), tied=True, transformers_since=(0, 0)

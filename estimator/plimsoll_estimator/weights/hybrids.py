@@ -347,7 +347,7 @@ def _granite_mamba(text: HfConfig, hidden: int) -> Mamba2:
 def lfm2(rank: Rank) -> None:
     """Lfm2ForCausalLM: short convolutions, a few attention layers with query and key norms."""
     text = rank.text
-    style = DecoderStyle(tied=True, qk_norm="head", o_name="out_proj", embedding_always=True, norm_always=True, down_name="w2")
+    style = DecoderStyle(tied=True, qk_norm="head", o_name="out_proj", embedding_always=True, down_name="w2")
     size = sizes(text, style, rank.config)
     intermediate = text.int("block_ff_dim", "intermediate_size")
     if text.bool("block_auto_adjust_ff_dim", True):

@@ -7,16 +7,29 @@ from dataclasses import replace
 
 from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.weights import classic, dense, gemma, hybrids, intern, kimi, mla, moe_families, towers, vision
+from plimsoll_estimator.weights import (
+    audio,
+    classic,
+    dense,
+    gemma,
+    hybrids,
+    intern,
+    kimi,
+    mla,
+    moe_families,
+    towers,
+    vision,
+    vision_relatives,
+)
 from plimsoll_estimator.weights.decoder import build_decoder
 from plimsoll_estimator.weights.rank import Rank
 
 Builder = Callable[[Rank], None]
-TOWER_ON_FIRST_STAGE_ONLY = (0, 30)
+TOWER_ON_FIRST_STAGE_ONLY = (0, 32)
 
 
 def with_tower(tower: Builder, language: Builder, quantised: bool = True) -> Builder:
-    """The tower on the first stage (before 0.30 on every stage), then the language model. A tower may be built unquantised."""
+    """The tower on the first stage (before 0.32 on every stage), then the language model. A tower may be built unquantised."""
 
     def build(rank: Rank) -> None:
         if rank.first or rank.version < TOWER_ON_FIRST_STAGE_ONLY:
@@ -48,7 +61,7 @@ def _text_language(rank: Rank) -> None:
     names = text.list_or_none("architectures")
     known = {"mistral": dense.LLAMA, "ministral3": dense.LLAMA, "llama": dense.LLAMA, "qwen2": dense.QWEN2, "qwen3": dense.QWEN3}
     known |= {"granite": dense.GRANITE, "gemma": dense.GEMMA, "gemma2": dense.GEMMA2, "": dense.LLAMA}
-    known |= {"phi3": dense.PHI3, "internlm2": dense.INTERNLM2}
+    known |= {"phi3": dense.PHI3, "internlm2": dense.INTERNLM2, "cohere2": dense.COHERE, "cohere": dense.COHERE}
     sparse: dict[str, Builder] = {"qwen3_moe": moe_families.qwen3_moe, "gpt_oss": moe_families.gpt_oss}
     if kind in sparse:
         sparse[kind](rank)
@@ -75,7 +88,19 @@ _LLAMA_DEFAULTS = {
 }
 
 llava = with_tower(towers.llava_tower, _text_language)
-llava_next = with_tower(towers.llava_next_tower, _text_language)
+
+
+def _image_newline(language: Builder) -> Builder:
+    """The vector that marks image rows belongs to the model itself, so every stage has it."""
+
+    def build(rank: Rank) -> None:
+        rank.tensor(rank.text.int("hidden_size", default=4096))
+        language(rank)
+
+    return build
+
+
+llava_next = with_tower(towers.llava_tower, _image_newline(_text_language))
 idefics3 = with_tower(towers.idefics3_tower, _text_language)
 internvl = with_tower(intern.internvit_tower, _text_language)
 internvl_hf = with_tower(intern.internvit_hf_tower, _text_language)
@@ -95,3 +120,31 @@ llama4 = with_tower(vision.llama4_tower, gemma.llama4, quantised=False)
 kimi_k25 = with_tower(vision.moonvit_tower, mla.deepseek_v2, quantised=False)
 minimax_m3 = with_tower(vision.minimax_tower, classic.minimax_m3)
 kimi_k3 = with_tower(kimi.kimi_k3_tower, kimi.kimi_k3_language, quantised=False)
+
+
+def _omni_tower(rank: Rank) -> None:
+    audio.omni_audio_tower(rank)
+    vision.qwen2_5_tower(rank)
+
+
+def _tied(language: Builder) -> Builder:
+    """The language model with a tied head, whatever the outer configuration says."""
+
+    def build(rank: Rank) -> None:
+        rank.text = HfConfig({**rank.text.as_mapping(), "tie_word_embeddings": True}, rank.text.path)
+        language(rank)
+
+    return build
+
+
+llava_onevision = with_tower(towers.whole_llava_tower, _image_newline(_text_language))
+llava_next_video = with_tower(towers.whole_llava_tower, _text_language)
+paligemma = with_tower(vision_relatives.paligemma_tower, _text_language)
+cohere2_vision = with_tower(vision_relatives.cohere2_vision_tower, _text_language)
+glm_ocr = with_tower(vision_relatives.glm_ocr_tower, lambda rank: build_decoder(rank, replace(dense.GLM4, partial_rotary=1.0)))
+paddleocr_vl = with_tower(vision_relatives.paddleocr_tower, _tied(lambda rank: build_decoder(rank, dense.ERNIE4_5)))
+lfm2_vl = with_tower(vision_relatives.lfm2_vl_tower, hybrids.lfm2)
+aria = with_tower(vision_relatives.aria_tower, vision_relatives.aria_language)
+exaone4_5 = with_tower(vision.qwen2_5_tower, lambda rank: build_decoder(rank, dense.EXAONE4))
+qwen2_audio = with_tower(audio.qwen2_audio_tower, _text_language, quantised=False)
+qwen2_5_omni = with_tower(_omni_tower, lambda rank: build_decoder(rank, dense.QWEN2))

@@ -34,8 +34,8 @@ def _layers_used(config: HfConfig, layers: int) -> int:
     return min(max(depths, default=layers), layers)
 
 
-def llava_tower(rank: Rank) -> None:
-    """CLIP, SigLIP or Pixtral up to the feature layer, and a two-layer projector."""
+def llava_tower(rank: Rank, split: bool = True) -> None:
+    """CLIP, SigLIP or Pixtral up to the feature layer, and a two-layer projector, split over the ranks or whole."""
     vision, config = vision_config(rank), rank.config
     kind = vision.model_type
     if kind == "pixtral":
@@ -48,14 +48,16 @@ def llava_tower(rank: Rank) -> None:
     listed = config.raw("vision_feature_layer")
     inputs = features * (len(listed) if isinstance(listed, list | tuple) else 1)
     text, bias = rank.text.int("hidden_size", default=4096), config.bool("multimodal_projector_bias", True)
-    rank.column("multi_modal_projector", ("linear_1",), inputs, (text,), bias=bias)
-    rank.row("multi_modal_projector", "linear_2", text, text, bias=bias)
+    if split:
+        rank.column("multi_modal_projector", ("linear_1",), inputs, (text,), bias=bias)
+        rank.row("multi_modal_projector", "linear_2", text, text, bias=bias)
+    else:
+        rank.tensor(inputs * text + text * text + (2 * text if bias else 0))
 
 
-def llava_next_tower(rank: Rank) -> None:
-    """LLaVA and the vector that marks image rows."""
-    llava_tower(rank)
-    rank.tensor(rank.text.int("hidden_size", default=4096))
+def whole_llava_tower(rank: Rank) -> None:
+    """LLaVA-OneVision and LLaVA-NeXT-Video: the projector is whole on every rank and never quantised."""
+    llava_tower(rank, split=False)
 
 
 def _clip_like(rank: Rank, vision: HfConfig, clip: bool) -> int:

@@ -35,22 +35,22 @@ class Block:
 
 
 def vision_config(rank: Rank) -> HfConfig:
-    """`vision_config` of the root. Raises InvalidInput when a vision model lacks it."""
-    found = rank.config.sub("vision_config")
-    return found if found is not None else HfConfig({}, f"{rank.config.path}.vision_config")
+    """`vision_config` of the root, or of its thinker; empty when there is none."""
+    holder = rank.config.sub("thinker_config") or rank.config
+    return holder.sub("vision_config") or HfConfig({}, f"{holder.path}.vision_config")
 
 
 def encoder(
-    rank: Rank, prefix: str, layers: int, hidden: int, heads: int, intermediate: int, block: Block, head_dim: int | None = None
-) -> None:
+    rank: Rank, prefix: str, layers: int, hidden: int, heads: int, intermediate: int, block: Block, head_dim: int | None = None,
+    kv_heads: int | None = None,
+) -> None:  # fmt: skip
     """The blocks of a vision transformer."""
     width = heads * (head_dim or hidden // heads)
 
     def build(i: int) -> None:
         name = f"{prefix}.{i}"
-        rank.qkv(
-            f"{name}.{block.attention}", hidden, heads, heads, width // heads, bias=block.qkv_bias, names=(block.qkv, block.qkv, block.qkv)
-        )
+        names = (block.qkv, block.qkv, block.qkv)
+        rank.qkv(f"{name}.{block.attention}", hidden, heads, kv_heads or heads, width // heads, bias=block.qkv_bias, names=names)
         rank.row(f"{name}.{block.attention}", block.out, width, hidden, bias=block.out_bias)
         parts = (intermediate, intermediate) if block.gated else (intermediate,)
         rank.column(f"{name}.{block.mlp}", block.up, hidden, parts, bias=block.mlp_bias)
@@ -65,10 +65,10 @@ def _merger(rank: Rank, name: str, merged: int, out: int, names: tuple[str, str]
     rank.row(name, names[1], merged, out, bias=True)
 
 
-def conv(rank: Rank, vision: HfConfig, hidden: int, bias: bool, frames: int = 2) -> None:
-    """The convolution that cuts an image (or `frames` of a video) into patches."""
+def conv(rank: Rank, vision: HfConfig, hidden: int, bias: bool, frames: int | None = None) -> None:
+    """The convolution that cuts an image into patches, or `frames` of a video (as many as the configuration says: 2)."""
     patch = positive(vision, "patch_size")
-    temporal = vision.int("temporal_patch_size", default=frames)
+    temporal = vision.int("temporal_patch_size", default=2) if frames is None else frames
     channels = vision.int("in_channels", "in_chans", "num_channels", default=3)
     rank.tensor(hidden * channels * temporal * patch * patch + (hidden if bias else 0))
 
@@ -117,9 +117,8 @@ def qwen2_5_tower(rank: Rank) -> None:
     merged = hidden * vision.int("spatial_merge_size", default=2) ** 2
     conv(rank, vision, hidden, bias=False)
     block = Block(up=("gate_proj", "up_proj"), down="down_proj", gated=True, norm_bias=False)
-    encoder(
-        rank, "visual.blocks", positive(vision, "depth", limit=MAX_DEPTH, default=32), hidden, heads, vision.int("intermediate_size"), block
-    )
+    depth, wide = positive(vision, "depth", limit=MAX_DEPTH, default=32), vision.int("intermediate_size")
+    encoder(rank, "visual.blocks", depth, hidden, heads, wide, block, kv_heads=vision.int_or_none("num_key_value_heads"))
     rank.norm(hidden)
     _merger(rank, "visual.merger.mlp", merged, vision.int("out_hidden_size"), ("0", "2"))
     tower_rope(rank, hidden // heads)
