@@ -64,6 +64,9 @@ _GENERATE: Final[dict[str, str]] = {
     "PhiMoEForCausalLM": "phimoe",
     "GraniteMoeForCausalLM": "granite_moe",
     "MiniMaxM2ForCausalLM": "minimax_m2",
+    "MiniMaxText01ForCausalLM": "minimax_text_01",
+    "MiniMaxM1ForCausalLM": "minimax_text_01",
+    "MiniMaxForCausalLM": "minimax_text_01",
     "GptOssForCausalLM": "gpt_oss",
     "Ernie4_5_MoeForCausalLM": "ernie4_5_moe",
     "Glm4MoeForCausalLM": "glm4_moe",
@@ -200,6 +203,13 @@ _POOLING: Final[dict[str, str]] = {
     "XLMRobertaModel": "bert",
     "XLMRobertaForSequenceClassification": "bert",
     "ModernBertModel": "modern_bert",
+    "ModernBertForSequenceClassification": "modern_bert",
+    "ModernBertForTokenClassification": "modern_bert",
+    "BertForTokenClassification": "bert",
+    "RobertaForTokenClassification": "bert",
+    "XLMRobertaForTokenClassification": "bert",
+    "RobertaForMaskedLM": "bert",
+    "BgeM3EmbeddingModel": "bert",
 }
 _ENCODER_DECODER: Final[dict[str, str]] = {"WhisperForConditionalGeneration": "whisper"}
 

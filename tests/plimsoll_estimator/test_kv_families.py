@@ -179,10 +179,12 @@ def test_the_check_by_layer_ignored_padding() -> None:
     types = ["sliding_attention", "full_attention", "sliding_attention"] * 2 + ["sliding_attention", "full_attention"]
     config = {**HALF_WINDOWED, "num_hidden_layers": 8, "layer_types": types}
     page = 16 * 4 * 512 * 2
-    older, newer = layout_of(config, version="0.13.0"), layout_of(config, version="0.14.1")
+    older, newer = layout_of(config, version="0.13.0"), layout_of(config, version="0.19.1")
     window = (4095 + 8192 + 15) // 16 + 1
     assert older.bytes_for(32768) == ((3 * 2048 + 5 * window) * page,)
     assert newer.bytes_for(32768) == (3 * (2048 + 2 * window) * page,)
+    # From 0.14 to 0.18 it counted the first group alone, here of windows (v1/core/kv_cache_utils.py:_max_memory_usage_bytes_from_groups).
+    assert layout_of(config, version="0.18.1").bytes_for(32768) == (3 * window * page,)
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,12 @@ class KvCacheLayout:
             total += count * group.blocks(max_model_len, reach)
         return total
 
+    def _checked_blocks(self, max_model_len: int) -> int:
+        """The blocks of one request as the release's capacity check counts them."""
+        if self.rules.checks_first_group and self.groups:
+            return self.groups[0].blocks(max_model_len, self.reach)
+        return self.request_blocks(max_model_len)
+
     def bytes_for(self, max_model_len: int) -> tuple[int, ...]:
         """The least bytes per stage with which the planner accepts `max_model_len`, its null block included.
 
@@ -70,7 +76,7 @@ class KvCacheLayout:
     def _needed(self, max_model_len: int) -> tuple[int, ...]:
         """Bytes of one request on each stage as the release's capacity check counts them."""
         if self.rules.checks_by_group:
-            blocks = self.request_blocks(max_model_len)
+            blocks = self._checked_blocks(max_model_len)
             if self.rules.checks_whole_model:
                 whole = blocks * max((sum(group.stage_bytes) for group in self.groups), default=0)
                 return (whole,) * len(self.kv_block_bytes)
@@ -177,7 +183,7 @@ class KvCacheLayout:
         """The longest request up to `upper` that fits the stage; 0 when one token does not (vLLM bisects too)."""
         lengths = range(1, upper + 1)
         if self.rules.checks_by_group:
-            return bisect_right(lengths, usable_bytes // self.kv_block_bytes[stage], key=self.request_blocks)
+            return bisect_right(lengths, usable_bytes // self.kv_block_bytes[stage], key=self._checked_blocks)
         return bisect_right(lengths, usable_bytes, key=lambda length: self._layers_need(stage, length))
 
     def fitting_max_model_len(self, available_bytes: tuple[int, ...]) -> int:

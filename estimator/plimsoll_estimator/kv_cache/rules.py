@@ -26,6 +26,8 @@ class PlannerRules:
     """The capacity check counts blocks of groups, padding layers included; before, the pages of every layer alone."""
     checks_whole_model: bool = False
     """The capacity check holds the layers of every pipeline stage against one rank's memory (a defect of 0.14 to 0.16)."""
+    checks_first_group: bool = False
+    """The capacity check counts the first group's blocks alone, so that a hybrid starts with less than one request (0.14 to 0.18)."""
     window_keeps_own_block: bool = False
     """Sliding-window layers take the backend's smallest block whatever `block_size` says (0.25 to 0.30)."""
     group_growth: float = 1.0
@@ -85,10 +87,11 @@ _CHANGES: Final[tuple[tuple[EngineVersion, dict[str, Any]], ...]] = (
     (EngineVersion(0, 10, 2), {"blackwell_mla_block": 128}),
     (EngineVersion(0, 11), {"mamba_mode_all": True, "sm100_hybrid_alignment": 32}),
     (EngineVersion(0, 12), {"unifies_page_sizes": True, "group_growth": 1.25, "cross_holds_a_batch": True}),
-    (EngineVersion(0, 14), {"checks_by_group": True, "checks_whole_model": True, "chunked_groups": True}),
+    (EngineVersion(0, 14), {"checks_by_group": True, "checks_first_group": True, "checks_whole_model": True, "chunked_groups": True}),
     (EngineVersion(0, 15), {"mamba_mode_align": True, "blackwell_mla_block": 64}),
     (EngineVersion(0, 17), {"checks_whole_model": False}),
     (EngineVersion(0, 18), {"group_growth": 1.5, "block_from_backend": True, "sm100_hybrid_alignment": 16}),
+    (EngineVersion(0, 19), {"checks_first_group": False}),
     (
         EngineVersion(0, 20),
         {

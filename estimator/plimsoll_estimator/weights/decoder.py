@@ -153,19 +153,20 @@ def rope_table(rank: Rank, size: Sizes, style: DecoderStyle) -> None:
     else:
         rope(rank, size.head_dim, size.positions, partial=style.partial_rotary, mrope_factor=style.mrope_factor)
         if style.sliding_rope:
-            local = "rope_local_theta" in rank.text or rank.text.sub("rope_parameters") is not None
+            local = "rope_local_theta" in rank.text or "rope_theta" not in rank.text
             theta = "sliding" if local else rope_parameters(rank.text).get("rope_theta")
             rope(rank, size.head_dim, size.positions, parameters={"rope_type": "default", "rope_theta": theta})
 
 
 def transformers_rope(rank: Rank, size: Sizes, style: DecoderStyle) -> None:
-    """Transformers' RotaryEmbedding: inv_freq and original_inv_freq in float32, a pair per layer type where nested."""
+    """Transformers' RotaryEmbedding: inv_freq (with Transformers 5, since 0.19, a copy too) in float32, per layer type where nested."""
     nested = rank.text.sub("rope_parameters")
     tables = 2 if style.sliding_rope else 1
     if nested is not None and any(isinstance(value, dict) for value in nested.as_mapping().values()):
         tables = sum(isinstance(value, dict) for value in nested.as_mapping().values())
     share = rank.text.float_or_none("partial_rotary_factor", "rotary_pct") or style.partial_rotary or 1.0
-    rank.once("inv_freq", 2 * tables * (int(size.head_dim * share) // 2) * 4)
+    copies = 2 if rank.version >= (0, 19) else 1
+    rank.once("inv_freq", copies * tables * (int(size.head_dim * share) // 2) * 4)
 
 
 def stack(

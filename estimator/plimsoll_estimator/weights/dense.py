@@ -64,6 +64,9 @@ SMOLLM3 = DecoderStyle(
     qkv_bias=("attention_bias",), o_bias=("attention_bias",), mlp_bias=("mlp_bias",), tied=True, transformers_since=(0, 0)
 )
 STARCODER2 = DecoderStyle(
+    embedding_always=True,
+    norm_always=True,
+    head_always=True,
     qkv_bias=("use_bias",),
     o_bias=("use_bias",),
     mlp_bias=("use_bias",),

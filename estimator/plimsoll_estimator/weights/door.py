@@ -126,6 +126,7 @@ FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {
     "zamba2": hybrid_relatives.zamba2,
     "olmo_hybrid": hybrid_relatives.olmo_hybrid,
     "step3p5": hybrid_relatives.step3p5,
+    "minimax_text_01": hybrid_relatives.minimax_text_01,
     "idefics3": multimodal.idefics3,
     "bert": encoders.bert,
     "modern_bert": encoders.modern_bert,
@@ -180,6 +181,9 @@ _SIGHT: Final = Sight(
 )  # fmt: skip
 """Weights do not depend on batch sizes, context, budget, nor on the card beyond its capability."""
 
+_SEES_LENGTH: Final = frozenset({"MiniMaxText01ForCausalLM", "MiniMaxM1ForCausalLM", "MiniMaxForCausalLM"})
+"""Classes that cut their rope table at the length served."""
+
 
 def weights_per_stage(config: HfConfig, resolved: ResolvedArgs) -> tuple[RankWeights, ...]:
     """Bytes of the fullest rank of every pipeline stage.
@@ -187,7 +191,7 @@ def weights_per_stage(config: HfConfig, resolved: ResolvedArgs) -> tuple[RankWei
     Raises Unsupported for an architecture or quantisation without rules, EngineRefusal for shapes that vLLM's model
     classes refuse to build, InvalidInput for a configuration that lacks or garbles a dimension.
     """
-    if resolved.given.limit_mm_per_prompt is not None:  # a mapping: cannot be remembered by
+    if resolved.given.limit_mm_per_prompt is not None or resolved.architecture in _SEES_LENGTH:  # cannot be remembered by
         return _stages(config, resolved)
     return _remembered(config, _SIGHT.key(resolved))
 

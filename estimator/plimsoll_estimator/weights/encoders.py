@@ -31,15 +31,21 @@ def bert(rank: Rank) -> None:
         rank.attention_scales(f"{name}.attention.self")
 
     rank.layers(range(positive(text, "num_hidden_layers", limit=4096)), None, layer)
-    if rank.resolved.architecture.endswith("ForSequenceClassification"):
-        _classifier(rank, text, hidden)
+    architecture = rank.resolved.architecture
+    if architecture.endswith("ForSequenceClassification"):
+        rank.tensor(hidden * hidden + hidden, 4)
+        _scores(rank, text, hidden)
+    elif architecture.endswith("ForTokenClassification"):
+        _scores(rank, text, hidden)
+    elif architecture == "BgeM3EmbeddingModel":  # its sparse and its ColBERT head
+        rank.tensor(hidden + 1 + hidden * hidden + hidden, 4)
 
 
-def _classifier(rank: Rank, text: HfConfig, hidden: int) -> None:
-    """A pooler (or dense layer) and the class scores, in float32 as pooling heads are."""
+def _scores(rank: Rank, text: HfConfig, hidden: int) -> None:
+    """A score per class, in float32 as pooling heads are."""
     labels = text.sub("id2label")
     count = len(labels.as_mapping()) if labels is not None else text.int("num_labels", default=2)
-    rank.tensor(hidden * hidden + hidden + count * hidden + count, 4)
+    rank.tensor(count * hidden + count, 4)
 
 
 def modern_bert(rank: Rank) -> None:
@@ -65,6 +71,12 @@ def modern_bert(rank: Rank) -> None:
         rope(rank, hidden // heads, positions, parameters={"rope_type": "default", "rope_theta": "local" if local else "global"})
 
     rank.layers(range(positive(text, "num_hidden_layers", limit=4096)), lambda i: (i == 0, i % max(every, 1) != 0), layer)
+    architecture = rank.resolved.architecture
+    if architecture != "ModernBertModel":
+        # The head of sequence classifiers is a pooler in float32; that of token classifiers keeps the model's dtype.
+        item = 4 if architecture.endswith("ForSequenceClassification") else None
+        rank.tensor(hidden * hidden + (hidden if text.bool("classifier_bias") else 0) + hidden * (2 if biased else 1), item)
+        _scores(rank, text, hidden)
 
 
 def whisper(rank: Rank) -> None:

@@ -217,7 +217,8 @@ def _padded(shape: Experts, intermediate_step: int, hidden_step: int) -> Experts
 class Grouped(Form):
     """Integer weights packed into int32 with a scale per group: GPTQ, AWQ, compressed-tensors pack-quantized.
 
-    `zeros`: packed zero points exist; `index`: an int32 per input (act-order); `shape_bytes`: a stored weight shape.
+    `zeros`: packed zero points exist; `index`: an int32 per input (act-order), `expert_index`: in experts
+    alone; `shape_bytes`: a stored weight shape.
     `whole_groups`: a rank must hold whole groups. `drops_zeros`: post-processing frees zero points and index (Marlin's symmetric path).
     """
 
@@ -225,6 +226,7 @@ class Grouped(Form):
     group: int
     zeros: bool
     index: bool = False
+    expert_index: bool = False
     act_order: bool = False
     shape_bytes: int = 0
     drops_zeros: bool = False
@@ -275,11 +277,16 @@ class Grouped(Form):
         each = (shape.up + shape.intermediate) * shape.hidden * self.bits // 8 + rows * shape.item
         if self.zeros:
             each += rows * self.bits // 8
-        if self.index:
+        if self.index or self.expert_index:
             each += 2 * 4 * (shape.hidden + shape.intermediate)
         if self.shape_bytes:
             each += 2 * 2 * shape.item
         return shape.local * each + shape.bias_bytes
+
+    def experts_added(self, shape: Experts) -> int:
+        """Without act-order the indices are replaced by empty tensors."""
+        indexed = (self.index or self.expert_index) and not self.act_order
+        return -shape.local * 2 * 4 * (shape.hidden + shape.intermediate) if indexed else 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,16 +1,19 @@
-"""Hybrids of few relatives: Zamba 2, OLMo Hybrid, Step 3.5.
+"""Hybrids of few relatives: Zamba 2, OLMo Hybrid, Step 3.5, MiniMax-Text-01.
 
 Sources: vllm/model_executor/models/{zamba2,olmo_hybrid,step3p5}.py (0.17.1 to 0.33.0). Knows no quantisation.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.units import round_up
 from plimsoll_estimator.weights.decoder import DecoderStyle, MoeStyle, attention, mlp, moe, sizes, stack
 from plimsoll_estimator.weights.hybrids import Mamba2, mamba2
 from plimsoll_estimator.weights.moe_families import everywhere
-from plimsoll_estimator.weights.rank import Rank, divide, positive
+from plimsoll_estimator.weights.rank import VOCABULARY_PADDING, Rank, divide, positive, stage_layers
 from plimsoll_estimator.weights.rope import rope
 
 MOST_BLOCKS = 64
@@ -155,3 +158,58 @@ def step3p5(rank: Rank) -> None:
         rope(rank, mine.head_dim, size.positions, parameters={"rope_type": "default", "rope_theta": theta, "partial_rotary_factor": share})
 
     stack(rank, size, style, layer, lambda i: (windowed(i), i in sparse, ropes[i] if i < len(ropes) else 0))
+
+
+def _of_layer(value: Any, i: int, default: int) -> int:
+    """One number, or the number of this layer in a list."""
+    if isinstance(value, list | tuple):
+        value = value[i] if i < len(value) else default
+    return value if isinstance(value, int) and 0 <= value < 1 << 20 else default
+
+
+def minimax_text_01(rank: Rank) -> None:
+    """MiniMax-Text-01 and M1: lightning attention with gates and a divided norm, full attention in between, experts; a head in float32.
+
+    Read from minimax_text_01.py and mamba/linear_attn.py of 0.22.1.
+    """
+    text = rank.text
+    style = DecoderStyle()
+    size = sizes(text, style, rank.config)
+    flags = text.list_or_none("attn_type_list") or text.list_or_none("decoder_attention_types") or text.list_or_none("layer_types")
+    counts, shared = text.raw("num_local_experts"), text.raw("shared_intermediate_size")
+    rotary, inner = text.int("rotary_dim", default=size.head_dim), size.heads * size.head_dim
+    longest = min(size.positions, rank.resolved.max_model_len)
+
+    def kind(i: int) -> tuple[bool, int, int]:
+        attends = flags is None or (i < len(flags) and flags[i] in (1, "full_attention"))
+        return attends, _of_layer(counts, i, 1), _of_layer(shared, i, 0)
+
+    def layer(i: int) -> None:
+        name = f"layers.{i}"
+        attends, experts, shared_width = kind(i)
+        if attends:
+            rank.qkv(name, size.hidden, size.heads, size.kv_heads, size.head_dim)
+            rank.row(name, "o_proj", inner, size.hidden)
+            rank.attention_scales(name)
+            rope(rank, size.head_dim, longest, rotary_dim=rotary, item=4)
+        else:
+            rank.column(name, ("qkv_proj",), size.hidden, (3 * inner,))
+            rank.column(name, ("output_gate",), size.hidden, (inner,))
+            rank.row(name, "out_proj", inner, size.hidden)
+            rank.norm(divide(inner, rank.tp))
+        if experts == 1:
+            mlp(rank, name, size.hidden, size.intermediate, style)
+        else:
+            rank.tensor(experts * size.hidden, 4)
+            rank.experts(f"{name}.experts", experts, size.hidden, size.intermediate)
+        if shared_width:
+            mlp(rank, name, size.hidden, shared_width, style)
+            rank.tensor(size.hidden, 4)
+        rank.norm(size.hidden, count=2)
+
+    if rank.first:
+        rank.embedding(size.vocabulary, size.hidden)
+    rank.layers(stage_layers(size.layers, rank.resolved.pipeline_parallel_size)[rank.stage], kind, layer)
+    if rank.last:
+        rank.norm(size.hidden)
+        rank.tensor(divide(round_up(size.vocabulary, VOCABULARY_PADDING), rank.tp) * size.hidden, 4)

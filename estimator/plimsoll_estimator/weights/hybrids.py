@@ -83,7 +83,7 @@ def short_conv(rank: Rank, parent: str, hidden: int, kernel: int, bias: bool) ->
 
 
 def delta_net(rank: Rank, parent: str, text: HfConfig, split_names: bool) -> None:
-    """Gated DeltaNet: query, key, value and gate in one projection; a small one for beta and decay; A_log is float32."""
+    """Gated DeltaNet: query, key, value and gate in one projection; a small one for beta and decay; A_log is float32 since 0.19."""
     hidden = text.int("hidden_size")
     key_heads, value_heads = text.int("linear_num_key_heads"), text.int("linear_num_value_heads")
     key = key_heads * text.int("linear_key_head_dim")
@@ -96,7 +96,7 @@ def delta_net(rank: Rank, parent: str, text: HfConfig, split_names: bool) -> Non
     rank.column(parent, small, hidden, (value_heads, value_heads) if split_names else (2 * value_heads,))
     heads = divide(value_heads, rank.tp)
     rank.tensor(heads)
-    rank.tensor(heads, 4)
+    rank.tensor(heads, 4 if rank.version >= (0, 19) else None)
     rank.norm(head_v)
     rank.row(parent, "out_proj", value, hidden)
 

@@ -128,7 +128,7 @@ def deepseek_v2(rank: Rank) -> None:
             layer(size.layers + i)
             rank.tensor(2 * size.hidden * size.hidden)
             rank.norm(size.hidden, count=3)
-    if sparse and not text.bool("indexer_rope_interleave") and rank.version >= (0, 20):
+    if sparse and not text.bool("indexer_rope_interleave") and rank.version >= (0, 13):
         _rope_of_mla(rank, dims, size.positions, "indexer")
 
 

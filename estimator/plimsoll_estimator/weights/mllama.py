@@ -75,4 +75,4 @@ def mllama(rank: Rank) -> None:
     if native:
         rope(rank, size.head_dim, size.positions)
     else:
-        rank.tensor(2 * (size.head_dim // 2), 4)
+        rank.tensor((2 if rank.version >= (0, 19) else 1) * (size.head_dim // 2), 4)

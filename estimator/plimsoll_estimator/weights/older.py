@@ -78,6 +78,7 @@ def persimmon(rank: Rank) -> None:
     style = DecoderStyle(
         qkv_bias="yes", o_bias="yes", mlp_bias="yes", gated=False, norm_bias=True, partial_rotary=0.5, o_name="dense",
         mlp_names=("dense_h_to_4h",), down_name="dense_4h_to_h", transformers_since=(0, 26),
+        embedding_always=True, norm_always=True, head_always=True,
     )  # fmt: skip
     size = sizes(text, style, rank.config)
     if on_transformers(rank, style) and rank.tp > 1:

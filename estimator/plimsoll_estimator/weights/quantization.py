@@ -31,6 +31,8 @@ from plimsoll_estimator.weights.names import Assigned, Ignored
 Chooser = Callable[[str], Form]
 _NOTHING: Final = HfConfig({}, "quantization_config")
 _MOST_GROUPS: Final = 64
+_NO_INDEX_SINCE: Final = (0, 30)
+"""Before, Marlin's classes make an index whether or not the checkpoint has act-order, and empty it after loading."""
 
 
 class Quantized(Method):
@@ -145,7 +147,7 @@ def _pair(settings: HfConfig, values: tuple[Any, ...]) -> tuple[int, int]:
     return max(sizes.int("0"), 1), max(sizes.int("1"), 1)
 
 
-def _group_form(weights: HfConfig, activations: HfConfig | None, layout: str) -> Form:
+def _group_form(weights: HfConfig, activations: HfConfig | None, layout: str, indexed: bool) -> Form:
     """The compressed-tensors scheme of one config group: compressed_tensors.py:_get_scheme_from_parts."""
     bits, kind = weights.int("num_bits", default=8), weights.str_or_none("type") or "int"
     strategy, group = weights.str_or_none("strategy"), weights.raw("group_size")
@@ -165,10 +167,11 @@ def _group_form(weights: HfConfig, activations: HfConfig | None, layout: str) ->
         return Tensor8(static=static) if strategy == "tensor" else Channel8(static=static)
     if activations is not None and bits == 4 and kind == "int" and activations.int_or_none("num_bits") == 8:
         return Grouped(bits=8, group=size, zeros=False) if size > 0 else Channel8(static=static)
-    return Grouped(bits=bits, group=size, zeros=weights.raw("symmetric") is False, shape_bytes=16)
+    return Grouped(bits=bits, group=size, zeros=weights.raw("symmetric") is False, shape_bytes=16, expert_index=indexed)
 
 
 def _compressed_tensors(settings: HfConfig, resolved: ResolvedArgs) -> Method:
+    indexed = resolved.version.minor_key < _NO_INDEX_SINCE
     ignored = Ignored(_strings(settings, "ignore"), "exact")
     groups = settings.sub("config_groups") or _NOTHING
     if len(groups.as_mapping()) > _MOST_GROUPS:
@@ -181,7 +184,7 @@ def _compressed_tensors(settings: HfConfig, resolved: ResolvedArgs) -> Method:
         weights = group.sub("weights") if group is not None else None
         if group is None or weights is None:
             continue
-        form = _group_form(weights, group.sub("input_activations"), group.str_or_none("format") or layout)
+        form = _group_form(weights, group.sub("input_activations"), group.str_or_none("format") or layout, indexed)
         targets = _strings(group, "targets")
         if "Linear" in targets:
             linear = form
@@ -281,13 +284,12 @@ def _gptq(settings: HfConfig, resolved: ResolvedArgs) -> Method:
     bits, group = settings.int("bits"), settings.raw("group_size")
     size = group if isinstance(group, int) else -1
     act_order = settings.bool("desc_act")
-    old = resolved.version.minor_key < (0, 26)
     symmetric = settings.bool("sym", True)
     form = Grouped(
         bits=bits,
         group=size,
         zeros=True,
-        index=act_order or old,
+        index=act_order or resolved.version.minor_key < _NO_INDEX_SINCE,
         act_order=act_order,
         drops_zeros=symmetric and bits in (4, 8),
         whole_groups=False,

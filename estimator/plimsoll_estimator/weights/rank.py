@@ -208,8 +208,8 @@ class Rank:
             self.created_bytes += sum(parts) * self.item
 
     def attention_scales(self, parent: str, latent: bool = False) -> None:
-        """The scalars vLLM's Attention keeps: four float32 buffers, and parameters where the checkpoint may hold scales."""
-        self.created_bytes += 16 + self.method.kv_scale_bytes(f"{parent}.attn", self.item, latent)
+        """The scalars vLLM's Attention keeps: four float32 buffers (since 0.15), and parameters where the checkpoint may hold scales."""
+        self.created_bytes += (16 if self.version >= (0, 15) else 0) + self.method.kv_scale_bytes(f"{parent}.attn", self.item, latent)
 
     def embedding(self, vocabulary: int, hidden: int, name: str = "embed_tokens") -> None:
         """VocabParallelEmbedding, padded to 64 rows. vllm/model_executor/layers/vocab_parallel_embedding.py."""

@@ -7,6 +7,7 @@ Sources: vllm/model_executor/models/{qwen2_vl,qwen2_5_vl,qwen3_vl,glm4_1v,siglip
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.weights.rank import Rank, positive
@@ -92,7 +93,10 @@ def qwen3_tower(rank: Rank) -> None:
 
 
 def tower_rope(rank: Rank, head_dim: int) -> None:
-    """The two-dimensional rope table of Qwen-like towers."""
+    """The two-dimensional rope table of Qwen-like towers; before 0.13 only its frequencies, in float32."""
+    if rank.version < (0, 13):
+        rank.tensor(head_dim // 4, 4)
+        return
     rope(rank, head_dim, TOWER_ROPE_ROWS, parameters={"rope_type": "default", "rope_theta": "tower"}, partial=0.5)
 
 
@@ -213,6 +217,10 @@ def llama4_tower(rank: Rank) -> None:
     rank.tensor(positions * (hidden // heads) // 2, 8)
 
 
+_MOONVIT_SPLIT_SINCE: Final = (0, 15)
+"""Its blocks were whole on every rank in 0.13 and are split in 0.15."""
+
+
 def moonvit_blocks(rank: Rank, vision: HfConfig, frames: int) -> int:
     """MoonViT without its projector (but with the projector's norm); `frames` time positions in three-dimensional ones."""
     hidden = vision.int("vt_hidden_size", "hidden_size")
@@ -223,7 +231,11 @@ def moonvit_blocks(rank: Rank, vision: HfConfig, frames: int) -> int:
     rank.tensor(vision.int("init_pos_emb_height", default=64) * vision.int("init_pos_emb_width", default=64) * hidden)
     rank.tensor(frames * hidden, 4 if rank.version >= (0, 20) else None)
     block = Block(attention="self_attn", qkv="wqkv", out="wo", up=("fc0",), down="fc1")
-    encoder(rank, "vision_tower.encoder.blocks", layers, hidden, heads, intermediate, block)
+    if rank.version < _MOONVIT_SPLIT_SINCE:
+        rank.tensor(layers * (4 * hidden * (hidden + 1) + intermediate * (2 * hidden + 1) + hidden))
+        rank.norm(hidden, bias=True, count=2 * layers)
+    else:
+        encoder(rank, "vision_tower.encoder.blocks", layers, hidden, heads, intermediate, block)
     rank.norm(hidden, bias=True, count=2)
     return hidden
 
