@@ -16,7 +16,7 @@ from plimsoll_estimator.registry import check_registered
 from plimsoll_estimator.resolve.batching import batch_sizes, capture_size, in_flight_tokens
 from plimsoll_estimator.resolve.checks import MOST_RANKS, check_batch, check_nodes, check_parallel, positive
 from plimsoll_estimator.resolve.extensions import check_lora, check_speculation
-from plimsoll_estimator.resolve.facts import engine_defaults, is_attention_free, is_hybrid, num_experts
+from plimsoll_estimator.resolve.facts import engine_defaults, is_attention_free, is_encoder_only, is_hybrid, num_experts
 from plimsoll_estimator.resolve.length import max_model_len
 from plimsoll_estimator.resolve.quantization import (
     check_kv_cache_dtype,
@@ -188,7 +188,7 @@ def _utilisation(wanted: float | None, version: EngineVersion) -> float:
 def _prefix_caching(config: HfConfig, args: EngineArgs, architecture: str, hybrid: bool, runner: str, version: EngineVersion) -> bool:
     if args.enable_prefix_caching is not None:
         return args.enable_prefix_caching
-    if is_attention_free(architecture) or config.text.model_type == "whisper":
+    if is_attention_free(architecture) or is_encoder_only(architecture) or config.text.model_type == "whisper":
         return False
     if hybrid:
         return runner == "generate" and version >= _HYBRID_PREFIX_CACHING

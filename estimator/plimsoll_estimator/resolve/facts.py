@@ -11,6 +11,7 @@ from functools import cache
 from importlib import resources
 from typing import Any, Final
 
+from plimsoll_estimator.architectures import ARCHITECTURES
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.hf_config import HfConfig
 
@@ -83,6 +84,12 @@ def is_hybrid(config: HfConfig, architecture: str) -> bool:
 def is_attention_free(architecture: str) -> bool:
     """Pure state-space models: no attention layer at all."""
     return architecture in engine_defaults()["attention_free"]
+
+
+def is_encoder_only(architecture: str) -> bool:
+    """BERT and its like: attention in both directions and no cache."""
+    found = ARCHITECTURES.get(architecture)
+    return found is not None and found.family in ("bert", "modern_bert")
 
 
 def is_multimodal(config: HfConfig, architecture: str) -> bool:

@@ -153,7 +153,8 @@ def rope_table(rank: Rank, size: Sizes, style: DecoderStyle) -> None:
     else:
         rope(rank, size.head_dim, size.positions, partial=style.partial_rotary, mrope_factor=style.mrope_factor)
         if style.sliding_rope:
-            local = "rope_local_theta" in rank.text or "rope_theta" not in rank.text
+            # The cache of tables compares parameters in their order, which Transformers wrote otherwise for a few releases.
+            local = "rope_local_theta" in rank.text or (0, 19) <= rank.version < (0, 22)
             theta = "sliding" if local else rope_parameters(rank.text).get("rope_theta")
             rope(rank, size.head_dim, size.positions, parameters={"rope_type": "default", "rope_theta": theta})
 

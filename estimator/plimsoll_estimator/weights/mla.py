@@ -69,7 +69,7 @@ def indexer(rank: Rank, parent: str, dims: Latent) -> None:
         rank.tensor((head_dim + heads) * dims.hidden)
     else:
         rank.replicated(f"{parent}.indexer", ("wk",), dims.hidden, (head_dim,))
-        rank.tensor(heads * dims.hidden)
+        rank.tensor(heads * dims.hidden + (heads if rank.version < (0, 15) else 0))
     rank.tensor(2 * head_dim, 4)
 
 

@@ -114,6 +114,11 @@ def _scalars(item: int, latent: bool) -> int:
     return 0 if latent else 4 * item
 
 
+def _float_scalars(item: int, latent: bool) -> int:
+    """Queries, keys and values in float32 besides."""
+    return 0 if latent else 12 + 3 * item
+
+
 def _scalars_everywhere(item: int, latent: bool) -> int:
     return 4 * item
 
@@ -204,7 +209,8 @@ def _compressed_tensors(settings: HfConfig, resolved: ResolvedArgs) -> Method:
     def signature(layer: int) -> Hashable:
         return (ignored.signature(layer), *(targets.signature(layer) for targets, _ in named))
 
-    return Quantized(choose, choose_experts, signature, lambda item, latent: 0 if latent else 12 + 3 * item)
+    scales = _scalars if resolved.version.minor_key < (0, 15) else _float_scalars
+    return Quantized(choose, choose_experts, signature, scales)
 
 
 def _modelopt_ignored(settings: HfConfig) -> Ignored:
