@@ -25,11 +25,11 @@ from plimsoll_estimator.weights.decoder import build_decoder
 from plimsoll_estimator.weights.rank import Rank
 
 Builder = Callable[[Rank], None]
-TOWER_ON_FIRST_STAGE_ONLY = (0, 32)
+TOWER_ON_FIRST_STAGE_ONLY = (0, 33)
 
 
 def with_tower(tower: Builder, language: Builder, quantised: bool = True) -> Builder:
-    """The tower on the first stage (before 0.32 on every stage), then the language model. A tower may be built unquantised."""
+    """The tower on the first stage (before 0.33 on every stage), then the language model. A tower may be built unquantised."""
 
     def build(rank: Rank) -> None:
         if rank.first or rank.version < TOWER_ON_FIRST_STAGE_ONLY:
