@@ -238,7 +238,6 @@ def test_a_config_map_is_read_and_decides_its_own_namespace_only(node: Node, nam
         wish(cluster, each, profile={"configMapRef": {"name": "shape"}})
         wait_until(lambda each=each: condition(cluster, each, "ModelResolved")[1] == "NotFound", "the ConfigMap to be missed")  # type: ignore[misc]
     apply(cluster, "ConfigMap", "shape", namespace, data={"config.json": json.dumps(TINY)})
-    cluster.kubectl("annotate", "infd", "mine", "-n", namespace, f"{GROUP}/replan=now")
     decided(cluster, namespace)
     (profile,) = profiles(cluster, namespace)
     assert profile["spec"]["origin"] == {"configMapRef": {"name": "shape", "key": "config.json"}}

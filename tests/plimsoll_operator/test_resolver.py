@@ -272,3 +272,9 @@ def test_threads_share_the_work_and_end_when_stopped() -> None:
         thread.join(10)
         assert not thread.is_alive()
     assert len(entered) == 3
+
+
+def test_what_costs_one_request_is_asked_for_soon_and_never_seldom() -> None:
+    missing = FetchFailure(reason="NotFound", message="there is no ConfigMap", retry_within_seconds=60.0)
+    waits = [resolving._wait_after(missing, failures) for failures in range(8)]
+    assert waits == [2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0]

@@ -30,6 +30,8 @@ EAGER_SECONDS: Final = 10.0
 # First and longest wait after a failure: what a person must change is asked for less often than what passes by itself.
 _WAITS: Final = {"Resolving": (2.0, 30.0), "Unreachable": (5.0, 300.0)}
 _OTHER_WAITS: Final = (60.0, 3600.0)
+_CHEAP_FIRST_SECONDS: Final = 2.0
+"""Where asking costs one request: what is applied in one go (a ConfigMap after the deployment that names it) is found at once."""
 
 
 class Resolving:
@@ -204,7 +206,9 @@ class Resolver:
 
 def _wait_after(failure: FetchFailure, failures: int) -> float:
     first, longest = _WAITS.get(failure.reason, _OTHER_WAITS)
-    own = min(longest, first * 2.0 ** min(failures, 20), failure.retry_within_seconds)
+    if math.isfinite(failure.retry_within_seconds):
+        first, longest = _CHEAP_FIRST_SECONDS, failure.retry_within_seconds
+    own = min(longest, first * 2.0 ** min(failures, 20))
     return max(own, failure.retry_after_seconds or 0.0)
 
 
