@@ -21,8 +21,8 @@ _SET_LABEL = "leaderworkerset.sigs.k8s.io/name"
 def install(plane: ControlPlane) -> None:
     """Install the kind and start the manager; return when its webhooks answer."""
     source = module_folder(LEADER_WORKER_SET, _MODULE)
-    crd = source / "config" / "crd" / "bases" / "leaderworkerset.x-k8s.io_leaderworkersets.yaml"
-    plane.kubectl("apply", "--server-side", "-f", str(crd))
+    # All kinds of the module: the manager ends when it waits too long for one.
+    plane.kubectl("apply", "--server-side", "-f", str(source / "config" / "crd" / "bases"))
     wait_until(lambda: plane.request("GET", "/apis/leaderworkerset.x-k8s.io/v1/leaderworkersets")[0] == 200, "the kind to be served")
     webhook, health = free_ports(2)
     folder = _certificates(plane)

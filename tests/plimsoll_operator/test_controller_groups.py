@@ -140,7 +140,10 @@ def test_gates_of_a_group_lift_together_or_not_at_all(cluster: Cluster) -> None:
     for worker_index in (0, 1):
         for group in (0, 1, 2):  # leaders first, as LeaderWorkerSet makes them
             cluster.pod(group, worker_index, "", gated=True)
-    cluster.settle()
+        cluster.settle()
+        if worker_index == 0:
+            alone = [pod["spec"].get("schedulingGates") for pod in cluster.kube.list_page(PODS).items]
+            assert all(alone), "leaders wait for their workers: alone they would hold GPUs and start nothing"
     pods = {pod["metadata"]["name"]: pod["spec"].get("schedulingGates") for pod in cluster.kube.list_page(PODS).items}
     lifted = sorted(name for name, gates in pods.items() if not gates)
     assert lifted == [f"{GROUP}-{group}-{index}" for group in (0, 1) for index in (0, 1)], "four nodes hold two groups of three"

@@ -138,15 +138,21 @@ class Ledger:
             return self._bookings.standing(key)
 
     def gated(self, key: Key) -> tuple[Manifest, ...]:
-        """Its pods behind the capacity gate, trimmed: the oldest first, but those of one replica over nodes together."""
+        """Its pods behind the capacity gate, trimmed: the oldest first, but those of one replica over nodes together.
+
+        A group that is not whole yet is left out: leaders are made before their workers, and alone they would hold GPUs for nothing.
+        """
 
         def place(pod: Manifest) -> tuple[int, str, str]:
-            metadata = pod["metadata"]
-            group = metadata["labels"].get(GROUP_INDEX_LABEL, "")
+            metadata, group = pod["metadata"], _group(pod)
             return (int(group) if group.isdecimal() else 0, metadata.get("creationTimestamp", ""), metadata["name"])
 
         with self._lock:
-            return tuple(sorted(self._gated(key), key=place))
+            promise = self._promises.get(key)
+            whole = promise.plan.nodes_per_replica if promise is not None else 1
+            alive = (*self._pods.get(key, {}).values(), *self._unbound.get(key, {}).values())
+            members = Counter(_group(pod) for pod in alive if "deletionTimestamp" not in pod["metadata"])
+            return tuple(sorted((pod for pod in self._gated(key) if members[_group(pod)] >= whole), key=place))
 
     def gates_to_lift(self, key: Key) -> int:
         """How many of them may go to the scheduler: GPUs are booked for that many more than it sees already."""
@@ -167,7 +173,7 @@ class Ledger:
         """Replicas all of whose pods are on nodes. Pods of a replica over nodes tell which group they are of."""
         with self._lock:
             pods = tuple(self._pods.get(key, {}).values())
-        groups = Counter(pod["metadata"]["labels"].get(GROUP_INDEX_LABEL, "") for pod in pods)
+        groups = Counter(map(_group, pods))
         alone = groups.pop("", 0)
         return alone // pods_per_replica + sum(count >= pods_per_replica for count in groups.values())
 
@@ -363,6 +369,12 @@ def _want(plan: Plan) -> Want:
         host_memory_bytes=plan.host_memory_bytes,
         host_cpu_millis=cpu_request_millis(plan),
     )
+
+
+def _group(pod: Manifest) -> str:
+    """Which replica over nodes the pod is of, empty where its replica is this pod alone."""
+    group: str = pod["metadata"]["labels"].get(GROUP_INDEX_LABEL, "")
+    return group
 
 
 def has_gate(pod: Manifest) -> bool:
