@@ -142,3 +142,30 @@ def test_a_bypass_is_for_those_who_hold_the_right_and_while_it_is_protected(inst
     finally:
         kept = {key: policy_object[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": {"name": "plimsoll-bypass"}}
         cluster.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(kept))
+
+
+def test_a_calibration_says_which_of_its_corrections_count(installation: Installation, namespace: str) -> None:
+    cluster = installation.cluster
+    evidence = [
+        {"model": f"acme/{model}", "namespace": where, "predictedBytes": 10 << 30, "observedBytes": 11 << 30}
+        for model, where in (("a", "blue"), ("b", "green"), ("c", "blue"))
+    ]
+    row = {"engineMinor": "0.19", "component": "nonTorch", "addBytes": 1 << 30, "evidence": evidence}
+    calibration = {
+        "apiVersion": f"{GROUP}/v1alpha1",
+        "kind": "EngineCalibration",
+        "metadata": {"name": namespace},
+        "spec": {"corrections": [row]},
+    }
+    cluster.kubectl("apply", "-f", "-", stdin=json.dumps(calibration))
+
+    def said(status: str, reason: str) -> bool:
+        rows = cluster.get("enginecalibration", namespace).get("status", {}).get("conditions", [])
+        return [(one["status"], one["reason"]) for one in rows] == [(status, reason)]
+
+    try:
+        wait_until(lambda: said("False", "NotTrusted"), "the controller to say that no policy trusts anybody")
+        with policy(cluster, namespace, calibrationTrust={"mode": "Apply", "namespaces": ["blue", "green"]}):
+            wait_until(lambda: said("True", "Applied"), "the correction to count")
+    finally:
+        cluster.kubectl("delete", "enginecalibration", namespace)
