@@ -5,12 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plimsoll_operator.capacity.booking import Booking, book, fits_now
+from plimsoll_operator.capacity.booking import Booking, book_nodes, by_gpus, fits_now
 from plimsoll_operator.capacity.index import CapacityIndex
 from plimsoll_operator.capacity.nodes import parse_node
 from plimsoll_operator.capacity.pods import parse_pod, pod_requests
 from plimsoll_operator.capacity.problems import Problem
 from plimsoll_operator.capacity.quantities import floor_quantity
+from plimsoll_operator.facts import FreeNodes
 
 MIB = 1 << 20
 
@@ -168,16 +169,6 @@ def test_pools_split_by_the_keys_that_selectors_use_and_only_then():
     assert not index.set_label_keys(["topology.kubernetes.io/zone"])
 
 
-def test_changes_are_reported_once():
-    index = index_of(node())
-    (name,) = index.drain_changed()
-    assert name == index.pools()[0].name
-    index.node_event("MODIFIED", node())
-    assert not index.drain_changed()
-    index.pod_event("ADDED", pod("a", "n1", 1))
-    assert index.drain_changed() == {name}
-
-
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 4), st.sampled_from(["ADDED", "DELETED"])), max_size=30), st.randoms())
 def test_events_leave_what_a_fresh_count_would(events, rng: random.Random):
@@ -196,6 +187,11 @@ def test_events_leave_what_a_fresh_count_would(events, rng: random.Random):
     rng.shuffle(nodes)
     rng.shuffle(rest)
     assert index.pools() == index_of(*nodes, pods=rest).pools()
+
+
+def book(histogram, bookings):
+    after, booked = book_nodes((FreeNodes(gpus=gpus, nodes=nodes) for gpus, nodes in histogram), bookings)
+    return by_gpus(after), booked
 
 
 def test_bookings_take_the_emptiest_nodes():

@@ -3,7 +3,7 @@
 The controller and the CLI feed a CapacityIndex; webhook, controller and CLI read GPUPool objects through `pool_facts`.
 """
 
-from plimsoll_operator.capacity.booking import Booking, book, fits_now, gpus_for
+from plimsoll_operator.capacity.booking import Booking, fits_now, gpus_for
 from plimsoll_operator.capacity.certain import certain_pods, placeable, possible_pods
 from plimsoll_operator.capacity.corrections import Correction, corrections_of
 from plimsoll_operator.capacity.derived import DerivedPool, PoolKey, Selection
@@ -17,7 +17,6 @@ __all__ = [
     "DerivedPool",
     "PoolKey",
     "Selection",
-    "book",
     "certain_pods",
     "corrections_of",
     "fits_now",

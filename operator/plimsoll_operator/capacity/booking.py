@@ -24,12 +24,6 @@ class Booking:
     ephemeral_storage_bytes: int = 0
 
 
-def book(histogram: Iterable[tuple[int, int]], bookings: Iterable[Booking]) -> tuple[tuple[tuple[int, int], ...], int]:
-    """`book_nodes` where only GPUs are counted: nodes by free GPUs after the bookings, and the GPUs that found a place."""
-    after, booked = book_nodes((FreeNodes(gpus=gpus, nodes=nodes) for gpus, nodes in histogram), bookings)
-    return by_gpus(after), booked
-
-
 def book_nodes(rows: Iterable[FreeNodes], bookings: Iterable[Booking]) -> tuple[tuple[FreeNodes, ...], int]:
     """Free nodes after the bookings, and the GPUs that found a place; the largest bookings first.
 

@@ -114,7 +114,6 @@ class CapacityIndex:
         self._pools: dict[PoolKey, _Pool] = {}
         self._selected: dict[str, _Selected] = {row.name: _Selected() for row in self._corrections}
         self._bookings: dict[str, tuple[Booking, ...]] = {}
-        self._changed: set[str] = set()
 
     @property
     def label_keys(self) -> tuple[str, ...]:
@@ -155,9 +154,7 @@ class CapacityIndex:
 
     def set_bookings(self, bookings: Mapping[str, Iterable[Booking]]) -> None:
         """Replace the bookings, by pool name: room for applied plans whose pods are not bound to a node yet."""
-        new = {name: tuple(rows) for name, rows in bookings.items()}
-        self._changed |= {name for name in new.keys() | self._bookings.keys() if new.get(name) != self._bookings.get(name)}
-        self._bookings = new
+        self._bookings = {name: tuple(rows) for name, rows in bookings.items()}
 
     def set_label_keys(self, label_keys: Iterable[str]) -> bool:
         """Split pools by these node label keys (and the product's) from now on; a change walks all nodes once. Says whether it was one."""
@@ -200,11 +197,6 @@ class CapacityIndex:
             for name, row in sorted(self._selected.items())
         )
 
-    def drain_changed(self) -> frozenset[str]:
-        """Names of pools that changed, appeared or vanished since the last call: what a status writer needs to look at."""
-        changed, self._changed = frozenset(self._changed), set()
-        return changed
-
     def _derived(self, pool: _Pool) -> DerivedPool:
         key, name, tally = pool.key, pool.name, pool.tally
         rows: tuple[FreeNodes, ...] = ()
@@ -239,7 +231,6 @@ class CapacityIndex:
     def _reseat_all(self) -> None:
         for name in tuple(self._nodes):
             self._reseat(name)
-        self._changed |= {pool.name for pool in self._pools.values()}
 
     def _reseat(self, name: str) -> None:
         """Work a node out anew and count it where it now belongs."""
@@ -287,7 +278,6 @@ class CapacityIndex:
     def _count(self, pool: _Pool, seat: _Seat, number: int, sign: int) -> None:
         """Count the node's group of this number in its pool and for the GPUPools that select the node, or take it back."""
         pool.tally.add(seat.free, seat.findings, sign, foreign=seat.foreign)
-        self._changed.add(pool.name)
         for selector in seat.place.selected_by:
             selected = self._selected[selector]
             selected.tally.add(seat.free, seat.findings, sign)

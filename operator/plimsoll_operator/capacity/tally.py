@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Final, NamedTuple, TypeVar
 
-from plimsoll_operator.capacity.problems import CountedFinding, Finding, Problem
+from plimsoll_operator.capacity.problems import CountedFinding, Finding
 from plimsoll_operator.facts import FreeNodes
 
 STEPS: Final = 64
@@ -72,10 +72,6 @@ class Tally:
         """Findings with the number of nodes that have them: what excludes first, then the most frequent, then by name."""
         counted = [CountedFinding(problem=row.problem, detail=row.detail, nodes=nodes) for row, nodes in self._findings.items()]
         return tuple(sorted(counted, key=lambda row: (not row.problem.excludes, -row.nodes, row.problem, row.detail)))
-
-    def has(self, problem: Problem) -> bool:
-        """Whether any node has this problem."""
-        return any(finding.problem is problem for finding in self._findings)
 
     def rows(self, host: Host) -> tuple[FreeNodes, ...]:
         """At most MAX_ROWS rows of free nodes with at least so much of the host; remembered until a node changes.
