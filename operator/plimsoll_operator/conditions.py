@@ -106,10 +106,10 @@ class Situation:
 
 
 _LACKS: Final[dict[Lack, tuple[str, str]]] = {
-    "gpus": ("WaitingForGpus", "wait for free GPUs"),
-    "turn": ("WaitingForTurn", "wait until the pods whose GPUs are booked before theirs are on nodes"),
-    "unknown": ("FreeUnknown", "are not seen on nodes: pods of other namespaces may not be listed, so what is free is not known"),
-    "scheduler": ("NotScheduled", "have not been bound by the scheduler although GPUs were booked; their events say why"),
+    "gpus": ("WaitingForGpus", "waiting for free GPUs"),
+    "turn": ("WaitingForTurn", "waiting until the pods whose GPUs are booked before theirs are on nodes"),
+    "unknown": ("FreeUnknown", "not seen on nodes, and pods of other namespaces may not be listed, so what is free is not known"),
+    "scheduler": ("NotScheduled", "not bound by the scheduler although GPUs were booked; the events of their pods say why"),
 }
 _Draft: TypeAlias = tuple[str, ConditionStatus, str, str]
 
@@ -173,10 +173,14 @@ def _capacity_available(situation: Situation) -> _Draft:
     if missing <= 0:
         return (kind, "True", "Bound", "every replica has its GPUs")
     if situation.capacity_for_missing:
-        return (kind, "True", "Booked", f"GPUs for {missing} of {situation.replicas} replicas are booked")
+        return (kind, "True", "Booked", f"{_share(missing, situation)}: on no node yet, their GPUs are booked")
     reason, message = _LACKS[situation.missing_because]
     status: ConditionStatus = "Unknown" if situation.missing_because == "unknown" else "False"
-    return (kind, status, reason, f"{missing} of {situation.replicas} replicas {message}")
+    return (kind, status, reason, f"{_share(missing, situation)}: {message}")
+
+
+def _share(some: int, situation: Situation) -> str:
+    return f"{some} of {situation.replicas} replica{'s' * (situation.replicas != 1)}"
 
 
 def _progressing(situation: Situation) -> _Draft:
@@ -191,14 +195,14 @@ def _progressing(situation: Situation) -> _Draft:
     if child.deadline_exceeded:
         return (kind, "False", "ProgressDeadlineExceeded", "the rollout made no progress within its deadline")
     if _rolled_out(situation, child):
-        return (kind, "False", "Complete", f"{child.available} of {situation.replicas} replicas are available")
-    return (kind, "True", "RollingOut", f"{child.updated} of {situation.replicas} replicas carry the plan, {child.available} are available")
+        return (kind, "False", "Complete", f"{_share(child.available, situation)} available")
+    return (kind, "True", "RollingOut", f"{_share(child.updated, situation)} with the plan, {child.available} available")
 
 
 def _available(situation: Situation) -> _Draft:
     child = situation.child
     available = child.available if child is not None else 0
-    text = f"{available} of {situation.replicas} replicas answer"
+    text = f"{_share(available, situation)} available"
     if available > 0 or (situation.replicas == 0 and not situation.refused):
         return ("Available", "True", "MinimumReplicasAvailable", text)
     return ("Available", "False", "NoReplicaAvailable", text)
@@ -212,7 +216,7 @@ def _ready(situation: Situation) -> _Draft:
         return (kind, "False", "ApplyRefused", _apply_refused(situation))
     child = situation.child
     if child is not None and _rolled_out(situation, child):
-        return (kind, "True", "Ready", f"{child.available} of {situation.replicas} replicas are available")
+        return (kind, "True", "Ready", f"{_share(child.available, situation)} available")
     return (kind, "False", "Progressing", "the replicas are not all available yet")
 
 

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import get_args, get_type_hints
 
 import pytest
 
 from plimsoll_estimator import catalogue
+from plimsoll_operator import conditions
+from plimsoll_operator.capacity.problems import Problem
 from plimsoll_operator.cli import COMMANDS, main
-from plimsoll_operator.cli.explain import REASONS
+from plimsoll_operator.cli.explain import EXPLAINED
+from plimsoll_operator.controller import report
+from plimsoll_operator.facts import ModelUnknown
 from plimsoll_operator.verdict import Reason
 
 LLAMA = ["estimate", "--model", "meta-llama/Llama-3.1-8B-Instruct", "--gpu", "NVIDIA-H100-80GB-HBM3", "--engine-version", "0.19.0"]
@@ -143,15 +152,35 @@ def test_models_and_gpus_list_what_is_shipped(capsys: pytest.CaptureFixture[str]
     assert len(json.loads(ask(capsys, "gpus", "--json")[1])) > 10
 
 
-CAPACITY = ("Bound", "Booked", "WaitingForGpus", "WaitingForTurn", "NotScheduled", "ApplyRefused")
+def _said_in(module: ModuleType) -> set[str]:
+    """Words of a module that can only be reasons: in the third place of a condition's draft, or handed on as `reason`."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(inspect.getsource(module))):
+        words: list[ast.expr] = [word.value for word in node.keywords if word.arg == "reason"] if isinstance(node, ast.Call) else []
+        if isinstance(node, ast.Tuple) and len(node.elts) == 4:
+            words.append(node.elts[2])
+        if isinstance(node, ast.Tuple) and len(node.elts) == 2:
+            words.append(node.elts[0])
+        found |= {word.value for word in words if isinstance(word, ast.Constant) and re.fullmatch(r"([A-Z][a-z]+)+", str(word.value))}
+    return found
 
 
-@pytest.mark.parametrize("reason", [*(reason.value for reason in Reason), *CAPACITY])
-def test_every_reason_of_a_verdict_is_explained(capsys: pytest.CaptureFixture[str], reason: str) -> None:
+CONDITIONS_AND_EVENTS = _said_in(conditions) | _said_in(report)
+KINDS = set(get_args(get_type_hints(ModelUnknown)["kind"]))
+
+
+def test_reasons_of_conditions_and_events_are_found() -> None:
+    assert {"WaitingForGpus", "FreeUnknown", "PlanApplied", "DigestChanged", "ApplyRefused", "NoReplicaAvailable"} <= CONDITIONS_AND_EVENTS
+
+
+@pytest.mark.parametrize(
+    "reason", sorted({reason.value for reason in Reason} | {problem.value for problem in Problem} | CONDITIONS_AND_EVENTS | KINDS)
+)
+def test_every_reason_is_explained(capsys: pytest.CaptureFixture[str], reason: str) -> None:
     status, out, _ = ask(capsys, "explain", reason.lower())
     assert status == 0
     assert out.startswith(reason)
-    assert all(text.endswith(".") for text in REASONS[reason])
+    assert all(text.endswith(".") for text in EXPLAINED[reason])
 
 
 def test_help_lists_every_command_without_importing_any() -> None:
