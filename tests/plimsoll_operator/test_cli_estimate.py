@@ -70,6 +70,18 @@ def test_explain_shows_formulas_whose_numbers_add_up(capsys: pytest.CaptureFixtu
     assert first - sum(rest) == int(result)
 
 
+@pytest.mark.parametrize(
+    ("model", "version"),
+    [("meta-llama/Llama-3.1-8B-Instruct", "0.33.0"), ("Qwen/Qwen3-30B-A3B", "0.31.0"), ("deepseek-ai/DeepSeek-V3", "0.19.0")],
+)
+def test_explain_takes_the_activation_peak_apart(capsys: pytest.CaptureFixture[str], model: str, version: str) -> None:
+    _, out, _ = ask(capsys, "estimate", "--model", model, "--gpu", "NVIDIA-H200", "--engine-version", version, "--explain")
+    term = out[out.index("  activation = max(") : out.index("    forward pass =")]
+    parts = re.search(r"= max\((\d+), (\d+)\)([ +\d]*) = (\d+)", " ".join(term.split()))
+    assert parts is not None
+    assert max(int(parts[1]), int(parts[2])) + sum(int(part) for part in parts[3].split("+") if part.strip()) == int(parts[4])
+
+
 def test_compare_lists_layouts_and_says_why_one_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = ask(
         capsys, "estimate", "--model", "Qwen/Qwen3-30B-A3B", "--gpu", "NVIDIA-L4", "--engine-version", "0.19.0", "--compare"

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.overhead.activation import (
+    cold_compile_bytes,
     encoder_outputs_bytes,
     expert_workspace_bytes,
     forward_bytes,
@@ -83,6 +84,7 @@ def _activation_lines(shape: ModelShape, resolved: ResolvedArgs, rank: RankEstim
         ("expert workspaces", expert_workspace_bytes(shape, resolved)),
         ("latent context", latent_workspace_bytes(shape, resolved)),
         ("encoder outputs", encoder_outputs_bytes(shape, resolved)),
+        ("first compilation", cold_compile_bytes(shape, resolved)),
     )
     more = [(name, value) for name, value in held if value]
     if max(forward, sampler) + sum(value for _, value in more) != rank.activation_bytes:
