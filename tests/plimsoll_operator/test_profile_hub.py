@@ -154,7 +154,7 @@ def test_a_body_that_drips_ends_at_the_deadline(hub, monkeypatch, capsys):
 def test_a_hub_that_is_not_there_is_unreachable(monkeypatch, capsys):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     status, _, err = ask(capsys)
-    assert (status, err) == (2, "plimsoll profile: Unreachable: 127.0.0.1: ConnectError\n")
+    assert (status, err) == (2, "plimsoll profile: Unreachable: 127.0.0.1 cannot be reached: ConnectError\n")
 
 
 @pytest.mark.parametrize("endpoint", ["hub.example", "http://[", "ftp://hub.example", "https://me:pw@hub.example"])

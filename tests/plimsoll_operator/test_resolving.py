@@ -286,7 +286,7 @@ def test_a_hub_that_is_not_there_is_unreachable_and_asked_again():
     world = World("http://127.0.0.1:9")
     world.wish()
     world.settle()
-    assert world.resolved() == ("False", "Unreachable", "127.0.0.1: ConnectError")
+    assert world.resolved() == ("False", "Unreachable", "127.0.0.1 cannot be reached: ConnectError")
 
 
 def test_while_the_hub_asks_for_quiet_nothing_else_is_asked(world, hub):

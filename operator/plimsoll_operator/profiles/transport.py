@@ -105,7 +105,7 @@ def _answer(access: Access, path: str, offset: int, length: int, patience: Patie
                     return
         except (HTTPError, InvalidURL, OSError) as error:
             patience.left(what)  # a time-out at the end of all time is said as that
-            raise SourceFailure("Unreachable", f"{urlsplit(url).hostname}: {type(error).__name__}") from error
+            raise SourceFailure("Unreachable", f"{urlsplit(url).hostname} cannot be reached: {type(error).__name__}") from error
         url = _redirected(url, location, endpoint)
     raise SourceFailure("Unreachable", f"{endpoint} redirects more than {MAX_REDIRECTS} times")
 
