@@ -1,8 +1,10 @@
 """Guards of the repository layout: the two source roots are folders, never packages, so that `operator` stays the stdlib's."""
 
+import re
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -19,3 +21,12 @@ def test_stdlib_operator_wins_from_the_repository_root() -> None:
     code = "import operator; print(operator.__file__)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert Path(done.stdout.strip()).parent == Path(sysconfig.get_path("stdlib"))
+
+
+@pytest.mark.parametrize("package", ["plimsoll_operator", "plimsoll_estimator"])
+def test_the_documented_floors_are_those_of_the_import_contracts(package: str) -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract.get("containers") == [package])
+    page = (ROOT / "docs/architecture.md").read_text()
+    picture = page[page.index(f"/{package}") :].split("\n\n")[0].split("```")[0].splitlines()[1:]
+    assert [re.split(r" {2,}", line.strip())[0] for line in picture] == [layer.replace(" : ", " | ") for layer in layers]
