@@ -257,11 +257,16 @@ def test_undecided_passes_with_a_warning_that_says_what_happens_next() -> None:
     assert response["warnings"] == ["undecided (UnknownModel): The shape of a/b is not known.", "No pods are made."]
 
 
-def test_undecided_is_refused_where_the_policy_denies() -> None:
+@pytest.mark.parametrize(
+    ("reason", "field"),
+    [(Reason.UNKNOWN_MODEL, "spec.model.name"), (Reason.UNKNOWN_ENGINE, "spec.engine.image"), (Reason.NO_KNOWN_POOL, "spec.placement")],
+)
+def test_undecided_is_refused_where_the_policy_denies_and_names_the_field(reason: Reason, field: str) -> None:
     store = MemoryStore(policies=[policy(unknownModel="Deny")])
-    response = Webhook(judge=says(UNDECIDED), store=store).ask(review())
+    response = Webhook(judge=says(replace(UNDECIDED, reason=reason)), store=store).ask(review())
     assert response["allowed"] is False
-    assert "not known" in response["status"]["details"]["causes"][0]["message"]
+    cause = response["status"]["details"]["causes"][0]
+    assert (cause["field"], "not known" in cause["message"]) == (field, True)
 
 
 def test_warn_mode_lets_a_rejection_pass_as_a_warning_but_only_where_it_holds() -> None:

@@ -19,6 +19,14 @@ from plimsoll_operator.verdict import Admit, Offer, Reason, Reject, Resize, Unde
 from plimsoll_operator.webhook.ports import Decide, ReviewStore
 from plimsoll_operator.webhook.review import Answer, Fault, Review
 
+# What somebody would change who is refused because nothing is known, where it is not the model's name.
+_UNDECIDED_FIELDS: Final = {
+    Reason.UNKNOWN_ENGINE: "spec.engine.image",
+    Reason.VENDOR_UNSUPPORTED: "spec.placement",
+    Reason.NO_CAPACITY_KNOWN: "spec.placement",
+    Reason.NO_KNOWN_POOL: "spec.placement",
+    Reason.LABEL_NOT_INDEXED: "spec.placement.nodeSelector",
+}
 _SKIPPED: Final = Answer(allowed=True, verdict="Skipped", reason="Unchanged")
 
 
@@ -58,7 +66,7 @@ def _answer(verdict: Verdict, facts: Facts) -> Answer:
         case Undecided():
             text = f"undecided ({verdict.reason}): {verdict.message}"
             if facts.policy.unknown_model == "Deny":
-                faults = (Fault(field="spec.model.name", message=text),)
+                faults = (Fault(field=_UNDECIDED_FIELDS.get(verdict.reason, "spec.model.name"), message=text),)
                 return Answer(allowed=False, verdict="Undecided", reason=verdict.reason, faults=faults)
             return Answer(allowed=True, verdict="Undecided", reason=verdict.reason, warnings=(text, verdict.next_step))
         case Reject():
