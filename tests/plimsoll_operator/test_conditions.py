@@ -2,42 +2,13 @@ from dataclasses import replace
 from typing import Literal
 
 import pytest
+from tests.plimsoll_operator.plans import PLAN
 
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_operator.conditions import ChildState, Condition, Invalid, Lack, ModelSeen, Situation, conditions_of, model_seen
 from plimsoll_operator.facts import ModelFacts, ModelUnknown
-from plimsoll_operator.verdict import Admit, Change, Plan, PredictedMemory, Reason, Reject, Resize, Undecided
+from plimsoll_operator.verdict import Admit, Change, Reason, Reject, Resize, Undecided
 
-PLAN = Plan(
-    product="NVIDIA-L4",
-    gpu_products=("NVIDIA-L4",),
-    pools=("l4",),
-    engine_version="0.19.0",
-    extrapolated=False,
-    model="acme/tiny",
-    model_revision=None,
-    tensor_parallel_size=1,
-    pipeline_parallel_size=1,
-    data_parallel_size=1,
-    enable_expert_parallel=False,
-    gpu_memory_utilization="0.9",
-    max_model_len=8192,
-    max_num_seqs=256,
-    max_num_batched_tokens=2048,
-    dtype="bfloat16",
-    quantization=None,
-    kv_cache_dtype="auto",
-    gpus_per_replica=1,
-    kv_cache_tokens=20000,
-    max_concurrency="2.44",
-    gpu_total_bytes=1,
-    allocated_bytes=1,
-    predicted=PredictedMemory(weights_bytes=1, activation_bytes=1, cuda_graph_bytes=1, non_torch_bytes=1, kv_cache_bytes=1),
-    kv_cache_interval_bytes=(1, 2),
-    kv_cache_needed_bytes=1,
-    host_memory_bytes=1,
-    available_now=True,
-)
 REJECT = Reject(reason=Reason.INSUFFICIENT_KV_CACHE, message="The KV cache is too small.", field="spec.engine.maxModelLen")
 OVERRIDDEN = Admit(plan=PLAN, warnings=("Would be rejected (InsufficientKvCache), but the FitPolicy only warns: no.",), overridden=REJECT)
 UNKNOWN = Undecided(reason=Reason.UNKNOWN_MODEL, message="No profile answers for acme/x.", next_step="Create a ModelProfile.")

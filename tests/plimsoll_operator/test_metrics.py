@@ -1,6 +1,7 @@
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
+from tests.plimsoll_operator.plans import PLAN
 
 from plimsoll_operator.metrics import DeploymentSeries, PoolSeries, Recorder
 from plimsoll_operator.verdict import Plan, PredictedMemory
@@ -9,28 +10,8 @@ GIB = 1 << 30
 
 
 def plan() -> Plan:
-    return Plan(
-        product="NVIDIA-L4",
-        gpu_products=("NVIDIA-L4",),
-        pools=("nvidia-l4",),
-        engine_version="0.19.0",
-        extrapolated=False,
-        model="acme/tiny",
-        model_revision=None,
-        tensor_parallel_size=1,
-        pipeline_parallel_size=1,
-        data_parallel_size=1,
-        enable_expert_parallel=False,
-        gpu_memory_utilization="0.9",
-        max_model_len=8192,
-        max_num_seqs=256,
-        max_num_batched_tokens=2048,
-        dtype="bfloat16",
-        quantization=None,
-        kv_cache_dtype="auto",
-        gpus_per_replica=1,
-        kv_cache_tokens=20000,
-        max_concurrency="2.44",
+    return replace(
+        PLAN,
         gpu_total_bytes=22 * GIB,
         allocated_bytes=19 * GIB,
         predicted=PredictedMemory(
@@ -38,8 +19,6 @@ def plan() -> Plan:
         ),
         kv_cache_interval_bytes=(2 * GIB, 4 * GIB),
         kv_cache_needed_bytes=GIB,
-        host_memory_bytes=16 * GIB,
-        available_now=True,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.plimsoll_operator import plans
 
 from plimsoll_operator.api import (
     API_VERSION,
@@ -29,37 +30,18 @@ from plimsoll_operator.verdict import Admit, Change, Offer, Plan, PredictedMemor
 from plimsoll_operator.webhook.app import MAX_BODY_BYTES, WebhookApp
 
 GIB = 1 << 30
-PLAN = Plan(
-    product="NVIDIA-L4",
-    gpu_products=("NVIDIA-L4",),
+PLAN = replace(
+    plans.PLAN,
     pools=("l4",),
-    engine_version="0.19.0",
-    extrapolated=False,
     model="a/b",
-    model_revision=None,
     tensor_parallel_size=2,
-    pipeline_parallel_size=1,
-    data_parallel_size=1,
-    enable_expert_parallel=False,
-    gpu_memory_utilization="0.92",
-    max_model_len=8192,
-    max_num_seqs=128,
-    max_num_batched_tokens=2048,
-    dtype="bfloat16",
-    quantization=None,
-    kv_cache_dtype="auto",
     gpus_per_replica=2,
-    kv_cache_tokens=40000,
-    max_concurrency="4.88",
+    max_num_seqs=128,
     gpu_total_bytes=22 * GIB,
     allocated_bytes=20 * GIB,
     predicted=PredictedMemory(
         weights_bytes=8 * GIB, activation_bytes=GIB, cuda_graph_bytes=GIB, non_torch_bytes=GIB, kv_cache_bytes=9 * GIB
     ),
-    kv_cache_interval_bytes=(8 * GIB, 10 * GIB),
-    kv_cache_needed_bytes=GIB,
-    host_memory_bytes=16 * GIB,
-    available_now=True,
 )
 POOL = parse_object(
     GPUPool,

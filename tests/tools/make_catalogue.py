@@ -22,72 +22,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from plimsoll_operator.profiles.prune import DROPPED, QUANTISATION
+
 DEFAULT_OUT = Path(__file__).parents[2] / "estimator" / "plimsoll_estimator" / "data" / "catalogue.jsonl.gz"
-DROPPED_KEYS = frozenset(
-    [
-        "_name_or_path",
-        "auto_map",
-        "attention_dropout",
-        "attention_probs_dropout_prob",
-        "attn_pdrop",
-        "bad_words_ids",
-        "begin_suppress_tokens",
-        "bos_token_id",
-        "chunk_size_feed_forward",
-        "classifier_dropout",
-        "decoder_start_token_id",
-        "diversity_penalty",
-        "do_sample",
-        "dropout",
-        "early_stopping",
-        "embd_pdrop",
-        "embedding_dropout",
-        "encoder_no_repeat_ngram_size",
-        "eos_token_id",
-        "exponential_decay_length_penalty",
-        "finetuning_task",
-        "forced_bos_token_id",
-        "forced_eos_token_id",
-        "hidden_dropout",
-        "hidden_dropout_prob",
-        "id2label",
-        "initializer_factor",
-        "initializer_range",
-        "label2id",
-        "length_penalty",
-        "min_length",
-        "no_repeat_ngram_size",
-        "num_beam_groups",
-        "num_beams",
-        "num_return_sequences",
-        "output_attentions",
-        "output_hidden_states",
-        "output_scores",
-        "pad_token_id",
-        "prefix",
-        "problem_type",
-        "pruned_heads",
-        "remove_invalid_values",
-        "repetition_penalty",
-        "resid_pdrop",
-        "residual_dropout",
-        "return_dict",
-        "return_dict_in_generate",
-        "router_aux_loss_coef",
-        "sep_token_id",
-        "suppress_tokens",
-        "task_specific_params",
-        "temperature",
-        "tf_legacy_loss",
-        "tokenizer_class",
-        "top_p",
-        "torchscript",
-        "transformers_version",
-        "typical_p",
-        "use_bfloat16",
-        "use_cache",
-    ]
-)
 ARCHITECTURES = {  # the class that the published file names, for configs that were put together from class defaults and lack it
     "ernie4_5_moe": "Ernie4_5_MoeForCausalLM",
     "glm4": "Glm4ForCausalLM",
@@ -102,13 +39,12 @@ ARCHITECTURES = {  # the class that the published file names, for configs that w
     "seed_oss": "SeedOssForCausalLM",
     "starcoder2": "Starcoder2ForCausalLM",
 }
-UNTOUCHED = frozenset({"quantization_config", "compression_config", "quantization"})
 
 
 def prune(config: Any) -> Any:
     """The config without the dropped keys, at every depth except inside quantisation settings."""
     if isinstance(config, dict):
-        return {k: v if k in UNTOUCHED else prune(v) for k, v in config.items() if k not in DROPPED_KEYS}
+        return {k: v if k in QUANTISATION else prune(v) for k, v in config.items() if k not in DROPPED}
     return config
 
 

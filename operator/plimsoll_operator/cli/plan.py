@@ -35,21 +35,14 @@ _DESCRIPTION: Final = "Decide about InferenceDeployments. Status 0: admitted or 
 def register(subparsers: SubParsers) -> None:
     """Add the command."""
     parser = add_command(subparsers, "plan", run, _DESCRIPTION)
-    parser.add_argument("-f", "--filename", metavar="FILE", action="append", type=Path, required=True, help="manifests; - reads stdin")
-    add_source_arguments(parser)
+    add_wish_arguments(parser)
     parser.add_argument("-o", "--output", choices=("table", "json", "yaml"), default="table", help="json prints the plan's canonical form")
-    parser.add_argument("--fresh", action="store_true", help="ignore the plan that is applied")
 
 
 def run(options: argparse.Namespace) -> int:
     """Decide about every InferenceDeployment of the files; the worst status wins."""
-    try:
-        world = load(options, options.filename)
-    except ApiError as error:
-        print(describe(error), file=sys.stderr)
-        return BAD_INPUT
-    if not world.deployments:
-        print("plimsoll plan: no InferenceDeployment in the files", file=sys.stderr)
+    world = wishes(options)
+    if world is None:
         return BAD_INPUT
     statuses = [ADMITTED]
     for deployment in world.deployments:
@@ -60,6 +53,26 @@ def run(options: argparse.Namespace) -> int:
         else:
             print(_shown(deployment, verdict, options.output))
     return worst(statuses)
+
+
+def add_wish_arguments(parser: argparse.ArgumentParser) -> None:
+    """What is to be decided about, and where the cluster's side of the facts comes from."""
+    parser.add_argument("-f", "--filename", metavar="FILE", action="append", type=Path, required=True, help="manifests; - reads stdin")
+    add_source_arguments(parser)
+    parser.add_argument("--fresh", action="store_true", help="ignore the plan that is applied")
+
+
+def wishes(options: argparse.Namespace) -> World | None:
+    """All that was read; None, with a line on stderr, where an object is refused or there is nothing to decide about."""
+    try:
+        world = load(options, options.filename)
+    except ApiError as error:
+        print(describe(error), file=sys.stderr)
+        return None
+    if not world.deployments:
+        print(f"plimsoll {options.command}: no InferenceDeployment in the files", file=sys.stderr)
+        return None
+    return world
 
 
 def worst(statuses: list[int]) -> int:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import Final
 
 import yaml
 
-from plimsoll_operator.api import ApiError
 from plimsoll_operator.cli import SubParsers, add_command
-from plimsoll_operator.cli.inputs import add_source_arguments, describe, load
-from plimsoll_operator.cli.plan import ADMITTED, BAD_INPUT, judge, status_of, verdict_mapping, worst
+from plimsoll_operator.cli.plan import ADMITTED, BAD_INPUT, add_wish_arguments, judge, status_of, verdict_mapping, wishes, worst
 from plimsoll_operator.render import REPLAN_ANNOTATION, Manifest, Origin, render_service, render_workload, spec_digest
 from plimsoll_operator.verdict import Admit, Resize
 
@@ -21,21 +18,13 @@ _DESCRIPTION: Final = "Print the objects that InferenceDeployments become. Statu
 
 def register(subparsers: SubParsers) -> None:
     """Add the command."""
-    parser = add_command(subparsers, "render", run, _DESCRIPTION)
-    parser.add_argument("-f", "--filename", metavar="FILE", action="append", type=Path, required=True, help="manifests; - reads stdin")
-    add_source_arguments(parser)
-    parser.add_argument("--fresh", action="store_true", help="ignore the plan that is applied")
+    add_wish_arguments(add_command(subparsers, "render", run, _DESCRIPTION))
 
 
 def run(options: argparse.Namespace) -> int:
     """Print children of what is admitted; say why not on stderr for the rest. The worst status wins."""
-    try:
-        world = load(options, options.filename)
-    except ApiError as error:
-        print(describe(error), file=sys.stderr)
-        return BAD_INPUT
-    if not world.deployments:
-        print("plimsoll render: no InferenceDeployment in the files", file=sys.stderr)
+    world = wishes(options)
+    if world is None:
         return BAD_INPUT
     statuses = [ADMITTED]
     for deployment, raw_spec in zip(world.deployments, world.raw_specs, strict=True):

@@ -123,17 +123,7 @@ def plan_status(plan: Plan) -> PlanStatus:
 def plan_from_status(status: PlanStatus) -> Plan | None:
     """Inverse of plan_status, for a child that somebody deleted; None when a figure is missing or the digest disagrees."""
     memory = status.predicted
-    parts = (memory.weights_bytes, memory.activation_bytes, memory.cuda_graph_bytes, memory.non_torch_bytes, memory.kv_cache_bytes)
-    weights, activation, graphs, non_torch, kv_cache = (value if value is not None else -1 for value in parts)
     interval = status.kv_cache_interval_bytes
-    needed = (
-        status.gpus_per_replica,
-        status.gpu_total_bytes,
-        status.allocated_bytes,
-        status.kv_cache_needed_bytes,
-        status.host_memory_bytes,
-    )
-    gpus, total, allocated, kv_needed, host = (value if value is not None else -1 for value in needed)
     if status.model is None or status.dtype is None or status.kv_cache_dtype is None or len(interval) != 2:
         return None
     plan = Plan(
@@ -158,29 +148,34 @@ def plan_from_status(status: PlanStatus) -> Plan | None:
         dtype=status.dtype,
         quantization=status.quantization,
         kv_cache_dtype=status.kv_cache_dtype,
-        gpus_per_replica=gpus,
+        gpus_per_replica=_figure(status.gpus_per_replica),
         kv_cache_tokens=status.kv_cache_tokens,
         max_concurrency=status.max_concurrency,
-        gpu_total_bytes=total,
-        allocated_bytes=allocated,
+        gpu_total_bytes=_figure(status.gpu_total_bytes),
+        allocated_bytes=_figure(status.allocated_bytes),
         predicted=PredictedMemory(
-            weights_bytes=weights,
-            activation_bytes=activation,
-            cuda_graph_bytes=graphs,
-            non_torch_bytes=non_torch,
-            kv_cache_bytes=kv_cache,
+            weights_bytes=_figure(memory.weights_bytes),
+            activation_bytes=_figure(memory.activation_bytes),
+            cuda_graph_bytes=_figure(memory.cuda_graph_bytes),
+            non_torch_bytes=_figure(memory.non_torch_bytes),
+            kv_cache_bytes=_figure(memory.kv_cache_bytes),
         ),
         kv_cache_interval_bytes=(interval[0], interval[1]),
-        kv_cache_needed_bytes=kv_needed,
+        kv_cache_needed_bytes=_figure(status.kv_cache_needed_bytes),
         kv_cache_needed_tokens=status.kv_cache_needed_tokens or 0,
         replicas_needed=status.replicas_needed or 0,
-        host_memory_bytes=host,
+        host_memory_bytes=_figure(status.host_memory_bytes),
         available_now=bool(status.available_now),
         gpu_resource=status.gpu_resource or "nvidia.com/gpu",
         sharing=status.sharing or "none",
         node_selectors=tuple(tuple(sorted(pairs.items())) for pairs in status.node_selectors),
     )
     return plan if plan.digest == status.digest else None
+
+
+def _figure(value: int | None) -> int:
+    """A figure of the status; one that is missing becomes what no plan has, so that the digest disagrees."""
+    return -1 if value is None else value
 
 
 def _changes(situation: Situation, plan: Plan | None, previous: InferenceDeploymentStatus | None) -> tuple[ChangeStatus, ...]:

@@ -1,8 +1,9 @@
 """A config.json without what cannot move memory in any vLLM version, so that it fits into an object.
 
-Called by `build`. Dropped: token ids, label maps, training and sampling settings, file bookkeeping; and of ModelOpt's
-per-module map the entries that repeat what a layer's first expert says, as vLLM fuses a layer's experts into one module
-(layers/quantization/modelopt.py:ModelOptMixedPrecisionConfig). Every dimension and every other list stays as published.
+Called by `build`; the shipped catalogue is made with the same list. Dropped: token ids, label maps, training and sampling
+settings, file bookkeeping; and of ModelOpt's per-module map the entries that repeat what a layer's first expert says, as vLLM
+fuses a layer's experts into one module (layers/quantization/modelopt.py:ModelOptMixedPrecisionConfig). Every dimension and every
+other list stays as published.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-_DROPPED: Final = frozenset(
+DROPPED: Final = frozenset(
     {
         "_name_or_path",
         "auto_map",
@@ -76,7 +77,7 @@ _DROPPED: Final = frozenset(
         "use_cache",
     }
 )
-_QUANTISATION: Final = frozenset({"quantization_config", "compression_config", "quantization"})
+QUANTISATION: Final = frozenset({"quantization_config", "compression_config", "quantization"})
 _LATER_EXPERT: Final = re.compile(r"\.experts\.(?!0\.)")
 _MAX_DEPTH: Final = 32
 
@@ -85,9 +86,9 @@ def prune(config: Mapping[str, Any], depth: int = 0) -> dict[str, Any]:
     """The config without the dropped keys, at every depth; inside quantisation settings only later experts go."""
     kept: dict[str, Any] = {}
     for key, value in config.items():
-        if key in _QUANTISATION:
+        if key in QUANTISATION:
             kept[key] = _quantisation(value)
-        elif key not in _DROPPED:
+        elif key not in DROPPED:
             kept[key] = prune(value, depth + 1) if isinstance(value, Mapping) and depth < _MAX_DEPTH else value
     return kept
 
