@@ -153,7 +153,7 @@ def test_capacity_says_what_missing_replicas_wait_for(lack: Lack, reason: str) -
     situation = replace(READY, bound=1, capacity_for_missing=False, missing_because=lack, child=STARTING)
     (found,) = [row for row in conditions_of(situation, (), "now") if row.type == "CapacityAvailable"]
     assert (found.status, found.reason) == ("False", reason)
-    assert found.message.startswith("1 of 2 replicas ")
+    assert found.message.startswith("1 of 2 replicas: ")
 
 
 def test_children_that_the_api_server_refuses_stall_the_deployment_in_its_words() -> None:
