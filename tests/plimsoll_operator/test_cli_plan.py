@@ -125,6 +125,11 @@ BAD_FILES = [
     ("not YAML", "{", "is not YAML"),
     ("no object", "- 1", "is not a Kubernetes object"),
     ("nothing", "", "no InferenceDeployment"),
+    ("a list without items", "{kind: List, items: {}}", "items: {} must be a list"),
+    ("brackets that would exhaust the stack", "[" * 100_000, "nested more than 200 deep"),
+    ("JSON that would exhaust the stack", '{"a":' * 100_000, "nested more than 200 deep"),
+    ("dashes that would exhaust the stack", "- " * 100_000, "nested more than 200 deep"),
+    ("mappings that would exhaust the stack", "\n".join(f"{' ' * depth}a:" for depth in range(2000)), "nested more than 200 deep"),
     (
         "a version of the API that is not served",
         "{apiVersion: inference.plimsoll.dev/v1, kind: InferenceDeployment}",
