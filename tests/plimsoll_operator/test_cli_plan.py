@@ -48,6 +48,12 @@ def test_exit_status_says_what_was_decided(why, item, status, words, files, caps
     assert words in (err if status == 2 else out)
 
 
+def test_what_the_api_refuses_is_named_with_file_and_object(files, capsys, tmp_path):
+    path = files("x.yaml", manifest(), manifest(replicas=-1) | {"metadata": {"name": "second"}})
+    status, out, err = ask(capsys, tmp_path, "plan", "-f", path)
+    assert (status, out, err) == (2, "", f"{path}: InferenceDeployment second: spec.replicas: -1 must be at least 0\n")
+
+
 def test_the_worst_of_several_wins(files, capsys, tmp_path):
     path = files("x.yaml", manifest(), manifest("acme/unknown"), manifest(LLAMA_70B, engine={"tensorParallelSize": 1}))
     assert ask(capsys, tmp_path, "plan", "-f", path)[0] == 1

@@ -12,7 +12,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -254,6 +254,14 @@ def take(world: World, manifest: Manifest, where: str) -> None:
     elif kind == "ConfigMap":
         _take_config_map(world, manifest)
     elif manifest.get("apiVersion") == API_VERSION:
+        _take_own(world, manifest, where)
+    elif str(manifest.get("apiVersion", "")).startswith(_OWN_GROUP):
+        raise InvalidInput(f"{where}: apiVersion", manifest["apiVersion"], f"must be {API_VERSION}")
+
+
+def _take_own(world: World, manifest: Manifest, where: str) -> None:
+    kind = manifest.get("kind")
+    try:
         if kind == "InferenceDeployment":
             world.deployments.append(parse_object(InferenceDeployment, manifest))
             world.raw_specs.append(dict(manifest["spec"]))
@@ -269,8 +277,11 @@ def take(world: World, manifest: Manifest, where: str) -> None:
             world.engine_calibrations.append(parse_object(EngineCalibration, manifest))
         else:
             raise InvalidInput(f"{where}: kind", kind, f"is not a kind of {API_VERSION}")
-    elif str(manifest.get("apiVersion", "")).startswith(_OWN_GROUP):
-        raise InvalidInput(f"{where}: apiVersion", manifest["apiVersion"], f"must be {API_VERSION}")
+    except ApiError as error:
+        metadata = manifest.get("metadata")
+        name = metadata.get("name") if isinstance(metadata, Mapping) else None
+        object_ = f"{kind} {name}" if isinstance(name, str) and len(name) <= 253 else f"{kind}"
+        raise ApiError(tuple(replace(cause, field=f"{where}: {object_}: {cause.field}") for cause in error.causes)) from error
 
 
 def _take_namespace(world: World, manifest: Manifest) -> None:
