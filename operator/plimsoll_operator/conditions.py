@@ -240,9 +240,9 @@ def _refusal_reason(situation: Situation) -> str:
 
 
 def _refusal(situation: Situation) -> str:
-    message = _feasible(situation)[3]
+    message = f"{_feasible(situation)[3].rstrip('.')}."
     if situation.applied_generation is None:
-        return f"{message} No pods are made."
+        return message if "No pods are made" in message else f"{message} No pods are made."
     return f"{message} The existing pods keep running on the plan of generation {situation.applied_generation}."
 
 

@@ -140,6 +140,21 @@ def test_a_refusal_says_what_happens_to_the_pods() -> None:
     assert "Create a ModelProfile." in asked["Feasible"].message
 
 
+@pytest.mark.parametrize(
+    ("verdict", "message"),
+    [
+        (Invalid(message="spec.replicas: -1 must be at least 0"), "spec.replicas: -1 must be at least 0. No pods are made."),
+        (
+            replace(UNKNOWN, next_step="No pods are made until it is read."),
+            "No profile answers for acme/x. No pods are made until it is read.",
+        ),
+    ],
+)
+def test_a_refusal_says_in_whole_sentences_and_once_that_no_pods_are_made(verdict: Invalid | Undecided, message: str) -> None:
+    found = by_type(conditions_of(replace(READY, verdict=verdict, applied_generation=None, child=None), (), "t"))
+    assert (found["Ready"].message, found["Stalled"].message) == (message, message)
+
+
 def test_a_resize_names_what_was_moved() -> None:
     feasible = by_type(conditions_of(replace(READY, verdict=RESIZED), (), "t"))["Feasible"]
     assert (feasible.reason, feasible.message) == ("Resized", "fits after moving engine.maxModelLen from 131072 to 8192")
