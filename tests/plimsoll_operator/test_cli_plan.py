@@ -54,6 +54,21 @@ def test_what_the_api_refuses_is_named_with_file_and_object(files, capsys, tmp_p
     assert (status, out, err) == (2, "", f"{path}: InferenceDeployment second: spec.replicas: -1 must be at least 0\n")
 
 
+def test_a_rejection_that_is_only_a_warning_here_says_so(files, capsys, tmp_path):
+    policy = {
+        "apiVersion": "inference.plimsoll.dev/v1alpha1",
+        "kind": "FitPolicy",
+        "metadata": {"name": "default"},
+        "spec": {"mode": "Warn"},
+    }
+    wish = manifest(LLAMA_70B, engine={"tensorParallelSize": 1})
+    nodes = str(tmp_path / "nodes.yaml")
+    _, out, _ = ask(capsys, tmp_path, "plan", "-f", files("x.yaml", wish), "--nodes", nodes, "--nodes", files("policy.yaml", policy))
+    assert out.endswith("stored all the same, as a warning. No pods are made until engine.tensorParallelSize and "
+                        "engine.gpuMemoryUtilization are pinned.\n")  # fmt: skip
+    assert "stored" not in ask(capsys, tmp_path, "plan", "-f", files("x.yaml", wish))[1]
+
+
 def test_the_worst_of_several_wins(files, capsys, tmp_path):
     path = files("x.yaml", manifest(), manifest("acme/unknown"), manifest(LLAMA_70B, engine={"tensorParallelSize": 1}))
     assert ask(capsys, tmp_path, "plan", "-f", path)[0] == 1

@@ -2,7 +2,7 @@ import dataclasses
 import json
 
 import pytest
-from tests.plimsoll_operator.decision_world import L4, LLAMA_8B, LLAMA_70B, Files, deployment, node, verdict
+from tests.plimsoll_operator.decision_world import H100, L4, LLAMA_8B, LLAMA_70B, Files, deployment, node, verdict
 
 from plimsoll_operator.api import FitPolicySpec
 from plimsoll_operator.decision import decide
@@ -49,6 +49,13 @@ def test_a_least_context_above_the_models_own_is_refused_and_the_default_is_not(
 def test_a_newer_engine_is_warned_about_once():
     found = verdict("Qwen/Qwen2.5-1.5B-Instruct", version="0.34.0")
     assert sum("newer" in line for line in found.warnings) == 1
+
+
+def test_a_policy_that_caps_a_replica_is_named_where_memory_is_short():
+    facts = facts_for(deployment(LLAMA_70B, engine={"maxModelLen": 65536}), Files(H100), applied_plan=None)
+    found = decide(dataclasses.replace(facts, policy=FitPolicySpec(max_gpus_per_replica=1)))
+    assert found.details == ("The FitPolicy allows a replica at most 1 GPU.",)
+    assert decide(facts).plan.tensor_parallel_size == 4
 
 
 CHECKS = [

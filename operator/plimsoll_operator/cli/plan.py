@@ -21,6 +21,8 @@ from plimsoll_operator.api import ApiError, InferenceDeployment
 from plimsoll_operator.cli import SubParsers, add_command
 from plimsoll_operator.cli.inputs import World, add_source_arguments, describe, load
 from plimsoll_operator.decision import decide
+from plimsoll_operator.decision.override import PIN_FIRST, is_lifted
+from plimsoll_operator.facts import Facts
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.verdict import Admit, Plan, Reason, Reject, Resize, Undecided, Verdict
 
@@ -46,12 +48,15 @@ def run(options: argparse.Namespace) -> int:
         return BAD_INPUT
     statuses = [ADMITTED]
     for deployment in world.deployments:
-        verdict = judge(world, deployment, fresh=options.fresh)
+        facts = _facts(world, deployment, fresh=options.fresh)
+        verdict = decide(facts)
         statuses.append(status_of(verdict))
         if statuses[-1] == BAD_INPUT:
             print(f"{deployment.metadata.name}: {verdict_mapping(verdict)['message']}", file=sys.stderr)
         else:
             print(_shown(deployment, verdict, options.output))
+            if options.output == "table" and isinstance(verdict, Reject) and is_lifted(verdict, facts):
+                print(f"  stored all the same, as a warning. {PIN_FIRST}")
     return worst(statuses)
 
 
@@ -82,8 +87,12 @@ def worst(statuses: list[int]) -> int:
 
 def judge(world: World, deployment: InferenceDeployment, *, fresh: bool) -> Verdict:
     """The verdict, with the applied plan unless it is to be ignored."""
+    return decide(_facts(world, deployment, fresh=fresh))
+
+
+def _facts(world: World, deployment: InferenceDeployment, *, fresh: bool) -> Facts:
     key = (deployment.metadata.namespace or "default", deployment.metadata.name)
-    return decide(facts_for(deployment, world, applied_plan=None if fresh else world.plans.get(key)))
+    return facts_for(deployment, world, applied_plan=None if fresh else world.plans.get(key))
 
 
 def status_of(verdict: Verdict) -> int:
@@ -162,13 +171,14 @@ def _plan_lines(plan: Plan) -> list[str]:
         "CUDA graphs": format_gib(plan.predicted.cuda_graph_bytes),
         "non-torch": format_gib(plan.predicted.non_torch_bytes),
         "KV cache": f"{format_gib(plan.predicted.kv_cache_bytes)}, {plan.kv_cache_tokens} tokens, {plan.max_concurrency} full requests",
-        "KV cache needed": f"{format_gib(plan.kv_cache_needed_bytes)}, {plan.kv_cache_needed_tokens} tokens{_needed_by(plan)}",
+        "KV cache needed": f"{format_gib(plan.kv_cache_needed_bytes)}{_needed_by(plan)}",
         "pools": ", ".join(plan.pools),
     }
     return [f"{label:<23} {value}" for label, value in rows.items()]
 
 
 def _needed_by(plan: Plan) -> str:
+    tokens = f", {plan.kv_cache_needed_tokens} tokens" if plan.kv_cache_needed_tokens else ""
     if not plan.replicas_needed:
-        return " for one full request"
-    return f" for the workload, which needs {plan.replicas_needed} replica{'s' * (plan.replicas_needed > 1)} of this plan"
+        return f"{tokens} for one full request"
+    return f"{tokens} for the workload, which needs {plan.replicas_needed} replica{'s' * (plan.replicas_needed > 1)} of this plan"

@@ -26,12 +26,16 @@ def over_cap(policy: FitPolicySpec, beside: Iterable[DeploymentUse], wanted: Dep
     gpus = wanted.gpus + sum(use.gpus for use in others)
     cap = policy.max_gpus_per_namespace
     if cap is not None and gpus > cap:
-        message = f"{wanted.replicas} replicas bring the namespace to {gpus} GPUs, the FitPolicy allows {cap}."
+        message = f"{_bring(wanted)} the namespace to {gpus} GPUs, the FitPolicy allows {cap}."
         return Reject(reason=Reason.POLICY_CAP, message=message, field="spec.replicas")
     predicted = wanted.predicted_bytes + sum(use.predicted_bytes for use in others)
     cap = policy.max_predicted_gib_per_namespace
     if cap is not None and predicted > cap * GIB:
         shown = f"{predicted / GIB:.1f} GiB"
-        message = f"{wanted.replicas} replicas bring the namespace to {shown} of predicted GPU memory, the FitPolicy allows {cap} GiB."
+        message = f"{_bring(wanted)} the namespace to {shown} of predicted GPU memory, the FitPolicy allows {cap} GiB."
         return Reject(reason=Reason.POLICY_CAP, message=message, field="spec.replicas")
     return None
+
+
+def _bring(wanted: DeploymentUse) -> str:
+    return "1 replica brings" if wanted.replicas == 1 else f"{wanted.replicas} replicas bring"

@@ -204,7 +204,16 @@ def _reject(ask: Ask, misses: tuple[Missed, ...]) -> Reject:
         needed_bytes=miss.needed_bytes,
         available_bytes=miss.available_bytes,
         component=miss.component,
+        details=_cap_note(ask, miss),
     )
+
+
+def _cap_note(ask: Ask, miss: Miss) -> tuple[str, ...]:
+    """Where memory is short and the policy keeps a replica from having more GPUs, who wonders about it is told."""
+    cap = ask.max_gpus_per_replica
+    if cap is None or miss.reason not in (Reason.INSUFFICIENT_GPU_MEMORY, Reason.INSUFFICIENT_KV_CACHE):
+        return ()
+    return (f"The FitPolicy allows a replica at most {cap} GPU{'s' * (cap != 1)}.",)
 
 
 def _doubt(misses: tuple[Missed, ...]) -> Undecided | None:
