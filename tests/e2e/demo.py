@@ -137,6 +137,12 @@ class Demo:
         return [f"{one['kind']}/{one['metadata']['name']}" for one in found["items"]]
 
 
+def all_is_free(pool: Json) -> bool:
+    """Whether the pool's nodes are ready and nothing holds their GPUs."""
+    status = pool.get("status", {})
+    return bool(status.get("totalGpus")) and status.get("freeGpus") == status["totalGpus"]
+
+
 def arguments_of(pod: Json) -> dict[str, str]:
     """Return the flags of the pod's vLLM container; a flag may be `--name=value` or `--name value`."""
     container = next(one for one in pod["spec"]["containers"] if one["name"] == "vllm")
@@ -259,6 +265,7 @@ def play(demo: Demo) -> None:
         demo.kubectl("get", "nodes", "-L", "nvidia.com/gpu.product,nvidia.com/gpu.count,nvidia.com/gpu.memory")
         products = {node.gpu.product for node in FAKE_GPU_NODES}
         demo.wait(lambda: len(plane.get("gpupools")["items"]) == len(products), f"{len(products)} GPUPools were derived")
+        demo.wait(lambda: all(all_is_free(pool) for pool in plane.get("gpupools")["items"]), "all their GPUs are free")
         demo.kubectl("get", "gpupools")
     watch = PodWatch(plane)
     paths = sorted(EXAMPLES.glob("*.yaml"))
