@@ -58,6 +58,13 @@ def test_a_policy_that_caps_a_replica_is_named_where_memory_is_short():
     assert decide(facts).plan.tensor_parallel_size == 4
 
 
+@pytest.mark.parametrize(("host", "reason"), [({"cpu": "2"}, "HostCpu"), ({"host": "12Gi"}, "HostMemory")])
+def test_a_host_that_is_too_small_is_named_though_fewer_gpus_would_miss_by_memory(host, reason):
+    small = node("h100", "NVIDIA-H100-80GB-HBM3", 8, 81559, **host)
+    found = verdict(LLAMA_70B, engine={"maxModelLen": 8192}, store=Files(small))
+    assert (found.reason, found.field) == (reason, "spec.placement")
+
+
 CHECKS = [
     ("an unknown model is undecided", {"model": "acme/unknown"}, Undecided, "UnknownModel"),
     ("an engine far ahead of the known ones is undecided", {"version": "0.77.0"}, Undecided, "UnknownEngine"),

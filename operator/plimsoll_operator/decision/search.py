@@ -29,6 +29,8 @@ from plimsoll_operator.verdict import Plan, Reason
 # Words of the names of vLLM's checks that speak of parallel sizes: another layout may pass them.
 _ABOUT_LAYOUTS = ("Divisible", "Parallel", "Experts", "Nodes", "Ranks", "Mismatch", "PageSizes")
 
+_HOST = frozenset({Reason.HOST_MEMORY, Reason.HOST_CPU, Reason.EPHEMERAL_STORAGE})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Product:
@@ -356,11 +358,12 @@ def _strangers(pool: PoolFacts) -> Miss | None:
 
 
 def best_miss(misses: tuple[Missed, ...]) -> Missed:
-    """The miss a rejection speaks of: memory before refusals, then the least short, then fewest GPUs, cost and name."""
+    """The miss a rejection speaks of: vLLM's refusals last; what fits the GPU and only lacks its host first; then the least short."""
     return min(
         misses,
         key=lambda m: (
             m.miss.reason == Reason.ENGINE_REFUSES,
+            m.miss.reason not in _HOST,
             m.miss.short_by_bytes,
             m.candidate.layout.gpus,
             m.candidate.cost,
