@@ -57,6 +57,9 @@ def test_the_page_reports_every_table_and_the_worst_row_first(starts: ModuleType
     first = text.split("## Worst measurements")[1].splitlines()[4]
     assert f"{worst:+.2f}" in first
     assert "0.10 GiB shipped, 0.20 GiB blind" in text
+    committed = (TESTS.parent / "docs" / "accuracy.md").read_text(encoding="utf-8")
+    refitted = "## Leave one source out"
+    assert committed.partition(refitted)[0] == text.partition(refitted)[0], "the page is not today's: run `make accuracy`"
 
 
 def test_a_constant_that_no_training_start_feels_is_dropped_and_the_others_are_refitted(starts: ModuleType) -> None:
