@@ -51,10 +51,7 @@ _ASYNC_SPECULATION: Final = frozenset(
 
 def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion) -> ResolvedArgs:
     """ResolvedArgs of `version`. Raises EngineRefusal (vLLM would stop), InvalidInput (bad value), Unsupported (no rule)."""
-    if version < OLDEST_KNOWN:
-        raise Unsupported("EngineTooOld", f"vLLM {version} has no rules here; the oldest known release is {OLDEST_KNOWN}")
-    if version.major != NEWEST_KNOWN.major:
-        raise Unsupported("EngineUnknown", f"vLLM {version} has no rules here; the newest known release is {NEWEST_KNOWN}")
+    _check_release(version)
     check_config(config)
     architecture = resolved_architecture(config)
     check_registered(architecture, version)
@@ -111,6 +108,13 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
         nnodes=nodes,
         shares_experts=dp > 1 and num_experts(config) > 0,
     )
+
+
+def _check_release(version: EngineVersion) -> None:
+    if version < OLDEST_KNOWN:
+        raise Unsupported("EngineTooOld", f"vLLM {version} has no rules here; the oldest known release is {OLDEST_KNOWN}")
+    if version.major != NEWEST_KNOWN.major:
+        raise Unsupported("EngineUnknown", f"vLLM {version} has no rules here; the newest known release is {NEWEST_KNOWN}")
 
 
 def resolved_architecture(config: HfConfig) -> str:
