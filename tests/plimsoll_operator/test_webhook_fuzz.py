@@ -4,25 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 import httpx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.data.api_corpus.load import cases
+from tests.plimsoll_operator.webhook_world import MemoryStore
 
 from plimsoll_operator.api import (
     API_VERSION,
-    ClusterModelProfile,
-    EngineCalibration,
-    FitPolicy,
     GPUPool,
-    ModelProfile,
     parse_object,
 )
 from plimsoll_operator.decision import decide
-from plimsoll_operator.facts import DeploymentUse
 from plimsoll_operator.metrics import Recorder
 from plimsoll_operator.webhook.app import WebhookApp
 
@@ -45,44 +40,7 @@ POOL = parse_object(
 )
 
 
-class OnePool:
-    """A ReviewStore with one pool and nothing else."""
-
-    def ready(self) -> bool:
-        return True
-
-    def model_profile(self, namespace: str, name: str) -> ModelProfile | None:
-        return None
-
-    def model_profiles(self, namespace: str) -> Iterable[ModelProfile]:
-        return ()
-
-    def cluster_model_profiles(self) -> Iterable[ClusterModelProfile]:
-        return ()
-
-    def gpu_pools(self) -> Iterable[GPUPool]:
-        return (POOL,)
-
-    def fit_policies(self) -> Iterable[FitPolicy]:
-        return ()
-
-    def calibrations(self) -> Iterable[EngineCalibration]:
-        return ()
-
-    def namespace_labels(self, namespace: str) -> Mapping[str, str]:
-        return {}
-
-    def uses(self, namespace: str) -> Mapping[str, DeploymentUse]:
-        return {}
-
-    def serves_leader_worker_sets(self) -> bool:
-        return False
-
-    def bypass_is_protected(self) -> bool:
-        return True
-
-
-APP = WebhookApp(store=OnePool(), decide=decide, recorder=Recorder())
+APP = WebhookApp(store=MemoryStore(pools=[POOL], bypass=True), decide=decide, recorder=Recorder())
 CONFIG: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
     "model_type": "llama",
