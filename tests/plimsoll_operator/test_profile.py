@@ -264,3 +264,17 @@ def test_a_volume_that_cannot_be_is_refused_by_name(argv, capsys, tmp_path):
     status, out, err = ask(capsys, folder(tmp_path), *argv)
     assert (status, out) == (2, "")
     assert "spec.origin" in err
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (("--path", "x"), "--path: 'x' needs --claim"),
+        (("--namespace", "No Way"), "--namespace: 'No Way' must be"),
+        (("--claim", "Q_"), "claimName: 'Q_' must match"),
+    ],
+)
+def test_options_that_say_nothing_or_what_no_object_may_be_called_are_refused(argv, words, capsys, tmp_path):
+    status, out, err = ask(capsys, folder(tmp_path), *argv)
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert words in err

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import sys
 import time
@@ -18,7 +19,9 @@ from typing import Final
 
 import yaml
 
+from plimsoll_estimator.errors import InvalidInput
 from plimsoll_operator.api import PersistentVolumeClaimSource, ProfileOrigin
+from plimsoll_operator.api.base import DNS_LABEL
 from plimsoll_operator.cli import SubParsers, add_command
 from plimsoll_operator.profiles.access import hub_type
 from plimsoll_operator.profiles.build import Built, Target, build_profile
@@ -39,7 +42,7 @@ def register(subparsers: SubParsers) -> None:
     folder.add_argument("folder", type=Path, help="folder with config.json")
     folder.add_argument("--model", required=True, metavar="ORG/NAME", help="what spec.model.name says of it")
     folder.add_argument("--claim", metavar="NAME", help="the folder lies on this PersistentVolumeClaim: the profile answers for it alone")
-    folder.add_argument("--path", metavar="P", default=".", help="with --claim: where on the volume, relative to its root")
+    folder.add_argument("--path", metavar="P", help="with --claim: where on the volume, relative to its root")
     _common(folder, "the revision the folder holds; without it the profile answers for every revision")
     hub = sources.add_parser("fetch", help="a model on a Hugging Face hub (HF_ENDPOINT, HF_TOKEN)", allow_abbrev=False)
     hub.add_argument("model", metavar="ORG/NAME", help="the model as the hub spells it")
@@ -57,6 +60,8 @@ def _common(parser: argparse.ArgumentParser, revision: str) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Print the manifest. Status 0, or 2 by the errors that the command's frame prints."""
+    if not re.fullmatch(DNS_LABEL, options.namespace):
+        raise InvalidInput("--namespace", options.namespace, "must be at most 63 characters of a-z, 0-9 and -")
     bar = _Bar()
     source: Source = Directory(options.folder, revision=options.revision) if options.origin == "from-dir" else _hub(options)
     target = Target(
@@ -80,9 +85,13 @@ def _hub(options: argparse.Namespace) -> Source:
 
 def _origin(options: argparse.Namespace) -> ProfileOrigin | None:
     """The volume that the folder lies on, where it is said."""
-    if options.origin == "fetch" or options.claim is None:
+    if options.origin == "fetch":
         return None
-    claim = PersistentVolumeClaimSource.model_construct(claim_name=options.claim, path=options.path)  # judged with the whole profile
+    if options.claim is None:
+        if options.path is not None:
+            raise InvalidInput("--path", options.path, "needs --claim: it is a place on that volume")
+        return None
+    claim = PersistentVolumeClaimSource.model_construct(claim_name=options.claim, path=options.path or ".")  # judged with the whole profile
     return ProfileOrigin.model_construct(persistent_volume_claim=claim)
 
 

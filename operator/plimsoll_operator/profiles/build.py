@@ -87,7 +87,7 @@ def build_profile(source: Source, target: Target, progress: Progress) -> Built:
         parsed = parse_object(ClusterModelProfile, manifest) if target.namespace is None else parse_object(ModelProfile, manifest)
     except ApiError as error:
         cause = error.causes[0]
-        raise InvalidInput(cause.field, cause.value, cause.message) from error
+        raise InvalidInput(cause.field, cause.value.strip('"') or None, cause.message) from error
     return Built(manifest=manifest, spec=parsed.spec, notes=tuple(notes))
 
 
