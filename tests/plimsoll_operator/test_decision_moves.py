@@ -74,6 +74,20 @@ def test_the_users_order_decides_which_field_moves(why, order, moved):
     assert [change.field.removeprefix("spec.engine.") for change in found.changes] == moved
 
 
+def test_a_tensor_parallel_size_that_moves_opens_no_stages():
+    """Pinned again it would close them, and the plan would not be found a second time."""
+    store = Files(node("a100", "NVIDIA-A100-SXM4-40GB", 4, 40960))
+    engine = {"tensorParallelSize": 1, "maxModelLen": 4096, "gpuMemoryUtilization": 0.5, "maxNumSeqs": 256}
+    found = verdict(LLAMA_70B, engine=engine, fit=resize("maxNumSeqs", "tensorParallelSize", "gpuMemoryUtilization"), store=store)
+    assert isinstance(found, Resize)
+    assert (found.plan.tensor_parallel_size, found.plan.pipeline_parallel_size) == (4, 1)
+    moved = {change.field.removeprefix("spec.engine."): float(change.new) for change in found.changes}
+    kept = {name: value if name == "gpuMemoryUtilization" else int(value) for name, value in moved.items()}
+    again = verdict(LLAMA_70B, engine=engine | kept, store=store)
+    assert isinstance(again, Admit)
+    assert again.plan == found.plan
+
+
 def test_resize_takes_the_smallest_step():
     found = verdict(engine={"maxModelLen": 131072, "tensorParallelSize": 1}, fit=resize("maxModelLen"), placement=ONE_L4)
     context = found.plan.max_model_len

@@ -6,7 +6,9 @@ import pytest
 from tests.plimsoll_operator.decision_world import H100, L4, LLAMA_8B, Files, deployment, manifest
 
 from plimsoll_operator.api import API_VERSION, ClusterModelProfile, FitPolicy, ModelProfile, parse_inference_deployment, parse_object
+from plimsoll_operator.decision import decide
 from plimsoll_operator.gather import facts_for
+from plimsoll_operator.verdict import Reason, Reject
 
 COMMIT_A, COMMIT_B = "a" * 40, "b" * 40
 
@@ -114,6 +116,11 @@ ELSEWHERE = [
 def test_what_a_namespace_keeps_is_answered_by_nothing_but_itself(why, model, profiles):
     found = facts_for(wish(**model), Files(L4, profiles=profiles), applied_plan=None).model
     assert found.kind == "NotFound", found
+
+
+def test_an_inline_shape_that_cannot_be_read_is_bad_input():
+    found = decide(facts_for(wish(profile={"inline": "[1]"}), Files(L4), applied_plan=None))
+    assert (type(found), found.reason, found.field) == (Reject, Reason.INVALID_SPEC, "spec.model.profile.inline")
 
 
 def test_an_inline_shape_never_answers_for_anybody_else():

@@ -45,7 +45,8 @@ class Ask:
 
     `max_nodes` is how many nodes a replica may span here: what placement says where LeaderWorkerSet is served, else 1. `sure`
     asks for plans that start even at the lower end of the estimate's interval: so are values chosen that nobody pinned.
-    `insisted_context` is the spec's own fit.minMaxModelLen, 0 where it says none.
+    `insisted_context` is the spec's own fit.minMaxModelLen, 0 where it says none. `stages` lets the search open pipeline stages
+    that nobody asked for: not while a pinned tensor parallel size moves, since pinned again it would close them.
     """
 
     model: str
@@ -62,6 +63,7 @@ class Ask:
     host_extra: HostExtra
     insisted_context: int = 0
     max_nodes: int = 1
+    stages: bool = True
     sure: bool = False
 
     def with_args(self, **changes: Any) -> Ask:

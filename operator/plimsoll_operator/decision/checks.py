@@ -74,12 +74,18 @@ def engine_has_rules_for_its_gpus(checked: Checked) -> Undecided | None:
 
 
 def model_is_known(checked: Checked) -> Reject | Undecided | None:
-    """A shape that speaks of another model or revision is refused; one that nobody knows is undecided."""
+    """A shape that speaks of another model or revision is refused, and so is one in the spec itself that cannot be read.
+
+    One that nobody knows is undecided.
+    """
     model, deployment = checked.facts.model, checked.facts.deployment
     if not isinstance(model, ModelUnknown):
         return None
     if model.kind == "Mismatch":
         return Reject(reason=Reason.MODEL_MISMATCH, message=f"{model.problem}.", field="spec.model.profile")
+    given = deployment.spec.model.profile
+    if model.kind == "Invalid" and given is not None and given.inline is not None:
+        return Reject(reason=Reason.INVALID_SPEC, message=f"{model.problem}.", field="spec.model.profile.inline")
     return Undecided(
         reason=Reason.UNKNOWN_MODEL,
         message=f"The shape of {checked.ask.model} is not known: {model.problem}.",

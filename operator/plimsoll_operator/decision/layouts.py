@@ -136,7 +136,7 @@ def _on_one_node(ask: Ask, gpus_per_node: int) -> Iterator[Layout]:
 def _in_stages(ask: Ask, counts: Counts, gpus_per_node: int) -> Iterator[Layout]:
     """Stages where neither size is pinned: who pins a tensor parallel size has said how many GPUs one replica takes on a node."""
     args = ask.args
-    if args.tensor_parallel_size is not None or args.pipeline_parallel_size is not None:
+    if not ask.stages or args.tensor_parallel_size is not None or args.pipeline_parallel_size is not None:
         return
     data = args.data_parallel_size or 1
     most = _most(ask, gpus_per_node) // data

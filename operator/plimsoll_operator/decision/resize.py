@@ -47,13 +47,21 @@ class Mover:
         fields = [field for field in ask.may_change if pinned(ask, field) is not None]
         for count in range(1, len(fields) + 1):
             for group in [[field] for field in fields] if count == 1 else [fields[:count]]:
-                moved = self._move_together(ask, group)
-                if moved is None:
-                    continue
-                found = self.search(moved)
-                if isinstance(found, Found):
-                    return found, _changes(ask, _filled(moved, group, found), group, why)
+                settled = self._settled(ask, group)
+                if settled is not None:
+                    found, moved = settled
+                    return found, _changes(ask, moved, group, why)
         return None
+
+    def _settled(self, ask: Ask, fields: list[str]) -> tuple[Found, Ask] | None:
+        """The fields moved together, and what a search finds with exactly these values pinned: deciding again finds the same."""
+        moved = self._move_together(replace(ask, stages=ask.args.tensor_parallel_size is None), fields)
+        found = self.search(moved) if moved is not None else None
+        if moved is None or not isinstance(found, Found):
+            return None
+        filled = _filled(moved, fields, found)
+        again = self.search(filled) if filled != moved else found
+        return (again, filled) if isinstance(again, Found) else None
 
     def _move_together(self, ask: Ask, fields: list[str]) -> Ask | None:
         """All but the last as far as they go, the last by its smallest step; then each of the others back as far as it can."""
