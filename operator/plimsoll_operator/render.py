@@ -252,6 +252,7 @@ def _container(deployment: InferenceDeployment, plan: Plan) -> Manifest:
                 **gpus,
                 "cpu": f"{cpu_request_millis(plan)}m",
                 "memory": f"{ceil_div(plan.host_memory_bytes, MIB)}Mi",
+                **_storage(plan),
             },
         },
         "volumeMounts": mounts,
@@ -260,6 +261,14 @@ def _container(deployment: InferenceDeployment, plan: Plan) -> Manifest:
         "readinessProbe": _probe(period=5, failures=3),
         "securityContext": RESTRICTED,
     }
+
+
+def _storage(plan: Plan) -> dict[str, str]:
+    """A request: the scheduler looks for the room, and eviction comes first to who exceeds theirs. A limit would evict a pod that serves.
+
+    Plans of releases that did not count it ask for nothing, so that their pods stay as they are.
+    """
+    return {"ephemeral-storage": f"{ceil_div(plan.ephemeral_storage_bytes, MIB)}Mi"} if plan.ephemeral_storage_bytes else {}
 
 
 def _probe(*, period: int, failures: int) -> Manifest:

@@ -67,7 +67,8 @@ class Plan:
     vLLM takes them. `host_memory_bytes` is of one pod, of which a replica has `nodes_per_replica`. `may_surge` says whether a rolling
     update may start a replica before it stops one: decided when the plan was, as GPUs were free then, and no part of the digest.
     `node_selectors` are the node labels that steer the pods, one set for each way the pools' nodes are labelled; empty where feature
-    discovery's product label tells all.
+    discovery's product label tells all. `ephemeral_storage_bytes` is what one pod writes to its node's disk; 0 in plans of
+    releases that did not count it, whose pods ask for none.
     """
 
     product: str
@@ -106,6 +107,7 @@ class Plan:
     nodes_per_replica: int = 1
     may_surge: bool = False
     node_selectors: tuple[tuple[tuple[str, str], ...], ...] = ()
+    ephemeral_storage_bytes: int = 0
 
     @property
     def gpus_per_pod(self) -> int:
@@ -141,8 +143,9 @@ class Plan:
         for name in ("decode_context_parallel_size", "nodes_per_replica"):
             if data[name] == 1:
                 del data[name]
-        if not data["node_selectors"]:
-            del data["node_selectors"]
+        for name in ("node_selectors", "ephemeral_storage_bytes"):
+            if not data[name]:
+                del data[name]
         text = json.dumps(data, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -103,6 +103,8 @@ class PlanStatus(StatusModel):
     """90 % interval of the KV cache, lower and upper end."""
     host_memory_bytes: Bytes | None = None
     """Host memory of the pod."""
+    ephemeral_storage_bytes: Bytes | None = None
+    """Ephemeral storage of the pod: downloaded weights, written caches and scratch volumes."""
     predicted: MemoryByComponent
     """Predicted bytes of the fullest rank."""
     node_selectors: Annotated[tuple[LabelMap, ...], Field(max_length=64)] = ()

@@ -35,7 +35,7 @@ def book_nodes(rows: Iterable[FreeNodes], bookings: Iterable[Booking]) -> tuple[
     for row in rows:
         free[replace(row, nodes=1)] += row.nodes
     booked = 0
-    for booking in sorted(bookings, key=lambda row: (-row.gpus, row.pods, row.host_memory_bytes, row.host_cpu_millis)):
+    for booking in sorted(bookings, key=_place):
         pods = booking.pods if booking.gpus > 0 else 0
         while pods > 0:
             most = max((row for row, nodes in free.items() if nodes > 0 and _holds(row, booking)), key=_roominess, default=None)
@@ -99,6 +99,10 @@ def _less(row: FreeNodes, booking: Booking) -> FreeNodes:
         host_cpu_millis=_minus(row.host_cpu_millis, booking.host_cpu_millis),
         ephemeral_storage_bytes=_minus(row.ephemeral_storage_bytes, booking.ephemeral_storage_bytes),
     )
+
+
+def _place(booking: Booking) -> tuple[int, int, int, int, int]:
+    return -booking.gpus, booking.pods, booking.host_memory_bytes, booking.host_cpu_millis, booking.ephemeral_storage_bytes
 
 
 def _minus(free: int | None, taken: int) -> int | None:

@@ -172,6 +172,7 @@ def _plan_lines(plan: Plan) -> list[str]:
         "non-torch": format_gib(plan.predicted.non_torch_bytes),
         "KV cache": f"{format_gib(plan.predicted.kv_cache_bytes)}, {plan.kv_cache_tokens} tokens, {plan.max_concurrency} full requests",
         "KV cache needed": f"{format_gib(plan.kv_cache_needed_bytes)}{_needed_by(plan)}",
+        "ephemeral storage": f"{format_gib(plan.ephemeral_storage_bytes)} a pod",
         "pools": ", ".join(plan.pools),
     }
     return [f"{label:<23} {value}" for label, value in rows.items()]

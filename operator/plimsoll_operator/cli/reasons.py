@@ -50,7 +50,10 @@ REASONS: Final = {  # reason -> (what it means, what to do)
         "`plimsoll estimate` prints the need; use larger nodes or fewer ranks a node.",
     ),
     "HostCpu": ("No node has the CPU that the pod asks for.", "Lower the request in spec.template or use larger nodes."),
-    "EphemeralStorage": ("No node has the ephemeral storage that the pod asks for.", "Load weights from a volume."),
+    "EphemeralStorage": (
+        "No node has the disk for what the pod writes: downloaded weights, caches, size limits of scratch volumes.",
+        "Load weights from a volume (spec.model.source.persistentVolumeClaim), or set HF_HOME to a claim of spec.template.volumes.",
+    ),
     "SharingUnsafe": (
         "On time-sliced GPUs nothing keeps replicas apart: two could land on one card and exceed it.",
         "Lower gpuMemoryUtilization to the share of one replica, use MIG, or exclusive GPUs.",

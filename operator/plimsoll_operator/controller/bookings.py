@@ -52,10 +52,17 @@ class Want:
     sharing: str = "none"
     host_memory_bytes: int = 0
     host_cpu_millis: int = 0
+    ephemeral_storage_bytes: int = 0
 
     def booking(self, pods: int) -> Booking:
         """So many of these pods."""
-        return Booking(gpus=self.gpus, pods=pods, host_memory_bytes=self.host_memory_bytes, host_cpu_millis=self.host_cpu_millis)
+        return Booking(
+            gpus=self.gpus,
+            pods=pods,
+            host_memory_bytes=self.host_memory_bytes,
+            host_cpu_millis=self.host_cpu_millis,
+            ephemeral_storage_bytes=self.ephemeral_storage_bytes,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,13 +10,13 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from plimsoll_operator.api import NAME_LABEL, WORKER_LABEL, GPUPool
 from plimsoll_operator.capacity import Booking, CapacityIndex, DerivedPool, PoolKey, Selection, corrections_of, gpus_for
 from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES, PRODUCT_LABEL
-from plimsoll_operator.capacity.pods import CPU, MEMORY, pod_requests
+from plimsoll_operator.capacity.pods import CPU, MEMORY, STORAGE, pod_requests
 from plimsoll_operator.controller.bookings import Bookings, Demand, Histogram, Standing, Want
 from plimsoll_operator.decision.caps import use_of_plan
 from plimsoll_operator.facts import DeploymentUse
@@ -351,12 +351,10 @@ def _of_others(pod: Manifest | None) -> tuple[tuple[Want, int], ...]:
     if pod["status"].get("phase") in _OVER:
         return ()
     asked = pod_requests(pod["spec"])
-    memory, cpu = asked.get(MEMORY, 0), asked.get(CPU, 0)
     gpus = [(resource, units) for resource, units in asked.items() if resource.startswith(GPU_RESOURCE_PREFIXES)]
-    return tuple(
-        (Want(pools=(), products=(), gpus=units, resource=resource, host_memory_bytes=memory, host_cpu_millis=cpu), 1)
-        for resource, units in gpus
-    )
+    memory, cpu, storage = (asked.get(name, 0) for name in (MEMORY, CPU, STORAGE))
+    want = Want(pools=(), products=(), gpus=0, host_memory_bytes=memory, host_cpu_millis=cpu, ephemeral_storage_bytes=storage)
+    return tuple((replace(want, gpus=units, resource=resource), 1) for resource, units in gpus)
 
 
 def _want(plan: Plan) -> Want:
@@ -368,6 +366,7 @@ def _want(plan: Plan) -> Want:
         gpus=plan.gpus_per_pod,
         host_memory_bytes=plan.host_memory_bytes,
         host_cpu_millis=cpu_request_millis(plan),
+        ephemeral_storage_bytes=plan.ephemeral_storage_bytes,
     )
 
 

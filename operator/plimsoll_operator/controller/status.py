@@ -105,6 +105,7 @@ def plan_status(plan: Plan) -> PlanStatus:
         replicas_needed=plan.replicas_needed or None,
         kv_cache_interval_bytes=plan.kv_cache_interval_bytes,
         host_memory_bytes=plan.host_memory_bytes,
+        ephemeral_storage_bytes=plan.ephemeral_storage_bytes or None,
         predicted=MemoryByComponent(
             weights_bytes=memory.weights_bytes,
             activation_bytes=memory.activation_bytes,
@@ -165,6 +166,7 @@ def plan_from_status(status: PlanStatus) -> Plan | None:
         kv_cache_needed_tokens=status.kv_cache_needed_tokens or 0,
         replicas_needed=status.replicas_needed or 0,
         host_memory_bytes=_figure(status.host_memory_bytes),
+        ephemeral_storage_bytes=status.ephemeral_storage_bytes or 0,
         available_now=bool(status.available_now),
         gpu_resource=status.gpu_resource or "nvidia.com/gpu",
         sharing=status.sharing or "none",

@@ -14,6 +14,7 @@ from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_operator.api import EngineSpec, FitPolicySpec, InferenceDeployment, InferenceDeploymentSpec, PlacementSpec
+from plimsoll_operator.decision.disk import Disk, disk_of
 from plimsoll_operator.decision.worksheet import Worksheet, worksheet_of
 from plimsoll_operator.facts import ModelFacts, ModelUnknown
 from plimsoll_operator.overlay import HostExtra, host_extra
@@ -61,6 +62,7 @@ class Ask:
     max_gpus_per_replica: int | None
     worksheet: Worksheet | None = None
     host_extra: HostExtra
+    disk: Disk
     insisted_context: int = 0
     max_nodes: int = 1
     stages: bool = True
@@ -119,6 +121,7 @@ def read_ask(
         placement=spec.placement,
         max_gpus_per_replica=policy.max_gpus_per_replica,
         host_extra=host_extra(spec.template),
+        disk=disk_of(spec, draft),
         worksheet=worksheet,
         insisted_context=spec.fit.min_max_model_len or 0,
         max_nodes=spec.placement.max_nodes_per_replica if leader_worker_set else 1,

@@ -204,7 +204,7 @@ def _reject(ask: Ask, misses: tuple[Missed, ...]) -> Reject:
         needed_bytes=miss.needed_bytes,
         available_bytes=miss.available_bytes,
         component=miss.component,
-        details=_cap_note(ask, miss),
+        details=(*_cap_note(ask, miss), *wording.storage_note(ask, miss)),
     )
 
 
@@ -242,6 +242,8 @@ def _field(ask: Ask, miss: Miss) -> str:
         return next((f"spec.engine.{field}" for word, field in _REFUSED_FIELDS if word in miss.refusal), "spec.engine")
     if reason == Reason.INSUFFICIENT_KV_CACHE:
         return "spec.engine.maxModelLen" if ask.args.max_model_len is not None else "spec.fit.minMaxModelLen"
-    if reason in (Reason.HOST_MEMORY, Reason.HOST_CPU, Reason.EPHEMERAL_STORAGE):
+    if reason == Reason.EPHEMERAL_STORAGE:
+        return "spec.model.source" if ask.disk.downloads else "spec.template.volumes"
+    if reason in (Reason.HOST_MEMORY, Reason.HOST_CPU):
         return "spec.placement"
     return "spec.engine.tensorParallelSize" if ask.args.tensor_parallel_size is not None else "spec.engine"

@@ -11,6 +11,7 @@ from typing import Final
 
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.estimate import WeightTotals, prepare
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.prepared import Prepared
@@ -30,7 +31,7 @@ _BYTES_OF: Final = {
 class Engine:
     """Remembers what it prepared by arguments and GPU; the same question costs a look-up. Bounded: a full memory starts afresh."""
 
-    __slots__ = ("_config", "_corrections", "_memo", "_version", "_weights", "counts")
+    __slots__ = ("_checkpoints", "_config", "_corrections", "_memo", "_version", "_weights", "counts")
 
     def __init__(
         self, config: HfConfig, weights: HeaderTotals | None, version: EngineVersion, corrections: tuple[AppliedCorrection, ...] = ()
@@ -39,6 +40,7 @@ class Engine:
         self._corrections = corrections
         self._version = version
         self._weights = WeightTotals(total_bytes=weights.total_bytes, bytes_by_dtype=dict(weights.bytes_by_dtype)) if weights else None
+        self._checkpoints: dict[Gpu, int | None] = {}
         self._memo: dict[tuple[EngineArgs, Gpu], Prepared | Estimate] = {}
         layers = config.text.int_or_none("num_hidden_layers", "n_layer", "n_layers", "num_layers")
         self.counts = Counts(layers=layers, heads=query_heads(config), has_experts=num_experts(config) > 0)
@@ -58,6 +60,27 @@ class Engine:
                 self._memo.clear()
             self._memo[key] = found
         return found
+
+    def checkpoint_bytes(self, gpu: Gpu) -> int | None:
+        """The checkpoint's files: the totals of their headers, else the model as published on one rank; None where that has no rule.
+
+        Nobody's arguments count: weights that vLLM quantises or cuts as it loads them lie on the disk as they were published.
+        """
+        if self._weights is not None and self._weights.total_bytes:
+            return self._weights.total_bytes
+        if gpu not in self._checkpoints:
+            self._checkpoints[gpu] = self._built_bytes(gpu)
+        return self._checkpoints[gpu]
+
+    def _built_bytes(self, gpu: Gpu) -> int | None:
+        stated = next((text for level in (self._config, self._config.text) if (text := level.str_or_none("dtype", "torch_dtype"))), None)
+        # vLLM loads fp32 checkpoints in half precision unless told otherwise.
+        args = EngineArgs(dtype="float32") if stated == "float32" else EngineArgs()
+        try:
+            built = prepare(self._config, args, gpu, self._version)
+        except (Unsupported, InvalidInput):
+            return None
+        return None if isinstance(built, Estimate) else sum(stage.loaded_bytes for stage in built.stages)
 
     def _ask(self, args: EngineArgs, gpu: Gpu) -> Prepared | Estimate:
         prepared = prepare(self._config, args, gpu, self._version, weights=self._weights)

@@ -7,8 +7,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from plimsoll_estimator.resolved import Estimate
-from plimsoll_estimator.units import GIB
+from plimsoll_estimator.overhead.drafts import draft_weights_bytes
+from plimsoll_estimator.resolved import Estimate, Gpu
+from plimsoll_estimator.units import GIB, MIB, round_up
+from plimsoll_operator.capacity.booking import Booking
+from plimsoll_operator.decision.disk import Disk
+from plimsoll_operator.decision.engine import Engine
 from plimsoll_operator.decision.miss import Miss
 from plimsoll_operator.facts import PoolFacts
 from plimsoll_operator.verdict import Reason
@@ -16,6 +20,11 @@ from plimsoll_operator.verdict import Reason
 # Where the estimator names no figure: API server, engine core and one worker process per GPU with its CUDA runtime.
 _BASE_BYTES: Final = 6 * GIB
 _WORKER_BYTES: Final = 2 * GIB
+# What the pod writes beside weights: compiled graphs and kernels (VLLM_CACHE_ROOT, Triton, FlashInfer's own and downloaded kernels), the
+# tokenizer and config, rotated logs (50 MiB a container, the kubelet's default) and /tmp. An allowance, stated rather than measured.
+_WRITTEN_BYTES: Final = 4 * GIB
+# hf_xet keeps pieces of files beside the files, 10 GB where it is built with its cache on (xet-runtime 1.5, config/groups/chunk_cache.rs).
+_CHUNK_CACHE_BYTES: Final = 10_000_000_000
 
 
 def host_memory_bytes(estimate: Estimate, gpus: int) -> int:
@@ -33,20 +42,46 @@ def cpu_millis(gpus: int) -> int:
     return 1000 * (gpus + 1)
 
 
-def shortage(pool: PoolFacts, memory_bytes: int, millis: int) -> Miss | None:
+def ephemeral_storage_bytes(disk: Disk, engine: Engine, estimate: Estimate, gpu: Gpu) -> int:
+    """Ephemeral storage request of the pod, a whole number of MiB. Each pod of a replica over nodes reads, and so downloads, all files."""
+    download = 0
+    if disk.weights:
+        known = engine.checkpoint_bytes(gpu)
+        # Without totals and without a rule for one rank: what all ranks hold, replicated tensors as often as they are.
+        download += known if known is not None else sum(rank.weights_bytes * rank.count for rank in estimate.ranks)
+    if disk.draft:
+        download += disk.draft_bytes if disk.draft_bytes is not None else _draft_bytes(estimate)
+    chunks = min(_CHUNK_CACHE_BYTES, download) if disk.chunks else 0
+    return round_up(_WRITTEN_BYTES + download + chunks + disk.scratch_bytes, MIB)
+
+
+def _draft_bytes(estimate: Estimate) -> int:
+    resolved = estimate.resolved
+    return draft_weights_bytes(resolved) * resolved.tensor_parallel_size if resolved is not None else 0
+
+
+def shortage(pool: PoolFacts, pod: Booking) -> Miss | None:
     """What a node of the pool lacks for the pod; figures the pool does not know (0) are not checked."""
-    if 0 < pool.host_memory_bytes < memory_bytes:
+    if 0 < pool.host_memory_bytes < pod.host_memory_bytes:
         return Miss(
             reason=Reason.HOST_MEMORY,
             message=f"nodes of pool {pool.name} have too little host memory",
             component="host memory",
-            needed_bytes=memory_bytes,
+            needed_bytes=pod.host_memory_bytes,
             available_bytes=pool.host_memory_bytes,
         )
-    if 0 < pool.host_cpu_millis < millis:
+    if 0 < pool.host_cpu_millis < pod.host_cpu_millis:
         return Miss(
             reason=Reason.HOST_CPU,
-            message=f"the pod asks for {millis}m CPU, nodes of pool {pool.name} have {pool.host_cpu_millis}m",
+            message=f"the pod asks for {pod.host_cpu_millis}m CPU, nodes of pool {pool.name} have {pool.host_cpu_millis}m",
             component="host CPU",
+        )
+    if 0 < pool.ephemeral_storage_bytes < pod.ephemeral_storage_bytes:
+        return Miss(
+            reason=Reason.EPHEMERAL_STORAGE,
+            message=f"nodes of pool {pool.name} have too little ephemeral storage",
+            component="ephemeral storage",
+            needed_bytes=pod.ephemeral_storage_bytes,
+            available_bytes=pool.ephemeral_storage_bytes,
         )
     return None

@@ -60,6 +60,7 @@ def make_plan(found: Found, model: ModelFacts) -> Plan:
         kv_cache_needed_tokens=needed_kv_tokens(estimate, found.fit.held_blocks),
         replicas_needed=found.replicas_needed,
         host_memory_bytes=host.host_memory_bytes(estimate, layout.gpus_per_node),
+        ephemeral_storage_bytes=found.ephemeral_storage_bytes,
         available_now=found.candidate.available,
         decode_context_parallel_size=resolved.decode_context_parallel_size,
         nodes_per_replica=layout.nodes,

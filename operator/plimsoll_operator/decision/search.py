@@ -78,6 +78,7 @@ class Found:
     """A candidate that fits: the tightest product's fit, and the pools its pods may land on.
 
     `may_surge`: GPUs for one replica more than wanted are free there now, so that an update need not stop one first.
+    `ephemeral_storage_bytes` are of one pod.
     """
 
     candidate: Candidate
@@ -87,6 +88,7 @@ class Found:
     losses: tuple[str, ...] = ()
     replicas_needed: int = 0
     may_surge: bool = False
+    ephemeral_storage_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,13 +201,12 @@ def _candidate(ask: Ask, group: tuple[Product, ...], kind: Kind, layout: Layout)
     )
 
 
-def _fit_now(pools: list[PoolFacts], layout: Layout, replicas: int, host_memory_bytes: int = 0, host_cpu_millis: int = 0) -> bool:
+def _fit_now(pools: list[PoolFacts], layout: Layout, replicas: int, pod: Booking | None = None) -> bool:
     """Whether so many replicas find nodes at this moment: all nodes of each, since a group that is not whole starts nothing."""
     pods = replicas * layout.nodes
-    if not (host_memory_bytes or host_cpu_millis):
+    if pod is None:
         return fits_now(chain.from_iterable(pool.nodes_by_free_gpus for pool in pools), layout.gpus_per_node, pods)
-    pod = Booking(gpus=layout.gpus_per_node, pods=pods, host_memory_bytes=host_memory_bytes, host_cpu_millis=host_cpu_millis)
-    return fits_now(chain.from_iterable(gpus_for(pool.free, pod) for pool in pools), pod.gpus, pod.pods)
+    return fits_now(chain.from_iterable(gpus_for(pool.free, pod) for pool in pools), pod.gpus, pods)
 
 
 def _order(candidate: Candidate) -> tuple[int, int, bool, int, int, tuple[int, int, bool]]:
@@ -302,7 +303,7 @@ def _evaluate(engine: Engine, ask: Ask, candidate: Candidate) -> Found | Missed:
         fits = common
     product, tightest = min(fits, key=lambda pair: (kv_tokens(pair[1]), pair[0].gpu.product))
     kept = replace(candidate, products=tuple(product for product, _ in fits))
-    placed = _with_host(ask, kept, product, tightest, tuple(losses))
+    placed = _with_host(engine, ask, kept, product, tightest, tuple(losses))
     if ask.worksheet is None or isinstance(placed, Missed):
         return placed
     return replace(placed, replicas_needed=replicas_needed(ask, tightest))
@@ -327,15 +328,17 @@ def _common(engine: Engine, wish: Wish, fits: list[tuple[Product, Fit]]) -> list
     return common
 
 
-def _with_host(ask: Ask, candidate: Candidate, product: Product, found: Fit, losses: tuple[str, ...]) -> Found | Missed:
+def _with_host(engine: Engine, ask: Ask, candidate: Candidate, product: Product, found: Fit, losses: tuple[str, ...]) -> Found | Missed:
     """Keep the pools whose nodes can also hold the pod's host needs."""
     gpus, extra = candidate.layout.gpus_per_node, ask.host_extra
     memory = extra.engine_memory_bytes(host.host_memory_bytes(found.estimate, gpus)) + extra.sidecar_memory_bytes
     millis = extra.engine_cpu_millis(host.cpu_millis(gpus)) + extra.sidecar_cpu_millis
+    storage = host.ephemeral_storage_bytes(ask.disk, engine, found.estimate, product.gpu)
+    pod = Booking(gpus=gpus, pods=1, host_memory_bytes=memory, host_cpu_millis=millis, ephemeral_storage_bytes=storage)
     kept: list[PoolFacts] = []
     shortages: list[Miss] = []
     for pool in (pool for member in candidate.products for pool in member.large_enough_for(candidate.layout)):
-        short = _strangers(pool) or host.shortage(pool, memory, millis)
+        short = _strangers(pool) or host.shortage(pool, pod)
         if short is None:
             kept.append(pool)
         else:
@@ -343,10 +346,18 @@ def _with_host(ask: Ask, candidate: Candidate, product: Product, found: Fit, los
     if not kept:
         return Missed(candidate=candidate, miss=min(shortages, key=lambda miss: (miss.short_by_bytes, miss.message)))
     # Before the arithmetic only GPUs were counted; the pod's host needs are known by now.
-    available = candidate.available and _fit_now(kept, candidate.layout, ask.replicas, memory, millis)
-    surge = ask.replicas > 0 and available and _fit_now(kept, candidate.layout, ask.replicas + 1, memory, millis)
+    available = candidate.available and _fit_now(kept, candidate.layout, ask.replicas, pod)
+    surge = ask.replicas > 0 and available and _fit_now(kept, candidate.layout, ask.replicas + 1, pod)
     candidate = replace(candidate, available=available)
-    return Found(candidate=candidate, product=product, fit=found, pools=tuple(kept), losses=losses, may_surge=surge)
+    return Found(
+        candidate=candidate,
+        product=product,
+        fit=found,
+        pools=tuple(kept),
+        losses=losses,
+        may_surge=surge,
+        ephemeral_storage_bytes=storage,
+    )
 
 
 def _strangers(pool: PoolFacts) -> Miss | None:

@@ -8,6 +8,7 @@ from plimsoll_estimator.units import GIB
 from plimsoll_operator.decision.ask import Ask
 from plimsoll_operator.decision.held import needed_kv_bytes
 from plimsoll_operator.decision.layouts import Kind
+from plimsoll_operator.decision.miss import Miss
 from plimsoll_operator.decision.search import Found, Missed
 from plimsoll_operator.facts import AppliedCorrection
 from plimsoll_operator.verdict import Reason, Reject
@@ -53,6 +54,21 @@ def rejection(ask: Ask, missed: Missed) -> str:
         f"{ask.model} does not fit: needed {gib(miss.needed_bytes, up=True)} GiB on {who}{shown}{served}, "
         f"available {gib(miss.available_bytes)} GiB on {product}, short by {short} GiB."
     )
+
+
+def storage_note(ask: Ask, miss: Miss) -> tuple[str, ...]:
+    """What the disk is needed for and how to need less of it: no patch of ours, since nobody else has the volume to load from."""
+    if miss.reason != Reason.EPHEMERAL_STORAGE:
+        return ()
+    lines = []
+    if ask.disk.downloads:
+        lines.append(
+            "Weights are downloaded to the node's disk: load them from a volume (spec.model.source.persistentVolumeClaim), "
+            "or set HF_HOME to a claim of spec.template.volumes."
+        )
+    if ask.disk.scratch_bytes:
+        lines.append(f"{gib(ask.disk.scratch_bytes, up=True)} GiB of it are size limits of emptyDir volumes in spec.template.")
+    return tuple(lines)
 
 
 def warnings(ask: Ask, found: Found, split: str | None = None, corrections: tuple[AppliedCorrection, ...] = ()) -> tuple[str, ...]:

@@ -1,0 +1,72 @@
+"""What of the spec says what a pod writes to its node's disk: where weights come from, where they are kept, and scratch space.
+
+Read once with the rest of the ask; `host` adds the figures of the model. Knows no pools and no engine arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from plimsoll_operator.api import InferenceDeploymentSpec, TemplateSpec
+from plimsoll_operator.facts import ModelFacts, ModelUnknown
+from plimsoll_operator.quantity import parse_quantity
+
+# Where huggingface_hub keeps files and xet chunks (its documentation, "Environment variables"), and vLLM's flag for the files alone.
+_HOME: Final = "/root/.cache/huggingface"
+_DOWNLOAD_DIR: Final = "--download-dir"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Disk:
+    """Of one pod. `weights` and `draft`: they are downloaded to the node; `chunks`: the download keeps pieces of files there as well.
+
+    `draft_bytes` is the draft's checkpoint where its headers are known. `scratch_bytes` are the size limits of emptyDir volumes.
+    """
+
+    weights: bool = True
+    draft: bool = False
+    chunks: bool = True
+    draft_bytes: int | None = None
+    scratch_bytes: int = 0
+
+    @property
+    def downloads(self) -> bool:
+        """Whether any checkpoint comes to the node's disk."""
+        return self.weights or self.draft
+
+
+def disk_of(spec: InferenceDeploymentSpec, draft: ModelFacts | ModelUnknown | None) -> Disk:
+    """What is not said literally (a variable from a ConfigMap, the image's own settings) is taken for the default: the node's disk."""
+    template = spec.template or TemplateSpec()
+    claims = [volume.mount_path for volume in template.volumes if volume.persistent_volume_claim is not None]
+    scratch = [volume.empty_dir for volume in template.volumes if volume.empty_dir is not None]
+    files, chunks = (not _lies_in(path, claims) for path in _caches(template, spec.engine.extra_args))
+    source, proposer = spec.model.source, spec.engine.speculative
+    from_hub = source is None or source.persistent_volume_claim is None
+    totals = draft.weights if isinstance(draft, ModelFacts) else None
+    return Disk(
+        weights=from_hub and files and not spec.model.name.startswith("/"),
+        draft=from_hub and files and proposer is not None and proposer.model is not None and not proposer.model.startswith("/"),
+        chunks=from_hub and chunks and not spec.model.name.startswith("/"),
+        draft_bytes=totals.total_bytes if totals is not None else None,
+        scratch_bytes=sum(parse_quantity(one.size_limit) for one in scratch if one.size_limit is not None),
+    )
+
+
+def _caches(template: TemplateSpec, extra_args: Sequence[str]) -> tuple[str, str]:
+    """Folders of downloaded files and of xet chunks."""
+    said: Mapping[str, str] = {variable.name: variable.value for variable in template.env if variable.value}
+    home = said.get("HF_HOME", _HOME)
+    files = said.get("HF_HUB_CACHE") or said.get("HUGGINGFACE_HUB_CACHE") or f"{home}/hub"
+    for place, token in enumerate(extra_args):
+        flag, given, value = token.partition("=")
+        if flag == _DOWNLOAD_DIR:
+            files = value if given else next(iter(extra_args[place + 1 :]), files)
+    return files, said.get("HF_XET_CACHE", f"{home}/xet")
+
+
+def _lies_in(path: str, mounts: Sequence[str]) -> bool:
+    """A path with steps upward may lie anywhere: it is in none of them."""
+    return ".." not in path.split("/") and any(f"{path}/".startswith(f"{mount.rstrip('/')}/") for mount in mounts)
