@@ -268,7 +268,7 @@ def _storage(plan: Plan) -> dict[str, str]:
 
     Plans of releases that did not count it ask for nothing, so that their pods stay as they are.
     """
-    return {"ephemeral-storage": f"{ceil_div(plan.ephemeral_storage_bytes, MIB)}Mi"} if plan.ephemeral_storage_bytes else {}
+    return {"ephemeral-storage": f"{ceil_div(plan.ephemeral_storage_bytes, GIB)}Gi"} if plan.ephemeral_storage_bytes else {}
 
 
 def _probe(*, period: int, failures: int) -> Manifest:

@@ -82,15 +82,19 @@ def door_says(cluster: Cluster, namespace: str, manifest: Json, words: str, *, r
 
 def feasible_becomes(cluster: Cluster, namespace: str, name: str, status: str, reason: str) -> None:
     """Wait for the Feasible condition of the controller."""
+    condition_becomes(cluster, namespace, name, "Feasible", status, reason)
+
+
+def condition_becomes(cluster: Cluster, namespace: str, name: str, kind: str, status: str, reason: str) -> None:
     found: list[tuple[str, str]] = []
 
     def reached() -> bool:
         rows = cluster.get("infd", name, "-n", namespace).get("status", {}).get("conditions", [])
-        found[:] = [(row["status"], row["reason"]) for row in rows if row["type"] == "Feasible"]
+        found[:] = [(row["status"], row["reason"]) for row in rows if row["type"] == kind]
         return found == [(status, reason)]
 
     try:
-        wait_until(reached, f"Feasible of {name} to be {status} ({reason})")
+        wait_until(reached, f"{kind} of {name} to be {status} ({reason})")
     except TimeoutError as error:
         raise TimeoutError(f"{error}; it is {found}") from error
 
@@ -112,15 +116,46 @@ def test_without_a_gpu_node_everything_is_undecided(cluster: Cluster, namespace:
         wait_until(lambda: not cluster.pods(namespace), "the pod to go")
 
 
-def test_enough_gpu_memory_with_too_little_host_memory_is_refused_by_name(cluster: Cluster, namespace: str) -> None:
+STARVED = [
+    ("host memory", "HostMemory", FakeNode(name="starved", gpu=H100, gpus=8, memory="4Gi")),
+    ("ephemeral storage", "EphemeralStorage", FakeNode(name="starved", gpu=H100, gpus=8, ephemeral_storage="20Gi")),
+]
+
+
+@pytest.mark.parametrize(("what", "reason", "starved"), STARVED, ids=[row[0] for row in STARVED])
+def test_enough_gpu_memory_with_too_little_of_the_host_is_refused_by_name(
+    cluster: Cluster, namespace: str, what: str, reason: str, starved: FakeNode
+) -> None:
     ask(cluster, namespace, wish("before"))
-    with nodes(cluster, FakeNode(name="starved", gpu=H100, gpus=8, memory="4Gi")):
-        said = door_says(cluster, namespace, wish("after"), "host memory", refused=True)
+    with nodes(cluster, starved):
+        said = door_says(cluster, namespace, wish("after"), what, refused=True)
         (pool,) = cluster.get("gpupools")["items"]
         for words in (pool["metadata"]["name"], "needed", "available", "short by"):
             assert words in said
-        feasible_becomes(cluster, namespace, "before", "False", "HostMemory")
+        feasible_becomes(cluster, namespace, "before", "False", reason)
         assert makes_nothing(cluster, namespace)
+
+
+def test_free_gpus_on_a_disk_for_one_download_take_one_replica(cluster: Cluster, namespace: str) -> None:
+    def bound() -> int:
+        return sum("nodeName" in pod["spec"] for pod in cluster.pods(namespace))
+
+    with nodes(cluster, FakeNode(name="narrow", gpu=L4, gpus=4, ephemeral_storage="40Gi")):
+        said = door_says(cluster, namespace, {**wish("two"), "spec": {**wish("two")["spec"], "replicas": 2}}, "free now", refused=False)
+        assert "pods will wait" in said
+        ask(cluster, namespace, wish("first"))
+        wait_until(lambda: bound() == 1, "the first pod on the node")
+        (pod,) = cluster.pods(namespace)
+        assert pod["spec"]["containers"][0]["resources"]["requests"]["ephemeral-storage"] == "29Gi"
+        door_says(cluster, namespace, wish("second"), "pods will wait", refused=False)
+        ask(cluster, namespace, wish("second"))
+        condition_becomes(cluster, namespace, "second", "CapacityAvailable", "False", "WaitingForGpus")
+        wait_until(lambda: len(cluster.pods(namespace)) == 2, "the second pod, which the scheduler sees")
+        assert bound() == 1
+        cluster.kubectl("delete", "infd", "first", "-n", namespace)
+        wait_until(lambda: bound() == 1 and len(cluster.pods(namespace)) == 1, "the second pod on the node")
+        cluster.kubectl("delete", "infd", "second", "-n", namespace)
+        wait_until(lambda: not cluster.pods(namespace), "the pod to go")
 
 
 def test_what_fits_no_known_pool_is_refused_in_a_closed_cluster_and_undecided_in_an_open_one(cluster: Cluster, namespace: str) -> None:

@@ -12,13 +12,13 @@ LLAMA_8B = "meta-llama/Llama-3.1-8B-Instruct"
 LLAMA_70B = "meta-llama/Llama-3.3-70B-Instruct"
 
 
-def node(name, product, count, memory, *, host="1500Gi", cpu="190", labels=None, taints=()):
+def node(name, product, count, memory, *, host="1500Gi", cpu="190", disk="1000Gi", labels=None, taints=()):
     own = {"nvidia.com/gpu.product": product, "nvidia.com/gpu.count": str(count), "nvidia.com/gpu.memory": str(memory)}
     return {
         "metadata": {"name": name, "labels": own | (labels or {})},
         "spec": {"taints": list(taints)},
         "status": {
-            "allocatable": {"cpu": cpu, "memory": host, "ephemeral-storage": "1000Gi", "nvidia.com/gpu": str(count)},
+            "allocatable": {"cpu": cpu, "memory": host, "ephemeral-storage": disk, "nvidia.com/gpu": str(count)},
             "conditions": [{"type": "Ready", "status": "True"}],
         },
     }

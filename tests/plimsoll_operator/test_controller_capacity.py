@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.plimsoll_operator.controller_world import NS, World
+from tests.plimsoll_operator.controller_world import NS, World, gpu_node
 
 from plimsoll_operator.controller.bookings import BIND_SECONDS
 from plimsoll_operator.errors import ApiFailure
-from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, PODS
+from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, NODES, PODS
 from plimsoll_operator.render import CAPACITY_GATE, DECIDED_ANNOTATION
 
 
@@ -261,3 +261,28 @@ def test_the_pods_carry_class_and_scheduler_and_a_changed_one_is_a_new_wish(fiel
     child = world.child("a")
     assert child is not None
     assert child["spec"]["template"]["spec"][field] == "two"
+
+
+DISKS = [
+    ("the disk holds both downloads", "25Gi", "", {("True", "Booked")}),
+    ("the disk holds one, which the first has booked", "15Gi", "", {("True", "Booked"), ("False", "WaitingForTurn")}),
+    ("a pod of others may take the disk first", "15Gi", "12Gi", {("False", "WaitingForGpus")}),
+    ("a pod of others leaves enough", "35Gi", "1Gi", {("True", "Booked")}),
+    ("nothing is known of the disk", "0", "", {("True", "Booked")}),
+]
+
+
+@pytest.mark.parametrize(("why", "disk", "rival", "expected"), DISKS, ids=[row[0] for row in DISKS])
+def test_what_is_called_available_has_its_node_s_disk_for_certain(why: str, disk: str, rival: str, expected: set[tuple[str, str]]) -> None:
+    world = World()
+    node = gpu_node("n0", 8)
+    node["status"]["allocatable"]["ephemeral-storage"] = disk
+    world.kube.create(NODES, node)
+    if rival:
+        asked = {"limits": {"nvidia.com/gpu": "1"}, "requests": {"ephemeral-storage": rival}}
+        pending(world, "rival", 1, containers=[{"name": "busy", "resources": asked}])
+    world.hear()
+    for name in ("first", "second"):
+        world.wish(name, 1)
+        world.work()
+    assert {world.condition(name) for name in ("first", "second")} == expected

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
 from tests.plimsoll_operator.controller_world import NS, World, gpu_node
 
+from plimsoll_operator.api import parse_inference_deployment
 from plimsoll_operator.controller.fakes import new_deployment
 from plimsoll_operator.ports import (
     CLUSTER_MODEL_PROFILES,
+    DEPLOYMENTS,
     ENGINE_CALIBRATIONS,
     EVENTS,
     FIT_POLICIES,
     GPU_POOLS,
     INFERENCE_DEPLOYMENTS,
     NODES,
+    PODS,
     Manifest,
     Resource,
 )
-from plimsoll_operator.render import REPLAN_ANNOTATION
+from plimsoll_operator.render import (
+    DECIDED_ANNOTATION,
+    GENERATION_ANNOTATION,
+    PLAN_ANNOTATION,
+    PLAN_DIGEST_ANNOTATION,
+    REPLAN_ANNOTATION,
+    SPEC_DIGEST_ANNOTATION,
+    Origin,
+    render_workload,
+)
+from plimsoll_operator.verdict import Plan
 
 MODEL = "Qwen/Qwen2.5-1.5B-Instruct"
 POLICY: Manifest = {"maxGpusPerReplica": 1}
@@ -235,3 +249,34 @@ def test_changes_speak_of_the_plan_in_force_also_when_nothing_need_move_any_more
     assert world.status("moved")["changes"] == changes
     world.controller.resync()
     assert world.writes(lambda: look(world)) == []
+
+
+def test_an_upgrade_that_counts_the_disk_restarts_no_pod_and_proposes_it(world: World) -> None:
+    child = world.child("runs")
+    assert child is not None
+    annotations = child["metadata"]["annotations"]
+    text = {key: value for key, value in json.loads(annotations[PLAN_ANNOTATION]).items() if key != "ephemeral_storage_bytes"}
+    older = Plan.from_json(json.dumps(text))
+    origin = Origin(generation=int(annotations[GENERATION_ANNOTATION]), spec_digest=annotations[SPEC_DIGEST_ANNOTATION], replan="")
+    wish = world.kube.get(INFERENCE_DEPLOYMENTS, NS, "runs")
+    assert wish is not None
+    made = render_workload(parse_inference_deployment(wish), older, origin)
+    made["metadata"]["annotations"] |= {PLAN_ANNOTATION: json.dumps(text), DECIDED_ANNOTATION: annotations[DECIDED_ANNOTATION]}
+    left = {**child, "metadata": {**child["metadata"], "annotations": made["metadata"]["annotations"]}, "spec": made["spec"]}
+    world.kube.replace(DEPLOYMENTS, left)
+    (pod,) = world.kube.list_page(PODS).items
+    annotations = {PLAN_DIGEST_ANNOTATION: older.digest}
+    world.kube.replace(PODS, {**pod, "metadata": {**pod["metadata"], "annotations": annotations}})
+    world.kube.replace(INFERENCE_DEPLOYMENTS, {key: value for key, value in wish.items() if key != "status"})
+    upgraded = World(kube=world.kube)
+    look(upgraded)
+    upgraded.controller.resync()
+    look(upgraded)
+    after = upgraded.child("runs")
+    assert after is not None
+    assert after["spec"]["template"] == made["spec"]["template"]
+    assert "ephemeral-storage" not in after["spec"]["template"]["spec"]["containers"][0]["resources"]["requests"]
+    assert "ephemeralStorageBytes" not in upgraded.status("runs")["plan"]
+    assert upgraded.status("runs")["plan"]["digest"] == older.digest
+    assert upgraded.status("runs")["proposedPlan"]["ephemeralStorageBytes"] == 10 << 30
+    assert upgraded.condition("runs") == ("True", "Bound")

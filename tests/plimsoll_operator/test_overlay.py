@@ -24,16 +24,17 @@ FULL = {
 }
 
 
-def pod_of(template=None):
+def pod_of(template=None, *, planned_for=None):
+    """The pod with the template laid over it; `planned_for`: by the plan that the decision makes for another one."""
     spec = {"template": template} if template is not None else {}
-    found = verdict(engine={"maxModelLen": 8192}, **spec)
+    found = verdict(engine={"maxModelLen": 8192}, **({"template": planned_for} if planned_for is not None else spec))
     assert isinstance(found, Admit), found
     item = deployment(engine={"maxModelLen": 8192}, **spec)
     return render_deployment(item, found.plan, Origin(generation=1, spec_digest="", replan=""))["spec"]["template"]
 
 
 def test_everything_of_the_plan_is_still_there():
-    bare, laid = pod_of(), pod_of(FULL)
+    bare, laid = pod_of(planned_for=FULL), pod_of(FULL)
     assert bare["metadata"]["labels"].items() <= laid["metadata"]["labels"].items()
     assert bare["metadata"]["annotations"].items() <= laid["metadata"]["annotations"].items()
     (engine,), (same, _) = bare["spec"]["containers"], laid["spec"]["containers"]

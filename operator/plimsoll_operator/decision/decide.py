@@ -243,7 +243,7 @@ def _field(ask: Ask, miss: Miss) -> str:
     if reason == Reason.INSUFFICIENT_KV_CACHE:
         return "spec.engine.maxModelLen" if ask.args.max_model_len is not None else "spec.fit.minMaxModelLen"
     if reason == Reason.EPHEMERAL_STORAGE:
-        return "spec.model.source" if ask.disk.downloads else "spec.template.volumes"
+        return "spec.model.source" if ask.disk.takes_downloads else "spec.template.volumes"
     if reason in (Reason.HOST_MEMORY, Reason.HOST_CPU):
         return "spec.placement"
     return "spec.engine.tensorParallelSize" if ask.args.tensor_parallel_size is not None else "spec.engine"

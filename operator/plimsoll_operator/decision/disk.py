@@ -20,21 +20,22 @@ _DOWNLOAD_DIR: Final = "--download-dir"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disk:
-    """Of one pod. `weights` and `draft`: they are downloaded to the node; `chunks`: the download keeps pieces of files there as well.
+    """Of one pod. `weights` and `draft`: it downloads them; `files` and `chunks`: what the download keeps is on the node's disk.
 
     `draft_bytes` is the draft's checkpoint where its headers are known. `scratch_bytes` are the size limits of emptyDir volumes.
     """
 
     weights: bool = True
     draft: bool = False
+    files: bool = True
     chunks: bool = True
     draft_bytes: int | None = None
     scratch_bytes: int = 0
 
     @property
-    def downloads(self) -> bool:
-        """Whether any checkpoint comes to the node's disk."""
-        return self.weights or self.draft
+    def takes_downloads(self) -> bool:
+        """Whether downloads take room on the node's disk."""
+        return (self.weights or self.draft) and (self.files or self.chunks)
 
 
 def disk_of(spec: InferenceDeploymentSpec, draft: ModelFacts | ModelUnknown | None) -> Disk:
@@ -47,9 +48,10 @@ def disk_of(spec: InferenceDeploymentSpec, draft: ModelFacts | ModelUnknown | No
     from_hub = source is None or source.persistent_volume_claim is None
     totals = draft.weights if isinstance(draft, ModelFacts) else None
     return Disk(
-        weights=from_hub and files and not spec.model.name.startswith("/"),
-        draft=from_hub and files and proposer is not None and proposer.model is not None and not proposer.model.startswith("/"),
-        chunks=from_hub and chunks and not spec.model.name.startswith("/"),
+        weights=from_hub and not spec.model.name.startswith("/"),
+        draft=from_hub and proposer is not None and proposer.model is not None and not proposer.model.startswith("/"),
+        files=files,
+        chunks=chunks,
         draft_bytes=totals.total_bytes if totals is not None else None,
         scratch_bytes=sum(parse_quantity(one.size_limit) for one in scratch if one.size_limit is not None),
     )

@@ -9,7 +9,7 @@ from typing import Final
 
 from plimsoll_estimator.overhead.drafts import draft_weights_bytes
 from plimsoll_estimator.resolved import Estimate, Gpu
-from plimsoll_estimator.units import GIB, MIB, round_up
+from plimsoll_estimator.units import GIB, round_up
 from plimsoll_operator.capacity.booking import Booking
 from plimsoll_operator.decision.disk import Disk
 from plimsoll_operator.decision.engine import Engine
@@ -43,7 +43,7 @@ def cpu_millis(gpus: int) -> int:
 
 
 def ephemeral_storage_bytes(disk: Disk, engine: Engine, estimate: Estimate, gpu: Gpu) -> int:
-    """Ephemeral storage request of the pod, a whole number of MiB. Each pod of a replica over nodes reads, and so downloads, all files."""
+    """Ephemeral storage request of the pod, in whole GiB. Each pod of a replica over nodes reads, and so downloads, all files."""
     download = 0
     if disk.weights:
         known = engine.checkpoint_bytes(gpu)
@@ -51,8 +51,9 @@ def ephemeral_storage_bytes(disk: Disk, engine: Engine, estimate: Estimate, gpu:
         download += known if known is not None else sum(rank.weights_bytes * rank.count for rank in estimate.ranks)
     if disk.draft:
         download += disk.draft_bytes if disk.draft_bytes is not None else _draft_bytes(estimate)
+    files = download if disk.files else 0
     chunks = min(_CHUNK_CACHE_BYTES, download) if disk.chunks else 0
-    return round_up(_WRITTEN_BYTES + download + chunks + disk.scratch_bytes, MIB)
+    return round_up(_WRITTEN_BYTES + files + chunks + disk.scratch_bytes, GIB)
 
 
 def _draft_bytes(estimate: Estimate) -> int:

@@ -61,7 +61,7 @@ def storage_note(ask: Ask, miss: Miss) -> tuple[str, ...]:
     if miss.reason != Reason.EPHEMERAL_STORAGE:
         return ()
     lines = []
-    if ask.disk.downloads:
+    if ask.disk.takes_downloads:
         lines.append(
             "Weights are downloaded to the node's disk: load them from a volume (spec.model.source.persistentVolumeClaim), "
             "or set HF_HOME to a claim of spec.template.volumes."
