@@ -194,6 +194,9 @@ _MULTIMODAL: Final[dict[str, str]] = {
     "Idefics3ForConditionalGeneration": "idefics3",
     "SmolVLMForConditionalGeneration": "idefics3",
     "InternVLForConditionalGeneration": "internvl_hf",
+    "InternS1ForConditionalGeneration": "internvl_hf",
+    "Phi3VForCausalLM": "phi3v",
+    "Qwen3OmniMoeForConditionalGeneration": "qwen3_omni",
 }
 _POOLING: Final[dict[str, str]] = {
     "BertModel": "bert",

@@ -11,11 +11,15 @@ from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.resolve import resolve
-from plimsoll_estimator.resolved import Gpu, ResolvedArgs
+from plimsoll_estimator.resolved import Gpu, RankWeights, ResolvedArgs
 from plimsoll_estimator.weights import weights_per_stage
 
 
 def created_bytes(config: dict[str, Any], version: str, tp: int = 1) -> int:
+    return built(config, version, tp).created_bytes
+
+
+def built(config: dict[str, Any], version: str, tp: int = 1) -> RankWeights:
     resolved = ResolvedArgs(
         version=EngineVersion.parse(version),
         extrapolated=False,
@@ -46,7 +50,7 @@ def created_bytes(config: dict[str, Any], version: str, tp: int = 1) -> int:
         max_cudagraph_capture_size=512,
     )
     (stage,) = weights_per_stage(HfConfig(config), resolved)
-    return stage.created_bytes
+    return stage
 
 
 def rope_bytes(head_dim: int, positions: int) -> int:

@@ -143,6 +143,8 @@ FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {
     "exaone4_5": multimodal.exaone4_5,
     "qwen2_audio": multimodal.qwen2_audio,
     "qwen2_5_omni": multimodal.qwen2_5_omni,
+    "qwen3_omni": multimodal.qwen3_omni,
+    "phi3v": multimodal.phi3v,
     "llava_next": multimodal.llava_next,
     "mistral3": multimodal.mistral3,
     "internvl": multimodal.internvl,

@@ -17,6 +17,7 @@ from plimsoll_estimator.weights import (
     kimi,
     mla,
     moe_families,
+    phi_vision,
     towers,
     vision,
     vision_relatives,
@@ -127,6 +128,11 @@ def _omni_tower(rank: Rank) -> None:
     vision.qwen2_5_tower(rank)
 
 
+def _omni_towers(rank: Rank) -> None:
+    rank.unquantised(audio.qwen3_omni_audio_tower)
+    vision.qwen3_omni_tower(rank)
+
+
 def _tied(language: Builder) -> Builder:
     """The language model with a tied head, whatever the outer configuration says."""
 
@@ -148,3 +154,5 @@ aria = with_tower(vision_relatives.aria_tower, vision_relatives.aria_language)
 exaone4_5 = with_tower(vision.qwen2_5_tower, lambda rank: build_decoder(rank, dense.EXAONE4))
 qwen2_audio = with_tower(audio.qwen2_audio_tower, _text_language, quantised=False)
 qwen2_5_omni = with_tower(_omni_tower, lambda rank: build_decoder(rank, dense.QWEN2))
+phi3v = with_tower(phi_vision.phi3v_tower, lambda rank: build_decoder(rank, dense.LLAMA))
+qwen3_omni = with_tower(_omni_towers, moe_families.qwen3_moe)

@@ -61,16 +61,19 @@ def whole_llava_tower(rank: Rank) -> None:
 
 
 def _clip_like(rank: Rank, vision: HfConfig, clip: bool) -> int:
-    hidden, heads = vision.int("hidden_size", default=768), positive(vision, "num_attention_heads", default=12)
     layers = positive(vision, "num_hidden_layers", default=12, limit=4096)
-    used = _layers_used(rank.config, layers)
+    return clip_blocks(rank, vision, clip, _layers_used(rank.config, layers), "vision_tower.vision_model.encoder.layers")
+
+
+def clip_blocks(rank: Rank, vision: HfConfig, clip: bool, used: int, name: str) -> int:
+    """The first `used` layers of CLIP or SigLIP without a last norm. Returns the width."""
+    hidden, heads = vision.int("hidden_size", default=768), positive(vision, "num_attention_heads", default=12)
     positions = (vision.int("image_size", default=224) // positive(vision, "patch_size", default=32)) ** 2 + (1 if clip else 0)
     conv(rank, vision, hidden, bias=not clip, frames=1)
     rank.tensor(positions * hidden + (hidden if clip else 0))
     rank.tensor(positions, 8)
     if clip:
         rank.norm(hidden, bias=True)
-    name = "vision_tower.vision_model.encoder.layers"
     encoder(rank, name, used, hidden, heads, vision.int("intermediate_size", default=3072), _CLIP)
     return hidden
 

@@ -76,18 +76,31 @@ def conv(rank: Rank, vision: HfConfig, hidden: int, bias: bool, frames: int | No
 
 def qwen3_tower(rank: Rank) -> None:
     """Qwen3-VL and Qwen3.5: learned positions, LayerNorm blocks, mergers (also of deep-stack levels)."""
+    positions = vision_config(rank).int("num_position_embeddings", default=2304)
+    _qwen3_tower(rank, positions, "visual.deepstack_merger_list", "", ("linear_fc1", "linear_fc2"))
+
+
+def qwen3_omni_tower(rank: Rank) -> None:
+    """Qwen3-Omni: as Qwen3-VL, with a position for every patch of the configured image."""
+    vision = vision_config(rank)
+    side = vision.int("image_size", default=768) // positive(vision, "patch_size")
+    _qwen3_tower(rank, side * side, "visual.merger_list", ".mlp", ("0", "2"))
+
+
+def _qwen3_tower(rank: Rank, positions: int, deep: str, inner: str, names: tuple[str, str]) -> None:
+    """`deep`, `inner` and `names` say what the class calls its deep-stack mergers and their two linears."""
     vision = vision_config(rank)
     hidden, heads = vision.int("hidden_size"), positive(vision, "num_heads")
     out = vision.int("out_hidden_size")
     merged = hidden * vision.int("spatial_merge_size", default=2) ** 2
     conv(rank, vision, hidden, bias=True)
-    rank.tensor(vision.int("num_position_embeddings", default=2304) * hidden)
+    rank.tensor(positions * hidden)
     rank.norm(hidden, bias=True)
-    _merger(rank, "visual.merger", merged, out)
+    _merger(rank, f"visual.merger{inner}", merged, out, names)
     levels = len(vision.list_or_none("deepstack_visual_indexes") or ())
     for level in range(levels):
         rank.norm(merged, bias=True)
-        _merger(rank, f"visual.deepstack_merger_list.{level}", merged, out)
+        _merger(rank, f"{deep}.{level}{inner}", merged, out, names)
     encoder(rank, "visual.blocks", positive(vision, "depth", limit=MAX_DEPTH), hidden, heads, vision.int("intermediate_size"), Block())
     tower_rope(rank, hidden // heads)
 

@@ -1,0 +1,166 @@
+"""Towers beside a language model, held against published parameter counts; what of them every rank holds, and since which release.
+
+Counts are of the safetensors files on the hub, as listed by llmfit (data/hf_models.json of 2026-05) unless a row says otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.plimsoll_estimator.test_weights_published import INTERNVIT_6B, INTERNVIT_300M, built, created_bytes, internvl_hf, rope_bytes
+
+from plimsoll_estimator.errors import EngineRefusal
+
+PHI3V: dict[str, Any] = {
+    "architectures": ["Phi3VForCausalLM"],
+    "model_type": "phi3_v",
+    "hidden_size": 3072,
+    "intermediate_size": 8192,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 32,
+    "vocab_size": 32064,
+    "max_position_embeddings": 131072,
+    "original_max_position_embeddings": 4096,
+    "rope_scaling": {"type": "su", "short_factor": [1.0] * 48, "long_factor": [1.0] * 48},
+    "img_processor": {"image_dim_out": 1024, "model_name": "openai/clip-vit-large-patch14-336", "num_img_tokens": 144},
+    "embd_layer": {"use_hd_transform": True, "with_learnable_separator": True},
+    "tie_word_embeddings": False,
+}
+PHI3V_EMBEDDING = 32064 * 3072
+CLIP_LAYER = 12 * 1024 * 1024 + 13 * 1024
+
+QWEN3_OMNI: dict[str, Any] = {
+    "architectures": ["Qwen3OmniMoeForConditionalGeneration"],
+    "model_type": "qwen3_omni_moe",
+    "thinker_config": {
+        "audio_config": {
+            "d_model": 1280,
+            "encoder_attention_heads": 20,
+            "encoder_ffn_dim": 5120,
+            "encoder_layers": 32,
+            "downsample_hidden_size": 480,
+            "num_mel_bins": 128,
+            "max_source_positions": 1500,
+            "output_dim": 2048,
+        },
+        "vision_config": {
+            "depth": 27,
+            "hidden_size": 1152,
+            "intermediate_size": 4304,
+            "num_heads": 16,
+            "out_hidden_size": 2048,
+            "patch_size": 16,
+            "image_size": 768,
+            "deepstack_visual_indexes": [8, 16, 24],
+        },
+        "text_config": {
+            "model_type": "qwen3_omni_moe_text",
+            "hidden_size": 2048,
+            "intermediate_size": 768,
+            "moe_intermediate_size": 768,
+            "num_hidden_layers": 48,
+            "num_attention_heads": 32,
+            "num_key_value_heads": 4,
+            "head_dim": 128,
+            "num_experts": 128,
+            "vocab_size": 152064,
+            "max_position_embeddings": 65536,
+            "rope_scaling": {"mrope_section": [24, 20, 20], "rope_type": "default", "mrope_interleaved": True},
+        },
+    },
+}
+AUDIO_ATTENTION = 32 * (4 * 1280 * 1280 + 3 * 1280) * 2
+AUDIO_MLP = 32 * (2 * 1280 * 5120 + 5120) * 2
+
+QWEN3_8B: dict[str, Any] = {
+    "model_type": "qwen3",
+    "hidden_size": 4096,
+    "intermediate_size": 12288,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "vocab_size": 153216,
+    "max_position_embeddings": 40960,
+    "tie_word_embeddings": False,
+}
+QWEN3_235B: dict[str, Any] = {
+    **QWEN3_8B,
+    "model_type": "qwen3_moe",
+    "moe_intermediate_size": 1536,
+    "num_hidden_layers": 94,
+    "num_attention_heads": 64,
+    "num_key_value_heads": 4,
+    "num_experts": 128,
+}
+
+
+def interns1(tower: dict[str, Any], text: dict[str, Any]) -> dict[str, Any]:
+    config = internvl_hf(tower, text)
+    large = tower["hidden_size"] == 3200
+    vision = {**config["vision_config"], "attention_bias": not large, "use_qk_norm": large}
+    return {**config, "architectures": ["InternS1ForConditionalGeneration"], "vision_config": vision}
+
+
+# (model, config, published parameters, bytes vLLM creates beyond them: rope tables, attention scalars, positions)
+TOWERS: list[tuple[str, dict[str, Any], int, int]] = [
+    (
+        "microsoft/Phi-3.5-vision-instruct (a second embedding; the last CLIP layer and its norm are not built)",
+        PHI3V,
+        4_146_621_440,
+        2 * (PHI3V_EMBEDDING - CLIP_LAYER - 2 * 1024) + 577 * 8 + rope_bytes(96, 4096 + 131072) + 32 * 16,
+    ),
+    (
+        "Qwen/Qwen3-Omni-30B-A3B-Captioner (a thinker alone; counted by MTEB's model table)",
+        QWEN3_OMNI,
+        31_719_205_488,
+        1500 * 1280 * 4 + rope_bytes(36, 8192) + rope_bytes(128, 4 * 65536) + 48 * 16,
+    ),
+    ("internlm/Intern-S1-mini", interns1(INTERNVIT_300M, QWEN3_8B), 8_538_804_224, rope_bytes(128, 40960) + 36 * 16),
+    ("internlm/Intern-S1", interns1(INTERNVIT_6B, QWEN3_235B), 240_709_856_128, rope_bytes(128, 40960) + 94 * 16),
+]
+
+
+@pytest.mark.parametrize("version", ["0.19.1", "0.33.0"])
+@pytest.mark.parametrize(("model", "config", "parameters", "beyond"), TOWERS, ids=[row[0] for row in TOWERS])
+def test_created_bytes_are_the_published_parameters(model: str, config: dict[str, Any], parameters: int, beyond: int, version: str) -> None:
+    assert created_bytes(config, version) == 2 * parameters + beyond
+
+
+def test_loading_replaces_the_second_phi_embedding() -> None:
+    """phi3v.py:load_weights; blocks of the caching allocator are rounded up by less than 2 MiB each."""
+    weights = built(PHI3V, "0.33.0")
+    assert 0 <= weights.loaded_bytes - (weights.created_bytes - 2 * PHI3V_EMBEDDING) < 200 * (2 << 20)
+
+
+def test_a_phi_layer_index_builds_as_many_clip_layers() -> None:
+    """phi3v.py: `layer_idx` -1 reads the last layer, and its norm is built then."""
+    whole = {**PHI3V, "img_processor": {**PHI3V["img_processor"], "layer_idx": -1}}
+    assert created_bytes(whole, "0.33.0") - created_bytes(PHI3V, "0.33.0") == 2 * (CLIP_LAYER + 2 * 1024)
+
+
+@pytest.mark.parametrize(
+    ("version", "tp", "spared"),
+    [
+        ("0.14.1", 2, 0),  # Transformers' own module, whole
+        ("0.15.1", 2, (AUDIO_ATTENTION + AUDIO_MLP) // 2),
+        ("0.33.0", 4, (AUDIO_ATTENTION + AUDIO_MLP) * 3 // 4),
+        ("0.29.0", 8, AUDIO_MLP * 7 // 8),  # 20 heads by 8: attention stays whole
+        ("0.33.0", 8, 0),  # and the MLP with it
+    ],
+)
+def test_what_a_rank_is_spared_of_the_omni_audio_tower(version: str, tp: int, spared: int) -> None:
+    """qwen3_omni_moe_thinker.py of 0.14.1, 0.15.1, 0.29.0 and 0.33.0."""
+    thinker = QWEN3_OMNI["thinker_config"]
+    deeper = {**thinker, "audio_config": {**thinker["audio_config"], "encoder_layers": 64}}
+    added = created_bytes({**QWEN3_OMNI, "thinker_config": deeper}, version, tp) - created_bytes(QWEN3_OMNI, version, tp)
+    whole = AUDIO_ATTENTION + AUDIO_MLP + 32 * (2 * 1280 + 2 * 2 * 1280) * 2
+    assert added == whole - spared
+
+
+def test_omni_heads_that_do_not_divide_were_refused() -> None:
+    """qwen3_omni_moe_thinker.py of 0.28.0: 20 audio heads over 8 ranks."""
+    with pytest.raises(EngineRefusal, match="20 is not divisible by 8"):
+        created_bytes(QWEN3_OMNI, "0.28.0", tp=8)
