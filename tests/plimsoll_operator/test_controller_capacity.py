@@ -266,7 +266,7 @@ def test_the_pods_carry_class_and_scheduler_and_a_changed_one_is_a_new_wish(fiel
 DISKS = [
     ("the disk holds both downloads", "25Gi", "", {("True", "Booked")}),
     ("the disk holds one, which the first has booked", "15Gi", "", {("True", "Booked"), ("False", "WaitingForTurn")}),
-    ("a pod of others may take the disk first", "15Gi", "12Gi", {("False", "WaitingForGpus")}),
+    ("a pod of others may take the disk first", "35Gi", "32Gi", {("False", "WaitingForGpus")}),
     ("a pod of others leaves enough", "35Gi", "1Gi", {("True", "Booked")}),
     ("nothing is known of the disk", "0", "", {("True", "Booked")}),
 ]
