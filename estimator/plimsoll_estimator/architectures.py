@@ -196,6 +196,9 @@ _MULTIMODAL: Final[dict[str, str]] = {
     "InternVLForConditionalGeneration": "internvl_hf",
     "InternS1ForConditionalGeneration": "internvl_hf",
     "Phi3VForCausalLM": "phi3v",
+    "DeepseekOCRForCausalLM": "deepseek_ocr",
+    "MolmoForCausalLM": "molmo",
+    "MiniCPMV": "minicpm_v",
     "Qwen3OmniMoeForConditionalGeneration": "qwen3_omni",
 }
 _POOLING: Final[dict[str, str]] = {

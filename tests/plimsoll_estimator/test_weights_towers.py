@@ -8,9 +8,17 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.plimsoll_estimator.test_weights_published import INTERNVIT_6B, INTERNVIT_300M, built, created_bytes, internvl_hf, rope_bytes
+from tests.plimsoll_estimator.test_weights_published import (
+    INTERNVIT_6B,
+    INTERNVIT_300M,
+    built,
+    created_bytes,
+    internvl_hf,
+    padding_bytes,
+    rope_bytes,
+)
 
-from plimsoll_estimator.errors import EngineRefusal
+from plimsoll_estimator.errors import EngineRefusal, Unsupported
 
 PHI3V: dict[str, Any] = {
     "architectures": ["Phi3VForCausalLM"],
@@ -104,6 +112,52 @@ def interns1(tower: dict[str, Any], text: dict[str, Any]) -> dict[str, Any]:
     return {**config, "architectures": ["InternS1ForConditionalGeneration"], "vision_config": vision}
 
 
+DEEPSEEK_OCR: dict[str, Any] = {
+    "architectures": ["DeepseekOCRForCausalLM"],
+    "model_type": "deepseek_vl_v2",
+    "projector_config": {"input_dim": 2048, "n_embed": 1280, "projector_type": "linear"},
+    "vision_config": {"model_name": "deeplip_b_l", "model_type": "vision"},
+    "language_config": {
+        "architectures": ["DeepseekV2ForCausalLM"],
+        "first_k_dense_replace": 1,
+        "hidden_size": 1280,
+        "intermediate_size": 6848,
+        "kv_lora_rank": None,
+        "max_position_embeddings": 8192,
+        "moe_intermediate_size": 896,
+        "n_routed_experts": 64,
+        "n_shared_experts": 2,
+        "num_attention_heads": 10,
+        "num_experts_per_tok": 6,
+        "num_hidden_layers": 12,
+        "num_key_value_heads": 10,
+        "qk_nope_head_dim": 0,
+        "qk_rope_head_dim": 0,
+        "use_mla": False,
+        "v_head_dim": 0,
+        "vocab_size": 129280,
+    },
+}
+SAM = 95_569_152  # whole on every rank; its safetensors shapes added up
+
+
+def molmo(**changed: Any) -> dict[str, Any]:
+    common = {"architectures": ["MolmoForCausalLM"], "model_type": "molmo", "vocab_size": 152064, "embedding_size": 152064}
+    return {**common, "max_position_embeddings": 4096, **changed}
+
+
+def minicpm_v(release: float | str, **changed: Any) -> dict[str, Any]:
+    vision = {"hidden_size": 1152, "image_size": 980, "intermediate_size": 4304, "num_attention_heads": 16, "num_hidden_layers": 27}
+    common = {"architectures": ["MiniCPMV"], "model_type": "minicpmv", "version": release, "query_num": 64}
+    return {**common, "vision_config": {**vision, "patch_size": 14}, **changed}
+
+
+MINICPM_V_4_5 = minicpm_v(
+    4.5, hidden_size=4096, intermediate_size=12288, num_hidden_layers=36, num_attention_heads=32, num_key_value_heads=8,
+    head_dim=128, vocab_size=151748, max_position_embeddings=40960,
+)  # fmt: skip
+
+
 # (model, config, published parameters, bytes vLLM creates beyond them: rope tables, attention scalars, positions)
 TOWERS: list[tuple[str, dict[str, Any], int, int]] = [
     (
@@ -121,6 +175,66 @@ TOWERS: list[tuple[str, dict[str, Any], int, int]] = [
     ("internlm/Intern-S1-mini", interns1(INTERNVIT_300M, QWEN3_8B), 8_538_804_224, rope_bytes(128, 40960) + 36 * 16),
     ("internlm/Intern-S1", interns1(INTERNVIT_6B, QWEN3_235B), 240_709_856_128, rope_bytes(128, 40960) + 94 * 16),
 ]
+
+TOWERS += [
+    (
+        "deepseek-ai/DeepSeek-OCR",
+        DEEPSEEK_OCR,
+        3_336_106_240,
+        257 * 8 + rope_bytes(128, 8192) + 12 * 16,
+    ),
+    (
+        "allenai/Molmo-7B-D-0924",
+        molmo(
+            hidden_size=3584, intermediate_size=37888, num_hidden_layers=28, num_attention_heads=28, num_key_value_heads=4,
+            qkv_bias=True,
+        ),
+        8_021_025_280,
+        rope_bytes(128, 4096) + 28 * 16,
+    ),
+    (
+        "allenai/Molmo-7B-O-0924",
+        molmo(
+            hidden_size=4096, intermediate_size=22016, num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=None,
+            vocab_size=100278, embedding_size=100352, attention_layer_norm=True, norm_after=True,
+        ),
+        7_665_032_192,
+        rope_bytes(128, 4096) + 32 * 16,
+    ),
+    (
+        "allenai/Molmo-72B-0924",
+        molmo(
+            hidden_size=8192, intermediate_size=59136, num_hidden_layers=80, num_attention_heads=64, num_key_value_heads=8,
+            qkv_bias=True,
+        ),
+        73_308_285_952,
+        rope_bytes(128, 4096) + 80 * 16,
+    ),
+    (
+        "openbmb/MiniCPM-V-2_6 (the resampler's table of 70 by 70 positions)",
+        minicpm_v(
+            2.6, hidden_size=3584, intermediate_size=18944, num_hidden_layers=28, num_attention_heads=28, num_key_value_heads=4,
+            vocab_size=151666, max_position_embeddings=32768,
+        ),
+        8_099_175_152,
+        70 * 70 * 3584 * 2 + rope_bytes(128, 32768) + 28 * 16 + padding_bytes(151666, 3584, 2),
+    ),
+    (
+        "openbmb/MiniCPM-V-4",
+        minicpm_v(
+            "4.0", hidden_size=2560, intermediate_size=10240, num_hidden_layers=32, num_attention_heads=32, num_key_value_heads=2,
+            head_dim=128, vocab_size=73448, max_position_embeddings=32768,
+        ),
+        4_059_533_040,
+        70 * 70 * 2560 * 2 + rope_bytes(128, 32768) + 32 * 16 + padding_bytes(73448, 2560, 2),
+    ),
+    (
+        "openbmb/MiniCPM-V-4_5 (and one of 36000 times)",
+        MINICPM_V_4_5,
+        8_695_895_280,
+        (70 * 70 + 36000) * 4096 * 2 + rope_bytes(128, 40960) + 36 * 16 + padding_bytes(151748, 4096, 2),
+    ),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("version", ["0.19.1", "0.33.0"])
@@ -164,3 +278,37 @@ def test_omni_heads_that_do_not_divide_were_refused() -> None:
     """qwen3_omni_moe_thinker.py of 0.28.0: 20 audio heads over 8 ranks."""
     with pytest.raises(EngineRefusal, match="20 is not divisible by 8"):
         created_bytes(QWEN3_OMNI, "0.28.0", tp=8)
+
+
+def test_a_minicpm_without_its_last_tower_layer() -> None:
+    """minicpmv.py: `drop_vision_last_layer`."""
+    layer = 4 * (1152 * 1152 + 1152) + 2 * 1152 * 4304 + 4304 + 1152 + 4 * 1152
+    shorter = {**MINICPM_V_4_5, "drop_vision_last_layer": True}
+    assert created_bytes(MINICPM_V_4_5, "0.33.0") - created_bytes(shorter, "0.33.0") == 2 * layer
+
+
+@pytest.mark.parametrize(("version", "release", "kind"), [("0.10.1", 4.5, EngineRefusal), ("0.33.0", 2.5, Unsupported)])
+def test_which_releases_know_a_minicpm_version(version: str, release: float, kind: type[Exception]) -> None:
+    """minicpmv.py:_SUPPORT_VERSION of 0.10.1 and 0.33.0; 2.0 and 2.5 have no rules here."""
+    with pytest.raises(kind):
+        created_bytes({**MINICPM_V_4_5, "version": release}, version)
+
+
+def test_minicpm_resamplers_are_whole_on_every_rank() -> None:
+    """resampler.py: plain modules; the tower before them is divided."""
+    one, two = created_bytes(MINICPM_V_4_5, "0.33.0"), created_bytes(MINICPM_V_4_5, "0.33.0", tp=2)
+    resampler = (5 * 4096 * 4096 + 1152 * 4096 + (64 + 70 * 70 + 36000) * 4096) * 2
+    assert resampler // 2 < two - one // 2 < resampler // 2 + (16 << 20)
+
+
+def test_of_deepseek_ocr_sam_is_whole_and_clip_divided() -> None:
+    """deepencoder.py: SAM's linears are torch's own."""
+    one, two = created_bytes(DEEPSEEK_OCR, "0.33.0"), created_bytes(DEEPSEEK_OCR, "0.33.0", tp=2)
+    assert SAM < two - one // 2 < SAM + (8 << 20)
+
+
+def test_molmo_divides_its_tower() -> None:
+    """molmo.py: what stays whole on two ranks is positions, norms and the rope table."""
+    config = TOWERS[5][1]
+    one, two = created_bytes(config, "0.33.0"), created_bytes(config, "0.33.0", tp=2)
+    assert 0 < two - one // 2 < 4 << 20

@@ -56,7 +56,8 @@ def _shape(config: HfConfig, architecture: str, text_only: bool) -> ModelShape:
     hidden = _largest(text, "hidden_size", "n_embd", "d_model", "dim")
     experts = num_experts(config)
     multimodal = is_multimodal(config, architecture) and not text_only
-    vision = next((found for key in _VISION if (found := _object(config, key))), None)
+    holder = _object(config, "thinker_config") or config
+    vision = next((found for key in _VISION if (found := _object(holder, key))), None)
     levels = vision.list_or_none("deepstack_visual_indexes") if vision else None
     vocabulary = _largest(text, "vocab_size", "padded_vocab_size") or _CLASS_VOCABULARY.get(text.model_type, 32000)
     return ModelShape(

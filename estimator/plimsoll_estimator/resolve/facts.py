@@ -93,10 +93,14 @@ def is_encoder_only(architecture: str) -> bool:
 
 
 def is_multimodal(config: HfConfig, architecture: str) -> bool:
-    """Whether the class takes images, video or audio besides text."""
-    return architecture in engine_defaults()["multimodal"] and any(
-        key in config
-        for key in ("vision_config", "audio_config", "vision_tower", "mm_vision_tower", "visual", "img_processor", "embd_layer")
+    """Whether the class takes images, video or audio besides text: its configuration, or its thinker's, says so (Molmo's never does)."""
+    holder = config.sub("thinker_config") or config
+    return architecture in engine_defaults()["multimodal"] and (
+        architecture == "MolmoForCausalLM"
+        or any(
+            key in holder
+            for key in ("vision_config", "audio_config", "vision_tower", "mm_vision_tower", "visual", "img_processor", "embd_layer")
+        )
     )
 
 

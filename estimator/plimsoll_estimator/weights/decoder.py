@@ -177,13 +177,18 @@ def stack(
     build: Callable[[int], None],
     kind: Callable[[int], Hashable] | None = None,
     layers: int | None = None,
+    vocabularies: tuple[int, int] | None = None,
 ) -> None:
-    """Embedding on the first stage (last too when tied), the stage's layers, final norm and head on the last."""
+    """Embedding on the first stage (last too when tied), the stage's layers, final norm and head on the last.
+
+    `vocabularies` are the rows of embedding and head where they differ.
+    """
     count = size.layers if layers is None else layers
     head = rank.resolved.runner == "generate" or style.head_in_pooling
     native = not on_transformers(rank, style)  # the backend leaves out what a stage does not use
+    embedded, decoded = vocabularies or (size.vocabulary, size.vocabulary)
     if rank.first or (style.embedding_always and native) or (rank.last and size.tied and (head or not native)):
-        rank.embedding(size.vocabulary, size.hidden)
+        rank.embedding(embedded, size.hidden)
     if style.learned_positions and (rank.first or style.embedding_always):
         rank.tensor(size.positions * size.hidden)
     rank.layers(stage_layers(count, rank.resolved.pipeline_parallel_size)[rank.stage], kind, build)
@@ -193,7 +198,7 @@ def stack(
         rank.norm(size.hidden, bias=style.norm_bias)
     if head and not size.tied and (rank.last or (style.head_always and native)):
         bias = has_bias(rank.text, style.head_bias) and native
-        rank.lm_head(size.vocabulary, size.hidden, bias=bias)
+        rank.lm_head(decoded, size.hidden, bias=bias)
 
 
 def build_decoder(rank: Rank, style: DecoderStyle) -> None:

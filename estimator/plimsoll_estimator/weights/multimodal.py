@@ -10,13 +10,16 @@ from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.weights import (
     audio,
     classic,
+    deepseek_ocr,
     dense,
     gemma,
     hybrids,
     intern,
     kimi,
+    minicpm_v,
     mla,
     moe_families,
+    molmo,
     phi_vision,
     towers,
     vision,
@@ -156,3 +159,6 @@ qwen2_audio = with_tower(audio.qwen2_audio_tower, _text_language, quantised=Fals
 qwen2_5_omni = with_tower(_omni_tower, lambda rank: build_decoder(rank, dense.QWEN2))
 phi3v = with_tower(phi_vision.phi3v_tower, lambda rank: build_decoder(rank, dense.LLAMA))
 qwen3_omni = with_tower(_omni_towers, moe_families.qwen3_moe)
+deepseek_ocr_model = with_tower(deepseek_ocr.deepseek_ocr_tower, deepseek_ocr.deepseek_ocr_language)
+molmo_model = with_tower(molmo.molmo_tower, molmo.molmo_language)
+minicpm_v_model = with_tower(minicpm_v.minicpm_v_tower, minicpm_v.minicpm_v_language)
