@@ -196,6 +196,7 @@ _MULTIMODAL: Final[dict[str, str]] = {
     "InternVLForConditionalGeneration": "internvl_hf",
     "InternS1ForConditionalGeneration": "internvl_hf",
     "Phi3VForCausalLM": "phi3v",
+    "Phi4MMForCausalLM": "phi4mm",
     "DeepseekOCRForCausalLM": "deepseek_ocr",
     "MolmoForCausalLM": "molmo",
     "MiniCPMV": "minicpm_v",

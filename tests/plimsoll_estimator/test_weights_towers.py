@@ -152,6 +152,49 @@ def minicpm_v(release: float | str, **changed: Any) -> dict[str, Any]:
     return {**common, "vision_config": {**vision, "patch_size": 14}, **changed}
 
 
+PHI4MM: dict[str, Any] = {
+    "architectures": ["Phi4MMForCausalLM"],
+    "model_type": "phi4mm",
+    "hidden_size": 3072,
+    "intermediate_size": 8192,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 24,
+    "num_key_value_heads": 8,
+    "vocab_size": 200064,
+    "max_position_embeddings": 131072,
+    "original_max_position_embeddings": 4096,
+    "partial_rotary_factor": 0.75,
+    "rope_scaling": {"type": "longrope", "short_factor": [1.0] * 48, "long_factor": [1.0] * 48},
+    "tie_word_embeddings": True,
+    "img_processor": None,
+    "embd_layer": {"audio_embd_layer": {"downsample_rate": 1, "projection_cls": "mlp", "use_qformer": False}},
+    "audio_processor": {
+        "name": "cascades",
+        "config": {
+            "attention_dim": 1024,
+            "attention_heads": 16,
+            "batch_norm": False,
+            "bias_in_glu": True,
+            "depthwise_multiplier": 1,
+            "depthwise_seperable_out_channel": 1024,
+            "encoder_embedding_config": {"input_size": 80},
+            "ext_pw_kernel_size": 1,
+            "ext_pw_out_channel": 1024,
+            "input_size": 80,
+            "kernel_size": 3,
+            "linear_units": 1536,
+            "nemo_conv_settings": {"conv_channels": 1024},
+            "num_blocks": 24,
+            "relative_attention_bias_args": {"t5_bias_max_distance": 500, "type": "t5"},
+            "time_reduction": 8,
+        },
+    },
+}
+SIGLIP_LAYER = 4 * (1152 * 1152 + 1152) + 2 * 1152 * 4304 + 4304 + 1152 + 4 * 1152
+SIGLIP_POOLING = SIGLIP_LAYER - 2 * 1152 + 1152
+# Adapters of rank 256 (vision) and 320 (speech) on all four linears of 32 layers: their inputs and outputs times their ranks.
+PHI4MM_ADAPTERS = 32 * (256 + 320) * (3072 + 5120 + 2 * 3072 + 3072 + 16384 + 8192 + 3072)
+
 MINICPM_V_4_5 = minicpm_v(
     4.5, hidden_size=4096, intermediate_size=12288, num_hidden_layers=36, num_attention_heads=32, num_key_value_heads=8,
     head_dim=128, vocab_size=151748, max_position_embeddings=40960,
@@ -177,6 +220,12 @@ TOWERS: list[tuple[str, dict[str, Any], int, int]] = [
 ]
 
 TOWERS += [
+    (
+        "microsoft/Phi-4-multimodal-instruct (adapters, the last SigLIP layer, its norm and its pooling are not built)",
+        PHI4MM,
+        5_574_460_384,
+        rope_bytes(96, 4096 + 131072) + 32 * 16 + 2 - 2 * (PHI4MM_ADAPTERS + SIGLIP_LAYER + 2 * 1152 + SIGLIP_POOLING),
+    ),
     (
         "deepseek-ai/DeepSeek-OCR",
         DEEPSEEK_OCR,
@@ -282,9 +331,8 @@ def test_omni_heads_that_do_not_divide_were_refused() -> None:
 
 def test_a_minicpm_without_its_last_tower_layer() -> None:
     """minicpmv.py: `drop_vision_last_layer`."""
-    layer = 4 * (1152 * 1152 + 1152) + 2 * 1152 * 4304 + 4304 + 1152 + 4 * 1152
     shorter = {**MINICPM_V_4_5, "drop_vision_last_layer": True}
-    assert created_bytes(MINICPM_V_4_5, "0.33.0") - created_bytes(shorter, "0.33.0") == 2 * layer
+    assert created_bytes(MINICPM_V_4_5, "0.33.0") - created_bytes(shorter, "0.33.0") == 2 * SIGLIP_LAYER
 
 
 @pytest.mark.parametrize(("version", "release", "kind"), [("0.10.1", 4.5, EngineRefusal), ("0.33.0", 2.5, Unsupported)])
@@ -309,6 +357,20 @@ def test_of_deepseek_ocr_sam_is_whole_and_clip_divided() -> None:
 
 def test_molmo_divides_its_tower() -> None:
     """molmo.py: what stays whole on two ranks is positions, norms and the rope table."""
-    config = TOWERS[5][1]
+    config = next(row[1] for row in TOWERS if "Molmo-7B-D" in row[0])
     one, two = created_bytes(config, "0.33.0"), created_bytes(config, "0.33.0", tp=2)
     assert 0 < two - one // 2 < 4 << 20
+
+
+def test_phi4_speech_is_whole_and_vision_divided() -> None:
+    """phi4mm_audio.py: torch's own modules; 441,238,304 parameters and 25,178,112 of its projections."""
+    one, two = created_bytes(PHI4MM, "0.33.0"), created_bytes(PHI4MM, "0.33.0", tp=2)
+    whole = 441_238_304 + 25_178_112 + 12_982_272 + 1024 * 1152
+    assert whole < two - one // 2 < whole + (16 << 20)
+
+
+def test_a_phi4_speech_encoder_of_another_build_is_refused() -> None:
+    """A window Q-Former before the projection has no rules here."""
+    audio = {**PHI4MM["embd_layer"]["audio_embd_layer"], "use_qformer": True}
+    with pytest.raises(Unsupported, match="use_qformer"):
+        created_bytes({**PHI4MM, "embd_layer": {"audio_embd_layer": audio}}, "0.33.0")

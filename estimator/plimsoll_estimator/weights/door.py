@@ -145,6 +145,7 @@ FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {
     "qwen2_5_omni": multimodal.qwen2_5_omni,
     "qwen3_omni": multimodal.qwen3_omni,
     "phi3v": multimodal.phi3v,
+    "phi4mm": multimodal.phi4mm_model,
     "deepseek_ocr": multimodal.deepseek_ocr_model,
     "molmo": multimodal.molmo_model,
     "minicpm_v": multimodal.minicpm_v_model,

@@ -20,6 +20,7 @@ from plimsoll_estimator.weights import (
     mla,
     moe_families,
     molmo,
+    phi4mm,
     phi_vision,
     towers,
     vision,
@@ -162,3 +163,4 @@ qwen3_omni = with_tower(_omni_towers, moe_families.qwen3_moe)
 deepseek_ocr_model = with_tower(deepseek_ocr.deepseek_ocr_tower, deepseek_ocr.deepseek_ocr_language)
 molmo_model = with_tower(molmo.molmo_tower, molmo.molmo_language)
 minicpm_v_model = with_tower(minicpm_v.minicpm_v_tower, minicpm_v.minicpm_v_language)
+phi4mm_model = with_tower(phi4mm.phi4mm_tower, lambda rank: build_decoder(rank, dense.LLAMA), quantised=False)
