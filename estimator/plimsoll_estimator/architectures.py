@@ -196,6 +196,8 @@ _MULTIMODAL: Final[dict[str, str]] = {
     "InternVLForConditionalGeneration": "internvl_hf",
     "InternS1ForConditionalGeneration": "internvl_hf",
     "Phi3VForCausalLM": "phi3v",
+    "StepVLForConditionalGeneration": "step_vl",
+    "Step3p7ForConditionalGeneration": "step3p7",
     "Phi4MMForCausalLM": "phi4mm",
     "DeepseekOCRForCausalLM": "deepseek_ocr",
     "MolmoForCausalLM": "molmo",

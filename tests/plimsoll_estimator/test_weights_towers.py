@@ -5,6 +5,8 @@ Counts are of the safetensors files on the hub, as listed by llmfit (data/hf_mod
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -195,6 +197,25 @@ SIGLIP_POOLING = SIGLIP_LAYER - 2 * 1152 + 1152
 # Adapters of rank 256 (vision) and 320 (speech) on all four linears of 32 layers: their inputs and outputs times their ranks.
 PHI4MM_ADAPTERS = 32 * (256 + 320) * (3072 + 5120 + 2 * 3072 + 3072 + 16384 + 8192 + 3072)
 
+PERCEPTION: dict[str, Any] = {
+    "width": 1536,
+    "layers": 47,
+    "heads": 16,
+    "mlp_ratio": 8960 / 1536,
+    "image_size": 728,
+    "patch_size": 14,
+    "ls_init_value": 0.1,
+    "use_cls_token": False,
+    "use_ln_pre": True,
+    "use_ln_post": False,
+}
+STEP3_VL = {
+    "architectures": ["StepVLForConditionalGeneration"],
+    "vision_config": PERCEPTION,
+    "text_config": {**QWEN3_8B, "vocab_size": 151936},
+}
+PERCEPTION_TABLES = 47 * 52 * 52 * 96 * 4
+
 MINICPM_V_4_5 = minicpm_v(
     4.5, hidden_size=4096, intermediate_size=12288, num_hidden_layers=36, num_attention_heads=32, num_key_value_heads=8,
     head_dim=128, vocab_size=151748, max_position_embeddings=40960,
@@ -220,6 +241,12 @@ TOWERS: list[tuple[str, dict[str, Any], int, int]] = [
 ]
 
 TOWERS += [
+    (
+        "stepfun-ai/Step3-VL-10B (a table of rotations in every block)",
+        STEP3_VL,
+        10_171_750_144,
+        rope_bytes(128, 40960) + 36 * 16 + PERCEPTION_TABLES,
+    ),
     (
         "microsoft/Phi-4-multimodal-instruct (adapters, the last SigLIP layer, its norm and its pooling are not built)",
         PHI4MM,
@@ -374,3 +401,17 @@ def test_a_phi4_speech_encoder_of_another_build_is_refused() -> None:
     audio = {**PHI4MM["embd_layer"]["audio_embd_layer"], "use_qformer": True}
     with pytest.raises(Unsupported, match="use_qformer"):
         created_bytes({**PHI4MM, "embd_layer": {"audio_embd_layer": audio}}, "0.33.0")
+
+
+def test_step_3_7_is_the_tower_of_step3_vl_before_step_3_5() -> None:
+    """1,981,014,784 parameters are the tower and its projection: Step3-VL-10B without Qwen3-8B, and Transformers' own Step 3.7."""
+    language = json.loads((Path(__file__).parents[1] / "data" / "engine_cases.json").read_text())["configs"]["stepfun-ai/Step-3.5-Flash"]
+    whole = {"architectures": ["Step3p7ForConditionalGeneration"], "vision_config": PERCEPTION, "text_config": language}
+    assert created_bytes(whole, "0.33.0") - created_bytes(language, "0.33.0") == 2 * 1_981_014_784 + PERCEPTION_TABLES
+
+
+def test_the_perception_encoder_is_divided_but_for_its_convolutions() -> None:
+    """step_vl.py: Conv2dLayer and the tables are whole."""
+    one, two = created_bytes(STEP3_VL, "0.33.0"), created_bytes(STEP3_VL, "0.33.0", tp=2)
+    convolutions = (3 * 14 * 14 * 1536 + 9 * 1536 * 3072 + 9 * 3072 * 6144 + 52 * 52 * 1536) * 2 + PERCEPTION_TABLES
+    assert convolutions // 2 < two - one // 2 < convolutions // 2 + (16 << 20)

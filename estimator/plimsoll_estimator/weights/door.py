@@ -145,6 +145,8 @@ FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {
     "qwen2_5_omni": multimodal.qwen2_5_omni,
     "qwen3_omni": multimodal.qwen3_omni,
     "phi3v": multimodal.phi3v,
+    "step_vl": multimodal.step3_vl,
+    "step3p7": multimodal.step3p7,
     "phi4mm": multimodal.phi4mm_model,
     "deepseek_ocr": multimodal.deepseek_ocr_model,
     "molmo": multimodal.molmo_model,

@@ -13,6 +13,7 @@ from plimsoll_estimator.weights import (
     deepseek_ocr,
     dense,
     gemma,
+    hybrid_relatives,
     hybrids,
     intern,
     kimi,
@@ -22,6 +23,7 @@ from plimsoll_estimator.weights import (
     molmo,
     phi4mm,
     phi_vision,
+    step_vl,
     towers,
     vision,
     vision_relatives,
@@ -164,3 +166,5 @@ deepseek_ocr_model = with_tower(deepseek_ocr.deepseek_ocr_tower, deepseek_ocr.de
 molmo_model = with_tower(molmo.molmo_tower, molmo.molmo_language)
 minicpm_v_model = with_tower(minicpm_v.minicpm_v_tower, minicpm_v.minicpm_v_language)
 phi4mm_model = with_tower(phi4mm.phi4mm_tower, lambda rank: build_decoder(rank, dense.LLAMA), quantised=False)
+step3_vl = with_tower(step_vl.perception_tower, _text_language)
+step3p7 = with_tower(step_vl.perception_tower, hybrid_relatives.step3p5)
