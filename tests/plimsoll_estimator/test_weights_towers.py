@@ -415,3 +415,9 @@ def test_the_perception_encoder_is_divided_but_for_its_convolutions() -> None:
     one, two = created_bytes(STEP3_VL, "0.33.0"), created_bytes(STEP3_VL, "0.33.0", tp=2)
     convolutions = (3 * 14 * 14 * 1536 + 9 * 1536 * 3072 + 9 * 3072 * 6144 + 52 * 52 * 1536) * 2 + PERCEPTION_TABLES
     assert convolutions // 2 < two - one // 2 < convolutions // 2 + (16 << 20)
+
+
+def test_the_phi4_table_of_positions_is_loaded_but_no_buffer() -> None:
+    """phi4mm_utils.py:AbsolutePositionalEncoding keeps 5000 rows as a plain attribute; blocks of 2 MiB add 5,240,832 bytes."""
+    weights = built(PHI4MM, "0.33.0")
+    assert weights.loaded_bytes - weights.created_bytes == 5000 * 1024 * 2 + 5_240_832

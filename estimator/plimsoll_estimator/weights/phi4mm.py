@@ -18,6 +18,7 @@ _WIDTH: Final = 1152
 _SIDE: Final = 32
 _PATCH: Final = 14
 _LAYERS: Final = 27
+_POSITIONS: Final = 5000
 
 
 def _layers_used(config: HfConfig) -> int:
@@ -103,6 +104,7 @@ def _audio(rank: Rank, hidden: int) -> None:
     rank.tensor(buckets * positive(audio, "attention_heads", default=4))
     rank.norm(_required(audio, "encoder_embedding_config").int("input_size"), count=2)
     rank.tensor(1)
+    rank.added_bytes += _POSITIONS * width * rank.item  # a table that is neither a parameter nor a buffer
     rows = width * layout.int("downsample_rate", default=1)
     for _ in range(2):
         _projection(rank, rows, hidden)
