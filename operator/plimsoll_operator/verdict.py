@@ -68,7 +68,8 @@ class Plan:
     update may start a replica before it stops one: decided when the plan was, as GPUs were free then, and no part of the digest.
     `node_selectors` are the node labels that steer the pods, one set for each way the pools' nodes are labelled; empty where feature
     discovery's product label tells all. `ephemeral_storage_bytes` is what one pod writes to its node's disk; 0 in plans of
-    releases that did not count it, whose pods ask for none.
+    releases that did not count it, whose pods ask for none. `template_memory_bytes` and `template_cpu_millis` are what
+    spec.template adds to the pod beyond what was worked out for its engine.
     """
 
     product: str
@@ -108,6 +109,8 @@ class Plan:
     may_surge: bool = False
     node_selectors: tuple[tuple[tuple[str, str], ...], ...] = ()
     ephemeral_storage_bytes: int = 0
+    template_memory_bytes: int = 0
+    template_cpu_millis: int = 0
 
     @property
     def gpus_per_pod(self) -> int:
@@ -143,7 +146,7 @@ class Plan:
         for name in ("decode_context_parallel_size", "nodes_per_replica"):
             if data[name] == 1:
                 del data[name]
-        for name in ("node_selectors", "ephemeral_storage_bytes"):
+        for name in ("node_selectors", "ephemeral_storage_bytes", "template_memory_bytes", "template_cpu_millis"):
             if not data[name]:
                 del data[name]
         text = json.dumps(data, sort_keys=True, separators=(",", ":"))

@@ -6,6 +6,8 @@ import pytest
 from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, deployment, node, verdict
 
 from plimsoll_operator.api import API_VERSION, FitPolicy, parse_object
+from plimsoll_operator.controller.ledger import Ledger, Promise
+from plimsoll_operator.controller.status import plan_from_status, plan_status
 from plimsoll_operator.render import NAME_LABEL, Origin, render_deployment
 from plimsoll_operator.verdict import Admit, Reason, Reject
 
@@ -99,6 +101,22 @@ HOST = [
 def test_the_whole_pod_must_fit_its_node(why, template, reason):
     found = verdict(LLAMA_8B, engine={"maxModelLen": 8192}, template=template, store=Files(SMALL))
     assert (found.reason if isinstance(found, Reject) else None) == reason
+
+
+def test_what_the_overlay_adds_is_in_the_plan_and_booked():
+    template = {"resources": {"memory": "40Gi"}, "sidecars": [SIXTY | {"resources": {"memory": "1Gi", "cpu": "500m"}}]}
+    bare = verdict(LLAMA_8B, engine={"maxModelLen": 8192}, store=Files(SMALL)).plan
+    plan = verdict(LLAMA_8B, engine={"maxModelLen": 8192}, template=template, store=Files(SMALL)).plan
+    assert plan.host_memory_bytes + plan.template_memory_bytes == 41 << 30
+    assert (plan.template_cpu_millis, bare.template_cpu_millis, bare.template_memory_bytes) == (500, 0, 0)
+    assert plan_from_status(plan_status(plan)) == plan
+    ledger = Ledger()
+    ledger.node_changed(("", "l4"), None, SMALL)
+    ledger.promise(("team", "chat"), Promise(plan=plan, replicas=1, child_replicas=1))
+    (booked,) = [pool for pool in ledger.pools() if pool.booked_gpus]
+    (left,) = [row for row in booked.free_nodes if row.nodes]
+    assert left.host_memory_bytes is not None
+    assert left.host_memory_bytes <= (64 - 41) << 30
 
 
 def policy(**spec):

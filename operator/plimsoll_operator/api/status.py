@@ -103,6 +103,10 @@ class PlanStatus(StatusModel):
     """90 % interval of the KV cache, lower and upper end."""
     host_memory_bytes: Bytes | None = None
     """Host memory of the pod."""
+    template_memory_bytes: Bytes | None = None
+    """Host memory that spec.template adds to it."""
+    template_cpu_millis: Count | None = None
+    """CPU that spec.template adds to the pod, in thousandths."""
     ephemeral_storage_bytes: Bytes | None = None
     """Ephemeral storage of the pod: downloaded weights, written caches and scratch volumes."""
     predicted: MemoryByComponent

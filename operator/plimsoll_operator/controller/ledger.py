@@ -364,8 +364,8 @@ def _want(plan: Plan) -> Want:
         resource=plan.gpu_resource,
         sharing=plan.sharing,
         gpus=plan.gpus_per_pod,
-        host_memory_bytes=plan.host_memory_bytes,
-        host_cpu_millis=cpu_request_millis(plan),
+        host_memory_bytes=plan.host_memory_bytes + plan.template_memory_bytes,
+        host_cpu_millis=cpu_request_millis(plan) + plan.template_cpu_millis,
         ephemeral_storage_bytes=plan.ephemeral_storage_bytes,
     )
 

@@ -105,6 +105,8 @@ def plan_status(plan: Plan) -> PlanStatus:
         replicas_needed=plan.replicas_needed or None,
         kv_cache_interval_bytes=plan.kv_cache_interval_bytes,
         host_memory_bytes=plan.host_memory_bytes,
+        template_memory_bytes=plan.template_memory_bytes or None,
+        template_cpu_millis=plan.template_cpu_millis or None,
         ephemeral_storage_bytes=plan.ephemeral_storage_bytes or None,
         predicted=MemoryByComponent(
             weights_bytes=memory.weights_bytes,
@@ -166,6 +168,8 @@ def plan_from_status(status: PlanStatus) -> Plan | None:
         kv_cache_needed_tokens=status.kv_cache_needed_tokens or 0,
         replicas_needed=status.replicas_needed or 0,
         host_memory_bytes=_figure(status.host_memory_bytes),
+        template_memory_bytes=status.template_memory_bytes or 0,
+        template_cpu_millis=status.template_cpu_millis or 0,
         ephemeral_storage_bytes=status.ephemeral_storage_bytes or 0,
         available_now=bool(status.available_now),
         gpu_resource=status.gpu_resource or "nvidia.com/gpu",

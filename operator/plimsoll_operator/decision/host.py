@@ -11,6 +11,7 @@ from plimsoll_estimator.overhead.drafts import draft_weights_bytes
 from plimsoll_estimator.resolved import Estimate, Gpu
 from plimsoll_estimator.units import GIB, round_up
 from plimsoll_operator.capacity.booking import Booking
+from plimsoll_operator.decision.ask import Ask
 from plimsoll_operator.decision.disk import Disk
 from plimsoll_operator.decision.engine import Engine
 from plimsoll_operator.decision.miss import Miss
@@ -59,6 +60,18 @@ def ephemeral_storage_bytes(disk: Disk, engine: Engine, estimate: Estimate, gpu:
 def _draft_bytes(estimate: Estimate) -> int:
     resolved = estimate.resolved
     return draft_weights_bytes(resolved) * resolved.tensor_parallel_size if resolved is not None else 0
+
+
+def pod_needs(ask: Ask, engine: Engine, estimate: Estimate, gpu: Gpu, gpus: int) -> Booking:
+    """All that one pod of so many GPUs asks of its node: the engine's container, what spec.template adds to it, and its disk."""
+    extra = ask.host_extra
+    return Booking(
+        gpus=gpus,
+        pods=1,
+        host_memory_bytes=extra.engine_memory_bytes(host_memory_bytes(estimate, gpus)) + extra.sidecar_memory_bytes,
+        host_cpu_millis=extra.engine_cpu_millis(cpu_millis(gpus)) + extra.sidecar_cpu_millis,
+        ephemeral_storage_bytes=ephemeral_storage_bytes(ask.disk, engine, estimate, gpu),
+    )
 
 
 def shortage(pool: PoolFacts, pod: Booking) -> Miss | None:

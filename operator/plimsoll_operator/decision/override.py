@@ -14,7 +14,7 @@ from plimsoll_operator.decision.ask import Ask
 from plimsoll_operator.decision.engine import Engine
 from plimsoll_operator.decision.fit import Fit
 from plimsoll_operator.decision.held import held_blocks
-from plimsoll_operator.decision.host import ephemeral_storage_bytes
+from plimsoll_operator.decision.host import pod_needs
 from plimsoll_operator.decision.search import Found, Missed, best_miss
 from plimsoll_operator.decision.serving import wish_of
 from plimsoll_operator.facts import Bypass, Facts
@@ -76,5 +76,5 @@ def pinned_placement(engine: Engine, ask: Ask, reject: Reject, misses: tuple[Mis
         held_blocks=held_blocks(prepared, wish.share),
     )
     pools = tuple(pool for one in candidate.products for pool in one.large_enough_for(layout))
-    storage = ephemeral_storage_bytes(ask.disk, engine, found.estimate, product.gpu)
-    return Found(candidate=candidate, product=product, fit=found, pools=pools, losses=(), ephemeral_storage_bytes=storage)
+    pod = pod_needs(ask, engine, found.estimate, product.gpu, layout.gpus_per_node)
+    return Found(candidate=candidate, product=product, fit=found, pools=pools, losses=(), pod=pod)

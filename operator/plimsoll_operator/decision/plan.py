@@ -21,7 +21,8 @@ def make_plan(found: Found, model: ModelFacts) -> Plan:
     # Without a KV plan the engine is predicted not to come that far: a plan that is made all the same holds no tokens.
     tokens, concurrency = (0, 0) if estimate.kv_plan is None else (kv_tokens(found.fit), int(estimate.kv_plan.max_concurrency * 100))
     tokens, concurrency = tokens * layout.data_parallel_size, concurrency * layout.data_parallel_size
-    pool = found.product.pools[0]
+    pool, gpus = found.product.pools[0], layout.gpus_per_node
+    memory = host.host_memory_bytes(estimate, gpus)
     return Plan(
         product=found.product.gpu.product,
         gpu_resource=pool.resource,
@@ -59,8 +60,10 @@ def make_plan(found: Found, model: ModelFacts) -> Plan:
         kv_cache_needed_bytes=needed_kv_bytes(estimate, found.fit.held_blocks),
         kv_cache_needed_tokens=needed_kv_tokens(estimate, found.fit.held_blocks),
         replicas_needed=found.replicas_needed,
-        host_memory_bytes=host.host_memory_bytes(estimate, layout.gpus_per_node),
-        ephemeral_storage_bytes=found.ephemeral_storage_bytes,
+        host_memory_bytes=memory,
+        template_memory_bytes=found.pod.host_memory_bytes - memory,
+        template_cpu_millis=found.pod.host_cpu_millis - host.cpu_millis(gpus),
+        ephemeral_storage_bytes=found.pod.ephemeral_storage_bytes,
         available_now=found.candidate.available,
         decode_context_parallel_size=resolved.decode_context_parallel_size,
         nodes_per_replica=layout.nodes,

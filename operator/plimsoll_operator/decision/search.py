@@ -78,7 +78,7 @@ class Found:
     """A candidate that fits: the tightest product's fit, and the pools its pods may land on.
 
     `may_surge`: GPUs for one replica more than wanted are free there now, so that an update need not stop one first.
-    `ephemeral_storage_bytes` are of one pod.
+    `pod` is all that one pod asks of its node.
     """
 
     candidate: Candidate
@@ -88,7 +88,7 @@ class Found:
     losses: tuple[str, ...] = ()
     replicas_needed: int = 0
     may_surge: bool = False
-    ephemeral_storage_bytes: int = 0
+    pod: Booking
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -330,11 +330,8 @@ def _common(engine: Engine, wish: Wish, fits: list[tuple[Product, Fit]]) -> list
 
 def _with_host(engine: Engine, ask: Ask, candidate: Candidate, product: Product, found: Fit, losses: tuple[str, ...]) -> Found | Missed:
     """Keep the pools whose nodes can also hold the pod's host needs."""
-    gpus, extra = candidate.layout.gpus_per_node, ask.host_extra
-    memory = extra.engine_memory_bytes(host.host_memory_bytes(found.estimate, gpus)) + extra.sidecar_memory_bytes
-    millis = extra.engine_cpu_millis(host.cpu_millis(gpus)) + extra.sidecar_cpu_millis
-    storage = host.ephemeral_storage_bytes(ask.disk, engine, found.estimate, product.gpu)
-    pod = Booking(gpus=gpus, pods=1, host_memory_bytes=memory, host_cpu_millis=millis, ephemeral_storage_bytes=storage)
+    gpus = candidate.layout.gpus_per_node
+    pod = host.pod_needs(ask, engine, found.estimate, product.gpu, gpus)
     kept: list[PoolFacts] = []
     shortages: list[Miss] = []
     for pool in (pool for member in candidate.products for pool in member.large_enough_for(candidate.layout)):
@@ -356,7 +353,7 @@ def _with_host(engine: Engine, ask: Ask, candidate: Candidate, product: Product,
         pools=tuple(kept),
         losses=losses,
         may_surge=surge,
-        ephemeral_storage_bytes=storage,
+        pod=pod,
     )
 
 
