@@ -225,7 +225,7 @@ MINICPM_V_4_5 = minicpm_v(
 # (model, config, published parameters, bytes vLLM creates beyond them: rope tables, attention scalars, positions)
 TOWERS: list[tuple[str, dict[str, Any], int, int]] = [
     (
-        "microsoft/Phi-3.5-vision-instruct (a second embedding; the last CLIP layer and its norm are not built)",
+        "Phi-3.5-vision (its parts' shapes added up, no count is listed; a second embedding, no last CLIP layer and norm)",
         PHI3V,
         4_146_621_440,
         2 * (PHI3V_EMBEDDING - CLIP_LAYER - 2 * 1024) + 577 * 8 + rope_bytes(96, 4096 + 131072) + 32 * 16,
@@ -311,6 +311,18 @@ TOWERS += [
         (70 * 70 + 36000) * 4096 * 2 + rope_bytes(128, 40960) + 36 * 16 + padding_bytes(151748, 4096, 2),
     ),
 ]  # fmt: skip
+
+
+# Bytes that vLLM 0.33.0's own classes created on each rank, built without a GPU (Phi-3's configuration class stubbed).
+PLANNED: list[tuple[str, dict[str, Any], dict[int, int]]] = [
+    ("Phi-3.5-vision", PHI3V, {1: 8_491_004_936, 2: 4_282_052_616}),
+    ("Qwen3-Omni-30B-A3B, the thinker", QWEN3_OMNI, {1: 63_513_790_432, 2: 31_830_523_248, 8: 9_194_745_244}),
+]
+
+
+@pytest.mark.parametrize(("model", "config", "ranks"), PLANNED, ids=[row[0] for row in PLANNED])
+def test_created_bytes_are_those_of_the_engine(model: str, config: dict[str, Any], ranks: dict[int, int]) -> None:
+    assert {size: created_bytes(config, "0.33.0", size) for size in ranks} == ranks, model
 
 
 @pytest.mark.parametrize("version", ["0.19.1", "0.33.0"])
