@@ -195,6 +195,8 @@ def test_every_constant_has_a_general_first_row_and_evidence_on_every_row() -> N
             "min_nodes",
             "min_capability",
             "max_capability",
+            # How far a figure may be off depends on whether the very card was measured; what the figure is never does.
+            *(("products",) if name.startswith("interval_") else ()),
         }
         assert all(set(row.get("when", {})) <= known for row in rows), name
 

@@ -40,6 +40,7 @@ def constant(name: str, resolved: ResolvedArgs, *, ranks: int | None = None) -> 
             and resolved.pipeline_parallel_size >= row.min_pipeline_parallel
             and resolved.nnodes >= row.min_nodes
             and (row.interconnect is None or row.interconnect == interconnect)
+            and (row.products is None or gpu.product in row.products)
         ):
             value: float = row.entry["value"]
             return value
@@ -56,6 +57,7 @@ class _Row(NamedTuple):
 
     entry: Mapping[str, Any]
     interconnect: str | None
+    products: frozenset[str] | None
     min_tensor_parallel: int
     min_pipeline_parallel: int
     min_nodes: int
@@ -77,5 +79,6 @@ def _rows_of_release(name: str, version: EngineVersion, v2_runner: bool) -> tupl
             continue
         least, most = when.get("min_capability", 0), when.get("max_capability", 999)
         tensor, pipeline = when.get("min_tensor_parallel", 1), when.get("min_pipeline_parallel", 1)
-        found.append(_Row(entry, when.get("interconnect"), tensor, pipeline, when.get("min_nodes", 1), least, most))
+        products = frozenset(when["products"]) if "products" in when else None
+        found.append(_Row(entry, when.get("interconnect"), products, tensor, pipeline, when.get("min_nodes", 1), least, most))
     return tuple(found)
