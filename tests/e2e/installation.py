@@ -6,12 +6,14 @@ elsewhere the chart's Deployments and Service are installed. This module is the 
 """
 
 import base64
+import json
 import os
 import ssl
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,6 +42,18 @@ def apply(cluster: Cluster, objects: Sequence[Json]) -> None:
     """Apply objects with kubectl, as a user would."""
     if objects:
         cluster.kubectl("apply", "--server-side", "-f", "-", stdin=yaml.safe_dump_all(objects))
+
+
+@contextmanager
+def policy(cluster: Cluster, namespace: str, **spec: object) -> Iterator[None]:
+    """A FitPolicy that holds for one namespace."""
+    selector = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+    manifest = {"apiVersion": f"{GROUP}/v1alpha1", "kind": "FitPolicy", "metadata": {"name": namespace}}
+    cluster.kubectl("apply", "-f", "-", stdin=json.dumps(manifest | {"spec": {"namespaceSelector": selector} | spec}))
+    try:
+        yield
+    finally:
+        cluster.kubectl("delete", "fitpolicy", namespace)
 
 
 @dataclass(kw_only=True)

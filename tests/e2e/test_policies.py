@@ -2,15 +2,13 @@
 
 import json
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 import yaml
 from tests.controlplane import Cluster, KubectlError
 from tests.controlplane.cluster import Json, wait_until
 from tests.e2e.demo import EXAMPLES
-from tests.e2e.installation import GROUP, Installation
+from tests.e2e.installation import GROUP, Installation, policy
 
 pytestmark = pytest.mark.e2e
 
@@ -19,18 +17,6 @@ def example(name: str) -> Json:
     """One of the examples as a manifest."""
     manifest: Json = yaml.safe_load((EXAMPLES / name).read_text())
     return manifest
-
-
-@contextmanager
-def policy(cluster: Cluster, namespace: str, **spec: object) -> Iterator[None]:
-    """A FitPolicy that holds for one namespace."""
-    selector = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
-    manifest = {"apiVersion": f"{GROUP}/v1alpha1", "kind": "FitPolicy", "metadata": {"name": namespace}}
-    cluster.kubectl("apply", "-f", "-", stdin=json.dumps(manifest | {"spec": {"namespaceSelector": selector} | spec}))
-    try:
-        yield
-    finally:
-        cluster.kubectl("delete", "fitpolicy", namespace)
 
 
 def dry_run(cluster: Cluster, namespace: str, manifest: Json) -> subprocess.CompletedProcess[str]:

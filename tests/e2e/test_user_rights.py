@@ -14,6 +14,7 @@ from tests.controlplane.cluster import Json, wait_until
 from tests.controlplane.kubelet import LogServer, serving_logs
 from tests.e2e.installation import GROUP, NAMESPACE, RELEASE, Installation
 from tests.plimsoll_operator.checkpoints import TINY, write_checkpoint
+from tests.plimsoll_operator.hub_server import HubServer
 from tests.plimsoll_operator.kubelet import run_container
 from tests.plimsoll_operator.test_profile_hub import MODEL, TOKEN, hub, servers  # noqa: F401 - the hub stand-in's fixtures
 
@@ -182,10 +183,10 @@ def test_a_forged_log_is_said_and_changes_no_other_namespace(node: Node, namespa
 
 
 @pytest.fixture
-def asking(installation: Installation, hub: object) -> Iterator[str]:  # noqa: F811
+def asking(installation: Installation, hub: HubServer) -> Iterator[str]:  # noqa: F811
     """The controller with the hub stand-in as its hub; offline again afterwards."""
     installation.stop("controller")
-    installation.hub = str(getattr(hub, "url"))  # noqa: B009 - a fixture without a type
+    installation.hub = hub.url
     installation.start_controller()
     yield installation.hub
     installation.stop("controller")
@@ -234,9 +235,12 @@ def test_the_controller_may_make_and_delete_no_pod_but_a_reader(installation: In
 
 def test_a_config_map_is_read_and_decides_its_own_namespace_only(node: Node, namespace: str, other_namespace: str) -> None:
     cluster = node.cluster
-    for each in (namespace, other_namespace):
+    both = (namespace, other_namespace)
+    for each in both:
         wish(cluster, each, profile={"configMapRef": {"name": "shape"}})
-        wait_until(lambda each=each: condition(cluster, each, "ModelResolved")[1] == "NotFound", "the ConfigMap to be missed")  # type: ignore[misc]
+    wait_until(
+        lambda: all(condition(cluster, each, "ModelResolved")[1] == "NotFound" for each in both), "the ConfigMap to be missed in both"
+    )
     apply(cluster, "ConfigMap", "shape", namespace, data={"config.json": json.dumps(TINY)})
     decided(cluster, namespace)
     (profile,) = profiles(cluster, namespace)

@@ -12,7 +12,7 @@ import pytest
 from tests.controlplane import Cluster, ControlPlane
 from tests.controlplane.cluster import Json, wait_until
 from tests.controlplane.nodes import H100, L4, T4, FakeNode
-from tests.e2e.installation import GROUP, Installation
+from tests.e2e.installation import GROUP, Installation, policy
 
 from plimsoll_estimator.engine_version import NEWEST_KNOWN
 
@@ -46,18 +46,6 @@ def nodes(cluster: Cluster, *added: FakeNode) -> Iterator[None]:
         for node in added:
             cluster.request("DELETE", f"/api/v1/nodes/{node.name}")
         wait_until(lambda: not cluster.get("gpupools")["items"], "the pools to vanish with their nodes")
-
-
-@contextmanager
-def policy(cluster: Cluster, namespace: str, **spec: object) -> Iterator[None]:
-    """A FitPolicy that holds for one namespace."""
-    selector = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
-    manifest = {"apiVersion": f"{GROUP}/v1alpha1", "kind": "FitPolicy", "metadata": {"name": namespace}}
-    cluster.kubectl("apply", "-f", "-", stdin=json.dumps(manifest | {"spec": {"namespaceSelector": selector} | spec}))
-    try:
-        yield
-    finally:
-        cluster.kubectl("delete", "fitpolicy", namespace)
 
 
 def wish(name: str, *, model: str = LLAMA_8B, version: str = "0.19.0") -> Json:

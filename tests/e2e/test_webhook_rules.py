@@ -7,8 +7,7 @@ import json
 import pytest
 from tests.controlplane import Cluster
 from tests.controlplane.cluster import Json, wait_until
-from tests.e2e.installation import GROUP
-from tests.e2e.test_policies import policy
+from tests.e2e.installation import GROUP, policy
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("installation")]
 MAX_WARNING = 256
