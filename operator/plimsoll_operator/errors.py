@@ -12,11 +12,15 @@ class OperatorError(Exception):
 
 
 class ApiFailure(OperatorError):
-    """The API server refused or could not be reached. `status` is the HTTP status, 0 when there was no answer."""
+    """The API server refused or could not be reached. `status` is the HTTP status, 0 when there was no answer that can be used.
 
-    def __init__(self, status: int, reason: str, message: str) -> None:
+    `retry_after_seconds` is how long it asks to be left alone, already bounded; None where it says nothing.
+    """
+
+    def __init__(self, status: int, reason: str, message: str, *, retry_after_seconds: float | None = None) -> None:
         self.status = status
         self.reason = reason
+        self.retry_after_seconds = retry_after_seconds
         super().__init__(f"{status} {reason}: {message}" if status else message)
 
     @property

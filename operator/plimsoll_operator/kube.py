@@ -2,24 +2,27 @@
 
 Takes credentials, TLS and connection pooling from the kubernetes package (kubeconfig with exec plugins, or the pod's
 ServiceAccount with its rotating token) and speaks JSON itself: decoding into the package's model classes costs about
-25 KiB a pod and a second for 5 000 pods, decoded JSON a hundredth of that. Refuses to know any kind's meaning.
+25 KiB a pod and a second for 5 000 pods, decoded JSON a hundredth of that. Refuses to know any kind's meaning. Whatever
+stands at the other end and whatever it answers, callers meet an object with a name, ApiFailure or WatchExpired.
 """
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 from urllib.parse import urlencode
 
 import urllib3
 from kubernetes import client, config
 from kubernetes.client.rest import RESTClientObject
 
+from plimsoll_operator.backoff import LONGEST_ASKED_SECONDS, retry_after_seconds
 from plimsoll_operator.errors import ApiFailure, WatchExpired
-from plimsoll_operator.ports import FIELD_MANAGER, PODS, Manifest, Page, Resource, WatchEvent
+from plimsoll_operator.ports import FIELD_MANAGER, PODS, EventType, Manifest, Page, Resource, WatchEvent
 
 # A watch each for a dozen kinds, the workers, the pool writer and the lease.
 _CONNECTIONS: Final = 32
@@ -27,6 +30,16 @@ _REQUEST_TIMEOUT: Final = urllib3.Timeout(connect=5.0, read=30.0)
 # Bookmarks arrive about once a minute: a watch that is silent for longer than this is dead.
 _WATCH_TIMEOUT: Final = urllib3.Timeout(connect=5.0, read=75.0)
 _LONGEST_LINE: Final = 8 << 20
+# A refusal is a sentence; of what is longer only the beginning is read.
+_LONGEST_REFUSAL: Final = 64 << 10
+_BOOKKEEPING: Final[Mapping[type, tuple[str, ...]]] = {
+    str: ("name", "namespace", "uid", "resourceVersion"),
+    int: ("generation",),
+    dict: ("labels", "annotations"),
+    list: ("ownerReferences", "managedFields"),
+}
+_EVENT_TYPES: Final[Mapping[str, EventType]] = {"ADDED": "ADDED", "MODIFIED": "MODIFIED", "DELETED": "DELETED", "BOOKMARK": "BOOKMARK"}
+_NO_FAILURE: Final = (urllib3.exceptions.ReadTimeoutError, urllib3.exceptions.ProtocolError)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +88,7 @@ class KubeClient:
     def get(self, resource: Resource, namespace: str, name: str) -> Manifest | None:
         """See Kube.get."""
         try:
-            return self._call("GET", resource.path(namespace, name))
+            return _named(self._call("GET", resource.path(namespace, name)))
         except ApiFailure as failure:
             if failure.status == 404:
                 return None
@@ -85,14 +98,19 @@ class KubeClient:
         """See Kube.list_page."""
         query = {"limit": str(limit), "labelSelector": selector, "continue": continue_token}
         body = self._call("GET", resource.path(namespace), query=query)
-        metadata = body["metadata"]
-        items = body.get("items") or []
-        return Page(tuple(items), str(metadata.get("resourceVersion", "")), str(metadata.get("continue") or ""))
+        metadata, items = body.get("metadata"), body.get("items") or []
+        version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
+        if not isinstance(metadata, dict) or not isinstance(version, str) or not version or not isinstance(items, list):
+            raise _unusable(f"the list of {resource.plural} has no metadata.resourceVersion or no items")
+        return Page(tuple(_named(item) for item in items), version, str(metadata.get("continue") or ""))
 
     def watch(
         self, resource: Resource, *, resource_version: str, namespace: str = "", selector: str = "", timeout_seconds: int = 300
     ) -> Iterator[WatchEvent]:
-        """See Kube.watch. Ends silently when the server closes the stream or stays silent beyond its bookmarks."""
+        """See Kube.watch. Ends silently when the server closes the stream or stays silent beyond its bookmarks.
+
+        Anything else is a failure: a stream that cannot be decrypted, unpacked or read, or that was refused.
+        """
         query = {
             "watch": "1",
             "allowWatchBookmarks": "true",
@@ -104,12 +122,14 @@ class KubeClient:
         try:
             if response.status == 410:
                 raise WatchExpired(resource.plural)
-            if response.status >= 400:
-                raise _failure(response.status, response.read())
+            if response.status >= 300:
+                raise _refusal(response)
             for line in _lines(response):
                 yield _event(line, resource)
-        except (urllib3.exceptions.ReadTimeoutError, urllib3.exceptions.ProtocolError):
+        except _NO_FAILURE:
             return
+        except urllib3.exceptions.HTTPError as error:
+            raise _unreached(f"watch of {resource.plural}", error) from error
         finally:
             response.close()
 
@@ -118,24 +138,24 @@ class KubeClient:
         metadata = manifest["metadata"]
         path = resource.path(metadata.get("namespace", ""), metadata["name"], subresource)
         query = {"fieldManager": FIELD_MANAGER, "force": "true", "fieldValidation": "Strict"}
-        return self._call("PATCH", path, query=query, body=manifest, content_type="application/apply-patch+yaml")
+        return _named(self._call("PATCH", path, query=query, body=manifest, content_type="application/apply-patch+yaml"))
 
     def merge_patch(self, resource: Resource, namespace: str, name: str, patch: Manifest) -> Manifest:
         """See Kube.merge_patch."""
         query = {"fieldManager": FIELD_MANAGER, "fieldValidation": "Strict"}
-        return self._call("PATCH", resource.path(namespace, name), query=query, body=patch, content_type="application/merge-patch+json")
+        path = resource.path(namespace, name)
+        return _named(self._call("PATCH", path, query=query, body=patch, content_type="application/merge-patch+json"))
 
     def create(self, resource: Resource, manifest: Manifest) -> Manifest:
         """See Kube.create."""
-        return self._call(
-            "POST", resource.path(manifest["metadata"].get("namespace", "")), query={"fieldManager": FIELD_MANAGER}, body=manifest
-        )
+        path = resource.path(manifest["metadata"].get("namespace", ""))
+        return _named(self._call("POST", path, query={"fieldManager": FIELD_MANAGER}, body=manifest))
 
     def replace(self, resource: Resource, manifest: Manifest) -> Manifest:
         """See Kube.replace."""
         metadata = manifest["metadata"]
         path = resource.path(metadata.get("namespace", ""), metadata["name"])
-        return self._call("PUT", path, query={"fieldManager": FIELD_MANAGER}, body=manifest)
+        return _named(self._call("PUT", path, query={"fieldManager": FIELD_MANAGER}, body=manifest))
 
     def delete(self, resource: Resource, namespace: str, name: str) -> None:
         """See Kube.delete."""
@@ -150,19 +170,21 @@ class KubeClient:
         path = PODS.path(namespace, name, "log")
         response = self._send("GET", path, query={"container": container, "limitBytes": str(limit_bytes)}, accept="*/*")
         try:
-            data = response.read(limit_bytes, decode_content=True)
+            if response.status >= 300:
+                raise _refusal(response)
+            return response.read(limit_bytes, decode_content=True)
         except urllib3.exceptions.HTTPError as error:
-            raise ApiFailure(0, type(error).__name__, f"GET {path}: {error}") from error
+            raise _unreached(f"GET {path}", error) from error
         finally:
             response.close()  # what may follow is not read: the connection cannot be used again
-        if response.status >= 300:
-            raise _failure(response.status, data)
-        return data
 
     def _headers(self) -> dict[str, str]:
         # auth_settings() runs the package's refresh hook, so that a rotated token is picked up.
         headers = {"user-agent": FIELD_MANAGER}
-        bearer = self._configuration.auth_settings().get("BearerToken")
+        try:
+            bearer = self._configuration.auth_settings().get("BearerToken")
+        except (OSError, ValueError, config.ConfigException) as error:
+            raise _unreached("the credentials", error) from error
         if bearer is not None and bearer["value"]:
             headers["authorization"] = bearer["value"]
         return headers
@@ -188,8 +210,9 @@ class KubeClient:
         try:
             # retries=False: our queue retries whole keys with back-off, and redirects are never followed with a token.
             return self._pool.request(method, url, body=data, headers=headers, timeout=timeout, retries=False, preload_content=False)
-        except urllib3.exceptions.HTTPError as error:
-            raise ApiFailure(0, type(error).__name__, f"{method} {path}: {error}") from error
+        except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
+            # ValueError: a header that cannot be sent, such as a token with a line break.
+            raise _unreached(f"{method} {path}", error) from error
 
     def _call(
         self,
@@ -202,25 +225,77 @@ class KubeClient:
     ) -> Manifest:
         response = self._send(method, path, query=query, body=body, content_type=content_type)
         try:
+            if response.status >= 300:
+                raise _refusal(response)
             data = response.read()
         except urllib3.exceptions.HTTPError as error:
-            raise ApiFailure(0, type(error).__name__, f"{method} {path}: {error}") from error
+            raise _unreached(f"{method} {path}", error) from error
         finally:
             response.release_conn()
-        if response.status >= 300:
-            raise _failure(response.status, data)
-        decoded: Manifest = json.loads(data)
-        return decoded
+        return _decoded(data)
 
 
-def _failure(status: int, data: bytes) -> ApiFailure:
+def _refusal(response: urllib3.BaseHTTPResponse) -> ApiFailure:
+    """What a refusal says, in its own words where it has any."""
+    asked = retry_after_seconds(response.headers.get("retry-after"))
     try:
-        body = json.loads(data)
-    except ValueError:
-        body = None
-    if not isinstance(body, dict):
-        return ApiFailure(status, "Unknown", data[:200].decode(errors="replace"))
-    return ApiFailure(status, str(body.get("reason") or "Unknown"), str(body.get("message") or "")[:1000])
+        data = response.read(_LONGEST_REFUSAL, decode_content=True)
+    except urllib3.exceptions.HTTPError:
+        data = b""  # that it refuses is known, only the words are lost
+    if len(data) == _LONGEST_REFUSAL:
+        response.close()  # what follows is not read: the connection cannot be used again
+    try:
+        return _failure(response.status, _decoded(data), asked)
+    except ApiFailure:
+        return ApiFailure(response.status, "Unknown", _one_line(data[:200].decode(errors="replace")), retry_after_seconds=_bounded(asked))
+
+
+def _failure(status: int, body: Mapping[str, Any], asked: float | None) -> ApiFailure:
+    """From a Status object. How long to stay away is in a header or, in the middle of a watch, in its details."""
+    details = body.get("details")
+    if asked is None and isinstance(details, dict):
+        asked = retry_after_seconds(str(details.get("retryAfterSeconds")))
+    words = _one_line(str(body.get("message") or ""))
+    return ApiFailure(status, str(body.get("reason") or "Unknown")[:100], words, retry_after_seconds=_bounded(asked))
+
+
+def _bounded(asked: float | None) -> float | None:
+    return None if asked is None else min(LONGEST_ASKED_SECONDS, asked)
+
+
+def _unreached(what: str, error: Exception) -> ApiFailure:
+    return ApiFailure(0, type(error).__name__, f"{what}: {_one_line(str(error))}")
+
+
+def _unusable(why: str) -> ApiFailure:
+    return ApiFailure(0, "UnusableAnswer", f"the API server's answer cannot be used: {why}")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())[:1000]
+
+
+def _decoded(data: bytes) -> Manifest:
+    """A JSON object. What is nested too deeply for the parser is as little use as what is no JSON."""
+    try:
+        decoded = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise _unusable(f"no JSON ({type(error).__name__}): {data[:80]!r}") from error
+    if not isinstance(decoded, dict):
+        raise _unusable(f"no object: {data[:80]!r}")
+    return decoded
+
+
+def _named(manifest: object) -> Manifest:
+    """An object that has a name, and bookkeeping of the types that everybody relies on."""
+    metadata = manifest.get("metadata") if isinstance(manifest, dict) else None
+    if not isinstance(manifest, dict) or not isinstance(metadata, dict) or not metadata.get("name"):
+        raise _unusable(f"an object without metadata.name: {str(manifest)[:80]!r}")
+    for kind, fields in _BOOKKEEPING.items():
+        for field in fields:
+            if not isinstance(metadata.get(field, kind()), kind):
+                raise _unusable(f"metadata.{field} of {str(metadata['name'])[:253]} is not of type {kind.__name__}")
+    return manifest
 
 
 def _lines(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
@@ -234,10 +309,18 @@ def _lines(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
 
 
 def _event(line: bytes, resource: Resource) -> WatchEvent:
-    decoded = json.loads(line)
-    if decoded["type"] != "ERROR":
-        return WatchEvent(decoded["type"], decoded["object"])
-    status = decoded["object"]
-    if status.get("code") == 410:
-        raise WatchExpired(resource.plural)
-    raise ApiFailure(int(status.get("code") or 0), str(status.get("reason") or "Unknown"), str(status.get("message") or ""))
+    decoded = _decoded(line)
+    kind, found = decoded.get("type"), decoded.get("object")
+    if not isinstance(kind, str) or not isinstance(found, dict):
+        raise _unusable(f"an event of {resource.plural} without type or object: {line[:80]!r}")
+    if kind == "ERROR":
+        code = found.get("code")
+        if code == 410:
+            raise WatchExpired(resource.plural)
+        raise _failure(code if isinstance(code, int) else 0, found, None)
+    metadata = found.get("metadata")
+    version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
+    known = _EVENT_TYPES.get(kind)
+    if known is None or not isinstance(version, str) or not version:
+        raise _unusable(f"an event of {resource.plural} of an unknown type or without metadata.resourceVersion: {line[:80]!r}")
+    return WatchEvent(known, found if known == "BOOKMARK" else _named(found))

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, Protocol, TypeAlias
 
 Manifest: TypeAlias = dict[str, Any]
 Key: TypeAlias = tuple[str, str]
+EventType: TypeAlias = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
 
 FIELD_MANAGER: Final = "plimsoll-controller"
 GROUP: Final = "inference.plimsoll.dev"
@@ -79,7 +80,7 @@ class Page:
 class WatchEvent:
     """One line of a watch. A BOOKMARK's object carries only its resource version."""
 
-    type: Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
+    type: EventType
     object: Manifest
 
 
