@@ -42,6 +42,8 @@ class Reason(StrEnum):
     NO_CAPACITY_KNOWN = "NoCapacityKnown"
     NO_KNOWN_POOL = "NoKnownPool"
     LABEL_NOT_INDEXED = "LabelNotIndexed"
+    TOO_COMPLEX = "TooComplex"
+    OUT_OF_TIME = "OutOfTime"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -79,6 +79,14 @@ REASONS: Final = {  # reason -> (what it means, what to do)
     ),
     "NoCapacityKnown": ("No GPU pool is known at all.", "Label GPU nodes (GPU feature discovery) or declare a GPUPool."),
     "NoKnownPool": ("It fits no known pool, but would fit other products, and the policy says capacity may still come.", "Add such nodes."),
+    "TooComplex": (
+        "Deciding would take more estimates than one decision may make. No pods are made.",
+        "Pin parallel sizes or batch sizes, or list fewer products in placement.gpuProducts.",
+    ),
+    "OutOfTime": (
+        "The decision did not end within the time that its caller has. No pods are made.",
+        "The controller decides again by itself; where that ends the same way, pin parallel sizes or use a simpler profile.",
+    ),
     # What ModelResolved says
     "Found": ("The model's shape is known; the message says from where and at which commit.", "Nothing to do."),
     "Resolving": ("The model's shape is being read.", "Wait: it is decided when that has ended."),

@@ -1,11 +1,13 @@
 """decide: Facts in, one Verdict out. Checks, then the search, then what the user allows to move, then the way out.
 
-The only judge in the system: webhook, controller, CLI and dry run call it. Pure and deterministic; no clock, no HTTP.
+The only judge in the system: webhook, controller, CLI and dry run call it. Pure and deterministic; no clock, no HTTP. Its effort has a
+bound that is the same everywhere; a caller with a deadline brings its clock by `decide_within`.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Final
@@ -15,6 +17,7 @@ from plimsoll_operator.decision import wording
 from plimsoll_operator.decision.ask import Ask, read_ask
 from plimsoll_operator.decision.caps import over_cap, use_of_plan
 from plimsoll_operator.decision.checks import Checked, first_finding, name_is_short_enough, no_layout
+from plimsoll_operator.decision.effort import MOST_LOOKS, Checkpoint, Effort, OutOfTime, TooComplex
 from plimsoll_operator.decision.elsewhere import product_that_would_fit, rentable
 from plimsoll_operator.decision.engine import Engine, corrections_for, engine_for
 from plimsoll_operator.decision.long_context import own_pool
@@ -27,7 +30,7 @@ from plimsoll_operator.decision.resize import Mover
 from plimsoll_operator.decision.search import Found, Missed, best_miss, products_of
 from plimsoll_operator.decision.ways_out import scene
 from plimsoll_operator.facts import Facts, ModelFacts, ModelUnknown, PoolFacts
-from plimsoll_operator.verdict import Admit, Reason, Reject, Resize, Undecided, Verdict
+from plimsoll_operator.verdict import Admit, Offer, Reason, Reject, Resize, Undecided, Verdict
 
 # A word of the name of vLLM's check -> the field it is about.
 _REFUSED_FIELDS: Final = (
@@ -40,12 +43,29 @@ _REFUSED_FIELDS: Final = (
 _DOUBTS: Final = (Reason.UNSUPPORTED_MODEL, Reason.UNKNOWN_ENGINE)
 
 
-def decide(facts: Facts) -> Verdict:
+def decide(facts: Facts, *, checkpoint: Checkpoint | None = None, most_looks: int = MOST_LOOKS) -> Verdict:
     """The verdict on one InferenceDeployment. Raises nothing on purpose: bad input is Reject(InvalidSpec) naming the field.
 
-    The same facts are answered from memory: a controller re-judges every deployment whenever one pool changes.
+    What takes more looks at candidates and estimates than `most_looks` is Undecided(TooComplex). `checkpoint` is called before each
+    look; the OutOfTime that it may raise goes to the caller, and nothing is remembered then. The same facts are answered from
+    memory: a controller re-judges every deployment whenever one pool changes.
     """
-    return _remembered(_Question.of(facts))
+    return _remembered(_Question.of(facts, most_looks, checkpoint))
+
+
+def decide_within(facts: Facts, clock: Callable[[], float], seconds: float) -> Verdict:
+    """`decide`, stopped where `clock` has moved on by `seconds`: Undecided then, or the rejection that was certain. Never a plan."""
+    ends = clock() + seconds
+
+    def checkpoint() -> None:
+        if clock() >= ends:
+            raise OutOfTime
+
+    try:
+        return decide(facts, checkpoint=checkpoint)
+    except OutOfTime as stopped:
+        message = f"deciding did not end within {seconds:g} seconds"
+        return stopped.known or _undecided(Reason.OUT_OF_TIME, message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +77,12 @@ class _Question:
     pools: tuple[PoolFacts, ...]
     policy: str
     around: tuple[object, ...]
+    most_looks: int
     facts: Facts = field(compare=False)
+    checkpoint: Checkpoint | None = field(compare=False)
 
     @classmethod
-    def of(cls, facts: Facts) -> _Question:
+    def of(cls, facts: Facts, most_looks: int, checkpoint: Checkpoint | None) -> _Question:
         model = facts.model
         known = _identity(model) if isinstance(model, ModelFacts) else (model.kind, model.problem, model.asked)
         siblings = tuple(_identity(sibling) for sibling in facts.siblings)
@@ -70,7 +92,7 @@ class _Question:
         spans = facts.deployment.spec.placement.max_nodes_per_replica > 1
         spanning = (facts.leader_worker_set, facts.deployment.metadata.name if spans else "")
         around = (facts.applied_plan, facts.beside, facts.bypass, siblings, draft, facts.corrections, spanning)
-        return cls(spec, known, facts.pools, policy, around, facts)
+        return cls(spec, known, facts.pools, policy, around, most_looks, facts, checkpoint)
 
 
 def _identity(model: ModelFacts | None) -> tuple[object, ...]:
@@ -79,12 +101,15 @@ def _identity(model: ModelFacts | None) -> tuple[object, ...]:
 
 @lru_cache(maxsize=2048)
 def _remembered(question: _Question) -> Verdict:
-    return _guarded(question.facts, with_offers=True)
-
-
-def _guarded(facts: Facts, *, with_offers: bool) -> Verdict:
     try:
-        return _decide(facts, with_offers=with_offers)
+        return _guarded(question.facts, Effort(question.most_looks, question.checkpoint), with_offers=True)
+    except TooComplex as error:
+        return _undecided(Reason.TOO_COMPLEX, str(error))
+
+
+def _guarded(facts: Facts, effort: Effort, *, with_offers: bool) -> Verdict:
+    try:
+        return _decide(facts, effort, with_offers=with_offers)
     except InvalidInput as error:
         return Reject(reason=Reason.INVALID_SPEC, message=f"{error}.", field=_field_of(error))
     except Unsupported as error:
@@ -100,16 +125,16 @@ def _field_of(error: InvalidInput) -> str:
     return "spec.model.profile" if error.field.startswith("config") else "spec.engine"
 
 
-def _decide(facts: Facts, *, with_offers: bool) -> Verdict:
+def _decide(facts: Facts, effort: Effort, *, with_offers: bool) -> Verdict:
     ask = read_ask(facts.deployment, facts.policy, leader_worker_set=facts.leader_worker_set, draft=facts.draft)
     matched = match(ask.placement, facts.pools)
     finding = first_finding(Checked(facts=facts, ask=ask, matched=matched))
     if finding is not None and finding.reason != Reason.NO_MATCHING_POOL:
         return finding
     assert isinstance(facts.model, ModelFacts), "an unknown model is a finding"
-    engine = engine_for(facts.model, ask.version, facts.corrections)
+    engine = engine_for(facts.model, ask.version, facts.corrections, effort)
     if isinstance(finding, Reject):
-        return _refusal(facts, ask, engine, finding, with_offers=with_offers)
+        return _refusal(facts, ask, engine, finding, effort if with_offers else None)
     products, unknown = products_of(matched.pools)
     if not products:
         return Undecided(reason=Reason.NO_CAPACITY_KNOWN, message=f"{unknown[0]}.", next_step="Set computeCapability in a GPUPool.")
@@ -128,7 +153,7 @@ def _decide(facts: Facts, *, with_offers: bool) -> Verdict:
         found, changes = resized
         return _capped(facts, Resize(plan=make_plan(found, facts.model), changes=changes, warnings=_warnings(facts, ask, found)))
     reject = _leader_worker_set_missing(facts, ask, mover) or reject
-    refused = _refusal(facts, ask, engine, reject, with_offers=with_offers)
+    refused = _refusal(facts, ask, engine, reject, effort if with_offers else None)
     if not isinstance(refused, Reject) or not is_lifted(refused, facts):
         return refused
     forced = pinned_placement(engine, ask, refused, result)
@@ -167,16 +192,28 @@ def _overridden(facts: Facts, reject: Reject, fits: Admit | Resize) -> Admit | R
     return replace(fits, warnings=(line, *fits.warnings), overridden=fits.overridden or reject)
 
 
-def _refusal(facts: Facts, ask: Ask, engine: Engine, reject: Reject, *, with_offers: bool) -> Verdict:
+def _refusal(facts: Facts, ask: Ask, engine: Engine, reject: Reject, for_offers: Effort | None) -> Verdict:
     undecided = _undecided_in_an_open_cluster(facts, ask, engine, reject)
     if undecided is not None:
         return undecided
-    return _with_offers(reject, facts, ask, engine) if with_offers else reject
+    return _with_offers(reject, facts, ask, engine, for_offers) if for_offers is not None else reject
 
 
-def _with_offers(reject: Reject, facts: Facts, ask: Ask, engine: Engine) -> Reject:
+def _with_offers(reject: Reject, facts: Facts, ask: Ask, engine: Engine, effort: Effort) -> Reject:
+    """The rejection with what offers the rest of the effort finds: it holds without them, so their end is not its own."""
     way_out = scene(facts, ask, lambda products: Mover(engine, products, facts.applied_plan))
-    found = offers(way_out, lambda patched: _guarded(patched, with_offers=False))
+    found: tuple[Offer, ...] = ()
+    try:
+        for offer in offers(way_out, lambda patched: _guarded(patched, effort, with_offers=False)):
+            found += (offer,)
+    except TooComplex:
+        pass
+    except OutOfTime as stopped:
+        raise OutOfTime(_told(reject, found)) from stopped
+    return _told(reject, found)
+
+
+def _told(reject: Reject, found: tuple[Offer, ...]) -> Reject:
     replicas = next((count for offer in found if (count := json.loads(offer.patch_json)["spec"].get("replicas"))), None)
     if replicas is None:
         return replace(reject, offers=found)

@@ -1,7 +1,8 @@
 """The estimator as decisions use it: one model and release, every set of arguments worked out once for all budgets.
 
-Shared by decisions on the same shape; estimates are pure, so remembering them changes nothing but time. Refusals are
-values, doubt about the model is raised as Unsupported.
+What is known of a shape is shared by decisions on it; estimates are pure, so remembering them changes nothing but time. What a
+decision may ask is its own: its effort is spent by every question, remembered or not. Refusals are values, doubt about the model is
+raised as Unsupported.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.prepared import Prepared
 from plimsoll_estimator.resolve.facts import num_experts, query_heads
 from plimsoll_estimator.resolved import Corrections, Estimate, Gpu
+from plimsoll_operator.decision.effort import Effort
 from plimsoll_operator.decision.layouts import Counts
 from plimsoll_operator.facts import AppliedCorrection, ModelFacts
 from plimsoll_operator.facts import WeightTotals as HeaderTotals
@@ -28,7 +30,7 @@ _BYTES_OF: Final = {
 }  # fmt: skip
 
 
-class Engine:
+class _Shape:
     """Remembers what it prepared by arguments and GPU; the same question costs a look-up. Bounded: a full memory starts afresh."""
 
     __slots__ = ("_checkpoints", "_config", "_corrections", "_memo", "_version", "_weights", "counts")
@@ -90,6 +92,38 @@ class Engine:
         return prepared.corrected(Corrections(**{_BYTES_OF[row.component]: row.add_bytes for row in counted})) if counted else prepared
 
 
+class Engine:
+    """One decision's questions about a shape."""
+
+    __slots__ = ("_effort", "_shape")
+
+    def __init__(self, shape: _Shape, effort: Effort) -> None:
+        self._shape = shape
+        self._effort = effort
+
+    @property
+    def counts(self) -> Counts:
+        """What of the model bounds its layouts."""
+        return self._shape.counts
+
+    def look(self) -> None:
+        """Spend one look on work that is no estimate."""
+        self._effort.look()
+
+    def prepare(self, args: EngineArgs, gpu: Gpu) -> Prepared | Estimate:
+        """The replica before its budget is chosen, or vLLM's refusal of these arguments.
+
+        Raises Unsupported (no rule), InvalidInput (bad value), and what ends the decision's effort.
+        """
+        self._effort.look()
+        return self._shape.prepare(args, gpu)
+
+    def checkpoint_bytes(self, gpu: Gpu) -> int | None:
+        """The checkpoint's files on the disk; None where that has no rule."""
+        self._effort.look()
+        return self._shape.checkpoint_bytes(gpu)
+
+
 def corrections_for(corrections: tuple[AppliedCorrection, ...], version: EngineVersion, product: str) -> tuple[AppliedCorrection, ...]:
     """Those of the release's minor, one a component: that of the product itself before one of all products."""
     minor = [row for row in corrections if row.engine_minor == f"{version.major}.{version.minor}"]
@@ -98,11 +132,13 @@ def corrections_for(corrections: tuple[AppliedCorrection, ...], version: EngineV
     return tuple(found[component] for component in sorted(found))
 
 
-def engine_for(model: ModelFacts, version: EngineVersion, corrections: tuple[AppliedCorrection, ...] = ()) -> Engine:
-    """The engine of a shape; the same one for the same config object, totals, release and corrections."""
-    return _engine(model.config, model.weights, version, corrections)
+def engine_for(
+    model: ModelFacts, version: EngineVersion, corrections: tuple[AppliedCorrection, ...] = (), effort: Effort | None = None
+) -> Engine:
+    """The engine of a shape, on this decision's effort; what is remembered is shared by the same config, totals, release, corrections."""
+    return Engine(_shape(model.config, model.weights, version, corrections), effort or Effort())
 
 
 @lru_cache(maxsize=64)
-def _engine(config: HfConfig, weights: HeaderTotals | None, version: EngineVersion, corrections: tuple[AppliedCorrection, ...]) -> Engine:
-    return Engine(config, weights, version, corrections)
+def _shape(config: HfConfig, weights: HeaderTotals | None, version: EngineVersion, corrections: tuple[AppliedCorrection, ...]) -> _Shape:
+    return _Shape(config, weights, version, corrections)

@@ -7,7 +7,7 @@ admitted is not offered. Knows sentences and patches, no search.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -19,9 +19,9 @@ from plimsoll_operator.verdict import Admit, Offer, Plan, Verdict
 MAX_OFFERS: Final = 4
 
 
-def offers(scene_: Scene, judge: Callable[[Facts], Verdict]) -> tuple[Offer, ...]:
-    """Verified offers in the order of `ways_out`, the least intrusive first."""
-    found: list[Offer] = []
+def offers(scene_: Scene, judge: Callable[[Facts], Verdict]) -> Iterator[Offer]:
+    """Verified offers in the order of `ways_out`, the least intrusive first; each is searched for when it is asked for."""
+    found = 0
     seen: set[str] = set()
     for way in ways_out(scene_):
         text = json.dumps(way.patch, sort_keys=True, separators=(",", ":"))
@@ -30,10 +30,10 @@ def offers(scene_: Scene, judge: Callable[[Facts], Verdict]) -> tuple[Offer, ...
         seen.add(text)
         plan = _admitted(scene_.facts, way, judge)
         if plan is not None:
-            found.append(Offer(summary=_summary(way.patch, plan), patch_json=text))
-            if len(found) == MAX_OFFERS:
-                break
-    return tuple(found)
+            yield Offer(summary=_summary(way.patch, plan), patch_json=text)
+            found += 1
+            if found == MAX_OFFERS:
+                return
 
 
 def patched(deployment: InferenceDeployment, patch: Patch) -> InferenceDeployment | None:

@@ -25,6 +25,7 @@ _ARGUMENT: Final = {
     "tensorParallelSize": "tensor_parallel_size", "pipelineParallelSize": "pipeline_parallel_size",
     "dataParallelSize": "data_parallel_size", "gpuMemoryUtilization": "gpu_memory_utilization", "kvCacheDtype": "kv_cache_dtype",
 }  # fmt: skip
+_LARGEST_SIZE: Final = 64  # the API's bound on each parallel size
 _LEAST_SEQS: Final = 16
 _LEAST_TOKENS: Final = 512
 FP8: Final = "fp8"
@@ -114,7 +115,8 @@ class Mover:
             if value is None or not str(value).startswith(FP8):
                 yield FP8
         else:
-            most = ask.max_nodes * max((pool.gpus_per_node for product in self._products for pool in product.pools), default=0)
+            gpus = max((pool.gpus_per_node for product in self._products for pool in product.pools), default=0)
+            most = min(ask.max_nodes * gpus, _LARGEST_SIZE)
             size = int(value or 1)
             yield from range(size + 1, most + 1)
             yield from range(min(size - 1, most), 0, -1)

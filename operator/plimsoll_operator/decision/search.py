@@ -154,7 +154,7 @@ def _of_kind(kind: Kind, engine: Engine, ask: Ask, products: tuple[Product, ...]
         for group in groups
         for layout in layouts(kind, ask, engine.counts, tuple({pool.gpus_per_node for product in group for pool in product.pools}))
         if like is None or _is_layout_of(layout, like)
-        if (candidate := _candidate(ask, group, kind, layout)) is not None
+        if (candidate := _candidate(engine, ask, group, kind, layout)) is not None
     ]
     found.sort(key=lambda c: (_order(c), c.name, c.layout.tensor_parallel_size))
     if kind is Kind.EXPERTS:
@@ -187,7 +187,8 @@ def _heavier(prepared: Prepared | Estimate, stages: int, gpu: Gpu) -> bool:
     return prepared.stages[0].loaded_bytes >= stages * most
 
 
-def _candidate(ask: Ask, group: tuple[Product, ...], kind: Kind, layout: Layout) -> Candidate | None:
+def _candidate(engine: Engine, ask: Ask, group: tuple[Product, ...], kind: Kind, layout: Layout) -> Candidate | None:
+    engine.look()
     rooms = [(product, product.large_enough_for(layout)) for product in group]
     pools = [pool for _, room in rooms for pool in room]
     if not pools:

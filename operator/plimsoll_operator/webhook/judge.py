@@ -26,6 +26,8 @@ _UNDECIDED_FIELDS: Final = {
     Reason.NO_CAPACITY_KNOWN: "spec.placement",
     Reason.NO_KNOWN_POOL: "spec.placement",
     Reason.LABEL_NOT_INDEXED: "spec.placement.nodeSelector",
+    Reason.TOO_COMPLEX: "spec",
+    Reason.OUT_OF_TIME: "spec",
 }
 _SKIPPED: Final = Answer(allowed=True, verdict="Skipped", reason="Unchanged")
 

@@ -1,0 +1,52 @@
+"""What one decision may cost: a budget of looks, the same on every machine, and a checkpoint where a caller's clock may stop it.
+
+`engine` takes a look before each estimate, `search` before each candidate. Counts looks, never time: a verdict must not depend on
+how fast a machine is. A caller who cannot wait hands in a checkpoint that raises OutOfTime; how it tells the time is its business.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, TypeAlias
+
+from plimsoll_operator.verdict import Reject
+
+Checkpoint: TypeAlias = Callable[[], None]
+
+MOST_LOOKS: Final = 200_000
+"""Looks of one decision. Deciding an ordinary wish takes a hundred; the largest that was found, a worksheet refused on twelve pools over
+up to 64 nodes a replica, with its offers, 60,000."""
+
+
+class OutOfTime(Exception):
+    """Raised by a checkpoint: the caller cannot wait any longer. `known` is a rejection that was certain before it was complete."""
+
+    def __init__(self, known: Reject | None = None) -> None:
+        self.known = known
+        super().__init__("the decision was stopped before its end")
+
+
+class TooComplex(Exception):
+    """The budget of looks is spent. The same facts spend it again, wherever they are decided."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"deciding takes more than {most} estimates")
+
+
+class Effort:
+    """The budget of one decision, its offers included."""
+
+    __slots__ = ("_checkpoint", "_most", "looks")
+
+    def __init__(self, most: int = MOST_LOOKS, checkpoint: Checkpoint | None = None) -> None:
+        self._checkpoint = checkpoint
+        self._most = most
+        self.looks = 0
+
+    def look(self) -> None:
+        """Before each piece of work. Raises TooComplex, and what the checkpoint raises."""
+        self.looks += 1
+        if self.looks > self._most:
+            raise TooComplex(self._most)
+        if self._checkpoint is not None:
+            self._checkpoint()

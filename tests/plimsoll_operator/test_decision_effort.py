@@ -1,0 +1,121 @@
+"""One decision has a bound: the same number of looks everywhere, and a caller's deadline where it has one. Counted, never timed."""
+
+import dataclasses
+
+import pytest
+from tests.bench.timing import forget
+from tests.plimsoll_operator.decision_world import H100, L4, LLAMA_8B, LLAMA_70B, T4, Files, deployment, node
+
+from plimsoll_operator.decision import OutOfTime, decide, decide_within
+from plimsoll_operator.decision.effort import MOST_LOOKS
+from plimsoll_operator.gather import facts_for
+from plimsoll_operator.verdict import Reject, Undecided
+
+WISHES = [
+    ("what is admitted", {"model": LLAMA_8B, "engine": {"maxModelLen": 16384}}),
+    ("what is refused with offers", {"model": LLAMA_70B, "engine": {"maxModelLen": 131072, "tensorParallelSize": 2}}),
+    ("what is resized", {"model": LLAMA_70B, "engine": {"maxModelLen": 131072, "tensorParallelSize": 2},
+     "fit": {"policy": "Resize", "mayChange": ["maxModelLen"]}}),
+    ("what follows from a workload", {"model": LLAMA_8B, "engine": {}, "workload": {"useCase": "chat"}}),
+]  # fmt: skip
+EACH = pytest.mark.parametrize(("why", "wish"), WISHES, ids=[row[0] for row in WISHES])
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_remembered():
+    forget()
+
+
+def facts_of(wish, *nodes):
+    return facts_for(deployment(**wish), Files(*(nodes or (H100, L4, T4)), lws=True), applied_plan=None)
+
+
+def counted(facts, most_looks=MOST_LOOKS):
+    """The verdict, and the looks it took."""
+    looks = []
+    return decide(facts, checkpoint=lambda: looks.append(None), most_looks=most_looks), len(looks)
+
+
+def same_but_for_offers(found, whole):
+    offered = whole.offers[: len(found.offers)] == found.offers
+    return offered and dataclasses.replace(found, message=whole.message, offers=whole.offers) == whole
+
+
+class Clock:
+    """Moves on by a second whenever it is read."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def __call__(self):
+        self.now += 1
+        return self.now
+
+
+@EACH
+def test_a_decision_is_stopped_at_any_look_and_never_ends_in_a_plan(why, wish):
+    facts = facts_of(wish)
+    looks = counted(facts)[1]
+    forget()
+    for seconds in range(1, looks + 1, 5):
+        found = decide_within(facts, Clock(), seconds)
+        if isinstance(found, Undecided):
+            assert (found.reason, found.message) == ("OutOfTime", f"deciding did not end within {seconds} seconds."), why
+        else:
+            assert same_but_for_offers(found, decide(facts)), why
+            forget()
+    assert decide_within(facts, Clock(), looks + 1) == decide(facts)
+
+
+@EACH
+def test_a_stopped_decision_is_not_remembered(why, wish):
+    facts = facts_of(wish)
+    stopped = decide_within(facts, Clock(), 2)
+    assert stopped.reason == "OutOfTime"
+    assert decide(facts) != stopped, why
+
+
+@EACH
+def test_a_budget_of_looks_ends_in_the_same_verdict_everywhere(why, wish):
+    facts = facts_of(wish)
+    whole, looks = counted(facts)
+    for most in range(1, looks, 5):
+        found = decide(facts, most_looks=most)
+        if isinstance(found, Undecided):
+            assert (found.reason, found.message) == ("TooComplex", f"deciding takes more than {most} estimates.")
+        else:
+            assert same_but_for_offers(found, whole), why
+        forget()
+        assert decide(facts, most_looks=most) == found, "what is remembered of the model saves time and no looks"
+    assert decide(facts, most_looks=looks) == whole
+
+
+def test_the_checkpoint_may_say_so_by_itself():
+    def checkpoint():
+        raise OutOfTime
+
+    with pytest.raises(OutOfTime):
+        decide(facts_of(WISHES[0][1]), checkpoint=checkpoint)
+
+
+HONEST = [
+    ("every pinned value may move, nothing fits", {"model": LLAMA_70B, "engine": {
+        "maxModelLen": 131072, "tensorParallelSize": 2, "pipelineParallelSize": 2, "maxNumSeqs": 512, "gpuMemoryUtilization": 0.02},
+        "fit": {"policy": "Resize", "mayChange": ["tensorParallelSize", "pipelineParallelSize", "maxNumSeqs"]},
+        "placement": {"maxNodesPerReplica": 8}}),
+    ("a size that may move over 64 nodes of which none would do", {"model": LLAMA_70B, "engine": {
+        "tensorParallelSize": 2, "gpuMemoryUtilization": 0.02}, "fit": {"policy": "Resize", "mayChange": ["tensorParallelSize"]},
+        "placement": {"maxNodesPerReplica": 64}}),
+    ("a workload that no number of replicas on eight nodes each holds", {"model": LLAMA_70B, "engine": {}, "replicas": 4, "workload": {
+        "requestClasses": [{"name": "long", "promptTokens": 100000, "outputTokens": 20000, "concurrency": 400000},
+                           {"name": "short", "promptTokens": 1000, "outputTokens": 2000, "concurrency": 400}]},
+        "placement": {"maxNodesPerReplica": 8}}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("why", "wish"), HONEST, ids=[row[0] for row in HONEST])
+def test_honest_wishes_stay_far_below_the_budget(why, wish):
+    cluster = [node(f"{name}-{number}", name, 8, mib) for name, mib in (("NVIDIA-L4", 23034), ("Tesla-T4", 15360)) for number in range(64)]
+    found, looks = counted(facts_of(wish, *cluster))
+    assert isinstance(found, Reject), why
+    assert 100 < looks < MOST_LOOKS // 10
