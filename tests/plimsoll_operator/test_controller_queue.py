@@ -54,3 +54,10 @@ def test_a_closed_queue_wakes_its_worker_with_nothing() -> None:
     queue.add(A)
     queue.close()
     assert queue.take() is None
+
+
+def test_a_retry_waits_as_long_as_the_other_side_asks_and_never_less_than_its_own_delay() -> None:
+    queue = WorkQueue(Clock())
+    assert queue.retry(A, not_before=30.0) == 30.0
+    assert queue.retry(A, not_before=0.01) == 0.1
+    assert queue.retry(A, not_before=None) == 0.2

@@ -13,11 +13,11 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
+from plimsoll_operator.backoff import Backoff
 from plimsoll_operator.errors import ApiFailure, WatchExpired
 from plimsoll_operator.ports import Key, Kube, Manifest, Resource, WatchEvent, key_of
 
 _log = logging.getLogger(__name__)
-_LONGEST_BACKOFF_SECONDS: Final = 10.0
 ABSENT_SECONDS: Final = 10.0
 
 Trim = Callable[[Manifest], Manifest]
@@ -55,6 +55,7 @@ class Informer:
         self._lock = threading.Lock()
         self._objects: dict[Key, Manifest] = {}
         self._heard_at = clock()
+        self._told = 0
         self.synced = threading.Event()
 
     def get(self, key: Key) -> Manifest | None:
@@ -68,27 +69,37 @@ class Informer:
             return tuple(self._objects.values())
 
     def age(self) -> float:
-        """Seconds since the API server last said anything (an event, a bookmark or a list)."""
+        """Seconds since the API server last said anything (an event, a bookmark or a whole list)."""
         return self._clock() - self._heard_at
 
     def run(self, stop: threading.Event) -> None:
-        """List and watch until `stop`, whatever the API server does. Returns only then."""
-        failures = 0
+        """List and watch until `stop`, whatever the API server does. Returns only then.
+
+        Never in a tight loop: an expired watch is a failure like others, and so is one that ends at once having said nothing.
+        """
+        backoff = Backoff(self._clock)
         while not stop.is_set():
             try:
-                version = self.relist()
-                failures = 0
-                if not self.served:
-                    stop.wait(ABSENT_SECONDS)
-                    continue
-                while not stop.is_set():
-                    version = self.follow(version)
+                self._list_and_watch(stop, backoff)
             except WatchExpired:
-                continue
+                delay = backoff.pause()
+                _log.info("%s: the resource version has expired; listed again in %.1f s", self.resource.plural, delay)
+                stop.wait(delay)
             except ApiFailure as failure:
-                failures += 1
-                delay = min(_LONGEST_BACKOFF_SECONDS, 0.1 * 2 ** min(failures, 10)) * random.uniform(0.5, 1.0)
+                delay = backoff.pause(failure.retry_after_seconds)
                 _log.warning("%s: %s; again in %.1f s", self.resource.plural, failure, delay)
+                stop.wait(delay)
+
+    def _list_and_watch(self, stop: threading.Event, backoff: Backoff) -> None:
+        version = self.relist()
+        if not self.served:
+            stop.wait(ABSENT_SECONDS)
+            return
+        while not stop.is_set():
+            started, told = self._clock(), self._told
+            version = self.follow(version)
+            delay = backoff.after_watch(lasted_seconds=self._clock() - started, events=self._told - told)
+            if delay > 0:
                 stop.wait(delay)
 
     def relist(self) -> str:
@@ -106,7 +117,6 @@ class Informer:
         token = ""
         while True:
             page = self._kube.list_page(self.resource, namespace=self._namespace, selector=self._selector, continue_token=token)
-            self._heard_at = self._clock()
             for item in page.items:
                 seen.add(key_of(item))
                 self._put(item)
@@ -115,6 +125,7 @@ class Informer:
                 break
         for key in [key for key in self._objects if key not in seen]:
             self._drop(key)
+        self._heard_at = self._clock()
         self._tell_served(True)
         self.synced.set()
         return page.resource_version
@@ -138,6 +149,7 @@ class Informer:
         where = {"namespace": self._namespace, "selector": self._selector}
         for event in self._kube.watch(self.resource, resource_version=version, timeout_seconds=timeout, **where):
             self._heard_at = self._clock()
+            self._told += 1
             version = str(event.object["metadata"]["resourceVersion"])
             self._handle(event)
         return version

@@ -50,12 +50,14 @@ class PoolWriter:
             if not self._ledger.changed.wait(1.0):
                 continue
             self._ledger.changed.clear()
+            pause = INTERVAL_SECONDS
             try:
                 self.write()
             except ApiFailure as failure:
                 _log.warning("pools not written: %s", failure)
                 self._ledger.changed.set()
-            stop.wait(INTERVAL_SECONDS)
+                pause = max(pause, failure.retry_after_seconds or 0.0)
+            stop.wait(pause)
 
     def write(self) -> None:
         """One pass. Raises ApiFailure."""

@@ -65,6 +65,8 @@ from plimsoll_operator.ports import (
 _log = logging.getLogger(__name__)
 RESYNC_SECONDS: Final = 600.0
 DEAD_WATCH_SECONDS: Final = 600.0
+# Bookmarks come about once a minute, and a watch is begun again within five: older than this is no picture to decide by.
+STALE_SECONDS: Final = 300.0
 # Most of a key's time is spent waiting for the API server's answers; one key makes five to seven requests.
 WORKERS: Final = 8
 MANAGED: Final = "app.kubernetes.io/managed-by=plimsoll"
@@ -218,7 +220,7 @@ class Controller:
             self.queue.succeeded(key)
         except ApiFailure as failure:
             outcome = "retry"
-            delay = self.queue.retry(key)
+            delay = self.queue.retry(key, not_before=failure.retry_after_seconds)
             _log.warning("%s/%s: %s; again in %.2f s", *key, failure, delay)
         finally:
             del self._busy_since[key]
@@ -231,9 +233,12 @@ class Controller:
             self.queue.add(key)
 
     def unready(self) -> str:
-        """Which caches are not filled yet; empty when ready."""
+        """Which caches are not filled yet, or have heard nothing for too long; empty when ready."""
         waiting = [informer.resource.plural for informer in self.informers if not informer.synced.is_set()]
-        return f"waiting for {', '.join(waiting)}" if waiting else ""
+        if waiting:
+            return f"waiting for {', '.join(waiting)}"
+        stale = [f"{kind} ({age:.0f} s)" for kind, age in self.watch_ages().items() if age > STALE_SECONDS]
+        return f"no news from the API server about {', '.join(stale)}" if stale else ""
 
     def unhealthy(self) -> str:
         """Which part has stood still for too long to be waited for; empty when healthy."""

@@ -62,7 +62,8 @@ class ProfileStatus:
             self._write(key)
             self._queue.succeeded(key)
         except ApiFailure as failure:
-            _log.warning("status of profile %s/%s: %s; again in %.1f s", *key, failure, self._queue.retry(key))
+            delay = self._queue.retry(key, not_before=failure.retry_after_seconds)
+            _log.warning("status of profile %s/%s: %s; again in %.1f s", *key, failure, delay)
         finally:
             self._queue.done(key)
         return True

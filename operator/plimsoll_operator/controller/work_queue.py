@@ -48,12 +48,15 @@ class WorkQueue(Generic[_K]):
                 heapq.heappush(self._delayed, (due, next(self._order), key))
                 self._condition.notify()
 
-    def retry(self, key: _K) -> float:
-        """Make the key ready after a delay that doubles with each failure in a row. Returns the delay in seconds."""
+    def retry(self, key: _K, *, not_before: float | None = None) -> float:
+        """Make the key ready after a delay that doubles with each failure in a row. Returns the delay in seconds.
+
+        `not_before`: seconds that the other side asks to be left alone, bounded by whoever read them.
+        """
         with self._condition:
             failures = self._failures.get(key, 0)
             self._failures[key] = failures + 1
-        delay = min(_LONGEST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * (1 << min(failures, 20)))
+        delay = max(min(_LONGEST_DELAY_SECONDS, _FIRST_DELAY_SECONDS * (1 << min(failures, 20))), not_before or 0.0)
         self.add_after(key, delay)
         return delay
 
