@@ -194,7 +194,7 @@ class Controller:
                     gated=bool(self.ledger.gated(key)),
                     child_replicas=replicas,
                 )
-        self.ledger.recover(promises)
+        self.reconciler.recover(promises)
 
     def resync(self) -> None:
         """Look at every deployment again with fresh eyes, also at those of which the watcher has told nothing."""

@@ -9,9 +9,9 @@ Raises ApiFailure where the API server refuses; the worker retries the key.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from plimsoll_operator.api import ApiError, InferenceDeployment, parse_inference_deployment
@@ -21,6 +21,7 @@ from plimsoll_operator.controller.children import Children, is_gated, kind_for, 
 from plimsoll_operator.controller.course import Applied, Course, applied_from_child, can_start, chart, must_adopt, must_start_over
 from plimsoll_operator.controller.gates import Gates
 from plimsoll_operator.controller.ledger import Ledger, Promise
+from plimsoll_operator.controller.places import Places, settled
 from plimsoll_operator.controller.records import Record, Records
 from plimsoll_operator.controller.report import Reporter
 from plimsoll_operator.controller.resolving.models import Models
@@ -101,7 +102,7 @@ class Reconciler:
         self._serves_groups = serves_groups
         self._now = now
         self._booking = threading.Lock()
-        self._last_decided = datetime.min.replace(tzinfo=UTC)
+        self._places = Places()
         self._judged: dict[Key, tuple[object, Verdict]] = {}
 
     def reconcile(self, key: Key) -> str:
@@ -130,6 +131,11 @@ class Reconciler:
         written = self._report(gathered, decided, child)
         return _outcome(decided, applied_now or written)
 
+    def recover(self, promises: Mapping[Key, Promise]) -> None:
+        """Book what the leader before us has promised, all of it before the first decision of our own."""
+        self._places.go_on_after((promise.decided for promise in promises.values()), self._now())
+        self._ledger.recover(promises)
+
     def rejudge(self) -> None:
         """Forget what was answered before, so that the next look at each key decides again."""
         self._judged.clear()
@@ -150,12 +156,12 @@ class Reconciler:
     def _place_of(self, gathered: Gathered, course: Course, run: Applied) -> str:
         """The plan's place in the decision order: kept with the child, or while it is held in the promise; a new plan comes last."""
         before = self._ledger.promised(gathered.key)
-        if not course.adopts:
-            return run.decided or (before.decided if before is not None else "")
+        wished_at = str(gathered.raw["metadata"].get("creationTimestamp", ""))
         if before is not None and before.decided and before.generation == run.origin.generation:
-            return before.decided
-        self._last_decided = max(self._now(), self._last_decided + timedelta(microseconds=1))
-        return self._last_decided.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+            return settled(before.decided, wished_at)
+        if not course.adopts:
+            return settled(run.decided or (before.decided if before is not None else ""), wished_at)
+        return self._places.next(self._now(), wished_at)
 
     def _facts(self, gathered: Gathered) -> Facts:
         applied = gathered.applied
