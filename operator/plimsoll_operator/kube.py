@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import logging
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -24,12 +26,15 @@ from plimsoll_operator.backoff import LONGEST_ASKED_SECONDS, retry_after_seconds
 from plimsoll_operator.errors import ApiFailure, WatchExpired
 from plimsoll_operator.ports import FIELD_MANAGER, PODS, EventType, Manifest, Page, Resource, WatchEvent
 
+_log = logging.getLogger(__name__)
 # A watch each for a dozen kinds, the workers, the pool writer and the lease.
 _CONNECTIONS: Final = 32
 _REQUEST_TIMEOUT: Final = urllib3.Timeout(connect=5.0, read=30.0)
 # Bookmarks arrive about once a minute: a watch that is silent for longer than this is dead.
 _WATCH_TIMEOUT: Final = urllib3.Timeout(connect=5.0, read=75.0)
-_LONGEST_LINE: Final = 8 << 20
+# etcd stores 1.5 MiB by default, and JSON spells one byte of it with up to six ("<" is \u003c).
+_LONGEST_LINE: Final = 16 << 20
+_NEWS: Final = re.compile(rb'\s*\{"type":"(ADDED|MODIFIED)"')
 # A refusal is a sentence; of what is longer only the beginning is read.
 _LONGEST_REFUSAL: Final = 64 << 10
 _BOOKKEEPING: Final[Mapping[type, tuple[str, ...]]] = {
@@ -299,13 +304,30 @@ def _named(manifest: object) -> Manifest:
 
 
 def _lines(response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
-    pending = b""
+    """One event each. One that is longer than anything etcd stores by default is left out as it streams by: the others go on."""
+    pending = bytearray()
+    skipping = False
     for chunk in response.stream(65536, decode_content=True):
-        pending += chunk
+        *complete, rest = chunk.split(b"\n")
+        for part in complete:
+            pending += part
+            if pending and not skipping:
+                yield bytes(pending)
+            pending.clear()
+            skipping = False
+        if not skipping:
+            pending += rest
         if len(pending) > _LONGEST_LINE:
-            raise ApiFailure(0, "LineTooLong", f"a watch line is longer than {_LONGEST_LINE} bytes")
-        *complete, pending = pending.split(b"\n")
-        yield from (line for line in complete if line)
+            _pass_over(bytes(pending[:256]))
+            pending.clear()
+            skipping = True
+
+
+def _pass_over(head: bytes) -> None:
+    """The object stays as it was last known. A deletion cannot be left out: after it everything is listed again."""
+    if not _NEWS.match(head):
+        raise ApiFailure(0, "LineTooLong", f"a watch line is longer than {_LONGEST_LINE} bytes: {head!r}")
+    _log.warning("an event of more than %d bytes is left out, its object stays as it was: %r", _LONGEST_LINE, head)
 
 
 def _event(line: bytes, resource: Resource) -> WatchEvent:

@@ -167,3 +167,31 @@ def test_one_namespace_is_asked_for_by_its_own_path(server: Server, kube: KubeCl
     kube.list_page(PODS, namespace="team-a")
     list(kube.watch(PODS, namespace="team-a", resource_version="7"))
     assert [path for _, path, *_ in server.asked] == ["/api/v1/namespaces/team-a/pods"] * 2
+
+
+def padded(kind: str, name: str, megabytes: int) -> list[bytes]:
+    """One event whose line is so long, in pieces as a server sends it."""
+    found = {"kind": "Pod", "metadata": {"name": name, "namespace": "ns", "resourceVersion": "7", "annotations": {"x": ""}}}
+    head, tail = json.dumps({"type": kind, "object": found}, separators=(",", ":")).encode().split(b'"x":"', 1)
+    return [head + b'"x":"', *[b"a" * (1 << 20)] * megabytes, tail + b"\n"]
+
+
+def line(name: str, version: str) -> bytes:
+    metadata = {"name": name, "namespace": "ns", "resourceVersion": version}
+    return json.dumps({"type": "ADDED", "object": {"kind": "Pod", "metadata": metadata}}).encode() + b"\n"
+
+
+def test_an_object_as_large_as_etcd_stores_is_news_like_any_other(server: Server, kube: KubeClient) -> None:
+    server.answers.append((200, [*padded("ADDED", "large", 10), line("next", "8")]))
+    assert [event.object["metadata"]["name"] for event in kube.watch(PODS, resource_version="1")] == ["large", "next"]
+
+
+def test_one_larger_object_is_left_out_and_the_others_go_on(server: Server, kube: KubeClient) -> None:
+    server.answers.append((200, [line("before", "6"), *padded("MODIFIED", "huge", 40), line("next", "8") + line("last", "9")]))
+    assert [event.object["metadata"]["name"] for event in kube.watch(PODS, resource_version="1")] == ["before", "next", "last"]
+
+
+def test_the_deletion_of_a_larger_object_is_not_missed(server: Server, kube: KubeClient) -> None:
+    server.answers.append((200, [*padded("DELETED", "huge", 40), line("next", "8")]))
+    with pytest.raises(ApiFailure, match="longer than"):
+        list(kube.watch(PODS, resource_version="1"))
