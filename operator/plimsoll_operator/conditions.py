@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from plimsoll_operator.facts import ModelFacts, ModelUnknown
-from plimsoll_operator.verdict import Admit, Plan, Reject, Resize, Undecided, Verdict
+from plimsoll_operator.verdict import Admit, Plan, Reason, Reject, Resize, Undecided, Verdict
 
 ConditionStatus = Literal["True", "False", "Unknown"]
 Lack = Literal["gpus", "turn", "scheduler", "unknown"]
@@ -84,7 +84,8 @@ class Situation:
     `applied_generation` is the generation whose plan the pods carry, None without one. `adopting` is true where the
     verdict speaks of the spec as it stands rather than re-judging an applied plan. `bound` counts live pods on nodes,
     `capacity_for_missing` says that GPUs for all the others are booked, `missing_because` what they wait for where they are not.
-    `apply_problem` is what the API server says to the children, where it refuses them.
+    `apply_problem` is what the API server says to the children, where it refuses them. `replicas` are those that are made; `beyond`
+    as many more are wanted and held by a cap of the FitPolicy, whose sentence is `beyond_because`.
     """
 
     generation: int
@@ -98,6 +99,15 @@ class Situation:
     child: ChildState | None
     missing_because: Lack = "gpus"
     apply_problem: str = ""
+    beyond: int = 0
+    beyond_because: str = ""
+
+    @property
+    def capped(self) -> str:
+        """What is said to replicas that a cap holds; empty where there are none."""
+        if not self.beyond_because:
+            return ""
+        return f"{self.beyond_because} {self.replicas} of {self.replicas + self.beyond} replicas are kept."
 
     @property
     def refused(self) -> bool:
@@ -151,6 +161,8 @@ def _feasible(situation: Situation) -> _Draft:
     verdict = situation.verdict
     if isinstance(verdict, Invalid):
         return ("Feasible", "Unknown", "Invalid", verdict.message)
+    if situation.capped:
+        return ("Feasible", "False", Reason.POLICY_CAP, situation.capped)
     if isinstance(verdict, Reject):
         return ("Feasible", "False", verdict.reason, verdict.message)
     if isinstance(verdict, Undecided):
@@ -167,6 +179,8 @@ def _capacity_available(situation: Situation) -> _Draft:
     kind = "CapacityAvailable"
     if situation.applied_generation is None:
         return (kind, "Unknown", "NoPlan", "no plan is applied")
+    if situation.replicas == 0 and situation.capped:
+        return (kind, "False", Reason.POLICY_CAP, situation.capped)
     if situation.replicas == 0:
         return (kind, "True", "NoneWanted", "no replicas are wanted")
     missing = situation.replicas - situation.bound
@@ -203,7 +217,7 @@ def _available(situation: Situation) -> _Draft:
     child = situation.child
     available = child.available if child is not None else 0
     text = f"{_share(available, situation)} available"
-    if available > 0 or (situation.replicas == 0 and not situation.refused):
+    if available > 0 or (situation.replicas == 0 and not situation.refused and not situation.capped):
         return ("Available", "True", "MinimumReplicasAvailable", text)
     return ("Available", "False", "NoReplicaAvailable", text)
 
@@ -214,6 +228,8 @@ def _ready(situation: Situation) -> _Draft:
         return (kind, "False", _refusal_reason(situation), _refusal(situation))
     if situation.apply_problem:
         return (kind, "False", "ApplyRefused", _apply_refused(situation))
+    if situation.capped:
+        return (kind, "False", Reason.POLICY_CAP, situation.capped)
     child = situation.child
     if child is not None and _rolled_out(situation, child):
         return (kind, "True", "Ready", f"{_share(child.available, situation)} available")
@@ -225,6 +241,8 @@ def _stalled(situation: Situation) -> _Draft:
         return ("Stalled", "True", _refusal_reason(situation), _refusal(situation))
     if situation.apply_problem:
         return ("Stalled", "True", "ApplyRefused", _apply_refused(situation))
+    if situation.capped:
+        return ("Stalled", "True", Reason.POLICY_CAP, situation.capped)
     if situation.child is not None and situation.child.deadline_exceeded:
         return ("Stalled", "True", "ProgressDeadlineExceeded", "the rollout made no progress within its deadline")
     return ("Stalled", "False", "NotStalled", "nothing stands in the way")

@@ -70,6 +70,61 @@ def test_a_cap_refuses_more_replicas_also_by_scale_but_never_fewer(installation:
         assert cluster.get("infd", name, "-n", namespace)["spec"]["replicas"] == 0
 
 
+def scaled(cluster: Cluster, namespace: str, name: str, replicas: int) -> bool:
+    """Whether `kubectl scale` as a user with the role edit gets through."""
+    scale = ("scale", f"infd/{name}", "-n", namespace, f"--replicas={replicas}", "--as=tenant")
+    return cluster.kubectl(*scale, check=False).returncode == 0
+
+
+def test_the_way_over_none_passes_no_cap(installation: Installation, namespace: str) -> None:
+    cluster, wish = installation.cluster, example("02-resized-to-one-l4.yaml")
+    name = wish["metadata"]["name"]
+    grant(cluster, namespace, "tenant", "edit")
+    with policy(cluster, namespace, maxGpusPerNamespace=2):
+        cluster.kubectl("apply", "-n", namespace, "-f", "-", stdin=json.dumps(wish))
+        wait_until(lambda: cluster.get("infd", name, "-n", namespace).get("status", {}).get("plan"), "the plan in status")
+        wait_until(lambda: scaled(cluster, namespace, name, 0), "the built-in role to be aggregated")
+        wait_until(lambda: not scaled(cluster, namespace, name, 4), "the webhook to refuse what is beyond the cap")
+        assert scaled(cluster, namespace, name, 0)
+        assert not scaled(cluster, namespace, name, 4), "a Scale of none has no replicas to compare with"
+        assert scaled(cluster, namespace, name, 2)
+
+
+def test_what_passes_a_cap_while_no_webhook_answers_is_held_by_the_controller(installation: Installation, namespace: str) -> None:
+    cluster, wish = installation.cluster, example("02-resized-to-one-l4.yaml")
+    name = wish["metadata"]["name"]
+    grant(cluster, namespace, "tenant", "edit")
+
+    def asked() -> int:
+        found: int = cluster.get("deployment", name, "-n", namespace)["spec"]["replicas"]
+        return found
+
+    def stalled() -> str:
+        rows = cluster.get("infd", name, "-n", namespace)["status"]["conditions"]
+        return next((row["message"] for row in rows if (row["type"], row["reason"]) == ("Stalled", "PolicyCap")), "")
+
+    with policy(cluster, namespace, maxGpusPerNamespace=2):
+        cluster.kubectl("apply", "-n", namespace, "-f", "-", stdin=json.dumps(wish))
+        wait_until(lambda: len(cluster.pods(namespace)) == 1, "its pod")
+        wait_until(lambda: scaled(cluster, namespace, name, 1), "the built-in role to be aggregated")
+        installation.stop("webhook")
+        try:
+            assert scaled(cluster, namespace, name, 0)
+            assert scaled(cluster, namespace, name, 4), "an autoscaler goes on while no webhook answers"
+            assert "the FitPolicy allows 2. 2 of 4 replicas are kept." in wait_until(stalled, "the controller to say what it holds")
+            assert asked() == 2
+            assert scaled(cluster, namespace, name, 2)
+            wait_until(lambda: not stalled(), "nothing to be held any more")
+            wait_until(lambda: len(cluster.pods(namespace)) == 2, "two pods")
+            kept = {pod["metadata"]["uid"] for pod in cluster.pods(namespace)}
+            cluster.kubectl("patch", "fitpolicy", namespace, "--type=merge", "-p", '{"spec":{"maxGpusPerNamespace":1}}')
+            assert scaled(cluster, namespace, name, 3)
+            assert "the FitPolicy allows 1. 2 of 3 replicas are kept." in wait_until(stalled, "the lowered cap to be held")
+            assert {pod["metadata"]["uid"] for pod in cluster.pods(namespace)} == kept, "no pod is taken away"
+        finally:
+            installation.start_webhook()
+
+
 def bypassed(wish: Json, why: str) -> Json:
     """The wish with the annotation, pinned so that pods can be made of it."""
     pinned = {"tensorParallelSize": 1, "gpuMemoryUtilization": 0.9}
@@ -103,7 +158,7 @@ def test_a_bypass_is_for_those_who_hold_the_right_and_while_it_is_protected(inst
     assert allowed.returncode == 0, allowed.stderr
     assert "Would be rejected (InsufficientKvCache), but the bypass annotation says so" in allowed.stderr
     wait_until(lambda: cluster.pods(namespace), "pods of the bypassed deployment")
-    status = cluster.get("infd", name, "-n", namespace)["status"]
+    status = wait_until(lambda: cluster.get("infd", name, "-n", namespace).get("status"), "its status")
     feasible = next(row for row in status["conditions"] if row["type"] == "Feasible")
     assert (feasible["status"], feasible["reason"]) == ("False", "InsufficientKvCache")
 

@@ -189,9 +189,19 @@ def test_the_cap_on_predicted_memory_counts_every_gpu() -> None:
     assert 80 + 15 < taken < 80 + 22, "80 GiB of the others and what one L4 is predicted to hold"
 
 
-@pytest.mark.parametrize(("replicas", "allowed"), [(2, True), (3, False)])
-def test_scale_is_refused_for_caps_only_and_without_causes(replicas: int, allowed: bool) -> None:
-    body = review({"kind": "Scale", "apiVersion": "autoscaling/v1", "spec": {"replicas": replicas}}, old={"spec": {}}, sub="scale")
+SCALES = [
+    ("within the cap", {}, {"replicas": 2}, True),
+    ("beyond it, from none, which a Scale does not spell", {}, {"replicas": 3}, False),
+    ("beyond it, from one", {"replicas": 1}, {"replicas": 3}, False),
+    ("fewer, though still beyond it: the cap was lowered", {"replicas": 9}, {"replicas": 5}, True),
+    ("to none", {"replicas": 9}, {}, True),
+    ("no change", {"replicas": 9}, {"replicas": 9}, True),
+]
+
+
+@pytest.mark.parametrize(("why", "old", "new", "allowed"), SCALES, ids=[row[0] for row in SCALES])
+def test_scale_is_refused_for_caps_only_and_without_causes(why: str, old: dict[str, int], new: dict[str, int], allowed: bool) -> None:
+    body = review({"kind": "Scale", "apiVersion": "autoscaling/v1", "spec": new}, old={"spec": old}, sub="scale")
     response = Webhook(store=CAPPED, judge=never).ask(body)
     assert response["allowed"] is allowed
     if not allowed:

@@ -27,6 +27,7 @@ from plimsoll_operator.controller.report import Reporter
 from plimsoll_operator.controller.resolving.models import Models
 from plimsoll_operator.controller.status import child_state, plan_from_status
 from plimsoll_operator.controller.store import ParsedObjects, StoreView
+from plimsoll_operator.decision.caps import Hold, hold
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.facts import Facts, ModelFacts, ModelUnknown
 from plimsoll_operator.gather import facts_for
@@ -38,6 +39,8 @@ from plimsoll_operator.verdict import Reject, Undecided, Verdict
 Decide = Callable[[Facts], Verdict]
 # How long until we look again whether a name that somebody else had taken is free.
 RETAKE_SECONDS: Final = 30.0
+# And whether the namespace has room again for replicas that a cap holds.
+CAP_SECONDS: Final = 30.0
 _LACKS: Final[dict[Standing, Lack]] = {Standing.HELD: "turn", Standing.LATE: "scheduler"}
 
 
@@ -55,12 +58,16 @@ class Gathered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decided:
-    """The verdict, what follows from it, and what it was made from. `live_pods` are on a node, `standing` is how the others stand."""
+    """The verdict, what follows from it, and what it was made from.
+
+    `live_pods` are on a node, `standing` is how the others stand, `hold` how many of the wanted replicas the caps let it have.
+    """
 
     verdict: Verdict
     course: Course
     facts: Facts
     live_pods: int
+    hold: Hold
     standing: Standing = Standing.SETTLED
 
     @property
@@ -150,7 +157,7 @@ class Reconciler:
                 self._ledger.promise(gathered.key, None)
                 return decided
             run = replace(course.run, decided=self._place_of(gathered, course, course.run))
-            standing = self._ledger.promise(gathered.key, _promise(gathered, course, run))
+            standing = self._ledger.promise(gathered.key, _promise(gathered, course, run, decided.hold.replicas))
             return replace(decided, course=replace(course, run=run), standing=standing)
 
     def _place_of(self, gathered: Gathered, course: Course, run: Applied) -> str:
@@ -188,7 +195,7 @@ class Reconciler:
                 judged = replace(facts, applied_plan=None)
         verdict = self._judge(gathered.key, judged, adopting=adopting)
         course = chart(applied, origin, verdict, adopting=adopting)
-        return Decided(verdict=verdict, course=course, facts=facts, live_pods=live_pods)
+        return Decided(verdict=verdict, course=course, facts=facts, live_pods=live_pods, hold=_held_by_caps(gathered, course, facts))
 
     def _judge(self, key: Key, facts: Facts, *, adopting: bool) -> Verdict:
         """decide(facts), or its last answer for this key when nothing it may look at differs: most wake-ups are the child's.
@@ -213,7 +220,8 @@ class Reconciler:
         elif decided.held:
             return gathered.child, False
         else:
-            child, wrote = self._children.bring(gathered.deployment, gathered.child, course.run, adopts=course.adopts)
+            wish = _asking(gathered.deployment, decided.hold.replicas)
+            child, wrote = self._children.bring(wish, gathered.child, course.run, adopts=course.adopts)
         return child, self._gates.lift(gathered.key, course.run.plan.digest) or wrote
 
     def _give_back(self, gathered: Gathered, decided: Decided, failure: ApiFailure) -> None:
@@ -222,21 +230,25 @@ class Reconciler:
         kept = None
         if applied is not None:
             course = Course(run=applied, adopts=False, adopting=False, proposed=None)
-            kept = replace(_promise(gathered, course, applied), replicas=_replicas(gathered.child))
+            kept = _promise(gathered, course, applied, _replicas(gathered.child))
         self._ledger.promise(gathered.key, kept)
         self._report(gathered, decided, gathered.child, apply_problem=str(failure))
 
     def _report(self, gathered: Gathered, decided: Decided, child: Manifest | None, *, apply_problem: str = "") -> bool:
         """Remember, tell, and write status when it differs. Returns whether it was written."""
         deployment = gathered.deployment
-        course = decided.course
+        course, held = decided.course, decided.hold
+        if held.reject is not None:
+            self._again(gathered.key, CAP_SECONDS)
         situation = Situation(
             generation=deployment.metadata.generation,
             verdict=decided.verdict,
             adopting=course.adopting,
             model=model_seen(decided.facts.model, course.run.plan if course.run is not None else None),
             applied_generation=course.run.origin.generation if course.run is not None else None,
-            replicas=deployment.spec.replicas,
+            replicas=held.replicas,
+            beyond=deployment.spec.replicas - held.replicas,
+            beyond_because=held.reject.message if held.reject is not None else "",
             bound=self._ledger.bound_replicas(gathered.key, course.run.plan.nodes_per_replica if course.run is not None else 1),
             capacity_for_missing=decided.standing in (Standing.BOOKED, Standing.SETTLED) and not apply_problem,
             child=child_state(child),
@@ -332,9 +344,22 @@ def _looked_at(facts: Facts, *, adopting: bool) -> tuple[object, ...]:
     return (adopting, facts.deployment.spec, model, pools, tuple(shape(sibling) for sibling in facts.siblings), *rest)
 
 
-def _promise(gathered: Gathered, course: Course, run: Applied) -> Promise:
+def _held_by_caps(gathered: Gathered, course: Course, facts: Facts) -> Hold:
+    """More replicas of a plan that stays are asked of the caps here; a new plan's were by `decide`, a refused spec gets none."""
+    wanted = gathered.deployment.spec.replicas
+    if course.run is None or course.adopting:
+        return Hold(replicas=wanted)
+    return hold(facts.policy, facts.beside, course.run.plan, wanted=wanted, has=_replicas(gathered.child))
+
+
+def _asking(deployment: InferenceDeployment, replicas: int) -> InferenceDeployment:
+    """The deployment as if it asked for this many."""
+    return deployment.model_copy(update={"spec": deployment.spec.model_copy(update={"replicas": replicas})})
+
+
+def _promise(gathered: Gathered, course: Course, run: Applied, wanted: int) -> Promise:
     """What the plan is promised: of a refused spec no more than the child has, gated as the pods that carry it are."""
-    wanted, has = gathered.deployment.spec.replicas, _replicas(gathered.child)
+    has = _replicas(gathered.child)
     if gathered.child is not None and kind_of(gathered.child) is not kind_for(run.plan):
         has = 0  # another kind of child takes over, and has no pods yet
     gated = gathered.deployment.spec.placement.wait_for_capacity

@@ -36,7 +36,7 @@ def status_of(
         observed_generation=situation.generation,
         replicas=child.replicas if child is not None else 0,
         ready_replicas=child.ready if child is not None else 0,
-        ready=f"{child.ready if child is not None else 0}/{situation.replicas}",
+        ready=f"{child.ready if child is not None else 0}/{situation.replicas + situation.beyond}",
         selector=selector,
         conditions=tuple(_write(row) for row in judged),
         plan=plan_status(plan) if plan is not None else None,

@@ -1,16 +1,26 @@
-"""The namespace caps of a FitPolicy: pure arithmetic over what the InferenceDeployments of a namespace hold.
+"""The caps of a FitPolicy: pure arithmetic over what the InferenceDeployments of a namespace hold.
 
-Asked by `decide` once a plan is found, and by the webhook for /scale, where nothing else is asked. Knows no pools.
+Asked by `decide` once a plan is found, by the webhook for /scale, where nothing else is asked, and by the controller before it
+lets an applied plan have more replicas: no webhook may have looked. Knows no pools.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 from plimsoll_estimator.units import GIB
 from plimsoll_operator.api import FitPolicySpec
 from plimsoll_operator.facts import DeploymentUse
 from plimsoll_operator.verdict import Plan, Reason, Reject
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """How many replicas an applied plan may have, and what is said to those beyond them; None where none is held."""
+
+    replicas: int
+    reject: Reject | None = None
 
 
 def use_of_plan(plan: Plan, replicas: int) -> DeploymentUse:
@@ -21,8 +31,12 @@ def use_of_plan(plan: Plan, replicas: int) -> DeploymentUse:
 
 
 def over_cap(policy: FitPolicySpec, beside: Iterable[DeploymentUse], wanted: DeploymentUse) -> Reject | None:
-    """A Reject when `wanted` brings the namespace, with what is beside it, above a cap of its policy."""
+    """A Reject when `wanted` brings the namespace, with what is beside it, above a cap of its policy, or its replicas are too large."""
     others = tuple(beside)
+    cap = policy.max_gpus_per_replica
+    if cap is not None and wanted.gpus_per_replica > cap:
+        message = f"A replica of the plan has {wanted.gpus_per_replica} GPUs, the FitPolicy allows {cap}."
+        return Reject(reason=Reason.POLICY_CAP, message=message, field="spec.replicas")
     gpus = wanted.gpus + sum(use.gpus for use in others)
     cap = policy.max_gpus_per_namespace
     if cap is not None and gpus > cap:
@@ -35,6 +49,25 @@ def over_cap(policy: FitPolicySpec, beside: Iterable[DeploymentUse], wanted: Dep
         message = f"{_bring(wanted)} the namespace to {shown} of predicted GPU memory, the FitPolicy allows {cap} GiB."
         return Reject(reason=Reason.POLICY_CAP, message=message, field="spec.replicas")
     return None
+
+
+def hold(policy: FitPolicySpec, beside: Iterable[DeploymentUse], plan: Plan, *, wanted: int, has: int) -> Hold:
+    """How many of the replicas `wanted` of an applied plan its child may ask for, which asks for `has` now.
+
+    What is there stays, also beyond a cap that was lowered since, and fewer may always be asked for.
+    """
+    others, all_of_them = tuple(beside), use_of_plan(plan, wanted)
+    reject = over_cap(policy, others, all_of_them)
+    if reject is None or wanted <= has or policy.mode == "Warn":
+        return Hold(replicas=wanted)
+    kept, too_many = has, wanted
+    while too_many - kept > 1:
+        middle = (kept + too_many) // 2
+        if over_cap(policy, others, replace(all_of_them, replicas=middle)) is None:
+            kept = middle
+        else:
+            too_many = middle
+    return Hold(replicas=kept, reject=reject)
 
 
 def _bring(wanted: DeploymentUse) -> str:

@@ -91,11 +91,14 @@ def _offer(offer: Offer) -> Fault:
 
 
 def _judge_scale(review: Review, store: ReviewStore) -> Answer:
-    """Caps only: whether more replicas fit is for the scheduler to find, whether they are allowed is for the policy."""
+    """Caps only: whether more replicas fit is for the scheduler to find, whether they are allowed is for the policy.
+
+    Whether they are more is the API server's word: the cache may lag behind. Of a Scale, none means 0.
+    """
     uses = store.uses(review.namespace)
     use = uses.get(review.name)
-    wanted = _replicas(review.obj)
-    if use is None or wanted is None or wanted <= use.replicas:
+    wanted = _replicas(review.obj) or 0
+    if use is None or wanted <= (_replicas(review.old) or 0):
         return _SKIPPED
     policy = policy_for(review.namespace, store)
     beside = [other for name, other in uses.items() if name != review.name]
