@@ -178,12 +178,24 @@ class Bypass(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HeldPolicy:
+    """The FitPolicy that holds for a namespace. `problem` says why it cannot be read, as a sentence without its full stop.
+
+    Then `spec` is what holds where there is none, and nothing may be admitted by it.
+    """
+
+    spec: FitPolicySpec
+    problem: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """Everything `decide` may look at. `beside` is what the namespace's other InferenceDeployments hold, empty where no cap asks.
 
     `siblings` are the same model with quantised weights, as far as known: what an offer may name instead.
     `draft` is the model that proposes tokens in speculative decoding, where the spec names one.
     `corrections` are those of EngineCalibrations that the policy's trust lets count.
+    `policy_problem` is set where the policy that holds cannot be read, see HeldPolicy.
     `leader_worker_set` says whether the cluster serves the API that replicas over several nodes are made with.
     """
 
@@ -198,3 +210,4 @@ class Facts:
     draft: ModelFacts | ModelUnknown | None = None
     corrections: tuple[AppliedCorrection, ...] = ()
     leader_worker_set: bool = False
+    policy_problem: str = ""

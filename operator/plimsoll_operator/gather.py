@@ -32,9 +32,10 @@ from plimsoll_operator.api import (
     PersistentVolumeClaimSource,
     ProfileOrigin,
     SelectorRequirement,
+    Unreadable,
 )
 from plimsoll_operator.capacity.pools import is_offer, pool_facts
-from plimsoll_operator.facts import Bypass, DeploymentUse, Facts, ModelFacts, ModelUnknown, WeightTotals
+from plimsoll_operator.facts import Bypass, DeploymentUse, Facts, HeldPolicy, ModelFacts, ModelUnknown, WeightTotals
 from plimsoll_operator.verdict import Plan
 from plimsoll_operator.wanted import COMMIT, DEFAULT_REVISION, MANAGED_LABEL, MANAGED_VALUE, NOTES_ANNOTATION
 
@@ -49,24 +50,28 @@ _P = TypeVar("_P", ModelProfile, ClusterModelProfile)
 class Store(Protocol):
     """Parsed objects at one moment. Orders do not matter: whatever is chosen is chosen by name."""
 
-    def model_profile(self, namespace: str, name: str) -> ModelProfile | None:
+    def model_profile(self, namespace: str, name: str) -> ModelProfile | Unreadable | None:
         """The ModelProfile of this name, or None."""
         ...
 
-    def model_profiles(self, namespace: str) -> Iterable[ModelProfile]:
-        """All ModelProfiles of the namespace."""
+    def cluster_model_profile(self, name: str) -> ClusterModelProfile | Unreadable | None:
+        """The ClusterModelProfile of this name, or None."""
         ...
 
-    def cluster_model_profiles(self) -> Iterable[ClusterModelProfile]:
-        """All ClusterModelProfiles."""
+    def model_profiles(self, namespace: str, model: str) -> Iterable[ModelProfile | Unreadable]:
+        """All ModelProfiles of the namespace that speak of the model."""
+        ...
+
+    def cluster_model_profiles(self, model: str) -> Iterable[ClusterModelProfile | Unreadable]:
+        """All ClusterModelProfiles that speak of the model."""
         ...
 
     def gpu_pools(self) -> Iterable[GPUPool]:
         """All GPUPools."""
         ...
 
-    def fit_policies(self) -> Iterable[FitPolicy]:
-        """All FitPolicies."""
+    def fit_policies(self) -> Iterable[FitPolicy | Unreadable]:
+        """All FitPolicies, also those that cannot be read: they hold too."""
         ...
 
     def calibrations(self) -> Iterable[EngineCalibration]:
@@ -93,12 +98,14 @@ class Store(Protocol):
 def facts_for(deployment: InferenceDeployment, store: Store, *, applied_plan: Plan | None) -> Facts:
     """Everything that `decide` may look at for this deployment. Raises nothing: what is missing is part of the facts."""
     namespace = deployment.metadata.namespace or "default"
-    policy = policy_for(namespace, store)
+    held = policy_for(namespace, store)
+    policy = held.spec
     return Facts(
         deployment=deployment,
         model=_model(deployment, namespace, store),
         pools=tuple(sorted((pool_facts(pool) for pool in store.gpu_pools() if is_offer(pool)), key=lambda pool: pool.name)),
         policy=policy,
+        policy_problem=held.problem,
         applied_plan=applied_plan,
         beside=_beside(deployment, namespace, policy, store),
         bypass=_bypass(deployment, store),
@@ -109,7 +116,7 @@ def facts_for(deployment: InferenceDeployment, store: Store, *, applied_plan: Pl
     )
 
 
-def policy_for(namespace: str, store: Store) -> FitPolicySpec:
+def policy_for(namespace: str, store: Store) -> HeldPolicy:
     """The FitPolicy that holds for a namespace."""
     return _policy(store.fit_policies(), store.namespace_labels(namespace))
 
@@ -144,7 +151,7 @@ def _model(deployment: InferenceDeployment, namespace: str, store: Store) -> Mod
 def _resolved(wanted: ModelSpec, namespace: str, store: Store) -> ModelFacts | ModelUnknown:
     """Whoever answers for the model's name at the wanted revision: the namespace, the cluster, the catalogue."""
     origin = origin_of(wanted)
-    local = _matching(wanted, origin, store.model_profiles(namespace))
+    local = _matching(wanted, origin, store.model_profiles(namespace, wanted.name))
     if isinstance(local, ModelUnknown):
         return local
     if local is not None:
@@ -152,7 +159,7 @@ def _resolved(wanted: ModelSpec, namespace: str, store: Store) -> ModelFacts | M
     if origin is not None:
         what = _spoken(origin)
         return ModelUnknown(kind="NotFound", problem=f"no ModelProfile in namespace {namespace} was read from {what} for {wanted.name}")
-    cluster = _matching(wanted, None, store.cluster_model_profiles())
+    cluster = _matching(wanted, None, store.cluster_model_profiles(wanted.name))
     if isinstance(cluster, ModelUnknown):
         return cluster
     if cluster is not None:
@@ -216,9 +223,9 @@ def _spoken(origin: ProfileOrigin) -> str:
 
 def _named(deployment: InferenceDeployment, namespace: str, name: str, store: Store) -> ModelFacts | ModelUnknown:
     wanted = deployment.spec.model
-    found: ModelProfile | ClusterModelProfile | None = store.model_profile(namespace, name)
-    if found is None:
-        found = next((profile for profile in store.cluster_model_profiles() if profile.metadata.name == name), None)
+    found = store.model_profile(namespace, name) or store.cluster_model_profile(name)
+    if isinstance(found, Unreadable):
+        return _cannot_be_read(found)
     if found is None:
         return ModelUnknown(kind="NotFound", problem=f"there is no ModelProfile {namespace}/{name} and no ClusterModelProfile {name}")
     source = f"{found.kind} {name}"
@@ -229,12 +236,22 @@ def _named(deployment: InferenceDeployment, namespace: str, name: str, store: St
     return _from_profile(found, wanted.revision, source)
 
 
-def _matching(wanted: ModelSpec, origin: ProfileOrigin | None, profiles: Iterable[_P]) -> _P | ModelUnknown | None:
+def _cannot_be_read(profile: Unreadable) -> ModelUnknown:
+    """Somebody has described the model, and it is not known how: who answers in its stead might say something else."""
+    return ModelUnknown(kind="Invalid", problem=f"{profile} cannot be read by this release: {profile.problem}")
+
+
+def _matching(wanted: ModelSpec, origin: ProfileOrigin | None, profiles: Iterable[_P | Unreadable]) -> _P | ModelUnknown | None:
     """The profile that answers for model, revision and origin. Two of the same rank that differ are a contradiction, not a choice."""
+    speaking = list(profiles)
+    unreadable = sorted((p for p in speaking if isinstance(p, Unreadable) and p.model == wanted.name), key=lambda p: p.name)
+    if unreadable:
+        return _cannot_be_read(unreadable[0])
     answering = [
         p
-        for p in profiles
-        if p.spec.model == wanted.name
+        for p in speaking
+        if not isinstance(p, Unreadable)
+        and p.spec.model == wanted.name
         and _revision_answers(p.spec, wanted.revision)
         and (p.spec.origin and _plain(p.spec.origin)) == origin
     ]
@@ -299,15 +316,34 @@ def _digest(config: HfConfig, weights: WeightTotals | None) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _policy(policies: Iterable[FitPolicy], labels: Mapping[str, str]) -> FitPolicySpec:
-    """The first policy by name whose selector matches the namespace, else `default`, else the built-in defaults."""
-    fallback = FitPolicySpec()
-    for policy in sorted(policies, key=lambda p: p.metadata.name):
-        if policy.metadata.name == DEFAULT_POLICY:
-            fallback = policy.spec
-        elif policy.spec.namespace_selector is not None and _selects(policy.spec.namespace_selector, labels):
-            return policy.spec
+def _policy(policies: Iterable[FitPolicy | Unreadable], labels: Mapping[str, str]) -> HeldPolicy:
+    """The first policy by name whose selector matches the namespace, else `default`, else the built-in defaults.
+
+    One that cannot be read holds for whatever its selector selects, and for everything where that cannot be read either.
+    """
+    fallback = HeldPolicy(spec=FitPolicySpec())
+    for policy in sorted(policies, key=_name_of):
+        if _name_of(policy) == DEFAULT_POLICY:
+            fallback = _held(policy)
+        elif _holds_for(policy, labels):
+            return _held(policy)
     return fallback
+
+
+def _name_of(policy: FitPolicy | Unreadable) -> str:
+    return policy.name if isinstance(policy, Unreadable) else policy.metadata.name
+
+
+def _holds_for(policy: FitPolicy | Unreadable, labels: Mapping[str, str]) -> bool:
+    if isinstance(policy, Unreadable):
+        return policy.selector is None or _selects(policy.selector, labels)
+    return policy.spec.namespace_selector is not None and _selects(policy.spec.namespace_selector, labels)
+
+
+def _held(policy: FitPolicy | Unreadable) -> HeldPolicy:
+    if not isinstance(policy, Unreadable):
+        return HeldPolicy(spec=policy.spec)
+    return HeldPolicy(spec=FitPolicySpec(), problem=f"{policy} cannot be read by this release: {policy.problem}")
 
 
 def _selects(selector: LabelSelector, labels: Mapping[str, str]) -> bool:

@@ -43,11 +43,14 @@ class Files:
     def model_profile(self, namespace, name):
         return next((p for p in self.profiles if (p.metadata.namespace, p.metadata.name) == (namespace, name)), None)
 
-    def model_profiles(self, namespace):
-        return [p for p in self.profiles if p.metadata.namespace == namespace]
+    def cluster_model_profile(self, name):
+        return self.model_profile("", name)
 
-    def cluster_model_profiles(self):
-        return [p for p in self.profiles if not p.metadata.namespace]
+    def model_profiles(self, namespace, model):
+        return [p for p in self.profiles if p.metadata.namespace == namespace and p.spec.model == model]
+
+    def cluster_model_profiles(self, model):
+        return self.model_profiles("", model)
 
     def gpu_pools(self):
         return self.pools

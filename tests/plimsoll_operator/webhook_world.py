@@ -17,6 +17,7 @@ from plimsoll_operator.api import (
     FitPolicy,
     GPUPool,
     ModelProfile,
+    Unreadable,
     parse_object,
 )
 from plimsoll_operator.decision import decide
@@ -67,7 +68,7 @@ class MemoryStore:
     """A ReviewStore of plain values."""
 
     pools: list[GPUPool] = field(default_factory=lambda: [POOL])
-    policies: list[FitPolicy] = field(default_factory=list)
+    policies: list[FitPolicy | Unreadable] = field(default_factory=list)
     held: dict[str, DeploymentUse] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     synced: bool = True
@@ -79,16 +80,19 @@ class MemoryStore:
     def model_profile(self, namespace: str, name: str) -> ModelProfile | None:
         return None
 
-    def model_profiles(self, namespace: str) -> Iterable[ModelProfile]:
+    def cluster_model_profile(self, name: str) -> ClusterModelProfile | None:
+        return None
+
+    def model_profiles(self, namespace: str, model: str) -> Iterable[ModelProfile]:
         return ()
 
-    def cluster_model_profiles(self) -> Iterable[ClusterModelProfile]:
+    def cluster_model_profiles(self, model: str) -> Iterable[ClusterModelProfile]:
         return ()
 
     def gpu_pools(self) -> Iterable[GPUPool]:
         return self.pools
 
-    def fit_policies(self) -> Iterable[FitPolicy]:
+    def fit_policies(self) -> Iterable[FitPolicy | Unreadable]:
         return self.policies
 
     def calibrations(self) -> Iterable[EngineCalibration]:

@@ -52,6 +52,7 @@ from plimsoll_operator.api.status import (
     OfferStatus,
     PlanStatus,
 )
+from plimsoll_operator.api.stored import Unreadable, read_stored
 from plimsoll_operator.api.template import (
     ENGINE_CONTAINER,
     EnvVar,
@@ -127,10 +128,12 @@ __all__ = [
     "TemplateResources",
     "TemplateSpec",
     "Toleration",
+    "Unreadable",
     "Volume",
     "WeightsByDtype",
     "WorkloadSpec",
     "parse_inference_deployment",
     "parse_object",
+    "read_stored",
     "unsupported_fields",
 ]

@@ -59,6 +59,8 @@ class ApiModel(BaseModel):
         ser_json_inf_nan="null",
     )
     RULES: ClassVar[tuple[Rule, ...]] = ()
+    CLOSED: ClassVar[bool] = False
+    """A field of a newer release may not be passed over in here: without it the others would mean something else."""
 
     @model_validator(mode="after")
     def _rules(self) -> Self:

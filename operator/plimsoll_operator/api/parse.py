@@ -115,17 +115,23 @@ def _model_in(annotation: object) -> type[ApiModel] | None:
     return next((found for part in get_args(annotation) if (found := _model_in(part))), None)
 
 
-def _pruned(kind: type[BaseModel], value: Any) -> Any:
-    """The object without null fields: the API server prunes them before it defaults and validates."""
+def _pruned(kind: type[BaseModel], value: Any, *, newer: bool) -> Any:
+    """The object without null fields: the API server prunes them before it defaults and validates.
+
+    `newer` also passes over fields that only a newer release knows, except where leaving one out would turn the rest round.
+    """
     if isinstance(value, list | tuple):
-        return [_pruned(kind, entry) for entry in value]
+        return [_pruned(kind, entry, newer=newer) for entry in value]
     if not isinstance(value, Mapping):
         return value
+    fields = _fields(kind)
+    passes_over = newer and not getattr(kind, "CLOSED", False)
     kept: dict[Any, Any] = {}
     for key, inner in value.items():
-        model = _fields(kind).get(key)
-        if inner is not None or key not in _fields(kind):
-            kept[key] = _pruned(model, inner) if model else _without_nulls(inner)
+        model = fields.get(key)
+        if (key in fields and inner is None) or (key not in fields and passes_over):
+            continue
+        kept[key] = _pruned(model, inner, newer=newer) if model else _without_nulls(inner)
     return kept
 
 
@@ -133,15 +139,23 @@ def _without_nulls(value: Any) -> Any:
     return {key: inner for key, inner in value.items() if inner is not None} if isinstance(value, Mapping) else value
 
 
-def parse_object(kind: type[T], obj: Mapping[str, Any]) -> T:
-    """Parse one object of `kind`. Raises ApiError with up to MAX_CAUSES causes; nothing else for any JSON value."""
+def parse_object(kind: type[T], obj: Mapping[str, Any], *, newer: bool = False) -> T:
+    """Parse one object of `kind`. Raises ApiError with up to MAX_CAUSES causes; nothing else for any JSON value.
+
+    `newer` is for what the API server keeps (see `stored`); what a user writes is read without it, and an unknown field is a fault.
+    """
     if not isinstance(obj, Mapping):
         raise ApiError((Cause(field="", value=_show(obj), message=f"must be an object of kind {kind.__name__}"),))
     for field, wanted in (("apiVersion", API_VERSION), ("kind", kind.__name__)):
         if obj.get(field) != wanted:
             raise ApiError((Cause(field=field, value=_show(obj.get(field)), message=f"must be {wanted}"),))
+    return parse_part(kind, obj, newer=newer)
+
+
+def parse_part(kind: type[T], obj: Mapping[str, Any], *, newer: bool = False) -> T:
+    """The same for a part of an object, which carries no kind."""
     try:
-        text = json.dumps(_pruned(kind, obj), allow_nan=False)
+        text = json.dumps(_pruned(kind, obj, newer=newer), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise ApiError((Cause(field="", value="", message="holds values that JSON does not have"),)) from error
     try:

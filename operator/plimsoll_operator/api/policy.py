@@ -38,6 +38,7 @@ class SelectorRequirement(ApiModel):
     values: Annotated[tuple[LabelText, ...], Field(max_length=64)] = ()
     """Values of In and NotIn."""
 
+    CLOSED: ClassVar[bool] = True
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
             cel="(self.operator in ['In', 'NotIn']) == (has(self.values) && self.values.size() > 0)",
@@ -55,6 +56,8 @@ class LabelSelector(ApiModel):
     """Labels that must be equal."""
     match_expressions: Annotated[tuple[SelectorRequirement, ...], Field(max_length=16)] = ()
     """Expressions that must all hold."""
+
+    CLOSED: ClassVar[bool] = True
 
 
 class CalibrationTrust(ApiModel):

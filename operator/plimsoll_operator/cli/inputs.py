@@ -22,6 +22,7 @@ from pydantic import BaseModel
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_operator.api import (
     API_VERSION,
+    KINDS,
     ApiError,
     ClusterModelProfile,
     EngineCalibration,
@@ -30,7 +31,9 @@ from plimsoll_operator.api import (
     GPUPoolStatus,
     InferenceDeployment,
     ModelProfile,
+    Unreadable,
     parse_object,
+    read_stored,
 )
 from plimsoll_operator.capacity import CapacityIndex, DerivedPool, Selection, corrections_of, pool_manifest, selection_status
 from plimsoll_operator.facts import DeploymentUse
@@ -49,7 +52,8 @@ _T = TypeVar("_T", bound=BaseModel)
 
 @dataclass(slots=True, kw_only=True)
 class World:
-    """Everything read, by kind; `raw_specs` are the deployments' specs as written. Implements gather's Store."""
+    """Everything read, by kind; `raw_specs` are the deployments' specs as written, `unreadable` is what a newer release
+    has left in the cluster. Implements gather's Store."""
 
     deployments: list[InferenceDeployment] = field(default_factory=list)
     raw_specs: list[dict[str, Any]] = field(default_factory=list)
@@ -58,6 +62,7 @@ class World:
     pools: list[GPUPool] = field(default_factory=list)
     policies: list[FitPolicy] = field(default_factory=list)
     engine_calibrations: list[EngineCalibration] = field(default_factory=list)
+    unreadable: list[Unreadable] = field(default_factory=list)
     nodes: list[Manifest] = field(default_factory=list)
     pods: list[Manifest] = field(default_factory=list)
     namespaces: dict[str, Mapping[str, str]] = field(default_factory=dict)
@@ -68,25 +73,36 @@ class World:
     leader_worker_sets: bool = False
     in_use: dict[tuple[str, str], DeploymentUse] = field(default_factory=dict)
 
-    def model_profile(self, namespace: str, name: str) -> ModelProfile | None:
+    def model_profile(self, namespace: str, name: str) -> ModelProfile | Unreadable | None:
         """The ModelProfile of this name, or None."""
-        return next((p for p in self.profiles if _namespace(p) == namespace and p.metadata.name == name), None)
+        readable = (p for p in self.profiles if _namespace(p) == namespace and p.metadata.name == name)
+        return next(readable, None) or self._unread("ModelProfile", namespace, name)
 
-    def model_profiles(self, namespace: str) -> Iterable[ModelProfile]:
-        """All ModelProfiles of the namespace."""
-        return [profile for profile in self.profiles if _namespace(profile) == namespace]
+    def cluster_model_profile(self, name: str) -> ClusterModelProfile | Unreadable | None:
+        """The ClusterModelProfile of this name, or None."""
+        readable = (p for p in self.cluster_profiles if p.metadata.name == name)
+        return next(readable, None) or self._unread("ClusterModelProfile", "", name)
 
-    def cluster_model_profiles(self) -> Iterable[ClusterModelProfile]:
-        """All ClusterModelProfiles."""
-        return self.cluster_profiles
+    def model_profiles(self, namespace: str, model: str) -> Iterable[ModelProfile | Unreadable]:
+        """All ModelProfiles of the namespace that speak of the model."""
+        unread = [row for row in self.unreadable if (row.kind, row.namespace, row.model) == ("ModelProfile", namespace, model)]
+        return [*(p for p in self.profiles if _namespace(p) == namespace and p.spec.model == model), *unread]
+
+    def cluster_model_profiles(self, model: str) -> Iterable[ClusterModelProfile | Unreadable]:
+        """All ClusterModelProfiles that speak of the model."""
+        unread = [row for row in self.unreadable if (row.kind, row.model) == ("ClusterModelProfile", model)]
+        return [*(p for p in self.cluster_profiles if p.spec.model == model), *unread]
+
+    def _unread(self, kind: str, namespace: str, name: str) -> Unreadable | None:
+        return next((row for row in self.unreadable if (row.kind, row.namespace, row.name) == (kind, namespace, name)), None)
 
     def gpu_pools(self) -> Iterable[GPUPool]:
         """All GPUPools: those given, and from files of nodes those derived from them."""
         return self.pools
 
-    def fit_policies(self) -> Iterable[FitPolicy]:
-        """All FitPolicies."""
-        return self.policies
+    def fit_policies(self) -> Iterable[FitPolicy | Unreadable]:
+        """All FitPolicies, also those of the cluster that cannot be read."""
+        return [*self.policies, *(row for row in self.unreadable if row.kind == "FitPolicy")]
 
     def calibrations(self) -> Iterable[EngineCalibration]:
         """All EngineCalibrations."""
@@ -259,28 +275,46 @@ def take(world: World, manifest: Manifest, where: str) -> None:
         raise InvalidInput(f"{where}: apiVersion", manifest["apiVersion"], f"must be {API_VERSION}")
 
 
-def _take_own(world: World, manifest: Manifest, where: str) -> None:
-    kind = manifest.get("kind")
-    try:
-        if kind == "InferenceDeployment":
-            world.deployments.append(parse_object(InferenceDeployment, manifest))
+def take_stored(world: World, manifest: Manifest) -> None:
+    """Put one object of a cluster where it belongs: it may be a newer release's, and then it does not vanish but cannot be read."""
+    kind = KINDS.get(str(manifest.get("kind")))
+    if manifest.get("apiVersion") != API_VERSION or kind is None:
+        take(world, manifest, "cluster")
+        return
+    found = read_stored(kind, manifest)
+    if isinstance(found, Unreadable):
+        world.unreadable.append(found)
+    else:
+        _keep(world, found, manifest)
+
+
+def _keep(world: World, found: BaseModel, manifest: Manifest) -> None:
+    match found:
+        case InferenceDeployment():
+            world.deployments.append(found)
             world.raw_specs.append(dict(manifest["spec"]))
-        elif kind == "ModelProfile":
-            world.profiles.append(parse_object(ModelProfile, manifest))
-        elif kind == "ClusterModelProfile":
-            world.cluster_profiles.append(parse_object(ClusterModelProfile, manifest))
-        elif kind == "GPUPool":
-            world.pools.append(parse_object(GPUPool, manifest))
-        elif kind == "FitPolicy":
-            world.policies.append(parse_object(FitPolicy, manifest))
-        elif kind == "EngineCalibration":
-            world.engine_calibrations.append(parse_object(EngineCalibration, manifest))
-        else:
-            raise InvalidInput(f"{where}: kind", kind, f"is not a kind of {API_VERSION}")
+        case ModelProfile():
+            world.profiles.append(found)
+        case ClusterModelProfile():
+            world.cluster_profiles.append(found)
+        case GPUPool():
+            world.pools.append(found)
+        case FitPolicy():
+            world.policies.append(found)
+        case EngineCalibration():
+            world.engine_calibrations.append(found)
+
+
+def _take_own(world: World, manifest: Manifest, where: str) -> None:
+    kind = str(manifest.get("kind"))
+    if kind not in KINDS:
+        raise InvalidInput(f"{where}: kind", manifest.get("kind"), f"is not a kind of {API_VERSION}")
+    try:
+        _keep(world, parse_object(KINDS[kind], manifest), manifest)
     except ApiError as error:
         metadata = manifest.get("metadata")
         name = metadata.get("name") if isinstance(metadata, Mapping) else None
-        object_ = f"{kind} {name}" if isinstance(name, str) and len(name) <= 253 else f"{kind}"
+        object_ = f"{kind} {name}" if isinstance(name, str) and len(name) <= 253 else kind
         raise ApiError(tuple(replace(cause, field=f"{where}: {object_}: {cause.field}") for cause in error.causes)) from error
 
 

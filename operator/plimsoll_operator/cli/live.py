@@ -7,8 +7,7 @@ from typing import Final
 
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_operator import group
-from plimsoll_operator.api import ApiError
-from plimsoll_operator.cli.inputs import World, take, take_applied_plan
+from plimsoll_operator.cli.inputs import World, take_applied_plan, take_stored
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.facts import DeploymentUse
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Kube, Resource, key_of
@@ -47,7 +46,7 @@ def read_cluster(world: World) -> None:
             while True:
                 page = kube.list_page(resource, continue_token=token)
                 for item in page.items:
-                    _take(world, {"apiVersion": resource.api_version, "kind": resource.kind, **item})
+                    take_stored(world, {"apiVersion": resource.api_version, "kind": resource.kind, **item})
                 token = page.continue_token
                 if not token:
                     break
@@ -88,11 +87,3 @@ def _uses(kube: Kube) -> Iterator[tuple[Key, DeploymentUse]]:
         token = page.continue_token
         if not token:
             return
-
-
-def _take(world: World, manifest: dict[str, object]) -> None:
-    """An object of the cluster that the types refuse was written by someone else: it is left out, as in the controller."""
-    try:
-        take(world, manifest, "cluster")
-    except ApiError:
-        return

@@ -63,6 +63,10 @@ REASONS: Final = {  # reason -> (what it means, what to do)
         "Install LeaderWorkerSet (lws.sigs.k8s.io); files of nodes say nothing of it: `plimsoll plan --leader-worker-set`.",
     ),
     "PolicyCap": ("The namespace's FitPolicy caps GPUs or predicted memory.", "Ask the administrator, or lower replicas."),
+    "PolicyUnreadable": (
+        "The FitPolicy that holds for the namespace cannot be read by this release, so nothing is admitted under it. Running pods stay.",
+        "`kubectl get fitpolicies` names it and its Accepted condition the field: correct it, or run the release it was written for.",
+    ),
     "NotSupportedYet": ("A field or flag moves GPU memory and there is no rule for it yet.", "Leave it out, or pin what it would change."),
     "InvalidSpec": ("The InferenceDeployment itself is at fault.", "The message names the field, the value and the limit."),
     "LabelNotIndexed": ("A nodeSelector uses a label that no pool keeps, so its nodes cannot be told apart.", "Use a label of the pools."),

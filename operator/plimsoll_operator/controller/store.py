@@ -1,7 +1,7 @@
 """The controller's Store for `gather`: profiles, policies, pools, calibrations and namespaces, parsed once when they change.
 
-Informers write into it from their threads, the worker reads it. An object that the API types refuse is left out and
-named in the log; it cannot stop the others. Knows no model and no GPU.
+Informers write into it from their threads, the worker reads it. An object that the API types refuse is kept as one that cannot be
+read and named in the log; it cannot stop the others, and who relied on it hears of it. Knows no model and no GPU.
 """
 
 from __future__ import annotations
@@ -10,18 +10,19 @@ import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
 from plimsoll_operator.api import (
-    ApiError,
     ClusterModelProfile,
     EngineCalibration,
     FitPolicy,
     GPUPool,
     ModelProfile,
+    Unreadable,
     parse_object,
+    read_stored,
 )
 from plimsoll_operator.capacity import DerivedPool, pool_manifest
 from plimsoll_operator.facts import DeploymentUse
@@ -32,36 +33,67 @@ _T = TypeVar("_T", bound=BaseModel)
 
 
 class Parsed(Generic[_T]):
-    """The parsed objects of one kind, by key. Thread-safe; each write replaces the map, so readers need no lock."""
+    """The objects of one kind as far as they can be read, by key, and profiles by their model too.
+
+    Thread-safe. A change costs the same however many objects there are; who reads all of them gets one tuple until the next change.
+    """
 
     def __init__(self, kind: type[_T]) -> None:
         self._kind = kind
         self._lock = threading.Lock()
-        self._objects: Mapping[Key, _T] = {}
+        self._objects: dict[Key, _T | Unreadable] = {}
+        self._by_model: dict[Key, dict[Key, _T | Unreadable]] = {}
+        self._all: tuple[_T | Unreadable, ...] | None = ()
 
     def changed(self, key: Key, _old: Manifest | None, new: Manifest | None) -> None:
         """An informer's callback."""
-        value = self._parse(key, new) if new is not None else None
+        value = read_stored(self._kind, new) if new is not None else None
+        if isinstance(value, Unreadable):
+            _log.warning("%s cannot be read: %s", value, value.problem)
         with self._lock:
-            objects = {name: kept for name, kept in self._objects.items() if name != key}
+            before = self._objects.pop(key, None)
+            if before is not None:
+                self._of(key, before).pop(key, None)
             if value is not None:
-                objects[key] = value
-            self._objects = objects
+                self._objects[key] = value
+                self._of(key, value)[key] = value
+            if before is not None and not self._of(key, before):
+                del self._by_model[(key[0], _model_of(before))]
+            self._all = None
 
     def get(self, key: Key) -> _T | None:
-        """The object, or None."""
-        return self._objects.get(key)
+        """The object, or None where there is none that can be read."""
+        found = self._objects.get(key)
+        return None if isinstance(found, Unreadable) else found
+
+    def unreadable(self, key: Key) -> Unreadable | None:
+        """What is known of an object that is there and cannot be read."""
+        found = self._objects.get(key)
+        return found if isinstance(found, Unreadable) else None
+
+    def found(self) -> tuple[_T | Unreadable, ...]:
+        """All objects of this moment, also those that cannot be read."""
+        with self._lock:
+            if self._all is None:
+                self._all = tuple(self._objects.values())
+            return self._all
 
     def values(self) -> Iterable[_T]:
-        """All objects of this moment."""
-        return self._objects.values()
+        """All objects of this moment that can be read."""
+        return [value for value in self.found() if not isinstance(value, Unreadable)]
 
-    def _parse(self, key: Key, manifest: Manifest) -> _T | None:
-        try:
-            return parse_object(self._kind, manifest)
-        except ApiError as error:
-            _log.warning("%s %s/%s is left out: %s", self._kind.__name__, *key, error)
-            return None
+    def of_model(self, namespace: str, model: str) -> Iterable[_T | Unreadable]:
+        """The namespace's objects that speak of this model."""
+        with self._lock:
+            return tuple(self._by_model.get((namespace, model), {}).values())
+
+    def _of(self, key: Key, value: _T | Unreadable) -> dict[Key, _T | Unreadable]:
+        return self._by_model.setdefault((key[0], _model_of(value)), {})
+
+
+def _model_of(value: Any) -> str:
+    """The model that an object speaks of; empty for all objects of kinds that speak of none."""
+    return value.model if isinstance(value, Unreadable) else getattr(value.spec, "model", "")
 
 
 class ParsedObjects:
@@ -110,28 +142,34 @@ class StoreView:
         self._bypass_is_protected = bypass_is_protected
         self._serves_leader_worker_sets = serves_leader_worker_sets
 
-    def model_profile(self, namespace: str, name: str) -> ModelProfile | None:
+    def model_profile(self, namespace: str, name: str) -> ModelProfile | Unreadable | None:
         """See gather.Store."""
-        return self._objects.profiles.get((namespace, name))
+        return self._objects.profiles.get((namespace, name)) or self._objects.profiles.unreadable((namespace, name))
 
-    def model_profiles(self, namespace: str) -> Iterable[ModelProfile]:
+    def cluster_model_profile(self, name: str) -> ClusterModelProfile | Unreadable | None:
         """See gather.Store."""
-        return [row for row in self._objects.profiles.values() if row.metadata.namespace == namespace]
+        return self._objects.cluster_profiles.get(("", name)) or self._objects.cluster_profiles.unreadable(("", name))
 
-    def cluster_model_profiles(self) -> Iterable[ClusterModelProfile]:
+    def model_profiles(self, namespace: str, model: str) -> Iterable[ModelProfile | Unreadable]:
         """See gather.Store."""
-        return self._objects.cluster_profiles.values()
+        return self._objects.profiles.of_model(namespace, model)
+
+    def cluster_model_profiles(self, model: str) -> Iterable[ClusterModelProfile | Unreadable]:
+        """See gather.Store."""
+        return self._objects.cluster_profiles.of_model("", model)
 
     def gpu_pools(self) -> Iterable[GPUPool]:
         """Derived pools as they are now, corrected by the user's spec of the same name, and the declared ones."""
         written = {row.metadata.name: row for row in self._objects.pools.values()}
-        fresh = [current_pool(pool, written.get(pool.name)) for pool in self._derived]
+        # What a user says of a pool and nobody can read may be that it is smaller: such a pool is not offered.
+        known = [pool for pool in self._derived if self._objects.pools.unreadable(("", pool.name)) is None]
+        fresh = [current_pool(pool, written.get(pool.name)) for pool in known]
         names = {pool.name for pool in self._derived}
         return fresh + [row for name, row in written.items() if row.spec.declared and name not in names]
 
-    def fit_policies(self) -> Iterable[FitPolicy]:
+    def fit_policies(self) -> Iterable[FitPolicy | Unreadable]:
         """See gather.Store."""
-        return self._objects.policies.values()
+        return self._objects.policies.found()
 
     def calibrations(self) -> Iterable[EngineCalibration]:
         """See gather.Store."""

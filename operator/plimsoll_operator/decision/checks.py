@@ -35,6 +35,17 @@ _NO_RULES: Final = "No pods are made; nothing is assumed about what is not known
 Check: TypeAlias = Callable[[Checked], Reject | Undecided | None]
 
 
+def policy_is_readable(checked: Checked) -> Reject | None:
+    """What an administrator forbids where nobody can read it is not known: nothing is admitted."""
+    problem = checked.facts.policy_problem
+    return policy_unreadable(problem) if problem else None
+
+
+def policy_unreadable(problem: str) -> Reject:
+    """The refusal, also for /scale."""
+    return Reject(reason=Reason.POLICY_UNREADABLE, message=f"{problem}. Nothing is admitted under it.", field="metadata.namespace")
+
+
 def fields_are_supported(checked: Checked) -> Reject | None:
     """A field that nothing honours yet is refused by name, never ignored."""
     fields = unsupported_fields(checked.facts.deployment.spec)
@@ -165,6 +176,7 @@ def some_pool_matches(checked: Checked) -> Reject | Undecided | None:
 
 
 CHECKS: Final[tuple[Check, ...]] = (
+    policy_is_readable,
     fields_are_supported,
     engine_is_known,
     engine_has_rules_for_its_gpus,

@@ -91,7 +91,7 @@ class _Question:
         policy = facts.policy.model_dump_json(exclude_unset=True)
         spans = facts.deployment.spec.placement.max_nodes_per_replica > 1
         spanning = (facts.leader_worker_set, facts.deployment.metadata.name if spans else "")
-        around = (facts.applied_plan, facts.beside, facts.bypass, siblings, draft, facts.corrections, spanning)
+        around = (facts.applied_plan, facts.beside, facts.bypass, siblings, draft, facts.corrections, spanning, facts.policy_problem)
         return cls(spec, known, facts.pools, policy, around, most_looks, facts, checkpoint)
 
 

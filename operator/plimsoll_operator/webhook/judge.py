@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from plimsoll_operator.api import ApiError, InferenceDeployment, parse_inference_deployment
 from plimsoll_operator.decision.caps import over_cap
+from plimsoll_operator.decision.checks import policy_unreadable
 from plimsoll_operator.decision.override import PIN_FIRST, UNPROTECTED_BYPASS, is_lifted
 from plimsoll_operator.facts import Bypass, Facts
 from plimsoll_operator.gather import facts_for, policy_for
@@ -100,9 +101,10 @@ def _judge_scale(review: Review, store: ReviewStore) -> Answer:
     wanted = _replicas(review.obj) or 0
     if use is None or wanted <= (_replicas(review.old) or 0):
         return _SKIPPED
-    policy = policy_for(review.namespace, store)
+    held = policy_for(review.namespace, store)
+    policy = held.spec
     beside = [other for name, other in uses.items() if name != review.name]
-    capped = over_cap(policy, beside, replace(use, replicas=wanted))
+    capped = policy_unreadable(held.problem) if held.problem else over_cap(policy, beside, replace(use, replicas=wanted))
     if capped is None:
         return Answer(allowed=True, verdict="Admit", reason=Reason.FITS)
     if policy.mode == "Warn":

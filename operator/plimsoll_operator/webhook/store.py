@@ -1,6 +1,6 @@
 """The webhook's caches as `gather` reads them: five kinds of the API and the namespaces' labels, nothing else.
 
-Each object is parsed once, on arrival. What cannot be parsed is left out and logged; a decision never sees half an object.
+Each object is parsed once, on arrival. What cannot be read is kept as that and logged; a decision never sees half an object.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from pydantic import BaseModel
 
 from plimsoll_operator.api import (
     API_VERSION,
-    ApiError,
     ClusterModelProfile,
     EngineCalibration,
     FitPolicy,
     GPUPool,
     ModelProfile,
-    parse_object,
+    Unreadable,
+    read_stored,
 )
 from plimsoll_operator.facts import DeploymentUse
 from plimsoll_operator.metrics import DeploymentSeries, PoolSeries
@@ -34,18 +34,18 @@ _ROOT: Final = f"/apis/{API_VERSION}"
 _B = TypeVar("_B", bound=BaseModel)
 
 
-def _parser(kind: type[_B]) -> Callable[[Mapping[str, Any]], _B | None]:
-    def parse(obj: Mapping[str, Any]) -> _B | None:
-        # Entries of a list carry neither apiVersion nor kind in some servers' answers: they are the list's.
-        whole = {"apiVersion": API_VERSION, "kind": kind.__name__} | dict(obj)
-        try:
-            return parse_object(kind, whole)
-        except ApiError as error:
-            metadata = whole.get("metadata") or {}
-            log.warning("%s %s/%s is left out: %s", kind.__name__, metadata.get("namespace", ""), metadata.get("name"), error)
-            return None
+def _reader(kind: type[_B]) -> Callable[[Mapping[str, Any]], _B | Unreadable]:
+    def read(obj: Mapping[str, Any]) -> _B | Unreadable:
+        found = read_stored(kind, obj)
+        if isinstance(found, Unreadable):
+            log.warning("%s cannot be read: %s", found, found.problem)
+        return found
 
-    return parse
+    return read
+
+
+def _watched(kind: type[_B], plural: str) -> Watched[_B | Unreadable]:
+    return Watched(kind=kind.__name__, path=f"{_ROOT}/{plural}", parse=_reader(kind))
 
 
 def _labels(obj: Mapping[str, Any]) -> Mapping[str, str]:
@@ -53,16 +53,20 @@ def _labels(obj: Mapping[str, Any]) -> Mapping[str, str]:
     return dict(labels) if isinstance(labels, Mapping) else {}
 
 
+def _model_of(row: ModelProfile | ClusterModelProfile | Unreadable) -> str:
+    return row.model if isinstance(row, Unreadable) else row.spec.model
+
+
 class CacheStore:
     """The Store protocol of `gather` over live caches, and the InferenceDeployments' use."""
 
     def __init__(self, *, bypass: bool = False) -> None:
         self._bypass = bypass
-        self._profiles = Watched(kind="ModelProfile", path=f"{_ROOT}/modelprofiles", parse=_parser(ModelProfile))
-        self._cluster = Watched(kind="ClusterModelProfile", path=f"{_ROOT}/clustermodelprofiles", parse=_parser(ClusterModelProfile))
-        self._pools = Watched(kind="GPUPool", path=f"{_ROOT}/gpupools", parse=_parser(GPUPool))
-        self._policies = Watched(kind="FitPolicy", path=f"{_ROOT}/fitpolicies", parse=_parser(FitPolicy))
-        self._calibrations = Watched(kind="EngineCalibration", path=f"{_ROOT}/enginecalibrations", parse=_parser(EngineCalibration))
+        self._profiles = _watched(ModelProfile, "modelprofiles")
+        self._cluster = _watched(ClusterModelProfile, "clustermodelprofiles")
+        self._pools = _watched(GPUPool, "gpupools")
+        self._policies = _watched(FitPolicy, "fitpolicies")
+        self._calibrations = _watched(EngineCalibration, "enginecalibrations")
         self._uses: Watched[DeploymentUse] = Watched(kind="InferenceDeployment", path=f"{_ROOT}/inferencedeployments", parse=use_of)
         self._namespaces: Watched[Mapping[str, str]] = Watched(kind="Namespace", path="/api/v1/namespaces", parse=_labels)
         self.leader_worker_sets = Served(LEADER_WORKER_SETS.api_version, LEADER_WORKER_SETS.plural)
@@ -88,29 +92,33 @@ class CacheStore:
         asked = [] if self.leader_worker_sets.synced else ["discovery"]
         return [cache.kind for cache in self.caches if not cache.synced] + asked
 
-    def model_profile(self, namespace: str, name: str) -> ModelProfile | None:
+    def model_profile(self, namespace: str, name: str) -> ModelProfile | Unreadable | None:
         """See gather.Store."""
         return self._profiles.objects.get((namespace, name))
 
-    def model_profiles(self, namespace: str) -> Iterable[ModelProfile]:
+    def cluster_model_profile(self, name: str) -> ClusterModelProfile | Unreadable | None:
         """See gather.Store."""
-        return [profile for (where, _), profile in self._profiles.objects.items() if where == namespace]
+        return self._cluster.objects.get(("", name))
 
-    def cluster_model_profiles(self) -> Iterable[ClusterModelProfile]:
+    def model_profiles(self, namespace: str, model: str) -> Iterable[ModelProfile | Unreadable]:
         """See gather.Store."""
-        return self._cluster.objects.values()
+        return [row for (where, _), row in self._profiles.objects.items() if where == namespace and _model_of(row) == model]
+
+    def cluster_model_profiles(self, model: str) -> Iterable[ClusterModelProfile | Unreadable]:
+        """See gather.Store."""
+        return [row for row in self._cluster.objects.values() if _model_of(row) == model]
 
     def gpu_pools(self) -> Iterable[GPUPool]:
-        """See gather.Store."""
-        return self._pools.objects.values()
+        """See gather.Store: a pool of which somebody says what cannot be read is not offered."""
+        return [pool for pool in self._pools.objects.values() if not isinstance(pool, Unreadable)]
 
-    def fit_policies(self) -> Iterable[FitPolicy]:
+    def fit_policies(self) -> Iterable[FitPolicy | Unreadable]:
         """See gather.Store."""
         return self._policies.objects.values()
 
     def calibrations(self) -> Iterable[EngineCalibration]:
-        """See gather.Store."""
-        return self._calibrations.objects.values()
+        """See gather.Store. Corrections that cannot be read are not made: the shipped constants hold, with their intervals."""
+        return [row for row in self._calibrations.objects.values() if not isinstance(row, Unreadable)]
 
     def namespace_labels(self, namespace: str) -> Mapping[str, str]:
         """See gather.Store."""
