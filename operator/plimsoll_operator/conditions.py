@@ -17,6 +17,8 @@ from plimsoll_operator.verdict import Admit, Plan, Reason, Reject, Resize, Undec
 ConditionStatus = Literal["True", "False", "Unknown"]
 Lack = Literal["gpus", "turn", "scheduler", "unknown"]
 MAX_MESSAGE: Final = 2048
+PLAN_STANDS: Final = frozenset({"PodsRefused", "ProgressDeadlineExceeded"})
+"""Reasons of Stalled that speak of the pods: the plan in status is the one that was applied for the spec as it stands."""
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 
 
@@ -33,6 +35,14 @@ class Condition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PodsRefused:
+    """What the API server says to pods that the child wants to make. `final`: it will say so until somebody changes something."""
+
+    message: str
+    final: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChildState:
     """What the Deployment says of itself. `current` means that its controller has seen its newest spec."""
 
@@ -43,6 +53,7 @@ class ChildState:
     ready: int
     available: int
     deadline_exceeded: bool
+    pods_refused: PodsRefused | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,16 +211,17 @@ def _share(some: int, situation: Situation) -> str:
 def _progressing(situation: Situation) -> _Draft:
     kind = "Progressing"
     child = situation.child
-    if situation.apply_problem:
-        return (kind, "False", "ApplyRefused", _apply_refused(situation))
+    obstacle = _obstacle(situation)
+    if obstacle is not None:
+        return (kind, "False", *obstacle)
     if child is None:
         if situation.refused:
             return (kind, "False", "Refused", "no pods are made")
         return (kind, "True", "Applying", "the pods' Deployment is being made")
-    if child.deadline_exceeded:
-        return (kind, "False", "ProgressDeadlineExceeded", "the rollout made no progress within its deadline")
     if _rolled_out(situation, child):
         return (kind, "False", "Complete", f"{_share(child.available, situation)} available")
+    if child.pods_refused is not None:
+        return (kind, "True", "PodsNotMade", f"pods could not be made and are tried again: {child.pods_refused.message}")
     return (kind, "True", "RollingOut", f"{_share(child.updated, situation)} with the plan, {child.available} available")
 
 
@@ -219,6 +231,9 @@ def _available(situation: Situation) -> _Draft:
     text = f"{_share(available, situation)} available"
     if available > 0 or (situation.replicas == 0 and not situation.refused and not situation.capped):
         return ("Available", "True", "MinimumReplicasAvailable", text)
+    obstacle = _obstacle(situation)
+    if obstacle is not None and not situation.refused:
+        return ("Available", "False", obstacle[0], f"{text}: {obstacle[1]}")
     return ("Available", "False", "NoReplicaAvailable", text)
 
 
@@ -226,8 +241,9 @@ def _ready(situation: Situation) -> _Draft:
     kind = "Ready"
     if situation.refused:
         return (kind, "False", _refusal_reason(situation), _refusal(situation))
-    if situation.apply_problem:
-        return (kind, "False", "ApplyRefused", _apply_refused(situation))
+    obstacle = _obstacle(situation)
+    if obstacle is not None:
+        return (kind, "False", *obstacle)
     if situation.capped:
         return (kind, "False", Reason.POLICY_CAP, situation.capped)
     child = situation.child
@@ -239,17 +255,26 @@ def _ready(situation: Situation) -> _Draft:
 def _stalled(situation: Situation) -> _Draft:
     if situation.refused:
         return ("Stalled", "True", _refusal_reason(situation), _refusal(situation))
-    if situation.apply_problem:
-        return ("Stalled", "True", "ApplyRefused", _apply_refused(situation))
+    obstacle = _obstacle(situation)
+    if obstacle is not None:
+        return ("Stalled", "True", *obstacle)
     if situation.capped:
         return ("Stalled", "True", Reason.POLICY_CAP, situation.capped)
-    if situation.child is not None and situation.child.deadline_exceeded:
-        return ("Stalled", "True", "ProgressDeadlineExceeded", "the rollout made no progress within its deadline")
+    if situation.child is not None and situation.child.pods_refused is not None:
+        return ("Stalled", "False", "PodsNotMade", "pods could not be made and are tried again")
     return ("Stalled", "False", "NotStalled", "nothing stands in the way")
 
 
-def _apply_refused(situation: Situation) -> str:
-    return f"the API server refuses the pods' objects: {situation.apply_problem}"
+def _obstacle(situation: Situation) -> tuple[str, str] | None:
+    """Reason and sentence of what keeps the plan from running until somebody changes something; None where nothing does."""
+    child = situation.child
+    if situation.apply_problem:
+        return ("ApplyRefused", f"the API server refuses the pods' objects: {situation.apply_problem}")
+    if child is not None and child.pods_refused is not None and child.pods_refused.final:
+        return ("PodsRefused", f"the API server refuses the pods: {child.pods_refused.message}")
+    if child is not None and child.deadline_exceeded:
+        return ("ProgressDeadlineExceeded", "the rollout made no progress within its deadline")
+    return None
 
 
 def _refusal_reason(situation: Situation) -> str:

@@ -5,7 +5,17 @@ import pytest
 from tests.plimsoll_operator.plans import PLAN
 
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_operator.conditions import ChildState, Condition, Invalid, Lack, ModelSeen, Situation, conditions_of, model_seen
+from plimsoll_operator.conditions import (
+    ChildState,
+    Condition,
+    Invalid,
+    Lack,
+    ModelSeen,
+    PodsRefused,
+    Situation,
+    conditions_of,
+    model_seen,
+)
 from plimsoll_operator.facts import ModelFacts, ModelUnknown
 from plimsoll_operator.verdict import Admit, Change, Reason, Reject, Resize, Undecided
 
@@ -178,3 +188,53 @@ def test_children_that_the_api_server_refuses_stall_the_deployment_in_its_words(
         "Progressing": "False", "Ready": "False", "Stalled": "True",
     }  # fmt: skip
     assert "exceeded quota" in found["Stalled"].message
+
+
+QUOTA = PodsRefused(message='pods "x-1" is forbidden: exceeded quota: small', final=True)
+TIMEOUT = PodsRefused(message="Internal error occurred: timed out", final=False)
+
+
+@pytest.mark.parametrize(
+    ("why", "situation", "statuses", "reasons"),
+    [
+        (
+            "no pod is let in: failed for kstatus, and each condition says why",
+            replace(READY, bound=0, child=replace(STARTING, replicas=0, updated=0, pods_refused=QUOTA)),
+            "False False False True",
+            "PodsRefused PodsRefused PodsRefused PodsRefused",
+        ),
+        (
+            "the second pod is not let in: the first goes on serving",
+            replace(READY, bound=1, child=replace(RUNNING, replicas=1, updated=1, available=1, pods_refused=QUOTA)),
+            "False True False True",
+            "PodsRefused MinimumReplicasAvailable PodsRefused PodsRefused",
+        ),
+        (
+            "an error that may pass by itself: in progress",
+            replace(READY, bound=0, child=replace(STARTING, replicas=0, updated=0, pods_refused=TIMEOUT)),
+            "True False False False",
+            "PodsNotMade NoReplicaAvailable Progressing PodsNotMade",
+        ),
+        (
+            "the API server's refusal says more than the deadline that follows from it",
+            replace(READY, bound=0, child=replace(STARTING, pods_refused=QUOTA, deadline_exceeded=True)),
+            "False False False True",
+            "PodsRefused PodsRefused PodsRefused PodsRefused",
+        ),
+        (
+            "a refused spec comes first: its pods are not wanted",
+            replace(READY, verdict=REJECT, bound=0, applied_generation=3, child=replace(STARTING, pods_refused=QUOTA)),
+            "False False False True",
+            "PodsRefused NoReplicaAvailable InsufficientKvCache InsufficientKvCache",
+        ),
+    ],
+)
+def test_pods_that_the_api_server_refuses_are_said_in_its_words(why: str, situation: Situation, statuses: str, reasons: str) -> None:
+    found = by_type(conditions_of(situation, (), "t"))
+    kinds = ("Progressing", "Available", "Ready", "Stalled")
+    assert " ".join(found[kind].status for kind in kinds) == statuses, why
+    assert " ".join(found[kind].reason for kind in kinds) == reasons, why
+    child = situation.child
+    assert child is not None
+    assert child.pods_refused is not None
+    assert child.pods_refused.message in found["Progressing"].message

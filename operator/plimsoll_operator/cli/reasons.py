@@ -240,6 +240,11 @@ REASONS: Final = {  # reason -> (what it means, what to do)
     "Applying": ("The objects of the plan are being made.", "Wait."),
     "RollingOut": ("The pods of the plan are starting.", "Wait; loading weights takes minutes."),
     "Complete": ("All replicas carry the plan and are available.", "Nothing to do."),
+    "PodsRefused": (
+        "The API server refuses the pods, and will until somebody changes something: Pod Security, a quota, limits, an admission policy.",
+        "The message has its own words. Change the namespace's labels, quota or limits, or the spec; pods come by themselves then.",
+    ),
+    "PodsNotMade": ("A pod could not be made just now; it is tried again.", "Wait; the message has the API server's words."),
     "ProgressDeadlineExceeded": ("The rollout made no progress within its deadline.", "Read the pods' events and logs."),
     "MinimumReplicasAvailable": ("At least one replica is available, or none is wanted.", "Nothing to do."),
     "NoReplicaAvailable": ("No replica is available.", "Progressing says how far they are."),

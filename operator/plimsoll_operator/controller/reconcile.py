@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Final
 
 from plimsoll_operator.api import ApiError, InferenceDeployment, parse_inference_deployment
-from plimsoll_operator.conditions import Lack, Situation, model_seen
+from plimsoll_operator.conditions import PLAN_STANDS, Lack, Situation, model_seen
 from plimsoll_operator.controller.bookings import Standing
 from plimsoll_operator.controller.children import Children, is_gated, kind_for, kind_of
 from plimsoll_operator.controller.course import Applied, Course, applied_from_child, can_start, chart, must_adopt, must_start_over
@@ -325,7 +325,7 @@ def _applied_from_status(deployment: InferenceDeployment, origin: Origin) -> App
     status = deployment.status
     if status is None or status.plan is None or status.observed_generation != origin.generation:
         return None
-    if any(row.type == "Stalled" and row.status == "True" for row in status.conditions):
+    if any(row.type == "Stalled" and row.status == "True" and row.reason not in PLAN_STANDS for row in status.conditions):
         return None  # The spec was refused: what is reported is the plan of an earlier one.
     plan = plan_from_status(status.plan)
     return Applied(plan=plan, origin=origin) if plan is not None else None

@@ -79,6 +79,9 @@ class Reporter:
         uid, verdict = facts.deployment.metadata.uid, situation.verdict
         if situation.apply_problem:
             self._events.post(key, uid, kind="Warning", reason="ApplyRefused", action="Apply", note=situation.apply_problem)
+        elif situation.child is not None and situation.child.pods_refused is not None and not course.adopts:
+            note = f"The API server refuses the pods: {situation.child.pods_refused.message}"
+            self._events.post(key, uid, kind="Warning", reason="PodsRefused", action="Run", note=note)
         elif course.adopts and course.run is not None:
             if not applied:
                 return

@@ -18,6 +18,7 @@ from plimsoll_operator.api import (
     PlanStatus,
 )
 from plimsoll_operator.conditions import ChildState, Invalid, Situation
+from plimsoll_operator.controller.refusals import pods_refused
 from plimsoll_operator.ports import LEADER_WORKER_SETS, Manifest
 from plimsoll_operator.verdict import Plan, PredictedMemory, Reject, Resize, Verdict
 
@@ -64,6 +65,7 @@ def child_state(child: Manifest | None) -> ChildState | None:
         ready=int(status.get("readyReplicas") or 0),
         available=int(status.get("readyReplicas" if child.get("kind") == LEADER_WORKER_SETS.kind else "availableReplicas") or 0),
         deadline_exceeded=(rows.get("Progressing") or {}).get("reason") == "ProgressDeadlineExceeded",
+        pods_refused=pods_refused(child),
     )
 
 

@@ -11,6 +11,7 @@ from typing import Final
 from plimsoll_operator.api import NAME_LABEL, WORKER_LABEL
 from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES
 from plimsoll_operator.capacity.pods import CPU, pod_requests
+from plimsoll_operator.controller.refusals import is_refusal, words_of
 from plimsoll_operator.controller.resolving.reader_pod import READER_LABEL
 from plimsoll_operator.group import GROUP_INDEX_LABEL
 from plimsoll_operator.ports import Manifest
@@ -64,11 +65,15 @@ def namespace(manifest: Manifest) -> Manifest:
 
 
 def child(manifest: Manifest) -> Manifest:
-    """Owner, annotations, wanted replicas and status of a child; the generation tells that its spec was touched."""
+    """Owner, annotations, wanted replicas and status of a child; the generation tells that its spec was touched.
+
+    Of conditions the words are kept only where they are the API server's refusal of a pod: others speak of progress.
+    """
     metadata = _metadata(manifest, "labels", "annotations", "ownerReferences", "generation")
     status = {key: value for key, value in (manifest.get("status") or {}).items() if key != "conditions"}
     conditions = [
-        {key: row.get(key) for key in ("type", "status", "reason")} for row in (manifest.get("status") or {}).get("conditions") or ()
+        {key: row.get(key) for key in ("type", "status", "reason")} | ({"message": words_of(row)} if is_refusal(row) else {})
+        for row in (manifest.get("status") or {}).get("conditions") or ()
     ]
     replicas = (manifest.get("spec") or {}).get("replicas")
     return {"metadata": metadata, "spec": {"replicas": replicas}, "status": {**status, "conditions": conditions}}
