@@ -44,9 +44,14 @@ def conditions(installation: Installation, namespace: str, name: str) -> dict[st
             id="Pod Security",
         ),
         pytest.param(QUOTA, ("delete", "resourcequota", "none", "-n", "{}"), "exceeded quota: none", id="a quota of no pods"),
-        pytest.param(LIMITS, ("delete", "limitrange", "small", "-n", "{}"), "maximum memory usage", id="a LimitRange below the request"),
+        pytest.param(
+            LIMITS,
+            ("delete", "limitrange", "small", "-n", "{}"),
+            "must be less than or equal to memory limit of 1Gi",
+            id="a LimitRange below the request",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_namespace_that_lets_no_pod_in_is_said_within_seconds_and_recovers(
     installation: Installation, namespace: str, hindrance: Json | Sequence[str], undo: Sequence[str], words: str
 ) -> None:
