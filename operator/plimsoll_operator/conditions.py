@@ -17,7 +17,8 @@ from plimsoll_operator.verdict import Admit, Plan, Reason, Reject, Resize, Undec
 ConditionStatus = Literal["True", "False", "Unknown"]
 Lack = Literal["gpus", "turn", "scheduler", "unknown"]
 MAX_MESSAGE: Final = 2048
-PLAN_STANDS: Final = frozenset({"PodsRefused", "ProgressDeadlineExceeded"})
+INTERNAL_ERROR: Final = "InternalError"
+PLAN_STANDS: Final = frozenset({"PodsRefused", "ProgressDeadlineExceeded", INTERNAL_ERROR})
 """Reasons of Stalled that speak of the pods: the plan in status is the one that was applied for the spec as it stands."""
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 

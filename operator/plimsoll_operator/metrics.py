@@ -113,6 +113,12 @@ class Recorder:
             registry=self._registry,
             buckets=_RECONCILE_BUCKETS,
         )
+        self._internal_errors = Counter(
+            "plimsoll_internal_errors",
+            "Errors of Plimsoll itself, by the unit of work that each of them stopped. The log has their tracebacks.",
+            ("unit",),
+            registry=self._registry,
+        )
         if source is not None:
             self._registry.register(_CacheCollector(source, max_series))
 
@@ -125,6 +131,10 @@ class Recorder:
     def reconciled(self, *, outcome: str, duration_seconds: float) -> None:
         """Observe one reconcile; an outcome outside the known ones is counted as Other."""
         self._reconcile_seconds.labels(_known(outcome, _OUTCOMES)).observe(duration_seconds)
+
+    def internal_error(self, unit: str) -> None:
+        """Count a bug that stopped one unit of work; `unit` is one of quarantine.Unit."""
+        self._internal_errors.labels(unit).inc()
 
     def render(self) -> bytes:
         """The registry in Prometheus' text format 0.0.4 (CONTENT_TYPE)."""

@@ -8,9 +8,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import Annotated, Any, ClassVar, Final, TypeAlias, get_type_hints
+
+from annotated_types import Le, MaxLen
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+
+from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_operator.api.base import Bytes, Count, ShortText, Tokens
+
+MAX_PLAN_TEXT: Final = 256 << 10
+"""Characters: all annotations of one object together may have no more (Kubernetes, apimachinery validation TotalAnnotationSizeLimitB)."""
+MAX_POOLS: Final = 64
+_AtLeastOne = Annotated[int, Field(ge=1, le=1 << 31)]
+_Label = tuple[Annotated[str, Field(min_length=1, max_length=317)], Annotated[str, Field(max_length=63)]]
+_READ_STRICTLY: Final = ConfigDict(strict=True, extra="forbid")
+_LabelSet = Annotated[tuple[_Label, ...], Field(max_length=64)]
 
 
 class Reason(StrEnum):
@@ -51,11 +65,13 @@ class Reason(StrEnum):
 class PredictedMemory:
     """Bytes of the fullest rank of one replica, by component."""
 
-    weights_bytes: int
-    activation_bytes: int
-    cuda_graph_bytes: int
-    non_torch_bytes: int
-    kv_cache_bytes: int
+    __pydantic_config__: ClassVar[ConfigDict] = _READ_STRICTLY
+
+    weights_bytes: Bytes
+    activation_bytes: Bytes
+    cuda_graph_bytes: Bytes
+    non_torch_bytes: Bytes
+    kv_cache_bytes: Bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,45 +91,47 @@ class Plan:
     spec.template adds to the pod beyond what was worked out for its engine.
     """
 
-    product: str
-    gpu_products: tuple[str, ...]
-    pools: tuple[str, ...]
-    engine_version: str
+    __pydantic_config__: ClassVar[ConfigDict] = _READ_STRICTLY
+
+    product: ShortText
+    gpu_products: Annotated[tuple[ShortText, ...], Field(max_length=16)]
+    pools: Annotated[tuple[ShortText, ...], Field(max_length=MAX_POOLS)]
+    engine_version: Annotated[str, Field(max_length=64, pattern=r"^[0-9][0-9A-Za-z.+-]*$")]
     extrapolated: bool
-    model: str
-    model_revision: str | None
-    tensor_parallel_size: int
-    pipeline_parallel_size: int
-    data_parallel_size: int
+    model: ShortText
+    model_revision: ShortText | None
+    tensor_parallel_size: _AtLeastOne
+    pipeline_parallel_size: _AtLeastOne
+    data_parallel_size: _AtLeastOne
     enable_expert_parallel: bool
-    gpu_memory_utilization: str
-    max_model_len: int
-    max_num_seqs: int
-    max_num_batched_tokens: int
-    dtype: str
-    quantization: str | None
-    kv_cache_dtype: str
-    gpus_per_replica: int
-    kv_cache_tokens: int
-    max_concurrency: str
-    gpu_total_bytes: int
-    allocated_bytes: int
+    gpu_memory_utilization: Annotated[str, Field(max_length=32, pattern=r"^[01]([.][0-9]{1,6})?$")]
+    max_model_len: Tokens
+    max_num_seqs: Count
+    max_num_batched_tokens: Tokens
+    dtype: ShortText
+    quantization: ShortText | None
+    kv_cache_dtype: ShortText
+    gpus_per_replica: _AtLeastOne
+    kv_cache_tokens: Tokens
+    max_concurrency: Annotated[str, Field(max_length=32)]
+    gpu_total_bytes: Bytes
+    allocated_bytes: Bytes
     predicted: PredictedMemory
     kv_cache_interval_bytes: tuple[int, int]
-    kv_cache_needed_bytes: int
-    host_memory_bytes: int
+    kv_cache_needed_bytes: Bytes
+    host_memory_bytes: Bytes
     available_now: bool
-    kv_cache_needed_tokens: int = 0
-    replicas_needed: int = 0
-    gpu_resource: str = "nvidia.com/gpu"
-    sharing: str = "none"
-    decode_context_parallel_size: int = 1
-    nodes_per_replica: int = 1
+    kv_cache_needed_tokens: Tokens = 0
+    replicas_needed: Count = 0
+    gpu_resource: Annotated[str, Field(min_length=1, max_length=256)] = "nvidia.com/gpu"
+    sharing: ShortText = "none"
+    decode_context_parallel_size: _AtLeastOne = 1
+    nodes_per_replica: _AtLeastOne = 1
     may_surge: bool = False
-    node_selectors: tuple[tuple[tuple[str, str], ...], ...] = ()
-    ephemeral_storage_bytes: int = 0
-    template_memory_bytes: int = 0
-    template_cpu_millis: int = 0
+    node_selectors: Annotated[tuple[_LabelSet, ...], Field(max_length=MAX_POOLS)] = ()
+    ephemeral_storage_bytes: Bytes = 0
+    template_memory_bytes: Bytes = 0
+    template_cpu_millis: Tokens = 0
 
     @property
     def gpus_per_pod(self) -> int:
@@ -126,16 +144,30 @@ class Plan:
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
-        """Inverse of canonical_json, for the annotation on children. Raises ValueError or TypeError on foreign text.
+        """Inverse of canonical_json, for the annotation on children, which anybody may edit who may edit the child.
 
-        Reads what earlier releases wrote: a field they did not know has its default.
+        Raises ValueError on text that is no plan within the bounds above, and nothing else. Reads what earlier releases wrote: a
+        field they did not know has its default.
         """
-        data: dict[str, Any] = json.loads(text)
-        data["predicted"] = PredictedMemory(**data["predicted"])
-        for key in ("gpu_products", "pools", "kv_cache_interval_bytes"):
-            data[key] = tuple(data[key])
-        data["node_selectors"] = tuple(tuple((key, value) for key, value in pairs) for pairs in data.get("node_selectors", ()))
-        return cls(**data)
+        if len(text) > MAX_PLAN_TEXT:
+            raise ValueError(f"a plan of {len(text)} characters: at most {MAX_PLAN_TEXT} are read")
+        try:
+            plan = _PLAN.validate_json(text)
+        except (ValidationError, UnicodeEncodeError) as error:
+            raise ValueError(f"this is no plan: {str(error)[:300]}") from error
+        if plan.gpus_per_replica % plan.nodes_per_replica:
+            raise ValueError(f"{plan.gpus_per_replica} GPUs cannot be shared equally by {plan.nodes_per_replica} nodes")
+        EngineVersion.parse(plan.engine_version)
+        return plan
+
+    def within_bounds(self) -> Plan:
+        """The same plan with every figure and list cut to what status and annotation can hold.
+
+        What lies beyond (a PiB of host memory, a billion cores, 65 pools) exists nowhere: a need that is cut is still one that no node
+        meets, and pods steered to the first 64 pools find fewer nodes, never wrong ones.
+        """
+        predicted = replace(self.predicted, **_cut(self.predicted, PredictedMemory))
+        return replace(self, **(_cut(self, Plan) | {"predicted": predicted}))
 
     @property
     def digest(self) -> str:
@@ -154,6 +186,35 @@ class Plan:
                 del data[name]
         text = json.dumps(data, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+_PLAN: Final = TypeAdapter(Plan)
+
+
+def _most(kind: type[Plan] | type[PredictedMemory]) -> dict[str, tuple[int | None, int | None]]:
+    """By field: the largest number and the most entries that its annotation allows; None where it says nothing."""
+    found: dict[str, tuple[int | None, int | None]] = {}
+    hints = get_type_hints(kind, include_extras=True)
+    for name, hint in ((field.name, hints[field.name]) for field in fields(kind)):
+        rules = [rule for part in getattr(hint, "__metadata__", ()) for rule in getattr(part, "metadata", ())]
+        number = next((int(str(rule.le)) for rule in rules if isinstance(rule, Le)), None)
+        found[name] = (number, next((rule.max_length for rule in rules if isinstance(rule, MaxLen)), None))
+    return found
+
+
+_MOST: Final = {kind: _most(kind) for kind in (Plan, PredictedMemory)}
+
+
+def _cut(value: Plan | PredictedMemory, kind: type[Plan] | type[PredictedMemory]) -> dict[str, Any]:
+    """The fields of `value` that are beyond their bounds, cut to them."""
+    cut: dict[str, Any] = {}
+    for name, (number, entries) in _MOST[kind].items():
+        field = getattr(value, name)
+        if number is not None and isinstance(field, int) and field > number:
+            cut[name] = number
+        elif entries is not None and isinstance(field, tuple) and len(field) > entries:
+            cut[name] = field[:entries]
+    return cut
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

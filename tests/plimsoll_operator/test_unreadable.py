@@ -135,7 +135,9 @@ def test_scale_is_refused_under_it_upward_only():
 
     def scale(replicas):
         obj = {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "chat"}, "spec": {"replicas": replicas}}
-        review = Review(uid="1", operation="UPDATE", sub_resource="scale", namespace="n", name="chat", obj=obj, old={"spec": {"replicas": 1}})
+        review = Review(
+            uid="1", operation="UPDATE", sub_resource="scale", namespace="n", name="chat", obj=obj, old={"spec": {"replicas": 1}}
+        )
         return judge(review, store, decide)
 
     assert (scale(2).allowed, scale(2).reason) == (False, Reason.POLICY_UNREADABLE)

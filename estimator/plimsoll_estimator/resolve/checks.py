@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from plimsoll_estimator.argument_table import flag_of
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
@@ -70,6 +71,8 @@ def check_nodes(tp: int, pp: int, dp: int, nodes: int, version: EngineVersion) -
 
 
 def _check_dcp(config: HfConfig, tp: int, dcp: int, heads: int | None, kv: int | None, version: EngineVersion) -> None:
+    if flag_of("decode_context_parallel_size", version) is None:
+        raise EngineRefusal("DecodeContextParallelUnsupported", f"vLLM {version} has no decode context parallelism")
     if tp % dcp:
         raise EngineRefusal(
             "DecodeContextParallelNotDivisible", f"tensor parallel size {tp} must be divisible by decode context parallel size {dcp}"

@@ -105,7 +105,7 @@ class PlanStatus(StatusModel):
     """Host memory of the pod."""
     template_memory_bytes: Bytes | None = None
     """Host memory that spec.template adds to it."""
-    template_cpu_millis: Count | None = None
+    template_cpu_millis: Tokens | None = None
     """CPU that spec.template adds to the pod, in thousandths."""
     ephemeral_storage_bytes: Bytes | None = None
     """Ephemeral storage of the pod: downloaded weights, written caches and scratch volumes."""

@@ -130,6 +130,10 @@ REASONS: Final = {  # reason -> (what it means, what to do)
         "GPUs were booked, but the scheduler has not bound the pods for ten seconds.",
         "`kubectl describe pod` says why: a volume, a taint, a quota, or another scheduler that does not run.",
     ),
+    "InternalError": (
+        "An error of the controller itself stopped the work on this object. Other objects are not touched, and it is tried again.",
+        "Look for the digest of the message in the controller's log, and report the traceback there.",
+    ),
     "ApplyRefused": (
         "The API server refuses the Deployment, LeaderWorkerSet or Service: a quota, a policy or a missing right.",
         "The condition quotes it; what was booked is free for others until it is taken.",

@@ -1,7 +1,7 @@
 """python -m plimsoll_operator.controller: reads arguments, wires the controller to the API server, and runs it.
 
-Ends with 0 on SIGTERM after giving the lease back, with 1 when the lease was lost, the watcher gave up or a thread died:
-a fresh process starts from a clean state. Knows no reconciling.
+Ends with 0 on SIGTERM after giving the lease back, and with 1 when the lease was lost: a fresh process starts from a clean
+state. A bug ends neither the process nor the loop it was met in. Knows no reconciling.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import socket
 import sys
 import threading
 import time
-import traceback
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -25,6 +24,7 @@ from types import FrameType
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_operator.controller.lease import LeaseElector
 from plimsoll_operator.controller.process import WORKERS, Controller
+from plimsoll_operator.controller.quarantine import Quarantine, Unit
 from plimsoll_operator.controller.resolving import resolver
 from plimsoll_operator.controller.resolving.fetcher import Fetcher
 from plimsoll_operator.controller.resolving.hub import HubFetcher, TokenFile
@@ -33,13 +33,16 @@ from plimsoll_operator.controller.resolving.sources import namespace_sources
 from plimsoll_operator.controller.serve import exposition, probe, serve
 from plimsoll_operator.controller.watcher import run_watcher
 from plimsoll_operator.decision import decide
-from plimsoll_operator.errors import LeaseLost
+from plimsoll_operator.errors import LeaseLost, OperatorError
 from plimsoll_operator.kube import KubeClient
 from plimsoll_operator.profiles.access import Access, endpoint_from_environment, endpoint_of
 
 _log = logging.getLogger("plimsoll.controller")
 LEASE_NAME = "plimsoll-controller"
 _LAST_KEYS_SECONDS = 5.0
+_STEADY_SECONDS = 300.0
+"""How long a loop must have run for its earlier failures to be forgotten."""
+_LONGEST_PAUSE_SECONDS = 30.0
 
 
 def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -93,11 +96,12 @@ def _fetchers(kube: KubeClient, arguments: argparse.Namespace) -> list[Fetcher]:
 
 
 class _Run:
-    """One run of the process: the stop flag, its exit status, and threads whose end is the process's end."""
+    """One run of the process: the stop flag, its exit status, and its threads, which a bug may interrupt but not end."""
 
     def __init__(self) -> None:
         self.stop = threading.Event()
         self.status = 0
+        self.quarantine = Quarantine()
 
     def fail(self, why: str) -> None:
         """End the process with status 1."""
@@ -106,16 +110,26 @@ class _Run:
         self.stop.set()
 
     def spawn(self, name: str, target: Callable[[], None]) -> threading.Thread:
-        """Run on a daemon thread; a bug in it is printed by the exception hook, and its end ends the process."""
-
-        def body() -> None:
-            target()
-            if not self.stop.is_set():
-                self.fail(f"{name} ended by itself")
-
-        thread = threading.Thread(target=body, name=name, daemon=True)
+        """Run on a daemon thread until stopped. Each turn of a loop has a border of its own; what gets past it begins the loop anew."""
+        thread = threading.Thread(target=partial(self._keep_running, name, target), name=name, daemon=True)
         thread.start()
         return thread
+
+    def _keep_running(self, name: str, target: Callable[[], None]) -> None:
+        failures = 0
+        while not self.stop.is_set():
+            started = time.monotonic()
+            try:
+                with self.quarantine.border(Unit.THREAD, name):
+                    target()
+            except OperatorError as failure:
+                _log.error("%s: %s", name, failure)
+            if self.stop.is_set():
+                return
+            failures = failures + 1 if time.monotonic() - started < _STEADY_SECONDS else 1
+            delay = min(_LONGEST_PAUSE_SECONDS, 0.5 * 2.0 ** min(failures, 10))
+            _log.error("%s ended by itself; it begins anew in %.0f s", name, delay)
+            self.stop.wait(delay)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -124,14 +138,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
     run = _Run()
 
-    def crashed(hook: threading.ExceptHookArgs) -> None:
-        traceback.print_exception(hook.exc_type, hook.exc_value, hook.exc_traceback)
-        run.fail(f"thread {hook.thread.name if hook.thread else '?'} died")
-
     def terminated(_signal: int, _frame: FrameType | None) -> None:
         run.stop.set()
 
-    threading.excepthook = crashed
     signal.signal(signal.SIGTERM, terminated)
     signal.signal(signal.SIGINT, terminated)
 
@@ -146,6 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         pod_namespaces=arguments.pod_namespace,
         fetchers=fetchers,
     )
+    run.quarantine = controller.quarantine
     serve(arguments.health_port, {"/healthz": probe(controller.unhealthy), "/readyz": probe(controller.unready)})
     serve(arguments.metrics_port, {"/metrics": exposition(controller.recorder.render)})
     for informer in controller.informers:
@@ -171,13 +181,17 @@ def _lead(run: _Run, controller: Controller, kube: KubeClient, elector: LeaseEle
     """Work until stopped; then finish the keys at hand before the lease is given back, so that two leaders never overlap."""
 
     def hold() -> None:
-        try:
-            elector.hold(run.stop)
-        except LeaseLost as lost:
-            run.fail(str(lost))
+        # The one loop that is never begun anew: whoever cannot tell that it still leads must not write.
+        with run.quarantine.border(Unit.THREAD, "lease"):
+            try:
+                elector.hold(run.stop)
+            except LeaseLost as lost:
+                run.fail(str(lost))
+        if not run.stop.is_set():
+            run.fail("the lease is not renewed any more")
 
     run.spawn("lease", hold)
-    controller.recover()
+    _recover(run, controller)
     workers = [run.spawn(f"worker-{number}", lambda: controller.work(run.stop)) for number in range(WORKERS)]
     writer = run.spawn("pool-writer", lambda: controller.pool_writer.run(run.stop))
     for number in range(resolver.WORKERS):
@@ -197,6 +211,21 @@ def _lead(run: _Run, controller: Controller, kube: KubeClient, elector: LeaseEle
         for thread in (*workers, writer):
             thread.join(max(0.0, until - time.monotonic()))
         elector.release()
+
+
+def _recover(run: _Run, controller: Controller) -> None:
+    """Before all else, and until it is done: whoever does not know what was promised would promise it again."""
+    failures = 0
+    while not run.stop.is_set():
+        try:
+            with run.quarantine.border(Unit.RECOVERY, "all children") as attempt:
+                controller.recover()
+            if attempt.bug is None:
+                return
+        except OperatorError as failure:
+            _log.warning("what was promised is not known yet: %s", failure)
+        failures += 1
+        run.stop.wait(min(_LONGEST_PAUSE_SECONDS, 0.2 * 2.0 ** min(failures, 10)))
 
 
 if __name__ == "__main__":

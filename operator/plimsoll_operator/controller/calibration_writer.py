@@ -13,6 +13,7 @@ from typing import Final
 
 from plimsoll_operator.api import EngineCalibration, FitPolicy
 from plimsoll_operator.calibration import why_not
+from plimsoll_operator.controller.quarantine import Border, Unit, no_border
 from plimsoll_operator.controller.store import ParsedObjects
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.ports import ENGINE_CALIBRATIONS, Kube, Manifest
@@ -24,8 +25,9 @@ _MAX_MESSAGE: Final = 2048
 class CalibrationWriter:
     """`changed` is set by whoever sees a calibration or a policy change."""
 
-    def __init__(self, kube: Kube, objects: ParsedObjects, now: Callable[[], datetime]) -> None:
+    def __init__(self, kube: Kube, objects: ParsedObjects, now: Callable[[], datetime], border: Border = no_border) -> None:
         self._kube = kube
+        self._border = border
         self._objects = objects
         self._now = now
         self.changed = threading.Event()
@@ -36,12 +38,13 @@ class CalibrationWriter:
         if not self.changed.is_set():
             return
         self.changed.clear()
-        try:
-            for calibration in sorted(self._objects.engine_calibrations.values(), key=lambda one: one.metadata.name):
-                self._write(calibration)
-        except ApiFailure as failure:
-            _log.warning("calibrations not written: %s", failure)
-            self.changed.set()
+        for calibration in sorted(self._objects.engine_calibrations.values(), key=lambda one: one.metadata.name):
+            with self._border(Unit.CALIBRATION, calibration.metadata.name):
+                try:
+                    self._write(calibration)
+                except ApiFailure as failure:
+                    _log.warning("calibration %s not written: %s", calibration.metadata.name, failure)
+                    self.changed.set()
 
     def _write(self, calibration: EngineCalibration) -> None:
         status, reason, message = condition_of(calibration, self._objects.policies.values())

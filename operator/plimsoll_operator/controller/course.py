@@ -6,8 +6,10 @@ adopts another. Everything else re-judges and is only proposed. Knows no API cli
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from plimsoll_operator.api import PlacementSpec
 from plimsoll_operator.conditions import Invalid
@@ -23,6 +25,10 @@ from plimsoll_operator.render import (
     Origin,
 )
 from plimsoll_operator.verdict import Admit, Plan, Resize, Verdict
+
+MAX_REPLAN: Final = 256
+_GENERATION: Final = re.compile(r"[0-9]{1,18}", re.ASCII)  # int64, as Kubernetes counts
+_DECIDED: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}[.][0-9]{6}Z", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,22 +58,32 @@ def applied_from_child(child: Manifest | None) -> Applied | None:
         return None
     try:
         plan = Plan.from_json(text)
-        generation = int(annotations.get(GENERATION_ANNOTATION, "0"))
-    except (ValueError, TypeError, KeyError):
+    except ValueError:
         return None
     origin = Origin(
-        generation=generation,
-        spec_digest=annotations.get(SPEC_DIGEST_ANNOTATION, ""),
-        replan=annotations.get(REPLAN_ANNOTATION, ""),
+        generation=_generation(annotations),
+        spec_digest=annotations.get(SPEC_DIGEST_ANNOTATION, "")[:64],
+        replan=annotations.get(REPLAN_ANNOTATION, "")[:MAX_REPLAN],
     )
-    return Applied(plan=plan, origin=origin, decided=annotations.get(DECIDED_ANNOTATION, "")[:64])
+    return Applied(plan=plan, origin=origin, decided=_decided(annotations))
 
 
 def place_of(child: Manifest) -> tuple[int, str]:
     """Where the child's plan stands among the plans of its deployment: by the generation it answers, then by when it was decided."""
     annotations = child["metadata"].get("annotations") or {}
-    generation = annotations.get(GENERATION_ANNOTATION, "0")
-    return (int(generation) if generation.isdecimal() else 0, annotations.get(DECIDED_ANNOTATION, ""))
+    return _generation(annotations), _decided(annotations)
+
+
+def _generation(annotations: Mapping[str, str]) -> int:
+    """0 for what is no generation: no spec has that one."""
+    text = annotations.get(GENERATION_ANNOTATION, "")
+    return int(text) if _GENERATION.fullmatch(text) else 0
+
+
+def _decided(annotations: Mapping[str, str]) -> str:
+    """Empty for what is no time as the controller writes it: it is compared as text with those that are."""
+    text = annotations.get(DECIDED_ANNOTATION, "")
+    return text if _DECIDED.fullmatch(text) else ""
 
 
 def must_adopt(applied: Applied | None, wanted: Origin, *, live_pods: int, can_start: bool) -> bool:

@@ -32,7 +32,7 @@ class EventRecorder:
         if self._last.get(key) == (reason, note):
             return
         namespace, name = key
-        digest = hashlib.sha256(f"{uid}/{reason}/{note}".encode()).hexdigest()[:12]
+        digest = hashlib.sha256(f"{uid}/{reason}/{note}".encode(errors="backslashreplace")).hexdigest()[:12]
         manifest = {
             "apiVersion": EVENTS.api_version,
             "kind": EVENTS.kind,

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 from plimsoll_operator.backoff import Backoff
+from plimsoll_operator.controller.quarantine import Border, Unit, no_border
 from plimsoll_operator.errors import ApiFailure, WatchExpired
 from plimsoll_operator.ports import Key, Kube, Manifest, Resource, WatchEvent, key_of
 
@@ -42,8 +43,10 @@ class Informer:
         selector: str = "",
         on_served: Callable[[], None] | None = None,
         namespace: str = "",
+        border: Border = no_border,
     ) -> None:
         self._kube = kube
+        self._border = border
         self.resource = resource
         self._trim = trim
         self._on_change = on_change
@@ -161,17 +164,23 @@ class Informer:
             self._put(event.object)
 
     def _put(self, item: Manifest) -> None:
+        """Take the object as it is now. One that a bug keeps from being taken stays in the cache as it was before."""
         key = key_of(item)
-        new = self._trim(item)
-        with self._lock:
-            old = self._objects.get(key)
-            if old == new:
-                return
-            self._objects[key] = new
-        self._on_change(key, old, new)
+        with self._border(Unit.EVENT, self._named(key)):
+            new = self._trim(item)
+            with self._lock:
+                old = self._objects.get(key)
+                if old == new:
+                    return
+                self._objects[key] = new
+            self._on_change(key, old, new)
 
     def _drop(self, key: Key) -> None:
         with self._lock:
             old = self._objects.pop(key, None)
         if old is not None:
-            self._on_change(key, old, None)
+            with self._border(Unit.EVENT, self._named(key)):
+                self._on_change(key, old, None)
+
+    def _named(self, key: Key) -> str:
+        return f"{self.resource.plural} {key[0]}/{key[1]}"

@@ -12,18 +12,22 @@ import logging
 import threading
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from plimsoll_operator.api import Condition, GPUPool
-from plimsoll_operator.capacity import pool_manifest, selection_status
+from plimsoll_operator.capacity import Selection, pool_manifest, selection_status
 from plimsoll_operator.capacity.pools import INDEXED_ANNOTATION
 from plimsoll_operator.controller.ledger import Ledger
+from plimsoll_operator.controller.quarantine import Border, Unit, no_border
 from plimsoll_operator.controller.store import ParsedObjects
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.ports import GPU_POOLS, Kube, Manifest
 
 _log = logging.getLogger(__name__)
 INTERVAL_SECONDS: Final = 0.5
+_LONGEST_WAIT_SECONDS: Final = 30.0
+_UNREADABLE: Final[Manifest] = {}
 _NO_NODES: Final[Manifest] = {"nodes": 0, "trusted": False, "problems": ["NoNodes: no node is of this pool any more"]}
 _MAX_MESSAGE: Final = 4096
 
@@ -32,9 +36,17 @@ class PoolWriter:
     """`rejudge` is called after each pass in which a kind of pool appeared or vanished."""
 
     def __init__(
-        self, kube: Kube, ledger: Ledger, objects: ParsedObjects, rejudge: Callable[[], None], now: Callable[[], datetime]
+        self,
+        kube: Kube,
+        ledger: Ledger,
+        objects: ParsedObjects,
+        rejudge: Callable[[], None],
+        now: Callable[[], datetime],
+        border: Border = no_border,
     ) -> None:
         self._kube = kube
+        self._border = border
+        self._failed = False
         self._ledger = ledger
         self._objects = objects
         self._rejudge = rejudge
@@ -44,30 +56,45 @@ class PoolWriter:
         self._shape: frozenset[tuple[str, tuple[str, ...]]] = frozenset()
 
     def run(self, stop: threading.Event) -> None:
-        """Write whenever something changed, at most once per interval; a refused pass is tried again."""
+        """Write whenever something changed, at most once per interval; what fails is tried again, less and less often."""
         self._ledger.changed.set()
+        failures = 0
         while not stop.is_set():
             if not self._ledger.changed.wait(1.0):
                 continue
             self._ledger.changed.clear()
-            pause = INTERVAL_SECONDS
-            try:
-                self.write()
-            except ApiFailure as failure:
-                _log.warning("pools not written: %s", failure)
+            pause = self.write_all()
+            failures = 0 if pause is None else failures + 1
+            if failures:
                 self._ledger.changed.set()
-                pause = max(pause, failure.retry_after_seconds or 0.0)
-            stop.wait(pause)
+            stop.wait(max(pause or 0.0, min(_LONGEST_WAIT_SECONDS, INTERVAL_SECONDS * 2.0 ** min(failures, 10))))
+
+    def write_all(self) -> float | None:
+        """One pass behind a border. None where every pool is as it should be, else how many seconds to wait at least before the next."""
+        self._failed = False
+        try:
+            with self._border(Unit.POOL, "all pools") as attempt:
+                self.write()
+        except ApiFailure as failure:
+            _log.warning("pools not written: %s", failure)
+            return failure.retry_after_seconds or 0.0
+        return None if attempt.bug is None and not self._failed else 0.0
 
     def write(self) -> None:
-        """One pass. Raises ApiFailure."""
+        """One pass: a pool that is refused, or at which a bug is met, holds up no other. Raises ApiFailure where nobody answers."""
         derived = self._ledger.pools()
-        wanted = {pool.name: pool_manifest(pool) for pool in derived}
+        wanted = {}
+        for pool in derived:
+            with self._border(Unit.POOL, pool.name) as attempt:
+                wanted[pool.name] = pool_manifest(pool)
+            if attempt.bug is not None:
+                self._failed = True
+                wanted[pool.name] = self._written.get(pool.name, _UNREADABLE)
         for name, manifest in wanted.items():
-            if self._written.get(name) != manifest:
-                self._apply(name, manifest)
+            if manifest is not _UNREADABLE and self._written.get(name) != manifest:
+                self._one(name, partial(self._apply, name, manifest))
         for name in self._vanished(wanted):
-            self._retire(name)
+            self._one(name, partial(self._retire, name))
         self._speak(wanted)
         # A pool's name follows from everything that plans depend on; how many GPUs are free is no part of it. Of a declared pool
         # the nodes that are there already are left to bring no more.
@@ -76,6 +103,18 @@ class PoolWriter:
         if shape != self._shape:
             self._shape = shape
             self._rejudge()
+
+    def _one(self, name: str, write: Callable[[], None]) -> None:
+        try:
+            with self._border(Unit.POOL, name) as attempt:
+                write()
+        except ApiFailure as failure:
+            if not failure.status:
+                raise
+            _log.warning("pool %s not written: %s", name, failure)
+            self._failed = True
+            return
+        self._failed |= attempt.bug is not None
 
     def _apply(self, name: str, manifest: Manifest) -> None:
         before = self._written.get(name)
@@ -126,13 +165,16 @@ class PoolWriter:
             if pool is None or selection.name in derived:
                 continue
             told.add(selection.name)
-            status = selection_status(selection, pool.spec)
-            if self._spoken.get(selection.name) != status:
-                self._apply_status(selection.name, status)
-                self._spoken[selection.name] = status
+            self._one(selection.name, partial(self._tell, selection, pool))
         for name in self._silent(told):
-            self._apply_status(name, {})
+            self._one(name, partial(self._apply_status, name, {}))
         self._spoken = {name: status for name, status in self._spoken.items() if name in told}
+
+    def _tell(self, selection: Selection, pool: GPUPool) -> None:
+        status = selection_status(selection, pool.spec)
+        if self._spoken.get(selection.name) != status:
+            self._apply_status(selection.name, status)
+            self._spoken[selection.name] = status
 
     def _silent(self, told: set[str]) -> list[str]:
         """Users' pools whose status still speaks of a selector that they have no more, also from before a restart."""

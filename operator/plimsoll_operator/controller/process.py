@@ -1,7 +1,7 @@
 """The controller as one object: informers, workers, pool writer, lease, watcher and ports, wired and run on threads.
 
 Made by main. Standby replicas keep their caches warm and answer probes; only the leader watches InferenceDeployments,
-books and writes. Any thread that dies of a bug, a lost lease or a watcher that gave up ends the process.
+books and writes. A bug stops the key, event or object it was met at and nothing else (quarantine); a lost lease ends the process.
 """
 
 from __future__ import annotations
@@ -9,23 +9,26 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from plimsoll_operator.api import NAME_LABEL
 from plimsoll_operator.controller import trim
 from plimsoll_operator.controller.calibration_writer import CalibrationWriter
-from plimsoll_operator.controller.children import GROUP
-from plimsoll_operator.controller.course import applied_from_child, place_of
+from plimsoll_operator.controller.children import GROUP, newest
+from plimsoll_operator.controller.course import place_of
 from plimsoll_operator.controller.events import EventRecorder
 from plimsoll_operator.controller.informer import Change, Informer, Trim
-from plimsoll_operator.controller.ledger import Ledger, Promise
+from plimsoll_operator.controller.ledger import Ledger
+from plimsoll_operator.controller.listener import Listener
 from plimsoll_operator.controller.pool_writer import PoolWriter
 from plimsoll_operator.controller.profile_status import ProfileStatus
 from plimsoll_operator.controller.protection import BypassProtection
+from plimsoll_operator.controller.quarantine import Bug, Quarantine, Unit
 from plimsoll_operator.controller.reconcile import Decide, Reconciler
 from plimsoll_operator.controller.records import Records
+from plimsoll_operator.controller.recovery import deployment_of, promise_of
 from plimsoll_operator.controller.report import Reporter
 from plimsoll_operator.controller.resolving.branches import Branches
 from plimsoll_operator.controller.resolving.config_map import ConfigMaps
@@ -98,16 +101,21 @@ class Controller:
         self.objects = ParsedObjects()
         self.protection = BypassProtection(bypass_policy)
         self.recorder = Recorder(self)
+        self.quarantine = Quarantine(self.recorder.internal_error)
+        border = self.quarantine.border
+        self._listeners: list[Listener] = []
         self._busy_since: dict[Key, float] = {}
         keeper = ProfileKeeper(kube)
-        self.resolver = Resolver(fetchers, keeper, wake=self.enqueue, clock=clock)
+        self.resolver = Resolver(fetchers, keeper, wake=self.enqueue, clock=clock, border=border)
         maps = ConfigMaps(kube=kube, now=_now)
         where = tuple(pod_namespaces) or ("",)
         profiles = self.objects.profiles.values
-        self.upkeep = Upkeep(kube=kube, config_maps=maps, keeper=keeper, profiles=profiles, now=_now, pod_namespaces=where)
+        self.upkeep = Upkeep(kube=kube, config_maps=maps, keeper=keeper, profiles=profiles, now=_now, pod_namespaces=where, border=border)
         hub = next((row for row in fetchers if isinstance(row, HubFetcher)), None)
         self.branches = (
-            Branches(hub, keeper, profiles=self.objects.cluster_profiles.values, models=self.records.models, clock=clock, now=_now)
+            Branches(
+                hub, keeper, profiles=self.objects.cluster_profiles.values, models=self.records.models, clock=clock, now=_now, border=border
+            )
             if hub is not None
             else None
         )
@@ -125,27 +133,33 @@ class Controller:
             serves_groups=lambda: self._groups.served,
             has_group=lambda key: self._groups.get(GROUP.place(key)) is not None,
         )
-        self.calibration_writer = CalibrationWriter(kube, self.objects, _now)
-        self.profile_status = ProfileStatus(kube, self.objects.profiles, self.objects.cluster_profiles, clock=clock, now=_now)
-        self.pool_writer = PoolWriter(kube, self.ledger, self.objects, self._wake_all, _now)
+        self.calibration_writer = CalibrationWriter(kube, self.objects, _now, border)
+        self.profile_status = ProfileStatus(
+            kube, self.objects.profiles, self.objects.cluster_profiles, clock=clock, now=_now, border=border
+        )
+        self.pool_writer = PoolWriter(kube, self.ledger, self.objects, self._wake_all, _now, border)
         self.informers = self._informers(kube, where)
 
     def _informers(self, kube: Kube, pod_namespaces: tuple[str, ...]) -> tuple[Informer, ...]:
-        objects = self.objects
+        objects, border = self.objects, self.quarantine.border
 
         def informer(resource: Resource, trimmed: Trim, change: Change, selector: str = "", namespace: str = "") -> Informer:
-            return Informer(kube, resource, trim=trimmed, on_change=change, clock=self._clock, selector=selector, namespace=namespace)
+            listener = Listener(border, resource, change)
+            self._listeners.append(listener)
+            return Informer(
+                kube,
+                resource,
+                trim=trimmed,
+                on_change=listener,
+                clock=self._clock,
+                selector=selector,
+                namespace=namespace,
+                border=border,
+                on_served=self._wake_all if resource is LEADER_WORKER_SETS else None,
+            )
 
         self._children = informer(DEPLOYMENTS, trim.child, self._child_changed, MANAGED)
-        self._groups = Informer(
-            kube,
-            LEADER_WORKER_SETS,
-            trim=trim.child,
-            on_change=self._child_changed,
-            clock=self._clock,
-            selector=MANAGED,
-            on_served=self._wake_all,
-        )
+        self._groups = informer(LEADER_WORKER_SETS, trim.child, self._child_changed, MANAGED)
         return (
             informer(NODES, trim.node, self.ledger.node_changed),
             *(informer(PODS, trim.pod, self._pod_changed, namespace=namespace) for namespace in pod_namespaces),
@@ -173,59 +187,95 @@ class Controller:
         """Until stopped, take overdue bookings back every second and resync every RESYNC_SECONDS."""
         resync_at = self._clock() + RESYNC_SECONDS
         while not stop.wait(1.0):
-            self.ledger.expire()
-            self.calibration_writer.write_if_changed()
+            self.tick()
             if self._clock() >= resync_at:
                 resync_at = self._clock() + RESYNC_SECONDS
-                self.resync()
+                with self.quarantine.border(Unit.TIMER, "resync"):
+                    self.resync()
+
+    def tick(self) -> None:
+        """What is due each second, one thing after the other."""
+        with self.quarantine.border(Unit.TIMER, "overdue bookings"):
+            self.ledger.expire()
+        for listener in self._listeners:
+            listener.retry()
+        self.calibration_writer.write_if_changed()
 
     def recover(self) -> None:
-        """Book what the leader before us has promised, all of it before the first decision of our own."""
+        """Book what the leader before us has promised, all of it before the first decision of our own.
+
+        A child counts whose owner exists with that very uid: labels, owners and annotations may be written by whoever may edit
+        Deployments. One that cannot be read is named and left; its deployment is looked at like every other. Raises ApiFailure.
+        """
+        owners = {key_of(item): str(item["metadata"].get("uid")) for item in self._all_deployments()}
         promises = {}
+        # Of two children of one deployment the one with the later plan comes last, and counts.
         for child in sorted((*self._children.values(), *self._groups.values()), key=place_of):
-            key, applied = deployment_of(child), applied_from_child(child)
-            if applied is not None and key is not None:
-                replicas = int(child["spec"].get("replicas") or 0)
-                promises[key] = Promise(
-                    plan=applied.plan,
-                    replicas=replicas,
-                    decided=applied.decided,
-                    generation=applied.origin.generation,
-                    gated=bool(self.ledger.gated(key)),
-                    child_replicas=replicas,
-                )
-        self.reconciler.recover(promises)
+            key = deployment_of(child, owners)
+            if key is None:
+                continue
+            with self.quarantine.border(Unit.RECOVERY, f"child of {key[0]}/{key[1]}"):
+                promise = promise_of(child, gated=bool(self.ledger.gated(key)))
+                if promise is not None:
+                    promises[key] = promise
+        with self.quarantine.border(Unit.RECOVERY, "bookings"):
+            self.reconciler.recover(promises)
+        self.enqueue(owners)
 
     def resync(self) -> None:
         """Look at every deployment again with fresh eyes, also at those of which the watcher has told nothing."""
         self.reconciler.rejudge()
         self.enqueue(self.records.keys())
-        token = ""
         try:
-            while True:
-                page = self._kube.list_page(INFERENCE_DEPLOYMENTS, continue_token=token)
-                self.enqueue(key_of(item) for item in page.items)
-                token = page.continue_token
-                if not token:
-                    return
+            self.enqueue(key_of(item) for item in self._all_deployments())
         except ApiFailure as failure:
             _log.warning("resync: %s", failure)
 
+    def _all_deployments(self) -> Iterator[Manifest]:
+        token = ""
+        while True:
+            page = self._kube.list_page(INFERENCE_DEPLOYMENTS, continue_token=token)
+            yield from page.items
+            token = page.continue_token
+            if not token:
+                return
+
     def work_on(self, key: Key) -> None:
-        """Reconcile one key that was taken from the queue. A refusal of the API server puts it back with a delay."""
+        """Reconcile one key that was taken from the queue. A refusal of the API server puts it back with a delay, and so does a bug."""
         self._busy_since[key] = started = self._clock()
         outcome = "error"
         try:
-            outcome = self.reconciler.reconcile(key)
-            self.queue.succeeded(key)
-        except ApiFailure as failure:
-            outcome = "retry"
-            delay = self.queue.retry(key, not_before=failure.retry_after_seconds)
-            _log.warning("%s/%s: %s; again in %.2f s", *key, failure, delay)
+            with self.quarantine.border(Unit.KEY, f"{key[0]}/{key[1]}") as attempt:
+                outcome = self._try(key)
+            if attempt.bug is not None:
+                self.queue.retry(key)
+                self._set_aside(key, attempt.bug)
         finally:
             del self._busy_since[key]
             self.recorder.reconciled(outcome=outcome, duration_seconds=self._clock() - started)
             self.queue.done(key)
+
+    def _try(self, key: Key) -> str:
+        try:
+            outcome = self.reconciler.reconcile(key)
+        except ApiFailure as failure:
+            delay = self.queue.retry(key, not_before=failure.retry_after_seconds)
+            _log.warning("%s/%s: %s; again in %.2f s", *key, failure, delay)
+            return "retry"
+        self.queue.succeeded(key)
+        return outcome
+
+    def _set_aside(self, key: Key, bug: Bug) -> None:
+        """What was booked for a plan that did not reach its child is free again, and the object says that the error is ours."""
+        with self.quarantine.border(Unit.KEY, f"setting {key[0]}/{key[1]} aside"):
+            child = newest(one for one in (self._children.get(key), self._groups.get(GROUP.place(key))) if one is not None)
+            kept = promise_of(child, gated=bool(self.ledger.gated(key))) if child is not None else None
+            self.ledger.promise(key, kept)
+        with self.quarantine.border(Unit.KEY, f"the status of {key[0]}/{key[1]}"):
+            try:
+                self.reconciler.report_bug(key, bug)
+            except ApiFailure as failure:
+                _log.warning("%s/%s: the status does not say that it is set aside: %s", *key, failure)
 
     def enqueue(self, keys: Iterable[Key]) -> None:
         """Make these keys ready."""
@@ -334,14 +384,6 @@ class Controller:
             self.enqueue(self.records.keys())
 
         return change
-
-
-def deployment_of(child: Manifest) -> Key | None:
-    """The InferenceDeployment whose plan the child runs; None where it is nobody's, whatever its labels say."""
-    metadata = child["metadata"]
-    name = (metadata.get("labels") or {}).get(NAME_LABEL)
-    owners = [owner for owner in metadata.get("ownerReferences") or () if owner.get("kind") == INFERENCE_DEPLOYMENTS.kind]
-    return (metadata.get("namespace", ""), name) if name and any(owner.get("name") == name for owner in owners) else None
 
 
 def _now() -> datetime:

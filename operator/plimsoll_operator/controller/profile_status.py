@@ -16,6 +16,7 @@ from plimsoll_estimator.architectures import find_architecture
 from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_operator.api import ClusterModelProfile, ModelProfile, ModelProfileSpec
+from plimsoll_operator.controller.quarantine import Border, Unit, no_border
 from plimsoll_operator.controller.store import Parsed
 from plimsoll_operator.controller.work_queue import WorkQueue
 from plimsoll_operator.errors import ApiFailure
@@ -37,8 +38,10 @@ class ProfileStatus:
         *,
         clock: Callable[[], float],
         now: Callable[[], datetime],
+        border: Border = no_border,
     ) -> None:
         self._kube = kube
+        self._border = border
         self._namespaced = namespaced
         self._cluster = cluster
         self._now = now
@@ -59,8 +62,11 @@ class ProfileStatus:
         if key is None:
             return False
         try:
-            self._write(key)
-            self._queue.succeeded(key)
+            with self._border(Unit.PROFILE, f"{key[0]}/{key[1]}") as attempt:
+                self._write(key)
+                self._queue.succeeded(key)
+            if attempt.bug is not None:
+                self._queue.retry(key)
         except ApiFailure as failure:
             delay = self._queue.retry(key, not_before=failure.retry_after_seconds)
             _log.warning("status of profile %s/%s: %s; again in %.1f s", *key, failure, delay)

@@ -18,10 +18,20 @@ from plimsoll_operator.api import ApiError, InferenceDeployment, parse_inference
 from plimsoll_operator.conditions import PLAN_STANDS, Lack, Situation, model_seen
 from plimsoll_operator.controller.bookings import Standing
 from plimsoll_operator.controller.children import Children, is_gated, kind_for, kind_of
-from plimsoll_operator.controller.course import Applied, Course, applied_from_child, can_start, chart, must_adopt, must_start_over
+from plimsoll_operator.controller.course import (
+    MAX_REPLAN,
+    Applied,
+    Course,
+    applied_from_child,
+    can_start,
+    chart,
+    must_adopt,
+    must_start_over,
+)
 from plimsoll_operator.controller.gates import Gates
 from plimsoll_operator.controller.ledger import Ledger, Promise
 from plimsoll_operator.controller.places import Places, settled
+from plimsoll_operator.controller.quarantine import Bug
 from plimsoll_operator.controller.records import Record, Records
 from plimsoll_operator.controller.report import Reporter
 from plimsoll_operator.controller.resolving.models import Models
@@ -142,6 +152,12 @@ class Reconciler:
         """Book what the leader before us has promised, all of it before the first decision of our own."""
         self._places.go_on_after((promise.decided for promise in promises.values()), self._now())
         self._ledger.recover(promises)
+
+    def report_bug(self, key: Key, bug: Bug) -> None:
+        """Say on the object that work on it was stopped by an error of ours. Raises ApiFailure."""
+        raw = self._kube.get(INFERENCE_DEPLOYMENTS, *key)
+        if raw is not None:
+            self._reporter.report_bug(key, raw, str(bug))
 
     def rejudge(self) -> None:
         """Forget what was answered before, so that the next look at each key decides again."""
@@ -289,7 +305,7 @@ def _gathered(key: Key, raw: Manifest, deployment: InferenceDeployment, child: M
     origin = Origin(
         generation=metadata.generation,
         spec_digest=spec_digest(raw["spec"]),
-        replan=metadata.annotations.get(REPLAN_ANNOTATION, "")[:256],
+        replan=metadata.annotations.get(REPLAN_ANNOTATION, "")[:MAX_REPLAN],
     )
     applied = applied_from_child(child) or _applied_from_status(deployment, origin)
     return Gathered(key=key, raw=raw, deployment=deployment, origin=origin, child=child, applied=applied)

@@ -10,10 +10,10 @@ import logging
 from collections.abc import Callable
 from datetime import datetime
 
-from plimsoll_operator.conditions import UNREAD, Invalid, Situation
+from plimsoll_operator.conditions import INTERNAL_ERROR, UNREAD, Invalid, Situation
 from plimsoll_operator.controller.course import Course
 from plimsoll_operator.controller.events import EventRecorder
-from plimsoll_operator.controller.status import status_of
+from plimsoll_operator.controller.status import status_of, with_bug
 from plimsoll_operator.facts import Bypass, Facts
 from plimsoll_operator.gather import BYPASS_ANNOTATION
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Kube, Manifest
@@ -70,6 +70,11 @@ class Reporter:
         previous = (raw.get("status") or {}).get("conditions") or []
         if [_without_time(row) for row in previous] != [_without_time(row) for row in status["conditions"]]:
             self._write_status(key, raw, status)
+
+    def report_bug(self, key: Key, raw: Manifest, message: str) -> None:
+        """Say that the controller itself failed at this object. The rest of its status stays: it speaks of the last good look."""
+        self._events.post(key, str(raw["metadata"].get("uid")), kind="Warning", reason=INTERNAL_ERROR, action="Reconcile", note=message)
+        self._write_status(key, raw, with_bug(raw, message, self._stamp()))
 
     def forget(self, key: Key) -> None:
         """The object is gone."""

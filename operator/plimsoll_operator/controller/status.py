@@ -17,7 +17,8 @@ from plimsoll_operator.api import (
     OfferStatus,
     PlanStatus,
 )
-from plimsoll_operator.conditions import ChildState, Invalid, Situation
+from plimsoll_operator.api.base import MAX_BYTES
+from plimsoll_operator.conditions import INTERNAL_ERROR, ChildState, Invalid, Situation
 from plimsoll_operator.controller.refusals import pods_refused
 from plimsoll_operator.ports import LEADER_WORKER_SETS, Manifest
 from plimsoll_operator.verdict import Plan, PredictedMemory, Reject, Resize, Verdict
@@ -48,6 +49,17 @@ def status_of(
     )
     out: Manifest = status.model_dump(mode="json", by_alias=True, exclude_none=True)
     return {key: value for key, value in out.items() if value != []}
+
+
+def with_bug(raw: Manifest, message: str, now: str) -> Manifest:
+    """The status as it is, but not ready and stalled by an error of the controller itself. Knows only what every status has."""
+    generation, status = int(raw["metadata"].get("generation") or 0), raw.get("status") or {}
+    before = {row.get("type"): row for row in status.get("conditions") or ()}
+    for kind, value in (("Ready", "False"), ("Stalled", "True")):
+        since = before[kind].get("lastTransitionTime") if kind in before and before[kind].get("status") == value else now
+        row = {"type": kind, "status": value, "reason": INTERNAL_ERROR, "message": message, "observedGeneration": generation}
+        before[kind] = row | {"lastTransitionTime": since}
+    return {**status, "conditions": list(before.values())}
 
 
 def child_state(child: Manifest | None) -> ChildState | None:
@@ -116,10 +128,10 @@ def plan_status(plan: Plan) -> PlanStatus:
             cuda_graph_bytes=memory.cuda_graph_bytes,
             non_torch_bytes=memory.non_torch_bytes,
             kv_cache_bytes=memory.kv_cache_bytes,
-            total_bytes=total,
+            total_bytes=min(total, MAX_BYTES),
             total=format_gib(total),
         ),
-        node_selectors=tuple(dict(pairs) for pairs in plan.node_selectors[:64]),
+        node_selectors=tuple(dict(pairs) for pairs in plan.node_selectors),
         available_now=plan.available_now,
         digest=plan.digest,
     )

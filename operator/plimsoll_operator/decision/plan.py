@@ -23,7 +23,7 @@ def make_plan(found: Found, model: ModelFacts) -> Plan:
     tokens, concurrency = tokens * layout.data_parallel_size, concurrency * layout.data_parallel_size
     pool, gpus = found.product.pools[0], layout.gpus_per_node
     memory = host.host_memory_bytes(estimate, gpus)
-    return Plan(
+    plan = Plan(
         product=found.product.gpu.product,
         gpu_resource=pool.resource,
         sharing=pool.sharing,
@@ -70,6 +70,7 @@ def make_plan(found: Found, model: ModelFacts) -> Plan:
         may_surge=found.may_surge,
         node_selectors=_node_selectors(found),
     )
+    return plan.within_bounds()
 
 
 def _node_selectors(found: Found) -> tuple[tuple[tuple[str, str], ...], ...]:

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from plimsoll_operator.api import ClusterModelProfile
+from plimsoll_operator.controller.quarantine import Border, Unit, no_border
 from plimsoll_operator.controller.resolving.fetcher import Fetched, FetchFailure
 from plimsoll_operator.controller.resolving.resolver import Keeper
 from plimsoll_operator.wanted import COMMIT, MANAGED_LABEL, MANAGED_VALUE, OperatorHub, Wanted
@@ -43,8 +44,10 @@ class Branches:
         models: Callable[[], frozenset[str]],
         clock: Callable[[], float],
         now: Callable[[], datetime],
+        border: Border = no_border,
     ) -> None:
         self._hub = hub
+        self._border = border
         self._keeper = keeper
         self._profiles = profiles
         self._models = models
@@ -63,13 +66,17 @@ class Branches:
         names = {profile.metadata.name for profile in profiles}
         self._asked = {name: asked for name, asked in self._asked.items() if name in names}
         for profile in profiles:
-            wanted, commit = _wanted(profile), profile.spec.revision
-            if wanted is None or commit is None or wanted.model not in used or not self._is_due(profile):
-                continue
             if stop.is_set():
                 return
-            self._asked[profile.metadata.name] = self._clock()
-            self._ask_about(wanted, commit, stop)
+            with self._border(Unit.UPKEEP, profile.metadata.name):
+                self._ask_for(profile, used, stop)
+
+    def _ask_for(self, profile: ClusterModelProfile, used: frozenset[str], stop: threading.Event) -> None:
+        wanted, commit = _wanted(profile), profile.spec.revision
+        if wanted is None or commit is None or wanted.model not in used or not self._is_due(profile):
+            return
+        self._asked[profile.metadata.name] = self._clock()
+        self._ask_about(wanted, commit, stop)
 
     def _ask_about(self, wanted: Wanted, commit: str, stop: threading.Event) -> None:
         found = self._hub.fetch_moved(wanted, commit, stop)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
 
+from plimsoll_operator.controller.quarantine import Border, Unit, no_border
 from plimsoll_operator.controller.resolving.fetcher import Fetched, Fetcher, FetchFailure
 from plimsoll_operator.controller.work_queue import WorkQueue
 from plimsoll_operator.ports import Key
@@ -66,8 +67,15 @@ class Resolver:
     """Thread-safe. `wake` makes deployments ready to be reconciled; `clock` is monotonic seconds."""
 
     def __init__(
-        self, fetchers: Sequence[Fetcher], keeper: Keeper, *, wake: Callable[[Iterable[Key]], None], clock: Callable[[], float]
+        self,
+        fetchers: Sequence[Fetcher],
+        keeper: Keeper,
+        *,
+        wake: Callable[[Iterable[Key]], None],
+        clock: Callable[[], float],
+        border: Border = no_border,
     ) -> None:
+        self._border = border
         self._fetchers = tuple(fetchers)
         self._keeper = keeper
         self._wake = wake
@@ -131,10 +139,13 @@ class Resolver:
         if wanted is None:
             return False
         try:
-            if self._is_due(wanted):
-                outcome = self._read(wanted, stop)
-                if not stop.is_set():
-                    self._settle(wanted, outcome)
+            with self._border(Unit.READING, f"{wanted.namespace}/{wanted.model}") as attempt:
+                if self._is_due(wanted):
+                    outcome = self._read(wanted, stop)
+                    if not stop.is_set():
+                        self._settle(wanted, outcome)
+            if attempt.bug is not None:
+                self._settle(wanted, FetchFailure(reason="Unreachable", message=str(attempt.bug)))
         finally:
             self._queue.done(wanted)
         return True

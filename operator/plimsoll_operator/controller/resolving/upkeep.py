@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from plimsoll_operator.api import ModelProfile
+from plimsoll_operator.controller.quarantine import Border, Unit, no_border
 from plimsoll_operator.controller.resolving.config_map import ConfigMaps
 from plimsoll_operator.controller.resolving.fetcher import Fetched, FetchFailure
 from plimsoll_operator.controller.resolving.user_rights import sweep
@@ -44,31 +45,43 @@ class Upkeep:
     profiles: Callable[[], Iterable[ModelProfile]]
     now: Callable[[], datetime]
     pod_namespaces: tuple[str, ...] = ("",)
+    border: Border = no_border
 
     def run(self, stop: threading.Event) -> None:
         """Look after them until stopped."""
         while not stop.is_set():
-            try:
-                self.reread(stop)
-                sweep(self.kube, self.now(), self.pod_namespaces)
-            except ApiFailure as failure:
-                _log.warning("upkeep of profiles: %s; again in %.0f s", failure, ROUND_SECONDS)
+            self.round(stop)
             stop.wait(ROUND_SECONDS)
+
+    def round(self, stop: threading.Event) -> None:
+        """Look once."""
+        try:
+            self.reread(stop)
+            with self.border(Unit.UPKEEP, "reader pods"):
+                sweep(self.kube, self.now(), self.pod_namespaces)
+        except ApiFailure as failure:
+            _log.warning("upkeep of profiles: %s; again in %.0f s", failure, ROUND_SECONDS)
 
     def reread(self, stop: threading.Event) -> None:
         """Compare each profile that the controller has made of a ConfigMap with what that says now. Raises ApiFailure."""
         for profile in tuple(self.profiles()):
-            wanted = _wanted(profile)
-            if wanted is None or stop.is_set():
-                continue
-            found = self.config_maps.fetch(wanted, stop)
-            if isinstance(found, Fetched):
-                if found.spec.digest != profile.spec.digest:
-                    failure = self.keeper.keep(wanted, found)
-                    if failure is not None:
-                        _log.warning("%s/%s: %s", wanted.namespace, wanted.profile_name, failure.message)
-            elif found.reason != "Unreachable":
-                self.kube.delete(MODEL_PROFILES, wanted.namespace, profile.metadata.name)
+            if stop.is_set():
+                return
+            with self.border(Unit.UPKEEP, f"{profile.metadata.namespace}/{profile.metadata.name}"):
+                self._reread(profile, stop)
+
+    def _reread(self, profile: ModelProfile, stop: threading.Event) -> None:
+        wanted = _wanted(profile)
+        if wanted is None:
+            return
+        found = self.config_maps.fetch(wanted, stop)
+        if isinstance(found, Fetched):
+            if found.spec.digest != profile.spec.digest:
+                failure = self.keeper.keep(wanted, found)
+                if failure is not None:
+                    _log.warning("%s/%s: %s", wanted.namespace, wanted.profile_name, failure.message)
+        elif found.reason != "Unreachable":
+            self.kube.delete(MODEL_PROFILES, wanted.namespace, profile.metadata.name)
 
 
 def _wanted(profile: ModelProfile) -> Wanted | None:
