@@ -2,31 +2,41 @@
 
 The one place where the raw mapping is touched. Callers ask for a key and a type; a wrong type is `InvalidInput` naming
 the key, never a traceback. Knows no model families.
+
+What the parts work out from a config is kept with it (`kept_with_config`) and goes when it goes: a memory of its own would keep
+every config alive that anybody ever sent.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from functools import wraps
+from threading import Lock
+from typing import Any, Final, TypeVar, TypeVarTuple
 
 from plimsoll_estimator.errors import InvalidInput
 
 MAX_DIMENSION: Final = 1 << 40
 _MOST_NESTED: Final = 8
+MOST_KEPT: Final = 512
+"""Answers that one config keeps. A full memory starts afresh."""
+_MOST_PAIRS: Final = 4
 TEXT_KEYS: Final = ("text_config", "llm_config", "language_config", "thinker_config", "language_model_config")
 
 
 class HfConfig:
     """Read-only view of one config mapping (root or nested), `path` names it in errors."""
 
-    __slots__ = ("_data", "_text", "path")
+    __slots__ = ("_data", "_kept", "_text", "path")
 
     def __init__(self, data: Mapping[str, Any], path: str = "config") -> None:
         if not isinstance(data, Mapping):
             raise InvalidInput(path, data, "must be a JSON object")
         self._data = data
         self._text: HfConfig | None = None
+        self._kept: dict[Hashable, Any] | None = None
         self.path = path
 
     @classmethod
@@ -50,6 +60,12 @@ class HfConfig:
     def as_mapping(self) -> Mapping[str, Any]:
         """The underlying mapping, for digests and for handing the config on unchanged."""
         return self._data
+
+    def kept(self) -> dict[Hashable, Any]:
+        """What was worked out from this config, by question."""
+        if self._kept is None:
+            self._kept = {}
+        return self._kept
 
     def _fail(self, key: str, value: object, limit: str) -> InvalidInput:
         return InvalidInput(f"{self.path}.{key}", value, limit)
@@ -157,3 +173,57 @@ class HfConfig:
     def model_type(self) -> str:
         """`model_type` of this level, or an empty string."""
         return self.str_or_none("model_type") or ""
+
+
+Ts = TypeVarTuple("Ts")
+R = TypeVar("R")
+_pairs: OrderedDict[tuple[HfConfig, HfConfig], dict[Hashable, Any]] = OrderedDict()
+_pairs_lock: Final = Lock()
+
+
+def kept_with_config(function: Callable[[HfConfig, *Ts], R]) -> Callable[[HfConfig, *Ts], R]:
+    """Work a pure function of a config out once for the same config object and equal further arguments. What it raises is not kept.
+
+    A question that speaks of a second config (a draft model) is kept with neither: one of them may live as long as the process, and
+    would keep every partner alive. The newest few pairs have a memory each.
+    """
+
+    @wraps(function)
+    def ask(config: HfConfig, *rest: *Ts) -> R:
+        partner = _second_config(rest)
+        memory = config.kept() if partner is None else _memory_of_pair(config, partner)
+        key = (function, rest)
+        try:
+            found: R = memory[key]
+        except KeyError:
+            found = function(config, *rest)
+            if len(memory) >= MOST_KEPT:
+                memory.clear()
+            memory[key] = found
+        return found
+
+    return ask
+
+
+def forget_pairs() -> None:
+    """Empty the memories of pairs: for measurements."""
+    with _pairs_lock:
+        _pairs.clear()
+
+
+def _second_config(parts: tuple[Any, ...]) -> HfConfig | None:
+    for part in parts:
+        if isinstance(part, HfConfig):
+            return part
+        if isinstance(part, tuple) and (found := _second_config(part)) is not None:
+            return found
+    return None
+
+
+def _memory_of_pair(config: HfConfig, partner: HfConfig) -> dict[Hashable, Any]:
+    with _pairs_lock:
+        memory = _pairs.setdefault((config, partner), {})
+        _pairs.move_to_end((config, partner))
+        while len(_pairs) > _MOST_PAIRS:
+            _pairs.popitem(last=False)
+        return memory

@@ -9,12 +9,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Final
 
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Unsupported
-from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.hf_config import HfConfig, kept_with_config
 from plimsoll_estimator.kv_cache.families import model_needs
 from plimsoll_estimator.kv_cache.grouping import group_layers
 from plimsoll_estimator.kv_cache.groups import KvGroup
@@ -283,14 +282,14 @@ def _blocks(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules) -> _B
     return _remembered(config, seen, resolved.max_model_len if needs.state is not None else 0)
 
 
-@lru_cache(maxsize=512)
+@kept_with_config
 def _needs(config: HfConfig, seen: tuple[object, ...]) -> tuple[ResolvedArgs, ModelNeeds]:
     """What is seen, as arguments, and the needs. A search asks for the same layout on many cards and at many lengths."""
     resolved = _SIGHT.resolved(seen)
     return resolved, model_needs(config, resolved, rules_for(resolved.version))
 
 
-@lru_cache(maxsize=512)
+@kept_with_config
 def _remembered(config: HfConfig, seen: tuple[object, ...], max_model_len: int) -> _Blocks:
     resolved, needs = _needs(config, seen)
     if max_model_len:

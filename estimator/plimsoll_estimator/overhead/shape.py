@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, Final
 
-from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.hf_config import HfConfig, kept_with_config
 from plimsoll_estimator.resolve.facts import is_hybrid, is_mla, is_multimodal, kv_heads, num_experts, query_heads
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.units import round_up
@@ -49,7 +48,7 @@ def model_shape(config: HfConfig, resolved: ResolvedArgs) -> ModelShape:
     return _shape(config, resolved.architecture, takes_text_only(resolved))
 
 
-@lru_cache(maxsize=256)
+@kept_with_config
 def _shape(config: HfConfig, architecture: str, text_only: bool) -> ModelShape:
     """The same for every layout of a search, so read once."""
     text = config.text

@@ -7,12 +7,11 @@ tokenizer files and generation configs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, Final
 
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput
-from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.hf_config import HfConfig, kept_with_config
 
 _KEYS: Final = (
     "max_position_embeddings",
@@ -66,7 +65,7 @@ def max_model_len(config: HfConfig, wanted: int | None, version: EngineVersion) 
     return wanted
 
 
-@lru_cache(maxsize=512)
+@kept_with_config
 def _own_length(config: HfConfig, version: EngineVersion) -> tuple[str, float | None, bool]:
     """(key, length that the config gives with its rope scaling or None, whether LongRoPE serves the original length)."""
     key, derived = _derived(config.text)

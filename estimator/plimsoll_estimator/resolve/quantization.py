@@ -6,12 +6,11 @@ Called by `resolve`. Follows vLLM config/model.py:_verify_quantization. Refuses 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, Final
 
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal
-from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.hf_config import HfConfig, kept_with_config
 from plimsoll_estimator.resolve.facts import engine_defaults, in_range, latest
 from plimsoll_estimator.resolved import Gpu
 
@@ -35,7 +34,7 @@ _ALIASES: Final = {  # argument -> names it agrees with
 }
 
 
-@lru_cache(maxsize=256)
+@kept_with_config
 def quantization_config(config: HfConfig) -> HfConfig | None:
     """The checkpoint's quantisation settings: `quantization_config` or `compression_config`, root first, then text."""
     for level in (config, config.text):

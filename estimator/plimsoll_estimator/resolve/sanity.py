@@ -6,11 +6,10 @@ Called by `resolve` before anything else. Refuses to know families.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from typing import Final
 
 from plimsoll_estimator.errors import InvalidInput
-from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.hf_config import HfConfig, kept_with_config
 
 _MOST_LAYERS: Final = 2048
 _LAYERS: Final = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
@@ -20,7 +19,7 @@ _ROPES: Final = ("rope_scaling", "rope_parameters")
 _SCALARS: Final = ("rope_theta", "factor", "original_max_position_embeddings", "partial_rotary_factor", "rope_type", "type")
 
 
-@lru_cache(maxsize=256)
+@kept_with_config
 def check_config(config: HfConfig) -> None:
     """Raises InvalidInput naming the key that breaks a bound."""
     layers = config.text.int_or_none(*_LAYERS)

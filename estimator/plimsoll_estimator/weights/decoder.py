@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
-from functools import lru_cache
-from typing import Literal
+from typing import Final, Literal
 
 from plimsoll_estimator.errors import InvalidInput
-from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.hf_config import HfConfig, kept_with_config
 from plimsoll_estimator.weights.rank import Rank, positive, stage_layers
 from plimsoll_estimator.weights.rope import rope, rope_parameters
 
@@ -69,6 +68,9 @@ class DecoderStyle:
     head_in_pooling: bool = False
 
 
+_TIES: Final = "tie_word_embeddings"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sizes:
     """The dimensions of a decoder, with Transformers' aliases resolved."""
@@ -84,16 +86,19 @@ class Sizes:
     tied: bool
 
 
-@lru_cache(maxsize=256)
 def sizes(text: HfConfig, style: DecoderStyle, root: HfConfig | None = None) -> Sizes:
     """Read the dimensions. Raises InvalidInput naming what is missing."""
+    return _sizes(text, style, root is not None and root.bool(_TIES), root is not None and _TIES in root)
+
+
+@kept_with_config
+def _sizes(text: HfConfig, style: DecoderStyle, root_ties: bool, root_says: bool) -> Sizes:
     hidden = text.int(*HIDDEN)
     heads = text.int(*HEADS)
     if heads < 1 or hidden < 1:
         raise InvalidInput(f"{text.path}.num_attention_heads", heads, "must be at least 1")
     head_dim = text.int_or_none("head_dim", "hidden_size_per_head", "kv_channels") or style.head_dim or hidden // heads
-    said = [holder.bool("tie_word_embeddings") for holder in (text, root) if holder is not None and "tie_word_embeddings" in holder]
-    tied = any(said) if said else style.tied
+    tied = text.bool(_TIES) or root_ties if root_says or _TIES in text else style.tied
     return Sizes(
         layers=positive(text, *LAYERS, limit=MAX_LAYERS),
         hidden=hidden,

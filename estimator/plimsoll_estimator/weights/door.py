@@ -6,11 +6,11 @@ Chooses the family's builder and the quantisation method. Knows no layer itself.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache, partial
+from functools import partial
 from typing import Final
 
 from plimsoll_estimator.architectures import find_architecture
-from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.hf_config import HfConfig, kept_with_config
 from plimsoll_estimator.resolved import RankWeights, ResolvedArgs, Sight
 from plimsoll_estimator.weights import (
     classic,
@@ -204,7 +204,7 @@ def weights_per_stage(config: HfConfig, resolved: ResolvedArgs) -> tuple[RankWei
     return _remembered(config, _SIGHT.key(resolved))
 
 
-@lru_cache(maxsize=512)
+@kept_with_config
 def _remembered(config: HfConfig, seen: tuple[object, ...]) -> tuple[RankWeights, ...]:
     """A search asks for the same layout on many cards and at many lengths."""
     return _stages(config, _SIGHT.resolved(seen))
