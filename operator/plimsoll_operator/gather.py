@@ -10,13 +10,12 @@ import hashlib
 import json
 import posixpath
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
-from functools import lru_cache
+from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeVar
 
 from plimsoll_estimator import catalogue
 from plimsoll_estimator.errors import InvalidInput
-from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.hf_config import HfConfig, kept_with_config
 from plimsoll_operator import calibration
 from plimsoll_operator.api import (
     ClusterModelProfile,
@@ -36,6 +35,7 @@ from plimsoll_operator.api import (
 )
 from plimsoll_operator.capacity.pools import is_offer, pool_facts
 from plimsoll_operator.facts import Bypass, DeploymentUse, Facts, HeldPolicy, ModelFacts, ModelUnknown, WeightTotals
+from plimsoll_operator.remembered import Remembered, kept_bytes
 from plimsoll_operator.verdict import Plan
 from plimsoll_operator.wanted import COMMIT, DEFAULT_REVISION, MANAGED_LABEL, MANAGED_VALUE, NOTES_ANNOTATION
 
@@ -44,7 +44,30 @@ BYPASS_ANNOTATION: Final = "inference.plimsoll.dev/bypass"
 CATALOGUE: Final = "catalogue"
 """`source` of facts from the shipped catalogue."""
 _MAX_NOTE: Final = 1024
+_ANSWER_BYTES: Final = 4 << 10
+_USUAL_ANSWERS: Final = 32
 _P = TypeVar("_P", ModelProfile, ClusterModelProfile)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """A config read from text, once for all who bring the same text, and the bytes of its values."""
+
+    config: HfConfig
+    values_bytes: int
+
+    @classmethod
+    def read(cls, text: str) -> _Shape:
+        config = HfConfig.from_json(text)
+        return cls(config, kept_bytes(config.as_mapping()))
+
+    @property
+    def kept_bytes(self) -> int:
+        """With what the estimator keeps with it: room for a usual decision from the start, more when there is more."""
+        return self.values_bytes + _ANSWER_BYTES * max(_USUAL_ANSWERS, len(self.config.kept()))
+
+
+_SHAPES: Final[Remembered[bytes, _Shape]] = Remembered("shapes", 48 << 20, lambda shape: shape.kept_bytes)
 
 
 class Store(Protocol):
@@ -296,19 +319,17 @@ def _from_profile(profile: ModelProfile | ClusterModelProfile, wanted: str | Non
 
 
 def _from_config(name: str, revision: str | None, text: str, weights: WeightTotals | None, source: str) -> ModelFacts | ModelUnknown:
+    key = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=32).digest()
     try:
-        config = _parse_config(text)
+        shape = _SHAPES.ask(key, lambda: _Shape.read(text))
     except InvalidInput as error:
         return ModelUnknown(kind="Invalid", problem=f"{source}: {error}")
+    _SHAPES.keep(key, shape)  # what is kept with it has grown since it was asked for last
+    config = shape.config
     return ModelFacts(name=name, revision=revision, config=config, weights=weights, source=source, digest=_digest(config, weights))
 
 
-@lru_cache(maxsize=512)
-def _parse_config(text: str) -> HfConfig:
-    return HfConfig.from_json(text)
-
-
-@lru_cache(maxsize=512)
+@kept_with_config
 def _digest(config: HfConfig, weights: WeightTotals | None) -> str:
     """Identifies the shape, whoever spelled it: sorted keys, no spaces."""
     totals = None if weights is None else [weights.total_bytes, weights.bytes_by_dtype]

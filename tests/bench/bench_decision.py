@@ -10,7 +10,7 @@ from tests.bench.timing import forget, hold, show, taken
 from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, deployment, node
 
 from plimsoll_operator.decision import decide
-from plimsoll_operator.decision.decide import _remembered
+from plimsoll_operator.decision.decide import _VERDICTS
 from plimsoll_operator.gather import facts_for
 
 PRODUCTS = [
@@ -56,8 +56,8 @@ def decisions(nodes):
             assert len(verdict.offers) == 4
         cold, again = partial(decide, facts), partial(lambda facts: [decide(facts) for _ in range(100)], facts)
         target = TARGETS_US.get(name)
-        found[f"{name}, cold"] = (taken(cold, 21, before=forget), target)
-        found[f"{name}, shape seen before"] = (taken(cold, 21, before=_remembered.cache_clear), target)
+        found[f"{name}, cold"] = (taken(cold, 21, before=partial(forget, facts.model.config)), target)
+        found[f"{name}, shape seen before"] = (taken(cold, 21, before=_VERDICTS.cache_clear), target)
         found[f"{name}, same facts"] = (taken(again, 21, calls=100), REPEATED_US)
     wish = deployment(**WISHES["Admit 8B"])
     found["gather"] = (taken(lambda: [facts_for(wish, store, applied_plan=None) for _ in range(100)], 9, calls=100), None)

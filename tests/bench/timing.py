@@ -10,6 +10,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from plimsoll_estimator.hf_config import HfConfig, forget_pairs
+from plimsoll_operator.remembered import forget_everything
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Taken:
@@ -30,8 +33,16 @@ def taken(action: Callable[[], object], rounds: int, *, before: Callable[[], obj
     return Taken(median=statistics.median(times), least=min(times))
 
 
-def forget() -> None:
-    """Empty every bounded memory of the two packages, as in a process that has just read its tables. The tables stay."""
+def forget(*configs: HfConfig) -> None:
+    """Empty every bounded memory of the two packages, as in a process that has just read its tables. The tables stay.
+
+    What was worked out from a config lives with it: the configs that a measurement holds are to be named.
+    """
+    for config in configs:
+        config.kept().clear()
+        config.text.kept().clear()
+    forget_pairs()
+    forget_everything()
     for name, module in list(sys.modules.items()):
         if name.split(".")[0] in ("plimsoll_estimator", "plimsoll_operator"):
             for value in vars(module).values():

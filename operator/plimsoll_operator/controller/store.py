@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from pydantic import BaseModel
 
@@ -27,9 +26,12 @@ from plimsoll_operator.api import (
 from plimsoll_operator.capacity import DerivedPool, pool_manifest
 from plimsoll_operator.facts import DeploymentUse
 from plimsoll_operator.ports import Key, Manifest
+from plimsoll_operator.remembered import Remembered, kept_bytes
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T", bound=BaseModel)
+# A derived pool, the question, is about as large as the object that is made of it, the answer.
+_POOLS: Final[Remembered[DerivedPool, GPUPool]] = Remembered("derived pools", 16 << 20, lambda pool: 2 * kept_bytes(pool))
 
 
 class Parsed(Generic[_T]):
@@ -198,7 +200,6 @@ def current_pool(derived: DerivedPool, written: GPUPool | None) -> GPUPool:
     return fresh if written is None else fresh.model_copy(update={"spec": written.spec})
 
 
-@lru_cache(maxsize=512)
 def _parsed_pool(derived: DerivedPool) -> GPUPool:
     """Most decisions see most pools unchanged."""
-    return parse_object(GPUPool, pool_manifest(derived))
+    return _POOLS.ask(derived, lambda: parse_object(GPUPool, pool_manifest(derived)))

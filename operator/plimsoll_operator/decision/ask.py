@@ -6,7 +6,7 @@ Made at the start of every decision. Holds pinned engine arguments in vLLM's nam
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from hashlib import blake2b
 from typing import Any, Final
 
 from plimsoll_estimator.arguments import parse_extra_args
@@ -18,6 +18,7 @@ from plimsoll_operator.decision.disk import Disk, disk_of
 from plimsoll_operator.decision.worksheet import Worksheet, worksheet_of
 from plimsoll_operator.facts import ModelFacts, ModelUnknown
 from plimsoll_operator.overlay import HostExtra, host_extra
+from plimsoll_operator.remembered import Remembered, kept_bytes
 
 DEFAULT_MIN_MAX_MODEL_LEN: Final = 8192
 
@@ -37,6 +38,7 @@ _OWNED: Final = {
 }  # fmt: skip
 _OWNED_FLAGS: Final = frozenset({"--model", "--port", "--revision", "--served-model-name"})
 _NODES: Final = "nnodes"
+_EXTRA: Final[Remembered[bytes, tuple[tuple[str, Any], ...]]] = Remembered("extraArgs", 4 << 20, kept_bytes)
 _WITH_DRAFT: Final = frozenset({"draft_model", "eagle", "eagle3", "medusa", "mlp_speculator"})
 
 
@@ -139,7 +141,8 @@ def _args(engine: EngineSpec, version: EngineVersion) -> EngineArgs:
         pinned["num_speculative_tokens"] = engine.speculative.num_speculative_tokens
     if not engine.extra_args:
         return EngineArgs(**pinned)
-    extra = _extra(engine.extra_args, version, tuple(sorted(pinned.items())))
+    given = (engine.extra_args, version, tuple(sorted(pinned.items())))
+    extra = _EXTRA.ask(blake2b(repr(given).encode(), digest_size=32).digest(), lambda: _extra(*given))
     return EngineArgs(**(dict(extra) | pinned))
 
 
@@ -156,7 +159,6 @@ def _check_draft(spec: InferenceDeploymentSpec) -> None:
     raise InvalidInput("spec.engine.speculative.model", draft.model, limit)
 
 
-@lru_cache(maxsize=1024)
 def _extra(tokens: tuple[str, ...], version: EngineVersion, pinned: tuple[tuple[str, object], ...]) -> tuple[tuple[str, Any], ...]:
     parsed = parse_extra_args(tokens, version, dict(pinned))
     for name in parsed.engine_args:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from dataclasses import replace
+from hashlib import blake2b
 from typing import Final
 
 from plimsoll_estimator.errors import InvalidInput, Unsupported
@@ -30,6 +30,7 @@ from plimsoll_operator.decision.resize import Mover
 from plimsoll_operator.decision.search import Found, Missed, best_miss, products_of
 from plimsoll_operator.decision.ways_out import scene
 from plimsoll_operator.facts import Facts, ModelFacts, ModelUnknown, PoolFacts
+from plimsoll_operator.remembered import Remembered, kept_bytes
 from plimsoll_operator.verdict import Admit, Offer, Reason, Reject, Resize, Undecided, Verdict
 
 # A word of the name of vLLM's check -> the field it is about.
@@ -50,7 +51,7 @@ def decide(facts: Facts, *, checkpoint: Checkpoint | None = None, most_looks: in
     look; the OutOfTime that it may raise goes to the caller, and nothing is remembered then. The same facts are answered from
     memory: a controller re-judges every deployment whenever one pool changes.
     """
-    return _remembered(_Question.of(facts, most_looks, checkpoint))
+    return _VERDICTS.ask(_question(facts, most_looks), lambda: _bounded(facts, Effort(most_looks, checkpoint)))
 
 
 def decide_within(facts: Facts, clock: Callable[[], float], seconds: float) -> Verdict:
@@ -68,41 +69,40 @@ def decide_within(facts: Facts, clock: Callable[[], float], seconds: float) -> V
         return stopped.known or _undecided(Reason.OUT_OF_TIME, message)
 
 
-@dataclass(frozen=True, slots=True)
-class _Question:
-    """Facts with an identity: what the verdict depends on as text and values, the facts themselves along for the ride."""
+_VERDICTS: Final[Remembered[bytes, Verdict]] = Remembered("verdicts", 32 << 20, kept_bytes)
+_POOLS: Final[Remembered[tuple[PoolFacts, ...], tuple[bytes, tuple[PoolFacts, ...]]]] = Remembered("pools", 8 << 20, kept_bytes)
 
-    spec: str
-    model: tuple[object, ...]
-    pools: tuple[PoolFacts, ...]
-    policy: str
-    around: tuple[object, ...]
-    most_looks: int
-    facts: Facts = field(compare=False)
-    checkpoint: Checkpoint | None = field(compare=False)
 
-    @classmethod
-    def of(cls, facts: Facts, most_looks: int, checkpoint: Checkpoint | None) -> _Question:
-        model = facts.model
-        known = _identity(model) if isinstance(model, ModelFacts) else (model.kind, model.problem, model.asked)
-        siblings = tuple(_identity(sibling) for sibling in facts.siblings)
-        draft = (facts.draft.kind, facts.draft.problem) if isinstance(facts.draft, ModelUnknown) else _identity(facts.draft)
-        spec = facts.deployment.spec.model_dump_json(exclude_unset=True)
-        policy = facts.policy.model_dump_json(exclude_unset=True)
-        spans = facts.deployment.spec.placement.max_nodes_per_replica > 1
-        spanning = (facts.leader_worker_set, facts.deployment.metadata.name if spans else "")
-        around = (facts.applied_plan, facts.beside, facts.bypass, siblings, draft, facts.corrections, spanning, facts.policy_problem)
-        return cls(spec, known, facts.pools, policy, around, most_looks, facts, checkpoint)
+def _question(facts: Facts, most_looks: int) -> bytes:
+    """The digest of everything that the verdict depends on: what is remembered keeps no spec, no shape and no pool alive."""
+    model = facts.model
+    known = _identity(model) if isinstance(model, ModelFacts) else (model.kind, model.problem, model.asked)
+    siblings = tuple(_identity(sibling) for sibling in facts.siblings)
+    draft = (facts.draft.kind, facts.draft.problem) if isinstance(facts.draft, ModelUnknown) else _identity(facts.draft)
+    spec = facts.deployment.spec.model_dump_json(exclude_unset=True)
+    policy = facts.policy.model_dump_json(exclude_unset=True)
+    spans = facts.deployment.spec.placement.max_nodes_per_replica > 1
+    spanning = (facts.leader_worker_set, facts.deployment.metadata.name if spans else "")
+    around = (facts.applied_plan, facts.beside, facts.bypass, siblings, draft, facts.corrections, spanning, facts.policy_problem)
+    return _digest((spec, known, _digest_of_pools(facts.pools), policy, around, most_looks))
+
+
+def _digest_of_pools(pools: tuple[PoolFacts, ...]) -> bytes:
+    """Deployments see the same few pools again and again: hashing a value is a tenth of spelling it."""
+    return _POOLS.ask(pools, lambda: (_digest(pools), pools))[0]
+
+
+def _digest(value: object) -> bytes:
+    return blake2b(repr(value).encode(), digest_size=32).digest()
 
 
 def _identity(model: ModelFacts | None) -> tuple[object, ...]:
     return () if model is None else (model.name, model.revision, model.digest, model.weights)
 
 
-@lru_cache(maxsize=2048)
-def _remembered(question: _Question) -> Verdict:
+def _bounded(facts: Facts, effort: Effort) -> Verdict:
     try:
-        return _guarded(question.facts, Effort(question.most_looks, question.checkpoint), with_offers=True)
+        return _guarded(facts, effort, with_offers=True)
     except TooComplex as error:
         return _undecided(Reason.TOO_COMPLEX, str(error))
 
@@ -132,7 +132,7 @@ def _decide(facts: Facts, effort: Effort, *, with_offers: bool) -> Verdict:
     if finding is not None and finding.reason != Reason.NO_MATCHING_POOL:
         return finding
     assert isinstance(facts.model, ModelFacts), "an unknown model is a finding"
-    engine = engine_for(facts.model, ask.version, facts.corrections, effort)
+    engine = engine_for(facts.model, ask.version, facts.corrections, effort, ask.args.speculative_model_config)
     if isinstance(finding, Reject):
         return _refusal(facts, ask, engine, finding, effort if with_offers else None)
     products, unknown = products_of(matched.pools)

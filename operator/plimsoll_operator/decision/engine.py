@@ -7,7 +7,6 @@ raised as Unsupported.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import Final
 
 from plimsoll_estimator.engine_args import EngineArgs
@@ -22,8 +21,12 @@ from plimsoll_operator.decision.effort import Effort
 from plimsoll_operator.decision.layouts import Counts
 from plimsoll_operator.facts import AppliedCorrection, ModelFacts
 from plimsoll_operator.facts import WeightTotals as HeaderTotals
+from plimsoll_operator.remembered import Remembered, kept_bytes
 
-MAX_REMEMBERED: Final = 1024
+MAX_REMEMBERED: Final = 512
+"""Arguments and GPUs of one shape: a refusal on every layout of five cards takes about 200."""
+_PREPARED_BYTES: Final = 6 << 10
+"""What one of them keeps, its arguments included; measured, rounded up."""
 _BYTES_OF: Final = {
     "weights": "weights_bytes", "activation": "activation_bytes", "cudaGraphs": "cuda_graph_bytes", "nonTorch": "non_torch_bytes",
     "outsideBudget": "outside_budget_bytes",
@@ -33,12 +36,18 @@ _BYTES_OF: Final = {
 class _Shape:
     """Remembers what it prepared by arguments and GPU; the same question costs a look-up. Bounded: a full memory starts afresh."""
 
-    __slots__ = ("_checkpoints", "_config", "_corrections", "_memo", "_version", "_weights", "counts")
+    __slots__ = ("_checkpoints", "_config", "_corrections", "_memo", "_of_configs_bytes", "_version", "_weights", "counts")
 
     def __init__(
-        self, config: HfConfig, weights: HeaderTotals | None, version: EngineVersion, corrections: tuple[AppliedCorrection, ...] = ()
+        self,
+        config: HfConfig,
+        weights: HeaderTotals | None,
+        version: EngineVersion,
+        corrections: tuple[AppliedCorrection, ...],
+        config_bytes: int,
     ) -> None:
         self._config = config
+        self._of_configs_bytes = config_bytes
         self._corrections = corrections
         self._version = version
         self._weights = WeightTotals(total_bytes=weights.total_bytes, bytes_by_dtype=dict(weights.bytes_by_dtype)) if weights else None
@@ -46,6 +55,11 @@ class _Shape:
         self._memo: dict[tuple[EngineArgs, Gpu], Prepared | Estimate] = {}
         layers = config.text.int_or_none("num_hidden_layers", "n_layer", "n_layers", "num_layers")
         self.counts = Counts(layers=layers, heads=query_heads(config), has_experts=num_experts(config) > 0)
+
+    @property
+    def kept_bytes(self) -> int:
+        """What it keeps alive: the configs, and what it has prepared so far."""
+        return self._of_configs_bytes + _PREPARED_BYTES * (len(self._memo) + len(self._checkpoints))
 
     def prepare(self, args: EngineArgs, gpu: Gpu) -> Prepared | Estimate:
         """The replica before its budget is chosen, or vLLM's refusal of these arguments.
@@ -132,13 +146,26 @@ def corrections_for(corrections: tuple[AppliedCorrection, ...], version: EngineV
     return tuple(found[component] for component in sorted(found))
 
 
+_SHAPES: Final[Remembered[tuple[object, ...], _Shape]] = Remembered("engines", 32 << 20, lambda shape: shape.kept_bytes)
+
+
 def engine_for(
-    model: ModelFacts, version: EngineVersion, corrections: tuple[AppliedCorrection, ...] = (), effort: Effort | None = None
+    model: ModelFacts,
+    version: EngineVersion,
+    corrections: tuple[AppliedCorrection, ...] = (),
+    effort: Effort | None = None,
+    draft: HfConfig | None = None,
 ) -> Engine:
-    """The engine of a shape, on this decision's effort; what is remembered is shared by the same config, totals, release, corrections."""
-    return Engine(_shape(model.config, model.weights, version, corrections), effort or Effort())
+    """The engine of a shape, on this decision's effort; what is remembered is shared by the same config, totals, release, corrections.
 
+    And by the same draft model: what is prepared keeps it alive, and a popular model must not keep everybody's drafts.
+    """
+    key = (model.config, model.weights, version, corrections, draft)
 
-@lru_cache(maxsize=64)
-def _shape(config: HfConfig, weights: HeaderTotals | None, version: EngineVersion, corrections: tuple[AppliedCorrection, ...]) -> _Shape:
-    return _Shape(config, weights, version, corrections)
+    def make() -> _Shape:
+        config_bytes = sum(kept_bytes(config.as_mapping()) for config in (model.config, draft) if config is not None)
+        return _Shape(model.config, model.weights, version, corrections, config_bytes)
+
+    shape = _SHAPES.ask(key, make)
+    _SHAPES.keep(key, shape)  # it has grown since it was asked last
+    return Engine(shape, effort or Effort())
