@@ -5,8 +5,9 @@ import pytest
 
 from plimsoll_operator.controller.fakes import FakeKube
 from plimsoll_operator.controller.lease import LEASE_SECONDS, LeaseElector
+from plimsoll_operator.controller.quarantine import Border, Quarantine, no_border
 from plimsoll_operator.errors import ApiFailure, LeaseLost
-from plimsoll_operator.ports import LEASES
+from plimsoll_operator.ports import LEASES, Manifest, Resource
 
 
 class Clock:
@@ -17,7 +18,7 @@ class Clock:
         return self.now
 
 
-def elector(kube: FakeKube, identity: str, clock: Clock) -> LeaseElector:
+def elector(kube: FakeKube, identity: str, clock: Clock, border: Border = no_border) -> LeaseElector:
     return LeaseElector(
         kube,
         namespace="plimsoll-system",
@@ -25,6 +26,7 @@ def elector(kube: FakeKube, identity: str, clock: Clock) -> LeaseElector:
         identity=identity,
         clock=clock,
         now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
+        border=border,
     )
 
 
@@ -111,3 +113,49 @@ def test_a_leader_that_cannot_renew_in_time_must_exit(monkeypatch: pytest.Monkey
     kube.fail_next("get", *[ApiFailure(0, "ConnectionError", "refused")] * 50)
     with pytest.raises(LeaseLost, match="could not be renewed"):
         first.hold(threading.Event())
+
+
+class ForgetfulKube(FakeKube):
+    """Meets a bug at the first calls of replace."""
+
+    bugs = 0
+
+    def replace(self, resource: Resource, manifest: Manifest) -> Manifest:
+        self.bugs -= 1
+        if self.bugs >= 0:
+            raise ZeroDivisionError
+        return super().replace(resource, manifest)
+
+
+@pytest.mark.parametrize(
+    ("bugs", "lost"),
+    [
+        pytest.param(2, False, id="a bug in two renewals is no reason to stop"),
+        pytest.param(100, True, id="a bug in every renewal is"),
+    ],
+)
+def test_a_bug_in_a_renewal_counts_like_a_refusal(bugs: int, lost: bool) -> None:
+    kube, clock = ForgetfulKube(), Clock()
+    first = elector(kube, "a", clock, Quarantine().border)
+    assert first.attempt()
+    kube.bugs = bugs
+    stop = Ticking(clock, turns=20)
+    if lost:
+        with pytest.raises(LeaseLost):
+            first.hold(stop)
+    else:
+        first.hold(stop)
+        assert holder(kube) == "a"
+
+
+class Ticking(threading.Event):
+    """Waiting moves the clock on instead, for so many turns."""
+
+    def __init__(self, clock: Clock, turns: int) -> None:
+        super().__init__()
+        self._clock, self._turns = clock, turns
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self._clock.now += timeout or 0.0
+        self._turns -= 1
+        return self._turns < 0

@@ -32,7 +32,7 @@ from plimsoll_operator.controller.resolving.reader_pod import ReaderSettings
 from plimsoll_operator.controller.resolving.sources import namespace_sources
 from plimsoll_operator.controller.serve import exposition, probe, serve
 from plimsoll_operator.controller.watcher import run_watcher
-from plimsoll_operator.decision import decide
+from plimsoll_operator.decision import decide_within
 from plimsoll_operator.errors import LeaseLost, OperatorError
 from plimsoll_operator.kube import KubeClient
 from plimsoll_operator.profiles.access import Access, endpoint_from_environment, endpoint_of
@@ -40,6 +40,8 @@ from plimsoll_operator.profiles.access import Access, endpoint_from_environment,
 _log = logging.getLogger("plimsoll.controller")
 LEASE_NAME = "plimsoll-controller"
 _LAST_KEYS_SECONDS = 5.0
+_DECIDE_SECONDS = 2.0
+"""Decisions are made one after the other: one that takes longer than this is Undecided, so that the others go on."""
 _STEADY_SECONDS = 300.0
 """How long a loop must have run for its earlier failures to be forgotten."""
 _LONGEST_PAUSE_SECONDS = 30.0
@@ -149,7 +151,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     fetchers = _fetchers(kube, arguments)
     controller = Controller(
         kube,
-        decide,
+        partial(decide_within, clock=time.monotonic, seconds=_DECIDE_SECONDS),
         identity=identity,
         bypass_policy=arguments.bypass_policy,
         pod_namespaces=arguments.pod_namespace,
@@ -170,6 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         identity=identity,
         clock=time.monotonic,
         now=lambda: datetime.now(UTC),
+        border=run.quarantine.border,
     )
     if elector.acquire(run.stop):
         _log.info("leading as %s", identity)

@@ -1,8 +1,8 @@
 """Leader election on a coordination.k8s.io/v1 Lease: at most one controller books and writes.
 
 Runs on a thread of its own beside the worker. Timing is controller-runtime's: a lease lasts 15 s, is renewed every 2 s,
-and a holder that could not renew for 10 s stops on its own. Others judge expiry by their own clock since they last saw
-the lease change, so clocks need not agree. Knows nothing of what is led.
+and a holder that could not renew for 10 s stops on its own, refused or for a bug. Others judge expiry by their own clock since
+they last saw the lease change, so clocks need not agree. Knows nothing of what is led.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Final
 
+from plimsoll_operator.controller.quarantine import Border, Unit, no_border
 from plimsoll_operator.errors import ApiFailure, LeaseLost
 from plimsoll_operator.ports import LEASES, Kube, Manifest
 
@@ -26,8 +27,17 @@ class LeaseElector:
     """One candidate. `clock` is monotonic seconds, `now` the wall clock that is written into the lease."""
 
     def __init__(
-        self, kube: Kube, *, namespace: str, name: str, identity: str, clock: Callable[[], float], now: Callable[[], datetime]
+        self,
+        kube: Kube,
+        *,
+        namespace: str,
+        name: str,
+        identity: str,
+        clock: Callable[[], float],
+        now: Callable[[], datetime],
+        border: Border = no_border,
     ) -> None:
+        self._border = border
         self._kube = kube
         self._namespace = namespace
         self._name = name
@@ -41,24 +51,26 @@ class LeaseElector:
     def acquire(self, stop: threading.Event) -> bool:
         """Wait until this process leads. False when stopped first."""
         while not stop.is_set():
-            try:
-                if self.attempt():
-                    return True
-            except ApiFailure as failure:
-                _log.warning("lease %s: %s", self._name, failure)
+            with self._border(Unit.LEASE, self._name):
+                try:
+                    if self.attempt():
+                        return True
+                except ApiFailure as failure:
+                    _log.warning("lease %s: %s", self._name, failure)
             stop.wait(RETRY_SECONDS)
         return False
 
     def hold(self, stop: threading.Event) -> None:
         """Renew until stopped. Raises LeaseLost when the lease was taken or could not be renewed in time."""
         while not stop.wait(RETRY_SECONDS):
-            try:
-                if not self.attempt():
-                    raise LeaseLost(f"lease {self._name} was taken by {self._seen[0]}")
-            except ApiFailure as failure:
-                _log.warning("lease %s not renewed: %s", self._name, failure)
-                if self.overdue():
-                    raise LeaseLost(f"lease {self._name} could not be renewed for {RENEW_DEADLINE_SECONDS:.0f} s") from failure
+            with self._border(Unit.LEASE, self._name):
+                try:
+                    if not self.attempt():
+                        raise LeaseLost(f"lease {self._name} was taken by {self._seen[0]}")
+                except ApiFailure as failure:
+                    _log.warning("lease %s not renewed: %s", self._name, failure)
+            if self.overdue():
+                raise LeaseLost(f"lease {self._name} could not be renewed for {RENEW_DEADLINE_SECONDS:.0f} s")
 
     def overdue(self) -> bool:
         """Whether a holder has gone so long without a renewal that it must stop before another may start.

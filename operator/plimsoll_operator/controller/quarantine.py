@@ -38,6 +38,7 @@ class Unit(StrEnum):
     CALIBRATION = "calibration"
     UPKEEP = "upkeep"
     TIMER = "timer"
+    LEASE = "lease"
     THREAD = "thread"
 
 
