@@ -116,6 +116,7 @@ KINDS: Final = (
             Column(name="Mode", path=".spec.mode"),
             Column(name="Capacity", path=".spec.capacity"),
             Column(name="Unknown", path=".spec.unknownModel"),
+            Column(name="Accepted", path=_condition("Accepted", "status")),
             _AGE,
         ),
     ),

@@ -2,10 +2,12 @@
 
 import json
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import yaml
-from tests.controlplane import Cluster, KubectlError
+from tests.controlplane import Cluster, ControlPlane, KubectlError
 from tests.controlplane.cluster import Json, wait_until
 from tests.e2e.demo import EXAMPLES
 from tests.e2e.installation import GROUP, Installation, policy
@@ -210,3 +212,78 @@ def test_a_calibration_says_which_of_its_corrections_count(installation: Install
             wait_until(lambda: said("True", "Applied"), "the correction to count")
     finally:
         cluster.kubectl("delete", "enginecalibration", namespace)
+
+
+@contextmanager
+def newer_fit_policies(cluster: Cluster) -> Iterator[None]:
+    """The kind as a newer release may have it: a field and a mode that this one does not know. Put back at the end."""
+    path = "/spec/versions/0/schema/openAPIV3Schema/properties/spec"
+    before = cluster.get("crd", f"fitpolicies.{GROUP}")["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    changes = [
+        {"op": "add", "path": f"{path}/properties/ofTomorrow", "value": {"type": "integer"}},
+        {"op": "replace", "path": f"{path}/properties/mode/enum", "value": ["Enforce", "Warn", "Someday"]},
+    ]
+    cluster.kubectl("patch", "crd", f"fitpolicies.{GROUP}", "--type=json", "-p", json.dumps(changes))
+    try:
+        yield
+    finally:
+        restored = [{"op": "replace", "path": path, "value": before}]
+        cluster.kubectl("patch", "crd", f"fitpolicies.{GROUP}", "--type=json", "-p", json.dumps(restored))
+
+
+def accepted(cluster: Cluster, name: str) -> tuple[str, str]:
+    """What Accepted says on a FitPolicy."""
+    rows = cluster.get("fitpolicy", name).get("status", {}).get("conditions", [])
+    return next(((row["status"], row["reason"]) for row in rows if row["type"] == "Accepted"), ("", ""))
+
+
+def create_newer_policy(cluster: Cluster, namespace: str, spec: Json) -> None:
+    """A FitPolicy of the newer release for one namespace, as soon as the API server serves its kind."""
+    selector = {"matchLabels": {"kubernetes.io/metadata.name": namespace}}
+    made = {"apiVersion": f"{GROUP}/v1alpha1", "kind": "FitPolicy", "metadata": {"name": namespace}}
+    text = json.dumps(made | {"spec": {"namespaceSelector": selector} | spec})
+
+    def stored() -> bool:
+        done = cluster.kubectl("apply", "--validate=strict", "-f", "-", stdin=text, check=False)
+        return done.returncode == 0 and all(field in cluster.get("fitpolicy", namespace)["spec"] for field in spec)
+
+    wait_until(stored, "the API server to serve the newer kind")
+
+
+def restart(installation: Installation) -> None:
+    """This release, started on what a newer one has left: a watch from before still tells of objects as the older kind had them."""
+    if not isinstance(installation.cluster, ControlPlane):
+        return
+    for name in ("webhook", "controller"):
+        installation.stop(name)
+    installation.start_webhook()
+    installation.start_controller()
+
+
+def test_a_policy_of_a_newer_release_still_denies_and_one_that_cannot_be_read_admits_nothing(
+    installation: Installation, namespace: str
+) -> None:
+    cluster, unknown, wish = installation.cluster, example("07-unknown-model.yaml"), example("02-resized-to-one-l4.yaml")
+    name = wish["metadata"]["name"]
+    cluster.kubectl("apply", "-n", namespace, "-f", "-", stdin=json.dumps(wish))
+    wait_until(lambda: cluster.pods(namespace), "pods of what was there before")
+    with newer_fit_policies(cluster):
+        try:
+            create_newer_policy(cluster, namespace, {"unknownModel": "Deny", "ofTomorrow": 1})
+            restart(installation)
+            denied = wait_until(lambda: (done := dry_run(cluster, namespace, unknown)).returncode and done, "the webhook to see the policy")
+            assert "spec.model.name: undecided (UnknownModel)" in denied.stderr
+            assert dry_run(cluster, namespace, wish).returncode == 0
+            wait_until(lambda: accepted(cluster, namespace) == ("True", "PartlyKnown"), "the controller to name what it passes over")
+
+            create_newer_policy(cluster, namespace, {"mode": "Someday"})
+            other = {**wish, "metadata": {**wish["metadata"], "name": "other"}}
+            refused = wait_until(lambda: (done := dry_run(cluster, namespace, other)).returncode and done, "the webhook to see it")
+            assert f"FitPolicy {namespace} cannot be read by this release: spec.mode" in refused.stderr
+            assert dry_run(cluster, "default", other).returncode == 0, "its selector leaves other namespaces out"
+            grown = cluster.kubectl("scale", f"infd/{name}", "-n", namespace, "--replicas=2", check=False)
+            assert (grown.returncode, "cannot be read by this release" in grown.stderr) == (1, True), grown.stderr
+            wait_until(lambda: accepted(cluster, namespace) == ("False", "Unreadable"), "the controller to say that it cannot be read")
+            assert cluster.pods(namespace), "running pods stay"
+        finally:
+            cluster.kubectl("delete", "fitpolicy", namespace)

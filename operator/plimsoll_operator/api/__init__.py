@@ -52,7 +52,7 @@ from plimsoll_operator.api.status import (
     OfferStatus,
     PlanStatus,
 )
-from plimsoll_operator.api.stored import Unreadable, read_stored
+from plimsoll_operator.api.stored import Unreadable, read_stored, unknown_fields
 from plimsoll_operator.api.template import (
     ENGINE_CONTAINER,
     EnvVar,
@@ -135,5 +135,6 @@ __all__ = [
     "parse_inference_deployment",
     "parse_object",
     "read_stored",
+    "unknown_fields",
     "unsupported_fields",
 ]

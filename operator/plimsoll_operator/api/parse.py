@@ -104,7 +104,7 @@ def _cause(error: Mapping[str, Any]) -> Cause:
 
 
 @cache
-def _fields(kind: type[BaseModel]) -> Mapping[str, type[ApiModel] | None]:
+def known_fields(kind: type[BaseModel]) -> Mapping[str, type[ApiModel] | None]:
     """Field alias -> the model of its value or list entries, if it is one."""
     return {field.alias or name: _model_in(field.annotation) for name, field in kind.model_fields.items()}
 
@@ -124,7 +124,7 @@ def _pruned(kind: type[BaseModel], value: Any, *, newer: bool) -> Any:
         return [_pruned(kind, entry, newer=newer) for entry in value]
     if not isinstance(value, Mapping):
         return value
-    fields = _fields(kind)
+    fields = known_fields(kind)
     passes_over = newer and not getattr(kind, "CLOSED", False)
     kept: dict[Any, Any] = {}
     for key, inner in value.items():

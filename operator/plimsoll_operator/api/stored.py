@@ -13,14 +13,16 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel
 
-from plimsoll_operator.api.base import API_VERSION
-from plimsoll_operator.api.parse import ApiError, parse_object, parse_part
+from plimsoll_operator.api.base import API_VERSION, ApiModel, camel_path
+from plimsoll_operator.api.parse import ApiError, known_fields, parse_object, parse_part
 from plimsoll_operator.api.policy import LabelSelector
 
 _MAX_NAME: Final = 253
 _MAX_GENERATION: Final = 1 << 62
 _MAX_MODEL: Final = 200
 _MAX_PROBLEM: Final = 512
+_MAX_SHOWN: Final = 64
+MAX_UNKNOWN: Final = 8
 T = TypeVar("T", bound=BaseModel)
 
 
@@ -28,8 +30,9 @@ T = TypeVar("T", bound=BaseModel)
 class Unreadable:
     """An object that is there and that this release cannot read. `problem` is the first fault, without a full stop.
 
-    `selector` is that of a FitPolicy, None where it cannot be read or is absent: it may then hold for any namespace. `model` is the
-    model that a profile speaks of, empty where that cannot be read.
+    `selector` is that of a FitPolicy, None where it cannot be read or is absent: it may then hold for any namespace. `nodes` are the
+    labels of the nodes that a GPUPool corrects, empty where it corrects none, None where that cannot be read: it may then be any.
+    `model` is the model that a profile speaks of, empty where that cannot be read.
     """
 
     kind: str
@@ -38,6 +41,7 @@ class Unreadable:
     generation: int
     problem: str
     selector: LabelSelector | None = None
+    nodes: tuple[tuple[str, str], ...] | None = ()
     model: str = ""
 
     def __str__(self) -> str:
@@ -72,6 +76,7 @@ def _unreadable(kind: type[BaseModel], obj: Mapping[str, Any], error: ApiError) 
         generation=generation if isinstance(generation, int) and 0 <= generation <= _MAX_GENERATION else 0,
         problem=str(error.causes[0])[:_MAX_PROBLEM].rstrip("."),
         selector=_selector(spec),
+        nodes=_nodes(spec),
         model=_text(spec, "model", _MAX_MODEL),
     )
 
@@ -85,6 +90,30 @@ def _selector(spec: Mapping[str, Any]) -> LabelSelector | None:
         return parse_part(LabelSelector, given)
     except ApiError:
         return None
+
+
+def _nodes(spec: Mapping[str, Any]) -> tuple[tuple[str, str], ...] | None:
+    given = spec.get("selector")
+    if given is None:
+        return ()
+    if not isinstance(given, Mapping) or not all(isinstance(value, str) for value in given.values()):
+        return None
+    return tuple(sorted(given.items()))
+
+
+def unknown_fields(kind: type[ApiModel], obj: Mapping[str, Any]) -> list[str]:
+    """Paths of the spec's fields that this release passes over, at most MAX_UNKNOWN of them."""
+    found: list[str] = []
+    pending: list[tuple[type[BaseModel], tuple[int | str, ...], Any]] = [(kind, (), {"spec": _mapping(obj, "spec")})]
+    while pending and len(found) < MAX_UNKNOWN:
+        model, path, value = pending.pop()
+        if isinstance(value, list):
+            pending += [(model, (*path, place), entry) for place, entry in enumerate(value)]
+        elif isinstance(value, Mapping):
+            fields = known_fields(model)
+            found += [camel_path((*path, str(key)[:_MAX_SHOWN])) for key in value if key not in fields]
+            pending += [(inner, (*path, key), value[key]) for key, inner in fields.items() if inner is not None and key in value]
+    return sorted(found)[:MAX_UNKNOWN]
 
 
 def _mapping(obj: Mapping[str, Any], key: str) -> Mapping[str, Any]:

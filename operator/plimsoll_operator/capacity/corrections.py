@@ -12,7 +12,7 @@ from typing import Final
 
 from plimsoll_estimator.hardware import known_gpus
 from plimsoll_estimator.units import format_gib
-from plimsoll_operator.api import GPUPool
+from plimsoll_operator.api import GPUPool, Unreadable
 from plimsoll_operator.capacity.groups import GpuGroup, Labels, Sharing, Source
 from plimsoll_operator.capacity.labels import MIG_PRODUCT
 from plimsoll_operator.capacity.memory import compute_capability
@@ -27,7 +27,10 @@ _BY_SHARING: Final = frozenset({Problem.SHARED_WITHOUT_STRATEGY})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Correction:
-    """What one GPUPool says of the nodes that have all labels of its selector; None where it says nothing."""
+    """What one GPUPool says of the nodes that have all labels of its selector; None where it says nothing.
+
+    `unreadable` is set where it says something that nobody can read: nothing is planned on what it selects.
+    """
 
     name: str
     selector: Labels
@@ -38,19 +41,26 @@ class Correction:
     sharing: Sharing | None = None
     sharing_replicas: int | None = None
     cost: int | None = None
+    unreadable: str = ""
 
     def selects(self, labels: Mapping[str, str]) -> bool:
         """Whether a node with these labels is meant."""
         return all(labels.get(key) == value for key, value in self.selector)
 
 
-def corrections_of(pools: Iterable[GPUPool]) -> tuple[Correction, ...]:
+def corrections_of(pools: Iterable[GPUPool | Unreadable]) -> tuple[Correction, ...]:
     """One for each GPUPool that selects nodes, by name."""
-    return tuple(sorted((_correction(pool) for pool in pools if pool.spec.selector), key=lambda row: row.name))
+    found = (correction for pool in pools if (correction := _correction(pool)) is not None)
+    return tuple(sorted(found, key=lambda row: row.name))
 
 
-def _correction(pool: GPUPool) -> Correction:
+def _correction(pool: GPUPool | Unreadable) -> Correction | None:
+    if isinstance(pool, Unreadable):
+        text = f"{pool} cannot be read by this release: {pool.problem}"
+        return None if pool.nodes == () else Correction(name=pool.name, selector=pool.nodes or (), unreadable=text)
     spec = pool.spec
+    if not spec.selector:
+        return None
     major, _, minor = (spec.compute_capability or "").partition(".")
     return Correction(
         name=pool.metadata.name,

@@ -286,13 +286,14 @@ class CapacityIndex:
 
 
 def _place(node: NodeFacts, group: GpuGroup, label_keys: tuple[str, ...], selecting: tuple[Correction, ...]) -> _Place:
-    by = selecting[0] if len(selecting) == 1 and _is_meant(node, group) else None
+    by = selecting[0] if len(selecting) == 1 and not selecting[0].unreadable and _is_meant(node, group) else None
     if by is not None:
         group = corrected(group, by)
     findings = list(group.findings)
     if len(selecting) > 1:
         names = ", ".join(row.name for row in selecting[:4])
         findings.append(Finding(problem=Problem.SEVERAL_GPU_POOLS, detail=f"selected by GPUPools {names}: none of them is followed"))
+    findings += [Finding(problem=Problem.GPU_POOL_UNREADABLE, detail=row.unreadable) for row in selecting if row.unreadable]
     if node.condition is not None:
         findings.append(Finding(problem=node.condition))
     excluded = tuple(sorted({finding.problem for finding in findings if finding.problem.excludes}))

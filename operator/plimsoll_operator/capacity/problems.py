@@ -27,6 +27,7 @@ class Problem(StrEnum):
     COUNT_ABSURD = "CountAbsurd"
     COUNT_UNKNOWN = "CountUnknown"
     SEVERAL_GPU_POOLS = "SeveralGpuPools"
+    GPU_POOL_UNREADABLE = "GpuPoolUnreadable"
     # Known, counted, still planned with
     SOURCES_DISAGREE = "SourcesDisagree"
     FEWER_ALLOCATABLE = "FewerAllocatableThanLabelled"
@@ -68,6 +69,7 @@ _SENTENCES: Final = {
     Problem.COUNT_ABSURD: "more GPUs than a node can have",
     Problem.COUNT_UNKNOWN: "a cloud's name for the GPU without their number, so that sharing would go unnoticed",
     Problem.SEVERAL_GPU_POOLS: "several GPUPools select one node: none of them is followed",
+    Problem.GPU_POOL_UNREADABLE: "a GPUPool that this release cannot read selects the node: it may say that there is less",
     Problem.SOURCES_DISAGREE: "two sources say different things; the more trusted one is followed",
     Problem.FEWER_ALLOCATABLE: "fewer allocatable GPUs than labelled: devices are missing",
     Problem.UNHEALTHY_GPUS: "fewer allocatable GPUs than the node's capacity: devices are unhealthy",

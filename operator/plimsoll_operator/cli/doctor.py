@@ -55,6 +55,9 @@ def pools_are_trusted(world: World) -> Finding:
 
 def has_policy(world: World) -> Finding:
     """The built-in defaults hold without a policy named default."""
+    broken = [str(row) for row in world.unreadable if row.kind == "FitPolicy"]
+    if broken:
+        return Finding(good=False, text=f"{', '.join(broken)} cannot be read by this release: nothing is admitted under it")
     named = [policy for policy in world.policies if policy.metadata.name == "default"]
     return Finding(good=True, text="FitPolicy default is there" if named else "no FitPolicy default: the built-in defaults hold")
 

@@ -271,5 +271,14 @@ REASONS: Final = {  # reason -> (what it means, what to do)
     "ForeignPodsHidden": ("Pods of other namespaces may not be listed.", "Empty controller.podNamespaces of the chart."),
     "Applied": ("Every correction of the EngineCalibration counts.", "Nothing to do."),
     "PartlyApplied": ("Some corrections of the EngineCalibration count.", "The message says why the others do not."),
+    "Accepted": ("The FitPolicy is understood and holds.", "Nothing to do."),
+    "PartlyKnown": (
+        "The FitPolicy holds, without the fields that only a newer release knows: the message names them.",
+        "Run the release it was written for where they matter.",
+    ),
+    "Unreadable": (
+        "This release cannot read the object. Under a FitPolicy nothing new is admitted; an EngineCalibration corrects nothing.",
+        "The message names the field: correct it, or run the release it was written for.",
+    ),
     "NotEnoughEvidence": ("No correction of the EngineCalibration counts.", "The message says what evidence is missing."),
 }

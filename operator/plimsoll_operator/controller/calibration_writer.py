@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Final
 
-from plimsoll_operator.api import EngineCalibration, FitPolicy
+from plimsoll_operator.api import Condition, EngineCalibration, FitPolicy, Unreadable
 from plimsoll_operator.calibration import why_not
 from plimsoll_operator.controller.quarantine import Border, Unit, no_border
 from plimsoll_operator.controller.store import ParsedObjects
@@ -30,6 +30,7 @@ class CalibrationWriter:
         self._border = border
         self._objects = objects
         self._now = now
+        self._spoken: dict[str, tuple[str, str, str, int]] = {}
         self.changed = threading.Event()
         self.changed.set()
 
@@ -38,12 +39,16 @@ class CalibrationWriter:
         if not self.changed.is_set():
             return
         self.changed.clear()
-        for calibration in sorted(self._objects.engine_calibrations.values(), key=lambda one: one.metadata.name):
-            with self._border(Unit.CALIBRATION, calibration.metadata.name):
+        for calibration in self._objects.engine_calibrations.found():
+            name = calibration.name if isinstance(calibration, Unreadable) else calibration.metadata.name
+            with self._border(Unit.CALIBRATION, name):
                 try:
-                    self._write(calibration)
+                    if isinstance(calibration, Unreadable):
+                        self._write_unreadable(calibration)
+                    else:
+                        self._write(calibration)
                 except ApiFailure as failure:
-                    _log.warning("calibration %s not written: %s", calibration.metadata.name, failure)
+                    _log.warning("calibration %s not written: %s", name, failure)
                     self.changed.set()
 
     def _write(self, calibration: EngineCalibration) -> None:
@@ -54,6 +59,17 @@ class CalibrationWriter:
         said = (status, reason, message, generation)
         if before is not None and (before.status, before.reason, before.message, before.observed_generation) == said:
             return
+        self._apply(calibration.metadata.name, said, before)
+
+    def _write_unreadable(self, calibration: Unreadable) -> None:
+        message = f"{calibration.problem}. None of its corrections is made: the shipped constants hold, with their intervals."
+        said = ("False", "Unreadable", message[:_MAX_MESSAGE], calibration.generation)
+        if self._spoken.get(calibration.name) != said:
+            self._apply(calibration.name, said, None)
+            self._spoken[calibration.name] = said
+
+    def _apply(self, name: str, said: tuple[str, str, str, int], before: Condition | None) -> None:
+        status, reason, message, generation = said
         since = before.last_transition_time if before is not None and before.status == status else None
         condition: Manifest = {
             "type": "Applied",
@@ -66,7 +82,7 @@ class CalibrationWriter:
         manifest: Manifest = {
             "apiVersion": ENGINE_CALIBRATIONS.api_version,
             "kind": ENGINE_CALIBRATIONS.kind,
-            "metadata": {"name": calibration.metadata.name},
+            "metadata": {"name": name},
             "status": {"observedGeneration": generation, "conditions": [condition]},
         }
         self._kube.apply(ENGINE_CALIBRATIONS, manifest, subresource="status")

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from plimsoll_operator.api import NAME_LABEL, WORKER_LABEL, GPUPool
+from plimsoll_operator.api import NAME_LABEL, WORKER_LABEL, GPUPool, Unreadable
 from plimsoll_operator.capacity import Booking, CapacityIndex, DerivedPool, PoolKey, Selection, corrections_of, gpus_for
 from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES, PRODUCT_LABEL
 from plimsoll_operator.capacity.pods import CPU, MEMORY, STORAGE, pod_requests
@@ -198,7 +198,7 @@ class Ledger:
             if self._index.set_label_keys(indexed | set(sorted(wanted - indexed)[:room])):
                 self.changed.set()
 
-    def correct(self, pools: Iterable[GPUPool]) -> None:
+    def correct(self, pools: Iterable[GPUPool | Unreadable]) -> None:
         """Follow the selectors of these GPUPools from now on; the same ones again cost nothing."""
         with self._lock:
             if self._index.set_corrections(corrections_of(pools)):

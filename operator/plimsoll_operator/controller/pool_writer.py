@@ -15,9 +15,10 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
-from plimsoll_operator.api import Condition, GPUPool
-from plimsoll_operator.capacity import Selection, pool_manifest, selection_status
-from plimsoll_operator.capacity.pools import INDEXED_ANNOTATION
+from plimsoll_operator.api import Condition, GPUPool, Unreadable
+from plimsoll_operator.capacity import pool_manifest, selection_status
+from plimsoll_operator.capacity.pools import INDEXED_ANNOTATION, MAX_PROBLEMS
+from plimsoll_operator.capacity.problems import Problem
 from plimsoll_operator.controller.ledger import Ledger
 from plimsoll_operator.controller.quarantine import Border, Unit, no_border
 from plimsoll_operator.controller.store import ParsedObjects
@@ -30,6 +31,7 @@ _LONGEST_WAIT_SECONDS: Final = 30.0
 _UNREADABLE: Final[Manifest] = {}
 _NO_NODES: Final[Manifest] = {"nodes": 0, "trusted": False, "problems": ["NoNodes: no node is of this pool any more"]}
 _MAX_MESSAGE: Final = 4096
+_MAX_LINE: Final = 1024
 
 
 class PoolWriter:
@@ -86,7 +88,7 @@ class PoolWriter:
         wanted = {}
         for pool in derived:
             with self._border(Unit.POOL, pool.name) as attempt:
-                wanted[pool.name] = pool_manifest(pool)
+                wanted[pool.name] = self._doubted(pool_manifest(pool))
             if attempt.bug is not None:
                 self._failed = True
                 wanted[pool.name] = self._written.get(pool.name, _UNREADABLE)
@@ -139,6 +141,15 @@ class PoolWriter:
             for row in (_trusted(status), _free_known(status))
         ]
 
+    def _doubted(self, manifest: Manifest) -> Manifest:
+        """The pool as derived, and no longer believed where somebody says something of it that cannot be read."""
+        unreadable = self._objects.pools.unreadable(("", manifest["metadata"]["name"]))
+        if unreadable is None:
+            return manifest
+        status = manifest["status"]
+        problems = [_unreadable_line(unreadable), *status.get("problems", ())][:MAX_PROBLEMS]
+        return {**manifest, "status": {**status, "trusted": False, "problems": problems}}
+
     def _vanished(self, wanted: dict[str, Manifest]) -> list[str]:
         """Pools that we made and that nothing is derived for any more."""
         made = {pool.metadata.name for pool in self._objects.pools.values() if INDEXED_ANNOTATION in pool.metadata.annotations}
@@ -147,7 +158,8 @@ class PoolWriter:
     def _retire(self, name: str) -> None:
         """Delete a pool without nodes, or empty its status when a user has put something into its spec."""
         pool = self._objects.pools.get(("", name))
-        if pool is None or not pool.spec.model_fields_set:
+        said = self._objects.pools.unreadable(("", name)) is not None or (pool is not None and bool(pool.spec.model_fields_set))
+        if not said:
             self._kube.delete(GPU_POOLS, "", name)
             self._written.pop(name, None)
             return
@@ -165,22 +177,29 @@ class PoolWriter:
             if pool is None or selection.name in derived:
                 continue
             told.add(selection.name)
-            self._one(selection.name, partial(self._tell, selection, pool))
+            self._one(selection.name, partial(self._tell, selection.name, selection_status(selection, pool.spec)))
+        for row in self._objects.pools.found():
+            if isinstance(row, Unreadable) and row.name not in derived:
+                told.add(row.name)
+                self._one(row.name, partial(self._tell, row.name, {**_NO_NODES, "problems": [_unreadable_line(row)]}))
         for name in self._silent(told):
             self._one(name, partial(self._apply_status, name, {}))
         self._spoken = {name: status for name, status in self._spoken.items() if name in told}
 
-    def _tell(self, selection: Selection, pool: GPUPool) -> None:
-        status = selection_status(selection, pool.spec)
-        if self._spoken.get(selection.name) != status:
-            self._apply_status(selection.name, status)
-            self._spoken[selection.name] = status
+    def _tell(self, name: str, status: Manifest) -> None:
+        if self._spoken.get(name) != status:
+            self._apply_status(name, status)
+            self._spoken[name] = status
 
     def _silent(self, told: set[str]) -> list[str]:
         """Users' pools whose status still speaks of a selector that they have no more, also from before a restart."""
         pools = {pool.metadata.name: pool for pool in self._objects.pools.values() if INDEXED_ANNOTATION not in pool.metadata.annotations}
         stale = {name for name, pool in pools.items() if pool.status is not None and pool.status.source is not None}
         return sorted((stale | (self._spoken.keys() & pools.keys())) - told - self._written.keys())
+
+
+def _unreadable_line(pool: Unreadable) -> str:
+    return f"{Problem.GPU_POOL_UNREADABLE}: {pool} cannot be read by this release, so nothing is planned on it: {pool.problem}"[:_MAX_LINE]
 
 
 def _trusted(status: Manifest) -> dict[str, Any]:

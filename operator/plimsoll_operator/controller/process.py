@@ -22,6 +22,7 @@ from plimsoll_operator.controller.events import EventRecorder
 from plimsoll_operator.controller.informer import Change, Informer, Trim
 from plimsoll_operator.controller.ledger import Ledger
 from plimsoll_operator.controller.listener import Listener
+from plimsoll_operator.controller.policy_status import PolicyStatus
 from plimsoll_operator.controller.pool_writer import PoolWriter
 from plimsoll_operator.controller.profile_status import ProfileStatus
 from plimsoll_operator.controller.protection import BypassProtection
@@ -134,6 +135,7 @@ class Controller:
             has_group=lambda key: self._groups.get(GROUP.place(key)) is not None,
         )
         self.calibration_writer = CalibrationWriter(kube, self.objects, _now, border)
+        self.policy_status = PolicyStatus(kube, clock=clock, now=_now, border=border)
         self.profile_status = ProfileStatus(
             kube, self.objects.profiles, self.objects.cluster_profiles, clock=clock, now=_now, border=border
         )
@@ -170,7 +172,7 @@ class Controller:
             informer(MODEL_PROFILES, trim.shape, self._profile_changed(objects.profiles)),
             informer(CLUSTER_MODEL_PROFILES, trim.shape, self._profile_changed(objects.cluster_profiles)),
             informer(GPU_POOLS, trim.whole, self._pool_changed),
-            informer(FIT_POLICIES, trim.whole, self._all_after(self._trust_changed(objects.policies))),
+            informer(FIT_POLICIES, trim.whole, self._all_after(self._policy_changed)),
             informer(ENGINE_CALIBRATIONS, trim.whole, self._all_after(self._trust_changed(objects.engine_calibrations))),
             informer(VALIDATING_ADMISSION_POLICIES, trim.admission_policy, self._all_after(self.protection.policy_changed)),
             informer(VALIDATING_ADMISSION_POLICY_BINDINGS, trim.admission_policy, self._all_after(self.protection.binding_changed)),
@@ -200,6 +202,7 @@ class Controller:
         for listener in self._listeners:
             listener.retry()
         self.calibration_writer.write_if_changed()
+        self.policy_status.write_due()
 
     def recover(self) -> None:
         """Book what the leader before us has promised, all of it before the first decision of our own.
@@ -358,7 +361,9 @@ class Controller:
 
     def _pool_changed(self, key: Key, old: Manifest | None, new: Manifest | None) -> None:
         self.objects.pools.changed(key, old, new)
-        self.ledger.correct(self.objects.pools.values())
+        self.ledger.correct(self.objects.pools.found())
+        if self.objects.pools.unreadable(key) is not None:
+            self.ledger.changed.set()  # to say so on it
         if _offered(old) != _offered(new):
             self.enqueue(self.records.keys())
 
@@ -370,6 +375,10 @@ class Controller:
             self.enqueue(self.records.of_profile(key[1], model, key[0]))
 
         return change
+
+    def _policy_changed(self, key: Key, old: Manifest | None, new: Manifest | None) -> None:
+        self._trust_changed(self.objects.policies)(key, old, new)
+        self.policy_status.changed(key, old, new)
 
     def _trust_changed(self, parsed: Parsed[Any]) -> Change:
         def change(key: Key, old: Manifest | None, new: Manifest | None) -> None:

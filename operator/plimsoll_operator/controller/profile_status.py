@@ -15,7 +15,7 @@ from typing import Any, Final
 from plimsoll_estimator.architectures import find_architecture
 from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_operator.api import ClusterModelProfile, ModelProfile, ModelProfileSpec
+from plimsoll_operator.api import ClusterModelProfile, ModelProfile, ModelProfileSpec, Unreadable
 from plimsoll_operator.controller.quarantine import Border, Unit, no_border
 from plimsoll_operator.controller.store import Parsed
 from plimsoll_operator.controller.work_queue import WorkQueue
@@ -76,17 +76,21 @@ class ProfileStatus:
 
     def _write(self, key: Key) -> None:
         resource = MODEL_PROFILES if key[0] else CLUSTER_MODEL_PROFILES
-        profile = self._namespaced.get(key) if key[0] else self._cluster.get(key)
+        parsed: Parsed[Any] = self._namespaced if key[0] else self._cluster
+        profile: ModelProfile | ClusterModelProfile | Unreadable | None = parsed.read(key)
         if profile is None:
             return
         found = self._kube.get(resource, *key)
         if found is None or found.get("spec") is None:
             return
         generation = int(found["metadata"].get("generation") or 0)
-        if generation != profile.metadata.generation:
+        if generation != (profile.generation if isinstance(profile, Unreadable) else profile.metadata.generation):
             return  # the cache is behind: it will tell of this generation too
-        before = found.get("status") or {}
-        status = status_of(profile.spec, generation, before, self._now().strftime("%Y-%m-%dT%H:%M:%SZ"))
+        before, now = found.get("status") or {}, self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        if isinstance(profile, Unreadable):
+            status = status_of_unreadable(profile, before, now)
+        else:
+            status = status_of(profile.spec, generation, before, now)
         if status != before:
             self._apply(resource, found, status)
 
@@ -112,6 +116,12 @@ def status_of(spec: ModelProfileSpec, generation: int, before: Manifest, now: st
     if spec.weights is None and condition[0] == "True":
         condition = ("True", "Found", "the shape can be read; without totals of its headers, weights are sized from the config alone")
     return kept | {"conditions": [_condition(condition, generation, before, now)]}
+
+
+def status_of_unreadable(profile: Unreadable, before: Manifest, now: str) -> Manifest:
+    """The status of one that is there and says nothing that this release could read: nobody else answers for its model either."""
+    condition = ("False", "Invalid", f"{profile.problem}. Deployments of the model wait until this can be read")
+    return {"observedGeneration": profile.generation, "conditions": [_condition(condition, profile.generation, before, now)]}
 
 
 def _condition(condition: tuple[str, str, str], generation: int, before: Manifest, now: str) -> dict[str, Any]:

@@ -37,7 +37,7 @@ from plimsoll_operator.controller.report import Reporter
 from plimsoll_operator.controller.resolving.models import Models
 from plimsoll_operator.controller.status import child_state, plan_from_status
 from plimsoll_operator.controller.store import ParsedObjects, StoreView
-from plimsoll_operator.decision.caps import Hold, hold
+from plimsoll_operator.decision.caps import Hold, hold, policy_unreadable
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.facts import Facts, ModelFacts, ModelUnknown
 from plimsoll_operator.gather import facts_for
@@ -362,10 +362,12 @@ def _looked_at(facts: Facts, *, adopting: bool) -> tuple[object, ...]:
 
 def _held_by_caps(gathered: Gathered, course: Course, facts: Facts) -> Hold:
     """More replicas of a plan that stays are asked of the caps here; a new plan's were by `decide`, a refused spec gets none."""
-    wanted = gathered.deployment.spec.replicas
+    wanted, has = gathered.deployment.spec.replicas, _replicas(gathered.child)
     if course.run is None or course.adopting:
         return Hold(replicas=wanted)
-    return hold(facts.policy, facts.beside, course.run.plan, wanted=wanted, has=_replicas(gathered.child))
+    if facts.policy_problem and wanted > has:
+        return Hold(replicas=has, reject=policy_unreadable(facts.policy_problem))
+    return hold(facts.policy, facts.beside, course.run.plan, wanted=wanted, has=has)
 
 
 def _asking(deployment: InferenceDeployment, replicas: int) -> InferenceDeployment:

@@ -68,6 +68,10 @@ class Parsed(Generic[_T]):
         found = self._objects.get(key)
         return None if isinstance(found, Unreadable) else found
 
+    def read(self, key: Key) -> _T | Unreadable | None:
+        """The object as far as it can be read, or None where there is none."""
+        return self._objects.get(key)
+
     def unreadable(self, key: Key) -> Unreadable | None:
         """What is known of an object that is there and cannot be read."""
         found = self._objects.get(key)
@@ -146,11 +150,11 @@ class StoreView:
 
     def model_profile(self, namespace: str, name: str) -> ModelProfile | Unreadable | None:
         """See gather.Store."""
-        return self._objects.profiles.get((namespace, name)) or self._objects.profiles.unreadable((namespace, name))
+        return self._objects.profiles.read((namespace, name))
 
     def cluster_model_profile(self, name: str) -> ClusterModelProfile | Unreadable | None:
         """See gather.Store."""
-        return self._objects.cluster_profiles.get(("", name)) or self._objects.cluster_profiles.unreadable(("", name))
+        return self._objects.cluster_profiles.read(("", name))
 
     def model_profiles(self, namespace: str, model: str) -> Iterable[ModelProfile | Unreadable]:
         """See gather.Store."""

@@ -23,6 +23,11 @@ class Hold:
     reject: Reject | None = None
 
 
+def policy_unreadable(problem: str) -> Reject:
+    """What a policy caps that nobody can read is not known: no more than there is."""
+    return Reject(reason=Reason.POLICY_UNREADABLE, message=f"{problem}. Nothing is admitted under it.", field="metadata.namespace")
+
+
 def use_of_plan(plan: Plan, replicas: int) -> DeploymentUse:
     """What a plan holds with this many replicas."""
     parts = plan.predicted

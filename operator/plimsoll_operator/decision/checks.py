@@ -12,6 +12,7 @@ from typing import Final, TypeAlias
 from plimsoll_estimator.engine_version import NEWEST_KNOWN, OLDEST_KNOWN
 from plimsoll_operator.api import InferenceDeployment, unsupported_fields
 from plimsoll_operator.decision.ask import Ask
+from plimsoll_operator.decision.caps import policy_unreadable
 from plimsoll_operator.decision.layouts import Layout
 from plimsoll_operator.decision.placement import Matched
 from plimsoll_operator.decision.unknown import next_step
@@ -39,11 +40,6 @@ def policy_is_readable(checked: Checked) -> Reject | None:
     """What an administrator forbids where nobody can read it is not known: nothing is admitted."""
     problem = checked.facts.policy_problem
     return policy_unreadable(problem) if problem else None
-
-
-def policy_unreadable(problem: str) -> Reject:
-    """The refusal, also for /scale."""
-    return Reject(reason=Reason.POLICY_UNREADABLE, message=f"{problem}. Nothing is admitted under it.", field="metadata.namespace")
 
 
 def fields_are_supported(checked: Checked) -> Reject | None:

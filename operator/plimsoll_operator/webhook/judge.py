@@ -11,8 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from plimsoll_operator.api import ApiError, InferenceDeployment, parse_inference_deployment
-from plimsoll_operator.decision.caps import over_cap
-from plimsoll_operator.decision.checks import policy_unreadable
+from plimsoll_operator.decision.caps import over_cap, policy_unreadable
 from plimsoll_operator.decision.override import PIN_FIRST, UNPROTECTED_BYPASS, is_lifted
 from plimsoll_operator.facts import Bypass, Facts
 from plimsoll_operator.gather import facts_for, policy_for

@@ -1,0 +1,179 @@
+"""The controller and what a newer release has left in the cluster: running pods stay, nothing is made, and each object says why."""
+
+import pytest
+from tests.plimsoll_operator.test_controller_reconcile import NS, World, gpu_node
+
+from plimsoll_operator.controller.fakes import FakeKube
+from plimsoll_operator.controller.policy_status import condition_of
+from plimsoll_operator.controller.process import Controller
+from plimsoll_operator.decision import decide
+from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.ports import (
+    DEPLOYMENTS,
+    ENGINE_CALIBRATIONS,
+    FIT_POLICIES,
+    GPU_POOLS,
+    INFERENCE_DEPLOYMENTS,
+    MODEL_PROFILES,
+    NODES,
+    Manifest,
+    Resource,
+)
+
+LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
+WRONG = {"mode": "Someday"}
+
+
+def an(resource: Resource, name: str, spec: Manifest, namespace: str = "") -> Manifest:
+    metadata = {"name": name} | ({"namespace": namespace} if namespace else {})
+    return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": metadata, "spec": spec}
+
+
+def world() -> World:
+    made = World(FakeKube(), gpu_node("n1"), gpu_node("n2"))
+    made.controller = Controller(made.kube, decide, identity="test")
+    return made
+
+
+def said(made: World, resource: Resource, name: str, namespace: str = "") -> tuple[str, str, str]:
+    rows = (made.kube.get(resource, namespace, name) or {})["status"]["conditions"]
+    return (rows[0]["status"], rows[0]["reason"], rows[0]["message"])
+
+
+def test_no_pods_are_made_under_a_policy_that_cannot_be_read_and_those_that_run_stay() -> None:
+    made = world()
+    made.wish("before", model=LLAMA, maxModelLen=8192)
+    made.settle()
+    assert made.kube.get(DEPLOYMENTS, NS, "before") is not None
+    made.kube.create(FIT_POLICIES, an(FIT_POLICIES, "default", WRONG))
+    made.wish("after", model=LLAMA, maxModelLen=8192)
+    made.settle()
+    assert made.kube.get(DEPLOYMENTS, NS, "before") is not None
+    assert made.kube.get(DEPLOYMENTS, NS, "after") is None
+    assert made.condition("Feasible", "after") == ("False", "PolicyUnreadable")
+    made.kube.delete(FIT_POLICIES, "", "default")
+    made.settle()
+    assert made.kube.get(DEPLOYMENTS, NS, "after") is not None, "what can be read again decides again"
+
+
+def test_replicas_that_pass_the_webhook_are_held_under_it() -> None:
+    made = world()
+    made.wish("chat", model=LLAMA, maxModelLen=8192)
+    made.settle()
+    made.kube.create(FIT_POLICIES, an(FIT_POLICIES, "default", WRONG))
+    made.settle()
+    old = made.one(INFERENCE_DEPLOYMENTS, "chat")
+    made.kube.replace(INFERENCE_DEPLOYMENTS, {**old, "spec": {**old["spec"], "replicas": 2}})
+    made.settle()
+    assert made.one(DEPLOYMENTS, "chat")["spec"]["replicas"] == 1
+    made.kube.delete(FIT_POLICIES, "", "default")
+    made.settle()
+    made.controller.enqueue([(NS, "chat")])
+    made.settle()
+    assert made.one(DEPLOYMENTS, "chat")["spec"]["replicas"] == 2
+
+
+ACCEPTED = [
+    ("one that is understood", {"mode": "Warn"}, ("True", "Accepted"), "holds"),
+    ("one with fields of a newer release", {"calibrationTrust": {"b": 1}, "a": 1}, ("True", "PartlyKnown"), "a, spec.calibrationTrust.b"),
+    ("one that cannot be read", WRONG, ("False", "Unreadable"), 'spec.mode: "Someday" must be one of'),
+]
+
+
+@pytest.mark.parametrize(("why", "spec", "expected", "words"), ACCEPTED, ids=[row[0] for row in ACCEPTED])
+def test_each_policy_says_whether_it_is_understood(why: str, spec: Manifest, expected: tuple[str, str], words: str) -> None:
+    made = world()
+    made.kube.create(FIT_POLICIES, an(FIT_POLICIES, "default", spec))
+    made.settle()
+    made.controller.policy_status.write_due()
+    status, reason, message = said(made, FIT_POLICIES, "default")
+    assert ((status, reason), words in message) == (expected, True)
+    writes = len(made.kube.writes)
+    made.settle()
+    made.controller.policy_status.write_due()
+    assert len(made.kube.writes) == writes, "what is said already is not said again"
+
+
+def test_a_status_that_is_refused_keeps_no_other_from_being_written_and_is_tried_again() -> None:
+    now = [0.0]
+    made = world()
+    made.controller = Controller(made.kube, decide, identity="test", clock=lambda: now[0])
+    for name in ("a", "b"):
+        made.kube.create(FIT_POLICIES, an(FIT_POLICIES, name, {"namespaceSelector": {}}))
+    made.settle()
+    made.kube.fail_next("apply", ApiFailure(403, "Forbidden", "no"))
+    made.controller.policy_status.write_due()
+    written = [call.key[1] for call in made.kube.writes if call.kind == "FitPolicy" and call.verb == "apply"]
+    assert len(written) == 1
+    now[0] += 60
+    made.controller.policy_status.write_due()
+    written = [call.key[1] for call in made.kube.writes if call.kind == "FitPolicy" and call.verb == "apply"]
+    assert sorted(written) == ["a", "b"]
+
+
+WHERE = [
+    ("default", {}, "in every namespace that no other policy holds for"),
+    ("blue", {"namespaceSelector": {"matchLabels": {"a": "b"}}}, "where its selector holds"),
+    ("blue", {}, "in every namespace that no policy before it by name holds for"),
+]
+
+
+@pytest.mark.parametrize(("name", "spec", "where"), WHERE, ids=[row[2] for row in WHERE])
+def test_it_says_where_nothing_is_admitted(name: str, spec: Manifest, where: str) -> None:
+    assert f"nothing new is admitted {where}; running pods stay." in condition_of(an(FIT_POLICIES, name, WRONG | spec))[2]
+
+
+def test_nothing_is_planned_on_nodes_that_an_unreadable_pool_selects() -> None:
+    """It may say that they have less memory than their labels tell."""
+    made = world()
+    made.kube.create(
+        GPU_POOLS, an(GPU_POOLS, "less", {"selector": {"nvidia.com/gpu.product": "NVIDIA-L4"}, "usableMemoryBytes": {"gib": 8}})
+    )
+    made.wish("chat", model=LLAMA, maxModelLen=8192)
+    made.settle()
+    made.controller.pool_writer.write()
+    assert made.kube.get(DEPLOYMENTS, NS, "chat") is None
+    status, reason, message = said(made, GPU_POOLS, "less")
+    assert (status, reason) == ("False", "GpuPoolUnreadable")
+    assert "GPUPool less cannot be read by this release" in message
+
+
+def test_a_derived_pool_whose_spec_cannot_be_read_is_not_offered_and_never_deleted() -> None:
+    made = world()
+    made.settle()
+    made.controller.pool_writer.write()
+    (name,) = [pool["metadata"]["name"] for pool in made.kube.list_page(GPU_POOLS).items]
+    old = made.kube.get(GPU_POOLS, "", name) or {}
+    made.kube.replace(GPU_POOLS, {**old, "spec": {"usableMemoryBytes": {"gib": 8}}})
+    made.wish("chat", model=LLAMA, maxModelLen=8192)
+    made.settle()
+    made.controller.pool_writer.write()
+    assert made.kube.get(DEPLOYMENTS, NS, "chat") is None
+    assert said(made, GPU_POOLS, name)[:2] == ("False", "GpuPoolUnreadable")
+    for node in ("n1", "n2"):
+        made.kube.delete(NODES, "", node)
+    made.settle()
+    made.controller.pool_writer.write()
+    assert (made.kube.get(GPU_POOLS, "", name) or {})["spec"] == {"usableMemoryBytes": {"gib": 8}}
+
+
+def test_a_profile_that_cannot_be_read_says_so() -> None:
+    made = world()
+    made.kube.create(MODEL_PROFILES, an(MODEL_PROFILES, "p", {"model": LLAMA, "config": "{}", "weights": {"totalBytes": "many"}}, NS))
+    made.wish("chat", model=LLAMA, maxModelLen=8192)
+    made.settle()
+    while made.controller.profile_status.write_next(0.0):
+        pass
+    status, reason, message = said(made, MODEL_PROFILES, "p", NS)
+    assert (status, reason, "spec.weights.totalBytes" in message) == ("False", "Invalid", True)
+    assert made.condition("Feasible", "chat") == ("Unknown", "UnknownModel")
+
+
+def test_a_calibration_that_cannot_be_read_says_that_it_corrects_nothing() -> None:
+    made = world()
+    row = {"engineMinor": "0.19", "component": "ofTomorrow", "addBytes": 1}
+    made.kube.create(ENGINE_CALIBRATIONS, an(ENGINE_CALIBRATIONS, "learned", {"corrections": [row]}))
+    made.settle()
+    made.controller.calibration_writer.write_if_changed()
+    status, reason, message = said(made, ENGINE_CALIBRATIONS, "learned")
+    assert (status, reason, "None of its corrections is made" in message) == ("False", "Unreadable", True)
