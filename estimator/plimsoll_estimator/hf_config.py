@@ -9,7 +9,6 @@ every config alive that anybody ever sent.
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import wraps
@@ -17,6 +16,7 @@ from threading import Lock
 from typing import Any, Final, TypeVar, TypeVarTuple
 
 from plimsoll_estimator.errors import InvalidInput
+from plimsoll_estimator.outside import parse_object
 
 MAX_DIMENSION: Final = 1 << 40
 _MOST_NESTED: Final = 8
@@ -41,11 +41,8 @@ class HfConfig:
 
     @classmethod
     def from_json(cls, text: str, path: str = "config") -> HfConfig:
-        """Parse JSON text. Raises InvalidInput on bad JSON, non-objects, or nesting beyond the parser."""
-        try:
-            return cls(json.loads(text), path)
-        except (ValueError, RecursionError) as error:
-            raise InvalidInput(path, text[:40], f"is not JSON: {type(error).__name__}") from error
+        """Parse JSON text. Raises InvalidInput on bad JSON, non-objects, nesting beyond 64 and text that is no UTF-8."""
+        return cls(parse_object(text, path, infinite=True), path)
 
     def __contains__(self, key: str) -> bool:
         return self._data.get(key) is not None

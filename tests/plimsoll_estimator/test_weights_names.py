@@ -17,8 +17,11 @@ MATCHES: list[tuple[str, list[str], Mode, str, bool]] = [
     ("a wildcard is not another layer's", ["model.layers.1.*"], "wildcard", "layers.10.self_attn.q_proj", False),
     ("a wildcard on both sides", ["*.mlp.shared_expert.*"], "wildcard", "layers.4.mlp.shared_expert.up_proj", True),
     ("a part of the name, as AWQ has it", ["visual"], "substring", "visual.blocks.0.attn.qkv", True),
-    ("a suffix at a dot", ["kv_b_proj"], "suffix", "layers.0.self_attn.kv_b_proj", True),
-    ("a suffix inside a component", ["b_proj"], "suffix", "layers.0.self_attn.q_b_proj", False),
+    ("a part that ModelOpt names without a star", ["shared_expert"], "wildcard", "layers.4.mlp.shared_expert.up_proj", True),
+    ("a part of one layer's name", ["layers.4.mlp"], "substring", "layers.4.mlp.up_proj", True),
+    ("a part of a name of another layer", ["layers.4.mlp"], "substring", "layers.14.mlp.up_proj", False),
+    ("a wildcard without a layer", ["lm_*d"], "wildcard", "lm_head", True),
+    ("GPTQ's rule beside plain parts", ["re:.*attn.*", "visual"], "substring", "layers.0.self_attn.q_proj", True),
 ]
 
 

@@ -1,76 +1,113 @@
 """Which modules a checkpoint leaves unquantised, or quantises its own way: matching of module names.
 
 Names are compared in canonical form (wrappers such as `model.` and `language_model.` removed), because checkpoints and vLLM
-order the wrappers differently. Knows no bytes.
+order the wrappers differently. What a list costs is known before a name is asked about: a name is looked up, never compared with
+every entry, and what has to be read along (patterns, parts of names) has a budget over all layers. Knows no bytes.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Hashable, Iterable
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Final, Literal
 
-from plimsoll_estimator.errors import Unsupported
+from plimsoll_estimator.errors import InvalidInput, Unsupported
+from plimsoll_estimator.weights.expressions import Malformed, expression
 from plimsoll_estimator.weights.method import canonical, layer_number
+from plimsoll_estimator.weights.patterns import ANY, MOST_ITEMS, Alternative, Item, Machine, Unmatchable, glob, literal
 
-Mode = Literal["exact", "substring", "suffix", "wildcard"]
-_COSTS: Final = (1, 2, 8, 1024)  # of a pattern with so many repeats; published ones have at most three
-_MOST_COST: Final = 4096
-_LONGEST_PATTERN: Final = 2000
-_REPEATED_GROUP: Final = re.compile(r"\)[*+{]")
-_DIGITS: Final = re.compile(r"\\d[+*]")
+Mode = Literal["exact", "substring", "wildcard"]
+MOST_WORK: Final = 1 << 20
+"""Places of the patterns that names are read along, times layers. Published checkpoints need fewer than a hundred thousand."""
+_EACH: Final = 256
+"""Places that reading along costs at least."""
 _WRAPPERS: Final = ("model.", "language_model.model.", "model.language_model.", "")
+_LONGEST_PART: Final = 8
+"""Dots of a name that algorithms are looked up by: module names have fewer."""
+_REMEMBERED: Final = 64
 
 
 class Ignored:
-    """An ignore list. `exact` (fp8, compressed-tensors with "re:" patterns), `substring` (AWQ), `wildcard` (ModelOpt: all three)."""
+    """An ignore list. `exact` (fp8, compressed-tensors with "re:" patterns), `substring` (AWQ), `wildcard` (ModelOpt: all three).
 
-    __slots__ = ("_by_layer", "_everywhere", "_mode", "_numbered", "_patterns", "_set")
+    `field` names the list in errors; `size` is that of what names are read along, `places` the same as `check_work` counts it.
+    """
 
-    def __init__(self, entries: Iterable[str], mode: Mode) -> None:
+    __slots__ = (
+        "_anywhere", "_by_layer", "_expressions", "_field", "_has_digits", "_mode", "_near", "_numbered", "_reached", "_set", "places",
+        "size",
+    )  # fmt: skip
+
+    def __init__(self, entries: Iterable[str], mode: Mode, field: str = "ignore") -> None:
         self._mode = mode
-        self._patterns: list[re.Pattern[str]] = []
+        self._field = field
         self._by_layer: dict[int, list[str]] = {}
-        self._everywhere: list[str] = []
+        self._near: dict[int, Machine | None] = {}
+        self._reached: dict[str, int] = {}
         self._set: set[str] = set()
-        cost = 0
+        patterns: list[str] = []
+        anywhere: list[str] = []
         for entry in entries:
             if entry.startswith("re:"):
-                cost += _cost(entry[3:])
-                if cost > _MOST_COST:
-                    raise Unsupported("UnsupportedPattern", f"the module name patterns are too many or too intricate: {entry[:80]}")
-                self._patterns.append(_compiled(entry[3:]))
+                patterns.append(entry[3:])
                 continue
             name = canonical(entry)
             self._set.add(name)
             number = layer_number(name)
             if number is not None and f"{number}." in name:
                 self._by_layer.setdefault(number, []).append(name)
-            else:
-                self._everywhere.append(name)
-        self._numbered = [entry for entry in self._everywhere if any(c.isdigit() for c in entry)]
+            elif mode != "exact":
+                anywhere.append(name)
+        self._has_digits = any(char.isdigit() for pattern in patterns for char in pattern)
+        self._expressions = _machine(patterns, expression, field)
+        self._anywhere = _machine(anywhere, self._alternatives, field)
+        self._numbered = _machine([name for name in anywhere if any(char.isdigit() for char in name)], self._alternatives, field)
+        read = [one for one in (self._expressions, self._anywhere) if one is not None]
+        self.size = sum(one.size for one in read)
+        self.places = self.size + _EACH * len(read)
 
-    def _one(self, entry: str, path: str) -> bool:
-        if self._mode == "suffix":
-            return path == entry or path.endswith("." + entry)
-        if self._mode == "substring":
-            return entry in path
-        return entry in path or ("*" in entry and fnmatchcase(path, entry))
+    def _alternatives(self, entry: str) -> Iterable[Alternative]:
+        """A part of the name, or a glob over all of it."""
+        if self._mode == "wildcard" and "*" in entry:
+            return (glob(entry),)
+        return (Alternative((Item(ANY, "any"), *(Item(literal(char)) for char in entry)), ends=False),)
 
     def __call__(self, path: str) -> bool:
         """Whether the module of this name is left unquantised."""
         name = canonical(path)
         if name in self._set:
             return True
-        for pattern in self._patterns:
-            if any(pattern.match(wrapper + name) for wrapper in _WRAPPERS):
-                return True
+        if self._expressions is not None and self._expressions.accepts(self._wrapped(self._expressions, name)):
+            return True
         if self._mode == "exact":
             return False
+        if self._anywhere is not None and self._anywhere.accepts(self._anywhere.run(name)):
+            return True
         number = layer_number(name)
-        near = self._by_layer.get(number, ()) if number is not None else ()
-        return any(self._one(entry, name) for entry in near) or any(self._one(entry, name) for entry in self._everywhere)
+        if number is None or number not in self._by_layer:
+            return False
+        near = self._machine_of(number)
+        return any(entry in name for entry in self._by_layer[number]) or (near is not None and near.accepts(near.run(name)))
+
+    def _wrapped(self, machine: Machine, name: str) -> int:
+        """The places reached by the name behind any of the wrappers; modules of one parent share the way up to it."""
+        head, dot, tail = name.rpartition(".")
+        before = self._reached.get(head)
+        if before is None:
+            start = 0
+            for wrapper in _WRAPPERS:
+                start |= machine.run(wrapper)
+            before = machine.run(head + dot, start)
+            if len(self._reached) >= _REMEMBERED:
+                self._reached.clear()
+            self._reached[head] = before
+        return machine.run(tail, before)
+
+    def _machine_of(self, layer: int) -> Machine | None:
+        """The globs that speak of this layer."""
+        if layer not in self._near:
+            globs = [entry for entry in self._by_layer[layer] if "*" in entry] if self._mode == "wildcard" else []
+            self._near[layer] = _machine(globs, self._alternatives, self._field)
+        return self._near[layer]
 
     def experts(self, parent: str) -> bool:
         """Whether fused experts are left out: fp8 and ModelOpt look for their name inside the entries."""
@@ -80,40 +117,52 @@ class Ignored:
         return any("experts" in entry and name in entry for entry in near) or self(parent)
 
     def signature(self, layer: int) -> Hashable:
-        """Layers of equal signature are treated alike."""
-        if self._patterns and any(re.search(r"\d", pattern.pattern) for pattern in self._patterns):
+        """Layers of equal signature are treated alike. Patterns without digits tell numbers apart by their length at most."""
+        if self._has_digits:
             return layer
+        digits = len(str(layer)) if self._expressions is not None else 0
         near = self._by_layer.get(layer)
-        numbered = self._numbered if self._mode != "exact" else ()
-        if not near and not numbered:
-            return None
+        numbered = self._numbered
+        if not near and numbered is None:
+            return digits
         mark = f"layers.{layer}."
-        return frozenset(entry.partition(mark)[2] for entry in near or ()), tuple(self._one(entry, mark + "x") for entry in numbered)
+        return digits, frozenset(entry.partition(mark)[2] for entry in near or ()), numbered.run(mark + "x") if numbered else 0
 
 
-def _cost(pattern: str) -> int:
-    """How much a search may backtrack: each repeat but of digits multiplies, a repeated group has no bound."""
-    repeats = sum(_DIGITS.sub("", pattern).count(sign) for sign in "*+{")
-    if repeats >= len(_COSTS) or len(pattern) > _LONGEST_PATTERN or _REPEATED_GROUP.search(pattern):
-        return _MOST_COST + 1
-    return _COSTS[repeats]
-
-
-def _compiled(pattern: str) -> re.Pattern[str]:
+def _machine(entries: Sequence[str], read: Callable[[str], Iterable[Alternative]], field: str) -> Machine | None:
+    """All entries as one, None where there are none. Raises Unsupported or InvalidInput naming the field and the entry."""
+    alternatives: list[Alternative] = []
+    size, entry = 0, ""
     try:
-        return re.compile(pattern)
-    except re.error:
-        return re.compile(re.escape(pattern))
+        for entry in entries:
+            for one in read(entry):
+                alternatives.append(one)
+                size += len(one.items) + 1
+                if size > MOST_ITEMS:
+                    raise InvalidInput(field, size, f"characters of patterns up to {entry[:80]!r} are too many: at most {MOST_ITEMS}")
+        return Machine(alternatives) if entries else None
+    except Unmatchable as refusal:
+        raise Unsupported("UnsupportedPattern", f"no rule for the pattern {entry[:80]!r} of {field}: {refusal}") from refusal
+    except Malformed as error:
+        raise InvalidInput(field, entry, f"is no regular expression: {error}") from error
+
+
+def check_work(lists: Iterable[Ignored], layers: int, field: str) -> None:
+    """Raises InvalidInput where reading the names of so many layers along these lists takes more than the budget."""
+    work = layers * sum(one.places for one in lists)
+    if work > MOST_WORK:
+        raise InvalidInput(field, work, f"characters of patterns to read names along, times layers, are too many: at most {MOST_WORK}")
 
 
 class Assigned:
     """A map from module names to algorithms (ModelOpt's `quantized_layers`); fused experts are kept once, by their first."""
 
-    __slots__ = ("_by_layer", "_names")
+    __slots__ = ("_below", "_by_layer", "_names")
 
     def __init__(self, entries: Iterable[tuple[str, str]]) -> None:
         self._names: dict[str, str] = {}
         self._by_layer: dict[int, dict[str, str]] = {}
+        self._below: dict[str, str] = {}
         for path, algorithm in entries:
             if ".experts." in path and ".experts.0." not in path:
                 continue
@@ -125,23 +174,32 @@ class Assigned:
             number = layer_number(name)
             if number is not None:
                 self._by_layer.setdefault(number, {})[name.partition(f".{number}.")[2]] = algorithm
+        for name, algorithm in self._names.items():
+            for above in parents(name):
+                self._below.setdefault(above, algorithm)
 
     def __call__(self, path: str) -> str | None:
         """The algorithm of a module, or None."""
         return self._names.get(canonical(path))
 
     def experts(self, parent: str) -> str | None:
-        """The algorithm of fused experts: their own entry, or any below their parent."""
+        """The algorithm of fused experts: their own entry, or the first one below their parent."""
         name = canonical(parent)
         found = self._names.get(name)
-        if found is not None:
-            return found
         above = name.removesuffix("experts")
-        for key, algorithm in self._names.items():
-            if key.startswith((name + ".", above)):
-                return algorithm
-        return None
+        return found if found is not None else self._below.get(above if above != name else f"{name}.")
 
     def signature(self, layer: int) -> Hashable:
         """Layers of equal signature are treated alike."""
         return tuple(sorted(self._by_layer.get(layer, {}).items()))
+
+
+def parents(name: str) -> Iterator[str]:
+    """What stands before each dot of a name, the dot included, and nothing at all: `a.b.c` has "", "a." and "a.b."."""
+    yield ""
+    at = 0
+    for _ in range(_LONGEST_PART):
+        at = name.find(".", at) + 1
+        if not at:
+            return
+        yield name[:at]

@@ -6,11 +6,11 @@ The door calls `method_for` once per model. One function per vLLM method; the by
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Final
 
 from plimsoll_estimator.errors import InvalidInput, Unsupported
-from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.hf_config import HfConfig, kept_with_config
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.weights.forms import (
     PLAIN,
@@ -25,67 +25,20 @@ from plimsoll_estimator.weights.forms import (
     PaddedMicro,
     Tensor8,
 )
-from plimsoll_estimator.weights.method import Experts, Linear, Method, canonical
-from plimsoll_estimator.weights.names import Assigned, Ignored
+from plimsoll_estimator.weights.method import Method, canonical
+from plimsoll_estimator.weights.names import Assigned, Ignored, Mode, check_work, parents
+from plimsoll_estimator.weights.patterns import MOST_ITEMS
+from plimsoll_estimator.weights.quantized import Chooser, Quantized, no_scales
 
-Chooser = Callable[[str], Form]
 _NOTHING: Final = HfConfig({}, "quantization_config")
 _MOST_GROUPS: Final = 64
+MOST_LAYERS: Final = 2048
+"""Layers that a config may have (resolve/sanity.py), for the budget of those that do not say how many."""
 _NO_INDEX_SINCE: Final = (0, 30)
 """Before, Marlin's classes make an index whether or not the checkpoint has act-order, and empty it after loading."""
 
 
-class Quantized(Method):
-    """A method that stores modules in forms chosen by name.
-
-    `kv_bytes(item, latent)` are the parameters that hold KV-cache scales of a layer; `packs_head` lets lm_head be quantised.
-    """
-
-    __slots__ = ("_choose", "_choose_experts", "_kv_bytes", "_packs_head", "_signature")
-
-    def __init__(
-        self,
-        choose: Chooser,
-        choose_experts: Chooser,
-        signature: Callable[[int], Hashable],
-        kv_bytes: Callable[[int, bool], int] | None = None,
-        packs_head: bool = False,
-    ) -> None:
-        super().__init__()
-        self._choose = choose
-        self._choose_experts = choose_experts
-        self._signature = signature
-        self._kv_bytes = kv_bytes or _none
-        self._packs_head = packs_head
-
-    def linear(self, shape: Linear) -> int:
-        """Bytes of a linear in the form of its first part (vLLM demands the same of all parts)."""
-        form = self._choose(shape.paths[0])
-        self.added = form.linear_added(shape)
-        self.main = (form.weight_bits(shape.item) * shape.k * shape.n // 8,)
-        return form.linear(shape)
-
-    def head(self, shape: Linear) -> int:
-        """Bytes of an lm_head."""
-        return self._choose(shape.paths[0]).linear(shape) if self._packs_head else super().head(shape)
-
-    def experts(self, shape: Experts) -> int:
-        """Bytes of fused experts."""
-        form = self._choose_experts(shape.parent)
-        self.added = form.experts_added(shape)
-        each = form.weight_bits(shape.item) * shape.local * shape.hidden
-        self.main = (each * shape.up // 8, each * shape.intermediate // 8)
-        return form.experts(shape)
-
-    def kv_scale_bytes(self, path: str, item: int, latent: bool = False) -> int:
-        """Parameters that hold KV-cache scales."""
-        return self._kv_bytes(item, latent)
-
-    def signatures(self, layers: Sequence[int]) -> Iterable[Hashable]:
-        """What distinguishes each layer's quantisation."""
-        return map(self._signature, layers)
-
-
+@kept_with_config
 def quantization_config(config: HfConfig) -> HfConfig:
     """The checkpoint's quantisation settings: of the root, of the text part, or none (empty)."""
     text = config.text
@@ -103,6 +56,13 @@ def _strings(settings: HfConfig, *keys: str) -> tuple[str, ...]:
         if values:
             return tuple(value for value in values if isinstance(value, str))
     return ()
+
+
+@kept_with_config
+def _ignored(settings: HfConfig, mode: Mode, keys: tuple[str, ...]) -> Ignored:
+    """The ignore list under the first of these keys; made once, whatever layouts are tried."""
+    key = next((key for key in keys if settings.raw(key)), keys[0])
+    return Ignored(_strings(settings, *keys), mode, f"{settings.path}.{key}")
 
 
 def _chosen(form: Form, ignored: Ignored) -> tuple[Chooser, Chooser]:
@@ -123,10 +83,6 @@ def _scalars_everywhere(item: int, latent: bool) -> int:
     return 4 * item
 
 
-def _none(item: int, latent: bool) -> int:
-    return 0
-
-
 def _online(form: Form, experts_only: bool = False) -> Method:
     resting = Online(resting=form, experts_only=experts_only)
     return Quantized(lambda path: resting, lambda parent: resting, lambda layer: None, _scalars)
@@ -135,7 +91,7 @@ def _online(form: Form, experts_only: bool = False) -> Method:
 def _fp8(settings: HfConfig, resolved: ResolvedArgs) -> Method:
     if "quant_method" not in settings:
         return _online(Tensor8(static=False))
-    ignored = Ignored(_strings(settings, "ignored_layers", "modules_to_not_convert"), "exact")
+    ignored = _ignored(settings, "exact", ("ignored_layers", "modules_to_not_convert"))
     block = settings.list_or_none("weight_block_size")
     form: Form
     if block is not None:
@@ -144,7 +100,7 @@ def _fp8(settings: HfConfig, resolved: ResolvedArgs) -> Method:
         form = Block8(block_n=block_n, block_k=block_k, refine=key >= (0, 29), uneven_merges=key >= (0, 15))
     else:
         form = Tensor8(static=settings.str_or_none("activation_scheme") == "static")
-    return Quantized(*_chosen(form, ignored), ignored.signature, _scalars)
+    return Quantized(*_chosen(form, ignored), ignored.signature, _scalars, lists=(ignored,))
 
 
 def _pair(settings: HfConfig, values: tuple[Any, ...]) -> tuple[int, int]:
@@ -177,10 +133,11 @@ def _group_form(weights: HfConfig, activations: HfConfig | None, layout: str, in
 
 def _compressed_tensors(settings: HfConfig, resolved: ResolvedArgs) -> Method:
     indexed = resolved.version.minor_key < _NO_INDEX_SINCE
-    ignored = Ignored(_strings(settings, "ignore"), "exact")
+    ignored = _ignored(settings, "exact", ("ignore",))
     groups = settings.sub("config_groups") or _NOTHING
     if len(groups.as_mapping()) > _MOST_GROUPS:
         raise InvalidInput(groups.path, len(groups.as_mapping()), f"must be at most {_MOST_GROUPS} groups")
+    targets_of = _targets(settings)
     layout = settings.str_or_none("format") or ""
     linear: Form | None = None
     named: list[tuple[Ignored, Form]] = []
@@ -190,10 +147,10 @@ def _compressed_tensors(settings: HfConfig, resolved: ResolvedArgs) -> Method:
         if group is None or weights is None:
             continue
         form = _group_form(weights, group.sub("input_activations"), group.str_or_none("format") or layout, indexed)
-        targets = _strings(group, "targets")
-        if "Linear" in targets:
+        everywhere, targets = targets_of[key]
+        if everywhere:
             linear = form
-        named.append((Ignored([target for target in targets if target != "Linear"], "exact"), form))
+        named.append((targets, form))
 
     def choose(path: str) -> Form:
         if ignored(path):
@@ -210,12 +167,35 @@ def _compressed_tensors(settings: HfConfig, resolved: ResolvedArgs) -> Method:
         return (ignored.signature(layer), *(targets.signature(layer) for targets, _ in named))
 
     scales = _scalars if resolved.version.minor_key < (0, 15) else _float_scalars
-    return Quantized(choose, choose_experts, signature, scales)
+    return Quantized(choose, choose_experts, signature, scales, lists=(ignored, *(targets for targets, _ in named)))
+
+
+@kept_with_config
+def _targets(settings: HfConfig) -> Mapping[str, tuple[bool, Ignored]]:
+    """Of each group: whether it is for every linear, and the modules that it names."""
+    groups = settings.sub("config_groups") or _NOTHING
+    found, size = {}, 0
+    for key in groups:
+        group = groups.sub(key)
+        if group is not None:
+            said = _strings(group, "targets")
+            names = Ignored([target for target in said if target != "Linear"], "exact", f"{group.path}.targets")
+            size += names.size
+            if size > MOST_ITEMS:
+                raise InvalidInput(groups.path, size, f"characters of patterns in all targets are too many: at most {MOST_ITEMS}")
+            found[key] = ("Linear" in said, names)
+    return found
+
+
+@kept_with_config
+def _nested(settings: HfConfig) -> HfConfig:
+    """ModelOpt's settings: flat, or in the form of hf_quant_config.json. A copy: kept with the other, it must not hold it."""
+    return settings.sub("quantization") or HfConfig(settings.as_mapping(), settings.path)
 
 
 def _modelopt_ignored(settings: HfConfig) -> Ignored:
-    nested = settings.sub("quantization") or settings
-    return Ignored(_strings(nested, "exclude_modules", "ignore"), "wildcard")
+    nested = _nested(settings)
+    return _ignored(nested, "wildcard", ("exclude_modules", "ignore"))
 
 
 _ALGORITHMS: Final[Mapping[str, Form]] = {
@@ -229,20 +209,19 @@ _ALGORITHMS: Final[Mapping[str, Form]] = {
 
 
 def _modelopt(settings: HfConfig, resolved: ResolvedArgs) -> Method:
-    nested = settings.sub("quantization") or settings
+    nested = _nested(settings)
     algorithm = (nested.str_or_none("quant_algo") or "").upper()
     form = _ALGORITHMS.get(algorithm)
     if form is None:
         raise Unsupported("UnsupportedQuantization", f"no rules for ModelOpt's {algorithm or 'unnamed algorithm'}")
     ignored = _modelopt_ignored(settings)
-    return Quantized(*_chosen(form, ignored), ignored.signature, _scalars_everywhere, packs_head=True)
+    return Quantized(*_chosen(form, ignored), ignored.signature, _scalars_everywhere, packs_head=True, lists=(ignored,))
 
 
 def _modelopt_mixed(settings: HfConfig, resolved: ResolvedArgs) -> Method:
-    nested = settings.sub("quantization") or settings
+    nested = _nested(settings)
     ignored = _modelopt_ignored(settings)
-    layers = nested.sub("quantized_layers") or _NOTHING
-    assigned = Assigned((path, _algorithm(value)) for path, value in layers.as_mapping().items())
+    assigned = _assigned(nested)
     forms = dict(_ALGORITHMS)
     if resolved.version.minor_key < (0, 26):
         forms["W4A16_NVFP4"] = Fp4()
@@ -257,7 +236,13 @@ def _modelopt_mixed(settings: HfConfig, resolved: ResolvedArgs) -> Method:
     def signature(layer: int) -> Hashable:
         return (ignored.signature(layer), assigned.signature(layer))
 
-    return Quantized(choose, choose_experts, signature, _scalars_everywhere if cached else _none, packs_head=True)
+    return Quantized(choose, choose_experts, signature, _scalars_everywhere if cached else no_scales, packs_head=True, lists=(ignored,))
+
+
+@kept_with_config
+def _assigned(nested: HfConfig) -> Assigned:
+    layers = nested.sub("quantized_layers") or _NOTHING
+    return Assigned((path, _algorithm(value)) for path, value in layers.as_mapping().items())
 
 
 def _algorithm(value: object) -> str:
@@ -300,28 +285,33 @@ def _gptq(settings: HfConfig, resolved: ResolvedArgs) -> Method:
         drops_zeros=symmetric and bits in (4, 8),
         whole_groups=False,
     )
+    ignored = _gptq_ignored(settings)
+    return Quantized(*_chosen(form, ignored), ignored.signature, packs_head=settings.bool("lm_head"), lists=(ignored,))
+
+
+@kept_with_config
+def _gptq_ignored(settings: HfConfig) -> Ignored:
     rules = settings.sub("dynamic")
     skipped = [f"re:{name[2:]}" for name in rules if name.startswith("-:")] if rules is not None else []
-    ignored = Ignored([*skipped, *_strings(settings, "modules_to_not_convert")], "substring")
-    return Quantized(*_chosen(form, ignored), ignored.signature, packs_head=settings.bool("lm_head"))
+    return Ignored([*skipped, *_strings(settings, "modules_to_not_convert")], "substring", f"{settings.path}.dynamic")
 
 
 def _awq(settings: HfConfig, resolved: ResolvedArgs) -> Method:
     bits, size = settings.int("bits", "w_bit"), settings.int("group_size", "q_group_size", default=128)
     form = Grouped(bits=bits, group=size, zeros=True)
-    ignored = Ignored(_strings(settings, "modules_to_not_convert"), "substring")
-    return Quantized(*_chosen(form, ignored), ignored.signature, packs_head=settings.bool("lm_head"))
+    ignored = _ignored(settings, "substring", ("modules_to_not_convert",))
+    return Quantized(*_chosen(form, ignored), ignored.signature, packs_head=settings.bool("lm_head"), lists=(ignored,))
 
 
 def _bitsandbytes(settings: HfConfig, resolved: ResolvedArgs) -> Method:
     form = BitsAndBytes(bits=8 if settings.bool("load_in_8bit") or settings.bool("_load_in_8bit") else 4)
-    ignored = Ignored(_strings(settings, "llm_int8_skip_modules"), "substring")
-    return Quantized(*_chosen(form, ignored), ignored.signature)
+    ignored = _ignored(settings, "substring", ("llm_int8_skip_modules",))
+    return Quantized(*_chosen(form, ignored), ignored.signature, lists=(ignored,))
 
 
 def _fbgemm(settings: HfConfig, resolved: ResolvedArgs) -> Method:
-    ignored = Ignored(_strings(settings, "modules_to_not_convert"), "exact")
-    return Quantized(*_chosen(Channel8(), ignored), ignored.signature)
+    ignored = _ignored(settings, "exact", ("modules_to_not_convert",))
+    return Quantized(*_chosen(Channel8(), ignored), ignored.signature, lists=(ignored,))
 
 
 def _auto_round(settings: HfConfig, resolved: ResolvedArgs) -> Method:
@@ -331,18 +321,18 @@ def _auto_round(settings: HfConfig, resolved: ResolvedArgs) -> Method:
     form = Grouped(bits=bits, group=size, zeros=True, drops_zeros=settings.bool("sym", True), whole_groups=False)
     extra = settings.sub("extra_config") or _NOTHING
     kept = [name for name in extra if (extra.sub(name) or _NOTHING).raw("bits") == 16]
-    ignored = Ignored(kept, "exact")
+    ignored = Ignored(kept, "exact", extra.path)
     named = settings.raw("block_name_to_quantize")
     listed = settings.list_or_none("block_name_to_quantize") or () if not isinstance(named, str) else named.split(",")
     blocks = [name for name in listed if isinstance(name, str)]
-    prefixes = tuple(canonical(block.strip()) + "." for block in blocks)
+    prefixes = {canonical(block.strip()) + "." for block in blocks}
 
     def choose(path: str) -> Form:
-        if ignored(path) or (prefixes and not canonical(path).startswith(prefixes)):
+        if ignored(path) or (prefixes and prefixes.isdisjoint(parents(canonical(path)))):
             return PLAIN
         return form
 
-    return Quantized(choose, choose, ignored.signature)
+    return Quantized(choose, choose, ignored.signature, lists=(ignored,))
 
 
 def _by_checkpoint(settings: HfConfig, resolved: ResolvedArgs) -> Method:
@@ -396,4 +386,8 @@ def method_for(config: HfConfig, resolved: ResolvedArgs) -> Method:
         build = _deepseek_v4
     if build is _deepseek_v4 and "expert_dtype" in config:
         settings = HfConfig({**settings.as_mapping(), "expert_dtype": config.str_or_none("expert_dtype")}, settings.path)
-    return build(settings, resolved)
+    method = build(settings, resolved)
+    if isinstance(method, Quantized):
+        layers = config.text.int_or_none("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+        check_work(method.lists, MOST_LAYERS if layers is None else layers, settings.path)
+    return method
