@@ -96,7 +96,8 @@ class Situation:
     `applied_generation` is the generation whose plan the pods carry, None without one. `adopting` is true where the
     verdict speaks of the spec as it stands rather than re-judging an applied plan. `bound` counts live pods on nodes,
     `capacity_for_missing` says that GPUs for all the others are booked, `missing_because` what they wait for where they are not.
-    `apply_problem` is what the API server says to the children, where it refuses them. `replicas` are those that are made; `beyond`
+    `apply_problem` is what the API server says to the children, where it refuses them, `name_taken` says which child's name somebody
+    else's object has. `replicas` are those that are made; `beyond`
     as many more are wanted and held by a cap of the FitPolicy, whose sentence is `beyond_because`.
     """
 
@@ -111,6 +112,7 @@ class Situation:
     child: ChildState | None
     missing_because: Lack = "gpus"
     apply_problem: str = ""
+    name_taken: str = ""
     beyond: int = 0
     beyond_because: str = ""
 
@@ -269,6 +271,8 @@ def _stalled(situation: Situation) -> _Draft:
 def _obstacle(situation: Situation) -> tuple[str, str] | None:
     """Reason and sentence of what keeps the plan from running until somebody changes something; None where nothing does."""
     child = situation.child
+    if situation.name_taken:
+        return ("NameTaken", situation.name_taken)
     if situation.apply_problem:
         return ("ApplyRefused", f"the API server refuses the pods' objects: {situation.apply_problem}")
     if child is not None and child.pods_refused is not None and child.pods_refused.final:

@@ -140,9 +140,16 @@ class KubeClient:
 
     def apply(self, resource: Resource, manifest: Manifest, *, subresource: str = "") -> Manifest:
         """See Kube.apply."""
+        return self._apply(resource, manifest, subresource, force=True)
+
+    def apply_new(self, resource: Resource, manifest: Manifest) -> Manifest:
+        """See Kube.apply_new."""
+        return self._apply(resource, manifest, "", force=False)
+
+    def _apply(self, resource: Resource, manifest: Manifest, subresource: str, *, force: bool) -> Manifest:
         metadata = manifest["metadata"]
         path = resource.path(metadata.get("namespace", ""), metadata["name"], subresource)
-        query = {"fieldManager": FIELD_MANAGER, "force": "true", "fieldValidation": "Strict"}
+        query = {"fieldManager": FIELD_MANAGER, "force": "true" if force else "false", "fieldValidation": "Strict"}
         return _named(self._call("PATCH", path, query=query, body=manifest, content_type="application/apply-patch+yaml"))
 
     def merge_patch(self, resource: Resource, namespace: str, name: str, patch: Manifest) -> Manifest:

@@ -105,6 +105,10 @@ class Kube(Protocol):
         """Server-side apply under FIELD_MANAGER with force; creates what is missing (except through a subresource)."""
         ...
 
+    def apply_new(self, resource: Resource, manifest: Manifest) -> Manifest:
+        """Apply what was not there a moment ago, without force: 409 where somebody else has made an object of that name since."""
+        ...
+
     def merge_patch(self, resource: Resource, namespace: str, name: str, patch: Manifest) -> Manifest:
         """JSON merge patch."""
         ...

@@ -18,6 +18,7 @@ from plimsoll_operator import group
 from plimsoll_operator.api import ENGINE_CONTAINER, NAME_LABEL, InferenceDeployment
 from plimsoll_operator.overlay import RESTRICTED, lay_over
 from plimsoll_operator.verdict import Plan
+from plimsoll_operator.wanted import MANAGED_LABEL, MANAGED_VALUE
 
 PLAN_ANNOTATION: Final = "inference.plimsoll.dev/plan"
 PLAN_DIGEST_ANNOTATION: Final = "inference.plimsoll.dev/plan-digest"
@@ -34,6 +35,7 @@ MIG_RESOURCE_PREFIX: Final = "nvidia.com/mig-"
 _SHARED: Final = ("mps", "time-slicing")
 GKE_LABEL: Final = "cloud.google.com/gke-accelerator"
 _GKE_SHARING: Final = ("cloud.google.com/gke-gpu-partition-size", "cloud.google.com/gke-gpu-sharing-strategy")
+MANAGED_BY: Final = {MANAGED_LABEL: MANAGED_VALUE}
 PORT: Final = 8000
 WEIGHTS_MOUNT: Final = "/models"
 CACHE_MOUNT: Final = "/root/.cache/huggingface"
@@ -205,7 +207,7 @@ def _labels(deployment: InferenceDeployment) -> dict[str, str]:
     return {
         "app.kubernetes.io/name": "vllm",
         "app.kubernetes.io/instance": deployment.metadata.name,
-        "app.kubernetes.io/managed-by": "plimsoll",
+        **MANAGED_BY,
         **selector_labels(deployment),
     }
 

@@ -230,8 +230,7 @@ def test_names_of_somebody_else_are_never_taken_over(cluster: Cluster, why: str,
     cluster.kube.create(resource, foreign)
     cluster.ask(2)
     assert cluster.one(resource, GROUP)["spec"] == spec
-    assert cluster.condition("Stalled")[0] == "True"
-    assert cluster.condition("Feasible")[1] == "Invalid"
+    assert cluster.condition("Stalled") == ("True", "NameTaken")
 
 
 def test_the_headless_service_that_the_group_has_made_is_no_strangers(cluster: Cluster) -> None:

@@ -99,6 +99,12 @@ def test_apply_is_forced_under_one_field_manager_and_validated_strictly(server: 
     assert body == {"metadata": {"namespace": "ns", "name": "d"}}
 
 
+def test_what_was_not_there_is_applied_without_force(server: Server, kube: KubeClient) -> None:
+    server.will(200, {"metadata": {"name": "d"}})
+    kube.apply_new(DEPLOYMENTS, {"metadata": {"namespace": "ns", "name": "d"}})
+    assert server.asked[0][2]["force"] == ["false"]
+
+
 def test_lists_are_asked_for_in_pages(server: Server, kube: KubeClient) -> None:
     server.will(200, {"metadata": {"resourceVersion": "7", "continue": "next"}, "items": [{"metadata": {"name": "a"}}]})
     page = kube.list_page(NODES, selector="a=b", continue_token="before", limit=10)

@@ -327,7 +327,7 @@ def test_an_object_of_somebody_else_is_never_taken_over(world: World, resource: 
     world.wish()
     world.settle()
     assert world.one(resource)["spec"] == {"x": 1}
-    assert world.condition("Stalled") == ("True", "Invalid")
+    assert world.condition("Stalled") == ("True", "NameTaken")
 
 
 def test_what_an_earlier_object_of_the_name_left_behind_makes_way(world: World) -> None:

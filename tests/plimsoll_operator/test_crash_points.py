@@ -87,6 +87,9 @@ class CrashingKube:
         what = f"apply {resource.plural}/{subresource} {manifest['metadata']['name']}"
         return self._pass(what, lambda: self.inner.apply(resource, manifest, subresource=subresource))
 
+    def apply_new(self, resource: Resource, manifest: Manifest) -> Manifest:
+        return self._pass(f"apply {resource.plural}/new {manifest['metadata']['name']}", lambda: self.inner.apply_new(resource, manifest))
+
     def merge_patch(self, resource: Resource, namespace: str, name: str, patch: Manifest) -> Manifest:
         return self._pass(f"patch {resource.plural} {name}", lambda: self.inner.merge_patch(resource, namespace, name, patch))
 

@@ -244,6 +244,10 @@ REASONS: Final = {  # reason -> (what it means, what to do)
     "Applying": ("The objects of the plan are being made.", "Wait."),
     "RollingOut": ("The pods of the plan are starting.", "Wait; loading weights takes minutes."),
     "Complete": ("All replicas carry the plan and are available.", "Nothing to do."),
+    "NameTaken": (
+        "An object that is not Plimsoll's has the name of the Deployment, LeaderWorkerSet or Service; it is never taken over.",
+        "Rename one of the two. What runs keeps its plan and its GPUs; the rest is made within half a minute of the name being free.",
+    ),
     "PodsRefused": (
         "The API server refuses the pods, and will until somebody changes something: Pod Security, a quota, limits, an admission policy.",
         "The message has its own words. Change the namespace's labels, quota or limits, or the spec; pods come by themselves then.",

@@ -12,12 +12,20 @@ from dataclasses import dataclass
 from typing import Final
 
 from plimsoll_operator import group
-from plimsoll_operator.api import InferenceDeployment
+from plimsoll_operator.api import NAME_LABEL, InferenceDeployment
 from plimsoll_operator.controller.course import Applied, place_of
 from plimsoll_operator.controller.ledger import has_gate
 from plimsoll_operator.controller.records import Records
+from plimsoll_operator.controller.services import leads_to, straightened
+from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.ports import DEPLOYMENTS, INFERENCE_DEPLOYMENTS, LEADER_WORKER_SETS, SERVICES, Key, Kube, Manifest, Resource
-from plimsoll_operator.render import DECIDED_ANNOTATION, TEMPLATE_DIGEST_ANNOTATION, render_service, render_workload
+from plimsoll_operator.render import (
+    DECIDED_ANNOTATION,
+    MANAGED_BY,
+    TEMPLATE_DIGEST_ANNOTATION,
+    render_service,
+    render_workload,
+)
 from plimsoll_operator.verdict import Plan
 
 
@@ -67,43 +75,47 @@ class Children:
         self._records = records
         self._has_group = has_group
 
-    def find(self, key: Key, uid: str, *, spans: bool = False) -> tuple[Manifest | None, str | None]:
-        """The child that runs the plan, and a sentence when a child's name is taken by an object that is never taken over.
+    def find(self, deployment: InferenceDeployment, *, spans: bool = False) -> tuple[Manifest | None, str]:
+        """The child that runs the plan, and a sentence where a child's name is taken by an object that is never taken over, else "".
 
         `spans`: the deployment's replicas may span nodes here, so that the names of such a child count too.
         """
-        found: list[Manifest] = []
+        key, uid = _key_of(deployment), deployment.metadata.uid
+        own: list[Manifest] = []
+        taken: list[str] = []
         for kind in (SINGLE, GROUP) if spans or self._may_have_group(key) else (SINGLE,):
             child = self._own_or_foreign(kind.resource, key, kind.place(key), uid)
-            if child is not None and not _owned(child, uid):
-                return child, _taken(kind.resource, kind.place(key))
-            found += [child] if child is not None else []
-        child = newest(found)
-        if not self._records.has_service(key, uid):
+            if child is not None and _owned(child, uid):
+                own.append(child)
+            elif child is not None:
+                taken.append(_taken(kind.resource, kind.place(key)))
+        if not self._has_service(deployment):
             service = self._own_or_foreign(SERVICES, key, key, uid)
             if service is not None and not _owned(service, uid):
-                return child, _taken(SERVICES, key)
+                taken.append(_taken(SERVICES, key))
         if spans:
             headless = self._kube.get(SERVICES, *GROUP.place(key))
             if headless is not None and not _made_for_group(headless):
-                return child, _taken(SERVICES, GROUP.place(key))
-        return child, None
+                taken.append(_taken(SERVICES, GROUP.place(key)))
+        return newest(own), " ".join(taken)
 
     def keep(self, key: Key, child: Manifest | None, wanted: int) -> tuple[Manifest | None, bool]:
         """The new spec is refused: the pods run on as they are, and only fewer of them is something it may still ask for."""
-        if child is None or wanted >= int(child["spec"].get("replicas") or 0):
-            return child, False
+        if child is None:
+            return None, False
+        child, wrote = self._relabel(kind_of(child), key, child)
+        if wanted >= int(child["spec"].get("replicas") or 0):
+            return child, wrote
         return self._scale(kind_of(child), key, wanted), True
 
     def bring(self, deployment: InferenceDeployment, child: Manifest | None, run: Applied, *, adopts: bool) -> tuple[Manifest, bool]:
         """Make the children carry the plan. Returns the workload as it is then and whether anything was written."""
-        key = (deployment.metadata.namespace, deployment.metadata.name)
-        kind = kind_for(run.plan)
-        own = child if child is not None and kind_of(child) is kind else None
-        child, wrote = self._bring_workload(kind, key, deployment, own, run, adopts=adopts)
-        if not self._records.has_service(key, deployment.metadata.uid):
-            self._kube.apply(SERVICES, render_service(deployment))
-            wrote = True
+        key, kind = _key_of(deployment), kind_for(run.plan)
+        own, wrote_labels = child if child is not None and kind_of(child) is kind else None, False
+        if own is not None:
+            own, wrote_labels = self._relabel(kind, key, own)
+        child, wrote_child = self._bring_workload(kind, key, deployment, own, run, adopts=adopts)
+        wrote = self._bring_service(deployment) or wrote_child or wrote_labels
         return child, self._succeed(kind, key, deployment, child, run.plan) or wrote
 
     def _bring_workload(
@@ -112,7 +124,9 @@ class Children:
         wanted = deployment.spec.replicas
         manifest = render_workload(deployment, run.plan, run.origin)
         manifest["metadata"]["annotations"][DECIDED_ANNOTATION] = run.decided
-        if child is None or adopts:
+        if child is None:
+            return self._kube.apply_new(kind.resource, manifest), True
+        if adopts:
             return self._kube.apply(kind.resource, manifest), True
         record = self._records.get(key)
         same_size = child["spec"].get("replicas") == wanted
@@ -123,6 +137,34 @@ class Children:
         if same_size and record is not None and record.child_generation == child["metadata"]["generation"]:
             return child, False
         return self._kube.apply(kind.resource, manifest), True
+
+    def _bring_service(self, deployment: InferenceDeployment) -> bool:
+        """Make the Service, or straighten it where somebody has bent it. Returns whether anything was written."""
+        if self._has_service(deployment):
+            return False
+        wanted = render_service(deployment)
+        there = self._kube.get(SERVICES, *_key_of(deployment))
+        if there is None:
+            self._kube.apply_new(SERVICES, wanted)
+            return True
+        if not _owned(there, deployment.metadata.uid):
+            raise ApiFailure(409, "AlreadyExists", _taken(SERVICES, _key_of(deployment)))
+        labels = there["metadata"].get("labels") or {}
+        if leads_to(there) == leads_to(wanted) and wanted["metadata"]["labels"].items() <= labels.items():
+            return False  # the cache lags behind
+        self._kube.merge_patch(SERVICES, *_key_of(deployment), straightened(there, wanted))
+        return True
+
+    def _has_service(self, deployment: InferenceDeployment) -> bool:
+        return self._records.has_service(_key_of(deployment), deployment.metadata.uid, leads_to(render_service(deployment)))
+
+    def _relabel(self, kind: ChildKind, key: Key, child: Manifest) -> tuple[Manifest, bool]:
+        """Put back the labels by which the caches see the child: nobody hears of it without them, and it moves no generation."""
+        wanted = {**MANAGED_BY, NAME_LABEL: key[1]}
+        labels = child["metadata"].get("labels") or {}
+        if all(labels.get(name) == value for name, value in wanted.items()):
+            return child, False
+        return self._kube.merge_patch(kind.resource, *kind.place(key), {"metadata": {"labels": wanted}}), True
 
     def _succeed(self, kind: ChildKind, key: Key, deployment: InferenceDeployment, child: Manifest, plan: Plan) -> bool:
         """Delete a child of the other kind: at once where its GPUs are needed, else once the new one is ready in its place.
@@ -156,6 +198,10 @@ class Children:
             return child
         self._kube.delete(resource, *place)
         return None
+
+
+def _key_of(deployment: InferenceDeployment) -> Key:
+    return deployment.metadata.namespace, deployment.metadata.name
 
 
 def _owned(child: Manifest, uid: str) -> bool:

@@ -102,6 +102,14 @@ class FakeKube:
                 new["status"] = old["status"]
             return self._store(resource, new)
 
+    def apply_new(self, resource: Resource, manifest: Manifest) -> Manifest:
+        """See Kube.apply_new; an object with other owners is somebody else's."""
+        with self._lock:
+            old = self._of(resource).get(key_of(manifest))
+            if old is not None and old["metadata"].get("ownerReferences") != manifest["metadata"].get("ownerReferences"):
+                raise ApiFailure(409, "Conflict", f"{resource.plural} {key_of(manifest)} has fields of another manager")
+        return self.apply(resource, manifest)
+
     def merge_patch(self, resource: Resource, namespace: str, name: str, patch: Manifest) -> Manifest:
         """See Kube.merge_patch."""
         with self._lock:

@@ -167,7 +167,7 @@ class Controller:
             *(informer(PODS, trim.pod, self._pod_changed, namespace=namespace) for namespace in pod_namespaces),
             self._children,
             self._groups,
-            informer(SERVICES, trim.child, self._service_changed, MANAGED),
+            informer(SERVICES, trim.service, self._service_changed, MANAGED),
             informer(NAMESPACES, trim.namespace, objects.namespace_changed),
             informer(MODEL_PROFILES, trim.shape, self._profile_changed(objects.profiles)),
             informer(CLUSTER_MODEL_PROFILES, trim.shape, self._profile_changed(objects.cluster_profiles)),
@@ -341,18 +341,17 @@ class Controller:
             self._touch(owner)
 
     def _child_changed(self, key: Key, old: Manifest | None, new: Manifest | None) -> None:
-        named = ((new or old or {}).get("metadata", {}).get("labels") or {}).get(NAME_LABEL)
-        if named is not None:
-            key = (key[0], named)
-        if new is None or named is not None:
-            self._touch(key)
+        # The label may be new, changed or gone: whoever it named and names looks at its child.
+        named = [((one or {}).get("metadata", {}).get("labels") or {}).get(NAME_LABEL) for one in (old, new)]
+        for name in {name or key[1] for name in named}:
+            self._touch((key[0], name))
+        key = (key[0], named[0] or key[1])
         if new is None and self.records.get(key) is None:
             self.ledger.promise(key, None)  # an earlier leader's child whose parent is gone
 
     def _service_changed(self, key: Key, old: Manifest | None, new: Manifest | None) -> None:
         self.records.service_changed(key, old, new)
-        if new is None:
-            self._touch(key)
+        self._touch(key)
 
     def _touch(self, key: Key) -> None:
         # Before the first reconcile the watcher's own listing brings every key; a child without a parent is none of ours.

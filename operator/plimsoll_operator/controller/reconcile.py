@@ -133,12 +133,11 @@ class Reconciler:
         except ApiError as error:
             return self._refuse_unreadable(key, raw, str(error))
         spans = deployment.spec.placement.max_nodes_per_replica > 1 and self._serves_groups()
-        child, foreign = self._children.find(key, deployment.metadata.uid, spans=spans)
-        if foreign is not None:
-            self._again(key, RETAKE_SECONDS)
-            return self._refuse_unreadable(key, raw, foreign)
+        child, taken = self._children.find(deployment, spans=spans)
         gathered = _gathered(key, raw, deployment, child)
         decided = self._decide_and_book(gathered)
+        if taken:
+            return self._wait_for_name(gathered, decided, taken)
         try:
             child, applied_now = self._apply(gathered, decided)
         except ApiFailure as failure:
@@ -250,7 +249,22 @@ class Reconciler:
         self._ledger.promise(gathered.key, kept)
         self._report(gathered, decided, gathered.child, apply_problem=str(failure))
 
-    def _report(self, gathered: Gathered, decided: Decided, child: Manifest | None, *, apply_problem: str = "") -> bool:
+    def _wait_for_name(self, gathered: Gathered, decided: Decided, taken: str) -> str:
+        """Somebody's object has a child's name. What runs goes on with its plan and its GPUs, and may only become less."""
+        self._again(gathered.key, RETAKE_SECONDS)
+        child, _ = self._children.keep(gathered.key, gathered.child, gathered.deployment.spec.replicas)
+        runs, course = applied_from_child(child), decided.course
+        proposed = course.run.plan if course.adopts and course.run is not None else course.proposed
+        course = Course(run=runs, adopts=False, adopting=course.adopting, proposed=proposed)
+        self._ledger.promise(gathered.key, _promise(gathered, course, runs, _replicas(child)) if runs is not None else None)
+        if runs is not None:
+            self._gates.lift(gathered.key, runs.plan.digest)
+        self._report(gathered, replace(decided, course=course), child, name_taken=taken)
+        return "blocked"
+
+    def _report(
+        self, gathered: Gathered, decided: Decided, child: Manifest | None, *, apply_problem: str = "", name_taken: str = ""
+    ) -> bool:
         """Remember, tell, and write status when it differs. Returns whether it was written."""
         deployment = gathered.deployment
         course, held = decided.course, decided.hold
@@ -266,10 +280,11 @@ class Reconciler:
             beyond=deployment.spec.replicas - held.replicas,
             beyond_because=held.reject.message if held.reject is not None else "",
             bound=self._ledger.bound_replicas(gathered.key, course.run.plan.nodes_per_replica if course.run is not None else 1),
-            capacity_for_missing=decided.standing in (Standing.BOOKED, Standing.SETTLED) and not apply_problem,
+            capacity_for_missing=decided.standing in (Standing.BOOKED, Standing.SETTLED) and not apply_problem and not name_taken,
             child=child_state(child),
             missing_because=_lack(decided),
             apply_problem=apply_problem,
+            name_taken=name_taken,
         )
         self._records.put(
             gathered.key,
@@ -281,7 +296,9 @@ class Reconciler:
                 child_generation=int(child["metadata"]["generation"]) if child is not None else 0,
             ),
         )
-        return self._reporter.report(gathered.raw, decided.facts, situation, course, applied=not decided.held and not apply_problem)
+        return self._reporter.report(
+            gathered.raw, decided.facts, situation, course, applied=not decided.held and not apply_problem and not name_taken
+        )
 
     def _refuse_unreadable(self, key: Key, raw: Manifest, message: str) -> str:
         """Its children are left as they are."""

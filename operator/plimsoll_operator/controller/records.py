@@ -29,12 +29,12 @@ class Record:
 
 
 class Records:
-    """All of them, and which Services exist."""
+    """All of them, and which Services exist and where they lead."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._records: dict[Key, Record] = {}
-        self._services: dict[Key, frozenset[str]] = {}
+        self._services: dict[Key, tuple[frozenset[str], str]] = {}
 
     def get(self, key: Key) -> Record | None:
         """The record, or None before the first reconcile."""
@@ -77,12 +77,13 @@ class Records:
                 self._services.pop(key, None)
             else:
                 owners = new["metadata"].get("ownerReferences") or ()
-                self._services[key] = frozenset(str(owner.get("uid")) for owner in owners)
+                self._services[key] = (frozenset(str(owner.get("uid")) for owner in owners), new["leadsTo"])
 
-    def has_service(self, key: Key, uid: str) -> bool:
-        """Whether a Service of this deployment exists, made for the object with this uid."""
+    def has_service(self, key: Key, uid: str, leads_to: str) -> bool:
+        """Whether a Service of this deployment exists, made for the object with this uid and leading where it should."""
         with self._lock:
-            return uid in self._services.get(key, frozenset())
+            owners, leads = self._services.get(key, (frozenset(), ""))
+            return uid in owners and leads == leads_to
 
     def deployments(self) -> Iterable[DeploymentSeries]:
         """For the scrape."""

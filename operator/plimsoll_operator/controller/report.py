@@ -82,7 +82,9 @@ class Reporter:
 
     def _tell(self, key: Key, facts: Facts, situation: Situation, course: Course, *, applied: bool) -> None:
         uid, verdict = facts.deployment.metadata.uid, situation.verdict
-        if situation.apply_problem:
+        if situation.name_taken:
+            self._events.post(key, uid, kind="Warning", reason="NameTaken", action="Apply", note=situation.name_taken)
+        elif situation.apply_problem:
             self._events.post(key, uid, kind="Warning", reason="ApplyRefused", action="Apply", note=situation.apply_problem)
         elif situation.child is not None and situation.child.pods_refused is not None and not course.adopts:
             note = f"The API server refuses the pods: {situation.child.pods_refused.message}"

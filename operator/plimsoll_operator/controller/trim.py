@@ -13,6 +13,7 @@ from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES
 from plimsoll_operator.capacity.pods import CPU, pod_requests
 from plimsoll_operator.controller.refusals import is_refusal, words_of
 from plimsoll_operator.controller.resolving.reader_pod import READER_LABEL
+from plimsoll_operator.controller.services import leads_to
 from plimsoll_operator.group import GROUP_INDEX_LABEL
 from plimsoll_operator.ports import Manifest
 from plimsoll_operator.render import PLAN_DIGEST_ANNOTATION
@@ -77,6 +78,11 @@ def child(manifest: Manifest) -> Manifest:
     ]
     replicas = (manifest.get("spec") or {}).get("replicas")
     return {"metadata": metadata, "spec": {"replicas": replicas}, "status": {**status, "conditions": conditions}}
+
+
+def service(manifest: Manifest) -> Manifest:
+    """Whose Service it is, and a digest of where it leads."""
+    return {"metadata": _metadata(manifest, "ownerReferences"), "leadsTo": leads_to(manifest)}
 
 
 def admission_policy(manifest: Manifest) -> Manifest:

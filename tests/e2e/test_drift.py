@@ -1,0 +1,112 @@
+"""Others change our children on a real API server: what the plan sets is put back, and what runs is never lost over a name."""
+
+from collections.abc import Callable
+
+import pytest
+from tests.controlplane.cluster import Json, wait_until
+from tests.e2e.installation import GROUP, Installation
+from tests.e2e.test_controller import MERGE, Wishes, wish
+
+pytestmark = pytest.mark.e2e
+NAME_LABEL = f"{GROUP}/name"
+MANAGED_LABEL = "app.kubernetes.io/managed-by"
+
+
+@pytest.fixture
+def wishes(installation: Installation, namespace: str) -> Wishes:
+    return Wishes(installation.cluster, namespace)
+
+
+def service_path(wishes: Wishes, name: str) -> str:
+    return f"/api/v1/namespaces/{wishes.namespace}/services/{name}"
+
+
+def child_path(wishes: Wishes, name: str) -> str:
+    return f"/apis/apps/v1/namespaces/{wishes.namespace}/deployments/{name}"
+
+
+def patched(wishes: Wishes, path: str, patch: Json) -> None:
+    status, answer = wishes.cluster.request("PATCH", path, patch, content_type=MERGE)
+    assert status == 200, answer.get("message")
+
+
+def leads_to(wishes: Wishes, name: str) -> tuple[object, list[tuple[object, ...]]]:
+    spec = wishes.cluster.request("GET", service_path(wishes, name))[1]["spec"]
+    return spec.get("selector"), [(port.get("name"), port["port"], port["targetPort"]) for port in spec.get("ports") or ()]
+
+
+def stalled(wishes: Wishes, name: str) -> tuple[str, str]:
+    rows = wishes.status(name).get("conditions", [])
+    return next(((row["status"], row["reason"]) for row in rows if row["type"] == "Stalled"), ("", ""))
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        pytest.param({"spec": {"selector": {NAME_LABEL: "other", "color": "blue"}}}, id="its selector"),
+        pytest.param({"spec": {"ports": [{"name": "http", "port": 9000, "targetPort": 22}]}}, id="its port"),
+        pytest.param(
+            {"spec": {"type": "ExternalName", "externalName": "other.example.com", "selector": None, "ports": None}},
+            id="what it stands for",
+        ),
+    ],
+)
+def test_a_service_that_somebody_has_bent_leads_to_the_pods_again(wishes: Wishes, patch: Json) -> None:
+    wishes.create(wish("bent"))
+    wishes.ready("bent")
+    before, uids = leads_to(wishes, "bent"), wishes.uids("bent")
+    patched(wishes, service_path(wishes, "bent"), patch)
+    wait_until(lambda: leads_to(wishes, "bent") == before, "the Service to lead to the pods again", timeout_s=20)
+    assert wishes.uids("bent") == uids
+
+
+@pytest.mark.parametrize("path", [child_path, service_path], ids=["Deployment", "Service"])
+@pytest.mark.parametrize("value", [None, "helm"], ids=["removed", "changed"])
+def test_a_managed_by_label_that_somebody_has_bent_is_put_back(
+    wishes: Wishes, path: Callable[[Wishes, str], str], value: str | None
+) -> None:
+    wishes.create(wish("unseen"))
+    wishes.ready("unseen")
+    uids = wishes.uids("unseen")
+    patched(wishes, path(wishes, "unseen"), {"metadata": {"labels": {MANAGED_LABEL: value}}})
+
+    def returned() -> bool:
+        labels = wishes.cluster.request("GET", path(wishes, "unseen"))[1]["metadata"]["labels"]
+        return bool(labels.get(MANAGED_LABEL) == "plimsoll")
+
+    wait_until(returned, "the label to be put back", timeout_s=20)
+    assert wishes.uids("unseen") == uids
+    wishes.patch("unseen", {"spec": {"replicas": 2}})
+    wait_until(lambda: len(wishes.pods("unseen")) == 2, "the child to be seen and scaled")
+
+
+def test_a_taken_service_name_loses_nothing_and_is_taken_up_when_it_is_free(wishes: Wishes) -> None:
+    wishes.create(wish("named"))
+    wishes.ready("named")
+    plan, uids = wishes.status("named")["plan"], wishes.uids("named")
+    cluster = wishes.cluster
+    strangers = {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "named"},
+        "spec": {"selector": {"app": "other"}, "ports": [{"port": 80}]},
+    }
+
+    def taken() -> bool:
+        # Ours comes back within milliseconds: whoever wants the name has to be quick.
+        cluster.request("DELETE", service_path(wishes, "named"))
+        return cluster.request("POST", f"/api/v1/namespaces/{wishes.namespace}/services", strangers)[0] == 201
+
+    wait_until(taken, "a stranger's Service to get the name", every_s=0.0)
+    wait_until(lambda: stalled(wishes, "named") == ("True", "NameTaken"), "status to say so", timeout_s=20)
+    found = wishes.status("named")
+    assert found["plan"] == plan
+    assert any(f"A Service {wishes.namespace}/named exists" in row["message"] for row in found["conditions"])
+    assert wishes.condition("named", "CapacityAvailable") == "True", "its pods' GPUs stay booked"
+    assert wishes.uids("named") == uids
+    assert cluster.request("GET", service_path(wishes, "named"))[1]["spec"]["selector"] == {"app": "other"}
+    cluster.request("DELETE", service_path(wishes, "named"))
+    wishes.ready("named")
+    assert leads_to(wishes, "named")[0] == {NAME_LABEL: "named"}
+    assert wishes.uids("named") == uids
+    assert wishes.status("named")["plan"] == plan
