@@ -25,13 +25,15 @@ SERVICE_CIDR = "10.0.0.0/16"
 POD_CIDR = "10.64.0.0/10"  # kwok's default collides with the Service range
 _COMPONENTS = ("etcd", "etcd-peer", "apiserver", "controller-manager", "scheduler", "kwok")
 _LATE = ("controller-manager", "scheduler", "kwok")
-# What admission webhooks note about a request (auditAnnotations) can be read nowhere else, also for a dry run.
+# What admission webhooks note about a request (auditAnnotations) can be read nowhere else, also for a dry run; and which of their rights
+# programs use, nowhere else either.
 _AUDIT_POLICY = {
     "apiVersion": "audit.k8s.io/v1",
     "kind": "Policy",
     "omitStages": ["RequestReceived"],
     "rules": [
         {"level": "Metadata", "verbs": ["create", "update", "patch"], "resources": [{"group": "inference.plimsoll.dev"}]},
+        {"level": "Metadata", "userGroups": ["system:serviceaccounts:plimsoll-system"]},
         {"level": "None"},
     ],
 }
@@ -74,21 +76,23 @@ class ControlPlane(Cluster):
 
     @classmethod
     @contextmanager
-    def start(cls, workdir: Path, *, assets: Assets | None = None, kwok_config: Sequence[Path] = (STAGES,)) -> Iterator["ControlPlane"]:
+    def start(
+        cls, workdir: Path, *, assets: Assets | None = None, kwok_config: Sequence[Path] = (STAGES,), only_api: bool = False
+    ) -> Iterator["ControlPlane"]:
         """Boot a control plane in `workdir` and stop it at the end of the block, whatever happened in it.
 
-        `kwok_config` are the files of kwok Stages that play kubelet and pods.
+        `kwok_config` are the files of kwok Stages that play kubelet and pods; with `only_api` nobody acts on what the API server stores.
         """
         exit_on_signals()
         plane = cls(workdir, assets=assets or obtain(), kwok_config=kwok_config)
         try:
-            plane._boot()
+            plane._boot(only_api=only_api)
             yield plane
         finally:
             plane.close()
 
     def audit_events(self) -> list[Json]:
-        """Return the audit log so far: writes of Plimsoll's kinds with the annotations that webhooks gave."""
+        """Return the audit log so far: writes of Plimsoll's kinds with the annotations that webhooks gave, and what its accounts did."""
         return [json.loads(line) for line in self.audit_log.read_text().splitlines()] if self.audit_log.exists() else []
 
     @property
@@ -107,7 +111,7 @@ class ControlPlane(Cluster):
         self.processes.stop(name)
         return self.start_component(name)
 
-    def _boot(self) -> None:
+    def _boot(self, *, only_api: bool) -> None:
         began = time.monotonic()
 
         def mark(what: str) -> None:
@@ -116,6 +120,8 @@ class ControlPlane(Cluster):
         for name in ("etcd", "apiserver"):
             self.start_component(name)
             mark(name)
+        if only_api:
+            return
         children = {name: self.processes.start(name, self._command(name)) for name in _LATE}
         for name, child in children.items():
             self._wait_healthy(name, child, 60)

@@ -28,6 +28,7 @@ CHART = ROOT / "deploy" / "helm" / "plimsoll"
 RELEASE = "plimsoll"
 NAMESPACE = "plimsoll-system"
 GROUP = "inference.plimsoll.dev"
+READER_IMAGE = "plimsoll/operator:under-test"
 READY_TIMEOUT_S = 90  # imports alone take seconds on a busy machine
 
 
@@ -64,6 +65,7 @@ class Installation:
     hub: str = ""
     hub_token_file: str = ""
     ports: dict[str, int] = field(default_factory=dict)
+    guarded_hub: str = ""
 
     def install(self) -> None:
         """Install kinds, rights, admission rules and the default policy, and start both programs; return when both are ready."""
@@ -74,7 +76,8 @@ class Installation:
         self.ports = dict(zip(names, free_ports(len(names)), strict=True))
         authority = base64.b64encode((self.cluster.pki.folder / "ca.crt").read_bytes()).decode()
         url = f"https://127.0.0.1:{self.ports['webhook']}/validate"
-        self._apply_in_order(manifests(self.cluster, "processes.enabled=false", f"webhook.url={url}", f"webhook.caBundle={authority}"))
+        values = ("processes.enabled=false", f"webhook.url={url}", f"webhook.caBundle={authority}", f"reader.image={READER_IMAGE}")
+        self._apply_in_order(manifests(self.cluster, *values))
         # Kubernetes' garbage collector asks for new kinds every 30 s only; a new one asks at once.
         self.cluster.restart_component("controller-manager")
         self.start_webhook()
@@ -122,14 +125,23 @@ class Installation:
 
     def start_controller(self) -> None:
         """Start the controller with its own ServiceAccount's token; return when it says it is ready."""
+        self._guard_hub()
         self._start("controller", self._controller_arguments(self.ports["controller-health"], self.ports["controller-metrics"]))
         self._wait_ready("controller", f"http://127.0.0.1:{self.ports['controller-health']}/readyz")
 
+    def _guard_hub(self) -> None:
+        """What bounds reader pods names the hub that they may ask, as the chart does it by its value hub.endpoint."""
+        if self.hub != self.guarded_hub:
+            objects = manifests(self.cluster, "processes.enabled=false", f"reader.image={READER_IMAGE}", f"hub.endpoint={self.hub}")
+            apply(self.cluster, [one for one in objects if one["metadata"]["name"] == f"{RELEASE}-controller-reader-pods"])
+            self.guarded_hub = self.hub
+
     def _controller_arguments(self, health: int, metrics: int) -> list[str]:
         ports = [f"--health-port={health}", f"--metrics-port={metrics}"]
-        reads = ["--reader-image=plimsoll/operator:under-test", f"--hub-endpoint={self.hub}" if self.hub else "--offline"]
+        reads = [f"--reader-image={READER_IMAGE}", f"--hub-endpoint={self.hub}" if self.hub else "--offline"]
         token = [f"--hub-token-file={self.hub_token_file}"] if self.hub_token_file else []
-        return [f"--namespace={NAMESPACE}", f"--bypass-policy={RELEASE}-bypass", *reads, *token, *ports]
+        bypass = [f"--bypass-policy={RELEASE}-bypass", f"--bypass-policy={RELEASE}-bypass-scale"]
+        return [f"--namespace={NAMESPACE}", *bypass, *reads, *token, *ports]
 
     def stop(self, name: str) -> None:
         """Stop one program as a rollout would (SIGTERM)."""

@@ -43,7 +43,10 @@ def may(cluster: Cluster, user: str, verb: str, resource: str, *, group: str = "
         pytest.param("controller", "create", "deployments", "apps", "team-a", True, id="the controller makes Deployments anywhere"),
         pytest.param("controller", "patch", "services", "", "team-a", True, id="the controller applies Services anywhere"),
         pytest.param("controller", "create", "gpupools", GROUP, "", True, id="the controller creates derived pools"),
-        pytest.param("controller", "update", "leases", "coordination.k8s.io", NAMESPACE, True, id="the controller holds a Lease at home"),
+        pytest.param("controller", "create", "leases", "coordination.k8s.io", NAMESPACE, True, id="the controller makes a Lease at home"),
+        pytest.param(
+            "controller", "update", "leases", "coordination.k8s.io", NAMESPACE, False, id="the controller holds no Lease but its own"
+        ),
         pytest.param("controller", "update", "leases", "coordination.k8s.io", "kube-system", False, id="and nowhere else"),
         pytest.param("controller", "patch", "inferencedeployments", GROUP, "", False, id="the controller never writes a spec"),
         pytest.param("controller", "patch", "fitpolicies", GROUP, "", False, id="the controller cannot loosen a policy"),

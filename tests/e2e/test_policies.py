@@ -72,9 +72,9 @@ def test_a_cap_refuses_more_replicas_also_by_scale_but_never_fewer(installation:
         assert cluster.get("infd", name, "-n", namespace)["spec"]["replicas"] == 0
 
 
-def scaled(cluster: Cluster, namespace: str, name: str, replicas: int) -> bool:
+def scaled(cluster: Cluster, namespace: str, name: str, replicas: int, *, user: str = "tenant") -> bool:
     """Whether `kubectl scale` as a user with the role edit gets through."""
-    scale = ("scale", f"infd/{name}", "-n", namespace, f"--replicas={replicas}", "--as=tenant")
+    scale = ("scale", f"infd/{name}", "-n", namespace, f"--replicas={replicas}", f"--as={user}")
     return cluster.kubectl(*scale, check=False).returncode == 0
 
 
@@ -166,8 +166,22 @@ def test_a_bypass_is_for_those_who_hold_the_right_and_while_it_is_protected(inst
 
     longer = {**wish, "spec": {**wish["spec"], "replicas": 2}}
     assert "needs the verb bypass" in apply_as("ann", longer).stderr, "what the annotation covers is the spec it was written for"
+    off = ("annotate", f"infd/{name}", "-n", namespace, f"{GROUP}/bypass-")
+    kept = cluster.kubectl(*off, "--as=ann", check=False)
+    assert "needs the verb bypass" in kept.stderr, "what runs by it would be anybody's to multiply"
+    assert cluster.kubectl(*off, "--as=root-ann", "--dry-run=server", check=False).returncode == 0
     labelled = cluster.kubectl("label", f"infd/{name}", "-n", namespace, "--as=ann", "team=a", check=False)
     assert labelled.returncode == 0, labelled.stderr
+
+    wait_until(lambda: not scaled(cluster, namespace, name, 2, user="ann"), "the API server to know the object that is scaled")
+    installation.stop("webhook")
+    try:
+        assert not scaled(cluster, namespace, name, 2, user="ann"), "no webhook is needed for that"
+        assert scaled(cluster, namespace, name, 0, user="ann"), "fewer need no right"
+        assert not scaled(cluster, namespace, name, 1, user="ann")
+        assert scaled(cluster, namespace, name, 1, user="root-ann")
+    finally:
+        installation.start_webhook()
 
     policy_object = cluster.get("validatingadmissionpolicybinding", "plimsoll-bypass")
     cluster.kubectl("delete", "validatingadmissionpolicybinding", "plimsoll-bypass")

@@ -36,7 +36,7 @@ def noted_on_dry_run(cluster: ControlPlane, namespace: str) -> dict[str, str]:
     """Return what the webhook noted about the namespace's dry run in the API server's audit log."""
     prefix = f"validate.{GROUP}/"
     for event in cluster.audit_events():
-        if event["objectRef"].get("namespace") == namespace and "dryRun=All" in event["requestURI"]:
+        if event.get("objectRef", {}).get("namespace") == namespace and "dryRun=All" in event["requestURI"]:
             return {key.removeprefix(prefix): value for key, value in event.get("annotations", {}).items() if key.startswith(prefix)}
     return {}
 

@@ -43,6 +43,8 @@ PROTECTION = [
     ("a binding for some namespaces only", [admission_policy()], [binding(matchResources={"namespaceSelector": {}})], False),
     ("a policy that fails open", [admission_policy(failurePolicy="Ignore")], [binding()], False),
     ("a binding of another policy", [admission_policy()], [binding(policyName="other")], False),
+    ("a binding for some objects only", [admission_policy()], [binding(paramRef={"selector": {"matchLabels": {"a": "b"}}})], False),
+    ("a binding for every object", [admission_policy()], [binding(paramRef={"selector": {}, "parameterNotFoundAction": "Allow"})], True),
     ("one of two bindings denies", [admission_policy()], [binding("a", validationActions=["Warn"]), binding("b")], True),
 ]
 
@@ -51,7 +53,7 @@ PROTECTION = [
 def test_the_annotation_is_protected_only_by_a_policy_that_denies_everywhere(
     why: str, policies: list[Manifest], bindings: list[Manifest], holds: bool
 ) -> None:
-    protection = BypassProtection(POLICY)
+    protection = BypassProtection([POLICY])
     for one in policies:
         protection.policy_changed(("", one["metadata"]["name"]), None, one)
     for one in bindings:
@@ -59,8 +61,19 @@ def test_the_annotation_is_protected_only_by_a_policy_that_denies_everywhere(
     assert protection.holds() is holds
 
 
+def test_every_policy_must_hold_and_none_protects_nothing() -> None:
+    protection = BypassProtection([POLICY, "scale"])
+    protection.policy_changed(("", POLICY), None, admission_policy())
+    protection.binding_changed(("", POLICY), None, binding())
+    assert not protection.holds(), "more replicas are anybody's to ask for"
+    protection.policy_changed(("", "scale"), None, admission_policy())
+    protection.binding_changed(("", "scale"), None, binding("scale", policyName="scale"))
+    assert protection.holds()
+    assert not BypassProtection([]).holds()
+
+
 def test_protection_ends_with_its_binding() -> None:
-    protection = BypassProtection(POLICY)
+    protection = BypassProtection([POLICY])
     protection.policy_changed(("", POLICY), None, admission_policy())
     protection.binding_changed(("", POLICY), None, binding())
     protection.binding_changed(("", POLICY), binding(), None)
@@ -70,7 +83,7 @@ def test_protection_ends_with_its_binding() -> None:
 def world(*, protected: bool = False) -> World:
     """A cluster of L4 nodes with the real decision."""
     made = World(FakeKube(), gpu_node("n1"), gpu_node("n2"))
-    made.controller = Controller(made.kube, decide, identity="test", bypass_policy=POLICY)
+    made.controller = Controller(made.kube, decide, identity="test", bypass_policies=[POLICY])
     if protected:
         made.kube.create(VALIDATING_ADMISSION_POLICIES, admission_policy())
         made.kube.create(VALIDATING_ADMISSION_POLICY_BINDINGS, binding())

@@ -94,7 +94,11 @@ def test_the_pod_has_no_right_that_reading_does_not_need():
         assert pod["metadata"]["namespace"] == wanted.namespace
         assert (spec["automountServiceAccountToken"], spec["restartPolicy"], spec["enableServiceLinks"]) == (False, "Never", False)
         assert spec["activeDeadlineSeconds"] <= 600
-        assert pod["metadata"]["annotations"] == {"cluster-autoscaler.kubernetes.io/safe-to-evict": "true"}
+        assert pod["metadata"]["annotations"] == {
+            "cluster-autoscaler.kubernetes.io/safe-to-evict": "true",
+            "linkerd.io/inject": "disabled",
+            "sidecar.istio.io/inject": "false",
+        }
         assert spec["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
         assert container["securityContext"] == {
             "allowPrivilegeEscalation": False,

@@ -52,8 +52,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--namespace", default="plimsoll-system", help="namespace of the leader's lease")
     parser.add_argument("--health-port", type=int, default=8080, help="serves /healthz and /readyz")
     parser.add_argument("--metrics-port", type=int, default=8081, help="serves /metrics")
-    bypass = "name of the ValidatingAdmissionPolicy that protects the bypass annotation; without it the annotation is not honoured"
-    parser.add_argument("--bypass-policy", default="", help=bypass)
+    bypass = "name of a ValidatingAdmissionPolicy that protects the bypass annotation, again for each; without any it is not honoured"
+    parser.add_argument("--bypass-policy", action="append", default=[], metavar="NAME", help=bypass)
     image = "image of the pods that read volumes and use users' hub tokens in their namespaces; without it there are none"
     parser.add_argument("--reader-image", default="", help=image)
     parser.add_argument("--reader-image-pull-policy", default="IfNotPresent", choices=("Always", "IfNotPresent", "Never"))
@@ -153,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         kube,
         partial(decide_within, clock=time.monotonic, seconds=_DECIDE_SECONDS),
         identity=identity,
-        bypass_policy=arguments.bypass_policy,
+        bypass_policies=arguments.bypass_policy,
         pod_namespaces=arguments.pod_namespace,
         fetchers=fetchers,
     )

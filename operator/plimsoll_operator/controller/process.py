@@ -89,7 +89,7 @@ class Controller:
         decide: Decide,
         *,
         identity: str,
-        bypass_policy: str = "",
+        bypass_policies: Sequence[str] = (),
         pod_namespaces: Sequence[str] = (),
         fetchers: Sequence[Fetcher] = (),
         clock: Callable[[], float] = time.monotonic,
@@ -100,7 +100,7 @@ class Controller:
         self.records = Records()
         self.ledger = Ledger(clock, self.enqueue, sees_all_pods=not pod_namespaces)
         self.objects = ParsedObjects()
-        self.protection = BypassProtection(bypass_policy)
+        self.protection = BypassProtection(bypass_policies)
         self.recorder = Recorder(self)
         self.quarantine = Quarantine(self.recorder.internal_error)
         border = self.quarantine.border

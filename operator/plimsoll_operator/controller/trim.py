@@ -88,7 +88,7 @@ def service(manifest: Manifest) -> Manifest:
 def admission_policy(manifest: Manifest) -> Manifest:
     """What says whether a ValidatingAdmissionPolicy or a binding of one denies, and where."""
     spec = manifest.get("spec") or {}
-    kept = ("failurePolicy", "policyName", "validationActions", "matchResources")
+    kept = ("failurePolicy", "policyName", "validationActions", "matchResources", "paramRef")
     return {"metadata": _metadata(manifest), "spec": {key: spec[key] for key in kept if key in spec}}
 
 

@@ -59,7 +59,7 @@ topologySpreadConstraints:
 
 {{- /* What reading a volume, or the hub with a user's token, takes in a namespace. */ -}}
 {{- define "plimsoll.readerRules" -}}
-# Reader pods. What the controller may create and delete among pods is held by the ValidatingAdmissionPolicy in reader.yaml.
+# Reader pods. What the controller may create and delete among pods is held by the ValidatingAdmissionPolicies in guard-pods.yaml.
 - apiGroups: [""]
   resources: [pods] # makes the pod that reads a volume or the hub with a user's token, and takes it away again
   verbs: [create, delete]

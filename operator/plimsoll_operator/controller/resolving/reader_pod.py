@@ -29,8 +29,13 @@ CONTAINER: Final = "reader"
 VOLUME_MOUNT: Final = "/volume"
 READING_SECONDS: Final = 300
 _MANAGED: Final = {"app.kubernetes.io/managed-by": "plimsoll"}
-# A pod without an owner would otherwise keep its node from being scaled down; this one is simply made again.
-_ANNOTATIONS: Final = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "true"}
+_ANNOTATIONS: Final = {
+    # A pod without an owner would otherwise keep its node from being scaled down; this one is simply made again.
+    "cluster-autoscaler.kubernetes.io/safe-to-evict": "true",
+    # Admission lets no container run beside the reader (guard-pods.yaml of the chart), so meshes are asked to put none there.
+    "linkerd.io/inject": "disabled",
+    "sidecar.istio.io/inject": "false",
+}
 _MEMORY_LIMIT: Final = "1Gi"
 _MAX_SENTENCE: Final = 300
 _TOKEN: Final = re.compile(r"hf_[A-Za-z0-9]{8,}")

@@ -1,0 +1,441 @@
+"""Whoever gets hold of the controller's token can do the controller's work and nothing else: a real API server, the chart's rights."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.controlplane import ControlPlane
+from tests.controlplane.cluster import Json
+from tests.e2e.installation import GROUP, NAMESPACE, RELEASE
+from tests.e2e.rights_world import (
+    HUB,
+    NAME,
+    STRANGER,
+    TEAM,
+    Caller,
+    World,
+    begin,
+    caller,
+    group_of,
+    pool,
+    profile,
+    reader,
+    strangers,
+)
+
+from plimsoll_operator.wanted import TokenHub, Volume
+
+pytestmark = pytest.mark.e2e
+Attempt = Callable[[Caller, World], tuple[int, Json]]
+Change = Callable[[Json], object]
+VOLUME, TOKEN = Volume(claim="weights", path="b"), TokenHub(secret="hub", key="token")
+READ_ONLY_CLAIM = {"name": "weights", "persistentVolumeClaim": {"claimName": "weights", "readOnly": True}}
+
+
+@pytest.fixture(scope="module")
+def world(workdir: Path) -> Iterator[World]:
+    with ControlPlane.start(workdir / "rights", only_api=True) as plane:
+        yield begin(plane)
+
+
+@pytest.fixture(scope="module")
+def thief(world: World) -> Caller:
+    return caller(world.plane, f"{RELEASE}-controller")
+
+
+def changed(manifest: Json, change: Change) -> Json:
+    """The manifest with one thing put in."""
+    made = copy.deepcopy(manifest)
+    change(made)
+    return made
+
+
+def moved(manifest: Json, **metadata: object) -> Json:
+    return {**manifest, "metadata": {**manifest["metadata"], **metadata}}
+
+
+def pods_of(manifest: Json) -> list[Json]:
+    """The specs of the pods that it is or makes."""
+    spec: Json = manifest["spec"]
+    if "leaderWorkerTemplate" in spec:
+        return [spec["leaderWorkerTemplate"][part]["spec"] for part in ("leaderTemplate", "workerTemplate")]
+    return [spec["template"]["spec"]] if "template" in spec else [spec]
+
+
+def in_pod(**fields: object) -> Change:
+    return lambda made: [pod.update(fields) for pod in pods_of(made)]
+
+
+def in_container(**fields: object) -> Change:
+    return lambda made: [pod["containers"][0].update(fields) for pod in pods_of(made)]
+
+
+def in_security(**fields: object) -> Change:
+    return lambda made: [pod["containers"][0]["securityContext"].update(fields) for pod in pods_of(made)]
+
+
+def beside(**container: object) -> Change:
+    return lambda made: [pod["containers"].append(dict(container)) for pod in pods_of(made)]
+
+
+def mounting(**volume: object) -> Change:
+    return lambda made: [pod.setdefault("volumes", []).append({"name": "extra", **volume}) for pod in pods_of(made)]
+
+
+def with_env(**row: object) -> Change:
+    return lambda made: [pod["containers"][0]["env"].append(row) for pod in pods_of(made)]
+
+
+def owned(**fields: object) -> Change:
+    return lambda made: made["metadata"]["ownerReferences"][0].update(fields)
+
+
+def both(*changes: Change) -> Change:
+    return lambda made: [change(made) for change in changes]
+
+
+NAKED = {"name": "more", "image": "evil/tool:1"}
+PRIVILEGED = {**NAKED, "securityContext": {"privileged": True}}
+TOKEN_VOLUME = {"sources": [{"serviceAccountToken": {"path": "token"}}]}
+UNCONFINED = {"type": "Unconfined"}
+
+# What no pod template of the controller's may hold; for Deployments and LeaderWorkerSets alike.
+TEMPLATES: list[tuple[str, Change, str]] = [
+    ("the host's network", in_pod(hostNetwork=True), "host's namespaces"),
+    ("the host's processes", in_pod(hostPID=True), "host's namespaces"),
+    ("the host's shared memory", in_pod(hostIPC=True), "host's namespaces"),
+    ("a node of its own choice, past the scheduler", in_pod(nodeName="control-plane"), "past the scheduler"),
+    ("a folder of the host", mounting(hostPath={"path": "/"}), "no other kind of volume"),
+    ("a token of an account", mounting(projected=TOKEN_VOLUME), "no other kind of volume"),
+    ("a volume of a driver's own making", mounting(csi={"driver": "secrets-store.csi.k8s.io"}), "no other kind of volume"),
+    ("a volume on the network", mounting(nfs={"server": "10.0.0.1", "path": "/"}), "no other kind of volume"),
+    ("a privileged container", in_security(privileged=True, allowPrivilegeEscalation=True), "no privileged container"),
+    ("setuid programs", in_security(allowPrivilegeEscalation=True), "no privileged container"),
+    ("a container that says nothing of its rights", in_container(securityContext={}), "no privileged container"),
+    ("a capability", in_security(capabilities={"drop": ["ALL"], "add": ["SYS_ADMIN"]}), "no privileged container"),
+    ("kept capabilities", in_security(capabilities={"drop": ["NET_RAW"]}), "no privileged container"),
+    ("the host's /proc", both(in_pod(hostUsers=False), in_security(procMount="Unmasked")), "no privileged container"),
+    ("a container without system call filter", in_security(seccompProfile=UNCONFINED), "no privileged container"),
+    ("a pod without system call filter", in_pod(securityContext={"seccompProfile": UNCONFINED}), "security context"),
+    ("kernel settings", in_pod(securityContext={"sysctls": [{"name": "net.core.somaxconn", "value": "1"}]}), "security context"),
+    ("another security label", in_pod(securityContext={"seLinuxOptions": {"type": "spc_t"}}), "security context"),
+    ("a privileged container before the engine", in_pod(initContainers=[PRIVILEGED]), "no privileged container"),
+    ("a second container as it comes", beside(**NAKED), "no privileged container"),
+    ("a port of the node", in_container(ports=[{"containerPort": 80, "hostPort": 80}]), "port of a node"),
+    ("an account", in_pod(serviceAccountName="admin", serviceAccount="admin"), "needs the verb use on ServiceAccount team/admin"),
+    ("the namespace's own account with its token", in_pod(automountServiceAccountToken=True), "no token"),
+]
+
+
+def attack(make: Callable[[World], Json], change: Change) -> Attempt:
+    return lambda thief, world: thief.create(changed(make(world), change))
+
+
+def child(world: World) -> Json:
+    return world.child("other", uid="11111111-1111-1111-1111-111111111111")
+
+
+def group(world: World) -> Json:
+    made = group_of(world)
+    made["metadata"]["name"] = "other-group"
+    made["metadata"]["labels"][f"{GROUP}/name"] = made["metadata"]["ownerReferences"][0]["name"] = "other"
+    return made
+
+
+def new_service(world: World) -> Json:
+    made = world.service()
+    made["metadata"]["name"] = made["spec"]["selector"][f"{GROUP}/name"] = made["metadata"]["labels"][f"{GROUP}/name"] = "other"
+    made["metadata"]["ownerReferences"][0]["name"] = "other"
+    return made
+
+
+def adopting(world: World) -> Json:
+    return {"metadata": {key: world.child()["metadata"][key] for key in ("labels", "ownerReferences")}}
+
+
+def volume_reader(_world: World) -> Json:
+    return reader(VOLUME)
+
+
+def token_reader(_world: World) -> Json:
+    return reader(TOKEN)
+
+
+def theirs(kind: str, name: str = STRANGER) -> Json:
+    return next(one for one in strangers() if one["kind"] == kind and one["metadata"]["name"] == name)
+
+
+def of(kind: str) -> Json:
+    """Names one of the controller's own objects."""
+    names = {"LeaderWorkerSet": f"{NAME}-group", "Pod": f"{NAME}-1"}
+    return {"kind": kind, "metadata": {"namespace": TEAM, "name": names.get(kind, NAME)}}
+
+
+OTHER_IMAGE = {"op": "replace", "path": "/spec/containers/0/image", "value": "evil/tool:1"}
+MORE_NODES = {"op": "add", "path": "/spec/tolerations/-", "value": {"operator": "Exists"}}
+GATE_OFF = {"op": "remove", "path": "/spec/schedulingGates"}
+GATES_OFF = {"spec": {"schedulingGates": None}}
+TO_STRANGER = {f"{GROUP}/name": STRANGER}
+SELECTING = {"spec": {"selector": {f"{GROUP}/name": None, "app": STRANGER}}}
+PRIVILEGED_TEMPLATE = {"spec": {"template": {"spec": {"hostPID": True}}}}
+EVENT = {
+    "apiVersion": "events.k8s.io/v1",
+    "kind": "Event",
+    "metadata": {"namespace": TEAM, "name": "chat.1"},
+    "eventTime": "2026-01-01T00:00:00.000000Z",
+    "reportingController": "plimsoll.dev/plimsoll-controller",
+    "reportingInstance": "x",
+    "action": "Plan",
+    "reason": "PlanApplied",
+    "type": "Normal",
+    "regarding": {"apiVersion": f"{GROUP}/v1alpha1", "kind": "InferenceDeployment", "namespace": TEAM, "name": NAME},
+}
+LEASE = {
+    "apiVersion": "coordination.k8s.io/v1",
+    "kind": "Lease",
+    "metadata": {"namespace": NAMESPACE, "name": "plimsoll-controller"},
+    "spec": {"holderIdentity": "x"},
+}
+NO_CHILD = "that an InferenceDeployment controls"
+
+ATTACKS: list[tuple[str, Attempt, str]] = [
+    *((f"a Deployment with {what}", attack(child, change), said) for what, change, said in TEMPLATES),
+    *((f"a LeaderWorkerSet with {what}", attack(group, change), said) for what, change, said in TEMPLATES),
+    (
+        "a LeaderWorkerSet whose leaders alone are privileged",
+        attack(group, lambda made: made["spec"]["leaderWorkerTemplate"]["leaderTemplate"]["spec"].update(hostPID=True)),
+        "host's namespaces",
+    ),
+    ("a Deployment of nobody's", attack(child, lambda made: made["metadata"].pop("ownerReferences")), NO_CHILD),
+    ("a Deployment of a ConfigMap", attack(child, owned(apiVersion="v1", kind="ConfigMap")), NO_CHILD),
+    ("a Deployment of another group's InferenceDeployment", attack(child, owned(apiVersion="evil.dev/v1")), NO_CHILD),
+    ("a Deployment that its owner does not control", attack(child, owned(controller=False)), NO_CHILD),
+    ("a Deployment that is not named after its owner", attack(child, owned(name="chat")), NO_CHILD),
+    ("a LeaderWorkerSet that is not named after its owner", attack(group, owned(name="chat")), NO_CHILD),
+    ("a Deployment that hides whose it is", attack(child, lambda made: made["metadata"].pop("labels")), "says whose it is"),
+    ("a Deployment that cannot be deleted", attack(child, lambda made: made["metadata"].update(finalizers=["evil.dev/x"])), "no finalizer"),
+    (
+        "a Deployment that adopts others' pods",
+        attack(
+            child,
+            lambda made: (
+                made["spec"].update(selector={"matchLabels": {"app": STRANGER}}),
+                made["spec"]["template"]["metadata"]["labels"].update(app=STRANGER),
+            ),
+        ),
+        "no pods but their own",
+    ),
+    ("a Deployment in kube-system", lambda thief, world: thief.create(moved(child(world), namespace="kube-system")), "in kube-system"),
+    ("a Deployment beside the controller's own", lambda thief, world: thief.create(moved(child(world), namespace=NAMESPACE)), NAMESPACE),
+    ("a Service in kube-system", lambda thief, world: thief.create(moved(new_service(world), namespace="kube-system")), "in kube-system"),
+    ("another's Deployment, taken over", lambda thief, world: thief.patch(theirs("Deployment"), adopting(world)), "the controller"),
+    ("another's Deployment, patched", lambda thief, _: thief.patch(theirs("Deployment"), {"spec": {"replicas": 0}}), "the controller"),
+    ("another's Deployment, deleted", lambda thief, _: thief.delete(theirs("Deployment")), "is none"),
+    ("its own child, made privileged", lambda thief, _: thief.patch(of("Deployment"), PRIVILEGED_TEMPLATE), "host's namespaces"),
+    (
+        "its own child, disowned",
+        lambda thief, _: thief.patch(of("Deployment"), {"metadata": {"ownerReferences": None}}),
+        NO_CHILD,
+    ),
+    (
+        "its own child, handed to an owner that is not there",
+        lambda thief, world: thief.patch(
+            of("Deployment"), {"metadata": {"ownerReferences": [{**world.child()["metadata"]["ownerReferences"][0], "uid": "u"}]}}
+        ),
+        "another owner",
+    ),
+    ("a Service open to the world", attack(new_service, lambda made: made["spec"].update(type="LoadBalancer")), "to the outside"),
+    ("a Service on every node", attack(new_service, lambda made: made["spec"].update(type="NodePort")), "to the outside"),
+    ("a Service that takes over an address", attack(new_service, lambda made: made["spec"].update(externalIPs=["8.8.8.8"])), "outside"),
+    (
+        "a Service that is another name",
+        attack(new_service, lambda made: made["spec"].update(type="ExternalName", externalName="evil.dev")),
+        "outside",
+    ),
+    ("a Service of others' pods", attack(new_service, lambda made: made["spec"].update(selector={"app": STRANGER})), "no pods but those"),
+    ("a Service of all pods", attack(new_service, lambda made: made["spec"].pop("selector")), "no pods but those"),
+    ("its own Service, led to others' pods", lambda thief, _: thief.patch(of("Service"), SELECTING), "no pods but those"),
+    (
+        "another's Service, led elsewhere",
+        lambda thief, _: thief.patch(theirs("Service"), {"spec": {"selector": TO_STRANGER}}),
+        "the controller",
+    ),
+    ("another's Service, deleted", lambda thief, _: thief.delete(theirs("Service")), "is none"),
+    ("a privileged pod", lambda thief, _: thief.create({**theirs("Pod"), "metadata": {"namespace": TEAM, "name": "x"}}), "reader pods"),
+    (
+        "a privileged pod in kube-system",
+        lambda thief, _: thief.create(changed(moved(theirs("Pod"), namespace="kube-system"), in_pod(hostPID=True))),
+        "in kube-system",
+    ),
+    ("a reader pod in kube-system", lambda thief, _: thief.create(reader(VOLUME, "kube-system")), "in kube-system"),
+    ("another's pod with another image", lambda thief, _: thief.edit(theirs("Pod"), OTHER_IMAGE), "behind its capacity gate"),
+    (
+        "another's pod with another label",
+        lambda thief, _: thief.patch(theirs("Pod"), {"metadata": {"labels": {"app": "x"}}}),
+        "behind its capacity gate",
+    ),
+    ("another's gate", lambda thief, _: thief.patch(theirs("Pod", "gated"), GATES_OFF), "behind its capacity gate"),
+    ("another's pod, deleted", lambda thief, _: thief.delete(theirs("Pod")), "deletes no pods but reader pods"),
+    ("an engine's pod, deleted", lambda thief, _: thief.delete(of("Pod")), "deletes no pods but reader pods"),
+    (
+        "an engine's pod with another image",
+        lambda thief, _: thief.edit(of("Pod"), OTHER_IMAGE),
+        "takes its capacity gate off",
+    ),
+    (
+        "an engine's pod that tolerates more once its gate is off",
+        lambda thief, _: thief.edit(of("Pod"), GATE_OFF, MORE_NODES),
+        "takes its capacity gate off",
+    ),
+    (
+        "an engine's pod that other Services find once its gate is off",
+        lambda thief, _: thief.patch(of("Pod"), {**GATES_OFF, "metadata": {"labels": {"app": STRANGER}}}),
+        "no label",
+    ),
+    (
+        "a profile that a person wrote",
+        lambda thief, _: thief.patch(profile("ModelProfile", "written", managed=False), {"spec": {"config": "[]"}}),
+        "made itself",
+    ),
+    ("and its deletion", lambda thief, _: thief.delete(profile("ModelProfile", "written", managed=False)), "made itself"),
+    ("a profile in a person's name", lambda thief, _: thief.create(profile("ModelProfile", "new", managed=False)), "made itself"),
+    (
+        "an administrator's ClusterModelProfile",
+        lambda thief, _: thief.patch(profile("ClusterModelProfile", "written", managed=False), {"spec": {"config": "[]"}}),
+        "made itself",
+    ),
+    (
+        "an administrator's ClusterModelProfile, taken over by the label",
+        lambda thief, _: thief.apply(profile("ClusterModelProfile", "written", managed=True)),
+        "made itself",
+    ),
+    (
+        "GPUs that nobody has",
+        lambda thief, _: thief.create(pool("new", derived=True, product="NVIDIA-L4", maxNodes=99)),
+        "declares no GPUs",
+    ),
+    ("an administrator's GPUPool", lambda thief, _: thief.patch(pool("declared", derived=False), {"spec": {"cost": 1}}), "spec"),
+    ("and its deletion", lambda thief, _: thief.delete(pool("declared", derived=False)), "has derived"),
+    (
+        "a derived GPUPool that somebody has corrected, deleted",
+        lambda thief, _: thief.delete(pool("corrected", derived=True)),
+        "has derived",
+    ),
+    (
+        "an Event about something else",
+        lambda thief, _: thief.create({**EVENT, "regarding": {**EVENT["regarding"], "apiVersion": "v1", "kind": "Pod"}}),  # type: ignore[dict-item]
+        "speaks of InferenceDeployments only",
+    ),
+    ("an Event in another's name", lambda thief, _: thief.create({**EVENT, "reportingController": "kubelet"}), "in its own name"),
+    ("another Lease", lambda thief, _: thief.create(moved(LEASE, name="another")), "no Lease but its own"),
+]
+
+# What no reader pod may differ in.
+READERS: list[tuple[str, Callable[[World], Json], Change, str]] = [
+    ("another image", volume_reader, in_container(image="evil/tool:1"), "not evil/tool:1"),
+    ("another program", volume_reader, in_container(command=["sh", "-c"]), "runs the program"),
+    (
+        "something run when it starts",
+        volume_reader,
+        in_container(lifecycle={"postStart": {"exec": {"command": ["sh"]}}}),
+        "runs the program",
+    ),
+    ("all of a Secret", token_reader, in_container(envFrom=[{"secretRef": {"name": "keys"}}]), "runs the program"),
+    ("a second container", volume_reader, beside(**NAKED), "one container"),
+    ("a container before it", volume_reader, in_pod(initContainers=[NAKED]), "has none of initContainers"),
+    ("the host's network", volume_reader, in_pod(hostNetwork=True), "has none of hostNetwork"),
+    ("a node of its own choice", volume_reader, in_pod(nodeName="control-plane"), "has none of nodeName"),
+    ("an account", volume_reader, in_pod(serviceAccountName="admin"), "without an account's token"),
+    ("the namespace's token", volume_reader, in_pod(automountServiceAccountToken=True), "without an account's token"),
+    ("no end", volume_reader, in_pod(activeDeadlineSeconds=86400), "at most five minutes"),
+    ("the priority of the system", volume_reader, in_pod(priorityClassName="system-node-critical"), "one container"),
+    ("privilege", volume_reader, in_security(privileged=True, allowPrivilegeEscalation=True), "without root"),
+    ("a capability", volume_reader, in_security(capabilities={"drop": ["ALL"], "add": ["SYS_ADMIN"]}), "without root"),
+    ("root", volume_reader, in_pod(securityContext={"runAsNonRoot": False, "seccompProfile": {"type": "RuntimeDefault"}}), "without root"),
+    (
+        "a folder of the host",
+        volume_reader,
+        in_pod(volumes=[{"name": "weights", "hostPath": {"path": "/"}}]),
+        "one claim",
+    ),
+    (
+        "a Secret as files",
+        volume_reader,
+        in_pod(volumes=[{"name": "weights", "secret": {"secretName": "k"}}]),
+        "one claim",
+    ),
+    (
+        "a claim that it may write to",
+        volume_reader,
+        lambda made: pods_of(made)[0]["volumes"][0]["persistentVolumeClaim"].update(readOnly=False),
+        "read-only",
+    ),
+    ("a second claim", volume_reader, mounting(persistentVolumeClaim={"claimName": "b", "readOnly": True}), "one claim"),
+    ("a claim beside a token", token_reader, in_pod(volumes=[READ_ONLY_CLAIM]), "or a token"),
+    (
+        "a hub of the thief's",
+        token_reader,
+        lambda made: pods_of(made)[0]["containers"][0]["env"][-1].update(value="https://evil.dev"),
+        "own hub",
+    ),
+    ("a proxy of the thief's", token_reader, with_env(name="HTTPS_PROXY", value="https://evil.dev"), "own hub"),
+    ("a second Secret", token_reader, with_env(name="B", valueFrom={"secretKeyRef": {"name": "k", "key": "k"}}), "one token"),
+    ("a GPU", volume_reader, in_container(resources={"limits": {"nvidia.com/gpu": "8"}}), "no device"),
+    ("a label that other Services select", volume_reader, lambda made: made["metadata"]["labels"].update(app=STRANGER), "no others"),
+]
+
+
+@pytest.mark.parametrize(("what", "attempt", "said"), ATTACKS, ids=[row[0] for row in ATTACKS])
+def test_the_controllers_token_does_not_write(thief: Caller, world: World, what: str, attempt: Attempt, said: str) -> None:
+    status, answer = attempt(thief, world)
+    assert status == 403, f"{what}: {answer}"
+    assert said in answer["message"], answer["message"]
+
+
+@pytest.mark.parametrize(("what", "make", "change", "said"), READERS, ids=[row[0] for row in READERS])
+def test_a_reader_pod_has_no(thief: Caller, world: World, what: str, make: Callable[[World], Json], change: Change, said: str) -> None:
+    status, answer = thief.create(changed(make(world), change))
+    assert status == 403, f"{what}: {answer}"
+    assert said in answer["message"], answer["message"]
+
+
+WORK: list[tuple[str, Attempt]] = [
+    ("makes a Deployment", lambda thief, world: thief.apply(child(world))),
+    ("makes a Deployment by POST", lambda thief, world: thief.create(child(world))),
+    ("makes a LeaderWorkerSet", lambda thief, world: thief.apply(group(world))),
+    ("makes a Service", lambda thief, world: thief.apply(new_service(world))),
+    (
+        "puts a new plan into its Deployment",
+        lambda thief, world: thief.apply(changed(world.child(), in_container(image="vllm/vllm-openai:v1"))),
+    ),
+    ("scales its Deployment", lambda thief, _: thief.patch(of("Deployment"), {"spec": {"replicas": 3}})),
+    ("scales its LeaderWorkerSet", lambda thief, _: thief.patch(of("LeaderWorkerSet"), {"spec": {"replicas": 3}})),
+    ("takes its Deployment away", lambda thief, _: thief.delete(of("Deployment"))),
+    ("puts its Service right", lambda thief, world: thief.apply(world.service())),
+    ("takes its Service away", lambda thief, _: thief.delete(of("Service"))),
+    ("lifts its gate", lambda thief, _: thief.patch(of("Pod"), GATES_OFF)),
+    ("makes a pod that reads a volume", lambda thief, world: thief.create(volume_reader(world))),
+    ("makes a pod that reads a hub", lambda thief, world: thief.create(token_reader(world))),
+    ("takes a reader pod away", lambda thief, _: thief.delete(reader(Volume(claim="weights", path="a")))),
+    ("keeps what was read", lambda thief, _: thief.apply(profile("ModelProfile", "new", managed=True))),
+    ("keeps it up to date", lambda thief, _: thief.apply(profile("ClusterModelProfile", "read", managed=True))),
+    ("takes a profile away with its ConfigMap", lambda thief, _: thief.delete(profile("ModelProfile", "read", managed=True))),
+    ("derives a pool", lambda thief, _: thief.apply(pool("new", derived=True))),
+    ("annotates a pool that somebody has corrected", lambda thief, _: thief.apply(pool("corrected", derived=True))),
+    ("takes a derived pool away", lambda thief, _: thief.delete(pool("derived", derived=True))),
+    ("tells what it has done", lambda thief, _: thief.create(EVENT)),
+    ("leads", lambda thief, _: thief.create(LEASE)),
+]
+
+
+@pytest.mark.parametrize(("what", "attempt"), WORK, ids=[row[0] for row in WORK])
+def test_the_controller(thief: Caller, world: World, what: str, attempt: Attempt) -> None:
+    status, answer = attempt(thief, world)
+    assert status in (200, 201), f"{what}: {answer}"
+
+
+def test_hub_of_the_readers_is_the_controllers(world: World) -> None:
+    assert any(row.get("value") == HUB for row in token_reader(world)["spec"]["containers"][0]["env"])
