@@ -245,7 +245,7 @@ def _container(deployment: InferenceDeployment, plan: Plan) -> Manifest:
         "name": ENGINE_CONTAINER,
         "image": deployment.spec.engine.image,
         "command": ["vllm", "serve"],
-        "args": serve_arguments(deployment, plan),
+        "args": [_literally(argument) for argument in serve_arguments(deployment, plan)],
         "env": _environment(deployment),
         "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
         "resources": {
@@ -263,6 +263,11 @@ def _container(deployment: InferenceDeployment, plan: Plan) -> Manifest:
         "readinessProbe": _probe(period=5, failures=3),
         "securityContext": RESTRICTED,
     }
+
+
+def _literally(argument: str) -> str:
+    """Kubernetes would put variables in for $(NAME) and one $ for two: what was decided about is what vLLM is told."""
+    return argument.replace("$", "$$") if "$(" in argument or "$$" in argument else argument
 
 
 def _storage(plan: Plan) -> dict[str, str]:

@@ -45,6 +45,7 @@ class Reason(StrEnum):
     SHARING_UNSAFE = "SharingUnsafe"
     LEADER_WORKER_SET_MISSING = "LeaderWorkerSetMissing"
     POLICY_CAP = "PolicyCap"
+    POLICY_FORBIDS = "PolicyForbids"
     POLICY_UNREADABLE = "PolicyUnreadable"
     NOT_SUPPORTED_YET = "NotSupportedYet"
     MODEL_MISMATCH = "ModelMismatch"

@@ -301,3 +301,46 @@ def test_a_policy_of_a_newer_release_still_denies_and_one_that_cannot_be_read_ad
             assert cluster.pods(namespace), "running pods stay"
         finally:
             cluster.kubectl("delete", "fitpolicy", namespace)
+
+
+FORBIDDEN = [
+    ("engine", {"image": "vllm/vllm-openai:v0.19.0"}, "is not among the FitPolicy's allowedImages (ghcr.io/acme)"),
+    ("engine", {"extraArgs": ["--trust_remote_code"]}, "which the FitPolicy's codeLoading denies"),
+    ("placement", {"priorityClassName": "system-node-critical"}, "is not among the FitPolicy's allowedPriorityClasses"),
+    ("placement", {"tolerations": [{"operator": "Exists"}]}, "is not among the FitPolicy's allowedTolerations"),
+    ("template", {"sidecars": [{"name": "a", "image": "ghcr.io.evil.dev/acme/a"}]}, "is not among the FitPolicy's allowedImages"),
+    ("template", {"env": [{"name": "VLLM_DEEPEP_BUFFER_SIZE_MB", "value": "9999"}]}, "may move GPU memory"),
+    ("template", {"env": [{"name": "LD_PRELOAD", "value": "/data/x.so"}]}, "which the FitPolicy's codeLoading denies"),
+    (
+        "template",
+        {"volumes": [{"name": "t", "mountPath": "/var//run/secrets/kubernetes.io/serviceaccount/", "secret": {"name": "legacy-token"}}]},
+        "is where a pod's account lies",
+    ),
+    ("template", {"volumes": [{"name": "t", "mountPath": "//dev/shm", "emptyDir": {}}]}, "the plan mounts something here"),
+]
+
+
+def test_a_tenant_brings_into_a_pod_only_what_the_policy_allows(installation: Installation, namespace: str) -> None:
+    """Whoever may edit the namespace tries each; the controller would hold the same."""
+    cluster, wish = installation.cluster, example("02-resized-to-one-l4.yaml")
+    wish["spec"]["engine"]["image"] = "ghcr.io/acme/vllm:v0.19.0"
+    grant(cluster, namespace, "mallory", "edit")
+
+    def try_as_mallory(part: str, more: Json) -> subprocess.CompletedProcess[str]:
+        spec = {**wish["spec"], part: {**wish["spec"].get(part, {}), **more}}
+        text = json.dumps({**wish, "spec": spec})
+        return cluster.kubectl("apply", "--as=mallory", "--dry-run=server", "-n", namespace, "-f", "-", stdin=text, check=False)
+
+    allowed = {
+        "allowedImages": ["ghcr.io/acme"],
+        "allowedPriorityClasses": ["low"],
+        "allowedTolerations": ["team"],
+        "codeLoading": "Deny",
+    }
+    with policy(cluster, namespace, **allowed):
+        wait_until(lambda: try_as_mallory(*FORBIDDEN[0][:2]).returncode, "the webhook to see the policy")
+        for part, more, words in FORBIDDEN:
+            tried = try_as_mallory(part, more)
+            assert (tried.returncode, words in tried.stderr) == (1, True), (more, tried.stderr)
+        fine = try_as_mallory("placement", {"tolerations": [{"key": "team", "operator": "Exists"}], "priorityClassName": "low"})
+        assert fine.returncode == 0, fine.stderr

@@ -55,6 +55,7 @@ from plimsoll_operator.api.status import (
 from plimsoll_operator.api.stored import Unreadable, read_stored, unknown_fields
 from plimsoll_operator.api.template import (
     ENGINE_CONTAINER,
+    OWNED_PATHS,
     EnvVar,
     EnvVarSource,
     KeySelector,
@@ -73,6 +74,7 @@ __all__ = [
     "MOVABLE_FIELDS",
     "NAME_LABEL",
     "NOT_YET",
+    "OWNED_PATHS",
     "VERSION",
     "WORKER_LABEL",
     "ApiError",

@@ -27,6 +27,8 @@ from plimsoll_operator.api.base import (
 )
 from plimsoll_operator.api.inference_deployment import MovableField
 
+ImagePrefix = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$")]
+
 
 class SelectorRequirement(ApiModel):
     """One expression of a label selector."""
@@ -96,6 +98,15 @@ class FitPolicySpec(ApiModel):
     """How many minors beyond the newest known vLLM release may be extrapolated."""
     allowed_service_accounts: Annotated[tuple[Name, ...], Field(max_length=64)] = ()
     """ServiceAccounts that template.serviceAccountName may name."""
+    allowed_images: Annotated[tuple[ImagePrefix, ...], Field(max_length=64)] = ()
+    """Where container images of engine and sidecars may come from: registries, folders or repositories, also with a tag or digest, for
+    example ghcr.io/acme or docker.io/vllm/vllm-openai; empty allows all."""
+    allowed_priority_classes: Annotated[tuple[Name, ...], Field(max_length=64)] = ()
+    """PriorityClasses that placement.priorityClassName may name; empty allows all."""
+    allowed_tolerations: Annotated[tuple[LabelKey, ...], Field(max_length=64)] = ()
+    """Taint keys that placement.tolerations may name; empty allows all."""
+    code_loading: Literal["Allow", "Deny"] = "Allow"
+    """Deny refuses arguments, variables and mounts that make the engine run code from outside its image."""
 
 
 class FitPolicyStatus(StatusModel):

@@ -63,6 +63,10 @@ REASONS: Final = {  # reason -> (what it means, what to do)
         "Install LeaderWorkerSet (lws.sigs.k8s.io); files of nodes say nothing of it: `plimsoll plan --leader-worker-set`.",
     ),
     "PolicyCap": ("The namespace's FitPolicy caps GPUs or predicted memory.", "Ask the administrator, or lower replicas."),
+    "PolicyForbids": (
+        "The namespace's FitPolicy does not allow an image, a priority class, a toleration, or what loads code into the engine.",
+        "Use what its allowedImages, allowedPriorityClasses and allowedTolerations name, or ask the administrator.",
+    ),
     "PolicyUnreadable": (
         "The FitPolicy that holds for the namespace cannot be read by this release, so nothing is admitted under it. Running pods stay.",
         "`kubectl get fitpolicies` names it and its Accepted condition the field: correct it, or run the release it was written for.",

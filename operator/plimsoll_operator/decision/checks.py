@@ -11,6 +11,7 @@ from typing import Final, TypeAlias
 
 from plimsoll_estimator.engine_version import NEWEST_KNOWN, OLDEST_KNOWN
 from plimsoll_operator.api import InferenceDeployment, unsupported_fields
+from plimsoll_operator.decision.allowed import not_allowed, overlay_problem
 from plimsoll_operator.decision.ask import Ask
 from plimsoll_operator.decision.caps import policy_unreadable
 from plimsoll_operator.decision.layouts import Layout
@@ -134,6 +135,17 @@ def service_account_is_allowed(checked: Checked) -> Reject | None:
     return Reject(reason=Reason.POLICY_CAP, message=message, field="spec.template.serviceAccountName")
 
 
+def policy_allows_it(checked: Checked) -> Reject | None:
+    """Images, priority class, tolerations and what loads code are among what the FitPolicy allows."""
+    return not_allowed(checked.facts.deployment.spec, checked.ask.version, checked.facts.policy)
+
+
+def pod_is_the_plans(checked: Checked) -> Reject | None:
+    """Neither environment nor mounts of spec.template move what the plan was worked out from, or bring an account with them."""
+    template = checked.facts.deployment.spec.template
+    return None if template is None else overlay_problem(template)
+
+
 def capacity_is_known(checked: Checked) -> Undecided | None:
     """No pool at all, existing or declared."""
     if checked.facts.pools:
@@ -174,6 +186,8 @@ def some_pool_matches(checked: Checked) -> Reject | Undecided | None:
 CHECKS: Final[tuple[Check, ...]] = (
     policy_is_readable,
     fields_are_supported,
+    policy_allows_it,
+    pod_is_the_plans,
     engine_is_known,
     engine_has_rules_for_its_gpus,
     model_is_known,

@@ -222,7 +222,7 @@ def _told(reject: Reject, found: tuple[Offer, ...]) -> Reject:
 
 def _undecided_in_an_open_cluster(facts: Facts, ask: Ask, engine: Engine, reject: Reject) -> Undecided | None:
     """An Open cluster may be given GPUs that no known pool has; what fits none of the shipped table is still refused."""
-    if facts.policy.capacity != "Open" or reject.reason in (Reason.ENGINE_REFUSES, Reason.POLICY_CAP):
+    if facts.policy.capacity != "Open" or reject.reason in (Reason.ENGINE_REFUSES, Reason.POLICY_CAP, Reason.POLICY_FORBIDS):
         return None
     product = product_that_would_fit(Mover(engine, rentable(ask), None), ask)
     if product is None:

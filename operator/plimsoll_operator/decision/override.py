@@ -23,7 +23,7 @@ from plimsoll_operator.verdict import Reason, Reject
 # What cannot be read or would be ignored is refused whatever the mode.
 _ALWAYS_REFUSED: Final = frozenset({Reason.INVALID_SPEC, Reason.NOT_SUPPORTED_YET, Reason.POLICY_UNREADABLE})
 # A bypass is about one prediction; what the administrator allows a namespace, and another model's shape, are no predictions.
-_NOT_BYPASSED: Final = _ALWAYS_REFUSED | {Reason.POLICY_CAP, Reason.MODEL_MISMATCH, Reason.SHARING_UNSAFE}
+_NOT_BYPASSED: Final = _ALWAYS_REFUSED | {Reason.POLICY_CAP, Reason.POLICY_FORBIDS, Reason.MODEL_MISMATCH, Reason.SHARING_UNSAFE}
 # Refusals of a placement that pods could still be made for: not what vLLM itself refuses by its arguments, which is certain.
 _PREDICTED: Final = frozenset(
     {

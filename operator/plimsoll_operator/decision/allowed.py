@@ -1,0 +1,138 @@
+"""What a FitPolicy's allow-lists leave of the pod that is asked for, and what no spec.template may bring into it.
+
+Called by `checks` before any arithmetic. Container images count wherever they stand: the engine's and every sidecar's. Mount paths
+are compared in their one form, since /var//run/x and /var/run/y/../x are the same place. Pure.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Iterator
+from typing import Final
+
+from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_operator.api import OWNED_PATHS, FitPolicySpec, InferenceDeploymentSpec, TemplateSpec, Toleration, Volume
+from plimsoll_operator.decision.code_loading import argument_that_loads_code, mount_that_loads_code
+from plimsoll_operator.decision.environment import first_that_moves_the_plan, loads_code
+from plimsoll_operator.decision.images import is_allowed
+from plimsoll_operator.verdict import Reason, Reject
+
+ACCOUNT_PATHS: Final = ("/var/run/secrets/kubernetes.io/serviceaccount", "/run/secrets/kubernetes.io/serviceaccount")
+"""Where a pod's account lies, and where /var/run leads to in most images."""
+_GPU_TAINT: Final = "nvidia.com/gpu"
+_Forbids = Callable[[InferenceDeploymentSpec, EngineVersion, FitPolicySpec], Reject | None]
+
+
+def not_allowed(spec: InferenceDeploymentSpec, version: EngineVersion, policy: FitPolicySpec) -> Reject | None:
+    """The first thing in the spec that the policy's allow-lists leave out."""
+    return next((found for forbids in _FORBIDS if (found := forbids(spec, version, policy)) is not None), None)
+
+
+def _forbidden(field: str, message: str) -> Reject:
+    return Reject(reason=Reason.POLICY_FORBIDS, message=message, field=field)
+
+
+def _images(spec: InferenceDeploymentSpec, _version: EngineVersion, policy: FitPolicySpec) -> Reject | None:
+    if not policy.allowed_images:
+        return None
+    for field, image in _images_of(spec):
+        if not is_allowed(image, policy.allowed_images):
+            shown = ", ".join(policy.allowed_images[:4]) + (" ..." if len(policy.allowed_images) > 4 else "")
+            return _forbidden(field, f"{field} {image} is not among the FitPolicy's allowedImages ({shown}).")
+    return None
+
+
+def _images_of(spec: InferenceDeploymentSpec) -> Iterator[tuple[str, str]]:
+    yield "spec.engine.image", spec.engine.image
+    for place, sidecar in enumerate(spec.template.sidecars if spec.template is not None else ()):
+        yield f"spec.template.sidecars[{place}].image", sidecar.image
+
+
+def _priority_class(spec: InferenceDeploymentSpec, _version: EngineVersion, policy: FitPolicySpec) -> Reject | None:
+    name, field = spec.placement.priority_class_name, "spec.placement.priorityClassName"
+    if not policy.allowed_priority_classes or name is None or name in policy.allowed_priority_classes:
+        return None
+    return _forbidden(field, f"{field} {name} is not among the FitPolicy's allowedPriorityClasses.")
+
+
+def _tolerations(spec: InferenceDeploymentSpec, _version: EngineVersion, policy: FitPolicySpec) -> Reject | None:
+    if not policy.allowed_tolerations:
+        return None
+    for place, toleration in enumerate(spec.placement.tolerations):
+        if toleration.key in policy.allowed_tolerations or _is_the_plans(toleration):
+            continue
+        field = f"spec.placement.tolerations[{place}]"
+        what = f"of {toleration.key}" if toleration.key is not None else "of every key"
+        return _forbidden(field, f"{field} {what} is not among the FitPolicy's allowedTolerations.")
+    return None
+
+
+def _is_the_plans(toleration: Toleration) -> bool:
+    """What every pod of a plan tolerates, whoever asks."""
+    return toleration.key == _GPU_TAINT and toleration.effect == "NoSchedule"
+
+
+def _code(spec: InferenceDeploymentSpec, version: EngineVersion, policy: FitPolicySpec) -> Reject | None:
+    if policy.code_loading == "Allow":
+        return None
+    flag = argument_that_loads_code(spec.engine.extra_args, version)
+    if flag is not None:
+        return _loads_code("spec.engine.extraArgs", flag)
+    template = spec.template or TemplateSpec()
+    name = next((one.name for one in template.env if loads_code(one.name)), None)
+    if name is not None:
+        return _loads_code("spec.template.env", name)
+    path = next((one.mount_path for one in template.volumes if mount_that_loads_code(one_form(one.mount_path))), None)
+    return None if path is None else _loads_code("spec.template.volumes", f"a volume at {path}")
+
+
+def _loads_code(field: str, what: str) -> Reject:
+    return _forbidden(field, f"{what} makes the engine run code from outside its image, which the FitPolicy's codeLoading denies.")
+
+
+_FORBIDS: Final[tuple[_Forbids, ...]] = (_images, _priority_class, _tolerations, _code)
+
+
+def overlay_problem(template: TemplateSpec) -> Reject | None:
+    """What the overlay may bring into no pod, whatever the policy says."""
+    moved = first_that_moves_the_plan(variable.name for variable in template.env)
+    if moved is not None:
+        name, why = moved
+        return Reject(reason=Reason.NOT_SUPPORTED_YET, message=f"Variable {name} {why}.", field="spec.template.env")
+    return _mount_problem(template.volumes)
+
+
+def _mount_problem(volumes: tuple[Volume, ...]) -> Reject | None:
+    seen: dict[str, str] = {}
+    for place, volume in enumerate(volumes):
+        path, field = one_form(volume.mount_path), f"spec.template.volumes[{place}].mountPath"
+        if ".." in volume.mount_path.split("/"):
+            return _invalid(field, f"{field} {volume.mount_path} has a step upward.")
+        if any(_touches(path, own) for own in OWNED_PATHS):
+            return _invalid(field, f"{field} {volume.mount_path}: the plan mounts something here.")
+        if path in seen:
+            return _invalid(field, f"{field} {volume.mount_path} is where volume {seen[path]} is mounted.")
+        if _brings_an_account(path, volume):
+            message = f"{field} {volume.mount_path} is where a pod's account lies: name one in spec.template.serviceAccountName."
+            return Reject(reason=Reason.POLICY_FORBIDS, message=message, field=field)
+        seen[path] = volume.name
+    return None
+
+
+def _invalid(field: str, message: str) -> Reject:
+    return Reject(reason=Reason.INVALID_SPEC, message=message, field=field)
+
+
+def _brings_an_account(path: str, volume: Volume) -> bool:
+    """At the account's path or below, whatever it holds; above it, where it may hold the path's folders. Scratch space is empty."""
+    at_or_below = any(path == own or path.startswith(f"{own}/") for own in ACCOUNT_PATHS)
+    return at_or_below or (volume.empty_dir is None and any(own.startswith(f"{path.rstrip('/')}/") for own in ACCOUNT_PATHS))
+
+
+def _touches(path: str, own: str) -> bool:
+    return path == own or path.startswith(f"{own}/") or own.startswith(f"{path.rstrip('/')}/")
+
+
+def one_form(path: str) -> str:
+    """The path as the kernel sees it: one slash at a time, no dots, no slash at the end. (normpath leaves two slashes at the start.)"""
+    return posixpath.normpath("/" + path.lstrip("/"))

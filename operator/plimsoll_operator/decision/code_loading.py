@@ -1,0 +1,96 @@
+"""Arguments and mounts that make the engine run code from outside its image: what a FitPolicy with codeLoading Deny refuses.
+
+Asked by `allowed`. Reads arguments as the parser has let them pass: spelled out, known to the release. Variables that do the same are
+in `environment`. A container image is code itself: allowedImages speaks of those. Sources: vllm/engine/arg_utils.py and
+entrypoints/openai/cli_args.py of 0.8 to 0.33, CPython's logging.config (a dictionary may name any callable). Pure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from plimsoll_estimator.argument_table import normalise, table_for
+from plimsoll_estimator.engine_version import EngineVersion
+
+# Whatever their value: a class, a module, a file of Python, a template, or leave to take them from the checkpoint or a request.
+_ALWAYS: Final = frozenset(
+    {
+        "--chat-template",
+        "--ec-transfer-config",
+        "--io-processor-plugin",
+        "--kv-transfer-config",
+        "--log-config-file",
+        "--logging-config",
+        "--logits-processor-pattern",
+        "--logits-processors",
+        "--middleware",
+        "--model-class-overrides",
+        "--reasoning-parser-plugin",
+        "--tool-parser-plugin",
+        "--trust-remote-code",
+        "--trust-request-chat-template",
+    }
+)
+_ENDING: Final = "-cls"
+# Of these, values that are vLLM's own; any other names a class, or what a plug-in has registered.
+_OWN_VALUES: Final[Mapping[str, frozenset[str]]] = {
+    "--distributed-executor-backend": frozenset({"external_launcher", "mp", "ray", "uni"}),
+    "--load-format": frozenset({"auto", "dummy", "hf", "mistral", "npcache", "pt", "safetensors"}),
+    "--model-impl": frozenset({"auto", "vllm"}),
+    "--tokenizer-mode": frozenset({"auto", "deepseek_v32", "deepseek_v4", "grok2", "hf", "kimi_audio", "mistral", "qwen_vl", "slow"}),
+    "--tokenizer-pool-type": frozenset({"ray"}),
+}
+_INSIDE: Final = ("plugin", "_cls", "module_path", "qualname")
+"""Words in the keys of JSON arguments that name code, as reasoning_parser_plugin and kv_connector_module_path do."""
+_CODE_FOLDERS: Final = ("bin", "lib", "lib32", "lib64", "opt", "root/.local", "sbin", "usr", "vllm-workspace")
+"""Where images keep programs and libraries."""
+_LOADER: Final = "etc/ld.so"
+"""What /etc has of them: configuration may be mounted beside it."""
+_MAX_DEPTH: Final = 16
+
+
+def argument_that_loads_code(arguments: Sequence[str], version: EngineVersion) -> str | None:
+    """The first of the arguments that does, as it is written; None where none does."""
+    table = table_for(version)
+    for place, token in enumerate(arguments):
+        head, given, value = token.partition("=")
+        if not head.startswith("--"):
+            continue
+        base, _, inside = normalise(head).partition(".")
+        row = table.get(base)
+        flag = row.flag if row is not None else base
+        value = value if given else "".join(arguments[place + 1 : place + 2])
+        if flag in _ALWAYS or flag.endswith(_ENDING) or value not in _OWN_VALUES.get(flag, (value,)):
+            return head
+        if _names_code(inside) or (row is not None and row.kind in ("json", "json_or_str") and _has_key_of_code(value)):
+            return head
+    return None
+
+
+def _names_code(key: str) -> bool:
+    return any(word in key for word in _INSIDE)
+
+
+def _has_key_of_code(text: str) -> bool:
+    try:
+        return _any_key(json.loads(text), _MAX_DEPTH)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _any_key(value: Any, depth: int) -> bool:
+    if depth == 0:
+        return True  # deeper than anybody writes: what is in there is not known
+    if isinstance(value, Mapping):
+        return any((_names_code(key) and inner not in (None, "")) or _any_key(inner, depth - 1) for key, inner in value.items())
+    return isinstance(value, list) and any(_any_key(inner, depth - 1) for inner in value)
+
+
+def mount_that_loads_code(path: str) -> bool:
+    """Whether a volume at this path, in its one form, lies over programs or libraries of the image."""
+    inner = path.strip("/")
+    if inner in ("", "etc") or inner.startswith(_LOADER):
+        return True
+    return any(inner == folder or inner.startswith(f"{folder}/") or folder.startswith(f"{inner}/") for folder in _CODE_FOLDERS)
