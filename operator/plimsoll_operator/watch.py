@@ -3,6 +3,9 @@
 One `Watched` per kind keeps parsed objects, replaces them whole after a list, and says when it is synced and how old its
 last news is. It reads and never writes; it knows no kind's meaning. Kubernetes documentation: "API concepts", efficient
 detection of changes (list, watch, bookmarks, 410 Gone).
+
+Answers have a bound in bytes: a page that is larger is asked for again with fewer objects, and one page is decoded at a time, whatever
+kind it is of. An object that its parser stumbles over is left out by name; the others are served on.
 """
 
 from __future__ import annotations
@@ -10,23 +13,27 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import random
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
 import httpx
 
+from plimsoll_operator.backoff import Backoff, retry_after_seconds
+
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-_PAGE: Final = 500
+Key = tuple[str, str]
+_PAGE: Final = 100
+_LARGEST_PAGE_BYTES: Final = 4 << 20
 _WATCH_SECONDS: Final = 300
 # Bookmarks arrive about once a minute: a watch that is silent for longer is dead.
 _TIMEOUT: Final = httpx.Timeout(connect=5.0, read=75.0, write=10.0, pool=10.0)
+# The API server takes no object of more than 3 MiB; one alone may come with as much again around it.
 _LONGEST_LINE: Final = 8 << 20
-_BACKOFF_CAP_SECONDS: Final = 10.0
+_MOST_TOLD: Final = 1024
 SERVED_EVERY_SECONDS: Final = 10.0
 
 
@@ -37,12 +44,25 @@ class Served:
     no (a server that restarts) leaves the last one standing.
     """
 
-    def __init__(self, group_version: str, plural: str, *, every_seconds: float = SERVED_EVERY_SECONDS) -> None:
+    def __init__(
+        self,
+        group_version: str,
+        plural: str,
+        *,
+        every_seconds: float = SERVED_EVERY_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._path = f"/apis/{group_version}"
         self._plural = plural
         self._every_seconds = every_seconds
+        self._clock = clock
         self.served = False
         self.synced = False
+        self.heard_at: float | None = None
+
+    def age_seconds(self) -> float:
+        """Seconds since the API server last said yes or no; infinity before the first time."""
+        return float("inf") if self.heard_at is None else max(0.0, self._clock() - self.heard_at)
 
     async def run(self, client: httpx.AsyncClient) -> None:
         """Ask for ever. Returns only by cancellation."""
@@ -63,28 +83,57 @@ class Served:
             found = isinstance(rows, list) and any(isinstance(row, Mapping) and row.get("name") == self._plural for row in rows)
         else:
             raise WatchFailure(f"discovery answered {answer.status_code}")
-        self.served, self.synced = found, True
+        self.served, self.synced, self.heard_at = found, True, self._clock()
 
 
 class WatchFailure(Exception):
-    """The API server refused, or its stream cannot be read: list again after a pause."""
+    """The API server refused, or its stream cannot be read: list again after a pause, of `asked_seconds` at least."""
+
+    def __init__(self, message: str, asked_seconds: float | None = None) -> None:
+        self.asked_seconds = asked_seconds
+        super().__init__(message)
 
 
 class Expired(WatchFailure):
-    """The resource version is too old (410 Gone): list again at once."""
+    """The resource version is too old (410 Gone): list again."""
+
+
+class _TooLarge(Exception):
+    """A page is larger than one is let be: ask for fewer objects."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Watched(Generic[T]):
-    """Objects of one kind, parsed once on arrival. `parse` returns None for what it cannot read, and says so itself."""
+    """Objects of one kind, parsed once on arrival. `parse` returns None for what it cannot read, and says so itself.
+
+    `page` is held while a page is fetched and decoded: caches that share one never hold two pages at once. `bug` is told of each
+    unexpected exception.
+    """
 
     kind: str
     path: str
     parse: Callable[[Mapping[str, Any]], T | None]
     clock: Callable[[], float] = time.monotonic
-    objects: dict[tuple[str, str], T] = field(default_factory=dict)
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    page: asyncio.Lock = field(default_factory=asyncio.Lock)
+    bug: Callable[[], None] = lambda: None
     synced: bool = False
     heard_at: float | None = None
+    _objects: dict[str, Mapping[str, T]] = field(default_factory=dict)
+    _told: set[tuple[Key, str]] = field(default_factory=set)
+
+    @property
+    def objects(self) -> dict[Key, T]:
+        """All of this moment, by namespace and name."""
+        return {(namespace, name): row for namespace, rows in list(self._objects.items()) for name, row in rows.items()}
+
+    def get(self, namespace: str, name: str) -> T | None:
+        """One object, or None."""
+        return self._objects.get(namespace, {}).get(name)
+
+    def of(self, namespace: str = "") -> Mapping[str, T]:
+        """The objects of a namespace (empty: of the cluster) by name: never changed afterwards, so that any thread may read it."""
+        return self._objects.get(namespace, {})
 
     def age_seconds(self) -> float:
         """Seconds since the API server was last heard; infinity before the first time."""
@@ -92,55 +141,71 @@ class Watched(Generic[T]):
 
     async def run(self, client: httpx.AsyncClient) -> None:
         """List and watch for ever. Returns only by cancellation; whatever the server does is answered with a pause and a new list."""
-        failures = 0
+        backoff = Backoff(self.clock)
         while True:
             try:
                 version = await self._list(client)
-                failures = 0
                 while True:
-                    version = await self._watch(client, version)
-            except Expired:
-                log.info("watch of %s: resource version expired, listing again", self.kind)
+                    began = self.clock()
+                    version, events = await self._watch(client, version)
+                    pause = backoff.after_watch(lasted_seconds=self.clock() - began, events=events)
+                    if pause:
+                        log.info("watch of %s ended at once with %d events; again in %.1f s", self.kind, events, pause)
+                        await self.sleep(pause)
             except (httpx.HTTPError, WatchFailure) as error:
-                failures += 1
-                pause = min(_BACKOFF_CAP_SECONDS, 0.1 * 2 ** min(failures, 10)) * random.uniform(0.5, 1.0)
+                pause = backoff.pause(error.asked_seconds if isinstance(error, WatchFailure) else None)
                 log.warning("watch of %s: %s: %s; again in %.1f s", self.kind, type(error).__name__, error, pause)
-                await asyncio.sleep(pause)
+            except Exception:  # the border of one kind: told with its traceback, the other kinds are followed on
+                pause = backoff.pause()
+                log.exception("watch of %s: a bug; again in %.1f s", self.kind, pause)
+                self.bug()
+            await self.sleep(pause)
 
     async def _list(self, client: httpx.AsyncClient) -> str:
-        found: dict[tuple[str, str], T] = {}
-        token, version = "", ""
+        found: dict[str, dict[str, T]] = {}
+        token, version, limit = "", "", _PAGE
         while True:
-            params = {"limit": str(_PAGE)} | ({"continue": token} if token else {})
-            answer = await client.get(self.path, params=params, timeout=_TIMEOUT)
-            if answer.status_code == 410:
-                raise Expired(self.kind)
-            if answer.status_code != 200:
-                raise WatchFailure(f"list answered {answer.status_code}: {answer.text[:200]!r}")
-            page = _decoded(answer.content)
-            for item in page.get("items") or ():
-                self._put(found, item)
-            metadata = page.get("metadata") or {}
-            token, version = str(metadata.get("continue") or ""), str(metadata.get("resourceVersion") or "")
+            try:
+                async with self.page:
+                    token, version = await self._page(client, found, token, limit)
+            except _TooLarge:
+                limit = max(1, limit // 4)
+                continue
             if not token:
                 break
         # Swapped whole: a reader never sees an empty or half-filled cache while a new list runs.
-        self.objects = found
+        self._objects = dict(found)
         self.synced = True
         self.heard_at = self.clock()
         return version
 
-    async def _watch(self, client: httpx.AsyncClient, version: str) -> str:
-        """One watch until the server closes it. Returns the newest resource version seen."""
-        params = {"watch": "1", "allowWatchBookmarks": "true", "resourceVersion": version, "timeoutSeconds": str(_WATCH_SECONDS)}
+    async def _page(self, client: httpx.AsyncClient, into: dict[str, dict[str, T]], token: str, limit: int) -> tuple[str, str]:
+        """Read one page into the cache that is being made. Returns the next page's token and the list's resource version."""
+        params = {"limit": str(limit)} | ({"continue": token} if token else {})
         async with client.stream("GET", self.path, params=params, timeout=_TIMEOUT) as answer:
-            if answer.status_code == 410:
-                raise Expired(self.kind)
-            if answer.status_code != 200:
-                raise WatchFailure(f"watch answered {answer.status_code}")
+            _check(answer, f"list of {self.kind}")
+            page = _decoded(await _whole(answer, _LARGEST_PAGE_BYTES if limit > 1 else _LONGEST_LINE, may_shrink=limit > 1))
+        items = page.get("items") or ()
+        for item in items if isinstance(items, list) else ():
+            if isinstance(item, Mapping):
+                namespace, name = key_of(item)
+                parsed = self._parsed((namespace, name), item)
+                if parsed is not None:
+                    into.setdefault(namespace, {})[name] = parsed
+        metadata = page.get("metadata")
+        found = metadata if isinstance(metadata, Mapping) else {}
+        return str(found.get("continue") or ""), str(found.get("resourceVersion") or "")
+
+    async def _watch(self, client: httpx.AsyncClient, version: str) -> tuple[str, int]:
+        """One watch until the server closes it. Returns the newest resource version seen, and how many events there were."""
+        params = {"watch": "1", "allowWatchBookmarks": "true", "resourceVersion": version, "timeoutSeconds": str(_WATCH_SECONDS)}
+        events = 0
+        async with client.stream("GET", self.path, params=params, timeout=_TIMEOUT) as answer:
+            _check(answer, f"watch of {self.kind}")
             async for line in _lines(answer):
+                events += 1
                 version = self._event(_decoded(line)) or version
-        return version
+        return version, events
 
     def _event(self, event: Mapping[str, Any]) -> str:
         self.heard_at = self.clock()
@@ -149,45 +214,97 @@ class Watched(Generic[T]):
             raise WatchFailure(f"event without an object: {str(event)[:200]}")
         if kind == "ERROR":
             if obj.get("code") == 410:
-                raise Expired(self.kind)
-            raise WatchFailure(f"the watch ended with {str(obj.get('message'))[:200]}")
+                raise Expired("the resource version is too old")
+            raise WatchFailure(f"the watch ended with {str(obj.get('message'))[:200]}", _asked_in(obj))
         if kind == "DELETED":
-            self.objects.pop(_key(obj), None)
+            self._replace(key_of(obj), None)
         elif kind in ("ADDED", "MODIFIED"):
-            self._put(self.objects, obj)
-        return str((obj.get("metadata") or {}).get("resourceVersion") or "")
+            self._replace(key_of(obj), self._parsed(key_of(obj), obj))
+        metadata = obj.get("metadata")
+        return str((metadata if isinstance(metadata, Mapping) else {}).get("resourceVersion") or "")
 
-    def _put(self, into: dict[tuple[str, str], T], obj: Mapping[str, Any]) -> None:
-        key = _key(obj)
-        parsed = self.parse(obj)
-        if parsed is None:
-            into.pop(key, None)
+    def _parsed(self, key: Key, obj: Mapping[str, Any]) -> T | None:
+        try:
+            return self.parse(obj)
+        except Exception as error:  # noqa: BLE001 the border of one object: told with its traceback, the others are read on
+            self._tell(key, error)
+            return None
+
+    def _replace(self, key: Key, row: T | None) -> None:
+        """A namespace's objects are replaced and never changed: whoever iterates over them elsewhere goes on undisturbed."""
+        namespace, name = key
+        rows = {kept: value for kept, value in self._objects.get(namespace, {}).items() if kept != name}
+        if row is not None:
+            rows[name] = row
+        if rows:
+            self._objects[namespace] = rows
         else:
-            into[key] = parsed
+            self._objects.pop(namespace, None)
+
+    def _tell(self, key: Key, error: Exception) -> None:
+        """The whole traceback once for each object and class of error; a counter each time."""
+        said = (key, type(error).__name__)
+        if said not in self._told:
+            if len(self._told) >= _MOST_TOLD:
+                self._told.clear()
+            self._told.add(said)
+            log.error("%s %s/%s is left out: a bug", self.kind, *key, exc_info=error)
+        self.bug()
 
 
-def _key(obj: Mapping[str, Any]) -> tuple[str, str]:
-    metadata = obj.get("metadata") or {}
-    return str(metadata.get("namespace") or ""), str(metadata.get("name") or "")
+def key_of(obj: Mapping[str, Any]) -> Key:
+    """Namespace and name; empty where the object has none."""
+    metadata = obj.get("metadata")
+    found = metadata if isinstance(metadata, Mapping) else {}
+    return str(found.get("namespace") or ""), str(found.get("name") or "")
+
+
+def _check(answer: httpx.Response, what: str) -> None:
+    if answer.status_code == 410:
+        raise Expired(f"{what} answered 410")
+    if answer.status_code != 200:
+        raise WatchFailure(f"{what} answered {answer.status_code}", retry_after_seconds(answer.headers.get("retry-after")))
+
+
+def _asked_in(status: Mapping[str, Any]) -> float | None:
+    """A Status says in its details what a header says elsewhere."""
+    details = status.get("details")
+    found = details.get("retryAfterSeconds") if isinstance(details, Mapping) else None
+    return retry_after_seconds(str(found)) if isinstance(found, int) else None
 
 
 def _decoded(data: bytes) -> Mapping[str, Any]:
     try:
         decoded = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise WatchFailure(f"the API server sent no JSON: {data[:80]!r}") from error
     if not isinstance(decoded, Mapping):
         raise WatchFailure(f"the API server sent no object: {data[:80]!r}")
     return decoded
 
 
+async def _whole(answer: httpx.Response, most_bytes: int, *, may_shrink: bool) -> bytes:
+    data = bytearray()
+    async for chunk in answer.aiter_bytes():
+        data += chunk
+        if len(data) > most_bytes:
+            if may_shrink:
+                raise _TooLarge
+            raise WatchFailure(f"a list of one object is longer than {most_bytes} bytes")
+    return bytes(data)
+
+
 async def _lines(answer: httpx.Response) -> AsyncIterator[bytes]:
     # Not aiter_lines: it also splits at characters such as U+0085, which JSON carries unescaped.
-    pending = b""
+    pending = bytearray()
     async for chunk in answer.aiter_bytes():
-        *complete, pending = (pending + chunk).split(b"\n")
+        start = 0
+        while (end := chunk.find(b"\n", start)) >= 0:
+            pending += chunk[start:end]
+            start = end + 1
+            if pending.strip():
+                yield bytes(pending)
+            pending.clear()
+        pending += chunk[start:]
         if len(pending) > _LONGEST_LINE:
             raise WatchFailure(f"a watch line is longer than {_LONGEST_LINE} bytes")
-        for line in complete:
-            if line.strip():
-                yield line

@@ -71,11 +71,21 @@ class Server:
 
 
 def run(
-    *answers: httpx.Response | Exception, parse: Callable[[Mapping[str, Any]], str | None] | None = None
+    *answers: httpx.Response | Exception,
+    parse: Callable[[Mapping[str, Any]], str | None] | None = None,
+    bug: Callable[[], None] = lambda: None,
+    pauses: list[float] | None = None,
 ) -> tuple[Watched[str], Server]:
     async def go() -> tuple[Watched[str], Server]:
         server = Server(*answers)
-        cache: Watched[str] = Watched(kind="Thing", path="/things", parse=parse or (lambda obj: str(obj["value"])), clock=lambda: 7.0)
+        slept = [] if pauses is None else pauses
+
+        async def sleep(seconds: float) -> None:
+            slept.append(seconds)
+            await asyncio.sleep(0)
+
+        reads = parse or (lambda obj: str(obj["value"]))
+        cache: Watched[str] = Watched(kind="Thing", path="/things", parse=reads, clock=lambda: 7.0, sleep=sleep, bug=bug)
         async with httpx.AsyncClient(transport=httpx.MockTransport(server), base_url="https://api") as client:
             task = asyncio.create_task(cache.run(client))
             await asyncio.wait_for(server.done.wait(), 10)
@@ -149,7 +159,10 @@ def test_it_is_not_synced_until_a_list_succeeds(caplog: pytest.LogCaptureFixture
     seen: list[bool] = []
 
     async def go() -> None:
-        cache: Watched[str] = Watched(kind="Thing", path="/things", parse=lambda obj: "x")
+        async def at_once(_: float) -> None:
+            await asyncio.sleep(0)
+
+        cache: Watched[str] = Watched(kind="Thing", path="/things", parse=lambda obj: "x", sleep=at_once)
         answers = iter([httpx.Response(401), httpx.ConnectError("refused"), page(token="x"), httpx.Response(410), page()])
         done = asyncio.Event()
 
@@ -176,14 +189,131 @@ def test_it_is_not_synced_until_a_list_succeeds(caplog: pytest.LogCaptureFixture
     assert "watch of Thing" in caplog.text
 
 
-def test_a_bug_in_the_parser_is_not_swallowed() -> None:
-    async def go() -> None:
-        cache: Watched[str] = Watched(kind="Thing", path="/things", parse=lambda obj: str(1 // 0))
-        async with httpx.AsyncClient(transport=httpx.MockTransport(Server(page(thing("a", 1)))), base_url="https://api") as client:
-            await cache.run(client)
+def test_an_object_that_the_parser_stumbles_over_is_left_out_by_name_and_the_others_are_served(caplog: pytest.LogCaptureFixture) -> None:
+    bugs: list[str] = []
 
-    with pytest.raises(ZeroDivisionError):
-        asyncio.run(go())
+    def parse(obj: Mapping[str, Any]) -> str:
+        return str(1 // (obj["value"] != "poison")) + str(obj["value"])
+
+    poison = [thing("bad", 3, "poison"), thing("bad", 4, "poison"), thing("a", 5, "poison")]
+    events = [event("MODIFIED", row) for row in poison] + [event("ADDED", thing("c", 6, "z"))]
+    items = (thing("a", 1, "x"), thing("bad", 1, "poison"), thing("b", 1, "y"))
+    cache, server = run(page(*items), watch(*events), parse=parse, bug=lambda: bugs.append("bug"))
+    assert cache.objects == {("n", "b"): "1y", ("n", "c"): "1z"}
+    assert (len(bugs), caplog.text.count("Thing n/bad is left out: a bug"), caplog.text.count("Traceback")) == (4, 1, 2)
+    assert [request.url.params.get("watch") for request in server.asked] == [None, "1", "1"]
+
+
+def test_watches_that_end_at_once_are_asked_for_ever_more_rarely() -> None:
+    pauses: list[float] = []
+    run(page(), *[watch() for _ in range(8)], pauses=pauses)
+    assert len(pauses) == 8
+    assert [0.8 * 2 ** min(n, 4) <= pause or pause >= 10 for n, pause in enumerate(pauses)] == [True] * 8
+    assert sum(pauses) > 45
+
+
+def test_a_version_that_is_always_too_old_is_listed_ever_more_rarely() -> None:
+    pauses: list[float] = []
+    run(*[answer for _ in range(6) for answer in (page(), httpx.Response(410))], page(), pauses=pauses)
+    assert len(pauses) == 6
+    assert pauses[-1] >= 10 > 2 * pauses[0]
+
+
+@pytest.mark.parametrize(
+    ("why", "answers"),
+    [
+        ("a list that is throttled", [httpx.Response(429, headers={"Retry-After": "25"})]),
+        ("a watch that is refused for a while", [page(), httpx.Response(503, headers={"Retry-After": "25"})]),
+        ("a status inside the stream", [page(), watch(event("ERROR", {"code": 429, "details": {"retryAfterSeconds": 25}}))]),
+    ],
+)
+def test_what_the_server_asks_to_wait_is_waited(why: str, answers: list[httpx.Response]) -> None:
+    pauses: list[float] = []
+    run(*answers, page(), pauses=pauses)
+    assert pauses == [25.0], why
+
+
+def test_a_page_that_is_too_large_is_asked_for_again_with_fewer_objects() -> None:
+    large = page(thing("a", 1, "x" * (5 << 20)), thing("b", 1, "y"))
+    cache, server = run(large, page(thing("a", 1, "x"), token="next"), page(thing("b", 1, "y")))
+    assert [request.url.params.get("limit") for request in server.asked[:3]] == ["100", "25", "25"]
+    assert [request.url.params.get("continue") for request in server.asked[:3]] == [None, None, "next"]
+    assert set(cache.objects) == {("n", "a"), ("n", "b")}
+
+
+def test_one_object_may_be_as_large_as_the_api_server_takes_it() -> None:
+    huge = [page(thing("a", 1, "x" * (5 << 20))) for _ in range(5)]
+    cache, server = run(*huge)
+    assert [request.url.params.get("limit") for request in server.asked[:5]] == ["100", "25", "6", "1", None]
+    assert set(cache.objects) == {("n", "a")}
+
+
+def test_caches_that_share_a_page_hold_one_at_a_time() -> None:
+    held: list[int] = []
+
+    async def go() -> None:
+        lock = asyncio.Lock()
+        open_pages = 0
+
+        async def server(request: httpx.Request) -> httpx.Response:
+            nonlocal open_pages
+            if request.url.params.get("watch"):
+                return httpx.Response(200, stream=Hang())
+            open_pages += 1
+            held.append(open_pages)
+            await asyncio.sleep(0)
+            open_pages -= 1
+            return page(thing("a", 1, "x"))
+
+        caches = [Watched(kind="Thing", path="/things", parse=lambda obj: str(obj["value"]), page=lock) for _ in range(5)]
+        async with httpx.AsyncClient(transport=httpx.MockTransport(server), base_url="https://api") as client:
+            tasks = [asyncio.create_task(cache.run(client)) for cache in caches]
+            while not all(cache.synced for cache in caches):
+                await asyncio.sleep(0)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    asyncio.run(asyncio.wait_for(go(), 10))
+    assert held == [1] * 5
+
+
+def test_objects_that_are_read_elsewhere_stay_as_they_were_while_events_go_on() -> None:
+    held: list[Mapping[str, str]] = []
+    caches: list[Watched[str]] = []
+
+    def parse(obj: Mapping[str, Any]) -> str:
+        held.extend(cache.of("n") for cache in caches)
+        return str(obj["value"])
+
+    async def go() -> None:
+        lines = [event("ADDED", thing("c", 2, "z")), event("DELETED", thing("a", 3)), event("ADDED", thing("d", 4, "z"))]
+        server = Server(page(thing("a", 1, "x"), thing("b", 1, "y")), watch(*lines))
+        caches.append(Watched(kind="Thing", path="/things", parse=parse))
+        async with httpx.AsyncClient(transport=httpx.MockTransport(server), base_url="https://api") as client:
+            task = asyncio.create_task(caches[0].run(client))
+            await asyncio.wait_for(server.done.wait(), 10)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(go())
+    assert [sorted(rows) for rows in held] == [[], [], ["a", "b"], ["b", "c"]]
+    assert sorted(caches[0].of("n")) == ["b", "c", "d"]
+
+
+def test_old_news_fails_readiness_and_says_of_which_kind() -> None:
+    store = CacheStore()
+    now = 1000.0
+    for cache in store.caches:
+        cache.synced, cache.heard_at, cache.clock = True, now, lambda: now
+    store.leader_worker_sets.synced, store.leader_worker_sets.heard_at, store.leader_worker_sets._clock = True, now, lambda: now
+    assert (store.ready(), store.problem()) == (True, "")
+    store.caches[2].heard_at = now - 299
+    assert store.problem() == ""
+    store.caches[2].heard_at = now - 86_400
+    assert store.problem() == "nothing was heard for too long of GPUPool (86400 s)"
+    store.leader_worker_sets.heard_at = now - 400
+    assert "discovery (400 s)" in store.problem()
 
 
 def test_the_store_is_ready_when_every_kind_is_listed_and_says_what_is_missing() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.plimsoll_operator.webhook_world import MemoryStore, Webhook, manifest, never, review
 
-from plimsoll_operator.webhook.app import MAX_BODY_BYTES
+from plimsoll_operator.webhook.bodies import MAX_BODY_BYTES
 
 
 def broken(**request: Any) -> bytes:
@@ -96,9 +96,14 @@ def test_every_review_is_counted_once_by_operation_verdict_and_reason() -> None:
     assert "plimsoll_admission_review_duration_seconds_count 3.0" in text
 
 
-def test_a_bug_in_the_decision_is_not_dressed_up_as_an_answer() -> None:
-    with pytest.raises(AssertionError, match="without a judgement"):
-        Webhook(judge=never).ask(review())
+def test_a_bug_in_one_review_is_its_own_500_with_a_traceback_and_the_next_is_answered(caplog: pytest.LogCaptureFixture) -> None:
+    webhook = Webhook(judge=never)
+    answer = webhook.call("POST", "/validate", json=review())
+    assert (answer.status_code, answer.json()["error"]) == (500, "an error of the webhook itself; its log has all of it")
+    assert "Traceback" in caplog.text
+    assert "without a judgement" in caplog.text
+    assert webhook.ask(review({}, old=manifest(), operation="DELETE"))["allowed"] is True
+    assert 'plimsoll_internal_errors_total{unit="review"} 1.0' in webhook.call("GET", "/metrics").text
 
 
 def test_a_review_changes_nothing_it_was_given() -> None:

@@ -40,7 +40,7 @@ POOL = parse_object(
 )
 
 
-APP = WebhookApp(store=MemoryStore(pools=[POOL], bypass=True), decide=decide, recorder=Recorder())
+APP = WebhookApp(store=MemoryStore(pools=[POOL], bypass=True), decide=lambda facts, _: decide(facts), recorder=Recorder())
 CONFIG: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
     "model_type": "llama",

@@ -72,10 +72,14 @@ class MemoryStore:
     held: dict[str, DeploymentUse] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     synced: bool = True
+    trouble: str = ""
     bypass: bool = False
 
     def ready(self) -> bool:
         return self.synced
+
+    def problem(self) -> str:
+        return self.trouble or ("" if self.synced else "caches are not synced yet")
 
     def model_profile(self, namespace: str, name: str) -> ModelProfile | None:
         return None
@@ -140,10 +144,11 @@ class Webhook:
     store: MemoryStore = field(default_factory=MemoryStore)
     judge: Callable[[Facts], Verdict] = decide
     recorder: Recorder = field(default_factory=Recorder)
+    options: dict[str, Any] = field(default_factory=dict)
     app: WebhookApp = field(init=False)
 
     def __post_init__(self) -> None:
-        self.app = WebhookApp(store=self.store, decide=self.judge, recorder=self.recorder)
+        self.app = WebhookApp(store=self.store, decide=lambda facts, _: self.judge(facts), recorder=self.recorder, **self.options)
 
     def call(self, method: str, path: str, **options: Any) -> httpx.Response:
         async def go() -> httpx.Response:

@@ -1,32 +1,46 @@
-"""The ASGI application: POST /validate, GET /healthz, /readyz and /metrics. Bounded bodies, no network, no state.
+"""The ASGI application: POST /validate, GET /healthz, /readyz and /metrics. Bounded bodies, bounded time, no network, no state.
 
-Served by uvicorn in `__main__`, called directly in tests. It maps a bad request to 4xx; a bug stays a bug and becomes
-uvicorn's 500 with its traceback in the log, which the API server treats by the rule's failurePolicy.
+Served by uvicorn in `__main__`, called directly in tests. It maps a bad request to 4xx and answers each review before the API
+server gives up on it: where no verdict is had in time, with a refusal that says so. A bug in one review is that review's 500, with
+its traceback in the log; the API server treats it by the rule's failurePolicy.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
+from urllib.parse import parse_qs
 
-from plimsoll_operator.webhook.judge import judge
-from plimsoll_operator.webhook.ports import Decide, Recorder, ReviewStore
-from plimsoll_operator.webhook.review import Answer, BadReview, Review, one_line, parse_review, render_review
+from plimsoll_operator.webhook.bodies import Bodies, BodyRefused, Gone, Receive
+from plimsoll_operator.webhook.judge import judge, out_of_time
+from plimsoll_operator.webhook.ports import Decide, DecideWithin, Recorder, ReviewStore
+from plimsoll_operator.webhook.review import Answer, BadReview, Review, head_of, one_line, parse_review, render_review
+from plimsoll_operator.webhook.workers import Busy, Workers
 
 log = logging.getLogger(__name__)
 
 Scope: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-# etcd takes objects of 1.5 MiB; an update carries the new and the old one.
-MAX_BODY_BYTES: Final = 3 << 20
+CLIENT_CERTIFICATE: Final = "client_certificate"
+"""Key of the ASGI scope's state: whether the other end has shown a certificate that the configured authority signed."""
+DEFAULT_SECONDS: Final = 5.0
+_LONGEST_SECONDS: Final = 30.0
+"""The longest timeoutSeconds that Kubernetes allows."""
+_SHORTEST_SECONDS: Final = 0.5
+_TO_DECIDE: Final = 0.75
+_TO_ANSWER: Final = 0.9
+"""Parts of the API server's time after which the decision is stopped, and after which an answer is sent without it."""
+_STUCK_SECONDS: Final = 60.0
+_GO_DURATION: Final = re.compile(r"([0-9]{1,4}(?:\.[0-9]{1,3})?)s")
 _JSON: Final = b"application/json"
 _TEXT: Final = b"text/plain; version=0.0.4; charset=utf-8"
+_PROBES: Final = ("/healthz", "/readyz", "/metrics")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,97 +48,160 @@ class _Response:
     status: int
     body: bytes
     content_type: bytes = _JSON
+    close: bool = False
 
 
-def _error(status: int, message: str) -> _Response:
-    return _Response(status=status, body=json.dumps({"error": message}).encode())
+def _error(status: int, message: str, *, close: bool = False) -> _Response:
+    return _Response(status=status, body=json.dumps({"error": message}).encode(), close=close)
 
 
 class WebhookApp:
-    """One ASGI application over one store. `stopping` turns readiness off before the server closes."""
+    """One ASGI application over one store. `stopping` turns readiness off while reviews are served on.
 
-    def __init__(self, *, store: ReviewStore, decide: Decide, recorder: Recorder, clock: Callable[[], float] = time.perf_counter) -> None:
+    `seconds` is how long the API server waits where it does not say so itself. With `needs_certificate` only who has shown a client
+    certificate of the configured authority may ask for reviews.
+    """
+
+    def __init__(
+        self,
+        *,
+        store: ReviewStore,
+        decide: DecideWithin,
+        recorder: Recorder,
+        seconds: float = DEFAULT_SECONDS,
+        needs_certificate: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+        bodies: Bodies | None = None,
+        workers: Workers | None = None,
+    ) -> None:
         self._store = store
         self._decide = decide
         self._recorder = recorder
+        self._seconds = seconds
+        self._needs_certificate = needs_certificate
         self._clock = clock
+        self._bodies = bodies or Bodies()
+        self._workers = workers or Workers()
         self.stopping = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """ASGI entry."""
+        """ASGI entry of the port that the API server calls."""
+        await self._serve(scope, receive, send, reviews=True)
+
+    async def probes(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """ASGI entry of the port of probes and metrics, which takes no reviews and so no bodies."""
+        await self._serve(scope, receive, send, reviews=False)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, *, reviews: bool) -> None:
         if scope["type"] == "lifespan":
             await _lifespan(receive, send)
         elif scope["type"] == "http":
-            response = await self._respond(scope, receive)
+            try:
+                response = await self._respond(scope, receive, reviews)
+            except Gone:
+                return
             headers = [(b"content-type", response.content_type), (b"content-length", str(len(response.body)).encode())]
+            if response.close or self.stopping:  # whoever asks again finds a server that stays
+                headers.append((b"connection", b"close"))
             await send({"type": "http.response.start", "status": response.status, "headers": headers})
             await send({"type": "http.response.body", "body": response.body})
 
-    async def _respond(self, scope: Scope, receive: Receive) -> _Response:
+    async def _respond(self, scope: Scope, receive: Receive, reviews: bool) -> _Response:
         match scope["method"], scope["path"]:
-            case "POST", "/validate":
+            case "POST", "/validate" if reviews:
                 return await self._validate(scope, receive)
             case "GET", "/healthz":
-                return _Response(status=200, body=b'{"status":"ok"}')
+                return self._alive()
             case "GET", "/readyz":
                 return self._ready()
             case "GET", "/metrics":
                 return _Response(status=200, body=self._recorder.render(), content_type=_TEXT)
-            case _, ("/validate" | "/healthz" | "/readyz" | "/metrics"):
-                return _error(405, "method not allowed")
-        return _error(404, "not found")
+        known = scope["path"] in _PROBES or (reviews and scope["path"] == "/validate")
+        return _error(405, "method not allowed", close=True) if known else _error(404, "not found", close=True)
+
+    def _alive(self) -> _Response:
+        stuck = self._workers.longest_seconds()
+        if stuck > _STUCK_SECONDS:
+            return _error(503, f"a review has been judged for {stuck:.0f} s")
+        return _Response(status=200, body=b'{"status":"ok"}')
 
     def _ready(self) -> _Response:
         if self.stopping:
             return _error(503, "stopping")
-        return _Response(status=200, body=b'{"status":"ready"}') if self._store.ready() else _error(503, "caches are not synced yet")
+        problem = self._store.problem()
+        return _error(503, problem) if problem else _Response(status=200, body=b'{"status":"ready"}')
 
     async def _validate(self, scope: Scope, receive: Receive) -> _Response:
+        started = self._clock()
+        if self._needs_certificate and not scope.get("state", {}).get(CLIENT_CERTIFICATE):
+            return _error(403, "reviews are asked for with a client certificate of the configured authority", close=True)
         if not self._store.ready():
             # Judged on an empty cache, every model would look unknown: better no answer, which fails closed.
-            return _error(503, "caches are not synced yet")
-        body = await _read(scope, receive)
-        if body is None:
-            return _error(413, f"the body is longer than {MAX_BODY_BYTES} bytes")
-        started = self._clock()
+            return _error(503, "caches are not synced yet", close=True)
+        length = dict(scope["headers"]).get(b"content-length", b"0")
+        try:
+            async with self._bodies.read(int(length) if length.isdigit() and len(length) < 20 else 0, receive) as body:
+                return await self._answered(body, started, self._limit(scope))
+        except BodyRefused as refused:
+            log.warning("refused a request: %s", refused)
+            return _error(refused.status, f"{refused}.", close=True)
+
+    def _limit(self, scope: Scope) -> float:
+        """How long the API server waits: it says so in the query."""
+        said = parse_qs(scope.get("query_string", b"")[:256].decode("latin-1")).get("timeout", [""])[0]
+        found = _GO_DURATION.fullmatch(said)
+        seconds = float(found[1]) if found else self._seconds
+        return min(_LONGEST_SECONDS, max(_SHORTEST_SECONDS, seconds))
+
+    async def _answered(self, body: bytes, started: float, seconds: float) -> _Response:
+        """Parsed and judged on a thread; answered here when that is done, or without it when its time is over."""
+        asked = head_of(body)
+        stop_at = started + seconds * _TO_DECIDE
+        answer_at = started + seconds * _TO_ANSWER
+
+        def work() -> _Response:
+            return self._judged(body, started, lambda facts: self._decide(facts, max(0.0, stop_at - self._clock())))
+
+        try:
+            return await self._workers.run(asked.namespace, len(body), work, max(0.0, answer_at - self._clock()))
+        except TimeoutError:
+            return self._without_verdict(asked, started, f"no verdict was reached within {answer_at - started:g} seconds")
+        except Busy:
+            return self._without_verdict(asked, started, "too many requests wait for their verdicts")
+        except Exception:  # the border of one review: told with its traceback, and the others go on
+            log.exception("a bug: the review of %s ended without an answer", one_line(asked.namespace, 63))
+            self._recorder.internal_error("review")
+            return _error(500, "an error of the webhook itself; its log has all of it")
+
+    def _judged(self, body: bytes, started: float, decide: Decide) -> _Response:
+        """On a thread: from the body to the answer's."""
         try:
             review = parse_review(body)
         except BadReview as error:
             log.warning("refused a request that is no review: %s", error)
             return _error(400, str(error))
-        answer = judge(review, self._store, self._decide)
+        answer = judge(review, self._store, decide)
+        self._told(review, answer, started)
+        return _Response(status=200, body=render_review(review, answer))
+
+    def _without_verdict(self, asked: Review, started: float, why: str) -> _Response:
+        """Refused and said so. Not /scale, which fails open by its rule, nor what is not known to be a review."""
+        if not asked.uid or asked.sub_resource:
+            return _error(503, f"{why}.")
+        answer = out_of_time(f"{why}, so nothing is admitted. Ask again.")
+        self._told(asked, answer, started)
+        return _Response(status=200, body=render_review(asked, answer))
+
+    def _told(self, review: Review, answer: Answer, started: float) -> None:
         self._recorder.admission_reviewed(
             operation="SCALE" if review.sub_resource == "scale" else review.operation,
             verdict=answer.verdict,
             reason=answer.reason,
             duration_seconds=self._clock() - started,
         )
-        _log(review, answer)
-        return _Response(status=200, body=render_review(review, answer))
-
-
-def _log(review: Review, answer: Answer) -> None:
-    # Whoever reaches the port can send any name: a line break in it must not forge a line of the log.
-    where = one_line(f"{review.namespace}/{review.name}", 320)
-    log.info("%s %s: %s %s", review.operation, where, answer.verdict, answer.reason)
-
-
-async def _read(scope: Scope, receive: Receive) -> bytes | None:
-    """The body, or None when it is longer than MAX_BODY_BYTES, whether it says so or not."""
-    length = dict(scope["headers"]).get(b"content-length", b"0")
-    if length.isdigit() and int(length) > MAX_BODY_BYTES:
-        return None
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        part = message.get("body", b"")
-        size += len(part)
-        if size > MAX_BODY_BYTES:
-            return None
-        parts.append(part)
-        if not message.get("more_body", False):
-            return b"".join(parts)
+        # Whoever reaches the port can send any name: a line break in it must not forge a line of the log.
+        where = one_line(f"{review.namespace}/{review.name}", 320)
+        log.info("%s %s: %s %s", review.operation, where, answer.verdict, answer.reason)
 
 
 async def _lifespan(receive: Receive, send: Send) -> None:

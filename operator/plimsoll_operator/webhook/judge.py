@@ -48,6 +48,11 @@ def judge(review: Review, store: ReviewStore, decide: Decide) -> Answer:
     return _judge_spec(deployment, store, decide)
 
 
+def out_of_time(why: str) -> Answer:
+    """No verdict in time is no admission: what nobody judged does not get in, and asking again costs nothing."""
+    return Answer(allowed=False, verdict="Undecided", reason=Reason.OUT_OF_TIME, code=504, faults=(Fault(field="", message=why),))
+
+
 def _judge_spec(deployment: InferenceDeployment, store: ReviewStore, decide: Decide) -> Answer:
     facts = facts_for(deployment, store, applied_plan=None)
     return _answer(decide(facts), facts)
@@ -65,6 +70,8 @@ def _answer(verdict: Verdict, facts: Facts) -> Answer:
             moved = tuple(f"{change.field} {change.old} -> {change.new}: {change.why}" for change in verdict.changes)
             plan = verdict.plan.canonical_json()
             return Answer(allowed=True, verdict="Resize", reason=Reason.RESIZED, warnings=moved + verdict.warnings, plan_json=plan)
+        case Undecided() if verdict.reason == Reason.OUT_OF_TIME:
+            return out_of_time(f"{verdict.message.rstrip('.')}, so nothing is admitted. Ask again.")
         case Undecided():
             text = f"undecided ({verdict.reason}): {verdict.message}"
             if facts.policy.unknown_model == "Deny":

@@ -10,6 +10,8 @@ from plimsoll_operator.gather import Store
 from plimsoll_operator.verdict import Verdict
 
 Decide: TypeAlias = Callable[[Facts], Verdict]
+DecideWithin: TypeAlias = Callable[[Facts, float], Verdict]
+"""With the seconds after which it must end, whatever it knows by then."""
 
 
 class Recorder(Protocol):
@@ -17,6 +19,10 @@ class Recorder(Protocol):
 
     def admission_reviewed(self, *, operation: str, verdict: str, reason: str, duration_seconds: float) -> None:
         """Count one review."""
+        ...
+
+    def internal_error(self, unit: str) -> None:
+        """Count a bug that stopped one unit of work."""
         ...
 
     def render(self) -> bytes:
@@ -29,4 +35,8 @@ class ReviewStore(Store, Protocol):
 
     def ready(self) -> bool:
         """Whether every cache has been filled once."""
+        ...
+
+    def problem(self) -> str:
+        """Why it should not be asked now, in a sentence without its full stop; empty where nothing is wrong."""
         ...

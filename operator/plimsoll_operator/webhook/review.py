@@ -6,6 +6,7 @@ Used by the ASGI app. Knows the admission.k8s.io/v1 wire form and how kubectl pr
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -16,6 +17,15 @@ MAX_WARNING: Final = 256
 MAX_WARNINGS: Final = 12
 MAX_CAUSES: Final = 12
 MAX_CAUSE: Final = 1024
+_HEAD_BYTES: Final = 4096
+_HEAD: Final = {
+    "uid": re.compile(rb'"uid" ?: ?"([0-9A-Za-z-]{1,64})"'),
+    "subResource": re.compile(rb'"subResource" ?: ?"([a-z]{1,63})"'),
+    "name": re.compile(rb'"name" ?: ?"([-a-z0-9.]{1,253})"'),
+    "namespace": re.compile(rb'"namespace" ?: ?"([-a-z0-9]{1,63})"'),
+    "operation": re.compile(rb'"operation" ?: ?"([A-Z]{1,16})"'),
+}
+_BARE: Final = {403: "Forbidden", 504: "Timeout"}
 _OPERATIONS: Final = frozenset({"CREATE", "UPDATE", "DELETE", "CONNECT"})
 
 
@@ -87,6 +97,24 @@ def parse_review(body: bytes) -> Review:
     )
 
 
+def head_of(body: bytes) -> Review:
+    """What can be told of a review before it is parsed, to take turns by and to answer with when there is no time left to parse it.
+
+    The API server writes these before anything that users write; where they are not found, they stay empty. Nothing is decided by them.
+    """
+    head = body[:_HEAD_BYTES]
+    found = {name: match[1].decode() for name, pattern in _HEAD.items() if (match := pattern.search(head)) is not None}
+    return Review(
+        uid=found.get("uid", ""),
+        operation=found.get("operation", ""),
+        namespace=found.get("namespace", ""),
+        name=found.get("name", ""),
+        sub_resource=found.get("subResource", ""),
+        obj={},
+        old={},
+    )
+
+
 def _text(request: Mapping[str, Any], key: str) -> str:
     value = request.get(key)
     if value is not None and not isinstance(value, str):
@@ -122,10 +150,10 @@ def render_review(review: Review, answer: Answer) -> bytes:
 
 
 def _status(review: Review, answer: Answer) -> dict[str, Any]:
-    # kubectl prints the causes and drops the message, except where there are none (403): both carry the main sentence.
+    # kubectl prints the causes and drops the message, except where there are none: both carry the main sentence.
     message = one_line(answer.faults[0].message if answer.faults else "refused", MAX_CAUSE)
-    if answer.code == 403:
-        return {"code": 403, "reason": "Forbidden", "message": message}
+    if answer.code in _BARE:
+        return {"code": answer.code, "reason": _BARE[answer.code], "message": message}
     return {
         "code": answer.code,
         "reason": "Invalid",

@@ -27,16 +27,25 @@ from plimsoll_operator.facts import DeploymentUse
 from plimsoll_operator.metrics import DeploymentSeries, PoolSeries
 from plimsoll_operator.ports import LEADER_WORKER_SETS
 from plimsoll_operator.use import use_of
-from plimsoll_operator.watch import Served, Watched
+from plimsoll_operator.watch import Served, Watched, key_of
 
 log = logging.getLogger(__name__)
 _ROOT: Final = f"/apis/{API_VERSION}"
 _B = TypeVar("_B", bound=BaseModel)
+_T = TypeVar("_T")
+STALE_SECONDS: Final = 300.0
+"""Older news is too old to judge by: bookmarks come each minute, and a watch lasts five. The same bound as the controller's."""
 
 
-def _reader(kind: type[_B]) -> Callable[[Mapping[str, Any]], _B | Unreadable]:
+def _reader(kind: type[_B], bug: Callable[[], None]) -> Callable[[Mapping[str, Any]], _B | Unreadable]:
     def read(obj: Mapping[str, Any]) -> _B | Unreadable:
-        found = read_stored(kind, obj)
+        found: _B | Unreadable
+        try:
+            found = read_stored(kind, obj)
+        except Exception:  # the border of one object: it stays as what cannot be read, so that who relies on it says no
+            found = _stumbled_over(kind.__name__, obj)
+            log.exception("a bug: %s cannot be read", found)
+            bug()
         if isinstance(found, Unreadable):
             log.warning("%s cannot be read: %s", found, found.problem)
         return found
@@ -44,8 +53,11 @@ def _reader(kind: type[_B]) -> Callable[[Mapping[str, Any]], _B | Unreadable]:
     return read
 
 
-def _watched(kind: type[_B], plural: str) -> Watched[_B | Unreadable]:
-    return Watched(kind=kind.__name__, path=f"{_ROOT}/{plural}", parse=_reader(kind))
+def _stumbled_over(kind: str, obj: Mapping[str, Any]) -> Unreadable:
+    namespace, name = key_of(obj)
+    return Unreadable(
+        kind=kind, namespace=namespace[:253], name=name[:253], generation=0, problem="reading it met an error of the webhook itself"
+    )
 
 
 def _labels(obj: Mapping[str, Any]) -> Mapping[str, str]:
@@ -60,16 +72,24 @@ def _model_of(row: ModelProfile | ClusterModelProfile | Unreadable) -> str:
 class CacheStore:
     """The Store protocol of `gather` over live caches, and the InferenceDeployments' use."""
 
-    def __init__(self, *, bypass: bool = False) -> None:
+    def __init__(self, *, bypass: bool = False, bug: Callable[[], None] = lambda: None) -> None:
         self._bypass = bypass
-        self._profiles = _watched(ModelProfile, "modelprofiles")
-        self._cluster = _watched(ClusterModelProfile, "clustermodelprofiles")
-        self._pools = _watched(GPUPool, "gpupools")
-        self._policies = _watched(FitPolicy, "fitpolicies")
-        self._calibrations = _watched(EngineCalibration, "enginecalibrations")
-        self._uses: Watched[DeploymentUse] = Watched(kind="InferenceDeployment", path=f"{_ROOT}/inferencedeployments", parse=use_of)
-        self._namespaces: Watched[Mapping[str, str]] = Watched(kind="Namespace", path="/api/v1/namespaces", parse=_labels)
+        self._bug = bug
+        self._page = asyncio.Lock()
+        self._profiles = self._watched(ModelProfile, "modelprofiles")
+        self._cluster = self._watched(ClusterModelProfile, "clustermodelprofiles")
+        self._pools = self._watched(GPUPool, "gpupools")
+        self._policies = self._watched(FitPolicy, "fitpolicies")
+        self._calibrations = self._watched(EngineCalibration, "enginecalibrations")
+        self._uses = self._cache("InferenceDeployment", f"{_ROOT}/inferencedeployments", use_of)
+        self._namespaces = self._cache("Namespace", "/api/v1/namespaces", _labels)
         self.leader_worker_sets = Served(LEADER_WORKER_SETS.api_version, LEADER_WORKER_SETS.plural)
+
+    def _watched(self, kind: type[_B], plural: str) -> Watched[_B | Unreadable]:
+        return self._cache(kind.__name__, f"{_ROOT}/{plural}", _reader(kind, self._bug))
+
+    def _cache(self, kind: str, path: str, parse: Callable[[Mapping[str, Any]], _T | None]) -> Watched[_T]:
+        return Watched(kind=kind, path=path, parse=parse, page=self._page, bug=self._bug)
 
     @property
     def caches(self) -> tuple[Watched[Any], ...]:
@@ -87,6 +107,15 @@ class CacheStore:
         """Whether every cache has been filled once."""
         return not self.waiting()
 
+    def problem(self) -> str:
+        """Kinds that have not been listed yet or whose news is too old to judge by; empty where there is none."""
+        waiting = self.waiting()
+        if waiting:
+            return f"caches are not synced yet: {', '.join(waiting)}"
+        ages = {cache.kind: cache.age_seconds() for cache in self.caches} | {"discovery": self.leader_worker_sets.age_seconds()}
+        stale = [f"{kind} ({age:.0f} s)" for kind, age in ages.items() if age > STALE_SECONDS]
+        return f"nothing was heard for too long of {', '.join(stale)}" if stale else ""
+
     def waiting(self) -> list[str]:
         """Kinds that have not been listed yet."""
         asked = [] if self.leader_worker_sets.synced else ["discovery"]
@@ -94,35 +123,35 @@ class CacheStore:
 
     def model_profile(self, namespace: str, name: str) -> ModelProfile | Unreadable | None:
         """See gather.Store."""
-        return self._profiles.objects.get((namespace, name))
+        return self._profiles.get(namespace, name)
 
     def cluster_model_profile(self, name: str) -> ClusterModelProfile | Unreadable | None:
         """See gather.Store."""
-        return self._cluster.objects.get(("", name))
+        return self._cluster.get("", name)
 
     def model_profiles(self, namespace: str, model: str) -> Iterable[ModelProfile | Unreadable]:
         """See gather.Store."""
-        return [row for (where, _), row in self._profiles.objects.items() if where == namespace and _model_of(row) == model]
+        return [row for row in self._profiles.of(namespace).values() if _model_of(row) == model]
 
     def cluster_model_profiles(self, model: str) -> Iterable[ClusterModelProfile | Unreadable]:
         """See gather.Store."""
-        return [row for row in self._cluster.objects.values() if _model_of(row) == model]
+        return [row for row in self._cluster.of().values() if _model_of(row) == model]
 
     def gpu_pools(self) -> Iterable[GPUPool]:
         """See gather.Store: a pool of which somebody says what cannot be read is not offered."""
-        return [pool for pool in self._pools.objects.values() if not isinstance(pool, Unreadable)]
+        return [pool for pool in self._pools.of().values() if not isinstance(pool, Unreadable)]
 
     def fit_policies(self) -> Iterable[FitPolicy | Unreadable]:
         """See gather.Store."""
-        return self._policies.objects.values()
+        return self._policies.of().values()
 
     def calibrations(self) -> Iterable[EngineCalibration]:
         """See gather.Store. Corrections that cannot be read are not made: the shipped constants hold, with their intervals."""
-        return [row for row in self._calibrations.objects.values() if not isinstance(row, Unreadable)]
+        return [row for row in self._calibrations.of().values() if not isinstance(row, Unreadable)]
 
     def namespace_labels(self, namespace: str) -> Mapping[str, str]:
         """See gather.Store."""
-        return self._namespaces.objects.get(("", namespace), {})
+        return self._namespaces.get("", namespace) or {}
 
     def serves_leader_worker_sets(self) -> bool:
         """See gather.Store: as the background last heard."""
@@ -134,7 +163,7 @@ class CacheStore:
 
     def uses(self, namespace: str) -> Mapping[str, DeploymentUse]:
         """See gather.Store."""
-        return {name: use for (where, name), use in self._uses.objects.items() if where == namespace}
+        return self._uses.of(namespace)
 
 
 class WatchSeries:
