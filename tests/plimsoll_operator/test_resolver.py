@@ -248,6 +248,21 @@ def test_a_source_that_nobody_reads_is_not_asked_for() -> None:
     assert not world.resolver.answers(Wanted(namespace="team", model="a/b", revision=None, source=ConfigMapKey(name="c", key="k")))
 
 
+def test_what_is_read_after_a_leader_was_told_to_stop_is_not_written() -> None:
+    world = World(shape())
+
+    class Late(Source):
+        def fetch(self, wanted: Wanted, stop: threading.Event) -> Fetched | FetchFailure:
+            world.stop.set()
+            return Source.fetch(self, wanted, stop)
+
+    resolver = Resolver([Late(shape())], ProfileKeeper(world.kube), wake=world._wake, clock=time.monotonic)
+    resolver.want(next(iter(keys(1))), hub(), "1")
+    assert resolver.work_once(world.stop, timeout_seconds=0)
+    assert world.kube.writes == []
+    assert world.woken == []
+
+
 def test_threads_share_the_work_and_end_when_stopped() -> None:
     entered, together = [], threading.Barrier(3)
 

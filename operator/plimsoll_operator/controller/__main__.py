@@ -22,6 +22,7 @@ from pathlib import Path
 from types import FrameType
 
 from plimsoll_estimator.errors import InvalidInput
+from plimsoll_operator.controller.drain import drain
 from plimsoll_operator.controller.lease import LeaseElector
 from plimsoll_operator.controller.process import WORKERS, Controller
 from plimsoll_operator.controller.quarantine import Quarantine, Unit
@@ -39,7 +40,6 @@ from plimsoll_operator.profiles.access import Access, endpoint_from_environment,
 
 _log = logging.getLogger("plimsoll.controller")
 LEASE_NAME = "plimsoll-controller"
-_LAST_KEYS_SECONDS = 5.0
 _DECIDE_SECONDS = 2.0
 """Decisions are made one after the other: one that takes longer than this is Undecided, so that the others go on."""
 _STEADY_SECONDS = 300.0
@@ -102,6 +102,7 @@ class _Run:
 
     def __init__(self) -> None:
         self.stop = threading.Event()
+        self.ended = threading.Event()  # set after `stop`, when what was at hand is done: until then the lease is renewed
         self.status = 0
         self.quarantine = Quarantine()
 
@@ -141,7 +142,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     run = _Run()
 
     def terminated(_signal: int, _frame: FrameType | None) -> None:
-        run.stop.set()
+        # Not here: the main thread may have been interrupted while it holds the event's own lock.
+        threading.Thread(target=run.stop.set, daemon=True).start()
 
     signal.signal(signal.SIGTERM, terminated)
     signal.signal(signal.SIGINT, terminated)
@@ -158,7 +160,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         fetchers=fetchers,
     )
     run.quarantine = controller.quarantine
-    serve(arguments.health_port, {"/healthz": probe(controller.unhealthy), "/readyz": probe(controller.unready)})
+    serve(
+        arguments.health_port,
+        {"/healthz": probe(controller.unhealthy), "/readyz": probe(lambda: "stopping" if run.stop.is_set() else controller.unready())},
+    )
     serve(arguments.metrics_port, {"/metrics": exposition(controller.recorder.render)})
     for informer in controller.informers:
         run.spawn(f"informer-{informer.resource.plural}", partial(informer.run, run.stop))
@@ -187,20 +192,22 @@ def _lead(run: _Run, controller: Controller, kube: KubeClient, elector: LeaseEle
         # The one loop that is never begun anew: whoever cannot tell that it still leads must not write.
         with run.quarantine.border(Unit.THREAD, "lease"):
             try:
-                elector.hold(run.stop)
+                elector.hold(run.ended)
             except LeaseLost as lost:
                 run.fail(str(lost))
-        if not run.stop.is_set():
+        if not run.ended.is_set():
             run.fail("the lease is not renewed any more")
 
-    run.spawn("lease", hold)
+    # A thread of its own, not begun anew: it goes on after `stop`.
+    renewal = threading.Thread(target=hold, name="lease", daemon=True)
+    renewal.start()
     _recover(run, controller)
-    workers = [run.spawn(f"worker-{number}", lambda: controller.work(run.stop)) for number in range(WORKERS)]
-    writer = run.spawn("pool-writer", lambda: controller.pool_writer.run(run.stop))
+    writers = [run.spawn(f"worker-{number}", lambda: controller.work(run.stop)) for number in range(WORKERS)]
+    writers.append(run.spawn("pool-writer", lambda: controller.pool_writer.run(run.stop)))
     for number in range(resolver.WORKERS):
         run.spawn(f"resolver-{number}", lambda: controller.resolver.work(run.stop))
-    run.spawn("timer", lambda: controller.keep_time(run.stop))
-    run.spawn("profile-status", lambda: controller.profile_status.run(run.stop))
+    writers.append(run.spawn("timer", lambda: controller.keep_time(run.stop)))
+    writers.append(run.spawn("profile-status", lambda: controller.profile_status.run(run.stop)))
     branches = controller.branches
     if branches is not None:
         run.spawn("branches", lambda: branches.run(run.stop))
@@ -209,11 +216,10 @@ def _lead(run: _Run, controller: Controller, kube: KubeClient, elector: LeaseEle
     while not run.stop.wait(0.5):
         if elector.overdue():
             run.fail("the lease is overdue")
+    controller.queue.close()
     if run.status == 0:
-        until = time.monotonic() + _LAST_KEYS_SECONDS
-        for thread in (*workers, writer):
-            thread.join(max(0.0, until - time.monotonic()))
-        elector.release()
+        # Readings are not waited for: a hub may take its time, and what was read after `stop` is not written any more.
+        drain(writers, renewal, run.ended, elector)
 
 
 def _recover(run: _Run, controller: Controller) -> None:

@@ -107,7 +107,7 @@ class LeaseElector:
         return True
 
     def release(self) -> None:
-        """Give the lease back so that the next leader need not wait for it to expire. Best effort."""
+        """Give the lease back so that the next leader need not wait for it to expire. Best effort, nobody renews any more."""
         try:
             lease = self._kube.get(LEASES, self._namespace, self._name)
             if lease is not None and (lease.get("spec") or {}).get("holderIdentity") == self._identity:

@@ -167,6 +167,8 @@ class Resolver:
         found = fetcher.fetch(wanted, stop)
         if isinstance(found, FetchFailure):
             return found
+        if stop.is_set():
+            return FetchFailure(reason="Unreachable", message="stopped; whoever leads next reads it")
         return _forged(wanted, found) or self._keeper.keep(wanted, found)
 
     def _settle(self, wanted: Wanted, failure: FetchFailure | None) -> None:
