@@ -9,6 +9,8 @@ from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, m
 
 from plimsoll_estimator import catalogue
 from plimsoll_operator.api import API_VERSION, ApiError, FitPolicy, parse_inference_deployment, parse_object
+from plimsoll_operator.conditions import UNREAD, Situation
+from plimsoll_operator.controller.status import status_of
 from plimsoll_operator.decision import decide
 from plimsoll_operator.facts import Bypass
 from plimsoll_operator.gather import facts_for
@@ -29,6 +31,7 @@ NODES = [
 ]
 NODES[-1]["status"]["allocatable"]["nvidia.com/gpu"] = "4"
 
+BEYOND = {"resources": {"cpu": "999999999", "memory": "999999999999999T"}}
 SIZES = st.sampled_from([1, 2, 3, 4, 8, 16])
 
 
@@ -100,7 +103,7 @@ SPEC = few(
                 "waitForCapacity": st.booleans(),
             },
         ),
-        "template": st.sampled_from([{"resources": {"memory": "900Gi"}}, {"serviceAccountName": "a"}, {"labels": {"team": "a"}}]),
+        "template": st.sampled_from([{"resources": {"memory": "900Gi"}}, BEYOND, {"serviceAccountName": "a"}, {"labels": {"team": "a"}}]),
     }
 )  # fmt: skip
 MODELS = st.one_of(
@@ -120,6 +123,23 @@ POLICY = st.fixed_dictionaries(
 VERSIONS = st.sampled_from(["0.19.0", "0.25.1", "0.33.0", "0.11.0", "0.8.5", "0.34.0", "0.40.0", "0.7.3"])
 
 
+NOW = "2026-01-01T00:00:00Z"
+
+
+def _situation(wish, verdict):
+    return Situation(
+        generation=1,
+        verdict=verdict,
+        adopting=True,
+        model=UNREAD,
+        applied_generation=1,
+        replicas=wish.spec.replicas,
+        bound=0,
+        capacity_for_missing=False,
+        child=None,
+    )
+
+
 CLUSTERS = st.lists(st.sampled_from(NODES), min_size=1, max_size=4, unique_by=lambda item: item["metadata"]["name"])
 
 
@@ -136,6 +156,8 @@ def test_any_wish_gets_a_verdict_that_can_be_written_down(model, version, engine
     found = decide(facts)
     assert decide(facts) == found
     event(type(found).__name__)
+    shown = status_of(_situation(wish, found), plan=getattr(found, "plan", None), proposed=None, selector="a=b", previous=None, now=NOW)
+    parse_inference_deployment(manifest(model, version=version, engine=engine, **spec) | {"status": shown})
     match found:
         case Admit() | Resize():
             assert Plan.from_json(found.plan.canonical_json()) == found.plan
