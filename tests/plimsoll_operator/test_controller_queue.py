@@ -61,3 +61,23 @@ def test_a_retry_waits_as_long_as_the_other_side_asks_and_never_less_than_its_ow
     assert queue.retry(A, not_before=30.0) == 30.0
     assert queue.retry(A, not_before=0.01) == 0.1
     assert queue.retry(A, not_before=None) == 0.2
+
+
+def test_groups_are_served_in_turn_and_each_in_its_own_order() -> None:
+    queue: WorkQueue[tuple[str, int]] = WorkQueue(lambda: 0.0, group=lambda key: key[0])
+    for number in range(1000):
+        queue.add(("many", number))
+    queue.add(("few", 1))
+    queue.add(("few", 2))
+    taken = [queue.take(0) for _ in range(5)]
+    assert taken == [("many", 0), ("few", 1), ("many", 1), ("few", 2), ("many", 2)]
+    assert queue.depth() == 997
+
+
+def test_a_group_that_comes_back_does_not_overtake_those_that_wait() -> None:
+    queue: WorkQueue[tuple[str, int]] = WorkQueue(lambda: 0.0, group=lambda key: key[0])
+    queue.add(("a", 1))
+    queue.add(("b", 1))
+    assert queue.take(0) == ("a", 1)
+    queue.add(("a", 2))
+    assert [queue.take(0), queue.take(0)] == [("b", 1), ("a", 2)]

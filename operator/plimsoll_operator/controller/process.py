@@ -96,7 +96,7 @@ class Controller:
     ) -> None:
         self._kube = kube
         self._clock = clock
-        self.queue: WorkQueue[Key] = WorkQueue(clock)
+        self.queue: WorkQueue[Key] = WorkQueue(clock, group=_namespace)
         self.records = Records()
         self.ledger = Ledger(clock, self.enqueue, sees_all_pods=not pod_namespaces)
         self.objects = ParsedObjects()
@@ -392,6 +392,10 @@ class Controller:
             self.enqueue(self.records.keys())
 
         return change
+
+
+def _namespace(key: Key) -> str:
+    return key[0]
 
 
 def _now() -> datetime:

@@ -45,7 +45,7 @@ class ProfileStatus:
         self._namespaced = namespaced
         self._cluster = cluster
         self._now = now
-        self._queue: WorkQueue[Key] = WorkQueue(clock)
+        self._queue: WorkQueue[Key] = WorkQueue(clock, group=lambda key: key[0])
 
     def changed(self, key: Key) -> None:
         """The profile appeared, changed or went; an empty namespace means a ClusterModelProfile."""

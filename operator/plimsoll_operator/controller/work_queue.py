@@ -20,12 +20,13 @@ _K = TypeVar("_K", bound=Hashable)
 
 
 class WorkQueue(Generic[_K]):
-    """Thread-safe. `clock` is monotonic seconds."""
+    """Thread-safe. `clock` is monotonic seconds. Takers serve the groups of keys in turn, so that a group's thousands delay nobody else."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], group: Callable[[_K], Hashable] = lambda _key: None) -> None:
         self._clock = clock
+        self._group = group
         self._condition = threading.Condition()
-        self._waiting: OrderedDict[_K, None] = OrderedDict()
+        self._waiting: OrderedDict[Hashable, OrderedDict[_K, None]] = OrderedDict()
         self._working: set[_K] = set()
         self._again: set[_K] = set()
         self._delayed: list[tuple[float, int, _K]] = []
@@ -72,7 +73,7 @@ class WorkQueue(Generic[_K]):
             while not self._closed:
                 self._release_due()
                 if self._waiting:
-                    key, _ = self._waiting.popitem(last=False)
+                    key = self._next()
                     self._working.add(key)
                     return key
                 wait = self._delayed[0][0] - self._clock() if self._delayed else None
@@ -95,7 +96,7 @@ class WorkQueue(Generic[_K]):
     def depth(self) -> int:
         """Keys that are ready or being retried soon."""
         with self._condition:
-            return len(self._waiting) + len(self._due)
+            return sum(map(len, self._waiting.values())) + len(self._due)
 
     def idle(self) -> bool:
         """Whether nothing waits, is worked on, or will be retried."""
@@ -112,8 +113,16 @@ class WorkQueue(Generic[_K]):
         if key in self._working:
             self._again.add(key)
             return
-        self._waiting.setdefault(key)
+        self._waiting.setdefault(self._group(key), OrderedDict()).setdefault(key)
         self._condition.notify()
+
+    def _next(self) -> _K:
+        """The oldest key of the group that was served longest ago; new groups come last."""
+        group, keys = self._waiting.popitem(last=False)
+        key, _ = keys.popitem(last=False)
+        if keys:
+            self._waiting[group] = keys
+        return key
 
     def _release_due(self) -> None:
         while self._delayed and self._delayed[0][0] <= self._clock():
