@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := test
-.PHONY: demo test check check-static unit bench accuracy kind lws clean assets requirements
+.PHONY: demo test check check-static unit bench accuracy kind lws fuzz clean assets requirements
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -52,6 +52,9 @@ kind: $(STAMP) ## the end-to-end tests on a kind cluster; needs a container engi
 
 lws: assets ## replicas over several nodes with the real LeaderWorkerSet, built once
 	$(PYTEST) tests/e2e/with_lws.py
+
+fuzz: assets ## random objects of three tenants on a real control plane; MINUTES=20, SEED= of an earlier run
+	@$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),20) $(if $(SEED),--seed $(SEED))
 
 requirements: ## pin the development requirements anew
 	@"$(PYTHON)" -m venv $(WORK)/pin && $(WORK)/pin/bin/python -m pip install -q --upgrade pip
