@@ -15,7 +15,7 @@ from plimsoll_operator.facts import ModelFacts, ModelUnknown
 from plimsoll_operator.verdict import Admit, Plan, Reason, Reject, Resize, Undecided, Verdict
 
 ConditionStatus = Literal["True", "False", "Unknown"]
-Lack = Literal["gpus", "turn", "scheduler", "unknown"]
+Lack = Literal["gpus", "turn", "scheduler", "pods", "unknown"]
 MAX_MESSAGE: Final = 2048
 INTERNAL_ERROR: Final = "InternalError"
 PLAN_STANDS: Final = frozenset({"PodsRefused", "ProgressDeadlineExceeded", INTERNAL_ERROR})
@@ -133,6 +133,7 @@ _LACKS: Final[dict[Lack, tuple[str, str]]] = {
     "gpus": ("WaitingForGpus", "waiting for free GPUs"),
     "turn": ("WaitingForTurn", "waiting until the pods whose GPUs are booked before theirs are on nodes"),
     "unknown": ("FreeUnknown", "not seen on nodes, and pods of other namespaces may not be listed, so what is free is not known"),
+    "pods": ("PodsAbsent", "their pods do not exist although they were asked for, and nothing is booked for them until they do"),
     "scheduler": ("NotScheduled", "not bound by the scheduler although GPUs were booked; the events of their pods say why"),
 }
 _Draft: TypeAlias = tuple[str, ConditionStatus, str, str]

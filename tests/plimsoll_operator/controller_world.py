@@ -10,6 +10,7 @@ from plimsoll_operator.api import NAME_LABEL
 from plimsoll_operator.controller.fakes import FakeKube, new_deployment
 from plimsoll_operator.controller.process import Controller
 from plimsoll_operator.decision import decide
+from plimsoll_operator.owner import HASH_LABEL
 from plimsoll_operator.ports import DEPLOYMENTS, INFERENCE_DEPLOYMENTS, NODES, PODS, Manifest
 from plimsoll_operator.render import PLAN_DIGEST_ANNOTATION
 
@@ -22,6 +23,12 @@ def gpu_node(name: str, gpus: int, product: str = "NVIDIA-L4", memory_mib: int =
     allocatable = {"cpu": "640", "memory": "4Ti", "nvidia.com/gpu": str(gpus), "pods": "110"}
     status = {"allocatable": allocatable, "conditions": [{"type": "Ready", "status": "True"}]}
     return {"apiVersion": "v1", "kind": "Node", "metadata": {"name": name, "labels": labels}, "status": status}
+
+
+def of_replica_set(deployment: str) -> Manifest:
+    """What a pod of a deployment's child carries: the labels of its template, and the ReplicaSet that controls it."""
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": f"{deployment}-5d4f", "uid": f"rs-{deployment}", "controller": True}
+    return {"labels": {NAME_LABEL: deployment, HASH_LABEL: "5d4f"}, "ownerReferences": [owner]}
 
 
 class Clock:
@@ -84,7 +91,7 @@ class World:
             spec["nodeName"] = node
         annotations = {PLAN_DIGEST_ANNOTATION: self.annotation(name, PLAN_DIGEST_ANNOTATION)}
         created = datetime(2026, 1, 1, 0, 0, int(suffix), tzinfo=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        metadata = {"namespace": NS, "name": f"{name}-{suffix}", "labels": {NAME_LABEL: name}, "annotations": annotations}
+        metadata = {"namespace": NS, "name": f"{name}-{suffix}", "annotations": annotations, **of_replica_set(name)}
         body = {"apiVersion": "v1", "kind": "Pod", "metadata": {**metadata, "creationTimestamp": created}, "spec": spec}
         self.kube.create(PODS, {**body, "status": {"phase": "Running" if node else "Pending"}})
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plimsoll_operator.controller.bookings import BIND_SECONDS, Bookings, Demand, Standing, Want
+from plimsoll_operator.controller.bookings import Bookings
+from plimsoll_operator.controller.demand import BIND_SECONDS, Demand, Standing, Want
 
 POOL = "l4"
 
@@ -57,10 +58,20 @@ class World:
 
     def put(self, name: str) -> None:
         one = self.deployments[name]
-        shown = one.visible if one.gated else max(0, one.child - len(one.nodes))
-        bound = len(one.nodes)
-        demand = Demand(want=want(one.gpus), wanted=one.pods, bound=bound, shown=shown, gated=one.gated, decided=one.decided)
-        self.bookings.put(("ns", name), demand)
+        waiting = max(0, one.child - len(one.nodes))
+        self.bookings.put(
+            ("ns", name),
+            Demand(
+                want=want(one.gpus),
+                wanted=one.pods,
+                bound=len(one.nodes),
+                waiting=waiting,
+                visible=max(0, one.visible) if one.gated else waiting,
+                asked=one.child,
+                gated=one.gated,
+                decided=one.decided,
+            ),
+        )
 
     def settle(self) -> list[str]:
         return [name for _, name in self.bookings.settle(self.histogram)]
@@ -82,7 +93,7 @@ class World:
         if self.standing(name) is not Standing.HELD:
             one.child = one.pods
         if one.gated:
-            one.lifted = max(one.lifted, len(one.nodes) + self.bookings.booked(("ns", name)))
+            one.lifted = max(one.lifted, len(one.nodes) + self.bookings.may_show(("ns", name)))
         self.put(name)
         self.settle()
 
@@ -239,7 +250,7 @@ def test_gates_lift_pod_by_pod_and_in_decision_order() -> None:
     world = World(2)
     for name in ("a", "b", "c"):
         world.decide(name, 1, 2 if name == "a" else 1, gated=True)
-    assert [world.bookings.booked(("ns", name)) for name in ("a", "b", "c")] == [2, 0, 0]
+    assert [world.bookings.may_show(("ns", name)) for name in ("a", "b", "c")] == [2, 0, 0]
     world.apply("a")
     world.bind("a", "n0")
     world.bind("a", "n0")
@@ -252,10 +263,11 @@ def test_gates_lift_pod_by_pod_and_in_decision_order() -> None:
 @pytest.mark.parametrize(("nodes", "booked"), [(1, 0), (2, 2), (3, 2), (4, 4), (9, 6)])
 def test_of_replicas_over_nodes_only_whole_ones_are_booked(nodes: int, booked: int) -> None:
     world = World(*[4] * nodes)
-    asked = Demand(want=want(4), wanted=6, bound=0, shown=0, gated=True, decided="1", pods_per_replica=2)
+    gated = {"waiting": 6, "visible": 0, "asked": 6, "gated": True}
+    asked = Demand(want=want(4), wanted=6, bound=0, decided="1", pods_per_replica=2, **gated)
     world.bookings.put(("ns", "groups"), asked)
     world.settle()
-    assert world.bookings.booked(("ns", "groups")) == booked
+    assert world.bookings.may_show(("ns", "groups")) == booked
 
 
 def test_a_gated_one_that_cannot_fit_yet_holds_up_nobody() -> None:
@@ -305,7 +317,7 @@ def test_only_who_may_use_the_same_nodes_waits(pools: tuple[str, ...], second: S
         return dict.fromkeys(asked.pools, ((4, 1),))
 
     def decide(name: str, asked: Want) -> Standing:
-        bookings.put(("ns", name), Demand(want=asked, wanted=1, bound=0, shown=0, gated=False, decided=name))
+        bookings.put(("ns", name), Demand(want=asked, wanted=1, bound=0, waiting=0, visible=0, asked=0, gated=False, decided=name))
         bookings.settle(histogram)
         return bookings.standing(("ns", name))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.plimsoll_operator.controller_world import NS, World, gpu_node
 
-from plimsoll_operator.controller.bookings import BIND_SECONDS
+from plimsoll_operator.controller.demand import BIND_SECONDS
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, NODES, PODS
 from plimsoll_operator.render import CAPACITY_GATE, DECIDED_ANNOTATION
@@ -30,6 +30,8 @@ def test_pods_that_the_scheduler_does_not_take_are_no_longer_called_available() 
     world = World(4)
     world.wish("first", 4)
     world.wish("second", 2)
+    world.work()
+    world.pod("first", 4)
     world.work()
     world.clock.now += BIND_SECONDS + 1
     world.controller.ledger.expire()

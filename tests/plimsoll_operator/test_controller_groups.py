@@ -63,7 +63,8 @@ class Cluster(World):
     def pod(self, group: int, worker: int, node: str, *, gated: bool = False) -> None:
         """One pod of a group on a node, as LeaderWorkerSet and the scheduler would make it; or behind its gate."""
         labels = {WORKER_LABEL if worker else NAME_LABEL: NAME, GROUP_INDEX_LABEL: str(group)}
-        metadata = {"namespace": NS, "name": f"{GROUP}-{group}-{worker}", "labels": labels}
+        made_by = {"kind": "StatefulSet", "name": f"{GROUP}-{group}" if worker else GROUP, "uid": "sets", "controller": True}
+        metadata = {"namespace": NS, "name": f"{GROUP}-{group}-{worker}", "labels": labels, "ownerReferences": [made_by]}
         spec = {"nodeName": node, "containers": [{"name": "vllm", "resources": {"limits": {"nvidia.com/gpu": "4"}}}]}
         if gated:
             digest = self.one(LEADER_WORKER_SETS, GROUP)["metadata"]["annotations"][PLAN_DIGEST_ANNOTATION]

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 from tests.plimsoll_operator import plans
+from tests.plimsoll_operator.controller_world import of_replica_set
 
 import plimsoll_operator
-from plimsoll_operator.api import NAME_LABEL
 from plimsoll_operator.controller import trim
 from plimsoll_operator.controller.events import EventRecorder
 from plimsoll_operator.controller.fakes import FakeKube
@@ -37,7 +37,8 @@ def node(name: str, gpus: int = 8, heartbeat: str = "") -> Manifest:
 
 def pod(name: str, node_name: str, phase: str = "Running", gpus: int = 2) -> Manifest:
     container = {"name": "vllm", "image": "x", "resources": {"limits": {"nvidia.com/gpu": str(gpus), "cpu": "1"}}, "env": [{"name": "A"}]}
-    metadata = {"namespace": "team", "name": name, "uid": name, "labels": {NAME_LABEL: "chat", "other": "x"}}
+    owned = of_replica_set("chat")
+    metadata = {"namespace": "team", "name": name, "uid": name, **owned, "labels": {**owned["labels"], "other": "x"}}
     return {"metadata": metadata, "spec": {"nodeName": node_name, "containers": [container]}, "status": {"phase": phase, "podIP": "1"}}
 
 
@@ -46,7 +47,7 @@ def test_a_heartbeat_is_no_change_and_a_pod_keeps_only_what_is_counted() -> None
     assert "images" not in trim.node(node("a"))["status"]
     kept = trim.pod(pod("p", "a"))
     assert kept["spec"]["containers"] == [{"resources": {"requests": {"cpu": "1000m", "nvidia.com/gpu": "2"}}}]
-    assert kept["metadata"]["labels"] == {NAME_LABEL: "chat"}
+    assert kept["metadata"]["labels"] == of_replica_set("chat")["labels"]
     plain = trim.pod({"metadata": {"namespace": "x", "name": "y"}, "spec": {"containers": [{"name": "z", "env": ["…"] * 99}]}})
     assert len(json.dumps(plain)) < 200
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.plimsoll_operator.controller_world import of_replica_set
 from tests.plimsoll_operator.plans import PLAN
 
 from plimsoll_operator import render
@@ -117,10 +118,9 @@ class World:
 
     def bind(self, name: str, node: str, pod: str) -> None:
         """What scheduler and kubelet would do: one pod of the deployment on a node."""
-        labels = {NAME_LABEL: name}
         container = {"name": "vllm", "resources": {"limits": {"nvidia.com/gpu": "1"}}}
         spec = {"nodeName": node, "containers": [container]}
-        metadata = {"namespace": NS, "name": pod, "labels": labels}
+        metadata = {"namespace": NS, "name": pod, **of_replica_set(name)}
         self.kube.create(PODS, {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec, "status": {"phase": "Running"}})
 
     def writes(self, work: Callable[[], None]) -> list[str]:

@@ -3,7 +3,7 @@
 import pytest
 from tests.plimsoll_operator.decision_world import L4, Files, deployment, node, verdict
 
-from plimsoll_operator.api import NAME_LABEL, GPUPool, parse_object
+from plimsoll_operator.api import GPUPool, parse_object
 from plimsoll_operator.capacity import CapacityIndex, pool_facts, pool_manifest
 from plimsoll_operator.decision import decide
 from plimsoll_operator.gather import facts_for
@@ -134,10 +134,9 @@ def test_a_pinned_utilisation_within_the_part_is_honoured():
     assert plan.gpu_memory_utilization == "0.400"
 
 
-def pod(name, *, planned, units=1, on="sliced"):
-    labels = {NAME_LABEL: "other"} if planned else {}
+def pod(name, *, units=1, on="sliced"):
     container = {"name": "c", "resources": {"limits": {"nvidia.com/gpu": str(units)}}}
-    metadata = {"name": name, "namespace": "n", "uid": name, "labels": labels}
+    metadata = {"name": name, "namespace": "n", "uid": name}
     return {"metadata": metadata, "spec": {"nodeName": on, "containers": [container]}, "status": {"phase": "Running"}}
 
 
@@ -145,12 +144,12 @@ def pod(name, *, planned, units=1, on="sliced"):
 def test_strangers_on_time_sliced_gpus_make_them_unsafe_and_our_own_pods_do_not(planned, reason):
     index = CapacityIndex()
     index.node_event("ADDED", SLICED)
-    index.pod_event("ADDED", pod("p", planned=planned))
+    index.pod_event("ADDED", pod("p"), planned=planned)
     store = Files()
     store.pools = [parse_object(GPUPool, pool_manifest(pool)) for pool in index.pools()]
     found = asked("time-slicing", store=store)
     assert (found.reason if isinstance(found, Reject) else None) == reason
-    index.pod_event("DELETED", pod("p", planned=planned))
+    index.pod_event("DELETED", pod("p"))
     assert pool_facts(parse_object(GPUPool, pool_manifest(index.pools()[0]))).foreign_gpus == 0
 
 
@@ -158,7 +157,7 @@ def test_several_engines_share_one_card_until_its_parts_are_given_away():
     index = CapacityIndex()
     index.node_event("ADDED", SLICED_T4)
     for number in range(3):
-        index.pod_event("ADDED", pod(f"p{number}", planned=True, on="sliced-t4"))
+        index.pod_event("ADDED", pod(f"p{number}", on="sliced-t4"), planned=True)
     store = Files()
     store.pools = [parse_object(GPUPool, pool_manifest(pool)) for pool in index.pools()]
     first = decide(facts_for(deployment(SMALL, engine={"maxModelLen": 1024, "dtype": "half"}, placement={"sharing": "time-slicing"}), store,

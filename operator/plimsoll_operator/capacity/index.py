@@ -133,13 +133,16 @@ class CapacityIndex:
             self._nodes[facts.name] = facts
             self._reseat(facts.name)
 
-    def pod_event(self, kind: EventType, pod: Mapping[str, Any]) -> None:
-        """Take in one pod event: bound, live pods hold what they ask for; everything else gives back what it held."""
+    def pod_event(self, kind: EventType, pod: Mapping[str, Any], *, planned: bool = False) -> None:
+        """Take in one pod event: bound, live pods hold what they ask for; everything else gives back what it held.
+
+        `planned`: whether an InferenceDeployment has planned it.
+        """
         metadata = pod.get("metadata")
         uid = pod_key(metadata) if isinstance(metadata, Mapping) else None
         if uid is None:
             return
-        new = None if kind == "DELETED" else parse_pod(pod)
+        new = None if kind == "DELETED" else parse_pod(pod, planned=planned)
         old = self._claims.get(uid)
         if new == old:
             return

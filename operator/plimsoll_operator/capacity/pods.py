@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from plimsoll_operator.api import NAME_LABEL, WORKER_LABEL
 from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES
 from plimsoll_operator.capacity.quantities import ceil_quantity
 
@@ -38,8 +37,8 @@ class PodClaim:
     planned: bool
 
 
-def parse_pod(pod: Mapping[str, Any]) -> PodClaim | None:
-    """The claim of a bound, live pod; None when it holds nothing.
+def parse_pod(pod: Mapping[str, Any], *, planned: bool = False) -> PodClaim | None:
+    """The claim of a bound, live pod; None when it holds nothing. Whether it is planned is the caller's to know.
 
     Succeeded and Failed pods hold nothing; a terminating pod holds what it asked for until it is gone, as in kube-scheduler.
     """
@@ -47,7 +46,6 @@ def parse_pod(pod: Mapping[str, Any]) -> PodClaim | None:
     uid, node = pod_key(metadata), spec.get("nodeName")
     if uid is None or not isinstance(node, str) or not node or status.get("phase") in _TERMINAL:
         return None
-    labels = _mapping(metadata.get("labels"))
     asked = pod_requests(spec)
     return PodClaim(
         uid=uid,
@@ -56,7 +54,7 @@ def parse_pod(pod: Mapping[str, Any]) -> PodClaim | None:
         host_memory_bytes=asked.get(MEMORY, 0),
         host_cpu_millis=asked.get(CPU, 0),
         ephemeral_storage_bytes=asked.get(STORAGE, 0),
-        planned=bool(labels.get(NAME_LABEL) or labels.get(WORKER_LABEL)),
+        planned=planned,
     )
 
 

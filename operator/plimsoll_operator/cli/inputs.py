@@ -37,6 +37,7 @@ from plimsoll_operator.api import (
 )
 from plimsoll_operator.capacity import CapacityIndex, DerivedPool, Selection, corrections_of, pool_manifest, selection_status
 from plimsoll_operator.facts import DeploymentUse
+from plimsoll_operator.owner import deployment_of
 from plimsoll_operator.verdict import Plan
 
 _MAX_FILE_BYTES: Final = 64 << 20
@@ -131,7 +132,7 @@ class World:
         for node in self.nodes:
             index.node_event("ADDED", node)
         for pod in self.pods:
-            index.pod_event("ADDED", pod)
+            index.pod_event("ADDED", pod, planned=deployment_of(pod.get("metadata")) is not None)
         self.derived = index.pools()
         self.selections = index.selections()
         given = {pool.metadata.name: pool for pool in self.pools}

@@ -130,6 +130,10 @@ REASONS: Final = {  # reason -> (what it means, what to do)
         "Pods whose GPUs are booked earlier are on their way to nodes; until they are there it is not certain what is left.",
         "Nothing to do: it is decided within seconds.",
     ),
+    "PodsAbsent": (
+        "Pods that the Deployment is asked for do not exist: a quota, Pod Security or an admission webhook refuses them, or it takes time.",
+        "`kubectl describe deployment` says why. GPUs are booked for pods that exist; these get their place in the order when they do.",
+    ),
     "NotScheduled": (
         "GPUs were booked, but the scheduler has not bound the pods for ten seconds.",
         "`kubectl describe pod` says why: a volume, a taint, a quota, or another scheduler that does not run.",

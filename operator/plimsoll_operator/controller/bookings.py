@@ -8,6 +8,9 @@ puts each of them. So before a deployment's pods are shown, one of three things 
 * Waiting: nothing booked is on its way and they are not certain. They are shown all the same (autoscalers and preemption
   must see them) or stay behind their scheduling gate, and count as available only when they are bound.
 
+Nobody waits for what does not happen: pods that are not made claim nothing (`demand`), a namespace whose claims were not kept stands
+behind the others (`debts`), and GPUs that nobody has taken for a while are lent to gated pods without a promise (`idle`).
+
 Called by the ledger under its lock. Derived, never stored: after a restart the same follows from children and pods. Knows
 no plans, no objects and makes no requests.
 """
@@ -16,115 +19,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
-from typing import Final
 
 from plimsoll_operator.capacity import Booking, certain_pods, placeable, possible_pods
+from plimsoll_operator.controller.debts import Debts
+from plimsoll_operator.controller.demand import Demand, Entry, Standing, Want
+from plimsoll_operator.controller.idle import IDLE_SECONDS, Idle
 from plimsoll_operator.ports import Key
 
-# The scheduler binds within a fraction of a second: what takes longer is not going to happen, and must not hold up the others.
-BIND_SECONDS: Final = 10.0
 Histogram = tuple[tuple[int, int], ...]
-
-
-class Standing(StrEnum):
-    """Where a deployment's missing pods stand. LATE is waiting although GPUs were booked: the scheduler did not take them."""
-
-    SETTLED = "Settled"
-    BOOKED = "Booked"
-    HELD = "Held"
-    WAITING = "Waiting"
-    LATE = "Late"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Want:
-    """What missing pods of alike plans look for; claims are counted by it, so that ten thousand of them cost a handful.
-
-    Without pools and products it may be any node that has the resource.
-    """
-
-    pools: tuple[str, ...]
-    products: tuple[str, ...]
-    gpus: int
-    resource: str = "nvidia.com/gpu"
-    sharing: str = "none"
-    host_memory_bytes: int = 0
-    host_cpu_millis: int = 0
-    ephemeral_storage_bytes: int = 0
-
-    def booking(self, pods: int) -> Booking:
-        """So many of these pods."""
-        return Booking(
-            gpus=self.gpus,
-            pods=pods,
-            host_memory_bytes=self.host_memory_bytes,
-            host_cpu_millis=self.host_cpu_millis,
-            ephemeral_storage_bytes=self.ephemeral_storage_bytes,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Demand:
-    """One deployment: pods wanted and on nodes, `shown` ones that the scheduler may see, and its place in the decision order.
-
-    Of a gated deployment `shown` counts pods without a node whose gate is lifted; of others, those that its child asks for.
-    A replica over several nodes is `pods_per_replica` pods, of which none is of use without the others.
-    """
-
-    want: Want
-    wanted: int
-    bound: int
-    shown: int
-    gated: bool
-    decided: str
-    pods_per_replica: int = 1
-
-
-@dataclass(slots=True)
-class _Entry:
-    """`untried` until its pods have been judged as they are now; `released` replicas may be asked for by the child."""
-
-    demand: Demand
-    booked: int = 0
-    booked_at: float = 0.0
-    released: int = 0
-    late: bool = False
-    untried: bool = True
-
-    @property
-    def missing(self) -> int:
-        return max(0, self.demand.wanted - self.demand.bound)
-
-    @property
-    def shown(self) -> int:
-        """Pods the scheduler may see by now: what is released is shown at any moment."""
-        released = 0 if self.demand.gated else self.released - self.demand.bound
-        return min(self.missing, max(self.demand.shown, released, 0))
-
-    @property
-    def claim(self) -> int:
-        return max(self.shown, self.booked)
-
-    @property
-    def hidden(self) -> bool:
-        """Whether some of its pods are not shown and have no booking."""
-        return self.missing > self.claim
-
-    @property
-    def queued(self) -> bool:
-        return (self.hidden or self.untried) and self.booked < self.missing and not self.late
-
-    @property
-    def standing(self) -> Standing:
-        if not self.missing:
-            return Standing.SETTLED
-        if self.booked >= self.missing:
-            return Standing.BOOKED
-        if self.late:
-            return Standing.LATE
-        return Standing.HELD if self.hidden and not self.demand.gated else Standing.WAITING
 
 
 class Bookings:
@@ -132,41 +34,52 @@ class Bookings:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._entries: dict[Key, _Entry] = {}
+        self._entries: dict[Key, Entry] = {}
         self._queue: set[Key] = set()
         self._in_flight: set[Key] = set()
+        self._believed: set[Key] = set()
+        self._lent: set[Key] = set()
+        self._missing: Counter[Want] = Counter()
         self._flying: Counter[Want] = Counter()
         self._claims: Counter[Want] = Counter()
+        self._debts = Debts()
+        self._idle = Idle()
 
     def standing(self, key: Key) -> Standing:
         """Where the deployment stands; SETTLED when it misses nothing."""
         entry = self._entries.get(key)
         return entry.standing if entry is not None else Standing.SETTLED
 
-    def booked(self, key: Key) -> int:
-        """Pods of the deployment whose GPUs are booked and that are not on nodes yet."""
+    def may_show(self, key: Key) -> int:
+        """Pods of the deployment, not on nodes yet, that may be behind no gate: their GPUs are booked, or nobody else takes them."""
         entry = self._entries.get(key)
-        return entry.booked if entry is not None else 0
+        return max(entry.booked, entry.lent) if entry is not None else 0
+
+    def missing(self, key: Key) -> tuple[Want, int] | None:
+        """What the deployment's missing pods look for, and how many they are."""
+        entry = self._entries.get(key)
+        return (entry.demand.want, entry.missing) if entry is not None and entry.missing else None
+
+    def all_missing(self) -> Mapping[Want, int]:
+        """The same of all deployments."""
+        return self._missing
 
     def put(self, key: Key, demand: Demand) -> None:
-        """A deployment as it is now. Pods that have reached a node take their booking with them."""
+        """A deployment as it is now."""
+        now = self._clock()
         entry = self._entries.get(key)
+        if entry is not None and entry.demand == demand:
+            return
         if entry is None or entry.demand.want != demand.want or entry.demand.gated != demand.gated:
             self.drop(key)
-            self._count(key, _Entry(demand=demand))
-            return
-        before = entry.demand
-        if before == demand:
+            self._count(key, Entry(demand=demand, asked_at=now, appeared_at=now), now)
             return
         self._uncount(key, entry)
-        entry.demand = demand
-        entry.booked = min(entry.missing, max(0, entry.booked - max(0, demand.bound - before.bound)))
-        entry.released = min(entry.released, demand.wanted)
-        if (demand.bound, demand.wanted) != (before.bound, before.wanted):
-            entry.late = False
-            entry.untried = True
-            entry.booked_at = self._clock()
-        self._count(key, entry)
+        before, existed, booked = entry.phantoms, entry.demand.exist, entry.booked
+        entry.follow(demand, now)
+        self._count(key, entry, now)
+        if entry.phantoms < before and demand.exist <= existed:
+            self._debts.add(key[0], now - (entry.booked_at if booked else entry.asked_at), now)
 
     def claim_beside(self, want: Want, pods: int) -> None:
         """Pods that the scheduler sees and that are nobody's missing ones (negative: no longer)."""
@@ -177,42 +90,67 @@ class Bookings:
     def drop(self, key: Key) -> None:
         """The deployment wants nothing any more."""
         entry = self._entries.get(key)
-        if entry is not None:
-            self._uncount(key, entry)
+        if entry is None:
+            return
+        now = self._clock()
+        if entry.phantoms:
+            self._debts.add(key[0], now - (entry.booked_at if entry.booked else entry.asked_at), now)
+        self._uncount(key, entry)
 
     def settle(self, free: Callable[[Want], Mapping[str, Histogram]]) -> list[Key]:
         """Judge anew who may count on GPUs. `free` gives the pools a want may use, each with its nodes by GPUs free of bound pods.
 
         Returns the deployments that stand differently now, in decision order.
         """
-        if not (self._queue or self._in_flight):
-            return []
-        room = _Room(free)
-        changed = {key for key in tuple(self._in_flight) if self._let_go(key, room)}
-        changed |= self._admit(room)
+        now = self._clock()
+        self._debts.forget(now)
+        changed = {key for key in tuple(self._believed) if self._disbelieve(key, now)}
+        if self._queue or self._in_flight:
+            room = _Room(free)
+            self._idle.look({self._entries[key].demand.want for key in self._queue if self._entries[key].demand.gated}, room.idle, now)
+            changed |= {key for key in tuple(self._in_flight) if self._let_go(key, room, now)}
+            changed |= self._admit(room, now)
         return sorted(changed, key=self._order)
 
     def _order(self, key: Key) -> tuple[str, Key]:
-        return (self._entries[key].demand.decided, key)
+        entry = self._entries.get(key)
+        return (entry.demand.decided if entry is not None else "", key)
 
-    def _let_go(self, key: Key, room: _Room) -> bool:
+    def _turn(self, key: Key, now: float) -> tuple[int, str, Key]:
+        return (self._debts.rank(key[0], now), *self._order(key))
+
+    def _disbelieve(self, key: Key, now: float) -> bool:
+        """Whether pods that were asked for and do not come have been given up just now."""
+        entry = self._entries[key]
+        if now < entry.believed_until():
+            return False
+        standing, phantoms, since = entry.standing, entry.phantoms, entry.booked_at if entry.booked else entry.asked_at
+        self._uncount(key, entry)
+        self._count(key, entry, now)
+        if entry.phantoms < phantoms:
+            self._debts.add(key[0], now - since, now)
+        return entry.standing is not standing
+
+    def _let_go(self, key: Key, room: _Room, now: float) -> bool:
         """Take a booking back that is overdue, or that has become uncertain because GPUs went away."""
         entry = self._entries[key]
-        overdue = self._clock() - entry.booked_at > BIND_SECONDS
+        overdue = now > entry.due
         if not overdue and room.certain(entry.demand.want, self._claims):
             return False
+        if overdue:
+            self._debts.add(key[0], now - entry.booked_at, now)
         self._uncount(key, entry)
         entry.booked, entry.late = 0, overdue
-        entry.released = entry.demand.wanted
-        self._count(key, entry)
+        entry.release(now)
+        self._count(key, entry, now)
         return True
 
-    def _admit(self, room: _Room) -> set[Key]:
-        """Book, hold or release what is queued, in decision order."""
+    def _admit(self, room: _Room, now: float) -> set[Key]:
+        """Book, hold, release or lend to what is queued: in decision order, but first who owes nothing."""
         changed: set[Key] = set()
         closed: set[str] = set()
         hopeless: dict[Want, int] = {}
-        for key in sorted(self._queue, key=self._order):
+        for key in sorted(self._queue, key=lambda one: self._turn(one, now)):
             entry = self._entries[key]
             pools = room.pools(entry.demand.want)
             if pools & closed:
@@ -221,32 +159,47 @@ class Bookings:
             self._uncount(key, entry)
             entry.untried = False
             if pods:
-                entry.booked += pods
-                entry.booked_at = self._clock()
-                entry.released = entry.demand.wanted
+                entry.book(pods, now)
                 changed.add(key)
-            self._count(key, entry)
+            self._count(key, entry, now)
             if not entry.hidden:
                 continue
             if self._on_its_way(pools, room):
-                if not entry.demand.gated or self._may_fit(entry, room):
+                if not entry.demand.gated or self._idle.pods(entry.demand.want) or self._may_fit(entry, room):
                     closed |= pools
-            elif not entry.demand.gated:
-                self._uncount(key, entry)
-                entry.released = entry.demand.wanted
-                self._count(key, entry)
+            elif self._show(key, entry, now):
                 changed.add(key)
         return changed
+
+    def _show(self, key: Key, entry: Entry, now: float) -> bool:
+        """Nothing is on its way and they are not certain: release them, or lift gates for GPUs that nobody takes."""
+        pods = self._lendable(key, entry, now) if entry.demand.gated else 0
+        if entry.demand.gated and not pods:
+            return False
+        self._uncount(key, entry)
+        if entry.demand.gated:
+            entry.lent, entry.lent_at = entry.claim + pods, now
+        else:
+            entry.release(now)
+        self._count(key, entry, now)
+        return True
+
+    def _lendable(self, key: Key, entry: Entry, now: float) -> int:
+        """Pods for which GPUs lie idle, less what their namespace was lent of late, in whole replicas."""
+        want, each = entry.demand.want, entry.demand.pods_per_replica
+        others = (self._entries[other] for other in self._lent if other[0] == key[0])
+        recent = sum(-(-other.lent * other.demand.want.gpus // want.gpus) for other in others if now - other.lent_at < IDLE_SECONDS)
+        return max(0, min(entry.missing - entry.claim, self._idle.pods(want) - recent)) // each * each
 
     def _on_its_way(self, pools: frozenset[str], room: _Room) -> bool:
         return any(pools & room.pools(want) for want in self._flying)
 
-    def _may_fit(self, entry: _Entry, room: _Room) -> bool:
+    def _may_fit(self, entry: Entry, room: _Room) -> bool:
         """Whether one more of its pods could find GPUs once all that is booked has: else there is nothing to wait for."""
         flying = Counter({want: pods for want, pods in self._flying.items() if want != entry.demand.want})
         return room.possible(entry.demand.want, flying) > self._flying[entry.demand.want]
 
-    def _bookable(self, entry: _Entry, room: _Room, hopeless: dict[Want, int]) -> int:
+    def _bookable(self, entry: Entry, room: _Room, hopeless: dict[Want, int]) -> int:
         """How many further pods can be promised: all or none of them, but replica by replica behind a gate."""
         most, each = entry.missing - entry.booked, entry.demand.pods_per_replica
         if self._stays_certain(entry, most, room, hopeless):
@@ -260,7 +213,7 @@ class Bookings:
                 beyond = middle
         return least * each
 
-    def _stays_certain(self, entry: _Entry, pods: int, room: _Room, hopeless: dict[Want, int]) -> bool:
+    def _stays_certain(self, entry: Entry, pods: int, room: _Room, hopeless: dict[Want, int]) -> bool:
         """Whether everything that is booked keeps its certainty beside `pods` more of this one, and these are certain too."""
         want = entry.demand.want
         more = max(entry.shown, entry.booked + pods) - entry.claim
@@ -274,25 +227,38 @@ class Bookings:
         hopeless[want] = more
         return False
 
-    def _count(self, key: Key, entry: _Entry) -> None:
-        if not entry.missing:
+    def _count(self, key: Key, entry: Entry, now: float) -> None:
+        entry.disbelieve(now, trusted=not self._debts.rank(key[0], now))
+        if not (entry.missing or entry.absent):
             return
         self._entries[key] = entry
-        self._claims[entry.demand.want] += entry.claim
-        if entry.booked:
-            self._in_flight.add(key)
-            self._flying[entry.demand.want] += entry.booked
-        if entry.queued:
-            self._queue.add(key)
+        for counter, pods in self._counters(entry):
+            if pods:
+                counter[entry.demand.want] += pods
+        for keys, belongs in self._sets(entry):
+            if belongs:
+                keys.add(key)
 
-    def _uncount(self, key: Key, entry: _Entry) -> None:
-        del self._entries[key]
-        self._in_flight.discard(key)
-        self._queue.discard(key)
-        for counter, pods in ((self._claims, entry.claim), (self._flying, entry.booked)):
+    def _uncount(self, key: Key, entry: Entry) -> None:
+        if self._entries.pop(key, None) is None:
+            return
+        for keys, _ in self._sets(entry):
+            keys.discard(key)
+        for counter, pods in self._counters(entry):
             counter[entry.demand.want] -= pods
             if counter[entry.demand.want] <= 0:
                 del counter[entry.demand.want]
+
+    def _counters(self, entry: Entry) -> tuple[tuple[Counter[Want], int], ...]:
+        return ((self._missing, entry.missing), (self._claims, entry.claim), (self._flying, entry.booked))
+
+    def _sets(self, entry: Entry) -> tuple[tuple[set[Key], bool], ...]:
+        return (
+            (self._in_flight, entry.booked > 0),
+            (self._queue, entry.queued),
+            (self._believed, entry.gone > 0 and not entry.given_up),
+            (self._lent, entry.lent > 0),
+        )
 
 
 class _Room:
@@ -313,6 +279,10 @@ class _Room:
     def possible(self, want: Want, claims: Mapping[Want, int]) -> int:
         """Pods of this want that could find nodes beside the claims of others."""
         return possible_pods(self._of(want)[1], self._beside(want, claims), want.gpus)
+
+    def idle(self, want: Want) -> int:
+        """Pods of this want for which GPUs are held by no pod on a node."""
+        return self.possible(want, {})
 
     def _beside(self, want: Want, claims: Mapping[Want, int]) -> list[Booking]:
         pools = self.pools(want)

@@ -14,8 +14,8 @@ from typing import Final
 from plimsoll_operator import group
 from plimsoll_operator.api import NAME_LABEL, InferenceDeployment
 from plimsoll_operator.controller.course import Applied, place_of
-from plimsoll_operator.controller.ledger import has_gate
 from plimsoll_operator.controller.records import Records
+from plimsoll_operator.controller.seen_pods import has_gate
 from plimsoll_operator.controller.services import leads_to, straightened
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.ports import DEPLOYMENTS, INFERENCE_DEPLOYMENTS, LEADER_WORKER_SETS, SERVICES, Key, Kube, Manifest, Resource

@@ -6,7 +6,8 @@ look at an informer that lags behind never lifts more than is booked. Raises Api
 
 from __future__ import annotations
 
-from plimsoll_operator.controller.ledger import Ledger, has_gate
+from plimsoll_operator.controller.ledger import Ledger
+from plimsoll_operator.controller.seen_pods import has_gate
 from plimsoll_operator.ports import PODS, Key, Kube, Manifest
 from plimsoll_operator.render import CAPACITY_GATE, PLAN_DIGEST_ANNOTATION
 

@@ -10,23 +10,24 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
-from plimsoll_operator.api import NAME_LABEL, WORKER_LABEL, GPUPool, Unreadable
+from plimsoll_operator.api import GPUPool, Unreadable
 from plimsoll_operator.capacity import Booking, CapacityIndex, DerivedPool, PoolKey, Selection, corrections_of, gpus_for
-from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES, PRODUCT_LABEL
-from plimsoll_operator.capacity.pods import CPU, MEMORY, STORAGE, pod_requests
-from plimsoll_operator.controller.bookings import Bookings, Demand, Histogram, Standing, Want
+from plimsoll_operator.capacity.labels import PRODUCT_LABEL
+from plimsoll_operator.controller.bookings import Bookings, Histogram
+from plimsoll_operator.controller.demand import Demand, Standing, Want
+from plimsoll_operator.controller.seen_pods import Claims, SeenPods, claims_of_stranger, uid_of
 from plimsoll_operator.decision.caps import use_of_plan
 from plimsoll_operator.facts import DeploymentUse
 from plimsoll_operator.group import GROUP_INDEX_LABEL
+from plimsoll_operator.owner import deployment_of
 from plimsoll_operator.ports import Key, Manifest
-from plimsoll_operator.render import CAPACITY_GATE, cpu_request_millis
+from plimsoll_operator.render import cpu_request_millis
 from plimsoll_operator.verdict import Plan
 
 MAX_LABEL_KEYS: Final = 16
-_OVER: Final = ("Succeeded", "Failed")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +35,8 @@ class Promise:
     """An applied plan and the replicas that are wanted of it.
 
     `decided` is its place in the decision order (a timestamp that sorts as text), `child_replicas` what the child asks for by
-    now, `gated` that its pods carry the capacity gate, `generation` the spec's that the plan answers.
+    now, `gated` that its pods carry the capacity gate, `generation` the spec's that the plan answers. `refused` is the child's word that
+    pods it asks for cannot be made.
     """
 
     plan: Plan
@@ -43,6 +45,7 @@ class Promise:
     generation: int = 0
     gated: bool = False
     child_replicas: int = 0
+    refused: bool = False
 
 
 class Ledger:
@@ -64,11 +67,8 @@ class Ledger:
         self._index = CapacityIndex(free_is_known=sees_all_pods)
         self._bookings = Bookings(clock)
         self._promises: dict[Key, Promise] = {}
-        self._pods: dict[Key, dict[str, Manifest]] = {}
-        self._unbound: dict[Key, dict[str, Manifest]] = {}
-        self._beside: dict[Key, tuple[tuple[Want, int], ...]] = {}
-        self._missing: dict[Key, tuple[Want, int]] = {}
-        self._wanted: Counter[Want] = Counter()
+        self._seen = SeenPods()
+        self._beside: dict[tuple[str, Key], Claims] = {}
         self._selected_by: dict[Key, frozenset[str]] = {}
         self.changed = threading.Event()
 
@@ -85,20 +85,22 @@ class Ledger:
 
     def pod_changed(self, key: Key, old: Manifest | None, new: Manifest | None) -> Key | None:
         """An informer's callback for pods. Returns the InferenceDeployment that it belongs to, if any."""
-        latest = new if new is not None else old
-        if latest is None:
-            return None
-        owner = _owner(latest)
         with self._lock:
-            self._index.pod_event("DELETED" if new is None else "MODIFIED", latest)
-            if owner is not None:
-                self._count(owner, latest, new)
-            else:
-                self._claim_beside(key, _of_others(new))
+            if old is not None and (new is None or uid_of(old) != uid_of(new)):
+                self._index.pod_event("DELETED", old)
+            touched = self._seen.change(old, new)
+            self._claim_beside(("pod", key), claims_of_stranger(new))
+            for owner in touched:
+                self._weigh(owner)
+            owner_now = deployment_of(new["metadata"]) if new is not None else None
+            if new is not None:
+                self._index.pod_event("MODIFIED", new, planned=owner_now in self._promises)
+            for owner in touched:
+                self._mark(owner, anew=False)
             woken = self._settle()
         self.changed.set()
         self._wake(woken)
-        return owner
+        return owner_now or next(iter(touched), None)
 
     def promise(self, key: Key, promise: Promise | None) -> Standing:
         """Promise this plan's missing pods GPUs, and say how they stand; None takes the promise back."""
@@ -150,14 +152,15 @@ class Ledger:
         with self._lock:
             promise = self._promises.get(key)
             whole = promise.plan.nodes_per_replica if promise is not None else 1
-            alive = (*self._pods.get(key, {}).values(), *self._unbound.get(key, {}).values())
+            waiting = self._seen.waiting(key).values()
+            alive = (*self._seen.bound(key).values(), *(row.pod for row in waiting))
             members = Counter(_group(pod) for pod in alive if "deletionTimestamp" not in pod["metadata"])
-            return tuple(sorted((pod for pod in self._gated(key) if members[_group(pod)] >= whole), key=place))
+            return tuple(sorted((row.pod for row in waiting if row.gated and members[_group(row.pod)] >= whole), key=place))
 
     def gates_to_lift(self, key: Key) -> int:
-        """How many of them may go to the scheduler: GPUs are booked for that many more than it sees already."""
+        """How many of them may go to the scheduler beyond those it sees already."""
         with self._lock:
-            return max(0, self._bookings.booked(key) - self._lifted(key))
+            return max(0, self._bookings.may_show(key) - sum(not row.gated for row in self._seen.waiting(key).values()))
 
     def uses(self, namespace: str) -> dict[str, DeploymentUse]:
         """What the namespace's deployments are promised, by name."""
@@ -167,12 +170,12 @@ class Ledger:
     def bound(self, key: Key) -> int:
         """Live pods of the deployment that are on a node."""
         with self._lock:
-            return len(self._pods.get(key, ()))
+            return len(self._seen.bound(key))
 
     def bound_replicas(self, key: Key, pods_per_replica: int) -> int:
         """Replicas all of whose pods are on nodes. Pods of a replica over nodes tell which group they are of."""
         with self._lock:
-            pods = tuple(self._pods.get(key, {}).values())
+            pods = tuple(self._seen.bound(key).values())
         groups = Counter(map(_group, pods))
         alone = groups.pop("", 0)
         return alone // pods_per_replica + sum(count >= pods_per_replica for count in groups.values())
@@ -212,87 +215,79 @@ class Ledger:
     def pools(self) -> tuple[DerivedPool, ...]:
         """All pools, net of pods and of every booking."""
         with self._lock:
-            return self._booked(self._wanted)
+            return self._booked(self._bookings.all_missing())
 
     def pools_without(self, key: Key) -> tuple[DerivedPool, ...]:
         """All pools as if this deployment had neither pods nor bookings: what it may plan on."""
         with self._lock:
-            own = tuple(self._pods.get(key, {}).values())
-            wanted = self._wanted
-            if key in self._missing:
-                want, pods = self._missing[key]
-                wanted = Counter(wanted)
-                wanted[want] -= pods
-            for pod in own:
+            own = self._seen.bound(key)
+            missing = Counter(self._bookings.all_missing())
+            if (mine := self._bookings.missing(key)) is not None:
+                missing[mine[0]] -= mine[1]
+            for pod in own.values():
                 self._index.pod_event("DELETED", pod)
-            pools = self._booked(wanted)
-            for pod in own:
-                self._index.pod_event("MODIFIED", pod)
+            pools = self._booked(+missing)
+            self._mark(key, anew=True)
             return pools
 
     def _promise(self, key: Key, promise: Promise | None) -> None:
+        planned_before = key in self._promises
         if promise is None:
             self._promises.pop(key, None)
         else:
             self._promises[key] = promise
+        self._mark(key, anew=planned_before != (promise is not None))
         self._weigh(key)
 
-    def _count(self, owner: Key, pod: Manifest, new: Manifest | None) -> None:
-        uid = str(pod["metadata"].get("uid") or pod["metadata"]["name"])
-        alive = new is not None and new["status"].get("phase") not in _OVER
-        bound = alive and bool(pod["spec"].get("nodeName"))
-        _keep(self._pods, owner, uid, pod if bound else None)
-        _keep(self._unbound, owner, uid, pod if alive and not bound and "deletionTimestamp" not in pod["metadata"] else None)
-        self._weigh(owner)
-
     def _weigh(self, key: Key) -> None:
-        """Count anew what this deployment misses."""
-        if key in self._missing:
-            want, pods = self._missing.pop(key)
-            self._wanted[want] -= pods
-            if not self._wanted[want]:
-                del self._wanted[want]
-        promise = self._promises.get(key)
+        """Count anew what this deployment misses, and what else its pods may take."""
+        promise, waiting = self._promises.get(key), self._seen.waiting(key).values()
         if promise is None:
             self._bookings.drop(key)
-            self._claim_beside(key, ())
+            self._claim_beside(("deployment", key), _sum(row.may_take for row in waiting))
             return
-        want, bound = _want(promise.plan), len(self._pods.get(key, ()))
+        want, bound = _want(promise.plan), len(self._seen.bound(key))
         # A replica over several nodes is as many pods.
         wanted, asked = (replicas * promise.plan.nodes_per_replica for replicas in (promise.replicas, promise.child_replicas))
-        missing = wanted - bound
-        if missing > 0:
-            self._missing[key] = (want, missing)
-            self._wanted[want] += missing
-        seen = self._lifted(key)
+        fitting = [row for row in waiting if row.fits(want)]
+        visible = sum(not row.gated for row in fitting)
         # While a rollout surges, the scheduler sees more pods than are missing.
-        self._claim_beside(key, ((want, surplus),) if (surplus := seen - max(0, missing)) > 0 else ())
-        shown = seen if promise.gated else max(0, min(asked, wanted) - bound)
+        surplus = visible - max(0, wanted - bound)
+        others = _sum(row.may_take for row in waiting if not row.fits(want))
+        self._claim_beside(("deployment", key), (*others, *(((want, surplus),) if surplus > 0 else ())))
         demand = Demand(
             want=want,
             wanted=wanted,
             bound=bound,
-            shown=shown,
+            waiting=len(fitting),
+            visible=visible,
+            asked=asked,
             gated=promise.gated,
             decided=promise.decided,
+            refused=promise.refused,
             pods_per_replica=promise.plan.nodes_per_replica,
         )
         self._bookings.put(key, demand)
 
-    def _claim_beside(self, key: Key, claims: tuple[tuple[Want, int], ...]) -> None:
+    def _mark(self, key: Key, *, anew: bool) -> None:
+        """Tell the index which of its pods on nodes are planned: all, but on time-sliced cards no more than its plan has and one beside."""
+        promise, pods = self._promises.get(key), self._seen.bound(key)
+        limit = len(pods) if promise is not None else 0
+        if promise is not None and promise.plan.sharing == "time-slicing":
+            limit = (max(promise.replicas, promise.child_replicas) + 1) * promise.plan.nodes_per_replica
+        elif not anew:
+            return
+        for number, uid in enumerate(sorted(pods)):
+            self._index.pod_event("MODIFIED", pods[uid], planned=number < limit)
+
+    def _claim_beside(self, whose: tuple[str, Key], claims: Claims) -> None:
         """What this pod, or this deployment's pods beyond the missing ones, may take at any moment."""
-        for want, pods in self._beside.pop(key, ()):
+        for want, pods in self._beside.pop(whose, ()):
             self._bookings.claim_beside(want, -pods)
         if claims:
-            self._beside[key] = claims
+            self._beside[whose] = claims
         for want, pods in claims:
             self._bookings.claim_beside(want, pods)
-
-    def _gated(self, key: Key) -> list[Manifest]:
-        return [pod for pod in self._unbound.get(key, {}).values() if has_gate(pod)]
-
-    def _lifted(self, key: Key) -> int:
-        return len(self._unbound.get(key, ())) - len(self._gated(key))
 
     def _settle(self) -> list[Key]:
         pools: list[DerivedPool] = []
@@ -344,17 +339,11 @@ def _serves(key: PoolKey, want: Want) -> bool:
     return key.product in want.products and (key.resource, key.sharing) == (want.resource, want.sharing) and not key.excluded_for
 
 
-def _of_others(pod: Manifest | None) -> tuple[tuple[Want, int], ...]:
-    """The GPUs of a pod that the scheduler may put on a node at any moment; which nodes it may use is not looked at."""
-    if pod is None or pod["spec"].get("nodeName") or pod["spec"].get("schedulingGates") or "deletionTimestamp" in pod["metadata"]:
-        return ()
-    if pod["status"].get("phase") in _OVER:
-        return ()
-    asked = pod_requests(pod["spec"])
-    gpus = [(resource, units) for resource, units in asked.items() if resource.startswith(GPU_RESOURCE_PREFIXES)]
-    memory, cpu, storage = (asked.get(name, 0) for name in (MEMORY, CPU, STORAGE))
-    want = Want(pools=(), products=(), gpus=0, host_memory_bytes=memory, host_cpu_millis=cpu, ephemeral_storage_bytes=storage)
-    return tuple((replace(want, gpus=units, resource=resource), 1) for resource, units in gpus)
+def _sum(claims: Iterable[Claims]) -> Claims:
+    total: Counter[Want] = Counter()
+    for rows in claims:
+        total.update(dict(rows))
+    return tuple(total.items())
 
 
 def _want(plan: Plan) -> Want:
@@ -374,24 +363,3 @@ def _group(pod: Manifest) -> str:
     """Which replica over nodes the pod is of, empty where its replica is this pod alone."""
     group: str = pod["metadata"]["labels"].get(GROUP_INDEX_LABEL, "")
     return group
-
-
-def has_gate(pod: Manifest) -> bool:
-    """Whether the pod waits behind the capacity gate."""
-    return any(gate.get("name") == CAPACITY_GATE for gate in pod["spec"].get("schedulingGates") or ())
-
-
-def _keep(pods: dict[Key, dict[str, Manifest]], owner: Key, uid: str, pod: Manifest | None) -> None:
-    kept = pods.setdefault(owner, {})
-    if pod is not None:
-        kept[uid] = pod
-    else:
-        kept.pop(uid, None)
-    if not kept:
-        del pods[owner]
-
-
-def _owner(pod: Manifest) -> Key | None:
-    labels = pod["metadata"].get("labels") or {}
-    name = labels.get(NAME_LABEL) or labels.get(WORKER_LABEL)
-    return (pod["metadata"].get("namespace", ""), name) if name else None

@@ -16,7 +16,6 @@ from typing import Final
 
 from plimsoll_operator.api import ApiError, InferenceDeployment, parse_inference_deployment
 from plimsoll_operator.conditions import PLAN_STANDS, Lack, Situation, model_seen
-from plimsoll_operator.controller.bookings import Standing
 from plimsoll_operator.controller.children import Children, is_gated, kind_for, kind_of
 from plimsoll_operator.controller.course import (
     MAX_REPLAN,
@@ -28,11 +27,13 @@ from plimsoll_operator.controller.course import (
     must_adopt,
     must_start_over,
 )
+from plimsoll_operator.controller.demand import Standing
 from plimsoll_operator.controller.gates import Gates
 from plimsoll_operator.controller.ledger import Ledger, Promise
 from plimsoll_operator.controller.places import Places, settled
 from plimsoll_operator.controller.quarantine import Bug
 from plimsoll_operator.controller.records import Record, Records
+from plimsoll_operator.controller.refusals import pods_refused
 from plimsoll_operator.controller.report import Reporter
 from plimsoll_operator.controller.resolving.models import Models
 from plimsoll_operator.controller.status import child_state, plan_from_status
@@ -51,7 +52,7 @@ Decide = Callable[[Facts], Verdict]
 RETAKE_SECONDS: Final = 30.0
 # And whether the namespace has room again for replicas that a cap holds.
 CAP_SECONDS: Final = 30.0
-_LACKS: Final[dict[Standing, Lack]] = {Standing.HELD: "turn", Standing.LATE: "scheduler"}
+_LACKS: Final[dict[Standing, Lack]] = {Standing.HELD: "turn", Standing.LATE: "scheduler", Standing.ABSENT: "pods"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -407,6 +408,7 @@ def _promise(gathered: Gathered, course: Course, run: Applied, wanted: int) -> P
         generation=run.origin.generation,
         gated=gated,
         child_replicas=has,
+        refused=gathered.child is not None and not course.adopts and pods_refused(gathered.child) is not None,
     )
 
 

@@ -15,6 +15,7 @@ from plimsoll_operator.controller.refusals import is_refusal, words_of
 from plimsoll_operator.controller.resolving.reader_pod import READER_LABEL
 from plimsoll_operator.controller.services import leads_to
 from plimsoll_operator.group import GROUP_INDEX_LABEL
+from plimsoll_operator.owner import HASH_LABEL, controller_of, deployment_of
 from plimsoll_operator.ports import Manifest
 from plimsoll_operator.render import PLAN_DIGEST_ANNOTATION
 
@@ -47,8 +48,10 @@ def pod(manifest: Manifest) -> Manifest:
         kept["schedulingGates"] = [{"name": gate.get("name", "")} for gate in gates]
     metadata = _metadata(manifest)
     labels = manifest["metadata"].get("labels") or {}
-    if NAME_LABEL in labels or WORKER_LABEL in labels:
-        metadata["labels"] = {key: labels[key] for key in (NAME_LABEL, WORKER_LABEL, GROUP_INDEX_LABEL) if key in labels}
+    owner = controller_of(manifest["metadata"])
+    if owner is not None and deployment_of(manifest["metadata"]) is not None:
+        metadata["labels"] = {key: labels[key] for key in (NAME_LABEL, WORKER_LABEL, GROUP_INDEX_LABEL, HASH_LABEL) if key in labels}
+        metadata["ownerReferences"] = [{"kind": owner["kind"], "name": owner["name"], "controller": True}]
         if gates:
             metadata["creationTimestamp"] = manifest["metadata"].get("creationTimestamp", "")
             digest = (manifest["metadata"].get("annotations") or {}).get(PLAN_DIGEST_ANNOTATION)

@@ -1,0 +1,215 @@
+"""What one deployment's missing pods claim: pods that exist and, for a moment, those that were asked for and are not there yet.
+
+Values and the arithmetic of one entry of the bookings; time is handed in. What does not exist claims nothing for long: a quota, Pod
+Security or an admission webhook may keep a child from ever making the pods it is asked for. Knows no pools and no other deployment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from plimsoll_operator.capacity import Booking
+
+# So long after they were asked for, or after the latest of them appeared, pods that do not exist are believed to come.
+GRACE_SECONDS: Final = 5.0
+# The scheduler binds within a fraction of a second: what takes longer is not going to happen, and must not hold up the others.
+BIND_SECONDS: Final = 10.0
+# A large deployment takes its time as long as it goes on: ten pods a second is half of what controllers make at their defaults.
+SECONDS_A_POD: Final = 0.1
+
+
+class Standing(StrEnum):
+    """Where a deployment's missing pods stand.
+
+    LATE is waiting although GPUs were booked: the scheduler did not take them. ABSENT is that some do not exist although they were
+    asked for: nothing is booked for those until they do.
+    """
+
+    SETTLED = "Settled"
+    BOOKED = "Booked"
+    HELD = "Held"
+    WAITING = "Waiting"
+    LATE = "Late"
+    ABSENT = "Absent"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Want:
+    """What missing pods of alike plans look for; claims are counted by it, so that ten thousand of them cost a handful.
+
+    Without pools and products it may be any node that has the resource.
+    """
+
+    pools: tuple[str, ...]
+    products: tuple[str, ...]
+    gpus: int
+    resource: str = "nvidia.com/gpu"
+    sharing: str = "none"
+    host_memory_bytes: int = 0
+    host_cpu_millis: int = 0
+    ephemeral_storage_bytes: int = 0
+
+    def booking(self, pods: int) -> Booking:
+        """So many of these pods."""
+        return Booking(
+            gpus=self.gpus,
+            pods=pods,
+            host_memory_bytes=self.host_memory_bytes,
+            host_cpu_millis=self.host_cpu_millis,
+            ephemeral_storage_bytes=self.ephemeral_storage_bytes,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demand:
+    """One deployment: pods wanted, on nodes, and existing without a node (`waiting`), and its place in the decision order.
+
+    `visible` are those of the waiting that the scheduler may see, `asked` what the child asks for, of which there may be less.
+    `refused` is the child's word that they cannot be made. A replica over several nodes is `pods_per_replica` pods, of which none is of
+    use without the others.
+    """
+
+    want: Want
+    wanted: int
+    bound: int
+    waiting: int
+    visible: int
+    asked: int
+    gated: bool
+    decided: str
+    refused: bool = False
+    pods_per_replica: int = 1
+
+    @property
+    def exist(self) -> int:
+        """Pods there are, of those that are wanted."""
+        return min(self.wanted, self.bound + self.waiting)
+
+
+@dataclass(slots=True)
+class Entry:
+    """`untried` until its pods have been judged as they are now; `released` replicas may be asked for by the child.
+
+    `booked` pods are promised GPUs since `booked_at`, at the latest until `due`. `lent` pods behind a gate may be shown without a
+    promise. `absent` pods are wanted, do not exist, and are not believed in: they claim nothing. `given_up` says that they have had their
+    time. `asked_at` is when pods that did not exist were last asked for, `appeared_at` when the latest of them did.
+    """
+
+    demand: Demand
+    asked_at: float
+    appeared_at: float
+    booked: int = 0
+    booked_at: float = 0.0
+    due: float = 0.0
+    lent: int = 0
+    lent_at: float = 0.0
+    released: int = 0
+    late: bool = False
+    untried: bool = True
+    absent: int = 0
+    given_up: bool = False
+
+    @property
+    def missing(self) -> int:
+        """Pods that exist or are believed to come, and are on no node."""
+        return max(0, self.demand.wanted - self.demand.bound - self.absent)
+
+    @property
+    def gone(self) -> int:
+        """Pods that somebody was asked for and that do not exist. What we hold back ourselves is asked of nobody."""
+        demand = self.demand
+        asked = demand.wanted if demand.gated else min(demand.wanted, max(demand.asked, self.released))
+        return max(0, asked - demand.exist)
+
+    @property
+    def phantoms(self) -> int:
+        """Of these the ones that are believed in, and so claim GPUs."""
+        return self.gone - self.absent
+
+    def believed_until(self) -> float:
+        """When pods that do not exist are believed in no longer. A booking, until it is due, is belief enough."""
+        longest = self.asked_at + GRACE_SECONDS + SECONDS_A_POD * self.demand.wanted
+        until = min(longest, max(self.asked_at, self.appeared_at) + GRACE_SECONDS)
+        return max(until, self.due) if self.booked else until
+
+    def disbelieve(self, now: float, *, trusted: bool) -> None:
+        """Work out `absent` anew, and let go of what was promised to pods that do not come."""
+        self.given_up = self.demand.refused or now >= self.believed_until()
+        self.absent = 0 if not self.given_up and (trusted or self.booked > 0) else self.gone
+        self.booked = min(self.booked, self.missing)
+        self.lent = min(self.lent, self.missing)
+
+    @property
+    def shown(self) -> int:
+        """Pods the scheduler may see by now: what is released or lent is shown at any moment."""
+        demand = self.demand
+        seen = max(demand.visible, self.lent if demand.gated else max(demand.asked, self.released) - demand.bound)
+        return min(self.missing, max(0, seen))
+
+    @property
+    def claim(self) -> int:
+        """Pods that may take GPUs, or for which some are promised."""
+        return max(self.shown, self.booked)
+
+    @property
+    def hidden(self) -> bool:
+        """Whether some of its pods are not shown and have no booking."""
+        return self.missing > self.claim
+
+    @property
+    def queued(self) -> bool:
+        """Whether it waits to be judged."""
+        return (self.hidden or self.untried) and self.booked < self.missing and not self.late
+
+    @property
+    def standing(self) -> Standing:
+        """See Standing."""
+        if not self.missing and not self.absent:
+            return Standing.SETTLED
+        if self.booked >= self.missing > 0 and not self.absent:
+            return Standing.BOOKED
+        if self.late and self.missing:
+            return Standing.LATE
+        if self.hidden and not self.demand.gated:
+            return Standing.HELD
+        return Standing.ABSENT if self.absent and self.given_up else Standing.WAITING
+
+    def follow(self, demand: Demand, now: float) -> None:
+        """Take in a deployment as it is now. Pods that have reached a node take their booking with them.
+
+        Pods that were never made are not believed in anew because somebody asks for more or fewer of them.
+        """
+        before, kept = self.demand, self.gone
+        arrived = max(0, demand.bound - before.bound)
+        self.demand = demand
+        self.booked = max(0, self.booked - arrived)
+        self.lent = max(0, self.lent - arrived)
+        self.released = min(self.released, demand.wanted)
+        if demand.exist > before.exist:
+            self.appeared_at = now
+        if self.gone > kept == 0:
+            self.asked_at = now
+        if (demand.bound, demand.wanted, demand.exist) != (before.bound, before.wanted, before.exist):
+            self.late, self.untried = False, True
+        if arrived and self.booked:
+            self.due = min(now + BIND_SECONDS, self._latest())
+
+    def book(self, pods: int, now: float) -> None:
+        """Promise GPUs to `pods` more of them."""
+        if not self.booked:
+            self.booked_at = now
+        self.booked += pods
+        self.due = min(now + BIND_SECONDS, self._latest())
+        self.release(now)
+
+    def release(self, now: float) -> None:
+        """The child may ask for all of them."""
+        if self.released < self.demand.wanted:
+            kept = self.gone
+            self.released = self.demand.wanted
+            self.asked_at = now if self.gone > kept == 0 else self.asked_at
+
+    def _latest(self) -> float:
+        return self.booked_at + BIND_SECONDS + SECONDS_A_POD * self.booked

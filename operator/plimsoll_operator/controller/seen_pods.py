@@ -1,0 +1,118 @@
+"""The pods of each deployment, on nodes and waiting for one, and what strangers' waiting pods may take: kept event by event.
+
+Fed and read by the ledger under its lock. A pod is counted once, wherever it is counted, whatever events are lost or come twice: one
+that took the name of another, or that changed hands, is taken out first. Knows no plans and no free GPUs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final, TypeVar
+
+from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES
+from plimsoll_operator.capacity.pods import CPU, MEMORY, STORAGE, pod_requests
+from plimsoll_operator.controller.demand import Want
+from plimsoll_operator.owner import deployment_of
+from plimsoll_operator.ports import Key, Manifest
+from plimsoll_operator.render import CAPACITY_GATE
+
+_OVER: Final = ("Succeeded", "Failed")
+Claims = tuple[tuple[Want, int], ...]
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """A deployment's pod without a node: whether it is behind the capacity gate, and what it asks for."""
+
+    pod: Manifest
+    gated: bool
+    asks: Claims
+
+    def fits(self, want: Want) -> bool:
+        """Whether it asks for what the plan's pods ask for."""
+        return any((one.resource, one.gpus) == (want.resource, want.gpus) for one, _ in self.asks)
+
+    @property
+    def may_take(self) -> Claims:
+        """What it may take at any moment: nothing while a gate holds it."""
+        return () if self.pod["spec"].get("schedulingGates") else self.asks
+
+
+class SeenPods:
+    """See the module. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._bound: dict[Key, dict[str, Manifest]] = {}
+        self._waiting: dict[Key, dict[str, Waiting]] = {}
+
+    def change(self, old: Manifest | None, new: Manifest | None) -> set[Key]:
+        """Take in one change of a pod. Returns the deployments whose pods have changed."""
+        touched: set[Key] = set()
+        if old is not None and (owner := deployment_of(old["metadata"])) is not None:
+            _keep(self._bound, owner, uid_of(old), None)
+            _keep(self._waiting, owner, uid_of(old), None)
+            touched.add(owner)
+        if new is not None and (owner := deployment_of(new["metadata"])) is not None:
+            self._take_in(owner, new)
+            touched.add(owner)
+        return touched
+
+    def bound(self, key: Key) -> Mapping[str, Manifest]:
+        """Live pods on nodes, by uid."""
+        return self._bound.get(key, {})
+
+    def waiting(self, key: Key) -> Mapping[str, Waiting]:
+        """Live pods without a node, by uid."""
+        return self._waiting.get(key, {})
+
+    def _take_in(self, owner: Key, pod: Manifest) -> None:
+        alive = pod["status"].get("phase") not in _OVER
+        bound = alive and bool(pod["spec"].get("nodeName"))
+        waits = alive and not bound and "deletionTimestamp" not in pod["metadata"]
+        _keep(self._bound, owner, uid_of(pod), pod if bound else None)
+        _keep(self._waiting, owner, uid_of(pod), Waiting(pod=pod, gated=has_gate(pod), asks=_asks(pod)) if waits else None)
+
+
+def claims_of_stranger(pod: Manifest | None) -> Claims:
+    """The GPUs of a pod that the scheduler may put on a node at any moment; which nodes it may use is not looked at."""
+    if pod is None or deployment_of(pod["metadata"]) is not None or "deletionTimestamp" in pod["metadata"]:
+        return ()
+    if pod["spec"].get("nodeName") or pod["spec"].get("schedulingGates") or pod["status"].get("phase") in _OVER:
+        return ()
+    return _asks(pod)
+
+
+def uid_of(pod: Manifest) -> str:
+    """Tells a pod from another of its name."""
+    return str(pod["metadata"].get("uid") or pod["metadata"]["name"])
+
+
+def has_gate(pod: Manifest) -> bool:
+    """Whether the pod waits behind the capacity gate."""
+    return any(gate.get("name") == CAPACITY_GATE for gate in pod["spec"].get("schedulingGates") or ())
+
+
+def _asks(pod: Manifest) -> Claims:
+    asked = pod_requests(pod["spec"])
+    gpus = [(resource, units) for resource, units in asked.items() if resource.startswith(GPU_RESOURCE_PREFIXES)]
+    memory, cpu, storage = (_coarse(asked.get(name, 0)) for name in (MEMORY, CPU, STORAGE))
+    want = Want(pools=(), products=(), gpus=0, host_memory_bytes=memory, host_cpu_millis=cpu, ephemeral_storage_bytes=storage)
+    return tuple((replace(want, gpus=units, resource=resource), 1) for resource, units in gpus)
+
+
+def _coarse(amount: int) -> int:
+    """Rounded up by at most a quarter, so that thousands of strangers' pods, each of another size, are few claims."""
+    step = 1 << max(0, amount.bit_length() - 3)
+    return -(-amount // step) * step
+
+
+def _keep(pods: dict[Key, dict[str, _T]], owner: Key, uid: str, pod: _T | None) -> None:
+    kept = pods.setdefault(owner, {})
+    if pod is not None:
+        kept[uid] = pod
+    else:
+        kept.pop(uid, None)
+    if not kept:
+        del pods[owner]
