@@ -17,6 +17,7 @@ from plimsoll_estimator.argument_table import ArgumentRow, all_rows, flag_exists
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import InvalidInput
+from plimsoll_estimator.outside import parse_json
 
 __all__ = ["ParsedExtraArgs", "flag_exists", "flag_of", "parse_extra_args", "parse_int", "render_args", "table_for"]
 
@@ -180,8 +181,8 @@ def _put(target: dict[str, Any], path: tuple[str, ...], item: _Given) -> None:
 
 def _json_or_text(text: str) -> Any:
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
+        return parse_json(text, "extraArgs", infinite=True)
+    except InvalidInput:
         return text
 
 
@@ -205,9 +206,9 @@ def _value(item: _Given) -> Any:
         return _float(text, name)
     if kind == "json":
         try:
-            return json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise InvalidInput(name, text, "must be JSON") from error
+            return parse_json(text, name, infinite=True)
+        except InvalidInput as error:
+            raise InvalidInput(name, text, f"must be JSON: it {error.limit}") from error
     return text
 
 

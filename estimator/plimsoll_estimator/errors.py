@@ -17,7 +17,10 @@ _MOST_NAMED: Final = 300
 
 
 class EstimatorError(ValueError):
-    """Root of everything the estimator raises on purpose."""
+    """Root of everything the estimator raises on purpose. Its text can be written down whatever it quotes."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message.encode("utf-8", "backslashreplace").decode())
 
 
 class InvalidInput(EstimatorError):

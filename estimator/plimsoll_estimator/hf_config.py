@@ -16,7 +16,7 @@ from threading import Lock
 from typing import Any, Final, TypeVar, TypeVarTuple
 
 from plimsoll_estimator.errors import InvalidInput
-from plimsoll_estimator.outside import parse_object
+from plimsoll_estimator.outside import parse_json_object
 
 MAX_DIMENSION: Final = 1 << 40
 _MOST_NESTED: Final = 8
@@ -42,7 +42,7 @@ class HfConfig:
     @classmethod
     def from_json(cls, text: str, path: str = "config") -> HfConfig:
         """Parse JSON text. Raises InvalidInput on bad JSON, non-objects, nesting beyond 64 and text that is no UTF-8."""
-        return cls(parse_object(text, path, infinite=True), path)
+        return cls(parse_json_object(text, path, infinite=True), path)
 
     def __contains__(self, key: str) -> bool:
         return self._data.get(key) is not None

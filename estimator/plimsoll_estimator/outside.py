@@ -33,7 +33,7 @@ def parse_json(text: str | bytes, where: str, *, most_bytes: int | None = None, 
         raise InvalidInput(where, said[:40], f"nests more than {deepest} deep")
 
     def whole(digits: str) -> int:
-        if len(digits) > MOST_DIGITS:
+        if len(digits.lstrip("-")) > MOST_DIGITS:
             raise InvalidInput(where, f"{digits[:8]}...", f"is a number of more than {MOST_DIGITS} digits")
         return int(digits)
 
@@ -57,7 +57,7 @@ def parse_json(text: str | bytes, where: str, *, most_bytes: int | None = None, 
     return found
 
 
-def parse_object(text: str | bytes, where: str, *, most_bytes: int | None = None, infinite: bool = False) -> Mapping[str, Any]:
+def parse_json_object(text: str | bytes, where: str, *, most_bytes: int | None = None, infinite: bool = False) -> Mapping[str, Any]:
     """The same where it must be an object."""
     found = parse_json(text, where, most_bytes=most_bytes, infinite=infinite)
     if not isinstance(found, dict):

@@ -208,7 +208,7 @@ def test_a_bad_header_is_named_and_nothing_is_printed(why, data, words, capsys, 
 WRONG = [
     ("no config.json", {}, "there is no config.json"),
     ("config.json is a list", {"config.json": "[]"}, "config.json: [] must be a JSON object"),
-    ("config.json is cut off", {"config.json": '{"a":'}, "config.json: b'{\"a\":' is not JSON"),
+    ("config.json is cut off", {"config.json": '{"a":'}, "config.json: '{\"a\":' is not JSON"),
     ("no architecture", {"config.json": "{}"}, "config.json.architectures must name the model class"),
     ("GGUF alone", {"m.gguf": "x"}, "Unsupported: there is no config.json, which tells the model's shape; the GGUF files"),
     ("a GGUF file beside a config", {"config.json": json.dumps(CONFIG), "m.Q4_K_M.gguf": "x"}, "Unsupported: known: the shape"),

@@ -204,7 +204,7 @@ FAILURES = [
     (busy, "Unreachable", "answered 429 for acme/in-house at main"),
     (broken, "Unreachable", "answered 503 to 3 requests"),
     (wrong_json, "Unreachable", "with what is not JSON"),
-    (wrong_config, "Invalid", "config.json: b'{\"architectures\":' is not JSON"),
+    (wrong_config, "Invalid", "config.json: '{\"architectures\":' is not JSON"),
     (metadata_service, "Unreachable", "redirects to 169.254.169.254, which is not a public address"),
     (metadata_service_as_ipv6, "Unreachable", "redirects to ::ffff:169.254.169.254, which is not a public address"),
     (inside, "Unreachable", "redirects to 10.0.0.1, which is not a public address"),

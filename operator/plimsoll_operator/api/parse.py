@@ -14,6 +14,8 @@ from typing import Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from plimsoll_estimator.errors import InvalidInput
+from plimsoll_estimator.outside import check_text
 from plimsoll_operator.api.base import API_VERSION, ApiModel, camel_path
 from plimsoll_operator.api.inference_deployment import InferenceDeployment
 from plimsoll_operator.api.model_profile import ClusterModelProfile, ModelProfile
@@ -154,6 +156,11 @@ def parse_object(kind: type[T], obj: Mapping[str, Any], *, newer: bool = False) 
 
 def parse_part(kind: type[T], obj: Mapping[str, Any], *, newer: bool = False) -> T:
     """The same for a part of an object, which carries no kind."""
+    try:
+        check_text(obj, "")
+    except InvalidInput as error:
+        value = "" if error.value is None else _show(error.value)
+        raise ApiError((Cause(field=error.field.lstrip("."), value=value, message=error.limit),)) from error
     try:
         text = json.dumps(_pruned(kind, obj, newer=newer), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:

@@ -25,6 +25,7 @@ from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.estimate import estimate
 from plimsoll_estimator.hardware import gpu_from
 from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.outside import parse_json
 from plimsoll_estimator.resolved import Estimate, Gpu
 from plimsoll_operator.cli import SubParsers, add_command
 from plimsoll_operator.cli.estimate_explain import explanation_lines
@@ -174,13 +175,13 @@ def _read_json(path: Path, option: str) -> Any:
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise InvalidInput(option, str(path), f"is larger than {_MAX_FILE_BYTES} bytes")
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"), option, infinite=True)
     except OSError as error:
         raise InvalidInput(option, str(path), f"cannot be read: {error.strerror}") from error
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, InvalidInput):
-            raise
+    except UnicodeDecodeError as error:
         raise InvalidInput(option, str(path), "is not JSON") from error
+    except InvalidInput as error:
+        raise InvalidInput(option, str(path), error.limit) from error
 
 
 def _config_of(data: Any, path: str) -> HfConfig:

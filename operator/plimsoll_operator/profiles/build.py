@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.outside import parse_json_object
 from plimsoll_estimator.units import format_gib
 from plimsoll_operator.api import API_VERSION, ApiError, ClusterModelProfile, ModelProfile, ModelProfileSpec, ProfileOrigin, parse_object
 from plimsoll_operator.api.base import DNS_NAME
@@ -114,13 +115,7 @@ def _json(source: Source, name: str, size: int, limit: int) -> Mapping[str, Any]
         data = source.read(name, 0, size + 1)
         if len(data) > size:
             raise InvalidInput(name, len(data), f"bytes came, more than the {size} that were announced")
-        try:
-            found = json.loads(data)
-        except (ValueError, RecursionError) as error:
-            raise InvalidInput(name, data[:40], f"is not JSON: {type(error).__name__}") from error
-    if not isinstance(found, dict):
-        raise InvalidInput(name, found, "must be a JSON object")
-    return found
+        return parse_json_object(data, name, infinite=True)
 
 
 def _totals(source: Source, sizes: Mapping[str, int], notes: list[str], progress: Progress) -> Mapping[str, int] | None:
@@ -193,7 +188,7 @@ def _without_totals(sizes: Mapping[str, int]) -> str:
 def shape_digest(text: str, totals: Mapping[str, int] | None) -> str:
     """As `gather` identifies a shape of this config text and bytes by dtype: SHA-256 with sorted keys, its first 16 digits."""
     weights = None if totals is None else [sum(totals.values()), sorted(totals.items())]
-    canonical = json.dumps([json.loads(text), weights], sort_keys=True, separators=(",", ":"))
+    canonical = json.dumps([dict(HfConfig.from_json(text).as_mapping()), weights], sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 

@@ -16,6 +16,7 @@ from typing import Any, Final, Literal
 
 from plimsoll_estimator.errors import EstimatorError, InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.outside import parse_json
 from plimsoll_operator.api import API_VERSION, ApiError, ModelProfile, ModelProfileSpec, parse_object
 
 ReadFailure = Literal["NotFound", "Gated", "Unreachable", "Invalid", "Unsupported", "Ambiguous"]
@@ -99,8 +100,8 @@ def _payload(log: bytes, request_key: str) -> bytes:
 
 def _parsed(payload: bytes) -> ModelProfileSpec:
     try:
-        body = json.loads(payload)
-    except (ValueError, RecursionError) as error:
+        body = parse_json(payload, "the result")
+    except InvalidInput as error:
         raise ForeignLog("its result is not JSON") from error
     if not isinstance(body, dict):
         raise ForeignLog("its result is no object")

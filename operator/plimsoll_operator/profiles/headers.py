@@ -78,8 +78,8 @@ def _summed(name: str, header: Mapping[str, object], data_bytes: int) -> Mapping
         if not isinstance(entry, _Tensor):
             _refuse(where, entry)
         dtype, begin, end = entry
-        if not 0 < len(dtype) <= _MAX_DTYPE:
-            raise InvalidInput(f"{where}: dtype", dtype, f"must be a text of at most {_MAX_DTYPE} characters")
+        if not 0 < len(dtype) <= _MAX_DTYPE or not dtype.isascii():
+            raise InvalidInput(f"{where}: dtype", dtype, f"must be a text of at most {_MAX_DTYPE} ASCII characters")
         if not 0 <= begin <= end <= data_bytes:
             raise InvalidInput(f"{where}: data_offsets", [begin, end], f"must rise and lie within the file's {data_bytes} bytes of tensors")
         totals[dtype] = totals.get(dtype, 0) + end - begin
@@ -92,5 +92,5 @@ def _refuse(where: str, entry: object) -> NoReturn:
     if not isinstance(entry, dict):
         raise InvalidInput(where, entry, "must be an object with dtype and data_offsets")
     if not isinstance(entry.get("dtype"), str):
-        raise InvalidInput(f"{where}: dtype", entry.get("dtype"), f"must be a text of at most {_MAX_DTYPE} characters")
+        raise InvalidInput(f"{where}: dtype", entry.get("dtype"), f"must be a text of at most {_MAX_DTYPE} ASCII characters")
     raise InvalidInput(f"{where}: data_offsets", entry.get("data_offsets"), "must be two whole numbers")

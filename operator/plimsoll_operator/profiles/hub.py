@@ -6,13 +6,13 @@ bounds is `transport`'s. The hub's API: https://huggingface.co/docs/hub/api.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote, urlsplit
 
 from plimsoll_estimator.errors import InvalidInput
+from plimsoll_estimator.outside import parse_json
 from plimsoll_operator.profiles.access import Access, endpoint_from_environment
 from plimsoll_operator.profiles.source import MAX_FILES, SourceFailure
 from plimsoll_operator.profiles.transport import Patience, Refusal, get_range
@@ -86,8 +86,8 @@ def _at(revision: str | None) -> str:
 def _listing(body: bytes, endpoint: str, model: str) -> tuple[str, Mapping[str, int]]:
     """Commit and sizes from the API's answer. Files in folders are left out: vLLM loads what lies at the top."""
     try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError) as error:
+        answer = parse_json(body, "the answer")
+    except InvalidInput as error:
         raise SourceFailure("Unreachable", f"{endpoint} answered about {model} with what is not JSON") from error
     commit = answer.get("sha") if isinstance(answer, dict) else None
     siblings = answer.get("siblings") if isinstance(answer, dict) else None

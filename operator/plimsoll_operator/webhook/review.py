@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from plimsoll_estimator.errors import InvalidInput
+from plimsoll_estimator.outside import DEEPEST, parse_json
 from plimsoll_operator.api import GROUP
 
 MAX_WARNING: Final = 256
@@ -27,6 +29,8 @@ _HEAD: Final = {
 }
 _BARE: Final = {403: "Forbidden", 504: "Timeout"}
 _OPERATIONS: Final = frozenset({"CREATE", "UPDATE", "DELETE", "CONNECT"})
+
+_LEVELS_ABOVE: Final = 8  # of the review around its objects, whose own depth is judged as that of any object
 
 
 class BadReview(ValueError):
@@ -70,9 +74,9 @@ class Answer:
 def parse_review(body: bytes) -> Review:
     """Raises BadReview on anything that is no AdmissionReview v1 of an InferenceDeployment or its scale."""
     try:
-        data = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise BadReview(f"the body is not JSON: {type(error).__name__}") from error
+        data = parse_json(body, "the body", deepest=DEEPEST + _LEVELS_ABOVE)
+    except InvalidInput as error:
+        raise BadReview(str(error)) from error
     if not isinstance(data, Mapping) or data.get("kind") != "AdmissionReview" or data.get("apiVersion") != "admission.k8s.io/v1":
         raise BadReview("the body is not an AdmissionReview of admission.k8s.io/v1")
     request = data.get("request")
