@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from plimsoll_operator.facts import ModelFacts, ModelUnknown
+from plimsoll_operator.text import one_line
 from plimsoll_operator.verdict import Admit, Plan, Reason, Reject, Resize, Undecided, Verdict
 
 ConditionStatus = Literal["True", "False", "Unknown"]
@@ -161,7 +162,7 @@ def _settle(draft: _Draft, generation: int, before: Condition | None, now: str) 
         type=kind,
         status=status,
         reason=reason,
-        message=message[:MAX_MESSAGE],
+        message=one_line(message, MAX_MESSAGE),
         observed_generation=generation,
         last_transition_time=since,
     )

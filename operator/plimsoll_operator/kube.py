@@ -25,6 +25,7 @@ from kubernetes.client.rest import RESTClientObject
 from plimsoll_operator.backoff import LONGEST_ASKED_SECONDS, retry_after_seconds
 from plimsoll_operator.errors import ApiFailure, WatchExpired
 from plimsoll_operator.ports import FIELD_MANAGER, PODS, EventType, Manifest, Page, Resource, WatchEvent
+from plimsoll_operator.text import one_line
 
 _log = logging.getLogger(__name__)
 # A watch each for a dozen kinds, the workers, the pool writer and the lease.
@@ -33,6 +34,7 @@ _REQUEST_TIMEOUT: Final = urllib3.Timeout(connect=5.0, read=30.0)
 # Bookmarks arrive about once a minute: a watch that is silent for longer than this is dead.
 _WATCH_TIMEOUT: Final = urllib3.Timeout(connect=5.0, read=75.0)
 # etcd stores 1.5 MiB by default, and JSON spells one byte of it with up to six ("<" is \u003c).
+_MAX_WORDS: Final = 1000
 _LONGEST_LINE: Final = 16 << 20
 _NEWS: Final = re.compile(rb'\s*\{"type":"(ADDED|MODIFIED)"')
 # A refusal is a sentence; of what is longer only the beginning is read.
@@ -259,7 +261,9 @@ def _refusal(response: urllib3.BaseHTTPResponse) -> ApiFailure:
     try:
         return _failure(response.status, _decoded(data), asked)
     except ApiFailure:
-        return ApiFailure(response.status, "Unknown", _one_line(data[:200].decode(errors="replace")), retry_after_seconds=_bounded(asked))
+        return ApiFailure(
+            response.status, "Unknown", one_line(data[:200].decode(errors="replace"), _MAX_WORDS), retry_after_seconds=_bounded(asked)
+        )
 
 
 def _failure(status: int, body: Mapping[str, Any], asked: float | None) -> ApiFailure:
@@ -267,7 +271,7 @@ def _failure(status: int, body: Mapping[str, Any], asked: float | None) -> ApiFa
     details = body.get("details")
     if asked is None and isinstance(details, dict):
         asked = retry_after_seconds(str(details.get("retryAfterSeconds")))
-    words = _one_line(str(body.get("message") or ""))
+    words = one_line(str(body.get("message") or ""), _MAX_WORDS)
     return ApiFailure(status, str(body.get("reason") or "Unknown")[:100], words, retry_after_seconds=_bounded(asked))
 
 
@@ -276,15 +280,11 @@ def _bounded(asked: float | None) -> float | None:
 
 
 def _unreached(what: str, error: Exception) -> ApiFailure:
-    return ApiFailure(0, type(error).__name__, f"{what}: {_one_line(str(error))}")
+    return ApiFailure(0, type(error).__name__, f"{what}: {one_line(str(error), _MAX_WORDS)}")
 
 
 def _unusable(why: str) -> ApiFailure:
     return ApiFailure(0, "UnusableAnswer", f"the API server's answer cannot be used: {why}")
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())[:1000]
 
 
 def _decoded(data: bytes) -> Manifest:

@@ -6,6 +6,7 @@ from tests.plimsoll_operator.plans import PLAN
 
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_operator.conditions import (
+    MAX_MESSAGE,
     ChildState,
     Condition,
     Invalid,
@@ -238,3 +239,12 @@ def test_pods_that_the_api_server_refuses_are_said_in_its_words(why: str, situat
     assert child is not None
     assert child.pods_refused is not None
     assert child.pods_refused.message in found["Progressing"].message
+
+
+@pytest.mark.parametrize("said", ["half a pair \ud800", "two\nlines", "a \u2028 separator", "a null \x00", "x" * 5000])
+def test_what_a_condition_says_can_be_written_down(said: str) -> None:
+    rows = conditions_of(replace(READY, verdict=replace(REJECT, message=said), apply_problem=said), (), "2026-01-01T00:00:00Z")
+    for row in rows:
+        assert row.message.encode()
+        assert row.message.isprintable()
+        assert len(row.message) <= MAX_MESSAGE

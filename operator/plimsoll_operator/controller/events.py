@@ -10,11 +10,13 @@ import hashlib
 import logging
 from collections.abc import Callable
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.ports import EVENTS, FIELD_MANAGER, INFERENCE_DEPLOYMENTS, Key, Kube
+from plimsoll_operator.text import one_line
 
+MAX_NOTE: Final = 1024
 _log = logging.getLogger(__name__)
 
 
@@ -43,7 +45,7 @@ class EventRecorder:
             "action": action,
             "reason": reason,
             "type": kind,
-            "note": note[:1024],
+            "note": one_line(note, MAX_NOTE),
             "regarding": {
                 "apiVersion": INFERENCE_DEPLOYMENTS.api_version,
                 "kind": INFERENCE_DEPLOYMENTS.kind,

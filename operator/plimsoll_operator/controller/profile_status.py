@@ -22,6 +22,7 @@ from plimsoll_operator.controller.work_queue import WorkQueue
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.ports import CLUSTER_MODEL_PROFILES, MODEL_PROFILES, Key, Kube, Manifest, Resource
 from plimsoll_operator.profiles.build import shape_digest
+from plimsoll_operator.text import one_line
 
 _log = logging.getLogger(__name__)
 _MAX_MESSAGE: Final = 1024
@@ -106,7 +107,7 @@ def status_of(spec: ModelProfileSpec, generation: int, before: Manifest, now: st
     try:
         architecture = HfConfig.from_json(spec.config).architecture
         totals = None if spec.weights is None else {row.dtype: row.bytes for row in spec.weights.by_dtype}
-        kept |= {"digest": shape_digest(spec.config, totals), "architecture": architecture[:256]}
+        kept |= {"digest": shape_digest(spec.config, totals), "architecture": one_line(architecture, 256)}
         find_architecture(architecture)
         condition = ("True", "Found", "the shape can be read")
     except InvalidInput as error:
@@ -128,5 +129,5 @@ def _condition(condition: tuple[str, str, str], generation: int, before: Manifes
     status, reason, message = condition
     old: Manifest = next((row for row in before.get("conditions") or () if row.get("type") == "ModelResolved"), {})
     since = old.get("lastTransitionTime") if old.get("status") == status else None
-    row = {"type": "ModelResolved", "status": status, "reason": reason, "message": message[:_MAX_MESSAGE]}
+    row = {"type": "ModelResolved", "status": status, "reason": reason, "message": one_line(message, _MAX_MESSAGE)}
     return row | {"observedGeneration": generation, "lastTransitionTime": since or now}

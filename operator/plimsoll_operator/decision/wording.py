@@ -11,6 +11,7 @@ from plimsoll_operator.decision.layouts import Kind
 from plimsoll_operator.decision.miss import Miss
 from plimsoll_operator.decision.search import Found, Missed
 from plimsoll_operator.facts import AppliedCorrection
+from plimsoll_operator.text import one_line
 from plimsoll_operator.verdict import Reason, Reject
 
 MAX_WARNING: Final = 256
@@ -108,7 +109,7 @@ def warnings(ask: Ask, found: Found, split: str | None = None, corrections: tupl
     lines += found.losses
     # The first warning of an extrapolated estimate says what is said above.
     lines += [f"Estimate: {line}." for line in found.fit.estimate.warnings[int(resolved is not None and resolved.extrapolated) :]]
-    return tuple(_one_line(line) for line in lines)
+    return tuple(one_line(line, MAX_WARNING) for line in lines)
 
 
 def leader_worker_set_missing(ask: Ask, found: Found) -> str:
@@ -136,7 +137,7 @@ def _layout(found: Found) -> list[str]:
 
 def overridden(reject: Reject, why: str) -> str:
     """The warning that stands in the place of a rejection."""
-    return _one_line(f"Would be rejected ({reject.reason}), but {why}: {reject.message}")
+    return one_line(f"Would be rejected ({reject.reason}), but {why}: {reject.message}", MAX_WARNING)
 
 
 def _corrected(corrections: tuple[AppliedCorrection, ...]) -> list[str]:
@@ -171,8 +172,3 @@ def _doubt(found: Found) -> list[str]:
         return []
     band = f"{gib(interval[0])} to {gib(interval[1])} GiB"
     return [f"Close: {gib(needed, up=True)} GiB of KV cache are needed and 90 % of starts leave {band}; a shorter maxModelLen is safer."]
-
-
-def _one_line(line: str) -> str:
-    flat = " ".join(line.split())
-    return flat if len(flat) <= MAX_WARNING else flat[: MAX_WARNING - 1] + "…"

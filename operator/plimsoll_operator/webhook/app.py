@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qs
 
+from plimsoll_operator.text import one_line
 from plimsoll_operator.webhook.bodies import Bodies, BodyRefused, Gone, Receive
 from plimsoll_operator.webhook.judge import judge, out_of_time
 from plimsoll_operator.webhook.ports import Decide, DecideWithin, Recorder, ReviewStore
-from plimsoll_operator.webhook.review import Answer, BadReview, Review, head_of, one_line, parse_review, render_review
+from plimsoll_operator.webhook.review import Answer, BadReview, Review, head_of, parse_review, render_review
 from plimsoll_operator.webhook.workers import Busy, Workers
 
 log = logging.getLogger(__name__)

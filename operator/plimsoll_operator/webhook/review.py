@@ -14,6 +14,7 @@ from typing import Any, Final
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.outside import DEEPEST, parse_json
 from plimsoll_operator.api import GROUP
+from plimsoll_operator.text import one_line
 
 MAX_WARNING: Final = 256
 MAX_WARNINGS: Final = 12
@@ -131,12 +132,6 @@ def _object(request: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     if value is not None and not isinstance(value, Mapping):
         raise BadReview(f"request.{key} is not an object")
     return value or {}
-
-
-def one_line(text: str, limit: int) -> str:
-    """Printable text on one line. A warning with a line break would be dropped silently by the API server's header rules."""
-    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-    return line if len(line) <= limit else line[: limit - 3] + "..."
 
 
 def render_review(review: Review, answer: Answer) -> bytes:
