@@ -6,15 +6,19 @@ Pure; what may not be set at all is refused by the API types.
 
 from __future__ import annotations
 
+import posixpath
 from dataclasses import dataclass
 from typing import Any, Final
 
 from plimsoll_estimator.units import MIB, ceil_div
-from plimsoll_operator.api import EnvVar, Sidecar, TemplateResources, TemplateSpec, Volume
+from plimsoll_operator.api import EnvVar, PodSecurity, Sidecar, TemplateResources, TemplateSpec, Volume
 from plimsoll_operator.quantity import parse_millis, parse_quantity
 
 Manifest = dict[str, Any]
 RESTRICTED: Final[Manifest] = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+
+HOME_MOUNT: Final = "/home/vllm"
+"""Home of an engine that is not root or cannot write to its image's folders: the hub's cache is below it, where libraries look."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +53,11 @@ def host_extra(template: TemplateSpec | None) -> HostExtra:
     )
 
 
+def one_form(path: str) -> str:
+    """A mount path as the kernel sees it: one slash at a time, no dots, none at the end. (normpath leaves two slashes at the start.)"""
+    return posixpath.normpath("/" + path.lstrip("/"))
+
+
 def _amounts(resources: TemplateResources | None) -> tuple[int, int]:
     if resources is None:
         return 0, 0
@@ -64,6 +73,8 @@ def lay_over(pod_template: Manifest, template: TemplateSpec | None) -> Manifest:
     metadata["labels"] = {**template.labels, **metadata.get("labels", {})}
     if template.annotations:
         metadata["annotations"] = {**template.annotations, **metadata.get("annotations", {})}
+    if template.security_context is not None:
+        spec["securityContext"] = {**spec.get("securityContext", {}), **_security(template.security_context)}
     engine, *others = spec["containers"]
     spec["containers"] = [_engine(engine, template), *others, *(_sidecar(one) for one in template.sidecars)]
     if template.volumes:
@@ -83,6 +94,9 @@ def _engine(container: Manifest, template: TemplateSpec) -> Manifest:
         laid["env"] = [*container.get("env", []), *(_env(one) for one in template.env)]
     if template.volumes:
         laid["volumeMounts"] = [*container.get("volumeMounts", []), *(_mount(one) for one in template.volumes)]
+    if template.security_context is not None and template.security_context.read_only_root_filesystem is not None:
+        read_only = template.security_context.read_only_root_filesystem
+        laid["securityContext"] = {**container["securityContext"], "readOnlyRootFilesystem": read_only}
     if template.resources is not None:
         extra = host_extra(template)
         requests = dict(container["resources"]["requests"])
@@ -90,6 +104,14 @@ def _engine(container: Manifest, template: TemplateSpec) -> Manifest:
         requests["memory"] = f"{ceil_div(extra.engine_memory_bytes(parse_quantity(requests['memory'])), MIB)}Mi"
         laid["resources"] = {**container["resources"], "requests": requests}
     return laid
+
+
+def _security(security: PodSecurity) -> Manifest:
+    """The pod's part of it: what holds for all of its containers."""
+    pod = security.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"read_only_root_filesystem"})
+    if not security.supplemental_groups:
+        pod.pop("supplementalGroups", None)
+    return ({"runAsNonRoot": True} if security.run_as_user is not None else {}) | pod
 
 
 def _sidecar(sidecar: Sidecar) -> Manifest:

@@ -16,7 +16,7 @@ from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.units import GIB, MIB, ceil_div
 from plimsoll_operator import group
 from plimsoll_operator.api import ENGINE_CONTAINER, NAME_LABEL, InferenceDeployment
-from plimsoll_operator.overlay import RESTRICTED, lay_over
+from plimsoll_operator.overlay import HOME_MOUNT, RESTRICTED, lay_over, one_form
 from plimsoll_operator.verdict import Plan
 from plimsoll_operator.wanted import MANAGED_LABEL, MANAGED_VALUE
 
@@ -291,6 +291,19 @@ def _model_argument(deployment: InferenceDeployment) -> str:
 
 
 def _environment(deployment: InferenceDeployment) -> list[Manifest]:
+    return [*_home(deployment), *_of_the_source(deployment)]
+
+
+def _home(deployment: InferenceDeployment) -> list[Manifest]:
+    """Where libraries keep caches, and a name that they find nowhere else for a user whom the image does not know."""
+    template = deployment.spec.template
+    if template is None or template.security_context is None or not template.security_context.moves_home:
+        return []
+    given = {variable.name for variable in template.env}
+    return [{"name": name, "value": value} for name, value in (("HOME", HOME_MOUNT), ("USER", "vllm")) if name not in given]
+
+
+def _of_the_source(deployment: InferenceDeployment) -> list[Manifest]:
     source = deployment.spec.model.source
     if source is None:
         return []
@@ -313,11 +326,20 @@ def _volumes(deployment: InferenceDeployment, plan: Plan) -> tuple[list[Manifest
     if claim is not None:
         volumes.append({"name": "weights", "persistentVolumeClaim": {"claimName": claim.claim_name, "readOnly": True}})
         mounts.append({"name": "weights", "mountPath": WEIGHTS_MOUNT, "readOnly": True})
-    else:
+    security = deployment.spec.template.security_context if deployment.spec.template is not None else None
+    moves_home = security is not None and security.moves_home
+    if claim is None or moves_home:
         # Outlives a restart of the container, so a crash does not download the weights again.
         volumes.append({"name": "hub-cache", "emptyDir": {}})
-        mounts.append({"name": "hub-cache", "mountPath": CACHE_MOUNT})
+        mounts.append({"name": "hub-cache", "mountPath": HOME_MOUNT if moves_home else CACHE_MOUNT})
+    if security is not None and security.read_only_root_filesystem and not _mounts(deployment, "/tmp"):
+        mounts.append({"name": "hub-cache", "mountPath": "/tmp", "subPath": "tmp"})
     return volumes, mounts
+
+
+def _mounts(deployment: InferenceDeployment, path: str) -> bool:
+    template = deployment.spec.template
+    return template is not None and any(one_form(volume.mount_path) == path for volume in template.volumes)
 
 
 def _node_affinity(plan: Plan) -> Manifest:

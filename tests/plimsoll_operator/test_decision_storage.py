@@ -64,6 +64,8 @@ NEEDS = [
     ("--download-dir with an equals sign", {"template": ON_DISK, "engine": {"extraArgs": ["--download-dir=/cache"]}}, CHUNKS),
     ("--download-dir elsewhere brings the files back",
      {"template": env("HF_HOME", "/cache"), "engine": {"extraArgs": ["--download-dir=/w"]}}, FILES_8B),
+    ("scratch space inside the claim is the node's", {"template": {"env": [{"name": "HF_HOME", "value": "/cache/hf"}], "volumes": [
+        *ON_DISK["volumes"], {"name": "t", "mountPath": "//cache/hf/", "emptyDir": {}}]}}, FILES_8B + CHUNKS),
     ("a folder whose name only starts like the claim's", {"template": env("HF_HOME", "/cache2")}, FILES_8B + CHUNKS),
     ("a path that leaves the claim", {"template": env("HF_HOME", "/cache/../w")}, FILES_8B + CHUNKS),
     ("HF_HOME from a ConfigMap is not known", {"template": {**ON_DISK, "env": [

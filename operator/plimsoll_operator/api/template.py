@@ -5,7 +5,7 @@ Read by rendering. What is not listed here cannot be set: host namespaces, hostP
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Final
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
@@ -43,6 +43,7 @@ OWNED_PREFIX: Final = "inference.plimsoll.dev/"
 OWNED_VOLUMES: Final = ("hub-cache", "shm", "weights")
 OWNED_PATHS: Final = ("/dev/shm", "/models", "/root/.cache/huggingface")
 ENGINE_CONTAINER: Final = "vllm"
+MAX_ID: Final = (1 << 31) - 1
 
 
 def _cel(names: tuple[str, ...]) -> str:
@@ -214,6 +215,31 @@ class Sidecar(ApiModel):
     )
 
 
+class PodSecurity(ApiModel):
+    """As whom the pod's processes run. What Pod Security's restricted profile asks for beside is always there: no privilege escalation,
+    no capabilities, the container runtime's seccomp profile."""
+
+    run_as_user: Annotated[int, Field(ge=1, le=MAX_ID)] | None = None
+    """User of all containers, not root. vLLM's home is then a volume of the pod's own: /root belongs to root."""
+    run_as_group: Annotated[int, Field(ge=0, le=MAX_ID)] | None = None
+    """First group of all containers."""
+    run_as_non_root: bool | None = None
+    """Let no container start as root; true where runAsUser is set."""
+    fs_group: Annotated[int, Field(ge=0, le=MAX_ID)] | None = None
+    """Group that volumes are given to."""
+    fs_group_change_policy: Literal["Always", "OnRootMismatch"] | None = None
+    """When a volume's files are given to fsGroup: at each start, or where its folder is another group's."""
+    supplemental_groups: Annotated[tuple[Annotated[int, Field(ge=0, le=MAX_ID)], ...], Field(max_length=16)] = ()
+    """Further groups of all containers."""
+    read_only_root_filesystem: bool | None = None
+    """Let the engine write to its volumes only; its home and /tmp are a volume of the pod's own."""
+
+    @property
+    def moves_home(self) -> bool:
+        """Whether the engine cannot write where root's image has its home."""
+        return self.run_as_user is not None or bool(self.run_as_non_root) or bool(self.read_only_root_filesystem)
+
+
 class TemplateSpec(ApiModel):
     """A bounded overlay on the generated pod."""
 
@@ -233,6 +259,8 @@ class TemplateSpec(ApiModel):
     """Further containers."""
     service_account_name: Name | None = None
     """ServiceAccount of the pods; the FitPolicy must list it."""
+    security_context: PodSecurity | None = None
+    """As whom the pods' processes run."""
     image_pull_secrets: Annotated[tuple[Name, ...], Field(max_length=8)] = ()
     """Pull secrets of the pods."""
 

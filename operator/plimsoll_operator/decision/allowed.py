@@ -6,7 +6,6 @@ are compared in their one form, since /var//run/x and /var/run/y/../x are the sa
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import Callable, Iterator
 from typing import Final
 
@@ -15,6 +14,7 @@ from plimsoll_operator.api import OWNED_PATHS, FitPolicySpec, InferenceDeploymen
 from plimsoll_operator.decision.code_loading import argument_that_loads_code, mount_that_loads_code
 from plimsoll_operator.decision.environment import first_that_moves_the_plan, loads_code
 from plimsoll_operator.decision.images import is_allowed
+from plimsoll_operator.overlay import HOME_MOUNT, one_form
 from plimsoll_operator.verdict import Reason, Reject
 
 ACCOUNT_PATHS: Final = ("/var/run/secrets/kubernetes.io/serviceaccount", "/run/secrets/kubernetes.io/serviceaccount")
@@ -99,16 +99,17 @@ def overlay_problem(template: TemplateSpec) -> Reject | None:
     if moved is not None:
         name, why = moved
         return Reject(reason=Reason.NOT_SUPPORTED_YET, message=f"Variable {name} {why}.", field="spec.template.env")
-    return _mount_problem(template.volumes)
+    security = template.security_context
+    return _mount_problem(template.volumes, (*OWNED_PATHS, *((HOME_MOUNT,) if security is not None and security.moves_home else ())))
 
 
-def _mount_problem(volumes: tuple[Volume, ...]) -> Reject | None:
+def _mount_problem(volumes: tuple[Volume, ...], owned: tuple[str, ...]) -> Reject | None:
     seen: dict[str, str] = {}
     for place, volume in enumerate(volumes):
         path, field = one_form(volume.mount_path), f"spec.template.volumes[{place}].mountPath"
         if ".." in volume.mount_path.split("/"):
             return _invalid(field, f"{field} {volume.mount_path} has a step upward.")
-        if any(_touches(path, own) for own in OWNED_PATHS):
+        if any(_touches(path, own) for own in owned):
             return _invalid(field, f"{field} {volume.mount_path}: the plan mounts something here.")
         if path in seen:
             return _invalid(field, f"{field} {volume.mount_path} is where volume {seen[path]} is mounted.")
@@ -131,8 +132,3 @@ def _brings_an_account(path: str, volume: Volume) -> bool:
 
 def _touches(path: str, own: str) -> bool:
     return path == own or path.startswith(f"{own}/") or own.startswith(f"{path.rstrip('/')}/")
-
-
-def one_form(path: str) -> str:
-    """The path as the kernel sees it: one slash at a time, no dots, no slash at the end. (normpath leaves two slashes at the start.)"""
-    return posixpath.normpath("/" + path.lstrip("/"))

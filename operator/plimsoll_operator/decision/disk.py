@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from plimsoll_operator.api import InferenceDeploymentSpec, TemplateSpec
+from plimsoll_operator.api import InferenceDeploymentSpec, TemplateSpec, Volume
 from plimsoll_operator.facts import ModelFacts, ModelUnknown
+from plimsoll_operator.overlay import one_form
 from plimsoll_operator.quantity import parse_quantity
 
 # Where huggingface_hub keeps files and xet chunks (its documentation, "Environment variables"), and vLLM's flag for the files alone.
@@ -41,9 +42,8 @@ class Disk:
 def disk_of(spec: InferenceDeploymentSpec, draft: ModelFacts | ModelUnknown | None) -> Disk:
     """What is not said literally (a variable from a ConfigMap, the image's own settings) is taken for the default: the node's disk."""
     template = spec.template or TemplateSpec()
-    claims = [volume.mount_path for volume in template.volumes if volume.persistent_volume_claim is not None]
     scratch = [volume.empty_dir for volume in template.volumes if volume.empty_dir is not None]
-    files, chunks = (not _lies_in(path, claims) for path in _caches(template, spec.engine.extra_args))
+    files, chunks = (not _lies_on_a_claim(path, template.volumes) for path in _caches(template, spec.engine.extra_args))
     source, proposer = spec.model.source, spec.engine.speculative
     from_hub = source is None or source.persistent_volume_claim is None
     totals = draft.weights if isinstance(draft, ModelFacts) else None
@@ -69,6 +69,10 @@ def _caches(template: TemplateSpec, extra_args: Sequence[str]) -> tuple[str, str
     return files, said.get("HF_XET_CACHE", f"{home}/xet")
 
 
-def _lies_in(path: str, mounts: Sequence[str]) -> bool:
-    """A path with steps upward may lie anywhere: it is in none of them."""
-    return ".." not in path.split("/") and any(f"{path}/".startswith(f"{mount.rstrip('/')}/") for mount in mounts)
+def _lies_on_a_claim(path: str, volumes: Sequence[Volume]) -> bool:
+    """What is mounted deepest holds the path: scratch space inside a claim is the node's. A path with steps upward may lie anywhere."""
+    if not path.startswith("/") or ".." in path.split("/"):
+        return False
+    held = [(one_form(volume.mount_path), volume) for volume in volumes]
+    above = [row for row in held if f"{one_form(path)}/".startswith(f"{row[0].rstrip('/')}/")]
+    return bool(above) and max(above, key=lambda row: len(row[0]))[1].persistent_volume_claim is not None
