@@ -10,6 +10,7 @@ import json
 import ssl
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -24,6 +25,7 @@ from plimsoll_operator.controller.resolving.reader_pod import ReaderSettings, re
 from plimsoll_operator.verdict import Plan
 from plimsoll_operator.wanted import TokenHub, Volume, Wanted
 
+Change = Callable[[Json], object]
 TEAM, NAME, STRANGER = "team", "chat", "payments"
 IMAGE, HUB = "plimsoll/operator:under-test", "https://mirror.example"
 VALUES = (
@@ -32,12 +34,15 @@ VALUES = (
     f"hub.endpoint={HUB}",
     "webhook.url=https://127.0.0.1:1/",
     "webhook.caBundle=eA==",
+    f"controller.serviceAccounts[0].namespace={TEAM}",
+    "controller.serviceAccounts[0].name=engine",
 )
 FIRST = ("Namespace", "CustomResourceDefinition")
 LATER = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
 GUARDS = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
 MERGE, APPLY, JSON = "application/merge-patch+json", "application/apply-patch+yaml", "application/json"
 SPREAD = replace(PLAN, nodes_per_replica=2, gpus_per_replica=2, tensor_parallel_size=2)
+VOLUME, TOKEN = Volume(claim="weights", path="b"), TokenHub(secret="hub", key="token")
 _PATHS = {
     "Deployment": "/apis/apps/v1/namespaces/{namespace}/deployments",
     "LeaderWorkerSet": "/apis/leaderworkerset.x-k8s.io/v1/namespaces/{namespace}/leaderworkersets",
@@ -113,8 +118,8 @@ def install(plane: ControlPlane) -> None:
     apply(plane, [one for one in objects if one["kind"] in FIRST])
     for kind in (one["metadata"]["name"] for one in objects if one["kind"] == "CustomResourceDefinition"):
         plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", f"crd/{kind}")
-    apply(plane, sorted((one for one in objects if one["kind"] in LATER), key=lambda one: LATER.index(one["kind"])))
     apply(plane, [leader_worker_sets(), {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": TEAM}}])
+    apply(plane, sorted((one for one in objects if one["kind"] in LATER), key=lambda one: LATER.index(one["kind"])))
     for namespace, name in ((TEAM, "default"), (TEAM, "admin"), ("kube-system", "default"), (NAMESPACE, "default")):
         apply(plane, [{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": name, "namespace": namespace}}])
     apply(plane, [one for one in objects if one["kind"] in GUARDS])
@@ -228,6 +233,47 @@ def pool(name: str, *, derived: bool, **spec: Any) -> Json:
     return made | {"spec": spec} if spec else made
 
 
+def moved(manifest: Json, **metadata: object) -> Json:
+    """The manifest of another name or place."""
+    return {**manifest, "metadata": {**manifest["metadata"], **metadata}}
+
+
+def event(**fields: object) -> Json:
+    """What the controller says of an InferenceDeployment."""
+    regarding = {"apiVersion": f"{GROUP}/v1alpha1", "kind": "InferenceDeployment", "namespace": TEAM, "name": NAME}
+    return {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {"namespace": TEAM, "name": "chat.1"},
+        "eventTime": "2026-01-01T00:00:00.000000Z",
+        "reportingController": "plimsoll.dev/plimsoll-controller",
+        "reportingInstance": "x",
+        "action": "Plan",
+        "reason": "PlanApplied",
+        "type": "Normal",
+        "regarding": regarding | fields,
+    }
+
+
+def lease(name: str = "plimsoll-controller") -> Json:
+    """What the leader holds."""
+    metadata = {"namespace": NAMESPACE, "name": name}
+    return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": {"holderIdentity": "x"}}
+
+
+def beyond_all() -> list[Json]:
+    """For each guard something that it alone refuses, or refuses too."""
+    group = {
+        "apiVersion": "leaderworkerset.x-k8s.io/v1",
+        "kind": "LeaderWorkerSet",
+        "metadata": {"namespace": TEAM, "name": "x"},
+        "spec": {},
+    }
+    labelled = moved(reader(VOLUME), labels={**reader(VOLUME)["metadata"]["labels"], "app": STRANGER})
+    own = [profile("ModelProfile", "x", managed=False), pool("x", derived=True, product="NVIDIA-L4"), event(kind="Pod"), lease("x")]
+    return [*(moved(one, name="x") for one in strangers()[:3]), group, labelled, *own]
+
+
 def begin(plane: ControlPlane) -> World:
     """Install, and make what the table of attacks is about."""
     install(plane)
@@ -241,6 +287,54 @@ def begin(plane: ControlPlane) -> World:
         status, answer = plane.request("POST", path_of(one, named=False), one)
         assert status == 201, answer
     thief = caller(plane, f"{RELEASE}-controller")
-    # Guards hold a moment after they were made.
-    wait_until(lambda: thief.create({**strangers()[0], "metadata": {"namespace": TEAM, "name": "x"}})[0] == 403, "the guards to hold")
+    # Guards hold a moment after they were made, each in its own time.
+    for one in beyond_all():
+        wait_until(lambda one=one: thief.create(one)[0] in (403, 422), f"the guard of {one['kind']}s to hold")
     return world
+
+
+def changed(manifest: Json, change: Change) -> Json:
+    """The manifest with one thing put in."""
+    made = copy.deepcopy(manifest)
+    change(made)
+    return made
+
+
+def pods_of(manifest: Json) -> list[Json]:
+    """The specs of the pods that it is or makes."""
+    spec: Json = manifest["spec"]
+    if "leaderWorkerTemplate" in spec:
+        return [spec["leaderWorkerTemplate"][part]["spec"] for part in ("leaderTemplate", "workerTemplate")]
+    return [spec["template"]["spec"]] if "template" in spec else [spec]
+
+
+def in_pod(**fields: object) -> Change:
+    return lambda made: [pod.update(fields) for pod in pods_of(made)]
+
+
+def in_container(**fields: object) -> Change:
+    return lambda made: [pod["containers"][0].update(fields) for pod in pods_of(made)]
+
+
+def in_security(**fields: object) -> Change:
+    return lambda made: [pod["containers"][0]["securityContext"].update(fields) for pod in pods_of(made)]
+
+
+def beside(**container: object) -> Change:
+    return lambda made: [pod["containers"].append(dict(container)) for pod in pods_of(made)]
+
+
+def mounting(**volume: object) -> Change:
+    return lambda made: [pod.setdefault("volumes", []).append({"name": "extra", **volume}) for pod in pods_of(made)]
+
+
+def with_env(**row: object) -> Change:
+    return lambda made: [pod["containers"][0]["env"].append(row) for pod in pods_of(made)]
+
+
+def owned(**fields: object) -> Change:
+    return lambda made: made["metadata"]["ownerReferences"][0].update(fields)
+
+
+def both(*changes: Change) -> Change:
+    return lambda made: [change(made) for change in changes]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from tests.controlplane import FAKE_GPU_NODES, Cluster, ControlPlane
-from tests.controlplane.cluster import wait_until
+from tests.controlplane.cluster import Json, wait_until
 from tests.e2e.installation import CHART, GROUP, NAMESPACE, RELEASE, apply, manifests
 
 pytestmark = pytest.mark.e2e
@@ -80,6 +80,42 @@ def test_without_reader_pods_the_controller_has_no_right_to_pods(cluster: Cluste
     verbs = {verb for rule in role["rules"] if "pods" in rule["resources"] for verb in rule["verbs"]}
     assert verbs.isdisjoint({"create", "delete"})
     assert not any("reader" in one["metadata"]["name"] for one in objects)
+
+
+def test_the_controller_is_told_every_policy_that_guards_it(cluster: Cluster) -> None:
+    for values, guarded in (((), True), (("reader.enabled=false",), True), (("guard.enabled=false",), False)):
+        objects = manifests(cluster, *values)
+        installed = {one["metadata"]["name"] for one in objects if one["kind"] == "ValidatingAdmissionPolicy"}
+        bound = {one["spec"]["policyName"] for one in objects if one["kind"] == "ValidatingAdmissionPolicyBinding"}
+        (controller,) = [one for one in objects if one["kind"] == "Deployment" and one["metadata"]["name"] == f"{RELEASE}-controller"]
+        arguments = controller["spec"]["template"]["spec"]["containers"][0]["args"]
+        told = {word.partition("=")[2] for word in arguments if word.startswith(("--guard-policy=", "--bypass-policy="))}
+        assert told == installed == bound
+        assert any(name.startswith(f"{RELEASE}-controller-") for name in told) is guarded
+
+
+def test_the_api_server_finds_no_fault_with_the_types_of_the_policies(cluster: Cluster) -> None:
+    """What is compared is looked up in the kinds' schemas, beside the tests that try it."""
+    objects = manifests(cluster, "processes.enabled=false")
+    apply(cluster, [one for one in objects if one["kind"] == "CustomResourceDefinition"])
+    policies = [one for one in objects if one["kind"] == "ValidatingAdmissionPolicy"]
+    for one in policies:
+        one["metadata"]["name"] += "-typed"
+        one["spec"]["matchConditions"].append({"name": "never", "expression": "false"})
+    apply(cluster, policies)
+    try:
+        for one in policies:
+
+            def checked(name: str = one["metadata"]["name"]) -> Json | None:
+                found = cluster.get("validatingadmissionpolicy", name)
+                done = found.get("status", {}).get("observedGeneration") == found["metadata"]["generation"]
+                return found["status"] if done else None
+
+            status = wait_until(checked, f"the types of {one['metadata']['name']} to be checked")
+            warnings = status.get("typeChecking", {}).get("expressionWarnings", [])
+            assert [row for row in warnings if "leaderworkerset" not in row["warning"]] == [], one["metadata"]["name"]
+    finally:
+        cluster.kubectl("delete", "validatingadmissionpolicies", *(one["metadata"]["name"] for one in policies))
 
 
 def test_where_only_some_namespaces_pods_may_be_seen_the_rights_end_there(cluster: Cluster) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,23 +14,37 @@ from tests.e2e.rights_world import (
     NAME,
     STRANGER,
     TEAM,
+    TOKEN,
+    VOLUME,
     Caller,
+    Change,
     World,
     begin,
+    beside,
+    both,
     caller,
+    changed,
+    event,
     group_of,
+    in_container,
+    in_pod,
+    in_security,
+    lease,
+    mounting,
+    moved,
+    owned,
+    pods_of,
     pool,
     profile,
     reader,
     strangers,
+    with_env,
 )
 
-from plimsoll_operator.wanted import TokenHub, Volume
+from plimsoll_operator.wanted import Volume
 
 pytestmark = pytest.mark.e2e
 Attempt = Callable[[Caller, World], tuple[int, Json]]
-Change = Callable[[Json], object]
-VOLUME, TOKEN = Volume(claim="weights", path="b"), TokenHub(secret="hub", key="token")
 READ_ONLY_CLAIM = {"name": "weights", "persistentVolumeClaim": {"claimName": "weights", "readOnly": True}}
 
 
@@ -44,57 +57,6 @@ def world(workdir: Path) -> Iterator[World]:
 @pytest.fixture(scope="module")
 def thief(world: World) -> Caller:
     return caller(world.plane, f"{RELEASE}-controller")
-
-
-def changed(manifest: Json, change: Change) -> Json:
-    """The manifest with one thing put in."""
-    made = copy.deepcopy(manifest)
-    change(made)
-    return made
-
-
-def moved(manifest: Json, **metadata: object) -> Json:
-    return {**manifest, "metadata": {**manifest["metadata"], **metadata}}
-
-
-def pods_of(manifest: Json) -> list[Json]:
-    """The specs of the pods that it is or makes."""
-    spec: Json = manifest["spec"]
-    if "leaderWorkerTemplate" in spec:
-        return [spec["leaderWorkerTemplate"][part]["spec"] for part in ("leaderTemplate", "workerTemplate")]
-    return [spec["template"]["spec"]] if "template" in spec else [spec]
-
-
-def in_pod(**fields: object) -> Change:
-    return lambda made: [pod.update(fields) for pod in pods_of(made)]
-
-
-def in_container(**fields: object) -> Change:
-    return lambda made: [pod["containers"][0].update(fields) for pod in pods_of(made)]
-
-
-def in_security(**fields: object) -> Change:
-    return lambda made: [pod["containers"][0]["securityContext"].update(fields) for pod in pods_of(made)]
-
-
-def beside(**container: object) -> Change:
-    return lambda made: [pod["containers"].append(dict(container)) for pod in pods_of(made)]
-
-
-def mounting(**volume: object) -> Change:
-    return lambda made: [pod.setdefault("volumes", []).append({"name": "extra", **volume}) for pod in pods_of(made)]
-
-
-def with_env(**row: object) -> Change:
-    return lambda made: [pod["containers"][0]["env"].append(row) for pod in pods_of(made)]
-
-
-def owned(**fields: object) -> Change:
-    return lambda made: made["metadata"]["ownerReferences"][0].update(fields)
-
-
-def both(*changes: Change) -> Change:
-    return lambda made: [change(made) for change in changes]
 
 
 NAKED = {"name": "more", "image": "evil/tool:1"}
@@ -145,6 +107,13 @@ def group(world: World) -> Json:
     return made
 
 
+def as_engine(made: Json) -> Json:
+    for pod in pods_of(made):
+        pod["serviceAccountName"] = "engine"
+        del pod["automountServiceAccountToken"]
+    return made
+
+
 def new_service(world: World) -> Json:
     made = world.service()
     made["metadata"]["name"] = made["spec"]["selector"][f"{GROUP}/name"] = made["metadata"]["labels"][f"{GROUP}/name"] = "other"
@@ -181,24 +150,6 @@ GATES_OFF = {"spec": {"schedulingGates": None}}
 TO_STRANGER = {f"{GROUP}/name": STRANGER}
 SELECTING = {"spec": {"selector": {f"{GROUP}/name": None, "app": STRANGER}}}
 PRIVILEGED_TEMPLATE = {"spec": {"template": {"spec": {"hostPID": True}}}}
-EVENT = {
-    "apiVersion": "events.k8s.io/v1",
-    "kind": "Event",
-    "metadata": {"namespace": TEAM, "name": "chat.1"},
-    "eventTime": "2026-01-01T00:00:00.000000Z",
-    "reportingController": "plimsoll.dev/plimsoll-controller",
-    "reportingInstance": "x",
-    "action": "Plan",
-    "reason": "PlanApplied",
-    "type": "Normal",
-    "regarding": {"apiVersion": f"{GROUP}/v1alpha1", "kind": "InferenceDeployment", "namespace": TEAM, "name": NAME},
-}
-LEASE = {
-    "apiVersion": "coordination.k8s.io/v1",
-    "kind": "Lease",
-    "metadata": {"namespace": NAMESPACE, "name": "plimsoll-controller"},
-    "spec": {"holderIdentity": "x"},
-}
 NO_CHILD = "that an InferenceDeployment controls"
 
 ATTACKS: list[tuple[str, Attempt, str]] = [
@@ -326,11 +277,11 @@ ATTACKS: list[tuple[str, Attempt, str]] = [
     ),
     (
         "an Event about something else",
-        lambda thief, _: thief.create({**EVENT, "regarding": {**EVENT["regarding"], "apiVersion": "v1", "kind": "Pod"}}),  # type: ignore[dict-item]
+        lambda thief, _: thief.create(event(apiVersion="v1", kind="Pod")),
         "speaks of InferenceDeployments only",
     ),
-    ("an Event in another's name", lambda thief, _: thief.create({**EVENT, "reportingController": "kubelet"}), "in its own name"),
-    ("another Lease", lambda thief, _: thief.create(moved(LEASE, name="another")), "no Lease but its own"),
+    ("an Event in another's name", lambda thief, _: thief.create({**event(), "reportingController": "kubelet"}), "in its own name"),
+    ("another Lease", lambda thief, _: thief.create(lease("another")), "no Lease but its own"),
 ]
 
 # What no reader pod may differ in.
@@ -404,6 +355,8 @@ def test_a_reader_pod_has_no(thief: Caller, world: World, what: str, make: Calla
 
 WORK: list[tuple[str, Attempt]] = [
     ("makes a Deployment", lambda thief, world: thief.apply(child(world))),
+    ("makes pods that run as an account it was given", lambda thief, world: thief.apply(as_engine(child(world)))),
+    ("makes groups that run as an account it was given", lambda thief, world: thief.apply(as_engine(group(world)))),
     ("makes a Deployment by POST", lambda thief, world: thief.create(child(world))),
     ("makes a LeaderWorkerSet", lambda thief, world: thief.apply(group(world))),
     ("makes a Service", lambda thief, world: thief.apply(new_service(world))),
@@ -426,8 +379,8 @@ WORK: list[tuple[str, Attempt]] = [
     ("derives a pool", lambda thief, _: thief.apply(pool("new", derived=True))),
     ("annotates a pool that somebody has corrected", lambda thief, _: thief.apply(pool("corrected", derived=True))),
     ("takes a derived pool away", lambda thief, _: thief.delete(pool("derived", derived=True))),
-    ("tells what it has done", lambda thief, _: thief.create(EVENT)),
-    ("leads", lambda thief, _: thief.create(LEASE)),
+    ("tells what it has done", lambda thief, _: thief.create(event())),
+    ("leads", lambda thief, _: thief.create(lease())),
 ]
 
 

@@ -5,7 +5,7 @@ from tests.plimsoll_operator.test_controller_reconcile import NS, World, gpu_nod
 
 from plimsoll_operator.controller.fakes import FakeKube
 from plimsoll_operator.controller.process import Controller
-from plimsoll_operator.controller.protection import BypassProtection
+from plimsoll_operator.controller.protection import Protection
 from plimsoll_operator.decision import decide
 from plimsoll_operator.gather import BYPASS_ANNOTATION
 from plimsoll_operator.ports import (
@@ -53,7 +53,7 @@ PROTECTION = [
 def test_the_annotation_is_protected_only_by_a_policy_that_denies_everywhere(
     why: str, policies: list[Manifest], bindings: list[Manifest], holds: bool
 ) -> None:
-    protection = BypassProtection([POLICY])
+    protection = Protection([POLICY])
     for one in policies:
         protection.policy_changed(("", one["metadata"]["name"]), None, one)
     for one in bindings:
@@ -62,22 +62,35 @@ def test_the_annotation_is_protected_only_by_a_policy_that_denies_everywhere(
 
 
 def test_every_policy_must_hold_and_none_protects_nothing() -> None:
-    protection = BypassProtection([POLICY, "scale"])
+    protection = Protection([POLICY, "scale"])
     protection.policy_changed(("", POLICY), None, admission_policy())
     protection.binding_changed(("", POLICY), None, binding())
     assert not protection.holds(), "more replicas are anybody's to ask for"
     protection.policy_changed(("", "scale"), None, admission_policy())
     protection.binding_changed(("", "scale"), None, binding("scale", policyName="scale"))
     assert protection.holds()
-    assert not BypassProtection([]).holds()
+    assert not Protection([]).holds()
 
 
 def test_protection_ends_with_its_binding() -> None:
-    protection = BypassProtection([POLICY])
+    protection = Protection([POLICY])
     protection.policy_changed(("", POLICY), None, admission_policy())
     protection.binding_changed(("", POLICY), None, binding())
     protection.binding_changed(("", POLICY), binding(), None)
     assert not protection.holds()
+
+
+def test_a_lack_of_what_holds_the_controllers_own_account_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    protection = Protection([], ["guard"])
+    protection.complain()
+    protection.complain()
+    assert [record.getMessage() for record in caplog.records] == [
+        "admission does not hold this account to its work: guard missing, not bound, or not denying"
+    ]
+    protection.policy_changed(("", "guard"), None, admission_policy())
+    protection.binding_changed(("", "guard"), None, binding("guard", policyName="guard"))
+    assert protection.unguarded() == ()
+    assert not protection.holds(), "it says nothing of the annotation"
 
 
 def world(*, protected: bool = False) -> World:

@@ -54,6 +54,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--metrics-port", type=int, default=8081, help="serves /metrics")
     bypass = "name of a ValidatingAdmissionPolicy that protects the bypass annotation, again for each; without any it is not honoured"
     parser.add_argument("--bypass-policy", action="append", default=[], metavar="NAME", help=bypass)
+    guard = "name of a ValidatingAdmissionPolicy that holds this account to its work, again for each; the log says which are missing"
+    parser.add_argument("--guard-policy", action="append", default=[], metavar="NAME", help=guard)
     image = "image of the pods that read volumes and use users' hub tokens in their namespaces; without it there are none"
     parser.add_argument("--reader-image", default="", help=image)
     parser.add_argument("--reader-image-pull-policy", default="IfNotPresent", choices=("Always", "IfNotPresent", "Never"))
@@ -156,6 +158,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         partial(decide_within, clock=time.monotonic, seconds=_DECIDE_SECONDS),
         identity=identity,
         bypass_policies=arguments.bypass_policy,
+        guard_policies=arguments.guard_policy,
         pod_namespaces=arguments.pod_namespace,
         fetchers=fetchers,
     )

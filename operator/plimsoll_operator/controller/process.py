@@ -25,7 +25,7 @@ from plimsoll_operator.controller.listener import Listener
 from plimsoll_operator.controller.policy_status import PolicyStatus
 from plimsoll_operator.controller.pool_writer import PoolWriter
 from plimsoll_operator.controller.profile_status import ProfileStatus
-from plimsoll_operator.controller.protection import BypassProtection
+from plimsoll_operator.controller.protection import Protection
 from plimsoll_operator.controller.quarantine import Bug, Quarantine, Unit
 from plimsoll_operator.controller.reconcile import Decide, Reconciler
 from plimsoll_operator.controller.records import Records
@@ -90,6 +90,7 @@ class Controller:
         *,
         identity: str,
         bypass_policies: Sequence[str] = (),
+        guard_policies: Sequence[str] = (),
         pod_namespaces: Sequence[str] = (),
         fetchers: Sequence[Fetcher] = (),
         clock: Callable[[], float] = time.monotonic,
@@ -100,7 +101,7 @@ class Controller:
         self.records = Records()
         self.ledger = Ledger(clock, self.enqueue, sees_all_pods=not pod_namespaces)
         self.objects = ParsedObjects()
-        self.protection = BypassProtection(bypass_policies)
+        self.protection = Protection(bypass_policies, guard_policies)
         self.recorder = Recorder(self)
         self.quarantine = Quarantine(self.recorder.internal_error)
         border = self.quarantine.border
@@ -199,6 +200,7 @@ class Controller:
         """What is due each second, one thing after the other."""
         with self.quarantine.border(Unit.TIMER, "overdue bookings"):
             self.ledger.expire()
+        self.protection.complain()
         for listener in self._listeners:
             listener.retry()
         self.calibration_writer.write_if_changed()

@@ -1,39 +1,63 @@
-"""Whether the bypass annotation is protected: the chart's ValidatingAdmissionPolicies are there, and bound so that they deny.
+"""Whether the chart's ValidatingAdmissionPolicies are there, and bound so that they deny: those that protect the bypass annotation, and
+those that hold this process's own account to its work.
 
-Fed by two informers, asked by the reconciler. An annotation that anybody may write is worth nothing, so it is honoured only
-while this holds. Kubernetes documentation: "Validating Admission Policy" (bindings, validationActions, failurePolicy).
+Fed by two informers, asked by the reconciler and, each second, by the leader's clock. An annotation that anybody may write is worth
+nothing, so it is honoured only while the first hold. A lack of the others changes nothing that is done here, and is said in the log.
+Kubernetes documentation: "Validating Admission Policy" (bindings, validationActions, failurePolicy).
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 from plimsoll_operator.ports import Key, Manifest
 
+_log = logging.getLogger(__name__)
 
-class BypassProtection:
-    """Knows the policies by their names: all of them must hold. Informers write from their threads, each write replaces a map."""
 
-    def __init__(self, policy_names: Iterable[str]) -> None:
-        self._policy_names = frozenset(policy_names)
+class Protection:
+    """Knows the policies by their names. Informers write from their threads, each write replaces a map."""
+
+    def __init__(self, bypass: Iterable[str], guards: Iterable[str] = ()) -> None:
+        self._bypass = frozenset(bypass)
+        self._guards = tuple(sorted(set(guards)))
+        self._names = self._bypass.union(self._guards)
+        self._said: tuple[str, ...] = ()
         self._policies: dict[str, Manifest] = {}
         self._bindings: dict[str, Manifest] = {}
 
     def policy_changed(self, key: Key, _old: Manifest | None, new: Manifest | None) -> None:
         """An informer's callback for ValidatingAdmissionPolicies."""
-        if key[1] in self._policy_names:
+        if key[1] in self._names:
             self._policies = _with(self._policies, key[1], new)
 
     def binding_changed(self, key: Key, _old: Manifest | None, new: Manifest | None) -> None:
         """An informer's callback for ValidatingAdmissionPolicyBindings."""
-        ours = new is not None and (new.get("spec") or {}).get("policyName") in self._policy_names
+        ours = new is not None and (new.get("spec") or {}).get("policyName") in self._names
         self._bindings = _with(self._bindings, key[1], new if ours else None)
 
     def holds(self) -> bool:
-        """Each policy is there, fails closed, and some binding of it denies in every namespace. Without any policy nothing protects."""
-        return bool(self._policy_names) and all(map(self._denies, self._policy_names))
+        """Whether the annotation is protected: all of its policies are there, and there are some."""
+        return bool(self._bypass) and all(map(self._denies, self._bypass))
+
+    def unguarded(self) -> tuple[str, ...]:
+        """Which of the policies that hold this account to its work do not."""
+        return tuple(name for name in self._guards if not self._denies(name))
+
+    def complain(self) -> None:
+        """Say it when it has changed."""
+        missing = self.unguarded()
+        if missing == self._said:
+            return
+        self._said = missing
+        if missing:
+            _log.warning("admission does not hold this account to its work: %s missing, not bound, or not denying", ", ".join(missing))
+        else:
+            _log.info("admission holds this account to its work again")
 
     def _denies(self, name: str) -> bool:
+        """It is there, fails closed, and some binding of it denies in every namespace."""
         policy = self._policies.get(name)
         if policy is None or (policy.get("spec") or {}).get("failurePolicy", "Fail") != "Fail":
             return False

@@ -3,6 +3,22 @@ What the ValidatingAdmissionPolicies in guard-*.yaml share. RBAC says which kind
 these kinds, and what may be in them. All of them are asked about the controller's account alone, and cost others one comparison.
 */ -}}
 
+{{- /* Their names, which the controller is told so that its log says which are missing. */ -}}
+{{- define "plimsoll.guard.names" -}}
+- children
+- deployments
+- leaderworkersets
+- services
+- pods
+{{- if .Values.reader.enabled }}
+- reader-pods
+{{- end }}
+- profiles
+- gpupools
+- events
+- leases
+{{- end }}
+
 {{- /* The header of one policy: dict "root" . "name" "children". */ -}}
 {{- define "plimsoll.guard.head" -}}
 apiVersion: admissionregistration.k8s.io/v1
