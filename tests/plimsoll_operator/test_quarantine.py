@@ -284,3 +284,25 @@ def test_a_loop_that_a_bug_gets_out_of_begins_anew(fault):
     run.stop.set()
     thread.join(60)
     assert run.status == 0
+
+
+def test_a_loop_that_ends_again_and_again_makes_the_process_unhealthy():
+    run, ended = _Run(), threading.Event()
+    run.stop = Impatient()
+
+    def loop():
+        if run.unsteady():
+            ended.set()
+            run.stop.set()
+        raise Broken
+
+    run.spawn("loop", loop)
+    assert ended.wait(60)
+    assert run.unsteady() == "loop cannot be kept running"
+
+
+class Impatient(threading.Event):
+    """Does not wait."""
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return self.is_set()

@@ -44,6 +44,8 @@ _DECIDE_SECONDS = 2.0
 """Decisions are made one after the other: one that takes longer than this is Undecided, so that the others go on."""
 _STEADY_SECONDS = 300.0
 """How long a loop must have run for its earlier failures to be forgotten."""
+_UNSTEADY_TIMES, _UNSTEADY_SECONDS = 6, 60.0
+"""A loop that has ended so many times in a row, the last time within so many seconds, makes the process unhealthy."""
 _LONGEST_PAUSE_SECONDS = 30.0
 
 
@@ -107,6 +109,15 @@ class _Run:
         self.ended = threading.Event()  # set after `stop`, when what was at hand is done: until then the lease is renewed
         self.status = 0
         self.quarantine = Quarantine()
+        self._ended: dict[str, tuple[int, float]] = {}
+
+    def unsteady(self) -> str:
+        """Which loop ends again and again; empty where none does."""
+        now = time.monotonic()
+        ending = [
+            name for name, (times, since) in tuple(self._ended.items()) if times >= _UNSTEADY_TIMES and now - since < _UNSTEADY_SECONDS
+        ]
+        return f"{', '.join(ending)} cannot be kept running" if ending else ""
 
     def fail(self, why: str) -> None:
         """End the process with status 1."""
@@ -132,6 +143,7 @@ class _Run:
             if self.stop.is_set():
                 return
             failures = failures + 1 if time.monotonic() - started < _STEADY_SECONDS else 1
+            self._ended[name] = (failures, time.monotonic())
             delay = min(_LONGEST_PAUSE_SECONDS, 0.5 * 2.0 ** min(failures, 10))
             _log.error("%s ended by itself; it begins anew in %.0f s", name, delay)
             self.stop.wait(delay)
@@ -165,7 +177,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     run.quarantine = controller.quarantine
     serve(
         arguments.health_port,
-        {"/healthz": probe(controller.unhealthy), "/readyz": probe(lambda: "stopping" if run.stop.is_set() else controller.unready())},
+        {
+            "/healthz": probe(lambda: controller.unhealthy() or run.unsteady()),
+            "/readyz": probe(lambda: "stopping" if run.stop.is_set() else controller.unready()),
+        },
     )
     serve(arguments.metrics_port, {"/metrics": exposition(controller.recorder.render)})
     for informer in controller.informers:
@@ -184,11 +199,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     if elector.acquire(run.stop):
         _log.info("leading as %s", identity)
-        _lead(run, controller, kube, elector)
+        _lead(run, controller, kube, elector, identity)
     return run.status
 
 
-def _lead(run: _Run, controller: Controller, kube: KubeClient, elector: LeaseElector) -> None:
+def _lead(run: _Run, controller: Controller, kube: KubeClient, elector: LeaseElector, identity: str) -> None:
     """Work until stopped; then finish the keys at hand before the lease is given back, so that two leaders never overlap."""
 
     def hold() -> None:
@@ -215,7 +230,8 @@ def _lead(run: _Run, controller: Controller, kube: KubeClient, elector: LeaseEle
     if branches is not None:
         run.spawn("branches", lambda: branches.run(run.stop))
     run.spawn("upkeep", lambda: controller.upkeep.run(run.stop))
-    run.spawn("watcher", lambda: run_watcher(kube.connection, controller.queue.add, stop=run.stop, ready=threading.Event()))
+    watch = partial(run_watcher, kube.connection, controller.queue.add, identity=identity, stop=run.stop, ready=threading.Event())
+    run.spawn("watcher", watch)
     while not run.stop.wait(0.5):
         if elector.overdue():
             run.fail("the lease is overdue")

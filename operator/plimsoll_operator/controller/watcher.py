@@ -12,7 +12,7 @@ import logging
 import random
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import kopf
 
@@ -33,9 +33,12 @@ class _EndlessBackoffs:
 
 
 def run_watcher(
-    connection: Callable[[], Connection], on_key: Callable[[Key], None], *, stop: threading.Event, ready: threading.Event
+    connection: Callable[[], Connection], on_key: Callable[[Key], None], *, identity: str, stop: threading.Event, ready: threading.Event
 ) -> None:
-    """Watch until `stop`. Returns then; returns earlier only when kopf gave up, which the caller must treat as fatal."""
+    """Watch until `stop`. Returns then; returns earlier only when kopf gave up, and the caller begins anew.
+
+    `identity` is ours: kopf would ask for the name of the user, and a container's has none.
+    """
     for name in ("kopf.objects", "kopf.activities", "kopf._core", "kopf._cogs"):
         logging.getLogger(name).setLevel(logging.WARNING)
     # It warns that it handles no OS signals: main does.
@@ -51,7 +54,17 @@ def run_watcher(
 
     kopf.on.login(registry=registry)(login)
     kopf.on.event(resource.group, resource.version, resource.plural, registry=registry)(enqueue)
-    asyncio.run(kopf.operator(registry=registry, settings=_settings(), clusterwide=True, standalone=True, stop_flag=stop, ready_flag=ready))
+    asyncio.run(
+        kopf.operator(
+            registry=registry,
+            settings=_settings(),
+            identity=cast(Any, identity),  # a str by another name, which kopf does not export
+            clusterwide=True,
+            standalone=True,
+            stop_flag=stop,
+            ready_flag=ready,
+        )
+    )
 
 
 def _login(connection: Connection) -> kopf.ConnectionInfo:
