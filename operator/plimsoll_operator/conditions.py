@@ -45,6 +45,14 @@ class PodsRefused:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Dispute:
+    """Somebody else changes what the plan sets. `waiting`: it is left so for a while, because it goes on."""
+
+    message: str
+    waiting: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChildState:
     """What the Deployment says of itself. `current` means that its controller has seen its newest spec."""
 
@@ -98,7 +106,7 @@ class Situation:
     verdict speaks of the spec as it stands rather than re-judging an applied plan. `bound` counts live pods on nodes,
     `capacity_for_missing` says that GPUs for all the others are booked, `missing_because` what they wait for where they are not.
     `apply_problem` is what the API server says to the children, where it refuses them, `name_taken` says which child's name somebody
-    else's object has. `replicas` are those that are made; `beyond`
+    else's object has, `dispute` that somebody changes them. `replicas` are those that are made; `beyond`
     as many more are wanted and held by a cap of the FitPolicy, whose sentence is `beyond_because`.
     """
 
@@ -114,6 +122,7 @@ class Situation:
     missing_because: Lack = "gpus"
     apply_problem: str = ""
     name_taken: str = ""
+    dispute: Dispute | None = None
     beyond: int = 0
     beyond_because: str = ""
 
@@ -223,6 +232,8 @@ def _progressing(situation: Situation) -> _Draft:
         if situation.refused:
             return (kind, "False", "Refused", "no pods are made")
         return (kind, "True", "Applying", "the pods' Deployment is being made")
+    if situation.dispute is not None and situation.dispute.waiting:
+        return (kind, "True", "ChangedByOthers", situation.dispute.message)
     if _rolled_out(situation, child):
         return (kind, "False", "Complete", f"{_share(child.available, situation)} available")
     if child.pods_refused is not None:
@@ -251,6 +262,8 @@ def _ready(situation: Situation) -> _Draft:
         return (kind, "False", *obstacle)
     if situation.capped:
         return (kind, "False", Reason.POLICY_CAP, situation.capped)
+    if situation.dispute is not None and situation.dispute.waiting:
+        return (kind, "False", "ChangedByOthers", situation.dispute.message)
     child = situation.child
     if child is not None and _rolled_out(situation, child):
         return (kind, "True", "Ready", f"{_share(child.available, situation)} available")
@@ -267,6 +280,8 @@ def _stalled(situation: Situation) -> _Draft:
         return ("Stalled", "True", Reason.POLICY_CAP, situation.capped)
     if situation.child is not None and situation.child.pods_refused is not None:
         return ("Stalled", "False", "PodsNotMade", "pods could not be made and are tried again")
+    if situation.dispute is not None and situation.dispute.waiting:
+        return ("Stalled", "False", "ChangedByOthers", situation.dispute.message)
     return ("Stalled", "False", "NotStalled", "nothing stands in the way")
 
 

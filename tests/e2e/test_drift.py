@@ -1,5 +1,7 @@
 """Others change our children on a real API server: what the plan sets is put back, and what runs is never lost over a name."""
 
+import json
+import time
 from collections.abc import Callable
 
 import pytest
@@ -110,3 +112,29 @@ def test_a_taken_service_name_loses_nothing_and_is_taken_up_when_it_is_free(wish
     assert leads_to(wishes, "named")[0] == {NAME_LABEL: "named"}
     assert wishes.uids("named") == uids
     assert wishes.status("named")["plan"] == plan
+
+
+def test_who_goes_on_changing_a_child_is_named_and_answered_ever_more_slowly(wishes: Wishes) -> None:
+    wishes.create(wish("fought-over"))
+    wishes.ready("fought-over")
+    path = f"{child_path(wishes, 'fought-over')}/scale?fieldManager=greedy-autoscaler"
+    put_back, until = 0, time.monotonic() + 12
+    while time.monotonic() < until:
+        child = wishes.child("fought-over")
+        assert child is not None
+        if child["spec"]["replicas"] != 3:
+            patched(wishes, path, {"spec": {"replicas": 3}})
+            put_back += 1
+        time.sleep(0.02)
+    print(f"put back {put_back} times in 12 s")
+    assert 2 <= put_back <= 6
+    assert stalled(wishes, "fought-over") == ("False", "ChangedByOthers")
+    said = [row["message"] for row in wishes.status("fought-over")["conditions"] if row["reason"] == "ChangedByOthers"]
+    assert len(said) == 3
+    assert all('by "greedy-autoscaler" again and again' in message for message in said)
+    events = wishes.cluster.kubectl("get", "events", "-n", wishes.namespace, "-o", "json").stdout
+    assert any(row["reason"] == "ChangedByOthers" and "greedy-autoscaler" in row["message"] for row in json.loads(events)["items"])
+    wishes.ready("fought-over")
+    child = wishes.child("fought-over")
+    assert child is not None
+    assert child["spec"]["replicas"] == 1

@@ -256,6 +256,10 @@ REASONS: Final = {  # reason -> (what it means, what to do)
         "An object that is not Plimsoll's has the name of the Deployment, LeaderWorkerSet or Service; it is never taken over.",
         "Rename one of the two. What runs keeps its plan and its GPUs; the rest is made within half a minute of the name being free.",
     ),
+    "ChangedByOthers": (
+        "Somebody else changes the Deployment, LeaderWorkerSet or Service that the plan has made; it is put back, at most every 5 minutes.",
+        "The message names the other manager. Change the InferenceDeployment instead; an autoscaler is pointed at its scale.",
+    ),
     "PodsRefused": (
         "The API server refuses the pods, and will until somebody changes something: Pod Security, a quota, limits, an admission policy.",
         "The message has its own words. Change the namespace's labels, quota or limits, or the spec; pods come by themselves then.",

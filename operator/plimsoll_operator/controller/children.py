@@ -14,6 +14,7 @@ from typing import Final
 from plimsoll_operator import group
 from plimsoll_operator.api import NAME_LABEL, InferenceDeployment
 from plimsoll_operator.controller.course import Applied, place_of
+from plimsoll_operator.controller.disputes import Disputes
 from plimsoll_operator.controller.records import Records
 from plimsoll_operator.controller.seen_pods import has_gate
 from plimsoll_operator.controller.services import leads_to, straightened
@@ -70,9 +71,10 @@ def newest(children: Iterable[Manifest]) -> Manifest | None:
 class Children:
     """Workload and Service of every key. `has_group` tells from a cache whether a LeaderWorkerSet of the deployment exists."""
 
-    def __init__(self, kube: Kube, records: Records, has_group: Callable[[Key], bool] = lambda _key: False) -> None:
+    def __init__(self, kube: Kube, records: Records, disputes: Disputes, has_group: Callable[[Key], bool] = lambda _key: False) -> None:
         self._kube = kube
         self._records = records
+        self._disputes = disputes
         self._has_group = has_group
 
     def find(self, deployment: InferenceDeployment, *, spans: bool = False) -> tuple[Manifest | None, str]:
@@ -104,9 +106,10 @@ class Children:
         if child is None:
             return None, False
         child, wrote = self._relabel(kind_of(child), key, child)
-        if wanted >= int(child["spec"].get("replicas") or 0):
+        kind = kind_of(child)
+        if wanted >= int(child["spec"].get("replicas") or 0) or self._yields(kind, key, child):
             return child, wrote
-        return self._scale(kind_of(child), key, wanted), True
+        return self._scale(kind, key, wanted), True
 
     def bring(self, deployment: InferenceDeployment, child: Manifest | None, run: Applied, *, adopts: bool) -> tuple[Manifest, bool]:
         """Make the children carry the plan. Returns the workload as it is then and whether anything was written."""
@@ -125,22 +128,41 @@ class Children:
         manifest = render_workload(deployment, run.plan, run.origin)
         manifest["metadata"]["annotations"][DECIDED_ANNOTATION] = run.decided
         if child is None:
-            return self._kube.apply_new(kind.resource, manifest), True
+            return self._wrote(kind, key, self._kube.apply_new(kind.resource, manifest)), True
         if adopts:
-            return self._kube.apply(kind.resource, manifest), True
-        record = self._records.get(key)
+            return self._wrote(kind, key, self._kube.apply(kind.resource, manifest)), True
         same_size = child["spec"].get("replicas") == wanted
         recorded = (child["metadata"].get("annotations") or {}).get(TEMPLATE_DIGEST_ANNOTATION)
-        if recorded != manifest["metadata"]["annotations"][TEMPLATE_DIGEST_ANNOTATION]:
-            # This release renders the same plan differently: an upgrade of the operator never restarts pods.
-            return (child, False) if same_size else (self._scale(kind, key, wanted), True)
-        if same_size and record is not None and record.child_generation == child["metadata"]["generation"]:
+        # This release may render the same plan differently: an upgrade of the operator never restarts pods.
+        only_size = recorded != manifest["metadata"]["annotations"][TEMPLATE_DIGEST_ANNOTATION]
+        if same_size and (only_size or self._is_as_left(kind, key, child)):
             return child, False
-        return self._kube.apply(kind.resource, manifest), True
+        if self._yields(kind, key, child):
+            return child, False
+        return (self._scale(kind, key, wanted) if only_size else self._wrote(kind, key, self._kube.apply(kind.resource, manifest))), True
+
+    def _is_as_left(self, kind: ChildKind, key: Key, child: Manifest) -> bool:
+        """Whether nobody has touched the child's spec since our last look, and nothing waits to be put back."""
+        record = self._records.get(key)
+        same = record is not None and record.child_generation == child["metadata"]["generation"]
+        return same and not self._disputes.waits(key, kind.resource.kind)
+
+    def _yields(self, kind: ChildKind, key: Key, child: Manifest) -> bool:
+        """Whether somebody else has changed the child, and goes on doing so: then what the plan sets is put back later."""
+        part = kind.resource.kind
+        if self._records.get(key) is None or self._is_as_left(kind, key, child):
+            return False
+        if self._disputes.is_ours(key, part, child) and not self._disputes.waits(key, part):
+            return False
+        return self._disputes.yields(key, part, child)
+
+    def _wrote(self, kind: ChildKind, key: Key, child: Manifest) -> Manifest:
+        return self._disputes.wrote(key, kind.resource.kind, child)
 
     def _bring_service(self, deployment: InferenceDeployment) -> bool:
         """Make the Service, or straighten it where somebody has bent it. Returns whether anything was written."""
         if self._has_service(deployment):
+            self._disputes.settled(_key_of(deployment), SERVICES.kind)
             return False
         wanted = render_service(deployment)
         there = self._kube.get(SERVICES, *_key_of(deployment))
@@ -152,6 +174,8 @@ class Children:
         labels = there["metadata"].get("labels") or {}
         if leads_to(there) == leads_to(wanted) and wanted["metadata"]["labels"].items() <= labels.items():
             return False  # the cache lags behind
+        if self._disputes.yields(_key_of(deployment), SERVICES.kind, there):
+            return False
         self._kube.merge_patch(SERVICES, *_key_of(deployment), straightened(there, wanted))
         return True
 
@@ -162,7 +186,11 @@ class Children:
         """Put back the labels by which the caches see the child: nobody hears of it without them, and it moves no generation."""
         wanted = {**MANAGED_BY, NAME_LABEL: key[1]}
         labels = child["metadata"].get("labels") or {}
+        part = f"labels of the {kind.resource.kind}"
         if all(labels.get(name) == value for name, value in wanted.items()):
+            self._disputes.settled(key, part)
+            return child, False
+        if self._disputes.yields(key, part, child):
             return child, False
         return self._kube.merge_patch(kind.resource, *kind.place(key), {"metadata": {"labels": wanted}}), True
 
@@ -189,7 +217,7 @@ class Children:
         return self._has_group(key) or (record is not None and record.plan is not None and record.plan.nodes_per_replica > 1)
 
     def _scale(self, kind: ChildKind, key: Key, wanted: int) -> Manifest:
-        return self._kube.merge_patch(kind.resource, *kind.place(key), {"spec": {"replicas": wanted}})
+        return self._wrote(kind, key, self._kube.merge_patch(kind.resource, *kind.place(key), {"spec": {"replicas": wanted}}))
 
     def _own_or_foreign(self, resource: Resource, key: Key, place: Key, uid: str) -> Manifest | None:
         """The child. What an earlier object of the same name has left behind is deleted: its owner is gone for certain."""

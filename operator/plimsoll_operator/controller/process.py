@@ -134,6 +134,7 @@ class Controller:
             bypass_is_protected=self.protection.holds,
             serves_groups=lambda: self._groups.served,
             has_group=lambda key: self._groups.get(GROUP.place(key)) is not None,
+            clock=clock,
         )
         self.calibration_writer = CalibrationWriter(kube, self.objects, _now, border)
         self.policy_status = PolicyStatus(kube, clock=clock, now=_now, border=border)

@@ -9,6 +9,7 @@ Raises ApiFailure where the API server refuses; the worker retries the key.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime
@@ -28,6 +29,7 @@ from plimsoll_operator.controller.course import (
     must_start_over,
 )
 from plimsoll_operator.controller.demand import Standing
+from plimsoll_operator.controller.disputes import Disputes
 from plimsoll_operator.controller.gates import Gates
 from plimsoll_operator.controller.ledger import Ledger, Promise
 from plimsoll_operator.controller.places import Places, settled
@@ -105,13 +107,15 @@ class Reconciler:
         bypass_is_protected: Callable[[], bool] = lambda: False,
         serves_groups: Callable[[], bool] = lambda: False,
         has_group: Callable[[Key], bool] = lambda _key: False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._kube = kube
         self._objects = objects
         self._ledger = ledger
         self._records = records
         self._models = models
-        self._children = Children(kube, records, has_group)
+        self._disputes = Disputes(clock, again)
+        self._children = Children(kube, records, self._disputes, has_group)
         self._gates = Gates(kube, ledger)
         self._reporter = reporter
         self._decide_facts = decide
@@ -286,6 +290,7 @@ class Reconciler:
             missing_because=_lack(decided),
             apply_problem=apply_problem,
             name_taken=name_taken,
+            dispute=self._disputes.about(gathered.key),
         )
         self._records.put(
             gathered.key,
@@ -315,6 +320,7 @@ class Reconciler:
         self._models.forget(key)
         self._records.forget(key)
         self._reporter.forget(key)
+        self._disputes.forget(key)
         self._judged.pop(key, None)
 
 

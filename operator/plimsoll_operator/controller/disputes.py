@@ -1,0 +1,105 @@
+"""Who else changes our children, and how soon it is put back: at once the first time, then more and more slowly.
+
+Asked by the children before they put anything back. An autoscaler, a mutating policy or a second operator that wants something
+else would otherwise be answered at once and for ever, and pods restarted with each answer. Nothing here is the only copy of
+anything: a new leader begins with an open mind. Makes no request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from plimsoll_operator.conditions import Dispute
+from plimsoll_operator.ports import FIELD_MANAGER, Key, Manifest
+
+FIRST_SECONDS: Final = 1.0
+LONGEST_SECONDS: Final = 300.0
+FORGET_SECONDS: Final = 900.0
+"""So long after the last time it is put back, a change is the first one again."""
+_MAX_NAME: Final = 128
+
+
+@dataclass(slots=True)
+class _Quarrel:
+    """One part of one deployment's children. `due` is when it may be put back, None where nothing waits."""
+
+    put_back: int = 0
+    put_back_at: float = 0.0
+    due: float | None = None
+    message: str = ""
+    fresh: bool = False
+
+
+class Disputes:
+    """Of every key and part. Called by several threads, never by two for the same key. `clock` is monotonic seconds."""
+
+    def __init__(self, clock: Callable[[], float], again: Callable[[Key, float], None]) -> None:
+        self._clock = clock
+        self._again = again
+        self._quarrels: dict[Key, dict[str, _Quarrel]] = {}
+        self._written: dict[Key, dict[str, int]] = {}
+
+    def wrote(self, key: Key, part: str, child: Manifest) -> Manifest:
+        """The child as we have just written it: whatever its generation, nobody else has moved it to there."""
+        self._written.setdefault(key, {})[part] = int(child["metadata"].get("generation") or 0)
+        self.settled(key, part)
+        return child
+
+    def is_ours(self, key: Key, part: str, child: Manifest) -> bool:
+        """Whether the child stands at the generation that we wrote last."""
+        return self._written.get(key, {}).get(part, -1) == int(child["metadata"].get("generation") or 0)
+
+    def settled(self, key: Key, part: str) -> None:
+        """The part is as it should be: nothing waits to be put back."""
+        quarrel = self._quarrels.get(key, {}).get(part)
+        if quarrel is not None:
+            quarrel.due = None
+
+    def waits(self, key: Key, part: str) -> bool:
+        """Whether something is left as somebody else has made it, to be put back later."""
+        quarrel = self._quarrels.get(key, {}).get(part)
+        return quarrel is not None and quarrel.due is not None
+
+    def yields(self, key: Key, part: str, theirs: Manifest) -> bool:
+        """Somebody has changed this part: whether to leave it so for now. If not, the caller puts it back."""
+        now = self._clock()
+        quarrel = self._quarrels.setdefault(key, {}).setdefault(part, _Quarrel())
+        if quarrel.put_back and now - quarrel.put_back_at > FORGET_SECONDS:
+            quarrel.put_back = 0
+        delay = min(LONGEST_SECONDS, FIRST_SECONDS * 2.0 ** min(quarrel.put_back - 1, 16)) if quarrel.put_back else 0.0
+        due = quarrel.put_back_at + delay
+        what = f"the {part} {theirs['metadata'].get('namespace', '')}/{theirs['metadata']['name']}"
+        who = changed_by(theirs)
+        if quarrel.put_back and now < due:
+            quarrel.due = due
+            quarrel.message = f"{what} is changed by {who} again and again; what the plan sets is put back more and more slowly"
+            self._again(key, due - now)
+            return True
+        quarrel.put_back, quarrel.put_back_at, quarrel.due, quarrel.fresh = quarrel.put_back + 1, now, None, True
+        quarrel.message = f"{what} was changed by {who}; what the plan sets is put back"
+        return False
+
+    def about(self, key: Key) -> Dispute | None:
+        """What waits, else what was put back since this was last asked, once."""
+        told: Dispute | None = None
+        for quarrel in self._quarrels.get(key, {}).values():
+            waiting = quarrel.due is not None
+            if waiting or (quarrel.fresh and told is None):
+                told = Dispute(message=quarrel.message, waiting=waiting)
+            quarrel.fresh = False
+        return told
+
+    def forget(self, key: Key) -> None:
+        """The object is gone."""
+        self._quarrels.pop(key, None)
+        self._written.pop(key, None)
+
+
+def changed_by(theirs: Manifest) -> str:
+    """The other manager that has changed the object last, as its managed fields name it: text from outside, bounded."""
+    rows = [row for row in theirs["metadata"].get("managedFields") or () if isinstance(row, dict)]
+    others = [row for row in rows if row.get("manager") and row["manager"] != FIELD_MANAGER and row.get("subresource") != "status"]
+    last = max(others, key=lambda row: ("f:spec" in (row.get("fieldsV1") or {}), str(row.get("time") or "")), default=None)
+    return f'"{" ".join(str(last["manager"]).split())[:_MAX_NAME]}"' if last is not None else "somebody who is not named"
