@@ -108,7 +108,7 @@ class Installation:
         pki = self._plane().pki.folder
         arguments = [f"--port={self.ports['webhook']}", f"--metrics-port={self.ports['webhook-metrics']}"]
         arguments += [f"--tls-cert={pki}/webhook.crt", f"--tls-key={pki}/webhook.key"]
-        self._start("webhook", ["--host=127.0.0.1", "--bypass", *arguments])
+        self._start("webhook", ["--host=127.0.0.1", "--bypass", "--drain=1", *arguments])
         self._wait_ready("webhook", f"https://127.0.0.1:{self.ports['webhook']}/readyz")
 
     def start_standby(self) -> Child:

@@ -195,13 +195,37 @@ def test_the_whole_chart_is_accepted_with_images_and_service(cluster: Cluster) -
         "PodDisruptionBudget": f"/apis/policy/v1/namespaces/{NAMESPACE}/poddisruptionbudgets",
         "ValidatingWebhookConfiguration": "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations",
     }
-    values = ("networkPolicy.enabled=true", "hub.tokenSecret.name=hf", "controller.env[0].name=HTTPS_PROXY", "controller.env[0].value=x")
+    closed = ("networkPolicy.enabled=true", "networkPolicy.apiServers={10.0.0.1/32,fd00::1/128}", "webhook.clientCA=PEM")
+    values = (*closed, "hub.tokenSecret.name=hf", "controller.env[0].name=HTTPS_PROXY", "controller.env[0].value=x")
     objects = [one for one in manifests(cluster, *values) if one["kind"] in paths]
     assert {one["kind"] for one in objects} == set(paths)
     for one in objects:
         one["metadata"]["name"] += "-dry"
         status, answer = cluster.request("POST", f"{paths[one['kind']]}?dryRun=All&fieldValidation=Strict", one)
         assert status == 201, f"{one['kind']} {one['metadata']['name']}: {answer.get('message')}"
+
+
+def test_the_webhooks_reviews_are_the_api_servers_alone_where_that_is_configured(cluster: Cluster) -> None:
+    values = ("networkPolicy.enabled=true", "networkPolicy.apiServers={10.0.0.1/32,fd00::1/128}", "webhook.clientCA=PEM")
+    closed = {(one["kind"], one["metadata"]["name"]): one for one in manifests(cluster, *values)}
+    ingress = closed["NetworkPolicy", f"{RELEASE}-webhook"]["spec"]["ingress"]
+    assert [row["ipBlock"]["cidr"] for row in ingress[0]["from"]] == ["10.0.0.1/32", "fd00::1/128"]
+    assert [rule["ports"][0]["port"] for rule in ingress] == ["https", "metrics"]
+    assert closed["ConfigMap", f"{RELEASE}-webhook-client-ca"]["data"] == {"ca.crt": "PEM"}
+    pod = closed["Deployment", f"{RELEASE}-webhook"]["spec"]["template"]["spec"]
+    assert "--client-ca=/etc/plimsoll/client-ca/ca.crt" in pod["containers"][0]["args"]
+    assert {probe["httpGet"]["port"] for key, probe in pod["containers"][0].items() if key.endswith("Probe")} == {"metrics"}
+    bare = next(one for one in manifests(cluster) if (one["kind"], one["metadata"]["name"]) == ("Deployment", f"{RELEASE}-webhook"))
+    assert not any(argument.startswith("--client-ca") for argument in bare["spec"]["template"]["spec"]["containers"][0]["args"])
+
+
+def test_a_webhook_pod_has_time_to_drain_and_answers_within_the_rules_time(cluster: Cluster) -> None:
+    objects = manifests(cluster, "webhook.timeoutSeconds=9", "webhook.drainSeconds=7")
+    pod = next(one for one in objects if one["kind"] == "Deployment" and one["metadata"]["name"] == f"{RELEASE}-webhook")["spec"][
+        "template"
+    ]["spec"]
+    assert {"--answer-within=9", "--drain=7"} <= set(pod["containers"][0]["args"])
+    assert pod["terminationGracePeriodSeconds"] >= 7 + 9 + 5
 
 
 def test_a_url_without_its_authority_is_refused_by_name(cluster: Cluster) -> None:

@@ -1,0 +1,70 @@
+"""What one tenant's dry runs buy of the webhook on a real API server: a bounded memory, and nobody else's time."""
+
+import json
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from tests.controlplane.cluster import Json, KubectlError, wait_until
+from tests.e2e.installation import GROUP, Installation
+from tests.e2e.test_policies import grant
+
+pytestmark = pytest.mark.e2e
+MIB = 1 << 20
+LLAMA: Json = {
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "bfloat16", "hidden_size": 4096,
+    "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256,
+    "max_position_embeddings": 131072,
+}  # fmt: skip
+
+
+def wish(name: str, model: Json) -> Json:
+    spec = {"model": {"name": "acme/x"} | model, "engine": {"image": "vllm/vllm-openai:v0.19.0", "maxModelLen": 8192}}
+    return {"apiVersion": f"{GROUP}/v1alpha1", "kind": "InferenceDeployment", "metadata": {"name": name}, "spec": spec}
+
+
+def large(number: int) -> Json:
+    text = json.dumps(LLAMA | {"number": number, "pad": [[] for _ in range(20_000)]}, separators=(",", ":"))
+    return wish(f"large-{number}", {"profile": {"inline": text}})
+
+
+def dry_run(installation: Installation, namespace: str, *manifests: Json) -> str:
+    """As the tenant: what kubectl says."""
+    listed = {"apiVersion": "v1", "kind": "List", "items": list(manifests)}
+    try:
+        done = installation.cluster.kubectl(
+            "create", "-n", namespace, "--as=tenant", "--dry-run=server", "-f", "-", stdin=json.dumps(listed)
+        )
+        return done.stdout + done.stderr
+    except KubectlError as error:
+        return error.stderr
+
+
+def memory(installation: Installation) -> int:
+    pid = installation.cluster.processes["webhook"].pid
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_hundreds_of_large_dry_runs_keep_a_bounded_memory_and_delay_nobody(installation: Installation, namespace: str) -> None:
+    """Each is a megabyte and a half when it is parsed. An administrator's small dry run is answered within a second or so meanwhile."""
+    grant(installation.cluster, namespace, "tenant", "edit")
+    wait_until(lambda: "forbidden" not in dry_run(installation, namespace, large(0)), "the built-in role to be aggregated")
+    before = memory(installation)
+    path = f"/apis/{GROUP}/v1alpha1/namespaces/default/inferencedeployments?dryRun=All"
+    waits = []
+    with ThreadPoolExecutor(2) as pool:
+        attacks = [pool.submit(dry_run, installation, namespace, *map(large, range(start, start + 20))) for start in range(1, 201, 20)]
+        while not all(attack.done() for attack in attacks):
+            began = time.monotonic()
+            status, answer = installation.cluster.request("POST", path, wish("honest", {"name": "meta-llama/Llama-3.1-8B-Instruct"}))
+            waits.append(time.monotonic() - began)
+            assert status == 201, answer
+            time.sleep(0.1)
+    said = [line for attack in attacks for line in attack.result().splitlines()]
+    assert sum("created (server dry run)" in line for line in said) == 200, said[:3]
+    assert memory(installation) - before < 130 * MIB
+    print(f"an honest dry run meanwhile: median {sorted(waits)[len(waits) // 2]:.2f} s, longest {max(waits):.2f} s")
+    assert max(waits) < 5
+    assert "Traceback" not in installation.log("webhook")
