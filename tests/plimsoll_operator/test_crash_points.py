@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from tests.plimsoll_operator.checkpoints import TINY
-from tests.plimsoll_operator.controller_world import NS, Clock, gpu_node
+from tests.plimsoll_operator.controller_world import NS, Clock, gpu_node, of_replica_set
 
 from plimsoll_operator.api import NAME_LABEL
 from plimsoll_operator.controller.fakes import FakeKube, new_deployment
@@ -213,7 +213,9 @@ class Run:
                 self.inner.delete(PODS, NS, pod["metadata"]["name"])
 
     def _pod(self, name: str, number: int, template: Manifest) -> Manifest:
-        metadata = {**template["metadata"], "namespace": NS, "name": f"{name}-{number}", "creationTimestamp": "2026-01-01T00:00:00Z"}
+        owned, made = of_replica_set(name), template["metadata"]
+        metadata = {**made, **owned, "labels": {**made["labels"], **owned["labels"]}, "namespace": NS, "name": f"{name}-{number}"}
+        metadata["creationTimestamp"] = "2026-01-01T00:00:00Z"
         return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"], "status": {"phase": "Pending"}}
 
     def world(self) -> dict[str, Any]:
