@@ -101,8 +101,8 @@ class Store(Protocol):
         """All EngineCalibrations."""
         ...
 
-    def namespace_labels(self, namespace: str) -> Mapping[str, str]:
-        """Labels of the namespace; empty when they are not known."""
+    def namespace_labels(self, namespace: str) -> Mapping[str, str] | None:
+        """Labels of the namespace; None while nobody has told of it yet."""
         ...
 
     def uses(self, namespace: str) -> Mapping[str, DeploymentUse]:
@@ -141,7 +141,7 @@ def facts_for(deployment: InferenceDeployment, store: Store, *, applied_plan: Pl
 
 def policy_for(namespace: str, store: Store) -> HeldPolicy:
     """The FitPolicy that holds for a namespace."""
-    return _policy(store.fit_policies(), store.namespace_labels(namespace))
+    return _policy(store.fit_policies(), namespace, store.namespace_labels(namespace))
 
 
 def _beside(deployment: InferenceDeployment, namespace: str, policy: FitPolicySpec, store: Store) -> tuple[DeploymentUse, ...]:
@@ -337,22 +337,32 @@ def _digest(config: HfConfig, weights: WeightTotals | None) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _policy(policies: Iterable[FitPolicy | Unreadable], labels: Mapping[str, str]) -> HeldPolicy:
+def _policy(policies: Iterable[FitPolicy | Unreadable], namespace: str, labels: Mapping[str, str] | None) -> HeldPolicy:
     """The first policy by name whose selector matches the namespace, else `default`, else the built-in defaults.
 
-    One that cannot be read holds for whatever its selector selects, and for everything where that cannot be read either.
+    One that cannot be read holds for whatever its selector selects, and for everything where that cannot be read either. Of a namespace
+    that was made a moment ago the labels may not be known yet: then it is not known whether a selector leaves it out.
     """
     fallback = HeldPolicy(spec=FitPolicySpec())
     for policy in sorted(policies, key=_name_of):
         if _name_of(policy) == DEFAULT_POLICY:
             fallback = _held(policy)
-        elif _holds_for(policy, labels):
+        elif labels is None and not _selects_all(policy):
+            return HeldPolicy(
+                spec=FitPolicySpec(), problem=f"The labels of namespace {namespace} are not known yet, by which FitPolicies select"
+            )
+        elif _holds_for(policy, labels or {}):
             return _held(policy)
     return fallback
 
 
 def _name_of(policy: FitPolicy | Unreadable) -> str:
     return policy.name if isinstance(policy, Unreadable) else policy.metadata.name
+
+
+def _selects_all(policy: FitPolicy | Unreadable) -> bool:
+    selector = policy.selector if isinstance(policy, Unreadable) else policy.spec.namespace_selector
+    return selector is None or not (selector.match_labels or selector.match_expressions)
 
 
 def _holds_for(policy: FitPolicy | Unreadable, labels: Mapping[str, str]) -> bool:

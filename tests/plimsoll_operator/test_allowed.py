@@ -182,6 +182,37 @@ def test_every_argument_that_takes_a_class_or_a_plug_in_is_denied():
         assert argument_that_loads_code([flag, "acme.x"], version) == flag
 
 
+ANNOTATIONS = [
+    ("cdi.k8s.io/gpus", True),
+    ("nvidia.cdi.k8s.io/container.vllm", True),
+    ("io.kubernetes.cri-o.Devices", True),
+    ("container.apparmor.security.beta.kubernetes.io/vllm", True),
+    ("example.org/cdi.k8s.io", False),
+    ("sidecar.istio.io/inject", False),
+]
+
+
+@pytest.mark.parametrize(("key", "refused"), ANNOTATIONS)
+def test_annotations_that_the_container_runtime_obeys_are_refused(key, refused):
+    found = said(asked({"mode": "Warn"}, template={"annotations": {key: "nvidia.com/gpu=all"}}))
+    assert found == ((Reason.POLICY_FORBIDS, "spec.template.annotations") if refused else None)
+
+
+COMPILED = [
+    ("kernels that somebody else compiled", "/root/.cache/vllm", {"persistentVolumeClaim": {"claimName": "c"}}, True),
+    ("scratch space for them", "/root/.cache/vllm", {"emptyDir": {}}, False),
+    ("data", "/data", {"persistentVolumeClaim": {"claimName": "c"}}, False),
+    ("configuration", "/etc/app", {"configMap": {"name": "m"}}, False),
+    ("the loader's configuration", "/etc//ld.so.conf.d", {"configMap": {"name": "m"}}, True),
+]
+
+
+@pytest.mark.parametrize(("why", "path", "kind", "refused"), COMPILED, ids=[row[0] for row in COMPILED])
+def test_only_volumes_with_something_in_them_bring_code(why, path, kind, refused):
+    found = said(asked({"codeLoading": "Deny"}, template={"volumes": [volume(path, **kind)]}))
+    assert found == ((Reason.POLICY_FORBIDS, "spec.template.volumes") if refused else None)
+
+
 def volume(path, **kind):
     return {"name": f"v{crc32(path.encode())}", "mountPath": path} | (kind or {"configMap": {"name": "m"}})
 
@@ -267,8 +298,10 @@ def test_variables_that_move_the_plan_are_refused_with_a_reason_and_all_others_a
         assert found.message.startswith(f"Variable {name} ")
 
 
-CODE_NAMES = ["LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "PYTHONPATH", "PYTHONSTARTUP", "PYTHONWARNINGS", "PATH", "VLLM_PLUGINS",
-              "VLLM_NCCL_SO_PATH", "VLLM_LOGGING_CONFIG_PATH", "VLLM_ALLOW_INSECURE_SERIALIZATION", "NCCL_NET_PLUGIN"]  # fmt: skip
+CODE_NAMES = [
+    "LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "PYTHONPATH", "PYTHONSTARTUP", "PYTHONWARNINGS", "PATH", "HOME", "TRITON_CACHE_DIR",
+    "VLLM_PLUGINS", "VLLM_NCCL_SO_PATH", "VLLM_LOGGING_CONFIG_PATH", "VLLM_ALLOW_INSECURE_SERIALIZATION", "NCCL_NET_PLUGIN",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CODE_NAMES)

@@ -15,6 +15,7 @@ from plimsoll_operator.ports import (
     GPU_POOLS,
     INFERENCE_DEPLOYMENTS,
     MODEL_PROFILES,
+    NAMESPACES,
     NODES,
     Manifest,
     Resource,
@@ -73,9 +74,32 @@ def test_replicas_that_pass_the_webhook_are_held_under_it() -> None:
     assert made.one(DEPLOYMENTS, "chat")["spec"]["replicas"] == 2
 
 
+def test_a_policy_holds_from_the_moment_a_namespace_has_its_labels() -> None:
+    """What lets nothing in is decided by labels that the controller may hear of later than of the deployment."""
+    made = world()
+    selector = {"matchLabels": {"team": "blue"}}
+    made.kube.create(FIT_POLICIES, an(FIT_POLICIES, "blue", {"namespaceSelector": selector, "maxGpusPerNamespace": 0}))
+    made.wish("chat", model=LLAMA, maxModelLen=8192)
+    made.settle()
+    assert made.condition("Feasible", "chat") == ("False", "PolicyUnreadable")
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NS, "labels": {"team": "blue"}}}
+    made.kube.create(NAMESPACES, namespace)
+    made.settle()
+    assert made.condition("Feasible", "chat") == ("False", "PolicyCap")
+    changed = {**namespace, "metadata": {"name": NS, "labels": {"team": "red"}}}
+    made.controller.objects.namespace_changed(("", NS), None, namespace)
+    made.drain()
+    made.kube.replace(NAMESPACES, changed)
+    for informer in made.controller.informers:
+        informer.relist()
+    made.drain()
+    assert made.kube.get(DEPLOYMENTS, NS, "chat") is not None, "a change of labels is looked at without waiting for the resync"
+
+
 ACCEPTED = [
     ("one that is understood", {"mode": "Warn"}, ("True", "Accepted"), "holds"),
     ("one with fields of a newer release", {"calibrationTrust": {"b": 1}, "a": 1}, ("True", "PartlyKnown"), "a, spec.calibrationTrust.b"),
+    ("one with an image that is none", {"allowedImages": ["ghcr.io/Acme"]}, ("True", "PartlyKnown"), "nothing lies under it"),
     ("one that cannot be read", WRONG, ("False", "Unreadable"), 'spec.mode: "Someday" must be one of'),
 ]
 

@@ -118,6 +118,19 @@ def test_it_denies_wherever_it_could_hold_and_nowhere_else(why, policies, team, 
     assert bool(held.problem) is denies
 
 
+UNKNOWN_LABELS = [
+    ("no policy selects", [policy()], False),
+    ("a policy may select it", [policy(), BLUE_B], True),
+    ("an earlier one selects every namespace", [policy("a", namespaceSelector=ALL), BLUE_B], False),
+]
+
+
+@pytest.mark.parametrize(("why", "policies", "denies"), UNKNOWN_LABELS, ids=[row[0] for row in UNKNOWN_LABELS])
+def test_a_namespace_of_which_nobody_has_told_yet_is_taken_for_none_that_a_selector_leaves_out(why, policies, denies):
+    held = policy_for("n", MemoryStore(policies=stored(*policies), labels=None))
+    assert ("labels of namespace n are not known yet" in held.problem) is denies
+
+
 def test_neither_warn_mode_nor_a_bypass_lifts_it():
     """The mode of what cannot be read is not known either."""
     broken = stored(policy(mode="Warn", capacity=WRONG))

@@ -70,7 +70,7 @@ class MemoryStore:
     pools: list[GPUPool] = field(default_factory=lambda: [POOL])
     policies: list[FitPolicy | Unreadable] = field(default_factory=list)
     held: dict[str, DeploymentUse] = field(default_factory=dict)
-    labels: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] | None = field(default_factory=dict)
     synced: bool = True
     trouble: str = ""
     bypass: bool = False
@@ -102,7 +102,7 @@ class MemoryStore:
     def calibrations(self) -> Iterable[EngineCalibration]:
         return ()
 
-    def namespace_labels(self, namespace: str) -> Mapping[str, str]:
+    def namespace_labels(self, namespace: str) -> Mapping[str, str] | None:
         return self.labels
 
     def uses(self, namespace: str) -> Mapping[str, DeploymentUse]:

@@ -68,7 +68,7 @@ REASONS: Final = {  # reason -> (what it means, what to do)
         "Use what its allowedImages, allowedPriorityClasses and allowedTolerations name, or ask the administrator.",
     ),
     "PolicyUnreadable": (
-        "The FitPolicy that holds for the namespace cannot be read by this release, so nothing is admitted under it. Running pods stay.",
+        "The FitPolicy that holds for the namespace cannot be read, or is not known yet: nothing is admitted under it. Running pods stay.",
         "`kubectl get fitpolicies` names it and its Accepted condition the field: correct it, or run the release it was written for.",
     ),
     "NotSupportedYet": ("A field or flag moves GPU memory and there is no rule for it yet.", "Leave it out, or pin what it would change."),
@@ -289,8 +289,8 @@ REASONS: Final = {  # reason -> (what it means, what to do)
     "PartlyApplied": ("Some corrections of the EngineCalibration count.", "The message says why the others do not."),
     "Accepted": ("The FitPolicy is understood and holds.", "Nothing to do."),
     "PartlyKnown": (
-        "The FitPolicy holds, without the fields that only a newer release knows: the message names them.",
-        "Run the release it was written for where they matter.",
+        "The FitPolicy holds, without what this release does not know or what can never match: the message names it.",
+        "Correct it, or run the release it was written for where that matters.",
     ),
     "Unreadable": (
         "This release cannot read the object. Under a FitPolicy nothing new is admitted; an EngineCalibration corrects nothing.",

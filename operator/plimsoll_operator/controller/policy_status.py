@@ -13,6 +13,7 @@ from typing import Final
 
 from plimsoll_operator.api import FitPolicy, Unreadable, read_stored, unknown_fields
 from plimsoll_operator.controller.quarantine import Border, Unit, no_border
+from plimsoll_operator.decision.images import read_reference
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.ports import FIT_POLICIES, Key, Kube, Manifest
 
@@ -94,5 +95,9 @@ def condition_of(policy: Manifest) -> tuple[str, str, str]:
     newer = unknown_fields(FitPolicy, policy)
     if newer:
         message = f"This release does not know {', '.join(newer)} and passes over it; the rest holds."
+        return ("True", "PartlyKnown", message[:_MAX_MESSAGE])
+    void = [image for image in found.spec.allowed_images if read_reference(image.rstrip("/"), prefix=True) is None]
+    if void:
+        message = f"The policy holds, but allowedImages names {', '.join(void[:8])}: that is no image reference, and nothing lies under it."
         return ("True", "PartlyKnown", message[:_MAX_MESSAGE])
     return ("True", "Accepted", "The policy is understood and holds.")

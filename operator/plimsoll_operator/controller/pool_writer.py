@@ -219,3 +219,9 @@ def _free_known(status: Manifest) -> dict[str, Any]:
 
 def _since(before: Condition | None, status: str) -> str | None:
     return before.last_transition_time if before is not None and before.status == status else None
+
+
+def offered(pool: Manifest | None) -> tuple[Manifest, int]:
+    """What a user has put into a GPUPool, and of one that selects nodes, how many: those are left of what it may bring."""
+    spec = (pool or {}).get("spec") or {}
+    return spec, ((pool or {}).get("status") or {}).get("nodes", 0) if spec.get("selector") else 0

@@ -23,7 +23,7 @@ from plimsoll_operator.controller.informer import Change, Informer, Trim
 from plimsoll_operator.controller.ledger import Ledger
 from plimsoll_operator.controller.listener import Listener
 from plimsoll_operator.controller.policy_status import PolicyStatus
-from plimsoll_operator.controller.pool_writer import PoolWriter
+from plimsoll_operator.controller.pool_writer import PoolWriter, offered
 from plimsoll_operator.controller.profile_status import ProfileStatus
 from plimsoll_operator.controller.protection import Protection
 from plimsoll_operator.controller.quarantine import Bug, Quarantine, Unit
@@ -170,7 +170,7 @@ class Controller:
             self._children,
             self._groups,
             informer(SERVICES, trim.service, self._service_changed, MANAGED),
-            informer(NAMESPACES, trim.namespace, objects.namespace_changed),
+            informer(NAMESPACES, trim.namespace, self._namespace_changed),
             informer(MODEL_PROFILES, trim.shape, self._profile_changed(objects.profiles)),
             informer(CLUSTER_MODEL_PROFILES, trim.shape, self._profile_changed(objects.cluster_profiles)),
             informer(GPU_POOLS, trim.whole, self._pool_changed),
@@ -366,7 +366,7 @@ class Controller:
         self.ledger.correct(self.objects.pools.found())
         if self.objects.pools.unreadable(key) is not None:
             self.ledger.changed.set()  # to say so on it
-        if _offered(old) != _offered(new):
+        if offered(old) != offered(new):
             self.enqueue(self.records.keys())
 
     def _profile_changed(self, parsed: Parsed[Any]) -> Change:
@@ -377,6 +377,12 @@ class Controller:
             self.enqueue(self.records.of_profile(key[1], model, key[0]))
 
         return change
+
+    def _namespace_changed(self, key: Key, old: Manifest | None, new: Manifest | None) -> None:
+        before = self.objects.labels_of(key[1])
+        self.objects.namespace_changed(key, old, new)
+        if self.objects.labels_of(key[1]) != before:  # another FitPolicy may hold
+            self.enqueue([row for row in self.records.keys() if row[0] == key[1]])  # noqa: SIM118 no mapping
 
     def _policy_changed(self, key: Key, old: Manifest | None, new: Manifest | None) -> None:
         self._trust_changed(self.objects.policies)(key, old, new)
@@ -403,9 +409,3 @@ def _namespace(key: Key) -> str:
 
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _offered(pool: Manifest | None) -> tuple[Manifest, int]:
-    """What a user has put into a GPUPool, and of one that selects nodes, how many: those are left of what it may bring."""
-    spec = (pool or {}).get("spec") or {}
-    return spec, ((pool or {}).get("status") or {}).get("nodes", 0) if spec.get("selector") else 0

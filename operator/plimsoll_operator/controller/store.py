@@ -120,10 +120,10 @@ class ParsedObjects:
         else:
             self._namespaces[key[1]] = new["metadata"]
 
-    def labels_of(self, namespace: str) -> Mapping[str, str]:
-        """Labels of the namespace."""
-        labels: Mapping[str, str] = self._namespaces.get(namespace, {}).get("labels") or {}
-        return labels
+    def labels_of(self, namespace: str) -> Mapping[str, str] | None:
+        """Labels of the namespace; None where nobody has told of it yet."""
+        metadata = self._namespaces.get(namespace)
+        return None if metadata is None else metadata.get("labels") or {}
 
     def is_going(self, namespace: str) -> bool:
         """Whether the namespace is being deleted: nothing new can be made in it."""
@@ -181,7 +181,7 @@ class StoreView:
         """See gather.Store."""
         return self._objects.engine_calibrations.values()
 
-    def namespace_labels(self, namespace: str) -> Mapping[str, str]:
+    def namespace_labels(self, namespace: str) -> Mapping[str, str] | None:
         """See gather.Store."""
         return self._objects.labels_of(namespace)
 

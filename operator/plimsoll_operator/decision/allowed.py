@@ -20,6 +20,18 @@ from plimsoll_operator.verdict import Reason, Reject
 ACCOUNT_PATHS: Final = ("/var/run/secrets/kubernetes.io/serviceaccount", "/run/secrets/kubernetes.io/serviceaccount")
 """Where a pod's account lies, and where /var/run leads to in most images."""
 _GPU_TAINT: Final = "nvidia.com/gpu"
+_OF_THE_RUNTIME: Final = (
+    "cdi.k8s.io/",
+    "container.apparmor.security.beta.kubernetes.io/",
+    "container.seccomp.security.alpha.kubernetes.io/",
+    "io.containerd.",
+    "io.katacontainers.",
+    "io.kubernetes.cri-o.",
+    "io.kubernetes.cri.",
+    "nvidia.cdi.k8s.io/",
+    "seccomp.security.alpha.kubernetes.io/",
+)
+"""Annotations that a container runtime obeys: cdi.k8s.io/* alone gives a pod every GPU of its node."""
 _Forbids = Callable[[InferenceDeploymentSpec, EngineVersion, FitPolicySpec], Reject | None]
 
 
@@ -82,7 +94,8 @@ def _code(spec: InferenceDeploymentSpec, version: EngineVersion, policy: FitPoli
     name = next((one.name for one in template.env if loads_code(one.name)), None)
     if name is not None:
         return _loads_code("spec.template.env", name)
-    path = next((one.mount_path for one in template.volumes if mount_that_loads_code(one_form(one.mount_path))), None)
+    filled = [one.mount_path for one in template.volumes if one.empty_dir is None]
+    path = next((path for path in filled if mount_that_loads_code(one_form(path))), None)
     return None if path is None else _loads_code("spec.template.volumes", f"a volume at {path}")
 
 
@@ -99,6 +112,10 @@ def overlay_problem(template: TemplateSpec) -> Reject | None:
     if moved is not None:
         name, why = moved
         return Reject(reason=Reason.NOT_SUPPORTED_YET, message=f"Variable {name} {why}.", field="spec.template.env")
+    key = next((one for one in sorted(template.annotations) if one.startswith(_OF_THE_RUNTIME)), None)
+    if key is not None:
+        message = f"Annotation {key} is an order to the container runtime, which hands out devices and takes confinement off."
+        return Reject(reason=Reason.POLICY_FORBIDS, message=message, field="spec.template.annotations")
     security = template.security_context
     return _mount_problem(template.volumes, (*OWNED_PATHS, *((HOME_MOUNT,) if security is not None and security.moves_home else ())))
 

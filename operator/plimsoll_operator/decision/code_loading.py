@@ -44,8 +44,8 @@ _OWN_VALUES: Final[Mapping[str, frozenset[str]]] = {
 }
 _INSIDE: Final = ("plugin", "_cls", "module_path", "qualname")
 """Words in the keys of JSON arguments that name code, as reasoning_parser_plugin and kv_connector_module_path do."""
-_CODE_FOLDERS: Final = ("bin", "lib", "lib32", "lib64", "opt", "root/.local", "sbin", "usr", "vllm-workspace")
-"""Where images keep programs and libraries."""
+_CODE_FOLDERS: Final = ("bin", "home/vllm", "lib", "lib32", "lib64", "opt", "root", "sbin", "usr", "vllm-workspace")
+"""Where images keep programs and libraries, and the engine's home: Python and the compilers take modules and kernels from below it."""
 _LOADER: Final = "etc/ld.so"
 """What /etc has of them: configuration may be mounted beside it."""
 _MAX_DEPTH: Final = 16
@@ -89,7 +89,7 @@ def _any_key(value: Any, depth: int) -> bool:
 
 
 def mount_that_loads_code(path: str) -> bool:
-    """Whether a volume at this path, in its one form, lies over programs or libraries of the image."""
+    """Whether a volume with something in it at this path, in its one form, lies where code is taken from."""
     inner = path.strip("/")
     if inner in ("", "etc") or inner.startswith(_LOADER):
         return True

@@ -149,9 +149,9 @@ class CacheStore:
         """See gather.Store. Corrections that cannot be read are not made: the shipped constants hold, with their intervals."""
         return [row for row in self._calibrations.of().values() if not isinstance(row, Unreadable)]
 
-    def namespace_labels(self, namespace: str) -> Mapping[str, str]:
+    def namespace_labels(self, namespace: str) -> Mapping[str, str] | None:
         """See gather.Store."""
-        return self._namespaces.get("", namespace) or {}
+        return self._namespaces.get("", namespace)
 
     def serves_leader_worker_sets(self) -> bool:
         """See gather.Store: as the background last heard."""
