@@ -70,6 +70,8 @@ class OddKube(FakeKube):
             raise WatchExpired(resource.plural)
         if self.odd == "busy":
             raise ApiFailure(429, "TooManyRequests", "slow down", retry_after_seconds=30.0)
+        if self.odd == "unusable":
+            raise ApiFailure(0, "UnusableAnswer", "an event without an object")
         if self.odd == "one event":
             yield WatchEvent("BOOKMARK", bookmark)
         if self.odd == "lasts" and self.clock.now >= 1000.0 + HOUR:
@@ -95,7 +97,8 @@ def an_hour_of(odd: str) -> tuple[OddKube, list[float]]:
         pytest.param("", (1, 1), (180, 4500), id="watches that end at once with nothing: the list stands, the pauses grow"),
         pytest.param("one event", (1, 1), (3500, 3700), id="watches that end after one event: one a second, as changes may come"),
         pytest.param("expires", (180, 500), (180, 500), id="a version that is always too old: lists with growing pauses"),
-        pytest.param("busy", (100, 121), (100, 121), id="a server that asks for 30 seconds gets them"),
+        pytest.param("busy", (1, 1), (100, 121), id="a server that asks for 30 seconds gets them, and is not asked for a list"),
+        pytest.param("unusable", (180, 500), (180, 500), id="an event that cannot be read: a list leads past it"),
         pytest.param("no list", (70, 81), (0, 0), id="a list that is refused, too"),
     ],
 )
@@ -111,6 +114,35 @@ def test_an_hour_of_a_server_that_goes_wrong_costs_few_requests(odd: str, lists:
 def test_watches_that_last_follow_one_another_without_a_pause() -> None:
     kube, pauses = an_hour_of("lasts")
     assert (kube.watches, len(pauses)) == (13, 1)
+
+
+def test_after_a_refusal_in_the_middle_of_a_watch_it_goes_on_from_the_last_event() -> None:
+    clock = Clock()
+    seen: list[str] = []
+
+    @dataclass(slots=True)
+    class Breaking(FakeKube):
+        lists: int = 0
+
+        def list_page(
+            self, resource: Resource, *, namespace: str = "", selector: str = "", continue_token: str = "", limit: int = 500
+        ) -> Page:
+            self.lists += 1
+            return FakeKube.list_page(self, resource)
+
+        def watch(
+            self, resource: Resource, *, resource_version: str, namespace: str = "", selector: str = "", timeout_seconds: int = 300
+        ) -> Iterator[WatchEvent]:
+            seen.append(resource_version)
+            yield WatchEvent("BOOKMARK", {"metadata": {"resourceVersion": str(int(resource_version) + 10)}})
+            raise ApiFailure(503, "ServiceUnavailable", "restarting")
+
+    kube = Breaking()
+    hour = Hour(clock)
+    Informer(kube, NODES, trim=lambda manifest: manifest, on_change=lambda *_: None, clock=clock).run(hour)
+    assert kube.lists == 1
+    assert seen[:3] == ["0", "10", "20"]
+    assert len(seen) == len(hour.pauses) < 500
 
 
 def test_pauses_are_not_the_same_for_everybody() -> None:

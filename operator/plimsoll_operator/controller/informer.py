@@ -20,6 +20,8 @@ from plimsoll_operator.ports import Key, Kube, Manifest, Resource, WatchEvent, k
 
 _log = logging.getLogger(__name__)
 ABSENT_SECONDS: Final = 10.0
+# Refusals that say nothing of the version. A 504 may: one that is ahead of a restored server's comes back as one.
+_MAY_PASS: Final = frozenset({429, 503})
 
 Trim = Callable[[Manifest], Manifest]
 Change = Callable[[Key, Manifest | None, Manifest | None], None]
@@ -59,6 +61,7 @@ class Informer:
         self._objects: dict[Key, Manifest] = {}
         self._heard_at = clock()
         self._told = 0
+        self._version = ""
         self.synced = threading.Event()
 
     def get(self, key: Key) -> Manifest | None:
@@ -100,8 +103,15 @@ class Informer:
             return
         while not stop.is_set():
             started, told = self._clock(), self._told
-            version = self.follow(version)
-            delay = backoff.after_watch(lasted_seconds=self._clock() - started, events=self._told - told)
+            try:
+                version = self.follow(version)
+                delay = backoff.after_watch(lasted_seconds=self._clock() - started, events=self._told - told)
+            except ApiFailure as failure:
+                if failure.status not in _MAY_PASS:
+                    raise
+                # What was told before still holds: a list of everything would only be more work for a server that has too much.
+                version, delay = self._version or version, backoff.pause(failure.retry_after_seconds)
+                _log.warning("watch of %s: %s; again in %.1f s", self.resource.plural, failure, delay)
             if delay > 0:
                 stop.wait(delay)
 
@@ -117,7 +127,7 @@ class Informer:
 
     def _relist(self) -> str:
         seen: set[Key] = set()
-        token = ""
+        token = self._version = ""
         while True:
             page = self._kube.list_page(self.resource, namespace=self._namespace, selector=self._selector, continue_token=token)
             for item in page.items:
@@ -153,7 +163,7 @@ class Informer:
         for event in self._kube.watch(self.resource, resource_version=version, timeout_seconds=timeout, **where):
             self._heard_at = self._clock()
             self._told += 1
-            version = str(event.object["metadata"]["resourceVersion"])
+            version = self._version = str(event.object["metadata"]["resourceVersion"])
             self._handle(event)
         return version
 

@@ -2,7 +2,7 @@
 
 The leader runs it on a thread with an event loop of its own. Only `on.event` is used: no finalizers, no annotations and
 no patches from kopf (its state-changing handlers write to every object and double its size). The only module that
-imports kopf.
+imports kopf, and aiohttp, which is kopf's.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ import asyncio
 import logging
 import random
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any, Final, cast
 
+import aiohttp
 import kopf
 
+from plimsoll_operator.controller.pace import Pace
 from plimsoll_operator.kube import Connection
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key
 
@@ -33,7 +36,13 @@ class _EndlessBackoffs:
 
 
 def run_watcher(
-    connection: Callable[[], Connection], on_key: Callable[[Key], None], *, identity: str, stop: threading.Event, ready: threading.Event
+    connection: Callable[[], Connection],
+    on_key: Callable[[Key], None],
+    *,
+    identity: str,
+    stop: threading.Event,
+    ready: threading.Event,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
     """Watch until `stop`. Returns then; returns earlier only when kopf gave up, and the caller begins anew.
 
@@ -46,8 +55,14 @@ def run_watcher(
     registry = kopf.OperatorRegistry()
     resource = INFERENCE_DEPLOYMENTS
 
-    async def login(**_: Any) -> kopf.ConnectionInfo:
-        return _login(connection())
+    pace = Pace(time.monotonic)
+
+    async def in_time(_session: aiohttp.ClientSession, _context: Any, request: aiohttp.TraceRequestStartParams) -> None:
+        if request.url.path.endswith(f"/{resource.plural}"):
+            await sleep(pace.before(request.url.query))
+
+    async def login(**_: Any) -> kopf.AiohttpSession:
+        return _session(_login(connection()), in_time)
 
     async def enqueue(namespace: str | None, name: str | None, **_: Any) -> None:
         on_key((namespace or "", name or ""))
@@ -65,6 +80,15 @@ def run_watcher(
             ready_flag=ready,
         )
     )
+
+
+def _session(info: kopf.ConnectionInfo, before: Any) -> kopf.AiohttpSession:
+    """kopf's own way to connect (kopf.ConnectionInfo), with a look at each request before it is sent."""
+    trace = aiohttp.TraceConfig()
+    trace.on_request_start.append(before)
+    connector = aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context())
+    session = aiohttp.ClientSession(connector=connector, headers=info.as_http_headers(), trace_configs=[trace])
+    return kopf.AiohttpSession(server=info.server, aiohttp_session=session)
 
 
 def _login(connection: Connection) -> kopf.ConnectionInfo:
