@@ -195,6 +195,7 @@ class Facts:
     `siblings` are the same model with quantised weights, as far as known: what an offer may name instead.
     `draft` is the model that proposes tokens in speculative decoding, where the spec names one.
     `corrections` are those of EngineCalibrations that the policy's trust lets count.
+    `unknown_fields` are those of the spec that only a newer release knows.
     `policy_problem` is set where the policy that holds cannot be read, see HeldPolicy.
     `leader_worker_set` says whether the cluster serves the API that replicas over several nodes are made with.
     """
@@ -211,3 +212,4 @@ class Facts:
     corrections: tuple[AppliedCorrection, ...] = ()
     leader_worker_set: bool = False
     policy_problem: str = ""
+    unknown_fields: tuple[str, ...] = ()

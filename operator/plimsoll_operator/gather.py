@@ -118,7 +118,7 @@ class Store(Protocol):
         ...
 
 
-def facts_for(deployment: InferenceDeployment, store: Store, *, applied_plan: Plan | None) -> Facts:
+def facts_for(deployment: InferenceDeployment, store: Store, *, applied_plan: Plan | None, unknown_fields: tuple[str, ...] = ()) -> Facts:
     """Everything that `decide` may look at for this deployment. Raises nothing: what is missing is part of the facts."""
     namespace = deployment.metadata.namespace or "default"
     held = policy_for(namespace, store)
@@ -129,6 +129,7 @@ def facts_for(deployment: InferenceDeployment, store: Store, *, applied_plan: Pl
         pools=tuple(sorted((pool_facts(pool) for pool in store.gpu_pools() if is_offer(pool)), key=lambda pool: pool.name)),
         policy=policy,
         policy_problem=held.problem,
+        unknown_fields=unknown_fields,
         applied_plan=applied_plan,
         beside=_beside(deployment, namespace, policy, store),
         bypass=_bypass(deployment, store),

@@ -135,6 +135,22 @@ def test_a_status_that_is_refused_keeps_no_other_from_being_written_and_is_tried
     assert sorted(written) == ["a", "b"]
 
 
+def test_a_wish_of_a_newer_release_is_refused_by_name_and_what_runs_of_it_stays_booked() -> None:
+    made = world()
+    made.wish("chat", model=LLAMA, maxModelLen=8192)
+    made.settle()
+    before, plan = made.one(DEPLOYMENTS, "chat"), made.status("chat")["plan"]
+    made.wish("chat", model=LLAMA, maxModelLen=8192, ofTomorrow=True)
+    made.wish("other", model=LLAMA, maxModelLen=8192, ofTomorrow=True)
+    made.settle()
+    assert made.condition("Feasible", "other") == ("False", "NotSupportedYet")
+    assert made.kube.get(DEPLOYMENTS, NS, "other") is None
+    assert made.condition("Feasible", "chat") == ("False", "NotSupportedYet")
+    assert "spec.engine.ofTomorrow is a field that this release does not know" in str(made.status("chat")["conditions"])
+    assert (made.one(DEPLOYMENTS, "chat")["spec"], made.status("chat")["plan"]) == (before["spec"], plan)
+    assert made.controller.ledger.promised((NS, "chat")) is not None
+
+
 WHERE = [
     ("default", {}, "in every namespace that no other policy holds for"),
     ("blue", {"namespaceSelector": {"matchLabels": {"a": "b"}}}, "where its selector holds"),

@@ -6,7 +6,7 @@ from types import FrameType
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, deployment, node, verdict
+from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, deployment, manifest, node, verdict
 from tests.plimsoll_operator.webhook_world import MemoryStore
 
 from plimsoll_operator.api import (
@@ -156,6 +156,24 @@ def test_scale_is_refused_under_it_upward_only():
     assert (scale(2).allowed, scale(2).reason) == (False, Reason.POLICY_UNREADABLE)
     assert scale(1).allowed
     assert scale(0).allowed
+
+
+def test_a_wish_of_a_newer_release_is_refused_at_the_door_by_its_field():
+    obj = manifest(LLAMA_8B, engine={"ofTomorrow": 1}, placement={"ofTomorrow": {"a": 1}})
+    review = Review(uid="1", operation="CREATE", sub_resource="", namespace="n", name="x", obj=obj, old={})
+    answer = judge(review, MemoryStore(), decide)
+    assert (answer.allowed, answer.reason) == (False, Reason.NOT_SUPPORTED_YET)
+    assert [fault.message for fault in answer.faults] == [
+        "spec.engine.ofTomorrow is a field that this release does not know.",
+        "spec.placement.ofTomorrow is a field that this release does not know",
+    ]
+
+
+def test_a_profile_read_from_a_place_that_this_release_does_not_know_answers_for_no_other():
+    origin = {"persistentVolumeClaim": {"claimName": "c", "snapshot": "s"}}
+    found = read_stored(ModelProfile, profile(origin=origin))
+    assert isinstance(found, Unreadable)
+    assert "snapshot" in found.problem
 
 
 def profile(kind="ModelProfile", **spec):

@@ -52,7 +52,7 @@ from plimsoll_operator.api.status import (
     OfferStatus,
     PlanStatus,
 )
-from plimsoll_operator.api.stored import Unreadable, read_stored, unknown_fields
+from plimsoll_operator.api.stored import Unreadable, read_deployment, read_stored, unknown_fields
 from plimsoll_operator.api.template import (
     ENGINE_CONTAINER,
     OWNED_PATHS,
@@ -138,6 +138,7 @@ __all__ = [
     "WorkloadSpec",
     "parse_inference_deployment",
     "parse_object",
+    "read_deployment",
     "read_stored",
     "unknown_fields",
     "unsupported_fields",

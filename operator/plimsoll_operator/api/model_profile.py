@@ -55,6 +55,7 @@ class ProfileOrigin(ApiModel):
     persistent_volume_claim: PersistentVolumeClaimSource | None = None
     """A volume that holds the checkpoint."""
 
+    CLOSED: ClassVar[bool] = True
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
             cel="has(self.configMapRef) != has(self.persistentVolumeClaim)",

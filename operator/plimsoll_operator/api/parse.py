@@ -127,11 +127,11 @@ def _pruned(kind: type[BaseModel], value: Any, *, newer: bool) -> Any:
     if not isinstance(value, Mapping):
         return value
     fields = known_fields(kind)
-    passes_over = newer and not getattr(kind, "CLOSED", False)
+    newer = newer and not getattr(kind, "CLOSED", False)
     kept: dict[Any, Any] = {}
     for key, inner in value.items():
         model = fields.get(key)
-        if (key in fields and inner is None) or (key not in fields and passes_over):
+        if (key in fields and inner is None) or (key not in fields and newer):
             continue
         kept[key] = _pruned(model, inner, newer=newer) if model else _without_nulls(inner)
     return kept

@@ -40,7 +40,6 @@ class SelectorRequirement(ApiModel):
     values: Annotated[tuple[LabelText, ...], Field(max_length=64)] = ()
     """Values of In and NotIn."""
 
-    CLOSED: ClassVar[bool] = True
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
             cel="(self.operator in ['In', 'NotIn']) == (has(self.values) && self.values.size() > 0)",

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel
 
 from plimsoll_operator.api.base import API_VERSION, ApiModel, camel_path
+from plimsoll_operator.api.inference_deployment import InferenceDeployment
 from plimsoll_operator.api.parse import ApiError, known_fields, parse_object, parse_part
 from plimsoll_operator.api.policy import LabelSelector
 
@@ -64,6 +65,17 @@ def read_stored(kind: type[T], obj: Mapping[str, Any]) -> T | Unreadable:
         return parse_object(kind, {key: value for key, value in whole.items() if key != "status"}, newer=True)
     except ApiError:
         return _unreadable(kind, whole, first)
+
+
+def read_deployment(obj: Mapping[str, Any]) -> tuple[InferenceDeployment, tuple[str, ...]]:
+    """An InferenceDeployment and the fields of its spec that this release does not know: a wish is never half honoured.
+
+    What runs of it already is counted and left alone all the same. Raises ApiError where the rest cannot be read either.
+    """
+    try:
+        return parse_object(InferenceDeployment, obj, newer=True), tuple(unknown_fields(InferenceDeployment, obj))
+    except ApiError:
+        return parse_object(InferenceDeployment, obj), ()  # refused again, and this time with every fault
 
 
 def _unreadable(kind: type[BaseModel], obj: Mapping[str, Any], error: ApiError) -> Unreadable:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Final
 
-from plimsoll_operator.api import ApiError, InferenceDeployment, parse_inference_deployment
+from plimsoll_operator.api import ApiError, InferenceDeployment, read_deployment
 from plimsoll_operator.conditions import PLAN_STANDS, Lack, Situation, model_seen
 from plimsoll_operator.controller.children import Children, is_gated, kind_for, kind_of
 from plimsoll_operator.controller.course import (
@@ -67,6 +67,7 @@ class Gathered:
     origin: Origin
     child: Manifest | None
     applied: Applied | None
+    unknown_fields: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,12 +135,12 @@ class Reconciler:
             self._forget(key)
             return "deleted"
         try:
-            deployment = parse_inference_deployment(raw)
+            deployment, unknown = read_deployment(raw)
         except ApiError as error:
             return self._refuse_unreadable(key, raw, str(error))
         spans = deployment.spec.placement.max_nodes_per_replica > 1 and self._serves_groups()
         child, taken = self._children.find(deployment, spans=spans)
-        gathered = _gathered(key, raw, deployment, child)
+        gathered = replace(_gathered(key, raw, deployment, child), unknown_fields=unknown)
         decided = self._decide_and_book(gathered)
         if taken:
             return self._wait_for_name(gathered, decided, taken)
@@ -200,7 +201,8 @@ class Reconciler:
             bypass_is_protected=self._bypass_is_protected(),
             serves_leader_worker_sets=self._serves_groups(),
         )
-        facts = facts_for(gathered.deployment, view, applied_plan=applied.plan if applied is not None else None)
+        plan = applied.plan if applied is not None else None
+        facts = facts_for(gathered.deployment, view, applied_plan=plan, unknown_fields=gathered.unknown_fields)
         effort = f"{gathered.origin.generation}/{gathered.origin.replan}"
         return self._models.consider(gathered.key, facts, effort=effort, running=applied is not None)
 

@@ -45,7 +45,8 @@ def policy_is_readable(checked: Checked) -> Reject | None:
 
 def fields_are_supported(checked: Checked) -> Reject | None:
     """A field that nothing honours yet is refused by name, never ignored."""
-    fields = unsupported_fields(checked.facts.deployment.spec)
+    newer = [(path, "is a field that this release does not know") for path in checked.facts.unknown_fields]
+    fields = newer + unsupported_fields(checked.facts.deployment.spec)
     if not fields:
         return None
     path, message = fields[0]

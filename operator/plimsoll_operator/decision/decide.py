@@ -83,8 +83,9 @@ def _question(facts: Facts, most_looks: int) -> bytes:
     policy = facts.policy.model_dump_json(exclude_unset=True)
     spans = facts.deployment.spec.placement.max_nodes_per_replica > 1
     spanning = (facts.leader_worker_set, facts.deployment.metadata.name if spans else "")
-    around = (facts.applied_plan, facts.beside, facts.bypass, siblings, draft, facts.corrections, spanning, facts.policy_problem)
-    return _digest((spec, known, _digest_of_pools(facts.pools), policy, around, most_looks))
+    around = (facts.applied_plan, facts.beside, facts.bypass, siblings, draft, facts.corrections, spanning)
+    unread = (facts.policy_problem, facts.unknown_fields)
+    return _digest((unread, spec, known, _digest_of_pools(facts.pools), policy, around, most_looks))
 
 
 def _digest_of_pools(pools: tuple[PoolFacts, ...]) -> bytes:

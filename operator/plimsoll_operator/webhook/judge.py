@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
-from plimsoll_operator.api import ApiError, InferenceDeployment, parse_inference_deployment
+from plimsoll_operator.api import ApiError, InferenceDeployment, read_deployment
 from plimsoll_operator.decision.caps import over_cap, policy_unreadable
 from plimsoll_operator.decision.override import PIN_FIRST, UNPROTECTED_BYPASS, is_lifted
 from plimsoll_operator.facts import Bypass, Facts
@@ -41,21 +41,17 @@ def judge(review: Review, store: ReviewStore, decide: Decide) -> Answer:
     if review.sub_resource or _passes_unjudged(review):
         return _SKIPPED
     try:
-        deployment = _in_namespace(parse_inference_deployment(review.obj), review.namespace)
+        deployment, unknown = read_deployment(review.obj)
     except ApiError as error:
         faults = tuple(Fault(field=cause.field, message=f"{cause.value} {cause.message}".strip()) for cause in error.causes)
         return Answer(allowed=False, verdict="Invalid", reason="Invalid", faults=faults)
-    return _judge_spec(deployment, store, decide)
+    facts = facts_for(_in_namespace(deployment, review.namespace), store, applied_plan=None, unknown_fields=unknown)
+    return _answer(decide(facts), facts)
 
 
 def out_of_time(why: str) -> Answer:
     """No verdict in time is no admission: what nobody judged does not get in, and asking again costs nothing."""
     return Answer(allowed=False, verdict="Undecided", reason=Reason.OUT_OF_TIME, code=504, faults=(Fault(field="", message=why),))
-
-
-def _judge_spec(deployment: InferenceDeployment, store: ReviewStore, decide: Decide) -> Answer:
-    facts = facts_for(deployment, store, applied_plan=None)
-    return _answer(decide(facts), facts)
 
 
 def _answer(verdict: Verdict, facts: Facts) -> Answer:
