@@ -69,7 +69,7 @@ def names() -> tuple[str, ...]:
     return tuple(_lines())
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=32)  # what is worked out from a config lives with it
 def entry(name: str) -> CatalogueEntry | None:
     """The entry of exactly this hub name (case aside, as the hub itself has it), or None."""
     known = _folded().get(name.strip().lower())

@@ -20,7 +20,7 @@ from plimsoll_estimator.outside import parse_json_object
 
 MAX_DIMENSION: Final = 1 << 40
 _MOST_NESTED: Final = 8
-MOST_KEPT: Final = 160
+MOST_KEPT: Final = 1024
 """Answers that one config keeps. A full memory starts afresh."""
 _MOST_PAIRS: Final = 4
 TEXT_KEYS: Final = ("text_config", "llm_config", "language_config", "thinker_config", "language_model_config")

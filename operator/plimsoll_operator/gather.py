@@ -49,6 +49,12 @@ _USUAL_ANSWERS: Final = 32
 _P = TypeVar("_P", ModelProfile, ClusterModelProfile)
 
 
+@kept_with_config
+def config_bytes(config: HfConfig) -> int:
+    """What the values of a config keep alive."""
+    return kept_bytes(config.as_mapping())
+
+
 @dataclass(frozen=True, slots=True)
 class _Shape:
     """A config read from text, once for all who bring the same text, and the bytes of its values."""
@@ -59,7 +65,7 @@ class _Shape:
     @classmethod
     def read(cls, text: str) -> _Shape:
         config = HfConfig.from_json(text)
-        return cls(config, kept_bytes(config.as_mapping()))
+        return cls(config, config_bytes(config))
 
     @property
     def kept_bytes(self) -> int:

@@ -119,3 +119,29 @@ def test_honest_wishes_stay_far_below_the_budget(why, wish):
     found, looks = counted(facts_of(wish, *cluster))
     assert isinstance(found, Reject), why
     assert 100 < looks < MOST_LOOKS // 10
+
+
+def test_a_certain_rejection_is_told_with_the_offers_that_little_effort_finds():
+    facts = facts_of(WISHES[1][1])
+    whole = decide(facts)
+    assert len(whole.offers) > 1
+    found = []
+    for step in (0.0, 0.001, 0.005, 0.02, 0.1):
+        forget()
+        now = [0.0]
+
+        def effort(now=now, step=step):
+            now[0] += step
+            return now[0]
+
+        verdict = decide_within(facts, lambda: 0.0, 60, effort=effort)
+        assert same_but_for_offers(verdict, whole)
+        found.append(len(verdict.offers))
+    assert found[0] == len(whole.offers)
+    assert found == sorted(found, reverse=True)
+    assert found[-1] < len(whole.offers)
+
+
+def test_effort_takes_no_verdict_away():
+    facts = facts_of(WISHES[0][1])
+    assert decide_within(facts, lambda: 0.0, 60, effort=iter(range(10**9)).__next__) == decide(facts)

@@ -41,29 +41,51 @@ _REFUSED_FIELDS: Final = (
     ("Pipeline", "pipelineParallelSize"), ("NoExperts", "expertParallel"), ("NotDivisible", "tensorParallelSize"),
     ("Mismatch", "tensorParallelSize"), ("TooManyRanks", "tensorParallelSize"), ("Quantization", "quantization"),
 )  # fmt: skip
+EFFORT_WITH_OFFERS: Final = 0.5
+EFFORT_FOR_OFFERS: Final = 0.1
+"""Seconds of work from the beginning until no further offer is looked for, and at least for offers. Usual ones take hundredths."""
 _DOUBTS: Final = (Reason.UNSUPPORTED_MODEL, Reason.UNKNOWN_ENGINE)
 
 
-def decide(facts: Facts, *, checkpoint: Checkpoint | None = None, most_looks: int = MOST_LOOKS) -> Verdict:
+def decide(
+    facts: Facts, *, checkpoint: Checkpoint | None = None, at_leisure: Checkpoint | None = None, most_looks: int = MOST_LOOKS
+) -> Verdict:
     """The verdict on one InferenceDeployment. Raises nothing on purpose: bad input is Reject(InvalidSpec) naming the field.
 
     What takes more looks at candidates and estimates than `most_looks` is Undecided(TooComplex). `checkpoint` is called before each
-    look; the OutOfTime that it may raise goes to the caller, and nothing is remembered then. The same facts are answered from
+    look; the OutOfTime that it may raise goes to the caller, and nothing is remembered then. `at_leisure` takes its place where a
+    rejection is certain and only offers are looked for. The same facts are answered from
     memory: a controller re-judges every deployment whenever one pool changes.
     """
-    return _VERDICTS.ask(_question(facts, most_looks), lambda: _bounded(facts, Effort(most_looks, checkpoint)))
+    return _VERDICTS.ask(_question(facts, most_looks), lambda: _bounded(facts, Effort(most_looks, checkpoint, at_leisure)))
 
 
-def decide_within(facts: Facts, clock: Callable[[], float], seconds: float) -> Verdict:
-    """`decide`, stopped where `clock` has moved on by `seconds`: Undecided then, or the rejection that was certain. Never a plan."""
+def decide_within(facts: Facts, clock: Callable[[], float], seconds: float, *, effort: Callable[[], float] | None = None) -> Verdict:
+    """`decide`, stopped where `clock` has moved on by `seconds`: Undecided then, or the rejection that was certain. Never a plan.
+
+    With `effort`, a clock of the work that is done, a certain rejection is told with the offers that EFFORT_WITH_OFFERS have found.
+    """
     ends = clock() + seconds
+    began = 0.0 if effort is None else effort()
+    tired = began + EFFORT_WITH_OFFERS
+    certain = False
+
+    def at_leisure() -> None:
+        nonlocal certain, tired
+        checkpoint()
+        if effort is None:
+            return
+        if not certain:
+            certain, tired = True, max(tired, effort() + EFFORT_FOR_OFFERS)
+        if effort() >= tired:
+            raise OutOfTime
 
     def checkpoint() -> None:
         if clock() >= ends:
             raise OutOfTime
 
     try:
-        return decide(facts, checkpoint=checkpoint)
+        return decide(facts, checkpoint=checkpoint, at_leisure=at_leisure)
     except OutOfTime as stopped:
         message = f"deciding did not end within {seconds:g} seconds"
         return stopped.known or _undecided(Reason.OUT_OF_TIME, message)
@@ -204,6 +226,7 @@ def _with_offers(reject: Reject, facts: Facts, ask: Ask, engine: Engine, effort:
     """The rejection with what offers the rest of the effort finds: it holds without them, so their end is not its own."""
     way_out = scene(facts, ask, lambda products: Mover(engine, products, facts.applied_plan))
     found: tuple[Offer, ...] = ()
+    effort.verdict_is_certain()
     try:
         for offer in offers(way_out, lambda patched: _guarded(patched, effort, with_offers=False)):
             found += (offer,)

@@ -36,10 +36,11 @@ class TooComplex(Exception):
 class Effort:
     """The budget of one decision, its offers included."""
 
-    __slots__ = ("_checkpoint", "_most", "looks")
+    __slots__ = ("_at_leisure", "_checkpoint", "_most", "looks")
 
-    def __init__(self, most: int = MOST_LOOKS, checkpoint: Checkpoint | None = None) -> None:
+    def __init__(self, most: int = MOST_LOOKS, checkpoint: Checkpoint | None = None, at_leisure: Checkpoint | None = None) -> None:
         self._checkpoint = checkpoint
+        self._at_leisure = at_leisure
         self._most = most
         self.looks = 0
 
@@ -50,3 +51,7 @@ class Effort:
             raise TooComplex(self._most)
         if self._checkpoint is not None:
             self._checkpoint()
+
+    def verdict_is_certain(self) -> None:
+        """From here on only offers are looked for, which a caller may want to wait less long for than for a verdict."""
+        self._checkpoint = self._at_leisure or self._checkpoint

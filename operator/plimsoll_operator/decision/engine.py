@@ -21,9 +21,10 @@ from plimsoll_operator.decision.effort import Effort
 from plimsoll_operator.decision.layouts import Counts
 from plimsoll_operator.facts import AppliedCorrection, ModelFacts
 from plimsoll_operator.facts import WeightTotals as HeaderTotals
-from plimsoll_operator.remembered import Remembered, kept_bytes
+from plimsoll_operator.gather import config_bytes
+from plimsoll_operator.remembered import Remembered
 
-MAX_REMEMBERED: Final = 512
+MAX_REMEMBERED: Final = 1024
 """Arguments and GPUs of one shape: a refusal on every layout of five cards takes about 200."""
 _PREPARED_BYTES: Final = 6 << 10
 """What one of them keeps, its arguments included; measured, rounded up."""
@@ -44,10 +45,10 @@ class _Shape:
         weights: HeaderTotals | None,
         version: EngineVersion,
         corrections: tuple[AppliedCorrection, ...],
-        config_bytes: int,
+        of_configs_bytes: int,
     ) -> None:
         self._config = config
-        self._of_configs_bytes = config_bytes
+        self._of_configs_bytes = of_configs_bytes
         self._corrections = corrections
         self._version = version
         self._weights = WeightTotals(total_bytes=weights.total_bytes, bytes_by_dtype=dict(weights.bytes_by_dtype)) if weights else None
@@ -163,8 +164,8 @@ def engine_for(
     key = (model.config, model.weights, version, corrections, draft)
 
     def make() -> _Shape:
-        config_bytes = sum(kept_bytes(config.as_mapping()) for config in (model.config, draft) if config is not None)
-        return _Shape(model.config, model.weights, version, corrections, config_bytes)
+        kept = sum(config_bytes(config) for config in (model.config, draft) if config is not None)
+        return _Shape(model.config, model.weights, version, corrections, kept)
 
     shape = _SHAPES.ask(key, make)
     _SHAPES.keep(key, shape)  # it has grown since it was asked last

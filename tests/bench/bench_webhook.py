@@ -1,0 +1,123 @@
+"""Time of one webhook answer for the worst inputs that the API admits, printed and held to a hundred floors. Run: make bench
+
+From the body's bytes to the answer's, nothing remembered: parsed, judged on 64 pools over up to 64 nodes a replica among thousands of
+profiles, with offers. The floor is decoding the body, which nobody can leave out: on a machine that does that in 10 ms, a hundred of
+them are a second.
+"""
+
+import json
+import time
+from functools import partial
+
+import pytest
+from tests.bench.timing import forget, hold, show, taken
+from tests.plimsoll_operator.decision_world import Files, node
+from tests.plimsoll_operator.webhook_world import review
+
+from plimsoll_estimator.catalogue import lookup
+from plimsoll_operator.api import API_VERSION, ModelProfile, parse_object
+from plimsoll_operator.decision import decide_within
+from plimsoll_operator.webhook.judge import judge
+from plimsoll_operator.webhook.review import parse_review, render_review
+
+MOST_FLOORS = 100
+LIMIT_BYTES = 1_500_000
+POOLS = [
+    ("NVIDIA-H100-80GB-HBM3", 81559), ("NVIDIA-H200", 143771), ("NVIDIA-A100-SXM4-80GB", 81920), ("NVIDIA-B200", 183359),
+    ("NVIDIA-A100-SXM4-40GB", 40960), ("NVIDIA-L40S", 46068), ("NVIDIA-L4", 23034), ("NVIDIA-A10G", 23028), ("Tesla-T4", 15360),
+    ("NVIDIA-H100-PCIe", 81559), ("NVIDIA-H20", 97871), ("NVIDIA-A40", 46068), ("NVIDIA-RTX-A6000", 49140),
+    ("NVIDIA-A30", 24576), ("Tesla-V100-SXM2-32GB", 32768), ("NVIDIA-L20", 46068),
+]  # fmt: skip
+CLASSES = [
+    {"name": f"c{n}", "promptTokens": 1000 + 977 * n, "outputTokens": 300 + 37 * n, "concurrency": 40 + 900 * n, "burst": 2.5,
+     "prefixCacheHitPercent": 20} for n in range(16)
+]  # fmt: skip
+
+
+def shape(model, **keys):
+    """A config of nearly 64 KiB: the model's own, padded with what is ignored and what is not."""
+    base = lookup(model)
+    assert base is not None
+    config = {**base.as_mapping(), **keys}
+    room = 65_000 - len(json.dumps(config))
+    return json.dumps(config | {"pad": [[] for _ in range(room // 4)]})
+
+
+def wish(**spec):
+    template = {"annotations": {f"a{n}": "x" * 4000 for n in range(32)}, "env": [{"name": f"E{n}", "value": "x" * 4000} for n in range(64)]}
+    metadata = {"name": "worst", "namespace": "team"}
+    found = {"apiVersion": API_VERSION, "kind": "InferenceDeployment", "metadata": metadata, "spec": {"template": template} | spec}
+    left = LIMIT_BYTES - len(json.dumps(found))
+    metadata["labels"] = {f"{n:07d}": "x" for n in range(left // 16)}
+    return found
+
+
+def engine(**fields):
+    return {"image": "vllm/vllm-openai:v0.19.0", **fields}
+
+
+R1, MIXED = "deepseek-ai/DeepSeek-R1", "meta-llama/Llama-3.3-70B-Instruct"
+DEEP = shape(MIXED, num_hidden_layers=2048)
+LORA = {"maxLoras": 64, "maxLoraRank": 64}
+DRAFT = {"method": "eagle3", "model": "team/draft", "numSpeculativeTokens": 8}
+SPAN = {"maxNodesPerReplica": 64}
+RESIZE = {
+    "policy": "Resize",
+    "mayChange": ["maxModelLen", "kvCacheDtype", "maxNumSeqs", "tensorParallelSize", "gpuMemoryUtilization"],
+}
+WISHES = {
+    "a worksheet nobody can hold, experts": {"model": {"name": R1, "profile": {"inline": shape(R1)}}, "engine": engine(), "replicas": 3,
+        "workload": {"requestClasses": CLASSES}, "placement": SPAN},
+    "a worksheet nobody can hold, dense": {"model": {"name": MIXED, "profile": {"inline": shape(MIXED)}}, "engine": engine(lora=LORA),
+        "workload": {"requestClasses": CLASSES}, "placement": SPAN, "fit": RESIZE},
+    "too long a context with draft and adapters": {"model": {"name": MIXED, "profile": {"inline": shape(MIXED)}},
+        "engine": engine(lora=LORA, speculative=DRAFT, maxModelLen=131072, tensorParallelSize=1), "placement": SPAN, "fit": RESIZE},
+    "a thousand layers": {"model": {"name": MIXED, "profile": {"inline": DEEP}}, "engine": engine(maxModelLen=131072),
+        "placement": SPAN, "fit": RESIZE},
+    "one of thousands of profiles": {"model": {"name": "acme/many"}, "engine": engine(maxModelLen=131072), "placement": SPAN},
+}  # fmt: skip
+
+
+def world():
+    def profile(name, model, config):
+        metadata = {"namespace": "team", "name": name}
+        return parse_object(
+            ModelProfile,
+            {"apiVersion": API_VERSION, "kind": "ModelProfile", "metadata": metadata, "spec": {"model": model, "config": config}},
+        )
+
+    nodes = [
+        node(f"n{n}-{copy}", *(POOLS[n % len(POOLS)][0], 8 if n // len(POOLS) else 4, POOLS[n % len(POOLS)][1] - 64 * (n // len(POOLS))),
+             labels={"topology": f"z{n // len(POOLS)}"})
+        for n in range(64)
+        for copy in range(4)
+    ]  # fmt: skip
+    config = shape(MIXED)
+    profiles = [profile(f"p{n:04d}", f"acme/other-{n}", config) for n in range(3000)]
+    profiles += [profile(f"many{n:04d}", "acme/many", config) for n in range(100)]
+    profiles.append(profile("draft", "team/draft", json.dumps(dict(lookup("meta-llama/Llama-3.2-1B-Instruct").as_mapping()))))
+    return Files(*nodes, profiles=profiles, keys=("topology",), lws=True)
+
+
+def answered(body, store):
+    found = parse_review(body)
+    answer = judge(found, store, lambda facts: decide_within(facts, time.monotonic, 30, effort=time.thread_time))
+    return answer, render_review(found, answer)
+
+
+@pytest.fixture(scope="module")
+def store():
+    return world()
+
+
+def test_the_worst_admissible_reviews(store):
+    rows = []
+    for name, spec in WISHES.items():
+        body = json.dumps(review(wish(**spec))).encode()
+        assert LIMIT_BYTES * 0.9 < len(body) < 3 << 20
+        answer, _ = answered(body, store)
+        whole = taken(partial(answered, body, store), 3, before=forget)
+        floor = taken(partial(json.loads, body), 5)
+        rows.append((f"{answer.verdict} {answer.reason}: {name}", whole, MOST_FLOORS * floor.median, floor))
+    show(f"one webhook answer, {len(store.pools)} pools, 1.5 MiB; floor: decoding the body", rows)
+    hold(rows)
