@@ -54,7 +54,7 @@ class Dispute:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildState:
-    """What the Deployment says of itself. `current` means that its controller has seen its newest spec."""
+    """What the Deployment says of itself. `current` means that its controller has seen its newest spec, `made_by` who makes its pods."""
 
     current: bool
     wanted: int
@@ -64,6 +64,7 @@ class ChildState:
     available: int
     deadline_exceeded: bool
     pods_refused: PodsRefused | None = None
+    made_by: str = "ReplicaSets of the Deployment"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,6 +239,9 @@ def _progressing(situation: Situation) -> _Draft:
         return (kind, "False", "Complete", f"{_share(child.available, situation)} available")
     if child.pods_refused is not None:
         return (kind, "True", "PodsNotMade", f"pods could not be made and are tried again: {child.pods_refused.message}")
+    absent = _absent(situation)
+    if absent:
+        return (kind, "True", "PodsAbsent", absent)
     return (kind, "True", "RollingOut", f"{_share(child.updated, situation)} with the plan, {child.available} available")
 
 
@@ -280,9 +284,20 @@ def _stalled(situation: Situation) -> _Draft:
         return ("Stalled", "True", Reason.POLICY_CAP, situation.capped)
     if situation.child is not None and situation.child.pods_refused is not None:
         return ("Stalled", "False", "PodsNotMade", "pods could not be made and are tried again")
+    absent = _absent(situation)
+    if absent:
+        return ("Stalled", "False", "PodsAbsent", absent)
     if situation.dispute is not None and situation.dispute.waiting:
         return ("Stalled", "False", "ChangedByOthers", situation.dispute.message)
     return ("Stalled", "False", "NotStalled", "nothing stands in the way")
+
+
+def _absent(situation: Situation) -> str:
+    """Of pods that were asked for, do not exist and of which the child says nothing: where it is said why. Empty where there are none."""
+    child, missing = situation.child, situation.replicas - situation.bound
+    if child is None or missing <= 0 or situation.missing_because != "pods" or situation.capacity_for_missing:
+        return ""
+    return f"{_share(missing, situation)}: their pods do not exist although they were asked for; the events of the {child.made_by} say why"
 
 
 def _obstacle(situation: Situation) -> tuple[str, str] | None:

@@ -248,3 +248,19 @@ def test_what_a_condition_says_can_be_written_down(said: str) -> None:
         assert row.message.encode()
         assert row.message.isprintable()
         assert len(row.message) <= MAX_MESSAGE
+
+
+def test_pods_that_do_not_come_are_said_to_be_missing_and_where_it_is_said_why() -> None:
+    group = replace(STARTING, replicas=0, updated=0, made_by="StatefulSets of the LeaderWorkerSet")
+    situation = replace(READY, bound=0, capacity_for_missing=False, missing_because="pods", child=group)
+    found = by_type(conditions_of(situation, (), "t"))
+    assert [(found[kind].status, found[kind].reason) for kind in ("Progressing", "Stalled")] == [
+        ("True", "PodsAbsent"),
+        ("False", "PodsAbsent"),
+    ]
+    assert "2 of 2 replicas" in found["Stalled"].message
+    assert "the events of the StatefulSets of the LeaderWorkerSet say why" in found["Stalled"].message
+    refused = by_type(conditions_of(replace(situation, child=replace(group, pods_refused=QUOTA)), (), "t"))
+    assert refused["Stalled"].reason == "PodsRefused", "the API server's own words say more"
+    here = by_type(conditions_of(replace(situation, bound=2), (), "t"))
+    assert here["Stalled"].reason == "NotStalled"

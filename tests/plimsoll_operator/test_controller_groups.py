@@ -8,6 +8,7 @@ from tests.plimsoll_operator.test_controller_reconcile import L4, NAME, NS, PLAN
 
 from plimsoll_operator.api import NAME_LABEL, WORKER_LABEL
 from plimsoll_operator.controller import process
+from plimsoll_operator.controller.demand import BIND_SECONDS, GRACE_SECONDS
 from plimsoll_operator.controller.fakes import FakeKube
 from plimsoll_operator.facts import Facts
 from plimsoll_operator.group import GROUP_INDEX_LABEL, name_of
@@ -253,3 +254,20 @@ def test_installing_the_api_lifts_the_refusal() -> None:
     cluster.settle()
     assert cluster.condition("Feasible")[0] == "True"
     assert cluster.has(LEADER_WORKER_SETS, GROUP)
+
+
+def test_a_group_whose_pods_do_not_come_is_said_to_lack_them_and_no_longer_than_that(cluster: Cluster) -> None:
+    now = [0.0]
+    cluster.controller = process.Controller(cluster.kube, cluster.spreader, identity="test", clock=lambda: now[0])
+    cluster.ask(2)
+    assert cluster.condition("Stalled") == ("False", "NotStalled"), "it takes a moment"
+    now[0] += GRACE_SECONDS + BIND_SECONDS + 1
+    cluster.controller.ledger.expire()
+    cluster.settle()
+    assert cluster.condition("Stalled") == ("False", "PodsAbsent")
+    assert cluster.condition("Progressing") == ("True", "PodsAbsent")
+    assert "StatefulSets of the LeaderWorkerSet" in str(cluster.status()["conditions"])
+    for worker in (0, 1):
+        cluster.pod(0, worker, f"n{worker}")
+    cluster.settle()
+    assert cluster.condition("Stalled") == ("False", "NotStalled")

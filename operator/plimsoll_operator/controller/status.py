@@ -69,15 +69,17 @@ def child_state(child: Manifest | None) -> ChildState | None:
     status = child.get("status") or {}
     metadata = child["metadata"]
     rows = {row.get("type"): row for row in status.get("conditions") or ()}
+    spans = child.get("kind") == LEADER_WORKER_SETS.kind
     return ChildState(
         current=int(status.get("observedGeneration") or 0) >= int(metadata.get("generation") or 0),
         wanted=int((child.get("spec") or {}).get("replicas") or 0),
         replicas=int(status.get("replicas") or 0),
         updated=int(status.get("updatedReplicas") or 0),
         ready=int(status.get("readyReplicas") or 0),
-        available=int(status.get("readyReplicas" if child.get("kind") == LEADER_WORKER_SETS.kind else "availableReplicas") or 0),
+        available=int(status.get("readyReplicas" if spans else "availableReplicas") or 0),
         deadline_exceeded=(rows.get("Progressing") or {}).get("reason") == "ProgressDeadlineExceeded",
         pods_refused=pods_refused(child),
+        made_by="StatefulSets of the LeaderWorkerSet" if spans else "ReplicaSets of the Deployment",
     )
 
 
