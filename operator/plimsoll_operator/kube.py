@@ -36,6 +36,7 @@ _WATCH_TIMEOUT: Final = urllib3.Timeout(connect=5.0, read=75.0)
 # etcd stores 1.5 MiB by default, and JSON spells one byte of it with up to six ("<" is \u003c).
 _MAX_WORDS: Final = 1000
 _LONGEST_LINE: Final = 16 << 20
+_ESCAPED: Final = re.compile("[\x7f-\uffff]")
 _NEWS: Final = re.compile(rb'\s*\{"type":"(ADDED|MODIFIED)"')
 # A refusal is a sentence; of what is longer only the beginning is read.
 _LONGEST_REFUSAL: Final = 64 << 10
@@ -220,7 +221,7 @@ class KubeClient:
         data = None
         if body is not None:
             headers["content-type"] = content_type
-            data = json.dumps(body).encode()
+            data = _written(body)
         try:
             # retries=False: our queue retries whole keys with back-off, and redirects are never followed with a token.
             return self._pool.request(method, url, body=data, headers=headers, timeout=timeout, retries=False, preload_content=False)
@@ -247,6 +248,13 @@ class KubeClient:
         finally:
             response.release_conn()
         return _decoded(data)
+
+
+def _written(body: Manifest) -> bytes:
+    """JSON that a reader of YAML takes too, as the API server reads an apply: YAML knows no surrogate pairs, so what JSON would
+    escape as one stays as it is; the other characters outside ASCII are escaped, since YAML takes not all of them bare."""
+    text = json.dumps(body, ensure_ascii=False)
+    return _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode()
 
 
 def _refusal(response: urllib3.BaseHTTPResponse) -> ApiFailure:

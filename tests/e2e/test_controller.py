@@ -213,6 +213,17 @@ def test_a_standby_writes_nothing_and_takes_over_when_the_leader_is_killed(proce
         processes.stop("controller-standby")
 
 
+def test_what_a_user_writes_beyond_the_first_plane_reaches_the_pods(processes: Installation, wishes: Wishes) -> None:
+    note = "\U0001f600 \u2028 \x85"
+    wide = wish("wide")
+    wide["spec"]["template"] = {"annotations": {"note": note}}
+    wishes.create(wide)
+    wishes.ready("wide")
+    child = wishes.child("wide")
+    assert child is not None
+    assert child["spec"]["template"]["metadata"]["annotations"]["note"] == note
+
+
 def test_the_controller_needs_no_right_that_the_chart_does_not_give(processes: Installation, wishes: Wishes) -> None:
     wishes.create(wish("plain"))
     wishes.ready("plain")

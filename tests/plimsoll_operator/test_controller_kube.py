@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import yaml
 from kubernetes import client
 
 from plimsoll_operator.errors import ApiFailure, WatchExpired
@@ -21,6 +22,7 @@ class Server:
     def __init__(self) -> None:
         self.answers: list[tuple[int, list[bytes]]] = []
         self.asked: list[tuple[str, str, dict[str, list[str]], dict[str, str], Any]] = []
+        self.bodies: list[bytes] = []
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -29,7 +31,8 @@ class Server:
             def answer(self) -> None:
                 url = urlsplit(self.path)
                 length = int(self.headers.get("content-length") or 0)
-                body = json.loads(self.rfile.read(length)) if length else None
+                outer.bodies.append(self.rfile.read(length))
+                body = json.loads(outer.bodies[-1]) if length else None
                 headers = {key.lower(): value for key, value in self.headers.items()}
                 outer.asked.append((self.command, url.path, parse_qs(url.query), headers, body))
                 status, chunks = outer.answers.pop(0)
@@ -97,6 +100,16 @@ def test_apply_is_forced_under_one_field_manager_and_validated_strictly(server: 
     assert query == {"fieldManager": ["plimsoll-controller"], "force": ["true"], "fieldValidation": ["Strict"]}
     assert headers["content-type"] == "application/apply-patch+yaml"
     assert body == {"metadata": {"namespace": "ns", "name": "d"}}
+
+
+@pytest.mark.parametrize("text", ["\U0001f600", "\U0010ffff", "a\U00020000b\\ud83d", "\x7f\x85\xa0\u2028\ufeff\uffff", "é", '"\\'])
+def test_what_is_applied_is_the_same_for_a_reader_of_yaml(server: Server, kube: KubeClient, text: str) -> None:
+    """The API server reads an apply as YAML, which knows no surrogate pairs and not every character unescaped."""
+    server.will(200, {"metadata": {"name": "d"}})
+    manifest = {"metadata": {"namespace": "ns", "name": "d", "annotations": {"note": text}}}
+    kube.apply(DEPLOYMENTS, manifest)
+    assert yaml.safe_load(server.bodies[0]) == manifest
+    assert server.asked[0][4] == manifest
 
 
 def test_what_was_not_there_is_applied_without_force(server: Server, kube: KubeClient) -> None:
