@@ -132,7 +132,7 @@ REASONS: Final = {  # reason -> (what it means, what to do)
     ),
     "PodsAbsent": (
         "Pods that the Deployment is asked for do not exist: a quota, Pod Security or an admission webhook refuses them, or it takes time.",
-        "`kubectl get events` of its ReplicaSets or StatefulSets says why. GPUs are booked for pods that exist; these get their place in the order when they do.",
+        "The events of its ReplicaSets or StatefulSets say why. GPUs are booked for pods that exist; these get their place when they do.",
     ),
     "NotScheduled": (
         "GPUs were booked, but the scheduler has not bound the pods for ten seconds.",
