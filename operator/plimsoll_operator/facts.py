@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, Protocol
 
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_operator.api import FitPolicySpec, InferenceDeployment
@@ -64,6 +64,25 @@ class FreeNodes:
     ephemeral_storage_bytes: int | None = None
 
 
+class NodesOfPool(Protocol):
+    """Some of a pool's nodes, and what is free of them."""
+
+    @property
+    def nodes(self) -> int:
+        """Nodes."""
+        ...
+
+    @property
+    def nodes_by_free_gpus(self) -> tuple[tuple[int, int], ...]:
+        """Nodes by free GPUs."""
+        ...
+
+    @property
+    def free_nodes(self) -> tuple[FreeNodes, ...]:
+        """The same with what is free of their hosts."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolFacts:
     """One GPUPool as the decision sees it: nodes alike for planning.
@@ -74,7 +93,8 @@ class PoolFacts:
     and GPUs are counted in its units: a GPU that is time-sliced or served by MPS counts once for each of its replicas.
     `foreign_gpus` are held by pods that no InferenceDeployment has planned. `selects` are the node labels that steer pods there, `source`
     who says what the GPUs are. `free_nodes` is the histogram with what is free of the hosts, where that is known; where pods of others
-    cannot be seen `free_is_known` is false and both are empty. `max_nodes` is how many a declared pool may grow to.
+    cannot be seen `free_is_known` is false and both are empty. `max_nodes` is how many a declared pool may grow to. `lacks` are labels
+    that were looked for on the nodes themselves and that none of them has.
     """
 
     name: str
@@ -104,6 +124,7 @@ class PoolFacts:
     free_nodes: tuple[FreeNodes, ...] = ()
     free_is_known: bool = True
     max_nodes: int | None = None
+    lacks: tuple[tuple[str, str], ...] = ()
 
     @property
     def most_nodes(self) -> int:
@@ -137,6 +158,16 @@ class PoolFacts:
             foreign_gpus=self.foreign_gpus if self.parts > 1 else 0,
             problems=() if self.trusted else self.problems,
         )
+
+
+def narrowed(pool: PoolFacts, part: NodesOfPool | None, pairs: tuple[tuple[str, str], ...]) -> PoolFacts:
+    """The pool as far as its nodes have these labels: that part of it, or none of its nodes."""
+    if part is None:
+        return replace(pool, nodes=0, nodes_by_free_gpus=(), free_nodes=(), lacks=pairs)
+    labels = tuple(sorted({**dict(pool.labels), **dict(pairs)}.items()))
+    indexed = tuple(sorted({*pool.indexed_label_keys, *(key for key, _ in pairs)}))
+    free = (part.nodes_by_free_gpus, part.free_nodes)
+    return replace(pool, nodes=part.nodes, nodes_by_free_gpus=free[0], free_nodes=free[1], labels=labels, indexed_label_keys=indexed)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,6 +21,7 @@ from plimsoll_operator.api.base import Bytes, Count, ShortText, Tokens
 MAX_PLAN_TEXT: Final = 256 << 10
 """Characters: all annotations of one object together may have no more (Kubernetes, apimachinery validation TotalAnnotationSizeLimitB)."""
 MAX_POOLS: Final = 64
+"""So many pools a plan names, as its status does; of more, those with most nodes."""
 _AtLeastOne = Annotated[int, Field(ge=1, le=1 << 31)]
 _Label = tuple[Annotated[str, Field(min_length=1, max_length=317)], Annotated[str, Field(max_length=63)]]
 _READ_STRICTLY: Final = ConfigDict(strict=True, extra="forbid")

@@ -17,7 +17,7 @@ import plimsoll_operator
 from plimsoll_operator.controller import trim
 from plimsoll_operator.controller.events import EventRecorder
 from plimsoll_operator.controller.fakes import FakeKube
-from plimsoll_operator.controller.ledger import MAX_LABEL_KEYS, Ledger, Promise
+from plimsoll_operator.controller.ledger import Ledger, Promise
 from plimsoll_operator.controller.serve import exposition, probe, serve
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.ports import EVENTS, Manifest
@@ -105,24 +105,6 @@ def test_a_deployment_sees_the_cluster_without_itself_and_leaves_it_as_it_was() 
     (alone,) = found.pools_without(KEY)
     assert (alone.free_gpus, alone.booked_gpus) == (6, 2)
     assert found.pools() == before
-
-
-def test_label_keys_are_those_in_use_and_only_so_many() -> None:
-    found = ledger()
-    found.node_changed(("", "b"), None, trim.node(node("b")))
-    assert len(found.pools()) == 1
-    found.use_label_keys(KEY, ["zone"])
-    assert len(found.pools()) == 2
-    many = [f"key-{index:02}" for index in range(MAX_LABEL_KEYS)]
-    found.use_label_keys(("team", "many"), many)
-    keys = found.pools()[0].indexed_label_keys
-    # The product's label is always one of them, and "zone" is in use.
-    assert set(keys) == {"nvidia.com/gpu.product", "zone", *many[: MAX_LABEL_KEYS - 2]}
-    found.use_label_keys(KEY, ())
-    assert "zone" in found.pools()[0].indexed_label_keys
-    found.use_label_keys(("team", "many"), many)
-    assert set(found.pools()[0].indexed_label_keys) == {"nvidia.com/gpu.product", *many[: MAX_LABEL_KEYS - 1]}
-    assert len(found.pools()) == 1
 
 
 def recorder(kube: FakeKube) -> EventRecorder:

@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from plimsoll_operator.capacity.booking import Booking, book_nodes
+from plimsoll_operator.capacity.carriers import Carriers
 from plimsoll_operator.capacity.corrections import Correction, corrected
 from plimsoll_operator.capacity.derived import DerivedPool, PoolKey, Selection, pool_name
 from plimsoll_operator.capacity.groups import GpuGroup
@@ -29,13 +30,17 @@ _VALUE: Final = re.compile(r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)
 
 
 class _Pool:
-    """One pool: what makes it one, its name, and the counts of its nodes."""
+    """One pool: what makes it one, the names it may have, and the counts of its nodes.
 
-    __slots__ = ("key", "name", "tally")
+    `base` is the pool without the labels that users select by: while it is not split by them it is called like that.
+    """
+
+    __slots__ = ("base", "base_name", "key", "own_name", "tally")
 
     def __init__(self, key: PoolKey) -> None:
         self.key = key
-        self.name = pool_name(key)
+        self.base = replace(key, labels=tuple(pair for pair in key.labels if pair[0] == PRODUCT_LABEL))
+        self.own_name, self.base_name = pool_name(key), pool_name(self.base)
         self.tally = Tally()
 
 
@@ -112,6 +117,8 @@ class CapacityIndex:
         self._seats: dict[str, tuple[_Seat, ...]] = {}
         self._at: dict[str, tuple[_Pool, ...]] = {}
         self._pools: dict[PoolKey, _Pool] = {}
+        self._splits: Counter[PoolKey] = Counter()
+        self._carriers = Carriers()
         self._selected: dict[str, _Selected] = {row.name: _Selected() for row in self._corrections}
         self._bookings: dict[str, tuple[Booking, ...]] = {}
 
@@ -127,10 +134,12 @@ class CapacityIndex:
             return
         if kind == "DELETED":
             self._nodes.pop(facts.name, None)
+            self._carriers.changed(facts.name, None)
             self._seat(facts.name, ())
             return
         if self._nodes.get(facts.name) != facts:
             self._nodes[facts.name] = facts
+            self._carriers.changed(facts.name, facts.labels if facts.groups else None)
             self._reseat(facts.name)
 
     def pod_event(self, kind: EventType, pod: Mapping[str, Any], *, planned: bool = False) -> None:
@@ -183,8 +192,29 @@ class CapacityIndex:
 
     def pools(self) -> tuple[DerivedPool, ...]:
         """All pools, by name; independent of the order in which events came."""
-        found = (self._derived(pool) for pool in self._pools.values())
+        found = (self._derived(pool, pool.tally) for pool in self._pools.values())
         return tuple(sorted(found, key=lambda pool: pool.name))
+
+    def values_of(self, label_key: str) -> int:
+        """How many values of the label the GPU nodes carry."""
+        return self._carriers.values(label_key)
+
+    @property
+    def gpu_nodes(self) -> int:
+        """GPU nodes there are."""
+        return self._carriers.nodes
+
+    def narrowed(self, pairs: Iterable[tuple[str, str]]) -> dict[str, DerivedPool]:
+        """Of each pool, by name, the part whose nodes have all of these labels; pools without such a node are left out.
+
+        Everything that is booked in the pool is taken to want these nodes: what is free of them is a lower bound.
+        """
+        parts: dict[PoolKey, Tally] = {}
+        for node in self._carriers.nodes_with(pairs):
+            for pool, seat in zip(self._at.get(node, ()), self._seats.get(node, ()), strict=True):
+                parts.setdefault(pool.key, Tally()).add(seat.free, seat.findings, 1, foreign=seat.foreign)
+        found = (self._derived(self._pools[key], tally) for key, tally in parts.items())
+        return {pool.name: pool for pool in found}
 
     def selections(self) -> tuple[Selection, ...]:
         """What each correcting GPUPool selects, by name; also those that select nothing."""
@@ -200,8 +230,8 @@ class CapacityIndex:
             for name, row in sorted(self._selected.items())
         )
 
-    def _derived(self, pool: _Pool) -> DerivedPool:
-        key, name, tally = pool.key, pool.name, pool.tally
+    def _derived(self, pool: _Pool, tally: Tally) -> DerivedPool:
+        key, name = pool.key, pool.own_name if self._splits[pool.base] > 1 else pool.base_name
         rows: tuple[FreeNodes, ...] = ()
         booked = 0
         if self._free_is_known:
@@ -265,8 +295,8 @@ class CapacityIndex:
             return
         for number, (pool, seat) in enumerate(zip(pools, old, strict=True)):
             self._count(pool, seat, number, -1)
-            if pool.tally.nodes == 0:
-                del self._pools[pool.key]
+            if pool.tally.nodes == 0 and self._pools.pop(pool.key, None) is not None:
+                bump(self._splits, pool.base, -1)
         if seats:
             self._seats[name], self._at[name] = seats, tuple(self._pool(seat.place.key) for seat in seats)
             for number, (pool, seat) in enumerate(zip(self._at[name], seats, strict=True)):
@@ -276,6 +306,7 @@ class CapacityIndex:
         found = self._pools.get(key)
         if found is None:
             found = self._pools[key] = _Pool(key)
+            bump(self._splits, found.base, 1)
         return found
 
     def _count(self, pool: _Pool, seat: _Seat, number: int, sign: int) -> None:

@@ -73,7 +73,10 @@ REASONS: Final = {  # reason -> (what it means, what to do)
     ),
     "NotSupportedYet": ("A field or flag moves GPU memory and there is no rule for it yet.", "Leave it out, or pin what it would change."),
     "InvalidSpec": ("The InferenceDeployment itself is at fault.", "The message names the field, the value and the limit."),
-    "LabelNotIndexed": ("A nodeSelector uses a label that no pool keeps, so its nodes cannot be told apart.", "Use a label of the pools."),
+    "LabelNotIndexed": (
+        "A nodeSelector uses a label that GPUPools are not split by, so pools alone do not tell which of their nodes are meant.",
+        "Nothing to do: the controller looks at the nodes themselves and decides.",
+    ),
     "ModelMismatch": ("The profile is of another model or revision than the spec.", "Name the right profile."),
     "UnknownModel": (
         "No shape of this model is known, so nothing can be predicted. No pods are made.",

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Final
 
 from plimsoll_operator.capacity import Booking
+from plimsoll_operator.capacity.groups import Labels
 
 # So long after they were asked for, or after the latest of them appeared, pods that do not exist are believed to come.
 GRACE_SECONDS: Final = 5.0
@@ -39,7 +40,7 @@ class Standing(StrEnum):
 class Want:
     """What missing pods of alike plans look for; claims are counted by it, so that ten thousand of them cost a handful.
 
-    Without pools and products it may be any node that has the resource.
+    Without pools and products it may be any node that has the resource. `selector` are the node labels it asks for beside.
     """
 
     pools: tuple[str, ...]
@@ -47,6 +48,7 @@ class Want:
     gpus: int
     resource: str = "nvidia.com/gpu"
     sharing: str = "none"
+    selector: Labels = ()
     host_memory_bytes: int = 0
     host_cpu_millis: int = 0
     ephemeral_storage_bytes: int = 0

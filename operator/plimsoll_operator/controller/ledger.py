@@ -9,25 +9,27 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import Final
 
 from plimsoll_operator.api import GPUPool, Unreadable
 from plimsoll_operator.capacity import Booking, CapacityIndex, DerivedPool, PoolKey, Selection, corrections_of, gpus_for
-from plimsoll_operator.capacity.labels import PRODUCT_LABEL
+from plimsoll_operator.capacity.groups import Labels
 from plimsoll_operator.controller.bookings import Bookings, Histogram
 from plimsoll_operator.controller.demand import Demand, Standing, Want
+from plimsoll_operator.controller.label_keys import LabelKeys
 from plimsoll_operator.controller.seen_pods import Claims, SeenPods, claims_of_stranger, uid_of
 from plimsoll_operator.decision.caps import use_of_plan
-from plimsoll_operator.facts import DeploymentUse
+from plimsoll_operator.facts import DeploymentUse, PoolFacts, narrowed
 from plimsoll_operator.group import GROUP_INDEX_LABEL
 from plimsoll_operator.owner import deployment_of
 from plimsoll_operator.ports import Key, Manifest
 from plimsoll_operator.render import cpu_request_millis
-from plimsoll_operator.verdict import Plan
+from plimsoll_operator.verdict import MAX_POOLS, Plan
 
-MAX_LABEL_KEYS: Final = 16
+_LOOK_AT_KEYS_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,7 +38,7 @@ class Promise:
 
     `decided` is its place in the decision order (a timestamp that sorts as text), `child_replicas` what the child asks for by
     now, `gated` that its pods carry the capacity gate, `generation` the spec's that the plan answers. `refused` is the child's word that
-    pods it asks for cannot be made.
+    pods it asks for cannot be made, `selector` the node labels that the spec selects by.
     """
 
     plan: Plan
@@ -46,6 +48,7 @@ class Promise:
     gated: bool = False
     child_replicas: int = 0
     refused: bool = False
+    selector: Labels = ()
 
 
 class Ledger:
@@ -69,7 +72,9 @@ class Ledger:
         self._promises: dict[Key, Promise] = {}
         self._seen = SeenPods()
         self._beside: dict[tuple[str, Key], Claims] = {}
-        self._selected_by: dict[Key, frozenset[str]] = {}
+        self._label_keys = LabelKeys()
+        self._looked_at_keys = clock()
+        self._clock = clock
         self.changed = threading.Event()
 
     def node_changed(self, _key: Key, old: Manifest | None, new: Manifest | None) -> None:
@@ -124,8 +129,10 @@ class Ledger:
         self.changed.set()
 
     def expire(self) -> None:
-        """Time has passed: take back bookings that the scheduler did not follow."""
+        """Time has passed: take back bookings that the scheduler did not follow, and look anew at what pools are split by."""
         with self._lock:
+            if self._clock() - self._looked_at_keys >= _LOOK_AT_KEYS_SECONDS:
+                self._split()
             woken = self._settle()
         self._wake(woken)
 
@@ -181,25 +188,30 @@ class Ledger:
         return alone // pods_per_replica + sum(count >= pods_per_replica for count in groups.values())
 
     def use_label_keys(self, key: Key, label_keys: Iterable[str]) -> None:
-        """Split pools by the node labels that this deployment selects by too; none when it is gone.
-
-        A new one has all nodes looked at once. Labels that nobody selects by any more are dropped when room is needed: of more than
-        MAX_LABEL_KEYS in use at once the further ones are not taken.
-        """
+        """Split pools by the node labels that this deployment selects by too, as far as LabelKeys allows; none when it is gone."""
         with self._lock:
-            wanted = frozenset(label_keys)
-            if wanted:
-                self._selected_by[key] = wanted
-            else:
-                self._selected_by.pop(key, None)
-            indexed = set(self._index.label_keys)
-            if wanted <= indexed:
-                return
-            if len(indexed | wanted) > MAX_LABEL_KEYS:
-                indexed &= {PRODUCT_LABEL}.union(*self._selected_by.values())
-            room = MAX_LABEL_KEYS - len(indexed)
-            if self._index.set_label_keys(indexed | set(sorted(wanted - indexed)[:room])):
-                self.changed.set()
+            if self._label_keys.use(key, label_keys):
+                self._split()
+
+    def narrow(self, key: Key, selector: Mapping[str, str], pools: tuple[PoolFacts, ...]) -> tuple[PoolFacts, ...]:
+        """The pools as the nodes that this selector selects make them up, where pools are not split by its labels."""
+        with self._lock:
+            pairs = self._unsplit(sorted(selector.items()))
+            if not pairs:
+                return pools
+            derived = {pool.name for pool in self._index.pools()}
+            with self._without(key):
+                parts = self._index.narrowed(pairs)
+        return tuple(narrowed(pool, parts.get(pool.name), pairs) if pool.name in derived else pool for pool in pools)
+
+    def _unsplit(self, selector: Iterable[tuple[str, str]]) -> Labels:
+        """What of a selector no pool's name tells."""
+        return tuple(pair for pair in selector if pair[0] not in self._index.label_keys)
+
+    def _split(self) -> None:
+        self._looked_at_keys = now = self._clock()
+        if self._index.set_label_keys(self._label_keys.chosen(self._index.values_of, self._index.gpu_nodes, now)):
+            self.changed.set()
 
     def correct(self, pools: Iterable[GPUPool | Unreadable]) -> None:
         """Follow the selectors of these GPUPools from now on; the same ones again cost nothing."""
@@ -219,16 +231,22 @@ class Ledger:
 
     def pools_without(self, key: Key) -> tuple[DerivedPool, ...]:
         """All pools as if this deployment had neither pods nor bookings: what it may plan on."""
-        with self._lock:
-            own = self._seen.bound(key)
-            missing = Counter(self._bookings.all_missing())
-            if (mine := self._bookings.missing(key)) is not None:
-                missing[mine[0]] -= mine[1]
-            for pod in own.values():
-                self._index.pod_event("DELETED", pod)
-            pools = self._booked(+missing)
+        with self._lock, self._without(key):
+            return self._index.pools()
+
+    @contextmanager
+    def _without(self, key: Key) -> Iterator[None]:
+        """The index as if this deployment had neither pods nor bookings."""
+        missing = Counter(self._bookings.all_missing())
+        if (mine := self._bookings.missing(key)) is not None:
+            missing[mine[0]] -= mine[1]
+        for pod in self._seen.bound(key).values():
+            self._index.pod_event("DELETED", pod)
+        try:
+            self._booked(+missing)
+            yield
+        finally:
             self._mark(key, anew=True)
-            return pools
 
     def _promise(self, key: Key, promise: Promise | None) -> None:
         planned_before = key in self._promises
@@ -246,7 +264,7 @@ class Ledger:
             self._bookings.drop(key)
             self._claim_beside(("deployment", key), _sum(row.may_take for row in waiting))
             return
-        want, bound = _want(promise.plan), len(self._seen.bound(key))
+        want, bound = _want(promise.plan, promise.selector), len(self._seen.bound(key))
         # A replica over several nodes is as many pods.
         wanted, asked = (replicas * promise.plan.nodes_per_replica for replicas in (promise.replicas, promise.child_replicas))
         fitting = [row for row in waiting if row.fits(want)]
@@ -296,7 +314,12 @@ class Ledger:
             if not pools:
                 self._index.set_bookings({})
                 pools.extend(self._index.pools())
-            return {pool.name: gpus_for(pool.free_nodes, want.booking(1)) for pool in _candidates(want, pools)}
+            found, rows = _candidates(want, pools), want.booking(1)
+            parts = self._index.narrowed(pairs) if (pairs := self._unsplit(want.selector)) else {pool.name: pool for pool in found}
+            kept = {pool.name: gpus_for(parts[pool.name].free_nodes, rows) for pool in found if pool.name in parts}
+            # A plan names only so many pools; who may land in the others of its product is in its way all the same.
+            beyond = _candidates(replace(want, pools=()), pools) if len(want.pools) >= MAX_POOLS else []
+            return {**{pool.name: () for pool in beyond}, **kept}
 
         return self._bookings.settle(free)
 
@@ -327,12 +350,17 @@ def _spread(want: Want, pods: int, pools: Iterable[DerivedPool]) -> list[tuple[s
 
 
 def _candidates(want: Want, pools: Iterable[DerivedPool]) -> list[DerivedPool]:
-    """The plan's pools; found by product when their names have changed. For pods of others, all that have the resource."""
+    """The plan's pools; found by product and labels when their names have changed. For pods of others, all that have the resource."""
     pools = tuple(pools)
     if not want.products:
         return [pool for pool in pools if pool.key.resource == want.resource]
     named = [pool for pool in pools if pool.name in want.pools]
-    return named or [pool for pool in pools if _serves(pool.key, want)]
+    return [pool for pool in named or (one for one in pools if _serves(one.key, want)) if _has(pool, want.selector)]
+
+
+def _has(pool: DerivedPool, selector: Labels) -> bool:
+    labels = dict(pool.key.labels)
+    return all(labels.get(key) == value for key, value in selector if key in pool.indexed_label_keys)
 
 
 def _serves(key: PoolKey, want: Want) -> bool:
@@ -346,8 +374,9 @@ def _sum(claims: Iterable[Claims]) -> Claims:
     return tuple(total.items())
 
 
-def _want(plan: Plan) -> Want:
+def _want(plan: Plan, selector: Labels) -> Want:
     return Want(
+        selector=selector,
         pools=plan.pools,
         products=plan.gpu_products or (plan.product,),
         resource=plan.gpu_resource,

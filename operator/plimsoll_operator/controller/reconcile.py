@@ -193,7 +193,8 @@ class Reconciler:
 
     def _facts(self, gathered: Gathered) -> Facts:
         applied = gathered.applied
-        self._ledger.use_label_keys(gathered.key, gathered.deployment.spec.placement.node_selector)
+        selector = gathered.deployment.spec.placement.node_selector
+        self._ledger.use_label_keys(gathered.key, selector)
         view = StoreView(
             self._objects,
             self._ledger.pools_without(gathered.key),
@@ -203,6 +204,7 @@ class Reconciler:
         )
         plan = applied.plan if applied is not None else None
         facts = facts_for(gathered.deployment, view, applied_plan=plan, unknown_fields=gathered.unknown_fields)
+        facts = replace(facts, pools=self._ledger.narrow(gathered.key, selector, facts.pools))
         effort = f"{gathered.origin.generation}/{gathered.origin.replan}"
         return self._models.consider(gathered.key, facts, effort=effort, running=applied is not None)
 
@@ -319,6 +321,7 @@ class Reconciler:
 
     def _forget(self, key: Key) -> None:
         self._ledger.promise(key, None)
+        self._ledger.use_label_keys(key, ())
         self._models.forget(key)
         self._records.forget(key)
         self._reporter.forget(key)
@@ -417,6 +420,7 @@ def _promise(gathered: Gathered, course: Course, run: Applied, wanted: int) -> P
         gated=gated,
         child_replicas=has,
         refused=gathered.child is not None and not course.adopts and pods_refused(gathered.child) is not None,
+        selector=tuple(sorted(gathered.deployment.spec.placement.node_selector.items())),
     )
 
 

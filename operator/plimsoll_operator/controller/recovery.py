@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from plimsoll_operator.api import NAME_LABEL
+from plimsoll_operator.capacity.groups import Labels
 from plimsoll_operator.controller.children import GROUP, SINGLE, is_gated
 from plimsoll_operator.controller.course import applied_from_child
 from plimsoll_operator.controller.ledger import Promise
+from plimsoll_operator.controller.refusals import pods_refused
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Manifest
 
 
@@ -39,4 +41,12 @@ def promise_of(child: Manifest, *, gated: bool) -> Promise | None:
         generation=applied.origin.generation,
         gated=gated or is_gated(child),
         child_replicas=replicas,
+        refused=pods_refused(child) is not None,
+        selector=_selector(child),
     )
+
+
+def _selector(child: Manifest) -> Labels:
+    """The node labels that the child's pods ask for, as the cache keeps them."""
+    pairs = (child.get("spec") or {}).get("nodeSelector") or {}
+    return tuple(sorted((str(key), str(value)) for key, value in pairs.items()))

@@ -69,7 +69,7 @@ def namespace(manifest: Manifest) -> Manifest:
 
 
 def child(manifest: Manifest) -> Manifest:
-    """Owner, annotations, wanted replicas and status of a child; the generation tells that its spec was touched.
+    """Owner, annotations, wanted replicas, node selector and status of a child; the generation tells that its spec was touched.
 
     Of conditions the words are kept only where they are the API server's refusal of a pod: others speak of progress.
     """
@@ -79,8 +79,11 @@ def child(manifest: Manifest) -> Manifest:
         {key: row.get(key) for key in ("type", "status", "reason")} | ({"message": words_of(row)} if is_refusal(row) else {})
         for row in (manifest.get("status") or {}).get("conditions") or ()
     ]
-    replicas = (manifest.get("spec") or {}).get("replicas")
-    return {"metadata": metadata, "spec": {"replicas": replicas}, "status": {**status, "conditions": conditions}}
+    spec = manifest.get("spec") or {}
+    template = spec.get("template") or (spec.get("leaderWorkerTemplate") or {}).get("workerTemplate") or {}
+    selector = (template.get("spec") or {}).get("nodeSelector")
+    kept = {"replicas": spec.get("replicas"), **({"nodeSelector": selector} if selector else {})}
+    return {"metadata": metadata, "spec": kept, "status": {**status, "conditions": conditions}}
 
 
 def service(manifest: Manifest) -> Manifest:

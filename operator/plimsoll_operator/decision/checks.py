@@ -159,7 +159,7 @@ def capacity_is_known(checked: Checked) -> Undecided | None:
 
 
 def some_pool_matches(checked: Checked) -> Reject | Undecided | None:
-    """Placement leaves at least one pool. A new label key is indexed first."""
+    """Placement leaves at least one pool. What pools alone do not tell is left to who sees nodes."""
     matched = checked.matched
     if matched.pools:
         return None
@@ -171,8 +171,8 @@ def some_pool_matches(checked: Checked) -> Reject | Undecided | None:
         keys = ", ".join(matched.unindexed_keys)
         return Undecided(
             reason=Reason.LABEL_NOT_INDEXED,
-            message=f"GPU pools are not split by node label {keys} yet.",
-            next_step="The controller indexes the label and decides then.",
+            message=f"GPU pools are not split by node label {keys}.",
+            next_step="The controller looks at the nodes themselves and decides.",
         )
     details = tuple(f"Pool {pool.name} {why}." for pool, why in matched.excluded[:8])
     why = f"pool {matched.excluded[0][0].name} {matched.excluded[0][1]}." if len(details) == 1 else f"none of {len(matched.excluded)}."

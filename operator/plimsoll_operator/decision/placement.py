@@ -58,6 +58,8 @@ def _why_not(placement: PlacementSpec, pool: PoolFacts, unindexed: set[str]) -> 
         return f"shares its GPUs ({pool.sharing})" if pool.sharing != "none" else f"has whole GPUs, not {placement.sharing}"
     if pool.gpus_per_node <= 0 or pool.usable_memory_bytes <= 0:
         return "has no known GPU memory"
+    if pool.lacks:
+        return "has no node with " + " and ".join(f"{key}={value}" for key, value in pool.lacks)
     if pool.nodes == 0 and not pool.declared:
         return "has no nodes"
     labels = dict(pool.labels)

@@ -8,7 +8,7 @@ from plimsoll_operator.decision.fit import kv_tokens
 from plimsoll_operator.decision.held import fullest, needed_kv_bytes, needed_kv_tokens
 from plimsoll_operator.decision.search import Found
 from plimsoll_operator.facts import ModelFacts, PoolFacts
-from plimsoll_operator.verdict import Plan, PredictedMemory
+from plimsoll_operator.verdict import MAX_POOLS, Plan, PredictedMemory
 
 
 def make_plan(found: Found, model: ModelFacts) -> Plan:
@@ -23,12 +23,13 @@ def make_plan(found: Found, model: ModelFacts) -> Plan:
     tokens, concurrency = tokens * layout.data_parallel_size, concurrency * layout.data_parallel_size
     pool, gpus = found.product.pools[0], layout.gpus_per_node
     memory = host.host_memory_bytes(estimate, gpus)
+    pools = _largest(found.pools)
     plan = Plan(
         product=found.product.gpu.product,
         gpu_resource=pool.resource,
         sharing=pool.sharing,
         gpu_products=tuple(product.gpu.product for product in found.candidate.products),
-        pools=tuple(sorted(pool.name for pool in found.pools)),
+        pools=tuple(sorted(pool.name for pool in pools)),
         engine_version=str(resolved.version),
         extrapolated=resolved.extrapolated,
         model=model.name,
@@ -68,15 +69,20 @@ def make_plan(found: Found, model: ModelFacts) -> Plan:
         decode_context_parallel_size=resolved.decode_context_parallel_size,
         nodes_per_replica=layout.nodes,
         may_surge=found.may_surge,
-        node_selectors=_node_selectors(found),
+        node_selectors=_node_selectors(pools),
     )
     return plan.within_bounds()
 
 
-def _node_selectors(found: Found) -> tuple[tuple[tuple[str, str], ...], ...]:
+def _largest(pools: tuple[PoolFacts, ...]) -> tuple[PoolFacts, ...]:
+    """As many as a plan names: those with most nodes, whatever is free of them now."""
+    return tuple(sorted(pools, key=lambda pool: (-pool.most_nodes, pool.name))[:MAX_POOLS])
+
+
+def _node_selectors(pools: tuple[PoolFacts, ...]) -> tuple[tuple[tuple[str, str], ...], ...]:
     """How the plan's nodes are found, where not all of them are found by feature discovery's product."""
-    selects = {pool.selects for pool in found.pools if pool.selects}
-    usual = {((label, product),) for pool in found.pools for label, product in _discovered(pool)}
+    selects = {pool.selects for pool in pools if pool.selects}
+    usual = {((label, product),) for pool in pools for label, product in _discovered(pool)}
     return () if selects <= usual else tuple(sorted(selects))
 
 
