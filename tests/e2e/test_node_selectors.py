@@ -70,7 +70,9 @@ def test_one_tenant_s_labels_shut_nobody_out_and_rename_no_pool(cluster: Control
     wait_until(lambda: len(pools(cluster)) == 2, "pools by zone")
 
     def refused() -> bool:
-        return "No GPU pool matches" in cluster.kubectl("create", "-n", "honest", "-f", "-", stdin=wish("no", {ZONE: "c"}), check=False).stderr
+        return (
+            "No GPU pool matches" in cluster.kubectl("create", "-n", "honest", "-f", "-", stdin=wish("no", {ZONE: "c"}), check=False).stderr
+        )
 
     wait_until(refused, "the webhook to decide by zones")
     print(f"56 made-up labels of another tenant: a deployment by zone is bound after {took:.1f} s")
