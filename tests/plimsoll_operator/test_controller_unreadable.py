@@ -74,6 +74,20 @@ def test_replicas_that_pass_the_webhook_are_held_under_it() -> None:
     assert made.one(DEPLOYMENTS, "chat")["spec"]["replicas"] == 2
 
 
+@pytest.mark.parametrize(("mode", "replicas"), [("Enforce", 1), ("Warn", 2)])
+def test_what_a_policy_forbids_since_keeps_its_pods_and_gets_no_more(mode: str, replicas: int) -> None:
+    made = world()
+    made.wish("chat", model=LLAMA, maxModelLen=8192)
+    made.settle()
+    made.kube.create(FIT_POLICIES, an(FIT_POLICIES, "default", {"allowedImages": ["ghcr.io/acme"], "mode": mode}))
+    made.settle()
+    assert made.condition("Feasible", "chat")[1] == "PolicyForbids"
+    old = made.one(INFERENCE_DEPLOYMENTS, "chat")
+    made.kube.replace(INFERENCE_DEPLOYMENTS, {**old, "spec": {**old["spec"], "replicas": 2}})
+    made.settle()
+    assert made.one(DEPLOYMENTS, "chat")["spec"]["replicas"] == replicas
+
+
 def test_a_policy_holds_from_the_moment_a_namespace_has_its_labels() -> None:
     """What lets nothing in is decided by labels that the controller may hear of later than of the deployment."""
     made = world()

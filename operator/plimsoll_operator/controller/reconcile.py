@@ -40,7 +40,7 @@ from plimsoll_operator.controller.report import Reporter
 from plimsoll_operator.controller.resolving.models import Models
 from plimsoll_operator.controller.status import child_state, plan_from_status
 from plimsoll_operator.controller.store import ParsedObjects, StoreView
-from plimsoll_operator.decision.caps import Hold, hold, policy_unreadable
+from plimsoll_operator.decision.caps import Hold, growth_refused, hold
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.facts import Facts, ModelFacts, ModelUnknown
 from plimsoll_operator.gather import facts_for
@@ -219,7 +219,7 @@ class Reconciler:
                 judged = replace(facts, applied_plan=None)
         verdict = self._judge(gathered.key, judged, adopting=adopting)
         course = chart(applied, origin, verdict, adopting=adopting)
-        return Decided(verdict=verdict, course=course, facts=facts, live_pods=live_pods, hold=_held_by_caps(gathered, course, facts))
+        return Decided(verdict=verdict, course=course, facts=facts, live_pods=live_pods, hold=_held(gathered, course, facts, verdict))
 
     def _judge(self, key: Key, facts: Facts, *, adopting: bool) -> Verdict:
         """decide(facts), or its last answer for this key when nothing it may look at differs: most wake-ups are the child's.
@@ -389,13 +389,14 @@ def _looked_at(facts: Facts, *, adopting: bool) -> tuple[object, ...]:
     return (adopting, facts.deployment.spec, model, pools, tuple(shape(sibling) for sibling in facts.siblings), *rest)
 
 
-def _held_by_caps(gathered: Gathered, course: Course, facts: Facts) -> Hold:
-    """More replicas of a plan that stays are asked of the caps here; a new plan's were by `decide`, a refused spec gets none."""
+def _held(gathered: Gathered, course: Course, facts: Facts, verdict: Verdict) -> Hold:
+    """More replicas of a plan that stays are asked of the policy here; a new plan's were by `decide`, a refused spec gets none."""
     wanted, has = gathered.deployment.spec.replicas, _replicas(gathered.child)
     if course.run is None or course.adopting:
         return Hold(replicas=wanted)
-    if facts.policy_problem and wanted > has:
-        return Hold(replicas=has, reject=policy_unreadable(facts.policy_problem))
+    refused = growth_refused(facts, verdict)
+    if refused is not None and wanted > has:
+        return Hold(replicas=has, reject=refused)
     return hold(facts.policy, facts.beside, course.run.plan, wanted=wanted, has=has)
 
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 from plimsoll_estimator.units import GIB
 from plimsoll_operator.api import FitPolicySpec
-from plimsoll_operator.facts import DeploymentUse
-from plimsoll_operator.verdict import Plan, Reason, Reject
+from plimsoll_operator.facts import DeploymentUse, Facts
+from plimsoll_operator.verdict import Plan, Reason, Reject, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +26,15 @@ class Hold:
 def policy_unreadable(problem: str) -> Reject:
     """What a policy caps that nobody can read is not known: no more than there is."""
     return Reject(reason=Reason.POLICY_UNREADABLE, message=f"{problem}. Nothing is admitted under it.", field="metadata.namespace")
+
+
+def growth_refused(facts: Facts, verdict: Verdict) -> Reject | None:
+    """Why an applied plan gets no further replica, whatever the caps say: its policy cannot be read, or forbids what it runs."""
+    if facts.policy_problem:
+        return policy_unreadable(facts.policy_problem)
+    if isinstance(verdict, Reject) and verdict.reason is Reason.POLICY_FORBIDS and facts.policy.mode != "Warn":
+        return verdict
+    return None
 
 
 def use_of_plan(plan: Plan, replicas: int) -> DeploymentUse:
