@@ -12,8 +12,9 @@ from plimsoll_operator.api import ModelProfileSpec
 from plimsoll_operator.controller.fakes import FakeKube
 from plimsoll_operator.controller.resolving import resolver as resolving
 from plimsoll_operator.controller.resolving.fetcher import Fetched, FetchFailure
-from plimsoll_operator.controller.resolving.resolver import RESOLVING, Resolver
+from plimsoll_operator.controller.resolving.resolver import MAX_OF_A_NAMESPACE, RESOLVING, Resolver
 from plimsoll_operator.controller.resolving.store import ProfileKeeper
+from plimsoll_operator.controller.resolving.turns import LANES, Turns
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.ports import CLUSTER_MODEL_PROFILES, MODEL_PROFILES, Key
 from plimsoll_operator.wanted import MANAGED_LABEL, NOTES_ANNOTATION, ConfigMapKey, OperatorHub, Volume, Wanted
@@ -293,3 +294,74 @@ def test_what_costs_one_request_is_asked_for_soon_and_never_seldom() -> None:
     missing = FetchFailure(reason="NotFound", message="there is no ConfigMap", retry_within_seconds=60.0)
     waits = [resolving._wait_after(missing, failures) for failures in range(8)]
     assert waits == [2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0]
+
+
+def of(namespace: str, number: int) -> Key:
+    return (namespace, f"chat-{number}")
+
+
+def test_a_namespace_that_wants_many_models_holds_up_nobody_else() -> None:
+    world = World(NOT_FOUND)
+    for number in range(60):
+        world.resolver.want(of("attacker", number), hub(f"acme/slow-{number}"), "1")
+    world.resolver.want(of("honest", 0), hub("acme/wanted"), "1")
+    world.read()
+    order = [wanted.model for wanted in world.source.asked]
+    assert order.index("acme/wanted") <= LANES
+    assert len(order) == 61, "and everybody's turn comes"
+
+
+def test_of_one_namespace_only_so_many_are_read_at_a_time() -> None:
+    turns = Turns(lambda: 1000.0)
+    for number in range(20):
+        turns.add("attacker", hub(f"acme/slow-{number}"))
+    taken = [turns.take(0) for _ in range(5)]
+    assert [turn is not None for turn in taken] == [True] * LANES + [False] * (5 - LANES)
+    turns.add("honest", hub())
+    turn = turns.take(0)
+    assert turn is not None
+    assert turn[1] == hub()
+
+
+def test_what_two_namespaces_wait_for_is_read_once_and_in_the_turn_of_whichever_comes_first() -> None:
+    world = World(NOT_FOUND)
+    for number in range(30):
+        world.resolver.want(of("attacker", number), hub(f"acme/slow-{number}"), "1")
+    world.resolver.want(of("honest", 0), hub("acme/slow-29"), "1")
+    world.read()
+    order = [wanted.model for wanted in world.source.asked]
+    assert order.index("acme/slow-29") <= LANES
+    assert (len(order), len(set(order))) == (30, 30)
+
+
+def test_a_namespace_waits_for_so_many_models_and_is_told_and_woken_when_one_is_done() -> None:
+    world = World(NOT_FOUND)
+    for number in range(MAX_OF_A_NAMESPACE):
+        assert world.resolver.want(of("attacker", number), hub(f"acme/m-{number}"), "1") is RESOLVING
+    told = world.resolver.want(of("attacker", 99), hub("acme/one-more"), "1")
+    assert isinstance(told, FetchFailure)
+    assert told.message == f"{MAX_OF_A_NAMESPACE} other models of namespace attacker are being read or waited for"
+    assert world.resolver.want(of("attacker", 98), hub("acme/m-3"), "1") is RESOLVING, "what is read anyway costs nothing"
+    assert world.resolver.want(of("honest", 0), hub("acme/one-more"), "1") is RESOLVING
+    world.resolver.forget(of("attacker", 7))
+    assert world.woken == [of("attacker", 99)]
+    assert world.resolver.want(of("attacker", 99), hub("acme/one-more"), "1") is RESOLVING
+    for number in range(100):
+        world.resolver.forget(of("attacker", number))
+    assert not world.resolver._open.get("attacker")
+    assert not world.resolver._turned_away.get("attacker")
+
+
+def test_failures_that_one_namespace_leaves_behind_put_out_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolving, "MAX_READINGS", 20)
+    world = World(NOT_FOUND)
+    world.resolver.want(of("honest", 0), hub("acme/private"), "1")
+    world.read()
+    world.resolver.forget(of("honest", 0))
+    for number in range(200):
+        world.resolver.want(of("attacker", 0), hub(f"acme/made-up-{number}"), "1")
+        world.read()
+    asked = len(world.source.asked)
+    assert world.resolver.want(of("honest", 0), hub("acme/private"), "1") == NOT_FOUND, "it is remembered"
+    world.read()
+    assert len(world.source.asked) == asked

@@ -1,8 +1,8 @@
 """Reads what deployments wait for: each reading once for all of them, on a few threads, with its failures remembered.
 
 The reconciler says what a deployment wants and is answered at once from memory; the leader's resolver threads read, store
-the profile and wake who waits. Bounded: a full memory refuses further readings by name, and a failure that nobody waits for
-is forgotten when it is due. Knows no hub and no verdict.
+the profile and wake who waits, one namespace after the other. Bounded: a full memory, or a namespace that waits for too many models,
+is refused further readings by name, and a failure that nobody waits for is forgotten when it is due. Knows no hub and no verdict.
 """
 
 from __future__ import annotations
@@ -10,19 +10,22 @@ from __future__ import annotations
 import logging
 import math
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
 
 from plimsoll_operator.controller.quarantine import Border, Unit, no_border
 from plimsoll_operator.controller.resolving.fetcher import Fetched, Fetcher, FetchFailure
-from plimsoll_operator.controller.work_queue import WorkQueue
+from plimsoll_operator.controller.resolving.turns import Turns
 from plimsoll_operator.ports import Key
 from plimsoll_operator.wanted import Wanted
 
 _log = logging.getLogger(__name__)
 WORKERS: Final = 4
 MAX_READINGS: Final = 4096
+MAX_OF_A_NAMESPACE: Final = 64
+"""Models that one namespace may wait for at a time."""
 MAX_MESSAGE: Final = 1024
 STORED_SECONDS: Final = 15.0
 """How long a stored profile may take to come back through the watch before it is read again."""
@@ -53,14 +56,21 @@ class Keeper(Protocol):
 
 @dataclass(slots=True)
 class _Reading:
-    """One wanted shape: who waits for it and how reading it went. Times are of the resolver's clock."""
+    """One wanted shape: who waits for it, who began it, and how reading it went. Times are of the resolver's clock."""
 
+    began: str
     waiters: set[Key] = field(default_factory=set)
     failure: FetchFailure | None = None
     failures: int = 0
     due: float = 0.0
     ended: float = 0.0
     stored: bool = False
+
+    @property
+    def reader(self) -> str:
+        """The namespace in whose turn it is read again: who began it, as long as it waits."""
+        waiting = {key[0] for key in self.waiters}
+        return self.began if self.began in waiting or not waiting else min(waiting)
 
 
 class Resolver:
@@ -81,9 +91,11 @@ class Resolver:
         self._wake = wake
         self._clock = clock
         self._lock = threading.Lock()
-        self._queue: WorkQueue[Wanted] = WorkQueue(clock)
+        self._turns = Turns(clock)
         self._readings: dict[Wanted, _Reading] = {}
         self._wishes: dict[Key, tuple[Wanted, str]] = {}
+        self._open: dict[str, Counter[Wanted]] = {}
+        self._turned_away: dict[str, dict[Key, None]] = {}
 
     def answers(self, wanted: Wanted) -> bool:
         """Whether any source reads this."""
@@ -98,12 +110,16 @@ class Resolver:
             before = self._wishes.get(key)
             if before is not None and before[0] != wanted:
                 self._leave(key)
-            reading = self._readings.get(wanted)
-            if reading is None:
-                if len(self._readings) >= MAX_READINGS and not self._make_room():
-                    return FetchFailure(reason="Unreachable", message=f"{MAX_READINGS} other models are being read or waited for")
-                reading = self._readings[wanted] = _Reading()
-                self._queue.add(wanted)
+            full = self._is_full(key, wanted)
+            if full is not None:
+                self._turned_away.setdefault(key[0], {})[key] = None
+                return full
+            reading = self._readings.setdefault(wanted, _Reading(began=key[0]))
+            if key not in self._wishes:
+                self._open.setdefault(key[0], Counter())[wanted] += 1
+                if reading.failure is None and not reading.stored:
+                    self._turns.add(key[0], wanted)
+            self._turned_away.get(key[0], {}).pop(key, None)
             self._wishes[key] = (wanted, effort)
             reading.waiters.add(key)
             now = self._clock()
@@ -111,8 +127,18 @@ class Resolver:
             lost = reading.stored and now >= reading.due
             if lost or (reading.failure is not None and asked_again):
                 reading.stored, reading.due = False, now
-                self._queue.add(wanted)
+                self._turns.add(key[0], wanted)
             return reading.failure or RESOLVING
+
+    def _is_full(self, key: Key, wanted: Wanted) -> FetchFailure | None:
+        """Why one more reading cannot be begun for this deployment now."""
+        mine = self._open.get(key[0], Counter())
+        if wanted not in mine and len(mine) >= MAX_OF_A_NAMESPACE:
+            message = f"{MAX_OF_A_NAMESPACE} other models of namespace {key[0]} are being read or waited for"
+            return FetchFailure(reason="Unreachable", message=message)
+        if wanted not in self._readings and len(self._readings) >= MAX_READINGS and not self._make_room():
+            return FetchFailure(reason="Unreachable", message=f"{MAX_READINGS} other models are being read or waited for")
+        return None
 
     def forget(self, key: Key) -> None:
         """The deployment is gone, or its model is known."""
@@ -126,7 +152,7 @@ class Resolver:
                 waits = reading.failure is not None and reading.failure.reason == "Resolving"
                 if waits and wanted.namespace == namespace and chosen(wanted):
                     reading.due = self._clock()
-                    self._queue.add(wanted)
+                    self._turns.add(namespace, wanted)
 
     def work(self, stop: threading.Event) -> None:
         """One thread's work: read what is due, until stopped."""
@@ -135,10 +161,13 @@ class Resolver:
 
     def work_once(self, stop: threading.Event, *, timeout_seconds: float) -> bool:
         """Read the next that is due; False when nothing was within the time."""
-        wanted = self._queue.take(timeout_seconds)
-        if wanted is None:
+        turn = self._turns.take(timeout_seconds)
+        if turn is None:
             return False
+        lane, wanted = turn
         try:
+            if wanted is None:
+                return True
             with self._border(Unit.READING, f"{wanted.namespace}/{wanted.model}") as attempt:
                 if self._is_due(wanted):
                     outcome = self._read(wanted, stop)
@@ -147,7 +176,7 @@ class Resolver:
             if attempt.bug is not None:
                 self._settle(wanted, FetchFailure(reason="Unreachable", message=str(attempt.bug)))
         finally:
-            self._queue.done(wanted)
+            self._turns.done(lane)
         return True
 
     def _is_due(self, wanted: Wanted) -> bool:
@@ -189,16 +218,18 @@ class Resolver:
                 reading.failures += 1
                 reading.due = now + delay
                 if math.isfinite(delay):
-                    self._queue.add_after(wanted, delay)
+                    self._turns.add(reading.reader, wanted, delay)
             waiting = tuple(reading.waiters)
             if failure is None and not waiting:
                 del self._readings[wanted]
         self._wake(waiting)
 
     def _leave(self, key: Key) -> None:
+        self._turned_away.get(key[0], {}).pop(key, None)
         wish = self._wishes.pop(key, None)
         if wish is None:
             return
+        self._close(key[0], wish[0])
         reading = self._readings.get(wish[0])
         if reading is None:
             return
@@ -206,14 +237,28 @@ class Resolver:
         if not reading.waiters and reading.stored:
             del self._readings[wish[0]]
 
+    def _close(self, namespace: str, wanted: Wanted) -> None:
+        """One of the namespace's deployments waits for this no more; one that was turned away may ask again."""
+        mine = self._open[namespace]
+        mine[wanted] -= 1
+        if mine[wanted]:
+            return
+        del mine[wanted]
+        if not mine:
+            del self._open[namespace]
+        away = self._turned_away.get(namespace)
+        if away:
+            self._wake((next(iter(away)),))
+        elif away is not None:
+            del self._turned_away[namespace]
+
     def _make_room(self) -> bool:
-        """Forget the failure that ended longest ago among those nobody waits for."""
-        idle = [
-            (reading.ended, wanted) for wanted, reading in self._readings.items() if not reading.waiters and reading.failure is not None
-        ]
+        """Forget a failure that nobody waits for: of the namespace that has left most of them, the one that ended longest ago."""
+        idle = [(wanted, reading) for wanted, reading in self._readings.items() if not reading.waiters and reading.failure is not None]
         if not idle:
             return False
-        del self._readings[min(idle, key=lambda row: row[0])[1]]
+        left = Counter(reading.began for _, reading in idle)
+        del self._readings[min(idle, key=lambda row: (-left[row[1].began], row[1].ended))[0]]
         return True
 
 
