@@ -1,5 +1,6 @@
 """Objects of a newer release: what this one does not know is passed over, and what it cannot read does not vanish but denies."""
 
+import gc
 import sys
 from types import FrameType
 
@@ -20,6 +21,7 @@ from plimsoll_operator.api import (
     Unreadable,
     parse_object,
     read_stored,
+    unknown_fields,
 )
 from plimsoll_operator.cli.inputs import World, take, take_stored
 from plimsoll_operator.controller.store import Parsed
@@ -64,6 +66,14 @@ def test_the_rest_of_a_newer_policy_holds():
     (found,) = stored(policy(unknownModel="Deny", maxGpusPerNamespace=3, ofTomorrow=True))
     assert isinstance(found, FitPolicy)
     assert (found.spec.unknown_model, found.spec.max_gpus_per_namespace) == ("Deny", 3)
+
+
+def test_what_is_said_of_it_is_one_printable_line_however_it_is_written():
+    (found,) = stored(policy(mode="a\nplimsoll: all is well", maxGpusPerNamespace="\u202e"))
+    assert found.problem.isprintable()
+    names = unknown_fields(FitPolicy, policy(**{"a\nb": 1} | {f"x{number:03}" * 100: 1 for number in range(50)}))
+    assert len(names) == 8
+    assert all(name.isprintable() and len(name) < 80 for name in names)
 
 
 def test_a_status_that_cannot_be_read_hides_no_policy():
@@ -230,12 +240,15 @@ def steps(action):
         count += event == "opcode"
         return trace
 
-    before = sys.gettrace()
+    before, collects = sys.gettrace(), gc.isenabled()
+    gc.disable()  # a collection calls back into Python code that is none of the action's
     sys.settrace(trace)
     try:
         action()
     finally:
         sys.settrace(before)
+        if collects:
+            gc.enable()
     return count
 
 

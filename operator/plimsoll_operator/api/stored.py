@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel
@@ -17,6 +18,7 @@ from plimsoll_operator.api.base import API_VERSION, ApiModel, camel_path
 from plimsoll_operator.api.inference_deployment import InferenceDeployment
 from plimsoll_operator.api.parse import ApiError, known_fields, parse_object, parse_part
 from plimsoll_operator.api.policy import LabelSelector
+from plimsoll_operator.text import one_line
 
 _MAX_NAME: Final = 253
 _MAX_GENERATION: Final = 1 << 62
@@ -86,7 +88,7 @@ def _unreadable(kind: type[BaseModel], obj: Mapping[str, Any], error: ApiError) 
         namespace=_text(metadata, "namespace", _MAX_NAME),
         name=_text(metadata, "name", _MAX_NAME),
         generation=generation if isinstance(generation, int) and 0 <= generation <= _MAX_GENERATION else 0,
-        problem=str(error.causes[0])[:_MAX_PROBLEM].rstrip("."),
+        problem=one_line(str(error.causes[0]), _MAX_PROBLEM).rstrip("."),
         selector=_selector(spec),
         nodes=_nodes(spec),
         model=_text(spec, "model", _MAX_MODEL),
@@ -123,7 +125,8 @@ def unknown_fields(kind: type[ApiModel], obj: Mapping[str, Any]) -> list[str]:
             pending += [(model, (*path, place), entry) for place, entry in enumerate(value)]
         elif isinstance(value, Mapping):
             fields = known_fields(model)
-            found += [camel_path((*path, str(key)[:_MAX_SHOWN])) for key in value if key not in fields]
+            unknown = islice((key for key in value if key not in fields), MAX_UNKNOWN)
+            found += [camel_path((*path, one_line(str(key), _MAX_SHOWN))) for key in unknown]
             pending += [(inner, (*path, key), value[key]) for key, inner in fields.items() if inner is not None and key in value]
     return sorted(found)[:MAX_UNKNOWN]
 
