@@ -24,6 +24,7 @@ REJECT = Reject(reason=Reason.INSUFFICIENT_KV_CACHE, message="The KV cache is to
 OVERRIDDEN = Admit(plan=PLAN, warnings=("Would be rejected (InsufficientKvCache), but the FitPolicy only warns: no.",), overridden=REJECT)
 UNKNOWN = Undecided(reason=Reason.UNKNOWN_MODEL, message="No profile answers for acme/x.", next_step="Create a ModelProfile.")
 RUNNING = ChildState(current=True, wanted=2, replicas=2, updated=2, ready=2, available=2, deadline_exceeded=False)
+NONE = replace(RUNNING, wanted=0, replicas=0, updated=0, ready=0, available=0)
 STARTING = replace(RUNNING, updated=1, ready=0, available=0)
 FOUND = ModelSeen(status="True", reason="Found", message="known")
 NOT_FOUND = ModelSeen(status="False", reason="NotFound", message="none")
@@ -98,12 +99,17 @@ def test_model_resolved(why: str, model: ModelFacts | ModelUnknown, planned: str
         (replace(READY, child=replace(STARTING, deadline_exceeded=True)), "True True True False False False True"),
         (replace(READY, child=replace(RUNNING, current=False)), "True True True True True False False"),
         (
-            replace(READY, replicas=0, bound=0, child=replace(RUNNING, wanted=0, replicas=0, updated=0, ready=0, available=0)),
+            replace(READY, replicas=0, bound=0, child=NONE),
             "True True True False True True False",
         ),
         (
             replace(READY, verdict=Invalid(message="spec.model: is required"), applied_generation=None, child=None, bound=0),
             "Unknown Unknown Unknown False False False True",
+        ),
+        (replace(READY, adopting=False, beyond=2, beyond_because="Too many."), "True False True False True False True"),
+        (
+            replace(READY, adopting=False, replicas=0, bound=0, beyond=2, beyond_because="Too many.", child=NONE),
+            "True False False False False False True",
         ),
     ],
     ids=[
@@ -121,6 +127,8 @@ def test_model_resolved(why: str, model: ModelFacts | ModelUnknown, planned: str
         "a Deployment whose controller has not seen the new spec is not ready",
         "zero replicas wanted and none there: ready",
         "an object that cannot be read is stalled and unknown",
+        "replicas that a cap holds stall, and the others serve",
+        "and where it holds all of them nothing serves",
     ],
 )
 def test_conditions(situation: Situation, statuses: str) -> None:
