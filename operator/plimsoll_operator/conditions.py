@@ -13,7 +13,7 @@ from typing import Final, Literal, TypeAlias
 
 from plimsoll_operator.facts import ModelFacts, ModelUnknown
 from plimsoll_operator.text import one_line
-from plimsoll_operator.verdict import Admit, Plan, Reason, Reject, Resize, Undecided, Verdict
+from plimsoll_operator.verdict import Admit, Plan, Reject, Resize, Undecided, Verdict
 
 ConditionStatus = Literal["True", "False", "Unknown"]
 Lack = Literal["gpus", "turn", "scheduler", "pods", "unknown"]
@@ -108,7 +108,7 @@ class Situation:
     `capacity_for_missing` says that GPUs for all the others are booked, `missing_because` what they wait for where they are not.
     `apply_problem` is what the API server says to the children, where it refuses them, `name_taken` says which child's name somebody
     else's object has, `dispute` that somebody changes them. `replicas` are those that are made; `beyond`
-    as many more are wanted and held by a cap of the FitPolicy, whose sentence is `beyond_because`.
+    as many more are wanted and held by the FitPolicy, which says `beyond_because`.
     """
 
     generation: int
@@ -125,14 +125,19 @@ class Situation:
     name_taken: str = ""
     dispute: Dispute | None = None
     beyond: int = 0
-    beyond_because: str = ""
+    beyond_because: Reject | None = None
 
     @property
-    def capped(self) -> str:
-        """What is said to replicas that a cap holds; empty where there are none."""
-        if not self.beyond_because:
+    def held(self) -> str:
+        """What is said to replicas that the policy holds; empty where there are none."""
+        if self.beyond_because is None:
             return ""
-        return f"{self.beyond_because} {self.replicas} of {self.replicas + self.beyond} replicas are kept."
+        return f"{self.beyond_because.message} {self.replicas} of {self.replicas + self.beyond} replicas are kept."
+
+    @property
+    def held_reason(self) -> str:
+        """The reason that goes with it."""
+        return str(self.beyond_because.reason) if self.beyond_because is not None else ""
 
     @property
     def refused(self) -> bool:
@@ -187,8 +192,8 @@ def _feasible(situation: Situation) -> _Draft:
     verdict = situation.verdict
     if isinstance(verdict, Invalid):
         return ("Feasible", "Unknown", "Invalid", verdict.message)
-    if situation.capped:
-        return ("Feasible", "False", Reason.POLICY_CAP, situation.capped)
+    if situation.held:
+        return ("Feasible", "False", situation.held_reason, situation.held)
     if isinstance(verdict, Reject):
         return ("Feasible", "False", verdict.reason, verdict.message)
     if isinstance(verdict, Undecided):
@@ -205,8 +210,8 @@ def _capacity_available(situation: Situation) -> _Draft:
     kind = "CapacityAvailable"
     if situation.applied_generation is None:
         return (kind, "Unknown", "NoPlan", "no plan is applied")
-    if situation.replicas == 0 and situation.capped:
-        return (kind, "False", Reason.POLICY_CAP, situation.capped)
+    if situation.replicas == 0 and situation.held:
+        return (kind, "False", situation.held_reason, situation.held)
     if situation.replicas == 0:
         return (kind, "True", "NoneWanted", "no replicas are wanted")
     missing = situation.replicas - situation.bound
@@ -249,7 +254,7 @@ def _available(situation: Situation) -> _Draft:
     child = situation.child
     available = child.available if child is not None else 0
     text = f"{_share(available, situation)} available"
-    if available > 0 or (situation.replicas == 0 and not situation.refused and not situation.capped):
+    if available > 0 or (situation.replicas == 0 and not situation.refused and not situation.held):
         return ("Available", "True", "MinimumReplicasAvailable", text)
     obstacle = _obstacle(situation)
     if obstacle is not None and not situation.refused:
@@ -264,8 +269,8 @@ def _ready(situation: Situation) -> _Draft:
     obstacle = _obstacle(situation)
     if obstacle is not None:
         return (kind, "False", *obstacle)
-    if situation.capped:
-        return (kind, "False", Reason.POLICY_CAP, situation.capped)
+    if situation.held:
+        return (kind, "False", situation.held_reason, situation.held)
     if situation.dispute is not None and situation.dispute.waiting:
         return (kind, "False", "ChangedByOthers", situation.dispute.message)
     child = situation.child
@@ -280,8 +285,8 @@ def _stalled(situation: Situation) -> _Draft:
     obstacle = _obstacle(situation)
     if obstacle is not None:
         return ("Stalled", "True", *obstacle)
-    if situation.capped:
-        return ("Stalled", "True", Reason.POLICY_CAP, situation.capped)
+    if situation.held:
+        return ("Stalled", "True", situation.held_reason, situation.held)
     if situation.child is not None and situation.child.pods_refused is not None:
         return ("Stalled", "False", "PodsNotMade", "pods could not be made and are tried again")
     absent = _absent(situation)

@@ -21,6 +21,7 @@ from plimsoll_operator.facts import ModelFacts, ModelUnknown
 from plimsoll_operator.verdict import Admit, Change, Reason, Reject, Resize, Undecided
 
 REJECT = Reject(reason=Reason.INSUFFICIENT_KV_CACHE, message="The KV cache is too small.", field="spec.engine.maxModelLen")
+CAPPED = Reject(reason=Reason.POLICY_CAP, message="Too many.", field="spec.replicas")
 OVERRIDDEN = Admit(plan=PLAN, warnings=("Would be rejected (InsufficientKvCache), but the FitPolicy only warns: no.",), overridden=REJECT)
 UNKNOWN = Undecided(reason=Reason.UNKNOWN_MODEL, message="No profile answers for acme/x.", next_step="Create a ModelProfile.")
 RUNNING = ChildState(current=True, wanted=2, replicas=2, updated=2, ready=2, available=2, deadline_exceeded=False)
@@ -106,9 +107,9 @@ def test_model_resolved(why: str, model: ModelFacts | ModelUnknown, planned: str
             replace(READY, verdict=Invalid(message="spec.model: is required"), applied_generation=None, child=None, bound=0),
             "Unknown Unknown Unknown False False False True",
         ),
-        (replace(READY, adopting=False, beyond=2, beyond_because="Too many."), "True False True False True False True"),
+        (replace(READY, adopting=False, beyond=2, beyond_because=CAPPED), "True False True False True False True"),
         (
-            replace(READY, adopting=False, replicas=0, bound=0, beyond=2, beyond_because="Too many.", child=NONE),
+            replace(READY, adopting=False, replicas=0, bound=0, beyond=2, beyond_because=CAPPED, child=NONE),
             "True False False False False False True",
         ),
     ],
@@ -272,3 +273,10 @@ def test_pods_that_do_not_come_are_said_to_be_missing_and_where_it_is_said_why()
     assert refused["Stalled"].reason == "PodsRefused", "the API server's own words say more"
     here = by_type(conditions_of(replace(situation, bound=2), (), "t"))
     assert here["Stalled"].reason == "NotStalled"
+
+
+def test_what_holds_replicas_gives_its_own_reason() -> None:
+    unreadable = Reject(reason=Reason.POLICY_UNREADABLE, message="It cannot be read.", field="metadata.namespace")
+    held = replace(READY, adopting=False, beyond=2, beyond_because=unreadable)
+    rows = {row.type: (row.reason, row.message) for row in conditions_of(held, (), "2026-01-01T00:00:00Z")}
+    assert rows["Stalled"] == rows["Feasible"] == ("PolicyUnreadable", "It cannot be read. 2 of 4 replicas are kept.")

@@ -287,7 +287,7 @@ class Reconciler:
             applied_generation=course.run.origin.generation if course.run is not None else None,
             replicas=held.replicas,
             beyond=deployment.spec.replicas - held.replicas,
-            beyond_because=held.reject.message if held.reject is not None else "",
+            beyond_because=held.reject,
             bound=self._ledger.bound_replicas(gathered.key, course.run.plan.nodes_per_replica if course.run is not None else 1),
             capacity_for_missing=decided.standing in (Standing.BOOKED, Standing.SETTLED) and not apply_problem and not name_taken,
             child=child_state(child),

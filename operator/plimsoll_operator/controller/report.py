@@ -18,7 +18,7 @@ from plimsoll_operator.facts import Bypass, Facts
 from plimsoll_operator.gather import BYPASS_ANNOTATION
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Kube, Manifest
 from plimsoll_operator.render import selector_text
-from plimsoll_operator.verdict import Admit, Plan, Reason, Reject, Resize, Undecided
+from plimsoll_operator.verdict import Admit, Plan, Reject, Resize, Undecided
 
 _log = logging.getLogger(__name__)
 
@@ -101,8 +101,8 @@ class Reporter:
             if isinstance(verdict, Resize):
                 note += "; moved " + ", ".join(f"{change.field} from {change.old} to {change.new}" for change in verdict.changes)
             self._events.post(key, uid, kind="Normal", reason="PlanApplied", action="Plan", note=note)
-        elif situation.capped:
-            self._events.post(key, uid, kind="Warning", reason=Reason.POLICY_CAP, action="Scale", note=situation.capped)
+        elif situation.held:
+            self._events.post(key, uid, kind="Warning", reason=situation.held_reason, action="Scale", note=situation.held)
         elif isinstance(verdict, Reject | Undecided):
             self._events.post(key, uid, kind="Warning", reason=str(verdict.reason), action="Plan", note=verdict.message)
         elif course.proposed is not None:
