@@ -13,9 +13,10 @@ from typing import Final
 
 # What stands in front of the names that each of them reads. Longer ones need not be listed apart.
 _CLOSED: Final = (
-    "AITER_", "AMD_", "CUBLAS", "CUDA_", "CUDNN_", "CUTE_DSL_", "CUTLASS_", "DEEPEP_", "DEEP_EP_", "DG_", "EP_", "FLASHINFER_",
-    "FLASH_ATTENTION_", "GPU_", "HIP", "HSA_", "LMCACHE_", "LWS_", "MC_", "MOONCAKE_", "NCCL_", "NIXL_", "NVIDIA_", "NVSHMEM_", "NVTE_",
-    "OMPI_", "PYTORCH_", "RAY_", "RCCL_", "ROCM_", "ROCR_", "TILELANG_", "TL_", "TORCH", "TRITON_", "UCC_", "UCX_", "VLLM_", "XFORMERS_",
+    "AITER_", "AMD_", "CUBLAS", "CUDA_", "CUDNN_", "CUTE_DSL_", "CUTLASS_", "DEEPEP_", "DEEP_EP_", "DG_JIT_", "FLASHINFER_",
+    "FLASH_ATTENTION_", "GPU_DEVICE_", "GPU_FORCE_", "GPU_MAX_", "GPU_SINGLE_", "HIPBLAS", "HIP_", "HSA_", "LMCACHE_", "LWS_",
+    "MOONCAKE_", "NCCL_", "NIXL_", "NVIDIA_", "NVSHMEM_", "NVTE_", "OMPI_", "PYTORCH_", "RAY_", "RCCL_", "ROCM_", "ROCR_", "TILELANG_",
+    "TORCH", "TRITON_", "UCC_", "UCX_", "VLLM_", "XFORMERS_",
 )  # fmt: skip
 # Of those, what is known to move nothing: where files are kept, what is logged, which network is used, how long is waited.
 LET_THROUGH: Final = frozenset({
@@ -47,7 +48,7 @@ _PLANS: Final = frozenset(
 
 # What makes the engine's processes run code that neither image nor arguments name.
 _CODE: Final = frozenset({
-    "BASH_ENV", "BROWSER", "ENV", "GCONV_PATH", "NCCL_NET_PLUGIN", "NCCL_PROFILER_PLUGIN", "NCCL_TUNER_PLUGIN", "PATH",
+    "BASH_ENV", "BROWSER", "GCONV_PATH", "NCCL_NET_PLUGIN", "NCCL_PROFILER_PLUGIN", "NCCL_TUNER_PLUGIN", "PATH",
     "TRITON_CUOBJDUMP_PATH",
     "TRITON_LIBCUDA_PATH", "TRITON_NVDISASM_PATH", "TRITON_PTXAS_PATH", "VLLM_ALLOW_INSECURE_SERIALIZATION", "VLLM_CUDART_SO_PATH",
     "VLLM_LOGGING_CONFIG_PATH", "VLLM_NCCL_SO_PATH", "VLLM_PLUGINS", "VLLM_SERVER_DEV_MODE", "CC", "CXX", "NVCC_PREPEND_FLAGS",
