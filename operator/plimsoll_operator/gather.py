@@ -36,6 +36,7 @@ from plimsoll_operator.api import (
 from plimsoll_operator.capacity.pools import is_offer, pool_facts
 from plimsoll_operator.facts import Bypass, DeploymentUse, Facts, HeldPolicy, ModelFacts, ModelUnknown, WeightTotals
 from plimsoll_operator.remembered import Remembered, kept_bytes
+from plimsoll_operator.share import OverShare
 from plimsoll_operator.verdict import Plan
 from plimsoll_operator.wanted import COMMIT, DEFAULT_REVISION, MANAGED_LABEL, MANAGED_VALUE, NOTES_ANNOTATION
 
@@ -268,12 +269,15 @@ def _named(deployment: InferenceDeployment, namespace: str, name: str, store: St
 
 def _cannot_be_read(profile: Unreadable) -> ModelUnknown:
     """Somebody has described the model, and it is not known how: who answers in its stead might say something else."""
+    if isinstance(profile, OverShare):
+        return ModelUnknown(kind="Invalid", problem=f"{profile} does not count: {profile.problem}")
     return ModelUnknown(kind="Invalid", problem=f"{profile} cannot be read by this release: {profile.problem}")
 
 
 def _matching(wanted: ModelSpec, origin: ProfileOrigin | None, profiles: Iterable[_P | Unreadable]) -> _P | ModelUnknown | None:
     """The profile that answers for model, revision and origin. Two of the same rank that differ are a contradiction, not a choice."""
-    speaking = list(profiles)
+    everyone = list(profiles)
+    speaking = [p for p in everyone if not isinstance(p, OverShare)] or everyone
     unreadable = sorted((p for p in speaking if isinstance(p, Unreadable) and p.model == wanted.name), key=lambda p: p.name)
     if unreadable:
         return _cannot_be_read(unreadable[0])

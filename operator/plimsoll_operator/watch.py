@@ -14,7 +14,7 @@ import asyncio
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 
@@ -106,8 +106,9 @@ class _TooLarge(Exception):
 class Watched(Generic[T]):
     """Objects of one kind, parsed once on arrival. `parse` returns None for what it cannot read, and says so itself.
 
-    `page` is held while a page is fetched and decoded: caches that share one never hold two pages at once. `bug` is told of each
-    unexpected exception.
+    `settle` is given all objects of a namespace whenever one of them has changed, and says what is kept of them and which are to be
+    read again. `page` is held while a page is fetched and decoded: caches that share one never hold two pages at once. `bug` is told
+    of each unexpected exception.
     """
 
     kind: str
@@ -117,6 +118,7 @@ class Watched(Generic[T]):
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     page: asyncio.Lock = field(default_factory=asyncio.Lock)
     bug: Callable[[], None] = lambda: None
+    settle: Callable[[Mapping[str, T]], tuple[dict[str, T], Iterable[str]]] | None = None
     synced: bool = False
     heard_at: float | None = None
     _objects: dict[str, Mapping[str, T]] = field(default_factory=dict)
@@ -186,12 +188,16 @@ class Watched(Generic[T]):
             _check(answer, f"list of {self.kind}")
             page = _decoded(await _whole(answer, _LARGEST_PAGE_BYTES if limit > 1 else _LONGEST_LINE, may_shrink=limit > 1))
         items = page.get("items") or ()
+        touched: set[str] = set()
         for item in items if isinstance(items, list) else ():
             if isinstance(item, Mapping):
                 namespace, name = key_of(item)
                 parsed = self._parsed((namespace, name), item)
                 if parsed is not None:
                     into.setdefault(namespace, {})[name] = parsed
+                    touched.add(namespace)
+        for namespace in touched:
+            into[namespace] = self._settled(into[namespace])
         metadata = page.get("metadata")
         found = metadata if isinstance(metadata, Mapping) else {}
         return str(found.get("continue") or ""), str(found.get("resourceVersion") or "")
@@ -204,8 +210,26 @@ class Watched(Generic[T]):
             _check(answer, f"watch of {self.kind}")
             async for line in _lines(answer):
                 events += 1
-                version = self._event(_decoded(line)) or version
+                event = _decoded(line)
+                version = self._event(event) or version
+                await self._read_again(client, event)
         return version, events
+
+    async def _read_again(self, client: httpx.AsyncClient, event: Mapping[str, Any]) -> None:
+        """Objects that an event has brought back: they were heard of before and not kept."""
+        if self.settle is None:
+            return
+        obj = event.get("object")
+        namespace = key_of(obj)[0] if isinstance(obj, Mapping) else ""
+        root, _, plural = self.path.rpartition("/")
+        where = f"{root}/namespaces/{namespace}/{plural}" if namespace else self.path
+        for name in self.settle(self.of(namespace))[1]:
+            async with client.stream("GET", f"{where}/{name}", timeout=_TIMEOUT) as answer:
+                if answer.status_code == 404:
+                    continue  # its own event will say so
+                _check(answer, f"reading {self.kind} again")
+                found = _decoded(await _whole(answer, _LONGEST_LINE, may_shrink=False))
+            self._replace((namespace, name), self._parsed((namespace, name), found))
 
     def _event(self, event: Mapping[str, Any]) -> str:
         self.heard_at = self.clock()
@@ -237,9 +261,12 @@ class Watched(Generic[T]):
         if row is not None:
             rows[name] = row
         if rows:
-            self._objects[namespace] = rows
+            self._objects[namespace] = self._settled(rows)
         else:
             self._objects.pop(namespace, None)
+
+    def _settled(self, rows: dict[str, T]) -> dict[str, T]:
+        return rows if self.settle is None else self.settle(rows)[0]
 
     def _tell(self, key: Key, error: Exception) -> None:
         """The whole traceback once for each object and class of error; a counter each time."""

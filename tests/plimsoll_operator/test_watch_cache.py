@@ -13,6 +13,7 @@ import httpx
 import pytest
 import yaml
 
+from plimsoll_operator.api import ModelProfile, Unreadable
 from plimsoll_operator.watch import Served, Watched
 from plimsoll_operator.webhook.access import Access, AccessError, from_environment, from_kubeconfig
 from plimsoll_operator.webhook.store import CacheStore
@@ -464,3 +465,69 @@ def test_a_token_is_sent_and_redirects_are_not_followed() -> None:
     request = next(client.auth.sync_auth_flow(httpx.Request("GET", "http://api/x"))) if client.auth else None
     assert request is not None
     assert request.headers["authorization"] == "Bearer secret"
+
+
+def stored_profile(name: str, second: int, size: int = 60_000, **metadata: Any) -> dict[str, Any]:
+    created = f"2026-01-01T00:00:{second:02d}Z"
+    meta = {"namespace": "n", "name": name, "creationTimestamp": created, "resourceVersion": "1", **metadata}
+    return {"metadata": meta, "spec": {"model": f"acme/{name}", "config": "x" * size}}
+
+
+def followed(*answers: httpx.Response, objects: Mapping[str, dict[str, Any]]) -> tuple[CacheStore, list[str]]:
+    """The webhook's profiles after a list and one watch; single objects are read from `objects`."""
+    store, read = CacheStore(), []
+    profiles = store.caches[0]
+
+    async def at_once(_: float) -> None:
+        await asyncio.sleep(0)
+
+    profiles.sleep = at_once
+    server = Server(*answers)
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        name = request.url.path.rpartition("/")[2]
+        if name != "modelprofiles":
+            read.append(request.url.path)
+            return httpx.Response(200, json=objects[name]) if name in objects else httpx.Response(404)
+        return await server(request)
+
+    async def go() -> None:
+        async with httpx.AsyncClient(transport=httpx.MockTransport(answer), base_url="https://api") as client:
+            task = asyncio.create_task(profiles.run(client))
+            await asyncio.wait_for(server.done.wait(), 20)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    asyncio.run(go())
+    return store, read
+
+
+def test_profiles_over_their_namespaces_share_are_known_by_name_and_their_texts_are_not_kept() -> None:
+    rows = [stored_profile(f"p{n:02d}", n) for n in range(50)]
+    store, read = followed(page(*rows[::-1]), objects={})
+    kept = [row for row in store.caches[0].of("n").values() if isinstance(row, ModelProfile)]
+    assert (len(kept), {row.metadata.name for row in kept}) == (34, {f"p{n:02d}" for n in range(34)})
+    late = store.model_profile("n", "p49")
+    assert isinstance(late, Unreadable)
+    assert "over the namespace's share" in late.problem
+    assert read == []
+
+
+def test_a_profile_that_counts_again_is_read_again() -> None:
+    rows = {f"p{n:02d}": stored_profile(f"p{n:02d}", n) for n in range(36)}
+    gone = [event("DELETED", rows["p03"]), event("DELETED", rows["p35"])]
+    store, read = followed(page(*rows.values()), watch(*gone), objects=rows)
+    assert read == ["/apis/inference.plimsoll.dev/v1alpha1/namespaces/n/modelprofiles/p34"]
+    assert isinstance(store.model_profile("n", "p34"), ModelProfile)
+    assert (store.model_profile("n", "p03"), store.model_profile("n", "p35")) == (None, None)
+
+
+def test_a_profile_keeps_no_more_of_its_metadata_than_is_read() -> None:
+    noise = {f"k{n}": "x" * 60 for n in range(2000)}
+    labels = {"app.kubernetes.io/managed-by": "plimsoll"} | noise
+    notes = {"inference.plimsoll.dev/notes": "of the reading"} | noise
+    store, _ = followed(page(stored_profile("p", 0, 2, labels=labels, annotations=notes)), objects={})
+    row = store.model_profile("n", "p")
+    assert isinstance(row, ModelProfile)
+    assert row.metadata.labels == {"app.kubernetes.io/managed-by": "plimsoll"}
+    assert row.metadata.annotations == {"inference.plimsoll.dev/notes": "of the reading"}

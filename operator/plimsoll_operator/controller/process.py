@@ -371,7 +371,10 @@ class Controller:
 
     def _profile_changed(self, parsed: Parsed[Any]) -> Change:
         def change(key: Key, old: Manifest | None, new: Manifest | None) -> None:
-            parsed.changed(key, old, new)
+            for again in parsed.changed(key, old, new):
+                self.profile_status.changed(again)
+                counted = parsed.get(again)
+                self.enqueue(self.records.of_profile(again[1], counted.spec.model if counted else "", again[0]))
             self.profile_status.changed(key)
             model = ((new or old or {}).get("spec") or {}).get("model", "")
             self.enqueue(self.records.of_profile(key[1], model, key[0]))

@@ -27,6 +27,7 @@ from plimsoll_operator.capacity import DerivedPool, pool_manifest
 from plimsoll_operator.facts import DeploymentUse
 from plimsoll_operator.ports import Key, Manifest
 from plimsoll_operator.remembered import Remembered, kept_bytes
+from plimsoll_operator.share import left_out, over_share
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T", bound=BaseModel)
@@ -38,22 +39,28 @@ class Parsed(Generic[_T]):
     """The objects of one kind as far as they can be read, by key, and profiles by their model too.
 
     Thread-safe. A change costs the same however many objects there are; who reads all of them gets one tuple until the next change.
+    `over` names those of a namespace that are over its share; it is asked when one of them is read after a change.
     """
 
-    def __init__(self, kind: type[_T]) -> None:
+    def __init__(self, kind: type[_T], over: Callable[[Mapping[str, Any]], frozenset[str]] | None = None) -> None:
         self._kind = kind
         self._lock = threading.Lock()
         self._objects: dict[Key, _T | Unreadable] = {}
         self._by_model: dict[Key, dict[Key, _T | Unreadable]] = {}
         self._all: tuple[_T | Unreadable, ...] | None = ()
+        self._over = over
+        self._of_namespace: dict[str, dict[str, _T | Unreadable]] = {}
+        self._over_share: dict[str, frozenset[str]] = {}
 
-    def changed(self, key: Key, _old: Manifest | None, new: Manifest | None) -> None:
-        """An informer's callback."""
+    def changed(self, key: Key, _old: Manifest | None, new: Manifest | None) -> tuple[Key, ...]:
+        """An informer's callback. Returns what counts again in the namespace because this one has gone."""
         value = read_stored(self._kind, new) if new is not None else None
         if isinstance(value, Unreadable):
             _log.warning("%s cannot be read: %s", value, value.problem)
         with self._lock:
+            left_out_before = self._over_share.get(key[0], frozenset())
             before = self._objects.pop(key, None)
+            self._keep_by_namespace(key, value)
             if before is not None:
                 self._of(key, before).pop(key, None)
             if value is not None:
@@ -62,26 +69,32 @@ class Parsed(Generic[_T]):
             if before is not None and not self._of(key, before):
                 del self._by_model[(key[0], _model_of(before))]
             self._all = None
+            if value is not None or not left_out_before:
+                return ()
+            still = self._left_out(key[0])
+            return tuple((key[0], name) for name in sorted(left_out_before - still) if name in self._of_namespace.get(key[0], {}))
 
     def get(self, key: Key) -> _T | None:
         """The object, or None where there is none that can be read."""
-        found = self._objects.get(key)
+        found = self.read(key)
         return None if isinstance(found, Unreadable) else found
 
     def read(self, key: Key) -> _T | Unreadable | None:
-        """The object as far as it can be read, or None where there is none."""
-        return self._objects.get(key)
+        """The object as far as it can be read and counts, or None where there is none."""
+        with self._lock:
+            found = self._objects.get(key)
+            return None if found is None else self._counted(key, found)
 
     def unreadable(self, key: Key) -> Unreadable | None:
         """What is known of an object that is there and cannot be read."""
-        found = self._objects.get(key)
+        found = self.read(key)
         return found if isinstance(found, Unreadable) else None
 
     def found(self) -> tuple[_T | Unreadable, ...]:
         """All objects of this moment, also those that cannot be read."""
         with self._lock:
             if self._all is None:
-                self._all = tuple(self._objects.values())
+                self._all = tuple(self._counted(key, value) for key, value in self._objects.items())
             return self._all
 
     def values(self) -> Iterable[_T]:
@@ -91,7 +104,35 @@ class Parsed(Generic[_T]):
     def of_model(self, namespace: str, model: str) -> Iterable[_T | Unreadable]:
         """The namespace's objects that speak of this model."""
         with self._lock:
-            return tuple(self._by_model.get((namespace, model), {}).values())
+            return tuple(self._counted(key, value) for key, value in self._by_model.get((namespace, model), {}).items())
+
+    def _keep_by_namespace(self, key: Key, value: _T | Unreadable | None) -> None:
+        if self._over is None:
+            return
+        namespace, name = key
+        self._over_share.pop(namespace, None)
+        rows = self._of_namespace.setdefault(namespace, {})
+        rows.pop(name, None)
+        if value is not None:
+            rows[name] = value
+        if not rows:
+            del self._of_namespace[namespace]
+
+    def _counted(self, key: Key, value: _T | Unreadable) -> _T | Unreadable:
+        """The object, or what is said of one that is over its namespace's share."""
+        if self._over is None:
+            return value
+        row: Any = value  # only kinds that have a share are ever over it
+        return left_out(key[1], row) if key[1] in self._left_out(key[0]) else value
+
+    def _left_out(self, namespace: str) -> frozenset[str]:
+        found = self._over_share.get(namespace)
+        if found is None:
+            rows = self._of_namespace.get(namespace)
+            found = self._over(rows) if self._over is not None and rows else frozenset()
+            if rows:
+                self._over_share[namespace] = found
+        return found
 
     def _of(self, key: Key, value: _T | Unreadable) -> dict[Key, _T | Unreadable]:
         return self._by_model.setdefault((key[0], _model_of(value)), {})
@@ -106,7 +147,7 @@ class ParsedObjects:
     """All kinds together. One instance per process."""
 
     def __init__(self) -> None:
-        self.profiles = Parsed(ModelProfile)
+        self.profiles = Parsed(ModelProfile, over_share)
         self.cluster_profiles = Parsed(ClusterModelProfile)
         self.pools = Parsed(GPUPool)
         self.policies = Parsed(FitPolicy)

@@ -18,6 +18,7 @@ from plimsoll_operator.group import GROUP_INDEX_LABEL
 from plimsoll_operator.owner import HASH_LABEL, controller_of, deployment_of
 from plimsoll_operator.ports import Manifest
 from plimsoll_operator.render import PLAN_DIGEST_ANNOTATION
+from plimsoll_operator.wanted import MANAGED_LABEL, NOTES_ANNOTATION
 
 _NOISY_ANNOTATION: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -109,8 +110,16 @@ def whole(manifest: Manifest) -> Manifest:
 
 
 def shape(manifest: Manifest) -> Manifest:
-    """A profile without its status: what is said about it is read by people, and wakes no deployment."""
-    return {key: value for key, value in whole(manifest).items() if key != "status"}
+    """A profile without its status, which people read and which wakes no deployment, and without what its author may write for others.
+
+    Labels and annotations may be a megabyte; of one the controller reads who manages it, of the other its own notes.
+    """
+    kept = {key: value for key, value in whole(manifest).items() if key != "status"}
+    for part, read in (("labels", MANAGED_LABEL), ("annotations", NOTES_ANNOTATION)):
+        given = kept["metadata"].get(part)
+        if given:
+            kept["metadata"][part] = {read: given[read]} if read in given else {}
+    return kept
 
 
 def _metadata(manifest: Manifest, *more: str) -> Manifest:

@@ -26,13 +26,16 @@ from plimsoll_operator.api import (
 from plimsoll_operator.facts import DeploymentUse
 from plimsoll_operator.metrics import DeploymentSeries, PoolSeries
 from plimsoll_operator.ports import LEADER_WORKER_SETS
+from plimsoll_operator.share import settled
 from plimsoll_operator.use import use_of
+from plimsoll_operator.wanted import MANAGED_LABEL, NOTES_ANNOTATION
 from plimsoll_operator.watch import Served, Watched, key_of
 
 log = logging.getLogger(__name__)
 _ROOT: Final = f"/apis/{API_VERSION}"
 _B = TypeVar("_B", bound=BaseModel)
 _T = TypeVar("_T")
+_READ_OF_METADATA: Final = {"labels": (MANAGED_LABEL,), "annotations": (NOTES_ANNOTATION,)}
 STALE_SECONDS: Final = 300.0
 """Older news is too old to judge by: bookmarks come each minute, and a watch lasts five. The same bound as the controller's."""
 
@@ -41,7 +44,7 @@ def _reader(kind: type[_B], bug: Callable[[], None]) -> Callable[[Mapping[str, A
     def read(obj: Mapping[str, Any]) -> _B | Unreadable:
         found: _B | Unreadable
         try:
-            found = read_stored(kind, obj)
+            found = read_stored(kind, _kept(obj) if kind in (ModelProfile, ClusterModelProfile) else obj)
         except Exception:  # the border of one object: it stays as what cannot be read, so that who relies on it says no
             found = _stumbled_over(kind.__name__, obj)
             log.exception("a bug: %s cannot be read", found)
@@ -51,6 +54,19 @@ def _reader(kind: type[_B], bug: Callable[[], None]) -> Callable[[Mapping[str, A
         return found
 
     return read
+
+
+def _kept(obj: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A profile without what nobody reads here: its author may have written a megabyte of labels and annotations."""
+    metadata = obj.get("metadata")
+    if not isinstance(metadata, Mapping):
+        return obj
+    kept = dict(metadata)
+    for part, keys in _READ_OF_METADATA.items():
+        given = kept.get(part)
+        if isinstance(given, Mapping):
+            kept[part] = {key: given[key] for key in keys if key in given}
+    return {key: value for key, value in obj.items() if key != "status"} | {"metadata": kept}
 
 
 def _stumbled_over(kind: str, obj: Mapping[str, Any]) -> Unreadable:
@@ -77,6 +93,7 @@ class CacheStore:
         self._bug = bug
         self._page = asyncio.Lock()
         self._profiles = self._watched(ModelProfile, "modelprofiles")
+        self._profiles.settle = settled
         self._cluster = self._watched(ClusterModelProfile, "clustermodelprofiles")
         self._pools = self._watched(GPUPool, "gpupools")
         self._policies = self._watched(FitPolicy, "fitpolicies")
