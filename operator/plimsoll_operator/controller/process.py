@@ -33,6 +33,7 @@ from plimsoll_operator.controller.recovery import deployment_of, promise_of
 from plimsoll_operator.controller.report import Reporter
 from plimsoll_operator.controller.resolving.branches import Branches
 from plimsoll_operator.controller.resolving.config_map import ConfigMaps
+from plimsoll_operator.controller.resolving.expiry import Expiry
 from plimsoll_operator.controller.resolving.fetcher import Fetcher
 from plimsoll_operator.controller.resolving.hub import HubFetcher
 from plimsoll_operator.controller.resolving.models import Models
@@ -112,7 +113,10 @@ class Controller:
         maps = ConfigMaps(kube=kube, now=_now)
         where = tuple(pod_namespaces) or ("",)
         profiles = self.objects.profiles.values
-        self.upkeep = Upkeep(kube=kube, config_maps=maps, keeper=keeper, profiles=profiles, now=_now, pod_namespaces=where, border=border)
+        expiry = Expiry(kube, profiles=self.objects.cluster_profiles.values, asked_for=self.records.asked_for, now=_now)
+        self.upkeep = Upkeep(
+            kube=kube, config_maps=maps, keeper=keeper, profiles=profiles, now=_now, pod_namespaces=where, border=border, expiry=expiry
+        )
         hub = next((row for row in fetchers if isinstance(row, HubFetcher)), None)
         self.branches = (
             Branches(

@@ -304,6 +304,7 @@ class Reconciler:
                 rejudged=_rejudged(course, decided.verdict),
                 profile=deployment.spec.model.profile.name if deployment.spec.model.profile is not None else None,
                 child_generation=int(child["metadata"]["generation"]) if child is not None else 0,
+                draft=deployment.spec.engine.speculative.model if deployment.spec.engine.speculative is not None else None,
             ),
         )
         return self._reporter.report(

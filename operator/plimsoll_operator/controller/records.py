@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from plimsoll_operator.controller.resolving.expiry import AskedFor
 from plimsoll_operator.metrics import DeploymentSeries, Rejudged
 from plimsoll_operator.ports import Key, Manifest
 from plimsoll_operator.verdict import Plan
@@ -16,7 +17,7 @@ from plimsoll_operator.verdict import Plan
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """One deployment as last reconciled. `profile` is the name it gives to the shape's profile, if it names one.
+    """One deployment as last reconciled. `profile` is the name it gives to the shape's profile, if it names one, `draft` its draft model.
 
     `child_generation` is the Deployment's generation after our last look: another one means that somebody touched its spec.
     """
@@ -26,6 +27,7 @@ class Record:
     profile: str | None
     child_generation: int
     rejudged: Rejudged = ""
+    draft: str | None = None
 
 
 class Records:
@@ -60,6 +62,13 @@ class Records:
         """Names of all models that deployments ask for."""
         with self._lock:
             return frozenset(record.model for record in self._records.values())
+
+    def asked_for(self) -> AskedFor:
+        """What all deployments name."""
+        with self._lock:
+            rows = tuple(self._records.values())
+        models = frozenset(name for row in rows for name in (row.model, row.draft) if name)
+        return AskedFor(models=models, profiles=frozenset(row.profile for row in rows if row.profile))
 
     def of_profile(self, name: str, model: str, namespace: str) -> tuple[Key, ...]:
         """Deployments that the profile of this name and model could concern; an empty namespace means all."""

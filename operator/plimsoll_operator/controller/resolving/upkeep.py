@@ -1,4 +1,5 @@
-"""What the leader looks after between readings: ConfigMaps that have changed since, and reader pods that nobody came back for.
+"""What the leader looks after between readings: ConfigMaps that have changed since, reader pods that nobody came back for,
+and profiles that nobody asks for.
 
 Runs on a thread of its own. A profile made of a ConfigMap says what the ConfigMap says: another shape is written over it, and
 where there is none any more the profile goes, so that the next look at the deployment says why. Running pods are never touched.
@@ -16,6 +17,7 @@ from typing import Final, Protocol
 from plimsoll_operator.api import ModelProfile
 from plimsoll_operator.controller.quarantine import Border, Unit, no_border
 from plimsoll_operator.controller.resolving.config_map import ConfigMaps
+from plimsoll_operator.controller.resolving.expiry import Expiry
 from plimsoll_operator.controller.resolving.fetcher import Fetched, FetchFailure
 from plimsoll_operator.controller.resolving.user_rights import sweep
 from plimsoll_operator.errors import ApiFailure
@@ -46,6 +48,7 @@ class Upkeep:
     now: Callable[[], datetime]
     pod_namespaces: tuple[str, ...] = ("",)
     border: Border = no_border
+    expiry: Expiry | None = None
 
     def run(self, stop: threading.Event) -> None:
         """Look after them until stopped."""
@@ -59,6 +62,9 @@ class Upkeep:
             self.reread(stop)
             with self.border(Unit.UPKEEP, "reader pods"):
                 sweep(self.kube, self.now(), self.pod_namespaces)
+            with self.border(Unit.UPKEEP, "unused profiles"):
+                if self.expiry is not None:
+                    self.expiry.look()
         except ApiFailure as failure:
             _log.warning("upkeep of profiles: %s; again in %.0f s", failure, ROUND_SECONDS)
 
