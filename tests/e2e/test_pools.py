@@ -64,3 +64,36 @@ def test_a_resource_that_nodes_have_already_is_refused(pools: Cluster) -> None:
     manifest = {"apiVersion": f"{GROUP}/v1alpha1", "kind": "GPUPool", "metadata": {"name": NAME}, "spec": {"resource": "amd.com/gpu"}}
     status, answer = pools.request("POST", f"/apis/{GROUP}/v1alpha1/gpupools", manifest)
     assert (status, "can only be declared" in answer["message"]) == (422, True)
+
+
+def test_a_pod_bound_by_hand_to_more_gpus_than_there_are_stops_no_decision(pools: Cluster, namespace: str) -> None:
+    """Whoever may make pods may name the node and ask for any number."""
+    container = {"name": "x", "image": "busy", "resources": {"limits": {"nvidia.com/gpu": "1Pi"}}}
+    spec = {"nodeName": NODE, "containers": [container], "terminationGracePeriodSeconds": 0}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "greedy"}, "spec": spec}
+    wait_until(lambda: pools.request("GET", f"/api/v1/namespaces/{namespace}/serviceaccounts/default")[0] == 200, "the ServiceAccount")
+    status, answer = pools.request("POST", f"/api/v1/namespaces/{namespace}/pods", pod)
+    assert status == 201, answer.get("message")
+    engine = {"image": "vllm/vllm-openai:v0.19.0", "maxModelLen": 8192}
+    wish = {
+        "model": {"name": "meta-llama/Llama-3.1-8B-Instruct"},
+        "engine": engine,
+        "placement": {"gpuProducts": ["NVIDIA-A100-SXM4-40GB"]},
+    }
+    manifest = {"apiVersion": f"{GROUP}/v1alpha1", "kind": "InferenceDeployment", "metadata": {"name": "honest"}, "spec": wish}
+    path = f"/apis/{GROUP}/v1alpha1/namespaces/{namespace}/inferencedeployments"
+    try:
+        wait_until(lambda: any(_foreign(pool) == 4 for pool in pools.get("gpupools")["items"]), "the pod to hold all that the node has")
+        status, answer = pools.request("POST", path, manifest)
+        assert status == 201, answer.get("message")
+        wait_until(lambda: _feasible(pools.request("GET", f"{path}/honest")[1]), "the deployment to be admitted")
+    finally:
+        pools.request("DELETE", f"/api/v1/namespaces/{namespace}/pods/greedy?gracePeriodSeconds=0")
+
+
+def _foreign(pool: Json) -> int:
+    return int(pool.get("status", {}).get("foreignGpus", 0))
+
+
+def _feasible(wish: Json) -> bool:
+    return any((row["type"], row["status"]) == ("Feasible", "True") for row in wish.get("status", {}).get("conditions", ()))

@@ -372,7 +372,9 @@ def _seat(node: NodeFacts, place: _Place, used: _Used) -> _Seat:
         cpu_steps=free_steps(key.host_cpu_millis, node.host_cpu_millis - used.cpu_millis),
         storage_steps=free_steps(key.ephemeral_storage_bytes, node.ephemeral_storage_bytes - used.storage_bytes),
     )
-    return _Seat(place=place, free=free, foreign=used.foreign.get(key.resource, 0), findings=findings)
+    # Whoever may bind a pod by hand may ask for any number in it; of a node it holds at most what the node has.
+    foreign = min(used.foreign.get(key.resource, 0), key.gpus_per_node)
+    return _Seat(place=place, free=free, foreign=foreign, findings=findings)
 
 
 def _is_meant(node: NodeFacts, group: GpuGroup) -> bool:

@@ -21,6 +21,9 @@ from plimsoll_operator.capacity.sources import gpu_groups
 
 MAX_LABELS: Final = 512
 MAX_TAINTS: Final = 32
+# What a GPUPool's status can say: a node that claims more counts for this much.
+MAX_HOST_BYTES: Final = 1 << 50
+MAX_CPU_MILLIS: Final = 1 << 31
 _LABEL_KEY: Final = re.compile(r"(?:[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _NOT_A_VALUE: Final = re.compile(r"[^-A-Za-z0-9_.]")
 # Set and lifted by Kubernetes and autoscalers with a node's state: they say nothing about which pods the node is meant for, only
@@ -74,9 +77,9 @@ def parse_node(node: Mapping[str, Any]) -> NodeFacts | None:
         labels=labels,
         taints=taints,
         condition=_condition(metadata, spec, status) or transient,
-        host_memory_bytes=floor_quantity(allocatable.get("memory")),
-        host_cpu_millis=floor_quantity(allocatable.get("cpu"), scale=1000),
-        ephemeral_storage_bytes=floor_quantity(allocatable.get("ephemeral-storage")),
+        host_memory_bytes=min(floor_quantity(allocatable.get("memory")), MAX_HOST_BYTES),
+        host_cpu_millis=min(floor_quantity(allocatable.get("cpu"), scale=1000), MAX_CPU_MILLIS),
+        ephemeral_storage_bytes=min(floor_quantity(allocatable.get("ephemeral-storage")), MAX_HOST_BYTES),
         max_pods=floor_quantity(allocatable.get("pods")),
     )
 
