@@ -1,5 +1,7 @@
 """GPUPool objects: what is written is what is read, and what users correct or declare counts."""
 
+import copy
+
 import pytest
 from tests.plimsoll_operator.decision_world import H100, L4, T4, Files, node, verdict
 
@@ -94,3 +96,33 @@ def test_a_cheaper_pool_by_declared_cost_is_preferred():
         pool.model_copy(update={"spec": pool.spec.model_copy(update={"cost": costs[pool.status.product]})}) for pool in store.pools
     ]
     assert verdict(engine={"maxModelLen": 8192}, store=store).plan.product == "NVIDIA-H100-80GB-HBM3"
+
+
+HUGE = ["1Ei", "9223372036854775807", "1e30", "999999999999999999999", 1 << 62, "0", "-1", "x"]
+
+
+@pytest.mark.parametrize("amount", HUGE)
+@pytest.mark.parametrize("resource", ["cpu", "memory", "ephemeral-storage", "nvidia.com/gpu"])
+def test_whatever_a_node_says_of_itself_its_pool_can_be_written_and_no_other_suffers(resource, amount):
+    odd = copy.deepcopy(node("odd", "Tesla-T4", 1, 15360))
+    odd["status"]["allocatable"][resource] = amount
+    derived = pools(odd, L4)
+    assert len(derived) == 2
+    for pool in derived:
+        parse_object(GPUPool, pool_manifest(pool))
+
+
+@pytest.mark.parametrize("amount", HUGE)
+@pytest.mark.parametrize("resource", ["cpu", "memory", "ephemeral-storage", "nvidia.com/gpu"])
+def test_whatever_a_pod_asks_for_the_pools_can_be_written(resource, amount):
+    index = CapacityIndex()
+    index.node_event("ADDED", L4)
+    for number in range(3):
+        container = {"name": "c", "resources": {"requests": {resource: amount}, "limits": {resource: amount}}}
+        metadata = {"namespace": "evil", "name": f"p{number}", "uid": f"u{number}"}
+        spec = {"nodeName": "l4", "containers": [container]}
+        index.pod_event("ADDED", {"metadata": metadata, "spec": spec, "status": {"phase": "Running"}})
+    (pool,) = index.pools()
+    read = parse_object(GPUPool, pool_manifest(pool))
+    assert read.status is not None
+    assert read.status.foreign_gpus <= read.status.total_gpus

@@ -15,7 +15,7 @@ from plimsoll_operator.controller.process import Controller
 from plimsoll_operator.controller.quarantine import Quarantine, Unit
 from plimsoll_operator.decision import decide
 from plimsoll_operator.errors import ApiFailure
-from plimsoll_operator.ports import DEPLOYMENTS, GPU_POOLS, MODEL_PROFILES, NODES
+from plimsoll_operator.ports import DEPLOYMENTS, GPU_POOLS, MODEL_PROFILES, NODES, PODS
 from plimsoll_operator.render import DECIDED_ANNOTATION, GENERATION_ANNOTATION, PLAN_ANNOTATION
 
 
@@ -306,3 +306,14 @@ class Impatient(threading.Event):
 
     def wait(self, timeout: float | None = None) -> bool:
         return self.is_set()
+
+
+def test_one_pod_that_asks_for_more_than_there_is_stops_no_decision():
+    world = World(4)
+    container = {"name": "x", "resources": {"limits": {"nvidia.com/gpu": "1Ei"}}}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "evil", "name": "x"}, "status": {"phase": "Pending"}}
+    world.kube.create(PODS, pod | {"spec": {"nodeName": "n0", "containers": [container]}})
+    world.wish("a", 1)
+    world.work()
+    assert errors(world, Unit.KEY) == 0
+    assert world.condition("a", "Feasible")[0] == "True"

@@ -6,8 +6,9 @@ The kinds are built from it; `crdgen` reads its annotations. Knows no kind.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
@@ -205,6 +206,19 @@ Conditions = Annotated[
     tuple[Condition, ...],
     Field(max_length=16, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}),
 ]
+
+
+@cache
+def _largest(kind: type[StatusModel]) -> Mapping[str, int]:
+    """Field alias -> the largest whole number it holds, where it is bounded."""
+    rows = ((name, part) for name, field in kind.model_json_schema()["properties"].items() for part in field.get("anyOf", [field]))
+    return {name: part["maximum"] for name, part in rows if "maximum" in part}
+
+
+def saturated(kind: type[StatusModel], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Figures of a status, by alias, each at most what its field holds. For what is counted: beyond the bound nothing real is."""
+    most = _largest(kind)
+    return {name: min(value, most[name]) if name in most and isinstance(value, int) else value for name, value in values.items()}
 
 
 def camel_path(parts: tuple[int | str, ...]) -> str:

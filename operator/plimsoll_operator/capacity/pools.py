@@ -12,6 +12,7 @@ from typing import Any, Final
 from plimsoll_estimator.hardware import known_gpus
 from plimsoll_estimator.units import format_gib
 from plimsoll_operator.api import API_VERSION, GPUPool
+from plimsoll_operator.api.base import saturated
 from plimsoll_operator.api.pool import GPUPoolSpec, GPUPoolStatus, NodesByFreeGpus
 from plimsoll_operator.capacity.clouds import steering
 from plimsoll_operator.capacity.derived import DerivedPool, Selection
@@ -49,7 +50,7 @@ def pool_manifest(pool: DerivedPool) -> dict[str, Any]:
         "totalGpus": pool.gpus,
         **_free(pool),
         "bookedGpus": pool.booked_gpus,
-        "foreignGpus": pool.foreign_gpus,
+        "foreignGpus": min(pool.foreign_gpus, pool.gpus),  # a pod may ask for more than its node has
         "hostMemoryBytes": key.host_memory_bytes,
         "hostCpuMillis": key.host_cpu_millis,
         "ephemeralStorageBytes": key.ephemeral_storage_bytes,
@@ -63,7 +64,7 @@ def pool_manifest(pool: DerivedPool) -> dict[str, Any]:
         "apiVersion": API_VERSION,
         "kind": "GPUPool",
         "metadata": {"name": pool.name, "annotations": annotations},
-        "status": {name: value for name, value in status.items() if value is not None},
+        "status": saturated(GPUPoolStatus, {name: value for name, value in status.items() if value is not None}),
     }
 
 
@@ -81,7 +82,7 @@ def selection_status(selection: Selection, spec: GPUPoolSpec) -> dict[str, Any]:
         "trusted": selection.trusted,
         "problems": problem_lines(selection.problems, selection.nodes),
     }
-    return {name: value for name, value in status.items() if value is not None}
+    return saturated(GPUPoolStatus, {name: value for name, value in status.items() if value is not None})
 
 
 def problem_lines(problems: Iterable[CountedFinding], of: int) -> list[str]:
@@ -105,7 +106,7 @@ def _free(pool: DerivedPool) -> dict[str, Any]:
         }
         for row in pool.free_nodes
     ]
-    shown = [{name: value for name, value in row.items() if value is not None} for row in rows]
+    shown = [saturated(NodesByFreeGpus, {name: value for name, value in row.items() if value is not None}) for row in rows]
     return {"nodesByFreeGpus": shown, "freeGpus": pool.free_gpus, "freeIsKnown": True}
 
 

@@ -14,6 +14,7 @@ from typing import Any, Final, Generic, TypeVar
 from pydantic import BaseModel
 
 from plimsoll_operator.api import (
+    ApiError,
     ClusterModelProfile,
     EngineCalibration,
     FitPolicy,
@@ -32,7 +33,7 @@ from plimsoll_operator.share import left_out, over_share
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T", bound=BaseModel)
 # A derived pool, the question, is about as large as the object that is made of it, the answer.
-_POOLS: Final[Remembered[DerivedPool, GPUPool]] = Remembered("derived pools", 16 << 20, lambda pool: 2 * kept_bytes(pool))
+_POOLS: Final[Remembered[DerivedPool, GPUPool | None]] = Remembered("derived pools", 16 << 20, lambda pool: 2 * kept_bytes(pool))
 
 
 class Parsed(Generic[_T]):
@@ -210,7 +211,7 @@ class StoreView:
         written = {row.metadata.name: row for row in self._objects.pools.values()}
         # What a user says of a pool and nobody can read may be that it is smaller: such a pool is not offered.
         known = [pool for pool in self._derived if self._objects.pools.unreadable(("", pool.name)) is None]
-        fresh = [current_pool(pool, written.get(pool.name)) for pool in known]
+        fresh = [found for pool in known if (found := current_pool(pool, written.get(pool.name))) is not None]
         names = {pool.name for pool in self._derived}
         return fresh + [row for name, row in written.items() if row.spec.declared and name not in names]
 
@@ -239,12 +240,16 @@ class StoreView:
         return self._serves_leader_worker_sets
 
 
-def current_pool(derived: DerivedPool, written: GPUPool | None) -> GPUPool:
-    """The GPUPool as it would be written now, with the spec that users have given it."""
-    fresh = _parsed_pool(derived)
-    return fresh if written is None else fresh.model_copy(update={"spec": written.spec})
+def current_pool(derived: DerivedPool, written: GPUPool | None) -> GPUPool | None:
+    """The GPUPool as it would be written now, with the spec that users have given it; None for one that cannot be: no plan is on it."""
+    fresh = _POOLS.ask(derived, lambda: _parsed_pool(derived))  # most decisions see most pools unchanged
+    return fresh if written is None or fresh is None else fresh.model_copy(update={"spec": written.spec})
 
 
-def _parsed_pool(derived: DerivedPool) -> GPUPool:
-    """Most decisions see most pools unchanged."""
-    return _POOLS.ask(derived, lambda: parse_object(GPUPool, pool_manifest(derived)))
+def _parsed_pool(derived: DerivedPool) -> GPUPool | None:
+    """Whatever nodes and pods say of themselves, one pool that nobody can write down must not keep all others from being planned on."""
+    try:
+        return parse_object(GPUPool, pool_manifest(derived))
+    except ApiError as error:
+        _log.error("GPUPool %s is set aside: %s", derived.name, error)
+        return None
