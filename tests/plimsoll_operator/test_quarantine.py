@@ -79,7 +79,7 @@ def test_a_bug_at_one_key_is_said_there_and_holds_up_nobody(poison, says_so, cap
     world.clock.now += 120
     world.work()
     assert world.child("sick") is not None
-    assert world.condition("sick", "Stalled") == ("False", "NotStalled")
+    assert world.condition("sick", "Stalled")[0] == "False"
 
 
 def test_a_plan_that_never_reached_its_child_books_nothing():
