@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, exposition
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from plimsoll_operator.remembered import all_figures
 from plimsoll_operator.verdict import Plan, Reason
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -155,6 +156,7 @@ class _CacheCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         yield from self._of_deployments()
         yield from self._of_pools()
+        yield from self._of_memories()
         depth = GaugeMetricFamily("plimsoll_workqueue_depth", "Keys that wait for the reconcile worker.")
         depth.add_metric((), self._source.queue_depth())
         yield depth
@@ -164,6 +166,18 @@ class _CacheCollector(Collector):
         for kind, seconds in sorted(self._source.watch_ages().items()):
             ages.add_metric((kind,), seconds)
         yield ages
+
+    def _of_memories(self) -> Iterator[Metric]:
+        kept = GaugeMetricFamily(
+            "plimsoll_remembered_bytes", "Bytes that a memory of answers is estimated to keep alive.", labels=("memory",)
+        )
+        asked = CounterMetricFamily("plimsoll_remembered_lookups", "Questions asked of a memory of answers.", labels=("memory", "result"))
+        for figures in all_figures():
+            kept.add_metric((figures.name,), figures.kept_bytes)
+            asked.add_metric((figures.name, "hit"), figures.hits)
+            asked.add_metric((figures.name, "miss"), figures.misses)
+        yield kept
+        yield asked
 
     def _of_deployments(self) -> Iterator[Metric]:
         key = ("namespace", "name")

@@ -4,6 +4,7 @@ import pytest
 from tests.plimsoll_operator.plans import PLAN
 
 from plimsoll_operator.metrics import DeploymentSeries, PoolSeries, Recorder
+from plimsoll_operator.remembered import Remembered, kept_bytes
 from plimsoll_operator.verdict import Plan, PredictedMemory
 
 GIB = 1 << 30
@@ -104,3 +105,13 @@ def test_reconciles_are_timed_by_outcome() -> None:
     recorder.reconciled(outcome="applied", duration_seconds=0.2)
     recorder.reconciled(outcome="applied", duration_seconds=0.3)
     assert 'plimsoll_reconcile_duration_seconds_sum{outcome="applied"} 0.5' in lines(recorder)
+
+
+def test_memories_tell_what_they_keep_and_how_often_they_helped() -> None:
+    memory: Remembered[str, str] = Remembered("of this test", 1 << 20, kept_bytes)
+    for key in ("a", "b", "a"):
+        memory.ask(key, lambda: "x" * 1000)
+    shown = {sort_labels(line) for line in lines(Recorder(Cache()))}
+    assert f'plimsoll_remembered_bytes{{memory="of this test"}} {float(memory.figures().kept_bytes)}' in shown
+    assert 'plimsoll_remembered_lookups_total{memory="of this test",result="hit"} 1.0' in shown
+    assert 'plimsoll_remembered_lookups_total{memory="of this test",result="miss"} 2.0' in shown

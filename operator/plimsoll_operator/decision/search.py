@@ -362,7 +362,7 @@ def _strangers(pool: PoolFacts) -> Miss | None:
     """On time-sliced cards nothing keeps pods that were not planned here from taking all of the memory."""
     if pool.parts == 1 or not pool.foreign_gpus:
         return None
-    message = f"pods that are not planned here hold {pool.foreign_gpus} time-sliced GPUs of pool {pool.name}"
+    message = f"pods that are not planned here hold time-sliced GPUs of pool {pool.name}"
     return Miss(reason=Reason.SHARING_UNSAFE, message=message)
 
 
