@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.plimsoll_operator.test_controller_bookings import Clock, want
 
-from plimsoll_operator.controller.bookings import Bookings
+from plimsoll_operator.controller.bookings import MANY_KINDS, Bookings
 from plimsoll_operator.controller.debts import FORGET_SECONDS
 from plimsoll_operator.controller.demand import BIND_SECONDS, GRACE_SECONDS, Demand, Standing, Want
 from plimsoll_operator.controller.idle import IDLE_SECONDS
@@ -274,3 +274,44 @@ def test_of_many_gated_pods_no_more_are_lent_than_gpus_lie_idle() -> None:
         for number in range(6):
             cluster.tell("honest", f"h{number}")
     assert [cluster.bookings.may_show(("honest", f"h{number}")) for number in range(6)] == [2, 2, 0, 0, 0, 0]
+
+
+def test_a_crowd_of_wishes_that_all_differ_is_judged_a_few_at_a_time() -> None:
+    cluster = Cluster([8] * 20)
+    asked: list[Want] = []
+
+    def free(one: Want) -> dict[str, tuple[tuple[int, int], ...]]:
+        asked.append(one)
+        return cluster.free(one)
+
+    for number in range(300):
+        different = replace(want(8), host_memory_bytes=number + 1)
+        demand = Demand(want=different, wanted=50, bound=0, waiting=50, visible=0, asked=50, gated=True, decided=f"{number:04}")
+        cluster.bookings.put(("crowd", f"c{number:03}"), demand)
+    cluster.bookings.claim_beside(want(1), 1_000)  # nothing is certain beside these
+    walks = CountedClaims(cluster.bookings._claims)
+    cluster.bookings._claims = walks
+    cluster.bookings.settle(free)
+    assert walks.copies <= 32 * 8, "each look in vain is a handful of walks over the claims"
+    cluster.decide("honest", "one", 8, gated=True)
+    assert cluster.standing("honest", "one") is Standing.WAITING
+
+
+class CountedClaims(Counter[Want]):
+    """Claims that count how often somebody walks over a copy of them."""
+
+    copies = 0
+
+    def copy(self) -> CountedClaims:
+        self.copies += 1
+        return CountedClaims(self)
+
+
+def test_strangers_pods_of_many_sizes_are_few_kinds_and_claim_no_less() -> None:
+    bookings = Bookings(Clock())
+    for number in range(5_000):
+        size = Want(pools=(), products=(), gpus=1 + number % 7, host_memory_bytes=1 + number, host_cpu_millis=number % 3)
+        kind = bookings.few(size)
+        assert (kind.gpus, kind.host_memory_bytes, kind.host_cpu_millis) >= (size.gpus, size.host_memory_bytes, size.host_cpu_millis)
+        bookings.claim_beside(kind, 1)
+    assert len(bookings._claims) <= MANY_KINDS + 8

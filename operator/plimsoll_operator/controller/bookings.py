@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from plimsoll_operator.capacity import Booking, certain_pods, placeable, possible_pods
 from plimsoll_operator.controller.debts import Debts
@@ -27,6 +28,9 @@ from plimsoll_operator.controller.idle import IDLE_SECONDS, Idle
 from plimsoll_operator.ports import Key
 
 Histogram = tuple[tuple[int, int], ...]
+# One settling judges so many deployments of a namespace in vain: each that asks for something else costs a walk over all claims.
+IN_VAIN_A_NAMESPACE: Final = 32
+MANY_KINDS: Final = 512
 
 
 class Bookings:
@@ -80,6 +84,10 @@ class Bookings:
         self._count(key, entry, now)
         if entry.phantoms < before and demand.exist <= existed:
             self._debts.add(key[0], now - (entry.booked_at if booked else entry.asked_at), now)
+
+    def few(self, want: Want) -> Want:
+        """This want, or where claims are of too many kinds already one that takes at least as much and is like others."""
+        return want if want in self._claims or len(self._claims) < MANY_KINDS else want.coarse()
 
     def claim_beside(self, want: Want, pods: int) -> None:
         """Pods that the scheduler sees and that are nobody's missing ones (negative: no longer)."""
@@ -150,12 +158,15 @@ class Bookings:
         changed: set[Key] = set()
         closed: set[str] = set()
         hopeless: dict[Want, int] = {}
+        in_vain: Counter[str] = Counter()
         for key in sorted(self._queue, key=lambda one: self._turn(one, now)):
             entry = self._entries[key]
             pools = room.pools(entry.demand.want)
-            if pools & closed:
+            if pools & closed or in_vain[key[0]] >= IN_VAIN_A_NAMESPACE:
                 continue
+            known = len(hopeless)
             pods = self._bookable(entry, room, hopeless)
+            in_vain[key[0]] += len(hopeless) > known
             self._uncount(key, entry)
             entry.untried = False
             if pods:

@@ -6,7 +6,7 @@ Security or an admission webhook may keep a child from ever making the pods it i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
@@ -19,6 +19,7 @@ GRACE_SECONDS: Final = 5.0
 BIND_SECONDS: Final = 10.0
 # A large deployment takes its time as long as it goes on: ten pods a second is half of what controllers make at their defaults.
 SECONDS_A_POD: Final = 0.1
+_WHOLE_HOST: Final = 1 << 62
 
 
 class Standing(StrEnum):
@@ -52,6 +53,13 @@ class Want:
     host_memory_bytes: int = 0
     host_cpu_millis: int = 0
     ephemeral_storage_bytes: int = 0
+
+    def coarse(self) -> Want:
+        """A pod that takes at least as much: GPUs rounded up to a power of two, and all of a host of which it takes anything."""
+        host = (self.host_memory_bytes, self.host_cpu_millis, self.ephemeral_storage_bytes)
+        memory, cpu, storage = (_WHOLE_HOST if amount else 0 for amount in host)
+        gpus = 1 << min(self.gpus - 1, 1 << 20).bit_length() if self.gpus else 0
+        return replace(self, gpus=gpus, host_memory_bytes=memory, host_cpu_millis=cpu, ephemeral_storage_bytes=storage)
 
     def booking(self, pods: int) -> Booking:
         """So many of these pods."""

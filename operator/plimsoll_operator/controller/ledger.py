@@ -302,6 +302,7 @@ class Ledger:
         """What this pod, or this deployment's pods beyond the missing ones, may take at any moment."""
         for want, pods in self._beside.pop(whose, ()):
             self._bookings.claim_beside(want, -pods)
+        claims = tuple((self._bookings.few(want), pods) for want, pods in claims)
         if claims:
             self._beside[whose] = claims
         for want, pods in claims:
