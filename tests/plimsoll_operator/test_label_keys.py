@@ -8,11 +8,15 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.plimsoll_operator.controller_world import NS, World, gpu_node
+from tests.plimsoll_operator.controller_world import NS, Clock, World, gpu_node
 
-from plimsoll_operator.capacity import CapacityIndex
+from plimsoll_operator.api import GPUPool, PlacementSpec, parse_object
+from plimsoll_operator.capacity import CapacityIndex, pool_facts, pool_manifest
 from plimsoll_operator.capacity.carriers import MAX_KEYS, Carriers
+from plimsoll_operator.controller import trim
 from plimsoll_operator.controller.label_keys import KEYS_A_NAMESPACE, MAX_LABEL_KEYS, RELEASE_SECONDS, LabelKeys
+from plimsoll_operator.controller.ledger import Ledger
+from plimsoll_operator.decision.placement import match
 from plimsoll_operator.ports import GPU_POOLS, INFERENCE_DEPLOYMENTS, NODES, Manifest
 from plimsoll_operator.render import PLAN_ANNOTATION
 from plimsoll_operator.verdict import MAX_POOLS, Plan
@@ -112,9 +116,42 @@ def test_carriers_know_what_a_walk_over_all_nodes_tells(steps: list[tuple[str, d
             nodes[name] = labels
         assert found.values(asked) == len({row[asked] for row in nodes.values() if asked in row})
         assert found.nodes_with(pairs.items()) == {name for name, row in nodes.items() if pairs.items() <= row.items()}
-    for number in range(2 * MAX_KEYS):
+    assert set(found._carried) == {label for row in nodes.values() for label in row}
+
+
+def test_of_the_keys_that_somebody_asks_about_only_so_many_are_kept_and_of_made_up_ones_none() -> None:
+    found = Carriers()
+    found.changed("n", {f"k{number}": "x" for number in range(2 * MAX_KEYS)})
+    for number in range(4 * MAX_KEYS):
         found.values(f"k{number}")
+        found.values(f"made-up-{number}")
     assert len(found._by_key) == MAX_KEYS
+    found.changed("n", None)
+    assert (found.nodes, found.values("k0"), len(found._carried)) == (0, 0, 0)
+
+
+CLUSTERS = st.lists(st.dictionaries(st.sampled_from(["zone", "rack", "slot"]), st.sampled_from("abc"), max_size=3), min_size=1, max_size=8)
+SELECTORS = st.dictionaries(st.sampled_from(["zone", "rack", "slot", "none"]), st.sampled_from("abcd"), min_size=1, max_size=2)
+
+
+@given(CLUSTERS, SELECTORS, st.lists(st.sampled_from(["zone", "rack", "slot"]), max_size=3))
+def test_the_controller_plans_on_exactly_the_selected_nodes_and_the_webhook_says_the_same_or_nothing(
+    nodes: list[dict[str, str]], selector: dict[str, str], others: list[str]
+) -> None:
+    ledger = Ledger(Clock())
+    for number, labels in enumerate(nodes):
+        ledger.node_changed(("", f"n{number}"), None, trim.node(gpu_node(f"n{number}", 1 + number % 2, **labels)))
+    ledger.use_label_keys(("other", "one"), others)
+    pools = tuple(pool_facts(parse_object(GPUPool, pool_manifest(pool))) for pool in ledger.pools())
+    placement = PlacementSpec(node_selector=selector)
+    seen_by_webhook = match(placement, pools)
+    seen_by_controller = match(placement, ledger.narrow((NS, "one"), selector, pools))
+    assert sum(pool.nodes for pool in seen_by_controller.pools) == sum(selector.items() <= labels.items() for labels in nodes)
+    assert not seen_by_controller.unindexed_keys
+    if not seen_by_webhook.unindexed_keys:
+        assert {pool.name for pool in seen_by_webhook.pools} == {pool.name for pool in seen_by_controller.pools}
+    else:
+        assert not seen_by_webhook.pools, "what it cannot tell apart it does not plan on"
 
 
 def world(nodes: int, gpus: int = 4, **labels: str) -> World:

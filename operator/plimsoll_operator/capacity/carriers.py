@@ -6,11 +6,11 @@ over all of them. Bounded: the keys asked about longest ago are forgotten. Knows
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-MAX_KEYS: Final = 64
+MAX_KEYS: Final = 128
 
 
 class Carriers:
@@ -18,6 +18,7 @@ class Carriers:
 
     def __init__(self) -> None:
         self._labels: dict[str, Mapping[str, str]] = {}
+        self._carried: Counter[str] = Counter()
         self._by_key: OrderedDict[str, dict[str, set[str]]] = OrderedDict()
 
     @property
@@ -31,6 +32,10 @@ class Carriers:
         if labels is not None:
             self._labels[node] = labels
         new = labels or {}
+        for key in old.keys() ^ new.keys():
+            self._carried[key] += 1 if key in new else -1
+            if not self._carried[key]:
+                del self._carried[key]
         for key, nodes in self._by_key.items():
             if old.get(key) != new.get(key):
                 if key in old:
@@ -51,6 +56,8 @@ class Carriers:
 
     def _of(self, key: str) -> dict[str, set[str]]:
         known = self._by_key.get(key)
+        if known is None and key not in self._carried:
+            return {}  # made-up keys, of which there is no end, cost nothing
         if known is None:
             known = {}
             for node, labels in self._labels.items():
