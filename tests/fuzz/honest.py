@@ -11,7 +11,7 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,6 @@ class Honest:
     api: Api
     seed: int
     journal: Journal
-    excused: Callable[[], bool]
     alive: dict[str, Json] = field(default_factory=dict)
     pending: dict[str, Pending] = field(default_factory=dict)
     waits: list[float] = field(default_factory=list)
@@ -76,7 +75,7 @@ class Honest:
         if status == 201 and not refused:
             self.alive[name] = answer["spec"]
             self._expect(name, answer, began, "create")
-        elif (status == 201) is refused and not self.excused():
+        elif (status == 201) is refused and not self.journal.excused():
             self.journal.finding("the honest tenant is judged wrongly", f"{name}: {status} {answer.get('message', 'admitted')}")
 
     def _edit(self, rng: random.Random, number: int, name: str) -> None:
@@ -95,7 +94,7 @@ class Honest:
             answer = self.api.get(path_of("inferencedeployments", HONEST, name))
         if status == 200:
             self._expect(name, answer, began, what)
-        elif status not in (0, 500) and not self.excused():
+        elif status not in (0, 500) and not self.journal.excused():
             self.journal.finding("the honest tenant is refused", f"{what} of {name}: {status} {answer.get('message')}")
 
     def _expect(self, name: str, stored: Json, began: float, what: str) -> None:
@@ -119,7 +118,7 @@ class Honest:
                     self._late(name, wait, present.get(name, {}))
 
     def _note(self, seconds: float, name: str, wait: Pending) -> None:
-        if not self.excused():
+        if not self.journal.excused():
             self.waits.append(seconds)
         elif wait.late:
             print(f"{self.journal.now():8.1f}s {name} was decided after {seconds:.1f} s, across a wanted restart", flush=True)
@@ -131,7 +130,7 @@ class Honest:
             self.journal.finding("the honest tenant is judged wrongly", f"{name}: {feasible['reason']}: {feasible['message']}")
 
     def _late(self, name: str, wait: Pending, item: Json) -> None:
-        if not self.excused():
+        if not self.journal.excused():
             detail = f"{wait.what} of {name}, generation {wait.generation}; status {json.dumps(item.get('status', {}))[:1500]}"
             self.journal.finding("not decided within 10 s", detail, entries=self.journal.recent())
 

@@ -11,7 +11,7 @@ import re
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,9 +43,10 @@ class Sent:
 
 @dataclass(kw_only=True)
 class Journal:
-    """See the module. Findings go to `folder` as they come, newest last."""
+    """See the module. Findings go to `folder` as they come; `excused` tells whether a restart explains that nobody answers."""
 
     folder: Path
+    excused: Callable[[], bool] = lambda: False
     began: float = field(default_factory=time.monotonic)
     counts: Counter[tuple[str, str, int]] = field(default_factory=Counter)
     times: dict[str, list[float]] = field(default_factory=dict)
@@ -57,6 +58,10 @@ class Journal:
 
     def __post_init__(self) -> None:
         self._all = gzip.open(self.folder / "sent.jsonl.gz", "wt", compresslevel=1)  # noqa: SIM115 open as long as the run
+
+    def close(self) -> None:
+        """Close the file of everything; nothing is sent any more."""
+        self._all.close()
 
     def now(self) -> float:
         """Seconds since the run began."""

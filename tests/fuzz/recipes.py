@@ -22,6 +22,7 @@ from plimsoll_operator.api import KINDS, ApiError, parse_object
 Json = Any
 API = f"{GROUP}/v1alpha1"
 TRIES = 12
+FINALIZER = "made.up/finalizer"
 KIND_OF = {
     "inferencedeployments": "InferenceDeployment",
     "modelprofiles": "ModelProfile",
@@ -99,6 +100,8 @@ _DEPLOYMENT: Mapping[str, Hint] = {
     "model.profile.inline": config,
     "model.profile.name": lambda rng: f"profile-{rng.randint(0, 20)}",
     "model.profile.configMapRef.name": lambda rng: f"config-{rng.randint(0, 10)}",
+    "model.source.persistentVolumeClaim.claimName": _often("weights", "weights", "no-such-claim"),
+    "model.source.huggingFace.tokenSecretRef.name": _often("token", "no-such-secret"),
     "model.source.persistentVolumeClaim.path": lambda rng: rng.choice((".", "a/b", "$(HOME)", "a\u2028b", "...", "a//b", " ", "é" * 500)),
     "engine.image": _image,
     "engine.version": _often(*VERSIONS[:8]),
@@ -263,7 +266,7 @@ def labels(rng: random.Random, names: list[str]) -> dict[str, str]:
 
 def pod_spec(rng: random.Random, *, nodes: list[str]) -> Json:
     """Return a pod that holds GPUs, some of them at once on a node."""
-    gpus = rng.choice(("0", "1", "1", "2", "8", "1000", "9223372036854775807", "1Ei"))
+    gpus = rng.choice(("0", "1", "1", "2", "8", "1000", "9223372036854775", "1Pi"))
     resource = rng.choice(("nvidia.com/gpu", "nvidia.com/gpu", "amd.com/gpu", "nvidia.com/mig-1g.10gb", "nvidia.com/gpu.shared"))
     limits = {resource: gpus, "memory": rng.choice(("1Gi", "1Ei", "0", "1m")), "cpu": rng.choice(("1", "1m", "9223372036854775"))}
     container = {
@@ -273,7 +276,7 @@ def pod_spec(rng: random.Random, *, nodes: list[str]) -> Json:
         "resources": {"limits": limits},
     }
     row: Json = {"containers": [container], "terminationGracePeriodSeconds": rng.choice((0, 1, 30))}
-    if rng.random() < 0.3:
+    if rng.random() < 0.45:
         row["nodeName"] = rng.choice(nodes)
     elif rng.random() < 0.5:
         row["schedulingGates"] = [{"name": rng.choice((f"{GROUP}/capacity", "made.up/gate"))}]
@@ -323,6 +326,8 @@ def metadata_change(rng: random.Random, names: list[str]) -> Json:
     if rng.random() < 0.4:
         given: Json = labels(rng, names)
         change["labels"] = given | ({rng.choice(("app.kubernetes.io/managed-by", f"{GROUP}/name")): None} if rng.random() < 0.5 else {})
+    if rng.random() < 0.05:
+        change["finalizers"] = [FINALIZER]
     return {"metadata": change}
 
 

@@ -25,7 +25,7 @@ from tests.controlplane.nodes import FakeNode, Gpu
 from tests.e2e.installation import Installation
 from tests.fuzz.honest import Honest
 from tests.fuzz.journal import Journal, bugs, percentile, refused_writes, tracebacks
-from tests.fuzz.tenants import ATTACKERS, FUZZ_NODES, HONEST, Administrator, Api, Attacker, path_of
+from tests.fuzz.tenants import ATTACKERS, FUZZ_NODES, HONEST, MERGE, Administrator, Api, Attacker, path_of
 from tests.fuzz.watching import LIMIT_MIB, PROGRAMS, Watch, allowed
 
 Json = Any
@@ -61,6 +61,7 @@ class Run:
         self.plane = plane
         self.admin = self._api("admin", "")
         self.watch = Watch(installation=self.installation, journal=self.journal, rescue=self._purge)
+        self.journal.excused = self.watch.excused
         for namespace in (HONEST, *ATTACKERS):
             self.welcome(namespace, namespace)
         strangers = {"someone": self._uid(path_of("namespaces", name=HONEST).replace("inference.plimsoll.dev/v1alpha1", "v1"))}
@@ -69,7 +70,7 @@ class Run:
             Attacker(api=self._api(name, name), seed=self.plan.seed, namespaces=[name], strangers=strangers, nodes=nodes)
             for name in ATTACKERS
         )
-        self.honest = Honest(api=self._api(HONEST, HONEST), seed=self.plan.seed, journal=self.journal, excused=self.watch.excused)
+        self.honest = Honest(api=self._api(HONEST, HONEST), seed=self.plan.seed, journal=self.journal)
         self.administrator = Administrator(api=self.admin, seed=self.plan.seed, attackers=self.attackers, welcome=self.welcome)
 
     def welcome(self, namespace: str, tenant: str) -> None:
@@ -83,7 +84,18 @@ class Run:
         binding = {"metadata": {"name": "tenant"}, "roleRef": role, "subjects": subjects}
         self._post(f"/apis/rbac.authorization.k8s.io/v1/namespaces/{namespace}/rolebindings", binding)
         if tenant != HONEST:
+            self._post(f"/api/v1/namespaces/{namespace}/secrets", {"metadata": {"name": "token"}, "stringData": {"token": "hf_x"}})
+            self._post_claim(namespace)
             self._post(f"/api/v1/namespaces/{namespace}/resourcequotas", {"metadata": {"name": "quota"}, "spec": {"hard": QUOTA}})
+
+    def _post_claim(self, namespace: str) -> None:
+        """A volume that is there, so that its model is read by a pod, which here says nothing for ever."""
+        shared: Json = {"accessModes": ["ReadOnlyMany"], "storageClassName": ""}
+        size = {"storage": "1Gi"}
+        volume = {**shared, "capacity": size, "hostPath": {"path": "/weights"}, "claimRef": {"namespace": namespace, "name": "weights"}}
+        self._post("/api/v1/persistentvolumes", {"metadata": {"name": f"weights-{namespace}"}, "spec": volume})
+        claim = {**shared, "resources": {"requests": size}, "volumeName": f"weights-{namespace}"}
+        self._post(f"/api/v1/namespaces/{namespace}/persistentvolumeclaims", {"metadata": {"name": "weights"}, "spec": claim})
 
     def _post(self, path: str, body: Json) -> None:
         answer = self.admin.http.post(path, json=body)
@@ -103,6 +115,13 @@ class Run:
             trust.load_cert_chain(folder / "admin.crt", folder / "admin.key")
         http = httpx.Client(base_url=self.plane.server, verify=trust, headers=headers, timeout=30)
         return Api(http=http, actor=actor, journal=self.journal)
+
+    def close(self) -> None:
+        """Let everybody stop, and close what is open."""
+        self.stop.set()
+        self.journal.close()
+        for api in (self.admin, self.honest.api, *(attacker.api for attacker in self.attackers)):
+            api.http.close()
 
     def go(self) -> None:
         """Let everybody act until time or number is used up, then look what is left."""
@@ -159,7 +178,7 @@ class Run:
         for attacker in self.attackers:
             attacker.kept.clear()
         for namespace in names:
-            for plural in ("inferencedeployments", "modelprofiles", "deployments", "pods", "services", "configmaps"):
+            for plural in ("inferencedeployments", "modelprofiles", "deployments", "replicasets", "pods", "services", "configmaps"):
                 self._empty(plural, namespace)
         if everybody:
             for plural in ("gpupools", "fitpolicies", "clustermodelprofiles", "enginecalibrations"):
@@ -167,6 +186,10 @@ class Run:
                     self.admin.http.delete(path_of(plural, name=name))
 
     def _empty(self, plural: str, namespace: str) -> None:
+        for item in self.admin.get(path_of(plural, namespace)).get("items", []):
+            if item["metadata"].get("finalizers"):
+                place = path_of(plural, namespace, item["metadata"]["name"])
+                self.admin.http.patch(place, content=b'{"metadata":{"finalizers":null}}', headers={"Content-Type": MERGE})
         if plural != "services":  # a collection of Services cannot be deleted at once by every API server
             self.admin.http.delete(path_of(plural, namespace) + ("?gracePeriodSeconds=0" if plural == "pods" else ""))
             return
@@ -268,4 +291,8 @@ def running(plan: Plan, workdir: Path) -> Iterator[Run]:
         installed = Installation(cluster=plane)
         installed.install()
         wait_until(lambda: len(plane.get("gpupools")["items"]) >= 6, "the GPUPools of the nodes")
-        yield Run(plan=plan, installation=installed, journal=Journal(folder=folder))
+        run = Run(plan=plan, installation=installed, journal=Journal(folder=folder))
+        try:
+            yield run
+        finally:
+            run.close()
