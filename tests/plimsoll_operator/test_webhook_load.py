@@ -10,6 +10,7 @@ import ssl
 import threading
 import urllib.error
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,31 @@ def test_whoever_asks_twice_to_stop_does_not_wait(tmp_path: Path) -> None:
             pass
         webhook.process.send_signal(signal.SIGTERM)
         assert webhook.process.wait(timeout=15) == 0
+
+
+NEVER_ENDS = """
+import sys, plimsoll_operator.webhook.__main__ as webhook
+def never(facts, seconds):
+    while True: pass
+webhook._decide = never
+sys.exit(webhook.main(sys.argv[1:]))
+"""
+
+
+def test_sigterm_is_honoured_while_a_review_is_judged_that_never_ends(tmp_path: Path) -> None:
+    """It is answered all the same, probes are meanwhile, and the process ends: nothing that is judged can hold it."""
+    program = ("-c", NEVER_ENDS)
+    with empty_cluster() as server, running(tmp_path, server, "--drain=0", program=program) as webhook, ThreadPoolExecutor(1) as pool:
+        idle = webhook.threads()
+        answer = pool.submit(webhook.post, dry_run(1, 10))
+        while webhook.threads() == idle:
+            assert not answer.done()
+        assert webhook.ready() == 200
+        webhook.process.send_signal(signal.SIGTERM)
+        status, review_ = answer.result()
+        assert (status, review_["response"]["allowed"]) == (200, False)
+        assert "no verdict was reached within 4.5 seconds" in review_["response"]["status"]["message"]
+        assert webhook.process.wait(timeout=20) == 0
 
 
 def test_with_an_authority_only_its_certificates_may_ask_for_reviews(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -148,6 +148,10 @@ class Running:
         pages = Path(f"/proc/{self.process.pid}/statm").read_text(encoding="ascii").split()[1]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
+    def threads(self) -> int:
+        """Threads that there are: one more for each review that is judged."""
+        return len(list(Path(f"/proc/{self.process.pid}/task").iterdir()))
+
     def post(self, body: bytes, *, client: tuple[Path, Path] | None = None, timeout: float = 30) -> tuple[int, dict[str, Any]]:
         """One review over a connection of its own: status and answer."""
         context = ssl.create_default_context(cafile=str(self.trust))
@@ -169,11 +173,11 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(folder: Path, server: str, *options: str) -> Iterator[Running]:
+def running(folder: Path, server: str, *options: str, program: Sequence[str] = ("-m", "plimsoll_operator.webhook")) -> Iterator[Running]:
     """A webhook that is ready; killed at the end where it has not stopped by itself."""
     cert, key = certificate(folder, "webhook")
     port, probes = free_port(), free_port()
-    command = [sys.executable, "-m", "plimsoll_operator.webhook", "--host=127.0.0.1", f"--port={port}", f"--metrics-port={probes}"]
+    command = [sys.executable, *program, "--host=127.0.0.1", f"--port={port}", f"--metrics-port={probes}"]
     log_path = folder / "log"
     with log_path.open("wb") as log:
         process = subprocess.Popen(
