@@ -264,6 +264,11 @@ ATTACKS: list[tuple[str, Attempt, str]] = [
         "made itself",
     ),
     (
+        "an administrator's ClusterModelProfile, deleted",
+        lambda thief, _: thief.delete(profile("ClusterModelProfile", "written", managed=False)),
+        "made itself",
+    ),
+    (
         "GPUs that nobody has",
         lambda thief, _: thief.create(pool("new", derived=True, product="NVIDIA-L4", maxNodes=99)),
         "declares no GPUs",
