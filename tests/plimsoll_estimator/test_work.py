@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
 from tests.plimsoll_estimator.work import Limited, counting, steps
 
 from plimsoll_estimator import catalogue
+from plimsoll_estimator.architectures import ARCHITECTURES
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EstimatorError, InvalidInput, Unsupported
@@ -28,14 +33,14 @@ def config_of(name: str, **changes: Any) -> dict[str, Any]:
     return json.loads(json.dumps(dict(found.as_mapping()))) | changes  # type: ignore[no-any-return]
 
 
-def cost(config: dict[str, Any], args: EngineArgs | None = None) -> int:
+def cost(config: dict[str, Any], args: EngineArgs | None = None, release: EngineVersion = RELEASE) -> int:
     """Steps of one estimate of a shape that nothing is known of; refusals are answers."""
     spent = Limited(MOST_STEPS)
     counted = HfConfig(counting(config, spent))
 
     def estimate() -> None:
         with suppress(EstimatorError):
-            prepare(counted, args or EngineArgs(), H100, RELEASE)
+            prepare(counted, args or EngineArgs(), H100, release)
 
     return steps(estimate, spent)
 
@@ -104,3 +109,66 @@ def test_what_is_beyond_the_budget_names_field_value_and_limit(
         prepare(HfConfig(config), EngineArgs(), H100, RELEASE)
     assert str(caught.value).startswith(begins), why
     assert says in str(caught.value)
+
+
+RELEASES = st.sampled_from([EngineVersion(0, 19), EngineVersion(0, 33)])
+FAMILIES: dict[str, str] = {}
+for _name in catalogue.names():
+    _config = catalogue.lookup(_name)
+    if _config is not None and _config.architecture in ARCHITECTURES:
+        FAMILIES.setdefault(_config.architecture, _name)
+ODD = [
+    0, 1, 7, 2047, 2048, 4096, 1 << 20, 1 << 40, 10**60, -1, 0.5, 1e308, float("nan"), float("inf"), "", "9" * 5000, "\u00b2", "x" * 60000,
+    [0] * 16000, list(range(16000)), ["full_attention"] * 4000, ["x"] * 8000, ["linear_attention", "full_attention"] * 2000,
+    [[1, 2]] * 8000, [{}] * 4000, ["1"] * 9000, [1.5] * 4000, {}, {str(number): number for number in range(6000)}, [], [None], None,
+]  # fmt: skip
+
+
+def places(config: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    for key, value in config.items():
+        yield (*above, key)
+        if isinstance(value, dict):
+            yield from places(value, (*above, key))
+
+
+@settings(max_examples=150, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@given(
+    st.data(), st.sampled_from(sorted(FAMILIES.values())), st.integers(1, 3), st.sampled_from([EngineVersion(0, 19), EngineVersion(0, 33)])
+)
+def test_any_value_anywhere_costs_a_bounded_number_of_steps(data: st.DataObject, name: str, changes: int, release: EngineVersion) -> None:
+    """A number, list or text of any size in place of any value, on as many layers as a config may have; nothing but refusals is raised."""
+    config = config_of(name)
+    for key in ("num_hidden_layers", "n_layer", "num_layers"):
+        for holder in (config, config.get("text_config")):
+            if isinstance(holder, dict) and key in holder and data.draw(st.booleans()):
+                holder[key] = 2048
+    for _ in range(changes):
+        *above, key = data.draw(st.sampled_from(sorted(places(config))))
+        holder = config
+        for step in above:
+            holder = holder[step]
+        holder[key] = copy.copy(ODD[data.draw(st.integers(0, len(ODD) - 1))])
+    stages = data.draw(st.sampled_from([1, 8]))
+    assert cost(config, EngineArgs(pipeline_parallel_size=stages), release) < MOST_STEPS
+
+
+FOUND = [
+    ("an indexer without heads", "deepseek-ai/DeepSeek-V3.2", {"index_n_heads": 0}, "without inputs or outputs"),
+    ("a projection of rank none", "deepseek-ai/DeepSeek-V4-Flash", {"o_lora_rank": 0}, "without inputs or outputs"),
+    ("multiples of nothing", "LiquidAI/LFM2-1.2B", {"block_multiple_of": 0}, "block_multiple_of: 0 must be from 1"),
+    ("lists where numbers of layers belong", "LiquidAI/LFM2-1.2B", {"full_attn_idxs": [[1]]}, "full_attn_idxs: [[1]] must be a list"),
+    ("more numbers of layers than there can be", "LiquidAI/LFM2-1.2B", {"full_attn_idxs": [1] * 16000, "num_hidden_layers": 2048},
+     "full_attn_idxs: 16000 entries are too many on 2048 layers: at most 2048"),
+    ("more types of layers than there can be", "Qwen/Qwen3-30B-A3B", {"mlp_only_layers": list(range(9000)), "num_hidden_layers": 2048},
+     "mlp_only_layers: 9000 entries are too many"),
+    ("levels of a tower by the thousand", "Qwen/Qwen3-VL-8B-Instruct", {"vision_config": {"depth": 27, "hidden_size": 1152, "num_heads": 16,
+     "intermediate_size": 4304, "out_hidden_size": 4096, "patch_size": 16, "deepstack_visual_indexes": [1] * 16000}},
+     "deepstack_visual_indexes: 16000 levels are too many"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("why", "name", "changes", "says"), FOUND, ids=[row[0] for row in FOUND])
+def test_what_the_fuzzing_found_is_named(why: str, name: str, changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        prepare(HfConfig(config_of(name, **changes)), EngineArgs(), H100, EngineVersion(0, 33))
+    assert says in str(caught.value), why

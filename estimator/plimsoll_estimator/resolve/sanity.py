@@ -1,4 +1,4 @@
-"""Bounds on a config that later arithmetic relies on: no nesting in per-layer lists, no zero heads, bounded layers.
+"""Bounds on a config that later arithmetic relies on: no nesting in per-layer lists, no zero heads, bounded layers and lists.
 
 Called by `resolve` before anything else. Refuses to know families.
 """
@@ -13,7 +13,13 @@ from plimsoll_estimator.hf_config import HfConfig, kept_with_config
 
 _MOST_LAYERS: Final = 2048
 _LAYERS: Final = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-_PER_LAYER: Final = ("architectures", "layer_types", "attn_type_list", "layers_block_type", "mlp_layer_types", "hybrid_layer_ids")
+_MOST_LOOKED_THROUGH: Final = 1 << 22
+"""Entries of one list times layers: lists that name layers are looked through for each of them. Eight thousand entries on 512 layers."""
+_PER_LAYER: Final = (
+    "architectures", "layer_types", "attn_type_list", "layers_block_type", "mlp_layer_types", "hybrid_layer_ids", "attn_layer_indices",
+    "cross_attention_layers", "full_attn_idxs", "full_attn_layers", "kda_layers", "mlp_only_layers",
+)  # fmt: skip
+_QUANTISATION: Final = ("quantization_config", "compression_config")
 _POSITIVE: Final = ("num_attention_heads", "num_heads", "max_position_embeddings", "sliding_window_pattern", "patch_size")
 _ROPES: Final = ("rope_scaling", "rope_parameters")
 _SCALARS: Final = ("rope_theta", "factor", "original_max_position_embeddings", "partial_rotary_factor", "rope_type", "type")
@@ -25,15 +31,29 @@ def check_config(config: HfConfig) -> None:
     layers = config.text.int_or_none(*_LAYERS)
     if layers is not None and layers > _MOST_LAYERS:
         raise InvalidInput(f"{config.text.path}.num_hidden_layers", layers, f"must be at most {_MOST_LAYERS}")
+    for path, key, values in _lists(config):
+        if len(values) * (layers or 1) > _MOST_LOOKED_THROUGH:
+            limit = f"entries are too many on {layers or 1} layers: at most {_MOST_LOOKED_THROUGH // (layers or 1)}"
+            raise InvalidInput(f"{path}.{key}", len(values), limit)
+        if key in _PER_LAYER and any(isinstance(entry, list | dict) for entry in values):
+            raise InvalidInput(f"{path}.{key}", values, "must be a list of names or numbers")
     for level in _levels(config):
-        for key in _PER_LAYER:
-            value = level.raw(key)
-            if isinstance(value, list) and any(isinstance(entry, list | dict) for entry in value):
-                raise InvalidInput(f"{level.path}.{key}", value, "must be a list of names or numbers")
         for key in _POSITIVE:
             if level.raw(key) == 0 and level.raw(key) is not False:
                 raise InvalidInput(f"{level.path}.{key}", 0, "must be at least 1")
         _check_ropes(level)
+
+
+def _lists(config: HfConfig) -> Iterator[tuple[str, str, list[object]]]:
+    """Every list of the config at any depth, with its place; those of quantisation settings have budgets of their own."""
+    pending = [(config.path, config.as_mapping())]
+    while pending:
+        path, level = pending.pop()
+        for key, value in level.items():
+            if isinstance(value, list):
+                yield path, key, value
+            elif isinstance(value, Mapping) and key not in _QUANTISATION:
+                pending.append((f"{path}.{key}", value))
 
 
 def _levels(config: HfConfig) -> Iterator[HfConfig]:

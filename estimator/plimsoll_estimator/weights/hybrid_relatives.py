@@ -5,7 +5,7 @@ Sources: vllm/model_executor/models/{zamba2,olmo_hybrid,step3p5}.py (0.17.1 to 0
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.hf_config import HfConfig
@@ -108,11 +108,15 @@ def olmo_hybrid(rank: Rank) -> None:
     stack(rank, size, style, layer, attends)
 
 
+_LONGEST_NUMBER: Final = 16
+
+
 def _numbers(text: HfConfig, key: str) -> frozenset[int]:
     """Layer numbers of a comma-separated string or a list."""
     value = text.raw(key)
     parts = value.split(",") if isinstance(value, str) else value if isinstance(value, list | tuple) else ()
-    return frozenset(int(part) for part in parts if str(part).strip().isdigit())
+    words = (str(part)[:_LONGEST_NUMBER].strip() for part in parts)
+    return frozenset(int(word) for word in words if word.isdecimal())
 
 
 def step3p5(rank: Rank) -> None:

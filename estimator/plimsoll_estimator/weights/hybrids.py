@@ -352,7 +352,7 @@ def lfm2(rank: Rank) -> None:
     intermediate = text.int("block_ff_dim", "intermediate_size")
     if text.bool("block_auto_adjust_ff_dim", True):
         scaled = int((text.float_or_none("block_ffn_dim_multiplier") or 1.0) * int(2 * intermediate / 3))
-        intermediate = round_up(scaled, text.int("block_multiple_of", default=256))
+        intermediate = round_up(scaled, positive(text, "block_multiple_of", default=256))
     kinds = text.list_or_none("layer_types")
     full = text.list_or_none("full_attn_idxs") or ()
     kernel, bias = text.int("conv_L_cache", default=3), text.bool("conv_bias")

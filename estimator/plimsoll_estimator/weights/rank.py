@@ -145,6 +145,8 @@ class Rank:
     def _linear(
         self, parent: str, names: tuple[str, ...], k: int, parts: tuple[int, ...], k_full: int, n_full: int, lenient: bool = False
     ) -> None:
+        if k < 1 or sum(parts) < 1:
+            raise InvalidInput(self.config.path, parent, "would be a layer without inputs or outputs")
         self.created_bytes += self.method.linear(Linear(parent, names, k, parts, k_full, n_full, self.item, lenient))
         self.added_bytes += self.method.added
         for size in self.method.main:

@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.weights.rank import Rank, positive
 from plimsoll_estimator.weights.rope import rope
 
 TOWER_ROPE_ROWS = 8192
 MAX_DEPTH = 4096
+_MOST_LEVELS: Final = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +99,10 @@ def _qwen3_tower(rank: Rank, positions: int, deep: str, inner: str, names: tuple
     rank.tensor(positions * hidden)
     rank.norm(hidden, bias=True)
     _merger(rank, f"visual.merger{inner}", merged, out, names)
-    levels = len(vision.list_or_none("deepstack_visual_indexes") or ())
+    indexes = vision.list_or_none("deepstack_visual_indexes") or ()
+    levels = len(indexes)
+    if levels > _MOST_LEVELS:
+        raise InvalidInput(f"{vision.path}.deepstack_visual_indexes", levels, f"levels are too many: at most {_MOST_LEVELS}")
     for level in range(levels):
         rank.norm(merged, bias=True)
         _merger(rank, f"{deep}.{level}{inner}", merged, out, names)
