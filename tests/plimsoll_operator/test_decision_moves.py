@@ -14,7 +14,7 @@ from plimsoll_operator.decision.engine import engine_for
 from plimsoll_operator.decision.resize import Mover
 from plimsoll_operator.decision.ways_out import scene, ways_out
 from plimsoll_operator.gather import facts_for
-from plimsoll_operator.verdict import Admit, Reject, Resize
+from plimsoll_operator.verdict import Admit, Reason, Reject, Resize
 
 ONE_L4 = {"gpuProducts": ["NVIDIA-L4"]}
 
@@ -185,3 +185,9 @@ def test_the_order_of_nodes_changes_nothing():
     nodes = [H100, L4, T4, node("l4b", "NVIDIA-L4", 4, 23034, host="180Gi", cpu="47")]
     for engine in ({"maxModelLen": 32768}, {"maxModelLen": 131072, "tensorParallelSize": 1}, {"tensorParallelSize": 16}):
         assert verdict(engine=engine, store=Files(*nodes)) == verdict(engine=engine, store=Files(*reversed(nodes)))
+
+
+def test_a_context_of_one_token_that_does_not_fit_is_refused_for_what_it_lacks():
+    """There is no shorter context to offer."""
+    found = verdict(LLAMA_8B, engine={"maxModelLen": 1}, fit={"reserveBytes": "300Ti"})
+    assert (type(found), found.reason) == (Reject, Reason.INSUFFICIENT_GPU_MEMORY)

@@ -205,7 +205,7 @@ def _shorter(s: Scene, ask: Ask) -> int | None:
     """The longest context that fits below the one asked for, above the user's own minimum where one is set."""
     asked_floor = max(s.facts.deployment.spec.fit.min_max_model_len or 0, least_values(ask).get("maxModelLen", 0))
     high = ask.args.max_model_len or (None if asked_floor else ask.min_max_model_len)
-    if high is None or asked_floor >= high:
+    if high is None or asked_floor >= high or high == 1:
         return None
     floor = asked_floor or min(_LEAST_CONTEXT, high - 1)
     settled = s.here.settle(replace(ask.with_args(max_model_len=high), min_max_model_len=floor), "maxModelLen")
