@@ -57,7 +57,7 @@ class Watch:
     _answered: dict[str, float] = field(default_factory=dict)
     _excused_until: float = 0.0
     _waits_for_leader: float = 0.0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _locks: dict[str, threading.RLock] = field(default_factory=lambda: {name: threading.RLock() for name in PROGRAMS})
 
     @property
     def plane(self) -> ControlPlane:
@@ -71,8 +71,14 @@ class Watch:
 
     def look(self, program: str) -> None:
         """Look once at a program: whether it lives, answers, and how large it is."""
-        if self.given_up:
-            return
+        if self.given_up or not self._locks[program].acquire(blocking=False):
+            return  # it is being started again
+        try:
+            self._look(program)
+        finally:
+            self._locks[program].release()
+
+    def _look(self, program: str) -> None:
         child = self.plane.processes[program]
         if not child.running():
             self._ended(program, f"{program} ended by itself")
@@ -103,7 +109,7 @@ class Watch:
 
     def kill(self, program: str) -> None:
         """End a program as a crash would, and wait for the next one: it finds everything as it is."""
-        with self._lock:
+        with self._locks[program]:
             print(f"{self.journal.now():8.1f}s kill -9 {program}, as planned", flush=True)
             self._excused_until = time.monotonic() + 600
             self.wanted[program] += 1
@@ -112,7 +118,7 @@ class Watch:
             print(f"{self.journal.now():8.1f}s {program} is ready again after {seconds:.1f} s", flush=True)
 
     def _ended(self, program: str, why: str) -> None:
-        with self._lock:
+        with self._locks[program]:
             child = self.plane.processes[program]
             if child.running() and "probe" not in why:
                 return
