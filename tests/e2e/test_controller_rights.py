@@ -259,6 +259,11 @@ ATTACKS: list[tuple[str, Attempt, str]] = [
         "made itself",
     ),
     (
+        "an administrator's ClusterModelProfile, deleted",
+        lambda thief, _: thief.delete(profile("ClusterModelProfile", "written", managed=False)),
+        "made itself",
+    ),
+    (
         "an administrator's ClusterModelProfile, taken over by the label",
         lambda thief, _: thief.apply(profile("ClusterModelProfile", "written", managed=True)),
         "made itself",
@@ -381,6 +386,7 @@ WORK: list[tuple[str, Attempt]] = [
     ("keeps what was read", lambda thief, _: thief.apply(profile("ModelProfile", "new", managed=True))),
     ("keeps it up to date", lambda thief, _: thief.apply(profile("ClusterModelProfile", "read", managed=True))),
     ("takes a profile away with its ConfigMap", lambda thief, _: thief.delete(profile("ModelProfile", "read", managed=True))),
+    ("takes one away that nobody asks for", lambda thief, _: thief.delete(profile("ClusterModelProfile", "read", managed=True))),
     ("derives a pool", lambda thief, _: thief.apply(pool("new", derived=True))),
     ("annotates a pool that somebody has corrected", lambda thief, _: thief.apply(pool("corrected", derived=True))),
     ("takes a derived pool away", lambda thief, _: thief.delete(pool("derived", derived=True))),
