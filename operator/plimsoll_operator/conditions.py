@@ -289,11 +289,11 @@ def _stalled(situation: Situation) -> _Draft:
         return ("Stalled", "True", situation.held_reason, situation.held)
     if situation.child is not None and situation.child.pods_refused is not None:
         return ("Stalled", "False", "PodsNotMade", "pods could not be made and are tried again")
+    if situation.dispute is not None and situation.dispute.waiting:
+        return ("Stalled", "False", "ChangedByOthers", situation.dispute.message)
     absent = _absent(situation)
     if absent:
         return ("Stalled", "False", "PodsAbsent", absent)
-    if situation.dispute is not None and situation.dispute.waiting:
-        return ("Stalled", "False", "ChangedByOthers", situation.dispute.message)
     return ("Stalled", "False", "NotStalled", "nothing stands in the way")
 
 

@@ -111,6 +111,8 @@ def world() -> World:
     found = World(8)
     found.wish("chat", 1)
     found.work()
+    found.pod("chat", 1, node="n0")
+    found.work()
     return found
 
 
