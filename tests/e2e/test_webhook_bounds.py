@@ -68,3 +68,43 @@ def test_hundreds_of_large_dry_runs_keep_a_bounded_memory_and_delay_nobody(insta
     print(f"an honest dry run meanwhile: median {sorted(waits)[len(waits) // 2]:.2f} s, longest {max(waits):.2f} s")
     assert max(waits) < 5
     assert "Traceback" not in installation.log("webhook")
+
+
+def test_a_namespaces_profiles_have_a_share_and_webhook_and_controller_name_the_same_ones(
+    installation: Installation, namespace: str
+) -> None:
+    cluster = installation.cluster
+    grant(cluster, namespace, "tenant", "edit")
+    rows = [
+        {
+            "apiVersion": f"{GROUP}/v1alpha1",
+            "kind": "ModelProfile",
+            "metadata": {"name": f"p{number:03d}"},
+            "spec": {"model": f"acme/p{number:03d}", "config": json.dumps(LLAMA)},
+        }
+        for number in range(258)
+    ]
+
+    def made(*profiles: Json) -> str:
+        listed = {"apiVersion": "v1", "kind": "List", "items": list(profiles)}
+        try:
+            return cluster.kubectl("apply", "-n", namespace, "--as=tenant", "-f", "-", stdin=json.dumps(listed)).stdout
+        except KubectlError as error:
+            return error.stderr
+
+    wait_until(lambda: "forbidden" not in made(rows[0]), "the built-in role to be aggregated")
+    assert "created" in made(*rows[:256])
+    assert made(*rows[256:]).count("created") == 2
+
+    def said_of(name: str) -> str:
+        status = cluster.get("modelprofile", name, "-n", namespace).get("status") or {}
+        return "".join(row["message"] for row in status.get("conditions", []))
+
+    wait_until(lambda: "over the namespace's share" in said_of("p257"), "the controller to say what is left out")
+    wait_until(lambda: "can be read" in said_of("p255"), "the controller to say what counts")
+    late, counted = wish("late", {"name": "acme/p257"}), wish("counted", {"name": "acme/p255"})
+    wait_until(lambda: "does not count" in dry_run(installation, namespace, late), "the webhook to leave out the same one")
+    assert "Warning: undecided" not in dry_run(installation, namespace, counted)
+    cluster.kubectl("delete", "modelprofile", "p000", "p001", "-n", namespace, "--as=tenant")
+    wait_until(lambda: "Warning: undecided" not in dry_run(installation, namespace, late), "the webhook to read it again")
+    wait_until(lambda: "can be read" in said_of("p257"), "the controller to count it again")
