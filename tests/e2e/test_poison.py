@@ -141,13 +141,16 @@ EDITS: dict[str, object] = {
 }
 
 
+def edited(field: str) -> str:
+    return f"edited-{field.replace('_', '-')}"
+
+
 @pytest.mark.parametrize("field", EDITS)
 def test_an_edited_plan_is_put_right(installation: Installation, tenant: Tenant, identity: str, neighbour: Wishes, field: str) -> None:
     mine = Wishes(installation.cluster, tenant.namespace)
-    name = "edited"
-    if mine.child(name) is None:
-        mine.create(wish(name))
-        wait_until(lambda: mine.child(name) is not None, "the Deployment")
+    name = edited(field)  # one each: what is changed again and again is put back more and more slowly
+    mine.create(wish(name))
+    wait_until(lambda: mine.child(name) is not None, "the Deployment")
     child = mine.child(name)
     assert child is not None
     plan = json.loads(child["metadata"]["annotations"][PLAN])
@@ -185,14 +188,14 @@ def test_a_new_leader_begins_among_all_of_it(installation: Installation, tenant:
     if not isinstance(installation.cluster, ControlPlane):
         pytest.fail("this test stops and starts the controller's own process")
     kept = Wishes(installation.cluster, tenant.namespace)
-    before = kept.child("edited")
+    before = kept.child(edited("predicted"))
     installation.stop("controller")
     tenant.annotate("digits", **{GENERATION: "1" * 4301})
     installation.start_controller()
     decided(neighbour, "afterwards")
     log = installation.log("controller")
     assert "Traceback" not in log, log[log.index("Traceback") :][:3000]
-    after = kept.child("edited")
+    after = kept.child(edited("predicted"))
     assert before is not None
     assert after is not None
     assert after["metadata"]["uid"] == before["metadata"]["uid"]
