@@ -1,6 +1,7 @@
 """One decision has a bound: the same number of looks everywhere, and a caller's deadline where it has one. Counted, never timed."""
 
 import dataclasses
+import itertools
 
 import pytest
 from tests.bench.timing import forget
@@ -9,7 +10,7 @@ from tests.plimsoll_operator.decision_world import H100, L4, LLAMA_8B, LLAMA_70B
 from plimsoll_operator.decision import OutOfTime, decide, decide_within
 from plimsoll_operator.decision.effort import MOST_LOOKS
 from plimsoll_operator.gather import facts_for
-from plimsoll_operator.verdict import Reject, Undecided
+from plimsoll_operator.verdict import Reason, Reject, Undecided
 
 WISHES = [
     ("what is admitted", {"model": LLAMA_8B, "engine": {"maxModelLen": 16384}}),
@@ -126,7 +127,7 @@ def test_a_certain_rejection_is_told_with_the_offers_that_little_effort_finds():
     whole = decide(facts)
     assert len(whole.offers) > 1
     found = []
-    for step in (0.0, 0.001, 0.005, 0.02, 0.1):
+    for step in (0.0, 0.001, 0.005, 0.01, 0.02):
         forget()
         now = [0.0]
 
@@ -142,6 +143,20 @@ def test_a_certain_rejection_is_told_with_the_offers_that_little_effort_finds():
     assert found[-1] < len(whole.offers)
 
 
-def test_effort_takes_no_verdict_away():
+@pytest.mark.parametrize(
+    ("each_look", "decided"),
+    [
+        pytest.param(1e-6, True, id="a verdict that takes little work is given"),
+        pytest.param(0.3, False, id="one that takes more is left to who has more time"),
+    ],
+)
+def test_what_takes_more_work_than_a_review_may_is_left_to_the_controller(each_look, decided):
     facts = facts_of(WISHES[0][1])
-    assert decide_within(facts, lambda: 0.0, 60, effort=iter(range(10**9)).__next__) == decide(facts)
+    spent = itertools.count(0, each_look)
+    found = decide_within(facts, lambda: 0.0, 60, effort=lambda: next(spent))
+    if decided:
+        assert found == decide(facts)
+    else:
+        assert isinstance(found, Undecided)
+        assert found.reason == Reason.TOO_COMPLEX
+        assert "controller" in found.next_step

@@ -91,7 +91,7 @@ REASONS: Final = {  # reason -> (what it means, what to do)
     "NoCapacityKnown": ("No GPU pool is known at all.", "Label GPU nodes (GPU feature discovery) or declare a GPUPool."),
     "NoKnownPool": ("It fits no known pool, but would fit other products, and the policy says capacity may still come.", "Add such nodes."),
     "TooComplex": (
-        "Deciding would take more estimates than one decision may make. No pods are made.",
+        "Deciding would take more estimates, or at the webhook more work, than one decision may. No pods are made.",
         "Pin parallel sizes or batch sizes, or list fewer products in placement.gpuProducts.",
     ),
     "OutOfTime": (

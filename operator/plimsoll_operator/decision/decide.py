@@ -41,6 +41,8 @@ _REFUSED_FIELDS: Final = (
     ("Pipeline", "pipelineParallelSize"), ("NoExperts", "expertParallel"), ("NotDivisible", "tensorParallelSize"),
     ("Mismatch", "tensorParallelSize"), ("TooManyRanks", "tensorParallelSize"), ("Quantization", "quantization"),
 )  # fmt: skip
+_MORE_TIME: Final = "The controller, which has more time, decides; with pinned parallel sizes or fewer products it is decided at once."
+EFFORT_FOR_A_VERDICT: Final = 0.6
 EFFORT_WITH_OFFERS: Final = 0.5
 EFFORT_FOR_OFFERS: Final = 0.1
 """Seconds of work from the beginning until no further offer is looked for, and at least for offers. Usual ones take hundredths."""
@@ -63,7 +65,8 @@ def decide(
 def decide_within(facts: Facts, clock: Callable[[], float], seconds: float, *, effort: Callable[[], float] | None = None) -> Verdict:
     """`decide`, stopped where `clock` has moved on by `seconds`: Undecided then, or the rejection that was certain. Never a plan.
 
-    With `effort`, a clock of the work that is done, a certain rejection is told with the offers that EFFORT_WITH_OFFERS have found.
+    With `effort`, a clock of the work that is done, a certain rejection is told with the offers that EFFORT_WITH_OFFERS have found, and
+    what takes more than EFFORT_FOR_A_VERDICT is left, as TooComplex, to who has more time.
     """
     ends = clock() + seconds
     began = 0.0 if effort is None else effort()
@@ -83,12 +86,18 @@ def decide_within(facts: Facts, clock: Callable[[], float], seconds: float, *, e
     def checkpoint() -> None:
         if clock() >= ends:
             raise OutOfTime
+        if effort is not None and not certain and effort() >= began + EFFORT_FOR_A_VERDICT:
+            raise OutOfTime
 
     try:
         return decide(facts, checkpoint=checkpoint, at_leisure=at_leisure)
     except OutOfTime as stopped:
-        message = f"deciding did not end within {seconds:g} seconds"
-        return stopped.known or _undecided(Reason.OUT_OF_TIME, message)
+        if stopped.known is not None:
+            return stopped.known
+        if clock() >= ends:
+            return _undecided(Reason.OUT_OF_TIME, f"deciding did not end within {seconds:g} seconds")
+        message = f"Deciding takes more than {EFFORT_FOR_A_VERDICT:g} seconds of work."
+        return Undecided(reason=Reason.TOO_COMPLEX, message=message, next_step=_MORE_TIME)
 
 
 _VERDICTS: Final[Remembered[bytes, Verdict]] = Remembered("verdicts", 32 << 20, kept_bytes)
