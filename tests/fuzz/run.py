@@ -174,7 +174,8 @@ class Run:
 
     def _purge(self, *, everybody: bool = False) -> None:
         """Delete what the attackers have, or what everybody has."""
-        names = [namespace for attacker in self.attackers for namespace in attacker.namespaces] + ([HONEST] if everybody else [])
+        known = [item["metadata"]["name"] for item in self.admin.get("/api/v1/namespaces").get("items", [])]
+        names = [name for name in known if name.startswith((*ATTACKERS, HONEST) if everybody else ATTACKERS)]
         for attacker in self.attackers:
             attacker.kept.clear()
         for namespace in names:
@@ -250,7 +251,8 @@ class Run:
                     f"longest {slowest.seconds:.2f} s (#{slowest.number})"
                 )
         for program, warm, late, most in self.watch.growth():
-            lines.append(f"{program}: {warm:.0f} MiB after warm-up, {late:.0f} at the end, {most:.0f} at most")
+            course = " ".join(f"{mib:.0f}" for mib in self.watch.course(program))
+            lines.append(f"{program}: {warm:.0f} MiB after warm-up, {late:.0f} at the end, {most:.0f} at most; over the last life {course}")
         for program in PROGRAMS:
             longest, busy = max(self.watch.probes[program], default=0.0), self.watch.busy(program)
             wanted = self.watch.wanted[program]

@@ -176,6 +176,11 @@ class Watch:
         last = [one for one in self.samples[program] if one.life == self.samples[program][-1].life]
         return (last[-1].cpu_s - last[0].cpu_s) / max(1.0, last[-1].at - last[0].at) if last else 0.0
 
+    def course(self, program: str) -> list[float]:
+        """Return the MiB of the program's last life at twelve times of it."""
+        last = [one.mib for one in self.samples[program] if one.life == self.samples[program][-1].life]
+        return last[:: max(1, len(last) // 12)]
+
     def growth(self) -> Iterator[tuple[str, float, float, float]]:
         """Of the last life of each program: its name, MiB after the warm-up, MiB at the end, and the highest of all lives."""
         for program, samples in self.samples.items():
