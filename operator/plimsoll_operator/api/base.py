@@ -125,7 +125,7 @@ ProductName = Annotated[str, Field(min_length=1, max_length=128, pattern=LABEL_V
 LabelKey = Annotated[str, Field(min_length=1, max_length=317, pattern=LABEL_KEY)]
 LabelText = Annotated[str, Field(max_length=63, pattern=LABEL_VALUE)]
 LabelMap = Annotated[dict[Annotated[str, Field(max_length=317)], LabelText], Field(max_length=64)]
-FileKey = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[-._A-Za-z0-9]+$")]
+FileKey = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[.]?[-_A-Za-z0-9][-._A-Za-z0-9]*$")]
 
 
 class ObjectMeta(BaseModel):
