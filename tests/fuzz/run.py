@@ -231,7 +231,10 @@ class Run:
             namespace, _, name = names[0].rpartition("/")
             self.journal.finding(what, f"met at {', '.join(names[:5])}", entries=self.journal.about(namespace, name))
         for what, count in refused_writes(log).items():
-            self.journal.finding(f"the API server refuses the controller's write: {what}", f"{count} times")
+            if (
+                "BadRequest" in what
+            ):  # what a tenant's own wish or tampering makes invalid is said on its object; what cannot be read is ours
+                self.journal.finding(f"the API server cannot read the controller's write: {what}", f"{count} times")
         self.problems += [f"{kind}: {count} times" for kind, count in self.journal.findings.items()]
         self.problems += [self.watch.given_up] if self.watch.given_up else []
 
@@ -258,6 +261,8 @@ class Run:
             wanted = self.watch.wanted[program]
             lines.append(f"{program}: longest answer to a liveness probe {longest:.2f} s; {busy:.0%} of a core; {wanted} wanted restarts")
             lines += [f"{program}: {count} x {what}" for what, count in tracebacks(self.installation.log(program)).most_common(40)]
+        refused = refused_writes(self.installation.log("controller")).most_common(20)
+        lines += [f"controller: {count} x its write is refused: {what}" for what, count in refused]
         with suppress(OSError):
             parts = (self.watch.gauge(f"plimsoll_reconcile_duration_seconds_{part}") for part in ("count", "sum"))
             count, seconds = parts
