@@ -18,8 +18,9 @@ from plimsoll_operator.metrics import Recorder
 from plimsoll_operator.verdict import Admit, Reason, Undecided, Verdict
 from plimsoll_operator.webhook.app import WebhookApp
 from plimsoll_operator.webhook.bodies import MAX_BODY_BYTES, Bodies, BodyRefused, Gone
+from plimsoll_operator.webhook.lines import Busy, LineBounds
 from plimsoll_operator.webhook.review import head_of
-from plimsoll_operator.webhook.workers import Busy, Workers
+from plimsoll_operator.webhook.workers import Workers
 
 MIB = 1 << 20
 
@@ -228,7 +229,7 @@ def test_who_waits_too_long_is_told_and_the_place_is_free_when_the_work_ends() -
 
 def test_more_than_the_most_that_may_wait_are_turned_away_at_once() -> None:
     async def go() -> None:
-        workers = Workers(threads=1, of_one_namespace=1, most_waiting=3)
+        workers = Workers(threads=1, of_one_namespace=1, bounds=LineBounds(most=3))
         async with slow_ones(workers, *"abcd"):
             with pytest.raises(Busy):
                 await workers.run("e", 10, lambda: "x", 60)
@@ -365,7 +366,7 @@ def test_scale_fails_as_its_rule_says_when_there_is_no_time() -> None:
         server = Server(admits, workers=workers)
         async with slow_ones(workers, "team"):
             status, answer = await server.ask(body(subResource="scale"), query="timeout=0.5s")
-            assert (status, answer["error"]) == (503, "no verdict was reached within 0.45 seconds.")
+            assert (status, answer["error"]) == (503, "its turn to be judged did not come within 0.35 seconds.")
 
     asyncio.run(go())
     assert not slow.began.is_set()

@@ -16,12 +16,15 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qs
 
+from plimsoll_operator.facts import Facts
 from plimsoll_operator.text import one_line
+from plimsoll_operator.verdict import Reason, Undecided, Verdict
 from plimsoll_operator.webhook.bodies import Bodies, BodyRefused, Gone, Receive
 from plimsoll_operator.webhook.judge import judge, out_of_time
+from plimsoll_operator.webhook.lines import Busy
 from plimsoll_operator.webhook.ports import Decide, DecideWithin, Recorder, ReviewStore
 from plimsoll_operator.webhook.review import Answer, BadReview, Review, head_of, parse_review, render_review
-from plimsoll_operator.webhook.workers import Busy, Workers
+from plimsoll_operator.webhook.workers import TooLate, Workers
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +40,9 @@ _SHORTEST_SECONDS: Final = 0.5
 _TO_DECIDE: Final = 0.75
 _TO_ANSWER: Final = 0.9
 """Parts of the API server's time after which the decision is stopped, and after which an answer is sent without it."""
+_TO_READ_SECONDS: Final = 0.02
+_READ_BYTES_PER_SECOND: Final = 16 << 20
+"""What reading a review takes at least, beside its size: with less than that left before the decision is stopped it is not begun."""
 _STUCK_SECONDS: Final = 60.0
 _GO_DURATION: Final = re.compile(r"([0-9]{1,4}(?:\.[0-9]{1,3})?)s")
 _JSON: Final = b"application/json"
@@ -159,12 +165,26 @@ class WebhookApp:
         asked = head_of(body)
         stop_at = started + seconds * _TO_DECIDE
         answer_at = started + seconds * _TO_ANSWER
+        begin_by = stop_at - _TO_READ_SECONDS - len(body) / _READ_BYTES_PER_SECOND
+        too_late = f"its turn to be judged did not come within {round(begin_by - started, 2):g} seconds"
+
+        def decide(facts: Facts) -> Verdict:
+            left = stop_at - self._clock()
+            if left <= 0:
+                why = "no time was left to decide when the request had been read"
+                return Undecided(reason=Reason.OUT_OF_TIME, message=why, next_step="")
+            return self._decide(facts, left)
 
         def work() -> _Response:
-            return self._judged(body, started, lambda facts: self._decide(facts, max(0.0, stop_at - self._clock())))
+            if self._clock() > begin_by:
+                return self._without_verdict(asked, started, too_late)
+            return self._judged(body, started, decide)
 
+        now = self._clock()
         try:
-            return await self._workers.run(asked.namespace, len(body), work, max(0.0, answer_at - self._clock()))
+            return await self._workers.run(asked.namespace, len(body), work, max(0.0, answer_at - now), begin_within=begin_by - now)
+        except TooLate:
+            return self._without_verdict(asked, started, too_late)
         except TimeoutError:
             return self._without_verdict(asked, started, f"no verdict was reached within {answer_at - started:g} seconds")
         except Busy:
