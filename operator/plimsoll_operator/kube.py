@@ -36,6 +36,8 @@ _WATCH_TIMEOUT: Final = urllib3.Timeout(connect=5.0, read=75.0)
 # etcd stores 1.5 MiB by default, and JSON spells one byte of it with up to six ("<" is \u003c).
 _MAX_WORDS: Final = 1000
 _LONGEST_LINE: Final = 16 << 20
+# Decoded, a page takes many times as much, and a dozen kinds may be listed at once.
+_MOST_PAGE_BYTES: Final = 4 << 20
 _ESCAPED: Final = re.compile("[\x7f-\uffff]")
 _NEWS: Final = re.compile(rb'\s*\{"type":"(ADDED|MODIFIED)"')
 # A refusal is a sentence; of what is longer only the beginning is read.
@@ -62,6 +64,10 @@ class Connection:
     private_key_path: str | None
 
 
+class _TooLarge(ApiFailure):
+    """An answer of more bytes than are read at once."""
+
+
 class KubeClient:
     """The Kube protocol over HTTP. Safe to use from several threads."""
 
@@ -70,6 +76,7 @@ class KubeClient:
         self._configuration = configuration
         self._pool = RESTClientObject(configuration).pool_manager
         self._host = str(configuration.host).rstrip("/")
+        self._page_sizes: dict[Resource, int] = {}
 
     @classmethod
     def from_environment(cls) -> KubeClient:
@@ -103,9 +110,20 @@ class KubeClient:
             raise
 
     def list_page(self, resource: Resource, *, namespace: str = "", selector: str = "", continue_token: str = "", limit: int = 500) -> Page:
-        """See Kube.list_page."""
-        query = {"limit": str(limit), "labelSelector": selector, "continue": continue_token}
-        body = self._call("GET", resource.path(namespace), query=query)
+        """See Kube.list_page. A page that is too large is asked for again with fewer objects: users choose how large those are."""
+        fewest = min(limit, self._page_sizes.get(resource, limit))
+        while True:
+            query = {"limit": str(fewest), "labelSelector": selector, "continue": continue_token}
+            most = _MOST_PAGE_BYTES if fewest > 1 else _LONGEST_LINE
+            try:
+                body = self._call("GET", resource.path(namespace), query=query, most_bytes=most)
+                break
+            except _TooLarge:
+                if fewest == 1:
+                    raise
+                fewest = self._page_sizes[resource] = max(1, fewest // 4)
+        if self._page_sizes.get(resource, limit) < limit:
+            self._page_sizes[resource] = fewest * 2  # the large ones may have been these alone
         metadata, items = body.get("metadata"), body.get("items") or []
         version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
         if not isinstance(metadata, dict) or not isinstance(version, str) or not version or not isinstance(items, list):
@@ -237,12 +255,16 @@ class KubeClient:
         query: dict[str, str] | None = None,
         body: Manifest | None = None,
         content_type: str = "application/json",
+        most_bytes: int = 0,
     ) -> Manifest:
         response = self._send(method, path, query=query, body=body, content_type=content_type)
         try:
             if response.status >= 300:
                 raise _refusal(response)
-            data = response.read()
+            data = response.read(most_bytes + 1, decode_content=True) if most_bytes else response.read()
+            if most_bytes and len(data) > most_bytes:
+                response.close()  # what follows is not read: the connection cannot be used again
+                raise _TooLarge(0, "AnswerTooLarge", f"GET {path}: an answer of more than {most_bytes} bytes")
         except urllib3.exceptions.HTTPError as error:
             raise _unreached(f"{method} {path}", error) from error
         finally:

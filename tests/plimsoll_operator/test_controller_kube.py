@@ -125,6 +125,33 @@ def test_lists_are_asked_for_in_pages(server: Server, kube: KubeClient) -> None:
     assert server.asked[0][2] == {"limit": ["10"], "labelSelector": ["a=b"], "continue": ["before"]}
 
 
+def test_a_page_that_is_too_large_is_asked_for_again_with_fewer_objects(server: Server, kube: KubeClient) -> None:
+    large = {"metadata": {"name": "large"}, "spec": {"pad": "x" * (3 << 20)}}
+    page = {"metadata": {"resourceVersion": "7", "continue": "more"}, "items": [large] * 4}
+    for items in ([large] * 4, [large] * 2, [large], [large]):
+        server.will(200, page | {"items": items})
+    assert len(kube.list_page(PODS).items) == 1
+    asked = [int(query["limit"][0]) for _, _, query, _, _ in server.asked]
+    assert asked == sorted(asked, reverse=True)
+    assert asked[0] == 500
+    assert 1 <= asked[-1] < 125
+    server.will(200, {"metadata": {"resourceVersion": "8"}, "items": []})
+    kube.list_page(PODS, continue_token="more")
+    assert int(server.asked[-1][2]["limit"][0]) == 2 * asked[-1], "the large ones may have been these alone"
+    server.will(200, {"metadata": {"resourceVersion": "8"}, "items": []})
+    kube.list_page(NODES)
+    assert server.asked[-1][2]["limit"] == ["500"], "other kinds are listed as before"
+
+
+def test_one_object_that_no_store_holds_is_a_failure_and_no_endless_list(server: Server, kube: KubeClient) -> None:
+    beyond = {"metadata": {"resourceVersion": "7"}, "items": [{"metadata": {"name": "a"}, "spec": "x" * (17 << 20)}]}
+    for _ in range(6):
+        server.will(200, beyond)
+    with pytest.raises(ApiFailure, match="more than 16777216 bytes"):
+        kube.list_page(PODS)
+    assert [query["limit"] for _, _, query, _, _ in server.asked] == [["500"], ["125"], ["31"], ["7"], ["1"]]
+
+
 def test_a_watch_is_read_line_by_line_wherever_the_chunks_end(server: Server, kube: KubeClient) -> None:
     lines = b"".join(
         json.dumps({"type": kind, "object": {"metadata": {"name": "é", "resourceVersion": str(version)}}}).encode() + b"\n"

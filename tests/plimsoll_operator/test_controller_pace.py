@@ -84,6 +84,7 @@ EXPIRED = (
 def test_kopf_waits_before_it_asks_again(answer: bytes, lists: bool) -> None:
     stop, watches = threading.Event(), threading.Semaphore(0)
     asked: list[str] = []
+    accepted: set[str] = set()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -97,6 +98,8 @@ def test_kopf_waits_before_it_asks_again(answer: bytes, lists: bool) -> None:
                 watches.release()
             elif url.path.endswith("/inferencedeployments"):
                 asked.append("list")
+            if url.path.endswith("/inferencedeployments"):
+                accepted.add(self.headers["Accept"].partition(",")[0])
             self.send_response(200)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(body)))
@@ -140,6 +143,8 @@ def test_kopf_waits_before_it_asks_again(answer: bytes, lists: bool) -> None:
         server.shutdown()
         server.server_close()
     assert not watcher.is_alive()
+    names = "application/json;as=PartialObjectMetadata"
+    assert accepted == {f"{names}List;g=meta.k8s.io;v=v1", f"{names};g=meta.k8s.io;v=v1"}, "kopf keeps whole lists: names are all it gets"
     assert ("list" in asked[2:]) == lists
     waited = [seconds for seconds in pauses[2:] if seconds > 0]
     assert len(waited) >= 8

@@ -222,3 +222,34 @@ def test_after_everything_is_deleted_nothing_is_left_counted(steps: list[Any]) -
     ]
     assert found.promise(("team", "all"), Promise(plan=PLAN, replicas=6)) == "Booked"
     assert not found._beside
+
+
+def made_up(number: int, count: int = 3000, *, node: str = "") -> Manifest:
+    """A pod of a stranger's that asks for thousands of kinds of GPU that nobody offers, as the API server takes it."""
+    limits = {f"amd.com/{number}-{index}": "1" for index in range(count)} | {"nvidia.com/gpu": "1"}
+    spec: Manifest = {"containers": [{"resources": {"limits": limits}}]} | ({"nodeName": node} if node else {})
+    return trim.pod({"metadata": {"namespace": "evil", "name": f"p{number}", "uid": f"u{number}"}, "spec": spec, "status": {}})
+
+
+def test_kinds_of_gpu_that_no_node_offers_buy_neither_work_nor_memory() -> None:
+    found = ledger(8)
+    for number in range(50):
+        found.pod_changed(("evil", f"p{number}"), None, made_up(number))
+    assert {want.resource for want in found._bookings._claims} == {"nvidia.com/gpu"}
+    assert len(str(made_up(0))) < 2000
+
+
+def test_a_kind_of_gpu_counts_from_when_a_node_offers_it() -> None:
+    found = ledger(8)
+    pod = made_up(0, 1)
+    found.pod_changed(("evil", "p0"), None, pod)
+    assert "amd.com/0-0" not in {want.resource for want in found._bookings._claims}
+    node = gpu_node("odd", 8)
+    node["status"]["allocatable"]["amd.com/0-0"] = "8"
+    for _ in range(2):  # an event may be told twice
+        found.node_changed(("", "odd"), None, node)
+    assert "amd.com/0-0" in {want.resource for want in found._bookings._claims}
+    found.node_changed(("", "odd"), node, None)
+    assert "amd.com/0-0" not in {want.resource for want in found._bookings._claims}
+    found.pod_changed(("evil", "p0"), pod, None)
+    assert not found._bookings._claims

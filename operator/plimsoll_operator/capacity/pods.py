@@ -17,6 +17,8 @@ _TERMINAL: Final = ("Succeeded", "Failed")
 CPU: Final = "cpu"
 MEMORY: Final = "memory"
 STORAGE: Final = "ephemeral-storage"
+MOST_GPU_RESOURCES: Final = 16
+_USUAL: Final = frozenset({"nvidia.com/gpu", "nvidia.com/gpu.shared", "amd.com/gpu", "gpu.intel.com/i915", "habana.ai/gaudi"})
 _HOST: Final = (CPU, MEMORY, STORAGE)
 _POD_LEVEL: Final = (CPU, MEMORY)  # of what is counted here, what spec.resources may set for the whole pod
 
@@ -91,7 +93,15 @@ def pod_requests(spec: Mapping[str, Any]) -> dict[str, int]:
     total = {key: max(running.get(key, 0), peak.get(key, 0)) for key in running.keys() | peak.keys()}
     total |= {key: value for key, value in _asked(spec).items() if key in _POD_LEVEL}
     _add(total, _counted(_mapping(spec.get("overhead"))))
-    return {key: value for key, value in total.items() if value > 0}
+    return _few({key: value for key, value in total.items() if value > 0})
+
+
+def _few(asked: dict[str, int]) -> dict[str, int]:
+    """No node offers more than MOST_GPU_RESOURCES kinds of GPU: what asks for more, under names made up by thousands, runs nowhere."""
+    if len(asked) <= MOST_GPU_RESOURCES:
+        return asked
+    gpus = sorted((key for key in asked if key not in _HOST), key=lambda key: (key not in _USUAL, key))
+    return {key: asked[key] for key in (*_HOST, *gpus[:MOST_GPU_RESOURCES]) if key in asked}
 
 
 def _asked(holder: Mapping[str, Any]) -> dict[str, int]:

@@ -17,6 +17,8 @@ from typing import Final
 from plimsoll_operator.api import GPUPool, Unreadable
 from plimsoll_operator.capacity import Booking, CapacityIndex, DerivedPool, PoolKey, Selection, corrections_of, gpus_for
 from plimsoll_operator.capacity.groups import Labels
+from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES
+from plimsoll_operator.capacity.tally import bump
 from plimsoll_operator.controller.bookings import Bookings, Histogram
 from plimsoll_operator.controller.demand import Demand, Standing, Want
 from plimsoll_operator.controller.label_keys import LabelKeys
@@ -72,18 +74,22 @@ class Ledger:
         self._promises: dict[Key, Promise] = {}
         self._seen = SeenPods()
         self._beside: dict[tuple[str, Key], Claims] = {}
+        self._asked_beside: dict[tuple[str, Key], Claims] = {}
+        self._offers: dict[Key, frozenset[str]] = {}
+        self._offered: Counter[str] = Counter()
         self._label_keys = LabelKeys()
         self._looked_at_keys = clock()
         self._clock = clock
         self.changed = threading.Event()
 
-    def node_changed(self, _key: Key, old: Manifest | None, new: Manifest | None) -> None:
+    def node_changed(self, key: Key, old: Manifest | None, new: Manifest | None) -> None:
         """An informer's callback for nodes."""
         with self._lock:
             if new is not None:
                 self._index.node_event("MODIFIED" if old else "ADDED", new)
             elif old is not None:
                 self._index.node_event("DELETED", old)
+            self._offer(key, new)
             woken = self._settle()
         self.changed.set()
         self._wake(woken)
@@ -298,11 +304,32 @@ class Ledger:
         for number, uid in enumerate(sorted(pods)):
             self._index.pod_event("MODIFIED", pods[uid], planned=number < limit)
 
+    def _offer(self, key: Key, node: Manifest | None) -> None:
+        """Keep what kinds of GPU nodes offer; pods that wait for one that was offered by none are counted from now on."""
+        offers = frozenset(
+            name for name in (node or {}).get("status", {}).get("allocatable") or () if name.startswith(GPU_RESOURCE_PREFIXES)
+        )
+        had = self._offers.pop(key, frozenset())
+        if offers:
+            self._offers[key] = offers
+        if offers == had:
+            return
+        before = set(self._offered)
+        for by, names in ((1, offers), (-1, had)):
+            for name in names:
+                bump(self._offered, name, by)
+        if before != set(self._offered):
+            for whose, claims in tuple(self._asked_beside.items()):
+                self._claim_beside(whose, claims)
+
     def _claim_beside(self, whose: tuple[str, Key], claims: Claims) -> None:
-        """What this pod, or this deployment's pods beyond the missing ones, may take at any moment."""
+        """What this pod, or this deployment's pods beyond the missing ones, may take at any moment: of what some node offers."""
         for want, pods in self._beside.pop(whose, ()):
             self._bookings.claim_beside(want, -pods)
-        claims = tuple((self._bookings.few(want), pods) for want, pods in claims)
+        self._asked_beside.pop(whose, None)
+        if claims:
+            self._asked_beside[whose] = claims
+        claims = tuple((self._bookings.few(want), pods) for want, pods in claims if want.resource in self._offered)
         if claims:
             self._beside[whose] = claims
         for want, pods in claims:

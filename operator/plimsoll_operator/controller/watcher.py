@@ -22,6 +22,9 @@ from plimsoll_operator.controller.pace import Pace
 from plimsoll_operator.kube import Connection
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key
 
+# Kubernetes documentation: "API concepts", metadata-only fetches.
+_NAMES_OF_LIST: Final = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"
+_NAMES_OF_WATCH: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 _LONGEST_BACKOFF_SECONDS: Final = 10.0
 
 
@@ -59,6 +62,8 @@ def run_watcher(
 
     async def in_time(_session: aiohttp.ClientSession, _context: Any, request: aiohttp.TraceRequestStartParams) -> None:
         if request.url.path.endswith(f"/{resource.plural}"):
+            # Names are all that is read here: kopf keeps whole lists, and an object may be a megabyte and more.
+            request.headers["Accept"] = _NAMES_OF_WATCH if "watch" in request.url.query else _NAMES_OF_LIST
             await sleep(pace.before(request.url.query))
 
     async def login(**_: Any) -> kopf.AiohttpSession:
@@ -113,7 +118,7 @@ def _settings() -> kopf.OperatorSettings:
     settings.watching.client_timeout = 300
     settings.watching.connect_timeout = 10
     settings.watching.inactivity_timeout = 70
-    settings.watching.chunk_size = 500
+    settings.watching.chunk_size = 100
     settings.networking.request_timeout = 30
     settings.networking.error_backoffs = _EndlessBackoffs()
     settings.queueing.idle_timeout = 0.2
