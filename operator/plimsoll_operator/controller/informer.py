@@ -30,6 +30,8 @@ Change = Callable[[Key, Manifest | None, Manifest | None], None]
 class Informer:
     """One resource's cache. `on_change(key, old, new)` is called on the informer's thread, in order, for every change.
 
+    Where `on_change` keeps what it needs of an object, `keep` says what little of it is kept here, and told as old.
+
     With `on_served` the resource may be missing from this cluster: then the cache is empty and in sync, one looks again every
     ABSENT_SECONDS, and `on_served()` is called whenever it comes or goes.
     """
@@ -46,9 +48,11 @@ class Informer:
         on_served: Callable[[], None] | None = None,
         namespace: str = "",
         border: Border = no_border,
+        keep: Trim | None = None,
     ) -> None:
         self._kube = kube
         self._border = border
+        self._keep = keep
         self.resource = resource
         self._trim = trim
         self._on_change = on_change
@@ -178,11 +182,12 @@ class Informer:
         key = key_of(item)
         with self._border(Unit.EVENT, self._named(key)):
             new = self._trim(item)
+            kept = new if self._keep is None else self._keep(new)
             with self._lock:
                 old = self._objects.get(key)
-                if old == new:
+                if old == kept:
                     return
-                self._objects[key] = new
+                self._objects[key] = kept
             self._on_change(key, old, new)
 
     def _drop(self, key: Key) -> None:

@@ -151,7 +151,9 @@ class Controller:
     def _informers(self, kube: Kube, pod_namespaces: tuple[str, ...]) -> tuple[Informer, ...]:
         objects, border = self.objects, self.quarantine.border
 
-        def informer(resource: Resource, trimmed: Trim, change: Change, selector: str = "", namespace: str = "") -> Informer:
+        def informer(
+            resource: Resource, trimmed: Trim, change: Change, selector: str = "", namespace: str = "", keep: Trim | None = None
+        ) -> Informer:
             listener = Listener(border, resource, change)
             self._listeners.append(listener)
             return Informer(
@@ -163,6 +165,7 @@ class Controller:
                 selector=selector,
                 namespace=namespace,
                 border=border,
+                keep=keep,
                 on_served=self._wake_all if resource is LEADER_WORKER_SETS else None,
             )
 
@@ -175,8 +178,8 @@ class Controller:
             self._groups,
             informer(SERVICES, trim.service, self._service_changed, MANAGED),
             informer(NAMESPACES, trim.namespace, self._namespace_changed),
-            informer(MODEL_PROFILES, trim.shape, self._profile_changed(objects.profiles)),
-            informer(CLUSTER_MODEL_PROFILES, trim.shape, self._profile_changed(objects.cluster_profiles)),
+            informer(MODEL_PROFILES, trim.shape, self._profile_changed(objects.profiles), keep=trim.digested),
+            informer(CLUSTER_MODEL_PROFILES, trim.shape, self._profile_changed(objects.cluster_profiles), keep=trim.digested),
             informer(GPU_POOLS, trim.whole, self._pool_changed),
             informer(FIT_POLICIES, trim.whole, self._all_after(self._policy_changed)),
             informer(ENGINE_CALIBRATIONS, trim.whole, self._all_after(self._trust_changed(objects.engine_calibrations))),

@@ -6,6 +6,9 @@ wake nobody (a node's heartbeat, a pod's probe times). Pure.
 
 from __future__ import annotations
 
+import hashlib
+import json
+from itertools import islice
 from typing import Final
 
 from plimsoll_operator.api import NAME_LABEL, WORKER_LABEL
@@ -16,10 +19,23 @@ from plimsoll_operator.controller.resolving.reader_pod import READER_LABEL
 from plimsoll_operator.controller.services import leads_to
 from plimsoll_operator.group import GROUP_INDEX_LABEL
 from plimsoll_operator.owner import HASH_LABEL, controller_of, deployment_of
-from plimsoll_operator.ports import Manifest
-from plimsoll_operator.render import PLAN_DIGEST_ANNOTATION
+from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Manifest
+from plimsoll_operator.render import (
+    DECIDED_ANNOTATION,
+    GENERATION_ANNOTATION,
+    PLAN_ANNOTATION,
+    PLAN_DIGEST_ANNOTATION,
+    REPLAN_ANNOTATION,
+    SPEC_DIGEST_ANNOTATION,
+    TEMPLATE_DIGEST_ANNOTATION,
+)
 from plimsoll_operator.wanted import MANAGED_LABEL, NOTES_ANNOTATION
 
+_LABELS: Final = ("app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/managed-by", NAME_LABEL)
+_OWNER: Final = ("apiVersion", "kind", "name", "uid", "controller")
+_MOST_OWNERS: Final = 4
+_MOST_PLAN: Final = 64 << 10
+"""A plan that names 64 pools has 20 KiB. A larger one is read where it counts, from the API server."""
 _NOISY_ANNOTATION: Final = "kubectl.kubernetes.io/last-applied-configuration"
 
 
@@ -74,7 +90,12 @@ def child(manifest: Manifest) -> Manifest:
 
     Of conditions the words are kept only where they are the API server's refusal of a pod: others speak of progress.
     """
-    metadata = _metadata(manifest, "labels", "annotations", "ownerReferences", "generation")
+    metadata = _metadata(manifest, "generation")
+    given = manifest["metadata"]
+    metadata["labels"] = {key: value for key, value in (given.get("labels") or {}).items() if key in _LABELS}
+    metadata["annotations"] = _ours(given.get("annotations") or {})
+    owners = (row for row in given.get("ownerReferences") or () if row.get("kind") == INFERENCE_DEPLOYMENTS.kind)
+    metadata["ownerReferences"] = [{key: row[key] for key in _OWNER if key in row} for row in islice(owners, _MOST_OWNERS)]
     status = {key: value for key, value in (manifest.get("status") or {}).items() if key != "conditions"}
     conditions = [
         {key: row.get(key) for key in ("type", "status", "reason")} | ({"message": words_of(row)} if is_refusal(row) else {})
@@ -85,6 +106,13 @@ def child(manifest: Manifest) -> Manifest:
     selector = (template.get("spec") or {}).get("nodeSelector")
     kept = {"replicas": spec.get("replicas"), **({"nodeSelector": selector} if selector else {})}
     return {"metadata": metadata, "spec": kept, "status": {**status, "conditions": conditions}}
+
+
+def _ours(annotations: Manifest) -> Manifest:
+    """The controller's own annotations as it writes them: of others' there may be 256 KiB on each child."""
+    most = {PLAN_ANNOTATION: _MOST_PLAN, **dict.fromkeys((GENERATION_ANNOTATION, DECIDED_ANNOTATION, SPEC_DIGEST_ANNOTATION), 64)}
+    most |= {REPLAN_ANNOTATION: 256, TEMPLATE_DIGEST_ANNOTATION: 64}
+    return {key: annotations[key] for key, size in most.items() if key in annotations and len(annotations[key]) <= size}
 
 
 def service(manifest: Manifest) -> Manifest:
@@ -120,6 +148,12 @@ def shape(manifest: Manifest) -> Manifest:
         if given:
             kept["metadata"][part] = {read: given[read]} if read in given else {}
     return kept
+
+
+def digested(manifest: Manifest) -> Manifest:
+    """Of a profile that is parsed and kept elsewhere: its name, the model it speaks of, and a digest that tells another version."""
+    digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+    return {"metadata": _metadata(manifest), "spec": {"model": (manifest.get("spec") or {}).get("model", "")}, "digest": digest}
 
 
 def _metadata(manifest: Manifest, *more: str) -> Manifest:
