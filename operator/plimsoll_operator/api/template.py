@@ -106,7 +106,7 @@ class EnvVar(ApiModel):
         Rule(
             cel=f"!(self.name in {_cel(OWNED_ENV)})",
             holds=lambda e: e.name not in OWNED_ENV,
-            message="the plan owns this variable",
+            message="the plan owns this variable; a hub token is named by spec.model.source.huggingFace.tokenSecretRef",
             field=".name",
         ),
         Rule(

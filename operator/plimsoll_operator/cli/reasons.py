@@ -62,10 +62,14 @@ REASONS: Final = {  # reason -> (what it means, what to do)
         "It fits several nodes a replica, and nothing in this cluster makes such replicas.",
         "Install LeaderWorkerSet (lws.sigs.k8s.io); files of nodes say nothing of it: `plimsoll plan --leader-worker-set`.",
     ),
-    "PolicyCap": ("The namespace's FitPolicy caps GPUs or predicted memory.", "Ask the administrator, or lower replicas."),
+    "PolicyCap": (
+        "The namespace's FitPolicy caps GPUs or predicted memory, or does not list what the message names (an account, a field to move).",
+        "Ask the administrator, or lower replicas.",
+    ),
     "PolicyForbids": (
-        "The namespace's FitPolicy does not allow an image, a priority class, a toleration, or what loads code into the engine.",
-        "Use what its allowedImages, allowedPriorityClasses and allowedTolerations name, or ask the administrator.",
+        "The namespace's FitPolicy does not allow an image, a priority class, a toleration, or what loads code into the engine; or an "
+        "annotation of the pods hands out devices beside the plan, which no policy allows.",
+        "Use what allowedImages, allowedPriorityClasses and allowedTolerations name, or ask the administrator; leave the annotation out.",
     ),
     "PolicyUnreadable": (
         "The FitPolicy that holds for the namespace cannot be read, or is not known yet: nothing is admitted under it. Running pods stay.",

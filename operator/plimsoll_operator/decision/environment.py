@@ -22,9 +22,12 @@ _CLOSED: Final = (
 LET_THROUGH: Final = frozenset({
     "CUDA_CACHE_DISABLE", "CUDA_CACHE_MAXSIZE", "CUDA_CACHE_PATH", "CUDA_COREDUMP_FILE", "CUDA_ENABLE_COREDUMP_ON_EXCEPTION", "CUDA_HOME",
     "CUDA_LAUNCH_BLOCKING", "CUDA_PATH", "DG_JIT_CACHE_DIR", "FLASHINFER_LOGLEVEL", "FLASHINFER_WORKSPACE_BASE",
-    "NCCL_ASYNC_ERROR_HANDLING",
+    "CUDA_DEVICE_ORDER", "NCCL_ASYNC_ERROR_HANDLING",
     "NCCL_CROSS_NIC", "NCCL_DEBUG", "NCCL_DEBUG_FILE", "NCCL_DEBUG_SUBSYS", "NCCL_HOSTID", "NCCL_IGNORE_CPU_AFFINITY", "NCCL_NET",
-    "NCCL_NET_GDR_LEVEL", "NCCL_P2P_DISABLE", "NCCL_P2P_LEVEL",
+    "NCCL_NET_GDR_LEVEL", "NCCL_P2P_DISABLE", "NCCL_P2P_LEVEL", "NCCL_SHM_DISABLE", "NCCL_TIMEOUT", "NCCL_TOPO_FILE",
+    "NIXL_LOG_LEVEL", "NVIDIA_DRIVER_CAPABILITIES", "TORCHINDUCTOR_COMPILE_THREADS", "VLLM_ALLOW_RUNTIME_LORA_UPDATING",
+    "VLLM_CONFIG_ROOT", "VLLM_DISABLE_COMPILE_CACHE", "VLLM_MAX_AUDIO_CLIP_FILESIZE_MB", "VLLM_NIXL_SIDE_CHANNEL_HOST",
+    "VLLM_NIXL_SIDE_CHANNEL_PORT",
     "NCCL_SOCKET_FAMILY", "NCCL_SOCKET_IFNAME", "NCCL_TOPO_DUMP_FILE", "NVIDIA_TF32_OVERRIDE",
     "NVSHMEM_BOOTSTRAP_UID_SOCK_FAMILY", "NVSHMEM_BOOTSTRAP_UID_SOCK_IFNAME", "NVSHMEM_DEBUG", "NVSHMEM_DEBUG_FILE",
     "NVSHMEM_DEBUG_SUBSYS", "NVSHMEM_ENABLE_NIC_PE_MAPPING", "NVSHMEM_HCA_LIST", "NVSHMEM_HCA_PE_MAPPING", "NVSHMEM_IB_GID_INDEX",
@@ -41,10 +44,10 @@ LET_THROUGH: Final = frozenset({
     "VLLM_USAGE_SOURCE", "VLLM_USAGE_STATS_SERVER", "VLLM_VIDEO_FETCH_TIMEOUT", "VLLM_WORKER_MULTIPROC_METHOD",
 })  # fmt: skip
 LET_THROUGH_PREFIXES: Final = ("NCCL_IB_", "VLLM_LOGGING_")
-# The plan's own, without a prefix of their own: ranks and addresses of a replica's processes, and the allocator's tunables.
-_PLANS: Final = frozenset(
-    {"GLIBC_TUNABLES", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "RANK", "SAFETENSORS_FAST_GPU", "WORLD_SIZE"}
-)
+# The plan's own, without a prefix of their own: ranks and addresses of a replica's processes.
+_PLANS: Final = frozenset({"LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE"})
+# Without a prefix too: the host allocator's tunables, and loading that goes by way of the GPU.
+_COUNTED: Final = frozenset({"GLIBC_TUNABLES", "SAFETENSORS_FAST_GPU"})
 
 # What makes the engine's processes run code that neither image nor arguments name.
 _CODE: Final = frozenset({
@@ -81,10 +84,12 @@ def moves_the_plan(name: str) -> str | None:
     """Why the engine may not have a variable of this name, as the end of a sentence that begins with it; None where it may."""
     if name in _PLANS:
         return "is the plan's own: the pods of a replica are told it"
+    if name in _COUNTED:
+        return "moves memory while weights are loaded, which was counted without it: leave it out"
     if not name.startswith(_CLOSED) or name in LET_THROUGH or name.startswith(LET_THROUGH_PREFIXES) or loads_code(name):
         return None
     prefix = next(one for one in _CLOSED if name.startswith(one))
-    instead = _INSTEAD.get(name, "leave it out, or use the field of spec.engine or the argument that means the same")
+    instead = _INSTEAD.get(name, "leave it out; where a field of spec.engine or an argument means the same, use that")
     return f"may move GPU memory or what the plan was worked out from, as variables of {prefix}* do: {instead}"
 
 
