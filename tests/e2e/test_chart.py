@@ -1,13 +1,15 @@
 """The chart on a real API server: its objects are accepted, and its rights are the smallest that work."""
 
+import re
 from pathlib import Path
 
 import pytest
 from tests.controlplane import FAKE_GPU_NODES, Cluster, ControlPlane
-from tests.controlplane.cluster import Json, wait_until
+from tests.controlplane.cluster import Json, KubectlError, wait_until
 from tests.e2e.installation import CHART, GROUP, NAMESPACE, RELEASE, apply, manifests
 
 pytestmark = pytest.mark.e2e
+LEASES = "/apis/coordination.k8s.io/v1"
 RBAC = "rbac.authorization.k8s.io"
 RIGHTS = ("Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
 
@@ -203,6 +205,43 @@ def test_the_whole_chart_is_accepted_with_images_and_service(cluster: Cluster) -
         one["metadata"]["name"] += "-dry"
         status, answer = cluster.request("POST", f"{paths[one['kind']]}?dryRun=All&fieldValidation=Strict", one)
         assert status == 201, f"{one['kind']} {one['metadata']['name']}: {answer.get('message')}"
+
+
+@pytest.mark.parametrize(
+    ("account", "path", "level"),
+    [
+        pytest.param("controller", f"{LEASES}/namespaces/{NAMESPACE}/leases/plimsoll-controller", "leader-election", id="its own Lease"),
+        pytest.param(
+            "controller", f"{LEASES}/namespaces/kube-system/leases/x", "workload-high", id="another Lease is a request like others"
+        ),
+        pytest.param("controller", f"/apis/{GROUP}/v1alpha1/inferencedeployments", "workload-high", id="what the controller watches"),
+        pytest.param("webhook", f"/apis/{GROUP}/v1alpha1/gpupools", "workload-high", id="what the webhook watches"),
+        pytest.param("webhook", "/version", "workload-high", id="what is no resource"),
+        pytest.param("default", "/api/v1/pods", "workload-low", id="other accounts stay where they are"),
+    ],
+)
+def test_the_api_server_serves_the_two_accounts_apart_from_a_flood_of_others(cluster: Cluster, account: str, path: str, level: str) -> None:
+    """It names in each answer the level that it came from, also where RBAC refuses the request itself."""
+    schemas = [one for one in manifests(cluster, "processes.enabled=false") if one["kind"] == "FlowSchema"]
+    assert len(schemas) == 2
+    apply(cluster, schemas)
+    levels = {one["metadata"]["uid"]: one["metadata"]["name"] for one in cluster.get("prioritylevelconfigurations")["items"]}
+    user = f"system:serviceaccount:{NAMESPACE}:" + (account if account == "default" else f"{RELEASE}-{account}")
+
+    def served_from() -> str:
+        try:
+            told = cluster.kubectl("get", "--raw", path, f"--as={user}", "--as-group=system:serviceaccounts", "-v=8").stderr
+        except KubectlError as error:
+            told = error.stderr
+        found = re.search(r"X-Kubernetes-Pf-Prioritylevel-Uid: ?\"?([0-9a-f-]{36})", told, re.IGNORECASE)
+        assert found is not None, told
+        return str(levels[found[1]])
+
+    wait_until(lambda: served_from() == level, f"{path} of {user} to be served from {level}, not {served_from()}")
+
+
+def test_the_flow_schemas_are_left_out_where_somebody_has_their_own(cluster: Cluster) -> None:
+    assert not any(one["kind"] == "FlowSchema" for one in manifests(cluster, "flowSchemas.enabled=false"))
 
 
 def test_the_webhooks_reviews_are_the_api_servers_alone_where_that_is_configured(cluster: Cluster) -> None:
