@@ -98,6 +98,12 @@ class Expired(WatchFailure):
     """The resource version is too old (410 Gone): list again."""
 
 
+_CROWD: Final = 512
+"""Objects of one namespace from which on each event no longer costs a look at all of them."""
+_CROWDS_EVERY_SECONDS: Final = 0.25
+_EVENTS_AT_ONCE: Final = 32
+
+
 class _TooLarge(Exception):
     """A page is larger than one is let be: ask for fewer objects."""
 
@@ -123,6 +129,7 @@ class Watched(Generic[T]):
     heard_at: float | None = None
     _objects: dict[str, Mapping[str, T]] = field(default_factory=dict)
     _told: set[tuple[Key, str]] = field(default_factory=set)
+    _crowded: dict[str, dict[str, T]] = field(default_factory=dict)
 
     @property
     def objects(self) -> dict[Key, T]:
@@ -143,6 +150,25 @@ class Watched(Generic[T]):
 
     async def run(self, client: httpx.AsyncClient) -> None:
         """List and watch for ever. Returns only by cancellation; whatever the server does is answered with a pause and a new list."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._settle_crowds(client), name=f"settle {self.kind}")
+            await self._follow(client)
+
+    async def _settle_crowds(self, client: httpx.AsyncClient) -> None:
+        """Crowded namespaces a few times a second, however many events they have: one tenant's thousands must not take the event loop."""
+        while True:
+            await asyncio.sleep(_CROWDS_EVERY_SECONDS)
+            crowded, self._crowded = self._crowded, {}
+            for namespace, rows in crowded.items():
+                found, again = (rows, ()) if self.settle is None else self.settle(rows)
+                self._keep(namespace, found)
+                await asyncio.sleep(0)
+                try:
+                    await self._read(client, namespace, again)
+                except (httpx.HTTPError, WatchFailure) as error:
+                    log.warning("%s of %s are not read again yet: %s", self.kind, namespace, error)
+
+    async def _follow(self, client: httpx.AsyncClient) -> None:
         backoff = Backoff(self.clock)
         while True:
             try:
@@ -177,6 +203,7 @@ class Watched(Generic[T]):
                 break
         # Swapped whole: a reader never sees an empty or half-filled cache while a new list runs.
         self._objects = dict(found)
+        self._crowded = {}
         self.synced = True
         self.heard_at = self.clock()
         return version
@@ -213,6 +240,8 @@ class Watched(Generic[T]):
                 event = _decoded(line)
                 version = self._event(event) or version
                 await self._read_again(client, event)
+                if events % _EVENTS_AT_ONCE == 0:
+                    await asyncio.sleep(0)  # what is buffered already is read without a pause for others
         return version, events
 
     async def _read_again(self, client: httpx.AsyncClient, event: Mapping[str, Any]) -> None:
@@ -221,9 +250,13 @@ class Watched(Generic[T]):
             return
         obj = event.get("object")
         namespace = key_of(obj)[0] if isinstance(obj, Mapping) else ""
+        if namespace not in self._crowded:
+            await self._read(client, namespace, self.settle(self.of(namespace))[1])
+
+    async def _read(self, client: httpx.AsyncClient, namespace: str, names: Iterable[str]) -> None:
         root, _, plural = self.path.rpartition("/")
         where = f"{root}/namespaces/{namespace}/{plural}" if namespace else self.path
-        for name in self.settle(self.of(namespace))[1]:
+        for name in names:
             async with client.stream("GET", f"{where}/{name}", timeout=_TIMEOUT) as answer:
                 if answer.status_code == 404:
                     continue  # its own event will say so
@@ -257,11 +290,19 @@ class Watched(Generic[T]):
     def _replace(self, key: Key, row: T | None) -> None:
         """A namespace's objects are replaced and never changed: whoever iterates over them elsewhere goes on undisturbed."""
         namespace, name = key
-        rows = {kept: value for kept, value in self._objects.get(namespace, {}).items() if kept != name}
+        crowd = self._crowded.get(namespace)
+        if crowd is None and len(self._objects.get(namespace, ())) >= _CROWD:
+            crowd = self._crowded[namespace] = dict(self._objects[namespace])
+        rows = dict(self._objects.get(namespace, {})) if crowd is None else crowd
+        rows.pop(name, None)
         if row is not None:
             rows[name] = row
+        if crowd is None:
+            self._keep(namespace, self._settled(rows))
+
+    def _keep(self, namespace: str, rows: dict[str, T]) -> None:
         if rows:
-            self._objects[namespace] = self._settled(rows)
+            self._objects[namespace] = rows
         else:
             self._objects.pop(namespace, None)
 

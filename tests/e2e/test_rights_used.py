@@ -57,7 +57,11 @@ CONTROLLER: list[tuple[str, str, str, str]] = [
     (VAP, "validatingadmissionpolicybindings", "list watch", "controller/protection.py"),
     (LEASES, "leases", "get create update", "controller/lease.py"),
 ]
-WEBHOOK = [*((GROUP, kind, "list watch", "webhook/store.py") for kind in KNOWN), ("", "namespaces", "list watch", "webhook/store.py")]
+WEBHOOK = [
+    *((GROUP, kind, "list watch", "webhook/store.py") for kind in KNOWN),
+    (GROUP, "modelprofiles", "get", "watch.py"),
+    ("", "namespaces", "list watch", "webhook/store.py"),
+]
 
 
 def rights(objects: list[Json], account: str) -> set[tuple[str, str, str]]:
