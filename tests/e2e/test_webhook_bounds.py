@@ -70,6 +70,39 @@ def test_hundreds_of_large_dry_runs_keep_a_bounded_memory_and_delay_nobody(insta
     assert "Traceback" not in installation.log("webhook")
 
 
+def costly(number: int) -> Json:
+    """A verdict of half a second or so: two thousand layers of two kinds."""
+    kinds = ["sliding_attention" if (layer * 7 + number) % 3 == 0 else "full_attention" for layer in range(2048)]
+    config = LLAMA | {"architectures": ["MistralForCausalLM"], "model_type": "mistral", "num_hidden_layers": 2048, "layer_types": kinds}
+    return wish(f"costly-{number}", {"profile": {"inline": json.dumps(config | {"sliding_window": 4096, "number": number})}})
+
+
+def test_two_namespaces_floods_of_dry_runs_keep_no_third_ones_out_of_the_line(installation: Installation, namespace: str) -> None:
+    """As an administrator, whom the API server lets send as much at once as they like: more than wait in all, of two namespaces."""
+    cluster = installation.cluster
+    cluster.kubectl("create", "namespace", f"{namespace}-2")
+
+    def asked(where: str, manifest: Json) -> tuple[int, str]:
+        path = f"/apis/{GROUP}/v1alpha1/namespaces/{where}/inferencedeployments?dryRun=All"
+        status, answer = cluster.request("POST", path, manifest)
+        return status, str(answer.get("message", ""))
+
+    said: list[tuple[int, str]] = []
+    try:
+        with ThreadPoolExecutor(300) as pool:
+            flood = [pool.submit(asked, (namespace, f"{namespace}-2")[number % 2], costly(number)) for number in range(900)]
+            wait_until(lambda: any("too many requests" in one.result()[1] for one in flood if one.done()), "the line to be full")
+            while not all(one.done() for one in flood):
+                said.append(asked("default", wish("honest", {"name": "meta-llama/Llama-3.1-8B-Instruct"})))
+    finally:
+        cluster.kubectl("delete", "namespace", f"{namespace}-2", "--wait=false")
+    assert said
+    assert [message for _, message in said if "too many requests" in message] == []
+    assert not any("within 0 seconds" in one.result()[1] for one in flood)
+    wait_until(lambda: asked("default", wish("honest", {"name": "meta-llama/Llama-3.1-8B-Instruct"}))[0] == 201, "the flood to be over")
+    print(f"an honest dry run meanwhile: {sum(status == 201 for status, _ in said)} of {len(said)} judged")
+
+
 def test_a_namespaces_profiles_have_a_share_and_webhook_and_controller_name_the_same_ones(
     installation: Installation, namespace: str
 ) -> None:
