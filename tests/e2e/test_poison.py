@@ -7,6 +7,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from tests.controlplane import Cluster, ControlPlane
@@ -34,6 +35,11 @@ class Tenant:
     def apply(self, manifest: Json) -> str:
         """Apply it; return what kubectl says, refused or not."""
         done = self.cluster.kubectl("apply", f"--as={TENANT}", "-n", self.namespace, "-f", "-", stdin=json.dumps(manifest), check=False)
+        return done.stdout + done.stderr
+
+    def create(self, manifest: Json) -> str:
+        """Create it: an apply would write the whole of it into an annotation."""
+        done = self.cluster.kubectl("create", f"--as={TENANT}", "-n", self.namespace, "-f", "-", stdin=json.dumps(manifest), check=False)
         return done.stdout + done.stderr
 
     def annotate(self, name: str, **values: str) -> None:
@@ -184,6 +190,28 @@ def test_as_many_nodes_as_a_status_cannot_list_and_a_selector_by_hostname(
         cluster.kubectl("delete", "node", *(node.name for node in nodes), "--wait=false")
 
 
+def stray_pod(name: str, **spec: object) -> Json:
+    """A pod of the tenant's that never runs."""
+    container = {"name": "c", "image": "registry.example/c:1", **spec}
+    gates = [{"name": "example.com/never"}] if "env" in spec else []
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name}, "spec": {"containers": [container], "schedulingGates": gates}}
+
+
+def test_made_up_kinds_of_gpu_by_thousands_delay_nobody(
+    installation: Installation, tenant: Tenant, identity: str, neighbour: Wishes
+) -> None:
+    for number in range(10):
+        limits = {f"amd.com/{number}-{index}": "1" for index in range(6000)}
+        assert "created" in tenant.create(stray_pod(f"kinds-{number}", resources={"limits": limits, "requests": limits}))
+    decided(neighbour, "next-door")
+    assert installation.leader() == identity
+
+
+LARGE_PODS = 15
+MOST_MIB = 260
+"""Of a leader that begins: a hundred without such pods, and 17 for each of them while a list was read as one page."""
+
+
 def test_a_new_leader_begins_among_all_of_it(installation: Installation, tenant: Tenant, neighbour: Wishes) -> None:
     if not isinstance(installation.cluster, ControlPlane):
         pytest.fail("this test stops and starts the controller's own process")
@@ -191,8 +219,13 @@ def test_a_new_leader_begins_among_all_of_it(installation: Installation, tenant:
     before = kept.child(edited("predicted"))
     installation.stop("controller")
     tenant.annotate("digits", **{GENERATION: "1" * 4301})
+    for number in range(LARGE_PODS):  # in JSON each of these characters is six
+        assert "created" in tenant.create(stray_pod(f"large-{number}", env=[{"name": "A", "value": "<" * 1_000_000}]))
     installation.start_controller()
     decided(neighbour, "afterwards")
+    status = Path(f"/proc/{installation.cluster.processes['controller'].pid}/status").read_text()
+    peak = next(int(line.split()[1]) >> 10 for line in status.splitlines() if line.startswith("VmHWM:"))
+    assert peak < MOST_MIB, f"{peak} MiB"
     log = installation.log("controller")
     assert "Traceback" not in log, log[log.index("Traceback") :][:3000]
     after = kept.child(edited("predicted"))
