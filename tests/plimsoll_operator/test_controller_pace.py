@@ -91,7 +91,7 @@ def test_kopf_waits_before_it_asks_again(answer: bytes, lists: bool) -> None:
 
         def do_GET(self) -> None:
             url = urlsplit(self.path)
-            body = json.dumps(DISCOVERY.get(url.path) or {"metadata": {"resourceVersion": "5"}, "items": []}).encode()
+            body = json.dumps(DISCOVERY.get(url.path) or {"metadata": {"resourceVersion": "5"}, "items": None}).encode()
             if "watch" in parse_qs(url.query):
                 asked.append("watch")
                 body = answer

@@ -87,12 +87,24 @@ def run_watcher(
     )
 
 
+class _Answer(aiohttp.ClientResponse):
+    """A list of names without any says `items: null`, where kopf counts on a list."""
+
+    async def json(self, **how: Any) -> Any:
+        """The answer decoded."""
+        found = await super().json(**how)
+        if isinstance(found, dict) and "items" in found:
+            found["items"] = found["items"] or []
+        return found
+
+
 def _session(info: kopf.ConnectionInfo, before: Any) -> kopf.AiohttpSession:
     """kopf's own way to connect (kopf.ConnectionInfo), with a look at each request before it is sent."""
     trace = aiohttp.TraceConfig()
     trace.on_request_start.append(before)
     connector = aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context())
-    session = aiohttp.ClientSession(connector=connector, headers=info.as_http_headers(), trace_configs=[trace])
+    headers = info.as_http_headers()
+    session = aiohttp.ClientSession(connector=connector, headers=headers, trace_configs=[trace], response_class=_Answer)
     return kopf.AiohttpSession(server=info.server, aiohttp_session=session)
 
 
