@@ -207,9 +207,9 @@ def test_made_up_kinds_of_gpu_by_thousands_delay_nobody(
     assert installation.leader() == identity
 
 
-LARGE_PODS = 15
+LARGE_PODS = 30
 MOST_MIB = 260
-"""Of a leader that begins: a hundred without such pods, and 17 for each of them while a list was read as one page."""
+"""Of a leader that begins: a hundred without such pods, and several for each of them while a list was read as one page."""
 
 
 def test_a_new_leader_begins_among_all_of_it(installation: Installation, tenant: Tenant, neighbour: Wishes) -> None:
@@ -220,7 +220,7 @@ def test_a_new_leader_begins_among_all_of_it(installation: Installation, tenant:
     installation.stop("controller")
     tenant.annotate("digits", **{GENERATION: "1" * 4301})
     for number in range(LARGE_PODS):  # in JSON each of these characters is six
-        assert "created" in tenant.create(stray_pod(f"large-{number}", env=[{"name": "A", "value": "<" * 1_000_000}]))
+        assert "created" in tenant.create(stray_pod(f"large-{number}", env=[{"name": "A", "value": "<" * 480_000}]))
     installation.start_controller()
     decided(neighbour, "afterwards")
     status = Path(f"/proc/{installation.cluster.processes['controller'].pid}/status").read_text()
