@@ -29,7 +29,6 @@ CONTROLLER: list[tuple[str, str, str, str]] = [
     (GROUP, "clustermodelprofiles", "list watch", "controller/process.py"),
     (GROUP, "clustermodelprofiles", "get create patch", "controller/resolving/store.py"),
     (GROUP, "clustermodelprofiles", "delete", "controller/resolving/expiry.py"),
-    (GROUP, "clustermodelprofiles", "delete", "controller/resolving/expiry.py"),
     (GROUP, "clustermodelprofiles/status", "patch", "controller/profile_status.py"),
     (GROUP, "gpupools", "list watch", "controller/process.py"),
     (GROUP, "gpupools", "create patch delete", "controller/pool_writer.py"),
