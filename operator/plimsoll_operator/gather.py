@@ -38,13 +38,12 @@ from plimsoll_operator.facts import Bypass, DeploymentUse, Facts, HeldPolicy, Mo
 from plimsoll_operator.remembered import Remembered, kept_bytes
 from plimsoll_operator.share import OverShare
 from plimsoll_operator.verdict import Plan
-from plimsoll_operator.wanted import COMMIT, DEFAULT_REVISION, MANAGED_LABEL, MANAGED_VALUE, NOTES_ANNOTATION
+from plimsoll_operator.wanted import COMMIT, DEFAULT_REVISION, MANAGED_LABEL, MANAGED_VALUE, MOST_NOTES, NOTES_ANNOTATION
 
 DEFAULT_POLICY: Final = "default"
 BYPASS_ANNOTATION: Final = "inference.plimsoll.dev/bypass"
 CATALOGUE: Final = "catalogue"
 """`source` of facts from the shipped catalogue."""
-_MAX_NOTE: Final = 1024
 _ANSWER_BYTES: Final = 4 << 10
 _USUAL_ANSWERS: Final = 32
 _P = TypeVar("_P", ModelProfile, ClusterModelProfile)
@@ -320,7 +319,7 @@ def _revision_answers(profile: ModelProfileSpec, wanted: str | None) -> bool:
 
 
 def _from_profile(profile: ModelProfile | ClusterModelProfile, wanted: str | None, source: str) -> ModelFacts | ModelUnknown:
-    spec, note = profile.spec, profile.metadata.annotations.get(NOTES_ANNOTATION, "")[:_MAX_NOTE]
+    spec, note = profile.spec, profile.metadata.annotations.get(NOTES_ANNOTATION, "")[:MOST_NOTES]
     weights = None
     if spec.weights is not None:
         by_dtype = tuple(sorted((row.dtype, row.bytes) for row in spec.weights.by_dtype))

@@ -6,6 +6,7 @@ nobody until older ones go, and says so. Pure; knows no other namespace.
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from heapq import nsmallest
@@ -41,6 +42,64 @@ def over_share(rows: Mapping[str, Row]) -> frozenset[str]:
             break
         held.add(name)
     return frozenset(rows.keys() - held)
+
+
+class Share:
+    """The same rule kept up one change at a time: which of one namespace's profiles count, for whoever keeps no text of the others.
+
+    A change looks at those that count, at most MOST_PROFILES, however many the namespace has; one that is younger than all of them
+    and comes to a full share looks at none. Not thread-safe.
+    """
+
+    def __init__(self) -> None:
+        self.sizes: dict[str, int] = {}
+        self._ages: dict[str, str] = {}
+        self._order: list[tuple[str, str]] = []
+        self._counted: frozenset[str] = frozenset()
+
+    def __bool__(self) -> bool:
+        """Whether the namespace has any."""
+        return bool(self._order)
+
+    def counts(self, name: str) -> bool:
+        """Whether it is within the share."""
+        return name in self._counted
+
+    def put(self, name: str, row: Row) -> tuple[frozenset[str], frozenset[str]]:
+        """Take one in as it is now. Returns the names that counted and do no more, and those that count and did not."""
+        was = self._forget(name)
+        self._ages[name], self.sizes[name] = _created(row), _size(row)
+        insort(self._order, (self._ages[name], name))
+        return self._settle(name, min(was, self._place(name)))
+
+    def drop(self, name: str) -> tuple[frozenset[str], frozenset[str]]:
+        """One is gone. Returns as `put` does; the name itself counts no more."""
+        return self._settle(name, self._forget(name))
+
+    def _place(self, name: str) -> int:
+        return bisect_left(self._order, (self._ages[name], name))
+
+    def _forget(self, name: str) -> int:
+        """Returns where it stood; behind all others where it did not."""
+        if name not in self._ages:
+            return len(self._order)
+        place = self._place(name)
+        del self._order[place], self._ages[name], self.sizes[name]
+        return place
+
+    def _settle(self, changed: str, place: int) -> tuple[frozenset[str], frozenset[str]]:
+        """The share ends before the first that does not fit: what changes behind that one changes nothing."""
+        before = self._counted
+        if changed not in before and place > len(before):
+            return frozenset(), frozenset()
+        held, left = set(), MOST_BYTES
+        for _, name in self._order[:MOST_PROFILES]:
+            left -= self.sizes[name]
+            if left < 0:
+                break
+            held.add(name)
+        self._counted = frozenset(held)
+        return before - self._counted, self._counted - before
 
 
 def left_out(name: str, row: Row) -> OverShare:

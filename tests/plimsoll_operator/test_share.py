@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plimsoll_operator.api import API_VERSION, ModelProfile, parse_object
-from plimsoll_operator.share import MOST_BYTES, MOST_PROFILES, OverShare, Row, left_out, over_share, settled
+from plimsoll_operator.share import MOST_BYTES, MOST_PROFILES, OverShare, Row, Share, left_out, over_share, settled
 
 
 def profile(name: str, created: str = "2026-01-01T00:00:00Z", size: int = 100, fill: str = "x") -> ModelProfile:
@@ -69,3 +69,37 @@ def test_neither_arrival_nor_what_was_left_out_before_changes_the_share(made: li
     assert over_share({name: left_out(name, row) if chance.random() < 0.5 else row for name, row in shuffled}) == over
     counted = [row for name, row in rows.items() if name not in over]
     assert sum(len(row.spec.config) for row in counted if isinstance(row, ModelProfile)) <= MOST_BYTES
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(0, 9), st.integers(2, 65_000), st.booleans()), max_size=120))
+def test_one_change_at_a_time_comes_to_the_same_share(changes: list[tuple[int, int, int, bool]]) -> None:
+    share, rows = Share(), dict[str, Row]()
+    for number, age, size, goes in changes:
+        name, before = f"p{number}", rows.keys() - over_share(rows)
+        if goes:
+            rows.pop(name, None)
+            out, back = share.drop(name)
+        else:
+            rows[name] = profile(name, f"2026-01-0{age}T00:00:00Z", size)
+            out, back = share.put(name, rows[name])
+        over = over_share(rows)
+        assert {name for name in rows if not share.counts(name)} == over
+        assert (out, back) == (before - (rows.keys() - over), rows.keys() - over - before)
+
+
+def test_a_change_far_behind_the_share_looks_at_none_that_counts() -> None:
+    share, looks = Share(), list[str]()
+    for number in range(MOST_PROFILES + 1):
+        share.put(f"p{number:05d}", profile(f"p{number:05d}"))
+
+    class Looked(dict[str, int]):
+        def __getitem__(self, name: str) -> int:
+            looks.append(name)
+            return super().__getitem__(name)
+
+    share.sizes = Looked(share.sizes)
+    for number in range(MOST_PROFILES + 1, 2000):
+        assert share.put(f"p{number:05d}", profile(f"p{number:05d}")) == (set(), set())
+    assert looks == []
+    assert share.drop("p00000") == ({"p00000"}, {f"p{MOST_PROFILES:05d}"})
+    assert len(looks) <= MOST_PROFILES + 1

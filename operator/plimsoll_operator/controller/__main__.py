@@ -185,6 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     serve(arguments.metrics_port, {"/metrics": exposition(controller.recorder.render)})
     for informer in controller.informers:
         run.spawn(f"informer-{informer.resource.plural}", partial(informer.run, run.stop))
+    run.spawn("reading-again", lambda: controller.read_again.run(run.stop))
     for informer in controller.informers:
         while not run.stop.is_set() and not informer.synced.wait(0.2):
             pass

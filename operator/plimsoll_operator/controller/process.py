@@ -27,6 +27,7 @@ from plimsoll_operator.controller.pool_writer import PoolWriter, offered
 from plimsoll_operator.controller.profile_status import ProfileStatus
 from plimsoll_operator.controller.protection import Protection
 from plimsoll_operator.controller.quarantine import Bug, Quarantine, Unit
+from plimsoll_operator.controller.read_again import ReadAgain
 from plimsoll_operator.controller.reconcile import Decide, Reconciler
 from plimsoll_operator.controller.records import Records
 from plimsoll_operator.controller.recovery import deployment_of, promise_of
@@ -145,6 +146,7 @@ class Controller:
         self.profile_status = ProfileStatus(
             kube, self.objects.profiles, self.objects.cluster_profiles, clock=clock, now=_now, border=border
         )
+        self.read_again = ReadAgain(kube, MODEL_PROFILES, self.objects.profiles, self._profile_read, clock=clock, border=border)
         self.pool_writer = PoolWriter(kube, self.ledger, self.objects, self._wake_all, _now, border)
         self.informers = self._informers(kube, where)
 
@@ -378,15 +380,17 @@ class Controller:
 
     def _profile_changed(self, parsed: Parsed[Any]) -> Change:
         def change(key: Key, old: Manifest | None, new: Manifest | None) -> None:
-            for again in parsed.changed(key, old, new):
-                self.profile_status.changed(again)
-                counted = parsed.get(again)
-                self.enqueue(self.records.of_profile(again[1], counted.spec.model if counted else "", again[0]))
+            self.read_again.add(parsed.changed(key, old, new))
             self.profile_status.changed(key)
             model = ((new or old or {}).get("spec") or {}).get("model", "")
             self.enqueue(self.records.of_profile(key[1], model, key[0]))
 
         return change
+
+    def _profile_read(self, key: Key) -> None:
+        self.profile_status.changed(key)
+        counted = self.objects.profiles.get(key)
+        self.enqueue(self.records.of_profile(key[1], counted.spec.model if counted else "", key[0]))
 
     def _namespace_changed(self, key: Key, old: Manifest | None, new: Manifest | None) -> None:
         before = self.objects.labels_of(key[1])

@@ -28,7 +28,7 @@ from plimsoll_operator.capacity import DerivedPool, pool_manifest
 from plimsoll_operator.facts import DeploymentUse
 from plimsoll_operator.ports import Key, Manifest
 from plimsoll_operator.remembered import Remembered, kept_bytes
-from plimsoll_operator.share import left_out, over_share
+from plimsoll_operator.share import OverShare, Share, left_out
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T", bound=BaseModel)
@@ -40,40 +40,41 @@ class Parsed(Generic[_T]):
     """The objects of one kind as far as they can be read, by key, and profiles by their model too.
 
     Thread-safe. A change costs the same however many objects there are; who reads all of them gets one tuple until the next change.
-    `over` names those of a namespace that are over its share; it is asked when one of them is read after a change.
+    Of a kind that is `shared`, what is over its namespace's share stays as `OverShare`, without its text. When it counts again it stays
+    that until somebody reads it again.
     """
 
-    def __init__(self, kind: type[_T], over: Callable[[Mapping[str, Any]], frozenset[str]] | None = None) -> None:
+    def __init__(self, kind: type[_T], *, shared: bool = False) -> None:
         self._kind = kind
         self._lock = threading.Lock()
         self._objects: dict[Key, _T | Unreadable] = {}
         self._by_model: dict[Key, dict[Key, _T | Unreadable]] = {}
         self._all: tuple[_T | Unreadable, ...] | None = ()
-        self._over = over
-        self._of_namespace: dict[str, dict[str, _T | Unreadable]] = {}
-        self._over_share: dict[str, frozenset[str]] = {}
+        self._shared = shared
+        self._shares: dict[str, Share] = {}
 
     def changed(self, key: Key, _old: Manifest | None, new: Manifest | None) -> tuple[Key, ...]:
-        """An informer's callback. Returns what counts again in the namespace because this one has gone."""
-        value = read_stored(self._kind, new) if new is not None else None
-        if isinstance(value, Unreadable):
-            _log.warning("%s cannot be read: %s", value, value.problem)
+        """An informer's callback. Returns what counts again in the namespace because of the change, and is to be read again."""
+        value = self._read(new) if new is not None else None
         with self._lock:
-            left_out_before = self._over_share.get(key[0], frozenset())
-            before = self._objects.pop(key, None)
-            self._keep_by_namespace(key, value)
-            if before is not None:
-                self._of(key, before).pop(key, None)
-            if value is not None:
-                self._objects[key] = value
-                self._of(key, value)[key] = value
-            if before is not None and not self._of(key, before):
-                del self._by_model[(key[0], _model_of(before))]
-            self._all = None
-            if value is not None or not left_out_before:
-                return ()
-            still = self._left_out(key[0])
-            return tuple((key[0], name) for name in sorted(left_out_before - still) if name in self._of_namespace.get(key[0], {}))
+            self._put(key, value)
+            return self._settle(key, value) if self._shared else ()
+
+    def awaited(self, key: Key) -> OverShare | None:
+        """What is kept of an object that counts again and whose text is to be read; None for every other."""
+        with self._lock:
+            found = self._objects.get(key)
+            return found if isinstance(found, OverShare) and self._shares[key[0]].counts(key[1]) else None
+
+    def read_again(self, key: Key, awaited: OverShare, new: Manifest) -> bool:
+        """Take in what was read because of `awaited`, unless there has been other news of it since. Returns whether it was."""
+        value = self._read(new)
+        with self._lock:
+            if self._objects.get(key) is not awaited:
+                return False
+            self._put(key, value)
+            self._settle(key, value)
+            return True
 
     def get(self, key: Key) -> _T | None:
         """The object, or None where there is none that can be read."""
@@ -83,8 +84,7 @@ class Parsed(Generic[_T]):
     def read(self, key: Key) -> _T | Unreadable | None:
         """The object as far as it can be read and counts, or None where there is none."""
         with self._lock:
-            found = self._objects.get(key)
-            return None if found is None else self._counted(key, found)
+            return self._objects.get(key)
 
     def unreadable(self, key: Key) -> Unreadable | None:
         """What is known of an object that is there and cannot be read."""
@@ -95,7 +95,7 @@ class Parsed(Generic[_T]):
         """All objects of this moment, also those that cannot be read."""
         with self._lock:
             if self._all is None:
-                self._all = tuple(self._counted(key, value) for key, value in self._objects.items())
+                self._all = tuple(self._objects.values())
             return self._all
 
     def values(self) -> Iterable[_T]:
@@ -105,35 +105,39 @@ class Parsed(Generic[_T]):
     def of_model(self, namespace: str, model: str) -> Iterable[_T | Unreadable]:
         """The namespace's objects that speak of this model."""
         with self._lock:
-            return tuple(self._counted(key, value) for key, value in self._by_model.get((namespace, model), {}).items())
+            return tuple(self._by_model.get((namespace, model), {}).values())
 
-    def _keep_by_namespace(self, key: Key, value: _T | Unreadable | None) -> None:
-        if self._over is None:
-            return
-        namespace, name = key
-        self._over_share.pop(namespace, None)
-        rows = self._of_namespace.setdefault(namespace, {})
-        rows.pop(name, None)
+    def _read(self, new: Manifest) -> _T | Unreadable:
+        value = read_stored(self._kind, new)
+        if isinstance(value, Unreadable):
+            _log.warning("%s cannot be read: %s", value, value.problem)
+        return value
+
+    def _put(self, key: Key, value: _T | Unreadable | None) -> None:
+        before = self._objects.pop(key, None)
+        if before is not None:
+            self._of(key, before).pop(key, None)
         if value is not None:
-            rows[name] = value
-        if not rows:
-            del self._of_namespace[namespace]
+            self._objects[key] = value
+            self._of(key, value)[key] = value
+        if before is not None and not self._of(key, before):
+            del self._by_model[(key[0], _model_of(before))]
+        self._all = None
 
-    def _counted(self, key: Key, value: _T | Unreadable) -> _T | Unreadable:
-        """The object, or what is said of one that is over its namespace's share."""
-        if self._over is None:
-            return value
+    def _settle(self, key: Key, value: _T | Unreadable | None) -> tuple[Key, ...]:
+        """Keep of what is over the share now nothing but that; name what counts again and was left out before."""
+        namespace, name = key
+        share = self._shares.setdefault(namespace, Share())
         row: Any = value  # only kinds that have a share are ever over it
-        return left_out(key[1], row) if key[1] in self._left_out(key[0]) else value
-
-    def _left_out(self, namespace: str) -> frozenset[str]:
-        found = self._over_share.get(namespace)
-        if found is None:
-            rows = self._of_namespace.get(namespace)
-            found = self._over(rows) if self._over is not None and rows else frozenset()
-            if rows:
-                self._over_share[namespace] = found
-        return found
+        out, back = share.drop(name) if value is None else share.put(name, row)
+        if not share:
+            del self._shares[namespace]
+        gone = {one for one in (*out, name) if not share.counts(one)}
+        for one in gone:
+            kept: Any = self._objects.get((namespace, one))
+            if kept is not None:
+                self._put((namespace, one), left_out(one, kept))
+        return tuple((namespace, one) for one in sorted(back) if isinstance(self._objects[(namespace, one)], OverShare))
 
     def _of(self, key: Key, value: _T | Unreadable) -> dict[Key, _T | Unreadable]:
         return self._by_model.setdefault((key[0], _model_of(value)), {})
@@ -148,7 +152,7 @@ class ParsedObjects:
     """All kinds together. One instance per process."""
 
     def __init__(self) -> None:
-        self.profiles = Parsed(ModelProfile, over_share)
+        self.profiles = Parsed(ModelProfile, shared=True)
         self.cluster_profiles = Parsed(ClusterModelProfile)
         self.pools = Parsed(GPUPool)
         self.policies = Parsed(FitPolicy)

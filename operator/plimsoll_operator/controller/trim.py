@@ -29,7 +29,7 @@ from plimsoll_operator.render import (
     SPEC_DIGEST_ANNOTATION,
     TEMPLATE_DIGEST_ANNOTATION,
 )
-from plimsoll_operator.wanted import MANAGED_LABEL, NOTES_ANNOTATION
+from plimsoll_operator.wanted import MANAGED_LABEL, MOST_NOTES, NOTES_ANNOTATION
 
 _LABELS: Final = ("app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/managed-by", NAME_LABEL)
 _OWNER: Final = ("apiVersion", "kind", "name", "uid", "controller")
@@ -146,7 +146,7 @@ def shape(manifest: Manifest) -> Manifest:
     for part, read in (("labels", MANAGED_LABEL), ("annotations", NOTES_ANNOTATION)):
         given = kept["metadata"].get(part)
         if given:
-            kept["metadata"][part] = {read: given[read]} if read in given else {}
+            kept["metadata"][part] = {read: given[read][:MOST_NOTES]} if read in given else {}
     return kept
 
 

@@ -28,7 +28,7 @@ from plimsoll_operator.metrics import DeploymentSeries, PoolSeries
 from plimsoll_operator.ports import LEADER_WORKER_SETS
 from plimsoll_operator.share import settled
 from plimsoll_operator.use import use_of
-from plimsoll_operator.wanted import MANAGED_LABEL, NOTES_ANNOTATION
+from plimsoll_operator.wanted import MANAGED_LABEL, MOST_NOTES, NOTES_ANNOTATION
 from plimsoll_operator.watch import Served, Watched, key_of
 
 log = logging.getLogger(__name__)
@@ -65,8 +65,12 @@ def _kept(obj: Mapping[str, Any]) -> Mapping[str, Any]:
     for part, keys in _READ_OF_METADATA.items():
         given = kept.get(part)
         if isinstance(given, Mapping):
-            kept[part] = {key: given[key] for key in keys if key in given}
+            kept[part] = {key: _text(given[key]) for key in keys if key in given}
     return {key: value for key, value in obj.items() if key != "status"} | {"metadata": kept}
+
+
+def _text(value: Any) -> Any:
+    return value[:MOST_NOTES] if isinstance(value, str) else value
 
 
 def _stumbled_over(kind: str, obj: Mapping[str, Any]) -> Unreadable:
