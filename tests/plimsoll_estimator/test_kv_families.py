@@ -14,8 +14,8 @@ from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, EstimatorError, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kv_cache import KvCacheLayout, kv_cache_layout, plan_kv_cache
-from plimsoll_estimator.kv_cache.kv_dtype import kv_head_bytes
 from plimsoll_estimator.kv_cache.model_layers import stage_sizes
+from plimsoll_estimator.layers.kv_dtype import kv_head_bytes
 from plimsoll_estimator.resolved import Gpu, KvPlan, KvRefusal, ResolvedArgs
 from plimsoll_estimator.units import GIB
 

@@ -3,13 +3,13 @@
 import pytest
 
 from plimsoll_estimator import catalogue
-from plimsoll_estimator.architectures import ARCHITECTURES
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.estimate import estimate
 from plimsoll_estimator.hardware import gpu_from
-from plimsoll_estimator.registry import check_registered
+from plimsoll_estimator.models.architectures import ARCHITECTURES
+from plimsoll_estimator.models.releases import check_registered
 
 # Read by hand in vllm/model_executor/models/registry.py of the releases named.
 ROWS = [

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plimsoll_estimator.weights.expressions import Malformed, expression
-from plimsoll_estimator.weights.patterns import MOST_ITEMS, Machine, Unmatchable, glob
+from plimsoll_estimator.quantization.expressions import Malformed, expression
+from plimsoll_estimator.quantization.patterns import MOST_ITEMS, Machine, Unmatchable, glob
 
 LAW = settings(max_examples=500, deadline=None)
 ALPHABET = "abx.019_-"

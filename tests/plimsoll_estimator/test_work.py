@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from tests.plimsoll_estimator.work import Limited, counting, steps
 
 from plimsoll_estimator import catalogue
-from plimsoll_estimator.architectures import ARCHITECTURES
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EstimatorError, InvalidInput, Unsupported
 from plimsoll_estimator.estimate import prepare
 from plimsoll_estimator.hardware import gpu_from
 from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.models.architectures import ARCHITECTURES
 
 H100, RELEASE = gpu_from("NVIDIA-H100-80GB-HBM3"), EngineVersion(0, 19)
 MOST_STEPS = 3_000_000

@@ -9,10 +9,10 @@ from typing import Final
 
 from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.kv_cache.families import model_needs
-from plimsoll_estimator.kv_cache.needs import AttentionNeed, ModelNeeds, Need
-from plimsoll_estimator.kv_cache.rules import PlannerRules
-from plimsoll_estimator.kv_cache.text_shape import MAX_LAYERS, positive
+from plimsoll_estimator.layers.needs import AttentionNeed, ModelNeeds, Need
+from plimsoll_estimator.layers.planner_rules import PlannerRules
+from plimsoll_estimator.layers.text_shape import MAX_LAYERS, within
+from plimsoll_estimator.models.register import model_needs
 from plimsoll_estimator.resolved import ResolvedArgs
 
 WITHOUT_CACHE: Final = frozenset({"ngram", "ngram_gpu", "suffix", "medusa", "mlp_speculator"})
@@ -33,7 +33,7 @@ def draft_layers(config: HfConfig, needs: ModelNeeds, resolved: ResolvedArgs, ru
         modules = config.text.int_or_none(*_MODULE_KEYS)
         if not modules:
             raise Unsupported("SpeculativeMethod", f"{method}: the config names no prediction modules (num_nextn_predict_layers)")
-        return (needs.prediction_module or _last_attention(needs),) * positive(config.text, "num_nextn_predict_layers", modules, MAX_LAYERS)
+        return (needs.prediction_module or _last_attention(needs),) * within(config.text, "num_nextn_predict_layers", modules, MAX_LAYERS)
     if method in WITH_MODEL and draft is not None:
         drafted = model_needs(draft, resolved, rules)
         if drafted.state is not None:

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from plimsoll_estimator.errors import EngineRefusal
 from plimsoll_estimator.kv_cache.groups import KvGroup, LayerList, distinct_specs, exchanged, make_group
 from plimsoll_estimator.kv_cache.packing import packed_groups
-from plimsoll_estimator.kv_cache.rules import PlannerRules
 from plimsoll_estimator.kv_cache.specs import LayerSpec
+from plimsoll_estimator.layers.planner_rules import PlannerRules
 from plimsoll_estimator.units import ceil_div
 
 

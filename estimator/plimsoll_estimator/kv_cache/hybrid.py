@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from math import lcm
 
 from plimsoll_estimator.errors import InvalidInput
-from plimsoll_estimator.kv_cache.needs import ModelNeeds
-from plimsoll_estimator.kv_cache.recurrent import cache_mode
-from plimsoll_estimator.kv_cache.rules import PlannerRules
+from plimsoll_estimator.layers.needs import ModelNeeds
+from plimsoll_estimator.layers.planner_rules import PlannerRules
+from plimsoll_estimator.layers.recurrent import cache_mode
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.units import ceil_div
 

@@ -14,13 +14,13 @@ from typing import Final
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig, kept_with_config
-from plimsoll_estimator.kv_cache.families import model_needs
 from plimsoll_estimator.kv_cache.grouping import group_layers
 from plimsoll_estimator.kv_cache.groups import KvGroup
 from plimsoll_estimator.kv_cache.model_layers import model_cache
-from plimsoll_estimator.kv_cache.needs import ModelNeeds
-from plimsoll_estimator.kv_cache.rules import PlannerRules, rules_for
 from plimsoll_estimator.kv_cache.specs import LayerSpec, Reach
+from plimsoll_estimator.layers.needs import ModelNeeds
+from plimsoll_estimator.layers.planner_rules import PlannerRules, rules_for
+from plimsoll_estimator.models.register import model_needs
 from plimsoll_estimator.resolved import KvPlan, KvRefusal, ResolvedArgs, Sight
 from plimsoll_estimator.units import format_gib
 

@@ -1,6 +1,6 @@
 """Every layer's cache of one model: which kinds it has, how many bytes each needs, on which pipeline stage it lives.
 
-Called by `layout`. Turns the needs that `families` read from a config into layer specs with final block sizes.
+Called by `layout`. Turns the needs that `models.register` has from a config into layer specs with final block sizes.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kv_cache.drafts import draft_layers
 from plimsoll_estimator.kv_cache.hybrid import align_hybrid
-from plimsoll_estimator.kv_cache.needs import AttentionNeed, ModelNeeds, Need, StateNeed
-from plimsoll_estimator.kv_cache.rules import PlannerRules
 from plimsoll_estimator.kv_cache.specs import LayerSpec
+from plimsoll_estimator.layers.needs import AttentionNeed, ModelNeeds, Need, StateNeed
+from plimsoll_estimator.layers.planner_rules import PlannerRules
 from plimsoll_estimator.resolved import ResolvedArgs
 
 

@@ -6,11 +6,9 @@ Made by `model_layers`, grouped by `grouping`. Knows no model family: kinds, byt
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
 
+from plimsoll_estimator.layers.needs import Kind
 from plimsoll_estimator.units import ceil_div
-
-Kind = Literal["full", "mla", "sliding", "sliding_mla", "chunked", "cross", "state", "ring"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

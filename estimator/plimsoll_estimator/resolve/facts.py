@@ -11,9 +11,9 @@ from functools import cache
 from importlib import resources
 from typing import Any, Final
 
-from plimsoll_estimator.architectures import ARCHITECTURES
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.models.architectures import ARCHITECTURES
 
 _EXPERT_KEYS: Final = ("num_experts", "moe_num_experts", "n_routed_experts", "num_local_experts")
 _HEAD_KEYS: Final = ("num_attention_heads", "n_head", "num_heads", "n_heads", "encoder_attention_heads", "decoder_attention_heads")

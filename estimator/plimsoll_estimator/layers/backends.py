@@ -1,0 +1,135 @@
+"""Which attention backend vLLM picks on a GPU, and the block size that follows (platforms/cuda.py, attention backends).
+
+Called by `caches` and the model lines. Only what moves block sizes is decided: FLASH_ATTN, FLASHINFER and TRITON_ATTN all take 16-token
+blocks, so where the choice among them has no effect it follows the order alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from plimsoll_estimator.errors import EngineRefusal
+from plimsoll_estimator.layers.planner_rules import PlannerRules
+
+DEFAULT_BLOCK_SIZE: Final = 16
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Backend:
+    """A backend by vLLM's name. `block_size` when the user gives none; `kernel_block` is the finest a hybrid rounds to."""
+
+    name: str
+    block_size: int = DEFAULT_BLOCK_SIZE
+    kernel_block: int = DEFAULT_BLOCK_SIZE
+
+
+FLASH_ATTN: Final = Backend(name="FLASH_ATTN")
+FLASHINFER: Final = Backend(name="FLASHINFER")
+TRITON_ATTN: Final = Backend(name="TRITON_ATTN")
+FLASH_ATTN_MLA: Final = Backend(name="FLASH_ATTN_MLA")
+TRITON_MLA: Final = Backend(name="TRITON_MLA")
+FLASHMLA: Final = Backend(name="FLASHMLA", block_size=64, kernel_block=64)
+FLASHINFER_MLA: Final = Backend(name="FLASHINFER_MLA", block_size=32, kernel_block=32)
+CUTLASS_MLA: Final = Backend(name="CUTLASS_MLA", block_size=128, kernel_block=128)
+SPARSE_BLOCK: Final = 64
+"""Every sparse MLA backend and the indexer of DeepSeek-V3.2 meet at 64 tokens."""
+
+
+def is_quantised(kv_cache_dtype: str) -> bool:
+    """Whether the cache holds less than the model's own 16 bits."""
+    return kv_cache_dtype not in ("auto", "float16", "bfloat16", "half", "float32")
+
+
+def mla_backend(capability: int, kv_cache_dtype: str, rules: PlannerRules, qk_nope_head_dim: int) -> Backend:
+    """The backend of dense multi-head latent attention."""
+    major = capability // 10
+    if not rules.block_from_backend:
+        # The platform forced a block: FlashMLA's wherever it runs, on Blackwell what it preferred then.
+        if major == 9:
+            return FLASHMLA
+        if major == 10 and rules.blackwell_mla_block > DEFAULT_BLOCK_SIZE:
+            return (
+                Backend(name="FLASHINFER_MLA", block_size=64, kernel_block=32)
+                if (qk_nope_head_dim == 128 and rules.blackwell_mla_block == 64)
+                else CUTLASS_MLA
+            )
+        return TRITON_MLA
+    if major == 9:
+        return FLASHMLA if is_quantised(kv_cache_dtype) else FLASH_ATTN_MLA
+    if major == 10:
+        return FLASHINFER_MLA if qk_nope_head_dim in (64, 128, 192) else CUTLASS_MLA
+    if rules.triton_mla_refuses_fp8:
+        _check_triton_fp8(capability, kv_cache_dtype)
+    return TRITON_MLA
+
+
+def packs_sparse_fp8(capability: int) -> bool:
+    """Whether sparse MLA stores fp8 in DeepSeek's packed 656-byte form; on Blackwell FlashInfer takes plain fp8."""
+    return capability // 10 != 10
+
+
+def sparse_mla_backend(capability: int, kv_cache_dtype: str, rules: PlannerRules) -> Backend:
+    """The backend of sparse MLA (DeepSeek-V3.2, GLM-5). Raises EngineRefusal where none exists."""
+    major = capability // 10
+    if major == 9 and is_quantised(kv_cache_dtype) and kv_cache_dtype not in ("fp8", "fp8_ds_mla"):
+        raise EngineRefusal("NoAttentionBackend", f"vLLM has no sparse MLA attention backend for a {kv_cache_dtype} cache on Hopper")
+    if major == 9:
+        name = "FLASH_ATTN_MLA_SPARSE" if rules.sparse_mla_flash_attn and not is_quantised(kv_cache_dtype) else "FLASHMLA_SPARSE"
+    elif major == 10:
+        name = "FLASHINFER_MLA_SPARSE" if is_quantised(kv_cache_dtype) else "FLASHMLA_SPARSE"
+    elif major == 12 and rules.sparse_mla_flash_attn:
+        name = "FLASHINFER_MLA_SPARSE_SM120"
+    else:
+        raise EngineRefusal("NoAttentionBackend", f"vLLM has no sparse MLA attention backend for compute capability {capability}")
+    return Backend(name=name, block_size=SPARSE_BLOCK, kernel_block=SPARSE_BLOCK)
+
+
+def attention_backend(
+    capability: int, kv_cache_dtype: str, rules: PlannerRules, *, head_sizes: frozenset[int], mm_prefix: bool, has_sink: bool
+) -> Backend:
+    """The backend of ordinary attention. `mm_prefix`: image tokens attend to one another (Gemma 3 and 4).
+
+    Raises EngineRefusal where only Triton is left and cannot hold the cache dtype.
+    """
+    chosen = _preferred(capability, kv_cache_dtype, rules, head_sizes, mm_prefix=mm_prefix, has_sink=has_sink)
+    if chosen is TRITON_ATTN and rules.triton_refuses_fp8:
+        _check_triton_fp8(capability, kv_cache_dtype)
+    return chosen
+
+
+def _check_triton_fp8(capability: int, kv_cache_dtype: str) -> None:
+    if kv_cache_dtype.startswith("fp8") and capability < 89:
+        raise EngineRefusal(
+            "KvCacheDtypeNotSupported",
+            f"a {kv_cache_dtype} cache is not supported by the Triton attention backend on compute capability {capability / 10}",
+        )
+
+
+def _preferred(
+    capability: int, kv_cache_dtype: str, rules: PlannerRules, head_sizes: frozenset[int], *, mm_prefix: bool, has_sink: bool
+) -> Backend:
+    major = capability // 10
+    largest = max(head_sizes, default=0)
+    if major < 8:
+        return TRITON_ATTN
+    if mm_prefix:
+        return _mm_prefix_backend(major, kv_cache_dtype, rules, head_sizes)
+    if major == 10 and not has_sink and largest in (64, 128, 256):
+        return FLASHINFER
+    if largest > 256 and not (rules.fa4_large_heads and major == 9):
+        return TRITON_ATTN
+    if has_sink and major < 9:
+        return TRITON_ATTN
+    return FLASH_ATTN
+
+
+def _mm_prefix_backend(major: int, kv_cache_dtype: str, rules: PlannerRules, head_sizes: frozenset[int]) -> Backend:
+    if rules.mm_prefix_composite and head_sizes <= {256, 512}:
+        if major == 9:
+            # The FA4 kernel for fp8 caches with 512-wide heads works on 64-token tiles.
+            tile = 64 if is_quantised(kv_cache_dtype) and 512 in head_sizes else DEFAULT_BLOCK_SIZE
+            return Backend(name="TRITON_FLASH_ATTN", block_size=tile, kernel_block=tile)
+        if major == 10:
+            return Backend(name="TRITON_FLASHINFER", block_size=64, kernel_block=64)
+    return TRITON_ATTN

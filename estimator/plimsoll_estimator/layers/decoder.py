@@ -1,0 +1,255 @@
+"""Decoder stacks of the common build: embedding, attention and MLP, final norm, head.
+
+`DecoderStyle` says how a line differs; `build_decoder` walks through one pipeline stage. The lines with layers of their
+own reuse the pieces here. Sources: vllm/model_executor/models/{llama,qwen2,gemma*,...}.py. Knows no quantisation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from plimsoll_estimator.errors import InvalidInput, Unsupported
+from plimsoll_estimator.hf_config import HfConfig, kept_with_config
+from plimsoll_estimator.layers.rank import Rank, positive, stage_layers
+from plimsoll_estimator.layers.rope import rope, rope_parameters
+
+Bias = Literal["no", "yes"] | tuple[str, ...]
+# Names a Transformers configuration class maps to the common ones.
+LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+HIDDEN = ("hidden_size", "n_embd", "d_model", "dim", "embed_dim")
+HEADS = ("num_attention_heads", "n_head", "num_heads", "n_heads")
+KV_HEADS = ("n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num", "num_attention_groups", "num_key_value_groups")
+POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length", "n_ctx")
+INTERMEDIATE = ("intermediate_size", "ffn_hidden_size", "n_inner", "ffn_dim")
+MAX_LAYERS = 4096
+MAX_DRAFT_LAYERS = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DecoderStyle:
+    """How a family's decoder layer is built. `tied` is the default of its configuration class; `ties` false: the class always
+    builds a head of its own. Biases: "no", "yes", or configuration keys any of which turns them on.
+
+    `..._always`: the class builds the part on every pipeline stage. `transformers_since`: the release from which the class is
+    served by the Transformers backend. `mrope_factor`: rows of a multimodal
+    rope table per position. `sliding_rope`: sliding-window layers have an unscaled rope table of their own.
+    """
+
+    qkv_bias: Bias = "no"
+    o_bias: Bias = "no"
+    mlp_bias: Bias = "no"
+    head_bias: Bias = "no"
+    gated: bool = True
+    norms: int = 2
+    norm_bias: bool = False
+    qk_norm: Literal["no", "head", "full", "key"] = "no"
+    tied: bool = False
+    ties: bool = True
+    partial_rotary: float | None = None
+    normalizer: bool = False
+    attention: str = "self_attn"
+    mlp: str = "mlp"
+    o_name: str = "o_proj"
+    mlp_names: tuple[str, ...] = ("gate_proj", "up_proj")
+    down_name: str = "down_proj"
+    positions: int | None = None
+    head_dim: int | None = None
+    transformers_since: tuple[int, int] | None = None
+    sliding_rope: bool = False
+    mrope_factor: int = 4
+    rotates: bool = True
+    learned_positions: bool = False
+    embedding_always: bool = False
+    norm_always: bool = False
+    head_always: bool = False
+    head_in_pooling: bool = False
+
+
+_TIES: Final = "tie_word_embeddings"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sizes:
+    """The dimensions of a decoder, with Transformers' aliases resolved."""
+
+    layers: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    intermediate: int
+    vocabulary: int
+    positions: int
+    tied: bool
+
+
+def sizes(text: HfConfig, style: DecoderStyle, root: HfConfig | None = None) -> Sizes:
+    """Read the dimensions. Raises InvalidInput naming what is missing."""
+    return _sizes(text, style, root is not None and root.bool(_TIES), root is not None and _TIES in root)
+
+
+@kept_with_config
+def _sizes(text: HfConfig, style: DecoderStyle, root_ties: bool, root_says: bool) -> Sizes:
+    hidden = text.int(*HIDDEN)
+    heads = text.int(*HEADS)
+    if heads < 1 or hidden < 1:
+        raise InvalidInput(f"{text.path}.num_attention_heads", heads, "must be at least 1")
+    head_dim = text.int_or_none("head_dim", "hidden_size_per_head", "kv_channels") or style.head_dim or hidden // heads
+    tied = text.bool(_TIES) or root_ties if root_says or _TIES in text else style.tied
+    return Sizes(
+        layers=positive(text, *LAYERS, limit=MAX_LAYERS),
+        hidden=hidden,
+        heads=heads,
+        kv_heads=text.int_or_none(*KV_HEADS) or heads,
+        head_dim=head_dim,
+        intermediate=text.int_or_none(*INTERMEDIATE) or 4 * hidden,
+        vocabulary=text.int("vocab_size", "padded_vocab_size"),
+        positions=text.int_or_none(*POSITIONS) or style.positions or 8192,
+        tied=tied and style.ties,
+    )
+
+
+def has_bias(text: HfConfig, bias: Bias) -> bool:
+    """Whether a linear of this style has a bias under this configuration."""
+    if isinstance(bias, str):
+        return bias == "yes"
+    return any(text.raw(key) is True for key in bias)
+
+
+def attention(rank: Rank, layer: str, size: Sizes, style: DecoderStyle) -> None:
+    """Fused q, k, v; output projection; query and key norms; scales."""
+    parent = f"{layer}.{style.attention}"
+    text = rank.text
+    rank.qkv(parent, size.hidden, size.heads, size.kv_heads, size.head_dim, bias=has_bias(text, style.qkv_bias))
+    rank.row(parent, style.o_name, size.heads * size.head_dim, size.hidden, bias=has_bias(text, style.o_bias))
+    if style.qk_norm == "head":
+        rank.norm(size.head_dim, count=2)
+    elif style.qk_norm == "full":
+        rank.norm(size.heads * size.head_dim)
+        rank.norm(size.kv_heads * size.head_dim)
+    elif style.qk_norm == "key":
+        rank.norm(size.head_dim)
+    if not on_transformers(rank, style) or rank.version >= (0, 30):
+        rank.attention_scales(parent)
+
+
+def mlp(rank: Rank, parent: str, hidden: int, intermediate: int, style: DecoderStyle, tp: int | None = None) -> None:
+    """Gated (two merged columns) or plain MLP."""
+    bias = has_bias(rank.text, style.mlp_bias)
+    parts = (intermediate, intermediate) if style.gated else (intermediate,)
+    rank.column(parent, style.mlp_names, hidden, parts, bias=bias, tp=tp)
+    rank.row(parent, style.down_name, intermediate, hidden, bias=bias, tp=tp)
+
+
+def on_transformers(rank: Rank, style: DecoderStyle) -> bool:
+    """Whether this release serves the class through its Transformers backend (whose older form hid attention scales)."""
+    return style.transformers_since is not None and rank.version >= style.transformers_since
+
+
+def rope_table(rank: Rank, size: Sizes, style: DecoderStyle) -> None:
+    """The family's one rope table, or the small inverse frequencies of the Transformers backend."""
+    if not style.rotates:
+        return
+    if on_transformers(rank, style):
+        transformers_rope(rank, size, style)
+    else:
+        rope(rank, size.head_dim, size.positions, partial=style.partial_rotary, mrope_factor=style.mrope_factor)
+        if style.sliding_rope:
+            # The cache of tables compares parameters in their order, which Transformers wrote otherwise for a few releases.
+            local = "rope_local_theta" in rank.text or (0, 19) <= rank.version < (0, 22)
+            theta = "sliding" if local else rope_parameters(rank.text).get("rope_theta")
+            rope(rank, size.head_dim, size.positions, parameters={"rope_type": "default", "rope_theta": theta})
+
+
+def transformers_rope(rank: Rank, size: Sizes, style: DecoderStyle) -> None:
+    """Transformers' RotaryEmbedding: inv_freq (with Transformers 5, since 0.19, a copy too) in float32, per layer type where nested."""
+    nested = rank.text.sub("rope_parameters")
+    tables = 2 if style.sliding_rope else 1
+    if nested is not None and any(isinstance(value, dict) for value in nested.as_mapping().values()):
+        tables = sum(isinstance(value, dict) for value in nested.as_mapping().values())
+    share = rank.text.float_or_none("partial_rotary_factor", "rotary_pct") or style.partial_rotary or 1.0
+    copies = 2 if rank.version >= (0, 19) else 1
+    rank.once("inv_freq", copies * tables * (int(size.head_dim * share) // 2) * 4)
+
+
+def stack(
+    rank: Rank,
+    size: Sizes,
+    style: DecoderStyle,
+    build: Callable[[int], None],
+    kind: Callable[[int], Hashable] | None = None,
+    layers: int | None = None,
+    vocabularies: tuple[int, int] | None = None,
+) -> None:
+    """Embedding on the first stage (last too when tied), the stage's layers, final norm and head on the last.
+
+    `vocabularies` are the rows of embedding and head where they differ.
+    """
+    count = size.layers if layers is None else layers
+    head = rank.resolved.runner == "generate" or style.head_in_pooling
+    native = not on_transformers(rank, style)  # the backend leaves out what a stage does not use
+    embedded, decoded = vocabularies or (size.vocabulary, size.vocabulary)
+    if rank.first or (style.embedding_always and native) or (rank.last and size.tied and (head or not native)):
+        rank.embedding(embedded, size.hidden)
+    if style.learned_positions and (rank.first or style.embedding_always):
+        rank.tensor(size.positions * size.hidden)
+    rank.layers(stage_layers(count, rank.resolved.pipeline_parallel_size)[rank.stage], kind, build)
+    if style.normalizer:
+        rank.tensor(1)
+    if style.norms and (rank.last or (style.norm_always and native)):
+        rank.norm(size.hidden, bias=style.norm_bias)
+    if head and not size.tied and (rank.last or (style.head_always and native)):
+        bias = has_bias(rank.text, style.head_bias) and native
+        rank.lm_head(decoded, size.hidden, bias=bias)
+
+
+def build_decoder(rank: Rank, style: DecoderStyle) -> None:
+    """A dense decoder of one style."""
+    size = sizes(rank.text, style, rank.config)
+
+    def layer(i: int) -> None:
+        name = f"layers.{i}"
+        attention(rank, name, size, style)
+        mlp(rank, f"{name}.{style.mlp}", size.hidden, size.intermediate, style)
+        rank.norm(size.hidden, bias=style.norm_bias, count=style.norms)
+        rope_table(rank, size, style)
+
+    stack(rank, size, style, layer)
+
+
+def build_plain(
+    rank: Rank, style: DecoderStyle, text: HfConfig, halves: bool = False, rotary_dim: int | None = None, mlp_tp: int | None = None
+) -> None:
+    """A dense decoder of one style with one rope table; `halves`: `intermediate_size` counts both halves of a gated MLP."""
+    size = sizes(text, style, rank.config)
+    if halves:
+        size = replace(size, intermediate=size.intermediate // 2)
+
+    def layer(i: int) -> None:
+        name = f"layers.{i}"
+        attention(rank, name, size, style)
+        mlp(rank, f"{name}.{style.mlp}", size.hidden, size.intermediate, style, mlp_tp)
+        rank.norm(size.hidden, bias=style.norm_bias, count=style.norms)
+        if style.rotates:
+            rope(rank, size.head_dim, size.positions, rotary_dim=rotary_dim)
+
+    stack(rank, size, style, layer)
+
+
+def everywhere(style: DecoderStyle) -> DecoderStyle:
+    """The same style in a class that builds embedding, final norm and head on every pipeline stage."""
+    return replace(style, embedding_always=True, norm_always=True, head_always=True)
+
+
+def check_served_until(rank: Rank, name: str, last: tuple[int, int]) -> None:
+    """A class that registry.py lists as supported in earlier releases alone has rules for those alone."""
+    if rank.version > last:
+        raise Unsupported("UnsupportedArchitecture", f"vLLM has had no model class {name} since {last[0]}.{last[1]}")
+
+
+def layer_flag(text: HfConfig, key: str, layer: int) -> bool:
+    """Whether the list under `key` has a true entry for this layer."""
+    values = text.list_or_none(key)
+    return bool(values[layer]) if values is not None and layer < len(values) else False

@@ -1,0 +1,109 @@
+"""Routed experts: the sparse block of a decoder, and decoders of attention and experts of the common build.
+
+Called by the model lines. Sources: vllm/model_executor/layers/fused_moe/layer.py and the classes in vllm/model_executor/models/.
+Knows no quantisation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from plimsoll_estimator.errors import EngineRefusal
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.layers.decoder import DecoderStyle, attention, mlp, rope_table, sizes, stack
+from plimsoll_estimator.layers.rank import Rank
+
+EXPERTS = ("num_experts", "moe_num_experts", "n_routed_experts", "num_local_experts")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MoeStyle:
+    """How a family's sparse block is built. `gate_item` and `correction_item` are bytes per element; 0 means the model's dtype.
+
+    `unsplit_since`: the release from which the class holds its shared experts whole on every rank when tokens are divided among
+    the tensor-parallel ranks (`Rank.tokens_divided`); None for the classes that never do.
+    """
+
+    parent: str = "mlp"
+    experts: tuple[str, ...] = EXPERTS
+    intermediate: tuple[str, ...] = ("moe_intermediate_size", "intermediate_size")
+    gate_bias: bool = False
+    gate_item: int = 0
+    correction: bool = False
+    correction_item: int = 4
+    expert_bias: bool = False
+    gated: bool = True
+    shared: Literal["no", "count", "size"] = "no"
+    shared_gate: bool = False
+    shared_name: str = "shared_experts"
+    unsplit_since: tuple[int, int] | None = None
+    dense_style: DecoderStyle = field(default_factory=DecoderStyle)
+
+
+BLOCK_SPARSE = MoeStyle(parent="block_sparse_moe", intermediate=("intermediate_size",))
+"""Mixtral's block, which others took over."""
+
+
+def moe(rank: Rank, layer: str, hidden: int, style: MoeStyle) -> None:
+    """Router, fused experts, shared experts of one layer."""
+    text = rank.text
+    parent = f"{layer}.{style.parent}"
+    experts = expert_count(text, style.experts)
+    intermediate = text.int(*style.intermediate)
+    item = style.gate_item or rank.item
+    rank.tensor(experts * hidden, item)
+    if style.gate_bias:
+        rank.tensor(experts, item)
+    if style.correction:
+        rank.tensor(experts, style.correction_item or rank.item)
+    rank.experts(f"{parent}.experts", experts, hidden, intermediate, gated=style.gated, bias=style.expert_bias)
+    shared = 0
+    if style.shared == "count":
+        shared = (text.int_or_none("n_shared_experts", "moe_num_shared_experts", "num_shared_experts") or 0) * intermediate
+    elif style.shared == "size":
+        shared = text.int_or_none("shared_expert_intermediate_size", "shared_intermediate_size") or 0
+    if shared:
+        if style.shared_gate:
+            rank.tensor(hidden)
+        tp = rank.shared_experts_tp(style.unsplit_since)
+        mlp(rank, f"{parent}.{style.shared_name}", hidden, shared, style.dense_style, tp)
+
+
+def expert_count(text: HfConfig, keys: tuple[str, ...] = EXPERTS) -> int:
+    """Routed experts; a list (one entry per layer) gives its first."""
+    for key in keys:
+        value = text.raw(key)
+        if isinstance(value, list | tuple) and value and isinstance(value[0], int):
+            return value[0]
+        if value is not None:
+            return text.int(key)
+    return 0
+
+
+def check_expert_count(rank: Rank, experts: int) -> None:
+    """Several model classes refuse tensor parallelism beyond the number of experts."""
+    if rank.tp > experts:
+        raise EngineRefusal("TooManyRanksForExperts", f"Tensor parallel size {rank.tp} is greater than the number of experts {experts}.")
+
+
+def build_moe(
+    rank: Rank, style: DecoderStyle, sparse: MoeStyle, first_dense: int = 0, step: int = 1, listed: frozenset[int] = frozenset()
+) -> None:
+    """A decoder where the layers beyond `first_dense`, every `step`-th, and not `listed`, are sparse."""
+    size = sizes(rank.text, style, rank.config)
+
+    def is_sparse(i: int) -> bool:
+        return i >= first_dense and i not in listed and (i + 1) % step == 0
+
+    def layer(i: int) -> None:
+        name = f"layers.{i}"
+        attention(rank, name, size, style)
+        if is_sparse(i):
+            moe(rank, name, size.hidden, sparse)
+        else:
+            mlp(rank, f"{name}.{style.mlp}", size.hidden, size.intermediate, style)
+        rank.norm(size.hidden, bias=style.norm_bias, count=style.norms)
+        rope_table(rank, size, style)
+
+    stack(rank, size, style, layer, is_sparse)

@@ -1,0 +1,72 @@
+"""What one layer needs to keep, before block sizes are known. Values only.
+
+Made by `caches` and the model lines, priced by `kv_cache.model_layers`. Knows no model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from plimsoll_estimator.layers.backends import Backend
+from plimsoll_estimator.units import ceil_div
+
+Kind = Literal["full", "mla", "sliding", "sliding_mla", "chunked", "cross", "state", "ring"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionNeed:
+    """A layer whose cache grows with tokens. `token_bytes` is one token of this layer on one rank."""
+
+    kind: Kind
+    token_bytes: int
+    window: int = 0
+    role: str = ""
+    block_size: int = 0
+    """A block size of the layer's own; 0 takes the engine's."""
+    tokens_per_state: int = 1
+    alignment: int = 1
+    stride_alignment: int = 1
+
+    def page_bytes(self, block_size: int) -> int:
+        """One block, rounded up to the layer's own alignment."""
+        page = block_size // self.tokens_per_state * self.token_bytes
+        return ceil_div(page, self.alignment) * self.alignment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateNeed:
+    """A layer with recurrent state: `state_bytes` per block, `blocks` per request (0: one per state block)."""
+
+    state_bytes: int
+    blocks: int
+    role: str = ""
+
+
+Need = AttentionNeed | StateNeed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelNeeds:
+    """A whole model: the needs of each decoder layer in order, and what decides its block size."""
+
+    layers: tuple[tuple[Need, ...], ...]
+    backend: Backend
+    state: StateNeed | None = None
+    """The largest recurrent state, when there is one."""
+    is_hybrid: bool = False
+    """Attention and recurrent state together: their pages are made equal."""
+    attention_token_bytes: int = 0
+    """One token of an ordinary attention layer, the yardstick of the alignment."""
+    uses_mla: bool = False
+    block_alignment: int = 1
+    """What hybrid blocks must also be a multiple of."""
+    head_dim: int = 0
+    chunk_size: int = 2048
+    supports_mode_all: bool = False
+    """The class can keep a state at every block (mode "all", where the release has it)."""
+    encoder_tokens: int = 0
+    packed: bool = False
+    """Pages of different sizes lie side by side in a block."""
+    prediction_module: tuple[Need, ...] = ()
+    """What one prediction module keeps, where it differs from the last full-attention layer."""

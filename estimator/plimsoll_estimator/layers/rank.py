@@ -1,0 +1,288 @@
+"""One rank's weights, added up module by module in the way vLLM's layer classes allocate them.
+
+The model lines call `Rank` while they walk through a model; it divides by tensor-parallel size, asks the
+quantisation for the stored form, and refuses what vLLM's constructors refuse. Knows no model line and no method's bytes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Sequence
+
+from plimsoll_estimator.errors import EngineRefusal, InvalidInput
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.quantization.method import Experts, Linear, Method
+from plimsoll_estimator.resolved import ResolvedArgs
+from plimsoll_estimator.units import ceil_div, round_up
+
+DTYPE_BYTES = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "half": 2}
+VOCABULARY_PADDING = 64
+_BLOCKS_FROM = 10 << 20
+_BLOCK = 2 << 20
+_SPLIT_ABOVE = 1 << 20
+_NEVER_SPLIT_FROM = 20 << 20
+_LIMITED_SPLITS = (0, 20)
+
+
+def divide(value: int, by: int) -> int:
+    """value / by, or the refusal of vllm/distributed/utils.py:ensure_divisibility."""
+    if value % by:
+        raise EngineRefusal("NotDivisible", f"{value} is not divisible by {by}")
+    return value // by
+
+
+def positive(config: HfConfig, *keys: str, default: int | None = None, limit: int = 1 << 40) -> int:
+    """A whole number from 1 to `limit`, for what divides or is looped over. Raises InvalidInput naming the key."""
+    value = config.int(*keys, default=default)
+    if not 1 <= value <= limit:
+        raise InvalidInput(f"{config.path}.{keys[0]}", value, f"must be from 1 to {limit}")
+    return value
+
+
+def stage_layers(layers: int, stages: int) -> tuple[range, ...]:
+    """Layer ranges of the pipeline stages: vllm/distributed/utils.py:get_pp_indices (all versions)."""
+    counts = [layers // stages] * stages
+    for i in range(2, layers % stages + 2):
+        counts[-i] += 1
+    edges = [0]
+    for count in counts:
+        edges.append(edges[-1] + count)
+    return tuple(range(edges[i], edges[i + 1]) for i in range(stages))
+
+
+class Rank:
+    """The first tensor-parallel rank of one pipeline stage: the fullest, since remainders go to the first ranks.
+
+    `created_bytes` counts parameters and buffers as built, `added_bytes` what loading adds (or, negative, drops).
+    """
+
+    __slots__ = (
+        "added_bytes",
+        "config",
+        "created_bytes",
+        "expert_parallel",
+        "experts_tp",
+        "first",
+        "item",
+        "last",
+        "method",
+        "resolved",
+        "shared",
+        "shared_added_bytes",
+        "shared_created_bytes",
+        "stage",
+        "text",
+        "tokens_divided",
+        "tp",
+        "version",
+    )
+
+    def __init__(self, config: HfConfig, resolved: ResolvedArgs, method: Method, stage: int) -> None:
+        self.config = config
+        self.text = config.text
+        self.resolved = resolved
+        self.version = resolved.version.minor_key
+        self.method = method
+        self.stage = stage
+        self.first = stage == 0
+        self.last = stage == resolved.pipeline_parallel_size - 1
+        self.tp = resolved.tensor_parallel_size
+        group = self.tp * resolved.data_parallel_size
+        on = resolved.enable_expert_parallel
+        self.expert_parallel = group if on else 1
+        self.experts_tp = 1 if on else group
+        # vllm/config/parallel.py:use_sequence_parallel_moe: some classes then hold shared experts whole on every rank. 0.10.2 does
+        # so only with DeepEP, which is not its default.
+        self.tokens_divided = on and self.tp > 1 and resolved.data_parallel_size > 1 and self.version >= (0, 11)
+        self.item = DTYPE_BYTES[resolved.dtype.removeprefix("torch.")]
+        self.created_bytes = 0
+        self.added_bytes = 0
+        self.shared: set[Hashable] = set()
+        self.shared_created_bytes = 0
+        self.shared_added_bytes = 0
+
+    @property
+    def drafts_by_mtp(self) -> bool:
+        """Whether this rank also loads the model's own multi-token-prediction layers as the speculative draft."""
+        given = self.resolved.given
+        if not self.last or self.resolved.num_speculative_tokens < 1 or given.speculative_model_config is not None:
+            return False
+        return given.speculative_method is None or "mtp" in given.speculative_method
+
+    def _place(self, n_bytes: int) -> None:
+        """What torch's caching allocator counts beyond a tensor's size, part of "Model loading took".
+
+        From 10 MiB a tensor gets a block of whole 2 MiB; a rest of at most 1 MiB is not split off, and from 20 MiB none is
+        since vLLM loads with max_split_size_mb=20 (c10/cuda/CUDACachingAllocator.cpp; model_loader, after 0.19).
+        """
+        if n_bytes >= _BLOCKS_FROM:
+            rest = -n_bytes % _BLOCK
+            if rest <= _SPLIT_ABOVE or (n_bytes >= _NEVER_SPLIT_FROM and self.version >= _LIMITED_SPLITS):
+                self.added_bytes += rest
+
+    def tensor(self, elements: int, item: int | None = None) -> None:
+        """A parameter or buffer of `elements`, in the model's dtype unless `item` bytes are given."""
+        size = elements * (self.item if item is None else item)
+        self.created_bytes += size
+        self._place(size)
+
+    def once(self, key: Hashable, n_bytes: int) -> bool:
+        """A buffer that modules of one process share, such as a rope table: counted the first time, which is True."""
+        if key in self.shared:
+            return False
+        self.shared.add(key)
+        added = self.added_bytes
+        self.created_bytes += n_bytes
+        self._place(n_bytes)
+        self.shared_created_bytes += n_bytes
+        self.shared_added_bytes += self.added_bytes - added
+        return True
+
+    def norm(self, size: int, bias: bool = False, count: int = 1) -> None:
+        """RMSNorm (weight) or LayerNorm (weight and bias), replicated."""
+        self.created_bytes += size * count * self.item * (2 if bias else 1)
+
+    def _linear(
+        self, parent: str, names: tuple[str, ...], k: int, parts: tuple[int, ...], k_full: int, n_full: int, lenient: bool = False
+    ) -> None:
+        if k < 1 or sum(parts) < 1:
+            raise InvalidInput(self.config.path, parent, "would be a layer without inputs or outputs")
+        self.created_bytes += self.method.linear(Linear(parent, names, k, parts, k_full, n_full, self.item, lenient))
+        self.added_bytes += self.method.added
+        for size in self.method.main:
+            self._place(size)
+
+    def column(self, parent: str, names: tuple[str, ...], k: int, parts: Iterable[int], bias: bool = False, tp: int | None = None) -> None:
+        """ColumnParallelLinear or MergedColumnParallelLinear: every part of the output divided, biases too."""
+        by = self.tp if tp is None else tp
+        full = tuple(parts)
+        mine = tuple(divide(n, by) for n in full)
+        self._linear(parent, names, k, mine, k, sum(full))
+        if bias:
+            self.created_bytes += sum(mine) * self.item
+
+    def row(self, parent: str, name: str, k: int, n: int, bias: bool = False, tp: int | None = None) -> None:
+        """RowParallelLinear: the input divided, the bias whole."""
+        by = self.tp if tp is None else tp
+        self._linear(parent, (name,), divide(k, by), (n,), k, n)
+        if bias:
+            self.created_bytes += n * self.item
+
+    def replicated(self, parent: str, names: tuple[str, ...], k: int, parts: Iterable[int], bias: bool = False) -> None:
+        """ReplicatedLinear, quantised like the others."""
+        full = tuple(parts)
+        self._linear(parent, names, k, full, k, sum(full))
+        if bias:
+            self.created_bytes += sum(full) * self.item
+
+    def kv_heads(self, kv_heads: int, tp: int | None = None) -> int:
+        """KV heads of one rank; replicated when tensor parallelism exceeds them (QKVParallelLinear)."""
+        by = self.tp if tp is None else tp
+        if kv_heads < 1:
+            raise InvalidInput(f"{self.text.path}.num_key_value_heads", kv_heads, "must be at least 1")
+        if by >= kv_heads:
+            if by % kv_heads:
+                raise EngineRefusal("NotDivisible", f"{by} is not divisible by {kv_heads}")
+            return 1
+        return divide(kv_heads, by)
+
+    def qkv(
+        self,
+        parent: str,
+        hidden: int,
+        heads: int,
+        kv_heads: int,
+        head_dim: int,
+        v_head_dim: int | None = None,
+        bias: bool = False,
+        names: tuple[str, ...] = ("q_proj", "k_proj", "v_proj"),
+        tp: int | None = None,
+        lenient: bool = False,
+    ) -> None:
+        """QKVParallelLinear: q, k and v in one weight."""
+        by = self.tp if tp is None else tp
+        mine = divide(heads, by)
+        kv = self.kv_heads(kv_heads, by)
+        v_dim = head_dim if v_head_dim is None else v_head_dim
+        parts = (mine * head_dim, kv * head_dim, kv * v_dim)
+        self._linear(parent, names, hidden, parts, hidden, sum(parts) * by, lenient)
+        if bias:
+            self.created_bytes += sum(parts) * self.item
+
+    def attention_scales(self, parent: str, latent: bool = False) -> None:
+        """The scalars vLLM's Attention keeps: four float32 buffers (since 0.15), and parameters where the checkpoint may hold scales."""
+        self.created_bytes += (16 if self.version >= (0, 15) else 0) + self.method.kv_scale_bytes(f"{parent}.attn", self.item, latent)
+
+    def embedding(self, vocabulary: int, hidden: int) -> None:
+        """VocabParallelEmbedding, padded to 64 rows. vllm/model_executor/layers/vocab_parallel_embedding.py."""
+        self.tensor(divide(round_up(vocabulary, VOCABULARY_PADDING), self.tp) * hidden)
+
+    def lm_head(self, vocabulary: int, hidden: int, bias: bool = False, name: str = "lm_head") -> None:
+        """ParallelLMHead, which a few checkpoints quantise."""
+        rows = round_up(vocabulary, VOCABULARY_PADDING)
+        mine = divide(rows, self.tp)
+        size = self.method.head(Linear("", (name,), hidden, (mine,), hidden, rows, self.item))
+        self.created_bytes += size
+        self._place(size)
+        if bias:
+            self.created_bytes += mine * self.item
+
+    def shared_experts_tp(self, unsplit_since: tuple[int, int] | None) -> int | None:
+        """The tensor-parallel size that divides shared experts: 1 (held whole), or None for the rank's own."""
+        return 1 if self.tokens_divided and unsplit_since is not None and self.version >= unsplit_since else None
+
+    def local_experts(self, experts: int) -> int:
+        """Routed experts the first rank holds under expert parallelism."""
+        return ceil_div(experts, self.expert_parallel)
+
+    def experts(
+        self,
+        parent: str,
+        experts: int,
+        hidden: int,
+        intermediate: int,
+        *,
+        gated: bool = True,
+        bias: bool = False,
+        pad_intermediate: bool = False,
+    ) -> None:
+        """FusedMoE: w13 and w2 of the local experts. Expert parallelism adds an int32 map of all experts."""
+        if pad_intermediate:
+            intermediate = round_up(intermediate, self.experts_tp)
+        mine = divide(intermediate, self.experts_tp)
+        local = self.local_experts(experts)
+        # FlashInfer's TRTLLM kernel for bfloat16 experts (fused_moe/oracle/unquantized.py, 0.33.0) wants multiples of 128.
+        step = 128 if self.resolved.gpu.capability // 10 == 10 and self.version >= (0, 26) else 1
+        shape = Experts(parent, local, experts, hidden, mine, gated, bias, self.item, step)
+        self.created_bytes += self.method.experts(shape)
+        self.added_bytes += self.method.added
+        for size in self.method.main:
+            self._place(size)
+        if self.expert_parallel > 1:
+            self.created_bytes += experts * 4
+
+    def unquantised(self, build: Callable[[Rank], None]) -> None:
+        """Build a part of the model that its class builds without quantisation."""
+        method, self.method = self.method, Method()
+        build(self)
+        self.method = method
+
+    def layers(self, ids: Sequence[int], kind: Callable[[int], Hashable] | None, build: Callable[[int], None]) -> None:
+        """Build the first layer of each kind (and quantisation), and add it as often as there are others like it.
+
+        Without `kind` all are alike but for their quantisation. What modules share (`once`) is counted with the first.
+        """
+        for i, others in self._alike(ids, kind):
+            created, added = self.created_bytes, self.added_bytes
+            once_created, once_added = self.shared_created_bytes, self.shared_added_bytes
+            build(i)
+            if others:
+                self.created_bytes += others * (self.created_bytes - created - (self.shared_created_bytes - once_created))
+                self.added_bytes += others * (self.added_bytes - added - (self.shared_added_bytes - once_added))
+
+    def _alike(self, ids: Sequence[int], kind: Callable[[int], Hashable] | None) -> list[tuple[int, int]]:
+        """(first layer, how many others are like it) of each kind, in order of appearance."""
+        signatures = self.method.signatures(ids)
+        keys = list(signatures if kind is None else zip(map(kind, ids), signatures, strict=True))
+        first = dict(zip(reversed(keys), reversed(ids), strict=True))
+        return [(first[key], count - 1) for key, count in Counter(keys).items()]

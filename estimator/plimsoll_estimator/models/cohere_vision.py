@@ -1,0 +1,12 @@
+"""Command A Vision: SigLIP before the language model that its text configuration names.
+
+`models.register` names it. Knows no quantisation. Source: vllm/model_executor/models/cohere2_vision.py (0.22.1, 0.33.0).
+"""
+
+from __future__ import annotations
+
+from plimsoll_estimator.models.text_language import text_language
+from plimsoll_estimator.towers.compose import with_tower
+from plimsoll_estimator.towers.siglip import cohere2_vision_tower
+
+cohere2_vision = with_tower(cohere2_vision_tower, text_language)

@@ -1,0 +1,76 @@
+"""DeepSeek-OCR: SAM's ViT-B and a CLIP ViT-L that reads its features, before DeepSeek's experts with ordinary attention.
+
+`models.register` names it. Knows no quantisation.
+Sources: vllm/model_executor/models/{deepseek_ocr,deepencoder,deepseek_vl2,deepseek_v2}.py (0.13.0 and 0.33.0 agree).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from plimsoll_estimator.errors import InvalidInput, Unsupported
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.layers.decoder import DecoderStyle
+from plimsoll_estimator.layers.experts import MoeStyle, build_moe
+from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.towers.clip import clip_blocks
+from plimsoll_estimator.towers.compose import with_tower
+
+_CLIP: Final = HfConfig(
+    {"hidden_size": 1024, "image_size": 224, "patch_size": 14, "intermediate_size": 4096, "num_attention_heads": 16}, "CLIP ViT-L/14"
+)
+_SAM_WIDTH: Final = 768
+_SAM_LAYERS: Final = 12
+_SAM_GLOBAL: Final = (2, 5, 8, 11)
+_SAM_SIDE: Final = 64
+_SAM_WINDOW: Final = 14
+_SAM_HEAD: Final = 64
+
+
+def _sam_tower(rank: Rank) -> None:
+    """SAM's ViT-B with relative positions, its neck and two halving convolutions: whole on every rank, never quantised."""
+    width = _SAM_WIDTH
+    rank.tensor(width * 3 * 16 * 16 + width)
+    rank.tensor(_SAM_SIDE * _SAM_SIDE * width)
+
+    def block(i: int) -> None:
+        side = _SAM_SIDE if i in _SAM_GLOBAL else _SAM_WINDOW
+        rank.tensor(width * 3 * width + 3 * width)
+        rank.tensor(width * width + width)
+        rank.tensor(2 * (2 * side - 1) * _SAM_HEAD)
+        rank.tensor(width * 4 * width + 4 * width)
+        rank.tensor(4 * width * width + width)
+        rank.norm(width, bias=True, count=2)
+
+    rank.layers(range(_SAM_LAYERS), lambda i: i in _SAM_GLOBAL, block)
+    rank.tensor(width * 256)
+    rank.tensor(256 * 256 * 9)
+    rank.norm(256, bias=True, count=2)
+    rank.tensor(256 * 512 * 9)
+    rank.tensor(512 * 1024 * 9)
+
+
+def deepseek_ocr_tower(rank: Rank) -> None:
+    """SAM, all of CLIP without its last norm (divided), a projection and two vectors between rows and views."""
+    _sam_tower(rank)
+    clip_blocks(rank, _CLIP, True, 24, "vision_model.encoder.layers")
+    projector = rank.config.sub("projector_config")
+    if projector is None:
+        raise InvalidInput(f"{rank.config.path}.projector_config", None, "is required")
+    if projector.str_or_none("projector_type") != "linear":
+        raise Unsupported("UnsupportedVisionTower", "no rules for a DeepSeek-OCR projector that is not linear")
+    out = projector.int("n_embed")
+    rank.tensor(projector.int("input_dim") * out + out)
+    rank.norm(out, count=2)
+
+
+def deepseek_ocr_language(rank: Rank) -> None:
+    """DeepseekV2ForCausalLM with heads of no latent width: ordinary attention, shared experts."""
+    text = rank.text
+    if text.int_or_none("qk_nope_head_dim") or text.int_or_none("qk_rope_head_dim"):
+        raise Unsupported("UnsupportedArchitecture", "no rules for latent attention behind DeepSeek-OCR's towers")
+    sparse = MoeStyle(shared="count", unsplit_since=(0, 11), intermediate=("moe_intermediate_size",))
+    build_moe(rank, DecoderStyle(), sparse, first_dense=text.int("first_k_dense_replace", default=0))
+
+
+deepseek_ocr = with_tower(deepseek_ocr_tower, deepseek_ocr_language)

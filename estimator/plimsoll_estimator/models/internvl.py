@@ -1,0 +1,13 @@
+"""InternVL and Intern-S1: InternViT before the language model that their text configuration names.
+
+`models.register` names it. Knows no quantisation. Sources: vllm/model_executor/models/{internvl,interns1}.py (0.19.1 and 0.33.0 agree).
+"""
+
+from __future__ import annotations
+
+from plimsoll_estimator.models.text_language import text_language
+from plimsoll_estimator.towers.compose import with_tower
+from plimsoll_estimator.towers.intern_vit import internvit_hf_tower, internvit_tower
+
+internvl = with_tower(internvit_tower, text_language)
+internvl_hf = with_tower(internvit_hf_tower, text_language)

@@ -1,0 +1,46 @@
+"""Llama, and the dense decoders of its build: CWM, SmolLM 3, Seed-OSS, Arcee, Orion, Jais 2, PLaMo 3, InternLM 2, HyperCLOVA X.
+
+`models.register` names it; whoever wraps or varies it is its heir. Knows no quantisation.
+Sources: vllm/model_executor/models/{llama,orion,jais2,plamo3,internlm2}.py and the Transformers backend.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from plimsoll_estimator.layers.decoder import DecoderStyle, build_plain
+from plimsoll_estimator.layers.rank import Rank
+
+LLAMA = DecoderStyle(qkv_bias=("attention_bias", "bias"), o_bias=("attention_bias", "bias"), mlp_bias=("mlp_bias",))
+CWM = replace(LLAMA, transformers_since=(0, 32))
+SMOLLM3 = DecoderStyle(
+    qkv_bias=("attention_bias",), o_bias=("attention_bias",), mlp_bias=("mlp_bias",), tied=True, transformers_since=(0, 0)
+)
+SEED_OSS = DecoderStyle(qkv_bias=("attention_bias",), o_bias=("attention_out_bias",), transformers_since=(0, 32))
+ARCEE = DecoderStyle(
+    qkv_bias=("attention_bias",),
+    o_bias=("attention_bias",),
+    mlp_bias=("mlp_bias",),
+    gated=False,
+    mlp_names=("up_proj",),
+    transformers_since=(0, 32),
+)
+ORION = DecoderStyle(norm_bias=True, embedding_always=True, norm_always=True, head_always=True)
+JAIS2 = DecoderStyle(
+    qkv_bias=("attention_bias",),
+    o_bias=("attention_bias",),
+    mlp_bias=("mlp_bias",),
+    gated=False,
+    norm_bias=True,
+    mlp_names=("up_proj",),
+    transformers_since=(0, 32),
+)
+PLAMO3 = DecoderStyle(
+    norms=4, qk_norm="head", attention="mixer", embedding_always=True, norm_always=True, head_always=True, sliding_rope=True
+)
+INTERNLM2 = DecoderStyle(embedding_always=True, norm_always=True, head_always=True)
+
+
+def hyperclovax(rank: Rank) -> None:
+    """HyperCLOVAXForCausalLM: Llama, with a norm behind each block where `use_post_norm` says so."""
+    build_plain(rank, replace(LLAMA, norms=4 if rank.text.bool("use_post_norm") else 2), rank.text)

@@ -1,0 +1,70 @@
+"""MiniCPM-V 2.6, 4.0 and 4.5: SigLIP and a resampler of learned queries, before Qwen 2, Llama or Qwen 3.
+
+`models.register` names it. Knows no quantisation.
+Sources: vllm/model_executor/models/{minicpmv,idefics2_vision_model}.py and layers/resampler.py (0.12.0 to 0.33.0).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.errors import EngineRefusal, Unsupported
+from plimsoll_estimator.layers.decoder import DecoderStyle, build_decoder
+from plimsoll_estimator.layers.rank import Rank, positive
+from plimsoll_estimator.models.llama import LLAMA
+from plimsoll_estimator.models.qwen import QWEN2, QWEN3
+from plimsoll_estimator.towers.compose import with_tower
+from plimsoll_estimator.towers.encoder import CLIP_BLOCK, MAX_DEPTH, conv, encoder, vision_config
+
+_POSITIONS: Final = 70 * 70
+_TIMES: Final = 36000
+_LANGUAGES: Final[dict[str, tuple[DecoderStyle, EngineVersion]]] = {
+    "2.6": (QWEN2, EngineVersion(0, 8)),
+    "4.0": (LLAMA, EngineVersion(0, 10, 1)),
+    "4.5": (QWEN3, EngineVersion(0, 10, 2)),
+}
+"""By `version`: the language model, and the first release whose class knows it."""
+
+
+def _release(rank: Rank) -> str:
+    """`version` of the configuration, a number or a string there. Raises Unsupported or EngineRefusal."""
+    said = str(rank.config.raw("version"))[:20]
+    if said not in _LANGUAGES:
+        raise Unsupported("UnsupportedArchitecture", f"no rules for MiniCPM-V of version {said}; known are {', '.join(_LANGUAGES)}")
+    since = _LANGUAGES[said][1]
+    if rank.resolved.version < since:
+        raise EngineRefusal("UnsupportedModelVersion", f"MiniCPM-V {said} is supported since vLLM {since}")
+    return said
+
+
+def minicpm_v_tower(rank: Rank) -> None:
+    """SigLIP (divided, with its last norm), and the resampler with its tables of positions (whole); 4.5 has one of times too."""
+    vision, width = vision_config(rank), rank.text.int("hidden_size")
+    hidden, heads = vision.int("hidden_size"), positive(vision, "num_attention_heads")
+    side = vision.int("image_size") // positive(vision, "patch_size")
+    layers = positive(vision, "num_hidden_layers", limit=MAX_DEPTH) - (1 if rank.config.bool("drop_vision_last_layer") else 0)
+    conv(rank, vision, hidden, bias=True, frames=1)
+    rank.tensor(side * side * hidden)
+    encoder(rank, "vpm.encoder.layers", layers, hidden, heads, vision.int("intermediate_size"), CLIP_BLOCK)
+    rank.norm(hidden, bias=True)
+    rank.tensor(rank.config.int("query_num", default=64) * width)
+    if hidden != width:
+        rank.replicated("resampler", ("kv_proj",), hidden, (width,))
+    rank.tensor(3 * width * width)
+    rank.norm(3 * width)
+    rank.tensor(width * width)
+    rank.norm(width)
+    rank.norm(width, bias=True, count=3)
+    rank.tensor(width * width)
+    rank.tensor(_POSITIONS * width)
+    if _release(rank) == "4.5":
+        rank.tensor(_TIMES * width)
+
+
+def minicpm_v_language(rank: Rank) -> None:
+    """The language model of the version."""
+    build_decoder(rank, _LANGUAGES[_release(rank)][0])
+
+
+minicpm_v = with_tower(minicpm_v_tower, minicpm_v_language)

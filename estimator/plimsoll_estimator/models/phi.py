@@ -1,0 +1,43 @@
+"""Phi 1 to 4, Phi-3.5-MoE, and Phi with towers: Phi-3 vision, Phi-4-multimodal.
+
+`models.register` names it. Knows no quantisation. Sources: vllm/model_executor/models/{phi,phi3,phimoe,phi3v,phi4mm}.py.
+"""
+
+from __future__ import annotations
+
+from plimsoll_estimator.layers.decoder import DecoderStyle, build_decoder, everywhere
+from plimsoll_estimator.layers.experts import BLOCK_SPARSE, build_moe
+from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.models.llama import LLAMA
+from plimsoll_estimator.towers.compose import with_tower
+from plimsoll_estimator.towers.phi3v import phi3v_tower
+from plimsoll_estimator.towers.phi4mm import phi4mm_tower
+
+PHI3 = DecoderStyle()
+PHI = DecoderStyle(
+    embedding_always=True,
+    norm_always=True,
+    head_always=True,
+    qkv_bias="yes",
+    o_bias="yes",
+    mlp_bias="yes",
+    head_bias="yes",
+    gated=False,
+    norms=1,
+    norm_bias=True,
+    partial_rotary=0.5,
+    o_name="dense",
+    mlp_names=("fc1",),
+    down_name="fc2",
+    transformers_since=(0, 32),
+)
+
+
+def phimoe(rank: Rank) -> None:
+    """PhiMoEForCausalLM: biases and LayerNorms."""
+    style = DecoderStyle(ties=False, qkv_bias=("attention_bias",), o_bias=("attention_bias",), norm_bias=True, head_bias=("lm_head_bias",))
+    build_moe(rank, everywhere(style), BLOCK_SPARSE)
+
+
+phi3v = with_tower(phi3v_tower, lambda rank: build_decoder(rank, LLAMA))
+phi4mm = with_tower(phi4mm_tower, lambda rank: build_decoder(rank, LLAMA), quantised=False)

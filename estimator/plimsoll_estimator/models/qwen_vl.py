@@ -1,0 +1,31 @@
+"""Qwens that see: Qwen2-VL, Qwen2.5-VL, Qwen3-VL and Qwen 3.5.
+
+`models.register` names it. Knows no quantisation.
+Sources: vllm/model_executor/models/{qwen2_vl,qwen2_5_vl,qwen3_vl,qwen3_vl_moe,qwen3_5}.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from plimsoll_estimator.layers.decoder import build_decoder
+from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.models.qwen import QWEN2, QWEN3, qwen3_moe, qwen_next
+from plimsoll_estimator.towers.compose import Builder, with_tower
+from plimsoll_estimator.towers.qwen_vit import qwen2_5_tower, qwen2_tower, qwen3_tower
+
+
+def _qwen3_vl_language(rank: Rank) -> None:
+    build_decoder(rank, replace(QWEN3, mrope_factor=1 if rank.version >= (0, 32) else 4))
+
+
+def _qwen3_5(sparse: bool) -> Builder:
+    return lambda rank: qwen_next(rank, split_names=True, sparse=sparse)
+
+
+qwen2_vl = with_tower(qwen2_tower, lambda rank: build_decoder(rank, QWEN2))
+qwen2_5_vl = with_tower(qwen2_5_tower, lambda rank: build_decoder(rank, QWEN2))
+qwen3_vl = with_tower(qwen3_tower, _qwen3_vl_language)
+qwen3_vl_moe = with_tower(qwen3_tower, qwen3_moe)
+qwen3_5 = with_tower(qwen3_tower, _qwen3_5(sparse=False))
+qwen3_5_moe = with_tower(qwen3_tower, _qwen3_5(sparse=True))

@@ -1,0 +1,23 @@
+"""StarCoder 2; the first one is GPT-BigCode.
+
+`models.register` names it. Knows no quantisation. Source: vllm/model_executor/models/starcoder2.py.
+"""
+
+from __future__ import annotations
+
+from plimsoll_estimator.layers.decoder import DecoderStyle
+
+STARCODER2 = DecoderStyle(
+    embedding_always=True,
+    norm_always=True,
+    head_always=True,
+    qkv_bias=("use_bias",),
+    o_bias=("use_bias",),
+    mlp_bias=("use_bias",),
+    gated=False,
+    norm_bias=True,
+    tied=True,
+    mlp_names=("c_fc",),
+    down_name="c_proj",
+    transformers_since=(0, 25),
+)

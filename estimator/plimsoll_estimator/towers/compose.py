@@ -1,0 +1,48 @@
+"""A tower and a language model put together: on which pipeline stages towers live, and what wrappers add of their own.
+
+Called by the model lines that see or hear. Knows neither tower nor language model: both are handed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.layers.rank import Rank
+
+Builder = Callable[[Rank], None]
+TOWER_ON_FIRST_STAGE_ONLY = (0, 33)
+
+
+def with_tower(tower: Builder, language: Builder, quantised: bool = True) -> Builder:
+    """The tower on the first stage (before 0.33 on every stage), then the language model. A tower may be built unquantised."""
+
+    def build(rank: Rank) -> None:
+        if rank.first or rank.version < TOWER_ON_FIRST_STAGE_ONLY:
+            if quantised:
+                tower(rank)
+            else:
+                rank.unquantised(tower)
+        language(rank)
+
+    return build
+
+
+def image_newline(language: Builder) -> Builder:
+    """The vector that marks image rows belongs to the model itself, so every stage has it."""
+
+    def build(rank: Rank) -> None:
+        rank.tensor(rank.text.int("hidden_size", default=4096))
+        language(rank)
+
+    return build
+
+
+def tied(language: Builder) -> Builder:
+    """The language model with a tied head, whatever the outer configuration says."""
+
+    def build(rank: Rank) -> None:
+        rank.text = HfConfig({**rank.text.as_mapping(), "tie_word_embeddings": True}, rank.text.path)
+        language(rank)
+
+    return build

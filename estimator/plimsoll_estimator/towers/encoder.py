@@ -1,0 +1,88 @@
+"""What vision towers are made of: patches by convolution, transformer blocks, rope in two dimensions.
+
+Called by the towers, each of which is sharded over tensor parallelism, as by default. Knows no tower.
+Sources: vllm/model_executor/models/{clip,siglip,qwen2_vl,vision}.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.layers.rank import Rank, positive
+from plimsoll_estimator.layers.rope import rope
+
+TOWER_ROPE_ROWS = 8192
+MAX_DEPTH = 4096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Block:
+    """One kind of encoder block. `gated` MLPs merge two columns; biases and LayerNorm biases as flags."""
+
+    attention: str = "attn"
+    mlp: str = "mlp"
+    qkv: str = "qkv"
+    out: str = "proj"
+    up: tuple[str, ...] = ("linear_fc1",)
+    down: str = "linear_fc2"
+    qkv_bias: bool = True
+    out_bias: bool = True
+    mlp_bias: bool = True
+    norm_bias: bool = True
+    norms: int = 2
+    gated: bool = False
+
+
+CLIP_BLOCK = Block(attention="self_attn", qkv="qkv_proj", out="out_proj", up=("fc1",), down="fc2")
+"""The block of CLIP and SigLIP."""
+
+
+def vision_config(rank: Rank) -> HfConfig:
+    """`vision_config` of the root, or of its thinker; empty when there is none."""
+    holder = rank.config.sub("thinker_config") or rank.config
+    return holder.sub("vision_config") or HfConfig({}, f"{holder.path}.vision_config")
+
+
+def encoder(
+    rank: Rank, prefix: str, layers: int, hidden: int, heads: int, intermediate: int, block: Block, head_dim: int | None = None,
+    kv_heads: int | None = None,
+) -> None:  # fmt: skip
+    """The blocks of a vision transformer."""
+    width = heads * (head_dim or hidden // heads)
+
+    def build(i: int) -> None:
+        name = f"{prefix}.{i}"
+        names = (block.qkv, block.qkv, block.qkv)
+        rank.qkv(f"{name}.{block.attention}", hidden, heads, kv_heads or heads, width // heads, bias=block.qkv_bias, names=names)
+        rank.row(f"{name}.{block.attention}", block.out, width, hidden, bias=block.out_bias)
+        parts = (intermediate, intermediate) if block.gated else (intermediate,)
+        rank.column(f"{name}.{block.mlp}", block.up, hidden, parts, bias=block.mlp_bias)
+        rank.row(f"{name}.{block.mlp}", block.down, intermediate, hidden, bias=block.mlp_bias)
+        rank.norm(hidden, bias=block.norm_bias, count=block.norms)
+
+    rank.layers(range(layers), None, build)
+
+
+def conv(rank: Rank, vision: HfConfig, hidden: int, bias: bool, frames: int | None = None) -> None:
+    """The convolution that cuts an image into patches, or `frames` of a video (as many as the configuration says: 2)."""
+    patch = positive(vision, "patch_size")
+    temporal = vision.int("temporal_patch_size", default=2) if frames is None else frames
+    channels = vision.int("in_channels", "in_chans", "num_channels", default=3)
+    rank.tensor(hidden * channels * temporal * patch * patch + (hidden if bias else 0))
+
+
+def tower_rope(rank: Rank, head_dim: int) -> None:
+    """The two-dimensional rope table of Qwen-like towers; before 0.13 only its frequencies, in float32."""
+    if rank.version < (0, 13):
+        rank.tensor(head_dim // 4, 4)
+        return
+    rope(rank, head_dim, TOWER_ROPE_ROWS, parameters={"rope_type": "default", "rope_theta": "tower"}, partial=0.5)
+
+
+def layers_used(config: HfConfig, layers: int) -> int:
+    """Layers up to the one whose features are read; a list asks for the deepest."""
+    feature = config.raw("vision_feature_layer")
+    wanted = feature if isinstance(feature, list | tuple) else [feature if isinstance(feature, int) else -1]
+    depths = [layer + layers + 1 if layer < 0 else layer for layer in wanted if isinstance(layer, int)]
+    return min(max(depths, default=layers), layers)

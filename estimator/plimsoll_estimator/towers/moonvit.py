@@ -1,0 +1,81 @@
+"""MoonViT in its three forms: Kimi-VL, Kimi-K2.5, Kimi-K3.
+
+Called by `models.kimi`. Sources: vllm/model_executor/models/{moonvit,kimi_vl,kimi_k25}.py (0.33.0). Knows no language model.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.layers.rank import Rank, positive
+from plimsoll_estimator.towers.encoder import MAX_DEPTH, Block, conv, encoder, vision_config
+
+_MOONVIT_SPLIT_SINCE: Final = (0, 15)
+"""Its blocks were whole on every rank in 0.13 and are split in 0.15."""
+
+
+def moonvit_blocks(rank: Rank, vision: HfConfig, frames: int) -> int:
+    """MoonViT without its projector (but with the projector's norm); `frames` time positions in three-dimensional ones."""
+    hidden = vision.int("vt_hidden_size", "hidden_size")
+    heads = positive(vision, "vt_num_attention_heads", "num_attention_heads")
+    layers = positive(vision, "vt_num_hidden_layers", "num_hidden_layers", limit=MAX_DEPTH)
+    intermediate = vision.int("vt_intermediate_size", "intermediate_size")
+    conv(rank, vision, hidden, bias=True, frames=1)
+    rank.tensor(vision.int("init_pos_emb_height", default=64) * vision.int("init_pos_emb_width", default=64) * hidden)
+    rank.tensor(frames * hidden, 4 if rank.version >= (0, 20) else None)
+    block = Block(attention="self_attn", qkv="wqkv", out="wo", up=("fc0",), down="fc1")
+    if rank.version < _MOONVIT_SPLIT_SINCE:
+        rank.tensor(layers * (4 * hidden * (hidden + 1) + intermediate * (2 * hidden + 1) + hidden))
+        rank.norm(hidden, bias=True, count=2 * layers)
+    else:
+        encoder(rank, "vision_tower.encoder.blocks", layers, hidden, heads, intermediate, block)
+    rank.norm(hidden, bias=True, count=2)
+    return hidden
+
+
+def moonvit_tower(rank: Rank) -> None:
+    """Kimi-K2.5's three-dimensional MoonViT; the projector is replicated."""
+    vision = vision_config(rank)
+    hidden = moonvit_blocks(rank, vision, vision.int("init_pos_emb_time", default=4))
+    merged = hidden * 4
+    rank.replicated("mm_projector", ("linear_1",), merged, (merged,), bias=True)
+    rank.replicated("mm_projector", ("linear_2",), merged, (rank.text.int("hidden_size"),), bias=True)
+
+
+def kimi_vl_tower(rank: Rank) -> None:
+    """MoonViT in two dimensions and a replicated projector."""
+    vision = vision_config(rank)
+    hidden = moonvit_blocks(rank, vision, frames=0)
+    merged = hidden * 4
+    rank.replicated("multi_modal_projector", ("linear_1",), merged, (merged,), bias=True)
+    rank.replicated("multi_modal_projector", ("linear_2",), merged, (rank.text.int("hidden_size"),), bias=True)
+
+
+def kimi_k3_tower(rank: Rank) -> None:
+    """MoonViT with RMSNorms and no biases, wider heads than its hidden size, and a replicated projector."""
+    vision = vision_config(rank)
+    hidden, heads = vision.int("vt_hidden_size"), positive(vision, "vt_num_attention_heads")
+    width = vision.int("qkv_hidden_size", default=hidden)
+    conv(rank, vision, hidden, bias=vision.bool("patch_embed_proj_bias", True), frames=1)
+    rank.tensor(vision.int("init_pos_emb_height", default=64) * vision.int("init_pos_emb_width", default=64) * hidden)
+    rank.tensor(vision.int("init_pos_emb_time", default=4) * hidden, 4)
+    bias = vision.bool("attn_bias", True)
+    block = Block(
+        attention="self_attn",
+        qkv="wqkv",
+        out="wo",
+        up=("fc0",),
+        down="fc1",
+        qkv_bias=bias,
+        out_bias=bias,
+        mlp_bias=vision.bool("linear_bias", True),
+        norm_bias=vision.str_or_none("norm_type") != "rmsnorm",
+    )
+    layers, intermediate = positive(vision, "vt_num_hidden_layers", limit=4096), vision.int("vt_intermediate_size")
+    encoder(rank, "vision_tower.encoder.blocks", layers, hidden, heads, intermediate, block, head_dim=width // heads)
+    rank.norm(hidden, bias=block.norm_bias)
+    merged, text = hidden * 4, rank.text.int("hidden_size")
+    rank.replicated("mm_projector", ("linear_1",), merged, (merged,))
+    rank.replicated("mm_projector", ("linear_2",), merged, (text,))
+    rank.norm(text)

@@ -1,0 +1,41 @@
+"""Step's perception encoder: rotary positions in two dimensions, two halving convolutions, one projection.
+
+Called by `models.step`. Sources: vllm/model_executor/models/{step_vl,step3p7}.py (0.15.1, 0.25.1, 0.28.0 and 0.33.0 agree).
+Knows no language model.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from plimsoll_estimator.errors import EngineRefusal, InvalidInput
+from plimsoll_estimator.layers.rank import Rank, positive
+from plimsoll_estimator.towers.encoder import MAX_DEPTH, Block, conv, encoder, vision_config
+
+_BLOCK: Final = Block(qkv="qkv_proj", out="out_proj", up=("fc1",), down="fc2")
+
+
+def perception_tower(rank: Rank) -> None:
+    """Blocks and projection divided; convolutions, positions and each block's float32 table of rotations whole."""
+    vision = vision_config(rank)
+    width, heads = positive(vision, "width"), positive(vision, "heads")
+    side = vision.int("image_size") // positive(vision, "patch_size")
+    layers, ratio = positive(vision, "layers", limit=MAX_DEPTH), vision.float_or_none("mlp_ratio") or 4.0
+    if not 0 < ratio <= 1024:
+        raise InvalidInput(f"{vision.path}.mlp_ratio", ratio, "must be more than 0 and at most 1024")
+    if not vision.bool("use_rope2d", True):
+        raise EngineRefusal("RotaryPositionsRequired", "use_rope2d must be True")
+    token = 1 if vision.bool("use_cls_token") else 0
+    conv(rank, vision, width, bias=False, frames=1)
+    rank.norm(width, bias=True, count=int(vision.bool("use_ln_pre", True)) + int(vision.bool("use_ln_post", True)))
+    encoder(rank, "vision_model.transformer.resblocks", layers, width, heads, int(width * ratio), _BLOCK)
+    if "ls_init_value" in vision:
+        rank.norm(width, count=2 * layers)
+    head_dim = width // heads
+    rank.layers(range(layers), None, lambda _: rank.tensor((side * side + token) * (head_dim // 4 * 4), 4))
+    rank.tensor(width * 2 * width * 9 + 2 * width)
+    rank.tensor(2 * width * 4 * width * 9 + 4 * width)
+    rank.tensor(token * width)
+    if vision.bool("use_abs_posemb", True):
+        rank.tensor((side * side + token) * width)
+    rank.column("", ("vit_large_projector",), 4 * width, (rank.text.int("hidden_size"),), bias=rank.config.bool("projector_bias"))

@@ -1,0 +1,58 @@
+"""The door of the weights: a model's configuration and resolved arguments in, bytes of every pipeline stage out.
+
+Bytes per rank are as vLLM's model classes allocate them and as "Model loading took" logs them. Chooses the model line's builder and the
+quantisation method. Knows no layer itself.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from plimsoll_estimator.hf_config import HfConfig, kept_with_config
+from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.models.architectures import find_architecture
+from plimsoll_estimator.models.register import FAMILIES
+from plimsoll_estimator.quantization.methods import method_for
+from plimsoll_estimator.resolved import RankWeights, ResolvedArgs, Sight
+
+_SIGHT: Final = Sight(
+    unseen={
+        "max_model_len": 0, "max_num_seqs": 0, "max_num_batched_tokens": 0, "max_in_flight_tokens": 0, "max_cudagraph_capture_size": 0,
+        "gpu_memory_utilization": 0.0, "kv_cache_dtype": "", "block_size": None, "enable_prefix_caching": False,
+        "enable_chunked_prefill": False, "enforce_eager": False, "uses_v2_model_runner": False, "async_scheduling": False,
+        "nnodes": 1, "shares_experts": False,
+    },
+    given=("speculative_method", "speculative_model_config"),
+)  # fmt: skip
+"""Weights do not depend on batch sizes, context, budget, nor on the card beyond its capability."""
+_SEES_LENGTH: Final = frozenset({"MiniMaxText01ForCausalLM", "MiniMaxM1ForCausalLM", "MiniMaxForCausalLM"})
+"""Classes that cut their rope table at the length served."""
+
+
+def weights_per_stage(config: HfConfig, resolved: ResolvedArgs) -> tuple[RankWeights, ...]:
+    """Bytes of the fullest rank of every pipeline stage.
+
+    Raises Unsupported for an architecture or quantisation without rules, EngineRefusal for shapes that vLLM's model
+    classes refuse to build, InvalidInput for a configuration that lacks or garbles a dimension.
+    """
+    if resolved.given.limit_mm_per_prompt is not None or resolved.architecture in _SEES_LENGTH:  # cannot be remembered by
+        return _stages(config, resolved)
+    return _remembered(config, _SIGHT.key(resolved))
+
+
+@kept_with_config
+def _remembered(config: HfConfig, seen: tuple[object, ...]) -> tuple[RankWeights, ...]:
+    """A search asks for the same layout on many cards and at many lengths."""
+    return _stages(config, _SIGHT.resolved(seen))
+
+
+def _stages(config: HfConfig, resolved: ResolvedArgs) -> tuple[RankWeights, ...]:
+    build = FAMILIES[find_architecture(resolved.architecture).family]
+    method = method_for(config, resolved)
+    stages = []
+    for stage in range(resolved.pipeline_parallel_size):
+        rank = Rank(config, resolved, method, stage)
+        build(rank)
+        created = rank.created_bytes
+        stages.append(RankWeights(created_bytes=created, loaded_bytes=created + rank.added_bytes))
+    return tuple(stages)
