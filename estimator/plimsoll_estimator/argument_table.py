@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import Unsupported
 
@@ -83,7 +84,7 @@ def table_for(version: EngineVersion) -> Mapping[str, ArgumentRow]:
     oldest = min(row.since for row in all_rows())
     if version.minor_key < oldest:
         raise Unsupported(
-            "EngineTooOld", f"vLLM {version} is older than {oldest[0]}.{oldest[1]}, the oldest release whose arguments are known"
+            Check.ENGINE_TOO_OLD, f"vLLM {version} is older than {oldest[0]}.{oldest[1]}, the oldest release whose arguments are known"
         )
     return _by_minor(version.minor_key)
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import NEWEST_KNOWN, EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Unsupported
@@ -18,6 +19,7 @@ from plimsoll_estimator.hardware import gpu_from
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.resolved import Estimate, Gpu, RankEstimate, ResolvedArgs
 
+_Faulty = Literal["NotJson", "InvalidInput"]
 ModelLookup = Callable[[str], HfConfig | None]
 
 _CASE_KEYS: Final = frozenset(
@@ -80,7 +82,7 @@ def answer(case: object, models: ModelLookup) -> dict[str, Any]:
     return {"id": identity, **_as_json(result)}
 
 
-def _failure(identity: object, verdict: str, reason: str, message: str) -> dict[str, Any]:
+def _failure(identity: object, verdict: str, reason: Check | _Faulty, message: str) -> dict[str, Any]:
     return {"id": identity, "verdict": verdict, "reason": reason, "message": message}
 
 

@@ -14,6 +14,7 @@ from functools import cache
 from importlib import resources
 from typing import Final, cast, get_args
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.resolved import Gpu, Interconnect
 from plimsoll_estimator.units import GIB, MIB
@@ -96,7 +97,9 @@ def gpu_from(
     known = known_gpus().get(_SUFFIXES.sub("", label))
     capability = known.compute_capability if known else _capability_from_name(label)
     if capability is None:
-        raise Unsupported("UnknownGpu", f"GPU product {label or '(none given)'!r} is not in the table and its generation cannot be told")
+        raise Unsupported(
+            Check.UNKNOWN_GPU, f"GPU product {label or '(none given)'!r} is not in the table and its generation cannot be told"
+        )
     total, exact = _total(label, known, label_memory_mib, total_memory_bytes)
     if free_memory_bytes is not None and free_memory_bytes > total:
         free_memory_bytes = total
@@ -132,7 +135,7 @@ def _total(label: str, known: KnownGpu | None, label_memory_mib: int | None, tot
         alike = difflib.get_close_matches(label.upper()[:80], [*known_gpus(), *_short_names()], n=1)
         nearest = f" (in the table: {_short_names().get(alike[0], alike[0])})" if alike else ""
         message = f"nothing says how much memory {label!r} has{nearest}: give its memory label or its CUDA total"
-        raise Unsupported("UnknownGpuMemory", message)
+        raise Unsupported(Check.UNKNOWN_GPU_MEMORY, message)
     return usable_from_label(label, label_memory_mib), False
 
 

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Final
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.kv_cache import KvCacheLayout, plan_layout
 from plimsoll_estimator.overhead import ModelShape, StageOverhead, pool_interval
 from plimsoll_estimator.overhead.startup import (
@@ -186,7 +187,7 @@ class Prepared:
 
 
 _WITHOUT_CACHE: Final = Refusal(
-    reason="NoAttentionCache",
+    reason=Check.NO_ATTENTION_CACHE,
     message="the model attends in both directions and keeps no KV cache; this release plans it only as a pooling model",
 )
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, fields
 from operator import attrgetter
 from typing import Any, Final, Literal
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
 
@@ -147,9 +148,9 @@ class KvPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KvRefusal:
-    """The planner refuses: reason, sentence, and the estimated maximum length where vLLM works one out."""
+    """The planner refuses: at which check, sentence, and the estimated maximum length where vLLM works one out."""
 
-    reason: str
+    reason: Check
     message: str
     estimated_max_model_len: int | None
     block_size: int | None
@@ -201,7 +202,7 @@ class Estimate:
     """The whole answer. `verdict` starts or refused; when refused, figures worked out on the way are kept."""
 
     verdict: Literal["starts", "refused"]
-    reason: str | None
+    reason: Check | None
     message: str | None
     ranks: tuple[RankEstimate, ...]
     resolved: ResolvedArgs | None

@@ -16,6 +16,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 from plimsoll_estimator import catalogue
+from plimsoll_estimator.checks import Check
 from plimsoll_operator import conditions
 from plimsoll_operator.capacity.problems import Problem
 from plimsoll_operator.cli import COMMANDS, main
@@ -185,9 +186,7 @@ def test_reasons_of_conditions_and_events_are_found() -> None:
     assert {"WaitingForGpus", "FreeUnknown", "PlanApplied", "DigestChanged", "ApplyRefused", "NoReplicaAvailable"} <= CONDITIONS_AND_EVENTS
 
 
-@pytest.mark.parametrize(
-    "reason", sorted({reason.value for reason in Reason} | {problem.value for problem in Problem} | CONDITIONS_AND_EVENTS | KINDS)
-)
+@pytest.mark.parametrize("reason", sorted({*map(str, (*Reason, *Problem, *Check)), *CONDITIONS_AND_EVENTS, *KINDS}))
 def test_every_reason_is_explained(capsys: pytest.CaptureFixture[str], reason: str) -> None:
     status, out, _ = ask(capsys, "explain", reason.lower())
     assert status == 0

@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Final
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig, kept_with_config
@@ -121,7 +122,7 @@ class KvCacheLayout:
         if self.max_num_seqs <= plan.num_gpu_blocks:
             return None
         return KvRefusal(
-            reason="MambaBlocksBelowMaxNumSeqs",
+            reason=Check.MAMBA_BLOCKS_BELOW_MAX_NUM_SEQS,
             message=(
                 f"max_num_seqs ({self.max_num_seqs}) exceeds available Mamba cache blocks ({plan.num_gpu_blocks}); "
                 f"lower max_num_seqs to at most {plan.num_gpu_blocks} or give the KV cache more memory"
@@ -135,7 +136,7 @@ class KvCacheLayout:
     def refuse_auto_fit(self) -> KvRefusal:
         """The refusal of `--max-model-len auto` where not even one token fits."""
         message = "cannot fit max_model_len: not enough memory for the KV cache of a single token"
-        return self._refuse("CannotFitMaxModelLen", message, None, max(self.bytes_for(1)))
+        return self._refuse(Check.CANNOT_FIT_MAX_MODEL_LEN, message, None, max(self.bytes_for(1)))
 
     def _plan_without_cache(self, length: int) -> KvPlan:
         return KvPlan(
@@ -168,11 +169,11 @@ class KvCacheLayout:
             return None
         stage, usable, needed = short
         if usable <= 0:
-            return self._refuse("NoKvCacheMemory", "No available memory for the cache blocks", None, needed)
+            return self._refuse(Check.NO_KV_CACHE_MEMORY, "No available memory for the cache blocks", None, needed)
         longest = self._longest(stage, usable, length) if self.rules.estimates_max_len else 0
         hint = f"; the estimated maximum model length is {longest}" if longest else ""
         return self._refuse(
-            "KvCacheTooSmall",
+            Check.KV_CACHE_TOO_SMALL,
             f"one request of max_model_len {length} needs {format_gib(needed)} of KV cache, {format_gib(usable)} are available{hint}",
             longest or None,
             needed,
@@ -196,7 +197,7 @@ class KvCacheLayout:
                 longest = min(longest, self._longest(stage, available - self._held_back * size, longest)) if longest else 0
         return longest
 
-    def _refuse(self, reason: str, message: str, longest: int | None, needed: int) -> KvRefusal:
+    def _refuse(self, reason: Check, message: str, longest: int | None, needed: int) -> KvRefusal:
         return KvRefusal(
             reason=reason,
             message=message,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import EngineRefusal
 from plimsoll_estimator.layers.planner_rules import PlannerRules
 
@@ -73,7 +74,8 @@ def sparse_mla_backend(capability: int, kv_cache_dtype: str, rules: PlannerRules
     """The backend of sparse MLA (DeepSeek-V3.2, GLM-5). Raises EngineRefusal where none exists."""
     major = capability // 10
     if major == 9 and is_quantised(kv_cache_dtype) and kv_cache_dtype not in ("fp8", "fp8_ds_mla"):
-        raise EngineRefusal("NoAttentionBackend", f"vLLM has no sparse MLA attention backend for a {kv_cache_dtype} cache on Hopper")
+        message = f"vLLM has no sparse MLA attention backend for a {kv_cache_dtype} cache on Hopper"
+        raise EngineRefusal(Check.KV_CACHE_DTYPE_UNSUPPORTED, message)
     if major == 9:
         name = "FLASH_ATTN_MLA_SPARSE" if rules.sparse_mla_flash_attn and not is_quantised(kv_cache_dtype) else "FLASHMLA_SPARSE"
     elif major == 10:
@@ -81,7 +83,7 @@ def sparse_mla_backend(capability: int, kv_cache_dtype: str, rules: PlannerRules
     elif major == 12 and rules.sparse_mla_flash_attn:
         name = "FLASHINFER_MLA_SPARSE_SM120"
     else:
-        raise EngineRefusal("NoAttentionBackend", f"vLLM has no sparse MLA attention backend for compute capability {capability}")
+        raise EngineRefusal(Check.NO_ATTENTION_BACKEND, f"vLLM has no sparse MLA attention backend for compute capability {capability}")
     return Backend(name=name, block_size=SPARSE_BLOCK, kernel_block=SPARSE_BLOCK)
 
 
@@ -101,7 +103,7 @@ def attention_backend(
 def _check_triton_fp8(capability: int, kv_cache_dtype: str) -> None:
     if kv_cache_dtype.startswith("fp8") and capability < 89:
         raise EngineRefusal(
-            "KvCacheDtypeNotSupported",
+            Check.KV_CACHE_DTYPE_UNSUPPORTED,
             f"a {kv_cache_dtype} cache is not supported by the Triton attention backend on compute capability {capability / 10}",
         )
 

@@ -20,7 +20,7 @@ def dtype_bytes(dtype: str) -> int:
     """Bytes of one element. Raises Unsupported for a dtype without a plain size."""
     size = DTYPE_BYTES.get(dtype)
     if size is None:
-        raise Unsupported("KvCacheDtype", f"no rule for the cache dtype {dtype!r}")
+        raise Unsupported("KvCacheDtypeUnsupported", f"no rule for the cache dtype {dtype!r}")
     return size
 
 

@@ -10,6 +10,7 @@ import difflib
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import Unsupported
 
 Kind = Literal["generate", "multimodal", "pooling", "encoder_decoder"]
@@ -235,7 +236,7 @@ ARCHITECTURES: Final[dict[str, Architecture]] = {
 def find_architecture(name: str) -> Architecture:
     """The class of this name; a bare "...Model" or a pooling head is its causal class without the head.
 
-    Raises Unsupported("UnsupportedArchitecture") naming what resembles it.
+    Raises Unsupported(Check.UNSUPPORTED_ARCHITECTURE) naming what resembles it.
     """
     found = ARCHITECTURES.get(name)
     if found is not None:
@@ -249,4 +250,4 @@ def find_architecture(name: str) -> Architecture:
                     return Architecture(name=name, family=found.family, kind="pooling" if found.kind == "generate" else found.kind)
     close = difflib.get_close_matches(name, ARCHITECTURES, n=3, cutoff=0.6)
     hint = f"; the nearest known are {', '.join(close)}" if close else ""
-    raise Unsupported("UnsupportedArchitecture", f"no rules for the model architecture {name[:120]}{hint}")
+    raise Unsupported(Check.UNSUPPORTED_ARCHITECTURE, f"no rules for the model architecture {name[:120]}{hint}")

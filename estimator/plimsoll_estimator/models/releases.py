@@ -11,6 +11,7 @@ from functools import cache
 from importlib import resources
 from typing import Final, TypeAlias
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import Unsupported
 
@@ -20,7 +21,7 @@ _STILL_BUILT: Final = frozenset({"MllamaForConditionalGeneration", "Dots1ForCaus
 
 
 def check_registered(architecture: str, version: EngineVersion) -> None:
-    """Raises Unsupported("ArchitectureNotInRelease") where the release has no class of this name and another release has.
+    """Raises Unsupported(Check.ARCHITECTURE_NOT_IN_RELEASE) where the release has no class of this name and another release has.
 
     Names that no release registers are left to the architectures' own table: vLLM makes some of them from other classes.
     A release newer than the newest known is taken to know what that one knows.
@@ -33,7 +34,7 @@ def check_registered(architecture: str, version: EngineVersion) -> None:
     if architecture in _STILL_BUILT and version.minor_key >= spans[0][0]:
         return
     known = " and ".join(_said(since, until) for since, until in spans)
-    raise Unsupported("ArchitectureNotInRelease", f"vLLM {version} does not know {architecture}; releases {known} do")
+    raise Unsupported(Check.ARCHITECTURE_NOT_IN_RELEASE, f"vLLM {version} does not know {architecture}; releases {known} do")
 
 
 def _said(since: Minor, until: Minor | None) -> str:

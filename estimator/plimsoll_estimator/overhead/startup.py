@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.overhead.activation import logits_bytes
 from plimsoll_estimator.overhead.communication import pre_snapshot_bytes, usual_pre_snapshot_bytes
@@ -23,9 +24,9 @@ _PESSIMISM = 1.3  # measured graph pools lie within 30 % of the fitted line
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """A start-up that memory stops: PascalCase reason and one sentence."""
+    """A start-up that stops: at which check, and one sentence."""
 
-    reason: str
+    reason: Check
     message: str
 
 
@@ -41,7 +42,7 @@ def check_free_memory(resolved: ResolvedArgs, free: int, requested_bytes: int) -
     if free >= requested_bytes:
         return None
     return Refusal(
-        reason="FreeMemoryBelowRequested",
+        reason=Check.FREE_MEMORY_BELOW_REQUESTED,
         message=f"free memory on the device ({format_gib(free)}) is less than the desired utilisation "
         f"({resolved.gpu_memory_utilization}, {format_gib(requested_bytes)})",
     )
@@ -52,13 +53,13 @@ def check_loading(free: int, weights: RankWeights, overhead: StageOverhead) -> R
     loading = weights.loaded_bytes + weights.largest_transient_bytes
     if loading > free:
         return Refusal(
-            reason="OutOfMemoryLoading",
+            reason=Check.OUT_OF_MEMORY_LOADING,
             message=f"loading the weights needs {format_gib(loading)} per GPU, {format_gib(free)} is free",
         )
     profiling = weights.loaded_bytes + overhead.non_torch_bytes + overhead.activation_bytes
     if profiling > free:
         return Refusal(
-            reason="OutOfMemoryProfiling",
+            reason=Check.OUT_OF_MEMORY_PROFILING,
             message=f"the profile run needs {format_gib(profiling)} per GPU, {format_gib(free)} is free",
         )
     return None
@@ -71,7 +72,7 @@ def check_state_blocks(shape: ModelShape, resolved: ResolvedArgs, plan: KvPlan) 
     if resolved.max_num_seqs <= plan.num_gpu_blocks:
         return None
     return Refusal(
-        reason="StateBlocksBelowSeqs",
+        reason=Check.STATE_BLOCKS_BELOW_SEQS,
         message=f"max_num_seqs ({resolved.max_num_seqs}) exceeds available Mamba cache blocks ({plan.num_gpu_blocks}); "
         f"lower max_num_seqs to at most {plan.num_gpu_blocks}",
     )
@@ -89,12 +90,12 @@ def check_after_cache(
     warm_up = logits_bytes(shape, resolved) if last and not resolved.uses_v2_model_runner else 0
     if graphs > left:
         return Refusal(
-            reason="OutOfMemoryGraphCapture",
+            reason=Check.OUT_OF_MEMORY_GRAPH_CAPTURE,
             message=f"graphs and workspaces need {format_gib(graphs)} after the cache is allocated, {format_gib(max(0, left))} is left",
         )
     if graphs + warm_up > left:
         return Refusal(
-            reason="OutOfMemorySamplerWarmUp",
+            reason=Check.OUT_OF_MEMORY_SAMPLER_WARM_UP,
             message=f"warming up the sampler with {resolved.max_num_seqs} requests needs {format_gib(warm_up)}, "
             f"{format_gib(max(0, left - graphs))} is left: lower max_num_seqs or gpu_memory_utilization",
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import NEWEST_KNOWN, OLDEST_KNOWN, EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Unsupported
@@ -112,9 +113,9 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
 
 def _check_release(version: EngineVersion) -> None:
     if version < OLDEST_KNOWN:
-        raise Unsupported("EngineTooOld", f"vLLM {version} has no rules here; the oldest known release is {OLDEST_KNOWN}")
+        raise Unsupported(Check.ENGINE_TOO_OLD, f"vLLM {version} has no rules here; the oldest known release is {OLDEST_KNOWN}")
     if version.major != NEWEST_KNOWN.major:
-        raise Unsupported("EngineUnknown", f"vLLM {version} has no rules here; the newest known release is {NEWEST_KNOWN}")
+        raise Unsupported(Check.ENGINE_UNKNOWN, f"vLLM {version} has no rules here; the newest known release is {NEWEST_KNOWN}")
 
 
 def resolved_architecture(config: HfConfig) -> str:
@@ -152,7 +153,7 @@ def _dtype(config: HfConfig, wanted: str | None, gpu: Gpu, runner: str) -> str:
             raise InvalidInput("engine_args.dtype", wanted, f"must be auto or one of {', '.join(sorted(_DTYPES))}")
         dtype = _DTYPES[wanted]
         if dtype == "float16" and model_type in _NO_FLOAT16:
-            raise EngineRefusal("DtypeUnsupported", f"{model_type} does not support float16")
+            raise EngineRefusal(Check.DTYPE_UNSUPPORTED, f"{model_type} does not support float16")
     else:
         stated = next((text for level in (config, config.text) if (text := level.str_or_none("dtype", "torch_dtype"))), None)
         dtype = _DTYPES.get((stated or "float32").removeprefix("torch."), "float32")
@@ -164,7 +165,7 @@ def _dtype(config: HfConfig, wanted: str | None, gpu: Gpu, runner: str) -> str:
     if dtype == "bfloat16" and gpu.capability < 80:
         major, minor = gpu.compute_capability
         raise EngineRefusal(
-            "DtypeUnsupported",
+            Check.DTYPE_UNSUPPORTED,
             f"bfloat16 needs compute capability 8.0, this GPU has {major}.{minor}; use dtype float16 where the model allows it",
         )
     return dtype

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from plimsoll_estimator.argument_table import flag_of
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
@@ -41,17 +42,21 @@ def check_parallel(config: HfConfig, architecture: str, tp: int, pp: int, dcp: i
     heads = query_heads(config)
     if heads is not None and heads % tp and not is_attention_free(architecture):
         raise EngineRefusal(
-            "HeadsNotDivisible", f"total number of attention heads ({heads}) must be divisible by tensor parallel size ({tp})"
+            Check.HEADS_NOT_DIVISIBLE, f"total number of attention heads ({heads}) must be divisible by tensor parallel size ({tp})"
         )
     kv = kv_heads(config)
     if kv and heads and not is_mla(config) and not is_attention_free(architecture) and kv % tp and tp % kv:
-        raise EngineRefusal("KvHeadsNotDivisible", f"{kv} key-value heads and tensor parallel size {tp}: neither divides the other")
+        raise EngineRefusal(Check.KV_HEADS_NOT_DIVISIBLE, f"{kv} key-value heads and tensor parallel size {tp}: neither divides the other")
     if ep and num_experts(config) == 0:
-        raise EngineRefusal("NoExperts", "the number of experts in the model must be greater than 0 when expert parallelism is enabled")
+        raise EngineRefusal(
+            Check.NO_EXPERTS, "the number of experts in the model must be greater than 0 when expert parallelism is enabled"
+        )
     if pp > 1 and not supports_pipeline_parallel(architecture, version):
-        raise EngineRefusal("PipelineParallelUnsupported", f"pipeline parallelism is not supported for {architecture} in vLLM {version}")
+        raise EngineRefusal(
+            Check.PIPELINE_PARALLEL_UNSUPPORTED, f"pipeline parallelism is not supported for {architecture} in vLLM {version}"
+        )
     if tp > 1 and not supports_tensor_parallel(architecture, version):
-        raise EngineRefusal("TensorParallelUnsupported", f"{architecture} does not support tensor parallelism in vLLM {version}")
+        raise EngineRefusal(Check.TENSOR_PARALLEL_UNSUPPORTED, f"{architecture} does not support tensor parallelism in vLLM {version}")
     if dcp > 1:
         _check_dcp(config, tp, dcp, heads, kv, version)
 
@@ -60,41 +65,46 @@ def check_nodes(tp: int, pp: int, dp: int, nodes: int, version: EngineVersion) -
     """vLLM engine/arg_utils.py:create_engine_config with --nnodes. Raises EngineRefusal."""
     if version < NODES_SINCE:
         raise EngineRefusal(
-            "NodesUnsupported", f"vLLM {version} spans nodes only on a Ray cluster made beforehand; releases from {NODES_SINCE} need none"
+            Check.NODES_UNSUPPORTED,
+            f"vLLM {version} spans nodes only on a Ray cluster made beforehand; releases from {NODES_SINCE} need none",
         )
     if tp * pp * dp % nodes:
-        raise EngineRefusal("NodesNotDivisible", f"{tp * pp * dp} ranks must be divisible by the number of nodes ({nodes})")
+        raise EngineRefusal(Check.NODES_NOT_DIVISIBLE, f"{tp * pp * dp} ranks must be divisible by the number of nodes ({nodes})")
     if dp % nodes and nodes % dp:
         raise EngineRefusal(
-            "NodesNotDivisible", f"data parallel size {dp} and {nodes} nodes: neither divides the other, so engines would be cut unevenly"
+            Check.NODES_NOT_DIVISIBLE,
+            f"data parallel size {dp} and {nodes} nodes: neither divides the other, so engines would be cut unevenly",
         )
 
 
 def _check_dcp(config: HfConfig, tp: int, dcp: int, heads: int | None, kv: int | None, version: EngineVersion) -> None:
     if flag_of("decode_context_parallel_size", version) is None:
-        raise EngineRefusal("DecodeContextParallelUnsupported", f"vLLM {version} has no decode context parallelism")
+        raise EngineRefusal(Check.DECODE_CONTEXT_PARALLEL_UNSUPPORTED, f"vLLM {version} has no decode context parallelism")
     if tp % dcp:
         raise EngineRefusal(
-            "DecodeContextParallelNotDivisible", f"tensor parallel size {tp} must be divisible by decode context parallel size {dcp}"
+            Check.DECODE_CONTEXT_PARALLEL_NOT_DIVISIBLE,
+            f"tensor parallel size {tp} must be divisible by decode context parallel size {dcp}",
         )
     if is_mla(config) or not kv or not heads:
         return
     if version < _DCP_OF_GROUPED_QUERIES_SINCE:
         # v1/worker/gpu_model_runner.py of 0.10.2: the attention layer must return its softmax sums, which only MLA's did.
-        raise EngineRefusal("DecodeContextParallelNeedsLatentAttention", f"vLLM {version} shards the KV cache of latent attention only")
+        raise EngineRefusal(
+            Check.DECODE_CONTEXT_PARALLEL_NEEDS_LATENT_ATTENTION, f"vLLM {version} shards the KV cache of latent attention only"
+        )
     if tp <= kv:
         raise EngineRefusal(
-            "DecodeContextParallelNeedsTensorParallel",
+            Check.DECODE_CONTEXT_PARALLEL_NEEDS_TENSOR_PARALLEL,
             f"decode context parallelism needs tensor parallel size ({tp}) greater than the number of key-value heads ({kv})",
         )
     if dcp > tp // kv:
         raise EngineRefusal(
-            "DecodeContextParallelTooLarge",
+            Check.DECODE_CONTEXT_PARALLEL_TOO_LARGE,
             f"decode context parallel size {dcp} exceeds the maximum {tp // kv} for tensor parallel size {tp} and {kv} key-value heads",
         )
     if (heads // kv) % dcp:
         raise EngineRefusal(
-            "DecodeContextParallelNotDivisible",
+            Check.DECODE_CONTEXT_PARALLEL_NOT_DIVISIBLE,
             f"query heads per key-value head ({heads // kv}) must be divisible by decode context parallel size {dcp}",
         )
 
@@ -103,11 +113,11 @@ def check_batch(max_num_seqs: int, max_num_batched_tokens: int, max_len: int, ch
     """vLLM config/scheduler.py: tokens cover the sequences, and a whole prompt when prefill is not chunked."""
     if max_num_batched_tokens < max_num_seqs:
         raise EngineRefusal(
-            "TokensBelowSeqs",
+            Check.TOKENS_BELOW_SEQS,
             f"max_num_batched_tokens ({max_num_batched_tokens}) must be greater than or equal to max_num_seqs ({max_num_seqs})",
         )
     if not chunked_prefill and max_num_batched_tokens < max_len:
         raise EngineRefusal(
-            "TokensBelowContext",
+            Check.TOKENS_BELOW_CONTEXT,
             f"max_num_batched_tokens ({max_num_batched_tokens}) is smaller than max_model_len ({max_len}) and chunked prefill is off",
         )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Unsupported
@@ -48,17 +49,21 @@ def check_lora(config: HfConfig, architecture: str, args: EngineArgs, version: E
         raise InvalidInput("engine_args.max_loras", args.max_loras, "must be at least 1")
     known = interface("takes_lora", architecture, version)
     if known is None:
-        raise Unsupported("LoraSupport", f"whether {architecture} takes LoRA adapters in vLLM {version} is not known")
+        raise Unsupported(Check.LORA_SUPPORT, f"whether {architecture} takes LoRA adapters in vLLM {version} is not known")
     if not known:
-        raise EngineRefusal("LoraUnsupported", f"{architecture} does not support LoRA in vLLM {version}")
+        raise EngineRefusal(Check.LORA_UNSUPPORTED, f"{architecture} does not support LoRA in vLLM {version}")
     ranks = LORA_RANKS if version >= _RANK_1_SINCE else LORA_RANKS[1:]
     if args.max_lora_rank is not None and args.max_lora_rank not in ranks:
-        raise EngineRefusal("LoraRankUnsupported", f"max_lora_rank ({args.max_lora_rank}) must be one of {', '.join(map(str, ranks))}")
+        raise EngineRefusal(
+            Check.LORA_RANK_UNSUPPORTED, f"max_lora_rank ({args.max_lora_rank}) must be one of {', '.join(map(str, ranks))}"
+        )
     limit = 258048 if version >= _LARGE_VOCABULARY_SINCE else 257024
     vocabulary = config.text.int_or_none("vocab_size") or 0
     # A tied head is the embedding itself, which has no such limit.
     if vocabulary > limit and config.text.raw("tie_word_embeddings") is False:
-        raise EngineRefusal("LoraVocabularyTooLarge", f"with LoRA the vocabulary ({vocabulary}) must be at most {limit} in vLLM {version}")
+        raise EngineRefusal(
+            Check.LORA_VOCABULARY_TOO_LARGE, f"with LoRA the vocabulary ({vocabulary}) must be at most {limit} in vLLM {version}"
+        )
 
 
 def check_speculation(config: HfConfig, architecture: str, args: EngineArgs, version: EngineVersion, tp: int) -> None:
@@ -69,11 +74,11 @@ def check_speculation(config: HfConfig, architecture: str, args: EngineArgs, ver
     method = args.speculative_method or ("draft_model" if draft is not None else "mtp")
     mtp = method == "mtp" or method.endswith("_mtp")
     if interface("speculative_methods", method, version) is False:
-        raise EngineRefusal("SpeculativeMethodUnsupported", f"vLLM {version} has no speculative method {method}")
+        raise EngineRefusal(Check.SPECULATIVE_METHOD_UNSUPPORTED, f"vLLM {version} has no speculative method {method}")
     if not mtp and method not in _RULED:
-        raise Unsupported("SpeculativeMethod", f"no memory rule for speculative method {method}")
+        raise Unsupported(Check.SPECULATIVE_METHOD, f"no memory rule for speculative method {method}")
     if method in _WITH_DRAFT and draft is None:
-        raise EngineRefusal("SpeculativeModelMissing", f"speculative method {method} needs a draft model")
+        raise EngineRefusal(Check.SPECULATIVE_MODEL_MISSING, f"speculative method {method} needs a draft model")
     if mtp:
         _check_modules(config, tokens, method)
     if method == "eagle3":
@@ -88,10 +93,10 @@ def check_speculation(config: HfConfig, architecture: str, args: EngineArgs, ver
 def _check_modules(config: HfConfig, tokens: int, method: str) -> None:
     modules = config.text.int_or_none(*_MODULE_KEYS)
     if not modules:
-        raise EngineRefusal("SpeculativeModulesMissing", f"speculative method {method} needs prediction modules, the model has none")
+        raise EngineRefusal(Check.SPECULATIVE_MODULES_MISSING, f"speculative method {method} needs prediction modules, the model has none")
     if tokens > modules and tokens % modules:
         raise EngineRefusal(
-            "SpeculativeTokensUneven", f"num_speculative_tokens ({tokens}) must be divisible by the {modules} prediction modules"
+            Check.SPECULATIVE_TOKENS_UNEVEN, f"num_speculative_tokens ({tokens}) must be divisible by the {modules} prediction modules"
         )
 
 
@@ -100,22 +105,24 @@ def _check_eagle3_target(config: HfConfig, architecture: str, version: EngineVer
     kind = config.text.model_type or config.model_type
     if listed and version.minor_key <= _EAGLE3_LISTED_UNTIL.minor_key and not any(word in kind for word in listed[-1]):
         raise EngineRefusal(
-            "SpeculativeTargetUnsupported", f"eagle3 is only supported for {', '.join(listed[-1])} models in vLLM {version}"
+            Check.SPECULATIVE_TARGET_UNSUPPORTED, f"eagle3 is only supported for {', '.join(listed[-1])} models in vLLM {version}"
         )
     known = interface("takes_eagle3", architecture, version)
     if known is None:
-        raise Unsupported("SpeculativeMethod", f"whether {architecture} takes eagle3 drafts in vLLM {version} is not known")
+        raise Unsupported(Check.SPECULATIVE_METHOD, f"whether {architecture} takes eagle3 drafts in vLLM {version} is not known")
     if not known:
-        raise EngineRefusal("SpeculativeTargetUnsupported", f"{architecture} does not support eagle3 in vLLM {version}")
+        raise EngineRefusal(Check.SPECULATIVE_TARGET_UNSUPPORTED, f"{architecture} does not support eagle3 in vLLM {version}")
 
 
 def _check_draft_model(config: HfConfig, draft: HfConfig, version: EngineVersion) -> None:
     if version < _DRAFT_MODEL_REFUSED_UNTIL:
-        raise EngineRefusal("SpeculativeMethodUnsupported", f"vLLM {version} does not support speculative decoding with a draft model")
+        raise EngineRefusal(
+            Check.SPECULATIVE_METHOD_UNSUPPORTED, f"vLLM {version} does not support speculative decoding with a draft model"
+        )
     if version < _DRAFT_MODEL_SINCE:
-        raise Unsupported("SpeculativeMethod", f"whether vLLM {version} supports a draft model is not known")
+        raise Unsupported(Check.SPECULATIVE_METHOD, f"whether vLLM {version} supports a draft model is not known")
     target_size, draft_size = config.text.int_or_none("vocab_size"), draft.text.int_or_none("vocab_size")
     if target_size is not None and draft_size is not None and target_size != draft_size:
         raise EngineRefusal(
-            "SpeculativeVocabularyDiffers", f"the target's vocabulary ({target_size}) and the draft's ({draft_size}) must be equal"
+            Check.SPECULATIVE_VOCABULARY_DIFFERS, f"the target's vocabulary ({target_size}) and the draft's ({draft_size}) must be equal"
         )

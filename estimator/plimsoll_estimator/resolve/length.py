@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput
 from plimsoll_estimator.hf_config import HfConfig, kept_with_config
@@ -59,7 +60,7 @@ def max_model_len(config: HfConfig, wanted: int | None, version: EngineVersion) 
         allowed = text.int_or_none("model_max_length")
         if allowed is None or wanted > allowed:
             raise EngineRefusal(
-                "ContextTooLong",
+                Check.CONTEXT_TOO_LONG,
                 f"max_model_len {wanted} is greater than the length derived from the model's config ({key}={int(derived)})",
             )
     return wanted

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal
 from plimsoll_estimator.hf_config import HfConfig, kept_with_config
@@ -53,7 +54,7 @@ def resolve_quantization(
     method = _detected(settings, architecture, gpu, version) if settings is not None else None
     if wanted is not None and method is not None and wanted != method and method not in _ALIASES.get(wanted, set()):
         raise EngineRefusal(
-            "QuantizationMismatch",
+            Check.QUANTIZATION_MISMATCH,
             f"the model config says quantization method {method}, the quantization argument says {wanted}",
         )
     name = method or wanted
@@ -98,9 +99,9 @@ def _check_auto_gptq(settings: HfConfig, version: EngineVersion) -> None:
     """What the one GPTQ method of newer releases no longer reads (vLLM quantization/auto_gptq.py, utils/gptq_utils.py)."""
     bits, symmetric = settings.raw("bits"), settings.raw("sym") is not False
     if bits not in (4, 8) or not symmetric:
-        raise EngineRefusal("QuantizationUnsupported", f"unsupported GPTQ checkpoint: bits={bits}, sym={symmetric}")
+        raise EngineRefusal(Check.QUANTIZATION_UNSUPPORTED, f"unsupported GPTQ checkpoint: bits={bits}, sym={symmetric}")
     if settings.raw("desc_act") is True and settings.raw("group_size") != -1 and version >= _NO_ACT_ORDER:
-        raise EngineRefusal("QuantizationUnsupported", "GPTQ group activation ordering (desc_act=True) is no longer supported")
+        raise EngineRefusal(Check.QUANTIZATION_UNSUPPORTED, "GPTQ group activation ordering (desc_act=True) is no longer supported")
 
 
 def _is_mxfp4(settings: HfConfig) -> bool:
@@ -131,15 +132,17 @@ def _verify(name: str, gpu: Gpu, version: EngineVersion) -> None:
     table: Mapping[str, Any] = engine_defaults()
     removed = table["removed_quantization"].get(name)
     if removed is not None and version >= EngineVersion.parse(removed):
-        raise EngineRefusal("UnknownQuantization", f"vLLM {version} knows no quantization method {name}")
+        raise EngineRefusal(Check.UNKNOWN_QUANTIZATION, f"vLLM {version} knows no quantization method {name}")
     deprecated = table["deprecated_quantization"].get(name)
     if deprecated is not None and in_range(version, deprecated[0], deprecated[1]):
-        raise EngineRefusal("DeprecatedQuantization", f"quantization method {name} is deprecated; vLLM {version} refuses it by default")
+        raise EngineRefusal(
+            Check.DEPRECATED_QUANTIZATION, f"quantization method {name} is deprecated; vLLM {version} refuses it by default"
+        )
     steps = table["quantization_min_capability"].get(name)
     minimum = latest(version, steps) if steps else None
     if minimum is not None and gpu.capability < minimum:
         raise EngineRefusal(
-            "QuantizationUnsupportedOnGpu",
+            Check.QUANTIZATION_UNSUPPORTED_ON_GPU,
             f"quantization method {name} needs compute capability {minimum}, this GPU has {gpu.capability}",
         )
 
@@ -149,7 +152,7 @@ def _verify_dtype(name: str, dtype: str) -> None:
     supported = engine_defaults()["quantization_dtypes"].get(name, ("float16", "bfloat16"))
     if dtype not in supported:
         raise EngineRefusal(
-            "DtypeUnsupported", f"{dtype} is not supported for quantization method {name}; supported are {', '.join(supported)}"
+            Check.DTYPE_UNSUPPORTED, f"{dtype} is not supported for quantization method {name}; supported are {', '.join(supported)}"
         )
 
 
@@ -164,9 +167,9 @@ def check_kv_cache_dtype(
     if wanted == "fp8_e5m2" and quantization is not None and (quantization in _WITH_CACHE_SCALES or quantization.startswith("modelopt")):
         without = quantization == "compressed-tensors" and (settings is None or settings.raw("kv_cache_scheme") is None)
         if not (without and version >= _SCHEMELESS_E5M2):
-            raise EngineRefusal("KvCacheDtypeUnsupported", "an fp8_e5m2 KV cache is not supported with fp8 checkpoints")
+            raise EngineRefusal(Check.KV_CACHE_DTYPE_UNSUPPORTED, "an fp8_e5m2 KV cache is not supported with fp8 checkpoints")
     if wanted in ("float16", "bfloat16") and wanted != dtype and version >= _CACHE_DTYPE_AGREES:
-        raise EngineRefusal("KvCacheDtypeUnsupported", f"kv_cache_dtype {wanted} is incompatible with dtype {dtype}; set it to auto")
+        raise EngineRefusal(Check.KV_CACHE_DTYPE_UNSUPPORTED, f"kv_cache_dtype {wanted} is incompatible with dtype {dtype}; set it to auto")
 
 
 def declared_kv_cache_dtype(config: HfConfig) -> str | None:

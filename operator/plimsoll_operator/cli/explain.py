@@ -1,15 +1,17 @@
-"""`plimsoll explain REASON`: what a reason means and what to do. Prints `reasons` and the problems of pools; knows nothing else."""
+"""`plimsoll explain REASON`: what a reason means and what to do. Prints two tables and the problems of pools; knows no more."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
 import json
+from collections.abc import Mapping
 from typing import Final
 
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_operator.capacity.problems import Problem
 from plimsoll_operator.cli import SubParsers, add_command
+from plimsoll_operator.cli.check_reasons import CHECKS
 from plimsoll_operator.cli.reasons import REASONS
 
 _LEFT_OUT: Final = "Such nodes are left out of every plan: correct their labels, or say what they have in a GPUPool (docs/capacity.md)."
@@ -21,7 +23,11 @@ def _of_problem(problem: Problem) -> tuple[str, str]:
     return f"On nodes of a GPU pool: {sentence}.", _LEFT_OUT if problem.excludes else _COUNTED
 
 
-EXPLAINED: Final = {**{str(problem): _of_problem(problem) for problem in Problem}, **REASONS}
+EXPLAINED: Final[Mapping[str, tuple[str, str]]] = {
+    **{str(problem): _of_problem(problem) for problem in Problem},
+    **REASONS,
+    **{str(check): said for check, said in CHECKS.items()},
+}
 
 
 def register(subparsers: SubParsers) -> None:

@@ -1,6 +1,7 @@
 """What every reason of a verdict, condition or event means and what to do about it. Data: knows sentences, no numbers.
 
-Read by `plimsoll explain`. What is wrong with a pool's nodes has its sentence in `capacity.problems`.
+Read by `plimsoll explain`. The estimator's checks have theirs in `check_reasons`, what is wrong with a pool's nodes in
+`capacity.problems`.
 """
 
 from __future__ import annotations
@@ -30,16 +31,6 @@ REASONS: Final = {  # reason -> (what it means, what to do)
         "A value pinned in spec.engine is less than what the requests of spec.workload need.",
         "Raise or remove the pinned value, or correct the request classes.",
     ),
-    "LoraUnsupported": ("vLLM of this release serves no LoRA adapters for this model class.", "Leave spec.engine.lora out."),
-    "LoraRankUnsupported": ("The largest rank is none of the steps that vLLM of this release has.", "Use the next larger step."),
-    "LoraVocabularyTooLarge": ("vLLM's LoRA kernels bound the vocabulary.", "Leave spec.engine.lora out."),
-    "LoraSupport": ("Whether this release serves adapters for this model class is not known.", "Use a release that is known."),
-    "SpeculativeMethodUnsupported": ("vLLM of this release does not have the method.", "Use another method or release."),
-    "SpeculativeModelMissing": ("The method needs a draft model.", "Set spec.engine.speculative.model."),
-    "SpeculativeModulesMissing": ("The model has no prediction modules of its own.", "Use a draft model, an EAGLE head or ngram."),
-    "SpeculativeTokensUneven": ("Each prediction module proposes its tokens in turn.", "Use a multiple of the modules."),
-    "SpeculativeTargetUnsupported": ("vLLM of this release takes no EAGLE-3 drafts for this model class.", "Use another method."),
-    "SpeculativeVocabularyDiffers": ("Draft and target must speak the same tokens.", "Use a draft of the same family."),
     "EngineRefuses": (
         "vLLM itself would stop at a check of its arguments.",
         "The message says which check; `plimsoll estimate` reproduces it.",
@@ -153,95 +144,7 @@ REASONS: Final = {  # reason -> (what it means, what to do)
         "The API server refuses the Deployment, LeaderWorkerSet or Service: a quota, a policy or a missing right.",
         "The condition quotes it; what was booked is free for others until it is taken.",
     ),
-    # The estimator's reasons
-    "NoKvCacheMemory": ("Weights and overheads leave less than one KV block.", "As for InsufficientGpuMemory."),
-    "MaxModelLenTooLong": ("One request of max-model-len tokens needs more KV cache than there is.", "Use the estimated length or less."),
-    "ContextTooLong": ("max-model-len exceeds what the model was made for.", "Lower it; vLLM refuses the rest."),
-    "NotDivisible": (
-        "A dimension of the model does not divide by the parallel size.",
-        "Choose a size that divides heads, experts and widths.",
-    ),
-    "KvHeadsNotDivisible": (
-        "KV heads and tensor parallel size do not divide one another.",
-        "Choose a power of two up to the number of heads.",
-    ),
-    "NoExperts": ("Expert parallelism was asked of a model without experts.", "Leave it out."),
-    "PipelineParallelUnsupported": ("vLLM has no pipeline parallelism for this architecture.", "Use tensor parallelism."),
-    "NodesUnsupported": ("This vLLM release spans nodes only on a Ray cluster made beforehand.", "Use a release from 0.11.2 on."),
-    "NodesNotDivisible": ("Ranks or engines do not divide evenly over the nodes.", "Choose sizes that the number of nodes divides."),
-    "DecodeContextParallelUnsupported": (
-        "Decode context parallelism shards caches of full attention only, and this model keeps others beside them.",
-        "Leave decodeContextParallelSize out.",
-    ),
-    "MambaBlocksBelowMaxNumSeqs": (
-        "A hybrid model needs one state block a sequence when graphs are captured, and has fewer blocks than max-num-seqs.",
-        "Lower max-num-seqs to the number of blocks, or give it more memory.",
-    ),
-    "DtypeUnsupported": ("The GPU or the model cannot run this dtype.", "Use the one the message names."),
-    "UnknownQuantization": ("vLLM of this release has no such quantisation method.", "Check the release or the checkpoint."),
-    "DeprecatedQuantization": ("The method needs --allow-deprecated-quantization in this release.", "Pass it, or convert the checkpoint."),
-    "NoAttentionBackend": ("No attention backend of this release runs the model on this GPU.", "Use another GPU or KV cache dtype."),
-    "UnknownRopeType": ("vLLM of this release does not know the model's rope scaling.", "Use a newer release."),
-    "UnsupportedArchitecture": ("The architecture is in no registry here: no guess is made.", "The message names the ones it resembles."),
-    "UnsupportedQuantization": (
-        "There is no rule for how this quantisation stores weights.",
-        "Use another checkpoint, or measure a start.",
-    ),
-    "UnknownGpu": ("The GPU product is not in the table and its generation cannot be told.", "`plimsoll gpus` lists the known ones."),
-    "UnknownGpuMemory": ("Nothing says how much memory the GPU has.", "Give --gpu-memory-mib."),
-    "EngineTooOld": ("The release is older than the V1 engine's rules.", "Use 0.8 or later."),
-    "KvCacheTooSmall": (
-        "One request of max-model-len tokens needs more KV cache than is left.",
-        "Use the estimated length or less, an fp8 KV cache, more GPUs, or fewer sequences.",
-    ),
-    "HeadsNotDivisible": ("Attention heads do not divide by the tensor parallel size.", "Choose a size that divides them."),
-    "TokensBelowSeqs": ("max-num-batched-tokens is below max-num-seqs.", "Raise the first or lower the second."),
-    "TokensBelowContext": (
-        "Without chunked prefill max-num-batched-tokens must reach max-model-len.",
-        "Raise it, or leave chunked prefill on.",
-    ),
-    "QuantizationMismatch": ("--quantization contradicts the checkpoint's own settings.", "Leave it out."),
-    "QuantizationUnsupportedOnGpu": (
-        "The GPU's compute capability is below what the quantisation method needs.",
-        "Use another GPU or format.",
-    ),
-    "KvCacheDtypeNotSupported": ("The model or GPU cannot hold its cache in this dtype.", "Use auto."),
-    "KvPageSizesDiffer": ("Cache pages of the model's layers cannot be brought to one size.", "Use another KV cache dtype or release."),
-    "DecodeContextParallelNeedsTensorParallel": ("Decode context parallelism shares tensor parallel ranks.", "Raise tensorParallelSize."),
-    "DecodeContextParallelNotDivisible": (
-        "The tensor parallel size does not divide by the decode context parallel size.",
-        "Choose a divisor.",
-    ),
-    "DecodeContextParallelTooLarge": ("There are too few query heads a KV head for this size.", "Lower it."),
-    "FreeMemoryBelowRequested": (
-        "Less is free on the GPU at start than gpu-memory-utilization x total: other processes, or contexts, hold the rest.",
-        "Lower gpuMemoryUtilization or keep others off the card.",
-    ),
-    "OutOfMemoryLoading": ("The weights alone exceed what is free on the GPU.", "Raise tensorParallelSize or use a quantised checkpoint."),
-    "OutOfMemoryProfiling": ("Weights and the profile run together exceed what is free.", "Lower maxNumBatchedTokens or maxNumSeqs."),
-    "OutOfMemoryGraphCapture": (
-        "The cache is sized, then CUDA graphs find too little memory outside the budget.",
-        "Lower gpuMemoryUtilization, capture fewer sizes, or set enforceEager.",
-    ),
-    "OutOfMemorySamplerWarmUp": (
-        "The cache is sized, then the sampler's warm-up finds too little memory outside the budget.",
-        "Lower maxNumSeqs or gpuMemoryUtilization.",
-    ),
-    "StateBlocksBelowSeqs": (
-        "A hybrid model needs one state block a sequence when graphs are captured, and has fewer blocks than max-num-seqs.",
-        "Lower max-num-seqs to the number of blocks, or give it more memory.",
-    ),
-    "CannotFitMaxModelLen": ("max-model-len auto finds no length that fits.", "As for InsufficientGpuMemory."),
-    "QuantizationGroupMismatch": ("Tensor parallelism cuts through the quantisation's groups.", "Use a smaller tensorParallelSize."),
-    "QuantizationBlockMismatch": (
-        "Tensor parallelism cuts through the quantisation's blocks.",
-        "Use a smaller tensorParallelSize, or experts.",
-    ),
-    "TooManyRanksForExperts": ("There are more ranks than experts.", "Use a smaller tensorParallelSize."),
-    "SpeculativeMethod": ("There is no rule for this kind of speculative decoding.", "Leave it out, or measure a start."),
-    "KvCacheFamily": ("There is no rule for this architecture's cache.", "`plimsoll models` shows what is known."),
-    "KvCacheDtype": ("There is no rule for this KV cache dtype on this model.", "Use auto or fp8."),
-    "EngineUnknown": ("There are no rules for this release.", "Use 0.8 or later."),
+    # Input
     "InvalidInput": ("The input itself is at fault.", "The message names the field, the value and the limit."),
     "Mismatch": ("The profile named is of another model or revision than the spec.", "Name the right profile."),
     "Invalid": (

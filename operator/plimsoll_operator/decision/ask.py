@@ -15,6 +15,7 @@ from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_operator.api import EngineSpec, FitPolicySpec, InferenceDeployment, InferenceDeploymentSpec, PlacementSpec
 from plimsoll_operator.decision.disk import Disk, disk_of
+from plimsoll_operator.decision.fields import FIELD_OF
 from plimsoll_operator.decision.worksheet import Worksheet, worksheet_of
 from plimsoll_operator.facts import ModelFacts, ModelUnknown
 from plimsoll_operator.overlay import HostExtra, host_extra
@@ -29,13 +30,12 @@ _SAME_NAME: Final = (
     "block_size", "enforce_eager", "enable_prefix_caching", "enable_chunked_prefill",
 )  # fmt: skip
 # Rendered from the plan whatever the spec says: in extraArgs they would be given twice.
-_OWNED: Final = {
-    "tensor_parallel_size": "tensorParallelSize", "pipeline_parallel_size": "pipelineParallelSize",
-    "data_parallel_size": "dataParallelSize", "enable_expert_parallel": "expertParallel", "max_model_len": "maxModelLen",
-    "gpu_memory_utilization": "gpuMemoryUtilization", "max_num_seqs": "maxNumSeqs", "dtype": "dtype",
-    "max_num_batched_tokens": "maxNumBatchedTokens", "kv_cache_dtype": "kvCacheDtype", "quantization": "quantization",
-    "decode_context_parallel_size": "decodeContextParallelSize",
-}  # fmt: skip
+_OWNED: Final = frozenset(
+    {
+        "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "enable_expert_parallel", "decode_context_parallel_size",
+        "max_model_len", "max_num_seqs", "max_num_batched_tokens", "gpu_memory_utilization", "dtype", "kv_cache_dtype", "quantization",
+    }
+)  # fmt: skip
 _OWNED_FLAGS: Final = frozenset({"--model", "--port", "--revision", "--served-model-name"})
 _NODES: Final = "nnodes"
 _EXTRA: Final[Remembered[bytes, tuple[tuple[str, Any], ...]]] = Remembered("extraArgs", 4 << 20, kept_bytes)
@@ -166,9 +166,7 @@ def _extra(tokens: tuple[str, ...], version: EngineVersion, pinned: tuple[tuple[
             limit = "is set by the plan: spec.placement.maxNodesPerReplica says how many nodes a replica may take"
             raise InvalidInput("spec.engine.extraArgs", "--nnodes", limit)
         if name in _OWNED:
-            raise InvalidInput(
-                "spec.engine.extraArgs", f"--{name.replace('_', '-')}", f"is set by the plan: pin spec.engine.{_OWNED[name]}"
-            )
+            raise InvalidInput("spec.engine.extraArgs", f"--{name.replace('_', '-')}", f"is set by the plan: pin {FIELD_OF[name]}")
     for token in parsed.passthrough:
         if token.partition("=")[0] in _OWNED_FLAGS:
             raise InvalidInput("spec.engine.extraArgs", token, "is set from the spec and cannot be given again")

@@ -20,8 +20,9 @@ from plimsoll_operator.decision.checks import Checked, first_finding, name_is_sh
 from plimsoll_operator.decision.effort import MOST_LOOKS, Checkpoint, Effort, OutOfTime, TooComplex
 from plimsoll_operator.decision.elsewhere import product_that_would_fit, rentable
 from plimsoll_operator.decision.engine import Engine, corrections_for, engine_for
+from plimsoll_operator.decision.fields import FIELD_OF, field_of_input
 from plimsoll_operator.decision.long_context import own_pool
-from plimsoll_operator.decision.miss import Miss
+from plimsoll_operator.decision.miss import Miss, doubt_about
 from plimsoll_operator.decision.offers import offers
 from plimsoll_operator.decision.override import is_lifted, pinned_placement, why_lifted
 from plimsoll_operator.decision.placement import match
@@ -33,14 +34,6 @@ from plimsoll_operator.facts import Facts, ModelFacts, ModelUnknown, PoolFacts
 from plimsoll_operator.remembered import Remembered, kept_bytes
 from plimsoll_operator.verdict import Admit, Offer, Reason, Reject, Resize, Undecided, Verdict
 
-# A word of the name of vLLM's check -> the field it is about.
-_REFUSED_FIELDS: Final = (
-    ("Lora", "lora"), ("Speculative", "speculative"), ("DecodeContext", "decodeContextParallelSize"),
-    ("Context", "maxModelLen"), ("SeqsBelowWorkload", "maxNumSeqs"),
-    ("TokensBelow", "maxNumBatchedTokens"), ("KvCacheDtype", "kvCacheDtype"), ("Dtype", "dtype"),
-    ("Pipeline", "pipelineParallelSize"), ("NoExperts", "expertParallel"), ("NotDivisible", "tensorParallelSize"),
-    ("Mismatch", "tensorParallelSize"), ("TooManyRanks", "tensorParallelSize"), ("Quantization", "quantization"),
-)  # fmt: skip
 _MORE_TIME: Final = "The controller, which has more time, decides; with pinned parallel sizes or fewer products it is decided at once."
 EFFORT_FOR_A_VERDICT: Final = 0.6
 EFFORT_WITH_OFFERS: Final = 0.5
@@ -143,18 +136,9 @@ def _guarded(facts: Facts, effort: Effort, *, with_offers: bool) -> Verdict:
     try:
         return _decide(facts, effort, with_offers=with_offers)
     except InvalidInput as error:
-        return Reject(reason=Reason.INVALID_SPEC, message=f"{error}.", field=_field_of(error))
+        return Reject(reason=Reason.INVALID_SPEC, message=f"{error}.", field=field_of_input(error))
     except Unsupported as error:
-        return _undecided(Reason.UNKNOWN_ENGINE if error.reason.startswith("Engine") else Reason.UNSUPPORTED_MODEL, str(error))
-
-
-def _field_of(error: InvalidInput) -> str:
-    """The field of the API that an error of the estimator speaks of: flags come from extraArgs, config keys from the profile."""
-    if error.field.startswith("spec."):
-        return error.field
-    if error.field.startswith(("-", "extraArgs")):
-        return "spec.engine.extraArgs"
-    return "spec.model.profile" if error.field.startswith("config") else "spec.engine"
+        return _undecided(doubt_about(error), str(error))
 
 
 def _decide(facts: Facts, effort: Effort, *, with_offers: bool) -> Verdict:
@@ -296,24 +280,21 @@ def _undecided(reason: Reason, message: str) -> Undecided:
     return Undecided(reason=reason, message=f"{message}.", next_step="No pods are made; nothing is assumed about what is not known.")
 
 
-def _is_context(miss: Miss) -> bool:
-    return miss.refusal is not None and "Context" in miss.refusal and "Parallel" not in miss.refusal
-
-
 def _field(ask: Ask, miss: Miss) -> str:
     reason = miss.reason
-    if ask.worksheet is not None and ask.args.max_model_len is None and (reason == Reason.INSUFFICIENT_KV_CACHE or _is_context(miss)):
-        return "spec.workload"
-    if miss.refusal is not None:
-        if miss.refusal.startswith("Nodes"):
-            return "spec.placement.maxNodesPerReplica"
-        if _is_context(miss) and ask.args.max_model_len is None:
-            return "spec.fit.minMaxModelLen"
-        return next((f"spec.engine.{field}" for word, field in _REFUSED_FIELDS if word in miss.refusal), "spec.engine")
-    if reason == Reason.INSUFFICIENT_KV_CACHE:
-        return "spec.engine.maxModelLen" if ask.args.max_model_len is not None else "spec.fit.minMaxModelLen"
+    if reason == Reason.INSUFFICIENT_KV_CACHE or miss.about == "max_model_len":
+        return _field_of_context(ask)
+    if miss.about is not None:
+        return FIELD_OF[miss.about]
     if reason == Reason.EPHEMERAL_STORAGE:
         return "spec.model.source" if ask.disk.takes_downloads else "spec.template.volumes"
     if reason in (Reason.HOST_MEMORY, Reason.HOST_CPU):
         return "spec.placement"
     return "spec.engine.tensorParallelSize" if ask.args.tensor_parallel_size is not None else "spec.engine"
+
+
+def _field_of_context(ask: Ask) -> str:
+    """What says how long a context must be served: the pinned one, else the requests of the worksheet, else the least that serves."""
+    if ask.args.max_model_len is not None:
+        return FIELD_OF["max_model_len"]
+    return "spec.workload" if ask.worksheet is not None else "spec.fit.minMaxModelLen"

@@ -105,7 +105,7 @@ def _fit(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
             return first
         surer = _lower_batch(engine, gpu, replace(wish, sure=True))
         return surer if isinstance(surer, Fit) else first
-    if first.refusal is not None or first.hopeless:
+    if first.check is not None or first.hopeless:
         return first
     full = _lower_batch(engine, gpu, wish)
     if isinstance(full, Fit) or wish.args.max_model_len is not None:

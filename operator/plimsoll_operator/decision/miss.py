@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from plimsoll_estimator.checks import Check
+from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.resolved import Estimate, Gpu, OutsideBudget, RankEstimate
 from plimsoll_operator.decision import utilisation
 from plimsoll_operator.decision.held import fullest, needed_kv_bytes
@@ -17,8 +19,9 @@ from plimsoll_operator.verdict import Reason
 class Miss:
     """It does not. Bytes are per GPU of the fullest rank, `parts` its components; `hopeless`: the weights alone are too much.
 
-    `refusal` names the check of vLLM, or the missing rule, where it is not memory that is short. `estimated_max_model_len` is the
-    longest request for which the cache would have done at these arguments, at the end of the interval that was judged by.
+    `check` is the check of vLLM, or the missing rule, where it is not memory that is short; `about` the argument that it, or a
+    workload that is not served, speaks of. `estimated_max_model_len` is the longest request for which the cache would have done at
+    these arguments, at the end of the interval that was judged by.
     """
 
     reason: Reason
@@ -29,7 +32,8 @@ class Miss:
     parts: tuple[tuple[str, int], ...] = ()
     estimated_max_model_len: int | None = None
     hopeless: bool = False
-    refusal: str | None = None
+    check: Check | None = None
+    about: str | None = None
 
     @property
     def short_by_bytes(self) -> int:
@@ -37,6 +41,11 @@ class Miss:
         if self.needed_bytes is None or self.available_bytes is None:
             return 1 << 62
         return self.needed_bytes - self.available_bytes
+
+    @property
+    def whatever_the_layout(self) -> bool:
+        """Whether no other parallel size removes it: context, types, quantization, batch sizes, a missing rule."""
+        return self.check is not None and not self.check.depends_on_layout
 
 
 def pinned_problem(outside: OutsideBudget, gpu: Gpu, pinned: float, parts: int) -> Miss | None:
@@ -86,13 +95,19 @@ def nothing_left(outside: OutsideBudget, gpu: Gpu, reserve_bytes: int, parts: in
 
 
 def engine_refuses(estimate: Estimate) -> bool:
-    """Refused before the KV cache was planned: not for want of memory."""
-    return estimate.verdict == "refused" and estimate.block_size is None
+    """Refused at a check of vLLM's, not for want of memory."""
+    return estimate.reason is not None and not estimate.reason.of_memory
 
 
 def refusal_of(estimate: Estimate) -> Miss:
     """vLLM's own refusal of these arguments."""
-    return Miss(reason=Reason.ENGINE_REFUSES, message=f"{estimate.message}", refusal=estimate.reason)
+    check = estimate.reason
+    return Miss(reason=Reason.ENGINE_REFUSES, message=f"{estimate.message}", check=check, about=None if check is None else check.about)
+
+
+def doubt_about(doubt: Unsupported) -> Reason:
+    """What is not known where the estimator has no rule: the release, or the model."""
+    return Reason.UNKNOWN_ENGINE if doubt.reason.about == "engine_version" else Reason.UNSUPPORTED_MODEL
 
 
 def _components(rank: RankEstimate) -> tuple[tuple[str, int], ...]:

@@ -14,17 +14,14 @@ from plimsoll_estimator.units import round_up
 from plimsoll_operator.decision import utilisation
 from plimsoll_operator.decision.ask import Ask
 from plimsoll_operator.decision.engine import Engine
+from plimsoll_operator.decision.fields import FIELD_OF, engine_field
 from plimsoll_operator.decision.fit import CONTEXT_STEP, Look, longest_context
-from plimsoll_operator.decision.search import Candidate, Found, Missed, Product, candidates, evaluate, refused_whatever_the_layout, search
+from plimsoll_operator.decision.search import Candidate, Found, Missed, Product, candidates, evaluate, search
 from plimsoll_operator.decision.serving import least_values
 from plimsoll_operator.verdict import Change, Plan
 
 _STEP: Final = {"maxModelLen": CONTEXT_STEP, "maxNumSeqs": 1, "maxNumBatchedTokens": 64}
-_ARGUMENT: Final = {
-    "maxModelLen": "max_model_len", "maxNumSeqs": "max_num_seqs", "maxNumBatchedTokens": "max_num_batched_tokens",
-    "tensorParallelSize": "tensor_parallel_size", "pipelineParallelSize": "pipeline_parallel_size",
-    "dataParallelSize": "data_parallel_size", "gpuMemoryUtilization": "gpu_memory_utilization", "kvCacheDtype": "kv_cache_dtype",
-}  # fmt: skip
+_ARGUMENT: Final = {engine_field(name): name for name in FIELD_OF}
 _LARGEST_SIZE: Final = 64  # the API's bound on each parallel size
 _LEAST_SEQS: Final = 16
 _LEAST_TOKENS: Final = 512
@@ -154,7 +151,7 @@ class Mover:
             result = evaluate(self._engine, ask, candidate)
             if isinstance(result, Found):
                 found.append(candidate)
-            elif refused_whatever_the_layout(result.miss):
+            elif result.miss.whatever_the_layout:
                 refused.add(candidate.name)
         return found
 

@@ -21,13 +21,10 @@ from plimsoll_operator.decision.ask import Ask
 from plimsoll_operator.decision.engine import Engine
 from plimsoll_operator.decision.fit import Fit, Wish, fit, kv_tokens
 from plimsoll_operator.decision.layouts import Kind, Layout, layouts
-from plimsoll_operator.decision.miss import Miss
+from plimsoll_operator.decision.miss import Miss, doubt_about
 from plimsoll_operator.decision.serving import contradiction, replicas_needed, wish_of
 from plimsoll_operator.facts import PoolFacts
 from plimsoll_operator.verdict import Plan, Reason
-
-# Words of the names of vLLM's checks that speak of parallel sizes: another layout may pass them.
-_ABOUT_LAYOUTS = ("Divisible", "Parallel", "Experts", "Nodes", "Ranks", "Mismatch", "PageSizes")
 
 _HOST = frozenset({Reason.HOST_MEMORY, Reason.HOST_CPU, Reason.EPHEMERAL_STORAGE})
 
@@ -243,18 +240,13 @@ def search(engine: Engine, ask: Ask, products: tuple[Product, ...], applied: Pla
             if unavailable:
                 break
         found = [result for result in results if isinstance(result, Missed)]
-        hopeless |= {missed.candidate.name for missed in found if refused_whatever_the_layout(missed.miss)}
+        hopeless |= {missed.candidate.name for missed in found if missed.miss.whatever_the_layout}
         misses += found
     return min(waiting, key=lambda f: _order(f.candidate)) if waiting else tuple(misses)
 
 
 def _size(found: Found) -> int:
     return found.candidate.layout.tensor_parallel_size
-
-
-def refused_whatever_the_layout(miss: Miss) -> bool:
-    """Whether vLLM refuses for a reason that no other parallel size removes: context, types, quantization, batch sizes."""
-    return miss.reason == Reason.ENGINE_REFUSES and not any(word in (miss.refusal or "") for word in _ABOUT_LAYOUTS)
 
 
 def _is_layout_of(layout: Layout, plan: Plan) -> bool:
@@ -275,8 +267,7 @@ def evaluate(engine: Engine, ask: Ask, candidate: Candidate) -> Found | Missed:
     try:
         return _evaluate(engine, ask, candidate)
     except Unsupported as doubt:
-        reason = Reason.UNKNOWN_ENGINE if doubt.reason.startswith("Engine") else Reason.UNSUPPORTED_MODEL
-        return Missed(candidate=candidate, miss=Miss(reason=reason, message=str(doubt), refusal=doubt.reason))
+        return Missed(candidate=candidate, miss=Miss(reason=doubt_about(doubt), message=str(doubt), check=doubt.reason))
 
 
 def _evaluate(engine: Engine, ask: Ask, candidate: Candidate) -> Found | Missed:
@@ -296,7 +287,8 @@ def _evaluate(engine: Engine, ask: Ask, candidate: Candidate) -> Found | Missed:
             misses.append(result)
             losses.append(f"{product.gpu.product} is left out: it cannot hold the model at {layout.gpus} GPUs per replica.")
     if not fits:
-        return Missed(candidate=candidate, miss=min(misses, key=lambda miss: miss.short_by_bytes))
+        # What one product refuses in every layout says nothing of the others: it counts only where they all do.
+        return Missed(candidate=candidate, miss=min(misses, key=lambda miss: (miss.whatever_the_layout, miss.short_by_bytes)))
     if len(candidate.products) > 1:
         common = _common(engine, wish, fits)
         if isinstance(common, Miss):

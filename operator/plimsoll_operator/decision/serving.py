@@ -48,11 +48,11 @@ def contradiction(ask: Ask, wish: Wish) -> Miss | None:
     context, longest = ask.args.max_model_len, ask.worksheet.longest
     if context is not None and context < longest.tokens:
         message = f"request class {longest.name} needs a context of {longest.tokens} tokens, engine.maxModelLen is {context}"
-        return Miss(reason=Reason.WORKLOAD_NOT_SERVED, message=message, refusal="ContextBelowWorkload")
+        return Miss(reason=Reason.WORKLOAD_NOT_SERVED, message=message, about="max_model_len")
     seqs, in_flight = ask.args.max_num_seqs, wish.share.in_flight
     if seqs is not None and seqs < in_flight:
         message = f"{in_flight} requests are in flight on each engine, engine.maxNumSeqs is {seqs}"
-        return Miss(reason=Reason.WORKLOAD_NOT_SERVED, message=message, refusal="SeqsBelowWorkload")
+        return Miss(reason=Reason.WORKLOAD_NOT_SERVED, message=message, about="max_num_seqs")
     return None
 
 

@@ -6,6 +6,7 @@ from typing import Final
 
 from plimsoll_estimator.units import GIB
 from plimsoll_operator.decision.ask import Ask
+from plimsoll_operator.decision.fields import engine_field
 from plimsoll_operator.decision.held import needed_kv_bytes
 from plimsoll_operator.decision.layouts import Kind
 from plimsoll_operator.decision.miss import Miss
@@ -16,7 +17,6 @@ from plimsoll_operator.verdict import Reason, Reject
 
 MAX_WARNING: Final = 256
 OPEN_NEXT_STEP: Final = "No pods are made; declare a GPUPool for what the autoscaler may bring."
-_FIELDS: Final = {"max_model_len": "maxModelLen", "max_num_seqs": "maxNumSeqs", "max_num_batched_tokens": "maxNumBatchedTokens"}
 
 
 def gib(n_bytes: int, *, up: bool = False) -> str:
@@ -82,7 +82,7 @@ def warnings(ask: Ask, found: Found, split: str | None = None, corrections: tupl
                 f"maxModelLen is lowered from the model's {default} to {value} tokens, the most that fits; pin it to be refused instead."
             )
         else:
-            lines.append(f"{_FIELDS[name]} is lowered from vLLM's default {default} to {value} to make room.")
+            lines.append(f"{engine_field(name)} is lowered from vLLM's default {default} to {value} to make room.")
     lines += _layout(found)
     layout = found.candidate.layout
     if not all(pool.free_is_known for pool in found.pools):

@@ -1,0 +1,190 @@
+"""Every reason of the estimator by name: the checks at which vLLM stops, the memory it runs out of, and the rules that are missing here.
+
+Given by every part through `errors` and `resolved`, read by the operator. Knows vLLM's arguments by name; knows no field of the API.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Final, Literal
+
+_Passes = Literal["nothing", "a layout", "memory"]
+_NOTHING: Final = "nothing"
+_LAYOUT: Final = "a layout"
+_MEMORY: Final = "memory"
+
+
+class Check(StrEnum):
+    """A PascalCase reason, which argument it is about, and what beside that argument could pass it.
+
+    `about` is a field of EngineArgs, or `model_config`, `gpu` or `engine_version` as in the batch contract. `depends_on_layout`:
+    other parallel sizes or numbers of nodes could pass it. `of_memory`: it is bytes that are short.
+    """
+
+    about: str
+    depends_on_layout: bool
+    of_memory: bool
+
+    def __new__(cls, reason: str, about: str, passes: _Passes) -> Check:  # noqa: D102
+        member = str.__new__(cls, reason)
+        member._value_ = reason
+        member.about = about
+        member.depends_on_layout = passes != _NOTHING
+        member.of_memory = passes == _MEMORY
+        return member
+
+    # Types of weights, activations and cache
+    DTYPE_UNSUPPORTED = "DtypeUnsupported", "dtype", _NOTHING
+    """The GPU, the model or the quantisation method cannot run it (config/model.py: _get_and_verify_dtype, config/vllm.py)."""
+    UNKNOWN_QUANTIZATION = "UnknownQuantization", "quantization", _NOTHING
+    """The release has no such method (config/model.py: _verify_quantization)."""
+    DEPRECATED_QUANTIZATION = "DeprecatedQuantization", "quantization", _NOTHING
+    """Refused without --allow-deprecated-quantization (config/model.py: _verify_quantization)."""
+    QUANTIZATION_MISMATCH = "QuantizationMismatch", "quantization", _NOTHING
+    """The argument contradicts the checkpoint's own settings (config/model.py: _verify_quantization)."""
+    QUANTIZATION_UNSUPPORTED = "QuantizationUnsupported", "quantization", _NOTHING
+    """The method no longer reads such a checkpoint (quantization/auto_gptq.py, utils/gptq_utils.py)."""
+    QUANTIZATION_UNSUPPORTED_ON_GPU = "QuantizationUnsupportedOnGpu", "quantization", _NOTHING
+    """The compute capability is below the method's least (config/vllm.py: _get_quantization_config)."""
+    KV_CACHE_DTYPE_UNSUPPORTED = "KvCacheDtypeUnsupported", "kv_cache_dtype", _NOTHING
+    """The checkpoint, the model's dtype or the GPU's attention backend cannot hold such a cache (attention/layer.py, config/vllm.py).
+
+    As `unsupported`: no rule says how many bytes it takes."""
+
+    # Lengths and batches
+    CONTEXT_TOO_LONG = "ContextTooLong", "max_model_len", _NOTHING
+    """Longer than the config derives (config/model.py: _get_and_verify_max_len)."""
+    TOKENS_BELOW_SEQS = "TokensBelowSeqs", "max_num_batched_tokens", _NOTHING
+    """A step must hold a token of each sequence (config/scheduler.py)."""
+    TOKENS_BELOW_CONTEXT = "TokensBelowContext", "max_num_batched_tokens", _NOTHING
+    """Without chunked prefill a step must hold a whole prompt (config/scheduler.py)."""
+    CHUNKED_PREFILL_NEEDED = "ChunkedPrefillNeeded", "enable_chunked_prefill", _NOTHING
+    """Prefix caching that keeps the last states wants prefill in chunks (model_executor/models/config.py, since 0.15)."""
+
+    # Parallel sizes
+    HEADS_NOT_DIVISIBLE = "HeadsNotDivisible", "tensor_parallel_size", _LAYOUT
+    """Attention heads over ranks (config/model.py: verify_with_parallel_config)."""
+    KV_HEADS_NOT_DIVISIBLE = "KvHeadsNotDivisible", "tensor_parallel_size", _LAYOUT
+    """Neither of KV heads and ranks divides the other (the attention classes of model_executor/models)."""
+    NOT_DIVISIBLE = "NotDivisible", "tensor_parallel_size", _LAYOUT
+    """Another width over ranks (distributed/utils.py: divide)."""
+    QUANTIZATION_BLOCK_MISMATCH = "QuantizationBlockMismatch", "tensor_parallel_size", _LAYOUT
+    """A rank's share cuts through blocks of weights (quantization/utils/fp8_utils.py: validate_fp8_block_shape)."""
+    QUANTIZATION_GROUP_MISMATCH = "QuantizationGroupMismatch", "tensor_parallel_size", _LAYOUT
+    """A rank's share cuts through groups of weights (the `create_weights` of the method)."""
+    TOO_MANY_RANKS_FOR_EXPERTS = "TooManyRanksForExperts", "tensor_parallel_size", _LAYOUT
+    """More ranks than experts (the mixture blocks of model_executor/models)."""
+    TENSOR_PARALLEL_UNSUPPORTED = "TensorParallelUnsupported", "tensor_parallel_size", _LAYOUT
+    """The release runs the class whole on one GPU (model_executor/models)."""
+    PIPELINE_PARALLEL_UNSUPPORTED = "PipelineParallelUnsupported", "pipeline_parallel_size", _LAYOUT
+    """The class has no stages (config/model.py: verify_with_parallel_config)."""
+    NO_EXPERTS = "NoExperts", "enable_expert_parallel", _NOTHING
+    """Whole experts were asked of a model without any (config/model.py: verify_with_parallel_config)."""
+    NODES_UNSUPPORTED = "NodesUnsupported", "nnodes", _LAYOUT
+    """The release spans nodes only on a Ray cluster (engine/arg_utils.py: create_engine_config)."""
+    NODES_NOT_DIVISIBLE = "NodesNotDivisible", "nnodes", _LAYOUT
+    """Ranks or engines over nodes (engine/arg_utils.py: create_engine_config)."""
+    DECODE_CONTEXT_PARALLEL_UNSUPPORTED = "DecodeContextParallelUnsupported", "decode_context_parallel_size", _NOTHING
+    """The release has none, or none for these caches (v1/core/kv_cache_coordinator.py)."""
+    DECODE_CONTEXT_PARALLEL_NOT_DIVISIBLE = "DecodeContextParallelNotDivisible", "decode_context_parallel_size", _LAYOUT
+    """Ranks, or query heads of a KV head, over its size (config/parallel.py, config/model.py)."""
+    DECODE_CONTEXT_PARALLEL_NEEDS_LATENT_ATTENTION = (
+        "DecodeContextParallelNeedsLatentAttention", "decode_context_parallel_size", _NOTHING,
+    )  # fmt: skip
+    """Until 0.11.0 only latent attention returns its softmax sums (v1/worker/gpu_model_runner.py)."""
+    DECODE_CONTEXT_PARALLEL_NEEDS_TENSOR_PARALLEL = (
+        "DecodeContextParallelNeedsTensorParallel", "decode_context_parallel_size", _LAYOUT,
+    )  # fmt: skip
+    """More ranks than KV heads (config/model.py: verify_with_parallel_config)."""
+    DECODE_CONTEXT_PARALLEL_TOO_LARGE = "DecodeContextParallelTooLarge", "decode_context_parallel_size", _LAYOUT
+    """At most the ranks that share a KV head (config/model.py: verify_with_parallel_config)."""
+
+    # Adapters and drafts
+    LORA_UNSUPPORTED = "LoraUnsupported", "enable_lora", _NOTHING
+    """The class does not implement SupportsLoRA (v1/worker/lora_model_runner_mixin.py)."""
+    LORA_RANK_UNSUPPORTED = "LoraRankUnsupported", "max_lora_rank", _NOTHING
+    """None of the release's ranks (config/lora.py)."""
+    LORA_VOCABULARY_TOO_LARGE = "LoraVocabularyTooLarge", "enable_lora", _NOTHING
+    """An untied head over the kernels' limit (lora/layers/logits_processor.py)."""
+    SPECULATIVE_METHOD_UNSUPPORTED = "SpeculativeMethodUnsupported", "speculative_method", _NOTHING
+    """The release does not have the method (config/speculative.py)."""
+    SPECULATIVE_MODEL_MISSING = "SpeculativeModelMissing", "speculative_model_config", _NOTHING
+    """The method needs a draft (config/speculative.py)."""
+    SPECULATIVE_MODULES_MISSING = "SpeculativeModulesMissing", "speculative_method", _NOTHING
+    """The model has no prediction modules (config/speculative.py)."""
+    SPECULATIVE_TOKENS_UNEVEN = "SpeculativeTokensUneven", "num_speculative_tokens", _NOTHING
+    """More tokens than modules must be a multiple of them (config/speculative.py)."""
+    SPECULATIVE_TARGET_UNSUPPORTED = "SpeculativeTargetUnsupported", "speculative_method", _NOTHING
+    """The class takes no EAGLE-3 drafts in this release (config/speculative.py, SupportsEagle3)."""
+    SPECULATIVE_VOCABULARY_DIFFERS = "SpeculativeVocabularyDiffers", "speculative_model_config", _NOTHING
+    """Draft and target must speak the same tokens (config/speculative.py: verify_equal_vocab_size_if_draft_model)."""
+
+    # The model on this GPU and release
+    NO_ATTENTION_BACKEND = "NoAttentionBackend", "gpu", _NOTHING
+    """No backend of the release runs the model on this GPU (platforms/cuda.py: get_attn_backend_cls)."""
+    NO_ATTENTION_CACHE = "NoAttentionCache", "runner", _NOTHING
+    """A generator that attends in both directions: its empty list of caches stops the planner until 0.25 (v1/core/kv_cache_utils.py)."""
+    KV_PAGE_SIZES_DIFFER = "KvPageSizesDiffer", "kv_cache_dtype", _LAYOUT
+    """Pages of the layers cannot be brought to one size (v1/core/kv_cache_utils.py: unify_kv_cache_spec_page_size)."""
+    UNKNOWN_ROPE_TYPE = "UnknownRopeType", "model_config", _NOTHING
+    """The release does not know the rope scaling (layers/rotary_embedding: get_rope)."""
+    ROTARY_POSITIONS_REQUIRED = "RotaryPositionsRequired", "model_config", _NOTHING
+    """The tower is built with rotary positions only (models/step3_vl.py)."""
+    UNSUPPORTED_ATTENTION = "UnsupportedAttention", "model_config", _NOTHING
+    """The class is built without such attention (models/kimi_linear.py)."""
+    UNSUPPORTED_MODEL_VERSION = "UnsupportedModelVersion", "engine_version", _NOTHING
+    """The release is older than this generation of the model (models/minicpmv.py)."""
+
+    # Memory, in the order of a start
+    FREE_MEMORY_BELOW_REQUESTED = "FreeMemoryBelowRequested", "gpu_memory_utilization", _MEMORY
+    """Less is free at the first snapshot than utilisation x total (v1/worker/utils.py: request_memory)."""
+    OUT_OF_MEMORY_LOADING = "OutOfMemoryLoading", "tensor_parallel_size", _MEMORY
+    """The weights exceed what is free (v1/worker/gpu_model_runner.py: load_model)."""
+    OUT_OF_MEMORY_PROFILING = "OutOfMemoryProfiling", "max_num_batched_tokens", _MEMORY
+    """Weights and the profile run exceed what is free (v1/worker/gpu_worker.py: determine_available_memory)."""
+    NO_KV_CACHE_MEMORY = "NoKvCacheMemory", "gpu_memory_utilization", _MEMORY
+    """Nothing is left for the cache (v1/core/kv_cache_utils.py: check_enough_kv_cache_memory)."""
+    KV_CACHE_TOO_SMALL = "KvCacheTooSmall", "max_model_len", _MEMORY
+    """One request of max_model_len tokens needs more than is left (v1/core/kv_cache_utils.py: check_enough_kv_cache_memory)."""
+    CANNOT_FIT_MAX_MODEL_LEN = "CannotFitMaxModelLen", "max_model_len", _MEMORY
+    """With max_model_len auto not one token fits (v1/core/kv_cache_utils.py: _auto_fit_max_model_len)."""
+    STATE_BLOCKS_BELOW_SEQS = "StateBlocksBelowSeqs", "max_num_seqs", _MEMORY
+    """Each sequence of a captured graph needs a state block (config/compilation.py)."""
+    MAMBA_BLOCKS_BELOW_MAX_NUM_SEQS = "MambaBlocksBelowMaxNumSeqs", "max_num_seqs", _MEMORY
+    """The same, as the cache's own plan counts it (config/compilation.py)."""
+    OUT_OF_MEMORY_GRAPH_CAPTURE = "OutOfMemoryGraphCapture", "gpu_memory_utilization", _MEMORY
+    """Graphs find too little beside the cache (v1/worker/gpu_model_runner.py: capture_model)."""
+    OUT_OF_MEMORY_SAMPLER_WARM_UP = "OutOfMemorySamplerWarmUp", "max_num_seqs", _MEMORY
+    """The sampler's warm-up finds too little beside the cache (v1/worker/gpu_worker.py: compile_or_warm_up_model)."""
+
+    # No rule here: vLLM might start
+    ENGINE_TOO_OLD = "EngineTooOld", "engine_version", _NOTHING
+    """The release is older than the oldest with rules."""
+    ENGINE_UNKNOWN = "EngineUnknown", "engine_version", _NOTHING
+    """The release has another major version than those with rules."""
+    UNKNOWN_GPU = "UnknownGpu", "gpu", _NOTHING
+    """The product is in no table and nothing tells its generation."""
+    UNKNOWN_GPU_MEMORY = "UnknownGpuMemory", "gpu", _NOTHING
+    """Nothing tells how much memory the product has."""
+    ARCHITECTURE_NOT_IN_RELEASE = "ArchitectureNotInRelease", "model_config", _NOTHING
+    """Other releases register the class, this one does not (model_executor/models/registry.py)."""
+    UNSUPPORTED_ARCHITECTURE = "UnsupportedArchitecture", "model_config", _NOTHING
+    """No rule for the class, or for a variant of it."""
+    UNSUPPORTED_LAYOUT = "UnsupportedLayout", "tensor_parallel_size", _LAYOUT
+    """No rule for the class at these parallel sizes."""
+    UNSUPPORTED_VISION_TOWER = "UnsupportedVisionTower", "model_config", _NOTHING
+    """No rule for the vision tower."""
+    UNSUPPORTED_AUDIO_TOWER = "UnsupportedAudioTower", "model_config", _NOTHING
+    """No rule for the audio tower."""
+    UNSUPPORTED_QUANTIZATION = "UnsupportedQuantization", "quantization", _NOTHING
+    """No rule for how the method stores weights."""
+    UNSUPPORTED_PATTERN = "UnsupportedPattern", "model_config", _NOTHING
+    """No rule for a regular expression of the quantisation settings."""
+    KV_CACHE_FAMILY = "KvCacheFamily", "model_config", _NOTHING
+    """No rule for what the layers keep in the cache."""
+    DECODE_CONTEXT_PARALLEL = "DecodeContextParallel", "decode_context_parallel_size", _NOTHING
+    """Whether the release shards such caches is not known."""
+    LORA_SUPPORT = "LoraSupport", "enable_lora", _NOTHING
+    """Whether the class takes adapters in this release is not known."""
+    SPECULATIVE_METHOD = "SpeculativeMethod", "speculative_method", _NOTHING
+    """No rule for the method's memory, or whether the release has it is not known."""

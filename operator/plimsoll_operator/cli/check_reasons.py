@@ -1,0 +1,187 @@
+"""What every check of the estimator means and what to do about it. Data: knows sentences, no numbers.
+
+Read by `plimsoll explain`, beside the operator's own `reasons`. What a check is about is said where it is defined.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from plimsoll_estimator.checks import Check
+
+CHECKS: Final[Mapping[Check, tuple[str, str]]] = {  # check -> (what it means, what to do)
+    Check.DTYPE_UNSUPPORTED: ("The GPU or the model cannot run this dtype.", "Use the one the message names."),
+    Check.UNKNOWN_QUANTIZATION: ("vLLM of this release has no such quantisation method.", "Check the release or the checkpoint."),
+    Check.DEPRECATED_QUANTIZATION: (
+        "The method needs --allow-deprecated-quantization in this release.",
+        "Pass it, or convert the checkpoint.",
+    ),
+    Check.QUANTIZATION_MISMATCH: ("--quantization contradicts the checkpoint's own settings.", "Leave it out."),
+    Check.QUANTIZATION_UNSUPPORTED: (
+        "vLLM of this release no longer reads checkpoints that are quantised in this way.",
+        "Use another checkpoint, or an older release.",
+    ),
+    Check.QUANTIZATION_UNSUPPORTED_ON_GPU: (
+        "The GPU's compute capability is below what the quantisation method needs.",
+        "Use another GPU or format.",
+    ),
+    Check.KV_CACHE_DTYPE_UNSUPPORTED: (
+        "The checkpoint, the model or the GPU cannot hold its cache in this dtype, or there is no rule for it.",
+        "Use auto, or fp8 where the message allows it.",
+    ),
+    Check.CONTEXT_TOO_LONG: ("max-model-len exceeds what the model was made for.", "Lower it; vLLM refuses the rest."),
+    Check.TOKENS_BELOW_SEQS: ("max-num-batched-tokens is below max-num-seqs.", "Raise the first or lower the second."),
+    Check.TOKENS_BELOW_CONTEXT: (
+        "Without chunked prefill max-num-batched-tokens must reach max-model-len.",
+        "Raise it, or leave chunked prefill on.",
+    ),
+    Check.CHUNKED_PREFILL_NEEDED: (
+        "Prefix caching keeps the model's last states at the borders of chunks, so it wants prefill in chunks.",
+        "Leave chunked prefill on, or switch prefix caching off.",
+    ),
+    Check.HEADS_NOT_DIVISIBLE: ("Attention heads do not divide by the tensor parallel size.", "Choose a size that divides them."),
+    Check.KV_HEADS_NOT_DIVISIBLE: (
+        "KV heads and tensor parallel size do not divide one another.",
+        "Choose a power of two up to the number of heads.",
+    ),
+    Check.NOT_DIVISIBLE: (
+        "A dimension of the model does not divide by the parallel size.",
+        "Choose a size that divides heads, experts and widths.",
+    ),
+    Check.QUANTIZATION_BLOCK_MISMATCH: (
+        "Tensor parallelism cuts through the quantisation's blocks.",
+        "Use a smaller tensorParallelSize, or experts.",
+    ),
+    Check.QUANTIZATION_GROUP_MISMATCH: ("Tensor parallelism cuts through the quantisation's groups.", "Use a smaller tensorParallelSize."),
+    Check.TOO_MANY_RANKS_FOR_EXPERTS: ("There are more ranks than experts.", "Use a smaller tensorParallelSize."),
+    Check.TENSOR_PARALLEL_UNSUPPORTED: (
+        "vLLM of this release runs the whole of this architecture on one GPU.",
+        "Use tensorParallelSize 1, or another release.",
+    ),
+    Check.PIPELINE_PARALLEL_UNSUPPORTED: ("vLLM has no pipeline parallelism for this architecture.", "Use tensor parallelism."),
+    Check.NO_EXPERTS: ("Expert parallelism was asked of a model without experts.", "Leave it out."),
+    Check.NODES_UNSUPPORTED: ("This vLLM release spans nodes only on a Ray cluster made beforehand.", "Use a release from 0.11.2 on."),
+    Check.NODES_NOT_DIVISIBLE: ("Ranks or engines do not divide evenly over the nodes.", "Choose sizes that the number of nodes divides."),
+    Check.DECODE_CONTEXT_PARALLEL_UNSUPPORTED: (
+        "Decode context parallelism shards caches of full attention only, and this model keeps others beside them.",
+        "Leave decodeContextParallelSize out.",
+    ),
+    Check.DECODE_CONTEXT_PARALLEL_NOT_DIVISIBLE: (
+        "The tensor parallel size does not divide by the decode context parallel size.",
+        "Choose a divisor.",
+    ),
+    Check.DECODE_CONTEXT_PARALLEL_NEEDS_LATENT_ATTENTION: (
+        "vLLM of this release shards the cache of latent attention (MLA) only.",
+        "Leave decodeContextParallelSize out, or use a release from 0.11.1 on.",
+    ),
+    Check.DECODE_CONTEXT_PARALLEL_NEEDS_TENSOR_PARALLEL: (
+        "Decode context parallelism shares tensor parallel ranks.",
+        "Raise tensorParallelSize.",
+    ),
+    Check.DECODE_CONTEXT_PARALLEL_TOO_LARGE: ("There are too few query heads a KV head for this size.", "Lower it."),
+    Check.LORA_UNSUPPORTED: ("vLLM of this release serves no LoRA adapters for this model class.", "Leave spec.engine.lora out."),
+    Check.LORA_RANK_UNSUPPORTED: ("The largest rank is none of the steps that vLLM of this release has.", "Use the next larger step."),
+    Check.LORA_VOCABULARY_TOO_LARGE: ("vLLM's LoRA kernels bound the vocabulary.", "Leave spec.engine.lora out."),
+    Check.SPECULATIVE_METHOD_UNSUPPORTED: ("vLLM of this release does not have the method.", "Use another method or release."),
+    Check.SPECULATIVE_MODEL_MISSING: ("The method needs a draft model.", "Set spec.engine.speculative.model."),
+    Check.SPECULATIVE_MODULES_MISSING: ("The model has no prediction modules of its own.", "Use a draft model, an EAGLE head or ngram."),
+    Check.SPECULATIVE_TOKENS_UNEVEN: ("Each prediction module proposes its tokens in turn.", "Use a multiple of the modules."),
+    Check.SPECULATIVE_TARGET_UNSUPPORTED: ("vLLM of this release takes no EAGLE-3 drafts for this model class.", "Use another method."),
+    Check.SPECULATIVE_VOCABULARY_DIFFERS: ("Draft and target must speak the same tokens.", "Use a draft of the same family."),
+    Check.NO_ATTENTION_BACKEND: ("No attention backend of this release runs the model on this GPU.", "Use another GPU or KV cache dtype."),
+    Check.NO_ATTENTION_CACHE: (
+        "The model attends in both directions and keeps no KV cache; vLLM of this release plans it only as a pooling model.",
+        "Pass --runner pooling in extraArgs, or use a release from 0.26 on.",
+    ),
+    Check.KV_PAGE_SIZES_DIFFER: (
+        "Cache pages of the model's layers cannot be brought to one size.",
+        "Use another KV cache dtype or release.",
+    ),
+    Check.UNKNOWN_ROPE_TYPE: ("vLLM of this release does not know the model's rope scaling.", "Use a newer release."),
+    Check.ROTARY_POSITIONS_REQUIRED: (
+        "The class builds its vision tower with rotary positions only, and the config says otherwise.",
+        "Check the profile against the model's config.json.",
+    ),
+    Check.UNSUPPORTED_ATTENTION: (
+        "The class is built without the attention that the config describes.",
+        "Check the profile against the model's config.json.",
+    ),
+    Check.UNSUPPORTED_MODEL_VERSION: (
+        "The release is older than this generation of the model.",
+        "Use the release that the message names, or a later one.",
+    ),
+    Check.FREE_MEMORY_BELOW_REQUESTED: (
+        "Less is free on the GPU at start than gpu-memory-utilization x total: other processes, or contexts, hold the rest.",
+        "Lower gpuMemoryUtilization or keep others off the card.",
+    ),
+    Check.OUT_OF_MEMORY_LOADING: (
+        "The weights alone exceed what is free on the GPU.",
+        "Raise tensorParallelSize or use a quantised checkpoint.",
+    ),
+    Check.OUT_OF_MEMORY_PROFILING: (
+        "Weights and the profile run together exceed what is free.",
+        "Lower maxNumBatchedTokens or maxNumSeqs.",
+    ),
+    Check.NO_KV_CACHE_MEMORY: ("Weights and overheads leave less than one KV block.", "As for InsufficientGpuMemory."),
+    Check.KV_CACHE_TOO_SMALL: (
+        "One request of max-model-len tokens needs more KV cache than is left.",
+        "Use the estimated length or less, an fp8 KV cache, more GPUs, or fewer sequences.",
+    ),
+    Check.CANNOT_FIT_MAX_MODEL_LEN: ("max-model-len auto finds no length that fits.", "As for InsufficientGpuMemory."),
+    Check.STATE_BLOCKS_BELOW_SEQS: (
+        "A hybrid model needs one state block a sequence when graphs are captured, and has fewer blocks than max-num-seqs.",
+        "Lower max-num-seqs to the number of blocks, or give it more memory.",
+    ),
+    Check.MAMBA_BLOCKS_BELOW_MAX_NUM_SEQS: (
+        "A hybrid model needs one state block a sequence when graphs are captured, and has fewer blocks than max-num-seqs.",
+        "Lower max-num-seqs to the number of blocks, or give it more memory.",
+    ),
+    Check.OUT_OF_MEMORY_GRAPH_CAPTURE: (
+        "The cache is sized, then CUDA graphs find too little memory outside the budget.",
+        "Lower gpuMemoryUtilization, capture fewer sizes, or set enforceEager.",
+    ),
+    Check.OUT_OF_MEMORY_SAMPLER_WARM_UP: (
+        "The cache is sized, then the sampler's warm-up finds too little memory outside the budget.",
+        "Lower maxNumSeqs or gpuMemoryUtilization.",
+    ),
+    Check.ENGINE_TOO_OLD: ("The release is older than the V1 engine's rules.", "Use 0.8 or later."),
+    Check.ENGINE_UNKNOWN: ("There are no rules for this release.", "Use 0.8 or later."),
+    Check.UNKNOWN_GPU: ("The GPU product is not in the table and its generation cannot be told.", "`plimsoll gpus` lists the known ones."),
+    Check.UNKNOWN_GPU_MEMORY: ("Nothing says how much memory the GPU has.", "Give --gpu-memory-mib."),
+    Check.ARCHITECTURE_NOT_IN_RELEASE: (
+        "Other releases of vLLM know the architecture, this one does not.",
+        "Use one of the releases that the message names.",
+    ),
+    Check.UNSUPPORTED_ARCHITECTURE: (
+        "The architecture is in no registry here: no guess is made.",
+        "The message names the ones it resembles.",
+    ),
+    Check.UNSUPPORTED_LAYOUT: (
+        "There is no rule for this architecture at these parallel sizes.",
+        "Use tensorParallelSize 1 and no stages.",
+    ),
+    Check.UNSUPPORTED_VISION_TOWER: (
+        "There is no rule for the model's vision tower.",
+        "`plimsoll models` shows what is known; or measure a start.",
+    ),
+    Check.UNSUPPORTED_AUDIO_TOWER: (
+        "There is no rule for the model's audio tower.",
+        "`plimsoll models` shows what is known; or measure a start.",
+    ),
+    Check.UNSUPPORTED_QUANTIZATION: (
+        "There is no rule for how this quantisation stores weights.",
+        "Use another checkpoint, or measure a start.",
+    ),
+    Check.UNSUPPORTED_PATTERN: (
+        "The checkpoint's quantisation settings name modules by a pattern that is not read here.",
+        "List the modules by name in a ModelProfile.",
+    ),
+    Check.KV_CACHE_FAMILY: ("There is no rule for this architecture's cache.", "`plimsoll models` shows what is known."),
+    Check.DECODE_CONTEXT_PARALLEL: (
+        "Whether this release shards the cache of such a model is not known.",
+        "Leave decodeContextParallelSize out.",
+    ),
+    Check.LORA_SUPPORT: ("Whether this release serves adapters for this model class is not known.", "Use a release that is known."),
+    Check.SPECULATIVE_METHOD: ("There is no rule for this kind of speculative decoding.", "Leave it out, or measure a start."),
+}

@@ -1,0 +1,69 @@
+"""Which field of the API an argument of vLLM is pinned by, and so which field a refusal speaks of.
+
+Read by `decide`, `ask`, `resize` and `wording`. The estimator names arguments (`Check.about`, `InvalidInput.field`) and knows no API.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from plimsoll_estimator.errors import InvalidInput
+
+_EXTRA_ARGS: Final = "spec.engine.extraArgs"
+
+FIELD_OF: Final[Mapping[str, str]] = {
+    "dtype": "spec.engine.dtype",
+    "quantization": "spec.engine.quantization",
+    "kv_cache_dtype": "spec.engine.kvCacheDtype",
+    "tensor_parallel_size": "spec.engine.tensorParallelSize",
+    "pipeline_parallel_size": "spec.engine.pipelineParallelSize",
+    "data_parallel_size": "spec.engine.dataParallelSize",
+    "enable_expert_parallel": "spec.engine.expertParallel",
+    "decode_context_parallel_size": "spec.engine.decodeContextParallelSize",
+    "nnodes": "spec.placement.maxNodesPerReplica",
+    "max_model_len": "spec.engine.maxModelLen",
+    "max_num_seqs": "spec.engine.maxNumSeqs",
+    "max_num_batched_tokens": "spec.engine.maxNumBatchedTokens",
+    "gpu_memory_utilization": "spec.engine.gpuMemoryUtilization",
+    "block_size": "spec.engine.blockSize",
+    "enforce_eager": "spec.engine.enforceEager",
+    "enable_prefix_caching": "spec.engine.enablePrefixCaching",
+    "enable_chunked_prefill": "spec.engine.enableChunkedPrefill",
+    "enable_lora": "spec.engine.lora",
+    "max_loras": "spec.engine.lora.maxLoras",
+    "max_lora_rank": "spec.engine.lora.maxLoraRank",
+    "num_speculative_tokens": "spec.engine.speculative.numSpeculativeTokens",
+    "speculative_method": "spec.engine.speculative.method",
+    "speculative_model_config": "spec.engine.speculative.model",
+    # Arguments without a field of their own
+    "kv_cache_memory_bytes": _EXTRA_ARGS,
+    "limit_mm_per_prompt": _EXTRA_ARGS,
+    "swap_space": _EXTRA_ARGS,
+    "runner": _EXTRA_ARGS,
+    "max_cudagraph_capture_size": _EXTRA_ARGS,
+    "cpu_offload_gb": _EXTRA_ARGS,
+    "mamba_ssm_cache_dtype": _EXTRA_ARGS,
+    # What is no argument
+    "model_config": "spec.model.name",
+    "gpu": "spec.placement",
+    "engine_version": "spec.engine.image",
+}
+"""By the name in EngineArgs or in the batch contract."""
+
+
+def engine_field(argument: str) -> str:
+    """The name inside spec.engine, for sentences and for values that may move."""
+    return FIELD_OF[argument].removeprefix("spec.engine.")
+
+
+def field_of_input(error: InvalidInput) -> str:
+    """The field that bad input came from: flags from extraArgs, config keys from the profile, arguments from their own."""
+    top, _, rest = error.field.partition(".")
+    if top == "spec":
+        return error.field
+    if top == "engine_args":
+        return FIELD_OF.get(rest, "spec.engine")
+    if top.startswith("-") or top == "extraArgs":
+        return _EXTRA_ARGS
+    return FIELD_OF[top] if top in ("gpu", "engine_version") else "spec.model.profile"
