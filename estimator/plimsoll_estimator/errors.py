@@ -16,7 +16,6 @@ _REPR: Final = reprlib.Repr()
 _REPR.maxlevel, _REPR.maxlist, _REPR.maxtuple, _REPR.maxdict = 3, 12, 12, 8
 _REPR.maxstring = _REPR.maxother = _MOST_SHOWN = 80
 _MOST_NAMED: Final = 300
-_BY_NAME: Final[dict[str, Check]] = {check: check for check in Check}
 
 
 class EstimatorError(ValueError):
@@ -45,14 +44,14 @@ class InvalidInput(EstimatorError):
 class Unsupported(EstimatorError):
     """The estimator has no rule for this; it does not guess. `reason` says what it is about, the message names what is missing."""
 
-    def __init__(self, reason: Check | str, message: str) -> None:
-        self.reason = _BY_NAME[reason]
+    def __init__(self, reason: Check, message: str) -> None:
+        self.reason = reason
         super().__init__(message)
 
 
 class EngineRefusal(EstimatorError):
     """vLLM itself would stop at this check; the message is in vLLM's sense."""
 
-    def __init__(self, reason: Check | str, message: str) -> None:
-        self.reason = _BY_NAME[reason]
+    def __init__(self, reason: Check, message: str) -> None:
+        self.reason = reason
         super().__init__(message)

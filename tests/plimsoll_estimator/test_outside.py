@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.outside import DEEPEST, MOST_DIGITS, check_text, parse_json, parse_json_object
@@ -124,7 +125,11 @@ def test_values_that_were_parsed_elsewhere_are_looked_through() -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [Unsupported("UnknownArchitecture", "no rule for \ud800"), EngineRefusal("X", "\udfff"), InvalidInput("a.\ud800", "\ud800", "is odd")],
+    [
+        Unsupported(Check.UNSUPPORTED_ARCHITECTURE, "no rule for \ud800"),
+        EngineRefusal(Check.NOT_DIVISIBLE, "\udfff"),
+        InvalidInput("a.\ud800", "\ud800", "is odd"),
+    ],
 )
 def test_what_an_error_quotes_can_be_written_down(error: Exception) -> None:
     assert str(error).encode()

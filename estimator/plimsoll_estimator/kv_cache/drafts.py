@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.needs import AttentionNeed, ModelNeeds, Need
@@ -32,14 +33,14 @@ def draft_layers(config: HfConfig, needs: ModelNeeds, resolved: ResolvedArgs, ru
     if method == "mtp" or method.endswith("_mtp"):
         modules = config.text.int_or_none(*_MODULE_KEYS)
         if not modules:
-            raise Unsupported("SpeculativeMethod", f"{method}: the config names no prediction modules (num_nextn_predict_layers)")
+            raise Unsupported(Check.SPECULATIVE_METHOD, f"{method}: the config names no prediction modules (num_nextn_predict_layers)")
         return (needs.prediction_module or _last_attention(needs),) * within(config.text, "num_nextn_predict_layers", modules, MAX_LAYERS)
     if method in WITH_MODEL and draft is not None:
         drafted = model_needs(draft, resolved, rules)
         if drafted.state is not None:
-            raise Unsupported("SpeculativeMethod", "no KV-cache rule for a draft model with recurrent state")
+            raise Unsupported(Check.SPECULATIVE_METHOD, "no KV-cache rule for a draft model with recurrent state")
         return drafted.layers
-    raise Unsupported("SpeculativeMethod", f"no KV-cache rule for speculative_method {method!r} without speculative_model_config")
+    raise Unsupported(Check.SPECULATIVE_METHOD, f"no KV-cache rule for speculative_method {method!r} without speculative_model_config")
 
 
 def _last_attention(needs: ModelNeeds) -> tuple[Need, ...]:
@@ -48,4 +49,4 @@ def _last_attention(needs: ModelNeeds) -> tuple[Need, ...]:
         kept = tuple(need for need in layer if isinstance(need, AttentionNeed) and need.kind in ("full", "mla"))
         if kept:
             return kept
-    raise Unsupported("SpeculativeMethod", "no KV-cache rule for prediction modules of a model without full attention")
+    raise Unsupported(Check.SPECULATIVE_METHOD, "no KV-cache rule for prediction modules of a model without full attention")

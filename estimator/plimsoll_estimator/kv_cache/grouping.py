@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import EngineRefusal
 from plimsoll_estimator.kv_cache.groups import KvGroup, LayerList, distinct_specs, exchanged, make_group
 from plimsoll_estimator.kv_cache.packing import packed_groups
@@ -56,7 +57,7 @@ def _unify_pages(distinct: Sequence[LayerSpec], rules: PlannerRules) -> dict[Lay
             return None
         else:
             raise EngineRefusal(
-                "KvPageSizesDiffer",
+                Check.KV_PAGE_SIZES_DIFFER,
                 f"vLLM cannot unify the page sizes of this model's layers ({spec.page_bytes} and {largest} bytes per block)",
             )
     return out

@@ -323,7 +323,7 @@ def _made(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules, needs: 
 def _check_chunked_prefill(groups: tuple[KvGroup, ...]) -> None:
     """Prefix caching that keeps the last states wants prefill in chunks (vLLM model_executor/models/config.py, since 0.15)."""
     if any(spec.kind == "state" and spec.state_blocks for group in groups for spec in group.specs):
-        raise EngineRefusal("ChunkedPrefillNeeded", "chunked prefill is required for Mamba prefix caching")
+        raise EngineRefusal(Check.CHUNKED_PREFILL_NEEDED, "chunked prefill is required for Mamba prefix caching")
 
 
 def _check_context_parallel(kinds: set[str], groups: int, version: EngineVersion) -> None:
@@ -334,11 +334,11 @@ def _check_context_parallel(kinds: set[str], groups: int, version: EngineVersion
     windows = kinds & {"sliding", "sliding_mla", "chunked", "ring"}
     if windows or (version < _MIXED_CONTEXT_PARALLEL_UNKNOWN and (groups > 1 or "state" in kinds)):
         raise EngineRefusal(
-            "DecodeContextParallelUnsupported",
+            Check.DECODE_CONTEXT_PARALLEL_UNSUPPORTED,
             f"vLLM {version} shards caches of full attention only, and this model keeps others beside them",
         )
     if "state" in kinds and version < _STATE_CONTEXT_PARALLEL_SINCE:
-        raise Unsupported("DecodeContextParallel", f"whether vLLM {version} shards caches beside recurrent state is not known")
+        raise Unsupported(Check.DECODE_CONTEXT_PARALLEL, f"whether vLLM {version} shards caches beside recurrent state is not known")
 
 
 def plan_kv_cache(

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.backends import Backend, attention_backend, mla_backend
@@ -60,14 +61,16 @@ def refuse_unknown_marks(config: HfConfig, text: HfConfig) -> None:
     """Raise Unsupported when the config names layers that no family here knows."""
     for key in _MARKS:
         if key in text:
-            raise Unsupported("KvCacheFamily", f"no KV-cache rule for model type {text.model_type!r} with {key}")
+            raise Unsupported(Check.KV_CACHE_FAMILY, f"no KV-cache rule for model type {text.model_type!r} with {key}")
     if any(kind != 1 for kind in text.list_or_none("attn_type_list") or ()):
-        raise Unsupported("KvCacheFamily", f"no KV-cache rule for model type {text.model_type!r} with linear attention (attn_type_list)")
+        raise Unsupported(
+            Check.KV_CACHE_FAMILY, f"no KV-cache rule for model type {text.model_type!r} with linear attention (attn_type_list)"
+        )
     for name in text.list_or_none("layer_types") or ():
         if not isinstance(name, str) or name not in _KNOWN_LAYER_TYPES:
-            raise Unsupported("KvCacheFamily", f"no KV-cache rule for layers of type {name!r} in model type {text.model_type!r}")
+            raise Unsupported(Check.KV_CACHE_FAMILY, f"no KV-cache rule for layers of type {name!r} in model type {text.model_type!r}")
     if config.bool("is_encoder_decoder") or text.bool("is_encoder_decoder"):
-        raise Unsupported("KvCacheFamily", f"no KV-cache rule for the encoder-decoder model type {text.model_type!r}")
+        raise Unsupported(Check.KV_CACHE_FAMILY, f"no KV-cache rule for the encoder-decoder model type {text.model_type!r}")
 
 
 def text_only(resolved: ResolvedArgs) -> bool:

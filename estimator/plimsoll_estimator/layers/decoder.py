@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig, kept_with_config
 from plimsoll_estimator.layers.rank import Rank, positive, stage_layers
@@ -246,7 +247,7 @@ def everywhere(style: DecoderStyle) -> DecoderStyle:
 def check_served_until(rank: Rank, name: str, last: tuple[int, int]) -> None:
     """A class that registry.py lists as supported in earlier releases alone has rules for those alone."""
     if rank.version > last:
-        raise Unsupported("UnsupportedArchitecture", f"vLLM has had no model class {name} since {last[0]}.{last[1]}")
+        raise Unsupported(Check.UNSUPPORTED_ARCHITECTURE, f"vLLM has had no model class {name} since {last[0]}.{last[1]}")
 
 
 def layer_flag(text: HfConfig, key: str, layer: int) -> bool:

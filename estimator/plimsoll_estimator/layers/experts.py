@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import EngineRefusal
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import DecoderStyle, attention, mlp, rope_table, sizes, stack
@@ -84,7 +85,9 @@ def expert_count(text: HfConfig, keys: tuple[str, ...] = EXPERTS) -> int:
 def check_expert_count(rank: Rank, experts: int) -> None:
     """Several model classes refuse tensor parallelism beyond the number of experts."""
     if rank.tp > experts:
-        raise EngineRefusal("TooManyRanksForExperts", f"Tensor parallel size {rank.tp} is greater than the number of experts {experts}.")
+        raise EngineRefusal(
+            Check.TOO_MANY_RANKS_FOR_EXPERTS, f"Tensor parallel size {rank.tp} is greater than the number of experts {experts}."
+        )
 
 
 def build_moe(

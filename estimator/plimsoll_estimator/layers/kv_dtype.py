@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import Unsupported
 
 DTYPE_BYTES: Final[dict[str, int]] = {
@@ -20,7 +21,7 @@ def dtype_bytes(dtype: str) -> int:
     """Bytes of one element. Raises Unsupported for a dtype without a plain size."""
     size = DTYPE_BYTES.get(dtype)
     if size is None:
-        raise Unsupported("KvCacheDtypeUnsupported", f"no rule for the cache dtype {dtype!r}")
+        raise Unsupported(Check.KV_CACHE_DTYPE_UNSUPPORTED, f"no rule for the cache dtype {dtype!r}")
     return size
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.quantization.method import Experts, Linear, Method
@@ -27,7 +28,7 @@ _LIMITED_SPLITS = (0, 20)
 def divide(value: int, by: int) -> int:
     """value / by, or the refusal of vllm/distributed/utils.py:ensure_divisibility."""
     if value % by:
-        raise EngineRefusal("NotDivisible", f"{value} is not divisible by {by}")
+        raise EngineRefusal(Check.NOT_DIVISIBLE, f"{value} is not divisible by {by}")
     return value // by
 
 
@@ -182,7 +183,7 @@ class Rank:
             raise InvalidInput(f"{self.text.path}.num_key_value_heads", kv_heads, "must be at least 1")
         if by >= kv_heads:
             if by % kv_heads:
-                raise EngineRefusal("NotDivisible", f"{by} is not divisible by {kv_heads}")
+                raise EngineRefusal(Check.NOT_DIVISIBLE, f"{by} is not divisible by {kv_heads}")
             return 1
         return divide(kv_heads, by)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import EngineRefusal
 from plimsoll_estimator.layers.kv_dtype import dtype_bytes
 from plimsoll_estimator.layers.needs import StateNeed
@@ -49,7 +50,7 @@ def state_need(
 def split(value: int, tensor_parallel_size: int, what: str) -> int:
     """`value` over the ranks; vLLM asserts that it divides."""
     if value % tensor_parallel_size:
-        raise EngineRefusal("NotDivisible", f"{what} ({value}) is not divisible by tensor_parallel_size ({tensor_parallel_size})")
+        raise EngineRefusal(Check.NOT_DIVISIBLE, f"{what} ({value}) is not divisible by tensor_parallel_size ({tensor_parallel_size})")
     return value // tensor_parallel_size
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.rank import Rank
@@ -88,7 +89,7 @@ def rope(
         )
         rows = original + max_position
     elif kind not in ("default", "llama3", "dynamic", "ntk", "proportional", "mrope"):
-        raise EngineRefusal("UnknownRopeType", f"Unknown RoPE scaling type {kind}")
+        raise EngineRefusal(Check.UNKNOWN_ROPE_TYPE, f"Unknown RoPE scaling type {kind}")
     key = (head_dim, rotary_dim, max_position, kind, str(values.get("rope_theta")), str(values.get("factor")), width)
     elements = int(-(-rows // 1)) * rotary_dim
     if rank.once(("rope", *key), elements * width):

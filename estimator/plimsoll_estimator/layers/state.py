@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import EngineRefusal
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.rank import Rank, divide
@@ -52,7 +53,9 @@ def mamba2(rank: Rank, parent: str, dims: Mamba2, normed: bool = True) -> None:
     tp = rank.tp
     divide(dims.heads, tp)
     if dims.groups % tp and dims.groups != 1:
-        raise EngineRefusal("NotDivisible", f"Tensor parallel world size {tp} must divide num_groups {dims.groups} unless num_groups is 1.")
+        raise EngineRefusal(
+            Check.NOT_DIVISIBLE, f"Tensor parallel world size {tp} must divide num_groups {dims.groups} unless num_groups is 1."
+        )
     groups = dims.groups // tp if dims.groups % tp == 0 else 1
     mine, heads, grouped = dims.inner // tp, dims.heads // tp, groups * dims.state
     channels = mine + 2 * grouped

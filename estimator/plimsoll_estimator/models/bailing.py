@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.caches import ATTENTION, STATE, mixed_caches
@@ -27,7 +28,7 @@ def bailing_moe(rank: Rank) -> None:
         qk_norm="head" if text.bool("use_qk_norm") else "no",
     )  # fmt: skip
     if not text.bool("use_rmsnorm", True):
-        raise Unsupported("UnsupportedArchitecture", "no rules for a Bailing model with LayerNorm")
+        raise Unsupported(Check.UNSUPPORTED_ARCHITECTURE, "no rules for a Bailing model with LayerNorm")
     size = sizes(text, style, rank.config)
     check_expert_count(rank, text.int("num_experts"))
     routers = {"fp32": 4, None: 0}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import DecoderStyle
@@ -58,7 +59,7 @@ def deepseek_ocr_tower(rank: Rank) -> None:
     if projector is None:
         raise InvalidInput(f"{rank.config.path}.projector_config", None, "is required")
     if projector.str_or_none("projector_type") != "linear":
-        raise Unsupported("UnsupportedVisionTower", "no rules for a DeepSeek-OCR projector that is not linear")
+        raise Unsupported(Check.UNSUPPORTED_VISION_TOWER, "no rules for a DeepSeek-OCR projector that is not linear")
     out = projector.int("n_embed")
     rank.tensor(projector.int("input_dim") * out + out)
     rank.norm(out, count=2)
@@ -68,7 +69,7 @@ def deepseek_ocr_language(rank: Rank) -> None:
     """DeepseekV2ForCausalLM with heads of no latent width: ordinary attention, shared experts."""
     text = rank.text
     if text.int_or_none("qk_nope_head_dim") or text.int_or_none("qk_rope_head_dim"):
-        raise Unsupported("UnsupportedArchitecture", "no rules for latent attention behind DeepSeek-OCR's towers")
+        raise Unsupported(Check.UNSUPPORTED_ARCHITECTURE, "no rules for latent attention behind DeepSeek-OCR's towers")
     sparse = MoeStyle(shared="count", unsplit_since=(0, 11), intermediate=("moe_intermediate_size",))
     build_moe(rank, DecoderStyle(), sparse, first_dense=text.int("first_k_dense_replace", default=0))
 

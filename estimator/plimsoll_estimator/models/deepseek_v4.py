@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import Final
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import EngineRefusal, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.backends import Backend
@@ -108,9 +109,9 @@ def deepseek_v4_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArg
     Hopper's packed fp8 form only: 448 values, 64 rotary values in 16 bits and 8 scales, pages rounded to 576 bytes.
     """
     if not rules.packed_blocks or resolved.gpu.capability // 10 != 9:
-        raise Unsupported("KvCacheFamily", "DeepSeek-V4's cache has a rule on Hopper with vLLM 0.33 only")
+        raise Unsupported(Check.KV_CACHE_FAMILY, "DeepSeek-V4's cache has a rule on Hopper with vLLM 0.33 only")
     if not (resolved.kv_cache_dtype == "auto" or resolved.kv_cache_dtype.startswith("fp8")):
-        raise EngineRefusal("KvCacheDtypeNotSupported", f"DeepSeek-V4 keeps fp8 only on Hopper, not {resolved.kv_cache_dtype}")
+        raise EngineRefusal(Check.KV_CACHE_DTYPE_UNSUPPORTED, f"DeepSeek-V4 keeps fp8 only on Hopper, not {resolved.kv_cache_dtype}")
     text = config.text
     window = AttentionNeed(
         kind="sliding_mla",
@@ -128,7 +129,7 @@ def deepseek_v4_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArg
     made[4] = (*made[4], index, _compressor_need(4, 4, text.int("index_head_dim", default=128), "index"))
     ratios = text.list_or_none("compress_ratios") or ()
     if len(ratios) < shape.layers or any(not isinstance(ratio, int) or ratio not in made for ratio in ratios[: shape.layers]):
-        raise Unsupported("KvCacheFamily", "DeepSeek-V4: compress_ratios must name 0, 1, 4 or 128 for every layer")
+        raise Unsupported(Check.KV_CACHE_FAMILY, "DeepSeek-V4: compress_ratios must name 0, 1, 4 or 128 for every layer")
     return ModelNeeds(
         layers=tuple(made[ratio] for ratio in ratios[: shape.layers]),
         backend=Backend(name="DEEPSEEK_V4_SPARSE_MLA", block_size=256, kernel_block=256),

@@ -6,6 +6,7 @@ Sources: vllm/models/kimi_k3/nvidia/{model,kda,mla}.py, vllm/model_executor/mode
 
 from __future__ import annotations
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import EngineRefusal, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.caches import ATTENTION, STATE, mixed_caches
@@ -67,12 +68,12 @@ def kimi_linear(rank: Rank) -> None:
     text = rank.text
     linear = text.sub("linear_attn_config")
     if linear is None:
-        raise Unsupported("UnsupportedArchitecture", "no rules for a Kimi-Linear configuration without linear_attn_config")
+        raise Unsupported(Check.UNSUPPORTED_ARCHITECTURE, "no rules for a Kimi-Linear configuration without linear_attn_config")
     if linear.bool("use_full_rank_gate"):
         kimi_k3_language(rank)
         return
     if not text.bool("mla_use_nope"):
-        raise EngineRefusal("UnsupportedAttention", "Kimi-Linear's latent attention is built without rotary embedding only")
+        raise EngineRefusal(Check.UNSUPPORTED_ATTENTION, "Kimi-Linear's latent attention is built without rotary embedding only")
     size, dims = sizes(text, _STYLE, rank.config), latent(text)
     delta = {i for i in linear.list_or_none("kda_layers") or () if isinstance(i, int)}
     first, every = text.int("first_k_dense_replace", default=0), positive(text, "moe_layer_freq", default=1)

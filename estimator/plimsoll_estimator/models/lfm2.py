@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.caches import ATTENTION, STATE, mixed_caches
@@ -63,7 +64,7 @@ def lfm2_moe(rank: Rank) -> None:
     size = sizes(text, _LFM2_MOE, rank.config)
     kinds = text.list_or_none("layer_types")
     if kinds is None or len(kinds) < size.layers:
-        raise Unsupported("UnsupportedArchitecture", "no rules for LFM2 with experts without layer_types")
+        raise Unsupported(Check.UNSUPPORTED_ARCHITECTURE, "no rules for LFM2 with experts without layer_types")
     check_expert_count(rank, text.int("num_experts"))
     kernel, bias, first = text.int("conv_L_cache", default=3), text.bool("conv_bias"), text.int("num_dense_layers")
     block = MoeStyle(parent="feed_forward", intermediate=("moe_intermediate_size",), correction=text.bool("use_expert_bias"))

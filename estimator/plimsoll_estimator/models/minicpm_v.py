@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, Unsupported
 from plimsoll_estimator.layers.decoder import DecoderStyle, build_decoder
@@ -31,10 +32,10 @@ def _release(rank: Rank) -> str:
     """`version` of the configuration, a number or a string there. Raises Unsupported or EngineRefusal."""
     said = str(rank.config.raw("version"))[:20]
     if said not in _LANGUAGES:
-        raise Unsupported("UnsupportedArchitecture", f"no rules for MiniCPM-V of version {said}; known are {', '.join(_LANGUAGES)}")
+        raise Unsupported(Check.UNSUPPORTED_ARCHITECTURE, f"no rules for MiniCPM-V of version {said}; known are {', '.join(_LANGUAGES)}")
     since = _LANGUAGES[said][1]
     if rank.resolved.version < since:
-        raise EngineRefusal("UnsupportedModelVersion", f"MiniCPM-V {said} is supported since vLLM {since}")
+        raise EngineRefusal(Check.UNSUPPORTED_MODEL_VERSION, f"MiniCPM-V {said} is supported since vLLM {since}")
     return said
 
 

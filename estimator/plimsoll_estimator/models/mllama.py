@@ -6,6 +6,7 @@ the tower nor the cross attention, and before 0.20 refuses tensor parallelism. K
 
 from __future__ import annotations
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import EngineRefusal
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import DecoderStyle, attention, mlp, sizes, stack
@@ -48,7 +49,7 @@ def mllama(rank: Rank) -> None:
     """MllamaForConditionalGeneration."""
     native = rank.version < _NATIVE_BEFORE
     if rank.tp > 1 and not native and rank.version < _SHARDED_SINCE:
-        raise EngineRefusal("TensorParallelUnsupported", "MllamaModel does not support tensor parallel.")
+        raise EngineRefusal(Check.TENSOR_PARALLEL_UNSUPPORTED, "MllamaModel does not support tensor parallel.")
     text = rank.text
     vision = rank.config.sub("vision_config") or HfConfig({}, "vision_config")
     style = DecoderStyle()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.layers.decoder import DecoderStyle, attention, everywhere, mlp, rope_table, sizes, stack
 from plimsoll_estimator.layers.rank import Rank
@@ -54,7 +55,7 @@ def molmo_language(rank: Rank) -> None:
     """`intermediate_size` counts both halves of the gated MLP; the embedding has rows beyond the head's, on every stage."""
     text = rank.text
     if text.bool("weight_tying"):
-        raise Unsupported("UnsupportedArchitecture", "no rules for a Molmo model with tied embeddings")
+        raise Unsupported(Check.UNSUPPORTED_ARCHITECTURE, "no rules for a Molmo model with tied embeddings")
     style = everywhere(DecoderStyle(ties=False, qkv_bias=("qkv_bias",), qk_norm="full" if text.bool("attention_layer_norm") else "no"))
     size = sizes(text, style, rank.config)
     rows = text.int_or_none("embedding_size") or size.vocabulary

@@ -6,6 +6,7 @@ Sources: vllm/model_executor/models/persimmon.py and, since 0.26, the Transforme
 
 from __future__ import annotations
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.layers.decoder import DecoderStyle, attention, mlp, on_transformers, rope_table, sizes, stack
 from plimsoll_estimator.layers.rank import Rank
@@ -21,7 +22,7 @@ def persimmon(rank: Rank) -> None:
     )  # fmt: skip
     size = sizes(text, style, rank.config)
     if on_transformers(rank, style) and rank.tp > 1:
-        raise Unsupported("UnsupportedArchitecture", "no rules for Persimmon over several ranks, which this release serves whole on each")
+        raise Unsupported(Check.UNSUPPORTED_LAYOUT, "no rules for Persimmon over several ranks, which this release serves whole on each")
 
     def layer(i: int) -> None:
         name = f"layers.{i}"

@@ -6,6 +6,7 @@ Source: vllm/model_executor/models/utils.py (init_vllm_registered_model).
 
 from __future__ import annotations
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import build_decoder
@@ -44,7 +45,7 @@ def text_language(rank: Rank) -> None:
         return
     style = known.get(kind)
     if style is None:
-        raise Unsupported("UnsupportedArchitecture", f"no rules for the language model {str(names or kind)[:80]} behind this tower")
+        raise Unsupported(Check.UNSUPPORTED_ARCHITECTURE, f"no rules for the language model {str(names or kind)[:80]} behind this tower")
     if kind in ("", "llama", "mistral"):
         text = HfConfig(
             {**_LLAMA_DEFAULTS, **({"max_position_embeddings": 4096 * 32} if kind == "mistral" else {}), **text.as_mapping()}, text.path

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.caches import BOTH, STATE, mamba2_caches
@@ -28,7 +29,7 @@ def zamba2(rank: Rank) -> None:
     style = DecoderStyle(tied=True, embedding_always=True, norm_always=True)
     size = sizes(text, style, rank.config)
     if rank.resolved.pipeline_parallel_size > 1:
-        raise Unsupported("UnsupportedArchitecture", "no rules for Zamba 2 on more than one pipeline stage")
+        raise Unsupported(Check.UNSUPPORTED_LAYOUT, "no rules for Zamba 2 on more than one pipeline stage")
     kinds = text.list_or_none("layers_block_type") or ()
     listed = text.list_or_none("hybrid_layer_ids")
     hybrid = [i for i in range(size.layers) if (i in listed if listed is not None else i < len(kinds) and kinds[i] == "hybrid")]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import EngineRefusal
 from plimsoll_estimator.quantization.method import Experts, Linear, plain_experts
 from plimsoll_estimator.units import ceil_div
@@ -135,7 +136,7 @@ class Block8(Form):
 
 
 def _block_refusal(what: str, value: int, name: str, block: int) -> EngineRefusal:
-    return EngineRefusal("QuantizationBlockMismatch", f"{what} = {value} is not divisible by weight quantization {name} = {block}.")
+    return EngineRefusal(Check.QUANTIZATION_BLOCK_MISMATCH, f"{what} = {value} is not divisible by weight quantization {name} = {block}.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +153,7 @@ class Fp4(Form):
     def linear(self, shape: Linear) -> int:
         """Packed weight, block scales, global and input scale per part."""
         if shape.k % self.group:
-            raise EngineRefusal("QuantizationGroupMismatch", "Unsupported model when in features size is not multiple of 16")
+            raise EngineRefusal(Check.QUANTIZATION_GROUP_MISMATCH, "Unsupported model when in features size is not multiple of 16")
         scalars = len(shape.parts) * (4 + (shape.item if self.narrow_input_scale else 4))
         return shape.k * shape.n // 2 + shape.k // self.group * shape.n + scalars
 
@@ -178,7 +179,7 @@ class Micro(Form):
     def linear(self, shape: Linear) -> int:
         """Weight and exponents."""
         if shape.k % self.group:
-            raise EngineRefusal("QuantizationGroupMismatch", f"input size {shape.k} is not divisible by group_size = {self.group}")
+            raise EngineRefusal(Check.QUANTIZATION_GROUP_MISMATCH, f"input size {shape.k} is not divisible by group_size = {self.group}")
         return shape.k * shape.n * self.bits // 8 + shape.n * (shape.k // self.group)
 
     def experts(self, shape: Experts) -> int:
@@ -244,7 +245,7 @@ class Grouped(Form):
             return ceil_div(shape.k_full, group)
         if self.whole_groups and shape.k % group:
             raise EngineRefusal(
-                "QuantizationGroupMismatch", f"Weight input_size_per_partition={shape.k} is not divisible by group_size={group}."
+                Check.QUANTIZATION_GROUP_MISMATCH, f"Weight input_size_per_partition={shape.k} is not divisible by group_size={group}."
             )
         return shape.k // group
 
@@ -270,7 +271,8 @@ class Grouped(Form):
         group = self.group if self.group > 0 else 0
         if group and (shape.hidden % group or shape.intermediate % group):
             raise EngineRefusal(
-                "QuantizationGroupMismatch", f"Weight input_size_per_partition={shape.intermediate} is not divisible by group_size={group}."
+                Check.QUANTIZATION_GROUP_MISMATCH,
+                f"Weight input_size_per_partition={shape.intermediate} is not divisible by group_size={group}.",
             )
         up_groups = shape.hidden // group if group else 1
         down_groups = shape.intermediate // group if group else 1

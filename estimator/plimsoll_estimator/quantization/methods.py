@@ -9,6 +9,7 @@ import difflib
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Final
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig, kept_with_config
 from plimsoll_estimator.quantization.forms import (
@@ -213,7 +214,7 @@ def _modelopt(settings: HfConfig, resolved: ResolvedArgs) -> Method:
     algorithm = (nested.str_or_none("quant_algo") or "").upper()
     form = _ALGORITHMS.get(algorithm)
     if form is None:
-        raise Unsupported("UnsupportedQuantization", f"no rules for ModelOpt's {algorithm or 'unnamed algorithm'}")
+        raise Unsupported(Check.UNSUPPORTED_QUANTIZATION, f"no rules for ModelOpt's {algorithm or 'unnamed algorithm'}")
     ignored = _modelopt_ignored(settings)
     return Quantized(*_chosen(form, ignored), ignored.signature, _scalars_everywhere, packs_head=True, lists=(ignored,))
 
@@ -380,7 +381,7 @@ def method_for(config: HfConfig, resolved: ResolvedArgs) -> Method:
     if build is None:
         close = difflib.get_close_matches(name, _METHODS, n=3, cutoff=0.6)
         hint = f"; the nearest known are {', '.join(close)}" if close else ""
-        raise Unsupported("UnsupportedQuantization", f"no rules for the quantization method {name[:80]}{hint}")
+        raise Unsupported(Check.UNSUPPORTED_QUANTIZATION, f"no rules for the quantization method {name[:80]}{hint}")
     settings = quantization_config(config)
     if name == "fp8" and config.model_type.startswith("deepseek_v4"):
         build = _deepseek_v4

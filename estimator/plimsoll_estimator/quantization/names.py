@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Final, Literal
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.quantization.expressions import Malformed, expression
 from plimsoll_estimator.quantization.method import canonical, layer_number
@@ -142,7 +143,7 @@ def _machine(entries: Sequence[str], read: Callable[[str], Iterable[Alternative]
                     raise InvalidInput(field, size, f"characters of patterns up to {entry[:80]!r} are too many: at most {MOST_ITEMS}")
         return Machine(alternatives) if entries else None
     except Unmatchable as refusal:
-        raise Unsupported("UnsupportedPattern", f"no rule for the pattern {entry[:80]!r} of {field}: {refusal}") from refusal
+        raise Unsupported(Check.UNSUPPORTED_PATTERN, f"no rule for the pattern {entry[:80]!r} of {field}: {refusal}") from refusal
     except Malformed as error:
         raise InvalidInput(field, entry, f"is no regular expression: {error}") from error
 

@@ -6,6 +6,7 @@ Sources: vllm/model_executor/models/{intern_vit,internvl,interns1,interns1_vit}.
 
 from __future__ import annotations
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.rank import Rank, positive
@@ -73,7 +74,7 @@ def internvit_hf_tower(rank: Rank) -> None:
     """InternViT of Transformers: plain attention linears, whole on every rank and unquantised; the MLP alone is divided."""
     vision = vision_config(rank)
     if not vision.bool("use_absolute_position_embeddings", True):
-        raise Unsupported("UnsupportedVisionTower", "no rules for an InternVL tower without absolute position embeddings")
+        raise Unsupported(Check.UNSUPPORTED_VISION_TOWER, "no rules for an InternVL tower without absolute position embeddings")
     hidden, heads = vision.int("hidden_size"), positive(vision, "num_attention_heads")
     intermediate = vision.int("intermediate_size")
     image, patch = _pair(vision, "image_size"), _pair(vision, "patch_size")

@@ -6,6 +6,7 @@ Knows no language model.
 
 from __future__ import annotations
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.rank import Rank, positive
@@ -24,7 +25,7 @@ def llava_tower(rank: Rank, split: bool = True) -> None:
     elif kind in ("clip_vision_model", "siglip_vision_model"):
         features = _clip_like(rank, vision, clip=kind == "clip_vision_model")
     else:
-        raise Unsupported("UnsupportedVisionTower", f"no rules for the vision tower {kind[:80] or 'without a model_type'}")
+        raise Unsupported(Check.UNSUPPORTED_VISION_TOWER, f"no rules for the vision tower {kind[:80] or 'without a model_type'}")
     listed = config.raw("vision_feature_layer")
     inputs = features * (len(listed) if isinstance(listed, list | tuple) else 1)
     text, bias = rank.text.int("hidden_size", default=4096), config.bool("multimodal_projector_bias", True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput
 from plimsoll_estimator.layers.rank import Rank, positive
 from plimsoll_estimator.towers.encoder import MAX_DEPTH, Block, conv, encoder, vision_config
@@ -24,7 +25,7 @@ def perception_tower(rank: Rank) -> None:
     if not 0 < ratio <= 1024:
         raise InvalidInput(f"{vision.path}.mlp_ratio", ratio, "must be more than 0 and at most 1024")
     if not vision.bool("use_rope2d", True):
-        raise EngineRefusal("RotaryPositionsRequired", "use_rope2d must be True")
+        raise EngineRefusal(Check.ROTARY_POSITIONS_REQUIRED, "use_rope2d must be True")
     token = 1 if vision.bool("use_cls_token") else 0
     conv(rank, vision, width, bias=False, frames=1)
     rank.norm(width, bias=True, count=int(vision.bool("use_ln_pre", True)) + int(vision.bool("use_ln_post", True)))

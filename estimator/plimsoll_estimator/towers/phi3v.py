@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.rank import Rank
@@ -40,7 +41,7 @@ def phi3v_tower(rank: Rank) -> None:
         missing = "img_processor" if processor is None else "embd_layer"
         raise InvalidInput(f"{config.path}.{missing}", None, "is required")
     if not (layout.bool("use_hd_transform") and layout.bool("with_learnable_separator")):
-        raise Unsupported("UnsupportedVisionTower", "no rules for a Phi-3 image embedding without HD transform and separators")
+        raise Unsupported(Check.UNSUPPORTED_VISION_TOWER, "no rules for a Phi-3 image embedding without HD transform and separators")
     before = rank.created_bytes + rank.added_bytes
     rank.embedding(rank.text.int("vocab_size"), hidden)
     rank.added_bytes -= rank.created_bytes + rank.added_bytes - before

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.rank import Rank, positive
@@ -93,7 +94,7 @@ def _audio(rank: Rank, hidden: int) -> None:
     odd += [] if audio.bool("bias_in_glu", True) else ["bias_in_glu"]
     odd += [] if layout.str_or_none("projection_cls") == "mlp" else ["projection_cls"]
     if odd:
-        raise Unsupported("UnsupportedAudioTower", f"no rules for a Phi-4 speech encoder with this {', '.join(odd)}")
+        raise Unsupported(Check.UNSUPPORTED_AUDIO_TOWER, f"no rules for a Phi-4 speech encoder with this {', '.join(odd)}")
     _subsampling(rank, audio, width)
     wide, kernel = audio.int("linear_units", default=2048), audio.int("kernel_size", default=3)
     blocks = positive(audio, "num_blocks", limit=MAX_DEPTH)
