@@ -19,6 +19,7 @@ from plimsoll_estimator.overhead.adapters import resident_weights
 from plimsoll_estimator.overhead.drafts import draft_weights_bytes
 from plimsoll_estimator.overhead.startup import Refusal
 from plimsoll_estimator.prepared import Prepared
+from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolve import resolve
 from plimsoll_estimator.resolved import Estimate, Gpu, RankWeights, ResolvedArgs
 from plimsoll_estimator.units import format_gib
@@ -94,7 +95,7 @@ def _layout(config: HfConfig, resolved: ResolvedArgs) -> KvCacheLayout | Refusal
 
 def _generates_without_cache(config: HfConfig, resolved: ResolvedArgs) -> bool:
     """A bidirectional decoder run as a generator: vLLM's planner of 0.19.1 and 0.25.1 stops on its empty list of caches."""
-    both_ways = config.text.raw("is_causal") is False
+    both_ways = language(config).raw("is_causal") is False
     return both_ways and resolved.runner == "generate" and resolved.version < _PLANS_EMPTY_CACHES_SINCE
 
 

@@ -71,6 +71,12 @@ class ResolvedArgs:
     """Whether data-parallel engines hold routed experts together, and so run collectives with one another."""
 
     @property
+    def text_only(self) -> bool:
+        """Whether every modality is limited to no item, which vLLM takes as language-only."""
+        limits = self.given.limit_mm_per_prompt
+        return bool(limits) and all(value == 0 for value in (limits or {}).values())
+
+    @property
     def ranks_per_node(self) -> int:
         """Ranks, and GPUs, of one replica on each of its nodes."""
         return self.tensor_parallel_size * self.pipeline_parallel_size * self.data_parallel_size // self.nnodes

@@ -46,6 +46,12 @@ def rope(**values: Any) -> dict[str, Any]:
 
 YARN = rope(type="yarn", factor=4.0, original_max_position_embeddings=32768)
 NO_MAXIMUM = {**LLAMA, "max_position_embeddings": None, "rope_scaling": None}
+
+
+def without(config: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in keys}
+
+
 TWELVE_HEADS = {**LLAMA, "num_attention_heads": 12}
 FBGEMM = {**LLAMA, "quantization_config": {"quant_method": "fbgemm_fp8"}}
 
@@ -106,10 +112,11 @@ def test_the_default_utilisation_rose_at_0_20_2(version: str, utilisation: float
         ("nothing known means 2048", {**NO_MAXIMUM, "model_type": "novel"}, "0.33.0", 2048),
         (
             "the class's own default fills a gap",
-            {**NO_MAXIMUM, "model_type": "qwen2"},
+            {**without(LLAMA, "max_position_embeddings", "rope_scaling"), "model_type": "qwen2"},
             "0.19.0",
             32768,
         ),
+        ("a null is no gap: Transformers fills nothing in", {**NO_MAXIMUM, "model_type": "qwen2"}, "0.19.0", 2048),
     ],
 )
 def test_the_length_is_derived_as_the_release_does(sentence: str, config: dict[str, Any], version: str, length: int) -> None:

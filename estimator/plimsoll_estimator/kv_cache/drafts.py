@@ -12,8 +12,9 @@ from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.needs import AttentionNeed, ModelNeeds, Need
 from plimsoll_estimator.layers.planner_rules import PlannerRules
-from plimsoll_estimator.layers.text_shape import MAX_LAYERS, within
+from plimsoll_estimator.layers.text_shape import within
 from plimsoll_estimator.models.register import model_needs
+from plimsoll_estimator.reader import MAX_LAYERS, language
 from plimsoll_estimator.resolved import ResolvedArgs
 
 WITHOUT_CACHE: Final = frozenset({"ngram", "ngram_gpu", "suffix", "medusa", "mlp_speculator"})
@@ -31,10 +32,12 @@ def draft_layers(config: HfConfig, needs: ModelNeeds, resolved: ResolvedArgs, ru
     if method in WITHOUT_CACHE:
         return ()
     if method == "mtp" or method.endswith("_mtp"):
-        modules = config.text.int_or_none(*_MODULE_KEYS)
+        modules = language(config).int_or_none(*_MODULE_KEYS)
         if not modules:
             raise Unsupported(Check.SPECULATIVE_METHOD, f"{method}: the config names no prediction modules (num_nextn_predict_layers)")
-        return (needs.prediction_module or _last_attention(needs),) * within(config.text, "num_nextn_predict_layers", modules, MAX_LAYERS)
+        return (needs.prediction_module or _last_attention(needs),) * within(
+            language(config), "num_nextn_predict_layers", modules, MAX_LAYERS
+        )
     if method in WITH_MODEL and draft is not None:
         drafted = model_needs(draft, resolved, rules)
         if drafted.state is not None:

@@ -17,8 +17,9 @@ from plimsoll_estimator.layers.kv_dtype import kv_head_bytes, mla_token_bytes
 from plimsoll_estimator.layers.needs import AttentionNeed, ModelNeeds, Need, StateNeed
 from plimsoll_estimator.layers.planner_rules import PlannerRules
 from plimsoll_estimator.layers.recurrent import mamba2_bytes, state_need
-from plimsoll_estimator.layers.text_shape import MAX_WIDTH, TextShape, within
+from plimsoll_estimator.layers.text_shape import TextShape, within
 from plimsoll_estimator.layers.windows import Window, layer_windows
+from plimsoll_estimator.reader import MAX_WIDTH, language
 from plimsoll_estimator.resolved import ResolvedArgs
 
 Family = Callable[[HfConfig, TextShape, ResolvedArgs, PlannerRules], ModelNeeds]
@@ -73,12 +74,6 @@ def refuse_unknown_marks(config: HfConfig, text: HfConfig) -> None:
         raise Unsupported(Check.KV_CACHE_FAMILY, f"no KV-cache rule for the encoder-decoder model type {text.model_type!r}")
 
 
-def text_only(resolved: ResolvedArgs) -> bool:
-    """Whether every modality is limited to none: image tokens then need no attention of their own."""
-    limits = resolved.given.limit_mm_per_prompt
-    return bool(limits) and all(value == 0 for value in (limits or {}).values())
-
-
 def head_bytes(resolved: ResolvedArgs, key_dim: int, value_dim: int) -> int:
     """One token's key and value of one head."""
     return kv_head_bytes(resolved.kv_cache_dtype, resolved.dtype, key_dim, value_dim)
@@ -92,7 +87,7 @@ def dense_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rul
 
 def windowed_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules, *, token_bytes: int) -> ModelNeeds:
     """Attention layers of `token_bytes` each, full or windowed."""
-    windows = layer_windows(config.text, shape)
+    windows = layer_windows(language(config), shape)
     made: dict[Window, tuple[Need, ...]] = {
         seen: (AttentionNeed(kind=seen[0], token_bytes=token_bytes, window=seen[1]),) for seen in dict.fromkeys(windows)
     }
@@ -101,7 +96,7 @@ def windowed_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, 
         resolved.kv_cache_dtype,
         rules,
         head_sizes=frozenset({shape.head_dim}),
-        mm_prefix=config.model_type in MM_PREFIX_MODEL_TYPES and "vision_config" in config and not text_only(resolved),
+        mm_prefix=config.model_type in MM_PREFIX_MODEL_TYPES and "vision_config" in config and not resolved.text_only,
         has_sink=shape.model_type == "gpt_oss",
     )
     return ModelNeeds(layers=tuple(map(made.__getitem__, windows)), backend=backend, attention_token_bytes=token_bytes)
@@ -173,7 +168,7 @@ def mamba2_caches(
         ssm_dtype=ssm_dtype,
     )  # fmt: skip
     state = state_need(resolved, rules, state_bytes, role="mamba2", supports_all=True, checkpoints=rules.mamba2_checkpoints)
-    return mixed_caches(shape, resolved, rules, kinds, state, chunk_size=state_chunk(config.text), supports_mode_all=True)
+    return mixed_caches(shape, resolved, rules, kinds, state, chunk_size=state_chunk(language(config)), supports_mode_all=True)
 
 
 def state_chunk(text: HfConfig) -> int:

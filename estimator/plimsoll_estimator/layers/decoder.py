@@ -15,16 +15,9 @@ from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig, kept_with_config
 from plimsoll_estimator.layers.rank import Rank, positive, stage_layers
 from plimsoll_estimator.layers.rope import rope, rope_parameters
+from plimsoll_estimator.reader import MAX_LAYERS, POSITIONS
 
 Bias = Literal["no", "yes"] | tuple[str, ...]
-# Names a Transformers configuration class maps to the common ones.
-LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-HIDDEN = ("hidden_size", "n_embd", "d_model", "dim", "embed_dim")
-HEADS = ("num_attention_heads", "n_head", "num_heads", "n_heads")
-KV_HEADS = ("n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num", "num_attention_groups", "num_key_value_groups")
-POSITIONS = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length", "n_ctx")
-INTERMEDIATE = ("intermediate_size", "ffn_hidden_size", "n_inner", "ffn_dim")
-MAX_LAYERS = 4096
 MAX_DRAFT_LAYERS = 64
 
 
@@ -93,20 +86,20 @@ def sizes(text: HfConfig, style: DecoderStyle, root: HfConfig | None = None) -> 
 
 @kept_with_config
 def _sizes(text: HfConfig, style: DecoderStyle, root_ties: bool, root_says: bool) -> Sizes:
-    hidden = text.int(*HIDDEN)
-    heads = text.int(*HEADS)
+    hidden = text.int("hidden_size")
+    heads = text.int("num_attention_heads")
     if heads < 1 or hidden < 1:
         raise InvalidInput(f"{text.path}.num_attention_heads", heads, "must be at least 1")
-    head_dim = text.int_or_none("head_dim", "hidden_size_per_head", "kv_channels") or style.head_dim or hidden // heads
+    head_dim = text.int_or_none("head_dim") or style.head_dim or hidden // heads
     tied = text.bool(_TIES) or root_ties if root_says or _TIES in text else style.tied
     return Sizes(
-        layers=positive(text, *LAYERS, limit=MAX_LAYERS),
+        layers=positive(text, "num_hidden_layers", limit=MAX_LAYERS),
         hidden=hidden,
         heads=heads,
-        kv_heads=text.int_or_none(*KV_HEADS) or heads,
+        kv_heads=text.int_or_none("num_key_value_heads") or heads,
         head_dim=head_dim,
-        intermediate=text.int_or_none(*INTERMEDIATE) or 4 * hidden,
-        vocabulary=text.int("vocab_size", "padded_vocab_size"),
+        intermediate=text.int_or_none("intermediate_size") or 4 * hidden,
+        vocabulary=text.int("vocab_size"),
         positions=text.int_or_none(*POSITIONS) or style.positions or 8192,
         tied=tied and style.ties,
     )

@@ -13,6 +13,7 @@ from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.quantization.method import Experts, Linear, Method
+from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.units import ceil_div, round_up
 
@@ -80,7 +81,7 @@ class Rank:
 
     def __init__(self, config: HfConfig, resolved: ResolvedArgs, method: Method, stage: int) -> None:
         self.config = config
-        self.text = config.text
+        self.text = language(config)
         self.resolved = resolved
         self.version = resolved.version.minor_key
         self.method = method

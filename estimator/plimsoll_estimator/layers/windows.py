@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final, Literal
 
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.layers.text_shape import TextShape, class_default
+from plimsoll_estimator.layers.text_shape import TextShape
 
 Window = tuple[Literal["full", "sliding", "chunked"], int]
 FULL: Final[Window] = ("full", 0)
@@ -39,7 +39,7 @@ def layer_windows(text: HfConfig, shape: TextShape) -> list[Window]:
     model_type = shape.model_type
     if model_type == "llama4_text":
         return _llama4(text, shape.layers)
-    window = text.int_or_none("sliding_window") or class_default(text, "sliding_window")
+    window = text.int_or_none("sliding_window")
     if not window or model_type in IGNORES_WINDOWS or not text.bool("use_sliding_window", default=True):
         return [FULL] * shape.layers
     types = text.list_or_none("layer_types")
@@ -65,7 +65,7 @@ def _types_from_pattern(text: HfConfig, shape: TextShape) -> tuple[str, ...] | N
 
 def _llama4(text: HfConfig, layers: int) -> list[Window]:
     """Layers with rotary embeddings attend within chunks; every fourth has none and sees all tokens."""
-    chunk = text.int_or_none("attention_chunk_size") or class_default(text, "attention_chunk_size") or 8192
+    chunk = text.int_or_none("attention_chunk_size") or 8192
     flags = text.list_or_none("no_rope_layers")
     if not flags:
         period = text.int_or_none("no_rope_layer_interval") or 4

@@ -17,6 +17,7 @@ from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.layers.recurrent import lightning_bytes, state_need
 from plimsoll_estimator.layers.rope import rope
 from plimsoll_estimator.layers.text_shape import TextShape
+from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolved import ResolvedArgs
 
 
@@ -57,7 +58,7 @@ def bailing_moe(rank: Rank) -> None:
 
 def bailing_linear_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
     """Ring and Ling linear: the last layer of every group attends."""
-    period = config.text.int("layer_group_size", default=1)
+    period = language(config).int("layer_group_size", default=1)
     kinds = [STATE if period > 0 and (i + 1) % period else ATTENTION for i in range(shape.layers)]
     state = state_need(resolved, rules, lightning_bytes(resolved, heads=shape.heads, head_dim=shape.head_dim), role="lightning")
     return mixed_caches(shape, resolved, rules, kinds, state)

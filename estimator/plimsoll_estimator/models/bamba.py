@@ -17,6 +17,7 @@ from plimsoll_estimator.layers.rope import rope
 from plimsoll_estimator.layers.state import Mamba2, mamba2
 from plimsoll_estimator.layers.text_shape import TextShape
 from plimsoll_estimator.models.llama import LLAMA
+from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolved import ResolvedArgs
 
 
@@ -53,7 +54,7 @@ def bamba(rank: Rank) -> None:
 
 def bamba_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
     """Attention at `attn_layer_indices`, Mamba 2 elsewhere."""
-    text = config.text
+    text = language(config)
     attends = set(text.list_or_none("attn_layer_indices") or ())
     return mamba2_caches(
         config, shape, resolved, rules, [ATTENTION if i in attends else STATE for i in range(shape.layers)],

@@ -16,7 +16,8 @@ from plimsoll_estimator.layers.latent import indexer, latent, latent_attention, 
 from plimsoll_estimator.layers.needs import AttentionNeed, ModelNeeds, Need
 from plimsoll_estimator.layers.planner_rules import PlannerRules
 from plimsoll_estimator.layers.rank import Rank, positive
-from plimsoll_estimator.layers.text_shape import MAX_LAYERS, TextShape, within
+from plimsoll_estimator.layers.text_shape import TextShape, within
+from plimsoll_estimator.reader import MAX_LAYERS, language
 from plimsoll_estimator.resolved import ResolvedArgs
 
 
@@ -81,7 +82,7 @@ def deepseek_v2(rank: Rank) -> None:
 
 def sparse_latent_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
     """A latent per layer and an index key on the layers that choose tokens themselves."""
-    text = config.text
+    text = language(config)
     backend = sparse_mla_backend(resolved.gpu.capability, resolved.kv_cache_dtype, rules)
     # On consumer Blackwell the only backend knows the packed form alone.
     auto = "fp8_ds_mla" if resolved.gpu.capability // 10 == 12 else "auto"

@@ -20,6 +20,7 @@ from plimsoll_estimator.layers.planner_rules import PlannerRules
 from plimsoll_estimator.layers.rank import Rank, divide
 from plimsoll_estimator.layers.rope import rope, rope_parameters
 from plimsoll_estimator.layers.text_shape import TextShape
+from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.units import round_up
 
@@ -112,7 +113,7 @@ def deepseek_v4_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArg
         raise Unsupported(Check.KV_CACHE_FAMILY, "DeepSeek-V4's cache has a rule on Hopper with vLLM 0.33 only")
     if not (resolved.kv_cache_dtype == "auto" or resolved.kv_cache_dtype.startswith("fp8")):
         raise EngineRefusal(Check.KV_CACHE_DTYPE_UNSUPPORTED, f"DeepSeek-V4 keeps fp8 only on Hopper, not {resolved.kv_cache_dtype}")
-    text = config.text
+    text = language(config)
     window = AttentionNeed(
         kind="sliding_mla",
         token_bytes=_V4_TOKEN_BYTES,

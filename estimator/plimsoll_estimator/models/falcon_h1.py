@@ -14,6 +14,7 @@ from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.layers.rope import rope
 from plimsoll_estimator.layers.state import Mamba2, mamba2
 from plimsoll_estimator.layers.text_shape import TextShape
+from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolved import ResolvedArgs
 
 
@@ -50,7 +51,7 @@ def falcon_h1(rank: Rank) -> None:
 
 def falcon_h1_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
     """Both in every layer."""
-    text = config.text
+    text = language(config)
     inner = text.int_or_none("mamba_d_ssm") or text.int("mamba_expand", default=2) * shape.hidden_size
     return mamba2_caches(
         config, shape, resolved, rules, [BOTH] * shape.layers,

@@ -10,15 +10,16 @@ from dataclasses import replace
 
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.backends import attention_backend
-from plimsoll_estimator.layers.caches import head_bytes, text_only
+from plimsoll_estimator.layers.caches import head_bytes
 from plimsoll_estimator.layers.decoder import DecoderStyle, attention, mlp, sizes, stack
 from plimsoll_estimator.layers.experts import expert_count
 from plimsoll_estimator.layers.needs import AttentionNeed, ModelNeeds, Need
 from plimsoll_estimator.layers.planner_rules import PlannerRules
 from plimsoll_estimator.layers.rank import Rank, positive
 from plimsoll_estimator.layers.rope import rope, rope_parameters
-from plimsoll_estimator.layers.text_shape import TextShape, text_int
+from plimsoll_estimator.layers.text_shape import TextShape
 from plimsoll_estimator.layers.windows import layer_windows, locality
+from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.towers.compose import with_tower
 from plimsoll_estimator.towers.gemma4 import gemma4_tower
@@ -40,9 +41,7 @@ GEMMA3 = replace(GEMMA2, qk_norm="head")
 def gemma3(rank: Rank) -> None:
     """Gemma3ForCausalLM: local layers have an unscaled rope table of their own."""
     text = rank.text
-    heads = {"num_attention_heads": 8, "num_key_value_heads": 4, "vocab_size": 262208, "max_position_embeddings": 131072}
-    filled = HfConfig({**heads, **text.as_mapping()}, text.path)
-    size = sizes(filled, GEMMA3, rank.config)
+    size = sizes(text, GEMMA3, rank.config)
     is_local = locality(text, positive(text, "sliding_window_pattern", "_sliding_window_pattern", default=6))
 
     def layer(i: int) -> None:
@@ -132,15 +131,15 @@ gemma4_vision = with_tower(gemma4_tower, gemma4)
 
 def gemma4_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
     """Local and global layers differ in heads and width; the last layers read the cache of earlier ones."""
-    text, tp = config.text, resolved.tensor_parallel_size
-    wide = text_int(text, "global_head_dim", default=shape.head_dim)
+    text, tp = language(config), resolved.tensor_parallel_size
+    wide = text.int("global_head_dim", default=shape.head_dim)
     wide_heads = (text.int_or_none("num_global_key_value_heads") if text.bool("attention_k_eq_v") else None) or shape.kv_heads
-    window = text_int(text, "sliding_window")
+    window = text.int("sliding_window")
     local = AttentionNeed(
         kind="sliding", window=window, token_bytes=shape.kv_heads_per_rank(tp) * head_bytes(resolved, shape.head_dim, shape.head_dim)
     )
     globe = AttentionNeed(kind="full", token_bytes=max(1, wide_heads // tp) * head_bytes(resolved, wide, wide))
-    shared = text_int(text, "num_kv_shared_layers", default=0)
+    shared = text.int("num_kv_shared_layers", default=0)
     kinds = [kind for kind, _ in layer_windows(text, shape)]
     kinds[-1] = "full"  # whatever the list says (Transformers' Gemma4TextConfig)
     own, parts = shape.layers - shared, {"sliding": (local,), "full": (globe,)}
@@ -150,7 +149,7 @@ def gemma4_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, ru
         resolved.kv_cache_dtype,
         rules,
         head_sizes=frozenset({shape.head_dim, wide}),
-        mm_prefix=text.raw("use_bidirectional_attention") == "vision" and not text_only(resolved),
+        mm_prefix=text.raw("use_bidirectional_attention") == "vision" and not resolved.text_only,
         has_sink=False,
     )
     return ModelNeeds(layers=layers, backend=backend, attention_token_bytes=globe.token_bytes)

@@ -13,22 +13,19 @@ from plimsoll_estimator.layers.needs import ModelNeeds
 from plimsoll_estimator.layers.planner_rules import PlannerRules
 from plimsoll_estimator.layers.rank import Rank, positive
 from plimsoll_estimator.layers.rope import rope, rope_parameters
-from plimsoll_estimator.layers.text_shape import TextShape, text_int
+from plimsoll_estimator.layers.text_shape import TextShape
 from plimsoll_estimator.layers.windows import locality
 from plimsoll_estimator.models.gemma import GEMMA3
+from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolved import ResolvedArgs
 
-_DEFAULTS = {
-    "hidden_size": 2048, "num_hidden_layers": 35, "num_attention_heads": 8, "num_key_value_heads": 2, "head_dim": 256,
-    "vocab_size": 262400, "max_position_embeddings": 32768, "intermediate_size": 16384,
-}  # fmt: skip
 MOST_STREAMS = 64
 OWN_QUERIES_SINCE = (0, 30)  # before, layers that read another's cache projected keys and values all the same
 
 
 def gemma3n(rank: Rank) -> None:
     """Gemma3nForCausalLM; the class takes one pipeline stage. Later layers read the cache of earlier ones and project queries alone."""
-    text = HfConfig({**_DEFAULTS, **rank.text.as_mapping()}, rank.text.path)
+    text = rank.text
     wide = expert_count(text, ("intermediate_size",))  # a list, one entry a layer, in published files
     size = sizes(HfConfig({**text.as_mapping(), "intermediate_size": wide}, text.path), GEMMA3, rank.config)
     hidden, streams = size.hidden, positive(text, "altup_num_inputs", default=4, limit=MOST_STREAMS)
@@ -79,7 +76,7 @@ def _queries(rank: Rank, parent: str, hidden: int, heads: int, head_dim: int) ->
 def gemma3n_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
     """As Gemma 2 with windows, but the last layers read the cache of earlier ones."""
     needs = dense_caches(config, shape, resolved, rules)
-    shared = text_int(config.text, "num_kv_shared_layers", default=15)
+    shared = language(config).int("num_kv_shared_layers", default=15)
     own = shape.layers - shared
     layers = tuple(layer if i < own else () for i, layer in enumerate(needs.layers))
     return ModelNeeds(layers=layers, backend=needs.backend, attention_token_bytes=needs.attention_token_bytes)

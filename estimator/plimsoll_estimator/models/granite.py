@@ -18,6 +18,7 @@ from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.layers.rope import rope
 from plimsoll_estimator.layers.state import Mamba2, mamba2
 from plimsoll_estimator.layers.text_shape import TextShape
+from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolved import ResolvedArgs
 
 GRANITE = DecoderStyle(qkv_bias=("attention_bias",), o_bias=("attention_bias",), mlp_bias=("mlp_bias",), tied=True)
@@ -112,7 +113,7 @@ def _granite_mamba(text: HfConfig, hidden: int) -> Mamba2:
 
 def granite_hybrid_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
     """Mamba 2 or attention, as the file lists them."""
-    text = config.text
+    text = language(config)
     names = text.list_or_none("layer_types") or text.list_or_none("layers_block_type") or ("mamba",) * shape.layers
     return mamba2_caches(
         config, shape, resolved, rules, [LAYER_NAMES.get(str(name), ATTENTION) for name in names],

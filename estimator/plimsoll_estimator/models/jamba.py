@@ -14,7 +14,8 @@ from plimsoll_estimator.layers.planner_rules import PlannerRules
 from plimsoll_estimator.layers.rank import Rank, positive
 from plimsoll_estimator.layers.recurrent import mamba1_bytes, state_need
 from plimsoll_estimator.layers.state import mamba1
-from plimsoll_estimator.layers.text_shape import MAX_LAYERS, TextShape, within
+from plimsoll_estimator.layers.text_shape import TextShape, within
+from plimsoll_estimator.reader import MAX_LAYERS, language
 from plimsoll_estimator.resolved import ResolvedArgs
 
 
@@ -50,7 +51,7 @@ def jamba(rank: Rank) -> None:
 
 def jamba_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
     """Attention at a period, Mamba 1 elsewhere."""
-    text = config.text
+    text = language(config)
     state_bytes = mamba1_bytes(
         resolved,
         inner=text.int("mamba_expand", default=2) * shape.hidden_size,

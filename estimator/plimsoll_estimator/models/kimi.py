@@ -19,6 +19,7 @@ from plimsoll_estimator.layers.rank import Rank, divide, positive
 from plimsoll_estimator.layers.recurrent import kda_bytes, state_need
 from plimsoll_estimator.layers.text_shape import TextShape
 from plimsoll_estimator.models.deepseek import deepseek_v2
+from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.towers.compose import with_tower
 from plimsoll_estimator.towers.moonvit import kimi_k3_tower, kimi_vl_tower, moonvit_tower
@@ -170,7 +171,7 @@ kimi_k3 = with_tower(kimi_k3_tower, kimi_k3_language, quantised=False)
 
 def kimi_linear_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
     """Kimi delta attention with latent attention in between (layer numbers in `linear_attn_config` count from one)."""
-    text = config.text
+    text = language(config)
     nested = text.sub("linear_attn_config")
     if nested is not None:
         heads, head_dim = nested.int("num_heads"), nested.int("head_dim")

@@ -20,6 +20,7 @@ from plimsoll_estimator.layers.recurrent import short_conv_bytes, state_need
 from plimsoll_estimator.layers.rope import rope
 from plimsoll_estimator.layers.state import short_conv
 from plimsoll_estimator.layers.text_shape import TextShape
+from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.towers.compose import with_tower
 from plimsoll_estimator.towers.siglip import lfm2_vl_tower
@@ -94,7 +95,7 @@ lfm2_vl = with_tower(lfm2_vl_tower, lfm2)
 
 def lfm2_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
     """Attention where the file says so, the window of a short convolution elsewhere."""
-    text = config.text
+    text = language(config)
     types = text.list_or_none("layer_types")
     attends = set(text.list_or_none("full_attn_idxs") or range(shape.layers))
     if types is not None:

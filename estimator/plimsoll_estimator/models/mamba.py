@@ -14,7 +14,8 @@ from plimsoll_estimator.layers.planner_rules import PlannerRules
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.layers.recurrent import mamba1_bytes, mamba2_bytes, state_need
 from plimsoll_estimator.layers.state import Mamba2, mamba1, mamba2
-from plimsoll_estimator.layers.text_shape import MAX_LAYERS, within
+from plimsoll_estimator.layers.text_shape import within
+from plimsoll_estimator.reader import MAX_LAYERS, language
 from plimsoll_estimator.resolved import ResolvedArgs
 
 
@@ -57,7 +58,7 @@ def mamba2_model(rank: Rank) -> None:
 
 def mamba_caches(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
     """Models of nothing but Mamba layers."""
-    text = config.text
+    text = language(config)
     hidden, layers = (
         text.int("hidden_size", "d_model"),
         within(text, "num_hidden_layers", text.int("num_hidden_layers", "n_layer"), MAX_LAYERS),

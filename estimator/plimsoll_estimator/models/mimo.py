@@ -15,6 +15,7 @@ from plimsoll_estimator.layers.planner_rules import PlannerRules
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.layers.rope import rope
 from plimsoll_estimator.layers.text_shape import TextShape
+from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolved import ResolvedArgs
 
 
@@ -52,7 +53,7 @@ def mimo_v2(rank: Rank) -> None:
 
 def mimo_v2_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
     """Keys wider than values, other heads in windowed layers (`hybrid_layer_pattern`: 1 is windowed)."""
-    text, tp = config.text, resolved.tensor_parallel_size
+    text, tp = language(config), resolved.tensor_parallel_size
     full = AttentionNeed(
         kind="full",
         token_bytes=shape.kv_heads_per_rank(tp) * head_bytes(resolved, shape.head_dim, text.int("v_head_dim", default=shape.head_dim)),

@@ -20,6 +20,7 @@ from plimsoll_estimator.layers.rank import VOCABULARY_PADDING, Rank, divide, sta
 from plimsoll_estimator.layers.recurrent import lightning_bytes, state_need
 from plimsoll_estimator.layers.rope import rope
 from plimsoll_estimator.layers.text_shape import TextShape
+from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.towers.compose import with_tower
 from plimsoll_estimator.towers.minimax_vit import minimax_tower
@@ -152,7 +153,7 @@ minimax_m3_vision = with_tower(minimax_tower, minimax_m3)
 
 def lightning_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
     """MiniMax-Text-01 and M1: `attn_type_list` or `layer_types` tell lightning (0) from full (1)."""
-    text = config.text
+    text = language(config)
     flags = text.list_or_none("attn_type_list") or text.list_or_none("layer_types") or ()
     kinds = [ATTENTION if i < len(flags) and flags[i] in (1, "full_attention") else STATE for i in range(shape.layers)]
     state = state_need(resolved, rules, lightning_bytes(resolved, heads=shape.heads, head_dim=shape.head_dim), role="lightning")
@@ -161,7 +162,7 @@ def lightning_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs,
 
 def minimax_m3_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
     """Ordinary keys and values in every layer, and one 16-bit index key on the sparse ones."""
-    text = config.text
+    text = language(config)
     token_bytes = shape.kv_heads_per_rank(resolved.tensor_parallel_size) * kv_head_bytes(
         resolved.kv_cache_dtype, resolved.dtype, shape.head_dim, shape.head_dim
     )

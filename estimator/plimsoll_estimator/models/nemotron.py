@@ -18,8 +18,9 @@ from plimsoll_estimator.layers.planner_rules import PlannerRules
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.layers.rope import rope
 from plimsoll_estimator.layers.state import Mamba2, mamba2
-from plimsoll_estimator.layers.text_shape import MAX_WIDTH, TextShape, within
+from plimsoll_estimator.layers.text_shape import TextShape, within
 from plimsoll_estimator.models.llama import LLAMA
+from plimsoll_estimator.reader import MAX_WIDTH, language
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.units import round_up
 
@@ -142,7 +143,7 @@ def _nemotron_experts(rank: Rank, parent: str, hidden: int, style: DecoderStyle)
 
 def nemotron_h_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
     """Mamba 2 and attention where the pattern says so; MLPs and experts keep nothing."""
-    text = config.text
+    text = language(config)
     kinds = _nemotron_kinds(text)
     heads, head_dim = text.int("mamba_num_heads"), text.int("mamba_head_dim")
     return mamba2_caches(
@@ -165,7 +166,7 @@ def _nemotron_kinds(text: HfConfig) -> list[str]:
 
 def nemotron_nas_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
     """`block_configs` gives each layer its own number of key/value heads, or no attention at all."""
-    text = config.text
+    text = language(config)
     width = kv_head_bytes(resolved.kv_cache_dtype, resolved.dtype, shape.head_dim, shape.head_dim)
     made: dict[int, AttentionNeed] = {}
     layers: list[tuple[Need, ...]] = []

@@ -19,7 +19,8 @@ from plimsoll_estimator.layers.rank import Rank, positive
 from plimsoll_estimator.layers.recurrent import GDN_CHECKPOINT_ALIGNMENT, gated_delta_net_bytes, state_need
 from plimsoll_estimator.layers.rope import rope
 from plimsoll_estimator.layers.state import delta_net
-from plimsoll_estimator.layers.text_shape import MAX_LAYERS, TextShape, within
+from plimsoll_estimator.layers.text_shape import TextShape, within
+from plimsoll_estimator.reader import MAX_LAYERS, language
 from plimsoll_estimator.resolved import ResolvedArgs
 
 QWEN2 = DecoderStyle(qkv_bias="yes")
@@ -128,7 +129,7 @@ def qwen_next(rank: Rank, split_names: bool, sparse: bool) -> None:
 
 def delta_net_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
     """Qwen3-Next, Qwen3.5: linear attention with every n-th layer full."""
-    text = config.text
+    text = language(config)
     state_bytes = gated_delta_net_bytes(
         resolved,
         key_heads=text.int("linear_num_key_heads", default=16),

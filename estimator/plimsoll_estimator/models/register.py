@@ -79,6 +79,7 @@ from plimsoll_estimator.models import (
     whisper,
     zamba,
 )
+from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolved import ResolvedArgs
 
 FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {
@@ -261,7 +262,7 @@ CACHES: Final[dict[str, Family]] = {
 
 def model_needs(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
     """The needs of the model's layers. Raises Unsupported for a family without a rule."""
-    text = config.text
+    text = language(config)
     if text.model_type in MAMBA_ONLY:
         return mamba.mamba_caches(config, resolved, rules)
     if text.model_type == "whisper":

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import Unsupported
-from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import build_decoder
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.models.cohere import COHERE
@@ -19,16 +18,6 @@ from plimsoll_estimator.models.llama import INTERNLM2, LLAMA
 from plimsoll_estimator.models.phi import PHI3
 from plimsoll_estimator.models.qwen import QWEN2, QWEN3, qwen3_moe
 from plimsoll_estimator.towers.compose import Builder
-
-# What Transformers' LlamaConfig fills in; LLaVA's text configurations name only what differs.
-_LLAMA_DEFAULTS = {
-    "hidden_size": 4096,
-    "intermediate_size": 11008,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "vocab_size": 32000,
-    "max_position_embeddings": 2048,
-}
 
 
 def text_language(rank: Rank) -> None:
@@ -46,9 +35,4 @@ def text_language(rank: Rank) -> None:
     style = known.get(kind)
     if style is None:
         raise Unsupported(Check.UNSUPPORTED_ARCHITECTURE, f"no rules for the language model {str(names or kind)[:80]} behind this tower")
-    if kind in ("", "llama", "mistral"):
-        text = HfConfig(
-            {**_LLAMA_DEFAULTS, **({"max_position_embeddings": 4096 * 32} if kind == "mistral" else {}), **text.as_mapping()}, text.path
-        )
-        rank.text = text
     build_decoder(rank, style)

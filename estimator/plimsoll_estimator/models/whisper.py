@@ -11,7 +11,8 @@ from plimsoll_estimator.layers.kv_dtype import kv_head_bytes
 from plimsoll_estimator.layers.needs import AttentionNeed, ModelNeeds
 from plimsoll_estimator.layers.planner_rules import PlannerRules
 from plimsoll_estimator.layers.rank import Rank, positive
-from plimsoll_estimator.layers.text_shape import MAX_LAYERS, MAX_WIDTH, within
+from plimsoll_estimator.layers.text_shape import within
+from plimsoll_estimator.reader import MAX_LAYERS, MAX_WIDTH, language
 from plimsoll_estimator.resolved import ResolvedArgs
 
 
@@ -64,7 +65,7 @@ def _whisper_stack(rank: Rank, part: str, hidden: int, layers: int, heads: int, 
 
 def whisper_caches(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
     """A decoder layer keeps its own tokens and, per request, the encoder's 30 seconds."""
-    text = config.text
+    text = language(config)
     heads = within(text, "decoder_attention_heads", text.int("decoder_attention_heads"), MAX_WIDTH)
     head_dim = within(text, "d_model", text.int("d_model", "hidden_size") // heads, MAX_WIDTH)
     layers = within(text, "decoder_layers", text.int("decoder_layers"), MAX_LAYERS)

@@ -18,6 +18,7 @@ from plimsoll_estimator.layers.rank import Rank, divide, positive
 from plimsoll_estimator.layers.rope import rope
 from plimsoll_estimator.layers.state import Mamba2, mamba2
 from plimsoll_estimator.layers.text_shape import TextShape
+from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolved import ResolvedArgs
 
 MOST_BLOCKS = 64
@@ -78,7 +79,7 @@ def zamba2(rank: Rank) -> None:
 
 def zamba2_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
     """Every layer has a Mamba2 mixer; "hybrid" layers put a shared attention block in front of it."""
-    text = config.text
+    text = language(config)
     names = text.list_or_none("layers_block_type")
     hybrid = set(text.list_or_none("hybrid_layer_ids") or ())
     kinds = [BOTH if (names[i] == "hybrid" if names and i < len(names) else i in hybrid) else STATE for i in range(shape.layers)]

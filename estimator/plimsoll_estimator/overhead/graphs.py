@@ -10,6 +10,7 @@ from typing import Final
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.overhead.constants import constant
 from plimsoll_estimator.overhead.shape import ModelShape
+from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.units import GIB, ceil_div
 
@@ -42,7 +43,9 @@ def graph_pool_bytes(shape: ModelShape, resolved: ResolvedArgs) -> int:
 
 def _layers(shape: ModelShape, resolved: ResolvedArgs) -> int:
     draft = resolved.given.speculative_model_config
-    drafted = draft.text.int_or_none("num_hidden_layers", "n_layer") or 0 if draft is not None and resolved.num_speculative_tokens else 0
+    drafted = (
+        language(draft).int_or_none("num_hidden_layers", "n_layer") or 0 if draft is not None and resolved.num_speculative_tokens else 0
+    )
     return ceil_div(shape.layers, resolved.pipeline_parallel_size) + drafted
 
 

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from plimsoll_estimator.hf_config import HfConfig, kept_with_config
+from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolve.facts import is_hybrid, is_mla, is_multimodal, kv_heads, num_experts, query_heads
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.units import round_up
 
-# Vocabularies that Transformers' config classes fill in when the file leaves them out.
-_CLASS_VOCABULARY: Final = {"gemma3": 262208, "gemma3_text": 262208, "llama": 32000, "mistral": 32000, "falcon": 65024}
 _VISION: Final = ("vision_config", "visual", "vision_tower")
 
 
@@ -45,22 +44,22 @@ class ModelShape:
 
 def model_shape(config: HfConfig, resolved: ResolvedArgs) -> ModelShape:
     """Read the shape; a dimension the config leaves out counts as 0, the vocabulary as its class default."""
-    return _shape(config, resolved.architecture, takes_text_only(resolved))
+    return _shape(config, resolved.architecture, resolved.text_only)
 
 
 @kept_with_config
 def _shape(config: HfConfig, architecture: str, text_only: bool) -> ModelShape:
     """The same for every layout of a search, so read once."""
-    text = config.text
-    hidden = _largest(text, "hidden_size", "n_embd", "d_model", "dim")
+    text = language(config)
+    hidden = _largest(text, "hidden_size")
     experts = num_experts(config)
     multimodal = is_multimodal(config, architecture) and not text_only
     holder = _object(config, "thinker_config") or config
     vision = next((found for key in _VISION if (found := _object(holder, key))), None)
     levels = vision.list_or_none("deepstack_visual_indexes") if vision else None
-    vocabulary = _largest(text, "vocab_size", "padded_vocab_size") or _CLASS_VOCABULARY.get(text.model_type, 32000)
+    vocabulary = _largest(text, "vocab_size") or 32000
     return ModelShape(
-        layers=_largest(text, "num_hidden_layers", "n_layer", "n_layers", "num_layers"),
+        layers=_largest(text, "num_hidden_layers"),
         hidden_size=hidden,
         vocab_size=round_up(vocabulary, 64),
         mlp_width=_mlp_width(text, hidden, experts),
@@ -81,12 +80,6 @@ def _shape(config: HfConfig, architecture: str, text_only: bool) -> ModelShape:
     )
 
 
-def takes_text_only(resolved: ResolvedArgs) -> bool:
-    """True when every modality is limited to zero items, which vLLM takes as language-only."""
-    limits = resolved.given.limit_mm_per_prompt
-    return bool(limits) and all(value == 0 for value in (limits or {}).values())
-
-
 def _object(config: HfConfig, key: str) -> HfConfig | None:
     value = config.raw(key)
     return HfConfig(value, f"{config.path}.{key}") if isinstance(value, Mapping) else None
@@ -105,7 +98,7 @@ def _largest(text: HfConfig, *keys: str) -> int:
 
 def _mlp_width(text: HfConfig, hidden: int, experts: int) -> int:
     """Intermediate size of the widest dense MLP; of MoE models only what stands beside the experts."""
-    dense = _largest(text, "intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size") or 4 * hidden
+    dense = _largest(text, "intermediate_size") or 4 * hidden
     if not experts:
         return dense
     shared = _largest(text, "shared_expert_intermediate_size")
@@ -118,17 +111,17 @@ def _expanded_latent_width(config: HfConfig) -> int:
     """Elements per context token that chunked prefill expands a latent into, all heads; 0 without latent attention."""
     if not is_mla(config):
         return 0
-    return (query_heads(config) or 0) * (_largest(config.text, "qk_nope_head_dim") + _largest(config.text, "v_head_dim"))
+    return (query_heads(config) or 0) * (_largest(language(config), "qk_nope_head_dim") + _largest(language(config), "v_head_dim"))
 
 
 def _head_dim(config: HfConfig, hidden: int) -> int:
     heads = query_heads(config) or 0
-    return _largest(config.text, "head_dim", "hidden_size_per_head") or (hidden // heads if heads else 0)
+    return _largest(language(config), "head_dim", "hidden_size_per_head") or (hidden // heads if heads else 0)
 
 
 def _attention_width(config: HfConfig, hidden: int) -> int:
     """Elements per token of queries, keys, values and the attention's output, before sharding."""
-    text = config.text
+    text = language(config)
     heads = query_heads(config) or 0
     if is_mla(config):
         key = _largest(text, "qk_nope_head_dim") + _largest(text, "qk_rope_head_dim")

@@ -14,6 +14,7 @@ from plimsoll_estimator.engine_version import NEWEST_KNOWN, OLDEST_KNOWN, Engine
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.models.releases import check_registered
+from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolve.batching import batch_sizes, capture_size, in_flight_tokens
 from plimsoll_estimator.resolve.checks import MOST_RANKS, check_batch, check_nodes, check_parallel, positive
 from plimsoll_estimator.resolve.extensions import check_lora, check_speculation
@@ -147,7 +148,7 @@ def _runner(config: HfConfig, architecture: str, args: EngineArgs) -> Literal["g
 
 
 def _dtype(config: HfConfig, wanted: str | None, gpu: Gpu, runner: str) -> str:
-    model_type = config.text.model_type or config.model_type
+    model_type = language(config).model_type or config.model_type
     if wanted is not None and wanted != "auto":
         if wanted not in _DTYPES:
             raise InvalidInput("engine_args.dtype", wanted, f"must be auto or one of {', '.join(sorted(_DTYPES))}")
@@ -155,7 +156,7 @@ def _dtype(config: HfConfig, wanted: str | None, gpu: Gpu, runner: str) -> str:
         if dtype == "float16" and model_type in _NO_FLOAT16:
             raise EngineRefusal(Check.DTYPE_UNSUPPORTED, f"{model_type} does not support float16")
     else:
-        stated = next((text for level in (config, config.text) if (text := level.str_or_none("dtype", "torch_dtype"))), None)
+        stated = next((text for level in (config, language(config)) if (text := level.str_or_none("dtype", "torch_dtype"))), None)
         dtype = _DTYPES.get((stated or "float32").removeprefix("torch."), "float32")
         if dtype == "float32":
             prefers_half = (runner == "pooling" or gpu.capability < 80) and model_type not in _NO_FLOAT16
@@ -193,7 +194,7 @@ def _utilisation(wanted: float | None, version: EngineVersion) -> float:
 def _prefix_caching(config: HfConfig, args: EngineArgs, architecture: str, hybrid: bool, runner: str, version: EngineVersion) -> bool:
     if args.enable_prefix_caching is not None:
         return args.enable_prefix_caching
-    if is_attention_free(architecture) or is_encoder_only(architecture) or config.text.model_type == "whisper":
+    if is_attention_free(architecture) or is_encoder_only(architecture) or language(config).model_type == "whisper":
         return False
     if hybrid:
         return runner == "generate" and version >= _HYBRID_PREFIX_CACHING

@@ -11,6 +11,7 @@ from typing import Final
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolve.checks import positive
 from plimsoll_estimator.resolve.facts import engine_defaults
 from plimsoll_estimator.resolved import Gpu
@@ -34,7 +35,7 @@ def batch_sizes(
         if (
             architecture.startswith("Gemma4For")
             and version >= _PREFIX_LM_FLOOR_SINCE
-            and config.text.raw("use_bidirectional_attention") == "vision"
+            and language(config).raw("use_bidirectional_attention") == "vision"
         ):
             tokens = max(tokens, _GEMMA4_ITEM_TOKENS)
         tokens = min(tokens, seqs * length)

@@ -13,6 +13,7 @@ from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolve.checks import check_parallel
 from plimsoll_estimator.resolve.facts import interface
 
@@ -58,9 +59,9 @@ def check_lora(config: HfConfig, architecture: str, args: EngineArgs, version: E
             Check.LORA_RANK_UNSUPPORTED, f"max_lora_rank ({args.max_lora_rank}) must be one of {', '.join(map(str, ranks))}"
         )
     limit = 258048 if version >= _LARGE_VOCABULARY_SINCE else 257024
-    vocabulary = config.text.int_or_none("vocab_size") or 0
+    vocabulary = language(config).int_or_none("vocab_size") or 0
     # A tied head is the embedding itself, which has no such limit.
-    if vocabulary > limit and config.text.raw("tie_word_embeddings") is False:
+    if vocabulary > limit and language(config).raw("tie_word_embeddings") is False:
         raise EngineRefusal(
             Check.LORA_VOCABULARY_TOO_LARGE, f"with LoRA the vocabulary ({vocabulary}) must be at most {limit} in vLLM {version}"
         )
@@ -91,7 +92,7 @@ def check_speculation(config: HfConfig, architecture: str, args: EngineArgs, ver
 
 
 def _check_modules(config: HfConfig, tokens: int, method: str) -> None:
-    modules = config.text.int_or_none(*_MODULE_KEYS)
+    modules = language(config).int_or_none(*_MODULE_KEYS)
     if not modules:
         raise EngineRefusal(Check.SPECULATIVE_MODULES_MISSING, f"speculative method {method} needs prediction modules, the model has none")
     if tokens > modules and tokens % modules:
@@ -102,7 +103,7 @@ def _check_modules(config: HfConfig, tokens: int, method: str) -> None:
 
 def _check_eagle3_target(config: HfConfig, architecture: str, version: EngineVersion) -> None:
     listed = [words for since, words in _EAGLE3_TARGETS if version >= since]
-    kind = config.text.model_type or config.model_type
+    kind = language(config).model_type or config.model_type
     if listed and version.minor_key <= _EAGLE3_LISTED_UNTIL.minor_key and not any(word in kind for word in listed[-1]):
         raise EngineRefusal(
             Check.SPECULATIVE_TARGET_UNSUPPORTED, f"eagle3 is only supported for {', '.join(listed[-1])} models in vLLM {version}"
@@ -121,7 +122,7 @@ def _check_draft_model(config: HfConfig, draft: HfConfig, version: EngineVersion
         )
     if version < _DRAFT_MODEL_SINCE:
         raise Unsupported(Check.SPECULATIVE_METHOD, f"whether vLLM {version} supports a draft model is not known")
-    target_size, draft_size = config.text.int_or_none("vocab_size"), draft.text.int_or_none("vocab_size")
+    target_size, draft_size = language(config).int_or_none("vocab_size"), language(draft).int_or_none("vocab_size")
     if target_size is not None and draft_size is not None and target_size != draft_size:
         raise EngineRefusal(
             Check.SPECULATIVE_VOCABULARY_DIFFERS, f"the target's vocabulary ({target_size}) and the draft's ({draft_size}) must be equal"

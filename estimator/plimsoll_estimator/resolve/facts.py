@@ -9,15 +9,12 @@ import json
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
-from typing import Any, Final
+from typing import Any
 
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.models.architectures import ARCHITECTURES
-
-_EXPERT_KEYS: Final = ("num_experts", "moe_num_experts", "n_routed_experts", "num_local_experts")
-_HEAD_KEYS: Final = ("num_attention_heads", "n_head", "num_heads", "n_heads", "encoder_attention_heads", "decoder_attention_heads")
-_KV_KEYS: Final = ("n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num", "num_attention_groups")
+from plimsoll_estimator.reader import EXPERTS, language
 
 
 @cache
@@ -46,25 +43,22 @@ def latest(version: EngineVersion, steps: list[tuple[str, int]]) -> int | None:
 
 def query_heads(config: HfConfig) -> int | None:
     """Attention heads of the language model; None when the config does not say."""
-    return config.text.int_or_none(*_HEAD_KEYS)
+    return language(config).int_or_none("num_attention_heads")
 
 
 def kv_heads(config: HfConfig) -> int | None:
     """KV heads as vLLM's config convertor finds them (v0.33 model_arch_config_convertor); absent means the query heads."""
-    text = config.text
+    text = language(config)
     if text.raw("multi_query") is True and text.raw("new_decoder_architecture") is not True and "num_kv_heads" not in text:
         return 1
-    for key in _KV_KEYS:
-        value = text.raw(key)
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-    return query_heads(config)
+    value = text.raw("num_key_value_heads")
+    return value if isinstance(value, int) and not isinstance(value, bool) else query_heads(config)
 
 
 def num_experts(config: HfConfig) -> int:
     """Routed experts, 0 for dense models (first of the keys vLLM knows; a list counts by its first entry)."""
-    text = config.text
-    for key in _EXPERT_KEYS:
+    text = language(config)
+    for key in EXPERTS:
         value = text.raw(key)
         if isinstance(value, list) and value:
             value = value[0]
@@ -77,7 +71,7 @@ def is_hybrid(config: HfConfig, architecture: str) -> bool:
     """Whether vLLM counts the class as hybrid (state layers beside attention)."""
     if architecture not in engine_defaults()["hybrid"]:
         return False
-    kinds = config.list_or_none("layer_types") or config.text.list_or_none("layer_types")
+    kinds = config.list_or_none("layer_types") or language(config).list_or_none("layer_types")
     return kinds is None or not all(kind in ("attention", "full_attention") for kind in kinds)
 
 
@@ -106,7 +100,7 @@ def is_multimodal(config: HfConfig, architecture: str) -> bool:
 
 def is_mla(config: HfConfig) -> bool:
     """Latent attention: one compressed KV vector for all heads."""
-    return "kv_lora_rank" in config.text
+    return "kv_lora_rank" in language(config)
 
 
 def supports_pipeline_parallel(architecture: str, version: EngineVersion) -> bool:

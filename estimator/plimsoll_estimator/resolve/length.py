@@ -13,6 +13,7 @@ from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput
 from plimsoll_estimator.hf_config import HfConfig, kept_with_config
+from plimsoll_estimator.reader import language
 
 _KEYS: Final = (
     "max_position_embeddings",
@@ -31,22 +32,12 @@ _UNSCALED_NEW: Final = _UNSCALED_OLD | {"yarn", "deepseek_yarn", "deepseek_llama
 _YARN_KEEPS_MAXIMUM: Final = EngineVersion(0, 30)
 
 
-# max_position_embeddings that Transformers' config classes fill in when the file leaves it out, by model type.
-_CLASS_DEFAULTS: Final = {
-    "bloom": 2048, "chatglm": 32768, "cohere": 8192, "cohere2": 8192, "falcon": 2048, "gemma": 8192, "gemma2": 8192,
-    "gemma3_text": 131072, "gemma3": 131072, "glm": 131072, "glm4": 131072, "glm4_moe": 131072, "gpt2": 1024, "gpt_neox": 2048,
-    "gpt_oss": 131072, "granite": 2048, "llama": 2048, "mistral": 131072, "mixtral": 131072, "olmo": 2048, "olmo2": 2048,
-    "phi": 2048, "phi3": 4096, "qwen2": 32768, "qwen2_moe": 32768, "qwen3": 32768, "qwen3_moe": 32768, "stablelm": 4096,
-    "starcoder2": 4096,
-}  # fmt: skip
-
-
 def max_model_len(config: HfConfig, wanted: int | None, version: EngineVersion) -> int:
     """The resolved max_model_len in tokens; `wanted` None means the model's own, as vLLM derives it.
 
     -1 (auto-fit) resolves to the model's own; the KV planner lowers it. Raises EngineRefusal(ContextTooLong).
     """
-    text = config.text
+    text = language(config)
     if wanted is not None and wanted != -1 and wanted < 1:
         raise InvalidInput("engine_args.max_model_len", wanted, "must be at least 1")
     key, derived, longrope = _own_length(config, version)
@@ -69,20 +60,19 @@ def max_model_len(config: HfConfig, wanted: int | None, version: EngineVersion) 
 @kept_with_config
 def _own_length(config: HfConfig, version: EngineVersion) -> tuple[str, float | None, bool]:
     """(key, length that the config gives with its rope scaling or None, whether LongRoPE serves the original length)."""
-    key, derived = _derived(config.text)
+    key, derived = _derived(language(config))
     if derived is None:
         return key, None, False
-    ropes = _ropes(config.text)
+    ropes = _ropes(language(config))
     if derived < 1:
-        raise InvalidInput(f"{config.text.path}.{key}", derived, "must be at least 1")
+        raise InvalidInput(f"{language(config).path}.{key}", derived, "must be at least 1")
     return key, _scaled(config, ropes, derived, version), any(rope_type == "longrope" for rope_type, _ in ropes)
 
 
 def _derived(text: HfConfig) -> tuple[str, float | None]:
     found = [(value, key) for key in _KEYS if (value := text.int_or_none(key)) is not None]
     if not found:
-        default = _CLASS_DEFAULTS.get(text.model_type)
-        return ("max_position_embeddings", default) if default else ("none", None)
+        return "none", None
     if (own := text.int_or_none("model_max_length")) is not None:
         return "model_max_length", own
     value, key = min(found, key=lambda item: item[0])
@@ -90,7 +80,7 @@ def _derived(text: HfConfig) -> tuple[str, float | None]:
 
 
 def _scaled(config: HfConfig, ropes: list[tuple[str, Mapping[str, Any]]], derived: float, version: EngineVersion) -> float:
-    if not ropes or "gemma3" in config.text.model_type or "gemma3" in config.model_type:
+    if not ropes or "gemma3" in language(config).model_type or "gemma3" in config.model_type:
         return derived
     unscaled = _UNSCALED_NEW if version >= _YARN_KEEPS_MAXIMUM else _UNSCALED_OLD
     factor = 1.0

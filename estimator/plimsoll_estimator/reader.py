@@ -1,0 +1,160 @@
+"""The one reader of a language model's config.json: every spelling of a key, and what its config class fills in, in one place.
+
+Called by `models`, which make a `Shape` of what is read, by `towers` and by `resolve`. What lies below them never sees a config.
+Spellings are the table here; class defaults are data (data/class_defaults.json, made by tests/tools/extract_class_defaults.py from
+Transformers' and vLLM's own classes). Refuses to know layers, bytes and releases.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from typing import Any, Final
+
+from plimsoll_estimator.errors import InvalidInput
+from plimsoll_estimator.hf_config import HfConfig, kept_with_config
+from plimsoll_estimator.shape import Dimensions
+
+MAX_LAYERS: Final = 2048
+MAX_WIDTH: Final = 1 << 24
+FALLBACK_POSITIONS: Final = 8192
+NO_OVERRIDES: Final[Mapping[str, int]] = {}
+
+SPELLINGS: Final[Mapping[str, tuple[str, ...]]] = {
+    "num_hidden_layers": ("num_hidden_layers", "n_layer", "n_layers", "num_layers"),
+    "hidden_size": ("hidden_size", "n_embd", "n_embed", "d_model", "dim", "embed_dim", "model_dim"),
+    "num_attention_heads": (
+        "num_attention_heads", "n_head", "n_heads", "num_heads", "encoder_attention_heads", "decoder_attention_heads",
+    ),
+    "num_key_value_heads": (
+        "n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num", "num_attention_groups", "num_key_value_groups",
+    ),
+    "head_dim": ("head_dim", "hidden_size_per_head", "kv_channels", "attention_head_dim"),
+    "intermediate_size": ("intermediate_size", "ffn_hidden_size", "n_inner", "ffn_dim"),
+    "vocab_size": ("vocab_size", "padded_vocab_size"),
+}  # fmt: skip
+"""The dimensions by Hugging Face's usual key; the first spelling that a file has wins (vLLM model_arch_config_convertor.py, v0.32.0)."""
+POSITIONS: Final = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length", "n_ctx")
+EXPERTS: Final = ("num_experts", "moe_num_experts", "n_routed_experts", "num_local_experts")
+EXPERTS_PER_TOKEN: Final = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "top_k_experts")
+SHARED_EXPERTS: Final = ("n_shared_experts", "moe_num_shared_experts", "num_shared_experts")
+PREDICTION_MODULES: Final = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules")
+_SAME: Final = {
+    key: group
+    for group in (
+        *SPELLINGS.values(),
+        (*POSITIONS, "model_max_length", "max_seq_length", "seq_len"),
+        EXPERTS,
+        EXPERTS_PER_TOKEN,
+        SHARED_EXPERTS,
+        PREDICTION_MODULES,
+        ("sliding_window_pattern", "_sliding_window_pattern"),
+    )
+    for key in group
+}
+"""Keys that say the same: where a file has one of them, no class default is filled in for another."""
+
+
+@cache
+def _table() -> Mapping[str, Any]:
+    text = (resources.files("plimsoll_estimator") / "data" / "class_defaults.json").read_text("utf-8")
+    table: Mapping[str, Any] = json.loads(text)
+    return table
+
+
+def text_type(config: HfConfig) -> str:
+    """The language model's `model_type`: its own, else the one that the outer class builds (LLaVA's text is a llama)."""
+    text = config.text
+    return text.model_type or _table()["text_types"].get(config.model_type, "")
+
+
+def class_defaults(config: HfConfig) -> Mapping[str, Any]:
+    """What the language model's config class fills in, by key; empty for a class that is not known here."""
+    rows = _table()["types"]
+    own = config.text.model_type
+    kind = _table()["text_types"].get(own, own) if own else text_type(config)
+    row = rows.get(own) or rows.get(kind)
+    values: Mapping[str, Any] = row["values"] if row is not None else {}
+    return values
+
+
+@kept_with_config
+def language(config: HfConfig) -> HfConfig:
+    """The language model's configuration as its class would hold it: usual keys for every spelling, class defaults for what is absent.
+
+    A key that the file sets to null has no default, as in Transformers. Keys without a rule here are left as they are.
+    """
+    text = config.text
+    found = dict(text.as_mapping())
+    silent = {key: value for key, value in class_defaults(config).items() if not any(same in found for same in _SAME.get(key, (key,)))}
+    found |= silent
+    for usual, spellings in SPELLINGS.items():
+        spelled = next((key for key in spellings if found.get(key) is not None), None)
+        if spelled is not None and spelled != usual:
+            found[usual] = found[spelled]
+    return HfConfig(found, text.path)
+
+
+def positive(text: HfConfig, *keys: str, default: int | None = None, limit: int = 1 << 40) -> int:
+    """A whole number from 1 to `limit`, for what divides or is looped over. Raises InvalidInput naming the key."""
+    value = text.int(*keys, default=default)
+    if not 1 <= value <= limit:
+        raise InvalidInput(f"{text.path}.{keys[0]}", value, f"must be from 1 to {limit}")
+    return value
+
+
+def dimensions(config: HfConfig, overrides: Mapping[str, int] = NO_OVERRIDES, *, attends: bool = True) -> Dimensions:
+    """Read the dimensions of a config's language model.
+
+    `overrides`, by usual key, replace what a class reads otherwise (Falcon's one KV head, DBRX's nested ones); `attends` false reads no
+    heads. Raises InvalidInput naming a dimension that is missing, 0 or beyond MAX_LAYERS and MAX_WIDTH.
+    """
+    text = language(config)
+
+    def read(key: str, limit: int, default: int | None = None) -> int:
+        given = overrides.get(key)
+        value = text.int(key, default=default) if given is None else given
+        if not 1 <= value <= limit:
+            raise InvalidInput(f"{text.path}.{key}", value, f"must be from 1 to {limit}")
+        return value
+
+    hidden = read("hidden_size", MAX_WIDTH)
+    heads = read("num_attention_heads", MAX_WIDTH) if attends else 0
+    return Dimensions(
+        model_type=text_type(config),
+        num_hidden_layers=read("num_hidden_layers", MAX_LAYERS),
+        hidden_size=hidden,
+        heads=heads,
+        kv_heads=_or(text, overrides, "num_key_value_heads", heads) if attends else 0,
+        head_dim=read("head_dim", MAX_WIDTH, default=_or(text, overrides, "head_dim", hidden // heads)) if attends else 0,
+        intermediate_size=_or(text, overrides, "intermediate_size", 4 * hidden),
+        vocab_size=read("vocab_size", 1 << 40),
+        positions=text.int_or_none(*POSITIONS) or FALLBACK_POSITIONS,
+        tied=_tied(config, text),
+    )
+
+
+def _or(text: HfConfig, overrides: Mapping[str, int], key: str, default: int) -> int:
+    """The key's value where it is above 0, else `default`."""
+    return overrides.get(key) or text.int_or_none(key) or default
+
+
+def _tied(config: HfConfig, text: HfConfig) -> bool | None:
+    """vLLM ties where the text's or the outer configuration says so (Transformers hands the outer word down)."""
+    key = "tie_word_embeddings"
+    if key not in config and key not in text:
+        return None
+    return text.bool(key) or config.bool(key)
+
+
+def experts(text: HfConfig, keys: tuple[str, ...] = EXPERTS) -> int:
+    """Routed experts of a language configuration, 0 for a dense model; a list (one entry a layer) counts by its first."""
+    for key in keys:
+        value = text.raw(key)
+        if isinstance(value, list | tuple) and value and isinstance(value[0], int):
+            return value[0]
+        if value is not None:
+            return text.int(key)
+    return 0

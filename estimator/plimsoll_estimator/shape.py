@@ -1,0 +1,276 @@
+"""What a model is, read once from its config: dimensions, and layers as values. Weights, cache and overheads ask the same value.
+
+Made by `models` (`models.register.read`), handed down to everything below it, kept with the config it was read from. Knows no bytes, no
+releases, no parallel sizes, and never sees a config.
+
+    Shape ── size: Dimensions
+      ├── layers: Layer ── mixers: Attention | Latent | ... | Mamba1 | Mamba2 | DeltaNet | KimiDelta | Lightning | ShortConv
+      │                └── ffn: Mlp | Experts | None
+      ├── vision: Vision | None      what overheads ask of a tower
+      └── drafts                     the model's own prediction modules
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal, TypeAlias
+
+Seen: TypeAlias = Literal["full", "sliding", "chunked"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dimensions:
+    """A language model's size as its class reads it: whole, before any parallelism. Widths are elements.
+
+    `heads`, `kv_heads` and `head_dim` are 0 for a model without attention. `tied`: whether input and output embedding are one, as the
+    file says; None where it is silent.
+    """
+
+    model_type: str
+    num_hidden_layers: int
+    hidden_size: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    intermediate_size: int
+    vocab_size: int
+    positions: int
+    tied: bool | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attention:
+    """Ordinary attention. `seen`: which earlier tokens a query sees; `window` tokens where not all of them.
+
+    `follows_cache_dtype` false: the class hands no cache settings to its attention, so the cache stays at the model's dtype.
+    `sinks`: a learned logit a head that only some kernels take.
+    """
+
+    heads: int
+    kv_heads: int
+    head_dim: int
+    v_head_dim: int
+    seen: Seen = "full"
+    window: int = 0
+    follows_cache_dtype: bool = True
+    sinks: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Latent:
+    """Multi-head latent attention: one compressed vector a token for all heads.
+
+    `index_head_dim`: width of the index keys by which tokens are chosen, 0 where all are seen. `shares_index`: it takes the choice of the
+    layer before, in releases that know of sharing.
+    """
+
+    heads: int
+    q_lora_rank: int
+    kv_lora_rank: int
+    qk_nope_head_dim: int
+    qk_rope_head_dim: int
+    v_head_dim: int
+    index_head_dim: int = 0
+    shares_index: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mamba1:
+    """A selective state space of `inner` channels (vLLM layers/mamba/mamba_mixer.py)."""
+
+    inner: int
+    state: int
+    kernel: int
+    dt_rank: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mamba2:
+    """A state space of heads (layers/mamba/mamba_mixer2.py). `state_dtype`: what the config says the state is kept in."""
+
+    inner: int
+    heads: int
+    head_dim: int
+    groups: int
+    state: int
+    kernel: int
+    state_dtype: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeltaNet:
+    """A gated delta rule (layers/mamba/gdn_linear_attn.py). `checkpoints`: its class can export states from within a prefill."""
+
+    key_heads: int
+    value_heads: int
+    key_dim: int
+    value_dim: int
+    kernel: int
+    state_dtype: str | None = None
+    checkpoints: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KimiDelta:
+    """Kimi delta attention (layers/kda.py)."""
+
+    heads: int
+    head_dim: int
+    kernel: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lightning:
+    """Linear attention with decay (layers/mamba/linear_attn.py)."""
+
+    heads: int
+    head_dim: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShortConv:
+    """A short convolution of `width` channels (layers/mamba/short_conv.py)."""
+
+    width: int
+    kernel: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexKeys:
+    """16-bit keys beside ordinary attention, by which blocks of `block` tokens are chosen (MiniMax-M3)."""
+
+    width: int
+    block: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CrossAttention:
+    """Attention to an encoder's output, kept per request: `tokens` of it."""
+
+    kv_heads: int
+    head_dim: int
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompressedLatent:
+    """DeepSeek-V4's: a window of latents, and, with a `ratio` above 1, one state for so many tokens, chosen by an index at ratio 4."""
+
+    head_dim: int
+    window: int
+    ratio: int
+    index_head_dim: int
+
+
+State: TypeAlias = Mamba1 | Mamba2 | DeltaNet | KimiDelta | Lightning | ShortConv
+Mixer: TypeAlias = Attention | Latent | CompressedLatent | CrossAttention | IndexKeys | State
+STATES: tuple[type[State], ...] = (Mamba1, Mamba2, DeltaNet, KimiDelta, Lightning, ShortConv)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mlp:
+    """A dense feed-forward block of `width` intermediate channels."""
+
+    width: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experts:
+    """Routed experts of `width` each, and the dense width that stands beside them (`shared`, 0 without)."""
+
+    count: int
+    per_token: int
+    width: int
+    shared: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One decoder layer: what mixes tokens, and what follows. A layer may mix twice, or not at all.
+
+    `keeps_cache` false: its attention reads the cache of an earlier layer (Gemma 3n and 4) and keeps none of its own.
+    """
+
+    mixers: tuple[Mixer, ...]
+    ffn: Mlp | Experts | None
+    keeps_cache: bool = True
+
+    @property
+    def attends(self) -> bool:
+        """Whether any of its mixers is attention."""
+        return any(isinstance(mixer, Attention | Latent | CompressedLatent) for mixer in self.mixers)
+
+    @property
+    def routed(self) -> bool:
+        """Whether its feed-forward block is made of experts."""
+        return isinstance(self.ffn, Experts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vision:
+    """What overheads ask of a vision tower: whether patches are merged before the language model, and feature levels beside the last."""
+
+    merges_patches: bool
+    deepstack_levels: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shape:
+    """A whole model before any parallelism.
+
+    `attends_both_ways`: it encodes only, and keeps no cache. `image_prefix`: image tokens attend to one another (vLLM is_mm_prefix_lm).
+    `chunk_size`: tokens a chunk of its state kernels. `prediction_modules`: of the model's own checkpoint (multi-token prediction).
+    """
+
+    architecture: str
+    size: Dimensions
+    layers: tuple[Layer, ...]
+    multimodal: bool = False
+    vision: Vision | None = None
+    attends_both_ways: bool = False
+    image_prefix: bool = False
+    chunk_size: int = 2048
+    prediction_modules: int = 0
+
+    @cached_property
+    def kinds(self) -> tuple[Layer, ...]:
+        """Every distinct layer, in order of appearance."""
+        return tuple(dict.fromkeys(self.layers))
+
+    @cached_property
+    def mixers(self) -> tuple[Mixer, ...]:
+        """Every distinct mixer, in order of appearance."""
+        return tuple(dict.fromkeys(mixer for layer in self.kinds for mixer in layer.mixers))
+
+    @cached_property
+    def experts(self) -> Experts | None:
+        """The widest experts of any layer, None for a dense model."""
+        found = [layer.ffn for layer in self.kinds if isinstance(layer.ffn, Experts)]
+        return max(found, key=lambda one: (one.count, one.width), default=None)
+
+    @cached_property
+    def has_state(self) -> bool:
+        """Whether any layer keeps a recurrent state."""
+        return any(isinstance(mixer, STATES) for mixer in self.mixers)
+
+    @cached_property
+    def attends(self) -> bool:
+        """Whether any layer has attention."""
+        return any(layer.attends for layer in self.kinds)
+
+    @property
+    def hybrid(self) -> bool:
+        """Attention and recurrent state together (vLLM IsHybrid, which a class without state layers is not planned as)."""
+        return self.has_state and self.attends
+
+
+def alike(layer: Layer, count: int) -> tuple[Layer, ...]:
+    """`count` equal layers."""
+    return (layer,) * count
+
+
+def alternating(flags: Iterable[bool], true: Layer, false: Layer) -> tuple[Layer, ...]:
+    """One of two layers for each flag."""
+    return tuple(true if flag else false for flag in flags)

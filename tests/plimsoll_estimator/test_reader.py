@@ -1,0 +1,84 @@
+"""What a config says of its language model: every spelling of a dimension, and what the class fills in. Expected values are those that
+Transformers 5.24.0 (or vLLM 0.32.0's own config class) holds after reading such a file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from plimsoll_estimator import catalogue
+from plimsoll_estimator.errors import InvalidInput
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.reader import MAX_LAYERS, SPELLINGS, dimensions, language, text_type
+
+LLAMA = {"model_type": "llama", "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32, "vocab_size": 32000}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "config", "expected"),
+    [
+        ("a silent llama is LlamaConfig's own", {"model_type": "llama"}, {"hidden_size": 4096, "num_hidden_layers": 32, "kv_heads": 32}),
+        ("LLaVA's text without a type is a llama", {"model_type": "llava", "text_config": {}}, {"hidden_size": 4096, "heads": 32}),
+        ("a head's width follows from the file's own sizes", {**LLAMA, "num_attention_heads": 64}, {"head_dim": 64, "kv_heads": 64}),
+        ("Mistral shares key-value heads by default", {"model_type": "mistral"}, {"kv_heads": 8, "intermediate_size": 14336}),
+        (
+            "BLOOM spells its width n_embed",
+            {"model_type": "bloom", "n_embed": 14336, "n_layer": 70, "num_attention_heads": 112},
+            {"hidden_size": 14336, "num_hidden_layers": 70},
+        ),
+        (
+            "GPT-2 has spellings of its own",
+            {"model_type": "gpt2", "n_embd": 1600, "n_head": 25, "n_layer": 48},
+            {"hidden_size": 1600, "heads": 25},
+        ),
+        ("MPT too", {"model_type": "mpt", "d_model": 7168, "n_heads": 64, "n_layers": 48}, {"hidden_size": 7168, "num_hidden_layers": 48}),
+        (
+            "a type that no class is known for has no defaults",
+            {**LLAMA, "model_type": "novel"},
+            {"kv_heads": 32, "intermediate_size": 16384},
+        ),
+        ("falcon's positions are its class's", {"model_type": "falcon"}, {"positions": 2048, "heads": 71}),
+    ],
+)
+def test_dimensions_are_those_that_the_class_would_hold(sentence: str, config: dict[str, Any], expected: dict[str, int]) -> None:
+    found = dimensions(HfConfig(config))
+    assert {key: getattr(found, key) for key in expected} == expected, sentence
+
+
+def test_a_null_has_no_default_as_in_transformers() -> None:
+    text = language(HfConfig({"model_type": "mistral", "num_key_value_heads": None, "sliding_window": None}))
+    assert text.raw("sliding_window") is None
+    assert "num_key_value_heads" not in text
+
+
+def test_another_spelling_of_a_key_is_no_gap_to_fill() -> None:
+    text = language(HfConfig({"model_type": "gpt2", "n_positions": 64}))
+    assert "max_position_embeddings" not in text
+
+
+@pytest.mark.parametrize("usual", SPELLINGS)
+def test_the_usual_key_answers_for_every_spelling(usual: str) -> None:
+    for spelled in SPELLINGS[usual]:
+        assert language(HfConfig({"model_type": "novel", spelled: 96})).int(usual) == 96, spelled
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "limit"),
+    [("num_hidden_layers", MAX_LAYERS + 1, str(MAX_LAYERS)), ("hidden_size", 0, "from 1"), ("num_attention_heads", 0, "from 1")],
+)
+def test_a_dimension_out_of_bounds_is_named_with_its_limit(key: str, value: int, limit: str) -> None:
+    with pytest.raises(InvalidInput, match=limit) as refused:
+        dimensions(HfConfig({**LLAMA, key: value}))
+    assert refused.value.field.endswith(key)
+
+
+def test_ties_are_the_text_s_or_the_outer_class_s_word() -> None:
+    nested = {"model_type": "llava", "text_config": {**LLAMA}}
+    assert dimensions(HfConfig(nested)).tied is None
+    assert dimensions(HfConfig({**nested, "tie_word_embeddings": True})).tied is True
+    assert dimensions(HfConfig({**LLAMA, "tie_word_embeddings": False})).tied is False
+
+
+def test_every_model_of_the_catalogue_has_a_text_type() -> None:
+    assert [name for name in catalogue.names() if not text_type(catalogue.lookup(name))] == []
