@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
+from plimsoll_operator.api import Condition
 from plimsoll_operator.facts import ModelFacts, ModelUnknown
 from plimsoll_operator.text import one_line
 from plimsoll_operator.verdict import Admit, Plan, Reject, Resize, Undecided, Verdict
@@ -22,18 +23,6 @@ INTERNAL_ERROR: Final = "InternalError"
 PLAN_STANDS: Final = frozenset({"PodsRefused", "ProgressDeadlineExceeded", INTERNAL_ERROR})
 """Reasons of Stalled that speak of the pods: the plan in status is the one that was applied for the spec as it stands."""
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Condition:
-    """One metav1.Condition. The transition time moves only with the status."""
-
-    type: str
-    status: ConditionStatus
-    reason: str
-    message: str
-    observed_generation: int
-    last_transition_time: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,7 +145,7 @@ _Draft: TypeAlias = tuple[str, ConditionStatus, str, str]
 
 
 def conditions_of(situation: Situation, previous: Iterable[Condition], now: str) -> tuple[Condition, ...]:
-    """All seven conditions, in a fixed order. `now` is RFC 3339 in UTC."""
+    """All seven conditions, in a fixed order. `now` is RFC 3339 in UTC; a transition time moves to it only with the status."""
     before = {condition.type: condition for condition in previous}
     drafts = (
         _model_resolved(situation),

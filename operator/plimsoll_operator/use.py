@@ -7,11 +7,15 @@ raises: a status is no user's input, and what is missing or not a number counts 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any, Final
 
+from pydantic.alias_generators import to_camel
+
+from plimsoll_operator.api import PredictedMemory
 from plimsoll_operator.facts import DeploymentUse
 
-_COMPONENTS: Final = ("weightsBytes", "activationBytes", "cudaGraphBytes", "nonTorchBytes", "kvCacheBytes")
+_COMPONENTS: Final = tuple(to_camel(field.name) for field in fields(PredictedMemory))
 
 
 def use_of(obj: Mapping[str, Any]) -> DeploymentUse:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from plimsoll_operator.verdict import Plan, PredictedMemory
+from plimsoll_operator.api import Plan, PredictedMemory
 
 PLAN: Final = Plan(
     product="NVIDIA-L4",

@@ -10,9 +10,8 @@ from tests.plimsoll_operator.test_capacity_host import pod, store_of
 
 from plimsoll_estimator import catalogue
 from plimsoll_estimator.units import GIB
-from plimsoll_operator.api import API_VERSION, FitPolicy, ModelProfile, parse_inference_deployment, parse_object
+from plimsoll_operator.api import API_VERSION, FitPolicy, ModelProfile, PlanStatus, parse_inference_deployment, parse_object
 from plimsoll_operator.cli.plan import verdict_mapping
-from plimsoll_operator.controller.status import plan_from_status, plan_status
 from plimsoll_operator.decision.decide import decide
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.render import Origin, render_workload
@@ -217,4 +216,4 @@ def test_the_pod_asks_for_what_the_plan_says_and_is_given_no_limit():
 @pytest.mark.parametrize("counted", [0, 30 * GIB], ids=["a plan from before", "a plan that counts the disk"])
 def test_a_plan_is_read_back_from_the_status_whose_child_is_gone(counted):
     plan = replace(PLAN, ephemeral_storage_bytes=counted)
-    assert plan_from_status(plan_status(plan)) == plan
+    assert PlanStatus.of(plan).as_plan() == plan

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.plimsoll_operator.controller_world import NS, Clock, World, gpu_node
 
-from plimsoll_operator.api import GPUPool, PlacementSpec, parse_object
+from plimsoll_operator.api import MAX_POOLS, GPUPool, PlacementSpec, Plan, parse_object
 from plimsoll_operator.capacity import CapacityIndex, pool_facts, pool_manifest
 from plimsoll_operator.capacity.carriers import MAX_KEYS, Carriers
 from plimsoll_operator.controller import trim
@@ -19,7 +19,6 @@ from plimsoll_operator.controller.ledger import Ledger
 from plimsoll_operator.decision.placement import match
 from plimsoll_operator.ports import GPU_POOLS, INFERENCE_DEPLOYMENTS, NODES, Manifest
 from plimsoll_operator.render import PLAN_ANNOTATION
-from plimsoll_operator.verdict import MAX_POOLS, Plan
 
 PRODUCT = "nvidia.com/gpu.product"
 ZONE = "topology.kubernetes.io/zone"

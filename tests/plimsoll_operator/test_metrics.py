@@ -3,9 +3,9 @@ from dataclasses import dataclass, field, replace
 import pytest
 from tests.plimsoll_operator.plans import PLAN
 
+from plimsoll_operator.api import Plan, PredictedMemory
 from plimsoll_operator.metrics import DeploymentSeries, PoolSeries, Recorder
 from plimsoll_operator.remembered import Remembered, kept_bytes
-from plimsoll_operator.verdict import Plan, PredictedMemory
 
 GIB = 1 << 30
 

@@ -5,9 +5,8 @@ import json
 import pytest
 from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, deployment, node, verdict
 
-from plimsoll_operator.api import API_VERSION, FitPolicy, parse_object
+from plimsoll_operator.api import API_VERSION, FitPolicy, PlanStatus, parse_object
 from plimsoll_operator.controller.ledger import Ledger, Promise
-from plimsoll_operator.controller.status import plan_from_status, plan_status
 from plimsoll_operator.render import NAME_LABEL, Origin, render_deployment
 from plimsoll_operator.verdict import Admit, Reason, Reject
 
@@ -109,7 +108,7 @@ def test_what_the_overlay_adds_is_in_the_plan_and_booked():
     plan = verdict(LLAMA_8B, engine={"maxModelLen": 8192}, template=template, store=Files(SMALL)).plan
     assert plan.host_memory_bytes + plan.template_memory_bytes == 41 << 30
     assert (plan.template_cpu_millis, bare.template_cpu_millis, bare.template_memory_bytes) == (500, 0, 0)
-    assert plan_from_status(plan_status(plan)) == plan
+    assert PlanStatus.of(plan).as_plan() == plan
     ledger = Ledger()
     ledger.node_changed(("", "l4"), None, SMALL)
     ledger.promise(("team", "chat"), Promise(plan=plan, replicas=1, child_replicas=1))

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from tests.plimsoll_operator.plans import PLAN
 
-from plimsoll_operator.controller.status import plan_from_status, plan_status
-from plimsoll_operator.verdict import MAX_PLAN_TEXT, MAX_POOLS, Plan, PredictedMemory
+from plimsoll_operator.api import MAX_PLAN_TEXT, MAX_POOLS, Plan, PlanStatus, PredictedMemory
 
 WHOLE = json.loads(PLAN.canonical_json())
 
@@ -138,8 +137,8 @@ def _plans():
 @given(_plans())
 def test_whatever_a_plan_may_hold_status_holds_too_and_the_annotation_gives_it_back(plan):
     assert Plan.from_json(plan.canonical_json()) == plan
-    shown = plan_status(plan)
-    rebuilt = plan_from_status(shown)
+    shown = PlanStatus.of(plan)
+    rebuilt = shown.as_plan()
     assert rebuilt is None or rebuilt.digest == plan.digest
 
 
@@ -153,6 +152,6 @@ def test_figures_beyond_what_exists_are_cut_not_fatal():
         predicted=dataclasses.replace(PLAN.predicted, kv_cache_bytes=1 << 55),
     )
     cut = huge.within_bounds()
-    assert plan_status(cut).pools == huge.pools[:MAX_POOLS]
+    assert PlanStatus.of(cut).pools == huge.pools[:MAX_POOLS]
     assert Plan.from_json(cut.canonical_json()) == cut
     assert PLAN.within_bounds() == PLAN

@@ -6,8 +6,7 @@ import pytest
 import yaml
 
 from plimsoll_operator import render
-from plimsoll_operator.api import InferenceDeployment, parse_inference_deployment
-from plimsoll_operator.verdict import Plan, PredictedMemory
+from plimsoll_operator.api import InferenceDeployment, Plan, PredictedMemory, parse_inference_deployment
 
 GIB = 1 << 30
 

@@ -7,9 +7,8 @@ from dataclasses import replace
 import pytest
 from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, manifest, node
 
-from plimsoll_operator.api import ApiError, parse_inference_deployment
+from plimsoll_operator.api import ApiError, PlanStatus, parse_inference_deployment
 from plimsoll_operator.controller.course import applied_from_child
-from plimsoll_operator.controller.status import plan_status
 from plimsoll_operator.decision import decide
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.render import Origin, render_workload
@@ -76,7 +75,7 @@ def test_what_is_admitted_can_be_rendered_and_read_back(kind, version):
         applied = applied_from_child(child)
         assert applied is not None, engine
         assert applied.plan == found.plan, engine
-        assert plan_status(found.plan).digest == found.plan.digest
+        assert PlanStatus.of(found.plan).digest == found.plan.digest
     assert admitted or kind != "dense", "nothing was admitted: the law would hold of nothing"
 
 
@@ -108,4 +107,4 @@ def test_what_the_spec_may_ask_for_the_status_can_show(template, why):
     warned = facts.policy.model_copy(update={"mode": "Warn"})
     found = decide(replace(facts, policy=warned))
     assert isinstance(found, Admit), why
-    assert plan_status(found.plan).digest == found.plan.digest
+    assert PlanStatus.of(found.plan).digest == found.plan.digest

@@ -17,13 +17,14 @@ from plimsoll_operator.api import (
     FitPolicy,
     GPUPool,
     ModelProfile,
+    PredictedMemory,
     Unreadable,
     parse_object,
 )
 from plimsoll_operator.decision import decide
 from plimsoll_operator.facts import DeploymentUse, Facts
 from plimsoll_operator.metrics import Recorder
-from plimsoll_operator.verdict import PredictedMemory, Verdict
+from plimsoll_operator.verdict import Verdict
 from plimsoll_operator.webhook.app import WebhookApp
 
 GIB = 1 << 30

@@ -32,6 +32,7 @@ from plimsoll_operator.api.model_source import (
     SecretKeyRef,
 )
 from plimsoll_operator.api.parse import KINDS, ApiError, Cause, parse_inference_deployment, parse_object
+from plimsoll_operator.api.plan import MAX_PLAN_TEXT, MAX_POOLS, MemoryByComponent, Plan, PlanStatus, PredictedMemory
 from plimsoll_operator.api.policy import (
     CalibrationTrust,
     Correction,
@@ -47,10 +48,8 @@ from plimsoll_operator.api.pool import DeclaredNode, GPUPool, GPUPoolSpec, GPUPo
 from plimsoll_operator.api.status import (
     ChangeStatus,
     InferenceDeploymentStatus,
-    MemoryByComponent,
     ObservedStatus,
     OfferStatus,
-    PlanStatus,
 )
 from plimsoll_operator.api.stored import Unreadable, read_deployment, read_stored, unknown_fields
 from plimsoll_operator.api.template import (
@@ -72,6 +71,8 @@ __all__ = [
     "ENGINE_CONTAINER",
     "GROUP",
     "KINDS",
+    "MAX_PLAN_TEXT",
+    "MAX_POOLS",
     "MOVABLE_FIELDS",
     "NAME_LABEL",
     "NOT_YET",
@@ -118,8 +119,10 @@ __all__ = [
     "OfferStatus",
     "PersistentVolumeClaimSource",
     "PlacementSpec",
+    "Plan",
     "PlanStatus",
     "PodSecurity",
+    "PredictedMemory",
     "ProfileOrigin",
     "ProfileRef",
     "ProfileWeights",

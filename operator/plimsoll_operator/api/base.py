@@ -117,6 +117,8 @@ Count = Annotated[int, Field(ge=0, le=1 << 31)]
 Tokens = Annotated[int, Field(ge=0, le=1 << 40)]
 ShortText = Annotated[str, Field(max_length=256)]
 LongText = Annotated[str, Field(max_length=4096)]
+Decimal = Annotated[str, Field(max_length=32)]
+"""A number whose textual form is fixed, so that no client rounds it."""
 Name = Annotated[str, Field(min_length=1, max_length=253, pattern=DNS_NAME)]
 NamespaceName = Annotated[str, Field(min_length=1, max_length=63, pattern=DNS_LABEL)]
 ModelName = Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[A-Za-z0-9._/][A-Za-z0-9._/-]*$")]

@@ -1,4 +1,4 @@
-"""Status of an InferenceDeployment: the applied plan, the proposed one, offers, and what the engine reported.
+"""Status of an InferenceDeployment: the plans, offers, and what the engine reported. The plan itself is in `api.plan`.
 
 Written by the controller, read by people, kubectl columns and the CLI. Numbers that have a fixed textual form
 (utilisation, concurrency, ratios) are strings, so that no client rounds them.
@@ -10,113 +10,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from plimsoll_operator.api.base import Bytes, Conditions, Count, LabelMap, LongText, ShortText, StatusModel, Tokens
-
-Decimal = Annotated[str, Field(max_length=32)]
-
-
-class MemoryByComponent(StatusModel):
-    """Bytes of the fullest rank of one replica, by component."""
-
-    weights_bytes: Bytes | None = None
-    """Model weights."""
-    activation_bytes: Bytes | None = None
-    """Peak of activations during profiling."""
-    cuda_graph_bytes: Bytes | None = None
-    """CUDA graphs."""
-    non_torch_bytes: Bytes | None = None
-    """What is allocated outside PyTorch: context, collectives."""
-    kv_cache_bytes: Bytes | None = None
-    """The KV cache."""
-    total_bytes: Bytes | None = None
-    """The sum."""
-    total: ShortText | None = None
-    """The sum, for people."""
-
-
-class PlanStatus(StatusModel):
-    """A plan: estimate and placement."""
-
-    product: ShortText
-    """GPU product."""
-    gpu_products: Annotated[tuple[ShortText, ...], Field(max_length=16)] = ()
-    """All products the plan runs on."""
-    pools: Annotated[tuple[ShortText, ...], Field(max_length=64)] = ()
-    """GPU pools the pods may land on."""
-    model: ShortText | None = None
-    """Model name."""
-    model_revision: ShortText | None = None
-    """Revision the pods load."""
-    engine_version: ShortText
-    """vLLM release."""
-    extrapolated: bool = False
-    """The engine is newer than the newest known one."""
-    tensor_parallel_size: Count
-    """GPUs that share each layer."""
-    pipeline_parallel_size: Count = 1
-    """Stages of layers."""
-    data_parallel_size: Count = 1
-    """Engine copies in one replica."""
-    expert_parallel: bool = False
-    """Whole experts on ranks."""
-    decode_context_parallel_size: Count = 1
-    """Ranks that share one sequence's KV cache."""
-    nodes_per_replica: Count = 1
-    """Nodes that one replica spans."""
-    may_surge: bool = False
-    """A rolling update starts a new replica before it stops an old one."""
-    gpus_per_replica: Count | None = None
-    """GPUs of one replica."""
-    gpu_resource: ShortText | None = None
-    """Resource the pods ask for."""
-    sharing: ShortText | None = None
-    """How the GPUs are shared: none, time-slicing, mps or mig."""
-    gpu_memory_utilization: Decimal
-    """Computed share of each GPU, three decimals."""
-    max_model_len: Tokens
-    """Longest sequence in tokens."""
-    max_num_seqs: Count
-    """Sequences in one step."""
-    max_num_batched_tokens: Tokens
-    """Tokens in one step."""
-    dtype: ShortText | None = None
-    """Type of weights and activations."""
-    quantization: ShortText | None = None
-    """Quantization method."""
-    kv_cache_dtype: ShortText | None = None
-    """Type of the KV cache."""
-    kv_cache_tokens: Tokens
-    """Tokens the KV cache holds."""
-    max_concurrency: Decimal
-    """Requests of maxModelLen that the KV cache holds."""
-    gpu_total_bytes: Bytes | None = None
-    """CUDA total of one GPU."""
-    allocated_bytes: Bytes | None = None
-    """Utilisation times the CUDA total of one GPU."""
-    kv_cache_needed_bytes: Bytes | None = None
-    """What one request of maxModelLen, or the worksheet, needs per rank."""
-    kv_cache_needed_tokens: Tokens | None = None
-    """The same in tokens, to compare with kvCacheTokens."""
-    replicas_needed: Count | None = None
-    """Replicas of this plan that hold the worksheet's requests."""
-    kv_cache_interval_bytes: Annotated[tuple[int, ...], Field(max_length=2)] = ()
-    """90 % interval of the KV cache, lower and upper end."""
-    host_memory_bytes: Bytes | None = None
-    """Host memory of the pod."""
-    template_memory_bytes: Bytes | None = None
-    """Host memory that spec.template adds to it."""
-    template_cpu_millis: Tokens | None = None
-    """CPU that spec.template adds to the pod, in thousandths."""
-    ephemeral_storage_bytes: Bytes | None = None
-    """Ephemeral storage of the pod: downloaded weights, written caches and scratch volumes."""
-    predicted: MemoryByComponent
-    """Predicted bytes of the fullest rank."""
-    node_selectors: Annotated[tuple[LabelMap, ...], Field(max_length=64)] = ()
-    """Node labels that steer the pods, any one of the sets; empty where the product label of GPU feature discovery does."""
-    available_now: bool | None = None
-    """The GPUs were free when this was decided."""
-    digest: ShortText
-    """Digest of what the pods run."""
+from plimsoll_operator.api.base import Conditions, Count, Decimal, LongText, ShortText, StatusModel, Tokens
+from plimsoll_operator.api.plan import MemoryByComponent, PlanStatus
 
 
 class ChangeStatus(StatusModel):

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Final
 
-from plimsoll_operator.api import GPUPool, Unreadable
+from plimsoll_operator.api import MAX_POOLS, GPUPool, Unreadable
 from plimsoll_operator.capacity import Booking, CapacityIndex, DerivedPool, PoolKey, Selection, corrections_of, gpus_for
 from plimsoll_operator.capacity.groups import Labels
 from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES
@@ -29,7 +29,7 @@ from plimsoll_operator.group import GROUP_INDEX_LABEL
 from plimsoll_operator.owner import deployment_of
 from plimsoll_operator.ports import Key, Manifest
 from plimsoll_operator.render import cpu_request_millis
-from plimsoll_operator.verdict import MAX_POOLS, Plan
+from plimsoll_operator.verdict import Plan
 
 _LOOK_AT_KEYS_SECONDS: Final = 60.0
 

@@ -38,7 +38,7 @@ from plimsoll_operator.controller.records import Record, Records
 from plimsoll_operator.controller.refusals import pods_refused
 from plimsoll_operator.controller.report import Reporter
 from plimsoll_operator.controller.resolving.models import Models
-from plimsoll_operator.controller.status import child_state, plan_from_status
+from plimsoll_operator.controller.status import child_state
 from plimsoll_operator.controller.store import ParsedObjects, StoreView
 from plimsoll_operator.decision.caps import Hold, growth_refused, hold
 from plimsoll_operator.errors import ApiFailure
@@ -373,7 +373,7 @@ def _applied_from_status(deployment: InferenceDeployment, origin: Origin) -> App
         return None
     if any(row.type == "Stalled" and row.status == "True" and row.reason not in PLAN_STANDS for row in status.conditions):
         return None  # The spec was refused: what is reported is the plan of an earlier one.
-    plan = plan_from_status(status.plan)
+    plan = status.plan.as_plan()
     return Applied(plan=plan, origin=origin) if plan is not None else None
 
 

@@ -39,9 +39,7 @@ def growth_refused(facts: Facts, verdict: Verdict) -> Reject | None:
 
 def use_of_plan(plan: Plan, replicas: int) -> DeploymentUse:
     """What a plan holds with this many replicas."""
-    parts = plan.predicted
-    total = parts.weights_bytes + parts.activation_bytes + parts.cuda_graph_bytes + parts.non_torch_bytes + parts.kv_cache_bytes
-    return DeploymentUse(replicas=replicas, gpus_per_replica=plan.gpus_per_replica, predicted_bytes_per_gpu=total)
+    return DeploymentUse(replicas=replicas, gpus_per_replica=plan.gpus_per_replica, predicted_bytes_per_gpu=plan.predicted.total_bytes)
 
 
 def over_cap(policy: FitPolicySpec, beside: Iterable[DeploymentUse], wanted: DeploymentUse) -> Reject | None:

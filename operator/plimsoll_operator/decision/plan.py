@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from typing import Final
+
+from plimsoll_estimator.resolved import ResolvedArgs
+from plimsoll_operator.api import MAX_POOLS, Plan, PredictedMemory
 from plimsoll_operator.capacity.labels import PRODUCT_LABEL
 from plimsoll_operator.decision import host, utilisation
 from plimsoll_operator.decision.fit import kv_tokens
 from plimsoll_operator.decision.held import fullest, needed_kv_bytes, needed_kv_tokens
 from plimsoll_operator.decision.search import Found
 from plimsoll_operator.facts import ModelFacts, PoolFacts
-from plimsoll_operator.verdict import MAX_POOLS, Plan, PredictedMemory
+
+_RESOLVED: Final = {field.name for field in fields(Plan)} & {field.name for field in fields(ResolvedArgs)} - {"gpu_memory_utilization"}
+"""What a plan carries as vLLM resolves it, under vLLM's names. Not utilisation: in a plan that is text, so that nobody rounds it."""
 
 
 def make_plan(found: Found, model: ModelFacts) -> Plan:
@@ -25,26 +32,16 @@ def make_plan(found: Found, model: ModelFacts) -> Plan:
     memory = host.host_memory_bytes(estimate, gpus)
     pools = _largest(found.pools)
     plan = Plan(
+        **{name: getattr(resolved, name) for name in _RESOLVED},
         product=found.product.gpu.product,
         gpu_resource=pool.resource,
         sharing=pool.sharing,
         gpu_products=tuple(product.gpu.product for product in found.candidate.products),
         pools=tuple(sorted(pool.name for pool in pools)),
         engine_version=str(resolved.version),
-        extrapolated=resolved.extrapolated,
         model=model.name,
         model_revision=model.revision,
-        tensor_parallel_size=layout.tensor_parallel_size,
-        pipeline_parallel_size=layout.pipeline_parallel_size,
-        data_parallel_size=layout.data_parallel_size,
-        enable_expert_parallel=resolved.enable_expert_parallel,
         gpu_memory_utilization=utilisation.text(found.fit.thousandths),
-        max_model_len=resolved.max_model_len,
-        max_num_seqs=resolved.max_num_seqs,
-        max_num_batched_tokens=resolved.max_num_batched_tokens,
-        dtype=resolved.dtype,
-        quantization=resolved.quantization,
-        kv_cache_dtype=resolved.kv_cache_dtype,
         gpus_per_replica=layout.gpus,
         kv_cache_tokens=tokens,
         max_concurrency=f"{concurrency // 100}.{concurrency % 100:02d}",
@@ -66,7 +63,6 @@ def make_plan(found: Found, model: ModelFacts) -> Plan:
         template_cpu_millis=found.pod.host_cpu_millis - host.cpu_millis(gpus),
         ephemeral_storage_bytes=found.pod.ephemeral_storage_bytes,
         available_now=found.candidate.available,
-        decode_context_parallel_size=resolved.decode_context_parallel_size,
         nodes_per_replica=layout.nodes,
         may_surge=found.may_surge,
         node_selectors=_node_selectors(pools),
