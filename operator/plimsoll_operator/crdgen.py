@@ -171,7 +171,9 @@ def _rules(model: type[ApiModel] | None) -> list[dict[str, Any]]:
     if model is None:
         return []
     return [
-        {"rule": rule.cel, "message": rule.message, "reason": "FieldValueInvalid"} | ({"fieldPath": rule.field} if rule.field else {})
+        {"rule": rule.cel, "message": rule.message, "reason": "FieldValueInvalid"}
+        | ({"messageExpression": f"'{rule.message}: ' + {rule.cel_shows}"} if rule.cel_shows else {})
+        | ({"fieldPath": rule.field} if rule.field else {})
         for rule in model.RULES
         if rule.cel != "true"
     ]

@@ -15,7 +15,7 @@ from plimsoll_estimator.arguments import render_args
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.units import GIB, MIB, ceil_div
 from plimsoll_operator import group
-from plimsoll_operator.api import ENGINE_CONTAINER, NAME_LABEL, InferenceDeployment
+from plimsoll_operator.api import ENGINE_CONTAINER, MAX_LABEL_VALUE, NAME_LABEL, InferenceDeployment
 from plimsoll_operator.overlay import HOME_MOUNT, RESTRICTED, lay_over, one_form
 from plimsoll_operator.verdict import Plan
 from plimsoll_operator.wanted import MANAGED_LABEL, MANAGED_VALUE
@@ -355,8 +355,8 @@ def _alternatives(plan: Plan) -> list[dict[str, list[str]]]:
         if plan.gpu_resource.startswith(MIG_RESOURCE_PREFIX):
             return [{f"{plan.gpu_resource}.product": sorted(products)}]
         if plan.sharing in _SHARED:
-            # GPU feature discovery appends -SHARED to the product unless the resource is renamed.
-            products |= {f"{product}-SHARED" for product in products}
+            # GPU feature discovery appends -SHARED to the product unless the resource is renamed; no label is longer than this.
+            products |= {shared for product in products if len(shared := f"{product}-SHARED") <= MAX_LABEL_VALUE}
         return [{PRODUCT_LABEL: sorted(products)}]
     single: dict[str, set[str]] = {}
     several: list[dict[str, list[str]]] = []

@@ -105,6 +105,8 @@ def _edge(name, schema):
             return st.integers(-(1 << 50), 1 << 50)
         case "string" if name == "engine_version":
             return st.sampled_from(["0.8.0", "0.19.0", "0.33.1"])
+        case "string" if name in ("product", "gpu_resource"):
+            return st.sampled_from(["a", "b" * 63] if name == "product" else ["a", "b/" + "c" * 62])
         case "string" if "pattern" in schema:
             return st.sampled_from(["0", "0.9", "0.937", "1", "1.0"])
         case "string":
@@ -122,10 +124,13 @@ def _plans():
         name: _edge(name, row) for name, row in schema["properties"].items() if row.get("type") not in ("array", None) or "anyOf" in row
     }
     names = st.sampled_from(["a", "b" * 256])
-    labels = st.lists(st.tuples(st.sampled_from(["zone", "k" * 317]), st.sampled_from(["", "v" * 63])), max_size=2).map(tuple)
+    products = st.sampled_from(["a", "b" * 63])
+    labels = st.lists(st.tuples(st.sampled_from(["zone", "p" * 253 + "/" + "k" * 63]), st.sampled_from(["", "v" * 63])), max_size=2).map(
+        tuple
+    )
     fields |= {
         "predicted": st.builds(PredictedMemory, **{name: _edge(name, row) for name, row in memory.items()}),
-        "gpu_products": st.integers(0, 16).flatmap(lambda size: st.tuples(*[names] * size)),
+        "gpu_products": st.integers(0, 16).flatmap(lambda size: st.tuples(*[products] * size)),
         "pools": st.integers(0, MAX_POOLS).flatmap(lambda size: st.tuples(*[names] * size)),
         "node_selectors": st.sampled_from([0, 1, MAX_POOLS]).flatmap(lambda size: st.tuples(*[labels] * size)),
         "kv_cache_interval_bytes": st.tuples(st.integers(-(1 << 50), 1 << 50), st.integers(-(1 << 50), 1 << 50)),

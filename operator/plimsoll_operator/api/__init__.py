@@ -1,6 +1,18 @@
 """The API inference.plimsoll.dev/v1alpha1 as frozen pydantic types, and the door that parses objects into them."""
 
-from plimsoll_operator.api.base import API_VERSION, GROUP, NAME_LABEL, VERSION, WORKER_LABEL, Condition, ObjectMeta, Taint, Toleration
+from plimsoll_operator.api.base import (
+    API_VERSION,
+    GROUP,
+    MAX_LABEL_VALUE,
+    NAME_LABEL,
+    VERSION,
+    WORKER_LABEL,
+    Condition,
+    ObjectMeta,
+    Taint,
+    Toleration,
+    is_key,
+)
 from plimsoll_operator.api.inference_deployment import (
     MOVABLE_FIELDS,
     EngineSpec,
@@ -71,6 +83,7 @@ __all__ = [
     "ENGINE_CONTAINER",
     "GROUP",
     "KINDS",
+    "MAX_LABEL_VALUE",
     "MAX_PLAN_TEXT",
     "MAX_POOLS",
     "MOVABLE_FIELDS",
@@ -139,6 +152,7 @@ __all__ = [
     "Volume",
     "WeightsByDtype",
     "WorkloadSpec",
+    "is_key",
     "parse_inference_deployment",
     "parse_object",
     "read_deployment",

@@ -6,7 +6,7 @@ The kinds are built from it; `crdgen` reads its annotations. Knows no kind.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
 from plimsoll_operator.quantity import parse_quantity
+from plimsoll_operator.text import one_line
 
 GROUP: Final = "inference.plimsoll.dev"
 VERSION: Final = "v1alpha1"
@@ -28,8 +29,15 @@ MAX_BYTES: Final = 1 << 50
 QUANTITY_PATTERN: Final = r"^[0-9]{1,15}([.][0-9]{1,9})?(Ki|Mi|Gi|Ti|k|M|G|T)?$"
 CPU_PATTERN: Final = r"^[0-9]{1,9}([.][0-9]{1,3})?m?$"
 DNS_LABEL: Final = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
-DNS_NAME: Final = r"^[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?$"
-LABEL_KEY: Final = r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$"
+_SUBDOMAIN: Final = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+_KEY_NAME: Final = r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?"
+DNS_NAME: Final = f"^{_SUBDOMAIN}$"
+LABEL_KEY: Final = f"^({_SUBDOMAIN}/)?{_KEY_NAME}$"
+ANNOTATION_KEY: Final = f"^({_SUBDOMAIN.replace('a-z0-9', 'A-Za-z0-9')}/)?{_KEY_NAME}$"
+"""As LABEL_KEY, the prefix in any case (apimachinery, ValidateAnnotations)."""
+_LONGEST_PREFIX: Final = 253
+_SHOWN: Final = 60
+MAX_LABEL_VALUE: Final = 63
 LABEL_VALUE: Final = r"^([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?$"
 
 
@@ -38,7 +46,8 @@ class Rule:
     """One cross-field rule, written for the API server (`cel`, over `self`) and for Python (`holds`).
 
     The corpus test proves that both say the same. `field` is the path below the object that carries the rule, "" for
-    the object itself; `transition` rules compare with `oldSelf` and are the API server's alone.
+    the object itself; `transition` rules compare with `oldSelf` and are the API server's alone. `shows` and `cel_shows` give the value
+    that breaks the rule, as text, where the field holds more than that; the message then ends with it.
     """
 
     cel: str
@@ -46,6 +55,8 @@ class Rule:
     message: str
     field: str = ""
     transition: bool = False
+    shows: Callable[[Any], str] | None = None
+    cel_shows: str = ""
 
 
 class ApiModel(BaseModel):
@@ -67,7 +78,8 @@ class ApiModel(BaseModel):
     def _rules(self) -> Self:
         for rule in self.RULES:
             if not rule.holds(self):
-                raise PydanticCustomError("rule", "{message}", {"message": rule.message, "field": rule.field})
+                message = rule.message if rule.shows is None else f"{rule.message}: {rule.shows(self)}"
+                raise PydanticCustomError("rule", "{message}", {"message": message, "field": rule.field})
         return self
 
 
@@ -127,7 +139,30 @@ ProductName = Annotated[str, Field(min_length=1, max_length=128, pattern=LABEL_V
 LabelKey = Annotated[str, Field(min_length=1, max_length=317, pattern=LABEL_KEY)]
 LabelText = Annotated[str, Field(max_length=63, pattern=LABEL_VALUE)]
 LabelMap = Annotated[dict[Annotated[str, Field(max_length=317)], LabelText], Field(max_length=64)]
+"""Keys are not judged here: a map whose keys end in objects of the API server has `keys_rule` beside it."""
 FileKey = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[.]?[-_A-Za-z0-9][-._A-Za-z0-9]*$")]
+
+
+def is_key(key: str, pattern: str = LABEL_KEY) -> bool:
+    """Whether the API server takes the key of a label; with ANNOTATION_KEY, of an annotation."""
+    return re.fullmatch(pattern, key) is not None and key.find("/") <= _LONGEST_PREFIX
+
+
+def keys_rule(field: str, of: Callable[[Any], Iterable[str]], pattern: str = LABEL_KEY) -> Rule:
+    """Every key of the map `field` (camel case; `of` in Python) is one that the API server takes in what is made of it."""
+    holds = f"key.matches('{pattern}') && key.indexOf('/') <= {_LONGEST_PREFIX}"
+    kind = "annotation" if pattern == ANNOTATION_KEY else "label"
+    return Rule(
+        cel=f"!has(self.{field}) || self.{field}.all(key, {holds})",
+        holds=lambda value: all(is_key(key, pattern) for key in of(value)),
+        message=(
+            f"must have keys of {kind}s, a DNS name of at most {_LONGEST_PREFIX} characters and a slash where wanted, then at most 63 of"
+            " A-Z, a-z, 0-9, -, _ and . that begin and end with a letter or digit, which this is not"
+        ),
+        field=f".{field}",
+        shows=lambda value: one_line(next(key for key in of(value) if not is_key(key, pattern)), _SHOWN),
+        cel_shows=f"self.{field}.filter(key, !({holds})).map(key, key.substring(0, key.size() < {_SHOWN} ? key.size() : {_SHOWN}))[0]",
+    )
 
 
 class ObjectMeta(BaseModel):
@@ -172,6 +207,18 @@ class Toleration(ApiModel):
             holds=lambda t: t.operator != "Exists" or not t.value,
             message="value must be absent when operator is Exists",
             field=".value",
+        ),
+        Rule(
+            cel="!has(self.tolerationSeconds) || (has(self.effect) && self.effect == 'NoExecute')",
+            holds=lambda t: t.toleration_seconds is None or t.effect == "NoExecute",
+            message="effect must be NoExecute when tolerationSeconds is set",
+            field=".effect",
+        ),
+        Rule(
+            cel=f"!has(self.key) || self.key.indexOf('/') <= {_LONGEST_PREFIX}",
+            holds=lambda t: t.key is None or t.key.find("/") <= _LONGEST_PREFIX,
+            message=f"the part before the slash must have at most {_LONGEST_PREFIX} characters",
+            field=".key",
         ),
     )
 

@@ -23,6 +23,7 @@ from plimsoll_operator.api.base import (
     ProductName,
     Rule,
     Toleration,
+    keys_rule,
 )
 from plimsoll_operator.api.model_source import ModelSpec
 from plimsoll_operator.api.status import InferenceDeploymentStatus
@@ -273,6 +274,7 @@ class PlacementSpec(ApiModel):
             message="a product is named twice",
             field=".gpuProducts",
         ),
+        keys_rule("nodeSelector", lambda p: p.node_selector),
     )
 
 

@@ -18,7 +18,19 @@ from pydantic.fields import FieldInfo
 
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.units import format_gib
-from plimsoll_operator.api.base import MAX_BYTES, Bytes, Count, Decimal, LabelMap, ShortText, StatusModel, Tokens
+from plimsoll_operator.api.base import (
+    LABEL_KEY,
+    LABEL_VALUE,
+    MAX_BYTES,
+    MAX_LABEL_VALUE,
+    Bytes,
+    Count,
+    Decimal,
+    LabelMap,
+    ShortText,
+    StatusModel,
+    Tokens,
+)
 from plimsoll_operator.api.recorded import As, Recorded, adapter, digested, marked, read_back, shown, status_of
 
 MAX_PLAN_TEXT: Final = 256 << 10
@@ -30,9 +42,15 @@ _READ_STRICTLY: Final = ConfigDict(strict=True, extra="forbid", use_attribute_do
 _AtLeastOne = Annotated[int, Field(ge=1, le=1 << 31), As(Count)]
 _Release = Annotated[str, Field(max_length=64, pattern=r"^[0-9][0-9A-Za-z.+-]*$"), As(ShortText)]
 _Share = Annotated[str, Field(max_length=32, pattern=r"^[01]([.][0-9]{1,6})?$"), As(Decimal)]
-_Resource = Annotated[str, Field(min_length=1, max_length=256), As(ShortText)]
+# What pods ask for and are steered by is text that the API server takes there: a plan edited into anything else is none.
+_Resource = Annotated[str, Field(min_length=1, max_length=64, pattern=LABEL_KEY), As(ShortText)]
+_Product = Annotated[str, Field(max_length=MAX_LABEL_VALUE, pattern=LABEL_VALUE), As(ShortText)]
+_Products = Annotated[tuple[_Product, ...], Field(max_length=16), As(Annotated[tuple[ShortText, ...], Field(max_length=16)])]
 _Interval = Annotated[tuple[int, int], As(Annotated[tuple[int, ...], Field(max_length=2)])]
-_Label = tuple[Annotated[str, Field(min_length=1, max_length=317)], Annotated[str, Field(max_length=63)]]
+_Label = tuple[
+    Annotated[str, Field(min_length=1, max_length=317, pattern=LABEL_KEY)],
+    Annotated[str, Field(max_length=MAX_LABEL_VALUE, pattern=LABEL_VALUE)],
+]
 _LabelSet = Annotated[tuple[_Label, ...], Field(max_length=64)]
 _LabelSets = Annotated[
     tuple[_LabelSet, ...],
@@ -103,9 +121,9 @@ class Plan:
 
     __pydantic_config__: ClassVar[ConfigDict] = _READ_STRICTLY
 
-    product: Annotated[ShortText, _REQUIRED]
+    product: Annotated[_Product, _REQUIRED]
     """GPU product."""
-    gpu_products: Annotated[tuple[ShortText, ...], Field(max_length=16), Recorded(absent=())]
+    gpu_products: Annotated[_Products, Recorded(absent=())]
     """All products the plan runs on."""
     pools: Annotated[tuple[ShortText, ...], Field(max_length=MAX_POOLS), Recorded(absent=(), in_digest=False)]
     """GPU pools the pods may land on."""

@@ -24,10 +24,11 @@ from plimsoll_operator.api.base import (
     ShortText,
     StatusModel,
     Taint,
+    keys_rule,
 )
 
 Sharing = Literal["none", "time-slicing", "mps", "mig"]
-ResourceName = Annotated[str, Field(max_length=64, pattern=r"^(nvidia[.]com/(gpu([.]shared)?|mig-[0-9a-z.]{1,32})|amd[.]com/gpu)$")]
+ResourceName = Annotated[str, Field(max_length=64, pattern=r"^(nvidia[.]com/(gpu([.]shared)?|mig-[0-9a-z.]{0,31}[0-9a-z])|amd[.]com/gpu)$")]
 Capability = Annotated[str, Field(max_length=8, pattern=r"^[0-9]{1,2}[.][0-9]$")]
 
 
@@ -44,6 +45,8 @@ class DeclaredNode(ApiModel):
     """Labels of the nodes."""
     taints: Annotated[tuple[Taint, ...], Field(max_length=16)] = ()
     """Taints of the nodes."""
+
+    RULES: ClassVar[tuple[Rule, ...]] = (keys_rule("labels", lambda n: n.labels),)
 
 
 class GPUPoolSpec(ApiModel):
@@ -75,6 +78,7 @@ class GPUPoolSpec(ApiModel):
     """Relative cost of one GPU; absent means its usable bytes."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
+        keys_rule("selector", lambda s: s.selector),
         Rule(
             cel="!self.declared || (has(self.product) && has(self.gpusPerNode) && has(self.maxNodes))",
             holds=lambda s: not s.declared or None not in (s.product, s.gpus_per_node, s.max_nodes),

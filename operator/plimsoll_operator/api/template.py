@@ -5,11 +5,12 @@ Read by rendering. What is not listed here cannot be set: host namespaces, hostP
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from plimsoll_operator.api.base import ApiModel, CpuText, FileKey, LabelMap, MemoryText, Name, Rule
+from plimsoll_operator.api.base import ANNOTATION_KEY, ApiModel, CpuText, FileKey, LabelMap, MemoryText, Name, Rule, keys_rule
 
 OWNED_ENV: Final = (
     "CUDA_VISIBLE_DEVICES",
@@ -55,7 +56,7 @@ def _clashes(path: str) -> bool:
     return any(path == own or path.startswith(f"{own}/") or own.startswith(f"{path.rstrip('/')}/") for own in OWNED_PATHS)
 
 
-def _unique(names: list[str]) -> bool:
+def _unique(names: Sequence[str]) -> bool:
     return len(set(names)) == len(names)
 
 
@@ -261,7 +262,7 @@ class TemplateSpec(ApiModel):
     """ServiceAccount of the pods; the FitPolicy must list it."""
     security_context: PodSecurity | None = None
     """As whom the pods' processes run."""
-    image_pull_secrets: Annotated[tuple[Name, ...], Field(max_length=8)] = ()
+    image_pull_secrets: Annotated[tuple[Name, ...], Field(max_length=8, json_schema_extra={"x-kubernetes-list-type": "set"})] = ()
     """Pull secrets of the pods."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
@@ -277,6 +278,9 @@ class TemplateSpec(ApiModel):
             message=f"annotations of {OWNED_PREFIX} belong to the plan",
             field=".annotations",
         ),
+        keys_rule("labels", lambda t: t.labels),
+        keys_rule("annotations", lambda t: t.annotations, ANNOTATION_KEY),
+        Rule(cel="true", holds=lambda t: _unique(t.image_pull_secrets), message="a name is given twice", field=".imagePullSecrets"),
         Rule(cel="true", holds=lambda t: _unique([e.name for e in t.env]), message="a name is given twice", field=".env"),
         Rule(cel="true", holds=lambda t: _unique([v.name for v in t.volumes]), message="a name is given twice", field=".volumes"),
         Rule(cel="true", holds=lambda t: _unique([s.name for s in t.sidecars]), message="a name is given twice", field=".sidecars"),

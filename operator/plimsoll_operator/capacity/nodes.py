@@ -13,6 +13,7 @@ from functools import lru_cache
 from itertools import islice
 from typing import Any, Final
 
+from plimsoll_operator.api import is_key
 from plimsoll_operator.capacity.groups import GpuGroup
 from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES, READ_PREFIXES
 from plimsoll_operator.capacity.problems import Problem
@@ -24,7 +25,6 @@ MAX_TAINTS: Final = 32
 # What a GPUPool's status can say: a node that claims more counts for this much.
 MAX_HOST_BYTES: Final = 1 << 50
 MAX_CPU_MILLIS: Final = 1 << 31
-_LABEL_KEY: Final = re.compile(r"(?:[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 _NOT_A_VALUE: Final = re.compile(r"[^-A-Za-z0-9_.]")
 # Set and lifted by Kubernetes and autoscalers with a node's state: they say nothing about which pods the node is meant for, only
 # whether it takes any now. The first match says why.
@@ -140,7 +140,7 @@ def _taints(value: object) -> tuple[tuple[tuple[str, str, str], ...], Problem | 
 
 def _key(key: str) -> str:
     """As written where it is a label key; otherwise mended, so that a hostile file still makes a readable pool."""
-    return key if len(key) <= 317 and _LABEL_KEY.fullmatch(key) else "invalid/" + (_NOT_A_VALUE.sub("_", key[:60]).strip("-_.") or "taint")
+    return key if len(key) <= 317 and is_key(key) else "invalid/" + (_NOT_A_VALUE.sub("_", key[:60]).strip("-_.") or "taint")
 
 
 def _condition(metadata: Mapping[str, Any], spec: Mapping[str, Any], status: Mapping[str, Any]) -> Problem | None:

@@ -16,6 +16,7 @@ from plimsoll_operator.decision.ask import Ask
 from plimsoll_operator.decision.caps import policy_unreadable
 from plimsoll_operator.decision.layouts import Layout
 from plimsoll_operator.decision.placement import Matched
+from plimsoll_operator.decision.storable import refused_by_the_api_server
 from plimsoll_operator.decision.unknown import next_step
 from plimsoll_operator.facts import Facts, ModelUnknown
 from plimsoll_operator.verdict import Reason, Reject, Undecided
@@ -147,6 +148,11 @@ def pod_is_the_plans(checked: Checked) -> Reject | None:
     return None if template is None else overlay_problem(template)
 
 
+def children_can_be_made(checked: Checked) -> Reject | None:
+    """The API server takes what is made of the spec: what it refuses would be applied again and again, with its GPUs booked."""
+    return refused_by_the_api_server(checked.facts.deployment.spec)
+
+
 def capacity_is_known(checked: Checked) -> Undecided | None:
     """No pool at all, existing or declared."""
     if checked.facts.pools:
@@ -189,6 +195,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     fields_are_supported,
     policy_allows_it,
     pod_is_the_plans,
+    children_can_be_made,
     engine_is_known,
     engine_has_rules_for_its_gpus,
     model_is_known,

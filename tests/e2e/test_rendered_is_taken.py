@@ -1,0 +1,165 @@
+"""Whatever a spec may say and be admitted with, the API server takes the objects that are made of it: at each bound, by a dry run."""
+
+import json
+from typing import Any
+
+import pytest
+from tests.controlplane import Cluster
+from tests.controlplane.cluster import Json
+from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, manifest, node
+
+from plimsoll_operator.api import GPUPool, parse_inference_deployment, parse_object
+from plimsoll_operator.decision import decide
+from plimsoll_operator.gather import facts_for
+from plimsoll_operator.render import Origin, render_service, render_workload
+from plimsoll_operator.verdict import Admit
+
+pytestmark = pytest.mark.e2e
+LONG = "a" * 61
+PREFIX = f"{'b' * 60}.{'c' * 60}.{'d' * 60}.{'e' * 70}"
+KEY, VALUE, NAME = f"{PREFIX}/{LONG}_z", f"A{LONG}9", f"{PREFIX}"
+CONFIG: Json = {
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "bfloat16", "hidden_size": 2048, "num_hidden_layers": 16,
+    "intermediate_size": 8192, "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256, "max_position_embeddings": 8192,
+}  # fmt: skip
+HOPPER = {"nvidia.com/gpu.compute.major": "9", "nvidia.com/gpu.compute.minor": "0"}
+NODES = [
+    node("h100", "NVIDIA-H100-80GB-HBM3", 8, 81559, host="8000Ti", cpu="999999999", disk="8000Ti"),
+    node("long", "N" * 63, 4, 81559, labels=HOPPER, host="8000Ti", cpu="999999999", disk="8000Ti"),
+]
+TOKEN = {"huggingFace": {"tokenSecretRef": {"name": NAME, "key": "t"}}}
+CLAIM = {"persistentVolumeClaim": {"claimName": NAME, "path": "a b/$(X)/ü"}}
+PATHS = {"Deployment": "/apis/apps/v1/namespaces/{}/deployments/{}", "Service": "/api/v1/namespaces/{}/services/{}"}
+
+ADMITTED: list[tuple[str, Json]] = [
+    ("no wish beyond the model", {}),
+    (
+        "labels: key and value as long as can be, and an empty one",
+        {"template": {"labels": {KEY: VALUE, "A_.-9": "", "pod-template-hash": "x"}}},
+    ),
+    ("64 labels", {"template": {"labels": {f"example.com/k{n}": "v" for n in range(64)}}}),
+    (
+        "annotations: a prefix in capitals, text beyond ASCII, a cost",
+        {"template": {"annotations": {f"Example.COM/{LONG}": "ü" * 100, "controller.kubernetes.io/pod-deletion-cost": "-2147483648"}}},
+    ),
+    ("annotations of nearly the whole overlay", {"template": {"annotations": {f"k{n}": "x" * 4096 for n in range(31)}}}),
+    (
+        "environment: names and values as long as can be",
+        {"template": {"env": [{"name": f"E{n:03d}" + "X" * 124, "value": "$(A) $$ \u0001 <&>" * 200} for n in range(8)] + [{"name": "_"}]}},
+    ),
+    (
+        "environment from a Secret and a ConfigMap",
+        {
+            "template": {
+                "env": [
+                    {"name": "A", "valueFrom": {"secretKeyRef": {"name": NAME, "key": ".a-_.B", "optional": True}}},
+                    {"name": "B", "valueFrom": {"configMapKeyRef": {"name": "a.b-c", "key": "k" * 253}}},
+                ]
+            }
+        },
+    ),
+    (
+        "volumes of each kind, and paths that are odd",
+        {
+            "template": {
+                "volumes": [
+                    {"name": "a" * 63, "mountPath": "/scratch dir/\n/x", "emptyDir": {"sizeLimit": "0.5"}},
+                    {"name": "b", "mountPath": "//b/./c", "configMap": {"name": NAME}},
+                    {"name": "c--c", "mountPath": "/" + "p" * 1023, "secret": {"name": "s"}},
+                    {"name": "d", "mountPath": "/d", "persistentVolumeClaim": {"claimName": NAME, "readOnly": True}},
+                ]
+            }
+        },
+    ),
+    ("resources as large as can be on a node", {"template": {"resources": {"cpu": "1000.001", "memory": "1000.123456789Ti"}}}),
+    (
+        "sidecars with fractions of a byte and of a thousandth",
+        {
+            "template": {
+                "sidecars": [
+                    {"name": "s" * 63, "image": "x", "args": ["", "$(A)"], "resources": {"cpu": "0.001m", "memory": "0.5"}},
+                    {"name": "t", "image": "REGISTRY/y:z", "env": [{"name": "A"}], "resources": {"cpu": "1.5m", "memory": "1k"}},
+                ]
+            }
+        },
+    ),
+    (
+        "a security context of bounds",
+        {
+            "template": {
+                "securityContext": {
+                    "runAsUser": 2147483647,
+                    "runAsGroup": 0,
+                    "fsGroup": 2147483647,
+                    "fsGroupChangePolicy": "OnRootMismatch",
+                    "supplementalGroups": [0, 0, 2147483647],
+                    "readOnlyRootFilesystem": True,
+                }
+            }
+        },
+    ),
+    ("pull secrets", {"template": {"imagePullSecrets": [NAME, "a.b"]}}),
+    (
+        "tolerations of every form",
+        {
+            "placement": {
+                "tolerations": [
+                    {"operator": "Exists"},
+                    {"operator": "Exists"},
+                    {"key": KEY, "operator": "Equal", "value": VALUE, "effect": "PreferNoSchedule"},
+                    {"key": "a", "value": "", "effect": "NoExecute", "tolerationSeconds": 1 << 40},
+                ]
+            }
+        },
+    ),
+    ("names of cluster's objects", {"placement": {"priorityClassName": NAME, "schedulerName": NAME, "waitForCapacity": True}}),
+    ("a product of 63 characters", {"placement": {"gpuProducts": ["N" * 63]}}),
+    ("a token of the namespace's own", {"model": {"name": LLAMA_8B, "source": TOKEN}}),
+    ("a volume with a path of its own", {"model": {"name": LLAMA_8B, "source": CLAIM, "profile": {"inline": json.dumps(CONFIG)}}}),
+]
+LARGEST = {"template": {"env": [{"name": f"V{n:02d}", "value": "x" * 4060} for n in range(64)]}}
+
+
+def rendered(spec: Json, files: Any) -> list[Json]:
+    """What an admitted wish becomes."""
+    raw = manifest(LLAMA_8B, engine={"tensorParallelSize": 1, "maxModelLen": 4096})
+    raw["metadata"] |= {"name": "x" * 63, "uid": "6f1c"}
+    raw["spec"] |= spec
+    wish = parse_inference_deployment(raw)
+    found = decide(facts_for(wish, files, applied_plan=None))
+    assert isinstance(found, Admit), found
+    return [render_workload(wish, found.plan, Origin(generation=1, spec_digest="", replan="")), render_service(wish)]
+
+
+def taken(cluster: Cluster, objects: list[Json], namespace: str = "default", dry: str = "dryRun=All&") -> None:
+    for made in objects:
+        path = PATHS[made["kind"]].format(namespace, made["metadata"]["name"])
+        made["metadata"]["namespace"] = namespace
+        settings = f"?{dry}fieldManager=plimsoll-controller&force=true&fieldValidation=Strict"
+        status, answer = cluster.request("PATCH", path + settings, made, content_type="application/apply-patch+yaml")
+        assert status in (200, 201), answer.get("message")
+
+
+@pytest.mark.parametrize(("why", "spec"), ADMITTED, ids=[why for why, _ in ADMITTED])
+def test_what_is_admitted_is_taken(cluster: Cluster, why: str, spec: Json) -> None:
+    taken(cluster, rendered(spec, Files(*NODES)))
+
+
+def test_the_largest_overlay_that_is_admitted_can_be_stored(cluster: Cluster, namespace: str) -> None:
+    """Not a dry run: what is too large is refused by etcd."""
+    made, _ = rendered(LARGEST, Files(*NODES))
+    made["spec"]["replicas"] = 0
+    del made["metadata"]["ownerReferences"]
+    taken(cluster, [made], namespace, dry="")
+
+
+@pytest.mark.parametrize("sharing", ["time-slicing", "mps"])
+def test_a_declared_pool_with_a_product_as_long_as_can_be_is_taken(cluster: Cluster, sharing: str) -> None:
+    declared = {"product": "P" * 60, "gpusPerNode": 1, "maxNodes": 2, "declared": True, "computeCapability": "9.0", "sharing": sharing}
+    declared |= {"sharingReplicas": 2, "usableMemoryBytes": "80Gi"}
+    declared |= {"node": {"hostMemoryBytes": "500Gi", "cpu": "64", "ephemeralStorageBytes": "900Gi"}}
+    files = Files()
+    body = {"apiVersion": "inference.plimsoll.dev/v1alpha1", "kind": "GPUPool", "metadata": {"name": "p"}, "spec": declared}
+    files.pools = [parse_object(GPUPool, body)]
+    engine = {"image": "vllm/vllm-openai:v0.19.0", "gpuMemoryUtilization": 0.4}
+    taken(cluster, rendered({"placement": {"sharing": sharing}, "engine": engine}, files))
