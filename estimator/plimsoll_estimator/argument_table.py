@@ -20,7 +20,7 @@ from plimsoll_estimator.errors import Unsupported
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArgumentRow:
-    """One flag over an unbroken run of minors. `until` is the last minor that has it, None: still there in the newest.
+    """One flag over an unbroken run of minors. `last` is the last minor that has it, None: still there in the newest.
 
     `kind` is how the value is spelled (flag: no value and no negation; bool: `--x` and `--no-x`; human_int: 32k, 32K).
     `engine_field` names the field of EngineArgs that the flag sets; a flag that moves memory without one has no rule.
@@ -30,7 +30,7 @@ class ArgumentRow:
     aliases: tuple[str, ...]
     kind: str
     since: tuple[int, int]
-    until: tuple[int, int] | None
+    last: tuple[int, int] | None
     moves_memory: bool
     engine_field: str | None
     api_field: str | None
@@ -38,7 +38,7 @@ class ArgumentRow:
 
     def holds(self, minor: tuple[int, int]) -> bool:
         """Whether the row describes this minor."""
-        return self.since <= minor and (self.until is None or minor <= self.until)
+        return self.since <= minor and (self.last is None or minor <= self.last)
 
 
 def _minor(text: str) -> tuple[int, int]:
@@ -56,7 +56,7 @@ def all_rows() -> tuple[ArgumentRow, ...]:
             aliases=tuple(row["aliases"]),
             kind=row["kind"],
             since=_minor(row["since"]),
-            until=None if row["until"] is None else _minor(row["until"]),
+            last=None if row["last"] is None else _minor(row["last"]),
             moves_memory=row["moves_memory"],
             engine_field=row["engine_field"],
             api_field=row["api_field"],

@@ -141,7 +141,7 @@ def _find(head: str, table: Mapping[str, ArgumentRow], version: EngineVersion) -
 
 
 def _hint(name: str, table: Mapping[str, ArgumentRow]) -> str:
-    runs = sorted({(row.since, row.until or (99, 99)) for row in all_rows() if name in (row.flag, *row.aliases)})
+    runs = sorted({(row.since, row.last or (99, 99)) for row in all_rows() if name in (row.flag, *row.aliases)})
     if runs:
         first, last = runs[0][0], runs[-1][1]
         since = f"{first[0]}.{first[1]}"

@@ -32,6 +32,14 @@ class EngineVersion(NamedTuple):
             raise InvalidInput("engine_version", text, "is not a vLLM release number such as 0.19.0")
         return cls(int(match[1]), int(match[2]), int(match[3] or 0), int(match[4] or 0))
 
+    def since(self, major: int, minor: int, patch: int = 0, fix: int = 0) -> bool:
+        """Whether this is that release or a later one: 0.20.0 is not since 0.20.2."""
+        return self >= (major, minor, patch, fix)
+
+    def before(self, major: int, minor: int, patch: int = 0, fix: int = 0) -> bool:
+        """Whether this is an earlier one: 0.24.0 is not before 0.24."""
+        return self < (major, minor, patch, fix)
+
     @property
     def minor_key(self) -> tuple[int, int]:
         """(major, minor), the grain at which rules change."""

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import NEWEST_KNOWN, EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kv_cache import KvCacheLayout, kv_cache_layout
+from plimsoll_estimator.layers.planner_rules import rules_for
 from plimsoll_estimator.overhead import host_memory_bytes, model_shape, outside_budget, stage_overheads
 from plimsoll_estimator.overhead.adapters import resident_weights
 from plimsoll_estimator.overhead.drafts import draft_weights_bytes
@@ -24,8 +25,6 @@ from plimsoll_estimator.resolve import resolve
 from plimsoll_estimator.resolved import Estimate, Gpu, RankWeights, ResolvedArgs
 from plimsoll_estimator.units import format_gib
 from plimsoll_estimator.weights import weights_per_stage
-
-_PLANS_EMPTY_CACHES_SINCE: Final = EngineVersion(0, 26)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +95,7 @@ def _layout(config: HfConfig, resolved: ResolvedArgs) -> KvCacheLayout | Refusal
 def _generates_without_cache(config: HfConfig, resolved: ResolvedArgs) -> bool:
     """A bidirectional decoder run as a generator: vLLM's planner of 0.19.1 and 0.25.1 stops on its empty list of caches."""
     both_ways = language(config).raw("is_causal") is False
-    return both_ways and resolved.runner == "generate" and resolved.version < _PLANS_EMPTY_CACHES_SINCE
+    return both_ways and resolved.runner == "generate" and not rules_for(resolved.version).plans_empty_caches
 
 
 def _refused(refusal: EngineRefusal, resolved: ResolvedArgs | None) -> Estimate:

@@ -123,9 +123,9 @@ def test_minors_merge_into_runs(tool: ModuleType) -> None:
         return tool.Argument("--swap-space", (), kind, "swap_space", "CacheConfig")
 
     rows = tool.rows({"0.1.5": {"--swap-space": argument("int")}, "0.2.0": {"--swap-space": argument("int")}, "0.3.1": {}, "0.4.0": {}})
-    assert [(row["since"], row["until"]) for row in rows] == [("0.1", "0.2")]
+    assert [(row["since"], row["last"]) for row in rows] == [("0.1", "0.2")]
     rows = tool.rows({"0.1.5": {"--swap-space": argument("int")}, "0.2.0": {"--swap-space": argument("float")}})
-    assert [(row["kind"], row["since"], row["until"]) for row in rows] == [("int", "0.1", "0.1"), ("float", "0.2", None)]
+    assert [(row["kind"], row["since"], row["last"]) for row in rows] == [("int", "0.1", "0.1"), ("float", "0.2", None)]
 
 
 def test_an_engine_argument_that_nobody_classified_counts_as_moving_memory(tool: ModuleType) -> None:

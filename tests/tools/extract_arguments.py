@@ -281,12 +281,12 @@ def rows(tables: dict[str, dict[str, Argument]]) -> list[dict[str, object]]:
                 continue
             shape = {"kind": KINDS.get(flag, argument.kind), "aliases": list(argument.aliases)}
             if run is None or {k: run[k] for k in shape} != shape:
-                run = {"flag": flag, **shape, "since": minor, "until": minor, **classified(flag, argument)}
+                run = {"flag": flag, **shape, "since": minor, "last": minor, **classified(flag, argument)}
                 result.append(run)
-            run["until"] = minor
+            run["last"] = minor
     for row in result:
-        if row["until"] == minors[-1]:
-            row["until"] = None
+        if row["last"] == minors[-1]:
+            row["last"] = None
     return result
 
 

@@ -25,10 +25,6 @@ from plimsoll_estimator.models.register import model_needs
 from plimsoll_estimator.resolved import KvPlan, KvRefusal, ResolvedArgs, Sight
 from plimsoll_estimator.units import format_gib
 
-# 0.25.1 refuses decode context parallelism beside windows and state, 0.32.0 takes it beside state; between them nobody has looked.
-_MIXED_CONTEXT_PARALLEL_UNKNOWN: Final = EngineVersion(0, 26)
-_STATE_CONTEXT_PARALLEL_SINCE: Final = EngineVersion(0, 32)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KvCacheLayout:
@@ -248,7 +244,7 @@ def kv_cache_layout(config: HfConfig, resolved: ResolvedArgs) -> KvCacheLayout:
     rules = rules_for(resolved.version)
     made = _blocks(config, resolved, rules)
     if resolved.decode_context_parallel_size > 1:
-        _check_context_parallel({spec.kind for group in made.groups for spec in group.specs}, len(made.groups), resolved.version)
+        _check_context_parallel({spec.kind for group in made.groups for spec in group.specs}, len(made.groups), resolved.version, rules)
     if not resolved.enable_chunked_prefill and resolved.enable_prefix_caching and rules.mamba_mode_align:
         _check_chunked_prefill(made.groups)
     encoder_tokens = made.encoder_tokens
@@ -326,18 +322,18 @@ def _check_chunked_prefill(groups: tuple[KvGroup, ...]) -> None:
         raise EngineRefusal(Check.CHUNKED_PREFILL_NEEDED, "chunked prefill is required for Mamba prefix caching")
 
 
-def _check_context_parallel(kinds: set[str], groups: int, version: EngineVersion) -> None:
+def _check_context_parallel(kinds: set[str], groups: int, version: EngineVersion, rules: PlannerRules) -> None:
     """Which caches decode context parallelism shards (vLLM v1/core/kv_cache_coordinator.py, single_type_kv_cache_manager.py).
 
     Full and latent attention in one group, as 0.25.1 and before say; windows never; recurrent state beside it in 0.32.0.
     """
     windows = kinds & {"sliding", "sliding_mla", "chunked", "ring"}
-    if windows or (version < _MIXED_CONTEXT_PARALLEL_UNKNOWN and (groups > 1 or "state" in kinds)):
+    if windows or (rules.state_context_parallel == "refused" and (groups > 1 or "state" in kinds)):
         raise EngineRefusal(
             Check.DECODE_CONTEXT_PARALLEL_UNSUPPORTED,
             f"vLLM {version} shards caches of full attention only, and this model keeps others beside them",
         )
-    if "state" in kinds and version < _STATE_CONTEXT_PARALLEL_SINCE:
+    if "state" in kinds and rules.state_context_parallel == "unknown":
         raise Unsupported(Check.DECODE_CONTEXT_PARALLEL, f"whether vLLM {version} shards caches beside recurrent state is not known")
 
 

@@ -10,8 +10,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
-from plimsoll_estimator.checks import Check
-from plimsoll_estimator.errors import InvalidInput, Unsupported
+from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hf_config import HfConfig, kept_with_config
 from plimsoll_estimator.layers.rank import Rank, positive, stage_layers
 from plimsoll_estimator.layers.rope import rope, rope_parameters
@@ -125,7 +124,7 @@ def attention(rank: Rank, layer: str, size: Sizes, style: DecoderStyle) -> None:
         rank.norm(size.kv_heads * size.head_dim)
     elif style.qk_norm == "key":
         rank.norm(size.head_dim)
-    if not on_transformers(rank, style) or rank.version >= (0, 30):
+    if not on_transformers(rank, style) or rank.rules.transformers_keeps_scales:
         rank.attention_scales(parent)
 
 
@@ -151,20 +150,19 @@ def rope_table(rank: Rank, size: Sizes, style: DecoderStyle) -> None:
     else:
         rope(rank, size.head_dim, size.positions, partial=style.partial_rotary, mrope_factor=style.mrope_factor)
         if style.sliding_rope:
-            # The cache of tables compares parameters in their order, which Transformers wrote otherwise for a few releases.
-            local = "rope_local_theta" in rank.text or (0, 19) <= rank.version < (0, 22)
+            local = "rope_local_theta" in rank.text or rank.rules.local_rope_apart
             theta = "sliding" if local else rope_parameters(rank.text).get("rope_theta")
             rope(rank, size.head_dim, size.positions, parameters={"rope_type": "default", "rope_theta": theta})
 
 
 def transformers_rope(rank: Rank, size: Sizes, style: DecoderStyle) -> None:
-    """Transformers' RotaryEmbedding: inv_freq (with Transformers 5, since 0.19, a copy too) in float32, per layer type where nested."""
+    """Transformers' RotaryEmbedding: inv_freq (with Transformers 5 a copy too) in float32, per layer type where nested."""
     nested = rank.text.sub("rope_parameters")
     tables = 2 if style.sliding_rope else 1
     if nested is not None and any(isinstance(value, dict) for value in nested.as_mapping().values()):
         tables = sum(isinstance(value, dict) for value in nested.as_mapping().values())
     share = rank.text.float_or_none("partial_rotary_factor", "rotary_pct") or style.partial_rotary or 1.0
-    copies = 2 if rank.version >= (0, 19) else 1
+    copies = rank.rules.inverse_frequency_copies
     rank.once("inv_freq", copies * tables * (int(size.head_dim * share) // 2) * 4)
 
 
@@ -235,12 +233,6 @@ def build_plain(
 def everywhere(style: DecoderStyle) -> DecoderStyle:
     """The same style in a class that builds embedding, final norm and head on every pipeline stage."""
     return replace(style, embedding_always=True, norm_always=True, head_always=True)
-
-
-def check_served_until(rank: Rank, name: str, last: tuple[int, int]) -> None:
-    """A class that registry.py lists as supported in earlier releases alone has rules for those alone."""
-    if rank.version > last:
-        raise Unsupported(Check.UNSUPPORTED_ARCHITECTURE, f"vLLM has had no model class {name} since {last[0]}.{last[1]}")
 
 
 def layer_flag(text: HfConfig, key: str, layer: int) -> bool:

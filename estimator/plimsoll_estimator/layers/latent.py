@@ -58,15 +58,15 @@ def latent_attention(rank: Rank, parent: str, dims: Latent, bias: bool = False) 
 
 
 def indexer(rank: Rank, parent: str, dims: Latent) -> None:
-    """The sparse indexer, replicated on every rank; since 0.20 wk and weights_proj are one unquantised weight."""
+    """The sparse indexer, replicated on every rank."""
     text = rank.text
     heads, head_dim = text.int("index_n_heads"), text.int("index_head_dim")
     rank.replicated(f"{parent}.indexer", ("wq_b",), dims.q_rank, (heads * head_dim,))
-    if rank.version >= (0, 20):
+    if rank.rules.merges_indexer:
         rank.tensor((head_dim + heads) * dims.hidden)
     else:
         rank.replicated(f"{parent}.indexer", ("wk",), dims.hidden, (head_dim,))
-        rank.tensor(heads * dims.hidden + (heads if rank.version < (0, 15) else 0))
+        rank.tensor(heads * dims.hidden + (heads if rank.rules.indexer_weights_bias else 0))
     rank.tensor(2 * head_dim, 4)
 
 

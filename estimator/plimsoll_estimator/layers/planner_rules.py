@@ -6,11 +6,11 @@ follows the older.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import Any, Final, Literal
+from dataclasses import dataclass
+from typing import Final, Literal
 
 from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.releases import Releases
 
 TokenMeaning = Literal["blocks_times_size", "blocks_per_group", "concurrency"]
 
@@ -38,6 +38,7 @@ class PlannerRules:
     window_counts_in_flight: bool = False
     """Windows hold every token in flight (batched tokens times concurrent batches), not one batch."""
     tokens: TokenMeaning = "blocks_times_size"
+    """How the logged size of the cache is counted: blocks times the block size, those of one group, or concurrency times length."""
     estimates_max_len: bool = False
     """The too-long refusal names the estimated maximum length (0.8 built the number and dropped it)."""
     unifies_page_sizes: bool = False
@@ -73,17 +74,23 @@ class PlannerRules:
     sparse_mla_flash_attn: bool = False
     """FLASH_ATTN_MLA_SPARSE exists."""
     triton_refuses_fp8: bool = False
-    """TRITON_ATTN stops at an fp8 cache below compute capability 8.9; TRITON_MLA too, two releases later."""
+    """TRITON_ATTN stops at an fp8 cache below compute capability 8.9."""
     triton_mla_refuses_fp8: bool = False
+    """So does TRITON_MLA, two releases later."""
     shares_index: bool = False
     """Sparse latent attention honours `index_topk_freq`: some layers reuse the choice of the layer before."""
     packed_blocks: bool = False
     """Pages of different sizes are packed as `packing` does; earlier releases packed them otherwise."""
+    state_context_parallel: Literal["refused", "unknown", "sharded"] = "refused"
+    """Decode context parallelism beside recurrent state: 0.25.1 refuses it, and several groups; 0.32.0 takes it; between nobody looked."""
+    plans_empty_caches: bool = False
+    """A generator without any cache is planned; before, the planner stopped on the empty list."""
     common_block_of_backends: bool = False
     """The block size must suit every attention backend of the model, not only the first layer's."""
 
 
-_CHANGES: Final[tuple[tuple[EngineVersion, dict[str, Any]], ...]] = (
+_RELEASES: Final = Releases(
+    PlannerRules(),
     (EngineVersion(0, 9, 1), {"hybrid_groups": True, "estimates_max_len": True, "tokens": "blocks_per_group"}),
     (EngineVersion(0, 10, 2), {"blackwell_mla_block": 128}),
     (EngineVersion(0, 11), {"mamba_mode_all": True, "sm100_hybrid_alignment": 32}),
@@ -106,22 +113,20 @@ _CHANGES: Final[tuple[tuple[EngineVersion, dict[str, Any]], ...]] = (
     (EngineVersion(0, 21), {"shares_index": True}),
     (EngineVersion(0, 24), {"pads_attention_pages": True, "triton_refuses_fp8": True}),
     (EngineVersion(0, 25), {"sparse_mla_flash_attn": True, "window_keeps_own_block": True}),
-    (EngineVersion(0, 26), {"window_counts_in_flight": True, "triton_mla_refuses_fp8": True}),
+    (
+        EngineVersion(0, 26),
+        {"window_counts_in_flight": True, "triton_mla_refuses_fp8": True, "state_context_parallel": "unknown", "plans_empty_caches": True},
+    ),
     (EngineVersion(0, 27), {"mla_hybrid_alignment": 128}),
     (EngineVersion(0, 28), {"mamba_mode_all": False}),
     (EngineVersion(0, 29), {"reserves_null_block": True}),
     (EngineVersion(0, 30), {"mm_prefix_composite": True, "window_keeps_own_block": False}),
-    (EngineVersion(0, 32), {"mamba2_checkpoints": True, "common_block_of_backends": True}),
+    (EngineVersion(0, 32), {"mamba2_checkpoints": True, "common_block_of_backends": True, "state_context_parallel": "sharded"}),
     (EngineVersion(0, 33), {"gdn_checkpoints": True, "packed_blocks": True}),
 )
 """Read from the planner's source of 0.8.5, 0.9.1, and one release of every minor from 0.10 to 0.33."""
 
 
-@lru_cache(maxsize=64)
 def rules_for(version: EngineVersion) -> PlannerRules:
-    """The rules of `version`: every change up to and including it, in order."""
-    rules = PlannerRules()
-    for since, change in _CHANGES:
-        if version >= since:
-            rules = replace(rules, **change)
-    return rules
+    """The rules of `version`."""
+    return _RELEASES.of(version)

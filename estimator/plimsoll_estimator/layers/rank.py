@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.layers.releases import layer_rules
 from plimsoll_estimator.quantization.method import Experts, Linear, Method
 from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolved import ResolvedArgs
@@ -23,7 +24,6 @@ _BLOCKS_FROM = 10 << 20
 _BLOCK = 2 << 20
 _SPLIT_ABOVE = 1 << 20
 _NEVER_SPLIT_FROM = 20 << 20
-_LIMITED_SPLITS = (0, 20)
 
 
 def divide(value: int, by: int) -> int:
@@ -69,6 +69,7 @@ class Rank:
         "last",
         "method",
         "resolved",
+        "rules",
         "shared",
         "shared_added_bytes",
         "shared_created_bytes",
@@ -83,7 +84,8 @@ class Rank:
         self.config = config
         self.text = language(config)
         self.resolved = resolved
-        self.version = resolved.version.minor_key
+        self.version = resolved.version
+        self.rules = layer_rules(resolved.version)
         self.method = method
         self.stage = stage
         self.first = stage == 0
@@ -93,9 +95,7 @@ class Rank:
         on = resolved.enable_expert_parallel
         self.expert_parallel = group if on else 1
         self.experts_tp = 1 if on else group
-        # vllm/config/parallel.py:use_sequence_parallel_moe: some classes then hold shared experts whole on every rank. 0.10.2 does
-        # so only with DeepEP, which is not its default.
-        self.tokens_divided = on and self.tp > 1 and resolved.data_parallel_size > 1 and self.version >= (0, 11)
+        self.tokens_divided = on and self.tp > 1 and resolved.data_parallel_size > 1 and self.rules.divides_tokens
         self.item = DTYPE_BYTES[resolved.dtype.removeprefix("torch.")]
         self.created_bytes = 0
         self.added_bytes = 0
@@ -115,11 +115,11 @@ class Rank:
         """What torch's caching allocator counts beyond a tensor's size, part of "Model loading took".
 
         From 10 MiB a tensor gets a block of whole 2 MiB; a rest of at most 1 MiB is not split off, and from 20 MiB none is
-        since vLLM loads with max_split_size_mb=20 (c10/cuda/CUDACachingAllocator.cpp; model_loader, after 0.19).
+        since vLLM loads with max_split_size_mb=20 (c10/cuda/CUDACachingAllocator.cpp; model_loader).
         """
         if n_bytes >= _BLOCKS_FROM:
             rest = -n_bytes % _BLOCK
-            if rest <= _SPLIT_ABOVE or (n_bytes >= _NEVER_SPLIT_FROM and self.version >= _LIMITED_SPLITS):
+            if rest <= _SPLIT_ABOVE or (n_bytes >= _NEVER_SPLIT_FROM and self.rules.limits_splits):
                 self.added_bytes += rest
 
     def tensor(self, elements: int, item: int | None = None) -> None:
@@ -212,8 +212,8 @@ class Rank:
             self.created_bytes += sum(parts) * self.item
 
     def attention_scales(self, parent: str, latent: bool = False) -> None:
-        """The scalars vLLM's Attention keeps: four float32 buffers (since 0.15), and parameters where the checkpoint may hold scales."""
-        self.created_bytes += (16 if self.version >= (0, 15) else 0) + self.method.kv_scale_bytes(f"{parent}.attn", self.item, latent)
+        """The scalars vLLM's Attention keeps: its buffers, and parameters where the checkpoint may hold scales."""
+        self.created_bytes += self.rules.attention_scale_bytes + self.method.kv_scale_bytes(f"{parent}.attn", self.item, latent)
 
     def embedding(self, vocabulary: int, hidden: int) -> None:
         """VocabParallelEmbedding, padded to 64 rows. vllm/model_executor/layers/vocab_parallel_embedding.py."""
@@ -253,8 +253,7 @@ class Rank:
             intermediate = round_up(intermediate, self.experts_tp)
         mine = divide(intermediate, self.experts_tp)
         local = self.local_experts(experts)
-        # FlashInfer's TRTLLM kernel for bfloat16 experts (fused_moe/oracle/unquantized.py, 0.33.0) wants multiples of 128.
-        step = 128 if self.resolved.gpu.capability // 10 == 10 and self.version >= (0, 26) else 1
+        step = 128 if self.resolved.gpu.capability // 10 == 10 and self.rules.pads_experts else 1
         shape = Experts(parent, local, experts, hidden, mine, gated, bias, self.item, step)
         self.created_bytes += self.method.experts(shape)
         self.added_bytes += self.method.added

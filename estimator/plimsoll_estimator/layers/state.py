@@ -60,8 +60,7 @@ def mamba2(rank: Rank, parent: str, dims: Mamba2, normed: bool = True) -> None:
     mine, heads, grouped = dims.inner // tp, dims.heads // tp, groups * dims.state
     channels = mine + 2 * grouped
     rank.tensor(channels * dims.kernel + (channels if dims.conv_bias else 0))
-    if rank.version >= (0, 12):
-        # `conv_weights` is a view of the convolution: a buffer of its own only on the meta device.
+    if rank.rules.copies_conv_weights:
         rank.tensor(channels * dims.kernel)
         rank.added_bytes -= channels * dims.kernel * rank.item
     rank.column(parent, ("in_proj",), dims.hidden, (mine * tp, mine * tp, grouped * tp, grouped * tp, heads * tp), bias=dims.bias)
@@ -80,7 +79,7 @@ def short_conv(rank: Rank, parent: str, hidden: int, kernel: int, bias: bool) ->
 
 
 def delta_net(rank: Rank, parent: str, text: HfConfig, split_names: bool) -> None:
-    """Gated DeltaNet: query, key, value and gate in one projection; a small one for beta and decay; A_log is float32 since 0.19."""
+    """Gated DeltaNet: query, key, value and gate in one projection; a small one for beta and decay."""
     hidden = text.int("hidden_size")
     key_heads, value_heads = text.int("linear_num_key_heads"), text.int("linear_num_value_heads")
     key = key_heads * text.int("linear_key_head_dim")
@@ -93,6 +92,6 @@ def delta_net(rank: Rank, parent: str, text: HfConfig, split_names: bool) -> Non
     rank.column(parent, small, hidden, (value_heads, value_heads) if split_names else (2 * value_heads,))
     heads = divide(value_heads, rank.tp)
     rank.tensor(heads)
-    rank.tensor(heads, 4 if rank.version >= (0, 19) else None)
+    rank.tensor(heads, 4 if rank.rules.float32_decay else None)
     rank.norm(head_v)
     rank.row(parent, "out_proj", value, hidden)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.caches import ATTENTION, STATE, mamba2_caches
-from plimsoll_estimator.layers.decoder import attention, check_served_until, everywhere, mlp, sizes, stack
+from plimsoll_estimator.layers.decoder import attention, everywhere, mlp, sizes, stack
 from plimsoll_estimator.layers.needs import ModelNeeds
 from plimsoll_estimator.layers.planner_rules import PlannerRules
 from plimsoll_estimator.layers.rank import Rank
@@ -23,7 +23,6 @@ from plimsoll_estimator.resolved import ResolvedArgs
 
 def bamba(rank: Rank) -> None:
     """BambaForCausalLM: Mamba 2, attention at `attn_layer_indices`, a gated MLP in every layer."""
-    check_served_until(rank, "BambaForCausalLM", (0, 23))
     text = rank.text
     style = everywhere(replace(LLAMA, qkv_bias="no", o_bias="no", mlp="feed_forward"))
     size = sizes(text, style, rank.config)

@@ -8,13 +8,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.layers.decoder import Bias, DecoderStyle, attention, check_served_until, mlp, sizes, stack
+from plimsoll_estimator.layers.decoder import Bias, DecoderStyle, attention, mlp, sizes, stack
 from plimsoll_estimator.layers.rank import Rank
 
 
 def mpt(rank: Rank) -> None:
     """MPTForCausalLM: ALiBi, a tied head; `no_bias` also strips the LayerNorms' biases."""
-    check_served_until(rank, "MPTForCausalLM", (0, 28))
     text = rank.text
     nested = text.sub("attn_config") or HfConfig({}, f"{text.path}.attn_config")
     biased = not text.bool("no_bias")

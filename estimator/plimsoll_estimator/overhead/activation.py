@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.overhead.constants import constant
+from plimsoll_estimator.overhead.releases import overhead_rules
 from plimsoll_estimator.overhead.shape import ModelShape
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.units import GIB, ceil_div
@@ -20,7 +20,6 @@ _SPARSE_CONTEXTS: Final = 5
 _MAX_CONTEXT_ROWS: Final = 65536
 _ITEM_TOKENS: Final = 16384  # the largest image of processors that merge patches (vLLM's dummy inputs)
 _OLD_VIDEO_TOKENS: Final = 153600  # one dummy video with deepstack features before 0.13
-_VIDEO_CAPPED_SINCE: Final = EngineVersion(0, 13)
 
 
 def activation_bytes(shape: ModelShape, resolved: ResolvedArgs, *, first: bool, last: bool) -> int:
@@ -104,7 +103,7 @@ def encoder_outputs_bytes(shape: ModelShape, resolved: ResolvedArgs) -> int:
     if not shape.multimodal:
         return 0
     width = shape.hidden_size * (1 + shape.deepstack_levels) * 2
-    if shape.deepstack_levels and resolved.version < _VIDEO_CAPPED_SINCE:
+    if shape.deepstack_levels and not overhead_rules(resolved.version).caps_dummy_video:
         return _OLD_VIDEO_TOKENS * width
     item = _ITEM_TOKENS if shape.merges_patches else 0
     return int(constant("encoder_output_copies", resolved) * max(resolved.max_num_batched_tokens, item) * width)

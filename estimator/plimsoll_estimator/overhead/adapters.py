@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.overhead.releases import overhead_rules
 from plimsoll_estimator.overhead.shape import ModelShape
 from plimsoll_estimator.resolved import RankWeights, ResolvedArgs
 from plimsoll_estimator.units import GIB, ceil_div
 
 _DEFAULT_SLOTS = 1
 _DEFAULT_RANK = 16
-_EXTRA_VOCABULARY = 256  # --lora-extra-vocab-size, deprecated in 0.11
-_NO_EXTRA_VOCABULARY_SINCE = EngineVersion(0, 12)
 
 
 def resident_weights(weights: RankWeights, shape: ModelShape, resolved: ResolvedArgs) -> RankWeights:
@@ -48,7 +46,7 @@ def lora_bytes(shape: ModelShape, resolved: ResolvedArgs) -> int:
         elements += ceil_div(shape.experts, spread) * 3 * (hidden + width)
     # Embedding and output head have slots as well, whole on every rank (lora/layers/vocal_parallel_embedding.py, logits_processor.py);
     # counted on each stage, of which only the first and the last have them.
-    extra = _EXTRA_VOCABULARY if resolved.version < _NO_EXTRA_VOCABULARY_SINCE else 0
+    extra = overhead_rules(resolved.version).lora_extra_rows
     ends = 2 * (shape.vocab_size + extra + hidden)
     slots = (given.max_loras or _DEFAULT_SLOTS) * (given.max_lora_rank or _DEFAULT_RANK)
     size = 4 if resolved.dtype == "float32" else 2

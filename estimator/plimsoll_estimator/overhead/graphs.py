@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.overhead.constants import constant
+from plimsoll_estimator.overhead.releases import overhead_rules
 from plimsoll_estimator.overhead.shape import ModelShape
 from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.units import GIB, ceil_div
 
-_ADAPTERS_APART_SINCE: Final = EngineVersion(0, 11)
-_DEDUCTED_SINCE: Final = EngineVersion(0, 20, 2)
 _SIZES_AT_512: Final = 51
 _FIXED_SHARE: Final = 0.8  # 0.26 L40S: 7 sizes cost four fifths of 51
 _SIZES_AT_256: Final = 35
@@ -36,8 +34,7 @@ def graph_pool_bytes(shape: ModelShape, resolved: ResolvedArgs) -> int:
     full = constant("graph_pool_base_gib", resolved) + constant("graph_pool_gib_per_layer", resolved) * _layers(shape, resolved)
     if shape.experts:
         full += constant("graph_pool_experts_gib", resolved)
-    # With and without active adapters are captured apart (cudagraph_specialize_lora, on by default).
-    captures = 2 if resolved.given.enable_lora and resolved.version >= _ADAPTERS_APART_SINCE else 1
+    captures = 2 if resolved.given.enable_lora and overhead_rules(resolved.version).captures_adapters_apart else 1
     return int(captures * full * count / _SIZES_AT_512 * GIB)
 
 
@@ -51,7 +48,7 @@ def _layers(shape: ModelShape, resolved: ResolvedArgs) -> int:
 
 def graph_deducted_bytes(pool_bytes: int, shape: ModelShape, resolved: ResolvedArgs) -> int:
     """Bytes the release deducts; 0 before 0.20.2, when eager, or with the KV size given by hand."""
-    if resolved.version < _DEDUCTED_SINCE or resolved.enforce_eager or resolved.given.kv_cache_memory_bytes is not None:
+    if not overhead_rules(resolved.version).deducts_graphs or resolved.enforce_eager or resolved.given.kv_cache_memory_bytes is not None:
         return 0
     if shape.gated_delta_net and not resolved.uses_v2_model_runner:
         per_token = constant("delta_net_graph_estimate_bytes_per_token", resolved)

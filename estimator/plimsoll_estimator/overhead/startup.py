@@ -8,16 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from plimsoll_estimator.checks import Check
-from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.overhead.activation import logits_bytes
 from plimsoll_estimator.overhead.communication import pre_snapshot_bytes, usual_pre_snapshot_bytes
 from plimsoll_estimator.overhead.constants import constant
+from plimsoll_estimator.overhead.releases import overhead_rules
 from plimsoll_estimator.overhead.shape import ModelShape
 from plimsoll_estimator.overhead.stage import StageOverhead
 from plimsoll_estimator.resolved import KvPlan, OutsideBudget, RankWeights, ResolvedArgs
 from plimsoll_estimator.units import GIB, format_gib
 
-_MAMBA_BLOCKS_CHECKED_SINCE = EngineVersion(0, 19, 2)
 _MXFP4 = ("mxfp4", "gpt_oss_mxfp4")
 _PESSIMISM = 1.3  # measured graph pools lie within 30 % of the fitted line
 
@@ -67,7 +66,7 @@ def check_loading(free: int, weights: RankWeights, overhead: StageOverhead) -> R
 
 def check_state_blocks(shape: ModelShape, resolved: ResolvedArgs, plan: KvPlan) -> Refusal | None:
     """vLLM config/compilation.py: each decode sequence needs a state block, so sequences must not exceed blocks."""
-    if not shape.hybrid or resolved.enforce_eager or resolved.version < _MAMBA_BLOCKS_CHECKED_SINCE:
+    if not shape.hybrid or resolved.enforce_eager or not overhead_rules(resolved.version).checks_state_blocks:
         return None
     if resolved.max_num_seqs <= plan.num_gpu_blocks:
         return None

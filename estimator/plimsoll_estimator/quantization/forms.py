@@ -87,7 +87,7 @@ class Channel8(Form):
 class Block8(Form):
     """fp8 with a scale per block of `block_n` outputs and `block_k` inputs. `refine`: releases that subdivide blocks for experts.
 
-    `uneven_merges`: merged columns whose parts are no multiples of a block are let through (linear.py, since 0.15, fp8 alone).
+    `uneven_merges`: merged columns whose parts are no multiples of a block are let through (linear.py, fp8 alone).
     """
 
     block_n: int

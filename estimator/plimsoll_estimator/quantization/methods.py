@@ -29,14 +29,13 @@ from plimsoll_estimator.quantization.method import Method, canonical
 from plimsoll_estimator.quantization.names import Assigned, Ignored, Mode, check_work, parents
 from plimsoll_estimator.quantization.patterns import MOST_ITEMS
 from plimsoll_estimator.quantization.quantized import Chooser, Quantized, no_scales
+from plimsoll_estimator.quantization.releases import stored_rules
 from plimsoll_estimator.resolved import ResolvedArgs
 
 _NOTHING: Final = HfConfig({}, "quantization_config")
 _MOST_GROUPS: Final = 64
 MOST_LAYERS: Final = 2048
 """Layers that a config may have (resolve/sanity.py), for the budget of those that do not say how many."""
-_NO_INDEX_SINCE: Final = (0, 30)
-"""Before, Marlin's classes make an index whether or not the checkpoint has act-order, and empty it after loading."""
 
 
 @kept_with_config
@@ -97,8 +96,8 @@ def _fp8(settings: HfConfig, resolved: ResolvedArgs) -> Method:
     form: Form
     if block is not None:
         block_n, block_k = _pair(settings, block)
-        key = resolved.version.minor_key
-        form = Block8(block_n=block_n, block_k=block_k, refine=key >= (0, 29), uneven_merges=key >= (0, 15))
+        rules = stored_rules(resolved.version)
+        form = Block8(block_n=block_n, block_k=block_k, refine=rules.refines_blocks, uneven_merges=rules.uneven_merges)
     else:
         form = Tensor8(static=settings.str_or_none("activation_scheme") == "static")
     return Quantized(*_chosen(form, ignored), ignored.signature, _scalars, lists=(ignored,))
@@ -133,7 +132,7 @@ def _group_form(weights: HfConfig, activations: HfConfig | None, layout: str, in
 
 
 def _compressed_tensors(settings: HfConfig, resolved: ResolvedArgs) -> Method:
-    indexed = resolved.version.minor_key < _NO_INDEX_SINCE
+    rules = stored_rules(resolved.version)
     ignored = _ignored(settings, "exact", ("ignore",))
     groups = settings.sub("config_groups") or _NOTHING
     if len(groups.as_mapping()) > _MOST_GROUPS:
@@ -147,7 +146,7 @@ def _compressed_tensors(settings: HfConfig, resolved: ResolvedArgs) -> Method:
         weights = group.sub("weights") if group is not None else None
         if group is None or weights is None:
             continue
-        form = _group_form(weights, group.sub("input_activations"), group.str_or_none("format") or layout, indexed)
+        form = _group_form(weights, group.sub("input_activations"), group.str_or_none("format") or layout, rules.makes_index)
         everywhere, targets = targets_of[key]
         if everywhere:
             linear = form
@@ -167,7 +166,7 @@ def _compressed_tensors(settings: HfConfig, resolved: ResolvedArgs) -> Method:
     def signature(layer: int) -> Hashable:
         return (ignored.signature(layer), *(targets.signature(layer) for targets, _ in named))
 
-    scales = _scalars if resolved.version.minor_key < (0, 15) else _float_scalars
+    scales = _float_scalars if rules.float32_cache_scales else _scalars
     return Quantized(choose, choose_experts, signature, scales, lists=(ignored, *(targets for targets, _ in named)))
 
 
@@ -224,7 +223,7 @@ def _modelopt_mixed(settings: HfConfig, resolved: ResolvedArgs) -> Method:
     ignored = _modelopt_ignored(settings)
     assigned = _assigned(nested)
     forms = dict(_ALGORITHMS)
-    if resolved.version.minor_key < (0, 26):
+    if not stored_rules(resolved.version).weight_only_nvfp4:
         forms["W4A16_NVFP4"] = Fp4()
     cached = nested.raw("kv_cache_scheme") or nested.raw("kv_cache_quant_algo")
 
@@ -281,7 +280,7 @@ def _gptq(settings: HfConfig, resolved: ResolvedArgs) -> Method:
         bits=bits,
         group=size,
         zeros=True,
-        index=act_order or resolved.version.minor_key < _NO_INDEX_SINCE,
+        index=act_order or stored_rules(resolved.version).makes_index,
         act_order=act_order,
         drops_zeros=symmetric and bits in (4, 8),
         whole_groups=False,

@@ -26,6 +26,7 @@ from plimsoll_estimator.resolve.quantization import (
     quantization_config,
     resolve_quantization,
 )
+from plimsoll_estimator.resolve.releases import argument_rules
 from plimsoll_estimator.resolve.sanity import check_config
 from plimsoll_estimator.resolved import Gpu, ResolvedArgs
 
@@ -42,10 +43,7 @@ _BASE_CLASSES: Final = {
     "bert": "Bert", "chatglm": "ChatGLM", "ernie4_5": "Ernie4_5", "ernie4_5_moe": "Ernie4_5_Moe", "gpt2": "GPT2", "gpt_neox": "GPTNeoX",
     "gptj": "GPTJ", "opt": "OPT", "qwen2_5_vl": "Qwen2_5_VL", "qwen2_vl": "Qwen2VL", "xlm-roberta": "XLMRoberta",
 }  # fmt: skip
-_V2_MOE_0_25: Final = frozenset({"DeepseekV2ForCausalLM", "Qwen2MoeForCausalLM", "GraniteMoeForCausalLM"})
-_GLM_FP8_CACHE: Final = EngineVersion(0, 29)
-_ASYNC_SINCE: Final = EngineVersion(0, 14)
-_HYBRID_PREFIX_CACHING: Final = EngineVersion(0, 28)  # vLLM engine/arg_utils.py: "and not is_hybrid" until 0.27
+_V2_MIXTURES: Final = frozenset({"DeepseekV2ForCausalLM", "Qwen2MoeForCausalLM", "GraniteMoeForCausalLM"})
 _ASYNC_SPECULATION: Final = frozenset(
     {"mtp", "eagle", "eagle3", "draft_model", "ngram_gpu", "dflash", "dspark", "deepseek_mtp", "qwen3_next_mtp"}
 )
@@ -178,14 +176,14 @@ def _kv_cache_dtype(config: HfConfig, architecture: str, wanted: str | None, gpu
     declared = declared_kv_cache_dtype(config)
     if declared is not None:
         return declared
-    if architecture == "GlmMoeDsaForCausalLM" and gpu.compute_capability[0] == 10 and version >= _GLM_FP8_CACHE:
+    if architecture == "GlmMoeDsaForCausalLM" and gpu.compute_capability[0] == 10 and argument_rules(version).glm_fp8_cache:
         return "fp8_e4m3"
     return "auto"
 
 
 def _utilisation(wanted: float | None, version: EngineVersion) -> float:
     if wanted is None:
-        return 0.92 if version >= EngineVersion(0, 20, 2) else 0.90
+        return argument_rules(version).gpu_memory_utilization
     if not 0 < wanted <= 1:
         raise InvalidInput("engine_args.gpu_memory_utilization", wanted, "must be above 0 and at most 1")
     return wanted
@@ -197,7 +195,7 @@ def _prefix_caching(config: HfConfig, args: EngineArgs, architecture: str, hybri
     if is_attention_free(architecture) or is_encoder_only(architecture) or language(config).model_type == "whisper":
         return False
     if hybrid:
-        return runner == "generate" and version >= _HYBRID_PREFIX_CACHING
+        return runner == "generate" and argument_rules(version).caches_hybrid_prefixes
     return True
 
 
@@ -205,21 +203,23 @@ def _uses_v2_runner(
     config: HfConfig, architecture: str, runner: str, hybrid: bool, args: EngineArgs, quantization: str | None, version: EngineVersion
 ) -> bool:
     """Which runner a release picks by itself (vLLM config/vllm.py:use_v2_model_runner)."""
-    if version < EngineVersion(0, 21):
-        return False
+    rules = argument_rules(version)
     unsupported = args.speculative_method in ("suffix", "custom", "custom_class")
-    if args.enable_lora and version < EngineVersion(0, 25):
+    if args.enable_lora and not rules.v2_runner_takes_lora:
         unsupported = True
-    if version >= EngineVersion(0, 30):
-        return not unsupported
-    if runner != "generate" or hybrid or is_attention_free(architecture) or unsupported:
+    if rules.v2_runner == "none" or unsupported:
         return False
-    if version < EngineVersion(0, 25):
+    if rules.v2_runner == "all":
+        return True
+    if runner != "generate" or hybrid or is_attention_free(architecture):
+        return False
+    if rules.v2_runner == "qwen3":
         return architecture == "Qwen3ForCausalLM" and quantization is None
-    return num_experts(config) == 0 or architecture in _V2_MOE_0_25
+    return num_experts(config) == 0 or architecture in _V2_MIXTURES
 
 
 def _async_scheduling(args: EngineArgs, runner: str, pp: int, v2: bool, version: EngineVersion) -> bool:
-    if version < _ASYNC_SINCE or (runner == "pooling" and version >= EngineVersion(0, 20)):
+    rules = argument_rules(version)
+    if not (rules.schedules_pooling_async if runner == "pooling" else rules.schedules_async):
         return False
     return not args.num_speculative_tokens or (args.speculative_method or "mtp") in _ASYNC_SPECULATION

@@ -14,12 +14,12 @@ from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolve.checks import positive
 from plimsoll_estimator.resolve.facts import engine_defaults
+from plimsoll_estimator.resolve.releases import argument_rules
 from plimsoll_estimator.resolved import Gpu
 from plimsoll_estimator.units import GIB
 
 # Gemma-4 takes one video (32 frames of 70 tokens and their separators) in one batch: the floor of its tokens.
 _GEMMA4_ITEM_TOKENS: Final = 2496
-_PREFIX_LM_FLOOR_SINCE: Final = EngineVersion(0, 20)
 
 
 def batch_sizes(
@@ -34,7 +34,7 @@ def batch_sizes(
             tokens = max(tokens, length)
         if (
             architecture.startswith("Gemma4For")
-            and version >= _PREFIX_LM_FLOOR_SINCE
+            and argument_rules(version).prefix_lm_floor
             and language(config).raw("use_bidirectional_attention") == "vision"
         ):
             tokens = max(tokens, _GEMMA4_ITEM_TOKENS)
@@ -50,14 +50,14 @@ def _tiers(version: EngineVersion) -> tuple[tuple[int, bool, int, int], ...]:
     return tuple(
         (row["min_total_gib"] * GIB, bool(row["except_a100"]), row["tokens"], row["seqs"])
         for row in engine_defaults()["batch_tiers"]
-        if version >= EngineVersion.parse(row["since"]) and ("until" not in row or version < EngineVersion.parse(row["until"]))
+        if version >= EngineVersion.parse(row["since"]) and ("before" not in row or version < EngineVersion.parse(row["before"]))
     )
 
 
 def _tier(gpu: Gpu, version: EngineVersion) -> tuple[int, int]:
     small = engine_defaults()["small_tier"]
     found: tuple[int, int] = (small["tokens"], small["seqs"])
-    if version >= EngineVersion(0, 30) and gpu.compute_capability == (12, 1):
+    if gpu.compute_capability == (12, 1) and argument_rules(version).spark_is_small:
         return found
     is_a100 = "A100" in gpu.product.upper()
     for least_bytes, except_a100, tokens, seqs in _tiers(version):
@@ -72,15 +72,16 @@ def capture_size(args: EngineArgs, architecture: str, gpu: Gpu, version: EngineV
         return 0
     if args.max_cudagraph_capture_size is not None:
         return min(args.max_cudagraph_capture_size, tokens)
-    if architecture == "GptOssForCausalLM" and version >= EngineVersion(0, 11):
+    rules = argument_rules(version)
+    if architecture == "GptOssForCausalLM" and rules.captures_gpt_oss_to_1024:
         return min(1024, tokens)
-    limit = 1024 if gpu.compute_capability[0] == 10 and version >= EngineVersion(0, 28) else 512
+    limit = 1024 if gpu.compute_capability[0] == 10 and rules.captures_blackwell_to_1024 else 512
     return min(seqs * (1 + speculative) * 2, limit, tokens)
 
 
 def in_flight_tokens(tokens: int, pp: int, asynchronous: bool, v2: bool, version: EngineVersion) -> int:
     """Tokens a request may have in flight, as the window formulas count them: one batch before 0.26, then one per batch."""
-    if version < EngineVersion(0, 26):
+    if not argument_rules(version).counts_batches_in_flight:
         return tokens
     if asynchronous:
         return tokens * (pp + 1 if v2 else max(2, pp) if pp <= 1 else pp)

@@ -21,10 +21,8 @@ from plimsoll_estimator.resolve.facts import (
     supports_pipeline_parallel,
     supports_tensor_parallel,
 )
+from plimsoll_estimator.resolve.releases import NODES_SINCE, argument_rules
 
-NODES_SINCE: Final = EngineVersion(0, 11, 2)
-"""vLLM starts one engine on several nodes by itself (--nnodes); before, only on a Ray cluster made beforehand."""
-_DCP_OF_GROUPED_QUERIES_SINCE: Final = EngineVersion(0, 11, 1)
 MOST_RANKS: Final = 2048  # as many as the layers that a config may have; every stage is worked out
 
 
@@ -63,7 +61,7 @@ def check_parallel(config: HfConfig, architecture: str, tp: int, pp: int, dcp: i
 
 def check_nodes(tp: int, pp: int, dp: int, nodes: int, version: EngineVersion) -> None:
     """vLLM engine/arg_utils.py:create_engine_config with --nnodes. Raises EngineRefusal."""
-    if version < NODES_SINCE:
+    if not argument_rules(version).spans_nodes:
         raise EngineRefusal(
             Check.NODES_UNSUPPORTED,
             f"vLLM {version} spans nodes only on a Ray cluster made beforehand; releases from {NODES_SINCE} need none",
@@ -87,7 +85,7 @@ def _check_dcp(config: HfConfig, tp: int, dcp: int, heads: int | None, kv: int |
         )
     if is_mla(config) or not kv or not heads:
         return
-    if version < _DCP_OF_GROUPED_QUERIES_SINCE:
+    if not argument_rules(version).shards_grouped_queries:
         # v1/worker/gpu_model_runner.py of 0.10.2: the attention layer must return its softmax sums, which only MLA's did.
         raise EngineRefusal(
             Check.DECODE_CONTEXT_PARALLEL_NEEDS_LATENT_ATTENTION, f"vLLM {version} shards the KV cache of latent attention only"

@@ -16,30 +16,11 @@ from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolve.checks import check_parallel
 from plimsoll_estimator.resolve.facts import interface
+from plimsoll_estimator.resolve.releases import argument_rules
 
-LORA_RANKS: Final = (1, 8, 16, 32, 64, 128, 256, 320, 512)
-"""vLLM config/lora.py: MaxLoRARanks of 0.11.2 and later; before, without 1."""
-_RANK_1_SINCE: Final = EngineVersion(0, 11, 2)
-_LARGE_VOCABULARY_SINCE: Final = EngineVersion(0, 17)
-_DRAFT_MODEL_SINCE: Final = EngineVersion(0, 15)
-_DRAFT_MODEL_REFUSED_UNTIL: Final = EngineVersion(0, 14)
 _RULED: Final = frozenset({"ngram", "ngram_gpu", "suffix", "eagle", "eagle3", "draft_model"})
 _WITH_DRAFT: Final = frozenset({"eagle", "eagle3", "draft_model"})
 _MODULE_KEYS: Final = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules")
-_FIRST: Final = ("llama", "qwen")
-_SECOND: Final = (*_FIRST, "minicpm", "gpt_oss")
-_THIRD: Final = (*_SECOND, "hunyuan_vl", "hunyuan_v1_dense", "afmoe", "nemotron_h")
-_FOURTH: Final = (*_THIRD, "deepseek_v2", "deepseek_v3", "kimi_k2", "kimi_k25")
-_FIFTH: Final = (*_FOURTH, "minimax_m2", "gemma4")
-# Words of the target's text model type that EAGLE-3 was allowed for, by the first release with the list (config/speculative.py).
-_EAGLE3_TARGETS: Final = (
-    (EngineVersion(0, 10), _FIRST),
-    (EngineVersion(0, 11), _SECOND),
-    (EngineVersion(0, 17), _THIRD),
-    (EngineVersion(0, 18), _FOURTH),
-    (EngineVersion(0, 19), _FIFTH),
-)
-_EAGLE3_LISTED_UNTIL: Final = EngineVersion(0, 21)
 
 
 def check_lora(config: HfConfig, architecture: str, args: EngineArgs, version: EngineVersion) -> None:
@@ -53,12 +34,13 @@ def check_lora(config: HfConfig, architecture: str, args: EngineArgs, version: E
         raise Unsupported(Check.LORA_SUPPORT, f"whether {architecture} takes LoRA adapters in vLLM {version} is not known")
     if not known:
         raise EngineRefusal(Check.LORA_UNSUPPORTED, f"{architecture} does not support LoRA in vLLM {version}")
-    ranks = LORA_RANKS if version >= _RANK_1_SINCE else LORA_RANKS[1:]
+    rules = argument_rules(version)
+    ranks = rules.lora_ranks
     if args.max_lora_rank is not None and args.max_lora_rank not in ranks:
         raise EngineRefusal(
             Check.LORA_RANK_UNSUPPORTED, f"max_lora_rank ({args.max_lora_rank}) must be one of {', '.join(map(str, ranks))}"
         )
-    limit = 258048 if version >= _LARGE_VOCABULARY_SINCE else 257024
+    limit = rules.lora_vocabulary
     vocabulary = language(config).int_or_none("vocab_size") or 0
     # A tied head is the embedding itself, which has no such limit.
     if vocabulary > limit and language(config).raw("tie_word_embeddings") is False:
@@ -102,11 +84,11 @@ def _check_modules(config: HfConfig, tokens: int, method: str) -> None:
 
 
 def _check_eagle3_target(config: HfConfig, architecture: str, version: EngineVersion) -> None:
-    listed = [words for since, words in _EAGLE3_TARGETS if version >= since]
+    listed = argument_rules(version).eagle3_targets
     kind = language(config).model_type or config.model_type
-    if listed and version.minor_key <= _EAGLE3_LISTED_UNTIL.minor_key and not any(word in kind for word in listed[-1]):
+    if listed is not None and not any(word in kind for word in listed):
         raise EngineRefusal(
-            Check.SPECULATIVE_TARGET_UNSUPPORTED, f"eagle3 is only supported for {', '.join(listed[-1])} models in vLLM {version}"
+            Check.SPECULATIVE_TARGET_UNSUPPORTED, f"eagle3 is only supported for {', '.join(listed)} models in vLLM {version}"
         )
     known = interface("takes_eagle3", architecture, version)
     if known is None:
@@ -116,11 +98,12 @@ def _check_eagle3_target(config: HfConfig, architecture: str, version: EngineVer
 
 
 def _check_draft_model(config: HfConfig, draft: HfConfig, version: EngineVersion) -> None:
-    if version < _DRAFT_MODEL_REFUSED_UNTIL:
+    taken = argument_rules(version).draft_models
+    if taken == "refused":
         raise EngineRefusal(
             Check.SPECULATIVE_METHOD_UNSUPPORTED, f"vLLM {version} does not support speculative decoding with a draft model"
         )
-    if version < _DRAFT_MODEL_SINCE:
+    if taken == "unknown":
         raise Unsupported(Check.SPECULATIVE_METHOD, f"whether vLLM {version} supports a draft model is not known")
     target_size, draft_size = language(config).int_or_none("vocab_size"), language(draft).int_or_none("vocab_size")
     if target_size is not None and draft_size is not None and target_size != draft_size:

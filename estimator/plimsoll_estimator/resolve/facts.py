@@ -25,11 +25,11 @@ def engine_defaults() -> Mapping[str, Any]:
     return table
 
 
-def in_range(version: EngineVersion, since: str | None, until: str | None) -> bool:
-    """True when `since` <= version < the release after `until`'s minor (both optional; `until` names the last minor)."""
+def in_range(version: EngineVersion, since: str | None, last: str | None) -> bool:
+    """Whether the release is from `since` on and no later than the minor `last`; None is open."""
     if since is not None and version < EngineVersion.parse(since):
         return False
-    return until is None or version.minor_key <= EngineVersion.parse(until).minor_key
+    return last is None or version.minor_key <= EngineVersion.parse(last).minor_key
 
 
 def latest(version: EngineVersion, steps: list[tuple[str, int]]) -> int | None:
@@ -123,8 +123,8 @@ def interface(table: str, name: str, version: EngineVersion) -> bool | None:
     span = defaults[table].get(name)
     if span is None:
         return False if key <= examined[-1] else None
-    since, until = (EngineVersion.parse(f"{minor}.0").minor_key if minor else None for minor in span)
-    if until is not None and key > until:
+    since, last = (EngineVersion.parse(f"{minor}.0").minor_key if minor else None for minor in span)
+    if last is not None and key > last:
         return None
     if since is not None and key < since:
         before = max(minor for minor in examined if minor < since)

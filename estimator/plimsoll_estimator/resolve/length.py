@@ -14,6 +14,7 @@ from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput
 from plimsoll_estimator.hf_config import HfConfig, kept_with_config
 from plimsoll_estimator.reader import language
+from plimsoll_estimator.resolve.releases import argument_rules
 
 _KEYS: Final = (
     "max_position_embeddings",
@@ -29,7 +30,6 @@ _KEYS: Final = (
 _FALLBACK: Final = 2048
 _UNSCALED_OLD: Final = frozenset({"su", "longrope", "llama3"})
 _UNSCALED_NEW: Final = _UNSCALED_OLD | {"yarn", "deepseek_yarn", "deepseek_llama_scaling"}
-_YARN_KEEPS_MAXIMUM: Final = EngineVersion(0, 30)
 
 
 def max_model_len(config: HfConfig, wanted: int | None, version: EngineVersion) -> int:
@@ -82,7 +82,7 @@ def _derived(text: HfConfig) -> tuple[str, float | None]:
 def _scaled(config: HfConfig, ropes: list[tuple[str, Mapping[str, Any]]], derived: float, version: EngineVersion) -> float:
     if not ropes or "gemma3" in language(config).model_type or "gemma3" in config.model_type:
         return derived
-    unscaled = _UNSCALED_NEW if version >= _YARN_KEEPS_MAXIMUM else _UNSCALED_OLD
+    unscaled = _UNSCALED_NEW if argument_rules(version).yarn_keeps_maximum else _UNSCALED_OLD
     factor = 1.0
     for rope_type, values in ropes:
         if rope_type in unscaled:

@@ -13,16 +13,10 @@ from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal
 from plimsoll_estimator.hf_config import HfConfig, kept_with_config
 from plimsoll_estimator.resolve.facts import engine_defaults, in_range, latest
+from plimsoll_estimator.resolve.releases import argument_rules
 from plimsoll_estimator.resolved import Gpu
 
-# The releases whose quantization/__init__.py first lists auto_gptq, auto_awq and gpt_oss_mxfp4.
-_AUTO_GPTQ: Final = EngineVersion(0, 22)
-_AUTO_AWQ: Final = EngineVersion(0, 24)
-_GPT_OSS_MXFP4: Final = EngineVersion(0, 20)
 _WITH_CACHE_SCALES: Final = frozenset({"fp8", "deepseek_v4_fp8", "compressed-tensors", "quark"})
-_NO_ACT_ORDER: Final = EngineVersion(0, 31)
-_SCHEMELESS_E5M2: Final = EngineVersion(0, 26)
-_CACHE_DTYPE_AGREES: Final = EngineVersion(0, 33)
 _ALIASES: Final = {  # argument -> names it agrees with
     "gptq": {"gptq_marlin", "auto_gptq"},
     "gptq_marlin": {"auto_gptq"},
@@ -65,6 +59,7 @@ def resolve_quantization(
 
 
 def _detected(settings: HfConfig, architecture: str, gpu: Gpu, version: EngineVersion) -> str | None:
+    rules = argument_rules(version)
     method = (settings.str_or_none("quant_method") or "").lower()
     if not method:
         return None
@@ -73,22 +68,22 @@ def _detected(settings: HfConfig, architecture: str, gpu: Gpu, version: EngineVe
     if method == "gptq":
         return _gptq_name(settings, gpu, version)
     if method == "awq":
-        if version >= _AUTO_AWQ:
+        if rules.names_auto_awq:
             return "auto_awq"
         return "awq_marlin" if settings.int_or_none("bits", "w_bit") == 4 and gpu.capability >= 75 else "awq"
-    if method == "mxfp4" and architecture == "GptOssForCausalLM" and version >= _GPT_OSS_MXFP4:
+    if method == "mxfp4" and architecture == "GptOssForCausalLM" and rules.names_gpt_oss_mxfp4:
         return "gpt_oss_mxfp4"
     if method == "fp8" and architecture.startswith("DeepseekV4"):
         return "deepseek_v4_fp8"
     if method in ("auto-round", "intel/auto-round", "inc"):
-        return "inc" if version >= EngineVersion(0, 12) else "auto-round"
-    if method == "compressed-tensors" and _is_mxfp4(settings) and version >= EngineVersion(0, 26):
+        return "inc" if rules.names_inc else "auto-round"
+    if method == "compressed-tensors" and _is_mxfp4(settings) and rules.reads_compressed_mxfp4:
         return "mxfp4"
     return method or None
 
 
 def _gptq_name(settings: HfConfig, gpu: Gpu, version: EngineVersion) -> str:
-    if version >= _AUTO_GPTQ:
+    if argument_rules(version).names_auto_gptq:
         _check_auto_gptq(settings, version)
         return "auto_gptq"
     marlin = settings.int_or_none("bits") in (4, 8) and settings.raw("sym") is not False and gpu.capability >= 80
@@ -100,7 +95,7 @@ def _check_auto_gptq(settings: HfConfig, version: EngineVersion) -> None:
     bits, symmetric = settings.raw("bits"), settings.raw("sym") is not False
     if bits not in (4, 8) or not symmetric:
         raise EngineRefusal(Check.QUANTIZATION_UNSUPPORTED, f"unsupported GPTQ checkpoint: bits={bits}, sym={symmetric}")
-    if settings.raw("desc_act") is True and settings.raw("group_size") != -1 and version >= _NO_ACT_ORDER:
+    if settings.raw("desc_act") is True and settings.raw("group_size") != -1 and argument_rules(version).refuses_act_order:
         raise EngineRefusal(Check.QUANTIZATION_UNSUPPORTED, "GPTQ group activation ordering (desc_act=True) is no longer supported")
 
 
@@ -166,9 +161,9 @@ def check_kv_cache_dtype(
     """
     if wanted == "fp8_e5m2" and quantization is not None and (quantization in _WITH_CACHE_SCALES or quantization.startswith("modelopt")):
         without = quantization == "compressed-tensors" and (settings is None or settings.raw("kv_cache_scheme") is None)
-        if not (without and version >= _SCHEMELESS_E5M2):
+        if not (without and argument_rules(version).takes_e5m2_without_scheme):
             raise EngineRefusal(Check.KV_CACHE_DTYPE_UNSUPPORTED, "an fp8_e5m2 KV cache is not supported with fp8 checkpoints")
-    if wanted in ("float16", "bfloat16") and wanted != dtype and version >= _CACHE_DTYPE_AGREES:
+    if wanted in ("float16", "bfloat16") and wanted != dtype and argument_rules(version).cache_dtype_must_agree:
         raise EngineRefusal(Check.KV_CACHE_DTYPE_UNSUPPORTED, f"kv_cache_dtype {wanted} is incompatible with dtype {dtype}; set it to auto")
 
 

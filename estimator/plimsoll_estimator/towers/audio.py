@@ -6,10 +6,9 @@ Sources: vllm/model_executor/models/{qwen2_audio,qwen2_5_omni_thinker,qwen3_omni
 
 from __future__ import annotations
 
-from typing import Final
-
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.rank import Rank, positive
+from plimsoll_estimator.towers.releases import tower_rules
 
 MAX_DEPTH = 4096
 
@@ -59,19 +58,6 @@ def omni_audio_tower(rank: Rank) -> None:
     rank.tensor(width * out + out)
 
 
-_OMNI_NATIVE_SINCE: Final = (0, 15)
-_OMNI_WHOLE_ATTENTION_SINCE: Final = (0, 29)
-_OMNI_WHOLE_MLP_SINCE: Final = (0, 30)
-"""Qwen3-Omni's audio tower: Transformers' own module until 0.14, then divided; heads that do not divide were refused until 0.28."""
-
-
-def _omni_tp(rank: Rank, heads: int, whole_since: tuple[int, int]) -> int:
-    """How many ranks share a part of the audio tower."""
-    if rank.version < _OMNI_NATIVE_SINCE or (heads % rank.tp and rank.version >= whole_since):
-        return 1
-    return rank.tp
-
-
 def qwen3_omni_audio_tower(rank: Rank) -> None:
     """Qwen3-Omni: three convolutions in two dimensions, blocks divided where the heads divide, a projection of two linears."""
     audio = audio_config(rank)
@@ -79,7 +65,9 @@ def qwen3_omni_audio_tower(rank: Rank) -> None:
     wide, channels = audio.int("encoder_ffn_dim", default=5120), audio.int("downsample_hidden_size", default=480)
     out = audio.int("output_dim", default=2048)
     bins = audio.int("num_mel_bins", default=128)
-    attends, feeds = _omni_tp(rank, heads, _OMNI_WHOLE_ATTENTION_SINCE), _omni_tp(rank, heads, _OMNI_WHOLE_MLP_SINCE)
+    rules, uneven = tower_rules(rank.version), heads % rank.tp
+    attends = 1 if not rules.divides_omni_audio or (uneven and rules.whole_omni_attention) else rank.tp
+    feeds = 1 if not rules.divides_omni_audio or (uneven and rules.whole_omni_mlp) else rank.tp
     rank.tensor(audio.int("max_source_positions", default=1500) * width, 4)
     rank.tensor(channels * 9 + channels)
     for _ in range(2):

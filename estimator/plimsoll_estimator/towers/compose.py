@@ -9,16 +9,16 @@ from collections.abc import Callable
 
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.towers.releases import tower_rules
 
 Builder = Callable[[Rank], None]
-TOWER_ON_FIRST_STAGE_ONLY = (0, 33)
 
 
 def with_tower(tower: Builder, language: Builder, quantised: bool = True) -> Builder:
-    """The tower on the first stage (before 0.33 on every stage), then the language model. A tower may be built unquantised."""
+    """The tower on the first stage (in older releases on every stage), then the language model. A tower may be built unquantised."""
 
     def build(rank: Rank) -> None:
-        if rank.first or rank.version < TOWER_ON_FIRST_STAGE_ONLY:
+        if rank.first or not tower_rules(rank.version).first_stage_only:
             if quantised:
                 tower(rank)
             else:

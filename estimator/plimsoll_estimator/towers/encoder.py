@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.rank import Rank, positive
 from plimsoll_estimator.layers.rope import rope
+from plimsoll_estimator.towers.releases import tower_rules
 
 TOWER_ROPE_ROWS = 8192
 MAX_DEPTH = 4096
@@ -73,8 +74,8 @@ def conv(rank: Rank, vision: HfConfig, hidden: int, bias: bool, frames: int | No
 
 
 def tower_rope(rank: Rank, head_dim: int) -> None:
-    """The two-dimensional rope table of Qwen-like towers; before 0.13 only its frequencies, in float32."""
-    if rank.version < (0, 13):
+    """The two-dimensional rope table of Qwen-like towers, or its frequencies alone, in float32."""
+    if not tower_rules(rank.version).rope_tables:
         rank.tensor(head_dim // 4, 4)
         return
     rope(rank, head_dim, TOWER_ROPE_ROWS, parameters={"rope_type": "default", "rope_theta": "tower"}, partial=0.5)

@@ -5,27 +5,24 @@ Called by `models.kimi`. Sources: vllm/model_executor/models/{moonvit,kimi_vl,ki
 
 from __future__ import annotations
 
-from typing import Final
-
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.rank import Rank, positive
 from plimsoll_estimator.towers.encoder import MAX_DEPTH, Block, conv, encoder, vision_config
-
-_MOONVIT_SPLIT_SINCE: Final = (0, 15)
-"""Its blocks were whole on every rank in 0.13 and are split in 0.15."""
+from plimsoll_estimator.towers.releases import tower_rules
 
 
 def moonvit_blocks(rank: Rank, vision: HfConfig, frames: int) -> int:
     """MoonViT without its projector (but with the projector's norm); `frames` time positions in three-dimensional ones."""
+    rules = tower_rules(rank.version)
     hidden = vision.int("vt_hidden_size", "hidden_size")
     heads = positive(vision, "vt_num_attention_heads", "num_attention_heads")
     layers = positive(vision, "vt_num_hidden_layers", "num_hidden_layers", limit=MAX_DEPTH)
     intermediate = vision.int("vt_intermediate_size", "intermediate_size")
     conv(rank, vision, hidden, bias=True, frames=1)
     rank.tensor(vision.int("init_pos_emb_height", default=64) * vision.int("init_pos_emb_width", default=64) * hidden)
-    rank.tensor(frames * hidden, 4 if rank.version >= (0, 20) else None)
+    rank.tensor(frames * hidden, 4 if rules.moonvit_time_float32 else None)
     block = Block(attention="self_attn", qkv="wqkv", out="wo", up=("fc0",), down="fc1")
-    if rank.version < _MOONVIT_SPLIT_SINCE:
+    if not rules.divides_moonvit:
         rank.tensor(layers * (4 * hidden * (hidden + 1) + intermediate * (2 * hidden + 1) + hidden))
         rank.norm(hidden, bias=True, count=2 * layers)
     else:

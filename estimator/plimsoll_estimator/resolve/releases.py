@@ -1,0 +1,113 @@
+"""What vLLM makes of its arguments differently from release to release: defaults, names, limits and checks.
+
+Read by the modules of `resolve`, and by whoever asks what a release can do. Defaults that are lists of models or tiers are rows of
+data/engine_defaults.json. Knows no model and no GPU.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.releases import Releases
+
+NODES_SINCE: Final = EngineVersion(0, 11, 2)
+"""vLLM starts one engine on several nodes by itself (--nnodes); before, only on a Ray cluster made beforehand."""
+_FIRST: Final = ("llama", "qwen")
+_SECOND: Final = (*_FIRST, "minicpm", "gpt_oss")
+_THIRD: Final = (*_SECOND, "hunyuan_vl", "hunyuan_v1_dense", "afmoe", "nemotron_h")
+_FOURTH: Final = (*_THIRD, "deepseek_v2", "deepseek_v3", "kimi_k2", "kimi_k25")
+_FIFTH: Final = (*_FOURTH, "minimax_m2", "gemma4")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArgumentRules:
+    """Switches of one release. Defaults are those of the oldest known release (0.8)."""
+
+    gpu_memory_utilization: float = 0.90
+    """Its default (config/cache.py)."""
+    schedules_async: bool = False
+    """Scheduling runs ahead of the GPU by default (config/vllm.py)."""
+    schedules_pooling_async: bool = False
+    """For pooling models too, as long as it did (0.14 to 0.19)."""
+    v2_runner: Literal["none", "qwen3", "dense", "all"] = "none"
+    """Which models get the second model runner by themselves (config/vllm.py: use_v2_model_runner)."""
+    v2_runner_takes_lora: bool = False
+    """The second runner serves adapters."""
+    caches_hybrid_prefixes: bool = False
+    """Prefix caching is on by default for hybrids too (engine/arg_utils.py: "and not is_hybrid" before)."""
+    glm_fp8_cache: bool = False
+    """GLM's sparse attention keeps an fp8 cache on Blackwell by default (models/config.py)."""
+    counts_batches_in_flight: bool = False
+    """The window formulas count a batch of tokens for each batch in flight, not one (config/vllm.py)."""
+    prefix_lm_floor: bool = False
+    """max_num_batched_tokens is raised to one item of a model whose image tokens attend to one another (engine/arg_utils.py)."""
+    spark_is_small: bool = False
+    """Capability 12.1 gets the batches of small GPUs whatever its memory (engine/arg_utils.py: get_batch_defaults)."""
+    captures_gpt_oss_to_1024: bool = False
+    """gpt-oss has graphs up to 1024 sequences (models/config.py)."""
+    captures_blackwell_to_1024: bool = False
+    """So has every model on Blackwell of capability 10 (config/vllm.py: _set_cudagraph_sizes)."""
+    spans_nodes: bool = False
+    """One engine may run on several nodes without Ray (--nnodes)."""
+    shards_grouped_queries: bool = False
+    """Decode context parallelism takes grouped queries; before, the attention layer had to return the softmax sums that only MLA's did."""
+    yarn_keeps_maximum: bool = False
+    """The length of a config with YaRN is its stated maximum, not the original times the factor (config/model.py)."""
+    lora_ranks: tuple[int, ...] = (8, 16, 32, 64, 128, 256, 320, 512)
+    """config/lora.py: MaxLoRARanks."""
+    lora_vocabulary: int = 257024
+    """The largest untied vocabulary with adapters (lora/layers/logits_processor.py)."""
+    draft_models: Literal["refused", "unknown", "taken"] = "refused"
+    """Speculative decoding with a model of its own (config/speculative.py); in 0.14 nobody looked."""
+    eagle3_targets: tuple[str, ...] | None = None
+    """Words of the target's text model type that EAGLE-3 is allowed for, where the release lists them (config/speculative.py)."""
+    names_inc: bool = False
+    """auto-round is called inc (quantization/__init__.py)."""
+    names_gpt_oss_mxfp4: bool = False
+    """gpt-oss has a method of its own, gpt_oss_mxfp4 (quantization/__init__.py)."""
+    names_auto_gptq: bool = False
+    """One method, auto_gptq, for all GPTQ checkpoints (quantization/__init__.py)."""
+    names_auto_awq: bool = False
+    """One method, auto_awq, for all AWQ checkpoints (quantization/__init__.py)."""
+    reads_compressed_mxfp4: bool = False
+    """compressed-tensors in MXFP4 go to the method mxfp4."""
+    refuses_act_order: bool = False
+    """GPTQ with groups in activation order is no longer read (quantization/utils/gptq_utils.py)."""
+    takes_e5m2_without_scheme: bool = False
+    """An fp8_e5m2 cache beside compressed-tensors without a `kv_cache_scheme` is let through (attention/layer.py)."""
+    cache_dtype_must_agree: bool = False
+    """A float16 or bfloat16 cache must be of the model's dtype (config/vllm.py)."""
+
+
+_RELEASES: Final = Releases(
+    ArgumentRules(),
+    (EngineVersion(0, 10), {"eagle3_targets": _FIRST}),
+    (EngineVersion(0, 11), {"eagle3_targets": _SECOND, "captures_gpt_oss_to_1024": True}),
+    (EngineVersion(0, 11, 1), {"shards_grouped_queries": True}),
+    (NODES_SINCE, {"spans_nodes": True, "lora_ranks": (1, *ArgumentRules().lora_ranks)}),
+    (EngineVersion(0, 12), {"names_inc": True}),
+    (EngineVersion(0, 14), {"schedules_async": True, "schedules_pooling_async": True, "draft_models": "unknown"}),
+    (EngineVersion(0, 15), {"draft_models": "taken"}),
+    (EngineVersion(0, 17), {"eagle3_targets": _THIRD, "lora_vocabulary": 258048}),
+    (EngineVersion(0, 18), {"eagle3_targets": _FOURTH}),
+    (EngineVersion(0, 19), {"eagle3_targets": _FIFTH}),
+    (EngineVersion(0, 20), {"schedules_pooling_async": False, "prefix_lm_floor": True, "names_gpt_oss_mxfp4": True}),
+    (EngineVersion(0, 20, 2), {"gpu_memory_utilization": 0.92}),
+    (EngineVersion(0, 21), {"v2_runner": "qwen3"}),
+    (EngineVersion(0, 22), {"names_auto_gptq": True, "eagle3_targets": None}),
+    (EngineVersion(0, 24), {"names_auto_awq": True}),
+    (EngineVersion(0, 25), {"v2_runner": "dense", "v2_runner_takes_lora": True}),
+    (EngineVersion(0, 26), {"counts_batches_in_flight": True, "reads_compressed_mxfp4": True, "takes_e5m2_without_scheme": True}),
+    (EngineVersion(0, 28), {"caches_hybrid_prefixes": True, "captures_blackwell_to_1024": True}),
+    (EngineVersion(0, 29), {"glm_fp8_cache": True}),
+    (EngineVersion(0, 30), {"v2_runner": "all", "yarn_keeps_maximum": True, "spark_is_small": True}),
+    (EngineVersion(0, 31), {"refuses_act_order": True}),
+    (EngineVersion(0, 33), {"cache_dtype_must_agree": True}),
+)
+
+
+def argument_rules(version: EngineVersion) -> ArgumentRules:
+    """The switches of `version`."""
+    return _RELEASES.of(version)
