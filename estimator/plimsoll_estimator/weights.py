@@ -11,7 +11,7 @@ from typing import Final
 from plimsoll_estimator.hf_config import HfConfig, kept_with_config
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.models.architectures import find_architecture
-from plimsoll_estimator.models.register import FAMILIES
+from plimsoll_estimator.models.register import FAMILIES, find, read
 from plimsoll_estimator.quantization.methods import method_for
 from plimsoll_estimator.resolved import RankWeights, ResolvedArgs, Sight
 
@@ -47,11 +47,13 @@ def _remembered(config: HfConfig, seen: tuple[object, ...]) -> tuple[RankWeights
 
 
 def _stages(config: HfConfig, resolved: ResolvedArgs) -> tuple[RankWeights, ...]:
-    build = FAMILIES[find_architecture(resolved.architecture).family]
+    model = find(config, resolved.architecture)
+    build = FAMILIES[find_architecture(resolved.architecture).family] if model is None else model.weights
+    shape = None if model is None else read(config, resolved.architecture)
     method = method_for(config, resolved)
     stages = []
     for stage in range(resolved.pipeline_parallel_size):
-        rank = Rank(config, resolved, method, stage)
+        rank = Rank(config, resolved, method, stage, shape)
         build(rank)
         created = rank.created_bytes
         stages.append(RankWeights(created_bytes=created, loaded_bytes=created + rank.added_bytes))

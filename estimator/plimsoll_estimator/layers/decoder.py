@@ -15,6 +15,7 @@ from plimsoll_estimator.hf_config import HfConfig, kept_with_config
 from plimsoll_estimator.layers.rank import Rank, positive, stage_layers
 from plimsoll_estimator.layers.rope import rope, rope_parameters
 from plimsoll_estimator.reader import MAX_LAYERS, POSITIONS
+from plimsoll_estimator.shape import Dimensions
 
 Bias = Literal["no", "yes"] | tuple[str, ...]
 MAX_DRAFT_LAYERS = 64
@@ -63,45 +64,39 @@ class DecoderStyle:
 _TIES: Final = "tie_word_embeddings"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sizes:
-    """The dimensions of a decoder, with Transformers' aliases resolved."""
-
-    layers: int
-    hidden: int
-    heads: int
-    kv_heads: int
-    head_dim: int
-    intermediate: int
-    vocabulary: int
-    positions: int
-    tied: bool
-
-
-def sizes(text: HfConfig, style: DecoderStyle, root: HfConfig | None = None) -> Sizes:
+def sizes(text: HfConfig, style: DecoderStyle, root: HfConfig | None = None) -> Dimensions:
     """Read the dimensions. Raises InvalidInput naming what is missing."""
     return _sizes(text, style, root is not None and root.bool(_TIES), root is not None and _TIES in root)
 
 
 @kept_with_config
-def _sizes(text: HfConfig, style: DecoderStyle, root_ties: bool, root_says: bool) -> Sizes:
+def _sizes(text: HfConfig, style: DecoderStyle, root_ties: bool, root_says: bool) -> Dimensions:
     hidden = text.int("hidden_size")
     heads = text.int("num_attention_heads")
     if heads < 1 or hidden < 1:
         raise InvalidInput(f"{text.path}.num_attention_heads", heads, "must be at least 1")
-    head_dim = text.int_or_none("head_dim") or style.head_dim or hidden // heads
-    tied = text.bool(_TIES) or root_ties if root_says or _TIES in text else style.tied
-    return Sizes(
-        layers=positive(text, "num_hidden_layers", limit=MAX_LAYERS),
-        hidden=hidden,
+    return Dimensions(
+        model_type=text.model_type,
+        num_hidden_layers=positive(text, "num_hidden_layers", limit=MAX_LAYERS),
+        hidden_size=hidden,
         heads=heads,
         kv_heads=text.int_or_none("num_key_value_heads") or heads,
-        head_dim=head_dim,
-        intermediate=text.int_or_none("intermediate_size") or 4 * hidden,
-        vocabulary=text.int("vocab_size"),
+        head_dim=text.int_or_none("head_dim") or style.head_dim or hidden // heads,
+        intermediate_size=text.int_or_none("intermediate_size") or 4 * hidden,
+        vocab_size=text.int("vocab_size"),
         positions=text.int_or_none(*POSITIONS) or style.positions or 8192,
-        tied=tied and style.ties,
+        tied=text.bool(_TIES) or root_ties if root_says or _TIES in text else None,
     )
+
+
+def size_of(rank: Rank, style: DecoderStyle) -> Dimensions:
+    """The dimensions of the rank's model."""
+    return rank.shape.size if rank.shape is not None else sizes(rank.text, style, rank.config)
+
+
+def ties(size: Dimensions, style: DecoderStyle) -> bool:
+    """Whether the class builds one embedding for input and output; where the file is silent as its configuration class fills in."""
+    return style.ties and (style.tied if size.tied is None else size.tied)
 
 
 def has_bias(text: HfConfig, bias: Bias) -> bool:
@@ -111,12 +106,12 @@ def has_bias(text: HfConfig, bias: Bias) -> bool:
     return any(text.raw(key) is True for key in bias)
 
 
-def attention(rank: Rank, layer: str, size: Sizes, style: DecoderStyle) -> None:
+def attention(rank: Rank, layer: str, size: Dimensions, style: DecoderStyle) -> None:
     """Fused q, k, v; output projection; query and key norms; scales."""
     parent = f"{layer}.{style.attention}"
     text = rank.text
-    rank.qkv(parent, size.hidden, size.heads, size.kv_heads, size.head_dim, bias=has_bias(text, style.qkv_bias))
-    rank.row(parent, style.o_name, size.heads * size.head_dim, size.hidden, bias=has_bias(text, style.o_bias))
+    rank.qkv(parent, size.hidden_size, size.heads, size.kv_heads, size.head_dim, bias=has_bias(text, style.qkv_bias))
+    rank.row(parent, style.o_name, size.heads * size.head_dim, size.hidden_size, bias=has_bias(text, style.o_bias))
     if style.qk_norm == "head":
         rank.norm(size.head_dim, count=2)
     elif style.qk_norm == "full":
@@ -141,7 +136,7 @@ def on_transformers(rank: Rank, style: DecoderStyle) -> bool:
     return style.transformers_since is not None and rank.version >= style.transformers_since
 
 
-def rope_table(rank: Rank, size: Sizes, style: DecoderStyle) -> None:
+def rope_table(rank: Rank, size: Dimensions, style: DecoderStyle) -> None:
     """The family's one rope table, or the small inverse frequencies of the Transformers backend."""
     if not style.rotates:
         return
@@ -155,7 +150,7 @@ def rope_table(rank: Rank, size: Sizes, style: DecoderStyle) -> None:
             rope(rank, size.head_dim, size.positions, parameters={"rope_type": "default", "rope_theta": theta})
 
 
-def transformers_rope(rank: Rank, size: Sizes, style: DecoderStyle) -> None:
+def transformers_rope(rank: Rank, size: Dimensions, style: DecoderStyle) -> None:
     """Transformers' RotaryEmbedding: inv_freq (with Transformers 5 a copy too) in float32, per layer type where nested."""
     nested = rank.text.sub("rope_parameters")
     tables = 2 if style.sliding_rope else 1
@@ -168,7 +163,7 @@ def transformers_rope(rank: Rank, size: Sizes, style: DecoderStyle) -> None:
 
 def stack(
     rank: Rank,
-    size: Sizes,
+    size: Dimensions,
     style: DecoderStyle,
     build: Callable[[int], None],
     kind: Callable[[int], Hashable] | None = None,
@@ -179,33 +174,34 @@ def stack(
 
     `vocabularies` are the rows of embedding and head where they differ.
     """
-    count = size.layers if layers is None else layers
+    count = size.num_hidden_layers if layers is None else layers
     head = rank.resolved.runner == "generate" or style.head_in_pooling
+    tied = ties(size, style)
     native = not on_transformers(rank, style)  # the backend leaves out what a stage does not use
-    embedded, decoded = vocabularies or (size.vocabulary, size.vocabulary)
-    if rank.first or (style.embedding_always and native) or (rank.last and size.tied and (head or not native)):
-        rank.embedding(embedded, size.hidden)
+    embedded, decoded = vocabularies or (size.vocab_size, size.vocab_size)
+    if rank.first or (style.embedding_always and native) or (rank.last and tied and (head or not native)):
+        rank.embedding(embedded, size.hidden_size)
     if style.learned_positions and (rank.first or style.embedding_always):
-        rank.tensor(size.positions * size.hidden)
+        rank.tensor(size.positions * size.hidden_size)
     rank.layers(stage_layers(count, rank.resolved.pipeline_parallel_size)[rank.stage], kind, build)
     if style.normalizer:
         rank.tensor(1)
     if style.norms and (rank.last or (style.norm_always and native)):
-        rank.norm(size.hidden, bias=style.norm_bias)
-    if head and not size.tied and (rank.last or (style.head_always and native)):
+        rank.norm(size.hidden_size, bias=style.norm_bias)
+    if head and not tied and (rank.last or (style.head_always and native)):
         bias = has_bias(rank.text, style.head_bias) and native
-        rank.lm_head(decoded, size.hidden, bias=bias)
+        rank.lm_head(decoded, size.hidden_size, bias=bias)
 
 
 def build_decoder(rank: Rank, style: DecoderStyle) -> None:
     """A dense decoder of one style."""
-    size = sizes(rank.text, style, rank.config)
+    size = size_of(rank, style)
 
     def layer(i: int) -> None:
         name = f"layers.{i}"
         attention(rank, name, size, style)
-        mlp(rank, f"{name}.{style.mlp}", size.hidden, size.intermediate, style)
-        rank.norm(size.hidden, bias=style.norm_bias, count=style.norms)
+        mlp(rank, f"{name}.{style.mlp}", size.hidden_size, size.intermediate_size, style)
+        rank.norm(size.hidden_size, bias=style.norm_bias, count=style.norms)
         rope_table(rank, size, style)
 
     stack(rank, size, style, layer)
@@ -215,15 +211,15 @@ def build_plain(
     rank: Rank, style: DecoderStyle, text: HfConfig, halves: bool = False, rotary_dim: int | None = None, mlp_tp: int | None = None
 ) -> None:
     """A dense decoder of one style with one rope table; `halves`: `intermediate_size` counts both halves of a gated MLP."""
-    size = sizes(text, style, rank.config)
-    if halves:
-        size = replace(size, intermediate=size.intermediate // 2)
+    size = rank.shape.size if rank.shape is not None else sizes(text, style, rank.config)
+    if halves and rank.shape is None:
+        size = replace(size, intermediate_size=size.intermediate_size // 2)
 
     def layer(i: int) -> None:
         name = f"layers.{i}"
         attention(rank, name, size, style)
-        mlp(rank, f"{name}.{style.mlp}", size.hidden, size.intermediate, style, mlp_tp)
-        rank.norm(size.hidden, bias=style.norm_bias, count=style.norms)
+        mlp(rank, f"{name}.{style.mlp}", size.hidden_size, size.intermediate_size, style, mlp_tp)
+        rank.norm(size.hidden_size, bias=style.norm_bias, count=style.norms)
         if style.rotates:
             rope(rank, size.head_dim, size.positions, rotary_dim=rotary_dim)
 

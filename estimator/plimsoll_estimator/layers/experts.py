@@ -12,8 +12,9 @@ from typing import Literal
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import EngineRefusal
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.layers.decoder import DecoderStyle, attention, mlp, rope_table, sizes, stack
+from plimsoll_estimator.layers.decoder import DecoderStyle, attention, mlp, rope_table, size_of, stack
 from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.shape import Experts
 
 EXPERTS = ("num_experts", "moe_num_experts", "n_routed_experts", "num_local_experts")
 
@@ -46,12 +47,24 @@ BLOCK_SPARSE = MoeStyle(parent="block_sparse_moe", intermediate=("intermediate_s
 """Mixtral's block, which others took over."""
 
 
+def block_of(rank: Rank, style: MoeStyle) -> Experts:
+    """The sparse block as the shape has it."""
+    if rank.shape is not None and rank.shape.experts is not None:
+        return rank.shape.experts
+    text = rank.text
+    width, shared = text.int(*style.intermediate), 0
+    if style.shared == "count":
+        shared = (text.int_or_none("n_shared_experts", "moe_num_shared_experts", "num_shared_experts") or 0) * width
+    elif style.shared == "size":
+        shared = text.int_or_none("shared_expert_intermediate_size", "shared_intermediate_size") or 0
+    return Experts(count=expert_count(text, style.experts), per_token=0, width=width, shared=shared)
+
+
 def moe(rank: Rank, layer: str, hidden: int, style: MoeStyle) -> None:
     """Router, fused experts, shared experts of one layer."""
-    text = rank.text
+    block = block_of(rank, style)
     parent = f"{layer}.{style.parent}"
-    experts = expert_count(text, style.experts)
-    intermediate = text.int(*style.intermediate)
+    experts, intermediate = block.count, block.width
     item = style.gate_item or rank.item
     rank.tensor(experts * hidden, item)
     if style.gate_bias:
@@ -59,16 +72,11 @@ def moe(rank: Rank, layer: str, hidden: int, style: MoeStyle) -> None:
     if style.correction:
         rank.tensor(experts, style.correction_item or rank.item)
     rank.experts(f"{parent}.experts", experts, hidden, intermediate, gated=style.gated, bias=style.expert_bias)
-    shared = 0
-    if style.shared == "count":
-        shared = (text.int_or_none("n_shared_experts", "moe_num_shared_experts", "num_shared_experts") or 0) * intermediate
-    elif style.shared == "size":
-        shared = text.int_or_none("shared_expert_intermediate_size", "shared_intermediate_size") or 0
-    if shared:
+    if block.shared and style.shared != "no":
         if style.shared_gate:
             rank.tensor(hidden)
         tp = rank.shared_experts_tp(style.unsplit_since)
-        mlp(rank, f"{parent}.{style.shared_name}", hidden, shared, style.dense_style, tp)
+        mlp(rank, f"{parent}.{style.shared_name}", hidden, block.shared, style.dense_style, tp)
 
 
 def expert_count(text: HfConfig, keys: tuple[str, ...] = EXPERTS) -> int:
@@ -94,19 +102,21 @@ def build_moe(
     rank: Rank, style: DecoderStyle, sparse: MoeStyle, first_dense: int = 0, step: int = 1, listed: frozenset[int] = frozenset()
 ) -> None:
     """A decoder where the layers beyond `first_dense`, every `step`-th, and not `listed`, are sparse."""
-    size = sizes(rank.text, style, rank.config)
+    size, shape = size_of(rank, style), rank.shape
 
     def is_sparse(i: int) -> bool:
+        if shape is not None:
+            return shape.layers[i].routed
         return i >= first_dense and i not in listed and (i + 1) % step == 0
 
     def layer(i: int) -> None:
         name = f"layers.{i}"
         attention(rank, name, size, style)
         if is_sparse(i):
-            moe(rank, name, size.hidden, sparse)
+            moe(rank, name, size.hidden_size, sparse)
         else:
-            mlp(rank, f"{name}.{style.mlp}", size.hidden, size.intermediate, style)
-        rank.norm(size.hidden, bias=style.norm_bias, count=style.norms)
+            mlp(rank, f"{name}.{style.mlp}", size.hidden_size, size.intermediate_size, style)
+        rank.norm(size.hidden_size, bias=style.norm_bias, count=style.norms)
         rope_table(rank, size, style)
 
     stack(rank, size, style, layer, is_sparse)

@@ -16,6 +16,7 @@ from plimsoll_estimator.layers.releases import layer_rules
 from plimsoll_estimator.quantization.method import Experts, Linear, Method
 from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolved import ResolvedArgs
+from plimsoll_estimator.shape import Shape
 from plimsoll_estimator.units import ceil_div, round_up
 
 DTYPE_BYTES = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "half": 2}
@@ -70,6 +71,7 @@ class Rank:
         "method",
         "resolved",
         "rules",
+        "shape",
         "shared",
         "shared_added_bytes",
         "shared_created_bytes",
@@ -80,8 +82,9 @@ class Rank:
         "version",
     )
 
-    def __init__(self, config: HfConfig, resolved: ResolvedArgs, method: Method, stage: int) -> None:
+    def __init__(self, config: HfConfig, resolved: ResolvedArgs, method: Method, stage: int, shape: Shape | None = None) -> None:
         self.config = config
+        self.shape = shape
         self.text = language(config)
         self.resolved = resolved
         self.version = resolved.version

@@ -22,12 +22,12 @@ def afmoe(rank: Rank) -> None:
     def layer(i: int) -> None:
         name = f"layers.{i}"
         attention(rank, name, size, style)
-        rank.column(f"{name}.self_attn", ("gate_proj",), size.hidden, (size.heads * size.head_dim,))
+        rank.column(f"{name}.self_attn", ("gate_proj",), size.hidden_size, (size.heads * size.head_dim,))
         if i < first:
-            mlp(rank, f"{name}.mlp", size.hidden, size.intermediate, style)
+            mlp(rank, f"{name}.mlp", size.hidden_size, size.intermediate_size, style)
         else:
-            moe(rank, name, size.hidden, block)
-        rank.norm(size.hidden, count=4)
+            moe(rank, name, size.hidden_size, block)
+        rank.norm(size.hidden_size, count=4)
         rope(rank, size.head_dim, size.positions)
 
     stack(rank, size, style, layer, lambda i: i < first)

@@ -26,9 +26,9 @@ def apertus(rank: Rank) -> None:
     def layer(i: int) -> None:
         name = f"layers.{i}"
         attention(rank, name, size, _APERTUS)
-        mlp(rank, f"{name}.mlp", size.hidden, size.intermediate, _APERTUS)
+        mlp(rank, f"{name}.mlp", size.hidden_size, size.intermediate_size, _APERTUS)
         rank.tensor(4, 2)
-        rank.norm(size.hidden, count=2)
+        rank.norm(size.hidden_size, count=2)
         rope(rank, size.head_dim, size.positions)
 
     stack(rank, size, _APERTUS, layer)

@@ -21,10 +21,10 @@ def aria_language(rank: Rank) -> None:
     def layer(i: int) -> None:
         name = f"layers.{i}"
         attention(rank, name, size, style)
-        rank.tensor(experts * size.hidden)
-        rank.experts(f"{name}.mlp.experts", experts, size.hidden, size.intermediate)
-        mlp(rank, f"{name}.mlp.shared_experts", size.hidden, shared * size.intermediate, style)
-        rank.norm(size.hidden, count=2)
+        rank.tensor(experts * size.hidden_size)
+        rank.experts(f"{name}.mlp.experts", experts, size.hidden_size, size.intermediate_size)
+        mlp(rank, f"{name}.mlp.shared_experts", size.hidden_size, shared * size.intermediate_size, style)
+        rank.norm(size.hidden_size, count=2)
         rope_table(rank, size, style)
 
     stack(rank, size, style, layer)

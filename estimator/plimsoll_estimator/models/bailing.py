@@ -46,12 +46,12 @@ def bailing_moe(rank: Rank) -> None:
         attention(rank, name, size, style)
         rope(rank, size.head_dim, size.positions, rotary_dim=rotary)
         if i < first:
-            mlp(rank, f"{name}.mlp", size.hidden, size.intermediate, style)
+            mlp(rank, f"{name}.mlp", size.hidden_size, size.intermediate_size, style)
         else:
-            moe(rank, name, size.hidden, block)
+            moe(rank, name, size.hidden_size, block)
             if shared:
-                mlp(rank, f"{name}.mlp.shared_experts", size.hidden, shared, style)
-        rank.norm(size.hidden, count=2)
+                mlp(rank, f"{name}.mlp.shared_experts", size.hidden_size, shared, style)
+        rank.norm(size.hidden_size, count=2)
 
     stack(rank, size, style, layer, lambda i: i < first)
 

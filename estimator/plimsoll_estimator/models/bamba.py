@@ -28,8 +28,8 @@ def bamba(rank: Rank) -> None:
     size = sizes(text, style, rank.config)
     attends = {i for i in text.list_or_none("attn_layer_indices") or () if isinstance(i, int)}
     dims = Mamba2(
-        hidden=size.hidden,
-        inner=text.int("mamba_expand", default=2) * size.hidden,
+        hidden=size.hidden_size,
+        inner=text.int("mamba_expand", default=2) * size.hidden_size,
         heads=text.int("mamba_n_heads", default=128),
         groups=text.int("mamba_n_groups", default=1),
         state=text.int("mamba_d_state", default=256),
@@ -45,8 +45,8 @@ def bamba(rank: Rank) -> None:
             rope(rank, size.head_dim, size.positions, rotary_dim=text.int_or_none("attn_rotary_emb"))
         else:
             mamba2(rank, f"{name}.mamba", dims)
-        mlp(rank, f"{name}.feed_forward", size.hidden, size.intermediate, style)
-        rank.norm(size.hidden, count=2)
+        mlp(rank, f"{name}.feed_forward", size.hidden_size, size.intermediate_size, style)
+        rank.norm(size.hidden_size, count=2)
 
     stack(rank, size, style, layer, lambda i: i in attends)
 

@@ -31,13 +31,15 @@ def bloom(rank: Rank) -> None:
     """BloomForCausalLM: ALiBi instead of positions, biases everywhere, a LayerNorm behind the embedding."""
     text = rank.text
     hidden = text.int("hidden_size", "n_embed")
-    size = replace(sizes(HfConfig({**text.as_mapping(), "hidden_size": hidden}, text.path), _BLOOM, rank.config), intermediate=4 * hidden)
+    size = replace(
+        sizes(HfConfig({**text.as_mapping(), "hidden_size": hidden}, text.path), _BLOOM, rank.config), intermediate_size=4 * hidden
+    )
     rank.norm(hidden, bias=True)
 
     def layer(i: int) -> None:
         name = f"h.{i}"
         attention(rank, name, size, _BLOOM)
-        mlp(rank, f"{name}.mlp", hidden, size.intermediate, _BLOOM)
+        mlp(rank, f"{name}.mlp", hidden, size.intermediate_size, _BLOOM)
         rank.norm(hidden, bias=True, count=2)
 
     stack(rank, size, _BLOOM, layer)

@@ -20,17 +20,17 @@ def cohere2_moe(rank: Rank) -> None:
     style = replace(COHERE, qkv_bias=("attention_bias",), o_bias=("attention_bias",))
     size = sizes(text, style, rank.config)
     first = text.int("first_k_dense_replace", default=0)
-    wide = text.int("prefix_dense_intermediate_size", default=size.intermediate)
+    wide = text.int("prefix_dense_intermediate_size", default=size.intermediate_size)
     block = MoeStyle(intermediate=("intermediate_size",), shared="count")
 
     def layer(i: int) -> None:
         name = f"layers.{i}"
         attention(rank, name, size, style)
         if i < first:
-            mlp(rank, f"{name}.mlp", size.hidden, wide, style)
+            mlp(rank, f"{name}.mlp", size.hidden_size, wide, style)
         else:
-            moe(rank, name, size.hidden, block)
-        rank.norm(size.hidden)
+            moe(rank, name, size.hidden_size, block)
+        rank.norm(size.hidden_size)
         rope_table(rank, size, style)
 
     stack(rank, size, style, layer, lambda i: i < first)

@@ -26,9 +26,9 @@ def dbrx(rank: Rank) -> None:
     def layer(i: int) -> None:
         name = f"blocks.{i}"
         attention(rank, name, size, style)
-        rank.tensor(experts * size.hidden)
-        rank.experts(f"{name}.ffn.experts", experts, size.hidden, intermediate)
-        rank.norm(size.hidden, count=2)
+        rank.tensor(experts * size.hidden_size)
+        rank.experts(f"{name}.ffn.experts", experts, size.hidden_size, intermediate)
+        rank.norm(size.hidden_size, count=2)
         rope(rank, size.head_dim, size.positions, parameters={"rope_type": "default", "rope_theta": heads.raw("rope_theta")})
 
     stack(rank, size, style, layer)

@@ -63,19 +63,19 @@ def deepseek_v2(rank: Rank) -> None:
         if sparse and _has_indexer(text, i):
             indexer(rank, f"{name}.self_attn", dims)
         if is_sparse(i):
-            moe(rank, name, size.hidden, block)
+            moe(rank, name, size.hidden_size, block)
         else:
-            mlp(rank, f"{name}.mlp", size.hidden, size.intermediate, style)
-        rank.norm(size.hidden, count=norms)
+            mlp(rank, f"{name}.mlp", size.hidden_size, size.intermediate_size, style)
+        rank.norm(size.hidden_size, count=norms)
         latent_rope(rank, dims, size.positions)
 
     stack(rank, size, style, layer, lambda i: (is_sparse(i), sparse and _has_indexer(text, i)))
     if rank.drafts_by_mtp:
         # deepseek_mtp.py: whole layers after a joint projection; embedding and head are the target's.
         for i in range(min(text.int("num_nextn_predict_layers", default=0), MAX_DRAFT_LAYERS)):
-            layer(size.layers + i)
-            rank.tensor(2 * size.hidden * size.hidden)
-            rank.norm(size.hidden, count=3)
+            layer(size.num_hidden_layers + i)
+            rank.tensor(2 * size.hidden_size * size.hidden_size)
+            rank.norm(size.hidden_size, count=3)
     if sparse and not text.bool("indexer_rope_interleave") and rank.version >= (0, 13):
         latent_rope(rank, dims, size.positions, "indexer")
 

@@ -86,10 +86,10 @@ def deepseek_v4(rank: Rank) -> None:
 
     def layer(i: int) -> None:
         name = f"layers.{i}"
-        _attention(rank, f"{name}.attn", size.hidden, size.heads, ratio(i))
-        _experts(rank, f"{name}.ffn", size.hidden, i < hashed_layers, size.vocabulary)
-        rank.norm(size.hidden, count=2)
-        rank.tensor(2 * (mixing * streams * size.hidden + mixing + 3), 4)
+        _attention(rank, f"{name}.attn", size.hidden_size, size.heads, ratio(i))
+        _experts(rank, f"{name}.ffn", size.hidden_size, i < hashed_layers, size.vocab_size)
+        rank.norm(size.hidden_size, count=2)
+        rank.tensor(2 * (mixing * streams * size.hidden_size + mixing + 3), 4)
         theta = text.float_or_none("compress_rope_theta") if ratio(i) > 1 else values["rope_theta"]
         rope(rank, size.head_dim, size.positions, parameters={**values, "rope_theta": theta}, rotary_dim=rotary, item=4)
 
@@ -97,7 +97,7 @@ def deepseek_v4(rank: Rank) -> None:
         return ratio(i), i < hashed_layers
 
     stack(rank, size, _STYLE, layer, kind)
-    rank.tensor(streams * streams * size.hidden + streams + 1, 4)
+    rank.tensor(streams * streams * size.hidden_size + streams + 1, 4)
 
 
 _V4_TOKEN_BYTES: Final = 584

@@ -51,8 +51,8 @@ def falcon(rank: Rank) -> None:
     def layer(i: int) -> None:
         name = f"h.{i}"
         attention(rank, name, size, style)
-        mlp(rank, f"{name}.mlp", size.hidden, size.intermediate, style)
-        rank.norm(size.hidden, bias=True, count=style.norms)
+        mlp(rank, f"{name}.mlp", size.hidden_size, size.intermediate_size, style)
+        rank.norm(size.hidden_size, bias=True, count=style.norms)
         if rotary:
             rope(rank, size.head_dim, size.positions)
 

@@ -23,9 +23,9 @@ def falcon_h1(rank: Rank) -> None:
     text = rank.text
     style = DecoderStyle(qkv_bias=("attention_bias",), o_bias=("attention_bias",), mlp_bias=("mlp_bias",))
     size = sizes(text, style, rank.config)
-    inner = text.int_or_none("mamba_d_ssm") or text.int("mamba_expand", default=2) * size.hidden
+    inner = text.int_or_none("mamba_d_ssm") or text.int("mamba_expand", default=2) * size.hidden_size
     dims = Mamba2(
-        hidden=size.hidden,
+        hidden=size.hidden_size,
         inner=inner,
         heads=text.int("mamba_n_heads", default=128),
         groups=text.int("mamba_n_groups", default=1),
@@ -42,8 +42,8 @@ def falcon_h1(rank: Rank) -> None:
         attention(rank, name, size, style)
         mamba2(rank, f"{name}.mamba", dims, normed=text.bool("mamba_rms_norm"))
         rank.tensor(scaled)
-        mlp(rank, f"{name}.feed_forward", size.hidden, size.intermediate, style)
-        rank.norm(size.hidden, count=2)
+        mlp(rank, f"{name}.feed_forward", size.hidden_size, size.intermediate_size, style)
+        rank.norm(size.hidden_size, count=2)
         rope(rank, size.head_dim, size.positions)
 
     stack(rank, size, style, layer)

@@ -47,8 +47,8 @@ def gemma3(rank: Rank) -> None:
     def layer(i: int) -> None:
         name = f"layers.{i}"
         attention(rank, name, size, GEMMA3)
-        mlp(rank, f"{name}.mlp", size.hidden, size.intermediate, GEMMA3)
-        rank.norm(size.hidden, count=4)
+        mlp(rank, f"{name}.mlp", size.hidden_size, size.intermediate_size, GEMMA3)
+        rank.norm(size.hidden_size, count=4)
         if is_local(i):
             rope(rank, size.head_dim, size.positions, parameters={"rope_type": "default", "rope_theta": "local"})
         else:
@@ -63,7 +63,7 @@ def gemma4(rank: Rank) -> None:
     style = replace(GEMMA3, qkv_bias=("attention_bias",))
     size = sizes(text, style, rank.config)
     shared = text.int_or_none("num_kv_shared_layers") or 0
-    first_shared = size.layers - shared
+    first_shared = size.num_hidden_layers - shared
     per_layer = text.int_or_none("hidden_size_per_layer_input") or 0
     wide = text.bool("use_double_wide_mlp")
     experts = text.bool("enable_moe_block")
@@ -72,30 +72,30 @@ def gemma4(rank: Rank) -> None:
 
     def kind(i: int) -> tuple[bool, bool]:
         # The last layer is global whatever the list says (Transformers' Gemma4TextConfig).
-        return is_local(i) and i < size.layers - 1, shared > 0 and i >= first_shared
+        return is_local(i) and i < size.num_hidden_layers - 1, shared > 0 and i >= first_shared
 
     def layer(i: int) -> None:
         local, sharing = kind(i)
         name = f"layers.{i}"
-        _gemma4_attention(rank, name, size.hidden, size.heads, local, sharing)
-        mlp(rank, f"{name}.mlp", size.hidden, size.intermediate * (2 if wide and sharing else 1), style)
-        rank.norm(size.hidden, count=4)
+        _gemma4_attention(rank, name, size.hidden_size, size.heads, local, sharing)
+        mlp(rank, f"{name}.mlp", size.hidden_size, size.intermediate_size * (2 if wide and sharing else 1), style)
+        rank.norm(size.hidden_size, count=4)
         rank.tensor(1)
         if per_layer:
-            rank.replicated(name, ("per_layer_input_gate",), size.hidden, (per_layer,))
-            rank.replicated(name, ("per_layer_projection",), per_layer, (size.hidden,))
-            rank.norm(size.hidden)
+            rank.replicated(name, ("per_layer_input_gate",), size.hidden_size, (per_layer,))
+            rank.replicated(name, ("per_layer_projection",), per_layer, (size.hidden_size,))
+            rank.norm(size.hidden_size)
         if experts:
             count = expert_count(text)
-            rank.tensor(size.hidden + count + count * size.hidden + 1)
-            rank.experts(f"{name}.experts", count, size.hidden, text.int("moe_intermediate_size", "expert_intermediate_size"))
-            rank.norm(size.hidden, count=3)
+            rank.tensor(size.hidden_size + count + count * size.hidden_size + 1)
+            rank.experts(f"{name}.experts", count, size.hidden_size, text.int("moe_intermediate_size", "expert_intermediate_size"))
+            rank.norm(size.hidden_size, count=3)
         _gemma4_rope(rank, text, size.head_dim, size.positions, local)
 
     stack(rank, size, style, layer, kind)
     if per_layer:
-        rank.embedding(text.int("vocab_size_per_layer_input", default=size.vocabulary), size.layers * per_layer)
-        rank.column("", ("per_layer_model_projection",), size.hidden, (size.layers * per_layer,))
+        rank.embedding(text.int("vocab_size_per_layer_input", default=size.vocab_size), size.num_hidden_layers * per_layer)
+        rank.column("", ("per_layer_model_projection",), size.hidden_size, (size.num_hidden_layers * per_layer,))
         rank.norm(per_layer)
         rank.tensor(3)
 

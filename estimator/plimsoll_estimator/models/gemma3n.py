@@ -28,9 +28,9 @@ def gemma3n(rank: Rank) -> None:
     text = rank.text
     wide = expert_count(text, ("intermediate_size",))  # a list, one entry a layer, in published files
     size = sizes(HfConfig({**text.as_mapping(), "intermediate_size": wide}, text.path), GEMMA3, rank.config)
-    hidden, streams = size.hidden, positive(text, "altup_num_inputs", default=4, limit=MOST_STREAMS)
+    hidden, streams = size.hidden_size, positive(text, "altup_num_inputs", default=4, limit=MOST_STREAMS)
     low, per_layer = text.int("laurel_rank", default=64), text.int("hidden_size_per_layer_input", default=256)
-    first_shared = size.layers - text.int("num_kv_shared_layers", default=15)
+    first_shared = size.num_hidden_layers - text.int("num_kv_shared_layers", default=15)
 
     is_local = locality(text, 5)
     scales = 1 if rank.version >= (0, 29) else 0  # scalars kept as buffers since then
@@ -41,7 +41,7 @@ def gemma3n(rank: Rank) -> None:
             attention(rank, name, size, GEMMA3)
         else:
             _queries(rank, f"{name}.self_attn", hidden, size.heads, size.head_dim)
-        mlp(rank, f"{name}.mlp", hidden, size.intermediate, GEMMA3)
+        mlp(rank, f"{name}.mlp", hidden, size.intermediate_size, GEMMA3)
         rank.tensor(streams * streams + streams * streams * streams)  # correction and prediction coefficients
         rank.tensor(streams * hidden + hidden + scales)
         if text.bool("altup_correct_scale", True):
@@ -55,10 +55,10 @@ def gemma3n(rank: Rank) -> None:
         kind = {"rope_type": "default", "rope_theta": "local"} if local else rope_parameters(text, "full_attention")
         rope(rank, size.head_dim, size.positions, parameters=kind)
 
-    rank.layers(range(size.layers), lambda i: (i < first_shared, is_local(i)), layer)
-    rank.embedding(size.vocabulary, hidden)
-    rank.embedding(text.int("vocab_size_per_layer_input", default=262144), size.layers * per_layer)
-    rank.column("self_decoder", ("per_layer_model_projection",), hidden, (size.layers * per_layer,))
+    rank.layers(range(size.num_hidden_layers), lambda i: (i < first_shared, is_local(i)), layer)
+    rank.embedding(size.vocab_size, hidden)
+    rank.embedding(text.int("vocab_size_per_layer_input", default=262144), size.num_hidden_layers * per_layer)
+    rank.column("self_decoder", ("per_layer_model_projection",), hidden, (size.num_hidden_layers * per_layer,))
     for _ in range(2 * (streams - 1)):
         rank.column("altup", ("projection",), hidden, (hidden,))
     rank.norm(hidden + per_layer)

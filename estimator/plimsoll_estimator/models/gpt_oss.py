@@ -24,8 +24,8 @@ def gpt_oss(rank: Rank) -> None:
         name = f"layers.{i}"
         attention(rank, name, size, style)
         rank.tensor(size.heads // rank.tp)
-        moe(rank, name, size.hidden, sparse)
-        rank.norm(size.hidden, count=2)
+        moe(rank, name, size.hidden_size, sparse)
+        rank.norm(size.hidden_size, count=2)
         rope(rank, size.head_dim, size.positions, item=4)
 
     stack(rank, size, style, layer)

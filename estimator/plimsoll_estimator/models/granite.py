@@ -39,8 +39,8 @@ def granite_swa(rank: Rank) -> None:
         name = f"layers.{i}"
         attention(rank, name, size, style)
         rank.tensor(size.heads // rank.tp)
-        mlp(rank, f"{name}.mlp", size.hidden, size.intermediate, style)
-        rank.norm(size.hidden, count=2)
+        mlp(rank, f"{name}.mlp", size.hidden_size, size.intermediate_size, style)
+        rank.norm(size.hidden_size, count=2)
         rope_table(rank, size, style)
 
     stack(rank, size, style, layer)
@@ -58,10 +58,10 @@ def granite_moe_swa(rank: Rank) -> None:
         name = f"layers.{i}"
         attention(rank, name, size, style)
         rank.tensor(size.heads // rank.tp)
-        moe(rank, name, size.hidden, block)
+        moe(rank, name, size.hidden_size, block)
         if shared:
-            mlp(rank, f"{name}.shared_mlp", size.hidden, shared, style)
-        rank.norm(size.hidden, count=2)
+            mlp(rank, f"{name}.shared_mlp", size.hidden_size, shared, style)
+        rank.norm(size.hidden_size, count=2)
         rope_table(rank, size, style)
 
     stack(rank, size, style, layer)
@@ -87,12 +87,12 @@ def granite_hybrid(rank: Rank, default_positions: str = "none") -> None:
             if rotary:
                 rope(rank, size.head_dim, size.positions)
         else:
-            mamba2(rank, f"{name}.mamba", _granite_mamba(text, size.hidden))
+            mamba2(rank, f"{name}.mamba", _granite_mamba(text, size.hidden_size))
         if expert_count(text) > 0:
-            moe(rank, name, size.hidden, block)
+            moe(rank, name, size.hidden_size, block)
         if shared:
-            mlp(rank, f"{name}.shared_mlp", size.hidden, shared, style)
-        rank.norm(size.hidden, count=2)
+            mlp(rank, f"{name}.shared_mlp", size.hidden_size, shared, style)
+        rank.norm(size.hidden_size, count=2)
 
     stack(rank, size, style, layer, attends)
 

@@ -32,11 +32,11 @@ def hunyuan_moe(rank: Rank) -> None:
     def layer(i: int) -> None:
         name = f"layers.{i}"
         attention(rank, name, size, style)
-        rank.tensor(experts * size.hidden)
-        rank.experts(f"{name}.mlp.experts", experts, size.hidden, intermediate)
+        rank.tensor(experts * size.hidden_size)
+        rank.experts(f"{name}.mlp.experts", experts, size.hidden_size, intermediate)
         if shared:
-            mlp(rank, f"{name}.mlp.shared_mlp", size.hidden, shared, style)
-        rank.norm(size.hidden, count=2)
+            mlp(rank, f"{name}.mlp.shared_mlp", size.hidden_size, shared, style)
+        rank.norm(size.hidden_size, count=2)
         rope_table(rank, size, style)
 
     stack(rank, size, style, layer)

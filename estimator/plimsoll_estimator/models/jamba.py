@@ -41,10 +41,10 @@ def jamba(rank: Rank) -> None:
         else:
             mamba1(rank, f"{name}.mamba", text, norms=True)
         if routed(i):
-            moe(rank, name, size.hidden, block)
+            moe(rank, name, size.hidden_size, block)
         else:
-            mlp(rank, f"{name}.feed_forward", size.hidden, size.intermediate, style)
-        rank.norm(size.hidden, count=2)
+            mlp(rank, f"{name}.feed_forward", size.hidden_size, size.intermediate_size, style)
+        rank.norm(size.hidden_size, count=2)
 
     stack(rank, size, style, layer, lambda i: (attends(i), routed(i)))
 

@@ -91,14 +91,14 @@ def kimi_linear(rank: Rank) -> None:
         name = f"layers.{i}"
         recurrent, sparse = kind(i)
         if recurrent:
-            _narrow_gate_attention(rank, f"{name}.self_attn", size.hidden, linear)
+            _narrow_gate_attention(rank, f"{name}.self_attn", size.hidden_size, linear)
         else:
             latent_attention(rank, f"{name}.self_attn", dims)
         if sparse:
-            moe(rank, name, size.hidden, block)
+            moe(rank, name, size.hidden_size, block)
         else:
-            mlp(rank, f"{name}.mlp", size.hidden, size.intermediate, _STYLE)
-        rank.norm(size.hidden, count=2)
+            mlp(rank, f"{name}.mlp", size.hidden_size, size.intermediate_size, _STYLE)
+        rank.norm(size.hidden_size, count=2)
 
     stack(rank, size, _STYLE, layer, kind)
 
@@ -152,16 +152,16 @@ def kimi_k3_language(rank: Rank) -> None:
         if latent_layer:
             _latent_attention(rank, f"{name}.self_attn", dims, text.bool("mla_use_output_gate"))
         else:
-            _delta_attention(rank, f"{name}.self_attn", size.hidden, linear)
+            _delta_attention(rank, f"{name}.self_attn", size.hidden_size, linear)
         if sparse:
-            _experts(rank, f"{name}.block_sparse_moe", text, size.hidden)
+            _experts(rank, f"{name}.block_sparse_moe", text, size.hidden_size)
         else:
-            mlp(rank, f"{name}.mlp", size.hidden, size.intermediate, _STYLE)
-        rank.norm(size.hidden, count=6 if mixes else 2)
+            mlp(rank, f"{name}.mlp", size.hidden_size, size.intermediate_size, _STYLE)
+        rank.norm(size.hidden_size, count=6 if mixes else 2)
 
     stack(rank, size, _STYLE, layer, kind)
     if mixes and rank.last:
-        rank.norm(size.hidden, count=2)
+        rank.norm(size.hidden_size, count=2)
 
 
 kimi_vl = with_tower(kimi_vl_tower, deepseek_v2, quantised=False)

@@ -49,9 +49,9 @@ def lfm2(rank: Rank) -> None:
             attention(rank, name, size, style)
             rope(rank, size.head_dim, size.positions)
         else:
-            short_conv(rank, f"{name}.short_conv", size.hidden, kernel, bias)
-        mlp(rank, f"{name}.feed_forward", size.hidden, intermediate, replace(style, mlp_names=("w1", "w3")))
-        rank.norm(size.hidden, count=2)
+            short_conv(rank, f"{name}.short_conv", size.hidden_size, kernel, bias)
+        mlp(rank, f"{name}.feed_forward", size.hidden_size, intermediate, replace(style, mlp_names=("w1", "w3")))
+        rank.norm(size.hidden_size, count=2)
 
     stack(rank, size, style, layer, attends)
 
@@ -64,7 +64,7 @@ def lfm2_moe(rank: Rank) -> None:
     text = rank.text
     size = sizes(text, _LFM2_MOE, rank.config)
     kinds = text.list_or_none("layer_types")
-    if kinds is None or len(kinds) < size.layers:
+    if kinds is None or len(kinds) < size.num_hidden_layers:
         raise Unsupported(Check.UNSUPPORTED_ARCHITECTURE, "no rules for LFM2 with experts without layer_types")
     check_expert_count(rank, text.int("num_experts"))
     kernel, bias, first = text.int("conv_L_cache", default=3), text.bool("conv_bias"), text.int("num_dense_layers")
@@ -80,12 +80,12 @@ def lfm2_moe(rank: Rank) -> None:
             attention(rank, name, size, _LFM2_MOE)
             rope(rank, size.head_dim, size.positions)
         else:
-            short_conv(rank, f"{name}.short_conv", size.hidden, kernel, bias)
+            short_conv(rank, f"{name}.short_conv", size.hidden_size, kernel, bias)
         if sparse:
-            moe(rank, name, size.hidden, block)
+            moe(rank, name, size.hidden_size, block)
         else:
-            mlp(rank, f"{name}.feed_forward", size.hidden, size.intermediate, _LFM2_MOE)
-        rank.norm(size.hidden, count=2)
+            mlp(rank, f"{name}.feed_forward", size.hidden_size, size.intermediate_size, _LFM2_MOE)
+        rank.norm(size.hidden_size, count=2)
 
     stack(rank, size, _LFM2_MOE, layer, kind)
 

@@ -7,9 +7,12 @@ Sources: vllm/model_executor/models/{llama,orion,jais2,plamo3,internlm2}.py and 
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
-from plimsoll_estimator.layers.decoder import DecoderStyle, build_plain
+from plimsoll_estimator.layers.decoder import DecoderStyle, build_decoder, build_plain
 from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.models.record import Model, unless_causal
+from plimsoll_estimator.models.stacks import dense
 
 LLAMA = DecoderStyle(qkv_bias=("attention_bias", "bias"), o_bias=("attention_bias", "bias"), mlp_bias=("mlp_bias",))
 CWM = replace(LLAMA, transformers_since=(0, 32))
@@ -44,3 +47,34 @@ INTERNLM2 = DecoderStyle(embedding_always=True, norm_always=True, head_always=Tr
 def hyperclovax(rank: Rank) -> None:
     """HyperCLOVAXForCausalLM: Llama, with a norm behind each block where `use_post_norm` says so."""
     build_plain(rank, replace(LLAMA, norms=4 if rank.text.bool("use_post_norm") else 2), rank.text)
+
+
+def _dense(style: DecoderStyle, *classes: str, model_types: tuple[str, ...], every: int | None = None) -> Model:
+    return Model(classes=classes, model_types=model_types, weights=partial(build_decoder, style=style), layers=dense(every=every))
+
+
+MODELS = (
+    replace(
+        _dense(
+            LLAMA, "LlamaForCausalLM", "LLaMAForCausalLM", "AquilaForCausalLM", "AquilaModelForCausalLM", "InternLMForCausalLM",
+            "InternLM3ForCausalLM", "XverseForCausalLM", "YiForCausalLM", "TeleFLMForCausalLM", "TeleChat3ForCausalLM",
+            "IQuestCoderForCausalLM", "SolarForCausalLM", "TeleChat2ForCausalLM",
+            model_types=("llama", "aquila", "internlm", "internlm3", "xverse", "Yi", "telefm", "telechat3", "iquestcoder",
+                         "solar", "telechat"),
+        ),
+        encodes=unless_causal,
+    ),
+    replace(
+        _dense(LLAMA, "MistralForCausalLM", "Ministral3ForCausalLM", model_types=("mistral", "ministral3", "ministral")),
+        encodes=unless_causal,
+    ),
+    _dense(CWM, "CwmForCausalLM", model_types=("cwm",)),
+    _dense(SMOLLM3, "SmolLM3ForCausalLM", model_types=("smollm3",)),
+    _dense(SEED_OSS, "SeedOssForCausalLM", model_types=("seed_oss",)),
+    _dense(ARCEE, "ArceeForCausalLM", model_types=("arcee",)),
+    _dense(ORION, "OrionForCausalLM", model_types=("orion",)),
+    _dense(JAIS2, "Jais2ForCausalLM", model_types=("jais2",)),
+    _dense(PLAMO3, "Plamo3ForCausalLM", model_types=("plamo3",)),
+    _dense(INTERNLM2, "InternLM2ForCausalLM", "InternLM2VEForCausalLM", model_types=("internlm2", "internlm2ve")),
+    Model(classes=("HyperCLOVAXForCausalLM",), model_types=("hyperclovax",), weights=hyperclovax, layers=dense()),
+)  # fmt: skip

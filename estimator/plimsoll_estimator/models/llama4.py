@@ -23,7 +23,7 @@ def llama4(rank: Rank) -> None:
     block = MoeStyle(
         parent="feed_forward", intermediate=("intermediate_size",), shared="size", shared_name="shared_expert", unsplit_since=(0, 11)
     )
-    flat = text.int("intermediate_size_mlp", default=size.intermediate)
+    flat = text.int("intermediate_size_mlp", default=size.intermediate_size)
 
     def routed(i: int) -> bool:
         if listed:
@@ -34,11 +34,13 @@ def llama4(rank: Rank) -> None:
         name = f"layers.{i}"
         attention(rank, name, size, style)
         if routed(i):
-            moe(rank, name, size.hidden, block)
-            mlp(rank, f"{name}.feed_forward.shared_expert", size.hidden, size.intermediate, style, rank.shared_experts_tp((0, 11)))
+            moe(rank, name, size.hidden_size, block)
+            mlp(
+                rank, f"{name}.feed_forward.shared_expert", size.hidden_size, size.intermediate_size, style, rank.shared_experts_tp((0, 11))
+            )
         else:
-            mlp(rank, f"{name}.feed_forward", size.hidden, flat, style)
-        rank.norm(size.hidden, count=2)
+            mlp(rank, f"{name}.feed_forward", size.hidden_size, flat, style)
+        rank.norm(size.hidden_size, count=2)
         rope(rank, size.head_dim, size.positions)
 
     stack(rank, size, style, layer, routed)

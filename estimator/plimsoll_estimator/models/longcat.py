@@ -30,11 +30,11 @@ def longcat(rank: Rank) -> None:
         name = f"layers.{i}"
         for half in range(2):
             latent_attention(rank, f"{name}.self_attn.{half}", dims, text.bool("attention_bias"))
-            mlp(rank, f"{name}.mlps.{half}", size.hidden, size.intermediate, style)
-            rank.norm(size.hidden, count=2)
-        rank.tensor((experts + nothing) * size.hidden, 4)
+            mlp(rank, f"{name}.mlps.{half}", size.hidden_size, size.intermediate_size, style)
+            rank.norm(size.hidden_size, count=2)
+        rank.tensor((experts + nothing) * size.hidden_size, 4)
         rank.tensor(experts + nothing, 4)
-        rank.experts(f"{name}.mlp.experts", experts, size.hidden, intermediate)
+        rank.experts(f"{name}.mlp.experts", experts, size.hidden_size, intermediate)
         latent_rope(rank, dims, size.positions)
 
     stack(rank, size, style, layer)

@@ -25,8 +25,8 @@ def _pure(rank: Rank, second: bool) -> None:
     style = everywhere(DecoderStyle(tied=True))
     size = sizes(HfConfig({"num_attention_heads": heads, **text.as_mapping()}, text.path), style, rank.config)
     dims = Mamba2(
-        hidden=size.hidden,
-        inner=text.int("expand", default=2) * size.hidden,
+        hidden=size.hidden_size,
+        inner=text.int("expand", default=2) * size.hidden_size,
         heads=heads,
         groups=text.int("n_groups", default=1),
         state=text.int("state_size", default=128),
@@ -41,7 +41,7 @@ def _pure(rank: Rank, second: bool) -> None:
             mamba2(rank, name, dims)
         else:
             mamba1(rank, name, text, norms=False)
-        rank.norm(size.hidden)
+        rank.norm(size.hidden_size)
 
     stack(rank, size, style, layer)
 

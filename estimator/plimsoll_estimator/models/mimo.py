@@ -34,16 +34,16 @@ def mimo_v2(rank: Rank) -> None:
         kv_heads = text.int(f"{mark}num_key_value_heads", "num_key_value_heads")
         head_dim = text.int(f"{mark}head_dim", "head_dim")
         v_dim = text.int_or_none(f"{mark}v_head_dim", "v_head_dim") or head_dim
-        rank.qkv(parent, size.hidden, heads, kv_heads, head_dim, v_dim, bias=text.bool("attention_bias"), lenient=True)
-        rank.row(parent, "o_proj", heads * v_dim, size.hidden)
+        rank.qkv(parent, size.hidden_size, heads, kv_heads, head_dim, v_dim, bias=text.bool("attention_bias"), lenient=True)
+        rank.row(parent, "o_proj", heads * v_dim, size.hidden_size)
         rank.attention_scales(parent)
         if text.bool("add_swa_attention_sink_bias" if window else "add_full_attention_sink_bias"):
             rank.tensor(heads // rank.tp)
         if layer_flag(text, "moe_layer_freq", i):
-            moe(rank, name, size.hidden, block)
+            moe(rank, name, size.hidden_size, block)
         else:
-            mlp(rank, f"{name}.mlp", size.hidden, size.intermediate, style)
-        rank.norm(size.hidden, count=2)
+            mlp(rank, f"{name}.mlp", size.hidden_size, size.intermediate_size, style)
+        rank.norm(size.hidden_size, count=2)
         theta = text.float_or_none(f"{mark}rope_theta", "rope_theta")
         partial = text.float_or_none("partial_rotary_factor") or 1.0
         rope(rank, head_dim, size.positions, parameters={"rope_type": "default", "rope_theta": theta}, partial=partial)

@@ -36,8 +36,8 @@ def minicpm3(rank: Rank) -> None:
         rank.column(parent, ("kv_b_proj",), dims.kv_rank, (dims.heads * (dims.nope + dims.v_dim),))
         rank.row(parent, "o_proj", dims.heads * dims.v_dim, dims.hidden)
         rank.attention_scales(parent)
-        mlp(rank, f"layers.{i}.mlp", size.hidden, size.intermediate, style)
-        rank.norm(size.hidden, count=2)
+        mlp(rank, f"layers.{i}.mlp", size.hidden_size, size.intermediate_size, style)
+        rank.norm(size.hidden_size, count=2)
         rope(rank, dims.rotary, size.positions)
 
     stack(rank, size, style, layer)

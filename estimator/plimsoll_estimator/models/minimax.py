@@ -55,31 +55,31 @@ def minimax_text_01(rank: Rank) -> None:
         name = f"layers.{i}"
         attends, experts, shared_width = kind(i)
         if attends:
-            rank.qkv(name, size.hidden, size.heads, size.kv_heads, size.head_dim)
-            rank.row(name, "o_proj", inner, size.hidden)
+            rank.qkv(name, size.hidden_size, size.heads, size.kv_heads, size.head_dim)
+            rank.row(name, "o_proj", inner, size.hidden_size)
             rank.attention_scales(name)
             rope(rank, size.head_dim, longest, rotary_dim=rotary, item=4)
         else:
-            rank.column(name, ("qkv_proj",), size.hidden, (3 * inner,))
-            rank.column(name, ("output_gate",), size.hidden, (inner,))
-            rank.row(name, "out_proj", inner, size.hidden)
+            rank.column(name, ("qkv_proj",), size.hidden_size, (3 * inner,))
+            rank.column(name, ("output_gate",), size.hidden_size, (inner,))
+            rank.row(name, "out_proj", inner, size.hidden_size)
             rank.norm(divide(inner, rank.tp))
         if experts == 1:
-            mlp(rank, name, size.hidden, size.intermediate, style)
+            mlp(rank, name, size.hidden_size, size.intermediate_size, style)
         else:
-            rank.tensor(experts * size.hidden, 4)
-            rank.experts(f"{name}.experts", experts, size.hidden, size.intermediate)
+            rank.tensor(experts * size.hidden_size, 4)
+            rank.experts(f"{name}.experts", experts, size.hidden_size, size.intermediate_size)
         if shared_width:
-            mlp(rank, name, size.hidden, shared_width, style)
-            rank.tensor(size.hidden, 4)
-        rank.norm(size.hidden, count=2)
+            mlp(rank, name, size.hidden_size, shared_width, style)
+            rank.tensor(size.hidden_size, 4)
+        rank.norm(size.hidden_size, count=2)
 
     if rank.first:
-        rank.embedding(size.vocabulary, size.hidden)
-    rank.layers(stage_layers(size.layers, rank.resolved.pipeline_parallel_size)[rank.stage], kind, layer)
+        rank.embedding(size.vocab_size, size.hidden_size)
+    rank.layers(stage_layers(size.num_hidden_layers, rank.resolved.pipeline_parallel_size)[rank.stage], kind, layer)
     if rank.last:
-        rank.norm(size.hidden)
-        rank.tensor(divide(round_up(size.vocabulary, VOCABULARY_PADDING), rank.tp) * size.hidden, 4)
+        rank.norm(size.hidden_size)
+        rank.tensor(divide(round_up(size.vocab_size, VOCABULARY_PADDING), rank.tp) * size.hidden_size, 4)
 
 
 def minimax_m2(rank: Rank) -> None:
@@ -97,8 +97,8 @@ def minimax_m2(rank: Rank) -> None:
         name = f"layers.{i}"
         attention(rank, name, size, style)
         rank.norm((heads + kv) * size.head_dim)
-        moe(rank, name, size.hidden, sparse)
-        rank.norm(size.hidden, count=2)
+        moe(rank, name, size.hidden_size, sparse)
+        rank.norm(size.hidden_size, count=2)
         rope(rank, size.head_dim, size.positions, rotary_dim=rotary)
 
     stack(rank, size, style, layer)
@@ -126,20 +126,20 @@ def minimax_m3(rank: Rank) -> None:
             index = rank.kv_heads(index_heads) * index_dim
             parts = (size.heads // rank.tp * size.head_dim, kv, kv, index, index_dim)
             names = ("q_proj", "k_proj", "v_proj", "index_q_proj", "index_k_proj")
-            rank.column(parent, names, size.hidden, parts, tp=1)
+            rank.column(parent, names, size.hidden_size, parts, tp=1)
             rank.norm(index_dim, count=2)
         else:
-            rank.qkv(parent, size.hidden, size.heads, size.kv_heads, size.head_dim)
-        rank.row(parent, "o_proj", size.heads * size.head_dim, size.hidden)
+            rank.qkv(parent, size.hidden_size, size.heads, size.kv_heads, size.head_dim)
+        rank.row(parent, "o_proj", size.heads * size.head_dim, size.hidden_size)
         rank.norm(size.head_dim, count=2)
         if rank.version >= (0, 26) or not layer_flag(sparse, "sparse_attention_freq", i):
             rank.attention_scales(parent)
         if layer_flag(text, "moe_layer_freq", i):
-            moe(rank, name, size.hidden, block)
-            mlp(rank, f"{name}.block_sparse_moe.shared_experts", size.hidden, shared, style)
+            moe(rank, name, size.hidden_size, block)
+            mlp(rank, f"{name}.block_sparse_moe.shared_experts", size.hidden_size, shared, style)
         else:
-            mlp(rank, f"{name}.mlp", size.hidden, dense, style)
-        rank.norm(size.hidden, count=2)
+            mlp(rank, f"{name}.mlp", size.hidden_size, dense, style)
+        rank.norm(size.hidden_size, count=2)
         rope(rank, size.head_dim, size.positions, rotary_dim=rotary)
 
     def kind(i: int) -> tuple[bool, bool]:

@@ -57,20 +57,20 @@ def mllama(rank: Rank) -> None:
     cross = set(text.list_or_none("cross_attention_layers") or _CROSS_LAYERS)
     tp = rank.tp if native else 1
     _tower(rank, vision, tp)
-    rank.tensor(vision.int("vision_output_dim", default=7680) * size.hidden + size.hidden)
+    rank.tensor(vision.int("vision_output_dim", default=7680) * size.hidden_size + size.hidden_size)
 
     def layer(i: int) -> None:
         name = f"layers.{i}"
         if i in cross:
             parent = f"{name}.cross_attn"
-            rank.qkv(parent, size.hidden, size.heads, size.kv_heads, size.head_dim, tp=tp)
-            rank.row(parent, "o_proj", size.heads * size.head_dim, size.hidden, tp=tp)
+            rank.qkv(parent, size.hidden_size, size.heads, size.kv_heads, size.head_dim, tp=tp)
+            rank.row(parent, "o_proj", size.heads * size.head_dim, size.hidden_size, tp=tp)
             rank.norm(size.head_dim, count=2)
             rank.tensor(2)
         else:
             attention(rank, name, size, DecoderStyle(transformers_since=_NATIVE_BEFORE))
-        mlp(rank, f"{name}.mlp", size.hidden, size.intermediate, style)
-        rank.norm(size.hidden, count=2)
+        mlp(rank, f"{name}.mlp", size.hidden_size, size.intermediate_size, style)
+        rank.norm(size.hidden_size, count=2)
 
     stack(rank, size, style, layer, lambda i: i in cross)
     if native:

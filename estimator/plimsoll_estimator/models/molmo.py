@@ -58,13 +58,13 @@ def molmo_language(rank: Rank) -> None:
         raise Unsupported(Check.UNSUPPORTED_ARCHITECTURE, "no rules for a Molmo model with tied embeddings")
     style = everywhere(DecoderStyle(ties=False, qkv_bias=("qkv_bias",), qk_norm="full" if text.bool("attention_layer_norm") else "no"))
     size = sizes(text, style, rank.config)
-    rows = text.int_or_none("embedding_size") or size.vocabulary
+    rows = text.int_or_none("embedding_size") or size.vocab_size
 
     def layer(i: int) -> None:
         name = f"layers.{i}"
         attention(rank, name, size, style)
-        mlp(rank, f"{name}.mlp", size.hidden, size.intermediate // 2, style)
-        rank.norm(size.hidden, count=2)
+        mlp(rank, f"{name}.mlp", size.hidden_size, size.intermediate_size // 2, style)
+        rank.norm(size.hidden_size, count=2)
         rope_table(rank, size, style)
 
     stack(rank, size, style, layer, vocabularies=(rows + _ADDED_TOKENS, rows))

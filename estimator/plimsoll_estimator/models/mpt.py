@@ -24,14 +24,14 @@ def mpt(rank: Rank) -> None:
     )  # fmt: skip
     size = sizes(text, style, rank.config)
     size = replace(size, kv_heads=nested.int_or_none("kv_n_heads") or size.heads)
-    intermediate = text.int("expansion_ratio", default=4) * size.hidden
+    intermediate = text.int("expansion_ratio", default=4) * size.hidden_size
 
     def layer(i: int) -> None:
         name = f"blocks.{i}"
         attention(rank, name, size, style)
         if nested.bool("qk_ln"):
-            rank.norm(size.hidden, bias=biased, count=2)
-        mlp(rank, f"{name}.ffn", size.hidden, intermediate, style)
-        rank.norm(size.hidden, bias=biased, count=2)
+            rank.norm(size.hidden_size, bias=biased, count=2)
+        mlp(rank, f"{name}.ffn", size.hidden_size, intermediate, style)
+        rank.norm(size.hidden_size, bias=biased, count=2)
 
     stack(rank, size, style, layer)

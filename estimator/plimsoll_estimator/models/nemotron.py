@@ -54,7 +54,7 @@ def nemotron_nas(rank: Rank) -> None:
         ratio = ffn.float_or_none("ffn_mult")
         if ratio is None:
             return ffn.int("intermediate_size")
-        return round_up(int(2 * ratio * size.hidden / 3), 256)
+        return round_up(int(2 * ratio * size.hidden_size / 3), 256)
 
     def layer(i: int) -> None:
         heads, ffn = _block(text, i)
@@ -62,11 +62,11 @@ def nemotron_nas(rank: Rank) -> None:
         if not heads.bool("no_op"):
             group = max(heads.int("n_heads_in_group", default=1), 1)
             attention(rank, name, replace(size, kv_heads=size.heads // group), style)
-            rank.norm(size.hidden)
+            rank.norm(size.hidden_size)
             rope(rank, size.head_dim, size.positions)
         if not ffn.bool("no_op"):
-            mlp(rank, f"{name}.mlp", size.hidden, ffn_width(ffn), style)
-            rank.norm(size.hidden)
+            mlp(rank, f"{name}.mlp", size.hidden_size, ffn_width(ffn), style)
+            rank.norm(size.hidden_size)
 
     def kind(i: int) -> Hashable:
         heads, ffn = _block(text, i)
@@ -89,7 +89,7 @@ def nemotron_h(rank: Rank) -> None:
     size = sizes(HfConfig({"num_hidden_layers": len(pattern), **text.as_mapping()}, text.path), style, rank.config)
     heads = text.int("mamba_num_heads")
     dims = Mamba2(
-        hidden=size.hidden,
+        hidden=size.hidden_size,
         inner=heads * text.int("mamba_head_dim"),
         heads=heads,
         groups=text.int("n_groups", default=8),
@@ -107,10 +107,10 @@ def nemotron_h(rank: Rank) -> None:
         elif kind == "*":
             attention(rank, name, size, style)
         elif kind == "E":
-            _nemotron_experts(rank, f"{name}.mixer", size.hidden, style)
+            _nemotron_experts(rank, f"{name}.mixer", size.hidden_size, style)
         else:
-            mlp(rank, f"{name}.mixer", size.hidden, size.intermediate, style)
-        rank.norm(size.hidden)
+            mlp(rank, f"{name}.mixer", size.hidden_size, size.intermediate_size, style)
+        rank.norm(size.hidden_size)
 
     stack(rank, size, style, layer, lambda i: pattern[i], layers=len(pattern))
 

@@ -58,13 +58,13 @@ def olmo_hybrid(rank: Rank) -> None:
         else:
             parent = f"{name}.linear_attn"
             rank.tensor(2 * divide(values, rank.tp))
-            rank.column(parent, ("q_proj", "k_proj", "v_proj", "g_proj"), size.hidden, (key, key, value, value))
-            rank.column(parent, ("b_proj",), size.hidden, (values,))
-            rank.column(parent, ("a_proj",), size.hidden, (values,))
+            rank.column(parent, ("q_proj", "k_proj", "v_proj", "g_proj"), size.hidden_size, (key, key, value, value))
+            rank.column(parent, ("b_proj",), size.hidden_size, (values,))
+            rank.column(parent, ("a_proj",), size.hidden_size, (values,))
             rank.tensor(divide(2 * key + value, rank.tp) * kernel)
             rank.norm(text.int("linear_value_head_dim"))
-            rank.row(parent, "o_proj", value, size.hidden)
-        mlp(rank, f"{name}.mlp", size.hidden, size.intermediate, style)
-        rank.norm(size.hidden, count=2)
+            rank.row(parent, "o_proj", value, size.hidden_size)
+        mlp(rank, f"{name}.mlp", size.hidden_size, size.intermediate_size, style)
+        rank.norm(size.hidden_size, count=2)
 
     stack(rank, size, style, layer, attends)

@@ -28,7 +28,7 @@ def opt(rank: Rank) -> None:
         embedding_always=True,
     )
     size = sizes(text, style, rank.config)
-    projected = text.int("word_embed_proj_dim", default=size.hidden)
+    projected = text.int("word_embed_proj_dim", default=size.hidden_size)
     final = text.bool("do_layer_norm_before", True) and not text.bool("_remove_final_layer_norm")
     if not final:
         style = replace(style, norms=0)
@@ -36,14 +36,14 @@ def opt(rank: Rank) -> None:
     def layer(i: int) -> None:
         name = f"decoder.layers.{i}"
         attention(rank, name, size, style)
-        mlp(rank, name, size.hidden, size.intermediate, style)
-        rank.norm(size.hidden, bias=style.norm_bias, count=2)
+        mlp(rank, name, size.hidden_size, size.intermediate_size, style)
+        rank.norm(size.hidden_size, bias=style.norm_bias, count=2)
 
-    rank.tensor((size.positions + 2) * size.hidden)
-    if projected != size.hidden:
-        rank.tensor(2 * projected * size.hidden)
-        rank.embedding(size.vocabulary, projected)
-        rank.created_bytes -= _embedding_bytes(rank, size.vocabulary, size.hidden)
+    rank.tensor((size.positions + 2) * size.hidden_size)
+    if projected != size.hidden_size:
+        rank.tensor(2 * projected * size.hidden_size)
+        rank.embedding(size.vocab_size, projected)
+        rank.created_bytes -= _embedding_bytes(rank, size.vocab_size, size.hidden_size)
     stack(rank, size, replace(style, norm_always=True), layer)
 
 

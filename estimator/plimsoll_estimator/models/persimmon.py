@@ -29,8 +29,8 @@ def persimmon(rank: Rank) -> None:
         attention(rank, name, size, style)
         if text.bool("qk_layernorm", True):
             rank.norm(size.head_dim, bias=True, count=2)
-        mlp(rank, f"{name}.mlp", size.hidden, size.intermediate, style)
-        rank.norm(size.hidden, bias=True, count=2)
+        mlp(rank, f"{name}.mlp", size.hidden_size, size.intermediate_size, style)
+        rank.norm(size.hidden_size, bias=True, count=2)
         rope_table(rank, size, style)
 
     stack(rank, size, style, layer)

@@ -6,12 +6,23 @@ Sources: vllm/model_executor/models/{qwen,qwen2,qwen3,qwen2_moe,qwen3_moe,qwen3_
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.caches import ATTENTION, STATE, mixed_caches
-from plimsoll_estimator.layers.decoder import MAX_DRAFT_LAYERS, DecoderStyle, build_plain, everywhere, has_bias, mlp, sizes, stack
+from plimsoll_estimator.layers.decoder import (
+    MAX_DRAFT_LAYERS,
+    DecoderStyle,
+    build_decoder,
+    build_plain,
+    everywhere,
+    has_bias,
+    mlp,
+    sizes,
+    stack,
+)
 from plimsoll_estimator.layers.experts import MoeStyle, build_moe, check_expert_count, expert_count, moe
 from plimsoll_estimator.layers.needs import ModelNeeds
 from plimsoll_estimator.layers.planner_rules import PlannerRules
@@ -20,8 +31,12 @@ from plimsoll_estimator.layers.recurrent import GDN_CHECKPOINT_ALIGNMENT, gated_
 from plimsoll_estimator.layers.rope import rope
 from plimsoll_estimator.layers.state import delta_net
 from plimsoll_estimator.layers.text_shape import TextShape, within
+from plimsoll_estimator.models import stacks
+from plimsoll_estimator.models.record import Model, unless_causal
+from plimsoll_estimator.models.stacks import Layers, dense, routed_experts, sparse_from
 from plimsoll_estimator.reader import MAX_LAYERS, language
 from plimsoll_estimator.resolved import ResolvedArgs
+from plimsoll_estimator.shape import Dimensions, Layer
 
 QWEN2 = DecoderStyle(qkv_bias="yes")
 QWEN3 = DecoderStyle(qkv_bias=("attention_bias",), qk_norm="head")
@@ -95,8 +110,8 @@ def qwen_next(rank: Rank, split_names: bool, sparse: bool) -> None:
 
     def gated_attention(name: str) -> None:
         parent = f"{name}.self_attn"
-        rank.qkv(parent, size.hidden, query_heads, size.kv_heads, size.head_dim, bias=has_bias(text, style.qkv_bias))
-        rank.row(parent, "o_proj", size.heads * size.head_dim, size.hidden)
+        rank.qkv(parent, size.hidden_size, query_heads, size.kv_heads, size.head_dim, bias=has_bias(text, style.qkv_bias))
+        rank.row(parent, "o_proj", size.heads * size.head_dim, size.hidden_size)
         rank.norm(size.head_dim, count=2)
         rank.attention_scales(parent)
         rope(rank, size.head_dim, size.positions, partial=style.partial_rotary, mrope_factor=factor)
@@ -108,23 +123,23 @@ def qwen_next(rank: Rank, split_names: bool, sparse: bool) -> None:
         else:
             delta_net(rank, f"{name}.linear_attn", text, split_names)
         if routed(i):
-            moe(rank, name, size.hidden, block)
+            moe(rank, name, size.hidden_size, block)
         else:
-            mlp(rank, f"{name}.mlp", size.hidden, size.intermediate, style)
-        rank.norm(size.hidden, count=2)
+            mlp(rank, f"{name}.mlp", size.hidden_size, size.intermediate_size, style)
+        rank.norm(size.hidden_size, count=2)
 
     stack(rank, size, style, layer, lambda i: (full(i), routed(i)))
     if rank.drafts_by_mtp:
         # qwen3_5_mtp.py, qwen3_next_mtp.py: attention layers after a joint projection; embedding and head are the target's.
-        rank.column("mtp", ("fc",), 2 * size.hidden, (size.hidden,), tp=1)
-        rank.norm(size.hidden, count=3)
+        rank.column("mtp", ("fc",), 2 * size.hidden_size, (size.hidden_size,), tp=1)
+        rank.norm(size.hidden_size, count=3)
         for i in range(min(text.int("mtp_num_hidden_layers", "num_nextn_predict_layers", default=0), MAX_DRAFT_LAYERS)):
             gated_attention(f"mtp.layers.{i}")
             if sparse:
-                moe(rank, f"mtp.layers.{i}", size.hidden, block)
+                moe(rank, f"mtp.layers.{i}", size.hidden_size, block)
             else:
-                mlp(rank, f"mtp.layers.{i}.mlp", size.hidden, size.intermediate, style)
-            rank.norm(size.hidden, count=2)
+                mlp(rank, f"mtp.layers.{i}.mlp", size.hidden_size, size.intermediate_size, style)
+            rank.norm(size.hidden_size, count=2)
 
 
 def delta_net_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
@@ -148,3 +163,45 @@ def delta_net_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs,
         shape, resolved, rules, [STATE if flag else ATTENTION for flag in linear], state,
         block_alignment=GDN_CHECKPOINT_ALIGNMENT if checkpoints else 1,
     )  # fmt: skip
+
+
+def _sparse(shared: bool) -> Layers:
+    """Experts in every `decoder_sparse_step`-th layer but those of `mlp_only_layers`; attention never gets a window."""
+
+    def layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
+        beside = (text.int_or_none("shared_expert_intermediate_size") or 0) if shared else 0
+        block = routed_experts(text, text.int("moe_intermediate_size"), shared=beside)
+        ffns = sparse_from(size, block, step=positive(text, "decoder_sparse_step", default=1), dense=_mlp_only(text))
+        return stacks.stack([(stacks.attention(size),)] * size.num_hidden_layers, ffns)
+
+    return layers
+
+
+def _halved(text: HfConfig) -> Mapping[str, int]:
+    """QWenLMHeadModel's `intermediate_size` counts both halves of the gated MLP."""
+    return {"intermediate_size": text.int("intermediate_size") // 2}
+
+
+_UNWINDOWED = dense(windows=False)
+DENSE_2 = Model(
+    classes=("Qwen2ForCausalLM", "MiMoForCausalLM"),
+    model_types=("qwen2", "mimo"),
+    weights=partial(build_decoder, style=QWEN2),
+    layers=_UNWINDOWED,
+    encodes=unless_causal,
+)
+DENSE_3 = Model(
+    classes=("Qwen3ForCausalLM",),
+    model_types=("qwen3",),
+    weights=partial(build_decoder, style=QWEN3),
+    layers=_UNWINDOWED,
+    encodes=unless_causal,
+)
+SPARSE_3 = Model(classes=("Qwen3MoeForCausalLM",), model_types=("qwen3_moe",), weights=qwen3_moe, layers=_sparse(shared=False))
+MODELS = (
+    Model(classes=("QWenLMHeadModel",), model_types=("qwen",), weights=qwen, layers=dense(), overrides=_halved),
+    DENSE_2,
+    DENSE_3,
+    Model(classes=("Qwen2MoeForCausalLM",), model_types=("qwen2_moe",), weights=qwen2_moe, layers=_sparse(shared=True)),
+    SPARSE_3,
+)

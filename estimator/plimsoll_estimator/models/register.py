@@ -10,7 +10,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.checks import Check
+from plimsoll_estimator.errors import Unsupported
+from plimsoll_estimator.hf_config import HfConfig, kept_with_config
+from plimsoll_estimator.layers import keeps
 from plimsoll_estimator.layers.caches import Family, dense_caches, keeps_nothing, latent_caches, refuse_unknown_marks, without_cache
 from plimsoll_estimator.layers.decoder import build_decoder
 from plimsoll_estimator.layers.needs import ModelNeeds
@@ -79,14 +82,75 @@ from plimsoll_estimator.models import (
     whisper,
     zamba,
 )
-from plimsoll_estimator.reader import language
+from plimsoll_estimator.models.record import Model, Wrapper
+from plimsoll_estimator.reader import MAX_WIDTH, dimensions, language, positive, text_type
 from plimsoll_estimator.resolved import ResolvedArgs
+from plimsoll_estimator.shape import Shape
+
+MODELS: Final[tuple[Model | Wrapper, ...]] = (*llama.MODELS, *qwen.MODELS)
+"""Every record. Classes that are not here yet are in FAMILIES and CACHES."""
+
+_CLASSES: Final = {name: model for model in MODELS for name in model.classes}
+_LANGUAGES: Final = {
+    kind: model for model in reversed(MODELS) if isinstance(model, Model) and not model.multimodal for kind in model.model_types
+}
+_CLAIMED: Final = frozenset(kind for model in MODELS if isinstance(model, Model) for kind in model.model_types)
+_HEADS: Final = ("Model", "ForSequenceClassification", "ForTokenClassification", "ForRewardModel", "ForProcessRewardModel")
+_GENERATES: Final = ("ForCausalLM", "ForConditionalGeneration")
+# Base classes of Transformers that are not spelt as their model type in camel case.
+_BASE_CLASSES: Final = {
+    "bert": "Bert", "chatglm": "ChatGLM", "ernie4_5": "Ernie4_5", "ernie4_5_moe": "Ernie4_5_Moe", "gpt2": "GPT2", "gpt_neox": "GPTNeoX",
+    "gptj": "GPTJ", "opt": "OPT", "qwen2_5_vl": "Qwen2_5_VL", "qwen2_vl": "Qwen2VL", "xlm-roberta": "XLMRoberta",
+}  # fmt: skip
+
+
+def architecture_of(config: HfConfig) -> str:
+    """The class vLLM picks. Without `architectures` it falls back to the base class of the model type (a pooling model)."""
+    if config.list_or_none("architectures") or not config.model_type:
+        return config.architecture
+    camel = "".join(part.capitalize() for part in config.model_type.replace("-", "_").split("_"))
+    return _BASE_CLASSES.get(config.model_type, camel) + "Model"
+
+
+def find(config: HfConfig, architecture: str) -> Model | None:
+    """The record of the class `architecture` around a config; a bare "...Model" or a pooling head is its causal class without the head.
+
+    Raises Unsupported(UNSUPPORTED_ARCHITECTURE) for a model type that no record claims, unless the checkpoint brings code of its own, and
+    for a wrapper around such a language model.
+    """
+    name = architecture
+    ending = next((ending for ending in _HEADS if name.endswith(ending)), "")
+    stem = name.removesuffix(ending)
+    names = (name, *(stem + other for other in _GENERATES)) if ending else (name,)
+    found = next((_CLASSES[known] for known in names if known in _CLASSES), None)
+    kind = text_type(config)
+    if isinstance(found, Wrapper):
+        language_model = _LANGUAGES.get(kind)
+        if language_model is None:
+            raise Unsupported(Check.UNSUPPORTED_ARCHITECTURE, f"no rules for the language model {kind[:80]} behind {name[:80]}")
+        return found.around(language_model)
+    if found is not None and kind and kind not in _CLAIMED and "auto_map" not in config:
+        raise Unsupported(Check.UNSUPPORTED_ARCHITECTURE, f"no rules for the model type {kind[:80]} of {name[:80]}")
+    return found
+
+
+@kept_with_config
+def read(config: HfConfig, architecture: str) -> Shape:
+    """What the config's model is, read once. Raises Unsupported as `find` and for layers without a rule, InvalidInput naming a key."""
+    model, text = find(config, architecture), language(config)
+    assert model is not None, "asked for a class that is not moved yet"
+    size = dimensions(config, model.overrides(text), attends=model.attends)
+    return Shape(
+        architecture=architecture,
+        size=size,
+        layers=model.layers(text, size),
+        attends_both_ways=model.encodes(text),
+        image_prefix=model.image_prefix(config),
+        chunk_size=positive(text, "mamba_chunk_size", "chunk_size", default=2048, limit=MAX_WIDTH),
+    )
+
 
 FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {
-    "llama": partial(build_decoder, style=llama.LLAMA),
-    "cwm": partial(build_decoder, style=llama.CWM),
-    "qwen2": partial(build_decoder, style=qwen.QWEN2),
-    "qwen3": partial(build_decoder, style=qwen.QWEN3),
     "gemma": partial(build_decoder, style=gemma.GEMMA),
     "gemma2": partial(build_decoder, style=gemma.GEMMA2),
     "glm": partial(build_decoder, style=glm.GLM),
@@ -98,15 +162,11 @@ FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {
     "olmo": partial(build_decoder, style=olmo.OLMO),
     "olmo2": partial(build_decoder, style=olmo.OLMO2),
     "olmo3": partial(build_decoder, style=olmo.OLMO3),
-    "smollm3": partial(build_decoder, style=llama.SMOLLM3),
     "starcoder2": partial(build_decoder, style=starcoder.STARCODER2),
     "stablelm": partial(build_decoder, style=stablelm.STABLELM),
-    "seed_oss": partial(build_decoder, style=llama.SEED_OSS),
     "exaone4": partial(build_decoder, style=exaone.EXAONE4),
     "chatglm": partial(build_decoder, style=glm.CHATGLM),
     "mixtral": mixtral.mixtral,
-    "qwen2_moe": qwen.qwen2_moe,
-    "qwen3_moe": qwen.qwen3_moe,
     "olmoe": olmo.olmoe,
     "phimoe": phi.phimoe,
     "granite_moe": granite.granite_moe,
@@ -134,17 +194,14 @@ FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {
     "granite_moe_shared": partial(granite.granite_hybrid, default_positions="rope"),
     "falcon_h1": falcon_h1.falcon_h1,
     "lfm2": lfm2.lfm2,
-    "internlm2": partial(build_decoder, style=llama.INTERNLM2),
     "exaone": partial(build_decoder, style=exaone.EXAONE),
     "minicpm": partial(build_decoder, style=minicpm.MINICPM),
     "ernie4_5": partial(build_decoder, style=ernie.ERNIE4_5),
-    "arcee": partial(build_decoder, style=llama.ARCEE),
     "nemotron": partial(build_decoder, style=nemotron.NEMOTRON),
     "gpt2": partial(build_decoder, style=gpt.GPT2),
     "gpt_neox": partial(build_decoder, style=gpt.GPT_NEOX),
     "gpt_bigcode": gpt.gpt_bigcode,
     "gpt_j": gpt.gpt_j,
-    "qwen": qwen.qwen,
     "baichuan": baichuan.baichuan,
     "nemotron_nas": nemotron.nemotron_nas,
     "bloom": bloom.bloom,
@@ -164,11 +221,7 @@ FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {
     "flex_olmo": olmo.flex_olmo,
     "granite_moe_swa": granite.granite_moe_swa,
     "granite_swa": granite.granite_swa,
-    "hyperclovax": llama.hyperclovax,
     "persimmon": persimmon.persimmon,
-    "orion": partial(build_decoder, style=llama.ORION),
-    "jais2": partial(build_decoder, style=llama.JAIS2),
-    "plamo3": partial(build_decoder, style=llama.PLAMO3),
     "longcat": longcat.longcat,
     "zamba2": zamba.zamba2,
     "olmo_hybrid": olmo.olmo_hybrid,
@@ -262,6 +315,9 @@ CACHES: Final[dict[str, Family]] = {
 
 def model_needs(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
     """The needs of the model's layers. Raises Unsupported for a family without a rule."""
+    architecture = architecture_of(config)
+    if find(config, architecture) is not None:
+        return keeps.model_needs(read(config, architecture), resolved, rules)
     text = language(config)
     if text.model_type in MAMBA_ONLY:
         return mamba.mamba_caches(config, resolved, rules)

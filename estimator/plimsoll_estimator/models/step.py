@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from plimsoll_estimator.hf_config import HfConfig
@@ -34,7 +35,7 @@ def step3p5(rank: Rank) -> None:
     size = sizes(text, style, rank.config)
     kinds = text.list_or_none("layer_types") or ()
     other = text.sub("attention_other_setting") or HfConfig({}, f"{text.path}.attention_other_setting")
-    sparse = _numbers(text, "moe_layers_enum") or frozenset(range(1, size.layers))
+    sparse = _numbers(text, "moe_layers_enum") or frozenset(range(1, size.num_hidden_layers))
     shared = text.int("share_expert_dim", "share_expert_dims", default=0)
     ropes = text.list_or_none("rope_theta") or ()
     shares = text.list_or_none("partial_rotary_factors") or ()
@@ -51,20 +52,21 @@ def step3p5(rank: Rank) -> None:
         mine = size
         if windowed(i) and "num_attention_heads" in other:
             heads = positive(other, "num_attention_heads")
-            mine = type(size)(
-                layers=size.layers, hidden=size.hidden, heads=heads, kv_heads=other.int("num_attention_groups", default=size.kv_heads),
-                head_dim=other.int("head_dim", default=size.head_dim), intermediate=size.intermediate, vocabulary=size.vocabulary,
-                positions=size.positions, tied=size.tied,
-            )  # fmt: skip
+            mine = replace(
+                size,
+                heads=heads,
+                kv_heads=other.int("num_attention_groups", default=size.kv_heads),
+                head_dim=other.int("head_dim", default=size.head_dim),
+            )
         attention(rank, name, mine, style)
         if text.bool("use_head_wise_attn_gate"):
-            rank.column(f"{name}.self_attn", ("g_proj",), size.hidden, (mine.heads,))
+            rank.column(f"{name}.self_attn", ("g_proj",), size.hidden_size, (mine.heads,))
         if i in sparse:
-            moe(rank, name, size.hidden, block)
-            mlp(rank, f"{name}.moe.share_expert", size.hidden, shared, style)
+            moe(rank, name, size.hidden_size, block)
+            mlp(rank, f"{name}.moe.share_expert", size.hidden_size, shared, style)
         else:
-            mlp(rank, f"{name}.mlp", size.hidden, size.intermediate, style)
-        rank.norm(size.hidden, count=2)
+            mlp(rank, f"{name}.mlp", size.hidden_size, size.intermediate_size, style)
+        rank.norm(size.hidden_size, count=2)
         theta = ropes[i] if i < len(ropes) else text.raw("rope_theta")
         share = shares[i] if i < len(shares) and isinstance(shares[i], int | float) else 1.0
         rope(rank, mine.head_dim, size.positions, parameters={"rope_type": "default", "rope_theta": theta, "partial_rotary_factor": share})

@@ -33,14 +33,14 @@ def zamba2(rank: Rank) -> None:
         raise Unsupported(Check.UNSUPPORTED_LAYOUT, "no rules for Zamba 2 on more than one pipeline stage")
     kinds = text.list_or_none("layers_block_type") or ()
     listed = text.list_or_none("hybrid_layer_ids")
-    hybrid = [i for i in range(size.layers) if (i in listed if listed is not None else i < len(kinds) and kinds[i] == "hybrid")]
+    hybrid = [i for i in range(size.num_hidden_layers) if (i in listed if listed is not None else i < len(kinds) and kinds[i] == "hybrid")]
     blocks = positive(text, "num_mem_blocks", default=1, limit=MOST_BLOCKS)
-    width = text.int("attention_hidden_size", default=2 * size.hidden)
-    head_dim = text.int("attention_head_dim", default=2 * size.hidden // size.heads)
+    width = text.int("attention_hidden_size", default=2 * size.hidden_size)
+    head_dim = text.int("attention_head_dim", default=2 * size.hidden_size // size.heads)
     rank_of_adapter = text.int("adapter_rank", default=128)
     dims = Mamba2(
-        hidden=size.hidden,
-        inner=text.int("mamba_expand", default=2) * size.hidden,
+        hidden=size.hidden_size,
+        inner=text.int("mamba_expand", default=2) * size.hidden_size,
         heads=text.int("n_mamba_heads", default=8),
         groups=text.int("mamba_ngroups", default=1),
         state=text.int("mamba_d_state", default=64),
@@ -51,14 +51,14 @@ def zamba2(rank: Rank) -> None:
 
     def layer(i: int) -> None:
         mamba2(rank, f"layers.{i}.mamba", dims)
-        rank.norm(size.hidden)
+        rank.norm(size.hidden_size)
         if i not in hybrid:
             return
-        rank.tensor(size.hidden * size.hidden)
+        rank.tensor(size.hidden_size * size.hidden_size)
         # An adapter belongs to every attention block it may meet, and each meets the layers of its turn.
         if text.bool("use_shared_mlp_adapter", True):
-            rank.tensor(divide(rank_of_adapter, rank.tp) * size.hidden)
-            rank.column("feed_forward", ("adapter",), rank_of_adapter, (size.intermediate, size.intermediate))
+            rank.tensor(divide(rank_of_adapter, rank.tp) * size.hidden_size)
+            rank.column("feed_forward", ("adapter",), rank_of_adapter, (size.intermediate_size, size.intermediate_size))
         if text.bool("use_shared_attention_adapter"):
             for _ in range(3):
                 rank.tensor(divide(rank_of_adapter, rank.tp) * width)
@@ -68,9 +68,9 @@ def zamba2(rank: Rank) -> None:
     for block in range(min(blocks, len(hybrid))):
         name = f"layers.{hybrid[block]}.shared_transformer"
         rank.qkv(f"{name}.self_attn", width, size.heads, size.kv_heads, head_dim)
-        rank.row(f"{name}.self_attn", "o_proj", width, size.hidden)
-        mlp(rank, f"{name}.feed_forward", size.hidden, size.intermediate, style)
-        rank.norm(width + size.hidden)
+        rank.row(f"{name}.self_attn", "o_proj", width, size.hidden_size)
+        mlp(rank, f"{name}.feed_forward", size.hidden_size, size.intermediate_size, style)
+        rank.norm(width + size.hidden_size)
     for _ in hybrid:
         rank.attention_scales("self_attn")
     if text.bool("use_mem_rope"):

@@ -1,0 +1,84 @@
+"""What is known of one line of model classes: its names, how its config is read, its layers, its weights.
+
+Each model file makes its records; `models.register` collects them. A record is the whole of a class: nothing else in the estimator
+knows its name. Refuses to know releases (data/architectures.json says which release registers which class) and other models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TypeAlias
+
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.models.stacks import Layers
+from plimsoll_estimator.reader import NO_OVERRIDES
+from plimsoll_estimator.towers.compose import Builder
+
+Encodes: TypeAlias = Callable[[HfConfig], bool]
+
+
+def no_overrides(text: HfConfig) -> Mapping[str, int]:
+    """The class reads the usual keys as everybody does."""
+    return NO_OVERRIDES
+
+
+def never(text: HfConfig) -> bool:
+    """The class is a decoder whatever the config says."""
+    return False
+
+
+def unless_causal(text: HfConfig) -> bool:
+    """A decoder that becomes an encoder where its config says `is_causal: false`."""
+    return not text.bool("is_causal", default=True)
+
+
+def always(text: HfConfig) -> bool:
+    """The class only encodes."""
+    return True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Model:
+    """Classes that vLLM builds alike.
+
+    `classes`: names in `architectures`. `model_types`: of the language model's config, as Transformers or vLLM register them. `weights`
+    adds up one rank's modules. `layers` reads them from the language config (`reader.language`). `overrides`: dimensions by usual key that
+    the class reads otherwise. `attends` false: a model of states alone. `encodes`: whether it attends in both directions and keeps no
+    cache. `multimodal`: a class of several modalities. `image_prefix`, of the whole config: image tokens attend to one another.
+    """
+
+    classes: tuple[str, ...]
+    model_types: tuple[str, ...]
+    weights: Builder
+    layers: Layers
+    overrides: Callable[[HfConfig], Mapping[str, int]] = no_overrides
+    attends: bool = True
+    encodes: Encodes = never
+    multimodal: bool = False
+    image_prefix: Callable[[HfConfig], bool] = never
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wrapper:
+    """Classes that put something before whatever language model their text config names. `compose` puts it before that one's weights."""
+
+    classes: tuple[str, ...]
+    compose: Callable[[Builder], Builder]
+    image_prefix: Callable[[HfConfig], bool] = never
+
+    def around(self, language: Model) -> Model:
+        """The class with this language model inside."""
+        return replace(
+            language,
+            classes=self.classes,
+            weights=self.compose(language.weights),
+            multimodal=True,
+            image_prefix=self.image_prefix,
+        )
+
+
+def seeing(language: Model, compose: Callable[[Builder], Builder], *, classes: tuple[str, ...], model_types: tuple[str, ...] = ()) -> Model:
+    """`language` behind a tower of its own. `model_types`: further names of its text config."""
+    wrapped = Wrapper(classes=classes, compose=compose).around(language)
+    return replace(wrapped, model_types=(*language.model_types, *model_types))

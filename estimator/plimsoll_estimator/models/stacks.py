@@ -1,0 +1,99 @@
+"""Stacks of layers as configs spell them: windows by list, pattern or period; experts from a layer on, every so many, or by list.
+
+Called by the model files, which name what their class does. Makes values of `shape`; refuses to know bytes and releases.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
+from typing import Final
+
+from plimsoll_estimator.checks import Check
+from plimsoll_estimator.errors import Unsupported
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.reader import EXPERTS_PER_TOKEN, SHARED_EXPERTS, experts
+from plimsoll_estimator.shape import Attention, Dimensions, Experts, Latent, Layer, Mixer, Mlp
+
+KNOWN_KINDS: Final = frozenset({"full_attention", "attention", "sliding_attention", "chunked_attention", "global", "local"})
+Layers = Callable[[HfConfig, Dimensions], tuple[Layer, ...]]
+
+
+def stack(mixers: Sequence[tuple[Mixer, ...]], ffns: Iterable[Mlp | Experts | None]) -> tuple[Layer, ...]:
+    """One layer a pair; equal layers are one object."""
+    made: dict[tuple[tuple[Mixer, ...], Mlp | Experts | None], Layer] = {}
+    return tuple(made.setdefault((mixer, ffn), Layer(mixers=mixer, ffn=ffn)) for mixer, ffn in zip(mixers, ffns, strict=True))
+
+
+def attention(size: Dimensions) -> Attention:
+    """Full attention of the model's own dimensions."""
+    return Attention(heads=size.heads, kv_heads=size.kv_heads, head_dim=size.head_dim, v_head_dim=size.head_dim)
+
+
+def latent(text: HfConfig, size: Dimensions) -> Latent:
+    """Latent attention by DeepSeek's keys; `q_lora_rank` may be absent or null. Raises InvalidInput naming what is missing."""
+    return Latent(
+        heads=size.heads,
+        q_lora_rank=text.int_or_none("q_lora_rank") or 0,
+        kv_lora_rank=text.int("kv_lora_rank"),
+        qk_nope_head_dim=text.int("qk_nope_head_dim"),
+        qk_rope_head_dim=text.int("qk_rope_head_dim"),
+        v_head_dim=text.int("v_head_dim", default=size.hidden_size // size.heads),
+    )
+
+
+def check_kinds(text: HfConfig, known: Collection[str] = KNOWN_KINDS) -> None:
+    """Raises Unsupported(Check.KV_CACHE_FAMILY) for a layer kind in `layer_types` that the model's file does not know."""
+    for name in text.list_or_none("layer_types") or ():
+        if not isinstance(name, str) or name not in known:
+            raise Unsupported(Check.KV_CACHE_FAMILY, f"no KV-cache rule for layers of type {name!r} in model type {text.model_type!r}")
+
+
+def windowed(text: HfConfig, size: Dimensions, full: Attention, every: int | None = None) -> list[Attention]:
+    """Full or sliding attention, one a layer (vLLM's classes honour `layer_types`; a lone `sliding_window` counts for every layer).
+
+    `every`: each so-manieth layer is full where the file has no list, as the class fills in; a pattern of letters or a period in the
+    file wins. None: a class without such a pattern, whose window all layers have.
+    """
+    check_kinds(text)
+    count, window = size.num_hidden_layers, text.int_or_none("sliding_window")
+    if not window or not text.bool("use_sliding_window", default=True):
+        return [full] * count
+    local = replace(full, seen="sliding", window=window)
+    kinds = text.list_or_none("layer_types")
+    if kinds is not None:
+        return [local if i < len(kinds) and kinds[i] == "sliding_attention" else full for i in range(count)]
+    if every is None:
+        return [local] * count
+    letters = text.raw("sliding_window_pattern")
+    if isinstance(letters, str) and letters:
+        return [local if letters[i % len(letters)] == "L" else full for i in range(count)]
+    period = text.int_or_none("sliding_window_pattern", "_sliding_window_pattern") or every
+    return [full if (i + 1) % period == 0 else local for i in range(count)]
+
+
+def dense(*, every: int | None = None, windows: bool = True, sinks: bool = False) -> Layers:
+    """Attention and an MLP in every layer. `windows` false: the class's attention never gets one."""
+
+    def layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
+        full = replace(attention(size), sinks=sinks)
+        check_kinds(text)
+        seen = windowed(text, size, full, every) if windows else [full] * size.num_hidden_layers
+        return stack([(one,) for one in seen], [Mlp(width=size.intermediate_size)] * len(seen))
+
+    return layers
+
+
+def routed_experts(text: HfConfig, width: int, *, shared: int | None = None, count: int | None = None) -> Experts:
+    """The config's routed experts of `width`. `shared`: the width beside them; None: shared experts by count, of `width` each."""
+    beside = (text.int_or_none(*SHARED_EXPERTS) or 0) * width if shared is None else shared
+    return Experts(
+        count=experts(text) if count is None else count, per_token=text.int_or_none(*EXPERTS_PER_TOKEN) or 0, width=width, shared=beside
+    )
+
+
+def sparse_from(size: Dimensions, block: Experts, *, first: int = 0, step: int = 1, dense: Collection[int] = ()) -> list[Mlp | Experts]:
+    """Experts in every `step`-th layer from `first` on, but not in `dense`; elsewhere an MLP of the model's intermediate size."""
+    plain = Mlp(width=size.intermediate_size)
+    count = size.num_hidden_layers
+    return [block if i >= first and i not in dense and (i + 1) % step == 0 and block.count else plain for i in range(count)]
