@@ -113,9 +113,6 @@ def bare_borders(path: Path) -> Iterator[str]:
                 yield f"{path.name}:{word}"
 
 
-UNCONVERTED = {"models"}
-
-
-@pytest.mark.parametrize("folder", sorted({path.parent for path in PACKAGE.rglob("*.py")} - {PACKAGE / name for name in UNCONVERTED}))
+@pytest.mark.parametrize("folder", sorted({path.parent for path in PACKAGE.rglob("*.py")}))
 def test_no_border_is_a_bare_tuple(folder: Path) -> None:
     assert [found for path in sorted(folder.glob("*.py")) for found in bare_borders(path)] == []

@@ -10,6 +10,7 @@ from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
+from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hf_config import HfConfig, kept_with_config
 from plimsoll_estimator.layers.rank import Rank, positive, stage_layers
@@ -50,7 +51,7 @@ class DecoderStyle:
     down_name: str = "down_proj"
     positions: int | None = None
     head_dim: int | None = None
-    transformers_since: tuple[int, int] | None = None
+    transformers_since: EngineVersion | None = None
     sliding_rope: bool = False
     mrope_factor: int = 4
     rotates: bool = True

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from plimsoll_estimator.checks import Check
+from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import DecoderStyle, attention, mlp, rope_table, size_of, stack
@@ -39,7 +40,7 @@ class MoeStyle:
     shared: Literal["no", "count", "size"] = "no"
     shared_gate: bool = False
     shared_name: str = "shared_experts"
-    unsplit_since: tuple[int, int] | None = None
+    unsplit_since: EngineVersion | None = None
     dense_style: DecoderStyle = field(default_factory=DecoderStyle)
 
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 
 from plimsoll_estimator.checks import Check
+from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.releases import layer_rules
@@ -232,7 +233,7 @@ class Rank:
         if bias:
             self.created_bytes += mine * self.item
 
-    def shared_experts_tp(self, unsplit_since: tuple[int, int] | None) -> int | None:
+    def shared_experts_tp(self, unsplit_since: EngineVersion | None) -> int | None:
         """The tensor-parallel size that divides shared experts: 1 (held whole), or None for the rank's own."""
         return 1 if self.tokens_divided and unsplit_since is not None and self.version >= unsplit_since else None
 

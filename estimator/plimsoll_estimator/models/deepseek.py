@@ -6,6 +6,7 @@ Sources: vllm/model_executor/models/{deepseek,deepseek_v2,deepseek_mtp,glm4_moe_
 
 from __future__ import annotations
 
+from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.backends import packs_sparse_fp8, sparse_mla_backend
 from plimsoll_estimator.layers.caches import indexer_token_bytes
@@ -45,9 +46,13 @@ def deepseek_v2(rank: Rank) -> None:
     ax = rank.resolved.architecture == "AXK1ForCausalLM"
     correction = ax or text.str_or_none("topk_method") == "noaux_tc"
     wide = text.str_or_none("moe_router_dtype") == "float32" or text.model_type == "glm_moe_dsa"
-    gate_item = 4 if wide and (0, 20) <= rank.version < (0, 26) else 0
+    gate_item = 4 if wide and rank.version.since(0, 20) and rank.version.before(0, 26) else 0
     block = MoeStyle(
-        shared="count", unsplit_since=(0, 11), correction=correction, gate_item=gate_item, intermediate=("moe_intermediate_size",)
+        shared="count",
+        unsplit_since=EngineVersion(0, 11),
+        correction=correction,
+        gate_item=gate_item,
+        intermediate=("moe_intermediate_size",),
     )
     first, step = text.int("first_k_dense_replace", default=0), positive(text, "moe_layer_freq", default=1)
     routed = "n_routed_experts" in text
@@ -76,7 +81,7 @@ def deepseek_v2(rank: Rank) -> None:
             layer(size.num_hidden_layers + i)
             rank.tensor(2 * size.hidden_size * size.hidden_size)
             rank.norm(size.hidden_size, count=3)
-    if sparse and not text.bool("indexer_rope_interleave") and rank.version >= (0, 13):
+    if sparse and not text.bool("indexer_rope_interleave") and rank.version.since(0, 13):
         latent_rope(rank, dims, size.positions, "indexer")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from plimsoll_estimator.checks import Check
+from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import DecoderStyle
@@ -70,7 +71,7 @@ def deepseek_ocr_language(rank: Rank) -> None:
     text = rank.text
     if text.int_or_none("qk_nope_head_dim") or text.int_or_none("qk_rope_head_dim"):
         raise Unsupported(Check.UNSUPPORTED_ARCHITECTURE, "no rules for latent attention behind DeepSeek-OCR's towers")
-    sparse = MoeStyle(shared="count", unsplit_since=(0, 11), intermediate=("moe_intermediate_size",))
+    sparse = MoeStyle(shared="count", unsplit_since=EngineVersion(0, 11), intermediate=("moe_intermediate_size",))
     build_moe(rank, DecoderStyle(), sparse, first_dense=text.int("first_k_dense_replace", default=0))
 
 

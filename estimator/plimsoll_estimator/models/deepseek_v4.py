@@ -10,6 +10,7 @@ from collections.abc import Hashable
 from typing import Final
 
 from plimsoll_estimator.checks import Check
+from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.backends import Backend
@@ -63,7 +64,7 @@ def _experts(rank: Rank, parent: str, hidden: int, hashed: bool, vocabulary: int
     rank.tensor(vocabulary * text.int("num_experts_per_tok") if hashed else experts, 4)
     shared = (text.int_or_none("n_shared_experts") or 0) * intermediate
     if shared:
-        mlp(rank, f"{parent}.shared_experts", hidden, shared, _STYLE, rank.shared_experts_tp((0, 11)))
+        mlp(rank, f"{parent}.shared_experts", hidden, shared, _STYLE, rank.shared_experts_tp(EngineVersion(0, 11)))
     rank.experts(f"{parent}.experts", experts, hidden, intermediate)
 
 

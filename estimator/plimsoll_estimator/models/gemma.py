@@ -107,7 +107,7 @@ def _gemma4_attention(rank: Rank, layer: str, hidden: int, heads: int, local: bo
     kv_heads, bias = text.int("num_key_value_heads"), text.bool("attention_bias")
     if not local and text.bool("attention_k_eq_v"):
         kv_heads = text.int_or_none("num_global_key_value_heads") or kv_heads
-    if sharing and rank.version >= (0, 30):
+    if sharing and rank.version.since(0, 30):
         rank.column(parent, ("q_proj",), hidden, (heads * head_dim,), bias=bias)
         rank.norm(head_dim)
     else:

@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.caches import dense_caches
 from plimsoll_estimator.layers.decoder import attention, mlp, sizes
@@ -20,7 +23,7 @@ from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolved import ResolvedArgs
 
 MOST_STREAMS = 64
-OWN_QUERIES_SINCE = (0, 30)  # before, layers that read another's cache projected keys and values all the same
+OWN_QUERIES_SINCE: Final = EngineVersion(0, 30)  # before, layers that read another's cache projected keys and values all the same
 
 
 def gemma3n(rank: Rank) -> None:
@@ -33,7 +36,7 @@ def gemma3n(rank: Rank) -> None:
     first_shared = size.num_hidden_layers - text.int("num_kv_shared_layers", default=15)
 
     is_local = locality(text, 5)
-    scales = 1 if rank.version >= (0, 29) else 0  # scalars kept as buffers since then
+    scales = 1 if rank.version.since(0, 29) else 0  # scalars kept as buffers since then
 
     def layer(i: int) -> None:
         name = f"layers.{i}"

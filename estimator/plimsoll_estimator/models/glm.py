@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.layers.decoder import DecoderStyle, build_decoder
 from plimsoll_estimator.layers.experts import MoeStyle, build_moe
 from plimsoll_estimator.layers.rank import Rank
@@ -15,7 +16,7 @@ from plimsoll_estimator.towers.compose import with_tower
 from plimsoll_estimator.towers.glm_vit import glm4v_tower, glm_ocr_tower
 
 GLM4 = DecoderStyle(norms=4, qkv_bias=("attention_bias",), partial_rotary=0.5)
-GLM = DecoderStyle(transformers_since=(0, 32), qkv_bias=("attention_bias",), partial_rotary=0.5)
+GLM = DecoderStyle(transformers_since=EngineVersion(0, 32), qkv_bias=("attention_bias",), partial_rotary=0.5)
 CHATGLM = DecoderStyle(
     embedding_always=True,
     norm_always=True,

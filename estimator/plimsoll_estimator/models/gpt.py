@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import DecoderStyle, build_plain, on_transformers
 from plimsoll_estimator.layers.rank import Rank
@@ -22,7 +23,7 @@ GPT_NEOX = replace(
     o_name="dense",
     attention="attention",
     partial_rotary=0.25,
-    transformers_since=(0, 32),
+    transformers_since=EngineVersion(0, 32),
 )
 GPT_J = DecoderStyle(
     mlp_bias="yes",
@@ -44,7 +45,7 @@ def gpt_bigcode(rank: Rank) -> None:
     """GPTBigCodeForCausalLM: GPT-2 with one key-value head; the Transformers backend keeps a boolean causal
     mask and the MLP whole on every rank."""
     text = rank.text
-    style = replace(GPT2, transformers_since=(0, 25))
+    style = replace(GPT2, transformers_since=EngineVersion(0, 25))
     heads = {"num_key_value_heads": 1} if text.bool("multi_query", True) else {}
     whole = on_transformers(rank, style)
     build_plain(rank, style, HfConfig({**text.as_mapping(), **heads}, text.path), mlp_tp=1 if whole else None)

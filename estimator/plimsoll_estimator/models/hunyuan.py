@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.layers.decoder import DecoderStyle, attention, everywhere, mlp, rope_table, sizes, stack
 from plimsoll_estimator.layers.experts import MoeStyle, build_moe, check_expert_count, expert_count
 from plimsoll_estimator.layers.rank import Rank
@@ -15,7 +16,7 @@ HUNYUAN = DecoderStyle(
     o_bias=("attention_bias",),
     mlp_bias=("mlp_bias",),
     tied=True,
-    transformers_since=(0, 29),
+    transformers_since=EngineVersion(0, 29),
 )
 
 
@@ -51,7 +52,7 @@ def hy_v3(rank: Rank) -> None:
         intermediate=("expert_hidden_dim", "moe_intermediate_size"),
         gate_item=4,
         correction=True,
-        correction_item=4 if rank.version >= (0, 26) else 0,
+        correction_item=4 if rank.version.since(0, 26) else 0,
         shared="count",
         shared_name="shared_mlp",
     )

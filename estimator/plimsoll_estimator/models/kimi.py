@@ -7,6 +7,7 @@ Sources: vllm/models/kimi_k3/nvidia/{model,kda,mla}.py, vllm/model_executor/mode
 from __future__ import annotations
 
 from plimsoll_estimator.checks import Check
+from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.caches import ATTENTION, STATE, mixed_caches
@@ -79,8 +80,8 @@ def kimi_linear(rank: Rank) -> None:
     delta = {i for i in linear.list_or_none("kda_layers") or () if isinstance(i, int)}
     first, every = text.int("first_k_dense_replace", default=0), positive(text, "moe_layer_freq", default=1)
     block = MoeStyle(
-        parent="block_sparse_moe", correction=True, correction_item=4 if rank.version >= (0, 27) else 0, shared="count",
-        unsplit_since=(0, 28),
+        parent="block_sparse_moe", correction=True, correction_item=4 if rank.version.since(0, 27) else 0, shared="count",
+        unsplit_since=EngineVersion(0, 28),
         intermediate=("moe_intermediate_size",),
     )  # fmt: skip
 
@@ -125,7 +126,7 @@ def _experts(rank: Rank, parent: str, text: HfConfig, hidden: int) -> None:
     rank.tensor(experts, 4)
     shared = (text.int_or_none("num_shared_experts") or 0) * intermediate
     if shared:
-        mlp(rank, f"{parent}.shared_experts", hidden, shared, _STYLE, rank.shared_experts_tp((0, 28)))
+        mlp(rank, f"{parent}.shared_experts", hidden, shared, _STYLE, rank.shared_experts_tp(EngineVersion(0, 28)))
     if narrow != hidden:
         rank.tensor(2 * hidden * narrow)
         if text.bool("latent_moe_use_norm"):

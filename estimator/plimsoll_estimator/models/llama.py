@@ -9,24 +9,25 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
+from plimsoll_estimator.engine_version import OLDEST_KNOWN, EngineVersion
 from plimsoll_estimator.layers.decoder import DecoderStyle, build_decoder, build_plain
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.models.record import Model, unless_causal
 from plimsoll_estimator.models.stacks import dense
 
 LLAMA = DecoderStyle(qkv_bias=("attention_bias", "bias"), o_bias=("attention_bias", "bias"), mlp_bias=("mlp_bias",))
-CWM = replace(LLAMA, transformers_since=(0, 32))
+CWM = replace(LLAMA, transformers_since=EngineVersion(0, 32))
 SMOLLM3 = DecoderStyle(
-    qkv_bias=("attention_bias",), o_bias=("attention_bias",), mlp_bias=("mlp_bias",), tied=True, transformers_since=(0, 0)
+    qkv_bias=("attention_bias",), o_bias=("attention_bias",), mlp_bias=("mlp_bias",), tied=True, transformers_since=OLDEST_KNOWN
 )
-SEED_OSS = DecoderStyle(qkv_bias=("attention_bias",), o_bias=("attention_out_bias",), transformers_since=(0, 32))
+SEED_OSS = DecoderStyle(qkv_bias=("attention_bias",), o_bias=("attention_out_bias",), transformers_since=EngineVersion(0, 32))
 ARCEE = DecoderStyle(
     qkv_bias=("attention_bias",),
     o_bias=("attention_bias",),
     mlp_bias=("mlp_bias",),
     gated=False,
     mlp_names=("up_proj",),
-    transformers_since=(0, 32),
+    transformers_since=EngineVersion(0, 32),
 )
 ORION = DecoderStyle(norm_bias=True, embedding_always=True, norm_always=True, head_always=True)
 JAIS2 = DecoderStyle(
@@ -36,7 +37,7 @@ JAIS2 = DecoderStyle(
     gated=False,
     norm_bias=True,
     mlp_names=("up_proj",),
-    transformers_since=(0, 32),
+    transformers_since=EngineVersion(0, 32),
 )
 PLAMO3 = DecoderStyle(
     norms=4, qk_norm="head", attention="mixer", embedding_always=True, norm_always=True, head_always=True, sliding_rope=True

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.layers.decoder import DecoderStyle, attention, mlp, sizes, stack
 from plimsoll_estimator.layers.experts import MoeStyle, moe
 from plimsoll_estimator.layers.rank import Rank
@@ -21,7 +22,11 @@ def llama4(rank: Rank) -> None:
     step = text.int("interleave_moe_layer_step", default=1)
     listed = text.list_or_none("moe_layers")
     block = MoeStyle(
-        parent="feed_forward", intermediate=("intermediate_size",), shared="size", shared_name="shared_expert", unsplit_since=(0, 11)
+        parent="feed_forward",
+        intermediate=("intermediate_size",),
+        shared="size",
+        shared_name="shared_expert",
+        unsplit_since=EngineVersion(0, 11),
     )
     flat = text.int("intermediate_size_mlp", default=size.intermediate_size)
 
@@ -36,7 +41,12 @@ def llama4(rank: Rank) -> None:
         if routed(i):
             moe(rank, name, size.hidden_size, block)
             mlp(
-                rank, f"{name}.feed_forward.shared_expert", size.hidden_size, size.intermediate_size, style, rank.shared_experts_tp((0, 11))
+                rank,
+                f"{name}.feed_forward.shared_expert",
+                size.hidden_size,
+                size.intermediate_size,
+                style,
+                rank.shared_experts_tp(EngineVersion(0, 11)),
             )
         else:
             mlp(rank, f"{name}.feed_forward", size.hidden_size, flat, style)

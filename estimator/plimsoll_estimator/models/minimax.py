@@ -132,7 +132,7 @@ def minimax_m3(rank: Rank) -> None:
             rank.qkv(parent, size.hidden_size, size.heads, size.kv_heads, size.head_dim)
         rank.row(parent, "o_proj", size.heads * size.head_dim, size.hidden_size)
         rank.norm(size.head_dim, count=2)
-        if rank.version >= (0, 26) or not layer_flag(sparse, "sparse_attention_freq", i):
+        if rank.version.since(0, 26) or not layer_flag(sparse, "sparse_attention_freq", i):
             rank.attention_scales(parent)
         if layer_flag(text, "moe_layer_freq", i):
             moe(rank, name, size.hidden_size, block)

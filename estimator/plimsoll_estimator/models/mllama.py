@@ -6,15 +6,18 @@ the tower nor the cross attention, and before 0.20 refuses tensor parallelism. K
 
 from __future__ import annotations
 
+from typing import Final
+
 from plimsoll_estimator.checks import Check
+from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import DecoderStyle, attention, mlp, sizes, stack
 from plimsoll_estimator.layers.rank import Rank, positive
 from plimsoll_estimator.layers.rope import rope
 
-_NATIVE_BEFORE = (0, 11)
-_SHARDED_SINCE = (0, 20)
+_NATIVE_BEFORE: Final = EngineVersion(0, 11)
+_SHARDED_SINCE: Final = EngineVersion(0, 20)
 _CROSS_LAYERS = (3, 8, 13, 18, 23, 28, 33, 38)
 _ASPECT_RATIOS = 8
 
@@ -76,4 +79,4 @@ def mllama(rank: Rank) -> None:
     if native:
         rope(rank, size.head_dim, size.positions)
     else:
-        rank.tensor((2 if rank.version >= (0, 19) else 1) * (size.head_dim // 2), 4)
+        rank.tensor((2 if rank.version.since(0, 19) else 1) * (size.head_dim // 2), 4)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from dataclasses import replace
 
+from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.caches import ATTENTION, LAYER_NAMES, NEITHER, STATE, mamba2_caches, ordinary_backend
@@ -138,7 +139,7 @@ def _nemotron_experts(rank: Rank, parent: str, hidden: int, style: DecoderStyle)
         rank.replicated(parent, ("fc2_latent_proj",), latent, (hidden,), bias=text.bool("mlp_bias"))
     shared = (text.int_or_none("n_shared_experts") or 0) * text.int("moe_shared_expert_intermediate_size", default=0)
     if shared:
-        mlp(rank, f"{parent}.shared_experts", hidden, shared, style, rank.shared_experts_tp((0, 11)))
+        mlp(rank, f"{parent}.shared_experts", hidden, shared, style, rank.shared_experts_tp(EngineVersion(0, 11)))
 
 
 def nemotron_h_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:

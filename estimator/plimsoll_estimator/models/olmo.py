@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.layers.decoder import DecoderStyle, attention, everywhere, mlp, on_transformers, sizes, stack
 from plimsoll_estimator.layers.experts import MoeStyle, build_moe
 from plimsoll_estimator.layers.rank import Rank, divide
 from plimsoll_estimator.layers.rope import rope
 
 OLMO = DecoderStyle(
-    norms=0, qkv_bias=("attention_bias",), o_bias=("attention_bias",), transformers_since=(0, 26),
+    norms=0, qkv_bias=("attention_bias",), o_bias=("attention_bias",), transformers_since=EngineVersion(0, 26),
     embedding_always=True, head_always=True,
 )  # fmt: skip
 OLMO2 = replace(OLMO, norms=2, qk_norm="full", norm_always=True)
-OLMO3 = replace(OLMO2, sliding_rope=True, transformers_since=(0, 29))
+OLMO3 = replace(OLMO2, sliding_rope=True, transformers_since=EngineVersion(0, 29))
 
 
 def olmoe(rank: Rank) -> None:
@@ -28,7 +29,7 @@ def olmoe(rank: Rank) -> None:
 
 def flex_olmo(rank: Rank) -> None:
     """FlexOlmoForCausalLM: OLMo 2's blocks with experts; through the Transformers backend since 0.29."""
-    style = replace(OLMO2, transformers_since=(0, 29))
+    style = replace(OLMO2, transformers_since=EngineVersion(0, 29))
     if not on_transformers(rank, style):
         style = everywhere(style)
     build_moe(rank, style, MoeStyle(intermediate=("intermediate_size",)))

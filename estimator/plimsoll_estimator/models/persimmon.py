@@ -7,6 +7,7 @@ Sources: vllm/model_executor/models/persimmon.py and, since 0.26, the Transforme
 from __future__ import annotations
 
 from plimsoll_estimator.checks import Check
+from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.layers.decoder import DecoderStyle, attention, mlp, on_transformers, rope_table, sizes, stack
 from plimsoll_estimator.layers.rank import Rank
@@ -17,7 +18,7 @@ def persimmon(rank: Rank) -> None:
     text = rank.text
     style = DecoderStyle(
         qkv_bias="yes", o_bias="yes", mlp_bias="yes", gated=False, norm_bias=True, partial_rotary=0.5, o_name="dense",
-        mlp_names=("dense_h_to_4h",), down_name="dense_4h_to_h", transformers_since=(0, 26),
+        mlp_names=("dense_h_to_4h",), down_name="dense_4h_to_h", transformers_since=EngineVersion(0, 26),
         embedding_always=True, norm_always=True, head_always=True,
     )  # fmt: skip
     size = sizes(text, style, rank.config)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.layers.decoder import DecoderStyle, build_decoder, everywhere
 from plimsoll_estimator.layers.experts import BLOCK_SPARSE, build_moe
 from plimsoll_estimator.layers.rank import Rank
@@ -29,7 +30,7 @@ PHI = DecoderStyle(
     o_name="dense",
     mlp_names=("fc1",),
     down_name="fc2",
-    transformers_since=(0, 32),
+    transformers_since=EngineVersion(0, 32),
 )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache, partial
 
+from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.caches import ATTENTION, STATE, mixed_caches
 from plimsoll_estimator.layers.decoder import (
@@ -86,14 +87,18 @@ def _qwen_next_style(mrope_factor: int, *, split_names: bool) -> DecoderStyle:
 def qwen_next(rank: Rank, split_names: bool, sparse: bool) -> None:
     """Qwen3-Next and Qwen3.5: three Gated DeltaNet layers to one of gated attention, shared expert behind a gate."""
     text = rank.text
-    factor = 1 if rank.version >= (0, 32) and split_names else 4
+    factor = 1 if rank.version.since(0, 32) and split_names else 4
     style = _qwen_next_style(factor, split_names=split_names)
     size = sizes(text, style, rank.config)
     query_heads = size.heads * (2 if text.bool("attn_output_gate", True) else 1)
     every = text.int("full_attention_interval", default=4)
     kinds = text.list_or_none("layer_types")
     block = MoeStyle(
-        shared="size", shared_gate=True, shared_name="shared_expert", unsplit_since=(0, 20), intermediate=("moe_intermediate_size",)
+        shared="size",
+        shared_gate=True,
+        shared_name="shared_expert",
+        unsplit_since=EngineVersion(0, 20),
+        intermediate=("moe_intermediate_size",),
     )
     dense_layers = text.list_or_none("mlp_only_layers") or ()
     step = positive(text, "decoder_sparse_step", default=1)

@@ -16,7 +16,7 @@ from plimsoll_estimator.towers.qwen_vit import qwen2_5_tower, qwen2_tower, qwen3
 
 
 def _qwen3_vl_language(rank: Rank) -> None:
-    build_decoder(rank, replace(QWEN3, mrope_factor=1 if rank.version >= (0, 32) else 4))
+    build_decoder(rank, replace(QWEN3, mrope_factor=1 if rank.version.since(0, 32) else 4))
 
 
 def _qwen3_5(sparse: bool) -> Builder:

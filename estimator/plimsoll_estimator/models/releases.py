@@ -15,7 +15,8 @@ from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import Unsupported
 
-Minor: TypeAlias = tuple[int, int]
+Span: TypeAlias = tuple[EngineVersion, EngineVersion | None]
+"""The first release that has the class, and the first that has it no more."""
 # Registered no more, and yet built by the Transformers backend, as the engine's own code does (rows of the tests' data).
 _STILL_BUILT: Final = frozenset({"MllamaForConditionalGeneration", "Dots1ForCausalLM", "PersimmonForCausalLM"})
 
@@ -29,26 +30,25 @@ def check_registered(architecture: str, version: EngineVersion) -> None:
     and "was supported in vLLM until". What the Transformers backend might build of a removed class has no rules here.
     """
     spans = _table().get(architecture)
-    if spans is None or any(since <= version.minor_key and (until is None or version.minor_key < until) for since, until in spans):
+    if spans is None or any(version >= since and (before is None or version < before) for since, before in spans):
         return
-    if architecture in _STILL_BUILT and version.minor_key >= spans[0][0]:
+    if architecture in _STILL_BUILT and version >= spans[0][0]:
         return
-    known = " and ".join(_said(since, until) for since, until in spans)
+    known = " and ".join(_said(since, before) for since, before in spans)
     raise Unsupported(Check.ARCHITECTURE_NOT_IN_RELEASE, f"vLLM {version} does not know {architecture}; releases {known} do")
 
 
-def _said(since: Minor, until: Minor | None) -> str:
-    first = f"{since[0]}.{since[1]}"
-    return f"from {first}" if until is None else f"from {first} until before {until[0]}.{until[1]}"
+def _said(since: EngineVersion, before: EngineVersion | None) -> str:
+    first = f"from {since.major}.{since.minor}"
+    return first if before is None else f"{first} until before {before.major}.{before.minor}"
 
 
 @cache
-def _table() -> dict[str, tuple[tuple[Minor, Minor | None], ...]]:
+def _table() -> dict[str, tuple[Span, ...]]:
     text = (resources.files("plimsoll_estimator") / "data" / "architectures.json").read_text("utf-8")
     rows = json.loads(text)["architectures"]
-    return {name: tuple((_minor(since), _minor(until) if until else None) for since, until in spans) for name, spans in rows.items()}
-
-
-def _minor(text: str) -> Minor:
-    major, _, minor = text.partition(".")
-    return int(major), int(minor)
+    parse = EngineVersion.parse
+    return {
+        name: tuple((parse(f"{since}.0"), parse(f"{before}.0") if before else None) for since, before in spans)
+        for name, spans in rows.items()
+    }

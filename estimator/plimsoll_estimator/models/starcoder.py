@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.layers.decoder import DecoderStyle
 
 STARCODER2 = DecoderStyle(
@@ -19,5 +20,5 @@ STARCODER2 = DecoderStyle(
     tied=True,
     mlp_names=("c_fc",),
     down_name="c_proj",
-    transformers_since=(0, 25),
+    transformers_since=EngineVersion(0, 25),
 )
