@@ -29,10 +29,10 @@ from plimsoll_estimator.weights import weights_per_stage
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightTotals:
-    """The totals of a checkpoint's safetensors headers."""
+    """Totals of a checkpoint's safetensors headers, in bytes, by dtype name as the headers spell it, sorted by it."""
 
     total_bytes: int
-    bytes_by_dtype: Mapping[str, int]
+    bytes_by_dtype: tuple[tuple[str, int], ...] = ()
 
 
 def estimate(
@@ -143,4 +143,4 @@ def weight_totals(data: Mapping[str, Any]) -> WeightTotals:
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 1 << 50:
             raise InvalidInput(f"weights.bytes_by_dtype.{key}", value, "must be a whole number of bytes")
         parsed[str(key)] = value
-    return WeightTotals(total_bytes=total, bytes_by_dtype=parsed)
+    return WeightTotals(total_bytes=total, bytes_by_dtype=tuple(sorted(parsed.items())))

@@ -10,17 +10,10 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal, Protocol
 
+from plimsoll_estimator.estimate import WeightTotals
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_operator.api import FitPolicySpec, InferenceDeployment
 from plimsoll_operator.verdict import Plan
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WeightTotals:
-    """Totals of the checkpoint's safetensors headers, in bytes, by dtype name as the headers spell it."""
-
-    total_bytes: int
-    bytes_by_dtype: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,6 +15,7 @@ from typing import Final, Protocol, TypeVar
 
 from plimsoll_estimator import catalogue
 from plimsoll_estimator.errors import InvalidInput
+from plimsoll_estimator.estimate import WeightTotals
 from plimsoll_estimator.hf_config import HfConfig, kept_with_config
 from plimsoll_operator import calibration
 from plimsoll_operator.api import (
@@ -34,7 +35,7 @@ from plimsoll_operator.api import (
     Unreadable,
 )
 from plimsoll_operator.capacity.pools import is_offer, pool_facts
-from plimsoll_operator.facts import Bypass, DeploymentUse, Facts, HeldPolicy, ModelFacts, ModelUnknown, WeightTotals
+from plimsoll_operator.facts import Bypass, DeploymentUse, Facts, HeldPolicy, ModelFacts, ModelUnknown
 from plimsoll_operator.remembered import Remembered, kept_bytes
 from plimsoll_operator.share import OverShare
 from plimsoll_operator.verdict import Plan

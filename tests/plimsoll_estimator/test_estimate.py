@@ -131,7 +131,7 @@ def test_each_pipeline_stage_is_a_rank_of_its_own() -> None:
 
 @pytest.mark.parametrize(("total_gib", "warned"), [(14.96, False), (20.0, True)])
 def test_a_checkpoint_that_disagrees_is_reported(total_gib: float, warned: bool) -> None:
-    totals = WeightTotals(total_bytes=int(total_gib * GIB), bytes_by_dtype={})
+    totals = WeightTotals(total_bytes=int(total_gib * GIB))
     result = estimate(HfConfig(LLAMA), EngineArgs(), gpu_from(H100), EngineVersion(0, 33), weights=totals)
     assert any("headers" in line for line in result.warnings) is warned
 

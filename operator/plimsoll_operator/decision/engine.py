@@ -20,7 +20,6 @@ from plimsoll_estimator.resolved import Corrections, Estimate, Gpu
 from plimsoll_operator.decision.effort import Effort
 from plimsoll_operator.decision.layouts import Counts
 from plimsoll_operator.facts import AppliedCorrection, ModelFacts
-from plimsoll_operator.facts import WeightTotals as HeaderTotals
 from plimsoll_operator.gather import config_bytes
 from plimsoll_operator.remembered import Remembered
 
@@ -42,7 +41,7 @@ class _Shape:
     def __init__(
         self,
         config: HfConfig,
-        weights: HeaderTotals | None,
+        weights: WeightTotals | None,
         version: EngineVersion,
         corrections: tuple[AppliedCorrection, ...],
         of_configs_bytes: int,
@@ -51,7 +50,7 @@ class _Shape:
         self._of_configs_bytes = of_configs_bytes
         self._corrections = corrections
         self._version = version
-        self._weights = WeightTotals(total_bytes=weights.total_bytes, bytes_by_dtype=dict(weights.bytes_by_dtype)) if weights else None
+        self._weights = weights
         self._checkpoints: dict[Gpu, int | None] = {}
         self._memo: dict[tuple[EngineArgs, Gpu], Prepared | Estimate] = {}
         layers = config.text.int_or_none("num_hidden_layers", "n_layer", "n_layers", "num_layers")
