@@ -6,13 +6,13 @@ Current, anything else is InProgress (kubernetes-sigs/cli-utils, kstatus). Knows
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias
 
 from plimsoll_operator.api import Condition
 from plimsoll_operator.facts import ModelFacts, ModelUnknown
+from plimsoll_operator.names import COMMIT
 from plimsoll_operator.text import one_line
 from plimsoll_operator.verdict import Admit, Plan, Reject, Resize, Undecided, Verdict
 
@@ -22,7 +22,6 @@ MAX_MESSAGE: Final = 2048
 INTERNAL_ERROR: Final = "InternalError"
 PLAN_STANDS: Final = frozenset({"PodsRefused", "ProgressDeadlineExceeded", INTERNAL_ERROR})
 """Reasons of Stalled that speak of the pods: the plan in status is the one that was applied for the spec as it stands."""
-_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,10 +79,10 @@ def model_seen(model: ModelFacts | ModelUnknown, applied: Plan | None) -> ModelS
     if isinstance(model, ModelUnknown):
         return ModelSeen(status="Unknown" if model.kind == "Resolving" else "False", reason=model.kind, message=model.problem)
     planned, found = (applied.model_revision if applied is not None else None), model.revision
-    if planned is not None and found is not None and planned != found and _COMMIT.fullmatch(planned) and _COMMIT.fullmatch(found):
+    if planned is not None and found is not None and planned != found and COMMIT.fullmatch(planned) and COMMIT.fullmatch(found):
         moved = f"the model has moved from commit {planned} to {found} since the plan was made; the pods keep {planned}"
         return ModelSeen(status="True", reason="DigestChanged", message=moved)
-    at = f" at commit {found}" if found is not None and _COMMIT.fullmatch(found) else ""
+    at = f" at commit {found}" if found is not None and COMMIT.fullmatch(found) else ""
     notes = f"; {model.note}" if model.note else ""
     return ModelSeen(status="True", reason="Found", message=f"the shape is known from {model.source}{at}{notes}")
 

@@ -13,6 +13,7 @@ from typing import Literal, Protocol
 from plimsoll_estimator.estimate import WeightTotals
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_operator.api import FitPolicySpec, InferenceDeployment
+from plimsoll_operator.names import GPU_RESOURCE
 from plimsoll_operator.verdict import Plan
 
 
@@ -110,7 +111,7 @@ class PoolFacts:
     trusted: bool
     problems: tuple[str, ...]
     indexed_label_keys: tuple[str, ...] = ()
-    resource: str = "nvidia.com/gpu"
+    resource: str = GPU_RESOURCE
     foreign_gpus: int = 0
     selects: tuple[tuple[str, str], ...] = ()
     source: str = ""

@@ -36,13 +36,13 @@ from plimsoll_operator.api import (
 )
 from plimsoll_operator.capacity.pools import is_offer, pool_facts
 from plimsoll_operator.facts import Bypass, DeploymentUse, Facts, HeldPolicy, ModelFacts, ModelUnknown
+from plimsoll_operator.names import BYPASS_ANNOTATION, COMMIT, MANAGED_LABEL, MANAGED_VALUE, NOTES_ANNOTATION
 from plimsoll_operator.remembered import Remembered, kept_bytes
 from plimsoll_operator.share import OverShare
 from plimsoll_operator.verdict import Plan
-from plimsoll_operator.wanted import COMMIT, DEFAULT_REVISION, MANAGED_LABEL, MANAGED_VALUE, MOST_NOTES, NOTES_ANNOTATION
+from plimsoll_operator.wanted import DEFAULT_REVISION, MOST_NOTES
 
 DEFAULT_POLICY: Final = "default"
-BYPASS_ANNOTATION: Final = "inference.plimsoll.dev/bypass"
 CATALOGUE: Final = "catalogue"
 """`source` of facts from the shipped catalogue."""
 _ANSWER_BYTES: Final = 4 << 10

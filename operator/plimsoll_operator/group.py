@@ -13,7 +13,8 @@ from __future__ import annotations
 import copy
 from typing import Any, Final
 
-from plimsoll_operator.api import ENGINE_CONTAINER, NAME_LABEL, WORKER_LABEL
+from plimsoll_operator.api import ENGINE_CONTAINER
+from plimsoll_operator.names import NAME_LABEL, WORKER_LABEL
 from plimsoll_operator.verdict import Plan
 
 Manifest = dict[str, Any]

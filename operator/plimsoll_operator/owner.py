@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from plimsoll_operator.api import NAME_LABEL, WORKER_LABEL
 from plimsoll_operator.group import GROUP_INDEX_LABEL, name_of
+from plimsoll_operator.names import NAME_LABEL, WORKER_LABEL
 
 HASH_LABEL: Final = "pod-template-hash"
 """Set by a Deployment's controller on what it makes."""

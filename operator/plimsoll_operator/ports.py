@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Literal, Protocol, TypeAlias
 
+from plimsoll_operator.names import GROUP, VERSION
+
 Manifest: TypeAlias = dict[str, Any]
 Key: TypeAlias = tuple[str, str]
 EventType: TypeAlias = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
 
 FIELD_MANAGER: Final = "plimsoll-controller"
-GROUP: Final = "inference.plimsoll.dev"
-VERSION: Final = "v1alpha1"
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,26 +15,32 @@ from plimsoll_estimator.arguments import render_args
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.units import GIB, MIB, ceil_div
 from plimsoll_operator import group
-from plimsoll_operator.api import ENGINE_CONTAINER, MAX_LABEL_VALUE, NAME_LABEL, InferenceDeployment
+from plimsoll_operator.api import ENGINE_CONTAINER, MAX_LABEL_VALUE, InferenceDeployment
+from plimsoll_operator.names import (
+    APP_NAME_LABEL,
+    CAPACITY_GATE,
+    GENERATION_ANNOTATION,
+    GKE_LABEL,
+    GKE_PARTITION_LABEL,
+    GKE_SHARING_LABEL,
+    GPU_RESOURCE,
+    INSTANCE_LABEL,
+    MANAGED_LABEL,
+    MANAGED_VALUE,
+    MIG_RESOURCE_PREFIX,
+    NAME_LABEL,
+    PLAN_ANNOTATION,
+    PLAN_DIGEST_ANNOTATION,
+    PRODUCT_LABEL,
+    REPLAN_ANNOTATION,
+    SHARING_LABEL,
+    SPEC_DIGEST_ANNOTATION,
+    TEMPLATE_DIGEST_ANNOTATION,
+)
 from plimsoll_operator.overlay import HOME_MOUNT, RESTRICTED, lay_over, one_form
 from plimsoll_operator.verdict import Plan
-from plimsoll_operator.wanted import MANAGED_LABEL, MANAGED_VALUE
 
-PLAN_ANNOTATION: Final = "inference.plimsoll.dev/plan"
-PLAN_DIGEST_ANNOTATION: Final = "inference.plimsoll.dev/plan-digest"
-GENERATION_ANNOTATION: Final = "inference.plimsoll.dev/generation"
-SPEC_DIGEST_ANNOTATION: Final = "inference.plimsoll.dev/spec-digest"
-TEMPLATE_DIGEST_ANNOTATION: Final = "inference.plimsoll.dev/template-digest"
-REPLAN_ANNOTATION: Final = "inference.plimsoll.dev/replan"
-DECIDED_ANNOTATION: Final = "inference.plimsoll.dev/decided-at"
-CAPACITY_GATE: Final = "inference.plimsoll.dev/capacity"
-GPU_RESOURCE: Final = "nvidia.com/gpu"
-PRODUCT_LABEL: Final = "nvidia.com/gpu.product"
-SHARING_LABEL: Final = "nvidia.com/gpu.sharing-strategy"
-MIG_RESOURCE_PREFIX: Final = "nvidia.com/mig-"
 _SHARED: Final = ("mps", "time-slicing")
-GKE_LABEL: Final = "cloud.google.com/gke-accelerator"
-_GKE_SHARING: Final = ("cloud.google.com/gke-gpu-partition-size", "cloud.google.com/gke-gpu-sharing-strategy")
 MANAGED_BY: Final = {MANAGED_LABEL: MANAGED_VALUE}
 PORT: Final = 8000
 WEIGHTS_MOUNT: Final = "/models"
@@ -205,8 +211,8 @@ def _metadata(deployment: InferenceDeployment) -> Manifest:
 
 def _labels(deployment: InferenceDeployment) -> dict[str, str]:
     return {
-        "app.kubernetes.io/name": "vllm",
-        "app.kubernetes.io/instance": deployment.metadata.name,
+        APP_NAME_LABEL: "vllm",
+        INSTANCE_LABEL: deployment.metadata.name,
         **MANAGED_BY,
         **selector_labels(deployment),
     }
@@ -372,7 +378,7 @@ def _expressions(plan: Plan, wanted: dict[str, list[str]]) -> list[Manifest]:
     found: list[Manifest] = [{"key": key, "operator": "In", "values": values} for key, values in sorted(wanted.items())]
     if GKE_LABEL in wanted:
         # GKE labels only nodes whose GPUs are shared or cut: a label that the plan's own nodes lack must be lacking.
-        found += [{"key": key, "operator": "DoesNotExist"} for key in _GKE_SHARING if key not in wanted]
+        found += [{"key": key, "operator": "DoesNotExist"} for key in (GKE_PARTITION_LABEL, GKE_SHARING_LABEL) if key not in wanted]
     if plan.sharing not in _SHARED:
         # Whole GPUs and slices: a time-sliced card of the same product would be shared with strangers. Nodes without the label pass.
         found.append({"key": SHARING_LABEL, "operator": "NotIn", "values": list(_SHARED)})

@@ -17,14 +17,8 @@ from plimsoll_operator.api import ModelSpec
 
 DEFAULT_REVISION: Final = "main"
 """The branch that huggingface_hub, and so vLLM, loads when none is named (huggingface_hub.constants.DEFAULT_REVISION)."""
-MANAGED_LABEL: Final = "app.kubernetes.io/managed-by"
-MANAGED_VALUE: Final = "plimsoll"
-"""On what the controller has made: whoever takes it off keeps the object."""
-NOTES_ANNOTATION: Final = "inference.plimsoll.dev/notes"
 MOST_NOTES: Final = 1024
 """Characters of the notes that anybody reads: who may write a profile may write 256 KiB there."""
-"""On a profile: what could not be known when it was read, for people."""
-COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 _MAX_STEM: Final = 200
 _DIGITS: Final = 10
 

@@ -12,9 +12,10 @@ from functools import partial
 from tests.bench.timing import show, taken
 from tests.plimsoll_operator.decision_world import node
 
-from plimsoll_operator.api import API_VERSION, GPUPool, parse_object
+from plimsoll_operator.api import GPUPool, parse_object
 from plimsoll_operator.capacity import CapacityIndex, corrections_of
 from plimsoll_operator.controller import trim
+from plimsoll_operator.names import API_VERSION
 
 PRODUCTS = [
     ("NVIDIA-H100-80GB-HBM3", 8, 81559), ("NVIDIA-H200", 8, 143771), ("NVIDIA-A100-SXM4-80GB", 8, 81920), ("NVIDIA-B200", 8, 183359),

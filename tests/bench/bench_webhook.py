@@ -15,8 +15,9 @@ from tests.plimsoll_operator.decision_world import Files, node
 from tests.plimsoll_operator.webhook_world import review
 
 from plimsoll_estimator.catalogue import lookup
-from plimsoll_operator.api import API_VERSION, ModelProfile, parse_object
+from plimsoll_operator.api import ModelProfile, parse_object
 from plimsoll_operator.decision import decide_within
+from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.webhook.judge import judge
 from plimsoll_operator.webhook.review import parse_review, render_review
 

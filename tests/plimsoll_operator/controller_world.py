@@ -6,13 +6,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from plimsoll_operator.api import NAME_LABEL
 from plimsoll_operator.controller.fakes import FakeKube, new_deployment
 from plimsoll_operator.controller.process import Controller
 from plimsoll_operator.decision import decide
+from plimsoll_operator.names import NAME_LABEL, PLAN_DIGEST_ANNOTATION
 from plimsoll_operator.owner import HASH_LABEL
 from plimsoll_operator.ports import DEPLOYMENTS, INFERENCE_DEPLOYMENTS, NODES, PODS, Manifest
-from plimsoll_operator.render import PLAN_DIGEST_ANNOTATION
 
 NS = "team"
 

@@ -2,11 +2,12 @@
 
 import json
 
-from plimsoll_operator.api import API_VERSION, GPUPool, parse_inference_deployment, parse_object
+from plimsoll_operator.api import GPUPool, parse_inference_deployment, parse_object
 from plimsoll_operator.capacity import CapacityIndex, pool_manifest
 from plimsoll_operator.decision import decide
 from plimsoll_operator.decision.ways_out import apply_patch
 from plimsoll_operator.gather import facts_for
+from plimsoll_operator.names import API_VERSION
 
 LLAMA_8B = "meta-llama/Llama-3.1-8B-Instruct"
 LLAMA_70B = "meta-llama/Llama-3.3-70B-Instruct"

@@ -5,7 +5,8 @@ import subprocess
 import sys
 
 from plimsoll_operator.controller.fakes import FakeKube
-from plimsoll_operator.controller.resolving.reader_pod import CONTAINER, READER_LABEL
+from plimsoll_operator.controller.resolving.reader_pod import CONTAINER
+from plimsoll_operator.names import READER_LABEL
 from plimsoll_operator.ports import PERSISTENT_VOLUME_CLAIMS, PODS, key_of
 
 MADE = "2026-11-25T12:00:00Z"

@@ -18,7 +18,8 @@ another type. Cache per token: 2 x layers x KV heads x head size x 2 bytes; Deep
 
 from tests.plimsoll_operator.decision_world import H100, L4, LLAMA_8B, LLAMA_70B, Files, node
 
-from plimsoll_operator.api import API_VERSION, GPUPool, parse_object
+from plimsoll_operator.api import GPUPool, parse_object
+from plimsoll_operator.names import API_VERSION
 
 CONTEXT = 8192
 

@@ -12,15 +12,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from plimsoll_estimator.engine_version import EngineVersion
-from plimsoll_operator.api import (
-    API_VERSION,
-    NOT_YET,
-    ApiError,
-    InferenceDeployment,
-    parse_inference_deployment,
-    unsupported_fields,
-)
+from plimsoll_operator.api import NOT_YET, ApiError, InferenceDeployment, parse_inference_deployment, unsupported_fields
 from plimsoll_operator.api.base import camel_path
+from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.quantity import parse_millis, parse_quantity
 
 SMALLEST: dict[str, Any] = {

@@ -3,8 +3,9 @@
 import pytest
 from tests.plimsoll_operator.decision_world import H100, L4, LLAMA_8B, Files, node, verdict
 
-from plimsoll_operator.api import API_VERSION, ApiError, GPUPool, parse_object
+from plimsoll_operator.api import ApiError, GPUPool, parse_object
 from plimsoll_operator.capacity import CapacityIndex, corrections_of, is_offer, pool_facts, pool_manifest, selection_status
+from plimsoll_operator.names import API_VERSION
 
 GIB = 1 << 30
 ODD = node("odd", "NVIDIA-L4", 4, 23034, labels={"rack": "a"})

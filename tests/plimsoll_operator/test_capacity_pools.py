@@ -5,8 +5,9 @@ import copy
 import pytest
 from tests.plimsoll_operator.decision_world import H100, L4, T4, Files, node, verdict
 
-from plimsoll_operator.api import API_VERSION, GPUPool, parse_object
+from plimsoll_operator.api import GPUPool, parse_object
 from plimsoll_operator.capacity import CapacityIndex, pool_facts, pool_manifest
+from plimsoll_operator.names import API_VERSION
 
 STRANGE = node("odd", "NVIDIA-L4", 4, 23034)
 STRANGE["status"]["allocatable"]["nvidia.com/gpu"] = "6"

@@ -7,8 +7,8 @@ from tests.plimsoll_operator.controller_world import NS, World, gpu_node
 
 from plimsoll_operator.controller.demand import BIND_SECONDS
 from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.names import CAPACITY_GATE, DECIDED_ANNOTATION
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, NODES, PODS
-from plimsoll_operator.render import CAPACITY_GATE, DECIDED_ANNOTATION
 
 
 def test_pods_are_made_when_their_gpus_are_booked_and_after_those_booked_before() -> None:

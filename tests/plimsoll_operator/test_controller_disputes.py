@@ -11,8 +11,8 @@ from tests.plimsoll_operator.controller_world import NS, Clock, World
 
 from plimsoll_operator.conditions import Dispute
 from plimsoll_operator.controller.disputes import FORGET_SECONDS, LONGEST_SECONDS, Disputes, changed_by
+from plimsoll_operator.names import MANAGED_LABEL
 from plimsoll_operator.ports import DEPLOYMENTS, EVENTS, FIELD_MANAGER, INFERENCE_DEPLOYMENTS, SERVICES, Key, Manifest, Resource
-from plimsoll_operator.wanted import MANAGED_LABEL
 
 HOUR = 3600
 KEY = (NS, "chat")

@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 from tests.plimsoll_operator.controller_world import NS, World
 
-from plimsoll_operator.api import NAME_LABEL
 from plimsoll_operator.controller import trim
 from plimsoll_operator.controller.fakes import FakeKube
 from plimsoll_operator.controller.reconcile import RETAKE_SECONDS
 from plimsoll_operator.controller.services import leads_to, straightened
+from plimsoll_operator.names import MANAGED_LABEL, NAME_LABEL
 from plimsoll_operator.ports import DEPLOYMENTS, EVENTS, INFERENCE_DEPLOYMENTS, SERVICES, Manifest, Resource
-from plimsoll_operator.wanted import MANAGED_LABEL
 
 SELECTOR = {NAME_LABEL: "chat"}
 PORTS = [{"name": "http", "port": 8000, "targetPort": "http", "protocol": "TCP"}]

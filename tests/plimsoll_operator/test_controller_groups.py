@@ -6,14 +6,13 @@ from typing import Any
 import pytest
 from tests.plimsoll_operator.test_controller_reconcile import L4, NAME, NS, PLAN, World, gpu_node
 
-from plimsoll_operator.api import NAME_LABEL, WORKER_LABEL
 from plimsoll_operator.controller import process
 from plimsoll_operator.controller.demand import BIND_SECONDS, GRACE_SECONDS
 from plimsoll_operator.controller.fakes import FakeKube
 from plimsoll_operator.facts import Facts
 from plimsoll_operator.group import GROUP_INDEX_LABEL, name_of
+from plimsoll_operator.names import CAPACITY_GATE, NAME_LABEL, PLAN_DIGEST_ANNOTATION, WORKER_LABEL
 from plimsoll_operator.ports import DEPLOYMENTS, INFERENCE_DEPLOYMENTS, LEADER_WORKER_SETS, PODS, SERVICES, Manifest
-from plimsoll_operator.render import CAPACITY_GATE, PLAN_DIGEST_ANNOTATION
 from plimsoll_operator.verdict import Admit, Reason, Reject, Verdict
 
 GROUP = name_of(NAME)

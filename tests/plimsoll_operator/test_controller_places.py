@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tests.plimsoll_operator.controller_world import NS, World
 
 from plimsoll_operator.controller.places import MAX_AHEAD, Places, settled
+from plimsoll_operator.names import DECIDED_ANNOTATION
 from plimsoll_operator.ports import DEPLOYMENTS, INFERENCE_DEPLOYMENTS
-from plimsoll_operator.render import DECIDED_ANNOTATION
 
 NOON = datetime(2026, 6, 1, 12, tzinfo=UTC)
 WISHED = "2026-06-01T11:00:00Z"

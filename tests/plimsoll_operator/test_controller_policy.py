@@ -7,7 +7,7 @@ from plimsoll_operator.controller.fakes import FakeKube
 from plimsoll_operator.controller.process import Controller
 from plimsoll_operator.controller.protection import Protection
 from plimsoll_operator.decision import decide
-from plimsoll_operator.gather import BYPASS_ANNOTATION
+from plimsoll_operator.names import BYPASS_ANNOTATION
 from plimsoll_operator.ports import (
     DEPLOYMENTS,
     EVENTS,

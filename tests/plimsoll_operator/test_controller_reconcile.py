@@ -9,12 +9,11 @@ import pytest
 from tests.plimsoll_operator.controller_world import of_replica_set
 from tests.plimsoll_operator.plans import PLAN
 
-from plimsoll_operator import render
-from plimsoll_operator.api import NAME_LABEL
 from plimsoll_operator.controller.fakes import FakeKube, new_deployment
 from plimsoll_operator.controller.process import Controller
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.facts import Facts, ModelUnknown
+from plimsoll_operator.names import NAME_LABEL, PLAN_ANNOTATION, PLAN_DIGEST_ANNOTATION, REPLAN_ANNOTATION
 from plimsoll_operator.ports import (
     DEPLOYMENTS,
     EVENTS,
@@ -255,7 +254,7 @@ def test_plans_are_sticky_and_a_better_one_is_only_proposed(world: World) -> Non
     assert world.status()["plan"]["product"] == L4
     assert world.status()["proposedPlan"]["product"] == "NVIDIA-A10G"
     current = world.one(INFERENCE_DEPLOYMENTS)
-    current["metadata"]["annotations"] = {render.REPLAN_ANNOTATION: "now"}
+    current["metadata"]["annotations"] = {REPLAN_ANNOTATION: "now"}
     world.kube.replace(INFERENCE_DEPLOYMENTS, current)
     world.settle()
     assert world.status()["plan"]["product"] == "NVIDIA-A10G"
@@ -438,8 +437,4 @@ def test_plan_and_status_agree_and_can_be_read_back(world: World) -> None:
     world.wish()
     world.settle()
     annotations = world.one(DEPLOYMENTS)["metadata"]["annotations"]
-    assert (
-        world.status()["plan"]["digest"]
-        == annotations[render.PLAN_DIGEST_ANNOTATION]
-        == Plan.from_json(annotations[render.PLAN_ANNOTATION]).digest
-    )
+    assert world.status()["plan"]["digest"] == annotations[PLAN_DIGEST_ANNOTATION] == Plan.from_json(annotations[PLAN_ANNOTATION]).digest

@@ -10,6 +10,14 @@ from tests.plimsoll_operator.controller_world import NS, World, gpu_node
 
 from plimsoll_operator.api import parse_inference_deployment
 from plimsoll_operator.controller.fakes import new_deployment
+from plimsoll_operator.names import (
+    DECIDED_ANNOTATION,
+    GENERATION_ANNOTATION,
+    PLAN_ANNOTATION,
+    PLAN_DIGEST_ANNOTATION,
+    REPLAN_ANNOTATION,
+    SPEC_DIGEST_ANNOTATION,
+)
 from plimsoll_operator.ports import (
     CLUSTER_MODEL_PROFILES,
     DEPLOYMENTS,
@@ -23,16 +31,7 @@ from plimsoll_operator.ports import (
     Manifest,
     Resource,
 )
-from plimsoll_operator.render import (
-    DECIDED_ANNOTATION,
-    GENERATION_ANNOTATION,
-    PLAN_ANNOTATION,
-    PLAN_DIGEST_ANNOTATION,
-    REPLAN_ANNOTATION,
-    SPEC_DIGEST_ANNOTATION,
-    Origin,
-    render_workload,
-)
+from plimsoll_operator.render import Origin, render_workload
 from plimsoll_operator.verdict import Plan
 
 MODEL = "Qwen/Qwen2.5-1.5B-Instruct"

@@ -11,13 +11,12 @@ from hypothesis import strategies as st
 from tests.plimsoll_operator import plans
 from tests.plimsoll_operator.controller_world import Clock, gpu_node, of_replica_set
 
-from plimsoll_operator.api import NAME_LABEL, WORKER_LABEL
 from plimsoll_operator.controller import trim
 from plimsoll_operator.controller.ledger import Ledger, Promise
 from plimsoll_operator.group import GROUP_INDEX_LABEL
+from plimsoll_operator.names import CAPACITY_GATE, NAME_LABEL, WORKER_LABEL
 from plimsoll_operator.owner import HASH_LABEL, deployment_of
 from plimsoll_operator.ports import Key, Manifest
-from plimsoll_operator.render import CAPACITY_GATE
 
 PLAN = replace(plans.PLAN, tensor_parallel_size=2, gpus_per_replica=2)
 SHARED = replace(PLAN, sharing="time-slicing", gpus_per_replica=1)

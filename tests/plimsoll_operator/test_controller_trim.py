@@ -7,13 +7,12 @@ from typing import Any
 
 from tests.plimsoll_operator.plans import PLAN
 
-from plimsoll_operator.api import NAME_LABEL
 from plimsoll_operator.controller import trim
 from plimsoll_operator.controller.course import applied_from_child
 from plimsoll_operator.controller.fakes import FakeKube
 from plimsoll_operator.controller.informer import Informer
+from plimsoll_operator.names import GENERATION_ANNOTATION, NAME_LABEL, PLAN_ANNOTATION
 from plimsoll_operator.ports import MODEL_PROFILES, Key, Manifest
-from plimsoll_operator.render import GENERATION_ANNOTATION, PLAN_ANNOTATION
 
 OWNER = {"apiVersion": "inference.plimsoll.dev/v1alpha1", "kind": "InferenceDeployment", "name": "a", "uid": "u", "controller": True}
 

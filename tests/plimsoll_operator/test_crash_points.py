@@ -18,13 +18,13 @@ import pytest
 from tests.plimsoll_operator.checkpoints import TINY
 from tests.plimsoll_operator.controller_world import NS, Clock, gpu_node, of_replica_set
 
-from plimsoll_operator.api import NAME_LABEL
 from plimsoll_operator.controller.fakes import FakeKube, new_deployment
 from plimsoll_operator.controller.process import Controller
 from plimsoll_operator.controller.quarantine import Unit
 from plimsoll_operator.controller.resolving.config_map import ConfigMaps
 from plimsoll_operator.decision import decide
 from plimsoll_operator.errors import OperatorError
+from plimsoll_operator.names import CAPACITY_GATE, NAME_LABEL
 from plimsoll_operator.ports import (
     CONFIG_MAPS,
     DEPLOYMENTS,
@@ -39,7 +39,6 @@ from plimsoll_operator.ports import (
     Resource,
     WatchEvent,
 )
-from plimsoll_operator.render import CAPACITY_GATE
 
 TURN_SECONDS = 0.25
 LONGEST_WAIT_SECONDS = 5.0

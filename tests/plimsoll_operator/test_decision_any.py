@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, manifest, node
 
 from plimsoll_estimator import catalogue
-from plimsoll_operator.api import API_VERSION, ApiError, FitPolicy, parse_inference_deployment, parse_object
+from plimsoll_operator.api import ApiError, FitPolicy, parse_inference_deployment, parse_object
 from plimsoll_operator.conditions import UNREAD, Situation
 from plimsoll_operator.controller.status import status_of
 from plimsoll_operator.decision import decide
 from plimsoll_operator.facts import Bypass
 from plimsoll_operator.gather import facts_for
+from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.render import Origin, render_workload
 from plimsoll_operator.verdict import Admit, Plan, Reject, Resize, Undecided
 

@@ -5,9 +5,10 @@ import json
 import pytest
 from tests.plimsoll_operator.decision_world import H100, L4, LLAMA_8B, T4, Files, deployment, manifest, verdict
 
-from plimsoll_operator.api import API_VERSION, ModelProfile, parse_inference_deployment, parse_object
+from plimsoll_operator.api import ModelProfile, parse_inference_deployment, parse_object
 from plimsoll_operator.decision import decide
 from plimsoll_operator.gather import facts_for
+from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.render import serve_arguments
 from plimsoll_operator.verdict import Admit
 

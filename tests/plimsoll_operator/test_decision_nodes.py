@@ -6,9 +6,10 @@ import json
 import pytest
 from tests.plimsoll_operator.decision_world import H100, LLAMA_8B, LLAMA_70B, Files, deployment, manifest, node, offered, verdict
 
-from plimsoll_operator.api import API_VERSION, FitPolicySpec, GPUPool, parse_inference_deployment, parse_object
+from plimsoll_operator.api import FitPolicySpec, GPUPool, parse_inference_deployment, parse_object
 from plimsoll_operator.decision import decide
 from plimsoll_operator.gather import facts_for
+from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.verdict import Admit, Plan, Reject
 
 DEEPSEEK, LLAMA_405B, QWEN_14B = "deepseek-ai/DeepSeek-V3", "meta-llama/Llama-3.1-405B", "Qwen/Qwen2.5-14B-Instruct"

@@ -6,10 +6,11 @@ import json
 import pytest
 from tests.plimsoll_operator.decision_world import H100, L4, LLAMA_8B, LLAMA_70B, T4, Files, deployment, node
 
-from plimsoll_operator.api import API_VERSION, FitPolicy, parse_object
+from plimsoll_operator.api import FitPolicy, parse_object
 from plimsoll_operator.decision import decide
 from plimsoll_operator.facts import Bypass, DeploymentUse
-from plimsoll_operator.gather import BYPASS_ANNOTATION, facts_for
+from plimsoll_operator.gather import facts_for
+from plimsoll_operator.names import API_VERSION, BYPASS_ANNOTATION
 from plimsoll_operator.verdict import Admit, Plan, Reason, Reject, Resize
 
 CRAMPED = node("l4", "NVIDIA-L4", 4, 23034, host="4Gi", cpu="47")

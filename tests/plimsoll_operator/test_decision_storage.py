@@ -10,10 +10,11 @@ from tests.plimsoll_operator.test_capacity_host import pod, store_of
 
 from plimsoll_estimator import catalogue
 from plimsoll_estimator.units import GIB
-from plimsoll_operator.api import API_VERSION, FitPolicy, ModelProfile, PlanStatus, parse_inference_deployment, parse_object
+from plimsoll_operator.api import FitPolicy, ModelProfile, PlanStatus, parse_inference_deployment, parse_object
 from plimsoll_operator.cli.plan import verdict_mapping
 from plimsoll_operator.decision.decide import decide
 from plimsoll_operator.gather import facts_for
+from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.render import Origin, render_workload
 from plimsoll_operator.verdict import Admit, Plan, Reason, Reject
 

@@ -5,9 +5,10 @@ import json
 import pytest
 from tests.plimsoll_operator.decision_world import H100, L4, LLAMA_8B, Files, deployment, manifest
 
-from plimsoll_operator.api import API_VERSION, ClusterModelProfile, FitPolicy, ModelProfile, parse_inference_deployment, parse_object
+from plimsoll_operator.api import ClusterModelProfile, FitPolicy, ModelProfile, parse_inference_deployment, parse_object
 from plimsoll_operator.decision import decide
 from plimsoll_operator.gather import facts_for
+from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.verdict import Reason, Reject
 
 COMMIT_A, COMMIT_B = "a" * 40, "b" * 40

@@ -9,7 +9,7 @@ from tests.plimsoll_operator.test_render import PLAN, value_of, wish
 from plimsoll_estimator.arguments import flag_exists
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_operator import group, render
-from plimsoll_operator.api import NAME_LABEL, WORKER_LABEL
+from plimsoll_operator.names import NAME_LABEL, PLAN_ANNOTATION, TEMPLATE_DIGEST_ANNOTATION, WORKER_LABEL
 from plimsoll_operator.verdict import Plan
 
 SPREAD = replace(PLAN, tensor_parallel_size=8, pipeline_parallel_size=2, gpus_per_replica=16, nodes_per_replica=2)
@@ -96,7 +96,7 @@ def test_the_group_belongs_to_its_deployment_and_carries_the_plan() -> None:
     metadata = made()["metadata"]
     (owner,) = metadata["ownerReferences"]
     assert (owner["kind"], owner["name"], owner["controller"]) == ("InferenceDeployment", "chat", True)
-    assert Plan.from_json(metadata["annotations"][render.PLAN_ANNOTATION]) == SPREAD
+    assert Plan.from_json(metadata["annotations"][PLAN_ANNOTATION]) == SPREAD
     assert metadata["labels"][NAME_LABEL] == "chat"
 
 
@@ -119,5 +119,5 @@ def test_scaling_does_not_touch_the_templates_and_rendering_is_pure() -> None:
     once, scaled = made(), made(replicas=7)
     assert once == made()
     assert once["spec"]["leaderWorkerTemplate"] == scaled["spec"]["leaderWorkerTemplate"]
-    annotation = render.TEMPLATE_DIGEST_ANNOTATION
+    annotation = TEMPLATE_DIGEST_ANNOTATION
     assert once["metadata"]["annotations"][annotation] == scaled["metadata"]["annotations"][annotation]

@@ -17,8 +17,8 @@ from plimsoll_operator.controller import trim
 from plimsoll_operator.controller.label_keys import KEYS_A_NAMESPACE, MAX_LABEL_KEYS, RELEASE_SECONDS, LabelKeys
 from plimsoll_operator.controller.ledger import Ledger
 from plimsoll_operator.decision.placement import match
+from plimsoll_operator.names import PLAN_ANNOTATION
 from plimsoll_operator.ports import GPU_POOLS, INFERENCE_DEPLOYMENTS, NODES, Manifest
-from plimsoll_operator.render import PLAN_ANNOTATION
 
 PRODUCT = "nvidia.com/gpu.product"
 ZONE = "topology.kubernetes.io/zone"

@@ -12,9 +12,10 @@ from tests.plimsoll_operator.test_profile_hub import COMMIT, MODEL, TOKEN, hub, 
 
 from plimsoll_operator.controller.fakes import new_deployment
 from plimsoll_operator.controller.process import Controller
-from plimsoll_operator.controller.resolving.reader_pod import READER_LABEL, ReaderSettings
+from plimsoll_operator.controller.resolving.reader_pod import ReaderSettings
 from plimsoll_operator.controller.resolving.sources import namespace_sources
 from plimsoll_operator.decision import decide
+from plimsoll_operator.names import READER_LABEL
 from plimsoll_operator.ports import (
     CLUSTER_MODEL_PROFILES,
     CONFIG_MAPS,

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, node, verdict
 from tests.plimsoll_operator.plans import PLAN
 
-from plimsoll_operator.api import API_VERSION, ApiError, parse_inference_deployment
+from plimsoll_operator.api import ApiError, parse_inference_deployment
+from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.overlay import HOME_MOUNT
 from plimsoll_operator.render import Origin, digest_of, render_workload
 from plimsoll_operator.verdict import Reason, Reject

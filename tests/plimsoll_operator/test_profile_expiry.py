@@ -8,12 +8,12 @@ import pytest
 from tests.plimsoll_operator.controller_world import NS
 from tests.plimsoll_operator.controller_world import World as Cluster
 
-from plimsoll_operator.api import API_VERSION, ClusterModelProfile, parse_object
+from plimsoll_operator.api import ClusterModelProfile, parse_object
 from plimsoll_operator.controller.fakes import FakeKube
 from plimsoll_operator.controller.records import Record, Records
-from plimsoll_operator.controller.resolving.expiry import SEEN_FOR, UNUSED_ANNOTATION, UNUSED_FOR, WRITES_A_ROUND, AskedFor, Expiry
+from plimsoll_operator.controller.resolving.expiry import SEEN_FOR, UNUSED_FOR, WRITES_A_ROUND, AskedFor, Expiry
+from plimsoll_operator.names import API_VERSION, MANAGED_LABEL, MANAGED_VALUE, UNUSED_ANNOTATION
 from plimsoll_operator.ports import CLUSTER_MODEL_PROFILES, INFERENCE_DEPLOYMENTS
-from plimsoll_operator.wanted import MANAGED_LABEL, MANAGED_VALUE
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

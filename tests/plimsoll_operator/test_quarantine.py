@@ -8,15 +8,14 @@ import pytest
 from tests.plimsoll_operator.controller_world import NS, World, gpu_node
 from tests.plimsoll_operator.plans import PLAN
 
-from plimsoll_operator.api import NAME_LABEL
 from plimsoll_operator.controller.__main__ import _Run
 from plimsoll_operator.controller.fakes import FakeKube
 from plimsoll_operator.controller.process import Controller
 from plimsoll_operator.controller.quarantine import Quarantine, Unit
 from plimsoll_operator.decision import decide
 from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.names import DECIDED_ANNOTATION, GENERATION_ANNOTATION, NAME_LABEL, PLAN_ANNOTATION
 from plimsoll_operator.ports import DEPLOYMENTS, GPU_POOLS, MODEL_PROFILES, NODES, PODS
-from plimsoll_operator.render import DECIDED_ANNOTATION, GENERATION_ANNOTATION, PLAN_ANNOTATION
 
 
 class Broken(Exception):

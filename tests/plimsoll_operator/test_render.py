@@ -7,6 +7,7 @@ import yaml
 
 from plimsoll_operator import render
 from plimsoll_operator.api import InferenceDeployment, Plan, PredictedMemory, parse_inference_deployment
+from plimsoll_operator.names import GENERATION_ANNOTATION, PLAN_ANNOTATION
 
 GIB = 1 << 30
 
@@ -196,8 +197,8 @@ def test_children_go_with_their_owner_and_do_not_hold_it_back() -> None:
 
 def test_the_plan_can_be_read_back_from_the_child() -> None:
     annotations = deployment()["metadata"]["annotations"]
-    assert Plan.from_json(annotations[render.PLAN_ANNOTATION]) == PLAN
-    assert annotations[render.GENERATION_ANNOTATION] == "3"
+    assert Plan.from_json(annotations[PLAN_ANNOTATION]) == PLAN
+    assert annotations[GENERATION_ANNOTATION] == "3"
 
 
 def test_service_and_pods_meet_in_one_selector() -> None:

@@ -16,8 +16,9 @@ from plimsoll_operator.controller.resolving.resolver import MAX_OF_A_NAMESPACE, 
 from plimsoll_operator.controller.resolving.store import ProfileKeeper
 from plimsoll_operator.controller.resolving.turns import LANES, Turns
 from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.names import MANAGED_LABEL, NOTES_ANNOTATION
 from plimsoll_operator.ports import CLUSTER_MODEL_PROFILES, MODEL_PROFILES, Key
-from plimsoll_operator.wanted import MANAGED_LABEL, NOTES_ANNOTATION, ConfigMapKey, OperatorHub, Volume, Wanted
+from plimsoll_operator.wanted import ConfigMapKey, OperatorHub, Volume, Wanted
 
 COMMIT = "c" * 40
 NOT_FOUND = FetchFailure(reason="NotFound", message="no such model")

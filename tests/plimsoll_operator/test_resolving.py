@@ -15,12 +15,12 @@ from tests.plimsoll_operator.hub_server import COMMIT, MODEL, serving
 from tests.plimsoll_operator.test_controller_reconcile import gpu_node
 from tests.plimsoll_operator.test_profile import CONFIG, HOSTILE, llama, safetensors, totals
 
-from plimsoll_operator.api import API_VERSION
 from plimsoll_operator.controller.fakes import FakeKube, new_deployment
 from plimsoll_operator.controller.process import Controller
 from plimsoll_operator.controller.resolving import branches
 from plimsoll_operator.controller.resolving.hub import HubFetcher, TokenFile
 from plimsoll_operator.decision import decide
+from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.ports import CLUSTER_MODEL_PROFILES, DEPLOYMENTS, INFERENCE_DEPLOYMENTS, MODEL_PROFILES, NODES
 from plimsoll_operator.profiles.access import Access
 from plimsoll_operator.profiles.headers import MAX_HEADER_BYTES

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plimsoll_operator.api import API_VERSION, ModelProfile, parse_object
+from plimsoll_operator.api import ModelProfile, parse_object
+from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.share import MOST_BYTES, MOST_PROFILES, OverShare, Row, Share, left_out, over_share, settled
 
 

@@ -11,7 +11,6 @@ from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, deployment, 
 from tests.plimsoll_operator.webhook_world import MemoryStore
 
 from plimsoll_operator.api import (
-    API_VERSION,
     KINDS,
     ApiError,
     ClusterModelProfile,
@@ -28,6 +27,7 @@ from plimsoll_operator.controller.store import Parsed
 from plimsoll_operator.decision import decide
 from plimsoll_operator.facts import DeploymentUse
 from plimsoll_operator.gather import facts_for, policy_for
+from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.verdict import Admit, Reason, Reject
 from plimsoll_operator.webhook.judge import judge
 from plimsoll_operator.webhook.review import Review

@@ -13,19 +13,11 @@ from tests.plimsoll_operator.kubelet import MADE, Kubelet
 from tests.plimsoll_operator.test_profile_hub import COMMIT, MODEL, TOKEN, hub, servers  # noqa: F401 - the hub stand-in's fixtures
 
 from plimsoll_estimator.errors import InvalidInput
-from plimsoll_operator import render
 from plimsoll_operator.controller.resolving.fetcher import Fetched, FetchFailure
-from plimsoll_operator.controller.resolving.reader_pod import (
-    READER_LABEL,
-    ReaderSettings,
-    Waiting,
-    pod_name,
-    reader_pod,
-    request_key,
-    state_of,
-)
+from plimsoll_operator.controller.resolving.reader_pod import ReaderSettings, Waiting, pod_name, reader_pod, request_key, state_of
 from plimsoll_operator.controller.resolving.user_rights import FORGOTTEN_SECONDS, OLDEST_SECONDS, UserRights, sweep
 from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.names import NAME_LABEL, READER_LABEL
 from plimsoll_operator.ports import PODS
 from plimsoll_operator.profiles.frame import LOG_LIMIT_BYTES
 from plimsoll_operator.wanted import OperatorHub, TokenHub, Volume, Wanted
@@ -107,7 +99,7 @@ def test_the_pod_has_no_right_that_reading_does_not_need():
         }
         assert {"hostNetwork", "hostPID", "hostIPC", "serviceAccountName", "nodeName", "initContainers"}.isdisjoint(spec)
         assert set(container["resources"]["limits"]) == {"cpu", "memory"}
-        assert render.NAME_LABEL not in pod["metadata"]["labels"], "it is never counted as an engine pod"
+        assert NAME_LABEL not in pod["metadata"]["labels"], "it is never counted as an engine pod"
 
 
 def test_a_volume_is_mounted_read_only_and_a_token_comes_from_its_secret_alone():

@@ -12,13 +12,10 @@ from hypothesis import strategies as st
 from tests.data.api_corpus.load import cases
 from tests.plimsoll_operator.webhook_world import MemoryStore
 
-from plimsoll_operator.api import (
-    API_VERSION,
-    GPUPool,
-    parse_object,
-)
+from plimsoll_operator.api import GPUPool, parse_object
 from plimsoll_operator.decision import decide
 from plimsoll_operator.metrics import Recorder
+from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.webhook.app import WebhookApp
 
 POOL_HEAD: dict[str, Any] = {"apiVersion": API_VERSION, "kind": "GPUPool", "metadata": {"name": "l4"}}

@@ -12,9 +12,10 @@ from tests.plimsoll_operator.test_decision_sharing import SLICED, SMALL
 from tests.plimsoll_operator.webhook_world import manifest, policy, review
 
 from plimsoll_estimator.catalogue import lookup
-from plimsoll_operator.api import API_VERSION, GPUPool, ModelProfile, parse_object
+from plimsoll_operator.api import GPUPool, ModelProfile, parse_object
 from plimsoll_operator.decision import decide
 from plimsoll_operator.facts import DeploymentUse
+from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.webhook.judge import judge
 from plimsoll_operator.webhook.review import parse_review, render_review
 

@@ -11,7 +11,6 @@ import httpx
 from tests.plimsoll_operator import plans
 
 from plimsoll_operator.api import (
-    API_VERSION,
     ClusterModelProfile,
     EngineCalibration,
     FitPolicy,
@@ -24,6 +23,7 @@ from plimsoll_operator.api import (
 from plimsoll_operator.decision import decide
 from plimsoll_operator.facts import DeploymentUse, Facts
 from plimsoll_operator.metrics import Recorder
+from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.verdict import Verdict
 from plimsoll_operator.webhook.app import WebhookApp
 

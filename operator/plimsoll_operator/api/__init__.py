@@ -1,18 +1,6 @@
 """The API inference.plimsoll.dev/v1alpha1 as frozen pydantic types, and the door that parses objects into them."""
 
-from plimsoll_operator.api.base import (
-    API_VERSION,
-    GROUP,
-    MAX_LABEL_VALUE,
-    NAME_LABEL,
-    VERSION,
-    WORKER_LABEL,
-    Condition,
-    ObjectMeta,
-    Taint,
-    Toleration,
-    is_key,
-)
+from plimsoll_operator.api.base import MAX_LABEL_VALUE, Condition, ObjectMeta, Taint, Toleration, is_key
 from plimsoll_operator.api.inference_deployment import (
     MOVABLE_FIELDS,
     EngineSpec,
@@ -79,19 +67,14 @@ from plimsoll_operator.api.template import (
 from plimsoll_operator.api.unsupported import NOT_YET, unsupported_fields
 
 __all__ = [
-    "API_VERSION",
     "ENGINE_CONTAINER",
-    "GROUP",
     "KINDS",
     "MAX_LABEL_VALUE",
     "MAX_PLAN_TEXT",
     "MAX_POOLS",
     "MOVABLE_FIELDS",
-    "NAME_LABEL",
     "NOT_YET",
     "OWNED_PATHS",
-    "VERSION",
-    "WORKER_LABEL",
     "ApiError",
     "CalibrationTrust",
     "Cause",

@@ -18,12 +18,6 @@ from pydantic_core import PydanticCustomError
 from plimsoll_operator.quantity import parse_quantity
 from plimsoll_operator.text import one_line
 
-GROUP: Final = "inference.plimsoll.dev"
-VERSION: Final = "v1alpha1"
-API_VERSION: Final = "inference.plimsoll.dev/v1alpha1"
-NAME_LABEL: Final = "inference.plimsoll.dev/name"
-WORKER_LABEL: Final = "inference.plimsoll.dev/worker-of"
-
 MAX_BYTES: Final = 1 << 50
 
 QUANTITY_PATTERN: Final = r"^[0-9]{1,15}([.][0-9]{1,9})?(Ki|Mi|Gi|Ti|k|M|G|T)?$"

@@ -13,7 +13,6 @@ from pydantic import Field
 
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_operator.api.base import (
-    API_VERSION,
     ApiModel,
     ByteQuantity,
     LabelMap,
@@ -28,6 +27,7 @@ from plimsoll_operator.api.base import (
 from plimsoll_operator.api.model_source import ModelSpec
 from plimsoll_operator.api.status import InferenceDeploymentStatus
 from plimsoll_operator.api.template import TemplateSpec
+from plimsoll_operator.names import API_VERSION
 
 _SUFFIX: Final = r"([.]?(post|rc|dev)[0-9]{1,6})?([+_-][A-Za-z0-9_.-]{0,64})?(@sha256:[0-9a-f]{64})?$"
 _VERSION_TAG: Final = r":v?([0-9]{1,4}[.][0-9]{1,4}([.][0-9]{1,4}){0,2})" + _SUFFIX

@@ -10,20 +10,9 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from plimsoll_operator.api.base import (
-    API_VERSION,
-    ApiModel,
-    Bytes,
-    Conditions,
-    ModelName,
-    ObjectMeta,
-    Revision,
-    Rule,
-    ShortText,
-    StatusModel,
-    Timestamp,
-)
+from plimsoll_operator.api.base import ApiModel, Bytes, Conditions, ModelName, ObjectMeta, Revision, Rule, ShortText, StatusModel, Timestamp
 from plimsoll_operator.api.model_source import ConfigMapKeyRef, PersistentVolumeClaimSource
+from plimsoll_operator.names import API_VERSION
 
 
 class WeightsByDtype(ApiModel):

@@ -16,11 +16,12 @@ from pydantic import BaseModel, ValidationError
 
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.outside import check_text
-from plimsoll_operator.api.base import API_VERSION, ApiModel, camel_path
+from plimsoll_operator.api.base import ApiModel, camel_path
 from plimsoll_operator.api.inference_deployment import InferenceDeployment
 from plimsoll_operator.api.model_profile import ClusterModelProfile, ModelProfile
 from plimsoll_operator.api.policy import EngineCalibration, FitPolicy
 from plimsoll_operator.api.pool import GPUPool
+from plimsoll_operator.names import API_VERSION
 
 MAX_CAUSES: Final = 16
 _SHOWN: Final = 60

@@ -32,6 +32,7 @@ from plimsoll_operator.api.base import (
     Tokens,
 )
 from plimsoll_operator.api.recorded import As, Recorded, adapter, digested, marked, read_back, shown, status_of
+from plimsoll_operator.names import GPU_RESOURCE
 
 MAX_PLAN_TEXT: Final = 256 << 10
 """Characters: all annotations of one object together may have no more (Kubernetes, apimachinery validation TotalAnnotationSizeLimitB)."""
@@ -151,7 +152,7 @@ class Plan:
     """A rolling update starts a new replica before it stops an old one."""
     gpus_per_replica: _AtLeastOne
     """GPUs of one replica."""
-    gpu_resource: Annotated[_Resource, Recorded(always=True, in_digest=True)] = "nvidia.com/gpu"
+    gpu_resource: Annotated[_Resource, Recorded(always=True, in_digest=True)] = GPU_RESOURCE
     """Resource the pods ask for."""
     sharing: Annotated[ShortText, Recorded(always=True, in_digest=True)] = "none"
     """How the GPUs are shared: none, time-slicing, mps or mig."""

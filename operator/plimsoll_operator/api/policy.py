@@ -10,7 +10,6 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from plimsoll_operator.api.base import (
-    API_VERSION,
     ApiModel,
     ByteQuantity,
     Conditions,
@@ -26,6 +25,7 @@ from plimsoll_operator.api.base import (
     StatusModel,
 )
 from plimsoll_operator.api.inference_deployment import MovableField
+from plimsoll_operator.names import API_VERSION
 
 ImagePrefix = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$")]
 

@@ -10,7 +10,6 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from plimsoll_operator.api.base import (
-    API_VERSION,
     ApiModel,
     ByteQuantity,
     Bytes,
@@ -26,6 +25,7 @@ from plimsoll_operator.api.base import (
     Taint,
     keys_rule,
 )
+from plimsoll_operator.names import API_VERSION
 
 Sharing = Literal["none", "time-slicing", "mps", "mig"]
 ResourceName = Annotated[str, Field(max_length=64, pattern=r"^(nvidia[.]com/(gpu([.]shared)?|mig-[0-9a-z.]{0,31}[0-9a-z])|amd[.]com/gpu)$")]

@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import Field
 
 from plimsoll_operator.api.base import ANNOTATION_KEY, ApiModel, CpuText, FileKey, LabelMap, MemoryText, Name, Rule, keys_rule
+from plimsoll_operator.names import APP_NAME_LABEL, GROUP, INSTANCE_LABEL, MANAGED_LABEL
 
 OWNED_ENV: Final = (
     "CUDA_VISIBLE_DEVICES",
@@ -39,8 +40,8 @@ OWNED_ENV: Final = (
 )
 """Variables that decide which GPUs and how much of them a process takes (vLLM 0.8 to 0.33, envs.py), or that the plan sets itself."""
 
-OWNED_LABELS: Final = ("app.kubernetes.io/instance", "app.kubernetes.io/managed-by", "app.kubernetes.io/name")
-OWNED_PREFIX: Final = "inference.plimsoll.dev/"
+OWNED_LABELS: Final = (INSTANCE_LABEL, MANAGED_LABEL, APP_NAME_LABEL)
+OWNED_PREFIX: Final = f"{GROUP}/"
 OWNED_VOLUMES: Final = ("hub-cache", "shm", "weights")
 OWNED_PATHS: Final = ("/dev/shm", "/models", "/root/.cache/huggingface")
 ENGINE_CONTAINER: Final = "vllm"

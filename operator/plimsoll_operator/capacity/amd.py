@@ -16,9 +16,9 @@ from plimsoll_operator.capacity.groups import MAX_GPUS_PER_NODE, GpuGroup, Label
 from plimsoll_operator.capacity.labels import PRODUCT, excluding
 from plimsoll_operator.capacity.nvidia import schedulable_units
 from plimsoll_operator.capacity.problems import Finding, Problem
+from plimsoll_operator.names import AMD_RESOURCE
 
-RESOURCE: Final = "amd.com/gpu"
-PRODUCT_LABEL: Final = "amd.com/gpu.product-name"
+PRODUCT_NAME_LABEL: Final = "amd.com/gpu.product-name"
 _PREFIXES: Final = ("amd.com/gpu.", "beta.amd.com/gpu.")
 _VRAM: Final = re.compile(r"(\d{1,5})G")
 _PARTITION: Final = re.compile(r"(spx|dpx|tpx|qpx|cpx)_nps(\d)")
@@ -43,7 +43,7 @@ def gpus(labels: Mapping[str, str], units: int) -> GpuGroup:
     schedulable = schedulable_units(min(units, MAX_GPUS_PER_NODE * 8), count, 1 if count else pieces, findings)
     usable = 0 if excluding(findings[1:]) else _usable(labels, product, pieces, findings)
     return GpuGroup(
-        resource=RESOURCE,
+        resource=AMD_RESOURCE,
         product=product,
         usable_memory_bytes=usable,
         memory_is_exact=False,
@@ -59,11 +59,11 @@ def gpus(labels: Mapping[str, str], units: int) -> GpuGroup:
 
 
 def _product(labels: Mapping[str, str], findings: list[Finding]) -> tuple[str, Labels]:
-    name = labels.get(PRODUCT_LABEL)
+    name = labels.get(PRODUCT_NAME_LABEL)
     if name is not None:
         if PRODUCT.fullmatch(name):
-            return name, ((PRODUCT_LABEL, name),)
-        findings.append(Finding(problem=Problem.BAD_LABEL, detail=f"{PRODUCT_LABEL} is no label value"))
+            return name, ((PRODUCT_NAME_LABEL, name),)
+        findings.append(Finding(problem=Problem.BAD_LABEL, detail=f"{PRODUCT_NAME_LABEL} is no label value"))
         return "", ()
     names = _values(labels, "product-name")
     if len(names) > 1:

@@ -13,12 +13,12 @@ from importlib import resources
 from typing import Any, Final
 
 from plimsoll_operator.capacity.groups import MAX_REPLICAS, Claim, Labels, Sharing, Source
-from plimsoll_operator.capacity.labels import MIG_PROFILE, PRODUCT, PRODUCT_LABEL, whole_number
+from plimsoll_operator.capacity.labels import MIG_PROFILE, PRODUCT, whole_number
 from plimsoll_operator.capacity.problems import Finding, Problem
+from plimsoll_operator.names import GKE_LABEL, GKE_PARTITION_LABEL, GKE_SHARING_LABEL, PRODUCT_LABEL
 
 INSTANCE_TYPE_LABEL: Final = "node.kubernetes.io/instance-type"
 _GKE: Final = "cloud.google.com/"
-_GKE_ACCELERATOR: Final = f"{_GKE}gke-accelerator"
 _AKS_ACCELERATOR: Final = ("kubernetes.azure.com/accelerator", "accelerator")
 _VENDORS: Final = ("nvidia", "amd", "habana", "intel")
 
@@ -47,20 +47,20 @@ def steering(labels: Mapping[str, str]) -> Labels:
 
 def _gke(labels: Mapping[str, str]) -> Claim | None:
     """Source: GKE documentation, labels of GPU node pools: accelerator, count, partition size, sharing strategy and clients."""
-    accelerator = labels.get(_GKE_ACCELERATOR)
+    accelerator = labels.get(GKE_LABEL)
     if accelerator is None:
         return None
     findings: list[Finding] = []
     products = tuple(_table()["gke_accelerators"]["products"].get(accelerator, ()))
     count = whole_number(labels, f"{_GKE}gke-accelerator-count", findings)
-    partition = labels.get(f"{_GKE}gke-gpu-partition-size", "")
+    partition = labels.get(GKE_PARTITION_LABEL, "")
     if partition and not MIG_PROFILE.fullmatch(partition):
-        findings.append(Finding(problem=Problem.BAD_LABEL, detail=f"{_GKE}gke-gpu-partition-size is no MIG profile"))
+        findings.append(Finding(problem=Problem.BAD_LABEL, detail=f"{GKE_PARTITION_LABEL} is no MIG profile"))
         partition = ""
     sharing, replicas = _gke_sharing(labels, findings)
     if partition and sharing != "none":
         findings.append(Finding(problem=Problem.SHARED_WITHOUT_STRATEGY, detail="MIG slices that are shared once more"))
-    keys = (_GKE_ACCELERATOR, f"{_GKE}gke-gpu-partition-size", f"{_GKE}gke-gpu-sharing-strategy")
+    keys = (GKE_LABEL, GKE_PARTITION_LABEL, GKE_SHARING_LABEL)
     return Claim(
         source=Source.GKE,
         vendor="nvidia",
@@ -76,7 +76,7 @@ def _gke(labels: Mapping[str, str]) -> Claim | None:
 
 
 def _gke_sharing(labels: Mapping[str, str], findings: list[Finding]) -> tuple[Sharing, int]:
-    strategy = labels.get(f"{_GKE}gke-gpu-sharing-strategy", "")
+    strategy = labels.get(GKE_SHARING_LABEL, "")
     clients = whole_number(labels, f"{_GKE}gke-max-shared-clients-per-gpu", findings) or 1
     if clients > MAX_REPLICAS:
         findings.append(Finding(problem=Problem.COUNT_ABSURD))

@@ -18,12 +18,12 @@ from plimsoll_operator.capacity.carriers import Carriers
 from plimsoll_operator.capacity.corrections import Correction, corrected
 from plimsoll_operator.capacity.derived import DerivedPool, PoolKey, Selection, pool_name
 from plimsoll_operator.capacity.groups import GpuGroup
-from plimsoll_operator.capacity.labels import PRODUCT_LABEL
 from plimsoll_operator.capacity.nodes import NodeFacts, parse_node
 from plimsoll_operator.capacity.pods import PodClaim, parse_pod, pod_key
 from plimsoll_operator.capacity.problems import Finding, Problem
 from plimsoll_operator.capacity.tally import Free, Tally, bump, free_steps
 from plimsoll_operator.facts import FreeNodes
+from plimsoll_operator.names import MIG_RESOURCE_PREFIX, PRODUCT_LABEL
 
 EventType = Literal["ADDED", "MODIFIED", "DELETED"]
 _VALUE: Final = re.compile(r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
@@ -379,7 +379,7 @@ def _seat(node: NodeFacts, place: _Place, used: _Used) -> _Seat:
 
 def _is_meant(node: NodeFacts, group: GpuGroup) -> bool:
     """A GPUPool speaks of the whole GPUs, or of the only group there is."""
-    return len(node.groups) == 1 or not group.resource.startswith("nvidia.com/mig-")
+    return len(node.groups) == 1 or not group.resource.startswith(MIG_RESOURCE_PREFIX)
 
 
 def _overcommitted(node: NodeFacts, used: _Used) -> bool:

@@ -10,13 +10,13 @@ from collections.abc import Mapping
 from typing import Final
 
 from plimsoll_operator.capacity.problems import Finding, Problem
+from plimsoll_operator.names import AMD_RESOURCE, GKE_LABEL, GPU_RESOURCE
 
 GPU_RESOURCE_PREFIXES: Final = ("nvidia.com/", "amd.com/", "gpu.intel.com/", "habana.ai/")
-PRODUCT_LABEL: Final = "nvidia.com/gpu.product"
 # What the readers look at: two nodes that agree in these have the same groups.
 READ_PREFIXES: Final = (
-    "nvidia.com/gpu", "nvidia.com/mig", "amd.com/gpu", "beta.amd.com/gpu", "gpu.intel.com/", "habana.ai/",
-    "cloud.google.com/gke-accelerator", "cloud.google.com/gke-gpu", "cloud.google.com/gke-max-shared-clients-per-gpu",
+    GPU_RESOURCE, "nvidia.com/mig", AMD_RESOURCE, "beta.amd.com/gpu", "gpu.intel.com/", "habana.ai/",
+    GKE_LABEL, "cloud.google.com/gke-gpu", "cloud.google.com/gke-max-shared-clients-per-gpu",
     "karpenter.k8s.aws/instance-gpu-", "eks.amazonaws.com/instance-gpu-", "kubernetes.azure.com/accelerator", "accelerator",
     "node.kubernetes.io/instance-type",
 )  # fmt: skip

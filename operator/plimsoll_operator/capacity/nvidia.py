@@ -11,11 +11,10 @@ from typing import Final
 
 from plimsoll_operator.capacity import memory
 from plimsoll_operator.capacity.groups import MAX_GPUS_PER_NODE, MAX_REPLICAS, Claim, GpuGroup, Sharing, Source
-from plimsoll_operator.capacity.labels import MIG_PRODUCT, MIG_PROFILE, PRODUCT, PRODUCT_LABEL, excluding, whole_number
+from plimsoll_operator.capacity.labels import MIG_PRODUCT, MIG_PROFILE, PRODUCT, excluding, whole_number
 from plimsoll_operator.capacity.problems import Finding, Problem
+from plimsoll_operator.names import COUNT_LABEL, PRODUCT_LABEL, SHARED_RESOURCE, SHARING_LABEL
 
-RESOURCE: Final = "nvidia.com/gpu"
-SHARED_RESOURCE: Final = "nvidia.com/gpu.shared"
 MIG_RESOURCE: Final = re.compile(rf"nvidia\.com/mig-({MIG_PROFILE.pattern})")
 # A GPU has seven compute slices, so at most seven MIG devices.
 _SLICES: Final = 7
@@ -34,7 +33,7 @@ def whole_gpus(labels: Mapping[str, str], resource: str, units: int) -> GpuGroup
     if product.endswith("-MIG-INVALID"):
         findings.append(Finding(problem=Problem.MIG_INVALID))
     sharing, replicas = _sharing(labels, raw_product, resource, findings)
-    count = whole_number(labels, "nvidia.com/gpu.count", findings)
+    count = whole_number(labels, COUNT_LABEL, findings)
     schedulable = schedulable_units(units, count, replicas, findings)
     memory_mib = whole_number(labels, "nvidia.com/gpu.memory", findings)
     usable, exact = (0, False) if excluding(findings) else memory.usable_by_label(product, memory_mib, findings)
@@ -141,7 +140,7 @@ def schedulable_units(units: int, count: int | None, per_gpu: int, findings: lis
 
 def _sharing(labels: Mapping[str, str], raw_product: str, resource: str, findings: list[Finding]) -> tuple[Sharing, int]:
     """How one GPU is handed out. A `-SHARED` product or resource whose strategy no label names is not believed."""
-    strategy = labels.get("nvidia.com/gpu.sharing-strategy", "none")
+    strategy = labels.get(SHARING_LABEL, "none")
     replicas = whole_number(labels, "nvidia.com/gpu.replicas", findings) or 1
     looks_shared = raw_product.endswith("-SHARED") or resource == SHARED_RESOURCE or replicas > 1
     if replicas > MAX_REPLICAS:

@@ -12,13 +12,14 @@ from typing import Any, Final
 
 from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES
 from plimsoll_operator.capacity.quantities import ceil_quantity
+from plimsoll_operator.names import AMD_RESOURCE, GPU_RESOURCE, SHARED_RESOURCE
 
 _TERMINAL: Final = ("Succeeded", "Failed")
 CPU: Final = "cpu"
 MEMORY: Final = "memory"
 STORAGE: Final = "ephemeral-storage"
 MOST_GPU_RESOURCES: Final = 16
-_USUAL: Final = frozenset({"nvidia.com/gpu", "nvidia.com/gpu.shared", "amd.com/gpu", "gpu.intel.com/i915", "habana.ai/gaudi"})
+_USUAL: Final = frozenset({GPU_RESOURCE, SHARED_RESOURCE, AMD_RESOURCE, "gpu.intel.com/i915", "habana.ai/gaudi"})
 _HOST: Final = (CPU, MEMORY, STORAGE)
 _POD_LEVEL: Final = (CPU, MEMORY)  # of what is counted here, what spec.resources may set for the whole pod
 

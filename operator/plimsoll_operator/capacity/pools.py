@@ -11,22 +11,19 @@ from typing import Any, Final
 
 from plimsoll_estimator.hardware import known_gpus
 from plimsoll_estimator.units import format_gib
-from plimsoll_operator.api import API_VERSION, GPUPool
+from plimsoll_operator.api import GPUPool
 from plimsoll_operator.api.base import saturated
 from plimsoll_operator.api.pool import GPUPoolSpec, GPUPoolStatus, NodesByFreeGpus
 from plimsoll_operator.capacity.clouds import steering
 from plimsoll_operator.capacity.derived import DerivedPool, Selection
 from plimsoll_operator.capacity.groups import Labels, Source
-from plimsoll_operator.capacity.labels import PRODUCT_LABEL
 from plimsoll_operator.capacity.problems import CountedFinding
 from plimsoll_operator.facts import FreeNodes, PoolFacts
+from plimsoll_operator.names import API_VERSION, GPU_RESOURCE, INDEXED_ANNOTATION, PRODUCT_LABEL, RESOURCE_ANNOTATION
 from plimsoll_operator.quantity import parse_millis
 
-INDEXED_ANNOTATION: Final = "inference.plimsoll.dev/indexed-label-keys"
-RESOURCE_ANNOTATION: Final = "inference.plimsoll.dev/resource"
 MAX_PROBLEMS: Final = 16
 _MAX_PROBLEM: Final = 1024
-_DEFAULT_RESOURCE: Final = "nvidia.com/gpu"
 
 
 def pool_manifest(pool: DerivedPool) -> dict[str, Any]:
@@ -133,7 +130,7 @@ def pool_facts(pool: GPUPool) -> PoolFacts:
         host_memory = spec.node.host_memory_bytes or 0
         host_cpu = parse_millis(spec.node.cpu, round_down=True) if spec.node.cpu is not None else 0
         storage = spec.node.ephemeral_storage_bytes or 0
-    resource = spec.resource or status.resource or pool.metadata.annotations.get(RESOURCE_ANNOTATION, _DEFAULT_RESOURCE)
+    resource = spec.resource or status.resource or pool.metadata.annotations.get(RESOURCE_ANNOTATION, GPU_RESOURCE)
     memory, exact = _memory(spec, status, product)
     corrected = spec.product is not None and spec.usable_memory_bytes is not None
     return PoolFacts(

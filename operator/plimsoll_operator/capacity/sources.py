@@ -13,8 +13,9 @@ from typing import Final
 from plimsoll_operator.capacity import amd, nvidia
 from plimsoll_operator.capacity.clouds import claims
 from plimsoll_operator.capacity.groups import MAX_GPUS_PER_NODE, Claim, GpuGroup, Source
-from plimsoll_operator.capacity.labels import MIG_PRODUCT, PRODUCT, PRODUCT_LABEL
+from plimsoll_operator.capacity.labels import MIG_PRODUCT, PRODUCT
 from plimsoll_operator.capacity.problems import Finding, Problem
+from plimsoll_operator.names import AMD_RESOURCE, COUNT_LABEL, GPU_RESOURCE, PRODUCT_LABEL, SHARED_RESOURCE
 
 # Vendors without memory rules and without label readers of their own: resource -> label that names the product.
 _OTHERS: Final = {
@@ -32,7 +33,7 @@ def gpu_groups(labels: Mapping[str, str], allocatable: Mapping[str, int], capaci
     whole = _nvidia(labels, allocatable, claimed, beside_slices=bool(groups))
     if whole is not None:
         groups.insert(0, whole)
-    units = allocatable.get(amd.RESOURCE, 0)
+    units = allocatable.get(AMD_RESOURCE, 0)
     if units or (any(claim.vendor == "amd" for claim in claimed) and not groups):
         groups.append(_with_disagreements(_amd(labels, units, claimed), claimed, labels))
     groups += [_other(labels, resource, allocatable[resource]) for resource in _OTHERS if allocatable.get(resource)]
@@ -42,12 +43,12 @@ def gpu_groups(labels: Mapping[str, str], allocatable: Mapping[str, int], capaci
 def _nvidia(
     labels: Mapping[str, str], allocatable: Mapping[str, int], claimed: tuple[Claim, ...], *, beside_slices: bool
 ) -> GpuGroup | None:
-    units, resource = allocatable.get(nvidia.RESOURCE, 0), nvidia.RESOURCE
-    if units == 0 and allocatable.get(nvidia.SHARED_RESOURCE, 0):
-        units, resource = allocatable[nvidia.SHARED_RESOURCE], nvidia.SHARED_RESOURCE
+    units, resource = allocatable.get(GPU_RESOURCE, 0), GPU_RESOURCE
+    if units == 0 and allocatable.get(SHARED_RESOURCE, 0):
+        units, resource = allocatable[SHARED_RESOURCE], SHARED_RESOURCE
     if PRODUCT_LABEL in labels:
         invalid = labels[PRODUCT_LABEL].endswith("-MIG-INVALID")
-        labelled = labels.get("nvidia.com/gpu.count") != "0" and not beside_slices
+        labelled = labels.get(COUNT_LABEL) != "0" and not beside_slices
         if not (units or invalid or labelled):
             return None
         return _with_disagreements(nvidia.whole_gpus(labels, resource, units), claimed, labels)
@@ -119,7 +120,7 @@ def _differences(group: GpuGroup, claim: Claim, labels: Mapping[str, str]) -> It
 
 def _count(group: GpuGroup, labels: Mapping[str, str]) -> int | None:
     """Physical GPUs as the followed source has them: its own label where there is one, else what is left of the units."""
-    text = labels.get("nvidia.com/gpu.count", "") if group.source is Source.FEATURE_DISCOVERY else ""
+    text = labels.get(COUNT_LABEL, "") if group.source is Source.FEATURE_DISCOVERY else ""
     if text.isdigit() and len(text) < 6:
         return int(text)
     return group.schedulable // group.sharing_replicas if group.schedulable else None

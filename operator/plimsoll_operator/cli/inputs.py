@@ -21,7 +21,6 @@ from pydantic import BaseModel
 
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_operator.api import (
-    API_VERSION,
     KINDS,
     ApiError,
     ClusterModelProfile,
@@ -37,6 +36,7 @@ from plimsoll_operator.api import (
 )
 from plimsoll_operator.capacity import CapacityIndex, DerivedPool, Selection, corrections_of, pool_manifest, selection_status
 from plimsoll_operator.facts import DeploymentUse
+from plimsoll_operator.names import API_VERSION, PLAN_ANNOTATION
 from plimsoll_operator.owner import deployment_of
 from plimsoll_operator.verdict import Plan
 
@@ -46,7 +46,6 @@ _MAX_DEPTH: Final = 200
 _BRACKET: Final = re.compile(r"[\[\]{}]")
 _FAR_IN: Final = re.compile(rf"(?m)^[ \-?:]{{{_MAX_DEPTH},}}")
 _OWN_GROUP: Final = API_VERSION.partition("/")[0] + "/"
-_PLAN_ANNOTATION: Final = "inference.plimsoll.dev/plan"
 Manifest = Mapping[str, Any]
 _T = TypeVar("_T", bound=BaseModel)
 
@@ -335,7 +334,7 @@ def _take_config_map(world: World, manifest: Manifest) -> None:
 def take_applied_plan(world: World, child: Manifest | None, namespace: str, name: str) -> None:
     """The applied plan from the child's annotation; text that is no plan is as good as none."""
     annotations = ((child or {}).get("metadata") or {}).get("annotations") or {}
-    text = annotations.get(_PLAN_ANNOTATION)
+    text = annotations.get(PLAN_ANNOTATION)
     if isinstance(text, str):
         try:
             world.plans[namespace, name] = Plan.from_json(text)

@@ -12,21 +12,16 @@ from dataclasses import dataclass
 from typing import Final
 
 from plimsoll_operator import group
-from plimsoll_operator.api import NAME_LABEL, InferenceDeployment
+from plimsoll_operator.api import InferenceDeployment
 from plimsoll_operator.controller.course import Applied, place_of
 from plimsoll_operator.controller.disputes import Disputes
 from plimsoll_operator.controller.records import Records
 from plimsoll_operator.controller.seen_pods import has_gate
 from plimsoll_operator.controller.services import leads_to, straightened
 from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.names import DECIDED_ANNOTATION, NAME_LABEL, TEMPLATE_DIGEST_ANNOTATION
 from plimsoll_operator.ports import DEPLOYMENTS, INFERENCE_DEPLOYMENTS, LEADER_WORKER_SETS, SERVICES, Key, Kube, Manifest, Resource
-from plimsoll_operator.render import (
-    DECIDED_ANNOTATION,
-    MANAGED_BY,
-    TEMPLATE_DIGEST_ANNOTATION,
-    render_service,
-    render_workload,
-)
+from plimsoll_operator.render import MANAGED_BY, render_service, render_workload
 from plimsoll_operator.verdict import Plan
 
 

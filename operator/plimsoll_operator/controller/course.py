@@ -15,15 +15,9 @@ from plimsoll_operator.api import PlacementSpec
 from plimsoll_operator.conditions import Invalid
 from plimsoll_operator.decision.placement import match
 from plimsoll_operator.facts import PoolFacts
+from plimsoll_operator.names import DECIDED_ANNOTATION, GENERATION_ANNOTATION, PLAN_ANNOTATION, REPLAN_ANNOTATION, SPEC_DIGEST_ANNOTATION
 from plimsoll_operator.ports import Manifest
-from plimsoll_operator.render import (
-    DECIDED_ANNOTATION,
-    GENERATION_ANNOTATION,
-    PLAN_ANNOTATION,
-    REPLAN_ANNOTATION,
-    SPEC_DIGEST_ANNOTATION,
-    Origin,
-)
+from plimsoll_operator.render import Origin
 from plimsoll_operator.verdict import Admit, Plan, Resize, Verdict
 
 MAX_REPLAN: Final = 256

@@ -12,6 +12,7 @@ from typing import Final
 
 from plimsoll_operator.capacity import Booking
 from plimsoll_operator.capacity.groups import Labels
+from plimsoll_operator.names import GPU_RESOURCE
 
 # So long after they were asked for, or after the latest of them appeared, pods that do not exist are believed to come.
 GRACE_SECONDS: Final = 5.0
@@ -47,7 +48,7 @@ class Want:
     pools: tuple[str, ...]
     products: tuple[str, ...]
     gpus: int
-    resource: str = "nvidia.com/gpu"
+    resource: str = GPU_RESOURCE
     sharing: str = "none"
     selector: Labels = ()
     host_memory_bytes: int = 0

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from plimsoll_operator.controller.ledger import Ledger
 from plimsoll_operator.controller.seen_pods import has_gate
+from plimsoll_operator.names import CAPACITY_GATE, PLAN_DIGEST_ANNOTATION
 from plimsoll_operator.ports import PODS, Key, Kube, Manifest
-from plimsoll_operator.render import CAPACITY_GATE, PLAN_DIGEST_ANNOTATION
 
 
 class Gates:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final
 
-from plimsoll_operator.capacity.labels import PRODUCT_LABEL
+from plimsoll_operator.names import PRODUCT_LABEL
 from plimsoll_operator.ports import Key
 
 MAX_LABEL_KEYS: Final = 16

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from plimsoll_operator.api import NAME_LABEL
 from plimsoll_operator.controller import trim
 from plimsoll_operator.controller.calibration_writer import CalibrationWriter
 from plimsoll_operator.controller.children import GROUP, newest
@@ -46,6 +45,7 @@ from plimsoll_operator.controller.store import Parsed, ParsedObjects
 from plimsoll_operator.controller.work_queue import WorkQueue
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.metrics import DeploymentSeries, PoolSeries, Recorder
+from plimsoll_operator.names import MANAGED_SELECTOR, NAME_LABEL
 from plimsoll_operator.ports import (
     CLUSTER_MODEL_PROFILES,
     DEPLOYMENTS,
@@ -75,7 +75,6 @@ DEAD_WATCH_SECONDS: Final = 600.0
 STALE_SECONDS: Final = 300.0
 # Most of a key's time is spent waiting for the API server's answers; one key makes five to seven requests.
 WORKERS: Final = 8
-MANAGED: Final = "app.kubernetes.io/managed-by=plimsoll"
 
 
 class Controller:
@@ -171,14 +170,14 @@ class Controller:
                 on_served=self._wake_all if resource is LEADER_WORKER_SETS else None,
             )
 
-        self._children = informer(DEPLOYMENTS, trim.child, self._child_changed, MANAGED)
-        self._groups = informer(LEADER_WORKER_SETS, trim.child, self._child_changed, MANAGED)
+        self._children = informer(DEPLOYMENTS, trim.child, self._child_changed, MANAGED_SELECTOR)
+        self._groups = informer(LEADER_WORKER_SETS, trim.child, self._child_changed, MANAGED_SELECTOR)
         return (
             informer(NODES, trim.node, self.ledger.node_changed),
             *(informer(PODS, trim.pod, self._pod_changed, namespace=namespace) for namespace in pod_namespaces),
             self._children,
             self._groups,
-            informer(SERVICES, trim.service, self._service_changed, MANAGED),
+            informer(SERVICES, trim.service, self._service_changed, MANAGED_SELECTOR),
             informer(NAMESPACES, trim.namespace, self._namespace_changed),
             informer(MODEL_PROFILES, trim.shape, self._profile_changed(objects.profiles), keep=trim.digested),
             informer(CLUSTER_MODEL_PROFILES, trim.shape, self._profile_changed(objects.cluster_profiles), keep=trim.digested),

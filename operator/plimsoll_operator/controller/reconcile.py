@@ -45,8 +45,9 @@ from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.facts import Facts, ModelFacts, ModelUnknown
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.metrics import Rejudged
+from plimsoll_operator.names import REPLAN_ANNOTATION
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Kube, Manifest
-from plimsoll_operator.render import REPLAN_ANNOTATION, Origin, spec_digest
+from plimsoll_operator.render import Origin, spec_digest
 from plimsoll_operator.verdict import Reject, Undecided, Verdict
 
 Decide = Callable[[Facts], Verdict]

@@ -15,7 +15,7 @@ from plimsoll_operator.controller.course import Course
 from plimsoll_operator.controller.events import EventRecorder
 from plimsoll_operator.controller.status import status_of, with_bug
 from plimsoll_operator.facts import Bypass, Facts
-from plimsoll_operator.gather import BYPASS_ANNOTATION
+from plimsoll_operator.names import BYPASS_ANNOTATION
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Kube, Manifest
 from plimsoll_operator.render import selector_text
 from plimsoll_operator.verdict import Admit, Plan, Reject, Resize, Undecided

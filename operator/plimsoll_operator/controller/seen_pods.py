@@ -13,9 +13,9 @@ from typing import Final, TypeVar
 from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES
 from plimsoll_operator.capacity.pods import CPU, MEMORY, STORAGE, pod_requests
 from plimsoll_operator.controller.demand import Want
+from plimsoll_operator.names import CAPACITY_GATE
 from plimsoll_operator.owner import deployment_of
 from plimsoll_operator.ports import Key, Manifest
-from plimsoll_operator.render import CAPACITY_GATE
 
 _OVER: Final = ("Succeeded", "Failed")
 Claims = tuple[tuple[Want, int], ...]

@@ -11,27 +11,32 @@ import json
 from itertools import islice
 from typing import Final
 
-from plimsoll_operator.api import NAME_LABEL, WORKER_LABEL
 from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES
 from plimsoll_operator.capacity.pods import CPU, pod_requests
 from plimsoll_operator.controller.refusals import is_refusal, words_of
-from plimsoll_operator.controller.resolving.reader_pod import READER_LABEL
 from plimsoll_operator.controller.services import leads_to
 from plimsoll_operator.group import GROUP_INDEX_LABEL
-from plimsoll_operator.owner import HASH_LABEL, controller_of, deployment_of
-from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Manifest
-from plimsoll_operator.render import (
+from plimsoll_operator.names import (
+    APP_NAME_LABEL,
     DECIDED_ANNOTATION,
     GENERATION_ANNOTATION,
+    INSTANCE_LABEL,
+    MANAGED_LABEL,
+    NAME_LABEL,
+    NOTES_ANNOTATION,
     PLAN_ANNOTATION,
     PLAN_DIGEST_ANNOTATION,
+    READER_LABEL,
     REPLAN_ANNOTATION,
     SPEC_DIGEST_ANNOTATION,
     TEMPLATE_DIGEST_ANNOTATION,
+    WORKER_LABEL,
 )
-from plimsoll_operator.wanted import MANAGED_LABEL, MOST_NOTES, NOTES_ANNOTATION
+from plimsoll_operator.owner import HASH_LABEL, controller_of, deployment_of
+from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Manifest
+from plimsoll_operator.wanted import MOST_NOTES
 
-_LABELS: Final = ("app.kubernetes.io/name", "app.kubernetes.io/instance", "app.kubernetes.io/managed-by", NAME_LABEL)
+_LABELS: Final = (APP_NAME_LABEL, INSTANCE_LABEL, MANAGED_LABEL, NAME_LABEL)
 _OWNER: Final = ("apiVersion", "kind", "name", "uid", "controller")
 _MOST_OWNERS: Final = 4
 _MOST_PLAN: Final = 64 << 10

@@ -14,12 +14,12 @@ from plimsoll_operator.api import OWNED_PATHS, FitPolicySpec, InferenceDeploymen
 from plimsoll_operator.decision.code_loading import argument_that_loads_code, mount_that_loads_code
 from plimsoll_operator.decision.environment import first_that_moves_the_plan, loads_code
 from plimsoll_operator.decision.images import is_allowed
+from plimsoll_operator.names import GPU_RESOURCE
 from plimsoll_operator.overlay import HOME_MOUNT, one_form
 from plimsoll_operator.verdict import Reason, Reject
 
 ACCOUNT_PATHS: Final = ("/var/run/secrets/kubernetes.io/serviceaccount", "/run/secrets/kubernetes.io/serviceaccount")
 """Where a pod's account lies, and where /var/run leads to in most images."""
-_GPU_TAINT: Final = "nvidia.com/gpu"
 _OF_THE_RUNTIME: Final = (
     "cdi.k8s.io/",
     "container.apparmor.security.beta.kubernetes.io/",
@@ -81,7 +81,7 @@ def _tolerations(spec: InferenceDeploymentSpec, _version: EngineVersion, policy:
 
 def _is_the_plans(toleration: Toleration) -> bool:
     """What every pod of a plan tolerates, whoever asks."""
-    return toleration.key == _GPU_TAINT and toleration.effect == "NoSchedule"
+    return toleration.key == GPU_RESOURCE and toleration.effect == "NoSchedule"
 
 
 def _code(spec: InferenceDeploymentSpec, version: EngineVersion, policy: FitPolicySpec) -> Reject | None:

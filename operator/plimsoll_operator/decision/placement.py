@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 
 from plimsoll_operator.api import PlacementSpec, Toleration
 from plimsoll_operator.facts import PoolFacts
+from plimsoll_operator.names import AMD_RESOURCE, GPU_RESOURCE
 
-_GPU_TAINTS = ("nvidia.com/gpu", "amd.com/gpu")
+_GPU_TAINTS = (GPU_RESOURCE, AMD_RESOURCE)
 # The estimator's rules are measured with vLLM on CUDA; of ROCm's context, graphs and kernels it knows nothing.
 _VENDORS_WITH_RULES = frozenset({"nvidia"})
 

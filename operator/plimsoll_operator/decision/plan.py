@@ -7,12 +7,12 @@ from typing import Final
 
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_operator.api import MAX_POOLS, Plan, PredictedMemory
-from plimsoll_operator.capacity.labels import PRODUCT_LABEL
 from plimsoll_operator.decision import host, utilisation
 from plimsoll_operator.decision.fit import kv_tokens
 from plimsoll_operator.decision.held import fullest, needed_kv_bytes, needed_kv_tokens
 from plimsoll_operator.decision.search import Found
 from plimsoll_operator.facts import ModelFacts, PoolFacts
+from plimsoll_operator.names import PRODUCT_LABEL
 
 _RESOLVED: Final = {field.name for field in fields(Plan)} & {field.name for field in fields(ResolvedArgs)} - {"gpu_memory_utilization"}
 """What a plan carries as vLLM resolves it, under vLLM's names. Not utilisation: in a plan that is text, so that nobody rounds it."""

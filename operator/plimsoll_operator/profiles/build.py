@@ -17,8 +17,9 @@ from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.outside import parse_json_object
 from plimsoll_estimator.units import format_gib
-from plimsoll_operator.api import API_VERSION, ApiError, ClusterModelProfile, ModelProfile, ModelProfileSpec, ProfileOrigin, parse_object
+from plimsoll_operator.api import ApiError, ClusterModelProfile, ModelProfile, ModelProfileSpec, ProfileOrigin, parse_object
 from plimsoll_operator.api.base import DNS_NAME
+from plimsoll_operator.names import API_VERSION, COMMIT
 from plimsoll_operator.profiles.headers import dtype_totals
 from plimsoll_operator.profiles.prune import prune
 from plimsoll_operator.profiles.source import MAX_CONFIG_BYTES, MAX_INDEX_BYTES, Source, SourceFailure, one_large_at_a_time
@@ -30,7 +31,6 @@ _MODELOPT: Final = "hf_quant_config.json"
 _INDEX: Final = "model.safetensors.index.json"
 _SINGLE: Final = "model.safetensors"
 _PICKLED: Final = (".bin", ".pt", ".pth")
-_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 
 Progress = Callable[[int, int, str], None]
 """Called before each header: files done, files in all, the next file."""
@@ -199,7 +199,7 @@ def _object_name(target: Target, revision: str | None) -> str:
             raise InvalidInput("--name", target.name, "must be a DNS name of lower-case letters, digits, - and .")
         return target.name
     stem = re.sub(r"[^a-z0-9.]+", "-", target.model.lower()).strip("-.")[:200]
-    suffix = f"-{revision[:12]}" if revision and _COMMIT.fullmatch(revision) else ""
+    suffix = f"-{revision[:12]}" if revision and COMMIT.fullmatch(revision) else ""
     name = f"{stem}{suffix}"
     if not re.fullmatch(DNS_NAME, name):
         raise InvalidInput("--model", target.model, "must hold a letter or a digit")

@@ -17,7 +17,8 @@ from typing import Any, Final, Literal
 from plimsoll_estimator.errors import EstimatorError, InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.outside import parse_json
-from plimsoll_operator.api import API_VERSION, ApiError, ModelProfile, ModelProfileSpec, parse_object
+from plimsoll_operator.api import ApiError, ModelProfile, ModelProfileSpec, parse_object
+from plimsoll_operator.names import API_VERSION, COMMIT
 
 ReadFailure = Literal["NotFound", "Gated", "Unreachable", "Invalid", "Unsupported", "Ambiguous"]
 MARK: Final = "plimsoll-profile/1"
@@ -35,7 +36,6 @@ EXIT_STATUS: Final[Mapping[ReadFailure, int]] = {
 }
 """How a reader that has no result ends, by the reason of the condition ModelResolved. 1 is a bug, 2 a wrong command line."""
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
-_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 
 
 class ForeignLog(EstimatorError):
@@ -114,9 +114,9 @@ def _parsed(payload: bytes) -> ModelProfileSpec:
 
 
 def _is_of(revision: str | None, request: Request) -> bool:
-    if not request.on_hub or (request.revision is not None and _COMMIT.fullmatch(request.revision)):
+    if not request.on_hub or (request.revision is not None and COMMIT.fullmatch(request.revision)):
         return revision == request.revision
-    return revision is not None and bool(_COMMIT.fullmatch(revision))
+    return revision is not None and bool(COMMIT.fullmatch(revision))
 
 
 def _check_shape(spec: ModelProfileSpec) -> None:

@@ -13,13 +13,13 @@ from urllib.parse import quote, urlsplit
 
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.outside import parse_json
+from plimsoll_operator.names import COMMIT
 from plimsoll_operator.profiles.access import Access, endpoint_from_environment
 from plimsoll_operator.profiles.source import MAX_FILES, SourceFailure
 from plimsoll_operator.profiles.transport import Patience, Refusal, get_range
 
 MAX_API_BYTES: Final = 16 << 20
 _MODEL: Final = re.compile(r"(?!\.+(/|$))[\w.-]+(/(?!\.+$)[\w.-]+)?", re.ASCII)
-_COMMIT: Final = re.compile(r"[0-9a-f]{40}")
 
 
 class Hub:
@@ -91,7 +91,7 @@ def _listing(body: bytes, endpoint: str, model: str) -> tuple[str, Mapping[str, 
         raise SourceFailure("Unreachable", f"{endpoint} answered about {model} with what is not JSON") from error
     commit = answer.get("sha") if isinstance(answer, dict) else None
     siblings = answer.get("siblings") if isinstance(answer, dict) else None
-    if not isinstance(commit, str) or not _COMMIT.fullmatch(commit) or not isinstance(siblings, list) or len(siblings) > MAX_FILES:
+    if not isinstance(commit, str) or not COMMIT.fullmatch(commit) or not isinstance(siblings, list) or len(siblings) > MAX_FILES:
         raise SourceFailure("Unreachable", f"{endpoint} answered about {model} without a commit and at most {MAX_FILES} files")
     sizes: dict[str, int] = {}
     for item in siblings:

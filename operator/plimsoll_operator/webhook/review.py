@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.outside import DEEPEST, parse_json
-from plimsoll_operator.api import GROUP
+from plimsoll_operator.names import GROUP
 from plimsoll_operator.text import one_line
 
 MAX_WARNING: Final = 256

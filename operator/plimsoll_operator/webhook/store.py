@@ -13,22 +13,14 @@ from typing import Any, Final, TypeVar
 import httpx
 from pydantic import BaseModel
 
-from plimsoll_operator.api import (
-    API_VERSION,
-    ClusterModelProfile,
-    EngineCalibration,
-    FitPolicy,
-    GPUPool,
-    ModelProfile,
-    Unreadable,
-    read_stored,
-)
+from plimsoll_operator.api import ClusterModelProfile, EngineCalibration, FitPolicy, GPUPool, ModelProfile, Unreadable, read_stored
 from plimsoll_operator.facts import DeploymentUse
 from plimsoll_operator.metrics import DeploymentSeries, PoolSeries
+from plimsoll_operator.names import API_VERSION, MANAGED_LABEL, NOTES_ANNOTATION
 from plimsoll_operator.ports import LEADER_WORKER_SETS
 from plimsoll_operator.share import settled
 from plimsoll_operator.use import use_of
-from plimsoll_operator.wanted import MANAGED_LABEL, MOST_NOTES, NOTES_ANNOTATION
+from plimsoll_operator.wanted import MOST_NOTES
 from plimsoll_operator.watch import Served, Watched, key_of
 
 log = logging.getLogger(__name__)

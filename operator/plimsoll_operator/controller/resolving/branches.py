@@ -17,7 +17,8 @@ from plimsoll_operator.api import ClusterModelProfile
 from plimsoll_operator.controller.quarantine import Border, Unit, no_border
 from plimsoll_operator.controller.resolving.fetcher import Fetched, FetchFailure
 from plimsoll_operator.controller.resolving.resolver import Keeper
-from plimsoll_operator.wanted import COMMIT, MANAGED_LABEL, MANAGED_VALUE, OperatorHub, Wanted
+from plimsoll_operator.names import COMMIT, MANAGED_LABEL, MANAGED_VALUE
+from plimsoll_operator.wanted import OperatorHub, Wanted
 
 _log = logging.getLogger(__name__)
 RECHECK_SECONDS: Final = 6 * 3600.0

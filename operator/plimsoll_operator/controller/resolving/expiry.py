@@ -13,10 +13,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from plimsoll_operator.api import ClusterModelProfile
+from plimsoll_operator.names import MANAGED_LABEL, MANAGED_VALUE, UNUSED_ANNOTATION
 from plimsoll_operator.ports import CLUSTER_MODEL_PROFILES, Kube
-from plimsoll_operator.wanted import MANAGED_LABEL, MANAGED_VALUE
 
-UNUSED_ANNOTATION: Final = "inference.plimsoll.dev/unused-since"
 UNUSED_FOR: Final = timedelta(days=30)
 # A new leader knows of no deployment at first: it takes nothing away before it has seen for so long that nobody asks.
 SEEN_FOR: Final = timedelta(hours=1)

@@ -11,8 +11,9 @@ from plimsoll_operator.controller.resolving.fetcher import FetchFailure
 from plimsoll_operator.controller.resolving.resolver import Resolver
 from plimsoll_operator.facts import Facts, ModelFacts, ModelUnknown
 from plimsoll_operator.gather import CATALOGUE
+from plimsoll_operator.names import COMMIT
 from plimsoll_operator.ports import Key
-from plimsoll_operator.wanted import COMMIT, OperatorHub, TokenHub, Wanted, wanted_of
+from plimsoll_operator.wanted import OperatorHub, TokenHub, Wanted, wanted_of
 
 
 class Models:

@@ -17,18 +17,15 @@ from datetime import datetime
 from typing import Any, Final, TypeAlias
 
 from plimsoll_operator.controller.resolving.fetcher import FailureReason, FetchFailure
+from plimsoll_operator.names import APP_NAME_LABEL, GPU_RESOURCE, MANAGED_LABEL, MANAGED_VALUE, READER_LABEL
 from plimsoll_operator.ports import PODS, Manifest
 from plimsoll_operator.profiles.access import ENDPOINT_VARIABLE, endpoint_of
 from plimsoll_operator.profiles.frame import EXIT_STATUS
-from plimsoll_operator.render import GPU_RESOURCE
 from plimsoll_operator.wanted import TokenHub, Volume, Wanted
 
-READER_LABEL: Final = "inference.plimsoll.dev/reader"
-"""On every reader pod, with the reading's key as its value. Engine pods carry another one (render.NAME_LABEL)."""
 CONTAINER: Final = "reader"
 VOLUME_MOUNT: Final = "/volume"
 READING_SECONDS: Final = 300
-_MANAGED: Final = {"app.kubernetes.io/managed-by": "plimsoll"}
 _ANNOTATIONS: Final = {
     # A pod without an owner would otherwise keep its node from being scaled down; this one is simply made again.
     "cluster-autoscaler.kubernetes.io/safe-to-evict": "true",
@@ -119,7 +116,7 @@ def reader_pod(wanted: Wanted, source: TokenHub | Volume, settings: ReaderSettin
 
 
 def _labels(wanted: Wanted) -> dict[str, str]:
-    return {"app.kubernetes.io/name": "plimsoll-reader", **_MANAGED, READER_LABEL: request_key(wanted)}
+    return {APP_NAME_LABEL: "plimsoll-reader", MANAGED_LABEL: MANAGED_VALUE, READER_LABEL: request_key(wanted)}
 
 
 def _container(wanted: Wanted, source: TokenHub | Volume, settings: ReaderSettings) -> Manifest:

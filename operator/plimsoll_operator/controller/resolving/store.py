@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from plimsoll_operator.api import API_VERSION
 from plimsoll_operator.controller.resolving.fetcher import Fetched, FetchFailure
 from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.names import API_VERSION, MANAGED_LABEL, MANAGED_VALUE, NOTES_ANNOTATION
 from plimsoll_operator.ports import CLUSTER_MODEL_PROFILES, MODEL_PROFILES, Kube, Manifest
-from plimsoll_operator.wanted import MANAGED_LABEL, MANAGED_VALUE, NOTES_ANNOTATION, Wanted
+from plimsoll_operator.wanted import Wanted
 
 _MAX_NOTES: Final = 2048
 

@@ -21,8 +21,9 @@ from plimsoll_operator.controller.resolving.expiry import Expiry
 from plimsoll_operator.controller.resolving.fetcher import Fetched, FetchFailure
 from plimsoll_operator.controller.resolving.user_rights import sweep
 from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.names import MANAGED_LABEL, MANAGED_VALUE
 from plimsoll_operator.ports import MODEL_PROFILES, Kube
-from plimsoll_operator.wanted import MANAGED_LABEL, MANAGED_VALUE, ConfigMapKey, Wanted
+from plimsoll_operator.wanted import ConfigMapKey, Wanted
 
 _log = logging.getLogger(__name__)
 ROUND_SECONDS: Final = 60.0

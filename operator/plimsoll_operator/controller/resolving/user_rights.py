@@ -18,7 +18,6 @@ from plimsoll_operator.api import ModelProfileSpec, PersistentVolumeClaimSource,
 from plimsoll_operator.controller.resolving.fetcher import Fetched, FetchFailure
 from plimsoll_operator.controller.resolving.reader_pod import (
     CONTAINER,
-    READER_LABEL,
     READING_SECONDS,
     Ended,
     ReaderSettings,
@@ -34,6 +33,7 @@ from plimsoll_operator.controller.resolving.reader_pod import (
     state_of,
 )
 from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.names import MANAGED_SELECTOR, READER_LABEL
 from plimsoll_operator.ports import PERSISTENT_VOLUME_CLAIMS, PODS, Kube, Manifest, key_of
 from plimsoll_operator.profiles.build import shape_digest
 from plimsoll_operator.profiles.frame import LOG_LIMIT_BYTES, ForeignLog, Request, decode
@@ -47,7 +47,7 @@ START_SECONDS: Final = 600
 """How long a pod may wait for its node, its volume or its image before it is taken away; the next try makes another."""
 OLDEST_SECONDS: Final = START_SECONDS + READING_SECONDS
 """What is older is of no use, whatever it says: a volume may hold other files by now."""
-_SELECTOR: Final = f"{READER_LABEL},app.kubernetes.io/managed-by=plimsoll"
+_SELECTOR: Final = f"{READER_LABEL},{MANAGED_SELECTOR}"
 _MAX_SOURCE: Final = 256
 _NO_TOTALS: Final = "not known: bytes by dtype, as there are no safetensors files; the estimate rests on config.json alone"
 

@@ -1,0 +1,49 @@
+"""What several parts write or read on objects is spelled in one room: a second spelling would go its own way unseen."""
+
+import ast
+import re
+from pathlib import Path
+
+import plimsoll_operator
+from plimsoll_operator import names
+
+ROOT = Path(plimsoll_operator.__file__).parent
+NAMED = {value.pattern if isinstance(value, re.Pattern) else value: name for name, value in vars(names).items() if name.isupper()}
+WORDS = {"plimsoll", names.VERSION}
+"""Named there too, but words of their own elsewhere: the program's name, and the version in sentences."""
+
+
+def _spelled(source: Path):
+    """Whole strings of a file but those of types: Literal takes no names."""
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    literals = (node for node in ast.walk(tree) if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "Literal")
+    typed = {id(part) for node in literals for part in ast.walk(node.slice)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in typed:
+            yield node.value, node.lineno
+
+
+def test_names_are_told_apart() -> None:
+    texts = [value for name, value in vars(names).items() if name.isupper()]
+    assert len(texts) == len(set(texts)) == len(NAMED)
+    assert f"{names.GROUP}/{names.VERSION}" == names.API_VERSION
+    assert f"{names.MANAGED_LABEL}={names.MANAGED_VALUE}" == names.MANAGED_SELECTOR
+
+
+def test_no_other_file_spells_a_name_that_is_in_the_room_of_names() -> None:
+    again = [
+        f"{source.relative_to(ROOT)}:{line} spells {NAMED[text]}"
+        for source in sorted(ROOT.rglob("*.py"))
+        if source.name != "names.py"
+        for text, line in _spelled(source)
+        if text in NAMED.keys() - WORDS
+    ]
+    assert again == []
+
+
+def test_every_name_of_ours_is_in_the_room_of_names() -> None:
+    """Whatever begins with our group and has a name of its own is a label or an annotation."""
+    ours = re.compile(re.escape(names.GROUP) + r"/[a-z-]+")
+    found = {text for source in ROOT.rglob("*.py") for text, _ in _spelled(source) if ours.fullmatch(text)}
+    assert found <= NAMED.keys()
+    assert names.PLAN_ANNOTATION in found
