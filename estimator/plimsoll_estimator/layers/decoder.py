@@ -92,7 +92,7 @@ def _sizes(text: HfConfig, style: DecoderStyle, root_ties: bool, root_says: bool
 
 def size_of(rank: Rank, style: DecoderStyle) -> Dimensions:
     """The dimensions of the rank's model."""
-    return rank.shape.size if rank.shape is not None else sizes(rank.text, style, rank.config)
+    return rank.shape.size if rank.described else sizes(rank.text, style, rank.config)
 
 
 def ties(size: Dimensions, style: DecoderStyle) -> bool:
@@ -212,8 +212,8 @@ def build_plain(
     rank: Rank, style: DecoderStyle, text: HfConfig, halves: bool = False, rotary_dim: int | None = None, mlp_tp: int | None = None
 ) -> None:
     """A dense decoder of one style with one rope table; `halves`: `intermediate_size` counts both halves of a gated MLP."""
-    size = rank.shape.size if rank.shape is not None else sizes(text, style, rank.config)
-    if halves and rank.shape is None:
+    size = rank.shape.size if rank.described else sizes(text, style, rank.config)
+    if halves and not rank.described:
         size = replace(size, intermediate_size=size.intermediate_size // 2)
 
     def layer(i: int) -> None:

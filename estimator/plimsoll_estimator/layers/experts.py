@@ -15,7 +15,7 @@ from plimsoll_estimator.errors import EngineRefusal
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import DecoderStyle, attention, mlp, rope_table, size_of, stack
 from plimsoll_estimator.layers.rank import Rank
-from plimsoll_estimator.shape import Experts
+from plimsoll_estimator.shape import Experts, Mlp
 
 EXPERTS = ("num_experts", "moe_num_experts", "n_routed_experts", "num_local_experts")
 
@@ -49,9 +49,7 @@ BLOCK_SPARSE = MoeStyle(parent="block_sparse_moe", intermediate=("intermediate_s
 
 
 def block_of(rank: Rank, style: MoeStyle) -> Experts:
-    """The sparse block as the shape has it."""
-    if rank.shape is not None and rank.shape.experts is not None:
-        return rank.shape.experts
+    """The sparse block of a class without a record, by the style's keys."""
     text = rank.text
     width, shared = text.int(*style.intermediate), 0
     if style.shared == "count":
@@ -61,9 +59,10 @@ def block_of(rank: Rank, style: MoeStyle) -> Experts:
     return Experts(count=expert_count(text, style.experts), per_token=0, width=width, shared=shared)
 
 
-def moe(rank: Rank, layer: str, hidden: int, style: MoeStyle) -> None:
-    """Router, fused experts, shared experts of one layer."""
-    block = block_of(rank, style)
+def moe(rank: Rank, layer: str, hidden: int, style: MoeStyle, block: Experts | None = None) -> None:
+    """Router, fused experts and shared experts of one layer, `block` of its shape."""
+    if block is None:
+        block = block_of(rank, style)
     parent = f"{layer}.{style.parent}"
     experts, intermediate = block.count, block.width
     item = style.gate_item or rank.item
@@ -73,7 +72,7 @@ def moe(rank: Rank, layer: str, hidden: int, style: MoeStyle) -> None:
     if style.correction:
         rank.tensor(experts, style.correction_item or rank.item)
     rank.experts(f"{parent}.experts", experts, hidden, intermediate, gated=style.gated, bias=style.expert_bias)
-    if block.shared and style.shared != "no":
+    if block.shared:
         if style.shared_gate:
             rank.tensor(hidden)
         tp = rank.shared_experts_tp(style.unsplit_since)
@@ -99,25 +98,38 @@ def check_expert_count(rank: Rank, experts: int) -> None:
         )
 
 
+def feed_forward(rank: Rank, layer: str, ffn: Mlp | Experts | None, style: DecoderStyle, sparse: MoeStyle) -> None:
+    """What follows a layer's mixers, as its shape says: experts, a dense block, or nothing."""
+    hidden = rank.shape.size.hidden_size
+    if isinstance(ffn, Experts):
+        moe(rank, layer, hidden, sparse, ffn)
+    elif ffn is not None:
+        mlp(rank, f"{layer}.{style.mlp}", hidden, ffn.width, style)
+
+
 def build_moe(
     rank: Rank, style: DecoderStyle, sparse: MoeStyle, first_dense: int = 0, step: int = 1, listed: frozenset[int] = frozenset()
 ) -> None:
-    """A decoder where the layers beyond `first_dense`, every `step`-th, and not `listed`, are sparse."""
-    size, shape = size_of(rank, style), rank.shape
+    """A decoder of attention and, by its shape, experts or a dense block.
 
-    def is_sparse(i: int) -> bool:
-        if shape is not None:
-            return shape.layers[i].routed
-        return i >= first_dense and i not in listed and (i + 1) % step == 0
+    Of a class without a record the layers beyond `first_dense`, every `step`-th, and not `listed`, are sparse.
+    """
+    size = size_of(rank, style)
+
+    def ffn(i: int) -> Mlp | Experts | None:
+        if rank.described:
+            return rank.shape.layers[i].ffn
+        routed = i >= first_dense and i not in listed and (i + 1) % step == 0
+        return block_of(rank, sparse) if routed else Mlp(width=size.intermediate_size)
 
     def layer(i: int) -> None:
-        name = f"layers.{i}"
+        name, follows = f"layers.{i}", ffn(i)
         attention(rank, name, size, style)
-        if is_sparse(i):
-            moe(rank, name, size.hidden_size, sparse)
-        else:
-            mlp(rank, f"{name}.{style.mlp}", size.hidden_size, size.intermediate_size, style)
+        if isinstance(follows, Experts):
+            moe(rank, name, size.hidden_size, sparse, follows)
+        elif follows is not None:
+            mlp(rank, f"{name}.{style.mlp}", size.hidden_size, follows.width, style)
         rank.norm(size.hidden_size, bias=style.norm_bias, count=style.norms)
         rope_table(rank, size, style)
 
-    stack(rank, size, style, layer, is_sparse)
+    stack(rank, size, style, layer, ffn)

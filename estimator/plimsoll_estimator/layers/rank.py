@@ -61,6 +61,7 @@ class Rank:
     """
 
     __slots__ = (
+        "_shape",
         "added_bytes",
         "config",
         "created_bytes",
@@ -72,7 +73,6 @@ class Rank:
         "method",
         "resolved",
         "rules",
-        "shape",
         "shared",
         "shared_added_bytes",
         "shared_created_bytes",
@@ -85,7 +85,7 @@ class Rank:
 
     def __init__(self, config: HfConfig, resolved: ResolvedArgs, method: Method, stage: int, shape: Shape | None = None) -> None:
         self.config = config
-        self.shape = shape
+        self._shape = shape
         self.text = language(config)
         self.resolved = resolved
         self.version = resolved.version
@@ -106,6 +106,17 @@ class Rank:
         self.shared: set[Hashable] = set()
         self.shared_created_bytes = 0
         self.shared_added_bytes = 0
+
+    @property
+    def described(self) -> bool:
+        """Whether the class has a record, and so a shape."""
+        return self._shape is not None
+
+    @property
+    def shape(self) -> Shape:
+        """The model as its record describes it: whole, before any parallelism."""
+        assert self._shape is not None, "asked for the shape of a class without a record"
+        return self._shape
 
     @property
     def drafts_by_mtp(self) -> bool:
