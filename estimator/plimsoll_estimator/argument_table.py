@@ -33,7 +33,6 @@ class ArgumentRow:
     last: tuple[int, int] | None
     moves_memory: bool
     engine_field: str | None
-    api_field: str | None
     harmless_values: tuple[str, ...]
 
     def holds(self, minor: tuple[int, int]) -> bool:
@@ -59,7 +58,6 @@ def all_rows() -> tuple[ArgumentRow, ...]:
             last=None if row["last"] is None else _minor(row["last"]),
             moves_memory=row["moves_memory"],
             engine_field=row["engine_field"],
-            api_field=row["api_field"],
             harmless_values=tuple(row["harmless_values"]),
         )
         for row in json.loads(text)["arguments"]

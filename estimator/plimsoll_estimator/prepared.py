@@ -7,11 +7,12 @@ no config and resolves no argument.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
 from plimsoll_estimator.checks import Check
-from plimsoll_estimator.kv_cache import KvCacheLayout, plan_layout
+from plimsoll_estimator.kv_cache import KvCacheLayout, Requests, blocks_for, plan_layout
 from plimsoll_estimator.overhead import ModelShape, StageOverhead, pool_interval
 from plimsoll_estimator.overhead.startup import (
     Refusal,
@@ -117,6 +118,15 @@ class Prepared:
         if isinstance(self.layout, Refusal):
             return 0
         return self.layout.fitting_max_model_len((max(0, available_kv_cache_bytes),) * len(self.stages))
+
+    def blocks_held_by(self, load: Iterable[Requests]) -> int:
+        """Blocks of one engine's cache that the load holds at once; 0 where there is no cache, or vLLM cannot lay it out."""
+        if isinstance(self.layout, Refusal):
+            return 0
+        resolved = self.resolved
+        return blocks_for(
+            self.layout, load, prefix_caching=resolved.enable_prefix_caching, lookahead_tokens=resolved.num_speculative_tokens
+        )
 
     def _judge(self, resolved: ResolvedArgs, requested: int, plan: KvPlan | KvRefusal) -> Refusal | None:
         """The first memory check that stops the start, in vLLM's order; None leaves the word to the planner."""

@@ -38,28 +38,6 @@ ENGINE_FIELDS = {  # flag -> field of EngineArgs: the estimator has a rule
     "--spec-tokens": "num_speculative_tokens",
 }
 
-API_FIELDS = {  # field of EngineArgs -> field of InferenceDeployment spec.engine
-    "tensor_parallel_size": "tensorParallelSize",
-    "pipeline_parallel_size": "pipelineParallelSize",
-    "data_parallel_size": "dataParallelSize",
-    "enable_expert_parallel": "expertParallel",
-    "decode_context_parallel_size": "decodeContextParallelSize",
-    "gpu_memory_utilization": "gpuMemoryUtilization",
-    "max_model_len": "maxModelLen",
-    "max_num_seqs": "maxNumSeqs",
-    "max_num_batched_tokens": "maxNumBatchedTokens",
-    "dtype": "dtype",
-    "quantization": "quantization",
-    "kv_cache_dtype": "kvCacheDtype",
-    "block_size": "blockSize",
-    "enforce_eager": "enforceEager",
-    "speculative_method": "speculative",
-    "num_speculative_tokens": "speculative",
-    "enable_lora": "lora",
-    "max_loras": "lora",
-    "max_lora_rank": "lora",
-}
-
 # Where, how and under what name files are read; logging, metrics, tracing; request admission and output shaping that start
 # with the first request. None of them changes what a start allocates on the GPU.
 HARMLESS = frozenset(

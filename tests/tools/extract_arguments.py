@@ -22,7 +22,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from argument_classes import API_FIELDS, ENGINE_FIELDS, FRONT_END_UNRULED, HARMLESS, HARMLESS_VALUES, KINDS
+from argument_classes import ENGINE_FIELDS, FRONT_END_UNRULED, HARMLESS, HARMLESS_VALUES, KINDS
 
 DEFAULT_OUT = Path(__file__).parents[2] / "estimator" / "plimsoll_estimator" / "data" / "arguments.json"
 RELEASES = [
@@ -298,7 +298,6 @@ def classified(flag: str, argument: Argument) -> dict[str, object]:
     return {
         "moves_memory": moves,
         "engine_field": field,
-        "api_field": API_FIELDS.get(field or ""),
         "harmless_values": HARMLESS_VALUES.get(flag, []),
     }
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -39,6 +40,21 @@ def latest(version: EngineVersion, steps: list[tuple[str, int]]) -> int | None:
         if version >= EngineVersion.parse(since):
             found = value
     return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayoutBounds:
+    """What of a model bounds its parallel layouts: layers and query heads (None where the config is silent), and whether it has experts."""
+
+    layers: int | None
+    heads: int | None
+    has_experts: bool
+
+
+def layout_bounds(config: HfConfig) -> LayoutBounds:
+    """Read once for a search, before any layout is worked out."""
+    layers = language(config).int_or_none("num_hidden_layers")
+    return LayoutBounds(layers=layers, heads=query_heads(config), has_experts=num_experts(config) > 0)
 
 
 def query_heads(config: HfConfig) -> int | None:

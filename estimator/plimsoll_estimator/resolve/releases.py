@@ -108,6 +108,11 @@ _RELEASES: Final = Releases(
 )
 
 
+def spans_nodes(version: EngineVersion) -> bool:
+    """Whether one engine of this release may run on several nodes without a Ray cluster made beforehand."""
+    return argument_rules(version).spans_nodes
+
+
 def argument_rules(version: EngineVersion) -> ArgumentRules:
     """The switches of `version`."""
     return _RELEASES.of(version)

@@ -22,13 +22,13 @@ from plimsoll_estimator.cases import run as run_cases
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import NEWEST_KNOWN, EngineVersion
 from plimsoll_estimator.errors import InvalidInput
-from plimsoll_estimator.estimate import estimate
+from plimsoll_estimator.estimate import prepare
+from plimsoll_estimator.explain import explanation_lines
 from plimsoll_estimator.hardware import gpu_from
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.outside import parse_json
 from plimsoll_estimator.resolved import Estimate, Gpu
 from plimsoll_operator.cli import SubParsers, add_command
-from plimsoll_operator.cli.estimate_explain import explanation_lines
 from plimsoll_operator.cli.estimate_text import comparison_lines, quick_lines, table_lines, wrapped
 from plimsoll_operator.cli.models import not_in_catalogue
 
@@ -101,7 +101,8 @@ class _Question:
 
     def ask(self, args: EngineArgs) -> Estimate:
         """The estimate under other arguments."""
-        return estimate(self.config, args, self.gpu, self.version)
+        found = prepare(self.config, args, self.gpu, self.version)
+        return found if isinstance(found, Estimate) else found.estimate()
 
     def as_case(self) -> dict[str, Any]:
         """The same question in the words of the batch door."""

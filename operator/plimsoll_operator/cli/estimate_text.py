@@ -13,6 +13,7 @@ from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.errors import EstimatorError
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.host import checkpoint_bytes, load_times
+from plimsoll_estimator.prepared import requested_bytes
 from plimsoll_estimator.quick import QuickEstimate, gpus_needed
 from plimsoll_estimator.resolved import Estimate, Gpu, RankEstimate, ResolvedArgs
 from plimsoll_estimator.units import GIB, format_gib
@@ -87,14 +88,8 @@ def _components(rank: RankEstimate, budget: int) -> tuple[tuple[str, int], ...]:
     )
 
 
-def budget_bytes(resolved: ResolvedArgs) -> int:
-    """utilisation x CUDA total, rounded up."""
-    exact = resolved.gpu.total_memory_bytes * resolved.gpu_memory_utilization
-    return int(exact) + (exact > int(exact))
-
-
 def _rank_table(answer: Estimate, resolved: ResolvedArgs) -> Iterator[str]:
-    budget = budget_bytes(resolved)
+    budget = requested_bytes(resolved)
     columns = [_components(rank, budget) for rank in answer.ranks]
     heads = [f"rank {r.rank}" if r.count == 1 else f"ranks {r.rank}-{r.rank + r.count - 1}" for r in answer.ranks]
     yield f"{'per GPU':<24}" + "".join(f"{head:>14}" for head in heads)

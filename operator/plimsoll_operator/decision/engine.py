@@ -15,10 +15,9 @@ from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.estimate import WeightTotals, prepare
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.prepared import Prepared
-from plimsoll_estimator.resolve.facts import num_experts, query_heads
+from plimsoll_estimator.resolve.facts import LayoutBounds, layout_bounds
 from plimsoll_estimator.resolved import Corrections, Estimate, Gpu
 from plimsoll_operator.decision.effort import Effort
-from plimsoll_operator.decision.layouts import Counts
 from plimsoll_operator.facts import AppliedCorrection, ModelFacts
 from plimsoll_operator.gather import config_bytes
 from plimsoll_operator.remembered import Remembered
@@ -53,8 +52,7 @@ class _Shape:
         self._weights = weights
         self._checkpoints: dict[Gpu, int | None] = {}
         self._memo: dict[tuple[EngineArgs, Gpu], Prepared | Estimate] = {}
-        layers = config.text.int_or_none("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-        self.counts = Counts(layers=layers, heads=query_heads(config), has_experts=num_experts(config) > 0)
+        self.counts = layout_bounds(config)
 
     @property
     def kept_bytes(self) -> int:
@@ -116,7 +114,7 @@ class Engine:
         self._effort = effort
 
     @property
-    def counts(self) -> Counts:
+    def counts(self) -> LayoutBounds:
         """What of the model bounds its layouts."""
         return self._shape.counts
 

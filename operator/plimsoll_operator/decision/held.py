@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from plimsoll_estimator.kv_cache import NULL_BLOCKS, KvCacheLayout, blocks_for
+from plimsoll_estimator.kv_cache import NULL_BLOCKS
 from plimsoll_estimator.prepared import Prepared
 from plimsoll_estimator.resolved import Estimate, RankEstimate
 from plimsoll_estimator.units import ceil_div
@@ -24,15 +24,9 @@ def held_blocks(prepared: Prepared, share: Share | None) -> int:
 
     Counted by the layout's groups, so that block rounding, sliding windows and recurrent state are those of the plan.
     """
-    layout, resolved = prepared.layout, prepared.resolved
-    if share is None or not isinstance(layout, KvCacheLayout):
+    if share is None:
         return 0
-    blocks = blocks_for(
-        layout,
-        share.requests,
-        prefix_caching=resolved.enable_prefix_caching,
-        lookahead_tokens=resolved.num_speculative_tokens,
-    )
+    blocks = prepared.blocks_held_by(share.requests)
     return share.with_headroom(blocks) + NULL_BLOCKS if blocks else 0
 
 

@@ -14,6 +14,7 @@ from enum import IntEnum
 from typing import Final
 
 from plimsoll_estimator.engine_args import EngineArgs
+from plimsoll_estimator.resolve.facts import LayoutBounds
 from plimsoll_operator.decision.ask import Ask
 
 NODE_COUNTS: Final = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64)
@@ -82,20 +83,7 @@ class Layout:
         return ", ".join(said) + (f" on {self.nodes} nodes" if self.nodes > 1 else "")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Counts:
-    """What of the model bounds its layouts: layers and query heads (None where the config is silent), and whether it has experts."""
-
-    layers: int | None
-    heads: int | None
-    has_experts: bool
-
-    def allows(self, stages: int) -> bool:
-        """A stage without a layer is no stage."""
-        return self.layers is None or stages <= self.layers
-
-
-def layouts(kind: Kind, ask: Ask, counts: Counts, gpus_per_node: tuple[int, ...]) -> Iterator[Layout]:
+def layouts(kind: Kind, ask: Ask, counts: LayoutBounds, gpus_per_node: tuple[int, ...]) -> Iterator[Layout]:
     """The layouts of one class on nodes of these sizes. May be empty, is deterministic, and leaves vLLM's own checks to the estimate."""
     largest = max(gpus_per_node)
     if kind is Kind.TENSOR:
@@ -133,7 +121,7 @@ def _on_one_node(ask: Ask, gpus_per_node: int) -> Iterator[Layout]:
             )
 
 
-def _in_stages(ask: Ask, counts: Counts, gpus_per_node: int) -> Iterator[Layout]:
+def _in_stages(ask: Ask, counts: LayoutBounds, gpus_per_node: int) -> Iterator[Layout]:
     """Stages where neither size is pinned: who pins a tensor parallel size has said how many GPUs one replica takes on a node."""
     args = ask.args
     if not ask.stages or args.tensor_parallel_size is not None or args.pipeline_parallel_size is not None:
@@ -142,7 +130,7 @@ def _in_stages(ask: Ask, counts: Counts, gpus_per_node: int) -> Iterator[Layout]
     most = _most(ask, gpus_per_node) // data
     for tensor in range(1, most // 2 + 1):
         for pipeline in range(2, most // tensor + 1):
-            if counts.allows(pipeline):
+            if _stages_have_layers(counts, pipeline):
                 yield Layout(
                     tensor_parallel_size=tensor,
                     pipeline_parallel_size=pipeline,
@@ -151,7 +139,7 @@ def _in_stages(ask: Ask, counts: Counts, gpus_per_node: int) -> Iterator[Layout]
                 )
 
 
-def _over_nodes(ask: Ask, counts: Counts, gpus_per_node: tuple[int, ...], *, across: bool) -> Iterator[Layout]:
+def _over_nodes(ask: Ask, counts: LayoutBounds, gpus_per_node: tuple[int, ...], *, across: bool) -> Iterator[Layout]:
     """Whole nodes, of more GPUs together than one node has; where all sizes are pinned, equal shares of nodes.
 
     Inside a node: tensor parallel groups that do not leave it. Across: groups that do, where their size is pinned or the rest is.
@@ -169,7 +157,7 @@ def _over_nodes(ask: Ask, counts: Counts, gpus_per_node: tuple[int, ...], *, acr
             on_node = min(engine, share)
             for tensor in _tensor_sizes(args.tensor_parallel_size, counts, engine, on_node, across=across):
                 pipeline = engine // tensor
-                if args.pipeline_parallel_size in (None, pipeline) and counts.allows(pipeline):
+                if args.pipeline_parallel_size in (None, pipeline) and _stages_have_layers(counts, pipeline):
                     yield Layout(
                         tensor_parallel_size=tensor,
                         pipeline_parallel_size=pipeline,
@@ -177,6 +165,11 @@ def _over_nodes(ask: Ask, counts: Counts, gpus_per_node: tuple[int, ...], *, acr
                         expert_parallel=bool(args.enable_expert_parallel),
                         nodes=nodes,
                     )
+
+
+def _stages_have_layers(counts: LayoutBounds, stages: int) -> bool:
+    """A stage without a layer is no stage."""
+    return counts.layers is None or stages <= counts.layers
 
 
 def _shares(ask: Ask, nodes: int, gpus_per_node: tuple[int, ...]) -> Iterator[int]:
@@ -190,7 +183,7 @@ def _shares(ask: Ask, nodes: int, gpus_per_node: tuple[int, ...]) -> Iterator[in
         yield gpus // nodes
 
 
-def _tensor_sizes(pinned: int | None, counts: Counts, engine: int, on_node: int, *, across: bool) -> Iterator[int]:
+def _tensor_sizes(pinned: int | None, counts: LayoutBounds, engine: int, on_node: int, *, across: bool) -> Iterator[int]:
     """Sizes that divide an engine's GPUs: those that also divide its share of a node, or those that do not.
 
     Of sizes that nobody pinned only the two largest that divide the heads: over nodes the smaller ones have nothing to offer.

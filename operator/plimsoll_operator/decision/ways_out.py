@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from plimsoll_estimator.resolve.releases import argument_rules
+from plimsoll_estimator.resolve.releases import spans_nodes
 from plimsoll_estimator.units import ceil_div
 from plimsoll_operator.decision.ask import Ask
 from plimsoll_operator.decision.miss import Miss
@@ -108,7 +108,7 @@ def _sizes(ask: Ask, found: Found) -> dict[str, int]:
 
 def _more_nodes(s: Scene) -> Iterator[Patch]:
     """A few nodes more than placement allows, where replicas over nodes can be made at all."""
-    if not s.facts.leader_worker_set or not argument_rules(s.ask.version).spans_nodes or s.ask.max_nodes >= _MOST_NODES_OFFERED:
+    if not s.facts.leader_worker_set or not spans_nodes(s.ask.version) or s.ask.max_nodes >= _MOST_NODES_OFFERED:
         return
     found = _found(s.here, replace(s.ask, max_nodes=_MOST_NODES_OFFERED))
     if found is not None:

@@ -1,7 +1,7 @@
-"""`plimsoll estimate --explain`: every term as a formula with its numbers, its source, and the evidence of fitted constants.
+"""An estimate explained: every term as a formula with its numbers, its source, and the evidence of fitted constants.
 
-Called by cli.estimate. A formula is shown with numbers only where the numbers give the answer's figure; it never works out a
-figure of its own.
+Called by `plimsoll estimate --explain`. A formula is shown with numbers only where the numbers give the answer's figure; it never
+works out a figure of its own.
 """
 
 from __future__ import annotations
@@ -22,9 +22,11 @@ from plimsoll_estimator.overhead.constants import constant, table
 from plimsoll_estimator.overhead.graphs import capture_count
 from plimsoll_estimator.overhead.persistent import persistent_bytes
 from plimsoll_estimator.overhead.shape import ModelShape, model_shape
+from plimsoll_estimator.prepared import requested_bytes
+from plimsoll_estimator.reader import language
+from plimsoll_estimator.resolve.facts import kv_heads, query_heads
 from plimsoll_estimator.resolved import Estimate, KvPlan, RankEstimate, ResolvedArgs
 from plimsoll_estimator.units import round_up
-from plimsoll_operator.cli.estimate_text import budget_bytes
 
 _ELEMENT_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
 
@@ -35,7 +37,7 @@ def explanation_lines(config: HfConfig, answer: Estimate) -> list[str]:
     if resolved is None or not answer.ranks:
         return ["Nothing was worked out: the arguments were refused before any memory was added up."]
     rank = answer.ranks[0]
-    gpu, budget, shape = resolved.gpu, budget_bytes(resolved), model_shape(config, resolved)
+    gpu, budget, shape = resolved.gpu, requested_bytes(resolved), model_shape(config, resolved)
     lines = [
         f"How the figures of rank {rank.rank} come about (bytes):",
         f"  budget = ceil(total x gpu-memory-utilization) = "
@@ -62,8 +64,8 @@ def explanation_lines(config: HfConfig, answer: Estimate) -> list[str]:
 
 
 def _weight_lines(config: HfConfig, resolved: ResolvedArgs, rank: RankEstimate) -> Iterator[str]:
-    text, size = config.text, _ELEMENT_BYTES.get(resolved.dtype, 2)
-    vocabulary, hidden = text.int_or_none("vocab_size"), text.int_or_none("hidden_size", "n_embd", "d_model")
+    text, size = language(config), _ELEMENT_BYTES.get(resolved.dtype, 2)
+    vocabulary, hidden = text.int_or_none("vocab_size"), text.int_or_none("hidden_size")
     yield f"  weights = what {resolved.architecture} builds on this rank = {rank.weights_created_bytes}"
     if vocabulary and hidden:
         table_bytes = round_up(vocabulary, 64) // resolved.tensor_parallel_size * hidden * size
@@ -125,9 +127,9 @@ def _outside_torch_lines(shape: ModelShape, resolved: ResolvedArgs, rank: RankEs
 
 def _cache_lines(config: HfConfig, resolved: ResolvedArgs, rank: RankEstimate, plan: KvPlan) -> Iterator[str]:
     block = plan.kv_block_bytes[0] if plan.kv_block_bytes else 0
-    text = config.text
-    layers, heads = text.int_or_none("num_hidden_layers"), text.int_or_none("num_key_value_heads", "num_attention_heads")
-    queries, hidden = text.int_or_none("num_attention_heads"), text.int_or_none("hidden_size")
+    text = language(config)
+    layers, heads = text.int_or_none("num_hidden_layers"), kv_heads(config)
+    queries, hidden = query_heads(config), text.int_or_none("hidden_size")
     formula = "the largest KV group's pages"
     if layers and heads and queries and hidden and resolved.pipeline_parallel_size == 1:
         head_dim = text.int_or_none("head_dim") or hidden // queries
