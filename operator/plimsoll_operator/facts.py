@@ -6,15 +6,16 @@ known size; no Kubernetes client, no HTTP, no clock.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from plimsoll_estimator.estimate import WeightTotals
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_operator.api import FitPolicySpec, InferenceDeployment
 from plimsoll_operator.names import GPU_RESOURCE
-from plimsoll_operator.verdict import Plan
+from plimsoll_operator.verdict import Plan, Verdict
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,3 +239,9 @@ class Facts:
     leader_worker_set: bool = False
     policy_problem: str = ""
     unknown_fields: tuple[str, ...] = ()
+
+
+Decide: TypeAlias = Callable[[Facts], Verdict]
+"""`decision.decide`, for whoever is handed it."""
+DecideWithin: TypeAlias = Callable[[Facts, float], Verdict]
+"""With the seconds after which it must end, whatever it knows by then."""

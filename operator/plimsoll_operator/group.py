@@ -11,13 +11,12 @@ restarts: NCCL groups do not take a member back.
 from __future__ import annotations
 
 import copy
-from typing import Any, Final
+from typing import Final
 
-from plimsoll_operator.api import ENGINE_CONTAINER
+from plimsoll_operator.api import ENGINE_CONTAINER, Manifest
 from plimsoll_operator.names import NAME_LABEL, WORKER_LABEL
 from plimsoll_operator.verdict import Plan
 
-Manifest = dict[str, Any]
 GROUP_INDEX_LABEL: Final = "leaderworkerset.sigs.k8s.io/group-index"
 # LeaderWorkerSet makes a headless Service of its own name, and the deployment's own name is that of the Service in front.
 _SUFFIX: Final = "-group"

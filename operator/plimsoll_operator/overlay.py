@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import posixpath
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from plimsoll_estimator.units import MIB, ceil_div
-from plimsoll_operator.api import EnvVar, PodSecurity, Sidecar, TemplateResources, TemplateSpec, Volume
+from plimsoll_operator.api import EnvVar, Manifest, PodSecurity, Sidecar, TemplateResources, TemplateSpec, Volume
 from plimsoll_operator.quantity import parse_millis, parse_quantity
 
-Manifest = dict[str, Any]
 RESTRICTED: Final[Manifest] = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 HOME_MOUNT: Final = "/home/vllm"

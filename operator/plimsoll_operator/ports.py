@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Literal, Protocol, TypeAlias
+from typing import Final, Literal, Protocol, TypeAlias
 
+from plimsoll_operator.api import Manifest as Manifest
 from plimsoll_operator.names import GROUP, VERSION
 
-Manifest: TypeAlias = dict[str, Any]
 Key: TypeAlias = tuple[str, str]
 EventType: TypeAlias = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
 

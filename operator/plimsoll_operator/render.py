@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from plimsoll_estimator.arguments import render_args
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.units import GIB, MIB, ceil_div
 from plimsoll_operator import group
-from plimsoll_operator.api import ENGINE_CONTAINER, MAX_LABEL_VALUE, InferenceDeployment
+from plimsoll_operator.api import ENGINE_CONTAINER, MAX_LABEL_VALUE, InferenceDeployment, Manifest
 from plimsoll_operator.names import (
     APP_NAME_LABEL,
     CAPACITY_GATE,
@@ -48,8 +48,6 @@ CACHE_MOUNT: Final = "/root/.cache/huggingface"
 # A 400 GB checkpoint over 1 Gbit/s takes 55 minutes: pods get an hour before the kubelet gives up on a start.
 _START_SECONDS: Final = 3600
 _PROBE_PERIOD_SECONDS: Final = 10
-
-Manifest = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from plimsoll_operator.api.plan import Plan as Plan
+
+MAX_WARNING: Final = 256
+"""Characters of one warning: longer ones may be cut (Kubernetes, admission/v1 AdmissionResponse.warnings)."""
 
 
 class Reason(StrEnum):
@@ -98,7 +101,7 @@ class Undecided:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admit:
-    """Fits as asked. `warnings` are one line each, at most 256 characters.
+    """Fits as asked. `warnings` are one line each, at most MAX_WARNING characters.
 
     `overridden` is the rejection that a FitPolicy in Warn mode or an authorised bypass has turned into a warning: then it
     does not fit by our figures, and the plan consists of what the user has pinned.

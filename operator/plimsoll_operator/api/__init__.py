@@ -1,6 +1,6 @@
 """The API inference.plimsoll.dev/v1alpha1 as frozen pydantic types, and the door that parses objects into them."""
 
-from plimsoll_operator.api.base import MAX_LABEL_VALUE, Condition, ObjectMeta, Taint, Toleration, is_key
+from plimsoll_operator.api.base import MAX_LABEL_VALUE, Condition, Manifest, ObjectMeta, Taint, Toleration, is_key
 from plimsoll_operator.api.inference_deployment import (
     MOVABLE_FIELDS,
     EngineSpec,
@@ -46,6 +46,7 @@ from plimsoll_operator.api.policy import (
 )
 from plimsoll_operator.api.pool import DeclaredNode, GPUPool, GPUPoolSpec, GPUPoolStatus, NodesByFreeGpus
 from plimsoll_operator.api.status import (
+    MAX_OFFERS,
     ChangeStatus,
     InferenceDeploymentStatus,
     ObservedStatus,
@@ -70,6 +71,7 @@ __all__ = [
     "ENGINE_CONTAINER",
     "KINDS",
     "MAX_LABEL_VALUE",
+    "MAX_OFFERS",
     "MAX_PLAN_TEXT",
     "MAX_POOLS",
     "MOVABLE_FIELDS",
@@ -103,6 +105,7 @@ __all__ = [
     "KeySelector",
     "LabelSelector",
     "LoraSpec",
+    "Manifest",
     "MemoryByComponent",
     "ModelProfile",
     "ModelProfileSpec",

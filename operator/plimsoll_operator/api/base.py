@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Annotated, Any, ClassVar, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic.alias_generators import to_camel
@@ -18,6 +18,8 @@ from pydantic_core import PydanticCustomError
 from plimsoll_operator.quantity import parse_quantity
 from plimsoll_operator.text import one_line
 
+Manifest: TypeAlias = dict[str, Any]
+"""An object of the API server, or a part of one, as decoded JSON: on its way in not parsed yet, on its way out made."""
 MAX_BYTES: Final = 1 << 50
 
 QUANTITY_PATTERN: Final = r"^[0-9]{1,15}([.][0-9]{1,9})?(Ki|Mi|Gi|Ti|k|M|G|T)?$"

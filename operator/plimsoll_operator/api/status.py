@@ -6,12 +6,14 @@ Written by the controller, read by people, kubectl columns and the CLI. Numbers 
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
 from plimsoll_operator.api.base import Conditions, Count, Decimal, LongText, ShortText, StatusModel, Tokens
 from plimsoll_operator.api.plan import MemoryByComponent, PlanStatus
+
+MAX_OFFERS: Final = 4
 
 
 class ChangeStatus(StatusModel):
@@ -74,7 +76,7 @@ class InferenceDeploymentStatus(StatusModel):
     """What would be decided now, when it differs."""
     changes: Annotated[tuple[ChangeStatus, ...], Field(max_length=16)] = ()
     """Pinned values that were moved."""
-    offers: Annotated[tuple[OfferStatus, ...], Field(max_length=4)] = ()
+    offers: Annotated[tuple[OfferStatus, ...], Field(max_length=MAX_OFFERS)] = ()
     """Changes that would be admitted."""
     observed: ObservedStatus | None = None
     """What the engine reported."""

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
-from plimsoll_operator.cli.inputs import Manifest, World
+from plimsoll_operator.api import Manifest
+from plimsoll_operator.cli.inputs import World
 from plimsoll_operator.profiles.config_map import profile_from_config_map
 from plimsoll_operator.wanted import ConfigMapKey, Wanted, wanted_of
 
@@ -28,7 +30,7 @@ def read_config_maps(world: World) -> None:
             world.profiles.append(fresh)
 
 
-def _data(config_maps: Mapping[tuple[str, str], Manifest], wanted: Wanted) -> Manifest | None:
+def _data(config_maps: Mapping[tuple[str, str], Manifest], wanted: Wanted) -> Mapping[str, Any] | None:
     if not isinstance(wanted.source, ConfigMapKey):
         return None
     found = config_maps.get((wanted.namespace, wanted.source.name))

@@ -29,6 +29,7 @@ from plimsoll_operator.api import (
     GPUPool,
     GPUPoolStatus,
     InferenceDeployment,
+    Manifest,
     ModelProfile,
     Unreadable,
     parse_object,
@@ -46,7 +47,6 @@ _MAX_DEPTH: Final = 200
 _BRACKET: Final = re.compile(r"[\[\]{}]")
 _FAR_IN: Final = re.compile(rf"(?m)^[ \-?:]{{{_MAX_DEPTH},}}")
 _OWN_GROUP: Final = API_VERSION.partition("/")[0] + "/"
-Manifest = Mapping[str, Any]
 _T = TypeVar("_T", bound=BaseModel)
 
 
@@ -186,7 +186,7 @@ def manifests(path: Path) -> Iterator[Manifest]:
     count = 0
     while pending:
         document = pending.pop()
-        if not isinstance(document, Mapping):
+        if not isinstance(document, dict):
             raise InvalidInput(str(path), document, "is not a Kubernetes object")
         items = document.get("items")
         if str(document.get("kind", "")).endswith("List"):

@@ -27,7 +27,7 @@ from plimsoll_operator.controller.profile_status import ProfileStatus
 from plimsoll_operator.controller.protection import Protection
 from plimsoll_operator.controller.quarantine import Bug, Quarantine, Unit
 from plimsoll_operator.controller.read_again import ReadAgain
-from plimsoll_operator.controller.reconcile import Decide, Reconciler
+from plimsoll_operator.controller.reconcile import Reconciler
 from plimsoll_operator.controller.records import Records
 from plimsoll_operator.controller.recovery import deployment_of, promise_of
 from plimsoll_operator.controller.report import Reporter
@@ -44,6 +44,7 @@ from plimsoll_operator.controller.resolving.upkeep import Upkeep
 from plimsoll_operator.controller.store import Parsed, ParsedObjects
 from plimsoll_operator.controller.work_queue import WorkQueue
 from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.facts import Decide
 from plimsoll_operator.metrics import DeploymentSeries, PoolSeries, Recorder
 from plimsoll_operator.names import MANAGED_SELECTOR, NAME_LABEL
 from plimsoll_operator.ports import (

@@ -42,7 +42,7 @@ from plimsoll_operator.controller.status import child_state
 from plimsoll_operator.controller.store import ParsedObjects, StoreView
 from plimsoll_operator.decision.caps import Hold, growth_refused, hold
 from plimsoll_operator.errors import ApiFailure
-from plimsoll_operator.facts import Facts, ModelFacts, ModelUnknown
+from plimsoll_operator.facts import Decide, Facts, ModelFacts, ModelUnknown
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.metrics import Rejudged
 from plimsoll_operator.names import REPLAN_ANNOTATION
@@ -50,7 +50,6 @@ from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Kube, Manifest
 from plimsoll_operator.render import Origin, spec_digest
 from plimsoll_operator.verdict import Reject, Undecided, Verdict
 
-Decide = Callable[[Facts], Verdict]
 # How long until we look again whether a name that somebody else had taken is free.
 RETAKE_SECONDS: Final = 30.0
 # And whether the namespace has room again for replicas that a cap holds.

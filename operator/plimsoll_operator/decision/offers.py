@@ -9,14 +9,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Final
 
-from plimsoll_operator.api import ApiError, InferenceDeployment, parse_inference_deployment
+from plimsoll_operator.api import MAX_OFFERS, ApiError, InferenceDeployment, parse_inference_deployment
 from plimsoll_operator.decision.ways_out import Patch, Scene, Way, apply_patch, ways_out
 from plimsoll_operator.facts import Facts
 from plimsoll_operator.verdict import Admit, Offer, Plan, Verdict
-
-MAX_OFFERS: Final = 4
 
 
 def offers(scene_: Scene, judge: Callable[[Facts], Verdict]) -> Iterator[Offer]:

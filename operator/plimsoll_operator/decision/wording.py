@@ -13,9 +13,8 @@ from plimsoll_operator.decision.miss import Miss
 from plimsoll_operator.decision.search import Found, Missed
 from plimsoll_operator.facts import AppliedCorrection
 from plimsoll_operator.text import one_line
-from plimsoll_operator.verdict import Reason, Reject
+from plimsoll_operator.verdict import MAX_WARNING, Reason, Reject
 
-MAX_WARNING: Final = 256
 OPEN_NEXT_STEP: Final = "No pods are made; declare a GPUPool for what the autoscaler may bring."
 
 

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 from urllib.parse import parse_qs
 
-from plimsoll_operator.facts import Facts
+from plimsoll_operator.facts import Decide, DecideWithin, Facts
 from plimsoll_operator.text import one_line
 from plimsoll_operator.verdict import Reason, Undecided, Verdict
 from plimsoll_operator.webhook.bodies import Bodies, BodyRefused, Gone, Receive
 from plimsoll_operator.webhook.judge import judge, out_of_time
 from plimsoll_operator.webhook.lines import Busy
-from plimsoll_operator.webhook.ports import Decide, DecideWithin, Recorder, ReviewStore
+from plimsoll_operator.webhook.ports import Recorder, ReviewStore
 from plimsoll_operator.webhook.review import Answer, BadReview, Review, head_of, parse_review, render_review
 from plimsoll_operator.webhook.workers import TooLate, Workers
 

@@ -13,10 +13,10 @@ from typing import Any, Final
 from plimsoll_operator.api import ApiError, InferenceDeployment, read_deployment
 from plimsoll_operator.decision.caps import over_cap, policy_unreadable
 from plimsoll_operator.decision.override import PIN_FIRST, UNPROTECTED_BYPASS, is_lifted
-from plimsoll_operator.facts import Bypass, Facts
+from plimsoll_operator.facts import Bypass, Decide, Facts
 from plimsoll_operator.gather import facts_for, policy_for
 from plimsoll_operator.verdict import Admit, Offer, Reason, Reject, Resize, Undecided, Verdict
-from plimsoll_operator.webhook.ports import Decide, ReviewStore
+from plimsoll_operator.webhook.ports import ReviewStore
 from plimsoll_operator.webhook.review import Answer, Fault, Review
 
 # What somebody would change who is refused because nothing is known, where it is not the model's name.

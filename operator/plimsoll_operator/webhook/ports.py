@@ -1,17 +1,10 @@
-"""What the webhook needs from outside, as protocols: a recorder of reviews, and the decision."""
+"""What the webhook needs from outside, as protocols: a recorder of reviews, and what gather reads."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol, TypeAlias
+from typing import Protocol
 
-from plimsoll_operator.facts import Facts
 from plimsoll_operator.gather import Store
-from plimsoll_operator.verdict import Verdict
-
-Decide: TypeAlias = Callable[[Facts], Verdict]
-DecideWithin: TypeAlias = Callable[[Facts, float], Verdict]
-"""With the seconds after which it must end, whatever it knows by then."""
 
 
 class Recorder(Protocol):

@@ -15,8 +15,8 @@ from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.outside import DEEPEST, parse_json
 from plimsoll_operator.names import GROUP
 from plimsoll_operator.text import one_line
+from plimsoll_operator.verdict import MAX_WARNING
 
-MAX_WARNING: Final = 256
 MAX_WARNINGS: Final = 12
 MAX_CAUSES: Final = 12
 MAX_CAUSE: Final = 1024
