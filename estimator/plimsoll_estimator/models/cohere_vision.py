@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from plimsoll_estimator.models.text_language import text_language
-from plimsoll_estimator.towers.compose import with_tower
+from plimsoll_estimator.models.record import Wrapper
+from plimsoll_estimator.towers.compose import behind
 from plimsoll_estimator.towers.siglip import cohere2_vision_tower
 
-cohere2_vision = with_tower(cohere2_vision_tower, text_language)
+MODELS = (Wrapper(classes=("Cohere2VisionForConditionalGeneration",), compose=behind(cohere2_vision_tower)),)

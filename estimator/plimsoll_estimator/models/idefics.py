@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
-from plimsoll_estimator.models.text_language import text_language
-from plimsoll_estimator.towers.compose import with_tower
+from plimsoll_estimator.models.record import Wrapper
+from plimsoll_estimator.towers.compose import behind
 from plimsoll_estimator.towers.siglip import idefics3_tower
 
-idefics3 = with_tower(idefics3_tower, text_language)
+MODELS = (Wrapper(classes=("Idefics3ForConditionalGeneration", "SmolVLMForConditionalGeneration"), compose=behind(idefics3_tower)),)

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
-from plimsoll_estimator.models.text_language import text_language
-from plimsoll_estimator.towers.compose import with_tower
+from plimsoll_estimator.models.record import Wrapper
+from plimsoll_estimator.towers.compose import behind
 from plimsoll_estimator.towers.intern_vit import internvit_hf_tower, internvit_tower
 
-internvl = with_tower(internvit_tower, text_language)
-internvl_hf = with_tower(internvit_hf_tower, text_language)
+MODELS = (
+    Wrapper(classes=("InternVLChatModel",), compose=behind(internvit_tower)),
+    Wrapper(classes=("InternVLForConditionalGeneration", "InternS1ForConditionalGeneration"), compose=behind(internvit_hf_tower)),
+)

@@ -6,11 +6,22 @@ Sources: vllm/model_executor/models/{llava,llava_next,llava_next_video,llava_one
 
 from __future__ import annotations
 
-from plimsoll_estimator.models.text_language import text_language
-from plimsoll_estimator.towers.compose import image_newline, with_tower
+from plimsoll_estimator.models.record import Wrapper
+from plimsoll_estimator.towers.compose import Builder, behind, image_newline, with_tower
 from plimsoll_estimator.towers.llava import llava_tower, whole_llava_tower
 
-llava = with_tower(llava_tower, text_language)
-llava_next = with_tower(llava_tower, image_newline(text_language))
-llava_onevision = with_tower(whole_llava_tower, image_newline(text_language))
-llava_next_video = with_tower(whole_llava_tower, text_language)
+
+def _next(language: Builder) -> Builder:
+    return with_tower(llava_tower, image_newline(language))
+
+
+def _one_vision(language: Builder) -> Builder:
+    return with_tower(whole_llava_tower, image_newline(language))
+
+
+MODELS = (
+    Wrapper(classes=("LlavaForConditionalGeneration",), compose=behind(llava_tower)),
+    Wrapper(classes=("LlavaNextForConditionalGeneration",), compose=_next),
+    Wrapper(classes=("LlavaOnevisionForConditionalGeneration",), compose=_one_vision),
+    Wrapper(classes=("LlavaNextVideoForConditionalGeneration",), compose=behind(whole_llava_tower)),
+)

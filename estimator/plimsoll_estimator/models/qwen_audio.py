@@ -6,26 +6,32 @@ Sources: vllm/model_executor/models/{qwen2_audio,qwen2_5_omni_thinker,qwen3_omni
 
 from __future__ import annotations
 
-from plimsoll_estimator.layers.decoder import build_decoder
 from plimsoll_estimator.layers.rank import Rank
-from plimsoll_estimator.models.qwen import QWEN2, qwen3_moe
-from plimsoll_estimator.models.text_language import text_language
+from plimsoll_estimator.models.qwen import DENSE_2, SPARSE_3
+from plimsoll_estimator.models.record import Wrapper, seeing
 from plimsoll_estimator.towers.audio import omni_audio_tower, qwen2_audio_tower, qwen3_omni_audio_tower
-from plimsoll_estimator.towers.compose import with_tower
+from plimsoll_estimator.towers.compose import behind
 from plimsoll_estimator.towers.qwen_vit import qwen2_5_tower, qwen3_omni_tower
 
-qwen2_audio = with_tower(qwen2_audio_tower, text_language, quantised=False)
 
-
-def _omni_tower(rank: Rank) -> None:
+def _ears_and_eyes(rank: Rank) -> None:
     omni_audio_tower(rank)
     qwen2_5_tower(rank)
 
 
-def _omni_towers(rank: Rank) -> None:
+def _newer_ears_and_eyes(rank: Rank) -> None:
     rank.unquantised(qwen3_omni_audio_tower)
     qwen3_omni_tower(rank)
 
 
-qwen2_5_omni = with_tower(_omni_tower, lambda rank: build_decoder(rank, QWEN2))
-qwen3_omni = with_tower(_omni_towers, qwen3_moe)
+MODELS = (
+    Wrapper(classes=("Qwen2AudioForConditionalGeneration",), compose=behind(qwen2_audio_tower, quantised=False)),
+    seeing(
+        DENSE_2, behind(_ears_and_eyes), classes=("Qwen2_5OmniModel", "Qwen2_5OmniForConditionalGeneration"),
+        model_types=("qwen2_5_omni", "qwen2_5_omni_thinker", "qwen2_5_omni_text"),
+    ),
+    seeing(
+        SPARSE_3, behind(_newer_ears_and_eyes), classes=("Qwen3OmniMoeForConditionalGeneration",),
+        model_types=("qwen3_omni_moe", "qwen3_omni_moe_thinker", "qwen3_omni_moe_text"),
+    ),
+)  # fmt: skip

@@ -10,8 +10,9 @@ from dataclasses import replace
 
 from plimsoll_estimator.layers.decoder import build_decoder
 from plimsoll_estimator.layers.rank import Rank
-from plimsoll_estimator.models.qwen import QWEN2, QWEN3, qwen3_moe, qwen_next
-from plimsoll_estimator.towers.compose import Builder, with_tower
+from plimsoll_estimator.models.qwen import DENSE_2, DENSE_3, QWEN3, SPARSE_3, qwen_next
+from plimsoll_estimator.models.record import seeing
+from plimsoll_estimator.towers.compose import Builder, behind, with_tower
 from plimsoll_estimator.towers.qwen_vit import qwen2_5_tower, qwen2_tower, qwen3_tower
 
 
@@ -23,9 +24,20 @@ def _qwen3_5(sparse: bool) -> Builder:
     return lambda rank: qwen_next(rank, split_names=True, sparse=sparse)
 
 
-qwen2_vl = with_tower(qwen2_tower, lambda rank: build_decoder(rank, QWEN2))
-qwen2_5_vl = with_tower(qwen2_5_tower, lambda rank: build_decoder(rank, QWEN2))
-qwen3_vl = with_tower(qwen3_tower, _qwen3_vl_language)
-qwen3_vl_moe = with_tower(qwen3_tower, qwen3_moe)
 qwen3_5 = with_tower(qwen3_tower, _qwen3_5(sparse=False))
 qwen3_5_moe = with_tower(qwen3_tower, _qwen3_5(sparse=True))
+MODELS = (
+    seeing(
+        DENSE_2, behind(qwen2_tower), classes=("Qwen2VLForConditionalGeneration",), model_types=("qwen2_vl", "qwen2_vl_text"),
+    ),
+    seeing(
+        DENSE_2, behind(qwen2_5_tower), classes=("Qwen2_5_VLForConditionalGeneration",), model_types=("qwen2_5_vl", "qwen2_5_vl_text"),
+    ),
+    seeing(
+        replace(DENSE_3, weights=_qwen3_vl_language), behind(qwen3_tower), classes=("Qwen3VLForConditionalGeneration",),
+        model_types=("qwen3_vl", "qwen3_vl_text"),
+    ),
+    seeing(
+        SPARSE_3, behind(qwen3_tower), classes=("Qwen3VLMoeForConditionalGeneration",), model_types=("qwen3_vl_moe", "qwen3_vl_moe_text"),
+    ),
+)  # fmt: skip

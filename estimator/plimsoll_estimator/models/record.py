@@ -15,7 +15,7 @@ from plimsoll_estimator.models.stacks import Layers
 from plimsoll_estimator.reader import NO_OVERRIDES
 from plimsoll_estimator.towers.compose import Builder
 
-Encodes: TypeAlias = Callable[[HfConfig], bool]
+Asks: TypeAlias = Callable[[HfConfig], bool]
 
 
 def no_overrides(text: HfConfig) -> Mapping[str, int]:
@@ -23,8 +23,8 @@ def no_overrides(text: HfConfig) -> Mapping[str, int]:
     return NO_OVERRIDES
 
 
-def never(text: HfConfig) -> bool:
-    """The class is a decoder whatever the config says."""
+def never(config: HfConfig) -> bool:
+    """The class is a decoder, or never has what is asked for, whatever the config says."""
     return False
 
 
@@ -33,8 +33,8 @@ def unless_causal(text: HfConfig) -> bool:
     return not text.bool("is_causal", default=True)
 
 
-def always(text: HfConfig) -> bool:
-    """The class only encodes."""
+def always(config: HfConfig) -> bool:
+    """The class only encodes, or always has what is asked for, whatever the config says."""
     return True
 
 
@@ -45,7 +45,8 @@ class Model:
     `classes`: names in `architectures`. `model_types`: of the language model's config, as Transformers or vLLM register them. `weights`
     adds up one rank's modules. `layers` reads them from the language config (`reader.language`). `overrides`: dimensions by usual key that
     the class reads otherwise. `attends` false: a model of states alone. `encodes`: whether it attends in both directions and keeps no
-    cache. `multimodal`: a class of several modalities. `image_prefix`, of the whole config: image tokens attend to one another.
+    cache. `multimodal`: it takes images, video or sound besides text, whatever the config says (its config class fills a tower in).
+    `image_prefix`, of the whole config: image tokens attend to one another.
     """
 
     classes: tuple[str, ...]
@@ -54,9 +55,9 @@ class Model:
     layers: Layers
     overrides: Callable[[HfConfig], Mapping[str, int]] = no_overrides
     attends: bool = True
-    encodes: Encodes = never
+    encodes: Asks = never
     multimodal: bool = False
-    image_prefix: Callable[[HfConfig], bool] = never
+    image_prefix: Asks = never
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +66,7 @@ class Wrapper:
 
     classes: tuple[str, ...]
     compose: Callable[[Builder], Builder]
-    image_prefix: Callable[[HfConfig], bool] = never
+    image_prefix: Asks = never
 
     def around(self, language: Model) -> Model:
         """The class with this language model inside."""
@@ -78,7 +79,14 @@ class Wrapper:
         )
 
 
-def seeing(language: Model, compose: Callable[[Builder], Builder], *, classes: tuple[str, ...], model_types: tuple[str, ...] = ()) -> Model:
+def seeing(
+    language: Model,
+    compose: Callable[[Builder], Builder],
+    *,
+    classes: tuple[str, ...],
+    model_types: tuple[str, ...] = (),
+    image_prefix: Asks = never,
+) -> Model:
     """`language` behind a tower of its own. `model_types`: further names of its text config."""
-    wrapped = Wrapper(classes=classes, compose=compose).around(language)
+    wrapped = Wrapper(classes=classes, compose=compose, image_prefix=image_prefix).around(language)
     return replace(wrapped, model_types=(*language.model_types, *model_types))

@@ -79,15 +79,29 @@ from plimsoll_estimator.models import (
     stablelm,
     starcoder,
     step,
+    text_language,
     whisper,
     zamba,
 )
+from plimsoll_estimator.models.architectures import find_architecture
 from plimsoll_estimator.models.record import Model, Wrapper
 from plimsoll_estimator.reader import MAX_WIDTH, dimensions, language, positive, text_type
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.shape import Shape
 
-MODELS: Final[tuple[Model | Wrapper, ...]] = (*llama.MODELS, *qwen.MODELS)
+MODELS: Final[tuple[Model | Wrapper, ...]] = (
+    *cohere_vision.MODELS,
+    *idefics.MODELS,
+    *internvl.MODELS,
+    *llama.MODELS,
+    *llava.MODELS,
+    *mistral.MODELS,
+    *paligemma.MODELS,
+    *qwen.MODELS,
+    *qwen_audio.MODELS,
+    *qwen_vl.MODELS,
+    *step.MODELS,
+)
 """Every record. Classes that are not here yet are in FAMILIES and CACHES."""
 
 _CLASSES: Final = {name: model for model in MODELS for name in model.classes}
@@ -112,6 +126,7 @@ def architecture_of(config: HfConfig) -> str:
     return _BASE_CLASSES.get(config.model_type, camel) + "Model"
 
 
+@kept_with_config
 def find(config: HfConfig, architecture: str) -> Model | None:
     """The record of the class `architecture` around a config; a bare "...Model" or a pooling head is its causal class without the head.
 
@@ -126,6 +141,8 @@ def find(config: HfConfig, architecture: str) -> Model | None:
     kind = text_type(config)
     if isinstance(found, Wrapper):
         language_model = _LANGUAGES.get(kind)
+        if language_model is None and kind in text_language.LANGUAGES:
+            return None
         if language_model is None:
             raise Unsupported(Check.UNSUPPORTED_ARCHITECTURE, f"no rules for the language model {kind[:80]} behind {name[:80]}")
         return found.around(language_model)
@@ -144,10 +161,22 @@ def read(config: HfConfig, architecture: str) -> Shape:
         architecture=architecture,
         size=size,
         layers=model.layers(text, size),
+        multimodal=model.multimodal,
         attends_both_ways=model.encodes(text),
         image_prefix=model.image_prefix(config),
         chunk_size=positive(text, "mamba_chunk_size", "chunk_size", default=2048, limit=MAX_WIDTH),
     )
+
+
+def builder(config: HfConfig, architecture: str) -> Callable[[Rank], None]:
+    """What adds the weights of a class up. Raises Unsupported as `find`, and for a class that is not known."""
+    model = find(config, architecture)
+    if model is not None:
+        return model.weights
+    wrapper = _CLASSES.get(architecture)
+    if isinstance(wrapper, Wrapper):
+        return wrapper.compose(text_language.LANGUAGES[text_type(config)])
+    return FAMILIES[find_architecture(architecture).family]
 
 
 FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {
@@ -227,34 +256,20 @@ FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {
     "olmo_hybrid": olmo.olmo_hybrid,
     "step3p5": step.step3p5,
     "minimax_text_01": minimax.minimax_text_01,
-    "idefics3": idefics.idefics3,
     "bert": bert.bert,
     "modern_bert": bert.modern_bert,
     "whisper": whisper.whisper,
-    "llava": llava.llava,
-    "llava_onevision": llava.llava_onevision,
-    "llava_next_video": llava.llava_next_video,
-    "paligemma": paligemma.paligemma,
-    "cohere2_vision": cohere_vision.cohere2_vision,
     "glm_ocr": glm.glm_ocr,
     "paddleocr_vl": paddleocr.paddleocr_vl,
     "lfm2_vl": lfm2.lfm2_vl,
     "aria": aria.aria,
     "exaone4_5": exaone.exaone4_5,
-    "qwen2_audio": qwen_audio.qwen2_audio,
-    "qwen2_5_omni": qwen_audio.qwen2_5_omni,
-    "qwen3_omni": qwen_audio.qwen3_omni,
     "phi3v": phi.phi3v,
-    "step_vl": step.step3_vl,
     "step3p7": step.step3p7,
     "phi4mm": phi.phi4mm,
     "deepseek_ocr": deepseek_ocr.deepseek_ocr,
     "molmo": molmo.molmo,
     "minicpm_v": minicpm_v.minicpm_v,
-    "llava_next": llava.llava_next,
-    "mistral3": mistral.mistral3,
-    "internvl": internvl.internvl,
-    "internvl_hf": internvl.internvl_hf,
     "kimi_k3": kimi.kimi_k3,
     "kimi_linear": kimi.kimi_linear,
     "kimi_vl": kimi.kimi_vl,
@@ -263,10 +278,6 @@ FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {
     "mimo_v2": mimo.mimo_v2,
     "minimax_m3": minimax.minimax_m3,
     "minimax_m3_mm": minimax.minimax_m3_vision,
-    "qwen2_vl": qwen_vl.qwen2_vl,
-    "qwen2_5_vl": qwen_vl.qwen2_5_vl,
-    "qwen3_vl": qwen_vl.qwen3_vl,
-    "qwen3_vl_moe": qwen_vl.qwen3_vl_moe,
     "qwen3_5_mm": qwen_vl.qwen3_5,
     "qwen3_5_moe_mm": qwen_vl.qwen3_5_moe,
     "glm4v": glm.glm4v,

@@ -13,8 +13,8 @@ from plimsoll_estimator.layers.decoder import DecoderStyle, attention, mlp, size
 from plimsoll_estimator.layers.experts import MoeStyle, moe
 from plimsoll_estimator.layers.rank import Rank, positive
 from plimsoll_estimator.layers.rope import rope
-from plimsoll_estimator.models.text_language import text_language
-from plimsoll_estimator.towers.compose import with_tower
+from plimsoll_estimator.models.record import Wrapper
+from plimsoll_estimator.towers.compose import behind, with_tower
 from plimsoll_estimator.towers.perception import perception_tower
 
 _LONGEST_NUMBER: Final = 16
@@ -74,5 +74,5 @@ def step3p5(rank: Rank) -> None:
     stack(rank, size, style, layer, lambda i: (windowed(i), i in sparse, ropes[i] if i < len(ropes) else 0))
 
 
-step3_vl = with_tower(perception_tower, text_language)
 step3p7 = with_tower(perception_tower, step3p5)
+MODELS = (Wrapper(classes=("StepVLForConditionalGeneration",), compose=behind(perception_tower)),)

@@ -28,6 +28,11 @@ def with_tower(tower: Builder, language: Builder, quantised: bool = True) -> Bui
     return build
 
 
+def behind(tower: Builder, quantised: bool = True) -> Callable[[Builder], Builder]:
+    """What puts this tower before any language model."""
+    return lambda language: with_tower(tower, language, quantised)
+
+
 def image_newline(language: Builder) -> Builder:
     """The vector that marks image rows belongs to the model itself, so every stage has it."""
 
