@@ -74,7 +74,7 @@ def _by_minor(minor: tuple[int, int]) -> Mapping[str, ArgumentRow]:
     return rows
 
 
-def table_for(version: EngineVersion) -> Mapping[str, ArgumentRow]:
+def flags_of(version: EngineVersion) -> Mapping[str, ArgumentRow]:
     """Flags and aliases of one release. A release newer than the newest minor has that minor's flags.
 
     Raises Unsupported (EngineTooOld) for releases before the first minor of the table.
@@ -87,7 +87,7 @@ def table_for(version: EngineVersion) -> Mapping[str, ArgumentRow]:
     return _by_minor(version.minor_key)
 
 
-def normalise(flag: str) -> str:
+def normalise_flag(flag: str) -> str:
     """vLLM's own spelling: underscores after `--` become dashes, up to the first dot (keys of JSON arguments keep theirs)."""
     if not flag.startswith("--"):
         return flag
@@ -97,7 +97,7 @@ def normalise(flag: str) -> str:
 
 def flag_exists(flag: str, version: EngineVersion) -> bool:
     """Whether `vllm serve` of this release takes the flag (an alias, a negation `--no-…` or underscores count)."""
-    table, name = table_for(version), normalise(flag)
+    table, name = flags_of(version), normalise_flag(flag)
     if name in table:
         return True
     positive = table.get("--" + name.removeprefix("--no-")) if name.startswith("--no-") else None
@@ -106,8 +106,8 @@ def flag_exists(flag: str, version: EngineVersion) -> bool:
 
 def flag_of(field: str, version: EngineVersion) -> str | None:
     """The flag that sets this field of EngineArgs in this release; None when the release has none."""
-    if field == "runner" and "--runner" not in table_for(version):
+    if field == "runner" and "--runner" not in flags_of(version):
         return "--task"
     if field in ("speculative_method", "num_speculative_tokens"):
         return "--speculative-config"
-    return next((row.flag for row in table_for(version).values() if row.engine_field == field), None)
+    return next((row.flag for row in flags_of(version).values() if row.engine_field == field), None)

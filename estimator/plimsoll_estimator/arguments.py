@@ -13,13 +13,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
-from plimsoll_estimator.argument_table import ArgumentRow, all_rows, flag_exists, flag_of, normalise, table_for
+from plimsoll_estimator.argument_table import ArgumentRow, all_rows, flag_exists, flag_of, flags_of, normalise_flag
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.outside import parse_json
 
-__all__ = ["ParsedExtraArgs", "flag_exists", "flag_of", "parse_extra_args", "parse_int", "render_args", "table_for"]
+__all__ = ["ParsedExtraArgs", "flag_exists", "flag_of", "flags_of", "parse_extra_args", "parse_int", "render_args"]
 
 _HUMAN_INT: Final = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)([kKmMgGtT]?)")
 _DECIMAL: Final = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
@@ -56,7 +56,7 @@ def parse_extra_args(args: Sequence[str], version: EngineVersion, given: Mapping
     agrees (set twice) or not (contradiction). Raises InvalidInput whose field is the flag as written: unknown in this
     release, given twice, value missing or of the wrong type, and flags that move memory without a rule here.
     """
-    table = table_for(version)
+    table = flags_of(version)
     seen: dict[str, str] = {}
     engine: dict[str, Any] = {}
     nested: dict[str, dict[str, Any]] = {}
@@ -124,7 +124,7 @@ def _is_flag(token: str) -> bool:
 
 def _find(head: str, table: Mapping[str, ArgumentRow], version: EngineVersion) -> tuple[ArgumentRow, tuple[str, ...], bool]:
     """The row of a spelling, the JSON keys after its first dot, and whether it is a `--no-` form."""
-    name = normalise(head)
+    name = normalise_flag(head)
     if name == "-O" and name not in table:
         name = "--optimization-level"
     row = table.get(name)
@@ -307,7 +307,7 @@ def render_args(values: Mapping[str, object] | EngineArgs, version: EngineVersio
     """
     if isinstance(values, EngineArgs):
         values = {field.name: getattr(values, field.name) for field in fields(EngineArgs)}
-    table = table_for(version)
+    table = flags_of(version)
     unknown = sorted(set(values) - {field.name for field in fields(EngineArgs)} - set(_SPECULATIVE_KEYS.values()))
     if unknown:
         raise InvalidInput(unknown[0], values[unknown[0]], "is not an argument the estimator knows")

@@ -38,7 +38,7 @@ class TextSink(Protocol):
         ...
 
 
-def run(stream_in: Iterable[str], stream_out: TextSink, models: ModelLookup) -> int:
+def run_cases(stream_in: Iterable[str], stream_out: TextSink, models: ModelLookup) -> int:
     """Answer every line; 0 when all were JSON (whatever the verdicts), 2 when some line was not JSON."""
     status = 0
     for line in stream_in:
@@ -53,7 +53,7 @@ def run(stream_in: Iterable[str], stream_out: TextSink, models: ModelLookup) -> 
             status = 2
             reply: dict[str, Any] = _failure(None, "invalid", "NotJson", "this line is not JSON")
         else:
-            reply = answer(case, models)
+            reply = answer_case(case, models)
         stream_out.write(_line(reply) + "\n")
     return status
 
@@ -66,7 +66,7 @@ def _line(reply: dict[str, Any]) -> str:
         return json.dumps({**reply, "id": json.dumps(reply["id"])}, allow_nan=False)
 
 
-def answer(case: object, models: ModelLookup) -> dict[str, Any]:
+def answer_case(case: object, models: ModelLookup) -> dict[str, Any]:
     """The answer to one case; bad input becomes verdict invalid, unknown territory unsupported, never an exception."""
     identity = case.get("id") if isinstance(case, Mapping) else None
     try:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from statistics import median_low
 from typing import Final
 
-from plimsoll_estimator.units import GIB, MIB, format_gib
+from plimsoll_estimator import GIB, MIB, format_gib
 from plimsoll_operator.api import CalibrationTrust, Correction, EngineCalibration
 from plimsoll_operator.facts import AppliedCorrection
 

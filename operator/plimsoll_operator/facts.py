@@ -11,8 +11,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal, Protocol, TypeAlias
 
-from plimsoll_estimator.estimate import WeightTotals
-from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator import HfConfig, WeightTotals
 from plimsoll_operator.api import FitPolicySpec, InferenceDeployment
 from plimsoll_operator.names import GPU_RESOURCE
 from plimsoll_operator.verdict import Plan, Verdict

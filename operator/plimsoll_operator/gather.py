@@ -13,10 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeVar
 
-from plimsoll_estimator import catalogue
-from plimsoll_estimator.errors import InvalidInput
-from plimsoll_estimator.estimate import WeightTotals
-from plimsoll_estimator.hf_config import HfConfig, kept_with_config
+from plimsoll_estimator import HfConfig, InvalidInput, WeightTotals, catalogue, kept_with_config
 from plimsoll_operator import calibration
 from plimsoll_operator.api import (
     ClusterModelProfile,

@@ -10,7 +10,7 @@ import posixpath
 from dataclasses import dataclass
 from typing import Final
 
-from plimsoll_estimator.units import MIB, ceil_div
+from plimsoll_estimator import MIB, ceil_div
 from plimsoll_operator.api import EnvVar, Manifest, PodSecurity, Sidecar, TemplateResources, TemplateSpec, Volume
 from plimsoll_operator.quantity import parse_millis, parse_quantity
 

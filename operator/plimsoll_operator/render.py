@@ -11,9 +11,7 @@ import json
 from dataclasses import dataclass
 from typing import Final
 
-from plimsoll_estimator.arguments import render_args
-from plimsoll_estimator.engine_version import EngineVersion
-from plimsoll_estimator.units import GIB, MIB, ceil_div
+from plimsoll_estimator import GIB, MIB, EngineVersion, ceil_div, render_args
 from plimsoll_operator import group
 from plimsoll_operator.api import ENGINE_CONTAINER, MAX_LABEL_VALUE, InferenceDeployment, Manifest
 from plimsoll_operator.names import (

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from plimsoll_estimator.cases import answer, run
+from plimsoll_estimator.cases import answer_case, run_cases
 from plimsoll_estimator.hf_config import HfConfig
 
 LLAMA = {
@@ -43,7 +43,7 @@ def case(**changes: Any) -> dict[str, Any]:
 
 
 def test_a_start_that_was_measured_is_answered_within_a_tenth_of_a_gib() -> None:
-    reply = answer(case(), nothing)
+    reply = answer_case(case(), nothing)
     assert reply["verdict"] == "starts"
     assert abs(reply["ranks"][0]["available_kv_cache_bytes"] / 2**30 - 58.11) < 0.1
     assert abs(reply["ranks"][0]["weights_bytes"] / 2**30 - 14.99) < 0.01
@@ -52,7 +52,7 @@ def test_a_start_that_was_measured_is_answered_within_a_tenth_of_a_gib() -> None
 
 
 def test_a_given_pool_leaves_only_planning_to_judge() -> None:
-    reply = answer(case(available_kv_cache_bytes=16 << 30, engine_args={"tensor_parallel_size": 2, "max_model_len": 8192}), nothing)
+    reply = answer_case(case(available_kv_cache_bytes=16 << 30, engine_args={"tensor_parallel_size": 2, "max_model_len": 8192}), nothing)
     assert reply["verdict"] == "starts"
     assert reply["num_gpu_blocks"] == (16 << 30) // (1 << 20)
     assert sum(rank["count"] for rank in reply["ranks"]) == 2
@@ -83,7 +83,7 @@ def test_a_given_pool_leaves_only_planning_to_judge() -> None:
     ],
 )
 def test_what_is_wrong_with_a_case_is_named(changes: dict[str, Any], verdict: str, names: str) -> None:
-    reply = answer(case(**changes), nothing)
+    reply = answer_case(case(**changes), nothing)
     assert reply["verdict"] == verdict
     assert reply["reason"][0].isupper()
     assert names in reply["message"]
@@ -92,21 +92,21 @@ def test_what_is_wrong_with_a_case_is_named(changes: dict[str, Any], verdict: st
 
 @pytest.mark.parametrize("odd", [[], "text", 3, None, True])
 def test_a_case_that_is_no_object_is_invalid(odd: object) -> None:
-    assert answer(odd, nothing)["verdict"] == "invalid"
+    assert answer_case(odd, nothing)["verdict"] == "invalid"
 
 
 def test_every_line_gets_its_answer_in_order_and_bad_json_sets_the_exit_status() -> None:
     out = io.StringIO()
     lines = [json.dumps(case(id=1)), "{not json", "", json.dumps(case(id=2, engine_version="0.1.0"))]
-    assert run(lines, out, nothing) == 2
+    assert run_cases(lines, out, nothing) == 2
     replies = [json.loads(line) for line in out.getvalue().splitlines()]
     assert [(r["id"], r["verdict"]) for r in replies] == [(1, "starts"), (None, "invalid"), (2, "unsupported")]
 
 
 def test_whatever_the_verdicts_json_lines_end_with_status_zero() -> None:
-    assert run([json.dumps(case(gpu=None))], io.StringIO(), nothing) == 0
+    assert run_cases([json.dumps(case(gpu=None))], io.StringIO(), nothing) == 0
 
 
 def test_a_model_is_looked_up_by_name_when_no_config_is_given() -> None:
-    reply = answer(case(model="some/llama", model_config=...), lambda name: HfConfig(LLAMA) if name == "some/llama" else None)
+    reply = answer_case(case(model="some/llama", model_config=...), lambda name: HfConfig(LLAMA) if name == "some/llama" else None)
     assert reply["verdict"] == "starts"

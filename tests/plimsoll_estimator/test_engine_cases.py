@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from plimsoll_estimator.cases import answer
+from plimsoll_estimator.cases import answer_case
 from plimsoll_estimator.units import GIB
 
 DATA: dict[str, Any] = json.loads((Path(__file__).parents[1] / "data" / "engine_cases.json").read_text())
@@ -32,7 +32,7 @@ def answered(case: dict[str, Any]) -> dict[str, Any]:
         "engine_args": case["engine_args"],
         "available_kv_cache_bytes": int(case["available_gib"] * GIB),
     }
-    return answer(asked, lambda name: None)
+    return answer_case(asked, lambda name: None)
 
 
 @pytest.mark.parametrize("case", [case for case in DATA["cases"] if "refused" not in case], ids=name_of)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plimsoll_estimator.cases import answer
+from plimsoll_estimator.cases import answer_case
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import InvalidInput
@@ -183,10 +183,10 @@ values = st.recursive(
 @given(key=st.sampled_from([*LLAMA, "rope_scaling", "quantization_config", "layer_types", "text_config", "sliding_window"]), value=values)
 def test_any_config_gets_an_answer(key: str, value: Any) -> None:
     case = {"model_config": {**LLAMA, key: value}, "gpu": {"product": H100}, "engine_args": {}, "engine_version": "0.33.0"}
-    reply = answer(case, lambda name: None)
+    reply = answer_case(case, lambda name: None)
     assert reply["verdict"] in ("starts", "refused", "unsupported", "invalid")
     assert all(rank["weights_bytes"] >= 0 for rank in reply.get("ranks", []))
-    assert answer(case, lambda name: None) == reply
+    assert answer_case(case, lambda name: None) == reply
 
 
 @pytest.mark.parametrize(
@@ -209,4 +209,4 @@ def test_a_config_out_of_bounds_is_named(key: str, value: Any, names: str) -> No
 @given(arguments=st.dictionaries(st.sampled_from([*EngineArgs.__dataclass_fields__, "novel"]), values, max_size=3))
 def test_any_arguments_get_an_answer(arguments: dict[str, Any]) -> None:
     case = {"model_config": LLAMA, "gpu": {"product": H100}, "engine_args": arguments}
-    assert answer(case, lambda name: None)["verdict"] in ("starts", "refused", "unsupported", "invalid")
+    assert answer_case(case, lambda name: None)["verdict"] in ("starts", "refused", "unsupported", "invalid")

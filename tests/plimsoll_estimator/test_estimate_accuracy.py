@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from plimsoll_estimator.cases import answer
+from plimsoll_estimator.cases import answer_case
 from plimsoll_estimator.catalogue import lookup
 from plimsoll_estimator.hf_config import HfConfig
 
@@ -37,7 +37,7 @@ def config_of(row: Mapping[str, Any]) -> dict[str, Any]:
 @cache
 def answered() -> tuple[tuple[dict[str, Any], dict[str, Any]], ...]:
     rows = [json.loads(line) for line in ROWS.read_text(encoding="utf-8").splitlines()]
-    return tuple((row, answer({**row["case"], "model_config": config_of(row)}, no_lookup)) for row in rows if row["table"] == "main")
+    return tuple((row, answer_case({**row["case"], "model_config": config_of(row)}, no_lookup)) for row in rows if row["table"] == "main")
 
 
 def no_lookup(name: str) -> HfConfig | None:

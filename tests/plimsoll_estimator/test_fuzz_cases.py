@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from plimsoll_estimator import catalogue
-from plimsoll_estimator.cases import answer, run
+from plimsoll_estimator.cases import answer_case, run_cases
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hardware import known_gpus
 from plimsoll_estimator.hf_config import HfConfig
@@ -105,7 +105,7 @@ def mutated(draw: st.DrawFn) -> dict[str, Any]:
 
 def reply_to(case: object) -> dict[str, Any]:
     out = io.StringIO()
-    assert run([json.dumps(case)], out, catalogue.lookup) == 0
+    assert run_cases([json.dumps(case)], out, catalogue.lookup) == 0
     (line,) = out.getvalue().splitlines()
     line.encode()
     reply: dict[str, Any] = json.loads(line, parse_constant=pytest.fail)
@@ -140,7 +140,7 @@ def test_any_case_is_answered_and_no_size_is_negative(
 def test_more_context_and_more_sequences_never_need_less(name: str, version: str, length: int, longer: int, seqs: int, more: int) -> None:
     def ask(max_model_len: int, max_num_seqs: int) -> dict[str, Any]:
         arguments = {"max_model_len": max_model_len, "max_num_seqs": max_num_seqs, "max_num_batched_tokens": 8192, "enforce_eager": True}
-        return answer({"model": name, "gpu": H100, "engine_version": version, "engine_args": arguments}, catalogue.lookup)
+        return answer_case({"model": name, "gpu": H100, "engine_version": version, "engine_args": arguments}, catalogue.lookup)
 
     small, large = ask(length, seqs), ask(length + longer, seqs + more)
     if large["verdict"] == "starts":
@@ -199,7 +199,7 @@ PLACES = (
 @pytest.mark.parametrize("place", PLACES)
 def test_nesting_up_to_the_parsers_limit_is_answered(place: str, opening: str, closing: str, depth: int) -> None:
     out = io.StringIO()
-    assert run([place % (opening * depth + "{}" + closing * depth)], out, catalogue.lookup) in (0, 2)
+    assert run_cases([place % (opening * depth + "{}" + closing * depth)], out, catalogue.lookup) in (0, 2)
     assert json.loads(out.getvalue())["verdict"] == "invalid"
 
 
@@ -209,5 +209,5 @@ def test_a_number_too_long_for_python_to_print_is_named_all_the_same() -> None:
 
 def test_bytes_that_are_no_utf8_are_not_json() -> None:
     out = io.StringIO()
-    assert run([b'{"id": "\xff"}'.decode(errors="surrogateescape"), "null"], out, catalogue.lookup) == 2
+    assert run_cases([b'{"id": "\xff"}'.decode(errors="surrogateescape"), "null"], out, catalogue.lookup) == 2
     assert [json.loads(line)["reason"] for line in out.getvalue().splitlines()] == ["NotJson", "InvalidInput"]

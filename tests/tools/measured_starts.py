@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from plimsoll_estimator.cases import answer
+from plimsoll_estimator.cases import answer_case
 from plimsoll_estimator.catalogue import lookup
 from plimsoll_estimator.hardware import known_gpus
 from plimsoll_estimator.overhead.constants import rows_changed
@@ -103,7 +103,7 @@ def cases() -> tuple[tuple[Mapping[str, Any], Mapping[str, Any]], ...]:
 def measure(tables: Iterable[str] = ("main",)) -> list[Measured]:
     """Ask the batch door about every row of these tables."""
     wanted = set(tables)
-    return [Measured(row, answer(case, lambda _: None)) for row, case in cases() if row["table"] in wanted]
+    return [Measured(row, answer_case(case, lambda _: None)) for row, case in cases() if row["table"] in wanted]
 
 
 def unique(results: Iterable[Measured], value: Callable[[Measured], float | None]) -> list[tuple[Measured, float]]:
@@ -174,7 +174,7 @@ def total_error(results: Iterable[Measured]) -> float:
 
 def answers_of(rows: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> list[Measured]:
     """Ask about these rows under the constants as they stand now."""
-    return [Measured(row, answer(case, lambda _: None)) for row, case in rows]
+    return [Measured(row, answer_case(case, lambda _: None)) for row, case in rows]
 
 
 def felt(rows: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> dict[tuple[str, int], frozenset[str]]:

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator import EngineVersion
 from plimsoll_operator.api.base import (
     ApiModel,
     ByteQuantity,

@@ -14,8 +14,7 @@ from typing import Any, Final, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from plimsoll_estimator.errors import InvalidInput
-from plimsoll_estimator.outside import check_text
+from plimsoll_estimator import InvalidInput, check_text
 from plimsoll_operator.api.base import ApiModel, camel_path
 from plimsoll_operator.api.inference_deployment import InferenceDeployment
 from plimsoll_operator.api.model_profile import ClusterModelProfile, ModelProfile

@@ -16,8 +16,7 @@ from annotated_types import Le, MaxLen
 from pydantic import ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
-from plimsoll_estimator.engine_version import EngineVersion
-from plimsoll_estimator.units import format_gib
+from plimsoll_estimator import EngineVersion, format_gib
 from plimsoll_operator.api.base import (
     LABEL_KEY,
     LABEL_VALUE,

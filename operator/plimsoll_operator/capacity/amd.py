@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
-from plimsoll_estimator.units import GIB
+from plimsoll_estimator import GIB
 from plimsoll_operator.capacity.groups import MAX_GPUS_PER_NODE, GpuGroup, Labels, Source
 from plimsoll_operator.capacity.labels import PRODUCT, excluding
 from plimsoll_operator.capacity.nvidia import schedulable_units

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from plimsoll_estimator.hardware import known_gpus
-from plimsoll_estimator.units import format_gib
+from plimsoll_estimator import format_gib, known_gpus
 from plimsoll_operator.api import GPUPool, Unreadable
 from plimsoll_operator.capacity.groups import GpuGroup, Labels, Sharing, Source
 from plimsoll_operator.capacity.labels import MIG_PRODUCT

@@ -9,9 +9,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from plimsoll_estimator.errors import InvalidInput, Unsupported
-from plimsoll_estimator.hardware import gpu_from, known_gpus, usable_from_label
-from plimsoll_estimator.units import MIB
+from plimsoll_estimator import MIB, InvalidInput, Unsupported, gpu_from, known_gpus, usable_from_label
 from plimsoll_operator.capacity.groups import MAX_MEMORY_MIB, MIN_MEMORY_MIB
 from plimsoll_operator.capacity.labels import MIG_PRODUCT
 from plimsoll_operator.capacity.problems import Finding, Problem

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from plimsoll_estimator.hardware import known_gpus
-from plimsoll_estimator.units import format_gib
+from plimsoll_estimator import format_gib, known_gpus
 from plimsoll_operator.api import GPUPool
 from plimsoll_operator.api.base import saturated
 from plimsoll_operator.api.pool import GPUPoolSpec, GPUPoolStatus, NodesByFreeGpus

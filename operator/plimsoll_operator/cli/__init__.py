@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Final, NoReturn, Protocol
 
-from plimsoll_estimator.errors import EstimatorError
+from plimsoll_estimator import EstimatorError
 
 COMMANDS: Final = (  # name, what it answers
     ("plan", "what Plimsoll would decide about an InferenceDeployment, before it is applied"),

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import yaml
 
-from plimsoll_estimator.units import format_gib
+from plimsoll_estimator import format_gib
 from plimsoll_operator.api import ApiError, GPUPool
 from plimsoll_operator.capacity import is_offer, pool_facts, pool_manifest
 from plimsoll_operator.cli import SubParsers, add_command

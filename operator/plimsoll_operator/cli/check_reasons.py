@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from plimsoll_estimator.checks import Check
+from plimsoll_estimator import Check
 
 CHECKS: Final[Mapping[Check, tuple[str, str]]] = {  # check -> (what it means, what to do)
     Check.DTYPE_UNSUPPORTED: ("The GPU or the model cannot run this dtype.", "Use the one the message names."),

@@ -15,19 +15,25 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from plimsoll_estimator import catalogue, quick
-from plimsoll_estimator.arguments import parse_extra_args, parse_int
-from plimsoll_estimator.cases import answer as answer_case
-from plimsoll_estimator.cases import run as run_cases
-from plimsoll_estimator.engine_args import EngineArgs
-from plimsoll_estimator.engine_version import NEWEST_KNOWN, EngineVersion
-from plimsoll_estimator.errors import InvalidInput
-from plimsoll_estimator.estimate import prepare
-from plimsoll_estimator.explain import explanation_lines
-from plimsoll_estimator.hardware import gpu_from
-from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.outside import parse_json
-from plimsoll_estimator.resolved import Estimate, Gpu
+from plimsoll_estimator import (
+    NEWEST_KNOWN,
+    EngineArgs,
+    EngineVersion,
+    Estimate,
+    Gpu,
+    HfConfig,
+    InvalidInput,
+    answer_case,
+    catalogue,
+    explanation_lines,
+    gpu_from,
+    parse_extra_args,
+    parse_int,
+    parse_json,
+    prepare,
+    quick,
+    run_cases,
+)
 from plimsoll_operator.cli import SubParsers, add_command
 from plimsoll_operator.cli.estimate_text import comparison_lines, quick_lines, table_lines, wrapped
 from plimsoll_operator.cli.models import not_in_catalogue

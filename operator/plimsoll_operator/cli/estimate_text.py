@@ -9,14 +9,21 @@ import dataclasses
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
 
-from plimsoll_estimator.engine_args import EngineArgs
-from plimsoll_estimator.errors import EstimatorError
-from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.host import checkpoint_bytes, load_times
-from plimsoll_estimator.prepared import requested_bytes
-from plimsoll_estimator.quick import QuickEstimate, gpus_needed
-from plimsoll_estimator.resolved import Estimate, Gpu, RankEstimate, ResolvedArgs
-from plimsoll_estimator.units import GIB, format_gib
+from plimsoll_estimator import (
+    GIB,
+    EngineArgs,
+    Estimate,
+    EstimatorError,
+    Gpu,
+    HfConfig,
+    RankEstimate,
+    ResolvedArgs,
+    checkpoint_bytes,
+    format_gib,
+    load_times,
+    quick,
+    requested_bytes,
+)
 
 WIDTH = 100
 _TENSOR_SIZES = (1, 2, 4, 8)
@@ -144,7 +151,7 @@ def _comparison(ask: Callable[[EngineArgs], Estimate], layout: EngineArgs) -> st
     return f"{figures}{plan.kv_cache_tokens:>12}{plan.max_concurrency:>13.2f}"
 
 
-def quick_lines(answer: QuickEstimate, gpu: Gpu | None) -> list[str]:
+def quick_lines(answer: quick.QuickEstimate, gpu: Gpu | None) -> list[str]:
     """The rule of thumb, labelled so."""
     lines = [
         "RULE OF THUMB, pessimistic, not what vLLM does: use --model or --config for an estimate",
@@ -161,6 +168,6 @@ def quick_lines(answer: QuickEstimate, gpu: Gpu | None) -> list[str]:
         *(f"  assumes {text}" for text in answer.assumptions),
     ]
     if gpu is not None:
-        count = gpus_needed(answer.total_bytes, gpu.total_memory_bytes)
+        count = quick.gpus_needed(answer.total_bytes, gpu.total_memory_bytes)
         lines.append(f"  {count} x {gpu.product} ({format_gib(gpu.total_memory_bytes)} each, nine tenths of it used)")
     return lines

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from typing import Final
 
-from plimsoll_estimator.errors import InvalidInput
+from plimsoll_estimator import InvalidInput
 from plimsoll_operator.capacity.problems import Problem
 from plimsoll_operator.cli import SubParsers, add_command
 from plimsoll_operator.cli.check_reasons import CHECKS

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from plimsoll_estimator.hardware import known_gpus
-from plimsoll_estimator.units import format_gib
+from plimsoll_estimator import format_gib, known_gpus
 from plimsoll_operator.cli import SubParsers, add_command
 
 

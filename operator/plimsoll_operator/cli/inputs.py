@@ -19,7 +19,7 @@ from typing import Any, Final, TypeVar
 import yaml
 from pydantic import BaseModel
 
-from plimsoll_estimator.errors import InvalidInput
+from plimsoll_estimator import InvalidInput
 from plimsoll_operator.api import (
     KINDS,
     ApiError,

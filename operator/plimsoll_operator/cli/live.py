@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from plimsoll_estimator.errors import InvalidInput
+from plimsoll_estimator import InvalidInput
 from plimsoll_operator import group
 from plimsoll_operator.cli.inputs import World, take_applied_plan, take_stored
 from plimsoll_operator.errors import ApiFailure

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
-from plimsoll_estimator import catalogue
-from plimsoll_estimator.errors import InvalidInput
+from plimsoll_estimator import InvalidInput, catalogue
 from plimsoll_operator.cli import SubParsers, add_command
 
 

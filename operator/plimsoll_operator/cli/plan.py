@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import yaml
 
-from plimsoll_estimator.units import format_gib
+from plimsoll_estimator import format_gib
 from plimsoll_operator.api import ApiError, InferenceDeployment
 from plimsoll_operator.cli import SubParsers, add_command
 from plimsoll_operator.cli.inputs import World, add_source_arguments, describe, load

@@ -19,7 +19,7 @@ from typing import Final
 
 import yaml
 
-from plimsoll_estimator.errors import InvalidInput
+from plimsoll_estimator import InvalidInput
 from plimsoll_operator.api import PersistentVolumeClaimSource, ProfileOrigin
 from plimsoll_operator.api.base import DNS_LABEL
 from plimsoll_operator.cli import SubParsers, add_command

@@ -21,7 +21,7 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
-from plimsoll_estimator.errors import InvalidInput
+from plimsoll_estimator import InvalidInput
 from plimsoll_operator.controller.drain import drain
 from plimsoll_operator.controller.lease import LeaseElector
 from plimsoll_operator.controller.process import WORKERS, Controller

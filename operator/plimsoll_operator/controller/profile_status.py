@@ -12,9 +12,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
-from plimsoll_estimator.errors import InvalidInput, Unsupported
-from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.models.architectures import find_architecture
+from plimsoll_estimator import HfConfig, InvalidInput, Unsupported, find_architecture
 from plimsoll_operator.api import ClusterModelProfile, ModelProfile, ModelProfileSpec, Unreadable
 from plimsoll_operator.controller.quarantine import Border, Unit, no_border
 from plimsoll_operator.controller.store import Parsed

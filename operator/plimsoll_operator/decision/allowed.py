@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator import EngineVersion
 from plimsoll_operator.api import OWNED_PATHS, FitPolicySpec, InferenceDeploymentSpec, TemplateSpec, Toleration, Volume
 from plimsoll_operator.decision.code_loading import argument_that_loads_code, mount_that_loads_code
 from plimsoll_operator.decision.environment import first_that_moves_the_plan, loads_code

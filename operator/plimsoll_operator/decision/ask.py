@@ -9,10 +9,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, Final
 
-from plimsoll_estimator.arguments import parse_extra_args
-from plimsoll_estimator.engine_args import EngineArgs
-from plimsoll_estimator.engine_version import EngineVersion
-from plimsoll_estimator.errors import InvalidInput
+from plimsoll_estimator import EngineArgs, EngineVersion, InvalidInput, parse_extra_args
 from plimsoll_operator.api import EngineSpec, FitPolicySpec, InferenceDeployment, InferenceDeploymentSpec, PlacementSpec
 from plimsoll_operator.decision.disk import Disk, disk_of
 from plimsoll_operator.decision.fields import FIELD_OF

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from plimsoll_estimator.units import GIB
+from plimsoll_estimator import GIB
 from plimsoll_operator.api import FitPolicySpec
 from plimsoll_operator.facts import DeploymentUse, Facts
 from plimsoll_operator.verdict import Plan, Reason, Reject, Verdict

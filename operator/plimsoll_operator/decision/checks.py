@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from plimsoll_estimator.engine_version import NEWEST_KNOWN, OLDEST_KNOWN
+from plimsoll_estimator import NEWEST_KNOWN, OLDEST_KNOWN
 from plimsoll_operator.api import InferenceDeployment, unsupported_fields
 from plimsoll_operator.decision.allowed import not_allowed, overlay_problem
 from plimsoll_operator.decision.ask import Ask

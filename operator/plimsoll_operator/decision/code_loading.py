@@ -11,8 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from plimsoll_estimator.argument_table import normalise, table_for
-from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator import EngineVersion, flags_of, normalise_flag
 
 # Whatever their value: a class, a module, a file of Python, a template, or leave to take them from the checkpoint or a request.
 _ALWAYS: Final = frozenset(
@@ -53,12 +52,12 @@ _MAX_DEPTH: Final = 16
 
 def argument_that_loads_code(arguments: Sequence[str], version: EngineVersion) -> str | None:
     """The first of the arguments that does, as it is written; None where none does."""
-    table = table_for(version)
+    table = flags_of(version)
     for place, token in enumerate(arguments):
         head, given, value = token.partition("=")
         if not head.startswith("--"):
             continue
-        base, _, inside = normalise(head).partition(".")
+        base, _, inside = normalise_flag(head).partition(".")
         row = table.get(base)
         flag = row.flag if row is not None else base
         value = value if given else "".join(arguments[place + 1 : place + 2])

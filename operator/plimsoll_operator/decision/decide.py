@@ -12,7 +12,7 @@ from dataclasses import replace
 from hashlib import blake2b
 from typing import Final
 
-from plimsoll_estimator.errors import InvalidInput, Unsupported
+from plimsoll_estimator import InvalidInput, Unsupported
 from plimsoll_operator.decision import wording
 from plimsoll_operator.decision.ask import Ask, read_ask
 from plimsoll_operator.decision.caps import over_cap, use_of_plan

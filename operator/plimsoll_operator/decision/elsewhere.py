@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Final
 
-from plimsoll_estimator.hardware import known_gpus
+from plimsoll_estimator import known_gpus
 from plimsoll_operator.decision.ask import Ask
 from plimsoll_operator.decision.resize import Mover
 from plimsoll_operator.decision.search import Found, Product, products_of

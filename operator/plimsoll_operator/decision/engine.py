@@ -9,14 +9,21 @@ from __future__ import annotations
 
 from typing import Final
 
-from plimsoll_estimator.engine_args import EngineArgs
-from plimsoll_estimator.engine_version import EngineVersion
-from plimsoll_estimator.errors import InvalidInput, Unsupported
-from plimsoll_estimator.estimate import WeightTotals, prepare
-from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.prepared import Prepared
-from plimsoll_estimator.resolve.facts import LayoutBounds, layout_bounds
-from plimsoll_estimator.resolved import Corrections, Estimate, Gpu
+from plimsoll_estimator import (
+    Corrections,
+    EngineArgs,
+    EngineVersion,
+    Estimate,
+    Gpu,
+    HfConfig,
+    InvalidInput,
+    LayoutBounds,
+    Prepared,
+    Unsupported,
+    WeightTotals,
+    layout_bounds,
+    prepare,
+)
 from plimsoll_operator.decision.effort import Effort
 from plimsoll_operator.facts import AppliedCorrection, ModelFacts
 from plimsoll_operator.gather import config_bytes

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from plimsoll_estimator.errors import InvalidInput
+from plimsoll_estimator import InvalidInput
 
 _EXTRA_ARGS: Final = "spec.engine.extraArgs"
 

@@ -10,10 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
-from plimsoll_estimator.engine_args import EngineArgs
-from plimsoll_estimator.prepared import Prepared
-from plimsoll_estimator.resolved import Estimate, Gpu, ResolvedArgs
-from plimsoll_estimator.units import round_up
+from plimsoll_estimator import EngineArgs, Estimate, Gpu, Prepared, ResolvedArgs, round_up
 from plimsoll_operator.decision import utilisation
 from plimsoll_operator.decision.engine import Engine
 from plimsoll_operator.decision.held import held_blocks

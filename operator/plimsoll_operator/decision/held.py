@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import math
 
-from plimsoll_estimator.kv_cache import NULL_BLOCKS
-from plimsoll_estimator.prepared import Prepared
-from plimsoll_estimator.resolved import Estimate, RankEstimate
-from plimsoll_estimator.units import ceil_div
+from plimsoll_estimator import NULL_BLOCKS, Estimate, Prepared, RankEstimate, ceil_div
 from plimsoll_operator.decision.worksheet import Share
 
 

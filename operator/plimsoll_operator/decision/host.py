@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from plimsoll_estimator.overhead.drafts import draft_weights_bytes
-from plimsoll_estimator.resolved import Estimate, Gpu
-from plimsoll_estimator.units import GIB, round_up
+from plimsoll_estimator import GIB, Estimate, Gpu, draft_weights_bytes, round_up
 from plimsoll_operator.capacity.booking import Booking
 from plimsoll_operator.decision.ask import Ask
 from plimsoll_operator.decision.disk import Disk

@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final
 
-from plimsoll_estimator.engine_args import EngineArgs
-from plimsoll_estimator.resolve.facts import LayoutBounds
+from plimsoll_estimator import EngineArgs, LayoutBounds
 from plimsoll_operator.decision.ask import Ask
 
 NODE_COUNTS: Final = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64)

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from plimsoll_estimator.checks import Check
-from plimsoll_estimator.errors import Unsupported
-from plimsoll_estimator.resolved import Estimate, Gpu, OutsideBudget, RankEstimate
+from plimsoll_estimator import Check, Estimate, Gpu, OutsideBudget, RankEstimate, Unsupported
 from plimsoll_operator.decision import utilisation
 from plimsoll_operator.decision.held import fullest, needed_kv_bytes
 from plimsoll_operator.verdict import Reason

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Final
 
-from plimsoll_estimator.resolved import ResolvedArgs
+from plimsoll_estimator import ResolvedArgs
 from plimsoll_operator.api import MAX_POOLS, Plan, PredictedMemory
 from plimsoll_operator.decision import host, utilisation
 from plimsoll_operator.decision.fit import kv_tokens

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, Final
 
-from plimsoll_estimator.units import round_up
+from plimsoll_estimator import round_up
 from plimsoll_operator.decision import utilisation
 from plimsoll_operator.decision.ask import Ask
 from plimsoll_operator.decision.engine import Engine

@@ -11,10 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, groupby
 
-from plimsoll_estimator.errors import InvalidInput, Unsupported
-from plimsoll_estimator.hardware import gpu_from, known_gpus
-from plimsoll_estimator.prepared import Prepared
-from plimsoll_estimator.resolved import Estimate, Gpu
+from plimsoll_estimator import Estimate, Gpu, InvalidInput, Prepared, Unsupported, gpu_from, known_gpus
 from plimsoll_operator.capacity.booking import Booking, fits_now, gpus_for
 from plimsoll_operator.decision import host, utilisation
 from plimsoll_operator.decision.ask import Ask

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from plimsoll_estimator.engine_args import EngineArgs
+from plimsoll_estimator import EngineArgs
 from plimsoll_operator.decision.ask import Ask
 from plimsoll_operator.decision.fit import Fit, Wish
 from plimsoll_operator.decision.held import held_blocks

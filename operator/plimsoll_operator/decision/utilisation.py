@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from plimsoll_estimator.resolved import OutsideBudget
-from plimsoll_estimator.units import ceil_div
+from plimsoll_estimator import OutsideBudget, ceil_div
 
 MAX_THOUSANDTHS: Final = 950
 

@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from plimsoll_estimator.resolve.releases import spans_nodes
-from plimsoll_estimator.units import ceil_div
+from plimsoll_estimator import ceil_div, spans_nodes
 from plimsoll_operator.decision.ask import Ask
 from plimsoll_operator.decision.miss import Miss
 from plimsoll_operator.decision.placement import match

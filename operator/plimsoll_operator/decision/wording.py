@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from plimsoll_estimator.units import GIB
+from plimsoll_estimator import GIB
 from plimsoll_operator.decision.ask import Ask
 from plimsoll_operator.decision.fields import engine_field
 from plimsoll_operator.decision.held import needed_kv_bytes

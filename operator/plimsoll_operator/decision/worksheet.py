@@ -13,8 +13,7 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import Final
 
-from plimsoll_estimator.kv_cache import Requests
-from plimsoll_estimator.units import ceil_div
+from plimsoll_estimator import Requests, ceil_div
 from plimsoll_operator.api import RequestClass, WorkloadSpec
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from plimsoll_estimator.errors import EstimatorError, InvalidInput
+from plimsoll_estimator import EstimatorError, InvalidInput
 
 if TYPE_CHECKING:
     from plimsoll_operator.profiles.hub import Hub

@@ -13,10 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from plimsoll_estimator.errors import InvalidInput
-from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.outside import parse_json_object
-from plimsoll_estimator.units import format_gib
+from plimsoll_estimator import HfConfig, InvalidInput, format_gib, parse_json_object
 from plimsoll_operator.api import ApiError, ClusterModelProfile, ModelProfile, ModelProfileSpec, ProfileOrigin, parse_object
 from plimsoll_operator.api.base import DNS_NAME
 from plimsoll_operator.names import API_VERSION, COMMIT

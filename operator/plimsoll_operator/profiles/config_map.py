@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from plimsoll_estimator.errors import InvalidInput
+from plimsoll_estimator import InvalidInput
 from plimsoll_operator.api import ConfigMapKeyRef, ModelProfile, ProfileOrigin, parse_object
 from plimsoll_operator.profiles.build import Target, build_profile
 from plimsoll_operator.profiles.source import SourceFailure

@@ -14,9 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from plimsoll_estimator.errors import EstimatorError, InvalidInput
-from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.outside import parse_json
+from plimsoll_estimator import EstimatorError, HfConfig, InvalidInput, parse_json
 from plimsoll_operator.api import ApiError, ModelProfile, ModelProfileSpec, parse_object
 from plimsoll_operator.names import API_VERSION, COMMIT
 

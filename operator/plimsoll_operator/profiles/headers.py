@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from typing import Final, NamedTuple, NoReturn
 
-from plimsoll_estimator.errors import InvalidInput
+from plimsoll_estimator import InvalidInput
 from plimsoll_operator.profiles.source import Source, one_large_at_a_time
 
 MAX_HEADER_BYTES: Final = 32 << 20

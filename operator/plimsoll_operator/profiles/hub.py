@@ -11,8 +11,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import quote, urlsplit
 
-from plimsoll_estimator.errors import InvalidInput
-from plimsoll_estimator.outside import parse_json
+from plimsoll_estimator import InvalidInput, parse_json
 from plimsoll_operator.names import COMMIT
 from plimsoll_operator.profiles.access import Access, endpoint_from_environment
 from plimsoll_operator.profiles.source import MAX_FILES, SourceFailure

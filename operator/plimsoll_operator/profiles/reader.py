@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from plimsoll_estimator.errors import InvalidInput
+from plimsoll_estimator import InvalidInput
 from plimsoll_operator.profiles.access import HubMissing, hub_type
 from plimsoll_operator.profiles.build import Target, build_profile
 from plimsoll_operator.profiles.directory import Directory

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, Literal, Protocol
 
-from plimsoll_estimator.errors import EstimatorError
+from plimsoll_estimator import EstimatorError
 
 MAX_CONFIG_BYTES: Final = 16 << 20
 """The largest published one has 5.7 MB (nvidia/MiniMax-M3-NVFP4)."""

@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from plimsoll_estimator.errors import InvalidInput
-from plimsoll_estimator.outside import DEEPEST, parse_json
+from plimsoll_estimator import DEEPEST, InvalidInput, parse_json
 from plimsoll_operator.names import GROUP
 from plimsoll_operator.text import one_line
 from plimsoll_operator.verdict import MAX_WARNING
