@@ -16,9 +16,6 @@ from plimsoll_operator.quantity import parse_millis, parse_quantity
 
 RESTRICTED: Final[Manifest] = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
-HOME_MOUNT: Final = "/home/vllm"
-"""Home of an engine that is not root or cannot write to its image's folders: the hub's cache is below it, where libraries look."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostExtra:

@@ -35,14 +35,13 @@ from plimsoll_operator.names import (
     SPEC_DIGEST_ANNOTATION,
     TEMPLATE_DIGEST_ANNOTATION,
 )
-from plimsoll_operator.overlay import HOME_MOUNT, RESTRICTED, lay_over, one_form
+from plimsoll_operator.overlay import RESTRICTED, lay_over, one_form
+from plimsoll_operator.pod import CACHE_MOUNT, HOME_MOUNT, SHARED_MEMORY_MOUNT, WEIGHTS_MOUNT, cpu_millis, shared_memory_bytes
 from plimsoll_operator.verdict import Plan
 
 _SHARED: Final = ("mps", "time-slicing")
 MANAGED_BY: Final = {MANAGED_LABEL: MANAGED_VALUE}
 PORT: Final = 8000
-WEIGHTS_MOUNT: Final = "/models"
-CACHE_MOUNT: Final = "/root/.cache/huggingface"
 # A 400 GB checkpoint over 1 Gbit/s takes 55 minutes: pods get an hour before the kubelet gives up on a start.
 _START_SECONDS: Final = 3600
 _PROBE_PERIOD_SECONDS: Final = 10
@@ -136,11 +135,6 @@ def digest_of(value: object) -> str:
     """Short stable digest of a JSON value."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def cpu_request_millis(plan: Plan) -> int:
-    """CPU that one pod asks for: a core for each worker process and one for the API server and scheduler."""
-    return 1000 * (plan.gpus_per_pod + 1)
 
 
 def serve_arguments(deployment: InferenceDeployment, plan: Plan) -> list[str]:
@@ -254,7 +248,7 @@ def _container(deployment: InferenceDeployment, plan: Plan) -> Manifest:
             "limits": dict(gpus),
             "requests": {
                 **gpus,
-                "cpu": f"{cpu_request_millis(plan)}m",
+                "cpu": f"{cpu_millis(plan.gpus_per_pod)}m",
                 "memory": f"{ceil_div(plan.host_memory_bytes, MIB)}Mi",
                 **_storage(plan),
             },
@@ -321,10 +315,9 @@ def _volumes(deployment: InferenceDeployment, plan: Plan) -> tuple[list[Manifest
     """Volumes of the pod and their mounts in the engine's container."""
     source = deployment.spec.model.source
     claim = source.persistent_volume_claim if source is not None else None
-    # NCCL and the workers' message queues use shared memory; the container runtime's default is 64 MiB.
-    shared = (1 + plan.gpus_per_pod) * GIB
+    shared = shared_memory_bytes(plan.gpus_per_pod)
     volumes: list[Manifest] = [{"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": f"{shared // GIB}Gi"}}]
-    mounts: list[Manifest] = [{"name": "shm", "mountPath": "/dev/shm"}]
+    mounts: list[Manifest] = [{"name": "shm", "mountPath": SHARED_MEMORY_MOUNT}]
     if claim is not None:
         volumes.append({"name": "weights", "persistentVolumeClaim": {"claimName": claim.claim_name, "readOnly": True}})
         mounts.append({"name": "weights", "mountPath": WEIGHTS_MOUNT, "readOnly": True})

@@ -1,14 +1,16 @@
-"""What several parts write or read on objects is spelled in one room: a second spelling would go its own way unseen."""
+"""What several parts write or read, names on objects and places in the pod, is spelled once: a second one would go its own way."""
 
 import ast
 import re
 from pathlib import Path
 
 import plimsoll_operator
-from plimsoll_operator import names
+from plimsoll_operator import names, pod
 
 ROOT = Path(plimsoll_operator.__file__).parent
-NAMED = {value.pattern if isinstance(value, re.Pattern) else value: name for name, value in vars(names).items() if name.isupper()}
+ROOMS = (names, pod)
+TEXTS = [(name, value) for room in ROOMS for name, value in vars(room).items() if name.isupper() and isinstance(value, str | re.Pattern)]
+NAMED = {value.pattern if isinstance(value, re.Pattern) else value: name for name, value in TEXTS}
 WORDS = {"plimsoll", names.VERSION}
 """Named there too, but words of their own elsewhere: the program's name, and the version in sentences."""
 
@@ -24,17 +26,16 @@ def _spelled(source: Path):
 
 
 def test_names_are_told_apart() -> None:
-    texts = [value for name, value in vars(names).items() if name.isupper()]
-    assert len(texts) == len(set(texts)) == len(NAMED)
+    assert len(TEXTS) == len(NAMED)
     assert f"{names.GROUP}/{names.VERSION}" == names.API_VERSION
     assert f"{names.MANAGED_LABEL}={names.MANAGED_VALUE}" == names.MANAGED_SELECTOR
 
 
-def test_no_other_file_spells_a_name_that_is_in_the_room_of_names() -> None:
+def test_no_other_file_spells_what_has_a_room() -> None:
     again = [
         f"{source.relative_to(ROOT)}:{line} spells {NAMED[text]}"
         for source in sorted(ROOT.rglob("*.py"))
-        if source.name != "names.py"
+        if source not in {Path(room.__file__) for room in ROOMS}
         for text, line in _spelled(source)
         if text in NAMED.keys() - WORDS
     ]

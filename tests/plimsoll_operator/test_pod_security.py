@@ -10,7 +10,7 @@ from tests.plimsoll_operator.plans import PLAN
 
 from plimsoll_operator.api import ApiError, parse_inference_deployment
 from plimsoll_operator.names import API_VERSION
-from plimsoll_operator.overlay import HOME_MOUNT
+from plimsoll_operator.pod import HOME_MOUNT
 from plimsoll_operator.render import Origin, digest_of, render_workload
 from plimsoll_operator.verdict import Reason, Reject
 

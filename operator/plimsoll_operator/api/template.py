@@ -12,6 +12,7 @@ from pydantic import Field
 
 from plimsoll_operator.api.base import ANNOTATION_KEY, ApiModel, CpuText, FileKey, LabelMap, MemoryText, Name, Rule, keys_rule
 from plimsoll_operator.names import APP_NAME_LABEL, GROUP, INSTANCE_LABEL, MANAGED_LABEL
+from plimsoll_operator.pod import CACHE_MOUNT, SHARED_MEMORY_MOUNT, WEIGHTS_MOUNT
 
 OWNED_ENV: Final = (
     "CUDA_VISIBLE_DEVICES",
@@ -43,7 +44,7 @@ OWNED_ENV: Final = (
 OWNED_LABELS: Final = (INSTANCE_LABEL, MANAGED_LABEL, APP_NAME_LABEL)
 OWNED_PREFIX: Final = f"{GROUP}/"
 OWNED_VOLUMES: Final = ("hub-cache", "shm", "weights")
-OWNED_PATHS: Final = ("/dev/shm", "/models", "/root/.cache/huggingface")
+OWNED_PATHS: Final = (SHARED_MEMORY_MOUNT, WEIGHTS_MOUNT, CACHE_MOUNT)
 ENGINE_CONTAINER: Final = "vllm"
 MAX_ID: Final = (1 << 31) - 1
 

@@ -27,8 +27,8 @@ from plimsoll_operator.decision.caps import use_of_plan
 from plimsoll_operator.facts import DeploymentUse, PoolFacts, narrowed
 from plimsoll_operator.group import GROUP_INDEX_LABEL
 from plimsoll_operator.owner import deployment_of
+from plimsoll_operator.pod import cpu_millis
 from plimsoll_operator.ports import Key, Manifest
-from plimsoll_operator.render import cpu_request_millis
 from plimsoll_operator.verdict import Plan
 
 _LOOK_AT_KEYS_SECONDS: Final = 60.0
@@ -411,7 +411,7 @@ def _want(plan: Plan, selector: Labels) -> Want:
         sharing=plan.sharing,
         gpus=plan.gpus_per_pod,
         host_memory_bytes=plan.host_memory_bytes + plan.template_memory_bytes,
-        host_cpu_millis=cpu_request_millis(plan) + plan.template_cpu_millis,
+        host_cpu_millis=cpu_millis(plan.gpus_per_pod) + plan.template_cpu_millis,
         ephemeral_storage_bytes=plan.ephemeral_storage_bytes,
     )
 

@@ -15,7 +15,8 @@ from plimsoll_operator.decision.code_loading import argument_that_loads_code, mo
 from plimsoll_operator.decision.environment import first_that_moves_the_plan, loads_code
 from plimsoll_operator.decision.images import is_allowed
 from plimsoll_operator.names import GPU_RESOURCE
-from plimsoll_operator.overlay import HOME_MOUNT, one_form
+from plimsoll_operator.overlay import one_form
+from plimsoll_operator.pod import HOME_MOUNT
 from plimsoll_operator.verdict import Reason, Reject
 
 ACCOUNT_PATHS: Final = ("/var/run/secrets/kubernetes.io/serviceaccount", "/run/secrets/kubernetes.io/serviceaccount")

@@ -12,10 +12,10 @@ from typing import Final
 from plimsoll_operator.api import InferenceDeploymentSpec, TemplateSpec, Volume
 from plimsoll_operator.facts import ModelFacts, ModelUnknown
 from plimsoll_operator.overlay import one_form
+from plimsoll_operator.pod import CACHE_MOUNT
 from plimsoll_operator.quantity import parse_quantity
 
-# Where huggingface_hub keeps files and xet chunks (its documentation, "Environment variables"), and vLLM's flag for the files alone.
-_HOME: Final = "/root/.cache/huggingface"
+# vLLM's flag for the place of the files alone; chunks stay where huggingface_hub has them.
 _DOWNLOAD_DIR: Final = "--download-dir"
 
 
@@ -60,7 +60,7 @@ def disk_of(spec: InferenceDeploymentSpec, draft: ModelFacts | ModelUnknown | No
 def _caches(template: TemplateSpec, extra_args: Sequence[str]) -> tuple[str, str]:
     """Folders of downloaded files and of xet chunks."""
     said: Mapping[str, str] = {variable.name: variable.value for variable in template.env if variable.value}
-    home = said.get("HF_HOME", _HOME)
+    home = said.get("HF_HOME", CACHE_MOUNT)
     files = said.get("HF_HUB_CACHE") or said.get("HUGGINGFACE_HUB_CACHE") or f"{home}/hub"
     for place, token in enumerate(extra_args):
         flag, given, value = token.partition("=")

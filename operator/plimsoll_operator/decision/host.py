@@ -1,6 +1,6 @@
 """What the pod takes of its node beside GPUs: host memory, CPU and ephemeral storage of the pod that would be rendered.
 
-Called by `search` for candidates whose GPUs fit. Knows how `render` sizes a pod, no engine arithmetic.
+Called by `search` for candidates whose GPUs fit. What follows from the GPUs alone is in `pod`; knows no engine arithmetic.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from plimsoll_operator.decision.disk import Disk
 from plimsoll_operator.decision.engine import Engine
 from plimsoll_operator.decision.miss import Miss
 from plimsoll_operator.facts import PoolFacts
+from plimsoll_operator.pod import cpu_millis, shared_memory_bytes
 from plimsoll_operator.verdict import Reason
 
 # Where the estimator names no figure: API server, engine core and one worker process per GPU with its CUDA runtime.
@@ -28,17 +29,12 @@ _CHUNK_CACHE_BYTES: Final = 10_000_000_000
 
 def host_memory_bytes(estimate: Estimate, gpus: int) -> int:
     """Memory request of the pod: the engine's processes and pinned buffers, and /dev/shm, which counts against the pod."""
-    shared = (1 + gpus) * GIB
+    shared = shared_memory_bytes(gpus)
     if estimate.host_memory_bytes is not None:
         return estimate.host_memory_bytes + shared
     resolved = estimate.resolved
     pinned = 4 * resolved.max_num_seqs * resolved.max_model_len if resolved is not None else 0
     return _BASE_BYTES + gpus * (_WORKER_BYTES + pinned) + shared
-
-
-def cpu_millis(gpus: int) -> int:
-    """CPU request of the pod: a core for each worker and one for API server and scheduler."""
-    return 1000 * (gpus + 1)
 
 
 def ephemeral_storage_bytes(disk: Disk, engine: Engine, estimate: Estimate, gpu: Gpu) -> int:

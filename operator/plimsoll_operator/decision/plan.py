@@ -13,6 +13,7 @@ from plimsoll_operator.decision.held import fullest, needed_kv_bytes, needed_kv_
 from plimsoll_operator.decision.search import Found
 from plimsoll_operator.facts import ModelFacts, PoolFacts
 from plimsoll_operator.names import PRODUCT_LABEL
+from plimsoll_operator.pod import cpu_millis
 
 _RESOLVED: Final = {field.name for field in fields(Plan)} & {field.name for field in fields(ResolvedArgs)} - {"gpu_memory_utilization"}
 """What a plan carries as vLLM resolves it, under vLLM's names. Not utilisation: in a plan that is text, so that nobody rounds it."""
@@ -60,7 +61,7 @@ def make_plan(found: Found, model: ModelFacts) -> Plan:
         replicas_needed=found.replicas_needed,
         host_memory_bytes=memory,
         template_memory_bytes=found.pod.host_memory_bytes - memory,
-        template_cpu_millis=found.pod.host_cpu_millis - host.cpu_millis(gpus),
+        template_cpu_millis=found.pod.host_cpu_millis - cpu_millis(gpus),
         ephemeral_storage_bytes=found.pod.ephemeral_storage_bytes,
         available_now=found.candidate.available,
         nodes_per_replica=layout.nodes,
