@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, TypeVar
 
 Seen: TypeAlias = Literal["full", "sliding", "chunked"]
 
@@ -166,6 +166,7 @@ class CompressedLatent:
 
 State: TypeAlias = Mamba1 | Mamba2 | DeltaNet | KimiDelta | Lightning | ShortConv
 Mixer: TypeAlias = Attention | Latent | CompressedLatent | CrossAttention | IndexKeys | State
+Kind = TypeVar("Kind", bound=Mixer)
 STATES: tuple[type[State], ...] = (Mamba1, Mamba2, DeltaNet, KimiDelta, Lightning, ShortConv)
 
 
@@ -201,6 +202,14 @@ class Layer:
     def attends(self) -> bool:
         """Whether any of its mixers is attention."""
         return any(isinstance(mixer, Attention | Latent | CompressedLatent) for mixer in self.mixers)
+
+    def mixer(self, kind: type[Kind]) -> Kind:
+        """Its mixer of that kind, which a layer that is asked for it has."""
+        return next(mixer for mixer in self.mixers if isinstance(mixer, kind))
+
+    def mixes(self, kind: type[Mixer]) -> bool:
+        """Whether one of its mixers is of that kind."""
+        return any(isinstance(mixer, kind) for mixer in self.mixers)
 
     @property
     def routed(self) -> bool:

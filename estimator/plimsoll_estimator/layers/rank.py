@@ -118,6 +118,10 @@ class Rank:
         assert self._shape is not None, "asked for the shape of a class without a record"
         return self._shape
 
+    def kind(self, i: int) -> Hashable:
+        """What tells layer `i` from others: equal layers of a shape are one object (`models.stacks.stack`)."""
+        return id(self.shape.layers[i])
+
     @property
     def drafts_by_mtp(self) -> bool:
         """Whether this rank also loads the model's own multi-token-prediction layers as the speculative draft."""

@@ -12,6 +12,7 @@ from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import EngineRefusal
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.rank import Rank, divide
+from plimsoll_estimator.shape import DeltaNet
 
 
 def mamba1(rank: Rank, parent: str, text: HfConfig, norms: bool) -> None:
@@ -78,20 +79,16 @@ def short_conv(rank: Rank, parent: str, hidden: int, kernel: int, bias: bool) ->
     rank.row(parent, "out_proj", hidden, hidden, bias=bias)
 
 
-def delta_net(rank: Rank, parent: str, text: HfConfig, split_names: bool) -> None:
+def delta_net(rank: Rank, parent: str, hidden: int, mixer: DeltaNet, *, split_names: bool) -> None:
     """Gated DeltaNet: query, key, value and gate in one projection; a small one for beta and decay."""
-    hidden = text.int("hidden_size")
-    key_heads, value_heads = text.int("linear_num_key_heads"), text.int("linear_num_value_heads")
-    key = key_heads * text.int("linear_key_head_dim")
-    head_v = text.int("linear_value_head_dim")
-    value = value_heads * head_v
+    key, value = mixer.key_heads * mixer.key_dim, mixer.value_heads * mixer.value_dim
     names = ("in_proj_qkv", "in_proj_z") if split_names else ("in_proj_qkvz",)
     small = ("in_proj_b", "in_proj_a") if split_names else ("in_proj_ba",)
-    rank.tensor(divide(key * 2 + value, rank.tp) * text.int("linear_conv_kernel_dim", default=4))
+    rank.tensor(divide(key * 2 + value, rank.tp) * mixer.kernel)
     rank.column(parent, names, hidden, (key, key, value, value))
-    rank.column(parent, small, hidden, (value_heads, value_heads) if split_names else (2 * value_heads,))
-    heads = divide(value_heads, rank.tp)
+    rank.column(parent, small, hidden, (mixer.value_heads, mixer.value_heads) if split_names else (2 * mixer.value_heads,))
+    heads = divide(mixer.value_heads, rank.tp)
     rank.tensor(heads)
     rank.tensor(heads, 4 if rank.rules.float32_decay else None)
-    rank.norm(head_v)
+    rank.norm(mixer.value_dim)
     rank.row(parent, "out_proj", value, hidden)

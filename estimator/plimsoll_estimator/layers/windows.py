@@ -21,7 +21,6 @@ PATTERN_DEFAULTS: Final = {
     "gemma4_text": 6,
     "exaone4": 4,
     "cohere2": 4,
-    "olmo3": 4,
     "gpt_oss": 2,
     "exaone_moe": 4,
     "cohere2_moe": 4,

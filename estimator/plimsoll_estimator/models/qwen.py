@@ -12,7 +12,6 @@ from functools import cache, partial
 
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.layers.caches import ATTENTION, STATE, mixed_caches
 from plimsoll_estimator.layers.decoder import (
     MAX_DRAFT_LAYERS,
     DecoderStyle,
@@ -20,24 +19,17 @@ from plimsoll_estimator.layers.decoder import (
     build_plain,
     everywhere,
     has_bias,
-    mlp,
-    sizes,
     stack,
 )
-from plimsoll_estimator.layers.experts import MoeStyle, build_moe, check_expert_count, expert_count, moe
-from plimsoll_estimator.layers.needs import ModelNeeds
-from plimsoll_estimator.layers.planner_rules import PlannerRules
-from plimsoll_estimator.layers.rank import Rank, positive
-from plimsoll_estimator.layers.recurrent import GDN_CHECKPOINT_ALIGNMENT, gated_delta_net_bytes, state_need
+from plimsoll_estimator.layers.experts import MoeStyle, build_moe, check_expert_count, expert_count, feed_forward
+from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.layers.rope import rope
 from plimsoll_estimator.layers.state import delta_net
-from plimsoll_estimator.layers.text_shape import TextShape, within
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model, unless_causal
-from plimsoll_estimator.models.stacks import Layers, dense, routed_experts, sparse_from
-from plimsoll_estimator.reader import MAX_LAYERS, language
-from plimsoll_estimator.resolved import ResolvedArgs
-from plimsoll_estimator.shape import Dimensions, Layer
+from plimsoll_estimator.models.stacks import ATTENDS, Layers, by_name, dense, hybrid, routed_experts, sparse_from
+from plimsoll_estimator.reader import MAX_LAYERS, positive
+from plimsoll_estimator.shape import DeltaNet, Dimensions, Experts, Layer, Mixer, Mlp
 
 QWEN2 = DecoderStyle(qkv_bias="yes")
 QWEN3 = DecoderStyle(qkv_bias=("attention_bias",), qk_norm="head")
@@ -80,38 +72,18 @@ def _qwen_next_style(mrope_factor: int, *, split_names: bool) -> DecoderStyle:
         head_always=not split_names,
         ties=split_names,
         mrope_factor=mrope_factor,
-        head_dim=256,
     )
 
 
-def qwen_next(rank: Rank, split_names: bool, sparse: bool) -> None:
-    """Qwen3-Next and Qwen3.5: three Gated DeltaNet layers to one of gated attention, shared expert behind a gate."""
-    text = rank.text
+_NEXT_MOE = MoeStyle(shared="size", shared_gate=True, shared_name="shared_expert", unsplit_since=EngineVersion(0, 20))
+
+
+def qwen_next(rank: Rank, split_names: bool) -> None:
+    """Qwen3-Next and Qwen3.5: Gated DeltaNet layers, and gated attention every so often; a shared expert behind a gate."""
+    text, size = rank.text, rank.shape.size
     factor = 1 if rank.version.since(0, 32) and split_names else 4
     style = _qwen_next_style(factor, split_names=split_names)
-    size = sizes(text, style, rank.config)
     query_heads = size.heads * (2 if text.bool("attn_output_gate", True) else 1)
-    every = text.int("full_attention_interval", default=4)
-    kinds = text.list_or_none("layer_types")
-    block = MoeStyle(
-        shared="size",
-        shared_gate=True,
-        shared_name="shared_expert",
-        unsplit_since=EngineVersion(0, 20),
-        intermediate=("moe_intermediate_size",),
-    )
-    dense_layers = text.list_or_none("mlp_only_layers") or ()
-    step = positive(text, "decoder_sparse_step", default=1)
-
-    def full(i: int) -> bool:
-        return kinds[i] == "full_attention" if kinds is not None and i < len(kinds) else (i + 1) % max(every, 1) == 0
-
-    @cache
-    def has_experts() -> bool:
-        return expert_count(text) > 0
-
-    def routed(i: int) -> bool:
-        return sparse and i not in dense_layers and (i + 1) % step == 0 and has_experts()
 
     def gated_attention(name: str) -> None:
         parent = f"{name}.self_attn"
@@ -122,60 +94,61 @@ def qwen_next(rank: Rank, split_names: bool, sparse: bool) -> None:
         rope(rank, size.head_dim, size.positions, partial=style.partial_rotary, mrope_factor=factor)
 
     def layer(i: int) -> None:
-        name = f"layers.{i}"
-        if full(i):
+        name, made = f"layers.{i}", rank.shape.layers[i]
+        if made.attends:
             gated_attention(name)
         else:
-            delta_net(rank, f"{name}.linear_attn", text, split_names)
-        if routed(i):
-            moe(rank, name, size.hidden_size, block)
-        else:
-            mlp(rank, f"{name}.mlp", size.hidden_size, size.intermediate_size, style)
+            delta_net(rank, f"{name}.linear_attn", size.hidden_size, made.mixer(DeltaNet), split_names=split_names)
+        feed_forward(rank, name, made.ffn, style, _NEXT_MOE)
         rank.norm(size.hidden_size, count=2)
 
-    stack(rank, size, style, layer, lambda i: (full(i), routed(i)))
+    stack(rank, size, style, layer, rank.kind)
     if rank.drafts_by_mtp:
         # qwen3_5_mtp.py, qwen3_next_mtp.py: attention layers after a joint projection; embedding and head are the target's.
         rank.column("mtp", ("fc",), 2 * size.hidden_size, (size.hidden_size,), tp=1)
         rank.norm(size.hidden_size, count=3)
         for i in range(min(text.int("mtp_num_hidden_layers", "num_nextn_predict_layers", default=0), MAX_DRAFT_LAYERS)):
             gated_attention(f"mtp.layers.{i}")
-            if sparse:
-                moe(rank, f"mtp.layers.{i}", size.hidden_size, block)
-            else:
-                mlp(rank, f"mtp.layers.{i}.mlp", size.hidden_size, size.intermediate_size, style)
+            feed_forward(rank, f"mtp.layers.{i}", rank.shape.experts or Mlp(width=size.intermediate_size), style, _NEXT_MOE)
             rank.norm(size.hidden_size, count=2)
 
 
-def delta_net_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
-    """Qwen3-Next, Qwen3.5: linear attention with every n-th layer full."""
-    text = language(config)
-    state_bytes = gated_delta_net_bytes(
-        resolved,
-        key_heads=text.int("linear_num_key_heads", default=16),
-        value_heads=text.int("linear_num_value_heads", default=32),
-        key_dim=text.int("linear_key_head_dim", default=128),
-        value_dim=text.int("linear_value_head_dim", default=128),
-        conv_kernel=text.int("linear_conv_kernel_dim", default=4),
-        ssm_dtype=text.str_or_none("mamba_ssm_dtype") if shape.model_type.startswith("qwen3_5") else None,
-    )
-    types = text.list_or_none("layer_types")
-    period = within(text, "full_attention_interval", text.int("full_attention_interval", default=4), MAX_LAYERS)
-    linear = [types[i] == "linear_attention" if types and i < len(types) else (i + 1) % period != 0 for i in range(shape.layers)]
-    checkpoints = rules.gdn_checkpoints and resolved.gpu.capability // 10 == 9 and shape.model_type != "olmo_hybrid"
-    state = state_need(resolved, rules, state_bytes, role="gdn", checkpoints=checkpoints)
-    return mixed_caches(
-        shape, resolved, rules, [STATE if flag else ATTENTION for flag in linear], state,
-        block_alignment=GDN_CHECKPOINT_ALIGNMENT if checkpoints else 1,
-    )  # fmt: skip
+def _shared_block(text: HfConfig) -> Experts:
+    return routed_experts(text, text.int("moe_intermediate_size"), shared=text.int_or_none("shared_expert_intermediate_size") or 0)
+
+
+def _interleaved(text: HfConfig, size: Dimensions, state_dtype: str | None) -> list[tuple[Mixer, ...]]:
+    """Gated DeltaNet, and attention where `layer_types` says so, else in every `full_attention_interval`-th layer."""
+    every = positive(text, "full_attention_interval", default=4, limit=MAX_LAYERS)
+    count = size.num_hidden_layers
+    attends = by_name(text, count, ATTENDS, "layer_types") or [(i + 1) % every == 0 for i in range(count)]
+    return hybrid(attends, stacks.attention(size), stacks.delta_net(text, state_dtype=state_dtype))
+
+
+def _next(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
+    """Qwen3NextDecoderLayer: experts in every `decoder_sparse_step`-th layer but those of `mlp_only_layers`."""
+    step = positive(text, "decoder_sparse_step", default=1)
+    ffns = sparse_from(size, _shared_block(text), step=step, dense=_mlp_only(text))
+    return stacks.stack(_interleaved(text, size, None), ffns)
+
+
+def _next_5(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
+    """Qwen3_5DecoderLayer with MLPs; states are kept as `mamba_ssm_dtype` says."""
+    ffns = [Mlp(width=size.intermediate_size)] * size.num_hidden_layers
+    return stacks.stack(_interleaved(text, size, text.str_or_none("mamba_ssm_dtype")), ffns)
+
+
+def _next_5_sparse(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
+    """Qwen3_5DecoderLayer with experts in every layer."""
+    ffns = [_shared_block(text)] * size.num_hidden_layers
+    return stacks.stack(_interleaved(text, size, text.str_or_none("mamba_ssm_dtype")), ffns)
 
 
 def _sparse(shared: bool) -> Layers:
     """Experts in every `decoder_sparse_step`-th layer but those of `mlp_only_layers`; attention never gets a window."""
 
     def layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
-        beside = (text.int_or_none("shared_expert_intermediate_size") or 0) if shared else 0
-        block = routed_experts(text, text.int("moe_intermediate_size"), shared=beside)
+        block = _shared_block(text) if shared else routed_experts(text, text.int("moe_intermediate_size"), shared=0)
         ffns = sparse_from(size, block, step=positive(text, "decoder_sparse_step", default=1), dense=_mlp_only(text))
         return stacks.stack([(stacks.attention(size),)] * size.num_hidden_layers, ffns)
 
@@ -203,10 +176,30 @@ DENSE_3 = Model(
     encodes=unless_causal,
 )
 SPARSE_3 = Model(classes=("Qwen3MoeForCausalLM",), model_types=("qwen3_moe",), weights=qwen3_moe, layers=_sparse(shared=False))
+NEXT_5 = Model(
+    classes=("Qwen3_5ForCausalLM",),
+    model_types=("qwen3_5_text", "qwen3_5"),
+    weights=partial(qwen_next, split_names=True),
+    layers=_next_5,
+)
+NEXT_5_SPARSE = Model(
+    classes=("Qwen3_5MoeForCausalLM",),
+    model_types=("qwen3_5_moe_text", "qwen3_5_moe"),
+    weights=partial(qwen_next, split_names=True),
+    layers=_next_5_sparse,
+)
 MODELS = (
     Model(classes=("QWenLMHeadModel",), model_types=("qwen",), weights=qwen, layers=dense(), overrides=_halved),
     DENSE_2,
     DENSE_3,
     Model(classes=("Qwen2MoeForCausalLM",), model_types=("qwen2_moe",), weights=qwen2_moe, layers=_sparse(shared=True)),
     SPARSE_3,
+    Model(
+        classes=("Qwen3NextForCausalLM",),
+        model_types=("qwen3_next",),
+        weights=partial(qwen_next, split_names=False),
+        layers=_next,
+    ),
+    NEXT_5,
+    NEXT_5_SPARSE,
 )

@@ -10,9 +10,9 @@ from dataclasses import replace
 
 from plimsoll_estimator.layers.decoder import build_decoder
 from plimsoll_estimator.layers.rank import Rank
-from plimsoll_estimator.models.qwen import DENSE_2, DENSE_3, QWEN3, SPARSE_3, qwen_next
+from plimsoll_estimator.models.qwen import DENSE_2, DENSE_3, NEXT_5, NEXT_5_SPARSE, QWEN3, SPARSE_3
 from plimsoll_estimator.models.record import seeing
-from plimsoll_estimator.towers.compose import Builder, behind, with_tower
+from plimsoll_estimator.towers.compose import behind
 from plimsoll_estimator.towers.qwen_vit import qwen2_5_tower, qwen2_tower, qwen3_tower
 
 
@@ -20,12 +20,6 @@ def _qwen3_vl_language(rank: Rank) -> None:
     build_decoder(rank, replace(QWEN3, mrope_factor=1 if rank.version.since(0, 32) else 4))
 
 
-def _qwen3_5(sparse: bool) -> Builder:
-    return lambda rank: qwen_next(rank, split_names=True, sparse=sparse)
-
-
-qwen3_5 = with_tower(qwen3_tower, _qwen3_5(sparse=False))
-qwen3_5_moe = with_tower(qwen3_tower, _qwen3_5(sparse=True))
 MODELS = (
     seeing(
         DENSE_2, behind(qwen2_tower), classes=("Qwen2VLForConditionalGeneration",), model_types=("qwen2_vl", "qwen2_vl_text"),
@@ -40,4 +34,6 @@ MODELS = (
     seeing(
         SPARSE_3, behind(qwen3_tower), classes=("Qwen3VLMoeForConditionalGeneration",), model_types=("qwen3_vl_moe", "qwen3_vl_moe_text"),
     ),
+    seeing(NEXT_5, behind(qwen3_tower), classes=("Qwen3_5ForConditionalGeneration",)),
+    seeing(NEXT_5_SPARSE, behind(qwen3_tower), classes=("Qwen3_5MoeForConditionalGeneration",)),
 )  # fmt: skip

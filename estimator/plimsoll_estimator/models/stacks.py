@@ -5,17 +5,22 @@ Called by the model files, which name what their class does. Makes values of `sh
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Final
+from typing import Final, TypeVar
 
 from plimsoll_estimator.checks import Check
-from plimsoll_estimator.errors import Unsupported
+from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.reader import EXPERTS_PER_TOKEN, SHARED_EXPERTS, experts
-from plimsoll_estimator.shape import Attention, Dimensions, Experts, Latent, Layer, Mixer, Mlp
+from plimsoll_estimator.reader import EXPERTS_PER_TOKEN, MAX_WIDTH, SHARED_EXPERTS, experts, positive
+from plimsoll_estimator.shape import Attention, DeltaNet, Dimensions, Experts, Latent, Layer, Mixer, Mlp
 
 KNOWN_KINDS: Final = frozenset({"full_attention", "attention", "sliding_attention", "chunked_attention", "global", "local"})
+ATTENDS: Final = {
+    "attention": True, "full_attention": True, "mamba": False, "mamba2": False, "linear_attention": False,
+}  # fmt: skip
+"""Layers of hybrids as published files name them; Transformers 5 saves state-space layers as "linear_attention"."""
+Said = TypeVar("Said")
 Layers = Callable[[HfConfig, Dimensions], tuple[Layer, ...]]
 
 
@@ -47,6 +52,45 @@ def check_kinds(text: HfConfig, known: Collection[str] = KNOWN_KINDS) -> None:
     for name in text.list_or_none("layer_types") or ():
         if not isinstance(name, str) or name not in known:
             raise Unsupported(Check.KV_CACHE_FAMILY, f"no KV-cache rule for layers of type {name!r} in model type {text.model_type!r}")
+
+
+def by_name(text: HfConfig, count: int, names: Mapping[str, Said], *keys: str) -> list[Said] | None:
+    """What `names` makes of every layer's entry in the first of the lists `keys` that the file has; None where it has none.
+
+    Raises Unsupported for an entry that `names` does not know, InvalidInput for a list that ends before the layers do.
+    """
+    key = next((key for key in keys if text.raw(key) is not None), None)
+    if key is None:
+        return None
+    listed = text.list_or_none(key) or ()
+    if len(listed) < count:
+        raise InvalidInput(f"{text.path}.{key}", len(listed), f"must name each of the {count} layers")
+    for name in listed:
+        if not isinstance(name, str) or name not in names:
+            raise Unsupported(Check.KV_CACHE_FAMILY, f"no KV-cache rule for layers of type {name!r} in model type {text.model_type!r}")
+    return [names[name] for name in listed[:count]]
+
+
+def hybrid(attends: Iterable[bool], full: Mixer, state: Mixer) -> list[tuple[Mixer, ...]]:
+    """One mixer a layer: attention where the flag is set, a state elsewhere."""
+    return [(full,) if flag else (state,) for flag in attends]
+
+
+def delta_net(
+    text: HfConfig, *, heads: int | None = None, key_dim: int | None = None, state_dtype: str | None = None, checkpoints: bool = True
+) -> DeltaNet:
+    """Gated DeltaNet by Qwen3-Next's keys. `heads`, `key_dim`: what the class fills in; values are then twice as wide as keys."""
+    key_heads = positive(text, "linear_num_key_heads", default=heads, limit=MAX_WIDTH)
+    key_dim = positive(text, "linear_key_head_dim", default=key_dim, limit=MAX_WIDTH)
+    return DeltaNet(
+        key_heads=key_heads,
+        value_heads=positive(text, "linear_num_value_heads", default=heads, limit=MAX_WIDTH),
+        key_dim=key_dim,
+        value_dim=positive(text, "linear_value_head_dim", default=2 * key_dim, limit=MAX_WIDTH),
+        kernel=positive(text, "linear_conv_kernel_dim", default=4, limit=MAX_WIDTH),
+        state_dtype=state_dtype,
+        checkpoints=checkpoints,
+    )
 
 
 def windowed(text: HfConfig, size: Dimensions, full: Attention, every: int | None = None) -> list[Attention]:
@@ -97,3 +141,9 @@ def sparse_from(size: Dimensions, block: Experts, *, first: int = 0, step: int =
     plain = Mlp(width=size.intermediate_size)
     count = size.num_hidden_layers
     return [block if i >= first and i not in dense and (i + 1) % step == 0 and block.count else plain for i in range(count)]
+
+
+def mixture(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
+    """Attention, and experts as wide as the model's intermediate size, in every layer (Mixtral's build)."""
+    seen = windowed(text, size, attention(size))
+    return stack([(one,) for one in seen], [routed_experts(text, size.intermediate_size, shared=0)] * len(seen))

@@ -1,0 +1,69 @@
+"""Qwen3-Next and Qwen 3.5: which layers attend, what the others keep, where the experts are."""
+
+from typing import Any
+
+import pytest
+from tests.plimsoll_estimator.models.hybrids import mixed, shape_of, shipped
+
+from plimsoll_estimator.errors import InvalidInput, Unsupported
+from plimsoll_estimator.shape import Attention, DeltaNet, Experts, Mlp
+
+NEXT: dict[str, Any] = {"model_type": "qwen3_next", "num_hidden_layers": 8}
+STATE = DeltaNet(key_heads=16, value_heads=32, key_dim=128, value_dim=128, kernel=4)
+
+
+def test_layers_of_a_published_mixture() -> None:
+    shape = shipped("Qwen/Qwen3-Next-80B-A3B-Instruct")
+    assert mixed(shape) == " ".join(["3D 1A"] * 12)
+    assert shape.mixers == (STATE, Attention(heads=16, kv_heads=2, head_dim=256, v_head_dim=256))
+    assert {layer.ffn for layer in shape.layers} == {Experts(count=512, per_token=10, width=512, shared=512)}
+    assert shape.hybrid
+
+
+def test_qwen_3_5_says_in_which_dtype_its_states_are() -> None:
+    shape = shipped("Qwen/Qwen3.5-27B")
+    assert mixed(shape) == " ".join(["3D 1A"] * 16)
+    state = shape.layers[0].mixers[0]
+    assert isinstance(state, DeltaNet)
+    assert (state.value_heads, state.state_dtype, state.checkpoints) == (48, "float32", True)
+    assert {layer.ffn for layer in shape.layers} == {Mlp(width=17408)}
+
+
+@pytest.mark.parametrize(
+    ("sentence", "config", "layers"),
+    [
+        ("Qwen3NextConfig: every fourth layer attends", NEXT, "3D 1A 3D 1A"),
+        ("the interval is the file's", {**NEXT, "full_attention_interval": 2}, "1D 1A 1D 1A 1D 1A 1D 1A"),
+        ("a list wins over the interval", {**NEXT, "layer_types": ["full_attention"] + ["linear_attention"] * 7}, "1A 7D"),
+    ],
+)
+def test_layers_that_attend_are_those_of_the_config_class(sentence: str, config: dict[str, Any], layers: str) -> None:
+    assert mixed(shape_of("Qwen3NextForCausalLM", **config)) == layers, sentence
+
+
+@pytest.mark.parametrize(
+    ("sentence", "architecture", "config", "routed"),
+    [
+        ("experts everywhere by default", "Qwen3NextForCausalLM", NEXT, [0, 1, 2, 3, 4, 5, 6, 7]),
+        ("every second layer", "Qwen3NextForCausalLM", {**NEXT, "decoder_sparse_step": 2}, [1, 3, 5, 7]),
+        ("but for the listed", "Qwen3NextForCausalLM", {**NEXT, "mlp_only_layers": [0, 5]}, [1, 2, 3, 4, 6, 7]),
+        ("no experts at all", "Qwen3NextForCausalLM", {**NEXT, "num_experts": 0}, []),
+        (
+            "Qwen3_5DecoderLayer asks neither key", "Qwen3_5MoeForCausalLM",
+            {**NEXT, "model_type": "qwen3_5_moe_text", "decoder_sparse_step": 2, "mlp_only_layers": [0]}, [0, 1, 2, 3, 4, 5, 6, 7],
+        ),
+        ("Qwen3.5 without experts has none", "Qwen3_5ForCausalLM", {**NEXT, "model_type": "qwen3_5_text"}, []),
+    ],
+)  # fmt: skip
+def test_layers_with_experts(sentence: str, architecture: str, config: dict[str, Any], routed: list[int]) -> None:
+    assert [i for i, layer in enumerate(shape_of(architecture, **config).layers) if layer.routed] == routed, sentence
+
+
+def test_a_layer_kind_without_a_rule_is_named() -> None:
+    with pytest.raises(Unsupported, match="'sparse_attention'"):
+        shape_of("Qwen3NextForCausalLM", **NEXT, layer_types=["sparse_attention"] * 8)
+
+
+def test_a_list_that_ends_early_is_named() -> None:
+    with pytest.raises(InvalidInput, match=r"layer_types.*must name each of the 8 layers"):
+        shape_of("Qwen3NextForCausalLM", **NEXT, layer_types=["full_attention"] * 7)
