@@ -7,6 +7,7 @@ follows the older.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 from plimsoll_estimator.engine_version import EngineVersion
@@ -127,6 +128,7 @@ _RELEASES: Final = Releases(
 """Read from the planner's source of 0.8.5, 0.9.1, and one release of every minor from 0.10 to 0.33."""
 
 
+@lru_cache(maxsize=64)
 def rules_for(version: EngineVersion) -> PlannerRules:
     """The rules of `version`."""
     return _RELEASES.of(version)

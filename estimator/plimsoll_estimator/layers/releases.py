@@ -7,6 +7,7 @@ Knows no bytes.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from plimsoll_estimator.engine_version import EngineVersion
@@ -56,6 +57,7 @@ _RELEASES: Final = Releases(
 )
 
 
+@lru_cache(maxsize=64)
 def layer_rules(version: EngineVersion) -> LayerRules:
     """The switches of `version`."""
     return _RELEASES.of(version)

@@ -6,6 +6,7 @@ Switches alone: figures that were fitted are rows of data/overheads.json, with `
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from plimsoll_estimator.engine_version import EngineVersion
@@ -38,6 +39,7 @@ _RELEASES: Final = Releases(
 )
 
 
+@lru_cache(maxsize=64)
 def overhead_rules(version: EngineVersion) -> OverheadRules:
     """The switches of `version`."""
     return _RELEASES.of(version)

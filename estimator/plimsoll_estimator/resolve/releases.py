@@ -7,6 +7,7 @@ data/engine_defaults.json. Knows no model and no GPU.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 from plimsoll_estimator.engine_version import EngineVersion
@@ -113,6 +114,7 @@ def spans_nodes(version: EngineVersion) -> bool:
     return argument_rules(version).spans_nodes
 
 
+@lru_cache(maxsize=64)
 def argument_rules(version: EngineVersion) -> ArgumentRules:
     """The switches of `version`."""
     return _RELEASES.of(version)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 from plimsoll_estimator.engine_version import EngineVersion
@@ -40,6 +41,7 @@ _RELEASES: Final = Releases(
 )
 
 
+@lru_cache(maxsize=64)
 def tower_rules(version: EngineVersion) -> TowerRules:
     """The switches of `version`."""
     return _RELEASES.of(version)
