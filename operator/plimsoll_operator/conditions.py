@@ -33,6 +33,14 @@ class PodsRefused:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Blocked:
+    """A child of the plan that is not the controller's to change: its name is somebody else's, or it has another owner now."""
+
+    reason: Literal["NameTaken", "NotControlled"]
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dispute:
     """Somebody else changes what the plan sets. `waiting`: it is left so for a while, because it goes on."""
 
@@ -94,8 +102,8 @@ class Situation:
     `applied_generation` is the generation whose plan the pods carry, None without one. `adopting` is true where the
     verdict speaks of the spec as it stands rather than re-judging an applied plan. `bound` counts live pods on nodes,
     `capacity_for_missing` says that GPUs for all the others are booked, `missing_because` what they wait for where they are not.
-    `apply_problem` is what the API server says to the children, where it refuses them, `name_taken` says which child's name somebody
-    else's object has, `dispute` that somebody changes them. `replicas` are those that are made; `beyond`
+    `apply_problem` is what the API server says to the children, where it refuses them, `blocked` says which child is not there to be
+    changed, `dispute` that somebody changes them. `replicas` are those that are made; `beyond`
     as many more are wanted and held by the FitPolicy, which says `beyond_because`.
     """
 
@@ -110,7 +118,7 @@ class Situation:
     child: ChildState | None
     missing_because: Lack = "gpus"
     apply_problem: str = ""
-    name_taken: str = ""
+    blocked: Blocked | None = None
     dispute: Dispute | None = None
     beyond: int = 0
     beyond_because: Reject | None = None
@@ -296,8 +304,8 @@ def _absent(situation: Situation) -> str:
 def _obstacle(situation: Situation) -> tuple[str, str] | None:
     """Reason and sentence of what keeps the plan from running until somebody changes something; None where nothing does."""
     child = situation.child
-    if situation.name_taken:
-        return ("NameTaken", situation.name_taken)
+    if situation.blocked is not None:
+        return (situation.blocked.reason, situation.blocked.message)
     if situation.apply_problem:
         return ("ApplyRefused", f"the API server refuses the pods' objects: {situation.apply_problem}")
     if child is not None and child.pods_refused is not None and child.pods_refused.final:

@@ -138,3 +138,23 @@ def test_who_goes_on_changing_a_child_is_named_and_answered_ever_more_slowly(wis
     child = wishes.child("fought-over")
     assert child is not None
     assert child["spec"]["replicas"] == 1
+
+
+def test_a_child_that_its_tenant_hands_to_another_owner_is_left_alone_and_taken_up_when_it_is_put_right(wishes: Wishes) -> None:
+    wishes.create(wish("handed-over"))
+    wishes.ready("handed-over")
+    uids, child = wishes.uids("handed-over"), wishes.child("handed-over")
+    assert child is not None
+    ours = child["metadata"]["ownerReferences"]
+    other = {"apiVersion": "example.com/v1", "kind": "Fleet", "name": "mine", "uid": "f1", "controller": True}
+    owners = [ours[0] | {"controller": False}, other]
+    patched(wishes, child_path(wishes, "handed-over"), {"metadata": {"ownerReferences": owners}})
+    wishes.patch("handed-over", {"spec": {"replicas": 2, "template": {"labels": {"a": "b"}}}})
+    wait_until(lambda: stalled(wishes, "handed-over") == ("True", "NotControlled"), "status to say so", timeout_s=20)
+    said = [row["message"] for row in wishes.status("handed-over")["conditions"] if row["reason"] == "NotControlled"]
+    assert all("remove Fleet mine from its metadata.ownerReferences" in message for message in said)
+    assert wishes.uids("handed-over") == uids
+    patched(wishes, child_path(wishes, "handed-over"), {"metadata": {"ownerReferences": ours}})
+    wishes.ready("handed-over")
+    wait_until(lambda: len(wishes.pods("handed-over")) == 2, "the new spec to be applied")
+    assert stalled(wishes, "handed-over") == ("False", "NotStalled")

@@ -217,6 +217,57 @@ def test_a_name_that_was_taken_before_books_nothing_and_is_taken_up_when_it_is_f
     assert world.condition("chat", "Stalled") == ("False", "NotStalled")
 
 
+def handed_over(world: World, other: bool) -> None:
+    """A tenant takes the child from its InferenceDeployment, and may give it to somebody else."""
+    found = world.child("chat")
+    assert found is not None
+    ours = found["metadata"]["ownerReferences"][0]
+    ours["controller"] = False
+    if other:
+        row = {"apiVersion": "example.com/v1", "kind": "Fleet", "name": "mine", "uid": "f1", "controller": True}
+        found["metadata"]["ownerReferences"].append(row)
+    world.kube.replace(DEPLOYMENTS, found)
+
+
+@pytest.mark.parametrize(
+    ("other", "says"),
+    [
+        (True, 'remove Fleet mine from its metadata.ownerReferences and set "controller: true" at InferenceDeployment chat'),
+        (False, 'set "controller: true" at InferenceDeployment chat in its metadata.ownerReferences'),
+    ],
+    ids=["to another owner", "to nobody"],
+)
+def test_a_child_that_is_handed_over_is_left_alone_and_status_says_what_to_put_right(world: World, other: bool, says: str) -> None:
+    """The API server takes no second controlling owner, and the guard lets the controller change nothing that it does not control."""
+    world.pod("chat", 1, node="n0")
+    world.work()
+    plan = world.status("chat")["plan"]
+    handed_over(world, other)
+    world.wish("chat", 2, replicas=3)
+    kinds = [kind for kind in world.writes(world.work) if not kind.endswith("/status") and kind != "Event"]
+    assert kinds == [], "neither applied nor scaled"
+    assert world.condition("chat", "Stalled") == ("True", "NotControlled")
+    assert says in next(row["message"] for row in world.status("chat")["conditions"] if row["type"] == "Stalled")
+    assert world.status("chat")["plan"] == plan
+    assert world.status("chat")["proposedPlan"]["tensorParallelSize"] == 2
+    promised = world.controller.ledger.promised((NS, "chat"))
+    assert promised is not None
+    assert promised.replicas == 1
+    assert [row["reason"] for row in world.kube.list_page(EVENTS).items].count("NotControlled") == 1
+    assert world.controller.queue.take(0) is None, "no retry with growing waits: the child's own change wakes it"
+
+    found = world.child("chat")
+    assert found is not None
+    found["metadata"]["ownerReferences"] = [found["metadata"]["ownerReferences"][0] | {"controller": True}]
+    world.kube.replace(DEPLOYMENTS, found)
+    world.work()
+    child = world.child("chat")
+    assert child is not None
+    assert child["spec"]["replicas"] == 3
+    assert world.status("chat")["plan"]["tensorParallelSize"] == 2
+    assert world.condition("chat", "Stalled") == ("False", "NotStalled")
+
+
 @dataclass(slots=True)
 class QuickStranger(FakeKube):
     """Somebody takes the name of a child between our look and our write."""

@@ -166,6 +166,10 @@ REASONS: Final = {  # reason -> (what it means, what to do)
         "An object that is not Plimsoll's has the name of the Deployment, LeaderWorkerSet or Service; it is never taken over.",
         "Rename one of the two. What runs keeps its plan and its GPUs; the rest is made within half a minute of the name being free.",
     ),
+    "NotControlled": (
+        "Somebody has taken the Deployment, LeaderWorkerSet or Service from its InferenceDeployment: another owner controls it, or none.",
+        "The message names the entry of metadata.ownerReferences to remove or to set. What runs keeps its plan and its GPUs.",
+    ),
     "ChangedByOthers": (
         "Somebody else changes the Deployment, LeaderWorkerSet or Service that the plan has made; it is put back, at most every 5 minutes.",
         "The message names the other manager. Change the InferenceDeployment instead; an autoscaler is pointed at its scale.",

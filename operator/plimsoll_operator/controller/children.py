@@ -13,6 +13,7 @@ from typing import Final
 
 from plimsoll_operator import group
 from plimsoll_operator.api import InferenceDeployment
+from plimsoll_operator.conditions import Blocked
 from plimsoll_operator.controller.course import Applied, place_of
 from plimsoll_operator.controller.disputes import Disputes
 from plimsoll_operator.controller.records import Records
@@ -22,7 +23,10 @@ from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.names import DECIDED_ANNOTATION, NAME_LABEL, TEMPLATE_DIGEST_ANNOTATION
 from plimsoll_operator.ports import DEPLOYMENTS, INFERENCE_DEPLOYMENTS, LEADER_WORKER_SETS, SERVICES, Key, Kube, Manifest, Resource
 from plimsoll_operator.render import MANAGED_BY, render_service, render_workload
+from plimsoll_operator.text import one_line
 from plimsoll_operator.verdict import Plan
+
+_MAX_OWNER: Final = 320
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,29 +76,36 @@ class Children:
         self._disputes = disputes
         self._has_group = has_group
 
-    def find(self, deployment: InferenceDeployment, *, spans: bool = False) -> tuple[Manifest | None, str]:
-        """The child that runs the plan, and a sentence where a child's name is taken by an object that is never taken over, else "".
+    def find(self, deployment: InferenceDeployment, *, spans: bool = False) -> tuple[Manifest | None, Blocked | None]:
+        """The child that runs the plan, and what keeps a child from being made or changed: an object that is never taken over has its
+        name, or somebody has handed it to another owner.
 
         `spans`: the deployment's replicas may span nodes here, so that the names of such a child count too.
         """
         key, uid = _key_of(deployment), deployment.metadata.uid
         own: list[Manifest] = []
         taken: list[str] = []
+        lost: list[str] = []
         for kind in (SINGLE, GROUP) if spans or self._may_have_group(key) else (SINGLE,):
             child = self._own_or_foreign(kind.resource, key, kind.place(key), uid)
             if child is not None and _owned(child, uid):
                 own.append(child)
+                lost += _handed_over(kind.resource, child, deployment)
             elif child is not None:
                 taken.append(_taken(kind.resource, kind.place(key)))
         if not self._has_service(deployment):
             service = self._own_or_foreign(SERVICES, key, key, uid)
             if service is not None and not _owned(service, uid):
                 taken.append(_taken(SERVICES, key))
+            elif service is not None:
+                lost += _handed_over(SERVICES, service, deployment)
         if spans:
             headless = self._kube.get(SERVICES, *GROUP.place(key))
             if headless is not None and not _made_for_group(headless):
                 taken.append(_taken(SERVICES, GROUP.place(key)))
-        return newest(own), " ".join(taken)
+        if lost:
+            return newest(own), Blocked(reason="NotControlled", message=" ".join(lost))
+        return newest(own), Blocked(reason="NameTaken", message=" ".join(taken)) if taken else None
 
     def keep(self, key: Key, child: Manifest | None, wanted: int) -> tuple[Manifest | None, bool]:
         """The new spec is refused: the pods run on as they are, and only fewer of them is something it may still ask for."""
@@ -229,6 +240,24 @@ def _key_of(deployment: InferenceDeployment) -> Key:
 
 def _owned(child: Manifest, uid: str) -> bool:
     return any(owner.get("uid") == uid for owner in child["metadata"].get("ownerReferences") or ())
+
+
+def _handed_over(resource: Resource, child: Manifest, deployment: InferenceDeployment) -> list[str]:
+    """One sentence where the child that was made is not controlled by its InferenceDeployment any more; else none.
+
+    The API server lets one owner control an object and would refuse every apply, and the guard lets the controller change nothing that
+    is not its own: whoever has changed it must put it back.
+    """
+    rows = [row for row in child["metadata"].get("ownerReferences") or () if isinstance(row, dict)]
+    if any(row.get("controller") is True and row.get("uid") == deployment.metadata.uid for row in rows):
+        return []
+    other = next((row for row in rows if row.get("controller") is True), None)
+    what, own = f"The {resource.kind} {child['metadata'].get('namespace', '')}/{child['metadata']['name']}", deployment.metadata.name
+    if other is None:
+        return [f'{what} has no controlling owner: set "controller: true" at InferenceDeployment {own} in its metadata.ownerReferences.']
+    owner = one_line(f"{other.get('kind')} {other.get('name')}", _MAX_OWNER)
+    mend = f'remove {owner} from its metadata.ownerReferences and set "controller: true" at InferenceDeployment {own}'
+    return [f"{what} is controlled by {owner}, so nothing of it is changed: {mend}, or delete it to have it made anew."]
 
 
 def _left_behind(child: Manifest, key: Key, uid: str) -> bool:

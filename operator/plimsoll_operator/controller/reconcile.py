@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Final
 
 from plimsoll_operator.api import ApiError, InferenceDeployment, read_deployment
-from plimsoll_operator.conditions import PLAN_STANDS, Lack, Situation, model_seen
+from plimsoll_operator.conditions import PLAN_STANDS, Blocked, Lack, Situation, model_seen
 from plimsoll_operator.controller.children import Children, is_gated, kind_for, kind_of
 from plimsoll_operator.controller.course import (
     MAX_REPLAN,
@@ -139,11 +139,11 @@ class Reconciler:
         except ApiError as error:
             return self._refuse_unreadable(key, raw, str(error))
         spans = deployment.spec.placement.max_nodes_per_replica > 1 and self._serves_groups()
-        child, taken = self._children.find(deployment, spans=spans)
+        child, blocked = self._children.find(deployment, spans=spans)
         gathered = replace(_gathered(key, raw, deployment, child), unknown_fields=unknown)
         decided = self._decide_and_book(gathered)
-        if taken:
-            return self._wait_for_name(gathered, decided, taken)
+        if blocked is not None:
+            return self._wait_for_child(gathered, decided, blocked)
         try:
             child, applied_now = self._apply(gathered, decided)
         except ApiFailure as failure:
@@ -258,21 +258,23 @@ class Reconciler:
         self._ledger.promise(gathered.key, kept)
         self._report(gathered, decided, gathered.child, apply_problem=str(failure))
 
-    def _wait_for_name(self, gathered: Gathered, decided: Decided, taken: str) -> str:
-        """Somebody's object has a child's name. What runs goes on with its plan and its GPUs, and may only become less."""
+    def _wait_for_child(self, gathered: Gathered, decided: Decided, blocked: Blocked) -> str:
+        """A child is not ours to make or change. What runs goes on with its plan and its GPUs, and may only become less."""
         self._again(gathered.key, RETAKE_SECONDS)
-        child, _ = self._children.keep(gathered.key, gathered.child, gathered.deployment.spec.replicas)
+        child = gathered.child
+        if blocked.reason == "NameTaken":
+            child, _ = self._children.keep(gathered.key, child, gathered.deployment.spec.replicas)
         runs, course = applied_from_child(child), decided.course
         proposed = course.run.plan if course.adopts and course.run is not None else course.proposed
         course = Course(run=runs, adopts=False, adopting=course.adopting, proposed=proposed)
         self._ledger.promise(gathered.key, _promise(gathered, course, runs, _replicas(child)) if runs is not None else None)
         if runs is not None:
             self._gates.lift(gathered.key, runs.plan.digest)
-        self._report(gathered, replace(decided, course=course), child, name_taken=taken)
+        self._report(gathered, replace(decided, course=course), child, blocked=blocked)
         return "blocked"
 
     def _report(
-        self, gathered: Gathered, decided: Decided, child: Manifest | None, *, apply_problem: str = "", name_taken: str = ""
+        self, gathered: Gathered, decided: Decided, child: Manifest | None, *, apply_problem: str = "", blocked: Blocked | None = None
     ) -> bool:
         """Remember, tell, and write status when it differs. Returns whether it was written."""
         deployment = gathered.deployment
@@ -289,11 +291,11 @@ class Reconciler:
             beyond=deployment.spec.replicas - held.replicas,
             beyond_because=held.reject,
             bound=self._ledger.bound_replicas(gathered.key, course.run.plan.nodes_per_replica if course.run is not None else 1),
-            capacity_for_missing=decided.standing in (Standing.BOOKED, Standing.SETTLED) and not apply_problem and not name_taken,
+            capacity_for_missing=decided.standing in (Standing.BOOKED, Standing.SETTLED) and not apply_problem and blocked is None,
             child=child_state(child),
             missing_because=_lack(decided),
             apply_problem=apply_problem,
-            name_taken=name_taken,
+            blocked=blocked,
             dispute=self._disputes.about(gathered.key),
         )
         self._records.put(
@@ -308,7 +310,7 @@ class Reconciler:
             ),
         )
         return self._reporter.report(
-            gathered.raw, decided.facts, situation, course, applied=not decided.held and not apply_problem and not name_taken
+            gathered.raw, decided.facts, situation, course, applied=not decided.held and not apply_problem and blocked is None
         )
 
     def _refuse_unreadable(self, key: Key, raw: Manifest, message: str) -> str:

@@ -82,8 +82,8 @@ class Reporter:
 
     def _tell(self, key: Key, facts: Facts, situation: Situation, course: Course, *, applied: bool) -> None:
         uid, verdict = facts.deployment.metadata.uid, situation.verdict
-        if situation.name_taken:
-            self._events.post(key, uid, kind="Warning", reason="NameTaken", action="Apply", note=situation.name_taken)
+        if situation.blocked is not None:
+            self._events.post(key, uid, kind="Warning", reason=situation.blocked.reason, action="Apply", note=situation.blocked.message)
         elif situation.apply_problem:
             self._events.post(key, uid, kind="Warning", reason="ApplyRefused", action="Apply", note=situation.apply_problem)
         elif situation.child is not None and situation.child.pods_refused is not None and not course.adopts:
