@@ -38,7 +38,7 @@ SPELLINGS: Final[Mapping[str, tuple[str, ...]]] = {
 """The dimensions by Hugging Face's usual key; the first spelling that a file has wins (vLLM model_arch_config_convertor.py, v0.32.0)."""
 POSITIONS: Final = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length", "max_sequence_length", "n_ctx")
 EXPERTS: Final = ("num_experts", "moe_num_experts", "n_routed_experts", "num_local_experts")
-EXPERTS_PER_TOKEN: Final = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "top_k_experts")
+EXPERTS_PER_TOKEN: Final = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "moe_top_k", "top_k_experts", "moe_k")
 SHARED_EXPERTS: Final = ("n_shared_experts", "moe_num_shared_experts", "num_shared_experts")
 PREDICTION_MODULES: Final = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules")
 _SAME: Final = {

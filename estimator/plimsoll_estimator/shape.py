@@ -216,6 +216,12 @@ class Layer:
         """Whether its feed-forward block is made of experts."""
         return isinstance(self.ffn, Experts)
 
+    @property
+    def experts(self) -> Experts:
+        """Its experts, where the class has them in every layer."""
+        assert isinstance(self.ffn, Experts), "asked a dense layer for its experts"
+        return self.ffn
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Vision:

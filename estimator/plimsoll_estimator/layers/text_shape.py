@@ -82,13 +82,11 @@ def _kv_heads(text: HfConfig, heads: int) -> int:
     if model_type in ("falcon", "RefinedWeb", "RefinedWebModel"):
         if text.bool("multi_query") and not text.bool("new_decoder_architecture"):
             return 1
-    elif model_type in ("mpt", "dbrx"):
+    elif model_type == "mpt":
         nested = text.sub("attn_config")
         return (nested.int_or_none("kv_n_heads") if nested else None) or heads
     elif model_type == "gpt_bigcode" and text.bool("multi_query", default=True):
         return 1
-    elif model_type in ("chatglm", "glm4v_chat") and not text.bool("multi_query_attention"):
-        return heads
     return text.int_or_none("num_key_value_heads") or heads
 
 

@@ -6,13 +6,21 @@ Sources: vllm/model_executor/models/{chatglm,glm,glm4,glm4_moe,glm4_1v,glm_ocr}.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import DecoderStyle, build_decoder
 from plimsoll_estimator.layers.experts import MoeStyle, build_moe
 from plimsoll_estimator.layers.rank import Rank
-from plimsoll_estimator.towers.compose import with_tower
+from plimsoll_estimator.models import stacks
+from plimsoll_estimator.models.record import Model, seeing
+from plimsoll_estimator.models.stacks import dense, routed_experts, sparse_from, windowed
+from plimsoll_estimator.reader import positive
+from plimsoll_estimator.shape import Dimensions, Layer
+from plimsoll_estimator.towers.compose import behind
 from plimsoll_estimator.towers.glm_vit import glm4v_tower, glm_ocr_tower
 
 GLM4 = DecoderStyle(norms=4, qkv_bias=("attention_bias",), partial_rotary=0.5)
@@ -29,16 +37,41 @@ CHATGLM = DecoderStyle(
 
 def glm4_moe(rank: Rank) -> None:
     """Glm4MoeForCausalLM: dense layers first, float32 correction, shared experts."""
-    text = rank.text
-    style = DecoderStyle(ties=False, qkv_bias=("attention_bias",), partial_rotary=0.5, qk_norm="head" if text.bool("use_qk_norm") else "no")
-    sparse = MoeStyle(gate_item=4, correction=True, shared="count", intermediate=("moe_intermediate_size",))
-    build_moe(rank, style, sparse, first_dense=text.int("first_k_dense_replace", default=0))
+    qk_norm = rank.text.bool("use_qk_norm")
+    style = DecoderStyle(ties=False, qkv_bias=("attention_bias",), partial_rotary=0.5, qk_norm="head" if qk_norm else "no")
+    build_moe(rank, style, MoeStyle(gate_item=4, correction=True))
 
 
-def _glm4v_language(rank: Rank) -> None:
-    build_decoder(rank, GLM4)
+def _sparse_layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
+    """Experts behind `first_k_dense_replace` layers, where the file names any."""
+    seen = windowed(text, size, stacks.attention(size))
+    block = routed_experts(text, text.int("moe_intermediate_size"))
+    return stacks.stack([(one,) for one in seen], sparse_from(size, block, first=text.int("first_k_dense_replace", default=0)))
 
 
-glm4v = with_tower(glm4v_tower, _glm4v_language)
-glm4v_moe = with_tower(glm4v_tower, glm4_moe)
-glm_ocr = with_tower(glm_ocr_tower, lambda rank: build_decoder(rank, replace(GLM4, partial_rotary=1.0)))
+def _chatglm_heads(text: HfConfig) -> Mapping[str, int]:
+    """GLMAttention shares key-value heads only where `multi_query_attention` says so, and splits the hidden size over the heads."""
+    heads = positive(text, "num_attention_heads")
+    shared = text.int_or_none("num_key_value_heads") if text.bool("multi_query_attention") else None
+    return {"num_key_value_heads": shared or heads, "head_dim": text.int("hidden_size") // heads}
+
+
+def _dense(style: DecoderStyle, *classes: str, model_types: tuple[str, ...]) -> Model:
+    return Model(classes=classes, model_types=model_types, weights=partial(build_decoder, style=style), layers=dense())
+
+
+DENSE_4 = _dense(GLM4, "Glm4ForCausalLM", model_types=("glm4",))
+SPARSE_4 = Model(classes=("Glm4MoeForCausalLM",), model_types=("glm4_moe",), weights=glm4_moe, layers=_sparse_layers)
+_OCR = _dense(replace(GLM4, partial_rotary=1.0), model_types=("glm_ocr_text",))
+MODELS = (
+    _dense(GLM, "GlmForCausalLM", model_types=("glm",)),
+    DENSE_4,
+    replace(
+        _dense(CHATGLM, "ChatGLMModel", "ChatGLMForConditionalGeneration", model_types=("chatglm",)),
+        overrides=_chatglm_heads,
+    ),
+    SPARSE_4,
+    seeing(DENSE_4, behind(glm4v_tower), classes=("Glm4vForConditionalGeneration",), model_types=("glm4v_text",)),
+    seeing(SPARSE_4, behind(glm4v_tower), classes=("Glm4vMoeForConditionalGeneration",), model_types=("glm4v_moe_text",)),
+    seeing(_OCR, behind(glm_ocr_tower), classes=("GlmOcrForConditionalGeneration",)),
+)

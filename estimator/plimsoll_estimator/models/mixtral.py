@@ -6,11 +6,17 @@
 from __future__ import annotations
 
 from plimsoll_estimator.layers.decoder import DecoderStyle, everywhere
-from plimsoll_estimator.layers.experts import BLOCK_SPARSE, build_moe, check_expert_count, expert_count
+from plimsoll_estimator.layers.experts import BLOCK_SPARSE, build_moe, check_expert_count
 from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.models.record import Model
+from plimsoll_estimator.models.stacks import mixture
+from plimsoll_estimator.reader import experts
 
 
 def mixtral(rank: Rank) -> None:
     """MixtralForCausalLM."""
-    check_expert_count(rank, expert_count(rank.text))
+    check_expert_count(rank, experts(rank.text))
     build_moe(rank, everywhere(DecoderStyle()), BLOCK_SPARSE)
+
+
+MODELS = (Model(classes=("MixtralForCausalLM",), model_types=("mixtral",), weights=mixtral, layers=mixture),)

@@ -147,3 +147,10 @@ def mixture(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     """Attention, and experts as wide as the model's intermediate size, in every layer (Mixtral's build)."""
     seen = windowed(text, size, attention(size))
     return stack([(one,) for one in seen], [routed_experts(text, size.intermediate_size, shared=0)] * len(seen))
+
+
+def behind_dense(text: HfConfig, size: Dimensions, block: Experts) -> list[Mlp | Experts]:
+    """DeepSeek's order (deepseek_v2.py): experts in every `moe_layer_freq`-th layer, counted from 0, from `first_k_dense_replace` on."""
+    plain, first = Mlp(width=size.intermediate_size), text.int("first_k_dense_replace", default=0)
+    every = positive(text, "moe_layer_freq", default=1)
+    return [block if i >= first and i % every == 0 and block.count else plain for i in range(size.num_hidden_layers)]
