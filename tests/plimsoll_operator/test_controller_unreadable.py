@@ -1,10 +1,12 @@
 """The controller and what a newer release has left in the cluster: running pods stay, nothing is made, and each object says why."""
 
+from datetime import UTC, datetime
+
 import pytest
 from tests.plimsoll_operator.test_controller_reconcile import NS, World, gpu_node
 
 from plimsoll_operator.controller.fakes import FakeKube
-from plimsoll_operator.controller.policy_status import condition_of
+from plimsoll_operator.controller.policy_status import PolicyStatus, condition_of
 from plimsoll_operator.controller.process import Controller
 from plimsoll_operator.decision import decide
 from plimsoll_operator.errors import ApiFailure
@@ -231,3 +233,28 @@ def test_a_calibration_that_cannot_be_read_says_that_it_corrects_nothing() -> No
     made.controller.calibration_writer.write_if_changed()
     status, reason, message = said(made, ENGINE_CALIBRATIONS, "learned")
     assert (status, reason, "None of its corrections is made" in message) == ("False", "Unreadable", True)
+
+
+def test_a_policy_that_is_gone_is_told_nothing_and_is_not_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    """The informer's word of the deletion may come after the look, or never where a watch has ended."""
+    kube, now, tried = FakeKube(), [0.0], list[float]()
+
+    class Counted(FakeKube):
+        def apply(self, resource: Resource, manifest: Manifest, *, subresource: str = "") -> Manifest:
+            tried.append(now[0])
+            return kube.apply(resource, manifest, subresource=subresource)
+
+    status = PolicyStatus(Counted(), clock=lambda: now[0], now=lambda: datetime(2026, 1, 1, tzinfo=UTC))
+    kube.create(FIT_POLICIES, an(FIT_POLICIES, "gone", {"namespaceSelector": {}}))
+    status.changed(("", "gone"), None, kube.get(FIT_POLICIES, "", "gone"))
+    kube.delete(FIT_POLICIES, "", "gone")
+    for _ in range(5):
+        status.write_due()
+        now[0] += 60
+    assert tried == [0.0]
+    assert "again" not in caplog.text
+    status.changed(("", "gone"), None, kube.create(FIT_POLICIES, an(FIT_POLICIES, "gone", {"namespaceSelector": {}})))
+    status.write_due()
+    found = kube.get(FIT_POLICIES, "", "gone")
+    assert found is not None
+    assert found["status"]["conditions"][0]["reason"] == "Accepted", "one of the same name is told"

@@ -51,6 +51,8 @@ class PolicyStatus:
                 with self._border(Unit.TIMER, f"status of FitPolicy {key[1]}"):
                     self._write(policy)
             except ApiFailure as failure:
+                if failure.status == 404:
+                    continue  # it is gone, whether or not the informer has heard of it; one of the same name is told of anew
                 _log.warning("status of FitPolicy %s: %s; again in %.0f s", key[1], failure, _AGAIN_SECONDS)
                 with self._lock:
                     self._due.setdefault(key, (self._clock() + _AGAIN_SECONDS, policy))
