@@ -3,12 +3,12 @@
 import copy
 import io
 import json
-from time import perf_counter
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.plimsoll_estimator.work import Limited, steps
 
 from plimsoll_estimator import catalogue
 from plimsoll_estimator.cases import answer_case, run_cases
@@ -19,6 +19,8 @@ from plimsoll_estimator.hf_config import HfConfig
 LAW = settings(max_examples=400, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 LLAMA = dict((catalogue.lookup("meta-llama/Llama-3.1-8B-Instruct") or HfConfig({})).as_mapping())
 H100 = {"product": "NVIDIA-H100-80GB-HBM3"}
+MOST_STEPS = 600_000
+"""Of one case: twice what the dearest takes, which is to refuse 20,000 patterns. An ordinary one takes a few thousand."""
 VERDICTS = {"starts", "refused", "unsupported", "invalid"}
 NEEDS = (
     "weights_bytes", "weights_created_bytes", "activation_bytes", "cuda_graph_bytes", "cuda_graph_pool_bytes", "non_torch_bytes",
@@ -180,11 +182,11 @@ def patterned(*patterns: str, **changes: Any) -> dict[str, Any]:
     ],
 )
 def test_what_fuzzing_found_stays_answered(sentence: str, changes: dict[str, Any], verdict: str) -> None:
-    begun = perf_counter()
-    reply = reply_to({"id": "a", "model_config": LLAMA, "gpu": H100, "engine_args": {"max_model_len": 8192}, **changes})
-    assert reply["verdict"] == verdict, sentence
-    assert len(reply["message"] or "") < 500, sentence
-    assert perf_counter() - begun < 2, sentence
+    replies: list[dict[str, Any]] = []
+    case = {"id": "a", "model_config": LLAMA, "gpu": H100, "engine_args": {"max_model_len": 8192}, **changes}
+    steps(lambda: replies.append(reply_to(case)), Limited(MOST_STEPS))
+    assert replies[0]["verdict"] == verdict, sentence
+    assert len(replies[0]["message"] or "") < 500, sentence
 
 
 PLACES = (
