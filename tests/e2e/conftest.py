@@ -46,6 +46,22 @@ def installation(cluster: Cluster) -> Installation:
     return installed
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what asks for the control plane that we boot ourselves, so that other clusters select it out: -m "not own_plane"."""
+    for item in items:
+        if "own_plane" in getattr(item, "fixturenames", ()):
+            item.add_marker("own_plane")
+
+
+@pytest.fixture(scope="session")
+def own_plane(installation: Installation) -> ControlPlane:
+    """The control plane that we boot ourselves, with both programs as processes beside it: it can be stopped, and its files read."""
+    cluster = installation.cluster
+    assert isinstance(cluster, ControlPlane), 'this cluster is not ours: select the test out with -m "not own_plane"'
+    return cluster
+
+
 @pytest.fixture
 def namespace(cluster: Cluster) -> Iterator[str]:
     """A namespace of the test's own, emptied at its end so that the next test finds the GPUs free."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import pytest
-from tests.controlplane import Cluster
+from tests.controlplane import Cluster, ControlPlane
 from tests.controlplane.cluster import Json, wait_until
 from tests.e2e.installation import GROUP, Installation
 
@@ -81,10 +81,8 @@ def wishes(installation: Installation, namespace: str) -> Wishes:
 
 
 @pytest.fixture
-def processes(installation: Installation) -> Iterator[Installation]:
+def processes(installation: Installation, own_plane: ControlPlane) -> Iterator[Installation]:
     """The installation where the programs are processes of ours; the controller runs again afterwards."""
-    if not installation.ports:
-        pytest.skip("the programs run in the cluster here")
     yield installation
     if "controller" not in installation.cluster.processes.running():
         installation.start_controller()

@@ -81,8 +81,6 @@ def test_an_unknown_model_is_kept_without_pods(installation: Installation, names
 @contextmanager
 def stopped(installation: Installation, name: str) -> Iterator[None]:
     """Stop one program for a while."""
-    if not installation.ports:
-        pytest.skip("the programs run in the cluster here")
     installation.stop(name)
     try:
         yield
@@ -90,6 +88,7 @@ def stopped(installation: Installation, name: str) -> Iterator[None]:
         installation.start_webhook() if name == "webhook" else installation.start_controller()
 
 
+@pytest.mark.usefixtures("own_plane")
 def test_without_webhook_creation_fails_closed_and_the_rest_goes_on(installation: Installation, namespace: str) -> None:
     cluster = installation.cluster
     apply(cluster, namespace, deployment("stays", replicas=2))
@@ -113,6 +112,7 @@ def test_without_webhook_creation_fails_closed_and_the_rest_goes_on(installation
     assert cluster.get("-n", namespace, "infd")["items"] == []
 
 
+@pytest.mark.usefixtures("own_plane")
 def test_without_controller_the_webhook_still_answers(installation: Installation, namespace: str) -> None:
     cluster = installation.cluster
     with stopped(installation, "controller"):
@@ -123,9 +123,8 @@ def test_without_controller_the_webhook_still_answers(installation: Installation
     wait_until(lambda: running(cluster, namespace, "waits", 1), "the returned controller to make the pod")
 
 
+@pytest.mark.usefixtures("own_plane")
 def test_metrics_of_a_deleted_object_vanish(installation: Installation, namespace: str) -> None:
-    if not installation.ports:
-        pytest.skip("the programs run in the cluster here")
     cluster = installation.cluster
     apply(cluster, namespace, deployment("measured"))
     series = f'plimsoll_gpu_memory_predicted_bytes{{component="weights",name="measured",namespace="{namespace}"}}'

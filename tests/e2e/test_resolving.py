@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.controlplane import Cluster
+from tests.controlplane import Cluster, ControlPlane
 from tests.controlplane.cluster import Json, wait_until
 from tests.e2e.installation import GROUP, Installation
 from tests.e2e.test_controller import Wishes, wish
@@ -25,10 +25,8 @@ KINDS = "inferencedeployments,modelprofiles,clustermodelprofiles,gpupools,deploy
 
 
 @pytest.fixture(scope="module")
-def hub(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
+def hub(installation: Installation, own_plane: ControlPlane, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubServer]:
     """A hub, and the controller reading from it with a token; afterwards it reads none again."""
-    if not installation.ports:
-        pytest.skip("the programs run in the cluster here")
     folder = tmp_path_factory.mktemp("hub")
     (folder / "token").write_text(TOKEN)
     with serving() as server:

@@ -17,9 +17,7 @@ TAKEN_OVER_WITHIN_S = 10  # on a busy machine; without giving the lease back it 
 
 
 @pytest.fixture
-def programs(installation: Installation) -> Iterator[Installation]:
-    if not isinstance(installation.cluster, ControlPlane):
-        pytest.skip("the programs run in the cluster here")
+def programs(installation: Installation, own_plane: ControlPlane) -> Iterator[Installation]:
     yield installation
     if "controller" not in installation.cluster.processes.running():
         installation.start_controller()

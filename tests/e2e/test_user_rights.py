@@ -65,11 +65,9 @@ class Node:
 
 
 @pytest.fixture
-def node(installation: Installation) -> Iterator[Node]:
-    if not isinstance(installation.cluster, ControlPlane):
-        pytest.skip("the nodes of this cluster have kubelets of their own")
-    with serving_logs(installation.cluster) as logs:
-        yield Node(cluster=installation.cluster, logs=logs)
+def node(own_plane: ControlPlane) -> Iterator[Node]:
+    with serving_logs(own_plane) as logs:
+        yield Node(cluster=own_plane, logs=logs)
 
 
 @pytest.fixture
