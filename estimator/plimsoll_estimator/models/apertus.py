@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
-from plimsoll_estimator.layers.decoder import DecoderStyle, attention, mlp, sizes, stack
+from plimsoll_estimator.layers.decoder import DecoderStyle, attention, mlp, stack
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.layers.rope import rope
+from plimsoll_estimator.models.record import Model, unless_causal
+from plimsoll_estimator.models.stacks import dense
 
 _APERTUS = DecoderStyle(
     qkv_bias=("attention_bias", "bias"),
@@ -21,7 +23,7 @@ _APERTUS = DecoderStyle(
 
 def apertus(rank: Rank) -> None:
     """ApertusForCausalLM: an activation with two parameters and two buffers per layer (xIELU)."""
-    size = sizes(rank.text, _APERTUS, rank.config)
+    size = rank.shape.size
 
     def layer(i: int) -> None:
         name = f"layers.{i}"
@@ -32,3 +34,6 @@ def apertus(rank: Rank) -> None:
         rope(rank, size.head_dim, size.positions)
 
     stack(rank, size, _APERTUS, layer)
+
+
+MODELS = (Model(classes=("ApertusForCausalLM",), model_types=("apertus",), weights=apertus, layers=dense(), encodes=unless_causal),)

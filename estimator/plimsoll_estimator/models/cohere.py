@@ -7,30 +7,72 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from plimsoll_estimator.layers.decoder import DecoderStyle, attention, mlp, rope_table, sizes, stack
-from plimsoll_estimator.layers.experts import MoeStyle, moe
-from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.layers.decoder import DecoderStyle, attention, mlp, rope_table, stack
+from plimsoll_estimator.layers.experts import MoeStyle, feed_forward
+from plimsoll_estimator.layers.rank import Rank, divide
+from plimsoll_estimator.models import stacks
+from plimsoll_estimator.models.record import Model
+from plimsoll_estimator.models.stacks import dense, routed_experts, windowed
+from plimsoll_estimator.shape import Attention, Dimensions, Layer, Mlp
 
-COHERE = DecoderStyle(embedding_always=True, norm_always=True, tied=True, norms=1, qkv_bias=("attention_bias",), o_bias=("attention_bias",))
+_COHERE = DecoderStyle(embedding_always=True, norm_always=True, tied=True, norms=1)
+_EXPERTS = MoeStyle(shared="count")
+
+
+def cohere(rank: Rank) -> None:
+    """CohereForCausalLM: one LayerNorm a layer for attention and MLP together, a tied head; perhaps norms of every head's own."""
+    size = rank.shape.size
+    head_norms = divide(size.heads, rank.tp) + rank.kv_heads(size.kv_heads) if rank.text.bool("use_qk_norm") else 0
+
+    def layer(i: int) -> None:
+        name = f"layers.{i}"
+        attention(rank, name, size, _COHERE)
+        rank.norm(size.head_dim, count=head_norms)
+        mlp(rank, f"{name}.mlp", size.hidden_size, size.intermediate_size, _COHERE)
+        rank.norm(size.hidden_size)
+        rope_table(rank, size, _COHERE)
+
+    stack(rank, size, _COHERE, layer)
 
 
 def cohere2_moe(rank: Rank) -> None:
     """Cohere2MoeForCausalLM: one LayerNorm a layer for attention and experts together, a tied head."""
-    text = rank.text
-    style = replace(COHERE, qkv_bias=("attention_bias",), o_bias=("attention_bias",))
-    size = sizes(text, style, rank.config)
-    first = text.int("first_k_dense_replace", default=0)
-    wide = text.int("prefix_dense_intermediate_size", default=size.intermediate_size)
-    block = MoeStyle(intermediate=("intermediate_size",), shared="count")
+    size, layers = rank.shape.size, rank.shape.layers
 
     def layer(i: int) -> None:
         name = f"layers.{i}"
-        attention(rank, name, size, style)
-        if i < first:
-            mlp(rank, f"{name}.mlp", size.hidden_size, wide, style)
-        else:
-            moe(rank, name, size.hidden_size, block)
+        attention(rank, name, size, _COHERE)
+        feed_forward(rank, name, layers[i].ffn, _COHERE, _EXPERTS)
         rank.norm(size.hidden_size)
-        rope_table(rank, size, style)
+        rope_table(rank, size, _COHERE)
 
-    stack(rank, size, style, layer, lambda i: i < first)
+    stack(rank, size, _COHERE, layer, lambda i: layers[i].ffn)
+
+
+def _prefixed(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
+    """Dense layers first, which see everything and may be wider; experts behind them, with the windows' pattern counted afresh."""
+    count = size.num_hidden_layers
+    first = min(text.int("first_k_dense_replace", default=0), count)
+    kinds = text.list_or_none("mlp_layer_types") or ("dense",) * first + ("sparse",) * (count - first)
+    block = routed_experts(text, size.intermediate_size)
+    wide = Mlp(width=text.int("prefix_dense_intermediate_size", default=size.intermediate_size))
+    ffns = [block if i < len(kinds) and kinds[i] == "sparse" else wide for i in range(count)]
+    return stacks.stack([(seen,) for seen in _seen(text, size, first)], ffns)
+
+
+def _seen(text: HfConfig, size: Dimensions, first: int) -> list[Attention]:
+    full = stacks.attention(size)
+    if "layer_types" in text or not first:
+        return windowed(text, size, full, every=4)
+    period = text.int("prefix_dense_sliding_window_pattern", default=1) or 1
+    behind = windowed(text, replace(size, num_hidden_layers=size.num_hidden_layers - first), full, every=4)
+    local = replace(full, seen="sliding", window=text.int("sliding_window"))
+    return [full if (i + 1) % period == 0 else local for i in range(first)] + behind
+
+
+MODELS = (
+    Model(classes=("CohereForCausalLM",), model_types=("cohere",), weights=cohere, layers=dense()),
+    Model(classes=("Cohere2ForCausalLM",), model_types=("cohere2",), weights=cohere, layers=dense(every=4)),
+    Model(classes=("Cohere2MoeForCausalLM",), model_types=("cohere2_moe",), weights=cohere2_moe, layers=_prefixed),
+)

@@ -5,17 +5,24 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import DecoderStyle, build_decoder, everywhere
 from plimsoll_estimator.layers.experts import BLOCK_SPARSE, build_moe
 from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.llama import LLAMA
+from plimsoll_estimator.models.record import Model
+from plimsoll_estimator.models.stacks import dense, routed_experts, windowed
+from plimsoll_estimator.shape import Dimensions, Layer
 from plimsoll_estimator.towers.compose import with_tower
 from plimsoll_estimator.towers.phi3v import phi3v_tower
 from plimsoll_estimator.towers.phi4mm import phi4mm_tower
 
-PHI3 = DecoderStyle()
-PHI = DecoderStyle(
+_PHI3 = DecoderStyle()
+_PHI = DecoderStyle(
     embedding_always=True,
     norm_always=True,
     head_always=True,
@@ -34,11 +41,26 @@ PHI = DecoderStyle(
 )
 
 
+_PHIMOE = everywhere(
+    DecoderStyle(ties=False, qkv_bias=("attention_bias",), o_bias=("attention_bias",), norm_bias=True, head_bias=("lm_head_bias",))
+)
+
+
 def phimoe(rank: Rank) -> None:
     """PhiMoEForCausalLM: biases and LayerNorms."""
-    style = DecoderStyle(ties=False, qkv_bias=("attention_bias",), o_bias=("attention_bias",), norm_bias=True, head_bias=("lm_head_bias",))
-    build_moe(rank, everywhere(style), BLOCK_SPARSE)
+    build_moe(rank, _PHIMOE, BLOCK_SPARSE)
+
+
+def _sparse(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
+    block = routed_experts(text, size.intermediate_size, shared=0)
+    return stacks.stack([(seen,) for seen in windowed(text, size, stacks.attention(size))], [block] * size.num_hidden_layers)
 
 
 phi3v = with_tower(phi3v_tower, lambda rank: build_decoder(rank, LLAMA))
 phi4mm = with_tower(phi4mm_tower, lambda rank: build_decoder(rank, LLAMA), quantised=False)
+
+MODELS = (
+    Model(classes=("PhiForCausalLM",), model_types=("phi", "phi-msft"), weights=partial(build_decoder, style=_PHI), layers=dense()),
+    Model(classes=("Phi3ForCausalLM",), model_types=("phi3",), weights=partial(build_decoder, style=_PHI3), layers=dense()),
+    Model(classes=("PhiMoEForCausalLM",), model_types=("phimoe",), weights=phimoe, layers=_sparse),
+)

@@ -5,8 +5,20 @@
 
 from __future__ import annotations
 
-from plimsoll_estimator.layers.decoder import DecoderStyle
+from functools import partial
 
-STABLELM = DecoderStyle(
+from plimsoll_estimator.layers.decoder import DecoderStyle, build_decoder
+from plimsoll_estimator.models.record import Model
+from plimsoll_estimator.models.stacks import dense
+
+_STABLELM = DecoderStyle(
     embedding_always=True, head_always=True, norm_always=True, qkv_bias=("use_qkv_bias",), norm_bias=True, partial_rotary=0.25
+)
+MODELS = (
+    Model(
+        classes=("StableLmForCausalLM", "StableLMEpochForCausalLM"),
+        model_types=("stablelm", "stablelm_epoch"),
+        weights=partial(build_decoder, style=_STABLELM),
+        layers=dense(),
+    ),
 )

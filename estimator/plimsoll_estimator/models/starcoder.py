@@ -1,14 +1,19 @@
 """StarCoder 2; the first one is GPT-BigCode.
 
-`models.register` names it. Knows no quantisation. Source: vllm/model_executor/models/starcoder2.py.
+`models.register` names it. Knows no quantisation.
+Sources: vllm/model_executor/models/starcoder2.py and, since 0.25, the Transformers backend.
 """
 
 from __future__ import annotations
 
-from plimsoll_estimator.engine_version import EngineVersion
-from plimsoll_estimator.layers.decoder import DecoderStyle
+from functools import partial
 
-STARCODER2 = DecoderStyle(
+from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.layers.decoder import DecoderStyle, build_decoder
+from plimsoll_estimator.models.record import Model
+from plimsoll_estimator.models.stacks import dense
+
+_STARCODER2 = DecoderStyle(
     embedding_always=True,
     norm_always=True,
     head_always=True,
@@ -21,4 +26,12 @@ STARCODER2 = DecoderStyle(
     mlp_names=("c_fc",),
     down_name="c_proj",
     transformers_since=EngineVersion(0, 25),
+)
+MODELS = (
+    Model(
+        classes=("Starcoder2ForCausalLM",),
+        model_types=("starcoder2",),
+        weights=partial(build_decoder, style=_STARCODER2),
+        layers=dense(),
+    ),
 )
