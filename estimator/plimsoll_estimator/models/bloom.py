@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Mapping
 
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.layers.decoder import DecoderStyle, attention, mlp, sizes, stack
+from plimsoll_estimator.layers.decoder import DecoderStyle, attention, mlp, stack
 from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.models.record import Model
+from plimsoll_estimator.models.stacks import dense
 
 _BLOOM = DecoderStyle(
     qkv_bias="yes",
@@ -29,17 +31,20 @@ _BLOOM = DecoderStyle(
 
 def bloom(rank: Rank) -> None:
     """BloomForCausalLM: ALiBi instead of positions, biases everywhere, a LayerNorm behind the embedding."""
-    text = rank.text
-    hidden = text.int("hidden_size", "n_embed")
-    size = replace(
-        sizes(HfConfig({**text.as_mapping(), "hidden_size": hidden}, text.path), _BLOOM, rank.config), intermediate_size=4 * hidden
-    )
-    rank.norm(hidden, bias=True)
+    size = rank.shape.size
+    rank.norm(size.hidden_size, bias=True)
 
     def layer(i: int) -> None:
         name = f"h.{i}"
         attention(rank, name, size, _BLOOM)
-        mlp(rank, f"{name}.mlp", hidden, size.intermediate_size, _BLOOM)
-        rank.norm(hidden, bias=True, count=2)
+        mlp(rank, f"{name}.mlp", size.hidden_size, size.intermediate_size, _BLOOM)
+        rank.norm(size.hidden_size, bias=True, count=2)
 
     stack(rank, size, _BLOOM, layer)
+
+
+def _fourfold(text: HfConfig) -> Mapping[str, int]:
+    return {"intermediate_size": 4 * text.int("hidden_size")}
+
+
+MODELS = (Model(classes=("BloomForCausalLM",), model_types=("bloom",), weights=bloom, layers=dense(), overrides=_fourfold),)

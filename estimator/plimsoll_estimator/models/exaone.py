@@ -46,5 +46,5 @@ MODELS = (
     Model(classes=("ExaoneForCausalLM",), model_types=("exaone",), weights=partial(build_decoder, style=_EXAONE), layers=dense()),
     _DENSE_4,
     Model(classes=("ExaoneMoeForCausalLM", "ExaoneMoEForCausalLM"), model_types=("exaone_moe",), weights=exaone_moe, layers=_dense_first),
-    seeing(_DENSE_4, partial(with_tower, qwen2_5_tower), classes=("Exaone4_5_ForConditionalGeneration",)),
+    seeing(_DENSE_4, partial(with_tower, qwen2_5_tower), classes=("Exaone4_5_ForConditionalGeneration",), model_types=("exaone4_5_text",)),
 )

@@ -5,19 +5,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.layers.decoder import DecoderStyle, build_plain, on_transformers
+from plimsoll_estimator.layers.decoder import DecoderStyle, build_decoder, build_plain, on_transformers
 from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.models.record import Model
+from plimsoll_estimator.models.stacks import dense
 
 _CLASSIC = DecoderStyle(qkv_bias="yes", o_bias="yes", mlp_bias="yes", gated=False, norm_bias=True, mlp_names=("c_fc",), down_name="c_proj")
-GPT2 = replace(
+_GPT2 = replace(
     _CLASSIC, tied=True, learned_positions=True, rotates=False, embedding_always=True, norm_always=True, o_name="c_proj", attention="attn"
 )
-GPT_NEOX = replace(
+_GPT_BIGCODE = replace(_GPT2, transformers_since=EngineVersion(0, 25))
+_GPT_NEOX = replace(
     _CLASSIC,
+    qkv_bias=("attention_bias",),
+    o_bias=("attention_bias",),
     mlp_names=("dense_h_to_4h",),
     down_name="dense_4h_to_h",
     o_name="dense",
@@ -25,7 +32,7 @@ GPT_NEOX = replace(
     partial_rotary=0.25,
     transformers_since=EngineVersion(0, 32),
 )
-GPT_J = DecoderStyle(
+_GPT_J = DecoderStyle(
     mlp_bias="yes",
     head_bias="yes",
     gated=False,
@@ -44,16 +51,25 @@ GPT_J = DecoderStyle(
 def gpt_bigcode(rank: Rank) -> None:
     """GPTBigCodeForCausalLM: GPT-2 with one key-value head; the Transformers backend keeps a boolean causal
     mask and the MLP whole on every rank."""
-    text = rank.text
-    style = replace(GPT2, transformers_since=EngineVersion(0, 25))
-    heads = {"num_key_value_heads": 1} if text.bool("multi_query", True) else {}
-    whole = on_transformers(rank, style)
-    build_plain(rank, style, HfConfig({**text.as_mapping(), **heads}, text.path), mlp_tp=1 if whole else None)
+    whole, positions = on_transformers(rank, _GPT_BIGCODE), rank.shape.size.positions
+    build_plain(rank, _GPT_BIGCODE, rank.text, mlp_tp=1 if whole else None)
     if whole:
-        positions = text.int("n_positions", "max_position_embeddings", default=1024)
         rank.tensor(positions * positions, 1)
 
 
 def gpt_j(rank: Rank) -> None:
     """GPTJForCausalLM: one LayerNorm per layer, a biased head."""
-    build_plain(rank, GPT_J, rank.text, rotary_dim=rank.text.int("rotary_dim", default=64))
+    build_plain(rank, _GPT_J, rank.text, rotary_dim=rank.text.int("rotary_dim", default=64))
+
+
+def _one_for_all(text: HfConfig) -> Mapping[str, int]:
+    """GPTBigCodeConfig.num_key_value_heads: one where `multi_query`, else as many as heads, whatever the file says."""
+    return {"num_key_value_heads": 1 if text.bool("multi_query", True) else text.int("num_attention_heads")}
+
+
+MODELS = (
+    Model(classes=("GPT2LMHeadModel",), model_types=("gpt2",), weights=partial(build_decoder, style=_GPT2), layers=dense()),
+    Model(classes=("GPTNeoXForCausalLM",), model_types=("gpt_neox",), weights=partial(build_decoder, style=_GPT_NEOX), layers=dense()),
+    Model(classes=("GPTJForCausalLM",), model_types=("gptj",), weights=gpt_j, layers=dense()),
+    Model(classes=("GPTBigCodeForCausalLM",), model_types=("gpt_bigcode",), weights=gpt_bigcode, layers=dense(), overrides=_one_for_all),
+)
