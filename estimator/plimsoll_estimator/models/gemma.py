@@ -7,149 +7,173 @@ Sources: vllm/model_executor/models/{gemma,gemma2,gemma3,gemma3_mm,gemma4,gemma4
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.layers.backends import attention_backend
-from plimsoll_estimator.layers.caches import head_bytes
-from plimsoll_estimator.layers.decoder import DecoderStyle, attention, mlp, sizes, stack
-from plimsoll_estimator.layers.experts import expert_count
-from plimsoll_estimator.layers.needs import AttentionNeed, ModelNeeds, Need
-from plimsoll_estimator.layers.planner_rules import PlannerRules
+from plimsoll_estimator.layers.decoder import DecoderStyle, attention, build_decoder, mlp, stack
 from plimsoll_estimator.layers.rank import Rank, positive
 from plimsoll_estimator.layers.rope import rope, rope_parameters
-from plimsoll_estimator.layers.text_shape import TextShape
-from plimsoll_estimator.layers.windows import layer_windows, locality
-from plimsoll_estimator.reader import language
-from plimsoll_estimator.resolved import ResolvedArgs
+from plimsoll_estimator.models import stacks
+from plimsoll_estimator.models.record import Model, always, seeing, unless_causal
+from plimsoll_estimator.models.stacks import dense, routed_experts, windowed
+from plimsoll_estimator.shape import Attention, Dimensions, Experts, Layer, Mlp
 from plimsoll_estimator.towers.compose import with_tower
 from plimsoll_estimator.towers.gemma4 import gemma4_tower
 from plimsoll_estimator.towers.siglip import gemma3_tower
 
-GEMMA = DecoderStyle(
-    tied=True,
-    head_dim=256,
-    normalizer=True,
-    embedding_always=True,
-    norm_always=True,
-    qkv_bias=("attention_bias",),
-    o_bias=("attention_bias",),
-)
-GEMMA2 = replace(GEMMA, norms=4)
-GEMMA3 = replace(GEMMA2, qk_norm="head")
+_LOCAL = {"rope_type": "default", "rope_theta": "local"}
+_GEMMA = DecoderStyle(tied=True, embedding_always=True, norm_always=True, qkv_bias=("attention_bias",), o_bias=("attention_bias",))
+_GEMMA2 = replace(_GEMMA, norms=4)
+GEMMA3 = replace(_GEMMA2, qk_norm="head")
+
+
+def gemma(rank: Rank, style: DecoderStyle) -> None:
+    """GemmaForCausalLM and Gemma2ForCausalLM."""
+    build_decoder(rank, style)
+    _normalizer(rank)
+
+
+def _normalizer(rank: Rank) -> None:
+    """The factor of the embedding, a buffer of the model itself on every stage."""
+    rank.tensor(1)
 
 
 def gemma3(rank: Rank) -> None:
     """Gemma3ForCausalLM: local layers have an unscaled rope table of their own."""
-    text = rank.text
-    size = sizes(text, GEMMA3, rank.config)
-    is_local = locality(text, positive(text, "sliding_window_pattern", "_sliding_window_pattern", default=6))
+    size, layers = rank.shape.size, rank.shape.layers
 
     def layer(i: int) -> None:
         name = f"layers.{i}"
         attention(rank, name, size, GEMMA3)
         mlp(rank, f"{name}.mlp", size.hidden_size, size.intermediate_size, GEMMA3)
         rank.norm(size.hidden_size, count=4)
-        if is_local(i):
-            rope(rank, size.head_dim, size.positions, parameters={"rope_type": "default", "rope_theta": "local"})
-        else:
-            rope(rank, size.head_dim, size.positions, parameters=rope_parameters(text, "full_attention"))
+        local_or_global_rope(rank, _attention_of(layers[i]))
 
-    stack(rank, size, GEMMA3, layer, is_local)
+    stack(rank, size, GEMMA3, layer, lambda i: layers[i])
+    _normalizer(rank)
+
+
+def _attention_of(layer: Layer) -> Attention:
+    (mixer,) = layer.mixers
+    assert isinstance(mixer, Attention)
+    return mixer
+
+
+def local_or_global_rope(rank: Rank, mixer: Attention, rotary_dim: int | None = None) -> None:
+    """The table of local layers is unscaled; that of global ones is the file's, of `rotary_dim` where the class says so."""
+    if mixer.seen == "sliding":
+        rope(rank, mixer.head_dim, rank.shape.size.positions, parameters=_LOCAL)
+        return
+    rope(rank, mixer.head_dim, rank.shape.size.positions, parameters=rope_parameters(rank.text, "full_attention"), rotary_dim=rotary_dim)
 
 
 def gemma4(rank: Rank) -> None:
     """Gemma4: two head sizes, layers that share keys and values, per-layer embeddings, experts beside the MLP."""
-    text = rank.text
-    style = replace(GEMMA3, qkv_bias=("attention_bias",))
-    size = sizes(text, style, rank.config)
-    shared = text.int_or_none("num_kv_shared_layers") or 0
-    first_shared = size.num_hidden_layers - shared
-    per_layer = text.int_or_none("hidden_size_per_layer_input") or 0
-    wide = text.bool("use_double_wide_mlp")
-    experts = text.bool("enable_moe_block")
-
-    is_local = locality(text, 6)
-
-    def kind(i: int) -> tuple[bool, bool]:
-        # The last layer is global whatever the list says (Transformers' Gemma4TextConfig).
-        return is_local(i) and i < size.num_hidden_layers - 1, shared > 0 and i >= first_shared
+    text, size, layers = rank.text, rank.shape.size, rank.shape.layers
+    hidden, per_layer = size.hidden_size, text.int_or_none("hidden_size_per_layer_input") or 0
 
     def layer(i: int) -> None:
-        local, sharing = kind(i)
-        name = f"layers.{i}"
-        _gemma4_attention(rank, name, size.hidden_size, size.heads, local, sharing)
-        mlp(rank, f"{name}.mlp", size.hidden_size, size.intermediate_size * (2 if wide and sharing else 1), style)
-        rank.norm(size.hidden_size, count=4)
+        name, one = f"layers.{i}", layers[i]
+        mixer = _attention_of(one)
+        _gemma4_attention(rank, f"{name}.self_attn", mixer, reads_another=not one.keeps_cache)
+        _gemma4_feed_forward(rank, name, one.ffn)
+        rank.norm(hidden, count=4)
         rank.tensor(1)
         if per_layer:
-            rank.replicated(name, ("per_layer_input_gate",), size.hidden_size, (per_layer,))
-            rank.replicated(name, ("per_layer_projection",), per_layer, (size.hidden_size,))
-            rank.norm(size.hidden_size)
-        if experts:
-            count = expert_count(text)
-            rank.tensor(size.hidden_size + count + count * size.hidden_size + 1)
-            rank.experts(f"{name}.experts", count, size.hidden_size, text.int("moe_intermediate_size", "expert_intermediate_size"))
-            rank.norm(size.hidden_size, count=3)
-        _gemma4_rope(rank, text, size.head_dim, size.positions, local)
+            rank.replicated(name, ("per_layer_input_gate",), hidden, (per_layer,))
+            rank.replicated(name, ("per_layer_projection",), per_layer, (hidden,))
+            rank.norm(hidden)
+        local_or_global_rope(rank, mixer, rotary_dim=mixer.head_dim)
 
-    stack(rank, size, style, layer, kind)
+    stack(rank, size, GEMMA3, layer, lambda i: layers[i])
+    _normalizer(rank)
     if per_layer:
         rank.embedding(text.int("vocab_size_per_layer_input", default=size.vocab_size), size.num_hidden_layers * per_layer)
-        rank.column("", ("per_layer_model_projection",), size.hidden_size, (size.num_hidden_layers * per_layer,))
+        rank.column("", ("per_layer_model_projection",), hidden, (size.num_hidden_layers * per_layer,))
         rank.norm(per_layer)
         rank.tensor(3)
 
 
-def _gemma4_attention(rank: Rank, layer: str, hidden: int, heads: int, local: bool, sharing: bool) -> None:
-    text = rank.text
-    parent = f"{layer}.self_attn"
-    head_dim = text.int("head_dim", default=256) if local else positive(text, "global_head_dim", default=512)
-    kv_heads, bias = text.int("num_key_value_heads"), text.bool("attention_bias")
-    if not local and text.bool("attention_k_eq_v"):
-        kv_heads = text.int_or_none("num_global_key_value_heads") or kv_heads
-    if sharing and rank.version.since(0, 30):
-        rank.column(parent, ("q_proj",), hidden, (heads * head_dim,), bias=bias)
-        rank.norm(head_dim)
+def _gemma4_attention(rank: Rank, parent: str, mixer: Attention, *, reads_another: bool) -> None:
+    """A layer that reads another's keys and values projects queries alone since 0.30, and keeps projections for nothing before."""
+    hidden, width, bias = rank.shape.size.hidden_size, mixer.heads * mixer.head_dim, rank.text.bool("attention_bias")
+    if reads_another and rank.version.since(0, 30):
+        rank.column(parent, ("q_proj",), hidden, (width,), bias=bias)
+        rank.norm(mixer.head_dim)
     else:
-        rank.qkv(parent, hidden, heads, kv_heads, head_dim, bias=bias)
-        rank.norm(head_dim, count=2)
-    rank.row(parent, "o_proj", heads * head_dim, hidden, bias=bias)
+        rank.qkv(parent, hidden, mixer.heads, mixer.kv_heads, mixer.head_dim, bias=bias)
+        rank.norm(mixer.head_dim, count=2)
+    rank.row(parent, "o_proj", width, hidden, bias=bias)
     rank.attention_scales(parent)
 
 
-def _gemma4_rope(rank: Rank, text: HfConfig, head_dim: int, positions: int, local: bool) -> None:
-    if local:
-        rope(rank, head_dim, positions, parameters={"rope_type": "default", "rope_theta": "local"})
-    else:
-        width = positive(text, "global_head_dim", default=512)
-        rope(rank, width, positions, parameters=rope_parameters(text, "full_attention"), rotary_dim=width)
+def _gemma4_feed_forward(rank: Rank, layer: str, ffn: Mlp | Experts | None) -> None:
+    """A dense block, and experts beside it: a router with a scale, a scale an expert, norms around them."""
+    hidden = rank.shape.size.hidden_size
+    assert ffn is not None
+    mlp(rank, f"{layer}.mlp", hidden, ffn.shared if isinstance(ffn, Experts) else ffn.width, GEMMA3)
+    if isinstance(ffn, Experts):
+        rank.tensor(hidden + ffn.count + ffn.count * hidden + 1)
+        rank.experts(f"{layer}.experts", ffn.count, hidden, ffn.width)
+        rank.norm(hidden, count=3)
 
 
-gemma3_vision = with_tower(gemma3_tower, gemma3)
-gemma4_vision = with_tower(gemma4_tower, gemma4)
-
-
-def gemma4_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
-    """Local and global layers differ in heads and width; the last layers read the cache of earlier ones."""
-    text, tp = language(config), resolved.tensor_parallel_size
-    wide = text.int("global_head_dim", default=shape.head_dim)
-    wide_heads = (text.int_or_none("num_global_key_value_heads") if text.bool("attention_k_eq_v") else None) or shape.kv_heads
+def _gemma4_layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
+    """Gemma4TextConfig: local layers, and wider global ones, perhaps with fewer key-value heads; the last layer is global whatever the
+    list says. The last layers read the cache of earlier ones, and may have an MLP twice as wide."""
+    wide = positive(text, "global_head_dim", default=512)
+    few = text.int_or_none("num_global_key_value_heads") if text.bool("attention_k_eq_v") else None
+    everywhere = replace(stacks.attention(size), head_dim=wide, v_head_dim=wide, kv_heads=few or size.kv_heads)
     window = text.int("sliding_window")
-    local = AttentionNeed(
-        kind="sliding", window=window, token_bytes=shape.kv_heads_per_rank(tp) * head_bytes(resolved, shape.head_dim, shape.head_dim)
+    if text.raw("use_bidirectional_attention") == "all":
+        window = window // 2 + 1
+    local = [replace(one, window=window) if one.window else everywhere for one in windowed(text, size, stacks.attention(size), every=6)]
+    first_shared = size.num_hidden_layers - (text.int_or_none("num_kv_shared_layers") or 0)
+    widens = text.bool("use_double_wide_mlp") and first_shared > 0
+    return tuple(
+        Layer(
+            mixers=(mixer if i < size.num_hidden_layers - 1 else everywhere,),
+            ffn=_gemma4_ffn(text, size.intermediate_size * (2 if widens and i >= first_shared else 1)),
+            keeps_cache=i < first_shared,
+        )
+        for i, mixer in enumerate(local)
     )
-    globe = AttentionNeed(kind="full", token_bytes=max(1, wide_heads // tp) * head_bytes(resolved, wide, wide))
-    shared = text.int("num_kv_shared_layers", default=0)
-    kinds = [kind for kind, _ in layer_windows(text, shape)]
-    kinds[-1] = "full"  # whatever the list says (Transformers' Gemma4TextConfig)
-    own, parts = shape.layers - shared, {"sliding": (local,), "full": (globe,)}
-    layers: tuple[tuple[Need, ...], ...] = tuple(parts[kind] if i < own else () for i, kind in enumerate(kinds))
-    backend = attention_backend(
-        resolved.gpu.capability,
-        resolved.kv_cache_dtype,
-        rules,
-        head_sizes=frozenset({shape.head_dim, wide}),
-        mm_prefix=text.raw("use_bidirectional_attention") == "vision" and not resolved.text_only,
-        has_sink=False,
-    )
-    return ModelNeeds(layers=layers, backend=backend, attention_token_bytes=globe.token_bytes)
+
+
+def _gemma4_ffn(text: HfConfig, width: int) -> Mlp | Experts:
+    if not text.bool("enable_moe_block"):
+        return Mlp(width=width)
+    return routed_experts(text, text.int("moe_intermediate_size", "expert_intermediate_size"), shared=width)
+
+
+def _sees_both_ways(text: HfConfig) -> bool:
+    return text.raw("use_bidirectional_attention") is True or unless_causal(text)
+
+
+def _images_see_one_another(config: HfConfig) -> bool:
+    """vLLM's Gemma4ModelArchConfigConvertor."""
+    return config.text.str_or_none("use_bidirectional_attention") == "vision"
+
+
+_TEXT_3 = Model(
+    classes=("Gemma3ForCausalLM", "Gemma3TextModel"),
+    model_types=("gemma3_text",),
+    weights=gemma3,
+    layers=dense(every=6),
+    encodes=_sees_both_ways,
+)
+_TEXT_4 = Model(
+    classes=("Gemma4ForCausalLM",),
+    model_types=("gemma4_text",),
+    weights=gemma4,
+    layers=_gemma4_layers,
+    image_prefix=_images_see_one_another,
+)
+MODELS = (
+    Model(classes=("GemmaForCausalLM",), model_types=("gemma",), weights=partial(gemma, style=_GEMMA), layers=dense()),
+    Model(classes=("Gemma2ForCausalLM",), model_types=("gemma2",), weights=partial(gemma, style=_GEMMA2), layers=dense(every=2)),
+    _TEXT_3,
+    seeing(_TEXT_3, partial(with_tower, gemma3_tower), classes=("Gemma3ForConditionalGeneration",), image_prefix=always),
+    _TEXT_4,
+    seeing(_TEXT_4, partial(with_tower, gemma4_tower), classes=("Gemma4ForConditionalGeneration",), image_prefix=_images_see_one_another),
+)

@@ -5,60 +5,42 @@
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from dataclasses import replace
 
-from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.layers.caches import dense_caches
-from plimsoll_estimator.layers.decoder import attention, mlp, sizes
-from plimsoll_estimator.layers.experts import expert_count
-from plimsoll_estimator.layers.needs import ModelNeeds
-from plimsoll_estimator.layers.planner_rules import PlannerRules
+from plimsoll_estimator.layers.decoder import attention, mlp
 from plimsoll_estimator.layers.rank import Rank, positive
-from plimsoll_estimator.layers.rope import rope, rope_parameters
-from plimsoll_estimator.layers.text_shape import TextShape
-from plimsoll_estimator.layers.windows import locality
-from plimsoll_estimator.models.gemma import GEMMA3
-from plimsoll_estimator.reader import language
-from plimsoll_estimator.resolved import ResolvedArgs
+from plimsoll_estimator.models import stacks
+from plimsoll_estimator.models.gemma import GEMMA3, local_or_global_rope
+from plimsoll_estimator.models.record import Model
+from plimsoll_estimator.models.stacks import windowed
+from plimsoll_estimator.shape import Attention, Dimensions, Layer, Mlp
 
 MOST_STREAMS = 64
-OWN_QUERIES_SINCE: Final = EngineVersion(0, 30)  # before, layers that read another's cache projected keys and values all the same
+_WIDTH = 16384
+"""Of Gemma3nTextConfig."""
 
 
 def gemma3n(rank: Rank) -> None:
     """Gemma3nForCausalLM; the class takes one pipeline stage. Later layers read the cache of earlier ones and project queries alone."""
-    text = rank.text
-    wide = expert_count(text, ("intermediate_size",))  # a list, one entry a layer, in published files
-    size = sizes(HfConfig({**text.as_mapping(), "intermediate_size": wide}, text.path), GEMMA3, rank.config)
+    text, size, layers = rank.text, rank.shape.size, rank.shape.layers
     hidden, streams = size.hidden_size, positive(text, "altup_num_inputs", default=4, limit=MOST_STREAMS)
-    low, per_layer = text.int("laurel_rank", default=64), text.int("hidden_size_per_layer_input", default=256)
-    first_shared = size.num_hidden_layers - text.int("num_kv_shared_layers", default=15)
-
-    is_local = locality(text, 5)
+    per_layer = text.int("hidden_size_per_layer_input", default=256)
     scales = 1 if rank.version.since(0, 29) else 0  # scalars kept as buffers since then
 
     def layer(i: int) -> None:
-        name = f"layers.{i}"
-        if i < first_shared or rank.version < OWN_QUERIES_SINCE:
-            attention(rank, name, size, GEMMA3)
-        else:
-            _queries(rank, f"{name}.self_attn", hidden, size.heads, size.head_dim)
-        mlp(rank, f"{name}.mlp", hidden, size.intermediate_size, GEMMA3)
-        rank.tensor(streams * streams + streams * streams * streams)  # correction and prediction coefficients
-        rank.tensor(streams * hidden + hidden + scales)
-        if text.bool("altup_correct_scale", True):
-            rank.tensor(hidden, 4)
-        rank.column(f"{name}.laurel", ("linear_left",), hidden, (low,))
-        rank.row(f"{name}.laurel", "linear_right", low, hidden)
+        name, one = f"layers.{i}", layers[i]
+        _attention(rank, name, one)
+        assert isinstance(one.ffn, Mlp)
+        mlp(rank, f"{name}.mlp", hidden, one.ffn.width, GEMMA3)
+        _updates(rank, name, streams, scales)
         rank.replicated(name, ("per_layer_input_gate",), hidden, (per_layer,))
         rank.replicated(name, ("per_layer_projection",), per_layer, (hidden,))
         rank.norm(hidden, count=6)
-        local = is_local(i)
-        kind = {"rope_type": "default", "rope_theta": "local"} if local else rope_parameters(text, "full_attention")
-        rope(rank, size.head_dim, size.positions, parameters=kind)
 
-    rank.layers(range(size.num_hidden_layers), lambda i: (i < first_shared, is_local(i)), layer)
+    rank.layers(range(size.num_hidden_layers), lambda i: layers[i], layer)
     rank.embedding(size.vocab_size, hidden)
     rank.embedding(text.int("vocab_size_per_layer_input", default=262144), size.num_hidden_layers * per_layer)
     rank.column("self_decoder", ("per_layer_model_projection",), hidden, (size.num_hidden_layers * per_layer,))
@@ -68,18 +50,55 @@ def gemma3n(rank: Rank) -> None:
     rank.tensor(4 * scales)
 
 
-def _queries(rank: Rank, parent: str, hidden: int, heads: int, head_dim: int) -> None:
-    """A layer that reads another's keys and values: the query projection, its norm, the output projection."""
-    rank.column(parent, ("q_proj",), hidden, (heads * head_dim,))
-    rank.row(parent, "o_proj", heads * head_dim, hidden)
-    rank.norm(head_dim)
-    rank.attention_scales(parent)
+def _attention(rank: Rank, layer: str, one: Layer) -> None:
+    """A layer that reads another's keys and values has the query projection, its norm and the output projection.
+
+    Before 0.30 it projected keys and values all the same.
+    """
+    (mixer,), parent, hidden = one.mixers, f"{layer}.self_attn", rank.shape.size.hidden_size
+    assert isinstance(mixer, Attention)
+    if one.keeps_cache or rank.version.before(0, 30):
+        attention(rank, layer, rank.shape.size, GEMMA3)
+    else:
+        rank.column(parent, ("q_proj",), hidden, (mixer.heads * mixer.head_dim,))
+        rank.row(parent, "o_proj", mixer.heads * mixer.head_dim, hidden)
+        rank.norm(mixer.head_dim)
+        rank.attention_scales(parent)
+    local_or_global_rope(rank, mixer)
 
 
-def gemma3n_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
-    """As Gemma 2 with windows, but the last layers read the cache of earlier ones."""
-    needs = dense_caches(config, shape, resolved, rules)
-    shared = language(config).int("num_kv_shared_layers", default=15)
-    own = shape.layers - shared
-    layers = tuple(layer if i < own else () for i, layer in enumerate(needs.layers))
-    return ModelNeeds(layers=layers, backend=needs.backend, attention_token_bytes=needs.attention_token_bytes)
+def _updates(rank: Rank, layer: str, streams: int, scales: int) -> None:
+    """AltUp's router, its correction and prediction coefficients; LAuReL's two projections."""
+    hidden, low = rank.shape.size.hidden_size, rank.text.int("laurel_rank", default=64)
+    rank.tensor(streams * streams + streams * streams * streams)
+    rank.tensor(streams * hidden + hidden + scales)
+    if rank.text.bool("altup_correct_scale", True):
+        rank.tensor(hidden, 4)
+    rank.column(f"{layer}.laurel", ("linear_left",), hidden, (low,))
+    rank.row(f"{layer}.laurel", "linear_right", low, hidden)
+
+
+def _widths(text: HfConfig) -> tuple[int, ...]:
+    """Of every MLP: published files list one a layer, and one number stands for all. Raises InvalidInput as the class does."""
+    found, layers = text.raw("intermediate_size"), positive(text, "num_hidden_layers")
+    if not isinstance(found, list | tuple):
+        return (text.int("intermediate_size", default=_WIDTH),)
+    if len(found) != layers or not all(type(width) is int and width > 0 for width in found):
+        raise InvalidInput(f"{text.path}.intermediate_size", found, f"must be one number, or one for each of {layers} layers")
+    return tuple(found)
+
+
+def _widest(text: HfConfig) -> Mapping[str, int]:
+    return {"intermediate_size": max(_widths(text))}
+
+
+def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
+    """Every fifth layer is global; the last ones read the cache of earlier ones."""
+    own = size.num_hidden_layers - text.int("num_kv_shared_layers", default=15)
+    widths = _widths(text)
+    ffns = [Mlp(width=widths[i % len(widths)]) for i in range(size.num_hidden_layers)]
+    made = stacks.stack([(seen,) for seen in windowed(text, size, stacks.attention(size), every=5)], ffns)
+    return tuple(layer if i < own else replace(layer, keeps_cache=False) for i, layer in enumerate(made))
+
+
+MODELS = (Model(classes=("Gemma3nForCausalLM",), model_types=("gemma3n_text",), weights=gemma3n, layers=_layers, overrides=_widest),)

@@ -101,6 +101,8 @@ MODELS: Final[tuple[Model | Wrapper, ...]] = (
     *ernie.MODELS,
     *exaone.MODELS,
     *falcon.MODELS,
+    *gemma.MODELS,
+    *gemma3n.MODELS,
     *glm.MODELS,
     *gpt.MODELS,
     *idefics.MODELS,
@@ -202,8 +204,6 @@ def builder(config: HfConfig, architecture: str) -> Callable[[Rank], None]:
 
 
 FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {
-    "gemma": partial(build_decoder, style=gemma.GEMMA),
-    "gemma2": partial(build_decoder, style=gemma.GEMMA2),
     "granite": partial(build_decoder, style=granite.GRANITE),
     "granite_moe": granite.granite_moe,
     "minimax_m2": minimax.minimax_m2,
@@ -213,9 +213,6 @@ FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {
     "deepseek_v4": deepseek_v4.deepseek_v4,
     "mllama": mllama.mllama,
     "minicpm3": minicpm.minicpm3,
-    "gemma3": gemma.gemma3,
-    "gemma4": gemma.gemma4,
-    "gemma3n": gemma3n.gemma3n,
     "llama4": llama4.llama4,
     "jamba": jamba.jamba,
     "mamba": mamba.mamba,
@@ -258,16 +255,12 @@ FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {
     "mimo_v2": mimo.mimo_v2,
     "minimax_m3": minimax.minimax_m3,
     "minimax_m3_mm": minimax.minimax_m3_vision,
-    "gemma3_mm": gemma.gemma3_vision,
-    "gemma4_mm": gemma.gemma4_vision,
     "llama4_mm": llama4.llama4_vision,
     "kimi_k25": kimi.kimi_k25,
 }
 MAMBA_ONLY: Final = frozenset({"mamba", "mamba2", "falcon_mamba"})
 CACHES: Final[dict[str, Family]] = {
     "minicpm3": minicpm.minicpm3_caches,
-    "gemma4_text": gemma.gemma4_caches,
-    "gemma3n_text": gemma3n.gemma3n_caches,
     "mimo_v2_flash": mimo.mimo_v2_caches,
     "mimo_v2": mimo.mimo_v2_caches,
     "nemotron-nas": nemotron.nemotron_nas_caches,
