@@ -87,6 +87,32 @@ def test_a_pattern_of_sixty_characters_that_may_be_absent_is_answered_at_once(in
     assert "Warning: " in said()
 
 
+@pytest.mark.parametrize(
+    ("config", "reason"),
+    [
+        pytest.param(quantised("re:" + ".?" * 60 + "!"), "Fits", id="a pattern of sixty characters that may be absent"),
+        pytest.param(quantised(*(f"re:m{number}" for number in range(4096))), "InvalidSpec", id="thousands of patterns on every layer"),
+    ],
+)
+def test_a_profile_that_comes_after_its_deployment_holds_up_no_other_decision(
+    installation: Installation, namespace: str, config: str, reason: str
+) -> None:
+    """The webhook has let the deployment in before anything was known of its model: the controller alone meets the config."""
+    cluster = installation.cluster
+    grant(cluster, namespace, "tenant", "edit")
+    wait_until(lambda: "forbidden" not in apply(installation, namespace, wish("early", {"name": "acme/x"})), "the role to be aggregated")
+    wait_until(lambda: verdict_of(installation, namespace, "early") == "UnknownModel", "it to wait for its model")
+    apply(installation, namespace, profile("late", config))
+    cluster.kubectl("create", "namespace", f"{namespace}-2")
+    try:
+        honest = json.dumps(wish("honest", {"name": "meta-llama/Llama-3.1-8B-Instruct"}))
+        cluster.kubectl("apply", "-n", f"{namespace}-2", "-f", "-", stdin=honest)
+        wait_until(lambda: verdict_of(installation, f"{namespace}-2", "honest") == "Fits", "the neighbour to be decided", timeout_s=10)
+        wait_until(lambda: verdict_of(installation, namespace, "early") == reason, "a verdict on it")
+    finally:
+        cluster.kubectl("delete", "namespace", f"{namespace}-2", "--wait=false")
+
+
 def test_no_process_stumbled(installation: Installation) -> None:
     for name in ("webhook", "controller"):
         assert "Traceback" not in installation.log(name)

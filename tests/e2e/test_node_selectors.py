@@ -88,3 +88,15 @@ def test_a_host_s_name_makes_no_pools_and_is_planned_on_that_host(cluster: Contr
     assert sorted(pools(cluster)) == sorted(before)
     plan = cluster.get("infd", "pinned", "-n", "attacker")["status"]["plan"]
     assert len(plan["pools"]) <= 2
+
+
+def test_labels_of_deployments_that_are_gone_keep_no_place(cluster: ControlPlane) -> None:
+    for number in range(4):
+        gone = {f"gone-{number}-{index:02}": "x" for index in range(14)}
+        cluster.kubectl("create", "--as=attacker", "-n", "attacker", "-f", "-", stdin=wish(f"gone-{number}", gone))
+    wait_until(lambda: condition(cluster, "attacker", "gone-3", "Feasible")[1] == "NoMatchingPool", "the made-up labels to be refused")
+    cluster.kubectl("delete", "--as=attacker", "-n", "attacker", "infd", "--all")
+    cluster.kubectl("label", "node", "--all", "rack=r1")
+    cluster.kubectl("create", "-n", "honest", "-f", "-", stdin=wish("racked", {"rack": "r1"}))
+    wait_until(lambda: condition(cluster, "honest", "racked", "CapacityAvailable")[1] == "Bound", "the deployment by rack to run")
+    assert [pool for pool in cluster.get("gpupools")["items"] if any(key.startswith("gone-") for key in json.dumps(pool).split('"'))] == []

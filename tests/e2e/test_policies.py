@@ -21,9 +21,9 @@ def example(name: str) -> Json:
     return manifest
 
 
-def dry_run(cluster: Cluster, namespace: str, manifest: Json) -> subprocess.CompletedProcess[str]:
+def dry_run(cluster: Cluster, namespace: str, manifest: Json, *more: str) -> subprocess.CompletedProcess[str]:
     """What kubectl says to a server-side dry run."""
-    return cluster.kubectl("apply", "--dry-run=server", "-n", namespace, "-f", "-", stdin=json.dumps(manifest), check=False)
+    return cluster.kubectl("apply", "--dry-run=server", "-n", namespace, *more, "-f", "-", stdin=json.dumps(manifest), check=False)
 
 
 def test_warn_mode_turns_a_refusal_into_a_warning(installation: Installation, namespace: str) -> None:
@@ -279,23 +279,28 @@ def test_a_policy_of_a_newer_release_still_denies_and_one_that_cannot_be_read_ad
 ) -> None:
     cluster, unknown, wish = installation.cluster, example("07-unknown-model.yaml"), example("02-resized-to-one-l4.yaml")
     name = wish["metadata"]["name"]
-    cluster.kubectl("apply", "-n", namespace, "-f", "-", stdin=json.dumps(wish))
+    tenant = "--as=tenant"
+    grant(cluster, namespace, "tenant", "edit")
+    made = ("apply", "-n", namespace, tenant, "-f", "-")
+    wait_until(lambda: cluster.kubectl(*made, stdin=json.dumps(wish), check=False).returncode == 0, "the built-in role to be aggregated")
     wait_until(lambda: cluster.pods(namespace), "pods of what was there before")
     with newer_fit_policies(cluster):
         try:
             create_newer_policy(cluster, namespace, {"unknownModel": "Deny", "ofTomorrow": 1})
             restart(installation)
-            denied = wait_until(lambda: (done := dry_run(cluster, namespace, unknown)).returncode and done, "the webhook to see the policy")
+            denied = wait_until(
+                lambda: (done := dry_run(cluster, namespace, unknown, tenant)).returncode and done, "the webhook to see the policy"
+            )
             assert "spec.model.name: undecided (UnknownModel)" in denied.stderr
-            assert dry_run(cluster, namespace, wish).returncode == 0
+            assert dry_run(cluster, namespace, wish, tenant).returncode == 0
             wait_until(lambda: accepted(cluster, namespace) == ("True", "PartlyKnown"), "the controller to name what it passes over")
 
             create_newer_policy(cluster, namespace, {"mode": "Someday"})
             other = {**wish, "metadata": {**wish["metadata"], "name": "other"}}
-            refused = wait_until(lambda: (done := dry_run(cluster, namespace, other)).returncode and done, "the webhook to see it")
+            refused = wait_until(lambda: (done := dry_run(cluster, namespace, other, tenant)).returncode and done, "the webhook to see it")
             assert f"FitPolicy {namespace} cannot be read by this release: spec.mode" in refused.stderr
             assert dry_run(cluster, "default", other).returncode == 0, "its selector leaves other namespaces out"
-            grown = cluster.kubectl("scale", f"infd/{name}", "-n", namespace, "--replicas=2", check=False)
+            grown = cluster.kubectl("scale", f"infd/{name}", "-n", namespace, tenant, "--replicas=2", check=False)
             assert (grown.returncode, "cannot be read by this release" in grown.stderr) == (1, True), grown.stderr
             wait_until(lambda: accepted(cluster, namespace) == ("False", "Unreadable"), "the controller to say that it cannot be read")
             assert cluster.pods(namespace), "running pods stay"

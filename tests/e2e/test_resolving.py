@@ -13,6 +13,7 @@ from tests.controlplane import Cluster, ControlPlane
 from tests.controlplane.cluster import Json, wait_until
 from tests.e2e.installation import GROUP, Installation
 from tests.e2e.test_controller import Wishes, wish
+from tests.e2e.test_policies import grant
 from tests.plimsoll_operator.checkpoints import TINY, tiny_tensors, write_tensors
 from tests.plimsoll_operator.hub_server import COMMIT, HubServer, Repo, serving
 
@@ -147,6 +148,34 @@ def test_a_thousand_wishes_are_fifty_readings_and_admission_does_not_wait(
     assert asked.total() == len(asked) == MODELS
     assert all(headers["authorization"] == f"Bearer {TOKEN}" for _, headers in hub.seen)
     assert ratio < 3, "a review that waited for the hub would take a second"
+
+
+def test_a_tenant_that_wants_many_models_holds_up_nobody_elses_reading(
+    installation: Installation, hub: HubServer, namespace: str, tmp_path: Path
+) -> None:
+    """Sixty models of three requests each, of a second: one after the other, four at a time, the last would come after 45 seconds."""
+    cluster, other = installation.cluster, f"{namespace}-2"
+    grant(cluster, namespace, "tenant", "edit")
+    shared = repo(tmp_path / "r", architectures=["AcmeForCausalLM"])
+    hub.repos |= {f"acme/slow-{number}": shared for number in range(60)} | {"acme/wanted": shared}
+    items = [wish(f"slow-{number}", model=f"acme/slow-{number}", context=2048) for number in range(60)]
+    crowd = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+
+    def asked() -> bool:
+        return cluster.kubectl("apply", "-n", namespace, "--as=tenant", "-f", "-", stdin=crowd, check=False).returncode == 0
+
+    cluster.kubectl("create", "namespace", other)
+    hub.delay_seconds = 1.0
+    try:
+        wait_until(asked, "the built-in role to be aggregated")
+        Wishes(cluster, other).create(wish("wanted", model="acme/wanted", context=2048))
+        start = time.monotonic()
+        wait_until(lambda: resolved(cluster, other)["Found"] == 1, "the neighbour's model to be read", timeout_s=15)
+        print(f"the neighbour's model is read after {time.monotonic() - start:.1f} s")
+    finally:
+        hub.delay_seconds = 0.0
+        cluster.kubectl("delete", "namespace", other, "--wait=false")
+    wait_until(lambda: resolved(cluster, namespace)["Found"] == 60, "everybody's turn to come", timeout_s=60)
 
 
 def test_the_operators_token_is_in_nothing_that_is_kept_or_shown(installation: Installation, hub: HubServer, namespace: str) -> None:

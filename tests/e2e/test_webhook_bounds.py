@@ -2,17 +2,23 @@
 
 import json
 import os
+import socket
+import ssl
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from tests.controlplane import ControlPlane
 from tests.controlplane.cluster import Json, KubectlError, wait_until
 from tests.e2e.installation import GROUP, Installation
 from tests.e2e.test_policies import grant
 
 pytestmark = pytest.mark.e2e
 MIB = 1 << 20
+UNFINISHED_HEAD = f"POST /validate HTTP/1.1\r\nHost: x\r\nContent-Length: {3 * MIB}\r\n\r\n".encode()
 LLAMA: Json = {
     "architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "bfloat16", "hidden_size": 4096,
     "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8, "vocab_size": 128256,
@@ -68,6 +74,44 @@ def test_hundreds_of_large_dry_runs_keep_a_bounded_memory_and_delay_nobody(insta
     print(f"an honest dry run meanwhile: median {sorted(waits)[len(waits) // 2]:.2f} s, longest {max(waits):.2f} s")
     assert max(waits) < 5
     assert "Traceback" not in installation.log("webhook")
+
+
+@contextmanager
+def connected(plane: ControlPlane, port: int, count: int, first: bytes) -> Iterator[list[ssl.SSLSocket]]:
+    """Connections to the webhook's own port, as a pod of the tenant's makes them where no network policy forbids it."""
+    trust = ssl.create_default_context(cafile=str(plane.pki.folder / "ca.crt"))
+    with ExitStack() as stack:
+        found = []
+        for _ in range(count):
+            plain = socket.create_connection(("127.0.0.1", port), timeout=20)
+            sock = stack.enter_context(trust.wrap_socket(plain, server_hostname="127.0.0.1"))
+            with suppress(OSError):
+                sock.sendall(first)
+            found.append(sock)
+        yield found
+
+
+@pytest.mark.parametrize(
+    ("count", "first"),
+    [
+        pytest.param(60, UNFINISHED_HEAD + b"x" * (3 * MIB - 1), id="sixty bodies of 3 MiB that lack a byte"),
+        pytest.param(560, b"POST /validate HTTP/1.1\r\nX: ", id="hundreds of connections that only stay open"),
+    ],
+)
+def test_unfinished_requests_hold_a_bounded_memory_and_shut_nobody_out(
+    installation: Installation, own_plane: ControlPlane, namespace: str, count: int, first: bytes
+) -> None:
+    honest = wish("honest", {"name": "meta-llama/Llama-3.1-8B-Instruct"})
+    path = f"/apis/{GROUP}/v1alpha1/namespaces/{namespace}/inferencedeployments?dryRun=All"
+    assert installation.cluster.request("POST", path, honest)[0] == 201
+    before = memory(installation)
+    with connected(own_plane, installation.ports["webhook"], count, first) as open_ones:
+        for _ in range(5):
+            status, answer = installation.cluster.request("POST", path, honest)
+            assert status == 201, answer
+        assert memory(installation) - before < 120 * MIB
+        # The API server keeps its own connection; of these the first are given up, with an answer or without.
+        assert all(sock.recv(200)[9:12] in (b"503", b"408", b"") for sock in open_ones[:20])
 
 
 def costly(number: int) -> Json:
