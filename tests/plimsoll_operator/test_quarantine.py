@@ -12,10 +12,14 @@ from plimsoll_operator.controller.__main__ import _Run
 from plimsoll_operator.controller.fakes import FakeKube
 from plimsoll_operator.controller.process import Controller
 from plimsoll_operator.controller.quarantine import Quarantine, Unit
+from plimsoll_operator.controller.resolving.fetcher import FetchFailure
+from plimsoll_operator.controller.resolving.resolver import Resolver
+from plimsoll_operator.controller.resolving.store import ProfileKeeper
 from plimsoll_operator.decision import decide
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.names import DECIDED_ANNOTATION, GENERATION_ANNOTATION, NAME_LABEL, PLAN_ANNOTATION
-from plimsoll_operator.ports import DEPLOYMENTS, GPU_POOLS, MODEL_PROFILES, NODES, PODS
+from plimsoll_operator.ports import DEPLOYMENTS, ENGINE_CALIBRATIONS, FIT_POLICIES, GPU_POOLS, MODEL_PROFILES, NODES, PODS
+from plimsoll_operator.wanted import OperatorHub, Wanted
 
 
 class Broken(Exception):
@@ -248,6 +252,49 @@ def test_a_profile_that_a_bug_is_met_at_stops_no_other():
         pass
     assert "conditions" in (world.kube.get(MODEL_PROFILES, NS, "well") or {})["status"]
     assert errors(world, Unit.PROFILE) == 1
+
+
+@pytest.mark.parametrize(
+    ("resource", "spec", "kind"),
+    [(ENGINE_CALIBRATIONS, {"corrections": []}, "Applied"), (FIT_POLICIES, {"namespaceSelector": {}}, "Accepted")],
+    ids=["a calibration", "a policy"],
+)
+def test_a_bug_at_one_object_of_the_administrator_s_stops_no_other(resource, spec, kind):
+    kube = PoisonKube()
+    world = World(1, kube=kube)
+    for name in ("sick", "well"):
+        kube.create(resource, {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {"name": name}, "spec": spec})
+    kube.poison = (f"apply {resource.plural}status", "sick")
+    world.hear()
+    world.controller.tick()
+    assert [row["type"] for row in (kube.get(resource, "", "well") or {})["status"]["conditions"]] == [kind]
+    assert "status" not in (kube.get(resource, "", "sick") or {})
+
+
+def test_a_bug_in_one_reading_is_an_answer_to_who_waits_for_it_and_stops_no_other():
+    read = FetchFailure(reason="NotFound", message="no such model")
+
+    class Source:
+        def answers(self, wanted):
+            return True
+
+        def fetch(self, wanted, stop):
+            if wanted.model == "acme/sick":
+                raise Broken("secrets")
+            return read
+
+    world = World(1)
+    border = world.controller.quarantine.border
+    resolver = Resolver([Source()], ProfileKeeper(world.kube), wake=world.controller.enqueue, clock=world.clock, border=border)
+    wanted = {name: Wanted(namespace="", model=f"acme/{name}", revision="main", source=OperatorHub()) for name in ("a", "sick", "well")}
+    for name, row in wanted.items():
+        resolver.want((name, "chat"), row, "1")
+    while resolver.work_once(threading.Event(), timeout_seconds=0):
+        pass
+    assert [resolver.want((name, "chat"), wanted[name], "1") for name in ("a", "well")] == [read, read]
+    told = resolver.want(("sick", "chat"), wanted["sick"], "1")
+    assert (told.reason, "Broken at" in told.message, "secrets" in told.message) == ("Unreachable", True, False)
+    assert errors(world, Unit.READING) == 1
 
 
 def test_the_same_bug_at_the_same_object_is_logged_whole_once(caplog):
