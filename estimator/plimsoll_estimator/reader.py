@@ -1,6 +1,7 @@
 """The one reader of a language model's config.json: every spelling of a key, and what its config class fills in, in one place.
 
 Called by `models`, which make a `Shape` of what is read, by `towers` and by `resolve`. What lies below them never sees a config.
+A tower's configuration is read in the same way (`tower`, `tower_size`).
 Spellings are the table here; class defaults are data (data/class_defaults.json, made by tests/tools/extract_class_defaults.py from
 Transformers' and vLLM's own classes). Refuses to know layers, bytes and releases.
 """
@@ -15,7 +16,7 @@ from typing import Any, Final
 
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hf_config import HfConfig, kept_with_config
-from plimsoll_estimator.shape import Dimensions
+from plimsoll_estimator.shape import Dimensions, TowerSize
 
 MAX_LAYERS: Final = 2048
 MAX_WIDTH: Final = 1 << 24
@@ -55,6 +56,28 @@ _SAME: Final = {
     for key in group
 }
 """Keys that say the same: where a file has one of them, no class default is filled in for another."""
+TOWER_SPELLINGS: Final[Mapping[str, tuple[str, ...]]] = {
+    "num_hidden_layers": ("num_hidden_layers", "vt_num_hidden_layers", "depth", "layers", "encoder_layers"),
+    "hidden_size": ("embed_dim", "vt_hidden_size", "hidden_size", "width", "d_model"),
+    "num_attention_heads": (
+        "vt_num_attention_heads", "num_attention_heads", "attention_heads", "num_heads", "heads", "encoder_attention_heads",
+    ),
+    "intermediate_size": ("vt_intermediate_size", "intermediate_size", "encoder_ffn_dim"),
+}  # fmt: skip
+"""The dimensions of towers. Qwen2-VL's `hidden_size` is what its tower hands on, its own width is `embed_dim`."""
+_TOWER_PARTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "num_channels": ("num_channels", "in_channels", "in_chans"),
+    "pos_emb_height": ("pos_emb_height", "init_pos_emb_height"),
+    "pos_emb_width": ("pos_emb_width", "init_pos_emb_width"),
+    "pos_emb_time": ("pos_emb_time", "init_pos_emb_time"),
+}
+"""Further keys of towers by the usual one."""
+_TOWER_SAME: Final = {
+    key: set(group) - {"embed_dim"} for group in (*TOWER_SPELLINGS.values(), *_TOWER_PARTS.values()) for key in group if key != "embed_dim"
+}
+VISION, AUDIO = "vision_config", "audio_config"
+MAX_TOWER_LAYERS: Final = 4096
+_MOST_RATIO: Final = 1024
 
 
 @cache
@@ -158,3 +181,68 @@ def experts(text: HfConfig, keys: tuple[str, ...] = EXPERTS) -> int:
         if value is not None:
             return text.int(key)
     return 0
+
+
+@kept_with_config
+def tower(config: HfConfig, key: str) -> HfConfig:
+    """A tower's configuration (VISION or AUDIO, of the root or of its thinker) as its class would hold it.
+
+    The class is the one that the outer class builds, where that takes any the one that the tower's `model_type` names. Empty where
+    neither the file nor the outer class has one.
+    """
+    holder = config.sub("thinker_config") or config
+    given, path = holder.sub(key), f"{holder.path}.{key}"
+    built = _table()["towers"].get(config.model_type, {}).get(key)
+    if given is None:
+        return HfConfig({} if built is None else _of_silent(built), path)
+    kind = _tower_type(given.model_type, built, key)
+    found = dict(given.as_mapping())
+    row = _table()["tower_types"].get(kind)
+    if row is not None:
+        values = row["values"]
+        found |= {name: value for name, value in values.items() if not any(same in found for same in _TOWER_SAME.get(name, (name,)))}
+    for usual, spellings in _TOWER_PARTS.items():
+        spelled = next((name for name in spellings if found.get(name) is not None), None)
+        if spelled is not None:
+            found[usual] = found[spelled]
+    return HfConfig({**found, "model_type": kind}, path)
+
+
+@kept_with_config
+def outer(config: HfConfig) -> HfConfig:
+    """The whole configuration with what its class says between tower and language model: projectors, layers whose features are read."""
+    values = _table()["towers"].get(config.model_type, {}).get("outer", {})
+    return HfConfig({**values, **config.as_mapping()}, config.path)
+
+
+def _of_silent(built: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What the outer class builds where a file has no tower at all: nothing, values of its own, or the tower class's."""
+    values = built.get("absent", _table()["tower_types"][built["type"]]["values"])
+    return {} if values is None else {"model_type": built["type"], **values}
+
+
+def _tower_type(own: str, built: Mapping[str, Any] | None, key: str) -> str:
+    """The type whose class reads a tower's configuration; older files give a tower its outer class's type."""
+    if built is not None:
+        return own if built["any"] and own else str(built["type"])
+    return str(_table()["towers"].get(own, {}).get(key, {}).get("type", own))
+
+
+def tower_size(tower: HfConfig) -> TowerSize:
+    """The dimensions of a tower's configuration. Raises InvalidInput naming one that is missing, 0 or beyond its bound."""
+
+    def read(usual: str, limit: int) -> int:
+        spelled = next((key for key in TOWER_SPELLINGS[usual] if key in tower), usual)
+        return positive(tower, spelled, limit=limit)
+
+    hidden = read("hidden_size", MAX_WIDTH)
+    ratio = tower.float_or_none("mlp_ratio")
+    if ratio is not None and not 0 < ratio <= _MOST_RATIO:
+        raise InvalidInput(f"{tower.path}.mlp_ratio", ratio, f"must be more than 0 and at most {_MOST_RATIO}")
+    by_ratio = ratio is not None and not any(key in tower for key in TOWER_SPELLINGS["intermediate_size"])
+    return TowerSize(
+        layers=read("num_hidden_layers", MAX_TOWER_LAYERS),
+        hidden_size=hidden,
+        heads=read("num_attention_heads", MAX_WIDTH),
+        intermediate_size=int(hidden * (ratio or 0)) if by_ratio else read("intermediate_size", MAX_WIDTH),
+    )

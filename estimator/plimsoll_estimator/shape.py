@@ -224,6 +224,21 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TowerSize:
+    """The blocks of a vision or audio tower as its class reads them: whole, before any parallelism."""
+
+    layers: int
+    hidden_size: int
+    heads: int
+    intermediate_size: int
+
+    @property
+    def head_dim(self) -> int:
+        """Width of one head where the class takes the hidden size apart."""
+        return self.hidden_size // self.heads
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Vision:
     """What overheads ask of a vision tower: whether patches are merged before the language model, and feature levels beside the last."""
 

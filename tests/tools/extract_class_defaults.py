@@ -6,7 +6,9 @@ Run by hand when Transformers or a release of vLLM brings new classes:
 
 with Transformers installed (no torch needed). vLLM's own classes (vllm/transformers_utils/configs) win over Transformers' of the same
 model type, as its registry has it. A value counts as a default only where it does not follow from others: each class is built again
-with other layers, widths and heads, and what moved with them is left out. Values of towers, ropes, tokens and training are not asked for.
+with other layers, widths and heads, and what moved with them is left out. Values of ropes, tokens and training are not asked for.
+Towers are the classes that composite classes build for `vision_config` and `audio_config`: `towers` says which, and what they hold where
+a file has none at all; `tower_types` has the defaults of each.
 """
 
 from __future__ import annotations
@@ -49,15 +51,32 @@ KEYS = frozenset({
     "use_qk_norm", "use_qkv_bias", "use_shared_attention_adapter", "use_sliding_window", "v_head_dim", "vocab_size",
     "vocab_size_per_layer_input", "word_embed_proj_dim", "zero_expert_num",
 })  # fmt: skip
+TOWER_KEYS = frozenset({
+    "attention_bias", "attention_heads", "attn_bias", "d_model", "deepstack_visual_indexes", "depth", "downsample_hidden_size", "embed_dim",
+    "encoder_attention_heads", "encoder_ffn_dim", "encoder_layers", "head_dim", "heads", "hidden_size", "image_size", "in_channels",
+    "in_chans", "init_pos_emb_height", "init_pos_emb_time", "init_pos_emb_width", "intermediate_size", "layers", "linear_bias",
+    "ls_init_value", "max_num_tiles", "max_source_positions", "mlp_ratio", "norm_type", "num_attention_heads", "num_channels",
+    "num_global_layers", "num_heads", "num_hidden_layers", "num_key_value_heads", "num_mel_bins", "num_patches", "num_position_embeddings",
+    "out_hidden_size", "output_dim", "patch_embed_proj_bias", "patch_size", "pos_emb_height", "pos_emb_time", "pos_emb_width",
+    "position_embedding_size", "projection_dim", "projector_input_dim", "projector_output_dim", "qkv_bias", "qkv_hidden_size",
+    "spatial_merge_size", "standardize", "temporal_patch_size", "use_abs_posemb", "use_absolute_position_embeddings", "use_clipped_linears",
+    "use_cls_token", "use_ln_post", "use_ln_pre", "use_mask_token", "use_mean_pooling", "use_qk_norm", "use_rope2d", "vision_output_dim",
+    "vt_hidden_size", "vt_intermediate_size", "vt_num_attention_heads", "vt_num_hidden_layers", "width",
+})  # fmt: skip
+OUTER_KEYS = frozenset({
+    "alignment_intermediate_size", "downsample_factor", "downsample_ratio", "multimodal_projector_bias", "projector_bias",
+    "projector_hidden_size", "projector_use_layernorm", "scale_factor", "spatial_merge_size", "vision_feature_layer",
+})  # fmt: skip
+"""What a composite class says itself of what stands between tower and language model."""
+TOWERS = ("vision_config", "audio_config")
 _OTHERWISE = (
     ("num_hidden_layers", 2.0), ("num_hidden_layers", 3.0), ("hidden_size", 2.0), ("num_attention_heads", 2.0),
     ("num_attention_heads", 0.5), ("num_key_value_heads", 2.0), ("intermediate_size", 2.0), ("head_dim", 2.0),
 )  # fmt: skip
 
 
-def defaults(cls: Any) -> dict[str, Any]:
-    """The class's own values of KEYS that hold whatever layers, widths and heads a file names."""
-    base = cls().to_dict()
+def moved(cls: Any, base: dict[str, Any]) -> set[str]:
+    """Keys that follow from layers, widths and heads."""
     spelled = dict(getattr(cls, "attribute_map", None) or {})
     follows: set[str] = set()
     for key, factor in _OTHERWISE:
@@ -70,6 +89,13 @@ def defaults(cls: Any) -> dict[str, Any]:
         except Exception:  # noqa: BLE001  a class may refuse such a shape: then nothing is learnt from it
             continue
         follows |= {known for known in base if known != name and other.get(known) != base[known]}
+    return follows
+
+
+def defaults(cls: Any) -> dict[str, Any]:
+    """The class's own values of KEYS that hold whatever layers, widths and heads a file names."""
+    base = cls().to_dict()
+    follows = moved(cls, base)
     kept = {key: value for key, value in base.items() if key in KEYS and key not in follows and isinstance(value, bool | int | float | str)}
     kinds = base.get("layer_types")
     if isinstance(kinds, list) and "sliding_attention" not in kinds:
@@ -82,6 +108,48 @@ def defaults(cls: Any) -> dict[str, Any]:
 def text_class(cls: Any) -> Any:
     """The class of the language model inside a composite class; the class itself otherwise."""
     return type(cls().get_text_config())
+
+
+def tower_values(values: dict[str, Any], keys: frozenset[str] = TOWER_KEYS) -> dict[str, Any]:
+    """What a tower's configuration says of its size: numbers, words, flags and lists of numbers."""
+    plain = bool | int | float | str
+    kept = {key: list(value) if isinstance(value, tuple) else value for key, value in values.items() if key in keys}
+    return {
+        key: value
+        for key, value in kept.items()
+        if isinstance(value, plain) or (isinstance(value, list) and all(isinstance(part, int) for part in value))
+    }
+
+
+def towers_of(cls: Any, source: str, kinds: dict[str, Any]) -> dict[str, Any]:
+    """The towers that a composite class builds, or its thinker: by key, their class, and what they hold where a file has none.
+
+    "outer": the composite class's own defaults of OUTER_KEYS.
+    """
+    from transformers import AutoConfig, PretrainedConfig
+
+    outer = cls()
+    holder = getattr(outer, "thinker_config", None) or outer
+    found: dict[str, Any] = {}
+    for key in TOWERS:
+        tower = getattr(holder, key, None)
+        named = type(holder).sub_configs.get(key)
+        kind = type(tower) if isinstance(tower, PretrainedConfig) else named
+        if kind is None or kind is AutoConfig:
+            continue
+        if kind.model_type not in kinds:
+            base = kind().to_dict()
+            follows = moved(kind, base)
+            own = {name: value for name, value in tower_values(base).items() if name not in follows}
+            kinds[kind.model_type] = {"class": kind.__name__, "from": source, "values": own}
+        row: dict[str, Any] = {"type": kind.model_type, "any": named is AutoConfig}
+        absent = tower_values(tower.to_dict()) if tower is not None else None
+        if absent != tower_values(kind().to_dict()):
+            row["absent"] = absent
+        found[key] = row
+    if found and (own := tower_values(outer.to_dict(), OUTER_KEYS)):
+        found["outer"] = own
+    return found
 
 
 def rows_of(model_type: str, cls: Any, types_: dict[str, Any], texts: dict[str, str], source: str) -> None:
@@ -132,19 +200,30 @@ def main() -> None:
     transformers.logging.set_verbosity_error()
     own = vllm_classes(given.vllm)
     rows: dict[str, Any] = {}
+    towers: dict[str, Any] = {}
+    kinds: dict[str, Any] = {}
     texts: dict[str, str] = {}
     for model_type in sorted({*CONFIG_MAPPING_NAMES, *own}):
         mine = model_type in own
-        rows_of(model_type, own[model_type] if mine else CONFIG_MAPPING[model_type], rows, texts, "vllm" if mine else "transformers")
+        cls, source = (own[model_type], "vllm") if mine else (CONFIG_MAPPING[model_type], "transformers")
+        rows_of(model_type, cls, rows, texts, source)
+        found = towers_of(cls, source, kinds) if model_type in rows else {}
+        if not found and mine and model_type in CONFIG_MAPPING_NAMES:  # vLLM's class leaves the tower a plain mapping
+            found = towers_of(CONFIG_MAPPING[model_type], "transformers", kinds)
+        if found:
+            towers[model_type] = found
     for alias, like in (("kimi_k2", "deepseek_v3"), ("deepseek_v32", "deepseek_v3")):  # vllm/transformers_utils/config.py:_CONFIG_REGISTRY
         rows.setdefault(alias, rows[like])
     languages = {kind: row for kind, row in rows.items() if "vocab_size" in row["values"]}
-    print(json.dumps({"transformers": transformers.__version__, "vllm": given.release})[:-1] + ', "text_types": {')
-    print(",\n".join(f"  {json.dumps(kind)}: {json.dumps(text)}" for kind, text in sorted(texts.items())) + "\n},")
-    print(
-        '"types": {\n' + ",\n".join(f"  {json.dumps(kind)}: {json.dumps(row, sort_keys=True)}" for kind, row in sorted(languages.items()))
+    print(json.dumps({"transformers": transformers.__version__, "vllm": given.release})[:-1] + ",")
+    sections = {"text_types": texts, "towers": towers, "tower_types": kinds, "types": languages}
+    written = (
+        f'"{name}": {{\n'
+        + ",\n".join(f"  {json.dumps(kind)}: {json.dumps(row, sort_keys=True)}" for kind, row in sorted(table.items()))
+        + "\n}"
+        for name, table in sections.items()
     )
-    print("}}")
+    print(",\n".join(written) + "}")
 
 
 if __name__ == "__main__":

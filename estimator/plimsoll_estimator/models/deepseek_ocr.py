@@ -11,16 +11,14 @@ from typing import Final
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import InvalidInput, Unsupported
-from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import DecoderStyle
 from plimsoll_estimator.layers.experts import MoeStyle, build_moe
 from plimsoll_estimator.layers.rank import Rank
-from plimsoll_estimator.towers.clip import clip_blocks
+from plimsoll_estimator.reader import tower_size
+from plimsoll_estimator.towers.clip import clip_blocks, clip_large
 from plimsoll_estimator.towers.compose import with_tower
 
-_CLIP: Final = HfConfig(
-    {"hidden_size": 1024, "image_size": 224, "patch_size": 14, "intermediate_size": 4096, "num_attention_heads": 16}, "CLIP ViT-L/14"
-)
+_CLIP: Final = clip_large(224)
 _SAM_WIDTH: Final = 768
 _SAM_LAYERS: Final = 12
 _SAM_GLOBAL: Final = (2, 5, 8, 11)
@@ -55,7 +53,7 @@ def _sam_tower(rank: Rank) -> None:
 def deepseek_ocr_tower(rank: Rank) -> None:
     """SAM, all of CLIP without its last norm (divided), a projection and two vectors between rows and views."""
     _sam_tower(rank)
-    clip_blocks(rank, _CLIP, True, 24, "vision_model.encoder.layers")
+    clip_blocks(rank, _CLIP, True, tower_size(_CLIP).layers, "vision_model.encoder.layers")
     projector = rank.config.sub("projector_config")
     if projector is None:
         raise InvalidInput(f"{rank.config.path}.projector_config", None, "is required")

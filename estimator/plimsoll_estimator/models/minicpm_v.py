@@ -12,11 +12,13 @@ from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, Unsupported
 from plimsoll_estimator.layers.decoder import DecoderStyle, build_decoder
-from plimsoll_estimator.layers.rank import Rank, positive
+from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.models.llama import LLAMA
 from plimsoll_estimator.models.qwen import QWEN2, QWEN3
+from plimsoll_estimator.reader import tower_size
 from plimsoll_estimator.towers.compose import with_tower
-from plimsoll_estimator.towers.encoder import CLIP_BLOCK, MAX_DEPTH, conv, encoder, vision_config
+from plimsoll_estimator.towers.encoder import vision_config
+from plimsoll_estimator.towers.siglip import siglip_blocks
 
 _POSITIONS: Final = 70 * 70
 _TIMES: Final = 36000
@@ -41,13 +43,9 @@ def _release(rank: Rank) -> str:
 
 def minicpm_v_tower(rank: Rank) -> None:
     """SigLIP (divided, with its last norm), and the resampler with its tables of positions (whole); 4.5 has one of times too."""
-    vision, width = vision_config(rank), rank.text.int("hidden_size")
-    hidden, heads = vision.int("hidden_size"), positive(vision, "num_attention_heads")
-    side = vision.int("image_size") // positive(vision, "patch_size")
-    layers = positive(vision, "num_hidden_layers", limit=MAX_DEPTH) - (1 if rank.config.bool("drop_vision_last_layer") else 0)
-    conv(rank, vision, hidden, bias=True, frames=1)
-    rank.tensor(side * side * hidden)
-    encoder(rank, "vpm.encoder.layers", layers, hidden, heads, vision.int("intermediate_size"), CLIP_BLOCK)
+    width, dropped = rank.text.int("hidden_size"), 1 if rank.config.bool("drop_vision_last_layer") else 0
+    layers = tower_size(vision_config(rank)).layers - dropped
+    hidden = siglip_blocks(rank, "vpm.encoder.layers", layers=layers).hidden_size
     rank.norm(hidden, bias=True)
     rank.tensor(rank.config.int("query_num", default=64) * width)
     if hidden != width:

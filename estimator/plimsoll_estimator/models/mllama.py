@@ -15,6 +15,8 @@ from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import DecoderStyle, attention, mlp, sizes, stack
 from plimsoll_estimator.layers.rank import Rank, positive
 from plimsoll_estimator.layers.rope import rope
+from plimsoll_estimator.reader import MAX_TOWER_LAYERS, tower_size
+from plimsoll_estimator.towers.encoder import patch_count, vision_config
 
 _NATIVE_BEFORE: Final = EngineVersion(0, 11)
 _SHARDED_SINCE: Final = EngineVersion(0, 20)
@@ -23,11 +25,11 @@ _ASPECT_RATIOS = 8
 
 
 def _tower(rank: Rank, vision: HfConfig, tp: int) -> None:
-    hidden, heads = vision.int("hidden_size", default=1280), positive(vision, "attention_heads", "num_attention_heads", default=16)
-    intermediate, tiles = vision.int("intermediate_size", default=5120), vision.int("max_num_tiles", default=4)
-    patch, image = positive(vision, "patch_size", default=14), vision.int("image_size", default=448)
+    size = tower_size(vision)
+    hidden, heads, intermediate = size.hidden_size, size.heads, size.intermediate_size
+    tiles, patch = vision.int("max_num_tiles"), positive(vision, "patch_size")
     ratios = len(vision.list_or_none("supported_aspect_ratios") or range(_ASPECT_RATIOS)) + 1
-    positions = (image // patch) ** 2 + 1
+    positions = patch_count(vision) + 1
     rank.tensor(hidden * 3 * patch * patch + hidden)
     rank.tensor(1 + positions * hidden)
     rank.tensor(ratios * tiles * positions * hidden)
@@ -35,7 +37,7 @@ def _tower(rank: Rank, vision: HfConfig, tp: int) -> None:
     rank.norm(hidden, bias=True, count=2)
 
     def layer(name: str, gates: int) -> None:
-        rank.qkv(f"{name}.self_attn", hidden, heads, heads, hidden // heads, tp=tp)
+        rank.qkv(f"{name}.self_attn", hidden, heads, heads, size.head_dim, tp=tp)
         rank.row(f"{name}.self_attn", "o_proj", hidden, hidden, tp=tp)
         rank.column(f"{name}.mlp", ("fc1",), hidden, (intermediate,), bias=True, tp=tp)
         rank.row(f"{name}.mlp", "fc2", intermediate, hidden, bias=True, tp=tp)
@@ -43,9 +45,9 @@ def _tower(rank: Rank, vision: HfConfig, tp: int) -> None:
         rank.tensor(gates)
 
     name = "vision_model.transformer.layers"
-    rank.layers(range(positive(vision, "num_hidden_layers", default=32, limit=4096)), None, lambda i: layer(f"{name}.{i}", 0))
+    rank.layers(range(size.layers), None, lambda i: layer(f"{name}.{i}", 0))
     name = "vision_model.global_transformer.layers"
-    rank.layers(range(positive(vision, "num_global_layers", default=8, limit=4096)), None, lambda i: layer(f"{name}.{i}", 2))
+    rank.layers(range(positive(vision, "num_global_layers", limit=MAX_TOWER_LAYERS)), None, lambda i: layer(f"{name}.{i}", 2))
 
 
 def mllama(rank: Rank) -> None:
@@ -54,13 +56,13 @@ def mllama(rank: Rank) -> None:
     if rank.tp > 1 and not native and rank.version < _SHARDED_SINCE:
         raise EngineRefusal(Check.TENSOR_PARALLEL_UNSUPPORTED, "MllamaModel does not support tensor parallel.")
     text = rank.text
-    vision = rank.config.sub("vision_config") or HfConfig({}, "vision_config")
+    vision = vision_config(rank)
     style = DecoderStyle()
     size = sizes(text, style, rank.config)
     cross = set(text.list_or_none("cross_attention_layers") or _CROSS_LAYERS)
     tp = rank.tp if native else 1
     _tower(rank, vision, tp)
-    rank.tensor(vision.int("vision_output_dim", default=7680) * size.hidden_size + size.hidden_size)
+    rank.tensor(vision.int("vision_output_dim") * size.hidden_size + size.hidden_size)
 
     def layer(i: int) -> None:
         name = f"layers.{i}"

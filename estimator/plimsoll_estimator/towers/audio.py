@@ -7,23 +7,21 @@ Sources: vllm/model_executor/models/{qwen2_audio,qwen2_5_omni_thinker,qwen3_omni
 from __future__ import annotations
 
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.layers.rank import Rank, positive
+from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.reader import AUDIO, tower, tower_size
 from plimsoll_estimator.towers.releases import tower_rules
-
-MAX_DEPTH = 4096
 
 
 def audio_config(rank: Rank) -> HfConfig:
-    """`audio_config` of the root or of its thinker; empty when there is none."""
-    holder = rank.config.sub("thinker_config") or rank.config
-    return holder.sub("audio_config") or HfConfig({}, f"{holder.path}.audio_config")
+    """The audio tower's configuration as its class holds it."""
+    return tower(rank.config, AUDIO)
 
 
 def _encoder(rank: Rank, audio: HfConfig) -> int:
     """Two convolutions and the blocks; keys have no bias. Returns the width."""
-    width = audio.int("d_model", default=1280)
-    wide = audio.int("encoder_ffn_dim", default=5120)
-    rank.tensor(width * audio.int("num_mel_bins", default=128) * 3 + width)
+    size = tower_size(audio)
+    width, wide = size.hidden_size, size.intermediate_size
+    rank.tensor(width * audio.int("num_mel_bins") * 3 + width)
     rank.tensor(width * width * 3 + width)
 
     def layer(i: int) -> None:
@@ -34,7 +32,7 @@ def _encoder(rank: Rank, audio: HfConfig) -> int:
         rank.norm(3 * width + wide + width)
         rank.norm(width, bias=True, count=2)
 
-    rank.layers(range(positive(audio, "encoder_layers", default=32, limit=MAX_DEPTH)), None, layer)
+    rank.layers(range(size.layers), None, layer)
     rank.norm(width, bias=True)
     return width
 
@@ -44,7 +42,7 @@ def qwen2_audio_tower(rank: Rank) -> None:
     audio = audio_config(rank)
     width = _encoder(rank, audio)
     text = rank.text.int("hidden_size")
-    rank.tensor(audio.int("max_source_positions", default=1500) * width)
+    rank.tensor(audio.int("max_source_positions") * width)
     rank.tensor(width * text + text)
 
 
@@ -52,8 +50,8 @@ def omni_audio_tower(rank: Rank) -> None:
     """Qwen2.5-Omni: sinusoid positions in float32, embeddings of the audio's ends, a projection."""
     audio = audio_config(rank)
     width = _encoder(rank, audio)
-    out = audio.int("output_dim", default=rank.text.int("hidden_size"))
-    rank.tensor(audio.int("max_source_positions", default=1500) * width, 4)
+    out = audio.int("output_dim")
+    rank.tensor(audio.int("max_source_positions") * width, 4)
     rank.tensor(2 * out)
     rank.tensor(width * out + out)
 
@@ -61,14 +59,13 @@ def omni_audio_tower(rank: Rank) -> None:
 def qwen3_omni_audio_tower(rank: Rank) -> None:
     """Qwen3-Omni: three convolutions in two dimensions, blocks divided where the heads divide, a projection of two linears."""
     audio = audio_config(rank)
-    width, heads = audio.int("d_model", default=1280), positive(audio, "encoder_attention_heads", default=20)
-    wide, channels = audio.int("encoder_ffn_dim", default=5120), audio.int("downsample_hidden_size", default=480)
-    out = audio.int("output_dim", default=2048)
-    bins = audio.int("num_mel_bins", default=128)
+    size = tower_size(audio)
+    width, heads, wide = size.hidden_size, size.heads, size.intermediate_size
+    channels, out, bins = audio.int("downsample_hidden_size"), audio.int("output_dim"), audio.int("num_mel_bins")
     rules, uneven = tower_rules(rank.version), heads % rank.tp
     attends = 1 if not rules.divides_omni_audio or (uneven and rules.whole_omni_attention) else rank.tp
     feeds = 1 if not rules.divides_omni_audio or (uneven and rules.whole_omni_mlp) else rank.tp
-    rank.tensor(audio.int("max_source_positions", default=1500) * width, 4)
+    rank.tensor(audio.int("max_source_positions") * width, 4)
     rank.tensor(channels * 9 + channels)
     for _ in range(2):
         rank.tensor(channels * channels * 9 + channels)
@@ -76,13 +73,13 @@ def qwen3_omni_audio_tower(rank: Rank) -> None:
 
     def layer(i: int) -> None:
         name = f"audio_tower.layers.{i}"
-        rank.qkv(f"{name}.self_attn", width, heads, heads, width // heads, bias=True, tp=attends)
+        rank.qkv(f"{name}.self_attn", width, heads, heads, size.head_dim, bias=True, tp=attends)
         rank.row(f"{name}.self_attn", "out_proj", width, width, bias=True, tp=attends)
         rank.column(name, ("fc1",), width, (wide,), bias=True, tp=feeds)
         rank.row(name, "fc2", wide, width, bias=True, tp=feeds)
         rank.norm(width, bias=True, count=2)
 
-    rank.layers(range(positive(audio, "encoder_layers", default=32, limit=MAX_DEPTH)), None, layer)
+    rank.layers(range(size.layers), None, layer)
     rank.norm(width, bias=True)
     rank.tensor(width * width + width)
     rank.tensor(width * out + out)

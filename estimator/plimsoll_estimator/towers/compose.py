@@ -37,7 +37,7 @@ def image_newline(language: Builder) -> Builder:
     """The vector that marks image rows belongs to the model itself, so every stage has it."""
 
     def build(rank: Rank) -> None:
-        rank.tensor(rank.text.int("hidden_size", default=4096))
+        rank.tensor(rank.text.int("hidden_size"))
         language(rank)
 
     return build

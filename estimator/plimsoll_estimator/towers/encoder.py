@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.rank import Rank, positive
 from plimsoll_estimator.layers.rope import rope
+from plimsoll_estimator.reader import VISION, tower
+from plimsoll_estimator.shape import TowerSize
 from plimsoll_estimator.towers.releases import tower_rules
 
 TOWER_ROPE_ROWS = 8192
-MAX_DEPTH = 4096
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,17 +42,17 @@ CLIP_BLOCK = Block(attention="self_attn", qkv="qkv_proj", out="out_proj", up=("f
 
 
 def vision_config(rank: Rank) -> HfConfig:
-    """`vision_config` of the root, or of its thinker; empty when there is none."""
-    holder = rank.config.sub("thinker_config") or rank.config
-    return holder.sub("vision_config") or HfConfig({}, f"{holder.path}.vision_config")
+    """The vision tower's configuration as its class holds it."""
+    return tower(rank.config, VISION)
 
 
 def encoder(
-    rank: Rank, prefix: str, layers: int, hidden: int, heads: int, intermediate: int, block: Block, head_dim: int | None = None,
+    rank: Rank, prefix: str, size: TowerSize, block: Block, *, layers: int | None = None, head_dim: int | None = None,
     kv_heads: int | None = None,
 ) -> None:  # fmt: skip
-    """The blocks of a vision transformer."""
-    width = heads * (head_dim or hidden // heads)
+    """The blocks of a vision transformer, or its first `layers`."""
+    hidden, heads, intermediate = size.hidden_size, size.heads, size.intermediate_size
+    width = heads * (head_dim or size.head_dim)
 
     def build(i: int) -> None:
         name = f"{prefix}.{i}"
@@ -62,15 +64,24 @@ def encoder(
         rank.row(f"{name}.{block.mlp}", block.down, intermediate, hidden, bias=block.mlp_bias)
         rank.norm(hidden, bias=block.norm_bias, count=block.norms)
 
-    rank.layers(range(layers), None, build)
+    rank.layers(range(size.layers if layers is None else layers), None, build)
+
+
+def channels(vision: HfConfig) -> int:
+    """Channels of an image: three colours unless the configuration says otherwise."""
+    return vision.int("num_channels", default=3)
 
 
 def conv(rank: Rank, vision: HfConfig, hidden: int, bias: bool, frames: int | None = None) -> None:
-    """The convolution that cuts an image into patches, or `frames` of a video (as many as the configuration says: 2)."""
+    """The convolution that cuts an image into patches, or `frames` of a video (as many as the configuration says)."""
     patch = positive(vision, "patch_size")
-    temporal = vision.int("temporal_patch_size", default=2) if frames is None else frames
-    channels = vision.int("in_channels", "in_chans", "num_channels", default=3)
-    rank.tensor(hidden * channels * temporal * patch * patch + (hidden if bias else 0))
+    temporal = vision.int("temporal_patch_size") if frames is None else frames
+    rank.tensor(hidden * channels(vision) * temporal * patch * patch + (hidden if bias else 0))
+
+
+def patch_count(vision: HfConfig) -> int:
+    """Patches of the square image that the configuration names."""
+    return (vision.int("image_size") // positive(vision, "patch_size")) ** 2
 
 
 def tower_rope(rank: Rank, head_dim: int) -> None:
@@ -82,8 +93,18 @@ def tower_rope(rank: Rank, head_dim: int) -> None:
 
 
 def layers_used(config: HfConfig, layers: int) -> int:
-    """Layers up to the one whose features are read; a list asks for the deepest."""
+    """Layers up to the one whose features are read by `vision_feature_layer`; a list asks for the deepest. 0 is what precedes them."""
     feature = config.raw("vision_feature_layer")
     wanted = feature if isinstance(feature, list | tuple) else [feature if isinstance(feature, int) else -1]
     depths = [layer + layers + 1 if layer < 0 else layer for layer in wanted if isinstance(layer, int)]
     return min(max(depths, default=layers), layers)
+
+
+def layers_to(holder: HfConfig, key: str, layers: int, default: int) -> int:
+    """Layers up to and with the one whose number stands under `key`, from the end where negative."""
+    index = holder.raw(key)
+    if index is None:
+        index = default
+    if isinstance(index, bool) or not isinstance(index, int) or not -layers <= index < layers:
+        raise InvalidInput(f"{holder.path}.{key}", index, f"must be a layer of {layers}")
+    return index % layers + 1

@@ -5,17 +5,19 @@ Called by `models.glm`. Sources: vllm/model_executor/models/{glm4_1v,glm_ocr}.py
 
 from __future__ import annotations
 
-from plimsoll_estimator.layers.rank import Rank, positive
-from plimsoll_estimator.towers.encoder import MAX_DEPTH, Block, conv, encoder, tower_rope, vision_config
+from dataclasses import replace
+
+from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.reader import tower_size
+from plimsoll_estimator.towers.encoder import Block, conv, encoder, patch_count, tower_rope, vision_config
 
 
 def glm4v_tower(rank: Rank) -> None:
     """GLM-4.1V and GLM-4.5V: gated blocks without biases, a convolution that merges, a gated merger."""
     vision = vision_config(rank)
-    hidden, heads = vision.int("hidden_size"), positive(vision, "num_heads")
-    out, merge = vision.int("out_hidden_size"), vision.int("spatial_merge_size", default=2)
-    patches = (vision.int("image_size") // positive(vision, "patch_size")) ** 2
-    context = vision.int("intermediate_size")
+    size = tower_size(vision)
+    hidden, out, merge = size.hidden_size, vision.int("out_hidden_size"), vision.int("spatial_merge_size")
+    patches, context = patch_count(vision), size.intermediate_size
     conv(rank, vision, hidden, bias=True)
     rank.tensor(patches * hidden)
     rank.tensor(patches, 8)
@@ -23,28 +25,28 @@ def glm4v_tower(rank: Rank) -> None:
     rank.tensor(out * hidden * merge * merge + out)
     bias = vision.bool("attention_bias")
     block = Block(up=("gate_proj", "up_proj"), down="down_proj", gated=True, qkv_bias=bias, out_bias=False, mlp_bias=False, norm_bias=False)
-    encoder(rank, "visual.blocks", positive(vision, "depth", limit=MAX_DEPTH), hidden, heads, out, block)
+    encoder(rank, "visual.blocks", replace(size, intermediate_size=out), block)
     rank.column("visual.merger", ("proj",), out, (out,))
     rank.norm(out, bias=True)
     rank.column("visual.merger", ("gate_proj", "up_proj"), out, (context, context))
     rank.row("visual.merger", "down_proj", context, out)
-    tower_rope(rank, hidden // heads)
+    tower_rope(rank, size.head_dim)
 
 
 def glm_ocr_tower(rank: Rank) -> None:
     """GLM-OCR: GLM-V's blocks with biases and norms on the heads, without learned positions."""
     vision = vision_config(rank)
-    hidden, heads, out = vision.int("hidden_size"), positive(vision, "num_heads"), vision.int("out_hidden_size")
-    merge, context = vision.int("spatial_merge_size", default=2), rank.text.int("intermediate_size")
-    layers = positive(vision, "depth", limit=MAX_DEPTH)
+    size = tower_size(vision)
+    hidden, out, merge = size.hidden_size, vision.int("out_hidden_size"), vision.int("spatial_merge_size")
+    context = rank.text.int("intermediate_size")
     conv(rank, vision, hidden, bias=True)
     block = Block(up=("gate_proj", "up_proj"), down="down_proj", gated=True, norm_bias=False)
-    encoder(rank, "visual.blocks", layers, hidden, heads, vision.int("intermediate_size"), block)
-    rank.norm(hidden // heads, count=2 * layers)
+    encoder(rank, "visual.blocks", size, block)
+    rank.norm(size.head_dim, count=2 * size.layers)
     rank.norm(hidden)
     rank.tensor(out * hidden * merge * merge + out)
     rank.column("visual.merger", ("proj",), out, (out,))
     rank.norm(out, bias=True)
     rank.column("visual.merger", ("gate_proj", "up_proj"), out, (context, context))
     rank.row("visual.merger", "down_proj", context, out)
-    tower_rope(rank, hidden // heads)
+    tower_rope(rank, size.head_dim)

@@ -10,17 +10,8 @@ from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.rank import Rank, positive
-from plimsoll_estimator.towers.encoder import MAX_DEPTH, vision_config
-
-
-def _layers_used(config: HfConfig, layers: int) -> int:
-    """Layers up to `select_layer`, the one whose features are read."""
-    chosen = config.raw("select_layer")
-    if chosen is None:
-        return layers
-    if isinstance(chosen, bool) or not isinstance(chosen, int) or not -layers <= chosen < layers:
-        raise InvalidInput(f"{config.path}.select_layer", chosen, f"must be a layer of {layers}")
-    return layers + chosen + 1 if chosen < 0 else chosen + 1
+from plimsoll_estimator.reader import tower_size
+from plimsoll_estimator.towers.encoder import channels, layers_to, patch_count, vision_config
 
 
 def _projector(rank: Rank, hidden: int) -> None:
@@ -37,9 +28,9 @@ def _projector(rank: Rank, hidden: int) -> None:
 def internvit_tower(rank: Rank) -> None:
     """InternViT: attention is whole on every rank where its heads do not divide (25 heads of the 6B tower)."""
     vision = vision_config(rank)
-    hidden, heads = vision.int("hidden_size"), positive(vision, "num_attention_heads")
-    intermediate, patch = vision.int("intermediate_size"), positive(vision, "patch_size")
-    patches = (vision.int("image_size") // patch) ** 2
+    size = tower_size(vision)
+    hidden, heads, intermediate = size.hidden_size, size.heads, size.intermediate_size
+    patch, patches = positive(vision, "patch_size"), patch_count(vision)
     rank.tensor(hidden)
     rank.tensor(3 * patch * patch * hidden + hidden)
     rank.tensor((patches + 1) * hidden)
@@ -49,7 +40,7 @@ def internvit_tower(rank: Rank) -> None:
     def layer(i: int) -> None:
         name = f"vision_model.encoder.layers.{i}"
         qkv_bias = vision.bool("qkv_bias")
-        rank.qkv(f"{name}.attn", hidden, heads, heads, hidden // heads, bias=qkv_bias, names=("qkv", "qkv", "qkv"), tp=tp)
+        rank.qkv(f"{name}.attn", hidden, heads, heads, size.head_dim, bias=qkv_bias, names=("qkv", "qkv", "qkv"), tp=tp)
         rank.row(f"{name}.attn", "proj", hidden, hidden, bias=True, tp=tp)
         if vision.bool("qk_normalization"):
             rank.norm(hidden, count=2)
@@ -58,7 +49,7 @@ def internvit_tower(rank: Rank) -> None:
         rank.norm(hidden, bias=biased, count=2)
         rank.tensor(2 * hidden)
 
-    rank.layers(range(_layers_used(rank.config, positive(vision, "num_hidden_layers", limit=MAX_DEPTH))), None, layer)
+    rank.layers(range(layers_to(rank.config, "select_layer", size.layers, default=-1)), None, layer)
     _projector(rank, hidden)
 
 
@@ -75,15 +66,14 @@ def internvit_hf_tower(rank: Rank) -> None:
     vision = vision_config(rank)
     if not vision.bool("use_absolute_position_embeddings", True):
         raise Unsupported(Check.UNSUPPORTED_VISION_TOWER, "no rules for an InternVL tower without absolute position embeddings")
-    hidden, heads = vision.int("hidden_size"), positive(vision, "num_attention_heads")
-    intermediate = vision.int("intermediate_size")
+    size = tower_size(vision)
+    hidden, intermediate = size.hidden_size, size.intermediate_size
     image, patch = _pair(vision, "image_size"), _pair(vision, "patch_size")
     patches = (image[0] // patch[0]) * (image[1] // patch[1])
-    channels = vision.int("num_channels", default=3)
     rank.tensor(hidden * (2 if vision.bool("use_mask_token") else 1))
-    rank.tensor(channels * patch[0] * patch[1] * hidden + hidden)
+    rank.tensor(channels(vision) * patch[0] * patch[1] * hidden + hidden)
     rank.tensor((patches + 1) * hidden)
-    width = hidden // heads * heads
+    width = size.head_dim * size.heads
     qkv_bias = vision.bool("attention_bias")
     biased = vision.str_or_none("norm_type") != "rms_norm"
 
@@ -100,7 +90,7 @@ def internvit_hf_tower(rank: Rank) -> None:
         rank.tensor(2 * hidden)
 
     def tower(inner: Rank) -> None:
-        inner.layers(range(positive(vision, "num_hidden_layers", limit=MAX_DEPTH)), None, layer)
+        inner.layers(range(size.layers), None, layer)
 
     rank.unquantised(tower)
     if not vision.bool("use_mean_pooling", True):

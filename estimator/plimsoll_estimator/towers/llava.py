@@ -9,7 +9,8 @@ from __future__ import annotations
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.layers.rank import Rank, positive
+from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.reader import outer, tower_size
 from plimsoll_estimator.towers.clip import clip_blocks
 from plimsoll_estimator.towers.encoder import layers_used, vision_config
 from plimsoll_estimator.towers.pixtral import pixtral_tower
@@ -17,18 +18,18 @@ from plimsoll_estimator.towers.pixtral import pixtral_tower
 
 def llava_tower(rank: Rank, split: bool = True) -> None:
     """CLIP, SigLIP or Pixtral up to the feature layer, and a two-layer projector, split over the ranks or whole."""
-    vision, config = vision_config(rank), rank.config
+    vision, config = vision_config(rank), outer(rank.config)
     kind = vision.model_type
     if kind == "pixtral":
         pixtral_tower(rank)
-        features = vision.int("hidden_size", default=1024)
+        features = tower_size(vision).hidden_size
     elif kind in ("clip_vision_model", "siglip_vision_model"):
         features = _clip_like(rank, vision, clip=kind == "clip_vision_model")
     else:
         raise Unsupported(Check.UNSUPPORTED_VISION_TOWER, f"no rules for the vision tower {kind[:80] or 'without a model_type'}")
     listed = config.raw("vision_feature_layer")
     inputs = features * (len(listed) if isinstance(listed, list | tuple) else 1)
-    text, bias = rank.text.int("hidden_size", default=4096), config.bool("multimodal_projector_bias", True)
+    text, bias = rank.text.int("hidden_size"), config.bool("multimodal_projector_bias", True)
     if split:
         rank.column("multi_modal_projector", ("linear_1",), inputs, (text,), bias=bias)
         rank.row("multi_modal_projector", "linear_2", text, text, bias=bias)
@@ -42,5 +43,5 @@ def whole_llava_tower(rank: Rank) -> None:
 
 
 def _clip_like(rank: Rank, vision: HfConfig, clip: bool) -> int:
-    layers = positive(vision, "num_hidden_layers", default=12, limit=4096)
-    return clip_blocks(rank, vision, clip, layers_used(rank.config, layers), "vision_tower.vision_model.encoder.layers")
+    used = layers_used(outer(rank.config), tower_size(vision).layers)
+    return clip_blocks(rank, vision, clip, used, "vision_tower.vision_model.encoder.layers")

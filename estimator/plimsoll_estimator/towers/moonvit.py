@@ -6,27 +6,26 @@ Called by `models.kimi`. Sources: vllm/model_executor/models/{moonvit,kimi_vl,ki
 from __future__ import annotations
 
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.layers.rank import Rank, positive
-from plimsoll_estimator.towers.encoder import MAX_DEPTH, Block, conv, encoder, vision_config
+from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.reader import tower_size
+from plimsoll_estimator.towers.encoder import Block, conv, encoder, vision_config
 from plimsoll_estimator.towers.releases import tower_rules
 
 
 def moonvit_blocks(rank: Rank, vision: HfConfig, frames: int) -> int:
     """MoonViT without its projector (but with the projector's norm); `frames` time positions in three-dimensional ones."""
     rules = tower_rules(rank.version)
-    hidden = vision.int("vt_hidden_size", "hidden_size")
-    heads = positive(vision, "vt_num_attention_heads", "num_attention_heads")
-    layers = positive(vision, "vt_num_hidden_layers", "num_hidden_layers", limit=MAX_DEPTH)
-    intermediate = vision.int("vt_intermediate_size", "intermediate_size")
+    size = tower_size(vision)
+    hidden, layers, intermediate = size.hidden_size, size.layers, size.intermediate_size
     conv(rank, vision, hidden, bias=True, frames=1)
-    rank.tensor(vision.int("init_pos_emb_height", default=64) * vision.int("init_pos_emb_width", default=64) * hidden)
+    rank.tensor(vision.int("pos_emb_height") * vision.int("pos_emb_width") * hidden)
     rank.tensor(frames * hidden, 4 if rules.moonvit_time_float32 else None)
     block = Block(attention="self_attn", qkv="wqkv", out="wo", up=("fc0",), down="fc1")
     if not rules.divides_moonvit:
         rank.tensor(layers * (4 * hidden * (hidden + 1) + intermediate * (2 * hidden + 1) + hidden))
         rank.norm(hidden, bias=True, count=2 * layers)
     else:
-        encoder(rank, "vision_tower.encoder.blocks", layers, hidden, heads, intermediate, block)
+        encoder(rank, "vision_tower.encoder.blocks", size, block)
     rank.norm(hidden, bias=True, count=2)
     return hidden
 
@@ -34,7 +33,7 @@ def moonvit_blocks(rank: Rank, vision: HfConfig, frames: int) -> int:
 def moonvit_tower(rank: Rank) -> None:
     """Kimi-K2.5's three-dimensional MoonViT; the projector is replicated."""
     vision = vision_config(rank)
-    hidden = moonvit_blocks(rank, vision, vision.int("init_pos_emb_time", default=4))
+    hidden = moonvit_blocks(rank, vision, vision.int("pos_emb_time"))
     merged = hidden * 4
     rank.replicated("mm_projector", ("linear_1",), merged, (merged,), bias=True)
     rank.replicated("mm_projector", ("linear_2",), merged, (rank.text.int("hidden_size"),), bias=True)
@@ -52,11 +51,11 @@ def kimi_vl_tower(rank: Rank) -> None:
 def kimi_k3_tower(rank: Rank) -> None:
     """MoonViT with RMSNorms and no biases, wider heads than its hidden size, and a replicated projector."""
     vision = vision_config(rank)
-    hidden, heads = vision.int("vt_hidden_size"), positive(vision, "vt_num_attention_heads")
-    width = vision.int("qkv_hidden_size", default=hidden)
+    size = tower_size(vision)
+    hidden, width = size.hidden_size, vision.int("qkv_hidden_size", default=size.hidden_size)
     conv(rank, vision, hidden, bias=vision.bool("patch_embed_proj_bias", True), frames=1)
-    rank.tensor(vision.int("init_pos_emb_height", default=64) * vision.int("init_pos_emb_width", default=64) * hidden)
-    rank.tensor(vision.int("init_pos_emb_time", default=4) * hidden, 4)
+    rank.tensor(vision.int("pos_emb_height") * vision.int("pos_emb_width") * hidden)
+    rank.tensor(vision.int("pos_emb_time") * hidden, 4)
     bias = vision.bool("attn_bias", True)
     block = Block(
         attention="self_attn",
@@ -69,8 +68,7 @@ def kimi_k3_tower(rank: Rank) -> None:
         mlp_bias=vision.bool("linear_bias", True),
         norm_bias=vision.str_or_none("norm_type") != "rmsnorm",
     )
-    layers, intermediate = positive(vision, "vt_num_hidden_layers", limit=4096), vision.int("vt_intermediate_size")
-    encoder(rank, "vision_tower.encoder.blocks", layers, hidden, heads, intermediate, block, head_dim=width // heads)
+    encoder(rank, "vision_tower.encoder.blocks", size, block, head_dim=width // size.heads)
     rank.norm(hidden, bias=block.norm_bias)
     merged, text = hidden * 4, rank.text.int("hidden_size")
     rank.replicated("mm_projector", ("linear_1",), merged, (merged,))

@@ -9,9 +9,10 @@ from __future__ import annotations
 from typing import Final
 
 from plimsoll_estimator.checks import Check
-from plimsoll_estimator.errors import EngineRefusal, InvalidInput
-from plimsoll_estimator.layers.rank import Rank, positive
-from plimsoll_estimator.towers.encoder import MAX_DEPTH, Block, conv, encoder, vision_config
+from plimsoll_estimator.errors import EngineRefusal
+from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.reader import tower_size
+from plimsoll_estimator.towers.encoder import Block, conv, encoder, patch_count, vision_config
 
 _BLOCK: Final = Block(qkv="qkv_proj", out="out_proj", up=("fc1",), down="fc2")
 
@@ -19,24 +20,21 @@ _BLOCK: Final = Block(qkv="qkv_proj", out="out_proj", up=("fc1",), down="fc2")
 def perception_tower(rank: Rank) -> None:
     """Blocks and projection divided; convolutions, positions and each block's float32 table of rotations whole."""
     vision = vision_config(rank)
-    width, heads = positive(vision, "width"), positive(vision, "heads")
-    side = vision.int("image_size") // positive(vision, "patch_size")
-    layers, ratio = positive(vision, "layers", limit=MAX_DEPTH), vision.float_or_none("mlp_ratio") or 4.0
-    if not 0 < ratio <= 1024:
-        raise InvalidInput(f"{vision.path}.mlp_ratio", ratio, "must be more than 0 and at most 1024")
+    size = tower_size(vision)
+    width, layers = size.hidden_size, size.layers
     if not vision.bool("use_rope2d", True):
         raise EngineRefusal(Check.ROTARY_POSITIONS_REQUIRED, "use_rope2d must be True")
     token = 1 if vision.bool("use_cls_token") else 0
+    positions = patch_count(vision) + token
     conv(rank, vision, width, bias=False, frames=1)
     rank.norm(width, bias=True, count=int(vision.bool("use_ln_pre", True)) + int(vision.bool("use_ln_post", True)))
-    encoder(rank, "vision_model.transformer.resblocks", layers, width, heads, int(width * ratio), _BLOCK)
+    encoder(rank, "vision_model.transformer.resblocks", size, _BLOCK)
     if "ls_init_value" in vision:
         rank.norm(width, count=2 * layers)
-    head_dim = width // heads
-    rank.layers(range(layers), None, lambda _: rank.tensor((side * side + token) * (head_dim // 4 * 4), 4))
+    rank.layers(range(layers), None, lambda _: rank.tensor(positions * (size.head_dim // 4 * 4), 4))
     rank.tensor(width * 2 * width * 9 + 2 * width)
     rank.tensor(2 * width * 4 * width * 9 + 4 * width)
     rank.tensor(token * width)
     if vision.bool("use_abs_posemb", True):
-        rank.tensor((side * side + token) * width)
+        rank.tensor(positions * width)
     rank.column("", ("vit_large_projector",), 4 * width, (rank.text.int("hidden_size"),), bias=rank.config.bool("projector_bias"))

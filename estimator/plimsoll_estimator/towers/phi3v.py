@@ -9,25 +9,13 @@ from typing import Final
 
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import InvalidInput, Unsupported
-from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.rank import Rank
-from plimsoll_estimator.towers.clip import clip_blocks
+from plimsoll_estimator.reader import tower_size
+from plimsoll_estimator.towers.clip import clip_blocks, clip_large
+from plimsoll_estimator.towers.encoder import layers_to
 
-_LAYERS: Final = 24
-_CLIP: Final = HfConfig(
-    {"hidden_size": 1024, "image_size": 336, "patch_size": 14, "intermediate_size": 4096, "num_attention_heads": 16}, "CLIP ViT-L/14"
-)
-"""phi3v.py builds this tower whatever `img_processor` names."""
-
-
-def _layers_used(processor: HfConfig) -> int:
-    """Layers up to `layer_idx`, by default the last but one."""
-    index = processor.raw("layer_idx")
-    if index is None:
-        index = -2
-    if isinstance(index, bool) or not isinstance(index, int) or not -_LAYERS <= index < _LAYERS:
-        raise InvalidInput(f"{processor.path}.layer_idx", index, f"must be a layer of {_LAYERS}")
-    return index + 1 if index >= 0 else _LAYERS + index + 1
+_SIDE: Final = 336
+"""phi3v.py builds CLIP ViT-L/14 of this image whatever `img_processor` names."""
 
 
 def phi3v_tower(rank: Rank) -> None:
@@ -45,10 +33,12 @@ def phi3v_tower(rank: Rank) -> None:
     before = rank.created_bytes + rank.added_bytes
     rank.embedding(rank.text.int("vocab_size"), hidden)
     rank.added_bytes -= rank.created_bytes + rank.added_bytes - before
-    used = _layers_used(processor)
-    clip_blocks(rank, _CLIP, True, used, "vision_embed_tokens.img_processor.vision_model.encoder.layers")
-    if used == _LAYERS:
-        rank.norm(1024, bias=True)
+    clip = clip_large(_SIDE)
+    layers = tower_size(clip).layers
+    used = layers_to(processor, "layer_idx", layers, default=-2)
+    width = clip_blocks(rank, clip, True, used, "vision_embed_tokens.img_processor.vision_model.encoder.layers")
+    if used == layers:
+        rank.norm(width, bias=True)
     merged = processor.int("image_dim_out") * 4
     rank.norm(merged, count=2)
     rank.tensor(merged * hidden + hidden)

@@ -12,22 +12,14 @@ from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.rank import Rank, positive
-from plimsoll_estimator.towers.encoder import CLIP_BLOCK, MAX_DEPTH, encoder
+from plimsoll_estimator.reader import MAX_TOWER_LAYERS
+from plimsoll_estimator.shape import TowerSize
+from plimsoll_estimator.towers.encoder import CLIP_BLOCK, encoder, layers_to
 
-_WIDTH: Final = 1152
+_TOWER: Final = TowerSize(layers=27, hidden_size=1152, heads=16, intermediate_size=4304)
 _SIDE: Final = 32
 _PATCH: Final = 14
-_LAYERS: Final = 27
 _POSITIONS: Final = 5000
-
-
-def _layers_used(config: HfConfig) -> int:
-    """Layers up to `img_processor.layer_idx`, by default the last but one."""
-    processor = config.sub("img_processor")
-    index = processor.raw("layer_idx") if processor is not None and "layer_idx" in processor else -2
-    if isinstance(index, bool) or not isinstance(index, int) or not -_LAYERS <= index < _LAYERS:
-        raise InvalidInput(f"{config.path}.img_processor.layer_idx", index, f"must be a layer of {_LAYERS}")
-    return index + 1 if index >= 0 else _LAYERS + index + 1
 
 
 def _projection(rank: Rank, inputs: int, hidden: int) -> None:
@@ -38,11 +30,13 @@ def _projection(rank: Rank, inputs: int, hidden: int) -> None:
 
 def _vision(rank: Rank, hidden: int) -> None:
     """The tower of fixed size without a last norm (divided), two separators, a projection."""
-    rank.tensor(3 * _PATCH * _PATCH * _WIDTH + _WIDTH)
-    rank.tensor(_SIDE * _SIDE * _WIDTH)
-    encoder(rank, "vision_encoder.img_processor.encoder.layers", _layers_used(rank.config), _WIDTH, 16, 4304, CLIP_BLOCK)
-    rank.norm(_WIDTH, count=2)
-    _projection(rank, _WIDTH, hidden)
+    width, processor = _TOWER.hidden_size, rank.config.sub("img_processor") or HfConfig({}, f"{rank.config.path}.img_processor")
+    rank.tensor(3 * _PATCH * _PATCH * width + width)
+    rank.tensor(_SIDE * _SIDE * width)
+    used = layers_to(processor, "layer_idx", _TOWER.layers, default=-2)
+    encoder(rank, "vision_encoder.img_processor.encoder.layers", _TOWER, CLIP_BLOCK, layers=used)
+    rank.norm(width, count=2)
+    _projection(rank, width, hidden)
 
 
 def _required(config: HfConfig, key: str) -> HfConfig:
@@ -97,7 +91,7 @@ def _audio(rank: Rank, hidden: int) -> None:
         raise Unsupported(Check.UNSUPPORTED_AUDIO_TOWER, f"no rules for a Phi-4 speech encoder with this {', '.join(odd)}")
     _subsampling(rank, audio, width)
     wide, kernel = audio.int("linear_units", default=2048), audio.int("kernel_size", default=3)
-    blocks = positive(audio, "num_blocks", limit=MAX_DEPTH)
+    blocks = positive(audio, "num_blocks", limit=MAX_TOWER_LAYERS)
     rank.layers(range(blocks), None, lambda _: _conformer_layer(rank, width, wide, kernel))
     bias = _required(audio, "relative_attention_bias_args")
     buckets = bias.int("t5_bias_max_distance", default=1000) * (1 if bias.bool("t5_bias_symmetric") else 2)

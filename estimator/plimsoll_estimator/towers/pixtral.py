@@ -5,7 +5,8 @@ Called by `models.mistral` and LLaVA's tower. Sources: vllm/model_executor/model
 
 from __future__ import annotations
 
-from plimsoll_estimator.layers.rank import Rank, positive
+from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.reader import outer, tower_size
 from plimsoll_estimator.towers.encoder import Block, conv, encoder, layers_used, vision_config
 
 _PIXTRAL = Block(
@@ -26,21 +27,19 @@ _PIXTRAL = Block(
 def pixtral_tower(rank: Rank) -> None:
     """Pixtral of Transformers: RMSNorms, gated MLPs, inverse frequencies in float32 (stored twice)."""
     vision = vision_config(rank)
-    hidden, heads = vision.int("hidden_size", default=1024), positive(vision, "num_attention_heads", default=16)
-    layers = positive(vision, "num_hidden_layers", default=24, limit=4096)
-    conv(rank, vision, hidden, bias=False, frames=1)
-    rank.norm(hidden)
-    used = layers_used(rank.config, layers)
-    encoder(rank, "vision_tower.transformer.layers", used, hidden, heads, vision.int("intermediate_size", default=4096), _PIXTRAL)
-    rank.tensor(2 * (hidden // heads // 2), 4)
+    size = tower_size(vision)
+    conv(rank, vision, size.hidden_size, bias=False, frames=1)
+    rank.norm(size.hidden_size)
+    encoder(rank, "vision_tower.transformer.layers", size, _PIXTRAL, layers=layers_used(outer(rank.config), size.layers))
+    rank.tensor(2 * (size.head_dim // 2), 4)
 
 
 def mistral3_tower(rank: Rank) -> None:
     """Pixtral, a patch merger and a projector."""
     pixtral_tower(rank)
-    hidden = vision_config(rank).int("hidden_size", default=1024)
-    merge = rank.config.int("spatial_merge_size", default=2)
-    text, bias = rank.text.int("hidden_size", default=4096), rank.config.bool("multimodal_projector_bias")
+    hidden = tower_size(vision_config(rank)).hidden_size
+    merge = outer(rank.config).int("spatial_merge_size")
+    text, bias = rank.text.int("hidden_size"), outer(rank.config).bool("multimodal_projector_bias")
     rank.norm(hidden)
     rank.tensor(hidden * hidden * merge * merge)
     rank.column("multi_modal_projector", ("linear_1",), hidden, (text,), bias=bias)

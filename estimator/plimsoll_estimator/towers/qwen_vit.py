@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Final
 
 from plimsoll_estimator.errors import InvalidInput
-from plimsoll_estimator.layers.rank import Rank, positive
-from plimsoll_estimator.towers.encoder import MAX_DEPTH, Block, conv, encoder, tower_rope, vision_config
+from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.reader import tower_size
+from plimsoll_estimator.towers.encoder import Block, conv, encoder, patch_count, tower_rope, vision_config
 
 _MOST_LEVELS: Final = 64
 
@@ -22,23 +23,22 @@ def _merger(rank: Rank, name: str, merged: int, out: int, names: tuple[str, str]
 
 def qwen3_tower(rank: Rank) -> None:
     """Qwen3-VL and Qwen3.5: learned positions, LayerNorm blocks, mergers (also of deep-stack levels)."""
-    positions = vision_config(rank).int("num_position_embeddings", default=2304)
+    positions = vision_config(rank).int("num_position_embeddings")
     _qwen3_tower(rank, positions, "visual.deepstack_merger_list", "", ("linear_fc1", "linear_fc2"))
 
 
 def qwen3_omni_tower(rank: Rank) -> None:
     """Qwen3-Omni: as Qwen3-VL, with a position for every patch of the configured image."""
     vision = vision_config(rank)
-    side = vision.int("image_size", default=768) // positive(vision, "patch_size")
-    _qwen3_tower(rank, side * side, "visual.merger_list", ".mlp", ("0", "2"))
+    _qwen3_tower(rank, patch_count(vision), "visual.merger_list", ".mlp", ("0", "2"))
 
 
 def _qwen3_tower(rank: Rank, positions: int, deep: str, inner: str, names: tuple[str, str]) -> None:
     """`deep`, `inner` and `names` say what the class calls its deep-stack mergers and their two linears."""
     vision = vision_config(rank)
-    hidden, heads = vision.int("hidden_size"), positive(vision, "num_heads")
-    out = vision.int("out_hidden_size")
-    merged = hidden * vision.int("spatial_merge_size", default=2) ** 2
+    size, out = tower_size(vision), vision.int("out_hidden_size")
+    hidden = size.hidden_size
+    merged = hidden * vision.int("spatial_merge_size") ** 2
     conv(rank, vision, hidden, bias=True)
     rank.tensor(positions * hidden)
     rank.norm(hidden, bias=True)
@@ -50,33 +50,32 @@ def _qwen3_tower(rank: Rank, positions: int, deep: str, inner: str, names: tuple
     for level in range(levels):
         rank.norm(merged, bias=True)
         _merger(rank, f"{deep}.{level}{inner}", merged, out, names)
-    encoder(rank, "visual.blocks", positive(vision, "depth", limit=MAX_DEPTH), hidden, heads, vision.int("intermediate_size"), Block())
-    tower_rope(rank, hidden // heads)
+    encoder(rank, "visual.blocks", size, Block())
+    tower_rope(rank, size.head_dim)
 
 
 def qwen2_tower(rank: Rank) -> None:
     """Qwen2-VL: plain MLPs, LayerNorms, no positions."""
     vision = vision_config(rank)
-    hidden, heads = vision.int("embed_dim", default=1280), positive(vision, "num_heads", default=16)
-    merged = hidden * vision.int("spatial_merge_size", default=2) ** 2
+    size = tower_size(vision)
+    hidden = size.hidden_size
+    merged = hidden * vision.int("spatial_merge_size") ** 2
     conv(rank, vision, hidden, bias=False)
-    ratio = vision.float_or_none("mlp_ratio") or 4.0
-    block = Block(up=("fc1",), down="fc2")
-    encoder(rank, "visual.blocks", positive(vision, "depth", limit=MAX_DEPTH, default=32), hidden, heads, int(hidden * ratio), block)
+    encoder(rank, "visual.blocks", size, Block(up=("fc1",), down="fc2"))
     rank.norm(hidden, bias=True)
-    _merger(rank, "visual.merger.mlp", merged, vision.int("hidden_size", default=rank.text.int("hidden_size")), ("0", "2"))
-    tower_rope(rank, hidden // heads)
+    _merger(rank, "visual.merger.mlp", merged, vision.int("hidden_size"), ("0", "2"))
+    tower_rope(rank, size.head_dim)
 
 
 def qwen2_5_tower(rank: Rank) -> None:
     """Qwen2.5-VL: gated MLPs, RMSNorms."""
     vision = vision_config(rank)
-    hidden, heads = vision.int("hidden_size", default=1280), positive(vision, "num_heads", default=16)
-    merged = hidden * vision.int("spatial_merge_size", default=2) ** 2
+    size = tower_size(vision)
+    hidden = size.hidden_size
+    merged = hidden * vision.int("spatial_merge_size") ** 2
     conv(rank, vision, hidden, bias=False)
     block = Block(up=("gate_proj", "up_proj"), down="down_proj", gated=True, norm_bias=False)
-    depth, wide = positive(vision, "depth", limit=MAX_DEPTH, default=32), vision.int("intermediate_size")
-    encoder(rank, "visual.blocks", depth, hidden, heads, wide, block, kv_heads=vision.int_or_none("num_key_value_heads"))
+    encoder(rank, "visual.blocks", size, block, kv_heads=vision.int_or_none("num_key_value_heads"))
     rank.norm(hidden)
     _merger(rank, "visual.merger.mlp", merged, vision.int("out_hidden_size"), ("0", "2"))
-    tower_rope(rank, hidden // heads)
+    tower_rope(rank, size.head_dim)
