@@ -62,8 +62,8 @@ class Attention:
 class Latent:
     """Multi-head latent attention: one compressed vector a token for all heads.
 
-    `index_head_dim`: width of the index keys by which tokens are chosen, 0 where all are seen. `shares_index`: it takes the choice of the
-    layer before, in releases that know of sharing.
+    `index_heads` of `index_head_dim`: the indexer by which tokens are chosen, 0 where all are seen. `shares_index`: it takes the choice of
+    the layer before, in releases that know of sharing.
     """
 
     heads: int
@@ -72,8 +72,19 @@ class Latent:
     qk_nope_head_dim: int
     qk_rope_head_dim: int
     v_head_dim: int
+    index_heads: int = 0
     index_head_dim: int = 0
     shares_index: bool = False
+
+    @property
+    def query_width(self) -> int:
+        """Of all heads: the part that rotates and the part that does not."""
+        return self.heads * (self.qk_nope_head_dim + self.qk_rope_head_dim)
+
+    @property
+    def expanded_width(self) -> int:
+        """What a latent expands into for all heads: keys that do not rotate, and values."""
+        return self.heads * (self.qk_nope_head_dim + self.v_head_dim)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

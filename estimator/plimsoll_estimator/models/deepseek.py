@@ -1,117 +1,129 @@
-"""DeepSeek 1 to V3.2, and what is built of its classes: GLM-5, GLM-4.7-Flash, Kimi-K2, A.X K1.
+"""DeepSeek 1 to V3.2, and what is built of its classes: GLM-5, GLM-4.7-Flash, Kimi-K2, Mistral Large 3, A.X K1.
 
 `models.register` names it; `models.kimi` is its heir. Knows no quantisation.
-Sources: vllm/model_executor/models/{deepseek,deepseek_v2,deepseek_mtp,glm4_moe_lite}.py.
+Sources: vllm/model_executor/models/{deepseek,deepseek_v2,deepseek_mtp,glm4_moe_lite,AXK1}.py, vllm/models/deepseek_v32/attention.py.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
+
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.layers.backends import packs_sparse_fp8, sparse_mla_backend
-from plimsoll_estimator.layers.caches import indexer_token_bytes
-from plimsoll_estimator.layers.decoder import MAX_DRAFT_LAYERS, DecoderStyle, mlp, sizes, stack
-from plimsoll_estimator.layers.experts import MoeStyle, build_moe, moe
-from plimsoll_estimator.layers.kv_dtype import mla_token_bytes
-from plimsoll_estimator.layers.latent import indexer, latent, latent_attention, latent_rope
-from plimsoll_estimator.layers.needs import AttentionNeed, ModelNeeds, Need
-from plimsoll_estimator.layers.planner_rules import PlannerRules
-from plimsoll_estimator.layers.rank import Rank, positive
-from plimsoll_estimator.layers.text_shape import TextShape, within
-from plimsoll_estimator.reader import MAX_LAYERS, language
-from plimsoll_estimator.resolved import ResolvedArgs
+from plimsoll_estimator.layers.decoder import DecoderStyle, stack
+from plimsoll_estimator.layers.experts import MoeStyle, build_moe, feed_forward
+from plimsoll_estimator.layers.latent import indexer, latent_attention, latent_rope
+from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.models import stacks
+from plimsoll_estimator.models.record import Model, unless_causal
+from plimsoll_estimator.models.stacks import behind_dense, routed_experts
+from plimsoll_estimator.reader import MAX_LAYERS, MAX_WIDTH, positive
+from plimsoll_estimator.shape import Dimensions, Experts, Latent, Layer, Mlp
+
+_STYLE = DecoderStyle(ties=False)
 
 
-def deepseek(rank: Rank) -> None:
-    """DeepseekForCausalLM (the first): ordinary attention, shared experts."""
-    text = rank.text
-    sparse = MoeStyle(shared="count", intermediate=("moe_intermediate_size",))
-    build_moe(rank, DecoderStyle(), sparse, first_dense=text.int("first_k_dense_replace", default=0))
-
-
-def _has_indexer(text: HfConfig, layer: int) -> bool:
-    kinds = text.list_or_none("indexer_types")
-    if kinds is not None and layer < len(kinds):
-        return bool(kinds[layer] != "shared")
-    return True
-
-
-def deepseek_v2(rank: Rank) -> None:
-    """DeepseekV2/V3/V32ForCausalLM, GlmMoeDsaForCausalLM, Glm4MoeLiteForCausalLM."""
-    text = rank.text
-    dims = latent(text)
-    style = DecoderStyle(ties=False)
-    size = sizes(text, style, rank.config)
-    sparse = "index_topk" in text
-    ax = rank.resolved.architecture == "AXK1ForCausalLM"
-    correction = ax or text.str_or_none("topk_method") == "noaux_tc"
-    wide = text.str_or_none("moe_router_dtype") == "float32" or text.model_type == "glm_moe_dsa"
-    gate_item = 4 if wide and rank.version.since(0, 20) and rank.version.before(0, 26) else 0
-    block = MoeStyle(
-        shared="count",
-        unsplit_since=EngineVersion(0, 11),
-        correction=correction,
-        gate_item=gate_item,
-        intermediate=("moe_intermediate_size",),
-    )
-    first, step = text.int("first_k_dense_replace", default=0), positive(text, "moe_layer_freq", default=1)
-    routed = "n_routed_experts" in text
+def deepseek_v2(rank: Rank, norms: int = 2, corrects: bool = False) -> None:
+    """DeepseekV2/V3/V32ForCausalLM and their like. `norms` a layer; `corrects`: the router has a correction whatever the file says."""
+    text, size, layers = rank.text, rank.shape.size, rank.shape.layers
     bias = text.bool("attention_bias")
-    norms = 3 if ax else 2  # A.X K1 has one behind the feed-forward block too
+    wide = text.str_or_none("moe_router_dtype") == "float32" or text.model_type == "glm_moe_dsa"
+    sparse = MoeStyle(
+        unsplit_since=EngineVersion(0, 11),
+        correction=corrects or text.str_or_none("topk_method") == "noaux_tc",
+        gate_item=4 if wide and rank.version.since(0, 20) and rank.version.before(0, 26) else 0,
+    )
 
-    def is_sparse(i: int) -> bool:
-        return routed and i >= first and i % step == 0
-
-    def layer(i: int) -> None:
-        name = f"layers.{i}"
-        latent_attention(rank, f"{name}.self_attn", dims, bias)
-        if sparse and _has_indexer(text, i):
-            indexer(rank, f"{name}.self_attn", dims)
-        if is_sparse(i):
-            moe(rank, name, size.hidden_size, block)
-        else:
-            mlp(rank, f"{name}.mlp", size.hidden_size, size.intermediate_size, style)
+    def build(name: str, layer: Layer) -> None:
+        mixer = layer.mixer(Latent)
+        latent_attention(rank, f"{name}.self_attn", mixer, size.hidden_size, bias)
+        indexer(rank, f"{name}.self_attn", mixer, size.hidden_size)
+        feed_forward(rank, name, layer.ffn, _STYLE, sparse)
         rank.norm(size.hidden_size, count=norms)
-        latent_rope(rank, dims, size.positions)
+        latent_rope(rank, mixer, size.positions)
 
-    stack(rank, size, style, layer, lambda i: (is_sparse(i), sparse and _has_indexer(text, i)))
+    stack(rank, size, _STYLE, lambda i: build(f"layers.{i}", layers[i]), lambda i: id(layers[i]))
     if rank.drafts_by_mtp:
         # deepseek_mtp.py: whole layers after a joint projection; embedding and head are the target's.
-        for i in range(min(text.int("num_nextn_predict_layers", default=0), MAX_DRAFT_LAYERS)):
-            layer(size.num_hidden_layers + i)
+        module = _prediction_module(rank)
+        for i in range(rank.shape.prediction_modules):
+            build(f"layers.{size.num_hidden_layers + i}", module)
             rank.tensor(2 * size.hidden_size * size.hidden_size)
             rank.norm(size.hidden_size, count=3)
-    if sparse and not text.bool("indexer_rope_interleave") and rank.version.since(0, 13):
-        latent_rope(rank, dims, size.positions, "indexer")
+    last = layers[-1].mixer(Latent)
+    if last.index_head_dim and not text.bool("indexer_rope_interleave") and rank.version.since(0, 13):
+        latent_rope(rank, last, size.positions, "indexer")
 
 
-def sparse_latent_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
-    """A latent per layer and an index key on the layers that choose tokens themselves."""
-    text = language(config)
-    backend = sparse_mla_backend(resolved.gpu.capability, resolved.kv_cache_dtype, rules)
-    # On consumer Blackwell the only backend knows the packed form alone.
-    auto = "fp8_ds_mla" if resolved.gpu.capability // 10 == 12 else "auto"
-    latent_bytes = mla_token_bytes(
-        auto if resolved.kv_cache_dtype == "auto" else resolved.kv_cache_dtype,
-        resolved.dtype,
-        shape.kv_lora_rank + shape.qk_rope_head_dim,
-        sparse=packs_sparse_fp8(resolved.gpu.capability),
+def _prediction_module(rank: Rank) -> Layer:
+    """A layer like the last, but that it always chooses tokens itself, and has experts where the model has any."""
+    last = rank.shape.layers[-1]
+    mixer = replace(last.mixer(Latent), shares_index=False)
+    return replace(last, mixers=(mixer,), ffn=rank.shape.experts or last.ffn)
+
+
+def _first_layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
+    block = routed_experts(text, positive(text, "moe_intermediate_size", limit=MAX_WIDTH))
+    return stacks.stack([(stacks.attention(size),)] * size.num_hidden_layers, behind_dense(text, size, block))
+
+
+def _latent_layers(text: HfConfig, size: Dimensions, first: int = 0) -> tuple[Layer, ...]:
+    """Latent attention, with an indexer where the file names `index_topk`; experts behind the dense layers, `first` where it is silent."""
+    count = size.num_hidden_layers
+    ffns: list[Mlp] | list[Mlp | Experts] = [Mlp(width=size.intermediate_size)] * count
+    if text.raw("n_routed_experts") is not None:
+        ffns = behind_dense(text, size, routed_experts(text, positive(text, "moe_intermediate_size", limit=MAX_WIDTH)), first)
+    full = stacks.latent(text, size)
+    if "index_topk" not in text:
+        return stacks.stack([(full,)] * count, ffns)
+    chooses = replace(
+        full,
+        index_heads=positive(text, "index_n_heads", limit=MAX_WIDTH),
+        index_head_dim=positive(text, "index_head_dim", limit=MAX_WIDTH),
     )
-    latent = AttentionNeed(kind="mla", token_bytes=latent_bytes)
-    indexer = AttentionNeed(kind="mla", token_bytes=indexer_token_bytes(text), role="indexer")
-    chooses: tuple[Need, ...] = (indexer, latent)
-    follows: tuple[Need, ...] = (latent,)
-    layers = tuple(chooses if own else follows for own in _own_indexer(text, shape.layers, rules))
-    return ModelNeeds(layers=layers, backend=backend, attention_token_bytes=latent.token_bytes, uses_mla=True)
+    follows = replace(chooses, shares_index=True)
+    return stacks.stack([(chooses,) if own else (follows,) for own in _own_indexer(text, count)], ffns)
 
 
-def _own_indexer(text: HfConfig, layers: int, rules: PlannerRules) -> list[bool]:
-    """Which layers choose tokens: every n-th after an offset, or as the pattern says ("S" shares the layer before)."""
-    if not rules.shares_index:
-        return [True] * layers
+def _own_indexer(text: HfConfig, count: int) -> list[bool]:
+    """Which layers choose tokens: every n-th after an offset, or as the pattern says ("S" shares the layer before).
+
+    vLLM reads these keys alone (deepseek_v2.py and deepseek_v32/attention.py); `indexer_types`, which Transformers saves, it ignores.
+    """
     pattern = text.raw("index_topk_pattern")
-    if isinstance(pattern, str | list | tuple) and pattern:
-        return [i >= len(pattern) or pattern[i] != "S" for i in range(layers)]
-    period = within(text, "index_topk_freq", text.int("index_topk_freq", default=1), MAX_LAYERS)
-    offset = text.int("index_skip_topk_offset", default=2)
-    return [max(i - offset + 1, 0) % period == 0 for i in range(layers)]
+    if isinstance(pattern, str | list | tuple):
+        return [i >= len(pattern) or pattern[i] != "S" for i in range(count)]
+    period, offset = positive(text, "index_topk_freq", default=1, limit=MAX_LAYERS), text.int("index_skip_topk_offset", default=2)
+    return [max(i - offset + 1, 0) % period == 0 for i in range(count)]
+
+
+def _latent(*classes: str, model_types: tuple[str, ...]) -> Model:
+    return Model(classes=classes, model_types=model_types, weights=deepseek_v2, layers=_latent_layers)
+
+
+V3 = replace(
+    _latent(
+        "DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM", "MistralLarge3ForCausalLM",
+        model_types=("deepseek_v2", "deepseek_v3", "kimi_k2"),
+    ),
+    encodes=unless_causal,
+)  # fmt: skip
+MODELS = (
+    Model(
+        classes=("DeepseekForCausalLM",),
+        model_types=("deepseek",),
+        weights=partial(build_moe, style=DecoderStyle(), sparse=MoeStyle()),
+        layers=_first_layers,
+    ),
+    V3,
+    _latent("DeepseekV32ForCausalLM", model_types=("deepseek_v32",)),
+    _latent("GlmMoeDsaForCausalLM", model_types=("glm_moe_dsa",)),
+    replace(_latent("Glm4MoeLiteForCausalLM", model_types=("glm4_moe_lite",)), layers=partial(_latent_layers, first=1)),
+    Model(
+        classes=("AXK1ForCausalLM",),
+        model_types=("axk1", "AXK1"),
+        weights=partial(deepseek_v2, norms=3, corrects=True),  # a norm behind the feed-forward block too
+        layers=partial(_latent_layers, first=1),
+    ),
+)

@@ -85,7 +85,7 @@ from plimsoll_estimator.models import (
 )
 from plimsoll_estimator.models.architectures import find_architecture
 from plimsoll_estimator.models.record import Model, Wrapper
-from plimsoll_estimator.reader import MAX_WIDTH, dimensions, language, positive, text_type
+from plimsoll_estimator.reader import MAX_LAYERS, MAX_WIDTH, PREDICTION_MODULES, dimensions, language, positive, text_type
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.shape import Shape
 
@@ -97,6 +97,7 @@ MODELS: Final[tuple[Model | Wrapper, ...]] = (
     *cohere.MODELS,
     *cohere_vision.MODELS,
     *dbrx.MODELS,
+    *deepseek.MODELS,
     *dots.MODELS,
     *ernie.MODELS,
     *exaone.MODELS,
@@ -107,8 +108,11 @@ MODELS: Final[tuple[Model | Wrapper, ...]] = (
     *gpt.MODELS,
     *idefics.MODELS,
     *internvl.MODELS,
+    *kimi.MODELS,
     *llama.MODELS,
     *llava.MODELS,
+    *longcat.MODELS,
+    *minicpm.MODELS,
     *mistral.MODELS,
     *mixtral.MODELS,
     *mpt.MODELS,
@@ -188,8 +192,15 @@ def read(config: HfConfig, architecture: str) -> Shape:
         multimodal=model.multimodal,
         attends_both_ways=model.encodes(text),
         image_prefix=model.image_prefix(config),
+        prediction_modules=_prediction_modules(text),
         chunk_size=positive(text, "mamba_chunk_size", "chunk_size", default=2048, limit=MAX_WIDTH),
     )
+
+
+def _prediction_modules(text: HfConfig) -> int:
+    """Modules of multi-token prediction in the checkpoint itself."""
+    named = text.int_or_none(*PREDICTION_MODULES)
+    return positive(text, *PREDICTION_MODULES, limit=MAX_LAYERS) if named else 0
 
 
 def builder(config: HfConfig, architecture: str) -> Callable[[Rank], None]:
@@ -208,11 +219,8 @@ FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {
     "granite_moe": granite.granite_moe,
     "minimax_m2": minimax.minimax_m2,
     "gpt_oss": gpt_oss.gpt_oss,
-    "deepseek": deepseek.deepseek,
-    "deepseek_v2": deepseek.deepseek_v2,
     "deepseek_v4": deepseek_v4.deepseek_v4,
     "mllama": mllama.mllama,
-    "minicpm3": minicpm.minicpm3,
     "llama4": llama4.llama4,
     "jamba": jamba.jamba,
     "mamba": mamba.mamba,
@@ -222,7 +230,6 @@ FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {
     "granite_moe_shared": partial(granite.granite_hybrid, default_positions="rope"),
     "falcon_h1": falcon_h1.falcon_h1,
     "lfm2": lfm2.lfm2,
-    "minicpm": partial(build_decoder, style=minicpm.MINICPM),
     "nemotron": partial(build_decoder, style=nemotron.NEMOTRON),
     "nemotron_nas": nemotron.nemotron_nas,
     "bamba": bamba.bamba,
@@ -233,7 +240,6 @@ FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {
     "hy_v3": hunyuan.hy_v3,
     "granite_moe_swa": granite.granite_moe_swa,
     "granite_swa": granite.granite_swa,
-    "longcat": longcat.longcat,
     "zamba2": zamba.zamba2,
     "step3p5": step.step3p5,
     "minimax_text_01": minimax.minimax_text_01,
@@ -249,29 +255,22 @@ FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {
     "deepseek_ocr": deepseek_ocr.deepseek_ocr,
     "molmo": molmo.molmo,
     "minicpm_v": minicpm_v.minicpm_v,
-    "kimi_k3": kimi.kimi_k3,
-    "kimi_linear": kimi.kimi_linear,
-    "kimi_vl": kimi.kimi_vl,
     "mimo_v2": mimo.mimo_v2,
     "minimax_m3": minimax.minimax_m3,
     "minimax_m3_mm": minimax.minimax_m3_vision,
     "llama4_mm": llama4.llama4_vision,
-    "kimi_k25": kimi.kimi_k25,
 }
 MAMBA_ONLY: Final = frozenset({"mamba", "mamba2", "falcon_mamba"})
 CACHES: Final[dict[str, Family]] = {
-    "minicpm3": minicpm.minicpm3_caches,
     "mimo_v2_flash": mimo.mimo_v2_caches,
     "mimo_v2": mimo.mimo_v2_caches,
     "nemotron-nas": nemotron.nemotron_nas_caches,
-    "longcat_flash": longcat.longcat_caches,
     "jamba": jamba.jamba_caches,
     "nemotron_h": nemotron.nemotron_h_caches,
     "granitemoehybrid": granite.granite_hybrid_caches,
     "bamba": bamba.bamba_caches,
     "falcon_h1": falcon_h1.falcon_h1_caches,
     "zamba2": zamba.zamba2_caches,
-    "kimi_linear": kimi.kimi_linear_caches,
     "minimax": minimax.lightning_caches,
     "minimax_text_01": minimax.lightning_caches,
     "minimax_m1": minimax.lightning_caches,
@@ -308,6 +307,6 @@ def _family(config: HfConfig, text: HfConfig, shape: TextShape) -> Family:
         if found is not None:
             return found
     if shape.uses_mla and "compress_ratios" not in text:
-        return deepseek.sparse_latent_caches if "index_topk" in text else latent_caches
+        return latent_caches
     refuse_unknown_marks(config, text)
     return dense_caches

@@ -40,10 +40,10 @@ def latent(text: HfConfig, size: Dimensions) -> Latent:
     return Latent(
         heads=size.heads,
         q_lora_rank=text.int_or_none("q_lora_rank") or 0,
-        kv_lora_rank=text.int("kv_lora_rank"),
+        kv_lora_rank=positive(text, "kv_lora_rank", limit=MAX_WIDTH),
         qk_nope_head_dim=text.int("qk_nope_head_dim"),
         qk_rope_head_dim=text.int("qk_rope_head_dim"),
-        v_head_dim=text.int("v_head_dim", default=size.hidden_size // size.heads),
+        v_head_dim=positive(text, "v_head_dim", default=size.hidden_size // size.heads, limit=MAX_WIDTH),
     )
 
 
@@ -149,8 +149,15 @@ def mixture(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     return stack([(one,) for one in seen], [routed_experts(text, size.intermediate_size, shared=0)] * len(seen))
 
 
-def behind_dense(text: HfConfig, size: Dimensions, block: Experts) -> list[Mlp | Experts]:
-    """DeepSeek's order (deepseek_v2.py): experts in every `moe_layer_freq`-th layer, counted from 0, from `first_k_dense_replace` on."""
-    plain, first = Mlp(width=size.intermediate_size), text.int("first_k_dense_replace", default=0)
-    every = positive(text, "moe_layer_freq", default=1)
-    return [block if i >= first and i % every == 0 and block.count else plain for i in range(size.num_hidden_layers)]
+def behind_dense(text: HfConfig, size: Dimensions, block: Experts, first: int = 0) -> list[Mlp | Experts]:
+    """DeepSeek's order (deepseek_v2.py): experts in every `moe_layer_freq`-th layer, counted from 0, from `first_k_dense_replace` on.
+
+    Without that key `mlp_layer_types` may list the layers, as Transformers 5 saves them; else `first` layers are dense.
+    """
+    plain, count = Mlp(width=size.intermediate_size), size.num_hidden_layers
+    if "first_k_dense_replace" not in text:
+        listed = by_name(text, count, {"sparse": True, "dense": False}, "mlp_layer_types")
+        if listed is not None:
+            return [block if sparse and block.count else plain for sparse in listed]
+    start, every = text.int("first_k_dense_replace", default=first), positive(text, "moe_layer_freq", default=1)
+    return [block if i >= start and i % every == 0 and block.count else plain for i in range(count)]

@@ -8,9 +8,9 @@ from typing import Any
 from plimsoll_estimator import catalogue
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.models.register import architecture_of, read
-from plimsoll_estimator.shape import Attention, DeltaNet, Layer, Lightning, Mamba1, Mamba2, Shape, ShortConv
+from plimsoll_estimator.shape import Attention, DeltaNet, KimiDelta, Latent, Layer, Lightning, Mamba1, Mamba2, Shape, ShortConv
 
-_LETTERS = {Attention: "A", Mamba1: "M", Mamba2: "M", DeltaNet: "D", Lightning: "L", ShortConv: "C"}
+_LETTERS = {Attention: "A", Mamba1: "M", Mamba2: "M", DeltaNet: "D", Lightning: "L", ShortConv: "C", KimiDelta: "K", Latent: "V"}
 
 
 def shape_of(architecture: str, **config: Any) -> Shape:
@@ -26,7 +26,10 @@ def shipped(name: str) -> Shape:
 
 
 def mixed(shape: Shape) -> str:
-    """What every layer mixes with: Attention, Mamba, DeltaNet, Lightning, Convolution, `-` nothing; runs as `3D 1A`."""
+    """What every layer mixes with, runs as `3D 1A`.
+
+    Attention, Mamba, DeltaNet, Lightning, Convolution, Kimi's delta, a latent Vector, `-` nothing.
+    """
     return " ".join(f"{len(list(run))}{letters}" for letters, run in groupby(map(_of, shape.layers)))
 
 
