@@ -183,7 +183,7 @@ def stack(
     if rank.first or (style.embedding_always and native) or (rank.last and tied and (head or not native)):
         rank.embedding(embedded, size.hidden_size)
     if style.learned_positions and (rank.first or style.embedding_always):
-        rank.tensor(size.positions * size.hidden_size)
+        rank.table(size.positions, size.hidden_size)
     rank.layers(stage_layers(count, rank.resolved.pipeline_parallel_size)[rank.stage], kind, build)
     if style.normalizer:
         rank.tensor(1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from math import prod
 
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
@@ -21,6 +22,8 @@ from plimsoll_estimator.shape import Shape
 from plimsoll_estimator.units import ceil_div, round_up
 
 DTYPE_BYTES = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "half": 2}
+FLOAT32, INT64, BOOL = 4, 8, 1
+"""Bytes an element, for parameters and buffers of a dtype of their own."""
 VOCABULARY_PADDING = 64
 _BLOCKS_FROM = 10 << 20
 _BLOCK = 2 << 20
@@ -146,6 +149,20 @@ class Rank:
         size = elements * (self.item if item is None else item)
         self.created_bytes += size
         self._place(size)
+
+    def whole(self, k: int, n: int, bias: bool = False, item: int | None = None) -> None:
+        """torch.nn.Linear from `k` to `n`: whole on every rank, never quantised."""
+        self.tensor(k * n, item)
+        if bias:
+            self.tensor(n, item)
+
+    def convolution(self, channels: int, filters: int, *kernel: int, bias: bool = False) -> None:
+        """A convolution from `channels` to `filters`, with as many sizes of `kernel` as it has dimensions: whole, unquantised."""
+        self.whole(channels * prod(kernel), filters, bias)
+
+    def table(self, rows: int, width: int) -> None:
+        """torch.nn.Embedding, such as learned positions: whole on every rank, unpadded."""
+        self.tensor(rows * width)
 
     def once(self, key: Hashable, n_bytes: int) -> bool:
         """A buffer that modules of one process share, such as a rope table: counted the first time, which is True."""

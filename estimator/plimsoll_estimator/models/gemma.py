@@ -113,7 +113,8 @@ def _gemma4_feed_forward(rank: Rank, layer: str, ffn: Mlp | Experts | None) -> N
     assert ffn is not None
     mlp(rank, f"{layer}.mlp", hidden, ffn.shared if isinstance(ffn, Experts) else ffn.width, GEMMA3)
     if isinstance(ffn, Experts):
-        rank.tensor(hidden + ffn.count + ffn.count * hidden + 1)
+        rank.whole(hidden, ffn.count)
+        rank.tensor(hidden + ffn.count + 1)
         rank.experts(f"{layer}.experts", ffn.count, hidden, ffn.width)
         rank.norm(hidden, count=3)
 

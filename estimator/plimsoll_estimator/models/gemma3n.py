@@ -11,7 +11,7 @@ from dataclasses import replace
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import attention, mlp
-from plimsoll_estimator.layers.rank import Rank, positive
+from plimsoll_estimator.layers.rank import FLOAT32, Rank, positive
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.gemma import GEMMA3, local_or_global_rope
 from plimsoll_estimator.models.record import Model
@@ -70,10 +70,13 @@ def _attention(rank: Rank, layer: str, one: Layer) -> None:
 def _updates(rank: Rank, layer: str, streams: int, scales: int) -> None:
     """AltUp's router, its correction and prediction coefficients; LAuReL's two projections."""
     hidden, low = rank.shape.size.hidden_size, rank.text.int("laurel_rank", default=64)
-    rank.tensor(streams * streams + streams * streams * streams)
-    rank.tensor(streams * hidden + hidden + scales)
+    rank.whole(streams, streams)
+    rank.whole(streams, streams * streams)
+    rank.whole(hidden, streams)
+    rank.norm(hidden)
+    rank.tensor(scales)
     if rank.text.bool("altup_correct_scale", True):
-        rank.tensor(hidden, 4)
+        rank.tensor(hidden, FLOAT32)
     rank.column(f"{layer}.laurel", ("linear_left",), hidden, (low,))
     rank.row(f"{layer}.laurel", "linear_right", low, hidden)
 

@@ -12,7 +12,7 @@ from functools import partial
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import DecoderStyle, build_decoder, build_plain, on_transformers
-from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.layers.rank import BOOL, Rank
 from plimsoll_estimator.models.record import Model
 from plimsoll_estimator.models.stacks import dense
 
@@ -54,7 +54,7 @@ def gpt_bigcode(rank: Rank) -> None:
     whole, positions = on_transformers(rank, _GPT_BIGCODE), rank.shape.size.positions
     build_plain(rank, _GPT_BIGCODE, rank.text, mlp_tp=1 if whole else None)
     if whole:
-        rank.tensor(positions * positions, 1)
+        rank.tensor(positions * positions, BOOL)
 
 
 def gpt_j(rank: Rank) -> None:

@@ -30,9 +30,10 @@ def opt(rank: Rank) -> None:
         mlp(rank, name, size.hidden_size, size.intermediate_size, style)
         rank.norm(size.hidden_size, bias=True, count=2 * norms)
 
-    rank.tensor((size.positions + 2) * size.hidden_size)
+    rank.table(size.positions + 2, size.hidden_size)
     if projected != size.hidden_size:
-        rank.tensor(2 * projected * size.hidden_size)
+        rank.replicated("decoder", ("project_in",), projected, (size.hidden_size,))
+        rank.replicated("decoder", ("project_out",), size.hidden_size, (projected,))
     stack(rank, replace(size, hidden_size=projected), style, layer)
     if text.bool("do_layer_norm_before", True) and not text.bool("_remove_final_layer_norm"):
         rank.norm(size.hidden_size, bias=True, count=norms)

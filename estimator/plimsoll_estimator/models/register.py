@@ -93,6 +93,7 @@ MODELS: Final[tuple[Model | Wrapper, ...]] = (
     *afmoe.MODELS,
     *apertus.MODELS,
     *baichuan.MODELS,
+    *bert.MODELS,
     *bloom.MODELS,
     *cohere.MODELS,
     *cohere_vision.MODELS,
@@ -127,6 +128,7 @@ MODELS: Final[tuple[Model | Wrapper, ...]] = (
     *stablelm.MODELS,
     *starcoder.MODELS,
     *step.MODELS,
+    *whisper.MODELS,
 )
 """Every record. Classes that are not here yet are in FAMILIES and CACHES."""
 
@@ -243,9 +245,6 @@ FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {
     "zamba2": zamba.zamba2,
     "step3p5": step.step3p5,
     "minimax_text_01": minimax.minimax_text_01,
-    "bert": bert.bert,
-    "modern_bert": bert.modern_bert,
-    "whisper": whisper.whisper,
     "paddleocr_vl": paddleocr.paddleocr_vl,
     "lfm2_vl": lfm2.lfm2_vl,
     "aria": aria.aria,
@@ -293,8 +292,6 @@ def model_needs(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules) -
     text = language(config)
     if text.model_type in MAMBA_ONLY:
         return mamba.mamba_caches(config, resolved, rules)
-    if text.model_type == "whisper":
-        return whisper.whisper_caches(config, resolved, rules)
     if keeps_nothing(config, text):
         return without_cache()
     shape = text_shape(text)
