@@ -92,11 +92,12 @@ class Reject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Undecided:
-    """Not known. Makes no pods and never means "fits". `next_step` says what happens next."""
+    """Not known. Makes no pods and never means "fits". `next_step` says what happens next, `field` what it is about, where one knows."""
 
     reason: Reason
     message: str
     next_step: str
+    field: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -54,9 +54,10 @@ def test_a_draft_takes_weights_and_cache():
 
 
 REFUSED = [
-    ("an unknown draft is undecided", {"speculative": {"model": "acme/draft", "numSpeculativeTokens": 3}}, "UnknownModel", None),
+    ("an unknown draft is undecided", {"speculative": {"model": "acme/draft", "numSpeculativeTokens": 3}}, "UnknownModel",
+     "spec.engine.speculative.model"),
     ("a method without a memory rule is undecided", {"speculative": {"method": "medusa", "model": DRAFT, "numSpeculativeTokens": 3}},
-     "UnsupportedModel", None),
+     "UnsupportedModel", "spec.engine.speculative.method"),
     ("a head is needed for EAGLE", {"speculative": {"method": "eagle", "numSpeculativeTokens": 3}}, "EngineRefuses",
      "spec.engine.speculative.model"),
     ("n-grams have no draft", {"speculative": {"method": "ngram", "model": DRAFT, "numSpeculativeTokens": 3}}, "InvalidSpec",

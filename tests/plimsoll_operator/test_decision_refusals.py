@@ -21,6 +21,7 @@ from plimsoll_operator.decision.fields import FIELD_OF, field_of_input
 from plimsoll_operator.decision.placement import match
 from plimsoll_operator.decision.search import products_of, search
 from plimsoll_operator.gather import facts_for
+from plimsoll_operator.verdict import Undecided
 
 COMPRESSED = "ibm-granite/granite-3.3-8b-instruct-FP8"
 VISION = "meta-llama/Llama-3.2-11B-Vision-Instruct"
@@ -148,3 +149,18 @@ INPUTS = [
 @pytest.mark.parametrize(("named", "field"), INPUTS, ids=[row[0] for row in INPUTS])
 def test_bad_input_names_the_field_it_came_from(named, field):
     assert field_of_input(InvalidInput(named, 0, "must be at least 1")) == field
+
+
+DOUBTS = [
+    ("a speculative method without a rule", LLAMA_8B, {"speculative": {"method": "medusa", "numSpeculativeTokens": 3}},
+     "spec.engine.speculative.method"),
+    ("a draft that nobody knows", LLAMA_8B, {"speculative": {"model": "acme/draft", "numSpeculativeTokens": 3}},
+     "spec.engine.speculative.model"),
+    ("a quantisation without a rule", LLAMA_8B, {"quantization": "acme"}, "spec.engine.quantization"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("why", "model", "engine", "field"), DOUBTS, ids=[row[0] for row in DOUBTS])
+def test_a_doubt_names_the_field_it_is_about(why, model, engine, field):
+    found = verdict(model, engine=engine)
+    assert (type(found), found.field) == (Undecided, field), found

@@ -93,6 +93,12 @@ def test_undecided_is_refused_where_the_policy_denies_and_names_the_field(reason
     assert (cause["field"], "not known" in cause["message"]) == (field, True)
 
 
+def test_a_doubt_about_one_field_is_refused_there() -> None:
+    store = MemoryStore(policies=[policy(unknownModel="Deny")])
+    response = Webhook(judge=says(replace(UNDECIDED, field="spec.engine.speculative.method")), store=store).ask(review())
+    assert response["status"]["details"]["causes"][0]["field"] == "spec.engine.speculative.method"
+
+
 def test_warn_mode_lets_a_rejection_pass_as_a_warning_but_only_where_it_holds() -> None:
     trial = policy("trial", mode="Warn", namespaceSelector={"matchLabels": {"stage": "trial"}})
     inside = Webhook(judge=says(REJECT), store=MemoryStore(policies=[trial], labels={"stage": "trial"})).ask(review())

@@ -114,6 +114,7 @@ def draft_is_known(checked: Checked) -> Undecided | None:
         reason=Reason.UNKNOWN_MODEL,
         message=f"The shape of draft model {name} is not known: {draft.problem}.",
         next_step="No pods are made until a ModelProfile for it exists: `plimsoll profile` makes one.",
+        field="spec.engine.speculative.model",
     )
 
 

@@ -138,7 +138,7 @@ def _guarded(facts: Facts, effort: Effort, *, with_offers: bool) -> Verdict:
     except InvalidInput as error:
         return Reject(reason=Reason.INVALID_SPEC, message=f"{error}.", field=field_of_input(error))
     except Unsupported as error:
-        return _undecided(doubt_about(error), str(error))
+        return _undecided(doubt_about(error), str(error), error.reason.about)
 
 
 def _decide(facts: Facts, effort: Effort, *, with_offers: bool) -> Verdict:
@@ -273,11 +273,13 @@ def _cap_note(ask: Ask, miss: Miss) -> tuple[str, ...]:
 def _doubt(misses: tuple[Missed, ...]) -> Undecided | None:
     """Where nothing fits and for some candidate there is no rule, nothing can be said: that one might have fitted."""
     found = next((missed.miss for missed in misses if missed.miss.reason in _DOUBTS), None)
-    return None if found is None else _undecided(found.reason, found.message)
+    return None if found is None else _undecided(found.reason, found.message, found.about)
 
 
-def _undecided(reason: Reason, message: str) -> Undecided:
-    return Undecided(reason=reason, message=f"{message}.", next_step="No pods are made; nothing is assumed about what is not known.")
+def _undecided(reason: Reason, message: str, about: str | None = None) -> Undecided:
+    """`about`: the argument that has no rule."""
+    next_step = "No pods are made; nothing is assumed about what is not known."
+    return Undecided(reason=reason, message=f"{message}.", next_step=next_step, field=None if about is None else FIELD_OF[about])
 
 
 def _field(ask: Ask, miss: Miss) -> str:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from plimsoll_estimator import round_up
+from plimsoll_operator.api.inference_deployment import MOVABLE_FIELDS
 from plimsoll_operator.decision import utilisation
 from plimsoll_operator.decision.ask import Ask
 from plimsoll_operator.decision.engine import Engine
@@ -21,7 +22,7 @@ from plimsoll_operator.decision.serving import least_values
 from plimsoll_operator.verdict import Change, Plan
 
 _STEP: Final = {"maxModelLen": CONTEXT_STEP, "maxNumSeqs": 1, "maxNumBatchedTokens": 64}
-_ARGUMENT: Final = {engine_field(name): name for name in FIELD_OF}
+_ARGUMENT: Final = {engine_field(name): name for name in FIELD_OF if engine_field(name) in MOVABLE_FIELDS}
 _LARGEST_SIZE: Final = 64  # the API's bound on each parallel size
 _LEAST_SEQS: Final = 16
 _LEAST_TOKENS: Final = 512

@@ -264,7 +264,9 @@ def evaluate(engine: Engine, ask: Ask, candidate: Candidate) -> Found | Missed:
     try:
         return _evaluate(engine, ask, candidate)
     except Unsupported as doubt:
-        return Missed(candidate=candidate, miss=Miss(reason=doubt_about(doubt), message=str(doubt), check=doubt.reason))
+        return Missed(
+            candidate=candidate, miss=Miss(reason=doubt_about(doubt), message=str(doubt), check=doubt.reason, about=doubt.reason.about)
+        )
 
 
 def _evaluate(engine: Engine, ask: Ask, candidate: Candidate) -> Found | Missed:

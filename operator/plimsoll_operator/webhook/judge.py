@@ -71,7 +71,8 @@ def _answer(verdict: Verdict, facts: Facts) -> Answer:
         case Undecided():
             text = f"undecided ({verdict.reason}): {verdict.message}"
             if facts.policy.unknown_model == "Deny":
-                faults = (Fault(field=_UNDECIDED_FIELDS.get(verdict.reason, "spec.model.name"), message=text),)
+                field = verdict.field or _UNDECIDED_FIELDS.get(verdict.reason, "spec.model.name")
+                faults = (Fault(field=field, message=text),)
                 return Answer(allowed=False, verdict="Undecided", reason=verdict.reason, faults=faults)
             return Answer(allowed=True, verdict="Undecided", reason=verdict.reason, warnings=(text, verdict.next_step))
         case Reject():
