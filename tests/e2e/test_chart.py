@@ -9,6 +9,7 @@ from tests.controlplane.cluster import Json, KubectlError, wait_until
 from tests.e2e.installation import CHART, GROUP, NAMESPACE, RELEASE, apply, manifests
 
 pytestmark = pytest.mark.e2e
+PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 LEASES = "/apis/coordination.k8s.io/v1"
 RBAC = "rbac.authorization.k8s.io"
 RIGHTS = ("Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
@@ -197,7 +198,7 @@ def test_the_whole_chart_is_accepted_with_images_and_service(cluster: Cluster) -
         "PodDisruptionBudget": f"/apis/policy/v1/namespaces/{NAMESPACE}/poddisruptionbudgets",
         "ValidatingWebhookConfiguration": "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations",
     }
-    closed = ("networkPolicy.enabled=true", "networkPolicy.apiServers={10.0.0.1/32,fd00::1/128}", "webhook.clientCA=PEM")
+    closed = ("networkPolicy.enabled=true", "networkPolicy.apiServers={10.0.0.1/32,fd00::1/128}", f"webhook.clientCA={PEM}")
     values = (*closed, "hub.tokenSecret.name=hf", "controller.env[0].name=HTTPS_PROXY", "controller.env[0].value=x")
     objects = [one for one in manifests(cluster, *values) if one["kind"] in paths]
     assert {one["kind"] for one in objects} == set(paths)
@@ -245,12 +246,12 @@ def test_the_flow_schemas_are_left_out_where_somebody_has_their_own(cluster: Clu
 
 
 def test_the_webhooks_reviews_are_the_api_servers_alone_where_that_is_configured(cluster: Cluster) -> None:
-    values = ("networkPolicy.enabled=true", "networkPolicy.apiServers={10.0.0.1/32,fd00::1/128}", "webhook.clientCA=PEM")
+    values = ("networkPolicy.enabled=true", "networkPolicy.apiServers={10.0.0.1/32,fd00::1/128}", f"webhook.clientCA={PEM}")
     closed = {(one["kind"], one["metadata"]["name"]): one for one in manifests(cluster, *values)}
     ingress = closed["NetworkPolicy", f"{RELEASE}-webhook"]["spec"]["ingress"]
     assert [row["ipBlock"]["cidr"] for row in ingress[0]["from"]] == ["10.0.0.1/32", "fd00::1/128"]
     assert [rule["ports"][0]["port"] for rule in ingress] == ["https", "metrics"]
-    assert closed["ConfigMap", f"{RELEASE}-webhook-client-ca"]["data"] == {"ca.crt": "PEM"}
+    assert closed["ConfigMap", f"{RELEASE}-webhook-client-ca"]["data"] == {"ca.crt": PEM}
     pod = closed["Deployment", f"{RELEASE}-webhook"]["spec"]["template"]["spec"]
     assert "--client-ca=/etc/plimsoll/client-ca/ca.crt" in pod["containers"][0]["args"]
     assert {probe["httpGet"]["port"] for key, probe in pod["containers"][0].items() if key.endswith("Probe")} == {"metrics"}
