@@ -21,6 +21,7 @@ from plimsoll_estimator.shape import Dimensions, TowerSize
 MAX_LAYERS: Final = 2048
 MAX_WIDTH: Final = 1 << 24
 FALLBACK_POSITIONS: Final = 8192
+TIES: Final = "tie_word_embeddings"
 NO_OVERRIDES: Final[Mapping[str, int]] = {}
 
 SPELLINGS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -143,6 +144,7 @@ def dimensions(config: HfConfig, overrides: Mapping[str, int] = NO_OVERRIDES, *,
             raise InvalidInput(f"{text.path}.{key}", value, f"must be from 1 to {limit}")
         return value
 
+    tie = overrides.get(TIES)
     hidden = read("hidden_size", MAX_WIDTH)
     heads = read("num_attention_heads", MAX_WIDTH) if attends else 0
     return Dimensions(
@@ -155,7 +157,7 @@ def dimensions(config: HfConfig, overrides: Mapping[str, int] = NO_OVERRIDES, *,
         intermediate_size=_or(text, overrides, "intermediate_size", 4 * hidden),
         vocab_size=read("vocab_size", 1 << 40),
         positions=text.int_or_none(*POSITIONS) or FALLBACK_POSITIONS,
-        tied=_tied(config, text),
+        tied=_tied(config, text) if tie is None else bool(tie),
     )
 
 
@@ -166,10 +168,9 @@ def _or(text: HfConfig, overrides: Mapping[str, int], key: str, default: int) ->
 
 def _tied(config: HfConfig, text: HfConfig) -> bool | None:
     """vLLM ties where the text's or the outer configuration says so (Transformers hands the outer word down)."""
-    key = "tie_word_embeddings"
-    if key not in config and key not in text:
+    if TIES not in config and TIES not in text:
         return None
-    return text.bool(key) or config.bool(key)
+    return text.bool(TIES) or config.bool(TIES)
 
 
 def experts(text: HfConfig, keys: tuple[str, ...] = EXPERTS) -> int:

@@ -5,29 +5,40 @@
 
 from __future__ import annotations
 
-from plimsoll_estimator.layers.decoder import DecoderStyle, attention, mlp, rope_table, sizes, stack
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.layers.decoder import DecoderStyle, attention, mlp, rope_table, stack
 from plimsoll_estimator.layers.rank import Rank
-from plimsoll_estimator.towers.compose import with_tower
+from plimsoll_estimator.models import stacks
+from plimsoll_estimator.models.record import Model, seeing
+from plimsoll_estimator.models.stacks import routed_experts, windowed
+from plimsoll_estimator.shape import Dimensions, Layer
+from plimsoll_estimator.towers.compose import behind
 from plimsoll_estimator.towers.siglip import aria_tower
+
+_STYLE = DecoderStyle(ties=False)
 
 
 def aria_language(rank: Rank) -> None:
     """Aria's decoder: experts of `intermediate_size`, shared ones merged into one MLP."""
-    text = rank.text
-    style = DecoderStyle(ties=False)
-    size = sizes(text, style, rank.config)
-    experts, shared = text.int("moe_num_experts", default=8), text.int("moe_num_shared_experts", default=2)
+    size = rank.shape.size
 
     def layer(i: int) -> None:
-        name = f"layers.{i}"
-        attention(rank, name, size, style)
-        rank.tensor(experts * size.hidden_size)
-        rank.experts(f"{name}.mlp.experts", experts, size.hidden_size, size.intermediate_size)
-        mlp(rank, f"{name}.mlp.shared_experts", size.hidden_size, shared * size.intermediate_size, style)
+        name, block = f"layers.{i}", rank.shape.experts
+        attention(rank, name, size, _STYLE)
+        if block is not None:
+            rank.tensor(block.count * size.hidden_size)
+            rank.experts(f"{name}.mlp.experts", block.count, size.hidden_size, block.width)
+            mlp(rank, f"{name}.mlp.shared_experts", size.hidden_size, block.shared, _STYLE)
         rank.norm(size.hidden_size, count=2)
-        rope_table(rank, size, style)
+        rope_table(rank, size, _STYLE)
 
-    stack(rank, size, style, layer)
+    stack(rank, size, _STYLE, layer)
 
 
-aria = with_tower(aria_tower, aria_language)
+def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
+    block = routed_experts(text, size.intermediate_size)
+    return stacks.stack([(seen,) for seen in windowed(text, size, stacks.attention(size))], [block] * size.num_hidden_layers)
+
+
+_LANGUAGE = Model(classes=(), model_types=("aria_text",), weights=aria_language, layers=_layers)
+MODELS = (seeing(_LANGUAGE, behind(aria_tower), classes=("AriaForConditionalGeneration",)),)

@@ -11,12 +11,17 @@ from typing import Final
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import InvalidInput, Unsupported
+from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import DecoderStyle
 from plimsoll_estimator.layers.experts import MoeStyle, build_moe
 from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.models import stacks
+from plimsoll_estimator.models.record import Model, seeing
+from plimsoll_estimator.models.stacks import routed_experts, sparse_from, windowed
 from plimsoll_estimator.reader import tower_size
+from plimsoll_estimator.shape import Dimensions, Layer
 from plimsoll_estimator.towers.clip import clip_blocks, clip_large
-from plimsoll_estimator.towers.compose import with_tower
+from plimsoll_estimator.towers.compose import behind
 
 _CLIP: Final = clip_large(224)
 _SAM_WIDTH: Final = 768
@@ -66,11 +71,17 @@ def deepseek_ocr_tower(rank: Rank) -> None:
 
 def deepseek_ocr_language(rank: Rank) -> None:
     """DeepseekV2ForCausalLM with heads of no latent width: ordinary attention, shared experts."""
-    text = rank.text
+    build_moe(rank, DecoderStyle(), MoeStyle(unsplit_since=EngineVersion(0, 11)))
+
+
+def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
+    """Experts behind `first_k_dense_replace` layers. Raises Unsupported for latent attention."""
     if text.int_or_none("qk_nope_head_dim") or text.int_or_none("qk_rope_head_dim"):
         raise Unsupported(Check.UNSUPPORTED_ARCHITECTURE, "no rules for latent attention behind DeepSeek-OCR's towers")
-    sparse = MoeStyle(shared="count", unsplit_since=EngineVersion(0, 11), intermediate=("moe_intermediate_size",))
-    build_moe(rank, DecoderStyle(), sparse, first_dense=text.int("first_k_dense_replace", default=0))
+    block = routed_experts(text, text.int("moe_intermediate_size"))
+    ffns = sparse_from(size, block, first=text.int("first_k_dense_replace", default=0))
+    return stacks.stack([(seen,) for seen in windowed(text, size, stacks.attention(size))], ffns)
 
 
-deepseek_ocr = with_tower(deepseek_ocr_tower, deepseek_ocr_language)
+_LANGUAGE = Model(classes=(), model_types=("deepseek_v2",), weights=deepseek_ocr_language, layers=_layers)
+MODELS = (seeing(_LANGUAGE, behind(deepseek_ocr_tower), classes=("DeepseekOCRForCausalLM",)),)

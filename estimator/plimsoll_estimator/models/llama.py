@@ -54,17 +54,18 @@ def _dense(style: DecoderStyle, *classes: str, model_types: tuple[str, ...], eve
     return Model(classes=classes, model_types=model_types, weights=partial(build_decoder, style=style), layers=dense(every=every))
 
 
-MODELS = (
-    replace(
-        _dense(
-            LLAMA, "LlamaForCausalLM", "LLaMAForCausalLM", "AquilaForCausalLM", "AquilaModelForCausalLM", "InternLMForCausalLM",
-            "InternLM3ForCausalLM", "XverseForCausalLM", "YiForCausalLM", "TeleFLMForCausalLM", "TeleChat3ForCausalLM",
-            "IQuestCoderForCausalLM", "SolarForCausalLM", "TeleChat2ForCausalLM",
-            model_types=("llama", "aquila", "internlm", "internlm3", "xverse", "Yi", "telefm", "telechat3", "iquestcoder",
-                         "solar", "telechat"),
-        ),
-        encodes=unless_causal,
+DENSE = replace(
+    _dense(
+        LLAMA, "LlamaForCausalLM", "LLaMAForCausalLM", "AquilaForCausalLM", "AquilaModelForCausalLM", "InternLMForCausalLM",
+        "InternLM3ForCausalLM", "XverseForCausalLM", "YiForCausalLM", "TeleFLMForCausalLM", "TeleChat3ForCausalLM",
+        "IQuestCoderForCausalLM", "SolarForCausalLM", "TeleChat2ForCausalLM",
+        model_types=("llama", "aquila", "internlm", "internlm3", "xverse", "Yi", "telefm", "telechat3", "iquestcoder",
+                     "solar", "telechat"),
     ),
+    encodes=unless_causal,
+)  # fmt: skip
+MODELS = (
+    DENSE,
     replace(
         _dense(LLAMA, "MistralForCausalLM", "Ministral3ForCausalLM", model_types=("mistral", "ministral3", "ministral")),
         encodes=unless_causal,

@@ -11,33 +11,32 @@ from typing import Final
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, Unsupported
-from plimsoll_estimator.layers.decoder import DecoderStyle, build_decoder
+from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.rank import Rank
-from plimsoll_estimator.models.llama import LLAMA
-from plimsoll_estimator.models.qwen import QWEN2, QWEN3
+from plimsoll_estimator.models.llama import DENSE as LLAMA
+from plimsoll_estimator.models.qwen import DENSE_2, DENSE_3
+from plimsoll_estimator.models.record import Model, seeing
 from plimsoll_estimator.reader import tower_size
-from plimsoll_estimator.towers.compose import with_tower
+from plimsoll_estimator.shape import Dimensions, Layer
+from plimsoll_estimator.towers.compose import behind
 from plimsoll_estimator.towers.encoder import vision_config
 from plimsoll_estimator.towers.siglip import siglip_blocks
 
 _POSITIONS: Final = 70 * 70
 _TIMES: Final = 36000
-_LANGUAGES: Final[dict[str, tuple[DecoderStyle, EngineVersion]]] = {
-    "2.6": (QWEN2, EngineVersion(0, 8)),
+_LANGUAGES: Final[dict[str, tuple[Model, EngineVersion]]] = {
+    "2.6": (DENSE_2, EngineVersion(0, 8)),
     "4.0": (LLAMA, EngineVersion(0, 10, 1)),
-    "4.5": (QWEN3, EngineVersion(0, 10, 2)),
+    "4.5": (DENSE_3, EngineVersion(0, 10, 2)),
 }
 """By `version`: the language model, and the first release whose class knows it."""
 
 
-def _release(rank: Rank) -> str:
-    """`version` of the configuration, a number or a string there. Raises Unsupported or EngineRefusal."""
-    said = str(rank.config.raw("version"))[:20]
+def _version(config: HfConfig) -> str:
+    """`version` of the configuration, a number or a string there. Raises Unsupported."""
+    said = str(config.raw("version"))[:20]
     if said not in _LANGUAGES:
         raise Unsupported(Check.UNSUPPORTED_ARCHITECTURE, f"no rules for MiniCPM-V of version {said}; known are {', '.join(_LANGUAGES)}")
-    since = _LANGUAGES[said][1]
-    if rank.resolved.version < since:
-        raise EngineRefusal(Check.UNSUPPORTED_MODEL_VERSION, f"MiniCPM-V {said} is supported since vLLM {since}")
     return said
 
 
@@ -57,13 +56,22 @@ def minicpm_v_tower(rank: Rank) -> None:
     rank.norm(width, bias=True, count=3)
     rank.tensor(width * width)
     rank.tensor(_POSITIONS * width)
-    if _release(rank) == "4.5":
+    if _version(rank.config) == "4.5":
         rank.tensor(_TIMES * width)
 
 
 def minicpm_v_language(rank: Rank) -> None:
-    """The language model of the version."""
-    build_decoder(rank, _LANGUAGES[_release(rank)][0])
+    """The language model of the version. Raises EngineRefusal for a release that does not know it."""
+    said = _version(rank.config)
+    language, since = _LANGUAGES[said]
+    if rank.resolved.version < since:
+        raise EngineRefusal(Check.UNSUPPORTED_MODEL_VERSION, f"MiniCPM-V {said} is supported since vLLM {since}")
+    language.weights(rank)
 
 
-minicpm_v = with_tower(minicpm_v_tower, minicpm_v_language)
+def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
+    return _LANGUAGES[_version(text)][0].layers(text, size)
+
+
+_LANGUAGE = Model(classes=(), model_types=("minicpmv",), weights=minicpm_v_language, layers=_layers)
+MODELS = (seeing(_LANGUAGE, behind(minicpm_v_tower), classes=("MiniCPMV",)),)

@@ -12,9 +12,11 @@ from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.layers.decoder import DecoderStyle, attention, mlp, sizes, stack
+from plimsoll_estimator.layers.decoder import DecoderStyle, attention, mlp, stack
 from plimsoll_estimator.layers.rank import Rank, positive
 from plimsoll_estimator.layers.rope import rope
+from plimsoll_estimator.models.record import Model
+from plimsoll_estimator.models.stacks import dense
 from plimsoll_estimator.reader import MAX_TOWER_LAYERS, tower_size
 from plimsoll_estimator.towers.encoder import patch_count, vision_config
 
@@ -57,8 +59,7 @@ def mllama(rank: Rank) -> None:
         raise EngineRefusal(Check.TENSOR_PARALLEL_UNSUPPORTED, "MllamaModel does not support tensor parallel.")
     text = rank.text
     vision = vision_config(rank)
-    style = DecoderStyle()
-    size = sizes(text, style, rank.config)
+    style, size = DecoderStyle(), rank.shape.size
     cross = set(text.list_or_none("cross_attention_layers") or _CROSS_LAYERS)
     tp = rank.tp if native else 1
     _tower(rank, vision, tp)
@@ -82,3 +83,11 @@ def mllama(rank: Rank) -> None:
         rope(rank, size.head_dim, size.positions)
     else:
         rank.tensor((2 if rank.version.since(0, 19) else 1) * (size.head_dim // 2), 4)
+
+
+MODELS = (
+    Model(
+        classes=("MllamaForConditionalGeneration",), model_types=("mllama", "mllama_text_model"), weights=mllama, layers=dense(),
+        multimodal=True,
+    ),
+)  # fmt: skip

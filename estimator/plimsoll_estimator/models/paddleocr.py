@@ -5,9 +5,25 @@
 
 from __future__ import annotations
 
-from plimsoll_estimator.layers.decoder import build_decoder
-from plimsoll_estimator.models.ernie import ERNIE4_5
-from plimsoll_estimator.towers.compose import tied, with_tower
+from collections.abc import Mapping
+from dataclasses import replace
+
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.models.ernie import DENSE
+from plimsoll_estimator.models.record import seeing
+from plimsoll_estimator.reader import TIES
+from plimsoll_estimator.towers.compose import behind
 from plimsoll_estimator.towers.siglip import paddleocr_tower
 
-paddleocr_vl = with_tower(paddleocr_tower, tied(lambda rank: build_decoder(rank, ERNIE4_5)))
+
+def _tied(text: HfConfig) -> Mapping[str, int]:
+    """The head is the embedding whatever the file says (its own `false` included, as the engine's bytes show)."""
+    return {TIES: True}
+
+
+MODELS = (
+    seeing(
+        replace(DENSE, overrides=_tied), behind(paddleocr_tower), classes=("PaddleOCRVLForConditionalGeneration",),
+        model_types=("paddleocr_vl", "paddleocr_vl_text"),
+    ),
+)  # fmt: skip

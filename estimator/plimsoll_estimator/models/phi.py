@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from plimsoll_estimator.engine_version import EngineVersion
@@ -13,11 +14,11 @@ from plimsoll_estimator.layers.decoder import DecoderStyle, build_decoder, every
 from plimsoll_estimator.layers.experts import BLOCK_SPARSE, build_moe
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.models import stacks
-from plimsoll_estimator.models.llama import LLAMA
-from plimsoll_estimator.models.record import Model
+from plimsoll_estimator.models.llama import DENSE as LLAMA
+from plimsoll_estimator.models.record import Model, seeing
 from plimsoll_estimator.models.stacks import dense, routed_experts, windowed
 from plimsoll_estimator.shape import Dimensions, Layer
-from plimsoll_estimator.towers.compose import with_tower
+from plimsoll_estimator.towers.compose import behind
 from plimsoll_estimator.towers.phi3v import phi3v_tower
 from plimsoll_estimator.towers.phi4mm import phi4mm_tower
 
@@ -56,11 +57,11 @@ def _sparse(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     return stacks.stack([(seen,) for seen in windowed(text, size, stacks.attention(size))], [block] * size.num_hidden_layers)
 
 
-phi3v = with_tower(phi3v_tower, lambda rank: build_decoder(rank, LLAMA))
-phi4mm = with_tower(phi4mm_tower, lambda rank: build_decoder(rank, LLAMA), quantised=False)
-
+# The language model behind Phi's towers is vLLM's Llama.
 MODELS = (
     Model(classes=("PhiForCausalLM",), model_types=("phi", "phi-msft"), weights=partial(build_decoder, style=_PHI), layers=dense()),
     Model(classes=("Phi3ForCausalLM",), model_types=("phi3",), weights=partial(build_decoder, style=_PHI3), layers=dense()),
     Model(classes=("PhiMoEForCausalLM",), model_types=("phimoe",), weights=phimoe, layers=_sparse),
+    seeing(replace(LLAMA, model_types=("phi3_v",)), behind(phi3v_tower), classes=("Phi3VForCausalLM",)),
+    seeing(replace(LLAMA, model_types=("phi4mm",)), behind(phi4mm_tower, quantised=False), classes=("Phi4MMForCausalLM",)),
 )

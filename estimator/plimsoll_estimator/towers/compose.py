@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.towers.releases import tower_rules
 
@@ -38,16 +37,6 @@ def image_newline(language: Builder) -> Builder:
 
     def build(rank: Rank) -> None:
         rank.tensor(rank.text.int("hidden_size"))
-        language(rank)
-
-    return build
-
-
-def tied(language: Builder) -> Builder:
-    """The language model with a tied head, whatever the outer configuration says."""
-
-    def build(rank: Rank) -> None:
-        rank.text = HfConfig({**rank.text.as_mapping(), "tie_word_embeddings": True}, rank.text.path)
         language(rank)
 
     return build

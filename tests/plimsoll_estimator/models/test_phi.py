@@ -44,6 +44,14 @@ def test_dimensions_are_those_of_the_config_class(sentence: str, config: dict[st
     assert {layer.ffn for layer in shape.layers} == {Mlp(width=width)}
 
 
+@pytest.mark.parametrize("name", ["microsoft/Phi-3-vision-128k-instruct", "microsoft/Phi-3.5-vision-instruct"])
+def test_the_language_behind_a_tower_keeps_its_file_s_window(name: str) -> None:
+    """vLLM builds it as a Llama, whose lone window is every layer's."""
+    shape = shipped(name)
+    assert (seen(shape), shape.size.hidden_size) == ("32s", 3072)
+    assert shape.multimodal
+
+
 def test_an_unknown_kind_of_layer_is_named() -> None:
     with pytest.raises(Unsupported, match="'ring_attention'"):
         shape_of({**PHI3, "layer_types": ["ring_attention"] * 4})
