@@ -286,6 +286,7 @@ def test_compressed_latents_are_packed_side_by_side() -> None:
     config = {
         "model_type": "deepseek_v4", "num_hidden_layers": 43, "hidden_size": 4096, "num_attention_heads": 64, "num_key_value_heads": 1,
         "head_dim": 512, "index_head_dim": 128, "sliding_window": 128, "compress_ratios": [0, 0, *([4, 128] * 20), 4, 0],
+        "vocab_size": 129280, "n_routed_experts": 256, "moe_intermediate_size": 2048,
     }  # fmt: skip
     layout = layout_of(config, max_model_len=1_048_576)
     assert (layout.block_size, layout.kv_block_bytes) == (256, (1_002_240,))

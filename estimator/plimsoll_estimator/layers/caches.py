@@ -97,17 +97,9 @@ def windowed_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, 
         rules,
         head_sizes=frozenset({shape.head_dim}),
         mm_prefix=config.model_type in MM_PREFIX_MODEL_TYPES and "vision_config" in config and not resolved.text_only,
-        has_sink=shape.model_type == "gpt_oss",
+        has_sink=False,
     )
     return ModelNeeds(layers=tuple(map(made.__getitem__, windows)), backend=backend, attention_token_bytes=token_bytes)
-
-
-def latent_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
-    """Dense multi-head latent attention: one latent per token, whole on every rank."""
-    token_bytes = mla_token_bytes(resolved.kv_cache_dtype, resolved.dtype, shape.kv_lora_rank + shape.qk_rope_head_dim, sparse=False)
-    need = AttentionNeed(kind="mla", token_bytes=token_bytes)
-    backend = mla_backend(resolved.gpu.capability, resolved.kv_cache_dtype, rules, shape.qk_nope_head_dim)
-    return ModelNeeds(layers=((need,),) * shape.layers, backend=backend, attention_token_bytes=token_bytes, uses_mla=True)
 
 
 def ordinary_backend(shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> Backend:
@@ -115,12 +107,6 @@ def ordinary_backend(shape: TextShape, resolved: ResolvedArgs, rules: PlannerRul
     return attention_backend(
         resolved.gpu.capability, resolved.kv_cache_dtype, rules, head_sizes=frozenset({shape.head_dim}), mm_prefix=False, has_sink=False
     )
-
-
-def indexer_token_bytes(text: HfConfig) -> int:
-    """One token's index key: one byte per dimension and a 4-byte scale per 128 of them."""
-    width = text.int("index_head_dim", default=128)
-    return width + width // 128 * 4
 
 
 def mixed_caches(

@@ -21,7 +21,6 @@ PATTERN_DEFAULTS: Final = {
     "gemma4_text": 6,
     "exaone4": 4,
     "cohere2": 4,
-    "gpt_oss": 2,
     "exaone_moe": 4,
     "cohere2_moe": 4,
 }
@@ -36,8 +35,6 @@ IGNORES_WINDOWS: Final = frozenset({
 def layer_windows(text: HfConfig, shape: TextShape) -> list[Window]:
     """(kind, window) of every decoder layer."""
     model_type = shape.model_type
-    if model_type == "llama4_text":
-        return _llama4(text, shape.layers)
     window = text.int_or_none("sliding_window")
     if not window or model_type in IGNORES_WINDOWS or not text.bool("use_sliding_window", default=True):
         return [FULL] * shape.layers
@@ -60,16 +57,6 @@ def _types_from_pattern(text: HfConfig, shape: TextShape) -> tuple[str, ...] | N
         return tuple("sliding_attention" if letters[i % len(letters)] == "L" else "full_attention" for i in range(shape.layers))
     period = text.int_or_none("sliding_window_pattern", "_sliding_window_pattern") or default
     return tuple("full_attention" if (i + 1) % period == 0 else "sliding_attention" for i in range(shape.layers))
-
-
-def _llama4(text: HfConfig, layers: int) -> list[Window]:
-    """Layers with rotary embeddings attend within chunks; every fourth has none and sees all tokens."""
-    chunk = text.int_or_none("attention_chunk_size") or 8192
-    flags = text.list_or_none("no_rope_layers")
-    if not flags:
-        period = text.int_or_none("no_rope_layer_interval") or 4
-        flags = tuple(int((i + 1) % period != 0) for i in range(layers))
-    return [("chunked", chunk) if i < len(flags) and flags[i] else FULL for i in range(layers)]
 
 
 def locality(text: HfConfig, pattern: int) -> Callable[[int], bool]:

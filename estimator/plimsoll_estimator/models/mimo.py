@@ -5,68 +5,87 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.layers.backends import attention_backend
-from plimsoll_estimator.layers.caches import head_bytes
-from plimsoll_estimator.layers.decoder import DecoderStyle, layer_flag, mlp, sizes, stack
-from plimsoll_estimator.layers.experts import MoeStyle, moe
-from plimsoll_estimator.layers.needs import AttentionNeed, ModelNeeds, Need
-from plimsoll_estimator.layers.planner_rules import PlannerRules
+from plimsoll_estimator.layers.decoder import DecoderStyle, stack
+from plimsoll_estimator.layers.experts import MoeStyle, feed_forward
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.layers.rope import rope
-from plimsoll_estimator.layers.text_shape import TextShape
-from plimsoll_estimator.reader import language
-from plimsoll_estimator.resolved import ResolvedArgs
+from plimsoll_estimator.models import stacks
+from plimsoll_estimator.models.record import Model
+from plimsoll_estimator.models.stacks import behind_dense, by_name, routed_experts
+from plimsoll_estimator.reader import MAX_WIDTH, positive
+from plimsoll_estimator.shape import Attention, Dimensions, Experts, Layer, Mlp
+
+_STYLE = DecoderStyle()
+_FULL_EVERY = 6
 
 
 def mimo_v2(rank: Rank) -> None:
     """MiMoV2FlashForCausalLM: window and full layers differ in heads and rope; value heads are narrower; sinks."""
-    text = rank.text
-    style = DecoderStyle()
-    size = sizes(text, style, rank.config)
+    text, size, layers = rank.text, rank.shape.size, rank.shape.layers
     gate = 4 if (text.str_or_none("moe_router_dtype") or "float32") == "float32" else 0
-    block = MoeStyle(gate_item=gate, correction=True, intermediate=("moe_intermediate_size",))
+    sparse, bias = MoeStyle(gate_item=gate, correction=True), text.bool("attention_bias")
+    partial = text.float_or_none("partial_rotary_factor") or 1.0
 
     def layer(i: int) -> None:
-        name, window = f"layers.{i}", layer_flag(text, "hybrid_layer_pattern", i)
-        parent, mark = f"{name}.self_attn", "swa_" if window else ""
-        heads = text.int(f"{mark}num_attention_heads", "num_attention_heads")
-        kv_heads = text.int(f"{mark}num_key_value_heads", "num_key_value_heads")
-        head_dim = text.int(f"{mark}head_dim", "head_dim")
-        v_dim = text.int_or_none(f"{mark}v_head_dim", "v_head_dim") or head_dim
-        rank.qkv(parent, size.hidden_size, heads, kv_heads, head_dim, v_dim, bias=text.bool("attention_bias"), lenient=True)
-        rank.row(parent, "o_proj", heads * v_dim, size.hidden_size)
+        name, mixer = f"layers.{i}", layers[i].mixer(Attention)
+        parent, window = f"{name}.self_attn", mixer.seen == "sliding"
+        rank.qkv(parent, size.hidden_size, mixer.heads, mixer.kv_heads, mixer.head_dim, mixer.v_head_dim, bias=bias, lenient=True)
+        rank.row(parent, "o_proj", mixer.heads * mixer.v_head_dim, size.hidden_size)
         rank.attention_scales(parent)
         if text.bool("add_swa_attention_sink_bias" if window else "add_full_attention_sink_bias"):
-            rank.tensor(heads // rank.tp)
-        if layer_flag(text, "moe_layer_freq", i):
-            moe(rank, name, size.hidden_size, block)
-        else:
-            mlp(rank, f"{name}.mlp", size.hidden_size, size.intermediate_size, style)
+            rank.tensor(mixer.heads // rank.tp)
+        feed_forward(rank, name, layers[i].ffn, _STYLE, sparse)
         rank.norm(size.hidden_size, count=2)
-        theta = text.float_or_none(f"{mark}rope_theta", "rope_theta")
-        partial = text.float_or_none("partial_rotary_factor") or 1.0
-        rope(rank, head_dim, size.positions, parameters={"rope_type": "default", "rope_theta": theta}, partial=partial)
+        theta = text.float_or_none(*(("swa_rope_theta", "rope_theta") if window else ("rope_theta",)))
+        rope(rank, mixer.head_dim, size.positions, parameters={"rope_type": "default", "rope_theta": theta}, partial=partial)
 
-    stack(rank, size, style, layer, lambda i: (layer_flag(text, "hybrid_layer_pattern", i), layer_flag(text, "moe_layer_freq", i)))
+    stack(rank, size, _STYLE, layer, lambda i: id(layers[i]))
 
 
-def mimo_v2_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
-    """Keys wider than values, other heads in windowed layers (`hybrid_layer_pattern`: 1 is windowed)."""
-    text, tp = language(config), resolved.tensor_parallel_size
-    full = AttentionNeed(
-        kind="full",
-        token_bytes=shape.kv_heads_per_rank(tp) * head_bytes(resolved, shape.head_dim, text.int("v_head_dim", default=shape.head_dim)),
+def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
+    full, local = _attention(text, size, ""), _attention(text, size, "swa_")
+    local = replace(local, seen="sliding", window=positive(text, "sliding_window_size", "sliding_window"))
+    return stacks.stack([(local,) if flag else (full,) for flag in _windowed(text, size)], _feed_forwards(text, size))
+
+
+def _attention(text: HfConfig, size: Dimensions, mark: str) -> Attention:
+    """Of full or (`swa_`) windowed layers: keys may be wider than values. The class names its backend itself, sinks or not."""
+    head_dim = positive(text, f"{mark}head_dim", default=size.head_dim, limit=MAX_WIDTH)
+    return Attention(
+        heads=positive(text, f"{mark}num_attention_heads", default=size.heads, limit=MAX_WIDTH),
+        kv_heads=positive(text, f"{mark}num_key_value_heads", default=size.kv_heads, limit=MAX_WIDTH),
+        head_dim=head_dim,
+        v_head_dim=positive(text, f"{mark}v_head_dim", default=head_dim, limit=MAX_WIDTH),
     )
-    key = text.int("swa_head_dim", default=shape.head_dim)
-    value = text.int("swa_v_head_dim", default=key)
-    heads = max(1, text.int("swa_num_key_value_heads", default=shape.kv_heads) // tp)
-    window = text.int("sliding_window_size", "sliding_window")
-    local = AttentionNeed(kind="sliding", window=window, token_bytes=heads * head_bytes(resolved, key, value))
-    pattern = text.list_or_none("hybrid_layer_pattern") or ()
-    narrow, wide = (local,), (full,)
-    layers: tuple[tuple[Need, ...], ...] = tuple(narrow if i < len(pattern) and pattern[i] == 1 else wide for i in range(shape.layers))
-    backend = attention_backend(
-        resolved.gpu.capability, resolved.kv_cache_dtype, rules, head_sizes=frozenset({192}), mm_prefix=False, has_sink=False
-    )
-    return ModelNeeds(layers=layers, backend=backend, attention_token_bytes=full.token_bytes)
+
+
+def _windowed(text: HfConfig, size: Dimensions) -> list[bool]:
+    """Where `hybrid_layer_pattern` has a 1; a file saved by Transformers 5 has `layer_types`, as MiMoV2FlashConfig fills them in."""
+    count, pattern = size.num_hidden_layers, text.list_or_none("hybrid_layer_pattern")
+    if pattern is not None:
+        return [i < len(pattern) and pattern[i] == 1 for i in range(count)]
+    named = by_name(text, count, {"sliding_attention": True, "full_attention": False}, "layer_types")
+    return named if named is not None else [i > 0 and (i + 1) % _FULL_EVERY != 0 for i in range(count)]
+
+
+def _feed_forwards(text: HfConfig, size: Dimensions) -> list[Mlp | Experts]:
+    """Experts where `moe_layer_freq` has a true entry (a number alone is nowhere); without it as Transformers 5 saves and fills in."""
+    freq = text.raw("moe_layer_freq")
+    block = routed_experts(text, positive(text, "moe_intermediate_size", limit=MAX_WIDTH), shared=0)
+    if freq is None:
+        return behind_dense(text, size, block, first=1)
+    listed = freq if isinstance(freq, list | tuple) else ()
+    return [block if i < len(listed) and listed[i] else Mlp(width=size.intermediate_size) for i in range(size.num_hidden_layers)]
+
+
+MODELS = (
+    Model(
+        classes=("MiMoV2FlashForCausalLM", "MiMoV2ForCausalLM"),
+        model_types=("mimo_v2_flash", "mimo_v2"),
+        weights=mimo_v2,
+        layers=_layers,
+    ),
+)

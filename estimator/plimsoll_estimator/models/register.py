@@ -14,7 +14,7 @@ from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.hf_config import HfConfig, kept_with_config
 from plimsoll_estimator.layers import keeps
-from plimsoll_estimator.layers.caches import Family, dense_caches, keeps_nothing, latent_caches, refuse_unknown_marks, without_cache
+from plimsoll_estimator.layers.caches import Family, dense_caches, keeps_nothing, refuse_unknown_marks, without_cache
 from plimsoll_estimator.layers.decoder import build_decoder
 from plimsoll_estimator.layers.needs import ModelNeeds
 from plimsoll_estimator.layers.planner_rules import PlannerRules
@@ -101,6 +101,7 @@ MODELS: Final[tuple[Model | Wrapper, ...]] = (
     *dbrx.MODELS,
     *deepseek.MODELS,
     *deepseek_ocr.MODELS,
+    *deepseek_v4.MODELS,
     *dots.MODELS,
     *ernie.MODELS,
     *exaone.MODELS,
@@ -109,12 +110,16 @@ MODELS: Final[tuple[Model | Wrapper, ...]] = (
     *gemma3n.MODELS,
     *glm.MODELS,
     *gpt.MODELS,
+    *gpt_oss.MODELS,
+    *hunyuan.MODELS,
     *idefics.MODELS,
     *internvl.MODELS,
     *kimi.MODELS,
     *llama.MODELS,
+    *llama4.MODELS,
     *llava.MODELS,
     *longcat.MODELS,
+    *mimo.MODELS,
     *minicpm.MODELS,
     *minicpm_v.MODELS,
     *mistral.MODELS,
@@ -226,9 +231,6 @@ FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {
     "granite": partial(build_decoder, style=granite.GRANITE),
     "granite_moe": granite.granite_moe,
     "minimax_m2": minimax.minimax_m2,
-    "gpt_oss": gpt_oss.gpt_oss,
-    "deepseek_v4": deepseek_v4.deepseek_v4,
-    "llama4": llama4.llama4,
     "jamba": jamba.jamba,
     "mamba": mamba.mamba,
     "mamba2": mamba.mamba2_model,
@@ -242,9 +244,6 @@ FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {
     "bamba": bamba.bamba,
     "lfm2_moe": lfm2.lfm2_moe,
     "bailing_moe": bailing.bailing_moe,
-    "hunyuan": partial(build_decoder, style=hunyuan.HUNYUAN),
-    "hunyuan_moe": hunyuan.hunyuan_moe,
-    "hy_v3": hunyuan.hy_v3,
     "granite_moe_swa": granite.granite_moe_swa,
     "granite_swa": granite.granite_swa,
     "zamba2": zamba.zamba2,
@@ -252,15 +251,11 @@ FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {
     "minimax_text_01": minimax.minimax_text_01,
     "lfm2_vl": lfm2.lfm2_vl,
     "step3p7": step.step3p7,
-    "mimo_v2": mimo.mimo_v2,
     "minimax_m3": minimax.minimax_m3,
     "minimax_m3_mm": minimax.minimax_m3_vision,
-    "llama4_mm": llama4.llama4_vision,
 }
 MAMBA_ONLY: Final = frozenset({"mamba", "mamba2", "falcon_mamba"})
 CACHES: Final[dict[str, Family]] = {
-    "mimo_v2_flash": mimo.mimo_v2_caches,
-    "mimo_v2": mimo.mimo_v2_caches,
     "nemotron-nas": nemotron.nemotron_nas_caches,
     "jamba": jamba.jamba_caches,
     "nemotron_h": nemotron.nemotron_h_caches,
@@ -275,7 +270,6 @@ CACHES: Final[dict[str, Family]] = {
     "bailing_hybrid": bailing.bailing_linear_caches,
     "lfm2": lfm2.lfm2_caches,
     "lfm2_moe": lfm2.lfm2_caches,
-    "deepseek_v4": deepseek_v4.deepseek_v4_caches,
     "minimax_m3": minimax.minimax_m3_caches,
     "minimax_m3_vl": minimax.minimax_m3_caches,
 }
@@ -301,7 +295,5 @@ def _family(config: HfConfig, text: HfConfig, shape: TextShape) -> Family:
         found = CACHES.get(model_type)
         if found is not None:
             return found
-    if shape.uses_mla and "compress_ratios" not in text:
-        return latent_caches
     refuse_unknown_marks(config, text)
     return dense_caches

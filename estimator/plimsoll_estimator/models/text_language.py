@@ -9,11 +9,9 @@ from functools import partial
 from typing import Final
 
 from plimsoll_estimator.layers.decoder import build_decoder
-from plimsoll_estimator.models.gpt_oss import gpt_oss
 from plimsoll_estimator.models.granite import GRANITE
 from plimsoll_estimator.towers.compose import Builder
 
 LANGUAGES: Final[dict[str, Builder]] = {
     "granite": partial(build_decoder, style=GRANITE),
-    "gpt_oss": gpt_oss,
 }
