@@ -199,7 +199,9 @@ def _feasible(situation: Situation) -> _Draft:
     if isinstance(verdict, Resize):
         moved = "; ".join(f"{change.field} from {change.old} to {change.new}" for change in verdict.changes)
         return ("Feasible", "True", "Resized", f"fits after moving {moved}")
-    return ("Feasible", "True", "Fits", " ".join(verdict.warnings) or "fits as asked")
+    # Which GPUs are free is CapacityAvailable's to say, as it is now: a verdict is kept, and its pods may be on nodes long since.
+    lasting = [line for line in verdict.warnings if line != verdict.of_now]
+    return ("Feasible", "True", "Fits", " ".join(lasting) or "fits as asked")
 
 
 def _capacity_available(situation: Situation) -> _Draft:

@@ -105,22 +105,25 @@ class Admit:
     """Fits as asked. `warnings` are one line each, at most MAX_WARNING characters.
 
     `overridden` is the rejection that a FitPolicy in Warn mode or an authorised bypass has turned into a warning: then it
-    does not fit by our figures, and the plan consists of what the user has pinned.
+    does not fit by our figures, and the plan consists of what the user has pinned. `of_now` is that line of the warnings, if any, which
+    speaks of GPUs as they are free while this is decided: it holds for nobody who asks later.
     """
 
     plan: Plan
     warnings: tuple[str, ...] = ()
     overridden: Reject | None = None
+    of_now: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resize:
-    """Fits after moving pinned values that the user allowed to move. `overridden` as in Admit."""
+    """Fits after moving pinned values that the user allowed to move. `overridden` and `of_now` as in Admit."""
 
     plan: Plan
     changes: tuple[Change, ...]
     warnings: tuple[str, ...] = ()
     overridden: Reject | None = None
+    of_now: str = ""
 
 
 Verdict: TypeAlias = Admit | Resize | Reject | Undecided

@@ -142,6 +142,9 @@ def test_free_gpus_on_a_disk_for_one_download_take_one_replica(cluster: Cluster,
         assert bound() == 1
         cluster.kubectl("delete", "infd", "first", "-n", namespace)
         wait_until(lambda: bound() == 1 and len(cluster.pods(namespace)) == 1, "the second pod on the node")
+        condition_becomes(cluster, namespace, "second", "CapacityAvailable", "True", "Bound")
+        rows = cluster.get("infd", "second", "-n", namespace)["status"]["conditions"]
+        assert not [row["message"] for row in rows if "wait" in row["message"]], "its pod is on a node"
         cluster.kubectl("delete", "infd", "second", "-n", namespace)
         wait_until(lambda: not cluster.pods(namespace), "the pod to go")
 

@@ -175,6 +175,20 @@ def test_a_refusal_says_in_whole_sentences_and_once_that_no_pods_are_made(verdic
     assert (found["Ready"].message, found["Stalled"].message) == (message, message)
 
 
+WAITS = "Fits 1 x NVIDIA-L4 per replica, but not enough GPUs are free now for 2 replicas of 1 GPU: pods will wait."
+
+
+@pytest.mark.parametrize(
+    ("bound", "capacity"),
+    [(2, ("True", "Bound")), (1, ("False", "WaitingForGpus")), (0, ("False", "WaitingForGpus"))],
+)
+def test_what_was_free_when_it_was_decided_is_not_said_of_pods_that_are_on_nodes_by_now(bound: int, capacity: tuple[str, str]) -> None:
+    verdict = replace(READY.verdict, warnings=("Lowered.", WAITS, "Doubted."), of_now=WAITS)
+    found = by_type(conditions_of(replace(READY, verdict=verdict, bound=bound, capacity_for_missing=False), (), "t"))
+    assert found["Feasible"].message == "Lowered. Doubted."
+    assert (found["CapacityAvailable"].status, found["CapacityAvailable"].reason) == capacity, "this says what pods wait for"
+
+
 def test_a_resize_names_what_was_moved() -> None:
     feasible = by_type(conditions_of(replace(READY, verdict=RESIZED), (), "t"))["Feasible"]
     assert (feasible.reason, feasible.message) == ("Resized", "fits after moving engine.maxModelLen from 131072 to 8192")

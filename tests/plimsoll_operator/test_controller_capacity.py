@@ -26,6 +26,31 @@ def test_pods_are_made_when_their_gpus_are_booked_and_after_those_booked_before(
     assert world.child("second") is not None, "the scheduler and autoscalers see what waits"
 
 
+def feasible(world: World, name: str) -> str:
+    return next(str(row["message"]) for row in world.status(name)["conditions"] if row["type"] == "Feasible")
+
+
+def test_status_never_says_that_pods_wait_which_are_on_nodes() -> None:
+    world = World(4)
+    world.wish("first", 4)
+    world.work()
+    world.pod("first", 4, "n0")
+    world.work()
+    world.wish("second", 4)
+    world.work()
+    assert world.condition("second") == ("False", "WaitingForGpus")
+    world.pod("second", 4)
+    world.controller.resync()
+    world.work()
+    world.kube.delete(PODS, NS, "first-1")
+    world.kube.delete(INFERENCE_DEPLOYMENTS, NS, "first")
+    world.controller.queue.add((NS, "first"))
+    world.bind("second", "n0")
+    world.work()
+    assert world.condition("second") == ("True", "Bound")
+    assert "wait" not in feasible(world, "second"), feasible(world, "second")
+
+
 def test_pods_that_the_scheduler_does_not_take_are_no_longer_called_available() -> None:
     world = World(4)
     world.wish("first", 4)

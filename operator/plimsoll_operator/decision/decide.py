@@ -159,7 +159,8 @@ def _decide(facts: Facts, effort: Effort, *, with_offers: bool) -> Verdict:
     if isinstance(result, Found):
         too_long = name_is_short_enough(facts.deployment, result.candidate.layout)
         split = own_pool(Mover(engine, products, None), ask, result) if with_offers else None
-        return too_long or _capped(facts, Admit(plan=make_plan(result, facts.model), warnings=_warnings(facts, ask, result, split)))
+        warned, of_now = _warnings(facts, ask, result, split), wording.of_now(ask, result)
+        return too_long or _capped(facts, Admit(plan=make_plan(result, facts.model), warnings=warned, of_now=of_now))
     doubt = _doubt(result)
     if doubt is not None:
         return doubt
@@ -167,7 +168,8 @@ def _decide(facts: Facts, effort: Effort, *, with_offers: bool) -> Verdict:
     resized = mover.resize(ask, reject.message) if ask.resize else None
     if resized is not None:
         found, changes = resized
-        return _capped(facts, Resize(plan=make_plan(found, facts.model), changes=changes, warnings=_warnings(facts, ask, found)))
+        warned, of_now = _warnings(facts, ask, found), wording.of_now(ask, found)
+        return _capped(facts, Resize(plan=make_plan(found, facts.model), changes=changes, warnings=warned, of_now=of_now))
     reject = _leader_worker_set_missing(facts, ask, mover) or reject
     refused = _refusal(facts, ask, engine, reject, effort if with_offers else None)
     if not isinstance(refused, Reject) or not is_lifted(refused, facts):

@@ -83,13 +83,7 @@ def warnings(ask: Ask, found: Found, split: str | None = None, corrections: tupl
         else:
             lines.append(f"{engine_field(name)} is lowered from vLLM's default {default} to {value} to make room.")
     lines += _layout(found)
-    layout = found.candidate.layout
-    if not all(pool.free_is_known for pool in found.pools):
-        lines.append(f"Fits {found.candidate.name}; how many GPUs are free is not known: pods of other namespaces may not be listed.")
-    elif not found.candidate.available:
-        pods = f"{ask.replicas} replica{'s' * (ask.replicas != 1)} of {layout.gpus} GPU{'s' * (layout.gpus > 1)}"
-        pods += f" on {layout.nodes} nodes" if layout.nodes > 1 else ""
-        lines.append(f"Fits {found.candidate.name}, but not enough GPUs are free now for {pods}: pods will wait.")
+    lines += [line] if (line := of_now(ask, found)) else []
     if resolved is not None and resolved.extrapolated:
         lines.append(
             f"vLLM {resolved.version} is newer than the newest known release: figures are extrapolated and judged at their pessimistic end."
@@ -109,6 +103,20 @@ def warnings(ask: Ask, found: Found, split: str | None = None, corrections: tupl
     # The first warning of an extrapolated estimate says what is said above.
     lines += [f"Estimate: {line}." for line in found.fit.estimate.warnings[int(resolved is not None and resolved.extrapolated) :]]
     return tuple(one_line(line, MAX_WARNING) for line in lines)
+
+
+def of_now(ask: Ask, found: Found) -> str:
+    """What is said of GPUs that are free while this is decided; empty where enough of them are."""
+    layout = found.candidate.layout
+    if not all(pool.free_is_known for pool in found.pools):
+        return one_line(
+            f"Fits {found.candidate.name}; how many GPUs are free is not known: pods of other namespaces may not be listed.", MAX_WARNING
+        )
+    if found.candidate.available:
+        return ""
+    pods = f"{ask.replicas} replica{'s' * (ask.replicas != 1)} of {layout.gpus} GPU{'s' * (layout.gpus > 1)}"
+    pods += f" on {layout.nodes} nodes" if layout.nodes > 1 else ""
+    return one_line(f"Fits {found.candidate.name}, but not enough GPUs are free now for {pods}: pods will wait.", MAX_WARNING)
 
 
 def leader_worker_set_missing(ask: Ask, found: Found) -> str:
