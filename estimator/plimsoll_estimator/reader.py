@@ -118,6 +118,8 @@ def language(config: HfConfig) -> HfConfig:
         spelled = next((key for key in spellings if found.get(key) is not None), None)
         if spelled is not None and spelled != usual:
             found[usual] = found[spelled]
+    if TIES in config:  # Transformers hands the outer word down; vLLM ties where either says so
+        found[TIES] = text.bool(TIES) or config.bool(TIES)
     return HfConfig(found, text.path)
 
 
@@ -157,20 +159,13 @@ def dimensions(config: HfConfig, overrides: Mapping[str, int] = NO_OVERRIDES, *,
         intermediate_size=_or(text, overrides, "intermediate_size", 4 * hidden),
         vocab_size=read("vocab_size", 1 << 40),
         positions=text.int_or_none(*POSITIONS) or FALLBACK_POSITIONS,
-        tied=_tied(config, text) if tie is None else bool(tie),
+        tied=text.bool(TIES) if tie is None else bool(tie),
     )
 
 
 def _or(text: HfConfig, overrides: Mapping[str, int], key: str, default: int) -> int:
     """The key's value where it is above 0, else `default`."""
     return overrides.get(key) or text.int_or_none(key) or default
-
-
-def _tied(config: HfConfig, text: HfConfig) -> bool | None:
-    """vLLM ties where the text's or the outer configuration says so (Transformers hands the outer word down)."""
-    if TIES not in config and TIES not in text:
-        return None
-    return text.bool(TIES) or config.bool(TIES)
 
 
 def experts(text: HfConfig, keys: tuple[str, ...] = EXPERTS) -> int:

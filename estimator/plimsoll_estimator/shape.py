@@ -25,7 +25,7 @@ class Dimensions:
     """A language model's size as its class reads it: whole, before any parallelism. Widths are elements.
 
     `heads`, `kv_heads` and `head_dim` are 0 for a model without attention. `tied`: whether input and output embedding are one, as the
-    file says; None where it is silent.
+    file says, or its class where the file is silent.
     """
 
     model_type: str
@@ -37,7 +37,7 @@ class Dimensions:
     intermediate_size: int
     vocab_size: int
     positions: int
-    tied: bool | None
+    tied: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -73,11 +73,23 @@ def test_a_dimension_out_of_bounds_is_named_with_its_limit(key: str, value: int,
     assert refused.value.field.endswith(key)
 
 
-def test_ties_are_the_text_s_or_the_outer_class_s_word() -> None:
-    nested = {"model_type": "llava", "text_config": {**LLAMA}}
-    assert dimensions(HfConfig(nested)).tied is None
-    assert dimensions(HfConfig({**nested, "tie_word_embeddings": True})).tied is True
-    assert dimensions(HfConfig({**LLAMA, "tie_word_embeddings": False})).tied is False
+@pytest.mark.parametrize(
+    ("sentence", "config", "tied"),
+    [
+        ("the text's own word", {**LLAMA, "tie_word_embeddings": True}, True),
+        ("its class's where it is silent", LLAMA, False),
+        ("such as Gemma's", {"model_type": "gemma"}, True),
+        ("and Granite's, whose files say otherwise", {"model_type": "granite"}, False),
+        ("the outer class's where the text is silent", {"model_type": "llava", "text_config": LLAMA, "tie_word_embeddings": True}, True),
+        ("also against the text's class", {"model_type": "gemma3", "text_config": {}, "tie_word_embeddings": False}, False),
+        ("one word for it is enough",
+         {"model_type": "llava", "text_config": {**LLAMA, "tie_word_embeddings": True}, "tie_word_embeddings": False}, True),
+        ("a null is no word for it", {"model_type": "gemma", "tie_word_embeddings": None}, False),
+        ("nor is silence of an unknown class", {**LLAMA, "model_type": "novel"}, False),
+    ],
+)  # fmt: skip
+def test_input_and_output_embedding_are_one_where_file_or_class_say_so(sentence: str, config: dict[str, Any], tied: bool) -> None:
+    assert dimensions(HfConfig(config)).tied is tied, sentence
 
 
 def test_every_model_of_the_catalogue_has_a_text_type() -> None:

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
-from typing import Final, Literal
+from typing import Literal
 
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import InvalidInput
-from plimsoll_estimator.hf_config import HfConfig, kept_with_config
+from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.rank import Rank, positive, stage_layers
 from plimsoll_estimator.layers.rope import rope, rope_parameters
-from plimsoll_estimator.reader import MAX_LAYERS, POSITIONS
+from plimsoll_estimator.reader import FALLBACK_POSITIONS, MAX_LAYERS, POSITIONS, TIES
 from plimsoll_estimator.shape import Dimensions
 
 Bias = Literal["no", "yes"] | tuple[str, ...]
@@ -24,7 +24,7 @@ MAX_DRAFT_LAYERS = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DecoderStyle:
-    """How a family's decoder layer is built. `tied` is the default of its configuration class; `ties` false: the class always
+    """How a family's decoder layer is built. `ties` false: the class always
     builds a head of its own. Biases: "no", "yes", or configuration keys any of which turns them on.
 
     `..._always`: the class builds the part on every pipeline stage. `transformers_since`: the release from which the class is
@@ -43,35 +43,23 @@ class DecoderStyle:
     tied: bool = False
     ties: bool = True
     partial_rotary: float | None = None
-    normalizer: bool = False
     attention: str = "self_attn"
     mlp: str = "mlp"
     o_name: str = "o_proj"
     mlp_names: tuple[str, ...] = ("gate_proj", "up_proj")
     down_name: str = "down_proj"
-    positions: int | None = None
-    head_dim: int | None = None
     transformers_since: EngineVersion | None = None
     sliding_rope: bool = False
     mrope_factor: int = 4
     rotates: bool = True
-    learned_positions: bool = False
     embedding_always: bool = False
     norm_always: bool = False
     head_always: bool = False
     head_in_pooling: bool = False
 
 
-_TIES: Final = "tie_word_embeddings"
-
-
 def sizes(text: HfConfig, style: DecoderStyle, root: HfConfig | None = None) -> Dimensions:
-    """Read the dimensions. Raises InvalidInput naming what is missing."""
-    return _sizes(text, style, root is not None and root.bool(_TIES), root is not None and _TIES in root)
-
-
-@kept_with_config
-def _sizes(text: HfConfig, style: DecoderStyle, root_ties: bool, root_says: bool) -> Dimensions:
+    """The dimensions of a class without a record. Raises InvalidInput naming what is missing."""
     hidden = text.int("hidden_size")
     heads = text.int("num_attention_heads")
     if heads < 1 or hidden < 1:
@@ -82,11 +70,11 @@ def _sizes(text: HfConfig, style: DecoderStyle, root_ties: bool, root_says: bool
         hidden_size=hidden,
         heads=heads,
         kv_heads=text.int_or_none("num_key_value_heads") or heads,
-        head_dim=text.int_or_none("head_dim") or style.head_dim or hidden // heads,
+        head_dim=text.int_or_none("head_dim") or hidden // heads,
         intermediate_size=text.int_or_none("intermediate_size") or 4 * hidden,
         vocab_size=text.int("vocab_size"),
-        positions=text.int_or_none(*POSITIONS) or style.positions or 8192,
-        tied=text.bool(_TIES) or root_ties if root_says or _TIES in text else None,
+        positions=text.int_or_none(*POSITIONS) or FALLBACK_POSITIONS,
+        tied=text.bool(TIES),
     )
 
 
@@ -96,8 +84,8 @@ def size_of(rank: Rank, style: DecoderStyle) -> Dimensions:
 
 
 def ties(size: Dimensions, style: DecoderStyle) -> bool:
-    """Whether the class builds one embedding for input and output; where the file is silent as its configuration class fills in."""
-    return style.ties and (style.tied if size.tied is None else size.tied)
+    """Whether the class builds one embedding for input and output."""
+    return style.ties and size.tied
 
 
 def has_bias(text: HfConfig, bias: Bias) -> bool:
@@ -182,11 +170,7 @@ def stack(
     embedded, decoded = vocabularies or (size.vocab_size, size.vocab_size)
     if rank.first or (style.embedding_always and native) or (rank.last and tied and (head or not native)):
         rank.embedding(embedded, size.hidden_size)
-    if style.learned_positions and (rank.first or style.embedding_always):
-        rank.table(size.positions, size.hidden_size)
     rank.layers(stage_layers(count, rank.resolved.pipeline_parallel_size)[rank.stage], kind, build)
-    if style.normalizer:
-        rank.tensor(1)
     if style.norms and (rank.last or (style.norm_always and native)):
         rank.norm(size.hidden_size, bias=style.norm_bias)
     if head and not tied and (rank.last or (style.head_always and native)):

@@ -19,7 +19,6 @@ _BLOOM = DecoderStyle(
     mlp_bias="yes",
     gated=False,
     norm_bias=True,
-    tied=True,
     attention="self_attention",
     o_name="dense",
     mlp_names=("dense_h_to_4h",),

@@ -17,7 +17,7 @@ from plimsoll_estimator.models.stacks import dense, routed_experts, windowed
 from plimsoll_estimator.reader import positive
 from plimsoll_estimator.shape import Dimensions, Layer, Mlp
 
-ERNIE4_5 = DecoderStyle(tied=True, qkv_bias=("use_bias",), o_bias=("use_bias",), mlp_bias=("use_bias",))
+ERNIE4_5 = DecoderStyle(qkv_bias=("use_bias",), o_bias=("use_bias",), mlp_bias=("use_bias",))
 
 
 def _sparse_layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:

@@ -17,7 +17,6 @@ from plimsoll_estimator.models.record import Model
 from plimsoll_estimator.shape import Dimensions, Layer, Mlp, alike
 
 _FALCON = DecoderStyle(
-    tied=True,
     gated=False,
     qkv_bias=("bias",),
     o_bias=("bias",),

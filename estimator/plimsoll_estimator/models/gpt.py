@@ -17,9 +17,7 @@ from plimsoll_estimator.models.record import Model
 from plimsoll_estimator.models.stacks import dense
 
 _CLASSIC = DecoderStyle(qkv_bias="yes", o_bias="yes", mlp_bias="yes", gated=False, norm_bias=True, mlp_names=("c_fc",), down_name="c_proj")
-_GPT2 = replace(
-    _CLASSIC, tied=True, learned_positions=True, rotates=False, embedding_always=True, norm_always=True, o_name="c_proj", attention="attn"
-)
+_GPT2 = replace(_CLASSIC, rotates=False, embedding_always=True, norm_always=True, o_name="c_proj", attention="attn")
 _GPT_BIGCODE = replace(_GPT2, transformers_since=EngineVersion(0, 25))
 _GPT_NEOX = replace(
     _CLASSIC,
@@ -48,10 +46,17 @@ _GPT_J = DecoderStyle(
 )
 
 
+def gpt2(rank: Rank) -> None:
+    """GPT2LMHeadModel: learned positions on every stage."""
+    rank.table(rank.shape.size.positions, rank.shape.size.hidden_size)
+    build_decoder(rank, _GPT2)
+
+
 def gpt_bigcode(rank: Rank) -> None:
     """GPTBigCodeForCausalLM: GPT-2 with one key-value head; the Transformers backend keeps a boolean causal
     mask and the MLP whole on every rank."""
     whole, positions = on_transformers(rank, _GPT_BIGCODE), rank.shape.size.positions
+    rank.table(positions, rank.shape.size.hidden_size)
     build_plain(rank, _GPT_BIGCODE, rank.text, mlp_tp=1 if whole else None)
     if whole:
         rank.tensor(positions * positions, BOOL)
@@ -68,7 +73,7 @@ def _one_for_all(text: HfConfig) -> Mapping[str, int]:
 
 
 MODELS = (
-    Model(classes=("GPT2LMHeadModel",), model_types=("gpt2",), weights=partial(build_decoder, style=_GPT2), layers=dense()),
+    Model(classes=("GPT2LMHeadModel",), model_types=("gpt2",), weights=gpt2, layers=dense()),
     Model(classes=("GPTNeoXForCausalLM",), model_types=("gpt_neox",), weights=partial(build_decoder, style=_GPT_NEOX), layers=dense()),
     Model(classes=("GPTJForCausalLM",), model_types=("gptj",), weights=gpt_j, layers=dense()),
     Model(classes=("GPTBigCodeForCausalLM",), model_types=("gpt_bigcode",), weights=gpt_bigcode, layers=dense(), overrides=_one_for_all),

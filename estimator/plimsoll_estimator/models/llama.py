@@ -17,9 +17,7 @@ from plimsoll_estimator.models.stacks import dense
 
 LLAMA = DecoderStyle(qkv_bias=("attention_bias", "bias"), o_bias=("attention_bias", "bias"), mlp_bias=("mlp_bias",))
 CWM = replace(LLAMA, transformers_since=EngineVersion(0, 32))
-SMOLLM3 = DecoderStyle(
-    qkv_bias=("attention_bias",), o_bias=("attention_bias",), mlp_bias=("mlp_bias",), tied=True, transformers_since=OLDEST_KNOWN
-)
+SMOLLM3 = DecoderStyle(qkv_bias=("attention_bias",), o_bias=("attention_bias",), mlp_bias=("mlp_bias",), transformers_since=OLDEST_KNOWN)
 SEED_OSS = DecoderStyle(qkv_bias=("attention_bias",), o_bias=("attention_out_bias",), transformers_since=EngineVersion(0, 32))
 ARCEE = DecoderStyle(
     qkv_bias=("attention_bias",),

@@ -17,10 +17,10 @@ from plimsoll_estimator.layers.rope import rope
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model
 from plimsoll_estimator.models.stacks import dense
-from plimsoll_estimator.reader import experts, positive
+from plimsoll_estimator.reader import TIES, experts, positive
 from plimsoll_estimator.shape import Dimensions, Layer
 
-MINICPM = DecoderStyle(tied=True, embedding_always=True, norm_always=True, head_always=True)
+MINICPM = DecoderStyle(embedding_always=True, norm_always=True, head_always=True)
 
 
 def minicpm3(rank: Rank) -> None:
@@ -57,12 +57,18 @@ def _expanded_heads(text: HfConfig) -> Mapping[str, int]:
     return {"head_dim": width, "num_key_value_heads": positive(text, "num_attention_heads")}
 
 
+def _tied_unless_told(text: HfConfig) -> Mapping[str, int]:
+    """MiniCPMConfig, of the checkpoint's own code, leaves PretrainedConfig's word, which was true."""
+    return {TIES: text.bool(TIES, True)}
+
+
 MODELS = (
     Model(
         classes=("MiniCPMForCausalLM",),
         model_types=("minicpm",),
         weights=partial(build_decoder, style=MINICPM),
         layers=_without_experts,
+        overrides=_tied_unless_told,
     ),
     Model(classes=("MiniCPM3ForCausalLM",), model_types=("minicpm3",), weights=minicpm3, layers=dense(), overrides=_expanded_heads),
 )

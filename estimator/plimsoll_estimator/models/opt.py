@@ -19,7 +19,7 @@ def opt(rank: Rank) -> None:
     bias: Bias = "yes" if text.bool("enable_bias", True) else "no"
     norms = 1 if text.bool("layer_norm_elementwise_affine", True) else 0  # without, they have no parameters at all
     style = DecoderStyle(
-        tied=True, gated=False, qkv_bias=bias, o_bias=bias, mlp_bias=bias, norms=0, o_name="out_proj", mlp_names=("fc1",), down_name="fc2",
+        gated=False, qkv_bias=bias, o_bias=bias, mlp_bias=bias, norms=0, o_name="out_proj", mlp_names=("fc1",), down_name="fc2",
         embedding_always=True,
     )  # fmt: skip
     projected = text.int("word_embed_proj_dim", default=size.hidden_size)

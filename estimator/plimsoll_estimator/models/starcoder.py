@@ -22,7 +22,6 @@ _STARCODER2 = DecoderStyle(
     mlp_bias=("use_bias",),
     gated=False,
     norm_bias=True,
-    tied=True,
     mlp_names=("c_fc",),
     down_name="c_proj",
     transformers_since=EngineVersion(0, 25),

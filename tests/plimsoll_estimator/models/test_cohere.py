@@ -21,7 +21,7 @@ COMMAND_R: dict[str, Any] = {
 
 def test_command_r_sees_everything() -> None:
     shape = shipped("CohereForAI/c4ai-command-r-v01")
-    assert (seen(shape), shape.size.kv_heads, shape.size.tied) == ("40f", 64, None)
+    assert (seen(shape), shape.size.kv_heads, shape.size.tied) == ("40f", 64, True)
 
 
 @pytest.mark.parametrize(
