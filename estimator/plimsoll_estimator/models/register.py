@@ -85,9 +85,9 @@ from plimsoll_estimator.models import (
 )
 from plimsoll_estimator.models.architectures import find_architecture
 from plimsoll_estimator.models.record import Model, Wrapper
-from plimsoll_estimator.reader import MAX_LAYERS, MAX_WIDTH, PREDICTION_MODULES, dimensions, language, positive, text_type
+from plimsoll_estimator.reader import MAX_LAYERS, MAX_WIDTH, PREDICTION_MODULES, VISION, dimensions, language, positive, text_type, tower
 from plimsoll_estimator.resolved import ResolvedArgs
-from plimsoll_estimator.shape import Shape
+from plimsoll_estimator.shape import Shape, Vision
 
 MODELS: Final[tuple[Model | Wrapper, ...]] = (
     *afmoe.MODELS,
@@ -203,6 +203,7 @@ def read(config: HfConfig, architecture: str) -> Shape:
         size=size,
         layers=model.layers(text, size),
         multimodal=model.multimodal,
+        vision=_vision(config) if model.multimodal else None,
         attends_both_ways=model.encodes(text),
         image_prefix=model.image_prefix(config),
         prediction_modules=_prediction_modules(text),
@@ -214,6 +215,13 @@ def _prediction_modules(text: HfConfig) -> int:
     """Modules of multi-token prediction in the checkpoint itself."""
     named = text.int_or_none(*PREDICTION_MODULES)
     return positive(text, *PREDICTION_MODULES, limit=MAX_LAYERS) if named else 0
+
+
+def _vision(config: HfConfig) -> Vision:
+    """What the tower's configuration says of its outputs; nothing of a class that hears only, or reads no keys of a tower."""
+    held = tower(config, VISION)
+    levels = held.list_or_none("deepstack_visual_indexes") or ()
+    return Vision(merges_patches="spatial_merge_size" in held, deepstack_levels=len(levels))
 
 
 def builder(config: HfConfig, architecture: str) -> Callable[[Rank], None]:

@@ -5,17 +5,16 @@ Called by `overhead` only. Refuses to know weights and caches.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from plimsoll_estimator.hf_config import HfConfig, kept_with_config
+from plimsoll_estimator.models.register import find, read
 from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolve.facts import is_hybrid, is_mla, is_multimodal, kv_heads, num_experts, query_heads
 from plimsoll_estimator.resolved import ResolvedArgs
+from plimsoll_estimator.shape import Vision
 from plimsoll_estimator.units import round_up
-
-_VISION: Final = ("vision_config", "visual", "vision_tower")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +52,8 @@ def _shape(config: HfConfig, architecture: str, text_only: bool) -> ModelShape:
     text = language(config)
     hidden = _largest(text, "hidden_size")
     experts = num_experts(config)
-    multimodal = is_multimodal(config, architecture) and not text_only
-    holder = _object(config, "thinker_config") or config
-    vision = next((found for key in _VISION if (found := _object(holder, key))), None)
-    levels = vision.list_or_none("deepstack_visual_indexes") if vision else None
+    sees, vision = _sees(config, architecture)
+    multimodal = sees and not text_only
     vocabulary = _largest(text, "vocab_size") or 32000
     return ModelShape(
         layers=_largest(text, "num_hidden_layers"),
@@ -75,14 +72,17 @@ def _shape(config: HfConfig, architecture: str, text_only: bool) -> ModelShape:
         hybrid=is_hybrid(config, architecture),
         gated_delta_net="linear_num_value_heads" in text,
         multimodal=multimodal,
-        merges_patches=multimodal and vision is not None and "spatial_merge_size" in vision,
-        deepstack_levels=len(levels) if multimodal and levels else 0,
+        merges_patches=multimodal and vision is not None and vision.merges_patches,
+        deepstack_levels=vision.deepstack_levels if multimodal and vision is not None else 0,
     )
 
 
-def _object(config: HfConfig, key: str) -> HfConfig | None:
-    value = config.raw(key)
-    return HfConfig(value, f"{config.path}.{key}") if isinstance(value, Mapping) else None
+def _sees(config: HfConfig, architecture: str) -> tuple[bool, Vision | None]:
+    """Whether the class takes more than text, and what is known of its tower."""
+    if find(config, architecture) is None:
+        return is_multimodal(config, architecture), None
+    shape = read(config, architecture)
+    return shape.multimodal, shape.vision
 
 
 def _largest(text: HfConfig, *keys: str) -> int:
