@@ -103,10 +103,12 @@ def test_whisper_keeps_the_encoder_too(version: str, cross_blocks: int) -> None:
 
 def test_uneven_heads_and_missing_attention() -> None:
     """Block configs with 8 and 4 key/value heads, and a layer without attention: one block table, pages added up."""
-    blocks = [{"attention": {"n_heads_in_group": 8}}, {"attention": {"n_heads_in_group": 16}}, {"attention": {"no_op": True}}]
-    layout = layout_of(
-        {"model_type": "nemotron-nas", "num_hidden_layers": 3, "hidden_size": 8192, "num_attention_heads": 64, "block_configs": blocks}
-    )
+    attentions = ({"n_heads_in_group": 8}, {"n_heads_in_group": 16}, {"no_op": True})
+    blocks = [{"attention": attention, "ffn": {"ffn_mult": 2.625}} for attention in attentions]
+    layout = layout_of({
+        "architectures": ["DeciLMForCausalLM"], "model_type": "nemotron-nas", "num_hidden_layers": 3, "hidden_size": 8192,
+        "num_attention_heads": 64, "vocab_size": 128256, "block_configs": blocks,
+    })  # fmt: skip
     assert layout.kv_block_bytes == (16 * (8 + 4) * 128 * 2 * 2,)
     assert len(layout.groups) == 1
 

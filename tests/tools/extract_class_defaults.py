@@ -33,7 +33,7 @@ KEYS = frozenset({
     "index_topk", "interleave_moe_layer_step", "intermediate_size", "intermediate_size_mlp", "is_causal", "kv_channels", "kv_lora_rank",
     "laurel_rank", "layer_group_size", "layer_norm_elementwise_affine", "linear_conv_kernel_dim", "linear_head_dim",
     "linear_key_head_dim", "linear_num_heads", "linear_num_key_heads", "linear_num_value_heads", "linear_value_head_dim", "lm_head_bias",
-    "mamba_chunk_size", "mamba_conv_bias", "mamba_d_conv", "mamba_d_head", "mamba_d_ssm", "mamba_d_state", "mamba_dt_rank",
+    "mamba_chunk_size", "mamba_conv_bias", "mamba_d_conv", "mamba_d_ssm", "mamba_d_state", "mamba_dt_rank",
     "mamba_expand", "mamba_head_dim", "mamba_headdim", "mamba_n_groups", "mamba_n_heads", "mamba_ngroups", "mamba_num_heads",
     "mamba_proj_bias", "mamba_rms_norm", "max_position_embeddings", "max_source_positions", "max_target_positions", "mlp_bias",
     "moe_intermediate_size", "moe_k", "moe_latent_size", "moe_layer_freq", "moe_layer_interval", "moe_layer_start_index",
@@ -73,6 +73,7 @@ TOWERS = ("vision_config", "audio_config")
 _OTHERWISE = (
     ("num_hidden_layers", 2.0), ("num_hidden_layers", 3.0), ("hidden_size", 2.0), ("num_attention_heads", 2.0),
     ("num_attention_heads", 0.5), ("num_key_value_heads", 2.0), ("intermediate_size", 2.0), ("head_dim", 2.0),
+    ("moe_intermediate_size", 2.0),
 )  # fmt: skip
 
 

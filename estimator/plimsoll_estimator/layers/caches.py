@@ -16,10 +16,9 @@ from plimsoll_estimator.layers.backends import Backend, attention_backend, mla_b
 from plimsoll_estimator.layers.kv_dtype import kv_head_bytes, mla_token_bytes
 from plimsoll_estimator.layers.needs import AttentionNeed, ModelNeeds, Need, StateNeed
 from plimsoll_estimator.layers.planner_rules import PlannerRules
-from plimsoll_estimator.layers.recurrent import mamba2_bytes, state_need
-from plimsoll_estimator.layers.text_shape import TextShape, within
+from plimsoll_estimator.layers.text_shape import TextShape
 from plimsoll_estimator.layers.windows import Window, layer_windows
-from plimsoll_estimator.reader import MAX_WIDTH, language
+from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolved import ResolvedArgs
 
 Family = Callable[[HfConfig, TextShape, ResolvedArgs, PlannerRules], ModelNeeds]
@@ -38,10 +37,6 @@ _MARKS: Final = (
 )  # fmt: skip
 _KNOWN_LAYER_TYPES: Final = frozenset({"full_attention", "attention", "sliding_attention", "chunked_attention", "global", "local"})
 ATTENTION, STATE, BOTH, NEITHER = "attention", "state", "both", "neither"
-# Names of layers in published files; Transformers 5 saves state-space layers as "linear_attention".
-LAYER_NAMES: Final = {
-    "mamba": STATE, "mamba2": STATE, "linear_attention": STATE, "attention": ATTENTION, "full_attention": ATTENTION,
-}  # fmt: skip
 
 
 def keeps_nothing(config: HfConfig, text: HfConfig) -> bool:
@@ -102,13 +97,6 @@ def windowed_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, 
     return ModelNeeds(layers=tuple(map(made.__getitem__, windows)), backend=backend, attention_token_bytes=token_bytes)
 
 
-def ordinary_backend(shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> Backend:
-    """The backend of ordinary attention without image prefixes and sinks."""
-    return attention_backend(
-        resolved.gpu.capability, resolved.kv_cache_dtype, rules, head_sizes=frozenset({shape.head_dim}), mm_prefix=False, has_sink=False
-    )
-
-
 def mixed_caches(
     shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules, kinds: Iterable[str], state: StateNeed, *, chunk_size: int = 2048,
     supports_mode_all: bool = False, block_alignment: int = 1, value_dim: int | None = None,
@@ -142,21 +130,3 @@ def mixed_caches(
         chunk_size=chunk_size,
         supports_mode_all=supports_mode_all,
     )
-
-
-def mamba2_caches(
-    config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules, kinds: list[str], *, inner: int, groups: int,
-    heads: int, head_dim: int, state_size: int, conv_kernel: int, ssm_dtype: str | None = None,
-) -> ModelNeeds:  # fmt: skip
-    """Layers of `kinds` from one attention shape and one Mamba 2 state."""
-    state_bytes = mamba2_bytes(
-        resolved, inner=inner, groups=groups, heads=heads, head_dim=head_dim, state_size=state_size, conv_kernel=conv_kernel,
-        ssm_dtype=ssm_dtype,
-    )  # fmt: skip
-    state = state_need(resolved, rules, state_bytes, role="mamba2", supports_all=True, checkpoints=rules.mamba2_checkpoints)
-    return mixed_caches(shape, resolved, rules, kinds, state, chunk_size=state_chunk(language(config)), supports_mode_all=True)
-
-
-def state_chunk(text: HfConfig) -> int:
-    """Tokens per chunk of the state kernels; Mamba1 has none and vLLM takes 2048."""
-    return within(text, "chunk_size", text.int("mamba_chunk_size", "chunk_size", default=2048), MAX_WIDTH)

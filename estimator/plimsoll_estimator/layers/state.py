@@ -1,82 +1,65 @@
 """Layers that keep a state: the parameters of Mamba 1 and 2, Gated DeltaNet and short convolutions.
 
-Called by the hybrid lines. What they keep is in `recurrent`. Knows no quantisation.
+Called by the hybrid lines with a mixer of the shape; biases and norms are the class's. What mixers keep is in `keeps` and `recurrent`.
+Knows no quantisation and no config.
 Sources: vllm/model_executor/layers/mamba/{mamba_mixer,mamba_mixer2,gdn_linear_attn,short_conv}.py.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import EngineRefusal
-from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.rank import Rank, divide
-from plimsoll_estimator.shape import DeltaNet
+from plimsoll_estimator.shape import DeltaNet, Mamba1, Mamba2, ShortConv
 
 
-def mamba1(rank: Rank, parent: str, text: HfConfig, norms: bool) -> None:
+def mamba1(rank: Rank, parent: str, hidden: int, mixer: Mamba1, *, bias: bool, conv_bias: bool, norms: bool) -> None:
     """MambaMixer: inner channels divided; x_proj reads divided channels; A is float32."""
-    hidden = text.int("hidden_size")
-    state, kernel = text.int("mamba_d_state", "state_size", default=16), text.int("mamba_d_conv", "conv_kernel", default=4)
-    inner = text.int_or_none("intermediate_size") if "state_size" in text else None
-    inner = inner or hidden * text.int("mamba_expand", "expand", default=2)
-    dt_rank = text.int_or_none("mamba_dt_rank", "time_step_rank") or -(-hidden // 16)
-    mine = divide(inner, rank.tp)
-    bias = text.raw("mamba_proj_bias") is True or text.raw("use_bias") is True
-    rank.tensor(mine * kernel + (mine if text.bool("mamba_conv_bias", text.bool("use_conv_bias", True)) else 0))
+    inner, mine = mixer.inner, divide(mixer.inner, rank.tp)
+    rank.tensor(mine * mixer.kernel + (mine if conv_bias else 0))
     rank.column(parent, ("in_proj",), hidden, (inner, inner), bias=bias)
-    rank.row(parent, "x_proj", inner, dt_rank + 2 * state)
-    rank.column(parent, ("dt_proj",), dt_rank, (inner,), bias=True)
-    rank.tensor(mine * state, 4)
+    rank.row(parent, "x_proj", inner, mixer.dt_rank + 2 * mixer.state)
+    rank.column(parent, ("dt_proj",), mixer.dt_rank, (inner,), bias=True)
+    rank.tensor(mine * mixer.state, 4)
     rank.tensor(mine)
     rank.row(parent, "out_proj", inner, hidden, bias=bias)
     if norms:
-        rank.norm(dt_rank + 2 * state)
+        rank.norm(mixer.dt_rank + 2 * mixer.state)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mamba2:
-    """Dimensions of MambaMixer2."""
-
-    hidden: int
-    inner: int
-    heads: int
-    groups: int
-    state: int
-    kernel: int
-    bias: bool
-    conv_bias: bool
-
-
-def mamba2(rank: Rank, parent: str, dims: Mamba2, normed: bool = True) -> None:
-    """MambaMixer2: heads divided, groups divided or (when one, or too few) replicated. A is float32."""
-    tp = rank.tp
-    divide(dims.heads, tp)
-    if dims.groups % tp and dims.groups != 1:
+def local_groups(rank: Rank, mixer: Mamba2) -> int:
+    """Groups on one rank: divided or (when one, or too few) replicated."""
+    if mixer.groups % rank.tp and mixer.groups != 1:
         raise EngineRefusal(
-            Check.NOT_DIVISIBLE, f"Tensor parallel world size {tp} must divide num_groups {dims.groups} unless num_groups is 1."
+            Check.NOT_DIVISIBLE, f"Tensor parallel world size {rank.tp} must divide num_groups {mixer.groups} unless num_groups is 1."
         )
-    groups = dims.groups // tp if dims.groups % tp == 0 else 1
-    mine, heads, grouped = dims.inner // tp, dims.heads // tp, groups * dims.state
+    return mixer.groups // rank.tp if mixer.groups % rank.tp == 0 else 1
+
+
+def mamba2(rank: Rank, parent: str, hidden: int, mixer: Mamba2, *, bias: bool, conv_bias: bool, normed: bool = True) -> None:
+    """MambaMixer2: heads divided; A is float32."""
+    tp = rank.tp
+    heads, mine = divide(mixer.heads, tp), mixer.inner // tp
+    grouped = local_groups(rank, mixer) * mixer.state
     channels = mine + 2 * grouped
-    rank.tensor(channels * dims.kernel + (channels if dims.conv_bias else 0))
+    rank.tensor(channels * mixer.kernel + (channels if conv_bias else 0))
     if rank.rules.copies_conv_weights:
-        rank.tensor(channels * dims.kernel)
-        rank.added_bytes -= channels * dims.kernel * rank.item
-    rank.column(parent, ("in_proj",), dims.hidden, (mine * tp, mine * tp, grouped * tp, grouped * tp, heads * tp), bias=dims.bias)
+        rank.tensor(channels * mixer.kernel)
+        rank.added_bytes -= channels * mixer.kernel * rank.item
+    rank.column(parent, ("in_proj",), hidden, (mine * tp, mine * tp, grouped * tp, grouped * tp, heads * tp), bias=bias)
     rank.tensor(2 * heads)
     rank.tensor(heads, 4)
     if normed:
         rank.norm(mine)
-    rank.row(parent, "out_proj", dims.inner, dims.hidden, bias=dims.bias)
+    rank.row(parent, "out_proj", mixer.inner, hidden, bias=bias)
 
 
-def short_conv(rank: Rank, parent: str, hidden: int, kernel: int, bias: bool) -> None:
+def short_conv(rank: Rank, parent: str, mixer: ShortConv, *, bias: bool) -> None:
     """ShortConv: three merged projections and a depthwise convolution."""
-    rank.tensor(divide(hidden, rank.tp) * kernel + (hidden // rank.tp if bias else 0))
-    rank.column(parent, ("in_proj",), hidden, (hidden, hidden, hidden), bias=bias)
-    rank.row(parent, "out_proj", hidden, hidden, bias=bias)
+    mine = divide(mixer.width, rank.tp)
+    rank.tensor(mine * mixer.kernel + (mine if bias else 0))
+    rank.column(parent, ("in_proj",), mixer.width, (mixer.width, mixer.width, mixer.width), bias=bias)
+    rank.row(parent, "out_proj", mixer.width, mixer.width, bias=bias)
 
 
 def delta_net(rank: Rank, parent: str, hidden: int, mixer: DeltaNet, *, split_names: bool) -> None:

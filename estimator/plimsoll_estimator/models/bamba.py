@@ -5,59 +5,42 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.layers.caches import ATTENTION, STATE, mamba2_caches
-from plimsoll_estimator.layers.decoder import attention, everywhere, mlp, sizes, stack
-from plimsoll_estimator.layers.needs import ModelNeeds
-from plimsoll_estimator.layers.planner_rules import PlannerRules
+from plimsoll_estimator.layers.decoder import DecoderStyle, attention, everywhere, mlp, stack
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.layers.rope import rope
-from plimsoll_estimator.layers.state import Mamba2, mamba2
-from plimsoll_estimator.layers.text_shape import TextShape
-from plimsoll_estimator.models.llama import LLAMA
-from plimsoll_estimator.reader import language
-from plimsoll_estimator.resolved import ResolvedArgs
+from plimsoll_estimator.layers.state import mamba2
+from plimsoll_estimator.models import stacks
+from plimsoll_estimator.models.record import Model
+from plimsoll_estimator.shape import Dimensions, Layer, Mamba2, Mlp
+
+_STYLE = everywhere(DecoderStyle(mlp_bias=("mlp_bias",), mlp="feed_forward"))
 
 
 def bamba(rank: Rank) -> None:
     """BambaForCausalLM: Mamba 2, attention at `attn_layer_indices`, a gated MLP in every layer."""
-    text = rank.text
-    style = everywhere(replace(LLAMA, qkv_bias="no", o_bias="no", mlp="feed_forward"))
-    size = sizes(text, style, rank.config)
-    attends = {i for i in text.list_or_none("attn_layer_indices") or () if isinstance(i, int)}
-    dims = Mamba2(
-        hidden=size.hidden_size,
-        inner=text.int("mamba_expand", default=2) * size.hidden_size,
-        heads=text.int("mamba_n_heads", default=128),
-        groups=text.int("mamba_n_groups", default=1),
-        state=text.int("mamba_d_state", default=256),
-        kernel=text.int("mamba_d_conv", default=4),
-        bias=text.bool("mamba_proj_bias"),
-        conv_bias=text.bool("mamba_conv_bias", True),
-    )
+    text, size = rank.text, rank.shape.size
+    bias, conv_bias = text.bool("mamba_proj_bias"), text.bool("mamba_conv_bias", True)
 
     def layer(i: int) -> None:
-        name = f"layers.{i}"
-        if i in attends:
-            attention(rank, name, size, style)
+        name, made = f"layers.{i}", rank.shape.layers[i]
+        if made.attends:
+            attention(rank, name, size, _STYLE)
             rope(rank, size.head_dim, size.positions, rotary_dim=text.int_or_none("attn_rotary_emb"))
         else:
-            mamba2(rank, f"{name}.mamba", dims)
-        mlp(rank, f"{name}.feed_forward", size.hidden_size, size.intermediate_size, style)
+            mamba2(rank, f"{name}.mamba", size.hidden_size, made.mixer(Mamba2), bias=bias, conv_bias=conv_bias)
+        mlp(rank, f"{name}.feed_forward", size.hidden_size, size.intermediate_size, _STYLE)
         rank.norm(size.hidden_size, count=2)
 
-    stack(rank, size, style, layer, lambda i: i in attends)
+    stack(rank, size, _STYLE, layer, rank.kind)
 
 
-def bamba_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
-    """Attention at `attn_layer_indices`, Mamba 2 elsewhere."""
-    text = language(config)
-    attends = set(text.list_or_none("attn_layer_indices") or ())
-    return mamba2_caches(
-        config, shape, resolved, rules, [ATTENTION if i in attends else STATE for i in range(shape.layers)],
-        inner=text.int("mamba_expand", default=2) * shape.hidden_size, groups=text.int("mamba_n_groups", default=1),
-        heads=text.int("mamba_n_heads", default=128), head_dim=text.int("mamba_d_head", default=64),
-        state_size=text.int("mamba_d_state", default=256), conv_kernel=text.int("mamba_d_conv", default=4),
-    )  # fmt: skip
+def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
+    count, listed = size.num_hidden_layers, text.list_or_none("attn_layer_indices") or ()
+    attends = [i in listed for i in range(count)]
+    return stacks.stack(
+        stacks.hybrid(attends, stacks.attention(size), stacks.mamba2(text, size)), [Mlp(width=size.intermediate_size)] * count
+    )
+
+
+MODELS = (Model(classes=("BambaForCausalLM",), model_types=("bamba",), weights=bamba, layers=_layers),)

@@ -6,56 +6,40 @@
 from __future__ import annotations
 
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.layers.caches import BOTH, mamba2_caches
-from plimsoll_estimator.layers.decoder import DecoderStyle, attention, mlp, sizes, stack
-from plimsoll_estimator.layers.needs import ModelNeeds
-from plimsoll_estimator.layers.planner_rules import PlannerRules
+from plimsoll_estimator.layers.decoder import DecoderStyle, attention, mlp, stack
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.layers.rope import rope
-from plimsoll_estimator.layers.state import Mamba2, mamba2
-from plimsoll_estimator.layers.text_shape import TextShape
-from plimsoll_estimator.reader import language
-from plimsoll_estimator.resolved import ResolvedArgs
+from plimsoll_estimator.layers.state import local_groups, mamba2
+from plimsoll_estimator.models import stacks
+from plimsoll_estimator.models.record import Model
+from plimsoll_estimator.shape import Dimensions, Layer, Mamba2, Mlp, alike
+
+_STYLE = DecoderStyle(qkv_bias=("attention_bias",), o_bias=("attention_bias",), mlp_bias=("mlp_bias",))
 
 
 def falcon_h1(rank: Rank) -> None:
     """FalconH1ForCausalLM: the mixer's norm is optional; a buffer scales the parts of its input projection."""
-    text = rank.text
-    style = DecoderStyle(qkv_bias=("attention_bias",), o_bias=("attention_bias",), mlp_bias=("mlp_bias",))
-    size = sizes(text, style, rank.config)
-    inner = text.int_or_none("mamba_d_ssm") or text.int("mamba_expand", default=2) * size.hidden_size
-    dims = Mamba2(
-        hidden=size.hidden_size,
-        inner=inner,
-        heads=text.int("mamba_n_heads", default=128),
-        groups=text.int("mamba_n_groups", default=1),
-        state=text.int("mamba_d_state", default=256),
-        kernel=text.int("mamba_d_conv", default=4),
-        bias=text.bool("mamba_proj_bias"),
-        conv_bias=text.bool("mamba_conv_bias", True),
-    )
-    groups = dims.groups // rank.tp if dims.groups % rank.tp == 0 else 1
-    scaled = 2 * inner // rank.tp + 2 * groups * dims.state + dims.heads // rank.tp
+    text, size = rank.text, rank.shape.size
+    bias, conv_bias = text.bool("mamba_proj_bias"), text.bool("mamba_conv_bias", True)
+    normed = text.bool("mamba_rms_norm")
+    mixer = rank.shape.layers[0].mixer(Mamba2)
 
     def layer(i: int) -> None:
         name = f"layers.{i}"
-        attention(rank, name, size, style)
-        mamba2(rank, f"{name}.mamba", dims, normed=text.bool("mamba_rms_norm"))
-        rank.tensor(scaled)
-        mlp(rank, f"{name}.feed_forward", size.hidden_size, size.intermediate_size, style)
+        attention(rank, name, size, _STYLE)
+        mamba2(rank, f"{name}.mamba", size.hidden_size, mixer, bias=bias, conv_bias=conv_bias, normed=normed)
+        rank.tensor(2 * mixer.inner // rank.tp + 2 * local_groups(rank, mixer) * mixer.state + mixer.heads // rank.tp)
+        mlp(rank, f"{name}.feed_forward", size.hidden_size, size.intermediate_size, _STYLE)
         rank.norm(size.hidden_size, count=2)
         rope(rank, size.head_dim, size.positions)
 
-    stack(rank, size, style, layer)
+    stack(rank, size, _STYLE, layer)
 
 
-def falcon_h1_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
-    """Both in every layer."""
-    text = language(config)
-    inner = text.int_or_none("mamba_d_ssm") or text.int("mamba_expand", default=2) * shape.hidden_size
-    return mamba2_caches(
-        config, shape, resolved, rules, [BOTH] * shape.layers,
-        inner=inner, groups=text.int("mamba_n_groups", default=1), heads=text.int("mamba_n_heads", default=128),
-        head_dim=text.int("mamba_d_head", default=64), state_size=text.int("mamba_d_state", default=256),
-        conv_kernel=text.int("mamba_d_conv", default=4),
-    )  # fmt: skip
+def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
+    """Both in every layer; `mamba_d_ssm` inner channels, where it is null `mamba_expand` times the hidden size."""
+    mixers = (stacks.mamba2(text, size, text.int_or_none("mamba_d_ssm")), stacks.attention(size))
+    return alike(Layer(mixers=mixers, ffn=Mlp(width=size.intermediate_size)), size.num_hidden_layers)
+
+
+MODELS = (Model(classes=("FalconH1ForCausalLM",), model_types=("falcon_h1",), weights=falcon_h1, layers=_layers),)

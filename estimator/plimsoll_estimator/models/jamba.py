@@ -6,60 +6,49 @@
 from __future__ import annotations
 
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.layers.caches import ATTENTION, STATE, mixed_caches, state_chunk
-from plimsoll_estimator.layers.decoder import DecoderStyle, attention, everywhere, mlp, sizes, stack
-from plimsoll_estimator.layers.experts import MoeStyle, expert_count, moe
-from plimsoll_estimator.layers.needs import ModelNeeds
-from plimsoll_estimator.layers.planner_rules import PlannerRules
-from plimsoll_estimator.layers.rank import Rank, positive
-from plimsoll_estimator.layers.recurrent import mamba1_bytes, state_need
+from plimsoll_estimator.layers.decoder import DecoderStyle, attention, everywhere, stack
+from plimsoll_estimator.layers.experts import MoeStyle, feed_forward
+from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.layers.state import mamba1
-from plimsoll_estimator.layers.text_shape import TextShape, within
-from plimsoll_estimator.reader import MAX_LAYERS, language
-from plimsoll_estimator.resolved import ResolvedArgs
+from plimsoll_estimator.models import stacks
+from plimsoll_estimator.models.record import Model
+from plimsoll_estimator.reader import MAX_LAYERS, MAX_WIDTH, positive
+from plimsoll_estimator.shape import Dimensions, Layer, Mamba1, Mlp
+
+_STYLE = everywhere(DecoderStyle(ties=False, attention="", mlp="feed_forward"))
 
 
 def jamba(rank: Rank) -> None:
     """JambaForCausalLM: Mamba 1 with norms, attention without rope, experts in every other layer."""
-    text = rank.text
-    style = everywhere(DecoderStyle(ties=False, attention=""))
-    size = sizes(text, style, rank.config)
-    period, offset = positive(text, "attn_layer_period", default=8), text.int("attn_layer_offset", default=4)
-    expert_period, expert_offset = positive(text, "expert_layer_period", default=2), text.int("expert_layer_offset", default=1)
-    block = MoeStyle(parent="feed_forward", intermediate=("intermediate_size",))
-
-    def attends(i: int) -> bool:
-        return i % period == offset
-
-    def routed(i: int) -> bool:
-        return i % expert_period == expert_offset and expert_count(text) > 1
+    text, size = rank.text, rank.shape.size
+    bias, conv_bias = text.bool("mamba_proj_bias"), text.bool("mamba_conv_bias", True)
 
     def layer(i: int) -> None:
-        name = f"layers.{i}"
-        if attends(i):
-            attention(rank, name, size, style)
+        name, made = f"layers.{i}", rank.shape.layers[i]
+        if made.attends:
+            attention(rank, name, size, _STYLE)
         else:
-            mamba1(rank, f"{name}.mamba", text, norms=True)
-        if routed(i):
-            moe(rank, name, size.hidden_size, block)
-        else:
-            mlp(rank, f"{name}.feed_forward", size.hidden_size, size.intermediate_size, style)
+            mamba1(rank, f"{name}.mamba", size.hidden_size, made.mixer(Mamba1), bias=bias, conv_bias=conv_bias, norms=True)
+        feed_forward(rank, name, made.ffn, _STYLE, MoeStyle(parent="feed_forward"))
         rank.norm(size.hidden_size, count=2)
 
-    stack(rank, size, style, layer, lambda i: (attends(i), routed(i)))
+    stack(rank, size, _STYLE, layer, rank.kind)
 
 
-def jamba_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
-    """Attention at a period, Mamba 1 elsewhere."""
-    text = language(config)
-    state_bytes = mamba1_bytes(
-        resolved,
-        inner=text.int("mamba_expand", default=2) * shape.hidden_size,
-        state_size=text.int("mamba_d_state", default=16),
-        conv_kernel=text.int("mamba_d_conv", default=4),
+def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
+    """JambaConfig's periods and offsets; one expert alone is an MLP."""
+    period, offset = positive(text, "attn_layer_period", default=8, limit=MAX_LAYERS), text.int("attn_layer_offset", default=4)
+    every, first = positive(text, "expert_layer_period", default=2, limit=MAX_LAYERS), text.int("expert_layer_offset", default=1)
+    state = Mamba1(
+        inner=positive(text, "mamba_expand", default=2, limit=MAX_WIDTH) * size.hidden_size,
+        state=positive(text, "mamba_d_state", default=16, limit=MAX_WIDTH),
+        kernel=positive(text, "mamba_d_conv", default=4, limit=MAX_WIDTH),
+        dt_rank=stacks.dt_rank(text, "mamba_dt_rank", size),
     )
-    period = within(text, "attn_layer_period", text.int("attn_layer_period", default=8), MAX_LAYERS)
-    offset = text.int("attn_layer_offset", default=4)
-    kinds = [ATTENTION if i % period == offset else STATE for i in range(shape.layers)]
-    state = state_need(resolved, rules, state_bytes, role="mamba1", supports_all=True)
-    return mixed_caches(shape, resolved, rules, kinds, state, chunk_size=state_chunk(text), supports_mode_all=True)
+    numbers = range(size.num_hidden_layers)
+    plain, block = Mlp(width=size.intermediate_size), stacks.routed_experts(text, size.intermediate_size, shared=0)
+    ffns = [block if i % every == first and block.count > 1 else plain for i in numbers]
+    return stacks.stack(stacks.hybrid([i % period == offset for i in numbers], stacks.attention(size), state), ffns)
+
+
+MODELS = (Model(classes=("JambaForCausalLM",), model_types=("jamba",), weights=jamba, layers=_layers),)

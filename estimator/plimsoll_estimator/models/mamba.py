@@ -5,82 +5,74 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.layers.backends import Backend
-from plimsoll_estimator.layers.caches import state_chunk
-from plimsoll_estimator.layers.decoder import DecoderStyle, everywhere, sizes, stack
-from plimsoll_estimator.layers.needs import ModelNeeds
-from plimsoll_estimator.layers.planner_rules import PlannerRules
+from plimsoll_estimator.layers.decoder import DecoderStyle, everywhere, stack
 from plimsoll_estimator.layers.rank import Rank
-from plimsoll_estimator.layers.recurrent import mamba1_bytes, mamba2_bytes, state_need
-from plimsoll_estimator.layers.state import Mamba2, mamba1, mamba2
-from plimsoll_estimator.layers.text_shape import within
-from plimsoll_estimator.reader import MAX_LAYERS, language
-from plimsoll_estimator.resolved import ResolvedArgs
+from plimsoll_estimator.layers.state import mamba1, mamba2
+from plimsoll_estimator.models import stacks
+from plimsoll_estimator.models.record import Model
+from plimsoll_estimator.reader import MAX_WIDTH, positive
+from plimsoll_estimator.shape import Dimensions, Layer, Mamba1, Mamba2, alike
+
+_STYLE: Final = everywhere(DecoderStyle())
 
 
-def _pure(rank: Rank, second: bool) -> None:
-    text = rank.text
-    heads = text.int("num_heads", default=1)
-    style = everywhere(DecoderStyle(tied=True))
-    size = sizes(HfConfig({"num_attention_heads": heads, **text.as_mapping()}, text.path), style, rank.config)
-    dims = Mamba2(
-        hidden=size.hidden_size,
-        inner=text.int("expand", default=2) * size.hidden_size,
-        heads=heads,
-        groups=text.int("n_groups", default=1),
-        state=text.int("state_size", default=128),
-        kernel=text.int("conv_kernel", default=4),
-        bias=text.bool("use_bias"),
-        conv_bias=text.bool("use_conv_bias", True),
-    )
+def pure(rank: Rank) -> None:
+    """MambaForCausalLM, FalconMambaForCausalLM (whose inner norms have no weights) and Mamba2ForCausalLM: a mixer and a norm a layer."""
+    text, size = rank.text, rank.shape.size
+    bias, conv_bias = text.bool("use_bias"), text.bool("use_conv_bias", True)
 
     def layer(i: int) -> None:
-        name = f"layers.{i}.mixer"
-        if second:
-            mamba2(rank, name, dims)
-        else:
-            mamba1(rank, name, text, norms=False)
+        name, mixer = f"layers.{i}.mixer", rank.shape.layers[i].mixers[0]
+        if isinstance(mixer, Mamba1):
+            mamba1(rank, name, size.hidden_size, mixer, bias=bias, conv_bias=conv_bias, norms=False)
+        elif isinstance(mixer, Mamba2):
+            mamba2(rank, name, size.hidden_size, mixer, bias=bias, conv_bias=conv_bias)
         rank.norm(size.hidden_size)
 
-    stack(rank, size, style, layer)
+    stack(rank, size, _STYLE, layer)
 
 
-def mamba(rank: Rank) -> None:
-    """MambaForCausalLM and FalconMambaForCausalLM: Mamba 1 alone."""
-    _pure(rank, second=False)
-
-
-def mamba2_model(rank: Rank) -> None:
-    """Mamba2ForCausalLM: Mamba 2 alone."""
-    _pure(rank, second=True)
-
-
-def mamba_caches(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
-    """Models of nothing but Mamba layers."""
-    text = language(config)
-    hidden, layers = (
-        text.int("hidden_size", "d_model"),
-        within(text, "num_hidden_layers", text.int("num_hidden_layers", "n_layer"), MAX_LAYERS),
+def _first(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
+    """MambaConfig: inner channels as the file says, else `expand` times the hidden size."""
+    mixer = Mamba1(
+        inner=text.int_or_none("intermediate_size") or positive(text, "expand", default=2, limit=MAX_WIDTH) * size.hidden_size,
+        state=positive(text, "state_size", default=16, limit=MAX_WIDTH),
+        kernel=positive(text, "conv_kernel", default=4, limit=MAX_WIDTH),
+        dt_rank=stacks.dt_rank(text, "time_step_rank", size),
     )
-    conv_kernel, second = text.int("conv_kernel", default=4), text.model_type == "mamba2"
-    if second:
-        state_bytes = mamba2_bytes(
-            resolved, inner=text.int("expand", default=2) * hidden, groups=text.int("n_groups", default=8),
-            heads=text.int("num_heads", default=128), head_dim=text.int("head_dim", default=64),
-            state_size=text.int("state_size", default=128), conv_kernel=conv_kernel,
-        )  # fmt: skip
-    else:
-        inner = text.int_or_none("intermediate_size", "d_inner") or text.int("expand", default=2) * hidden
-        state_bytes = mamba1_bytes(resolved, inner=inner, state_size=text.int("state_size", default=16), conv_kernel=conv_kernel)
-    state = state_need(
-        resolved,
-        rules,
-        state_bytes,
-        role="mamba2" if second else "mamba1",
-        supports_all=True,
-        checkpoints=second and rules.mamba2_checkpoints,
+    return alike(Layer(mixers=(mixer,), ffn=None), size.num_hidden_layers)
+
+
+def _second(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
+    """Mamba2Config, which refuses heads that are not the inner channels."""
+    inner = positive(text, "expand", default=2, limit=MAX_WIDTH) * size.hidden_size
+    heads, head_dim = positive(text, "num_heads", limit=MAX_WIDTH), positive(text, "head_dim", limit=MAX_WIDTH)
+    if heads * head_dim != inner:
+        raise InvalidInput(f"{text.path}.num_heads", heads, f"times head_dim {head_dim} must be expand times hidden_size, {inner}")
+    mixer = Mamba2(
+        inner=inner,
+        heads=heads,
+        head_dim=head_dim,
+        groups=positive(text, "n_groups", limit=MAX_WIDTH),
+        state=positive(text, "state_size", limit=MAX_WIDTH),
+        kernel=positive(text, "conv_kernel", limit=MAX_WIDTH),
     )
-    return ModelNeeds(
-        layers=((state,),) * layers, backend=Backend(name="NONE"), state=state, supports_mode_all=True, chunk_size=state_chunk(text)
-    )
+    return alike(Layer(mixers=(mixer,), ffn=None), size.num_hidden_layers)
+
+
+MODELS = (
+    Model(
+        classes=("MambaForCausalLM", "FalconMambaForCausalLM"),
+        model_types=("mamba", "falcon_mamba"),
+        weights=pure,
+        layers=_first,
+        attends=False,
+    ),
+    Model(
+        classes=("Mamba2ForCausalLM",), model_types=("mamba2",), weights=pure, layers=_second, attends=False
+    ),
+)  # fmt: skip

@@ -5,24 +5,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
+from typing import Final
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
-from plimsoll_estimator.errors import InvalidInput
+from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.layers.caches import ATTENTION, LAYER_NAMES, NEITHER, STATE, mamba2_caches, ordinary_backend
-from plimsoll_estimator.layers.decoder import DecoderStyle, attention, everywhere, mlp, sizes, stack
-from plimsoll_estimator.layers.kv_dtype import kv_head_bytes
-from plimsoll_estimator.layers.needs import AttentionNeed, ModelNeeds, Need
-from plimsoll_estimator.layers.planner_rules import PlannerRules
+from plimsoll_estimator.layers.decoder import DecoderStyle, attention, build_decoder, everywhere, mlp, stack
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.layers.rope import rope
-from plimsoll_estimator.layers.state import Mamba2, mamba2
-from plimsoll_estimator.layers.text_shape import TextShape, within
-from plimsoll_estimator.models.llama import LLAMA
-from plimsoll_estimator.reader import MAX_WIDTH, language
-from plimsoll_estimator.resolved import ResolvedArgs
+from plimsoll_estimator.layers.state import mamba2
+from plimsoll_estimator.models import stacks
+from plimsoll_estimator.models.record import Model
+from plimsoll_estimator.models.stacks import by_name, dense
+from plimsoll_estimator.reader import MAX_WIDTH, positive
+from plimsoll_estimator.shape import Attention, Dimensions, Experts, Layer, Mamba2, Mixer, Mlp
 from plimsoll_estimator.units import round_up
 
 NEMOTRON = DecoderStyle(
@@ -34,6 +34,28 @@ NEMOTRON = DecoderStyle(
     norm_bias=True,
     partial_rotary=0.5,
 )
+_NAS: Final = DecoderStyle(qkv_bias=("attention_bias", "bias"), o_bias=("attention_bias", "bias"), mlp_bias=("mlp_bias",))
+_H: Final = everywhere(DecoderStyle(ties=False, gated=False, mlp_names=("up_proj",), attention="mixer", mlp_bias=("mlp_bias",)))
+_LETTERS: Final = {"linear_attention": "M", "mamba": "M", "full_attention": "*", "attention": "*", "mlp": "-", "moe": "E"}
+_DEFAULT: Final = "ME*-"
+"""NemotronHConfig's layers where the file has neither a list nor a pattern."""
+
+
+def nemotron_nas(rank: Rank) -> None:
+    """DeciLMForCausalLM (Nemotron-NAS): every block has its own key-value heads and MLP width, or lacks one of them."""
+    size = rank.shape.size
+
+    def layer(i: int) -> None:
+        name, made = f"layers.{i}", rank.shape.layers[i]
+        if made.attends:
+            attention(rank, name, replace(size, kv_heads=made.mixer(Attention).kv_heads), _NAS)
+            rank.norm(size.hidden_size)
+            rope(rank, size.head_dim, size.positions)
+        if isinstance(made.ffn, Mlp):
+            mlp(rank, f"{name}.mlp", size.hidden_size, made.ffn.width, _NAS)
+            rank.norm(size.hidden_size)
+
+    stack(rank, size, _NAS, layer, rank.kind)
 
 
 def _block(config: HfConfig, index: int) -> tuple[HfConfig, HfConfig]:
@@ -45,144 +67,124 @@ def _block(config: HfConfig, index: int) -> tuple[HfConfig, HfConfig]:
     return block.sub("attention") or empty, block.sub("ffn") or empty
 
 
-def nemotron_nas(rank: Rank) -> None:
-    """DeciLMForCausalLM (Nemotron-NAS): every block has its own key-value heads and MLP width, or lacks one of them."""
-    text = rank.text
-    style = LLAMA
-    size = sizes(text, style, rank.config)
-
-    def ffn_width(ffn: HfConfig) -> int:
-        ratio = ffn.float_or_none("ffn_mult")
-        if ratio is None:
-            return ffn.int("intermediate_size")
-        return round_up(int(2 * ratio * size.hidden_size / 3), 256)
-
-    def layer(i: int) -> None:
+def _nas(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
+    """`block_configs` gives each layer its own number of key-value heads and MLP width, or neither."""
+    full = stacks.attention(size)
+    mixers: list[tuple[Mixer, ...]] = []
+    ffns: list[Mlp | None] = []
+    for i in range(size.num_hidden_layers):
         heads, ffn = _block(text, i)
-        name = f"layers.{i}"
-        if not heads.bool("no_op"):
-            group = max(heads.int("n_heads_in_group", default=1), 1)
-            attention(rank, name, replace(size, kv_heads=size.heads // group), style)
-            rank.norm(size.hidden_size)
-            rope(rank, size.head_dim, size.positions)
-        if not ffn.bool("no_op"):
-            mlp(rank, f"{name}.mlp", size.hidden_size, ffn_width(ffn), style)
-            rank.norm(size.hidden_size)
+        mixers.append(() if heads.bool("no_op") else (replace(full, kv_heads=_kv_heads(heads, size)),))
+        ffns.append(None if ffn.bool("no_op") else Mlp(width=_ffn_width(ffn, size)))
+    return stacks.stack(mixers, ffns)
 
-    def kind(i: int) -> Hashable:
-        heads, ffn = _block(text, i)
-        return (
-            heads.raw("no_op"),
-            heads.raw("n_heads_in_group"),
-            ffn.raw("no_op"),
-            ffn.raw("ffn_mult"),
-            ffn.raw("intermediate_size"),
-        )
 
-    stack(rank, size, style, layer, kind)
+def _kv_heads(attention: HfConfig, size: Dimensions) -> int:
+    return max(1, size.heads // positive(attention, "n_heads_in_group", limit=MAX_WIDTH))
+
+
+def _ffn_width(ffn: HfConfig, size: Dimensions) -> int:
+    """The width stated, or two thirds of a multiple of the hidden size, in steps of 256."""
+    ratio = ffn.float_or_none("ffn_mult")
+    return ffn.int("intermediate_size") if ratio is None else round_up(int(2 * ratio * size.hidden_size / 3), 256)
 
 
 def nemotron_h(rank: Rank) -> None:
-    """NemotronHForCausalLM: one mixer per layer, named by a pattern: M Mamba 2, * attention, - MLP, E experts (perhaps latent)."""
-    text = rank.text
-    style = everywhere(DecoderStyle(ties=False, gated=False, mlp_names=("up_proj",), attention="mixer", mlp_bias=("mlp_bias",)))
-    pattern = _pattern(text)
-    size = sizes(HfConfig({"num_hidden_layers": len(pattern), **text.as_mapping()}, text.path), style, rank.config)
-    heads = text.int("mamba_num_heads")
-    dims = Mamba2(
-        hidden=size.hidden_size,
-        inner=heads * text.int("mamba_head_dim"),
-        heads=heads,
-        groups=text.int("n_groups", default=8),
-        state=text.int("ssm_state_size", default=128),
-        kernel=text.int("conv_kernel", default=4),
-        bias=text.bool("use_bias"),
-        conv_bias=text.bool("use_conv_bias", True),
-    )
+    """NemotronHForCausalLM: one mixer, MLP or block of experts (perhaps latent) per layer."""
+    text, size = rank.text, rank.shape.size
+    bias, conv_bias = text.bool("use_bias"), text.bool("mamba_conv_bias", text.bool("use_conv_bias", True))
 
     def layer(i: int) -> None:
-        name = f"layers.{i}"
-        kind = pattern[i]
-        if kind == "M":
-            mamba2(rank, f"{name}.mixer", dims)
-        elif kind == "*":
-            attention(rank, name, size, style)
-        elif kind == "E":
-            _nemotron_experts(rank, f"{name}.mixer", size.hidden_size, style)
-        else:
-            mlp(rank, f"{name}.mixer", size.hidden_size, size.intermediate_size, style)
+        name, made = f"layers.{i}", rank.shape.layers[i]
+        if made.attends:
+            attention(rank, name, size, _H)
+        elif made.mixers:
+            mamba2(rank, f"{name}.mixer", size.hidden_size, made.mixer(Mamba2), bias=bias, conv_bias=conv_bias)
+        elif isinstance(made.ffn, Experts):
+            _experts(rank, f"{name}.mixer", size.hidden_size, made.ffn)
+        elif made.ffn is not None:
+            mlp(rank, f"{name}.mixer", size.hidden_size, made.ffn.width, _H)
         rank.norm(size.hidden_size)
 
-    stack(rank, size, style, layer, lambda i: pattern[i], layers=len(pattern))
+    stack(rank, size, _H, layer, rank.kind)
+
+
+def _experts(rank: Rank, parent: str, hidden: int, block: Experts) -> None:
+    bias, latent = rank.text.bool("mlp_bias"), rank.text.int_or_none("moe_latent_size")
+    capability = rank.resolved.gpu.capability
+    # GateLinear keeps float32 weights where no kernel computes bfloat16 in float32.
+    rank.tensor(block.count * hidden, None if capability == 90 or capability // 10 == 10 else 4)
+    rank.tensor(block.count, 4)
+    rank.experts(f"{parent}.experts", block.count, latent or hidden, block.width, gated=False)
+    if latent:
+        rank.replicated(parent, ("fc1_latent_proj",), hidden, (latent,), bias=bias)
+        rank.replicated(parent, ("fc2_latent_proj",), latent, (hidden,), bias=bias)
+    if block.shared:
+        mlp(rank, f"{parent}.shared_experts", hidden, block.shared, _H, rank.shared_experts_tp(EngineVersion(0, 11)))
 
 
 def _pattern(text: HfConfig) -> str:
-    pattern = text.str_or_none("hybrid_override_pattern")
-    if pattern is not None:
-        return pattern.replace("|", "")
-    letters = {"mamba": "M", "linear_attention": "M", "attention": "*", "full_attention": "*", "mlp": "-", "moe": "E"}
-    kinds = text.list_or_none("layers_block_type") or ()
-    return "".join(letters.get(str(kind), "-") for kind in kinds) or "-" * text.int("num_hidden_layers")
+    """One letter a layer: M Mamba 2, * attention, - MLP, E experts. NemotronHConfig: a list wins over a pattern.
+
+    Raises Unsupported naming a letter or a kind without a rule; `|`, with which training code marks stages, is one: the class refuses it.
+    """
+    listed = text.list_or_none("layers_block_type") or text.list_or_none("layer_types")
+    if listed:
+        return "".join(by_name(text, len(listed), _LETTERS, "layers_block_type", "layer_types") or ())
+    pattern = text.str_or_none("hybrid_override_pattern") or _DEFAULT
+    for letter in pattern:
+        if letter not in "M*-E":
+            raise Unsupported(Check.KV_CACHE_FAMILY, f"no KV-cache rule for layers of type {letter!r} in model type {text.model_type!r}")
+    return pattern
 
 
-def _nemotron_experts(rank: Rank, parent: str, hidden: int, style: DecoderStyle) -> None:
-    text = rank.text
-    experts = text.int("n_routed_experts")
-    latent = text.int_or_none("moe_latent_size")
-    capability = rank.resolved.gpu.capability
-    # GateLinear keeps float32 weights where no kernel computes bfloat16 in float32.
-    rank.tensor(experts * hidden, None if capability == 90 or capability // 10 == 10 else 4)
-    rank.tensor(experts, 4)
-    rank.experts(f"{parent}.experts", experts, latent or hidden, text.int("moe_intermediate_size"), gated=False)
-    if latent:
-        rank.replicated(parent, ("fc1_latent_proj",), hidden, (latent,), bias=text.bool("mlp_bias"))
-        rank.replicated(parent, ("fc2_latent_proj",), latent, (hidden,), bias=text.bool("mlp_bias"))
+def _mlp_widths(text: HfConfig, count: int) -> list[int]:
+    """The widths of `count` MLPs: one for all, or a list with one for each in turn."""
+    if not isinstance(text.raw("intermediate_size"), list | tuple):
+        return [text.int("intermediate_size")] * count
+    listed = text.list_or_none("intermediate_size") or ()
+    widths = [width for width in listed if isinstance(width, int) and 1 <= width <= MAX_WIDTH]
+    if not widths or len(widths) < len(listed) or 1 < len(widths) < count:
+        raise InvalidInput(f"{text.path}.intermediate_size", str(listed)[:80], f"must be one width or {count}, from 1 to {MAX_WIDTH}")
+    return widths * count if len(widths) == 1 else widths
+
+
+def _h_overrides(text: HfConfig) -> Mapping[str, int]:
+    """As many layers as the pattern has letters, whatever `num_hidden_layers` says."""
+    pattern = _pattern(text)
+    return {"num_hidden_layers": len(pattern), "intermediate_size": max(_mlp_widths(text, pattern.count("-")), default=0)}
+
+
+def _h(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
+    heads, head_dim = positive(text, "mamba_num_heads", limit=MAX_WIDTH), positive(text, "mamba_head_dim", limit=MAX_WIDTH)
+    state = Mamba2(
+        inner=heads * head_dim,
+        heads=heads,
+        head_dim=head_dim,
+        groups=positive(text, "mamba_n_groups", "n_groups", default=8, limit=MAX_WIDTH),
+        state=positive(text, "ssm_state_size", default=128, limit=MAX_WIDTH),
+        kernel=positive(text, "mamba_d_conv", "conv_kernel", default=4, limit=MAX_WIDTH),
+        state_dtype=text.str_or_none("mamba_ssm_cache_dtype") or "float32",
+    )
+    pattern, block = _pattern(text), _routed(text)
+    mixers: dict[str, tuple[Mixer, ...]] = {"M": (state,), "*": (stacks.attention(size),)}
+    widths = iter(_mlp_widths(text, pattern.count("-")))
+    ffns = [Mlp(width=next(widths)) if letter == "-" else block if letter == "E" else None for letter in pattern]
+    return stacks.stack([mixers.get(letter, ()) for letter in pattern], ffns)
+
+
+def _routed(text: HfConfig) -> Experts:
+    """The experts of a layer E; the class fills in their number also for a model that has no such layer."""
     shared = (text.int_or_none("n_shared_experts") or 0) * text.int("moe_shared_expert_intermediate_size", default=0)
-    if shared:
-        mlp(rank, f"{parent}.shared_experts", hidden, shared, style, rank.shared_experts_tp(EngineVersion(0, 11)))
+    return stacks.routed_experts(
+        text, text.int("moe_intermediate_size"), shared=shared, count=positive(text, "n_routed_experts", limit=MAX_WIDTH)
+    )
 
 
-def nemotron_h_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
-    """Mamba 2 and attention where the pattern says so; MLPs and experts keep nothing."""
-    text = language(config)
-    kinds = _nemotron_kinds(text)
-    heads, head_dim = text.int("mamba_num_heads"), text.int("mamba_head_dim")
-    return mamba2_caches(
-        config, shape, resolved, rules, kinds,
-        inner=heads * head_dim, groups=text.int("n_groups", default=8), heads=heads, head_dim=head_dim,
-        state_size=text.int("ssm_state_size", default=128), conv_kernel=text.int("conv_kernel", default=4),
-        ssm_dtype=text.str_or_none("mamba_ssm_cache_dtype") or "float32",
-    )  # fmt: skip
-
-
-def _nemotron_kinds(text: HfConfig) -> list[str]:
-    pattern = text.str_or_none("hybrid_override_pattern")
-    if pattern is not None:
-        return [{"M": STATE, "*": ATTENTION}.get(letter, NEITHER) for letter in pattern]
-    names = text.list_or_none("layers_block_type") or text.list_or_none("layer_types")
-    if names is None:
-        raise InvalidInput(f"{text.path}.hybrid_override_pattern", None, "is required")
-    return [LAYER_NAMES.get(str(name), NEITHER) for name in names]
-
-
-def nemotron_nas_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
-    """`block_configs` gives each layer its own number of key/value heads, or no attention at all."""
-    text = language(config)
-    width = kv_head_bytes(resolved.kv_cache_dtype, resolved.dtype, shape.head_dim, shape.head_dim)
-    made: dict[int, AttentionNeed] = {}
-    layers: list[tuple[Need, ...]] = []
-    for i, entry in enumerate(text.list_or_none("block_configs") or ()):
-        attention = HfConfig(entry, f"{text.path}.block_configs[{i}]").sub("attention")
-        if attention is None:
-            raise InvalidInput(f"{text.path}.block_configs[{i}].attention", None, "is required")
-        if attention.bool("no_op") or attention.bool("replace_with_linear"):
-            layers.append(())
-            continue
-        heads = max(
-            1,
-            shape.heads
-            // within(attention, "n_heads_in_group", attention.int("n_heads_in_group"), MAX_WIDTH)
-            // resolved.tensor_parallel_size,
-        )
-        layers.append((made.setdefault(heads, AttentionNeed(kind="full", token_bytes=heads * width)),))
-    return ModelNeeds(layers=tuple(layers), backend=ordinary_backend(shape, resolved, rules), attention_token_bytes=width)
+MODELS = (
+    Model(classes=("NemotronForCausalLM",), model_types=("nemotron",), weights=partial(build_decoder, style=NEMOTRON), layers=dense()),
+    Model(classes=("DeciLMForCausalLM",), model_types=("nemotron-nas", "deci"), weights=nemotron_nas, layers=_nas),
+    Model(
+        classes=("NemotronHForCausalLM",), model_types=("nemotron_h",), weights=nemotron_h, layers=_h, overrides=_h_overrides
+    ),
+)  # fmt: skip

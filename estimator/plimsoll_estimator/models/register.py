@@ -7,7 +7,6 @@ a row is ordinary attention unless its config carries the marks of another layer
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Final
 
 from plimsoll_estimator.checks import Check
@@ -15,7 +14,6 @@ from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.hf_config import HfConfig, kept_with_config
 from plimsoll_estimator.layers import keeps
 from plimsoll_estimator.layers.caches import Family, dense_caches, keeps_nothing, refuse_unknown_marks, without_cache
-from plimsoll_estimator.layers.decoder import build_decoder
 from plimsoll_estimator.layers.needs import ModelNeeds
 from plimsoll_estimator.layers.planner_rules import PlannerRules
 from plimsoll_estimator.layers.rank import Rank
@@ -94,6 +92,8 @@ MODELS: Final[tuple[Model | Wrapper, ...]] = (
     *apertus.MODELS,
     *aria.MODELS,
     *baichuan.MODELS,
+    *bailing.MODELS,
+    *bamba.MODELS,
     *bert.MODELS,
     *bloom.MODELS,
     *cohere.MODELS,
@@ -106,27 +106,34 @@ MODELS: Final[tuple[Model | Wrapper, ...]] = (
     *ernie.MODELS,
     *exaone.MODELS,
     *falcon.MODELS,
+    *falcon_h1.MODELS,
     *gemma.MODELS,
     *gemma3n.MODELS,
     *glm.MODELS,
     *gpt.MODELS,
     *gpt_oss.MODELS,
+    *granite.MODELS,
     *hunyuan.MODELS,
     *idefics.MODELS,
     *internvl.MODELS,
+    *jamba.MODELS,
     *kimi.MODELS,
+    *lfm2.MODELS,
     *llama.MODELS,
     *llama4.MODELS,
     *llava.MODELS,
     *longcat.MODELS,
+    *mamba.MODELS,
     *mimo.MODELS,
     *minicpm.MODELS,
     *minicpm_v.MODELS,
+    *minimax.MODELS,
     *mistral.MODELS,
     *mixtral.MODELS,
     *mllama.MODELS,
     *molmo.MODELS,
     *mpt.MODELS,
+    *nemotron.MODELS,
     *olmo.MODELS,
     *opt.MODELS,
     *paddleocr.MODELS,
@@ -140,6 +147,7 @@ MODELS: Final[tuple[Model | Wrapper, ...]] = (
     *starcoder.MODELS,
     *step.MODELS,
     *whisper.MODELS,
+    *zamba.MODELS,
 )
 """Every record. Classes that are not here yet are in FAMILIES and CACHES."""
 
@@ -235,52 +243,8 @@ def builder(config: HfConfig, architecture: str) -> Callable[[Rank], None]:
     return FAMILIES[find_architecture(architecture).family]
 
 
-FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {
-    "granite": partial(build_decoder, style=granite.GRANITE),
-    "granite_moe": granite.granite_moe,
-    "minimax_m2": minimax.minimax_m2,
-    "jamba": jamba.jamba,
-    "mamba": mamba.mamba,
-    "mamba2": mamba.mamba2_model,
-    "nemotron_h": nemotron.nemotron_h,
-    "granite_hybrid": granite.granite_hybrid,
-    "granite_moe_shared": partial(granite.granite_hybrid, default_positions="rope"),
-    "falcon_h1": falcon_h1.falcon_h1,
-    "lfm2": lfm2.lfm2,
-    "nemotron": partial(build_decoder, style=nemotron.NEMOTRON),
-    "nemotron_nas": nemotron.nemotron_nas,
-    "bamba": bamba.bamba,
-    "lfm2_moe": lfm2.lfm2_moe,
-    "bailing_moe": bailing.bailing_moe,
-    "granite_moe_swa": granite.granite_moe_swa,
-    "granite_swa": granite.granite_swa,
-    "zamba2": zamba.zamba2,
-    "step3p5": step.step3p5,
-    "minimax_text_01": minimax.minimax_text_01,
-    "lfm2_vl": lfm2.lfm2_vl,
-    "step3p7": step.step3p7,
-    "minimax_m3": minimax.minimax_m3,
-    "minimax_m3_mm": minimax.minimax_m3_vision,
-}
-MAMBA_ONLY: Final = frozenset({"mamba", "mamba2", "falcon_mamba"})
-CACHES: Final[dict[str, Family]] = {
-    "nemotron-nas": nemotron.nemotron_nas_caches,
-    "jamba": jamba.jamba_caches,
-    "nemotron_h": nemotron.nemotron_h_caches,
-    "granitemoehybrid": granite.granite_hybrid_caches,
-    "bamba": bamba.bamba_caches,
-    "falcon_h1": falcon_h1.falcon_h1_caches,
-    "zamba2": zamba.zamba2_caches,
-    "minimax": minimax.lightning_caches,
-    "minimax_text_01": minimax.lightning_caches,
-    "minimax_m1": minimax.lightning_caches,
-    "bailing_moe_linear": bailing.bailing_linear_caches,
-    "bailing_hybrid": bailing.bailing_linear_caches,
-    "lfm2": lfm2.lfm2_caches,
-    "lfm2_moe": lfm2.lfm2_caches,
-    "minimax_m3": minimax.minimax_m3_caches,
-    "minimax_m3_vl": minimax.minimax_m3_caches,
-}
+FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {}
+CACHES: Final[dict[str, Family]] = {}
 """By `model_type` of the text configuration, else of the root."""
 
 
@@ -290,8 +254,6 @@ def model_needs(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules) -
     if find(config, architecture) is not None:
         return keeps.model_needs(read(config, architecture), resolved, rules)
     text = language(config)
-    if text.model_type in MAMBA_ONLY:
-        return mamba.mamba_caches(config, resolved, rules)
     if keeps_nothing(config, text):
         return without_cache()
     shape = text_shape(text)

@@ -13,7 +13,8 @@ from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.reader import EXPERTS_PER_TOKEN, MAX_WIDTH, SHARED_EXPERTS, experts, positive
-from plimsoll_estimator.shape import Attention, DeltaNet, Dimensions, Experts, Latent, Layer, Mixer, Mlp
+from plimsoll_estimator.shape import Attention, DeltaNet, Dimensions, Experts, Latent, Layer, Mamba2, Mixer, Mlp
+from plimsoll_estimator.units import ceil_div
 
 KNOWN_KINDS: Final = frozenset({"full_attention", "attention", "sliding_attention", "chunked_attention", "global", "local"})
 ATTENDS: Final = {
@@ -91,6 +92,36 @@ def delta_net(
         state_dtype=state_dtype,
         checkpoints=checkpoints,
     )
+
+
+def mamba2(text: HfConfig, size: Dimensions, inner: int | None = None) -> Mamba2:
+    """Mamba 2 by Bamba's keys. `inner` channels, else `mamba_expand` times the hidden size. A head's width follows."""
+    if inner is None:
+        inner = positive(text, "mamba_expand", default=2, limit=MAX_WIDTH) * size.hidden_size
+    heads = positive(text, "mamba_n_heads", default=128, limit=MAX_WIDTH)
+    head_dim = even_heads(text, "mamba_n_heads", inner, heads)
+    if text.raw("mamba_d_head") not in (None, "auto", head_dim):
+        raise InvalidInput(f"{text.path}.mamba_d_head", text.raw("mamba_d_head"), f"times {heads} heads must be the {inner} inner channels")
+    return Mamba2(
+        inner=inner,
+        heads=heads,
+        head_dim=head_dim,
+        groups=positive(text, "mamba_n_groups", default=1, limit=MAX_WIDTH),
+        state=positive(text, "mamba_d_state", default=256, limit=MAX_WIDTH),
+        kernel=positive(text, "mamba_d_conv", default=4, limit=MAX_WIDTH),
+    )
+
+
+def dt_rank(text: HfConfig, key: str, size: Dimensions) -> int:
+    """The rank of Mamba's time steps; "auto" is one for 16 hidden channels."""
+    return ceil_div(size.hidden_size, 16) if text.raw(key) in (None, "auto") else positive(text, key, limit=MAX_WIDTH)
+
+
+def even_heads(text: HfConfig, key: str, inner: int, heads: int) -> int:
+    """A head's channels. Raises InvalidInput where heads do not divide them all, as the config classes do."""
+    if inner % heads:
+        raise InvalidInput(f"{text.path}.{key}", heads, f"must divide the {inner} inner channels")
+    return inner // heads
 
 
 def windowed(text: HfConfig, size: Dimensions, full: Attention, every: int | None = None) -> list[Attention]:

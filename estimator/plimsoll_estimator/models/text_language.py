@@ -5,13 +5,8 @@ Called by `models.register`. Knows no tower and no quantisation.
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Final
 
-from plimsoll_estimator.layers.decoder import build_decoder
-from plimsoll_estimator.models.granite import GRANITE
 from plimsoll_estimator.towers.compose import Builder
 
-LANGUAGES: Final[dict[str, Builder]] = {
-    "granite": partial(build_decoder, style=GRANITE),
-}
+LANGUAGES: Final[dict[str, Builder]] = {}
