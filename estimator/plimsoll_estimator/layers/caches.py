@@ -22,8 +22,6 @@ from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolved import ResolvedArgs
 
 Family = Callable[[HfConfig, TextShape, ResolvedArgs, PlannerRules], ModelNeeds]
-MM_PREFIX_MODEL_TYPES: Final = frozenset({"bagel", "gemma3", "molmo2", "moondream3", "paligemma"})
-"""Root model types whose image tokens attend to one another (vLLM: MM_PREFIX_LM_MODELS)."""
 ENCODERS: Final = frozenset({
     "albert", "bert", "camembert", "clip", "deberta", "deberta-v2", "distilbert", "electra", "ernie", "gte", "jina_bert", "modernbert",
     "mpnet", "new", "nomic_bert", "roberta", "siglip", "siglip2", "snowflake_gte", "xlm-roberta",
@@ -91,7 +89,7 @@ def windowed_caches(config: HfConfig, shape: TextShape, resolved: ResolvedArgs, 
         resolved.kv_cache_dtype,
         rules,
         head_sizes=frozenset({shape.head_dim}),
-        mm_prefix=config.model_type in MM_PREFIX_MODEL_TYPES and "vision_config" in config and not resolved.text_only,
+        mm_prefix=False,
         has_sink=False,
     )
     return ModelNeeds(layers=tuple(map(made.__getitem__, windows)), backend=backend, attention_token_bytes=token_bytes)

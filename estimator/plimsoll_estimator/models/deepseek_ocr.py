@@ -18,12 +18,10 @@ from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model, seeing
 from plimsoll_estimator.models.stacks import routed_experts, sparse_from, windowed
-from plimsoll_estimator.reader import tower_size
 from plimsoll_estimator.shape import Dimensions, Layer
-from plimsoll_estimator.towers.clip import clip_blocks, clip_large
+from plimsoll_estimator.towers.clip import CLIP_LARGE, clip_blocks, large_image
 from plimsoll_estimator.towers.compose import behind
 
-_CLIP: Final = clip_large(224)
 _SAM_WIDTH: Final = 768
 _SAM_LAYERS: Final = 12
 _SAM_GLOBAL: Final = (2, 5, 8, 11)
@@ -58,7 +56,7 @@ def _sam_tower(rank: Rank) -> None:
 def deepseek_ocr_tower(rank: Rank) -> None:
     """SAM, all of CLIP without its last norm (divided), a projection and two vectors between rows and views."""
     _sam_tower(rank)
-    clip_blocks(rank, _CLIP, True, tower_size(_CLIP).layers, "vision_model.encoder.layers")
+    clip_blocks(rank, large_image(224), CLIP_LARGE, "vision_model.encoder.layers", layers=CLIP_LARGE.layers)
     projector = rank.config.sub("projector_config")
     if projector is None:
         raise InvalidInput(f"{rank.config.path}.projector_config", None, "is required")

@@ -42,7 +42,7 @@ def _version(config: HfConfig) -> str:
 
 def minicpm_v_tower(rank: Rank) -> None:
     """SigLIP (divided, with its last norm), and the resampler with its tables of positions (whole); 4.5 has one of times too."""
-    width, dropped = rank.text.int("hidden_size"), 1 if rank.config.bool("drop_vision_last_layer") else 0
+    width, dropped = rank.shape.size.hidden_size, 1 if rank.config.bool("drop_vision_last_layer") else 0
     layers = tower_size(vision_config(rank)).layers - dropped
     hidden = siglip_blocks(rank, "vpm.encoder.layers", layers=layers).hidden_size
     rank.norm(hidden, bias=True)

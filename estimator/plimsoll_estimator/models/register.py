@@ -77,7 +77,6 @@ from plimsoll_estimator.models import (
     stablelm,
     starcoder,
     step,
-    text_language,
     whisper,
     zamba,
 )
@@ -190,8 +189,6 @@ def find(config: HfConfig, architecture: str) -> Model | None:
     kind = text_type(config)
     if isinstance(found, Wrapper):
         language_model = _LANGUAGES.get(kind)
-        if language_model is None and kind in text_language.LANGUAGES:
-            return None
         if language_model is None:
             raise Unsupported(Check.UNSUPPORTED_ARCHITECTURE, f"no rules for the language model {kind[:80]} behind {name[:80]}")
         return found.around(language_model)
@@ -235,12 +232,7 @@ def _vision(config: HfConfig) -> Vision:
 def builder(config: HfConfig, architecture: str) -> Callable[[Rank], None]:
     """What adds the weights of a class up. Raises Unsupported as `find`, and for a class that is not known."""
     model = find(config, architecture)
-    if model is not None:
-        return model.weights
-    wrapper = _CLASSES.get(architecture)
-    if isinstance(wrapper, Wrapper):
-        return wrapper.compose(text_language.LANGUAGES[text_type(config)])
-    return FAMILIES[find_architecture(architecture).family]
+    return FAMILIES[find_architecture(architecture).family] if model is None else model.weights
 
 
 FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {}

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from plimsoll_estimator.hf_config import HfConfig, kept_with_config
-from plimsoll_estimator.models.register import find, read
+from plimsoll_estimator.models.register import read
 from plimsoll_estimator.reader import language
-from plimsoll_estimator.resolve.facts import is_hybrid, is_mla, is_multimodal, kv_heads, num_experts, query_heads
+from plimsoll_estimator.resolve.facts import is_hybrid, is_mla, kv_heads, num_experts, query_heads
 from plimsoll_estimator.resolved import ResolvedArgs
-from plimsoll_estimator.shape import Vision
 from plimsoll_estimator.units import round_up
 
 
@@ -52,8 +51,8 @@ def _shape(config: HfConfig, architecture: str, text_only: bool) -> ModelShape:
     text = language(config)
     hidden = _largest(text, "hidden_size")
     experts = num_experts(config)
-    sees, vision = _sees(config, architecture)
-    multimodal = sees and not text_only
+    model = read(config, architecture)
+    multimodal, vision = model.multimodal and not text_only, model.vision
     vocabulary = _largest(text, "vocab_size") or 32000
     return ModelShape(
         layers=_largest(text, "num_hidden_layers"),
@@ -75,14 +74,6 @@ def _shape(config: HfConfig, architecture: str, text_only: bool) -> ModelShape:
         merges_patches=multimodal and vision is not None and vision.merges_patches,
         deepstack_levels=vision.deepstack_levels if multimodal and vision is not None else 0,
     )
-
-
-def _sees(config: HfConfig, architecture: str) -> tuple[bool, Vision | None]:
-    """Whether the class takes more than text, and what is known of its tower."""
-    if find(config, architecture) is None:
-        return is_multimodal(config, architecture), None
-    shape = read(config, architecture)
-    return shape.multimodal, shape.vision
 
 
 def _largest(text: HfConfig, *keys: str) -> int:

@@ -102,18 +102,6 @@ def is_encoder_only(architecture: str) -> bool:
     return found is not None and found.family in ("bert", "modern_bert")
 
 
-def is_multimodal(config: HfConfig, architecture: str) -> bool:
-    """Whether the class takes images, video or audio besides text: its configuration, or its thinker's, says so (Molmo's never does)."""
-    holder = config.sub("thinker_config") or config
-    return architecture in engine_defaults()["multimodal"] and (
-        architecture == "MolmoForCausalLM"
-        or any(
-            key in holder
-            for key in ("vision_config", "audio_config", "vision_tower", "mm_vision_tower", "visual", "img_processor", "embd_layer")
-        )
-    )
-
-
 def is_mla(config: HfConfig) -> bool:
     """Latent attention: one compressed KV vector for all heads."""
     return "kv_lora_rank" in language(config)

@@ -41,7 +41,7 @@ def qwen2_audio_tower(rank: Rank) -> None:
     """Qwen2-Audio: learned positions and one projection to the text's width."""
     audio = audio_config(rank)
     width = _encoder(rank, audio)
-    text = rank.text.int("hidden_size")
+    text = rank.shape.size.hidden_size
     rank.tensor(audio.int("max_source_positions") * width)
     rank.tensor(width * text + text)
 

@@ -36,7 +36,7 @@ def image_newline(language: Builder) -> Builder:
     """The vector that marks image rows belongs to the model itself, so every stage has it."""
 
     def build(rank: Rank) -> None:
-        rank.tensor(rank.text.int("hidden_size"))
+        rank.tensor(rank.shape.size.hidden_size)
         language(rank)
 
     return build

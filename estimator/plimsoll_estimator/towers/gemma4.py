@@ -15,8 +15,8 @@ def gemma4_tower(rank: Rank) -> None:
     vision = vision_config(rank)
     size = tower_size(vision)
     hidden, heads, intermediate = size.hidden_size, size.heads, size.intermediate_size
-    kv_heads = vision.int("num_key_value_heads", default=heads)
-    head_dim = vision.int("head_dim", default=size.head_dim)
+    kv_heads = vision.int("num_key_value_heads")
+    head_dim = vision.int("head_dim")
     rank.tensor(2 * vision.int("position_embedding_size") * hidden)
     rank.tensor(hidden * 3 * positive(vision, "patch_size") ** 2)
     per_layer = hidden * head_dim * (2 * heads + 2 * kv_heads) + 2 * head_dim + 3 * hidden * intermediate + 4 * hidden
@@ -25,5 +25,5 @@ def gemma4_tower(rank: Rank) -> None:
     rank.tensor(size.layers * per_layer)
     if vision.bool("standardize"):
         rank.tensor(2 * hidden)
-    rank.tensor(hidden * rank.text.int("hidden_size"))
+    rank.tensor(hidden * rank.shape.size.hidden_size)
     rank.tensor(2 * (head_dim // 4), 4)

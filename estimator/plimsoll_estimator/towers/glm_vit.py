@@ -38,7 +38,7 @@ def glm_ocr_tower(rank: Rank) -> None:
     vision = vision_config(rank)
     size = tower_size(vision)
     hidden, out, merge = size.hidden_size, vision.int("out_hidden_size"), vision.int("spatial_merge_size")
-    context = rank.text.int("intermediate_size")
+    context = rank.shape.size.intermediate_size
     conv(rank, vision, hidden, bias=True)
     block = Block(up=("gate_proj", "up_proj"), down="down_proj", gated=True, norm_bias=False)
     encoder(rank, "visual.blocks", size, block)

@@ -19,7 +19,7 @@ def _projector(rank: Rank, hidden: int) -> None:
     ratio = rank.config.float_or_none("downsample_ratio") or 0.5
     if not 0.01 <= ratio <= 1:
         raise InvalidInput(f"{rank.config.path}.downsample_ratio", ratio, "must be from 0.01 to 1")
-    merged, text = hidden * int(1 / ratio) ** 2, rank.text.int("hidden_size")
+    merged, text = hidden * int(1 / ratio) ** 2, rank.shape.size.hidden_size
     rank.norm(merged, bias=True)
     rank.tensor(merged * text + text)
     rank.tensor(text * text + text)

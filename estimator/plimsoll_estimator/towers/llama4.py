@@ -23,5 +23,5 @@ def llama4_tower(rank: Rank) -> None:
     projected_in, projected_out = vision.int("projector_input_dim"), vision.int("projector_output_dim")
     rank.column("vision_model.vision_adapter.mlp", ("fc1",), size.intermediate_size, (projected_in,))
     rank.row("vision_model.vision_adapter.mlp", "fc2", projected_in, projected_out)
-    rank.column("multi_modal_projector", ("linear_1",), vision.int("vision_output_dim"), (rank.text.int("hidden_size"),))
+    rank.column("multi_modal_projector", ("linear_1",), vision.int("vision_output_dim"), (rank.shape.size.hidden_size,))
     rank.tensor(positions * size.head_dim // 2, 8)

@@ -15,7 +15,8 @@ def minimax_tower(rank: Rank) -> None:
     vision = vision_config(rank)
     size = tower_size(vision)
     hidden = size.hidden_size
-    out, text = vision.int("projection_dim", default=rank.text.int("hidden_size")), rank.text.int("hidden_size")
+    text = rank.shape.size.hidden_size
+    out = vision.int("projection_dim", default=text)
     middle = rank.config.int("projector_hidden_size", default=text)
     conv(rank, vision, hidden, bias=False)
     rank.norm(hidden, bias=True)

@@ -36,7 +36,7 @@ def moonvit_tower(rank: Rank) -> None:
     hidden = moonvit_blocks(rank, vision, vision.int("pos_emb_time"))
     merged = hidden * 4
     rank.replicated("mm_projector", ("linear_1",), merged, (merged,), bias=True)
-    rank.replicated("mm_projector", ("linear_2",), merged, (rank.text.int("hidden_size"),), bias=True)
+    rank.replicated("mm_projector", ("linear_2",), merged, (rank.shape.size.hidden_size,), bias=True)
 
 
 def kimi_vl_tower(rank: Rank) -> None:
@@ -45,18 +45,18 @@ def kimi_vl_tower(rank: Rank) -> None:
     hidden = moonvit_blocks(rank, vision, frames=0)
     merged = hidden * 4
     rank.replicated("multi_modal_projector", ("linear_1",), merged, (merged,), bias=True)
-    rank.replicated("multi_modal_projector", ("linear_2",), merged, (rank.text.int("hidden_size"),), bias=True)
+    rank.replicated("multi_modal_projector", ("linear_2",), merged, (rank.shape.size.hidden_size,), bias=True)
 
 
 def kimi_k3_tower(rank: Rank) -> None:
     """MoonViT with RMSNorms and no biases, wider heads than its hidden size, and a replicated projector."""
     vision = vision_config(rank)
     size = tower_size(vision)
-    hidden, width = size.hidden_size, vision.int("qkv_hidden_size", default=size.hidden_size)
-    conv(rank, vision, hidden, bias=vision.bool("patch_embed_proj_bias", True), frames=1)
+    hidden, width = size.hidden_size, vision.int("qkv_hidden_size")
+    conv(rank, vision, hidden, bias=vision.bool("patch_embed_proj_bias"), frames=1)
     rank.tensor(vision.int("pos_emb_height") * vision.int("pos_emb_width") * hidden)
     rank.tensor(vision.int("pos_emb_time") * hidden, 4)
-    bias = vision.bool("attn_bias", True)
+    bias = vision.bool("attn_bias")
     block = Block(
         attention="self_attn",
         qkv="wqkv",
@@ -65,12 +65,12 @@ def kimi_k3_tower(rank: Rank) -> None:
         down="fc1",
         qkv_bias=bias,
         out_bias=bias,
-        mlp_bias=vision.bool("linear_bias", True),
+        mlp_bias=vision.bool("linear_bias"),
         norm_bias=vision.str_or_none("norm_type") != "rmsnorm",
     )
     encoder(rank, "vision_tower.encoder.blocks", size, block, head_dim=width // size.heads)
     rank.norm(hidden, bias=block.norm_bias)
-    merged, text = hidden * 4, rank.text.int("hidden_size")
+    merged, text = hidden * 4, rank.shape.size.hidden_size
     rank.replicated("mm_projector", ("linear_1",), merged, (merged,))
     rank.replicated("mm_projector", ("linear_2",), merged, (text,))
     rank.norm(text)

@@ -37,4 +37,4 @@ def perception_tower(rank: Rank) -> None:
     rank.tensor(token * width)
     if vision.bool("use_abs_posemb", True):
         rank.tensor(positions * width)
-    rank.column("", ("vit_large_projector",), 4 * width, (rank.text.int("hidden_size"),), bias=rank.config.bool("projector_bias"))
+    rank.column("", ("vit_large_projector",), 4 * width, (rank.shape.size.hidden_size,), bias=rank.config.bool("projector_bias"))

@@ -10,8 +10,7 @@ from typing import Final
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.layers.rank import Rank
-from plimsoll_estimator.reader import tower_size
-from plimsoll_estimator.towers.clip import clip_blocks, clip_large
+from plimsoll_estimator.towers.clip import CLIP_LARGE, clip_blocks, large_image
 from plimsoll_estimator.towers.encoder import layers_to
 
 _SIDE: Final = 336
@@ -23,7 +22,7 @@ def phi3v_tower(rank: Rank) -> None:
 
     The published checkpoints hold one embedding; loading them replaces the second by the language model's own.
     """
-    config, hidden = rank.config, rank.text.int("hidden_size")
+    config, hidden = rank.config, rank.shape.size.hidden_size
     processor, layout = config.sub("img_processor"), config.sub("embd_layer")
     if processor is None or layout is None:
         missing = "img_processor" if processor is None else "embd_layer"
@@ -31,14 +30,12 @@ def phi3v_tower(rank: Rank) -> None:
     if not (layout.bool("use_hd_transform") and layout.bool("with_learnable_separator")):
         raise Unsupported(Check.UNSUPPORTED_VISION_TOWER, "no rules for a Phi-3 image embedding without HD transform and separators")
     before = rank.created_bytes + rank.added_bytes
-    rank.embedding(rank.text.int("vocab_size"), hidden)
+    rank.embedding(rank.shape.size.vocab_size, hidden)
     rank.added_bytes -= rank.created_bytes + rank.added_bytes - before
-    clip = clip_large(_SIDE)
-    layers = tower_size(clip).layers
-    used = layers_to(processor, "layer_idx", layers, default=-2)
-    width = clip_blocks(rank, clip, True, used, "vision_embed_tokens.img_processor.vision_model.encoder.layers")
-    if used == layers:
-        rank.norm(width, bias=True)
+    used = layers_to(processor, "layer_idx", CLIP_LARGE.layers, default=-2)
+    clip_blocks(rank, large_image(_SIDE), CLIP_LARGE, "vision_embed_tokens.img_processor.vision_model.encoder.layers", layers=used)
+    if used == CLIP_LARGE.layers:
+        rank.norm(CLIP_LARGE.hidden_size, bias=True)
     merged = processor.int("image_dim_out") * 4
     rank.norm(merged, count=2)
     rank.tensor(merged * hidden + hidden)

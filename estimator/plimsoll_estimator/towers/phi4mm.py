@@ -106,6 +106,6 @@ def _audio(rank: Rank, hidden: int) -> None:
 
 def phi4mm_tower(rank: Rank) -> None:
     """Both towers, which the class builds without quantisation."""
-    hidden = rank.text.int("hidden_size")
+    hidden = rank.shape.size.hidden_size
     _vision(rank, hidden)
     _audio(rank, hidden)

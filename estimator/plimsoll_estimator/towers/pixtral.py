@@ -39,7 +39,7 @@ def mistral3_tower(rank: Rank) -> None:
     pixtral_tower(rank)
     hidden = tower_size(vision_config(rank)).hidden_size
     merge = outer(rank.config).int("spatial_merge_size")
-    text, bias = rank.text.int("hidden_size"), outer(rank.config).bool("multimodal_projector_bias")
+    text, bias = rank.shape.size.hidden_size, outer(rank.config).bool("multimodal_projector_bias")
     rank.norm(hidden)
     rank.tensor(hidden * hidden * merge * merge)
     rank.column("multi_modal_projector", ("linear_1",), hidden, (text,), bias=bias)

@@ -34,14 +34,14 @@ def siglip_tower(rank: Rank, prefix: str = "vision_tower.vision_model") -> Tower
 def gemma3_tower(rank: Rank) -> None:
     """SigLIP and Gemma 3's projector."""
     hidden = siglip_tower(rank).hidden_size
-    rank.tensor(hidden * rank.text.int("hidden_size"))
+    rank.tensor(hidden * rank.shape.size.hidden_size)
     rank.norm(hidden)
 
 
 def paligemma_tower(rank: Rank) -> None:
     """SigLIP and one projection, whole on every rank."""
     hidden = siglip_tower(rank).hidden_size
-    out = vision_config(rank).int("projection_dim", default=rank.text.int("hidden_size"))
+    out = vision_config(rank).int("projection_dim", default=rank.shape.size.hidden_size)
     rank.replicated("multi_modal_projector", ("linear",), hidden, (out,), bias=True)
 
 
@@ -50,7 +50,7 @@ def cohere2_vision_tower(rank: Rank) -> None:
     merged = siglip_tower(rank).hidden_size * positive(outer(rank.config), "downsample_factor", limit=64) ** 2
     middle = outer(rank.config).int("alignment_intermediate_size")
     rank.column("multi_modal_projector", ("linear_1",), merged, (middle,), bias=True)
-    rank.row("multi_modal_projector", "linear_2", middle // 2, rank.text.int("hidden_size"), bias=True)
+    rank.row("multi_modal_projector", "linear_2", middle // 2, rank.shape.size.hidden_size, bias=True)
 
 
 def idefics3_tower(rank: Rank) -> None:
@@ -58,7 +58,7 @@ def idefics3_tower(rank: Rank) -> None:
     hidden = siglip_blocks(rank, "vision_model.encoder.layers").hidden_size
     rank.norm(hidden, bias=True)
     merged = hidden * positive(outer(rank.config), "scale_factor", limit=64) ** 2
-    rank.replicated("connector.modality_projection", ("proj",), merged, (rank.text.int("hidden_size"),))
+    rank.replicated("connector.modality_projection", ("proj",), merged, (rank.shape.size.hidden_size,))
 
 
 def paddleocr_tower(rank: Rank) -> None:
@@ -68,7 +68,7 @@ def paddleocr_tower(rank: Rank) -> None:
     rank.tensor(size.head_dim // 4, 4)
     rank.norm(hidden, bias=True)
     rank.replicated("mlp_AR", ("linear_1",), merged, (merged,), bias=True)
-    rank.replicated("mlp_AR", ("linear_2",), merged, (rank.text.int("hidden_size"),), bias=True)
+    rank.replicated("mlp_AR", ("linear_2",), merged, (rank.shape.size.hidden_size,), bias=True)
 
 
 def lfm2_vl_tower(rank: Rank) -> None:
@@ -85,12 +85,12 @@ def lfm2_vl_tower(rank: Rank) -> None:
     if config.bool("projector_use_layernorm"):
         rank.norm(merged, bias=True)
     rank.replicated("multi_modal_projector", ("linear_1",), merged, (middle,), bias=bias)
-    rank.replicated("multi_modal_projector", ("linear_2",), middle, (rank.text.int("hidden_size"),), bias=bias)
+    rank.replicated("multi_modal_projector", ("linear_2",), middle, (rank.shape.size.hidden_size,), bias=bias)
 
 
 def aria_tower(rank: Rank) -> None:
     """Aria: SigLIP without its last norm, learned queries that read it by cross-attention (whole), a feed-forward projection."""
-    text = rank.text.int("hidden_size")
+    text = rank.shape.size.hidden_size
     hidden = siglip_blocks(rank, "vision_tower.encoder.layers").hidden_size
     queries = rank.config.sub("projector_patch_to_query_dict")
     most = max((n for n in (queries.as_mapping().values() if queries else ()) if isinstance(n, int)), default=256)
