@@ -153,7 +153,7 @@ def test_any_value_anywhere_costs_a_bounded_number_of_steps(data: st.DataObject,
 
 
 FOUND = [
-    ("an indexer without heads", "deepseek-ai/DeepSeek-V3.2", {"index_n_heads": 0}, "without inputs or outputs"),
+    ("an indexer without heads", "deepseek-ai/DeepSeek-V3.2", {"index_n_heads": 0}, "index_n_heads"),
     ("a projection of rank none", "deepseek-ai/DeepSeek-V4-Flash", {"o_lora_rank": 0}, "without inputs or outputs"),
     ("multiples of nothing", "LiquidAI/LFM2-1.2B", {"block_multiple_of": 0}, "block_multiple_of: 0 must be from 1"),
     ("lists where numbers of layers belong", "LiquidAI/LFM2-1.2B", {"full_attn_idxs": [[1]]}, "full_attn_idxs: [[1]] must be a list"),

@@ -11,8 +11,9 @@ from plimsoll_operator.controller import trim
 from plimsoll_operator.controller.fakes import FakeKube
 from plimsoll_operator.controller.reconcile import RETAKE_SECONDS
 from plimsoll_operator.controller.services import leads_to, straightened
-from plimsoll_operator.names import MANAGED_LABEL, NAME_LABEL
+from plimsoll_operator.names import MANAGED_LABEL, NAME_LABEL, SPEC_DIGEST_ANNOTATION
 from plimsoll_operator.ports import DEPLOYMENTS, EVENTS, INFERENCE_DEPLOYMENTS, SERVICES, Manifest, Resource
+from plimsoll_operator.render import spec_digest
 
 SELECTOR = {NAME_LABEL: "chat"}
 PORTS = [{"name": "http", "port": 8000, "targetPort": "http", "protocol": "TCP"}]
@@ -215,6 +216,51 @@ def test_a_name_that_was_taken_before_books_nothing_and_is_taken_up_when_it_is_f
     world.work()
     assert world.child("chat") is not None
     assert world.condition("chat", "Stalled") == ("False", "NotStalled")
+
+
+def admitted_before(world: World, template: Manifest) -> None:
+    """An earlier release has admitted this overlay and made the pods that run: the child's record says so."""
+    found = world.kube.get(INFERENCE_DEPLOYMENTS, NS, "chat")
+    child = world.child("chat")
+    assert found is not None
+    assert child is not None
+    found["spec"]["template"] = template
+    child["metadata"]["annotations"][SPEC_DIGEST_ANNOTATION] = spec_digest(found["spec"])
+    world.kube.replace(INFERENCE_DEPLOYMENTS, found)
+    world.kube.replace(DEPLOYMENTS, child)
+    world.controller.queue.add((NS, "chat"))
+    world.work()
+
+
+MOVES = {"env": [{"name": "VLLM_ATTENTION_BACKEND", "value": "FLASHINFER"}]}
+
+
+@pytest.mark.parametrize(
+    ("why", "template", "replicas"),
+    [
+        ("a variable is a rule about the spec", MOVES, 3),
+        ("an order to the container runtime stands behind it", MOVES | {"annotations": {"cdi.k8s.io/x": "nvidia.com/gpu=all"}}, 1),
+    ],
+)
+def test_what_an_earlier_release_admitted_may_become_more_but_not_what_is_forbidden(
+    world: World, why: str, template: Manifest, replicas: int
+) -> None:
+    world.pod("chat", 1, node="n0")
+    world.work()
+    admitted_before(world, template)
+    assert world.condition("chat", "Feasible") == ("False", "NotSupportedYet")
+    assert world.condition("chat", "Stalled") == ("False", "NotStalled")
+    before = world.child("chat")
+    assert before is not None
+    found = world.kube.get(INFERENCE_DEPLOYMENTS, NS, "chat")
+    assert found is not None
+    world.kube.replace(INFERENCE_DEPLOYMENTS, {**found, "spec": found["spec"] | {"replicas": 3}})
+    world.controller.queue.add((NS, "chat"))
+    world.work()
+    child = world.child("chat")
+    assert child is not None
+    assert child["spec"]["replicas"] == replicas, why
+    assert child["spec"]["template"] == before["spec"]["template"], "no pod becomes any different"
 
 
 def handed_over(world: World, other: bool) -> None:

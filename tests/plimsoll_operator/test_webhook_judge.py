@@ -195,6 +195,66 @@ def test_the_cap_on_predicted_memory_counts_every_gpu() -> None:
     assert 80 + 15 < taken < 80 + 22, "80 GiB of the others and what one L4 is predicted to hold"
 
 
+MOVES = {"env": [{"name": "VLLM_ATTENTION_BACKEND", "value": "FLASHINFER"}]}
+RUNS = {"x": DeploymentUse(replicas=1, gpus_per_replica=2, predicted_bytes_per_gpu=20 * GIB)}
+IMAGE = {"image": "vllm/vllm-openai:v0.19.0", "maxModelLen": 8192}
+REPLAN = {"name": "x", "namespace": "team", "annotations": {"inference.plimsoll.dev/replan": "1"}}
+
+
+def grown(replicas: int, **spec: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """An object with a variable that this release refuses, as it is to be and as it was."""
+    return manifest(replicas=replicas, template=MOVES, **spec), manifest(replicas=1, template=MOVES)
+
+
+def test_more_replicas_of_what_runs_are_not_refused_for_a_variable_that_only_newer_rules_refuse() -> None:
+    new, old = grown(3)
+    response = Webhook(store=MemoryStore(held=RUNS)).ask(review(new, old=old))
+    assert response["allowed"] is True
+    (warning,) = response["warnings"]
+    assert warning.startswith("would be rejected if it were new (NotSupportedYet): Variable VLLM_ATTENTION_BACKEND")
+
+
+HIDDEN = {"allowedImages": ["registry.example/"]}
+CDI = {"annotations": {"cdi.k8s.io/x": "nvidia.com/gpu=all"}}
+NOT_KEPT: list[tuple[str, dict[str, Any], dict[str, Any] | None, dict[str, Any], str]] = [
+    ("a creation", grown(1)[0], None, {}, "VLLM_ATTENTION_BACKEND"),
+    ("what has no plan that runs", *grown(3), {"held": {}}, "VLLM_ATTENTION_BACKEND"),
+    ("the variable itself is edited", manifest(replicas=1, template={"env": [{"name": "VLLM_MOVED"}]}), grown(1)[1], {}, "VLLM_MOVED"),
+    ("it is added", grown(1)[0], manifest(replicas=1), {}, "VLLM_ATTENTION_BACKEND"),
+    (
+        "a change beside the replicas, which makes new pods",
+        manifest(replicas=3, template=MOVES, engine=IMAGE | {"maxModelLen": 4096}),
+        grown(1)[1],
+        {},
+        "VLLM_ATTENTION_BACKEND",
+    ),
+    ("a fresh plan is asked for as well", grown(3)[0] | {"metadata": REPLAN}, grown(1)[1], {}, "VLLM_ATTENTION_BACKEND"),
+    ("more than the cap", *grown(3), {"policies": [policy(maxGpusPerNamespace=4)]}, "3 replicas bring the namespace to 6 GPUs"),
+    ("an image that the policy forbids, behind the variable", *grown(3), {"policies": [policy(**HIDDEN)]}, "allowedImages"),
+    (
+        "an order to the container runtime, behind the variable",
+        manifest(replicas=3, template=MOVES | CDI),
+        manifest(replicas=1, template=MOVES | CDI),
+        {},
+        "order to the container runtime",
+    ),
+]
+
+
+@pytest.mark.parametrize(("why", "new", "old", "store", "says_so"), NOT_KEPT, ids=[row[0] for row in NOT_KEPT])
+def test_all_else_is_refused_as_if_it_were_new(
+    why: str, new: dict[str, Any], old: dict[str, Any] | None, store: dict[str, Any], says_so: str
+) -> None:
+    response = Webhook(store=MemoryStore(**({"held": RUNS} | store))).ask(review(new, old=old))
+    assert response["allowed"] is False, why
+    assert says_so in response["status"]["message"]
+
+
+def test_a_prediction_holds_for_more_replicas_too() -> None:
+    new, old = manifest(replicas=3), manifest(replicas=1)
+    assert Webhook(judge=says(REJECT), store=MemoryStore(held=RUNS)).ask(review(new, old=old))["allowed"] is False
+
+
 SCALES = [
     ("within the cap", {}, {"replicas": 2}, True),
     ("beyond it, from none, which a Scale does not spell", {}, {"replicas": 3}, False),

@@ -13,7 +13,7 @@ from typing import Literal
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.layers.rank import Rank, positive, stage_layers
+from plimsoll_estimator.layers.rank import FLOAT32, Rank, positive, stage_layers
 from plimsoll_estimator.layers.rope import rope, rope_parameters
 from plimsoll_estimator.reader import FALLBACK_POSITIONS, MAX_LAYERS, POSITIONS, TIES
 from plimsoll_estimator.shape import Dimensions
@@ -28,8 +28,7 @@ class DecoderStyle:
     builds a head of its own. Biases: "no", "yes", or configuration keys any of which turns them on.
 
     `..._always`: the class builds the part on every pipeline stage. `transformers_since`: the release from which the class is
-    served by the Transformers backend. `mrope_factor`: rows of a multimodal
-    rope table per position. `sliding_rope`: sliding-window layers have an unscaled rope table of their own.
+    served by the Transformers backend. `mrope_factor`: rows of a multimodal rope table per position.
     """
 
     qkv_bias: Bias = "no"
@@ -49,13 +48,13 @@ class DecoderStyle:
     mlp_names: tuple[str, ...] = ("gate_proj", "up_proj")
     down_name: str = "down_proj"
     transformers_since: EngineVersion | None = None
-    sliding_rope: bool = False
     mrope_factor: int = 4
-    rotates: bool = True
     embedding_always: bool = False
     norm_always: bool = False
     head_always: bool = False
-    head_in_pooling: bool = False
+
+
+Rotary = Callable[[Rank, Dimensions, DecoderStyle], None]
 
 
 def sizes(text: HfConfig, style: DecoderStyle, root: HfConfig | None = None) -> Dimensions:
@@ -126,28 +125,36 @@ def on_transformers(rank: Rank, style: DecoderStyle) -> bool:
 
 
 def rope_table(rank: Rank, size: Dimensions, style: DecoderStyle) -> None:
-    """The family's one rope table, or the small inverse frequencies of the Transformers backend."""
-    if not style.rotates:
-        return
+    """The line's one rope table, or the small inverse frequencies of the Transformers backend."""
     if on_transformers(rank, style):
         transformers_rope(rank, size, style)
     else:
         rope(rank, size.head_dim, size.positions, partial=style.partial_rotary, mrope_factor=style.mrope_factor)
-        if style.sliding_rope:
-            local = "rope_local_theta" in rank.text or rank.rules.local_rope_apart
-            theta = "sliding" if local else rope_parameters(rank.text).get("rope_theta")
-            rope(rank, size.head_dim, size.positions, parameters={"rope_type": "default", "rope_theta": theta})
 
 
-def transformers_rope(rank: Rank, size: Dimensions, style: DecoderStyle) -> None:
+def rope_tables_by_window(rank: Rank, size: Dimensions, style: DecoderStyle) -> None:
+    """Two tables: layers with a window have an unscaled one of their own."""
+    if on_transformers(rank, style):
+        transformers_rope(rank, size, style, tables=2)
+        return
+    rope_table(rank, size, style)
+    local = "rope_local_theta" in rank.text or rank.rules.local_rope_apart
+    theta = "sliding" if local else rope_parameters(rank.text).get("rope_theta")
+    rope(rank, size.head_dim, size.positions, parameters={"rope_type": "default", "rope_theta": theta})
+
+
+def no_rope(rank: Rank, size: Dimensions, style: DecoderStyle) -> None:
+    """ALiBi, or learned positions: no table."""
+
+
+def transformers_rope(rank: Rank, size: Dimensions, style: DecoderStyle, tables: int = 1) -> None:
     """Transformers' RotaryEmbedding: inv_freq (with Transformers 5 a copy too) in float32, per layer type where nested."""
     nested = rank.text.sub("rope_parameters")
-    tables = 2 if style.sliding_rope else 1
     if nested is not None and any(isinstance(value, dict) for value in nested.as_mapping().values()):
         tables = sum(isinstance(value, dict) for value in nested.as_mapping().values())
     share = rank.text.float_or_none("partial_rotary_factor", "rotary_pct") or style.partial_rotary or 1.0
     copies = rank.rules.inverse_frequency_copies
-    rank.once("inv_freq", copies * tables * (int(size.head_dim * share) // 2) * 4)
+    rank.once("inv_freq", copies * tables * (int(size.head_dim * share) // 2) * FLOAT32)
 
 
 def stack(
@@ -164,7 +171,7 @@ def stack(
     `vocabularies` are the rows of embedding and head where they differ.
     """
     count = size.num_hidden_layers if layers is None else layers
-    head = rank.resolved.runner == "generate" or style.head_in_pooling
+    head = rank.resolved.runner == "generate"
     tied = ties(size, style)
     native = not on_transformers(rank, style)  # the backend leaves out what a stage does not use
     embedded, decoded = vocabularies or (size.vocab_size, size.vocab_size)
@@ -178,35 +185,16 @@ def stack(
         rank.lm_head(decoded, size.hidden_size, bias=bias)
 
 
-def build_decoder(rank: Rank, style: DecoderStyle) -> None:
-    """A dense decoder of one style."""
+def build_decoder(rank: Rank, style: DecoderStyle, rotary: Rotary = rope_table, mlp_tp: int | None = None) -> None:
+    """A dense decoder of one style. `mlp_tp`: the tensor-parallel size of its MLPs, where it is not the rank's."""
     size = size_of(rank, style)
-
-    def layer(i: int) -> None:
-        name = f"layers.{i}"
-        attention(rank, name, size, style)
-        mlp(rank, f"{name}.{style.mlp}", size.hidden_size, size.intermediate_size, style)
-        rank.norm(size.hidden_size, bias=style.norm_bias, count=style.norms)
-        rope_table(rank, size, style)
-
-    stack(rank, size, style, layer)
-
-
-def build_plain(
-    rank: Rank, style: DecoderStyle, text: HfConfig, halves: bool = False, rotary_dim: int | None = None, mlp_tp: int | None = None
-) -> None:
-    """A dense decoder of one style with one rope table; `halves`: `intermediate_size` counts both halves of a gated MLP."""
-    size = rank.shape.size if rank.described else sizes(text, style, rank.config)
-    if halves and not rank.described:
-        size = replace(size, intermediate_size=size.intermediate_size // 2)
 
     def layer(i: int) -> None:
         name = f"layers.{i}"
         attention(rank, name, size, style)
         mlp(rank, f"{name}.{style.mlp}", size.hidden_size, size.intermediate_size, style, mlp_tp)
         rank.norm(size.hidden_size, bias=style.norm_bias, count=style.norms)
-        if style.rotates:
-            rope(rank, size.head_dim, size.positions, rotary_dim=rotary_dim)
+        rotary(rank, size, style)
 
     stack(rank, size, style, layer)
 

@@ -5,19 +5,19 @@
 
 from __future__ import annotations
 
-from plimsoll_estimator.layers.decoder import DecoderStyle, build_plain
+from plimsoll_estimator.layers.decoder import DecoderStyle, build_decoder, no_rope, rope_table
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.models.record import Model
 from plimsoll_estimator.models.stacks import dense
 
+_BAICHUAN = DecoderStyle(embedding_always=True, norm_always=True, head_always=True)
 _ROTATING_WIDTH = 4096
 
 
 def baichuan(rank: Rank) -> None:
     """BaichuanForCausalLM: 13B models use ALiBi instead of rope."""
     rotates = rank.shape.size.hidden_size == _ROTATING_WIDTH
-    style = DecoderStyle(rotates=rotates, embedding_always=True, norm_always=True, head_always=True)
-    build_plain(rank, style, rank.text)
+    build_decoder(rank, _BAICHUAN, rope_table if rotates else no_rope)
 
 
 MODELS = (Model(classes=("BaichuanForCausalLM", "BaiChuanForCausalLM"), model_types=("baichuan",), weights=baichuan, layers=dense()),)

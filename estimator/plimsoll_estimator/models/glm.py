@@ -30,9 +30,15 @@ CHATGLM = DecoderStyle(
     norm_always=True,
     head_always=True,
     qkv_bias=("add_qkv_bias", "add_bias_linear"),
-    head_in_pooling=True,
     partial_rotary=0.5,
 )
+
+
+def chatglm(rank: Rank) -> None:
+    """ChatGLMForCausalLM, which builds its head for pooling too."""
+    build_decoder(rank, CHATGLM)
+    if rank.resolved.runner != "generate" and not rank.shape.size.tied:
+        rank.lm_head(rank.shape.size.vocab_size, rank.shape.size.hidden_size)
 
 
 def glm4_moe(rank: Rank) -> None:
@@ -66,8 +72,11 @@ _OCR = _dense(replace(GLM4, partial_rotary=1.0), model_types=("glm_ocr_text",))
 MODELS = (
     _dense(GLM, "GlmForCausalLM", model_types=("glm",)),
     DENSE_4,
-    replace(
-        _dense(CHATGLM, "ChatGLMModel", "ChatGLMForConditionalGeneration", model_types=("chatglm",)),
+    Model(
+        classes=("ChatGLMModel", "ChatGLMForConditionalGeneration"),
+        model_types=("chatglm",),
+        weights=chatglm,
+        layers=dense(),
         overrides=_chatglm_heads,
     ),
     SPARSE_4,

@@ -11,13 +11,15 @@ from functools import partial
 
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.layers.decoder import DecoderStyle, build_decoder, build_plain, on_transformers
+from plimsoll_estimator.layers.decoder import DecoderStyle, build_decoder, no_rope, on_transformers
 from plimsoll_estimator.layers.rank import BOOL, Rank
+from plimsoll_estimator.layers.rope import rope
 from plimsoll_estimator.models.record import Model
 from plimsoll_estimator.models.stacks import dense
+from plimsoll_estimator.shape import Dimensions
 
 _CLASSIC = DecoderStyle(qkv_bias="yes", o_bias="yes", mlp_bias="yes", gated=False, norm_bias=True, mlp_names=("c_fc",), down_name="c_proj")
-_GPT2 = replace(_CLASSIC, rotates=False, embedding_always=True, norm_always=True, o_name="c_proj", attention="attn")
+_GPT2 = replace(_CLASSIC, embedding_always=True, norm_always=True, o_name="c_proj", attention="attn")
 _GPT_BIGCODE = replace(_GPT2, transformers_since=EngineVersion(0, 25))
 _GPT_NEOX = replace(
     _CLASSIC,
@@ -49,7 +51,7 @@ _GPT_J = DecoderStyle(
 def gpt2(rank: Rank) -> None:
     """GPT2LMHeadModel: learned positions on every stage."""
     rank.table(rank.shape.size.positions, rank.shape.size.hidden_size)
-    build_decoder(rank, _GPT2)
+    build_decoder(rank, _GPT2, no_rope)
 
 
 def gpt_bigcode(rank: Rank) -> None:
@@ -57,14 +59,18 @@ def gpt_bigcode(rank: Rank) -> None:
     mask and the MLP whole on every rank."""
     whole, positions = on_transformers(rank, _GPT_BIGCODE), rank.shape.size.positions
     rank.table(positions, rank.shape.size.hidden_size)
-    build_plain(rank, _GPT_BIGCODE, rank.text, mlp_tp=1 if whole else None)
+    build_decoder(rank, _GPT_BIGCODE, no_rope, mlp_tp=1 if whole else None)
     if whole:
         rank.tensor(positions * positions, BOOL)
 
 
 def gpt_j(rank: Rank) -> None:
     """GPTJForCausalLM: one LayerNorm per layer, a biased head."""
-    build_plain(rank, _GPT_J, rank.text, rotary_dim=rank.text.int("rotary_dim", default=64))
+    build_decoder(rank, _GPT_J, _rotary)
+
+
+def _rotary(rank: Rank, size: Dimensions, style: DecoderStyle) -> None:
+    rope(rank, size.head_dim, size.positions, rotary_dim=rank.text.int("rotary_dim", default=64))
 
 
 def _one_for_all(text: HfConfig) -> Mapping[str, int]:

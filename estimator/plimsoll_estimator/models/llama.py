@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 from plimsoll_estimator.engine_version import OLDEST_KNOWN, EngineVersion
-from plimsoll_estimator.layers.decoder import DecoderStyle, build_decoder, build_plain
+from plimsoll_estimator.layers.decoder import DecoderStyle, build_decoder, rope_tables_by_window
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.models.record import Model, unless_causal
 from plimsoll_estimator.models.stacks import dense
@@ -37,19 +37,17 @@ JAIS2 = DecoderStyle(
     mlp_names=("up_proj",),
     transformers_since=EngineVersion(0, 32),
 )
-PLAMO3 = DecoderStyle(
-    norms=4, qk_norm="head", attention="mixer", embedding_always=True, norm_always=True, head_always=True, sliding_rope=True
-)
+PLAMO3 = DecoderStyle(norms=4, qk_norm="head", attention="mixer", embedding_always=True, norm_always=True, head_always=True)
 INTERNLM2 = DecoderStyle(embedding_always=True, norm_always=True, head_always=True)
 
 
 def hyperclovax(rank: Rank) -> None:
     """HyperCLOVAXForCausalLM: Llama, with a norm behind each block where `use_post_norm` says so."""
-    build_plain(rank, replace(LLAMA, norms=4 if rank.text.bool("use_post_norm") else 2), rank.text)
+    build_decoder(rank, replace(LLAMA, norms=4 if rank.text.bool("use_post_norm") else 2))
 
 
-def _dense(style: DecoderStyle, *classes: str, model_types: tuple[str, ...], every: int | None = None) -> Model:
-    return Model(classes=classes, model_types=model_types, weights=partial(build_decoder, style=style), layers=dense(every=every))
+def _dense(style: DecoderStyle, *classes: str, model_types: tuple[str, ...]) -> Model:
+    return Model(classes=classes, model_types=model_types, weights=partial(build_decoder, style=style), layers=dense())
 
 
 DENSE = replace(
@@ -74,7 +72,10 @@ MODELS = (
     _dense(ARCEE, "ArceeForCausalLM", model_types=("arcee",)),
     _dense(ORION, "OrionForCausalLM", model_types=("orion",)),
     _dense(JAIS2, "Jais2ForCausalLM", model_types=("jais2",)),
-    _dense(PLAMO3, "Plamo3ForCausalLM", model_types=("plamo3",)),
+    replace(
+        _dense(PLAMO3, "Plamo3ForCausalLM", model_types=("plamo3",)),
+        weights=partial(build_decoder, style=PLAMO3, rotary=rope_tables_by_window),
+    ),
     _dense(INTERNLM2, "InternLM2ForCausalLM", "InternLM2VEForCausalLM", model_types=("internlm2", "internlm2ve")),
     Model(classes=("HyperCLOVAXForCausalLM",), model_types=("hyperclovax",), weights=hyperclovax, layers=dense()),
 )  # fmt: skip

@@ -11,7 +11,16 @@ from typing import Final
 
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.layers.decoder import DecoderStyle, attention, build_decoder, everywhere, mlp, on_transformers, stack
+from plimsoll_estimator.layers.decoder import (
+    DecoderStyle,
+    attention,
+    build_decoder,
+    everywhere,
+    mlp,
+    on_transformers,
+    rope_tables_by_window,
+    stack,
+)
 from plimsoll_estimator.layers.experts import MoeStyle, build_moe
 from plimsoll_estimator.layers.rank import Rank, divide
 from plimsoll_estimator.layers.rope import rope
@@ -27,7 +36,7 @@ OLMO = DecoderStyle(
     embedding_always=True, head_always=True,
 )  # fmt: skip
 OLMO2 = replace(OLMO, norms=2, qk_norm="full", norm_always=True)
-OLMO3 = replace(OLMO2, sliding_rope=True, transformers_since=EngineVersion(0, 29))
+OLMO3 = replace(OLMO2, transformers_since=EngineVersion(0, 29))
 
 
 def olmoe(rank: Rank) -> None:
@@ -89,7 +98,12 @@ def _hybrid(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
 MODELS = (
     Model(classes=("OlmoForCausalLM",), model_types=("olmo",), weights=partial(build_decoder, style=OLMO), layers=dense()),
     Model(classes=("Olmo2ForCausalLM",), model_types=("olmo2",), weights=partial(build_decoder, style=OLMO2), layers=dense()),
-    Model(classes=("Olmo3ForCausalLM",), model_types=("olmo3",), weights=partial(build_decoder, style=OLMO3), layers=dense(every=4)),
+    Model(
+        classes=("Olmo3ForCausalLM",),
+        model_types=("olmo3",),
+        weights=partial(build_decoder, style=OLMO3, rotary=rope_tables_by_window),
+        layers=dense(every=4),
+    ),
     Model(classes=("OlmoeForCausalLM",), model_types=("olmoe",), weights=olmoe, layers=mixture),
     Model(classes=("FlexOlmoForCausalLM",), model_types=("flex_olmo",), weights=flex_olmo, layers=mixture),
     Model(classes=("OlmoHybridForCausalLM",), model_types=("olmo_hybrid",), weights=olmo_hybrid, layers=_hybrid),

@@ -16,7 +16,6 @@ from plimsoll_estimator.layers.decoder import (
     MAX_DRAFT_LAYERS,
     DecoderStyle,
     build_decoder,
-    build_plain,
     everywhere,
     has_bias,
     stack,
@@ -38,7 +37,7 @@ QWEN3 = DecoderStyle(qkv_bias=("attention_bias",), qk_norm="head")
 def qwen(rank: Rank) -> None:
     """QWenLMHeadModel: biased query, key and value; `intermediate_size` counts both halves of the gated MLP."""
     style = DecoderStyle(qkv_bias="yes", attention="attn", o_name="c_proj", mlp_names=("w2", "w1"), down_name="c_proj")
-    build_plain(rank, style, rank.text, halves=True)
+    build_decoder(rank, style)
 
 
 _QWEN = MoeStyle(intermediate=("moe_intermediate_size",))

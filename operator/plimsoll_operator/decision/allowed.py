@@ -113,12 +113,24 @@ def overlay_problem(template: TemplateSpec) -> Reject | None:
     if moved is not None:
         name, why = moved
         return Reject(reason=Reason.NOT_SUPPORTED_YET, message=f"Variable {name} {why}.", field="spec.template.env")
-    key = next((one for one in sorted(template.annotations) if one.startswith(_OF_THE_RUNTIME)), None)
-    if key is not None:
-        message = f"Annotation {key} is an order to the container runtime, which hands out devices and takes confinement off."
-        return Reject(reason=Reason.POLICY_FORBIDS, message=message, field="spec.template.annotations")
     security = template.security_context
-    return _mount_problem(template.volumes, (*OWNED_PATHS, *((HOME_MOUNT,) if security is not None and security.moves_home else ())))
+    owned = (*OWNED_PATHS, *((HOME_MOUNT,) if security is not None and security.moves_home else ()))
+    return _order_to_the_runtime(template) or _mount_problem(template.volumes, owned)
+
+
+def overlay_forbidden(template: TemplateSpec) -> Reject | None:
+    """Of that, what gives a pod a right or a device that is not its own, whatever else may be wrong with the overlay."""
+    return _order_to_the_runtime(template) or next(
+        (problem for place, one in enumerate(template.volumes) if (problem := _account_problem(place, one)) is not None), None
+    )
+
+
+def _order_to_the_runtime(template: TemplateSpec) -> Reject | None:
+    key = next((one for one in sorted(template.annotations) if one.startswith(_OF_THE_RUNTIME)), None)
+    if key is None:
+        return None
+    message = f"Annotation {key} is an order to the container runtime, which hands out devices and takes confinement off."
+    return Reject(reason=Reason.POLICY_FORBIDS, message=message, field="spec.template.annotations")
 
 
 def _mount_problem(volumes: tuple[Volume, ...], owned: tuple[str, ...]) -> Reject | None:
@@ -131,11 +143,19 @@ def _mount_problem(volumes: tuple[Volume, ...], owned: tuple[str, ...]) -> Rejec
             return _invalid(field, f"{field} {volume.mount_path}: the plan mounts something here.")
         if path in seen:
             return _invalid(field, f"{field} {volume.mount_path} is where volume {seen[path]} is mounted.")
-        if _brings_an_account(path, volume):
-            message = f"{field} {volume.mount_path} is where a pod's account lies: name one in spec.template.serviceAccountName."
-            return Reject(reason=Reason.POLICY_FORBIDS, message=message, field=field)
+        account = _account_problem(place, volume)
+        if account is not None:
+            return account
         seen[path] = volume.name
     return None
+
+
+def _account_problem(place: int, volume: Volume) -> Reject | None:
+    if not _brings_an_account(one_form(volume.mount_path), volume):
+        return None
+    field = f"spec.template.volumes[{place}].mountPath"
+    message = f"{field} {volume.mount_path} is where a pod's account lies: name one in spec.template.serviceAccountName."
+    return Reject(reason=Reason.POLICY_FORBIDS, message=message, field=field)
 
 
 def _invalid(field: str, message: str) -> Reject:

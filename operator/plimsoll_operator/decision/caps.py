@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from typing import Final
 
 from plimsoll_estimator import GIB
 from plimsoll_operator.api import FitPolicySpec
+from plimsoll_operator.decision.allowed import not_allowed, overlay_forbidden
 from plimsoll_operator.facts import DeploymentUse, Facts
 from plimsoll_operator.verdict import Plan, Reason, Reject, Verdict
 
@@ -28,13 +30,25 @@ def policy_unreadable(problem: str) -> Reject:
     return Reject(reason=Reason.POLICY_UNREADABLE, message=f"{problem}. Nothing is admitted under it.", field="metadata.namespace")
 
 
+SPEC_RULES: Final = frozenset({Reason.INVALID_SPEC, Reason.NOT_SUPPORTED_YET})
+"""Refusals of what the spec says, whoever asks and whatever the cluster has."""
+
+
 def growth_refused(facts: Facts, verdict: Verdict) -> Reject | None:
-    """Why an applied plan gets no further replica, whatever the caps say: its policy cannot be read, or forbids what it runs."""
+    """Why an applied plan gets no further replica, whatever the caps say: its policy cannot be read, or forbids what it runs.
+
+    A verdict names one fault. Where that is a rule about the spec, what is forbidden may stand behind it.
+    """
     if facts.policy_problem:
         return policy_unreadable(facts.policy_problem)
-    if isinstance(verdict, Reject) and verdict.reason is Reason.POLICY_FORBIDS and facts.policy.mode != "Warn":
+    if facts.policy.mode == "Warn" or not isinstance(verdict, Reject):
+        return None
+    if verdict.reason is Reason.POLICY_FORBIDS:
         return verdict
-    return None
+    spec = facts.deployment.spec
+    if verdict.reason not in SPEC_RULES:
+        return None
+    return not_allowed(spec, spec.engine.engine_version, facts.policy) or (overlay_forbidden(spec.template) if spec.template else None)
 
 
 def use_of_plan(plan: Plan, replicas: int) -> DeploymentUse:

@@ -11,10 +11,11 @@ from dataclasses import replace
 from typing import Any, Final
 
 from plimsoll_operator.api import ApiError, InferenceDeployment, read_deployment
-from plimsoll_operator.decision.caps import over_cap, policy_unreadable
+from plimsoll_operator.decision.caps import SPEC_RULES, growth_refused, over_cap, policy_unreadable
 from plimsoll_operator.decision.override import PIN_FIRST, UNPROTECTED_BYPASS, is_lifted
 from plimsoll_operator.facts import Bypass, Decide, Facts
 from plimsoll_operator.gather import facts_for, policy_for
+from plimsoll_operator.names import REPLAN_ANNOTATION
 from plimsoll_operator.verdict import Admit, Offer, Reason, Reject, Resize, Undecided, Verdict
 from plimsoll_operator.webhook.ports import ReviewStore
 from plimsoll_operator.webhook.review import Answer, Fault, Review
@@ -46,7 +47,24 @@ def judge(review: Review, store: ReviewStore, decide: Decide) -> Answer:
         faults = tuple(Fault(field=cause.field, message=f"{cause.value} {cause.message}".strip()) for cause in error.causes)
         return Answer(allowed=False, verdict="Invalid", reason="Invalid", faults=faults)
     facts = facts_for(_in_namespace(deployment, review.namespace), store, applied_plan=None, unknown_fields=unknown)
-    return _answer(decide(facts), facts)
+    verdict = decide(facts)
+    return _only_more_of_the_same(review, store, facts, verdict) or _answer(verdict, facts)
+
+
+def _only_more_of_the_same(review: Review, store: ReviewStore, facts: Facts, verdict: Verdict) -> Answer | None:
+    """More replicas of a plan that is applied, and nothing else: the pods are those of before, so no rule about what the spec says is
+    broken anew, though a later release refuses it of new objects. As for /scale the caps decide, and what the policy forbids. Else None.
+    """
+    if not isinstance(verdict, Reject) or verdict.reason not in SPEC_RULES or not _scales(review):
+        return None
+    use = store.uses(review.namespace).get(review.name)
+    if use is None or not use.gpus_per_replica:
+        return None
+    refused = growth_refused(facts, verdict) or over_cap(facts.policy, facts.beside, replace(use, replicas=facts.deployment.spec.replicas))
+    if refused is not None and not is_lifted(refused, facts):
+        return _answer(refused, facts)
+    kept = f"would be rejected if it were new ({verdict.reason}): {verdict.message} The pods stay as they are; only their number changes."
+    return Answer(allowed=True, verdict="Admit", reason=verdict.reason, warnings=(kept,))
 
 
 def out_of_time(why: str) -> Answer:
@@ -128,15 +146,30 @@ def _passes_unjudged(review: Review) -> bool:
         return True
     if review.operation != "UPDATE":
         return False
-    new, old = review.obj.get("spec"), review.old.get("spec")
-    if new == old:
+    if review.obj.get("spec") == review.old.get("spec"):
         return True
+    after, before = _replicas(review.obj), _replicas(review.old)
+    return _same_but_replicas(review) and (1 if after is None else after) <= (1 if before is None else before)
+
+
+def _scales(review: Review) -> bool:
+    """Whether an update changes the number of replicas alone, and asks for no fresh plan."""
+    return review.operation == "UPDATE" and _same_but_replicas(review) and _replan(review.obj) == _replan(review.old)
+
+
+def _same_but_replicas(review: Review) -> bool:
+    new, old = review.obj.get("spec"), review.old.get("spec")
     if not isinstance(new, Mapping) or not isinstance(old, Mapping):
         return False
-    rest_new = {key: value for key, value in new.items() if key != "replicas"}
-    rest_old = {key: value for key, value in old.items() if key != "replicas"}
-    after, before = _replicas(review.obj), _replicas(review.old)
-    return rest_new == rest_old and (1 if after is None else after) <= (1 if before is None else before)
+    return {key: value for key, value in new.items() if key != "replicas"} == {
+        key: value for key, value in old.items() if key != "replicas"
+    }
+
+
+def _replan(obj: Mapping[str, Any]) -> object:
+    metadata = obj.get("metadata")
+    annotations = metadata.get("annotations") if isinstance(metadata, Mapping) else None
+    return annotations.get(REPLAN_ANNOTATION) if isinstance(annotations, Mapping) else None
 
 
 def _in_namespace(deployment: InferenceDeployment, namespace: str) -> InferenceDeployment:
