@@ -262,7 +262,8 @@ class Shape:
     """A whole model before any parallelism.
 
     `attends_both_ways`: it encodes only, and keeps no cache. `image_prefix`: image tokens attend to one another (vLLM is_mm_prefix_lm).
-    `chunk_size`: tokens a chunk of its state kernels. `prediction_modules`: of the model's own checkpoint (multi-token prediction).
+    `chunk_size`: tokens a chunk of its state kernels. `predictions`: the layers of the checkpoint's own modules of multi-token prediction,
+    one each.
     """
 
     architecture: str
@@ -273,7 +274,7 @@ class Shape:
     attends_both_ways: bool = False
     image_prefix: bool = False
     chunk_size: int = 2048
-    prediction_modules: int = 0
+    predictions: tuple[Layer, ...] = ()
 
     @cached_property
     def kinds(self) -> tuple[Layer, ...]:
@@ -300,6 +301,11 @@ class Shape:
     def attends(self) -> bool:
         """Whether any layer has attention."""
         return any(layer.attends for layer in self.kinds)
+
+    @property
+    def prediction_modules(self) -> int:
+        """How many tokens' modules the checkpoint brings to draft with."""
+        return len(self.predictions)
 
     @property
     def hybrid(self) -> bool:

@@ -49,7 +49,7 @@ def model_cache(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules, n
     if needs.state is not None:
         aligned = align_hybrid(needs, resolved, rules, block_size)
         block_size, state_block, state_page = aligned.block_size, aligned.state_block_size, aligned.state_page_bytes
-    drafts = draft_layers(config, needs, resolved, rules)
+    drafts = draft_layers(needs, resolved, rules)
     # Layers that are alike are one object, so that each is priced once.
     made: dict[int, LayerSpec] = {}
     parts: dict[int, tuple[LayerSpec, ...]] = {}

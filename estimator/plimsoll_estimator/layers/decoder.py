@@ -19,7 +19,6 @@ from plimsoll_estimator.reader import FALLBACK_POSITIONS, MAX_LAYERS, POSITIONS,
 from plimsoll_estimator.shape import Dimensions
 
 Bias = Literal["no", "yes"] | tuple[str, ...]
-MAX_DRAFT_LAYERS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

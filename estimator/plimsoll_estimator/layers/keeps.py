@@ -71,6 +71,7 @@ def model_needs(shape: Shape, resolved: ResolvedArgs, rules: PlannerRules) -> Mo
         return ModelNeeds(layers=(), backend=_NOTHING)
     ask = _Ask(resolved=resolved, rules=rules)
     kept = {layer: _of_layer(layer, ask) for layer in shape.kinds}
+    modules = {layer: kept.get(layer) or _of_layer(layer, ask) for layer in dict.fromkeys(shape.predictions)}
     needs = [need for found in kept.values() for need in found]
     states = [need for need in needs if isinstance(need, StateNeed)]
     tokens = [need for need in needs if isinstance(need, AttentionNeed)]
@@ -88,7 +89,7 @@ def model_needs(shape: Shape, resolved: ResolvedArgs, rules: PlannerRules) -> Mo
         supports_mode_all=any(isinstance(mixer, Mamba1 | Mamba2) for mixer in shape.mixers),
         encoder_tokens=max((mixer.tokens for mixer in shape.mixers if isinstance(mixer, CrossAttention)), default=0),
         packed=any(isinstance(mixer, CompressedLatent) for mixer in shape.mixers),
-        prediction_module=_of_predictions(shape, ask),
+        predictions=tuple(map(modules.__getitem__, shape.predictions)),
     )
 
 
@@ -224,12 +225,6 @@ def _exports(mixer: DeltaNet, ask: _Ask) -> bool:
 
 def _exports_checkpoints(shape: Shape, ask: _Ask) -> bool:
     return any(isinstance(mixer, DeltaNet) and _exports(mixer, ask) for mixer in shape.mixers)
-
-
-def _of_predictions(shape: Shape, ask: _Ask) -> tuple[Need, ...]:
-    """What one prediction module keeps where it is not what the last full-attention layer keeps: DeepSeek-V4's keep a window only."""
-    windows = [mixer for mixer in shape.mixers if isinstance(mixer, CompressedLatent)]
-    return _needs(windows[0], ask)[:1] if windows else ()
 
 
 def _backend(shape: Shape, ask: _Ask) -> Backend:

@@ -68,5 +68,5 @@ class ModelNeeds:
     encoder_tokens: int = 0
     packed: bool = False
     """Pages of different sizes lie side by side in a block."""
-    prediction_module: tuple[Need, ...] = ()
-    """What one prediction module keeps, where it differs from the last full-attention layer."""
+    predictions: tuple[tuple[Need, ...], ...] = ()
+    """The needs of each prediction module of the model's own checkpoint."""

@@ -31,7 +31,7 @@ def afmoe(rank: Rank) -> None:
         rank.norm(size.hidden_size, count=4)
         rope(rank, size.head_dim, size.positions)
 
-    stack(rank, size, style, layer, lambda i: layers[i].ffn)
+    stack(rank, size, style, layer, rank.kind)
 
 
 def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:

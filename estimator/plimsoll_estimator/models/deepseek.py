@@ -17,7 +17,7 @@ from plimsoll_estimator.layers.latent import indexer, latent_attention, latent_r
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model, unless_causal
-from plimsoll_estimator.models.stacks import behind_dense, routed_experts
+from plimsoll_estimator.models.stacks import behind_dense, predicted, routed_experts
 from plimsoll_estimator.reader import MAX_LAYERS, MAX_WIDTH, positive
 from plimsoll_estimator.shape import Dimensions, Experts, Latent, Layer, Mlp
 
@@ -43,24 +43,16 @@ def deepseek_v2(rank: Rank, norms: int = 2, corrects: bool = False) -> None:
         rank.norm(size.hidden_size, count=norms)
         latent_rope(rank, mixer, size.positions)
 
-    stack(rank, size, _STYLE, lambda i: build(f"layers.{i}", layers[i]), lambda i: id(layers[i]))
+    stack(rank, size, _STYLE, lambda i: build(f"layers.{i}", layers[i]), rank.kind)
     if rank.drafts_by_mtp:
         # deepseek_mtp.py: whole layers after a joint projection; embedding and head are the target's.
-        module = _prediction_module(rank)
-        for i in range(rank.shape.prediction_modules):
+        for i, module in enumerate(rank.shape.predictions):
             build(f"layers.{size.num_hidden_layers + i}", module)
             rank.tensor(2 * size.hidden_size * size.hidden_size)
             rank.norm(size.hidden_size, count=3)
     last = layers[-1].mixer(Latent)
     if last.index_head_dim and not text.bool("indexer_rope_interleave") and rank.version.since(0, 13):
         latent_rope(rank, last, size.positions, "indexer")
-
-
-def _prediction_module(rank: Rank) -> Layer:
-    """A layer like the last, but that it always chooses tokens itself, and has experts where the model has any."""
-    last = rank.shape.layers[-1]
-    mixer = replace(last.mixer(Latent), shares_index=False)
-    return replace(last, mixers=(mixer,), ffn=rank.shape.experts or last.ffn)
 
 
 def _first_layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
@@ -86,6 +78,14 @@ def _latent_layers(text: HfConfig, size: Dimensions, first: int = 0) -> tuple[La
     return stacks.stack([(chooses,) if own else (follows,) for own in _own_indexer(text, count)], ffns)
 
 
+def _latent_predictions(text: HfConfig, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """Layers like the last, but that always choose tokens themselves, and are of experts where any layer is (deepseek_mtp.py)."""
+    routed = next((layer.ffn for layer in layers if layer.routed), layers[-1].ffn)
+    return tuple(
+        replace(layer, mixers=(replace(layer.mixer(Latent), shares_index=False),), ffn=routed) for layer in predicted(text, layers)
+    )
+
+
 def _own_indexer(text: HfConfig, count: int) -> list[bool]:
     """Which layers choose tokens: every n-th after an offset, or as the pattern says ("S" shares the layer before).
 
@@ -99,7 +99,7 @@ def _own_indexer(text: HfConfig, count: int) -> list[bool]:
 
 
 def _latent(*classes: str, model_types: tuple[str, ...]) -> Model:
-    return Model(classes=classes, model_types=model_types, weights=deepseek_v2, layers=_latent_layers)
+    return Model(classes=classes, model_types=model_types, weights=deepseek_v2, layers=_latent_layers, predictions=_latent_predictions)
 
 
 V3 = replace(
@@ -125,5 +125,6 @@ MODELS = (
         model_types=("axk1", "AXK1"),
         weights=partial(deepseek_v2, norms=3, corrects=True),  # a norm behind the feed-forward block too
         layers=partial(_latent_layers, first=1),
+        predictions=_latent_predictions,
     ),
 )

@@ -6,6 +6,7 @@ Sources: vllm/models/deepseek_v4/{attention,compressor}.py and nvidia/model.py (
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from plimsoll_estimator.checks import Check
@@ -17,7 +18,7 @@ from plimsoll_estimator.layers.rank import Rank, divide
 from plimsoll_estimator.layers.rope import rope, rope_parameters
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model
-from plimsoll_estimator.models.stacks import routed_experts
+from plimsoll_estimator.models.stacks import predicted, routed_experts
 from plimsoll_estimator.reader import MAX_WIDTH, positive
 from plimsoll_estimator.shape import CompressedLatent, Dimensions, Experts, Layer
 from plimsoll_estimator.units import round_up
@@ -101,11 +102,17 @@ def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     return stacks.stack([(mixers[ratio],) for ratio in ratios[:count]], [block] * count)
 
 
+def _windows(text: HfConfig, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """Prediction modules compress nothing and keep a window only: they are not in the list of ratios (attention.py)."""
+    return tuple(replace(layer, mixers=(replace(layer.mixer(CompressedLatent), ratio=1),)) for layer in predicted(text, layers))
+
+
 MODELS = (
     Model(
         classes=("DeepseekV4ForCausalLM",),
         model_types=("deepseek_v4", "deepseek_ref"),
         weights=deepseek_v4,
         layers=_layers,
+        predictions=_windows,
     ),
 )

@@ -48,7 +48,7 @@ def hunyuan_moe(rank: Rank) -> None:
         rank.norm(size.hidden_size, count=2)
         rope_table(rank, size, HUNYUAN)
 
-    stack(rank, size, HUNYUAN, layer, lambda i: id(layers[i]))
+    stack(rank, size, HUNYUAN, layer, rank.kind)
 
 
 def hy_v3(rank: Rank) -> None:

@@ -93,7 +93,7 @@ def _kimi_linear(rank: Rank) -> None:
         feed_forward(rank, name, layers[i].ffn, _STYLE, sparse)
         rank.norm(size.hidden_size, count=2)
 
-    stack(rank, size, _STYLE, layer, lambda i: id(layers[i]))
+    stack(rank, size, _STYLE, layer, rank.kind)
 
 
 def _latent_attention(rank: Rank, parent: str, mixer: Latent, hidden: int, gated: bool) -> None:
@@ -138,7 +138,7 @@ def _kimi_k3(rank: Rank) -> None:
             mlp(rank, f"{name}.mlp", size.hidden_size, size.intermediate_size, _STYLE)
         rank.norm(size.hidden_size, count=6 if mixes else 2)
 
-    stack(rank, size, _STYLE, layer, lambda i: id(layers[i]))
+    stack(rank, size, _STYLE, layer, rank.kind)
     if mixes and rank.last:
         rank.norm(size.hidden_size, count=2)
 

@@ -36,7 +36,7 @@ def llama4(rank: Rank) -> None:
         rank.norm(size.hidden_size, count=2)
         rope(rank, size.head_dim, size.positions)
 
-    stack(rank, size, _STYLE, layer, lambda i: id(layers[i]))
+    stack(rank, size, _STYLE, layer, rank.kind)
 
 
 def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:

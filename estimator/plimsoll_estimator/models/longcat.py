@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import DecoderStyle, mlp, stack
+from plimsoll_estimator.layers.experts import MoeStyle, feed_forward
 from plimsoll_estimator.layers.latent import latent_attention, latent_rope
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model
-from plimsoll_estimator.models.stacks import routed_experts
+from plimsoll_estimator.models.stacks import prediction_modules, routed_experts
 from plimsoll_estimator.reader import MAX_WIDTH, positive
-from plimsoll_estimator.shape import Dimensions, Latent, Layer
+from plimsoll_estimator.shape import Dimensions, Latent, Layer, Mlp
 
 _STYLE = DecoderStyle(ties=False)
 
@@ -35,6 +36,14 @@ def longcat(rank: Rank) -> None:
         latent_rope(rank, mixer, size.positions)
 
     stack(rank, size, _STYLE, layer)
+    if rank.drafts_by_mtp:
+        # longcat_flash_mtp.py: a latent and a dense block after a joint projection; embedding and head are the target's.
+        for i, module in enumerate(rank.shape.predictions):
+            name = f"mtp.layers.{i}"
+            rank.replicated(name, ("eh_proj",), 2 * size.hidden_size, (size.hidden_size,))
+            latent_attention(rank, f"{name}.self_attn", module.mixer(Latent), size.hidden_size, bias)
+            feed_forward(rank, name, module.ffn, _STYLE, MoeStyle())
+            rank.norm(size.hidden_size, count=5)
 
 
 def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
@@ -45,4 +54,18 @@ def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     return stacks.stack([(mixer, mixer)] * size.num_hidden_layers, [block] * size.num_hidden_layers)
 
 
-MODELS = (Model(classes=("LongcatFlashForCausalLM",), model_types=("longcat_flash",), weights=longcat, layers=_layers),)
+def _predictions(text: HfConfig, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """One latent and a dense block; one module where the file is silent (longcat_flash_mtp.py, config/speculative.py)."""
+    module = Layer(mixers=layers[-1].mixers[:1], ffn=Mlp(width=layers[-1].experts.shared))
+    return (module,) * prediction_modules(text, silent=1)
+
+
+MODELS = (
+    Model(
+        classes=("LongcatFlashForCausalLM",),
+        model_types=("longcat_flash",),
+        weights=longcat,
+        layers=_layers,
+        predictions=_predictions,
+    ),
+)

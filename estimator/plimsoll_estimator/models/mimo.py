@@ -14,7 +14,7 @@ from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.layers.rope import rope
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model
-from plimsoll_estimator.models.stacks import behind_dense, by_name, routed_experts
+from plimsoll_estimator.models.stacks import behind_dense, by_name, prediction_modules, routed_experts
 from plimsoll_estimator.reader import MAX_WIDTH, positive
 from plimsoll_estimator.shape import Attention, Dimensions, Experts, Layer, Mlp
 
@@ -42,7 +42,7 @@ def mimo_v2(rank: Rank) -> None:
         theta = text.float_or_none(*(("swa_rope_theta", "rope_theta") if window else ("rope_theta",)))
         rope(rank, mixer.head_dim, size.positions, parameters={"rope_type": "default", "rope_theta": theta}, partial=partial)
 
-    stack(rank, size, _STYLE, layer, lambda i: id(layers[i]))
+    stack(rank, size, _STYLE, layer, rank.kind)
 
 
 def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
@@ -81,11 +81,18 @@ def _feed_forwards(text: HfConfig, size: Dimensions) -> list[Mlp | Experts]:
     return [block if i < len(listed) and listed[i] else Mlp(width=size.intermediate_size) for i in range(size.num_hidden_layers)]
 
 
+def _predictions(text: HfConfig, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """vLLM runs the first module alone: a windowed layer with a dense block (mimo_v2_mtp.py). None where the file names none."""
+    local = next((layer for layer in layers if layer.mixer(Attention).seen == "sliding"), layers[-1])
+    return (replace(local, ffn=Mlp(width=text.int("intermediate_size"))),) * min(1, prediction_modules(text))
+
+
 MODELS = (
     Model(
         classes=("MiMoV2FlashForCausalLM", "MiMoV2ForCausalLM"),
         model_types=("mimo_v2_flash", "mimo_v2"),
         weights=mimo_v2,
         layers=_layers,
+        predictions=_predictions,
     ),
 )

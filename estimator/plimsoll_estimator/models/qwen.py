@@ -13,7 +13,6 @@ from functools import cache, partial
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import (
-    MAX_DRAFT_LAYERS,
     DecoderStyle,
     build_decoder,
     everywhere,
@@ -106,9 +105,9 @@ def qwen_next(rank: Rank, split_names: bool) -> None:
         # qwen3_5_mtp.py, qwen3_next_mtp.py: attention layers after a joint projection; embedding and head are the target's.
         rank.column("mtp", ("fc",), 2 * size.hidden_size, (size.hidden_size,), tp=1)
         rank.norm(size.hidden_size, count=3)
-        for i in range(min(text.int("mtp_num_hidden_layers", "num_nextn_predict_layers", default=0), MAX_DRAFT_LAYERS)):
+        for i, module in enumerate(rank.shape.predictions):
             gated_attention(f"mtp.layers.{i}")
-            feed_forward(rank, f"mtp.layers.{i}", rank.shape.experts or Mlp(width=size.intermediate_size), style, _NEXT_MOE)
+            feed_forward(rank, f"mtp.layers.{i}", module.ffn, style, _NEXT_MOE)
             rank.norm(size.hidden_size, count=2)
 
 

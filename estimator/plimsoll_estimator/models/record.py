@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.models.stacks import Layers
+from plimsoll_estimator.models.stacks import Layers, Predictions, predicted
 from plimsoll_estimator.reader import NO_OVERRIDES
 from plimsoll_estimator.towers.compose import Builder
 
@@ -43,16 +43,18 @@ class Model:
     """Classes that vLLM builds alike.
 
     `classes`: names in `architectures`. `model_types`: of the language model's config, as Transformers or vLLM register them. `weights`
-    adds up one rank's modules. `layers` reads them from the language config (`reader.language`). `overrides`: dimensions by usual key that
-    the class reads otherwise. `attends` false: a model of states alone. `encodes`: whether it attends in both directions and keeps no
-    cache. `multimodal`: it takes images, video or sound besides text, whatever the config says (its config class fills a tower in).
-    `image_prefix`, of the whole config: image tokens attend to one another.
+    adds up one rank's modules. `layers` reads them from the language config (`reader.language`). `predictions`: one layer for each of its
+    own modules of multi-token prediction. `overrides`: dimensions by usual key that the class reads otherwise. `attends` false: a model
+    of states alone. `encodes`: whether it attends in both directions and keeps no cache. `multimodal`: it takes images, video or sound
+    besides text, whatever the config says (its config class fills a tower in). `image_prefix`, of the whole config: image tokens attend
+    to one another.
     """
 
     classes: tuple[str, ...]
     model_types: tuple[str, ...]
     weights: Builder
     layers: Layers
+    predictions: Predictions = predicted
     overrides: Callable[[HfConfig], Mapping[str, int]] = no_overrides
     attends: bool = True
     encodes: Asks = never

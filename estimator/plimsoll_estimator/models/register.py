@@ -82,7 +82,7 @@ from plimsoll_estimator.models import (
 )
 from plimsoll_estimator.models.architectures import find_architecture
 from plimsoll_estimator.models.record import Model, Wrapper
-from plimsoll_estimator.reader import MAX_LAYERS, MAX_WIDTH, PREDICTION_MODULES, VISION, dimensions, language, positive, text_type, tower
+from plimsoll_estimator.reader import MAX_WIDTH, VISION, dimensions, language, positive, text_type, tower
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.shape import Shape, Vision
 
@@ -201,25 +201,22 @@ def find(config: HfConfig, architecture: str) -> Model | None:
 def read(config: HfConfig, architecture: str) -> Shape:
     """What the config's model is, read once. Raises Unsupported as `find` and for layers without a rule, InvalidInput naming a key."""
     model, text = find(config, architecture), language(config)
-    assert model is not None, "asked for a class that is not moved yet"
+    if model is None:
+        find_architecture(architecture)  # names what resembles it
+        raise Unsupported(Check.UNSUPPORTED_ARCHITECTURE, f"no rules for the model architecture {architecture[:120]}")
     size = dimensions(config, model.overrides(text), attends=model.attends)
+    layers = model.layers(text, size)
     return Shape(
         architecture=architecture,
         size=size,
-        layers=model.layers(text, size),
+        layers=layers,
         multimodal=model.multimodal,
         vision=_vision(config) if model.multimodal else None,
         attends_both_ways=model.encodes(text),
         image_prefix=model.image_prefix(config),
-        prediction_modules=_prediction_modules(text),
+        predictions=model.predictions(text, layers),
         chunk_size=positive(text, "mamba_chunk_size", "chunk_size", default=2048, limit=MAX_WIDTH),
     )
-
-
-def _prediction_modules(text: HfConfig) -> int:
-    """Modules of multi-token prediction in the checkpoint itself."""
-    named = text.int_or_none(*PREDICTION_MODULES)
-    return positive(text, *PREDICTION_MODULES, limit=MAX_LAYERS) if named else 0
 
 
 def _vision(config: HfConfig) -> Vision:

@@ -12,8 +12,8 @@ from typing import Final, TypeVar
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.reader import EXPERTS_PER_TOKEN, MAX_WIDTH, SHARED_EXPERTS, experts, positive
-from plimsoll_estimator.shape import Attention, DeltaNet, Dimensions, Experts, Latent, Layer, Mamba2, Mixer, Mlp
+from plimsoll_estimator.reader import EXPERTS_PER_TOKEN, MAX_LAYERS, MAX_WIDTH, PREDICTION_MODULES, SHARED_EXPERTS, experts, positive
+from plimsoll_estimator.shape import STATES, Attention, DeltaNet, Dimensions, Experts, Latent, Layer, Mamba2, Mixer, Mlp
 from plimsoll_estimator.units import ceil_div
 
 KNOWN_KINDS: Final = frozenset({"full_attention", "attention", "sliding_attention", "chunked_attention", "global", "local"})
@@ -23,6 +23,7 @@ ATTENDS: Final = {
 """Layers of hybrids as published files name them; Transformers 5 saves state-space layers as "linear_attention"."""
 Said = TypeVar("Said")
 Layers = Callable[[HfConfig, Dimensions], tuple[Layer, ...]]
+Predictions = Callable[[HfConfig, tuple[Layer, ...]], tuple[Layer, ...]]
 
 
 def stack(mixers: Sequence[tuple[Mixer, ...]], ffns: Iterable[Mlp | Experts | None]) -> tuple[Layer, ...]:
@@ -192,3 +193,26 @@ def behind_dense(text: HfConfig, size: Dimensions, block: Experts, first: int = 
             return [block if sparse and block.count else plain for sparse in listed]
     start, every = text.int("first_k_dense_replace", default=first), positive(text, "moe_layer_freq", default=1)
     return [block if i >= start and i % every == 0 and block.count else plain for i in range(count)]
+
+
+def prediction_modules(text: HfConfig, silent: int = 0) -> int:
+    """Modules of multi-token prediction that the file names; `silent` where it does not."""
+    named = text.int_or_none(*PREDICTION_MODULES)
+    return silent if named is None else positive(text, *PREDICTION_MODULES, limit=MAX_LAYERS) if named else 0
+
+
+def predicted(text: HfConfig, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """One layer a prediction module, which attends as the last layer that sees all tokens does (vLLM's ..._mtp.py build it of that class).
+
+    A model without such a layer predicts as its last that attends; one of states alone has no modules.
+    """
+    count = prediction_modules(text)
+    attending = [layer for layer in layers if layer.attends and layer.keeps_cache] if count else []
+    if not attending:
+        return ()
+    last = next((layer for layer in reversed(attending) if _sees_all(layer)), attending[-1])
+    return (replace(last, mixers=tuple(mixer for mixer in last.mixers if not isinstance(mixer, STATES))),) * count
+
+
+def _sees_all(layer: Layer) -> bool:
+    return any(isinstance(mixer, Latent) or (isinstance(mixer, Attention) and mixer.seen == "full") for mixer in layer.mixers)

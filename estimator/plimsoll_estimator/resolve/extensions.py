@@ -13,6 +13,7 @@ from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.models.register import read
 from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolve.checks import check_parallel
 from plimsoll_estimator.resolve.facts import interface
@@ -20,7 +21,6 @@ from plimsoll_estimator.resolve.releases import argument_rules
 
 _RULED: Final = frozenset({"ngram", "ngram_gpu", "suffix", "eagle", "eagle3", "draft_model"})
 _WITH_DRAFT: Final = frozenset({"eagle", "eagle3", "draft_model"})
-_MODULE_KEYS: Final = ("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules")
 
 
 def check_lora(config: HfConfig, architecture: str, args: EngineArgs, version: EngineVersion) -> None:
@@ -63,7 +63,7 @@ def check_speculation(config: HfConfig, architecture: str, args: EngineArgs, ver
     if method in _WITH_DRAFT and draft is None:
         raise EngineRefusal(Check.SPECULATIVE_MODEL_MISSING, f"speculative method {method} needs a draft model")
     if mtp:
-        _check_modules(config, tokens, method)
+        _check_modules(read(config, architecture).prediction_modules, tokens, method)
     if method == "eagle3":
         _check_eagle3_target(config, architecture, version)
     if method == "draft_model" and draft is not None:
@@ -73,8 +73,7 @@ def check_speculation(config: HfConfig, architecture: str, args: EngineArgs, ver
         check_parallel(draft, draft.architecture, tp, 1, 1, False, version)
 
 
-def _check_modules(config: HfConfig, tokens: int, method: str) -> None:
-    modules = language(config).int_or_none(*_MODULE_KEYS)
+def _check_modules(modules: int, tokens: int, method: str) -> None:
     if not modules:
         raise EngineRefusal(Check.SPECULATIVE_MODULES_MISSING, f"speculative method {method} needs prediction modules, the model has none")
     if tokens > modules and tokens % modules:

@@ -3,6 +3,7 @@ deepseek_v32/attention.py, glm4_moe_lite.py and AXK1.py read them."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -89,6 +90,22 @@ def test_weights_of_a_shared_indexer_are_left_out_since_the_release_that_shares(
     quantised = created(owning, "0.22.1") - created(config, "0.22.1")
     assert shared == 57
     assert quantised == shared * one
+
+
+@pytest.mark.parametrize(
+    ("sentence", "name", "modules"),
+    [
+        ("one, as the file names", "deepseek-ai/DeepSeek-V3", 1),
+        ("the file names none", "moonshotai/Kimi-K2.5", 0),
+        ("whose last layer shares its choice", "zai-org/GLM-5.2", 1),
+    ],
+)
+def test_a_prediction_module_is_a_layer_that_chooses_its_tokens_itself(sentence: str, name: str, modules: int) -> None:
+    shape = shipped(name)
+    assert shape.prediction_modules == modules, sentence
+    for layer in shape.predictions:
+        assert layer.mixer(Latent) == replace(shape.layers[-1].mixer(Latent), shares_index=False)
+        assert layer.ffn == shape.experts
 
 
 @pytest.mark.parametrize(

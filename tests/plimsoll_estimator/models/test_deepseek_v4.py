@@ -40,3 +40,8 @@ def test_a_missing_dimension_is_named(key: str) -> None:
     with pytest.raises(InvalidInput) as refused:
         shape_of({**SMALL, key: None})
     assert refused.value.field.endswith(key)
+
+
+def test_a_prediction_module_keeps_a_window_alone() -> None:
+    (module,) = shape_of({**SMALL, "num_nextn_predict_layers": 1}).predictions
+    assert module.mixers == (CompressedLatent(head_dim=512, window=128, ratio=1, index_head_dim=128),)

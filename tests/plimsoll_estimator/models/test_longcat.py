@@ -8,8 +8,14 @@ from typing import Any
 import pytest
 from tests.plimsoll_estimator.models.reading import routed, shape_of
 
+from plimsoll_estimator.engine_args import EngineArgs
+from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import InvalidInput
-from plimsoll_estimator.shape import Experts, Latent
+from plimsoll_estimator.hardware import gpu_from
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.resolve import resolve
+from plimsoll_estimator.shape import Experts, Latent, Mlp
+from plimsoll_estimator.weights import weights_per_stage
 
 SILENT: dict[str, Any] = {"architectures": ["LongcatFlashForCausalLM"], "model_type": "longcat_flash"}
 
@@ -37,3 +43,22 @@ def test_experts_that_are_missing_are_named() -> None:
     with pytest.raises(InvalidInput) as refused:
         shape_of({**SILENT, "n_routed_experts": 0})
     assert refused.value.field.endswith("n_routed_experts")
+
+
+@pytest.mark.parametrize(("sentence", "named", "modules"), [("one where the file is silent", None, 1), ("none", 0, 0), ("two", 2, 2)])
+def test_a_prediction_module_is_one_latent_and_a_dense_block(sentence: str, named: int | None, modules: int) -> None:
+    shape = shape_of({**SILENT, "num_nextn_predict_layers": named})
+    assert [len(layer.mixers) for layer in shape.predictions] == [1] * modules, sentence
+    assert {layer.ffn for layer in shape.predictions} <= {Mlp(width=12288)}
+
+
+def test_drafting_loads_the_module() -> None:
+    def created(**given: object) -> int:
+        config, args = HfConfig(SILENT), EngineArgs(**{"tensor_parallel_size": 8, **given})
+        resolved = resolve(config, args, gpu_from("NVIDIA-B200"), EngineVersion.parse("0.33.0"))
+        return weights_per_stage(config, resolved)[0].created_bytes
+
+    latent = 6144 * (1536 + 576) + 1536 + 512 + (1536 * 64 * 192 + 512 * 64 * 256 + 64 * 128 * 6144) // 8
+    module = 2 * 6144 * 6144 + latent + 3 * 6144 * 12288 // 8 + 5 * 6144
+    drafting = created(num_speculative_tokens=1, speculative_method="mtp")
+    assert drafting - created() == 2 * module + 16
