@@ -4,8 +4,15 @@ vLLM 0.32.0's own config class) holds after reading such a file: `AutoConfig.for
 from typing import Any
 
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
-from plimsoll_estimator.errors import InvalidInput
+from plimsoll_estimator import catalogue
+from plimsoll_estimator.engine_args import EngineArgs
+from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.errors import InvalidInput, Unsupported
+from plimsoll_estimator.estimate import estimate
+from plimsoll_estimator.hardware import gpu_from
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.reader import AUDIO, MAX_TOWER_LAYERS, TOWER_SPELLINGS, VISION, outer, tower, tower_size
 from plimsoll_estimator.shape import TowerSize
@@ -103,3 +110,53 @@ def test_what_stands_between_is_the_outer_class_s_word() -> None:
     assert outer(HfConfig({"model_type": "llava", "vision_feature_layer": -1})).raw("vision_feature_layer") == -1
     assert outer(HfConfig({"model_type": "cohere2_vision"})).int("alignment_intermediate_size") == 36864
     assert "vision_feature_layer" not in outer(HfConfig({"model_type": "novel"}))
+
+
+SEEING = [name for name in catalogue.names() if VISION in catalogue.lookup(name)]
+LAW = settings(max_examples=150, deadline=None)
+
+
+def without(name: str, left_out: frozenset[str]) -> HfConfig:
+    """A model of the catalogue whose file leaves these keys of its vision tower out."""
+    config = catalogue.lookup(name)
+    given = config.sub(VISION)
+    assert given is not None
+    return HfConfig({**config.as_mapping(), VISION: {key: value for key, value in given.as_mapping().items() if key not in left_out}})
+
+
+@st.composite
+def shortened(draw: st.DrawFn) -> HfConfig:
+    name = draw(st.sampled_from(SEEING))
+    given = catalogue.lookup(name).sub(VISION)
+    assert given is not None
+    return without(name, frozenset(draw(st.sets(st.sampled_from(sorted(given))))))
+
+
+@LAW
+@given(config=shortened())
+def test_a_tower_that_leaves_keys_out_is_whole_or_refused_by_name(config: HfConfig) -> None:
+    """No dimension is ever 0, and nothing but a named refusal comes of it."""
+    refused: list[str] = []
+    try:
+        read = tower_size(tower(config, VISION))
+        assert min(read.layers, read.hidden_size, read.heads, read.intermediate_size) > 0
+        estimate(config, EngineArgs(tensor_parallel_size=8), gpu_from("NVIDIA-H200"), EngineVersion(0, 33))
+    except InvalidInput as found:
+        refused.append(found.field)
+    except Unsupported as found:
+        refused.append(f"{VISION}: {found.reason}")
+    assert all(VISION in field for field in refused)
+
+
+@LAW
+@given(name=st.sampled_from(SEEING), usual=st.sampled_from(sorted(TOWER_SPELLINGS)), data=st.data())
+def test_a_dimension_spelled_otherwise_is_the_same(name: str, usual: str, data: st.DataObject) -> None:
+    config = catalogue.lookup(name)
+    given = config.sub(VISION)
+    assert given is not None
+    group = [key for key in TOWER_SPELLINGS[usual] if key != "embed_dim"]
+    spelled = [key for key in group if key in given]
+    assume(len(spelled) == 1 and "embed_dim" not in given)
+    renamed = {data.draw(st.sampled_from(group)) if key == spelled[0] else key: value for key, value in given.as_mapping().items()}
+    read = tower_size(tower(HfConfig({**config.as_mapping(), VISION: renamed}), VISION))
+    assert read == tower_size(tower(config, VISION))

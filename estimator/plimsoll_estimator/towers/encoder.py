@@ -39,6 +39,8 @@ class Block:
 
 CLIP_BLOCK = Block(attention="self_attn", qkv="qkv_proj", out="out_proj", up=("fc1",), down="fc2")
 """The block of CLIP and SigLIP."""
+GATED_BLOCK = Block(up=("gate_proj", "up_proj"), down="down_proj", gated=True, norm_bias=False)
+"""The block of Qwen2.5-VL and GLM: a gated MLP, RMSNorms."""
 
 
 def vision_config(rank: Rank) -> HfConfig:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.reader import tower_size
-from plimsoll_estimator.towers.encoder import Block, conv, encoder, patch_count, tower_rope, vision_config
+from plimsoll_estimator.towers.encoder import GATED_BLOCK, conv, encoder, patch_count, tower_rope, vision_config
 
 
 def glm4v_tower(rank: Rank) -> None:
@@ -24,7 +24,7 @@ def glm4v_tower(rank: Rank) -> None:
     rank.norm(hidden, count=2)
     rank.tensor(out * hidden * merge * merge + out)
     bias = vision.bool("attention_bias")
-    block = Block(up=("gate_proj", "up_proj"), down="down_proj", gated=True, qkv_bias=bias, out_bias=False, mlp_bias=False, norm_bias=False)
+    block = replace(GATED_BLOCK, qkv_bias=bias, out_bias=False, mlp_bias=False)
     encoder(rank, "visual.blocks", replace(size, intermediate_size=out), block)
     rank.column("visual.merger", ("proj",), out, (out,))
     rank.norm(out, bias=True)
@@ -40,8 +40,7 @@ def glm_ocr_tower(rank: Rank) -> None:
     hidden, out, merge = size.hidden_size, vision.int("out_hidden_size"), vision.int("spatial_merge_size")
     context = rank.shape.size.intermediate_size
     conv(rank, vision, hidden, bias=True)
-    block = Block(up=("gate_proj", "up_proj"), down="down_proj", gated=True, norm_bias=False)
-    encoder(rank, "visual.blocks", size, block)
+    encoder(rank, "visual.blocks", size, GATED_BLOCK)
     rank.norm(size.head_dim, count=2 * size.layers)
     rank.norm(hidden)
     rank.tensor(out * hidden * merge * merge + out)

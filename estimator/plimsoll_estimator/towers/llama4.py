@@ -5,9 +5,11 @@ Called by `models.llama4`. Source: vllm/model_executor/models/mllama4.py. Knows 
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from plimsoll_estimator.layers.rank import Rank, positive
 from plimsoll_estimator.reader import tower_size
-from plimsoll_estimator.towers.encoder import Block, encoder, patch_count, vision_config
+from plimsoll_estimator.towers.encoder import CLIP_BLOCK, encoder, patch_count, vision_config
 
 
 def llama4_tower(rank: Rank) -> None:
@@ -18,8 +20,7 @@ def llama4_tower(rank: Rank) -> None:
     rank.tensor(hidden + positions * hidden)
     rank.column("vision_model.patch_embedding", ("linear",), 3 * patch * patch, (hidden,))
     rank.norm(hidden, bias=True, count=2)
-    block = Block(attention="self_attn", qkv="q_proj", out="o_proj", up=("fc1",), down="fc2")
-    encoder(rank, "vision_model.model.layers", size, block)
+    encoder(rank, "vision_model.model.layers", size, replace(CLIP_BLOCK, qkv="q_proj", out="o_proj"))
     projected_in, projected_out = vision.int("projector_input_dim"), vision.int("projector_output_dim")
     rank.column("vision_model.vision_adapter.mlp", ("fc1",), size.intermediate_size, (projected_in,))
     rank.row("vision_model.vision_adapter.mlp", "fc2", projected_in, projected_out)

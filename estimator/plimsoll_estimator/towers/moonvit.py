@@ -5,11 +5,16 @@ Called by `models.kimi`. Sources: vllm/model_executor/models/{moonvit,kimi_vl,ki
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Final
+
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.reader import tower_size
 from plimsoll_estimator.towers.encoder import Block, conv, encoder, vision_config
 from plimsoll_estimator.towers.releases import tower_rules
+
+_BLOCK: Final = Block(attention="self_attn", qkv="wqkv", out="wo", up=("fc0",), down="fc1")
 
 
 def moonvit_blocks(rank: Rank, vision: HfConfig, frames: int) -> int:
@@ -20,12 +25,11 @@ def moonvit_blocks(rank: Rank, vision: HfConfig, frames: int) -> int:
     conv(rank, vision, hidden, bias=True, frames=1)
     rank.tensor(vision.int("pos_emb_height") * vision.int("pos_emb_width") * hidden)
     rank.tensor(frames * hidden, 4 if rules.moonvit_time_float32 else None)
-    block = Block(attention="self_attn", qkv="wqkv", out="wo", up=("fc0",), down="fc1")
     if not rules.divides_moonvit:
         rank.tensor(layers * (4 * hidden * (hidden + 1) + intermediate * (2 * hidden + 1) + hidden))
         rank.norm(hidden, bias=True, count=2 * layers)
     else:
-        encoder(rank, "vision_tower.encoder.blocks", size, block)
+        encoder(rank, "vision_tower.encoder.blocks", size, _BLOCK)
     rank.norm(hidden, bias=True, count=2)
     return hidden
 
@@ -57,12 +61,8 @@ def kimi_k3_tower(rank: Rank) -> None:
     rank.tensor(vision.int("pos_emb_height") * vision.int("pos_emb_width") * hidden)
     rank.tensor(vision.int("pos_emb_time") * hidden, 4)
     bias = vision.bool("attn_bias")
-    block = Block(
-        attention="self_attn",
-        qkv="wqkv",
-        out="wo",
-        up=("fc0",),
-        down="fc1",
+    block = replace(
+        _BLOCK,
         qkv_bias=bias,
         out_bias=bias,
         mlp_bias=vision.bool("linear_bias"),

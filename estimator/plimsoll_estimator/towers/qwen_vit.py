@@ -11,7 +11,7 @@ from typing import Final
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.reader import tower_size
-from plimsoll_estimator.towers.encoder import Block, conv, encoder, patch_count, tower_rope, vision_config
+from plimsoll_estimator.towers.encoder import GATED_BLOCK, Block, conv, encoder, patch_count, tower_rope, vision_config
 
 _MOST_LEVELS: Final = 64
 
@@ -74,8 +74,7 @@ def qwen2_5_tower(rank: Rank) -> None:
     hidden = size.hidden_size
     merged = hidden * vision.int("spatial_merge_size") ** 2
     conv(rank, vision, hidden, bias=False)
-    block = Block(up=("gate_proj", "up_proj"), down="down_proj", gated=True, norm_bias=False)
-    encoder(rank, "visual.blocks", size, block, kv_heads=vision.int_or_none("num_key_value_heads"))
+    encoder(rank, "visual.blocks", size, GATED_BLOCK, kv_heads=vision.int_or_none("num_key_value_heads"))
     rank.norm(hidden)
     _merger(rank, "visual.merger.mlp", merged, vision.int("out_hidden_size"), ("0", "2"))
     tower_rope(rank, size.head_dim)
