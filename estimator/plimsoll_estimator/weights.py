@@ -10,7 +10,7 @@ from typing import Final
 
 from plimsoll_estimator.hf_config import HfConfig, kept_with_config
 from plimsoll_estimator.layers.rank import Rank
-from plimsoll_estimator.models.register import builder, find, read
+from plimsoll_estimator.models.register import builder, read
 from plimsoll_estimator.quantization.methods import method_for
 from plimsoll_estimator.resolved import RankWeights, ResolvedArgs, Sight
 
@@ -47,7 +47,7 @@ def _remembered(config: HfConfig, seen: tuple[object, ...]) -> tuple[RankWeights
 
 def _stages(config: HfConfig, resolved: ResolvedArgs) -> tuple[RankWeights, ...]:
     build = builder(config, resolved.architecture)
-    shape = None if find(config, resolved.architecture) is None else read(config, resolved.architecture)
+    shape = read(config, resolved.architecture)
     method = method_for(config, resolved)
     stages = []
     for stage in range(resolved.pipeline_parallel_size):

@@ -300,10 +300,22 @@ def test_compressed_latents_are_packed_side_by_side() -> None:
             layout_of(config, **other)
 
 
-@pytest.mark.parametrize("mark", [{"compress_ratios": [4, 128]}, {"layer_types": ["full_attention", "wkv"]}, {"is_encoder_decoder": True}])
-def test_layers_without_a_rule_are_not_guessed(mark: dict[str, Any]) -> None:
-    with pytest.raises(Unsupported, match="no KV-cache rule"):
-        layout_of({**DENSE, "model_type": "novel", **mark})
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        ({**DENSE, "model_type": "novel"}, "no rules for the model architecture NovelModel"),
+        ({**DENSE, "model_type": "novel", "architectures": ["LlamaForCausalLM"]}, "no rules for the model type novel"),
+        ({**DENSE, "layer_types": ["full_attention", "wkv"]}, "no KV-cache rule for layers of type 'wkv'"),
+    ],
+)
+def test_layers_without_a_rule_are_not_guessed(config: dict[str, Any], says: str) -> None:
+    with pytest.raises(Unsupported, match=says):
+        layout_of(config)
+
+
+def test_an_eagle_head_keeps_what_a_layer_of_its_language_model_keeps() -> None:
+    head = {**DENSE, "architectures": ["LlamaForCausalLMEagle3"], "num_hidden_layers": 1}
+    assert layout_of(head).kv_block_bytes == layout_of({**DENSE, "num_hidden_layers": 1}).kv_block_bytes
 
 
 def test_key_value_heads_are_replicated_beyond_their_number() -> None:

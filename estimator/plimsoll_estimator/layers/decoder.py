@@ -11,11 +11,9 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from plimsoll_estimator.engine_version import EngineVersion
-from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.layers.rank import FLOAT32, Rank, positive, stage_layers
+from plimsoll_estimator.layers.rank import FLOAT32, Rank, stage_layers
 from plimsoll_estimator.layers.rope import rope, rope_parameters
-from plimsoll_estimator.reader import FALLBACK_POSITIONS, MAX_LAYERS, POSITIONS, TIES
 from plimsoll_estimator.shape import Dimensions
 
 Bias = Literal["no", "yes"] | tuple[str, ...]
@@ -38,7 +36,6 @@ class DecoderStyle:
     norms: int = 2
     norm_bias: bool = False
     qk_norm: Literal["no", "head", "full", "key"] = "no"
-    tied: bool = False
     ties: bool = True
     partial_rotary: float | None = None
     attention: str = "self_attn"
@@ -54,31 +51,6 @@ class DecoderStyle:
 
 
 Rotary = Callable[[Rank, Dimensions, DecoderStyle], None]
-
-
-def sizes(text: HfConfig, style: DecoderStyle, root: HfConfig | None = None) -> Dimensions:
-    """The dimensions of a class without a record. Raises InvalidInput naming what is missing."""
-    hidden = text.int("hidden_size")
-    heads = text.int("num_attention_heads")
-    if heads < 1 or hidden < 1:
-        raise InvalidInput(f"{text.path}.num_attention_heads", heads, "must be at least 1")
-    return Dimensions(
-        model_type=text.model_type,
-        num_hidden_layers=positive(text, "num_hidden_layers", limit=MAX_LAYERS),
-        hidden_size=hidden,
-        heads=heads,
-        kv_heads=text.int_or_none("num_key_value_heads") or heads,
-        head_dim=text.int_or_none("head_dim") or hidden // heads,
-        intermediate_size=text.int_or_none("intermediate_size") or 4 * hidden,
-        vocab_size=text.int("vocab_size"),
-        positions=text.int_or_none(*POSITIONS) or FALLBACK_POSITIONS,
-        tied=text.bool(TIES),
-    )
-
-
-def size_of(rank: Rank, style: DecoderStyle) -> Dimensions:
-    """The dimensions of the rank's model."""
-    return rank.shape.size if rank.described else sizes(rank.text, style, rank.config)
 
 
 def ties(size: Dimensions, style: DecoderStyle) -> bool:
@@ -186,7 +158,7 @@ def stack(
 
 def build_decoder(rank: Rank, style: DecoderStyle, rotary: Rotary = rope_table, mlp_tp: int | None = None) -> None:
     """A dense decoder of one style. `mlp_tp`: the tensor-parallel size of its MLPs, where it is not the rank's."""
-    size = size_of(rank, style)
+    size = rank.shape.size
 
     def layer(i: int) -> None:
         name = f"layers.{i}"

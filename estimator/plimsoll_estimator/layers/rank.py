@@ -64,7 +64,6 @@ class Rank:
     """
 
     __slots__ = (
-        "_shape",
         "added_bytes",
         "config",
         "created_bytes",
@@ -76,6 +75,7 @@ class Rank:
         "method",
         "resolved",
         "rules",
+        "shape",
         "shared",
         "shared_added_bytes",
         "shared_created_bytes",
@@ -86,9 +86,9 @@ class Rank:
         "version",
     )
 
-    def __init__(self, config: HfConfig, resolved: ResolvedArgs, method: Method, stage: int, shape: Shape | None = None) -> None:
+    def __init__(self, config: HfConfig, resolved: ResolvedArgs, method: Method, stage: int, shape: Shape) -> None:
         self.config = config
-        self._shape = shape
+        self.shape = shape
         self.text = language(config)
         self.resolved = resolved
         self.version = resolved.version
@@ -109,17 +109,6 @@ class Rank:
         self.shared: set[Hashable] = set()
         self.shared_created_bytes = 0
         self.shared_added_bytes = 0
-
-    @property
-    def described(self) -> bool:
-        """Whether the class has a record, and so a shape."""
-        return self._shape is not None
-
-    @property
-    def shape(self) -> Shape:
-        """The model as its record describes it: whole, before any parallelism."""
-        assert self._shape is not None, "asked for the shape of a class without a record"
-        return self._shape
 
     def kind(self, i: int) -> Hashable:
         """What tells layer `i` from others: equal layers of a shape are one object (`models.stacks.stack`)."""

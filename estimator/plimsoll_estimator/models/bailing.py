@@ -27,7 +27,7 @@ def bailing_moe(rank: Rank) -> None:
     )  # fmt: skip
     if not text.bool("use_rmsnorm", True):
         raise Unsupported(Check.UNSUPPORTED_ARCHITECTURE, "no rules for a Bailing model with LayerNorm")
-    check_expert_count(rank, text.int("num_experts"))
+    check_expert_count(rank)
     routers = {"fp32": 4, None: 0}
     sparse = MoeStyle(
         gate_item=routers.get(text.str_or_none("router_dtype"), 2), correction=text.bool("moe_router_enable_expert_bias"), dense_style=style

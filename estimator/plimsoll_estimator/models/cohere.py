@@ -17,7 +17,7 @@ from plimsoll_estimator.models.stacks import dense, routed_experts, windowed
 from plimsoll_estimator.shape import Attention, Dimensions, Layer, Mlp
 
 _COHERE = DecoderStyle(embedding_always=True, norm_always=True, norms=1)
-_EXPERTS = MoeStyle(shared="count")
+_EXPERTS = MoeStyle()
 
 
 def cohere(rank: Rank) -> None:

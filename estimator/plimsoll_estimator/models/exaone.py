@@ -20,13 +20,12 @@ from plimsoll_estimator.towers.qwen_vit import qwen2_5_tower
 
 _EXAONE = DecoderStyle(qkv_bias=("attention_bias", "bias"), o_bias=("attention_bias", "bias"), mlp_bias=("mlp_bias",))
 _EXAONE4 = DecoderStyle(qk_norm="head", qkv_bias=("attention_bias",), o_bias=("attention_bias",))
-_EXPERTS = MoeStyle(correction=True, shared="count")
+_EXPERTS = MoeStyle(correction=True)
 
 
 def exaone_moe(rank: Rank) -> None:
     """ExaoneMoeForCausalLM (K-EXAONE): norms on queries and keys, dense layers first, float32 correction, a shared expert."""
-    found = rank.shape.experts
-    check_expert_count(rank, found.count if found is not None else 0)
+    check_expert_count(rank)
     build_moe(rank, _EXAONE4, _EXPERTS)
 
 

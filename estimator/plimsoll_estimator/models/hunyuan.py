@@ -25,7 +25,6 @@ HUNYUAN = DecoderStyle(
     qkv_bias=("attention_bias",),
     o_bias=("attention_bias",),
     mlp_bias=("mlp_bias",),
-    tied=True,
     transformers_since=EngineVersion(0, 29),
 )
 
@@ -33,7 +32,7 @@ HUNYUAN = DecoderStyle(
 def hunyuan_moe(rank: Rank) -> None:
     """HunYuanMoEV1ForCausalLM: the router's own class, experts beside a shared block."""
     size, layers = rank.shape.size, rank.shape.layers
-    check_expert_count(rank, experts(rank.text))
+    check_expert_count(rank)
 
     def layer(i: int) -> None:
         name, ffn = f"layers.{i}", layers[i].ffn
@@ -53,7 +52,7 @@ def hunyuan_moe(rank: Rank) -> None:
 
 def hy_v3(rank: Rank) -> None:
     """HYV3ForCausalLM (HY3): float32 routers with a bias, experts of `expert_hidden_dim`."""
-    check_expert_count(rank, experts(rank.text))
+    check_expert_count(rank)
     style = everywhere(DecoderStyle(qk_norm="head" if rank.text.bool("qk_norm") else "no"))
     correction_item = 4 if rank.version.since(0, 26) else 0
     build_moe(rank, style, MoeStyle(gate_item=4, correction=True, correction_item=correction_item, shared_name="shared_mlp"))

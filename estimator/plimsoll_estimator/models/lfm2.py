@@ -34,7 +34,7 @@ def lfm2(rank: Rank) -> None:
     """Lfm2ForCausalLM and Lfm2MoeForCausalLM: short convolutions, a few attention layers with query and key norms."""
     text, size, experts = rank.text, rank.shape.size, rank.shape.experts
     if experts is not None:
-        check_expert_count(rank, experts.count)
+        check_expert_count(rank)
     sparse = MoeStyle(parent="feed_forward", correction=text.bool("use_expert_bias"))
 
     def layer(i: int) -> None:

@@ -10,12 +10,11 @@ from plimsoll_estimator.layers.experts import BLOCK_SPARSE, build_moe, check_exp
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.models.record import Model
 from plimsoll_estimator.models.stacks import mixture
-from plimsoll_estimator.reader import experts
 
 
 def mixtral(rank: Rank) -> None:
     """MixtralForCausalLM."""
-    check_expert_count(rank, experts(rank.text))
+    check_expert_count(rank)
     build_moe(rank, everywhere(DecoderStyle()), BLOCK_SPARSE)
 
 

@@ -19,7 +19,7 @@ from plimsoll_estimator.layers.decoder import (
     has_bias,
     stack,
 )
-from plimsoll_estimator.layers.experts import MoeStyle, build_moe, check_expert_count, expert_count, feed_forward
+from plimsoll_estimator.layers.experts import MoeStyle, build_moe, check_expert_count, feed_forward
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.layers.rope import rope
 from plimsoll_estimator.layers.state import delta_net
@@ -39,26 +39,20 @@ def qwen(rank: Rank) -> None:
     build_decoder(rank, style)
 
 
-_QWEN = MoeStyle(intermediate=("moe_intermediate_size",))
-
-
 def _mlp_only(text: HfConfig) -> frozenset[int]:
     return frozenset(i for i in text.list_or_none("mlp_only_layers") or () if isinstance(i, int))
 
 
 def qwen2_moe(rank: Rank) -> None:
     """Qwen2MoeForCausalLM: a gated shared expert."""
-    text = rank.text
-    check_expert_count(rank, expert_count(text))
-    sparse = replace(_QWEN, shared="size", shared_gate=True, shared_name="shared_expert")
-    build_moe(rank, everywhere(QWEN2), sparse, step=positive(text, "decoder_sparse_step", default=1), listed=_mlp_only(text))
+    check_expert_count(rank)
+    build_moe(rank, everywhere(QWEN2), MoeStyle(shared_gate=True, shared_name="shared_expert"))
 
 
 def qwen3_moe(rank: Rank) -> None:
     """Qwen3MoeForCausalLM."""
-    text = rank.text
-    check_expert_count(rank, expert_count(text))
-    build_moe(rank, everywhere(QWEN3), _QWEN, step=positive(text, "decoder_sparse_step", default=1), listed=_mlp_only(text))
+    check_expert_count(rank)
+    build_moe(rank, everywhere(QWEN3), MoeStyle())
 
 
 @cache
@@ -73,7 +67,7 @@ def _qwen_next_style(mrope_factor: int, *, split_names: bool) -> DecoderStyle:
     )
 
 
-_NEXT_MOE = MoeStyle(shared="size", shared_gate=True, shared_name="shared_expert", unsplit_since=EngineVersion(0, 20))
+_NEXT_MOE = MoeStyle(shared_gate=True, shared_name="shared_expert", unsplit_since=EngineVersion(0, 20))
 
 
 def qwen_next(rank: Rank, split_names: bool) -> None:

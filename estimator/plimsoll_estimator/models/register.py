@@ -1,23 +1,20 @@
-"""Which function builds the weights of a family, and which reads the caches of a model type: the tables of the model lines.
+"""Every model class that is known, and the record of a config: what its class is, and its shape.
 
-`weights` asks `FAMILIES` by `architectures.Architecture.family`; `kv_cache` asks `model_needs`. Knows no layer itself. A model type without
-a row is ordinary attention unless its config carries the marks of another layer kind.
+`weights` asks for the builder, `kv_cache` for what the layers keep, everything else for the shape. Knows no layer itself. A class or model
+type that no record claims is Unsupported by name, never an ordinary decoder.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Final
 
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.hf_config import HfConfig, kept_with_config
 from plimsoll_estimator.layers import keeps
-from plimsoll_estimator.layers.caches import Family, dense_caches, keeps_nothing, refuse_unknown_marks, without_cache
 from plimsoll_estimator.layers.needs import ModelNeeds
 from plimsoll_estimator.layers.planner_rules import PlannerRules
-from plimsoll_estimator.layers.rank import Rank
-from plimsoll_estimator.layers.text_shape import TextShape, text_shape
 from plimsoll_estimator.models import (
     afmoe,
     apertus,
@@ -80,11 +77,11 @@ from plimsoll_estimator.models import (
     whisper,
     zamba,
 )
-from plimsoll_estimator.models.architectures import find_architecture
 from plimsoll_estimator.models.record import Model, Wrapper
 from plimsoll_estimator.reader import MAX_WIDTH, VISION, dimensions, language, positive, text_type, tower
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.shape import Shape, Vision
+from plimsoll_estimator.towers.compose import Builder
 
 MODELS: Final[tuple[Model | Wrapper, ...]] = (
     *afmoe.MODELS,
@@ -148,7 +145,7 @@ MODELS: Final[tuple[Model | Wrapper, ...]] = (
     *whisper.MODELS,
     *zamba.MODELS,
 )
-"""Every record. Classes that are not here yet are in FAMILIES and CACHES."""
+"""Every record."""
 
 _CLASSES: Final = {name: model for model in MODELS for name in model.classes}
 _LANGUAGES: Final = {
@@ -161,6 +158,7 @@ _GENERATES: Final = ("ForCausalLM", "ForConditionalGeneration")
 _BASE_CLASSES: Final = {
     "bert": "Bert", "chatglm": "ChatGLM", "ernie4_5": "Ernie4_5", "ernie4_5_moe": "Ernie4_5_Moe", "falcon_h1": "FalconH1",
     "gpt2": "GPT2", "gpt_neox": "GPTNeoX", "gptj": "GPTJ", "granitemoehybrid": "GraniteMoeHybrid", "minimax": "MiniMax",
+    "modernbert": "ModernBert",
     "nemotron_h": "NemotronH", "opt": "OPT", "qwen2_5_vl": "Qwen2_5_VL", "qwen2_vl": "Qwen2VL", "qwen3_5": "Qwen3_5",
     "qwen3_5_moe": "Qwen3_5Moe", "xlm-roberta": "XLMRoberta",
 }  # fmt: skip
@@ -175,35 +173,39 @@ def architecture_of(config: HfConfig) -> str:
 
 
 @kept_with_config
-def find(config: HfConfig, architecture: str) -> Model | None:
+def find(config: HfConfig, architecture: str) -> Model:
     """The record of the class `architecture` around a config; a bare "...Model" or a pooling head is its causal class without the head.
 
-    Raises Unsupported(UNSUPPORTED_ARCHITECTURE) for a model type that no record claims, unless the checkpoint brings code of its own, and
-    for a wrapper around such a language model.
+    Raises Unsupported(UNSUPPORTED_ARCHITECTURE) naming what resembles a class that is not known; for a model type that no record claims,
+    unless the checkpoint brings code of its own; and for a wrapper around such a language model.
     """
-    name = architecture
-    ending = next((ending for ending in _HEADS if name.endswith(ending)), "")
-    stem = name.removesuffix(ending)
-    names = (name, *(stem + other for other in _GENERATES)) if ending else (name,)
-    found = next((_CLASSES[known] for known in names if known in _CLASSES), None)
-    kind = text_type(config)
+    found, kind = _named(architecture), text_type(config)
     if isinstance(found, Wrapper):
         language_model = _LANGUAGES.get(kind)
         if language_model is None:
-            raise Unsupported(Check.UNSUPPORTED_ARCHITECTURE, f"no rules for the language model {kind[:80]} behind {name[:80]}")
+            raise Unsupported(Check.UNSUPPORTED_ARCHITECTURE, f"no rules for the language model {kind[:80]} behind {architecture[:80]}")
         return found.around(language_model)
-    if found is not None and kind and kind not in _CLAIMED and "auto_map" not in config:
-        raise Unsupported(Check.UNSUPPORTED_ARCHITECTURE, f"no rules for the model type {kind[:80]} of {name[:80]}")
+    if kind and kind not in _CLAIMED and "auto_map" not in config:
+        raise Unsupported(Check.UNSUPPORTED_ARCHITECTURE, f"no rules for the model type {kind[:80]} of {architecture[:80]}")
     return found
+
+
+def _named(architecture: str) -> Model | Wrapper:
+    ending = next((ending for ending in _HEADS if architecture.endswith(ending)), "")
+    stem = architecture.removesuffix(ending)
+    names = (architecture, *(stem + other for other in _GENERATES)) if ending else (architecture,)
+    for name in names:
+        if name in _CLASSES:
+            return _CLASSES[name]
+    close = get_close_matches(architecture, _CLASSES, n=3, cutoff=0.6)
+    hint = f"; the nearest known are {', '.join(close)}" if close else ""
+    raise Unsupported(Check.UNSUPPORTED_ARCHITECTURE, f"no rules for the model architecture {architecture[:120]}{hint}")
 
 
 @kept_with_config
 def read(config: HfConfig, architecture: str) -> Shape:
     """What the config's model is, read once. Raises Unsupported as `find` and for layers without a rule, InvalidInput naming a key."""
     model, text = find(config, architecture), language(config)
-    if model is None:
-        find_architecture(architecture)  # names what resembles it
-        raise Unsupported(Check.UNSUPPORTED_ARCHITECTURE, f"no rules for the model architecture {architecture[:120]}")
     size = dimensions(config, model.overrides(text), attends=model.attends)
     layers = model.layers(text, size)
     return Shape(
@@ -226,33 +228,17 @@ def _vision(config: HfConfig) -> Vision:
     return Vision(merges_patches="spatial_merge_size" in held, deepstack_levels=len(levels))
 
 
-def builder(config: HfConfig, architecture: str) -> Callable[[Rank], None]:
-    """What adds the weights of a class up. Raises Unsupported as `find`, and for a class that is not known."""
-    model = find(config, architecture)
-    return FAMILIES[find_architecture(architecture).family] if model is None else model.weights
-
-
-FAMILIES: Final[dict[str, Callable[[Rank], None]]] = {}
-CACHES: Final[dict[str, Family]] = {}
-"""By `model_type` of the text configuration, else of the root."""
+def builder(config: HfConfig, architecture: str) -> Builder:
+    """What adds the weights of a class up. Raises Unsupported as `find`."""
+    return find(config, architecture).weights
 
 
 def model_needs(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
-    """The needs of the model's layers. Raises Unsupported for a family without a rule."""
-    architecture = architecture_of(config)
-    if find(config, architecture) is not None:
-        return keeps.model_needs(read(config, architecture), resolved, rules)
-    text = language(config)
-    if keeps_nothing(config, text):
-        return without_cache()
-    shape = text_shape(text)
-    return _family(config, text, shape)(config, shape, resolved, rules)
+    """What the model's layers keep in the cache. Raises Unsupported as `read`, and for what no release's planner has a rule for."""
+    return keeps.model_needs(read(config, _layers_of(config)), resolved, rules)
 
 
-def _family(config: HfConfig, text: HfConfig, shape: TextShape) -> Family:
-    for model_type in (text.model_type, config.model_type):
-        found = CACHES.get(model_type)
-        if found is not None:
-            return found
-    refuse_unknown_marks(config, text)
-    return dense_caches
+def _layers_of(config: HfConfig) -> str:
+    """The class whose layers a config has: an EAGLE head, which only drafts, has those of the language model that its type names."""
+    name, kind = architecture_of(config), text_type(config)
+    return _LANGUAGES[kind].classes[0] if "Eagle" in name and kind in _LANGUAGES else name
