@@ -140,7 +140,8 @@ class Prepared:
                 return found
         if isinstance(plan, KvRefusal):
             return None
-        found = check_state_blocks(self.shape, resolved, plan)
+        captured_states = 0 if isinstance(self.layout, Refusal) else self.layout.captured_states
+        found = check_state_blocks(captured_states, resolved, plan)
         if found is not None:
             return found
         for stage, (weights, overhead) in enumerate(zip(self.stages, self.overheads, strict=True)):

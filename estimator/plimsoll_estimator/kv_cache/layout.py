@@ -22,6 +22,7 @@ from plimsoll_estimator.kv_cache.specs import LayerSpec, Reach
 from plimsoll_estimator.layers.needs import ModelNeeds
 from plimsoll_estimator.layers.planner_rules import PlannerRules, rules_for
 from plimsoll_estimator.models.register import model_needs
+from plimsoll_estimator.resolve.batching import largest_capture
 from plimsoll_estimator.resolved import KvPlan, KvRefusal, ResolvedArgs, Sight
 from plimsoll_estimator.units import format_gib
 
@@ -44,7 +45,8 @@ class KvCacheLayout:
     reach: Reach
     max_model_len: int
     max_num_seqs: int
-    captures_full_graphs: bool
+    captured_states: int
+    """Sequences for each of which start-up wants a state block when graphs are captured; 0 where it does not look."""
     rules: PlannerRules
 
     def request_blocks(self, max_model_len: int) -> int:
@@ -109,24 +111,6 @@ class KvCacheLayout:
             kv_cache_tokens=self._tokens(blocks, concurrency, length),
             max_concurrency=concurrency,
             max_model_len=length,
-        )
-
-    def graph_capture_refusal(self, plan: KvPlan) -> KvRefusal | None:
-        """The stop after planning: more sequences than state blocks cannot be captured (0.20 on; not with enforce_eager)."""
-        if not (self.has_state and self.captures_full_graphs and self.rules.mamba_blocks_floor):
-            return None
-        if self.max_num_seqs <= plan.num_gpu_blocks:
-            return None
-        return KvRefusal(
-            reason=Check.MAMBA_BLOCKS_BELOW_MAX_NUM_SEQS,
-            message=(
-                f"max_num_seqs ({self.max_num_seqs}) exceeds available Mamba cache blocks ({plan.num_gpu_blocks}); "
-                f"lower max_num_seqs to at most {plan.num_gpu_blocks} or give the KV cache more memory"
-            ),
-            estimated_max_model_len=None,
-            block_size=self.block_size,
-            kv_block_bytes=self.kv_block_bytes,
-            needed_bytes=self.max_num_seqs * max(self.kv_block_bytes),
         )
 
     def refuse_auto_fit(self) -> KvRefusal:
@@ -235,6 +219,7 @@ class _Blocks:
     kv_block_bytes: tuple[int, ...]
     attention_backend: str
     has_state: bool
+    counts_states: bool
     stage_layers: tuple[tuple[tuple[LayerSpec, int], ...], ...]
     encoder_tokens: int
 
@@ -266,9 +251,20 @@ def kv_cache_layout(config: HfConfig, resolved: ResolvedArgs) -> KvCacheLayout:
         ),
         max_model_len=resolved.max_model_len,
         max_num_seqs=resolved.max_num_seqs,
-        captures_full_graphs=not resolved.enforce_eager,
+        captured_states=_captured_states(made, resolved, rules),
         rules=rules,
     )
+
+
+def _captured_states(made: _Blocks, resolved: ResolvedArgs, rules: PlannerRules) -> int:
+    """All sequences, or, where kernels assert, the largest batch that is captured; with drafts they do not."""
+    if not made.has_state or resolved.enforce_eager or rules.state_capture == "capped":
+        return 0
+    if rules.state_capture == "refused":
+        return resolved.max_num_seqs
+    if not made.counts_states or resolved.num_speculative_tokens:
+        return 0
+    return largest_capture(min(resolved.max_num_seqs, resolved.max_cudagraph_capture_size))
 
 
 def _blocks(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules) -> _Blocks:
@@ -311,6 +307,7 @@ def _made(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules, needs: 
         kv_block_bytes=tuple(max((group.stage_bytes[stage] for group in groups), default=0) for stage in range(stages)),
         attention_backend=cache.attention_backend,
         has_state=cache.has_state,
+        counts_states=cache.counts_states,
         stage_layers=by_layer,
         encoder_tokens=cache.encoder_tokens,
     )
@@ -337,19 +334,12 @@ def _check_context_parallel(kinds: set[str], groups: int, version: EngineVersion
         raise Unsupported(Check.DECODE_CONTEXT_PARALLEL, f"whether vLLM {version} shards caches beside recurrent state is not known")
 
 
-def plan_kv_cache(
-    config: HfConfig, resolved: ResolvedArgs, available_bytes: tuple[int, ...], *, check_graph_capture: bool = False
-) -> KvPlan | KvRefusal:
+def plan_kv_cache(config: HfConfig, resolved: ResolvedArgs, available_bytes: tuple[int, ...]) -> KvPlan | KvRefusal:
     """Plan the cache for `available_bytes` (one entry per pipeline stage), as vLLM of `resolved.version` does.
 
-    `check_graph_capture` adds the stop that follows planning in models with recurrent state (max_num_seqs above the
-    blocks); without it the block arithmetic alone judges. Source: vLLM get_kv_cache_configs.
+    Source: vLLM get_kv_cache_configs.
     """
-    layout = kv_cache_layout(config, resolved)
-    plan = plan_layout(layout, resolved, available_bytes)
-    if check_graph_capture and isinstance(plan, KvPlan):
-        return layout.graph_capture_refusal(plan) or plan
-    return plan
+    return plan_layout(kv_cache_layout(config, resolved), resolved, available_bytes)
 
 
 def plan_layout(layout: KvCacheLayout, resolved: ResolvedArgs, available_bytes: tuple[int, ...]) -> KvPlan | KvRefusal:

@@ -26,6 +26,7 @@ class ModelCache:
     block_size: int
     attention_backend: str
     has_state: bool
+    counts_states: bool
     encoder_tokens: int
     packed: bool
 
@@ -65,6 +66,7 @@ def model_cache(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules, n
         block_size=block_size,
         attention_backend=backend.name,
         has_state=needs.state is not None,
+        counts_states=needs.state is not None and needs.state.counted,
         encoder_tokens=needs.encoder_tokens,
         packed=needs.packed,
     )

@@ -197,13 +197,13 @@ def _(mixer: DeltaNet, ask: _Ask) -> tuple[Need, ...]:
         ask.resolved, key_heads=mixer.key_heads, value_heads=mixer.value_heads, key_dim=mixer.key_dim, value_dim=mixer.value_dim,
         conv_kernel=mixer.kernel, ssm_dtype=mixer.state_dtype,
     )  # fmt: skip
-    return (state_need(ask.resolved, ask.rules, size, role="gdn", checkpoints=_exports(mixer, ask)),)
+    return (state_need(ask.resolved, ask.rules, size, role="gdn", checkpoints=_exports(mixer, ask), counted=True),)
 
 
 @_needs.register
 def _(mixer: KimiDelta, ask: _Ask) -> tuple[Need, ...]:
     size = kda_bytes(ask.resolved, heads=mixer.heads, head_dim=mixer.head_dim, conv_kernel=mixer.kernel)
-    return (state_need(ask.resolved, ask.rules, size, role="kda"),)
+    return (state_need(ask.resolved, ask.rules, size, role="kda", counted=True),)
 
 
 @_needs.register

@@ -36,11 +36,15 @@ class AttentionNeed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateNeed:
-    """A layer with recurrent state: `state_bytes` per block, `blocks` per request (0: one per state block)."""
+    """A layer with recurrent state: `state_bytes` per block, `blocks` per request (0: one per state block).
+
+    `counted`: its decode kernel asserts a block for each sequence of a batch.
+    """
 
     state_bytes: int
     blocks: int
     role: str = ""
+    counted: bool = False
 
 
 Need = AttentionNeed | StateNeed

@@ -60,8 +60,13 @@ class PlannerRules:
     """Hybrids with latent attention round their blocks to this."""
     sm100_hybrid_alignment: int = 16
     """Hybrids with 256-wide heads on Blackwell round their blocks to this."""
-    mamba_blocks_floor: bool = False
-    """Start-up stops when max_num_seqs exceeds the blocks of a model with recurrent state (FULL graphs)."""
+    state_capture: Literal["asserted", "capped", "refused"] = "asserted"
+    """What follows where captured graphs meet fewer blocks than sequences in a model with recurrent state, whether it attends or not.
+
+    At first some kernels assert a block for each sequence of a captured batch (layers/mamba/ops/causal_conv1d.py: causal_conv1d_update with
+    validate_data), others do not look; then captured sizes are capped at the blocks (config/compilation.py:
+    adjust_cudagraph_sizes_for_mamba_cache); then start-up stops (resolve_cudagraph_mode_and_sizes).
+    """
     hybrid_alignment_from_backend: bool = False
     """Hybrids round their block to the attention backend's kernel block; before, to 16 (latent attention: 64)."""
     block_from_backend: bool = False
@@ -99,13 +104,16 @@ _RELEASES: Final = Releases(
     (EngineVersion(0, 14), {"checks_by_group": True, "checks_first_group": True, "checks_whole_model": True, "chunked_groups": True}),
     (EngineVersion(0, 15), {"mamba_mode_align": True, "blackwell_mla_block": 64}),
     (EngineVersion(0, 17), {"checks_whole_model": False}),
-    (EngineVersion(0, 18), {"group_growth": 1.5, "block_from_backend": True, "sm100_hybrid_alignment": 16}),
+    (
+        EngineVersion(0, 18),
+        {"group_growth": 1.5, "block_from_backend": True, "sm100_hybrid_alignment": 16, "state_capture": "capped"},
+    ),
     (EngineVersion(0, 19), {"checks_first_group": False}),
     (
         EngineVersion(0, 20),
         {
             "tokens": "concurrency",
-            "mamba_blocks_floor": True,
+            "state_capture": "refused",
             "hybrid_alignment_from_backend": True,
             "mla_hybrid_alignment": 16,
             "fa4_large_heads": True,

@@ -30,11 +30,13 @@ def cache_mode(resolved: ResolvedArgs, rules: PlannerRules, *, supports_all: boo
 
 
 def state_need(
-    resolved: ResolvedArgs, rules: PlannerRules, state_bytes: int, *, role: str, supports_all: bool = False, checkpoints: bool = False
-) -> StateNeed:
+    resolved: ResolvedArgs, rules: PlannerRules, state_bytes: int, *, role: str, supports_all: bool = False, checkpoints: bool = False,
+    counted: bool = False,
+) -> StateNeed:  # fmt: skip
     """A layer's state with the blocks a request holds: 1, 2 with aligned prefix caching, one more per draft token.
 
-    `checkpoints`: with aligned prefix caching this kind exports states from within a prefill, one block more.
+    `checkpoints`: with aligned prefix caching this kind exports states from within a prefill, one block more. `counted`
+    as in StateNeed.
     """
     mode = cache_mode(resolved, rules, supports_all=supports_all)
     drafts = resolved.num_speculative_tokens
@@ -44,7 +46,7 @@ def state_need(
         blocks = 2 + drafts + int(checkpoints)
     else:
         blocks = 1 + drafts
-    return StateNeed(state_bytes=state_bytes, blocks=blocks, role=role)
+    return StateNeed(state_bytes=state_bytes, blocks=blocks, role=role, counted=counted)
 
 
 def split(value: int, tensor_parallel_size: int, what: str) -> int:

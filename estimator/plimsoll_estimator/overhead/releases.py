@@ -23,8 +23,6 @@ class OverheadRules:
     """Rows of vocabulary that each adapter may add (--lora-extra-vocab-size, deprecated in 0.11)."""
     caps_dummy_video: bool = False
     """The profile run's dummy video is no longer than a batch; before, towers with deepstack features saw 153600 tokens of it."""
-    checks_state_blocks: bool = False
-    """Start-up stops where sequences exceed the state blocks of a captured hybrid (config/compilation.py)."""
     deducts_graphs: bool = False
     """The budget of the cache is lowered by an estimate of the graphs (v1/worker/gpu_model_runner.py: profile_cudagraph_memory)."""
 
@@ -34,7 +32,6 @@ _RELEASES: Final = Releases(
     (EngineVersion(0, 11), {"captures_adapters_apart": True}),
     (EngineVersion(0, 12), {"lora_extra_rows": 0}),
     (EngineVersion(0, 13), {"caps_dummy_video": True}),
-    (EngineVersion(0, 19, 2), {"checks_state_blocks": True}),
     (EngineVersion(0, 20, 2), {"deducts_graphs": True}),
 )
 

@@ -11,7 +11,6 @@ from plimsoll_estimator.checks import Check
 from plimsoll_estimator.overhead.activation import logits_bytes
 from plimsoll_estimator.overhead.communication import pre_snapshot_bytes, usual_pre_snapshot_bytes
 from plimsoll_estimator.overhead.constants import constant
-from plimsoll_estimator.overhead.releases import overhead_rules
 from plimsoll_estimator.overhead.shape import ModelShape
 from plimsoll_estimator.overhead.stage import StageOverhead
 from plimsoll_estimator.resolved import KvPlan, OutsideBudget, RankWeights, ResolvedArgs
@@ -64,15 +63,14 @@ def check_loading(free: int, weights: RankWeights, overhead: StageOverhead) -> R
     return None
 
 
-def check_state_blocks(shape: ModelShape, resolved: ResolvedArgs, plan: KvPlan) -> Refusal | None:
-    """vLLM config/compilation.py: each decode sequence needs a state block, so sequences must not exceed blocks."""
-    if not shape.hybrid or resolved.enforce_eager or not overhead_rules(resolved.version).checks_state_blocks:
+def check_state_blocks(captured_states: int, resolved: ResolvedArgs, plan: KvPlan) -> Refusal | None:
+    """Each of the `captured_states` sequences needs a state block (`KvCacheLayout.captured_states`)."""
+    if captured_states <= plan.num_gpu_blocks:
         return None
-    if resolved.max_num_seqs <= plan.num_gpu_blocks:
-        return None
+    asked = "max_num_seqs" if captured_states == resolved.max_num_seqs else "the largest captured batch"
     return Refusal(
         reason=Check.STATE_BLOCKS_BELOW_SEQS,
-        message=f"max_num_seqs ({resolved.max_num_seqs}) exceeds available Mamba cache blocks ({plan.num_gpu_blocks}); "
+        message=f"{asked} ({captured_states}) exceeds available Mamba cache blocks ({plan.num_gpu_blocks}); "
         f"lower max_num_seqs to at most {plan.num_gpu_blocks}",
     )
 

@@ -79,6 +79,13 @@ def capture_size(args: EngineArgs, architecture: str, gpu: Gpu, version: EngineV
     return min(seqs * (1 + speculative) * 2, limit, tokens)
 
 
+def largest_capture(limit: int) -> int:
+    """The largest captured batch up to `limit`: 1, 2, 4, then every 8 below 256, then every 16."""
+    if limit < 8:
+        return max((size for size in (1, 2, 4) if size <= limit), default=0)
+    return limit - limit % (8 if limit < 256 else 16)
+
+
 def in_flight_tokens(tokens: int, pp: int, asynchronous: bool, v2: bool, version: EngineVersion) -> int:
     """Tokens a request may have in flight, as the window formulas count them: one batch before 0.26, then one per batch."""
     if not argument_rules(version).counts_batches_in_flight:

@@ -130,11 +130,7 @@ CHECKS: Final[Mapping[Check, tuple[str, str]]] = {  # check -> (what it means, w
     ),
     Check.CANNOT_FIT_MAX_MODEL_LEN: ("max-model-len auto finds no length that fits.", "As for InsufficientGpuMemory."),
     Check.STATE_BLOCKS_BELOW_SEQS: (
-        "A hybrid model needs one state block a sequence when graphs are captured, and has fewer blocks than max-num-seqs.",
-        "Lower max-num-seqs to the number of blocks, or give it more memory.",
-    ),
-    Check.MAMBA_BLOCKS_BELOW_MAX_NUM_SEQS: (
-        "A hybrid model needs one state block a sequence when graphs are captured, and has fewer blocks than max-num-seqs.",
+        "A model with recurrent state needs one state block a sequence when graphs are captured, and has fewer than max-num-seqs.",
         "Lower max-num-seqs to the number of blocks, or give it more memory.",
     ),
     Check.OUT_OF_MEMORY_GRAPH_CAPTURE: (
