@@ -7,7 +7,11 @@ import pytest
 
 from plimsoll_estimator import catalogue
 from plimsoll_estimator.checks import Check
+from plimsoll_estimator.engine_args import EngineArgs
+from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import Unsupported
+from plimsoll_estimator.estimate import estimate
+from plimsoll_estimator.hardware import gpu_from
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.models.register import read
 from plimsoll_estimator.shape import Attention, Experts, Mlp
@@ -32,6 +36,17 @@ def test_llava_as_shipped_is_a_whole_llama() -> None:
     shape = read(config, "LlavaForConditionalGeneration")
     assert (len(shape.layers), shape.size.hidden_size, shape.size.heads) == (32, 4096, 32)
     assert shape.multimodal
+
+
+@pytest.mark.parametrize("version", [EngineVersion(0, 11), EngineVersion(0, 19, 1), EngineVersion(0, 33)])
+def test_llava_as_shipped_needs_what_it_needs_spelled_out(version: EngineVersion) -> None:
+    """Weights, activation, graphs and cache see the same 32 layers of 4096, whether the file or the class says so."""
+    config = catalogue.lookup("llava-hf/llava-1.5-7b-hf")
+    own = {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 32}
+    spelled = HfConfig({**config.as_mapping(), "text_config": {**config.text.as_mapping(), **own}})
+    shipped, written = (estimate(one, EngineArgs(max_model_len=4096), gpu_from("NVIDIA-L40S"), version) for one in (config, spelled))
+    assert shipped == written
+    assert min(shipped.ranks[0].activation_bytes, shipped.ranks[0].cuda_graph_pool_bytes) > 200 << 20
 
 
 @pytest.mark.parametrize("architecture", WRAPPERS)
