@@ -14,6 +14,7 @@ from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import DecoderStyle, stack
 from plimsoll_estimator.layers.experts import MoeStyle, build_moe, feed_forward
 from plimsoll_estimator.layers.latent import indexer, latent_attention, latent_rope
+from plimsoll_estimator.layers.predictions import prediction_modules
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model, unless_causal
@@ -44,12 +45,7 @@ def deepseek_v2(rank: Rank, norms: int = 2, corrects: bool = False) -> None:
         latent_rope(rank, mixer, size.positions)
 
     stack(rank, size, _STYLE, lambda i: build(f"layers.{i}", layers[i]), rank.kind)
-    if rank.drafts_by_mtp:
-        # deepseek_mtp.py: whole layers after a joint projection; embedding and head are the target's.
-        for i, module in enumerate(rank.shape.predictions):
-            build(f"layers.{size.num_hidden_layers + i}", module)
-            rank.tensor(2 * size.hidden_size * size.hidden_size)
-            rank.norm(size.hidden_size, count=3)
+    prediction_modules(rank, build)
     last = layers[-1].mixer(Latent)
     if last.index_head_dim and not text.bool("indexer_rope_interleave") and rank.version.since(0, 13):
         latent_rope(rank, last, size.positions, "indexer")

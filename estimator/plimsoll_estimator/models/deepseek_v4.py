@@ -75,17 +75,30 @@ def deepseek_v4(rank: Rank) -> None:
     if values["rope_type"] != "default":
         values["rope_type"] = "deepseek_yarn"
 
-    def layer(i: int) -> None:
-        name, mixer = f"layers.{i}", layers[i].mixer(CompressedLatent)
+    def build(name: str, made: Layer, hashed: bool) -> None:
+        mixer = made.mixer(CompressedLatent)
         _attention(rank, f"{name}.attn", size.hidden_size, size.heads, mixer)
-        _experts(rank, f"{name}.ffn", size.hidden_size, layers[i].experts, i < hashed_layers)
+        _experts(rank, f"{name}.ffn", size.hidden_size, made.experts, hashed)
         rank.norm(size.hidden_size, count=2)
         rank.tensor(2 * (mixing * streams * size.hidden_size + mixing + 3), 4)
         theta = text.float_or_none("compress_rope_theta") if mixer.ratio > 1 else values["rope_theta"]
         rope(rank, size.head_dim, size.positions, parameters={**values, "rope_theta": theta}, rotary_dim=rotary, item=4)
 
+    def layer(i: int) -> None:
+        build(f"layers.{i}", layers[i], i < hashed_layers)
+
     stack(rank, size, _STYLE, layer, lambda i: (id(layers[i]), i < hashed_layers))
-    rank.tensor(streams * streams * size.hidden_size + streams + 1, 4)
+    head = streams * streams * size.hidden_size + streams + 1
+    rank.tensor(head, 4)
+    if rank.drafts_by_mtp:
+        # nvidia/mtp.py: two projections and a head of the streams of their own; embedding and output head are the target's.
+        for i, module in enumerate(rank.shape.predictions):
+            name = f"layers.{size.num_hidden_layers + i}"
+            rank.replicated(name, ("e_proj",), size.hidden_size, (size.hidden_size,))
+            rank.replicated(name, ("h_proj",), size.hidden_size, (size.hidden_size,))
+            build(name, module, False)
+            rank.norm(size.hidden_size, count=3)
+            rank.tensor(head, 4)
 
 
 def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:

@@ -6,14 +6,17 @@ Sources: vllm/model_executor/models/{ernie45,ernie45_moe}.py.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import DecoderStyle, build_decoder
 from plimsoll_estimator.layers.experts import MoeStyle, build_moe
+from plimsoll_estimator.layers.predictions import decoder_modules
+from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model
-from plimsoll_estimator.models.stacks import dense, routed_experts, windowed
+from plimsoll_estimator.models.stacks import dense, predicted, routed_experts, windowed
 from plimsoll_estimator.reader import positive
 from plimsoll_estimator.shape import Dimensions, Layer, Mlp
 
@@ -40,6 +43,17 @@ def _least(value: object, silent: int) -> int:
     return min((index for index in values if isinstance(index, int)), default=silent)
 
 
+def ernie4_5_moe(rank: Rank) -> None:
+    """Ernie4_5_MoeForCausalLM: float32 routers with a correction; its prediction modules are Llama's dense layers (ernie_mtp.py)."""
+    sparse = MoeStyle(gate_item=4, correction=True)
+    build_moe(rank, ERNIE4_5, sparse)
+    decoder_modules(rank, DecoderStyle(), sparse, norms=2)
+
+
+def _dense_modules(text: HfConfig, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    return tuple(replace(layer, ffn=Mlp(width=text.int("intermediate_size"))) for layer in predicted(text, layers))
+
+
 DENSE = Model(
     classes=("Ernie4_5ForCausalLM", "Ernie4_5_ForCausalLM"),
     model_types=("ernie4_5",),
@@ -51,7 +65,8 @@ MODELS = (
     Model(
         classes=("Ernie4_5_MoeForCausalLM",),
         model_types=("ernie4_5_moe",),
-        weights=partial(build_moe, style=ERNIE4_5, sparse=MoeStyle(gate_item=4, correction=True)),
+        weights=ernie4_5_moe,
         layers=_sparse_layers,
+        predictions=_dense_modules,
     ),
 )

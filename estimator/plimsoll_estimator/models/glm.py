@@ -14,6 +14,7 @@ from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import DecoderStyle, build_decoder
 from plimsoll_estimator.layers.experts import MoeStyle, build_moe
+from plimsoll_estimator.layers.predictions import decoder_modules
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model, seeing
@@ -45,7 +46,9 @@ def glm4_moe(rank: Rank) -> None:
     """Glm4MoeForCausalLM: dense layers first, float32 correction, shared experts."""
     qk_norm = rank.text.bool("use_qk_norm")
     style = DecoderStyle(ties=False, qkv_bias=("attention_bias",), partial_rotary=0.5, qk_norm="head" if qk_norm else "no")
-    build_moe(rank, style, MoeStyle(gate_item=4, correction=True))
+    sparse = MoeStyle(gate_item=4, correction=True)
+    build_moe(rank, style, sparse)
+    decoder_modules(rank, style, sparse)
 
 
 def _sparse_layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:

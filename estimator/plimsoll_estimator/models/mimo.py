@@ -29,20 +29,26 @@ def mimo_v2(rank: Rank) -> None:
     sparse, bias = MoeStyle(gate_item=gate, correction=True), text.bool("attention_bias")
     partial = text.float_or_none("partial_rotary_factor") or 1.0
 
-    def layer(i: int) -> None:
-        name, mixer = f"layers.{i}", layers[i].mixer(Attention)
-        parent, window = f"{name}.self_attn", mixer.seen == "sliding"
+    def build(name: str, made: Layer) -> None:
+        parent, mixer = f"{name}.self_attn", made.mixer(Attention)
+        window = mixer.seen == "sliding"
         rank.qkv(parent, size.hidden_size, mixer.heads, mixer.kv_heads, mixer.head_dim, mixer.v_head_dim, bias=bias, lenient=True)
         rank.row(parent, "o_proj", mixer.heads * mixer.v_head_dim, size.hidden_size)
         rank.attention_scales(parent)
         if text.bool("add_swa_attention_sink_bias" if window else "add_full_attention_sink_bias"):
             rank.tensor(mixer.heads // rank.tp)
-        feed_forward(rank, name, layers[i].ffn, _STYLE, sparse)
+        feed_forward(rank, name, made.ffn, _STYLE, sparse)
         rank.norm(size.hidden_size, count=2)
         theta = text.float_or_none(*(("swa_rope_theta", "rope_theta") if window else ("rope_theta",)))
         rope(rank, mixer.head_dim, size.positions, parameters={"rope_type": "default", "rope_theta": theta}, partial=partial)
 
-    stack(rank, size, _STYLE, layer, rank.kind)
+    stack(rank, size, _STYLE, lambda i: build(f"layers.{i}", layers[i]), rank.kind)
+    if rank.drafts_by_mtp:
+        # mimo_v2_mtp.py: an unquantised joint projection before the layer; embedding and head are the target's.
+        for i, module in enumerate(rank.shape.predictions):
+            rank.tensor(2 * size.hidden_size * size.hidden_size)
+            build(f"mtp.layers.{i}", module)
+            rank.norm(size.hidden_size, count=3)
 
 
 def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
