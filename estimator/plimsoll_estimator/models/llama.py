@@ -6,14 +6,19 @@ Sources: vllm/model_executor/models/{llama,orion,jais2,plamo3,internlm2}.py and 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 
 from plimsoll_estimator.engine_version import OLDEST_KNOWN, EngineVersion
+from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import DecoderStyle, build_decoder, rope_tables_by_window
 from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model, unless_causal
-from plimsoll_estimator.models.stacks import dense
+from plimsoll_estimator.models.stacks import Layers, dense, windowed
+from plimsoll_estimator.reader import TIES, positive
+from plimsoll_estimator.shape import Dimensions, Layer, Mlp
 
 LLAMA = DecoderStyle(qkv_bias=("attention_bias", "bias"), o_bias=("attention_bias", "bias"), mlp_bias=("mlp_bias",))
 CWM = replace(LLAMA, transformers_since=EngineVersion(0, 32))
@@ -46,8 +51,46 @@ def hyperclovax(rank: Rank) -> None:
     build_decoder(rank, replace(LLAMA, norms=4 if rank.text.bool("use_post_norm") else 2))
 
 
-def _dense(style: DecoderStyle, *classes: str, model_types: tuple[str, ...]) -> Model:
-    return Model(classes=classes, model_types=model_types, weights=partial(build_decoder, style=style), layers=dense())
+def _patterned(full: Callable[[HfConfig, int], bool]) -> Layers:
+    """Attention and an MLP in every layer, windowed but where `full` says of the config and the layer that the class fills in so."""
+
+    def layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
+        everything = stacks.attention(size)
+        seen = windowed(text, size, everything)
+        if "layer_types" not in text:
+            seen = [everything if full(text, i) else one for i, one in enumerate(seen)]
+        return stacks.stack([(one,) for one in seen], [Mlp(width=size.intermediate_size)] * len(seen))
+
+    return layers
+
+
+def _every_fourth(text: HfConfig, layer: int) -> bool:
+    """CwmConfig: the first of every four layers."""
+    return layer % 4 == 0
+
+
+def _rotates(text: HfConfig, layer: int) -> bool:
+    """SmolLM3Config: a window, where there is one, is for the layers without rotary positions."""
+    flags = text.list_or_none("no_rope_layers")
+    if flags is not None:
+        return layer >= len(flags) or bool(flags[layer])
+    return (layer + 1) % positive(text, "no_rope_layer_interval", default=4) != 0
+
+
+def _plamo3_layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
+    """Plamo3Config, of the checkpoint's own code: the window is `window_size`, or older files' `sliding_window`, once or for each layer."""
+    older = text.raw("sliding_window")
+    named = next((one for one in older if one is not None), None) if isinstance(older, list | tuple) else older
+    read = HfConfig({**text.as_mapping(), "sliding_window": named if named is not None else text.int("window_size")}, text.path)
+    return dense(every=8)(read, size)
+
+
+def _tied_unless_told(text: HfConfig) -> Mapping[str, int]:
+    return {TIES: text.bool(TIES, True)}
+
+
+def _dense(style: DecoderStyle, *classes: str, model_types: tuple[str, ...], layers: Layers | None = None) -> Model:
+    return Model(classes=classes, model_types=model_types, weights=partial(build_decoder, style=style), layers=layers or dense())
 
 
 DENSE = replace(
@@ -66,15 +109,15 @@ MODELS = (
         _dense(LLAMA, "MistralForCausalLM", "Ministral3ForCausalLM", model_types=("mistral", "ministral3", "ministral")),
         encodes=unless_causal,
     ),
-    _dense(CWM, "CwmForCausalLM", model_types=("cwm",)),
-    _dense(SMOLLM3, "SmolLM3ForCausalLM", model_types=("smollm3",)),
+    _dense(CWM, "CwmForCausalLM", model_types=("cwm",), layers=_patterned(_every_fourth)),
+    _dense(SMOLLM3, "SmolLM3ForCausalLM", model_types=("smollm3",), layers=_patterned(_rotates)),
     _dense(SEED_OSS, "SeedOssForCausalLM", model_types=("seed_oss",)),
     _dense(ARCEE, "ArceeForCausalLM", model_types=("arcee",)),
     _dense(ORION, "OrionForCausalLM", model_types=("orion",)),
     _dense(JAIS2, "Jais2ForCausalLM", model_types=("jais2",)),
-    replace(
-        _dense(PLAMO3, "Plamo3ForCausalLM", model_types=("plamo3",)),
-        weights=partial(build_decoder, style=PLAMO3, rotary=rope_tables_by_window),
+    Model(
+        classes=("Plamo3ForCausalLM",), model_types=("plamo3",), weights=partial(build_decoder, style=PLAMO3, rotary=rope_tables_by_window),
+        layers=_plamo3_layers, overrides=_tied_unless_told,
     ),
     _dense(INTERNLM2, "InternLM2ForCausalLM", "InternLM2VEForCausalLM", model_types=("internlm2", "internlm2ve")),
     Model(classes=("HyperCLOVAXForCausalLM",), model_types=("hyperclovax",), weights=hyperclovax, layers=dense()),
