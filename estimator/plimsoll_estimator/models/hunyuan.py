@@ -13,6 +13,7 @@ from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import DecoderStyle, attention, build_decoder, everywhere, mlp, rope_table, stack
 from plimsoll_estimator.layers.experts import MoeStyle, build_moe, check_expert_count
+from plimsoll_estimator.layers.predictions import decoder_modules
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model
@@ -55,7 +56,9 @@ def hy_v3(rank: Rank) -> None:
     check_expert_count(rank)
     style = everywhere(DecoderStyle(qk_norm="head" if rank.text.bool("qk_norm") else "no"))
     correction_item = 4 if rank.version.since(0, 26) else 0
-    build_moe(rank, style, MoeStyle(gate_item=4, correction=True, correction_item=correction_item, shared_name="shared_mlp"))
+    sparse = MoeStyle(gate_item=4, correction=True, correction_item=correction_item, shared_name="shared_mlp")
+    build_moe(rank, style, sparse)
+    decoder_modules(rank, style, sparse)
 
 
 def _sparse_layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:

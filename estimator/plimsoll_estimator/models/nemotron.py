@@ -20,7 +20,7 @@ from plimsoll_estimator.layers.rope import rope
 from plimsoll_estimator.layers.state import mamba2
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model
-from plimsoll_estimator.models.stacks import by_name, dense
+from plimsoll_estimator.models.stacks import by_name, dense, predicted
 from plimsoll_estimator.reader import MAX_WIDTH, positive
 from plimsoll_estimator.shape import Attention, Dimensions, Experts, Layer, Mamba2, Mixer, Mlp
 from plimsoll_estimator.units import round_up
@@ -107,6 +107,26 @@ def nemotron_h(rank: Rank) -> None:
         rank.norm(size.hidden_size)
 
     stack(rank, size, _H, layer, rank.kind)
+    if rank.drafts_by_mtp:
+        # nemotron_h_mtp.py: attention and experts after a joint projection; embedding and head are the target's.
+        for i, module in enumerate(rank.shape.predictions):
+            name = f"mtp.layers.{i}"
+            rank.column(name, ("eh_proj",), 2 * size.hidden_size, (size.hidden_size,))
+            for _ in module.mixers:
+                attention(rank, name, size, _H)
+            if isinstance(module.ffn, Experts):
+                _experts(rank, f"{name}.mixer", size.hidden_size, module.ffn)
+            rank.norm(size.hidden_size, count=3 + len(module.mixers) + module.routed)
+
+
+def _h_predictions(text: HfConfig, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """Attention and experts as `mtp_hybrid_override_pattern` or `mtp_layers_block_type` say; NemotronHConfig fills in one of each."""
+    spelled = text.raw("mtp_hybrid_override_pattern") or text.raw("mtp_layers_block_type") or "*E"
+    listed = tuple(spelled) if isinstance(spelled, str | list | tuple) else ("*", "E")
+    mixers = tuple(mixer for layer in predicted(text, layers)[:1] for mixer in layer.mixers)
+    attends = sum(kind in ("*", "attention", "full_attention") for kind in listed)
+    routed = next((layer.ffn for layer in layers if layer.routed), None) if any(kind in ("E", "moe") for kind in listed) else None
+    return tuple(Layer(mixers=mixers * attends, ffn=routed) for _ in predicted(text, layers))
 
 
 def _experts(rank: Rank, parent: str, hidden: int, block: Experts) -> None:
@@ -185,6 +205,7 @@ MODELS = (
     Model(classes=("NemotronForCausalLM",), model_types=("nemotron",), weights=partial(build_decoder, style=NEMOTRON), layers=dense()),
     Model(classes=("DeciLMForCausalLM",), model_types=("nemotron-nas", "deci"), weights=nemotron_nas, layers=_nas),
     Model(
-        classes=("NemotronHForCausalLM",), model_types=("nemotron_h",), weights=nemotron_h, layers=_h, overrides=_h_overrides
+        classes=("NemotronHForCausalLM",), model_types=("nemotron_h",), weights=nemotron_h, layers=_h, predictions=_h_predictions,
+        overrides=_h_overrides
     ),
 )  # fmt: skip

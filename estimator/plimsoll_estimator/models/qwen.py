@@ -20,6 +20,7 @@ from plimsoll_estimator.layers.decoder import (
     stack,
 )
 from plimsoll_estimator.layers.experts import MoeStyle, build_moe, check_expert_count, feed_forward
+from plimsoll_estimator.layers.predictions import decoder_modules
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.layers.rope import rope
 from plimsoll_estimator.layers.state import delta_net
@@ -152,14 +153,21 @@ def _halved(text: HfConfig) -> Mapping[str, int]:
     return {"intermediate_size": text.int("intermediate_size") // 2}
 
 
+def mimo(rank: Rank) -> None:
+    """MiMoForCausalLM: Qwen 2, and prediction modules of its layer (mimo_mtp.py)."""
+    build_decoder(rank, QWEN2)
+    decoder_modules(rank, QWEN2, MoeStyle())
+
+
 _UNWINDOWED = dense(windows=False)
 DENSE_2 = Model(
-    classes=("Qwen2ForCausalLM", "MiMoForCausalLM"),
-    model_types=("qwen2", "mimo"),
+    classes=("Qwen2ForCausalLM",),
+    model_types=("qwen2",),
     weights=partial(build_decoder, style=QWEN2),
     layers=_UNWINDOWED,
     encodes=unless_causal,
 )
+MIMO = replace(DENSE_2, classes=("MiMoForCausalLM",), model_types=("mimo",), weights=mimo)
 DENSE_3 = Model(
     classes=("Qwen3ForCausalLM",),
     model_types=("qwen3",),
@@ -183,6 +191,7 @@ NEXT_5_SPARSE = Model(
 MODELS = (
     Model(classes=("QWenLMHeadModel",), model_types=("qwen",), weights=qwen, layers=dense(), overrides=_halved),
     DENSE_2,
+    MIMO,
     DENSE_3,
     Model(classes=("Qwen2MoeForCausalLM",), model_types=("qwen2_moe",), weights=qwen2_moe, layers=_sparse(shared=True)),
     SPARSE_3,

@@ -1,5 +1,8 @@
-"""What drafting by a model's own prediction modules loads: a layer of the class's own, a joint projection, and norms
-(deepseek_mtp.py, glm4_moe_mtp.py, ernie_mtp.py, mimo_v2_mtp.py and deepseek_v4/nvidia/mtp.py of vLLM 0.32.0)."""
+"""What drafting by a model's own prediction modules loads: a layer of the class's own, a joint projection, and norms.
+
+Sources: model_executor/models/{deepseek,glm4_moe,ernie,mimo,mimo_v2,hy_v3,nemotron_h}_mtp.py and models/deepseek_v4/nvidia/mtp.py of
+vLLM 0.32.0.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,9 @@ DEEPSEEK = {"architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_
 GLM = {"architectures": ["Glm4MoeForCausalLM"], "model_type": "glm4_moe", **WIDE}
 ERNIE = {"architectures": ["Ernie4_5_MoeForCausalLM"], "model_type": "ernie4_5_moe", **WIDE}
 MIMO = {"architectures": ["MiMoV2FlashForCausalLM"], "model_type": "mimo_v2_flash", **WIDE}
+SEVEN = {"architectures": ["MiMoForCausalLM"], "model_type": "mimo", "intermediate_size": 11008, "vocab_size": 151680, **WIDE}
+HY3 = {"architectures": ["HYV3ForCausalLM"], "model_type": "hy_v3", **WIDE}
+NEMOTRON = {"architectures": ["NemotronHForCausalLM"], "model_type": "nemotron_h", "n_routed_experts": 128, **WIDE}
 V4 = {
     "architectures": ["DeepseekV4ForCausalLM"], "model_type": "deepseek_v4", "num_key_value_heads": 1, "head_dim": 512, **WIDE,
     "q_lora_rank": 1024, "o_groups": 8, "o_lora_rank": 1024, "qk_rope_head_dim": 64, "index_n_heads": 64, "sliding_window": 128,
@@ -53,6 +59,15 @@ def created(config: dict[str, Any], **given: Any) -> int:
             MIMO,
             {"num_hidden_layers": 2, "hybrid_layer_pattern": [0, 1], "moe_layer_freq": [0, 1]},
             {"num_hidden_layers": 3, "hybrid_layer_pattern": [0, 1, 1], "moe_layer_freq": [0, 1, 0]},
+            JOINT + 3 * NORM,
+        ),
+        ("MiMo: dense", SEVEN, {"num_hidden_layers": 4}, {"num_hidden_layers": 5}, JOINT + 3 * NORM),
+        ("HY3: experts", HY3, {"num_hidden_layers": 4}, {"num_hidden_layers": 5}, JOINT + 3 * NORM),
+        (
+            "Nemotron-H: attention and experts",
+            NEMOTRON,
+            {"hybrid_override_pattern": "M*E"},
+            {"hybrid_override_pattern": "M*E*E"},
             JOINT + 3 * NORM,
         ),
         (
