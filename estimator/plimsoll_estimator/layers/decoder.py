@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Final, Literal
 
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.hf_config import HfConfig
@@ -17,15 +17,18 @@ from plimsoll_estimator.layers.rope import rope, rope_parameters
 from plimsoll_estimator.shape import Dimensions
 
 Bias = Literal["no", "yes"] | tuple[str, ...]
+Part = Literal["embedding", "norm", "head"]
+EVERY_PART: Final[tuple[Part, ...]] = ("embedding", "norm", "head")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class DecoderStyle:
-    """How a family's decoder layer is built. `ties` false: the class always
-    builds a head of its own. Biases: "no", "yes", or configuration keys any of which turns them on.
+    """How a line's decoder layer is built.
 
-    `..._always`: the class builds the part on every pipeline stage. `transformers_since`: the release from which the class is
-    served by the Transformers backend. `mrope_factor`: rows of a multimodal rope table per position.
+    Biases: "no", "yes", or configuration keys any of which turns them on. `norms` of a layer, LayerNorms with `norm_bias`. `ties` false:
+    the class always builds a head of its own. `every_stage`: parts that the class builds on every pipeline stage, the final norm among
+    them. `transformers_since`: the release from which the class is served by the Transformers backend. `mrope_factor`: rows of a
+    multimodal rope table per position.
     """
 
     qkv_bias: Bias = "no"
@@ -45,9 +48,7 @@ class DecoderStyle:
     down_name: str = "down_proj"
     transformers_since: EngineVersion | None = None
     mrope_factor: int = 4
-    embedding_always: bool = False
-    norm_always: bool = False
-    head_always: bool = False
+    every_stage: tuple[Part, ...] = ()
 
 
 Rotary = Callable[[Rank, Dimensions, DecoderStyle], None]
@@ -146,12 +147,12 @@ def stack(
     tied = ties(size, style)
     native = not on_transformers(rank, style)  # the backend leaves out what a stage does not use
     embedded, decoded = vocabularies or (size.vocab_size, size.vocab_size)
-    if rank.first or (style.embedding_always and native) or (rank.last and tied and (head or not native)):
+    if rank.first or ("embedding" in style.every_stage and native) or (rank.last and tied and (head or not native)):
         rank.embedding(embedded, size.hidden_size)
     rank.layers(stage_layers(count, rank.resolved.pipeline_parallel_size)[rank.stage], kind, build)
-    if style.norms and (rank.last or (style.norm_always and native)):
+    if style.norms and (rank.last or ("norm" in style.every_stage and native)):
         rank.norm(size.hidden_size, bias=style.norm_bias)
-    if head and not tied and (rank.last or (style.head_always and native)):
+    if head and not tied and (rank.last or ("head" in style.every_stage and native)):
         bias = has_bias(rank.text, style.head_bias) and native
         rank.lm_head(decoded, size.hidden_size, bias=bias)
 
@@ -172,7 +173,7 @@ def build_decoder(rank: Rank, style: DecoderStyle, rotary: Rotary = rope_table, 
 
 def everywhere(style: DecoderStyle) -> DecoderStyle:
     """The same style in a class that builds embedding, final norm and head on every pipeline stage."""
-    return replace(style, embedding_always=True, norm_always=True, head_always=True)
+    return replace(style, every_stage=EVERY_PART)
 
 
 def layer_flag(text: HfConfig, key: str, layer: int) -> bool:

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-from plimsoll_estimator.layers.decoder import DecoderStyle, build_decoder, no_rope, rope_table
+from plimsoll_estimator.layers.decoder import EVERY_PART, DecoderStyle, build_decoder, no_rope, rope_table
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.models.record import Model
 from plimsoll_estimator.models.stacks import dense
 
-_BAICHUAN = DecoderStyle(embedding_always=True, norm_always=True, head_always=True)
+_BAICHUAN = DecoderStyle(every_stage=EVERY_PART)
 _ROTATING_WIDTH = 4096
 
 

@@ -23,8 +23,7 @@ _BLOOM = DecoderStyle(
     o_name="dense",
     mlp_names=("dense_h_to_4h",),
     down_name="dense_4h_to_h",
-    embedding_always=True,
-    norm_always=True,
+    every_stage=("embedding", "norm"),
 )
 
 

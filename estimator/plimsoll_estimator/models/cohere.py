@@ -16,7 +16,7 @@ from plimsoll_estimator.models.record import Model
 from plimsoll_estimator.models.stacks import dense, routed_experts, windowed
 from plimsoll_estimator.shape import Attention, Dimensions, Layer, Mlp
 
-_COHERE = DecoderStyle(embedding_always=True, norm_always=True, norms=1)
+_COHERE = DecoderStyle(every_stage=("embedding", "norm"), norms=1)
 _EXPERTS = MoeStyle()
 
 

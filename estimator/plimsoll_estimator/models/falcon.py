@@ -26,8 +26,7 @@ _FALCON = DecoderStyle(
     o_name="dense",
     mlp_names=("dense_h_to_4h",),
     down_name="dense_4h_to_h",
-    embedding_always=True,
-    norm_always=True,
+    every_stage=("embedding", "norm"),
 )
 _WIDTH_OF_40B = 8192
 

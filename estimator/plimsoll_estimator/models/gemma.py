@@ -22,7 +22,7 @@ from plimsoll_estimator.towers.gemma4 import gemma4_tower
 from plimsoll_estimator.towers.siglip import gemma3_tower
 
 _LOCAL = {"rope_type": "default", "rope_theta": "local"}
-_GEMMA = DecoderStyle(embedding_always=True, norm_always=True, qkv_bias=("attention_bias",), o_bias=("attention_bias",))
+_GEMMA = DecoderStyle(every_stage=("embedding", "norm"), qkv_bias=("attention_bias",), o_bias=("attention_bias",))
 _GEMMA2 = replace(_GEMMA, norms=4)
 GEMMA3 = replace(_GEMMA2, qk_norm="head")
 

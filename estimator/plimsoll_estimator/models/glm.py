@@ -12,7 +12,7 @@ from functools import partial
 
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.layers.decoder import DecoderStyle, build_decoder
+from plimsoll_estimator.layers.decoder import EVERY_PART, DecoderStyle, build_decoder
 from plimsoll_estimator.layers.experts import MoeStyle, build_moe
 from plimsoll_estimator.layers.predictions import decoder_modules
 from plimsoll_estimator.layers.rank import Rank
@@ -27,9 +27,7 @@ from plimsoll_estimator.towers.glm_vit import glm4v_tower, glm_ocr_tower
 GLM4 = DecoderStyle(norms=4, qkv_bias=("attention_bias",), partial_rotary=0.5)
 GLM = DecoderStyle(transformers_since=EngineVersion(0, 32), qkv_bias=("attention_bias",), partial_rotary=0.5)
 CHATGLM = DecoderStyle(
-    embedding_always=True,
-    norm_always=True,
-    head_always=True,
+    every_stage=EVERY_PART,
     qkv_bias=("add_qkv_bias", "add_bias_linear"),
     partial_rotary=0.5,
 )

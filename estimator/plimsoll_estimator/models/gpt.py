@@ -11,7 +11,7 @@ from functools import partial
 
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.layers.decoder import DecoderStyle, build_decoder, no_rope, on_transformers
+from plimsoll_estimator.layers.decoder import EVERY_PART, DecoderStyle, build_decoder, no_rope, on_transformers
 from plimsoll_estimator.layers.rank import BOOL, Rank
 from plimsoll_estimator.layers.rope import rope
 from plimsoll_estimator.models.record import Model
@@ -19,7 +19,7 @@ from plimsoll_estimator.models.stacks import dense
 from plimsoll_estimator.shape import Dimensions
 
 _CLASSIC = DecoderStyle(qkv_bias="yes", o_bias="yes", mlp_bias="yes", gated=False, norm_bias=True, mlp_names=("c_fc",), down_name="c_proj")
-_GPT2 = replace(_CLASSIC, embedding_always=True, norm_always=True, o_name="c_proj", attention="attn")
+_GPT2 = replace(_CLASSIC, every_stage=("embedding", "norm"), o_name="c_proj", attention="attn")
 _GPT_BIGCODE = replace(_GPT2, transformers_since=EngineVersion(0, 25))
 _GPT_NEOX = replace(
     _CLASSIC,
@@ -42,9 +42,7 @@ _GPT_J = DecoderStyle(
     down_name="fc_out",
     o_name="out_proj",
     attention="attn",
-    embedding_always=True,
-    norm_always=True,
-    head_always=True,
+    every_stage=EVERY_PART,
 )
 
 

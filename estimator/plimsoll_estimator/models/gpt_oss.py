@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.layers.decoder import DecoderStyle, attention, stack
+from plimsoll_estimator.layers.decoder import EVERY_PART, DecoderStyle, attention, stack
 from plimsoll_estimator.layers.experts import MoeStyle, moe
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.layers.rope import rope
@@ -17,7 +17,7 @@ from plimsoll_estimator.models.record import Model
 from plimsoll_estimator.models.stacks import check_kinds, routed_experts
 from plimsoll_estimator.shape import Dimensions, Layer, alternating
 
-_STYLE = DecoderStyle(ties=False, qkv_bias="yes", o_bias="yes", attention="attn", embedding_always=True, norm_always=True, head_always=True)
+_STYLE = DecoderStyle(ties=False, qkv_bias="yes", o_bias="yes", attention="attn", every_stage=EVERY_PART)
 _SPARSE = MoeStyle(gate_bias=True, expert_bias=True)
 
 

@@ -25,7 +25,12 @@ from plimsoll_estimator.towers.siglip import lfm2_vl_tower
 from plimsoll_estimator.units import round_up
 
 _STYLE: Final = DecoderStyle(
-    qk_norm="head", o_name="out_proj", mlp="feed_forward", mlp_names=("w1", "w3"), down_name="w2", embedding_always=True
+    qk_norm="head",
+    o_name="out_proj",
+    mlp="feed_forward",
+    mlp_names=("w1", "w3"),
+    down_name="w2",
+    every_stage=("embedding",),
 )
 _ATTENDS: Final = {"full_attention": True, "conv": False}
 

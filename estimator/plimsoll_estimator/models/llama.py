@@ -12,7 +12,7 @@ from functools import partial
 
 from plimsoll_estimator.engine_version import OLDEST_KNOWN, EngineVersion
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.layers.decoder import DecoderStyle, build_decoder, rope_tables_by_window
+from plimsoll_estimator.layers.decoder import EVERY_PART, DecoderStyle, build_decoder, rope_tables_by_window
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model, unless_causal
@@ -32,7 +32,7 @@ ARCEE = DecoderStyle(
     mlp_names=("up_proj",),
     transformers_since=EngineVersion(0, 32),
 )
-ORION = DecoderStyle(norm_bias=True, embedding_always=True, norm_always=True, head_always=True)
+ORION = DecoderStyle(norm_bias=True, every_stage=EVERY_PART)
 JAIS2 = DecoderStyle(
     qkv_bias=("attention_bias",),
     o_bias=("attention_bias",),
@@ -42,8 +42,8 @@ JAIS2 = DecoderStyle(
     mlp_names=("up_proj",),
     transformers_since=EngineVersion(0, 32),
 )
-PLAMO3 = DecoderStyle(norms=4, qk_norm="head", attention="mixer", embedding_always=True, norm_always=True, head_always=True)
-INTERNLM2 = DecoderStyle(embedding_always=True, norm_always=True, head_always=True)
+PLAMO3 = DecoderStyle(norms=4, qk_norm="head", attention="mixer", every_stage=EVERY_PART)
+INTERNLM2 = DecoderStyle(every_stage=EVERY_PART)
 
 
 def hyperclovax(rank: Rank) -> None:

@@ -11,7 +11,7 @@ from functools import partial
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.layers.decoder import DecoderStyle, build_decoder, mlp, stack
+from plimsoll_estimator.layers.decoder import EVERY_PART, DecoderStyle, build_decoder, mlp, stack
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.layers.rope import rope
 from plimsoll_estimator.models import stacks
@@ -20,7 +20,7 @@ from plimsoll_estimator.models.stacks import dense
 from plimsoll_estimator.reader import TIES, experts, positive
 from plimsoll_estimator.shape import Dimensions, Layer
 
-MINICPM = DecoderStyle(embedding_always=True, norm_always=True, head_always=True)
+MINICPM = DecoderStyle(every_stage=EVERY_PART)
 
 
 def minicpm3(rank: Rank) -> None:

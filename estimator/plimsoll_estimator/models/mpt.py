@@ -20,7 +20,7 @@ def mpt(rank: Rank) -> None:
     bias: Bias = "yes" if biased else "no"
     style = DecoderStyle(
         qkv_bias=bias, o_bias=bias, mlp_bias=bias, gated=False, norm_bias=biased, attention="attn", mlp="ffn",
-        o_name="out_proj", mlp_names=("up_proj",), embedding_always=True, norm_always=True,
+        o_name="out_proj", mlp_names=("up_proj",), every_stage=("embedding", "norm"),
     )  # fmt: skip
     qk_norms = 2 if nested is not None and nested.bool("qk_ln") else 0
 

@@ -12,6 +12,7 @@ from typing import Final
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import (
+    EVERY_PART,
     DecoderStyle,
     attention,
     build_decoder,
@@ -33,9 +34,9 @@ from plimsoll_estimator.shape import DeltaNet, Dimensions, Layer, Mlp
 _PERIOD: Final = 4
 OLMO = DecoderStyle(
     norms=0, qkv_bias=("attention_bias",), o_bias=("attention_bias",), transformers_since=EngineVersion(0, 26),
-    embedding_always=True, head_always=True,
+    every_stage=EVERY_PART,
 )  # fmt: skip
-OLMO2 = replace(OLMO, norms=2, qk_norm="full", norm_always=True)
+OLMO2 = replace(OLMO, norms=2, qk_norm="full")
 OLMO3 = replace(OLMO2, transformers_since=EngineVersion(0, 29))
 
 

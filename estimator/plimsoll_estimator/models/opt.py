@@ -20,7 +20,7 @@ def opt(rank: Rank) -> None:
     norms = 1 if text.bool("layer_norm_elementwise_affine", True) else 0  # without, they have no parameters at all
     style = DecoderStyle(
         gated=False, qkv_bias=bias, o_bias=bias, mlp_bias=bias, norms=0, o_name="out_proj", mlp_names=("fc1",), down_name="fc2",
-        embedding_always=True,
+    every_stage=("embedding",),
     )  # fmt: skip
     projected = text.int("word_embed_proj_dim", default=size.hidden_size)
 

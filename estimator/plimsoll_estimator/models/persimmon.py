@@ -9,15 +9,14 @@ from __future__ import annotations
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import Unsupported
-from plimsoll_estimator.layers.decoder import DecoderStyle, attention, mlp, on_transformers, rope_table, stack
+from plimsoll_estimator.layers.decoder import EVERY_PART, DecoderStyle, attention, mlp, on_transformers, rope_table, stack
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.models.record import Model
 from plimsoll_estimator.models.stacks import dense
 
 _PERSIMMON = DecoderStyle(
     qkv_bias="yes", o_bias="yes", mlp_bias="yes", gated=False, norm_bias=True, partial_rotary=0.5, o_name="dense",
-    mlp_names=("dense_h_to_4h",), down_name="dense_4h_to_h", transformers_since=EngineVersion(0, 26),
-    embedding_always=True, norm_always=True, head_always=True,
+    mlp_names=("dense_h_to_4h",), down_name="dense_4h_to_h", transformers_since=EngineVersion(0, 26), every_stage=EVERY_PART,
 )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from functools import partial
 
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.layers.decoder import DecoderStyle, build_decoder, everywhere
+from plimsoll_estimator.layers.decoder import EVERY_PART, DecoderStyle, build_decoder, everywhere
 from plimsoll_estimator.layers.experts import BLOCK_SPARSE, build_moe
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.models import stacks
@@ -24,9 +24,7 @@ from plimsoll_estimator.towers.phi4mm import phi4mm_tower
 
 _PHI3 = DecoderStyle()
 _PHI = DecoderStyle(
-    embedding_always=True,
-    norm_always=True,
-    head_always=True,
+    every_stage=EVERY_PART,
     qkv_bias="yes",
     o_bias="yes",
     mlp_bias="yes",

@@ -61,8 +61,7 @@ def _qwen_next_style(mrope_factor: int, *, split_names: bool) -> DecoderStyle:
     return replace(
         QWEN3,
         partial_rotary=0.25,
-        embedding_always=True,
-        head_always=not split_names,
+        every_stage=("embedding",) if split_names else ("embedding", "head"),
         ties=split_names,
         mrope_factor=mrope_factor,
     )

@@ -7,13 +7,11 @@ from __future__ import annotations
 
 from functools import partial
 
-from plimsoll_estimator.layers.decoder import DecoderStyle, build_decoder
+from plimsoll_estimator.layers.decoder import EVERY_PART, DecoderStyle, build_decoder
 from plimsoll_estimator.models.record import Model
 from plimsoll_estimator.models.stacks import dense
 
-_STABLELM = DecoderStyle(
-    embedding_always=True, head_always=True, norm_always=True, qkv_bias=("use_qkv_bias",), norm_bias=True, partial_rotary=0.25
-)
+_STABLELM = DecoderStyle(every_stage=EVERY_PART, qkv_bias=("use_qkv_bias",), norm_bias=True, partial_rotary=0.25)
 MODELS = (
     Model(
         classes=("StableLmForCausalLM", "StableLMEpochForCausalLM"),

@@ -9,14 +9,12 @@ from __future__ import annotations
 from functools import partial
 
 from plimsoll_estimator.engine_version import EngineVersion
-from plimsoll_estimator.layers.decoder import DecoderStyle, build_decoder
+from plimsoll_estimator.layers.decoder import EVERY_PART, DecoderStyle, build_decoder
 from plimsoll_estimator.models.record import Model
 from plimsoll_estimator.models.stacks import dense
 
 _STARCODER2 = DecoderStyle(
-    embedding_always=True,
-    norm_always=True,
-    head_always=True,
+    every_stage=EVERY_PART,
     qkv_bias=("use_bias",),
     o_bias=("use_bias",),
     mlp_bias=("use_bias",),

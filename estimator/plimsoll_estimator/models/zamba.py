@@ -23,7 +23,7 @@ from plimsoll_estimator.shape import Dimensions, Layer, Mamba2, Mixer, Mlp
 
 MOST_BLOCKS: Final = 64
 LONG_CONTEXT: Final = 16384
-_STYLE: Final = DecoderStyle(embedding_always=True, norm_always=True)
+_STYLE: Final = DecoderStyle(every_stage=("embedding", "norm"))
 _HYBRID: Final = {"hybrid": True, "mamba": False, "mamba2": False, "linear_attention": False}
 _LAYERS: Final = (False, *((False,) * 5 + (True,)) * 7, *(False,) * 4, True, *(False,) * 3, True, False, False)
 """Zamba2Config's own layers: which are hybrid."""
