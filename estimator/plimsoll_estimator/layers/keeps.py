@@ -16,16 +16,7 @@ from plimsoll_estimator.layers.backends import Backend, attention_backend, mla_b
 from plimsoll_estimator.layers.kv_dtype import kv_head_bytes, mla_token_bytes
 from plimsoll_estimator.layers.needs import AttentionNeed, ModelNeeds, Need, StateNeed
 from plimsoll_estimator.layers.planner_rules import PlannerRules
-from plimsoll_estimator.layers.recurrent import (
-    GDN_CHECKPOINT_ALIGNMENT,
-    gated_delta_net_bytes,
-    kda_bytes,
-    lightning_bytes,
-    mamba1_bytes,
-    mamba2_bytes,
-    short_conv_bytes,
-    state_need,
-)
+from plimsoll_estimator.layers.recurrent import GDN_CHECKPOINT_ALIGNMENT, state_need
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.shape import (
     Attention,
@@ -178,44 +169,32 @@ def _compressor(ratio: int, block: int, head_dim: int, role: str) -> AttentionNe
 
 @_needs.register
 def _(mixer: Mamba1, ask: _Ask) -> tuple[Need, ...]:
-    size = mamba1_bytes(ask.resolved, inner=mixer.inner, state_size=mixer.state, conv_kernel=mixer.kernel)
-    return (state_need(ask.resolved, ask.rules, size, role="mamba1", supports_all=True),)
+    return (state_need(mixer, ask.resolved, ask.rules, role="mamba1", supports_all=True),)
 
 
 @_needs.register
 def _(mixer: Mamba2, ask: _Ask) -> tuple[Need, ...]:
-    size = mamba2_bytes(
-        ask.resolved, inner=mixer.inner, groups=mixer.groups, heads=mixer.heads, head_dim=mixer.head_dim, state_size=mixer.state,
-        conv_kernel=mixer.kernel, ssm_dtype=mixer.state_dtype,
-    )  # fmt: skip
-    return (state_need(ask.resolved, ask.rules, size, role="mamba2", supports_all=True, checkpoints=ask.rules.mamba2_checkpoints),)
+    return (state_need(mixer, ask.resolved, ask.rules, role="mamba2", supports_all=True, checkpoints=ask.rules.mamba2_checkpoints),)
 
 
 @_needs.register
 def _(mixer: DeltaNet, ask: _Ask) -> tuple[Need, ...]:
-    size = gated_delta_net_bytes(
-        ask.resolved, key_heads=mixer.key_heads, value_heads=mixer.value_heads, key_dim=mixer.key_dim, value_dim=mixer.value_dim,
-        conv_kernel=mixer.kernel, ssm_dtype=mixer.state_dtype,
-    )  # fmt: skip
-    return (state_need(ask.resolved, ask.rules, size, role="gdn", checkpoints=_exports(mixer, ask), counted=True),)
+    return (state_need(mixer, ask.resolved, ask.rules, role="gdn", checkpoints=_exports(mixer, ask), counted=True),)
 
 
 @_needs.register
 def _(mixer: KimiDelta, ask: _Ask) -> tuple[Need, ...]:
-    size = kda_bytes(ask.resolved, heads=mixer.heads, head_dim=mixer.head_dim, conv_kernel=mixer.kernel)
-    return (state_need(ask.resolved, ask.rules, size, role="kda", counted=True),)
+    return (state_need(mixer, ask.resolved, ask.rules, role="kda", counted=True),)
 
 
 @_needs.register
 def _(mixer: Lightning, ask: _Ask) -> tuple[Need, ...]:
-    return (
-        state_need(ask.resolved, ask.rules, lightning_bytes(ask.resolved, heads=mixer.heads, head_dim=mixer.head_dim), role="lightning"),
-    )
+    return (state_need(mixer, ask.resolved, ask.rules, role="lightning"),)
 
 
 @_needs.register
 def _(mixer: ShortConv, ask: _Ask) -> tuple[Need, ...]:
-    return (state_need(ask.resolved, ask.rules, short_conv_bytes(ask.resolved, width=mixer.width, kernel=mixer.kernel), role="conv"),)
+    return (state_need(mixer, ask.resolved, ask.rules, role="conv"),)
 
 
 def _exports(mixer: DeltaNet, ask: _Ask) -> bool:

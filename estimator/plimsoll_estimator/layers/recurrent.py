@@ -1,18 +1,21 @@
 """Recurrent state of Mamba1/2, GatedDeltaNet, KDA, lightning attention and short convolutions: bytes and blocks per request.
 
-Called by the hybrid lines and by `caches`. Source: vLLM model_executor/layers/mamba/mamba_utils.py (shapes, dtypes) and MambaSpec (blocks).
+Called by `keeps` and the planner. Refuses to know configs and models.
+Source: vLLM model_executor/layers/mamba/mamba_utils.py (shapes, dtypes) and MambaSpec (blocks).
 """
 
 from __future__ import annotations
 
+from functools import singledispatch
 from typing import Final, Literal
 
 from plimsoll_estimator.checks import Check
-from plimsoll_estimator.errors import EngineRefusal
+from plimsoll_estimator.errors import EngineRefusal, Unsupported
 from plimsoll_estimator.layers.kv_dtype import dtype_bytes
 from plimsoll_estimator.layers.needs import StateNeed
 from plimsoll_estimator.layers.planner_rules import PlannerRules
 from plimsoll_estimator.resolved import ResolvedArgs
+from plimsoll_estimator.shape import DeltaNet, KimiDelta, Lightning, Mamba1, Mamba2, ShortConv, State
 
 CacheMode = Literal["none", "align", "all"]
 GDN_CHECKPOINT_ALIGNMENT: Final = 64
@@ -30,7 +33,7 @@ def cache_mode(resolved: ResolvedArgs, rules: PlannerRules, *, supports_all: boo
 
 
 def state_need(
-    resolved: ResolvedArgs, rules: PlannerRules, state_bytes: int, *, role: str, supports_all: bool = False, checkpoints: bool = False,
+    mixer: State, resolved: ResolvedArgs, rules: PlannerRules, *, role: str, supports_all: bool = False, checkpoints: bool = False,
     counted: bool = False,
 ) -> StateNeed:  # fmt: skip
     """A layer's state with the blocks a request holds: 1, 2 with aligned prefix caching, one more per draft token.
@@ -46,7 +49,7 @@ def state_need(
         blocks = 2 + drafts + int(checkpoints)
     else:
         blocks = 1 + drafts
-    return StateNeed(state_bytes=state_bytes, blocks=blocks, role=role, counted=counted)
+    return StateNeed(state_bytes=state_bytes(mixer, resolved), blocks=blocks, role=role, counted=counted)
 
 
 def split(value: int, tensor_parallel_size: int, what: str) -> int:
@@ -56,58 +59,62 @@ def split(value: int, tensor_parallel_size: int, what: str) -> int:
     return value // tensor_parallel_size
 
 
-def mamba1_bytes(resolved: ResolvedArgs, *, inner: int, state_size: int, conv_kernel: int, ssm_dtype: str | None = None) -> int:
-    """Convolution window and selective state of one Mamba1 layer on one rank."""
-    part = split(inner, resolved.tensor_parallel_size, "the Mamba inner size")
-    conv, ssm = _dtypes(resolved, ssm_dtype)
-    return part * (conv_kernel - 1) * conv + part * state_size * ssm
+@singledispatch
+def state_bytes(mixer: object, resolved: ResolvedArgs) -> int:
+    """Bytes of one layer's states of a sequence, on one rank: a convolution's window, and what the mixer sums up."""
+    raise Unsupported(Check.KV_CACHE_FAMILY, f"no rule for the states of {type(mixer).__name__}")
 
 
-def mamba2_bytes(
-    resolved: ResolvedArgs, *, inner: int, groups: int, heads: int, head_dim: int, state_size: int, conv_kernel: int,
-    ssm_dtype: str | None = None,
-) -> int:  # fmt: skip
-    """Convolution window and state of one Mamba2 layer; groups are replicated so that every rank has those of its heads."""
+@state_bytes.register
+def _(mixer: Mamba1, resolved: ResolvedArgs) -> int:
+    part = split(mixer.inner, resolved.tensor_parallel_size, "the Mamba inner size")
+    conv, ssm = _dtypes(resolved, None)
+    return part * (mixer.kernel - 1) * conv + part * mixer.state * ssm
+
+
+@state_bytes.register
+def _(mixer: Mamba2, resolved: ResolvedArgs) -> int:
+    """Groups are replicated so that every rank has those of its heads."""
     tp = resolved.tensor_parallel_size
-    if groups % tp:
-        groups = tp
-    part = split(inner + 2 * groups * state_size, tp, "the Mamba2 convolution size")
-    conv, ssm = _dtypes(resolved, ssm_dtype)
-    window = conv_kernel - 1 + resolved.num_speculative_tokens
-    return part * window * conv + split(heads, tp, "the Mamba2 heads") * head_dim * state_size * ssm
+    groups = tp if mixer.groups % tp else mixer.groups
+    part = split(mixer.inner + 2 * groups * mixer.state, tp, "the Mamba2 convolution size")
+    conv, ssm = _dtypes(resolved, mixer.state_dtype)
+    return part * _window(mixer, resolved) * conv + split(mixer.heads, tp, "the Mamba2 heads") * mixer.head_dim * mixer.state * ssm
 
 
-def gated_delta_net_bytes(
-    resolved: ResolvedArgs, *, key_heads: int, value_heads: int, key_dim: int, value_dim: int, conv_kernel: int,
-    ssm_dtype: str | None = None,
-) -> int:  # fmt: skip
-    """Convolution window and state of one GatedDeltaNet layer."""
+@state_bytes.register
+def _(mixer: DeltaNet, resolved: ResolvedArgs) -> int:
     tp = resolved.tensor_parallel_size
-    part = split(2 * key_dim * key_heads + value_dim * value_heads, tp, "the GatedDeltaNet convolution size")
-    conv, ssm = _dtypes(resolved, ssm_dtype)
-    window = conv_kernel - 1 + resolved.num_speculative_tokens
-    return part * window * conv + split(value_heads, tp, "linear_num_value_heads") * value_dim * key_dim * ssm
+    channels = 2 * mixer.key_dim * mixer.key_heads + mixer.value_dim * mixer.value_heads
+    part = split(channels, tp, "the GatedDeltaNet convolution size")
+    conv, ssm = _dtypes(resolved, mixer.state_dtype)
+    heads = split(mixer.value_heads, tp, "linear_num_value_heads")
+    return part * _window(mixer, resolved) * conv + heads * mixer.value_dim * mixer.key_dim * ssm
 
 
-def kda_bytes(resolved: ResolvedArgs, *, heads: int, head_dim: int, conv_kernel: int) -> int:
-    """Convolution windows and state (float32) of one Kimi-delta-attention layer."""
+@state_bytes.register
+def _(mixer: KimiDelta, resolved: ResolvedArgs) -> int:
+    """The sums are float32 unless the user says otherwise."""
     tp = resolved.tensor_parallel_size
-    part = split(3 * heads * head_dim, tp, "the KDA projection size")
-    conv, _ = _dtypes(resolved, None)
-    given = resolved.given.mamba_ssm_cache_dtype
-    ssm = dtype_bytes("float32" if given in (None, "auto") else given)
-    window = conv_kernel - 1 + resolved.num_speculative_tokens
-    return part * window * conv + split(heads, tp, "the KDA heads") * head_dim * head_dim * ssm
+    part = split(3 * mixer.heads * mixer.head_dim, tp, "the KDA projection size")
+    conv, ssm = _dtypes(resolved, "float32")
+    return part * _window(mixer, resolved) * conv + split(mixer.heads, tp, "the KDA heads") * mixer.head_dim * mixer.head_dim * ssm
 
 
-def lightning_bytes(resolved: ResolvedArgs, *, heads: int, head_dim: int) -> int:
-    """The key-value state of one lightning-attention layer."""
-    return split(heads, resolved.tensor_parallel_size, "the attention heads") * head_dim * head_dim * dtype_bytes(resolved.dtype)
+@state_bytes.register
+def _(mixer: Lightning, resolved: ResolvedArgs) -> int:
+    heads = split(mixer.heads, resolved.tensor_parallel_size, "the attention heads")
+    return heads * mixer.head_dim * mixer.head_dim * dtype_bytes(resolved.dtype)
 
 
-def short_conv_bytes(resolved: ResolvedArgs, *, width: int, kernel: int) -> int:
-    """The convolution window of one LFM2 layer."""
-    return split(width, resolved.tensor_parallel_size, "conv_dim") * (kernel - 1) * dtype_bytes(resolved.dtype)
+@state_bytes.register
+def _(mixer: ShortConv, resolved: ResolvedArgs) -> int:
+    return split(mixer.width, resolved.tensor_parallel_size, "conv_dim") * (mixer.kernel - 1) * dtype_bytes(resolved.dtype)
+
+
+def _window(mixer: Mamba2 | DeltaNet | KimiDelta, resolved: ResolvedArgs) -> int:
+    """Tokens that a convolution looks back, and one more a draft."""
+    return mixer.kernel - 1 + resolved.num_speculative_tokens
 
 
 def _dtypes(resolved: ResolvedArgs, declared: str | None) -> tuple[int, int]:
