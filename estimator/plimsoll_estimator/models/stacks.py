@@ -56,16 +56,17 @@ def check_kinds(text: HfConfig, known: Collection[str] = KNOWN_KINDS) -> None:
             raise Unsupported(Check.KV_CACHE_FAMILY, f"no KV-cache rule for layers of type {name!r} in model type {text.model_type!r}")
 
 
-def by_name(text: HfConfig, count: int, names: Mapping[str, Said], *keys: str) -> list[Said] | None:
+def by_name(text: HfConfig, count: int, names: Mapping[str, Said], *keys: str, longer: bool = False) -> list[Said] | None:
     """What `names` makes of every layer's entry in the first of the lists `keys` that the file has; None where it has none.
 
-    Raises Unsupported for an entry that `names` does not know, InvalidInput for a list that ends before the layers do.
+    Raises Unsupported for an entry that `names` does not know, InvalidInput for a list that is not as long as the layers are many, as the
+    config classes do (`longer`: but for those that cut it).
     """
     key = next((key for key in keys if text.raw(key) is not None), None)
     if key is None:
         return None
     listed = text.list_or_none(key) or ()
-    if len(listed) < count:
+    if len(listed) < count or not (longer or len(listed) == count):
         raise InvalidInput(f"{text.path}.{key}", len(listed), f"must name each of the {count} layers")
     for name in listed:
         if not isinstance(name, str) or name not in names:
@@ -137,8 +138,10 @@ def windowed(text: HfConfig, size: Dimensions, full: Attention, every: int | Non
         return [full] * count
     local = replace(full, seen="sliding", window=window)
     kinds = text.list_or_none("layer_types")
+    if kinds is not None and len(kinds) != count:
+        raise InvalidInput(f"{text.path}.layer_types", len(kinds), f"must name each of the {count} layers")
     if kinds is not None:
-        return [local if i < len(kinds) and kinds[i] == "sliding_attention" else full for i in range(count)]
+        return [local if kind == "sliding_attention" else full for kind in kinds]
     if every is None:
         return [local] * count
     letters = text.raw("sliding_window_pattern")

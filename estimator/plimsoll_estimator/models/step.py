@@ -70,7 +70,7 @@ def _seen(text: HfConfig, size: Dimensions) -> list[Attention]:
     if other is not None:
         kind = other.str_or_none("attention_type") or "sliding_attention"
         names[kind] = _other_heads(other, names.get(kind, full))
-    return by_name(text, count, names, "layer_types") or [full if i % 2 else local for i in range(count)]
+    return by_name(text, count, names, "layer_types", longer=True) or [full if i % 2 else local for i in range(count)]
 
 
 def _other_heads(other: HfConfig, like: Attention) -> Attention:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tests.plimsoll_estimator.models.hybrids import mixed, shape_of, shipped
 
-from plimsoll_estimator.errors import Unsupported
+from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.shape import Attention, DeltaNet, Experts, Mlp
 
 HYBRID: dict[str, Any] = {"model_type": "olmo_hybrid", "num_hidden_layers": 8}
@@ -15,6 +15,11 @@ def test_olmo_3_sees_a_window_in_three_of_four_layers() -> None:
     for shape in (shipped("allenai/Olmo-3-7B-Instruct"), shape_of("Olmo3ForCausalLM", model_type="olmo3")):
         windows = [mixer.window for layer in shape.layers for mixer in layer.mixers if isinstance(mixer, Attention)]
         assert windows == [4096, 4096, 4096, 0] * 8
+
+
+def test_a_list_of_windows_that_is_not_as_long_as_the_layers_are_many_is_named() -> None:
+    with pytest.raises(InvalidInput, match=r"layer_types.*must name each of the 2 layers"):
+        shape_of("Olmo3ForCausalLM", model_type="olmo3", num_hidden_layers=2, layer_types=["full_attention"] * 3)
 
 
 def test_olmo_2_sees_everything() -> None:

@@ -64,6 +64,8 @@ def test_a_layer_kind_without_a_rule_is_named() -> None:
         shape_of("Qwen3NextForCausalLM", **NEXT, layer_types=["sparse_attention"] * 8)
 
 
-def test_a_list_that_ends_early_is_named() -> None:
+@pytest.mark.parametrize("count", [7, 9])
+def test_a_list_that_is_not_as_long_as_the_layers_are_many_is_named(count: int) -> None:
+    """PreTrainedConfig.validate_layer_type (Transformers 5.24)."""
     with pytest.raises(InvalidInput, match=r"layer_types.*must name each of the 8 layers"):
-        shape_of("Qwen3NextForCausalLM", **NEXT, layer_types=["full_attention"] * 7)
+        shape_of("Qwen3NextForCausalLM", **NEXT, layer_types=["full_attention"] * count)
