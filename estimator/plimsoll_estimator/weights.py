@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from plimsoll_estimator.checks import Check
+from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.hf_config import HfConfig, kept_with_config
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.models.register import builder, read
@@ -53,6 +55,8 @@ def _stages(config: HfConfig, resolved: ResolvedArgs) -> tuple[RankWeights, ...]
     for stage in range(resolved.pipeline_parallel_size):
         rank = Rank(config, resolved, method, stage, shape)
         build(rank)
+        if rank.drafts_by_mtp and shape.predictions and not rank.builds_modules:
+            raise Unsupported(Check.SPECULATIVE_METHOD, f"no weight rule for the prediction modules of {resolved.architecture[:120]}")
         created = rank.created_bytes
         stages.append(RankWeights(created_bytes=created, loaded_bytes=created + rank.added_bytes))
     return tuple(stages)

@@ -18,7 +18,7 @@ from plimsoll_estimator.layers.releases import layer_rules
 from plimsoll_estimator.quantization.method import Experts, Linear, Method
 from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolved import ResolvedArgs
-from plimsoll_estimator.shape import Shape
+from plimsoll_estimator.shape import Layer, Shape
 from plimsoll_estimator.units import ceil_div, round_up
 
 DTYPE_BYTES = {"float32": 4, "float": 4, "bfloat16": 2, "float16": 2, "half": 2}
@@ -65,6 +65,7 @@ class Rank:
 
     __slots__ = (
         "added_bytes",
+        "builds_modules",
         "config",
         "created_bytes",
         "expert_parallel",
@@ -109,6 +110,12 @@ class Rank:
         self.shared: set[Hashable] = set()
         self.shared_created_bytes = 0
         self.shared_added_bytes = 0
+        self.builds_modules = False
+
+    def modules(self) -> tuple[Layer, ...]:
+        """The layers of the prediction modules that this rank loads beside the model. A builder that never asks has no rule for them."""
+        self.builds_modules = True
+        return self.shape.predictions if self.drafts_by_mtp else ()
 
     def kind(self, i: int) -> Hashable:
         """What tells layer `i` from others: equal layers of a shape are one object (`models.stacks.stack`)."""

@@ -90,15 +90,14 @@ def deepseek_v4(rank: Rank) -> None:
     stack(rank, size, _STYLE, layer, lambda i: (id(layers[i]), i < hashed_layers))
     head = streams * streams * size.hidden_size + streams + 1
     rank.tensor(head, 4)
-    if rank.drafts_by_mtp:
-        # nvidia/mtp.py: two projections and a head of the streams of their own; embedding and output head are the target's.
-        for i, module in enumerate(rank.shape.predictions):
-            name = f"layers.{size.num_hidden_layers + i}"
-            rank.replicated(name, ("e_proj",), size.hidden_size, (size.hidden_size,))
-            rank.replicated(name, ("h_proj",), size.hidden_size, (size.hidden_size,))
-            build(name, module, False)
-            rank.norm(size.hidden_size, count=3)
-            rank.tensor(head, 4)
+    # nvidia/mtp.py: two projections and a head of the streams of their own; embedding and output head are the target's.
+    for i, module in enumerate(rank.modules()):
+        name = f"layers.{size.num_hidden_layers + i}"
+        rank.replicated(name, ("e_proj",), size.hidden_size, (size.hidden_size,))
+        rank.replicated(name, ("h_proj",), size.hidden_size, (size.hidden_size,))
+        build(name, module, False)
+        rank.norm(size.hidden_size, count=3)
+        rank.tensor(head, 4)
 
 
 def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:

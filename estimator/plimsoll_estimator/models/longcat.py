@@ -36,14 +36,13 @@ def longcat(rank: Rank) -> None:
         latent_rope(rank, mixer, size.positions)
 
     stack(rank, size, _STYLE, layer)
-    if rank.drafts_by_mtp:
-        # longcat_flash_mtp.py: a latent and a dense block after a joint projection; embedding and head are the target's.
-        for i, module in enumerate(rank.shape.predictions):
-            name = f"mtp.layers.{i}"
-            rank.replicated(name, ("eh_proj",), 2 * size.hidden_size, (size.hidden_size,))
-            latent_attention(rank, f"{name}.self_attn", module.mixer(Latent), size.hidden_size, bias)
-            feed_forward(rank, name, module.ffn, _STYLE, MoeStyle())
-            rank.norm(size.hidden_size, count=5)
+    # longcat_flash_mtp.py: a latent and a dense block after a joint projection; embedding and head are the target's.
+    for i, module in enumerate(rank.modules()):
+        name = f"mtp.layers.{i}"
+        rank.replicated(name, ("eh_proj",), 2 * size.hidden_size, (size.hidden_size,))
+        latent_attention(rank, f"{name}.self_attn", module.mixer(Latent), size.hidden_size, bias)
+        feed_forward(rank, name, module.ffn, _STYLE, MoeStyle())
+        rank.norm(size.hidden_size, count=5)
 
 
 def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:

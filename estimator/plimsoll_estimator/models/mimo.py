@@ -43,12 +43,11 @@ def mimo_v2(rank: Rank) -> None:
         rope(rank, mixer.head_dim, size.positions, parameters={"rope_type": "default", "rope_theta": theta}, partial=partial)
 
     stack(rank, size, _STYLE, lambda i: build(f"layers.{i}", layers[i]), rank.kind)
-    if rank.drafts_by_mtp:
-        # mimo_v2_mtp.py: an unquantised joint projection before the layer; embedding and head are the target's.
-        for i, module in enumerate(rank.shape.predictions):
-            rank.tensor(2 * size.hidden_size * size.hidden_size)
-            build(f"mtp.layers.{i}", module)
-            rank.norm(size.hidden_size, count=3)
+    # mimo_v2_mtp.py: an unquantised joint projection before the layer; embedding and head are the target's.
+    for i, module in enumerate(rank.modules()):
+        rank.tensor(2 * size.hidden_size * size.hidden_size)
+        build(f"mtp.layers.{i}", module)
+        rank.norm(size.hidden_size, count=3)
 
 
 def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:

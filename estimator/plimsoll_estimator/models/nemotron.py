@@ -107,16 +107,15 @@ def nemotron_h(rank: Rank) -> None:
         rank.norm(size.hidden_size)
 
     stack(rank, size, _H, layer, rank.kind)
-    if rank.drafts_by_mtp:
-        # nemotron_h_mtp.py: attention and experts after a joint projection; embedding and head are the target's.
-        for i, module in enumerate(rank.shape.predictions):
-            name = f"mtp.layers.{i}"
-            rank.column(name, ("eh_proj",), 2 * size.hidden_size, (size.hidden_size,))
-            for _ in module.mixers:
-                attention(rank, name, size, _H)
-            if isinstance(module.ffn, Experts):
-                _experts(rank, f"{name}.mixer", size.hidden_size, module.ffn)
-            rank.norm(size.hidden_size, count=3 + len(module.mixers) + module.routed)
+    # nemotron_h_mtp.py: attention and experts after a joint projection; embedding and head are the target's.
+    for i, module in enumerate(rank.modules()):
+        name = f"mtp.layers.{i}"
+        rank.column(name, ("eh_proj",), 2 * size.hidden_size, (size.hidden_size,))
+        for _ in module.mixers:
+            attention(rank, name, size, _H)
+        if isinstance(module.ffn, Experts):
+            _experts(rank, f"{name}.mixer", size.hidden_size, module.ffn)
+        rank.norm(size.hidden_size, count=3 + len(module.mixers) + module.routed)
 
 
 def _h_predictions(text: HfConfig, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:

@@ -95,11 +95,12 @@ def qwen_next(rank: Rank, split_names: bool) -> None:
         rank.norm(size.hidden_size, count=2)
 
     stack(rank, size, style, layer, rank.kind)
-    if rank.drafts_by_mtp:
+    modules = rank.modules()
+    if modules:
         # qwen3_5_mtp.py, qwen3_next_mtp.py: attention layers after a joint projection; embedding and head are the target's.
         rank.column("mtp", ("fc",), 2 * size.hidden_size, (size.hidden_size,), tp=1)
         rank.norm(size.hidden_size, count=3)
-        for i, module in enumerate(rank.shape.predictions):
+        for i, module in enumerate(modules):
             gated_attention(f"mtp.layers.{i}")
             feed_forward(rank, f"mtp.layers.{i}", module.ffn, style, _NEXT_MOE)
             rank.norm(size.hidden_size, count=2)

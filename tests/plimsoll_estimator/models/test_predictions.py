@@ -12,6 +12,7 @@ import pytest
 
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.hardware import gpu_from
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.resolve import resolve
@@ -90,3 +91,10 @@ def test_a_module_is_a_layer_and_what_stands_beside_it(
 def test_drafting_by_n_grams_loads_no_module() -> None:
     config = {**GLM, "num_hidden_layers": 4}
     assert created(config, num_speculative_tokens=1, speculative_method="ngram") == created(config)
+
+
+def test_modules_whose_weights_no_rule_counts_are_unsupported_by_name() -> None:
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", **WIDE}
+    assert created(config)
+    with pytest.raises(Unsupported, match="prediction modules of LlamaForCausalLM"):
+        created(config, num_speculative_tokens=1, speculative_method="mtp")
