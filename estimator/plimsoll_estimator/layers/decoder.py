@@ -27,8 +27,7 @@ class DecoderStyle:
 
     Biases: "no", "yes", or configuration keys any of which turns them on. `norms` of a layer, LayerNorms with `norm_bias`. `ties` false:
     the class always builds a head of its own. `every_stage`: parts that the class builds on every pipeline stage, the final norm among
-    them. `transformers_since`: the release from which the class is served by the Transformers backend. `mrope_factor`: rows of a
-    multimodal rope table per position.
+    them. `transformers_since`: the release from which the class is served by the Transformers backend.
     """
 
     qkv_bias: Bias = "no"
@@ -38,7 +37,7 @@ class DecoderStyle:
     gated: bool = True
     norms: int = 2
     norm_bias: bool = False
-    qk_norm: Literal["no", "head", "full", "key"] = "no"
+    qk_norm: Literal["no", "head", "full"] = "no"
     ties: bool = True
     partial_rotary: float | None = None
     attention: str = "self_attn"
@@ -47,7 +46,6 @@ class DecoderStyle:
     mlp_names: tuple[str, ...] = ("gate_proj", "up_proj")
     down_name: str = "down_proj"
     transformers_since: EngineVersion | None = None
-    mrope_factor: int = 4
     every_stage: tuple[Part, ...] = ()
 
 
@@ -77,8 +75,6 @@ def attention(rank: Rank, layer: str, size: Dimensions, style: DecoderStyle) -> 
     elif style.qk_norm == "full":
         rank.norm(size.heads * size.head_dim)
         rank.norm(size.kv_heads * size.head_dim)
-    elif style.qk_norm == "key":
-        rank.norm(size.head_dim)
     if not on_transformers(rank, style) or rank.rules.transformers_keeps_scales:
         rank.attention_scales(parent)
 
@@ -96,12 +92,15 @@ def on_transformers(rank: Rank, style: DecoderStyle) -> bool:
     return style.transformers_since is not None and rank.version >= style.transformers_since
 
 
-def rope_table(rank: Rank, size: Dimensions, style: DecoderStyle) -> None:
-    """The line's one rope table, or the small inverse frequencies of the Transformers backend."""
+def rope_table(rank: Rank, size: Dimensions, style: DecoderStyle, mrope_factor: int = 4) -> None:
+    """The line's one rope table, or the small inverse frequencies of the Transformers backend.
+
+    `mrope_factor`: rows of a multimodal table per position.
+    """
     if on_transformers(rank, style):
         transformers_rope(rank, size, style)
     else:
-        rope(rank, size.head_dim, size.positions, partial=style.partial_rotary, mrope_factor=style.mrope_factor)
+        rope(rank, size.head_dim, size.positions, partial=style.partial_rotary, mrope_factor=mrope_factor)
 
 
 def rope_tables_by_window(rank: Rank, size: Dimensions, style: DecoderStyle) -> None:

@@ -38,14 +38,6 @@ def divide(value: int, by: int) -> int:
     return value // by
 
 
-def positive(config: HfConfig, *keys: str, default: int | None = None, limit: int = 1 << 40) -> int:
-    """A whole number from 1 to `limit`, for what divides or is looped over. Raises InvalidInput naming the key."""
-    value = config.int(*keys, default=default)
-    if not 1 <= value <= limit:
-        raise InvalidInput(f"{config.path}.{keys[0]}", value, f"must be from 1 to {limit}")
-    return value
-
-
 def stage_layers(layers: int, stages: int) -> tuple[range, ...]:
     """Layer ranges of the pipeline stages: vllm/distributed/utils.py:get_pp_indices (all versions)."""
     counts = [layers // stages] * stages

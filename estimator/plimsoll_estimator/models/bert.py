@@ -83,7 +83,7 @@ def modern_bert(rank: Rank) -> None:
         theta = "local" if mixer.seen == "sliding" else "global"
         rope(rank, mixer.head_dim, size.positions, parameters={"rope_type": "default", "rope_theta": theta})
 
-    rank.layers(range(size.num_hidden_layers), lambda i: (i == 0, layers[i]), layer)
+    rank.layers(range(size.num_hidden_layers), lambda i: (i == 0, rank.kind(i)), layer)
     _modern_head(rank, hidden, normed)
 
 

@@ -47,7 +47,7 @@ def cohere2_moe(rank: Rank) -> None:
         rank.norm(size.hidden_size)
         rope_table(rank, size, _COHERE)
 
-    stack(rank, size, _COHERE, layer, lambda i: layers[i].ffn)
+    stack(rank, size, _COHERE, layer, rank.kind)
 
 
 def _prefixed(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:

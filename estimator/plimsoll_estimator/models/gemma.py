@@ -11,11 +11,12 @@ from functools import partial
 
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import DecoderStyle, attention, build_decoder, mlp, stack
-from plimsoll_estimator.layers.rank import Rank, positive
+from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.layers.rope import rope, rope_parameters
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model, always, seeing, unless_causal
 from plimsoll_estimator.models.stacks import dense, routed_experts, windowed
+from plimsoll_estimator.reader import positive
 from plimsoll_estimator.shape import Attention, Dimensions, Experts, Layer, Mlp
 from plimsoll_estimator.towers.compose import with_tower
 from plimsoll_estimator.towers.gemma4 import gemma4_tower
@@ -49,7 +50,7 @@ def gemma3(rank: Rank) -> None:
         rank.norm(size.hidden_size, count=4)
         local_or_global_rope(rank, _attention_of(layers[i]))
 
-    stack(rank, size, GEMMA3, layer, lambda i: layers[i])
+    stack(rank, size, GEMMA3, layer, rank.kind)
     _normalizer(rank)
 
 
@@ -85,7 +86,7 @@ def gemma4(rank: Rank) -> None:
             rank.norm(hidden)
         local_or_global_rope(rank, mixer, rotary_dim=mixer.head_dim)
 
-    stack(rank, size, GEMMA3, layer, lambda i: layers[i])
+    stack(rank, size, GEMMA3, layer, rank.kind)
     _normalizer(rank)
     if per_layer:
         rank.embedding(text.int("vocab_size_per_layer_input", default=size.vocab_size), size.num_hidden_layers * per_layer)
@@ -131,7 +132,7 @@ def _gemma4_layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     local = [replace(one, window=window) if one.window else everywhere for one in windowed(text, size, stacks.attention(size), every=6)]
     first_shared = size.num_hidden_layers - (text.int_or_none("num_kv_shared_layers") or 0)
     widens = text.bool("use_double_wide_mlp") and first_shared > 0
-    return tuple(
+    return stacks.unified(
         Layer(
             mixers=(mixer if i < size.num_hidden_layers - 1 else everywhere,),
             ffn=_gemma4_ffn(text, size.intermediate_size * (2 if widens and i >= first_shared else 1)),

@@ -11,11 +11,12 @@ from dataclasses import replace
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import attention, mlp
-from plimsoll_estimator.layers.rank import FLOAT32, Rank, positive
+from plimsoll_estimator.layers.rank import FLOAT32, Rank
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.gemma import GEMMA3, local_or_global_rope
 from plimsoll_estimator.models.record import Model
 from plimsoll_estimator.models.stacks import windowed
+from plimsoll_estimator.reader import positive
 from plimsoll_estimator.shape import Attention, Dimensions, Layer, Mlp
 
 MOST_STREAMS = 64
@@ -40,7 +41,7 @@ def gemma3n(rank: Rank) -> None:
         rank.replicated(name, ("per_layer_projection",), per_layer, (hidden,))
         rank.norm(hidden, count=6)
 
-    rank.layers(range(size.num_hidden_layers), lambda i: layers[i], layer)
+    rank.layers(range(size.num_hidden_layers), rank.kind, layer)
     rank.embedding(size.vocab_size, hidden)
     rank.embedding(text.int("vocab_size_per_layer_input", default=262144), size.num_hidden_layers * per_layer)
     rank.column("self_decoder", ("per_layer_model_projection",), hidden, (size.num_hidden_layers * per_layer,))
@@ -101,7 +102,7 @@ def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     widths = _widths(text)
     ffns = [Mlp(width=widths[i % len(widths)]) for i in range(size.num_hidden_layers)]
     made = stacks.stack([(seen,) for seen in windowed(text, size, stacks.attention(size), every=5)], ffns)
-    return tuple(layer if i < own else replace(layer, keeps_cache=False) for i, layer in enumerate(made))
+    return stacks.unified(layer if i < own else replace(layer, keeps_cache=False) for i, layer in enumerate(made))
 
 
 MODELS = (Model(classes=("Gemma3nForCausalLM",), model_types=("gemma3n_text",), weights=gemma3n, layers=_layers, overrides=_widest),)

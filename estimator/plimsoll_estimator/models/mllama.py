@@ -13,11 +13,11 @@ from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import DecoderStyle, attention, mlp, stack
-from plimsoll_estimator.layers.rank import Rank, positive
+from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.layers.rope import rope
 from plimsoll_estimator.models.record import Model
 from plimsoll_estimator.models.stacks import dense
-from plimsoll_estimator.reader import MAX_TOWER_LAYERS, tower_size
+from plimsoll_estimator.reader import MAX_TOWER_LAYERS, positive, tower_size
 from plimsoll_estimator.towers.encoder import patch_count, vision_config
 
 _NATIVE_BEFORE: Final = EngineVersion(0, 11)

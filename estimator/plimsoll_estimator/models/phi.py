@@ -9,15 +9,12 @@ from dataclasses import replace
 from functools import partial
 
 from plimsoll_estimator.engine_version import EngineVersion
-from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import EVERY_PART, DecoderStyle, build_decoder, everywhere
 from plimsoll_estimator.layers.experts import BLOCK_SPARSE, build_moe
 from plimsoll_estimator.layers.rank import Rank
-from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.llama import DENSE as LLAMA
 from plimsoll_estimator.models.record import Model, seeing
-from plimsoll_estimator.models.stacks import dense, routed_experts, windowed
-from plimsoll_estimator.shape import Dimensions, Layer
+from plimsoll_estimator.models.stacks import dense, mixture
 from plimsoll_estimator.towers.compose import behind
 from plimsoll_estimator.towers.phi3v import phi3v_tower
 from plimsoll_estimator.towers.phi4mm import phi4mm_tower
@@ -50,16 +47,10 @@ def phimoe(rank: Rank) -> None:
     build_moe(rank, _PHIMOE, BLOCK_SPARSE)
 
 
-def _sparse(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
-    block = routed_experts(text, size.intermediate_size, shared=0)
-    return stacks.stack([(seen,) for seen in windowed(text, size, stacks.attention(size))], [block] * size.num_hidden_layers)
-
-
-# The language model behind Phi's towers is vLLM's Llama.
 MODELS = (
     Model(classes=("PhiForCausalLM",), model_types=("phi", "phi-msft"), weights=partial(build_decoder, style=_PHI), layers=dense()),
     Model(classes=("Phi3ForCausalLM",), model_types=("phi3",), weights=partial(build_decoder, style=_PHI3), layers=dense()),
-    Model(classes=("PhiMoEForCausalLM",), model_types=("phimoe",), weights=phimoe, layers=_sparse),
+    Model(classes=("PhiMoEForCausalLM",), model_types=("phimoe",), weights=phimoe, layers=mixture),
     seeing(replace(LLAMA, model_types=("phi3_v",)), behind(phi3v_tower), classes=("Phi3VForCausalLM",)),
     seeing(replace(LLAMA, model_types=("phi4mm",)), behind(phi4mm_tower, quantised=False), classes=("Phi4MMForCausalLM",)),
 )

@@ -57,13 +57,12 @@ def qwen3_moe(rank: Rank) -> None:
 
 
 @cache
-def _qwen_next_style(mrope_factor: int, *, split_names: bool) -> DecoderStyle:
+def _qwen_next_style(*, split_names: bool) -> DecoderStyle:
     return replace(
         QWEN3,
         partial_rotary=0.25,
         every_stage=("embedding",) if split_names else ("embedding", "head"),
         ties=split_names,
-        mrope_factor=mrope_factor,
     )
 
 
@@ -74,7 +73,7 @@ def qwen_next(rank: Rank, split_names: bool) -> None:
     """Qwen3-Next and Qwen3.5: Gated DeltaNet layers, and gated attention every so often; a shared expert behind a gate."""
     text, size = rank.text, rank.shape.size
     factor = 1 if rank.version.since(0, 32) and split_names else 4
-    style = _qwen_next_style(factor, split_names=split_names)
+    style = _qwen_next_style(split_names=split_names)
     query_heads = size.heads * (2 if text.bool("attn_output_gate", True) else 1)
 
     def gated_attention(name: str) -> None:

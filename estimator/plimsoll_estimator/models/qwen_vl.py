@@ -7,8 +7,9 @@ Sources: vllm/model_executor/models/{qwen2_vl,qwen2_5_vl,qwen3_vl,qwen3_vl_moe,q
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
-from plimsoll_estimator.layers.decoder import build_decoder
+from plimsoll_estimator.layers.decoder import build_decoder, rope_table
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.models.qwen import DENSE_2, DENSE_3, NEXT_5, NEXT_5_SPARSE, QWEN3, SPARSE_3
 from plimsoll_estimator.models.record import seeing
@@ -17,7 +18,7 @@ from plimsoll_estimator.towers.qwen_vit import qwen2_5_tower, qwen2_tower, qwen3
 
 
 def _qwen3_vl_language(rank: Rank) -> None:
-    build_decoder(rank, replace(QWEN3, mrope_factor=1 if rank.version.since(0, 32) else 4))
+    build_decoder(rank, QWEN3, partial(rope_table, mrope_factor=1 if rank.version.since(0, 32) else 4))
 
 
 MODELS = (

@@ -32,6 +32,12 @@ def stack(mixers: Sequence[tuple[Mixer, ...]], ffns: Iterable[Mlp | Experts | No
     return tuple(made.setdefault((mixer, ffn), Layer(mixers=mixer, ffn=ffn)) for mixer, ffn in zip(mixers, ffns, strict=True))
 
 
+def unified(layers: Iterable[Layer]) -> tuple[Layer, ...]:
+    """The same layers, equal ones made one object, so that each kind is built once (`Rank.kind`)."""
+    made: dict[Layer, Layer] = {}
+    return tuple(made.setdefault(layer, layer) for layer in layers)
+
+
 def attention(size: Dimensions) -> Attention:
     """Full attention of the model's own dimensions."""
     return Attention(heads=size.heads, kv_heads=size.kv_heads, head_dim=size.head_dim, v_head_dim=size.head_dim)

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.layers.rank import Rank, positive
+from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.layers.rope import rope
-from plimsoll_estimator.reader import VISION, tower
+from plimsoll_estimator.reader import VISION, positive, tower
 from plimsoll_estimator.shape import TowerSize
 from plimsoll_estimator.towers.releases import tower_rules
 

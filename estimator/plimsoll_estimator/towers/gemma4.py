@@ -5,8 +5,8 @@ Called by `models.gemma`. Source: vllm/model_executor/models/gemma4_mm.py. Knows
 
 from __future__ import annotations
 
-from plimsoll_estimator.layers.rank import Rank, positive
-from plimsoll_estimator.reader import tower_size
+from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.reader import positive, tower_size
 from plimsoll_estimator.towers.encoder import vision_config
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.layers.rank import Rank, positive
-from plimsoll_estimator.reader import tower_size
+from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.reader import positive, tower_size
 from plimsoll_estimator.towers.encoder import channels, layers_to, patch_count, vision_config
 
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from plimsoll_estimator.layers.rank import Rank, positive
-from plimsoll_estimator.reader import tower_size
+from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.reader import positive, tower_size
 from plimsoll_estimator.towers.encoder import CLIP_BLOCK, encoder, patch_count, vision_config
 
 

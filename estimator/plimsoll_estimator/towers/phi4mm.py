@@ -11,8 +11,8 @@ from typing import Final
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.layers.rank import Rank, positive
-from plimsoll_estimator.reader import MAX_TOWER_LAYERS
+from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.reader import MAX_TOWER_LAYERS, positive
 from plimsoll_estimator.shape import TowerSize
 from plimsoll_estimator.towers.encoder import CLIP_BLOCK, encoder, layers_to
 

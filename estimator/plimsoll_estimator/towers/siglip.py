@@ -7,8 +7,8 @@ Sources: vllm/model_executor/models/{siglip,siglip2,gemma3_mm,paligemma,cohere2_
 
 from __future__ import annotations
 
-from plimsoll_estimator.layers.rank import Rank, positive
-from plimsoll_estimator.reader import outer, tower_size
+from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.reader import outer, positive, tower_size
 from plimsoll_estimator.shape import TowerSize
 from plimsoll_estimator.towers.encoder import CLIP_BLOCK, conv, encoder, patch_count, vision_config
 
