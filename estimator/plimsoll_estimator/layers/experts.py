@@ -46,9 +46,7 @@ def moe(rank: Rank, layer: str, hidden: int, style: MoeStyle, block: Experts) ->
     parent = f"{layer}.{style.parent}"
     experts, intermediate = block.count, block.width
     item = style.gate_item or rank.item
-    rank.tensor(experts * hidden, item)
-    if style.gate_bias:
-        rank.tensor(experts, item)
+    rank.whole(hidden, experts, style.gate_bias, item)
     if style.correction:
         rank.tensor(experts, style.correction_item or rank.item)
     rank.experts(f"{parent}.experts", experts, hidden, intermediate, gated=style.gated, bias=style.expert_bias)
