@@ -187,9 +187,9 @@ def kept_with_config(function: Callable[[HfConfig, *Ts], R]) -> Callable[[HfConf
 
     @wraps(function)
     def ask(config: HfConfig, *rest: *Ts) -> R:
-        partner = _second_config(rest)
+        partner = _second_config(rest) if rest else None
         memory = config.kept() if partner is None else _memory_of_pair(config, partner)
-        key = (function, rest)
+        key: Hashable = (function, rest) if rest else function
         try:
             found: R = memory[key]
         except KeyError:

@@ -112,12 +112,13 @@ def language(config: HfConfig) -> HfConfig:
     """
     text = config.text
     found = dict(text.as_mapping())
-    silent = {key: value for key, value in class_defaults(config).items() if not any(same in found for same in _SAME.get(key, (key,)))}
-    found |= silent
+    gaps = [(key, value) for key, value in class_defaults(config).items() if key not in found]
+    found |= {key: value for key, value in gaps if found.keys().isdisjoint(_SAME.get(key, ()))}
     for usual, spellings in SPELLINGS.items():
-        spelled = next((key for key in spellings if found.get(key) is not None), None)
-        if spelled is not None and spelled != usual:
-            found[usual] = found[spelled]
+        for key in spellings:
+            if found.get(key) is not None:
+                found[usual] = found[key]
+                break
     if TIES in config:  # Transformers hands the outer word down; vLLM ties where either says so
         found[TIES] = text.bool(TIES) or config.bool(TIES)
     return HfConfig(found, text.path)

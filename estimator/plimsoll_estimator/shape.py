@@ -277,9 +277,14 @@ class Shape:
     predictions: tuple[Layer, ...] = ()
 
     @cached_property
+    def objects(self) -> tuple[Layer, ...]:
+        """Every layer object once, in order of appearance: a few, since builders make equal layers one object."""
+        return tuple({id(layer): layer for layer in self.layers}.values())
+
+    @cached_property
     def kinds(self) -> tuple[Layer, ...]:
         """Every distinct layer, in order of appearance."""
-        return tuple(dict.fromkeys(self.layers))
+        return tuple(dict.fromkeys(self.objects))
 
     @cached_property
     def mixers(self) -> tuple[Mixer, ...]:

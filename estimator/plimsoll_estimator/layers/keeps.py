@@ -62,13 +62,14 @@ def model_needs(shape: Shape, resolved: ResolvedArgs, rules: PlannerRules) -> Mo
         return ModelNeeds(layers=(), backend=_NOTHING)
     ask = _Ask(resolved=resolved, rules=rules)
     kept = {layer: _of_layer(layer, ask) for layer in shape.kinds}
+    by_object = {id(layer): kept[layer] for layer in shape.objects}
     modules = {layer: kept.get(layer) or _of_layer(layer, ask) for layer in dict.fromkeys(shape.predictions)}
     needs = [need for found in kept.values() for need in found]
     states = [need for need in needs if isinstance(need, StateNeed)]
     tokens = [need for need in needs if isinstance(need, AttentionNeed)]
     full = [need.token_bytes for need in tokens if need.kind in ("full", "mla") and not need.role]
     return ModelNeeds(
-        layers=tuple(map(kept.__getitem__, shape.layers)),
+        layers=tuple([by_object[id(layer)] for layer in shape.layers]),
         backend=_backend(shape, ask),
         state=max(states, key=lambda need: need.state_bytes, default=None),
         is_hybrid=bool(states and tokens),

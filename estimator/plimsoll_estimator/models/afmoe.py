@@ -38,7 +38,7 @@ def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     """A window but in every `global_attn_every_n_layers`-th layer; experts behind `num_dense_layers`."""
     seen = windowed(text, size, stacks.attention(size), every=positive(text, "global_attn_every_n_layers", default=4))
     block = routed_experts(text, text.int("moe_intermediate_size"))
-    return stacks.stack([(one,) for one in seen], sparse_from(size, block, first=text.int("num_dense_layers", default=0)))
+    return stacks.attending(seen, sparse_from(size, block, first=text.int("num_dense_layers", default=0)))
 
 
 MODELS = (Model(classes=("AfmoeForCausalLM",), model_types=("afmoe",), weights=afmoe, layers=_layers),)

@@ -50,7 +50,7 @@ def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     shared = (text.int_or_none("moe_shared_expert_intermediate_size") or width) * (text.int_or_none("num_shared_experts") or 0)
     block = routed_experts(text, width, shared=shared, count=text.int("num_experts"))
     seen = stacks.windowed(text, size, stacks.attention(size))
-    return stacks.stack([(one,) for one in seen], sparse_from(size, block, first=text.int("first_k_dense_replace", default=0)))
+    return stacks.attending(seen, sparse_from(size, block, first=text.int("first_k_dense_replace", default=0)))
 
 
 MODELS = (

@@ -105,7 +105,7 @@ def _alternating(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     full = stacks.attention(size)
     local = replace(full, seen="sliding", window=positive(text, "local_attention", default=128))
     flags = [kinds[i] == "sliding_attention" if i < len(kinds) else i % every != 0 for i in range(size.num_hidden_layers)]
-    return stacks.stack([(local if flag else full,) for flag in flags], [Mlp(width=size.intermediate_size)] * len(flags))
+    return stacks.attending([local if flag else full for flag in flags], [Mlp(width=size.intermediate_size)] * len(flags))
 
 
 MODELS = (

@@ -58,7 +58,7 @@ def _prefixed(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     block = routed_experts(text, size.intermediate_size)
     wide = Mlp(width=text.int("prefix_dense_intermediate_size", default=size.intermediate_size))
     ffns = [block if i < len(kinds) and kinds[i] == "sparse" else wide for i in range(count)]
-    return stacks.stack([(seen,) for seen in _seen(text, size, first)], ffns)
+    return stacks.attending(_seen(text, size, first), ffns)
 
 
 def _seen(text: HfConfig, size: Dimensions, first: int) -> list[Attention]:

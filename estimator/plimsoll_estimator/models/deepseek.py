@@ -53,7 +53,7 @@ def deepseek_v2(rank: Rank, norms: int = 2, corrects: bool = False) -> None:
 
 def _first_layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     block = routed_experts(text, positive(text, "moe_intermediate_size", limit=MAX_WIDTH))
-    return stacks.stack([(stacks.attention(size),)] * size.num_hidden_layers, behind_dense(text, size, block))
+    return stacks.attending([stacks.attention(size)] * size.num_hidden_layers, behind_dense(text, size, block))
 
 
 def _latent_layers(text: HfConfig, size: Dimensions, first: int = 0) -> tuple[Layer, ...]:
@@ -64,7 +64,7 @@ def _latent_layers(text: HfConfig, size: Dimensions, first: int = 0) -> tuple[La
         ffns = behind_dense(text, size, routed_experts(text, positive(text, "moe_intermediate_size", limit=MAX_WIDTH)), first)
     full = stacks.latent(text, size)
     if "index_topk" not in text:
-        return stacks.stack([(full,)] * count, ffns)
+        return stacks.attending([full] * count, ffns)
     chooses = replace(
         full,
         index_heads=positive(text, "index_n_heads", limit=MAX_WIDTH),

@@ -78,7 +78,7 @@ def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
         raise Unsupported(Check.UNSUPPORTED_ARCHITECTURE, "no rules for latent attention behind DeepSeek-OCR's towers")
     block = routed_experts(text, text.int("moe_intermediate_size"))
     ffns = sparse_from(size, block, first=text.int("first_k_dense_replace", default=0))
-    return stacks.stack([(seen,) for seen in windowed(text, size, stacks.attention(size))], ffns)
+    return stacks.attending(windowed(text, size, stacks.attention(size)), ffns)
 
 
 _LANGUAGE = Model(classes=(), model_types=("deepseek_v2",), weights=deepseek_ocr_language, layers=_layers)

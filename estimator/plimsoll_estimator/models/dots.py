@@ -26,7 +26,7 @@ def dots1(rank: Rank) -> None:
 
 def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     seen = windowed(text, size, stacks.attention(size))
-    return stacks.stack([(one,) for one in seen], behind_dense(text, size, routed_experts(text, text.int("moe_intermediate_size"))))
+    return stacks.attending(seen, behind_dense(text, size, routed_experts(text, text.int("moe_intermediate_size"))))
 
 
 MODELS = (Model(classes=("Dots1ForCausalLM",), model_types=("dots1",), weights=dots1, layers=_layers),)

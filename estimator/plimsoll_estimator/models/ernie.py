@@ -34,7 +34,7 @@ def _sparse_layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     block, plain = routed_experts(text, text.int("moe_intermediate_size")), Mlp(width=size.intermediate_size)
     routed = range(first, last + 1) if text.bool("use_moe", default=block.count > 0) else range(0)
     ffns = [block if i in routed and (i + 1) % step == 0 else plain for i in range(size.num_hidden_layers)]
-    return stacks.stack([(one,) for one in windowed(text, size, stacks.attention(size))], ffns)
+    return stacks.attending(windowed(text, size, stacks.attention(size)), ffns)
 
 
 def _least(value: object, silent: int) -> int:

@@ -35,7 +35,7 @@ def _dense_first(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     plain = {i for i, name in enumerate(names) if name == "dense"} or {i for i, sparse in enumerate(flags) if not sparse}
     first = 0 if names or flags else text.int("first_last_k_dense_replace", "first_k_dense_replace", default=1)
     ffns = sparse_from(size, routed_experts(text, text.int("moe_intermediate_size")), first=first, dense=plain)
-    return stacks.stack([(seen,) for seen in windowed(text, size, stacks.attention(size), every=4)], ffns)
+    return stacks.attending(windowed(text, size, stacks.attention(size), every=4), ffns)
 
 
 _DENSE_4 = Model(

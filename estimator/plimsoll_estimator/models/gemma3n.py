@@ -101,7 +101,7 @@ def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     own = size.num_hidden_layers - text.int("num_kv_shared_layers", default=15)
     widths = _widths(text)
     ffns = [Mlp(width=widths[i % len(widths)]) for i in range(size.num_hidden_layers)]
-    made = stacks.stack([(seen,) for seen in windowed(text, size, stacks.attention(size), every=5)], ffns)
+    made = stacks.attending(windowed(text, size, stacks.attention(size), every=5), ffns)
     return stacks.unified(layer if i < own else replace(layer, keeps_cache=False) for i, layer in enumerate(made))
 
 

@@ -53,7 +53,7 @@ def _sparse_layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     """Experts behind `first_k_dense_replace` layers, where the file names any."""
     seen = windowed(text, size, stacks.attention(size))
     block = routed_experts(text, text.int("moe_intermediate_size"))
-    return stacks.stack([(one,) for one in seen], sparse_from(size, block, first=text.int("first_k_dense_replace", default=0)))
+    return stacks.attending(seen, sparse_from(size, block, first=text.int("first_k_dense_replace", default=0)))
 
 
 def _chatglm_heads(text: HfConfig) -> Mapping[str, int]:

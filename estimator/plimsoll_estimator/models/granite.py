@@ -111,17 +111,17 @@ def _windowed(text: HfConfig, size: Dimensions) -> list[Attention]:
 
 def _swa(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     seen = _windowed(text, size)
-    return stacks.stack([(one,) for one in seen], [Mlp(width=size.intermediate_size)] * len(seen))
+    return stacks.attending(seen, [Mlp(width=size.intermediate_size)] * len(seen))
 
 
 def _moe_swa(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     seen = _windowed(text, size)
-    return stacks.stack([(one,) for one in seen], [_beside(text, size)] * len(seen))
+    return stacks.attending(seen, [_beside(text, size)] * len(seen))
 
 
 def _shared(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     seen = stacks.windowed(text, size, stacks.attention(size))
-    return stacks.stack([(one,) for one in seen], [_beside(text, size)] * len(seen))
+    return stacks.attending(seen, [_beside(text, size)] * len(seen))
 
 
 def _hybrid(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:

@@ -79,7 +79,7 @@ def _sparse_layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
             Experts(count=found, per_token=top, width=width, shared=beside * size.intermediate_size)
             for width, top, beside in zip(widths, chosen, shared, strict=True)
         ]
-    return stacks.stack([(one,) for one in windowed(text, size, stacks.attention(size))], ffns)
+    return stacks.attending(windowed(text, size, stacks.attention(size)), ffns)
 
 
 def _by_layer(text: HfConfig, key: str, count: int, silent: int) -> list[int]:
@@ -95,7 +95,7 @@ def _by_layer(text: HfConfig, key: str, count: int, silent: int) -> list[int]:
 def _hy_v3_layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     block = routed_experts(text, positive(text, "expert_hidden_dim", "moe_intermediate_size", limit=MAX_WIDTH))
     seen = windowed(text, size, stacks.attention(size))
-    return stacks.stack([(one,) for one in seen], behind_dense(text, size, block, first=1))
+    return stacks.attending(seen, behind_dense(text, size, block, first=1))
 
 
 MODELS = (

@@ -154,7 +154,7 @@ def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     if experts(text):
         ffns = behind_dense(text, size, routed_experts(text, positive(text, "moe_intermediate_size", limit=MAX_WIDTH)))
     if linear is None:
-        return stacks.stack([(full,)] * count, ffns)
+        return stacks.attending([full] * count, ffns)
     delta = KimiDelta(
         heads=positive(linear, "num_heads", limit=MAX_WIDTH),
         head_dim=positive(linear, "head_dim", limit=MAX_WIDTH),

@@ -59,7 +59,7 @@ def _patterned(full: Callable[[HfConfig, int], bool]) -> Layers:
         seen = windowed(text, size, everything)
         if "layer_types" not in text:
             seen = [everything if full(text, i) else one for i, one in enumerate(seen)]
-        return stacks.stack([(one,) for one in seen], [Mlp(width=size.intermediate_size)] * len(seen))
+        return stacks.attending(seen, [Mlp(width=size.intermediate_size)] * len(seen))
 
     return layers
 

@@ -49,7 +49,7 @@ def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     block = routed_experts(text, size.intermediate_size, shared=size.intermediate_size)
     flat = Mlp(width=positive(text, "intermediate_size_mlp", default=size.intermediate_size, limit=MAX_WIDTH))
     ffns: list[Mlp | Experts] = [block if step and (i + 1) % step == 0 else flat for i in range(count)]
-    return stacks.stack([(one,) for one in _seen(text, size)], ffns)
+    return stacks.attending(_seen(text, size), ffns)
 
 
 def _seen(text: HfConfig, size: Dimensions) -> list[Attention]:

@@ -142,7 +142,7 @@ def _sparse(shared: bool) -> Layers:
     def layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
         block = _shared_block(text) if shared else routed_experts(text, text.int("moe_intermediate_size"), shared=0)
         ffns = sparse_from(size, block, step=positive(text, "decoder_sparse_step", default=1), dense=_mlp_only(text))
-        return stacks.stack([(stacks.attention(size),)] * size.num_hidden_layers, ffns)
+        return stacks.attending([stacks.attention(size)] * size.num_hidden_layers, ffns)
 
     return layers
 

@@ -27,9 +27,36 @@ Predictions = Callable[[HfConfig, tuple[Layer, ...]], tuple[Layer, ...]]
 
 
 def stack(mixers: Sequence[tuple[Mixer, ...]], ffns: Iterable[Mlp | Experts | None]) -> tuple[Layer, ...]:
-    """One layer a pair; equal layers are one object."""
-    made: dict[tuple[tuple[Mixer, ...], Mlp | Experts | None], Layer] = {}
-    return tuple(made.setdefault((mixer, ffn), Layer(mixers=mixer, ffn=ffn)) for mixer, ffn in zip(mixers, ffns, strict=True))
+    """One layer a pair; equal layers are one object. Parts that are one object are not compared, since configs name up to 2,048 layers."""
+    held, layers = list(ffns), []
+    seen: dict[tuple[int, ...], Layer] = {}
+    made: dict[Layer, Layer] = {}
+    for mixer, ffn in zip(mixers, held, strict=True):
+        parts = (id(ffn), *map(id, mixer))
+        layer = seen.get(parts)
+        if layer is None:
+            layer = Layer(mixers=mixer, ffn=ffn)
+            layer = seen[parts] = made.setdefault(layer, layer)
+        layers.append(layer)
+    return tuple(layers)
+
+
+def attending(seen: Sequence[Mixer], ffns: Sequence[Mlp | Experts | None]) -> tuple[Layer, ...]:
+    """One mixer and one feed-forward block a layer; equal layers are one object."""
+    known: dict[tuple[int, int], Layer] = {}
+    made: dict[Layer, Layer] = {}
+    layers: list[Layer] = []
+    last: tuple[Mixer | None, Mlp | Experts | None] = (None, None)
+    for mixer, ffn in zip(seen, ffns, strict=True):
+        if mixer is last[0] and ffn is last[1]:
+            layers.append(layers[-1])
+            continue
+        last, parts = (mixer, ffn), (id(mixer), id(ffn))
+        if parts not in known:
+            layer = Layer(mixers=(mixer,), ffn=ffn)
+            known[parts] = made.setdefault(layer, layer)
+        layers.append(known[parts])
+    return tuple(layers)
 
 
 def unified(layers: Iterable[Layer]) -> tuple[Layer, ...]:
@@ -164,7 +191,7 @@ def dense(*, every: int | None = None, windows: bool = True, sinks: bool = False
         full = replace(attention(size), sinks=sinks)
         check_kinds(text)
         seen = windowed(text, size, full, every) if windows else [full] * size.num_hidden_layers
-        return stack([(one,) for one in seen], [Mlp(width=size.intermediate_size)] * len(seen))
+        return attending(seen, [Mlp(width=size.intermediate_size)] * len(seen))
 
     return layers
 
@@ -187,7 +214,7 @@ def sparse_from(size: Dimensions, block: Experts, *, first: int = 0, step: int =
 def mixture(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     """Attention, and experts as wide as the model's intermediate size, in every layer (Mixtral's build)."""
     seen = windowed(text, size, attention(size))
-    return stack([(one,) for one in seen], [routed_experts(text, size.intermediate_size, shared=0)] * len(seen))
+    return attending(seen, [routed_experts(text, size.intermediate_size, shared=0)] * len(seen))
 
 
 def behind_dense(text: HfConfig, size: Dimensions, block: Experts, first: int = 0) -> list[Mlp | Experts]:

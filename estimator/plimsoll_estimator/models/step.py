@@ -96,7 +96,7 @@ def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
         shared=width * chosen if shared is None else shared,
     )
     plain = Mlp(width=size.intermediate_size)
-    return stacks.stack([(one,) for one in seen], [block if i in sparse else plain for i in range(len(seen))])
+    return stacks.attending(seen, [block if i in sparse else plain for i in range(len(seen))])
 
 
 STEP_3P5 = Model(classes=("Step3p5ForCausalLM",), model_types=("step3p5",), weights=step3p5, layers=_layers)
