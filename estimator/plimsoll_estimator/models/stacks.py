@@ -243,12 +243,18 @@ def predicted(text: HfConfig, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
     A model without such a layer predicts as its last that attends; one of states alone has no modules.
     """
     count = prediction_modules(text)
-    attending = [layer for layer in layers if layer.attends and layer.keeps_cache] if count else []
-    if not attending:
+    if not count:
         return ()
-    last = next((layer for layer in reversed(attending) if _sees_all(layer)), attending[-1])
+    last = next(filter(_sees_all, reversed(layers)), None) or next(filter(_keeps_tokens, reversed(layers)), None)
+    if last is None:
+        return ()
     return (replace(last, mixers=tuple(mixer for mixer in last.mixers if not isinstance(mixer, STATES))),) * count
 
 
+def _keeps_tokens(layer: Layer) -> bool:
+    return layer.attends and layer.keeps_cache
+
+
 def _sees_all(layer: Layer) -> bool:
-    return any(isinstance(mixer, Latent) or (isinstance(mixer, Attention) and mixer.seen == "full") for mixer in layer.mixers)
+    seen = any(isinstance(mixer, Latent) or (isinstance(mixer, Attention) and mixer.seen == "full") for mixer in layer.mixers)
+    return seen and _keeps_tokens(layer)
