@@ -160,6 +160,10 @@ class Check(StrEnum):
     """The release is older than the oldest with rules."""
     ENGINE_UNKNOWN = "EngineUnknown", "engine_version", _NOTHING
     """The release has another major version than those with rules."""
+    ENGINE_FALLS_BACK = "EngineFallsBack", "engine_version", _NOTHING
+    """Up to 0.10.2: the release runs it on the V0 engine (engine/arg_utils.py: _is_v1_supported_oracle)."""
+    ENGINE_FALLS_BACK_FOR_STAGES = "EngineFallsBackForStages", "pipeline_parallel_size", _LAYOUT
+    """Before 0.9.1: pipeline stages on the default executor run on the V0 engine (engine/arg_utils.py: _is_v1_supported_oracle)."""
     UNKNOWN_GPU = "UnknownGpu", "gpu", _NOTHING
     """The product is in no table and nothing tells its generation."""
     UNKNOWN_GPU_MEMORY = "UnknownGpuMemory", "gpu", _NOTHING

@@ -17,7 +17,11 @@ from plimsoll_estimator.engine_version import NEWEST_KNOWN, OLDEST_KNOWN, Engine
 from plimsoll_estimator.releases import Releases
 
 PACKAGE = Path(str(plimsoll_estimator.__file__)).parent
-PARTS = ("layers.planner_rules", *(f"{part}.releases" for part in ("layers", "towers", "quantization", "overhead", "resolve")))
+PARTS = (
+    "layers.planner_rules",
+    "resolve.engine_core",
+    *(f"{part}.releases" for part in ("layers", "towers", "quantization", "overhead", "resolve")),
+)
 TABLES = {name: importlib.import_module(f"plimsoll_estimator.{name}") for name in PARTS}
 EACH = pytest.mark.parametrize("name", TABLES)
 

@@ -17,8 +17,9 @@ from plimsoll_estimator.models.releases import check_registered
 from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolve.batching import batch_sizes, capture_size, in_flight_tokens
 from plimsoll_estimator.resolve.checks import MOST_RANKS, check_batch, check_nodes, check_parallel, positive
+from plimsoll_estimator.resolve.engine_core import Start, check_core
 from plimsoll_estimator.resolve.extensions import check_lora, check_speculation
-from plimsoll_estimator.resolve.facts import engine_defaults, is_attention_free, is_encoder_only, is_hybrid, num_experts
+from plimsoll_estimator.resolve.facts import engine_defaults, is_attention_free, is_encoder_only, is_hybrid, is_mla, num_experts
 from plimsoll_estimator.resolve.length import max_model_len
 from plimsoll_estimator.resolve.quantization import (
     check_kv_cache_dtype,
@@ -76,6 +77,11 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
     chunked = args.enable_chunked_prefill if args.enable_chunked_prefill is not None else True
     seqs, tokens = batch_sizes(config, architecture, args, gpu, version, length=length, chunked_prefill=chunked)
     check_batch(seqs, tokens, length, chunked)
+    pools = runner == "pooling"
+    check_core(
+        Start(architecture=architecture, args=args, gpu=gpu, dtype=dtype, quantization=quantization, pools=pools, latent=is_mla(config)),
+        version,
+    )
     asynchronous = _async_scheduling(args, runner, pp, v2, version)
     return ResolvedArgs(
         version=version,

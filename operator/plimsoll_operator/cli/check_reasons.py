@@ -143,6 +143,14 @@ CHECKS: Final[Mapping[Check, tuple[str, str]]] = {  # check -> (what it means, w
     ),
     Check.ENGINE_TOO_OLD: ("The release is older than the V1 engine's rules.", "Use 0.8 or later."),
     Check.ENGINE_UNKNOWN: ("There are no rules for this release.", "Use 0.8 or later."),
+    Check.ENGINE_FALLS_BACK: (
+        "vLLM up to 0.10.2 runs this on its V0 engine, whose memory has no rules here.",
+        "Use a release that the message names, or leave out what it names.",
+    ),
+    Check.ENGINE_FALLS_BACK_FOR_STAGES: (
+        "vLLM before 0.9.1 runs pipeline stages on its V0 engine, whose memory has no rules here.",
+        "Use pipelineParallelSize 1, or 0.9.1 or later.",
+    ),
     Check.UNKNOWN_GPU: ("The GPU product is not in the table and its generation cannot be told.", "`plimsoll gpus` lists the known ones."),
     Check.UNKNOWN_GPU_MEMORY: ("Nothing says how much memory the GPU has.", "Give --gpu-memory-mib."),
     Check.ARCHITECTURE_NOT_IN_RELEASE: (
