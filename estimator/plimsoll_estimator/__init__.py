@@ -28,14 +28,13 @@ if TYPE_CHECKING:
     from plimsoll_estimator.hf_config import HfConfig as HfConfig, kept_with_config as kept_with_config
     from plimsoll_estimator.host import checkpoint_bytes as checkpoint_bytes, load_times as load_times
     from plimsoll_estimator.kv_cache import NULL_BLOCKS as NULL_BLOCKS, Requests as Requests
-    from plimsoll_estimator.models.architectures import find_architecture as find_architecture
+    from plimsoll_estimator.models.register import shape_of as shape_of
     from plimsoll_estimator.outside import (
         DEEPEST as DEEPEST,
         check_text as check_text,
         parse_json as parse_json,
         parse_json_object as parse_json_object,
     )
-    from plimsoll_estimator.overhead.drafts import draft_weights_bytes as draft_weights_bytes
     from plimsoll_estimator.prepared import Prepared as Prepared, requested_bytes as requested_bytes
     from plimsoll_estimator.resolve.facts import LayoutBounds as LayoutBounds, layout_bounds as layout_bounds
     from plimsoll_estimator.resolve.releases import spans_nodes as spans_nodes
@@ -47,6 +46,7 @@ if TYPE_CHECKING:
         RankEstimate as RankEstimate,
         ResolvedArgs as ResolvedArgs,
     )
+    from plimsoll_estimator.weights import draft_weights_bytes as draft_weights_bytes
     from plimsoll_estimator.units import GIB as GIB, MIB as MIB, ceil_div as ceil_div, format_gib as format_gib, round_up as round_up
     # isort: on
 
@@ -64,13 +64,13 @@ _PLACES: Final = {
     "hf_config": "HfConfig kept_with_config",
     "host": "checkpoint_bytes load_times",
     "kv_cache": "NULL_BLOCKS Requests",
-    "models.architectures": "find_architecture",
+    "models.register": "shape_of",
     "outside": "DEEPEST check_text parse_json parse_json_object",
-    "overhead.drafts": "draft_weights_bytes",
     "prepared": "Prepared requested_bytes",
     "resolve.facts": "LayoutBounds layout_bounds",
     "resolve.releases": "spans_nodes",
     "resolved": "Corrections Estimate Gpu OutsideBudget RankEstimate ResolvedArgs",
+    "weights": "draft_weights_bytes",
     "units": "GIB MIB ceil_div format_gib round_up",
 }
 """Names by the module they live in, as above."""

@@ -15,16 +15,16 @@ from plimsoll_estimator.errors import EngineRefusal, InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kv_cache import KvCacheLayout, kv_cache_layout
 from plimsoll_estimator.layers.planner_rules import rules_for
-from plimsoll_estimator.overhead import host_memory_bytes, model_shape, outside_budget, stage_overheads
+from plimsoll_estimator.models.register import read
+from plimsoll_estimator.overhead import host_memory_bytes, outside_budget, stage_overheads, widths_of
 from plimsoll_estimator.overhead.adapters import resident_weights
-from plimsoll_estimator.overhead.drafts import draft_weights_bytes
 from plimsoll_estimator.overhead.startup import Refusal
 from plimsoll_estimator.prepared import Prepared
-from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolve import resolve
 from plimsoll_estimator.resolved import Estimate, Gpu, RankWeights, ResolvedArgs
+from plimsoll_estimator.shape import Shape
 from plimsoll_estimator.units import format_gib
-from plimsoll_estimator.weights import weights_per_stage
+from plimsoll_estimator.weights import draft_weights_bytes, weights_per_stage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,35 +66,36 @@ def prepare(
         drafted = draft_weights_bytes(resolved)
     except EngineRefusal as refusal:
         return _refused(refusal, resolved)
-    shape = model_shape(config, resolved)
-    stages = tuple(resident_weights(stage, shape, resolved) for stage in stages)
+    shape = read(config, resolved.architecture)
+    widths = widths_of(shape, text_only=resolved.text_only)
+    stages = tuple(resident_weights(stage, widths, resolved) for stage in stages)
     if drafted:
         stages = (*stages[:-1], replace(stages[-1], loaded_bytes=stages[-1].loaded_bytes + drafted))
-    overheads = stage_overheads(shape, resolved)
+    overheads = stage_overheads(widths, resolved)
     outside = [outside_budget(resolved, overhead) for overhead in dict.fromkeys(overheads)]
     return Prepared(
         resolved=resolved,
-        shape=shape,
+        widths=widths,
         stages=stages,
         overheads=overheads,
-        layout=_layout(config, resolved),
-        generates_without_cache=_generates_without_cache(config, resolved),
+        layout=_layout(shape, resolved),
+        generates_without_cache=_generates_without_cache(shape, resolved),
         outside_budget=max(outside, key=lambda one: one.post_kv_bytes),
-        host_memory_bytes=host_memory_bytes(shape, resolved, max(stage.loaded_bytes for stage in stages)),
+        host_memory_bytes=host_memory_bytes(widths, resolved, max(stage.loaded_bytes for stage in stages)),
         warnings=tuple(_warnings(resolved, stages, weights)),
     )
 
 
-def _layout(config: HfConfig, resolved: ResolvedArgs) -> KvCacheLayout | Refusal:
+def _layout(shape: Shape, resolved: ResolvedArgs) -> KvCacheLayout | Refusal:
     try:
-        return kv_cache_layout(config, resolved)
+        return kv_cache_layout(shape, resolved)
     except EngineRefusal as refusal:
         return Refusal(reason=refusal.reason, message=str(refusal))
 
 
-def _generates_without_cache(config: HfConfig, resolved: ResolvedArgs) -> bool:
+def _generates_without_cache(shape: Shape, resolved: ResolvedArgs) -> bool:
     """A bidirectional decoder run as a generator: vLLM's planner of 0.19.1 and 0.25.1 stops on its empty list of caches."""
-    both_ways = language(config).raw("is_causal") is False
+    both_ways = shape.attends_both_ways and not shape.encoder_only
     return both_ways and resolved.runner == "generate" and not rules_for(resolved.version).plans_empty_caches
 
 

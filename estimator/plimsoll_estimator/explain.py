@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.models.register import shape_of
 from plimsoll_estimator.overhead.activation import (
     cold_compile_bytes,
     encoder_outputs_bytes,
@@ -21,11 +22,10 @@ from plimsoll_estimator.overhead.communication import non_torch_bytes
 from plimsoll_estimator.overhead.constants import constant, table
 from plimsoll_estimator.overhead.graphs import capture_count
 from plimsoll_estimator.overhead.persistent import persistent_bytes
-from plimsoll_estimator.overhead.shape import ModelShape, model_shape
+from plimsoll_estimator.overhead.widths import Widths, widths_of
 from plimsoll_estimator.prepared import requested_bytes
-from plimsoll_estimator.reader import language
-from plimsoll_estimator.resolve.facts import kv_heads, query_heads
 from plimsoll_estimator.resolved import Estimate, KvPlan, RankEstimate, ResolvedArgs
+from plimsoll_estimator.shape import Shape
 from plimsoll_estimator.units import round_up
 
 _ELEMENT_BYTES = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -37,16 +37,17 @@ def explanation_lines(config: HfConfig, answer: Estimate) -> list[str]:
     if resolved is None or not answer.ranks:
         return ["Nothing was worked out: the arguments were refused before any memory was added up."]
     rank = answer.ranks[0]
-    gpu, budget, shape = resolved.gpu, requested_bytes(resolved), model_shape(config, resolved)
+    gpu, budget, shape = resolved.gpu, requested_bytes(resolved), shape_of(config)
+    widths = widths_of(shape, text_only=resolved.text_only)
     lines = [
         f"How the figures of rank {rank.rank} come about (bytes):",
         f"  budget = ceil(total x gpu-memory-utilization) = "
         f"ceil({gpu.total_memory_bytes} x {resolved.gpu_memory_utilization:g}) = {budget}",
         "    source: vllm/v1/worker/utils.py:request_memory; total as CUDA reports it",
-        *_weight_lines(config, resolved, rank),
-        *_activation_lines(shape, resolved, rank),
+        *_weight_lines(shape, resolved, rank),
+        *_activation_lines(widths, resolved, rank),
         *_graph_lines(resolved, rank),
-        *_outside_torch_lines(shape, resolved, rank),
+        *_outside_torch_lines(widths, resolved, rank),
     ]
     left = budget - rank.weights_bytes - rank.activation_bytes - rank.cuda_graph_bytes - rank.non_torch_bytes
     if left == rank.available_kv_cache_bytes:
@@ -59,34 +60,32 @@ def explanation_lines(config: HfConfig, answer: Estimate) -> list[str]:
         lines.append(f"  KV cache = {rank.available_kv_cache_bytes} (given, or set apart by the arguments)")
     plan = answer.kv_plan
     if plan is not None:
-        lines += _cache_lines(config, resolved, rank, plan)
+        lines += _cache_lines(shape, resolved, rank, plan)
     return [*lines, "  fitted constants that apply:", *_evidence_lines(resolved)]
 
 
-def _weight_lines(config: HfConfig, resolved: ResolvedArgs, rank: RankEstimate) -> Iterator[str]:
-    text, size = language(config), _ELEMENT_BYTES.get(resolved.dtype, 2)
-    vocabulary, hidden = text.int_or_none("vocab_size"), text.int_or_none("hidden_size")
+def _weight_lines(shape: Shape, resolved: ResolvedArgs, rank: RankEstimate) -> Iterator[str]:
+    size, vocabulary, hidden = _ELEMENT_BYTES.get(resolved.dtype, 2), shape.size.vocab_size, shape.size.hidden_size
     yield f"  weights = what {resolved.architecture} builds on this rank = {rank.weights_created_bytes}"
-    if vocabulary and hidden:
-        table_bytes = round_up(vocabulary, 64) // resolved.tensor_parallel_size * hidden * size
-        yield (
-            f"    of it the embedding: ceil64({vocabulary}) / {resolved.tensor_parallel_size} x {hidden} x {size} = {table_bytes}; "
-            f"the layers and the rest: {rank.weights_created_bytes - table_bytes}"
-        )
+    table_bytes = round_up(vocabulary, 64) // resolved.tensor_parallel_size * hidden * size
+    yield (
+        f"    of it the embedding: ceil64({vocabulary}) / {resolved.tensor_parallel_size} x {hidden} x {size} = {table_bytes}; "
+        f"the layers and the rest: {rank.weights_created_bytes - table_bytes}"
+    )
     if rank.weights_bytes != rank.weights_created_bytes:
         added = rank.weights_bytes - rank.weights_created_bytes
         yield f"    loading adds {added} (repacking, padding, absorbed matrices): {rank.weights_bytes}"
     yield "    source: vLLM's layer classes (linear.py, vocab_parallel_embedding.py, fused_moe) and their partition rules"
 
 
-def _activation_lines(shape: ModelShape, resolved: ResolvedArgs, rank: RankEstimate) -> Iterator[str]:
+def _activation_lines(widths: Widths, resolved: ResolvedArgs, rank: RankEstimate) -> Iterator[str]:
     last = resolved.pipeline_parallel_size == 1
-    forward, sampler = forward_bytes(shape, resolved), logits_bytes(shape, resolved) if last else 0
+    forward, sampler = forward_bytes(widths, resolved), logits_bytes(widths, resolved) if last else 0
     held = (
-        ("expert workspaces", expert_workspace_bytes(shape, resolved)),
-        ("latent context", latent_workspace_bytes(shape, resolved)),
-        ("encoder outputs", encoder_outputs_bytes(shape, resolved)),
-        ("first compilation", cold_compile_bytes(shape, resolved)),
+        ("expert workspaces", expert_workspace_bytes(widths, resolved)),
+        ("latent context", latent_workspace_bytes(widths, resolved)),
+        ("encoder outputs", encoder_outputs_bytes(widths, resolved)),
+        ("first compilation", cold_compile_bytes(widths, resolved)),
     )
     more = [(name, value) for name, value in held if value]
     if max(forward, sampler) + sum(value for _, value in more) != rank.activation_bytes:
@@ -100,7 +99,7 @@ def _activation_lines(shape: ModelShape, resolved: ResolvedArgs, rank: RankEstim
     if sampler:
         yield (
             f"    sampler = rows x vocabulary x ({factor:g} + {size}) + tokens x width x {size} = "
-            f"{rows} x {shape.vocab_size} x {factor + size:g} + {tokens} x {shape.hidden_size} x {size}"
+            f"{rows} x {widths.vocab_size} x {factor + size:g} + {tokens} x {widths.hidden_size} x {size}"
         )
     yield f"    forward pass = the widest phase of one layer for {tokens} tokens, x {constant('forward_factor', resolved):g}"
 
@@ -114,9 +113,9 @@ def _graph_lines(resolved: ResolvedArgs, rank: RankEstimate) -> Iterator[str]:
     yield "    source: the engine deducts its own estimate since 0.20.2; before, graphs live outside the budget"
 
 
-def _outside_torch_lines(shape: ModelShape, resolved: ResolvedArgs, rank: RankEstimate) -> Iterator[str]:
-    growth = non_torch_bytes(shape, resolved)
-    buffers = persistent_bytes(shape, resolved, last=resolved.pipeline_parallel_size == 1)
+def _outside_torch_lines(widths: Widths, resolved: ResolvedArgs, rank: RankEstimate) -> Iterator[str]:
+    growth = non_torch_bytes(widths, resolved)
+    buffers = persistent_bytes(widths, resolved, last=resolved.pipeline_parallel_size == 1)
     if growth + buffers == rank.non_torch_bytes:
         yield f"  non-torch and buffers = growth + persistent buffers = {growth} + {buffers} = {rank.non_torch_bytes}"
     else:
@@ -125,14 +124,11 @@ def _outside_torch_lines(shape: ModelShape, resolved: ResolvedArgs, rank: RankEs
     yield f"    source: collectives over {resolved.gpu.interconnect} and kernels at first use (fitted); {runner}"
 
 
-def _cache_lines(config: HfConfig, resolved: ResolvedArgs, rank: RankEstimate, plan: KvPlan) -> Iterator[str]:
+def _cache_lines(shape: Shape, resolved: ResolvedArgs, rank: RankEstimate, plan: KvPlan) -> Iterator[str]:
     block = plan.kv_block_bytes[0] if plan.kv_block_bytes else 0
-    text = language(config)
-    layers, heads = text.int_or_none("num_hidden_layers"), kv_heads(config)
-    queries, hidden = query_heads(config), text.int_or_none("hidden_size")
+    layers, heads, head_dim = len(shape.layers), shape.size.kv_heads, shape.size.head_dim
     formula = "the largest KV group's pages"
-    if layers and heads and queries and hidden and resolved.pipeline_parallel_size == 1:
-        head_dim = text.int_or_none("head_dim") or hidden // queries
+    if heads and resolved.pipeline_parallel_size == 1:
         mine = max(1, heads // resolved.tensor_parallel_size)
         for size in (2, 1):
             if 2 * layers * plan.block_size * mine * head_dim * size == block:

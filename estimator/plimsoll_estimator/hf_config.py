@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from functools import wraps
 from threading import Lock
-from typing import Any, Final, TypeVar, TypeVarTuple
+from typing import Any, Final, Protocol, TypeVar, TypeVarTuple
 
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.outside import parse_json_object
@@ -172,21 +172,30 @@ class HfConfig:
         return self.str_or_none("model_type") or ""
 
 
+class Keeps(Protocol):
+    """What has a memory of its own: a config, and the shape read from it."""
+
+    def kept(self) -> dict[Hashable, Any]:
+        """What was worked out from it, by question."""
+        ...
+
+
 Ts = TypeVarTuple("Ts")
+K = TypeVar("K", bound=Keeps)
 R = TypeVar("R")
-_pairs: OrderedDict[tuple[HfConfig, HfConfig], dict[Hashable, Any]] = OrderedDict()
+_pairs: OrderedDict[tuple[Keeps, HfConfig], dict[Hashable, Any]] = OrderedDict()
 _pairs_lock: Final = Lock()
 
 
-def kept_with_config(function: Callable[[HfConfig, *Ts], R]) -> Callable[[HfConfig, *Ts], R]:
-    """Work a pure function of a config out once for the same config object and equal further arguments. What it raises is not kept.
+def kept_with_config(function: Callable[[K, *Ts], R]) -> Callable[[K, *Ts], R]:
+    """Work a pure function of a config (or its shape) out once for the same object and equal further arguments. What it raises is not kept.
 
     A question that speaks of a second config (a draft model) is kept with neither: one of them may live as long as the process, and
     would keep every partner alive. The newest few pairs have a memory each.
     """
 
     @wraps(function)
-    def ask(config: HfConfig, *rest: *Ts) -> R:
+    def ask(config: K, *rest: *Ts) -> R:
         partner = _second_config(rest) if rest else None
         memory = config.kept() if partner is None else _memory_of_pair(config, partner)
         key: Hashable = (function, rest) if rest else function
@@ -217,7 +226,7 @@ def _second_config(parts: tuple[Any, ...]) -> HfConfig | None:
     return None
 
 
-def _memory_of_pair(config: HfConfig, partner: HfConfig) -> dict[Hashable, Any]:
+def _memory_of_pair(config: Keeps, partner: HfConfig) -> dict[Hashable, Any]:
     with _pairs_lock:
         memory = _pairs.setdefault((config, partner), {})
         _pairs.move_to_end((config, partner))

@@ -13,7 +13,7 @@ from typing import Final
 
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.kv_cache import KvCacheLayout, Requests, blocks_for, plan_layout
-from plimsoll_estimator.overhead import ModelShape, StageOverhead, pool_interval
+from plimsoll_estimator.overhead import StageOverhead, Widths, pool_interval
 from plimsoll_estimator.overhead.startup import (
     Refusal,
     check_after_cache,
@@ -34,7 +34,7 @@ class Prepared:
     """
 
     resolved: ResolvedArgs
-    shape: ModelShape
+    widths: Widths
     stages: tuple[RankWeights, ...]
     overheads: tuple[StageOverhead, ...]
     layout: KvCacheLayout | Refusal
@@ -146,7 +146,7 @@ class Prepared:
             return found
         for stage, (weights, overhead) in enumerate(zip(self.stages, self.overheads, strict=True)):
             last = stage == len(self.stages) - 1
-            found = check_after_cache(self.shape, resolved, free, weights, overhead, requested, last=last)
+            found = check_after_cache(self.widths, resolved, free, weights, overhead, requested, last=last)
             if found is not None:
                 return found
         return None

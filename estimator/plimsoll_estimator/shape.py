@@ -12,10 +12,10 @@ releases, no parallel sizes, and never sees a config.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 Seen: TypeAlias = Literal["full", "sliding", "chunked"]
 
@@ -169,6 +169,7 @@ class CrossAttention:
 class CompressedLatent:
     """DeepSeek-V4's: a window of latents, and, with a `ratio` above 1, one state for so many tokens, chosen by an index at ratio 4."""
 
+    heads: int
     head_dim: int
     window: int
     ratio: int
@@ -261,7 +262,9 @@ class Vision:
 class Shape:
     """A whole model before any parallelism.
 
-    `attends_both_ways`: it encodes only, and keeps no cache. `image_prefix`: image tokens attend to one another (vLLM is_mm_prefix_lm).
+    `attends_both_ways`: it keeps no cache, by its class (`encoder_only`) or by its config's word.
+    `named_experts`: as vLLM counts them by the config's own keys (get_num_experts), which some classes spell otherwise.
+    `image_prefix`: image tokens attend to one another (vLLM is_mm_prefix_lm).
     `chunk_size`: tokens a chunk of its state kernels. `predictions`: the layers of the checkpoint's own modules of multi-token prediction,
     one each.
     """
@@ -272,9 +275,19 @@ class Shape:
     multimodal: bool = False
     vision: Vision | None = None
     attends_both_ways: bool = False
+    encoder_only: bool = False
+    named_experts: int = 0
     image_prefix: bool = False
     chunk_size: int = 2048
     predictions: tuple[Layer, ...] = ()
+
+    @cached_property
+    def _kept(self) -> dict[Hashable, Any]:
+        return {}
+
+    def kept(self) -> dict[Hashable, Any]:
+        """What was worked out from it, by question (`hf_config.kept_with_config`)."""
+        return self._kept
 
     @cached_property
     def objects(self) -> tuple[Layer, ...]:
@@ -307,15 +320,30 @@ class Shape:
         """Whether any layer has attention."""
         return any(layer.attends for layer in self.kinds)
 
+    @cached_property
+    def latent(self) -> bool:
+        """Whether attention keeps one compressed vector a token (vLLM is_deepseek_mla)."""
+        return any(isinstance(mixer, Latent) for mixer in self.mixers)
+
+    @property
+    def cross_attends(self) -> bool:
+        """Whether it is a decoder behind an encoder."""
+        return any(isinstance(mixer, CrossAttention) for mixer in self.mixers)
+
     @property
     def prediction_modules(self) -> int:
-        """How many tokens' modules the checkpoint brings to draft with."""
+        """How many modules of multi-token prediction its checkpoint has."""
         return len(self.predictions)
 
     @property
     def hybrid(self) -> bool:
-        """Attention and recurrent state together (vLLM IsHybrid, which a class without state layers is not planned as)."""
+        """Attention and recurrent state together."""
         return self.has_state and self.attends
+
+    @property
+    def attention_free(self) -> bool:
+        """A class of states alone (vLLM IsAttentionFree)."""
+        return self.has_state and not self.size.heads
 
 
 def alike(layer: Layer, count: int) -> tuple[Layer, ...]:

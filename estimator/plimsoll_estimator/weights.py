@@ -6,14 +6,16 @@ quantisation method. Knows no layer itself.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.hf_config import HfConfig, kept_with_config
 from plimsoll_estimator.layers.rank import Rank
-from plimsoll_estimator.models.register import builder, read
+from plimsoll_estimator.models.register import architecture_of, find, read
 from plimsoll_estimator.quantization.methods import method_for
+from plimsoll_estimator.resolve.quantization import resolve_quantization
 from plimsoll_estimator.resolved import RankWeights, ResolvedArgs, Sight
 
 _SIGHT: Final = Sight(
@@ -47,14 +49,33 @@ def _remembered(config: HfConfig, seen: tuple[object, ...]) -> tuple[RankWeights
     return _stages(config, _SIGHT.resolved(seen))
 
 
+def draft_weights_bytes(resolved: ResolvedArgs) -> int:
+    """Bytes of a separate draft model on each rank of the last stage, which vLLM loads beside the target; 0 without one.
+
+    Prediction modules inside the target's own checkpoint (mtp) are counted with the target. Raises as `weights_per_stage` does.
+    """
+    config = resolved.given.speculative_model_config
+    if config is None or not resolved.num_speculative_tokens or resolved.given.speculative_method == "mtp":
+        return 0
+    architecture = architecture_of(config)
+    draft = replace(
+        resolved,
+        architecture=architecture,
+        quantization=resolve_quantization(config, architecture, None, resolved.gpu, resolved.version, resolved.dtype),
+        pipeline_parallel_size=1,
+        num_speculative_tokens=0,
+        enable_expert_parallel=False,
+    )
+    return weights_per_stage(config, draft)[0].loaded_bytes
+
+
 def _stages(config: HfConfig, resolved: ResolvedArgs) -> tuple[RankWeights, ...]:
-    build = builder(config, resolved.architecture)
-    shape = read(config, resolved.architecture)
+    model, shape = find(config, resolved.architecture), read(config, resolved.architecture)
     method = method_for(config, resolved)
     stages = []
     for stage in range(resolved.pipeline_parallel_size):
         rank = Rank(config, resolved, method, stage, shape)
-        build(rank)
+        model.weights(rank)
         if rank.drafts_by_mtp and shape.predictions and not rank.builds_modules:
             raise Unsupported(Check.SPECULATIVE_METHOD, f"no weight rule for the prediction modules of {resolved.architecture[:120]}")
         created = rank.created_bytes

@@ -14,6 +14,7 @@ from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kv_cache import KvCacheLayout, kv_cache_layout, plan_kv_cache
+from plimsoll_estimator.models.register import shape_of
 from plimsoll_estimator.resolved import Gpu, KvPlan, KvRefusal, ResolvedArgs
 from plimsoll_estimator.units import GIB
 
@@ -77,7 +78,7 @@ def resolved_args(
 
 
 def layout_of(config: dict[str, Any], **args: Any) -> KvCacheLayout:
-    return kv_cache_layout(HfConfig(config), resolved_args(**args))
+    return kv_cache_layout(shape_of(HfConfig(config)), resolved_args(**args))
 
 
 @pytest.mark.parametrize(("kv_heads", "gib"), [(8, 1), (32, 4)])
@@ -134,7 +135,7 @@ def test_agrees_with_the_planner_of_vllm(case: dict[str, Any]) -> None:
     """vLLM 0.33.0, 0.25.1 and 0.19.1 planners on CPU: blocks, tokens and concurrency exact, refusals with their estimate."""
     resolved = _case_resolved(case)
     available = (case["available_bytes"],) * resolved.pipeline_parallel_size
-    answer = plan_kv_cache(HfConfig(DATA["configs"][case["model"]]), resolved, available)
+    answer = plan_kv_cache(shape_of(HfConfig(DATA["configs"][case["model"]])), resolved, available)
     wanted = case.get("plan")
     if wanted is None:
         assert isinstance(answer, KvRefusal)

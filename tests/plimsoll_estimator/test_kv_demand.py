@@ -11,6 +11,7 @@ from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.hardware import gpu_from
 from plimsoll_estimator.kv_cache import Requests, blocks_for, kv_cache_layout, plan_kv_cache
+from plimsoll_estimator.models.register import shape_of
 from plimsoll_estimator.resolve import resolve
 from plimsoll_estimator.resolved import KvPlan
 
@@ -23,7 +24,7 @@ MAMBA = "tiiuae/falcon-mamba-7b"  # recurrent state only
 def resolved(model, version, **args):
     gpu = gpu_from("NVIDIA-H100-80GB-HBM3")
     given_ = EngineArgs(max_model_len=8192, **args)
-    return catalogue.lookup(model), resolve(catalogue.lookup(model), given_, gpu, EngineVersion.parse(version))
+    return shape_of(catalogue.lookup(model)), resolve(catalogue.lookup(model), given_, gpu, EngineVersion.parse(version))
 
 
 def blocks(model, *load, version="0.33.0", prefix_caching=True, lookahead=0):
@@ -71,8 +72,8 @@ def test_windows_stop_growing_and_are_not_shared():
 @pytest.mark.parametrize("version", ["0.10.0", "0.19.0", "0.33.0"])
 @pytest.mark.parametrize("model", [LLAMA, GEMMA, MAMBA])
 def test_one_full_request_is_what_the_planner_counts(model, version):
-    config, args = resolved(model, version)
-    plan = plan_kv_cache(config, args, (20 << 30,))
+    shape, args = resolved(model, version)
+    plan = plan_kv_cache(shape, args, (20 << 30,))
     assert isinstance(plan, KvPlan)
     held = blocks(model, many(1, 8192), version=version)
     assert held == pytest.approx(plan.num_gpu_blocks / plan.max_concurrency)

@@ -16,6 +16,7 @@ from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kv_cache import KvCacheLayout, kv_cache_layout, plan_kv_cache
 from plimsoll_estimator.kv_cache.model_layers import stage_sizes
 from plimsoll_estimator.layers.kv_dtype import kv_head_bytes
+from plimsoll_estimator.models.register import shape_of
 from plimsoll_estimator.resolved import Gpu, KvPlan, KvRefusal, ResolvedArgs
 from plimsoll_estimator.units import GIB
 
@@ -62,7 +63,7 @@ def resolved_args(
 
 
 def layout_of(config: dict[str, Any], **args: Any) -> KvCacheLayout:
-    return kv_cache_layout(HfConfig(config), resolved_args(**args))
+    return kv_cache_layout(shape_of(HfConfig(config)), resolved_args(**args))
 
 
 def test_layers_that_share_a_cache_keep_none() -> None:
@@ -214,10 +215,10 @@ def test_the_null_block_is_held_back_since_0_29(version: str, fits: bool) -> Non
 def test_auto_length_is_what_fits() -> None:
     """`--max-model-len auto` with 4 GiB for Llama 3.1 8B: 32,752 tokens, one block below 32,768."""
     resolved = resolved_args(max_model_len=131072, given=EngineArgs(max_model_len=-1))
-    plan = plan_kv_cache(HfConfig(DENSE), resolved, (4 * GIB,))
+    plan = plan_kv_cache(shape_of(HfConfig(DENSE)), resolved, (4 * GIB,))
     assert isinstance(plan, KvPlan)
     assert plan.max_model_len == 32_752
-    nothing = plan_kv_cache(HfConfig(DENSE), resolved, (2 << 20,))
+    nothing = plan_kv_cache(shape_of(HfConfig(DENSE)), resolved, (2 << 20,))
     assert isinstance(nothing, KvRefusal)
     assert nothing.reason == "CannotFitMaxModelLen"
 
@@ -340,7 +341,7 @@ def test_hostile_configs_are_refused_by_name(config: dict[str, Any], data: st.Da
     spoiled = {**text, key: value}
     whole = {**config, "text_config": spoiled} if "text_config" in config else spoiled
     with contextlib.suppress(EstimatorError):
-        answer = plan_kv_cache(HfConfig(whole), resolved_args(version=version, tp=tp), (GIB,))
+        answer = plan_kv_cache(shape_of(HfConfig(whole)), resolved_args(version=version, tp=tp), (GIB,))
         assert isinstance(answer, KvPlan | KvRefusal)
 
 

@@ -8,12 +8,13 @@ from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.hardware import gpu_from
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.overhead import host_memory_bytes, model_shape, outside_budget, pool_interval, stage_overhead
+from plimsoll_estimator.models.register import shape_of
+from plimsoll_estimator.overhead import host_memory_bytes, outside_budget, pool_interval, stage_overhead, widths_of
 from plimsoll_estimator.overhead.activation import expert_workspace_bytes, latent_workspace_bytes
 from plimsoll_estimator.overhead.constants import table
 from plimsoll_estimator.overhead.graphs import capture_count
 from plimsoll_estimator.overhead.persistent import persistent_bytes
-from plimsoll_estimator.overhead.shape import ModelShape
+from plimsoll_estimator.overhead.widths import Widths
 from plimsoll_estimator.resolve import resolve
 from plimsoll_estimator.resolved import ResolvedArgs
 
@@ -77,10 +78,10 @@ LATENT = model(
 SPARSE = {**LATENT, "architectures": ["GlmMoeDsaForCausalLM"], "model_type": "glm_moe_dsa", "index_topk": 2048}
 
 
-def setting(config: dict[str, Any], version: str, product: str = H100, **arguments: Any) -> tuple[ModelShape, ResolvedArgs]:
+def setting(config: dict[str, Any], version: str, product: str = H100, **arguments: Any) -> tuple[Widths, ResolvedArgs]:
     parsed = HfConfig(config)
     resolved = resolve(parsed, EngineArgs(**arguments), gpu_from(product), EngineVersion.parse(version))
-    return model_shape(parsed, resolved), resolved
+    return widths_of(shape_of(parsed), text_only=resolved.text_only), resolved
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from plimsoll_estimator.estimate import estimate
 from plimsoll_estimator.hardware import gpu_from
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kv_cache import plan_kv_cache
+from plimsoll_estimator.models.register import shape_of
 from plimsoll_estimator.resolve import resolve
 from plimsoll_estimator.resolved import Estimate, ResolvedArgs
 from plimsoll_estimator.units import GIB
@@ -93,7 +94,7 @@ def test_collectives_of_shared_experts_count_like_those_of_tensor_parallel() -> 
 def test_decode_context_parallel_divides_what_a_request_holds() -> None:
     pool = (20 * GIB,)
     plain, shared = (
-        plan_kv_cache(config(DEEPSEEK), resolved(DEEPSEEK, tensor_parallel_size=8, decode_context_parallel_size=size), pool)
+        plan_kv_cache(shape_of(config(DEEPSEEK)), resolved(DEEPSEEK, tensor_parallel_size=8, decode_context_parallel_size=size), pool)
         for size in (1, 8)
     )
     assert getattr(plain, "num_gpu_blocks", 0) == getattr(shared, "num_gpu_blocks", 1)
@@ -140,7 +141,7 @@ def test_layouts_that_vllm_refuses(why: str, model: str, version: EngineVersion,
 def test_caches_that_decode_context_parallel_does_not_shard(why: str, model: str, version: EngineVersion, reason: str) -> None:
     args = resolved(model, version, tensor_parallel_size=16, decode_context_parallel_size=2)
     with pytest.raises((EngineRefusal, Unsupported)) as refused:
-        plan_kv_cache(config(model), args, (GIB,))
+        plan_kv_cache(shape_of(config(model)), args, (GIB,))
     assert refused.value.reason == reason, why
 
 

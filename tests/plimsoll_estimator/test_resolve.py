@@ -47,6 +47,12 @@ def rope(**values: Any) -> dict[str, Any]:
 YARN = rope(type="yarn", factor=4.0, original_max_position_embeddings=32768)
 NO_MAXIMUM = {**LLAMA, "max_position_embeddings": None, "rope_scaling": None}
 
+WHISPER: dict[str, Any] = {
+    "architectures": ["WhisperForConditionalGeneration"], "model_type": "whisper", "d_model": 1280, "vocab_size": 51866,
+    "encoder_layers": 32, "encoder_attention_heads": 20, "encoder_ffn_dim": 5120, "num_hidden_layers": 32,
+    "decoder_layers": 32, "decoder_attention_heads": 20, "decoder_ffn_dim": 5120,
+}  # fmt: skip
+
 
 def without(config: dict[str, Any], *keys: str) -> dict[str, Any]:
     return {key: value for key, value in config.items() if key not in keys}
@@ -109,7 +115,7 @@ def test_the_default_utilisation_rose_at_0_20_2(version: str, utilisation: float
             4096,
         ),
         ("gemma-3 is already scaled", {**rope(rope_type="linear", factor=8.0), "model_type": "gemma3_text"}, "0.19.0", 32768),
-        ("nothing known means 2048", {**NO_MAXIMUM, "model_type": "novel"}, "0.33.0", 2048),
+        ("nothing known means 2048", {**NO_MAXIMUM, "model_type": "novel", "auto_map": {}}, "0.33.0", 2048),
         (
             "the class's own default fills a gap",
             {**without(LLAMA, "max_position_embeddings", "rope_scaling"), "model_type": "qwen2"},
@@ -246,7 +252,7 @@ def test_tokens_in_flight_count_every_batch_under_way(version: str, arguments: d
         ),
         (
             "pipelines need a class that has them",
-            {**LLAMA, "architectures": ["WhisperForConditionalGeneration"]},
+            WHISPER,
             H100,
             {"pipeline_parallel_size": 2},
             "PipelineParallelUnsupported",

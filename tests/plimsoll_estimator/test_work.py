@@ -20,7 +20,7 @@ from plimsoll_estimator.errors import EstimatorError, InvalidInput, Unsupported
 from plimsoll_estimator.estimate import prepare
 from plimsoll_estimator.hardware import gpu_from
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.models.architectures import ARCHITECTURES
+from plimsoll_estimator.models.register import known_classes
 
 H100, RELEASE = gpu_from("NVIDIA-H100-80GB-HBM3"), EngineVersion(0, 19)
 MOST_STEPS = 3_000_000
@@ -115,7 +115,7 @@ RELEASES = st.sampled_from([EngineVersion(0, 19), EngineVersion(0, 33)])
 FAMILIES: dict[str, str] = {}
 for _name in catalogue.names():
     _config = catalogue.lookup(_name)
-    if _config is not None and _config.architecture in ARCHITECTURES:
+    if _config is not None and _config.architecture in known_classes():
         FAMILIES.setdefault(_config.architecture, _name)
 ODD = [
     0, 1, 7, 2047, 2048, 4096, 1 << 20, 1 << 40, 10**60, -1, 0.5, 1e308, float("nan"), float("inf"), "", "9" * 5000, "\u00b2", "x" * 60000,

@@ -9,9 +9,10 @@ from typing import Final
 
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import Unsupported
+from plimsoll_estimator.layers.keeps import model_needs
 from plimsoll_estimator.layers.needs import ModelNeeds, Need
 from plimsoll_estimator.layers.planner_rules import PlannerRules
-from plimsoll_estimator.models.register import model_needs
+from plimsoll_estimator.models.register import shape_of
 from plimsoll_estimator.resolved import ResolvedArgs
 
 WITHOUT_CACHE: Final = frozenset({"ngram", "ngram_gpu", "suffix", "medusa", "mlp_speculator"})
@@ -32,7 +33,7 @@ def draft_layers(needs: ModelNeeds, resolved: ResolvedArgs, rules: PlannerRules)
             raise Unsupported(Check.SPECULATIVE_METHOD, f"{method}: the model has no prediction modules with a KV-cache rule")
         return needs.predictions
     if method in WITH_MODEL and draft is not None:
-        drafted = model_needs(draft, resolved, rules)
+        drafted = model_needs(shape_of(draft), resolved, rules)
         if drafted.state is not None:
             raise Unsupported(Check.SPECULATIVE_METHOD, "no KV-cache rule for a draft model with recurrent state")
         return drafted.layers

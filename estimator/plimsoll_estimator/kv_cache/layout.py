@@ -14,16 +14,17 @@ from typing import Final
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Unsupported
-from plimsoll_estimator.hf_config import HfConfig, kept_with_config
+from plimsoll_estimator.hf_config import kept_with_config
 from plimsoll_estimator.kv_cache.grouping import group_layers
 from plimsoll_estimator.kv_cache.groups import KvGroup
 from plimsoll_estimator.kv_cache.model_layers import model_cache
 from plimsoll_estimator.kv_cache.specs import LayerSpec, Reach
+from plimsoll_estimator.layers.keeps import model_needs
 from plimsoll_estimator.layers.needs import ModelNeeds
 from plimsoll_estimator.layers.planner_rules import PlannerRules, rules_for
-from plimsoll_estimator.models.register import model_needs
 from plimsoll_estimator.resolve.batching import largest_capture
 from plimsoll_estimator.resolved import KvPlan, KvRefusal, ResolvedArgs, Sight
+from plimsoll_estimator.shape import Shape
 from plimsoll_estimator.units import format_gib
 
 
@@ -224,10 +225,10 @@ class _Blocks:
     encoder_tokens: int
 
 
-def kv_cache_layout(config: HfConfig, resolved: ResolvedArgs) -> KvCacheLayout:
+def kv_cache_layout(shape: Shape, resolved: ResolvedArgs) -> KvCacheLayout:
     """Work out groups and bytes per block. Raises Unsupported for what has no rule, EngineRefusal where vLLM stops."""
     rules = rules_for(resolved.version)
-    made = _blocks(config, resolved, rules)
+    made = _blocks(shape, resolved, rules)
     if resolved.decode_context_parallel_size > 1:
         _check_context_parallel({spec.kind for group in made.groups for spec in group.specs}, len(made.groups), resolved.version, rules)
     if not resolved.enable_chunked_prefill and resolved.enable_prefix_caching and rules.mamba_mode_align:
@@ -267,32 +268,32 @@ def _captured_states(made: _Blocks, resolved: ResolvedArgs, rules: PlannerRules)
     return largest_capture(min(resolved.max_num_seqs, resolved.max_cudagraph_capture_size))
 
 
-def _blocks(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules) -> _Blocks:
+def _blocks(shape: Shape, resolved: ResolvedArgs, rules: PlannerRules) -> _Blocks:
     if resolved.given.limit_mm_per_prompt is not None:  # a mapping: cannot be remembered by
-        return _made(config, resolved, rules, model_needs(config, resolved, rules))
+        return _made(shape, resolved, rules, model_needs(shape, resolved, rules))
     seen = _SIGHT.key(resolved)
-    _, needs = _needs(config, seen)
-    return _remembered(config, seen, resolved.max_model_len if needs.state is not None else 0)
+    _, needs = _needs(shape, seen)
+    return _remembered(shape, seen, resolved.max_model_len if needs.state is not None else 0)
 
 
 @kept_with_config
-def _needs(config: HfConfig, seen: tuple[object, ...]) -> tuple[ResolvedArgs, ModelNeeds]:
+def _needs(shape: Shape, seen: tuple[object, ...]) -> tuple[ResolvedArgs, ModelNeeds]:
     """What is seen, as arguments, and the needs. A search asks for the same layout on many cards and at many lengths."""
     resolved = _SIGHT.resolved(seen)
-    return resolved, model_needs(config, resolved, rules_for(resolved.version))
+    return resolved, model_needs(shape, resolved, rules_for(resolved.version))
 
 
 @kept_with_config
-def _remembered(config: HfConfig, seen: tuple[object, ...], max_model_len: int) -> _Blocks:
-    resolved, needs = _needs(config, seen)
+def _remembered(shape: Shape, seen: tuple[object, ...], max_model_len: int) -> _Blocks:
+    resolved, needs = _needs(shape, seen)
     if max_model_len:
         resolved = replace(resolved, max_model_len=max_model_len)
-    return _made(config, resolved, rules_for(resolved.version), needs)
+    return _made(shape, resolved, rules_for(resolved.version), needs)
 
 
-def _made(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules, needs: ModelNeeds) -> _Blocks:
+def _made(shape: Shape, resolved: ResolvedArgs, rules: PlannerRules, needs: ModelNeeds) -> _Blocks:
     stages = resolved.pipeline_parallel_size
-    cache = model_cache(config, resolved, rules, needs)
+    cache = model_cache(shape, resolved, rules, needs)
     groups = group_layers(cache.layers, stages, rules, packed=cache.packed)
     by_layer: tuple[tuple[tuple[LayerSpec, int], ...], ...] = ()
     if not rules.checks_by_group:
@@ -334,12 +335,12 @@ def _check_context_parallel(kinds: set[str], groups: int, version: EngineVersion
         raise Unsupported(Check.DECODE_CONTEXT_PARALLEL, f"whether vLLM {version} shards caches beside recurrent state is not known")
 
 
-def plan_kv_cache(config: HfConfig, resolved: ResolvedArgs, available_bytes: tuple[int, ...]) -> KvPlan | KvRefusal:
+def plan_kv_cache(shape: Shape, resolved: ResolvedArgs, available_bytes: tuple[int, ...]) -> KvPlan | KvRefusal:
     """Plan the cache for `available_bytes` (one entry per pipeline stage), as vLLM of `resolved.version` does.
 
     Source: vLLM get_kv_cache_configs.
     """
-    return plan_layout(kv_cache_layout(config, resolved), resolved, available_bytes)
+    return plan_layout(kv_cache_layout(shape, resolved), resolved, available_bytes)
 
 
 def plan_layout(layout: KvCacheLayout, resolved: ResolvedArgs, available_bytes: tuple[int, ...]) -> KvPlan | KvRefusal:

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from plimsoll_estimator.errors import InvalidInput
-from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kv_cache.drafts import draft_layers
 from plimsoll_estimator.kv_cache.hybrid import align_hybrid
 from plimsoll_estimator.kv_cache.specs import LayerSpec
 from plimsoll_estimator.layers.needs import AttentionNeed, ModelNeeds, Need, StateNeed
 from plimsoll_estimator.layers.planner_rules import PlannerRules
 from plimsoll_estimator.resolved import ResolvedArgs
+from plimsoll_estimator.shape import Shape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,7 @@ def stage_sizes(n_layers: int, n_stages: int) -> tuple[int, ...]:
     return tuple(sizes)
 
 
-def model_cache(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules, needs: ModelNeeds) -> ModelCache:
+def model_cache(shape: Shape, resolved: ResolvedArgs, rules: PlannerRules, needs: ModelNeeds) -> ModelCache:
     """All layers with a cache, of the model's `needs`. Raises Unsupported, InvalidInput, or EngineRefusal as its parts do."""
     backend = needs.backend
     user_block = resolved.given.block_size
@@ -59,7 +59,7 @@ def model_cache(config: HfConfig, resolved: ResolvedArgs, rules: PlannerRules, n
             if id(need) not in made:
                 windowed = isinstance(need, AttentionNeed) and need.kind == "sliding"
                 size = window_block if windowed and window_block and needs.state is None else block_size
-                made[id(need)] = _spec(config, need, size, state_block, state_page)
+                made[id(need)] = _spec(shape, need, size, state_block, state_page)
         parts[key] = tuple(made[id(need)] for need in layer)
     return ModelCache(
         layers=_staged(needs.layers, drafts, parts, resolved.pipeline_parallel_size),
@@ -86,7 +86,7 @@ def _staged(own: Layers, drafts: Layers, parts: Mapping[int, tuple[LayerSpec, ..
     return tuple(out)
 
 
-def _spec(config: HfConfig, need: Need, block_size: int, state_block: int, state_page: int) -> LayerSpec:
+def _spec(shape: Shape, need: Need, block_size: int, state_block: int, state_page: int) -> LayerSpec:
     if isinstance(need, StateNeed):
         spec = LayerSpec(
             kind="state",
@@ -108,5 +108,5 @@ def _spec(config: HfConfig, need: Need, block_size: int, state_block: int, state
             dcp_sharded=need.kind in ("full", "mla"),
         )
     if spec.page_bytes <= 0:
-        raise InvalidInput(config.path, config.model_type, "describes a layer whose cache has no bytes")
+        raise InvalidInput("config", shape.size.model_type, "describes a layer whose cache has no bytes")
     return spec

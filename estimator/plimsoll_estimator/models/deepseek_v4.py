@@ -109,8 +109,12 @@ def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     if len(ratios) < count or any(ratio not in _RATIOS for ratio in ratios[:count]):
         raise Unsupported(Check.KV_CACHE_FAMILY, "DeepSeek-V4: compress_ratios must name 0, 1, 4 or 128 for every layer")
     window, index = positive(text, "sliding_window"), positive(text, "index_head_dim", default=128, limit=MAX_WIDTH)
-    mixers = {ratio: CompressedLatent(head_dim=size.head_dim, window=window, ratio=ratio or 1, index_head_dim=index) for ratio in _RATIOS}
-    block = routed_experts(text, positive(text, "moe_intermediate_size", limit=MAX_WIDTH))
+    mixers = {
+        ratio: CompressedLatent(heads=size.heads, head_dim=size.head_dim, window=window, ratio=ratio or 1, index_head_dim=index)
+        for ratio in _RATIOS
+    }
+    count_of_experts = positive(text, "n_routed_experts", "num_local_experts", limit=MAX_WIDTH)
+    block = routed_experts(text, positive(text, "moe_intermediate_size", limit=MAX_WIDTH), count=count_of_experts)
     return stacks.stack([(mixers[ratio],) for ratio in ratios[:count]], [block] * count)
 
 

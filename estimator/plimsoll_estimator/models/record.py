@@ -45,7 +45,8 @@ class Model:
     `classes`: names in `architectures`. `model_types`: of the language model's config, as Transformers or vLLM register them. `weights`
     adds up one rank's modules. `layers` reads them from the language config (`reader.language`). `predictions`: one layer for each of its
     own modules of multi-token prediction. `overrides`: dimensions by usual key that the class reads otherwise. `attends` false: a model
-    of states alone. `encodes`: whether it attends in both directions and keeps no cache. `multimodal`: it takes images, video or sound
+    of states alone.
+    `encodes`: whether it attends in both directions and keeps no cache. `multimodal`: it takes images, video or sound
     besides text, whatever the config says (its config class fills a tower in). `image_prefix`, of the whole config: image tokens attend
     to one another.
     """

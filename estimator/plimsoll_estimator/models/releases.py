@@ -38,6 +38,11 @@ def check_registered(architecture: str, version: EngineVersion) -> None:
     raise Unsupported(Check.ARCHITECTURE_NOT_IN_RELEASE, f"vLLM {version} does not know {architecture}; releases {known} do")
 
 
+def registered(architecture: str) -> bool:
+    """Whether some release has a class of its own under this name; others are built by the Transformers backend or from another class."""
+    return architecture in _table()
+
+
 def _said(since: EngineVersion, before: EngineVersion | None) -> str:
     first = f"from {since.major}.{since.minor}"
     return first if before is None else f"{first} until before {before.major}.{before.minor}"

@@ -9,7 +9,7 @@ from typing import Final
 
 from plimsoll_estimator.overhead.constants import constant
 from plimsoll_estimator.overhead.releases import overhead_rules
-from plimsoll_estimator.overhead.shape import ModelShape
+from plimsoll_estimator.overhead.widths import Widths
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.units import GIB, ceil_div
 
@@ -22,50 +22,50 @@ _ITEM_TOKENS: Final = 16384  # the largest image of processors that merge patche
 _OLD_VIDEO_TOKENS: Final = 153600  # one dummy video with deepstack features before 0.13
 
 
-def activation_bytes(shape: ModelShape, resolved: ResolvedArgs, *, first: bool, last: bool) -> int:
+def activation_bytes(widths: Widths, resolved: ResolvedArgs, *, first: bool, last: bool) -> int:
     """Bytes of the peak on one rank; the sampler's term only on the last stage, the encoder's only on the first."""
-    peak = max(forward_bytes(shape, resolved), logits_bytes(shape, resolved) if last else 0)
-    held = encoder_outputs_bytes(shape, resolved) if first else 0
-    held += cold_compile_bytes(shape, resolved)
-    return peak + expert_workspace_bytes(shape, resolved) + latent_workspace_bytes(shape, resolved) + held
+    peak = max(forward_bytes(widths, resolved), logits_bytes(widths, resolved) if last else 0)
+    held = encoder_outputs_bytes(widths, resolved) if first else 0
+    held += cold_compile_bytes(widths, resolved)
+    return peak + expert_workspace_bytes(widths, resolved) + latent_workspace_bytes(widths, resolved) + held
 
 
-def logits_bytes(shape: ModelShape, resolved: ResolvedArgs) -> int:
+def logits_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     """Logits, their float32 copy and the sampler's temporaries for min(sequences, tokens) rows, beside the hidden states."""
     if resolved.runner == "pooling":
         return 0
     rows = min(resolved.max_num_seqs, resolved.max_num_batched_tokens)
     size = DTYPE_BYTES[resolved.dtype]
-    held = resolved.max_num_batched_tokens * shape.hidden_size * size
+    held = resolved.max_num_batched_tokens * widths.hidden_size * size
     if resolved.pipeline_parallel_size > 1:
         held *= 3
-    return int(rows * shape.vocab_size * (constant("sampler_bytes_per_logit", resolved) + size)) + held
+    return int(rows * widths.vocab_size * (constant("sampler_bytes_per_logit", resolved) + size)) + held
 
 
-def forward_bytes(shape: ModelShape, resolved: ResolvedArgs) -> int:
+def forward_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     """The widest phase of one layer for all batched tokens: residual and hidden states, then MLP or attention."""
     tokens, size = resolved.max_num_batched_tokens, DTYPE_BYTES[resolved.dtype]
     tp = resolved.tensor_parallel_size
-    mlp = 3 * ceil_div(shape.mlp_width, tp)
-    attention = ceil_div(shape.attention_width, tp)
-    elements = 3 * shape.hidden_size + max(mlp, attention)
+    mlp = 3 * ceil_div(widths.mlp_width, tp)
+    attention = ceil_div(widths.attention_width, tp)
+    elements = 3 * widths.hidden_size + max(mlp, attention)
     if resolved.pipeline_parallel_size > 1:
-        elements += 2 * shape.hidden_size  # hidden states and residual that travel between stages
+        elements += 2 * widths.hidden_size  # hidden states and residual that travel between stages
     total = tokens * elements * size
-    if resolved.quantization in _EIGHT_BIT and not shape.experts:
-        total += tokens * max(shape.hidden_size, ceil_div(shape.mlp_width, tp))
+    if resolved.quantization in _EIGHT_BIT and not widths.experts:
+        total += tokens * max(widths.hidden_size, ceil_div(widths.mlp_width, tp))
     expanded = 0
-    if shape.expanded_latent_width and not shape.sparse_latent and not resolved.uses_v2_model_runner:
-        expanded = _context_rows(resolved) * ceil_div(shape.expanded_latent_width, tp) * size
+    if widths.expanded_latent_width and not widths.sparse_latent and not resolved.uses_v2_model_runner:
+        expanded = _context_rows(resolved) * ceil_div(widths.expanded_latent_width, tp) * size
     return int(constant("forward_factor", resolved) * total) + expanded
 
 
-def latent_workspace_bytes(shape: ModelShape, resolved: ResolvedArgs) -> int:
+def latent_workspace_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     """Context gathered for the prefill of latent attention (vLLM v1/attention/backends/mla/*): chunked, or whole when sparse."""
-    if not shape.latent_width:
+    if not widths.latent_width:
         return 0
-    rows = _SPARSE_CONTEXTS * resolved.max_model_len if shape.sparse_latent else _context_rows(resolved)
-    return rows * shape.latent_width * 2
+    rows = _SPARSE_CONTEXTS * resolved.max_model_len if widths.sparse_latent else _context_rows(resolved)
+    return rows * widths.latent_width * 2
 
 
 def _context_rows(resolved: ResolvedArgs) -> int:
@@ -73,9 +73,9 @@ def _context_rows(resolved: ResolvedArgs) -> int:
     return min(max(8 * resolved.max_model_len, blocks), _MAX_CONTEXT_ROWS)
 
 
-def expert_workspace_bytes(shape: ModelShape, resolved: ResolvedArgs) -> int:
+def expert_workspace_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     """The two workspaces of fused experts (vLLM fused_moe/experts/*.py:workspace_shapes), kept beside every later peak."""
-    if not shape.experts or not shape.experts_per_token:
+    if not widths.experts or not widths.experts_per_token:
         return 0
     if resolved.quantization in _NO_WORKSPACE and resolved.gpu.capability >= 90:
         return 0
@@ -83,27 +83,27 @@ def expert_workspace_bytes(shape: ModelShape, resolved: ResolvedArgs) -> int:
         return 0
     tokens = resolved.max_num_batched_tokens * resolved.data_parallel_size
     ranks = resolved.tensor_parallel_size * resolved.data_parallel_size
-    width = shape.moe_intermediate_size if resolved.enable_expert_parallel else ceil_div(shape.moe_intermediate_size, ranks)
-    rows = tokens * shape.experts_per_token
-    quantised = rows * shape.hidden_size if resolved.quantization in _EIGHT_BIT else 0
-    return rows * (max(width, shape.hidden_size) + max(2 * width, shape.hidden_size)) * 2 + quantised
+    width = widths.moe_intermediate_size if resolved.enable_expert_parallel else ceil_div(widths.moe_intermediate_size, ranks)
+    rows = tokens * widths.experts_per_token
+    quantised = rows * widths.hidden_size if resolved.quantization in _EIGHT_BIT else 0
+    return rows * (max(width, widths.hidden_size) + max(2 * width, widths.hidden_size)) * 2 + quantised
 
 
-def cold_compile_bytes(shape: ModelShape, resolved: ResolvedArgs) -> int:
+def cold_compile_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     """What a first start without a compile cache holds: at most hidden states and residual of every layer, within a cap."""
     if resolved.enforce_eager:
         return 0
-    layers = ceil_div(shape.layers, resolved.pipeline_parallel_size)
-    states = 2 * layers * resolved.max_num_batched_tokens * shape.hidden_size * DTYPE_BYTES[resolved.dtype]
+    layers = ceil_div(widths.layers, resolved.pipeline_parallel_size)
+    states = 2 * layers * resolved.max_num_batched_tokens * widths.hidden_size * DTYPE_BYTES[resolved.dtype]
     return min(states, int(constant("cold_compile_cap_gib", resolved) * GIB))
 
 
-def encoder_outputs_bytes(shape: ModelShape, resolved: ResolvedArgs) -> int:
+def encoder_outputs_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     """Outputs of the image or video encoder that the profile run holds while the language model runs."""
-    if not shape.multimodal:
+    if not widths.multimodal:
         return 0
-    width = shape.hidden_size * (1 + shape.deepstack_levels) * 2
-    if shape.deepstack_levels and not overhead_rules(resolved.version).caps_dummy_video:
+    width = widths.hidden_size * (1 + widths.deepstack_levels) * 2
+    if widths.deepstack_levels and not overhead_rules(resolved.version).caps_dummy_video:
         return _OLD_VIDEO_TOKENS * width
-    item = _ITEM_TOKENS if shape.merges_patches else 0
+    item = _ITEM_TOKENS if widths.merges_patches else 0
     return int(constant("encoder_output_copies", resolved) * max(resolved.max_num_batched_tokens, item) * width)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from plimsoll_estimator.overhead.releases import overhead_rules
-from plimsoll_estimator.overhead.shape import ModelShape
+from plimsoll_estimator.overhead.widths import Widths
 from plimsoll_estimator.resolved import RankWeights, ResolvedArgs
 from plimsoll_estimator.units import GIB, ceil_div
 
@@ -17,37 +17,37 @@ _DEFAULT_SLOTS = 1
 _DEFAULT_RANK = 16
 
 
-def resident_weights(weights: RankWeights, shape: ModelShape, resolved: ResolvedArgs) -> RankWeights:
+def resident_weights(weights: RankWeights, widths: Widths, resolved: ResolvedArgs) -> RankWeights:
     """The weights that stay on the GPU of one rank: LoRA slots added, offloaded parameters taken off."""
-    loaded = weights.loaded_bytes + lora_bytes(shape, resolved)
+    loaded = weights.loaded_bytes + lora_bytes(widths, resolved)
     offloaded = int((resolved.given.cpu_offload_gb or 0) * GIB)
     if loaded == weights.loaded_bytes and not offloaded:
         return weights
     # Whole parameters move until the allowance is used up: what is left over is at most one layer's share.
     spared = min(offloaded, loaded)
-    kept = loaded - spared + (ceil_div(weights.created_bytes, max(1, shape.layers)) if spared else 0)
+    kept = loaded - spared + (ceil_div(weights.created_bytes, max(1, widths.layers)) if spared else 0)
     return replace(weights, loaded_bytes=min(loaded, kept))
 
 
-def lora_bytes(shape: ModelShape, resolved: ResolvedArgs) -> int:
+def lora_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     """Bytes of the preallocated LoRA slots on one rank, all layers of its stage; 0 without LoRA."""
     given = resolved.given
     if not given.enable_lora:
         return 0
     tp = resolved.tensor_parallel_size
-    hidden = shape.hidden_size
-    queries, pair = ceil_div(shape.query_width, tp), 2 * ceil_div(shape.kv_width, tp)
+    hidden = widths.hidden_size
+    queries, pair = ceil_div(widths.query_width, tp), 2 * ceil_div(widths.kv_width, tp)
     elements = (hidden + queries) + (2 * hidden + pair) + (queries + hidden)
-    if shape.mlp_width:
-        elements += 3 * (hidden + ceil_div(shape.mlp_width, tp))
-    if shape.experts:
+    if widths.mlp_width:
+        elements += 3 * (hidden + ceil_div(widths.mlp_width, tp))
+    if widths.experts:
         spread = tp if resolved.enable_expert_parallel else 1
-        width = shape.moe_intermediate_size if resolved.enable_expert_parallel else ceil_div(shape.moe_intermediate_size, tp)
-        elements += ceil_div(shape.experts, spread) * 3 * (hidden + width)
+        width = widths.moe_intermediate_size if resolved.enable_expert_parallel else ceil_div(widths.moe_intermediate_size, tp)
+        elements += ceil_div(widths.experts, spread) * 3 * (hidden + width)
     # Embedding and output head have slots as well, whole on every rank (lora/layers/vocal_parallel_embedding.py, logits_processor.py);
     # counted on each stage, of which only the first and the last have them.
     extra = overhead_rules(resolved.version).lora_extra_rows
-    ends = 2 * (shape.vocab_size + extra + hidden)
+    ends = 2 * (widths.vocab_size + extra + hidden)
     slots = (given.max_loras or _DEFAULT_SLOTS) * (given.max_lora_rank or _DEFAULT_RANK)
     size = 4 if resolved.dtype == "float32" else 2
-    return (ceil_div(shape.layers, resolved.pipeline_parallel_size) * elements + ends) * slots * size
+    return (ceil_div(widths.layers, resolved.pipeline_parallel_size) * elements + ends) * slots * size

@@ -6,12 +6,12 @@ Called by `overhead`. Keyed on interconnect, parallel sizes, release and capabil
 from __future__ import annotations
 
 from plimsoll_estimator.overhead.constants import constant
-from plimsoll_estimator.overhead.shape import ModelShape
+from plimsoll_estimator.overhead.widths import Widths
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.units import GIB
 
 
-def non_torch_bytes(shape: ModelShape, resolved: ResolvedArgs) -> int:
+def non_torch_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     """Growth outside torch during the profile run, one rank, charged to the budget.
 
     Each further group with collectives of its own (the ranks that share experts beside tensor parallel ones, decode context
@@ -20,7 +20,7 @@ def non_torch_bytes(shape: ModelShape, resolved: ResolvedArgs) -> int:
     ranks = resolved.collective_ranks
     groups = 1 + (1 < resolved.tensor_parallel_size < ranks) + (resolved.decode_context_parallel_size > 1)
     base = constant("non_torch_gib", resolved, ranks=ranks) * GIB * groups
-    message = resolved.max_num_batched_tokens * shape.hidden_size * 2
+    message = resolved.max_num_batched_tokens * widths.hidden_size * 2
     hands_over = resolved.nnodes > 1 and resolved.pipeline_parallel_size > 1 and not resolved.collectives_leave_node
     network = constant("between_nodes_gib", resolved) * GIB if hands_over else 0
     return int(base + constant("non_torch_messages", resolved, ranks=ranks) * message + network)

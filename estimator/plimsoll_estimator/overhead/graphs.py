@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from plimsoll_estimator.models.register import shape_of
 from plimsoll_estimator.overhead.constants import constant
 from plimsoll_estimator.overhead.releases import overhead_rules
-from plimsoll_estimator.overhead.shape import ModelShape
-from plimsoll_estimator.reader import language
+from plimsoll_estimator.overhead.widths import Widths
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.units import GIB, ceil_div
 
@@ -26,31 +26,29 @@ def capture_count(largest: int) -> int:
     return sizes + (max(0, (largest - 256) // 16 + 1) if largest >= 256 else 0)
 
 
-def graph_pool_bytes(shape: ModelShape, resolved: ResolvedArgs) -> int:
+def graph_pool_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     """Bytes the captured graphs take on one rank; 0 when eager."""
     count = capture_count(resolved.max_cudagraph_capture_size)
     if resolved.enforce_eager or not count:
         return 0
-    full = constant("graph_pool_base_gib", resolved) + constant("graph_pool_gib_per_layer", resolved) * _layers(shape, resolved)
-    if shape.experts:
+    full = constant("graph_pool_base_gib", resolved) + constant("graph_pool_gib_per_layer", resolved) * _layers(widths, resolved)
+    if widths.experts:
         full += constant("graph_pool_experts_gib", resolved)
     captures = 2 if resolved.given.enable_lora and overhead_rules(resolved.version).captures_adapters_apart else 1
     return int(captures * full * count / _SIZES_AT_512 * GIB)
 
 
-def _layers(shape: ModelShape, resolved: ResolvedArgs) -> int:
-    draft = resolved.given.speculative_model_config
-    drafted = (
-        language(draft).int_or_none("num_hidden_layers", "n_layer") or 0 if draft is not None and resolved.num_speculative_tokens else 0
-    )
-    return ceil_div(shape.layers, resolved.pipeline_parallel_size) + drafted
+def _layers(widths: Widths, resolved: ResolvedArgs) -> int:
+    draft = resolved.given.speculative_model_config if resolved.num_speculative_tokens else None
+    drafted = len(shape_of(draft).layers) if draft is not None else 0
+    return ceil_div(widths.layers, resolved.pipeline_parallel_size) + drafted
 
 
-def graph_deducted_bytes(pool_bytes: int, shape: ModelShape, resolved: ResolvedArgs) -> int:
+def graph_deducted_bytes(pool_bytes: int, widths: Widths, resolved: ResolvedArgs) -> int:
     """Bytes the release deducts; 0 before 0.20.2, when eager, or with the KV size given by hand."""
     if not overhead_rules(resolved.version).deducts_graphs or resolved.enforce_eager or resolved.given.kv_cache_memory_bytes is not None:
         return 0
-    if shape.gated_delta_net and not resolved.uses_v2_model_runner:
+    if widths.gated_delta_net and not resolved.uses_v2_model_runner:
         per_token = constant("delta_net_graph_estimate_bytes_per_token", resolved)
         if per_token:
             sizes = min(1.0, capture_count(resolved.max_cudagraph_capture_size) / _SIZES_AT_512)
@@ -60,6 +58,6 @@ def graph_deducted_bytes(pool_bytes: int, shape: ModelShape, resolved: ResolvedA
             return int(whole * (_FIXED_SHARE + (1 - _FIXED_SHARE) * sizes))
     if resolved.uses_v2_model_runner:
         return int(pool_bytes * constant("v2_graph_estimate_factor", resolved))
-    full = constant("graph_estimate_base_gib", resolved) + constant("graph_estimate_gib_per_layer", resolved) * _layers(shape, resolved)
+    full = constant("graph_estimate_base_gib", resolved) + constant("graph_estimate_gib_per_layer", resolved) * _layers(widths, resolved)
     few = min(1.0, capture_count(resolved.max_cudagraph_capture_size) / _SIZES_AT_256)
     return int(full * few * GIB)

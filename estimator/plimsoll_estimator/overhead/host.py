@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from plimsoll_estimator.overhead.shape import ModelShape
+from plimsoll_estimator.overhead.widths import Widths
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.units import GIB
 
@@ -19,7 +19,7 @@ _SHARED_BASE: Final = GIB // 5
 _SHARED_PER_RANK: Final = GIB // 4
 
 
-def host_memory_bytes(shape: ModelShape, resolved: ResolvedArgs, loaded_bytes: int) -> int:
+def host_memory_bytes(widths: Widths, resolved: ResolvedArgs, loaded_bytes: int) -> int:
     """Bytes of host memory that one pod needs while loading: all ranks of the replica, or a node's share of them.
 
     Each data-parallel engine of the pod has an engine core of its own, and an API server since releases start one for each.
@@ -30,5 +30,5 @@ def host_memory_bytes(shape: ModelShape, resolved: ResolvedArgs, loaded_bytes: i
     if resolved.uses_v2_model_runner:
         pinned = resolved.max_num_seqs * resolved.max_model_len * 4  # the token table, pinned for the GPU to read
     per_rank = _WORKER + min(_LARGEST_SHARD, loaded_bytes) + pinned + int((resolved.given.cpu_offload_gb or 0) * GIB)
-    cache = 2 * _MULTIMODAL_CACHE * engines if shape.multimodal else 0
+    cache = 2 * _MULTIMODAL_CACHE * engines if widths.multimodal else 0
     return _FRONT_END * engines + ranks * per_rank + cache + _SHARED_BASE + ranks * _SHARED_PER_RANK

@@ -5,24 +5,24 @@ Called by `overhead`. Exact formulas; the V1 runner keeps these on the host.
 
 from __future__ import annotations
 
-from plimsoll_estimator.overhead.shape import ModelShape
+from plimsoll_estimator.overhead.widths import Widths
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.units import ceil_div
 
 _LOGIT_BIAS_INTS = 3200
 
 
-def persistent_bytes(shape: ModelShape, resolved: ResolvedArgs, *, last: bool) -> int:
+def persistent_bytes(widths: Widths, resolved: ResolvedArgs, *, last: bool) -> int:
     """Bytes on one rank; the sampler's share only on the last pipeline stage."""
     if not resolved.uses_v2_model_runner:
         return 0
     seqs, tokens = resolved.max_num_seqs, resolved.max_num_batched_tokens
     total = tokens * 16 + seqs * 40
-    if shape.multimodal:
-        total += tokens * shape.hidden_size * 2
+    if widths.multimodal:
+        total += tokens * widths.hidden_size * 2
     if resolved.pipeline_parallel_size > 1:
-        total += 2 * tokens * shape.hidden_size * 2
+        total += 2 * tokens * widths.hidden_size * 2
     if last and resolved.runner == "generate":
-        words = ceil_div(shape.vocab_size, 32)
-        total += seqs * shape.vocab_size * 4 + seqs * words * 4 * (2 + resolved.num_speculative_tokens) + seqs * _LOGIT_BIAS_INTS * 4
+        words = ceil_div(widths.vocab_size, 32)
+        total += seqs * widths.vocab_size * 4 + seqs * words * 4 * (2 + resolved.num_speculative_tokens) + seqs * _LOGIT_BIAS_INTS * 4
     return total

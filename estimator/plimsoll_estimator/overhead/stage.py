@@ -8,7 +8,7 @@ from plimsoll_estimator.overhead.activation import activation_bytes
 from plimsoll_estimator.overhead.communication import non_torch_bytes
 from plimsoll_estimator.overhead.graphs import graph_deducted_bytes, graph_pool_bytes
 from plimsoll_estimator.overhead.persistent import persistent_bytes
-from plimsoll_estimator.overhead.shape import ModelShape
+from plimsoll_estimator.overhead.widths import Widths
 from plimsoll_estimator.resolved import ResolvedArgs
 
 
@@ -27,23 +27,23 @@ class StageOverhead:
         return self.activation_bytes + self.cuda_graph_bytes + self.non_torch_bytes
 
 
-def stage_overhead(shape: ModelShape, resolved: ResolvedArgs, stage: int) -> StageOverhead:
+def stage_overhead(widths: Widths, resolved: ResolvedArgs, stage: int) -> StageOverhead:
     """The overhead of one rank of pipeline stage `stage`."""
-    return stage_overheads(shape, resolved)[stage]
+    return stage_overheads(widths, resolved)[stage]
 
 
-def stage_overheads(shape: ModelShape, resolved: ResolvedArgs) -> tuple[StageOverhead, ...]:
+def stage_overheads(widths: Widths, resolved: ResolvedArgs) -> tuple[StageOverhead, ...]:
     """The overhead of one rank of each stage. Graphs and collectives are alike on all; between first and last all is."""
-    pool = graph_pool_bytes(shape, resolved)
-    deducted = graph_deducted_bytes(pool, shape, resolved)
-    non_torch = non_torch_bytes(shape, resolved)
+    pool = graph_pool_bytes(widths, resolved)
+    deducted = graph_deducted_bytes(pool, widths, resolved)
+    non_torch = non_torch_bytes(widths, resolved)
 
     def stage(*, first: bool, last: bool) -> StageOverhead:
         return StageOverhead(
-            activation_bytes=activation_bytes(shape, resolved, first=first, last=last),
+            activation_bytes=activation_bytes(widths, resolved, first=first, last=last),
             cuda_graph_bytes=deducted,
             cuda_graph_pool_bytes=pool,
-            non_torch_bytes=non_torch + persistent_bytes(shape, resolved, last=last),
+            non_torch_bytes=non_torch + persistent_bytes(widths, resolved, last=last),
         )
 
     count = resolved.pipeline_parallel_size

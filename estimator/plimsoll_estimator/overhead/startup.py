@@ -11,8 +11,8 @@ from plimsoll_estimator.checks import Check
 from plimsoll_estimator.overhead.activation import logits_bytes
 from plimsoll_estimator.overhead.communication import pre_snapshot_bytes, usual_pre_snapshot_bytes
 from plimsoll_estimator.overhead.constants import constant
-from plimsoll_estimator.overhead.shape import ModelShape
 from plimsoll_estimator.overhead.stage import StageOverhead
+from plimsoll_estimator.overhead.widths import Widths
 from plimsoll_estimator.resolved import KvPlan, OutsideBudget, RankWeights, ResolvedArgs
 from plimsoll_estimator.units import GIB, format_gib
 
@@ -76,7 +76,7 @@ def check_state_blocks(captured_states: int, resolved: ResolvedArgs, plan: KvPla
 
 
 def check_after_cache(
-    shape: ModelShape, resolved: ResolvedArgs, free: int, weights: RankWeights, overhead: StageOverhead, requested_bytes: int, *, last: bool
+    widths: Widths, resolved: ResolvedArgs, free: int, weights: RankWeights, overhead: StageOverhead, requested_bytes: int, *, last: bool
 ) -> Refusal | None:
     """Graph capture and sampler warm-up come after the cache is allocated; they live in the slack and the freed peak."""
     if resolved.given.kv_cache_memory_bytes is not None:
@@ -84,7 +84,7 @@ def check_after_cache(
     else:
         left = free - requested_bytes + overhead.activation_bytes + overhead.cuda_graph_bytes
     graphs = overhead.cuda_graph_pool_bytes + scratch_bytes(resolved)
-    warm_up = logits_bytes(shape, resolved) if last and not resolved.uses_v2_model_runner else 0
+    warm_up = logits_bytes(widths, resolved) if last and not resolved.uses_v2_model_runner else 0
     if graphs > left:
         return Refusal(
             reason=Check.OUT_OF_MEMORY_GRAPH_CAPTURE,

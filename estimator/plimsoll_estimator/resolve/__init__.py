@@ -13,13 +13,14 @@ from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import NEWEST_KNOWN, OLDEST_KNOWN, EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.models.releases import check_registered
+from plimsoll_estimator.models.register import architecture_of, read
+from plimsoll_estimator.models.releases import check_registered, registered
 from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolve.batching import batch_sizes, capture_size, in_flight_tokens
 from plimsoll_estimator.resolve.checks import MOST_RANKS, check_batch, check_nodes, check_parallel, positive
 from plimsoll_estimator.resolve.engine_core import Start, check_core
 from plimsoll_estimator.resolve.extensions import check_lora, check_speculation
-from plimsoll_estimator.resolve.facts import engine_defaults, is_attention_free, is_encoder_only, is_hybrid, is_mla, num_experts
+from plimsoll_estimator.resolve.facts import engine_defaults
 from plimsoll_estimator.resolve.length import max_model_len
 from plimsoll_estimator.resolve.quantization import (
     check_kv_cache_dtype,
@@ -30,6 +31,7 @@ from plimsoll_estimator.resolve.quantization import (
 from plimsoll_estimator.resolve.releases import argument_rules
 from plimsoll_estimator.resolve.sanity import check_config
 from plimsoll_estimator.resolved import Gpu, ResolvedArgs
+from plimsoll_estimator.shape import Shape
 
 __all__ = ["resolve"]
 
@@ -39,11 +41,6 @@ _POOLING_SUFFIXES: Final = (
     "ForSequenceClassification", "ForTextEncoding", "EmbeddingModel", "ForTokenClassification", "ForImageClassification",
     "ForVideoClassification", "ClassificationModel", "ForRewardModeling", "RewardModel", "ForProcessRewardModel", "ForMaskedLM",
 )  # fmt: skip
-# Base classes of Transformers that are not spelt as their model type in camel case.
-_BASE_CLASSES: Final = {
-    "bert": "Bert", "chatglm": "ChatGLM", "ernie4_5": "Ernie4_5", "ernie4_5_moe": "Ernie4_5_Moe", "gpt2": "GPT2", "gpt_neox": "GPTNeoX",
-    "gptj": "GPTJ", "opt": "OPT", "qwen2_5_vl": "Qwen2_5_VL", "qwen2_vl": "Qwen2VL", "xlm-roberta": "XLMRoberta",
-}  # fmt: skip
 _V2_MIXTURES: Final = frozenset({"DeepseekV2ForCausalLM", "Qwen2MoeForCausalLM", "GraniteMoeForCausalLM"})
 _ASYNC_SPECULATION: Final = frozenset(
     {"mtp", "eagle", "eagle3", "draft_model", "ngram_gpu", "dflash", "dspark", "deepseek_mtp", "qwen3_next_mtp"}
@@ -54,8 +51,9 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
     """ResolvedArgs of `version`. Raises EngineRefusal (vLLM would stop), InvalidInput (bad value), Unsupported (no rule)."""
     _check_release(version)
     check_config(config)
-    architecture = resolved_architecture(config)
+    architecture = architecture_of(config)
     check_registered(architecture, version)
+    shape = read(config, architecture)
     runner = _runner(config, architecture, args)
     tp = positive("tensor_parallel_size", args.tensor_parallel_size, 1, MOST_RANKS)
     pp = positive("pipeline_parallel_size", args.pipeline_parallel_size, 1, MOST_RANKS)
@@ -65,21 +63,20 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
     quantization = resolve_quantization(config, architecture, args.quantization, gpu, version, dtype)
     check_kv_cache_dtype(quantization_config(config), args.kv_cache_dtype, quantization, dtype, version)
     length = max_model_len(config, args.max_model_len, version)
-    check_parallel(config, architecture, tp, pp, dcp, bool(args.enable_expert_parallel), version)
+    check_parallel(shape, tp, pp, dcp, bool(args.enable_expert_parallel), version)
     nodes = positive("nnodes", args.nnodes, 1, MOST_RANKS)
     if nodes > 1:
         check_nodes(tp, pp, dp, nodes, version)
-    check_lora(config, architecture, args, version)
-    check_speculation(config, architecture, args, version, tp)
-    hybrid = is_hybrid(config, architecture)
+    check_lora(shape, args, version)
+    check_speculation(shape, args, version, tp)
     speculative = args.num_speculative_tokens or 0
-    v2 = _uses_v2_runner(config, architecture, runner, hybrid, args, quantization, version)
+    v2 = _uses_v2_runner(shape, runner, args, quantization, version)
     chunked = args.enable_chunked_prefill if args.enable_chunked_prefill is not None else True
     seqs, tokens = batch_sizes(config, architecture, args, gpu, version, length=length, chunked_prefill=chunked)
     check_batch(seqs, tokens, length, chunked)
     pools = runner == "pooling"
     check_core(
-        Start(architecture=architecture, args=args, gpu=gpu, dtype=dtype, quantization=quantization, pools=pools, latent=is_mla(config)),
+        Start(architecture=architecture, args=args, gpu=gpu, dtype=dtype, quantization=quantization, pools=pools, latent=shape.latent),
         version,
     )
     asynchronous = _async_scheduling(args, runner, pp, v2, version)
@@ -103,7 +100,7 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
         gpu_memory_utilization=_utilisation(args.gpu_memory_utilization, version),
         block_size=args.block_size,
         enforce_eager=bool(args.enforce_eager),
-        enable_prefix_caching=_prefix_caching(config, args, architecture, hybrid, runner, version),
+        enable_prefix_caching=_prefix_caching(shape, args, runner, version),
         enable_chunked_prefill=chunked,
         num_speculative_tokens=speculative,
         runner=runner,
@@ -112,7 +109,7 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
         max_in_flight_tokens=in_flight_tokens(tokens, pp, asynchronous, v2, version),
         max_cudagraph_capture_size=capture_size(args, architecture, gpu, version, seqs=seqs, tokens=tokens, speculative=speculative),
         nnodes=nodes,
-        shares_experts=dp > 1 and num_experts(config) > 0,
+        shares_experts=dp > 1 and shape.experts is not None,
     )
 
 
@@ -121,16 +118,6 @@ def _check_release(version: EngineVersion) -> None:
         raise Unsupported(Check.ENGINE_TOO_OLD, f"vLLM {version} has no rules here; the oldest known release is {OLDEST_KNOWN}")
     if version.major != NEWEST_KNOWN.major:
         raise Unsupported(Check.ENGINE_UNKNOWN, f"vLLM {version} has no rules here; the newest known release is {NEWEST_KNOWN}")
-
-
-def resolved_architecture(config: HfConfig) -> str:
-    """The class vLLM picks. Without `architectures` it falls back to the base class of the model type (a pooling model)."""
-    if config.list_or_none("architectures"):
-        return config.architecture
-    if not config.model_type:
-        return config.architecture
-    camel = "".join(part.capitalize() for part in config.model_type.replace("-", "_").split("_"))
-    return _BASE_CLASSES.get(config.model_type, camel) + "Model"
 
 
 def _runner(config: HfConfig, architecture: str, args: EngineArgs) -> Literal["generate", "pooling"]:
@@ -195,19 +182,19 @@ def _utilisation(wanted: float | None, version: EngineVersion) -> float:
     return wanted
 
 
-def _prefix_caching(config: HfConfig, args: EngineArgs, architecture: str, hybrid: bool, runner: str, version: EngineVersion) -> bool:
+def _prefix_caching(shape: Shape, args: EngineArgs, runner: str, version: EngineVersion) -> bool:
     if args.enable_prefix_caching is not None:
         return args.enable_prefix_caching
-    if is_attention_free(architecture) or is_encoder_only(architecture) or language(config).model_type == "whisper":
+    if shape.encoder_only or shape.cross_attends:
         return False
-    if hybrid:
+    if shape.has_state and registered(shape.architecture):  # the backend knows no states: it caches prefixes of such models too
+        if shape.attention_free:
+            return False
         return runner == "generate" and argument_rules(version).caches_hybrid_prefixes
     return True
 
 
-def _uses_v2_runner(
-    config: HfConfig, architecture: str, runner: str, hybrid: bool, args: EngineArgs, quantization: str | None, version: EngineVersion
-) -> bool:
+def _uses_v2_runner(shape: Shape, runner: str, args: EngineArgs, quantization: str | None, version: EngineVersion) -> bool:
     """Which runner a release picks by itself (vLLM config/vllm.py:use_v2_model_runner)."""
     rules = argument_rules(version)
     unsupported = args.speculative_method in ("suffix", "custom", "custom_class")
@@ -217,11 +204,11 @@ def _uses_v2_runner(
         return False
     if rules.v2_runner == "all":
         return True
-    if runner != "generate" or hybrid or is_attention_free(architecture):
+    if runner != "generate" or (shape.has_state and registered(shape.architecture)):
         return False
     if rules.v2_runner == "qwen3":
-        return architecture == "Qwen3ForCausalLM" and quantization is None
-    return num_experts(config) == 0 or architecture in _V2_MIXTURES
+        return shape.architecture == "Qwen3ForCausalLM" and quantization is None
+    return not shape.named_experts or shape.architecture in _V2_MIXTURES
 
 
 def _async_scheduling(args: EngineArgs, runner: str, pp: int, v2: bool, version: EngineVersion) -> bool:

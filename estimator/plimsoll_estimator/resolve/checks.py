@@ -11,17 +11,9 @@ from plimsoll_estimator.argument_table import flag_of
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput
-from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.resolve.facts import (
-    is_attention_free,
-    is_mla,
-    kv_heads,
-    num_experts,
-    query_heads,
-    supports_pipeline_parallel,
-    supports_tensor_parallel,
-)
+from plimsoll_estimator.resolve.facts import supports_pipeline_parallel, supports_tensor_parallel
 from plimsoll_estimator.resolve.releases import NODES_SINCE, argument_rules
+from plimsoll_estimator.shape import Shape
 
 MOST_RANKS: Final = 2048  # as many as the layers that a config may have; every stage is worked out
 
@@ -35,17 +27,16 @@ def positive(name: str, value: int | None, default: int, most: int = 1 << 30) ->
     return value
 
 
-def check_parallel(config: HfConfig, architecture: str, tp: int, pp: int, dcp: int, ep: bool, version: EngineVersion) -> None:
+def check_parallel(shape: Shape, tp: int, pp: int, dcp: int, ep: bool, version: EngineVersion) -> None:
     """vLLM config/model.py:verify_with_parallel_config and config/parallel.py. Raises EngineRefusal."""
-    heads = query_heads(config)
-    if heads is not None and heads % tp and not is_attention_free(architecture):
+    heads, kv, architecture = shape.size.heads, shape.size.kv_heads, shape.architecture
+    if heads % tp:
         raise EngineRefusal(
             Check.HEADS_NOT_DIVISIBLE, f"total number of attention heads ({heads}) must be divisible by tensor parallel size ({tp})"
         )
-    kv = kv_heads(config)
-    if kv and heads and not is_mla(config) and not is_attention_free(architecture) and kv % tp and tp % kv:
+    if kv and not shape.latent and kv % tp and tp % kv:
         raise EngineRefusal(Check.KV_HEADS_NOT_DIVISIBLE, f"{kv} key-value heads and tensor parallel size {tp}: neither divides the other")
-    if ep and num_experts(config) == 0:
+    if ep and not shape.named_experts:
         raise EngineRefusal(
             Check.NO_EXPERTS, "the number of experts in the model must be greater than 0 when expert parallelism is enabled"
         )
@@ -56,7 +47,7 @@ def check_parallel(config: HfConfig, architecture: str, tp: int, pp: int, dcp: i
     if tp > 1 and not supports_tensor_parallel(architecture, version):
         raise EngineRefusal(Check.TENSOR_PARALLEL_UNSUPPORTED, f"{architecture} does not support tensor parallelism in vLLM {version}")
     if dcp > 1:
-        _check_dcp(config, tp, dcp, heads, kv, version)
+        _check_dcp(shape, tp, dcp, version)
 
 
 def check_nodes(tp: int, pp: int, dp: int, nodes: int, version: EngineVersion) -> None:
@@ -75,7 +66,8 @@ def check_nodes(tp: int, pp: int, dp: int, nodes: int, version: EngineVersion) -
         )
 
 
-def _check_dcp(config: HfConfig, tp: int, dcp: int, heads: int | None, kv: int | None, version: EngineVersion) -> None:
+def _check_dcp(shape: Shape, tp: int, dcp: int, version: EngineVersion) -> None:
+    heads, kv = shape.size.heads, shape.size.kv_heads
     if flag_of("decode_context_parallel_size", version) is None:
         raise EngineRefusal(Check.DECODE_CONTEXT_PARALLEL_UNSUPPORTED, f"vLLM {version} has no decode context parallelism")
     if tp % dcp:
@@ -83,7 +75,7 @@ def _check_dcp(config: HfConfig, tp: int, dcp: int, heads: int | None, kv: int |
             Check.DECODE_CONTEXT_PARALLEL_NOT_DIVISIBLE,
             f"tensor parallel size {tp} must be divisible by decode context parallel size {dcp}",
         )
-    if is_mla(config) or not kv or not heads:
+    if shape.latent or not kv:
         return
     if not argument_rules(version).shards_grouped_queries:
         # v1/worker/gpu_model_runner.py of 0.10.2: the attention layer must return its softmax sums, which only MLA's did.

@@ -13,27 +13,27 @@ from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.models.register import read
-from plimsoll_estimator.reader import language
+from plimsoll_estimator.models.register import shape_of
 from plimsoll_estimator.resolve.checks import check_parallel
 from plimsoll_estimator.resolve.facts import interface
 from plimsoll_estimator.resolve.releases import argument_rules
+from plimsoll_estimator.shape import Shape
 
 _RULED: Final = frozenset({"ngram", "ngram_gpu", "suffix", "eagle", "eagle3", "draft_model"})
 _WITH_DRAFT: Final = frozenset({"eagle", "eagle3", "draft_model"})
 
 
-def check_lora(config: HfConfig, architecture: str, args: EngineArgs, version: EngineVersion) -> None:
+def check_lora(shape: Shape, args: EngineArgs, version: EngineVersion) -> None:
     """vLLM config/lora.py, v1/worker/lora_model_runner_mixin.py and lora/layers/logits_processor.py."""
     if not args.enable_lora:
         return
     if args.max_loras is not None and args.max_loras < 1:
         raise InvalidInput("engine_args.max_loras", args.max_loras, "must be at least 1")
-    known = interface("takes_lora", architecture, version)
+    known = interface("takes_lora", shape.architecture, version)
     if known is None:
-        raise Unsupported(Check.LORA_SUPPORT, f"whether {architecture} takes LoRA adapters in vLLM {version} is not known")
+        raise Unsupported(Check.LORA_SUPPORT, f"whether {shape.architecture} takes LoRA adapters in vLLM {version} is not known")
     if not known:
-        raise EngineRefusal(Check.LORA_UNSUPPORTED, f"{architecture} does not support LoRA in vLLM {version}")
+        raise EngineRefusal(Check.LORA_UNSUPPORTED, f"{shape.architecture} does not support LoRA in vLLM {version}")
     rules = argument_rules(version)
     ranks = rules.lora_ranks
     if args.max_lora_rank is not None and args.max_lora_rank not in ranks:
@@ -41,15 +41,15 @@ def check_lora(config: HfConfig, architecture: str, args: EngineArgs, version: E
             Check.LORA_RANK_UNSUPPORTED, f"max_lora_rank ({args.max_lora_rank}) must be one of {', '.join(map(str, ranks))}"
         )
     limit = rules.lora_vocabulary
-    vocabulary = language(config).int_or_none("vocab_size") or 0
+    vocabulary = shape.size.vocab_size
     # A tied head is the embedding itself, which has no such limit.
-    if vocabulary > limit and language(config).raw("tie_word_embeddings") is False:
+    if vocabulary > limit and shape.size.tied is False:
         raise EngineRefusal(
             Check.LORA_VOCABULARY_TOO_LARGE, f"with LoRA the vocabulary ({vocabulary}) must be at most {limit} in vLLM {version}"
         )
 
 
-def check_speculation(config: HfConfig, architecture: str, args: EngineArgs, version: EngineVersion, tp: int) -> None:
+def check_speculation(shape: Shape, args: EngineArgs, version: EngineVersion, tp: int) -> None:
     """vLLM config/speculative.py: the method, its drafts and their number."""
     tokens, draft = args.num_speculative_tokens or 0, args.speculative_model_config
     if not tokens:
@@ -63,17 +63,18 @@ def check_speculation(config: HfConfig, architecture: str, args: EngineArgs, ver
     if method in _WITH_DRAFT and draft is None:
         raise EngineRefusal(Check.SPECULATIVE_MODEL_MISSING, f"speculative method {method} needs a draft model")
     if mtp:
-        _check_modules(read(config, architecture).prediction_modules, tokens, method)
+        _check_modules(shape, tokens, method)
     if method == "eagle3":
-        _check_eagle3_target(config, architecture, version)
+        _check_eagle3_target(shape, version)
     if method == "draft_model" and draft is not None:
-        _check_draft_model(config, draft, version)
+        _check_draft_model(shape, draft, version)
     if draft is not None and method in _WITH_DRAFT:
         # The draft is sharded over as many ranks as the target (draft_tensor_parallel_size), by the same rules.
-        check_parallel(draft, draft.architecture, tp, 1, 1, False, version)
+        check_parallel(shape_of(draft), tp, 1, 1, False, version)
 
 
-def _check_modules(modules: int, tokens: int, method: str) -> None:
+def _check_modules(shape: Shape, tokens: int, method: str) -> None:
+    modules = shape.prediction_modules
     if not modules:
         raise EngineRefusal(Check.SPECULATIVE_MODULES_MISSING, f"speculative method {method} needs prediction modules, the model has none")
     if tokens > modules and tokens % modules:
@@ -82,9 +83,9 @@ def _check_modules(modules: int, tokens: int, method: str) -> None:
         )
 
 
-def _check_eagle3_target(config: HfConfig, architecture: str, version: EngineVersion) -> None:
+def _check_eagle3_target(shape: Shape, version: EngineVersion) -> None:
     listed = argument_rules(version).eagle3_targets
-    kind = language(config).model_type or config.model_type
+    kind, architecture = shape.size.model_type, shape.architecture
     if listed is not None and not any(word in kind for word in listed):
         raise EngineRefusal(
             Check.SPECULATIVE_TARGET_UNSUPPORTED, f"eagle3 is only supported for {', '.join(listed)} models in vLLM {version}"
@@ -96,7 +97,7 @@ def _check_eagle3_target(config: HfConfig, architecture: str, version: EngineVer
         raise EngineRefusal(Check.SPECULATIVE_TARGET_UNSUPPORTED, f"{architecture} does not support eagle3 in vLLM {version}")
 
 
-def _check_draft_model(config: HfConfig, draft: HfConfig, version: EngineVersion) -> None:
+def _check_draft_model(shape: Shape, draft: HfConfig, version: EngineVersion) -> None:
     taken = argument_rules(version).draft_models
     if taken == "refused":
         raise EngineRefusal(
@@ -104,8 +105,8 @@ def _check_draft_model(config: HfConfig, draft: HfConfig, version: EngineVersion
         )
     if taken == "unknown":
         raise Unsupported(Check.SPECULATIVE_METHOD, f"whether vLLM {version} supports a draft model is not known")
-    target_size, draft_size = language(config).int_or_none("vocab_size"), language(draft).int_or_none("vocab_size")
-    if target_size is not None and draft_size is not None and target_size != draft_size:
+    target_size, draft_size = shape.size.vocab_size, shape_of(draft).size.vocab_size
+    if target_size != draft_size:
         raise EngineRefusal(
             Check.SPECULATIVE_VOCABULARY_DIFFERS, f"the target's vocabulary ({target_size}) and the draft's ({draft_size}) must be equal"
         )

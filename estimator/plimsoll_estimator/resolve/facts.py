@@ -1,6 +1,6 @@
-"""What the resolver reads off a config and off the table of engine defaults: heads, experts, model kind, tiers.
+"""What the resolver reads off the table of engine defaults: which release takes what of a class, steps and ranges of releases.
 
-Called by the other modules of `resolve` and by `overhead`. Refuses to know bytes.
+Called by the other modules of `resolve`. Refuses to know configs and bytes.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from importlib import resources
 from typing import Any
 
 from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.errors import EstimatorError
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.models.architectures import ARCHITECTURES
-from plimsoll_estimator.reader import EXPERTS, language
+from plimsoll_estimator.models.register import shape_of
 
 
 @cache
@@ -44,7 +44,7 @@ def latest(version: EngineVersion, steps: list[tuple[str, int]]) -> int | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayoutBounds:
-    """What of a model bounds its parallel layouts: layers and query heads (None where the config is silent), and whether it has experts."""
+    """What of a model bounds its parallel layouts: layers and query heads (None where no rule reads them), and whether it has experts."""
 
     layers: int | None
     heads: int | None
@@ -52,59 +52,12 @@ class LayoutBounds:
 
 
 def layout_bounds(config: HfConfig) -> LayoutBounds:
-    """Read once for a search, before any layout is worked out."""
-    layers = language(config).int_or_none("num_hidden_layers")
-    return LayoutBounds(layers=layers, heads=query_heads(config), has_experts=num_experts(config) > 0)
-
-
-def query_heads(config: HfConfig) -> int | None:
-    """Attention heads of the language model; None when the config does not say."""
-    return language(config).int_or_none("num_attention_heads")
-
-
-def kv_heads(config: HfConfig) -> int | None:
-    """KV heads as vLLM's config convertor finds them (v0.33 model_arch_config_convertor); absent means the query heads."""
-    text = language(config)
-    if text.raw("multi_query") is True and text.raw("new_decoder_architecture") is not True and "num_kv_heads" not in text:
-        return 1
-    value = text.raw("num_key_value_heads")
-    return value if isinstance(value, int) and not isinstance(value, bool) else query_heads(config)
-
-
-def num_experts(config: HfConfig) -> int:
-    """Routed experts, 0 for dense models (first of the keys vLLM knows; a list counts by its first entry)."""
-    text = language(config)
-    for key in EXPERTS:
-        value = text.raw(key)
-        if isinstance(value, list) and value:
-            value = value[0]
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-    return 0
-
-
-def is_hybrid(config: HfConfig, architecture: str) -> bool:
-    """Whether vLLM counts the class as hybrid (state layers beside attention)."""
-    if architecture not in engine_defaults()["hybrid"]:
-        return False
-    kinds = config.list_or_none("layer_types") or language(config).list_or_none("layer_types")
-    return kinds is None or not all(kind in ("attention", "full_attention") for kind in kinds)
-
-
-def is_attention_free(architecture: str) -> bool:
-    """Pure state-space models: no attention layer at all."""
-    return architecture in engine_defaults()["attention_free"]
-
-
-def is_encoder_only(architecture: str) -> bool:
-    """BERT and its like: attention in both directions and no cache."""
-    found = ARCHITECTURES.get(architecture)
-    return found is not None and found.family in ("bert", "modern_bert")
-
-
-def is_mla(config: HfConfig) -> bool:
-    """Latent attention: one compressed KV vector for all heads."""
-    return "kv_lora_rank" in language(config)
+    """Read once for a search, before any layout is worked out. A model without rules bounds nothing: its first layout says so."""
+    try:
+        shape = shape_of(config)
+    except EstimatorError:
+        return LayoutBounds(layers=None, heads=None, has_experts=False)
+    return LayoutBounds(layers=len(shape.layers), heads=shape.size.heads or None, has_experts=shape.experts is not None)
 
 
 def supports_pipeline_parallel(architecture: str, version: EngineVersion) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any, Final
 
-from plimsoll_estimator import HfConfig, InvalidInput, Unsupported, find_architecture
+from plimsoll_estimator import HfConfig, InvalidInput, Unsupported, shape_of
 from plimsoll_operator.api import ClusterModelProfile, ModelProfile, ModelProfileSpec, Unreadable
 from plimsoll_operator.controller.quarantine import Border, Unit, no_border
 from plimsoll_operator.controller.store import Parsed
@@ -103,10 +103,11 @@ def status_of(spec: ModelProfileSpec, generation: int, before: Manifest, now: st
     """The status as JSON. The transition time moves only with the condition's status. Pure."""
     kept: Manifest = {"observedGeneration": generation}
     try:
-        architecture = HfConfig.from_json(spec.config).architecture
+        config = HfConfig.from_json(spec.config)
+        architecture = config.architecture
         totals = None if spec.weights is None else {row.dtype: row.bytes for row in spec.weights.by_dtype}
         kept |= {"digest": shape_digest(spec.config, totals), "architecture": one_line(architecture, 256)}
-        find_architecture(architecture)
+        shape_of(config)
         condition = ("True", "Found", "the shape can be read")
     except InvalidInput as error:
         condition = ("False", "Invalid", str(error))

@@ -21,7 +21,7 @@ SMALL: dict[str, Any] = {
 def test_shipped_models_compress_by_4_and_by_128(name: str) -> None:
     shape = shipped(name)
     assert [layer.mixer(CompressedLatent).ratio for layer in shape.layers] == [1, 1, *([4, 128] * 20), 4]
-    assert shape.layers[2].mixer(CompressedLatent) == CompressedLatent(head_dim=512, window=128, ratio=4, index_head_dim=128)
+    assert shape.layers[2].mixer(CompressedLatent) == CompressedLatent(heads=64, head_dim=512, window=128, ratio=4, index_head_dim=128)
     assert routed(shape) == list(range(43))
     assert shape.experts == Experts(count=256, per_token=6, width=2048, shared=2048)
 
@@ -44,4 +44,4 @@ def test_a_missing_dimension_is_named(key: str) -> None:
 
 def test_a_prediction_module_keeps_a_window_alone() -> None:
     (module,) = shape_of({**SMALL, "num_nextn_predict_layers": 1}).predictions
-    assert module.mixers == (CompressedLatent(head_dim=512, window=128, ratio=1, index_head_dim=128),)
+    assert module.mixers == (CompressedLatent(heads=64, head_dim=512, window=128, ratio=1, index_head_dim=128),)

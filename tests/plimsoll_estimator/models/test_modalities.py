@@ -8,7 +8,7 @@ import pytest
 from tests.plimsoll_estimator.models.reading import shape_of, shipped
 
 from plimsoll_estimator.models.record import Wrapper
-from plimsoll_estimator.models.register import MODELS
+from plimsoll_estimator.models.register import records
 from plimsoll_estimator.shape import Vision
 
 SMALL: dict[str, Any] = {
@@ -33,7 +33,7 @@ MULTIMODAL = frozenset({
 
 
 def test_classes_of_vllm_s_multimodal_registry_take_more_than_text() -> None:
-    text_only = {name for model in MODELS if not isinstance(model, Wrapper) and not model.multimodal for name in model.classes}
+    text_only = {name for model in records() if not isinstance(model, Wrapper) and not model.multimodal for name in model.classes}
     assert not text_only & MULTIMODAL
 
 

@@ -87,6 +87,8 @@ def test_a_text_without_a_type_is_what_the_outer_class_builds() -> None:
 @pytest.mark.parametrize("architecture", WRAPPERS)
 @pytest.mark.parametrize("kind", ["novel", ""])
 def test_a_language_that_no_record_claims_is_unsupported_by_name(architecture: str, kind: str) -> None:
-    with pytest.raises(Unsupported, match=f"no rules for the language model {kind} behind {architecture}") as doubt:
+    with pytest.raises(
+        Unsupported, match=f"no rules for the language model {kind or 'without a model_type'} behind {architecture}"
+    ) as doubt:
         read(HfConfig({"text_config": {**SMALL, "model_type": kind}}), architecture)
     assert doubt.value.reason == Check.UNSUPPORTED_ARCHITECTURE

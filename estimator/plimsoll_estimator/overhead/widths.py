@@ -1,0 +1,91 @@
+"""The few widths that overheads grow with, asked of a model's shape.
+
+Called by `overhead` only. Refuses to know weights, caches and configs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from plimsoll_estimator.shape import Attention, CompressedLatent, DeltaNet, Latent, Mamba1, Mamba2, Mixer, Mlp, Shape
+from plimsoll_estimator.units import round_up
+
+_ROWS_OF_VOCABULARY = 64
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Widths:
+    """Dimensions of the language model, whole (not per rank); widths are elements per token.
+
+    `mlp_width`: of the widest dense feed-forward block, of mixtures what stands beside the experts. `attention_width`: queries, keys,
+    values and the output of the widest mixer. `expanded_latent_width`: what chunked prefill expands a latent into, all heads.
+    """
+
+    layers: int
+    hidden_size: int
+    vocab_size: int
+    mlp_width: int
+    query_width: int
+    kv_width: int
+    attention_width: int
+    latent_width: int
+    expanded_latent_width: int
+    sparse_latent: bool
+    experts: int
+    experts_per_token: int
+    moe_intermediate_size: int
+    gated_delta_net: bool
+    multimodal: bool
+    merges_patches: bool
+    deepstack_levels: int
+
+
+def widths_of(shape: Shape, *, text_only: bool) -> Widths:
+    """The widths of a model; `text_only`: it is served without its towers."""
+    size, experts = shape.size, shape.experts
+    latents = [mixer for mixer in shape.mixers if isinstance(mixer, Latent)]
+    latent = latents[0] if latents else None
+    multimodal = shape.multimodal and not text_only
+    vision = shape.vision if multimodal else None
+    return Widths(
+        layers=len(shape.layers),
+        hidden_size=size.hidden_size,
+        vocab_size=round_up(size.vocab_size, _ROWS_OF_VOCABULARY),
+        mlp_width=_mlp_width(shape),
+        query_width=size.heads * size.head_dim,
+        kv_width=size.kv_heads * size.head_dim,
+        attention_width=max((_attention_width(mixer) for mixer in shape.mixers), default=0),
+        latent_width=latent.kv_lora_rank + latent.qk_rope_head_dim if latent else 0,
+        expanded_latent_width=latent.heads * (latent.qk_nope_head_dim + latent.v_head_dim) if latent else 0,
+        sparse_latent=any(mixer.index_head_dim > 0 for mixer in latents),
+        experts=experts.count if experts else 0,
+        experts_per_token=experts.per_token if experts else 0,
+        moe_intermediate_size=experts.width if experts else 0,
+        gated_delta_net=any(isinstance(mixer, DeltaNet) for mixer in shape.mixers),
+        multimodal=multimodal,
+        merges_patches=vision is not None and vision.merges_patches,
+        deepstack_levels=vision.deepstack_levels if vision is not None else 0,
+    )
+
+
+def _mlp_width(shape: Shape) -> int:
+    dense = [layer.ffn.width for layer in shape.kinds if isinstance(layer.ffn, Mlp)]
+    return max(*dense, shape.experts.shared if shape.experts else 0, 0)
+
+
+def _attention_width(mixer: Mixer) -> int:
+    """Elements per token of queries, keys, values and the attention's output, before sharding."""
+    if isinstance(mixer, Attention):
+        return mixer.heads * (mixer.head_dim + mixer.v_head_dim) + mixer.kv_heads * (mixer.head_dim + mixer.v_head_dim)
+    if isinstance(mixer, Latent):
+        return mixer.heads * 2 * (mixer.qk_nope_head_dim + mixer.qk_rope_head_dim + mixer.v_head_dim)
+    if isinstance(mixer, CompressedLatent):
+        return mixer.head_dim * 2 * (mixer.heads + 1)
+    if isinstance(mixer, DeltaNet):
+        return 2 * mixer.key_heads * mixer.key_dim + 3 * mixer.value_heads * mixer.value_dim
+    if isinstance(mixer, Mamba1):
+        return 3 * mixer.inner  # both halves of the projection, and the output
+    if isinstance(mixer, Mamba2):
+        channels = mixer.inner + 2 * mixer.groups * mixer.state
+        return 2 * (mixer.inner + channels) + mixer.heads  # gate and channels, the convolved channels, steps, the output
+    return 0
