@@ -2,27 +2,18 @@
 
 The one place where the raw mapping is touched. Callers ask for a key and a type; a wrong type is `InvalidInput` naming
 the key, never a traceback. Knows no model families.
-
-What the parts work out from a config is kept with it (`kept_with_config`) and goes when it goes: a memory of its own would keep
-every config alive that anybody ever sent.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Mapping
-from functools import wraps
-from threading import Lock
-from typing import Any, Final, Protocol, TypeVar, TypeVarTuple
+from collections.abc import Hashable, Iterator, Mapping
+from typing import Any, Final
 
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.outside import parse_json_object
 
 MAX_DIMENSION: Final = 1 << 40
 _MOST_NESTED: Final = 8
-MOST_KEPT: Final = 1024
-"""Answers that one config keeps. A full memory starts afresh."""
-_MOST_PAIRS: Final = 4
 TEXT_KEYS: Final = ("text_config", "llm_config", "language_config", "thinker_config", "language_model_config")
 
 
@@ -170,66 +161,3 @@ class HfConfig:
     def model_type(self) -> str:
         """`model_type` of this level, or an empty string."""
         return self.str_or_none("model_type") or ""
-
-
-class Keeps(Protocol):
-    """What has a memory of its own: a config, and the shape read from it."""
-
-    def kept(self) -> dict[Hashable, Any]:
-        """What was worked out from it, by question."""
-        ...
-
-
-Ts = TypeVarTuple("Ts")
-K = TypeVar("K", bound=Keeps)
-R = TypeVar("R")
-_pairs: OrderedDict[tuple[Keeps, HfConfig], dict[Hashable, Any]] = OrderedDict()
-_pairs_lock: Final = Lock()
-
-
-def kept_with_config(function: Callable[[K, *Ts], R]) -> Callable[[K, *Ts], R]:
-    """Work a pure function of a config (or its shape) out once for the same object and equal further arguments. What it raises is not kept.
-
-    A question that speaks of a second config (a draft model) is kept with neither: one of them may live as long as the process, and
-    would keep every partner alive. The newest few pairs have a memory each.
-    """
-
-    @wraps(function)
-    def ask(config: K, *rest: *Ts) -> R:
-        partner = _second_config(rest) if rest else None
-        memory = config.kept() if partner is None else _memory_of_pair(config, partner)
-        key: Hashable = (function, rest) if rest else function
-        try:
-            found: R = memory[key]
-        except KeyError:
-            found = function(config, *rest)
-            if len(memory) >= MOST_KEPT:
-                memory.clear()
-            memory[key] = found
-        return found
-
-    return ask
-
-
-def forget_pairs() -> None:
-    """Empty the memories of pairs: for measurements."""
-    with _pairs_lock:
-        _pairs.clear()
-
-
-def _second_config(parts: tuple[Any, ...]) -> HfConfig | None:
-    for part in parts:
-        if isinstance(part, HfConfig):
-            return part
-        if isinstance(part, tuple) and (found := _second_config(part)) is not None:
-            return found
-    return None
-
-
-def _memory_of_pair(config: Keeps, partner: HfConfig) -> dict[Hashable, Any]:
-    with _pairs_lock:
-        memory = _pairs.setdefault((config, partner), {})
-        _pairs.move_to_end((config, partner))
-        while len(_pairs) > _MOST_PAIRS:
-            _pairs.popitem(last=False)
-        return memory

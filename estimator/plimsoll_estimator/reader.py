@@ -15,7 +15,8 @@ from importlib import resources
 from typing import Any, Final
 
 from plimsoll_estimator.errors import InvalidInput
-from plimsoll_estimator.hf_config import HfConfig, kept_with_config
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.kept import kept_with_config
 from plimsoll_estimator.shape import Dimensions, TowerSize
 
 MAX_LAYERS: Final = 2048
@@ -124,6 +125,14 @@ def language(config: HfConfig) -> HfConfig:
     return HfConfig(found, text.path)
 
 
+def layers_named(config: HfConfig) -> int | None:
+    """How many layers the file itself names, None where it is silent. Raises InvalidInput beyond MAX_LAYERS."""
+    count = config.text.int_or_none(*SPELLINGS["num_hidden_layers"])
+    if count is not None and count > MAX_LAYERS:
+        raise InvalidInput(f"{config.text.path}.num_hidden_layers", count, f"must be at most {MAX_LAYERS}")
+    return count
+
+
 def positive(text: HfConfig, *keys: str, default: int | None = None, limit: int = 1 << 40) -> int:
     """A whole number from 1 to `limit`, for what divides or is looped over. Raises InvalidInput naming the key."""
     value = text.int(*keys, default=default)
@@ -152,7 +161,7 @@ def dimensions(config: HfConfig, overrides: Mapping[str, int] = NO_OVERRIDES, *,
     heads = read("num_attention_heads", MAX_WIDTH) if attends else 0
     return Dimensions(
         model_type=text_type(config),
-        num_hidden_layers=read("num_hidden_layers", MAX_LAYERS),
+        layer_count=read("num_hidden_layers", MAX_LAYERS),
         hidden_size=hidden,
         heads=heads,
         kv_heads=_or(text, overrides, "num_key_value_heads", heads) if attends else 0,

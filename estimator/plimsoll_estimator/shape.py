@@ -29,7 +29,7 @@ class Dimensions:
     """
 
     model_type: str
-    num_hidden_layers: int
+    layer_count: int
     hidden_size: int
     heads: int
     kv_heads: int
@@ -354,3 +354,14 @@ def alike(layer: Layer, count: int) -> tuple[Layer, ...]:
 def alternating(flags: Iterable[bool], true: Layer, false: Layer) -> tuple[Layer, ...]:
     """One of two layers for each flag."""
     return tuple(true if flag else false for flag in flags)
+
+
+def stage_layers(layers: int, stages: int) -> tuple[range, ...]:
+    """Layer ranges of the pipeline stages: vllm/distributed/utils.py:get_pp_indices (all versions)."""
+    counts = [layers // stages] * stages
+    for i in range(2, layers % stages + 2):
+        counts[-i] += 1
+    edges = [0]
+    for count in counts:
+        edges.append(edges[-1] + count)
+    return tuple(range(edges[i], edges[i + 1]) for i in range(stages))

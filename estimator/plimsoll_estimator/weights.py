@@ -11,7 +11,8 @@ from typing import Final
 
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import Unsupported
-from plimsoll_estimator.hf_config import HfConfig, kept_with_config
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.kept import kept_with_config
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.models.register import architecture_of, find, read
 from plimsoll_estimator.quantization.methods import method_for

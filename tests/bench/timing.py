@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from plimsoll_estimator.hf_config import HfConfig, forget_pairs
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.kept import forget_pairs
 from plimsoll_operator.remembered import forget_everything
 
 

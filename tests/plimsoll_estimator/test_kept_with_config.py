@@ -14,7 +14,8 @@ from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.estimate import prepare
 from plimsoll_estimator.hardware import gpu_from
-from plimsoll_estimator.hf_config import MOST_KEPT, HfConfig, kept_with_config
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.kept import MOST_KEPT, kept_with_config
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 

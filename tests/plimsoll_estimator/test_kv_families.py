@@ -14,10 +14,10 @@ from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, EstimatorError, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kv_cache import KvCacheLayout, kv_cache_layout, plan_kv_cache
-from plimsoll_estimator.kv_cache.model_layers import stage_sizes
 from plimsoll_estimator.layers.kv_dtype import kv_head_bytes
 from plimsoll_estimator.models.register import shape_of
 from plimsoll_estimator.resolved import Gpu, KvPlan, KvRefusal, ResolvedArgs
+from plimsoll_estimator.shape import stage_layers
 from plimsoll_estimator.units import GIB
 
 DENSE: dict[str, Any] = {
@@ -347,7 +347,7 @@ def test_hostile_configs_are_refused_by_name(config: dict[str, Any], data: st.Da
 
 @given(st.integers(1, 200), st.integers(1, 16))
 def test_stages_hold_all_layers_evenly(layers: int, stages: int) -> None:
-    sizes = stage_sizes(max(layers, stages), stages)
+    sizes = [len(mine) for mine in stage_layers(max(layers, stages), stages)]
     assert sum(sizes) == max(layers, stages)
     assert max(sizes) - min(sizes) <= 1
     assert stages == 1 or sizes[-1] == min(sizes)

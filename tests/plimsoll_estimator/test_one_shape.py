@@ -44,7 +44,7 @@ def check_whole(shape: Shape) -> None:
     attends = shape.attends or shape.attends_both_ways
     for name, value in numbers(shape.size).items():
         assert value > 0 or (name in MAY_BE_ZERO and not attends), f"{name} is {value}"
-    assert len(shape.layers) == shape.size.num_hidden_layers
+    assert len(shape.layers) == shape.size.layer_count
     for layer in shape.kinds:
         check_layer(layer)
     widths = widths_of(shape, text_only=False)

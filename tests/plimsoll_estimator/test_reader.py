@@ -18,21 +18,21 @@ LLAMA = {"model_type": "llama", "hidden_size": 4096, "num_hidden_layers": 32, "n
 @pytest.mark.parametrize(
     ("sentence", "config", "expected"),
     [
-        ("a silent llama is LlamaConfig's own", {"model_type": "llama"}, {"hidden_size": 4096, "num_hidden_layers": 32, "kv_heads": 32}),
+        ("a silent llama is LlamaConfig's own", {"model_type": "llama"}, {"hidden_size": 4096, "layer_count": 32, "kv_heads": 32}),
         ("LLaVA's text without a type is a llama", {"model_type": "llava", "text_config": {}}, {"hidden_size": 4096, "heads": 32}),
         ("a head's width follows from the file's own sizes", {**LLAMA, "num_attention_heads": 64}, {"head_dim": 64, "kv_heads": 64}),
         ("Mistral shares key-value heads by default", {"model_type": "mistral"}, {"kv_heads": 8, "intermediate_size": 14336}),
         (
             "BLOOM spells its width n_embed",
             {"model_type": "bloom", "n_embed": 14336, "n_layer": 70, "num_attention_heads": 112},
-            {"hidden_size": 14336, "num_hidden_layers": 70},
+            {"hidden_size": 14336, "layer_count": 70},
         ),
         (
             "GPT-2 has spellings of its own",
             {"model_type": "gpt2", "n_embd": 1600, "n_head": 25, "n_layer": 48},
             {"hidden_size": 1600, "heads": 25},
         ),
-        ("MPT too", {"model_type": "mpt", "d_model": 7168, "n_heads": 64, "n_layers": 48}, {"hidden_size": 7168, "num_hidden_layers": 48}),
+        ("MPT too", {"model_type": "mpt", "d_model": 7168, "n_heads": 64, "n_layers": 48}, {"hidden_size": 7168, "layer_count": 48}),
         (
             "a type that no class is known for has no defaults",
             {**LLAMA, "model_type": "novel"},

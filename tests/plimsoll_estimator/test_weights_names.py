@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from plimsoll_estimator.layers.rank import stage_layers
 from plimsoll_estimator.quantization.method import canonical
 from plimsoll_estimator.quantization.names import Assigned, Ignored, Mode
+from plimsoll_estimator.shape import stage_layers
 
 MATCHES: list[tuple[str, list[str], Mode, str, bool]] = [
     ("an exact name, wrappers in another order", ["model.language_model.layers.3.mlp.gate"], "exact", "layers.3.mlp.gate", True),

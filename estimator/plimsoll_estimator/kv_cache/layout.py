@@ -14,7 +14,7 @@ from typing import Final
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Unsupported
-from plimsoll_estimator.hf_config import kept_with_config
+from plimsoll_estimator.kept import kept_with_config
 from plimsoll_estimator.kv_cache.grouping import group_layers
 from plimsoll_estimator.kv_cache.groups import KvGroup
 from plimsoll_estimator.kv_cache.model_layers import model_cache

@@ -15,7 +15,7 @@ from plimsoll_estimator.kv_cache.specs import LayerSpec
 from plimsoll_estimator.layers.needs import AttentionNeed, ModelNeeds, Need, StateNeed
 from plimsoll_estimator.layers.planner_rules import PlannerRules
 from plimsoll_estimator.resolved import ResolvedArgs
-from plimsoll_estimator.shape import Shape
+from plimsoll_estimator.shape import Shape, stage_layers
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,15 +29,6 @@ class ModelCache:
     counts_states: bool
     encoder_tokens: int
     packed: bool
-
-
-def stage_sizes(n_layers: int, n_stages: int) -> tuple[int, ...]:
-    """Decoder layers per pipeline stage; what does not divide goes to the stages before the last (vLLM: get_pp_indices)."""
-    base, rest = divmod(n_layers, n_stages)
-    sizes = [base] * n_stages
-    for i in range(2, rest + 2):
-        sizes[-i] += 1
-    return tuple(sizes)
 
 
 def model_cache(shape: Shape, resolved: ResolvedArgs, rules: PlannerRules, needs: ModelNeeds) -> ModelCache:
@@ -78,10 +69,8 @@ Layers = tuple[tuple[Need, ...], ...]
 def _staged(own: Layers, drafts: Layers, parts: Mapping[int, tuple[LayerSpec, ...]], n_stages: int) -> tuple[tuple[int, LayerSpec], ...]:
     """(stage, spec) of every cache of every layer; drafts live with the language-model head, on the last stage."""
     out: list[tuple[int, LayerSpec]] = []
-    start = 0
-    for stage, size in enumerate(stage_sizes(len(own), n_stages)):
-        out += [(stage, spec) for layer in own[start : start + size] for spec in parts[id(layer)]]
-        start += size
+    for stage, mine in enumerate(stage_layers(len(own), n_stages)):
+        out += [(stage, spec) for i in mine for spec in parts[id(own[i])]]
     out += [(n_stages - 1, spec) for layer in drafts for spec in parts[id(layer)]]
     return tuple(out)
 

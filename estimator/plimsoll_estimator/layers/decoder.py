@@ -12,9 +12,9 @@ from typing import Final, Literal
 
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.layers.rank import FLOAT32, Rank, stage_layers
+from plimsoll_estimator.layers.rank import FLOAT32, Rank
 from plimsoll_estimator.layers.rope import rope, rope_parameters
-from plimsoll_estimator.shape import Dimensions
+from plimsoll_estimator.shape import Dimensions, stage_layers
 
 Bias = Literal["no", "yes"] | tuple[str, ...]
 Part = Literal["embedding", "norm", "head"]
@@ -141,7 +141,7 @@ def stack(
 
     `vocabularies` are the rows of embedding and head where they differ.
     """
-    count = size.num_hidden_layers if layers is None else layers
+    count = size.layer_count if layers is None else layers
     head = rank.resolved.runner == "generate"
     tied = ties(size, style)
     native = not on_transformers(rank, style)  # the backend leaves out what a stage does not use

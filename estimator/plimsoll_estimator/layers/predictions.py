@@ -16,7 +16,7 @@ from plimsoll_estimator.shape import Layer
 
 def prediction_modules(rank: Rank, build: Callable[[str, Layer], None], norms: int = 3) -> None:
     """Each module's layer by `build(name, layer)`, an unquantised projection of embedding and hidden state to one, and `norms`."""
-    hidden, first = rank.shape.size.hidden_size, rank.shape.size.num_hidden_layers
+    hidden, first = rank.shape.size.hidden_size, rank.shape.size.layer_count
     for i, module in enumerate(rank.modules()):
         build(f"layers.{first + i}", module)
         rank.tensor(2 * hidden * hidden)

@@ -38,17 +38,6 @@ def divide(value: int, by: int) -> int:
     return value // by
 
 
-def stage_layers(layers: int, stages: int) -> tuple[range, ...]:
-    """Layer ranges of the pipeline stages: vllm/distributed/utils.py:get_pp_indices (all versions)."""
-    counts = [layers // stages] * stages
-    for i in range(2, layers % stages + 2):
-        counts[-i] += 1
-    edges = [0]
-    for count in counts:
-        edges.append(edges[-1] + count)
-    return tuple(range(edges[i], edges[i + 1]) for i in range(stages))
-
-
 class Rank:
     """The first tensor-parallel rank of one pipeline stage: the fullest, since remainders go to the first ranks.
 

@@ -37,7 +37,7 @@ def aria_language(rank: Rank) -> None:
 
 def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     block = routed_experts(text, size.intermediate_size)
-    return stacks.attending(windowed(text, size, stacks.attention(size)), [block] * size.num_hidden_layers)
+    return stacks.attending(windowed(text, size, stacks.attention(size)), [block] * size.layer_count)
 
 
 _LANGUAGE = Model(classes=(), model_types=("aria_text",), weights=aria_language, layers=_layers)

@@ -36,7 +36,7 @@ def bamba(rank: Rank) -> None:
 
 
 def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
-    count, listed = size.num_hidden_layers, text.list_or_none("attn_layer_indices") or ()
+    count, listed = size.layer_count, text.list_or_none("attn_layer_indices") or ()
     attends = [i in listed for i in range(count)]
     return stacks.stack(
         stacks.hybrid(attends, stacks.attention(size), stacks.mamba2(text, size)), [Mlp(width=size.intermediate_size)] * count

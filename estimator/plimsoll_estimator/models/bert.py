@@ -39,7 +39,7 @@ def bert(rank: Rank) -> None:
         rank.norm(hidden, bias=True, count=2)
         rank.attention_scales(parent)
 
-    rank.layers(range(size.num_hidden_layers), None, layer)
+    rank.layers(range(size.layer_count), None, layer)
     _bert_head(rank, hidden)
 
 
@@ -83,7 +83,7 @@ def modern_bert(rank: Rank) -> None:
         theta = "local" if mixer.seen == "sliding" else "global"
         rope(rank, mixer.head_dim, size.positions, parameters={"rope_type": "default", "rope_theta": theta})
 
-    rank.layers(range(size.num_hidden_layers), lambda i: (i == 0, rank.kind(i)), layer)
+    rank.layers(range(size.layer_count), lambda i: (i == 0, rank.kind(i)), layer)
     _modern_head(rank, hidden, normed)
 
 
@@ -104,7 +104,7 @@ def _alternating(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     every, kinds = positive(text, "global_attn_every_n_layers", default=3), text.list_or_none("layer_types") or ()
     full = stacks.attention(size)
     local = replace(full, seen="sliding", window=positive(text, "local_attention", default=128))
-    flags = [kinds[i] == "sliding_attention" if i < len(kinds) else i % every != 0 for i in range(size.num_hidden_layers)]
+    flags = [kinds[i] == "sliding_attention" if i < len(kinds) else i % every != 0 for i in range(size.layer_count)]
     return stacks.attending([local if flag else full for flag in flags], [Mlp(width=size.intermediate_size)] * len(flags))
 
 

@@ -52,7 +52,7 @@ def cohere2_moe(rank: Rank) -> None:
 
 def _prefixed(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     """Dense layers first, which see everything and may be wider; experts behind them, with the windows' pattern counted afresh."""
-    count = size.num_hidden_layers
+    count = size.layer_count
     first = min(text.int("first_k_dense_replace", default=0), count)
     kinds = text.list_or_none("mlp_layer_types") or ("dense",) * first + ("sparse",) * (count - first)
     block = routed_experts(text, size.intermediate_size)
@@ -66,7 +66,7 @@ def _seen(text: HfConfig, size: Dimensions, first: int) -> list[Attention]:
     if "layer_types" in text or not first:
         return windowed(text, size, full, every=4)
     period = text.int("prefix_dense_sliding_window_pattern", default=1) or 1
-    behind = windowed(text, replace(size, num_hidden_layers=size.num_hidden_layers - first), full, every=4)
+    behind = windowed(text, replace(size, layer_count=size.layer_count - first), full, every=4)
     local = replace(full, seen="sliding", window=text.int("sliding_window"))
     return [full if (i + 1) % period == 0 else local for i in range(first)] + behind
 

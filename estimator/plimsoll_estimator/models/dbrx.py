@@ -46,7 +46,7 @@ def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
         width=positive(ffn, "ffn_hidden_size", default=3584),
     )
     seen = stacks.windowed(text, size, stacks.attention(size))
-    return stacks.attending(seen, [block] * size.num_hidden_layers)
+    return stacks.attending(seen, [block] * size.layer_count)
 
 
 def _shared_heads(text: HfConfig) -> Mapping[str, int]:

@@ -53,12 +53,12 @@ def deepseek_v2(rank: Rank, norms: int = 2, corrects: bool = False) -> None:
 
 def _first_layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     block = routed_experts(text, positive(text, "moe_intermediate_size", limit=MAX_WIDTH))
-    return stacks.attending([stacks.attention(size)] * size.num_hidden_layers, behind_dense(text, size, block))
+    return stacks.attending([stacks.attention(size)] * size.layer_count, behind_dense(text, size, block))
 
 
 def _latent_layers(text: HfConfig, size: Dimensions, first: int = 0) -> tuple[Layer, ...]:
     """Latent attention, with an indexer where the file names `index_topk`; experts behind the dense layers, `first` where it is silent."""
-    count = size.num_hidden_layers
+    count = size.layer_count
     ffns: list[Mlp] | list[Mlp | Experts] = [Mlp(width=size.intermediate_size)] * count
     if text.raw("n_routed_experts") is not None:
         ffns = behind_dense(text, size, routed_experts(text, positive(text, "moe_intermediate_size", limit=MAX_WIDTH)), first)

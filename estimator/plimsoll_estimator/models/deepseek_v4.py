@@ -92,7 +92,7 @@ def deepseek_v4(rank: Rank) -> None:
     rank.tensor(head, 4)
     # nvidia/mtp.py: two projections and a head of the streams of their own; embedding and output head are the target's.
     for i, module in enumerate(rank.modules()):
-        name = f"layers.{size.num_hidden_layers + i}"
+        name = f"layers.{size.layer_count + i}"
         rank.replicated(name, ("e_proj",), size.hidden_size, (size.hidden_size,))
         rank.replicated(name, ("h_proj",), size.hidden_size, (size.hidden_size,))
         build(name, module, False)
@@ -105,7 +105,7 @@ def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
 
     Raises Unsupported for another ratio and for a list that ends before the layers do.
     """
-    count, ratios = size.num_hidden_layers, text.list_or_none("compress_ratios") or ()
+    count, ratios = size.layer_count, text.list_or_none("compress_ratios") or ()
     if len(ratios) < count or any(ratio not in _RATIOS for ratio in ratios[:count]):
         raise Unsupported(Check.KV_CACHE_FAMILY, "DeepSeek-V4: compress_ratios must name 0, 1, 4 or 128 for every layer")
     window, index = positive(text, "sliding_window"), positive(text, "index_head_dim", default=128, limit=MAX_WIDTH)

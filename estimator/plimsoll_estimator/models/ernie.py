@@ -29,11 +29,11 @@ def _sparse_layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     Ernie4_5_MoeConfig starts behind the first layer and ends with the last (-1) where a file is silent.
     """
     first, end = _least(text.raw("moe_layer_start_index"), 1), text.raw("moe_layer_end_index")
-    last = size.num_hidden_layers - 1 if end in (None, -1) else text.int("moe_layer_end_index")
+    last = size.layer_count - 1 if end in (None, -1) else text.int("moe_layer_end_index")
     step = positive(text, "moe_layer_interval", default=1)
     block, plain = routed_experts(text, text.int("moe_intermediate_size")), Mlp(width=size.intermediate_size)
     routed = range(first, last + 1) if text.bool("use_moe", default=block.count > 0) else range(0)
-    ffns = [block if i in routed and (i + 1) % step == 0 else plain for i in range(size.num_hidden_layers)]
+    ffns = [block if i in routed and (i + 1) % step == 0 else plain for i in range(size.layer_count)]
     return stacks.attending(windowed(text, size, stacks.attention(size)), ffns)
 
 

@@ -72,7 +72,7 @@ def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     """The class hands no cache settings to its attention: no window, and the cache stays at the model's dtype."""
     stacks.check_kinds(text)
     mixer = replace(stacks.attention(size), follows_cache_dtype=False)
-    return alike(Layer(mixers=(mixer,), ffn=Mlp(width=size.intermediate_size)), size.num_hidden_layers)
+    return alike(Layer(mixers=(mixer,), ffn=Mlp(width=size.intermediate_size)), size.layer_count)
 
 
 MODELS = (

@@ -39,7 +39,7 @@ def falcon_h1(rank: Rank) -> None:
 def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     """Both in every layer; `mamba_d_ssm` inner channels, where it is null `mamba_expand` times the hidden size."""
     mixers = (stacks.mamba2(text, size, text.int_or_none("mamba_d_ssm")), stacks.attention(size))
-    return alike(Layer(mixers=mixers, ffn=Mlp(width=size.intermediate_size)), size.num_hidden_layers)
+    return alike(Layer(mixers=mixers, ffn=Mlp(width=size.intermediate_size)), size.layer_count)
 
 
 MODELS = (Model(classes=("FalconH1ForCausalLM",), model_types=("falcon_h1",), weights=falcon_h1, layers=_layers),)

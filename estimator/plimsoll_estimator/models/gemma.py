@@ -89,8 +89,8 @@ def gemma4(rank: Rank) -> None:
     stack(rank, size, GEMMA3, layer, rank.kind)
     _normalizer(rank)
     if per_layer:
-        rank.embedding(text.int("vocab_size_per_layer_input", default=size.vocab_size), size.num_hidden_layers * per_layer)
-        rank.column("", ("per_layer_model_projection",), hidden, (size.num_hidden_layers * per_layer,))
+        rank.embedding(text.int("vocab_size_per_layer_input", default=size.vocab_size), size.layer_count * per_layer)
+        rank.column("", ("per_layer_model_projection",), hidden, (size.layer_count * per_layer,))
         rank.norm(per_layer)
         rank.tensor(3)
 
@@ -130,11 +130,11 @@ def _gemma4_layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     if text.raw("use_bidirectional_attention") == "all":
         window = window // 2 + 1
     local = [replace(one, window=window) if one.window else everywhere for one in windowed(text, size, stacks.attention(size), every=6)]
-    first_shared = size.num_hidden_layers - (text.int_or_none("num_kv_shared_layers") or 0)
+    first_shared = size.layer_count - (text.int_or_none("num_kv_shared_layers") or 0)
     widens = text.bool("use_double_wide_mlp") and first_shared > 0
     return stacks.unified(
         Layer(
-            mixers=(mixer if i < size.num_hidden_layers - 1 else everywhere,),
+            mixers=(mixer if i < size.layer_count - 1 else everywhere,),
             ffn=_gemma4_ffn(text, size.intermediate_size * (2 if widens and i >= first_shared else 1)),
             keeps_cache=i < first_shared,
         )

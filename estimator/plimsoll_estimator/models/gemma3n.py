@@ -41,10 +41,10 @@ def gemma3n(rank: Rank) -> None:
         rank.replicated(name, ("per_layer_projection",), per_layer, (hidden,))
         rank.norm(hidden, count=6)
 
-    rank.layers(range(size.num_hidden_layers), rank.kind, layer)
+    rank.layers(range(size.layer_count), rank.kind, layer)
     rank.embedding(size.vocab_size, hidden)
-    rank.embedding(text.int("vocab_size_per_layer_input", default=262144), size.num_hidden_layers * per_layer)
-    rank.column("self_decoder", ("per_layer_model_projection",), hidden, (size.num_hidden_layers * per_layer,))
+    rank.embedding(text.int("vocab_size_per_layer_input", default=262144), size.layer_count * per_layer)
+    rank.column("self_decoder", ("per_layer_model_projection",), hidden, (size.layer_count * per_layer,))
     for _ in range(2 * (streams - 1)):
         rank.column("altup", ("projection",), hidden, (hidden,))
     rank.norm(hidden + per_layer)
@@ -98,9 +98,9 @@ def _widest(text: HfConfig) -> Mapping[str, int]:
 
 def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     """Every fifth layer is global; the last ones read the cache of earlier ones."""
-    own = size.num_hidden_layers - text.int("num_kv_shared_layers", default=15)
+    own = size.layer_count - text.int("num_kv_shared_layers", default=15)
     widths = _widths(text)
-    ffns = [Mlp(width=widths[i % len(widths)]) for i in range(size.num_hidden_layers)]
+    ffns = [Mlp(width=widths[i % len(widths)]) for i in range(size.layer_count)]
     made = stacks.attending(windowed(text, size, stacks.attention(size), every=5), ffns)
     return stacks.unified(layer if i < own else replace(layer, keeps_cache=False) for i, layer in enumerate(made))
 

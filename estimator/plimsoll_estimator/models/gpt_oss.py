@@ -40,7 +40,7 @@ def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     """A window in every layer of an even number, counted from 0, whatever `layer_types` says (gpt_oss.py: _build_attention)."""
     check_kinds(text)
     full = replace(stacks.attention(size), sinks=True)
-    window, count = text.int_or_none("sliding_window"), size.num_hidden_layers
+    window, count = text.int_or_none("sliding_window"), size.layer_count
     local = replace(full, seen="sliding", window=window) if window else full
     block = routed_experts(text, size.intermediate_size, shared=0)
     return alternating((i % 2 == 0 for i in range(count)), Layer(mixers=(local,), ffn=block), Layer(mixers=(full,), ffn=block))

@@ -102,7 +102,7 @@ def _beside(text: HfConfig, size: Dimensions) -> Mlp | Experts | None:
 
 def _windowed(text: HfConfig, size: Dimensions) -> list[Attention]:
     """GraniteSWAConfig: every fourth layer from the first on is full, the others have a window; all have sinks."""
-    count, window = size.num_hidden_layers, text.int_or_none("sliding_window")
+    count, window = size.layer_count, text.int_or_none("sliding_window")
     full = replace(stacks.attention(size), sinks=text.bool("attention_sinks", True))
     local = replace(full, seen="sliding", window=window) if window else full
     names = {"full_attention": full, "sliding_attention": local}
@@ -126,7 +126,7 @@ def _shared(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
 
 def _hybrid(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     """GraniteMoeHybridConfig: without a list of layers all are Mamba 2."""
-    count = size.num_hidden_layers
+    count = size.layer_count
     attends = by_name(text, count, ATTENDS, "layer_types", "layers_block_type") or [False] * count
     return stacks.stack(hybrid(attends, stacks.attention(size), stacks.mamba2(text, size)), [_beside(text, size)] * count)
 

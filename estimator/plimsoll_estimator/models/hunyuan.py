@@ -68,7 +68,7 @@ def _sparse_layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     """
     if text.raw("use_cla"):
         raise Unsupported(Check.UNSUPPORTED_ARCHITECTURE, "no rules for a Hunyuan whose layers share keys and values (use_cla)")
-    count, found = size.num_hidden_layers, experts(text)
+    count, found = size.layer_count, experts(text)
     ffns: list[Mlp | Experts] = [Mlp(width=size.intermediate_size)] * count
     if found > 1:
         mixed = text.raw("use_mixed_mlp_moe") not in (False, 0)

@@ -45,7 +45,7 @@ def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
         kernel=positive(text, "mamba_d_conv", default=4, limit=MAX_WIDTH),
         dt_rank=stacks.dt_rank(text, "mamba_dt_rank", size),
     )
-    numbers = range(size.num_hidden_layers)
+    numbers = range(size.layer_count)
     plain, block = Mlp(width=size.intermediate_size), stacks.routed_experts(text, size.intermediate_size, shared=0)
     ffns = [block if i % every == first and block.count > 1 else plain for i in numbers]
     return stacks.stack(stacks.hybrid([i % period == offset for i in numbers], stacks.attention(size), state), ffns)

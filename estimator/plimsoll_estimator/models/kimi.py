@@ -148,7 +148,7 @@ def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
 
     So KimiLinearConfig.is_kda_layer; `full_attn_layers` and Transformers' `layer_types` the class does not read.
     """
-    count, linear = size.num_hidden_layers, text.sub("linear_attn_config")
+    count, linear = size.layer_count, text.sub("linear_attn_config")
     full = stacks.latent(text, size)
     ffns: list[Mlp] | list[Mlp | Experts] = [Mlp(width=size.intermediate_size)] * count
     if experts(text):

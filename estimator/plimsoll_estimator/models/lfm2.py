@@ -75,7 +75,7 @@ def _conv(text: HfConfig, width: int) -> ShortConv:
 
 def _dense(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     """Lfm2Config: attention by `layer_types`, else by `full_attn_idxs`, else everywhere."""
-    count, listed = size.num_hidden_layers, text.list_or_none("full_attn_idxs")
+    count, listed = size.layer_count, text.list_or_none("full_attn_idxs")
     attends = by_name(text, count, _ATTENDS, "layer_types") or [listed is None or i in listed for i in range(count)]
     state = _conv(text, positive(text, "conv_dim", default=size.hidden_size, limit=MAX_WIDTH))
     return stacks.stack(hybrid(attends, stacks.attention(size), state), [Mlp(width=size.intermediate_size)] * count)
@@ -83,9 +83,9 @@ def _dense(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
 
 def _sparse(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     """Lfm2MoeConfig, which fills in no list of layers: without one vLLM cannot build it."""
-    attends = by_name(text, size.num_hidden_layers, _ATTENDS, "layer_types")
+    attends = by_name(text, size.layer_count, _ATTENDS, "layer_types")
     if attends is None:
-        raise InvalidInput(f"{text.path}.layer_types", None, f"must name each of the {size.num_hidden_layers} layers")
+        raise InvalidInput(f"{text.path}.layer_types", None, f"must name each of the {size.layer_count} layers")
     block = routed_experts(text, text.int("moe_intermediate_size"), shared=0)
     ffns = sparse_from(size, block, first=text.int("num_dense_layers"))
     return stacks.stack(hybrid(attends, stacks.attention(size), _conv(text, size.hidden_size)), ffns)

@@ -45,7 +45,7 @@ def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     vLLM's class reads that step alone, not `moe_layers` (llama4.py: Llama4DecoderLayer).
     """
     check_kinds(text)
-    count, step = size.num_hidden_layers, text.int("interleave_moe_layer_step", default=1)
+    count, step = size.layer_count, text.int("interleave_moe_layer_step", default=1)
     block = routed_experts(text, size.intermediate_size, shared=size.intermediate_size)
     flat = Mlp(width=positive(text, "intermediate_size_mlp", default=size.intermediate_size, limit=MAX_WIDTH))
     ffns: list[Mlp | Experts] = [block if step and (i + 1) % step == 0 else flat for i in range(count)]
@@ -54,7 +54,7 @@ def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
 
 def _seen(text: HfConfig, size: Dimensions) -> list[Attention]:
     """Layers with rotary embeddings attend within chunks; every fourth has none and sees all tokens."""
-    full, chunk, count = stacks.attention(size), text.int_or_none("attention_chunk_size"), size.num_hidden_layers
+    full, chunk, count = stacks.attention(size), text.int_or_none("attention_chunk_size"), size.layer_count
     flags = text.list_or_none("no_rope_layers")
     if not flags:
         period = positive(text, "no_rope_layer_interval", default=4, limit=MAX_LAYERS)

@@ -50,7 +50,7 @@ def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     mixer = stacks.latent(text, size)
     width = positive(text, "expert_ffn_hidden_size", "moe_intermediate_size", limit=MAX_WIDTH)
     block = routed_experts(text, width, shared=size.intermediate_size, count=positive(text, "n_routed_experts", limit=MAX_WIDTH))
-    return stacks.stack([(mixer, mixer)] * size.num_hidden_layers, [block] * size.num_hidden_layers)
+    return stacks.stack([(mixer, mixer)] * size.layer_count, [block] * size.layer_count)
 
 
 def _predictions(text: HfConfig, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:

@@ -44,7 +44,7 @@ def _first(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
         kernel=positive(text, "conv_kernel", default=4, limit=MAX_WIDTH),
         dt_rank=stacks.dt_rank(text, "time_step_rank", size),
     )
-    return alike(Layer(mixers=(mixer,), ffn=None), size.num_hidden_layers)
+    return alike(Layer(mixers=(mixer,), ffn=None), size.layer_count)
 
 
 def _second(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
@@ -61,7 +61,7 @@ def _second(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
         state=positive(text, "state_size", limit=MAX_WIDTH),
         kernel=positive(text, "conv_kernel", limit=MAX_WIDTH),
     )
-    return alike(Layer(mixers=(mixer,), ffn=None), size.num_hidden_layers)
+    return alike(Layer(mixers=(mixer,), ffn=None), size.layer_count)
 
 
 MODELS = (

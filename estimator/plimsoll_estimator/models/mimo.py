@@ -69,7 +69,7 @@ def _attention(text: HfConfig, size: Dimensions, mark: str) -> Attention:
 
 def _windowed(text: HfConfig, size: Dimensions) -> list[bool]:
     """Where `hybrid_layer_pattern` has a 1; a file saved by Transformers 5 has `layer_types`, as MiMoV2FlashConfig fills them in."""
-    count, pattern = size.num_hidden_layers, text.list_or_none("hybrid_layer_pattern")
+    count, pattern = size.layer_count, text.list_or_none("hybrid_layer_pattern")
     if pattern is not None:
         return [i < len(pattern) and pattern[i] == 1 for i in range(count)]
     named = by_name(text, count, {"sliding_attention": True, "full_attention": False}, "layer_types")
@@ -83,7 +83,7 @@ def _feed_forwards(text: HfConfig, size: Dimensions) -> list[Mlp | Experts]:
     if freq is None:
         return behind_dense(text, size, block, first=1)
     listed = freq if isinstance(freq, list | tuple) else ()
-    return [block if i < len(listed) and listed[i] else Mlp(width=size.intermediate_size) for i in range(size.num_hidden_layers)]
+    return [block if i < len(listed) and listed[i] else Mlp(width=size.intermediate_size) for i in range(size.layer_count)]
 
 
 def _predictions(text: HfConfig, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:

@@ -12,13 +12,13 @@ from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import DecoderStyle, attention, mlp, stack
 from plimsoll_estimator.layers.experts import MoeStyle, feed_forward
-from plimsoll_estimator.layers.rank import VOCABULARY_PADDING, Rank, divide, stage_layers
+from plimsoll_estimator.layers.rank import VOCABULARY_PADDING, Rank, divide
 from plimsoll_estimator.layers.rope import rope
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model, seeing
 from plimsoll_estimator.models.stacks import ATTENDS, by_name, hybrid, mixture, routed_experts
 from plimsoll_estimator.reader import MAX_WIDTH, positive
-from plimsoll_estimator.shape import Dimensions, Experts, IndexKeys, Layer, Lightning, Mlp
+from plimsoll_estimator.shape import Dimensions, Experts, IndexKeys, Layer, Lightning, Mlp, stage_layers
 from plimsoll_estimator.towers.compose import behind
 from plimsoll_estimator.towers.minimax_vit import minimax_tower
 from plimsoll_estimator.units import round_up
@@ -62,7 +62,7 @@ def minimax_text_01(rank: Rank) -> None:
 
     if rank.first:
         rank.embedding(size.vocab_size, size.hidden_size)
-    rank.layers(stage_layers(size.num_hidden_layers, rank.resolved.pipeline_parallel_size)[rank.stage], rank.kind, layer)
+    rank.layers(stage_layers(size.layer_count, rank.resolved.pipeline_parallel_size)[rank.stage], rank.kind, layer)
     if rank.last:
         rank.norm(size.hidden_size)
         rank.tensor(divide(round_up(size.vocab_size, VOCABULARY_PADDING), rank.tp) * size.hidden_size, 4)
@@ -104,7 +104,7 @@ def _flag(text: HfConfig, key: str, flag: object) -> bool:
 
 def _text_01(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     """One expert alone is an MLP; experts and shared widths may differ from layer to layer."""
-    count = size.num_hidden_layers
+    count = size.layer_count
     state = Lightning(heads=size.heads, head_dim=size.head_dim)
     counts, widths = text.raw("num_local_experts"), text.raw("shared_intermediate_size")
 
@@ -180,7 +180,7 @@ def _sparse_attention(text: HfConfig) -> HfConfig:
 
 def _m3(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     """Ordinary attention in every layer, index keys beside it in sparse ones; MLPs of a width of their own, then experts."""
-    count, sparse, full = size.num_hidden_layers, _sparse_attention(text), stacks.attention(size)
+    count, sparse, full = size.layer_count, _sparse_attention(text), stacks.attention(size)
     index = IndexKeys(
         width=positive(sparse, "sparse_index_dim", default=128, limit=MAX_WIDTH),
         block=positive(sparse, "sparse_block_size", default=128, limit=MAX_WIDTH),

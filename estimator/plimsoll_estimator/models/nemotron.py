@@ -72,7 +72,7 @@ def _nas(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     full = stacks.attention(size)
     mixers: list[tuple[Mixer, ...]] = []
     ffns: list[Mlp | None] = []
-    for i in range(size.num_hidden_layers):
+    for i in range(size.layer_count):
         heads, ffn = _block(text, i)
         mixers.append(() if heads.bool("no_op") else (replace(full, kv_heads=_kv_heads(heads, size)),))
         ffns.append(None if ffn.bool("no_op") else Mlp(width=_ffn_width(ffn, size)))

@@ -88,7 +88,7 @@ def _plain_delta_net(rank: Rank, parent: str, hidden: int, mixer: DeltaNet) -> N
 
 def _hybrid(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     """Attention where `layer_types` says so; OlmoHybridConfig fills in every fourth layer, or else the last."""
-    count = size.num_hidden_layers
+    count = size.layer_count
     last = {count - 1} if count < _PERIOD else set()
     attends = by_name(text, count, ATTENDS, "layer_types") or [(i + 1) % _PERIOD == 0 or i in last for i in range(count)]
     heads = positive(text, "linear_num_key_heads", default=size.heads, limit=MAX_WIDTH)

@@ -112,7 +112,7 @@ def _shared_block(text: HfConfig) -> Experts:
 def _interleaved(text: HfConfig, size: Dimensions, state_dtype: str | None) -> list[tuple[Mixer, ...]]:
     """Gated DeltaNet, and attention where `layer_types` says so, else in every `full_attention_interval`-th layer."""
     every = positive(text, "full_attention_interval", default=4, limit=MAX_LAYERS)
-    count = size.num_hidden_layers
+    count = size.layer_count
     attends = by_name(text, count, ATTENDS, "layer_types") or [(i + 1) % every == 0 for i in range(count)]
     return hybrid(attends, stacks.attention(size), stacks.delta_net(text, state_dtype=state_dtype))
 
@@ -126,13 +126,13 @@ def _next(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
 
 def _next_5(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     """Qwen3_5DecoderLayer with MLPs; states are kept as `mamba_ssm_dtype` says."""
-    ffns = [Mlp(width=size.intermediate_size)] * size.num_hidden_layers
+    ffns = [Mlp(width=size.intermediate_size)] * size.layer_count
     return stacks.stack(_interleaved(text, size, text.str_or_none("mamba_ssm_dtype")), ffns)
 
 
 def _next_5_sparse(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     """Qwen3_5DecoderLayer with experts in every layer."""
-    ffns = [_shared_block(text)] * size.num_hidden_layers
+    ffns = [_shared_block(text)] * size.layer_count
     return stacks.stack(_interleaved(text, size, text.str_or_none("mamba_ssm_dtype")), ffns)
 
 
@@ -142,7 +142,7 @@ def _sparse(shared: bool) -> Layers:
     def layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
         block = _shared_block(text) if shared else routed_experts(text, text.int("moe_intermediate_size"), shared=0)
         ffns = sparse_from(size, block, step=positive(text, "decoder_sparse_step", default=1), dense=_mlp_only(text))
-        return stacks.attending([stacks.attention(size)] * size.num_hidden_layers, ffns)
+        return stacks.attending([stacks.attention(size)] * size.layer_count, ffns)
 
     return layers
 

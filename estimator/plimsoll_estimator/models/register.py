@@ -18,7 +18,8 @@ from typing import Final
 from plimsoll_estimator import models
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import Unsupported
-from plimsoll_estimator.hf_config import HfConfig, kept_with_config
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.kept import kept_with_config
 from plimsoll_estimator.models.record import Model, Wrapper, always
 from plimsoll_estimator.reader import MAX_WIDTH, VISION, dimensions, experts, language, positive, text_type, tower
 from plimsoll_estimator.shape import Shape, Vision

@@ -166,7 +166,7 @@ def windowed(text: HfConfig, size: Dimensions, full: Attention, every: int | Non
     file wins. None: a class without such a pattern, whose window all layers have.
     """
     check_kinds(text)
-    count, window = size.num_hidden_layers, text.int_or_none("sliding_window")
+    count, window = size.layer_count, text.int_or_none("sliding_window")
     if not window or not text.bool("use_sliding_window", default=True):
         return [full] * count
     local = replace(full, seen="sliding", window=window)
@@ -190,7 +190,7 @@ def dense(*, every: int | None = None, windows: bool = True, sinks: bool = False
     def layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
         full = replace(attention(size), sinks=sinks)
         check_kinds(text)
-        seen = windowed(text, size, full, every) if windows else [full] * size.num_hidden_layers
+        seen = windowed(text, size, full, every) if windows else [full] * size.layer_count
         return attending(seen, [Mlp(width=size.intermediate_size)] * len(seen))
 
     return layers
@@ -207,7 +207,7 @@ def routed_experts(text: HfConfig, width: int, *, shared: int | None = None, cou
 def sparse_from(size: Dimensions, block: Experts, *, first: int = 0, step: int = 1, dense: Collection[int] = ()) -> list[Mlp | Experts]:
     """Experts in every `step`-th layer from `first` on, but not in `dense`; elsewhere an MLP of the model's intermediate size."""
     plain = Mlp(width=size.intermediate_size)
-    count = size.num_hidden_layers
+    count = size.layer_count
     return [block if i >= first and i not in dense and (i + 1) % step == 0 and block.count else plain for i in range(count)]
 
 
@@ -222,7 +222,7 @@ def behind_dense(text: HfConfig, size: Dimensions, block: Experts, first: int = 
 
     Without that key `mlp_layer_types` may list the layers, as Transformers 5 saves them; else `first` layers are dense.
     """
-    plain, count = Mlp(width=size.intermediate_size), size.num_hidden_layers
+    plain, count = Mlp(width=size.intermediate_size), size.layer_count
     if "first_k_dense_replace" not in text:
         listed = by_name(text, count, {"sparse": True, "dense": False}, "mlp_layer_types")
         if listed is not None:

@@ -62,7 +62,7 @@ def _seen(text: HfConfig, size: Dimensions) -> list[Attention]:
 
     Step3p5DecoderLayer: `attention_other_setting` names the kind and its heads; without `layer_types` it is not asked.
     """
-    count, window = size.num_hidden_layers, text.int_or_none("sliding_window")
+    count, window = size.layer_count, text.int_or_none("sliding_window")
     full = stacks.attention(size)
     local = replace(full, seen="sliding", window=window) if window else full
     other = text.sub("attention_other_setting")
@@ -86,7 +86,7 @@ def _other_heads(other: HfConfig, like: Attention) -> Attention:
 
 def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     """Experts in the layers of `moe_layers_enum`, else in all but the first; the shared one is as wide as those chosen together."""
-    seen, sparse = _seen(text, size), _numbers(text, "moe_layers_enum") or frozenset(range(1, size.num_hidden_layers))
+    seen, sparse = _seen(text, size), _numbers(text, "moe_layers_enum") or frozenset(range(1, size.layer_count))
     width, chosen = positive(text, "moe_intermediate_size", limit=MAX_WIDTH), text.int("moe_top_k", "num_experts_per_tok")
     shared = text.int_or_none("share_expert_dim")
     block = Experts(

@@ -29,7 +29,7 @@ def whisper(rank: Rank) -> None:
     rank.table(text.int("max_target_positions", default=_TARGET), hidden)
     heads, wide = positive(text, "encoder_attention_heads"), text.int("encoder_ffn_dim")
     _stack(rank, "encoder", positive(text, "encoder_layers", limit=MAX_LAYERS), heads, wide, cross=False)
-    _stack(rank, "decoder", size.num_hidden_layers, size.heads, size.intermediate_size, cross=True)
+    _stack(rank, "decoder", size.layer_count, size.heads, size.intermediate_size, cross=True)
     rank.table(size.vocab_size, hidden)
 
 
@@ -70,7 +70,7 @@ def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     """A decoder layer keeps its own tokens and, per request, the encoder's 30 seconds."""
     encoded = CrossAttention(kv_heads=size.kv_heads, head_dim=size.head_dim, tokens=positive(text, "max_source_positions", default=_SOURCE))
     one = Layer(mixers=(stacks.attention(size), encoded), ffn=Mlp(width=size.intermediate_size))
-    return alike(one, size.num_hidden_layers)
+    return alike(one, size.layer_count)
 
 
 MODELS = (

@@ -88,8 +88,8 @@ def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     """
     listed = text.list_or_none("layers_block_type")
     count = len(_LAYERS if listed is None else listed)
-    if count != size.num_hidden_layers:
-        raise InvalidInput(f"{text.path}.num_hidden_layers", size.num_hidden_layers, f"must be the number of layers listed, {count}")
+    if count != size.layer_count:
+        raise InvalidInput(f"{text.path}.num_hidden_layers", size.layer_count, f"must be the number of layers listed, {count}")
     inner = positive(text, "mamba_expand", default=2, limit=MAX_WIDTH) * size.hidden_size
     heads = positive(text, "n_mamba_heads", default=8, limit=MAX_WIDTH)
     state = Mamba2(

@@ -11,7 +11,8 @@ from typing import Any, Final
 
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import InvalidInput, Unsupported
-from plimsoll_estimator.hf_config import HfConfig, kept_with_config
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.kept import kept_with_config
 from plimsoll_estimator.quantization.forms import (
     PLAIN,
     BitsAndBytes,
@@ -30,6 +31,7 @@ from plimsoll_estimator.quantization.names import Assigned, Ignored, Mode, check
 from plimsoll_estimator.quantization.patterns import MOST_ITEMS
 from plimsoll_estimator.quantization.quantized import Chooser, Quantized, no_scales
 from plimsoll_estimator.quantization.releases import stored_rules
+from plimsoll_estimator.reader import layers_named
 from plimsoll_estimator.resolved import ResolvedArgs
 
 _NOTHING: Final = HfConfig({}, "quantization_config")
@@ -388,6 +390,6 @@ def method_for(config: HfConfig, resolved: ResolvedArgs) -> Method:
         settings = HfConfig({**settings.as_mapping(), "expert_dtype": config.str_or_none("expert_dtype")}, settings.path)
     method = build(settings, resolved)
     if isinstance(method, Quantized):
-        layers = config.text.int_or_none("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+        layers = layers_named(config)
         check_work(method.lists, MOST_LAYERS if layers is None else layers, settings.path)
     return method

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from plimsoll_estimator.errors import InvalidInput
-from plimsoll_estimator.hf_config import HfConfig, kept_with_config
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.kept import kept_with_config
+from plimsoll_estimator.reader import layers_named
 
-_MOST_LAYERS: Final = 2048
-_LAYERS: Final = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 _MOST_LOOKED_THROUGH: Final = 1 << 22
 """Entries of one list times layers: lists that name layers are looked through for each of them. Eight thousand entries on 512 layers."""
 _PER_LAYER: Final = (
@@ -28,9 +28,7 @@ _SCALARS: Final = ("rope_theta", "factor", "original_max_position_embeddings", "
 @kept_with_config
 def check_config(config: HfConfig) -> None:
     """Raises InvalidInput naming the key that breaks a bound."""
-    layers = config.text.int_or_none(*_LAYERS)
-    if layers is not None and layers > _MOST_LAYERS:
-        raise InvalidInput(f"{config.text.path}.num_hidden_layers", layers, f"must be at most {_MOST_LAYERS}")
+    layers = layers_named(config)
     for path, key, values in _lists(config):
         if len(values) * (layers or 1) > _MOST_LOOKED_THROUGH:
             limit = f"entries are too many on {layers or 1} layers: at most {_MOST_LOOKED_THROUGH // (layers or 1)}"

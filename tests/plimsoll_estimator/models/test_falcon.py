@@ -37,7 +37,7 @@ def test_key_value_heads_are_those_of_the_class(sentence: str, config: dict[str,
     shape = shape_of(config)
     assert shape.size.kv_heads == kv_heads, sentence
     # Weights and cache ask the same value: a cache token and the projection that fills it.
-    assert layout_of(config).kv_block_bytes == (16 * kv_heads * 2 * 64 * 2 * shape.size.num_hidden_layers,)
+    assert layout_of(config).kv_block_bytes == (16 * kv_heads * 2 * 64 * 2 * shape.size.layer_count,)
 
 
 def test_falcon_as_shipped() -> None:

@@ -24,7 +24,7 @@ SPARSE: dict[str, Any] = {"architectures": ["Glm4MoeForCausalLM"], "model_type":
 def test_experts_stand_behind_dense_layers(name: str, layers: str, first: int, experts: Experts) -> None:
     shape = shipped(name)
     assert seen(shape) == layers
-    assert routed(shape) == list(range(first, shape.size.num_hidden_layers))
+    assert routed(shape) == list(range(first, shape.size.layer_count))
     assert shape.experts == experts
 
 

@@ -28,7 +28,7 @@ def test_mpt_as_shipped() -> None:
 )
 def test_dimensions_are_those_of_the_config_class(sentence: str, config: dict[str, Any], found: tuple[int, ...]) -> None:
     size = shape_of(config).size
-    assert (size.num_hidden_layers, size.heads, size.kv_heads, size.intermediate_size) == found, sentence
+    assert (size.layer_count, size.heads, size.kv_heads, size.intermediate_size) == found, sentence
 
 
 def test_an_unknown_kind_of_layer_is_named() -> None:

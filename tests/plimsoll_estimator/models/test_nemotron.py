@@ -17,7 +17,7 @@ def of_h(**config: Any) -> str:
 
 def test_a_published_mixture() -> None:
     shape = shipped("nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16")
-    assert len(shape.layers) == shape.size.num_hidden_layers == 52
+    assert len(shape.layers) == shape.size.layer_count == 52
     assert sum(layer.attends for layer in shape.layers) == 6
     assert shape.experts == Experts(count=128, per_token=6, width=1856, shared=3712)
     assert next(mixer for mixer in shape.mixers if isinstance(mixer, Mamba2)).state_dtype == "float32"
