@@ -46,6 +46,8 @@ class Check(StrEnum):
     """The method no longer reads such a checkpoint (quantization/auto_gptq.py, utils/gptq_utils.py)."""
     QUANTIZATION_UNSUPPORTED_ON_GPU = "QuantizationUnsupportedOnGpu", "quantization", _NOTHING
     """The compute capability is below the method's least (config/vllm.py: _get_quantization_config)."""
+    QUANTIZATION_NEEDS_CHECKPOINT = "QuantizationNeedsCheckpoint", "quantization", _NOTHING
+    """The method reads quantised checkpoints only, and this one is not (model_loader/weight_utils.py: get_quant_config)."""
     KV_CACHE_DTYPE_UNSUPPORTED = "KvCacheDtypeUnsupported", "kv_cache_dtype", _NOTHING
     """The checkpoint, the model's dtype or the GPU's attention backend cannot hold such a cache (attention/layer.py, config/vllm.py).
 

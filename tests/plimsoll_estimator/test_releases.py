@@ -20,6 +20,7 @@ PACKAGE = Path(str(plimsoll_estimator.__file__)).parent
 PARTS = (
     "layers.planner_rules",
     "resolve.engine_core",
+    "resolve.dtypes",
     *(f"{part}.releases" for part in ("layers", "towers", "quantization", "overhead", "resolve")),
 )
 TABLES = {name: importlib.import_module(f"plimsoll_estimator.{name}") for name in PARTS}

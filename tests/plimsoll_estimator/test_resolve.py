@@ -59,6 +59,8 @@ def without(config: dict[str, Any], *keys: str) -> dict[str, Any]:
 
 
 TWELVE_HEADS = {**LLAMA, "num_attention_heads": 12}
+GPTQ = {"quant_method": "gptq", "bits": 4, "sym": True, "group_size": 128, "desc_act": False}
+AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}
 FBGEMM = {**LLAMA, "quantization_config": {"quant_method": "fbgemm_fp8"}}
 
 
@@ -137,11 +139,12 @@ def test_a_longrope_model_may_be_asked_for_its_long_length() -> None:
 @pytest.mark.parametrize(
     ("settings", "version", "product", "name"),
     [
-        ({"quant_method": "gptq", "bits": 4, "sym": True}, "0.19.1", H100, "gptq_marlin"),
-        ({"quant_method": "gptq", "bits": 4, "sym": True}, "0.19.1", T4, "gptq"),
-        ({"quant_method": "gptq", "bits": 4, "sym": True}, "0.33.0", H100, "auto_gptq"),
-        ({"quant_method": "awq", "bits": 4}, "0.19.1", H100, "awq_marlin"),
-        ({"quant_method": "awq", "bits": 4}, "0.25.1", H100, "auto_awq"),
+        (GPTQ, "0.19.1", H100, "gptq_marlin"),
+        (GPTQ, "0.19.1", T4, "gptq_marlin"),
+        (GPTQ, "0.13.0", T4, "gptq"),
+        (GPTQ, "0.33.0", H100, "auto_gptq"),
+        (AWQ, "0.19.1", H100, "awq_marlin"),
+        (AWQ, "0.25.1", H100, "auto_awq"),
         ({"quant_method": "modelopt", "quant_algo": "NVFP4"}, "0.33.0", H100, "modelopt_fp4"),
         ({"quant_method": "modelopt", "quantization": {"quant_algo": "MIXED_PRECISION"}}, "0.33.0", H100, "modelopt_mixed"),
         ({"quant_method": "fp8", "weight_block_size": [128, 128]}, "0.33.0", L4, "fp8"),

@@ -120,16 +120,12 @@ class Block8(Form):
         block_n, block_k = self.block_n, self.block_k
         if shape.intermediate % block_n or shape.intermediate % block_k:
             if not self.refine:
-                raise _block_refusal(
-                    "The output_size of gate's and up's weight", shape.intermediate, "weight quantization block_n", block_n
-                )
+                raise _block_refusal("The output_size of gate's and up's weight", shape.intermediate, "block_n", block_n)
             while block_n > 32 and shape.intermediate % block_n:
                 block_n //= 2
             block_k = min(block_k, block_n)
             if shape.intermediate % block_n:
-                raise _block_refusal(
-                    "The output_size of gate's and up's weight", shape.intermediate, "weight quantization block_n", self.block_n
-                )
+                raise _block_refusal("The output_size of gate's and up's weight", shape.intermediate, "block_n", self.block_n)
         up = shape.halves * ceil_div(shape.intermediate, block_n) * ceil_div(shape.hidden, block_k)
         down = ceil_div(shape.hidden, block_n) * ceil_div(shape.intermediate, block_k)
         return shape.elements + shape.bias_bytes + shape.local * (up + down) * self.scale_bytes

@@ -11,13 +11,13 @@ from typing import Final, Literal
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import NEWEST_KNOWN, OLDEST_KNOWN, EngineVersion
-from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Unsupported
+from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.models.register import architecture_of, read
 from plimsoll_estimator.models.releases import check_registered, registered
-from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolve.batching import batch_sizes, capture_size, in_flight_tokens
 from plimsoll_estimator.resolve.checks import MOST_RANKS, check_batch, check_nodes, check_parallel, positive
+from plimsoll_estimator.resolve.dtypes import resolve_dtype
 from plimsoll_estimator.resolve.engine_core import Start, check_core
 from plimsoll_estimator.resolve.extensions import check_lora, check_speculation
 from plimsoll_estimator.resolve.facts import engine_defaults
@@ -35,8 +35,6 @@ from plimsoll_estimator.shape import Shape
 
 __all__ = ["resolve"]
 
-_DTYPES: Final = {"half": "float16", "float16": "float16", "bfloat16": "bfloat16", "float": "float32", "float32": "float32"}
-_NO_FLOAT16: Final = frozenset({"gemma2", "gemma3", "gemma3_text", "plamo2", "glm4"})
 _POOLING_SUFFIXES: Final = (
     "ForSequenceClassification", "ForTextEncoding", "EmbeddingModel", "ForTokenClassification", "ForImageClassification",
     "ForVideoClassification", "ClassificationModel", "ForRewardModeling", "RewardModel", "ForProcessRewardModel", "ForMaskedLM",
@@ -59,7 +57,7 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
     pp = positive("pipeline_parallel_size", args.pipeline_parallel_size, 1, MOST_RANKS)
     dp = positive("data_parallel_size", args.data_parallel_size, 1, MOST_RANKS)
     dcp = positive("decode_context_parallel_size", args.decode_context_parallel_size, 1, MOST_RANKS)
-    dtype = _dtype(config, args.dtype, gpu, runner)
+    dtype = resolve_dtype(config, args.dtype, gpu, runner, version)
     quantization = resolve_quantization(config, architecture, args.quantization, gpu, version, dtype)
     check_kv_cache_dtype(quantization_config(config), args.kv_cache_dtype, quantization, dtype, version)
     length = max_model_len(config, args.max_model_len, version)
@@ -136,31 +134,6 @@ def _runner(config: HfConfig, architecture: str, args: EngineArgs) -> Literal["g
     ):
         return "pooling"
     return "generate"
-
-
-def _dtype(config: HfConfig, wanted: str | None, gpu: Gpu, runner: str) -> str:
-    model_type = language(config).model_type or config.model_type
-    if wanted is not None and wanted != "auto":
-        if wanted not in _DTYPES:
-            raise InvalidInput("engine_args.dtype", wanted, f"must be auto or one of {', '.join(sorted(_DTYPES))}")
-        dtype = _DTYPES[wanted]
-        if dtype == "float16" and model_type in _NO_FLOAT16:
-            raise EngineRefusal(Check.DTYPE_UNSUPPORTED, f"{model_type} does not support float16")
-    else:
-        stated = next((text for level in (config, language(config)) if (text := level.str_or_none("dtype", "torch_dtype"))), None)
-        dtype = _DTYPES.get((stated or "float32").removeprefix("torch."), "float32")
-        if dtype == "float32":
-            prefers_half = (runner == "pooling" or gpu.capability < 80) and model_type not in _NO_FLOAT16
-            dtype = "float16" if prefers_half else "bfloat16"
-        if dtype == "bfloat16" and gpu.capability < 80 and model_type not in _NO_FLOAT16:
-            dtype = "float16"
-    if dtype == "bfloat16" and gpu.capability < 80:
-        major, minor = gpu.compute_capability
-        raise EngineRefusal(
-            Check.DTYPE_UNSUPPORTED,
-            f"bfloat16 needs compute capability 8.0, this GPU has {major}.{minor}; use dtype float16 where the model allows it",
-        )
-    return dtype
 
 
 def _kv_cache_dtype(config: HfConfig, architecture: str, wanted: str | None, gpu: Gpu, version: EngineVersion) -> str:

@@ -1,33 +1,45 @@
 """The quantization method vLLM settles on, by release: detection, naming, agreement with the argument, GPU support.
 
-Called by `resolve`. Follows vLLM config/model.py:_verify_quantization. Refuses to know bytes; `weights` does.
+Called by `resolve`. Follows vLLM config/model.py:_verify_quantization, and the `override_quantization_method` of the methods. What a
+release says of a method is in `methods`. Refuses to know bytes; `weights` does.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kept import kept_with_config
-from plimsoll_estimator.resolve.facts import engine_defaults, in_range, latest
+from plimsoll_estimator.resolve.methods import method_of
 from plimsoll_estimator.resolve.releases import argument_rules
 from plimsoll_estimator.resolved import Gpu
 
 _WITH_CACHE_SCALES: Final = frozenset({"fp8", "deepseek_v4_fp8", "compressed-tensors", "quark"})
 _ALIASES: Final = {  # argument -> names it agrees with
-    "gptq": {"gptq_marlin", "auto_gptq"},
+    "gptq": {"auto_gptq"},
     "gptq_marlin": {"auto_gptq"},
-    "awq": {"awq_marlin", "auto_awq"},
+    "awq": {"auto_awq"},
     "awq_marlin": {"auto_awq"},
+    "marlin": {"gptq_marlin", "awq_marlin", "auto_gptq", "auto_awq"},
     "modelopt": {"modelopt_fp4", "modelopt_mixed", "modelopt_mxfp8"},
     "mxfp4": {"gpt_oss_mxfp4"},
     "fp8": {"deepseek_v4_fp8"},
     "auto-round": {"inc"},
 }
+_MARLIN_GROUPS: Final = (-1, 32, 64, 128)
+"""Sizes of groups that Marlin's kernels take (quantization/utils/marlin_utils.py: MARLIN_SUPPORTED_GROUP_SIZES)."""
+_OF_CHECKPOINTS: Final = frozenset(
+    {
+        "aqlm", "auto-round", "auto_awq", "auto_gptq", "awq", "awq_marlin", "bitblas", "compressed-tensors", "deepspeedfp", "fbgemm_fp8",
+        "fp_quant", "gptq", "gptq_bitblas", "gptq_marlin", "gptq_marlin_24", "hqq", "inc", "marlin", "moe_wna16", "petit_nvfp4", "qqq",
+        "quark", "torchao",
+    }
+)  # fmt: skip
+"""Methods that only read what a checkpoint says of itself: their classes cannot be made of nothing (weight_utils.py: get_quant_config)."""
 
 
 @kept_with_config
@@ -46,7 +58,7 @@ def resolve_quantization(
 ) -> str | None:
     """The method's name in that release, or None. Raises EngineRefusal for unknown, contradictory, deprecated or unsupported ones."""
     settings = quantization_config(config)
-    method = _detected(settings, architecture, gpu, version) if settings is not None else None
+    method = _detected(settings, architecture, wanted, gpu, version) if settings is not None else None
     if wanted is not None and method is not None and wanted != method and method not in _ALIASES.get(wanted, set()):
         raise EngineRefusal(
             Check.QUANTIZATION_MISMATCH,
@@ -55,23 +67,29 @@ def resolve_quantization(
     name = method or wanted
     if name is not None:
         _verify(name, gpu, version)
-        _verify_dtype(name, dtype)
+        if settings is None and name in _OF_CHECKPOINTS:
+            raise EngineRefusal(
+                Check.QUANTIZATION_NEEDS_CHECKPOINT,
+                f"quantization method {name} reads checkpoints that are quantised by it; this model's config has no quantization_config",
+            )
+        _verify_dtype(name, dtype, version)
     return name
 
 
-def _detected(settings: HfConfig, architecture: str, gpu: Gpu, version: EngineVersion) -> str | None:
-    rules = argument_rules(version)
-    method = (settings.str_or_none("quant_method") or "").lower()
+def _detected(settings: HfConfig, architecture: str, wanted: str | None, gpu: Gpu, version: EngineVersion) -> str | None:
+    method = (settings.str_or_none("quant_method") or "").lower().replace("compressed_tensors", "compressed-tensors")
     if not method:
         return None
     if method.startswith("modelopt"):
         return _modelopt_name(modelopt_algorithm(settings), method)
-    if method == "gptq":
-        return _gptq_name(settings, gpu, version)
-    if method == "awq":
-        if rules.names_auto_awq:
-            return "auto_awq"
-        return "awq_marlin" if settings.int_or_none("bits", "w_bit") == 4 and gpu.capability >= 75 else "awq"
+    if method in ("gptq", "awq"):
+        return _grouped_name(method, settings, wanted, gpu, version)
+    return _renamed(method, settings, architecture, version)
+
+
+def _renamed(method: str, settings: HfConfig, architecture: str, version: EngineVersion) -> str:
+    """Methods that a release calls otherwise than the checkpoint, for some models or for all."""
+    rules = argument_rules(version)
     if method == "mxfp4" and architecture == "GptOssForCausalLM" and rules.names_gpt_oss_mxfp4:
         return "gpt_oss_mxfp4"
     if method == "fp8" and architecture.startswith("DeepseekV4"):
@@ -80,15 +98,31 @@ def _detected(settings: HfConfig, architecture: str, gpu: Gpu, version: EngineVe
         return "inc" if rules.names_inc else "auto-round"
     if method == "compressed-tensors" and _is_mxfp4(settings) and rules.reads_compressed_mxfp4:
         return "mxfp4"
-    return method or None
+    return method
 
 
-def _gptq_name(settings: HfConfig, gpu: Gpu, version: EngineVersion) -> str:
-    if argument_rules(version).names_auto_gptq:
+def _grouped_name(method: str, settings: HfConfig, wanted: str | None, gpu: Gpu, version: EngineVersion) -> str:
+    """GPTQ or AWQ: Marlin's class where it can run the checkpoint and the user did not ask for the plain one."""
+    rules = argument_rules(version)
+    if wanted == "moe_wna16" and _fits_moe_wna16(method, settings, gpu):
+        return "moe_wna16"
+    if method == "gptq" and rules.names_auto_gptq:
         _check_auto_gptq(settings, version)
         return "auto_gptq"
-    marlin = settings.int_or_none("bits") in (4, 8) and settings.raw("sym") is not False and gpu.capability >= 80
-    return "gptq_marlin" if marlin else "gptq"
+    if method == "awq" and rules.names_auto_awq:
+        return "auto_awq"
+    fits = gpu.capability >= rules.marlin_capability and settings.raw("group_size") in _MARLIN_GROUPS
+    if method == "gptq":
+        fits = fits and settings.raw("bits") in (4, 8) and settings.raw("sym") is True and settings.raw("desc_act") is not None
+    else:
+        fits = fits and settings.raw("bits") == 4 and settings.raw("zero_point") is True
+    return f"{method}_marlin" if fits and wanted != method else method
+
+
+def _fits_moe_wna16(method: str, settings: HfConfig, gpu: Gpu) -> bool:
+    if method == "gptq":
+        return not settings.raw("desc_act") and settings.raw("bits") in (4, 8)
+    return settings.raw("bits") == 4 and gpu.capability >= 75
 
 
 def _check_auto_gptq(settings: HfConfig, version: EngineVersion) -> None:
@@ -125,30 +159,26 @@ def _modelopt_name(algorithm: str, method: str) -> str:
 
 
 def _verify(name: str, gpu: Gpu, version: EngineVersion) -> None:
-    table: Mapping[str, Any] = engine_defaults()
-    removed = table["removed_quantization"].get(name)
-    if removed is not None and version >= EngineVersion.parse(removed):
+    found = method_of(name, version)
+    if found is None:
         raise EngineRefusal(Check.UNKNOWN_QUANTIZATION, f"vLLM {version} knows no quantization method {name}")
-    deprecated = table["deprecated_quantization"].get(name)
-    if deprecated is not None and in_range(version, deprecated[0], deprecated[1]):
+    if found.deprecated:
         raise EngineRefusal(
             Check.DEPRECATED_QUANTIZATION, f"quantization method {name} is deprecated; vLLM {version} refuses it by default"
         )
-    steps = table["quantization_min_capability"].get(name)
-    minimum = latest(version, steps) if steps else None
-    if minimum is not None and gpu.capability < minimum:
+    if gpu.capability < found.min_capability:
         raise EngineRefusal(
             Check.QUANTIZATION_UNSUPPORTED_ON_GPU,
-            f"quantization method {name} needs compute capability {minimum}, this GPU has {gpu.capability}",
+            f"quantization method {name} needs compute capability {found.min_capability}, this GPU has {gpu.capability}",
         )
 
 
-def _verify_dtype(name: str, dtype: str) -> None:
+def _verify_dtype(name: str, dtype: str, version: EngineVersion) -> None:
     """The kernels of a method take activations of some dtypes only (vLLM config/vllm.py:_get_quantization_config)."""
-    supported = engine_defaults()["quantization_dtypes"].get(name, ("float16", "bfloat16"))
-    if dtype not in supported:
+    found = method_of(name, version)
+    if found is not None and dtype not in found.dtypes:
         raise EngineRefusal(
-            Check.DTYPE_UNSUPPORTED, f"{dtype} is not supported for quantization method {name}; supported are {', '.join(supported)}"
+            Check.DTYPE_UNSUPPORTED, f"{dtype} is not supported for quantization method {name}; supported are {', '.join(found.dtypes)}"
         )
 
 

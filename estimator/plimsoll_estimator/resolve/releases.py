@@ -72,6 +72,8 @@ class ArgumentRules:
     """One method, auto_gptq, for all GPTQ checkpoints (quantization/__init__.py)."""
     names_auto_awq: bool = False
     """One method, auto_awq, for all AWQ checkpoints (quantization/__init__.py)."""
+    marlin_capability: int = 80
+    """The least compute capability of Marlin's kernels (quantization/utils/marlin_utils.py: query_marlin_supported_quant_types)."""
     reads_compressed_mxfp4: bool = False
     """compressed-tensors in MXFP4 go to the method mxfp4."""
     refuses_act_order: bool = False
@@ -88,9 +90,11 @@ _RELEASES: Final = Releases(
     (EngineVersion(0, 11), {"eagle3_targets": _SECOND, "captures_gpt_oss_to_1024": True}),
     (EngineVersion(0, 11, 1), {"shards_grouped_queries": True}),
     (NODES_SINCE, {"spans_nodes": True, "lora_ranks": (1, *ArgumentRules().lora_ranks)}),
-    (EngineVersion(0, 12), {"names_inc": True}),
-    (EngineVersion(0, 14), {"schedules_async": True, "schedules_pooling_async": True, "draft_models": "unknown"}),
-    (EngineVersion(0, 15), {"draft_models": "taken"}),
+    (
+        EngineVersion(0, 14),
+        {"schedules_async": True, "schedules_pooling_async": True, "draft_models": "unknown", "marlin_capability": 75},
+    ),
+    (EngineVersion(0, 15), {"draft_models": "taken", "names_inc": True}),
     (EngineVersion(0, 17), {"eagle3_targets": _THIRD, "lora_vocabulary": 258048}),
     (EngineVersion(0, 18), {"eagle3_targets": _FOURTH}),
     (EngineVersion(0, 19), {"eagle3_targets": _FIFTH}),

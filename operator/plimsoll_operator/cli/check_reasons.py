@@ -26,6 +26,10 @@ CHECKS: Final[Mapping[Check, tuple[str, str]]] = {  # check -> (what it means, w
         "The GPU's compute capability is below what the quantisation method needs.",
         "Use another GPU or format.",
     ),
+    Check.QUANTIZATION_NEEDS_CHECKPOINT: (
+        "The method only reads checkpoints that are already quantised, and this one is not.",
+        "Use a quantised checkpoint, or a method that quantises while loading, such as fp8.",
+    ),
     Check.KV_CACHE_DTYPE_UNSUPPORTED: (
         "The checkpoint, the model or the GPU cannot hold its cache in this dtype, or there is no rule for it.",
         "Use auto, or fp8 where the message allows it.",
