@@ -57,6 +57,13 @@ def test_another_spelling_of_a_key_is_no_gap_to_fill() -> None:
     assert "max_position_embeddings" not in text
 
 
+def test_ling_2_5_has_no_width_of_shared_experts_from_ling_3_s_class_of_the_same_type() -> None:
+    """BailingMoeV3TextConfig (vLLM) fills 512 in; BailingMoeV2_5Config, which the checkpoints bring, has no such key."""
+    text = language(HfConfig({"model_type": "bailing_hybrid", "moe_intermediate_size": 1024}))
+    assert text.int_or_none("moe_shared_expert_intermediate_size") is None
+    assert text.int("num_shared_experts") == 1
+
+
 @pytest.mark.parametrize("usual", SPELLINGS)
 def test_the_usual_key_answers_for_every_spelling(usual: str) -> None:
     for spelled in SPELLINGS[usual]:

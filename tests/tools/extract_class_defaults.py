@@ -104,6 +104,8 @@ def defaults(cls: Any) -> dict[str, Any]:
         kept.pop("sliding_window", None)  # the class fills a window in, and gives it to no layer
     if "kv_lora_rank" in kept:
         kept.pop("head_dim", None)  # there Transformers' name for the rotary part
+    if cls.model_type == "bailing_hybrid":
+        kept.pop("moe_shared_expert_intermediate_size", None)  # of Ling 3's class; that of Ling 2.5 files, of the same type, has none
     return kept
 
 
