@@ -134,6 +134,8 @@ class Check(StrEnum):
     """The tower is built with rotary positions only (models/step3_vl.py)."""
     UNSUPPORTED_ATTENTION = "UnsupportedAttention", "model_config", _NOTHING
     """The class is built without such attention (models/kimi_linear.py)."""
+    LANGUAGE_MODEL_UNNAMED = "LanguageModelUnnamed", "model_config", _NOTHING
+    """The config behind a tower names no class, and Transformers lists none for its type (models/registry.py: inspect_model_cls)."""
     UNSUPPORTED_MODEL_VERSION = "UnsupportedModelVersion", "engine_version", _NOTHING
     """The release is older than this generation of the model (models/minicpmv.py)."""
 

@@ -10,7 +10,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
+from plimsoll_estimator.checks import Check
+from plimsoll_estimator.errors import EngineRefusal
 from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.models.stacks import Layers, Predictions, predicted
 from plimsoll_estimator.reader import NO_OVERRIDES
 from plimsoll_estimator.towers.compose import Builder
@@ -48,7 +51,8 @@ class Model:
     of states alone.
     `encodes`: whether it attends in both directions and keeps no cache. `multimodal`: it takes images, video or sound
     besides text, whatever the config says (its config class fills a tower in). `image_prefix`, of the whole config: image tokens attend
-    to one another.
+    to one another. `listed`: Transformers' table of causal models has its types, by which vLLM finds the class behind a wrapper; else the
+    text config must name it.
     """
 
     classes: tuple[str, ...]
@@ -61,6 +65,7 @@ class Model:
     encodes: Asks = never
     multimodal: bool = False
     image_prefix: Asks = never
+    listed: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,10 +81,25 @@ class Wrapper:
         return replace(
             language,
             classes=self.classes,
-            weights=self.compose(language.weights),
+            weights=self.compose(language.weights if language.listed else _where_named(language.weights)),
             multimodal=True,
             image_prefix=self.image_prefix,
         )
+
+
+def _where_named(build: Builder) -> Builder:
+    """The language of a text config that names its class (config/vllm.py: with_hf_config; models/registry.py, 0.25.1 to 0.33.0)."""
+
+    def named(rank: Rank) -> None:
+        if not rank.text.list_or_none("architectures"):
+            kind = rank.shape.size.model_type
+            raise EngineRefusal(
+                Check.LANGUAGE_MODEL_UNNAMED,
+                f"no model architectures are specified: text_config names none, and Transformers lists no causal model of type {kind[:80]}",
+            )
+        build(rank)
+
+    return named
 
 
 def seeing(
@@ -90,6 +110,6 @@ def seeing(
     model_types: tuple[str, ...] = (),
     image_prefix: Asks = never,
 ) -> Model:
-    """`language` behind a tower of its own. `model_types`: further names of its text config."""
-    wrapped = Wrapper(classes=classes, compose=compose, image_prefix=image_prefix).around(language)
+    """`language`, which the class names itself, behind a tower of its own. `model_types`: further names of its text config."""
+    wrapped = Wrapper(classes=classes, compose=compose, image_prefix=image_prefix).around(replace(language, listed=True))
     return replace(wrapped, model_types=(*language.model_types, *model_types))

@@ -99,7 +99,7 @@ def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     return stacks.attending(seen, [block if i in sparse else plain for i in range(len(seen))])
 
 
-STEP_3P5 = Model(classes=("Step3p5ForCausalLM",), model_types=("step3p5",), weights=step3p5, layers=_layers)
+STEP_3P5 = Model(classes=("Step3p5ForCausalLM",), model_types=("step3p5",), weights=step3p5, layers=_layers, listed=False)
 MODELS = (
     STEP_3P5,
     seeing(STEP_3P5, behind(perception_tower), classes=("Step3p7ForConditionalGeneration",)),

@@ -111,6 +111,10 @@ CHECKS: Final[Mapping[Check, tuple[str, str]]] = {  # check -> (what it means, w
         "The class is built without the attention that the config describes.",
         "Check the profile against the model's config.json.",
     ),
+    Check.LANGUAGE_MODEL_UNNAMED: (
+        "The config names no class for the language model behind its tower, and Transformers lists none for such a type.",
+        "Name the class under text_config.architectures, or use another checkpoint.",
+    ),
     Check.UNSUPPORTED_MODEL_VERSION: (
         "The release is older than this generation of the model.",
         "Use the release that the message names, or a later one.",

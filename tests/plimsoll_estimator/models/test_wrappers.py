@@ -4,6 +4,7 @@ record says its layers, whatever stands before it."""
 from typing import Any
 
 import pytest
+from tests.plimsoll_estimator.models.built import answered
 
 from plimsoll_estimator import catalogue
 from plimsoll_estimator.checks import Check
@@ -82,6 +83,28 @@ def test_a_text_without_a_type_is_what_the_outer_class_builds() -> None:
     shape = read(config, "Idefics3ForConditionalGeneration")
     assert (shape.size.model_type, len(shape.layers), shape.size.hidden_size) == ("llama", 32, 128)
     assert shape.layers[0].ffn == Mlp(width=11008)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "text", "verdict"),
+    [
+        ("Transformers lists no step3p5", {"model_type": "step3p5"}, "refused"),
+        ("so its config must name the class", {"model_type": "step3p5", "architectures": ["Step3p5ForCausalLM"]}, "starts"),
+        ("a mistral is listed", {"model_type": "mistral"}, "starts"),
+    ],
+)
+def test_a_language_that_transformers_does_not_list_must_name_its_class(sentence: str, text: dict[str, Any], verdict: str) -> None:
+    """vLLM 0.32.0's own classes: "No model architectures are specified" where the text config is silent."""
+    vision = {"model_type": "pixtral", "num_hidden_layers": 1, "hidden_size": 64, "num_attention_heads": 2, "intermediate_size": 64}
+    experts = {"moe_num_experts": 4, "moe_top_k": 2, "moe_intermediate_size": 32}
+    config = {
+        "architectures": ["Mistral3ForConditionalGeneration"], "model_type": "mistral3", "vision_config": vision, "dtype": "bfloat16",
+        "text_config": {**SMALL, **experts, "max_position_embeddings": 1024, **text},
+    }  # fmt: skip
+    reply = answered(config, "0.32.0", {})
+    assert reply["verdict"] == verdict, sentence
+    if verdict == "refused":
+        assert reply["reason"] == Check.LANGUAGE_MODEL_UNNAMED
 
 
 @pytest.mark.parametrize("architecture", WRAPPERS)
