@@ -8,7 +8,8 @@ from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.estimate import estimate
 from plimsoll_estimator.hardware import gpu_from
-from plimsoll_estimator.models.register import known_classes
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.models.register import find, known_classes
 from plimsoll_estimator.models.releases import check_registered
 
 # Read by hand in vllm/model_executor/models/registry.py of the releases named.
@@ -59,3 +60,29 @@ def test_nearly_all_families_here_are_registered_somewhere() -> None:
         return False
 
     assert sum(known(name) for name in known_classes()) >= len(known_classes()) * 9 // 10
+
+
+CONVERTED = [
+    ("an embedder", "LlamaModel", "LlamaForCausalLM"),
+    ("a classifier of texts", "Qwen3ForSequenceClassification", "Qwen3ForCausalLM"),
+    ("a classifier of tokens", "Qwen2ForTokenClassification", "Qwen2ForCausalLM"),
+    ("a reward model as trl names it", "LlamaForRewardModeling", "LlamaForCausalLM"),
+    ("a reward model by the shorter ending", "MistralRewardModel", "MistralForCausalLM"),
+    ("an embedder by the longer ending", "Qwen2EmbeddingModel", "Qwen2ForCausalLM"),
+    ("of a class that says LMHeadModel", "GPT2ForSequenceClassification", "GPT2LMHeadModel"),
+    ("the same without a head", "GPT2Model", "GPT2LMHeadModel"),
+    ("of a class that sees", "Qwen2VLModel", "Qwen2VLForConditionalGeneration"),
+]
+
+
+@pytest.mark.parametrize(("why", "architecture", "base"), CONVERTED, ids=[row[0] for row in CONVERTED])
+def test_a_pooling_class_is_made_of_the_class_that_generates(why: str, architecture: str, base: str) -> None:
+    """vllm/config/model.py: _SUFFIX_TO_DEFAULTS, and models/registry.py: _normalize_arch, of 0.32.0."""
+    assert base in find(HfConfig({"architectures": [architecture]}), architecture).classes
+
+
+@pytest.mark.parametrize("architecture", ["LlamaForRewardModel", "LlamaForProcessRewardModel", "LlamaForMaskedLM"])
+def test_an_ending_that_the_engine_takes_from_no_class_is_unsupported(architecture: str) -> None:
+    """Its table ends in RewardModel, which leaves "LlamaFor": no class of that name."""
+    with pytest.raises(Unsupported, match="no rules for the model architecture Llama"):
+        find(HfConfig({"architectures": [architecture]}), architecture)

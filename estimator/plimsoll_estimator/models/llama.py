@@ -13,7 +13,7 @@ from functools import partial
 from plimsoll_estimator.engine_version import OLDEST_KNOWN, EngineVersion
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import EVERY_PART, DecoderStyle, build_decoder, rope_tables_by_window
-from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.layers.rank import FLOAT32, Rank, divide
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model, unless_causal
 from plimsoll_estimator.models.stacks import Layers, dense, windowed
@@ -49,6 +49,12 @@ INTERNLM2 = DecoderStyle(every_stage=EVERY_PART)
 def hyperclovax(rank: Rank) -> None:
     """HyperCLOVAXForCausalLM: Llama, with a norm behind each block where `use_post_norm` says so."""
     build_decoder(rank, replace(LLAMA, norms=4 if rank.text.bool("use_post_norm") else 2))
+
+
+def internlm2_reward(rank: Rank) -> None:
+    """InternLM2ForRewardModel: on every stage one value for a head, in the heads' float32."""
+    build_decoder(rank, INTERNLM2)
+    rank.whole(divide(rank.shape.size.hidden_size, rank.tp), 1, item=FLOAT32)
 
 
 def _patterned(full: Callable[[HfConfig, int], bool]) -> Layers:
@@ -120,5 +126,8 @@ MODELS = (
         layers=_plamo3_layers, overrides=_tied_unless_told,
     ),
     _dense(INTERNLM2, "InternLM2ForCausalLM", "InternLM2VEForCausalLM", model_types=("internlm2", "internlm2ve")),
+    Model(
+        classes=("InternLM2ForRewardModel",), model_types=("internlm2",), weights=internlm2_reward, layers=dense(),
+    ),
     Model(classes=("HyperCLOVAXForCausalLM",), model_types=("hyperclovax",), weights=hyperclovax, layers=dense()),
 )  # fmt: skip

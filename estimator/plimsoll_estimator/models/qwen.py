@@ -1,7 +1,7 @@
 """Qwen 1 to 3, dense and with experts, and Qwen3-Next and Qwen 3.5 with Gated DeltaNet.
 
 `models.register` names it; the Qwens with towers and whoever borrows its blocks are its heirs. Knows no quantisation.
-Sources: vllm/model_executor/models/{qwen,qwen2,qwen3,qwen2_moe,qwen3_moe,qwen3_next,qwen3_5}.py.
+Sources: vllm/model_executor/models/{qwen,qwen2,qwen2_rm,qwen3,qwen2_moe,qwen3_moe,qwen3_next,qwen3_5}.py.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from plimsoll_estimator.layers.decoder import (
 )
 from plimsoll_estimator.layers.experts import MoeStyle, build_moe, check_expert_count, feed_forward
 from plimsoll_estimator.layers.predictions import decoder_modules
-from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.layers.rank import FLOAT32, Rank, divide
 from plimsoll_estimator.layers.rope import rope
 from plimsoll_estimator.layers.state import delta_net
 from plimsoll_estimator.models import stacks
@@ -158,6 +158,15 @@ def mimo(rank: Rank) -> None:
     decoder_modules(rank, QWEN2, MoeStyle())
 
 
+def qwen2_reward(rank: Rank, labels: int) -> None:
+    """Qwen2ForRewardModel and ...ProcessRewardModel (qwen2_rm.py): on every stage two linears for a score, in the heads' float32."""
+    build_decoder(rank, QWEN2)
+    hidden = rank.shape.size.hidden_size
+    mine = divide(hidden, rank.tp)
+    rank.whole(hidden, mine, bias=True, item=FLOAT32)
+    rank.whole(mine, labels, bias=True, item=FLOAT32)
+
+
 _UNWINDOWED = dense(windows=False)
 DENSE_2 = Model(
     classes=("Qwen2ForCausalLM",),
@@ -190,6 +199,8 @@ NEXT_5_SPARSE = Model(
 MODELS = (
     Model(classes=("QWenLMHeadModel",), model_types=("qwen",), weights=qwen, layers=dense(), overrides=_halved),
     DENSE_2,
+    replace(DENSE_2, classes=("Qwen2ForRewardModel",), weights=partial(qwen2_reward, labels=1)),
+    replace(DENSE_2, classes=("Qwen2ForProcessRewardModel",), weights=partial(qwen2_reward, labels=2)),
     MIMO,
     DENSE_3,
     Model(classes=("Qwen2MoeForCausalLM",), model_types=("qwen2_moe",), weights=qwen2_moe, layers=_sparse(shared=True)),

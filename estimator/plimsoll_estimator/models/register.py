@@ -24,8 +24,13 @@ from plimsoll_estimator.models.record import Model, Wrapper, always
 from plimsoll_estimator.reader import MAX_WIDTH, VISION, dimensions, experts, language, positive, text_type, tower
 from plimsoll_estimator.shape import Shape, Vision
 
-_HEADS: Final = ("Model", "ForSequenceClassification", "ForTokenClassification", "ForRewardModel", "ForProcessRewardModel")
-_GENERATES: Final = ("ForCausalLM", "ForConditionalGeneration")
+_HEADS: Final = (
+    "ForTextEncoding", "EmbeddingModel", "ForSequenceClassification", "ForTokenClassification", "ClassificationModel",
+    "ForRewardModeling", "RewardModel", "Model",
+)  # fmt: skip
+"""Endings of pooling classes that vLLM makes of another class, the longest first (config/model.py: _SUFFIX_TO_DEFAULTS, v0.32.0)."""
+_GENERATES: Final = ("ForCausalLM", "ForConditionalGeneration", "ChatModel", "LMHeadModel")
+"""What it puts in their place, in its order (models/registry.py: _normalize_arch)."""
 _ENDINGS: Final = re.compile(r"(LMHeadModel|ForCausalLM|ForConditionalGeneration|Model)$")
 _LONGEST_NAME: Final = 120
 

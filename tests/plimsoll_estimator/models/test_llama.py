@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from tests.plimsoll_estimator.models.reading import seen, shape_of, shipped
+from tests.plimsoll_estimator.test_weights_published import created_bytes
 
 from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.shape import Attention, Mlp
@@ -81,3 +82,12 @@ def test_what_the_class_does_not_know_is_named() -> None:
         shape_of({**LLAMA, "layer_types": ["ring_attention"] * 8})
     with pytest.raises(InvalidInput, match="window_size"):
         shape_of(PLAMO)
+
+
+@pytest.mark.parametrize("tp", [1, 2])
+def test_internlm_2_s_reward_model_has_one_value_for_a_head(tp: int) -> None:
+    """vllm/model_executor/models/internlm2.py of 0.32.0: InternLM2ForRewardModel.v_head, in float32, and no head for words."""
+    config = {"model_type": "internlm2", "num_hidden_layers": 2, "hidden_size": 2048, "num_attention_heads": 16, "vocab_size": 92544,
+              "intermediate_size": 8192}  # fmt: skip
+    bare, headed = ({**config, "architectures": [name]} for name in ("InternLM2Model", "InternLM2ForRewardModel"))
+    assert created_bytes(headed, "0.32.0", tp) - created_bytes(bare, "0.32.0", tp) == 2048 // tp * 4

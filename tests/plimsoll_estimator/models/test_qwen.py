@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from tests.plimsoll_estimator.models.hybrids import mixed, shape_of, shipped
+from tests.plimsoll_estimator.test_weights_published import created_bytes
 
 from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.shape import Attention, DeltaNet, Experts, Mlp
@@ -69,3 +70,15 @@ def test_a_list_that_is_not_as_long_as_the_layers_are_many_is_named(count: int) 
     """PreTrainedConfig.validate_layer_type (Transformers 5.24)."""
     with pytest.raises(InvalidInput, match=r"layer_types.*must name each of the 8 layers"):
         shape_of("Qwen3NextForCausalLM", **NEXT, layer_types=["full_attention"] * count)
+
+
+REWARD: dict[str, Any] = {"model_type": "qwen2", "hidden_size": 3584, "num_hidden_layers": 4, "num_attention_heads": 28}
+
+
+@pytest.mark.parametrize(("architecture", "labels"), [("Qwen2ForRewardModel", 1), ("Qwen2ForProcessRewardModel", 2)])
+@pytest.mark.parametrize("tp", [1, 4])
+def test_reward_models_have_two_linears_in_float32_for_a_head(architecture: str, labels: int, tp: int) -> None:
+    """vllm/model_executor/models/qwen2_rm.py of 0.32.0: Qwen2RewardBaseModel.score; Qwen2.5-Math-RM and -PRM are such."""
+    bare, headed = ({**REWARD, "architectures": [name]} for name in ("Qwen2Model", architecture))
+    score = (3584 * 3584 // tp + 3584 // tp + 3584 * labels // tp + labels) * 4
+    assert created_bytes(headed, "0.32.0", tp) - created_bytes(bare, "0.32.0", tp) == score
