@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from plimsoll_estimator.kept import kept_with_config as kept_with_config
     from plimsoll_estimator.host import checkpoint_bytes as checkpoint_bytes, load_times as load_times
     from plimsoll_estimator.kv_cache import NULL_BLOCKS as NULL_BLOCKS, Requests as Requests
-    from plimsoll_estimator.models.register import shape_of as shape_of
+    from plimsoll_estimator.models.register import served_by as served_by, shape_of as shape_of
     from plimsoll_estimator.outside import (
         DEEPEST as DEEPEST,
         check_text as check_text,
@@ -66,7 +66,7 @@ _PLACES: Final = {
     "kept": "kept_with_config",
     "host": "checkpoint_bytes load_times",
     "kv_cache": "NULL_BLOCKS Requests",
-    "models.register": "shape_of",
+    "models.register": "served_by shape_of",
     "outside": "DEEPEST check_text parse_json parse_json_object",
     "prepared": "Prepared requested_bytes",
     "resolve.facts": "LayoutBounds layout_bounds",

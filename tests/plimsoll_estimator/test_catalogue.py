@@ -12,10 +12,13 @@ from types import ModuleType
 import pytest
 
 from plimsoll_estimator import catalogue
+from plimsoll_estimator.cases import answer_case
 from plimsoll_estimator.engine_args import EngineArgs
-from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.engine_version import NEWEST_KNOWN, EngineVersion
+from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.estimate import estimate
 from plimsoll_estimator.hardware import gpu_from
+from plimsoll_estimator.models.register import served_by
 
 TOOL = Path(__file__).parents[1] / "tools" / "make_catalogue.py"
 
@@ -134,3 +137,20 @@ def test_a_sibling_of_a_dense_model_takes_less_of_the_gpu() -> None:
             assert config is not None
             weights.append(estimate(config, EngineArgs(max_model_len=1024), gpu, version).ranks[0].weights_bytes)
         assert all(size < 0.6 * weights[0] for size in weights[1:]), "eight bits and what stays in sixteen"
+
+
+def test_every_model_that_some_release_serves_is_answered_there() -> None:
+    """Estimated, or refused as the engine would: never without a rule. What no rule describes at all is not listed."""
+    unknown = []
+    for name in catalogue.names():
+        config = catalogue.lookup(name)
+        assert config is not None
+        try:
+            until = served_by(config).rpartition("until before 0.")[2]
+        except Unsupported:
+            unknown.append(name)
+            continue
+        version = f"0.{int(until) - 1}.0" if until else str(NEWEST_KNOWN)
+        reply = answer_case({"model": name, "gpu": {"product": "NVIDIA-H200"}, "engine_version": version}, catalogue.lookup)
+        assert reply["verdict"] in {"starts", "refused"}, (name, version, reply)
+    assert unknown == ["microsoft/Phi-3-small-8k-instruct", "stepfun-ai/Step-3.7-Flash", "stepfun-ai/Step-3.7-Flash-FP8"]

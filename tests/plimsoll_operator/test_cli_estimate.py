@@ -158,6 +158,25 @@ def test_lines_that_are_not_json_give_status_2_and_an_answer_each(capsys: pytest
     assert [json.loads(line)["verdict"] for line in out.splitlines()] == ["invalid", "invalid"]
 
 
+def test_models_that_no_rule_describes_are_not_listed_and_removed_ones_name_their_releases(capsys: pytest.CaptureFixture[str]) -> None:
+    listed = ask(capsys, "models")[1].splitlines()
+    names = [line.split()[0] for line in listed[:-1]]
+    for unknown in ("microsoft/Phi-3-small-8k-instruct", "stepfun-ai/Step-3.7-Flash", "stepfun-ai/Step-3.7-Flash-FP8"):
+        assert unknown not in names
+        assert f"model: {unknown}" in ask(capsys, "models", unknown)[1]
+    assert listed[-1] == f"{len(names) + 3} of {len(names) + 3} models, 3 of them not listed: no rules for their classes"
+    assert json.loads(ask(capsys, "models", "--json")[1]) == names
+    only = {line.split()[0]: line.partition("  (vLLM ")[2].rstrip(")") for line in listed if "  (vLLM " in line}
+    assert only == {
+        "baichuan-inc/Baichuan2-7B-Chat": "from 0.8 until before 0.25",
+        "MiniMaxAI/MiniMax-M1-80k": "from 0.9 until before 0.24",
+        "mosaicml/mpt-7b": "from 0.8 until before 0.29",
+        "Qwen/Qwen-72B": "from 0.8 until before 0.24",
+        "Qwen/Qwen-7B": "from 0.8 until before 0.24",
+        "Qwen/Qwen-VL-Chat-Int4": "from 0.8 until before 0.24",
+    }
+
+
 def test_models_and_gpus_list_what_is_shipped(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Qwen/Qwen3-8B" in ask(capsys, "models", "--search", "qwen3-8b")[1]
     assert json.loads(ask(capsys, "models", "Qwen/Qwen3-8B", "--json")[1])["config"]["hidden_size"] == 4096

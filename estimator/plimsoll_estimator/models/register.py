@@ -21,6 +21,7 @@ from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kept import kept_with_config
 from plimsoll_estimator.models.record import Model, Wrapper, always
+from plimsoll_estimator.models.releases import releases_with
 from plimsoll_estimator.reader import MAX_WIDTH, VISION, dimensions, experts, language, positive, text_type, tower
 from plimsoll_estimator.shape import Shape, Vision
 
@@ -130,6 +131,11 @@ def _unsupported(message: str) -> Unsupported:
 def shape_of(config: HfConfig) -> Shape:
     """The shape of the class that vLLM picks for a config. Raises as `read`."""
     return read(config, architecture_of(config))
+
+
+def served_by(config: HfConfig) -> str:
+    """The releases that serve the class of a config, in words; nothing where the newest that is known does. Raises as `read`."""
+    return releases_with(shape_of(config).architecture)
 
 
 @kept_with_config

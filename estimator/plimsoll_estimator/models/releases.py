@@ -12,7 +12,7 @@ from importlib import resources
 from typing import Final, TypeAlias
 
 from plimsoll_estimator.checks import Check
-from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.engine_version import NEWEST_KNOWN, EngineVersion
 from plimsoll_estimator.errors import Unsupported
 
 Span: TypeAlias = tuple[EngineVersion, EngineVersion | None]
@@ -29,13 +29,23 @@ def check_registered(architecture: str, version: EngineVersion) -> None:
     Source: vllm/model_executor/models/registry.py of 0.8.5 to 0.33.0; there "Model architectures ... are not supported for now"
     and "was supported in vLLM until". What the Transformers backend might build of a removed class has no rules here.
     """
+    known = _others(architecture, version)
+    if known:
+        raise Unsupported(Check.ARCHITECTURE_NOT_IN_RELEASE, f"vLLM {version} does not know {architecture}; releases {known} do")
+
+
+def releases_with(architecture: str) -> str:
+    """The releases that serve a class, in words: "from 0.8 until before 0.25"; nothing where the newest that is known does."""
+    return _others(architecture, NEWEST_KNOWN)
+
+
+def _others(architecture: str, version: EngineVersion) -> str:
     spans = _table().get(architecture)
     if spans is None or any(version >= since and (before is None or version < before) for since, before in spans):
-        return
+        return ""
     if architecture in _STILL_BUILT and version >= spans[0][0]:
-        return
-    known = " and ".join(_said(since, before) for since, before in spans)
-    raise Unsupported(Check.ARCHITECTURE_NOT_IN_RELEASE, f"vLLM {version} does not know {architecture}; releases {known} do")
+        return ""
+    return " and ".join(_said(since, before) for since, before in spans)
 
 
 def registered(architecture: str) -> bool:

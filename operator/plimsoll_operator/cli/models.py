@@ -1,11 +1,11 @@
-"""`plimsoll models`: the shipped catalogue. Knows how to print it, nothing about memory."""
+"""`plimsoll models`: the shipped catalogue, as far as models can be estimated. Knows how to print it, nothing about memory."""
 
 from __future__ import annotations
 
 import argparse
 import json
 
-from plimsoll_estimator import InvalidInput, catalogue
+from plimsoll_estimator import InvalidInput, Unsupported, catalogue, served_by
 from plimsoll_operator.cli import SubParsers, add_command
 
 
@@ -22,15 +22,31 @@ def run(options: argparse.Namespace) -> int:
     if options.name is not None:
         return _show(options.name, options.json)
     found = catalogue.search(options.search)
+    lines = {name: line for name in found if (line := _line(name)) is not None}
     if options.json:
-        print(json.dumps(found))
+        print(json.dumps(list(lines)))
         return 0
-    for name in found:
-        entry = catalogue.entry(name)
-        if entry is not None:
-            print(f"{name:<62} {billions(entry.parameters):>9}  {entry.config.model_type}")
-    print(f"{len(found)} of {len(catalogue.names())} models")
+    for line in lines.values():
+        print(line)
+    unknown = len(found) - len(lines)
+    print(
+        f"{len(found)} of {len(catalogue.names())} models"
+        + (f", {unknown} of them not listed: no rules for their classes" if unknown else "")
+    )
     return 0
+
+
+def _line(name: str) -> str | None:
+    """A model, with the releases that serve it where the newest does not; None where no rule describes it."""
+    entry = catalogue.entry(name)
+    if entry is None:
+        return None
+    try:
+        releases = served_by(entry.config)
+    except Unsupported:
+        return None
+    only = f"  (vLLM {releases})" if releases else ""
+    return f"{name:<62} {billions(entry.parameters):>9}  {entry.config.model_type}{only}"
 
 
 def billions(parameters: int | None) -> str:
