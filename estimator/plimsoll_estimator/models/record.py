@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from plimsoll_estimator.checks import Check
-from plimsoll_estimator.errors import EngineRefusal
+from plimsoll_estimator.errors import EngineRefusal, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.models.stacks import Layers, Predictions, predicted
@@ -93,6 +93,10 @@ def _where_named(build: Builder) -> Builder:
     def named(rank: Rank) -> None:
         if not rank.text.list_or_none("architectures"):
             kind = rank.shape.size.model_type
+            if rank.version.before(0, 25, 1):  # a build of March 2026 (0.18) did start one; how earlier releases look it up was not read
+                raise Unsupported(
+                    Check.UNSUPPORTED_ARCHITECTURE, f"whether vLLM {rank.version} finds a class for text type {kind[:80]} is not known"
+                )
             raise EngineRefusal(
                 Check.LANGUAGE_MODEL_UNNAMED,
                 f"no model architectures are specified: text_config names none, and Transformers lists no causal model of type {kind[:80]}",

@@ -15,7 +15,9 @@ from plimsoll_estimator.estimate import estimate
 from plimsoll_estimator.hardware import gpu_from
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.models.register import read
+from plimsoll_estimator.resolve import resolve
 from plimsoll_estimator.shape import Attention, Experts, Mlp
+from plimsoll_estimator.weights import weights_per_stage
 
 SMALL: dict[str, Any] = {
     "hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 96,
@@ -115,3 +117,11 @@ def test_a_language_that_no_record_claims_is_unsupported_by_name(architecture: s
     ) as doubt:
         read(HfConfig({"text_config": {**SMALL, "model_type": kind}}), architecture)
     assert doubt.value.reason == Check.UNSUPPORTED_ARCHITECTURE
+
+
+def test_before_the_releases_that_were_read_an_unnamed_language_is_not_known() -> None:
+    """A build of March 2026 (0.18) started Mistral Small 4 from a file that names no class of its language."""
+    config = catalogue.lookup("mistralai/Mistral-Small-4-119B-2603-W4A16")
+    resolved = resolve(config, EngineArgs(tensor_parallel_size=2), gpu_from("NVIDIA-L40S"), EngineVersion(0, 18))
+    with pytest.raises(Unsupported, match=r"whether vLLM 0\.18\.0 finds a class"):
+        weights_per_stage(config, resolved)
