@@ -15,8 +15,13 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     # isort: off
     from plimsoll_estimator import catalogue as catalogue, quick as quick
-    from plimsoll_estimator.argument_table import flags_of as flags_of, normalise_flag as normalise_flag
-    from plimsoll_estimator.arguments import parse_extra_args as parse_extra_args, parse_int as parse_int, render_args as render_args
+    from plimsoll_estimator.argument_spelling import split_arguments as split_arguments
+    from plimsoll_estimator.arguments import (
+        check_rendered as check_rendered,
+        parse_extra_args as parse_extra_args,
+        parse_int as parse_int,
+        render_args as render_args,
+    )
     from plimsoll_estimator.cases import answer_case as answer_case, run_cases as run_cases
     from plimsoll_estimator.checks import Check as Check
     from plimsoll_estimator.engine_args import EngineArgs as EngineArgs
@@ -52,8 +57,8 @@ if TYPE_CHECKING:
     # isort: on
 
 _PLACES: Final = {
-    "argument_table": "flags_of normalise_flag",
-    "arguments": "parse_extra_args parse_int render_args",
+    "argument_spelling": "split_arguments",
+    "arguments": "check_rendered parse_extra_args parse_int render_args",
     "cases": "answer_case run_cases",
     "checks": "Check",
     "engine_args": "EngineArgs",

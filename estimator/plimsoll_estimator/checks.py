@@ -63,6 +63,10 @@ class Check(StrEnum):
     CHUNKED_PREFILL_NEEDED = "ChunkedPrefillNeeded", "enable_chunked_prefill", _NOTHING
     """Prefix caching that keeps the last states wants prefill in chunks (model_executor/models/config.py, since 0.15)."""
 
+    # What a request may bring
+    LIMITS_WITHOUT_MODALITY = "LimitsWithoutModality", "limit_mm_per_prompt", _NOTHING
+    """Until 0.10.0 limits of images and videos are refused beside a text model (config.py: _init_multimodal_config)."""
+
     # Parallel sizes
     HEADS_NOT_DIVISIBLE = "HeadsNotDivisible", "tensor_parallel_size", _LAYOUT
     """Attention heads over ranks (config/model.py: verify_with_parallel_config)."""

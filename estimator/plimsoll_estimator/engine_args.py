@@ -46,6 +46,7 @@ class EngineArgs:
     max_lora_rank: int | None = None
     mamba_ssm_cache_dtype: str | None = None
     speculative_method: str | None = None
+    allow_deprecated_quantization: bool | None = None
     speculative_model_config: HfConfig | None = None
 
     @classmethod

@@ -120,6 +120,8 @@ def _warnings(resolved: ResolvedArgs, stages: Sequence[RankWeights], weights: We
     found = []
     if resolved.extrapolated:
         found.append(f"vLLM {resolved.version} is newer than {NEWEST_KNOWN}: extrapolated, intervals doubled")
+    if resolved.given.enable_chunked_prefill is False and resolved.enable_chunked_prefill:
+        found.append(f"vLLM {resolved.version} chunks the prompts of a generator even where chunked prefill is switched off")
     if not resolved.gpu.total_is_exact:
         found.append(f"the memory of {resolved.gpu.product} is taken from its label, on the low side")
     if weights is not None and weights.total_bytes:

@@ -3,7 +3,7 @@
 Called by `render` with the pod template that it would give a single pod. Pure; knows the LeaderWorkerSet API
 (leaderworkerset.x-k8s.io/v1) and vLLM's multi-node arguments, no spec.
 
-The leader serves; workers join it by `--nnodes`, `--node-rank` and `--master-addr` (vLLM engine/arg_utils.py from 0.11.2 on, the mp
+The leader serves; workers join it by `--nnodes`, `--node-rank` and `--master-addr` (vLLM engine/arg_utils.py from 0.11.1 on, the mp
 backend; engines of data parallel replicas take their rank from the node's). A group is restarted whole when one of its containers
 restarts: NCCL groups do not take a member back.
 """

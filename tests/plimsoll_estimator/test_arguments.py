@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plimsoll_estimator.argument_table import all_rows
+from plimsoll_estimator.argument_table import all_rows, releases
 from plimsoll_estimator.arguments import flag_exists, parse_extra_args, parse_int, render_args
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
@@ -81,9 +81,9 @@ def test_what_does_not_move_memory_is_handed_on_unchanged(args: list[str], versi
     ("args", "version", "flag", "words"),
     [
         (["--tensor-paralel-size", "2"], "0.19.0", "--tensor-paralel-size", "is not an argument of vllm serve 0.19.0"),
-        (["--tensor-parallel", "2"], "0.19.0", "--tensor-parallel", "write --tensor-parallel-size"),  # abbreviations
-        (["--swap-space", "4"], "0.19.0", "--swap-space", "existed from 0.8 to 0.17"),  # gone by then
-        (["--runner", "pooling"], "0.8.5", "--runner", "exists from 0.10 on"),  # not there yet
+        (["--tensor", "2", "--enable-l"], "0.19.0", "--enable-l", "ambiguous in vllm serve 0.19.0: it could be --enable-l"),
+        (["--swap-space", "4"], "0.19.0", "--swap-space", "existed from 0.8.0 to 0.17.1"),  # gone by then
+        (["--runner", "pooling"], "0.10.0", "--runner", "exists from 0.10.1 on"),  # not there yet
         (["-tp=2", "--tensor-parallel-size=2"], "0.19.0", "--tensor-parallel-size", "given twice, first as -tp"),
         (["--enable-prefix-caching", "--no-enable-prefix-caching"], "0.19.0", "--no-enable-prefix-caching", "given twice"),
         (["--seed", "1", "--seed", "1"], "0.19.0", "--seed", "given twice"),  # harmless ones too
@@ -97,7 +97,12 @@ def test_what_does_not_move_memory_is_handed_on_unchanged(args: list[str], versi
         (["--enforce-eager=true"], "0.19.0", "--enforce-eager", "--no-enforce-eager"),
         (["--enforce-eager", "true"], "0.19.0", "extraArgs", "belongs to no flag"),
         (["serve"], "0.19.0", "extraArgs", "belongs to no flag"),
-        (["--no-trust-remote-code"], "0.8.5", "--no-trust-remote-code", "is not an argument"),  # a plain switch has no negation
+        (
+            ["--no-trust-remote-code"],
+            "0.8.4",
+            "--no-trust-remote-code",
+            "there --trust-remote-code has no negation",
+        ),  # a plain switch has no negation
         (["--num-gpu-blocks-override", "100"], "0.19.0", "--num-gpu-blocks-override", "not supported yet"),
         (["--load-format", "tensorizer"], "0.19.0", "--load-format", "not supported yet"),
         (["--config", "x.yaml"], "0.19.0", "--config", "not supported yet"),  # could carry anything
@@ -138,11 +143,15 @@ def test_a_release_before_the_table_is_unsupported() -> None:
         ("--decode-context-parallel-size", "0.9.2", False),
         ("--no-enforce-eager", "0.9.2", True),
         ("--no-enforce-eager", "0.8.5", False),
+        ("--disable-prefix-caching", "0.33.0", True),
+        ("--disable-prefix-caching", "0.32.0", False),
+        ("--runner", "0.10.0", False),
+        ("--runner", "0.10.1", True),
         ("--runner", "0.33.0", True),
         ("--nope", "0.33.0", False),
     ],
 )
-def test_flags_exist_by_minor(flag: str, version: str, there: bool) -> None:
+def test_flags_exist_by_release(flag: str, version: str, there: bool) -> None:
     assert flag_exists(flag, v(version)) is there
 
 
@@ -220,7 +229,8 @@ def test_every_field_of_engine_args_that_can_have_a_flag_has_one() -> None:
 
 
 def test_the_rows_of_a_flag_never_overlap() -> None:
-    for minor in range(8, 34):
-        flags = [row.flag for row in all_rows() if row.holds((0, minor))]
+    assert len(releases()) == 49
+    for release in releases():
+        flags = [row.flag for row in all_rows() if row.holds(release)]
         assert len(flags) == len(set(flags))
         assert len(flags) > 130

@@ -125,7 +125,7 @@ def test_a_config_file_is_enough(capsys: pytest.CaptureFixture[str], tmp_path: P
         (["estimate", "--gpu", "NVIDIA-L4"], "--model"),  # no model
         (["estimate", "--model", "no/such", "--gpu", "NVIDIA-L4"], "is not in the catalogue"),
         (["estimate", "--model", "Qwen/Qwen3-8B", "--gpu", "Abacus"], "Abacus"),
-        ([*LLAMA, "--tensor-parallel", "2"], "write --tensor-parallel-size"),
+        ([*LLAMA, "--enable-l"], "is ambiguous in vllm serve"),
         ([*LLAMA, "--max-model-len", "4k", "--context", "8k"], "contradicts"),
         ([*LLAMA, "--num-gpu-blocks-override", "7"], "not supported yet"),
         (["estimate", "--model", "Qwen/Qwen3-8B", "--gpu", "NVIDIA-L4", "--engine-version", "new"], "release number"),

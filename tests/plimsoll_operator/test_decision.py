@@ -161,6 +161,13 @@ def test_an_open_cluster_is_still_refused_what_no_gpu_holds():
         ("a flag that this release does not have", ["--no-such-flag"]),
         ("a value that is no number", ["--block-size=many"]),
         ("a word that belongs to no flag", ["stray"]),
+        ("a name that the spec gives, with underscores", ["--served_model_name=x"]),
+        ("the same abbreviated", ["--served-model=x"]),
+        ("a port abbreviated", ["--por=9000"]),
+        ("a revision", ["--revision=main"]),
+        ("a size of the plan abbreviated", ["--tensor-parallel-s=2"]),
+        ("a value that this release does not list", ["--mamba-ssm-cache-dtype=bfloat16"]),
+        ("tools without a parser", ["--enable-auto-tool-choice"]),
     ],
 )
 def test_a_fault_in_extra_args_names_the_field(why, extra_args):
@@ -168,3 +175,28 @@ def test_a_fault_in_extra_args_names_the_field(why, extra_args):
     assert isinstance(found, Reject)
     assert found.field == "spec.engine.extraArgs", why
     assert extra_args[-1].partition("=")[0] in found.message
+
+
+@pytest.mark.parametrize(
+    ("version", "engine", "field", "words"),
+    [
+        ("0.10.2", {"kvCacheDtype": "bfloat16"}, "spec.engine.kvCacheDtype", "it is one from 0.11.0 on"),
+        ("0.10.2", {"blockSize": 256}, "spec.engine.blockSize", "it is one from 0.11.1 to 0.17.1"),
+        ("0.8.2", {"dataParallelSize": 2}, "spec.engine.dataParallelSize", "--data-parallel-size exists from 0.8.3 on"),
+        ("0.8.1", {"speculative": {"method": "ngram", "numSpeculativeTokens": 3}}, "spec.engine.speculative.method", "from 0.8.2 on"),
+        ("0.19.0", {"quantization": "acme"}, "spec.engine.quantization", "knows no quantization method acme"),
+        ("0.9.2", {"quantization": "mxfp4"}, "spec.engine.quantization", "it is one from 0.10.1 on"),
+        ("0.14.0", {"quantization": "fbgemm_fp8"}, "spec.engine.quantization", "--allow-deprecated-quantization"),
+        (
+            "0.10.1",
+            {"tensorParallelSize": 2, "decodeContextParallelSize": 2},
+            "spec.engine.decodeContextParallelSize",
+            "has no decode",
+        ),
+    ],
+)
+def test_values_that_a_release_does_not_take_are_refused_at_their_field(version, engine, field, words):
+    found = verdict(version=version, engine={"maxModelLen": 8192} | engine)
+    assert isinstance(found, Reject)
+    assert found.field == field
+    assert words in found.message

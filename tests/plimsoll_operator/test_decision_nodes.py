@@ -117,7 +117,7 @@ def test_releases_that_need_ray_to_span_nodes_are_refused_by_name():
     store = Files(*h100s(2), lws=True)
     found = verdict(LLAMA_405B, version="0.10.2", engine=engine, store=store, placement={"maxNodesPerReplica": 2})
     assert (type(found), found.reason.value, found.field) == (Reject, "EngineRefuses", "spec.placement.maxNodesPerReplica")
-    assert "0.11.2" in found.message
+    assert "0.11.1" in found.message
 
 
 def test_a_replica_over_nodes_may_wait_for_capacity():

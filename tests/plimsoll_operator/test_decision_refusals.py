@@ -156,7 +156,7 @@ DOUBTS = [
      "spec.engine.speculative.method"),
     ("a draft that nobody knows", LLAMA_8B, {"speculative": {"model": "acme/draft", "numSpeculativeTokens": 3}},
      "spec.engine.speculative.model"),
-    ("a quantisation without a rule", LLAMA_8B, {"quantization": "acme"}, "spec.engine.quantization"),
+    ("a quantisation without a rule", LLAMA_8B, {"quantization": "gguf"}, "spec.engine.quantization"),
 ]  # fmt: skip
 
 

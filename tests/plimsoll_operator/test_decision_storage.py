@@ -62,6 +62,7 @@ NEEDS = [
     ("--download-dir on a claim takes the files alone",
      {"template": ON_DISK, "engine": {"extraArgs": ["--download-dir", "/cache/w"]}}, CHUNKS),
     ("--download-dir with an equals sign", {"template": ON_DISK, "engine": {"extraArgs": ["--download-dir=/cache"]}}, CHUNKS),
+    ("--download-dir under another spelling", {"template": ON_DISK, "engine": {"extraArgs": ["--download_d", "/cache"]}}, CHUNKS),
     ("--download-dir elsewhere brings the files back",
      {"template": env("HF_HOME", "/cache"), "engine": {"extraArgs": ["--download-dir=/w"]}}, FILES_8B),
     ("scratch space inside the claim is the node's", {"template": {"env": [{"name": "HF_HOME", "value": "/cache/hf"}], "volumes": [

@@ -60,7 +60,7 @@ def test_leader_and_workers_start_one_engine_together() -> None:
     assert ("--headless" in leader, "--headless" in worker) == (False, True)
 
 
-@pytest.mark.parametrize("version", ["0.11.2", "0.19.1", "0.25.1", "0.33.0"])
+@pytest.mark.parametrize("version", ["0.11.1", "0.11.2", "0.19.1", "0.25.1", "0.33.0"])
 def test_every_argument_exists_in_releases_that_span_nodes(version: str) -> None:
     plan = replace(SPREAD, engine_version=version, data_parallel_size=2, decode_context_parallel_size=2, enable_expert_parallel=True)
     for role in ("leader", "worker"):

@@ -34,6 +34,7 @@ ENGINE_FIELDS = {  # flag -> field of EngineArgs: the estimator has a rule
     "--max-loras": "max_loras",
     "--max-lora-rank": "max_lora_rank",
     "--mamba-ssm-cache-dtype": "mamba_ssm_cache_dtype",
+    "--allow-deprecated-quantization": "allow_deprecated_quantization",
     "--spec-method": "speculative_method",
     "--spec-tokens": "num_speculative_tokens",
 }
@@ -43,7 +44,6 @@ ENGINE_FIELDS = {  # flag -> field of EngineArgs: the estimator has a rule
 HARMLESS = frozenset(
     [
         "--aggregate-engine-logging",
-        "--allow-deprecated-quantization",
         "--allowed-local-media-path",
         "--allowed-media-domains",
         "--code-revision",
@@ -82,6 +82,7 @@ HARMLESS = frozenset(
         "--kv-cache-metrics",
         "--kv-cache-metrics-sample",
         "--kv-events-config",
+        "--log-config-file",
         "--log-level",
         "--logging-config",
         "--logits-processor-pattern",
@@ -133,6 +134,7 @@ HARMLESS = frozenset(
         "--tokenizer-pool-size",
         "--tokenizer-pool-type",
         "--tokenizer-revision",
+        "--tokens-only",
         "--trust-remote-code",
         "--use-tqdm-on-load",
         "--use-v2-block-manager",
@@ -167,12 +169,3 @@ HARMLESS_VALUES = {  # an argument without a rule is let through with a value th
 
 # Front-end arguments that can carry engine arguments, or change which processes a pod runs.
 FRONT_END_UNRULED = frozenset({"--config", "--headless", "--data-parallel-start-rank", "--api-server-count"})
-
-# What the wheels declare in a way that the type alone does not tell.
-KINDS = {
-    "--middleware": "append",
-    "--limit-mm-per-prompt": "json",
-    "--allowed-origins": "json",
-    "--allowed-methods": "json",
-    "--allowed-headers": "json",
-}

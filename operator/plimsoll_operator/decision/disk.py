@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from plimsoll_operator.api import InferenceDeploymentSpec, TemplateSpec, Volume
+from plimsoll_estimator import split_arguments
+from plimsoll_operator.api import EngineSpec, InferenceDeploymentSpec, TemplateSpec, Volume
 from plimsoll_operator.facts import ModelFacts, ModelUnknown
 from plimsoll_operator.overlay import one_form
 from plimsoll_operator.pod import CACHE_MOUNT
@@ -43,7 +44,7 @@ def disk_of(spec: InferenceDeploymentSpec, draft: ModelFacts | ModelUnknown | No
     """What is not said literally (a variable from a ConfigMap, the image's own settings) is taken for the default: the node's disk."""
     template = spec.template or TemplateSpec()
     scratch = [volume.empty_dir for volume in template.volumes if volume.empty_dir is not None]
-    files, chunks = (not _lies_on_a_claim(path, template.volumes) for path in _caches(template, spec.engine.extra_args))
+    files, chunks = (not _lies_on_a_claim(path, template.volumes) for path in _caches(template, spec.engine))
     source, proposer = spec.model.source, spec.engine.speculative
     from_hub = source is None or source.persistent_volume_claim is None
     totals = draft.weights if isinstance(draft, ModelFacts) else None
@@ -57,15 +58,14 @@ def disk_of(spec: InferenceDeploymentSpec, draft: ModelFacts | ModelUnknown | No
     )
 
 
-def _caches(template: TemplateSpec, extra_args: Sequence[str]) -> tuple[str, str]:
+def _caches(template: TemplateSpec, engine: EngineSpec) -> tuple[str, str]:
     """Folders of downloaded files and of xet chunks."""
     said: Mapping[str, str] = {variable.name: variable.value for variable in template.env if variable.value}
     home = said.get("HF_HOME", CACHE_MOUNT)
     files = said.get("HF_HUB_CACHE") or said.get("HUGGINGFACE_HUB_CACHE") or f"{home}/hub"
-    for place, token in enumerate(extra_args):
-        flag, given, value = token.partition("=")
-        if flag == _DOWNLOAD_DIR:
-            files = value if given else next(iter(extra_args[place + 1 :]), files)
+    for item in split_arguments(engine.extra_args, engine.engine_version) if engine.extra_args else ():
+        if item.flag == _DOWNLOAD_DIR:
+            files = item.values[0]
     return files, said.get("HF_XET_CACHE", f"{home}/xet")
 
 

@@ -37,6 +37,7 @@ FIELD_OF: Final[Mapping[str, str]] = {
     "speculative_method": "spec.engine.speculative.method",
     "speculative_model_config": "spec.engine.speculative.model",
     # Arguments without a field of their own
+    "allow_deprecated_quantization": _EXTRA_ARGS,
     "kv_cache_memory_bytes": _EXTRA_ARGS,
     "limit_mm_per_prompt": _EXTRA_ARGS,
     "swap_space": _EXTRA_ARGS,
