@@ -86,3 +86,9 @@ def test_an_ending_that_the_engine_takes_from_no_class_is_unsupported(architectu
     """Its table ends in RewardModel, which leaves "LlamaFor": no class of that name."""
     with pytest.raises(Unsupported, match="no rules for the model architecture Llama"):
         find(HfConfig({"architectures": [architecture]}), architecture)
+
+
+@pytest.mark.parametrize(("kind", "architecture"), [("gpt-sw3", "GPT2LMHeadModel"), ("sarvam_moe", "Glm4MoeForCausalLM")])
+def test_every_type_that_transformers_lists_for_a_class_here_is_claimed(kind: str, architecture: str) -> None:
+    """MODEL_FOR_CAUSAL_LM_MAPPING_NAMES of Transformers 5.24.0: of all pairs these were missing."""
+    assert find(HfConfig({"architectures": [architecture], "model_type": kind}), architecture).classes == (architecture,)

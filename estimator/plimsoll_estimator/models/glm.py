@@ -68,7 +68,7 @@ def _dense(style: DecoderStyle, *classes: str, model_types: tuple[str, ...]) -> 
 
 
 DENSE_4 = _dense(GLM4, "Glm4ForCausalLM", model_types=("glm4",))
-SPARSE_4 = Model(classes=("Glm4MoeForCausalLM",), model_types=("glm4_moe",), weights=glm4_moe, layers=_sparse_layers)
+SPARSE_4 = Model(classes=("Glm4MoeForCausalLM",), model_types=("glm4_moe", "sarvam_moe"), weights=glm4_moe, layers=_sparse_layers)
 _OCR = _dense(replace(GLM4, partial_rotary=1.0), model_types=("glm_ocr_text",))
 MODELS = (
     _dense(GLM, "GlmForCausalLM", model_types=("glm",)),

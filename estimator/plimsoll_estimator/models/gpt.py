@@ -77,7 +77,7 @@ def _one_for_all(text: HfConfig) -> Mapping[str, int]:
 
 
 MODELS = (
-    Model(classes=("GPT2LMHeadModel",), model_types=("gpt2",), weights=gpt2, layers=dense()),
+    Model(classes=("GPT2LMHeadModel",), model_types=("gpt2", "gpt-sw3"), weights=gpt2, layers=dense()),
     Model(classes=("GPTNeoXForCausalLM",), model_types=("gpt_neox",), weights=partial(build_decoder, style=_GPT_NEOX), layers=dense()),
     Model(classes=("GPTJForCausalLM",), model_types=("gptj",), weights=gpt_j, layers=dense()),
     Model(classes=("GPTBigCodeForCausalLM",), model_types=("gpt_bigcode",), weights=gpt_bigcode, layers=dense(), overrides=_one_for_all),
