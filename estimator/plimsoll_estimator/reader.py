@@ -58,6 +58,8 @@ _SAME: Final = {
     for key in group
 }
 """Keys that say the same: where a file has one of them, no class default is filled in for another."""
+_COUNTS_EXPERTS: Final = frozenset((*EXPERTS, *EXPERTS_PER_TOKEN, *SHARED_EXPERTS))
+"""Of which the class's own key is filled in with what the file says by another."""
 TOWER_SPELLINGS: Final[Mapping[str, tuple[str, ...]]] = {
     "num_hidden_layers": ("num_hidden_layers", "vt_num_hidden_layers", "depth", "layers", "encoder_layers"),
     "hidden_size": ("embed_dim", "vt_hidden_size", "hidden_size", "width", "d_model"),
@@ -114,7 +116,9 @@ def language(config: HfConfig) -> HfConfig:
     text = config.text
     found = dict(text.as_mapping())
     gaps = [(key, value) for key, value in class_defaults(config).items() if key not in found]
+    spelled = {key: _spelled(found, key) for key, _ in gaps if key in _COUNTS_EXPERTS}
     found |= {key: value for key, value in gaps if found.keys().isdisjoint(_SAME.get(key, ()))}
+    found |= {key: value for key, value in spelled.items() if value is not None}
     for usual, spellings in SPELLINGS.items():
         for key in spellings:
             if found.get(key) is not None:
@@ -123,6 +127,11 @@ def language(config: HfConfig) -> HfConfig:
     if TIES in config:  # Transformers hands the outer word down; vLLM ties where either says so
         found[TIES] = text.bool(TIES) or config.bool(TIES)
     return HfConfig(found, text.path)
+
+
+def _spelled(found: Mapping[str, Any], key: str) -> Any:
+    """What a mapping says under another spelling of a key that it lacks, None where it has none."""
+    return next((found[other] for other in _SAME[key] if found.get(other) is not None), None)
 
 
 def layers_named(config: HfConfig) -> int | None:

@@ -57,6 +57,22 @@ def test_another_spelling_of_a_key_is_no_gap_to_fill() -> None:
     assert "max_position_embeddings" not in text
 
 
+@pytest.mark.parametrize(
+    ("sentence", "config", "key", "expected"),
+    [
+        ("DeepSeek-V3's class takes Mixtral's key", {"model_type": "deepseek_v3", "num_local_experts": 96}, "n_routed_experts", 96),
+        ("DeepSeek-V2's takes Qwen's", {"model_type": "deepseek_v2", "num_experts": 96}, "n_routed_experts", 96),
+        ("LongCat's takes the usual count of chosen ones", {"model_type": "longcat_flash", "num_experts_per_tok": 6}, "moe_topk", 6),
+        ("ERNIE's too", {"model_type": "ernie4_5_moe", "num_experts_per_tok": 4}, "moe_k", 4),
+        ("the class's own key wins", {"model_type": "deepseek_v3", "num_experts": 8, "n_routed_experts": 96}, "n_routed_experts", 96),
+        ("silence is the class's default", {"model_type": "deepseek_v3"}, "n_routed_experts", 256),
+    ],
+)
+def test_experts_by_another_spelling_are_the_class_s_own(sentence: str, config: dict[str, Any], key: str, expected: int) -> None:
+    """`attribute_map` of the config classes (Transformers 5.24)."""
+    assert language(HfConfig(config)).int(key) == expected, sentence
+
+
 def test_ling_2_5_has_no_width_of_shared_experts_from_ling_3_s_class_of_the_same_type() -> None:
     """BailingMoeV3TextConfig (vLLM) fills 512 in; BailingMoeV2_5Config, which the checkpoints bring, has no such key."""
     text = language(HfConfig({"model_type": "bailing_hybrid", "moe_intermediate_size": 1024}))

@@ -99,7 +99,7 @@ def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     block = routed_experts(text, width, shared=beside * text.int("num_shared_experts"))
     first = text.int("first_k_dense_replace", default=0) if block.count > 1 else count
     state = Lightning(heads=size.heads, head_dim=size.head_dim)
-    return stacks.stack(hybrid(attends, stacks.latent(text, size), state), sparse_from(size, block, first=first))
+    return stacks.stack(hybrid(attends, stacks.cached_latent(text, size), state), sparse_from(size, block, first=first))
 
 
 def _head_width(text: HfConfig) -> Mapping[str, int]:

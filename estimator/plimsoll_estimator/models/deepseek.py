@@ -62,7 +62,7 @@ def _latent_layers(text: HfConfig, size: Dimensions, first: int = 0) -> tuple[La
     ffns: list[Mlp] | list[Mlp | Experts] = [Mlp(width=size.intermediate_size)] * count
     if text.raw("n_routed_experts") is not None:
         ffns = behind_dense(text, size, routed_experts(text, positive(text, "moe_intermediate_size", limit=MAX_WIDTH)), first)
-    full = stacks.latent(text, size)
+    full = stacks.cached_latent(text, size)
     if "index_topk" not in text:
         return stacks.attending([full] * count, ffns)
     chooses = replace(

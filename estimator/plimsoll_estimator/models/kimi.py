@@ -149,7 +149,7 @@ def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     So KimiLinearConfig.is_kda_layer; `full_attn_layers` and Transformers' `layer_types` the class does not read.
     """
     count, linear = size.layer_count, text.sub("linear_attn_config")
-    full = stacks.latent(text, size)
+    full = stacks.cached_latent(text, size)
     ffns: list[Mlp] | list[Mlp | Experts] = [Mlp(width=size.intermediate_size)] * count
     if experts(text):
         ffns = behind_dense(text, size, routed_experts(text, positive(text, "moe_intermediate_size", limit=MAX_WIDTH)))

@@ -47,7 +47,7 @@ def longcat(rank: Rank) -> None:
 
 def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     """The same latent twice in every layer, and experts beside a dense block."""
-    mixer = stacks.latent(text, size)
+    mixer = stacks.cached_latent(text, size)
     width = positive(text, "expert_ffn_hidden_size", "moe_intermediate_size", limit=MAX_WIDTH)
     block = routed_experts(text, width, shared=size.intermediate_size, count=positive(text, "n_routed_experts", limit=MAX_WIDTH))
     return stacks.stack([(mixer, mixer)] * size.layer_count, [block] * size.layer_count)

@@ -21,6 +21,11 @@ ATTENDS: Final = {
     "attention": True, "full_attention": True, "mamba": False, "mamba2": False, "linear_attention": False,
 }  # fmt: skip
 """Layers of hybrids as published files name them; Transformers 5 saves state-space layers as "linear_attention"."""
+LATENT_TYPES: Final = frozenset({
+    "axk1", "AXK1", "bailing_hybrid", "deepseek_v2", "deepseek_v3", "deepseek_v32", "glm4_moe_lite", "glm_moe_dsa", "kimi_k2",
+    "kimi_linear", "longcat_flash",
+})  # fmt: skip
+"""Model types whose latents vLLM caches, whatever the class (model_arch_config_convertor.py: is_deepseek_mla, v0.32.0)."""
 Said = TypeVar("Said")
 Layers = Callable[[HfConfig, Dimensions], tuple[Layer, ...]]
 Predictions = Callable[[HfConfig, tuple[Layer, ...]], tuple[Layer, ...]]
@@ -80,6 +85,13 @@ def latent(text: HfConfig, size: Dimensions) -> Latent:
         qk_rope_head_dim=text.int("qk_rope_head_dim"),
         v_head_dim=positive(text, "v_head_dim", default=size.hidden_size // size.heads, limit=MAX_WIDTH),
     )
+
+
+def cached_latent(text: HfConfig, size: Dimensions) -> Latent:
+    """The same where the engine keeps latents. Raises Unsupported(Check.KV_CACHE_FAMILY) for a model type that it keeps whole heads for."""
+    if size.model_type and size.model_type not in LATENT_TYPES:
+        raise Unsupported(Check.KV_CACHE_FAMILY, f"no KV-cache rule for latent attention in model type {size.model_type[:120]!r}")
+    return latent(text, size)
 
 
 def check_kinds(text: HfConfig, known: Collection[str] = KNOWN_KINDS) -> None:

@@ -46,6 +46,21 @@ def test_deepseek_v3_is_latents_and_experts_behind_three_dense_layers() -> None:
     assert shape.prediction_modules == 1
 
 
+def test_experts_by_mixtral_s_key_are_experts() -> None:
+    """DeepseekV3Config.attribute_map: a file that says `num_local_experts` was read as dense, a tenth of its weights."""
+    shape = shape_of({**SILENT_V3, "num_local_experts": 64})
+    assert routed(shape) == [3, 4, 5, 6, 7]
+    assert shape.experts == Experts(count=64, per_token=8, width=2048, shared=2048)
+
+
+@pytest.mark.parametrize("kind", ["llama", "novel"])
+def test_latents_of_a_type_that_the_engine_keeps_whole_heads_for_are_unsupported(kind: str) -> None:
+    """vllm/transformers_utils/model_arch_config_convertor.py: is_deepseek_mla."""
+    with pytest.raises(Unsupported, match=f"latent attention in model type '{kind}'"):
+        shape_of({**SILENT_V3, "model_type": kind, "auto_map": {}, "kv_lora_rank": 512, "qk_nope_head_dim": 128, "qk_rope_head_dim": 64,
+                  "hidden_size": 7168, "num_attention_heads": 128, "vocab_size": 129280})  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [
