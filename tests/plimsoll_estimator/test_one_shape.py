@@ -121,3 +121,24 @@ def test_no_layer_kind_is_planned_that_no_record_knows() -> None:
     config = {**base, "layer_types": ["full_attention"] * 31 + ["dreaming_attention"]}
     with pytest.raises(Unsupported, match="dreaming_attention"):
         shape_of(HfConfig(config))
+
+
+@pytest.mark.parametrize(
+    ("sentence", "name", "change", "says"),
+    [
+        ("a mixture of no experts", "mistralai/Mixtral-8x7B-v0.1", {"num_local_experts": 0}, "num_local_experts: 0 must be at least 1"),
+        ("a null is no default", "openai/gpt-oss-20b", {"num_local_experts": None, "num_experts": None}, "experts: 0 must be at least 1"),
+        ("experts of no width", "Qwen/Qwen3-30B-A3B", {"moe_intermediate_size": 0}, "config: 0 is no width for experts"),
+    ],
+)  # fmt: skip
+def test_layers_of_experts_without_experts_are_refused_by_name(sentence: str, name: str, change: dict[str, Any], says: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        shape_of(HfConfig({**catalogue.lookup(name).as_mapping(), **change}))
+    assert says in str(refused.value), sentence
+
+
+def test_gemma_4_s_block_of_experts_without_their_number_is_refused_by_name() -> None:
+    config = _copied(catalogue.lookup("google/gemma-4-26B-A4B").as_mapping())
+    del language_of(config)["num_experts"]
+    with pytest.raises(InvalidInput, match="num_experts: 0 must be at least 1"):
+        shape_of(HfConfig(config))

@@ -17,13 +17,13 @@ from typing import Final
 
 from plimsoll_estimator import models
 from plimsoll_estimator.checks import Check
-from plimsoll_estimator.errors import Unsupported
+from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kept import kept_with_config
 from plimsoll_estimator.models.record import Model, Wrapper, always
 from plimsoll_estimator.models.releases import releases_with
-from plimsoll_estimator.reader import MAX_WIDTH, VISION, dimensions, experts, language, positive, text_type, tower
-from plimsoll_estimator.shape import Shape, Vision
+from plimsoll_estimator.reader import EXPERTS, MAX_WIDTH, VISION, dimensions, experts, language, positive, text_type, tower
+from plimsoll_estimator.shape import Experts, Shape, Vision
 
 _HEADS: Final = (
     "ForTextEncoding", "EmbeddingModel", "ForSequenceClassification", "ForTokenClassification", "ClassificationModel",
@@ -144,7 +144,7 @@ def read(config: HfConfig, architecture: str) -> Shape:
     model, text = find(config, architecture), language(config)
     size = dimensions(config, model.overrides(text), attends=model.attends)
     layers = model.layers(text, size)
-    return Shape(
+    shape = Shape(
         architecture=architecture,
         size=size,
         layers=layers,
@@ -157,6 +157,18 @@ def read(config: HfConfig, architecture: str) -> Shape:
         predictions=model.predictions(text, layers),
         chunk_size=positive(text, "mamba_chunk_size", "chunk_size", default=2048, limit=MAX_WIDTH),
     )
+    _check_experts(text, shape)
+    return shape
+
+
+def _check_experts(text: HfConfig, shape: Shape) -> None:
+    """Raises InvalidInput where a layer is made of experts, and the file has none or gives them no width: they would weigh nothing."""
+    for layer in shape.objects:
+        if isinstance(layer.ffn, Experts) and layer.ffn.count < 1:
+            key = next((key for key in EXPERTS if key in text.as_mapping()), EXPERTS[0])
+            raise InvalidInput(f"{text.path}.{key}", layer.ffn.count, "must be at least 1 where layers are made of experts")
+        if isinstance(layer.ffn, Experts) and layer.ffn.width < 1:
+            raise InvalidInput(text.path, layer.ffn.width, "is no width for experts")
 
 
 def _vision(config: HfConfig) -> Vision:
