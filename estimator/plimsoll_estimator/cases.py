@@ -25,7 +25,9 @@ ModelLookup = Callable[[str], HfConfig | None]
 _CASE_KEYS: Final = frozenset(
     {"id", "model", "model_config", "weights", "engine_version", "gpu", "engine_args", "available_kv_cache_bytes"}
 )
-_GPU_KEYS: Final = frozenset({"product", "label_memory_mib", "total_memory_bytes", "free_memory_bytes", "interconnect"})
+_GPU_KEYS: Final = frozenset(
+    {"product", "label_memory_mib", "total_memory_bytes", "free_memory_bytes", "interconnect", "compute_capability"}
+)
 _MAX_LINE: Final = 8 << 20
 _HIDDEN: Final = frozenset({"version", "gpu", "given"})
 
@@ -132,15 +134,16 @@ def _gpu(data: object) -> Gpu:
     if not isinstance(data, Mapping):
         raise InvalidInput("gpu", data, "must be an object")
     _known_keys("gpu", data, _GPU_KEYS)
-    product, interconnect = data.get("product"), data.get("interconnect")
-    for key, value in (("product", product), ("interconnect", interconnect)):
+    product, interconnect, capability = data.get("product"), data.get("interconnect"), data.get("compute_capability")
+    for key, value in (("product", product), ("interconnect", interconnect), ("compute_capability", capability)):
         if value is not None and (not isinstance(value, str) or len(value) > 200):
             raise InvalidInput(f"gpu.{key}", value, "must be a string of at most 200 characters")
     for key in ("label_memory_mib", "total_memory_bytes", "free_memory_bytes"):
         value = data.get(key)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
             raise InvalidInput(f"gpu.{key}", value, "must be a whole number")
-    return gpu_from(product, data.get("label_memory_mib"), data.get("total_memory_bytes"), data.get("free_memory_bytes"), interconnect)
+    sizes = data.get("label_memory_mib"), data.get("total_memory_bytes"), data.get("free_memory_bytes")
+    return gpu_from(product, *sizes, interconnect, capability)
 
 
 def _weights(data: object) -> WeightTotals | None:

@@ -126,6 +126,8 @@ class Check(StrEnum):
     """Draft and target must speak the same tokens (config/speculative.py: verify_equal_vocab_size_if_draft_model)."""
 
     # The model on this GPU and release
+    NO_KERNELS = "NoKernels", "gpu", _NOTHING
+    """The release's binaries, or those of its PyTorch, have no code for the GPU (the wheels' own libraries)."""
     NO_ATTENTION_BACKEND = "NoAttentionBackend", "gpu", _NOTHING
     """No backend of the release runs the model on this GPU (platforms/cuda.py: get_attn_backend_cls)."""
     NO_ATTENTION_CACHE = "NoAttentionCache", "runner", _NOTHING
@@ -172,6 +174,8 @@ class Check(StrEnum):
     """Up to 0.10.2: the release runs it on the V0 engine (engine/arg_utils.py: _is_v1_supported_oracle)."""
     ENGINE_FALLS_BACK_FOR_STAGES = "EngineFallsBackForStages", "pipeline_parallel_size", _LAYOUT
     """Before 0.9.1: pipeline stages on the default executor run on the V0 engine (engine/arg_utils.py: _is_v1_supported_oracle)."""
+    KERNELS_NOT_KNOWN = "KernelsNotKnown", "gpu", _NOTHING
+    """Whether the release has code for the GPU depends on where its PyTorch is from, or nothing was published for the GPU's host."""
     UNKNOWN_GPU = "UnknownGpu", "gpu", _NOTHING
     """The product is in no table and nothing tells its generation."""
     UNKNOWN_GPU_MEMORY = "UnknownGpuMemory", "gpu", _NOTHING

@@ -73,16 +73,17 @@ def prepare(
         stages = (*stages[:-1], replace(stages[-1], loaded_bytes=stages[-1].loaded_bytes + drafted))
     overheads = stage_overheads(widths, resolved)
     outside = [outside_budget(resolved, overhead) for overhead in dict.fromkeys(overheads)]
+    layout = _layout(shape, resolved)
     return Prepared(
         resolved=resolved,
         widths=widths,
         stages=stages,
         overheads=overheads,
-        layout=_layout(shape, resolved),
+        layout=layout,
         generates_without_cache=_generates_without_cache(shape, resolved),
         outside_budget=max(outside, key=lambda one: one.post_kv_bytes),
         host_memory_bytes=host_memory_bytes(widths, resolved, max(stage.loaded_bytes for stage in stages)),
-        warnings=tuple(_warnings(resolved, stages, weights)),
+        warnings=(*_warnings(resolved, stages, weights), *_warnings_of_cache(resolved, layout)),
     )
 
 
@@ -113,6 +114,18 @@ def _refused(refusal: EngineRefusal, resolved: ResolvedArgs | None) -> Estimate:
         outside_budget=None,
         needed_kv_cache_bytes=None,
         host_memory_bytes=None,
+    )
+
+
+def _warnings_of_cache(resolved: ResolvedArgs, layout: KvCacheLayout | Refusal) -> Sequence[str]:
+    """Until 0.23 nothing looked whether the Triton backend's kernels take fp8 on the GPU; since then the backend refuses the cache."""
+    fp8 = resolved.kv_cache_dtype.startswith("fp8")
+    if not fp8 or isinstance(layout, Refusal) or layout.attention_backend != "TRITON_ATTN" or resolved.gpu.capability >= 89:
+        return ()
+    major, minor = resolved.gpu.compute_capability
+    return (
+        f"vLLM {resolved.version} starts with a {resolved.kv_cache_dtype} cache on compute capability {major}.{minor} and then fails every "
+        "request: the Triton attention backend's kernels need 8.9 for it, which releases from 0.24.0 check; use kv_cache_dtype auto",
     )
 
 

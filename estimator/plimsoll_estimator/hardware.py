@@ -22,14 +22,18 @@ from plimsoll_estimator.units import GIB, MIB
 _INTERCONNECTS: Final = get_args(Interconnect)
 _MIG: Final = re.compile(r"-MIG-\d+[cg]\.[\w.+]+$")
 _SUFFIXES: Final = re.compile(r"(-SHARED|-MIG-\d+[cg]\.[\w.+]+)+$")
+_CAPABILITY: Final = re.compile(r"(\d{1,2})\.(\d)")
 _MAX_MEMORY_BYTES: Final = 1 << 44
-_GENERATIONS: Final = (  # name fragment -> compute capability, for products that are not in the table
+# Name fragment -> compute capability, for products that are not in the table. GTX 16 is no generation's name: no start on one was measured,
+# so whoever has one says 7.5 himself.
+_GENERATIONS: Final = (
     ("blackwell", (12, 0)), ("rtx-50", (12, 0)), ("b200", (10, 0)), ("b300", (10, 3)),
     ("h100", (9, 0)), ("h200", (9, 0)), ("gh200", (9, 0)), ("h800", (9, 0)), ("h20", (9, 0)),
     ("ada", (8, 9)), ("rtx-40", (8, 9)), ("l40", (8, 9)), ("l4", (8, 9)), ("l20", (8, 9)), ("l2", (8, 9)),
     ("a100", (8, 0)), ("a800", (8, 0)), ("a30", (8, 0)),
     ("rtx-30", (8, 6)), ("a10", (8, 6)), ("a40", (8, 6)), ("a16", (8, 6)), ("a2", (8, 6)), ("rtx-a", (8, 6)),
-    ("t4", (7, 5)), ("rtx-20", (7, 5)), ("quadro-rtx", (7, 5)), ("v100", (7, 0)), ("titan-v", (7, 0)),
+    ("t4", (7, 5)), ("rtx-20", (7, 5)), ("quadro-rtx", (7, 5)), ("titan-rtx", (7, 5)), ("v100", (7, 0)),
+    ("titan-v", (7, 0)), ("gtx-10", (6, 1)), ("p40", (6, 1)), ("p4", (6, 1)), ("p100", (6, 0)),
 )  # fmt: skip
 
 
@@ -79,8 +83,11 @@ def gpu_from(
     total_memory_bytes: int | None = None,
     free_memory_bytes: int | None = None,
     interconnect: str | None = None,
+    compute_capability: str | None = None,
 ) -> Gpu:
     """A Gpu from what is known of it; a measured total wins over the table, the table over the label.
+
+    `compute_capability`, such as 7.5, is for a product whose name does not tell it; of a known product it must agree.
 
     Raises InvalidInput on values out of range and Unsupported when neither memory nor generation can be told.
     """
@@ -95,11 +102,7 @@ def gpu_from(
             raise InvalidInput(f"gpu.{name}", value, f"must be from {low} to {_MAX_MEMORY_BYTES}")
     label = product or ""
     known = known_gpus().get(_SUFFIXES.sub("", label))
-    capability = known.compute_capability if known else _capability_from_name(label)
-    if capability is None:
-        raise Unsupported(
-            Check.UNKNOWN_GPU, f"GPU product {label or '(none given)'!r} is not in the table and its generation cannot be told"
-        )
+    capability = _capability(label, known, compute_capability)
     total, exact = _total(label, known, label_memory_mib, total_memory_bytes)
     if free_memory_bytes is not None and free_memory_bytes > total:
         free_memory_bytes = total
@@ -114,6 +117,27 @@ def gpu_from(
         compute_capability=capability,
         total_is_exact=exact,
     )
+
+
+def _capability(label: str, known: KnownGpu | None, stated: str | None) -> tuple[int, int]:
+    """What the table or the name says, else what was stated."""
+    told = known.compute_capability if known else _capability_from_name(label)
+    if stated is not None:
+        match = _CAPABILITY.fullmatch(stated)
+        if match is None:
+            raise InvalidInput("gpu.compute_capability", stated, "must be a compute capability such as 7.5")
+        given = int(match[1]), int(match[2])
+        if known is not None and given != known.compute_capability:
+            major, minor = known.compute_capability
+            raise InvalidInput("gpu.compute_capability", stated, f"contradicts the table, where {label} has {major}.{minor}")
+        return given
+    if told is None:
+        raise Unsupported(
+            Check.UNKNOWN_GPU,
+            f"GPU product {label or '(none given)'!r} is not in the table and its name tells no generation: give its compute capability, "
+            "such as 7.5 (nvidia-smi --query-gpu=compute_cap)",
+        )
+    return told
 
 
 def _short_names() -> dict[str, str]:

@@ -65,6 +65,7 @@ NAMED = [
     ("the kernels of mixtures when they are asked for", GPTQ, "moe_wna16", A100, "0.19.1", "moe_wna16"),
     ("one class for all since 0.22", GPTQ, "gptq", A100, "0.22.0", "auto_gptq"),
     ("and 0.24", AWQ, "awq", A100, "0.24.0", "auto_awq"),
+    ("ModelOpt's own, whatever is asked for", {"quant_method": "modelopt", "quant_algo": "FP8"}, "fp8", H100, "0.10.2", "modelopt"),
     ("auto-round by its own name until 0.14", {"quant_method": "auto-round"}, None, A100, "0.13.0", "auto-round"),
     ("and Intel's since", {"quant_method": "auto-round"}, None, A100, "0.15.0", "inc"),
 ]
@@ -92,6 +93,14 @@ def test_the_one_class_takes_bfloat16() -> None:
 
 
 REFUSED = [
+    (
+        "ModelOpt's before its classes looked",
+        {"quant_method": "modelopt", "quant_algo": "FP8"},
+        "fp8",
+        H100,
+        "0.9.2",
+        "QuantizationMismatch",
+    ),
     ("a Marlin that the GPU cannot run", GPTQ, "gptq_marlin", T4, "0.13.0", "QuantizationMismatch"),
     ("a flag for a checkpoint that is not quantised", None, "awq_marlin", A100, "0.23.0", "QuantizationNeedsCheckpoint"),
     ("also where the settings would name the sizes", None, "compressed-tensors", A100, "0.19.1", "QuantizationNeedsCheckpoint"),

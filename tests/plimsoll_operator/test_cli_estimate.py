@@ -169,7 +169,7 @@ def test_models_that_no_rule_describes_are_not_listed_and_removed_ones_name_thei
     only = {line.split()[0]: line.partition("  (vLLM ")[2].rstrip(")") for line in listed if "  (vLLM " in line}
     assert only == {
         "baichuan-inc/Baichuan2-7B-Chat": "from 0.8 until before 0.25",
-        "MiniMaxAI/MiniMax-M1-80k": "from 0.9 until before 0.24",
+        "MiniMaxAI/MiniMax-M1-80k": "from 0.9.2 until before 0.24",
         "mosaicml/mpt-7b": "from 0.8 until before 0.29",
         "Qwen/Qwen-72B": "from 0.8 until before 0.24",
         "Qwen/Qwen-7B": "from 0.8 until before 0.24",
@@ -182,6 +182,25 @@ def test_models_and_gpus_list_what_is_shipped(capsys: pytest.CaptureFixture[str]
     assert json.loads(ask(capsys, "models", "Qwen/Qwen3-8B", "--json")[1])["config"]["hidden_size"] == 4096
     assert "NVIDIA-L4" in ask(capsys, "gpus")[1]
     assert len(json.loads(ask(capsys, "gpus", "--json")[1])) > 10
+
+
+def test_gpus_say_what_a_release_has_for_each(capsys: pytest.CaptureFixture[str]) -> None:
+    out = ask(capsys, "gpus", "--engine-version", "0.8.5")[1]
+    (line,) = (line for line in out.splitlines() if line.startswith("NVIDIA-GeForce-RTX-5090 "))
+    assert line.split()[1:4] == ["no", "V0", "engine"]
+    assert "vLLM 0.8.5 has no kernels for compute capability 12.0" in out
+    assert "Sources: kernels: the binaries of the published wheels" in out
+    found = json.loads(ask(capsys, "gpus", "--engine-version", "0.33.0", "--json")[1])
+    (card,) = (line for line in found["gpus"] if line["product"] == "NVIDIA-L4")
+    assert (card["kernels"], card["fp8_cache"], card["dtypes"][0]) == ("yes", "yes", "bfloat16")
+    assert "fp8" in card["quantization"]
+    assert ask(capsys, "gpus", "--engine-version", "0.7.3")[0] != 0
+
+
+def test_a_card_of_unknown_generation_may_be_told(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ("estimate", "--model", "Qwen/Qwen3-8B", "--gpu", "NVIDIA-CMP-170HX", "--gpu-memory-mib", "8192")
+    assert "give its compute capability" in "".join(map(str, ask(capsys, *asked)))
+    assert "give its compute capability" not in "".join(map(str, ask(capsys, *asked, "--gpu-compute-capability", "8.0")))
 
 
 def _said_in(module: ModuleType) -> set[str]:

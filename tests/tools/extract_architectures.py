@@ -17,7 +17,8 @@ import re
 import tempfile
 from pathlib import Path
 
-from extract_arguments import RELEASES, read_files
+from extract_arguments import read_files
+from releases import EVERY_RELEASE
 
 DEFAULT_OUT = Path(__file__).parents[2] / "estimator" / "plimsoll_estimator" / "data" / "architectures.json"
 REGISTRY = re.compile(r"vllm/model_executor/models/registry\.py")
@@ -38,17 +39,16 @@ def registered(text: str) -> set[str]:
 
 
 def spans(releases: dict[str, set[str]]) -> dict[str, list[list[str | None]]]:
-    """Architecture to [since, until) minors, one pair for each time it was there; the last `until` is null while it still is."""
-    minors = [release.rpartition(".")[0] for release in releases]
+    """Architecture to [since, until) releases, one pair for each time it was there; the last `until` is null while it still is."""
     table: dict[str, list[list[str | None]]] = {}
     for name in sorted(set().union(*releases.values())):
         there = [name in names for names in releases.values()]
         rows: list[list[str | None]] = []
-        for minor, now, before in zip(minors, there, [False, *there], strict=False):
+        for release, now, before in zip(releases, there, [False, *there], strict=False):
             if now and not before:
-                rows.append([minor, None])
+                rows.append([release, None])
             elif before and not now:
-                rows[-1][1] = minor
+                rows[-1][1] = release
         table[name] = rows
     return table
 
@@ -62,10 +62,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = options.work or Path(folder)
         work.mkdir(parents=True, exist_ok=True)
-        releases = {release: registered("\n".join(read_files(release, work, REGISTRY, "registry").values())) for release in RELEASES}
-    document = {"releases": RELEASES, "architectures": spans(releases)}
+        releases = {release: registered("\n".join(read_files(release, work, REGISTRY, "registry").values())) for release in EVERY_RELEASE}
+    document = {"releases": EVERY_RELEASE, "architectures": spans(releases)}
     options.out.write_text(json.dumps(document, indent=0, sort_keys=True) + "\n")
-    print(f"{len(document['architectures'])} architectures in {len(RELEASES)} releases -> {options.out}")
+    print(f"{len(document['architectures'])} architectures in {len(EVERY_RELEASE)} releases -> {options.out}")
 
 
 if __name__ == "__main__":

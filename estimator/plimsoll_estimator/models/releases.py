@@ -1,7 +1,7 @@
 """Which releases of vLLM register which model architectures: a model that a release does not know is not served by it.
 
 The one table that `resolve` asks before anything is worked out; data/architectures.json is extracted from the published wheels
-by tests/tools/extract_architectures.py, at the last patch of each minor. Knows names and releases, refuses to know shapes.
+by tests/tools/extract_architectures.py, down to the patch. Knows names and releases, refuses to know shapes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def check_registered(architecture: str, version: EngineVersion) -> None:
 
     Names that no release registers are left to the architectures' own table: vLLM makes some of them from other classes.
     A release newer than the newest known is taken to know what that one knows.
-    Source: vllm/model_executor/models/registry.py of 0.8.5 to 0.33.0; there "Model architectures ... are not supported for now"
+    Source: vllm/model_executor/models/registry.py of 0.8.0 to 0.33.0; there "Model architectures ... are not supported for now"
     and "was supported in vLLM until". What the Transformers backend might build of a removed class has no rules here.
     """
     known = _others(architecture, version)
@@ -54,8 +54,12 @@ def registered(architecture: str) -> bool:
 
 
 def _said(since: EngineVersion, before: EngineVersion | None) -> str:
-    first = f"from {since.major}.{since.minor}"
-    return first if before is None else f"{first} until before {before.major}.{before.minor}"
+    return f"from {_short(since)}" if before is None else f"from {_short(since)} until before {_short(before)}"
+
+
+def _short(release: EngineVersion) -> str:
+    """0.24 for 0.24.0: the first release of a minor."""
+    return str(release).removesuffix(".0")
 
 
 @cache
@@ -63,7 +67,4 @@ def _table() -> dict[str, tuple[Span, ...]]:
     text = (resources.files("plimsoll_estimator") / "data" / "architectures.json").read_text("utf-8")
     rows = json.loads(text)["architectures"]
     parse = EngineVersion.parse
-    return {
-        name: tuple((parse(f"{since}.0"), parse(f"{before}.0") if before else None) for since, before in spans)
-        for name, spans in rows.items()
-    }
+    return {name: tuple((parse(since), parse(before) if before else None) for since, before in spans) for name, spans in rows.items()}

@@ -22,6 +22,7 @@ from plimsoll_estimator.resolve.dtypes import resolve_dtype
 from plimsoll_estimator.resolve.engine_core import Start, check_core
 from plimsoll_estimator.resolve.extensions import check_lora, check_speculation
 from plimsoll_estimator.resolve.facts import engine_defaults
+from plimsoll_estimator.resolve.kernels import check_kernels
 from plimsoll_estimator.resolve.length import max_model_len
 from plimsoll_estimator.resolve.quantization import (
     check_kv_cache_dtype,
@@ -77,6 +78,7 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
     chunked = args.enable_chunked_prefill is not False or (runner == "generate" and argument_rules(version).always_chunks)
     seqs, tokens = batch_sizes(config, architecture, args, gpu, version, length=length, chunked_prefill=chunked)
     check_batch(seqs, tokens, length, chunked)
+    check_kernels(gpu, version)
     pools = runner == "pooling"
     check_core(
         Start(architecture=architecture, args=args, gpu=gpu, dtype=dtype, quantization=quantization, pools=pools, latent=shape.latent),

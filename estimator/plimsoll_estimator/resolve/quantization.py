@@ -67,7 +67,7 @@ def resolve_quantization(
     """The method's name in that release, or None. Raises EngineRefusal for unknown, contradictory, deprecated or unsupported ones."""
     settings = quantization_config(config)
     method = _detected(settings, architecture, wanted, gpu, version) if settings is not None else None
-    if wanted is not None and method is not None and wanted != method and method not in _ALIASES.get(wanted, set()):
+    if wanted is not None and method is not None and not _agrees(wanted, method, settings, version):
         raise EngineRefusal(
             Check.QUANTIZATION_MISMATCH,
             f"the model config says quantization method {method}, the quantization argument says {wanted}",
@@ -82,6 +82,13 @@ def resolve_quantization(
             )
         _verify_dtype(name, dtype, version)
     return name
+
+
+def _agrees(wanted: str, method: str, settings: HfConfig | None, version: EngineVersion) -> bool:
+    if wanted == method or method in _ALIASES.get(wanted, set()):
+        return True
+    named = settings is not None and method.startswith("modelopt") and modelopt_algorithm(settings) != ""
+    return named and argument_rules(version).modelopt_overrides
 
 
 def _detected(settings: HfConfig, architecture: str, wanted: str | None, gpu: Gpu, version: EngineVersion) -> str | None:

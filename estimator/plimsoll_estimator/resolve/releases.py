@@ -76,6 +76,8 @@ class ArgumentRules:
     """One method, auto_gptq, for all GPTQ checkpoints (quantization/__init__.py)."""
     names_auto_awq: bool = False
     """One method, auto_awq, for all AWQ checkpoints (quantization/__init__.py)."""
+    modelopt_overrides: bool = False
+    """ModelOpt's classes take their checkpoints whatever the argument says (quantization/modelopt.py: override_quantization_method)."""
     marlin_capability: int = 80
     """The least compute capability of Marlin's kernels (quantization/utils/marlin_utils.py: query_marlin_supported_quant_types)."""
     reads_compressed_mxfp4: bool = False
@@ -90,7 +92,7 @@ class ArgumentRules:
 
 _RELEASES: Final = Releases(
     ArgumentRules(),
-    (EngineVersion(0, 10), {"eagle3_targets": _FIRST}),
+    (EngineVersion(0, 10), {"eagle3_targets": _FIRST, "modelopt_overrides": True}),
     (EngineVersion(0, 10, 1), {"limits_need_a_modality": False}),
     (EngineVersion(0, 11), {"eagle3_targets": _SECOND, "captures_gpt_oss_to_1024": True}),
     (

@@ -97,6 +97,10 @@ CHECKS: Final[Mapping[Check, tuple[str, str]]] = {  # check -> (what it means, w
     Check.SPECULATIVE_TOKENS_UNEVEN: ("Each prediction module proposes its tokens in turn.", "Use a multiple of the modules."),
     Check.SPECULATIVE_TARGET_UNSUPPORTED: ("vLLM of this release takes no EAGLE-3 drafts for this model class.", "Use another method."),
     Check.SPECULATIVE_VOCABULARY_DIFFERS: ("Draft and target must speak the same tokens.", "Use a draft of the same family."),
+    Check.NO_KERNELS: (
+        "vLLM of this release has no code for this GPU: it ends with 'no kernel image is available for execution on the device'.",
+        "Use a release that the message names, or another GPU.",
+    ),
     Check.NO_ATTENTION_BACKEND: ("No attention backend of this release runs the model on this GPU.", "Use another GPU or KV cache dtype."),
     Check.NO_ATTENTION_CACHE: (
         "The model attends in both directions and keeps no KV cache; vLLM of this release plans it only as a pooling model.",
@@ -163,7 +167,14 @@ CHECKS: Final[Mapping[Check, tuple[str, str]]] = {  # check -> (what it means, w
         "vLLM before 0.9.1 runs pipeline stages on its V0 engine, whose memory has no rules here.",
         "Use pipelineParallelSize 1, or 0.9.1 or later.",
     ),
-    Check.UNKNOWN_GPU: ("The GPU product is not in the table and its generation cannot be told.", "`plimsoll gpus` lists the known ones."),
+    Check.KERNELS_NOT_KNOWN: (
+        "Whether vLLM of this release has code for this GPU depends on how it was installed, or nothing was published for the GPU's host.",
+        "Use a release that the message names.",
+    ),
+    Check.UNKNOWN_GPU: (
+        "The GPU product is not in the table and its generation cannot be told.",
+        "`plimsoll gpus` lists the known ones; else give --gpu-compute-capability.",
+    ),
     Check.UNKNOWN_GPU_MEMORY: ("Nothing says how much memory the GPU has.", "Give --gpu-memory-mib."),
     Check.ARCHITECTURE_NOT_IN_RELEASE: (
         "Other releases of vLLM know the architecture, this one does not.",

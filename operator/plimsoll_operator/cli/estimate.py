@@ -60,6 +60,7 @@ def register(subparsers: SubParsers) -> None:
     parser.add_argument("--context", metavar="TOKENS", help="context length, the same as --max-model-len")
     parser.add_argument("--gpu", metavar="PRODUCT", help="a product of `plimsoll gpus`, as the label nvidia.com/gpu.product spells it")
     parser.add_argument("--gpu-memory-mib", metavar="MIB", help="the label nvidia.com/gpu.memory, for products that are not in the table")
+    parser.add_argument("--gpu-compute-capability", metavar="X.Y", help="for products whose name does not tell it, for example 7.5")
     parser.add_argument("--interconnect", choices=("nvlink", "pcie", "network"), help="how the GPUs reach one another")
     parser.add_argument("--engine-version", metavar="VERSION", help=f"vLLM release, default {NEWEST_KNOWN}")
     parser.add_argument("--json", action="store_true", help="print the answer of the batch door")
@@ -137,7 +138,11 @@ def _question(options: argparse.Namespace) -> _Question:
     args = _engine_args(options, version)
     name, config = _model(options)
     return _Question(
-        name=name, config=config, args=args, gpu=gpu_from(options.gpu, label, None, None, options.interconnect), version=version
+        name=name,
+        config=config,
+        args=args,
+        gpu=gpu_from(options.gpu, label, None, None, options.interconnect, options.gpu_compute_capability),
+        version=version,
     )
 
 

@@ -1,11 +1,16 @@
-"""`plimsoll gpus`: the products whose CUDA-visible memory is known, with the evidence. Knows how to print the table."""
+"""`plimsoll gpus`: the products whose CUDA-visible memory is known, with the evidence, and what a release of vLLM can do on each.
+
+Knows how to print the table.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
+from typing import Any
 
-from plimsoll_estimator import format_gib, known_gpus
+from plimsoll_estimator import SUPPORT_SOURCES, EngineVersion, format_gib, gpu_from, known_gpus, support_of
 from plimsoll_operator.cli import SubParsers, add_command
 
 
@@ -13,11 +18,17 @@ def register(subparsers: SubParsers) -> None:
     """Add the command."""
     parser = add_command(subparsers, "gpus", run, "Lists GPU products: what CUDA reports, not what the box says.")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--engine-version", metavar="VERSION", help="show what this vLLM release has for each: kernels, fp8 cache, dtypes, quantisation"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Print the table, smallest card first."""
     rows = sorted(known_gpus().values(), key=lambda gpu: (gpu.total_memory_bytes, gpu.product))
+    if options.engine_version is not None:
+        _print_support([row.product for row in rows], EngineVersion.parse(options.engine_version), as_json=options.json)
+        return 0
     if options.json:
         keys = ("product", "total_memory_bytes", "compute_capability", "interconnect", "evidence")
         print(json.dumps([{key: getattr(row, key) for key in keys} for row in rows]))
@@ -26,3 +37,29 @@ def run(options: argparse.Namespace) -> int:
         major, minor = row.compute_capability
         print(f"{row.product:<44} {format_gib(row.total_memory_bytes):>11}  sm_{major}{minor:<3} {row.interconnect:<8} {row.evidence}")
     return 0
+
+
+def _print_support(products: Sequence[str], version: EngineVersion, *, as_json: bool) -> None:
+    lines: list[dict[str, Any]] = []
+    for product in products:
+        found = support_of(gpu_from(product), version)
+        lines.append(
+            {
+                "product": product,
+                "kernels": found.kernels,
+                "why": found.why,
+                "dtypes": found.dtypes,
+                "fp8_cache": found.fp8_cache,
+                "quantization": found.quantization,
+            }
+        )
+    if as_json:
+        print(json.dumps({"engine_version": str(version), "gpus": lines, "sources": SUPPORT_SOURCES}))
+        return
+    print(f"{'vLLM ' + str(version):<44} {'kernels':<10} {'fp8 cache':<19} dtypes; quantisation methods")
+    for line in lines:
+        methods = ", ".join(line["quantization"])
+        print(f"{line['product']:<44} {line['kernels']:<10} {line['fp8_cache']:<19} {', '.join(line['dtypes'])}; {methods}")
+        if line["why"]:
+            print(f"  {line['why']}")
+    print(f"Sources: {SUPPORT_SOURCES}")

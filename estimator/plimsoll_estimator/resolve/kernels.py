@@ -1,0 +1,114 @@
+"""Whether a release of vLLM carries kernels for a GPU: a table of release x compute capability, from the published binaries.
+
+Called by `resolve` before it settles which engine runs, and by whoever prints what a release can do. data/kernels.json is extracted by
+tests/tools/extract_kernels.py. A start without kernels ends in "no kernel image is available for execution on the device".
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from importlib import resources
+from typing import Final, Literal
+
+from plimsoll_estimator.checks import Check
+from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.errors import EngineRefusal, Unsupported
+from plimsoll_estimator.resolved import Gpu
+
+_ON_ARM: Final = ("GH200", "GB200", "GB300", "GB10", "SPARK", "THOR", "ORIN")
+"""Words of products whose host is arm64."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Carried:
+    """What one release is built for, as compute capabilities (89 is 8.9). PyTorch's is that of x86_64."""
+
+    own: Mapping[str, tuple[int, ...]]
+    """By the host's machine; a machine that nothing was published for is missing."""
+    torch_of_image: tuple[int, ...]
+    torch_of_pip: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kernels:
+    """Whether there are kernels, and why not."""
+
+    has: Literal["yes", "no", "not known"]
+    why: str = ""
+
+
+def kernels_for(capability: int, machine: str, version: EngineVersion) -> Kernels:
+    """The entry of the table. `machine` is x86_64 or aarch64; a release between two rows follows the older, a newer one the newest."""
+    carried = _carried(version)
+    shown = f"{capability // 10}.{capability % 10}"
+    if machine not in carried.own:
+        return Kernels(has="not known", why=f"vLLM {version} was published for no {machine} host")
+    if not _runs(capability, carried.own[machine]):
+        return Kernels(has="no", why=f"vLLM {version} has no kernels for compute capability {shown}")
+    if machine != "x86_64":
+        return Kernels(has="yes")
+    of_image, of_pip = _runs(capability, carried.torch_of_image), _runs(capability, carried.torch_of_pip)
+    if of_image == of_pip:
+        return Kernels(has="yes") if of_image else Kernels(has="no", why=f"the PyTorch of vLLM {version} has no kernels for {shown}")
+    one, other = ("official image", "one that pip installs") if of_image else ("one that pip installs", "official image")
+    return Kernels(has="not known", why=f"the PyTorch of vLLM {version} has kernels for {shown} in the {one}, and none in the {other}")
+
+
+def machine_of(product: str) -> str:
+    """The host's machine of a GPU product: aarch64 where the GPU sits beside an Arm processor."""
+    words = product.upper().replace("_", "-").split("-")
+    return "aarch64" if any(word in words for word in _ON_ARM) else "x86_64"
+
+
+def check_kernels(gpu: Gpu, version: EngineVersion) -> None:
+    """Raises EngineRefusal (NoKernels) where there are none, Unsupported (KernelsNotKnown) where that is not known."""
+    machine = machine_of(gpu.product)
+    found = kernels_for(gpu.capability, machine, version)
+    if found.has == "yes":
+        return
+    having = [release for release in releases() if kernels_for(gpu.capability, machine, release).has == "yes"]
+    message = f"{found.why}; {_said(having)}"
+    if found.has == "no":
+        raise EngineRefusal(Check.NO_KERNELS, message)
+    raise Unsupported(Check.KERNELS_NOT_KNOWN, message)
+
+
+def releases() -> tuple[EngineVersion, ...]:
+    """The releases of the table, oldest first."""
+    return tuple(_table())
+
+
+def _runs(capability: int, built_for: Iterable[int]) -> bool:
+    """Binary code runs on its own major and on minors from its own up (CUDA's binary compatibility)."""
+    return any(built // 10 == capability // 10 and built <= capability for built in built_for)
+
+
+def _said(having: list[EngineVersion]) -> str:
+    """Which releases have them, as one span: what a card lost it did not get back."""
+    if not having:
+        return "no release since 0.8.0 has them"
+    if having[-1] == releases()[-1]:
+        return f"{having[0]} and later have them"
+    return f"{having[0]} to {having[-1]} have them"
+
+
+@lru_cache(maxsize=64)
+def _carried(version: EngineVersion) -> Carried:
+    return _table()[max((release for release in _table() if release <= version), default=releases()[0])]
+
+
+@cache
+def _table() -> dict[EngineVersion, Carried]:
+    document = json.loads((resources.files("plimsoll_estimator") / "data" / "kernels.json").read_text("utf-8"))
+    torch = document["torch"]
+    return {
+        EngineVersion.parse(release): Carried(
+            own={machine: tuple(row[machine]) for machine in ("x86_64", "aarch64") if machine in row},
+            torch_of_image=tuple(torch[row["torch"]]["image"]),
+            torch_of_pip=tuple(torch[row["torch"]]["pip"]),
+        )
+        for release, row in document["releases"].items()
+    }
