@@ -14,7 +14,7 @@ from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import NEWEST_KNOWN, EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Unsupported
-from plimsoll_estimator.estimate import WeightTotals, estimate, weight_totals
+from plimsoll_estimator.estimate import WeightTotals, prepare, weight_totals
 from plimsoll_estimator.hardware import gpu_from
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.resolved import Estimate, Gpu, RankEstimate, ResolvedArgs
@@ -74,34 +74,42 @@ def answer_case(case: object, models: ModelLookup) -> dict[str, Any]:
     try:
         if not isinstance(case, Mapping):
             raise InvalidInput("case", case, "must be a JSON object")
-        result = _estimate_case(case, models)
+        result, edge = _estimate_case(case, models)
     except InvalidInput as error:
         return _failure(identity, "invalid", "InvalidInput", str(error))
     except Unsupported as error:
         return _failure(identity, "unsupported", error.reason, str(error))
     except EngineRefusal as error:
         return _failure(identity, "refused", error.reason, str(error))
-    return {"id": identity, **_as_json(result)}
+    return {"id": identity, **_as_json(result), **_edge(result, edge)}
+
+
+def _edge(result: Estimate, edge: str | None) -> dict[str, Any]:
+    """Whether the answer holds over its whole interval, and the message that says so where it does not."""
+    return {"on_the_edge": edge is not None, "message": "; ".join(text for text in (result.message, edge) if text) or None}
 
 
 def _failure(identity: object, verdict: str, reason: Check | _Faulty, message: str) -> dict[str, Any]:
     return {"id": identity, "verdict": verdict, "reason": reason, "message": message}
 
 
-def _estimate_case(case: Mapping[str, Any], models: ModelLookup) -> Estimate:
+def _estimate_case(case: Mapping[str, Any], models: ModelLookup) -> tuple[Estimate, str | None]:
     _known_keys("case", case, _CASE_KEYS)
     given = case.get("available_kv_cache_bytes")
     if given is not None and (isinstance(given, bool) or not isinstance(given, int) or not 0 <= given <= 1 << 50):
         raise InvalidInput("available_kv_cache_bytes", given, "must be a whole number of bytes")
     args = case.get("engine_args")
-    return estimate(
+    found = prepare(
         _model(case, models),
         EngineArgs.from_mapping({} if args is None else args),
         _gpu(case.get("gpu")),
         _version(case.get("engine_version")),
         weights=_weights(case.get("weights")),
-        available_kv_cache_bytes=given,
     )
+    if isinstance(found, Estimate):
+        return found, None
+    answer = found.estimate(available_kv_cache_bytes=given)
+    return answer, found.edge_of(answer)
 
 
 def _known_keys(name: str, data: Mapping[str, Any], known: frozenset[str]) -> None:

@@ -48,6 +48,11 @@ class EngineArgs:
     speculative_method: str | None = None
     allow_deprecated_quantization: bool | None = None
     speculative_model_config: HfConfig | None = None
+    # No arguments, but what else of the process moves memory: what its image holds, VLLM_USE_FLASHINFER_SAMPLER, and what it finds.
+    flashinfer_installed: bool | None = None
+    use_flashinfer_sampler: bool | None = None
+    compile_cache: str | None = None
+    """`cold`: the start finds no compiled graphs in VLLM_CACHE_ROOT; `warm`: it finds them."""
 
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> EngineArgs:
@@ -61,6 +66,8 @@ class EngineArgs:
                 raise InvalidInput(f"engine_args.{key}", value, "is not an argument the estimator knows")
             if value is not None:
                 values[key] = _typed(f"engine_args.{key}", value, known[key])
+        if values.get("compile_cache", "cold") not in ("cold", "warm"):
+            raise InvalidInput("engine_args.compile_cache", values["compile_cache"], "must be cold or warm")
         return cls(**values)
 
 

@@ -22,6 +22,7 @@ from plimsoll_estimator.overhead.communication import non_torch_bytes
 from plimsoll_estimator.overhead.constants import constant, table
 from plimsoll_estimator.overhead.graphs import capture_count
 from plimsoll_estimator.overhead.persistent import persistent_bytes
+from plimsoll_estimator.overhead.sampler import sampler_of
 from plimsoll_estimator.overhead.widths import Widths, widths_of
 from plimsoll_estimator.prepared import requested_bytes
 from plimsoll_estimator.resolved import Estimate, KvPlan, RankEstimate, ResolvedArgs
@@ -95,7 +96,7 @@ def _activation_lines(widths: Widths, resolved: ResolvedArgs, rank: RankEstimate
     values = "".join(f" + {value}" for _, value in more)
     yield f"  activation = max(sampler, forward pass){names} = max({sampler}, {forward}){values} = {rank.activation_bytes}"
     rows, tokens = min(resolved.max_num_seqs, resolved.max_num_batched_tokens), resolved.max_num_batched_tokens
-    size, factor = _ELEMENT_BYTES[resolved.dtype], constant("sampler_bytes_per_logit", resolved)
+    size, factor = _ELEMENT_BYTES[resolved.dtype], constant("sampler_bytes_per_logit", resolved, sampler=sampler_of(resolved))
     if sampler:
         yield (
             f"    sampler = rows x vocabulary x ({factor:g} + {size}) + tokens x width x {size} = "

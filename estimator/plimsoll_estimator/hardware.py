@@ -24,6 +24,7 @@ _MIG: Final = re.compile(r"-MIG-\d+[cg]\.[\w.+]+$")
 _SUFFIXES: Final = re.compile(r"(-SHARED|-MIG-\d+[cg]\.[\w.+]+)+$")
 _CAPABILITY: Final = re.compile(r"(\d{1,2})\.(\d)")
 _MAX_MEMORY_BYTES: Final = 1 << 44
+_SPREAD_BYTES: Final = int(0.3 * GIB)  # twice as far as the totals of single cards were seen to differ on Linux
 # Name fragment -> compute capability, for products that are not in the table. GTX 16 is no generation's name: no start on one was measured,
 # so whoever has one says 7.5 himself.
 _GENERATIONS: Final = (
@@ -88,6 +89,7 @@ def gpu_from(
     """A Gpu from what is known of it; a measured total wins over the table, the table over the label.
 
     `compute_capability`, such as 7.5, is for a product whose name does not tell it; of a known product it must agree.
+    A GeForce whose stated total is the label's own, far above what CUDA reports of it on Linux, is driven by Windows.
 
     Raises InvalidInput on values out of range and Unsupported when neither memory nor generation can be told.
     """
@@ -116,6 +118,7 @@ def gpu_from(
         interconnect=chosen,
         compute_capability=capability,
         total_is_exact=exact,
+        pages_to_host=known is not None and "GeForce" in label and total > known.total_memory_bytes + _SPREAD_BYTES,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.kv_cache import KvCacheLayout, Requests, blocks_for, plan_layout
-from plimsoll_estimator.overhead import StageOverhead, Widths, pool_interval
+from plimsoll_estimator.overhead import StageOverhead, Widths, doubt_of, pool_interval
 from plimsoll_estimator.overhead.startup import (
     Refusal,
     check_after_cache,
@@ -23,6 +23,7 @@ from plimsoll_estimator.overhead.startup import (
     free_at_start_bytes,
 )
 from plimsoll_estimator.resolved import Corrections, Estimate, KvPlan, KvRefusal, OutsideBudget, RankEstimate, RankWeights, ResolvedArgs
+from plimsoll_estimator.units import format_gib
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +73,7 @@ class Prepared:
                 refusal = plan
         interval = None
         if judged and resolved.given.kv_cache_memory_bytes is None:
-            interval = pool_interval(resolved, available[0], self.overheads[0].charged_bytes)
+            interval = pool_interval(resolved, available[0], self.overheads[0].charged_bytes, doubt_of(self.widths, resolved))
         return self._answer(resolved, available, plan, refusal, interval)
 
     def corrected(self, corrections: Corrections) -> Prepared:
@@ -113,6 +114,21 @@ class Prepared:
         plan = plan_layout(self.layout, self.resolved, available)
         return isinstance(plan, KvPlan) and plan.num_gpu_blocks >= num_gpu_blocks
 
+    def edge_of(self, answer: Estimate) -> str | None:
+        """The sentence to add where the answer of `estimate` would be another one at an end of its own interval; None elsewhere.
+
+        A doubt counts against the model: what starts in the middle alone is not to be relied on.
+        """
+        interval = answer.available_kv_cache_interval_bytes
+        if interval is None or (answer.verdict == "refused" and answer.reason not in _SHORT_OF_CACHE):
+            return None
+        starts = answer.verdict == "starts"
+        if starts == self.starts_with_pool(interval[0] if starts else interval[1]):
+            return None
+        low, high = (format_gib(max(0, end)) for end in interval)
+        told = "at the lower end it does not start: do not rely on it" if starts else "it starts at the upper end alone: taken as refused"
+        return f"on the edge: 90 % of such starts leave {low} to {high} for the KV cache, and {told}"
+
     def longest_with_pool(self, available_kv_cache_bytes: int) -> int:
         """The longest request that the planner would take with this pool on every rank, up to the resolved length; 0: none."""
         if isinstance(self.layout, Refusal):
@@ -144,9 +160,8 @@ class Prepared:
         found = check_state_blocks(captured_states, resolved, plan)
         if found is not None:
             return found
-        for stage, (weights, overhead) in enumerate(zip(self.stages, self.overheads, strict=True)):
-            last = stage == len(self.stages) - 1
-            found = check_after_cache(self.widths, resolved, free, weights, overhead, requested, last=last)
+        for weights, overhead in zip(self.stages, self.overheads, strict=True):
+            found = check_after_cache(resolved, free, weights, overhead, requested)
             if found is not None:
                 return found
         return None
@@ -197,6 +212,7 @@ class Prepared:
         )
 
 
+_SHORT_OF_CACHE: Final = frozenset({Check.NO_KV_CACHE_MEMORY, Check.KV_CACHE_TOO_SMALL, Check.STATE_BLOCKS_BELOW_SEQS})
 _WITHOUT_CACHE: Final = Refusal(
     reason=Check.NO_ATTENTION_CACHE,
     message="the model attends in both directions and keeps no KV cache; this release plans it only as a pooling model",

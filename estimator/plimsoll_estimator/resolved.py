@@ -27,6 +27,8 @@ class Gpu:
     interconnect: Interconnect
     compute_capability: tuple[int, int]
     total_is_exact: bool = True
+    pages_to_host: bool = False
+    """Under Windows' driver model (WSL2) an allocation past the card's memory goes to the host's and does not fail."""
 
     @property
     def capability(self) -> int:

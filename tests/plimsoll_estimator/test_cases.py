@@ -95,6 +95,32 @@ def test_a_case_that_is_no_object_is_invalid(odd: object) -> None:
     assert answer_case(odd, nothing)["verdict"] == "invalid"
 
 
+@pytest.mark.parametrize(
+    ("sentence", "utilisation", "verdict", "says"),
+    [
+        ("far from the edge nothing is said", 0.5, "starts", None),
+        ("what only the middle of the interval starts is not to be relied on", 0.207, "starts", "do not rely on it"),
+        ("what only its upper end starts is refused, and that is said", 0.205, "refused", "taken as refused"),
+        ("what no end of it starts is plainly refused", 0.20, "refused", None),
+    ],
+)
+def test_an_answer_on_the_edge_says_so(sentence: str, utilisation: float, verdict: str, says: str | None) -> None:
+    reply = answer_case(case(engine_args={"max_model_len": 1024, "max_num_seqs": 256, "gpu_memory_utilization": utilisation}), nothing)
+    assert (reply["verdict"], reply["on_the_edge"]) == (verdict, says is not None), sentence
+    assert says is None or (says in reply["message"] and "on the edge: 90 % of such starts leave" in reply["message"]), reply["message"]
+
+
+def test_a_given_pool_has_no_edge() -> None:
+    assert answer_case(case(available_kv_cache_bytes=1 << 30), nothing)["on_the_edge"] is False
+
+
+@pytest.mark.parametrize("found", ["cold", "warm", None])
+def test_which_start_is_meant_can_be_stated(found: str | None) -> None:
+    reply = answer_case(case(engine_args={"compile_cache": found}), nothing)
+    assert reply["verdict"] == "starts"
+    assert answer_case(case(engine_args={"compile_cache": "lukewarm"}), nothing)["verdict"] == "invalid"
+
+
 def test_every_line_gets_its_answer_in_order_and_bad_json_sets_the_exit_status() -> None:
     out = io.StringIO()
     lines = [json.dumps(case(id=1)), "{not json", "", json.dumps(case(id=2, engine_version="0.1.0"))]

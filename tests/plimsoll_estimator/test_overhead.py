@@ -1,5 +1,6 @@
 """Overheads by cause: each term against a figure that was logged, and the laws between terms."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,11 +10,12 @@ from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.hardware import gpu_from
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.models.register import shape_of
-from plimsoll_estimator.overhead import host_memory_bytes, outside_budget, pool_interval, stage_overhead, widths_of
-from plimsoll_estimator.overhead.activation import expert_workspace_bytes, latent_workspace_bytes
+from plimsoll_estimator.overhead import doubt_of, host_memory_bytes, outside_budget, pool_interval, stage_overhead, widths_of
+from plimsoll_estimator.overhead.activation import expert_workspace_bytes, latent_workspace_bytes, logits_bytes
 from plimsoll_estimator.overhead.constants import table
 from plimsoll_estimator.overhead.graphs import capture_count
 from plimsoll_estimator.overhead.persistent import persistent_bytes
+from plimsoll_estimator.overhead.sampler import Sampler, sampled_bytes, sampler_of, warm_up_bytes
 from plimsoll_estimator.overhead.widths import Widths
 from plimsoll_estimator.resolve import resolve
 from plimsoll_estimator.resolved import ResolvedArgs
@@ -92,7 +94,7 @@ def setting(config: dict[str, Any], version: str, product: str = H100, **argumen
         ("a large vocabulary dwarfs all else", GEMMA_2_27B, "0.19.0", {}, 3.66),
         ("tensor parallelism leaves the logits alone", model(), "0.19.0", {"tensor_parallel_size": 4}, 1.89),
         ("float32 models pay for wider logits", model(), "0.19.0", {"dtype": "float32"}, 2.21),
-        ("releases from 0.11 to 0.16 sampled at two and a half times the cost", model(), "0.11.0", {}, 4.76),
+        ("PyTorch's sort of the logits costs two and a half times as much", model(), "0.11.0", {}, 4.76),
         ("experts keep their workspaces beside the sampler", QWEN_MOE, "0.19.0", {}, 2.47),
         ("and shard them", MIXTRAL, "0.19.0", {"tensor_parallel_size": 2}, 1.21),
     ],
@@ -196,10 +198,133 @@ def test_every_constant_has_a_general_first_row_and_evidence_on_every_row() -> N
             "min_nodes",
             "min_capability",
             "max_capability",
+            "samplers",
             # How far a figure may be off depends on whether the very card was measured; what the figure is never does.
             *(("products",) if name.startswith("interval_") else ()),
         }
         assert all(set(row.get("when", {})) <= known for row in rows), name
+
+
+# The H200 start: code index 7292846353, vLLM 0.10.2 on two H200s, which logs "FlashInfer is not available" and 5.58 GiB of activation.
+# The pair: github.com/flashinfer-ai/flashinfer/issues/1180 (June 2025, vLLM 0.9.1), 4.00 GiB of cache with FlashInfer's sampler,
+# 2.49 GiB with VLLM_USE_FLASHINFER_SAMPLER=0 and in an image without it; a vocabulary of 262144 fits the difference.
+def sampled_gib(version: str, product: str = H100, vocab: int = 151936, **arguments: Any) -> float:
+    return sampled_bytes(*setting(model(hidden_size=2048, vocab_size=vocab), version, product, **arguments)) / GIB
+
+
+@pytest.mark.parametrize(
+    ("sentence", "version", "arguments", "sampler"),
+    [
+        ("where it is installed, FlashInfer samples", "0.8.5", {"flashinfer_installed": True}, Sampler.FLASHINFER),
+        ("and PyTorch where it is not", "0.9.2", {"flashinfer_installed": False}, Sampler.PYTORCH),
+        ("the variable turns it off", "0.10.0", {"flashinfer_installed": True, "use_flashinfer_sampler": False}, Sampler.PYTORCH),
+        ("the official image of 0.11.0 has it", "0.11.0", {"flashinfer_installed": True}, Sampler.FLASHINFER),
+        ("measured 0.10.1 starts had it, whose sources say nothing", "0.10.1.1", {}, Sampler.FLASHINFER),
+        ("those of 0.10.2 had it not", "0.10.2", {}, Sampler.PYTORCH),
+        ("from 0.11.1 it waits to be asked", "0.11.1", {"flashinfer_installed": True}, Sampler.PYTORCH),
+        ("and is, by the variable", "0.16.0", {"use_flashinfer_sampler": True}, Sampler.FLASHINFER),
+        ("from 0.17 a Triton kernel stands in for the sort", "0.17.0", {}, Sampler.TRITON),
+        ("from 0.21 FlashInfer is the default again", "0.21.0", {}, Sampler.FLASHINFER),
+        ("unless it is turned off", "0.33.0", {"use_flashinfer_sampler": False}, Sampler.TRITON),
+    ],
+)
+def test_the_sampler_is_the_one_that_the_release_chooses(sentence: str, version: str, arguments: dict[str, Any], sampler: Sampler) -> None:
+    assert sampler_of(setting(model(), version, **arguments)[1]) is sampler, sentence
+
+
+def test_flashinfer_is_taken_only_for_cards_that_it_knows() -> None:
+    assert sampler_of(setting(model(), "0.23.0", "Tesla-T4")[1]) is Sampler.FLASHINFER
+    assert sampler_of(setting(model(), "0.24.0", "Tesla-T4")[1]) is Sampler.TRITON
+
+
+def test_without_flashinfer_a_large_batch_of_logits_is_sorted_as_logged() -> None:
+    shape, resolved = setting(model(hidden_size=2048, vocab_size=151936), "0.10.2", "NVIDIA-H200", tensor_parallel_size=2)
+    assert resolved.max_num_seqs == 1024
+    assert logits_bytes(shape, resolved) / GIB == pytest.approx(5.58, abs=0.06)
+
+
+def test_two_samplers_of_one_release_lie_as_far_apart_as_logged() -> None:
+    sorted_, filtered = (
+        sampled_gib("0.9.1", A100, 262144, flashinfer_installed=True, use_flashinfer_sampler=asked) for asked in (False, None)
+    )
+    assert sorted_ - filtered == pytest.approx(4.00 - 2.49, abs=0.06)
+    assert sampled_gib("0.9.1", A100, 262144, flashinfer_installed=False) == sorted_
+
+
+@pytest.mark.parametrize("version", ["0.9.2", "0.10.2", "0.11.0"])
+def test_where_nobody_says_whether_flashinfer_is_there_the_interval_reaches_the_other_sampler(version: str) -> None:
+    def far(**arguments: Any) -> tuple[int, int]:
+        return doubt_of(*setting(model(), version, **arguments))
+
+    difference = int(1024 * 128256 * (36.3 - 12.8))
+    assert sum(far()) == pytest.approx(difference, abs=2)
+    assert far(flashinfer_installed=True) == far(flashinfer_installed=False) == far(use_flashinfer_sampler=False) == (0, 0)
+
+
+# code index 61585879089, vLLM 0.27.1, Qwen3-8B-AWQ on one 4090: 14.43 GiB of cache at 0.90 on a first start, 14.23 GiB at 0.85 on the
+# next: 1.20 GiB of budget, 0.20 GiB of cache. Qwen2.5-7B on an A40 at 0.25: 0.77 GiB (tests/data/startups.jsonl).
+@pytest.mark.parametrize(("layers", "version", "logged_gib"), [(36, "0.27.1", 23.99 * 0.05 - 14.43 + 14.23), (28, "0.25.0", 0.77)])
+def test_a_first_start_takes_for_each_layer_what_was_logged(layers: int, version: str, logged_gib: float) -> None:
+    dense = model(architectures=["Qwen2ForCausalLM"], model_type="qwen2", num_hidden_layers=layers)
+    activation = {cache: activation_gib(dense, version, compile_cache=cache) for cache in (None, "warm", "cold")}
+    assert activation[None] == activation["warm"]
+    assert activation["cold"] - activation["warm"] == pytest.approx(abs(logged_gib), abs=0.03)
+    assert doubt_of(*setting(dense, version, L4)).below / GIB == pytest.approx(abs(logged_gib), abs=0.03)
+    assert (
+        doubt_of(*setting(dense, version, L4, compile_cache="cold")) == doubt_of(*setting(dense, version, L4, enforce_eager=True)) == (0, 0)
+    )
+
+
+def activation_gib(config: dict[str, Any], version: str, **arguments: Any) -> float:
+    return stage_overhead(*setting(config, version, L4, **arguments), 0).activation_bytes / GIB
+
+
+def test_the_v2_runner_warms_its_sampler_with_more_than_it_profiled_before_0_30() -> None:
+    gemma = model(vocab_size=262144)
+    stage = stage_overhead(*setting(gemma, "0.26.0", L4), 0)
+    # v1/worker/gpu/warmup.py, warmup_kernels: 256 requests; logits and their copy in bfloat16, three buffers of 256 MiB in float32.
+    assert stage.warm_up_bytes == 256 * 262144 * (2 + 2 + 3 * 4)
+    assert stage.warm_up_bytes > stage.activation_bytes
+    _, resolved = setting(gemma, "0.26.0", L4)
+    outside = outside_budget(resolved, stage).post_kv_bytes
+    assert outside - outside_budget(resolved, replace(stage, warm_up_bytes=0)).post_kv_bytes == stage.warm_up_bytes - stage.activation_bytes
+
+
+def test_a_warm_up_has_no_more_requests_than_fit_a_batch() -> None:
+    shape, resolved = setting(model(), "0.26.0", L4, max_num_batched_tokens=256, max_num_seqs=256)
+    assert warm_up_bytes(shape, resolved) == 128 * shape.vocab_size * 16
+    assert warm_up_bytes(*setting(model(), "0.26.0", L4, max_num_batched_tokens=256, runner="pooling")) == 0
+
+
+GPT_OSS = model(
+    architectures=["GptOssForCausalLM"],
+    model_type="gpt_oss",
+    hidden_size=2880,
+    intermediate_size=2880,
+    num_hidden_layers=36,
+    num_attention_heads=64,
+    head_dim=64,
+    num_local_experts=128,
+    num_experts_per_tok=4,
+    vocab_size=201088,
+)
+
+
+def test_graphs_of_a_fixed_ladder_of_sizes_fall_with_the_sequences_they_are_captured_for() -> None:
+    # vLLM 0.11.2 gives gpt-oss 83 sizes whatever max_num_seqs is; whole graphs are captured up to it (gpu_model_runner.py: capture_model).
+    pools = [stage_overhead(*setting(GPT_OSS, "0.11.2", max_num_seqs=seqs), 0).cuda_graph_pool_bytes for seqs in (1, 8, 100, 512, 1024)]
+    assert pools == sorted(pools)
+    assert pools[0] < pools[1] < pools[2] < pools[3] == pools[4]
+    # github.com/llm-d/llm-d-benchmark, config_explorer/empirical-vllm-memory-results.md: 1.03 GiB at 1024 sequences on an H100, 0.11.0.
+    assert pools[4] / GIB == pytest.approx(1.03, abs=0.05)
+
+
+def test_windows_pages_what_a_card_cannot_hold() -> None:
+    # A 4090 reports 23.52 GiB on Linux and the label's whole 24564 MiB in WSL2 (code index 61585879089).
+    assert gpu_from("NVIDIA-GeForce-RTX-4090", total_memory_bytes=24564 << 20).pages_to_host
+    assert not gpu_from("NVIDIA-GeForce-RTX-4090", total_memory_bytes=int(23.65 * GIB)).pages_to_host
+    assert not gpu_from("NVIDIA-GeForce-RTX-4090").pages_to_host
+    assert not gpu_from(H100, total_memory_bytes=int(79.7 * GIB)).pages_to_host
 
 
 def test_the_interval_doubles_when_extrapolated_and_widens_where_evidence_is_thin() -> None:

@@ -9,11 +9,11 @@ from typing import Final
 
 from plimsoll_estimator.overhead.constants import constant
 from plimsoll_estimator.overhead.releases import overhead_rules
+from plimsoll_estimator.overhead.sampler import DTYPE_BYTES, sampled_bytes
 from plimsoll_estimator.overhead.widths import Widths
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.units import GIB, ceil_div
 
-DTYPE_BYTES: Final = {"float32": 4, "float16": 2, "bfloat16": 2}
 _NO_WORKSPACE: Final = frozenset({"mxfp4", "gpt_oss_mxfp4"})  # experts through Triton's own kernels on Hopper
 _EIGHT_BIT: Final = frozenset({"fp8", "modelopt", "deepseek_v4_fp8", "fbgemm_fp8", "experts_int8", "compressed-tensors"})
 _SPARSE_CONTEXTS: Final = 5
@@ -34,12 +34,10 @@ def logits_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     """Logits, their float32 copy and the sampler's temporaries for min(sequences, tokens) rows, beside the hidden states."""
     if resolved.runner == "pooling":
         return 0
-    rows = min(resolved.max_num_seqs, resolved.max_num_batched_tokens)
-    size = DTYPE_BYTES[resolved.dtype]
-    held = resolved.max_num_batched_tokens * widths.hidden_size * size
+    held = resolved.max_num_batched_tokens * widths.hidden_size * DTYPE_BYTES[resolved.dtype]
     if resolved.pipeline_parallel_size > 1:
         held *= 3
-    return int(rows * widths.vocab_size * (constant("sampler_bytes_per_logit", resolved) + size)) + held
+    return sampled_bytes(widths, resolved) + held
 
 
 def forward_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
@@ -90,12 +88,25 @@ def expert_workspace_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
 
 
 def cold_compile_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
-    """What a first start without a compile cache holds: at most hidden states and residual of every layer, within a cap."""
+    """What a first start without a compile cache holds, where the release's figures are those of a first start or one is announced.
+
+    From 0.30 at most hidden states and residual of every layer, within a cap; before, so much for each layer.
+    """
     if resolved.enforce_eager:
         return 0
+    if resolved.given.compile_cache == "cold" and (first := first_start_bytes(widths, resolved)):
+        return first
     layers = ceil_div(widths.layers, resolved.pipeline_parallel_size)
     states = 2 * layers * resolved.max_num_batched_tokens * widths.hidden_size * DTYPE_BYTES[resolved.dtype]
     return min(states, int(constant("cold_compile_cap_gib", resolved) * GIB))
+
+
+def first_start_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
+    """What a first start takes beyond one that finds a compile cache, in releases whose figures are those of the latter."""
+    if resolved.enforce_eager:
+        return 0
+    layers = ceil_div(widths.layers, resolved.pipeline_parallel_size)
+    return int(layers * constant("cold_compile_gib_per_layer", resolved) * GIB)
 
 
 def encoder_outputs_bytes(widths: Widths, resolved: ResolvedArgs) -> int:

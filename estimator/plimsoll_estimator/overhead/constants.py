@@ -23,11 +23,11 @@ def table() -> Mapping[str, list[Mapping[str, Any]]]:
     return rows
 
 
-def constant(name: str, resolved: ResolvedArgs, *, ranks: int | None = None) -> float:
+def constant(name: str, resolved: ResolvedArgs, *, ranks: int | None = None, sampler: str | None = None) -> float:
     """The value for this start; every constant has an unconditional first row (a test holds it).
 
-    `ranks` stands in for the tensor parallel size where another group is larger. Collectives that leave the node run over the
-    network, whatever joins the cards inside it.
+    `ranks` stands in for the tensor parallel size where another group is larger, `sampler` names what narrows the logits.
+    Collectives that leave the node run over the network, whatever joins the cards inside it.
     """
     gpu = resolved.gpu
     capability = gpu.compute_capability[0] * 10 + gpu.compute_capability[1]
@@ -41,6 +41,7 @@ def constant(name: str, resolved: ResolvedArgs, *, ranks: int | None = None) -> 
             and resolved.nnodes >= row.min_nodes
             and (row.interconnect is None or row.interconnect == interconnect)
             and (row.products is None or gpu.product in row.products)
+            and (row.samplers is None or sampler in row.samplers)
         ):
             value: float = row.entry["value"]
             return value
@@ -58,6 +59,7 @@ class _Row(NamedTuple):
     entry: Mapping[str, Any]
     interconnect: str | None
     products: frozenset[str] | None
+    samplers: frozenset[str] | None
     min_tensor_parallel: int
     min_pipeline_parallel: int
     min_nodes: int
@@ -80,5 +82,6 @@ def _rows_of_release(name: str, version: EngineVersion, v2_runner: bool) -> tupl
         least, most = when.get("min_capability", 0), when.get("max_capability", 999)
         tensor, pipeline = when.get("min_tensor_parallel", 1), when.get("min_pipeline_parallel", 1)
         products = frozenset(when["products"]) if "products" in when else None
-        found.append(_Row(entry, when.get("interconnect"), products, tensor, pipeline, when.get("min_nodes", 1), least, most))
+        samplers = frozenset(when["samplers"]) if "samplers" in when else None
+        found.append(_Row(entry, when.get("interconnect"), products, samplers, tensor, pipeline, when.get("min_nodes", 1), least, most))
     return tuple(found)

@@ -35,7 +35,20 @@ def graph_pool_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     if widths.experts:
         full += constant("graph_pool_experts_gib", resolved)
     captures = 2 if resolved.given.enable_lora and overhead_rules(resolved.version).captures_adapters_apart else 1
-    return int(captures * full * count / _SIZES_AT_512 * GIB)
+    return int(captures * full * count / _SIZES_AT_512 * _share_captured(resolved) * GIB)
+
+
+def _share_captured(resolved: ResolvedArgs) -> float:
+    """Graphs captured of those at half as many sequences as the largest size: pieces for every size, whole ones up to max_num_seqs.
+
+    vLLM v1/worker/gpu_model_runner.py:capture_model. Below one only where the sizes do not follow max_num_seqs, as with gpt-oss.
+    """
+    if not overhead_rules(resolved.version).captures_decodes_apart:
+        return 1.0
+    largest = resolved.max_cudagraph_capture_size
+    pieces, usual = capture_count(largest), capture_count(largest // 2)
+    whole = capture_count(min(largest, resolved.max_num_seqs * (1 + resolved.num_speculative_tokens)))
+    return min(1.0, (pieces + whole) / (pieces + usual))
 
 
 def _layers(widths: Widths, resolved: ResolvedArgs) -> int:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Final, Literal
 
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.releases import Releases
@@ -25,14 +25,29 @@ class OverheadRules:
     """The profile run's dummy video is no longer than a batch; before, towers with deepstack features saw 153600 tokens of it."""
     deducts_graphs: bool = False
     """The budget of the cache is lowered by an estimate of the graphs (v1/worker/gpu_model_runner.py: profile_cudagraph_memory)."""
+    captures_decodes_apart: bool = False
+    """Beside the pieces for every size, whole graphs for decodes of at most max_num_seqs (cudagraph_mode FULL_AND_PIECEWISE)."""
+    flashinfer_sampler: Literal["installed", "asked", "supported"] = "installed"
+    """FlashInfer samples where it is installed; only for VLLM_USE_FLASHINFER_SAMPLER=1; or wherever it knows the card (envs.py)."""
+    presumes_flashinfer: bool = True
+    """Whether measured starts whose source is silent had FlashInfer: 0.10.1 did, 0.10.2 and 0.11.0 did not."""
+    flashinfer_min_capability: int = 75
+    """The lowest capability FlashInfer is taken for (v1/attention/backends/flashinfer.py: supports_compute_capability)."""
+    samples_with_triton: bool = False
+    """Without FlashInfer a Triton kernel narrows the logits, no sort (v1/sample/ops/topk_topp_triton.py)."""
 
 
 _RELEASES: Final = Releases(
     OverheadRules(),
-    (EngineVersion(0, 11), {"captures_adapters_apart": True}),
+    (EngineVersion(0, 10, 2), {"presumes_flashinfer": False}),
+    (EngineVersion(0, 11), {"captures_adapters_apart": True, "captures_decodes_apart": True}),
+    (EngineVersion(0, 11, 1), {"flashinfer_sampler": "asked"}),
     (EngineVersion(0, 12), {"lora_extra_rows": 0}),
     (EngineVersion(0, 13), {"caps_dummy_video": True}),
+    (EngineVersion(0, 17), {"samples_with_triton": True}),
     (EngineVersion(0, 20, 2), {"deducts_graphs": True}),
+    (EngineVersion(0, 21), {"flashinfer_sampler": "supported"}),
+    (EngineVersion(0, 24), {"flashinfer_min_capability": 80}),
 )
 
 

@@ -8,18 +8,23 @@ from plimsoll_estimator.overhead.activation import activation_bytes
 from plimsoll_estimator.overhead.communication import non_torch_bytes
 from plimsoll_estimator.overhead.graphs import graph_deducted_bytes, graph_pool_bytes
 from plimsoll_estimator.overhead.persistent import persistent_bytes
+from plimsoll_estimator.overhead.sampler import warm_up_bytes
 from plimsoll_estimator.overhead.widths import Widths
 from plimsoll_estimator.resolved import ResolvedArgs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageOverhead:
-    """Bytes of one rank of one pipeline stage. All but `cuda_graph_pool_bytes` are charged to the budget."""
+    """Bytes of one rank of one pipeline stage. All but `cuda_graph_pool_bytes` and `warm_up_bytes` are charged to the budget.
+
+    `warm_up_bytes`: what warming up the sampler needs at once, after the cache is allocated and the profile run's peak is free again.
+    """
 
     activation_bytes: int
     cuda_graph_bytes: int
     cuda_graph_pool_bytes: int
     non_torch_bytes: int
+    warm_up_bytes: int
 
     @property
     def charged_bytes(self) -> int:
@@ -44,6 +49,7 @@ def stage_overheads(widths: Widths, resolved: ResolvedArgs) -> tuple[StageOverhe
             cuda_graph_bytes=deducted,
             cuda_graph_pool_bytes=pool,
             non_torch_bytes=non_torch + persistent_bytes(widths, resolved, last=last),
+            warm_up_bytes=warm_up_bytes(widths, resolved) if last else 0,
         )
 
     count = resolved.pipeline_parallel_size

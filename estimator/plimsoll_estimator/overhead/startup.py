@@ -8,11 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from plimsoll_estimator.checks import Check
-from plimsoll_estimator.overhead.activation import logits_bytes
 from plimsoll_estimator.overhead.communication import pre_snapshot_bytes, usual_pre_snapshot_bytes
 from plimsoll_estimator.overhead.constants import constant
 from plimsoll_estimator.overhead.stage import StageOverhead
-from plimsoll_estimator.overhead.widths import Widths
 from plimsoll_estimator.resolved import KvPlan, OutsideBudget, RankWeights, ResolvedArgs
 from plimsoll_estimator.units import GIB, format_gib
 
@@ -76,15 +74,17 @@ def check_state_blocks(captured_states: int, resolved: ResolvedArgs, plan: KvPla
 
 
 def check_after_cache(
-    widths: Widths, resolved: ResolvedArgs, free: int, weights: RankWeights, overhead: StageOverhead, requested_bytes: int, *, last: bool
+    resolved: ResolvedArgs, free: int, weights: RankWeights, overhead: StageOverhead, requested_bytes: int
 ) -> Refusal | None:
-    """Graph capture and sampler warm-up come after the cache is allocated; they live in the slack and the freed peak."""
+    """Kernel warm-up, graph capture and sampler warm-up come after the cache is allocated; they live in the slack and the freed peak."""
+    if resolved.gpu.pages_to_host:
+        return None
     if resolved.given.kv_cache_memory_bytes is not None:
         left = free - weights.loaded_bytes - overhead.non_torch_bytes - resolved.given.kv_cache_memory_bytes
     else:
         left = free - requested_bytes + overhead.activation_bytes + overhead.cuda_graph_bytes
     graphs = overhead.cuda_graph_pool_bytes + scratch_bytes(resolved)
-    warm_up = logits_bytes(widths, resolved) if last and not resolved.uses_v2_model_runner else 0
+    warm_up = overhead.warm_up_bytes
     if graphs > left:
         return Refusal(
             reason=Check.OUT_OF_MEMORY_GRAPH_CAPTURE,
@@ -111,7 +111,8 @@ def outside_budget(resolved: ResolvedArgs, overhead: StageOverhead) -> OutsideBu
     """What utilisation must leave free, per GPU, at the 95th percentile: contexts before the snapshot, graphs and scratch after."""
     pool = int(_PESSIMISM * overhead.cuda_graph_pool_bytes)
     factor = 2 if resolved.extrapolated else 1
+    warm_up = max(0, overhead.warm_up_bytes - overhead.activation_bytes)  # the peak of the profile run is free again by then
     return OutsideBudget(
         pre_snapshot_bytes=pre_snapshot_bytes(resolved),
-        post_kv_bytes=factor * (max(0, pool - overhead.cuda_graph_bytes) + scratch_bytes(resolved)),
+        post_kv_bytes=factor * (max(0, pool - overhead.cuda_graph_bytes) + scratch_bytes(resolved) + warm_up),
     )

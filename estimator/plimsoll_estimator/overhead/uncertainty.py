@@ -5,12 +5,34 @@ Called by `estimate`. Widens with the overhead itself, where evidence is thin, a
 
 from __future__ import annotations
 
+from typing import Final, NamedTuple
+
+from plimsoll_estimator.overhead.activation import first_start_bytes
 from plimsoll_estimator.overhead.constants import constant
+from plimsoll_estimator.overhead.sampler import doubted_sampler_bytes
+from plimsoll_estimator.overhead.widths import Widths
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.units import GIB
 
 
-def pool_interval(resolved: ResolvedArgs, available_bytes: int, charged_bytes: int) -> tuple[int, int]:
+class Doubt(NamedTuple):
+    """Bytes by which the pool may be smaller, or larger, for want of a fact that nobody stated."""
+
+    below: int
+    above: int
+
+
+CERTAIN: Final = Doubt(0, 0)
+
+
+def doubt_of(widths: Widths, resolved: ResolvedArgs) -> Doubt:
+    """What is open: whether FlashInfer is installed, and whether the start finds a compile cache. Of a first start both add up."""
+    more, less = doubted_sampler_bytes(widths, resolved)
+    first = first_start_bytes(widths, resolved) if resolved.given.compile_cache is None else 0
+    return Doubt(more + first, less)
+
+
+def pool_interval(resolved: ResolvedArgs, available_bytes: int, charged_bytes: int, doubt: Doubt = CERTAIN) -> tuple[int, int]:
     """(low, high) bytes of the first rank's pool; holds 90 % of real starts."""
     share = constant("interval_share_of_overhead", resolved)
     below = constant("interval_below_gib", resolved) * GIB + share * charged_bytes
@@ -19,4 +41,4 @@ def pool_interval(resolved: ResolvedArgs, available_bytes: int, charged_bytes: i
         below += 0.01 * resolved.gpu.total_memory_bytes
         above += 0.01 * resolved.gpu.total_memory_bytes
     factor = 2 if resolved.extrapolated else 1
-    return available_bytes - int(factor * below), available_bytes + int(factor * above)
+    return available_bytes - int(factor * below) - doubt.below, available_bytes + int(factor * above) + doubt.above

@@ -46,6 +46,9 @@ FIELD_OF: Final[Mapping[str, str]] = {
     "cpu_offload_gb": _EXTRA_ARGS,
     "mamba_ssm_cache_dtype": _EXTRA_ARGS,
     # What is no argument
+    "flashinfer_installed": "spec.engine.image",
+    "use_flashinfer_sampler": "spec.template",
+    "compile_cache": "spec.template",
     "model_config": "spec.model.name",
     "gpu": "spec.placement",
     "engine_version": "spec.engine.image",
