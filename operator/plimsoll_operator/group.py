@@ -11,8 +11,10 @@ restarts: NCCL groups do not take a member back.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Final
 
+from plimsoll_estimator import EngineVersion, InvalidInput, split_arguments
 from plimsoll_operator.api import ENGINE_CONTAINER, Manifest
 from plimsoll_operator.names import NAME_LABEL, WORKER_LABEL
 from plimsoll_operator.verdict import Plan
@@ -38,14 +40,17 @@ def rolling_update(plan: Plan) -> Manifest:
     return {"maxSurge": 1, "maxUnavailable": 0} if plan.may_surge else {"maxSurge": 0, "maxUnavailable": 1}
 
 
-def templates(template: Manifest, plan: Plan) -> tuple[Manifest, Manifest]:
-    """Pod templates of leader and workers from that of a single pod.
+def templates(template: Manifest, plan: Plan, extra_args: Sequence[str] = ()) -> tuple[Manifest, Manifest]:
+    """Pod templates of leader and workers from that of a single pod, whose arguments end with the user's own `extra_args`.
 
     The leader's address is its own IP for itself, because it binds sockets to it, and its DNS name for the others. Workers serve
     nothing: no port, no probe, and a label of their own, so that the Service and the scale selector find leaders only.
     """
     leader, worker = copy.deepcopy(template), copy.deepcopy(template)
     _start(leader, plan, f"$({_HOST_IP})")
+    if extra_args:
+        shared = _engine(worker)["args"]
+        shared[len(shared) - len(extra_args) :] = _without_servers(extra_args, EngineVersion.parse(plan.engine_version))
     _start(worker, plan, _LEADER_ADDRESS, "--headless")
     labels = worker["metadata"]["labels"]
     labels[WORKER_LABEL] = labels.pop(NAME_LABEL)
@@ -74,6 +79,18 @@ def leader_worker_set(metadata: Manifest, leader: Manifest, worker: Manifest, pl
             },
         },
     }
+
+
+def _without_servers(arguments: Sequence[str], version: EngineVersion) -> list[str]:
+    """The user's arguments for a pod that starts no API server: 0.15 on refuses --api-server-count beside --headless.
+
+    Arguments of a plan that an older release of ours has let pass, and that cannot be read any more, stay as they are.
+    """
+    try:
+        given = split_arguments(arguments, version)
+    except InvalidInput:
+        return list(arguments)
+    return [token for item in given if item.flag != "--api-server-count" for token in item.tokens]
 
 
 def _start(template: Manifest, plan: Plan, leader_address: str, *more: str) -> None:

@@ -66,7 +66,7 @@ def render_workload(deployment: InferenceDeployment, plan: Plan, origin: Origin)
 
 def render_group(deployment: InferenceDeployment, plan: Plan, origin: Origin) -> Manifest:
     """The LeaderWorkerSet that runs a plan over several nodes, one group of pods a replica."""
-    leader, worker = group.templates(_pod_template(deployment, plan), plan)
+    leader, worker = group.templates(_pod_template(deployment, plan), plan, deployment.spec.engine.extra_args)
     metadata = {**_metadata(deployment), "name": group.name_of(deployment.metadata.name)}
     metadata["annotations"] = _annotations(plan, origin, digest_of([leader, worker]))
     return group.leader_worker_set(metadata, leader, worker, plan, replicas=deployment.spec.replicas)

@@ -358,3 +358,39 @@ def test_bad_values_are_named(arguments: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput) as caught:
         resolved(LLAMA, "0.33.0", **arguments)
     assert caught.value.field == f"engine_args.{next(iter(arguments))}"
+
+
+@pytest.mark.parametrize(
+    ("version", "chunks"),
+    [("0.8.5", True), ("0.10.2", True), ("0.11.0", True), ("0.11.1", False), ("0.19.1", False)],  # engine/arg_utils.py of each
+)
+def test_generators_are_chunked_whatever_is_asked_until_0_11_0(version: str, chunks: bool) -> None:
+    found = resolved(LLAMA, version, enable_chunked_prefill=False, max_model_len=4096, max_num_batched_tokens=4096)
+    assert found.enable_chunked_prefill is chunks
+    if chunks:
+        assert resolved(LLAMA, version, enable_chunked_prefill=False, max_num_batched_tokens=2048).max_num_batched_tokens == 2048
+
+
+@pytest.mark.parametrize(("version", "refused"), [("0.8.5", True), ("0.9.2", True), ("0.10.0", True), ("0.10.1", False), ("0.19.1", False)])
+def test_limits_of_images_beside_a_text_model_were_refused_until_0_10_0(version: str, refused: bool) -> None:
+    """vllm/config.py: _init_multimodal_config; gone in vllm/config/__init__.py of 0.10.1."""
+    if refused:
+        with pytest.raises(EngineRefusal, match="only supported for multimodal models"):
+            resolved(LLAMA, version, limit_mm_per_prompt={"image": 2})
+    else:
+        assert resolved(LLAMA, version, limit_mm_per_prompt={"image": 2})
+
+
+@pytest.mark.parametrize("method", ["fbgemm_fp8", "experts_int8", "ptpc_fp8"])
+def test_methods_deprecated_in_0_14_0_need_leave(method: str) -> None:
+    """quantization/__init__.py: DEPRECATED_QUANTIZATION_METHODS of 0.14.0, absent in 0.13.0."""
+    with pytest.raises(EngineRefusal, match="without --allow-deprecated-quantization"):
+        resolved(LLAMA, "0.14.0", quantization=method)
+    for version, leave in (("0.14.0", True), ("0.13.0", None)):
+        config = {**LLAMA, "quantization_config": {"quant_method": method}}
+        assert resolved(config, version, allow_deprecated_quantization=leave).quantization == method
+
+
+def test_a_method_that_a_release_no_longer_has_is_unknown_there() -> None:
+    with pytest.raises(EngineRefusal, match=r"knows no quantization method bitsandbytes: it is one from 0\.8\.0 to 0\.27\.1"):
+        resolved(LLAMA, "0.28.0", quantization="bitsandbytes")

@@ -115,6 +115,24 @@ def test_the_users_overlay_and_arguments_reach_every_pod_of_the_group() -> None:
         assert "--disable-log-requests" in engine(role, **spec)["args"]
 
 
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        (["--api-server-count=1", "--seed", "1"], ["--seed", "1"]),  # entrypoints/cli/serve.py of 0.15 on refuses it beside --headless
+        (["--seed=1", "-asc", "1"], ["--seed=1"]),
+        (["--api_server_c", "1"], []),
+        (["--no-such-flag", "--api-server-count=1"], ["--no-such-flag", "--api-server-count=1"]),  # of a plan that passed once
+    ],
+)
+def test_only_the_leader_is_told_how_many_servers_to_start(given: list[str], left: list[str]) -> None:
+    spec = {"engine": {"image": "vllm/vllm-openai:v0.19.0", "extraArgs": given}}
+    common = engine("leader")["args"].index(next(word for word in engine("leader")["args"] if word.startswith("--nnodes")))
+    leader, worker = engine("leader", **spec)["args"], engine("worker", **spec)["args"]
+    assert leader[common : common + len(given)] == given
+    assert worker[common : common + len(left)] == left
+    assert worker[common + len(left)].startswith("--nnodes")
+
+
 def test_scaling_does_not_touch_the_templates_and_rendering_is_pure() -> None:
     once, scaled = made(), made(replicas=7)
     assert once == made()
