@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from functools import lru_cache
 from typing import Any, Final
 
+from plimsoll_estimator.argument_core import check_older_core
 from plimsoll_estimator.argument_rules import LOOKED_UP, check_together
 from plimsoll_estimator.argument_spelling import GivenArgument, split_arguments
 from plimsoll_estimator.argument_table import ArgumentRow, all_rows, flag_exists, flag_of, flags_of, releases_of_flag, values_of
@@ -73,6 +74,7 @@ def parse_extra_args(args: Sequence[str], version: EngineVersion, given: Mapping
             _set_field(engine, spelled, mapping)
     _refuse_contradictions(engine, given or {}, version)
     check_together(items, version)
+    check_older_core(items, version)
     return ParsedExtraArgs(engine_args=engine, passthrough=tuple(passthrough), given=items)
 
 

@@ -152,6 +152,18 @@ def test_the_smallest_change_comes_first(why, model, engine, placement, changed)
         assert isinstance(offered(offer, model, engine=engine, placement=placement), Admit)
 
 
+@pytest.mark.parametrize(("version", "cached"), [("0.9.2", False), ("0.10.2", False), ("0.11.0", True)])
+def test_no_offer_of_an_fp8_cache_leads_to_the_older_engine(version, cached):
+    """Up to 0.10.2 an fp8 cache on an L4 runs on V0 (engine/arg_utils.py: _is_v1_supported_oracle)."""
+    engine = {"maxModelLen": 65536, "tensorParallelSize": 1}
+    found = verdict(version=version, engine=engine, placement=ONE_L4)
+    assert isinstance(found, Reject)
+    assert found.offers
+    assert any("kvCacheDtype" in offer.patch_json for offer in found.offers) is cached
+    for offer in found.offers:
+        assert isinstance(offered(offer, version=version, engine=engine, placement=ONE_L4), Admit), offer
+
+
 def test_a_quantised_sibling_takes_what_was_said_of_the_other_checkpoint_along():
     item = manifest("Qwen/Qwen3-8B", engine={"maxModelLen": 40960, "quantization": "fp8"})
     item["spec"]["model"] |= {"revision": "main", "profile": {"name": "mine"}}
