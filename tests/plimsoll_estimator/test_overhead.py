@@ -319,6 +319,39 @@ def test_graphs_of_a_fixed_ladder_of_sizes_fall_with_the_sequences_they_are_capt
     assert pools[4] / GIB == pytest.approx(1.03, abs=0.05)
 
 
+QWEN3_NEXT = model(
+    architectures=["Qwen3NextForCausalLM"],
+    model_type="qwen3_next",
+    hidden_size=2048,
+    num_hidden_layers=48,
+    num_attention_heads=16,
+    num_key_value_heads=2,
+    head_dim=256,
+    num_experts=512,
+    num_experts_per_tok=10,
+    moe_intermediate_size=512,
+    shared_expert_intermediate_size=512,
+    linear_num_key_heads=16,
+    linear_num_value_heads=32,
+    linear_key_head_dim=128,
+    linear_value_head_dim=128,
+    linear_conv_kernel_dim=4,
+    full_attention_interval=4,
+)
+BLACKWELL = "NVIDIA-GeForce-RTX-5090"
+
+
+def test_tuning_the_kernels_of_delta_nets_leaves_memory_with_the_driver_from_0_18() -> None:
+    def outside_torch(version: str, product: str, config: dict[str, Any] = QWEN3_NEXT) -> float:
+        return stage_overhead(*setting(config, version, product), 0).non_torch_bytes / GIB
+
+    # github.com/vllm-project/vllm/issues/36973: one model and card before and after the tuning came, 5.18 and 1.76 GiB of cache.
+    assert outside_torch("0.18.0", BLACKWELL) - outside_torch("0.17.1", BLACKWELL) == pytest.approx(5.18 - 1.76, abs=0.05)
+    assert outside_torch("0.18.0", H100) == outside_torch("0.17.1", H100), "Hopper takes FlashInfer's kernel"
+    assert outside_torch("0.18.0", BLACKWELL, model()) == outside_torch("0.17.1", BLACKWELL, model())
+    assert doubt_of(*setting(QWEN3_NEXT, "0.20.0", L4)).below > 3 * GIB, "later releases were not measured: the interval tells"
+
+
 def test_windows_pages_what_a_card_cannot_hold() -> None:
     # A 4090 reports 23.52 GiB on Linux and the label's whole 24564 MiB in WSL2 (code index 61585879089).
     assert gpu_from("NVIDIA-GeForce-RTX-4090", total_memory_bytes=24564 << 20).pages_to_host

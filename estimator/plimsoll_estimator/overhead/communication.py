@@ -16,6 +16,9 @@ def non_torch_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
 
     Each further group with collectives of its own (the ranks that share experts beside tensor parallel ones, decode context
     parallel) grows once more: its communicator is used first in the profile run too. Not measured: on the safe side.
+
+    From 0.18 the profile run tunes the chunked kernels of Gated DeltaNet (qwen3_next.py: _warmup_prefill_kernels), which leaves memory
+    with the driver.
     """
     ranks = resolved.collective_ranks
     groups = 1 + (1 < resolved.tensor_parallel_size < ranks) + (resolved.decode_context_parallel_size > 1)
@@ -23,7 +26,13 @@ def non_torch_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     message = resolved.max_num_batched_tokens * widths.hidden_size * 2
     hands_over = resolved.nnodes > 1 and resolved.pipeline_parallel_size > 1 and not resolved.collectives_leave_node
     network = constant("between_nodes_gib", resolved) * GIB if hands_over else 0
-    return int(base + constant("non_torch_messages", resolved, ranks=ranks) * message + network)
+    tuning = constant("delta_net_tuning_gib", resolved) * GIB if widths.gated_delta_net else 0
+    return int(base + constant("non_torch_messages", resolved, ranks=ranks) * message + network + tuning)
+
+
+def tuning_doubt_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
+    """What the tuning of Gated DeltaNet's kernels may leave where it was not measured."""
+    return int(constant("delta_net_tuning_doubt_gib", resolved) * GIB) if widths.gated_delta_net else 0
 
 
 def pre_snapshot_bytes(resolved: ResolvedArgs) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from plimsoll_estimator.overhead.activation import first_start_bytes
+from plimsoll_estimator.overhead.communication import tuning_doubt_bytes
 from plimsoll_estimator.overhead.constants import constant
 from plimsoll_estimator.overhead.sampler import doubted_sampler_bytes
 from plimsoll_estimator.overhead.widths import Widths
@@ -26,10 +27,10 @@ CERTAIN: Final = Doubt(0, 0)
 
 
 def doubt_of(widths: Widths, resolved: ResolvedArgs) -> Doubt:
-    """What is open: whether FlashInfer is installed, and whether the start finds a compile cache. Of a first start both add up."""
+    """What is open: whether FlashInfer is installed, whether the start finds a compile cache, what tuning leaves. All of them add up."""
     more, less = doubted_sampler_bytes(widths, resolved)
     first = first_start_bytes(widths, resolved) if resolved.given.compile_cache is None else 0
-    return Doubt(more + first, less)
+    return Doubt(more + first + tuning_doubt_bytes(widths, resolved), less)
 
 
 def pool_interval(resolved: ResolvedArgs, available_bytes: int, charged_bytes: int, doubt: Doubt = CERTAIN) -> tuple[int, int]:
