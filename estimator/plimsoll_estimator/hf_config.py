@@ -64,6 +64,8 @@ class HfConfig:
             value = self._data.get(key)
             if value is None:
                 continue
+            if type(value) is int and 0 <= value <= MAX_DIMENSION:
+                return value
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise self._fail(key, value, "must be a whole number")
             if not 0 <= value <= MAX_DIMENSION or value != int(value):
@@ -116,7 +118,7 @@ class HfConfig:
         value = self._data.get(key)
         if value is None:
             return None
-        if not isinstance(value, list | tuple):
+        if type(value) is not list and not isinstance(value, list | tuple):
             raise self._fail(key, value, "must be a list")
         return tuple(value)
 

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol, TypeVar, TypeVarTuple
 MOST_KEPT: Final = 1024
 """Answers that one config keeps. A full memory starts afresh."""
 _MOST_PAIRS: Final = 4
+_UNKNOWN: Final[Any] = object()
 
 
 class Keeps(Protocol):
@@ -41,16 +42,21 @@ def kept_with_config(function: Callable[[K, *Ts], R]) -> Callable[[K, *Ts], R]:
 
     @wraps(function)
     def ask(config: K, *rest: *Ts) -> R:
-        partner = _second_config(rest) if rest else None
-        memory = config.kept() if partner is None else _memory_of_pair(config, partner)
         key: Hashable = (function, rest) if rest else function
-        try:
-            found: R = memory[key]
-        except KeyError:
-            found = function(config, *rest)
-            if len(memory) >= MOST_KEPT:
-                memory.clear()
-            memory[key] = found
+        memory = config.kept()
+        found: R = memory.get(key, _UNKNOWN)
+        if found is not _UNKNOWN:
+            return found
+        partner = _second_config(rest) if rest else None  # looked for last: most questions have been asked before
+        if partner is not None:
+            memory = _memory_of_pair(config, partner)
+            found = memory.get(key, _UNKNOWN)
+            if found is not _UNKNOWN:
+                return found
+        found = function(config, *rest)
+        if len(memory) >= MOST_KEPT:
+            memory.clear()
+        memory[key] = found
         return found
 
     return ask

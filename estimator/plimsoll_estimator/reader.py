@@ -215,7 +215,8 @@ def tower(config: HfConfig, key: str) -> HfConfig:
     row = _table()["tower_types"].get(kind)
     if row is not None:
         values = row["values"]
-        found |= {name: value for name, value in values.items() if not any(same in found for same in _TOWER_SAME.get(name, (name,)))}
+        gaps = [(name, value) for name, value in values.items() if name not in found]
+        found |= {name: value for name, value in gaps if found.keys().isdisjoint(_TOWER_SAME.get(name, ()))}
     for usual, spellings in _TOWER_PARTS.items():
         spelled = next((name for name in spellings if found.get(name) is not None), None)
         if spelled is not None:

@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
+from itertools import repeat
 from operator import attrgetter
 from typing import Any, Final, Literal
 
@@ -104,12 +107,13 @@ class Sight:
     alone cannot depend on anything else, so layouts, cards and lengths that share a key share the answer.
     """
 
-    __slots__ = ("_given", "_key", "_names", "_unseen")
+    __slots__ = ("_all", "_given", "_key", "_names", "_unseen")
 
     def __init__(self, *, unseen: Mapping[str, Any], given: tuple[str, ...]) -> None:
         self._unseen = dict(unseen)
         self._names = tuple(f.name for f in fields(ResolvedArgs) if f.name not in self._unseen and f.name not in ("gpu", "given"))
         self._given = given
+        self._all = ("gpu", "given", *self._unseen, *self._names)
         self._key = attrgetter(*self._names, *(f"given.{name}" for name in given), "gpu.compute_capability")
 
     def key(self, resolved: ResolvedArgs) -> tuple[Any, ...]:
@@ -121,15 +125,20 @@ class Sight:
         """Arguments with this key."""
         known = len(self._names)
         said = {name: value for name, value in zip(self._given, key[known:-1], strict=True) if value is not None}
-        return ResolvedArgs(
-            gpu=Gpu(product="", total_memory_bytes=0, interconnect="pcie", compute_capability=key[-1]),
-            given=EngineArgs(**said) if said else _NOTHING_SAID,
-            **self._unseen,
-            **dict(zip(self._names, key, strict=False)),
-        )
+        given = EngineArgs(**said) if said else _NOTHING_SAID
+        made = object.__new__(ResolvedArgs)
+        # As its own __init__ sets them, which sorts out thirty names by keyword before.
+        deque(map(object.__setattr__, repeat(made), self._all, (_of_capability(key[-1]), given, *self._unseen.values(), *key)), maxlen=0)
+        return made
 
 
 _NOTHING_SAID: Final = EngineArgs()
+
+
+@lru_cache(maxsize=64)
+def _of_capability(compute_capability: tuple[int, int]) -> Gpu:
+    """A GPU of which nothing else is known."""
+    return Gpu(product="", total_memory_bytes=0, interconnect="pcie", compute_capability=compute_capability)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

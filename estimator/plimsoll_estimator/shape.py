@@ -12,10 +12,11 @@ releases, no parallel sizes, and never sees a config.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
+
+from plimsoll_estimator.objects import by_object, numbered
 
 Seen: TypeAlias = Literal["full", "sliding", "chunked"]
 
@@ -179,6 +180,7 @@ class CompressedLatent:
 State: TypeAlias = Mamba1 | Mamba2 | DeltaNet | KimiDelta | Lightning | ShortConv
 Mixer: TypeAlias = Attention | Latent | CompressedLatent | CrossAttention | IndexKeys | State
 Kind = TypeVar("Kind", bound=Mixer)
+ATTENTIONS: tuple[type[Mixer], ...] = (Attention, Latent, CompressedLatent)
 STATES: tuple[type[State], ...] = (Mamba1, Mamba2, DeltaNet, KimiDelta, Lightning, ShortConv)
 
 
@@ -213,7 +215,7 @@ class Layer:
     @property
     def attends(self) -> bool:
         """Whether any of its mixers is attention."""
-        return any(isinstance(mixer, Attention | Latent | CompressedLatent) for mixer in self.mixers)
+        return any(isinstance(mixer, ATTENTIONS) for mixer in self.mixers)
 
     def mixer(self, kind: type[Kind]) -> Kind:
         """Its mixer of that kind, which a layer that is asked for it has."""
@@ -258,6 +260,24 @@ class Vision:
     deepstack_levels: int
 
 
+Found = TypeVar("Found")
+
+
+class _Once(Generic[Found]):
+    """A property worked out when it is first asked for, and remembered: functools.cached_property without its lock (3.11)."""
+
+    def __init__(self, work: Callable[[Any], Found]) -> None:
+        self._work = work
+        self.__doc__ = work.__doc__
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    def __get__(self, shape: object, owner: type) -> Found:
+        found = vars(shape)[self._name] = self._work(shape)
+        return found
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Shape:
     """A whole model before any parallelism.
@@ -281,7 +301,7 @@ class Shape:
     chunk_size: int = 2048
     predictions: tuple[Layer, ...] = ()
 
-    @cached_property
+    @_Once
     def _kept(self) -> dict[Hashable, Any]:
         return {}
 
@@ -289,46 +309,59 @@ class Shape:
         """What was worked out from it, by question (`hf_config.kept_with_config`)."""
         return self._kept
 
-    @cached_property
-    def objects(self) -> tuple[Layer, ...]:
-        """Every layer object once, in order of appearance: a few, since builders make equal layers one object."""
-        return tuple({id(layer): layer for layer in self.layers}.values())
+    @_Once
+    def _numbered(self) -> tuple[tuple[Layer, ...], tuple[int, ...]]:
+        return numbered(self.layers)
 
-    @cached_property
+    @property
     def kinds(self) -> tuple[Layer, ...]:
-        """Every distinct layer, in order of appearance."""
-        return tuple(dict.fromkeys(self.objects))
+        """Every layer object once, in order of appearance: a few, since builders make equal layers one object."""
+        return self._numbered[0]
 
-    @cached_property
+    @property
+    def order(self) -> tuple[int, ...]:
+        """Of each layer the number of its object among `kinds`."""
+        return self._numbered[1]
+
+    @_Once
     def mixers(self) -> tuple[Mixer, ...]:
         """Every distinct mixer, in order of appearance."""
-        return tuple(dict.fromkeys(mixer for layer in self.kinds for mixer in layer.mixers))
+        found = by_object([mixer for layer in self.kinds for mixer in layer.mixers]).values()
+        return tuple(found if len(found) == 1 else dict.fromkeys(found))
 
-    @cached_property
+    @_Once
+    def _mixed(self) -> frozenset[type[Mixer]]:
+        return frozenset(map(type, self.mixers))
+
+    def mixes(self, *kinds: type[Mixer]) -> bool:
+        """Whether any layer has a mixer of one of these kinds."""
+        return not self._mixed.isdisjoint(kinds)
+
+    @_Once
     def experts(self) -> Experts | None:
         """The widest experts of any layer, None for a dense model."""
         found = [layer.ffn for layer in self.kinds if isinstance(layer.ffn, Experts)]
         return max(found, key=lambda one: (one.count, one.width), default=None)
 
-    @cached_property
+    @_Once
     def has_state(self) -> bool:
         """Whether any layer keeps a recurrent state."""
-        return any(isinstance(mixer, STATES) for mixer in self.mixers)
+        return self.mixes(*STATES)
 
-    @cached_property
+    @_Once
     def attends(self) -> bool:
         """Whether any layer has attention."""
         return any(layer.attends for layer in self.kinds)
 
-    @cached_property
+    @_Once
     def latent(self) -> bool:
         """Whether attention keeps one compressed vector a token (vLLM is_deepseek_mla)."""
-        return any(isinstance(mixer, Latent) for mixer in self.mixers)
+        return self.mixes(Latent)
 
     @property
     def cross_attends(self) -> bool:
         """Whether it is a decoder behind an encoder."""
-        return any(isinstance(mixer, CrossAttention) for mixer in self.mixers)
+        return self.mixes(CrossAttention)
 
     @property
     def prediction_modules(self) -> int:

@@ -6,6 +6,7 @@ quantisation method. Knows no layer itself.
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import replace
 from typing import Final
 
@@ -13,7 +14,7 @@ from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kept import kept_with_config
-from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.layers.rank import Built, Rank
 from plimsoll_estimator.models.register import architecture_of, find, read
 from plimsoll_estimator.quantization.methods import method_for
 from plimsoll_estimator.resolve.quantization import resolve_quantization
@@ -73,9 +74,10 @@ def draft_weights_bytes(resolved: ResolvedArgs) -> int:
 def _stages(config: HfConfig, resolved: ResolvedArgs) -> tuple[RankWeights, ...]:
     model, shape = find(config, resolved.architecture), read(config, resolved.architecture)
     method = method_for(config, resolved)
-    stages = []
+    stages: list[RankWeights] = []
+    built: dict[Hashable, Built] = {}
     for stage in range(resolved.pipeline_parallel_size):
-        rank = Rank(config, resolved, method, stage, shape)
+        rank = Rank(config, resolved, method, stage, shape, built)
         model.weights(rank)
         if rank.drafts_by_mtp and shape.predictions and not rank.builds_modules:
             raise Unsupported(Check.SPECULATIVE_METHOD, f"no weight rule for the prediction modules of {resolved.architecture[:120]}")

@@ -5,14 +5,15 @@ Called by `layout`. Knows layer specs and pipeline stages, no model and no memor
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import EngineRefusal
-from plimsoll_estimator.kv_cache.groups import KvGroup, LayerList, distinct_specs, exchanged, make_group
+from plimsoll_estimator.kv_cache.groups import KvGroup, LayerList, distinct_specs, exchanged, group_of, make_group
 from plimsoll_estimator.kv_cache.packing import packed_groups
 from plimsoll_estimator.kv_cache.specs import LayerSpec
 from plimsoll_estimator.layers.planner_rules import PlannerRules
+from plimsoll_estimator.objects import numbered
 from plimsoll_estimator.units import ceil_div
 
 
@@ -37,7 +38,7 @@ def group_layers(layers: LayerList, n_stages: int, rules: PlannerRules, *, packe
     if unified is None:
         promoted = _promote(distinct)
         return (make_group(exchanged(layers, promoted), list(dict.fromkeys(promoted.values())), n_stages),)
-    return _equal_groups(exchanged(layers, unified), n_stages, rules)
+    return _equal_groups(layers, unified, n_stages, rules)
 
 
 def _unify_pages(distinct: Sequence[LayerSpec], rules: PlannerRules) -> dict[LayerSpec, LayerSpec] | None:
@@ -79,24 +80,23 @@ def _promote(distinct: Sequence[LayerSpec]) -> dict[LayerSpec, LayerSpec]:
     return out
 
 
-def _equal_groups(layers: LayerList, n_stages: int, rules: PlannerRules) -> tuple[KvGroup, ...]:
-    """Groups of equal layer counts (vLLM: _get_kv_cache_groups_uniform_page_size).
+def _equal_groups(layers: LayerList, unified: Mapping[LayerSpec, LayerSpec], n_stages: int, rules: PlannerRules) -> tuple[KvGroup, ...]:
+    """Groups of equal layer counts, each spec as it is `unified` (vLLM: _get_kv_cache_groups_uniform_page_size).
 
     The smallest kind sets the size, unless the largest is only a little bigger: then the largest does, and padding
     layers fill up. Group i of G takes layers i, i+G, ... so that every pipeline stage gets its share.
     """
-    buckets: dict[LayerSpec, list[tuple[int, LayerSpec]]] = {}
-    homes: dict[int, list[tuple[int, LayerSpec]]] = {}
-    for item in layers:
-        home = homes.get(id(item[1]))
-        if home is None:
-            home = homes[id(item[1])] = buckets.setdefault(item[1], [])
-        home.append(item)
+    different, order = numbered(layers)
+    buckets: dict[LayerSpec, list[int]] = {}  # the stage of each layer
+    homes = [(buckets.setdefault(unified[spec], []), stage) for stage, spec in different]
+    for number in order:
+        home, stage = homes[number]
+        home.append(stage)
     fewest = min(map(len, buckets.values()))
     most = max(map(len, buckets.values()))
     size = most if most < fewest * rules.group_growth else fewest
     groups: list[KvGroup] = []
     for spec, members in buckets.items():
         n_groups = ceil_div(len(members), size)
-        groups += [make_group(members[i::n_groups], (spec,), n_stages) for i in range(n_groups)]
+        groups += [group_of(spec, members[i::n_groups], n_stages) for i in range(n_groups)]
     return tuple(groups)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from plimsoll_estimator.kv_cache.specs import LayerSpec, Reach
+from plimsoll_estimator.objects import by_object, for_each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,25 +35,27 @@ LayerList = Sequence[tuple[int, LayerSpec]]
 
 def make_group(layers: LayerList, specs: Sequence[LayerSpec], n_stages: int) -> KvGroup:
     """One group of `layers`, whose different specs are `specs`."""
+    if len(specs) == 1:
+        return group_of(specs[0], [stage for stage, _ in layers] if n_stages > 1 else (0,) * len(layers), n_stages)
     totals = [0] * n_stages
-    if len(specs) == n_stages == 1:
-        totals[0] = len(layers) * specs[0].stride_bytes
-    elif len(specs) == 1:
-        stride = specs[0].stride_bytes
-        for stage, _ in layers:
-            totals[stage] += stride
-    else:
-        for stage, spec in layers:
-            totals[stage] += spec.stride_bytes
+    for stage, spec in layers:
+        totals[stage] += spec.stride_bytes
     return KvGroup(specs=tuple(specs), n_layers=len(layers), stage_bytes=tuple(totals))
 
 
+def group_of(spec: LayerSpec, stages: Sequence[int], n_stages: int) -> KvGroup:
+    """One group of layers on these stages, all with one spec."""
+    stride = spec.stride_bytes
+    totals = (len(stages) * stride,) if n_stages == 1 else tuple(stages.count(stage) * stride for stage in range(n_stages))
+    return KvGroup(specs=(spec,), n_layers=len(stages), stage_bytes=totals)
+
+
 def distinct_specs(layers: LayerList) -> list[LayerSpec]:
-    """The different specs in order; equal layers share one object, so identity settles most of them cheaply."""
-    return list(dict.fromkeys({id(spec): spec for _, spec in layers}.values()))
+    """The different specs in order; equal layers of a stage share one object, so identity settles most of them cheaply."""
+    return list(dict.fromkeys(spec for _, spec in by_object(layers).values()))
 
 
-def exchanged(layers: LayerList, by: Mapping[LayerSpec, LayerSpec]) -> list[tuple[int, LayerSpec]]:
+def exchanged(layers: LayerList, by: Mapping[LayerSpec, LayerSpec]) -> LayerList:
     """The layers with each spec replaced; looked up once for every object, not for every layer."""
-    new = {key: by[spec] for key, spec in {id(spec): spec for _, spec in layers}.items()}
-    return [(stage, new[id(spec)]) for stage, spec in layers]
+    new = {key: (stage, by[spec]) for key, (stage, spec) in by_object(layers).items()}
+    return for_each(layers, new)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -162,10 +163,9 @@ class KvCacheLayout:
 
     def _longest(self, stage: int, usable_bytes: int, upper: int) -> int:
         """The longest request up to `upper` that fits the stage; 0 when one token does not (vLLM bisects too)."""
-        lengths = range(1, upper + 1)
         if self.rules.checks_by_group:
-            return bisect_right(lengths, usable_bytes // self.kv_block_bytes[stage], key=self._checked_blocks)
-        return bisect_right(lengths, usable_bytes, key=lambda length: self._layers_need(stage, length))
+            return _longest_within(usable_bytes // self.kv_block_bytes[stage], self._checked_blocks, upper, self.block_size)
+        return _longest_within(usable_bytes, lambda length: self._layers_need(stage, length), upper, self.block_size)
 
     def fitting_max_model_len(self, available_bytes: tuple[int, ...]) -> int:
         """The longest request that fits every stage, at most the model's own length; 0 when one token does not.
@@ -196,6 +196,19 @@ class KvCacheLayout:
         if self.rules.tokens == "blocks_times_size":
             return blocks * smallest
         return blocks // len(self.groups) * smallest * self.reach.decode_context_parallel_size
+
+
+def _longest_within(limit: int, needed: Callable[[int], int], upper: int, block: int) -> int:
+    """The longest length up to `upper` that needs no more than `limit`; 0 where 1 does. `needed` never falls.
+
+    First the whole block is tried where a need that grows evenly would meet the limit: of full attention it is the answer.
+    """
+    low, high = 0, upper
+    guess = upper * max(0, limit) // max(1, needed(upper)) // block * block
+    for length in (guess, guess + 1):
+        if low < length <= high:
+            low, high = (length, high) if needed(length) <= limit else (low, length - 1)
+    return low + bisect_right(range(low + 1, high + 1), limit, key=needed)
 
 
 _SIGHT: Final = Sight(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.kv_cache.drafts import draft_layers
@@ -14,6 +15,7 @@ from plimsoll_estimator.kv_cache.hybrid import align_hybrid
 from plimsoll_estimator.kv_cache.specs import LayerSpec
 from plimsoll_estimator.layers.needs import AttentionNeed, ModelNeeds, Need, StateNeed
 from plimsoll_estimator.layers.planner_rules import PlannerRules
+from plimsoll_estimator.objects import by_object, for_each
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.shape import Shape, stage_layers
 
@@ -32,7 +34,10 @@ class ModelCache:
 
 
 def model_cache(shape: Shape, resolved: ResolvedArgs, rules: PlannerRules, needs: ModelNeeds) -> ModelCache:
-    """All layers with a cache, of the model's `needs`. Raises Unsupported, InvalidInput, or EngineRefusal as its parts do."""
+    """All layers with a cache, of the model's `needs`; drafts live with the language-model head, on the last stage.
+
+    Raises Unsupported, InvalidInput, or EngineRefusal as its parts do.
+    """
     backend = needs.backend
     user_block = resolved.given.block_size
     block_size = user_block or backend.block_size
@@ -42,18 +47,18 @@ def model_cache(shape: Shape, resolved: ResolvedArgs, rules: PlannerRules, needs
         aligned = align_hybrid(needs, resolved, rules, block_size)
         block_size, state_block, state_page = aligned.block_size, aligned.state_block_size, aligned.state_page_bytes
     drafts = draft_layers(needs, resolved, rules)
-    # Layers that are alike are one object, so that each is priced once.
     made: dict[int, LayerSpec] = {}
-    parts: dict[int, tuple[LayerSpec, ...]] = {}
-    for key, layer in {id(layer): layer for layer in (*needs.layers, *drafts)}.items():
+    kept = by_object(drafts)
+    for layer in (*needs.kinds, *kept.values()):  # layers that are alike are one object, so that each is priced once
         for need in layer:
             if id(need) not in made:
                 windowed = isinstance(need, AttentionNeed) and need.kind == "sliding"
                 size = window_block if windowed and window_block and needs.state is None else block_size
                 made[id(need)] = _spec(shape, need, size, state_block, state_page)
-        parts[key] = tuple(made[id(need)] for need in layer)
+    last = resolved.pipeline_parallel_size - 1
+    drafted = {key: [(last, made[id(need)]) for need in layer] for key, layer in kept.items()}
     return ModelCache(
-        layers=_staged(needs.layers, drafts, parts, resolved.pipeline_parallel_size),
+        layers=(*_staged(needs, made, last + 1), *chain.from_iterable(for_each(drafts, drafted))),
         block_size=block_size,
         attention_backend=backend.name,
         has_state=needs.state is not None,
@@ -63,16 +68,16 @@ def model_cache(shape: Shape, resolved: ResolvedArgs, rules: PlannerRules, needs
     )
 
 
-Layers = tuple[tuple[Need, ...], ...]
-
-
-def _staged(own: Layers, drafts: Layers, parts: Mapping[int, tuple[LayerSpec, ...]], n_stages: int) -> tuple[tuple[int, LayerSpec], ...]:
-    """(stage, spec) of every cache of every layer; drafts live with the language-model head, on the last stage."""
+def _staged(needs: ModelNeeds, made: Mapping[int, LayerSpec], n_stages: int) -> list[tuple[int, LayerSpec]]:
+    """(stage, spec) of every cache of every decoder layer; equal ones of a stage are one object."""
     out: list[tuple[int, LayerSpec]] = []
-    for stage, mine in enumerate(stage_layers(len(own), n_stages)):
-        out += [(stage, spec) for i in mine for spec in parts[id(own[i])]]
-    out += [(n_stages - 1, spec) for layer in drafts for spec in parts[id(layer)]]
-    return tuple(out)
+    for stage, mine in enumerate(stage_layers(len(needs.order), n_stages)):
+        placed = [[(stage, made[id(need)]) for need in layer] for layer in needs.kinds]
+        if len(placed) == 1:
+            out += placed[0] * len(mine)
+        else:
+            out += chain.from_iterable(map(placed.__getitem__, needs.order[mine.start : mine.stop]))
+    return out
 
 
 def _spec(shape: Shape, need: Need, block_size: int, state_block: int, state_page: int) -> LayerSpec:

@@ -6,13 +6,13 @@ own reuse the pieces here. Sources: vllm/model_executor/models/{llama,qwen2,gemm
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.layers.rank import FLOAT32, Rank
+from plimsoll_estimator.layers.rank import FLOAT32, Kind, Rank
 from plimsoll_estimator.layers.rope import rope, rope_parameters
 from plimsoll_estimator.shape import Dimensions, stage_layers
 
@@ -133,7 +133,7 @@ def stack(
     size: Dimensions,
     style: DecoderStyle,
     build: Callable[[int], None],
-    kind: Callable[[int], Hashable] | None = None,
+    kind: Kind | None = None,
     layers: int | None = None,
     vocabularies: tuple[int, int] | None = None,
 ) -> None:
@@ -148,7 +148,7 @@ def stack(
     embedded, decoded = vocabularies or (size.vocab_size, size.vocab_size)
     if rank.first or ("embedding" in style.every_stage and native) or (rank.last and tied and (head or not native)):
         rank.embedding(embedded, size.hidden_size)
-    rank.layers(stage_layers(count, rank.resolved.pipeline_parallel_size)[rank.stage], kind, build)
+    rank.stacked(stage_layers(count, rank.resolved.pipeline_parallel_size)[rank.stage], kind, build)
     if style.norms and (rank.last or ("norm" in style.every_stage and native)):
         rank.norm(size.hidden_size, bias=style.norm_bias)
     if head and not tied and (rank.last or ("head" in style.every_stage and native)):

@@ -17,6 +17,7 @@ from plimsoll_estimator.layers.kv_dtype import kv_head_bytes, mla_token_bytes
 from plimsoll_estimator.layers.needs import AttentionNeed, ModelNeeds, Need, StateNeed
 from plimsoll_estimator.layers.planner_rules import PlannerRules
 from plimsoll_estimator.layers.recurrent import GDN_CHECKPOINT_ALIGNMENT, state_need
+from plimsoll_estimator.objects import by_object, for_each
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.shape import (
     Attention,
@@ -59,29 +60,29 @@ class _Ask:
 def model_needs(shape: Shape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
     """What every layer of `shape` keeps under a layout, in order. Raises EngineRefusal and Unsupported as the mixers' rules do."""
     if shape.attends_both_ways:
-        return ModelNeeds(layers=(), backend=_NOTHING)
+        return ModelNeeds(kinds=(), order=(), backend=_NOTHING)
     ask = _Ask(resolved=resolved, rules=rules)
-    kept = {layer: _of_layer(layer, ask) for layer in shape.kinds}
-    by_object = {id(layer): kept[layer] for layer in shape.objects}
-    modules = {layer: kept.get(layer) or _of_layer(layer, ask) for layer in dict.fromkeys(shape.predictions)}
-    needs = [need for found in kept.values() for need in found]
+    kinds = tuple([_of_layer(layer, ask) for layer in shape.kinds])
+    modules = {key: _of_layer(layer, ask) for key, layer in by_object(shape.predictions).items()}
+    needs = [need for found in kinds for need in found]
     states = [need for need in needs if isinstance(need, StateNeed)]
     tokens = [need for need in needs if isinstance(need, AttentionNeed)]
     full = [need.token_bytes for need in tokens if need.kind in ("full", "mla") and not need.role]
     return ModelNeeds(
-        layers=tuple([by_object[id(layer)] for layer in shape.layers]),
+        kinds=kinds,
+        order=shape.order,
         backend=_backend(shape, ask),
         state=max(states, key=lambda need: need.state_bytes, default=None),
         is_hybrid=bool(states and tokens),
         attention_token_bytes=max(full, default=0) or max((need.token_bytes for need in tokens), default=0),
-        uses_mla=any(isinstance(mixer, Latent) for mixer in shape.mixers),
+        uses_mla=shape.latent,
         block_alignment=GDN_CHECKPOINT_ALIGNMENT if _exports_checkpoints(shape, ask) else 1,
         head_dim=max((mixer.head_dim for mixer in shape.mixers if isinstance(mixer, Attention)), default=0),
         chunk_size=shape.chunk_size,
-        supports_mode_all=any(isinstance(mixer, Mamba1 | Mamba2) for mixer in shape.mixers),
+        supports_mode_all=shape.mixes(Mamba1, Mamba2),
         encoder_tokens=max((mixer.tokens for mixer in shape.mixers if isinstance(mixer, CrossAttention)), default=0),
-        packed=any(isinstance(mixer, CompressedLatent) for mixer in shape.mixers),
-        predictions=tuple(map(modules.__getitem__, shape.predictions)),
+        packed=shape.mixes(CompressedLatent),
+        predictions=for_each(shape.predictions, modules),
     )
 
 
@@ -204,7 +205,7 @@ def _exports(mixer: DeltaNet, ask: _Ask) -> bool:
 
 
 def _exports_checkpoints(shape: Shape, ask: _Ask) -> bool:
-    return any(isinstance(mixer, DeltaNet) and _exports(mixer, ask) for mixer in shape.mixers)
+    return shape.mixes(DeltaNet) and any(isinstance(mixer, DeltaNet) and _exports(mixer, ask) for mixer in shape.mixers)
 
 
 def _backend(shape: Shape, ask: _Ask) -> Backend:

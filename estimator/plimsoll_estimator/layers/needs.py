@@ -52,9 +52,12 @@ Need = AttentionNeed | StateNeed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelNeeds:
-    """A whole model: the needs of each decoder layer in order, and what decides its block size."""
+    """A whole model: the needs of each decoder layer, and what decides its block size."""
 
-    layers: tuple[tuple[Need, ...], ...]
+    kinds: tuple[tuple[Need, ...], ...]
+    """Of each of the shape's kinds of layers."""
+    order: tuple[int, ...]
+    """Of each decoder layer, which of `kinds` its needs are (`Shape.order`)."""
     backend: Backend
     state: StateNeed | None = None
     """The largest recurrent state, when there is one."""
@@ -74,3 +77,8 @@ class ModelNeeds:
     """Pages of different sizes lie side by side in a block."""
     predictions: tuple[tuple[Need, ...], ...] = ()
     """The needs of each prediction module of the model's own checkpoint."""
+
+    @property
+    def layers(self) -> tuple[tuple[Need, ...], ...]:
+        """The needs of each decoder layer, in order."""
+        return tuple(map(self.kinds.__getitem__, self.order))

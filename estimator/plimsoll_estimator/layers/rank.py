@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from math import prod
+from typing import NamedTuple
 
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
@@ -38,21 +39,37 @@ def divide(value: int, by: int) -> int:
     return value // by
 
 
+class Built(NamedTuple):
+    """What one layer adds to a rank. The `shared_` bytes are of buffers that it is the first to use (`Rank.once`), `shared` their keys."""
+
+    created_bytes: int
+    added_bytes: int
+    shared_created_bytes: int
+    shared_added_bytes: int
+    shared: set[Hashable]
+
+
+Kind = Callable[[int], Hashable]
+
+
 class Rank:
     """The first tensor-parallel rank of one pipeline stage: the fullest, since remainders go to the first ranks.
 
-    `created_bytes` counts parameters and buffers as built, `added_bytes` what loading adds (or, negative, drops).
+    `created_bytes` counts parameters and buffers as built, `added_bytes` what loading adds (or, negative, drops). `kind(i)` tells layer `i`
+    from others: equal layers of a shape are one object. `built`: layers that other stages have built.
     """
 
     __slots__ = (
         "added_bytes",
         "builds_modules",
+        "built",
         "config",
         "created_bytes",
         "expert_parallel",
         "experts_tp",
         "first",
         "item",
+        "kind",
         "last",
         "method",
         "resolved",
@@ -68,9 +85,13 @@ class Rank:
         "version",
     )
 
-    def __init__(self, config: HfConfig, resolved: ResolvedArgs, method: Method, stage: int, shape: Shape) -> None:
+    def __init__(
+        self, config: HfConfig, resolved: ResolvedArgs, method: Method, stage: int, shape: Shape, built: dict[Hashable, Built]
+    ) -> None:
         self.config = config
         self.shape = shape
+        self.built = built
+        self.kind: Kind = shape.order.__getitem__
         self.text = language(config)
         self.resolved = resolved
         self.version = resolved.version
@@ -97,10 +118,6 @@ class Rank:
         """The layers of the prediction modules that this rank loads beside the model. A builder that never asks has no rule for them."""
         self.builds_modules = True
         return self.shape.predictions if self.drafts_by_mtp else ()
-
-    def kind(self, i: int) -> Hashable:
-        """What tells layer `i` from others: equal layers of a shape are one object (`models.stacks.stack`)."""
-        return id(self.shape.layers[i])
 
     @property
     def drafts_by_mtp(self) -> bool:
@@ -281,22 +298,58 @@ class Rank:
         build(self)
         self.method = method
 
-    def layers(self, ids: Sequence[int], kind: Callable[[int], Hashable] | None, build: Callable[[int], None]) -> None:
+    def layers(self, ids: Sequence[int], kind: Kind | None, build: Callable[[int], None]) -> None:
         """Build the first layer of each kind (and quantisation), and add it as often as there are others like it.
 
         Without `kind` all are alike but for their quantisation. What modules share (`once`) is counted with the first.
         """
-        for i, others in self._alike(ids, kind):
-            created, added = self.created_bytes, self.added_bytes
-            once_created, once_added = self.shared_created_bytes, self.shared_added_bytes
-            build(i)
-            if others:
-                self.created_bytes += others * (self.created_bytes - created - (self.shared_created_bytes - once_created))
-                self.added_bytes += others * (self.added_bytes - added - (self.shared_added_bytes - once_added))
+        for _, i, others in self._alike(ids, kind):
+            self._repeat(self._build(i, build), others)
 
-    def _alike(self, ids: Sequence[int], kind: Callable[[int], Hashable] | None) -> list[tuple[int, int]]:
-        """(first layer, how many others are like it) of each kind, in order of appearance."""
+    def stacked(self, ids: Sequence[int], kind: Kind | None, build: Callable[[int], None]) -> None:
+        """`layers` of a decoder's one stack, where no kind is built again that a stage like this one has built.
+
+        A stage is like another where both or neither is the first and the last, and their modules share the same buffers before.
+        """
+        for told, i, others in self._alike(ids, kind):
+            key = (told, self.first, self.last, frozenset(self.shared))
+            known = self.built.get(key)
+            if known is None:
+                known = self.built[key] = self._build(i, build)
+            else:
+                self._add(known)
+            self._repeat(known, others)
+
+    def _build(self, i: int, build: Callable[[int], None]) -> Built:
+        created, added = self.created_bytes, self.added_bytes
+        once_created, once_added, shared = self.shared_created_bytes, self.shared_added_bytes, frozenset(self.shared)
+        build(i)
+        return Built(
+            created_bytes=self.created_bytes - created,
+            added_bytes=self.added_bytes - added,
+            shared_created_bytes=self.shared_created_bytes - once_created,
+            shared_added_bytes=self.shared_added_bytes - once_added,
+            shared=self.shared - shared,
+        )
+
+    def _add(self, built: Built) -> None:
+        self.created_bytes += built.created_bytes
+        self.added_bytes += built.added_bytes
+        self.shared_created_bytes += built.shared_created_bytes
+        self.shared_added_bytes += built.shared_added_bytes
+        self.shared |= built.shared
+
+    def _repeat(self, built: Built, others: int) -> None:
+        self.created_bytes += others * (built.created_bytes - built.shared_created_bytes)
+        self.added_bytes += others * (built.added_bytes - built.shared_added_bytes)
+
+    def _alike(self, ids: Sequence[int], kind: Kind | None) -> list[tuple[Hashable, int, int]]:
+        """(what tells it apart, first layer, how many others are like it) of each kind, in order of appearance."""
         signatures = self.method.signatures(ids)
-        keys = list(signatures if kind is None else zip(map(kind, ids), signatures, strict=True))
-        first = dict(zip(reversed(keys), reversed(ids), strict=True))
-        return [(first[key], count - 1) for key, count in Counter(keys).items()]
+        if kind is None and signatures is None:
+            return [(None, ids[0], len(ids) - 1)] if ids else []
+        told: list[Hashable] = list(signatures or ()) if kind is None else [*map(kind, ids)]
+        if kind is not None and signatures is not None:
+            told = list(zip(told, signatures, strict=True))
+        first = dict(zip(reversed(told), reversed(ids), strict=True))
+        return [(key, first[key], count - 1) for key, count in Counter(told).items()]

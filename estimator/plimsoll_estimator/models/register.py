@@ -114,9 +114,12 @@ def find(config: HfConfig, architecture: str) -> Model:
 
 
 def _named(records: _Records, architecture: str) -> Model | Wrapper:
+    known = records.classes.get(architecture)
+    if known is not None:
+        return known
     ending = next((ending for ending in _HEADS if architecture.endswith(ending)), "")
     stem = architecture.removesuffix(ending)
-    for name in (architecture, *(stem + other for other in _GENERATES if ending)):
+    for name in (stem + other for other in _GENERATES if ending):
         if name in records.classes:
             return records.classes[name]
     close = difflib.get_close_matches(architecture[:_LONGEST_NAME], records.classes, n=3, cutoff=0.6)
@@ -163,7 +166,7 @@ def read(config: HfConfig, architecture: str) -> Shape:
 
 def _check_experts(text: HfConfig, shape: Shape) -> None:
     """Raises InvalidInput where a layer is made of experts, and the file has none or gives them no width: they would weigh nothing."""
-    for layer in shape.objects:
+    for layer in shape.kinds:
         if isinstance(layer.ffn, Experts) and layer.ffn.count < 1:
             key = next((key for key in EXPERTS if key in text.as_mapping()), EXPERTS[0])
             raise InvalidInput(f"{text.path}.{key}", layer.ffn.count, "must be at least 1 where layers are made of experts")

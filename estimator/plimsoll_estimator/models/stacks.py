@@ -12,6 +12,7 @@ from typing import Final, TypeVar
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.objects import numbered, uniform
 from plimsoll_estimator.reader import EXPERTS_PER_TOKEN, MAX_LAYERS, MAX_WIDTH, PREDICTION_MODULES, SHARED_EXPERTS, experts, positive
 from plimsoll_estimator.shape import STATES, Attention, DeltaNet, Dimensions, Experts, Latent, Layer, Mamba2, Mixer, Mlp
 from plimsoll_estimator.units import ceil_div
@@ -34,34 +35,29 @@ Predictions = Callable[[HfConfig, tuple[Layer, ...]], tuple[Layer, ...]]
 def stack(mixers: Sequence[tuple[Mixer, ...]], ffns: Iterable[Mlp | Experts | None]) -> tuple[Layer, ...]:
     """One layer a pair; equal layers are one object. Parts that are one object are not compared, since configs name up to 2,048 layers."""
     held, layers = list(ffns), []
-    seen: dict[tuple[int, ...], Layer] = {}
     made: dict[Layer, Layer] = {}
+    by_parts: dict[tuple[int, ...], Layer] = {}
+    known: dict[tuple[int, int], Layer] = {}
     for mixer, ffn in zip(mixers, held, strict=True):
-        parts = (id(ffn), *map(id, mixer))
-        layer = seen.get(parts)
+        layer = known.get((id(mixer), id(ffn)))
         if layer is None:
-            layer = Layer(mixers=mixer, ffn=ffn)
-            layer = seen[parts] = made.setdefault(layer, layer)
+            parts = (id(ffn), *map(id, mixer))
+            if parts not in by_parts:
+                layer = Layer(mixers=mixer, ffn=ffn)
+                by_parts[parts] = made.setdefault(layer, layer)
+            layer = known[id(mixer), id(ffn)] = by_parts[parts]
         layers.append(layer)
     return tuple(layers)
 
 
 def attending(seen: Sequence[Mixer], ffns: Sequence[Mlp | Experts | None]) -> tuple[Layer, ...]:
     """One mixer and one feed-forward block a layer; equal layers are one object."""
-    known: dict[tuple[int, int], Layer] = {}
-    made: dict[Layer, Layer] = {}
-    layers: list[Layer] = []
-    last: tuple[Mixer | None, Mlp | Experts | None] = (None, None)
-    for mixer, ffn in zip(seen, ffns, strict=True):
-        if mixer is last[0] and ffn is last[1]:
-            layers.append(layers[-1])
-            continue
-        last, parts = (mixer, ffn), (id(mixer), id(ffn))
-        if parts not in known:
-            layer = Layer(mixers=(mixer,), ffn=ffn)
-            known[parts] = made.setdefault(layer, layer)
-        layers.append(known[parts])
-    return tuple(layers)
+    mixers, order = numbered(seen)
+    if len(seen) == len(ffns) and seen and uniform(ffns):
+        made: dict[Layer, Layer] = {}
+        kinds = [made.setdefault(layer, layer) for layer in [Layer(mixers=(mixer,), ffn=ffns[0]) for mixer in mixers]]
+        return tuple(map(kinds.__getitem__, order))
+    return stack(list(map([(mixer,) for mixer in mixers].__getitem__, order)), ffns)
 
 
 def unified(layers: Iterable[Layer]) -> tuple[Layer, ...]:
@@ -70,9 +66,9 @@ def unified(layers: Iterable[Layer]) -> tuple[Layer, ...]:
     return tuple(made.setdefault(layer, layer) for layer in layers)
 
 
-def attention(size: Dimensions) -> Attention:
+def attention(size: Dimensions, *, sinks: bool = False) -> Attention:
     """Full attention of the model's own dimensions."""
-    return Attention(heads=size.heads, kv_heads=size.kv_heads, head_dim=size.head_dim, v_head_dim=size.head_dim)
+    return Attention(heads=size.heads, kv_heads=size.kv_heads, head_dim=size.head_dim, v_head_dim=size.head_dim, sinks=sinks)
 
 
 def latent(text: HfConfig, size: Dimensions) -> Latent:
@@ -121,7 +117,8 @@ def by_name(text: HfConfig, count: int, names: Mapping[str, Said], *keys: str, l
 
 def hybrid(attends: Iterable[bool], full: Mixer, state: Mixer) -> list[tuple[Mixer, ...]]:
     """One mixer a layer: attention where the flag is set, a state elsewhere."""
-    return [(full,) if flag else (state,) for flag in attends]
+    attending, keeping = (full,), (state,)
+    return [attending if flag else keeping for flag in attends]
 
 
 def delta_net(
@@ -200,8 +197,9 @@ def dense(*, every: int | None = None, windows: bool = True, sinks: bool = False
     """Attention and an MLP in every layer. `windows` false: the class's attention never gets one."""
 
     def layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
-        full = replace(attention(size), sinks=sinks)
-        check_kinds(text)
+        full = attention(size, sinks=sinks)
+        if not windows:
+            check_kinds(text)
         seen = windowed(text, size, full, every) if windows else [full] * size.layer_count
         return attending(seen, [Mlp(width=size.intermediate_size)] * len(seen))
 

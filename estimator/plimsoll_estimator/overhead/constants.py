@@ -29,59 +29,65 @@ def constant(name: str, resolved: ResolvedArgs, *, ranks: int | None = None, sam
     `ranks` stands in for the tensor parallel size where another group is larger, `sampler` names what narrows the logits.
     Collectives that leave the node run over the network, whatever joins the cards inside it.
     """
-    gpu = resolved.gpu
-    capability = gpu.compute_capability[0] * 10 + gpu.compute_capability[1]
+    gpu, nodes = resolved.gpu, resolved.nnodes
+    interconnect = "network" if nodes > 1 and resolved.collectives_leave_node else gpu.interconnect
     tensor = resolved.tensor_parallel_size if ranks is None else ranks
-    interconnect = "network" if resolved.nnodes > 1 and resolved.collectives_leave_node else gpu.interconnect
-    for row in _rows_of_release(name, resolved.version, resolved.uses_v2_model_runner):
+    release, layout = (resolved.version, resolved.uses_v2_model_runner), (tensor, resolved.pipeline_parallel_size, nodes)
+    for entry, wanted, products, samplers in _rows(name, release, layout, gpu.compute_capability):
         if (
-            row.min_capability <= capability <= row.max_capability
-            and tensor >= row.min_tensor_parallel
-            and resolved.pipeline_parallel_size >= row.min_pipeline_parallel
-            and resolved.nnodes >= row.min_nodes
-            and (row.interconnect is None or row.interconnect == interconnect)
-            and (row.products is None or gpu.product in row.products)
-            and (row.samplers is None or sampler in row.samplers)
+            (wanted is None or wanted == interconnect)
+            and (products is None or gpu.product in products)
+            and (samplers is None or sampler in samplers)
         ):
-            value: float = row.entry["value"]
+            value: float = entry["value"]
             return value
     raise LookupError(f"the constant {name} has no row for {resolved}")
 
 
 def rows_changed() -> None:
     """To be called by whoever adds, drops or replaces rows of the table; a value may be changed in place without."""
+    _rows.cache_clear()
     _rows_of_release.cache_clear()
 
 
 class _Row(NamedTuple):
-    """One row and the conditions that are left within one release and runner."""
+    """One row, and the conditions that are left within one release, layout and capability."""
 
     entry: Mapping[str, Any]
     interconnect: str | None
     products: frozenset[str] | None
     samplers: frozenset[str] | None
-    min_tensor_parallel: int
-    min_pipeline_parallel: int
-    min_nodes: int
-    min_capability: int
-    max_capability: int
+
+
+@lru_cache(maxsize=8192)
+def _rows(
+    name: str, release: tuple[EngineVersion, bool], layout: tuple[int, int, int], compute_capability: tuple[int, int]
+) -> tuple[_Row, ...]:
+    """The rows that may hold there, the last of the table first. `release`: with which runner; `layout`: tensor, pipeline, nodes."""
+    found = []
+    for entry in _rows_of_release(name, *release):
+        when = entry.get("when", {})
+        if _holds_on(when, layout, compute_capability[0] * 10 + compute_capability[1]):
+            products = frozenset(when["products"]) if "products" in when else None
+            samplers = frozenset(when["samplers"]) if "samplers" in when else None
+            found.append(_Row(entry, when.get("interconnect"), products, samplers))
+    return tuple(found)
 
 
 @lru_cache(maxsize=2048)
-def _rows_of_release(name: str, version: EngineVersion, v2_runner: bool) -> tuple[_Row, ...]:
-    """The rows that may hold in this release with this runner, the last of the table first."""
-    found = []
-    for entry in reversed(table()[name]):
-        when = entry.get("when", {})
-        if "since" in when and version < EngineVersion.parse(when["since"]):
-            continue
-        if "before" in when and version >= EngineVersion.parse(when["before"]):
-            continue
-        if when.get("v2_runner", v2_runner) != v2_runner:
-            continue
-        least, most = when.get("min_capability", 0), when.get("max_capability", 999)
-        tensor, pipeline = when.get("min_tensor_parallel", 1), when.get("min_pipeline_parallel", 1)
-        products = frozenset(when["products"]) if "products" in when else None
-        samplers = frozenset(when["samplers"]) if "samplers" in when else None
-        found.append(_Row(entry, when.get("interconnect"), products, samplers, tensor, pipeline, when.get("min_nodes", 1), least, most))
-    return tuple(found)
+def _rows_of_release(name: str, version: EngineVersion, v2_runner: bool) -> tuple[Mapping[str, Any], ...]:
+    return tuple(entry for entry in reversed(table()[name]) if _holds_in(entry.get("when", {}), version, v2_runner))
+
+
+def _holds_in(when: Mapping[str, Any], version: EngineVersion, v2_runner: bool) -> bool:
+    if "since" in when and version < EngineVersion.parse(when["since"]):
+        return False
+    if "before" in when and version >= EngineVersion.parse(when["before"]):
+        return False
+    return bool(when.get("v2_runner", v2_runner) == v2_runner)
+
+
+def _holds_on(when: Mapping[str, Any], layout: tuple[int, int, int], capability: int) -> bool:
+    least = (when.get("min_tensor_parallel", 1), when.get("min_pipeline_parallel", 1), when.get("min_nodes", 1))
+    enough = all(size >= at_least for size, at_least in zip(layout, least, strict=True))
+    return enough and bool(when.get("min_capability", 0) <= capability <= when.get("max_capability", 999))

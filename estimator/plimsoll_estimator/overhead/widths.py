@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from plimsoll_estimator.kept import kept_with_config
 from plimsoll_estimator.shape import Attention, CompressedLatent, DeltaNet, Latent, Mamba1, Mamba2, Mixer, Mlp, Shape
 from plimsoll_estimator.units import round_up
 
@@ -42,6 +43,11 @@ class Widths:
 
 def widths_of(shape: Shape, *, text_only: bool) -> Widths:
     """The widths of a model; `text_only`: it is served without its towers."""
+    return _widths(shape, text_only)
+
+
+@kept_with_config
+def _widths(shape: Shape, text_only: bool) -> Widths:
     size, experts = shape.size, shape.experts
     latents = [mixer for mixer in shape.mixers if isinstance(mixer, Latent)]
     latent = latents[0] if latents else None
@@ -61,7 +67,7 @@ def widths_of(shape: Shape, *, text_only: bool) -> Widths:
         experts=experts.count if experts else 0,
         experts_per_token=experts.per_token if experts else 0,
         moe_intermediate_size=experts.width if experts else 0,
-        gated_delta_net=any(isinstance(mixer, DeltaNet) for mixer in shape.mixers),
+        gated_delta_net=shape.mixes(DeltaNet),
         multimodal=multimodal,
         merges_patches=vision is not None and vision.merges_patches,
         deepstack_levels=vision.deepstack_levels if vision is not None else 0,

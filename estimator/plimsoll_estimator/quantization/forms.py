@@ -102,18 +102,19 @@ class Block8(Form):
 
     def linear(self, shape: Linear) -> int:
         """Weight and block scales; the shapes vLLM's validate_fp8_block_shape refuses are refused."""
-        scales = ceil_div(shape.n, self.block_n) * ceil_div(shape.k, self.block_k)
+        n = shape.n
+        size = shape.k * n + ceil_div(n, self.block_n) * ceil_div(shape.k, self.block_k) * self.scale_bytes
         if self.uneven_merges and len(shape.parts) > 1 and any(part % self.block_n for part in shape.parts):
-            return shape.k * shape.n + scales * self.scale_bytes
+            return size
         if shape.k != shape.k_full and shape.k_full // shape.k > 1 and shape.k % self.block_k:
             raise _block_refusal("Weight input_size_per_partition", shape.k, "block_k", self.block_k)
-        split = shape.n_full // shape.n > 1
+        split = shape.n_full // n > 1
         if not shape.lenient and (split or len(shape.parts) > 1):
             checked = shape.parts if split else shape.parts[:-1]
             for part in checked:
                 if part % self.block_n:
                     raise _block_refusal("Weight output_partition_size", part, "block_n", self.block_n)
-        return shape.k * shape.n + scales * self.scale_bytes
+        return size
 
     def experts(self, shape: Experts) -> int:
         """Weights and block scales of w13 and w2."""

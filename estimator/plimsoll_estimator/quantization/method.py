@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Sequence
-from itertools import repeat
+from collections.abc import Hashable, Sequence
 from typing import Final, NamedTuple
 
 from plimsoll_estimator.units import round_up
@@ -36,9 +35,9 @@ class Linear(NamedTuple):
         return sum(self.parts)
 
     @property
-    def paths(self) -> tuple[str, ...]:
-        """The module names of the parts, as a checkpoint names them."""
-        return tuple(f"{self.parent}.{name}" if self.parent else name for name in self.names)
+    def path(self) -> str:
+        """The module name of the first part, as a checkpoint names it."""
+        return f"{self.parent}.{self.names[0]}" if self.parent else self.names[0]
 
 
 class Experts(NamedTuple):
@@ -115,9 +114,9 @@ class Method:
         """Parameters that hold KV-cache scales of one attention layer."""
         return 0
 
-    def signatures(self, layers: Sequence[int]) -> Iterable[Hashable]:
-        """What distinguishes each layer's quantisation from another's."""
-        return repeat(None, len(layers))
+    def signatures(self, layers: Sequence[int]) -> list[Hashable] | None:
+        """What distinguishes each layer's quantisation from another's, None where all are quantised alike."""
+        return None
 
 
 def canonical(path: str) -> str:

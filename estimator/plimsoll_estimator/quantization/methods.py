@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from plimsoll_estimator.checks import Check
@@ -29,7 +29,7 @@ from plimsoll_estimator.quantization.forms import (
 from plimsoll_estimator.quantization.method import Method, canonical
 from plimsoll_estimator.quantization.names import Assigned, Ignored, Mode, check_work, parents
 from plimsoll_estimator.quantization.patterns import MOST_ITEMS
-from plimsoll_estimator.quantization.quantized import Chooser, Quantized, no_scales
+from plimsoll_estimator.quantization.quantized import Chooser, Quantized, Signature, no_scales
 from plimsoll_estimator.quantization.releases import stored_rules
 from plimsoll_estimator.reader import layers_named
 from plimsoll_estimator.resolved import ResolvedArgs
@@ -68,7 +68,15 @@ def _ignored(settings: HfConfig, mode: Mode, keys: tuple[str, ...]) -> Ignored:
 
 
 def _chosen(form: Form, ignored: Ignored) -> tuple[Chooser, Chooser]:
+    if ignored.empty:
+        return (lambda path: form), (lambda parent: form)
     return (lambda path: PLAIN if ignored(path) else form), (lambda parent: PLAIN if ignored.experts(parent) else form)
+
+
+def _told_by(tellers: Iterable[Signature | None]) -> Signature | None:
+    """What tells layers apart by any of these."""
+    told = [teller for teller in tellers if teller is not None]
+    return (lambda layer: tuple([teller(layer) for teller in told])) if told else None
 
 
 def _scalars(item: int, latent: bool) -> int:
@@ -87,7 +95,7 @@ def _scalars_everywhere(item: int, latent: bool) -> int:
 
 def _online(form: Form, experts_only: bool = False) -> Method:
     resting = Online(resting=form, experts_only=experts_only)
-    return Quantized(lambda path: resting, lambda parent: resting, lambda layer: None, _scalars)
+    return Quantized(lambda path: resting, lambda parent: resting, None, _scalars)
 
 
 def _fp8(settings: HfConfig, resolved: ResolvedArgs) -> Method:
@@ -102,7 +110,7 @@ def _fp8(settings: HfConfig, resolved: ResolvedArgs) -> Method:
         form = Block8(block_n=block_n, block_k=block_k, refine=rules.refines_blocks, uneven_merges=rules.uneven_merges)
     else:
         form = Tensor8(static=settings.str_or_none("activation_scheme") == "static")
-    return Quantized(*_chosen(form, ignored), ignored.signature, _scalars, lists=(ignored,))
+    return Quantized(*_chosen(form, ignored), ignored.teller, _scalars, lists=(ignored,))
 
 
 def _pair(settings: HfConfig, values: tuple[Any, ...]) -> tuple[int, int]:
@@ -165,11 +173,9 @@ def _compressed_tensors(settings: HfConfig, resolved: ResolvedArgs) -> Method:
     def choose_experts(parent: str) -> Form:
         return choose(f"{parent}.0.gate_proj") if not ignored(parent) else PLAIN
 
-    def signature(layer: int) -> Hashable:
-        return (ignored.signature(layer), *(targets.signature(layer) for targets, _ in named))
-
     scales = _float_scalars if rules.float32_cache_scales else _scalars
-    return Quantized(choose, choose_experts, signature, scales, lists=(ignored, *(targets for targets, _ in named)))
+    lists = (ignored, *(targets for targets, _ in named))
+    return Quantized(choose, choose_experts, _told_by([one.teller for one in lists]), scales, lists=lists)
 
 
 @kept_with_config
@@ -217,7 +223,7 @@ def _modelopt(settings: HfConfig, resolved: ResolvedArgs) -> Method:
     if form is None:
         raise Unsupported(Check.UNSUPPORTED_QUANTIZATION, f"no rules for ModelOpt's {algorithm or 'unnamed algorithm'}")
     ignored = _modelopt_ignored(settings)
-    return Quantized(*_chosen(form, ignored), ignored.signature, _scalars_everywhere, packs_head=True, lists=(ignored,))
+    return Quantized(*_chosen(form, ignored), ignored.teller, _scalars_everywhere, packs_head=True, lists=(ignored,))
 
 
 def _modelopt_mixed(settings: HfConfig, resolved: ResolvedArgs) -> Method:
@@ -235,9 +241,7 @@ def _modelopt_mixed(settings: HfConfig, resolved: ResolvedArgs) -> Method:
     def choose_experts(parent: str) -> Form:
         return PLAIN if ignored.experts(parent) else forms.get(assigned.experts(parent) or "", PLAIN)
 
-    def signature(layer: int) -> Hashable:
-        return (ignored.signature(layer), assigned.signature(layer))
-
+    signature = _told_by([ignored.teller, assigned.signature])
     return Quantized(choose, choose_experts, signature, _scalars_everywhere if cached else no_scales, packs_head=True, lists=(ignored,))
 
 
@@ -257,7 +261,7 @@ def _mxfp4(settings: HfConfig, resolved: ResolvedArgs) -> Method:
     capability = resolved.gpu.capability
     steps = (64, 1) if 90 <= capability < 100 else (128, 256)
     form = PaddedMicro(bits=4, intermediate_step=steps[0], hidden_step=steps[1])
-    return Quantized(lambda path: PLAIN, lambda parent: form, lambda layer: None)
+    return Quantized(lambda path: PLAIN, lambda parent: form, None)
 
 
 def _deepseek_v4(settings: HfConfig, resolved: ResolvedArgs) -> Method:
@@ -270,7 +274,7 @@ def _deepseek_v4(settings: HfConfig, resolved: ResolvedArgs) -> Method:
         experts = Fp4()
     elif settings.str_or_none("expert_dtype") == "fp8":
         experts = block
-    return Quantized(lambda path: block, lambda parent: experts, lambda layer: None)
+    return Quantized(lambda path: block, lambda parent: experts, None)
 
 
 def _gptq(settings: HfConfig, resolved: ResolvedArgs) -> Method:
@@ -288,7 +292,7 @@ def _gptq(settings: HfConfig, resolved: ResolvedArgs) -> Method:
         whole_groups=False,
     )
     ignored = _gptq_ignored(settings)
-    return Quantized(*_chosen(form, ignored), ignored.signature, packs_head=settings.bool("lm_head"), lists=(ignored,))
+    return Quantized(*_chosen(form, ignored), ignored.teller, packs_head=settings.bool("lm_head"), lists=(ignored,))
 
 
 @kept_with_config
@@ -302,18 +306,18 @@ def _awq(settings: HfConfig, resolved: ResolvedArgs) -> Method:
     bits, size = settings.int("bits", "w_bit"), settings.int("group_size", "q_group_size", default=128)
     form = Grouped(bits=bits, group=size, zeros=True)
     ignored = _ignored(settings, "substring", ("modules_to_not_convert",))
-    return Quantized(*_chosen(form, ignored), ignored.signature, packs_head=settings.bool("lm_head"), lists=(ignored,))
+    return Quantized(*_chosen(form, ignored), ignored.teller, packs_head=settings.bool("lm_head"), lists=(ignored,))
 
 
 def _bitsandbytes(settings: HfConfig, resolved: ResolvedArgs) -> Method:
     form = BitsAndBytes(bits=8 if settings.bool("load_in_8bit") or settings.bool("_load_in_8bit") else 4)
     ignored = _ignored(settings, "substring", ("llm_int8_skip_modules",))
-    return Quantized(*_chosen(form, ignored), ignored.signature, lists=(ignored,))
+    return Quantized(*_chosen(form, ignored), ignored.teller, lists=(ignored,))
 
 
 def _fbgemm(settings: HfConfig, resolved: ResolvedArgs) -> Method:
     ignored = _ignored(settings, "exact", ("modules_to_not_convert",))
-    return Quantized(*_chosen(Channel8(), ignored), ignored.signature, lists=(ignored,))
+    return Quantized(*_chosen(Channel8(), ignored), ignored.teller, lists=(ignored,))
 
 
 def _auto_round(settings: HfConfig, resolved: ResolvedArgs) -> Method:
@@ -334,7 +338,7 @@ def _auto_round(settings: HfConfig, resolved: ResolvedArgs) -> Method:
             return PLAIN
         return form
 
-    return Quantized(choose, choose, ignored.signature, lists=(ignored,))
+    return Quantized(choose, choose, ignored.teller, lists=(ignored,))
 
 
 def _by_checkpoint(settings: HfConfig, resolved: ResolvedArgs) -> Method:

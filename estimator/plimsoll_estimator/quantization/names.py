@@ -117,6 +117,16 @@ class Ignored:
         near = self._by_layer.get(number, ()) if number is not None else ()
         return any("experts" in entry and name in entry for entry in near) or self(parent)
 
+    @property
+    def empty(self) -> bool:
+        """Whether no module is on the list."""
+        return not self._set and self._expressions is None
+
+    @property
+    def teller(self) -> Callable[[int], Hashable] | None:
+        """`signature`, None where the list says the same of all layers."""
+        return self.signature if self._expressions is not None or self._by_layer or self._numbered is not None else None
+
     def signature(self, layer: int) -> Hashable:
         """Layers of equal signature are treated alike. Patterns without digits tell numbers apart by their length at most."""
         if self._has_digits:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 
 from plimsoll_estimator.quantization.forms import Form
 from plimsoll_estimator.quantization.method import Experts, Linear, Method
 from plimsoll_estimator.quantization.names import Ignored
 
 Chooser = Callable[[str], Form]
+Signature = Callable[[int], Hashable]
 
 
 def no_scales(item: int, latent: bool) -> int:
@@ -19,6 +20,7 @@ def no_scales(item: int, latent: bool) -> int:
 class Quantized(Method):
     """A method that stores modules in forms chosen by name.
 
+    `signature` tells layers apart that are not quantised alike, None where all are.
     `kv_bytes(item, latent)` are the parameters that hold KV-cache scales of a layer; `packs_head` lets lm_head be quantised; `lists` are
     what names are looked up in.
     """
@@ -29,7 +31,7 @@ class Quantized(Method):
         self,
         choose: Chooser,
         choose_experts: Chooser,
-        signature: Callable[[int], Hashable],
+        signature: Signature | None,
         kv_bytes: Callable[[int, bool], int] | None = None,
         packs_head: bool = False,
         lists: tuple[Ignored, ...] = (),
@@ -44,14 +46,14 @@ class Quantized(Method):
 
     def linear(self, shape: Linear) -> int:
         """Bytes of a linear in the form of its first part (vLLM demands the same of all parts)."""
-        form = self._choose(shape.paths[0])
+        form = self._choose(shape.path)
         self.added = form.linear_added(shape)
         self.main = (form.weight_bits(shape.item) * shape.k * shape.n // 8,)
         return form.linear(shape)
 
     def head(self, shape: Linear) -> int:
         """Bytes of an lm_head."""
-        return self._choose(shape.paths[0]).linear(shape) if self._packs_head else super().head(shape)
+        return self._choose(shape.path).linear(shape) if self._packs_head else super().head(shape)
 
     def experts(self, shape: Experts) -> int:
         """Bytes of fused experts."""
@@ -65,6 +67,6 @@ class Quantized(Method):
         """Parameters that hold KV-cache scales."""
         return self._kv_bytes(item, latent)
 
-    def signatures(self, layers: Sequence[int]) -> Iterable[Hashable]:
-        """What distinguishes each layer's quantisation."""
-        return map(self._signature, layers)
+    def signatures(self, layers: Sequence[int]) -> list[Hashable] | None:
+        """What distinguishes each layer's quantisation, None where nothing does."""
+        return None if self._signature is None else [self._signature(layer) for layer in layers]

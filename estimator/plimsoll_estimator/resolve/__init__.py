@@ -19,6 +19,7 @@ from plimsoll_estimator.models.releases import check_registered, registered
 from plimsoll_estimator.resolve.batching import batch_sizes, capture_size, in_flight_tokens
 from plimsoll_estimator.resolve.checks import MOST_RANKS, check_batch, check_limits, check_nodes, check_parallel, positive
 from plimsoll_estimator.resolve.dtypes import resolve_dtype
+from plimsoll_estimator.resolve.engine_core import GONE as V0_GONE
 from plimsoll_estimator.resolve.engine_core import Start, check_core
 from plimsoll_estimator.resolve.extensions import check_lora, check_speculation
 from plimsoll_estimator.resolve.facts import engine_defaults
@@ -79,11 +80,12 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
     seqs, tokens = batch_sizes(config, architecture, args, gpu, version, length=length, chunked_prefill=chunked)
     check_batch(seqs, tokens, length, chunked)
     check_kernels(gpu, version)
-    pools = runner == "pooling"
-    check_core(
-        Start(architecture=architecture, args=args, gpu=gpu, dtype=dtype, quantization=quantization, pools=pools, latent=shape.latent),
-        version,
-    )
+    if version < V0_GONE:
+        pools = runner == "pooling"
+        check_core(
+            Start(architecture=architecture, args=args, gpu=gpu, dtype=dtype, quantization=quantization, pools=pools, latent=shape.latent),
+            version,
+        )
     asynchronous = _async_scheduling(args, runner, pp, v2, version)
     return ResolvedArgs(
         version=version,

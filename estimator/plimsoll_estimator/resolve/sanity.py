@@ -15,14 +15,16 @@ from plimsoll_estimator.reader import layers_named
 
 _MOST_LOOKED_THROUGH: Final = 1 << 22
 """Entries of one list times layers: lists that name layers are looked through for each of them. Eight thousand entries on 512 layers."""
-_PER_LAYER: Final = (
+_PER_LAYER: Final = frozenset({
     "architectures", "layer_types", "attn_type_list", "layers_block_type", "mlp_layer_types", "hybrid_layer_ids", "attn_layer_indices",
     "cross_attention_layers", "full_attn_idxs", "full_attn_layers", "kda_layers", "mlp_only_layers",
-)  # fmt: skip
+})  # fmt: skip
+_PLAIN: Final = frozenset({str, int, float, bool, type(None)})
 _QUANTISATION: Final = ("quantization_config", "compression_config")
 _POSITIVE: Final = ("num_attention_heads", "num_heads", "max_position_embeddings", "sliding_window_pattern", "patch_size")
 _ROPES: Final = ("rope_scaling", "rope_parameters")
 _SCALARS: Final = ("rope_theta", "factor", "original_max_position_embeddings", "partial_rotary_factor", "rope_type", "type")
+_NAMED: Final = frozenset(_SCALARS)
 
 
 @kept_with_config
@@ -33,11 +35,12 @@ def check_config(config: HfConfig) -> None:
         if len(values) * (layers or 1) > _MOST_LOOKED_THROUGH:
             limit = f"entries are too many on {layers or 1} layers: at most {_MOST_LOOKED_THROUGH // (layers or 1)}"
             raise InvalidInput(f"{path}.{key}", len(values), limit)
-        if key in _PER_LAYER and any(isinstance(entry, list | dict) for entry in values):
+        if key in _PER_LAYER and any(issubclass(kind, list | dict) for kind in set(map(type, values))):
             raise InvalidInput(f"{path}.{key}", values, "must be a list of names or numbers")
     for level in _levels(config):
         for key in _POSITIVE:
-            if level.raw(key) == 0 and level.raw(key) is not False:
+            value = level.raw(key)
+            if value == 0 and value is not False:
                 raise InvalidInput(f"{level.path}.{key}", 0, "must be at least 1")
         _check_ropes(level)
 
@@ -48,6 +51,8 @@ def _lists(config: HfConfig) -> Iterator[tuple[str, str, list[object]]]:
     while pending:
         path, level = pending.pop()
         for key, value in level.items():
+            if value.__class__ in _PLAIN:
+                continue
             if isinstance(value, list):
                 yield path, key, value
             elif isinstance(value, Mapping) and key not in _QUANTISATION:
@@ -72,9 +77,9 @@ def _check_ropes(level: HfConfig) -> None:
             entries.append((f"{level.path}.{key}", value))
             entries += [(f"{level.path}.{key}.{name}", inner) for name, inner in value.items() if isinstance(inner, Mapping)]
     for path, values in entries:
-        for key in _SCALARS:
+        for key in () if _NAMED.isdisjoint(values) else _SCALARS:
             value = values.get(key)
             if key == "rope_theta" and isinstance(value, list) and all(isinstance(entry, int | float) for entry in value):
                 continue  # Step 3.5 gives every layer its own
-            if isinstance(value, list | dict):
+            if value.__class__ not in _PLAIN and isinstance(value, list | dict):
                 raise InvalidInput(f"{path}.{key}", values[key], "must be a single value")
