@@ -87,12 +87,20 @@ def _runs(capability: int, built_for: Iterable[int]) -> bool:
 
 
 def _said(having: list[EngineVersion]) -> str:
-    """Which releases have them, as one span: what a card lost it did not get back."""
+    """Which releases have them, as spans of the table."""
     if not having:
         return "no release since 0.8.0 has them"
-    if having[-1] == releases()[-1]:
-        return f"{having[0]} and later have them"
-    return f"{having[0]} to {having[-1]} have them"
+    spans: list[list[EngineVersion]] = []
+    for before, release in zip((None, *releases()), releases(), strict=False):
+        if release not in having:
+            continue
+        if before in having:
+            spans[-1].append(release)
+        else:
+            spans.append([release])
+    newest = releases()[-1]
+    named = [f"{span[0]} and later" if span[-1] == newest else f"{span[0]} to {span[-1]}" for span in spans]
+    return f"{' and '.join(named)} have them"
 
 
 @lru_cache(maxsize=64)
