@@ -23,7 +23,7 @@ _NEGATIVE_NUMBER: Final = re.compile(r"-\d+|-\d*\.\d+")
 _JSON_KINDS: Final = ("json", "config", "json_or_str", "json_or_pairs")
 _NO_VALUE: Final = ("flag", "bool")
 _NO_VALUE_NEEDED: Final = (*_NO_VALUE, "bool_value", "optional_str")
-_LISTS: Final = ("list", "int_list", "float_list")
+_LISTS: Final = ("list", "int_list", "float_list", "modules")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +123,8 @@ def _opens_argument(token: str, version: EngineVersion) -> bool:
     """Whether argparse takes the token for a flag, known or not (argparse.py: _parse_optional)."""
     if not token.startswith("-") or token == "-":
         return False
+    if "." in token.partition("=")[0] and parser_rules(version).reads_dotted_json:
+        return True  # FlexibleArgumentParser takes even -0.5 for a key: such a value needs the equals sign
     if normalise_flag(token.partition("=")[0]) in spellings_of(version):
         return True
     return _NEGATIVE_NUMBER.fullmatch(token) is None and (" " not in token or _begins_a_flag(token, version))
@@ -140,7 +142,7 @@ def _head(token: str, version: EngineVersion) -> _Head:
         raise InvalidInput("extraArgs", token, "belongs to no flag")
     spelling, equals, value = token.partition("=")
     attached = value if equals else None
-    if spelling.startswith("-O") and spelling != "-O" and len(spelling) <= 16:
+    if spelling.startswith("-O") and spelling[2:3] not in ("", ".") and len(spelling) <= 16:
         spelling, attached = "-O", spelling[2:]
     name = "--optimization-level" if spelling == "-O" and "-O" not in spellings_of(version) else spelling
     found = find_spelling(name, version)

@@ -16,7 +16,7 @@ from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.outside import parse_json
 
 _SUFFIXED: Final = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)([kKmMgGtT])")
-_WHOLE: Final = re.compile(r"[+-]?\d{1,18}")
+_WHOLE: Final = re.compile(r"[+-]?(?=[\d_]{1,18}$)\d+(?:_\d+)*")
 _DECIMAL: Final = {"k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _BINARY: Final = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 _OBJECT: Final = re.compile(r"(?s)\s*\{.*\}\s*")
@@ -37,6 +37,8 @@ def value_of(item: GivenArgument) -> Any:
         return text.lower() != "false"
     if item.row.takes_none and text in ("", "None"):
         return None
+    if item.spelling == "-O" and text.isdecimal():
+        return int(text)  # a level, of whatever argument -O is in the release
     reader = _READERS.get(kind)
     return text if reader is None else reader(text, name)
 
@@ -81,6 +83,23 @@ def _json(text: str, name: str) -> Any:
         raise InvalidInput(name, text, f"must be JSON: it {error.limit}") from error
 
 
+def _object(text: str, name: str) -> Any:
+    value = _json(text, name)
+    if not isinstance(value, Mapping):
+        raise InvalidInput(name, text, "must be a JSON object")
+    return value
+
+
+def _module(text: str, name: str) -> str:
+    """`name=path`, or JSON with both (vllm/entrypoints: LoRAParserAction, PromptAdapterParserAction)."""
+    if text in ("", "None") or (text.count("=") == 1 and "," not in text):
+        return text
+    value = _json(text, name)
+    if not isinstance(value, Mapping) or not {"name", "path"} <= value.keys():
+        raise InvalidInput(name, text, "must be NAME=PATH, or a JSON object with name and path")
+    return text
+
+
 def _pairs(text: str, name: str) -> dict[str, int]:
     """`image=4,video=1` of 0.8 and 0.9 (vllm/engine/arg_utils.py: nullable_kvs)."""
     found: dict[str, int] = {}
@@ -106,7 +125,7 @@ _READERS: Final[Mapping[str, Callable[[str, str], Any]]] = {
     "human_int_or_auto": lambda text, name: parse_int(text, name, "human_int_or_auto"),
     "float": _float,
     "json": _json,
-    "config": _json,
+    "config": _object,
     "pairs": _pairs,
     "json_or_pairs": _json_or_pairs,
     "json_or_str": _json_or_text,
@@ -114,6 +133,7 @@ _READERS: Final[Mapping[str, Callable[[str, str], Any]]] = {
 }
 _LISTS: Final[Mapping[str, Callable[[str, str], Any]]] = {
     "list": lambda text, _: text,
+    "modules": _module,
     "append": lambda text, _: text,
     "int_list": _READERS["int"],
     "float_list": _float,

