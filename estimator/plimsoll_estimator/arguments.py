@@ -105,7 +105,9 @@ def check_values(args: EngineArgs, version: EngineVersion) -> None:
     Raises InvalidInput naming `engine_args.<field>`.
     """
     for field, flag in _listed_fields(version):
-        check_listed(flag, f"engine_args.{field}", getattr(args, field), version)
+        value = getattr(args, field)
+        if value is not None:
+            check_listed(flag, f"engine_args.{field}", value, version)
 
 
 def check_rendered(values: Mapping[str, object], version: EngineVersion) -> None:

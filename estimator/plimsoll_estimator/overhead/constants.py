@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from importlib import resources
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.resolved import ResolvedArgs
@@ -30,12 +30,16 @@ def constant(name: str, resolved: ResolvedArgs, *, ranks: int | None = None, sam
     Collectives that leave the node run over the network, whatever joins the cards inside it.
     """
     gpu, nodes = resolved.gpu, resolved.nnodes
-    interconnect = "network" if nodes > 1 and resolved.collectives_leave_node else gpu.interconnect
+    capability = gpu.compute_capability[0] * 10 + gpu.compute_capability[1]
     tensor = resolved.tensor_parallel_size if ranks is None else ranks
-    release, layout = (resolved.version, resolved.uses_v2_model_runner), (tensor, resolved.pipeline_parallel_size, nodes)
-    for entry, wanted, products, samplers in _rows(name, release, layout, gpu.compute_capability):
-        if (
-            (wanted is None or wanted == interconnect)
+    rows = _rows_of_release(name, resolved.version, resolved.uses_v2_model_runner)
+    for entry, free, least_tensor, least_pipeline, least_nodes, lowest, highest, interconnect, products, samplers in rows:
+        if free or (
+            lowest <= capability <= highest
+            and tensor >= least_tensor
+            and resolved.pipeline_parallel_size >= least_pipeline
+            and nodes >= least_nodes
+            and (interconnect is None or interconnect == _joined_by(resolved))
             and (products is None or gpu.product in products)
             and (samplers is None or sampler in samplers)
         ):
@@ -44,50 +48,59 @@ def constant(name: str, resolved: ResolvedArgs, *, ranks: int | None = None, sam
     raise LookupError(f"the constant {name} has no row for {resolved}")
 
 
+def _joined_by(resolved: ResolvedArgs) -> str:
+    return "network" if resolved.nnodes > 1 and resolved.collectives_leave_node else resolved.gpu.interconnect
+
+
 def rows_changed() -> None:
     """To be called by whoever adds, drops or replaces rows of the table; a value may be changed in place without."""
-    _rows.cache_clear()
     _rows_of_release.cache_clear()
 
 
 class _Row(NamedTuple):
-    """One row, and the conditions that are left within one release, layout and capability."""
+    """One row and the conditions that are left within one release and runner; `free`: none is left."""
 
     entry: Mapping[str, Any]
+    free: bool
+    min_tensor_parallel: int
+    min_pipeline_parallel: int
+    min_nodes: int
+    min_capability: int
+    max_capability: int
     interconnect: str | None
     products: frozenset[str] | None
     samplers: frozenset[str] | None
 
 
-@lru_cache(maxsize=8192)
-def _rows(
-    name: str, release: tuple[EngineVersion, bool], layout: tuple[int, int, int], compute_capability: tuple[int, int]
-) -> tuple[_Row, ...]:
-    """The rows that may hold there, the last of the table first. `release`: with which runner; `layout`: tensor, pipeline, nodes."""
+@lru_cache(maxsize=2048)
+def _rows_of_release(name: str, version: EngineVersion, v2_runner: bool) -> tuple[_Row, ...]:
+    """The rows that may hold in this release with this runner, the last of the table first."""
     found = []
-    for entry in _rows_of_release(name, *release):
+    for entry in reversed(table()[name]):
         when = entry.get("when", {})
-        if _holds_on(when, layout, compute_capability[0] * 10 + compute_capability[1]):
-            products = frozenset(when["products"]) if "products" in when else None
-            samplers = frozenset(when["samplers"]) if "samplers" in when else None
-            found.append(_Row(entry, when.get("interconnect"), products, samplers))
+        if "since" in when and version < EngineVersion.parse(when["since"]):
+            continue
+        if "before" in when and version >= EngineVersion.parse(when["before"]):
+            continue
+        if when.get("v2_runner", v2_runner) != v2_runner:
+            continue
+        row = _Row(
+            entry=entry,
+            free=when.keys() <= _OF_RELEASE,
+            min_tensor_parallel=when.get("min_tensor_parallel", 1),
+            min_pipeline_parallel=when.get("min_pipeline_parallel", 1),
+            min_nodes=when.get("min_nodes", 1),
+            min_capability=when.get("min_capability", 0),
+            max_capability=when.get("max_capability", 999),
+            interconnect=when.get("interconnect"),
+            products=frozenset(when["products"]) if "products" in when else None,
+            samplers=frozenset(when["samplers"]) if "samplers" in when else None,
+        )
+        found.append(row)
+        if row.free:
+            break
     return tuple(found)
 
 
-@lru_cache(maxsize=2048)
-def _rows_of_release(name: str, version: EngineVersion, v2_runner: bool) -> tuple[Mapping[str, Any], ...]:
-    return tuple(entry for entry in reversed(table()[name]) if _holds_in(entry.get("when", {}), version, v2_runner))
-
-
-def _holds_in(when: Mapping[str, Any], version: EngineVersion, v2_runner: bool) -> bool:
-    if "since" in when and version < EngineVersion.parse(when["since"]):
-        return False
-    if "before" in when and version >= EngineVersion.parse(when["before"]):
-        return False
-    return bool(when.get("v2_runner", v2_runner) == v2_runner)
-
-
-def _holds_on(when: Mapping[str, Any], layout: tuple[int, int, int], capability: int) -> bool:
-    least = (when.get("min_tensor_parallel", 1), when.get("min_pipeline_parallel", 1), when.get("min_nodes", 1))
-    enough = all(size >= at_least for size, at_least in zip(layout, least, strict=True))
-    return enough and bool(when.get("min_capability", 0) <= capability <= when.get("max_capability", 999))
+_OF_RELEASE: Final = frozenset({"since", "before", "v2_runner"})
+"""Conditions that hold or not for a whole release."""

@@ -21,7 +21,7 @@ _SIZES_AT_256: Final = 35
 
 def capture_count(largest: int) -> int:
     """How many batch sizes are captured up to `largest`: 1, 2, 4, then every 8 below 256, then every 16."""
-    sizes = sum(1 for n in (1, 2, 4) if n <= largest)
+    sizes = max(0, min(largest, 2)) + (largest >= 4)
     sizes += max(0, min(largest, 248) // 8)
     return sizes + (max(0, (largest - 256) // 16 + 1) if largest >= 256 else 0)
 

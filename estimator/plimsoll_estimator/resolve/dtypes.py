@@ -80,11 +80,11 @@ def gpu_dtypes(capability: int) -> tuple[str, ...]:
 
 
 def _automatic(config: HfConfig, gpu: Gpu, runner: str, rules: DtypeRules) -> str:
-    texts = (text for level in (config, language(config)) if (text := level.str_or_none("dtype", "torch_dtype")))
-    stated = _DTYPES.get(next(texts, "float32").removeprefix("torch."), "float32")
-    taken = [dtype for dtype in gpu_dtypes(gpu.capability) if dtype != "float16" or config.model_type not in rules.refuses_float16]
+    text = config.str_or_none("dtype", "torch_dtype") or language(config).str_or_none("dtype", "torch_dtype") or "float32"
+    stated, kind = _DTYPES.get(text.removeprefix("torch."), "float32"), config.model_type
+    taken = [dtype for dtype in gpu_dtypes(gpu.capability) if dtype != "float16" or kind not in rules.refuses_float16]
     if not rules.prefers_the_gpus:
-        half = "bfloat16" if config.model_type in rules.needs_bfloat16 else "float16"
+        half = "bfloat16" if kind in rules.needs_bfloat16 else "float16"
         dtype = half if stated == "float32" else stated
         return dtype if dtype in taken or not rules.falls_back else taken[0]
     preferred = "float16" if runner == "pooling" and "float16" in taken else taken[0]

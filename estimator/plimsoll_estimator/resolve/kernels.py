@@ -40,6 +40,7 @@ class Kernels:
     why: str = ""
 
 
+@lru_cache(maxsize=256)
 def kernels_for(capability: int, machine: str, version: EngineVersion) -> Kernels:
     """The entry of the table. `machine` is x86_64 or aarch64; a release between two rows follows the older, a newer one the newest."""
     carried = _carried(version)
@@ -57,6 +58,7 @@ def kernels_for(capability: int, machine: str, version: EngineVersion) -> Kernel
     return Kernels(has="not known", why=f"the PyTorch of vLLM {version} has kernels for {shown} in the {one}, and none in the {other}")
 
 
+@lru_cache(maxsize=256)
 def machine_of(product: str) -> str:
     """The host's machine of a GPU product: aarch64 where the GPU sits beside an Arm processor."""
     words = product.upper().replace("_", "-").split("-")
