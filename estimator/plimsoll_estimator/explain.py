@@ -13,18 +13,20 @@ from plimsoll_estimator.models.register import shape_of
 from plimsoll_estimator.overhead.activation import (
     cold_compile_bytes,
     encoder_outputs_bytes,
-    expert_workspace_bytes,
     forward_bytes,
     latent_workspace_bytes,
     logits_bytes,
 )
 from plimsoll_estimator.overhead.communication import non_torch_bytes
 from plimsoll_estimator.overhead.constants import constant, table
+from plimsoll_estimator.overhead.encoder import encoder_peak_bytes
+from plimsoll_estimator.overhead.experts import expert_workspace_bytes
 from plimsoll_estimator.overhead.graphs import capture_count
 from plimsoll_estimator.overhead.persistent import persistent_bytes
 from plimsoll_estimator.overhead.sampler import sampler_of
 from plimsoll_estimator.overhead.widths import Widths, widths_of
 from plimsoll_estimator.prepared import requested_bytes
+from plimsoll_estimator.quantization.methods import weight_only
 from plimsoll_estimator.resolved import Estimate, KvPlan, RankEstimate, ResolvedArgs
 from plimsoll_estimator.shape import Shape
 from plimsoll_estimator.units import round_up
@@ -39,7 +41,7 @@ def explanation_lines(config: HfConfig, answer: Estimate) -> list[str]:
         return ["Nothing was worked out: the arguments were refused before any memory was added up."]
     rank = answer.ranks[0]
     gpu, budget, shape = resolved.gpu, requested_bytes(resolved), shape_of(config)
-    widths = widths_of(shape, text_only=resolved.text_only)
+    widths = widths_of(shape, text_only=resolved.text_only, weight_only=weight_only(config))
     lines = [
         f"How the figures of rank {rank.rank} come about (bytes):",
         f"  budget = ceil(total x gpu-memory-utilization) = "
@@ -89,6 +91,11 @@ def _activation_lines(widths: Widths, resolved: ResolvedArgs, rank: RankEstimate
         ("first compilation", cold_compile_bytes(widths, resolved)),
     )
     more = [(name, value) for name, value in held if value]
+    encoder = encoder_peak_bytes(widths, resolved)
+    if rank.activation_bytes == encoder:
+        yield f"  activation = one block of the vision encoder for the largest image = {encoder}"
+        yield "    source: v1/worker/gpu_model_runner.py:profile_run encodes before the language model runs"
+        return
     if max(forward, sampler) + sum(value for _, value in more) != rank.activation_bytes:
         yield f"  activation = {rank.activation_bytes}"
         return

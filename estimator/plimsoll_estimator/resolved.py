@@ -81,6 +81,11 @@ class ResolvedArgs:
         limits = self.given.limit_mm_per_prompt
         return bool(limits) and all(value == 0 for value in (limits or {}).values())
 
+    def admits_none(self, *modalities: str) -> bool:
+        """Whether the arguments limit every one of these modalities to no item; one that they do not name is admitted."""
+        limits = self.given.limit_mm_per_prompt or {}
+        return all(limits.get(modality) == 0 for modality in modalities)
+
     @property
     def ranks_per_node(self) -> int:
         """Ranks, and GPUs, of one replica on each of its nodes."""

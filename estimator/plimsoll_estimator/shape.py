@@ -253,11 +253,25 @@ class TowerSize:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TowerBlocks:
+    """A vision tower's transformer: `merge` x `merge` patches of `patch_elements` numbers become one token; `gated` MLPs have a gate."""
+
+    size: TowerSize
+    gated: bool
+    merge: int
+    patch_elements: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Vision:
-    """What overheads ask of a vision tower: whether patches are merged before the language model, and feature levels beside the last."""
+    """What overheads ask of a vision tower: whether patches are merged before the language model, and feature levels beside the last.
+
+    `blocks`: what one patch costs, where the class's largest image is known.
+    """
 
     merges_patches: bool
     deepstack_levels: int
+    blocks: TowerBlocks | None = None
 
 
 Found = TypeVar("Found")

@@ -40,6 +40,9 @@ ARCHITECTURES = {  # the class that the published file names, for configs that w
     "starcoder2": "Starcoder2ForCausalLM",
 }
 
+HEARS = ("google/gemma-4-E",)
+"""Models whose published file has Gemma 4's audio tower where the collected one, derived from class dictionaries, has none."""
+
 
 def prune(config: Any) -> Any:
     """The config without the dropped keys, at every depth except inside quantisation settings."""
@@ -60,6 +63,8 @@ def entry(data: dict[str, Any]) -> dict[str, Any]:
     config = prune(data["config"])
     if not config.get("architectures") and config.get("model_type") in ARCHITECTURES:
         config["architectures"] = [ARCHITECTURES[config["model_type"]]]
+    if data["model"].startswith(HEARS) and config.get("audio_config") is None:
+        config["audio_config"] = {"model_type": "gemma4_audio"}
     text = config.get("text_config")
     nested = text.get("quantization_config") if isinstance(text, dict) else None
     if data.get("hf_quant_config") and not config.get("quantization_config") and not nested:

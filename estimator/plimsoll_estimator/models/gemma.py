@@ -6,6 +6,7 @@ Sources: vllm/model_executor/models/{gemma,gemma2,gemma3,gemma3_mm,gemma4,gemma4
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -19,7 +20,7 @@ from plimsoll_estimator.models.stacks import dense, routed_experts, windowed
 from plimsoll_estimator.reader import positive
 from plimsoll_estimator.shape import Attention, Dimensions, Experts, Layer, Mlp
 from plimsoll_estimator.towers.compose import with_tower
-from plimsoll_estimator.towers.gemma4 import gemma4_tower
+from plimsoll_estimator.towers.gemma4 import gemma4_audio_tower, gemma4_tower
 from plimsoll_estimator.towers.siglip import gemma3_tower
 
 _LOCAL = {"rope_type": "default", "rope_theta": "local"}
@@ -164,6 +165,13 @@ _TEXT_3 = Model(
     layers=dense(every=6),
     encodes=_sees_both_ways,
 )
+
+
+def _gemma4_towers(language: Callable[[Rank], None]) -> Callable[[Rank], None]:
+    """A tower for images and, where the config has one, a tower for sound."""
+    return with_tower(gemma4_tower, with_tower(gemma4_audio_tower, language, modalities=("audio",)))
+
+
 _TEXT_4 = Model(
     classes=("Gemma4ForCausalLM",),
     model_types=("gemma4_text",),
@@ -177,5 +185,5 @@ MODELS = (
     _TEXT_3,
     seeing(_TEXT_3, partial(with_tower, gemma3_tower), classes=("Gemma3ForConditionalGeneration",), image_prefix=always),
     _TEXT_4,
-    seeing(_TEXT_4, partial(with_tower, gemma4_tower), classes=("Gemma4ForConditionalGeneration",), image_prefix=_images_see_one_another),
+    seeing(_TEXT_4, _gemma4_towers, classes=("Gemma4ForConditionalGeneration",), image_prefix=_images_see_one_another),
 )

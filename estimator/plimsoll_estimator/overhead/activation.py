@@ -1,4 +1,6 @@
-"""The activation peak of the profile run: expert workspaces and encoder outputs, plus the larger of sampler and forward pass.
+"""The activation peak of the profile run: the vision encoder's, or what the language model needs beside its outputs.
+
+The latter: expert workspaces and encoder outputs, plus the larger of sampler and forward pass.
 
 Called by `overhead`. The sampler's term is linear in sequences x vocabulary, the forward pass's in batched tokens x width.
 """
@@ -8,17 +10,16 @@ from __future__ import annotations
 from typing import Final
 
 from plimsoll_estimator.overhead.constants import constant
+from plimsoll_estimator.overhead.encoder import ITEM_TOKENS, encoder_peak_bytes
+from plimsoll_estimator.overhead.experts import EIGHT_BIT, expert_workspace_bytes, passing_expert_bytes
 from plimsoll_estimator.overhead.releases import overhead_rules
 from plimsoll_estimator.overhead.sampler import DTYPE_BYTES, sampled_bytes
 from plimsoll_estimator.overhead.widths import Widths
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.units import GIB, ceil_div
 
-_NO_WORKSPACE: Final = frozenset({"mxfp4", "gpt_oss_mxfp4"})  # experts through Triton's own kernels on Hopper
-_EIGHT_BIT: Final = frozenset({"fp8", "modelopt", "deepseek_v4_fp8", "fbgemm_fp8", "experts_int8", "compressed-tensors"})
 _SPARSE_CONTEXTS: Final = 5
 _MAX_CONTEXT_ROWS: Final = 65536
-_ITEM_TOKENS: Final = 16384  # the largest image of processors that merge patches (vLLM's dummy inputs)
 _OLD_VIDEO_TOKENS: Final = 153600  # one dummy video with deepstack features before 0.13
 
 
@@ -27,7 +28,8 @@ def activation_bytes(widths: Widths, resolved: ResolvedArgs, *, first: bool, las
     peak = max(forward_bytes(widths, resolved), logits_bytes(widths, resolved) if last else 0)
     held = encoder_outputs_bytes(widths, resolved) if first else 0
     held += cold_compile_bytes(widths, resolved)
-    return peak + expert_workspace_bytes(widths, resolved) + latent_workspace_bytes(widths, resolved) + held
+    language = peak + expert_workspace_bytes(widths, resolved) + latent_workspace_bytes(widths, resolved) + held
+    return max(language, encoder_peak_bytes(widths, resolved) if first else 0)
 
 
 def logits_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
@@ -50,12 +52,14 @@ def forward_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     if resolved.pipeline_parallel_size > 1:
         elements += 2 * widths.hidden_size  # hidden states and residual that travel between stages
     total = tokens * elements * size
-    if resolved.quantization in _EIGHT_BIT and not widths.experts:
+    if resolved.quantization in EIGHT_BIT and not widths.experts:
         total += tokens * max(widths.hidden_size, ceil_div(widths.mlp_width, tp))
     expanded = 0
     if widths.expanded_latent_width and not widths.sparse_latent and not resolved.uses_v2_model_runner:
         expanded = _context_rows(resolved) * ceil_div(widths.expanded_latent_width, tp) * size
-    return int(constant("forward_factor", resolved) * total) + expanded
+    factor = constant("forward_factor", resolved)
+    beside = int(factor * tokens * 3 * widths.hidden_size * size)  # residual, hidden states and the shared experts' output
+    return max(int(factor * total) + expanded, beside + passing_expert_bytes(widths, resolved))
 
 
 def latent_workspace_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
@@ -69,22 +73,6 @@ def latent_workspace_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
 def _context_rows(resolved: ResolvedArgs) -> int:
     blocks = 4 * resolved.max_num_seqs * (resolved.block_size or 16)
     return min(max(8 * resolved.max_model_len, blocks), _MAX_CONTEXT_ROWS)
-
-
-def expert_workspace_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
-    """The two workspaces of fused experts (vLLM fused_moe/experts/*.py:workspace_shapes), kept beside every later peak."""
-    if not widths.experts or not widths.experts_per_token:
-        return 0
-    if resolved.quantization in _NO_WORKSPACE and resolved.gpu.capability >= 90:
-        return 0
-    if resolved.quantization == "modelopt_fp4" and resolved.gpu.compute_capability[0] == 10:
-        return 0
-    tokens = resolved.max_num_batched_tokens * resolved.data_parallel_size
-    ranks = resolved.tensor_parallel_size * resolved.data_parallel_size
-    width = widths.moe_intermediate_size if resolved.enable_expert_parallel else ceil_div(widths.moe_intermediate_size, ranks)
-    rows = tokens * widths.experts_per_token
-    quantised = rows * widths.hidden_size if resolved.quantization in _EIGHT_BIT else 0
-    return rows * (max(width, widths.hidden_size) + max(2 * width, widths.hidden_size)) * 2 + quantised
 
 
 def cold_compile_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
@@ -116,5 +104,5 @@ def encoder_outputs_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     width = widths.hidden_size * (1 + widths.deepstack_levels) * 2
     if widths.deepstack_levels and not overhead_rules(resolved.version).caps_dummy_video:
         return _OLD_VIDEO_TOKENS * width
-    item = _ITEM_TOKENS if widths.merges_patches else 0
+    item = ITEM_TOKENS if widths.merges_patches else 0
     return int(constant("encoder_output_copies", resolved) * max(resolved.max_num_batched_tokens, item) * width)

@@ -65,8 +65,6 @@ def graph_deducted_bytes(pool_bytes: int, widths: Widths, resolved: ResolvedArgs
         per_token = constant("delta_net_graph_estimate_bytes_per_token", resolved)
         if per_token:
             sizes = min(1.0, capture_count(resolved.max_cudagraph_capture_size) / _SIZES_AT_512)
-            if resolved.enable_prefix_caching:
-                per_token *= constant("prefix_caching_graph_factor", resolved)
             whole = per_token * resolved.max_num_batched_tokens / resolved.tensor_parallel_size
             return int(whole * (_FIXED_SHARE + (1 - _FIXED_SHARE) * sizes))
     if resolved.uses_v2_model_runner:

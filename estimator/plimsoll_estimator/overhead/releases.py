@@ -12,6 +12,10 @@ from typing import Final, Literal
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.releases import Releases
 
+_AWQ: Final = frozenset({"awq_marlin", "auto_awq"})
+_MARLIN: Final = _AWQ | {"gptq_marlin", "auto_gptq"}
+_COMPRESSED: Final = frozenset({"compressed-tensors"})
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OverheadRules:
@@ -35,6 +39,8 @@ class OverheadRules:
     """The lowest capability FlashInfer is taken for (v1/attention/backends/flashinfer.py: supports_compute_capability)."""
     samples_with_triton: bool = False
     """Without FlashInfer a Triton kernel narrows the logits, no sort (v1/sample/ops/topk_topp_triton.py)."""
+    direct_expert_calls: frozenset[str] = _MARLIN | _COMPRESSED
+    """Methods whose 16-bit activations go to Marlin's experts by a plain call, without the modular kernel (fused_marlin_moe)."""
 
 
 _RELEASES: Final = Releases(
@@ -45,8 +51,10 @@ _RELEASES: Final = Releases(
     (EngineVersion(0, 12), {"lora_extra_rows": 0}),
     (EngineVersion(0, 13), {"caps_dummy_video": True}),
     (EngineVersion(0, 17), {"samples_with_triton": True}),
+    (EngineVersion(0, 20), {"direct_expert_calls": _AWQ | _COMPRESSED}),
     (EngineVersion(0, 20, 2), {"deducts_graphs": True}),
-    (EngineVersion(0, 21), {"flashinfer_sampler": "supported"}),
+    (EngineVersion(0, 21), {"flashinfer_sampler": "supported", "direct_expert_calls": _COMPRESSED}),
+    (EngineVersion(0, 23), {"direct_expert_calls": frozenset()}),
     (EngineVersion(0, 24), {"flashinfer_min_capability": 80}),
 )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from plimsoll_estimator.kept import kept_with_config
-from plimsoll_estimator.shape import Attention, CompressedLatent, DeltaNet, Latent, Mamba1, Mamba2, Mixer, Mlp, Shape
+from plimsoll_estimator.shape import Attention, CompressedLatent, DeltaNet, Latent, Mamba1, Mamba2, Mixer, Mlp, Shape, TowerBlocks
 from plimsoll_estimator.units import round_up
 
 _ROWS_OF_VOCABULARY = 64
@@ -20,6 +20,7 @@ class Widths:
 
     `mlp_width`: of the widest dense feed-forward block, of mixtures what stands beside the experts. `attention_width`: queries, keys,
     values and the output of the widest mixer. `expanded_latent_width`: what chunked prefill expands a latent into, all heads.
+    `tower`: the vision tower's blocks, where their peak is known. `weight_only_experts`: stored small, multiplied at 16 bits.
     """
 
     layers: int
@@ -39,15 +40,17 @@ class Widths:
     multimodal: bool
     merges_patches: bool
     deepstack_levels: int
+    tower: TowerBlocks | None = None
+    weight_only_experts: bool = False
 
 
-def widths_of(shape: Shape, *, text_only: bool) -> Widths:
-    """The widths of a model; `text_only`: it is served without its towers."""
-    return _widths(shape, text_only)
+def widths_of(shape: Shape, *, text_only: bool, weight_only: bool = False) -> Widths:
+    """The widths of a model; `text_only`: it is served without its towers; `weight_only`: it multiplies 16-bit activations."""
+    return _widths(shape, text_only, weight_only)
 
 
 @kept_with_config
-def _widths(shape: Shape, text_only: bool) -> Widths:
+def _widths(shape: Shape, text_only: bool, weight_only: bool) -> Widths:
     size, experts = shape.size, shape.experts
     latents = [mixer for mixer in shape.mixers if isinstance(mixer, Latent)]
     latent = latents[0] if latents else None
@@ -71,6 +74,8 @@ def _widths(shape: Shape, text_only: bool) -> Widths:
         multimodal=multimodal,
         merges_patches=vision is not None and vision.merges_patches,
         deepstack_levels=vision.deepstack_levels if vision is not None else 0,
+        tower=vision.blocks if vision is not None else None,
+        weight_only_experts=weight_only and experts is not None,
     )
 
 

@@ -397,3 +397,13 @@ def method_for(config: HfConfig, resolved: ResolvedArgs) -> Method:
         layers = layers_named(config)
         check_work(method.lists, MOST_LAYERS if layers is None else layers, settings.path)
     return method
+
+
+@kept_with_config
+def weight_only(config: HfConfig) -> bool:
+    """Whether a compressed-tensors checkpoint quantises weights alone: no group has `input_activations` (compressed_tensors_moe.py)."""
+    groups = quantization_config(config).sub("config_groups")
+    if groups is None or len(groups.as_mapping()) > _MOST_GROUPS:
+        return False
+    parts = [groups.sub(name) for name in groups]
+    return bool(parts) and all(part is not None and part.sub("input_activations") is None for part in parts)

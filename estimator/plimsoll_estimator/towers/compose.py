@@ -13,11 +13,19 @@ from plimsoll_estimator.towers.releases import tower_rules
 Builder = Callable[[Rank], None]
 
 
-def with_tower(tower: Builder, language: Builder, quantised: bool = True) -> Builder:
-    """The tower on the first stage (in older releases on every stage), then the language model. A tower may be built unquantised."""
+_SEEN = ("image", "video")
+
+
+def with_tower(tower: Builder, language: Builder, quantised: bool = True, modalities: tuple[str, ...] = _SEEN) -> Builder:
+    """The tower on the first stage (in older releases on every stage), then the language model. A tower may be built unquantised.
+
+    Newer releases leave it out where every one of its `modalities` is limited to no item.
+    """
 
     def build(rank: Rank) -> None:
-        if rank.first or not tower_rules(rank.version).first_stage_only:
+        rules = tower_rules(rank.version)
+        unused = rules.drops_unused and rank.resolved.admits_none(*modalities)
+        if not unused and (rank.first or not rules.first_stage_only):
             if quantised:
                 tower(rank)
             else:

@@ -28,12 +28,14 @@ class TowerRules:
     """Its MLP too, a release later."""
     first_stage_only: bool = False
     """Towers live on the first pipeline stage; before, on every one (models/interfaces.py: SupportsMultiModal)."""
+    drops_unused: bool = False
+    """A tower is not built where all its modalities are limited to no item (models/interfaces.py: _mark_tower_model)."""
 
 
 _RELEASES: Final = Releases(
     TowerRules(),
     (EngineVersion(0, 13), {"rope_tables": True}),
-    (EngineVersion(0, 15), {"divides_moonvit": True, "divides_omni_audio": True}),
+    (EngineVersion(0, 15), {"divides_moonvit": True, "divides_omni_audio": True, "drops_unused": True}),
     (EngineVersion(0, 20), {"moonvit_time_float32": True}),
     (EngineVersion(0, 29), {"whole_omni_attention": True}),
     (EngineVersion(0, 30), {"whole_omni_mlp": True}),
