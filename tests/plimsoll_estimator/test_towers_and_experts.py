@@ -162,3 +162,16 @@ def test_collectives_grow_where_all_reduce_and_norm_are_fused(version: str, gib:
     """config/vllm.py of 0.16.0 and 0.17.1: fuse_allreduce_rms is off by default, then on for tensor parallelism on Hopper."""
     widths, resolved = setting(config_of("Qwen/Qwen3-4B"), version, tensor_parallel_size=2)
     assert stage_overhead(widths, resolved, 0).non_torch_bytes / GIB == pytest.approx(gib, abs=0.08)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "offloaded_gb", "gib"),
+    [
+        ("2.91 GiB stayed of 14.99, one matrix less than asked (TheBuccaneer/vllm-offload-profiles at 547be90)", 12.0, 2.91),
+        ("embedding and head are no layers", 64.0, 1.96),
+    ],
+)
+def test_parameters_move_to_the_host_until_the_allowance_is_passed(sentence: str, offloaded_gb: float, gib: float) -> None:
+    """vllm 0.17.1, model_executor/offloader/uva.py: it stops at the first parameter after the allowance was reached."""
+    found = answer(config_of("meta-llama/Llama-3.1-8B-Instruct"), "0.17.1", H100, max_model_len=8192, cpu_offload_gb=offloaded_gb)
+    assert found.ranks[0].weights_bytes / GIB == pytest.approx(gib, abs=0.11), sentence

@@ -23,10 +23,11 @@ def resident_weights(weights: RankWeights, widths: Widths, resolved: ResolvedArg
     offloaded = int((resolved.given.cpu_offload_gb or 0) * GIB)
     if loaded == weights.loaded_bytes and not offloaded:
         return weights
-    # Whole parameters move until the allowance is used up: what is left over is at most one layer's share.
-    spared = min(offloaded, loaded)
-    kept = loaded - spared + (ceil_div(weights.created_bytes, max(1, widths.layers)) if spared else 0)
-    return replace(weights, loaded_bytes=min(loaded, kept))
+    # Whole parameters of layers move until the allowance is reached or passed (model_executor/offloader/uva.py, models/utils.py:
+    # maybe_offload_to_cpu); embedding and head are no layers, and stay.
+    item = 4 if resolved.dtype == "float32" else 2
+    stays = 2 * ceil_div(widths.vocab_size, resolved.tensor_parallel_size) * widths.hidden_size * item
+    return replace(weights, loaded_bytes=min(loaded, max(loaded - offloaded, stays)))
 
 
 def lora_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
