@@ -144,6 +144,8 @@ def _head(token: str, version: EngineVersion) -> _Head:
     attached = value if equals else None
     if spelling.startswith("-O") and spelling[2:3] not in ("", ".") and len(spelling) <= 16:
         spelling, attached = "-O", spelling[2:]
+    if normalise_flag(spelling) == "--model":
+        raise InvalidInput(spelling, token, "is the model, which stands before all arguments and is not said again")
     name = "--optimization-level" if spelling == "-O" and "-O" not in spellings_of(version) else spelling
     found = find_spelling(name, version)
     if found is not None:

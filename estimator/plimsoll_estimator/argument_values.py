@@ -29,7 +29,8 @@ def value_of(item: GivenArgument) -> Any:
     if kind in ("flag", "bool"):
         return not item.negated
     if kind in _LISTS:
-        return [_LISTS[kind](value, name) for value in item.values]
+        given = (value for value in item.values if not (item.row.takes_none and value in ("", "None")))
+        return [_LISTS[kind](value, name) for value in given]
     text = item.values[0].strip() if item.values else ""
     if kind == "bool_value":
         if text.lower() not in ("", "true", "false"):
