@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from plimsoll_estimator.explain import explanation_lines as explanation_lines
     from plimsoll_estimator.hardware import gpu_from as gpu_from, known_gpus as known_gpus, usable_from_label as usable_from_label
     from plimsoll_estimator.hf_config import HfConfig as HfConfig
-    from plimsoll_estimator.kept import kept_with_config as kept_with_config
+    from plimsoll_estimator.kept import answers_bytes as answers_bytes, kept_with_config as kept_with_config
     from plimsoll_estimator.host import checkpoint_bytes as checkpoint_bytes, load_times as load_times
     from plimsoll_estimator.kv_cache import NULL_BLOCKS as NULL_BLOCKS, Requests as Requests
     from plimsoll_estimator.models.register import served_by as served_by, shape_of as shape_of
@@ -69,7 +69,7 @@ _PLACES: Final = {
     "explain": "explanation_lines",
     "hardware": "gpu_from known_gpus usable_from_label",
     "hf_config": "HfConfig",
-    "kept": "kept_with_config",
+    "kept": "answers_bytes kept_with_config",
     "host": "checkpoint_bytes load_times",
     "kv_cache": "NULL_BLOCKS Requests",
     "models.register": "served_by shape_of",

@@ -14,6 +14,8 @@ from typing import Any, Final, Protocol, TypeVar, TypeVarTuple
 
 MOST_KEPT: Final = 1024
 """Answers that one config keeps. A full memory starts afresh."""
+ANSWER_BYTES: Final = 2 << 10
+"""What a usual answer weighs, its question included: rounded up."""
 _MOST_PAIRS: Final = 4
 _UNKNOWN: Final[Any] = object()
 
@@ -60,6 +62,15 @@ def kept_with_config(function: Callable[[K, *Ts], R]) -> Callable[[K, *Ts], R]:
         return found
 
     return ask
+
+
+def answers_bytes(of: Keeps) -> int:
+    """What the answers kept with a config weigh, on the large side: one that says its own `kept_bytes` (a shape) by that."""
+    total = 0
+    for answer in tuple(of.kept().values()):
+        own: Callable[[], int] | None = getattr(answer, "kept_bytes", None)
+        total += ANSWER_BYTES if own is None else own()
+    return total
 
 
 def forget_pairs() -> None:

@@ -14,11 +14,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Generic, Literal, TypeAlias, TypeVar
 
+from plimsoll_estimator.kept import ANSWER_BYTES
 from plimsoll_estimator.objects import by_object, numbered
 
 Seen: TypeAlias = Literal["full", "sliding", "chunked"]
+_REFERENCE_BYTES: Final = 8
+_LAYER_BYTES: Final = 384
+"""A layer with its mixers and its feed-forward block; measured, rounded up."""
+_PRICED_BYTES: Final = 384
+"""What one kind of mixer needs of a cache."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -326,6 +332,11 @@ class Shape:
     @_Once
     def _numbered(self) -> tuple[tuple[Layer, ...], tuple[int, ...]]:
         return numbered(self.layers)
+
+    def kept_bytes(self) -> int:
+        """What it weighs with the answers kept with it, on the large side: its layers, and of each answer a reference a kind."""
+        answer = ANSWER_BYTES + _REFERENCE_BYTES * len(self.kinds) + _PRICED_BYTES * len(self.mixers)
+        return _LAYER_BYTES * len(self.kinds) + 4 * _REFERENCE_BYTES * len(self.layers) + answer * (1 + len(self._kept))
 
     @property
     def kinds(self) -> tuple[Layer, ...]:

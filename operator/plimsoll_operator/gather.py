@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, Protocol, TypeVar
 
-from plimsoll_estimator import HfConfig, InvalidInput, WeightTotals, catalogue, kept_with_config
+from plimsoll_estimator import HfConfig, InvalidInput, WeightTotals, answers_bytes, catalogue, kept_with_config
 from plimsoll_operator import calibration
 from plimsoll_operator.api import (
     ClusterModelProfile,
@@ -42,8 +42,8 @@ from plimsoll_operator.wanted import DEFAULT_REVISION, MOST_NOTES
 DEFAULT_POLICY: Final = "default"
 CATALOGUE: Final = "catalogue"
 """`source` of facts from the shipped catalogue."""
-_ANSWER_BYTES: Final = 4 << 10
-_USUAL_ANSWERS: Final = 32
+_USUAL_ANSWERS_BYTES: Final = 128 << 10
+_LISTS_OF_MODULES: Final = ("quantization_config", "compression_config")
 _P = TypeVar("_P", ModelProfile, ClusterModelProfile)
 
 
@@ -63,12 +63,13 @@ class _Shape:
     @classmethod
     def read(cls, text: str) -> _Shape:
         config = HfConfig.from_json(text)
-        return cls(config, config_bytes(config))
+        quantised = [kept_bytes(config.raw(key)) for key in _LISTS_OF_MODULES]
+        return cls(config, config_bytes(config) + sum(quantised))  # what their lists of modules become weighs as much again
 
     @property
     def kept_bytes(self) -> int:
         """With what the estimator keeps with it: room for a usual decision from the start, more when there is more."""
-        return self.values_bytes + _ANSWER_BYTES * max(_USUAL_ANSWERS, len(self.config.kept()))
+        return self.values_bytes + max(_USUAL_ANSWERS_BYTES, answers_bytes(self.config))
 
 
 _SHAPES: Final[Remembered[bytes, _Shape]] = Remembered("shapes", 48 << 20, lambda shape: shape.kept_bytes)

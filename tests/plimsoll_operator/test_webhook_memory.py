@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import json
 import tracemalloc
+from itertools import product
 from typing import Any
 
 import pytest
 from tests.bench.timing import forget
 from tests.plimsoll_operator.webhook_world import MemoryStore, manifest, review
 
+from plimsoll_estimator import EngineArgs, EngineVersion, gpu_from, prepare
 from plimsoll_estimator.catalogue import lookup
 from plimsoll_operator import gather
 from plimsoll_operator.decision import decide, engine
@@ -49,6 +51,46 @@ def test_distinct_dry_runs_keep_no_more_than_the_budgets(why: str, filling: Any,
     kept = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert kept < 6 << 20, why
+
+
+def config(name: str, **changes: object) -> dict[str, Any]:
+    base = lookup(name)
+    assert base is not None
+    return {**base.as_mapping(), "num_hidden_layers": 2048, **changes}
+
+
+EVERY = ("moe_topk", "num_experts", "moe_intermediate_size", "num_shared_expert")
+WEIGHED = [
+    ("equal layers: small answers", config(MODEL)),
+    ("no layer like another", config("tencent/Hunyuan-A13B-Instruct", **{key: [8 + layer for layer in range(2048)] for key in EVERY})),
+    ("names of modules", config(MODEL, quantization_config={
+        "quant_method": "compressed-tensors", "ignore": [f"model.layers.{n}.mlp.x{n}" for n in range(2000)],
+        "config_groups": {"g": {"targets": ["Linear"], "weights": {"num_bits": 8, "type": "float", "strategy": "channel"}}},
+    })),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("why", "values"), WEIGHED, ids=[row[0] for row in WEIGHED])
+def test_what_is_said_of_a_config_s_weight_is_at_least_half_of_it(why: str, values: dict[str, Any]) -> None:
+    """With the shape and what a search asks of it; Python itself is asked what is kept."""
+    text, gpu = json.dumps(values, separators=(",", ":")), gpu_from("NVIDIA-H100-80GB-HBM3")
+
+    def searched() -> gather._Shape:
+        shape = gather._Shape.read(text)
+        for tp, pp in product((1, 2, 4, 8), (1, 2)):
+            prepare(
+                shape.config, EngineArgs(tensor_parallel_size=tp, pipeline_parallel_size=pp, max_model_len=4096), gpu, EngineVersion(0, 19)
+            )
+        return shape
+
+    searched()  # tables are read
+    tracemalloc.start()
+    before = tracemalloc.get_traced_memory()[0]
+    shape = searched()
+    gc.collect()
+    kept = tracemalloc.get_traced_memory()[0] - before
+    tracemalloc.stop()
+    assert kept / 2 < shape.kept_bytes < 3 * kept, why
 
 
 def test_all_memories_together_leave_most_of_the_pods_limit_free() -> None:

@@ -62,9 +62,18 @@ def model_needs(shape: Shape, resolved: ResolvedArgs, rules: PlannerRules) -> Mo
     if shape.attends_both_ways:
         return ModelNeeds(kinds=(), order=(), backend=_NOTHING)
     ask = _Ask(resolved=resolved, rules=rules)
-    kinds = tuple([_of_layer(layer, ask) for layer in shape.kinds])
-    modules = {key: _of_layer(layer, ask) for key, layer in by_object(shape.predictions).items()}
-    needs = [need for found in kinds for need in found]
+    kept: dict[tuple[int, ...], tuple[Need, ...]] = {}
+
+    def of(layer: Layer) -> tuple[Need, ...]:
+        """Layers of one mixer keep one object, whatever follows it: an answer stays small where no layer is like another."""
+        key = (layer.keeps_cache, *map(id, layer.mixers))
+        if key not in kept:
+            kept[key] = _of_layer(layer, ask)
+        return kept[key]
+
+    kinds = tuple([of(layer) for layer in shape.kinds])
+    needs = [need for found in kept.values() for need in found]
+    modules = {key: of(layer) for key, layer in by_object(shape.predictions).items()}
     states = [need for need in needs if isinstance(need, StateNeed)]
     tokens = [need for need in needs if isinstance(need, AttentionNeed)]
     full = [need.token_bytes for need in tokens if need.kind in ("full", "mla") and not need.role]

@@ -21,6 +21,7 @@ from plimsoll_estimator import (
     Prepared,
     Unsupported,
     WeightTotals,
+    answers_bytes,
     layout_bounds,
     prepare,
 )
@@ -63,8 +64,8 @@ class _Shape:
 
     @property
     def kept_bytes(self) -> int:
-        """What it keeps alive: the configs, and what it has prepared so far."""
-        return self._of_configs_bytes + _PREPARED_BYTES * (len(self._memo) + len(self._checkpoints))
+        """What it keeps alive: the configs with what was worked out from the target's, and what it has prepared so far."""
+        return self._of_configs_bytes + answers_bytes(self._config) + _PREPARED_BYTES * (len(self._memo) + len(self._checkpoints))
 
     def prepare(self, args: EngineArgs, gpu: Gpu) -> Prepared | Estimate:
         """The replica before its budget is chosen, or vLLM's refusal of these arguments.
