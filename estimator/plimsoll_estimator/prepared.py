@@ -14,6 +14,7 @@ from typing import Final
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.kv_cache import KvCacheLayout, Requests, blocks_for, plan_layout
 from plimsoll_estimator.overhead import StageOverhead, Widths, doubt_of, pool_interval
+from plimsoll_estimator.overhead.activation import first_start_bytes
 from plimsoll_estimator.overhead.startup import (
     Refusal,
     check_after_cache,
@@ -128,6 +129,10 @@ class Prepared:
         low, high = (format_gib(max(0, end)) for end in interval)
         told = "at the lower end it does not start: do not rely on it" if starts else "it starts at the upper end alone: taken as refused"
         return f"on the edge: 90 % of such starts leave {low} to {high} for the KV cache, and {told}"
+
+    def spared_by_compile_cache_bytes(self) -> int:
+        """What the cache gains, of what is counted here, in a start that finds its graphs compiled; 0 where nothing was seen to."""
+        return first_start_bytes(self.widths, self.resolved) if self.resolved.given.compile_cache == "cold" else 0
 
     def longest_with_pool(self, available_kv_cache_bytes: int) -> int:
         """The longest request that the planner would take with this pool on every rank, up to the resolved length; 0: none."""

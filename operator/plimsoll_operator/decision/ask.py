@@ -35,6 +35,7 @@ _OWNED: Final = frozenset(
 )  # fmt: skip
 _OWNED_FLAGS: Final = frozenset({"--model", "--port", "--revision", "--served-model-name"})
 _NODES: Final = "nnodes"
+_OWN_IMAGE: Final = "vllm/vllm-openai"
 _EXTRA: Final[Remembered[bytes, tuple[tuple[str, Any], ...]]] = Remembered("extraArgs", 4 << 20, kept_bytes)
 _WITH_DRAFT: Final = frozenset({"draft_model", "eagle", "eagle3", "medusa", "mlp_speculator"})
 
@@ -97,7 +98,12 @@ def read_ask(
     """Raises InvalidInput naming the field where extraArgs cannot be read or contradict the spec."""
     spec = deployment.spec
     version = spec.engine.engine_version
-    args = replace(_args(spec.engine, version), speculative_model_config=draft.config if isinstance(draft, ModelFacts) else None)
+    args = replace(
+        _args(spec.engine, version),
+        speculative_model_config=draft.config if isinstance(draft, ModelFacts) else None,
+        flashinfer_installed=True if is_vllms_own_image(spec.engine.image) else None,
+        compile_cache="cold",  # a new pod finds none, and one with a volume for it starts a first time too
+    )
     _check_draft(spec)
     worksheet = worksheet_of(spec.workload)
     if worksheet is not None:
@@ -144,6 +150,12 @@ def _args(engine: EngineSpec, version: EngineVersion) -> EngineArgs:
     given = (engine.extra_args, version, tuple(sorted(pinned.items())))
     extra = _EXTRA.ask(blake2b(repr(given).encode(), digest_size=32).digest(), lambda: _extra(*given))
     return EngineArgs(**(dict(extra) | pinned))
+
+
+def is_vllms_own_image(image: str) -> bool:
+    """Whether an image is the one that vLLM publishes for NVIDIA GPUs, which holds FlashInfer; a mirror under another name is not known."""
+    repository = image.partition("@")[0].removeprefix("docker.io/")
+    return repository == _OWN_IMAGE or repository.startswith(f"{_OWN_IMAGE}:")
 
 
 def _check_draft(spec: InferenceDeploymentSpec) -> None:

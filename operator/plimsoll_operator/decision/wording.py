@@ -98,6 +98,11 @@ def warnings(ask: Ask, found: Found, split: str | None = None, corrections: tupl
         lines.append("Speculative method suffix needs the package arctic-inference, which vLLM's own images do not have.")
     lines += [split] if split is not None else []
     lines += _corrected(corrections)
+    if spared := found.fit.prepared.spared_by_compile_cache_bytes():
+        lines.append(
+            f"Counted for a first start, which compiles: one that finds its graphs at VLLM_CACHE_ROOT, on a volume of the template, "
+            f"has {gib(spared)} GiB more for the KV cache."
+        )
     lines += _doubt(found)
     lines += found.losses
     # The first warning of an extrapolated estimate says what is said above.
