@@ -16,6 +16,7 @@ from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kv_cache import KvCacheLayout, kv_cache_layout
 from plimsoll_estimator.layers.planner_rules import rules_for
 from plimsoll_estimator.models.register import read
+from plimsoll_estimator.objects import by_object
 from plimsoll_estimator.overhead import host_memory_bytes, outside_budget, stage_overheads, widths_of
 from plimsoll_estimator.overhead.adapters import resident_weights
 from plimsoll_estimator.overhead.startup import Refusal
@@ -73,7 +74,7 @@ def prepare(
     if drafted:
         stages = (*stages[:-1], replace(stages[-1], loaded_bytes=stages[-1].loaded_bytes + drafted))
     overheads = stage_overheads(widths, resolved)
-    outside = [outside_budget(resolved, overhead) for overhead in dict.fromkeys(overheads)]
+    outside = [outside_budget(resolved, overhead) for overhead in by_object(overheads).values()]
     layout = _layout(shape, resolved)
     return Prepared(
         resolved=resolved,

@@ -18,6 +18,7 @@ ANSWER_BYTES: Final = 2 << 10
 """What a usual answer weighs, its question included: rounded up."""
 _MOST_PAIRS: Final = 4
 _UNKNOWN: Final[Any] = object()
+_PLAIN: Final = frozenset({str, int, float, bool, type(None)})
 
 
 class Keeps(Protocol):
@@ -81,6 +82,8 @@ def forget_pairs() -> None:
 
 def _second_config(parts: tuple[Any, ...]) -> Keeps | None:
     for part in parts:
+        if part.__class__ in _PLAIN:
+            continue
         if hasattr(part, "kept"):
             partner: Keeps = part
             return partner

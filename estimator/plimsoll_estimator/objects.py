@@ -6,7 +6,7 @@ Used by whoever goes through all layers (a config may have 2,048). Knows nothing
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import count, repeat
+from itertools import repeat
 from operator import is_
 from typing import TypeVar
 
@@ -30,10 +30,17 @@ def numbered(things: Sequence[One]) -> tuple[tuple[One, ...], tuple[int, ...]]:
     """Every object once, in order of appearance, and for each of the things the number of its object among these."""
     if uniform(things):
         return tuple(things[:1]), (0,) * len(things)
-    keys = list(map(id, things))
-    once = dict(zip(keys, things, strict=True))
-    numbers = dict(zip(once, count(), strict=False))
-    return tuple(once.values()), tuple(map(numbers.__getitem__, keys))
+    once: list[One] = []
+    order: list[int] = []
+    numbers: dict[int, int] = {}
+    last, number = None, 0
+    for thing in things:
+        if thing is not last:
+            last, number = thing, numbers.setdefault(id(thing), len(once))
+            if number == len(once):
+                once.append(thing)
+        order.append(number)
+    return tuple(once), tuple(order)
 
 
 def for_each(things: Sequence[One], found: Mapping[int, Found]) -> tuple[Found, ...]:

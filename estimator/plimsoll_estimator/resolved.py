@@ -126,14 +126,16 @@ class Sight:
         found: tuple[Any, ...] = self._key(resolved)
         return found
 
-    def resolved(self, key: tuple[Any, ...]) -> ResolvedArgs:
-        """Arguments with this key."""
+    def resolved(self, key: tuple[Any, ...], max_model_len: int = 0) -> ResolvedArgs:
+        """Arguments with this key, and a length where the part sees none but is told."""
         known = len(self._names)
         said = {name: value for name, value in zip(self._given, key[known:-1], strict=True) if value is not None}
         given = EngineArgs(**said) if said else _NOTHING_SAID
         made = object.__new__(ResolvedArgs)
         # As its own __init__ sets them, which sorts out thirty names by keyword before.
         deque(map(object.__setattr__, repeat(made), self._all, (_of_capability(key[-1]), given, *self._unseen.values(), *key)), maxlen=0)
+        if max_model_len:
+            object.__setattr__(made, "max_model_len", max_model_len)
         return made
 
 

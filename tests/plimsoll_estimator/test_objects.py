@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plimsoll_estimator.objects import by_object, for_each, uniform
+from plimsoll_estimator.objects import by_object, for_each, numbered, uniform
 
 
 class Thing:
@@ -39,3 +39,10 @@ def test_a_list_is_uniform_where_it_has_at_most_one_object(found: list[Thing]) -
 def test_each_gets_what_is_known_of_its_object(found: list[Thing]) -> None:
     known = {key: f"of {key}" for key in by_object(found)}
     assert for_each(found, known) == tuple(f"of {id(one)}" for one in found)
+
+
+@given(things)
+def test_a_number_leads_from_each_thing_to_its_object(found: list[Thing]) -> None:
+    once, order = numbered(found)
+    assert list(map(id, once)) == list(by_object(found))
+    assert all(once[number] is one for number, one in zip(order, found, strict=True))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from plimsoll_estimator.checks import Check
@@ -300,7 +300,7 @@ def _needs(shape: Shape, seen: tuple[object, ...]) -> tuple[ResolvedArgs, ModelN
 def _remembered(shape: Shape, seen: tuple[object, ...], max_model_len: int) -> _Blocks:
     resolved, needs = _needs(shape, seen)
     if max_model_len:
-        resolved = replace(resolved, max_model_len=max_model_len)
+        resolved = _SIGHT.resolved(seen, max_model_len)
     return _made(shape, resolved, rules_for(resolved.version), needs)
 
 

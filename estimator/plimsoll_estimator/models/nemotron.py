@@ -120,12 +120,14 @@ def nemotron_h(rank: Rank) -> None:
 
 def _h_predictions(text: HfConfig, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
     """Attention and experts as `mtp_hybrid_override_pattern` or `mtp_layers_block_type` say; NemotronHConfig fills in one of each."""
+    modules = predicted(text, layers)
+    if not modules:
+        return ()
     spelled = text.raw("mtp_hybrid_override_pattern") or text.raw("mtp_layers_block_type") or "*E"
     listed = tuple(spelled) if isinstance(spelled, str | list | tuple) else ("*", "E")
-    mixers = tuple(mixer for layer in predicted(text, layers)[:1] for mixer in layer.mixers)
     attends = sum(kind in ("*", "attention", "full_attention") for kind in listed)
     routed = next((layer.ffn for layer in layers if layer.routed), None) if any(kind in ("E", "moe") for kind in listed) else None
-    return tuple(Layer(mixers=mixers * attends, ffn=routed) for _ in predicted(text, layers))
+    return (Layer(mixers=modules[0].mixers * attends, ffn=routed),) * len(modules)
 
 
 def _experts(rank: Rank, parent: str, hidden: int, block: Experts) -> None:
@@ -151,7 +153,7 @@ def _pattern(text: HfConfig) -> str:
     if listed:
         return "".join(by_name(text, len(listed), _LETTERS, "layers_block_type", "layer_types") or ())
     pattern = text.str_or_none("hybrid_override_pattern") or _DEFAULT
-    for letter in pattern:
+    for letter in dict.fromkeys(pattern):
         if letter not in "M*-E":
             raise Unsupported(Check.KV_CACHE_FAMILY, f"no KV-cache rule for layers of type {letter!r} in model type {text.model_type!r}")
     return pattern

@@ -14,7 +14,7 @@ from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.objects import numbered, uniform
 from plimsoll_estimator.reader import EXPERTS_PER_TOKEN, MAX_LAYERS, MAX_WIDTH, PREDICTION_MODULES, SHARED_EXPERTS, experts, positive
-from plimsoll_estimator.shape import STATES, Attention, DeltaNet, Dimensions, Experts, Latent, Layer, Mamba2, Mixer, Mlp
+from plimsoll_estimator.shape import STATES, Attention, DeltaNet, Dimensions, Experts, Latent, Layer, Mamba2, Mixer, Mlp, alike
 from plimsoll_estimator.units import ceil_div
 
 KNOWN_KINDS: Final = frozenset({"full_attention", "attention", "sliding_attention", "chunked_attention", "global", "local"})
@@ -54,9 +54,10 @@ def attending(seen: Sequence[Mixer], ffns: Sequence[Mlp | Experts | None]) -> tu
     """One mixer and one feed-forward block a layer; equal layers are one object."""
     mixers, order = numbered(seen)
     if len(seen) == len(ffns) and seen and uniform(ffns):
-        made: dict[Layer, Layer] = {}
-        kinds = [made.setdefault(layer, layer) for layer in [Layer(mixers=(mixer,), ffn=ffns[0]) for mixer in mixers]]
-        return tuple(map(kinds.__getitem__, order))
+        kinds = [Layer(mixers=(mixer,), ffn=ffns[0]) for mixer in mixers]
+        if len(kinds) == 1:
+            return alike(kinds[0], len(seen))
+        return tuple(map(unified(kinds).__getitem__, order))
     return stack(list(map([(mixer,) for mixer in mixers].__getitem__, order)), ffns)
 
 

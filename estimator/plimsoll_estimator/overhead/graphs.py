@@ -46,6 +46,8 @@ def _share_captured(resolved: ResolvedArgs) -> float:
     if not overhead_rules(resolved.version).captures_decodes_apart:
         return 1.0
     largest = resolved.max_cudagraph_capture_size
+    if resolved.max_num_seqs * (1 + resolved.num_speculative_tokens) >= largest // 2:
+        return 1.0
     pieces, usual = capture_count(largest), capture_count(largest // 2)
     whole = capture_count(min(largest, resolved.max_num_seqs * (1 + resolved.num_speculative_tokens)))
     return min(1.0, (pieces + whole) / (pieces + usual))

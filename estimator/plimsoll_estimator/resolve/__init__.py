@@ -14,6 +14,7 @@ from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import NEWEST_KNOWN, OLDEST_KNOWN, EngineVersion
 from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.kept import kept_with_config
 from plimsoll_estimator.models.register import architecture_of, read
 from plimsoll_estimator.models.releases import check_registered, registered
 from plimsoll_estimator.resolve.batching import batch_sizes, capture_size, in_flight_tokens
@@ -52,10 +53,8 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
     """ResolvedArgs of `version`. Raises EngineRefusal (vLLM would stop), InvalidInput (bad value), Unsupported (no rule)."""
     _check_release(version)
     check_values(args, version)
-    check_config(config)
-    architecture = architecture_of(config)
-    check_registered(architecture, version)
-    shape = read(config, architecture)
+    shape = _shape_of(config, version)
+    architecture = shape.architecture
     runner = _runner(config, architecture, args)
     tp = positive("tensor_parallel_size", args.tensor_parallel_size, 1, MOST_RANKS)
     pp = positive("pipeline_parallel_size", args.pipeline_parallel_size, 1, MOST_RANKS)
@@ -118,6 +117,15 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
         nnodes=nodes,
         shares_experts=dp > 1 and shape.experts is not None,
     )
+
+
+@kept_with_config
+def _shape_of(config: HfConfig, version: EngineVersion) -> Shape:
+    """What the class that vLLM picks makes of a config within its bounds, where this release has the class."""
+    check_config(config)
+    architecture = architecture_of(config)
+    check_registered(architecture, version)
+    return read(config, architecture)
 
 
 def _check_release(version: EngineVersion) -> None:

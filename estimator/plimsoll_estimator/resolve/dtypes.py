@@ -14,6 +14,7 @@ from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.kept import kept_with_config
 from plimsoll_estimator.reader import language
 from plimsoll_estimator.releases import Releases
 from plimsoll_estimator.resolved import Gpu
@@ -58,7 +59,7 @@ def resolve_dtype(config: HfConfig, wanted: str | None, gpu: Gpu, runner: str, v
     """float16, bfloat16 or float32. Raises EngineRefusal (DtypeUnsupported), or InvalidInput for a name that is none."""
     rules = dtype_rules(version)
     if wanted is None or wanted == "auto":
-        dtype = _automatic(config, gpu, runner, rules)
+        dtype = _automatic(config, gpu.capability, runner, version)
     elif wanted not in _DTYPES:
         raise InvalidInput("engine_args.dtype", wanted, f"must be auto or one of {', '.join(sorted(_DTYPES))}")
     else:
@@ -79,10 +80,12 @@ def gpu_dtypes(capability: int) -> tuple[str, ...]:
     return ("bfloat16", "float16", "float32") if capability >= _AMPERE else ("float16", "float32")
 
 
-def _automatic(config: HfConfig, gpu: Gpu, runner: str, rules: DtypeRules) -> str:
+@kept_with_config
+def _automatic(config: HfConfig, capability: int, runner: str, version: EngineVersion) -> str:
+    rules = dtype_rules(version)
     text = config.str_or_none("dtype", "torch_dtype") or language(config).str_or_none("dtype", "torch_dtype") or "float32"
     stated, kind = _DTYPES.get(text.removeprefix("torch."), "float32"), config.model_type
-    taken = [dtype for dtype in gpu_dtypes(gpu.capability) if dtype != "float16" or kind not in rules.refuses_float16]
+    taken = [dtype for dtype in gpu_dtypes(capability) if dtype != "float16" or kind not in rules.refuses_float16]
     if not rules.prefers_the_gpus:
         half = "bfloat16" if kind in rules.needs_bfloat16 else "float16"
         dtype = half if stated == "float32" else stated

@@ -10,7 +10,6 @@ from typing import Final
 
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.kept import kept_with_config
 from plimsoll_estimator.reader import layers_named
 
 _MOST_LOOKED_THROUGH: Final = 1 << 22
@@ -27,7 +26,6 @@ _SCALARS: Final = ("rope_theta", "factor", "original_max_position_embeddings", "
 _NAMED: Final = frozenset(_SCALARS)
 
 
-@kept_with_config
 def check_config(config: HfConfig) -> None:
     """Raises InvalidInput naming the key that breaks a bound."""
     layers = layers_named(config)
@@ -65,21 +63,29 @@ def _levels(config: HfConfig) -> Iterator[HfConfig]:
         yield config.text
     for key in ("vision_config", "audio_config"):
         value = config.raw(key)
-        if isinstance(value, Mapping):
+        if value.__class__ not in _PLAIN and isinstance(value, Mapping):
             yield HfConfig(value, f"{config.path}.{key}")
 
 
 def _check_ropes(level: HfConfig) -> None:
-    entries = [(level.path, level.as_mapping())]
+    _check_single(level.path, level.as_mapping())
     for key in _ROPES:
         value = level.raw(key)
-        if isinstance(value, Mapping):
-            entries.append((f"{level.path}.{key}", value))
-            entries += [(f"{level.path}.{key}.{name}", inner) for name, inner in value.items() if isinstance(inner, Mapping)]
-    for path, values in entries:
-        for key in () if _NAMED.isdisjoint(values) else _SCALARS:
-            value = values.get(key)
-            if key == "rope_theta" and isinstance(value, list) and all(isinstance(entry, int | float) for entry in value):
-                continue  # Step 3.5 gives every layer its own
-            if value.__class__ not in _PLAIN and isinstance(value, list | dict):
-                raise InvalidInput(f"{path}.{key}", values[key], "must be a single value")
+        if value.__class__ in _PLAIN or not isinstance(value, Mapping):
+            continue
+        _check_single(f"{level.path}.{key}", value)
+        for name, inner in value.items():
+            if inner.__class__ not in _PLAIN and isinstance(inner, Mapping):
+                _check_single(f"{level.path}.{key}.{name}", inner)
+
+
+def _check_single(path: str, values: Mapping[str, object]) -> None:
+    if _NAMED.isdisjoint(values):
+        return
+    for key in _SCALARS:
+        value = values.get(key)
+        if value.__class__ in _PLAIN or not isinstance(value, list | dict):
+            continue
+        if key == "rope_theta" and isinstance(value, list) and all(isinstance(entry, int | float) for entry in value):
+            continue  # Step 3.5 gives every layer its own
+        raise InvalidInput(f"{path}.{key}", value, "must be a single value")
