@@ -206,8 +206,8 @@ def test_every_constant_has_a_general_first_row_and_evidence_on_every_row() -> N
 
 
 # The H200 start: code index 7292846353, vLLM 0.10.2 on two H200s, which logs "FlashInfer is not available" and 5.58 GiB of activation.
-# The pair: github.com/flashinfer-ai/flashinfer/issues/1180 (June 2025, vLLM 0.9.1), 4.00 GiB of cache with FlashInfer's sampler,
-# 2.49 GiB with VLLM_USE_FLASHINFER_SAMPLER=0 and in an image without it; a vocabulary of 262144 fits the difference.
+# Off and absent: github.com/flashinfer-ai/flashinfer/issues/1180 (June 2025; model and batch are not stated): 4.00 GiB of cache with
+# FlashInfer's sampler, 2.49 GiB with VLLM_USE_FLASHINFER_SAMPLER=0 and 2.49 GiB in an image without it.
 def sampled_gib(version: str, product: str = H100, vocab: int = 151936, **arguments: Any) -> float:
     return sampled_bytes(*setting(model(hidden_size=2048, vocab_size=vocab), version, product, **arguments)) / GIB
 
@@ -243,12 +243,10 @@ def test_without_flashinfer_a_large_batch_of_logits_is_sorted_as_logged() -> Non
     assert logits_bytes(shape, resolved) / GIB == pytest.approx(5.58, abs=0.06)
 
 
-def test_two_samplers_of_one_release_lie_as_far_apart_as_logged() -> None:
-    sorted_, filtered = (
-        sampled_gib("0.9.1", A100, 262144, flashinfer_installed=True, use_flashinfer_sampler=asked) for asked in (False, None)
-    )
-    assert sorted_ - filtered == pytest.approx(4.00 - 2.49, abs=0.06)
-    assert sampled_gib("0.9.1", A100, 262144, flashinfer_installed=False) == sorted_
+def test_turning_flashinfer_off_costs_what_its_absence_costs_and_more_than_having_it() -> None:
+    having, off = (sampled_gib("0.9.1", A100, flashinfer_installed=True, use_flashinfer_sampler=asked) for asked in (None, False))
+    assert off == sampled_gib("0.9.1", A100, flashinfer_installed=False)
+    assert off > having
 
 
 @pytest.mark.parametrize("version", ["0.9.2", "0.10.2", "0.11.0"])
@@ -262,7 +260,8 @@ def test_where_nobody_says_whether_flashinfer_is_there_the_interval_reaches_the_
 
 
 # code index 61585879089, vLLM 0.27.1, Qwen3-8B-AWQ on one 4090: 14.43 GiB of cache at 0.90 on a first start, 14.23 GiB at 0.85 on the
-# next: 1.20 GiB of budget, 0.20 GiB of cache. Qwen2.5-7B on an A40 at 0.25: 0.77 GiB (tests/data/startups.jsonl).
+# next: 1.20 GiB of budget, 0.20 GiB of cache. Qwen2.5-7B on an A40 at 0.25: 0.77 GiB between two starts with equal arguments (rows v2-c-016
+# and v2-c-017 of tests/data/startups.jsonl). That the lower of each pair compiled first is inferred: no log says so.
 @pytest.mark.parametrize(("layers", "version", "logged_gib"), [(36, "0.27.1", 23.99 * 0.05 - 14.43 + 14.23), (28, "0.25.0", 0.77)])
 def test_a_first_start_takes_for_each_layer_what_was_logged(layers: int, version: str, logged_gib: float) -> None:
     dense = model(architectures=["Qwen2ForCausalLM"], model_type="qwen2", num_hidden_layers=layers)

@@ -47,7 +47,10 @@ def test_a_plan_is_for_a_first_start_and_offers_the_volume_that_spares_the_next(
 
 
 def test_a_pinned_utilisation_leaves_room_for_the_graphs_that_are_captured():
-    """gpt-oss-120b, 0.11.2, 0.97 of an H100, 87040 tokens, 100 sequences: it ran (blog.huikang.dev/2025/12/28/vllm-logs.html)."""
+    """gpt-oss-120b, 0.11.2, 0.97 of an H100, 87040 tokens, 100 sequences: a user's start, reported as having run.
+
+    At 0.96 with 6 sequences a log has it started (blog.huikang.dev/2025/12/28/vllm-logs.html).
+    """
 
     def asked(utilisation):
         engine = {"gpuMemoryUtilization": utilisation, "tensorParallelSize": 1, "maxModelLen": 87040, "maxNumSeqs": 100}
