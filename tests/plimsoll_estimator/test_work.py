@@ -92,6 +92,29 @@ def test_lists_of_modules_cost_a_bounded_number_of_steps(why: str, config: dict[
     assert cost(config) < MOST_STEPS, why
 
 
+def each(name: str, **lists: list[Any]) -> dict[str, Any]:
+    return config_of(name, num_hidden_layers=2048, **lists)
+
+
+COUNTS = [8 + number for number in range(2048)]
+BLOCKS = [{"attention": {"n_heads_in_group": 1 << number % 7}, "ffn": {"ffn_mult": 1 + number / 2048}} for number in range(2048)]
+OF_EXPERTS = dict.fromkeys(("moe_topk", "num_experts", "moe_intermediate_size", "num_shared_expert"), COUNTS)
+UNLIKE = [
+    ("experts of another number and width in each", each("tencent/Hunyuan-A13B-Instruct", **OF_EXPERTS)),
+    ("heads and widths of its own in each", each("nvidia/Llama-3_3-Nemotron-Super-49B-v1", block_configs=BLOCKS)),
+    ("four ratios in turn", each("deepseek-ai/DeepSeek-V4-Flash", compress_ratios=[0, 1, 4, 128] * 512)),
+    ("a window in every other", each("google/gemma-2-2b", layer_types=["sliding_attention", "full_attention"] * 1024)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("why", "config"), UNLIKE, ids=[row[0] for row in UNLIKE])
+@pytest.mark.parametrize("stages", [1, 8])
+def test_layers_unlike_each_other_cost_a_bounded_number_of_steps(why: str, config: dict[str, Any], stages: int) -> None:
+    args, release = EngineArgs(pipeline_parallel_size=stages), EngineVersion(0, 33)
+    prepare(HfConfig(config), args, H100, release)  # it is no refusal that costs little
+    assert cost(config, args, release) < MOST_STEPS // 3, why
+
+
 FIELD = "config.quantization_config"
 NAMED = [
     ("patterns that are too many", packed(*(f"re:m{n}" for n in range(4096))), InvalidInput, f"{FIELD}.ignore: 8", "at most 8192"),
