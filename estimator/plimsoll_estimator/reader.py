@@ -218,9 +218,10 @@ def tower(config: HfConfig, key: str) -> HfConfig:
         gaps = [(name, value) for name, value in values.items() if name not in found]
         found |= {name: value for name, value in gaps if found.keys().isdisjoint(_TOWER_SAME.get(name, ()))}
     for usual, spellings in _TOWER_PARTS.items():
-        spelled = next((name for name in spellings if found.get(name) is not None), None)
-        if spelled is not None:
-            found[usual] = found[spelled]
+        for name in spellings:
+            if found.get(name) is not None:
+                found[usual] = found[name]
+                break
     return HfConfig({**found, "model_type": kind}, path)
 
 
@@ -244,12 +245,16 @@ def _tower_type(own: str, built: Mapping[str, Any] | None, key: str) -> str:
     return str(_table()["towers"].get(own, {}).get(key, {}).get("type", own))
 
 
+@kept_with_config
 def tower_size(tower: HfConfig) -> TowerSize:
     """The dimensions of a tower's configuration. Raises InvalidInput naming one that is missing, 0 or beyond its bound."""
+    held = tower.as_mapping()
 
     def read(usual: str, limit: int) -> int:
-        spelled = next((key for key in TOWER_SPELLINGS[usual] if key in tower), usual)
-        return positive(tower, spelled, limit=limit)
+        for key in TOWER_SPELLINGS[usual]:
+            if held.get(key) is not None:
+                return positive(tower, key, limit=limit)
+        return positive(tower, usual, limit=limit)
 
     hidden = read("hidden_size", MAX_WIDTH)
     ratio = tower.float_or_none("mlp_ratio")

@@ -129,8 +129,9 @@ class Sight:
     def resolved(self, key: tuple[Any, ...], max_model_len: int = 0) -> ResolvedArgs:
         """Arguments with this key, and a length where the part sees none but is told."""
         known = len(self._names)
-        said = {name: value for name, value in zip(self._given, key[known:-1], strict=True) if value is not None}
-        given = EngineArgs(**said) if said else _NOTHING_SAID
+        given = _NOTHING_SAID
+        if key[known:-1].count(None) < len(self._given):
+            given = EngineArgs(**dict(zip(self._given, key[known:-1], strict=True)))
         made = object.__new__(ResolvedArgs)
         # As its own __init__ sets them, which sorts out thirty names by keyword before.
         deque(map(object.__setattr__, repeat(made), self._all, (_of_capability(key[-1]), given, *self._unseen.values(), *key)), maxlen=0)

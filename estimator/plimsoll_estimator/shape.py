@@ -366,7 +366,7 @@ class Shape:
     def experts(self) -> Experts | None:
         """The widest experts of any layer, None for a dense model."""
         found = [layer.ffn for layer in self.kinds if isinstance(layer.ffn, Experts)]
-        return max(found, key=lambda one: (one.count, one.width), default=None)
+        return max(found, key=lambda one: (one.count, one.width)) if found else None
 
     @_Once
     def has_state(self) -> bool:

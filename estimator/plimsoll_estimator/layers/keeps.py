@@ -83,13 +83,13 @@ def model_needs(shape: Shape, resolved: ResolvedArgs, rules: PlannerRules) -> Mo
         backend=_backend(shape, ask),
         state=max(states, key=lambda need: need.state_bytes, default=None),
         is_hybrid=bool(states and tokens),
-        attention_token_bytes=max(full, default=0) or max((need.token_bytes for need in tokens), default=0),
+        attention_token_bytes=max(full or [need.token_bytes for need in tokens], default=0),
         uses_mla=shape.latent,
         block_alignment=GDN_CHECKPOINT_ALIGNMENT if _exports_checkpoints(shape, ask) else 1,
-        head_dim=max((mixer.head_dim for mixer in shape.mixers if isinstance(mixer, Attention)), default=0),
+        head_dim=max([mixer.head_dim for mixer in shape.mixers if isinstance(mixer, Attention)], default=0),
         chunk_size=shape.chunk_size,
         supports_mode_all=shape.mixes(Mamba1, Mamba2),
-        encoder_tokens=max((mixer.tokens for mixer in shape.mixers if isinstance(mixer, CrossAttention)), default=0),
+        encoder_tokens=max([mixer.tokens for mixer in shape.mixers if isinstance(mixer, CrossAttention)], default=0),
         packed=shape.mixes(CompressedLatent),
         predictions=for_each(shape.predictions, modules),
     )
@@ -98,7 +98,7 @@ def model_needs(shape: Shape, resolved: ResolvedArgs, rules: PlannerRules) -> Mo
 def _of_layer(layer: Layer, ask: _Ask) -> tuple[Need, ...]:
     if not layer.keeps_cache:
         return ()
-    return tuple(need for mixer in layer.mixers for need in _needs(mixer, ask))
+    return tuple([need for mixer in layer.mixers for need in _needs(mixer, ask)])
 
 
 @singledispatch

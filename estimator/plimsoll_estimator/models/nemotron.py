@@ -188,10 +188,14 @@ def _h(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
         state_dtype=text.str_or_none("mamba_ssm_cache_dtype") or "float32",
     )
     pattern, block = _pattern(text), _routed(text)
-    mixers: dict[str, tuple[Mixer, ...]] = {"M": (state,), "*": (stacks.attention(size),)}
-    widths = iter(_mlp_widths(text, pattern.count("-")))
-    ffns = [Mlp(width=next(widths)) if letter == "-" else block if letter == "E" else None for letter in pattern]
-    return stacks.stack([mixers.get(letter, ()) for letter in pattern], ffns)
+    widths = _mlp_widths(text, pattern.count("-"))
+    mlps = map({width: Layer(mixers=(), ffn=Mlp(width=width)) for width in widths}.__getitem__, widths)
+    others = {
+        "M": Layer(mixers=(state,), ffn=None),
+        "*": Layer(mixers=(stacks.attention(size),), ffn=None),
+        "E": Layer(mixers=(), ffn=block),
+    }
+    return tuple([next(mlps) if letter == "-" else others[letter] for letter in pattern])
 
 
 def _routed(text: HfConfig) -> Experts:

@@ -219,6 +219,8 @@ def sparse_from(size: Dimensions, block: Experts, *, first: int = 0, step: int =
     """Experts in every `step`-th layer from `first` on, but not in `dense`; elsewhere an MLP of the model's intermediate size."""
     plain = Mlp(width=size.intermediate_size)
     count = size.layer_count
+    if step == 1 and not dense and block.count:
+        return [plain] * min(first, count) + [block] * (count - first)
     return [block if i >= first and i not in dense and (i + 1) % step == 0 and block.count else plain for i in range(count)]
 
 
@@ -239,6 +241,8 @@ def behind_dense(text: HfConfig, size: Dimensions, block: Experts, first: int = 
         if listed is not None:
             return [block if sparse and block.count else plain for sparse in listed]
     start, every = text.int("first_k_dense_replace", default=first), positive(text, "moe_layer_freq", default=1)
+    if every == 1 and block.count:
+        return [plain] * min(start, count) + [block] * (count - start)
     return [block if i >= start and i % every == 0 and block.count else plain for i in range(count)]
 
 

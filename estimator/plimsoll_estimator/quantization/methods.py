@@ -400,6 +400,7 @@ def method_for(config: HfConfig, resolved: ResolvedArgs) -> Method:
 
 
 @kept_with_config
+@kept_with_config
 def weight_only(config: HfConfig) -> bool:
     """Whether a compressed-tensors checkpoint quantises weights alone: no group has `input_activations` (compressed_tensors_moe.py)."""
     groups = quantization_config(config).sub("config_groups")
