@@ -5,11 +5,11 @@ Called by `layout`. Knows layer specs and pipeline stages, no model and no memor
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import EngineRefusal
-from plimsoll_estimator.kv_cache.groups import KvGroup, LayerList, distinct_specs, exchanged, group_of, make_group
+from plimsoll_estimator.kv_cache.groups import KvGroup, LayerList, exchanged, group_of, make_group
 from plimsoll_estimator.kv_cache.packing import packed_groups
 from plimsoll_estimator.kv_cache.specs import LayerSpec
 from plimsoll_estimator.layers.planner_rules import PlannerRules
@@ -24,10 +24,12 @@ def group_layers(layers: LayerList, n_stages: int, rules: PlannerRules, *, packe
     """
     if not layers:
         return ()
-    distinct = distinct_specs(layers)
+    different, order = numbered(layers)
+    distinct = list(dict.fromkeys(spec for _, spec in different))
     if not rules.hybrid_groups or (not rules.chunked_groups and any(spec.kind == "chunked" for spec in distinct)):
         promoted = _promote(distinct)
         layers = exchanged(layers, promoted)
+        different = tuple((stage, promoted[spec]) for stage, spec in different)
         distinct = list(dict.fromkeys(promoted.values()))
     first = distinct[0]
     if len(distinct) == 1 or all(first.same_type(spec) for spec in distinct[1:]):
@@ -38,7 +40,7 @@ def group_layers(layers: LayerList, n_stages: int, rules: PlannerRules, *, packe
     if unified is None:
         promoted = _promote(distinct)
         return (make_group(exchanged(layers, promoted), list(dict.fromkeys(promoted.values())), n_stages),)
-    return _equal_groups(layers, unified, n_stages, rules)
+    return _equal_groups([(stage, unified[spec]) for stage, spec in different], order, n_stages, rules)
 
 
 def _unify_pages(distinct: Sequence[LayerSpec], rules: PlannerRules) -> dict[LayerSpec, LayerSpec] | None:
@@ -80,15 +82,14 @@ def _promote(distinct: Sequence[LayerSpec]) -> dict[LayerSpec, LayerSpec]:
     return out
 
 
-def _equal_groups(layers: LayerList, unified: Mapping[LayerSpec, LayerSpec], n_stages: int, rules: PlannerRules) -> tuple[KvGroup, ...]:
-    """Groups of equal layer counts, each spec as it is `unified` (vLLM: _get_kv_cache_groups_uniform_page_size).
+def _equal_groups(different: LayerList, order: Iterable[int], n_stages: int, rules: PlannerRules) -> tuple[KvGroup, ...]:
+    """Groups of equal layer counts (vLLM: _get_kv_cache_groups_uniform_page_size). `order`: which of the `different` each layer is.
 
     The smallest kind sets the size, unless the largest is only a little bigger: then the largest does, and padding
     layers fill up. Group i of G takes layers i, i+G, ... so that every pipeline stage gets its share.
     """
-    different, order = numbered(layers)
     buckets: dict[LayerSpec, list[int]] = {}  # the stage of each layer
-    homes = [(buckets.setdefault(unified[spec], []), stage) for stage, spec in different]
+    homes = [(buckets.setdefault(spec, []), stage) for stage, spec in different]
     for number in order:
         home, stage = homes[number]
         home.append(stage)
