@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol, TypeVar, TypeVarTuple
 
 MOST_KEPT: Final = 1024
 """Answers that one config keeps. A full memory starts afresh."""
-ANSWER_BYTES: Final = 2 << 10
+ANSWER_BYTES: Final = 1 << 10
 """What a usual answer weighs, its question included: rounded up."""
 _MOST_PAIRS: Final = 4
 _UNKNOWN: Final[Any] = object()

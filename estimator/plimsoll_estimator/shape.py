@@ -21,9 +21,9 @@ from plimsoll_estimator.objects import by_object, numbered
 
 Seen: TypeAlias = Literal["full", "sliding", "chunked"]
 _REFERENCE_BYTES: Final = 8
-_LAYER_BYTES: Final = 384
+_LAYER_BYTES: Final = 320
 """A layer with its mixers and its feed-forward block; measured, rounded up."""
-_PRICED_BYTES: Final = 384
+_PRICED_BYTES: Final = 256
 """What one kind of mixer needs of a cache."""
 
 
@@ -336,7 +336,7 @@ class Shape:
     def kept_bytes(self) -> int:
         """What it weighs with the answers kept with it, on the large side: its layers, and of each answer a reference a kind."""
         answer = ANSWER_BYTES + _REFERENCE_BYTES * len(self.kinds) + _PRICED_BYTES * len(self.mixers)
-        return _LAYER_BYTES * len(self.kinds) + 4 * _REFERENCE_BYTES * len(self.layers) + answer * (1 + len(self._kept))
+        return _LAYER_BYTES * len(self.kinds) + 3 * _REFERENCE_BYTES * len(self.layers) + answer * (1 + len(self._kept))
 
     @property
     def kinds(self) -> tuple[Layer, ...]:
