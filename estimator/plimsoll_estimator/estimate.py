@@ -21,7 +21,7 @@ from plimsoll_estimator.overhead import host_memory_bytes, outside_budget, stage
 from plimsoll_estimator.overhead.adapters import resident_weights
 from plimsoll_estimator.overhead.startup import Refusal
 from plimsoll_estimator.prepared import Prepared
-from plimsoll_estimator.quantization.methods import weight_only
+from plimsoll_estimator.quantization.settings import weight_only
 from plimsoll_estimator.resolve import resolve
 from plimsoll_estimator.resolved import Estimate, Gpu, RankWeights, ResolvedArgs
 from plimsoll_estimator.shape import Shape

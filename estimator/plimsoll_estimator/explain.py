@@ -26,7 +26,7 @@ from plimsoll_estimator.overhead.persistent import persistent_bytes
 from plimsoll_estimator.overhead.sampler import sampler_of
 from plimsoll_estimator.overhead.widths import Widths, widths_of
 from plimsoll_estimator.prepared import requested_bytes
-from plimsoll_estimator.quantization.methods import weight_only
+from plimsoll_estimator.quantization.settings import weight_only
 from plimsoll_estimator.resolved import Estimate, KvPlan, RankEstimate, ResolvedArgs
 from plimsoll_estimator.shape import Shape
 from plimsoll_estimator.units import round_up

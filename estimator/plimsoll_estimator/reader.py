@@ -246,6 +246,12 @@ def _tower_type(own: str, built: Mapping[str, Any] | None, key: str) -> str:
 
 
 @kept_with_config
+def tower_layers(tower: HfConfig) -> int:
+    """How many layers a tower's configuration has. Raises InvalidInput as `tower_size`."""
+    named = next((key for key in TOWER_SPELLINGS["num_hidden_layers"] if key in tower), "num_hidden_layers")
+    return positive(tower, named, limit=MAX_TOWER_LAYERS)
+
+
 def tower_size(tower: HfConfig) -> TowerSize:
     """The dimensions of a tower's configuration. Raises InvalidInput naming one that is missing, 0 or beyond its bound."""
     held = tower.as_mapping()
@@ -262,7 +268,7 @@ def tower_size(tower: HfConfig) -> TowerSize:
         raise InvalidInput(f"{tower.path}.mlp_ratio", ratio, f"must be more than 0 and at most {_MOST_RATIO}")
     by_ratio = ratio is not None and not any(key in tower for key in TOWER_SPELLINGS["intermediate_size"])
     return TowerSize(
-        layers=read("num_hidden_layers", MAX_TOWER_LAYERS),
+        layers=tower_layers(tower),
         hidden_size=hidden,
         heads=read("num_attention_heads", MAX_WIDTH),
         intermediate_size=int(hidden * (ratio or 0)) if by_ratio else read("intermediate_size", MAX_WIDTH),

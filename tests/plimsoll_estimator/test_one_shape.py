@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from plimsoll_estimator import catalogue
 from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import TEXT_KEYS, HfConfig
+from plimsoll_estimator.mixers import Experts
 from plimsoll_estimator.models.register import shape_of
 from plimsoll_estimator.overhead.widths import widths_of
 from plimsoll_estimator.reader import SPELLINGS
 from plimsoll_estimator.resolve.facts import layout_bounds
-from plimsoll_estimator.shape import Experts, Layer, Shape
+from plimsoll_estimator.shape import Layer, Shape
 
 NAMES = catalogue.names()
 MAY_BE_ZERO = {"heads", "kv_heads", "head_dim"}  # of a model of states alone

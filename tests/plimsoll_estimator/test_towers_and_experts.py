@@ -15,7 +15,7 @@ from plimsoll_estimator.overhead import stage_overhead, widths_of
 from plimsoll_estimator.overhead.encoder import encoder_peak_bytes
 from plimsoll_estimator.overhead.experts import expert_workspace_bytes, passing_expert_bytes
 from plimsoll_estimator.overhead.widths import Widths
-from plimsoll_estimator.quantization.methods import weight_only
+from plimsoll_estimator.quantization.settings import weight_only
 from plimsoll_estimator.resolve import resolve
 from plimsoll_estimator.resolved import Estimate, ResolvedArgs
 

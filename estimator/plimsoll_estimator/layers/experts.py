@@ -13,7 +13,7 @@ from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal
 from plimsoll_estimator.layers.decoder import DecoderStyle, attention, mlp, rope_table, stack
 from plimsoll_estimator.layers.rank import Rank
-from plimsoll_estimator.shape import Experts, Mlp
+from plimsoll_estimator.mixers import Experts, Mlp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

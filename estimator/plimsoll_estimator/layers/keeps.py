@@ -17,9 +17,7 @@ from plimsoll_estimator.layers.kv_dtype import kv_head_bytes, mla_token_bytes
 from plimsoll_estimator.layers.needs import AttentionNeed, ModelNeeds, Need, StateNeed
 from plimsoll_estimator.layers.planner_rules import PlannerRules
 from plimsoll_estimator.layers.recurrent import GDN_CHECKPOINT_ALIGNMENT, state_need
-from plimsoll_estimator.objects import by_object, for_each
-from plimsoll_estimator.resolved import ResolvedArgs
-from plimsoll_estimator.shape import (
+from plimsoll_estimator.mixers import (
     Attention,
     CompressedLatent,
     CrossAttention,
@@ -27,13 +25,14 @@ from plimsoll_estimator.shape import (
     IndexKeys,
     KimiDelta,
     Latent,
-    Layer,
     Lightning,
     Mamba1,
     Mamba2,
-    Shape,
     ShortConv,
 )
+from plimsoll_estimator.objects import by_object, for_each
+from plimsoll_estimator.resolved import ResolvedArgs
+from plimsoll_estimator.shape import Layer, Shape
 
 _NOTHING: Final = Backend(name="NONE")
 _V4_TOKEN_BYTES: Final = 584

@@ -9,7 +9,7 @@ from __future__ import annotations
 from plimsoll_estimator.layers.planner_rules import rules_for
 from plimsoll_estimator.layers.rank import Rank, divide
 from plimsoll_estimator.layers.rope import rope, rope_parameters
-from plimsoll_estimator.shape import Latent
+from plimsoll_estimator.mixers import Latent
 
 
 def latent_attention(rank: Rank, parent: str, mixer: Latent, hidden: int, bias: bool = False) -> None:

@@ -14,8 +14,8 @@ from plimsoll_estimator.errors import EngineRefusal, Unsupported
 from plimsoll_estimator.layers.kv_dtype import dtype_bytes
 from plimsoll_estimator.layers.needs import StateNeed
 from plimsoll_estimator.layers.planner_rules import PlannerRules
+from plimsoll_estimator.mixers import DeltaNet, KimiDelta, Lightning, Mamba1, Mamba2, ShortConv, State
 from plimsoll_estimator.resolved import ResolvedArgs
-from plimsoll_estimator.shape import DeltaNet, KimiDelta, Lightning, Mamba1, Mamba2, ShortConv, State
 
 CacheMode = Literal["none", "align", "all"]
 GDN_CHECKPOINT_ALIGNMENT: Final = 64

@@ -10,7 +10,7 @@ from __future__ import annotations
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import EngineRefusal
 from plimsoll_estimator.layers.rank import Rank, divide
-from plimsoll_estimator.shape import DeltaNet, Mamba1, Mamba2, ShortConv
+from plimsoll_estimator.mixers import DeltaNet, Mamba1, Mamba2, ShortConv
 
 
 def mamba1(rank: Rank, parent: str, hidden: int, mixer: Mamba1, *, bias: bool, conv_bias: bool, norms: bool) -> None:

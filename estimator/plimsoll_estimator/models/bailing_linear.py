@@ -17,11 +17,12 @@ from plimsoll_estimator.layers.experts import MoeStyle, feed_forward
 from plimsoll_estimator.layers.latent import latent_attention
 from plimsoll_estimator.layers.rank import FLOAT32, Rank, divide
 from plimsoll_estimator.layers.rope import rope, rope_parameters
+from plimsoll_estimator.mixers import Latent, Lightning
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model
 from plimsoll_estimator.models.stacks import hybrid, routed_experts, sparse_from
 from plimsoll_estimator.reader import MAX_WIDTH, positive
-from plimsoll_estimator.shape import Dimensions, Latent, Layer, Lightning
+from plimsoll_estimator.shape import Dimensions, Layer
 
 _STYLE: Final = DecoderStyle(ties=False, mlp_bias=("use_bias",))
 _NORM_GROUPS: Final = 4

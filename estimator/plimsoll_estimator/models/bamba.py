@@ -10,9 +10,10 @@ from plimsoll_estimator.layers.decoder import DecoderStyle, attention, everywher
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.layers.rope import rope
 from plimsoll_estimator.layers.state import mamba2
+from plimsoll_estimator.mixers import Mamba2, Mlp
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model
-from plimsoll_estimator.shape import Dimensions, Layer, Mamba2, Mlp
+from plimsoll_estimator.shape import Dimensions, Layer
 
 _STYLE = everywhere(DecoderStyle(mlp_bias=("mlp_bias",), mlp="feed_forward"))
 

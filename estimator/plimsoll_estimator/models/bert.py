@@ -10,11 +10,12 @@ from dataclasses import replace
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.rank import FLOAT32, INT64, Rank
 from plimsoll_estimator.layers.rope import rope
+from plimsoll_estimator.mixers import Attention, Mlp
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model, always
 from plimsoll_estimator.models.stacks import dense
 from plimsoll_estimator.reader import positive
-from plimsoll_estimator.shape import Attention, Dimensions, Layer, Mlp
+from plimsoll_estimator.shape import Dimensions, Layer
 
 _LABELS = 2
 

@@ -11,10 +11,11 @@ from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import DecoderStyle, attention, mlp, rope_table, stack
 from plimsoll_estimator.layers.experts import MoeStyle, feed_forward
 from plimsoll_estimator.layers.rank import Rank, divide
+from plimsoll_estimator.mixers import Attention, Mlp
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model
 from plimsoll_estimator.models.stacks import dense, routed_experts, windowed
-from plimsoll_estimator.shape import Attention, Dimensions, Layer, Mlp
+from plimsoll_estimator.shape import Dimensions, Layer
 
 _COHERE = DecoderStyle(every_stage=("embedding", "norm"), norms=1)
 _EXPERTS = MoeStyle()

@@ -11,10 +11,11 @@ from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import DecoderStyle, attention, everywhere, stack
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.layers.rope import rope
+from plimsoll_estimator.mixers import Experts
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model
 from plimsoll_estimator.reader import positive
-from plimsoll_estimator.shape import Dimensions, Experts, Layer
+from plimsoll_estimator.shape import Dimensions, Layer
 
 
 def _nested(text: HfConfig, key: str) -> HfConfig:

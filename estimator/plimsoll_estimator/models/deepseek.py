@@ -16,11 +16,12 @@ from plimsoll_estimator.layers.experts import MoeStyle, build_moe, feed_forward
 from plimsoll_estimator.layers.latent import indexer, latent_attention, latent_rope
 from plimsoll_estimator.layers.predictions import prediction_modules
 from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.mixers import Experts, Latent, Mlp
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model, unless_causal
 from plimsoll_estimator.models.stacks import behind_dense, predicted, routed_experts
 from plimsoll_estimator.reader import MAX_LAYERS, MAX_WIDTH, positive
-from plimsoll_estimator.shape import Dimensions, Experts, Latent, Layer, Mlp
+from plimsoll_estimator.shape import Dimensions, Layer
 
 _STYLE = DecoderStyle(ties=False)
 

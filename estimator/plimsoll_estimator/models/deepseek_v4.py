@@ -16,11 +16,12 @@ from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import DecoderStyle, mlp, stack
 from plimsoll_estimator.layers.rank import Rank, divide
 from plimsoll_estimator.layers.rope import rope, rope_parameters
+from plimsoll_estimator.mixers import CompressedLatent, Experts
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model
 from plimsoll_estimator.models.stacks import predicted, routed_experts
 from plimsoll_estimator.reader import MAX_WIDTH, positive
-from plimsoll_estimator.shape import CompressedLatent, Dimensions, Experts, Layer
+from plimsoll_estimator.shape import Dimensions, Layer
 from plimsoll_estimator.units import round_up
 
 _STYLE = DecoderStyle()

@@ -14,11 +14,12 @@ from plimsoll_estimator.layers.decoder import DecoderStyle, build_decoder
 from plimsoll_estimator.layers.experts import MoeStyle, build_moe
 from plimsoll_estimator.layers.predictions import decoder_modules
 from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.mixers import Mlp
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model
 from plimsoll_estimator.models.stacks import dense, predicted, routed_experts, windowed
 from plimsoll_estimator.reader import positive
-from plimsoll_estimator.shape import Dimensions, Layer, Mlp
+from plimsoll_estimator.shape import Dimensions, Layer
 
 ERNIE4_5 = DecoderStyle(qkv_bias=("use_bias",), o_bias=("use_bias",), mlp_bias=("use_bias",))
 

@@ -12,9 +12,10 @@ from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import DecoderStyle, attention, mlp, stack
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.layers.rope import rope
+from plimsoll_estimator.mixers import Mlp
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model
-from plimsoll_estimator.shape import Dimensions, Layer, Mlp, alike
+from plimsoll_estimator.shape import Dimensions, Layer, alike
 
 _FALCON = DecoderStyle(
     gated=False,

@@ -10,9 +10,10 @@ from plimsoll_estimator.layers.decoder import DecoderStyle, attention, mlp, stac
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.layers.rope import rope
 from plimsoll_estimator.layers.state import local_groups, mamba2
+from plimsoll_estimator.mixers import Mamba2, Mlp
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model
-from plimsoll_estimator.shape import Dimensions, Layer, Mamba2, Mlp, alike
+from plimsoll_estimator.shape import Dimensions, Layer, alike
 
 _STYLE = DecoderStyle(qkv_bias=("attention_bias",), o_bias=("attention_bias",), mlp_bias=("mlp_bias",))
 

@@ -14,11 +14,12 @@ from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import DecoderStyle, attention, build_decoder, mlp, stack
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.layers.rope import rope, rope_parameters
+from plimsoll_estimator.mixers import Attention, Experts, Mlp
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model, always, seeing, unless_causal
 from plimsoll_estimator.models.stacks import dense, routed_experts, windowed
 from plimsoll_estimator.reader import positive
-from plimsoll_estimator.shape import Attention, Dimensions, Experts, Layer, Mlp
+from plimsoll_estimator.shape import Dimensions, Layer
 from plimsoll_estimator.towers.compose import with_tower
 from plimsoll_estimator.towers.gemma4 import gemma4_audio_tower, gemma4_tower
 from plimsoll_estimator.towers.siglip import gemma3_tower

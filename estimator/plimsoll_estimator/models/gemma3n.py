@@ -12,12 +12,13 @@ from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import attention, mlp
 from plimsoll_estimator.layers.rank import FLOAT32, Rank
+from plimsoll_estimator.mixers import Attention, Mlp
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.gemma import GEMMA3, local_or_global_rope
 from plimsoll_estimator.models.record import Model
 from plimsoll_estimator.models.stacks import windowed
 from plimsoll_estimator.reader import positive
-from plimsoll_estimator.shape import Attention, Dimensions, Layer, Mlp
+from plimsoll_estimator.shape import Dimensions, Layer
 
 MOST_STREAMS = 64
 _WIDTH = 16384

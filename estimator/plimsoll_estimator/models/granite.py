@@ -16,10 +16,11 @@ from plimsoll_estimator.layers.experts import BLOCK_SPARSE, build_moe, moe
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.layers.rope import rope
 from plimsoll_estimator.layers.state import mamba2
+from plimsoll_estimator.mixers import Attention, Experts, Mamba2, Mlp
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model
 from plimsoll_estimator.models.stacks import ATTENDS, by_name, dense, hybrid, mixture, routed_experts
-from plimsoll_estimator.shape import Attention, Dimensions, Experts, Layer, Mamba2, Mlp
+from plimsoll_estimator.shape import Dimensions, Layer
 
 GRANITE = DecoderStyle(qkv_bias=("attention_bias",), o_bias=("attention_bias",), mlp_bias=("mlp_bias",))
 _SPARSE: Final = everywhere(replace(GRANITE, mlp_bias="no"))

@@ -15,11 +15,12 @@ from plimsoll_estimator.layers.decoder import DecoderStyle, attention, build_dec
 from plimsoll_estimator.layers.experts import MoeStyle, build_moe, check_expert_count
 from plimsoll_estimator.layers.predictions import decoder_modules
 from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.mixers import Experts, Mlp
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model
 from plimsoll_estimator.models.stacks import behind_dense, routed_experts, windowed
 from plimsoll_estimator.reader import MAX_WIDTH, experts, positive
-from plimsoll_estimator.shape import Dimensions, Experts, Layer, Mlp
+from plimsoll_estimator.shape import Dimensions, Layer
 
 HUNYUAN = DecoderStyle(
     qk_norm="head",

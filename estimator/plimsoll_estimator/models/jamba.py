@@ -10,10 +10,11 @@ from plimsoll_estimator.layers.decoder import DecoderStyle, attention, everywher
 from plimsoll_estimator.layers.experts import MoeStyle, feed_forward
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.layers.state import mamba1
+from plimsoll_estimator.mixers import Mamba1, Mlp
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model
 from plimsoll_estimator.reader import MAX_LAYERS, MAX_WIDTH, positive
-from plimsoll_estimator.shape import Dimensions, Layer, Mamba1, Mlp
+from plimsoll_estimator.shape import Dimensions, Layer
 
 _STYLE = everywhere(DecoderStyle(ties=False, attention="", mlp="feed_forward"))
 

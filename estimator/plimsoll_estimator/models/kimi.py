@@ -14,12 +14,13 @@ from plimsoll_estimator.layers.decoder import DecoderStyle, mlp, stack
 from plimsoll_estimator.layers.experts import MoeStyle, feed_forward
 from plimsoll_estimator.layers.latent import expanded, latent_attention
 from plimsoll_estimator.layers.rank import Rank, divide
+from plimsoll_estimator.mixers import Experts, KimiDelta, Latent, Mlp
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.deepseek import V3
 from plimsoll_estimator.models.record import Model, seeing
 from plimsoll_estimator.models.stacks import behind_dense, routed_experts
 from plimsoll_estimator.reader import MAX_WIDTH, experts, positive
-from plimsoll_estimator.shape import Dimensions, Experts, KimiDelta, Latent, Layer, Mlp
+from plimsoll_estimator.shape import Dimensions, Layer
 from plimsoll_estimator.towers.compose import behind
 from plimsoll_estimator.towers.moonvit import kimi_k3_tower, kimi_vl_tower, moonvit_tower
 from plimsoll_estimator.units import round_up

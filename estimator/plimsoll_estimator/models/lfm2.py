@@ -15,11 +15,12 @@ from plimsoll_estimator.layers.experts import MoeStyle, check_expert_count, feed
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.layers.rope import rope
 from plimsoll_estimator.layers.state import short_conv
+from plimsoll_estimator.mixers import Mlp, ShortConv
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model, seeing
 from plimsoll_estimator.models.stacks import by_name, hybrid, routed_experts, sparse_from
 from plimsoll_estimator.reader import MAX_WIDTH, NO_OVERRIDES, TIES, positive
-from plimsoll_estimator.shape import Dimensions, Layer, Mlp, ShortConv
+from plimsoll_estimator.shape import Dimensions, Layer
 from plimsoll_estimator.towers.compose import behind
 from plimsoll_estimator.towers.siglip import lfm2_vl_tower
 from plimsoll_estimator.units import round_up

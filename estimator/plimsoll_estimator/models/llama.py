@@ -14,11 +14,12 @@ from plimsoll_estimator.engine_version import OLDEST_KNOWN, EngineVersion
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import EVERY_PART, DecoderStyle, build_decoder, rope_tables_by_window
 from plimsoll_estimator.layers.rank import FLOAT32, Rank, divide
+from plimsoll_estimator.mixers import Mlp
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model, unless_causal
 from plimsoll_estimator.models.stacks import Layers, dense, windowed
 from plimsoll_estimator.reader import TIES, positive
-from plimsoll_estimator.shape import Dimensions, Layer, Mlp
+from plimsoll_estimator.shape import Dimensions, Layer
 
 LLAMA = DecoderStyle(qkv_bias=("attention_bias", "bias"), o_bias=("attention_bias", "bias"), mlp_bias=("mlp_bias",))
 CWM = replace(LLAMA, transformers_since=EngineVersion(0, 32))

@@ -10,11 +10,12 @@ from plimsoll_estimator.layers.decoder import DecoderStyle, mlp, stack
 from plimsoll_estimator.layers.experts import MoeStyle, feed_forward
 from plimsoll_estimator.layers.latent import latent_attention, latent_rope
 from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.mixers import Latent, Mlp
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model
 from plimsoll_estimator.models.stacks import prediction_modules, routed_experts
 from plimsoll_estimator.reader import MAX_WIDTH, positive
-from plimsoll_estimator.shape import Dimensions, Latent, Layer, Mlp
+from plimsoll_estimator.shape import Dimensions, Layer
 
 _STYLE = DecoderStyle(ties=False)
 

@@ -12,10 +12,11 @@ from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.decoder import DecoderStyle, everywhere, stack
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.layers.state import mamba1, mamba2
+from plimsoll_estimator.mixers import Mamba1, Mamba2
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model
 from plimsoll_estimator.reader import MAX_WIDTH, positive
-from plimsoll_estimator.shape import Dimensions, Layer, Mamba1, Mamba2, alike
+from plimsoll_estimator.shape import Dimensions, Layer, alike
 
 _STYLE: Final = everywhere(DecoderStyle())
 

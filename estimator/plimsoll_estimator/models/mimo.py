@@ -12,11 +12,12 @@ from plimsoll_estimator.layers.decoder import DecoderStyle, stack
 from plimsoll_estimator.layers.experts import MoeStyle, feed_forward
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.layers.rope import rope
+from plimsoll_estimator.mixers import Attention, Experts, Mlp
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model
 from plimsoll_estimator.models.stacks import behind_dense, by_name, prediction_modules, routed_experts
 from plimsoll_estimator.reader import MAX_WIDTH, positive
-from plimsoll_estimator.shape import Attention, Dimensions, Experts, Layer, Mlp
+from plimsoll_estimator.shape import Dimensions, Layer
 
 _STYLE = DecoderStyle()
 _FULL_EVERY = 6

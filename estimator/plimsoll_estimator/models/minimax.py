@@ -14,11 +14,12 @@ from plimsoll_estimator.layers.decoder import DecoderStyle, attention, mlp, stac
 from plimsoll_estimator.layers.experts import MoeStyle, feed_forward
 from plimsoll_estimator.layers.rank import VOCABULARY_PADDING, Rank, divide
 from plimsoll_estimator.layers.rope import rope
+from plimsoll_estimator.mixers import Experts, IndexKeys, Lightning, Mlp
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model, seeing
 from plimsoll_estimator.models.stacks import ATTENDS, by_name, hybrid, mixture, routed_experts
 from plimsoll_estimator.reader import MAX_WIDTH, positive
-from plimsoll_estimator.shape import Dimensions, Experts, IndexKeys, Layer, Lightning, Mlp, stage_layers
+from plimsoll_estimator.shape import Dimensions, Layer, stage_layers
 from plimsoll_estimator.towers.compose import behind
 from plimsoll_estimator.towers.minimax_vit import minimax_tower
 from plimsoll_estimator.units import round_up

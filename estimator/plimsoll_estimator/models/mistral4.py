@@ -17,11 +17,12 @@ from plimsoll_estimator.layers.decoder import DecoderStyle, stack
 from plimsoll_estimator.layers.experts import MoeStyle, feed_forward
 from plimsoll_estimator.layers.latent import latent_attention
 from plimsoll_estimator.layers.rank import FLOAT32, Rank
+from plimsoll_estimator.mixers import Latent, Mixer
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model
 from plimsoll_estimator.models.stacks import behind_dense, routed_experts
 from plimsoll_estimator.reader import MAX_WIDTH, positive
-from plimsoll_estimator.shape import Dimensions, Latent, Layer, Mixer
+from plimsoll_estimator.shape import Dimensions, Layer
 
 _STYLE: Final = DecoderStyle()
 _SPARSE: Final = MoeStyle()

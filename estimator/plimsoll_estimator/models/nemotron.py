@@ -18,11 +18,12 @@ from plimsoll_estimator.layers.decoder import DecoderStyle, attention, build_dec
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.layers.rope import rope
 from plimsoll_estimator.layers.state import mamba2
+from plimsoll_estimator.mixers import Attention, Experts, Mamba2, Mixer, Mlp
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model
 from plimsoll_estimator.models.stacks import by_name, dense, predicted
 from plimsoll_estimator.reader import MAX_WIDTH, positive
-from plimsoll_estimator.shape import Attention, Dimensions, Experts, Layer, Mamba2, Mixer, Mlp
+from plimsoll_estimator.shape import Dimensions, Layer
 from plimsoll_estimator.units import round_up
 
 NEMOTRON = DecoderStyle(

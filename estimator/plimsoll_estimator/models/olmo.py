@@ -25,11 +25,12 @@ from plimsoll_estimator.layers.decoder import (
 from plimsoll_estimator.layers.experts import MoeStyle, build_moe
 from plimsoll_estimator.layers.rank import Rank, divide
 from plimsoll_estimator.layers.rope import rope
+from plimsoll_estimator.mixers import DeltaNet, Mlp
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model
 from plimsoll_estimator.models.stacks import ATTENDS, by_name, dense, hybrid, mixture
 from plimsoll_estimator.reader import MAX_WIDTH, positive
-from plimsoll_estimator.shape import DeltaNet, Dimensions, Layer, Mlp
+from plimsoll_estimator.shape import Dimensions, Layer
 
 _PERIOD: Final = 4
 OLMO = DecoderStyle(

@@ -24,11 +24,12 @@ from plimsoll_estimator.layers.predictions import decoder_modules
 from plimsoll_estimator.layers.rank import FLOAT32, Rank, divide
 from plimsoll_estimator.layers.rope import rope
 from plimsoll_estimator.layers.state import delta_net
+from plimsoll_estimator.mixers import DeltaNet, Experts, Mixer, Mlp
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model, unless_causal
 from plimsoll_estimator.models.stacks import ATTENDS, Layers, by_name, dense, hybrid, routed_experts, sparse_from
 from plimsoll_estimator.reader import MAX_LAYERS, positive
-from plimsoll_estimator.shape import DeltaNet, Dimensions, Experts, Layer, Mixer, Mlp
+from plimsoll_estimator.shape import Dimensions, Layer
 
 QWEN2 = DecoderStyle(qkv_bias="yes")
 QWEN3 = DecoderStyle(qkv_bias=("attention_bias",), qk_norm="head")

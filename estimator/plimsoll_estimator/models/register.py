@@ -20,10 +20,11 @@ from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kept import kept_with_config
+from plimsoll_estimator.mixers import Experts
 from plimsoll_estimator.models.record import Model, Wrapper, always
 from plimsoll_estimator.models.releases import releases_with
 from plimsoll_estimator.reader import EXPERTS, MAX_WIDTH, VISION, dimensions, experts, language, positive, text_type, tower, tower_size
-from plimsoll_estimator.shape import Experts, Shape, TowerBlocks, Vision
+from plimsoll_estimator.shape import Shape, TowerBlocks, Vision
 
 _HEADS: Final = (
     "ForTextEncoding", "EmbeddingModel", "ForSequenceClassification", "ForTokenClassification", "ClassificationModel",

@@ -12,9 +12,10 @@ from typing import Final, TypeVar
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.mixers import STATES, Attention, DeltaNet, Experts, Latent, Mamba2, Mixer, Mlp
 from plimsoll_estimator.objects import numbered, uniform
 from plimsoll_estimator.reader import EXPERTS_PER_TOKEN, MAX_LAYERS, MAX_WIDTH, PREDICTION_MODULES, SHARED_EXPERTS, experts, positive
-from plimsoll_estimator.shape import STATES, Attention, DeltaNet, Dimensions, Experts, Latent, Layer, Mamba2, Mixer, Mlp, alike
+from plimsoll_estimator.shape import Dimensions, Layer, alike
 from plimsoll_estimator.units import ceil_div
 
 KNOWN_KINDS: Final = frozenset({"full_attention", "attention", "sliding_attention", "chunked_attention", "global", "local"})

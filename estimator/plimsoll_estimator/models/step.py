@@ -13,11 +13,12 @@ from plimsoll_estimator.layers.decoder import DecoderStyle, attention, stack
 from plimsoll_estimator.layers.experts import MoeStyle, feed_forward
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.layers.rope import rope
+from plimsoll_estimator.mixers import Attention, Experts, Mlp
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model, Wrapper, seeing
 from plimsoll_estimator.models.stacks import by_name
 from plimsoll_estimator.reader import MAX_WIDTH, positive
-from plimsoll_estimator.shape import Attention, Dimensions, Experts, Layer, Mlp
+from plimsoll_estimator.shape import Dimensions, Layer
 from plimsoll_estimator.towers.compose import behind
 from plimsoll_estimator.towers.perception import perception_tower
 

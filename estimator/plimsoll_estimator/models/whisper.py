@@ -9,10 +9,11 @@ from collections.abc import Mapping
 
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.rank import Rank
+from plimsoll_estimator.mixers import CrossAttention, Mlp
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model
 from plimsoll_estimator.reader import MAX_LAYERS, positive
-from plimsoll_estimator.shape import CrossAttention, Dimensions, Layer, Mlp, alike
+from plimsoll_estimator.shape import Dimensions, Layer, alike
 
 _KERNEL = 3
 _SOURCE, _TARGET, _MEL_BINS = 1500, 448, 80

@@ -15,11 +15,12 @@ from plimsoll_estimator.layers.decoder import DecoderStyle, mlp, stack
 from plimsoll_estimator.layers.rank import Rank, divide
 from plimsoll_estimator.layers.rope import rope
 from plimsoll_estimator.layers.state import mamba2
+from plimsoll_estimator.mixers import Mamba2, Mixer, Mlp
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model
 from plimsoll_estimator.models.stacks import by_name
 from plimsoll_estimator.reader import MAX_WIDTH, positive
-from plimsoll_estimator.shape import Dimensions, Layer, Mamba2, Mixer, Mlp
+from plimsoll_estimator.shape import Dimensions, Layer
 
 MOST_BLOCKS: Final = 64
 LONG_CONTEXT: Final = 16384

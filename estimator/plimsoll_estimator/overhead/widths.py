@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from plimsoll_estimator.kept import kept_with_config
-from plimsoll_estimator.shape import Attention, CompressedLatent, DeltaNet, Latent, Mamba1, Mamba2, Mixer, Mlp, Shape, TowerBlocks
+from plimsoll_estimator.mixers import Attention, CompressedLatent, DeltaNet, Latent, Mamba1, Mamba2, Mixer, Mlp
+from plimsoll_estimator.shape import Shape, TowerBlocks
 from plimsoll_estimator.units import round_up
 
 _ROWS_OF_VOCABULARY = 64

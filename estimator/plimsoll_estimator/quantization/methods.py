@@ -31,40 +31,20 @@ from plimsoll_estimator.quantization.names import Assigned, Ignored, Mode, check
 from plimsoll_estimator.quantization.patterns import MOST_ITEMS
 from plimsoll_estimator.quantization.quantized import Chooser, Quantized, Signature, no_scales
 from plimsoll_estimator.quantization.releases import stored_rules
+from plimsoll_estimator.quantization.settings import MOST_GROUPS, quantization_config, strings
 from plimsoll_estimator.reader import layers_named
 from plimsoll_estimator.resolved import ResolvedArgs
 
 _NOTHING: Final = HfConfig({}, "quantization_config")
-_MOST_GROUPS: Final = 64
 MOST_LAYERS: Final = 2048
 """Layers that a config may have (resolve/sanity.py), for the budget of those that do not say how many."""
-
-
-@kept_with_config
-def quantization_config(config: HfConfig) -> HfConfig:
-    """The checkpoint's quantisation settings: of the root, of the text part, or none (empty)."""
-    text = config.text
-    for holder in (config, text):
-        for key in ("quantization_config", "compression_config"):
-            found = holder.sub(key)
-            if found is not None:
-                return found
-    return _NOTHING
-
-
-def _strings(settings: HfConfig, *keys: str) -> tuple[str, ...]:
-    for key in keys:
-        values = settings.list_or_none(key)
-        if values:
-            return tuple(value for value in values if isinstance(value, str))
-    return ()
 
 
 @kept_with_config
 def _ignored(settings: HfConfig, mode: Mode, keys: tuple[str, ...]) -> Ignored:
     """The ignore list under the first of these keys; made once, whatever layouts are tried."""
     key = next((key for key in keys if settings.raw(key)), keys[0])
-    return Ignored(_strings(settings, *keys), mode, f"{settings.path}.{key}")
+    return Ignored(strings(settings, *keys), mode, f"{settings.path}.{key}")
 
 
 def _chosen(form: Form, ignored: Ignored) -> tuple[Chooser, Chooser]:
@@ -145,8 +125,8 @@ def _compressed_tensors(settings: HfConfig, resolved: ResolvedArgs) -> Method:
     rules = stored_rules(resolved.version)
     ignored = _ignored(settings, "exact", ("ignore",))
     groups = settings.sub("config_groups") or _NOTHING
-    if len(groups.as_mapping()) > _MOST_GROUPS:
-        raise InvalidInput(groups.path, len(groups.as_mapping()), f"must be at most {_MOST_GROUPS} groups")
+    if len(groups.as_mapping()) > MOST_GROUPS:
+        raise InvalidInput(groups.path, len(groups.as_mapping()), f"must be at most {MOST_GROUPS} groups")
     targets_of = _targets(settings)
     layout = settings.str_or_none("format") or ""
     linear: Form | None = None
@@ -186,7 +166,7 @@ def _targets(settings: HfConfig) -> Mapping[str, tuple[bool, Ignored]]:
     for key in groups:
         group = groups.sub(key)
         if group is not None:
-            said = _strings(group, "targets")
+            said = strings(group, "targets")
             names = Ignored([target for target in said if target != "Linear"], "exact", f"{group.path}.targets")
             size += names.size
             if size > MOST_ITEMS:
@@ -299,7 +279,7 @@ def _gptq(settings: HfConfig, resolved: ResolvedArgs) -> Method:
 def _gptq_ignored(settings: HfConfig) -> Ignored:
     rules = settings.sub("dynamic")
     skipped = [f"re:{name[2:]}" for name in rules if name.startswith("-:")] if rules is not None else []
-    return Ignored([*skipped, *_strings(settings, "modules_to_not_convert")], "substring", f"{settings.path}.dynamic")
+    return Ignored([*skipped, *strings(settings, "modules_to_not_convert")], "substring", f"{settings.path}.dynamic")
 
 
 def _awq(settings: HfConfig, resolved: ResolvedArgs) -> Method:
@@ -397,14 +377,3 @@ def method_for(config: HfConfig, resolved: ResolvedArgs) -> Method:
         layers = layers_named(config)
         check_work(method.lists, MOST_LAYERS if layers is None else layers, settings.path)
     return method
-
-
-@kept_with_config
-@kept_with_config
-def weight_only(config: HfConfig) -> bool:
-    """Whether a compressed-tensors checkpoint quantises weights alone: no group has `input_activations` (compressed_tensors_moe.py)."""
-    groups = quantization_config(config).sub("config_groups")
-    if groups is None or len(groups.as_mapping()) > _MOST_GROUPS:
-        return False
-    parts = [groups.sub(name) for name in groups]
-    return bool(parts) and all(part is not None and part.sub("input_activations") is None for part in parts)

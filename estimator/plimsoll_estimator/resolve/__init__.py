@@ -51,8 +51,7 @@ _ASYNC_SPECULATION: Final = frozenset(
 
 def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion) -> ResolvedArgs:
     """ResolvedArgs of `version`. Raises EngineRefusal (vLLM would stop), InvalidInput (bad value), Unsupported (no rule)."""
-    _check_release(version)
-    check_values(args, version)
+    _check_given(args, version)
     shape = _shape_of(config, version)
     architecture = shape.architecture
     runner = _runner(config, architecture, args)
@@ -69,22 +68,15 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
     length = max_model_len(config, args.max_model_len, version)
     check_parallel(shape, tp, pp, dcp, bool(args.enable_expert_parallel), version)
     nodes = positive("nnodes", args.nnodes, 1, MOST_RANKS)
-    if nodes > 1:
-        check_nodes(tp, pp, dp, nodes, version)
+    check_nodes(tp, pp, dp, nodes, version)
     check_lora(shape, args, version)
     check_speculation(shape, args, version, tp)
-    speculative = args.num_speculative_tokens or 0
     v2 = _uses_v2_runner(shape, runner, args, quantization, version)
     chunked = args.enable_chunked_prefill is not False or (runner == "generate" and argument_rules(version).always_chunks)
     seqs, tokens = batch_sizes(config, architecture, args, gpu, version, length=length, chunked_prefill=chunked)
     check_batch(seqs, tokens, length, chunked)
-    check_kernels(gpu, version)
-    if version < V0_GONE:
-        pools = runner == "pooling"
-        check_core(
-            Start(architecture=architecture, args=args, gpu=gpu, dtype=dtype, quantization=quantization, pools=pools, latent=shape.latent),
-            version,
-        )
+    _check_core(shape, args, gpu, dtype, quantization, runner, version)
+    captured = capture_size(args, architecture, gpu, version, seqs=seqs, tokens=tokens, speculative=args.num_speculative_tokens or 0)
     asynchronous = _async_scheduling(args, runner, pp, v2, version)
     return ResolvedArgs(
         version=version,
@@ -108,15 +100,28 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
         enforce_eager=bool(args.enforce_eager),
         enable_prefix_caching=_prefix_caching(shape, args, runner, version),
         enable_chunked_prefill=chunked,
-        num_speculative_tokens=speculative,
+        num_speculative_tokens=args.num_speculative_tokens or 0,
         runner=runner,
         uses_v2_model_runner=v2,
         async_scheduling=asynchronous,
         max_in_flight_tokens=in_flight_tokens(tokens, pp, asynchronous, v2, version),
-        max_cudagraph_capture_size=capture_size(args, architecture, gpu, version, seqs=seqs, tokens=tokens, speculative=speculative),
+        max_cudagraph_capture_size=captured,
         nnodes=nodes,
         shares_experts=dp > 1 and shape.experts is not None,
     )
+
+
+def _check_core(
+    shape: Shape, args: EngineArgs, gpu: Gpu, dtype: str, quantization: str | None, runner: str, version: EngineVersion
+) -> None:
+    """Whether the release runs on the card at all and, where it has a V0 engine, runs this start on V1."""
+    check_kernels(gpu, version)
+    if version < V0_GONE:
+        pools = runner == "pooling"
+        start = Start(
+            architecture=shape.architecture, args=args, gpu=gpu, dtype=dtype, quantization=quantization, pools=pools, latent=shape.latent
+        )
+        check_core(start, version)
 
 
 @kept_with_config
@@ -126,6 +131,12 @@ def _shape_of(config: HfConfig, version: EngineVersion) -> Shape:
     architecture = architecture_of(config)
     check_registered(architecture, version)
     return read(config, architecture)
+
+
+def _check_given(args: EngineArgs, version: EngineVersion) -> None:
+    """A release with rules, and values that it lists."""
+    _check_release(version)
+    check_values(args, version)
 
 
 def _check_release(version: EngineVersion) -> None:

@@ -52,7 +52,9 @@ def check_parallel(shape: Shape, tp: int, pp: int, dcp: int, ep: bool, version: 
 
 
 def check_nodes(tp: int, pp: int, dp: int, nodes: int, version: EngineVersion) -> None:
-    """vLLM engine/arg_utils.py:create_engine_config with --nnodes. Raises EngineRefusal."""
+    """vLLM engine/arg_utils.py:create_engine_config with --nnodes; one node needs no check. Raises EngineRefusal."""
+    if nodes == 1:
+        return
     if not argument_rules(version).spans_nodes:
         raise EngineRefusal(
             Check.NODES_UNSUPPORTED,

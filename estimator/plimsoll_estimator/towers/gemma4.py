@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.layers.rank import Rank
-from plimsoll_estimator.reader import AUDIO, MAX_TOWER_LAYERS, MAX_WIDTH, positive, tower, tower_size
+from plimsoll_estimator.reader import AUDIO, MAX_WIDTH, positive, tower, tower_layers, tower_size
 from plimsoll_estimator.towers.encoder import vision_config
 
 _STRIDE = 4  # of both convolutions together, over as many mel bins as the first has channels
@@ -42,7 +42,7 @@ def gemma4_audio_tower(rank: Rank) -> None:
     if not list(audio):
         return
     hidden, heads = positive(audio, "hidden_size", limit=MAX_WIDTH), positive(audio, "num_attention_heads", limit=MAX_WIDTH)
-    layers = positive(audio, "num_hidden_layers", limit=MAX_TOWER_LAYERS)
+    layers = tower_layers(audio)
     out = positive(audio, "output_proj_dims", default=1536, limit=MAX_WIDTH)
     kernel = positive(audio, "conv_kernel_size", default=5, limit=MAX_WIDTH)
     first, second = _channels(audio)

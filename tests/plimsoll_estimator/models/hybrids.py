@@ -7,8 +7,9 @@ from typing import Any
 
 from plimsoll_estimator import catalogue
 from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.mixers import Attention, DeltaNet, KimiDelta, Latent, Lightning, Mamba1, Mamba2, ShortConv
 from plimsoll_estimator.models.register import architecture_of, read
-from plimsoll_estimator.shape import Attention, DeltaNet, KimiDelta, Latent, Layer, Lightning, Mamba1, Mamba2, Shape, ShortConv
+from plimsoll_estimator.shape import Layer, Shape
 
 _LETTERS = {Attention: "A", Mamba1: "M", Mamba2: "M", DeltaNet: "D", Lightning: "L", ShortConv: "C", KimiDelta: "K", Latent: "V"}
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from plimsoll_estimator import catalogue
 from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.mixers import Attention
 from plimsoll_estimator.models.register import architecture_of, read
-from plimsoll_estimator.shape import Attention, Layer, Shape
+from plimsoll_estimator.shape import Layer, Shape
 
 
 def shape_of(config: Mapping[str, Any]) -> Shape:

@@ -8,7 +8,7 @@ import pytest
 from tests.plimsoll_estimator.models.reading import routed, shape_of
 
 from plimsoll_estimator.errors import Unsupported
-from plimsoll_estimator.shape import Experts
+from plimsoll_estimator.mixers import Experts
 
 ARIA: dict[str, Any] = {"architectures": ["AriaForConditionalGeneration"], "model_type": "aria"}
 

@@ -6,7 +6,7 @@ import pytest
 from tests.plimsoll_estimator.models.hybrids import mixed, shape_of
 
 from plimsoll_estimator.errors import InvalidInput, Unsupported
-from plimsoll_estimator.shape import Experts, Mlp
+from plimsoll_estimator.mixers import Experts, Mlp
 
 LING: dict[str, Any] = {
     "model_type": "bailing_moe", "num_hidden_layers": 4, "hidden_size": 2048, "intermediate_size": 5632, "num_attention_heads": 16,

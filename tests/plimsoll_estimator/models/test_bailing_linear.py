@@ -15,7 +15,7 @@ from tests.plimsoll_estimator.models.reading import routed, shape_of
 
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import InvalidInput, Unsupported
-from plimsoll_estimator.shape import Experts, Latent, Lightning, Mlp
+from plimsoll_estimator.mixers import Experts, Latent, Lightning, Mlp
 
 SILENT: dict[str, Any] = {"architectures": ["BailingMoeV2_5ForCausalLM"], "model_type": "bailing_hybrid", "dtype": "bfloat16"}
 SAID: dict[str, Any] = {

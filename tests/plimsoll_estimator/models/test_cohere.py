@@ -9,7 +9,7 @@ from tests.plimsoll_estimator.models.reading import routed, seen, shape_of, ship
 from tests.plimsoll_estimator.test_weights_published import created_bytes
 
 from plimsoll_estimator.errors import Unsupported
-from plimsoll_estimator.shape import Experts, Mlp
+from plimsoll_estimator.mixers import Experts, Mlp
 
 R7B: dict[str, Any] = {"architectures": ["Cohere2ForCausalLM"], "model_type": "cohere2", "num_hidden_layers": 8, "num_key_value_heads": 8}
 SPARSE: dict[str, Any] = {**R7B, "architectures": ["Cohere2MoeForCausalLM"], "model_type": "cohere2_moe", "num_hidden_layers": 10}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.plimsoll_estimator.models.reading import routed, seen, shape_of
 
-from plimsoll_estimator.shape import Experts
+from plimsoll_estimator.mixers import Experts
 
 INSTRUCT: dict[str, Any] = {
     "architectures": ["DbrxForCausalLM"], "model_type": "dbrx", "d_model": 6144, "n_heads": 48, "n_layers": 40, "max_seq_len": 32768,

@@ -16,9 +16,10 @@ from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.hardware import gpu_from
 from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.mixers import Experts, Latent, Mlp
 from plimsoll_estimator.models.register import find
 from plimsoll_estimator.resolve import resolve
-from plimsoll_estimator.shape import Experts, Latent, Mlp, Shape
+from plimsoll_estimator.shape import Shape
 from plimsoll_estimator.weights import weights_per_stage
 
 SILENT_V3: dict[str, Any] = {"architectures": ["DeepseekV3ForCausalLM"], "model_type": "deepseek_v3", "num_hidden_layers": 8}

@@ -8,7 +8,7 @@ import pytest
 from tests.plimsoll_estimator.models.reading import routed, shape_of
 
 from plimsoll_estimator.errors import Unsupported
-from plimsoll_estimator.shape import Attention, Experts
+from plimsoll_estimator.mixers import Attention, Experts
 
 TEXT: dict[str, Any] = {
     "model_type": "deepseek_v2", "hidden_size": 1280, "intermediate_size": 6848, "moe_intermediate_size": 896, "num_hidden_layers": 12,

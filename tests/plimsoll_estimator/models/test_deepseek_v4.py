@@ -8,7 +8,7 @@ import pytest
 from tests.plimsoll_estimator.models.reading import routed, shape_of, shipped
 
 from plimsoll_estimator.errors import InvalidInput, Unsupported
-from plimsoll_estimator.shape import CompressedLatent, Experts
+from plimsoll_estimator.mixers import CompressedLatent, Experts
 
 SMALL: dict[str, Any] = {
     "architectures": ["DeepseekV4ForCausalLM"], "model_type": "deepseek_v4", "num_hidden_layers": 3, "hidden_size": 4096,

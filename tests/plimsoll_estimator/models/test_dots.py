@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.plimsoll_estimator.models.reading import routed, seen, shape_of
 
-from plimsoll_estimator.shape import Experts
+from plimsoll_estimator.mixers import Experts
 
 INST: dict[str, Any] = {
     "architectures": ["Dots1ForCausalLM"], "model_type": "dots1", "hidden_size": 4096, "num_hidden_layers": 6,

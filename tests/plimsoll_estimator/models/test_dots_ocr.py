@@ -10,7 +10,7 @@ from tests.plimsoll_estimator.models.reading import seen, shape_of
 
 from plimsoll_estimator import catalogue
 from plimsoll_estimator.errors import Unsupported
-from plimsoll_estimator.shape import Attention, Mlp
+from plimsoll_estimator.mixers import Attention, Mlp
 
 OCR: dict[str, Any] = dict(catalogue.lookup("rednote-hilab/dots.ocr").as_mapping())
 VISION: dict[str, Any] = OCR["vision_config"]

@@ -8,7 +8,7 @@ import pytest
 from tests.plimsoll_estimator.models.reading import routed, seen, shape_of, shipped
 
 from plimsoll_estimator.errors import Unsupported
-from plimsoll_estimator.shape import Experts, Mlp
+from plimsoll_estimator.mixers import Experts, Mlp
 
 SPARSE: dict[str, Any] = {"architectures": ["Ernie4_5_MoeForCausalLM"], "model_type": "ernie4_5_moe", "num_hidden_layers": 6}
 

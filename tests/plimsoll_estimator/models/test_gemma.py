@@ -8,7 +8,8 @@ import pytest
 from tests.plimsoll_estimator.models.reading import routed, seen, shape_of, shipped
 
 from plimsoll_estimator.errors import InvalidInput, Unsupported
-from plimsoll_estimator.shape import Attention, Experts, Mlp, Shape
+from plimsoll_estimator.mixers import Attention, Experts, Mlp
+from plimsoll_estimator.shape import Shape
 
 TWO: dict[str, Any] = {"architectures": ["Gemma2ForCausalLM"], "model_type": "gemma2", "num_hidden_layers": 6}
 THREE: dict[str, Any] = {"architectures": ["Gemma3ForCausalLM"], "model_type": "gemma3_text", "num_hidden_layers": 8}

@@ -8,7 +8,7 @@ import pytest
 from tests.plimsoll_estimator.models.reading import seen, shape_of
 
 from plimsoll_estimator.errors import InvalidInput, Unsupported
-from plimsoll_estimator.shape import Mlp
+from plimsoll_estimator.mixers import Mlp
 
 NANO: dict[str, Any] = {"architectures": ["Gemma3nForCausalLM"], "model_type": "gemma3n_text"}
 

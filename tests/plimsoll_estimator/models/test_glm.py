@@ -8,7 +8,7 @@ import pytest
 from tests.plimsoll_estimator.models.reading import routed, seen, shape_of, shipped
 
 from plimsoll_estimator.errors import Unsupported
-from plimsoll_estimator.shape import Experts, Mlp
+from plimsoll_estimator.mixers import Experts, Mlp
 
 CHATGLM: dict[str, Any] = {"architectures": ["ChatGLMModel"], "model_type": "chatglm"}
 SPARSE: dict[str, Any] = {"architectures": ["Glm4MoeForCausalLM"], "model_type": "glm4_moe", "num_hidden_layers": 5}

@@ -8,7 +8,7 @@ import pytest
 from tests.plimsoll_estimator.models.reading import routed, seen, shape_of, shipped
 
 from plimsoll_estimator.errors import Unsupported
-from plimsoll_estimator.shape import Attention, Experts
+from plimsoll_estimator.mixers import Attention, Experts
 
 SILENT: dict[str, Any] = {"architectures": ["GptOssForCausalLM"], "model_type": "gpt_oss", "num_hidden_layers": 4}
 

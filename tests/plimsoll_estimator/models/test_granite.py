@@ -7,7 +7,7 @@ from tests.plimsoll_estimator.models.hybrids import mixed, shape_of, shipped
 from tests.plimsoll_estimator.test_weights_published import created_bytes
 
 from plimsoll_estimator.errors import Unsupported
-from plimsoll_estimator.shape import Attention, Experts, Mamba2, Mlp
+from plimsoll_estimator.mixers import Attention, Experts, Mamba2, Mlp
 
 HYBRID: dict[str, Any] = {"model_type": "granitemoehybrid", "num_hidden_layers": 4}
 

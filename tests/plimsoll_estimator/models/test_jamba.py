@@ -6,7 +6,7 @@ import pytest
 from tests.plimsoll_estimator.models.hybrids import mixed, shape_of, shipped
 
 from plimsoll_estimator.errors import InvalidInput
-from plimsoll_estimator.shape import Experts, Mamba1, Mlp
+from plimsoll_estimator.mixers import Experts, Mamba1, Mlp
 
 JAMBA: dict[str, Any] = {"model_type": "jamba", "num_hidden_layers": 8}
 

@@ -13,8 +13,8 @@ from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput
 from plimsoll_estimator.hardware import gpu_from
+from plimsoll_estimator.mixers import Experts, KimiDelta, Latent
 from plimsoll_estimator.resolve import resolve
-from plimsoll_estimator.shape import Experts, KimiDelta, Latent
 from plimsoll_estimator.weights import weights_per_stage
 
 LINEAR: dict[str, Any] = {"kda_layers": [1, 2, 3, 5], "full_attn_layers": [4, 6], "num_heads": 32, "head_dim": 128}

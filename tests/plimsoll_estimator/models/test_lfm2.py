@@ -7,7 +7,7 @@ from tests.plimsoll_estimator.models.hybrids import mixed, shape_of, shipped
 from tests.plimsoll_estimator.test_weights_published import created_bytes
 
 from plimsoll_estimator.errors import InvalidInput, Unsupported
-from plimsoll_estimator.shape import Experts, Mlp, ShortConv
+from plimsoll_estimator.mixers import Experts, Mlp, ShortConv
 
 LFM2: dict[str, Any] = {"model_type": "lfm2", "num_hidden_layers": 8}
 MOE: dict[str, Any] = {"model_type": "lfm2_moe", "num_hidden_layers": 4, "layer_types": ["conv", "conv", "full_attention", "conv"]}

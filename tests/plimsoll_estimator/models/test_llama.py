@@ -9,7 +9,7 @@ from tests.plimsoll_estimator.models.reading import seen, shape_of, shipped
 from tests.plimsoll_estimator.test_weights_published import created_bytes
 
 from plimsoll_estimator.errors import InvalidInput, Unsupported
-from plimsoll_estimator.shape import Attention, Mlp
+from plimsoll_estimator.mixers import Attention, Mlp
 
 LLAMA: dict[str, Any] = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "num_hidden_layers": 8}
 MISTRAL: dict[str, Any] = {"architectures": ["MistralForCausalLM"], "model_type": "mistral", "num_hidden_layers": 8}

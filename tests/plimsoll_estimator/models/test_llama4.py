@@ -8,7 +8,7 @@ import pytest
 from tests.plimsoll_estimator.models.reading import routed, seen, shape_of, shipped
 
 from plimsoll_estimator.errors import InvalidInput, Unsupported
-from plimsoll_estimator.shape import Experts, Mlp
+from plimsoll_estimator.mixers import Experts, Mlp
 
 SILENT: dict[str, Any] = {"architectures": ["Llama4ForCausalLM"], "model_type": "llama4_text", "num_hidden_layers": 8}
 

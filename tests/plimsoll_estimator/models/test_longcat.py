@@ -13,8 +13,8 @@ from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hardware import gpu_from
 from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.mixers import Experts, Latent, Mlp
 from plimsoll_estimator.resolve import resolve
-from plimsoll_estimator.shape import Experts, Latent, Mlp
 from plimsoll_estimator.weights import weights_per_stage
 
 SILENT: dict[str, Any] = {"architectures": ["LongcatFlashForCausalLM"], "model_type": "longcat_flash"}

@@ -7,7 +7,7 @@ from tests.plimsoll_estimator.models.hybrids import mixed, shape_of, shipped
 from tests.plimsoll_estimator.test_weights_published import created_bytes
 
 from plimsoll_estimator.errors import InvalidInput
-from plimsoll_estimator.shape import Mamba1, Mamba2
+from plimsoll_estimator.mixers import Mamba1, Mamba2
 
 
 def test_falcon_mamba_has_no_attention() -> None:

@@ -6,7 +6,7 @@ import pytest
 from tests.plimsoll_estimator.models.hybrids import mixed, shape_of
 
 from plimsoll_estimator.errors import InvalidInput, Unsupported
-from plimsoll_estimator.shape import Attention, Mamba2
+from plimsoll_estimator.mixers import Attention, Mamba2
 
 ZAMBA: dict[str, Any] = {"model_type": "zamba2"}
 

@@ -8,7 +8,7 @@ import pytest
 from tests.plimsoll_estimator.models.reading import routed, seen, shape_of, shipped
 
 from plimsoll_estimator.errors import InvalidInput, Unsupported
-from plimsoll_estimator.shape import Attention, Experts
+from plimsoll_estimator.mixers import Attention, Experts
 
 SILENT: dict[str, Any] = {"architectures": ["MiMoV2FlashForCausalLM"], "model_type": "mimo_v2_flash", "num_hidden_layers": 8}
 

@@ -8,7 +8,7 @@ import pytest
 from tests.plimsoll_estimator.models.reading import seen, shape_of, shipped
 
 from plimsoll_estimator.errors import Unsupported
-from plimsoll_estimator.shape import Attention, Mlp
+from plimsoll_estimator.mixers import Attention, Mlp
 
 MINICPM3: dict[str, Any] = {"architectures": ["MiniCPM3ForCausalLM"], "model_type": "minicpm3", "num_hidden_layers": 2}
 MINICPM: dict[str, Any] = {

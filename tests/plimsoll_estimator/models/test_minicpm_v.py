@@ -8,7 +8,7 @@ import pytest
 from tests.plimsoll_estimator.models.reading import seen, shape_of
 
 from plimsoll_estimator.errors import Unsupported
-from plimsoll_estimator.shape import Mlp
+from plimsoll_estimator.mixers import Mlp
 
 MINICPM_V: dict[str, Any] = {
     "architectures": ["MiniCPMV"], "model_type": "minicpmv", "hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 4,

@@ -6,7 +6,7 @@ import pytest
 from tests.plimsoll_estimator.models.hybrids import mixed, shape_of, shipped
 
 from plimsoll_estimator.errors import InvalidInput, Unsupported
-from plimsoll_estimator.shape import Attention, Experts, IndexKeys, Lightning, Mlp
+from plimsoll_estimator.mixers import Attention, Experts, IndexKeys, Lightning, Mlp
 
 TEXT: dict[str, Any] = {"model_type": "minimax", "num_hidden_layers": 4}
 

@@ -11,7 +11,7 @@ from tests.plimsoll_estimator.models.reading import routed, shape_of
 from plimsoll_estimator import catalogue
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import InvalidInput
-from plimsoll_estimator.shape import Attention, Experts, Latent, Mlp
+from plimsoll_estimator.mixers import Attention, Experts, Latent, Mlp
 
 SHIPPED: dict[str, Any] = dict(catalogue.lookup("mistralai/Mistral-Small-4-119B-2603-W4A16").as_mapping())
 TEXT: dict[str, Any] = {**SHIPPED["text_config"], "architectures": ["Mistral4ForCausalLM"]}

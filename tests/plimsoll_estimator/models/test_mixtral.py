@@ -8,7 +8,7 @@ import pytest
 from tests.plimsoll_estimator.models.reading import routed, seen, shape_of, shipped
 
 from plimsoll_estimator.errors import Unsupported
-from plimsoll_estimator.shape import Experts
+from plimsoll_estimator.mixers import Experts
 
 SILENT: dict[str, Any] = {"architectures": ["MixtralForCausalLM"], "model_type": "mixtral", "num_hidden_layers": 2}
 

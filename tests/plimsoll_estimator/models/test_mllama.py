@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.plimsoll_estimator.models.reading import seen, shape_of, shipped
 
-from plimsoll_estimator.shape import Mlp
+from plimsoll_estimator.mixers import Mlp
 
 MLLAMA: dict[str, Any] = {"architectures": ["MllamaForConditionalGeneration"], "model_type": "mllama"}
 

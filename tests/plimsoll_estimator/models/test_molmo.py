@@ -8,7 +8,7 @@ import pytest
 from tests.plimsoll_estimator.models.reading import shape_of
 
 from plimsoll_estimator.errors import InvalidInput, Unsupported
-from plimsoll_estimator.shape import Mlp
+from plimsoll_estimator.mixers import Mlp
 
 MOLMO: dict[str, Any] = {
     "architectures": ["MolmoForCausalLM"], "model_type": "molmo", "hidden_size": 3584, "intermediate_size": 37888, "num_hidden_layers": 28,

@@ -6,7 +6,7 @@ import pytest
 from tests.plimsoll_estimator.models.hybrids import mixed, shape_of, shipped
 
 from plimsoll_estimator.errors import InvalidInput, Unsupported
-from plimsoll_estimator.shape import Attention, Experts, Mamba2, Mlp
+from plimsoll_estimator.mixers import Attention, Experts, Mamba2, Mlp
 
 H: dict[str, Any] = {"model_type": "nemotron_h"}
 

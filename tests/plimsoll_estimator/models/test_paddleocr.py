@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.plimsoll_estimator.models.reading import shape_of
 
-from plimsoll_estimator.shape import Attention, Mlp
+from plimsoll_estimator.mixers import Attention, Mlp
 
 PADDLE: dict[str, Any] = {"architectures": ["PaddleOCRVLForConditionalGeneration"], "model_type": "paddleocr_vl"}
 

@@ -8,7 +8,7 @@ import pytest
 from tests.plimsoll_estimator.models.reading import routed, seen, shape_of, shipped
 
 from plimsoll_estimator.errors import Unsupported
-from plimsoll_estimator.shape import Experts, Mlp
+from plimsoll_estimator.mixers import Experts, Mlp
 
 PHI3: dict[str, Any] = {"architectures": ["Phi3ForCausalLM"], "model_type": "phi3", "num_hidden_layers": 4}
 PHI: dict[str, Any] = {"architectures": ["PhiForCausalLM"], "model_type": "phi", "num_hidden_layers": 4}

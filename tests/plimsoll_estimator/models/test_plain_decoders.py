@@ -8,7 +8,7 @@ import pytest
 from tests.plimsoll_estimator.models.reading import seen, shape_of, shipped
 
 from plimsoll_estimator.errors import Unsupported
-from plimsoll_estimator.shape import Mlp
+from plimsoll_estimator.mixers import Mlp
 
 ROWS: list[tuple[str, dict[str, Any], str, tuple[int, int, int], int]] = [
     ("ApertusConfig", {"architectures": ["ApertusForCausalLM"], "model_type": "apertus"}, "32f", (32, 32, 128), 14336),

@@ -7,7 +7,7 @@ from tests.plimsoll_estimator.models.hybrids import mixed, shape_of, shipped
 from tests.plimsoll_estimator.test_weights_published import created_bytes
 
 from plimsoll_estimator.errors import InvalidInput, Unsupported
-from plimsoll_estimator.shape import Attention, DeltaNet, Experts, Mlp
+from plimsoll_estimator.mixers import Attention, DeltaNet, Experts, Mlp
 
 NEXT: dict[str, Any] = {"model_type": "qwen3_next", "num_hidden_layers": 8}
 STATE = DeltaNet(key_heads=16, value_heads=32, key_dim=128, value_dim=128, kernel=4)

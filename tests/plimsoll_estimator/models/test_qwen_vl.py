@@ -7,8 +7,8 @@ import pytest
 from plimsoll_estimator import catalogue
 from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.mixers import Attention, Experts, Mlp
 from plimsoll_estimator.models.register import read
-from plimsoll_estimator.shape import Attention, Experts, Mlp
 
 SMALL: dict[str, Any] = {
     "hidden_size": 64, "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "intermediate_size": 96,

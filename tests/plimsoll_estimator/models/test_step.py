@@ -6,7 +6,7 @@ import pytest
 from tests.plimsoll_estimator.models.hybrids import shape_of
 
 from plimsoll_estimator.errors import Unsupported
-from plimsoll_estimator.shape import Attention, Experts, Mlp
+from plimsoll_estimator.mixers import Attention, Experts, Mlp
 
 STEP: dict[str, Any] = {"model_type": "step3p5", "num_hidden_layers": 4, "sliding_window": 512}
 OTHER = {"attention_type": "sliding_attention", "num_attention_heads": 96, "num_attention_groups": 16, "head_dim": 64}

@@ -9,7 +9,7 @@ from tests.plimsoll_estimator.models.reading import seen, shape_of
 from tests.plimsoll_estimator.test_weights_published import created_bytes
 
 from plimsoll_estimator.errors import InvalidInput
-from plimsoll_estimator.shape import CrossAttention
+from plimsoll_estimator.mixers import CrossAttention
 
 WHISPER: dict[str, Any] = {"architectures": ["WhisperForConditionalGeneration"], "model_type": "whisper"}
 TURBO: dict[str, Any] = {

@@ -14,9 +14,9 @@ from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.estimate import estimate
 from plimsoll_estimator.hardware import gpu_from
 from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.mixers import Attention, Experts, Mlp
 from plimsoll_estimator.models.register import read
 from plimsoll_estimator.resolve import resolve
-from plimsoll_estimator.shape import Attention, Experts, Mlp
 from plimsoll_estimator.weights import weights_per_stage
 
 SMALL: dict[str, Any] = {
