@@ -18,7 +18,8 @@ ANSWER_BYTES: Final = 1 << 10
 """What a usual answer weighs, its question included: rounded up."""
 _MOST_PAIRS: Final = 4
 _UNKNOWN: Final[Any] = object()
-_PLAIN: Final = frozenset({str, int, float, bool, type(None)})
+_without: Final[set[type]] = {str, int, float, bool, type(None)}
+"""Classes known to have no memory of their own: as many as the packages have."""
 
 
 class Keeps(Protocol):
@@ -82,13 +83,17 @@ def forget_pairs() -> None:
 
 def _second_config(parts: tuple[Any, ...]) -> Keeps | None:
     for part in parts:
-        if part.__class__ in _PLAIN:
+        kind = part.__class__
+        if kind in _without:
             continue
-        if hasattr(part, "kept"):
+        if isinstance(part, tuple):
+            if (found := _second_config(part)) is not None:
+                return found
+        elif hasattr(kind, "kept"):
             partner: Keeps = part
             return partner
-        if isinstance(part, tuple) and (found := _second_config(part)) is not None:
-            return found
+        else:
+            _without.add(kind)
     return None
 
 

@@ -351,5 +351,7 @@ class Rank:
         told: list[Hashable] = list(signatures or ()) if kind is None else [*map(kind, ids)]
         if kind is not None and signatures is not None:
             told = list(zip(told, signatures, strict=True))
+        if told and told.count(told[0]) == len(told):  # most models: one kind, told without a hash of each layer
+            return [(told[0], ids[0], len(told) - 1)]
         first = dict(zip(reversed(told), reversed(ids), strict=True))
         return [(key, first[key], count - 1) for key, count in Counter(told).items()]
