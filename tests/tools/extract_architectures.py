@@ -10,17 +10,14 @@ names that only lead to the Transformers backend have no rules of their own: bot
 
 from __future__ import annotations
 
-import argparse
 import ast
 import json
 import re
-import tempfile
-from pathlib import Path
 
 from extract_arguments import read_files
-from releases import EVERY_RELEASE
+from releases import EVERY_RELEASE, asked
 
-DEFAULT_OUT = Path(__file__).parents[2] / "estimator" / "plimsoll_estimator" / "data" / "architectures.json"
+TABLE = "architectures.json"
 REGISTRY = re.compile(r"vllm/model_executor/models/registry\.py")
 LEFT_OUT = re.compile(r"_(PREVIOUSLY|OOT)_SUPPORTED_MODELS|_TRANSFORMERS(_BACKEND)?_MODELS")
 
@@ -55,17 +52,11 @@ def spans(releases: dict[str, set[str]]) -> dict[str, list[list[str | None]]]:
 
 def main() -> None:
     """Write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("out", nargs="?", type=Path, default=DEFAULT_OUT)
-    parser.add_argument("--work", type=Path, help="keeps what was read of each wheel, so that a second run downloads nothing")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        work = options.work or Path(folder)
-        work.mkdir(parents=True, exist_ok=True)
+    with asked(__doc__, TABLE) as (out, work):
         releases = {release: registered("\n".join(read_files(release, work, REGISTRY, "registry").values())) for release in EVERY_RELEASE}
-    document = {"releases": EVERY_RELEASE, "architectures": spans(releases)}
-    options.out.write_text(json.dumps(document, indent=0, sort_keys=True) + "\n")
-    print(f"{len(document['architectures'])} architectures in {len(EVERY_RELEASE)} releases -> {options.out}")
+        document = {"releases": EVERY_RELEASE, "architectures": spans(releases)}
+        out.write_text(json.dumps(document, indent=0, sort_keys=True) + "\n")
+        print(f"{len(document['architectures'])} architectures in {len(EVERY_RELEASE)} releases -> {out}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ Of PyTorch, which a release pins, every architecture of libtorch_cuda counts. A 
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import struct
@@ -21,9 +20,9 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from releases import EVERY_RELEASE
+from releases import EVERY_RELEASE, asked
 
-DEFAULT_OUT = Path(__file__).parents[2] / "estimator" / "plimsoll_estimator" / "data" / "kernels.json"
+TABLE = "kernels.json"
 MAGIC = struct.pack("<I", 0xBA55ED50)
 CUBIN = 2
 MAIN = re.compile(r"vllm/_C(_stable_libtorch)?\.abi3\.so")
@@ -92,15 +91,9 @@ def read_wheel(package: str, release: str, machine: str, wanted: re.Pattern[str]
 
 def main() -> None:
     """Write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("out", nargs="?", type=Path, default=DEFAULT_OUT)
-    parser.add_argument("--work", type=Path, help="keeps what was read of each wheel, so that a second run downloads nothing")
-    options = parser.parse_args()
     releases: dict[str, dict[str, Any]] = {}
     torches: dict[str, dict[str, Any]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        work = options.work or Path(folder)
-        work.mkdir(parents=True, exist_ok=True)
+    with asked(__doc__, TABLE) as (out, work):
         for release in RELEASES:
             row: dict[str, Any] = {}
             for machine in ("x86_64", "aarch64"):
@@ -112,9 +105,9 @@ def main() -> None:
             found = read_wheel("torch", version, "x86_64", TORCH, work)
             of_pip = found["every"] if found is not None else []
             torches[version] = {"pip": of_pip, "image": OF_THE_IMAGE.get(version, of_pip)}
-    lines = [",\n".join(f"{json.dumps(name)}: {json.dumps(row)}" for name, row in table.items()) for table in (releases, torches)]
-    options.out.write_text(f'{{"releases": {{\n{lines[0]}\n}},\n"torch": {{\n{lines[1]}\n}}}}\n')
-    print(f"{len(releases)} releases -> {options.out}")
+        lines = [",\n".join(f"{json.dumps(name)}: {json.dumps(row)}" for name, row in table.items()) for table in (releases, torches)]
+        out.write_text(f'{{"releases": {{\n{lines[0]}\n}},\n"torch": {{\n{lines[1]}\n}}}}\n')
+        print(f"{len(releases)} releases -> {out}")
 
 
 if __name__ == "__main__":

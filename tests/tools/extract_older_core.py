@@ -8,17 +8,16 @@ inner state (engine/arg_utils.py: _is_v1_supported_oracle). Nothing of vLLM is i
 
 from __future__ import annotations
 
-import argparse
 import ast
 import json
 import re
-import tempfile
 from pathlib import Path
 from typing import TypeAlias
 
 from extract_arguments import read_files
+from releases import asked
 
-DEFAULT_OUT = Path(__file__).parents[2] / "estimator" / "plimsoll_estimator" / "data" / "older_core.json"
+TABLE = "older_core.json"
 RELEASES = ["0.8.0", "0.8.1", "0.8.2", "0.8.3", "0.8.4", "0.8.5", "0.9.0", "0.9.1", "0.9.2", "0.10.0", "0.10.1", "0.10.2"]
 GONE = "0.11.0"
 MODELS = re.compile(r"vllm/model_executor/models/\w+\.py")
@@ -98,19 +97,13 @@ def spans(releases: dict[str, set[str]]) -> dict[str, list[list[str]]]:
 
 def main() -> None:
     """Write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("out", nargs="?", type=Path, default=DEFAULT_OUT)
-    parser.add_argument("--work", type=Path, help="keeps what was read of each wheel, so that a second run downloads nothing")
-    options = parser.parse_args()
     found: dict[str, set[str]] = {}
-    with tempfile.TemporaryDirectory() as folder:
-        work = options.work or Path(folder)
-        work.mkdir(parents=True, exist_ok=True)
+    with asked(__doc__, TABLE) as (out, work):
         for release in RELEASES:
             sources = {Path(name).stem: text for name, text in read_files(release, work, MODELS, "models").items()}
             found[release] = on_v0(sources, release in INNER_STATE)
-    options.out.write_text(json.dumps({"models": spans(found), "releases": RELEASES}, indent=0, sort_keys=True) + "\n")
-    print(f"{len(spans(found))} architectures in {len(RELEASES)} releases -> {options.out}")
+        out.write_text(json.dumps({"models": spans(found), "releases": RELEASES}, indent=0, sort_keys=True) + "\n")
+        print(f"{len(spans(found))} architectures in {len(RELEASES)} releases -> {out}")
 
 
 if __name__ == "__main__":

@@ -9,18 +9,15 @@ modules are read as syntax trees, and a method that a class does not have is its
 
 from __future__ import annotations
 
-import argparse
 import ast
 import json
 import re
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from extract_arguments import read_files
-from releases import EVERY_RELEASE
+from releases import EVERY_RELEASE, asked
 
-DEFAULT_OUT = Path(__file__).parents[2] / "estimator" / "plimsoll_estimator" / "data" / "quantization_methods.json"
+TABLE = "quantization_methods.json"
 SOURCES = re.compile(r"vllm/(model_executor/layers/quantization/.+|model_executor/models/deepseek_v4|models/deepseek_v4/\w+)\.py")
 INIT = "vllm/model_executor/layers/quantization/__init__.py"
 ELSEWHERE = {"cpu_awq", "cpu_gptq", "inc_cpu", "ipex", "neuron_quant", "tpu_int8"}
@@ -101,18 +98,14 @@ def runs(releases: dict[str, dict[str, Row]]) -> dict[str, list[dict[str, Any]]]
 
 def main() -> None:
     """Write the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("out", nargs="?", type=Path, default=DEFAULT_OUT)
-    parser.add_argument("--work", type=Path, help="keeps what was read of each wheel, so that a second run downloads nothing")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        work = options.work or Path(folder)
-        work.mkdir(parents=True, exist_ok=True)
+    with asked(__doc__, TABLE) as (out, work):
         found = {release: methods(read_files(release, work, SOURCES, "quantization")) for release in EVERY_RELEASE}
-    rows = {name: [{key: value for key, value in row.items() if value is not None} for row in mine] for name, mine in runs(found).items()}
-    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(mine)}" for name, mine in sorted(rows.items()))
-    options.out.write_text(f'{{"releases": {json.dumps(EVERY_RELEASE)},\n"methods": {{\n{lines}\n}}}}\n')
-    print(f"{len(rows)} methods in {len(EVERY_RELEASE)} releases -> {options.out}")
+        rows = {
+            name: [{key: value for key, value in row.items() if value is not None} for row in mine] for name, mine in runs(found).items()
+        }
+        lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(mine)}" for name, mine in sorted(rows.items()))
+        out.write_text(f'{{"releases": {json.dumps(EVERY_RELEASE)},\n"methods": {{\n{lines}\n}}}}\n')
+        print(f"{len(rows)} methods in {len(EVERY_RELEASE)} releases -> {out}")
 
 
 if __name__ == "__main__":
