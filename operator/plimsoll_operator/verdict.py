@@ -71,7 +71,10 @@ class Offer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reject:
-    """Cannot start or serve. Bytes are per GPU; `component` names what broke it; `message` is one sentence."""
+    """Cannot start or serve. Bytes are per GPU; `component` names what broke it; `message` is one sentence.
+
+    `on_the_edge`: at the upper end of the estimate's interval it would do. A doubt counts against the model, so it is refused all the same.
+    """
 
     reason: Reason
     message: str
@@ -81,6 +84,7 @@ class Reject:
     component: str | None = None
     offers: tuple[Offer, ...] = ()
     details: tuple[str, ...] = ()
+    on_the_edge: bool = False
 
     @property
     def short_by_bytes(self) -> int | None:
@@ -106,24 +110,27 @@ class Admit:
 
     `overridden` is the rejection that a FitPolicy in Warn mode or an authorised bypass has turned into a warning: then it
     does not fit by our figures, and the plan consists of what the user has pinned. `of_now` is that line of the warnings, if any, which
-    speaks of GPUs as they are free while this is decided: it holds for nobody who asks later.
+    speaks of GPUs as they are free while this is decided: it holds for nobody who asks later. `on_the_edge`: pinned values that start in
+    the middle of the estimate's interval and not at its lower end; one of the warnings says so.
     """
 
     plan: Plan
     warnings: tuple[str, ...] = ()
     overridden: Reject | None = None
     of_now: str = ""
+    on_the_edge: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resize:
-    """Fits after moving pinned values that the user allowed to move. `overridden` and `of_now` as in Admit."""
+    """Fits after moving pinned values that the user allowed to move. `overridden`, `of_now` and `on_the_edge` as in Admit."""
 
     plan: Plan
     changes: tuple[Change, ...]
     warnings: tuple[str, ...] = ()
     overridden: Reject | None = None
     of_now: str = ""
+    on_the_edge: bool = False
 
 
 Verdict: TypeAlias = Admit | Resize | Reject | Undecided

@@ -94,7 +94,7 @@ def test_resize_takes_the_smallest_step():
     assert found.plan.kv_cache_needed_bytes <= found.plan.kv_cache_interval_bytes[0], "what we choose surely starts"
     following = verdict(engine={"maxModelLen": context + 16, "tensorParallelSize": 1}, placement=ONE_L4)
     assert isinstance(following, Admit)
-    assert any(line.startswith("Close: ") for line in following.warnings), "one step further is no longer sure"
+    assert any(line.startswith("On the edge: ") for line in following.warnings), "one step further is no longer sure"
 
 
 def test_resize_respects_the_least_context():

@@ -106,7 +106,7 @@ def verdict_mapping(verdict: Verdict) -> dict[str, Any]:
     """The verdict for machines that want more than the plan."""
     data: dict[str, Any] = {"verdict": type(verdict).__name__}
     if isinstance(verdict, Admit | Resize):
-        data |= {"plan": json.loads(verdict.plan.canonical_json()), "warnings": list(verdict.warnings)}
+        data |= {"plan": json.loads(verdict.plan.canonical_json()), "warnings": list(verdict.warnings), "on_the_edge": verdict.on_the_edge}
         if verdict.overridden is not None:
             data["overridden"] = verdict.overridden.reason.value
         if isinstance(verdict, Resize):
@@ -114,7 +114,7 @@ def verdict_mapping(verdict: Verdict) -> dict[str, Any]:
     elif isinstance(verdict, Reject):
         data |= {"reason": verdict.reason.value, "message": verdict.message, "field": verdict.field, "details": list(verdict.details)}
         data |= {"needed_bytes": verdict.needed_bytes, "available_bytes": verdict.available_bytes, "short_by_bytes": verdict.short_by_bytes}
-        data |= {"component": verdict.component}
+        data |= {"component": verdict.component, "on_the_edge": verdict.on_the_edge}
         data["offers"] = [{"summary": offer.summary, "patch": json.loads(offer.patch_json)} for offer in verdict.offers]
     else:
         data |= {"reason": verdict.reason.value, "message": verdict.message, "next_step": verdict.next_step}
@@ -137,17 +137,21 @@ def _table(name: str, verdict: Verdict) -> list[str]:
     if isinstance(verdict, Undecided):
         return [f"{name}: Undecided ({verdict.reason})", f"  {verdict.message}", f"  {verdict.next_step}"]
     if isinstance(verdict, Reject):
-        lines = [f"{name}: Reject ({verdict.reason}, {verdict.field})", f"  {verdict.message}"]
+        lines = [f"{name}: Reject ({verdict.reason}, {verdict.field}){_edge(verdict)}", f"  {verdict.message}"]
         lines += [f"  {detail}" for detail in verdict.details]
         for offer in verdict.offers:
             lines += [f"  would be admitted: {offer.summary}", f"    {offer.patch_json}"]
         return lines
     word = f" against {verdict.overridden.reason}" if verdict.overridden is not None else ""
-    lines = [f"{name}: {type(verdict).__name__}{word}", *(f"  {line}" for line in _plan_lines(verdict.plan))]
+    lines = [f"{name}: {type(verdict).__name__}{word}{_edge(verdict)}", *(f"  {line}" for line in _plan_lines(verdict.plan))]
     if isinstance(verdict, Resize):
         lines += [f"  moved: {change.field} from {change.old} to {change.new}" for change in verdict.changes]
         lines += [f"    because {why}" for why in dict.fromkeys(change.why for change in verdict.changes)]
     return lines + [f"  warning: {line}" for line in verdict.warnings]
+
+
+def _edge(verdict: Admit | Resize | Reject) -> str:
+    return ", on the edge" if verdict.on_the_edge else ""
 
 
 def _plan_lines(plan: Plan) -> list[str]:

@@ -160,7 +160,8 @@ def _decide(facts: Facts, effort: Effort, *, with_offers: bool) -> Verdict:
         too_long = name_is_short_enough(facts.deployment, result.candidate.layout)
         split = own_pool(Mover(engine, products, None), ask, result) if with_offers else None
         warned, of_now = _warnings(facts, ask, result, split), wording.of_now(ask, result)
-        return too_long or _capped(facts, Admit(plan=make_plan(result, facts.model), warnings=warned, of_now=of_now))
+        edge = not result.fit.sure
+        return too_long or _capped(facts, Admit(plan=make_plan(result, facts.model), warnings=warned, of_now=of_now, on_the_edge=edge))
     doubt = _doubt(result)
     if doubt is not None:
         return doubt
@@ -169,7 +170,8 @@ def _decide(facts: Facts, effort: Effort, *, with_offers: bool) -> Verdict:
     if resized is not None:
         found, changes = resized
         warned, of_now = _warnings(facts, ask, found), wording.of_now(ask, found)
-        return _capped(facts, Resize(plan=make_plan(found, facts.model), changes=changes, warnings=warned, of_now=of_now))
+        plan, edge = make_plan(found, facts.model), not found.fit.sure
+        return _capped(facts, Resize(plan=plan, changes=changes, warnings=warned, of_now=of_now, on_the_edge=edge))
     reject = _leader_worker_set_missing(facts, ask, mover) or reject
     refused = _refusal(facts, ask, engine, reject, effort if with_offers else None)
     if not isinstance(refused, Reject) or not is_lifted(refused, facts):
@@ -260,7 +262,8 @@ def _reject(ask: Ask, misses: tuple[Missed, ...]) -> Reject:
         needed_bytes=miss.needed_bytes,
         available_bytes=miss.available_bytes,
         component=miss.component,
-        details=(*_cap_note(ask, miss), *wording.storage_note(ask, miss)),
+        details=(*wording.edge_note(miss), *_cap_note(ask, miss), *wording.storage_note(ask, miss)),
+        on_the_edge=miss.edge_bytes is not None,
     )
 
 

@@ -19,7 +19,7 @@ class Miss:
 
     `check` is the check of vLLM, or the missing rule, where it is not memory that is short; `about` the argument that it, or a
     workload that is not served, speaks of. `estimated_max_model_len` is the longest request for which the cache would have done at
-    these arguments, at the end of the interval that was judged by.
+    these arguments, at the end of the interval that was judged by. `edge_bytes` is the interval of the cache where its upper end would do.
     """
 
     reason: Reason
@@ -32,6 +32,7 @@ class Miss:
     hopeless: bool = False
     check: Check | None = None
     about: str | None = None
+    edge_bytes: tuple[int, int] | None = None
 
     @property
     def short_by_bytes(self) -> int:
@@ -155,4 +156,15 @@ def miss_of(estimate: Estimate, budget: int, held: int, *, longest: int | None) 
         parts=(*parts, ("KV cache", needed - before_kv)),
         estimated_max_model_len=longest,
         hopeless=_is_hopeless(rank, budget),
+        edge_bytes=_edge(estimate, rank, kv_needed),
     )
+
+
+def _edge(estimate: Estimate, rank: RankEstimate, kv_needed: int) -> tuple[int, int] | None:
+    """What 90 % of starts leave on the rank for the cache, where the upper end holds what is needed. The interval is the first rank's."""
+    interval = estimate.available_kv_cache_interval_bytes
+    if interval is None or not kv_needed:
+        return None
+    middle = estimate.ranks[0].available_kv_cache_bytes
+    low, high = (rank.available_kv_cache_bytes + end - middle for end in interval)
+    return (low, high) if high >= kv_needed else None

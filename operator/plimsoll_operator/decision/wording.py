@@ -179,8 +179,20 @@ def _worksheet(ask: Ask, found: Found) -> list[str]:
 def _doubt(found: Found) -> list[str]:
     """Where the cache needed lies inside the interval, a pinned value may turn out not to start; say so."""
     estimate = found.fit.estimate
-    interval, needed = estimate.available_kv_cache_interval_bytes, needed_kv_bytes(estimate, found.fit.held_blocks)
-    if interval is None or needed <= interval[0]:
+    interval = estimate.available_kv_cache_interval_bytes
+    if found.fit.sure or interval is None:
         return []
-    band = f"{gib(interval[0])} to {gib(interval[1])} GiB"
-    return [f"Close: {gib(needed, up=True)} GiB of KV cache are needed and 90 % of starts leave {band}; a shorter maxModelLen is safer."]
+    needed = gib(needed_kv_bytes(estimate, found.fit.held_blocks), up=True)
+    return [f"On the edge: {needed} GiB of KV cache are needed and {_band(interval)}; a shorter maxModelLen is safer."]
+
+
+def edge_note(miss: Miss) -> tuple[str, ...]:
+    """Why what some starts would have had room for is refused."""
+    if miss.edge_bytes is None:
+        return ()
+    return (f"On the edge: {_band(miss.edge_bytes)} for the KV cache. At the upper end it would do; a doubt counts against the model.",)
+
+
+def _band(interval_bytes: tuple[int, int]) -> str:
+    low, high = (gib(max(0, end)) for end in interval_bytes)
+    return f"90 % of starts leave {low} to {high} GiB"

@@ -1,0 +1,67 @@
+"""Where the interval of an estimate straddles the need: said in every verdict, and decided against the model."""
+
+import pytest
+import yaml
+from tests.plimsoll_operator.decision_world import L4, manifest, verdict
+
+from plimsoll_operator.cli import main
+from plimsoll_operator.verdict import Admit, Reject
+
+ONE_L4 = {"gpuProducts": ["NVIDIA-L4"]}
+SAID = "On the edge: "
+
+
+def at(context, **kwargs):
+    return verdict(engine={"tensorParallelSize": 1, "maxModelLen": context}, placement=ONE_L4, **kwargs)
+
+
+CASES = [  # the pool of Llama 3.1 8B on an L4 holds about 43,000 tokens, 36,500 to 47,500 over the interval
+    ("far below nothing is said", 32768, Admit, False),
+    ("what the middle holds and the lower end does not is admitted, with the doubt", 40000, Admit, True),
+    ("what only the upper end holds is refused, with the doubt", 44000, Reject, True),
+    ("what no end holds is plainly refused", 65536, Reject, False),
+]
+
+
+@pytest.mark.parametrize(("why", "context", "kind", "edge"), CASES, ids=[row[0] for row in CASES])
+def test_a_need_inside_the_interval_is_said(why, context, kind, edge):
+    found = at(context)
+    lines = found.details if isinstance(found, Reject) else found.warnings
+    assert (type(found), found.on_the_edge) == (kind, edge)
+    assert any(line.startswith(SAID) for line in lines) == edge
+
+
+PINNED = {"tensorParallelSize": 1, "maxNumSeqs": 64, "maxNumBatchedTokens": 2048, "gpuMemoryUtilization": 0.93}
+
+
+@pytest.mark.parametrize("context", range(30000, 60000, 3000))
+def test_the_edge_is_where_the_two_ends_answer_differently(context):
+    """By the figures of a plan with the same batch sizes: nothing but the need changes with the context."""
+    found = verdict(engine=PINNED | {"maxModelLen": context}, placement=ONE_L4)
+    plan = verdict(engine=PINNED | {"maxModelLen": 20000}, placement=ONE_L4).plan
+    low, high = plan.kv_cache_interval_bytes
+    needed = plan.kv_cache_needed_bytes * context // 20000
+    assert found.on_the_edge == (low < needed <= high)
+
+
+def test_values_that_nobody_pinned_are_never_chosen_on_the_edge():
+    assert not verdict(placement=ONE_L4).on_the_edge
+    assert not verdict(engine={"tensorParallelSize": 1}, placement=ONE_L4).on_the_edge
+
+
+HEADERS = [
+    (40000, "x: Admit, on the edge"),
+    (44000, "x: Reject (InsufficientKvCache, spec.engine.maxModelLen), on the edge"),
+]
+
+
+@pytest.mark.parametrize(("context", "first"), HEADERS)
+def test_plan_says_it_beside_the_verdict(context, first, tmp_path, capsys):
+    item = manifest(engine={"tensorParallelSize": 1, "maxModelLen": context}, placement=ONE_L4)
+    (tmp_path / "x.yaml").write_text(yaml.safe_dump(item))
+    (tmp_path / "nodes.yaml").write_text(yaml.safe_dump({"kind": "NodeList", "apiVersion": "v1", "items": [L4]}))
+    argv = ["plan", "-f", str(tmp_path / "x.yaml"), "--nodes", str(tmp_path / "nodes.yaml")]
+    main(argv)
+    assert capsys.readouterr().out.splitlines()[0] == first
+    main([*argv, "-o", "yaml"])
+    assert yaml.safe_load(capsys.readouterr().out)["on_the_edge"] is True
