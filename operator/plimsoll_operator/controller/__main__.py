@@ -109,7 +109,11 @@ class _Run:
         self.ended = threading.Event()  # set after `stop`, when what was at hand is done: until then the lease is renewed
         self.status = 0
         self.quarantine = Quarantine()
+        self.recovered = threading.Event()  # while leading: what was promised before is known
+        self.watching = threading.Event()  # while leading: the API server hands InferenceDeployments out
         self._ended: dict[str, tuple[int, float]] = {}
+        self._ending = threading.Lock()
+        self._pausing: frozenset[str] = frozenset()
 
     def unsteady(self) -> str:
         """Which loop ends again and again; empty where none does."""
@@ -118,6 +122,23 @@ class _Run:
             name for name, (times, since) in tuple(self._ended.items()) if times >= _UNSTEADY_TIMES and now - since < _UNSTEADY_SECONDS
         ]
         return f"{', '.join(ending)} cannot be kept running" if ending else ""
+
+    def unready(self, controller: Controller, elector: LeaseElector) -> str:
+        """Why this process does not do its work, or could not if it were its turn; empty where it does.
+
+        A standby must be able to have the lease; a leader must have begun to lead. A loop that ended and waits to begin anew leads nothing.
+        """
+        if self.stop.is_set():
+            return "stopping"
+        if caches := controller.unready():
+            return caches
+        if pausing := self._pausing:
+            return f"{', '.join(sorted(pausing))} ended and waits to begin anew"
+        if not elector.leads:
+            return elector.unable()
+        if not self.recovered.is_set():
+            return "leading, but what was promised before is not known yet"
+        return "" if self.watching.is_set() else "leading, but the API server hands no InferenceDeployments out"
 
     def fail(self, why: str) -> None:
         """End the process with status 1."""
@@ -146,7 +167,11 @@ class _Run:
             self._ended[name] = (failures, time.monotonic())
             delay = min(_LONGEST_PAUSE_SECONDS, 0.5 * 2.0 ** min(failures, 10))
             _log.error("%s ended by itself; it begins anew in %.0f s", name, delay)
+            with self._ending:
+                self._pausing |= {name}
             self.stop.wait(delay)
+            with self._ending:
+                self._pausing -= {name}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -175,20 +200,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         fetchers=fetchers,
     )
     run.quarantine = controller.quarantine
-    serve(
-        arguments.health_port,
-        {
-            "/healthz": probe(lambda: controller.unhealthy() or run.unsteady()),
-            "/readyz": probe(lambda: "stopping" if run.stop.is_set() else controller.unready()),
-        },
-    )
-    serve(arguments.metrics_port, {"/metrics": exposition(controller.recorder.render)})
-    for informer in controller.informers:
-        run.spawn(f"informer-{informer.resource.plural}", partial(informer.run, run.stop))
-    run.spawn("reading-again", lambda: controller.read_again.run(run.stop))
-    for informer in controller.informers:
-        while not run.stop.is_set() and not informer.synced.wait(0.2):
-            pass
     elector = LeaseElector(
         kube,
         namespace=arguments.namespace,
@@ -198,6 +209,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         now=lambda: datetime.now(UTC),
         border=run.quarantine.border,
     )
+    serve(
+        arguments.health_port,
+        {
+            "/healthz": probe(lambda: controller.unhealthy() or run.unsteady()),
+            "/readyz": probe(lambda: run.unready(controller, elector)),
+        },
+    )
+    serve(arguments.metrics_port, {"/metrics": exposition(controller.recorder.render)})
+    for informer in controller.informers:
+        run.spawn(f"informer-{informer.resource.plural}", partial(informer.run, run.stop))
+    run.spawn("reading-again", lambda: controller.read_again.run(run.stop))
+    for informer in controller.informers:
+        while not run.stop.is_set() and not informer.synced.wait(0.2):
+            pass
     if elector.acquire(run.stop):
         _log.info("leading as %s", identity)
         _lead(run, controller, kube, elector, identity)
@@ -231,7 +256,7 @@ def _lead(run: _Run, controller: Controller, kube: KubeClient, elector: LeaseEle
     if branches is not None:
         run.spawn("branches", lambda: branches.run(run.stop))
     run.spawn("upkeep", lambda: controller.upkeep.run(run.stop))
-    watch = partial(run_watcher, kube.connection, controller.queue.add, identity=identity, stop=run.stop, ready=threading.Event())
+    watch = partial(run_watcher, kube.connection, controller.queue.add, identity=identity, stop=run.stop, ready=run.watching)
     run.spawn("watcher", watch)
     while not run.stop.wait(0.5):
         if elector.overdue():
@@ -250,6 +275,7 @@ def _recover(run: _Run, controller: Controller) -> None:
             with run.quarantine.border(Unit.RECOVERY, "all children") as attempt:
                 controller.recover()
             if attempt.bug is None:
+                run.recovered.set()
                 return
         except OperatorError as failure:
             _log.warning("what was promised is not known yet: %s", failure)

@@ -47,6 +47,10 @@ class LeaseElector:
         self._seen: tuple[str, str] = ("", "")
         self._seen_at = clock()
         self._renewed_at = clock()
+        self._answered_at: float | None = None
+        self._refusal = ""
+        self.leads = False
+        """Whether the last attempt that was answered took or renewed the lease."""
 
     def acquire(self, stop: threading.Event) -> bool:
         """Wait until this process leads. False when stopped first."""
@@ -79,9 +83,26 @@ class LeaseElector:
         """
         return self._clock() - self._renewed_at > RENEW_DEADLINE_SECONDS
 
+    def unable(self) -> str:
+        """Why this process could not lead as things are: nobody has let it try, or not for long. Empty where it could."""
+        answered = self._answered_at
+        if answered is None:
+            return f"lease {self._name} is not known yet {self._refusal}".rstrip()
+        silent = self._clock() - answered
+        return f"no answer about lease {self._name} for {silent:.0f} s {self._refusal}".rstrip() if silent > RENEW_DEADLINE_SECONDS else ""
+
     def attempt(self) -> bool:
         """Take or renew the lease once. True when this process holds it. Raises ApiFailure other than a lost race."""
         started = self._clock()
+        try:
+            self.leads = self._attempt(started)
+        except ApiFailure as failure:
+            self._refusal = f"({failure})"
+            raise
+        self._answered_at, self._refusal = started, ""
+        return self.leads
+
+    def _attempt(self, started: float) -> bool:
         lease = self._kube.get(LEASES, self._namespace, self._name)
         try:
             if lease is None:

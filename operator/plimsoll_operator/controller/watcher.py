@@ -49,7 +49,8 @@ def run_watcher(
 ) -> None:
     """Watch until `stop`. Returns then; returns earlier only when kopf gave up, and the caller begins anew.
 
-    `identity` is ours: kopf would ask for the name of the user, and a container's has none.
+    `identity` is ours: kopf would ask for the name of the user, and a container's has none. `ready` is set while the API server hands the
+    objects out, which kopf's own flag does not say: it speaks of kopf.
     """
     for name in ("kopf.objects", "kopf.activities", "kopf._core", "kopf._cogs"):
         logging.getLogger(name).setLevel(logging.WARNING)
@@ -66,25 +67,31 @@ def run_watcher(
             request.headers["Accept"] = _NAMES_OF_WATCH if "watch" in request.url.query else _NAMES_OF_LIST
             await sleep(pace.before(request.url.query))
 
+    async def answered(_session: aiohttp.ClientSession, _context: Any, request: aiohttp.TraceRequestEndParams) -> None:
+        if request.url.path.endswith(f"/{resource.plural}"):
+            (ready.set if request.response.ok else ready.clear)()
+
     async def login(**_: Any) -> kopf.AiohttpSession:
-        return _session(_login(connection()), in_time)
+        return _session(_login(connection()), in_time, answered)
 
     async def enqueue(namespace: str | None, name: str | None, **_: Any) -> None:
         on_key((namespace or "", name or ""))
 
     kopf.on.login(registry=registry)(login)
     kopf.on.event(resource.group, resource.version, resource.plural, registry=registry)(enqueue)
-    asyncio.run(
-        kopf.operator(
-            registry=registry,
-            settings=_settings(),
-            identity=cast(Any, identity),  # a str by another name, which kopf does not export
-            clusterwide=True,
-            standalone=True,
-            stop_flag=stop,
-            ready_flag=ready,
+    try:
+        asyncio.run(
+            kopf.operator(
+                registry=registry,
+                settings=_settings(),
+                identity=cast(Any, identity),  # a str by another name, which kopf does not export
+                clusterwide=True,
+                standalone=True,
+                stop_flag=stop,
+            )
         )
-    )
+    finally:
+        ready.clear()
 
 
 class _Answer(aiohttp.ClientResponse):
@@ -98,10 +105,11 @@ class _Answer(aiohttp.ClientResponse):
         return found
 
 
-def _session(info: kopf.ConnectionInfo, before: Any) -> kopf.AiohttpSession:
-    """kopf's own way to connect (kopf.ConnectionInfo), with a look at each request before it is sent."""
+def _session(info: kopf.ConnectionInfo, before: Any, after: Any) -> kopf.AiohttpSession:
+    """kopf's own way to connect (kopf.ConnectionInfo), with a look at each request before it is sent and at its answer."""
     trace = aiohttp.TraceConfig()
     trace.on_request_start.append(before)
+    trace.on_request_end.append(after)
     connector = aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context())
     headers = info.as_http_headers()
     session = aiohttp.ClientSession(connector=connector, headers=headers, trace_configs=[trace], response_class=_Answer)

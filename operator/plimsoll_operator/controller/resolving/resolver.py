@@ -30,7 +30,7 @@ MAX_MESSAGE: Final = 1024
 STORED_SECONDS: Final = 15.0
 """How long a stored profile may take to come back through the watch before it is read again."""
 EAGER_SECONDS: Final = 10.0
-"""How old a failure must be for a new spec or the replan annotation to ask again at once."""
+"""How long after a failure a new spec or the replan annotation asks again: at once where it is older, else as soon as it is so old."""
 # First and longest wait after a failure: what a person must change is asked for less often than what passes by itself.
 _WAITS: Final = {"Resolving": (2.0, 30.0), "Unreachable": (5.0, 300.0)}
 _OTHER_WAITS: Final = (60.0, 3600.0)
@@ -62,6 +62,8 @@ class _Reading:
     waiters: set[Key] = field(default_factory=set)
     failure: FetchFailure | None = None
     failures: int = 0
+    reads: bool = False
+    asked_meanwhile: bool = False
     due: float = 0.0
     ended: float = 0.0
     stored: bool = False
@@ -104,7 +106,8 @@ class Resolver:
     def want(self, key: Key, wanted: Wanted, effort: str) -> Answer:
         """What is known about this reading now; begins it where needed and wakes `key` when it ends. Makes no request.
 
-        Another `effort` of the same deployment (a new spec, the replan annotation) asks again where the last answer was a failure.
+        Another `effort` of the same deployment (a new spec, the replan annotation) asks again where the last answer was a failure, or where
+        the reading that is under way, which may have begun before it, ends with one.
         """
         with self._lock:
             before = self._wishes.get(key)
@@ -123,11 +126,14 @@ class Resolver:
             self._wishes[key] = (wanted, effort)
             reading.waiters.add(key)
             now = self._clock()
-            asked_again = before is not None and before != (wanted, effort) and now - reading.ended >= EAGER_SECONDS
-            lost = reading.stored and now >= reading.due
-            if lost or (reading.failure is not None and asked_again):
+            if reading.stored and now >= reading.due:  # lost
                 reading.stored, reading.due = False, now
                 self._turns.add(key[0], wanted)
+            elif before is not None and before != (wanted, effort):
+                reading.asked_meanwhile |= reading.reads
+                if reading.failure is not None and not reading.reads:
+                    reading.due = min(reading.due, max(now, reading.ended + EAGER_SECONDS))
+                    self._turns.add(key[0], wanted, max(0.0, reading.due - now))
             return reading.failure or RESOLVING
 
     def _is_full(self, key: Key, wanted: Wanted) -> FetchFailure | None:
@@ -187,6 +193,7 @@ class Resolver:
             if not reading.waiters:
                 del self._readings[wanted]
                 return False
+            reading.reads = True
             return True
 
     def _read(self, wanted: Wanted, stop: threading.Event) -> FetchFailure | None:
@@ -207,6 +214,7 @@ class Resolver:
                 return
             reading.ended = now = self._clock()
             reading.failure = failure
+            asked_meanwhile, reading.reads, reading.asked_meanwhile = reading.asked_meanwhile, False, False
             if failure is None:
                 # Where the profile does not come back, or does not answer, the hub is not asked in a tight circle.
                 reading.due = now + STORED_SECONDS * 2.0 ** min(reading.failures, 8)
@@ -215,6 +223,7 @@ class Resolver:
             else:
                 _log.info("%s at %s: %s: %s", wanted.model, wanted.revision, failure.reason, failure.message)
                 delay = _wait_after(failure, reading.failures)
+                delay = min(delay, EAGER_SECONDS) if asked_meanwhile else delay
                 reading.failures += 1
                 reading.due = now + delay
                 if math.isfinite(delay):
