@@ -91,13 +91,21 @@ def cases() -> tuple[tuple[Mapping[str, Any], Mapping[str, Any]], ...]:
     found = []
     for line in ROWS.read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
-        config = lookup(row["case"]["model"])
-        if config is None:
-            raise LookupError(row["case"]["model"])
-        changed = merged(config.as_mapping(), row.get("config_patch", {}))
-        dropped = row.get("config_drop", [])
-        found.append((row, {**row["case"], "model_config": {k: v for k, v in changed.items() if k not in dropped}}))
+        found.append((row, case_of(row)))
     return tuple(found)
+
+
+def case_of(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The case of a row, its model's config filled in: its own, or the catalogue's with the row's differences."""
+    case = row["case"]
+    if "model_config" in case:
+        return case
+    config = lookup(case["model"])
+    if config is None:
+        raise LookupError(case["model"])
+    changed = merged(config.as_mapping(), row.get("config_patch", {}))
+    dropped = row.get("config_drop", [])
+    return {**case, "model_config": {k: v for k, v in changed.items() if k not in dropped}}
 
 
 def measure(tables: Iterable[str] = ("main",)) -> list[Measured]:
