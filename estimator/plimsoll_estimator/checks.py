@@ -160,6 +160,8 @@ class Check(StrEnum):
     """With max_model_len auto not one token fits (v1/core/kv_cache_utils.py: _auto_fit_max_model_len)."""
     STATE_BLOCKS_BELOW_SEQS = "StateBlocksBelowSeqs", "max_num_seqs", _MEMORY
     """Each sequence of a captured graph needs a state block (config/compilation.py)."""
+    OUT_OF_MEMORY_KERNEL_WARM_UP = "OutOfMemoryKernelWarmUp", "max_num_batched_tokens", _MEMORY
+    """DeepGEMM's warm-up finds too little beside the cache (model_executor/warmup/deep_gemm_warmup.py)."""
     OUT_OF_MEMORY_GRAPH_CAPTURE = "OutOfMemoryGraphCapture", "gpu_memory_utilization", _MEMORY
     """Graphs find too little beside the cache (v1/worker/gpu_model_runner.py: capture_model)."""
     OUT_OF_MEMORY_SAMPLER_WARM_UP = "OutOfMemorySamplerWarmUp", "max_num_seqs", _MEMORY

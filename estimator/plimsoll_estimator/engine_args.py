@@ -48,9 +48,14 @@ class EngineArgs:
     speculative_method: str | None = None
     allow_deprecated_quantization: bool | None = None
     speculative_model_config: HfConfig | None = None
-    # No arguments, but what else of the process moves memory: what its image holds, VLLM_USE_FLASHINFER_SAMPLER, and what it finds.
+    # No arguments, but what else of the process moves memory: what its image holds, what its environment says (VLLM_USE_FLASHINFER_SAMPLER,
+    # VLLM_USE_DEEP_GEMM, VLLM_DEEP_GEMM_WARMUP), and what it finds.
     flashinfer_installed: bool | None = None
     use_flashinfer_sampler: bool | None = None
+    deep_gemm_installed: bool | None = None
+    use_deep_gemm: bool | None = None
+    deep_gemm_warmup: str | None = None
+    """`full` or `relax`, which take the same memory, or `skip` (up to 0.11.0 VLLM_SKIP_DEEP_GEMM_WARMUP=1)."""
     compile_cache: str | None = None
     """`cold`: the start finds no compiled graphs in VLLM_CACHE_ROOT; `warm`: it finds them."""
 
@@ -68,6 +73,8 @@ class EngineArgs:
                 values[key] = _typed(f"engine_args.{key}", value, known[key])
         if values.get("compile_cache", "cold") not in ("cold", "warm"):
             raise InvalidInput("engine_args.compile_cache", values["compile_cache"], "must be cold or warm")
+        if values.get("deep_gemm_warmup", "full") not in ("full", "relax", "skip"):
+            raise InvalidInput("engine_args.deep_gemm_warmup", values["deep_gemm_warmup"], "must be full, relax or skip")
         return cls(**values)
 
 

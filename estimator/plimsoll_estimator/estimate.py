@@ -21,7 +21,7 @@ from plimsoll_estimator.overhead import host_memory_bytes, outside_budget, stage
 from plimsoll_estimator.overhead.adapters import resident_weights
 from plimsoll_estimator.overhead.startup import Refusal
 from plimsoll_estimator.prepared import Prepared
-from plimsoll_estimator.quantization.settings import weight_only
+from plimsoll_estimator.quantization.settings import fp8_blocks, weight_only
 from plimsoll_estimator.resolve import resolve
 from plimsoll_estimator.resolved import Estimate, Gpu, RankWeights, ResolvedArgs
 from plimsoll_estimator.shape import Shape
@@ -69,7 +69,7 @@ def prepare(
     except EngineRefusal as refusal:
         return _refused(refusal, resolved)
     shape = read(config, resolved.architecture)
-    widths = widths_of(shape, text_only=resolved.text_only, weight_only=weight_only(config))
+    widths = widths_of(shape, text_only=resolved.text_only, weight_only=weight_only(config), fp8_blocks=fp8_blocks(config))
     stages = tuple(resident_weights(stage, widths, resolved) for stage in stages)
     if drafted:
         stages = (*stages[:-1], replace(stages[-1], loaded_bytes=stages[-1].loaded_bytes + drafted))

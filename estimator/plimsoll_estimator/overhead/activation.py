@@ -28,8 +28,13 @@ def activation_bytes(widths: Widths, resolved: ResolvedArgs, *, first: bool, las
     peak = max(forward_bytes(widths, resolved), logits_bytes(widths, resolved) if last else 0)
     held = encoder_outputs_bytes(widths, resolved) if first else 0
     held += cold_compile_bytes(widths, resolved)
-    language = peak + expert_workspace_bytes(widths, resolved) + latent_workspace_bytes(widths, resolved) + held
+    language = peak + kept_bytes(widths, resolved) + held
     return max(language, encoder_peak_bytes(widths, resolved) if first else 0)
+
+
+def kept_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
+    """What of the profile run's peak is not free again when the cache is allocated: workspaces that later steps use as well."""
+    return expert_workspace_bytes(widths, resolved) + latent_workspace_bytes(widths, resolved)
 
 
 def logits_bytes(widths: Widths, resolved: ResolvedArgs) -> int:

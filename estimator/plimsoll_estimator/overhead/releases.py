@@ -41,21 +41,41 @@ class OverheadRules:
     """Without FlashInfer a Triton kernel narrows the logits, no sort (v1/sample/ops/topk_topp_triton.py)."""
     direct_expert_calls: frozenset[str] = _MARLIN | _COMPRESSED
     """Methods whose 16-bit activations go to Marlin's experts by a plain call, without the modular kernel (fused_marlin_moe)."""
+    deep_gemm: Literal["off", "asked", "on"] = "off"
+    """Whether DeepGEMM's kernels are warmed up: never, for VLLM_USE_DEEP_GEMM=1, or unless it is 0 (envs.py, model_executor/warmup)."""
+    deep_gemm_in_wheel: bool = False
+    """The wheel brings DeepGEMM (utils/import_utils.py: has_deep_gemm); before, the image alone (docker/Dockerfile)."""
+    deep_gemm_families: frozenset[int] = frozenset()
+    """Major compute capabilities that it knows whole, beside 9.0 and 10.0 (utils/deep_gemm.py, platforms/cuda.py: support_deep_gemm)."""
+    deep_gemm_chunk_tokens: int = 32768
+    """The most tokens that experts are warmed up with (VLLM_FUSED_MOE_CHUNK_SIZE); 0: as many as a step has."""
+    deep_gemm_warms_whole_chunk: bool = True
+    """Experts are warmed up with that many tokens even where no step has them."""
+    deep_gemm_where_it_runs: bool = False
+    """Experts are warmed up only where DeepGEMM multiplies them (warmup/deep_gemm_warmup.py)."""
+    deep_gemm_in_workspace: bool = False
+    """Experts are warmed up in the workspace of the profile run (v1/worker/workspace.py)."""
+    deep_gemm_warms_any_spelling: bool = False
+    """Blocks that compressed-tensors spells are warmed up as well as fp8's own (kernels/linear/scaled_mm/deep_gemm.py)."""
 
 
 _RELEASES: Final = Releases(
     OverheadRules(),
-    (EngineVersion(0, 10, 2), {"presumes_flashinfer": False}),
-    (EngineVersion(0, 11), {"captures_adapters_apart": True, "captures_decodes_apart": True}),
+    (EngineVersion(0, 10, 1), {"deep_gemm": "asked"}),
+    (EngineVersion(0, 10, 2), {"presumes_flashinfer": False, "deep_gemm_warms_whole_chunk": False}),
+    (EngineVersion(0, 11), {"captures_adapters_apart": True, "captures_decodes_apart": True, "deep_gemm": "on"}),
     (EngineVersion(0, 11, 1), {"flashinfer_sampler": "asked"}),
-    (EngineVersion(0, 12), {"lora_extra_rows": 0}),
-    (EngineVersion(0, 13), {"caps_dummy_video": True}),
+    (EngineVersion(0, 12), {"lora_extra_rows": 0, "deep_gemm_chunk_tokens": 16384}),
+    (EngineVersion(0, 13), {"caps_dummy_video": True, "deep_gemm_families": frozenset({10})}),
     (EngineVersion(0, 17), {"samples_with_triton": True}),
-    (EngineVersion(0, 20), {"direct_expert_calls": _AWQ | _COMPRESSED}),
+    (EngineVersion(0, 18), {"deep_gemm_chunk_tokens": 0}),
+    (EngineVersion(0, 20), {"direct_expert_calls": _AWQ | _COMPRESSED, "deep_gemm_in_wheel": True, "deep_gemm_where_it_runs": True}),
     (EngineVersion(0, 20, 2), {"deducts_graphs": True}),
     (EngineVersion(0, 21), {"flashinfer_sampler": "supported", "direct_expert_calls": _COMPRESSED}),
     (EngineVersion(0, 23), {"direct_expert_calls": frozenset()}),
-    (EngineVersion(0, 24), {"flashinfer_min_capability": 80}),
+    (EngineVersion(0, 24), {"flashinfer_min_capability": 80, "deep_gemm_families": frozenset({10, 12})}),
+    (EngineVersion(0, 30), {"deep_gemm_warms_any_spelling": True}),
+    (EngineVersion(0, 31), {"deep_gemm_in_workspace": True}),
 )
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from plimsoll_estimator.overhead.activation import activation_bytes
+from plimsoll_estimator.overhead.activation import activation_bytes, kept_bytes
 from plimsoll_estimator.overhead.communication import non_torch_bytes
+from plimsoll_estimator.overhead.deep_gemm import kernel_warm_up_bytes
 from plimsoll_estimator.overhead.graphs import graph_deducted_bytes, graph_pool_bytes
 from plimsoll_estimator.overhead.persistent import persistent_bytes
 from plimsoll_estimator.overhead.sampler import warm_up_bytes
@@ -15,16 +16,25 @@ from plimsoll_estimator.resolved import ResolvedArgs
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageOverhead:
-    """Bytes of one rank of one pipeline stage. All but `cuda_graph_pool_bytes` and `warm_up_bytes` are charged to the budget.
+    """Bytes of one rank of one pipeline stage. All but `cuda_graph_pool_bytes` and the two of warming up are charged to the budget.
 
+    `kept_bytes`: what of `activation_bytes` stays allocated after the profile run.
     `warm_up_bytes`: what warming up the sampler needs at once, after the cache is allocated and the profile run's peak is free again.
+    `kernel_warm_up_bytes`: what DeepGEMM's kernels need before that, and before graphs are captured.
     """
 
     activation_bytes: int
+    kept_bytes: int
     cuda_graph_bytes: int
     cuda_graph_pool_bytes: int
     non_torch_bytes: int
     warm_up_bytes: int
+    kernel_warm_up_bytes: int
+
+    @property
+    def freed_bytes(self) -> int:
+        """What the profile run's peak gives back before the cache is allocated."""
+        return max(0, self.activation_bytes - self.kept_bytes)
 
     @property
     def charged_bytes(self) -> int:
@@ -42,14 +52,18 @@ def stage_overheads(widths: Widths, resolved: ResolvedArgs) -> tuple[StageOverhe
     pool = graph_pool_bytes(widths, resolved)
     deducted = graph_deducted_bytes(pool, widths, resolved)
     non_torch = non_torch_bytes(widths, resolved)
+    kept = kept_bytes(widths, resolved)
+    kernels = kernel_warm_up_bytes(widths, resolved, kept)
 
     def stage(*, first: bool, last: bool) -> StageOverhead:
         return StageOverhead(
             activation_bytes=activation_bytes(widths, resolved, first=first, last=last),
+            kept_bytes=kept,
             cuda_graph_bytes=deducted,
             cuda_graph_pool_bytes=pool,
             non_torch_bytes=non_torch + persistent_bytes(widths, resolved, last=last),
             warm_up_bytes=warm_up_bytes(widths, resolved) if last else 0,
+            kernel_warm_up_bytes=kernels,
         )
 
     count = resolved.pipeline_parallel_size

@@ -80,11 +80,18 @@ def check_after_cache(
     if resolved.gpu.pages_to_host:
         return None
     if resolved.given.kv_cache_memory_bytes is not None:
-        left = free - weights.loaded_bytes - overhead.non_torch_bytes - resolved.given.kv_cache_memory_bytes
+        left = free - weights.loaded_bytes - overhead.non_torch_bytes - overhead.kept_bytes - resolved.given.kv_cache_memory_bytes
     else:
-        left = free - requested_bytes + overhead.activation_bytes + overhead.cuda_graph_bytes
-    graphs = overhead.cuda_graph_pool_bytes + scratch_bytes(resolved)
-    warm_up = overhead.warm_up_bytes
+        left = free - requested_bytes + overhead.freed_bytes + overhead.cuda_graph_bytes
+    scratch = scratch_bytes(resolved)
+    graphs = overhead.cuda_graph_pool_bytes + scratch
+    warm_up, kernels = overhead.warm_up_bytes, overhead.kernel_warm_up_bytes
+    if kernels and kernels + scratch > left:
+        return Refusal(
+            reason=Check.OUT_OF_MEMORY_KERNEL_WARM_UP,
+            message=f"warming up DeepGEMM's kernels with {resolved.max_num_batched_tokens} tokens needs {format_gib(kernels + scratch)} "
+            f"after the cache is allocated, {format_gib(max(0, left))} is left: lower max_num_batched_tokens or gpu_memory_utilization",
+        )
     if graphs > left:
         return Refusal(
             reason=Check.OUT_OF_MEMORY_GRAPH_CAPTURE,
@@ -111,8 +118,8 @@ def outside_budget(resolved: ResolvedArgs, overhead: StageOverhead) -> OutsideBu
     """What utilisation must leave free, per GPU, at the 95th percentile: contexts before the snapshot, graphs and scratch after."""
     pool = int(_PESSIMISM * overhead.cuda_graph_pool_bytes)
     factor = 2 if resolved.extrapolated else 1
-    warm_up = max(0, overhead.warm_up_bytes - overhead.activation_bytes)  # the peak of the profile run is free again by then
-    return OutsideBudget(
-        pre_snapshot_bytes=pre_snapshot_bytes(resolved),
-        post_kv_bytes=factor * (max(0, pool - overhead.cuda_graph_bytes) + scratch_bytes(resolved) + warm_up),
-    )
+    # The peak of the profile run is free again by then. DeepGEMM's warm-up is over before graphs are captured.
+    warm_up = max(0, overhead.warm_up_bytes - overhead.freed_bytes)
+    kernels = max(0, overhead.kernel_warm_up_bytes - overhead.freed_bytes - overhead.cuda_graph_bytes)
+    beyond = max(max(0, pool - overhead.cuda_graph_bytes) + warm_up, kernels)
+    return OutsideBudget(pre_snapshot_bytes=pre_snapshot_bytes(resolved), post_kv_bytes=factor * (beyond + scratch_bytes(resolved)))

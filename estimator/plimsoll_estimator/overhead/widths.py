@@ -22,6 +22,8 @@ class Widths:
     `mlp_width`: of the widest dense feed-forward block, of mixtures what stands beside the experts. `attention_width`: queries, keys,
     values and the output of the widest mixer. `expanded_latent_width`: what chunked prefill expands a latent into, all heads.
     `tower`: the vision tower's blocks, where their peak is known. `weight_only_experts`: stored small, multiplied at 16 bits.
+    `fp8_blocks`: weights are fp8 with a scale per 128 x 128 block. `columns`, `rows`: (inputs, outputs) of the linears whose outputs, or
+    inputs, are divided over ranks.
     """
 
     layers: int
@@ -43,20 +45,24 @@ class Widths:
     deepstack_levels: int
     tower: TowerBlocks | None = None
     weight_only_experts: bool = False
+    fp8_blocks: bool = False
+    columns: tuple[tuple[int, int], ...] = ()
+    rows: tuple[tuple[int, int], ...] = ()
 
 
-def widths_of(shape: Shape, *, text_only: bool, weight_only: bool = False) -> Widths:
+def widths_of(shape: Shape, *, text_only: bool, weight_only: bool = False, fp8_blocks: bool = False) -> Widths:
     """The widths of a model; `text_only`: it is served without its towers; `weight_only`: it multiplies 16-bit activations."""
-    return _widths(shape, text_only, weight_only)
+    return _widths(shape, text_only, weight_only, fp8_blocks)
 
 
 @kept_with_config
-def _widths(shape: Shape, text_only: bool, weight_only: bool) -> Widths:
+def _widths(shape: Shape, text_only: bool, weight_only: bool, fp8_blocks: bool) -> Widths:
     size, experts = shape.size, shape.experts
     latents = [mixer for mixer in shape.mixers if isinstance(mixer, Latent)]
     latent = latents[0] if latents else None
     multimodal = shape.multimodal and not text_only
     vision = shape.vision if multimodal else None
+    columns, rows = _linears(shape) if fp8_blocks else ((), ())
     return Widths(
         layers=len(shape.layers),
         hidden_size=size.hidden_size,
@@ -77,12 +83,34 @@ def _widths(shape: Shape, text_only: bool, weight_only: bool) -> Widths:
         deepstack_levels=vision.deepstack_levels if vision is not None else 0,
         tower=vision.blocks if vision is not None else None,
         weight_only_experts=weight_only and experts is not None,
+        fp8_blocks=fp8_blocks,
+        columns=columns,
+        rows=rows,
     )
 
 
 def _mlp_width(shape: Shape) -> int:
     dense = [layer.ffn.width for layer in shape.kinds if isinstance(layer.ffn, Mlp)]
     return max(*dense, shape.experts.shared if shape.experts else 0, 0)
+
+
+def _linears(shape: Shape) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, int], ...]]:
+    """(inputs, outputs) of the widest kinds of divided linears: columns, then rows. An MLP's gate is merged with what it gates."""
+    hidden, mlp = shape.size.hidden_size, _mlp_width(shape)
+    columns, rows = ([(hidden, 2 * mlp)], [(mlp, hidden)]) if mlp else ([], [])
+    for mixer in shape.mixers:
+        if isinstance(mixer, Attention):
+            columns.append((hidden, mixer.heads * mixer.head_dim + mixer.kv_heads * (mixer.head_dim + mixer.v_head_dim)))
+            rows.append((mixer.heads * mixer.v_head_dim, hidden))
+        elif isinstance(mixer, Latent):
+            columns += [(mixer.q_lora_rank or hidden, mixer.query_width), (mixer.kv_lora_rank, mixer.expanded_width)]
+            rows.append((mixer.heads * mixer.v_head_dim, hidden))
+        elif isinstance(mixer, CompressedLatent):
+            columns.append((hidden, mixer.heads * mixer.head_dim))
+        elif isinstance(mixer, DeltaNet):
+            columns.append((hidden, 2 * (mixer.key_heads * mixer.key_dim + mixer.value_heads * mixer.value_dim)))
+            rows.append((mixer.value_heads * mixer.value_dim, hidden))
+    return tuple(columns), tuple(rows)
 
 
 def _attention_width(mixer: Mixer) -> int:

@@ -12,6 +12,7 @@ from plimsoll_estimator.kept import kept_with_config
 
 _NOTHING: Final = HfConfig({}, "quantization_config")
 MOST_GROUPS: Final = 64
+_BLOCK: Final = (128, 128)
 
 
 @kept_with_config
@@ -43,3 +44,16 @@ def weight_only(config: HfConfig) -> bool:
         return False
     parts = [groups.sub(name) for name in groups]
     return bool(parts) and all(part is not None and part.sub("input_activations") is None for part in parts)
+
+
+@kept_with_config
+def fp8_blocks(config: HfConfig) -> bool:
+    """Whether a checkpoint's weights are fp8 with a scale per 128 x 128 block, by either of the spellings that vLLM reads."""
+    settings = quantization_config(config)
+    if settings.list_or_none("weight_block_size") == _BLOCK:
+        return True
+    groups = settings.sub("config_groups")
+    if groups is None or len(groups.as_mapping()) > MOST_GROUPS:
+        return False
+    weights = [part.sub("weights") for name in groups if (part := groups.sub(name)) is not None]
+    return any(one is not None and one.list_or_none("block_structure") == _BLOCK for one in weights)

@@ -149,6 +149,10 @@ CHECKS: Final[Mapping[Check, tuple[str, str]]] = {  # check -> (what it means, w
         "A model with recurrent state needs one state block a sequence when graphs are captured, and has fewer than max-num-seqs.",
         "Lower max-num-seqs to the number of blocks, or give it more memory.",
     ),
+    Check.OUT_OF_MEMORY_KERNEL_WARM_UP: (
+        "The cache is sized, then the warm-up of DeepGEMM's kernels (fp8 weights in blocks) finds too little memory outside the budget.",
+        "Lower maxNumBatchedTokens or gpuMemoryUtilization.",
+    ),
     Check.OUT_OF_MEMORY_GRAPH_CAPTURE: (
         "The cache is sized, then CUDA graphs find too little memory outside the budget.",
         "Lower gpuMemoryUtilization, capture fewer sizes, or set enforceEager.",

@@ -98,10 +98,12 @@ def read_ask(
     """Raises InvalidInput naming the field where extraArgs cannot be read or contradict the spec."""
     spec = deployment.spec
     version = spec.engine.engine_version
+    own = is_vllms_own_image(spec.engine.image) or None
     args = replace(
         _args(spec.engine, version),
         speculative_model_config=draft.config if isinstance(draft, ModelFacts) else None,
-        flashinfer_installed=True if is_vllms_own_image(spec.engine.image) else None,
+        flashinfer_installed=own,
+        deep_gemm_installed=own,
         compile_cache="cold",  # a new pod finds none, and one with a volume for it starts a first time too
     )
     _check_draft(spec)

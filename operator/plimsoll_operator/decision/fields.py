@@ -48,6 +48,9 @@ FIELD_OF: Final[Mapping[str, str]] = {
     # What is no argument
     "flashinfer_installed": "spec.engine.image",
     "use_flashinfer_sampler": "spec.template",
+    "deep_gemm_installed": "spec.engine.image",
+    "use_deep_gemm": "spec.template",
+    "deep_gemm_warmup": "spec.template",
     "compile_cache": "spec.template",
     "model_config": "spec.model.name",
     "gpu": "spec.placement",
