@@ -18,16 +18,19 @@ TEXT_KEYS: Final = ("text_config", "llm_config", "language_config", "thinker_con
 
 
 class HfConfig:
-    """Read-only view of one config mapping (root or nested), `path` names it in errors."""
+    """Read-only view of one config mapping (root or nested), `path` names it in errors.
 
-    __slots__ = ("_data", "_kept", "_text", "path")
+    `kept` is what was worked out from it, by question (`kept.kept_with_config`).
+    """
+
+    __slots__ = ("_data", "_text", "kept", "path")
 
     def __init__(self, data: Mapping[str, Any], path: str = "config") -> None:
-        if not isinstance(data, Mapping):
+        if type(data) is not dict and not isinstance(data, Mapping):  # the first alone is quick
             raise InvalidInput(path, data, "must be a JSON object")
         self._data = data
         self._text: HfConfig | None = None
-        self._kept: dict[Hashable, Any] | None = None
+        self.kept: dict[Hashable, Any] = {}
         self.path = path
 
     @classmethod
@@ -48,12 +51,6 @@ class HfConfig:
     def as_mapping(self) -> Mapping[str, Any]:
         """The underlying mapping, for digests and for handing the config on unchanged."""
         return self._data
-
-    def kept(self) -> dict[Hashable, Any]:
-        """What was worked out from this config, by question."""
-        if self._kept is None:
-            self._kept = {}
-        return self._kept
 
     def _fail(self, key: str, value: object, limit: str) -> InvalidInput:
         return InvalidInput(f"{self.path}.{key}", value, limit)
@@ -127,7 +124,7 @@ class HfConfig:
         value = self._data.get(key)
         if value is None:
             return None
-        if not isinstance(value, Mapping):
+        if type(value) is not dict and not isinstance(value, Mapping):
             raise self._fail(key, value, "must be an object")
         return HfConfig(value, f"{self.path}.{key}")
 
@@ -147,7 +144,7 @@ class HfConfig:
     def _text_child(self) -> HfConfig | None:
         for key in TEXT_KEYS:
             nested = self._data.get(key)
-            if isinstance(nested, Mapping):
+            if nested is not None and isinstance(nested, Mapping):
                 return HfConfig(nested, f"{self.path}.{key}")
         return None
 

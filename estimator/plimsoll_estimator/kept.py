@@ -12,19 +12,22 @@ from functools import wraps
 from threading import Lock
 from typing import Any, Final, Protocol, TypeVar, TypeVarTuple
 
+from plimsoll_estimator.engine_version import EngineVersion
+
 MOST_KEPT: Final = 1024
 """Answers that one config keeps. A full memory starts afresh."""
 ANSWER_BYTES: Final = 1 << 10
 """What a usual answer weighs, its question included: rounded up."""
 _MOST_PAIRS: Final = 4
 _UNKNOWN: Final[Any] = object()
-_without: Final[set[type]] = {str, int, float, bool, type(None)}
+_without: Final[set[type]] = {str, int, float, bool, type(None), EngineVersion}
 """Classes known to have no memory of their own: as many as the packages have."""
 
 
 class Keeps(Protocol):
     """What has a memory of its own: a config, and the shape read from it."""
 
+    @property
     def kept(self) -> dict[Hashable, Any]:
         """What was worked out from it, by question."""
         ...
@@ -47,7 +50,7 @@ def kept_with_config(function: Callable[[K, *Ts], R]) -> Callable[[K, *Ts], R]:
     @wraps(function)
     def ask(config: K, *rest: *Ts) -> R:
         key: Hashable = (function, rest) if rest else function
-        memory = config.kept()
+        memory = config.kept
         found: R = memory.get(key, _UNKNOWN)
         if found is not _UNKNOWN:
             return found
@@ -69,7 +72,7 @@ def kept_with_config(function: Callable[[K, *Ts], R]) -> Callable[[K, *Ts], R]:
 def answers_bytes(of: Keeps) -> int:
     """What the answers kept with a config weigh, on the large side: one that says its own `kept_bytes` (a shape) by that."""
     total = 0
-    for answer in tuple(of.kept().values()):
+    for answer in tuple(of.kept.values()):
         own: Callable[[], int] | None = getattr(answer, "kept_bytes", None)
         total += ANSWER_BYTES if own is None else own()
     return total

@@ -245,13 +245,13 @@ def _tower_type(own: str, built: Mapping[str, Any] | None, key: str) -> str:
     return str(_table()["towers"].get(own, {}).get(key, {}).get("type", own))
 
 
-@kept_with_config
 def tower_layers(tower: HfConfig) -> int:
     """How many layers a tower's configuration has. Raises InvalidInput as `tower_size`."""
     named = next((key for key in TOWER_SPELLINGS["num_hidden_layers"] if key in tower), "num_hidden_layers")
     return positive(tower, named, limit=MAX_TOWER_LAYERS)
 
 
+@kept_with_config
 def tower_size(tower: HfConfig) -> TowerSize:
     """The dimensions of a tower's configuration. Raises InvalidInput naming one that is missing, 0 or beyond its bound."""
     held = tower.as_mapping()

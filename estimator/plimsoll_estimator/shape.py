@@ -171,12 +171,9 @@ class Shape:
     predictions: tuple[Layer, ...] = ()
 
     @_Once
-    def _kept(self) -> dict[Hashable, Any]:
-        return {}
-
     def kept(self) -> dict[Hashable, Any]:
-        """What was worked out from it, by question (`hf_config.kept_with_config`)."""
-        return self._kept
+        """What was worked out from it, by question (`kept.kept_with_config`)."""
+        return {}
 
     @_Once
     def _numbered(self) -> tuple[tuple[Layer, ...], tuple[int, ...]]:
@@ -185,7 +182,7 @@ class Shape:
     def kept_bytes(self) -> int:
         """What it weighs with the answers kept with it, on the large side: its layers, and of each answer a reference a kind."""
         answer = ANSWER_BYTES + _REFERENCE_BYTES * len(self.kinds) + _PRICED_BYTES * len(self.mixers)
-        return _LAYER_BYTES * len(self.kinds) + 3 * _REFERENCE_BYTES * len(self.layers) + answer * (1 + len(self._kept))
+        return _LAYER_BYTES * len(self.kinds) + 3 * _REFERENCE_BYTES * len(self.layers) + answer * (1 + len(self.kept))
 
     @property
     def kinds(self) -> tuple[Layer, ...]:

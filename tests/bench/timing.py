@@ -40,8 +40,8 @@ def forget(*configs: HfConfig) -> None:
     What was worked out from a config lives with it: the configs that a measurement holds are to be named.
     """
     for config in configs:
-        config.kept().clear()
-        config.text.kept().clear()
+        config.kept.clear()
+        config.text.kept.clear()
     forget_pairs()
     forget_everything()
     for name, module in list(sys.modules.items()):

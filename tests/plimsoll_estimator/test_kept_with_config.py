@@ -50,7 +50,7 @@ def test_what_raises_is_asked_again() -> None:
     for _ in range(2):
         with pytest.raises(InvalidInput):
             read(broken)
-    assert not broken.kept()
+    assert not broken.kept
 
 
 def test_a_config_keeps_a_bounded_number_of_answers() -> None:
@@ -61,7 +61,7 @@ def test_a_config_keeps_a_bounded_number_of_answers() -> None:
     one = config(a=1)
     for number in range(5 * MOST_KEPT):
         assert twice(one, number) == 2 * number
-        assert len(one.kept()) <= MOST_KEPT
+        assert len(one.kept) <= MOST_KEPT
 
 
 def test_answers_go_with_their_config() -> None:
@@ -85,7 +85,7 @@ def test_a_config_that_stays_does_not_keep_the_drafts_it_was_asked_with() -> Non
     marks = [weakref.ref(pair(target, ("x", config(draft=number)))) for number in range(100)]
     gc.collect()
     assert sum(mark() is not None for mark in marks) <= 4
-    assert not target.kept()
+    assert not target.kept
     draft = config(draft=0)
     assert pair(target, ("x", draft)) is pair(target, ("x", draft))
 
@@ -96,7 +96,7 @@ def test_an_estimate_keeps_no_config_alive() -> None:
     gpu, alive = gpu_from("NVIDIA-H100-80GB-HBM3"), []
     for number in range(20):
         one = HfConfig.from_json(json.dumps({**base.as_mapping(), "pad": number}))
-        one.kept()["mark"] = mark = Mark()
+        one.kept["mark"] = mark = Mark()
         alive.append(weakref.ref(mark))
         prepare(one, EngineArgs(max_model_len=8192), gpu, EngineVersion(0, 19))
     del one, mark

@@ -5,42 +5,55 @@ Called by `layout`. Knows layer specs and pipeline stages, no model and no memor
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import EngineRefusal
-from plimsoll_estimator.kv_cache.groups import KvGroup, LayerList, exchanged, group_of, make_group
+from plimsoll_estimator.kv_cache.groups import KvGroup, LayerList, group_of, make_group
 from plimsoll_estimator.kv_cache.packing import packed_groups
 from plimsoll_estimator.kv_cache.specs import LayerSpec
 from plimsoll_estimator.layers.planner_rules import PlannerRules
-from plimsoll_estimator.objects import numbered
 from plimsoll_estimator.units import ceil_div
 
 
-def group_layers(layers: LayerList, n_stages: int, rules: PlannerRules, *, packed: bool = False) -> tuple[KvGroup, ...]:
+def group_layers(
+    different: LayerList, order: Sequence[int], n_stages: int, rules: PlannerRules, *, packed: bool = False
+) -> tuple[KvGroup, ...]:
     """The groups of the whole model, projected on each stage. Empty for a model without a cache.
 
+    `order`: which of the `different` kinds each layer with a cache is.
     `packed`: the model's backends lay blocks out side by side, so pages of one block need not be equal.
     """
-    if not layers:
+    if not order:
         return ()
-    different, order = numbered(layers)
-    distinct = list(dict.fromkeys(spec for _, spec in different))
+    distinct = list(dict.fromkeys([spec for _, spec in different]))
     if not rules.hybrid_groups or (not rules.chunked_groups and any(spec.kind == "chunked" for spec in distinct)):
         promoted = _promote(distinct)
-        layers = exchanged(layers, promoted)
-        different = tuple((stage, promoted[spec]) for stage, spec in different)
+        different = _exchanged(different, promoted)
         distinct = list(dict.fromkeys(promoted.values()))
     first = distinct[0]
-    if len(distinct) == 1 or all(first.same_type(spec) for spec in distinct[1:]):
-        return (make_group(layers, distinct, n_stages),)
+    if len(distinct) == 1:
+        stages = (0,) * len(order) if n_stages == 1 else [different[number][0] for number in order]
+        return (group_of(first, stages, n_stages),)
+    if all(first.same_type(spec) for spec in distinct[1:]):
+        return (make_group(_each(different, order), distinct, n_stages),)
     if packed:
-        return packed_groups(layers, n_stages)
+        return packed_groups(_each(different, order), n_stages)
     unified = _unify_pages(distinct, rules)
     if unified is None:
         promoted = _promote(distinct)
-        return (make_group(exchanged(layers, promoted), list(dict.fromkeys(promoted.values())), n_stages),)
-    return _equal_groups([(stage, unified[spec]) for stage, spec in different], order, n_stages, rules)
+        return (make_group(_each(_exchanged(different, promoted), order), list(dict.fromkeys(promoted.values())), n_stages),)
+    return _equal_groups(_exchanged(different, unified), order, n_stages, rules)
+
+
+def _each(different: LayerList, order: Iterable[int]) -> LayerList:
+    """(stage, spec) of every layer."""
+    return tuple(map(different.__getitem__, order))
+
+
+def _exchanged(different: LayerList, by: Mapping[LayerSpec, LayerSpec]) -> LayerList:
+    """The kinds with each spec replaced."""
+    return tuple([(stage, by[spec]) for stage, spec in different])
 
 
 def _unify_pages(distinct: Sequence[LayerSpec], rules: PlannerRules) -> dict[LayerSpec, LayerSpec] | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from plimsoll_estimator.kv_cache.specs import LayerSpec, Reach
-from plimsoll_estimator.objects import by_object, for_each
+from plimsoll_estimator.objects import by_object
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,9 +53,3 @@ def group_of(spec: LayerSpec, stages: Sequence[int], n_stages: int) -> KvGroup:
 def distinct_specs(layers: LayerList) -> list[LayerSpec]:
     """The different specs in order; equal layers of a stage share one object, so identity settles most of them cheaply."""
     return list(dict.fromkeys(spec for _, spec in by_object(layers).values()))
-
-
-def exchanged(layers: LayerList, by: Mapping[LayerSpec, LayerSpec]) -> LayerList:
-    """The layers with each spec replaced; looked up once for every object, not for every layer."""
-    new = {key: (stage, by[spec]) for key, (stage, spec) in by_object(layers).items()}
-    return for_each(layers, new)

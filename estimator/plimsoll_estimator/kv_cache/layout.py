@@ -307,10 +307,11 @@ def _remembered(shape: Shape, seen: tuple[object, ...], max_model_len: int) -> _
 def _made(shape: Shape, resolved: ResolvedArgs, rules: PlannerRules, needs: ModelNeeds) -> _Blocks:
     stages = resolved.pipeline_parallel_size
     cache = model_cache(shape, resolved, rules, needs)
-    groups = group_layers(cache.layers, stages, rules, packed=cache.packed)
+    groups = group_layers(cache.kinds, cache.order, stages, rules, packed=cache.packed)
     by_layer: tuple[tuple[tuple[LayerSpec, int], ...], ...] = ()
     if not rules.checks_by_group:
-        by_layer = tuple(tuple(Counter(spec for at, spec in cache.layers if at == stage).items()) for stage in range(stages))
+        layers = [cache.kinds[number] for number in cache.order]
+        by_layer = tuple(tuple(Counter(spec for at, spec in layers if at == stage).items()) for stage in range(stages))
     alike: dict[tuple[LayerSpec, ...], list[KvGroup]] = {}
     for group in groups:
         alike.setdefault(group.specs, []).append(group)

@@ -22,9 +22,13 @@ from plimsoll_estimator.shape import Shape, stage_layers
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelCache:
-    """Layer specs in model order with their stage, the engine's block size, and what the planner needs besides."""
+    """Layer specs with their stage, the engine's block size, and what the planner needs besides.
 
-    layers: tuple[tuple[int, LayerSpec], ...]
+    `kinds`: every (stage, spec) once; `order`: which of them each layer with a cache is, in the order of the model.
+    """
+
+    kinds: tuple[tuple[int, LayerSpec], ...]
+    order: tuple[int, ...]
     block_size: int
     attention_backend: str
     has_state: bool
@@ -56,9 +60,13 @@ def model_cache(shape: Shape, resolved: ResolvedArgs, rules: PlannerRules, needs
                 size = window_block if windowed and window_block and needs.state is None else block_size
                 made[id(need)] = _spec(shape, need, size, state_block, state_page)
     last = resolved.pipeline_parallel_size - 1
-    drafted = {key: [(last, made[id(need)]) for need in layer] for key, layer in kept.items()}
+    kinds, order = _staged(needs, made, last + 1)
+    if drafts:
+        numbers = {key: [_number(kinds, (last, made[id(need)])) for need in layer] for key, layer in kept.items()}
+        order.extend(chain.from_iterable(for_each(drafts, numbers)))
     return ModelCache(
-        layers=(*_staged(needs, made, last + 1), *chain.from_iterable(for_each(drafts, drafted))),
+        kinds=tuple(kinds),
+        order=tuple(order),
         block_size=block_size,
         attention_backend=backend.name,
         has_state=needs.state is not None,
@@ -68,16 +76,23 @@ def model_cache(shape: Shape, resolved: ResolvedArgs, rules: PlannerRules, needs
     )
 
 
-def _staged(needs: ModelNeeds, made: Mapping[int, LayerSpec], n_stages: int) -> list[tuple[int, LayerSpec]]:
-    """(stage, spec) of every cache of every decoder layer; equal ones of a stage are one object."""
-    out: list[tuple[int, LayerSpec]] = []
+def _staged(needs: ModelNeeds, made: Mapping[int, LayerSpec], n_stages: int) -> tuple[list[tuple[int, LayerSpec]], list[int]]:
+    """(stage, spec) of every cache that a decoder layer may have, and which of them those of every layer are."""
+    kinds: list[tuple[int, LayerSpec]] = []
+    order: list[int] = []
     for stage, mine in enumerate(stage_layers(len(needs.order), n_stages)):
-        placed = [[(stage, made[id(need)]) for need in layer] for layer in needs.kinds]
+        placed = [[_number(kinds, (stage, made[id(need)])) for need in layer] for layer in needs.kinds]
         if len(placed) == 1:
-            out += placed[0] * len(mine)
+            order += placed[0] * len(mine)
         else:
-            out += chain.from_iterable(map(placed.__getitem__, needs.order[mine.start : mine.stop]))
-    return out
+            order += chain.from_iterable(map(placed.__getitem__, needs.order[mine.start : mine.stop]))
+    return kinds, order
+
+
+def _number(kinds: list[tuple[int, LayerSpec]], kind: tuple[int, LayerSpec]) -> int:
+    """Where one more kind stands."""
+    kinds.append(kind)
+    return len(kinds) - 1
 
 
 def _spec(shape: Shape, need: Need, block_size: int, state_block: int, state_page: int) -> LayerSpec:

@@ -188,7 +188,7 @@ class Rank:
         """ColumnParallelLinear or MergedColumnParallelLinear: every part of the output divided, biases too."""
         by = self.tp if tp is None else tp
         full = tuple(parts)
-        mine = tuple(divide(n, by) for n in full)
+        mine = tuple([divide(n, by) for n in full])
         self._linear(parent, names, k, mine, k, sum(full))
         if bias:
             self.created_bytes += sum(mine) * self.item

@@ -52,8 +52,7 @@ _ASYNC_SPECULATION: Final = frozenset(
 def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion) -> ResolvedArgs:
     """ResolvedArgs of `version`. Raises EngineRefusal (vLLM would stop), InvalidInput (bad value), Unsupported (no rule)."""
     _check_given(args, version)
-    shape = _shape_of(config, version)
-    architecture = shape.architecture
+    architecture = _class_of(config, version)
     runner = _runner(config, architecture, args)
     tp = positive("tensor_parallel_size", args.tensor_parallel_size, 1, MOST_RANKS)
     pp = positive("pipeline_parallel_size", args.pipeline_parallel_size, 1, MOST_RANKS)
@@ -63,9 +62,11 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
     quantization = resolve_quantization(
         config, architecture, args.quantization, gpu, version, dtype, allow_deprecated=bool(args.allow_deprecated_quantization)
     )
-    check_limits(shape, args.limit_mm_per_prompt, version)
+    if args.limit_mm_per_prompt:
+        check_limits(read(config, architecture), args.limit_mm_per_prompt, version)
     check_kv_cache_dtype(quantization_config(config), args.kv_cache_dtype, quantization, dtype, version)
     length = max_model_len(config, args.max_model_len, version)
+    shape = read(config, architecture)  # not before: a search asks for many lengths that the config alone refuses
     check_parallel(shape, tp, pp, dcp, bool(args.enable_expert_parallel), version)
     nodes = positive("nnodes", args.nnodes, 1, MOST_RANKS)
     check_nodes(tp, pp, dp, nodes, version)
@@ -125,12 +126,12 @@ def _check_core(
 
 
 @kept_with_config
-def _shape_of(config: HfConfig, version: EngineVersion) -> Shape:
-    """What the class that vLLM picks makes of a config within its bounds, where this release has the class."""
+def _class_of(config: HfConfig, version: EngineVersion) -> str:
+    """The class that vLLM picks for a config within its bounds, where this release has the class."""
     check_config(config)
     architecture = architecture_of(config)
     check_registered(architecture, version)
-    return read(config, architecture)
+    return architecture
 
 
 def _check_given(args: EngineArgs, version: EngineVersion) -> None:

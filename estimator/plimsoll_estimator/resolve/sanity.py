@@ -63,7 +63,7 @@ def _levels(config: HfConfig) -> Iterator[HfConfig]:
         yield config.text
     for key in ("vision_config", "audio_config"):
         value = config.raw(key)
-        if value.__class__ not in _PLAIN and isinstance(value, Mapping):
+        if value is not None and isinstance(value, Mapping):
             yield HfConfig(value, f"{config.path}.{key}")
 
 
