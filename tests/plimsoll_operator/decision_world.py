@@ -5,7 +5,7 @@ import json
 from plimsoll_operator.api import GPUPool, parse_inference_deployment, parse_object
 from plimsoll_operator.capacity import CapacityIndex, pool_manifest
 from plimsoll_operator.decision import decide
-from plimsoll_operator.decision.ways_out import apply_patch
+from plimsoll_operator.decision.refusal.changes import apply_patch
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.names import API_VERSION
 

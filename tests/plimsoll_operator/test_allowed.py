@@ -11,10 +11,10 @@ from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, deployment, 
 from plimsoll_estimator.argument_table import all_rows
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_operator.api import FitPolicy, parse_object
-from plimsoll_operator.decision.allowed import ACCOUNT_PATHS
-from plimsoll_operator.decision.code_loading import argument_that_loads_code
-from plimsoll_operator.decision.environment import LET_THROUGH, LET_THROUGH_PREFIXES, loads_code, moves_the_plan
-from plimsoll_operator.decision.images import is_allowed, read_reference
+from plimsoll_operator.decision.checks.allowed import ACCOUNT_PATHS
+from plimsoll_operator.decision.checks.code_loading import argument_that_loads_code
+from plimsoll_operator.decision.checks.environment import LET_THROUGH, LET_THROUGH_PREFIXES, loads_code, moves_the_plan
+from plimsoll_operator.decision.checks.images import is_allowed, read_reference
 from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.overlay import one_form
 from plimsoll_operator.render import Origin, render_deployment

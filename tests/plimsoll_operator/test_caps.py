@@ -13,7 +13,7 @@ from tests.plimsoll_operator.test_controller_policy import LLAMA, fit_policy, wo
 from tests.plimsoll_operator.test_controller_reconcile import NS, World
 
 from plimsoll_operator.api import FitPolicySpec
-from plimsoll_operator.decision.caps import hold, over_cap, use_of_plan
+from plimsoll_operator.decision.checks.caps import hold, over_cap, use_of_plan
 from plimsoll_operator.facts import DeploymentUse
 from plimsoll_operator.ports import DEPLOYMENTS, EVENTS, FIT_POLICIES, INFERENCE_DEPLOYMENTS
 

@@ -9,8 +9,8 @@ from tests.bench.timing import forget
 from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, deployment, node, offered
 
 from plimsoll_operator.decision import decide
-from plimsoll_operator.decision.fit import Look, longest_context
-from plimsoll_operator.decision.resize import bisect
+from plimsoll_operator.decision.fit.fit import Look, longest_context
+from plimsoll_operator.decision.search.moves import bisect
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.verdict import Admit, Reject, Resize
 

@@ -9,10 +9,10 @@ from tests.plimsoll_operator.decision_world import H100, L4, LLAMA_8B, LLAMA_70B
 from plimsoll_estimator import catalogue
 from plimsoll_operator.api import parse_inference_deployment
 from plimsoll_operator.decision import decide
-from plimsoll_operator.decision.ask import read_ask
-from plimsoll_operator.decision.engine import engine_for
-from plimsoll_operator.decision.resize import Mover
-from plimsoll_operator.decision.ways_out import scene, ways_out
+from plimsoll_operator.decision.fit.engine import engine_for
+from plimsoll_operator.decision.refusal.changes import scene, ways_out
+from plimsoll_operator.decision.request.request import read_ask
+from plimsoll_operator.decision.search.moves import Mover
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.verdict import Admit, Reason, Reject, Resize
 

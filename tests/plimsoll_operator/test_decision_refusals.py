@@ -15,11 +15,11 @@ from plimsoll_estimator.errors import InvalidInput
 from plimsoll_operator.api import InferenceDeploymentSpec, parse_inference_deployment
 from plimsoll_operator.api.base import ApiModel
 from plimsoll_operator.decision import decide
-from plimsoll_operator.decision.ask import read_ask
-from plimsoll_operator.decision.engine import engine_for
-from plimsoll_operator.decision.fields import FIELD_OF, field_of_input
-from plimsoll_operator.decision.placement import match
-from plimsoll_operator.decision.search import products_of, search
+from plimsoll_operator.decision.fit.engine import engine_for
+from plimsoll_operator.decision.request.fields import FIELD_OF, field_of_input
+from plimsoll_operator.decision.request.placement import match
+from plimsoll_operator.decision.request.request import read_ask
+from plimsoll_operator.decision.search.search import products_of, search
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.verdict import Undecided
 

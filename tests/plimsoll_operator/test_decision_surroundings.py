@@ -3,7 +3,7 @@
 import pytest
 from tests.plimsoll_operator.decision_world import H100, L4, LLAMA_8B, Files, verdict
 
-from plimsoll_operator.decision.ask import is_vllms_own_image
+from plimsoll_operator.decision.request.request import is_vllms_own_image
 from plimsoll_operator.verdict import Admit, Reason, Reject
 
 ONE = {"tensorParallelSize": 1, "pipelineParallelSize": 1}

@@ -5,7 +5,7 @@ from tests.plimsoll_operator.decision_world import L4, Files, manifest
 
 from plimsoll_operator.api import parse_inference_deployment
 from plimsoll_operator.decision import decide
-from plimsoll_operator.decision.unknown import next_step
+from plimsoll_operator.decision.checks.unknown import next_step
 from plimsoll_operator.facts import ModelUnknown
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.verdict import Reason, Undecided

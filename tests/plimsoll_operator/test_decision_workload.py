@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.plimsoll_operator.decision_world import H100, L4, LLAMA_8B, Files, node, offered, verdict
 
-from plimsoll_operator.decision.worksheet import PRESETS
+from plimsoll_operator.decision.request.worksheet import PRESETS
 from plimsoll_operator.verdict import Admit, Reject, Resize
 
 ON_L4 = {"gpuProducts": ["NVIDIA-L4"]}

@@ -5,7 +5,7 @@ from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, deployme
 from tests.plimsoll_operator.mixed_cluster import CONTEXT, KARPENTER, LEFT_OUT, TABLE, mixed
 
 from plimsoll_operator.capacity import pool_facts
-from plimsoll_operator.decision.placement import match
+from plimsoll_operator.decision.request.placement import match
 from plimsoll_operator.verdict import Admit
 
 GIB = 1 << 30

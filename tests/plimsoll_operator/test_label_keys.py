@@ -16,7 +16,7 @@ from plimsoll_operator.capacity.carriers import MAX_KEYS, Carriers
 from plimsoll_operator.controller import trim
 from plimsoll_operator.controller.label_keys import KEYS_A_NAMESPACE, MAX_LABEL_KEYS, RELEASE_SECONDS, LabelKeys
 from plimsoll_operator.controller.ledger import Ledger
-from plimsoll_operator.decision.placement import match
+from plimsoll_operator.decision.request.placement import match
 from plimsoll_operator.names import PLAN_ANNOTATION
 from plimsoll_operator.ports import GPU_POOLS, INFERENCE_DEPLOYMENTS, NODES, Manifest
 

@@ -7,7 +7,7 @@ from tests.plimsoll_operator.decision_world import manifest, verdict
 from tests.plimsoll_operator.plans import PLAN
 
 from plimsoll_operator.api import ApiError, parse_inference_deployment
-from plimsoll_operator.decision.storable import MAX_POD_BYTES
+from plimsoll_operator.decision.checks.storable import MAX_POD_BYTES
 from plimsoll_operator.verdict import Admit, Plan, Reason, Reject
 
 COST = "controller.kubernetes.io/pod-deletion-cost"

@@ -15,7 +15,8 @@ from tests.plimsoll_operator.webhook_world import MemoryStore, manifest, review
 from plimsoll_estimator import EngineArgs, EngineVersion, gpu_from, prepare
 from plimsoll_estimator.catalogue import lookup
 from plimsoll_operator import gather
-from plimsoll_operator.decision import decide, engine
+from plimsoll_operator.decision import decide
+from plimsoll_operator.decision.fit import engine
 from plimsoll_operator.remembered import Remembered, all_figures
 from plimsoll_operator.webhook.judge import judge
 from plimsoll_operator.webhook.review import parse_review

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plimsoll_operator.api import RequestClass, WorkloadSpec
-from plimsoll_operator.decision.worksheet import PRESETS, least_replicas, worksheet_of
+from plimsoll_operator.decision.request.worksheet import PRESETS, least_replicas, worksheet_of
 
 
 def request_class(name="chat", prompt=2000, output=500, concurrency=10, **more):

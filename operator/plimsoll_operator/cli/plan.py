@@ -21,7 +21,7 @@ from plimsoll_operator.api import ApiError, InferenceDeployment
 from plimsoll_operator.cli import SubParsers, add_command
 from plimsoll_operator.cli.inputs import World, add_source_arguments, describe, load
 from plimsoll_operator.decision import decide
-from plimsoll_operator.decision.override import PIN_FIRST, is_lifted
+from plimsoll_operator.decision.refusal.override import PIN_FIRST, is_lifted
 from plimsoll_operator.facts import Facts
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.verdict import Admit, Plan, Reason, Reject, Resize, Undecided, Verdict

@@ -13,7 +13,7 @@ from typing import Final
 
 from plimsoll_operator.api import PlacementSpec
 from plimsoll_operator.conditions import Invalid
-from plimsoll_operator.decision.placement import match
+from plimsoll_operator.decision.request.placement import match
 from plimsoll_operator.facts import PoolFacts
 from plimsoll_operator.names import DECIDED_ANNOTATION, GENERATION_ANNOTATION, PLAN_ANNOTATION, REPLAN_ANNOTATION, SPEC_DIGEST_ANNOTATION
 from plimsoll_operator.ports import Manifest

@@ -23,7 +23,7 @@ from plimsoll_operator.controller.bookings import Bookings, Histogram
 from plimsoll_operator.controller.demand import Demand, Standing, Want
 from plimsoll_operator.controller.label_keys import LabelKeys
 from plimsoll_operator.controller.seen_pods import Claims, SeenPods, claims_of_stranger, uid_of
-from plimsoll_operator.decision.caps import use_of_plan
+from plimsoll_operator.decision.checks.caps import use_of_plan
 from plimsoll_operator.facts import DeploymentUse, PoolFacts, narrowed
 from plimsoll_operator.group import GROUP_INDEX_LABEL
 from plimsoll_operator.owner import deployment_of

@@ -40,7 +40,7 @@ from plimsoll_operator.controller.report import Reporter
 from plimsoll_operator.controller.resolving.models import Models
 from plimsoll_operator.controller.status import child_state
 from plimsoll_operator.controller.store import ParsedObjects, StoreView
-from plimsoll_operator.decision.caps import Hold, growth_refused, hold
+from plimsoll_operator.decision.checks.caps import Hold, growth_refused, hold
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.facts import Decide, Facts, ModelFacts, ModelUnknown
 from plimsoll_operator.gather import facts_for

@@ -13,23 +13,24 @@ from hashlib import blake2b
 from typing import Final
 
 from plimsoll_estimator import InvalidInput, Unsupported
-from plimsoll_operator.decision import wording
-from plimsoll_operator.decision.ask import Ask, read_ask
-from plimsoll_operator.decision.caps import over_cap, use_of_plan
-from plimsoll_operator.decision.checks import Checked, first_finding, name_is_short_enough, no_layout
+from plimsoll_operator.decision.checks.caps import over_cap, use_of_plan
+from plimsoll_operator.decision.checks.checks import Checked, first_finding
 from plimsoll_operator.decision.effort import MOST_LOOKS, Checkpoint, Effort, OutOfTime, TooComplex
-from plimsoll_operator.decision.elsewhere import product_that_would_fit, rentable
-from plimsoll_operator.decision.engine import Engine, corrections_for, engine_for
-from plimsoll_operator.decision.fields import FIELD_OF, field_of_input
-from plimsoll_operator.decision.long_context import own_pool
-from plimsoll_operator.decision.miss import Miss, doubt_about
-from plimsoll_operator.decision.offers import offers
-from plimsoll_operator.decision.override import is_lifted, pinned_placement, why_lifted
-from plimsoll_operator.decision.placement import match
+from plimsoll_operator.decision.fit.engine import Engine, corrections_for, engine_for
+from plimsoll_operator.decision.fit.miss import Miss, doubt_about
 from plimsoll_operator.decision.plan import make_plan
-from plimsoll_operator.decision.resize import Mover
-from plimsoll_operator.decision.search import Found, Missed, best_miss, products_of
-from plimsoll_operator.decision.ways_out import scene
+from plimsoll_operator.decision.refusal import wording
+from plimsoll_operator.decision.refusal.changes import scene
+from plimsoll_operator.decision.refusal.layout import name_is_short_enough, no_layout
+from plimsoll_operator.decision.refusal.long_context import own_pool
+from plimsoll_operator.decision.refusal.offers import offers
+from plimsoll_operator.decision.refusal.open_cluster import product_that_would_fit, rentable
+from plimsoll_operator.decision.refusal.override import is_lifted, pinned_placement, why_lifted
+from plimsoll_operator.decision.request.fields import FIELD_OF, field_of_input
+from plimsoll_operator.decision.request.placement import match
+from plimsoll_operator.decision.request.request import Ask, read_ask
+from plimsoll_operator.decision.search.moves import Mover
+from plimsoll_operator.decision.search.search import Found, Missed, best_miss, products_of
 from plimsoll_operator.facts import Facts, ModelFacts, ModelUnknown, PoolFacts
 from plimsoll_operator.remembered import Remembered, kept_bytes
 from plimsoll_operator.verdict import Admit, Offer, Reason, Reject, Resize, Undecided, Verdict

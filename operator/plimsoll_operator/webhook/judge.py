@@ -11,8 +11,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 from plimsoll_operator.api import ApiError, InferenceDeployment, read_deployment
-from plimsoll_operator.decision.caps import SPEC_RULES, growth_refused, over_cap, policy_unreadable
-from plimsoll_operator.decision.override import PIN_FIRST, UNPROTECTED_BYPASS, is_lifted
+from plimsoll_operator.decision.checks.caps import SPEC_RULES, growth_refused, over_cap, policy_unreadable
+from plimsoll_operator.decision.refusal.override import PIN_FIRST, UNPROTECTED_BYPASS, is_lifted
 from plimsoll_operator.facts import Bypass, Decide, Facts
 from plimsoll_operator.gather import facts_for, policy_for
 from plimsoll_operator.names import REPLAN_ANNOTATION

@@ -10,11 +10,11 @@ from dataclasses import replace
 from typing import Final
 
 from plimsoll_estimator import EngineArgs
-from plimsoll_operator.decision.ask import Ask
-from plimsoll_operator.decision.fit import Fit, Wish
-from plimsoll_operator.decision.held import held_blocks
-from plimsoll_operator.decision.miss import Miss
-from plimsoll_operator.decision.worksheet import least_replicas
+from plimsoll_operator.decision.fit.fit import Fit, Wish
+from plimsoll_operator.decision.fit.kv_demand import held_blocks
+from plimsoll_operator.decision.fit.miss import Miss
+from plimsoll_operator.decision.request.request import Ask
+from plimsoll_operator.decision.request.worksheet import least_replicas
 from plimsoll_operator.verdict import Reason
 
 # Below this, every release's default of max_num_batched_tokens covers max_num_seqs (vLLM engine/arg_utils.py: 2048 at least).

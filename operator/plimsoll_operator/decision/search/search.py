@@ -13,13 +13,13 @@ from itertools import chain, groupby
 
 from plimsoll_estimator import Estimate, Gpu, InvalidInput, Prepared, Unsupported, gpu_from, known_gpus
 from plimsoll_operator.capacity.booking import Booking, fits_now, gpus_for
-from plimsoll_operator.decision import host, utilisation
-from plimsoll_operator.decision.ask import Ask
-from plimsoll_operator.decision.engine import Engine
-from plimsoll_operator.decision.fit import Fit, Wish, fit, kv_tokens
-from plimsoll_operator.decision.layouts import Kind, Layout, layouts
-from plimsoll_operator.decision.miss import Miss, doubt_about
-from plimsoll_operator.decision.serving import contradiction, replicas_needed, wish_of
+from plimsoll_operator.decision.fit import host, utilisation
+from plimsoll_operator.decision.fit.engine import Engine
+from plimsoll_operator.decision.fit.fit import Fit, Wish, fit, kv_tokens
+from plimsoll_operator.decision.fit.miss import Miss, doubt_about
+from plimsoll_operator.decision.fit.workload import contradiction, replicas_needed, wish_of
+from plimsoll_operator.decision.request.request import Ask
+from plimsoll_operator.decision.search.layouts import Kind, Layout, layouts
 from plimsoll_operator.facts import PoolFacts
 from plimsoll_operator.verdict import Plan, Reason
 

@@ -14,7 +14,7 @@ from enum import IntEnum
 from typing import Final
 
 from plimsoll_estimator import EngineArgs, LayoutBounds
-from plimsoll_operator.decision.ask import Ask
+from plimsoll_operator.decision.request.request import Ask
 
 NODE_COUNTS: Final = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64)
 """Nodes of one replica that are tried. Beyond eight the next step is at most a quarter more: a search of every count would be slow."""

@@ -13,13 +13,13 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from plimsoll_estimator import ceil_div, spans_nodes
-from plimsoll_operator.decision.ask import Ask
-from plimsoll_operator.decision.miss import Miss
-from plimsoll_operator.decision.placement import match
-from plimsoll_operator.decision.resize import FP8, Mover, pinned
-from plimsoll_operator.decision.search import Found, best_miss, products_of
-from plimsoll_operator.decision.serving import least_values
-from plimsoll_operator.decision.worksheet import least_replicas
+from plimsoll_operator.decision.fit.miss import Miss
+from plimsoll_operator.decision.fit.workload import least_values
+from plimsoll_operator.decision.request.placement import match
+from plimsoll_operator.decision.request.request import Ask
+from plimsoll_operator.decision.request.worksheet import least_replicas
+from plimsoll_operator.decision.search.moves import FP8, Mover, pinned
+from plimsoll_operator.decision.search.search import Found, best_miss, products_of
 from plimsoll_operator.facts import Facts, ModelFacts
 
 _LEAST_CONTEXT: Final = 1024

@@ -12,7 +12,7 @@ from typing import Final
 
 from plimsoll_estimator import GIB
 from plimsoll_operator.api import FitPolicySpec
-from plimsoll_operator.decision.allowed import not_allowed, overlay_forbidden
+from plimsoll_operator.decision.checks.allowed import not_allowed, overlay_forbidden
 from plimsoll_operator.facts import DeploymentUse, Facts
 from plimsoll_operator.verdict import Plan, Reason, Reject, Verdict
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 from plimsoll_estimator import EngineArgs, Estimate, Gpu, Prepared, ResolvedArgs, round_up
-from plimsoll_operator.decision import utilisation
-from plimsoll_operator.decision.engine import Engine
-from plimsoll_operator.decision.held import held_blocks
-from plimsoll_operator.decision.miss import Miss, engine_refuses, miss_of, nothing_left, pinned_problem, refusal_of
-from plimsoll_operator.decision.worksheet import Share
+from plimsoll_operator.decision.fit import utilisation
+from plimsoll_operator.decision.fit.engine import Engine
+from plimsoll_operator.decision.fit.kv_demand import held_blocks
+from plimsoll_operator.decision.fit.miss import Miss, engine_refuses, miss_of, nothing_left, pinned_problem, refusal_of
+from plimsoll_operator.decision.request.worksheet import Share
 from plimsoll_operator.verdict import Reason
 
 CONTEXT_STEP: Final = 16

@@ -9,10 +9,10 @@ from typing import Final
 
 from plimsoll_estimator import GIB, Estimate, Gpu, draft_weights_bytes, round_up
 from plimsoll_operator.capacity.booking import Booking
-from plimsoll_operator.decision.ask import Ask
-from plimsoll_operator.decision.disk import Disk
-from plimsoll_operator.decision.engine import Engine
-from plimsoll_operator.decision.miss import Miss
+from plimsoll_operator.decision.fit.engine import Engine
+from plimsoll_operator.decision.fit.miss import Miss
+from plimsoll_operator.decision.request.disk import Disk
+from plimsoll_operator.decision.request.request import Ask
 from plimsoll_operator.facts import PoolFacts
 from plimsoll_operator.pod import cpu_millis, shared_memory_bytes
 from plimsoll_operator.verdict import Reason

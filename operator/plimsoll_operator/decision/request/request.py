@@ -11,9 +11,9 @@ from typing import Any, Final
 
 from plimsoll_estimator import OLDEST_KNOWN, EngineArgs, EngineVersion, InvalidInput, check_rendered, parse_extra_args
 from plimsoll_operator.api import EngineSpec, FitPolicySpec, InferenceDeployment, InferenceDeploymentSpec, PlacementSpec
-from plimsoll_operator.decision.disk import Disk, disk_of
-from plimsoll_operator.decision.fields import FIELD_OF
-from plimsoll_operator.decision.worksheet import Worksheet, worksheet_of
+from plimsoll_operator.decision.request.disk import Disk, disk_of
+from plimsoll_operator.decision.request.fields import FIELD_OF
+from plimsoll_operator.decision.request.worksheet import Worksheet, worksheet_of
 from plimsoll_operator.facts import ModelFacts, ModelUnknown
 from plimsoll_operator.overlay import HostExtra, host_extra
 from plimsoll_operator.remembered import Remembered, kept_bytes

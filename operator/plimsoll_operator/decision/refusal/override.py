@@ -9,14 +9,14 @@ from __future__ import annotations
 from typing import Final
 
 from plimsoll_estimator import Estimate
-from plimsoll_operator.decision import utilisation
-from plimsoll_operator.decision.ask import Ask
-from plimsoll_operator.decision.engine import Engine
-from plimsoll_operator.decision.fit import Fit
-from plimsoll_operator.decision.held import held_blocks
-from plimsoll_operator.decision.host import pod_needs
-from plimsoll_operator.decision.search import Found, Missed, best_miss
-from plimsoll_operator.decision.serving import wish_of
+from plimsoll_operator.decision.fit import utilisation
+from plimsoll_operator.decision.fit.engine import Engine
+from plimsoll_operator.decision.fit.fit import Fit
+from plimsoll_operator.decision.fit.host import pod_needs
+from plimsoll_operator.decision.fit.kv_demand import held_blocks
+from plimsoll_operator.decision.fit.workload import wish_of
+from plimsoll_operator.decision.request.request import Ask
+from plimsoll_operator.decision.search.search import Found, Missed, best_miss
 from plimsoll_operator.facts import Bypass, Facts
 from plimsoll_operator.verdict import Reason, Reject
 

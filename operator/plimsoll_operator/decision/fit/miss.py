@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from plimsoll_estimator import Check, Estimate, Gpu, OutsideBudget, RankEstimate, Unsupported
-from plimsoll_operator.decision import utilisation
-from plimsoll_operator.decision.held import fullest, needed_kv_bytes
+from plimsoll_operator.decision.fit import utilisation
+from plimsoll_operator.decision.fit.kv_demand import fullest, needed_kv_bytes
 from plimsoll_operator.verdict import Reason
 
 

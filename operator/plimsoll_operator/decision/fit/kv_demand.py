@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 
 from plimsoll_estimator import NULL_BLOCKS, Estimate, Prepared, RankEstimate, ceil_div
-from plimsoll_operator.decision.worksheet import Share
+from plimsoll_operator.decision.request.worksheet import Share
 
 
 def fullest(estimate: Estimate) -> RankEstimate:

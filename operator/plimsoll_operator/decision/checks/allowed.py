@@ -11,9 +11,9 @@ from typing import Final
 
 from plimsoll_estimator import EngineVersion
 from plimsoll_operator.api import OWNED_PATHS, FitPolicySpec, InferenceDeploymentSpec, TemplateSpec, Toleration, Volume
-from plimsoll_operator.decision.code_loading import argument_that_loads_code, mount_that_loads_code
-from plimsoll_operator.decision.environment import first_that_moves_the_plan, loads_code
-from plimsoll_operator.decision.images import is_allowed
+from plimsoll_operator.decision.checks.code_loading import argument_that_loads_code, mount_that_loads_code
+from plimsoll_operator.decision.checks.environment import first_that_moves_the_plan, loads_code
+from plimsoll_operator.decision.checks.images import is_allowed
 from plimsoll_operator.names import GPU_RESOURCE
 from plimsoll_operator.overlay import one_form
 from plimsoll_operator.pod import HOME_MOUNT

@@ -9,9 +9,9 @@ from functools import cache
 from typing import Final
 
 from plimsoll_estimator import known_gpus
-from plimsoll_operator.decision.ask import Ask
-from plimsoll_operator.decision.resize import Mover
-from plimsoll_operator.decision.search import Found, Product, products_of
+from plimsoll_operator.decision.request.request import Ask
+from plimsoll_operator.decision.search.moves import Mover
+from plimsoll_operator.decision.search.search import Found, Product, products_of
 from plimsoll_operator.facts import PoolFacts
 
 # The most GPUs of one machine that clouds rent out with any of the products.

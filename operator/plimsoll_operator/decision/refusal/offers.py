@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from plimsoll_operator.api import MAX_OFFERS, ApiError, InferenceDeployment, parse_inference_deployment
-from plimsoll_operator.decision.ways_out import Patch, Scene, Way, apply_patch, ways_out
+from plimsoll_operator.decision.refusal.changes import Patch, Scene, Way, apply_patch, ways_out
 from plimsoll_operator.facts import Facts
 from plimsoll_operator.verdict import Admit, Offer, Plan, Verdict
 

@@ -12,13 +12,13 @@ from typing import Any, Final
 
 from plimsoll_estimator import round_up
 from plimsoll_operator.api.inference_deployment import MOVABLE_FIELDS
-from plimsoll_operator.decision import utilisation
-from plimsoll_operator.decision.ask import Ask
-from plimsoll_operator.decision.engine import Engine
-from plimsoll_operator.decision.fields import FIELD_OF, engine_field
-from plimsoll_operator.decision.fit import CONTEXT_STEP, Look, longest_context
-from plimsoll_operator.decision.search import Candidate, Found, Missed, Product, candidates, evaluate, search
-from plimsoll_operator.decision.serving import least_values
+from plimsoll_operator.decision.fit import utilisation
+from plimsoll_operator.decision.fit.engine import Engine
+from plimsoll_operator.decision.fit.fit import CONTEXT_STEP, Look, longest_context
+from plimsoll_operator.decision.fit.workload import least_values
+from plimsoll_operator.decision.request.fields import FIELD_OF, engine_field
+from plimsoll_operator.decision.request.request import Ask
+from plimsoll_operator.decision.search.search import Candidate, Found, Missed, Product, candidates, evaluate, search
 from plimsoll_operator.verdict import Change, Plan
 
 _STEP: Final = {"maxModelLen": CONTEXT_STEP, "maxNumSeqs": 1, "maxNumBatchedTokens": 64}
