@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from plimsoll_estimator.argument_spelling import split_arguments as split_arguments
     from plimsoll_estimator.arguments import (
         check_rendered as check_rendered,
+        flag_of as flag_of,
+        flags_between as flags_between,
+        known_releases as known_releases,
         parse_extra_args as parse_extra_args,
         parse_int as parse_int,
         render_args as render_args,
@@ -59,7 +62,7 @@ if TYPE_CHECKING:
 
 _PLACES: Final = {
     "argument_spelling": "split_arguments",
-    "arguments": "check_rendered parse_extra_args parse_int render_args",
+    "arguments": "check_rendered flag_of flags_between known_releases parse_extra_args parse_int render_args",
     "cases": "answer_case run_cases",
     "checks": "Check",
     "engine_args": "EngineArgs",

@@ -15,7 +15,16 @@ from typing import Any, Final
 from plimsoll_estimator.argument_core import check_older_core
 from plimsoll_estimator.argument_rules import LOOKED_UP, check_together
 from plimsoll_estimator.argument_spelling import GivenArgument, split_arguments
-from plimsoll_estimator.argument_table import ArgumentRow, all_rows, flag_exists, flag_of, flags_of, releases_of_flag, values_of
+from plimsoll_estimator.argument_table import (
+    ArgumentRow,
+    all_rows,
+    flag_exists,
+    flag_of,
+    flags_of,
+    releases,
+    releases_of_flag,
+    values_of,
+)
 from plimsoll_estimator.argument_values import check_listed, key_value, parse_int, value_of
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
@@ -23,8 +32,8 @@ from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.outside import parse_json
 
 __all__ = [
-    "ParsedExtraArgs", "check_rendered", "check_values", "flag_exists", "flag_of", "flags_of", "parse_extra_args", "parse_int",
-    "render_args",
+    "ParsedExtraArgs", "check_rendered", "check_values", "flag_exists", "flag_of", "flags_between", "flags_of", "known_releases",
+    "parse_extra_args", "parse_int", "render_args",
 ]  # fmt: skip
 
 _POOLING_TASKS: Final = frozenset({"embed", "embedding", "classify", "score", "reward"})
@@ -192,6 +201,20 @@ def _refuse_contradictions(engine: Mapping[str, Any], given: Mapping[str, object
             flag = flag_of(field, version) or field
             limit = "is set in the spec too: say it once" if stated == value else f"contradicts the spec, which says {stated!r}"
             raise InvalidInput(flag, value, limit)
+
+
+def known_releases() -> tuple[EngineVersion, ...]:
+    """The releases that vLLM has published up to the newest known one, oldest first; suffixes (post1) are those of their release."""
+    return releases()
+
+
+def flags_between(old: EngineVersion, new: EngineVersion) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Flags of `vllm serve` that the new release has and the old one lacks, then the other way round; sorted, aliases not counted.
+
+    Raises Unsupported (EngineTooOld) for a release before the first known one.
+    """
+    before, after = ({row.flag for row in flags_of(version).values()} for version in (old, new))
+    return tuple(sorted(after - before)), tuple(sorted(before - after))
 
 
 def render_args(values: Mapping[str, object] | EngineArgs, version: EngineVersion) -> tuple[str, ...]:

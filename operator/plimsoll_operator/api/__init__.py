@@ -12,6 +12,7 @@ from plimsoll_operator.api.inference_deployment import (
     RequestClass,
     SpeculativeSpec,
     WorkloadSpec,
+    image_of_release,
 )
 from plimsoll_operator.api.model_profile import (
     ClusterModelProfile,
@@ -34,6 +35,7 @@ from plimsoll_operator.api.model_source import (
 from plimsoll_operator.api.parse import KINDS, ApiError, Cause, parse_inference_deployment, parse_object
 from plimsoll_operator.api.plan import MAX_PLAN_TEXT, MAX_POOLS, MemoryByComponent, Plan, PlanStatus, PredictedMemory
 from plimsoll_operator.api.policy import (
+    MOST_EXTRAPOLATED_MINORS,
     CalibrationTrust,
     Correction,
     EngineCalibration,
@@ -74,6 +76,7 @@ __all__ = [
     "MAX_OFFERS",
     "MAX_PLAN_TEXT",
     "MAX_POOLS",
+    "MOST_EXTRAPOLATED_MINORS",
     "MOVABLE_FIELDS",
     "NOT_YET",
     "OWNED_PATHS",
@@ -138,6 +141,7 @@ __all__ = [
     "Volume",
     "WeightsByDtype",
     "WorkloadSpec",
+    "image_of_release",
     "is_key",
     "parse_inference_deployment",
     "parse_object",

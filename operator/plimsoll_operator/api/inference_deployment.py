@@ -93,6 +93,15 @@ def image_tag_version(image: str) -> str | None:
     return match[1] if match else None
 
 
+def image_of_release(image: str, release: str) -> str | None:
+    """The image with another release in its tag ("vllm/vllm-openai:v0.19.0-cu128" -> "vllm/vllm-openai:v0.26.0-cu128"), or None.
+
+    What follows the number is kept but for post, rc and dev, and a digest, which are the old release's own.
+    """
+    match = re.search(_VERSION_TAG, image)
+    return None if match is None else f"{image[: match.start(1)]}{release}{match[5] or ''}"
+
+
 def _image_agrees(engine: EngineSpec) -> bool:
     tag = image_tag_version(engine.image)
     return engine.version is None or tag is None or tag == engine.version

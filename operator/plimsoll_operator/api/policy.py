@@ -5,7 +5,7 @@ Read by `gather` and the decision. `default` holds where no policy's namespaceSe
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
@@ -27,6 +27,8 @@ from plimsoll_operator.api.base import (
 from plimsoll_operator.api.inference_deployment import MovableField
 from plimsoll_operator.names import API_VERSION
 
+MOST_EXTRAPOLATED_MINORS: Final = 16
+"""Minors beyond the newest known vLLM release that a FitPolicy may at most let be extrapolated."""
 ImagePrefix = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$")]
 
 
@@ -93,7 +95,7 @@ class FitPolicySpec(ApiModel):
     """Bytes left free on each GPU, at least; an InferenceDeployment may ask for more."""
     calibration_trust: CalibrationTrust = Field(default_factory=CalibrationTrust)
     """Whose starts may correct constants."""
-    max_extrapolated_minors: Annotated[int, Field(ge=0, le=16)] = 1
+    max_extrapolated_minors: Annotated[int, Field(ge=0, le=MOST_EXTRAPOLATED_MINORS)] = 1
     """How many minors beyond the newest known vLLM release may be extrapolated."""
     allowed_service_accounts: Annotated[tuple[Name, ...], Field(max_length=64)] = ()
     """ServiceAccounts that template.serviceAccountName may name."""

@@ -10,7 +10,8 @@ import yaml
 
 from plimsoll_operator.api import Manifest
 from plimsoll_operator.cli import SubParsers, add_command
-from plimsoll_operator.cli.plan import ADMITTED, BAD_INPUT, add_wish_arguments, judge, status_of, verdict_mapping, wishes, worst
+from plimsoll_operator.cli.plan import ADMITTED, BAD_INPUT, add_wish_arguments, judge, status_of, wishes, worst
+from plimsoll_operator.cli.plan_text import verdict_mapping
 from plimsoll_operator.names import REPLAN_ANNOTATION
 from plimsoll_operator.render import Origin, render_service, render_workload, spec_digest
 from plimsoll_operator.verdict import Admit, Resize

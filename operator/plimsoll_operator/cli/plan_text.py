@@ -1,0 +1,103 @@
+"""Verdicts as `plimsoll plan` prints them: for people as lines, for machines as a mapping. Decides nothing and reads no file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+from plimsoll_estimator import format_gib
+from plimsoll_operator.upgrade import Judged
+from plimsoll_operator.verdict import Admit, Plan, Reject, Resize, Undecided, Verdict
+
+
+def verdict_mapping(verdict: Verdict) -> dict[str, Any]:
+    """The verdict for machines that want more than the plan."""
+    data: dict[str, Any] = {"verdict": type(verdict).__name__}
+    if isinstance(verdict, Admit | Resize):
+        data |= {"plan": json.loads(verdict.plan.canonical_json()), "warnings": list(verdict.warnings), "on_the_edge": verdict.on_the_edge}
+        if verdict.overridden is not None:
+            data["overridden"] = verdict.overridden.reason.value
+        if isinstance(verdict, Resize):
+            data["changes"] = [asdict(change) for change in verdict.changes]
+    elif isinstance(verdict, Reject):
+        data |= {"reason": verdict.reason.value, "message": verdict.message, "field": verdict.field, "details": list(verdict.details)}
+        data |= {"needed_bytes": verdict.needed_bytes, "available_bytes": verdict.available_bytes, "short_by_bytes": verdict.short_by_bytes}
+        data |= {"component": verdict.component, "on_the_edge": verdict.on_the_edge}
+        data["offers"] = [{"summary": offer.summary, "patch": json.loads(offer.patch_json)} for offer in verdict.offers]
+    else:
+        data |= {"reason": verdict.reason.value, "message": verdict.message, "next_step": verdict.next_step}
+    return data
+
+
+def judged_mapping(judged: Judged) -> dict[str, Any]:
+    """The same for a release that the manifest does not have: with what it must change."""
+    data: dict[str, Any] = {"engine_version": str(judged.version)} | verdict_mapping(judged.verdict)
+    if judged.edits or judged.note:
+        data |= {"manifest": [asdict(edit) for edit in judged.edits], "patch": json.loads(judged.patch_json), "note": judged.note}
+    return data
+
+
+def verdict_lines(name: str, verdict: Verdict) -> list[str]:
+    """The verdict, what speaks for and against it, and what would do instead."""
+    if isinstance(verdict, Undecided):
+        return [f"{name}: Undecided ({verdict.reason})", f"  {verdict.message}", f"  {verdict.next_step}"]
+    if isinstance(verdict, Reject):
+        lines = [f"{name}: Reject ({verdict.reason}, {verdict.field}){_edge(verdict)}", f"  {verdict.message}"]
+        lines += [f"  {detail}" for detail in verdict.details]
+        for offer in verdict.offers:
+            lines += [f"  would be admitted: {offer.summary}", f"    {offer.patch_json}"]
+        return lines
+    word = f" against {verdict.overridden.reason}" if verdict.overridden is not None else ""
+    lines = [f"{name}: {type(verdict).__name__}{word}{_edge(verdict)}", *(f"  {line}" for line in _plan_lines(verdict.plan))]
+    if isinstance(verdict, Resize):
+        lines += [f"  moved: {change.field} from {change.old} to {change.new}" for change in verdict.changes]
+        lines += [f"    because {why}" for why in dict.fromkeys(change.why for change in verdict.changes)]
+    return lines + [f"  warning: {line}" for line in verdict.warnings]
+
+
+def _edge(verdict: Admit | Resize | Reject) -> str:
+    return ", on the edge" if verdict.on_the_edge else ""
+
+
+def _plan_lines(plan: Plan) -> list[str]:
+    parallel = f"tensor {plan.tensor_parallel_size}, pipeline {plan.pipeline_parallel_size}, data {plan.data_parallel_size}"
+    if plan.decode_context_parallel_size > 1:
+        parallel += f", decode context {plan.decode_context_parallel_size}"
+    parallel += ", expert parallel" if plan.enable_expert_parallel else ""
+    placed = f"{plan.gpus_per_replica} x {' or '.join(plan.gpu_products)} per replica"
+    placed += f" on {plan.nodes_per_replica} nodes" if plan.nodes_per_replica > 1 else ""
+    budget = f"{format_gib(plan.allocated_bytes)} of {format_gib(plan.gpu_total_bytes)}"
+    rows: Mapping[str, str] = {
+        "model": plan.model,
+        "engine": f"vLLM {plan.engine_version}{' (extrapolated)' if plan.extrapolated else ''}",
+        "GPUs": f"{placed}, {'' if plan.available_now else 'not '}free now",
+        "parallel sizes": parallel,
+        "gpu-memory-utilization": f"{plan.gpu_memory_utilization} = {budget}",
+        "max-model-len": str(plan.max_model_len),
+        "max-num-seqs": f"{plan.max_num_seqs}, max-num-batched-tokens {plan.max_num_batched_tokens}",
+        "weights": format_gib(plan.predicted.weights_bytes),
+        "activation": format_gib(plan.predicted.activation_bytes),
+        "CUDA graphs": format_gib(plan.predicted.cuda_graph_bytes),
+        "non-torch": format_gib(plan.predicted.non_torch_bytes),
+        "KV cache": f"{format_gib(plan.predicted.kv_cache_bytes)}, {plan.kv_cache_tokens} tokens, {plan.max_concurrency} full requests",
+        "KV cache needed": f"{format_gib(plan.kv_cache_needed_bytes)}{_needed_by(plan)}",
+        "ephemeral storage": f"{format_gib(plan.ephemeral_storage_bytes)} a pod",
+        "pools": ", ".join(plan.pools),
+    }
+    return [f"{label:<23} {value}" for label, value in rows.items()]
+
+
+def _needed_by(plan: Plan) -> str:
+    tokens = f", {plan.kv_cache_needed_tokens} tokens" if plan.kv_cache_needed_tokens else ""
+    if not plan.replicas_needed:
+        return f"{tokens} for one full request"
+    return f"{tokens} for the workload, which needs {plan.replicas_needed} replica{'s' * (plan.replicas_needed > 1)} of this plan"
+
+
+def manifest_lines(judged: Judged) -> list[str]:
+    """What the manifest must change for a release that it does not have; nothing for its own."""
+    lines = [f"in the manifest: {edit.field} from {edit.old} to {edit.new}" for edit in judged.edits]
+    lines += [f"  {judged.patch_json}"] if judged.edits else []
+    return lines + ([f"in the manifest: {judged.note}"] if judged.note else [])
