@@ -1,6 +1,6 @@
 """The caps of a FitPolicy: pure arithmetic over what the InferenceDeployments of a namespace hold.
 
-Asked by `decide` once a plan is found, by the webhook for /scale, where nothing else is asked, and by the controller before it
+Asked by `steps` once a plan is found, by the webhook for /scale, where nothing else is asked, and by the controller before it
 lets an applied plan have more replicas: no webhook may have looked. Knows no pools.
 """
 

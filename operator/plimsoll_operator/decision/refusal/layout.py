@@ -1,6 +1,6 @@
 """Refusals about layouts themselves: there is none to try, or the pods of the one that was found would have names too long.
 
-Called by `decide` around the search. Knows sizes and pools, no memory.
+Called by `steps` around the search. Knows sizes and pools, no memory.
 """
 
 from __future__ import annotations
@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import Final
 
 from plimsoll_operator.api import InferenceDeployment
-from plimsoll_operator.decision.checks.checks import Checked
+from plimsoll_operator.decision.request.placement import Matched
+from plimsoll_operator.decision.request.request import Ask
 from plimsoll_operator.decision.search.layouts import Layout
+from plimsoll_operator.facts import Facts
 from plimsoll_operator.verdict import Reason, Reject
 
 MAX_NAME_OVER_NODES: Final = 40
@@ -25,9 +27,9 @@ def name_is_short_enough(deployment: InferenceDeployment, layout: Layout) -> Rej
     return Reject(reason=Reason.INVALID_SPEC, message=message, field="metadata.name")
 
 
-def no_layout(checked: Checked) -> Reject:
+def no_layout(facts: Facts, ask: Ask, matched: Matched) -> Reject:
     """No layout to try: the pinned parallel sizes need more GPUs than the nodes have, or than the FitPolicy gives one replica."""
-    args, cap = checked.ask.args, checked.ask.max_gpus_per_replica
+    args, cap = ask.args, ask.max_gpus_per_replica
     gpus = (args.tensor_parallel_size or 1) * (args.pipeline_parallel_size or 1) * (args.data_parallel_size or 1)
     pinned = (
         ("tensorParallelSize", args.tensor_parallel_size),
@@ -38,13 +40,13 @@ def no_layout(checked: Checked) -> Reject:
     if cap is not None and gpus > cap:
         message = f"A replica of {gpus} GPUs is more than the FitPolicy's maxGpusPerReplica of {cap}."
         return Reject(reason=Reason.POLICY_CAP, message=message, field=field)
-    sharing = checked.ask.placement.sharing
+    sharing = ask.placement.sharing
     if sharing != "none" and gpus > 1:
         message = f"A replica of {gpus} GPUs cannot be placed on {sharing} GPUs: a shared or partitioned GPU serves a replica of one."
         return Reject(reason=Reason.SHARING_UNSAFE, message=message, field=field)
-    most = max(pool.gpus_per_node for pool in checked.matched.pools)
+    most = max(pool.gpus_per_node for pool in matched.pools)
     message = f"A replica of {gpus} GPUs does not fit a node: matching pools have at most {most} GPUs per node."
-    nodes = checked.facts.deployment.spec.placement.max_nodes_per_replica
+    nodes = facts.deployment.spec.placement.max_nodes_per_replica
     if nodes > 1 and gpus <= most * nodes:
         message = f"A replica of {gpus} GPUs does not fit matching pools in equal shares on up to {nodes} nodes of at most {most} GPUs."
     return Reject(reason=Reason.INSUFFICIENT_GPUS_PER_NODE, message=message, field=field)

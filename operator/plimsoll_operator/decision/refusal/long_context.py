@@ -1,4 +1,4 @@
-"""Whether the longest request class deserves a deployment of its own: the GPUs of both ways, counted. Called by `decide`.
+"""Whether the longest request class deserves a deployment of its own: the GPUs of both ways, counted. Called by `steps`.
 
 One context and one layout hold for every replica, so a few long requests can make all of them large. Compares what the
 search finds; knows no prices.

@@ -1,6 +1,6 @@
 """The way out of a rejection: up to four smallest changes that would be admitted, as patches, each verified by deciding it.
 
-Called by `decide` after a Reject. Takes the changes that `ways_out` finds, applies each patch and decides again; what is not
+Called by `steps` after a Reject. Takes the changes that `changes` finds, applies each patch and decides again; what is not
 admitted is not offered. Knows sentences and patches, no search.
 """
 

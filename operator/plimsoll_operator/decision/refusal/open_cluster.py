@@ -1,6 +1,6 @@
 """Open clusters: what no known pool holds, would a GPU of the shipped table? Then it is undecided, and the product is named.
 
-Called by `decide` before a Reject when the FitPolicy says that capacity may still come. Knows the table of GPUs, no pools.
+Called by `steps` before a Reject when the FitPolicy says that capacity may still come. Knows the table of GPUs, no pools.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What happens to a rejection that is only a warning here: by the namespace's FitPolicy, or by an authorised bypass annotation.
 
-Called by `decide` after the search has failed. Pods of a plan that is predicted not to start are made only at values that
+Called by `steps` after the search has failed. Pods of a plan that is predicted not to start are made only at values that
 the user has pinned: nothing is computed for a start that the computation denies. Knows no annotation and no API.
 """
 

@@ -1,6 +1,6 @@
 """Which field of the API an argument of vLLM is pinned by, and so which field a refusal speaks of.
 
-Read by `decide`, `ask`, `resize` and `wording`. The estimator names arguments (`Check.about`, `InvalidInput.field`) and knows no API.
+Read by `steps`, `request`, `moves` and `wording`. The estimator names arguments (`Check.about`, `InvalidInput.field`) and knows no API.
 """
 
 from __future__ import annotations

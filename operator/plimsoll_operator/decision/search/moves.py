@@ -1,4 +1,4 @@
-"""Moving pinned values, in the user's order and by the smallest step that fits. Called by `decide` and by `offers`.
+"""Moving pinned values, in the user's order and by the smallest step that fits. Called by `steps` and by `changes`.
 
 A move ends in an Ask with the new value pinned, and the plan is what a search with that Ask finds: deciding a resized spec
 again therefore gives the same plan. Knows the steps of each field; makes no verdict.

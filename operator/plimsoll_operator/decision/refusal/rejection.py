@@ -1,0 +1,79 @@
+"""From misses to the refusal that speaks of them: its reason, field and figures, and what stays undecided for want of a rule.
+
+Called by `steps`. Knows fields and sentences, searches nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from plimsoll_operator.decision.fit.miss import Miss
+from plimsoll_operator.decision.refusal import wording
+from plimsoll_operator.decision.request.fields import FIELD_OF
+from plimsoll_operator.decision.request.request import Ask
+from plimsoll_operator.decision.search.search import Found, Missed, best_miss
+from plimsoll_operator.verdict import Reason, Reject, Undecided
+
+_DOUBTS: Final = (Reason.UNSUPPORTED_MODEL, Reason.UNKNOWN_ENGINE)
+
+
+def rejection(ask: Ask, misses: tuple[Missed, ...]) -> Reject:
+    """The refusal that speaks of the miss which is worth most to whoever reads it."""
+    worst = best_miss(misses)
+    miss = worst.miss
+    return Reject(
+        reason=miss.reason,
+        message=wording.rejection(ask, worst),
+        field=_field(ask, miss),
+        needed_bytes=miss.needed_bytes,
+        available_bytes=miss.available_bytes,
+        component=miss.component,
+        details=(*wording.edge_note(miss), *_cap_note(ask, miss), *wording.storage_note(ask, miss)),
+        on_the_edge=miss.edge_bytes is not None,
+    )
+
+
+def leader_worker_set_missing(ask: Ask, found: Found) -> Reject:
+    """Where only the API is missing that makes replicas over the nodes that placement allows, `found` is what would run there."""
+    message = wording.leader_worker_set_missing(ask, found)
+    return Reject(reason=Reason.LEADER_WORKER_SET_MISSING, message=message, field="spec.placement.maxNodesPerReplica")
+
+
+def doubt(misses: tuple[Missed, ...]) -> Undecided | None:
+    """Where nothing fits and for some candidate there is no rule, nothing can be said: that one might have fitted."""
+    found = next((missed.miss for missed in misses if missed.miss.reason in _DOUBTS), None)
+    return None if found is None else undecided(found.reason, found.message, found.about)
+
+
+def undecided(reason: Reason, message: str, about: str | None = None) -> Undecided:
+    """What is not known, said in one sentence; `about`: the argument that has no rule."""
+    next_step = "No pods are made; nothing is assumed about what is not known."
+    return Undecided(reason=reason, message=f"{message}.", next_step=next_step, field=None if about is None else FIELD_OF[about])
+
+
+def _cap_note(ask: Ask, miss: Miss) -> tuple[str, ...]:
+    """Where memory is short and the policy keeps a replica from having more GPUs, who wonders about it is told."""
+    cap = ask.max_gpus_per_replica
+    if cap is None or miss.reason not in (Reason.INSUFFICIENT_GPU_MEMORY, Reason.INSUFFICIENT_KV_CACHE):
+        return ()
+    return (f"The FitPolicy allows a replica at most {cap} GPU{'s' * (cap != 1)}.",)
+
+
+def _field(ask: Ask, miss: Miss) -> str:
+    reason = miss.reason
+    if reason == Reason.INSUFFICIENT_KV_CACHE or miss.about == "max_model_len":
+        return _field_of_context(ask)
+    if miss.about is not None:
+        return FIELD_OF[miss.about]
+    if reason == Reason.EPHEMERAL_STORAGE:
+        return "spec.model.source" if ask.disk.takes_downloads else "spec.template.volumes"
+    if reason in (Reason.HOST_MEMORY, Reason.HOST_CPU):
+        return "spec.placement"
+    return "spec.engine.tensorParallelSize" if ask.args.tensor_parallel_size is not None else "spec.engine"
+
+
+def _field_of_context(ask: Ask) -> str:
+    """What says how long a context must be served: the pinned one, else the requests of the worksheet, else the least that serves."""
+    if ask.args.max_model_len is not None:
+        return FIELD_OF["max_model_len"]
+    return "spec.workload" if ask.worksheet is not None else "spec.fit.minMaxModelLen"
