@@ -19,7 +19,8 @@ from plimsoll_operator.decision.fit.engine import engine_for
 from plimsoll_operator.decision.request.fields import FIELD_OF, field_of_input
 from plimsoll_operator.decision.request.placement import match
 from plimsoll_operator.decision.request.request import read_ask
-from plimsoll_operator.decision.search.search import products_of, search
+from plimsoll_operator.decision.search.products import products_of
+from plimsoll_operator.decision.search.search import search
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.verdict import Undecided
 

@@ -15,8 +15,9 @@ from plimsoll_operator.decision.refusal.layout import no_layout
 from plimsoll_operator.decision.refusal.rejection import leader_worker_set_missing, rejection
 from plimsoll_operator.decision.request.placement import Matched, match
 from plimsoll_operator.decision.request.request import read_ask
+from plimsoll_operator.decision.search.candidate import Found, Missed
 from plimsoll_operator.decision.search.moves import Mover
-from plimsoll_operator.decision.search.search import Found, Missed, Product, products_of
+from plimsoll_operator.decision.search.products import Product, products_of
 from plimsoll_operator.facts import Facts, ModelFacts
 from plimsoll_operator.verdict import Change, Reject, Undecided
 

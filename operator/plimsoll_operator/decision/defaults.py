@@ -12,7 +12,7 @@ from plimsoll_operator.decision.fit.workload import wish_of
 from plimsoll_operator.decision.request.placement import match
 from plimsoll_operator.decision.request.request import read_ask
 from plimsoll_operator.decision.search.layouts import Layout
-from plimsoll_operator.decision.search.search import products_of
+from plimsoll_operator.decision.search.products import products_of
 from plimsoll_operator.facts import Facts, ModelFacts
 from plimsoll_operator.verdict import Plan
 

@@ -10,7 +10,7 @@ from plimsoll_operator.api import MAX_POOLS, Plan, PredictedMemory
 from plimsoll_operator.decision.fit import host, utilisation
 from plimsoll_operator.decision.fit.fit import kv_tokens
 from plimsoll_operator.decision.fit.kv_demand import fullest, needed_kv_bytes, needed_kv_tokens
-from plimsoll_operator.decision.search.search import Found
+from plimsoll_operator.decision.search.candidate import Found
 from plimsoll_operator.facts import ModelFacts, PoolFacts
 from plimsoll_operator.names import PRODUCT_LABEL
 from plimsoll_operator.pod import cpu_millis

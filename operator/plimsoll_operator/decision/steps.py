@@ -26,7 +26,7 @@ from plimsoll_operator.decision.refusal.offers import offers
 from plimsoll_operator.decision.refusal.open_cluster import product_that_would_fit, rentable
 from plimsoll_operator.decision.refusal.override import is_lifted, pinned_placement, why_lifted
 from plimsoll_operator.decision.request.fields import field_of_input
-from plimsoll_operator.decision.search.search import Found
+from plimsoll_operator.decision.search.candidate import Found
 from plimsoll_operator.facts import Facts
 from plimsoll_operator.verdict import Admit, Offer, Reason, Reject, Resize, Undecided, Verdict
 

@@ -18,8 +18,10 @@ from plimsoll_operator.decision.fit.workload import least_values
 from plimsoll_operator.decision.request.placement import match
 from plimsoll_operator.decision.request.request import Ask
 from plimsoll_operator.decision.request.worksheet import least_replicas
+from plimsoll_operator.decision.search.candidate import Found
 from plimsoll_operator.decision.search.moves import FP8, Mover, pinned
-from plimsoll_operator.decision.search.search import Found, best_miss, products_of
+from plimsoll_operator.decision.search.products import products_of
+from plimsoll_operator.decision.search.search import best_miss
 from plimsoll_operator.facts import Facts, ModelFacts
 
 _LEAST_CONTEXT: Final = 1024

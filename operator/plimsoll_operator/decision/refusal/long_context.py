@@ -10,8 +10,8 @@ from dataclasses import replace
 
 from plimsoll_operator.decision.request.request import Ask
 from plimsoll_operator.decision.request.worksheet import least_replicas
+from plimsoll_operator.decision.search.candidate import Found
 from plimsoll_operator.decision.search.moves import Mover
-from plimsoll_operator.decision.search.search import Found
 
 _LONGER: int = 2
 

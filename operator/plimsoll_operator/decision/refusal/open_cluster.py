@@ -10,8 +10,9 @@ from typing import Final
 
 from plimsoll_estimator import known_gpus
 from plimsoll_operator.decision.request.request import Ask
+from plimsoll_operator.decision.search.candidate import Found
 from plimsoll_operator.decision.search.moves import Mover
-from plimsoll_operator.decision.search.search import Found, Product, products_of
+from plimsoll_operator.decision.search.products import Product, products_of
 from plimsoll_operator.facts import PoolFacts
 
 # The most GPUs of one machine that clouds rent out with any of the products.

@@ -16,7 +16,8 @@ from plimsoll_operator.decision.fit.host import pod_needs
 from plimsoll_operator.decision.fit.kv_demand import held_blocks
 from plimsoll_operator.decision.fit.workload import wish_of
 from plimsoll_operator.decision.request.request import Ask
-from plimsoll_operator.decision.search.search import Found, Missed, best_miss
+from plimsoll_operator.decision.search.candidate import Found, Missed
+from plimsoll_operator.decision.search.search import best_miss
 from plimsoll_operator.facts import Bypass, Facts
 from plimsoll_operator.verdict import Reason, Reject
 

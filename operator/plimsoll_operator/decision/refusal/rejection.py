@@ -11,7 +11,8 @@ from plimsoll_operator.decision.fit.miss import Miss
 from plimsoll_operator.decision.refusal import wording
 from plimsoll_operator.decision.request.fields import FIELD_OF
 from plimsoll_operator.decision.request.request import Ask
-from plimsoll_operator.decision.search.search import Found, Missed, best_miss
+from plimsoll_operator.decision.search.candidate import Found, Missed
+from plimsoll_operator.decision.search.search import best_miss
 from plimsoll_operator.verdict import Reason, Reject, Undecided
 
 _DOUBTS: Final = (Reason.UNSUPPORTED_MODEL, Reason.UNKNOWN_ENGINE)

@@ -9,8 +9,8 @@ from plimsoll_operator.decision.fit.kv_demand import needed_kv_bytes
 from plimsoll_operator.decision.fit.miss import Miss
 from plimsoll_operator.decision.request.fields import engine_field
 from plimsoll_operator.decision.request.request import Ask
+from plimsoll_operator.decision.search.candidate import Found, Missed
 from plimsoll_operator.decision.search.layouts import Kind
-from plimsoll_operator.decision.search.search import Found, Missed
 from plimsoll_operator.facts import AppliedCorrection
 from plimsoll_operator.text import one_line
 from plimsoll_operator.verdict import MAX_WARNING, Reason, Reject

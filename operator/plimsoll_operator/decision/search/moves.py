@@ -18,7 +18,11 @@ from plimsoll_operator.decision.fit.fit import CONTEXT_STEP, Look, longest_conte
 from plimsoll_operator.decision.fit.workload import least_values
 from plimsoll_operator.decision.request.fields import FIELD_OF, engine_field
 from plimsoll_operator.decision.request.request import Ask
-from plimsoll_operator.decision.search.search import Candidate, Found, Missed, Product, candidates, evaluate, search
+from plimsoll_operator.decision.search.candidate import Candidate, Found, Missed
+from plimsoll_operator.decision.search.candidates import candidates
+from plimsoll_operator.decision.search.evaluate import evaluate
+from plimsoll_operator.decision.search.products import Product
+from plimsoll_operator.decision.search.search import search
 from plimsoll_operator.verdict import Change, Plan
 
 _STEP: Final = {"maxModelLen": CONTEXT_STEP, "maxNumSeqs": 1, "maxNumBatchedTokens": 64}

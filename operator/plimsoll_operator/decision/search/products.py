@@ -1,0 +1,71 @@
+"""GPU products: the pools of one product and resource, and the GPU that they can all promise.
+
+Made of the pools that placement allows, once a decision. Knows memory and counts of pools, no layouts' order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import groupby
+
+from plimsoll_estimator import Gpu, InvalidInput, Unsupported, gpu_from, known_gpus
+from plimsoll_operator.decision.search.layouts import Layout
+from plimsoll_operator.facts import PoolFacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Product:
+    """Pools of one product and resource, and the GPU they can all promise: the least usable memory over them."""
+
+    gpu: Gpu
+    pools: tuple[PoolFacts, ...]
+
+    @property
+    def parts(self) -> int:
+        """Into how many parts the pools' cards are time-sliced, at most."""
+        return max(pool.parts for pool in self.pools)
+
+    def large_enough(self, gpus: int) -> tuple[PoolFacts, ...]:
+        """Pools whose nodes have that many GPUs."""
+        return tuple(pool for pool in self.pools if pool.gpus_per_node >= gpus)
+
+    def large_enough_for(self, layout: Layout) -> tuple[PoolFacts, ...]:
+        """Pools whose nodes have room for a node's share; for a replica over nodes, empty unless together they have or get enough."""
+        pools = self.large_enough(layout.gpus_per_node)
+        if layout.nodes > 1:
+            room = sum(pool.most_nodes * (pool.gpus_per_node // layout.gpus_per_node) for pool in pools)
+            return pools if room >= layout.nodes else ()
+        return pools
+
+
+def products_of(pools: tuple[PoolFacts, ...]) -> tuple[tuple[Product, ...], tuple[str, ...]]:
+    """Pools by product, and a sentence for each product whose generation nothing tells."""
+    found: list[Product] = []
+    unknown: list[str] = []
+    # A pod asks for one resource, so pools of one product that are offered under different resources are different products here.
+    ordered = sorted(pools, key=lambda pool: (pool.product, pool.resource, pool.name))
+    for (name, _), group in groupby(ordered, key=lambda pool: (pool.product, pool.resource)):
+        members = tuple(group)
+        gpu = _gpu(name, members)
+        if gpu is None:
+            unknown.append(f"the generation of GPU {name} is not known")
+        else:
+            found.append(Product(gpu=gpu, pools=members))
+    return tuple(found), tuple(unknown)
+
+
+def _gpu(name: str, pools: tuple[PoolFacts, ...]) -> Gpu | None:
+    least = min(pools, key=lambda pool: pool.usable_memory_bytes)
+    try:
+        return replace(gpu_from(name, total_memory_bytes=least.usable_memory_bytes), total_is_exact=least.memory_is_exact)
+    except (Unsupported, InvalidInput):
+        if least.compute_capability is None:
+            return None
+    known = known_gpus().get(name)
+    return Gpu(
+        product=name,
+        total_memory_bytes=least.usable_memory_bytes,
+        interconnect=known.interconnect if known else "pcie",
+        compute_capability=least.compute_capability,
+        total_is_exact=least.memory_is_exact,
+    )
