@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := test
-.PHONY: demo test check check-static unit bench accuracy kind lws fuzz clean assets requirements
+.PHONY: demo test check check-static unit bench accuracy kind lws fuzz docs dist hooks clean assets requirements
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -55,6 +55,24 @@ lws: assets ## replicas over several nodes with the real LeaderWorkerSet, built 
 
 fuzz: assets ## random objects of three tenants on a real control plane; MINUTES=20, SEED= of an earlier run
 	@$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),20) $(if $(SEED),--seed $(SEED))
+
+DOCS := $(WORK)/docs-venv/.plimsoll-$(shell cksum < docs/site/requirements.txt | cut -d' ' -f1)
+$(DOCS): docs/site/requirements.txt
+	@"$(PYTHON)" -m venv $(WORK)/docs-venv
+	@$(WORK)/docs-venv/bin/python -m pip install -q --disable-pip-version-check -r $<
+	@touch $@
+
+docs: $(DOCS) ## README.md and docs/ as a site in .work/docs/site; a link that leads nowhere fails it
+	@$(WORK)/docs-venv/bin/python docs/site/build.py
+
+dist: assets ## wheel, source distribution and chart of this checkout, with checksums
+	@rm -rf dist && $(BIN)/python -m hatchling build -d dist
+	@$(BIN)/python -m tests.controlplane helm package deploy/helm/plimsoll -d dist
+	@cd dist && sha256sum -- * > SHA256SUMS && cat SHA256SUMS
+
+hooks: $(STAMP) ## what check-static says, at each commit
+	@$(BIN)/python -m venv $(WORK)/pre-commit && $(WORK)/pre-commit/bin/python -m pip install -q --disable-pip-version-check pre-commit==4.7.0
+	@$(WORK)/pre-commit/bin/pre-commit install
 
 requirements: ## pin the development requirements anew
 	@"$(PYTHON)" -m venv $(WORK)/pin && $(WORK)/pin/bin/python -m pip install -q --upgrade pip

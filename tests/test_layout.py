@@ -37,3 +37,9 @@ def test_the_documented_floors_are_those_of_the_import_contracts(package: str) -
     page = (ROOT / "docs/architecture.md").read_text()
     picture = page[page.index(f"/{package}") :].split("\n\n")[0].split("```")[0].splitlines()[1:]
     assert [re.split(r" {2,}", line.strip())[0] for line in picture] == [layer.replace(" : ", " | ") for layer in layers]
+
+
+def test_wheel_and_chart_are_of_one_version() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    chart = (ROOT / "deploy/helm/plimsoll/Chart.yaml").read_text()
+    assert re.findall(r"^(?:version|appVersion): (\S+)", chart, re.MULTILINE) == [version, version]
