@@ -14,6 +14,7 @@ from plimsoll_estimator.outside import parse_json_object
 
 MAX_DIMENSION: Final = 1 << 40
 _MOST_NESTED: Final = 8
+_LONGEST_TEXT: Final = 4096
 TEXT_KEYS: Final = ("text_config", "llm_config", "language_config", "thinker_config", "language_model_config")
 
 
@@ -23,13 +24,14 @@ class HfConfig:
     `kept` is what was worked out from it, by question (`kept.kept_with_config`).
     """
 
-    __slots__ = ("_data", "_text", "kept", "path")
+    __slots__ = ("_data", "_flat", "_text", "kept", "path")
 
     def __init__(self, data: Mapping[str, Any], path: str = "config") -> None:
         if type(data) is not dict and not isinstance(data, Mapping):  # the first alone is quick
             raise InvalidInput(path, data, "must be a JSON object")
         self._data = data
         self._text: HfConfig | None = None
+        self._flat = False
         self.kept: dict[Hashable, Any] = {}
         self.path = path
 
@@ -72,6 +74,9 @@ class HfConfig:
 
     def int(self, *keys: str, default: int | None = None) -> int:
         """As int_or_none, but absent means `default`, and absent without a default is InvalidInput."""
+        first = self._data.get(keys[0])
+        if type(first) is int and 0 <= first <= MAX_DIMENSION:  # nearly always
+            return first
         value = self.int_or_none(*keys)
         if value is not None:
             return value
@@ -105,8 +110,8 @@ class HfConfig:
             value = self._data.get(key)
             if value is None:
                 continue
-            if not isinstance(value, str) or len(value) > 4096:
-                raise self._fail(key, value, "must be a string of at most 4096 characters")
+            if not isinstance(value, str) or len(value) > _LONGEST_TEXT:
+                raise self._fail(key, value, f"must be a string of at most {_LONGEST_TEXT} characters")
             return value
         return None
 
@@ -131,6 +136,8 @@ class HfConfig:
     @property
     def text(self) -> HfConfig:
         """The language model's own config, as Transformers' get_text_config finds it (nested once or twice)."""
+        if self._flat:
+            return self
         if self._text is not None:
             return self._text
         found, depth = self, 0
@@ -138,7 +145,10 @@ class HfConfig:
             found, depth = inner, depth + 1
             if depth > _MOST_NESTED:
                 raise InvalidInput(self.path, list(self._data), f"nests more than {_MOST_NESTED} text configs")
-        self._text = found  # asked for dozens of times an estimate
+        if found is self:
+            self._flat = True  # no reference to itself, so that it is freed with all that is kept with it when it goes
+        else:
+            self._text = found  # asked for dozens of times an estimate
         return found
 
     def _text_child(self) -> HfConfig | None:
@@ -159,4 +169,7 @@ class HfConfig:
     @property
     def model_type(self) -> str:
         """`model_type` of this level, or an empty string."""
+        kind = self._data.get("model_type")
+        if type(kind) is str and len(kind) <= _LONGEST_TEXT:
+            return kind
         return self.str_or_none("model_type") or ""

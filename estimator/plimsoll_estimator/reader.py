@@ -117,7 +117,7 @@ def language(config: HfConfig) -> HfConfig:
     found = dict(text.as_mapping())
     gaps = [(key, value) for key, value in class_defaults(config).items() if key not in found]
     spelled = {key: _spelled(found, key) for key, _ in gaps if key in _COUNTS_EXPERTS}
-    found |= {key: value for key, value in gaps if found.keys().isdisjoint(_SAME.get(key, ()))}
+    found |= {key: value for key, value in gaps if key not in _SAME or found.keys().isdisjoint(_SAME[key])}
     found |= {key: value for key, value in spelled.items() if value is not None}
     for usual, spellings in SPELLINGS.items():
         for key in spellings:
@@ -144,6 +144,9 @@ def layers_named(config: HfConfig) -> int | None:
 
 def positive(text: HfConfig, *keys: str, default: int | None = None, limit: int = 1 << 40) -> int:
     """A whole number from 1 to `limit`, for what divides or is looped over. Raises InvalidInput naming the key."""
+    value = text.raw(keys[0])
+    if type(value) is int and 1 <= value <= limit:  # nearly always
+        return value
     value = text.int(*keys, default=default)
     if not 1 <= value <= limit:
         raise InvalidInput(f"{text.path}.{keys[0]}", value, f"must be from 1 to {limit}")
@@ -160,10 +163,11 @@ def dimensions(config: HfConfig, overrides: Mapping[str, int] = NO_OVERRIDES, *,
 
     def read(key: str, limit: int, default: int | None = None) -> int:
         given = overrides.get(key)
-        value = text.int(key, default=default) if given is None else given
-        if not 1 <= value <= limit:
-            raise InvalidInput(f"{text.path}.{key}", value, f"must be from 1 to {limit}")
-        return value
+        if given is None:
+            return positive(text, key, default=default, limit=limit)
+        if not 1 <= given <= limit:
+            raise InvalidInput(f"{text.path}.{key}", given, f"must be from 1 to {limit}")
+        return given
 
     tie = overrides.get(TIES)
     hidden = read("hidden_size", MAX_WIDTH)
@@ -216,13 +220,14 @@ def tower(config: HfConfig, key: str) -> HfConfig:
     if row is not None:
         values = row["values"]
         gaps = [(name, value) for name, value in values.items() if name not in found]
-        found |= {name: value for name, value in gaps if found.keys().isdisjoint(_TOWER_SAME.get(name, ()))}
+        found |= {name: value for name, value in gaps if name not in _TOWER_SAME or found.keys().isdisjoint(_TOWER_SAME[name])}
     for usual, spellings in _TOWER_PARTS.items():
         for name in spellings:
             if found.get(name) is not None:
                 found[usual] = found[name]
                 break
-    return HfConfig({**found, "model_type": kind}, path)
+    found["model_type"] = kind
+    return HfConfig(found, path)
 
 
 @kept_with_config
@@ -258,8 +263,9 @@ def tower_size(tower: HfConfig) -> TowerSize:
 
     def read(usual: str, limit: int) -> int:
         for key in TOWER_SPELLINGS[usual]:
-            if held.get(key) is not None:
-                return positive(tower, key, limit=limit)
+            value = held.get(key)
+            if value is not None:
+                return value if type(value) is int and 1 <= value <= limit else positive(tower, key, limit=limit)
         return positive(tower, usual, limit=limit)
 
     hidden = read("hidden_size", MAX_WIDTH)

@@ -90,15 +90,20 @@ def test_a_config_that_stays_does_not_keep_the_drafts_it_was_asked_with() -> Non
     assert pair(target, ("x", draft)) is pair(target, ("x", draft))
 
 
-def test_an_estimate_keeps_no_config_alive() -> None:
-    base = lookup(LLAMA)
+@pytest.mark.parametrize("name", [LLAMA, "google/gemma-3-27b-it", "Qwen/Qwen2.5-VL-7B-Instruct", "deepseek-ai/DeepSeek-R1"])
+def test_an_estimate_keeps_no_config_alive_and_none_waits_for_the_garbage_collector(name: str) -> None:
+    base = lookup(name)
     assert base is not None
     gpu, alive = gpu_from("NVIDIA-H100-80GB-HBM3"), []
-    for number in range(20):
-        one = HfConfig.from_json(json.dumps({**base.as_mapping(), "pad": number}))
-        one.kept["mark"] = mark = Mark()
-        alive.append(weakref.ref(mark))
-        prepare(one, EngineArgs(max_model_len=8192), gpu, EngineVersion(0, 19))
-    del one, mark
-    gc.collect()
-    assert not any(mark() for mark in alive)
+    prepare(base, EngineArgs(max_model_len=8192), gpu, EngineVersion(0, 33))
+    gc.disable()
+    try:
+        for number in range(20):
+            one = HfConfig.from_json(json.dumps({**base.as_mapping(), "pad": number}))
+            one.kept["mark"] = mark = Mark()
+            alive.append(weakref.ref(mark))
+            prepare(one, EngineArgs(max_model_len=8192), gpu, EngineVersion(0, 33))
+        del one, mark
+        assert not any(mark() for mark in alive)
+    finally:
+        gc.enable()

@@ -23,12 +23,12 @@ _MAX_CONTEXT_ROWS: Final = 65536
 _OLD_VIDEO_TOKENS: Final = 153600  # one dummy video with deepstack features before 0.13
 
 
-def activation_bytes(widths: Widths, resolved: ResolvedArgs, *, first: bool, last: bool) -> int:
+def activation_bytes(widths: Widths, resolved: ResolvedArgs, kept: int, *, first: bool, last: bool) -> int:
     """Bytes of the peak on one rank; the sampler's term only on the last stage, the encoder's only on the first."""
     peak = max(forward_bytes(widths, resolved), logits_bytes(widths, resolved) if last else 0)
     held = encoder_outputs_bytes(widths, resolved) if first else 0
     held += cold_compile_bytes(widths, resolved)
-    language = peak + kept_bytes(widths, resolved) + held
+    language = peak + kept + held
     return max(language, encoder_peak_bytes(widths, resolved) if first else 0)
 
 

@@ -57,7 +57,7 @@ def stage_overheads(widths: Widths, resolved: ResolvedArgs) -> tuple[StageOverhe
 
     def stage(*, first: bool, last: bool) -> StageOverhead:
         return StageOverhead(
-            activation_bytes=activation_bytes(widths, resolved, first=first, last=last),
+            activation_bytes=activation_bytes(widths, resolved, kept, first=first, last=last),
             kept_bytes=kept,
             cuda_graph_bytes=deducted,
             cuda_graph_pool_bytes=pool,

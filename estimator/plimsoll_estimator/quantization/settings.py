@@ -17,12 +17,12 @@ _BLOCK: Final = (128, 128)
 
 @kept_with_config
 def quantization_config(config: HfConfig) -> HfConfig:
-    """The checkpoint's quantisation settings: of the root, of the text part, or none (empty)."""
+    """The checkpoint's quantisation settings: of the root, else of the text part; empty where neither says anything."""
     text = config.text
     for holder in (config, text):
         for key in ("quantization_config", "compression_config"):
             found = holder.sub(key)
-            if found is not None:
+            if found is not None and found.as_mapping():
                 return found
     return _NOTHING
 

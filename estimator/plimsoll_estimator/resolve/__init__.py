@@ -29,8 +29,8 @@ from plimsoll_estimator.resolve.length import max_model_len
 from plimsoll_estimator.resolve.quantization import (
     check_kv_cache_dtype,
     declared_kv_cache_dtype,
-    quantization_config,
     resolve_quantization,
+    stored_by,
 )
 from plimsoll_estimator.resolve.releases import argument_rules
 from plimsoll_estimator.resolve.sanity import check_config
@@ -64,7 +64,7 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
     )
     if args.limit_mm_per_prompt:
         check_limits(read(config, architecture), args.limit_mm_per_prompt, version)
-    check_kv_cache_dtype(quantization_config(config), args.kv_cache_dtype, quantization, dtype, version)
+    check_kv_cache_dtype(stored_by(config), args.kv_cache_dtype, quantization, dtype, version)
     length = max_model_len(config, args.max_model_len, version)
     shape = read(config, architecture)  # not before: a search asks for many lengths that the config alone refuses
     check_parallel(shape, tp, pp, dcp, bool(args.enable_expert_parallel), version)

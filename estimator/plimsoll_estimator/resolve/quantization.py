@@ -14,7 +14,7 @@ from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.kept import kept_with_config
+from plimsoll_estimator.quantization.settings import quantization_config
 from plimsoll_estimator.resolve.methods import method_of
 from plimsoll_estimator.resolve.releases import argument_rules
 from plimsoll_estimator.resolved import Gpu
@@ -43,15 +43,10 @@ _OF_CHECKPOINTS: Final = frozenset(
 """Methods that only read what a checkpoint says of itself: their classes cannot be made of nothing (weight_utils.py: get_quant_config)."""
 
 
-@kept_with_config
-def quantization_config(config: HfConfig) -> HfConfig | None:
-    """The checkpoint's quantisation settings: `quantization_config` or `compression_config`, root first, then text."""
-    for level in (config, config.text):
-        for key in ("quantization_config", "compression_config"):
-            found = level.sub(key)
-            if found is not None and len(found.as_mapping()):
-                return found
-    return None
+def stored_by(config: HfConfig) -> HfConfig | None:
+    """The checkpoint's quantisation settings, None where it has none."""
+    settings = quantization_config(config)
+    return settings if settings.as_mapping() else None
 
 
 def resolve_quantization(
@@ -65,7 +60,7 @@ def resolve_quantization(
     allow_deprecated: bool = False,
 ) -> str | None:
     """The method's name in that release, or None. Raises EngineRefusal for unknown, contradictory, deprecated or unsupported ones."""
-    settings = quantization_config(config)
+    settings = stored_by(config)
     method = _detected(settings, architecture, wanted, gpu, version) if settings is not None else None
     if wanted is not None and method is not None and not _agrees(wanted, method, settings, version):
         raise EngineRefusal(
@@ -220,7 +215,7 @@ def check_kv_cache_dtype(
 
 def declared_kv_cache_dtype(config: HfConfig) -> str | None:
     """The cache dtype a checkpoint declares (ModelOpt kv_cache_quant_algo, compressed-tensors kv_cache_scheme); None for none."""
-    settings = quantization_config(config)
+    settings = stored_by(config)
     if settings is None:
         return None
     method = (settings.str_or_none("quant_method") or "").lower()

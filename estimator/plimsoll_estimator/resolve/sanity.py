@@ -36,8 +36,9 @@ def check_config(config: HfConfig) -> None:
         if key in _PER_LAYER and any(issubclass(kind, list | dict) for kind in set(map(type, values))):
             raise InvalidInput(f"{path}.{key}", values, "must be a list of names or numbers")
     for level in _levels(config):
+        held = level.as_mapping()
         for key in _POSITIVE:
-            value = level.raw(key)
+            value = held.get(key)
             if value == 0 and value is not False:
                 raise InvalidInput(f"{level.path}.{key}", 0, "must be at least 1")
         _check_ropes(level)
@@ -68,9 +69,10 @@ def _levels(config: HfConfig) -> Iterator[HfConfig]:
 
 
 def _check_ropes(level: HfConfig) -> None:
-    _check_single(level.path, level.as_mapping())
+    held = level.as_mapping()
+    _check_single(level.path, held)
     for key in _ROPES:
-        value = level.raw(key)
+        value = held.get(key)
         if value.__class__ in _PLAIN or not isinstance(value, Mapping):
             continue
         _check_single(f"{level.path}.{key}", value)
