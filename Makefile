@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := test
-.PHONY: demo test check check-static unit bench accuracy kind lws fuzz docs dist hooks clean assets requirements
+.PHONY: demo test check check-static unit bench accuracy kind lws node fuzz docs dist hooks clean assets requirements
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -52,6 +52,9 @@ kind: $(STAMP) ## the end-to-end tests on a kind cluster; needs a container engi
 
 lws: assets ## replicas over several nodes with the real LeaderWorkerSet, built once
 	$(PYTEST) tests/e2e/with_lws.py
+
+node: $(STAMP) ## the image and the chart on a real node: kubelet, containerd, no container engine; root and cgroup v1
+	@$(BIN)/python -m tests.controlplane.node $(TESTS)
 
 fuzz: assets ## random objects of three tenants on a real control plane; MINUTES=20, SEED= of an earlier run
 	@$(BIN)/python -m tests.fuzz --minutes $(or $(MINUTES),20) $(if $(SEED),--seed $(SEED))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 from plimsoll_operator.api import Condition
 from plimsoll_operator.facts import ModelFacts, ModelUnknown
@@ -20,7 +20,8 @@ ConditionStatus = Literal["True", "False", "Unknown"]
 Lack = Literal["gpus", "turn", "scheduler", "pods", "unknown"]
 MAX_MESSAGE: Final = 2048
 INTERNAL_ERROR: Final = "InternalError"
-PLAN_STANDS: Final = frozenset({"PodsRefused", "ProgressDeadlineExceeded", INTERNAL_ERROR})
+PodsFailReason = Literal["ImageNotPulled", "ContainerNotStarted", "EngineEnds"]
+PLAN_STANDS: Final = frozenset({"PodsRefused", "ProgressDeadlineExceeded", INTERNAL_ERROR, *get_args(PodsFailReason)})
 """Reasons of Stalled that speak of the pods: the plan in status is the one that was applied for the spec as it stands."""
 
 
@@ -30,6 +31,15 @@ class PodsRefused:
 
     message: str
     final: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodsFail:
+    """What so many pods, which exist, say of why they do not come to serve."""
+
+    reason: PodsFailReason
+    message: str
+    pods: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +113,7 @@ class Situation:
     verdict speaks of the spec as it stands rather than re-judging an applied plan. `bound` counts live pods on nodes,
     `capacity_for_missing` says that GPUs for all the others are booked, `missing_because` what they wait for where they are not.
     `apply_problem` is what the API server says to the children, where it refuses them, `blocked` says which child is not there to be
-    changed, `dispute` that somebody changes them. `replicas` are those that are made; `beyond`
+    changed, `dispute` that somebody changes them, `pods_fail` why pods do not serve. `replicas` are those that are made; `beyond`
     as many more are wanted and held by the FitPolicy, which says `beyond_because`.
     """
 
@@ -120,6 +130,7 @@ class Situation:
     apply_problem: str = ""
     blocked: Blocked | None = None
     dispute: Dispute | None = None
+    pods_fail: PodsFail | None = None
     beyond: int = 0
     beyond_because: Reject | None = None
 
@@ -136,6 +147,11 @@ class Situation:
         return str(self.beyond_because.reason) if self.beyond_because is not None else ""
 
     @property
+    def obstacle(self) -> tuple[str, str] | None:
+        """Reason and sentence of what keeps the plan from running until somebody changes something."""
+        return _obstacle(self)
+
+    @property
     def refused(self) -> bool:
         """The spec as it stands makes no pods."""
         return self.adopting and not isinstance(self.verdict, Admit | Resize)
@@ -147,6 +163,11 @@ _LACKS: Final[dict[Lack, tuple[str, str]]] = {
     "unknown": ("FreeUnknown", "not seen on nodes, and pods of other namespaces may not be listed, so what is free is not known"),
     "pods": ("PodsAbsent", "their pods do not exist although they were asked for, and nothing is booked for them until they do"),
     "scheduler": ("NotScheduled", "not bound by the scheduler although GPUs were booked; the events of their pods say why"),
+}
+_NEXT_STEPS: Final[dict[PodsFailReason, str]] = {
+    "ImageNotPulled": "Correct spec.engine.image, or give the pods a pull secret (spec.template.imagePullSecrets)",
+    "ContainerNotStarted": "Correct what the message names in spec.template, or make it in the namespace",
+    "EngineEnds": "Read its log (kubectl logs --previous) and correct the spec; it is started again meanwhile",
 }
 _Draft: TypeAlias = tuple[str, ConditionStatus, str, str]
 
@@ -312,6 +333,9 @@ def _obstacle(situation: Situation) -> tuple[str, str] | None:
         return ("ApplyRefused", f"the API server refuses the pods' objects: {situation.apply_problem}")
     if child is not None and child.pods_refused is not None and child.pods_refused.final:
         return ("PodsRefused", f"the API server refuses the pods: {child.pods_refused.message}")
+    fails = situation.pods_fail
+    if fails is not None and (child is None or not _rolled_out(situation, child)):
+        return (fails.reason, f"{fails.pods} pod{'s' * (fails.pods != 1)}: {fails.message}. {_NEXT_STEPS[fails.reason]}")
     if child is not None and child.deadline_exceeded:
         return ("ProgressDeadlineExceeded", "the rollout made no progress within its deadline")
     return None

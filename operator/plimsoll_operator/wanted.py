@@ -13,7 +13,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Final, TypeAlias
 
-from plimsoll_operator.api import ModelSpec
+from plimsoll_operator.api import ModelSpec, PodSecurity
 
 DEFAULT_REVISION: Final = "main"
 """The branch that huggingface_hub, and so vLLM, loads when none is named (huggingface_hub.constants.DEFAULT_REVISION)."""
@@ -52,6 +52,15 @@ class ConfigMapKey:
     key: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadAs:
+    """As whom a volume is read: numbers that the spec gives for its pods. Nothing given is whoever the reader is without it."""
+
+    user: int | None = None
+    group: int | None = None
+    groups: tuple[int, ...] = ()
+
+
 Origin: TypeAlias = OperatorHub | TokenHub | Volume | ConfigMapKey
 
 
@@ -59,13 +68,15 @@ Origin: TypeAlias = OperatorHub | TokenHub | Volume | ConfigMapKey
 class Wanted:
     """One reading. Equal ones are read once.
 
-    `namespace` is empty exactly for OperatorHub: any namespace's wish for the same model and revision is the same wish.
+    `namespace` is empty exactly for OperatorHub: any namespace's wish for the same model and revision is the same wish. `read_as` is of
+    volumes alone; the profile that comes of it is the same, whoever could read.
     """
 
     namespace: str
     model: str
     revision: str | None
     source: Origin
+    read_as: ReadAs = ReadAs()
 
     @property
     def profile_name(self) -> str:
@@ -76,10 +87,10 @@ class Wanted:
         return f"{stem}-{digest}" if stem else f"model-{digest}"
 
 
-def wanted_of(namespace: str, model: ModelSpec) -> Wanted | None:
+def wanted_of(namespace: str, model: ModelSpec, security: PodSecurity | None = None) -> Wanted | None:
     """What must be read to know this model in this namespace; None where the spec gives or names the shape itself.
 
-    A source that needs the user's own rights is never read with the operator's.
+    A source that needs the user's own rights is never read with the operator's; a volume is read as who will load it, by `security`.
     """
     profile = model.profile
     if profile is not None:
@@ -90,10 +101,18 @@ def wanted_of(namespace: str, model: ModelSpec) -> Wanted | None:
     claim = model.source.persistent_volume_claim if model.source is not None else None
     if claim is not None:
         source = Volume(claim=claim.claim_name, path=posixpath.normpath(claim.path))
-        return Wanted(namespace=namespace, model=model.name, revision=model.revision, source=source)
+        return Wanted(namespace=namespace, model=model.name, revision=model.revision, source=source, read_as=_read_as(security))
     revision = model.revision or DEFAULT_REVISION
     hub = model.source.hugging_face if model.source is not None else None
     if hub is not None and hub.token_secret_ref is not None:
         token = TokenHub(secret=hub.token_secret_ref.name, key=hub.token_secret_ref.key)
         return Wanted(namespace=namespace, model=model.name, revision=revision, source=token)
     return Wanted(namespace="", model=model.name, revision=revision, source=OperatorHub())
+
+
+def _read_as(security: PodSecurity | None) -> ReadAs:
+    """fsGroup is one group more: the volume is mounted for reading only, and nothing is given to it."""
+    if security is None:
+        return ReadAs()
+    more = (*((security.fs_group,) if security.fs_group is not None else ()), *security.supplemental_groups)
+    return ReadAs(user=security.run_as_user, group=security.run_as_group, groups=tuple(sorted(set(more))))

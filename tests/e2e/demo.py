@@ -80,6 +80,9 @@ class PodWatch:
                     self._seen.setdefault(event["object"]["metadata"]["labels"].get(NAME_LABEL, ""), time.monotonic())
         except (OSError, http.client.HTTPException):
             return  # the control plane went away
+        finally:
+            self._response.close()
+            self._connection.close()
 
     def first_pod(self, name: str) -> float | None:
         """Return the monotonic time at which the first pod of an InferenceDeployment was seen."""

@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 from tests.plimsoll_operator.checkpoints import TINY, bytes_of, tiny_tensors, write_checkpoint
@@ -94,6 +97,39 @@ def test_a_folder_without_a_shape_ends_with_the_reason(why, make, reason, capsys
     status, out, _, message = run(capsys, tmp_path, f"--directory={tmp_path / 'checkpoint'}")
     assert (status, out) == (EXIT_STATUS[reason], "")
     assert message
+
+
+# In a process of its own: the number of a user cannot be taken back. Whoever is not root is the owner, who may not read it either.
+AS_ANOTHER = """
+import os, sys
+from plimsoll_operator.profiles.reader import main
+if os.getuid() == 0:
+    os.setgroups([]); os.setgid(65532); os.setuid(65532)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_weights_that_the_reader_may_not_read_are_told_with_whose_they_are_and_what_to_do():
+    """As `save_pretrained` writes them: mode 0600, their owner's alone."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        write_checkpoint(folder / "llama")
+        weights = folder / "llama" / "model.safetensors"
+        weights.chmod(0o600 if os.getuid() == 0 else 0o200)
+        arguments = [f"--request={KEY}", "--model=acme/in-house", f"--directory={folder / 'llama'}", "--termination-log=/dev/full"]
+        done = subprocess.run([sys.executable, "-c", AS_ANOTHER, *arguments], capture_output=True, text=True, check=False)
+        owner = weights.stat().st_uid
+    assert done.returncode == EXIT_STATUS["Unreachable"], done.stderr
+    for words in (
+        "model.safetensors: Permission denied",
+        f"of user {owner}",
+        "read as user ",
+        "chmod -R a+rX",
+        "securityContext.runAsUser",
+    ):
+        assert words in done.stderr
+    assert len(done.stderr.strip()) <= 480, "a condition shows all of it"
 
 
 def test_many_headers_make_a_few_lines_of_progress(capsys, tmp_path):

@@ -13,6 +13,7 @@ from tests.plimsoll_operator.kubelet import MADE, Kubelet
 from tests.plimsoll_operator.test_profile_hub import COMMIT, MODEL, TOKEN, hub, servers  # noqa: F401 - the hub stand-in's fixtures
 
 from plimsoll_estimator.errors import InvalidInput
+from plimsoll_operator.api import ModelSpec, PodSecurity
 from plimsoll_operator.controller.resolving.fetcher import Fetched, FetchFailure
 from plimsoll_operator.controller.resolving.reader_pod import ReaderSettings, Waiting, pod_name, reader_pod, request_key, state_of
 from plimsoll_operator.controller.resolving.user_rights import FORGOTTEN_SECONDS, OLDEST_SECONDS, UserRights, sweep
@@ -20,7 +21,7 @@ from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.names import NAME_LABEL, READER_LABEL
 from plimsoll_operator.ports import PODS
 from plimsoll_operator.profiles.frame import LOG_LIMIT_BYTES
-from plimsoll_operator.wanted import OperatorHub, TokenHub, Volume, Wanted
+from plimsoll_operator.wanted import OperatorHub, TokenHub, Volume, Wanted, wanted_of
 
 NOW = datetime.fromisoformat(MADE) + timedelta(seconds=5)
 SETTINGS = ReaderSettings(image="plimsoll/operator:test")
@@ -134,6 +135,30 @@ def test_offline_no_pod_asks_a_hub_and_volumes_are_read(kube):
     found = fetch(kube, PRIVATE, settings=settings)
     assert (found.reason, found.retry_after_seconds, kube.made) == ("Unreachable", math.inf, [])
     assert isinstance(fetch(kube, settings=settings), Fetched)
+
+
+AS_WHOM = [
+    ("nobody says it", {}, {}, {}),
+    ("the administrator does", {}, {"user": 1000, "group": 100}, {"runAsUser": 1000, "runAsGroup": 100}),
+    ("the spec does, alone", {"runAsUser": 2000}, {"user": 1000, "group": 100}, {"runAsUser": 2000}),
+    ("the spec gives groups", {"fsGroup": 7, "supplementalGroups": [3]}, {"user": 1000}, {"runAsUser": 1000, "supplementalGroups": [3, 7]}),
+    ("the spec gives a group", {"runAsGroup": 5}, {"user": 1000, "group": 100}, {"runAsUser": 1000, "runAsGroup": 5}),
+]
+
+
+@pytest.mark.parametrize(("who", "security", "settings", "runs_as"), AS_WHOM, ids=[row[0] for row in AS_WHOM])
+def test_a_volume_is_read_as_who_will_load_it(who, security, settings, runs_as):
+    model = ModelSpec.model_validate({"name": "acme/x", "source": {"persistentVolumeClaim": {"claimName": "weights", "path": "llama"}}})
+    wanted = wanted_of("team", model, PodSecurity.model_validate(security))
+    pod = reader_pod(wanted, wanted.source, ReaderSettings(image="x", **settings))
+    assert pod["spec"]["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}, **runs_as}
+    assert wanted.profile_name == wanted_of("team", model).profile_name, "the shape is the same, whoever could read it"
+    assert (pod_name(wanted) == pod_name(wanted_of("team", model))) is not bool(security), "another reader is another pod"
+
+
+def test_a_token_is_used_by_the_image_s_own_user():
+    pod = reader_pod(PRIVATE, PRIVATE.source, ReaderSettings(image="x", user=1000, group=100))
+    assert "runAsUser" not in pod["spec"]["securityContext"]
 
 
 def test_what_is_not_known_of_a_volume_is_noted(kube, tmp_path):

@@ -57,6 +57,7 @@ from plimsoll_operator.api.status import (
 from plimsoll_operator.api.stored import Unreadable, read_deployment, read_stored, unknown_fields
 from plimsoll_operator.api.template import (
     ENGINE_CONTAINER,
+    MAX_ID,
     OWNED_PATHS,
     EnvVar,
     EnvVarSource,
@@ -72,6 +73,7 @@ from plimsoll_operator.api.unsupported import NOT_YET, unsupported_fields
 __all__ = [
     "ENGINE_CONTAINER",
     "KINDS",
+    "MAX_ID",
     "MAX_LABEL_VALUE",
     "MAX_OFFERS",
     "MAX_PLAN_TEXT",

@@ -179,6 +179,18 @@ REASONS: Final = {  # reason -> (what it means, what to do)
         "The message has its own words. Change the namespace's labels, quota or limits, or the spec; pods come by themselves then.",
     ),
     "PodsNotMade": ("A pod could not be made just now; it is tried again.", "Wait; the message has the API server's words."),
+    "ImageNotPulled": (
+        "Pods are on their nodes and the image of a container is not pulled; the kubelet tries again by itself.",
+        "The message has the registry's words: correct spec.engine.image, or give a pull secret in spec.template.imagePullSecrets.",
+    ),
+    "ContainerNotStarted": (
+        "Pods are on their nodes and a container cannot be made or started: a Secret or ConfigMap is not there, or the command is not.",
+        "The message names it. Make it in the namespace, or correct spec.template; the pods then go on by themselves.",
+    ),
+    "EngineEnds": (
+        "A container has ended several times before it served; the kubelet starts it again, ever more slowly.",
+        "The message says how it ended. Read kubectl logs --previous, correct the spec, and a new plan replaces the pods.",
+    ),
     "ProgressDeadlineExceeded": ("The rollout made no progress within its deadline.", "Read the pods' events and logs."),
     "MinimumReplicasAvailable": ("At least one replica is available, or none is wanted.", "Nothing to do."),
     "NoReplicaAvailable": ("No replica is available.", "Progressing says how far they are."),

@@ -22,6 +22,7 @@ from pathlib import Path
 from types import FrameType
 
 from plimsoll_estimator import InvalidInput
+from plimsoll_operator.api import MAX_ID
 from plimsoll_operator.controller.drain import drain
 from plimsoll_operator.controller.lease import LeaseElector
 from plimsoll_operator.controller.process import WORKERS, Controller
@@ -62,6 +63,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--reader-image", default="", help=image)
     parser.add_argument("--reader-image-pull-policy", default="IfNotPresent", choices=("Always", "IfNotPresent", "Never"))
     parser.add_argument("--reader-image-pull-secret", action="append", default=[], metavar="NAME", help="a Secret of the users' namespaces")
+    parser.add_argument("--reader-user", type=_number, metavar="UID", help="as whom volumes are read where a spec does not say it")
+    parser.add_argument("--reader-group", type=_number, metavar="GID", help="the group that goes with it")
     parser.add_argument("--offline", action="store_true", default=is_offline(os.environ), help="ask no hub (also HF_HUB_OFFLINE=1)")
     parser.add_argument("--hub-endpoint", metavar="URL", help="hub or mirror that model shapes are read from (default: HF_ENDPOINT)")
     parser.add_argument("--hub-token-file", metavar="FILE", type=Path, help="file with the operator's hub token (default: HF_TOKEN)")
@@ -75,6 +78,14 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     except InvalidInput as error:
         parser.error(str(error))
     return options
+
+
+def _number(text: str) -> int:
+    """Of a user or group that a reader may have: not root's."""
+    number = int(text)
+    if not 1 <= number <= MAX_ID:
+        raise argparse.ArgumentTypeError(f"{number} is not between 1 and {MAX_ID}")
+    return number
 
 
 def is_offline(environment: Mapping[str, str]) -> bool:
@@ -96,6 +107,8 @@ def _fetchers(kube: KubeClient, arguments: argparse.Namespace) -> list[Fetcher]:
         pull_secrets=tuple(arguments.reader_image_pull_secret),
         hub_endpoint=arguments.hub_endpoint,
         offline=arguments.offline,
+        user=arguments.reader_user,
+        group=arguments.reader_group,
     )
     hub = HubFetcher(access, offline=arguments.offline, clock=time.monotonic, now=now)
     return [hub, *namespace_sources(kube, readers, now=now)]

@@ -19,9 +19,11 @@ from plimsoll_operator.capacity import Booking, CapacityIndex, DerivedPool, Pool
 from plimsoll_operator.capacity.groups import Labels
 from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES
 from plimsoll_operator.capacity.tally import bump
+from plimsoll_operator.conditions import PodsFail
 from plimsoll_operator.controller.bookings import Bookings, Histogram
 from plimsoll_operator.controller.demand import Demand, Standing, Want
 from plimsoll_operator.controller.label_keys import LabelKeys
+from plimsoll_operator.controller.pod_trouble import pods_fail
 from plimsoll_operator.controller.seen_pods import Claims, SeenPods, claims_of_stranger, uid_of
 from plimsoll_operator.decision.checks.caps import use_of_plan
 from plimsoll_operator.facts import DeploymentUse, PoolFacts, narrowed
@@ -184,6 +186,11 @@ class Ledger:
         """Live pods of the deployment that are on a node."""
         with self._lock:
             return len(self._seen.bound(key))
+
+    def failing(self, key: Key) -> PodsFail | None:
+        """Why pods of the deployment that are on nodes do not come to serve, if any say so."""
+        with self._lock:
+            return pods_fail(self._seen.bound(key).values())
 
     def bound_replicas(self, key: Key, pods_per_replica: int) -> int:
         """Replicas all of whose pods are on nodes. Pods of a replica over nodes tell which group they are of."""

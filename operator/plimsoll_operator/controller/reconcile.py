@@ -297,6 +297,7 @@ class Reconciler:
             apply_problem=apply_problem,
             blocked=blocked,
             dispute=self._disputes.about(gathered.key),
+            pods_fail=self._ledger.failing(gathered.key),
         )
         self._records.put(
             gathered.key,

@@ -89,6 +89,8 @@ class Reporter:
         elif situation.child is not None and situation.child.pods_refused is not None and not course.adopts:
             note = f"The API server refuses the pods: {situation.child.pods_refused.message}"
             self._events.post(key, uid, kind="Warning", reason="PodsRefused", action="Run", note=note)
+        elif situation.pods_fail is not None and situation.obstacle is not None and not course.adopts:
+            self._events.post(key, uid, kind="Warning", reason=situation.obstacle[0], action="Run", note=situation.obstacle[1])
         elif situation.dispute is not None:
             self._events.post(key, uid, kind="Warning", reason="ChangedByOthers", action="Apply", note=situation.dispute.message)
         elif course.adopts and course.run is not None:

@@ -13,6 +13,7 @@ from typing import Final
 
 from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES
 from plimsoll_operator.capacity.pods import CPU, pod_requests
+from plimsoll_operator.controller.pod_trouble import KEY, pod_trouble
 from plimsoll_operator.controller.refusals import is_refusal, words_of
 from plimsoll_operator.controller.services import leads_to
 from plimsoll_operator.group import GROUP_INDEX_LABEL
@@ -58,7 +59,8 @@ def node(manifest: Manifest) -> Manifest:
 
 
 def pod(manifest: Manifest) -> Manifest:
-    """Node, whether it is over, what it asks for in sum (as one container), whose it is, of which group, and which gates hold it."""
+    """Node, whether it is over, what it asks for in sum (as one container), whose it is, of which group, which gates hold it, and what of a
+    deployment's pod keeps it from serving."""
     spec = manifest.get("spec") or {}
     kept: Manifest = {"nodeName": spec.get("nodeName", "")}
     gates = spec.get("schedulingGates")
@@ -71,9 +73,12 @@ def pod(manifest: Manifest) -> Manifest:
     metadata = _metadata(manifest)
     labels = manifest["metadata"].get("labels") or {}
     owner = controller_of(manifest["metadata"])
+    status: Manifest = {"phase": (manifest.get("status") or {}).get("phase", "")}
     if owner is not None and deployment_of(manifest["metadata"]) is not None:
         metadata["labels"] = {key: labels[key] for key in (NAME_LABEL, WORKER_LABEL, GROUP_INDEX_LABEL, HASH_LABEL) if key in labels}
         metadata["ownerReferences"] = [{"kind": owner["kind"], "name": owner["name"], "controller": True}]
+        if (trouble := pod_trouble(manifest)) is not None:
+            status[KEY] = trouble
         if gates:
             metadata["creationTimestamp"] = manifest["metadata"].get("creationTimestamp", "")
             digest = (manifest["metadata"].get("annotations") or {}).get(PLAN_DIGEST_ANNOTATION)
@@ -82,7 +87,7 @@ def pod(manifest: Manifest) -> Manifest:
         metadata["labels"] = {READER_LABEL: labels[READER_LABEL]}
     if "deletionTimestamp" in manifest["metadata"]:
         metadata["deletionTimestamp"] = manifest["metadata"]["deletionTimestamp"]
-    return {"metadata": metadata, "spec": kept, "status": {"phase": (manifest.get("status") or {}).get("phase", "")}}
+    return {"metadata": metadata, "spec": kept, "status": status}
 
 
 def namespace(manifest: Manifest) -> Manifest:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 
 from plimsoll_estimator import InvalidInput
-from plimsoll_operator.profiles.source import MAX_FILES, SourceFailure
+from plimsoll_operator.profiles.source import MAX_FILES, NotPermitted, SourceFailure
 
 
 class Directory:
@@ -55,4 +56,18 @@ class Directory:
 
 def _failure(path: Path, error: OSError) -> SourceFailure:
     missing = isinstance(error, FileNotFoundError | NotADirectoryError)
-    return SourceFailure("NotFound" if missing else "Unreachable", f"{path}: {error.strerror or type(error).__name__}")
+    sentence = f"{path}: {error.strerror or type(error).__name__}"
+    if isinstance(error, PermissionError):
+        return NotPermitted("Unreachable", f"{sentence}{_whose(path)}")
+    return SourceFailure("NotFound" if missing else "Unreachable", sentence)
+
+
+def _whose(path: Path) -> str:
+    """Whose the file is and who asks: by that alone it is seen what to change. Empty where not even that may be seen."""
+    try:
+        found = path.stat()
+    except OSError:
+        return f" to user {os.geteuid()}"
+    mode = f"mode {stat.S_IMODE(found.st_mode):04o} of user {found.st_uid}, group {found.st_gid}"
+    groups = ", ".join(str(number) for number in sorted({os.getegid(), *os.getgroups()}))
+    return f" ({mode}, read as user {os.geteuid()}, groups {groups})"

@@ -19,10 +19,14 @@ from plimsoll_operator.profiles.access import HubMissing, hub_type
 from plimsoll_operator.profiles.build import Target, build_profile
 from plimsoll_operator.profiles.directory import Directory
 from plimsoll_operator.profiles.frame import EXIT_STATUS, ReadFailure, encode
-from plimsoll_operator.profiles.source import Source, SourceFailure
+from plimsoll_operator.profiles.source import NotPermitted, Source, SourceFailure
 
 TERMINATION_LOG: Final = Path("/dev/termination-log")
 _MAX_SENTENCE: Final = 1024
+_PERMIT: Final = (
+    "Let others read it (chmod -R a+rX), or have it read as its owner, never as root: "
+    "spec.template.securityContext.runAsUser and runAsGroup, or reader.runAsUser of the chart"
+)
 _SENT: Final = ("model", "revision", "config", "weights")
 
 
@@ -37,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _end("Unsupported", str(error), options.termination_log)
     except InvalidInput as error:
         return _end("Invalid", str(error), options.termination_log)
+    except NotPermitted as failure:
+        return _end(failure.reason, f"{failure.message}. {_PERMIT}", options.termination_log)
     except SourceFailure as failure:
         return _end(failure.reason, failure.message, options.termination_log)
     print(line, flush=True)

@@ -48,6 +48,10 @@ class SourceFailure(EstimatorError):
         super().__init__(f"{reason}: {message}")
 
 
+class NotPermitted(SourceFailure):
+    """The file is there, and who asks may not read it."""
+
+
 class Source(Protocol):
     """One checkpoint at one revision."""
 

@@ -27,8 +27,9 @@ class Models:
 
         Where a plan is `running`, a shape that answers is never taken away to wait for a commit.
         """
-        model = facts.deployment.spec.model
-        wanted = wanted_of(key[0], model)
+        spec = facts.deployment.spec
+        model = spec.model
+        wanted = wanted_of(key[0], model, spec.template.security_context if spec.template is not None else None)
         if wanted is None or not _is_open(facts, wanted, model.revision) or not self._resolver.answers(wanted):
             self._resolver.forget(key)
             return facts

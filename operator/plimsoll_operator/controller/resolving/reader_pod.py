@@ -21,7 +21,7 @@ from plimsoll_operator.names import APP_NAME_LABEL, GPU_RESOURCE, MANAGED_LABEL,
 from plimsoll_operator.ports import PODS, Manifest
 from plimsoll_operator.profiles.access import ENDPOINT_VARIABLE, endpoint_of
 from plimsoll_operator.profiles.frame import EXIT_STATUS
-from plimsoll_operator.wanted import TokenHub, Volume, Wanted
+from plimsoll_operator.wanted import ReadAs, TokenHub, Volume, Wanted
 
 CONTAINER: Final = "reader"
 VOLUME_MOUNT: Final = "/volume"
@@ -34,20 +34,25 @@ _ANNOTATIONS: Final = {
     "sidecar.istio.io/inject": "false",
 }
 _MEMORY_LIMIT: Final = "1Gi"
-_MAX_SENTENCE: Final = 300
+_MAX_SENTENCE: Final = 480
 _TOKEN: Final = re.compile(r"hf_[A-Za-z0-9]{8,}")
 _REASONS: Final[Mapping[int, FailureReason]] = {status: reason for reason, status in EXIT_STATUS.items()}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReaderSettings:
-    """What the administrator decides about reader pods. An empty image means that there are none; `offline`, that none asks a hub."""
+    """What the administrator decides about reader pods. An empty image means that there are none; `offline`, that none asks a hub.
+
+    `user` and `group` are as whom volumes are read where a spec does not say it; None is the image's own.
+    """
 
     image: str
     pull_policy: str = "IfNotPresent"
     pull_secrets: tuple[str, ...] = ()
     hub_endpoint: str = ""
     offline: bool = False
+    user: int | None = None
+    group: int | None = None
 
     def __post_init__(self) -> None:
         """Refuse an endpoint that holds a password: pods are read by the namespace's users. Raises InvalidInput."""
@@ -73,6 +78,8 @@ State: TypeAlias = Waiting | Ended | FetchFailure
 def request_key(wanted: Wanted) -> str:
     """Names the reading in label and log: 32 hexadecimal digits, the same for the same reading."""
     identity = [wanted.namespace, wanted.model, wanted.revision, type(wanted.source).__name__, sorted(asdict(wanted.source).items())]
+    if wanted.read_as != ReadAs():
+        identity.append(sorted(asdict(wanted.read_as).items()))
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
 
 
@@ -103,7 +110,7 @@ def reader_pod(wanted: Wanted, source: TokenHub | Volume, settings: ReaderSettin
         "terminationGracePeriodSeconds": 1,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}, **_as_whom(wanted, settings)},
         # A volume may be reachable from the GPU nodes only, which are usually kept free of other pods.
         "tolerations": [{"key": GPU_RESOURCE, "operator": "Exists", "effect": "NoSchedule"}],
     }
@@ -113,6 +120,18 @@ def reader_pod(wanted: Wanted, source: TokenHub | Volume, settings: ReaderSettin
         spec["imagePullSecrets"] = [{"name": name} for name in settings.pull_secrets]
     metadata = {"namespace": wanted.namespace, "name": pod_name(wanted), "labels": _labels(wanted), "annotations": dict(_ANNOTATIONS)}
     return {"apiVersion": PODS.api_version, "kind": PODS.kind, "metadata": metadata, "spec": spec}
+
+
+def _as_whom(wanted: Wanted, settings: ReaderSettings) -> Manifest:
+    """Files of a volume may be their owner's alone: it is read as who will load it, else as the administrator says. Never as root."""
+    if not isinstance(wanted.source, Volume):
+        return {}
+    said = wanted.read_as
+    user, group = (settings.user, settings.group) if said.user is None else (said.user, None)
+    group = said.group if said.group is not None else group
+    given: Manifest = {"runAsUser": user} if user is not None else {}
+    given |= {"runAsGroup": group} if group is not None else {}
+    return given | ({"supplementalGroups": list(said.groups)} if said.groups else {})
 
 
 def _labels(wanted: Wanted) -> dict[str, str]:

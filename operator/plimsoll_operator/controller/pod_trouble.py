@@ -1,0 +1,96 @@
+"""Why pods that exist do not come to serve, as their own status tells: the image, the container, an engine that ends again and again.
+
+Read by the caches, which keep it in place of a pod's status, and by what status says of a deployment. What the kubelet, the container
+runtime and the program itself say is text from outside: one line, bounded. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from plimsoll_operator.conditions import PodsFail, PodsFailReason
+from plimsoll_operator.ports import Manifest
+from plimsoll_operator.text import one_line
+
+MAX_WORDS: Final = 400
+KEY: Final = "trouble"
+"""Under which a trimmed pod's status has it."""
+_IMAGE: Final = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError", "RegistryUnavailable"}
+    | {"SignatureValidationFailed"}
+)
+"""Reasons of the kubelet where a container waits for its image (kubernetes, pkg/kubelet/images/types.go)."""
+_CONTAINER: Final = frozenset(
+    {
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "RunContainerError",
+        "PreCreateHookError",
+        "PreStartHookError",
+        "PostStartHookError",
+    }
+)
+"""And where it cannot be made or started (kubernetes, pkg/kubelet/kuberuntime/kuberuntime_container.go)."""
+_BACK_OFF: Final = "CrashLoopBackOff"
+# The kubelet says the same in turns: what went wrong, and that it waits after what went wrong.
+_WAITS: Final = re.compile(r'^Back-off pulling image "[^"]*"(: ErrImagePull: ?)?')
+_SEVERAL: Final = 2
+"""So many ends in a row are no accident: whatever ended a first start may have passed."""
+
+
+def pod_trouble(pod: Manifest) -> Manifest | None:
+    """What keeps this pod from serving until somebody changes something, as the caches keep it; None where nothing does.
+
+    The wording is the same at each look, however often the kubelet has tried since: it wakes nobody and makes no second Event.
+    """
+    if "deletionTimestamp" in pod["metadata"]:
+        return None
+    status = pod.get("status") or {}
+    for row in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
+        found = _of_container(row)
+        if found is not None:
+            reason, words = found
+            return {"reason": reason, "message": one_line(words, MAX_WORDS)}
+    return None
+
+
+def _of_container(row: Mapping[str, Any]) -> tuple[PodsFailReason, str] | None:
+    state = row.get("state") or {}
+    waiting = state.get("waiting") or {}
+    name, why, said = row.get("name", ""), str(waiting.get("reason") or ""), str(waiting.get("message") or "")
+    if why in _IMAGE:
+        words = _WAITS.sub("", said).strip()
+        return ("ImageNotPulled", f"image {row.get('image', '')} of container {name} is not pulled: {words or why}")
+    if why in _CONTAINER:
+        return ("ContainerNotStarted", f"container {name} is not started: {why}: {said}".rstrip(": "))
+    ended = state.get("terminated") or (row.get("lastState") or {}).get("terminated")
+    times = int(row.get("restartCount") or 0) + bool(state.get("terminated"))
+    if not ended or row.get("ready") or (why != _BACK_OFF and times < _SEVERAL):
+        return None
+    return ("EngineEnds", _end(name, ended))
+
+
+def _end(name: str, ended: Mapping[str, Any]) -> str:
+    code, why = ended.get("exitCode"), str(ended.get("reason") or "")
+    said = str(ended.get("message") or "").strip()
+    if why == "OOMKilled":
+        how = "it took more host memory than it may have (OOMKilled)"
+    elif code == 0:
+        how = "it ended by itself with status 0, where it should serve"
+    elif code == 137:
+        how = "it was killed (status 137): it did not end in time, or did not answer its probes"
+    else:
+        how = f"it ended with status {code}"
+    return f"container {name} ends again and again: {how}" + (f"; its last words: {said}" if said else "")
+
+
+def pods_fail(pods: Iterable[Manifest]) -> PodsFail | None:
+    """What most of the failing among these trimmed pods tell; None where none fails."""
+    told = Counter((row["reason"], row["message"]) for pod in pods if (row := pod["status"].get(KEY)))
+    if not told:
+        return None
+    (reason, message), pods_of_it = min(told.items(), key=lambda item: (-item[1], item[0]))
+    return PodsFail(reason=reason, message=message, pods=pods_of_it)

@@ -1,0 +1,51 @@
+"""`python -m tests.controlplane.node [PYTEST ARGUMENTS]`: prepare, run the tests that need a node in a sandbox, see that nothing is left.
+
+`make node`. With `--shell COMMAND…` the command runs in the sandbox instead of pytest.
+"""
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from tests.controlplane.assets import CONTAINERD, FAMILIES, NODE, AssetsError, cache_root, obtain, say
+from tests.controlplane.node import images, machine
+
+_HERE = Path(__file__).parent
+_ROOT = _HERE.parents[2]
+_TESTS = ("tests/e2e/with_node.py",)
+
+
+def main(arguments: list[str]) -> int:
+    """Return pytest's status, or 1 where this machine cannot or where something is left."""
+    lacks = machine.lacks()
+    if lacks:
+        print(f"plimsoll: {lacks}", file=sys.stderr)
+        return 1
+    try:
+        obtain((*FAMILIES, NODE, CONTAINERD))
+        prepared = images.obtain()
+    except AssetsError as error:
+        print(f"plimsoll: {error}", file=sys.stderr)
+        return 1
+    command = arguments[1:] if arguments[:1] == ["--shell"] else [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    if arguments[:1] != ["--shell"]:
+        command += ["-m", "e2e", *(arguments or _TESTS)]
+    with (cache_root() / "node-store.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the runtime's store is one process's at a time
+        before, began = machine.Traces.now(), time.monotonic()
+        handed = {images.PREPARED: json.dumps({name: str(path) for name, path in prepared.items()})}
+        environment = {**os.environ, **handed, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
+        status = subprocess.run([_HERE / "sandbox.sh", *command], cwd=_ROOT, env=environment, check=False).returncode
+        left = before.left_by(machine.Traces.now())
+    for line in left:
+        print(f"plimsoll: left on the machine: {line}", file=sys.stderr)
+    say(f"the node's run took {time.monotonic() - began:.0f} s and left {'nothing' if not left else f'{len(left)} things'} on the machine")
+    return status or bool(left)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

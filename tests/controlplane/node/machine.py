@@ -1,0 +1,89 @@
+"""Whether this machine can have a real node, in one sentence; and what a run has left on it, by comparing before and after.
+
+Called by `python -m tests.controlplane.node`, outside the sandbox. Knows no Kubernetes.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Self
+
+_DEBIAN = {  # program: Debian's package
+    "runc": "runc",
+    "/usr/lib/cni/bridge": "containernetworking-plugins",
+    "/usr/lib/cni/host-local": "containernetworking-plugins",
+    "/usr/lib/cni/loopback": "containernetworking-plugins",
+    "nft": "nftables",
+    "buildah": "buildah",
+    "debootstrap": "debootstrap",
+    "gcc": "gcc",
+    "ip": "iproute2",
+    "unshare": "util-linux",
+    "nsenter": "util-linux",
+    "setpriv": "util-linux",
+}
+_SEARCH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+_WHOSE = ("plimsoll-node-", "/containerd-shim-runc-v2", "/kubelet ", "/kube-proxy ")
+
+
+def lacks() -> str:
+    """Why no real node can run here; empty where it can."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return "a real node needs Linux and root: it makes namespaces, cgroups and network links (make test needs neither)"
+    missing = {package for program, package in _DEBIAN.items() if not shutil.which(program, path=_SEARCH)}
+    if missing:
+        return f"a real node needs programs that are not here: apt-get install --no-install-recommends {' '.join(sorted(missing))}"
+    if not Path("/sys/fs/cgroup/cpuset/cpuset.cpus").exists():
+        return "a real node is tried with the hierarchies of cgroup v1, and this machine has none below /sys/fs/cgroup"
+    opened = subprocess.run(["unshare", "--net", "--mount", "--pid", "--fork", "true"], capture_output=True, text=True, check=False)
+    if opened.returncode != 0:
+        return f"a real node needs namespaces of its own, which are refused here: {opened.stderr.strip()}"
+    return ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Traces:
+    """What a node could leave on a machine, as it is now."""
+
+    mounts: frozenset[str]
+    cgroups: frozenset[str]
+    links: frozenset[str]
+    nftables: frozenset[str]
+    folders: frozenset[str]
+    processes: frozenset[str]
+
+    @classmethod
+    def now(cls) -> Self:
+        """Look. Of processes and mounts only what could be a node's: others' work goes on beside it."""
+        mounts = {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
+        cgroups = {str(path) for path in Path("/sys/fs/cgroup").glob("*/plimsoll-node-*")}
+        links = {path.name for path in Path("/sys/class/net").iterdir()}
+        listed = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=False, env={"PATH": _SEARCH}).stdout
+        folders = {name for name in ("/var/lib/kubelet", "/var/lib/cni", "/run/containerd", "/run/node") if Path(name).exists()}
+        return cls(
+            mounts=frozenset(mounts),
+            cgroups=frozenset(cgroups),
+            links=frozenset(links),
+            nftables=frozenset(listed.splitlines()),
+            folders=frozenset(folders),
+            processes=frozenset(_processes()),
+        )
+
+    def left_by(self, after: "Traces") -> list[str]:
+        """What is there afterwards and was not before, a line each."""
+        return [f"{row.name}: {one}" for row in fields(self) for one in sorted(getattr(after, row.name) - getattr(self, row.name))]
+
+
+def _processes() -> set[str]:
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if any(part in command for part in _WHOSE):
+            found.add(f"{folder.name} {command[:120]}")
+    return found

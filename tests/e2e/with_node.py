@@ -1,0 +1,274 @@
+"""Plimsoll as it ships: its image in pods of a real node, installed by the chart, called through its Service. Run by `make node`.
+
+The tests are one story, in order: install, use, break, upgrade, uninstall. The node is an ordinary one: GPUs are kwok's nodes beside it.
+"""
+
+import json
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.controlplane import FAKE_GPU_NODES, KubectlError
+from tests.controlplane.cluster import Json, wait_until
+from tests.controlplane.node import images
+from tests.controlplane.node.real_node import NAME, RealNode
+from tests.e2e.demo import EXAMPLES, EXPECTED, Demo, PodWatch, show_change, show_deletion, show_example
+from tests.e2e.demo import NAMESPACE as MODELS
+from tests.e2e.installation import CHART, NAMESPACE, RELEASE, ROOT
+from tests.plimsoll_operator.checkpoints import write_checkpoint
+
+pytestmark = pytest.mark.e2e
+PROGRAMS = ("controller", "webhook")
+VALUES = ("--set", f"nodeSelector.kubernetes\\.io/hostname={NAME}", "--set", "hub.offline=true")  # kwok would only pretend to run them
+
+
+@pytest.fixture(scope="module")
+def node(workdir: Path) -> Iterator[RealNode]:
+    with RealNode.boot(workdir, images=images.handed(), gpus=0) as plane:
+        print("\nboot: " + ", ".join(f"{name} {seconds} s" for name, seconds in plane.boot_seconds.items()))
+        yield plane
+
+
+def pods(node: RealNode, program: str) -> list[Json]:
+    """The program's pods that are not on their way out."""
+    found = node.pods(NAMESPACE, f"app.kubernetes.io/component={program}")
+    return [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+
+
+def restarts(node: RealNode) -> int:
+    return sum(row["restartCount"] for program in PROGRAMS for pod in pods(node, program) for row in pod["status"]["containerStatuses"])
+
+
+def rolled_out(node: RealNode) -> None:
+    for program in PROGRAMS:
+        status = ("rollout", "status", f"deployment/{RELEASE}-{program}", "-n", NAMESPACE, "--timeout=120s")
+        node.kubectl(*status, timeout_s=130)
+
+
+def leader(node: RealNode) -> str:
+    """The pod that leads; empty where nobody does."""
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases/plimsoll-controller"
+    return str(node.request("GET", path)[1].get("spec", {}).get("holderIdentity") or "").rpartition("_")[0]
+
+
+def status_of(node: RealNode, name: str, namespace: str = MODELS) -> Json:
+    return node.get("infd", name, "-n", namespace).get("status", {})
+
+
+def condition(node: RealNode, name: str, kind: str, namespace: str = MODELS) -> tuple[str, str, str]:
+    """Status, reason and message."""
+    rows = status_of(node, name, namespace).get("conditions", [])
+    return next(((row["status"], row["reason"], row["message"]) for row in rows if row["type"] == kind), ("", "", ""))
+
+
+def smallest(name: str, **engine: object) -> str:
+    """examples/01-smallest.yaml under another name."""
+    manifest = yaml.safe_load((EXAMPLES / "01-smallest.yaml").read_text())
+    manifest["metadata"]["name"] = name
+    manifest["spec"].setdefault("engine", {}).update(engine)
+    return yaml.safe_dump(manifest)
+
+
+def asks_in_vain(node: RealNode) -> list[str]:
+    """What the API server answers to a dry run that must be admitted; empty where it is."""
+    path = f"/apis/inference.plimsoll.dev/v1alpha1/namespaces/{MODELS}/inferencedeployments?dryRun=All"
+    status, answer = node.request("POST", path, yaml.safe_load(smallest("asked")))
+    return [] if status == 201 else [f"{status} {answer.get('message')}"]
+
+
+class Asking(threading.Thread):
+    """Asks for admission again and again, by dry runs through the ClusterIP, and keeps what was refused."""
+
+    def __init__(self, node: RealNode) -> None:
+        super().__init__(daemon=True)
+        self.node = node
+        self.asked = 0
+        self.refused: list[str] = []
+        self.stop = threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        while not self.stop.wait(0.05):
+            self.asked += 1
+            self.refused += asks_in_vain(self.node)
+
+    def end(self) -> None:
+        self.stop.set()
+        self.join(30)
+
+
+def test_the_chart_s_two_programs_come_up_twice_and_stay(node: RealNode) -> None:
+    began = time.monotonic()
+    node.helm("install", RELEASE, CHART, "--namespace", NAMESPACE, "--create-namespace", *VALUES, "--wait", "--timeout", "120s")
+    rolled_out(node)
+    print(f"\nhelm install to all Ready: {time.monotonic() - began:.1f} s")
+    assert {program: len(pods(node, program)) for program in PROGRAMS} == dict.fromkeys(PROGRAMS, 2)
+    wait_until(lambda: leader(node), "a controller to lead")
+    time.sleep(3)  # a leader that cannot work dies or is unready within a second
+    rolled_out(node)
+    assert restarts(node) == 0
+
+
+# In each program's own pod: its user, its root, its packages and its bytecode. Printed as JSON.
+LOOK = """
+import importlib.metadata, importlib.util, json, os, pathlib, sys
+written = []
+for folder in ("/", "/opt/plimsoll", os.path.expanduser("~")):
+    try:
+        pathlib.Path(folder, "probe").write_text("x"); written.append(folder)
+    except OSError:
+        pass
+import plimsoll_operator.controller.__main__, plimsoll_operator.webhook.__main__, plimsoll_operator.profiles.reader, plimsoll_operator.cli
+stale = []
+for name, module in list(sys.modules.items()):
+    cached = getattr(getattr(module, "__spec__", None), "cached", None)
+    if cached and (not os.path.exists(cached) or pathlib.Path(cached).read_bytes()[4:8] != b"\\x01\\0\\0\\0"):
+        stale.append(name)
+installed = {one.metadata["Name"].lower().replace("_", "-"): one.version for one in importlib.metadata.distributions()}
+print(json.dumps({"uid": os.getuid(), "written": written, "stale": stale, "installed": installed}))
+"""
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_the_image_is_what_was_tested_and_nothing_can_be_written_in_it(node: RealNode, program: str) -> None:
+    """Packages of the pinned versions, no installer, bytecode that is never compiled again, a user without a name."""
+    looked = node.kubectl("exec", "-n", NAMESPACE, f"deployment/{RELEASE}-{program}", "--", "python", "-c", LOOK).stdout
+    found = json.loads(looked)
+    pinned = dict(line.split("==") for line in (ROOT / "requirements-dev.txt").read_text().splitlines() if "==" in line)
+    pinned = {name.lower().replace("_", "-"): version for name, version in pinned.items()}
+    ours = found["installed"].pop("plimsoll-operator")
+    assert ours
+    assert found["installed"].items() <= pinned.items()
+    assert not {"pip", "setuptools", "hatchling", "pytest", "mypy"} & set(found["installed"])
+    assert (found["uid"], found["written"], found["stale"]) == (65532, [], [])
+
+
+def test_the_command_works_in_the_image(node: RealNode) -> None:
+    shown = node.kubectl("exec", "-n", NAMESPACE, f"deployment/{RELEASE}-webhook", "--", "plimsoll", "gpus").stdout
+    assert "NVIDIA-L4" in shown
+
+
+def test_every_example_leads_to_what_the_demo_promises(node: RealNode) -> None:
+    """The API server asks the webhook through its ClusterIP; what is planned is told to pods on kwok's GPU nodes."""
+    node.kubectl("create", "namespace", MODELS)
+    node.add_nodes(FAKE_GPU_NODES)
+    products = {row.gpu.product for row in FAKE_GPU_NODES}
+    wait_until(lambda: len(node.get("gpupools")["items"]) == len(products), "the GPUPools of the fake nodes")
+    demo, watch = Demo(node), PodWatch(node)
+    for path in sorted(EXAMPLES.glob("*.yaml")):
+        assert path.name in EXPECTED
+        with demo.step(path.name):
+            show_example(demo, watch, path)
+    show_change(demo)
+    show_deletion(demo)
+    assert demo.failures == []
+
+
+def volume(name: str, folder: Path) -> str:
+    """A volume on the real node, and the claim that is bound to it."""
+    affinity = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "In", "values": [NAME]}]}
+    of_both = {"storageClassName": "", "accessModes": ["ReadOnlyMany"]}
+    made = {
+        **of_both,
+        "capacity": {"storage": "1Gi"},
+        "hostPath": {"path": str(folder), "type": "Directory"},
+        "nodeAffinity": {"required": {"nodeSelectorTerms": [affinity]}},
+        "claimRef": {"namespace": MODELS, "name": name},
+    }
+    wanted = {**of_both, "volumeName": name, "resources": {"requests": {"storage": "1Gi"}}}
+    objects = [
+        {"apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name}, "spec": made},
+        {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name, "namespace": MODELS}, "spec": wanted},
+    ]
+    return yaml.safe_dump_all(objects)
+
+
+def on_a_volume(name: str, claim: str, **template: object) -> str:
+    manifest = yaml.safe_load((EXAMPLES / "11-weights-on-a-volume.yaml").read_text())
+    manifest["metadata"]["name"] = name
+    manifest["spec"]["model"] = {"name": f"acme/{name}", "source": {"persistentVolumeClaim": {"claimName": claim, "path": "tiny"}}}
+    manifest["spec"]["template"] = template
+    return yaml.safe_dump(manifest)
+
+
+@pytest.fixture
+def checkpoint(workdir: Path) -> Callable[..., str]:
+    """Makes a claim with a checkpoint on the real node, its weights of a mode and an owner; returns the claim's name."""
+
+    def make(node: RealNode, name: str, *, mode: int, owner: int = 0) -> str:
+        folder = workdir / "volumes" / name
+        write_checkpoint(folder / "tiny")
+        weights = folder / "tiny" / "model.safetensors"
+        weights.chmod(mode)
+        for path in (folder / "tiny", weights):
+            os.chown(path, owner, owner)
+        node.kubectl("apply", "-f", "-", stdin=volume(name, folder))
+        wait_until(lambda: node.get("pvc", name, "-n", MODELS)["status"].get("phase") == "Bound", "the claim to be bound")
+        return name
+
+    return make
+
+
+def test_a_reader_pod_reads_a_real_volume(node: RealNode, checkpoint: Callable[..., str]) -> None:
+    claim = checkpoint(node, "weights-open", mode=0o644)
+    began = time.monotonic()
+    node.kubectl("apply", "-n", MODELS, "-f", "-", stdin=on_a_volume("tiny", claim))
+    wait_until(lambda: condition(node, "tiny", "ModelResolved")[0] == "True", "the reader pod's result")
+    print(f"\nreader pod applied to read: {time.monotonic() - began:.1f} s")
+    wait_until(lambda: status_of(node, "tiny").get("plan"), "a plan by what was read")
+    wait_until(lambda: not node.pods(MODELS, "inference.plimsoll.dev/reader"), "the reader pod to be taken away")
+
+
+def test_a_leader_that_goes_is_followed_at_once(node: RealNode) -> None:
+    before = leader(node)
+    began = time.monotonic()
+    node.kubectl("delete", "pod", before, "-n", NAMESPACE, "--wait=false")
+    wait_until(lambda: leader(node) not in ("", before), "another leader", timeout_s=14, every_s=0.02)
+    print(f"\nleader deleted to the next: {time.monotonic() - began:.1f} s")
+    rolled_out(node)
+    node.kubectl("apply", "-n", MODELS, "-f", "-", stdin=smallest("after-the-leader"))
+    wait_until(lambda: node.pods(MODELS, "inference.plimsoll.dev/name=after-the-leader"), "a pod by the next leader")
+
+
+def test_no_review_fails_while_the_webhook_is_replaced_pod_by_pod(node: RealNode) -> None:
+    asking = Asking(node)
+    try:
+        node.helm(
+            "upgrade", RELEASE, CHART, "--namespace", NAMESPACE, *VALUES, "--set", "webhook.drainSeconds=6", "--wait", "--timeout", "180s"
+        )
+        rolled_out(node)
+    finally:
+        asking.end()
+    print(f"\n{asking.asked} reviews during the rollout")
+    assert asking.asked > 50
+    assert asking.refused == []
+    assert restarts(node) == 0
+
+
+def test_without_a_webhook_creation_is_refused_and_what_runs_runs_on(node: RealNode) -> None:
+    node.kubectl("scale", f"deployment/{RELEASE}-webhook", "-n", NAMESPACE, "--replicas=0")
+    wait_until(lambda: not node.pods(NAMESPACE, "app.kubernetes.io/component=webhook"), "the webhook to be gone, after its drain")
+    with pytest.raises(KubectlError, match="failed calling webhook"):
+        node.kubectl("apply", "-n", MODELS, "-f", "-", stdin=smallest("unjudged"))
+    node.kubectl("label", "infd/smallest", "-n", MODELS, "seen=yes")
+    node.kubectl("scale", f"deployment/{RELEASE}-webhook", "-n", NAMESPACE, "--replicas=2")
+    rolled_out(node)
+    wait_until(lambda: not asks_in_vain(node), "admission to be back")
+
+
+def test_uninstalling_leaves_the_kinds_the_wishes_and_what_runs(node: RealNode) -> None:
+    running = {pod["metadata"]["uid"] for pod in node.pods(MODELS) if pod["status"]["phase"] == "Running"}
+    node.helm("uninstall", RELEASE, "--namespace", NAMESPACE, "--wait", "--timeout", "120s")
+    wait_until(lambda: not node.pods(NAMESPACE), "the pods to go")
+    kinds = (
+        "deployments,services,secrets,serviceaccounts,poddisruptionbudgets,validatingwebhookconfigurations,clusterroles,clusterrolebindings"
+    )
+    left = node.get(kinds, "-A", "-l", f"app.kubernetes.io/instance={RELEASE}")["items"]
+    assert [f"{one['kind']}/{one['metadata']['name']}" for one in left] == []
+    assert {pod["metadata"]["uid"] for pod in node.pods(MODELS)} >= running
+    node.kubectl("delete", "infd", "--all", "-n", MODELS)
+    wait_until(lambda: not node.pods(MODELS), "the pods to go with their wishes")

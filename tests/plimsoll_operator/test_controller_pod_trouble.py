@@ -1,0 +1,121 @@
+"""Pods that exist and do not come to serve: what their status tells, that it is said while it is so, once, and no longer."""
+
+import pytest
+from tests.plimsoll_operator.controller_world import NS, World
+
+from plimsoll_operator.controller import trim
+from plimsoll_operator.controller.pod_trouble import MAX_WORDS, pod_trouble
+from plimsoll_operator.ports import DEPLOYMENTS, EVENTS, PODS, Manifest
+
+IMAGE = "vllm/vllm-openai:v0.99.0"
+# As kubelet 1.36 words it, in turns, for an image that the registry does not have (pkg/kubelet/images/image_manager.go).
+PULLED = f'failed to pull and unpack image "docker.io/{IMAGE}": failed to resolve reference: not found'
+IN_TURNS = ("ErrImagePull", PULLED), ("ImagePullBackOff", f'Back-off pulling image "{IMAGE}": ErrImagePull: {PULLED}')
+NO_SECRET = 'secret "hf" not found'
+
+
+def waits(reason: str, message: str = "", **more: object) -> Manifest:
+    return {
+        "name": "vllm",
+        "image": IMAGE,
+        "restartCount": 0,
+        "ready": False,
+        "state": {"waiting": {"reason": reason, "message": message}},
+        **more,
+    }
+
+
+def ended(code: int, reason: str = "Error", message: str = "") -> Manifest:
+    return {"terminated": {"exitCode": code, "reason": reason, "message": message}}
+
+
+def pod(*containers: Manifest, init: tuple[Manifest, ...] = (), **metadata: object) -> Manifest:
+    status = {"phase": "Pending", "containerStatuses": list(containers), "initContainerStatuses": list(init)}
+    return {"metadata": {"namespace": NS, "name": "chat-1", **metadata}, "spec": {"nodeName": "n"}, "status": status}
+
+
+def runs(**more: object) -> Manifest:
+    return {"name": "vllm", "image": IMAGE, "restartCount": 0, "ready": False, "state": {"running": {}}, **more}
+
+
+BACK_OFF = {"lastState": ended(1), "restartCount": 1}
+TOLD = [
+    pytest.param(pod(), None, "", id="a pod of which nothing is known"),
+    pytest.param(pod(waits("ContainerCreating")), None, "", id="one that is being made"),
+    pytest.param(pod(waits("PodInitializing")), None, "", id="one whose init containers run"),
+    pytest.param(pod(runs()), None, "", id="one that loads"),
+    pytest.param(pod(runs(lastState=ended(1), restartCount=1)), None, "", id="one that ended once and loads again"),
+    pytest.param(pod(runs(lastState=ended(1), restartCount=9, ready=True)), None, "", id="one that serves, whatever was before"),
+    pytest.param(pod(waits(*IN_TURNS[0])), "ImageNotPulled", PULLED, id="an image that is not there"),
+    pytest.param(pod(waits(*IN_TURNS[1])), "ImageNotPulled", PULLED, id="the same while the kubelet waits"),
+    pytest.param(pod(waits("InvalidImageName")), "ImageNotPulled", "InvalidImageName", id="a name that is none"),
+    pytest.param(pod(waits("CreateContainerConfigError", NO_SECRET)), "ContainerNotStarted", NO_SECRET, id="a Secret that is not there"),
+    pytest.param(pod(runs(), init=(waits(*IN_TURNS[0]),)), "ImageNotPulled", PULLED, id="the image of an init container"),
+    pytest.param(pod(waits("CrashLoopBackOff", "back-off 10s", **BACK_OFF)), "EngineEnds", "ended with status 1", id="a crash loop"),
+    pytest.param(pod(runs(lastState=ended(1), restartCount=2)), "EngineEnds", "ended with status 1", id="its third start"),
+    pytest.param(pod({**runs(restartCount=1), "state": ended(3)}), "EngineEnds", "ended with status 3", id="its second end"),
+    pytest.param(pod({**runs(), "state": ended(3)}), None, "", id="its first end"),
+    pytest.param(pod(runs(lastState=ended(137, "OOMKilled"), restartCount=2)), "EngineEnds", "more host memory", id="killed for memory"),
+    pytest.param(pod(runs(lastState=ended(137), restartCount=2)), "EngineEnds", "did not answer its probes", id="killed"),
+    pytest.param(pod(runs(lastState=ended(0, "Completed"), restartCount=2)), "EngineEnds", "by itself with status 0", id="ended well"),
+    pytest.param(
+        pod(runs(lastState=ended(1, message="ValueError: too long\n"), restartCount=2)),
+        "EngineEnds",
+        "ValueError: too long",
+        id="its words",
+    ),
+    pytest.param(pod(waits(*IN_TURNS[0]), deletionTimestamp="2026-01-01T00:00:00Z"), None, "", id="one that goes"),
+]
+
+
+@pytest.mark.parametrize(("manifest", "reason", "words"), TOLD)
+def test_what_a_pod_tells(manifest: Manifest, reason: str | None, words: str) -> None:
+    found = pod_trouble(manifest)
+    assert (found or {}).get("reason") == reason
+    assert words in (found or {"message": ""})["message"]
+
+
+def test_the_kubelet_s_turns_are_one_sentence_and_a_book_is_cut() -> None:
+    assert pod_trouble(pod(waits(*IN_TURNS[0]))) == pod_trouble(pod(waits(*IN_TURNS[1])))
+    again = [pod_trouble(pod(waits("CrashLoopBackOff", f"back-off {n}s", lastState=ended(1), restartCount=n))) for n in (1, 2, 40)]
+    assert again[0] == again[1] == again[2]
+    found = pod_trouble(pod(waits("ErrImagePull", "x\n" * 9999)))
+    assert found is not None
+    assert len(found["message"]) == MAX_WORDS
+
+
+def tell(world: World, *containers: Manifest) -> None:
+    found = world.kube.get(PODS, NS, "chat-1")
+    assert found is not None
+    found["status"] = {"phase": "Running", "containerStatuses": list(containers)}
+    world.kube.replace(PODS, found)
+    world.work()
+
+
+def test_status_and_one_event_say_it_while_it_is_so() -> None:
+    world = World(4)
+    world.wish("chat", 1)
+    world.work()
+    world.pod("chat", 1, "node-0")
+    world.work()
+    assert world.condition("chat", "Stalled") == ("False", "NotStalled")
+    for turn in (*IN_TURNS, *IN_TURNS):
+        tell(world, waits(*turn))
+        for kind in ("Stalled", "Ready", "Progressing", "Available"):
+            assert world.condition("chat", kind) == ("True" if kind == "Stalled" else "False", "ImageNotPulled")
+    (event,) = [row for row in world.kube.list_page(EVENTS).items if row["reason"] == "ImageNotPulled"]
+    assert (event["type"], "1 pod: image" in event["note"], "Correct spec.engine.image" in event["note"]) == ("Warning", True, True)
+    assert world.writes(world.work) == []
+    tell(world, runs())
+    assert world.condition("chat", "Stalled") == ("False", "NotStalled")
+    plan = world.status("chat")["plan"]
+    tell(world, waits("CrashLoopBackOff", **BACK_OFF))
+    assert world.condition("chat", "Stalled") == ("True", "EngineEnds")
+    world.kube.delete(DEPLOYMENTS, NS, "chat")
+    world.work()
+    assert world.status("chat")["plan"] == plan, "a child that somebody deletes meanwhile comes back with the same plan"
+
+
+def test_what_does_not_concern_a_pod_s_service_wakes_nobody() -> None:
+    before = trim.pod(pod(runs(restartCount=1, lastState=ended(1))))
+    assert before == trim.pod(pod(runs()))
