@@ -17,7 +17,7 @@ from plimsoll_estimator.kv_cache import KvCacheLayout, kv_cache_layout
 from plimsoll_estimator.layers.planner_rules import rules_for
 from plimsoll_estimator.models.register import read
 from plimsoll_estimator.objects import by_object
-from plimsoll_estimator.overhead import host_memory_bytes, outside_budget, stage_overheads, widths_of
+from plimsoll_estimator.overhead import host_memory_bytes, language_alone, outside_budget, stage_overheads, widths_of
 from plimsoll_estimator.overhead.adapters import resident_weights
 from plimsoll_estimator.overhead.startup import Refusal
 from plimsoll_estimator.prepared import Prepared
@@ -69,7 +69,7 @@ def prepare(
     except EngineRefusal as refusal:
         return _refused(refusal, resolved)
     shape = read(config, resolved.architecture)
-    widths = widths_of(shape, text_only=resolved.text_only, weight_only=weight_only(config), fp8_blocks=fp8_blocks(config))
+    widths = widths_of(shape, text_only=language_alone(shape, resolved), weight_only=weight_only(config), fp8_blocks=fp8_blocks(config))
     stages = tuple(resident_weights(stage, widths, resolved) for stage in stages)
     if drafted:
         stages = (*stages[:-1], replace(stages[-1], loaded_bytes=stages[-1].loaded_bytes + drafted))

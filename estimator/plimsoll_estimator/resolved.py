@@ -77,9 +77,9 @@ class ResolvedArgs:
 
     @property
     def text_only(self) -> bool:
-        """Whether every modality is limited to no item, which vLLM takes as language-only."""
-        limits = self.given.limit_mm_per_prompt
-        return bool(limits) and all(value == 0 for value in (limits or {}).values())
+        """Whether every modality that is named is limited to no item, and not videos alone: what sees videos sees images as well."""
+        limits = self.given.limit_mm_per_prompt or {}
+        return bool(limits.keys() - {"video"}) and all(value == 0 for value in limits.values())
 
     def admits_none(self, *modalities: str) -> bool:
         """Whether the arguments limit every one of these modalities to no item; one that they do not name is admitted."""

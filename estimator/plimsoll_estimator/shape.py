@@ -108,13 +108,33 @@ class TowerSize:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LargestItem:
+    """The largest image that a class's processor admits: `tokens` for the language model, made of `patches` of the tower.
+
+    `frame_tokens`, `frame_patches`: of one frame where videos are admitted that fill whatever length the model is served with.
+    """
+
+    tokens: int
+    patches: int
+    frame_tokens: int = 0
+    frame_patches: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TowerBlocks:
-    """A vision tower's transformer: `merge` x `merge` patches of `patch_elements` numbers become one token; `gated` MLPs have a gate."""
+    """A vision tower's transformer: a patch is `patch_elements` numbers; `gated` MLPs have a gate.
+
+    `attention`: how many hidden sizes a patch takes at the peak of attention, whole on each rank and divided over them. `masked`: releases
+    may attend under a mask of all patches by all. `sees_video`: it is no language model alone while videos are admitted.
+    """
 
     size: TowerSize
     gated: bool
-    merge: int
     patch_elements: int
+    largest: LargestItem
+    attention: tuple[int, int]
+    masked: bool = False
+    sees_video: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,8 +23,9 @@ from plimsoll_estimator.kept import kept_with_config
 from plimsoll_estimator.mixers import Experts
 from plimsoll_estimator.models.record import Model, Wrapper, always
 from plimsoll_estimator.models.releases import releases_with
-from plimsoll_estimator.reader import EXPERTS, MAX_WIDTH, VISION, dimensions, experts, language, positive, text_type, tower, tower_size
-from plimsoll_estimator.shape import Shape, TowerBlocks, Vision
+from plimsoll_estimator.reader import EXPERTS, MAX_WIDTH, VISION, dimensions, experts, language, positive, text_type, tower
+from plimsoll_estimator.shape import Shape, Vision
+from plimsoll_estimator.towers.largest import tower_blocks
 
 _HEADS: Final = (
     "ForTextEncoding", "EmbeddingModel", "ForSequenceClassification", "ForTokenClassification", "ClassificationModel",
@@ -179,19 +180,4 @@ def _vision(config: HfConfig) -> Vision:
     """What the tower's configuration says of its outputs; nothing of a class that hears only, or reads no keys of a tower."""
     held = tower(config, VISION)
     levels = held.list_or_none("deepstack_visual_indexes") or ()
-    return Vision(merges_patches="spatial_merge_size" in held, deepstack_levels=len(levels), blocks=_blocks(held))
-
-
-def _blocks(held: HfConfig) -> TowerBlocks | None:
-    """The blocks of Qwen's towers, whose processors all allow the same largest image; None of any other."""
-    if not held.model_type.startswith("qwen") or "spatial_merge_size" not in held:
-        return None
-    patch = positive(held, "patch_size", default=14, limit=MAX_WIDTH)
-    return TowerBlocks(
-        size=tower_size(held),
-        gated=held.str_or_none("hidden_act") == "silu",
-        merge=positive(held, "spatial_merge_size", limit=MAX_WIDTH),
-        patch_elements=positive(held, "num_channels", default=3, limit=MAX_WIDTH)
-        * positive(held, "temporal_patch_size", default=2, limit=MAX_WIDTH)
-        * patch**2,
-    )
+    return Vision(merges_patches="spatial_merge_size" in held, deepstack_levels=len(levels), blocks=tower_blocks(config, held))

@@ -10,13 +10,14 @@ from plimsoll_estimator.overhead.host import host_memory_bytes
 from plimsoll_estimator.overhead.stage import StageOverhead, stage_overhead, stage_overheads
 from plimsoll_estimator.overhead.startup import outside_budget
 from plimsoll_estimator.overhead.uncertainty import doubt_of, pool_interval
-from plimsoll_estimator.overhead.widths import Widths, widths_of
+from plimsoll_estimator.overhead.widths import Widths, language_alone, widths_of
 
 __all__ = [
     "StageOverhead",
     "Widths",
     "doubt_of",
     "host_memory_bytes",
+    "language_alone",
     "outside_budget",
     "pool_interval",
     "stage_overhead",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from plimsoll_estimator.overhead.constants import constant
-from plimsoll_estimator.overhead.encoder import ITEM_TOKENS, encoder_peak_bytes
+from plimsoll_estimator.overhead.encoder import encoder_peak_bytes, encodes, output_tokens
 from plimsoll_estimator.overhead.experts import EIGHT_BIT, expert_workspace_bytes, passing_expert_bytes
 from plimsoll_estimator.overhead.releases import overhead_rules
 from plimsoll_estimator.overhead.sampler import DTYPE_BYTES, sampled_bytes
@@ -104,10 +104,10 @@ def first_start_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
 
 def encoder_outputs_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     """Outputs of the image or video encoder that the profile run holds while the language model runs."""
-    if not widths.multimodal:
+    if not widths.multimodal or not encodes(resolved):
         return 0
     width = widths.hidden_size * (1 + widths.deepstack_levels) * 2
     if widths.deepstack_levels and not overhead_rules(resolved.version).caps_dummy_video:
         return _OLD_VIDEO_TOKENS * width
-    item = ITEM_TOKENS if widths.merges_patches else 0
-    return int(constant("encoder_output_copies", resolved) * max(resolved.max_num_batched_tokens, item) * width)
+    tokens = max(resolved.max_num_batched_tokens, output_tokens(widths, resolved))
+    return int(constant("encoder_output_copies", resolved) * tokens * width)

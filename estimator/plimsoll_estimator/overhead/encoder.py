@@ -1,4 +1,4 @@
-"""The vision encoder's own forward pass in the profile run: the peak of one block for the largest image.
+"""The vision encoder's own forward pass in the profile run: the peak of one block for as many of the largest items as a batch takes.
 
 Called by `overhead.activation`. The profile run encodes before the language model runs (v1/worker/gpu_model_runner.py:profile_run), so
 this peak and the language model's are never there together; only the encoder's outputs are. Refuses to know audio and configs.
@@ -6,32 +6,94 @@ this peak and the language model's are never there together; only the encoder's 
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, NamedTuple
 
 from plimsoll_estimator.overhead.constants import constant
 from plimsoll_estimator.overhead.releases import overhead_rules
 from plimsoll_estimator.overhead.widths import Widths
 from plimsoll_estimator.resolved import ResolvedArgs
+from plimsoll_estimator.shape import LargestItem, TowerBlocks
 from plimsoll_estimator.units import ceil_div
 
-ITEM_TOKENS: Final = 16384  # the largest image of processors that merge patches (vLLM's dummy inputs)
+ITEM_TOKENS: Final = 16384  # the largest image of processors that merge patches, where no rule says (vLLM's dummy inputs)
 _ITEM: Final = 2  # vLLM casts pixels to the model's dtype before they reach the device; float32 models of this kind are not served
+_ITEMS_A_PROMPT: Final = 999
+_DATA_CENTRE_BLACKWELL: Final = 10
+
+
+class _Profiled(NamedTuple):
+    """What the profile run encodes: so many items of one kind."""
+
+    items: int
+    tokens: int
+    patches: int
+
+
+def encodes(resolved: ResolvedArgs) -> bool:
+    """Whether the profile run sends anything through the towers; the V2 runner's does since 0.27 (v1/worker/gpu/model_runner.py)."""
+    return not resolved.uses_v2_model_runner or overhead_rules(resolved.version).v2_profiles_encoder
 
 
 def encoder_peak_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     """Pixels and the wider of attention and MLP in one block, one rank; 0 where the tower's largest image is not known.
 
-    Elements a patch, all alive at once (0.27.1, model_executor/models/qwen2_5_vl.py, qwen3_vl.py). Attention: its input and its norm;
-    queries, keys and values (3); queries and keys made contiguous (2) and turned (2); context; output. A gated MLP: its norm and residual,
-    gate and up, their product, the output. A plain one: its input and its norm, both sides of the activation.
+    Elements a patch, all alive at once. Attention: `TowerBlocks.attention`. A gated MLP: its norm and residual, gate and up, their product,
+    the output. A plain one: its input and its norm, both sides of the activation. Attention whose heads do not divide is whole.
     """
     tower = widths.tower
-    if tower is None or (widths.deepstack_levels and not overhead_rules(resolved.version).caps_dummy_video):
+    if tower is None or not encodes(resolved) or (widths.deepstack_levels and not overhead_rules(resolved.version).caps_dummy_video):
         return 0
     size, ranks = tower.size, resolved.tensor_parallel_size
     inner = ceil_div(size.intermediate_size, ranks)
-    attention = 3 * size.hidden_size + 8 * ceil_div(size.hidden_size, ranks)
+    whole, divided = tower.attention
+    shares = ranks if size.heads % ranks == 0 else 1
+    attention = whole * size.hidden_size + divided * ceil_div(size.hidden_size, shares)
     mlp = 3 * size.hidden_size + 3 * inner if tower.gated else 2 * size.hidden_size + 2 * inner
-    images = max(1, resolved.max_num_batched_tokens // ITEM_TOKENS)
-    patches = images * ITEM_TOKENS * tower.merge**2
-    return int(constant("encoder_peak_share", resolved) * patches * (tower.patch_elements + max(attention, mlp)) * _ITEM)
+    profiled = _profiled(tower.largest, resolved)
+    patches = profiled.items * profiled.patches
+    elements = patches * (tower.patch_elements + max(attention, mlp)) + _mask_elements(tower, patches, resolved)
+    return int(constant("encoder_peak_share", resolved) * elements * _ITEM)
+
+
+def output_tokens(widths: Widths, resolved: ResolvedArgs) -> int:
+    """Tokens of the largest item that the profile run encodes; 0 where it is no more than a batch."""
+    if widths.tower is not None:
+        return _profiled(widths.tower.largest, resolved).tokens
+    return ITEM_TOKENS if widths.merges_patches else 0
+
+
+def _profiled(item: LargestItem, resolved: ResolvedArgs) -> _Profiled:
+    """Items of the modality with most tokens, as the encoder's budget, the sequences and the prompts' limits allow.
+
+    multimodal/encoder_budget.py: _get_max_items (before 0.10.1 in v1/worker/utils.py and gpu_model_runner.py: up to 0.9 rounded up).
+    """
+    tokens, patches, modality = item.tokens, item.patches, "image"
+    if item.frame_tokens and not resolved.admits_none("video"):
+        images = 0 if resolved.admits_none("image") else tokens
+        frames = max(1, (resolved.max_model_len - images) // item.frame_tokens)
+        if not images or frames * item.frame_tokens > tokens:
+            tokens, patches, modality = frames * item.frame_tokens, frames * item.frame_patches, "video"
+    rounds_up = overhead_rules(resolved.version).rounds_items_up
+    fitting = ceil_div(resolved.max_num_batched_tokens, tokens) if rounds_up else resolved.max_num_batched_tokens // tokens
+    a_prompt = max(1, min(_limit(resolved.given.limit_mm_per_prompt or {}, modality), resolved.max_model_len // tokens))
+    return _Profiled(max(1, min(fitting, resolved.max_num_seqs * a_prompt)), tokens, patches)
+
+
+def _limit(limits: Mapping[str, object], modality: str) -> int:
+    given = limits.get(modality)
+    if isinstance(given, Mapping):
+        given = given.get("count")
+    return given if isinstance(given, int) and not isinstance(given, bool) else _ITEMS_A_PROMPT
+
+
+def _mask_elements(tower: TowerBlocks, patches: int, resolved: ResolvedArgs) -> int:
+    """A mask of all patches by all, whole on each rank: without xFormers, which releases up to 0.11 have and do not use on 10.x.
+
+    From 0.29 sequences are packed instead (models/pixtral.py: generate_block_attention_mask, _make_packed_sequence_metadata).
+    """
+    if not tower.masked:
+        return 0
+    masks = overhead_rules(resolved.version).masks_patches
+    no_xformers = masks == "without xformers" and resolved.gpu.capability // 10 == _DATA_CENTRE_BLACKWELL
+    return patches**2 if masks == "always" or no_xformers else 0

@@ -27,6 +27,12 @@ class OverheadRules:
     """Rows of vocabulary that each adapter may add (--lora-extra-vocab-size, deprecated in 0.11)."""
     caps_dummy_video: bool = False
     """The profile run's dummy video is no longer than a batch; before, towers with deepstack features saw 153600 tokens of it."""
+    rounds_items_up: bool = True
+    """The profile run encodes as many items as reach the encoder's budget, not as many as it holds (v1/worker/gpu_model_runner.py)."""
+    masks_patches: Literal["without xformers", "always", "never"] = "without xformers"
+    """Whether Pixtral's towers attend under a mask of all patches by all (models/pixtral.py)."""
+    v2_profiles_encoder: bool = False
+    """The V2 runner's profile run encodes images as well (v1/worker/gpu/model_runner.py: profile_run)."""
     deducts_graphs: bool = False
     """The budget of the cache is lowered by an estimate of the graphs (v1/worker/gpu_model_runner.py: profile_cudagraph_memory)."""
     captures_decodes_apart: bool = False
@@ -61,11 +67,12 @@ class OverheadRules:
 
 _RELEASES: Final = Releases(
     OverheadRules(),
+    (EngineVersion(0, 10), {"rounds_items_up": False}),
     (EngineVersion(0, 10, 1), {"deep_gemm": "asked"}),
     (EngineVersion(0, 10, 2), {"presumes_flashinfer": False, "deep_gemm_warms_whole_chunk": False}),
     (EngineVersion(0, 11), {"captures_adapters_apart": True, "captures_decodes_apart": True, "deep_gemm": "on"}),
     (EngineVersion(0, 11, 1), {"flashinfer_sampler": "asked"}),
-    (EngineVersion(0, 12), {"lora_extra_rows": 0, "deep_gemm_chunk_tokens": 16384}),
+    (EngineVersion(0, 12), {"lora_extra_rows": 0, "deep_gemm_chunk_tokens": 16384, "masks_patches": "always"}),
     (EngineVersion(0, 13), {"caps_dummy_video": True, "deep_gemm_families": frozenset({10})}),
     (EngineVersion(0, 17), {"samples_with_triton": True}),
     (EngineVersion(0, 18), {"deep_gemm_chunk_tokens": 0}),
@@ -74,6 +81,8 @@ _RELEASES: Final = Releases(
     (EngineVersion(0, 21), {"flashinfer_sampler": "supported", "direct_expert_calls": _COMPRESSED}),
     (EngineVersion(0, 23), {"direct_expert_calls": frozenset()}),
     (EngineVersion(0, 24), {"flashinfer_min_capability": 80, "deep_gemm_families": frozenset({10, 12})}),
+    (EngineVersion(0, 27), {"v2_profiles_encoder": True}),
+    (EngineVersion(0, 29), {"masks_patches": "never"}),
     (EngineVersion(0, 30), {"deep_gemm_warms_any_spelling": True}),
     (EngineVersion(0, 31), {"deep_gemm_in_workspace": True}),
 )

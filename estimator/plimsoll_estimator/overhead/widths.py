@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from plimsoll_estimator.kept import kept_with_config
 from plimsoll_estimator.mixers import Attention, CompressedLatent, DeltaNet, Latent, Mamba1, Mamba2, Mixer, Mlp
+from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.shape import Shape, TowerBlocks
 from plimsoll_estimator.units import round_up
 
@@ -48,6 +49,12 @@ class Widths:
     fp8_blocks: bool = False
     columns: tuple[tuple[int, int], ...] = ()
     rows: tuple[tuple[int, int], ...] = ()
+
+
+def language_alone(shape: Shape, resolved: ResolvedArgs) -> bool:
+    """Whether the arguments leave a model nothing but text: every modality that its tower is known to see is limited to no item."""
+    blocks = shape.vision.blocks if shape.vision is not None else None
+    return resolved.text_only and (blocks is None or not blocks.sees_video or resolved.admits_none("video"))
 
 
 def widths_of(shape: Shape, *, text_only: bool, weight_only: bool = False, fp8_blocks: bool = False) -> Widths:
