@@ -62,11 +62,10 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
     quantization = resolve_quantization(
         config, architecture, args.quantization, gpu, version, dtype, allow_deprecated=bool(args.allow_deprecated_quantization)
     )
-    if args.limit_mm_per_prompt:
-        check_limits(read(config, architecture), args.limit_mm_per_prompt, version)
     check_kv_cache_dtype(stored_by(config), args.kv_cache_dtype, quantization, dtype, version)
     length = max_model_len(config, args.max_model_len, version)
     shape = read(config, architecture)  # not before: a search asks for many lengths that the config alone refuses
+    check_limits(shape, args.limit_mm_per_prompt, version)
     check_parallel(shape, tp, pp, dcp, bool(args.enable_expert_parallel), version)
     nodes = positive("nnodes", args.nnodes, 1, MOST_RANKS)
     check_nodes(tp, pp, dp, nodes, version)
