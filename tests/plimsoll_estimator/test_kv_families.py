@@ -195,7 +195,8 @@ def test_the_check_by_layer_ignored_padding() -> None:
     [
         ("0.8.5", 5000 * 16),  # blocks times the block size
         ("0.19.1", 5000 // 2 * 16),  # blocks per group
-        ("0.20.2", int(5000 / (2048 + 769) * 32768)),  # concurrency times the length
+        ("0.20.0", 5000 // 2 * 16),  # still (v1/core/kv_cache_utils.py: _report_kv_cache_config), though the rest of 0.20 counts otherwise
+        ("0.20.1", int(5000 / (2048 + 769) * 32768)),  # concurrency times the length
     ],
 )
 def test_what_the_token_figure_means(version: str, tokens: int) -> None:
@@ -203,6 +204,17 @@ def test_what_the_token_figure_means(version: str, tokens: int) -> None:
     plan = layout.plan((5000 * layout.kv_block_bytes[0],))
     assert isinstance(plan, KvPlan)
     assert plan.kv_cache_tokens == tokens
+
+
+def test_0_20_0_tells_a_third_of_what_its_patch_tells_of_a_model_with_states() -> None:
+    """Four groups of Qwen3.8-27B share blocks of the largest page; each state is one block a request however long it is."""
+    plans = [layout_of(QWEN38_27B, version=version) for version in ("0.20.0", "0.20.1")]
+    first, patched = (layout.plan((1000 * layout.kv_block_bytes[0],)) for layout in plans)
+    assert isinstance(first, KvPlan)
+    assert isinstance(patched, KvPlan)
+    assert (first.num_gpu_blocks, first.max_concurrency) == (patched.num_gpu_blocks, patched.max_concurrency)
+    assert first.kv_cache_tokens == 1000 // len(plans[0].groups) * plans[0].block_size
+    assert 2.5 < patched.kv_cache_tokens / first.kv_cache_tokens < 4
 
 
 @pytest.mark.parametrize(("version", "fits"), [("0.28.0", True), ("0.29.0", False)])

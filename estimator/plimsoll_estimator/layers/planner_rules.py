@@ -112,13 +112,13 @@ _RELEASES: Final = Releases(
     (
         EngineVersion(0, 20),
         {
-            "tokens": "concurrency",
             "state_capture": "refused",
             "hybrid_alignment_from_backend": True,
             "mla_hybrid_alignment": 16,
             "fa4_large_heads": True,
         },
     ),
+    (EngineVersion(0, 20, 1), {"tokens": "concurrency"}),
     (EngineVersion(0, 21), {"shares_index": True}),
     (EngineVersion(0, 24), {"pads_attention_pages": True, "triton_refuses_fp8": True}),
     (EngineVersion(0, 25), {"sparse_mla_flash_attn": True, "window_keeps_own_block": True}),
@@ -133,7 +133,8 @@ _RELEASES: Final = Releases(
     (EngineVersion(0, 32), {"mamba2_checkpoints": True, "common_block_of_backends": True, "state_context_parallel": "sharded"}),
     (EngineVersion(0, 33), {"gdn_checkpoints": True, "packed_blocks": True}),
 )
-"""Read from the planner's source of 0.8.5, 0.9.1, and one release of every minor from 0.10 to 0.33."""
+"""Read from the planner's source of 0.8.5, 0.9.1, and one release of every minor from 0.10 to 0.33; between the patches of a minor from
+0.11.1 on only 0.20.1 changes it (v1/core/kv_cache_utils.py)."""
 
 
 @lru_cache(maxsize=64)
