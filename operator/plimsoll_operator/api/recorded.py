@@ -9,7 +9,7 @@ recorded so (`api.plan`). Knows no field.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from functools import cache
 from typing import Any, TypeVar, get_type_hints
 
@@ -111,8 +111,12 @@ def read_back(kind: Any, status: StatusModel) -> dict[str, Any]:
 
 def digested(value: Any) -> dict[str, Any]:
     """What of a dataclass its digest is made of, by field."""
-    data = asdict(value)
-    return {row.name: data[row.name] for row in _rows(value.__class__) if row.counts(getattr(value, row.name))}
+    held = ((row, getattr(value, row.name)) for row in _rows(value.__class__))
+    return {
+        row.name: asdict(found) if is_dataclass(found) and not isinstance(found, type) else found
+        for row, found in held
+        if row.counts(found)
+    }
 
 
 def marked(hint: object, kind: type[M]) -> tuple[M, ...]:
