@@ -19,7 +19,8 @@ from plimsoll_estimator import catalogue
 from plimsoll_estimator.checks import Check
 from plimsoll_operator import conditions
 from plimsoll_operator.capacity.problems import Problem
-from plimsoll_operator.cli import COMMANDS, main
+from plimsoll_operator.cli import main
+from plimsoll_operator.cli.command import COMMANDS
 from plimsoll_operator.cli.explain import EXPLAINED
 from plimsoll_operator.controller import report
 from plimsoll_operator.facts import ModelUnknown

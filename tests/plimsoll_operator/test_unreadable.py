@@ -22,7 +22,7 @@ from plimsoll_operator.api import (
     read_stored,
     unknown_fields,
 )
-from plimsoll_operator.cli.inputs import World, take, take_stored
+from plimsoll_operator.cli.world import World, take, take_stored
 from plimsoll_operator.controller.store import Parsed
 from plimsoll_operator.decision import decide
 from plimsoll_operator.facts import DeploymentUse

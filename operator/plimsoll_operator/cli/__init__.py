@@ -1,7 +1,7 @@
 """The `plimsoll` command (also `kubectl plimsoll`): one parser, sub-commands imported only when they are used.
 
 Each sub-command is a module beside this one with `register(subparsers)`, which adds its parser and sets `run` to a
-function of the parsed namespace that returns the exit status. This module knows their names and one-line summaries, maps
+function of the parsed namespace that returns the exit status. `command` has their names and one-line summaries; this module maps
 expected errors to one line on stderr and status 2, and refuses to know what they do. A command that sets
 `takes_engine_arguments` finds what its own parser does not know in `engine_arguments`.
 """
@@ -12,29 +12,10 @@ import argparse
 import importlib
 import sys
 from collections.abc import Callable, Sequence
-from typing import Final, NoReturn, Protocol
+from typing import NoReturn
 
 from plimsoll_estimator import EstimatorError
-
-COMMANDS: Final = (  # name, what it answers
-    ("plan", "what Plimsoll would decide about an InferenceDeployment, before it is applied"),
-    ("render", "the objects that an admitted InferenceDeployment becomes"),
-    ("estimate", "GPU memory of one model on one GPU type, or of a file of cases"),
-    ("capacity", "GPU pools and what is free in them"),
-    ("profile", "a model's shape as a ModelProfile"),
-    ("models", "the shipped catalogue of model shapes"),
-    ("gpus", "the GPU products whose memory is known"),
-    ("explain", "what a verdict's reason means and what to do about it"),
-    ("doctor", "whether this cluster has what Plimsoll needs"),
-)
-
-
-class SubParsers(Protocol):
-    """What a sub-command's `register` gets: argparse's factory of sub-parsers."""
-
-    def add_parser(self, name: str, *, help: str, description: str, allow_abbrev: bool) -> argparse.ArgumentParser:  # noqa: A002 - argparse's own name
-        """Add one sub-command's parser."""
-        ...
+from plimsoll_operator.cli.command import COMMANDS
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -43,13 +24,6 @@ class OneLineParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and where help is; status 2."""
         self.exit(2, f"{self.prog}: {message}; see `{self.prog} --help`\n")
-
-
-def add_command(subparsers: SubParsers, name: str, run: Callable[[argparse.Namespace], int], description: str) -> argparse.ArgumentParser:
-    """Add the parser of command `name` with the summary of COMMANDS; `run` gets the namespace and returns the exit status."""
-    parser = subparsers.add_parser(name, help=dict(COMMANDS)[name], description=description, allow_abbrev=False)
-    parser.set_defaults(run=run)
-    return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:

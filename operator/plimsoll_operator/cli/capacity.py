@@ -15,8 +15,9 @@ import yaml
 from plimsoll_estimator import format_gib
 from plimsoll_operator.api import ApiError, GPUPool
 from plimsoll_operator.capacity import is_offer, pool_facts, pool_manifest
-from plimsoll_operator.cli import SubParsers, add_command
-from plimsoll_operator.cli.inputs import World, add_source_arguments, describe, load
+from plimsoll_operator.cli.command import SubParsers, add_command
+from plimsoll_operator.cli.load import add_source_arguments, describe, load
+from plimsoll_operator.cli.world import World
 from plimsoll_operator.facts import PoolFacts
 
 _DESCRIPTION: Final = "GPU pools and what is free in them."

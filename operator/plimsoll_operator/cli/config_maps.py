@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from plimsoll_operator.api import Manifest
-from plimsoll_operator.cli.inputs import World
+from plimsoll_operator.cli.world import World
 from plimsoll_operator.profiles.config_map import profile_from_config_map
 from plimsoll_operator.wanted import ConfigMapKey, Wanted, wanted_of
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from plimsoll_operator.cli import SubParsers, add_command
-from plimsoll_operator.cli.inputs import World
+from plimsoll_operator.cli.command import SubParsers, add_command
 from plimsoll_operator.cli.live import read_cluster
+from plimsoll_operator.cli.world import World
 
 _DESCRIPTION: Final = "Check the cluster of the current kubeconfig. Status 0: all there, 1: something is missing, 2: not reached."
 

@@ -34,7 +34,7 @@ from plimsoll_estimator import (
     quick,
     run_cases,
 )
-from plimsoll_operator.cli import SubParsers, add_command
+from plimsoll_operator.cli.command import SubParsers, add_command
 from plimsoll_operator.cli.estimate_text import comparison_lines, quick_lines, table_lines, wrapped
 from plimsoll_operator.cli.models import not_in_catalogue
 

@@ -10,8 +10,8 @@ from typing import Final
 
 from plimsoll_estimator import InvalidInput
 from plimsoll_operator.capacity.problems import Problem
-from plimsoll_operator.cli import SubParsers, add_command
 from plimsoll_operator.cli.check_reasons import CHECKS
+from plimsoll_operator.cli.command import SubParsers, add_command
 from plimsoll_operator.cli.reasons import REASONS
 
 _LEFT_OUT: Final = "Such nodes are left out of every plan: correct their labels, or say what they have in a GPUPool (docs/capacity.md)."

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from plimsoll_estimator import SUPPORT_SOURCES, EngineVersion, format_gib, gpu_from, known_gpus, support_of
-from plimsoll_operator.cli import SubParsers, add_command
+from plimsoll_operator.cli.command import SubParsers, add_command
 
 
 def register(subparsers: SubParsers) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from plimsoll_estimator import InvalidInput
 from plimsoll_operator import group
-from plimsoll_operator.cli.inputs import World, take_applied_plan, take_stored
+from plimsoll_operator.cli.world import World, take_applied_plan, take_stored
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.facts import DeploymentUse
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Kube, Resource, key_of

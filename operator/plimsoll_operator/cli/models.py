@@ -6,7 +6,7 @@ import argparse
 import json
 
 from plimsoll_estimator import InvalidInput, Unsupported, catalogue, served_by
-from plimsoll_operator.cli import SubParsers, add_command
+from plimsoll_operator.cli.command import SubParsers, add_command
 
 
 def register(subparsers: SubParsers) -> None:

@@ -16,10 +16,11 @@ import yaml
 
 from plimsoll_estimator import EngineVersion, InvalidInput
 from plimsoll_operator.api import ApiError, InferenceDeployment
-from plimsoll_operator.cli import SubParsers, add_command
+from plimsoll_operator.cli.command import SubParsers, add_command
 from plimsoll_operator.cli.comparison_text import comparison_lines, comparison_mapping
-from plimsoll_operator.cli.inputs import World, add_source_arguments, describe, load
+from plimsoll_operator.cli.load import add_source_arguments, describe, load
 from plimsoll_operator.cli.plan_text import judged_mapping, manifest_lines, verdict_lines, verdict_mapping
+from plimsoll_operator.cli.world import World
 from plimsoll_operator.decision import decide
 from plimsoll_operator.facts import Facts
 from plimsoll_operator.gather import facts_for

@@ -22,10 +22,10 @@ import yaml
 from plimsoll_estimator import InvalidInput
 from plimsoll_operator.api import PersistentVolumeClaimSource, ProfileOrigin
 from plimsoll_operator.api.base import DNS_LABEL
-from plimsoll_operator.cli import SubParsers, add_command
-from plimsoll_operator.profiles.access import hub_type
+from plimsoll_operator.cli.command import SubParsers, add_command
 from plimsoll_operator.profiles.build import Built, Target, build_profile
 from plimsoll_operator.profiles.directory import Directory
+from plimsoll_operator.profiles.library import hub_type
 from plimsoll_operator.profiles.source import Source
 from plimsoll_operator.wanted import DEFAULT_REVISION
 

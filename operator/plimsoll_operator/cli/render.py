@@ -9,7 +9,7 @@ from typing import Final
 import yaml
 
 from plimsoll_operator.api import Manifest
-from plimsoll_operator.cli import SubParsers, add_command
+from plimsoll_operator.cli.command import SubParsers, add_command
 from plimsoll_operator.cli.plan import ADMITTED, BAD_INPUT, add_wish_arguments, judge, status_of, wishes, worst
 from plimsoll_operator.cli.plan_text import verdict_mapping
 from plimsoll_operator.names import REPLAN_ANNOTATION

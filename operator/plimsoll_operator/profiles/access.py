@@ -1,4 +1,4 @@
-"""Which hub is read and as whom, judged before the hub's library is imported: it fails on import where HF_ENDPOINT is no URL.
+"""Which hub is read and as whom, judged before the hub's library is imported.
 
 Used by the CLI and the controller, which differ in where the token comes from. The token is asked for at each request, as
 a mounted Secret may be renewed, and is never part of a message.
@@ -9,20 +9,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import urlsplit
 
-from plimsoll_estimator import EstimatorError, InvalidInput
-
-if TYPE_CHECKING:
-    from plimsoll_operator.profiles.hub import Hub
+from plimsoll_estimator import InvalidInput
 
 DEFAULT_ENDPOINT: Final = "https://huggingface.co"
 ENDPOINT_VARIABLE: Final = "HF_ENDPOINT"
-
-
-class HubMissing(EstimatorError):
-    """The hub's library is an extra that is not installed here."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,15 +46,3 @@ def endpoint_of(text: str, field: str) -> str:
 def endpoint_from_environment() -> str:
     """HF_ENDPOINT or the public hub. Raises InvalidInput."""
     return endpoint_of(os.environ.get(ENDPOINT_VARIABLE, "") or DEFAULT_ENDPOINT, ENDPOINT_VARIABLE)
-
-
-def hub_type() -> type[Hub]:
-    """The hub client. Raises HubMissing where its library is not installed, InvalidInput where HF_ENDPOINT is no URL."""
-    endpoint_from_environment()
-    try:
-        from plimsoll_operator.profiles.hub import Hub
-    except ModuleNotFoundError as error:
-        if error.name is None or not error.name.startswith(("huggingface_hub", "httpx2")):
-            raise
-        raise HubMissing("reading a hub needs an extra: pip install 'plimsoll-operator[hub]'") from error
-    return Hub

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Final
 
 from plimsoll_estimator import InvalidInput
-from plimsoll_operator.profiles.access import HubMissing, hub_type
 from plimsoll_operator.profiles.build import Target, build_profile
 from plimsoll_operator.profiles.directory import Directory
 from plimsoll_operator.profiles.frame import EXIT_STATUS, ReadFailure, encode
+from plimsoll_operator.profiles.library import HubMissing, hub_type
 from plimsoll_operator.profiles.source import NotPermitted, Source, SourceFailure
 
 TERMINATION_LOG: Final = Path("/dev/termination-log")

@@ -17,8 +17,9 @@ from typing import Final
 
 from plimsoll_estimator import InvalidInput
 from plimsoll_operator.controller.resolving.fetcher import Fetched, FetchFailure
-from plimsoll_operator.profiles.access import Access, HubMissing, hub_type
+from plimsoll_operator.profiles.access import Access
 from plimsoll_operator.profiles.build import Built, Target, build_profile
+from plimsoll_operator.profiles.library import HubMissing, hub_type
 from plimsoll_operator.profiles.source import SourceFailure
 from plimsoll_operator.wanted import OperatorHub, Wanted
 

@@ -1,22 +1,14 @@
-"""What `plan`, `render` and `capacity` decide about: manifests from files, and the cluster as files or a live cluster show it.
+"""What `plan`, `render` and `capacity` decide about: the cluster as files or a live cluster show it, each object parsed once.
 
-Reads YAML and JSON within bounds, parses every object once through the API types, and hands out a Store for `gather`. Knows
-no model and no GPU.
+Filled by `load`, from manifests and from a cluster; hands out a Store for `gather`. Opens no file and asks no cluster.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import re
-import sys
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import yaml
 from pydantic import BaseModel
 
 from plimsoll_estimator import InvalidInput
@@ -41,11 +33,6 @@ from plimsoll_operator.names import API_VERSION, PLAN_ANNOTATION
 from plimsoll_operator.owner import deployment_of
 from plimsoll_operator.verdict import Plan
 
-_MAX_FILE_BYTES: Final = 64 << 20
-_MAX_OBJECTS: Final = 200_000
-_MAX_DEPTH: Final = 200
-_BRACKET: Final = re.compile(r"[\[\]{}]")
-_FAR_IN: Final = re.compile(rf"(?m)^[ \-?:]{{{_MAX_DEPTH},}}")
 _OWN_GROUP: Final = API_VERSION.partition("/")[0] + "/"
 _T = TypeVar("_T", bound=BaseModel)
 
@@ -149,115 +136,6 @@ def _namespace(item: ModelProfile | InferenceDeployment) -> str:
     return item.metadata.namespace or "default"
 
 
-def add_source_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where the cluster's side of the facts comes from."""
-    source = parser.add_mutually_exclusive_group()
-    nodes = "nodes (also pods, GPUPools, FitPolicies) as YAML or JSON"
-    source.add_argument("--nodes", metavar="FILE", action="append", type=Path, help=nodes)
-    source.add_argument("--cluster", action="store_true", help="the cluster of the current kubeconfig (the default without --nodes)")
-    lws = "take LeaderWorkerSet as installed, for replicas over several nodes (a cluster is asked itself)"
-    parser.add_argument("--leader-worker-set", action="store_true", help=lws)
-    parser.add_argument("--profiles", metavar="FILE", action="append", type=Path, default=[], help="ModelProfiles and ClusterModelProfiles")
-
-
-def load(options: argparse.Namespace, files: Iterable[Path]) -> World:
-    """Read everything the options name. Raises InvalidInput and ApiError naming file, object and field."""
-    world = World(leader_worker_sets=options.leader_worker_set)
-    for path in [*files, *options.profiles, *(options.nodes or [])]:
-        for manifest in manifests(path):
-            take(world, manifest, str(path))
-    if options.nodes:
-        world.derive_pools()
-    else:
-        from plimsoll_operator.cli.live import read_cluster
-
-        read_cluster(world)
-    if world.config_maps:
-        from plimsoll_operator.cli.config_maps import read_config_maps
-
-        read_config_maps(world)
-    return world
-
-
-def manifests(path: Path) -> Iterator[Manifest]:
-    """Every object of a YAML or JSON file (- reads stdin), Lists unfolded. Raises InvalidInput naming the file."""
-    documents = _documents(path, _text(path))
-    pending = [document for document in reversed(documents) if document is not None]
-    count = 0
-    while pending:
-        document = pending.pop()
-        if not isinstance(document, dict):
-            raise InvalidInput(str(path), document, "is not a Kubernetes object")
-        items = document.get("items")
-        if str(document.get("kind", "")).endswith("List"):
-            if not isinstance(items, list):
-                raise InvalidInput(f"{path}: items", items, "must be a list")
-            kind = str(document["kind"]).removesuffix("List")
-            pending += [_with_kind(item, kind, document.get("apiVersion")) for item in reversed(items)]
-            continue
-        count += 1
-        if count > _MAX_OBJECTS:
-            raise InvalidInput(str(path), count, f"objects are more than {_MAX_OBJECTS}")
-        yield document
-
-
-def _documents(path: Path, text: str) -> list[Any]:
-    """What the text holds: JSON, which is read several times faster, or YAML. Raises InvalidInput naming the file."""
-    try:
-        if text.lstrip()[:1] in ("{", "["):
-            with suppress(json.JSONDecodeError):
-                return [json.loads(text)]
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-        if _may_be_deep(text):
-            _refuse_depth(path, text, loader)
-        return list(yaml.load_all(text, Loader=loader))
-    except yaml.YAMLError as error:
-        raise InvalidInput(str(path), None, f"is not YAML: {' '.join(str(error).split())[:160]}") from error
-    except RecursionError as error:
-        raise InvalidInput(str(path), None, f"is nested more than {_MAX_DEPTH} deep") from error
-
-
-def _may_be_deep(text: str) -> bool:
-    """A cheap look that is wrong only on the careful side."""
-    depth = deepest = 0
-    for bracket in _BRACKET.finditer(text):
-        depth = depth + 1 if bracket[0] in "[{" else max(0, depth - 1)
-        deepest = max(deepest, depth)
-    return deepest > _MAX_DEPTH or _FAR_IN.search(text) is not None
-
-
-def _refuse_depth(path: Path, text: str, loader: Any) -> None:
-    """PyYAML's C loader recurses on the machine's stack, so that what is nested deep enough would end the process."""
-    depth = 0
-    for event in yaml.parse(text, Loader=loader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > _MAX_DEPTH:
-                raise InvalidInput(str(path), None, f"is nested more than {_MAX_DEPTH} deep")
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
-
-
-def _with_kind(item: Any, kind: str, api_version: Any) -> Any:
-    """Items of a typed list (NodeList) carry no kind of their own."""
-    if not kind or not isinstance(item, Mapping) or "kind" in item:
-        return item
-    return {"kind": kind, "apiVersion": api_version, **item}
-
-
-def _text(path: Path) -> str:
-    try:
-        data = sys.stdin.buffer.read(_MAX_FILE_BYTES + 1) if str(path) == "-" else path.read_bytes()
-    except OSError as error:
-        raise InvalidInput(str(path), None, f"cannot be read: {error.strerror}") from error
-    if len(data) > _MAX_FILE_BYTES:
-        raise InvalidInput(str(path), len(data), f"bytes are more than {_MAX_FILE_BYTES}")
-    try:
-        return data.decode()
-    except UnicodeDecodeError as error:
-        raise InvalidInput(str(path), None, f"is not UTF-8: {error.reason}") from error
-
-
 def take(world: World, manifest: Manifest, where: str) -> None:
     """Put one object where it belongs; kinds that have no part in a decision are passed over."""
     kind = manifest.get("kind")
@@ -340,8 +218,3 @@ def take_applied_plan(world: World, child: Manifest | None, namespace: str, name
             world.plans[namespace, name] = Plan.from_json(text)
         except (ValueError, TypeError, KeyError):
             return
-
-
-def describe(error: ApiError) -> str:
-    """All causes on one line each."""
-    return "\n".join(str(cause) for cause in error.causes)

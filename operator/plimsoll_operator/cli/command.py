@@ -1,0 +1,34 @@
+"""The sub-commands by name, and what each of them adds its parser with. Below every command; knows none of them."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Final, Protocol
+
+COMMANDS: Final = (  # name, what it answers
+    ("plan", "what Plimsoll would decide about an InferenceDeployment, before it is applied"),
+    ("render", "the objects that an admitted InferenceDeployment becomes"),
+    ("estimate", "GPU memory of one model on one GPU type, or of a file of cases"),
+    ("capacity", "GPU pools and what is free in them"),
+    ("profile", "a model's shape as a ModelProfile"),
+    ("models", "the shipped catalogue of model shapes"),
+    ("gpus", "the GPU products whose memory is known"),
+    ("explain", "what a verdict's reason means and what to do about it"),
+    ("doctor", "whether this cluster has what Plimsoll needs"),
+)
+
+
+class SubParsers(Protocol):
+    """What a sub-command's `register` gets: argparse's factory of sub-parsers."""
+
+    def add_parser(self, name: str, *, help: str, description: str, allow_abbrev: bool) -> argparse.ArgumentParser:  # noqa: A002 - argparse's own name
+        """Add one sub-command's parser."""
+        ...
+
+
+def add_command(subparsers: SubParsers, name: str, run: Callable[[argparse.Namespace], int], description: str) -> argparse.ArgumentParser:
+    """Add the parser of command `name` with the summary of COMMANDS; `run` gets the namespace and returns the exit status."""
+    parser = subparsers.add_parser(name, help=dict(COMMANDS)[name], description=description, allow_abbrev=False)
+    parser.set_defaults(run=run)
+    return parser

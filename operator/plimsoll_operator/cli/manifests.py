@@ -1,0 +1,103 @@
+"""Objects out of YAML and JSON files, within bounds of size, number and depth. Called by `load`; knows no kind of object."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from plimsoll_estimator import InvalidInput
+from plimsoll_operator.api import (
+    Manifest,
+)
+
+_MAX_FILE_BYTES: Final = 64 << 20
+_MAX_OBJECTS: Final = 200_000
+_MAX_DEPTH: Final = 200
+_BRACKET: Final = re.compile(r"[\[\]{}]")
+_FAR_IN: Final = re.compile(rf"(?m)^[ \-?:]{{{_MAX_DEPTH},}}")
+
+
+def manifests(path: Path) -> Iterator[Manifest]:
+    """Every object of a YAML or JSON file (- reads stdin), Lists unfolded. Raises InvalidInput naming the file."""
+    documents = _documents(path, _text(path))
+    pending = [document for document in reversed(documents) if document is not None]
+    count = 0
+    while pending:
+        document = pending.pop()
+        if not isinstance(document, dict):
+            raise InvalidInput(str(path), document, "is not a Kubernetes object")
+        items = document.get("items")
+        if str(document.get("kind", "")).endswith("List"):
+            if not isinstance(items, list):
+                raise InvalidInput(f"{path}: items", items, "must be a list")
+            kind = str(document["kind"]).removesuffix("List")
+            pending += [_with_kind(item, kind, document.get("apiVersion")) for item in reversed(items)]
+            continue
+        count += 1
+        if count > _MAX_OBJECTS:
+            raise InvalidInput(str(path), count, f"objects are more than {_MAX_OBJECTS}")
+        yield document
+
+
+def _documents(path: Path, text: str) -> list[Any]:
+    """What the text holds: JSON, which is read several times faster, or YAML. Raises InvalidInput naming the file."""
+    try:
+        if text.lstrip()[:1] in ("{", "["):
+            with suppress(json.JSONDecodeError):
+                return [json.loads(text)]
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+        if _may_be_deep(text):
+            _refuse_depth(path, text, loader)
+        return list(yaml.load_all(text, Loader=loader))
+    except yaml.YAMLError as error:
+        raise InvalidInput(str(path), None, f"is not YAML: {' '.join(str(error).split())[:160]}") from error
+    except RecursionError as error:
+        raise InvalidInput(str(path), None, f"is nested more than {_MAX_DEPTH} deep") from error
+
+
+def _may_be_deep(text: str) -> bool:
+    """A cheap look that is wrong only on the careful side."""
+    depth = deepest = 0
+    for bracket in _BRACKET.finditer(text):
+        depth = depth + 1 if bracket[0] in "[{" else max(0, depth - 1)
+        deepest = max(deepest, depth)
+    return deepest > _MAX_DEPTH or _FAR_IN.search(text) is not None
+
+
+def _refuse_depth(path: Path, text: str, loader: Any) -> None:
+    """PyYAML's C loader recurses on the machine's stack, so that what is nested deep enough would end the process."""
+    depth = 0
+    for event in yaml.parse(text, Loader=loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > _MAX_DEPTH:
+                raise InvalidInput(str(path), None, f"is nested more than {_MAX_DEPTH} deep")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
+def _with_kind(item: Any, kind: str, api_version: Any) -> Any:
+    """Items of a typed list (NodeList) carry no kind of their own."""
+    if not kind or not isinstance(item, Mapping) or "kind" in item:
+        return item
+    return {"kind": kind, "apiVersion": api_version, **item}
+
+
+def _text(path: Path) -> str:
+    try:
+        data = sys.stdin.buffer.read(_MAX_FILE_BYTES + 1) if str(path) == "-" else path.read_bytes()
+    except OSError as error:
+        raise InvalidInput(str(path), None, f"cannot be read: {error.strerror}") from error
+    if len(data) > _MAX_FILE_BYTES:
+        raise InvalidInput(str(path), len(data), f"bytes are more than {_MAX_FILE_BYTES}")
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidInput(str(path), None, f"is not UTF-8: {error.reason}") from error
