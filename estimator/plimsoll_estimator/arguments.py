@@ -40,6 +40,11 @@ _POOLING_TASKS: Final = frozenset({"embed", "embedding", "classify", "score", "r
 _RULES_BY_NAME: Final = ("--speculative-config", "--task")
 _RULED_ELSEWHERE: Final = frozenset({"max_lora_rank", "quantization", "runner"})
 """`resolve` says of these what the release takes."""
+_READS_FILES_WHOLE: Final = {
+    "--load-format": frozenset({"pt", "npcache"}),
+    "--safetensors-load-strategy": frozenset({"eager", "torchao"}),
+}
+"""Loaders that hold a file in host memory while they read it (model_loader/weight_utils.py); safetensors are mapped otherwise."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +81,8 @@ def parse_extra_args(args: Sequence[str], version: EngineVersion, given: Mapping
             passthrough += item.tokens
         elif not item.key_path:
             _set_field(engine, item, value)
+    if any(item.values[:1] and item.values[0] in _READS_FILES_WHOLE.get(item.flag, ()) for item in items):
+        engine["reads_files_whole"] = True
     for flag, mapping in nested.items():
         row = table[flag]
         if row.engine_field is not None or flag in _RULES_BY_NAME:

@@ -58,6 +58,8 @@ class EngineArgs:
     """`full` or `relax`, which take the same memory, or `skip` (up to 0.11.0 VLLM_SKIP_DEEP_GEMM_WARMUP=1)."""
     compile_cache: str | None = None
     """`cold`: the start finds no compiled graphs in VLLM_CACHE_ROOT; `warm`: it finds them."""
+    reads_files_whole: bool | None = None
+    """The loader holds each of the checkpoint's files in memory while it reads it: `--load-format pt`, `--safetensors-load-strategy eager`."""
 
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> EngineArgs:

@@ -17,7 +17,7 @@ from plimsoll_estimator.kv_cache import KvCacheLayout, kv_cache_layout
 from plimsoll_estimator.layers.planner_rules import rules_for
 from plimsoll_estimator.models.register import read
 from plimsoll_estimator.objects import by_object
-from plimsoll_estimator.overhead import host_memory_bytes, language_alone, outside_budget, stage_overheads, widths_of
+from plimsoll_estimator.overhead import host_memory, language_alone, outside_budget, stage_overheads, widths_of
 from plimsoll_estimator.overhead.adapters import resident_weights
 from plimsoll_estimator.overhead.startup import Refusal
 from plimsoll_estimator.prepared import Prepared
@@ -84,7 +84,7 @@ def prepare(
         layout=layout,
         generates_without_cache=_generates_without_cache(shape, resolved),
         outside_budget=max(outside, key=lambda one: one.post_kv_bytes),
-        host_memory_bytes=host_memory_bytes(widths, resolved, max(stage.loaded_bytes for stage in stages)),
+        host_memory=host_memory(widths, resolved, max(stage.loaded_bytes for stage in stages), maps_files=weights is not None),
         warnings=(*_warnings(resolved, stages, weights), *_warnings_of_cache(resolved, layout)),
     )
 
@@ -116,6 +116,7 @@ def _refused(refusal: EngineRefusal, resolved: ResolvedArgs | None) -> Estimate:
         outside_budget=None,
         needed_kv_cache_bytes=None,
         host_memory_bytes=None,
+        host_memory_at_most_bytes=None,
     )
 
 

@@ -13,7 +13,7 @@ from typing import Final
 
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.kv_cache import KvCacheLayout, Requests, blocks_for, plan_layout
-from plimsoll_estimator.overhead import StageOverhead, Widths, doubt_of, pool_interval
+from plimsoll_estimator.overhead import HostMemory, StageOverhead, Widths, doubt_of, pool_interval
 from plimsoll_estimator.overhead.activation import first_start_bytes
 from plimsoll_estimator.overhead.startup import (
     Refusal,
@@ -42,7 +42,7 @@ class Prepared:
     layout: KvCacheLayout | Refusal
     generates_without_cache: bool
     outside_budget: OutsideBudget
-    host_memory_bytes: int
+    host_memory: HostMemory
     warnings: tuple[str, ...]
 
     def estimate(self, gpu_memory_utilization: float | None = None, *, available_kv_cache_bytes: int | None = None) -> Estimate:
@@ -193,7 +193,8 @@ class Prepared:
             available_kv_cache_interval_bytes=interval,
             outside_budget=self.outside_budget,
             needed_kv_cache_bytes=refused.needed_bytes if refused else None,
-            host_memory_bytes=self.host_memory_bytes,
+            host_memory_bytes=self.host_memory.resident_bytes,
+            host_memory_at_most_bytes=self.host_memory.at_most_bytes,
             warnings=self.warnings,
         )
 

@@ -224,7 +224,10 @@ class Corrections:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """The whole answer. `verdict` starts or refused; when refused, figures worked out on the way are kept."""
+    """The whole answer. `verdict` starts or refused; when refused, figures worked out on the way are kept.
+
+    `host_memory_bytes` is what one pod cannot run without, `host_memory_at_most_bytes` what loading and caches may come to.
+    """
 
     verdict: Literal["starts", "refused"]
     reason: Check | None
@@ -238,4 +241,5 @@ class Estimate:
     outside_budget: OutsideBudget | None
     needed_kv_cache_bytes: int | None
     host_memory_bytes: int | None
+    host_memory_at_most_bytes: int | None
     warnings: tuple[str, ...] = field(default=())

@@ -226,7 +226,7 @@ def test_human_numbers_are_whole_or_refused(text: str) -> None:
 def test_every_field_of_engine_args_that_can_have_a_flag_has_one() -> None:
     flagged = {row.engine_field for row in all_rows()} | {"speculative_model_config"}
     flagged |= {"flashinfer_installed", "use_flashinfer_sampler", "compile_cache"}  # of the process, not of its arguments
-    flagged |= {"deep_gemm_installed", "use_deep_gemm", "deep_gemm_warmup"}
+    flagged |= {"deep_gemm_installed", "use_deep_gemm", "deep_gemm_warmup", "reads_files_whole"}
     assert {name for name in EngineArgs.__dataclass_fields__ if name not in flagged} == set()
 
 
@@ -236,3 +236,16 @@ def test_the_rows_of_a_flag_never_overlap() -> None:
         flags = [row.flag for row in all_rows() if row.holds(release)]
         assert len(flags) == len(set(flags))
         assert len(flags) > 130
+
+
+LOADERS = [  # why, arguments, whether a file is held in host memory while it is read
+    ("safetensors are mapped", ["--load-format", "safetensors"], None),
+    ("pickled files are read whole", ["--load-format", "pt"], True),
+    ("and so are safetensors where one says so", ["--safetensors-load-strategy=eager"], True),
+    ("the strategy of old", ["--safetensors-load-strategy", "lazy"], None),
+]
+
+
+@pytest.mark.parametrize(("why", "args", "whole"), LOADERS, ids=[row[0] for row in LOADERS])
+def test_a_loader_that_reads_files_whole_is_noted(why, args, whole) -> None:
+    assert parse_extra_args(args, V("0.19.0")).engine_args.get("reads_files_whole") == whole

@@ -3,7 +3,7 @@
 import json
 
 from plimsoll_operator.api import GPUPool, parse_inference_deployment, parse_object
-from plimsoll_operator.capacity import CapacityIndex, pool_manifest
+from plimsoll_operator.capacity import CapacityIndex, corrections_of, pool_manifest
 from plimsoll_operator.decision import decide
 from plimsoll_operator.decision.refusal.changes import apply_patch
 from plimsoll_operator.gather import facts_for
@@ -33,8 +33,8 @@ T4 = node("t4", "Tesla-T4", 1, 15360, host="30Gi", cpu="7500m")
 class Files:
     """A Store over nodes and profiles, as the command line has it."""
 
-    def __init__(self, *nodes, profiles=(), policies=(), calibrations=(), keys=(), lws=False, held=None, protected=False):
-        index = CapacityIndex(keys)
+    def __init__(self, *nodes, corrections=(), profiles=(), policies=(), calibrations=(), keys=(), lws=False, held=None, protected=False):
+        index = CapacityIndex(keys, corrections=corrections_of([parse_object(GPUPool, pool) for pool in corrections]))
         for item in nodes:
             index.node_event("ADDED", item)
         self.pools = [parse_object(GPUPool, pool_manifest(pool)) for pool in index.pools()]

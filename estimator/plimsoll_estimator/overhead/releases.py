@@ -61,6 +61,8 @@ class OverheadRules:
     """Experts are warmed up only where DeepGEMM multiplies them (warmup/deep_gemm_warmup.py)."""
     deep_gemm_in_workspace: bool = False
     """Experts are warmed up in the workspace of the profile run (v1/worker/workspace.py)."""
+    multimodal_cache_gib: int = 8
+    """How much a cache of processed images may hold, in each process that has one (VLLM_MM_INPUT_CACHE_GIB, --mm-processor-cache-gb)."""
     deep_gemm_warms_any_spelling: bool = False
     """Blocks that compressed-tensors spells are warmed up as well as fp8's own (kernels/linear/scaled_mm/deep_gemm.py)."""
 
@@ -68,7 +70,7 @@ class OverheadRules:
 _RELEASES: Final = Releases(
     OverheadRules(),
     (EngineVersion(0, 10), {"rounds_items_up": False}),
-    (EngineVersion(0, 10, 1), {"deep_gemm": "asked"}),
+    (EngineVersion(0, 10, 1), {"deep_gemm": "asked", "multimodal_cache_gib": 4}),
     (EngineVersion(0, 10, 2), {"presumes_flashinfer": False, "deep_gemm_warms_whole_chunk": False}),
     (EngineVersion(0, 11), {"captures_adapters_apart": True, "captures_decodes_apart": True, "deep_gemm": "on"}),
     (EngineVersion(0, 11, 1), {"flashinfer_sampler": "asked"}),

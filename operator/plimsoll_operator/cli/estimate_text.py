@@ -107,7 +107,8 @@ def _rank_table(answer: Estimate, resolved: ResolvedArgs) -> Iterator[str]:
 def _host_lines(answer: Estimate, resolved: ResolvedArgs) -> list[str]:
     lines = [""]
     if answer.host_memory_bytes is not None:
-        lines.append(f"Host memory while loading: {format_gib(answer.host_memory_bytes)}, without the page cache")
+        most = f", at most {format_gib(answer.host_memory_at_most_bytes)}" if answer.host_memory_at_most_bytes is not None else ""
+        lines.append(f"Host memory of a pod: {format_gib(answer.host_memory_bytes)}{most} while loading, without the page cache")
     if answer.ranks:
         read = checkpoint_bytes(tuple(rank.weights_created_bytes for rank in answer.ranks), answer.ranks[0].count)
         times = load_times(read, enforce_eager=resolved.enforce_eager)

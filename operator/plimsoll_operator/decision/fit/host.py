@@ -14,7 +14,7 @@ from plimsoll_operator.decision.fit.miss import Miss
 from plimsoll_operator.decision.request.disk import Disk
 from plimsoll_operator.decision.request.request import Ask
 from plimsoll_operator.facts import PoolFacts
-from plimsoll_operator.pod import cpu_millis, shared_memory_bytes
+from plimsoll_operator.pod import cpu_millis
 from plimsoll_operator.verdict import Reason
 
 # Where the estimator names no figure: API server, engine core and one worker process per GPU with its CUDA runtime.
@@ -28,13 +28,12 @@ _CHUNK_CACHE_BYTES: Final = 10_000_000_000
 
 
 def host_memory_bytes(estimate: Estimate, gpus: int) -> int:
-    """Memory request of the pod: the engine's processes and pinned buffers, and /dev/shm, which counts against the pod."""
-    shared = shared_memory_bytes(gpus)
+    """Memory request of the pod: processes, pinned buffers and what is used of /dev/shm, whose size is a limit and no use."""
     if estimate.host_memory_bytes is not None:
-        return estimate.host_memory_bytes + shared
+        return estimate.host_memory_bytes
     resolved = estimate.resolved
     pinned = 4 * resolved.max_num_seqs * resolved.max_model_len if resolved is not None else 0
-    return _BASE_BYTES + gpus * (_WORKER_BYTES + pinned) + shared
+    return _BASE_BYTES + gpus * (_WORKER_BYTES + pinned)
 
 
 def ephemeral_storage_bytes(disk: Disk, engine: Engine, estimate: Estimate, gpu: Gpu) -> int:

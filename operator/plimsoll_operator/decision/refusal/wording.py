@@ -103,6 +103,7 @@ def warnings(ask: Ask, found: Found, split: str | None = None, corrections: tupl
             f"Counted for a first start, which compiles: one that finds its graphs at VLLM_CACHE_ROOT, on a volume of the template, "
             f"has {gib(spared)} GiB more for the KV cache."
         )
+    lines += _host_doubt(found)
     lines += _doubt(found)
     lines += found.losses
     # The first warning of an extrapolated estimate says what is said above.
@@ -174,6 +175,23 @@ def _worksheet(ask: Ask, found: Found) -> list[str]:
     if not resolved.enable_prefix_caching and any(load.shared_tokens for load in worksheet.loads):
         lines.append("prefixCacheHitPercent is not counted: prefix caching is off for this model and release; every request holds its own.")
     return lines
+
+
+def _host_doubt(found: Found) -> list[str]:
+    """Where the pod's request is there and what loading may come to is not: the kernel, not the scheduler, would find out."""
+    at_most = found.fit.estimate.host_memory_at_most_bytes
+    resident = found.fit.estimate.host_memory_bytes
+    if at_most is None or resident is None:
+        return []
+    most = found.pod.host_memory_bytes - resident + at_most
+    close = [pool for pool in found.pools if 0 < pool.host_memory_bytes < most]
+    if not close:
+        return []
+    least = min(close, key=lambda pool: (pool.host_memory_bytes, pool.name))
+    return [
+        f"Host memory is close: the pod asks for {gib(found.pod.host_memory_bytes, up=True)} GiB, loading and caches may come to "
+        f"{gib(most, up=True)} GiB, nodes of pool {least.name} have {gib(least.host_memory_bytes)} GiB."
+    ]
 
 
 def _doubt(found: Found) -> list[str]:
