@@ -59,7 +59,7 @@ class EngineArgs:
     compile_cache: str | None = None
     """`cold`: the start finds no compiled graphs in VLLM_CACHE_ROOT; `warm`: it finds them."""
     reads_files_whole: bool | None = None
-    """The loader holds each of the checkpoint's files in memory while it reads it: `--load-format pt`, `--safetensors-load-strategy eager`."""
+    """The loader holds each file in memory while it reads it: `--load-format pt`, `--safetensors-load-strategy eager`."""
 
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> EngineArgs:

@@ -328,7 +328,7 @@ FORBIDDEN = [
 def test_a_tenant_brings_into_a_pod_only_what_the_policy_allows(installation: Installation, namespace: str) -> None:
     """Whoever may edit the namespace tries each; the controller would hold the same."""
     cluster, wish = installation.cluster, example("02-resized-to-one-l4.yaml")
-    wish["spec"]["engine"]["image"] = "ghcr.io/acme/vllm:v0.19.0"
+    wish["spec"]["engine"] |= {"image": "ghcr.io/acme/vllm:v0.19.0", "version": "0.19.0"}
     grant(cluster, namespace, "mallory", "edit")
 
     def try_as_mallory(part: str, more: Json) -> subprocess.CompletedProcess[str]:

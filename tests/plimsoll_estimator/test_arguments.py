@@ -248,4 +248,4 @@ LOADERS = [  # why, arguments, whether a file is held in host memory while it is
 
 @pytest.mark.parametrize(("why", "args", "whole"), LOADERS, ids=[row[0] for row in LOADERS])
 def test_a_loader_that_reads_files_whole_is_noted(why, args, whole) -> None:
-    assert parse_extra_args(args, V("0.19.0")).engine_args.get("reads_files_whole") == whole
+    assert parse_extra_args(args, EngineVersion(0, 19)).engine_args.get("reads_files_whole") == whole

@@ -50,7 +50,13 @@ def test_values_are_frozen_and_hold_tuples() -> None:
     ("image", "version", "expected"),
     [
         ("vllm/vllm-openai:v0.19.0", None, EngineVersion(0, 19, 0)),
-        ("registry.example:5000/vllm:0.10.1.1", None, EngineVersion(0, 10, 1, 1)),
+        ("registry.example:5000/hub/vllm/vllm-openai:0.10.1.1", None, EngineVersion(0, 10, 1, 1)),
+        ("vllm/vllm-openai-cpu:v0.19.0", None, EngineVersion(0, 19, 0)),
+        # Tags of others are numbers of their own: llm-d's, NVIDIA's by month, LMCache's, a company's.
+        ("ghcr.io/llm-d/llm-d-cuda:v0.8.0", "0.23.0", EngineVersion(0, 23, 0)),
+        ("nvcr.io/nvidia/vllm:25.09-py3", "0.10.1", EngineVersion(0, 10, 1)),
+        ("lmcache/vllm-openai:v0.3.9", "0.11.0", EngineVersion(0, 11, 0)),
+        ("registry.corp/our-vllm:1.4.2@sha256:" + "0" * 64, "0.19.0", EngineVersion(0, 19, 0)),
         ("vllm/vllm-openai:v0.8.5.post1", None, EngineVersion(0, 8, 5)),
         ("vllm/vllm-openai:v0.19.0-cu128@sha256:" + "0" * 64, None, EngineVersion(0, 19, 0)),
         ("vllm/vllm-openai:nightly", "0.21.0", EngineVersion(0, 21, 0)),

@@ -58,7 +58,7 @@ def test_a_policy_that_caps_a_replica_is_named_where_memory_is_short():
     assert decide(facts).plan.tensor_parallel_size == 4
 
 
-@pytest.mark.parametrize(("host", "reason"), [({"cpu": "2"}, "HostCpu"), ({"host": "12Gi"}, "HostMemory")])
+@pytest.mark.parametrize(("host", "reason"), [({"cpu": "2"}, "HostCpu"), ({"host": "8Gi"}, "HostMemory")])
 def test_a_host_that_is_too_small_is_named_though_fewer_gpus_would_miss_by_memory(host, reason):
     small = node("h100", "NVIDIA-H100-80GB-HBM3", 8, 81559, **host)
     found = verdict(LLAMA_70B, engine={"maxModelLen": 8192}, store=Files(small))
@@ -200,3 +200,14 @@ def test_values_that_a_release_does_not_take_are_refused_at_their_field(version,
     assert isinstance(found, Reject)
     assert found.field == field
     assert words in found.message
+
+
+def test_loaders_that_read_files_whole_need_the_host_memory_for_them():
+    """An 8B model in mapped files runs on a 16 GiB host; a loader that holds a file of up to 5 GiB does not do so everywhere."""
+    small = node("s", "NVIDIA-L4", 1, 23034, host="10Gi")
+    found = verdict(engine={"maxModelLen": 8192}, store=Files(small))
+    assert any("Host memory is close" in line for line in found.warnings)
+    eager = {"maxModelLen": 8192, "extraArgs": ["--safetensors-load-strategy", "eager"]}
+    assert verdict(engine=eager, store=Files(small)).reason == "HostMemory"
+    roomy = node("r", "NVIDIA-L4", 1, 23034, host="60Gi")
+    assert not any("Host memory" in line for line in verdict(engine=eager, store=Files(roomy)).warnings)

@@ -163,7 +163,7 @@ def test_the_applied_plan_over_nodes_is_kept_where_a_larger_node_has_come():
 
 
 def test_a_pod_is_checked_against_its_own_nodes_host_memory():
-    small = [node(f"h{number}", "NVIDIA-H100-80GB-HBM3", 8, 81559, host="90Gi") for number in range(2)]
+    small = [node(f"h{number}", "NVIDIA-H100-80GB-HBM3", 8, 81559, host="30Gi") for number in range(2)]
     found = verdict(LLAMA_405B, engine={"maxModelLen": 8192}, store=Files(*small, lws=True), placement={"maxNodesPerReplica": 2})
     assert (type(found), found.reason.value) == (Reject, "HostMemory")
     assert isinstance(verdict(LLAMA_405B, engine={"maxModelLen": 8192}, store=Files(H100, lws=True)), Reject)

@@ -1,12 +1,14 @@
-"""Clusters and manifests that people published, each with the answer that is right: data/public_clusters.json has them, with what says so."""
+"""Clusters and manifests that people published, each with the answer that is right (data/public_clusters.json, with what says so)."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from tests.plimsoll_operator.decision_world import Files
 
 from plimsoll_operator.api import parse_inference_deployment
+from plimsoll_operator.api.parse import ApiError
 from plimsoll_operator.decision import decide
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.names import API_VERSION
@@ -21,9 +23,21 @@ def wish(case):
     return {"apiVersion": API_VERSION, "kind": "InferenceDeployment", "metadata": metadata, "spec": case["spec"]}
 
 
+@dataclass(frozen=True)
+class Invalid:
+    """What the API server refuses by the schema."""
+
+    field: str
+    message: str
+
+
 def answered(case):
+    """The deployment and the verdict on it; None and why where the API itself refuses it."""
+    try:
+        deployment = parse_inference_deployment(wish(case))
+    except ApiError as error:
+        return None, Invalid(error.causes[0].field, error.causes[0].message)
     store = Files(*(DOCUMENT["nodes"][name] for name in case["nodes"]), corrections=case.get("gpuPools", ()), lws=True)
-    deployment = parse_inference_deployment(wish(case))
     return deployment, decide(facts_for(deployment, store, applied_plan=None))
 
 

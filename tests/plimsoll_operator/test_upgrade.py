@@ -24,7 +24,12 @@ def facts(*args, store=None, **kwargs):
 
 IMAGES = [
     ("a tag", "vllm/vllm-openai:v0.19.0", "vllm/vllm-openai:v0.26.0"),
-    ("a tag without a v, of a registry with a port", "mirror:5000/vllm:0.19.0", "mirror:5000/vllm:0.26.0"),
+    (
+        "a tag without a v, in a mirror with a port",
+        "mirror:5000/hub/vllm/vllm-openai:0.19.0",
+        "mirror:5000/hub/vllm/vllm-openai:0.26.0",
+    ),
+    ("a tag of another's image", "acme/vllm:v0.19.0", None),
     (
         "a build for another CUDA is another build of the new release too",
         "vllm/vllm-openai:v0.19.0-cu128",
@@ -44,15 +49,26 @@ def test_an_image_of_another_release_has_it_in_its_tag(why, image, changed):
 
 DIGEST = f"@sha256:{'a' * 64}"
 MANIFESTS = [
-    ("the tag tells", {"image": "acme/vllm:v0.19.0"}, {"image": "acme/vllm:v0.26.0"}, ""),
+    ("the tag tells", {"image": "m:5000/vllm/vllm-openai:v0.19.0"}, {"image": "m:5000/vllm/vllm-openai:v0.26.0"}, ""),
     ("version tells", {"image": "acme/vllm:prod", "version": "0.19.0"}, {"version": "0.26.0"}, "must name an image of vLLM 0.26.0"),
     (
         "both tell",
-        {"image": "acme/vllm:v0.19.0", "version": "0.19.0"},
-        {"image": "acme/vllm:v0.26.0", "version": "0.26.0"},
+        {"image": "vllm/vllm-openai:v0.19.0", "version": "0.19.0"},
+        {"image": "vllm/vllm-openai:v0.26.0", "version": "0.26.0"},
         "",
     ),
-    ("the tag tells, and a digest pins", {"image": f"acme/vllm:v0.19.0{DIGEST}"}, {"image": "acme/vllm:v0.26.0"}, "pin the digest"),
+    (
+        "a tag of another's image may look like a release",
+        {"image": "acme/vllm:v0.19.0", "version": "0.19.0"},
+        {"version": "0.26.0"},
+        "must name an image of vLLM 0.26.0",
+    ),
+    (
+        "the tag tells, and a digest pins",
+        {"image": f"m/vllm/vllm-openai:v0.19.0{DIGEST}"},
+        {"image": "m/vllm/vllm-openai:v0.26.0"},
+        "pin the digest",
+    ),
 ]
 
 

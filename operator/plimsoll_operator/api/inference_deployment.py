@@ -30,7 +30,11 @@ from plimsoll_operator.api.template import TemplateSpec
 from plimsoll_operator.names import API_VERSION
 
 _SUFFIX: Final = r"([.]?(post|rc|dev)[0-9]{1,6})?([+_-][A-Za-z0-9_.-]{0,64})?(@sha256:[0-9a-f]{64})?$"
-_VERSION_TAG: Final = r":v?([0-9]{1,4}[.][0-9]{1,4}([.][0-9]{1,4}){0,2})" + _SUFFIX
+_RELEASED: Final = r"(^|/)vllm/vllm-openai(-[a-z0-9]{1,16}){0,3}"
+"""Repositories whose tag is vLLM's release: its own, for every platform, and copies that keep its path in another registry."""
+_VERSION_TAG: Final = _RELEASED + r":v?([0-9]{1,4}[.][0-9]{1,4}([.][0-9]{1,4}){0,2})" + _SUFFIX
+_NUMBER, _AFTER = 3, 7
+"""Groups of it: the release number, and what follows it but for post, rc and dev."""
 
 NAME_PATTERN: Final = r"^[a-z]([-a-z0-9]{0,61}[a-z0-9])?$"
 """A Service's name (RFC 1035 label): the Service of an InferenceDeployment carries its name."""
@@ -88,9 +92,12 @@ class LoraSpec(ApiModel):
 
 
 def image_tag_version(image: str) -> str | None:
-    """The release number in an image's tag ("vllm/vllm-openai:v0.19.0-cu128" -> "0.19.0"), or None."""
+    """The release number in the tag of vLLM's own image ("vllm/vllm-openai:v0.19.0-cu128" -> "0.19.0"), or None.
+
+    What others build has a number of its own: `ghcr.io/llm-d/llm-d-cuda:v0.8.0` holds vLLM 0.23.0, `nvcr.io/nvidia/vllm:25.09-py3` 0.10.
+    """
     match = re.search(_VERSION_TAG, image)
-    return match[1] if match else None
+    return match[_NUMBER] if match else None
 
 
 def image_of_release(image: str, release: str) -> str | None:
@@ -99,7 +106,7 @@ def image_of_release(image: str, release: str) -> str | None:
     What follows the number is kept but for post, rc and dev, and a digest, which are the old release's own.
     """
     match = re.search(_VERSION_TAG, image)
-    return None if match is None else f"{image[: match.start(1)]}{release}{match[5] or ''}"
+    return None if match is None else f"{image[: match.start(_NUMBER)]}{release}{match[_AFTER] or ''}"
 
 
 def _image_agrees(engine: EngineSpec) -> bool:
@@ -111,9 +118,9 @@ class EngineSpec(ApiModel):
     """The engine. A field that is set is pinned; an absent one is computed."""
 
     image: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$")]
-    """Container image of vLLM. Its tag tells the version, else `version` must."""
+    """Container image of vLLM. The tag of vllm/vllm-openai tells the version, of any other image `version` must."""
     version: Annotated[str, Field(min_length=5, max_length=19, pattern=r"^[0-9]{1,4}[.][0-9]{1,4}([.][0-9]{1,4}){1,2}$")] | None = None
-    """vLLM release in the image, for example 0.19.0, where the tag does not tell."""
+    """vLLM release in the image, for example 0.19.0, where the image is not vllm/vllm-openai with its release in the tag."""
     tensor_parallel_size: Annotated[int, Field(ge=1, le=64)] | None = None
     """GPUs that share each layer."""
     pipeline_parallel_size: Annotated[int, Field(ge=1, le=64)] | None = None
@@ -157,7 +164,10 @@ class EngineSpec(ApiModel):
         Rule(
             cel=f"has(self.version) || self.image.matches('{_VERSION_TAG}')",
             holds=lambda e: e.version is not None or image_tag_version(e.image) is not None,
-            message="the image's tag does not tell the vLLM release and version is not set: set version, for example 0.19.0",
+            message=(
+                "only a tag of vllm/vllm-openai tells the vLLM release, and version is not set: "
+                "set version to the release in the image, for example 0.19.0"
+            ),
             field=".version",
         ),
         Rule(

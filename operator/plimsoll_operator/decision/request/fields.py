@@ -45,6 +45,7 @@ FIELD_OF: Final[Mapping[str, str]] = {
     "max_cudagraph_capture_size": _EXTRA_ARGS,
     "cpu_offload_gb": _EXTRA_ARGS,
     "mamba_ssm_cache_dtype": _EXTRA_ARGS,
+    "reads_files_whole": _EXTRA_ARGS,
     # What is no argument
     "flashinfer_installed": "spec.engine.image",
     "use_flashinfer_sampler": "spec.template",
