@@ -1,29 +1,47 @@
-"""What vLLM's model classes can do, and its speculative methods, by release: from unpacked wheels for data/engine_defaults.json.
+"""Extracts what vLLM's model classes can do, and its speculative methods, release by release, from published wheels.
 
-    python tests/tools/extract_interfaces.py VERSION=FOLDER...
+    python tests/tools/extract_interfaces.py [--work DIR] [OUT]
 
-FOLDER holds the package `vllm` of that release. A class takes adapters, or EAGLE-3 drafts, when it or a class it derives from names
-`SupportsLoRA` or `SupportsEagle3` (vllm/model_executor/models/interfaces.py). Methods are the literals of SpeculativeMethod
-(vllm/config/speculative.py, before 0.11 vllm/config.py). Nothing is imported: the sources are parsed. Prints the tables
-`takes_lora`, `takes_eagle3` and `speculative_methods`, each a name to [first examined minor with it, last one or null while the
-newest has it], and `examined`, the minors that were read.
+A class takes adapters, or EAGLE-3 drafts, when it or a class it derives from names `SupportsLoRA` or `SupportsEagle3`
+(vllm/model_executor/models/interfaces.py). Methods are the literals of SpeculativeMethod (vllm/config/speculative.py, before 0.11
+vllm/config.py; 0.8 has no such list). Nothing is imported: the sources are parsed. Writes the tables `takes_lora`, `takes_eagle3`
+and `speculative_methods`, each a name to [since, before) pairs of releases, and since when each table was read.
 """
 
 from __future__ import annotations
 
 import ast
 import json
-import sys
 from functools import cache
 from pathlib import Path
 
-from plimsoll_estimator.engine_version import EngineVersion
+from extract_architectures import spans
+from extract_arguments import unpacked
+from releases import EVERY_RELEASE, asked
+
+TABLE = "interfaces.json"
+MARKS = {"takes_lora": "SupportsLoRA", "takes_eagle3": "SupportsEagle3"}
 
 
-@cache
 def parsed(path: Path) -> ast.Module:
     """A module's syntax tree."""
     return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def outline(path: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """What a module imports, name to module of the models' folder, and the bases of its classes."""
+    tree = parsed(path)
+    imported = {
+        alias.asname or alias.name: (node.module or "").rpartition("models.")[2].lstrip(".")
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    classes = {
+        node.name: [base.id for base in node.bases if isinstance(base, ast.Name)] for node in tree.body if isinstance(node, ast.ClassDef)
+    }
+    return imported, classes
 
 
 def registered(models: Path) -> dict[str, tuple[str, str]]:
@@ -47,25 +65,19 @@ def implements(mark: str, models: Path, module: str, name: str, seen: frozenset[
         path = models / module / "__init__.py"
     if (module, name) in seen or not path.exists():
         return False
-    tree = parsed(path)
-    imported = {
-        alias.asname or alias.name: (node.module or "").rpartition("models.")[2].lstrip(".")
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    }
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef) and node.name == name:
-            bases = [base.id for base in node.bases if isinstance(base, ast.Name)]
-            seen |= {(module, name)}
-            return mark in bases or any(implements(mark, models, imported.get(base, module), base, seen) for base in bases)
+    imported, classes = outline(path)
+    if name in classes:
+        seen |= {(module, name)}
+        return mark in classes[name] or any(implements(mark, models, imported.get(base, module), base, seen) for base in classes[name])
     return name in imported and implements(mark, models, imported[name], name, seen | {(module, name)})
 
 
 def methods(package: Path) -> set[str]:
-    """The literals of SpeculativeMethod, those of the aliases it names included."""
+    """The literals of SpeculativeMethod, those of the aliases it names included; none where the release has no such list."""
     config = package / "config"
     path = next(path for path in (config / "speculative.py", config / "__init__.py", package / "config.py") if path.exists())
+    if "SpeculativeMethod" not in path.read_text(encoding="utf-8"):
+        return set()
     aliases = {
         node.targets[0].id: node.value
         for node in parsed(path).body
@@ -84,41 +96,35 @@ def methods(package: Path) -> set[str]:
     return literals("SpeculativeMethod")
 
 
-def minor(version: str) -> str:
-    """0.19.1 is of 0.19."""
-    return ".".join(version.split(".")[:2])
+def able(tree: Path, mark: str) -> set[str]:
+    """Architectures whose class has the interface."""
+    models = tree / "vllm" / "model_executor" / "models"
+    return {arch for arch, (module, name) in registered(models).items() if implements(mark, models, module, name)}
 
 
-def spans(by_version: dict[str, set[str]]) -> dict[str, list[str | None]]:
-    """Name to the first and last minor that has it; null while the newest does."""
-    versions = list(by_version)
-    found: dict[str, list[str | None]] = {}
-    for name in sorted(set().union(*by_version.values())):
-        having = [version for version in versions if name in by_version[version]]
-        found[name] = [minor(having[0]), None if having[-1] == versions[-1] else minor(having[-1])]
-    return found
+def written(tables: dict[str, dict[str, set[str]]]) -> str:
+    """The tables as text: a line a name."""
+    parts = [f'"read_since": {json.dumps({table: next(iter(releases)) for table, releases in tables.items()})}']
+    for table, releases in tables.items():
+        lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(pairs)}" for name, pairs in spans(releases).items())
+        parts.append(f"{json.dumps(table)}: {{\n{lines}\n}}")
+    return "{" + ",\n".join(parts) + "}\n"
 
 
-def tables(folders: dict[str, Path]) -> dict[str, object]:
-    """All tables, versions in order."""
-    versions = sorted(folders, key=EngineVersion.parse)
-    packages = {version: folders[version] / "vllm" for version in versions}
+def tables_of(tree: Path) -> dict[str, set[str]]:
+    """All tables of one release."""
+    return {**{table: able(tree, mark) for table, mark in MARKS.items()}, "speculative_methods": methods(tree / "vllm")}
 
-    def classes(mark: str) -> dict[str, list[str | None]]:
-        by_version = {}
-        for version, package in packages.items():
-            models = package / "model_executor" / "models"
-            by_version[version] = {arch for arch, (module, name) in registered(models).items() if implements(mark, models, module, name)}
-        return spans(by_version)
 
-    return {
-        "examined": [minor(version) for version in versions],
-        "speculative_methods": spans({version: methods(package) for version, package in packages.items()}),
-        "takes_lora": classes("SupportsLoRA"),
-        "takes_eagle3": classes("SupportsEagle3"),
-    }
+def main() -> None:
+    """Write the tables."""
+    with asked(__doc__, TABLE) as (out, work):
+        found = {release: tables_of(unpacked(release, work)) for release in EVERY_RELEASE}
+        tables = {table: {release: row[table] for release, row in found.items()} for table in (*MARKS, "speculative_methods")}
+        tables["speculative_methods"] = {release: names for release, names in tables["speculative_methods"].items() if names}
+        out.write_text(written(tables))
+        print(f"{len(EVERY_RELEASE)} releases -> {out}")
 
 
 if __name__ == "__main__":
-    given = dict(argument.split("=", 1) for argument in sys.argv[1:])
-    print(json.dumps(tables({version: Path(folder) for version, folder in given.items()}), indent=1))
+    main()

@@ -12,7 +12,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.engine_version import NEWEST_KNOWN, EngineVersion
 from plimsoll_estimator.errors import EstimatorError
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.models.register import shape_of
@@ -69,24 +69,26 @@ def supports_pipeline_parallel(architecture: str, version: EngineVersion) -> boo
 def interface(table: str, name: str, version: EngineVersion) -> bool | None:
     """Whether that release has what the table `takes_lora`, `takes_eagle3` or `speculative_methods` lists under the name.
 
-    None where no source was read: releases between and before the examined ones that their neighbours do not settle, and those
-    after the last one with it, where the class may only have moved.
+    None where no source settles it: releases from before the table was read, newer ones for a name that it does not have, and those
+    after one that had it, where the class may only have moved.
     """
-    defaults = engine_defaults()
-    examined = [EngineVersion.parse(f"{minor}.0").minor_key for minor in defaults["interfaces_examined"]]
-    key = version.minor_key
-    if key < examined[0]:
+    tables = interfaces()
+    parse = EngineVersion.parse
+    if version < parse(tables["read_since"][table]):
         return None
-    span = defaults[table].get(name)
-    if span is None:
-        return False if key <= examined[-1] else None
-    since, last = (EngineVersion.parse(f"{minor}.0").minor_key if minor else None for minor in span)
-    if last is not None and key > last:
-        return None
-    if since is not None and key < since:
-        before = max(minor for minor in examined if minor < since)
-        return False if key <= before else None
-    return True
+    pairs = tables[table].get(name)
+    if pairs is None:
+        return False if version <= NEWEST_KNOWN else None
+    if version < parse(pairs[0][0]):
+        return False
+    return True if any(parse(since) <= version and (before is None or version < parse(before)) for since, before in pairs) else None
+
+
+@cache
+def interfaces() -> Mapping[str, Any]:
+    """The tables of data/interfaces.json, extracted release by release."""
+    tables: dict[str, Any] = json.loads((resources.files("plimsoll_estimator") / "data" / "interfaces.json").read_text("utf-8"))
+    return tables
 
 
 def supports_tensor_parallel(architecture: str, version: EngineVersion) -> bool:
