@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, fields, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Annotated, Any, ClassVar, Final, Self, get_type_hints
 
 from annotated_types import Le, MaxLen
@@ -244,7 +244,13 @@ class Plan:
 
         A field that is younger than some plans out there counts only where it says something: their digests still hold.
         """
-        return hashlib.sha256(_one_form(digested(self)).encode()).hexdigest()[:16]
+        return _digest(self)
+
+
+@lru_cache(maxsize=512)
+def _digest(plan: Plan) -> str:
+    """Asked five times for each look at a deployment, by whoever compares plans."""
+    return hashlib.sha256(_one_form(digested(plan)).encode()).hexdigest()[:16]
 
 
 @status_of(Plan)
