@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := test
-.PHONY: demo test check check-static unit bench accuracy kind lws node fuzz docs dist hooks clean assets requirements
+.PHONY: demo test check check-static unit bench accuracy kind lws node fuzz docs shown dist hooks clean venv assets requirements
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -13,15 +13,19 @@ WORK := .work
 PYTEST := $(BIN)/python -m pytest -q -p no:cacheprovider
 JOBS ?= auto
 
-$(STAMP): requirements-dev.txt pyproject.toml
+$(BIN)/python:
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "plimsoll needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
-	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	@"$(PYTHON)" -m venv $(VENV)
+
+$(STAMP): requirements-dev.txt pyproject.toml | $(BIN)/python
 	@echo "installing the pinned development requirements into $(VENV)"
 	@$(BIN)/python -m pip install -q --disable-pip-version-check -r requirements-dev.txt
 	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-assets: $(STAMP) ## the control plane's programs, found or built once
+venv: $(STAMP) ## the pinned development requirements
+
+assets: $(STAMP) ## the control plane's programs: found, fetched or built once
 	@$(BIN)/python -m tests.controlplane
 
 check-static: $(STAMP) ## lint, format, types, import contracts
@@ -38,7 +42,8 @@ check: check-static unit ## what to run before each commit
 test: assets unit ## unit and end-to-end tests
 	$(PYTEST) -m e2e tests/e2e
 
-demo: assets ## the whole way once, with real output
+demo: | $(BIN)/python ## answers for every example at once, then the whole way with real output
+	@$(BIN)/python tests/e2e/first_look.py
 	$(BIN)/python -m tests.e2e.demo
 
 bench: $(STAMP) ## benchmarks, where there are any
@@ -67,6 +72,9 @@ $(DOCS): docs/site/requirements.txt
 
 docs: $(DOCS) ## README.md and docs/ as a site in .work/docs/site; a link that leads nowhere fails it
 	@$(WORK)/docs-venv/bin/python docs/site/build.py
+
+shown: $(STAMP) ## write what the command prints into the pages that show it
+	@$(BIN)/python -m tests.tools.shown_output
 
 dist: assets ## wheel, source distribution and chart of this checkout, with checksums
 	@rm -rf dist && $(BIN)/python -m hatchling build -d dist
