@@ -14,7 +14,7 @@ from tests.plimsoll_operator.decision_world import node
 
 from plimsoll_operator.api import GPUPool, parse_object
 from plimsoll_operator.capacity import CapacityIndex, corrections_of
-from plimsoll_operator.controller import trim
+from plimsoll_operator.controller.cluster import trim
 from plimsoll_operator.names import API_VERSION
 
 PRODUCTS = [

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from tests.bench.timing import hold, show, taken
 from tests.plimsoll_operator.controller_world import NS, gpu_node
+from tests.plimsoll_operator.fake_kube import FakeKube, new_deployment
 
-from plimsoll_operator.controller.bookings import Bookings, Demand, Standing, Want
-from plimsoll_operator.controller.fakes import FakeKube, new_deployment
+from plimsoll_operator.controller.booking.bookings import Bookings, Demand, Standing, Want
 from plimsoll_operator.controller.process import WORKERS, Controller
 from plimsoll_operator.decision import decide
 from plimsoll_operator.ports import DEPLOYMENTS, INFERENCE_DEPLOYMENTS, NODES

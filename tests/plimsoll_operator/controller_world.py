@@ -6,7 +6,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from plimsoll_operator.controller.fakes import FakeKube, new_deployment
+from tests.plimsoll_operator.fake_kube import FakeKube, new_deployment
+
 from plimsoll_operator.controller.process import Controller
 from plimsoll_operator.decision import decide
 from plimsoll_operator.names import NAME_LABEL, PLAN_DIGEST_ANNOTATION

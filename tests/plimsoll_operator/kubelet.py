@@ -4,7 +4,8 @@ import os
 import subprocess
 import sys
 
-from plimsoll_operator.controller.fakes import FakeKube
+from tests.plimsoll_operator.fake_kube import FakeKube
+
 from plimsoll_operator.controller.resolving.reader_pod import CONTAINER
 from plimsoll_operator.names import READER_LABEL
 from plimsoll_operator.ports import PERSISTENT_VOLUME_CLAIMS, PODS, key_of

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.plimsoll_operator.decision_world import H100, LLAMA_8B, Files, deployment
+from tests.plimsoll_operator.fake_kube import FakeKube
 
 from plimsoll_operator import calibration
 from plimsoll_operator.api import CalibrationTrust, EngineCalibration, FitPolicy, parse_object
-from plimsoll_operator.controller.calibration_writer import CalibrationWriter, condition_of
-from plimsoll_operator.controller.fakes import FakeKube
-from plimsoll_operator.controller.store import ParsedObjects
+from plimsoll_operator.controller.cluster.store import ParsedObjects
+from plimsoll_operator.controller.reporting.calibration_writer import CalibrationWriter, condition_of
 from plimsoll_operator.decision import decide
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.names import API_VERSION

@@ -22,7 +22,7 @@ from plimsoll_operator.capacity.problems import Problem
 from plimsoll_operator.cli import main
 from plimsoll_operator.cli.command import COMMANDS
 from plimsoll_operator.cli.explain import EXPLAINED
-from plimsoll_operator.controller import report
+from plimsoll_operator.controller.reporting import report
 from plimsoll_operator.facts import ModelUnknown
 from plimsoll_operator.verdict import Reason
 

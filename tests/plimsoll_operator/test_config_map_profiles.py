@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 
 import pytest
 from tests.plimsoll_operator.checkpoints import TINY
+from tests.plimsoll_operator.fake_kube import FakeKube
 
 from plimsoll_operator.api import ModelProfile, parse_object
-from plimsoll_operator.controller.fakes import FakeKube
 from plimsoll_operator.controller.resolving.config_map import ConfigMaps
 from plimsoll_operator.controller.resolving.fetcher import Fetched, FetchFailure
 from plimsoll_operator.controller.resolving.store import ProfileKeeper

@@ -11,10 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.plimsoll_operator.test_controller_bookings import Clock, want
 
-from plimsoll_operator.controller.bookings import MANY_KINDS, Bookings
-from plimsoll_operator.controller.debts import FORGET_SECONDS
-from plimsoll_operator.controller.demand import BIND_SECONDS, GRACE_SECONDS, Demand, Standing, Want
-from plimsoll_operator.controller.idle import IDLE_SECONDS
+from plimsoll_operator.controller.booking.bookings import MANY_KINDS, Bookings
+from plimsoll_operator.controller.booking.debts import FORGET_SECONDS
+from plimsoll_operator.controller.booking.demand import BIND_SECONDS, GRACE_SECONDS, Demand, Standing, Want
+from plimsoll_operator.controller.booking.idle import IDLE_SECONDS
 
 # The longest that one failing claim, the idle GPUs and a turn behind it can take, with a tick for each.
 BOUND_SECONDS = 2 * BIND_SECONDS + 2 * IDLE_SECONDS + GRACE_SECONDS + 5

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from plimsoll_operator.controller.bookings import Bookings
-from plimsoll_operator.controller.demand import BIND_SECONDS, Demand, Standing, Want
+from plimsoll_operator.controller.booking.bookings import Bookings
+from plimsoll_operator.controller.booking.demand import BIND_SECONDS, Demand, Standing, Want
 
 POOL = "l4"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.plimsoll_operator.controller_world import NS, World, gpu_node
 
-from plimsoll_operator.controller.demand import BIND_SECONDS
+from plimsoll_operator.controller.booking.demand import BIND_SECONDS
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.names import CAPACITY_GATE, DECIDED_ANNOTATION
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, NODES, PODS

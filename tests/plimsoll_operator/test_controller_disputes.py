@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.plimsoll_operator.controller_world import NS, Clock, World
 
 from plimsoll_operator.conditions import Dispute
-from plimsoll_operator.controller.disputes import FORGET_SECONDS, LONGEST_SECONDS, Disputes, changed_by
+from plimsoll_operator.controller.children.disputes import FORGET_SECONDS, LONGEST_SECONDS, Disputes, changed_by
 from plimsoll_operator.names import MANAGED_LABEL
 from plimsoll_operator.ports import DEPLOYMENTS, EVENTS, FIELD_MANAGER, INFERENCE_DEPLOYMENTS, SERVICES, Key, Manifest, Resource
 

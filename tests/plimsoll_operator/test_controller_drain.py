@@ -5,12 +5,12 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
+from tests.plimsoll_operator.fake_kube import FakeKube
 from tests.plimsoll_operator.test_controller_lease import Clock, elector, holder
 
-from plimsoll_operator.controller import lease as lease_module
-from plimsoll_operator.controller.drain import drain
-from plimsoll_operator.controller.fakes import FakeKube
-from plimsoll_operator.controller.lease import LEASE_SECONDS, RENEW_DEADLINE_SECONDS, LeaseElector
+from plimsoll_operator.controller.leader import lease as lease_module
+from plimsoll_operator.controller.leader.drain import drain
+from plimsoll_operator.controller.leader.lease import LEASE_SECONDS, RENEW_DEADLINE_SECONDS, LeaseElector
 
 LONGEST_WAIT_S = 30
 

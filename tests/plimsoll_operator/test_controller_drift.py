@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from tests.plimsoll_operator.controller_world import NS, World
+from tests.plimsoll_operator.fake_kube import FakeKube
 
-from plimsoll_operator.controller import trim
-from plimsoll_operator.controller.fakes import FakeKube
+from plimsoll_operator.controller.children.services import leads_to, straightened
+from plimsoll_operator.controller.cluster import trim
 from plimsoll_operator.controller.reconcile import RETAKE_SECONDS
-from plimsoll_operator.controller.services import leads_to, straightened
 from plimsoll_operator.names import MANAGED_LABEL, NAME_LABEL, SPEC_DIGEST_ANNOTATION
 from plimsoll_operator.ports import DEPLOYMENTS, EVENTS, INFERENCE_DEPLOYMENTS, SERVICES, Manifest, Resource
 from plimsoll_operator.render import spec_digest

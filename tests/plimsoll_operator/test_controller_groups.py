@@ -4,11 +4,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.plimsoll_operator.fake_kube import FakeKube
 from tests.plimsoll_operator.test_controller_reconcile import L4, NAME, NS, PLAN, World, gpu_node
 
 from plimsoll_operator.controller import process
-from plimsoll_operator.controller.demand import BIND_SECONDS, GRACE_SECONDS
-from plimsoll_operator.controller.fakes import FakeKube
+from plimsoll_operator.controller.booking.demand import BIND_SECONDS, GRACE_SECONDS
 from plimsoll_operator.facts import Facts
 from plimsoll_operator.group import GROUP_INDEX_LABEL, name_of
 from plimsoll_operator.names import CAPACITY_GATE, NAME_LABEL, PLAN_DIGEST_ANNOTATION, WORKER_LABEL

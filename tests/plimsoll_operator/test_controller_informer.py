@@ -1,9 +1,9 @@
 import threading
 
 import pytest
+from tests.plimsoll_operator.fake_kube import FakeKube
 
-from plimsoll_operator.controller.fakes import FakeKube
-from plimsoll_operator.controller.informer import Informer
+from plimsoll_operator.controller.cluster.informer import Informer
 from plimsoll_operator.errors import ApiFailure, WatchExpired
 from plimsoll_operator.ports import NODES, Key, Manifest
 

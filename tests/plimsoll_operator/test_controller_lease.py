@@ -2,9 +2,9 @@ import threading
 from datetime import UTC, datetime
 
 import pytest
+from tests.plimsoll_operator.fake_kube import FakeKube
 
-from plimsoll_operator.controller.fakes import FakeKube
-from plimsoll_operator.controller.lease import LEASE_SECONDS, RENEW_DEADLINE_SECONDS, LeaseElector
+from plimsoll_operator.controller.leader.lease import LEASE_SECONDS, RENEW_DEADLINE_SECONDS, LeaseElector
 from plimsoll_operator.controller.quarantine import Border, Quarantine, no_border
 from plimsoll_operator.errors import ApiFailure, LeaseLost
 from plimsoll_operator.ports import LEASES, Manifest, Resource
@@ -88,7 +88,7 @@ def test_a_leader_whose_renewal_hangs_is_overdue_before_another_may_lead() -> No
 
 
 def test_a_leader_whose_lease_was_taken_must_exit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("plimsoll_operator.controller.lease.RETRY_SECONDS", 0.001)
+    monkeypatch.setattr("plimsoll_operator.controller.leader.lease.RETRY_SECONDS", 0.001)
     kube, clock = FakeKube(), Clock()
     first, second = elector(kube, "a", clock), elector(kube, "b", clock)
     assert first.attempt()
@@ -100,7 +100,7 @@ def test_a_leader_whose_lease_was_taken_must_exit(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_leader_that_cannot_renew_in_time_must_exit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("plimsoll_operator.controller.lease.RETRY_SECONDS", 0.001)
+    monkeypatch.setattr("plimsoll_operator.controller.leader.lease.RETRY_SECONDS", 0.001)
     kube, clock = FakeKube(), Clock()
     first = elector(kube, "a", clock)
     assert first.attempt()

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 from tests.plimsoll_operator import plans
 from tests.plimsoll_operator.controller_world import of_replica_set
+from tests.plimsoll_operator.fake_kube import FakeKube
 
 import plimsoll_operator
-from plimsoll_operator.controller import trim
-from plimsoll_operator.controller.events import EventRecorder
-from plimsoll_operator.controller.fakes import FakeKube
-from plimsoll_operator.controller.ledger import Ledger, Promise
+from plimsoll_operator.controller.booking.ledger import Ledger, Promise
+from plimsoll_operator.controller.cluster import trim
+from plimsoll_operator.controller.reporting.events import EventRecorder
 from plimsoll_operator.controller.serve import exposition, probe, serve
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.ports import EVENTS, Manifest

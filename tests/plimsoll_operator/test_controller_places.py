@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.plimsoll_operator.controller_world import NS, World
 
-from plimsoll_operator.controller.places import MAX_AHEAD, Places, settled
+from plimsoll_operator.controller.booking.places import MAX_AHEAD, Places, settled
 from plimsoll_operator.names import DECIDED_ANNOTATION
 from plimsoll_operator.ports import DEPLOYMENTS, INFERENCE_DEPLOYMENTS
 

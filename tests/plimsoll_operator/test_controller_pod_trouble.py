@@ -3,8 +3,8 @@
 import pytest
 from tests.plimsoll_operator.controller_world import NS, World
 
-from plimsoll_operator.controller import trim
-from plimsoll_operator.controller.pod_trouble import MAX_WORDS, pod_trouble
+from plimsoll_operator.controller.booking.pod_trouble import MAX_WORDS, pod_trouble
+from plimsoll_operator.controller.cluster import trim
 from plimsoll_operator.ports import DEPLOYMENTS, EVENTS, PODS, Manifest
 
 IMAGE = "vllm/vllm-openai:v0.99.0"

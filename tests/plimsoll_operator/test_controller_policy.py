@@ -1,11 +1,11 @@
 """What administrators allow, held by the controller itself: caps, Warn mode, and a bypass that is worth what protects it."""
 
 import pytest
+from tests.plimsoll_operator.fake_kube import FakeKube
 from tests.plimsoll_operator.test_controller_reconcile import NS, World, gpu_node
 
-from plimsoll_operator.controller.fakes import FakeKube
+from plimsoll_operator.controller.cluster.protection import Protection
 from plimsoll_operator.controller.process import Controller
-from plimsoll_operator.controller.protection import Protection
 from plimsoll_operator.decision import decide
 from plimsoll_operator.names import BYPASS_ANNOTATION
 from plimsoll_operator.ports import (

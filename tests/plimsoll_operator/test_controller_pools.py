@@ -3,10 +3,10 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.plimsoll_operator.fake_kube import FakeKube
 
-from plimsoll_operator.controller.fakes import FakeKube
-from plimsoll_operator.controller.pool_writer import PoolWriter
 from plimsoll_operator.controller.process import Controller
+from plimsoll_operator.controller.reporting.pool_writer import PoolWriter
 from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.ports import GPU_POOLS, NODES, PODS, Manifest
 from plimsoll_operator.verdict import Reason, Undecided

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 from tests.plimsoll_operator.decision_world import L4, Files, manifest
+from tests.plimsoll_operator.fake_kube import FakeKube
 from tests.plimsoll_operator.test_profile import CONFIG
 
 from plimsoll_operator.api import ModelProfileSpec, parse_inference_deployment
-from plimsoll_operator.controller.fakes import FakeKube
 from plimsoll_operator.controller.process import Controller
-from plimsoll_operator.controller.profile_status import status_of
+from plimsoll_operator.controller.reporting.profile_status import status_of
 from plimsoll_operator.decision import decide
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.facts import ModelFacts

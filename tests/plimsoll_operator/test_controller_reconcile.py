@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 from tests.plimsoll_operator.controller_world import of_replica_set
+from tests.plimsoll_operator.fake_kube import FakeKube, new_deployment
 from tests.plimsoll_operator.plans import PLAN
 
-from plimsoll_operator.controller.fakes import FakeKube, new_deployment
 from plimsoll_operator.controller.process import Controller
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.facts import Facts, ModelUnknown

@@ -4,8 +4,8 @@ import pytest
 from tests.plimsoll_operator.controller_world import NS, World
 
 from plimsoll_operator.conditions import PodsRefused
-from plimsoll_operator.controller import trim
-from plimsoll_operator.controller.refusals import MAX_WORDS, pods_refused
+from plimsoll_operator.controller.children.refusals import MAX_WORDS, pods_refused
+from plimsoll_operator.controller.cluster import trim
 from plimsoll_operator.ports import DEPLOYMENTS, EVENTS, Manifest
 
 QUOTA = 'pods "chat-5d4-x2x" is forbidden: exceeded quota: small, requested: pods=1, used: pods=0, limited: pods=0'

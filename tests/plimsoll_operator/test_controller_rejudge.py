@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import pytest
 from tests.plimsoll_operator.controller_world import NS, World, gpu_node
+from tests.plimsoll_operator.fake_kube import new_deployment
 
 from plimsoll_operator.api import parse_inference_deployment
-from plimsoll_operator.controller.fakes import new_deployment
 from plimsoll_operator.names import (
     DECIDED_ANNOTATION,
     GENERATION_ANNOTATION,

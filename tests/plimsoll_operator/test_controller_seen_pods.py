@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tests.plimsoll_operator import plans
 from tests.plimsoll_operator.controller_world import Clock, gpu_node, of_replica_set
 
-from plimsoll_operator.controller import trim
-from plimsoll_operator.controller.ledger import Ledger, Promise
+from plimsoll_operator.controller.booking.ledger import Ledger, Promise
+from plimsoll_operator.controller.cluster import trim
 from plimsoll_operator.group import GROUP_INDEX_LABEL
 from plimsoll_operator.names import CAPACITY_GATE, NAME_LABEL, WORKER_LABEL
 from plimsoll_operator.owner import HASH_LABEL, deployment_of

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from tests.plimsoll_operator.controller_world import NS, World
+from tests.plimsoll_operator.fake_kube import FakeKube
 
 from plimsoll_operator.api import ModelProfile, Unreadable
-from plimsoll_operator.controller import trim
-from plimsoll_operator.controller.fakes import FakeKube
-from plimsoll_operator.controller.profile_status import ProfileStatus
-from plimsoll_operator.controller.store import Parsed, ParsedObjects
+from plimsoll_operator.controller.cluster import trim
+from plimsoll_operator.controller.cluster.store import Parsed, ParsedObjects
+from plimsoll_operator.controller.reporting.profile_status import ProfileStatus
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.names import NOTES_ANNOTATION
 from plimsoll_operator.ports import MODEL_PROFILES

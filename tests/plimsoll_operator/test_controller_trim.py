@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from tests.plimsoll_operator.fake_kube import FakeKube
 from tests.plimsoll_operator.plans import PLAN
 
-from plimsoll_operator.controller import trim
-from plimsoll_operator.controller.course import applied_from_child
-from plimsoll_operator.controller.fakes import FakeKube
-from plimsoll_operator.controller.informer import Informer
+from plimsoll_operator.controller.children.course import applied_from_child
+from plimsoll_operator.controller.cluster import trim
+from plimsoll_operator.controller.cluster.informer import Informer
 from plimsoll_operator.names import GENERATION_ANNOTATION, NAME_LABEL, PLAN_ANNOTATION
 from plimsoll_operator.ports import MODEL_PROFILES, Key, Manifest
 

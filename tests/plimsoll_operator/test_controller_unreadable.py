@@ -3,11 +3,11 @@
 from datetime import UTC, datetime
 
 import pytest
+from tests.plimsoll_operator.fake_kube import FakeKube
 from tests.plimsoll_operator.test_controller_reconcile import NS, World, gpu_node
 
-from plimsoll_operator.controller.fakes import FakeKube
-from plimsoll_operator.controller.policy_status import PolicyStatus, condition_of
 from plimsoll_operator.controller.process import Controller
+from plimsoll_operator.controller.reporting.policy_status import PolicyStatus, condition_of
 from plimsoll_operator.decision import decide
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.ports import (

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import pytest
+from tests.plimsoll_operator.fake_kube import FakeKube
 
 from plimsoll_operator.backoff import FIRST_SECONDS, LONGEST_SECONDS, SHORTEST_WATCH_SECONDS
-from plimsoll_operator.controller.fakes import FakeKube
-from plimsoll_operator.controller.informer import Informer
+from plimsoll_operator.controller.cluster.informer import Informer
 from plimsoll_operator.controller.process import DEAD_WATCH_SECONDS, STALE_SECONDS, Controller
 from plimsoll_operator.decision import decide
 from plimsoll_operator.errors import ApiFailure, WatchExpired

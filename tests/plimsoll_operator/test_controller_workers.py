@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import pytest
 from tests.plimsoll_operator.controller_world import NS, gpu_node
+from tests.plimsoll_operator.fake_kube import FakeKube, new_deployment
 
-from plimsoll_operator.controller.fakes import FakeKube, new_deployment
 from plimsoll_operator.controller.process import WORKERS, Controller
 from plimsoll_operator.decision import decide
 from plimsoll_operator.facts import Facts

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 from tests.plimsoll_operator.checkpoints import TINY
 from tests.plimsoll_operator.controller_world import NS, Clock, gpu_node, of_replica_set
+from tests.plimsoll_operator.fake_kube import FakeKube, new_deployment
 
-from plimsoll_operator.controller.fakes import FakeKube, new_deployment
 from plimsoll_operator.controller.process import Controller
 from plimsoll_operator.controller.quarantine import Unit
 from plimsoll_operator.controller.resolving.config_map import ConfigMaps

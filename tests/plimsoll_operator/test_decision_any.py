@@ -10,7 +10,7 @@ from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, m
 from plimsoll_estimator import catalogue
 from plimsoll_operator.api import ApiError, FitPolicy, parse_inference_deployment, parse_object
 from plimsoll_operator.conditions import UNREAD, Situation
-from plimsoll_operator.controller.status import status_of
+from plimsoll_operator.controller.reporting.status import status_of
 from plimsoll_operator.decision import decide
 from plimsoll_operator.facts import Bypass
 from plimsoll_operator.gather import facts_for

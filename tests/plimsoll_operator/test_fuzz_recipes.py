@@ -60,7 +60,7 @@ Traceback (most recent call last):
     return Condition(
 ValueError: no
 2026-11-29 20:48:30,774 ERROR plimsoll_operator.controller.quarantine key 'trudy/f3': a bug, set aside as b2cd: ValueError at status:233
-2026-11-29 20:48:36,195 WARNING plimsoll_operator.controller.profile_status status of profile mallory/f1334: 400 BadRequest: no; again in 0.1 s
+2026-11-29 20:48:36,195 WARNING plimsoll_operator.controller.reporting.profile_status status of profile mallory/f1334: 400 BadRequest: no; again in 0.1 s
 2026-11-29 20:48:36,195 WARNING plimsoll_operator.controller.process mallory/f1: 404 NotFound: gone; again in 0.1 s
 """  # noqa: E501 lines of a log
 

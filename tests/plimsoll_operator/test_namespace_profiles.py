@@ -6,11 +6,11 @@ from datetime import datetime
 
 import pytest
 from tests.plimsoll_operator.checkpoints import TINY, bytes_of, tiny_tensors, write_checkpoint
+from tests.plimsoll_operator.fake_kube import new_deployment
 from tests.plimsoll_operator.kubelet import MADE, Kubelet
 from tests.plimsoll_operator.test_controller_reconcile import gpu_node
 from tests.plimsoll_operator.test_profile_hub import COMMIT, MODEL, TOKEN, hub, servers  # noqa: F401 - the hub stand-in's fixtures
 
-from plimsoll_operator.controller.fakes import new_deployment
 from plimsoll_operator.controller.process import Controller
 from plimsoll_operator.controller.resolving.reader_pod import ReaderSettings
 from plimsoll_operator.controller.resolving.sources import namespace_sources

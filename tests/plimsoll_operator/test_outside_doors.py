@@ -13,7 +13,7 @@ from tests.plimsoll_operator.decision_world import L4, Files
 from tests.plimsoll_operator.webhook_world import Webhook, manifest, review
 
 from plimsoll_operator.api import KINDS, ApiError, ModelProfile, parse_inference_deployment, parse_object
-from plimsoll_operator.controller.profile_status import status_of
+from plimsoll_operator.controller.reporting.profile_status import status_of
 from plimsoll_operator.decision import decide
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.names import API_VERSION

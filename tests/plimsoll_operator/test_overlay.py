@@ -6,7 +6,7 @@ import pytest
 from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, deployment, node, verdict
 
 from plimsoll_operator.api import FitPolicy, PlanStatus, parse_object
-from plimsoll_operator.controller.ledger import Ledger, Promise
+from plimsoll_operator.controller.booking.ledger import Ledger, Promise
 from plimsoll_operator.names import API_VERSION, NAME_LABEL
 from plimsoll_operator.render import Origin, render_deployment
 from plimsoll_operator.verdict import Admit, Reason, Reject

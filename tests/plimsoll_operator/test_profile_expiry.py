@@ -7,9 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.plimsoll_operator.controller_world import NS
 from tests.plimsoll_operator.controller_world import World as Cluster
+from tests.plimsoll_operator.fake_kube import FakeKube
 
 from plimsoll_operator.api import ClusterModelProfile, parse_object
-from plimsoll_operator.controller.fakes import FakeKube
 from plimsoll_operator.controller.records import Record, Records
 from plimsoll_operator.controller.resolving.expiry import SEEN_FOR, UNUSED_FOR, WRITES_A_ROUND, AskedFor, Expiry
 from plimsoll_operator.names import API_VERSION, MANAGED_LABEL, MANAGED_VALUE, UNUSED_ANNOTATION

@@ -6,10 +6,10 @@ import threading
 
 import pytest
 from tests.plimsoll_operator.controller_world import NS, World, gpu_node
+from tests.plimsoll_operator.fake_kube import FakeKube
 from tests.plimsoll_operator.plans import PLAN
 
 from plimsoll_operator.controller.__main__ import _Run
-from plimsoll_operator.controller.fakes import FakeKube
 from plimsoll_operator.controller.process import Controller
 from plimsoll_operator.controller.quarantine import Quarantine, Unit
 from plimsoll_operator.controller.resolving.fetcher import FetchFailure

@@ -8,7 +8,7 @@ import pytest
 from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, manifest, node
 
 from plimsoll_operator.api import ApiError, PlanStatus, parse_inference_deployment
-from plimsoll_operator.controller.course import applied_from_child
+from plimsoll_operator.controller.children.course import applied_from_child
 from plimsoll_operator.decision import decide
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.render import Origin, render_workload

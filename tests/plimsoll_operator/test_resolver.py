@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from itertools import pairwise
 
 import pytest
+from tests.plimsoll_operator.fake_kube import FakeKube
 
 from plimsoll_operator.api import ModelProfileSpec
-from plimsoll_operator.controller.fakes import FakeKube
 from plimsoll_operator.controller.resolving import resolver as resolving
 from plimsoll_operator.controller.resolving.fetcher import Fetched, FetchFailure
 from plimsoll_operator.controller.resolving.resolver import MAX_OF_A_NAMESPACE, RESOLVING, Resolver

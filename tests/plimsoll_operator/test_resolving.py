@@ -11,11 +11,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from tests.plimsoll_operator.fake_kube import FakeKube, new_deployment
 from tests.plimsoll_operator.hub_server import COMMIT, MODEL, serving
 from tests.plimsoll_operator.test_controller_reconcile import gpu_node
 from tests.plimsoll_operator.test_profile import CONFIG, HOSTILE, llama, safetensors, totals
 
-from plimsoll_operator.controller.fakes import FakeKube, new_deployment
 from plimsoll_operator.controller.process import Controller
 from plimsoll_operator.controller.resolving import branches
 from plimsoll_operator.controller.resolving.hub import HubFetcher, TokenFile

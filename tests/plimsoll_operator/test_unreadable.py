@@ -23,7 +23,7 @@ from plimsoll_operator.api import (
     unknown_fields,
 )
 from plimsoll_operator.cli.world import World, take, take_stored
-from plimsoll_operator.controller.store import Parsed
+from plimsoll_operator.controller.cluster.store import Parsed
 from plimsoll_operator.decision import decide
 from plimsoll_operator.facts import DeploymentUse
 from plimsoll_operator.gather import facts_for, policy_for

@@ -23,8 +23,8 @@ from types import FrameType
 
 from plimsoll_estimator import InvalidInput
 from plimsoll_operator.api import MAX_ID
-from plimsoll_operator.controller.drain import drain
-from plimsoll_operator.controller.lease import LeaseElector
+from plimsoll_operator.controller.leader.drain import drain
+from plimsoll_operator.controller.leader.lease import LeaseElector
 from plimsoll_operator.controller.process import WORKERS, Controller
 from plimsoll_operator.controller.quarantine import Quarantine, Unit
 from plimsoll_operator.controller.resolving import resolver

@@ -13,24 +13,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from plimsoll_operator.controller import trim
-from plimsoll_operator.controller.calibration_writer import CalibrationWriter
-from plimsoll_operator.controller.children import GROUP, newest
-from plimsoll_operator.controller.course import place_of
-from plimsoll_operator.controller.events import EventRecorder
-from plimsoll_operator.controller.informer import Change, Informer, Trim
-from plimsoll_operator.controller.ledger import Ledger
-from plimsoll_operator.controller.listener import Listener
-from plimsoll_operator.controller.policy_status import PolicyStatus
-from plimsoll_operator.controller.pool_writer import PoolWriter, offered
-from plimsoll_operator.controller.profile_status import ProfileStatus
-from plimsoll_operator.controller.protection import Protection
+from plimsoll_operator.controller.booking.ledger import Ledger
+from plimsoll_operator.controller.children.children import GROUP, newest
+from plimsoll_operator.controller.children.course import place_of
+from plimsoll_operator.controller.cluster import trim
+from plimsoll_operator.controller.cluster.informer import Change, Informer, Trim
+from plimsoll_operator.controller.cluster.listener import Listener
+from plimsoll_operator.controller.cluster.protection import Protection
+from plimsoll_operator.controller.cluster.read_again import ReadAgain
+from plimsoll_operator.controller.cluster.store import Parsed, ParsedObjects
+from plimsoll_operator.controller.leader.recovery import deployment_of, promise_of
 from plimsoll_operator.controller.quarantine import Bug, Quarantine, Unit
-from plimsoll_operator.controller.read_again import ReadAgain
 from plimsoll_operator.controller.reconcile import Reconciler
 from plimsoll_operator.controller.records import Records
-from plimsoll_operator.controller.recovery import deployment_of, promise_of
-from plimsoll_operator.controller.report import Reporter
+from plimsoll_operator.controller.reporting.calibration_writer import CalibrationWriter
+from plimsoll_operator.controller.reporting.events import EventRecorder
+from plimsoll_operator.controller.reporting.policy_status import PolicyStatus
+from plimsoll_operator.controller.reporting.pool_writer import PoolWriter, offered
+from plimsoll_operator.controller.reporting.profile_status import ProfileStatus
+from plimsoll_operator.controller.reporting.report import Reporter
 from plimsoll_operator.controller.resolving.branches import Branches
 from plimsoll_operator.controller.resolving.config_map import ConfigMaps
 from plimsoll_operator.controller.resolving.expiry import Expiry
@@ -41,7 +42,6 @@ from plimsoll_operator.controller.resolving.reader_pod import reading_of_ended, 
 from plimsoll_operator.controller.resolving.resolver import Resolver
 from plimsoll_operator.controller.resolving.store import ProfileKeeper
 from plimsoll_operator.controller.resolving.upkeep import Upkeep
-from plimsoll_operator.controller.store import Parsed, ParsedObjects
 from plimsoll_operator.controller.work_queue import WorkQueue
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.facts import Decide

@@ -17,8 +17,12 @@ from typing import Final
 
 from plimsoll_operator.api import ApiError, InferenceDeployment, read_deployment
 from plimsoll_operator.conditions import PLAN_STANDS, Blocked, Lack, Situation, model_seen
-from plimsoll_operator.controller.children import Children, is_gated, kind_for, kind_of
-from plimsoll_operator.controller.course import (
+from plimsoll_operator.controller.booking.demand import Standing
+from plimsoll_operator.controller.booking.gates import Gates
+from plimsoll_operator.controller.booking.ledger import Ledger, Promise
+from plimsoll_operator.controller.booking.places import Places, settled
+from plimsoll_operator.controller.children.children import Children, is_gated, kind_for, kind_of
+from plimsoll_operator.controller.children.course import (
     MAX_REPLAN,
     Applied,
     Course,
@@ -28,18 +32,14 @@ from plimsoll_operator.controller.course import (
     must_adopt,
     must_start_over,
 )
-from plimsoll_operator.controller.demand import Standing
-from plimsoll_operator.controller.disputes import Disputes
-from plimsoll_operator.controller.gates import Gates
-from plimsoll_operator.controller.ledger import Ledger, Promise
-from plimsoll_operator.controller.places import Places, settled
+from plimsoll_operator.controller.children.disputes import Disputes
+from plimsoll_operator.controller.children.refusals import pods_refused
+from plimsoll_operator.controller.cluster.store import ParsedObjects, StoreView
 from plimsoll_operator.controller.quarantine import Bug
 from plimsoll_operator.controller.records import Record, Records
-from plimsoll_operator.controller.refusals import pods_refused
-from plimsoll_operator.controller.report import Reporter
+from plimsoll_operator.controller.reporting.report import Reporter
+from plimsoll_operator.controller.reporting.status import child_state
 from plimsoll_operator.controller.resolving.models import Models
-from plimsoll_operator.controller.status import child_state
-from plimsoll_operator.controller.store import ParsedObjects, StoreView
 from plimsoll_operator.decision.checks.caps import Hold, growth_refused, hold
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.facts import Decide, Facts, ModelFacts, ModelUnknown

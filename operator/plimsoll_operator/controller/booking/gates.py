@@ -6,8 +6,8 @@ look at an informer that lags behind never lifts more than is booked. Raises Api
 
 from __future__ import annotations
 
-from plimsoll_operator.controller.ledger import Ledger
-from plimsoll_operator.controller.seen_pods import has_gate
+from plimsoll_operator.controller.booking.ledger import Ledger
+from plimsoll_operator.controller.booking.seen_pods import has_gate
 from plimsoll_operator.names import CAPACITY_GATE, PLAN_DIGEST_ANNOTATION
 from plimsoll_operator.ports import PODS, Key, Kube, Manifest
 

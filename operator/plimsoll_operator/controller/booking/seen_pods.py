@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 
 from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES
 from plimsoll_operator.capacity.pods import CPU, MEMORY, STORAGE, pod_requests
-from plimsoll_operator.controller.demand import Want
+from plimsoll_operator.controller.booking.demand import Want
 from plimsoll_operator.names import CAPACITY_GATE
 from plimsoll_operator.owner import deployment_of
 from plimsoll_operator.ports import Key, Manifest

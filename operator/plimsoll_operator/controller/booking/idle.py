@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from plimsoll_operator.controller.demand import BIND_SECONDS, Want
+from plimsoll_operator.controller.booking.demand import BIND_SECONDS, Want
 
 # Longer than the scheduler ever has for what is booked.
 IDLE_SECONDS: Final = BIND_SECONDS + 2.0

@@ -13,9 +13,9 @@ from typing import Final
 
 from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES
 from plimsoll_operator.capacity.pods import CPU, pod_requests
-from plimsoll_operator.controller.pod_trouble import KEY, pod_trouble
-from plimsoll_operator.controller.refusals import is_refusal, words_of
-from plimsoll_operator.controller.services import leads_to
+from plimsoll_operator.controller.booking.pod_trouble import KEY, pod_trouble
+from plimsoll_operator.controller.children.refusals import is_refusal, words_of
+from plimsoll_operator.controller.children.services import leads_to
 from plimsoll_operator.group import GROUP_INDEX_LABEL
 from plimsoll_operator.names import (
     APP_NAME_LABEL,

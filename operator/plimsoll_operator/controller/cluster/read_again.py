@@ -11,9 +11,9 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from plimsoll_operator.controller import trim
+from plimsoll_operator.controller.cluster import trim
+from plimsoll_operator.controller.cluster.store import Parsed
 from plimsoll_operator.controller.quarantine import Border, Unit, no_border
-from plimsoll_operator.controller.store import Parsed
 from plimsoll_operator.controller.work_queue import WorkQueue
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.ports import Key, Kube, Resource

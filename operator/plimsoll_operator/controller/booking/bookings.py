@@ -22,9 +22,9 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from plimsoll_operator.capacity import Booking, certain_pods, placeable, possible_pods
-from plimsoll_operator.controller.debts import Debts
-from plimsoll_operator.controller.demand import Demand, Entry, Standing, Want
-from plimsoll_operator.controller.idle import IDLE_SECONDS, Idle
+from plimsoll_operator.controller.booking.debts import Debts
+from plimsoll_operator.controller.booking.demand import Demand, Entry, Standing, Want
+from plimsoll_operator.controller.booking.idle import IDLE_SECONDS, Idle
 from plimsoll_operator.ports import Key
 
 Histogram = tuple[tuple[int, int], ...]

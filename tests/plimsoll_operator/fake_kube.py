@@ -1,4 +1,4 @@
-"""An API server in memory: the Kube protocol for tests and for trying the controller without a cluster.
+"""An API server in memory: the Kube protocol for tests of the controller, and for their benchmarks.
 
 Safe to use from several threads. Keeps what the real one guarantees and the controller relies on: resource versions that
 only grow, generations that move with the spec, uids, the status subresource apart from the spec, conflicts, a watch that

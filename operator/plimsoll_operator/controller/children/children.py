@@ -14,11 +14,11 @@ from typing import Final
 from plimsoll_operator import group
 from plimsoll_operator.api import InferenceDeployment
 from plimsoll_operator.conditions import Blocked
-from plimsoll_operator.controller.course import Applied, place_of
-from plimsoll_operator.controller.disputes import Disputes
+from plimsoll_operator.controller.booking.seen_pods import has_gate
+from plimsoll_operator.controller.children.course import Applied, place_of
+from plimsoll_operator.controller.children.disputes import Disputes
+from plimsoll_operator.controller.children.services import leads_to, straightened
 from plimsoll_operator.controller.records import Records
-from plimsoll_operator.controller.seen_pods import has_gate
-from plimsoll_operator.controller.services import leads_to, straightened
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.names import DECIDED_ANNOTATION, NAME_LABEL, TEMPLATE_DIGEST_ANNOTATION
 from plimsoll_operator.ports import DEPLOYMENTS, INFERENCE_DEPLOYMENTS, LEADER_WORKER_SETS, SERVICES, Key, Kube, Manifest, Resource

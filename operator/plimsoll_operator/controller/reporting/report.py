@@ -11,9 +11,9 @@ from collections.abc import Callable
 from datetime import datetime
 
 from plimsoll_operator.conditions import INTERNAL_ERROR, UNREAD, Invalid, Situation
-from plimsoll_operator.controller.course import Course
-from plimsoll_operator.controller.events import EventRecorder
-from plimsoll_operator.controller.status import status_of, with_bug
+from plimsoll_operator.controller.children.course import Course
+from plimsoll_operator.controller.reporting.events import EventRecorder
+from plimsoll_operator.controller.reporting.status import status_of, with_bug
 from plimsoll_operator.facts import Bypass, Facts
 from plimsoll_operator.names import BYPASS_ANNOTATION
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Kube, Manifest

@@ -9,7 +9,7 @@ from typing import Final
 
 from plimsoll_operator.api import MAX_OFFERS, ChangeStatus, InferenceDeploymentStatus, OfferStatus, PlanStatus
 from plimsoll_operator.conditions import INTERNAL_ERROR, ChildState, Invalid, Situation, conditions_of
-from plimsoll_operator.controller.refusals import pods_refused
+from plimsoll_operator.controller.children.refusals import pods_refused
 from plimsoll_operator.ports import LEADER_WORKER_SETS, Manifest
 from plimsoll_operator.verdict import Plan, Reject, Resize, Verdict
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
-from plimsoll_operator.controller.lease import LeaseElector
+from plimsoll_operator.controller.leader.lease import LeaseElector
 
 _log = logging.getLogger(__name__)
 LAST_KEYS_SECONDS: Final = 20.0

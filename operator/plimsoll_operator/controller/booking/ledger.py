@@ -20,11 +20,11 @@ from plimsoll_operator.capacity.groups import Labels
 from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES
 from plimsoll_operator.capacity.tally import bump
 from plimsoll_operator.conditions import PodsFail
-from plimsoll_operator.controller.bookings import Bookings, Histogram
-from plimsoll_operator.controller.demand import Demand, Standing, Want
-from plimsoll_operator.controller.label_keys import LabelKeys
-from plimsoll_operator.controller.pod_trouble import pods_fail
-from plimsoll_operator.controller.seen_pods import Claims, SeenPods, claims_of_stranger, uid_of
+from plimsoll_operator.controller.booking.bookings import Bookings, Histogram
+from plimsoll_operator.controller.booking.demand import Demand, Standing, Want
+from plimsoll_operator.controller.booking.label_keys import LabelKeys
+from plimsoll_operator.controller.booking.pod_trouble import pods_fail
+from plimsoll_operator.controller.booking.seen_pods import Claims, SeenPods, claims_of_stranger, uid_of
 from plimsoll_operator.decision.checks.caps import use_of_plan
 from plimsoll_operator.facts import DeploymentUse, PoolFacts, narrowed
 from plimsoll_operator.group import GROUP_INDEX_LABEL

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 from plimsoll_estimator import HfConfig, InvalidInput, Unsupported, shape_of
 from plimsoll_operator.api import ClusterModelProfile, ModelProfile, ModelProfileSpec, Unreadable
+from plimsoll_operator.controller.cluster.store import Parsed
 from plimsoll_operator.controller.quarantine import Border, Unit, no_border
-from plimsoll_operator.controller.store import Parsed
 from plimsoll_operator.controller.work_queue import WorkQueue
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.ports import CLUSTER_MODEL_PROFILES, MODEL_PROFILES, Key, Kube, Manifest, Resource

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from plimsoll_operator.capacity.groups import Labels
-from plimsoll_operator.controller.children import GROUP, SINGLE, is_gated
-from plimsoll_operator.controller.course import applied_from_child
-from plimsoll_operator.controller.ledger import Promise
-from plimsoll_operator.controller.refusals import pods_refused
+from plimsoll_operator.controller.booking.ledger import Promise
+from plimsoll_operator.controller.children.children import GROUP, SINGLE, is_gated
+from plimsoll_operator.controller.children.course import applied_from_child
+from plimsoll_operator.controller.children.refusals import pods_refused
 from plimsoll_operator.names import NAME_LABEL
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Manifest
 
