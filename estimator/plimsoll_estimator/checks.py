@@ -134,6 +134,10 @@ class Check(StrEnum):
     """A generator that attends in both directions: its empty list of caches stops the planner until 0.25 (v1/core/kv_cache_utils.py)."""
     KV_PAGE_SIZES_DIFFER = "KvPageSizesDiffer", "kv_cache_dtype", _LAYOUT
     """Pages of the layers cannot be brought to one size (v1/core/kv_cache_utils.py: unify_kv_cache_spec_page_size)."""
+    KV_CACHES_DIFFER = "KvCachesDiffer", "disable_hybrid_kv_cache_manager", _NOTHING
+    """Without groups all layers must keep one kind of cache (v1/core/kv_cache_utils.py: unify_hybrid_kv_cache_specs)."""
+    HYBRID_CACHE_UNSUPPORTED = "HybridCacheUnsupported", "disable_hybrid_kv_cache_manager", _NOTHING
+    """Groups are asked for beside what excludes them (config/vllm.py; kv_connector/factory.py: create_connector)."""
     UNKNOWN_ROPE_TYPE = "UnknownRopeType", "model_config", _NOTHING
     """The release does not know the rope scaling (layers/rotary_embedding: get_rope)."""
     ROTARY_POSITIONS_REQUIRED = "RotaryPositionsRequired", "model_config", _NOTHING

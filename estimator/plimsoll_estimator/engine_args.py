@@ -47,6 +47,10 @@ class EngineArgs:
     mamba_ssm_cache_dtype: str | None = None
     speculative_method: str | None = None
     allow_deprecated_quantization: bool | None = None
+    disable_hybrid_kv_cache_manager: bool | None = None
+    kv_events_config: Mapping[str, Any] | None = None
+    kv_transfer_config: Mapping[str, Any] | None = None
+    """What it does to the planner has a rule, what a connector itself holds has none: the flag is refused by name."""
     speculative_model_config: HfConfig | None = None
     # No arguments, but what else of the process moves memory: what its image holds, what its environment says (VLLM_USE_FLASHINFER_SAMPLER,
     # VLLM_USE_DEEP_GEMM, VLLM_DEEP_GEMM_WARMUP), and what it finds.
@@ -60,6 +64,11 @@ class EngineArgs:
     """`cold`: the start finds no compiled graphs in VLLM_CACHE_ROOT; `warm`: it finds them."""
     reads_files_whole: bool | None = None
     """The loader holds each file in memory while it reads it: `--load-format pt`, `--safetensors-load-strategy eager`."""
+
+    @property
+    def hashable(self) -> bool:
+        """Whether answers may be remembered by these arguments: none of them is a mapping."""
+        return self.limit_mm_per_prompt is None and self.kv_events_config is None and self.kv_transfer_config is None
 
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> EngineArgs:

@@ -72,6 +72,8 @@ class ResolvedArgs:
     max_cudagraph_capture_size: int
     nnodes: int = 1
     """Nodes that one replica spans (vLLM's --nnodes): ranks fill node after node, tensor parallel groups first."""
+    hybrid_kv_cache_manager: bool = True
+    """Layers that keep less than full attention get groups of their own, where the release has them; else all are planned as it."""
     shares_experts: bool = False
     """Whether data-parallel engines hold routed experts together, and so run collectives with one another."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from plimsoll_estimator.checks import Check
-from plimsoll_estimator.errors import EngineRefusal
+from plimsoll_estimator.errors import EngineRefusal, Unsupported
 from plimsoll_estimator.kv_cache.groups import KvGroup, LayerList, group_of, make_group
 from plimsoll_estimator.kv_cache.packing import packed_groups
 from plimsoll_estimator.kv_cache.specs import LayerSpec
@@ -17,17 +17,18 @@ from plimsoll_estimator.units import ceil_div
 
 
 def group_layers(
-    different: LayerList, order: Sequence[int], n_stages: int, rules: PlannerRules, *, packed: bool = False
+    different: LayerList, order: Sequence[int], n_stages: int, rules: PlannerRules, *, packed: bool = False, hybrid: bool = True
 ) -> tuple[KvGroup, ...]:
     """The groups of the whole model, projected on each stage. Empty for a model without a cache.
 
     `order`: which of the `different` kinds each layer with a cache is.
-    `packed`: the model's backends lay blocks out side by side, so pages of one block need not be equal.
+    `packed`: the model's backends lay blocks out side by side, so pages of one block need not be equal. `hybrid`: the hybrid KV cache
+    manager is on; without it all layers are planned as full attention, and EngineRefusal is raised where they cannot be.
     """
     if not order:
         return ()
     distinct = list(dict.fromkeys([spec for _, spec in different]))
-    if not rules.hybrid_groups or (not rules.chunked_groups and any(spec.kind == "chunked" for spec in distinct)):
+    if not hybrid or not rules.hybrid_groups or (not rules.chunked_groups and any(spec.kind == "chunked" for spec in distinct)):
         promoted = _promote(distinct)
         different = _exchanged(different, promoted)
         distinct = list(dict.fromkeys(promoted.values()))
@@ -37,6 +38,8 @@ def group_layers(
         return (group_of(first, stages, n_stages),)
     if all(first.same_type(spec) for spec in distinct[1:]):
         return (make_group(_each(different, order), distinct, n_stages),)
+    if not hybrid:
+        raise _not_one_kind(distinct)
     if packed:
         return packed_groups(_each(different, order), n_stages)
     unified = _unify_pages(distinct, rules)
@@ -44,6 +47,16 @@ def group_layers(
         promoted = _promote(distinct)
         return (make_group(_each(_exchanged(different, promoted), order), list(dict.fromkeys(promoted.values())), n_stages),)
     return _equal_groups(_exchanged(different, unified), order, n_stages, rules)
+
+
+def _not_one_kind(distinct: Sequence[LayerSpec]) -> EngineRefusal | Unsupported:
+    """vLLM: unify_hybrid_kv_cache_specs. How it makes one kind of latent windows was not read."""
+    if any(spec.kind in ("sliding_mla", "ring") for spec in distinct):
+        return Unsupported(Check.KV_CACHE_FAMILY, "no rule for latent windows without the hybrid KV cache manager")
+    return EngineRefusal(
+        Check.KV_CACHES_DIFFER,
+        "the hybrid KV cache manager is disabled, and the caches of this model's layers cannot be brought to one kind without it",
+    )
 
 
 def _each(different: LayerList, order: Iterable[int]) -> LayerList:

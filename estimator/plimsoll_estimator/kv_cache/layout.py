@@ -307,7 +307,7 @@ def _remembered(shape: Shape, seen: tuple[object, ...], max_model_len: int) -> _
 def _made(shape: Shape, resolved: ResolvedArgs, rules: PlannerRules, needs: ModelNeeds) -> _Blocks:
     stages = resolved.pipeline_parallel_size
     cache = model_cache(shape, resolved, rules, needs)
-    groups = group_layers(cache.kinds, cache.order, stages, rules, packed=cache.packed)
+    groups = group_layers(cache.kinds, cache.order, stages, rules, packed=cache.packed, hybrid=resolved.hybrid_kv_cache_manager)
     by_layer: tuple[tuple[tuple[LayerSpec, int], ...], ...] = ()
     if not rules.checks_by_group:
         layers = [cache.kinds[number] for number in cache.order]

@@ -18,6 +18,7 @@ from plimsoll_estimator.kept import kept_with_config
 from plimsoll_estimator.models.register import architecture_of, read
 from plimsoll_estimator.models.releases import check_registered, registered
 from plimsoll_estimator.resolve.batching import batch_sizes, capture_size, in_flight_tokens
+from plimsoll_estimator.resolve.cache_manager import groups_caches
 from plimsoll_estimator.resolve.checks import MOST_RANKS, check_batch, check_limits, check_nodes, check_parallel, positive
 from plimsoll_estimator.resolve.dtypes import resolve_dtype
 from plimsoll_estimator.resolve.engine_core import GONE as V0_GONE
@@ -107,6 +108,7 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
         max_in_flight_tokens=in_flight_tokens(tokens, pp, asynchronous, v2, version),
         max_cudagraph_capture_size=captured,
         nnodes=nodes,
+        hybrid_kv_cache_manager=groups_caches(shape, args, version),
         shares_experts=dp > 1 and shape.experts is not None,
     )
 

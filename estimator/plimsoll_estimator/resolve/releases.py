@@ -15,6 +15,13 @@ from plimsoll_estimator.releases import Releases
 
 NODES_SINCE: Final = EngineVersion(0, 11, 1)
 """vLLM starts one engine on several nodes by itself (--nnodes); before, only on a Ray cluster made beforehand."""
+_NIXL: Final = frozenset({"NixlConnector"})
+_OFFLOADING: Final = _NIXL | {"SimpleCPUOffloadConnector"}
+_MOONCAKE: Final = _OFFLOADING | {"MooncakeConnector"}
+_MULTI: Final = _MOONCAKE | {"DecodeBenchConnector", "MultiConnector", "OffloadingConnector"}
+_STORES: Final = _MULTI | {"ExampleHiddenStatesConnector", "MooncakeStoreConnector"}
+_BOTH_WAYS: Final = _STORES | {"NixlPullConnector", "NixlPushConnector"}
+_SPARSE: Final = _BOTH_WAYS | {"HiSparseConnector", "MoRIIOConnector"}
 _FIRST: Final = ("llama", "qwen")
 _SECOND: Final = (*_FIRST, "minicpm", "gpt_oss")
 _THIRD: Final = (*_SECOND, "hunyuan_vl", "hunyuan_v1_dense", "afmoe", "nemotron_h")
@@ -86,13 +93,21 @@ class ArgumentRules:
     """GPTQ with groups in activation order is no longer read (quantization/utils/gptq_utils.py)."""
     takes_e5m2_without_scheme: bool = False
     """An fp8_e5m2 cache beside compressed-tensors without a `kv_cache_scheme` is let through (attention/layer.py)."""
+    connector_stops_groups: Literal["always", "unless asked", "by its kind"] = "always"
+    """Whether a KV connector switches the hybrid KV cache manager off (config/vllm.py)."""
+    connectors_of_groups: frozenset[str] = frozenset()
+    """Connectors that work with it (kv_connector/v1: SupportsHMA), of which some only where it is asked for."""
+    events_stop_groups: bool = True
+    """So do events of the cache."""
+    eagle_stops_chunks: bool = False
+    """So does EAGLE for a model whose attention is in chunks; before, such attention was never in groups."""
     cache_dtype_must_agree: bool = False
     """A float16 or bfloat16 cache must be of the model's dtype (config/vllm.py)."""
 
 
 _RELEASES: Final = Releases(
     ArgumentRules(),
-    (EngineVersion(0, 10), {"eagle3_targets": _FIRST, "modelopt_overrides": True}),
+    (EngineVersion(0, 10), {"eagle3_targets": _FIRST, "modelopt_overrides": True, "eagle_stops_chunks": True}),
     (EngineVersion(0, 10, 1), {"limits_need_a_modality": False}),
     (EngineVersion(0, 11), {"eagle3_targets": _SECOND, "captures_gpt_oss_to_1024": True}),
     (
@@ -104,26 +119,37 @@ _RELEASES: Final = Releases(
             "always_chunks": False,
         },
     ),
+    (EngineVersion(0, 13), {"connector_stops_groups": "unless asked"}),
     (
         EngineVersion(0, 14),
         {"schedules_async": True, "schedules_pooling_async": True, "draft_models": "unknown", "marlin_capability": 75},
     ),
     (EngineVersion(0, 15), {"draft_models": "taken", "names_inc": True}),
     (EngineVersion(0, 17), {"eagle3_targets": _THIRD, "lora_vocabulary": 258048}),
-    (EngineVersion(0, 18), {"eagle3_targets": _FOURTH}),
-    (EngineVersion(0, 19), {"eagle3_targets": _FIFTH}),
-    (EngineVersion(0, 20), {"schedules_pooling_async": False, "prefix_lm_floor": True, "names_gpt_oss_mxfp4": True}),
+    (EngineVersion(0, 18), {"eagle3_targets": _FOURTH, "connectors_of_groups": _NIXL}),
+    (EngineVersion(0, 19), {"eagle3_targets": _FIFTH, "connectors_of_groups": _OFFLOADING}),
+    (
+        EngineVersion(0, 20),
+        {
+            "schedules_pooling_async": False,
+            "prefix_lm_floor": True,
+            "names_gpt_oss_mxfp4": True,
+            "events_stop_groups": False,
+            "connectors_of_groups": _MOONCAKE,
+        },
+    ),
     (EngineVersion(0, 20, 2), {"gpu_memory_utilization": 0.92}),
-    (EngineVersion(0, 21), {"v2_runner": "qwen3"}),
-    (EngineVersion(0, 22), {"names_auto_gptq": True, "eagle3_targets": None}),
-    (EngineVersion(0, 24), {"names_auto_awq": True}),
+    (EngineVersion(0, 21), {"v2_runner": "qwen3", "connectors_of_groups": _MULTI}),
+    (EngineVersion(0, 22), {"names_auto_gptq": True, "eagle3_targets": None, "connectors_of_groups": _STORES}),
+    (EngineVersion(0, 23), {"connector_stops_groups": "by its kind"}),
+    (EngineVersion(0, 24), {"names_auto_awq": True, "connectors_of_groups": _BOTH_WAYS}),
     (EngineVersion(0, 25), {"v2_runner": "dense", "v2_runner_takes_lora": True}),
     (EngineVersion(0, 26), {"counts_batches_in_flight": True, "reads_compressed_mxfp4": True, "takes_e5m2_without_scheme": True}),
     (EngineVersion(0, 28), {"caches_hybrid_prefixes": True, "captures_blackwell_to_1024": True}),
     (EngineVersion(0, 29), {"glm_fp8_cache": True}),
-    (EngineVersion(0, 30), {"v2_runner": "all", "yarn_keeps_maximum": True, "spark_is_small": True}),
+    (EngineVersion(0, 30), {"v2_runner": "all", "yarn_keeps_maximum": True, "spark_is_small": True, "connectors_of_groups": _SPARSE}),
     (EngineVersion(0, 31), {"refuses_act_order": True}),
-    (EngineVersion(0, 33), {"cache_dtype_must_agree": True}),
+    (EngineVersion(0, 33), {"cache_dtype_must_agree": True, "connectors_of_groups": _SPARSE | {"UMBPStoreConnector"}}),
 )
 
 

@@ -110,6 +110,14 @@ CHECKS: Final[Mapping[Check, tuple[str, str]]] = {  # check -> (what it means, w
         "Cache pages of the model's layers cannot be brought to one size.",
         "Use another KV cache dtype or release.",
     ),
+    Check.KV_CACHES_DIFFER: (
+        "Without the hybrid KV cache manager all layers must keep one kind of cache, and this model's do not.",
+        "Leave out what switches it off: --disable-hybrid-kv-cache-manager, or events of the cache before vLLM 0.20.",
+    ),
+    Check.HYBRID_CACHE_UNSUPPORTED: (
+        "--no-disable-hybrid-kv-cache-manager asks for caches in groups beside something that this release does not combine with them.",
+        "Leave the flag out: vLLM then decides by itself.",
+    ),
     Check.UNKNOWN_ROPE_TYPE: ("vLLM of this release does not know the model's rope scaling.", "Use a newer release."),
     Check.ROTARY_POSITIONS_REQUIRED: (
         "The class builds its vision tower with rotary positions only, and the config says otherwise.",

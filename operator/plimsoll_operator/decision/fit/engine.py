@@ -72,7 +72,7 @@ class _Shape:
 
         Raises Unsupported (no rule) and InvalidInput (bad value).
         """
-        if args.limit_mm_per_prompt is not None:  # a mapping: cannot be a key
+        if not args.hashable:
             return self._ask(args, gpu)
         key = (args, gpu)
         found = self._memo.get(key)
