@@ -37,11 +37,11 @@ from plimsoll_operator.names import (
 )
 from plimsoll_operator.overlay import RESTRICTED, lay_over, one_form
 from plimsoll_operator.pod import CACHE_MOUNT, HOME_MOUNT, SHARED_MEMORY_MOUNT, WEIGHTS_MOUNT, cpu_millis, shared_memory_bytes
+from plimsoll_operator.serving import Serving, serving_of
 from plimsoll_operator.verdict import Plan
 
 _SHARED: Final = ("mps", "time-slicing")
 MANAGED_BY: Final = {MANAGED_LABEL: MANAGED_VALUE}
-PORT: Final = 8000
 # A 400 GB checkpoint over 1 Gbit/s takes 55 minutes: pods get an hour before the kubelet gives up on a start.
 _START_SECONDS: Final = 3600
 _PROBE_PERIOD_SECONDS: Final = 10
@@ -104,14 +104,14 @@ def render_deployment(deployment: InferenceDeployment, plan: Plan, origin: Origi
 
 
 def render_service(deployment: InferenceDeployment) -> Manifest:
-    """The Service in front of the pods: OpenAI's API on port 8000."""
+    """The Service in front of the pods: OpenAI's API on the port that the engine listens on."""
     return {
         "apiVersion": "v1",
         "kind": "Service",
         "metadata": _metadata(deployment),
         "spec": {
             "selector": selector_labels(deployment),
-            "ports": [{"name": "http", "port": PORT, "targetPort": "http", "protocol": "TCP"}],
+            "ports": [{"name": "http", "port": serving_of(deployment.spec.engine).port, "targetPort": "http", "protocol": "TCP"}],
         },
     }
 
@@ -142,12 +142,13 @@ def serve_arguments(deployment: InferenceDeployment, plan: Plan) -> list[str]:
     engine = deployment.spec.engine
     model = deployment.spec.model
     on_volume = model.source is not None and model.source.persistent_volume_claim is not None
+    serving = serving_of(engine)
     out = [_model_argument(deployment)]
-    if on_volume:
+    if on_volume and not serving.named:
         out += ["--served-model-name", model.name]
-    elif plan.model_revision is not None or model.revision is not None:
+    if not on_volume and (plan.model_revision is not None or model.revision is not None):
         out += ["--revision", plan.model_revision or model.revision or ""]
-    out += ["--port", str(PORT)]
+    out += ["--port", str(serving.port)]
     sizes: dict[str, object] = {
         "tensor_parallel_size": plan.tensor_parallel_size,
         "pipeline_parallel_size": plan.pipeline_parallel_size if plan.pipeline_parallel_size > 1 else None,
@@ -237,13 +238,14 @@ def _pod_template(deployment: InferenceDeployment, plan: Plan) -> Manifest:
 def _container(deployment: InferenceDeployment, plan: Plan) -> Manifest:
     gpus = {plan.gpu_resource: str(plan.gpus_per_pod)}
     _, mounts = _volumes(deployment, plan)
+    serving = serving_of(deployment.spec.engine)
     return {
         "name": ENGINE_CONTAINER,
         "image": deployment.spec.engine.image,
         "command": ["vllm", "serve"],
         "args": [_literally(argument) for argument in serve_arguments(deployment, plan)],
         "env": _environment(deployment),
-        "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
+        "ports": [{"name": "http", "containerPort": serving.port, "protocol": "TCP"}],
         "resources": {
             "limits": dict(gpus),
             "requests": {
@@ -254,9 +256,9 @@ def _container(deployment: InferenceDeployment, plan: Plan) -> Manifest:
             },
         },
         "volumeMounts": mounts,
-        "startupProbe": _probe(period=_PROBE_PERIOD_SECONDS, failures=_START_SECONDS // _PROBE_PERIOD_SECONDS),
-        "livenessProbe": _probe(period=_PROBE_PERIOD_SECONDS, failures=6),
-        "readinessProbe": _probe(period=5, failures=3),
+        "startupProbe": _probe(serving, period=_PROBE_PERIOD_SECONDS, failures=_START_SECONDS // _PROBE_PERIOD_SECONDS),
+        "livenessProbe": _probe(serving, period=_PROBE_PERIOD_SECONDS, failures=6),
+        "readinessProbe": _probe(serving, period=5, failures=3),
         "securityContext": RESTRICTED,
     }
 
@@ -274,8 +276,10 @@ def _storage(plan: Plan) -> dict[str, str]:
     return {"ephemeral-storage": f"{ceil_div(plan.ephemeral_storage_bytes, GIB)}Gi"} if plan.ephemeral_storage_bytes else {}
 
 
-def _probe(*, period: int, failures: int) -> Manifest:
-    return {"httpGet": {"path": "/health", "port": "http"}, "periodSeconds": period, "timeoutSeconds": 5, "failureThreshold": failures}
+def _probe(serving: Serving, *, period: int, failures: int) -> Manifest:
+    """Of TLS the kubelet checks no certificate. Plain HTTP, the API's default, is not written: pods of before stay as they are."""
+    get: Manifest = {"path": "/health", "port": "http"} | ({"scheme": serving.scheme} if serving.scheme != "HTTP" else {})
+    return {"httpGet": get, "periodSeconds": period, "timeoutSeconds": 5, "failureThreshold": failures}
 
 
 def _model_argument(deployment: InferenceDeployment) -> str:

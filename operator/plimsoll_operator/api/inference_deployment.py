@@ -157,6 +157,8 @@ class EngineSpec(ApiModel):
     """Speculative decoding."""
     lora: LoraSpec | None = None
     """LoRA adapter slots."""
+    port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """Port that the server listens on, and that of the Service; 8000 when absent."""
     extra_args: Annotated[tuple[Annotated[str, Field(min_length=1, max_length=512)], ...], Field(max_length=64)] = ()
     """Further vLLM arguments. What moves memory counts; a duplicate or contradiction is refused."""
 

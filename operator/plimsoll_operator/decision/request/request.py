@@ -17,6 +17,7 @@ from plimsoll_operator.decision.request.worksheet import Worksheet, worksheet_of
 from plimsoll_operator.facts import ModelFacts, ModelUnknown
 from plimsoll_operator.overlay import HostExtra, host_extra
 from plimsoll_operator.remembered import Remembered, kept_bytes
+from plimsoll_operator.serving import check_reachable
 
 DEFAULT_MIN_MAX_MODEL_LEN: Final = 8192
 
@@ -33,7 +34,6 @@ _OWNED: Final = frozenset(
         "max_model_len", "max_num_seqs", "max_num_batched_tokens", "gpu_memory_utilization", "dtype", "kv_cache_dtype", "quantization",
     }
 )  # fmt: skip
-_OWNED_FLAGS: Final = frozenset({"--model", "--port", "--revision", "--served-model-name"})
 _NODES: Final = "nnodes"
 _OWN_IMAGE: Final = "vllm/vllm-openai"
 _EXTRA: Final[Remembered[bytes, tuple[tuple[str, Any], ...]]] = Remembered("extraArgs", 4 << 20, kept_bytes)
@@ -174,6 +174,7 @@ def _check_draft(spec: InferenceDeploymentSpec) -> None:
 
 
 def _extra(tokens: tuple[str, ...], version: EngineVersion, pinned: tuple[tuple[str, object], ...]) -> tuple[tuple[str, Any], ...]:
+    check_reachable(tokens, version)
     parsed = parse_extra_args(tokens, version, dict(pinned))
     spelled = {item.row.engine_field: item.spelling for item in parsed.given}
     for name in parsed.engine_args:
@@ -182,7 +183,4 @@ def _extra(tokens: tuple[str, ...], version: EngineVersion, pinned: tuple[tuple[
             raise InvalidInput("spec.engine.extraArgs", "--nnodes", limit)
         if name in _OWNED:
             raise InvalidInput("spec.engine.extraArgs", spelled.get(name, name), f"is set by the plan: pin {FIELD_OF[name]}")
-    for item in parsed.given:
-        if item.flag in _OWNED_FLAGS:
-            raise InvalidInput("spec.engine.extraArgs", item.spelling, f"({item.flag}) is set from the spec and cannot be given again")
     return tuple(parsed.engine_args.items())

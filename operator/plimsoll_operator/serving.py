@@ -1,0 +1,69 @@
+"""How the engine's server is reached: port, protocol, and the names that it answers to. What makes it unreachable is refused by name.
+
+Called by `render`, whose probes and Service follow, and by the decision, which refuses first. Pure; knows of vLLM the flags of its front
+end (entrypoints/openai/cli_args.py, entrypoints/launcher.py), and no memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from plimsoll_estimator import EngineVersion, InvalidInput, split_arguments
+from plimsoll_operator.api import EngineSpec
+
+DEFAULT_PORT: Final = 8000
+_EXTRA_ARGS: Final = "spec.engine.extraArgs"
+# Probes come to the pod's own address, as requests of the Service do.
+_EVERY_ADDRESS: Final = frozenset({"0.0.0.0", "::", "None", ""})
+_TLS: Final = frozenset({"--ssl-keyfile", "--ssl-certfile"})
+"""With either, uvicorn speaks TLS alone (config.py: is_ssl)."""
+_CLIENT_CERTIFICATE: Final = "2"  # ssl.CERT_REQUIRED
+_SET_BY_FIELDS: Final = {
+    "--port": "spec.engine.port",
+    "--revision": "spec.model.revision",
+}
+_NO_SERVER: Final = {
+    "--uds": "listens on a socket in the pod's file system, which neither probes nor the Service reach",
+    "--grpc": "serves no HTTP: probes and the Service would find nothing",
+    "--headless": "starts no API server: where a replica spans nodes the plan says it to its workers",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Serving:
+    """Where the server listens and what it speaks; `named`: the user says which model names it answers to."""
+
+    port: int
+    scheme: Literal["HTTP", "HTTPS"]
+    named: bool
+
+
+def serving_of(engine: EngineSpec) -> Serving:
+    """As the pods are told it. Arguments that cannot be read any more, of a plan that an older release has let pass, say nothing."""
+    try:
+        given = {item.flag for item in split_arguments(engine.extra_args, engine.engine_version)}
+    except InvalidInput:
+        given = set()
+    return Serving(
+        port=DEFAULT_PORT if engine.port is None else engine.port,
+        scheme="HTTPS" if given & _TLS else "HTTP",
+        named="--served-model-name" in given,
+    )
+
+
+def check_reachable(extra_args: Sequence[str], version: EngineVersion) -> None:
+    """Raises InvalidInput naming the flag: it is a field's to say, or nobody would reach the server."""
+    for item in split_arguments(extra_args, version):
+        written = " ".join(item.tokens)
+        if item.flag in _SET_BY_FIELDS:
+            raise InvalidInput(_EXTRA_ARGS, written, f"({item.flag}) is set from {_SET_BY_FIELDS[item.flag]}")
+        if item.flag in _NO_SERVER:
+            raise InvalidInput(_EXTRA_ARGS, written, _NO_SERVER[item.flag])
+        if item.flag == "--host" and item.values and item.values[0] not in _EVERY_ADDRESS:
+            limit = "binds one address, and probes and the Service come to the pod's own: leave it out, or write 0.0.0.0 or ::"
+            raise InvalidInput(_EXTRA_ARGS, written, limit)
+        if item.flag == "--ssl-cert-reqs" and item.values[:1] == (_CLIENT_CERTIFICATE,):
+            limit = "asks every client for a certificate, and the kubelet's probes have none: 1 asks those that have one"
+            raise InvalidInput(_EXTRA_ARGS, written, limit)

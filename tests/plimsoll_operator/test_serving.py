@@ -1,0 +1,88 @@
+"""Port, protocol and names of the server: pods and Service follow what the user says, and what nobody would reach is refused by name."""
+
+import pytest
+from tests.plimsoll_operator.decision_world import H100, Files, deployment, verdict
+
+from plimsoll_operator.render import Origin, render_deployment, render_service, serve_arguments
+from plimsoll_operator.verdict import Admit, Reject
+
+ORIGIN = Origin(generation=1, spec_digest="", replan="")
+
+
+def made(**engine):
+    """The deployment, its plan's engine container and its Service."""
+    wish = deployment(engine={"maxModelLen": 8192, **engine})
+    found = verdict(engine={"maxModelLen": 8192, **engine}, store=Files(H100))
+    assert isinstance(found, Admit), found
+    (container,) = render_deployment(wish, found.plan, ORIGIN)["spec"]["template"]["spec"]["containers"]
+    return container, render_service(wish)["spec"]["ports"][0], serve_arguments(wish, found.plan)
+
+
+SCHEMES = [  # why, arguments, what the probes speak (None: the API's default, HTTP)
+    ("plain", [], None),
+    ("a key and a certificate", ["--ssl-keyfile", "/tls/tls.key", "--ssl-certfile", "/tls/tls.crt"], "HTTPS"),
+    ("a file that holds both", ["--ssl-certfile=/tls/both.pem"], "HTTPS"),
+    ("with underscores", ["--ssl_keyfile=/tls/tls.key"], "HTTPS"),
+    ("certificates of clients who have one", ["--ssl-certfile=/tls/both.pem", "--ssl-cert-reqs=1"], "HTTPS"),
+    ("an authority alone makes no TLS", ["--ssl-ca-certs=/tls/ca.crt"], None),
+    ("every address", ["--host", "0.0.0.0"], None),
+    ("every address of both families", ["--host=::"], None),
+]
+
+
+@pytest.mark.parametrize(("why", "extra", "scheme"), SCHEMES, ids=[row[0] for row in SCHEMES])
+def test_probes_speak_what_the_server_speaks(why, extra, scheme):
+    container, _, _ = made(extraArgs=extra)
+    probes = [container[name]["httpGet"] for name in ("startupProbe", "livenessProbe", "readinessProbe")]
+    assert [probe.get("scheme") for probe in probes] == [scheme] * 3
+
+
+@pytest.mark.parametrize(("engine", "port"), [({}, 8000), ({"port": 8200}, 8200)])
+def test_container_probes_and_service_follow_the_port(engine, port):
+    container, service, arguments = made(**engine)
+    assert arguments[arguments.index("--port") + 1] == str(port)
+    assert container["ports"] == [{"name": "http", "containerPort": port, "protocol": "TCP"}]
+    assert (service["port"], service["targetPort"], container["readinessProbe"]["httpGet"]["port"]) == (port, "http", "http")
+
+
+NAMES = [
+    ("the model's own", None, [], 0),
+    ("the user's", None, ["--served-model-name", "a", "b"], 1),
+    ("of a volume the model's name", "weights", [], 1),
+    ("of a volume the user's alone", "weights", ["--served-model-name", "a"], 1),
+]
+
+
+@pytest.mark.parametrize(("why", "claim", "extra", "times"), NAMES, ids=[row[0] for row in NAMES])
+def test_a_served_name_is_said_once_and_is_the_users_where_one_is_given(why, claim, extra, times):
+    wish = deployment(engine={"maxModelLen": 8192, "extraArgs": extra})
+    if claim is not None:
+        model = {"name": wish.spec.model.name, "source": {"persistentVolumeClaim": {"claimName": claim}}}
+        wish = wish.model_copy(update={"spec": wish.spec.model_copy(update={"model": type(wish.spec.model).model_validate(model)})})
+    plan = verdict(engine={"maxModelLen": 8192, "extraArgs": extra}, store=Files(H100)).plan
+    arguments = serve_arguments(wish, plan)
+    assert arguments.count("--served-model-name") == times
+    assert arguments[len(arguments) - len(extra) :] == extra
+
+
+UNREACHABLE = [
+    ("a socket of the file system", "0.19.0", ["--uds", "/tmp/s"], "--uds", "socket"),
+    ("another protocol", "0.19.0", ["--grpc"], "--grpc", "no HTTP"),
+    ("no server at all", "0.19.0", ["--headless"], "--headless", "no API server"),
+    ("the pod's own loopback", "0.19.0", ["--host", "127.0.0.1"], "--host", "the pod's own"),
+    ("by name", "0.8.5", ["--host=localhost"], "--host", "0.0.0.0"),
+    ("one address of the pod, which nobody knows before", "0.19.0", ["--host=10.0.0.7"], "--host", "the pod's own"),
+    ("a certificate of every client", "0.19.0", ["--ssl-certfile=/a", "--ssl-cert-reqs=2"], "--ssl-cert-reqs", "have none"),
+    ("the port, which is a field", "0.19.0", ["--port", "8200"], "--port", "spec.engine.port"),
+    ("the port abbreviated", "0.19.0", ["--por=8200"], "--port", "spec.engine.port"),
+    ("the revision, which is a field", "0.19.0", ["--revision", "main"], "--revision", "spec.model.revision"),
+]
+
+
+@pytest.mark.parametrize(("why", "version", "extra", "flag", "words"), UNREACHABLE, ids=[row[0] for row in UNREACHABLE])
+def test_what_nobody_would_reach_is_refused_by_name(why, version, extra, flag, words):
+    found = verdict(version=version, engine={"maxModelLen": 8192, "extraArgs": extra}, store=Files(H100))
+    assert isinstance(found, Reject), found
+    assert (found.reason, found.field) == ("InvalidSpec", "spec.engine.extraArgs")
+    assert flag in found.message
+    assert words in found.message
