@@ -20,8 +20,8 @@ from plimsoll_estimator.resolved import Gpu, Interconnect
 from plimsoll_estimator.units import GIB, MIB
 
 _INTERCONNECTS: Final = get_args(Interconnect)
-_MIG: Final = re.compile(r"-MIG-\d+[cg]\.[\w.+]+$")
-_SUFFIXES: Final = re.compile(r"(-SHARED|-MIG-\d+[cg]\.[\w.+]+)+$")
+_MIG: Final = re.compile(r"-MIG-\d+[cg]\.[\w.+-]+$")
+_SUFFIXES: Final = re.compile(r"(-SHARED|-MIG-\d+[cg]\.[\w.+-]+)+$")
 _CAPABILITY: Final = re.compile(r"(\d{1,2})\.(\d)")
 _MAX_MEMORY_BYTES: Final = 1 << 44
 _SPREAD_BYTES: Final = int(0.3 * GIB)  # twice as far as the totals of single cards were seen to differ on Linux

@@ -177,7 +177,7 @@ def store_of(*nodes, pods=()):
     return store
 
 
-HOG = pod("hog", "l4", memory="170Gi")
+HOG = pod("hog", "l4", memory="175Gi")
 
 
 def test_free_gpus_on_a_full_host_are_not_available():
@@ -200,7 +200,7 @@ def test_a_place_that_is_free_altogether_comes_before_a_cheaper_one_whose_host_i
 
 
 def test_several_replicas_are_available_only_with_a_host_for_each():
-    (pool,) = store_of(node("w", "NVIDIA-L4", 8, 23034, host="64Gi", cpu="190")).pools
+    (pool,) = store_of(node("w", "NVIDIA-L4", 8, 23034, host="40Gi", cpu="190")).pools
     store = Files()
     store.pools = [pool]
     need = verdict(LLAMA_8B, engine={"maxModelLen": 8192}, store=store).plan.host_memory_bytes

@@ -14,7 +14,7 @@ from typing import Final
 from plimsoll_estimator import GIB
 from plimsoll_operator.capacity.groups import MAX_GPUS_PER_NODE, GpuGroup, Labels, Source
 from plimsoll_operator.capacity.labels import PRODUCT, excluding
-from plimsoll_operator.capacity.nvidia import schedulable_units
+from plimsoll_operator.capacity.nvidia import Devices, schedulable_units
 from plimsoll_operator.capacity.problems import Finding, Problem
 from plimsoll_operator.names import AMD_RESOURCE
 
@@ -40,7 +40,8 @@ def gpus(labels: Mapping[str, str], units: int) -> GpuGroup:
     product, selects = _product(labels, findings)
     pieces = _pieces(labels, findings)
     count = _devices(labels)
-    schedulable = schedulable_units(min(units, MAX_GPUS_PER_NODE * 8), count, 1 if count else pieces, findings)
+    devices = Devices(resource=AMD_RESOURCE, units=min(units, MAX_GPUS_PER_NODE * 8))
+    schedulable = schedulable_units(devices, count, 1 if count else pieces, findings)
     usable = 0 if excluding(findings[1:]) else _usable(labels, product, pieces, findings)
     return GpuGroup(
         resource=AMD_RESOURCE,

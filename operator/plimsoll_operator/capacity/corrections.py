@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from plimsoll_estimator import format_gib, known_gpus
+from plimsoll_estimator import format_gib
 from plimsoll_operator.api import GPUPool, Unreadable
 from plimsoll_operator.capacity.groups import GpuGroup, Labels, Sharing, Source
 from plimsoll_operator.capacity.labels import MIG_PRODUCT
-from plimsoll_operator.capacity.memory import compute_capability
+from plimsoll_operator.capacity.memory import compute_capability, usable_by_product
 from plimsoll_operator.capacity.problems import Finding, Problem
 
 # Doubts that an administrator's word settles, by the field that settles them.
@@ -96,8 +96,8 @@ def corrected(group: GpuGroup, by: Correction) -> GpuGroup:
         usable_memory_bytes=usable,
         memory_is_exact=exact,
         schedulable=units,
-        sharing=by.sharing or group.sharing,
-        sharing_replicas=by.sharing_replicas or (1 if by.sharing == "none" else group.sharing_replicas),
+        sharing=_sharing(group, by),
+        sharing_replicas=by.sharing_replicas or (1 if _sharing(group, by) in ("none", "mig") else group.sharing_replicas),
         compute_capability=by.compute_capability or _capability(group, product),
         source=Source.GPU_POOL,
         selects=by.selector if by.product is not None or not group.selects else group.selects,
@@ -105,13 +105,19 @@ def corrected(group: GpuGroup, by: Correction) -> GpuGroup:
     )
 
 
+def _sharing(group: GpuGroup, by: Correction) -> Sharing:
+    """What is named as a slice is one; a whole product says nothing of how it is shared."""
+    if by.sharing is None and by.product is not None and MIG_PRODUCT.search(by.product):
+        return "mig"
+    return by.sharing or group.sharing
+
+
 def _usable(group: GpuGroup, by: Correction, product: str) -> tuple[int, bool]:
     if by.usable_memory_bytes is not None:
         return by.usable_memory_bytes, True
     if product == group.product and group.usable_memory_bytes:
         return group.usable_memory_bytes, group.memory_is_exact
-    known = known_gpus().get(product)
-    return (known.total_memory_bytes, True) if known is not None else (0, False)
+    return usable_by_product(product)
 
 
 def _capability(group: GpuGroup, product: str) -> tuple[int, int] | None:

@@ -21,7 +21,10 @@ READ_PREFIXES: Final = (
     "node.kubernetes.io/instance-type",
 )  # fmt: skip
 PRODUCT: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
-MIG_PROFILE: Final = re.compile(r"\d{1,2}g\.\d{1,4}gb(?:\.[a-z.]{1,16})?")
+# A profile's +me and +gfx become .me and .gfx in a resource's name; -me is a profile of its own.
+MIG_PROFILE: Final = re.compile(r"(?:\d{1,2}c\.)?\d{1,2}g\.\d{1,4}gb(?:[.-][a-z.]{1,16})?")
+COMPUTE_INSTANCE: Final = re.compile(r"(?:^|-)\d{1,2}c\.\d{1,2}g\.")
+"""Of profiles and resources: a part of a slice's processors, beside which other parts use the slice's memory."""
 MIG_PRODUCT: Final = re.compile(rf"-MIG-{MIG_PROFILE.pattern}$")
 _WHOLE: Final = re.compile(r"\d{1,15}")
 

@@ -14,7 +14,7 @@ from plimsoll_operator.capacity.groups import MAX_MEMORY_MIB, MIN_MEMORY_MIB
 from plimsoll_operator.capacity.labels import MIG_PRODUCT
 from plimsoll_operator.capacity.problems import Finding, Problem
 
-_PROFILE_GB: Final = re.compile(r"\d{1,2}g\.(\d{1,4})gb")
+_PROFILE_GB: Final = re.compile(r"(?:\d{1,2}c\.)?\d{1,2}g\.(\d{1,4})gb")
 
 
 def usable_by_label(product: str, memory_mib: int | None, findings: list[Finding]) -> tuple[int, bool]:
@@ -73,6 +73,15 @@ def usable_by_profile(profile: str, whole_bytes: int, findings: list[Finding]) -
         findings.append(Finding(problem=Problem.MEMORY_CONTRADICTS_PRODUCT))
         return 0
     return slice_bytes
+
+
+def usable_by_product(product: str) -> tuple[int, bool]:
+    """Bytes of one GPU, or of one slice of it, by its product alone, and whether a measured table says so; 0 where nothing tells."""
+    profile = MIG_PRODUCT.search(product)
+    known = known_gpus().get(MIG_PRODUCT.sub("", product))
+    if known is None or profile is None:
+        return (known.total_memory_bytes, True) if known is not None else (0, False)
+    return usable_by_profile(profile[0].removeprefix("-MIG-"), known.total_memory_bytes, []), False
 
 
 def compute_capability(product: str) -> tuple[int, int] | None:

@@ -7,21 +7,42 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
 from plimsoll_operator.capacity import memory
 from plimsoll_operator.capacity.groups import MAX_GPUS_PER_NODE, MAX_REPLICAS, Claim, GpuGroup, Sharing, Source
-from plimsoll_operator.capacity.labels import MIG_PRODUCT, MIG_PROFILE, PRODUCT, excluding, whole_number
+from plimsoll_operator.capacity.labels import COMPUTE_INSTANCE, MIG_PRODUCT, MIG_PROFILE, PRODUCT, excluding, whole_number
 from plimsoll_operator.capacity.problems import Finding, Problem
 from plimsoll_operator.names import COUNT_LABEL, PRODUCT_LABEL, SHARED_RESOURCE, SHARING_LABEL
 
 MIG_RESOURCE: Final = re.compile(rf"nvidia\.com/mig-({MIG_PROFILE.pattern})")
 # A GPU has seven compute slices, so at most seven MIG devices.
 _SLICES: Final = 7
+_COMPUTE_INSTANCES: Final = "compute instances, which share the memory of one MIG slice"
 
 
-def whole_gpus(labels: Mapping[str, str], resource: str, units: int) -> GpuGroup:
-    """The GPUs behind `nvidia.com/gpu` (also MIG single and shared ones) as feature discovery labels them."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Devices:
+    """What a node offers of one resource: `units` are allocatable, `capacity` those that it has, healthy or not.
+
+    `beside_slices`: the labels count GPUs that are cut into slices of other resources too. `counted` is how many GPUs a less trusted
+    source says the node has, for labels that name a product and no number.
+    """
+
+    resource: str
+    units: int
+    capacity: int = 0
+    beside_slices: bool = False
+    counted: int | None = None
+
+
+def whole_gpus(labels: Mapping[str, str], devices: Devices) -> GpuGroup:
+    """The GPUs behind `nvidia.com/gpu` (also MIG single and shared ones) as feature discovery labels them.
+
+    Whoever writes a product's label by hand may leave its number out, and time-sliced cards would count as whole ones.
+    """
+    resource, units = devices.resource, devices.units
     findings: list[Finding] = []
     raw_product = labels.get(PRODUCT_LABEL, "")
     product = raw_product.removesuffix("-SHARED")
@@ -34,7 +55,11 @@ def whole_gpus(labels: Mapping[str, str], resource: str, units: int) -> GpuGroup
         findings.append(Finding(problem=Problem.MIG_INVALID))
     sharing, replicas = _sharing(labels, raw_product, resource, findings)
     count = whole_number(labels, COUNT_LABEL, findings)
-    schedulable = schedulable_units(units, count, replicas, findings)
+    if count is None:
+        count = devices.counted
+    if count is None and raw_product and units and COUNT_LABEL not in labels:
+        findings.append(Finding(problem=Problem.COUNT_UNKNOWN))
+    schedulable = schedulable_units(devices, count, replicas, findings, at_most=devices.beside_slices)
     memory_mib = whole_number(labels, "nvidia.com/gpu.memory", findings)
     usable, exact = (0, False) if excluding(findings) else memory.usable_by_label(product, memory_mib, findings)
     if sharing == "mps":
@@ -55,9 +80,12 @@ def whole_gpus(labels: Mapping[str, str], resource: str, units: int) -> GpuGroup
     )
 
 
-def mig_slices(labels: Mapping[str, str], resource: str, units: int) -> GpuGroup:
+def mig_slices(labels: Mapping[str, str], devices: Devices) -> GpuGroup:
     """MIG devices of one profile under the mixed strategy, which have a resource and labels of their own."""
     findings: list[Finding] = []
+    resource, units = devices.resource, devices.units
+    if COMPUTE_INSTANCE.search(resource):
+        findings.append(Finding(problem=Problem.SHARED_WITHOUT_STRATEGY, detail=_COMPUTE_INSTANCES))
     product = labels.get(f"{resource}.product", "")
     if not product or not PRODUCT.fullmatch(product):
         findings.append(Finding(problem=Problem.BAD_LABEL if product else Problem.NO_PRODUCT))
@@ -66,8 +94,10 @@ def mig_slices(labels: Mapping[str, str], resource: str, units: int) -> GpuGroup
     if replicas > 1:
         findings.append(Finding(problem=Problem.SHARED_WITHOUT_STRATEGY, detail="MIG slices that are shared once more"))
     count = whole_number(labels, f"{resource}.count", findings)
+    if count is None and product and f"{resource}.count" not in labels:
+        findings.append(Finding(problem=Problem.COUNT_UNKNOWN))
     memory_mib = whole_number(labels, f"{resource}.memory", findings)
-    schedulable = schedulable_units(units, count, min(replicas, MAX_REPLICAS), findings)
+    schedulable = schedulable_units(devices, count, min(replicas, MAX_REPLICAS), findings)
     usable, exact = (0, False) if excluding(findings) else memory.usable_by_label(product, memory_mib, findings)
     return GpuGroup(
         resource=resource,
@@ -85,8 +115,9 @@ def mig_slices(labels: Mapping[str, str], resource: str, units: int) -> GpuGroup
     )
 
 
-def claimed_gpus(claim: Claim, resource: str, units: int) -> GpuGroup:
+def claimed_gpus(claim: Claim, devices: Devices) -> GpuGroup:
     """The GPUs behind `nvidia.com/gpu` where only a cloud says what they are; never called exact."""
+    resource, units = devices.resource, devices.units
     findings = list(claim.findings)
     product = claim.products[0] if claim.products else ""
     if not claim.products:
@@ -95,7 +126,7 @@ def claimed_gpus(claim: Claim, resource: str, units: int) -> GpuGroup:
     elif claim.count is None:
         findings.append(Finding(problem=Problem.COUNT_UNKNOWN))
     per_gpu = claim.replicas * (_SLICES if claim.partition else 1)
-    schedulable = schedulable_units(units, claim.count, per_gpu, findings, at_most=bool(claim.partition))
+    schedulable = schedulable_units(devices, claim.count, per_gpu, findings, at_most=bool(claim.partition) or devices.beside_slices)
     usable = 0 if excluding(findings) else memory.usable_by_claim(claim.products, claim.nominal_mib, findings)
     if claim.partition and usable:
         usable = memory.usable_by_profile(claim.partition, usable, findings)
@@ -117,11 +148,13 @@ def claimed_gpus(claim: Claim, resource: str, units: int) -> GpuGroup:
     )
 
 
-def schedulable_units(units: int, count: int | None, per_gpu: int, findings: list[Finding], *, at_most: bool = False) -> int:
-    """Units the scheduler can hand out: the smaller of label and allocatable; more allocatable than labelled is no one product.
+def schedulable_units(devices: Devices, count: int | None, per_gpu: int, findings: list[Finding], *, at_most: bool = False) -> int:
+    """Units the scheduler can hand out: the smaller of label and allocatable; more of them than labelled is no one product.
 
-    `at_most`: fewer units than `count` x `per_gpu` are no sign of missing devices.
+    What is there and not allocatable now counts for that: it comes back. `at_most`: fewer units than `count` x `per_gpu` are no sign
+    of missing devices.
     """
+    units = devices.units
     if units > MAX_GPUS_PER_NODE * per_gpu or (count is not None and count > MAX_GPUS_PER_NODE):
         findings.append(Finding(problem=Problem.COUNT_ABSURD))
         return 0
@@ -131,7 +164,7 @@ def schedulable_units(units: int, count: int | None, per_gpu: int, findings: lis
     if count is None:
         return units
     expected = count * per_gpu
-    if units > expected:
+    if max(units, devices.capacity) > expected:
         findings.append(Finding(problem=Problem.MIXED_PRODUCTS))
     elif units < expected and not at_most:
         findings.append(Finding(problem=Problem.FEWER_ALLOCATABLE))
@@ -149,6 +182,8 @@ def _sharing(labels: Mapping[str, str], raw_product: str, resource: str, finding
     if MIG_PRODUCT.search(raw_product.removesuffix("-SHARED")):
         if looks_shared:
             findings.append(Finding(problem=Problem.SHARED_WITHOUT_STRATEGY, detail="MIG slices that are shared once more"))
+        if COMPUTE_INSTANCE.search(raw_product):
+            findings.append(Finding(problem=Problem.SHARED_WITHOUT_STRATEGY, detail=_COMPUTE_INSTANCES))
         return "mig", 1
     if not looks_shared:
         return "none", 1

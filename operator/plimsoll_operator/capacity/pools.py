@@ -9,13 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
-from plimsoll_estimator import format_gib, known_gpus
+from plimsoll_estimator import format_gib
 from plimsoll_operator.api import GPUPool
 from plimsoll_operator.api.base import saturated
 from plimsoll_operator.api.pool import GPUPoolSpec, GPUPoolStatus, NodesByFreeGpus
 from plimsoll_operator.capacity.clouds import steering
 from plimsoll_operator.capacity.derived import DerivedPool, Selection
 from plimsoll_operator.capacity.groups import Labels, Source
+from plimsoll_operator.capacity.labels import MIG_PRODUCT
+from plimsoll_operator.capacity.memory import usable_by_product
 from plimsoll_operator.capacity.problems import CountedFinding
 from plimsoll_operator.facts import FreeNodes, PoolFacts
 from plimsoll_operator.names import API_VERSION, GPU_RESOURCE, INDEXED_ANNOTATION, PRODUCT_LABEL, RESOURCE_ANNOTATION
@@ -145,7 +147,7 @@ def pool_facts(pool: GPUPool) -> PoolFacts:
         ephemeral_storage_bytes=storage,
         labels=tuple(sorted(labels.items())),
         taints=tuple(sorted((taint.key, taint.value, taint.effect) for taint in taints)),
-        sharing=spec.sharing or status.sharing,
+        sharing=spec.sharing or ("mig" if MIG_PRODUCT.search(spec.product or "") else status.sharing),
         sharing_replicas=spec.sharing_replicas or status.sharing_replicas,
         compute_capability=_capability(spec.compute_capability or status.compute_capability),
         cost=spec.cost if spec.cost is not None else status.cost,
@@ -168,8 +170,7 @@ def _memory(spec: GPUPoolSpec, status: GPUPoolStatus, product: str) -> tuple[int
         return spec.usable_memory_bytes, True
     if status.usable_memory_bytes:
         return status.usable_memory_bytes, status.memory_is_exact
-    known = known_gpus().get(product) if spec.declared else None
-    return (known.total_memory_bytes, True) if known is not None else (0, False)
+    return usable_by_product(product) if spec.declared else (0, False)
 
 
 def _selects(labels: dict[str, str], status: GPUPoolStatus, product: str) -> Labels:

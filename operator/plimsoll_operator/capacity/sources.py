@@ -29,8 +29,8 @@ def gpu_groups(labels: Mapping[str, str], allocatable: Mapping[str, int], capaci
     """Groups of a node from its labels (strings), allocatable and capacity of extended resources (counts); empty without GPUs."""
     claimed = claims(labels)
     slices = [resource for resource in sorted(allocatable) if nvidia.MIG_RESOURCE.fullmatch(resource)]
-    groups = [nvidia.mig_slices(labels, resource, allocatable[resource]) for resource in slices]
-    whole = _nvidia(labels, allocatable, claimed, beside_slices=bool(groups))
+    groups = [nvidia.mig_slices(labels, _devices(resource, allocatable, capacity)) for resource in slices]
+    whole = _nvidia(labels, allocatable, capacity, claimed, beside_slices=bool(groups))
     if whole is not None:
         groups.insert(0, whole)
     units = allocatable.get(AMD_RESOURCE, 0)
@@ -40,22 +40,32 @@ def gpu_groups(labels: Mapping[str, str], allocatable: Mapping[str, int], capaci
     return tuple(_with_health(group, capacity) for group in groups)
 
 
+def _devices(resource: str, allocatable: Mapping[str, int], capacity: Mapping[str, int]) -> nvidia.Devices:
+    return nvidia.Devices(resource=resource, units=allocatable.get(resource, 0), capacity=capacity.get(resource, 0))
+
+
 def _nvidia(
-    labels: Mapping[str, str], allocatable: Mapping[str, int], claimed: tuple[Claim, ...], *, beside_slices: bool
+    labels: Mapping[str, str],
+    allocatable: Mapping[str, int],
+    capacity: Mapping[str, int],
+    claimed: tuple[Claim, ...],
+    *,
+    beside_slices: bool,
 ) -> GpuGroup | None:
-    units, resource = allocatable.get(GPU_RESOURCE, 0), GPU_RESOURCE
-    if units == 0 and allocatable.get(SHARED_RESOURCE, 0):
-        units, resource = allocatable[SHARED_RESOURCE], SHARED_RESOURCE
+    shared = not allocatable.get(GPU_RESOURCE, 0) and allocatable.get(SHARED_RESOURCE, 0)
+    devices = replace(_devices(SHARED_RESOURCE if shared else GPU_RESOURCE, allocatable, capacity), beside_slices=beside_slices)
+    units = devices.units
     if PRODUCT_LABEL in labels:
         invalid = labels[PRODUCT_LABEL].endswith("-MIG-INVALID")
         labelled = labels.get(COUNT_LABEL) != "0" and not beside_slices
         if not (units or invalid or labelled):
             return None
-        return _with_disagreements(nvidia.whole_gpus(labels, resource, units), claimed, labels)
+        counted = next((claim.count for claim in claimed if claim.vendor == "nvidia" and claim.count is not None), None)
+        return _with_disagreements(nvidia.whole_gpus(labels, replace(devices, counted=counted)), claimed, labels)
     best = next((claim for claim in claimed if claim.vendor == "nvidia" and (claim.products or claim.unknown)), None)
     if best is not None and (units or not beside_slices):
-        return _with_disagreements(nvidia.claimed_gpus(best, resource, units), claimed, labels)
-    return nvidia.whole_gpus(labels, resource, units) if units else None
+        return _with_disagreements(nvidia.claimed_gpus(best, devices), claimed, labels)
+    return nvidia.whole_gpus(labels, devices) if units else None
 
 
 def _amd(labels: Mapping[str, str], units: int, claimed: tuple[Claim, ...]) -> GpuGroup:
