@@ -16,6 +16,7 @@ from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kept import kept_with_config
 from plimsoll_estimator.layers.rank import Built, Rank
 from plimsoll_estimator.models.register import architecture_of, find, read
+from plimsoll_estimator.quantization.loading import originals_bytes
 from plimsoll_estimator.quantization.methods import method_for
 from plimsoll_estimator.resolve.quantization import resolve_quantization
 from plimsoll_estimator.resolved import RankWeights, ResolvedArgs, Sight
@@ -82,5 +83,7 @@ def _stages(config: HfConfig, resolved: ResolvedArgs) -> tuple[RankWeights, ...]
         if rank.drafts_by_mtp and shape.predictions and not rank.builds_modules:
             raise Unsupported(Check.SPECULATIVE_METHOD, f"no weight rule for the prediction modules of {resolved.architecture[:120]}")
         created = rank.created_bytes
-        stages.append(RankWeights(created_bytes=created, loaded_bytes=created + rank.added_bytes))
+        loaded = created + rank.added_bytes
+        beside = originals_bytes(config, shape, resolved, created, loaded)
+        stages.append(RankWeights(created_bytes=created, loaded_bytes=loaded, largest_transient_bytes=beside))
     return tuple(stages)

@@ -50,7 +50,7 @@ def check_loading(free: int, weights: RankWeights, overhead: StageOverhead) -> R
     if loading > free:
         return Refusal(
             reason=Check.OUT_OF_MEMORY_LOADING,
-            message=f"loading the weights needs {format_gib(loading)} per GPU, {format_gib(free)} is free",
+            message=f"loading the weights needs {format_gib(loading)} per GPU, {format_gib(free)} is free" + _originals(weights),
         )
     profiling = weights.loaded_bytes + overhead.non_torch_bytes + overhead.activation_bytes
     if profiling > free:
@@ -59,6 +59,16 @@ def check_loading(free: int, weights: RankWeights, overhead: StageOverhead) -> R
             message=f"the profile run needs {format_gib(profiling)} per GPU, {format_gib(free)} is free",
         )
     return None
+
+
+def _originals(weights: RankWeights) -> str:
+    """The rest of the sentence where weights are quantised as vLLM loads them."""
+    if not weights.largest_transient_bytes:
+        return ""
+    return (
+        f"; {format_gib(weights.largest_transient_bytes)} of it are originals that this release quantises and then drops: "
+        "a checkpoint that is quantised already needs none of them"
+    )
 
 
 def check_state_blocks(captured_states: int, resolved: ResolvedArgs, plan: KvPlan) -> Refusal | None:
