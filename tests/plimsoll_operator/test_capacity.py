@@ -189,6 +189,25 @@ def test_events_leave_what_a_fresh_count_would(events, rng: random.Random):
     assert index.pools() == index_of(*nodes, pods=rest).pools()
 
 
+HELD = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 5), st.booleans(), st.booleans()), max_size=12)
+
+
+@settings(max_examples=100, deadline=None)
+@given(HELD)
+def test_what_is_asked_without_some_pods_is_what_a_count_without_them_says_and_changes_nothing(held):
+    nodes = [node(f"n{number}", labels={"zone": "ab"[number % 2]}) for number in range(3)]
+    index, rest = index_of(*nodes), index_of(*nodes)
+    for uid, (where, gpus, planned, own) in enumerate(held):
+        for one in (index, *(() if own else (rest,))):
+            one.pod_event("ADDED", pod(str(uid), f"n{where}", gpus), planned=planned)
+    before = index.pools()
+    own = [str(uid) for uid, row in enumerate(held) if row[3]]
+    booked = {pool.name: [Booking(gpus=1, pods=2)] for pool in before}
+    assert index.pools(booked, without=[*own, "nobody"]) == rest.pools(booked)
+    assert index.narrowed([("zone", "a")], booked, without=own) == rest.narrowed([("zone", "a")], booked)
+    assert index.pools() == before
+
+
 def book(histogram, bookings):
     after, booked = book_nodes((FreeNodes(gpus=gpus, nodes=nodes) for gpus, nodes in histogram), bookings)
     return by_gpus(after), booked
@@ -205,8 +224,7 @@ def test_what_fits_now_is_what_booking_would_place(histogram, gpus, pods):
     assert fits_now(histogram, gpus, pods) == (book(histogram, (Booking(gpus=gpus, pods=pods),))[1] == gpus * pods)
     index = index_of(node(), node("n2"))
     name = index.pools()[0].name
-    index.set_bookings({name: [Booking(gpus=3, pods=1)]})
-    (pool,) = index.pools()
+    (pool,) = index.pools({name: [Booking(gpus=3, pods=1)]})
     assert (pool.nodes_by_free_gpus, pool.booked_gpus, pool.free_gpus) == (((1, 1), (4, 1)), 3, 5)
 
 

@@ -1,5 +1,7 @@
 """Whatever nodes say and pods ask for, every pool can be written down: one that cannot would stop each decision of the cluster."""
 
+from types import MappingProxyType
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,9 +15,9 @@ AMOUNTS = st.sampled_from(["0", "1", "2", "1000m", "2147483647", "2147483648", "
 RESOURCES = st.fixed_dictionaries({}, optional=dict.fromkeys(("cpu", "memory", "ephemeral-storage", "nvidia.com/gpu", "pods"), AMOUNTS))
 
 
-def written(index):
+def written(index, bookings=MappingProxyType({})):
     """Every pool as the API reads it."""
-    return [parse_object(GPUPool, pool_manifest(pool)) for pool in index.pools()]
+    return [parse_object(GPUPool, pool_manifest(pool)) for pool in index.pools(bookings)]
 
 
 @pytest.mark.parametrize("gpus", ["5", "2147483648", "9223372036854775807", "1Ei"])
@@ -41,5 +43,4 @@ def test_any_pool_can_be_written_down(allocatable, asked, booked) -> None:
     pods = [pod(f"p{index}", f"n{index % 2}", gpus) for index, gpus in enumerate(asked)]
     index = index_of(*nodes, pods=pods)
     booking = Booking(gpus=4, pods=booked, host_memory_bytes=1, host_cpu_millis=1, ephemeral_storage_bytes=1)
-    index.set_bookings({pool.name: [booking] for pool in index.pools()})
-    written(index)
+    written(index, {pool.name: [booking] for pool in index.pools()})

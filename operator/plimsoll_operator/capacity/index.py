@@ -7,26 +7,26 @@ are handed in.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, Final, Literal, TypeAlias
 
 from plimsoll_operator.capacity.booking import Booking, book_nodes
 from plimsoll_operator.capacity.carriers import Carriers
-from plimsoll_operator.capacity.corrections import Correction, corrected
+from plimsoll_operator.capacity.corrections import Correction
 from plimsoll_operator.capacity.derived import DerivedPool, PoolKey, Selection, pool_name
-from plimsoll_operator.capacity.groups import GpuGroup
 from plimsoll_operator.capacity.nodes import NodeFacts, parse_node
 from plimsoll_operator.capacity.pods import PodClaim, parse_pod, pod_key
-from plimsoll_operator.capacity.problems import Finding, Problem
-from plimsoll_operator.capacity.tally import Free, Tally, bump, free_steps
+from plimsoll_operator.capacity.seats import NOTHING, Seat, Used, place_of, seat_of
+from plimsoll_operator.capacity.tally import Tally, bump
 from plimsoll_operator.facts import FreeNodes
-from plimsoll_operator.names import MIG_RESOURCE_PREFIX, PRODUCT_LABEL
+from plimsoll_operator.names import PRODUCT_LABEL
 
 EventType = Literal["ADDED", "MODIFIED", "DELETED"]
-_VALUE: Final = re.compile(r"(?:[A-Za-z0-9](?:[-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
+Bookings: TypeAlias = Mapping[str, Iterable[Booking]]
+_NONE: Final[Bookings] = MappingProxyType({})
 
 
 class _Pool:
@@ -44,50 +44,6 @@ class _Pool:
         self.tally = Tally()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Place:
-    """What one group of a node is, whatever its pods hold: worked out when the node changes, and good for every pod event after that.
-
-    `counts`: what is free of it is free for pods. `selected_by` names GPUPools.
-    """
-
-    key: PoolKey
-    counts: bool
-    findings: tuple[Finding, ...]
-    selected_by: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Seat:
-    """Where one group of a node is counted, so that it can be taken back exactly."""
-
-    place: _Place
-    free: Free
-    foreign: int
-    findings: tuple[Finding, ...]
-
-
-class _Used:
-    """What the pods of one node hold."""
-
-    __slots__ = ("cpu_millis", "foreign", "gpus", "memory_bytes", "pods", "storage_bytes")
-
-    def __init__(self) -> None:
-        self.gpus: Counter[str] = Counter()
-        self.foreign: Counter[str] = Counter()
-        self.pods = self.memory_bytes = self.cpu_millis = self.storage_bytes = 0
-
-    def add(self, claim: PodClaim, sign: int) -> None:
-        for resource, units in claim.gpus:
-            bump(self.gpus, resource, sign * units)
-            if not claim.planned:
-                bump(self.foreign, resource, sign * units)
-        self.pods += sign
-        self.memory_bytes += sign * claim.host_memory_bytes
-        self.cpu_millis += sign * claim.host_cpu_millis
-        self.storage_bytes += sign * claim.ephemeral_storage_bytes
-
-
 class _Selected:
     """What one GPUPool's selector selects: whole nodes once, their groups added up."""
 
@@ -96,9 +52,6 @@ class _Selected:
     def __init__(self) -> None:
         self.tally = Tally()
         self.gpus = 0
-
-
-_NOTHING: Final = _Used()
 
 
 class CapacityIndex:
@@ -113,14 +66,13 @@ class CapacityIndex:
         self._free_is_known = free_is_known
         self._nodes: dict[str, NodeFacts] = {}
         self._claims: dict[str, PodClaim] = {}
-        self._used: dict[str, _Used] = {}
-        self._seats: dict[str, tuple[_Seat, ...]] = {}
+        self._used: dict[str, Used] = {}
+        self._seats: dict[str, tuple[Seat, ...]] = {}
         self._at: dict[str, tuple[_Pool, ...]] = {}
         self._pools: dict[PoolKey, _Pool] = {}
         self._splits: Counter[PoolKey] = Counter()
         self._carriers = Carriers()
         self._selected: dict[str, _Selected] = {row.name: _Selected() for row in self._corrections}
-        self._bookings: dict[str, tuple[Booking, ...]] = {}
 
     @property
     def label_keys(self) -> tuple[str, ...]:
@@ -164,10 +116,6 @@ class CapacityIndex:
         for name in {claim.node for claim in (old, new) if claim is not None}:
             self._refill(name)
 
-    def set_bookings(self, bookings: Mapping[str, Iterable[Booking]]) -> None:
-        """Replace the bookings, by pool name: room for applied plans whose pods are not bound to a node yet."""
-        self._bookings = {name: tuple(rows) for name, rows in bookings.items()}
-
     def set_label_keys(self, label_keys: Iterable[str]) -> bool:
         """Split pools by these node label keys (and the product's) from now on; a change walks all nodes once. Says whether it was one."""
         keys = tuple(sorted({PRODUCT_LABEL, *label_keys}))
@@ -190,9 +138,14 @@ class CapacityIndex:
             del self._selected[name]
         return True
 
-    def pools(self) -> tuple[DerivedPool, ...]:
-        """All pools, by name; independent of the order in which events came."""
-        found = (self._derived(pool, pool.tally) for pool in self._pools.values())
+    def pools(self, bookings: Bookings = _NONE, *, without: Iterable[str] = ()) -> tuple[DerivedPool, ...]:
+        """All pools, by name; independent of the order in which events came.
+
+        `bookings` are the room, by pool name, for applied plans whose pods are not bound to a node yet; `without` are pods, by
+        `pod_key`, that are looked past. Asking changes nothing.
+        """
+        tallies = self._tallies(self._freed(without))
+        found = (self._derived(pool, tallies.get(pool.key, pool.tally), bookings) for pool in self._pools.values())
         return tuple(sorted(found, key=lambda pool: pool.name))
 
     def values_of(self, label_key: str) -> int:
@@ -204,17 +157,44 @@ class CapacityIndex:
         """GPU nodes there are."""
         return self._carriers.nodes
 
-    def narrowed(self, pairs: Iterable[tuple[str, str]]) -> dict[str, DerivedPool]:
+    def narrowed(
+        self, pairs: Iterable[tuple[str, str]], bookings: Bookings = _NONE, *, without: Iterable[str] = ()
+    ) -> dict[str, DerivedPool]:
         """Of each pool, by name, the part whose nodes have all of these labels; pools without such a node are left out.
 
-        Everything that is booked in the pool is taken to want these nodes: what is free of them is a lower bound.
+        Everything that is booked in the pool is taken to want these nodes: what is free of them is a lower bound. Else as `pools`.
         """
-        parts: dict[PoolKey, Tally] = {}
+        freed, parts = self._freed(without), dict[PoolKey, Tally]()
         for node in self._carriers.nodes_with(pairs):
-            for pool, seat in zip(self._at.get(node, ()), self._seats.get(node, ()), strict=True):
+            for pool, seat in zip(self._at.get(node, ()), freed.get(node) or self._seats.get(node, ()), strict=True):
                 parts.setdefault(pool.key, Tally()).add(seat.free, seat.findings, 1, foreign=seat.foreign)
-        found = (self._derived(self._pools[key], tally) for key, tally in parts.items())
+        found = (self._derived(self._pools[key], tally, bookings) for key, tally in parts.items())
         return {pool.name: pool for pool in found}
+
+    def _freed(self, without: Iterable[str]) -> dict[str, tuple[Seat, ...]]:
+        """Nodes of these pods by name, seated as if they were not there."""
+        gone: dict[str, list[PodClaim]] = {}
+        for uid in without:
+            if (claim := self._claims.get(uid)) is not None:
+                gone.setdefault(claim.node, []).append(claim)
+        freed: dict[str, tuple[Seat, ...]] = {}
+        for name, claims in gone.items():
+            node, seats = self._nodes.get(name), self._seats.get(name)
+            if node is not None and seats is not None:
+                used = self._used[name].without(claims)
+                freed[name] = tuple(seat_of(node, seat.place, used) for seat in seats)
+        return freed
+
+    def _tallies(self, freed: Mapping[str, tuple[Seat, ...]]) -> dict[PoolKey, Tally]:
+        """The counts of those pools that stand differently with these nodes so."""
+        changed: dict[PoolKey, Tally] = {}
+        for name, seats in freed.items():
+            for pool, before, after in zip(self._at[name], self._seats[name], seats, strict=True):
+                if before != after:
+                    tally = changed[pool.key] = changed.get(pool.key) or pool.tally.copy()
+                    tally.add(before.free, before.findings, -1, foreign=before.foreign)
+                    tally.add(after.free, after.findings, 1, foreign=after.foreign)
+        return changed
 
     def selections(self) -> tuple[Selection, ...]:
         """What each correcting GPUPool selects, by name; also those that select nothing."""
@@ -230,14 +210,13 @@ class CapacityIndex:
             for name, row in sorted(self._selected.items())
         )
 
-    def _derived(self, pool: _Pool, tally: Tally) -> DerivedPool:
+    def _derived(self, pool: _Pool, tally: Tally, booked_here: Bookings) -> DerivedPool:
         key, name = pool.key, pool.own_name if self._splits[pool.base] > 1 else pool.base_name
         rows: tuple[FreeNodes, ...] = ()
         booked = 0
         if self._free_is_known:
             rows = tally.rows(key.host)
-            bookings = self._bookings.get(name, ())
-            if bookings:
+            if bookings := booked_here.get(name):
                 rows, booked = book_nodes(rows, bookings)
         return DerivedPool(
             name=name,
@@ -256,7 +235,7 @@ class CapacityIndex:
     def _claim(self, claim: PodClaim, sign: int) -> None:
         used = self._used.get(claim.node)
         if used is None:
-            used = self._used[claim.node] = _Used()
+            used = self._used[claim.node] = Used()
         used.add(claim, sign)
         if used.pods == 0:
             del self._used[claim.node]
@@ -269,24 +248,24 @@ class CapacityIndex:
         """Work a node out anew and count it where it now belongs."""
         node = self._nodes.get(name)
         if node is not None:
-            used = self._used.get(name, _NOTHING)
+            used = self._used.get(name, NOTHING)
             selecting = tuple(row for row in self._corrections if row.selects(node.labels)) if node.groups else ()
-            self._seat(name, tuple(_seat(node, _place(node, group, self._label_keys, selecting), used) for group in node.groups))
+            self._seat(name, tuple(seat_of(node, place_of(node, group, self._label_keys, selecting), used) for group in node.groups))
 
     def _refill(self, name: str) -> None:
         """Count anew what a node's pods leave free: its pools stay the same."""
         node, old = self._nodes.get(name), self._seats.get(name)
         if node is None or old is None:
             return
-        used = self._used.get(name, _NOTHING)
-        new = tuple(_seat(node, seat.place, used) for seat in old)
+        used = self._used.get(name, NOTHING)
+        new = tuple(seat_of(node, seat.place, used) for seat in old)
         for number, (pool, before, after) in enumerate(zip(self._at[name], old, new, strict=True)):
             if before != after:
                 self._count(pool, before, number, -1)
                 self._count(pool, after, number, 1)
         self._seats[name] = new
 
-    def _seat(self, name: str, seats: tuple[_Seat, ...]) -> None:
+    def _seat(self, name: str, seats: tuple[Seat, ...]) -> None:
         old = self._seats.pop(name, ())
         pools = self._at.pop(name, ())
         if seats == old:
@@ -309,7 +288,7 @@ class CapacityIndex:
             bump(self._splits, found.base, 1)
         return found
 
-    def _count(self, pool: _Pool, seat: _Seat, number: int, sign: int) -> None:
+    def _count(self, pool: _Pool, seat: Seat, number: int, sign: int) -> None:
         """Count the node's group of this number in its pool and for the GPUPools that select the node, or take it back."""
         pool.tally.add(seat.free, seat.findings, sign, foreign=seat.foreign)
         for selector in seat.place.selected_by:
@@ -317,81 +296,3 @@ class CapacityIndex:
             selected.tally.add(seat.free, seat.findings, sign)
             selected.tally.nodes -= sign if number else 0  # a node of several groups is one node
             selected.gpus += sign * pool.key.gpus_per_node
-
-
-def _place(node: NodeFacts, group: GpuGroup, label_keys: tuple[str, ...], selecting: tuple[Correction, ...]) -> _Place:
-    by = selecting[0] if len(selecting) == 1 and not selecting[0].unreadable and _is_meant(node, group) else None
-    if by is not None:
-        group = corrected(group, by)
-    findings = list(group.findings)
-    if len(selecting) > 1:
-        names = ", ".join(row.name for row in selecting[:4])
-        findings.append(Finding(problem=Problem.SEVERAL_GPU_POOLS, detail=f"selected by GPUPools {names}: none of them is followed"))
-    findings += [Finding(problem=Problem.GPU_POOL_UNREADABLE, detail=row.unreadable) for row in selecting if row.unreadable]
-    if node.condition is not None:
-        findings.append(Finding(problem=node.condition))
-    excluded = tuple(sorted({finding.problem for finding in findings if finding.problem.excludes}))
-    key = PoolKey(
-        resource=group.resource,
-        product=group.product,
-        usable_memory_bytes=group.usable_memory_bytes,
-        memory_is_exact=group.memory_is_exact,
-        gpus_per_node=group.schedulable,
-        sharing=group.sharing,
-        sharing_replicas=group.sharing_replicas,
-        compute_capability=group.compute_capability,
-        source=group.source,
-        selects=group.selects,
-        corrected_by=by.name if by is not None else "",
-        cost=by.cost if by is not None else None,
-        taints=node.taints,
-        labels=tuple((label, node.labels[label]) for label in label_keys if _VALUE.fullmatch(node.labels.get(label, "-"))),
-        host_memory_bytes=_step_down(node.host_memory_bytes),
-        host_cpu_millis=_step_down(node.host_cpu_millis),
-        ephemeral_storage_bytes=_step_down(node.ephemeral_storage_bytes),
-        excluded_for=excluded,
-    )
-    return _Place(
-        key=key,
-        # GPUs that only lack an engine's rules are shown as free; what is not believed is not.
-        counts=node.condition is None and set(excluded) <= {Problem.VENDOR_UNSUPPORTED},
-        findings=tuple(findings),
-        selected_by=tuple(row.name for row in selecting),
-    )
-
-
-def _seat(node: NodeFacts, place: _Place, used: _Used) -> _Seat:
-    key, findings = place.key, place.findings
-    held = used.gpus.get(key.resource, 0)
-    if not key.excluded_for and (held > key.gpus_per_node or _overcommitted(node, used)):
-        findings = (*findings, Finding(problem=Problem.OVERCOMMITTED))
-    full = node.max_pods > 0 and used.pods >= node.max_pods
-    free = Free(
-        gpus=max(0, key.gpus_per_node - held) if place.counts and not full else 0,
-        memory_steps=free_steps(key.host_memory_bytes, node.host_memory_bytes - used.memory_bytes),
-        cpu_steps=free_steps(key.host_cpu_millis, node.host_cpu_millis - used.cpu_millis),
-        storage_steps=free_steps(key.ephemeral_storage_bytes, node.ephemeral_storage_bytes - used.storage_bytes),
-    )
-    # Whoever may bind a pod by hand may ask for any number in it; of a node it holds at most what the node has.
-    foreign = min(used.foreign.get(key.resource, 0), key.gpus_per_node)
-    return _Seat(place=place, free=free, foreign=foreign, findings=findings)
-
-
-def _is_meant(node: NodeFacts, group: GpuGroup) -> bool:
-    """A GPUPool speaks of the whole GPUs, or of the only group there is."""
-    return len(node.groups) == 1 or not group.resource.startswith(MIG_RESOURCE_PREFIX)
-
-
-def _overcommitted(node: NodeFacts, used: _Used) -> bool:
-    pairs = (
-        (node.host_memory_bytes, used.memory_bytes),
-        (node.host_cpu_millis, used.cpu_millis),
-        (node.ephemeral_storage_bytes, used.storage_bytes),
-    )
-    return any(0 < whole < held for whole, held in pairs)
-
-
-def _step_down(value: int) -> int:
-    """Rounded down by at most 1/16, so that nodes of one machine type, which differ by some MiB, share a pool."""
-    step = 1 << max(0, value.bit_length() - 5)
-    return value // step * step

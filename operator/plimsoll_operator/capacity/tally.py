@@ -63,6 +63,13 @@ class Tally:
             bump(self._findings, finding, sign)
         self._rows = None
 
+    def copy(self) -> Tally:
+        """Another one that counts the same, to be changed apart."""
+        other = Tally()
+        other.nodes, other.foreign_gpus, other._rows = self.nodes, self.foreign_gpus, self._rows
+        other._free, other._findings = self._free.copy(), self._findings.copy()
+        return other
+
     @property
     def free_gpus(self) -> int:
         """Free GPUs of all nodes."""

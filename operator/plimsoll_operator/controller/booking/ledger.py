@@ -9,22 +9,22 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
 from plimsoll_operator.api import MAX_POOLS, GPUPool, Unreadable
-from plimsoll_operator.capacity import Booking, CapacityIndex, DerivedPool, PoolKey, Selection, corrections_of, gpus_for
+from plimsoll_operator.capacity import Booking, CapacityIndex, DerivedPool, Selection, corrections_of, gpus_for
 from plimsoll_operator.capacity.groups import Labels
-from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES
-from plimsoll_operator.capacity.tally import bump
+from plimsoll_operator.capacity.pods import pod_key
 from plimsoll_operator.conditions import PodsFail
+from plimsoll_operator.controller.booking.beside import Beside, summed
 from plimsoll_operator.controller.booking.bookings import Bookings, Histogram
 from plimsoll_operator.controller.booking.demand import Demand, Standing, Want
 from plimsoll_operator.controller.booking.label_keys import LabelKeys
 from plimsoll_operator.controller.booking.pod_trouble import pods_fail
-from plimsoll_operator.controller.booking.seen_pods import Claims, SeenPods, claims_of_stranger, uid_of
+from plimsoll_operator.controller.booking.seen_pods import SeenPods, claims_of_stranger, uid_of
+from plimsoll_operator.controller.booking.spread import candidates, spread
 from plimsoll_operator.decision.checks.caps import use_of_plan
 from plimsoll_operator.facts import DeploymentUse, PoolFacts, narrowed
 from plimsoll_operator.group import GROUP_INDEX_LABEL
@@ -75,10 +75,7 @@ class Ledger:
         self._bookings = Bookings(clock)
         self._promises: dict[Key, Promise] = {}
         self._seen = SeenPods()
-        self._beside: dict[tuple[str, Key], Claims] = {}
-        self._asked_beside: dict[tuple[str, Key], Claims] = {}
-        self._offers: dict[Key, frozenset[str]] = {}
-        self._offered: Counter[str] = Counter()
+        self._beside = Beside(self._bookings)
         self._label_keys = LabelKeys()
         self._looked_at_keys = clock()
         self._clock = clock
@@ -91,7 +88,7 @@ class Ledger:
                 self._index.node_event("MODIFIED" if old else "ADDED", new)
             elif old is not None:
                 self._index.node_event("DELETED", old)
-            self._offer(key, new)
+            self._beside.node_changed(key, new)
             woken = self._settle()
         self.changed.set()
         self._wake(woken)
@@ -102,7 +99,7 @@ class Ledger:
             if old is not None and (new is None or uid_of(old) != uid_of(new)):
                 self._index.pod_event("DELETED", old)
             touched = self._seen.change(old, new)
-            self._claim_beside(("pod", key), claims_of_stranger(new))
+            self._beside.claim(("pod", key), claims_of_stranger(new))
             for owner in touched:
                 self._weigh(owner)
             owner_now = deployment_of(new["metadata"]) if new is not None else None
@@ -213,8 +210,8 @@ class Ledger:
             if not pairs:
                 return pools
             derived = {pool.name for pool in self._index.pools()}
-            with self._without(key):
-                parts = self._index.narrowed(pairs)
+            missing, own = self._but(key)
+            parts = self._index.narrowed(pairs, self._spread(missing, own), without=own)
         return tuple(narrowed(pool, parts.get(pool.name), pairs) if pool.name in derived else pool for pool in pools)
 
     def _unsplit(self, selector: Iterable[tuple[str, str]]) -> Labels:
@@ -244,22 +241,16 @@ class Ledger:
 
     def pools_without(self, key: Key) -> tuple[DerivedPool, ...]:
         """All pools as if this deployment had neither pods nor bookings: what it may plan on."""
-        with self._lock, self._without(key):
-            return self._index.pools()
+        with self._lock:
+            return self._booked(*self._but(key))
 
-    @contextmanager
-    def _without(self, key: Key) -> Iterator[None]:
-        """The index as if this deployment had neither pods nor bookings."""
+    def _but(self, key: Key) -> tuple[Mapping[Want, int], tuple[str, ...]]:
+        """What the others still miss, and this deployment's own pods on nodes, by `pod_key`."""
         missing = Counter(self._bookings.all_missing())
         if (mine := self._bookings.missing(key)) is not None:
             missing[mine[0]] -= mine[1]
-        for pod in self._seen.bound(key).values():
-            self._index.pod_event("DELETED", pod)
-        try:
-            self._booked(+missing)
-            yield
-        finally:
-            self._mark(key, anew=True)
+        own = (pod_key(pod["metadata"]) for pod in self._seen.bound(key).values())
+        return +missing, tuple(uid for uid in own if uid is not None)
 
     def _promise(self, key: Key, promise: Promise | None) -> None:
         planned_before = key in self._promises
@@ -275,7 +266,7 @@ class Ledger:
         promise, waiting = self._promises.get(key), self._seen.waiting(key).values()
         if promise is None:
             self._bookings.drop(key)
-            self._claim_beside(("deployment", key), _sum(row.may_take for row in waiting))
+            self._beside.claim(("deployment", key), summed(row.may_take for row in waiting))
             return
         want, bound = _want(promise.plan, promise.selector), len(self._seen.bound(key))
         # A replica over several nodes is as many pods.
@@ -284,8 +275,8 @@ class Ledger:
         visible = sum(not row.gated for row in fitting)
         # While a rollout surges, the scheduler sees more pods than are missing.
         surplus = visible - max(0, wanted - bound)
-        others = _sum(row.may_take for row in waiting if not row.fits(want))
-        self._claim_beside(("deployment", key), (*others, *(((want, surplus),) if surplus > 0 else ())))
+        others = summed(row.may_take for row in waiting if not row.fits(want))
+        self._beside.claim(("deployment", key), (*others, *(((want, surplus),) if surplus > 0 else ())))
         demand = Demand(
             want=want,
             wanted=wanted,
@@ -311,102 +302,33 @@ class Ledger:
         for number, uid in enumerate(sorted(pods)):
             self._index.pod_event("MODIFIED", pods[uid], planned=number < limit)
 
-    def _offer(self, key: Key, node: Manifest | None) -> None:
-        """Keep what kinds of GPU nodes offer; pods that wait for one that was offered by none are counted from now on."""
-        offers = frozenset(
-            name for name in (node or {}).get("status", {}).get("allocatable") or () if name.startswith(GPU_RESOURCE_PREFIXES)
-        )
-        had = self._offers.pop(key, frozenset())
-        if offers:
-            self._offers[key] = offers
-        if offers == had:
-            return
-        before = set(self._offered)
-        for by, names in ((1, offers), (-1, had)):
-            for name in names:
-                bump(self._offered, name, by)
-        if before != set(self._offered):
-            for whose, claims in tuple(self._asked_beside.items()):
-                self._claim_beside(whose, claims)
-
-    def _claim_beside(self, whose: tuple[str, Key], claims: Claims) -> None:
-        """What this pod, or this deployment's pods beyond the missing ones, may take at any moment: of what some node offers."""
-        for want, pods in self._beside.pop(whose, ()):
-            self._bookings.claim_beside(want, -pods)
-        self._asked_beside.pop(whose, None)
-        if claims:
-            self._asked_beside[whose] = claims
-        claims = tuple((self._bookings.few(want), pods) for want, pods in claims if want.resource in self._offered)
-        if claims:
-            self._beside[whose] = claims
-        for want, pods in claims:
-            self._bookings.claim_beside(want, pods)
-
     def _settle(self) -> list[Key]:
         pools: list[DerivedPool] = []
 
         def free(want: Want) -> dict[str, Histogram]:
             if not pools:
-                self._index.set_bookings({})
                 pools.extend(self._index.pools())
-            found, rows = _candidates(want, pools), want.booking(1)
+            found, rows = candidates(want, pools), want.booking(1)
             parts = self._index.narrowed(pairs) if (pairs := self._unsplit(want.selector)) else {pool.name: pool for pool in found}
             kept = {pool.name: gpus_for(parts[pool.name].free_nodes, rows) for pool in found if pool.name in parts}
             # A plan names only so many pools; who may land in the others of its product is in its way all the same.
-            beyond = _candidates(replace(want, pools=()), pools) if len(want.pools) >= MAX_POOLS else []
+            beyond = candidates(replace(want, pools=()), pools) if len(want.pools) >= MAX_POOLS else []
             return {**{pool.name: () for pool in beyond}, **kept}
 
         return self._bookings.settle(free)
 
-    def _booked(self, wanted: Mapping[Want, int]) -> tuple[DerivedPool, ...]:
-        """The index's pools with these bookings on them."""
-        self._index.set_bookings({})
-        pools = self._index.pools()
+    def _booked(self, wanted: Mapping[Want, int], without: tuple[str, ...] = ()) -> tuple[DerivedPool, ...]:
+        """All pools with these bookings on them and without these pods."""
+        return self._index.pools(self._spread(wanted, without), without=without)
+
+    def _spread(self, wanted: Mapping[Want, int], without: tuple[str, ...]) -> dict[str, list[Booking]]:
+        """Bookings by the name of the pool that they are taken from."""
         bookings: dict[str, list[Booking]] = {}
+        pools = self._index.pools(without=without) if wanted else ()
         for want, pods in sorted(wanted.items(), key=lambda row: (row[0].pools, row[0].products, row[0].resource, row[0].gpus)):
-            for name, count in _spread(want, pods, pools):
+            for name, count in spread(want, pods, pools):
                 bookings.setdefault(name, []).append(want.booking(count))
-        if not bookings:
-            return pools
-        self._index.set_bookings(bookings)
-        return self._index.pools()
-
-
-def _spread(want: Want, pods: int, pools: Iterable[DerivedPool]) -> list[tuple[str, int]]:
-    """How many of the pods each of the plan's pools takes."""
-    out: list[tuple[str, int]] = []
-    for pool in _candidates(want, pools):
-        room = sum(nodes * (free // want.gpus) for free, nodes in gpus_for(pool.free_nodes, want.booking(1)))
-        taken = min(pods, room)
-        if taken > 0:
-            out.append((pool.name, taken))
-            pods -= taken
-    return out
-
-
-def _candidates(want: Want, pools: Iterable[DerivedPool]) -> list[DerivedPool]:
-    """The plan's pools; found by product and labels when their names have changed. For pods of others, all that have the resource."""
-    pools = tuple(pools)
-    if not want.products:
-        return [pool for pool in pools if pool.key.resource == want.resource]
-    named = [pool for pool in pools if pool.name in want.pools]
-    return [pool for pool in named or (one for one in pools if _serves(one.key, want)) if _has(pool, want.selector)]
-
-
-def _has(pool: DerivedPool, selector: Labels) -> bool:
-    labels = dict(pool.key.labels)
-    return all(labels.get(key) == value for key, value in selector if key in pool.indexed_label_keys)
-
-
-def _serves(key: PoolKey, want: Want) -> bool:
-    return key.product in want.products and (key.resource, key.sharing) == (want.resource, want.sharing) and not key.excluded_for
-
-
-def _sum(claims: Iterable[Claims]) -> Claims:
-    total: Counter[Want] = Counter()
-    for rows in claims:
-        total.update(dict(rows))
-    return tuple(total.items())
+        return bookings
 
 
 def _want(plan: Plan, selector: Labels) -> Want:
