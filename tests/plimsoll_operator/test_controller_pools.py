@@ -153,4 +153,4 @@ def test_without_the_right_to_see_all_pods_nothing_is_called_free_and_it_is_said
     seen = [row["metadata"]["namespace"] for informer in cluster.controller.informers if informer.resource == PODS
             for row in informer.values()]  # fmt: skip
     assert seen == ["team-a"]
-    assert "free" not in {state for series in cluster.controller.pools() for state, _ in series.gpus}
+    assert "free" not in {state for series in cluster.controller.series.pools() for state, _ in series.gpus}

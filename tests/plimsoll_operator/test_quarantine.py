@@ -139,7 +139,7 @@ def test_a_bug_at_one_event_stops_one_object_which_is_told_again_later():
             raise Broken
         taken(key, old, new)
 
-    listener = next(row for row in world.controller._listeners if row._resource == NODES)
+    listener = next(row for row in world.controller._changes.listeners if row._resource == NODES)
     listener._change = node_changed
     for name in ("n1", "n2"):
         world.kube.create(NODES, gpu_node(name, 4))
@@ -160,7 +160,7 @@ def test_an_object_that_is_gone_before_it_was_taken_is_not_told_again():
         if len(told) == 1:
             raise Broken
 
-    listener = next(row for row in world.controller._listeners if row._resource == NODES)
+    listener = next(row for row in world.controller._changes.listeners if row._resource == NODES)
     listener._change = change
     world.kube.create(NODES, gpu_node("n9", 1))
     world.hear()
