@@ -335,7 +335,8 @@ def _obstacle(situation: Situation) -> tuple[str, str] | None:
         return ("PodsRefused", f"the API server refuses the pods: {child.pods_refused.message}")
     fails = situation.pods_fail
     if fails is not None and (child is None or not _rolled_out(situation, child)):
-        return (fails.reason, f"{fails.pods} pod{'s' * (fails.pods != 1)}: {fails.message}. {_NEXT_STEPS[fails.reason]}")
+        cause = fails.message if fails.message.endswith(".") else f"{fails.message}."
+        return (fails.reason, f"{fails.pods} pod{'s' * (fails.pods != 1)}: {cause} {_NEXT_STEPS[fails.reason]}")
     if child is not None and child.deadline_exceeded:
         return ("ProgressDeadlineExceeded", "the rollout made no progress within its deadline")
     return None

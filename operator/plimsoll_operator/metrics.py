@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Final, Literal, Protocol
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, exposition
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, exposition
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -139,6 +140,23 @@ class Recorder:
 
     def render(self) -> bytes:
         """The registry in Prometheus' text format 0.0.4 (CONTENT_TYPE)."""
+        return exposition.generate_latest(self._registry)
+
+
+class CertificateRecorder:
+    """What the process that keeps the webhook's certificate measures."""
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        name = "plimsoll_webhook_certificate_not_after_timestamp_seconds"
+        self._not_after = Gauge(name, "When the webhook's serving certificate ends, in seconds since 1970.", registry=self._registry)
+
+    def not_after(self, at: datetime) -> None:
+        """What serves ends then."""
+        self._not_after.set(at.timestamp())
+
+    def render(self) -> bytes:
+        """The exposition text."""
         return exposition.generate_latest(self._registry)
 
 

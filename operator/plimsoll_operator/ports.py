@@ -64,6 +64,10 @@ VALIDATING_ADMISSION_POLICIES: Final = Resource(
 VALIDATING_ADMISSION_POLICY_BINDINGS: Final = Resource(
     "admissionregistration.k8s.io", "v1", "validatingadmissionpolicybindings", "ValidatingAdmissionPolicyBinding", namespaced=False
 )
+SECRETS: Final = Resource("", "v1", "secrets", "Secret")
+VALIDATING_WEBHOOK_CONFIGURATIONS: Final = Resource(
+    "admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations", "ValidatingWebhookConfiguration", namespaced=False
+)
 LEASES: Final = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 
 

@@ -223,6 +223,10 @@ def _pod_template(deployment: InferenceDeployment, plan: Plan) -> Manifest:
         "terminationGracePeriodSeconds": 60,
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
     }
+    if plan.pod_form >= 1 and not (deployment.spec.template and deployment.spec.template.sidecars):
+        # The kernel keeps from a namespace's first process every signal that it has no handler for, and vLLM has none while it loads:
+        # it would hold its GPUs for the whole grace period. Sidecars would see its processes and their environment.
+        spec["shareProcessNamespace"] = True
     if placement.node_selector:
         spec["nodeSelector"] = dict(sorted(placement.node_selector.items()))
     if placement.priority_class_name is not None:
@@ -260,6 +264,8 @@ def _container(deployment: InferenceDeployment, plan: Plan) -> Manifest:
         "livenessProbe": _probe(serving, period=_PROBE_PERIOD_SECONDS, failures=6),
         "readinessProbe": _probe(serving, period=5, failures=3),
         "securityContext": RESTRICTED,
+        # The end of the log of an engine that failed, at most 2 KiB, in the pod's status.
+        **({"terminationMessagePolicy": "FallbackToLogsOnError"} if plan.pod_form >= 1 else {}),
     }
 
 

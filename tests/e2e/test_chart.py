@@ -1,11 +1,14 @@
 """The chart on a real API server: its objects are accepted, and its rights are the smallest that work."""
 
+import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
 from tests.controlplane import FAKE_GPU_NODES, Cluster, ControlPlane
 from tests.controlplane.cluster import Json, KubectlError, wait_until
+from tests.controlplane.plane import free_ports
 from tests.e2e.installation import CHART, GROUP, NAMESPACE, RELEASE, apply, manifests
 
 pytestmark = pytest.mark.e2e
@@ -273,6 +276,30 @@ def test_a_url_without_its_authority_is_refused_by_name(cluster: Cluster) -> Non
         manifests(cluster, "webhook.url=https://127.0.0.1:1/validate")
 
 
+def keep_certificate(plane: ControlPlane) -> None:
+    """The process of the chart's certificates.yaml, with its own account's token."""
+    health, metrics = free_ports(2)
+    names = [f"--secret={RELEASE}-webhook-certificate", f"--registration={RELEASE}", f"--service={RELEASE}-webhook"]
+    ports = [f"--health-port={health}", f"--metrics-port={metrics}"]
+    environment = {**plane.environment(plane.kubeconfig_for(NAMESPACE, f"{RELEASE}-certificates")), "PYTHONUNBUFFERED": "1"}
+    program = [sys.executable, "-m", "plimsoll_operator.controller.certificates", f"--namespace={NAMESPACE}", *names, *ports]
+    plane.processes.start("certificates", program, env=environment)
+
+
+def versions(plane: ControlPlane) -> dict[str, str]:
+    """What the release has made, and the version at which each object is but for its status."""
+    kinds = "secrets,services,serviceaccounts,deployments,poddisruptionbudgets,roles,rolebindings"
+    wide = "clusterroles,clusterrolebindings,validatingwebhookconfigurations,validatingadmissionpolicies,flowschemas,crd"
+    found = [*plane.get(kinds, "-n", NAMESPACE)["items"], *plane.get(wide)["items"]]
+    ours = [one for one in found if (one["metadata"].get("labels") or {}).get("app.kubernetes.io/name") == "plimsoll"]
+    for one in ours:
+        one.pop("status", None)
+        one["metadata"].pop("managedFields", None)
+        if one["kind"] in ("Deployment", "PodDisruptionBudget", "FlowSchema", "CustomResourceDefinition", "ValidatingAdmissionPolicy"):
+            one["metadata"].pop("resourceVersion")  # their status moves it
+    return {f"{one['kind']}/{one['metadata']['name']}": json.dumps(one, sort_keys=True) for one in ours}
+
+
 def test_helm_installs_upgrades_and_uninstalls(tmp_path: Path) -> None:
     """On a control plane of its own: the release's life, with kwok in place of the image."""
     release = (RELEASE, CHART, "--namespace", NAMESPACE)
@@ -280,14 +307,33 @@ def test_helm_installs_upgrades_and_uninstalls(tmp_path: Path) -> None:
         plane.add_nodes(FAKE_GPU_NODES[:1])
         plane.helm("install", *release, "--create-namespace", "--wait", "--timeout=180s")
         assert plane.get("fitpolicies")["items"][0]["metadata"]["name"] == "default"
-        secret = ("secret", f"{RELEASE}-webhook-tls", "-n", NAMESPACE)
-        certificate = plane.get(*secret)["data"]
-        bundles = [webhook["clientConfig"]["caBundle"] for webhook in plane.get("validatingwebhookconfiguration", RELEASE)["webhooks"]]
-        assert bundles == [certificate["ca.crt"]] * 2
+        secret = ("secret", f"{RELEASE}-webhook-certificate", "-n", NAMESPACE)
+
+        def bundles() -> list[str]:
+            hooks = plane.get("validatingwebhookconfiguration", RELEASE)["webhooks"]
+            return [hook["clientConfig"].get("caBundle", "") for hook in hooks]
+
+        assert (bundles(), plane.get(*secret).get("data")) == (["", ""], None)
+        keep_certificate(plane)
+        certificate = wait_until(lambda: plane.get(*secret).get("data"), "the certificate to be made with the chart's own rights")
+        wait_until(lambda: bundles() == [certificate["ca.crt"]] * 2, "the API server to be told to trust it")
         plane.kubectl("patch", "fitpolicy", "default", "--type=merge", "-p", '{"spec":{"mode":"Warn"}}')
 
         plane.helm("upgrade", *release, "--set", "webhook.replicas=3", "--wait", "--timeout=180s")
         assert plane.get(*secret)["data"] == certificate, "an upgrade keeps the certificate that serves now"
+        assert bundles() == [certificate["ca.crt"]] * 2, "and that the API server trusts it"
+        before = versions(plane)
+        for way in ((), ("--server-side", "--force-conflicts")):  # as kubectl and as a GitOps tool apply it, after helm
+
+            def apply(way: tuple[str, ...] = way) -> dict[str, str]:
+                rendered = plane.helm("template", *release, "--set", "webhook.replicas=3", "--no-hooks")
+                plane.kubectl("apply", *way, "-n", NAMESPACE, "-f", "-", stdin=rendered)
+                return versions(plane)
+
+            settled = apply()
+            assert apply() == settled, "what is rendered anew and applied again changes no object"
+            assert before.keys() == settled.keys()
+        assert (plane.get(*secret)["data"], bundles()) == (certificate, [certificate["ca.crt"]] * 2)
         assert plane.get("fitpolicy", "default")["spec"]["mode"] == "Warn", "an upgrade keeps the administrator's policy"
         assert plane.get("deployment", f"{RELEASE}-webhook", "-n", NAMESPACE)["status"]["readyReplicas"] == 3
 

@@ -23,6 +23,7 @@ from tests.plimsoll_operator.checkpoints import write_checkpoint
 
 pytestmark = pytest.mark.e2e
 PROGRAMS = ("controller", "webhook")
+DEPLOYED = (*PROGRAMS, "certificates")
 VALUES = ("--set", f"nodeSelector.kubernetes\\.io/hostname={NAME}", "--set", "hub.offline=true")  # kwok would only pretend to run them
 
 
@@ -40,11 +41,11 @@ def pods(node: RealNode, program: str) -> list[Json]:
 
 
 def restarts(node: RealNode) -> int:
-    return sum(row["restartCount"] for program in PROGRAMS for pod in pods(node, program) for row in pod["status"]["containerStatuses"])
+    return sum(row["restartCount"] for program in DEPLOYED for pod in pods(node, program) for row in pod["status"]["containerStatuses"])
 
 
 def rolled_out(node: RealNode) -> None:
-    for program in PROGRAMS:
+    for program in DEPLOYED:
         status = ("rollout", "status", f"deployment/{RELEASE}-{program}", "-n", NAMESPACE, "--timeout=120s")
         node.kubectl(*status, timeout_s=130)
 
@@ -247,6 +248,58 @@ def test_no_review_fails_while_the_webhook_is_replaced_pod_by_pod(node: RealNode
     assert asking.asked > 50
     assert asking.refused == []
     assert restarts(node) == 0
+
+
+def bundle(node: RealNode) -> str:
+    return str(node.get("validatingwebhookconfiguration", RELEASE)["webhooks"][0]["clientConfig"].get("caBundle", ""))
+
+
+def test_applying_what_is_rendered_anew_changes_nothing_and_admission_goes_on(node: RealNode) -> None:
+    """As GitOps does: `helm template | kubectl apply`, again and again."""
+    kinds = (
+        "secrets,configmaps,services,serviceaccounts,roles,rolebindings,validatingwebhookconfigurations,clusterroles,clusterrolebindings"
+    )
+
+    def apply() -> str:
+        rendered = node.helm("template", RELEASE, CHART, "--namespace", NAMESPACE, "--no-hooks", *VALUES, "--set", "webhook.drainSeconds=6")
+        return node.kubectl("apply", "--server-side", "--force-conflicts", "-n", NAMESPACE, "-f", "-", stdin=rendered).stdout
+
+    def versions() -> dict[str, str]:
+        found = node.get(kinds, "-A", "-l", f"app.kubernetes.io/instance={RELEASE}")["items"]
+        return {f"{one['kind']}/{one['metadata']['name']}": one["metadata"]["resourceVersion"] for one in found}
+
+    apply()
+    rolled_out(node)
+    before, trusted = versions(), bundle(node)
+    pods_before = {pod["metadata"]["uid"] for program in DEPLOYED for pod in pods(node, program)}
+    for _ in range(3):
+        apply()
+        assert asks_in_vain(node) == []
+    assert versions() == before
+    assert bundle(node) == trusted != ""
+    assert {pod["metadata"]["uid"] for program in DEPLOYED for pod in pods(node, program)} == pods_before
+
+
+def test_a_certificate_that_is_made_anew_fails_no_review(node: RealNode) -> None:
+    """Somebody empties the Secret: the new authority is trusted beside the old one, and pods serve by it when its files reach them."""
+    secret, before = ("secret", f"{RELEASE}-webhook-certificate", "-n", NAMESPACE), bundle(node)
+    asking = Asking(node)
+    try:
+        node.kubectl("patch", *secret, "--type=merge", "-p", '{"data": null}')
+        made = wait_until(lambda: node.get(*secret).get("data", {}).get("ca.crt"), "a new certificate")
+        wait_until(lambda: bundle(node) != before, "the API server to be told to trust it too")
+        for pod in pods(node, "webhook"):
+
+            def renewed(name: str = pod["metadata"]["name"]) -> bool:
+                return "serving a renewed certificate" in node.kubectl("logs", name, "-n", NAMESPACE).stdout
+
+            wait_until(renewed, "the kubelet to bring the files", timeout_s=150, every_s=1)
+        time.sleep(3)
+    finally:
+        asking.end()
+    print(f"\n{asking.asked} reviews while the certificate was replaced")
+    assert made != before
+    assert asking.refused == []
 
 
 def test_without_a_webhook_creation_is_refused_and_what_runs_runs_on(node: RealNode) -> None:

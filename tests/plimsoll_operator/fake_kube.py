@@ -240,8 +240,9 @@ def _merged(old: Manifest, patch: Manifest) -> Manifest:
     for key, value in patch.items():
         if value is None:
             out.pop(key, None)
-        elif isinstance(value, dict) and isinstance(out.get(key), dict):
-            out[key] = _merged(out[key], value)
+        elif isinstance(value, dict):  # RFC 7386: of a new object too, null is nothing
+            present = out.get(key)
+            out[key] = _merged(present if isinstance(present, dict) else {}, value)
         else:
             out[key] = _received(value)
     return out

@@ -38,6 +38,11 @@ def runs(**more: object) -> Manifest:
     return {"name": "vllm", "image": IMAGE, "restartCount": 0, "ready": False, "state": {"running": {}}, **more}
 
 
+LOG = """(EngineCore_0 pid=274) ERROR torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.
+(APIServer pid=1)   File "/usr/local/lib/python3.12/dist-packages/vllm/v1/engine/utils.py", line 740, in wait_for_engine_startup
+(APIServer pid=1)     raise RuntimeError("Engine core initialization failed. "
+(APIServer pid=1) RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}
+"""
 BACK_OFF = {"lastState": ended(1), "restartCount": 1}
 TOLD = [
     pytest.param(pod(), None, "", id="a pod of which nothing is known"),
@@ -63,6 +68,12 @@ TOLD = [
         "EngineEnds",
         "ValueError: too long",
         id="its words",
+    ),
+    pytest.param(
+        pod(runs(lastState=ended(1, message=LOG), restartCount=2)),
+        "EngineEnds",
+        "last words: torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.",
+        id="the error of a log that tells most",
     ),
     pytest.param(pod(waits(*IN_TURNS[0]), deletionTimestamp="2026-01-01T00:00:00Z"), None, "", id="one that goes"),
 ]

@@ -255,3 +255,14 @@ STEERED = [
 @pytest.mark.parametrize(("why", "selectors", "expected"), STEERED, ids=[row[0] for row in STEERED])
 def test_pods_are_steered_by_the_labels_of_the_plan_s_nodes(why: str, selectors: Any, expected: Any) -> None:
     assert terms(replace(PLAN, node_selectors=selectors)) == expected
+
+
+def test_pods_of_an_earlier_plan_keep_their_form_and_new_ones_can_be_stopped_while_they_load() -> None:
+    before, now = (deployment(replace(PLAN, pod_form=form))["spec"]["template"]["spec"] for form in (0, 1))
+    assert "shareProcessNamespace" not in before
+    assert "terminationMessagePolicy" not in before["containers"][0]
+    assert now["shareProcessNamespace"] is True
+    assert now["containers"][0]["terminationMessagePolicy"] == "FallbackToLogsOnError"
+    assert replace(PLAN, pod_form=1).digest == PLAN.digest, "an upgrade proposes no other plan"
+    beside = deployment(replace(PLAN, pod_form=1), template={"sidecars": [{"name": "proxy", "image": "example.com/proxy:1"}]})
+    assert "shareProcessNamespace" not in beside["spec"]["template"]["spec"], "a sidecar sees no process of the engine"

@@ -33,7 +33,7 @@ from plimsoll_operator.api.model_source import (
     SecretKeyRef,
 )
 from plimsoll_operator.api.parse import KINDS, ApiError, Cause, parse_inference_deployment, parse_object
-from plimsoll_operator.api.plan import MAX_PLAN_TEXT, MAX_POOLS, MemoryByComponent, Plan, PlanStatus, PredictedMemory
+from plimsoll_operator.api.plan import MAX_PLAN_TEXT, MAX_POOLS, POD_FORM, MemoryByComponent, Plan, PlanStatus, PredictedMemory
 from plimsoll_operator.api.policy import (
     MOST_EXTRAPOLATED_MINORS,
     CalibrationTrust,
@@ -82,6 +82,7 @@ __all__ = [
     "MOVABLE_FIELDS",
     "NOT_YET",
     "OWNED_PATHS",
+    "POD_FORM",
     "ApiError",
     "CalibrationTrust",
     "Cause",

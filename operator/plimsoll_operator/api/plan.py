@@ -62,6 +62,8 @@ _LabelSets = Annotated[
     ),
 ]
 _REQUIRED: Final = Recorded(required=True)
+POD_FORM: Final = 1
+"""Of plans made now. 1: the engine hears a signal while it loads, and the end of its log is its last words (render.py)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +193,8 @@ class Plan:
     """Host memory that spec.template adds to it."""
     template_cpu_millis: Tokens = 0
     """CPU that spec.template adds to the pod, in thousandths."""
+    pod_form: Annotated[Count, Recorded(in_digest=False)] = 0
+    """Form of the pods beyond their sizes, counted up by releases that change it: pods of earlier plans stay as they are."""
     ephemeral_storage_bytes: Bytes = 0
     """Ephemeral storage of the pod: downloaded weights, written caches and scratch volumes."""
     predicted: Annotated[

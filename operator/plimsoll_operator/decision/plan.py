@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Final
 
 from plimsoll_estimator import ResolvedArgs
-from plimsoll_operator.api import MAX_POOLS, Plan, PredictedMemory
+from plimsoll_operator.api import MAX_POOLS, POD_FORM, Plan, PredictedMemory
 from plimsoll_operator.decision.fit import host, utilisation
 from plimsoll_operator.decision.fit.fit import kv_tokens
 from plimsoll_operator.decision.fit.kv_demand import fullest, needed_kv_bytes, needed_kv_tokens
@@ -65,6 +65,7 @@ def make_plan(found: Found, model: ModelFacts) -> Plan:
         ephemeral_storage_bytes=found.pod.ephemeral_storage_bytes,
         available_now=found.candidate.available,
         nodes_per_replica=layout.nodes,
+        pod_form=POD_FORM,
         may_surge=found.may_surge,
         node_selectors=_node_selectors(pools),
     )

@@ -22,6 +22,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 PAUSE = "plimsoll.test/pause:1"
 BASE = "docker.io/library/python:3.11-slim"
+ENGINE = "docker.io/vllm/vllm-openai:v0.32.0"
 PREPARED = "PLIMSOLL_NODE_IMAGES"
 OPERATOR = "docker.io/plimsoll/operator:0.1.0"
 _MOST_LAYERS_BYTES = 6 << 30
@@ -103,6 +104,19 @@ def operator() -> Path:
     return _made("operator", _key(base().name, *(ROOT / name for name in _SOURCES)), _build_operator)
 
 
+def engine() -> Path:
+    """What stands in for vLLM's own image: a `vllm` without an engine."""
+
+    def make(archive: Path) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            context = Path(name)
+            shutil.copy(HERE / "engine.py", context / "vllm")
+            (context / "Dockerfile").write_text(f"FROM {BASE}\nCOPY --chmod=755 vllm /usr/local/bin/vllm\n")
+            _build(context / "Dockerfile", context, ENGINE, archive)
+
+    return _made("engine", _key(base().name, HERE / "engine.py"), make)
+
+
 def _pip_settings() -> str:
     """pip's settings of this machine (index, authorities) as a file: in the build alone, and not in the image."""
     listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True).stdout
@@ -135,13 +149,17 @@ class _Buildah:
 
 
 def _build_operator(archive: Path) -> None:
+    _build(ROOT / "deploy" / "Dockerfile", ROOT, OPERATOR, archive)
+
+
+def _build(dockerfile: Path, context: Path, name: str, archive: Path) -> None:
     """Layers are kept: when sources change, packages need not be installed again."""
     folder = archive.parent / "buildah"
     with _locked("node-buildah"):
         if folder.exists() and sum(path.lstat().st_size for path in folder.rglob("*")) > _MOST_LAYERS_BYTES:
             shutil.rmtree(folder)
         folder.mkdir(exist_ok=True)
-        _Buildah(folder).build(ROOT / "deploy" / "Dockerfile", ROOT, OPERATOR, archive)
+        _Buildah(folder).build(dockerfile, context, name, archive)
 
 
 def handed() -> dict[str, Path]:
@@ -154,4 +172,4 @@ def handed() -> dict[str, Path]:
 def obtain() -> dict[str, Path]:
     """All images by their names, built where they are not there. Raises AssetsError with the end of what the tool said."""
     os.environ["PATH"] = f"{os.environ['PATH']}:/usr/sbin:/sbin"
-    return {PAUSE: pause(), OPERATOR: operator()}
+    return {PAUSE: pause(), OPERATOR: operator(), ENGINE: engine()}

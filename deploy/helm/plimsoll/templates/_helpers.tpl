@@ -20,7 +20,18 @@ service:
   path: /validate
   port: 443
 {{- end }}
-caBundle: {{ .caBundle | quote }}
+{{- with .caBundle }}
+caBundle: {{ . | quote }}
+{{- end }}
+{{- end }}
+
+{{- /* Whether the chart's own process makes the webhook's certificate and keeps the registration's caBundle; empty where it does not. */ -}}
+{{- define "plimsoll.keepsCertificate" -}}
+{{- with .Values.webhook }}
+{{- if and $.Values.processes.enabled (not (or .url .caBundle .tls.existingSecret .tls.injectCaFrom)) -}}
+true
+{{- end }}
+{{- end }}
 {{- end }}
 
 {{- define "plimsoll.podSecurity" -}}

@@ -37,6 +37,9 @@ _CONTAINER: Final = frozenset(
 _BACK_OFF: Final = "CrashLoopBackOff"
 # The kubelet says the same in turns: what went wrong, and that it waits after what went wrong.
 _WAITS: Final = re.compile(r'^Back-off pulling image "[^"]*"(: ErrImagePull: ?)?')
+_ERROR: Final = re.compile(r"\b(?:[A-Za-z_]+[.])*[A-Z][A-Za-z]*(?:Error|Exception): .*")
+_ELSEWHERE: Final = "See root cause above"
+"""Of vLLM's server, when its engine's process has ended (vllm/v1/engine/utils.py)."""
 _SEVERAL: Final = 2
 """So many ends in a row are no accident: whatever ended a first start may have passed."""
 
@@ -75,7 +78,7 @@ def _of_container(row: Mapping[str, Any]) -> tuple[PodsFailReason, str] | None:
 
 def _end(name: str, ended: Mapping[str, Any]) -> str:
     code, why = ended.get("exitCode"), str(ended.get("reason") or "")
-    said = str(ended.get("message") or "").strip()
+    said = _last_words(str(ended.get("message") or ""))
     if why == "OOMKilled":
         how = "it took more host memory than it may have (OOMKilled)"
     elif code == 0:
@@ -85,6 +88,13 @@ def _end(name: str, ended: Mapping[str, Any]) -> str:
     else:
         how = f"it ended with status {code}"
     return f"container {name} ends again and again: {how}" + (f"; its last words: {said}" if said else "")
+
+
+def _last_words(text: str) -> str:
+    """Of the end of a log what tells most: its first error that does not point to another one above, else its last line."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    told = [found[0] for line in lines if (found := _ERROR.search(line)) and _ELSEWHERE not in line]
+    return told[0] if told else (lines[-1] if lines else "")
 
 
 def pods_fail(pods: Iterable[Manifest]) -> PodsFail | None:
