@@ -14,9 +14,9 @@ from tests.plimsoll_operator.webhook_world import MemoryStore, manifest, review
 
 from plimsoll_estimator import EngineArgs, EngineVersion, gpu_from, prepare
 from plimsoll_estimator.catalogue import lookup
-from plimsoll_operator import gather
 from plimsoll_operator.decision import decide
 from plimsoll_operator.decision.fit import engine
+from plimsoll_operator.gather import shapes
 from plimsoll_operator.remembered import Remembered, all_figures
 from plimsoll_operator.webhook.judge import judge
 from plimsoll_operator.webhook.review import parse_review
@@ -40,7 +40,7 @@ def dry_run(number: int, filling: object) -> bytes:
 def test_distinct_dry_runs_keep_no_more_than_the_budgets(why: str, filling: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The budgets are cut to a few MiB, so that a dozen dry runs show what hundreds keep of the real ones."""
     forget()
-    monkeypatch.setattr(gather, "_SHAPES", Remembered("shapes", 2 << 20, lambda shape: shape.kept_bytes))
+    monkeypatch.setattr(shapes, "_SHAPES", Remembered("shapes", 2 << 20, lambda shape: shape.kept_bytes))
     monkeypatch.setattr(engine, "_SHAPES", Remembered("engines", 2 << 20, lambda shape: shape.kept_bytes))
     store = MemoryStore()
     judge(parse_review(dry_run(0, filling)), store, decide)
@@ -76,8 +76,8 @@ def test_what_is_said_of_a_config_s_weight_is_at_least_half_of_it(why: str, valu
     """With the shape and what a search asks of it; Python itself is asked what is kept."""
     text, gpu = json.dumps(values, separators=(",", ":")), gpu_from("NVIDIA-H100-80GB-HBM3")
 
-    def searched() -> gather._Shape:
-        shape = gather._Shape.read(text)
+    def searched() -> shapes._Shape:
+        shape = shapes._Shape.read(text)
         for tp, pp in product((1, 2, 4, 8), (1, 2)):
             prepare(
                 shape.config, EngineArgs(tensor_parallel_size=tp, pipeline_parallel_size=pp, max_model_len=4096), gpu, EngineVersion(0, 19)

@@ -1,0 +1,197 @@
+"""Which profile answers for a model: the one given or named, then the namespace's, then the cluster's, then the shipped catalogue.
+
+Called by `facts`. What a deployment reads from its own ConfigMap or volume is answered by a profile of exactly that.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Final, TypeVar
+
+from plimsoll_estimator import WeightTotals, catalogue
+from plimsoll_operator.api import (
+    ClusterModelProfile,
+    InferenceDeployment,
+    ModelProfile,
+    ModelProfileSpec,
+    ModelSpec,
+    PersistentVolumeClaimSource,
+    ProfileOrigin,
+    Unreadable,
+)
+from plimsoll_operator.facts import ModelFacts, ModelUnknown
+from plimsoll_operator.gather.shapes import digest_of, from_config
+from plimsoll_operator.gather.store import Store
+from plimsoll_operator.names import COMMIT, MANAGED_LABEL, MANAGED_VALUE, NOTES_ANNOTATION
+from plimsoll_operator.share import OverShare
+from plimsoll_operator.wanted import DEFAULT_REVISION, MOST_NOTES
+
+CATALOGUE: Final = "catalogue"
+"""`source` of facts from the shipped catalogue."""
+_P = TypeVar("_P", ModelProfile, ClusterModelProfile)
+
+
+def model_of(deployment: InferenceDeployment, namespace: str, store: Store) -> ModelFacts | ModelUnknown:
+    """The shape given or named by the deployment, then the namespace's, then the cluster's, then the shipped catalogue.
+
+    What the deployment reads from its own ConfigMap or volume is answered by a profile of exactly that, never by the name alone.
+    """
+    wanted = deployment.spec.model
+    profile = wanted.profile
+    if profile is not None and profile.inline is not None:
+        return from_config(wanted.name, wanted.revision, profile.inline, None, "inline")
+    if profile is not None and profile.name is not None:
+        return _named(deployment, namespace, profile.name, store)
+    return _resolved(wanted, namespace, store)
+
+
+def _resolved(wanted: ModelSpec, namespace: str, store: Store) -> ModelFacts | ModelUnknown:
+    """Whoever answers for the model's name at the wanted revision: the namespace, the cluster, the catalogue."""
+    origin = origin_of(wanted)
+    local = _matching(wanted, origin, store.model_profiles(namespace, wanted.name))
+    if isinstance(local, ModelUnknown):
+        return local
+    if local is not None:
+        return _from_profile(local, wanted.revision, f"ModelProfile {namespace}/{local.metadata.name}")
+    if origin is not None:
+        what = _spoken(origin)
+        return ModelUnknown(kind="NotFound", problem=f"no ModelProfile in namespace {namespace} was read from {what} for {wanted.name}")
+    cluster = _matching(wanted, None, store.cluster_model_profiles(wanted.name))
+    if isinstance(cluster, ModelUnknown):
+        return cluster
+    if cluster is not None:
+        return _from_profile(cluster, wanted.revision, f"ClusterModelProfile {cluster.metadata.name}")
+    shipped = catalogue.entry(wanted.name)
+    if shipped is not None:
+        digest = digest_of(shipped.config, None)
+        revision = wanted.revision or shipped.revision
+        return ModelFacts(name=wanted.name, revision=revision, config=shipped.config, weights=None, source=CATALOGUE, digest=digest)
+    problem = f"no ModelProfile in namespace {namespace}, no ClusterModelProfile and no catalogue entry describes {wanted.name}"
+    return ModelUnknown(kind="NotFound", problem=problem)
+
+
+def draft_of(deployment: InferenceDeployment, namespace: str, store: Store) -> ModelFacts | ModelUnknown | None:
+    """The draft model of speculative decoding by its name: a profile's or the catalogue's."""
+    speculative = deployment.spec.engine.speculative
+    if speculative is None or speculative.model is None:
+        return None
+    return _resolved(ModelSpec(name=speculative.model), namespace, store)
+
+
+def siblings_of(wanted: ModelSpec, namespace: str, store: Store) -> tuple[ModelFacts, ...]:
+    """The model with quantised weights, looked up as if the spec named it. A volume holds the weights it holds: none."""
+    if wanted.source is not None and wanted.source.persistent_volume_claim is not None:
+        return ()
+    names = catalogue.quantised_siblings(wanted.name)
+    plain = wanted.model_copy(update={"revision": None, "profile": None})
+    found = (_resolved(plain.model_copy(update={"name": name}), namespace, store) for name in names)
+    return tuple(sibling for sibling in found if isinstance(sibling, ModelFacts))
+
+
+def origin_of(model: ModelSpec) -> ProfileOrigin | None:
+    """The ConfigMap or volume of the namespace that the shape must have been read from; None where the model's name says enough.
+
+    A model on the hub is the same for every token, so a token makes no difference; a folder on a volume is called as its owner
+    likes. An inline shape or a named profile answers whatever the weights are: its author says so.
+    """
+    profile, source = model.profile, model.source
+    if profile is not None:
+        return ProfileOrigin(config_map_ref=profile.config_map_ref) if profile.config_map_ref is not None else None
+    if source is not None and source.persistent_volume_claim is not None:
+        return _plain(ProfileOrigin(persistent_volume_claim=source.persistent_volume_claim))
+    return None
+
+
+def _plain(origin: ProfileOrigin) -> ProfileOrigin:
+    """With the path in its one form: ./a//b/ is a/b."""
+    claim = origin.persistent_volume_claim
+    if claim is None:
+        return origin
+    path = posixpath.normpath(claim.path)
+    return ProfileOrigin(persistent_volume_claim=PersistentVolumeClaimSource(claim_name=claim.claim_name, path=path))
+
+
+def _spoken(origin: ProfileOrigin) -> str:
+    claim, configured = origin.persistent_volume_claim, origin.config_map_ref
+    if claim is not None:
+        return f"{claim.path} of PersistentVolumeClaim {claim.claim_name}"
+    return f"key {configured.key} of ConfigMap {configured.name}" if configured is not None else "the hub"
+
+
+def _named(deployment: InferenceDeployment, namespace: str, name: str, store: Store) -> ModelFacts | ModelUnknown:
+    wanted = deployment.spec.model
+    found = store.model_profile(namespace, name) or store.cluster_model_profile(name)
+    if isinstance(found, Unreadable):
+        return _cannot_be_read(found)
+    if found is None:
+        return ModelUnknown(kind="NotFound", problem=f"there is no ModelProfile {namespace}/{name} and no ClusterModelProfile {name}")
+    source = f"{found.kind} {name}"
+    if found.spec.model != wanted.name:
+        return ModelUnknown(kind="Mismatch", problem=f"{source} describes {found.spec.model}, not {wanted.name}")
+    if not _revision_answers(found.spec, wanted.revision):
+        return ModelUnknown(kind="Mismatch", problem=f"{source} was read at revision {found.spec.revision}, not {wanted.revision}")
+    return _from_profile(found, wanted.revision, source)
+
+
+def _cannot_be_read(profile: Unreadable) -> ModelUnknown:
+    """Somebody has described the model, and it is not known how: who answers in its stead might say something else."""
+    if isinstance(profile, OverShare):
+        return ModelUnknown(kind="Invalid", problem=f"{profile} does not count: {profile.problem}")
+    return ModelUnknown(kind="Invalid", problem=f"{profile} cannot be read by this release: {profile.problem}")
+
+
+def _matching(wanted: ModelSpec, origin: ProfileOrigin | None, profiles: Iterable[_P | Unreadable]) -> _P | ModelUnknown | None:
+    """The profile that answers for model, revision and origin. Two of the same rank that differ are a contradiction, not a choice."""
+    everyone = list(profiles)
+    speaking = [p for p in everyone if not isinstance(p, OverShare)] or everyone
+    unreadable = sorted((p for p in speaking if isinstance(p, Unreadable) and p.model == wanted.name), key=lambda p: p.name)
+    if unreadable:
+        return _cannot_be_read(unreadable[0])
+    answering = [
+        p
+        for p in speaking
+        if not isinstance(p, Unreadable)
+        and p.spec.model == wanted.name
+        and _revision_answers(p.spec, wanted.revision)
+        and (p.spec.origin and _plain(p.spec.origin)) == origin
+    ]
+    answering.sort(key=lambda p: p.metadata.name)
+    answering.sort(key=lambda p: p.spec.obtained_at or "", reverse=True)  # of two commits of one branch the later reading
+    answering.sort(key=lambda p: _rank(p, wanted.revision))
+    if not answering:
+        return None
+    best = answering[0]
+    rivals = (p for p in answering[1:] if _rank(p, wanted.revision) == _rank(best, wanted.revision))
+    rival = next((p for p in rivals if (p.spec.config, p.spec.weights) != (best.spec.config, best.spec.weights)), None)
+    if rival is None:
+        return best
+    names = " and ".join(sorted((best.metadata.name, rival.metadata.name)))
+    return ModelUnknown(kind="Ambiguous", problem=f"the {best.kind}s {names} both describe {wanted.name}, and differ")
+
+
+def _rank(profile: ModelProfile | ClusterModelProfile, wanted: str | None) -> tuple[bool, bool]:
+    """Of exactly this revision first, then what people wrote before what the controller has read."""
+    return (profile.spec.revision != wanted, profile.metadata.labels.get(MANAGED_LABEL) == MANAGED_VALUE)
+
+
+def _revision_answers(profile: ModelProfileSpec, wanted: str | None) -> bool:
+    """A profile without a revision answers for all; one at a commit for the branch or tag it was read for, else for all of them."""
+    if profile.revision is None or profile.revision == wanted:
+        return True
+    if wanted is not None and COMMIT.fullmatch(wanted):
+        return False
+    if profile.requested_revision is not None:
+        return profile.requested_revision == (wanted or DEFAULT_REVISION)
+    return wanted is None or bool(COMMIT.fullmatch(profile.revision))
+
+
+def _from_profile(profile: ModelProfile | ClusterModelProfile, wanted: str | None, source: str) -> ModelFacts | ModelUnknown:
+    spec, note = profile.spec, profile.metadata.annotations.get(NOTES_ANNOTATION, "")[:MOST_NOTES]
+    weights = None
+    if spec.weights is not None:
+        by_dtype = tuple(sorted((row.dtype, row.bytes) for row in spec.weights.by_dtype))
+        weights = WeightTotals(total_bytes=spec.weights.total_bytes, bytes_by_dtype=by_dtype)
+    found = from_config(spec.model, spec.revision or wanted, spec.config, weights, source)
+    return replace(found, note=note) if note and isinstance(found, ModelFacts) else found
