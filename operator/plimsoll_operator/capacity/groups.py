@@ -33,6 +33,7 @@ class Source(StrEnum):
     GKE = "GkeLabels"
     KARPENTER = "KarpenterLabels"
     EKS_AUTO_MODE = "EksAutoModeLabels"
+    AZURE_KARPENTER = "AzureKarpenterLabels"
     AKS = "AksLabels"
     INSTANCE_TYPE = "InstanceType"
     NONE = "None"

@@ -17,7 +17,8 @@ GPU_RESOURCE_PREFIXES: Final = ("nvidia.com/", "amd.com/", "gpu.intel.com/", "ha
 READ_PREFIXES: Final = (
     GPU_RESOURCE, "nvidia.com/mig", AMD_RESOURCE, "beta.amd.com/gpu", "gpu.intel.com/", "habana.ai/",
     GKE_LABEL, "cloud.google.com/gke-gpu", "cloud.google.com/gke-max-shared-clients-per-gpu",
-    "karpenter.k8s.aws/instance-gpu-", "eks.amazonaws.com/instance-gpu-", "kubernetes.azure.com/accelerator", "accelerator",
+    "karpenter.k8s.aws/instance-gpu-", "eks.amazonaws.com/instance-gpu-", "karpenter.azure.com/sku-gpu-",
+    "kubernetes.azure.com/accelerator", "accelerator",
     "node.kubernetes.io/instance-type",
 )  # fmt: skip
 PRODUCT: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")

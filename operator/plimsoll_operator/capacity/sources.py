@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Final
 
 from plimsoll_operator.capacity import amd, nvidia
-from plimsoll_operator.capacity.clouds import claims
+from plimsoll_operator.capacity.clouds import claims, unknown_instance_type
 from plimsoll_operator.capacity.groups import MAX_GPUS_PER_NODE, Claim, GpuGroup, Source
 from plimsoll_operator.capacity.labels import MIG_PRODUCT, PRODUCT
 from plimsoll_operator.capacity.problems import Finding, Problem
@@ -65,7 +65,18 @@ def _nvidia(
     best = next((claim for claim in claimed if claim.vendor == "nvidia" and (claim.products or claim.unknown)), None)
     if best is not None and (units or not beside_slices):
         return _with_disagreements(nvidia.claimed_gpus(best, devices), claimed, labels)
-    return nvidia.whole_gpus(labels, devices) if units else None
+    return _nameless(nvidia.whole_gpus(labels, devices), labels) if units else None
+
+
+def _nameless(group: GpuGroup, labels: Mapping[str, str]) -> GpuGroup:
+    """GPUs of which nobody says what they are: where an instance type would say it, and no table has it, that is what is said."""
+    kind = unknown_instance_type(labels)
+    if not kind:
+        return group
+    said = Finding(
+        problem=Problem.NO_PRODUCT, detail=f"GPUs without a product label, and instance type {kind} is not in the shipped tables"
+    )
+    return replace(group, findings=tuple(said if one.problem is Problem.NO_PRODUCT else one for one in group.findings))
 
 
 def _amd(labels: Mapping[str, str], units: int, claimed: tuple[Claim, ...]) -> GpuGroup:
