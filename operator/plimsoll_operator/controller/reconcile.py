@@ -11,83 +11,42 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
 from plimsoll_operator.api import ApiError, InferenceDeployment, read_deployment
-from plimsoll_operator.conditions import PLAN_STANDS, Blocked, Lack, Situation, model_seen
+from plimsoll_operator.conditions import Blocked, Lack, Situation, model_seen
 from plimsoll_operator.controller.booking.demand import Standing
 from plimsoll_operator.controller.booking.gates import Gates
 from plimsoll_operator.controller.booking.ledger import Ledger, Promise
 from plimsoll_operator.controller.booking.places import Places, settled
-from plimsoll_operator.controller.children.children import Children, is_gated, kind_for, kind_of
+from plimsoll_operator.controller.children.children import Children
 from plimsoll_operator.controller.children.course import (
-    MAX_REPLAN,
     Applied,
     Course,
     applied_from_child,
-    can_start,
-    chart,
-    must_adopt,
-    must_start_over,
 )
 from plimsoll_operator.controller.children.disputes import Disputes
-from plimsoll_operator.controller.children.refusals import pods_refused
-from plimsoll_operator.controller.cluster.store import ParsedObjects, StoreView
+from plimsoll_operator.controller.cluster.store import ParsedObjects
+from plimsoll_operator.controller.gathered import Decided, Gathered, gathered_of, promised_by, replicas_of
+from plimsoll_operator.controller.judge import Judge
 from plimsoll_operator.controller.quarantine import Bug
 from plimsoll_operator.controller.records import Record, Records
 from plimsoll_operator.controller.reporting.report import Reporter
 from plimsoll_operator.controller.reporting.status import child_state
 from plimsoll_operator.controller.resolving.models import Models
-from plimsoll_operator.decision.checks.caps import Hold, growth_refused, hold
 from plimsoll_operator.errors import ApiFailure
-from plimsoll_operator.facts import Decide, Facts, ModelFacts, ModelUnknown
-from plimsoll_operator.gather import facts_for
+from plimsoll_operator.facts import Decide
 from plimsoll_operator.metrics import Rejudged
-from plimsoll_operator.names import REPLAN_ANNOTATION
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Kube, Manifest
-from plimsoll_operator.render import Origin, spec_digest
 from plimsoll_operator.verdict import Reject, Undecided, Verdict
 
+_LACKS: Final[dict[Standing, Lack]] = {Standing.HELD: "turn", Standing.LATE: "scheduler", Standing.ABSENT: "pods"}
 # How long until we look again whether a name that somebody else had taken is free.
 RETAKE_SECONDS: Final = 30.0
 # And whether the namespace has room again for replicas that a cap holds.
 CAP_SECONDS: Final = 30.0
-_LACKS: Final[dict[Standing, Lack]] = {Standing.HELD: "turn", Standing.LATE: "scheduler", Standing.ABSENT: "pods"}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Gathered:
-    """One deployment as read from the API server."""
-
-    key: Key
-    raw: Manifest
-    deployment: InferenceDeployment
-    origin: Origin
-    child: Manifest | None
-    applied: Applied | None
-    unknown_fields: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decided:
-    """The verdict, what follows from it, and what it was made from.
-
-    `live_pods` are on a node, `standing` is how the others stand, `hold` how many of the wanted replicas the caps let it have.
-    """
-
-    verdict: Verdict
-    course: Course
-    facts: Facts
-    live_pods: int
-    hold: Hold
-    standing: Standing = Standing.SETTLED
-
-    @property
-    def held(self) -> bool:
-        """Whether its pods may not be shown yet."""
-        return self.standing is Standing.HELD
 
 
 class Reconciler:
@@ -119,14 +78,19 @@ class Reconciler:
         self._children = Children(kube, records, self._disputes, has_group)
         self._gates = Gates(kube, ledger)
         self._reporter = reporter
-        self._decide_facts = decide
         self._again = again
-        self._bypass_is_protected = bypass_is_protected
         self._serves_groups = serves_groups
+        self._judge = Judge(
+            objects=objects,
+            ledger=ledger,
+            models=models,
+            decide=decide,
+            bypass_is_protected=bypass_is_protected,
+            serves_groups=serves_groups,
+        )
         self._now = now
         self._booking = threading.Lock()
         self._places = Places()
-        self._judged: dict[Key, tuple[object, Verdict]] = {}
 
     def reconcile(self, key: Key) -> str:
         """Bring one key to where it should be. Returns the outcome, a label of the metric."""
@@ -140,7 +104,7 @@ class Reconciler:
             return self._refuse_unreadable(key, raw, str(error))
         spans = deployment.spec.placement.max_nodes_per_replica > 1 and self._serves_groups()
         child, blocked = self._children.find(deployment, spans=spans)
-        gathered = replace(_gathered(key, raw, deployment, child), unknown_fields=unknown)
+        gathered = replace(gathered_of(key, raw, deployment, child), unknown_fields=unknown)
         decided = self._decide_and_book(gathered)
         if blocked is not None:
             return self._wait_for_child(gathered, decided, blocked)
@@ -166,19 +130,19 @@ class Reconciler:
 
     def rejudge(self) -> None:
         """Forget what was answered before, so that the next look at each key decides again."""
-        self._judged.clear()
+        self._judge.rejudge()
 
     def _decide_and_book(self, gathered: Gathered) -> Decided:
         """The serial step: nobody else looks at free GPUs between our look at them and our booking. Makes no request."""
         with self._booking:
-            facts = self._facts(gathered)
-            decided = self._decide(gathered, facts)
+            facts = self._judge.facts(gathered)
+            decided = self._judge.decide(gathered, facts)
             course = decided.course
             if course.run is None:
                 self._ledger.promise(gathered.key, None)
                 return decided
             run = replace(course.run, decided=self._place_of(gathered, course, course.run))
-            standing = self._ledger.promise(gathered.key, _promise(gathered, course, run, decided.hold.replicas))
+            standing = self._ledger.promise(gathered.key, promised_by(gathered, course, run, decided.hold.replicas))
             return replace(decided, course=replace(course, run=run), standing=standing)
 
     def _place_of(self, gathered: Gathered, course: Course, run: Applied) -> str:
@@ -190,49 +154,6 @@ class Reconciler:
         if not course.adopts:
             return settled(run.decided or (before.decided if before is not None else ""), wished_at)
         return self._places.next(self._now(), wished_at)
-
-    def _facts(self, gathered: Gathered) -> Facts:
-        applied = gathered.applied
-        selector = gathered.deployment.spec.placement.node_selector
-        self._ledger.use_label_keys(gathered.key, selector)
-        view = StoreView(
-            self._objects,
-            self._ledger.pools_without(gathered.key),
-            uses=self._ledger.uses,
-            bypass_is_protected=self._bypass_is_protected(),
-            serves_leader_worker_sets=self._serves_groups(),
-        )
-        plan = applied.plan if applied is not None else None
-        facts = facts_for(gathered.deployment, view, applied_plan=plan, unknown_fields=gathered.unknown_fields)
-        facts = replace(facts, pools=self._ledger.narrow(gathered.key, selector, facts.pools))
-        effort = f"{gathered.origin.generation}/{gathered.origin.replan}"
-        return self._models.consider(gathered.key, facts, effort=effort, running=applied is not None)
-
-    def _decide(self, gathered: Gathered, facts: Facts) -> Decided:
-        applied, origin = gathered.applied, gathered.origin
-        live_pods = self._ledger.bound(gathered.key)
-        adopting, judged = True, facts
-        if applied is not None:
-            startable = can_start(applied.plan, gathered.deployment.spec.placement, facts.pools)
-            adopting = must_adopt(applied, origin, live_pods=live_pods, can_start=startable)
-            if must_start_over(applied, origin, live_pods=live_pods, can_start=startable):
-                judged = replace(facts, applied_plan=None)
-        verdict = self._judge(gathered.key, judged, adopting=adopting)
-        course = chart(applied, origin, verdict, adopting=adopting)
-        return Decided(verdict=verdict, course=course, facts=facts, live_pods=live_pods, hold=_held(gathered, course, facts, verdict))
-
-    def _judge(self, key: Key, facts: Facts, *, adopting: bool) -> Verdict:
-        """decide(facts), or its last answer for this key when nothing it may look at differs: most wake-ups are the child's.
-
-        Where an applied plan is only re-judged, GPUs that come and go are no reason either: proposals would flap with them.
-        """
-        looked_at = _looked_at(facts, adopting=adopting)
-        before = self._judged.get(key)
-        if before is not None and before[0] == looked_at:
-            return before[1]
-        verdict = self._decide_facts(facts)
-        self._judged[key] = (looked_at, verdict)
-        return verdict
 
     def _apply(self, gathered: Gathered, decided: Decided) -> tuple[Manifest | None, bool]:
         """Bring the children to the course. Returns the Deployment as it is then and whether anything was written."""
@@ -254,7 +175,7 @@ class Reconciler:
         kept = None
         if applied is not None:
             course = Course(run=applied, adopts=False, adopting=False, proposed=None)
-            kept = _promise(gathered, course, applied, _replicas(gathered.child))
+            kept = promised_by(gathered, course, applied, replicas_of(gathered.child))
         self._ledger.promise(gathered.key, kept)
         self._report(gathered, decided, gathered.child, apply_problem=str(failure))
 
@@ -267,7 +188,7 @@ class Reconciler:
         runs, course = applied_from_child(child), decided.course
         proposed = course.run.plan if course.adopts and course.run is not None else course.proposed
         course = Course(run=runs, adopts=False, adopting=course.adopting, proposed=proposed)
-        self._ledger.promise(gathered.key, _promise(gathered, course, runs, _replicas(child)) if runs is not None else None)
+        self._ledger.promise(gathered.key, promised_by(gathered, course, runs, replicas_of(child)) if runs is not None else None)
         if runs is not None:
             self._gates.lift(gathered.key, runs.plan.digest)
         self._report(gathered, replace(decided, course=course), child, blocked=blocked)
@@ -330,18 +251,7 @@ class Reconciler:
         self._records.forget(key)
         self._reporter.forget(key)
         self._disputes.forget(key)
-        self._judged.pop(key, None)
-
-
-def _gathered(key: Key, raw: Manifest, deployment: InferenceDeployment, child: Manifest | None) -> Gathered:
-    metadata = deployment.metadata
-    origin = Origin(
-        generation=metadata.generation,
-        spec_digest=spec_digest(raw["spec"]),
-        replan=metadata.annotations.get(REPLAN_ANNOTATION, "")[:MAX_REPLAN],
-    )
-    applied = applied_from_child(child) or _applied_from_status(deployment, origin)
-    return Gathered(key=key, raw=raw, deployment=deployment, origin=origin, child=child, applied=applied)
+        self._judge.forget(key)
 
 
 def _rejudged(course: Course, verdict: Verdict) -> Rejudged:
@@ -369,65 +279,6 @@ def _outcome(decided: Decided, wrote: bool) -> str:
     return "applied" if wrote else "unchanged"
 
 
-def _applied_from_status(deployment: InferenceDeployment, origin: Origin) -> Applied | None:
-    """The plan of a child that somebody deleted, as long as it was reported for the spec as it stands."""
-    status = deployment.status
-    if status is None or status.plan is None or status.observed_generation != origin.generation:
-        return None
-    if any(row.type == "Stalled" and row.status == "True" and row.reason not in PLAN_STANDS for row in status.conditions):
-        return None  # The spec was refused: what is reported is the plan of an earlier one.
-    plan = status.plan.as_plan()
-    return Applied(plan=plan, origin=origin) if plan is not None else None
-
-
-def _looked_at(facts: Facts, *, adopting: bool) -> tuple[object, ...]:
-    """Everything a verdict may depend on, as values that compare quickly: shapes by their digest, of the object its spec."""
-
-    def shape(model: ModelFacts) -> tuple[object, ...]:
-        return (model.name, model.source, model.digest, model.revision)
-
-    model = facts.model if isinstance(facts.model, ModelUnknown) else shape(facts.model)
-    pools = facts.pools if adopting else tuple(pool.standing() for pool in facts.pools)
-    apart = ("deployment", "model", "pools", "siblings")
-    rest = tuple(getattr(facts, part.name) for part in fields(facts) if part.name not in apart)
-    return (adopting, facts.deployment.spec, model, pools, tuple(shape(sibling) for sibling in facts.siblings), *rest)
-
-
-def _held(gathered: Gathered, course: Course, facts: Facts, verdict: Verdict) -> Hold:
-    """More replicas of a plan that stays are asked of the policy here; a new plan's were by `decide`, a refused spec gets none."""
-    wanted, has = gathered.deployment.spec.replicas, _replicas(gathered.child)
-    if course.run is None or course.adopting:
-        return Hold(replicas=wanted)
-    refused = growth_refused(facts, verdict)
-    if refused is not None and wanted > has:
-        return Hold(replicas=has, reject=refused)
-    return hold(facts.policy, facts.beside, course.run.plan, wanted=wanted, has=has)
-
-
 def _asking(deployment: InferenceDeployment, replicas: int) -> InferenceDeployment:
     """The deployment as if it asked for this many."""
     return deployment.model_copy(update={"spec": deployment.spec.model_copy(update={"replicas": replicas})})
-
-
-def _promise(gathered: Gathered, course: Course, run: Applied, wanted: int) -> Promise:
-    """What the plan is promised: of a refused spec no more than the child has, gated as the pods that carry it are."""
-    has = _replicas(gathered.child)
-    if gathered.child is not None and kind_of(gathered.child) is not kind_for(run.plan):
-        has = 0  # another kind of child takes over, and has no pods yet
-    gated = gathered.deployment.spec.placement.wait_for_capacity
-    if gathered.child is not None and not course.adopts:
-        gated = is_gated(gathered.child)
-    return Promise(
-        plan=run.plan,
-        replicas=min(wanted, has) if course.adopting and not course.adopts else wanted,
-        decided=run.decided,
-        generation=run.origin.generation,
-        gated=gated,
-        child_replicas=has,
-        refused=gathered.child is not None and not course.adopts and pods_refused(gathered.child) is not None,
-        selector=tuple(sorted(gathered.deployment.spec.placement.node_selector.items())),
-    )
-
-
-def _replicas(child: Manifest | None) -> int:
-    return int((child or {}).get("spec", {}).get("replicas") or 0)

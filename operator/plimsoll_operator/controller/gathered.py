@@ -1,0 +1,108 @@
+"""Values of one look at an InferenceDeployment: what was read of it, what was decided, and what its plan is promised.
+
+Made and read by the reconciler and its judge. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from plimsoll_operator.api import InferenceDeployment
+from plimsoll_operator.conditions import PLAN_STANDS
+from plimsoll_operator.controller.booking.demand import Standing
+from plimsoll_operator.controller.booking.ledger import Promise
+from plimsoll_operator.controller.children.children import is_gated, kind_for, kind_of
+from plimsoll_operator.controller.children.course import (
+    MAX_REPLAN,
+    Applied,
+    Course,
+    applied_from_child,
+)
+from plimsoll_operator.controller.children.refusals import pods_refused
+from plimsoll_operator.decision.checks.caps import Hold
+from plimsoll_operator.facts import Facts
+from plimsoll_operator.names import REPLAN_ANNOTATION
+from plimsoll_operator.ports import Key, Manifest
+from plimsoll_operator.render import Origin, spec_digest
+from plimsoll_operator.verdict import Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gathered:
+    """One deployment as read from the API server."""
+
+    key: Key
+    raw: Manifest
+    deployment: InferenceDeployment
+    origin: Origin
+    child: Manifest | None
+    applied: Applied | None
+    unknown_fields: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decided:
+    """The verdict, what follows from it, and what it was made from.
+
+    `live_pods` are on a node, `standing` is how the others stand, `hold` how many of the wanted replicas the caps let it have.
+    """
+
+    verdict: Verdict
+    course: Course
+    facts: Facts
+    live_pods: int
+    hold: Hold
+    standing: Standing = Standing.SETTLED
+
+    @property
+    def held(self) -> bool:
+        """Whether its pods may not be shown yet."""
+        return self.standing is Standing.HELD
+
+
+def gathered_of(key: Key, raw: Manifest, deployment: InferenceDeployment, child: Manifest | None) -> Gathered:
+    """What the API server says of a deployment and its child; the applied plan as the child carries it, else as status does."""
+    metadata = deployment.metadata
+    origin = Origin(
+        generation=metadata.generation,
+        spec_digest=spec_digest(raw["spec"]),
+        replan=metadata.annotations.get(REPLAN_ANNOTATION, "")[:MAX_REPLAN],
+    )
+    applied = applied_from_child(child) or applied_from_status(deployment, origin)
+    return Gathered(key=key, raw=raw, deployment=deployment, origin=origin, child=child, applied=applied)
+
+
+def applied_from_status(deployment: InferenceDeployment, origin: Origin) -> Applied | None:
+    """The plan of a child that somebody deleted, as long as it was reported for the spec as it stands."""
+    status = deployment.status
+    if status is None or status.plan is None or status.observed_generation != origin.generation:
+        return None
+    if any(row.type == "Stalled" and row.status == "True" and row.reason not in PLAN_STANDS for row in status.conditions):
+        return None  # The spec was refused: what is reported is the plan of an earlier one.
+    plan = status.plan.as_plan()
+    return Applied(plan=plan, origin=origin) if plan is not None else None
+
+
+def promised_by(gathered: Gathered, course: Course, run: Applied, wanted: int) -> Promise:
+    """What the plan is promised: of a refused spec no more than the child has, gated as the pods that carry it are."""
+    has = replicas_of(gathered.child)
+    if gathered.child is not None and kind_of(gathered.child) is not kind_for(run.plan):
+        has = 0  # another kind of child takes over, and has no pods yet
+    gated = gathered.deployment.spec.placement.wait_for_capacity
+    if gathered.child is not None and not course.adopts:
+        gated = is_gated(gathered.child)
+    return Promise(
+        plan=run.plan,
+        replicas=min(wanted, has) if course.adopting and not course.adopts else wanted,
+        decided=run.decided,
+        generation=run.origin.generation,
+        gated=gated,
+        child_replicas=has,
+        refused=gathered.child is not None and not course.adopts and pods_refused(gathered.child) is not None,
+        selector=tuple(sorted(gathered.deployment.spec.placement.node_selector.items())),
+    )
+
+
+def replicas_of(child: Manifest | None) -> int:
+    """How many a child asks for; 0 where there is none."""
+    return int((child or {}).get("spec", {}).get("replicas") or 0)
