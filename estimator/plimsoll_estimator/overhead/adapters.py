@@ -11,7 +11,7 @@ from dataclasses import replace
 from plimsoll_estimator.overhead.releases import overhead_rules
 from plimsoll_estimator.overhead.widths import Widths
 from plimsoll_estimator.resolved import RankWeights, ResolvedArgs
-from plimsoll_estimator.units import GIB, ceil_div
+from plimsoll_estimator.units import GIB, MIB, ceil_div, round_up
 
 _DEFAULT_SLOTS = 1
 _DEFAULT_RANK = 16
@@ -35,20 +35,33 @@ def lora_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     given = resolved.given
     if not given.enable_lora:
         return 0
-    tp = resolved.tensor_parallel_size
-    hidden = widths.hidden_size
-    queries, pair = ceil_div(widths.query_width, tp), 2 * ceil_div(widths.kv_width, tp)
-    elements = (hidden + queries) + (2 * hidden + pair) + (queries + hidden)
+    rules = overhead_rules(resolved.version)
+    # Embedding and output head have slots as well, whole on every rank (lora/layers/vocal_parallel_embedding.py, logits_processor.py);
+    # counted on each stage, of which only the first and the last have them. A head that is the embedding's own module gets slots of its
+    # own besides, which nothing uses (model_manager.py: named_modules with remove_duplicate=False).
+    ends = 3 if widths.head_is_embedding and rules.lora_wraps_shared_head else 2
+    slot = (given.max_loras or _DEFAULT_SLOTS) * (given.max_lora_rank or _DEFAULT_RANK) * (4 if resolved.dtype == "float32" else 2)
+    layer = sum(_block_bytes(width * slot) for width in _layer_widths(widths, resolved))
+    end = sum(_block_bytes(width * slot) for width in (widths.hidden_size, widths.vocab_size + rules.lora_extra_rows))
+    return ceil_div(widths.layers, resolved.pipeline_parallel_size) * layer + ends * end
+
+
+def _layer_widths(widths: Widths, resolved: ResolvedArgs) -> tuple[int, ...]:
+    """What each tensor of a layer's slots holds for one slot and one rank of its matrices."""
+    tp, hidden = resolved.tensor_parallel_size, widths.hidden_size
+    queries, keys = ceil_div(widths.query_width, tp), ceil_div(widths.kv_width, tp)
+    found = [hidden, queries, hidden, keys, hidden, keys, queries, hidden]
     if widths.mlp_width:
-        elements += 3 * (hidden + ceil_div(widths.mlp_width, tp))
+        found += [hidden, ceil_div(widths.mlp_width, tp)] * 3
     if widths.experts:
         spread = tp if resolved.enable_expert_parallel else 1
+        count = ceil_div(widths.experts, spread)
         width = widths.moe_intermediate_size if resolved.enable_expert_parallel else ceil_div(widths.moe_intermediate_size, tp)
-        elements += ceil_div(widths.experts, spread) * 3 * (hidden + width)
-    # Embedding and output head have slots as well, whole on every rank (lora/layers/vocal_parallel_embedding.py, logits_processor.py);
-    # counted on each stage, of which only the first and the last have them.
-    extra = overhead_rules(resolved.version).lora_extra_rows
-    ends = 2 * (widths.vocab_size + extra + hidden)
-    slots = (given.max_loras or _DEFAULT_SLOTS) * (given.max_lora_rank or _DEFAULT_RANK)
-    size = 4 if resolved.dtype == "float32" else 2
-    return (ceil_div(widths.layers, resolved.pipeline_parallel_size) * elements + ends) * slots * size
+        found += [count * hidden, count * width] * 3
+    return tuple(found)
+
+
+def _block_bytes(size: int) -> int:
+    """What PyTorch takes for a tensor: a rest of at most 1 MiB of its own segment stays with it (CUDACachingAllocator.cpp)."""
+    segment = round_up(size, 2 * MIB)
+    return segment if size >= 10 * MIB and segment - size <= MIB else size

@@ -25,6 +25,8 @@ class OverheadRules:
     """Graphs are captured with and without active adapters (cudagraph_specialize_lora, on by default: config/compilation.py)."""
     lora_extra_rows: int = 256
     """Rows of vocabulary that each adapter may add (--lora-extra-vocab-size, deprecated in 0.11)."""
+    lora_wraps_shared_head: bool = False
+    """Classes that name embedding and head for adapters make one module of both (models/qwen3.py, until tie_weights came)."""
     caps_dummy_video: bool = False
     """The profile run's dummy video is no longer than a batch; before, towers with deepstack features saw 153600 tokens of it."""
     rounds_items_up: bool = True
@@ -72,10 +74,11 @@ _RELEASES: Final = Releases(
     (EngineVersion(0, 10), {"rounds_items_up": False}),
     (EngineVersion(0, 10, 1), {"deep_gemm": "asked", "multimodal_cache_gib": 4}),
     (EngineVersion(0, 10, 2), {"presumes_flashinfer": False, "deep_gemm_warms_whole_chunk": False}),
-    (EngineVersion(0, 11), {"captures_adapters_apart": True, "captures_decodes_apart": True, "deep_gemm": "on"}),
-    (EngineVersion(0, 11, 1), {"flashinfer_sampler": "asked"}),
+    (EngineVersion(0, 11), {"captures_decodes_apart": True, "deep_gemm": "on"}),
+    (EngineVersion(0, 11, 1), {"captures_adapters_apart": True, "flashinfer_sampler": "asked"}),
     (EngineVersion(0, 12), {"lora_extra_rows": 0, "deep_gemm_chunk_tokens": 16384, "masks_patches": "always"}),
     (EngineVersion(0, 13), {"caps_dummy_video": True, "deep_gemm_families": frozenset({10})}),
+    (EngineVersion(0, 16), {"lora_wraps_shared_head": True}),
     (EngineVersion(0, 17), {"samples_with_triton": True}),
     (EngineVersion(0, 18), {"deep_gemm_chunk_tokens": 0}),
     (EngineVersion(0, 20), {"direct_expert_calls": _AWQ | _COMPRESSED, "deep_gemm_in_wheel": True, "deep_gemm_where_it_runs": True}),
@@ -84,6 +87,7 @@ _RELEASES: Final = Releases(
     (EngineVersion(0, 23), {"direct_expert_calls": frozenset()}),
     (EngineVersion(0, 24), {"flashinfer_min_capability": 80, "deep_gemm_families": frozenset({10, 12})}),
     (EngineVersion(0, 27), {"v2_profiles_encoder": True}),
+    (EngineVersion(0, 28), {"lora_wraps_shared_head": False}),
     (EngineVersion(0, 29), {"masks_patches": "never"}),
     (EngineVersion(0, 30), {"deep_gemm_warms_any_spelling": True}),
     (EngineVersion(0, 31), {"deep_gemm_in_workspace": True}),

@@ -14,6 +14,8 @@ from plimsoll_estimator.shape import Shape, TowerBlocks
 from plimsoll_estimator.units import round_up
 
 _ROWS_OF_VOCABULARY = 64
+_SHARED_HEADS = frozenset({"qwen3", "qwen3_vl", "qwen3_vl_text"})
+"""Text models whose class, tied, sets `lm_head = embed_tokens` and names both for adapters (models/qwen3.py, qwen3_vl.py)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +26,7 @@ class Widths:
     values and the output of the widest mixer. `expanded_latent_width`: what chunked prefill expands a latent into, all heads.
     `tower`: the vision tower's blocks, where their peak is known. `weight_only_experts`: stored small, multiplied at 16 bits.
     `fp8_blocks`: weights are fp8 with a scale per 128 x 128 block. `columns`, `rows`: (inputs, outputs) of the linears whose outputs, or
-    inputs, are divided over ranks.
+    inputs, are divided over ranks. `head_is_embedding`: its class makes the embedding's own module its head.
     """
 
     layers: int
@@ -49,6 +51,7 @@ class Widths:
     fp8_blocks: bool = False
     columns: tuple[tuple[int, int], ...] = ()
     rows: tuple[tuple[int, int], ...] = ()
+    head_is_embedding: bool = False
 
 
 def language_alone(shape: Shape, resolved: ResolvedArgs) -> bool:
@@ -93,6 +96,7 @@ def _widths(shape: Shape, text_only: bool, weight_only: bool, fp8_blocks: bool) 
         fp8_blocks=fp8_blocks,
         columns=columns,
         rows=rows,
+        head_is_embedding=size.tied and size.model_type in _SHARED_HEADS,
     )
 
 
