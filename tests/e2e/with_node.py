@@ -224,6 +224,23 @@ def test_a_reader_pod_reads_a_real_volume(node: RealNode, checkpoint: Callable[.
     wait_until(lambda: not node.pods(MODELS, "inference.plimsoll.dev/reader"), "the reader pod to be taken away")
 
 
+def test_weights_that_are_their_owner_s_alone_are_read_as_their_owner(node: RealNode, checkpoint: Callable[..., str]) -> None:
+    """Mode 0600, as `save_pretrained` writes: it is said whose they are and what to do, and done it is read."""
+    claim = checkpoint(node, "weights-closed", mode=0o600, owner=1000)
+    node.kubectl("apply", "-n", MODELS, "-f", "-", stdin=on_a_volume("closed", claim))
+
+    def refused() -> str:
+        status, _, message = condition(node, "closed", "ModelResolved")
+        return message if status == "False" else ""
+
+    said = wait_until(refused, "the refusal to be said")
+    for words in ("model.safetensors: Permission denied (mode 0600 of user 1000", "read as user 65532", "securityContext.runAsUser"):
+        assert words in said
+    patch = {"spec": {"template": {"securityContext": {"runAsUser": 1000, "runAsGroup": 1000}}}}
+    node.kubectl("patch", "infd", "closed", "-n", MODELS, "--type=merge", "-p", json.dumps(patch))
+    wait_until(lambda: condition(node, "closed", "ModelResolved")[0] == "True", "it to be read as its owner")
+
+
 def test_a_leader_that_goes_is_followed_at_once(node: RealNode) -> None:
     before = leader(node)
     began = time.monotonic()
