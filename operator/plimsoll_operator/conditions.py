@@ -35,11 +35,13 @@ class PodsRefused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodsFail:
-    """What so many pods, which exist, say of why they do not come to serve."""
+    """What so many pods, which exist, say of why they do not come to serve; and of one of them the container whose log says more."""
 
     reason: PodsFailReason
     message: str
     pods: int
+    pod: str = ""
+    container: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

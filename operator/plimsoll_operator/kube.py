@@ -198,10 +198,12 @@ class KubeClient:
             if failure.status != 404:
                 raise
 
-    def pod_log(self, namespace: str, name: str, *, container: str, limit_bytes: int) -> bytes:
+    def pod_log(self, namespace: str, name: str, *, container: str, limit_bytes: int, previous_lines: int = 0) -> bytes:
         """See Kube.pod_log. The limit is asked of the kubelet and held here too."""
         path = PODS.path(namespace, name, "log")
-        response = self._send("GET", path, query={"container": container, "limitBytes": str(limit_bytes)}, accept="*/*")
+        query = {"container": container, "limitBytes": str(limit_bytes)}
+        query |= {"previous": "true", "tailLines": str(previous_lines)} if previous_lines else {}
+        response = self._send("GET", path, query=query, accept="*/*")
         try:
             if response.status >= 300:
                 raise _refusal(response)

@@ -129,8 +129,8 @@ class Kube(Protocol):
         """Delete; a missing object is no failure."""
         ...
 
-    def pod_log(self, namespace: str, name: str, *, container: str, limit_bytes: int) -> bytes:
-        """The beginning of a container's log, at most `limit_bytes` of it."""
+    def pod_log(self, namespace: str, name: str, *, container: str, limit_bytes: int, previous_lines: int = 0) -> bytes:
+        """The beginning of a container's log, at most `limit_bytes` of it; with `previous_lines` so many from the end of its last run."""
         ...
 
 

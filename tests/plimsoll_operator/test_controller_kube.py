@@ -199,6 +199,9 @@ def test_a_log_is_asked_for_by_container_and_never_read_beyond_the_limit(server:
     _, path, query, headers, _ = server.asked[0]
     assert (path, query) == ("/api/v1/namespaces/ns/pods/p/log", {"container": ["reader"], "limitBytes": ["100"]})
     assert headers["accept"] == "*/*"
+    server.answers.append((200, [b"x"]))
+    kube.pod_log("ns", "p", container="vllm", limit_bytes=100, previous_lines=7)
+    assert server.asked[1][2] == {"container": ["vllm"], "limitBytes": ["100"], "previous": ["true"], "tailLines": ["7"]}
 
 
 def test_a_log_that_is_refused_is_a_failure_with_its_reason(server: Server, kube: KubeClient) -> None:

@@ -1,10 +1,15 @@
 """Pods that exist and do not come to serve: what their status tells, that it is said while it is so, once, and no longer."""
 
+from typing import ClassVar
+
 import pytest
 from tests.plimsoll_operator.controller_world import NS, World
+from tests.plimsoll_operator.fake_kube import FakeKube
 
+from plimsoll_operator.conditions import PodsFail
 from plimsoll_operator.controller.booking.pod_trouble import MAX_WORDS, pod_trouble
 from plimsoll_operator.controller.cluster import trim
+from plimsoll_operator.controller.reporting.last_words import LIMIT_BYTES, LINES, LastWords
 from plimsoll_operator.ports import DEPLOYMENTS, EVENTS, PODS, Manifest
 
 IMAGE = "vllm/vllm-openai:v0.99.0"
@@ -130,3 +135,60 @@ def test_status_and_one_event_say_it_while_it_is_so() -> None:
 def test_what_does_not_concern_a_pod_s_service_wakes_nobody() -> None:
     before = trim.pod(pod(runs(restartCount=1, lastState=ended(1))))
     assert before == trim.pod(pod(runs()))
+
+
+SERVER_ONLY = "RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}"
+FULL_LOG = f"""(EngineCore_0 pid=274) ERROR 03-01 12:00:00 [core.py:843] EngineCore failed to start.
+(EngineCore_0 pid=274) ERROR 03-01 12:00:00 [core.py:843] ValueError: To serve at least one request with max seq len (131072), 16 GiB
+(APIServer pid=1) {SERVER_ONLY} hf_abcdefghijkl
+"""
+
+
+def test_the_end_of_the_log_is_read_once_where_the_status_points_to_it_and_told() -> None:
+    world = World(4)
+    world.wish("chat", 1)
+    world.work()
+    world.pod("chat", 1, "node-0")
+    world.work()
+    world.kube.logs[(NS, "chat-1")] = FULL_LOG.encode()
+    crashed = waits("CrashLoopBackOff", lastState=ended(1, message=SERVER_ONLY), restartCount=1)
+    tell(world, crashed)
+    assert world.condition("chat", "Stalled") == ("True", "EngineEnds")
+    said = str(world.status("chat")["conditions"])
+    assert "ended with status 1; its last words: ValueError: To serve at least one request" in said
+    assert SERVER_ONLY not in said
+    world.kube.logs.clear()
+    assert world.writes(world.work) == [], "it is read once"
+    (event,) = [row for row in world.kube.list_page(EVENTS).items if row["reason"] == "EngineEnds"]
+    assert "ValueError" in event["note"]
+
+
+class CountingKube(FakeKube):
+    """Counts how often a log was asked for, and for how much."""
+
+    asked: ClassVar[list[tuple[int, int]]] = []
+
+    def pod_log(self, namespace: str, name: str, *, container: str, limit_bytes: int, previous_lines: int = 0) -> bytes:
+        self.asked.append((limit_bytes, previous_lines))
+        return super().pod_log(namespace, name, container=container, limit_bytes=limit_bytes, previous_lines=previous_lines)
+
+
+def test_a_log_that_cannot_be_read_or_tells_nothing_is_asked_for_again_after_a_minute_and_no_token_is_told() -> None:
+    kube, now = CountingKube(), [1000.0]
+    kube.asked.clear()
+    words = LastWords(kube, lambda: now[0])
+    fails = PodsFail(reason="EngineEnds", message="container vllm ends", pods=1, pod="chat-1", container="vllm")
+    for seconds in (0, 1, 58):
+        now[0] += seconds
+        assert words.add_to(fails, NS) == fails, "the pod is not there"
+    assert kube.asked == [(LIMIT_BYTES, LINES)]
+    kube.create(PODS, {"metadata": {"namespace": NS, "name": "chat-1"}})
+    kube.logs[(NS, "chat-1")] = b"OSError: 401 for hf_abcdefghijklmn\xff\n"
+    now[0] += 2
+    told = words.add_to(fails, NS)
+    assert told is not None
+    assert told.message == "container vllm ends; its last words: OSError: 401 for (token)\ufffd"
+    assert len(kube.asked) == 2
+    assert words.add_to(None, NS) is None
+    whole = PodsFail(reason="ImageNotPulled", message="x", pods=1)
+    assert words.add_to(whole, NS) is whole

@@ -33,6 +33,7 @@ from plimsoll_operator.controller.gathered import Decided, Gathered, gathered_of
 from plimsoll_operator.controller.judge import Judge
 from plimsoll_operator.controller.quarantine import Bug
 from plimsoll_operator.controller.records import Record, Records
+from plimsoll_operator.controller.reporting.last_words import LastWords
 from plimsoll_operator.controller.reporting.report import Reporter
 from plimsoll_operator.controller.reporting.status import child_state
 from plimsoll_operator.controller.resolving.models import Models
@@ -77,6 +78,7 @@ class Reconciler:
         self._disputes = Disputes(clock, again)
         self._children = Children(kube, records, self._disputes, has_group)
         self._gates = Gates(kube, ledger)
+        self._last_words = LastWords(kube, clock)
         self._reporter = reporter
         self._again = again
         self._serves_groups = serves_groups
@@ -218,7 +220,7 @@ class Reconciler:
             apply_problem=apply_problem,
             blocked=blocked,
             dispute=self._disputes.about(gathered.key),
-            pods_fail=self._ledger.failing(gathered.key),
+            pods_fail=self._last_words.add_to(self._ledger.failing(gathered.key), gathered.key[0]),
         )
         self._records.put(
             gathered.key,

@@ -7,7 +7,6 @@ runtime and the program itself say is text from outside: one line, bounded. Pure
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -38,8 +37,9 @@ _BACK_OFF: Final = "CrashLoopBackOff"
 # The kubelet says the same in turns: what went wrong, and that it waits after what went wrong.
 _WAITS: Final = re.compile(r'^Back-off pulling image "[^"]*"(: ErrImagePull: ?)?')
 _ERROR: Final = re.compile(r"\b(?:[A-Za-z_]+[.])*[A-Z][A-Za-z]*(?:Error|Exception): .*")
-_ELSEWHERE: Final = "See root cause above"
+ELSEWHERE: Final = "See root cause above"
 """Of vLLM's server, when its engine's process has ended (vllm/v1/engine/utils.py)."""
+WORDS: Final = "; its last words: "
 _SEVERAL: Final = 2
 """So many ends in a row are no accident: whatever ended a first start may have passed."""
 
@@ -56,7 +56,8 @@ def pod_trouble(pod: Manifest) -> Manifest | None:
         found = _of_container(row)
         if found is not None:
             reason, words = found
-            return {"reason": reason, "message": one_line(words, MAX_WORDS)}
+            asks = reason == "EngineEnds" and (WORDS not in words or ELSEWHERE in words)
+            return {"reason": reason, "message": one_line(words, MAX_WORDS), "log": str(row.get("name", "")) if asks else ""}
     return None
 
 
@@ -78,7 +79,7 @@ def _of_container(row: Mapping[str, Any]) -> tuple[PodsFailReason, str] | None:
 
 def _end(name: str, ended: Mapping[str, Any]) -> str:
     code, why = ended.get("exitCode"), str(ended.get("reason") or "")
-    said = _last_words(str(ended.get("message") or ""))
+    said = last_words(str(ended.get("message") or ""))
     if why == "OOMKilled":
         how = "it took more host memory than it may have (OOMKilled)"
     elif code == 0:
@@ -87,20 +88,25 @@ def _end(name: str, ended: Mapping[str, Any]) -> str:
         how = "it was killed (status 137): it did not end in time, or did not answer its probes"
     else:
         how = f"it ended with status {code}"
-    return f"container {name} ends again and again: {how}" + (f"; its last words: {said}" if said else "")
+    return f"container {name} ends again and again: {how}" + (f"{WORDS}{said}" if said else "")
 
 
-def _last_words(text: str) -> str:
+def last_words(text: str) -> str:
     """Of the end of a log what tells most: its first error that does not point to another one above, else its last line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    told = [found[0] for line in lines if (found := _ERROR.search(line)) and _ELSEWHERE not in line]
+    told = [found[0] for line in lines if (found := _ERROR.search(line)) and ELSEWHERE not in line]
     return told[0] if told else (lines[-1] if lines else "")
 
 
 def pods_fail(pods: Iterable[Manifest]) -> PodsFail | None:
     """What most of the failing among these trimmed pods tell; None where none fails."""
-    told = Counter((row["reason"], row["message"]) for pod in pods if (row := pod["status"].get(KEY)))
+    told: dict[tuple[PodsFailReason, str], list[Manifest]] = {}
+    for pod in pods:
+        if row := pod["status"].get(KEY):
+            told.setdefault((row["reason"], row["message"]), []).append(pod)
     if not told:
         return None
-    (reason, message), pods_of_it = min(told.items(), key=lambda item: (-item[1], item[0]))
-    return PodsFail(reason=reason, message=message, pods=pods_of_it)
+    (reason, message), those = min(told.items(), key=lambda item: (-len(item[1]), item[0]))
+    one = min(those, key=lambda pod: str(pod["metadata"]["name"]))
+    log = one["status"][KEY]["log"]
+    return PodsFail(reason=reason, message=message, pods=len(those), pod=one["metadata"]["name"] if log else "", container=log)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -21,6 +20,7 @@ from plimsoll_operator.names import APP_NAME_LABEL, GPU_RESOURCE, MANAGED_LABEL,
 from plimsoll_operator.ports import PODS, Manifest
 from plimsoll_operator.profiles.access import ENDPOINT_VARIABLE, endpoint_of
 from plimsoll_operator.profiles.frame import EXIT_STATUS
+from plimsoll_operator.text import without_tokens
 from plimsoll_operator.wanted import ReadAs, TokenHub, Volume, Wanted
 
 CONTAINER: Final = "reader"
@@ -35,7 +35,6 @@ _ANNOTATIONS: Final = {
 }
 _MEMORY_LIMIT: Final = "1Gi"
 _MAX_SENTENCE: Final = 480
-_TOKEN: Final = re.compile(r"hf_[A-Za-z0-9]{8,}")
 _REASONS: Final[Mapping[int, FailureReason]] = {status: reason for reason, status in EXIT_STATUS.items()}
 
 
@@ -233,5 +232,4 @@ def _failed_outside(status: Mapping[str, Any]) -> FetchFailure:
 def sentence(text: object) -> str:
     """Text from a pod's status for a condition: one line, printable, bounded, and without what looks like a hub token."""
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in str(text)).split())
-    line = _TOKEN.sub("(token)", line)
-    return line[:_MAX_SENTENCE].rstrip(".: ")
+    return without_tokens(line)[:_MAX_SENTENCE].rstrip(".: ")

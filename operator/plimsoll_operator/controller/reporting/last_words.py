@@ -1,0 +1,63 @@
+"""Why an engine ended, from the end of its log: read once for each pod that does not say it in its status, within bounds.
+
+Called by the reconciler before it reports. The log is text from outside: bounded, one line, without what looks like a hub token, and told
+to nobody but who reads the deployment, whose namespace's pods it is of. Where it cannot be read nothing is said. Knows no decision.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from plimsoll_operator.conditions import PodsFail
+from plimsoll_operator.controller.booking.pod_trouble import ELSEWHERE, MAX_WORDS, WORDS, last_words
+from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.ports import Key, Kube
+from plimsoll_operator.text import one_line, without_tokens
+
+LIMIT_BYTES: Final = 256 << 10
+LINES: Final = 600
+"""vLLM prints its engine's traceback, then that of each worker and of its server: some hundred lines."""
+_MOST_PODS: Final = 512
+_AGAIN_SECONDS: Final = 60.0
+"""How long a log that could not be read, or told nothing, is not asked for again."""
+
+
+class LastWords:
+    """Thread-safe. `clock` is monotonic seconds."""
+
+    def __init__(self, kube: Kube, clock: Callable[[], float]) -> None:
+        self._kube = kube
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._told: OrderedDict[Key, tuple[str, float]] = OrderedDict()
+
+    def add_to(self, fails: PodsFail | None, namespace: str) -> PodsFail | None:
+        """The same with what the log says, where the pod's status does not say it."""
+        if fails is None or not fails.pod:
+            return fails
+        words = self._words((namespace, fails.pod), fails.container)
+        if not words:
+            return fails
+        return replace(fails, message=f"{fails.message.partition(WORDS)[0]}{WORDS}{words}")
+
+    def _words(self, pod: Key, container: str) -> str:
+        with self._lock:
+            known = self._told.get(pod)
+            if known is not None and (known[0] or self._clock() - known[1] < _AGAIN_SECONDS):
+                self._told.move_to_end(pod)
+                return known[0]
+        try:
+            log = self._kube.pod_log(*pod, container=container, limit_bytes=LIMIT_BYTES, previous_lines=LINES)
+        except ApiFailure:
+            log = b""
+        found = last_words(log.decode(errors="replace"))
+        words = "" if ELSEWHERE in found else without_tokens(one_line(found, MAX_WORDS))
+        with self._lock:
+            self._told[pod] = (words, self._clock())
+            while len(self._told) > _MOST_PODS:
+                self._told.popitem(last=False)
+        return words
