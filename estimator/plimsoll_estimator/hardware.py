@@ -16,7 +16,7 @@ from typing import Final, cast, get_args
 
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import InvalidInput, Unsupported
-from plimsoll_estimator.resolved import Gpu, Interconnect
+from plimsoll_estimator.resolved import DeviceMemory, Gpu, Interconnect
 from plimsoll_estimator.units import GIB, MIB
 
 _INTERCONNECTS: Final = get_args(Interconnect)
@@ -47,6 +47,7 @@ class KnownGpu:
     compute_capability: tuple[int, int]
     interconnect: Interconnect
     evidence: str
+    memory: DeviceMemory = "own"
 
 
 @cache
@@ -62,6 +63,7 @@ def known_gpus() -> dict[str, KnownGpu]:
             compute_capability=(int(major), int(minor)),
             interconnect=cast(Interconnect, row["interconnect"]),
             evidence=row["evidence"],
+            memory=cast(DeviceMemory, row.get("memory", "own")),
         )
     return table
 
@@ -118,6 +120,7 @@ def gpu_from(
         interconnect=chosen,
         compute_capability=capability,
         total_is_exact=exact,
+        memory=known.memory if known else "own",
         pages_to_host=known is not None and "GeForce" in label and total > known.total_memory_bytes + _SPREAD_BYTES,
     )
 

@@ -20,6 +20,10 @@ from plimsoll_estimator.engine_version import EngineVersion
 Interconnect = Literal["nvlink", "pcie", "network"]
 
 
+DeviceMemory = Literal["own", "coherent", "unified"]
+"""Whose the memory is: the card's own; its own, but Linux may count it as the host's too (GH200, GB200); or one with the host's (GB10)."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
     """One GPU as CUDA sees it. `total_memory_bytes` is cudaMemGetInfo's total, never the marketing size."""
@@ -32,6 +36,7 @@ class Gpu:
     total_is_exact: bool = True
     pages_to_host: bool = False
     """Under Windows' driver model (WSL2) an allocation past the card's memory goes to the host's and does not fail."""
+    memory: DeviceMemory = "own"
 
     @property
     def capability(self) -> int:

@@ -59,7 +59,7 @@ class GPUPoolSpec(ApiModel):
     product: ProductName | None = None
     """GPU product."""
     usable_memory_bytes: ByteQuantity | None = None
-    """Memory of one GPU as CUDA reports it."""
+    """Memory of one GPU that may be used: of a product that is not in the shipped table, all that CUDA reports."""
     gpus_per_node: Annotated[int, Field(ge=1, le=64)] | None = None
     """GPUs of one node; of nodes that exist never more than are allocatable."""
     resource: ResourceName | None = None

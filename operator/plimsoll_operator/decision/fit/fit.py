@@ -30,7 +30,8 @@ class Wish:
 
     `insisted_context` is a least context that the user has named: a model whose own maximum is less is refused, as vLLM would refuse it.
     `sure` judges at the lower end of the estimate's interval instead of its middle. `parts` is into how many a
-    time-sliced card is cut: the engine may take one of them, and takes no more than the plan needs.
+    time-sliced card is cut: the engine may take one of them, and takes no more than the plan needs. `room` is what may be used of the
+    card, None: all of it.
     """
 
     args: EngineArgs
@@ -40,6 +41,7 @@ class Wish:
     share: Share | None = None
     sure: bool = False
     parts: int = 1
+    room: utilisation.Room | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,13 +122,14 @@ def _start(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
         if isinstance(longer, Estimate):
             return refusal_of(longer)
     pinned = wish.args.gpu_memory_utilization
+    room = _room(prepared, gpu, wish)
     if pinned is not None:
         thousandths, utilization = utilisation.thousandths_of(pinned), pinned
-        problem = pinned_problem(prepared.outside_budget, gpu, pinned, wish.parts)
+        problem = pinned_problem(prepared.outside_budget, gpu, pinned, room)
     else:
-        thousandths = utilisation.computed(prepared.outside_budget, wish.reserve_bytes, gpu.total_memory_bytes, wish.parts)
+        thousandths = utilisation.computed(prepared.outside_budget, wish.reserve_bytes, gpu.total_memory_bytes, room)
         utilization = utilisation.fraction(thousandths)
-        problem = nothing_left(prepared.outside_budget, gpu, wish.reserve_bytes, wish.parts) if thousandths <= 0 else None
+        problem = nothing_left(prepared.outside_budget, gpu, wish.reserve_bytes, room) if thousandths <= 0 else None
     if problem is not None:
         return problem
     estimate = prepared.estimate(utilization)
@@ -149,6 +152,13 @@ def _start(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
         data_parallel_size=resolved.data_parallel_size,
     )
     return Fit(args=args, prepared=prepared, estimate=estimate, thousandths=thousandths, sure=sure, held_blocks=held)
+
+
+def _room(prepared: Prepared, gpu: Gpu, wish: Wish) -> int:
+    """What there is for the engine: its part of what may be used."""
+    room = wish.room or utilisation.Room(limit_bytes=gpu.total_memory_bytes)
+    pinned = wish.args.gpu_memory_utilization is not None
+    return room.for_engine(prepared.host_memory.resident_bytes, pinned=pinned) // wish.parts
 
 
 def _is_sure(prepared: Prepared, estimate: Estimate, held: int) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from plimsoll_estimator import GIB, Estimate, Gpu, draft_weights_bytes, round_up
+from plimsoll_estimator import GIB, Estimate, Gpu, draft_weights_bytes, requested_bytes, round_up
 from plimsoll_operator.capacity.booking import Booking
 from plimsoll_operator.decision.fit.engine import Engine
 from plimsoll_operator.decision.fit.miss import Miss
@@ -28,12 +28,18 @@ _CHUNK_CACHE_BYTES: Final = 10_000_000_000
 
 
 def host_memory_bytes(estimate: Estimate, gpus: int) -> int:
-    """Memory request of the pod: processes, pinned buffers and what is used of /dev/shm, whose size is a limit and no use."""
-    if estimate.host_memory_bytes is not None:
-        return estimate.host_memory_bytes
+    """Memory request of the pod: processes, pinned buffers and what is used of /dev/shm, whose size is a limit and no use.
+
+    Where the GPU's memory is the host's, the engine's budget is a part of it: nobody else's pod can have it.
+    """
     resolved = estimate.resolved
+    budget = 0
+    if resolved is not None and resolved.gpu.memory == "unified":
+        budget = gpus * requested_bytes(resolved)
+    if estimate.host_memory_bytes is not None:
+        return estimate.host_memory_bytes + budget
     pinned = 4 * resolved.max_num_seqs * resolved.max_model_len if resolved is not None else 0
-    return _BASE_BYTES + gpus * (_WORKER_BYTES + pinned)
+    return _BASE_BYTES + gpus * (_WORKER_BYTES + pinned) + budget
 
 
 def ephemeral_storage_bytes(disk: Disk, engine: Engine, estimate: Estimate, gpu: Gpu) -> int:
@@ -67,15 +73,20 @@ def pod_needs(ask: Ask, engine: Engine, estimate: Estimate, gpu: Gpu, gpus: int)
     )
 
 
-def shortage(pool: PoolFacts, pod: Booking) -> Miss | None:
-    """What a node of the pool lacks for the pod; figures the pool does not know (0) are not checked."""
-    if 0 < pool.host_memory_bytes < pod.host_memory_bytes:
+def shortage(pool: PoolFacts, pod: Booking, gpu: Gpu) -> Miss | None:
+    """What a node of the pool lacks for the pod; figures the pool does not know (0) are not checked.
+
+    Linux may count the memory of a coherent GPU as the node's own (a NUMA node without processors): it is not there for pods.
+    """
+    of_gpus = pool.gpus_per_node * gpu.total_memory_bytes if gpu.memory == "coherent" else 0
+    memory = max(0, pool.host_memory_bytes - of_gpus)
+    if pool.host_memory_bytes and memory < pod.host_memory_bytes:
         return Miss(
             reason=Reason.HOST_MEMORY,
             message=f"nodes of pool {pool.name} have too little host memory",
             component="host memory",
             needed_bytes=pod.host_memory_bytes,
-            available_bytes=pool.host_memory_bytes,
+            available_bytes=memory,
         )
     if 0 < pool.host_cpu_millis < pod.host_cpu_millis:
         return Miss(

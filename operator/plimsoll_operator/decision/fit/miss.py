@@ -47,22 +47,22 @@ class Miss:
         return self.check is not None and not self.check.depends_on_layout
 
 
-def pinned_problem(outside: OutsideBudget, gpu: Gpu, pinned: float, parts: int) -> Miss | None:
+def pinned_problem(outside: OutsideBudget, gpu: Gpu, pinned: float, room_bytes: int) -> Miss | None:
     """A pinned utilisation that leaves too little beside the budget: vLLM's free-memory check, or an OOM after KV sizing.
 
-    On a time-sliced card what the other parts may hold is not there either: Kubernetes does not say which card a replica gets.
+    `room_bytes` is what there is for the engine. On a time-sliced card what the other parts may hold is not there: Kubernetes does not
+    say which card a replica gets.
     """
     claim = utilisation.claim_bytes(utilisation.thousandths_of(pinned), gpu.total_memory_bytes)
     beside = outside.pre_snapshot_bytes + outside.post_kv_bytes
-    available = gpu.total_memory_bytes // parts
-    if claim + beside <= available:
+    if claim + beside <= room_bytes:
         return None
     return Miss(
         reason=Reason.INSUFFICIENT_GPU_MEMORY,
         message=f"gpuMemoryUtilization {pinned} leaves too little beside the budget",
         component="outsideBudget",
         needed_bytes=claim + beside,
-        available_bytes=available,
+        available_bytes=room_bytes,
         parts=(
             ("budget", claim),
             ("CUDA context and communicators", outside.pre_snapshot_bytes),
@@ -71,7 +71,7 @@ def pinned_problem(outside: OutsideBudget, gpu: Gpu, pinned: float, parts: int) 
     )
 
 
-def nothing_left(outside: OutsideBudget, gpu: Gpu, reserve_bytes: int, parts: int) -> Miss:
+def nothing_left(outside: OutsideBudget, gpu: Gpu, reserve_bytes: int, room_bytes: int) -> Miss:
     """No utilisation is left: what lives beside the budget, and the reserve, take the whole part of the GPU.
 
     The least budget that could be told to vLLM, a thousandth of the GPU, counts as needed: so what is needed exceeds what there is.
@@ -88,7 +88,7 @@ def nothing_left(outside: OutsideBudget, gpu: Gpu, reserve_bytes: int, parts: in
         message="nothing is left for the engine beside what lives outside its budget",
         component="outsideBudget",
         needed_bytes=sum(size for _, size in parts_needed),
-        available_bytes=gpu.total_memory_bytes // parts,
+        available_bytes=max(0, room_bytes),
         parts=parts_needed,
     )
 

@@ -46,7 +46,7 @@ def _evaluate(engine: Engine, ask: Ask, candidate: Candidate) -> Found | Missed:
     misses: list[Miss] = []
     losses: list[str] = []
     for product in candidate.products:
-        result = fit(engine, product.gpu, wish if product.parts == wish.parts else replace(wish, parts=product.parts))
+        result = fit(engine, product.gpu, replace(wish, parts=product.parts, room=product.room))
         if isinstance(result, Fit):
             fits.append((product, result))
         else:
@@ -80,7 +80,7 @@ def _common(engine: Engine, wish: Wish, fits: list[tuple[Product, Fit]]) -> list
     lowered = {pair[0]: pair for _, f in fits for pair in f.lowered}
     common: list[tuple[Product, Fit]] = []
     for product, _ in fits:
-        result = fit(engine, product.gpu, replace(wish, args=least, parts=product.parts))
+        result = fit(engine, product.gpu, replace(wish, args=least, parts=product.parts, room=product.room))
         if isinstance(result, Miss):
             return result
         common.append((product, replace(result, lowered=tuple(lowered[name] for name in sorted(lowered)))))
@@ -94,7 +94,7 @@ def _with_host(engine: Engine, ask: Ask, candidate: Candidate, product: Product,
     kept: list[PoolFacts] = []
     shortages: list[Miss] = []
     for pool in (pool for member in candidate.products for pool in member.large_enough_for(candidate.layout)):
-        short = _strangers(pool) or host.shortage(pool, pod)
+        short = _strangers(pool) or host.shortage(pool, pod, product.gpu)
         if short is None:
             kept.append(pool)
         else:
