@@ -13,6 +13,7 @@ from typing import Final, Literal, TypeAlias, get_args
 from plimsoll_operator.api import Condition
 from plimsoll_operator.facts import ModelFacts, ModelUnknown
 from plimsoll_operator.names import COMMIT
+from plimsoll_operator.reasons import Why
 from plimsoll_operator.text import one_line
 from plimsoll_operator.verdict import Admit, Plan, Reject, Resize, Undecided, Verdict
 
@@ -91,7 +92,7 @@ class ModelSeen:
     message: str
 
 
-UNREAD: Final = ModelSeen(status="Unknown", reason="Invalid", message="the object could not be read")
+UNREAD: Final = ModelSeen(status="Unknown", reason=Why.INVALID, message="the object could not be read")
 
 
 def model_seen(model: ModelFacts | ModelUnknown, applied: Plan | None) -> ModelSeen:
@@ -101,10 +102,10 @@ def model_seen(model: ModelFacts | ModelUnknown, applied: Plan | None) -> ModelS
     planned, found = (applied.model_revision if applied is not None else None), model.revision
     if planned is not None and found is not None and planned != found and COMMIT.fullmatch(planned) and COMMIT.fullmatch(found):
         moved = f"the model has moved from commit {planned} to {found} since the plan was made; the pods keep {planned}"
-        return ModelSeen(status="True", reason="DigestChanged", message=moved)
+        return ModelSeen(status="True", reason=Why.DIGEST_CHANGED, message=moved)
     at = f" at commit {found}" if found is not None and COMMIT.fullmatch(found) else ""
     notes = f"; {model.note}" if model.note else ""
-    return ModelSeen(status="True", reason="Found", message=f"the shape is known from {model.source}{at}{notes}")
+    return ModelSeen(status="True", reason=Why.FOUND, message=f"the shape is known from {model.source}{at}{notes}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,11 +161,11 @@ class Situation:
 
 
 _LACKS: Final[dict[Lack, tuple[str, str]]] = {
-    "gpus": ("WaitingForGpus", "waiting for free GPUs"),
-    "turn": ("WaitingForTurn", "waiting until the pods whose GPUs are booked before theirs are on nodes"),
-    "unknown": ("FreeUnknown", "not seen on nodes, and pods of other namespaces may not be listed, so what is free is not known"),
-    "pods": ("PodsAbsent", "their pods do not exist although they were asked for, and nothing is booked for them until they do"),
-    "scheduler": ("NotScheduled", "not bound by the scheduler although GPUs were booked; the events of their pods say why"),
+    "gpus": (Why.WAITING_FOR_GPUS, "waiting for free GPUs"),
+    "turn": (Why.WAITING_FOR_TURN, "waiting until the pods whose GPUs are booked before theirs are on nodes"),
+    "unknown": (Why.FREE_UNKNOWN, "not seen on nodes, and pods of other namespaces may not be listed, so what is free is not known"),
+    "pods": (Why.PODS_ABSENT, "their pods do not exist although they were asked for, and nothing is booked for them until they do"),
+    "scheduler": (Why.NOT_SCHEDULED, "not bound by the scheduler although GPUs were booked; the events of their pods say why"),
 }
 _NEXT_STEPS: Final[dict[PodsFailReason, str]] = {
     "ImageNotPulled": "Correct spec.engine.image, or give the pods a pull secret (spec.template.imagePullSecrets)",
@@ -195,7 +196,7 @@ def _settle(draft: _Draft, generation: int, before: Condition | None, now: str) 
     return Condition(
         type=kind,
         status=status,
-        reason=reason,
+        reason=str(reason),
         message=one_line(message, MAX_MESSAGE),
         observed_generation=generation,
         last_transition_time=since,
@@ -210,7 +211,7 @@ def _model_resolved(situation: Situation) -> _Draft:
 def _feasible(situation: Situation) -> _Draft:
     verdict = situation.verdict
     if isinstance(verdict, Invalid):
-        return ("Feasible", "Unknown", "Invalid", verdict.message)
+        return ("Feasible", "Unknown", Why.INVALID, verdict.message)
     if situation.held:
         return ("Feasible", "False", situation.held_reason, situation.held)
     if isinstance(verdict, Reject):
@@ -230,16 +231,16 @@ def _feasible(situation: Situation) -> _Draft:
 def _capacity_available(situation: Situation) -> _Draft:
     kind = "CapacityAvailable"
     if situation.applied_generation is None:
-        return (kind, "Unknown", "NoPlan", "no plan is applied")
+        return (kind, "Unknown", Why.NO_PLAN, "no plan is applied")
     if situation.replicas == 0 and situation.held:
         return (kind, "False", situation.held_reason, situation.held)
     if situation.replicas == 0:
-        return (kind, "True", "NoneWanted", "no replicas are wanted")
+        return (kind, "True", Why.NONE_WANTED, "no replicas are wanted")
     missing = situation.replicas - situation.bound
     if missing <= 0:
-        return (kind, "True", "Bound", "every replica has its GPUs")
+        return (kind, "True", Why.BOUND, "every replica has its GPUs")
     if situation.capacity_for_missing:
-        return (kind, "True", "Booked", f"{_share(missing, situation)}: on no node yet, their GPUs are booked")
+        return (kind, "True", Why.BOOKED, f"{_share(missing, situation)}: on no node yet, their GPUs are booked")
     reason, message = _LACKS[situation.missing_because]
     status: ConditionStatus = "Unknown" if situation.missing_because == "unknown" else "False"
     return (kind, status, reason, f"{_share(missing, situation)}: {message}")
@@ -257,18 +258,18 @@ def _progressing(situation: Situation) -> _Draft:
         return (kind, "False", *obstacle)
     if child is None:
         if situation.refused:
-            return (kind, "False", "Refused", "no pods are made")
-        return (kind, "True", "Applying", "the pods' Deployment is being made")
+            return (kind, "False", Why.REFUSED, "no pods are made")
+        return (kind, "True", Why.APPLYING, "the pods' Deployment is being made")
     if situation.dispute is not None and situation.dispute.waiting:
-        return (kind, "True", "ChangedByOthers", situation.dispute.message)
+        return (kind, "True", Why.CHANGED_BY_OTHERS, situation.dispute.message)
     if _rolled_out(situation, child):
-        return (kind, "False", "Complete", f"{_share(child.available, situation)} available")
+        return (kind, "False", Why.COMPLETE, f"{_share(child.available, situation)} available")
     if child.pods_refused is not None:
-        return (kind, "True", "PodsNotMade", f"pods could not be made and are tried again: {child.pods_refused.message}")
+        return (kind, "True", Why.PODS_NOT_MADE, f"pods could not be made and are tried again: {child.pods_refused.message}")
     absent = _absent(situation)
     if absent:
-        return (kind, "True", "PodsAbsent", absent)
-    return (kind, "True", "RollingOut", f"{_share(child.updated, situation)} with the plan, {child.available} available")
+        return (kind, "True", Why.PODS_ABSENT, absent)
+    return (kind, "True", Why.ROLLING_OUT, f"{_share(child.updated, situation)} with the plan, {child.available} available")
 
 
 def _available(situation: Situation) -> _Draft:
@@ -276,11 +277,11 @@ def _available(situation: Situation) -> _Draft:
     available = child.available if child is not None else 0
     text = f"{_share(available, situation)} available"
     if available > 0 or (situation.replicas == 0 and not situation.refused and not situation.held):
-        return ("Available", "True", "MinimumReplicasAvailable", text)
+        return ("Available", "True", Why.MINIMUM_REPLICAS_AVAILABLE, text)
     obstacle = _obstacle(situation)
     if obstacle is not None and not situation.refused:
         return ("Available", "False", obstacle[0], f"{text}: {obstacle[1]}")
-    return ("Available", "False", "NoReplicaAvailable", text)
+    return ("Available", "False", Why.NO_REPLICA_AVAILABLE, text)
 
 
 def _ready(situation: Situation) -> _Draft:
@@ -293,11 +294,11 @@ def _ready(situation: Situation) -> _Draft:
     if situation.held:
         return (kind, "False", situation.held_reason, situation.held)
     if situation.dispute is not None and situation.dispute.waiting:
-        return (kind, "False", "ChangedByOthers", situation.dispute.message)
+        return (kind, "False", Why.CHANGED_BY_OTHERS, situation.dispute.message)
     child = situation.child
     if child is not None and _rolled_out(situation, child):
-        return (kind, "True", "Ready", f"{_share(child.available, situation)} available")
-    return (kind, "False", "Progressing", "the replicas are not all available yet")
+        return (kind, "True", Why.READY, f"{_share(child.available, situation)} available")
+    return (kind, "False", Why.PROGRESSING, "the replicas are not all available yet")
 
 
 def _stalled(situation: Situation) -> _Draft:
@@ -309,13 +310,13 @@ def _stalled(situation: Situation) -> _Draft:
     if situation.held:
         return ("Stalled", "True", situation.held_reason, situation.held)
     if situation.child is not None and situation.child.pods_refused is not None:
-        return ("Stalled", "False", "PodsNotMade", "pods could not be made and are tried again")
+        return ("Stalled", "False", Why.PODS_NOT_MADE, "pods could not be made and are tried again")
     if situation.dispute is not None and situation.dispute.waiting:
-        return ("Stalled", "False", "ChangedByOthers", situation.dispute.message)
+        return ("Stalled", "False", Why.CHANGED_BY_OTHERS, situation.dispute.message)
     absent = _absent(situation)
     if absent:
-        return ("Stalled", "False", "PodsAbsent", absent)
-    return ("Stalled", "False", "NotStalled", "nothing stands in the way")
+        return ("Stalled", "False", Why.PODS_ABSENT, absent)
+    return ("Stalled", "False", Why.NOT_STALLED, "nothing stands in the way")
 
 
 def _absent(situation: Situation) -> str:
@@ -332,15 +333,15 @@ def _obstacle(situation: Situation) -> tuple[str, str] | None:
     if situation.blocked is not None:
         return (situation.blocked.reason, situation.blocked.message)
     if situation.apply_problem:
-        return ("ApplyRefused", f"the API server refuses the pods' objects: {situation.apply_problem}")
+        return (Why.APPLY_REFUSED, f"the API server refuses the pods' objects: {situation.apply_problem}")
     if child is not None and child.pods_refused is not None and child.pods_refused.final:
-        return ("PodsRefused", f"the API server refuses the pods: {child.pods_refused.message}")
+        return (Why.PODS_REFUSED, f"the API server refuses the pods: {child.pods_refused.message}")
     fails = situation.pods_fail
     if fails is not None and (child is None or not _rolled_out(situation, child)):
         cause = fails.message if fails.message.endswith(".") else f"{fails.message}."
         return (fails.reason, f"{fails.pods} pod{'s' * (fails.pods != 1)}: {cause} {_NEXT_STEPS[fails.reason]}")
     if child is not None and child.deadline_exceeded:
-        return ("ProgressDeadlineExceeded", "the rollout made no progress within its deadline")
+        return (Why.PROGRESS_DEADLINE_EXCEEDED, "the rollout made no progress within its deadline")
     return None
 
 

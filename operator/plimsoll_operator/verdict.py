@@ -7,48 +7,13 @@ client, no HTTP, no clock. The plan itself is of the API, which shows and keeps 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final, TypeAlias
 
 from plimsoll_operator.api.plan import Plan as Plan
+from plimsoll_operator.reasons import Reason as Reason
 
 MAX_WARNING: Final = 256
 """Characters of one warning: longer ones may be cut (Kubernetes, admission/v1 AdmissionResponse.warnings)."""
-
-
-class Reason(StrEnum):
-    """Every reason a verdict, condition, event or metric label may carry."""
-
-    FITS = "Fits"
-    RESIZED = "Resized"
-    # Rejections
-    INSUFFICIENT_GPU_MEMORY = "InsufficientGpuMemory"
-    INSUFFICIENT_KV_CACHE = "InsufficientKvCache"
-    INSUFFICIENT_GPUS_PER_NODE = "InsufficientGpusPerNode"
-    WORKLOAD_NOT_SERVED = "WorkloadNotServed"
-    ENGINE_REFUSES = "EngineRefuses"
-    NO_MATCHING_POOL = "NoMatchingPool"
-    HOST_MEMORY = "HostMemory"
-    HOST_CPU = "HostCpu"
-    EPHEMERAL_STORAGE = "EphemeralStorage"
-    SHARING_UNSAFE = "SharingUnsafe"
-    LEADER_WORKER_SET_MISSING = "LeaderWorkerSetMissing"
-    POLICY_CAP = "PolicyCap"
-    POLICY_FORBIDS = "PolicyForbids"
-    POLICY_UNREADABLE = "PolicyUnreadable"
-    NOT_SUPPORTED_YET = "NotSupportedYet"
-    MODEL_MISMATCH = "ModelMismatch"
-    INVALID_SPEC = "InvalidSpec"
-    # Undecided
-    UNKNOWN_MODEL = "UnknownModel"
-    UNSUPPORTED_MODEL = "UnsupportedModel"
-    UNKNOWN_ENGINE = "UnknownEngine"
-    VENDOR_UNSUPPORTED = "VendorUnsupported"
-    NO_CAPACITY_KNOWN = "NoCapacityKnown"
-    NO_KNOWN_POOL = "NoKnownPool"
-    LABEL_NOT_INDEXED = "LabelNotIndexed"
-    TOO_COMPLEX = "TooComplex"
-    OUT_OF_TIME = "OutOfTime"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ from plimsoll_estimator import InvalidInput
 from plimsoll_operator.capacity.problems import Problem
 from plimsoll_operator.cli.check_reasons import CHECKS
 from plimsoll_operator.cli.command import SubParsers, add_command
-from plimsoll_operator.cli.reasons import REASONS
+from plimsoll_operator.reasons import Reason, Why
 
 _LEFT_OUT: Final = "Such nodes are left out of every plan: correct their labels, or say what they have in a GPUPool (docs/capacity.md)."
 _COUNTED: Final = "Shown and counted; what is left of the nodes is planned with."
@@ -25,7 +25,7 @@ def _of_problem(problem: Problem) -> tuple[str, str]:
 
 EXPLAINED: Final[Mapping[str, tuple[str, str]]] = {
     **{str(problem): _of_problem(problem) for problem in Problem},
-    **REASONS,
+    **{str(reason): (reason.means, reason.to_do) for reason in (*Reason, *Why)},
     **{str(check): said for check, said in CHECKS.items()},
 }
 

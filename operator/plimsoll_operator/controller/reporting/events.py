@@ -43,7 +43,7 @@ class EventRecorder:
             "reportingController": f"plimsoll.dev/{FIELD_MANAGER}",
             "reportingInstance": self._identity[:128],
             "action": action,
-            "reason": reason,
+            "reason": str(reason),
             "type": kind,
             "note": one_line(note, MAX_NOTE),
             "regarding": {

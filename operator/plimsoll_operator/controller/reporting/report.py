@@ -17,6 +17,7 @@ from plimsoll_operator.controller.reporting.status import status_of, with_bug
 from plimsoll_operator.facts import Bypass, Facts
 from plimsoll_operator.names import BYPASS_ANNOTATION
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Kube, Manifest
+from plimsoll_operator.reasons import Why
 from plimsoll_operator.render import selector_text
 from plimsoll_operator.verdict import Admit, Plan, Reject, Resize, Undecided
 
@@ -66,7 +67,7 @@ class Reporter:
             child=None,
         )
         status = status_of(situation, plan=None, proposed=None, selector="", previous=None, now=self._stamp())
-        self._events.post(key, str(metadata.get("uid")), kind="Warning", reason="Invalid", action="Read", note=message)
+        self._events.post(key, str(metadata.get("uid")), kind="Warning", reason=Why.INVALID, action="Read", note=message)
         previous = (raw.get("status") or {}).get("conditions") or []
         if [_without_time(row) for row in previous] != [_without_time(row) for row in status["conditions"]]:
             self._write_status(key, raw, status)
@@ -85,31 +86,31 @@ class Reporter:
         if situation.blocked is not None:
             self._events.post(key, uid, kind="Warning", reason=situation.blocked.reason, action="Apply", note=situation.blocked.message)
         elif situation.apply_problem:
-            self._events.post(key, uid, kind="Warning", reason="ApplyRefused", action="Apply", note=situation.apply_problem)
+            self._events.post(key, uid, kind="Warning", reason=Why.APPLY_REFUSED, action="Apply", note=situation.apply_problem)
         elif situation.child is not None and situation.child.pods_refused is not None and not course.adopts:
             note = f"The API server refuses the pods: {situation.child.pods_refused.message}"
-            self._events.post(key, uid, kind="Warning", reason="PodsRefused", action="Run", note=note)
+            self._events.post(key, uid, kind="Warning", reason=Why.PODS_REFUSED, action="Run", note=note)
         elif situation.pods_fail is not None and situation.obstacle is not None and not course.adopts:
             self._events.post(key, uid, kind="Warning", reason=situation.obstacle[0], action="Run", note=situation.obstacle[1])
         elif situation.dispute is not None:
-            self._events.post(key, uid, kind="Warning", reason="ChangedByOthers", action="Apply", note=situation.dispute.message)
+            self._events.post(key, uid, kind="Warning", reason=Why.CHANGED_BY_OTHERS, action="Apply", note=situation.dispute.message)
         elif course.adopts and course.run is not None:
             if not applied:
                 return
             note = _plan_sentence(course.run.plan)
             if isinstance(verdict, Admit | Resize) and verdict.overridden is not None:
                 against = _override_note(facts, verdict.overridden)
-                self._events.post(key, uid, kind="Warning", reason="Overridden", action="Plan", note=against)
+                self._events.post(key, uid, kind="Warning", reason=Why.OVERRIDDEN, action="Plan", note=against)
             if isinstance(verdict, Resize):
                 note += "; moved " + ", ".join(f"{change.field} from {change.old} to {change.new}" for change in verdict.changes)
-            self._events.post(key, uid, kind="Normal", reason="PlanApplied", action="Plan", note=note)
+            self._events.post(key, uid, kind="Normal", reason=Why.PLAN_APPLIED, action="Plan", note=note)
         elif situation.held:
             self._events.post(key, uid, kind="Warning", reason=situation.held_reason, action="Scale", note=situation.held)
         elif isinstance(verdict, Reject | Undecided):
             self._events.post(key, uid, kind="Warning", reason=str(verdict.reason), action="Plan", note=verdict.message)
         elif course.proposed is not None:
             note = "Would be planned differently now: " + _plan_sentence(course.proposed)
-            self._events.post(key, uid, kind="Normal", reason="PlanProposed", action="Judge", note=note)
+            self._events.post(key, uid, kind="Normal", reason=Why.PLAN_PROPOSED, action="Judge", note=note)
 
     def _write_status(self, key: Key, raw: Manifest, status: Manifest) -> bool:
         if raw.get("status") == status:

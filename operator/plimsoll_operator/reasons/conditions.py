@@ -1,0 +1,192 @@
+"""The other reasons of conditions and events. Read by `conditions` and by what reports."""
+
+from __future__ import annotations
+
+from plimsoll_operator.reasons.explained import Explained
+
+
+class Why(Explained):
+    """What a condition or event gives as its reason, beside those of verdicts."""
+
+    # What ModelResolved says
+    FOUND = ("Found", "The model's shape is known; the message says from where and at which commit.", "Nothing to do.")
+    RESOLVING = ("Resolving", "The model's shape is being read.", "Wait: it is decided when that has ended.")
+    NOT_FOUND = (
+        "NotFound",
+        "No profile describes the model, and its source has no such model, revision or file, or hides it from this token.",
+        "Check spec.model.name and revision, or apply a ModelProfile (`plimsoll profile`).",
+    )
+    GATED = (
+        "Gated",
+        "The model's terms are not accepted by the account of the token.",
+        "Accept them on the hub for the operator's token (chart: hub.tokenSecret), or give the deployment a token of its own.",
+    )
+    UNREACHABLE = (
+        "Unreachable",
+        "The source did not answer, asks for fewer requests, or is not asked because the controller runs offline.",
+        "It is asked again by itself; `plimsoll profile fetch` makes the profile from elsewhere.",
+    )
+    UNSUPPORTED = (
+        "Unsupported",
+        "What is there cannot be read as a shape; the message says what is known and what is not.",
+        "Apply a ModelProfile.",
+    )
+    AMBIGUOUS = (
+        "Ambiguous",
+        "Several files or profiles could be meant, and they differ.",
+        "Name one in spec.model.profile.name, or delete what is wrong.",
+    )
+    DIGEST_CHANGED = (
+        "DigestChanged",
+        "The branch has moved since the plan was made. The pods keep the commit of their plan.",
+        "Adopt the new one by a changed spec or the annotation inference.plimsoll.dev/replan.",
+    )
+    # What CapacityAvailable says
+    BOUND = ("Bound", "Every replica is on a node.", "Nothing to do.")
+    BOOKED = (
+        "Booked",
+        "GPUs are set aside for every replica, wherever the scheduler puts what it sees.",
+        "Nothing to do: pods follow at once.",
+    )
+    WAITING_FOR_GPUS = (
+        "WaitingForGpus",
+        "Too few GPUs are free that no earlier deployment and no other pending pod may take. The pods exist and wait.",
+        "Free GPUs, add nodes, or lower replicas; `kubectl get gpool` shows what is free and booked.",
+    )
+    WAITING_FOR_TURN = (
+        "WaitingForTurn",
+        "Pods whose GPUs are booked earlier are on their way to nodes; until they are there it is not certain what is left.",
+        "Nothing to do: it is decided within seconds.",
+    )
+    PODS_ABSENT = (
+        "PodsAbsent",
+        "Pods that the Deployment is asked for do not exist: a quota, Pod Security or an admission webhook refuses them, or it takes time.",
+        "The events of its ReplicaSets or StatefulSets say why. GPUs are booked for pods that exist; these get their place when they do.",
+    )
+    NOT_SCHEDULED = (
+        "NotScheduled",
+        "GPUs were booked, but the scheduler has not bound the pods for ten seconds.",
+        "`kubectl describe pod` says why: a volume, a taint, a quota, or another scheduler that does not run.",
+    )
+    INTERNAL_ERROR = (
+        "InternalError",
+        "An error of the controller itself stopped the work on this object. Other objects are not touched, and it is tried again.",
+        "Look for the digest of the message in the controller's log, and report the traceback there.",
+    )
+    APPLY_REFUSED = (
+        "ApplyRefused",
+        "The API server refuses the Deployment, LeaderWorkerSet or Service: a quota, a policy or a missing right.",
+        "The condition quotes it; what was booked is free for others until it is taken.",
+    )
+    # Input
+    INVALID_INPUT = ("InvalidInput", "The input itself is at fault.", "The message names the field, the value and the limit.")
+    MISMATCH = ("Mismatch", "The profile named is of another model or revision than the spec.", "Name the right profile.")
+    INVALID = (
+        "Invalid",
+        "What was read cannot be believed or understood: the object itself, a profile, a config or a log.",
+        "The message names the field or file, the value and the limit.",
+    )
+    # How capacity, rollout and pods stand: the other conditions
+    NO_PLAN = ("NoPlan", "No plan is applied, so no GPUs are wanted.", "Feasible says why.")
+    NONE_WANTED = ("NoneWanted", "spec.replicas is 0: the plan is kept, nothing is booked.", "Scale up when it is wanted.")
+    FREE_UNKNOWN = (
+        "FreeUnknown",
+        "Pods of other namespaces may not be listed, so nobody knows what is free.",
+        "Empty controller.podNamespaces of the chart, or watch the pods themselves.",
+    )
+    REFUSED = ("Refused", "The spec as it stands makes no pods.", "Feasible says why.")
+    APPLYING = ("Applying", "The objects of the plan are being made.", "Wait.")
+    ROLLING_OUT = ("RollingOut", "The pods of the plan are starting.", "Wait; loading weights takes minutes.")
+    COMPLETE = ("Complete", "All replicas carry the plan and are available.", "Nothing to do.")
+    NAME_TAKEN = (
+        "NameTaken",
+        "An object that is not Plimsoll's has the name of the Deployment, LeaderWorkerSet or Service; it is never taken over.",
+        "Rename one of the two. What runs keeps its plan and its GPUs; the rest is made within half a minute of the name being free.",
+    )
+    NOT_CONTROLLED = (
+        "NotControlled",
+        "Somebody has taken the Deployment, LeaderWorkerSet or Service from its InferenceDeployment: another owner controls it, or none.",
+        "The message names the entry of metadata.ownerReferences to remove or to set. What runs keeps its plan and its GPUs.",
+    )
+    CHANGED_BY_OTHERS = (
+        "ChangedByOthers",
+        "Somebody else changes the Deployment, LeaderWorkerSet or Service that the plan has made; it is put back, at most every 5 minutes.",
+        "The message names the other manager. Change the InferenceDeployment instead; an autoscaler is pointed at its scale.",
+    )
+    PODS_REFUSED = (
+        "PodsRefused",
+        "The API server refuses the pods, and will until somebody changes something: Pod Security, a quota, limits, an admission policy.",
+        "The message has its own words. Change the namespace's labels, quota or limits, or the spec; pods come by themselves then.",
+    )
+    PODS_NOT_MADE = (
+        "PodsNotMade",
+        "A pod could not be made just now; it is tried again.",
+        "Wait; the message has the API server's words.",
+    )
+    IMAGE_NOT_PULLED = (
+        "ImageNotPulled",
+        "Pods are on their nodes and the image of a container is not pulled; the kubelet tries again by itself.",
+        "The message has the registry's words: correct spec.engine.image, or give a pull secret in spec.template.imagePullSecrets.",
+    )
+    CONTAINER_NOT_STARTED = (
+        "ContainerNotStarted",
+        "Pods are on their nodes and a container cannot be made or started: a Secret or ConfigMap is not there, or the command is not.",
+        "The message names it. Make it in the namespace, or correct spec.template; the pods then go on by themselves.",
+    )
+    ENGINE_ENDS = (
+        "EngineEnds",
+        "A container has ended several times before it served; the kubelet starts it again, ever more slowly.",
+        "The message says how it ended. Read kubectl logs --previous, correct the spec, and a new plan replaces the pods.",
+    )
+    PROGRESS_DEADLINE_EXCEEDED = (
+        "ProgressDeadlineExceeded",
+        "The rollout made no progress within its deadline.",
+        "Read the pods' events and logs.",
+    )
+    MINIMUM_REPLICAS_AVAILABLE = ("MinimumReplicasAvailable", "At least one replica is available, or none is wanted.", "Nothing to do.")
+    NO_REPLICA_AVAILABLE = ("NoReplicaAvailable", "No replica is available.", "Progressing says how far they are.")
+    READY = ("Ready", "All replicas of the current spec are available.", "Nothing to do.")
+    PROGRESSING = (
+        "Progressing",
+        "Not all replicas of the current spec are available yet.",
+        "Progressing and CapacityAvailable say what they wait for.",
+    )
+    NOT_STALLED = ("NotStalled", "Nothing stands in the way.", "Nothing to do.")
+    # Events
+    PLAN_APPLIED = ("PlanApplied", "The pods' objects carry a new plan.", "Nothing to do.")
+    PLAN_PROPOSED = (
+        "PlanProposed",
+        "The same spec would be planned differently today; the pods stay as they are.",
+        "Compare status.proposedPlan; adopt it with the annotation inference.plimsoll.dev/replan.",
+    )
+    OVERRIDDEN = (
+        "Overridden",
+        "Pods are made against a rejection: by the FitPolicy's mode Warn or the bypass annotation.",
+        "Expect the start to fail as predicted; the event has the rejection.",
+    )
+    # GPUPools and EngineCalibrations
+    NO_DOUBTS = ("NoDoubts", "Labels, counts and memory of the pool agree.", "Nothing to do.")
+    PODS_SEEN = ("PodsSeen", "Pods of all namespaces are counted, so what is free is known.", "Nothing to do.")
+    FOREIGN_PODS_HIDDEN = (
+        "ForeignPodsHidden",
+        "Pods of other namespaces may not be listed.",
+        "Empty controller.podNamespaces of the chart.",
+    )
+    APPLIED = ("Applied", "Every correction of the EngineCalibration counts.", "Nothing to do.")
+    PARTLY_APPLIED = ("PartlyApplied", "Some corrections of the EngineCalibration count.", "The message says why the others do not.")
+    ACCEPTED = ("Accepted", "The FitPolicy is understood and holds.", "Nothing to do.")
+    PARTLY_KNOWN = (
+        "PartlyKnown",
+        "The FitPolicy holds, without what this release does not know or what can never match: the message names it.",
+        "Correct it, or run the release it was written for where that matters.",
+    )
+    UNREADABLE = (
+        "Unreadable",
+        "This release cannot read the object. Under a FitPolicy nothing new is admitted; an EngineCalibration corrects nothing.",
+        "The message names the field: correct it, or run the release it was written for.",
+    )
+    NOT_ENOUGH_EVIDENCE = (
+        "NotEnoughEvidence",
+        "No correction of the EngineCalibration counts.",
+        "The message says what evidence is missing.",
+    )
