@@ -94,8 +94,7 @@ class Prepared:
             self,
             stages=tuple(replace(stage, loaded_bytes=max(0, stage.loaded_bytes + weights)) for stage in self.stages),
             overheads=tuple(
-                replace(
-                    one,
+                one._replace(
                     activation_bytes=max(0, one.activation_bytes + activation),
                     cuda_graph_bytes=max(0, one.cuda_graph_bytes + graphs),
                     non_torch_bytes=max(0, one.non_torch_bytes + non_torch),

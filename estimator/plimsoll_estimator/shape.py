@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from plimsoll_estimator.kept import ANSWER_BYTES
 from plimsoll_estimator.mixers import (
@@ -36,8 +36,7 @@ _PRICED_BYTES: Final = 256
 """What one kind of mixer needs of a cache."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dimensions:
+class Dimensions(NamedTuple):
     """A language model's size as its class reads it: whole, before any parallelism. Widths are elements.
 
     `heads`, `kv_heads` and `head_dim` are 0 for a model without attention. `tied`: whether input and output embedding are one, as the
@@ -92,8 +91,7 @@ class Layer:
         return self.ffn
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TowerSize:
+class TowerSize(NamedTuple):
     """The blocks of a vision or audio tower as its class reads them: whole, before any parallelism."""
 
     layers: int
@@ -107,8 +105,7 @@ class TowerSize:
         return self.hidden_size // self.heads
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LargestItem:
+class LargestItem(NamedTuple):
     """The largest image that a class's processor admits: `tokens` for the language model, made of `patches` of the tower.
 
     `frame_tokens`, `frame_patches`: of one frame where videos are admitted that fill whatever length the model is served with.
@@ -120,8 +117,7 @@ class LargestItem:
     frame_patches: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TowerBlocks:
+class TowerBlocks(NamedTuple):
     """A vision tower's transformer: a patch is `patch_elements` numbers; `gated` MLPs have a gate.
 
     `attention`: how many hidden sizes a patch takes at the peak of attention, whole on each rank and divided over them. `masked`: releases
@@ -137,8 +133,7 @@ class TowerBlocks:
     sees_video: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Vision:
+class Vision(NamedTuple):
     """What overheads ask of a vision tower: whether patches are merged before the language model, and feature levels beside the last.
 
     `blocks`: what one patch costs, where the class's largest image is known.

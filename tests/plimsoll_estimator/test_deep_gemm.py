@@ -5,7 +5,6 @@ Expected bytes are the tensors of vllm/model_executor/warmup/deep_gemm_warmup.py
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -187,13 +186,13 @@ def test_a_warm_up_that_finds_too_little_beside_the_cache_is_refused_by_name() -
 def test_the_memory_outside_the_budget_holds_the_larger_of_warm_up_and_graphs() -> None:
     found = prepared(QWEN3_CODER_480B, "0.24.0", H200, data_parallel_size=8, enable_expert_parallel=True, use_deep_gemm=True)
     overhead = found.overheads[0]
-    without = outside_budget(found.resolved, replace(overhead, kernel_warm_up_bytes=0)).post_kv_bytes
+    without = outside_budget(found.resolved, overhead._replace(kernel_warm_up_bytes=0)).post_kv_bytes
     graphs = int(1.3 * overhead.cuda_graph_pool_bytes) - overhead.cuda_graph_bytes
     assert overhead.freed_bytes == overhead.activation_bytes - overhead.kept_bytes
     more = overhead.kernel_warm_up_bytes - overhead.freed_bytes - overhead.cuda_graph_bytes
     assert more > graphs
     assert outside_budget(found.resolved, overhead).post_kv_bytes - without == more - max(0, graphs)
-    small = replace(overhead, kernel_warm_up_bytes=overhead.freed_bytes)
+    small = overhead._replace(kernel_warm_up_bytes=overhead.freed_bytes)
     assert outside_budget(found.resolved, small).post_kv_bytes == without, "what the profile run's peak leaves is enough for it"
 
 

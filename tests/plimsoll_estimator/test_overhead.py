@@ -1,6 +1,5 @@
 """Overheads by cause: each term against a figure that was logged, and the laws between terms."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -286,7 +285,7 @@ def test_the_v2_runner_warms_its_sampler_with_more_than_it_profiled_before_0_30(
     assert stage.warm_up_bytes > stage.activation_bytes
     _, resolved = setting(gemma, "0.26.0", L4)
     outside = outside_budget(resolved, stage).post_kv_bytes
-    assert outside - outside_budget(resolved, replace(stage, warm_up_bytes=0)).post_kv_bytes == stage.warm_up_bytes - stage.activation_bytes
+    assert outside - outside_budget(resolved, stage._replace(warm_up_bytes=0)).post_kv_bytes == stage.warm_up_bytes - stage.activation_bytes
 
 
 def test_a_warm_up_has_no_more_requests_than_fit_a_batch() -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from plimsoll_estimator.kv_cache.specs import LayerSpec, Reach
 from plimsoll_estimator.objects import by_object
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KvGroup:
+class KvGroup(NamedTuple):
     """Layers that share one block table. `stage_bytes` is one block of the group on each pipeline stage's ranks."""
 
     specs: tuple[LayerSpec, ...]

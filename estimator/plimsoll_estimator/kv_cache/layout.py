@@ -9,8 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
@@ -29,8 +28,7 @@ from plimsoll_estimator.shape import Shape
 from plimsoll_estimator.units import format_gib
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KvCacheLayout:
+class KvCacheLayout(NamedTuple):
     """Groups, block and bytes per block of every stage. No groups: a model without a KV cache."""
 
     block_size: int
@@ -223,8 +221,7 @@ _SIGHT: Final = Sight(
 """What a layer keeps does not depend on batch sizes, budget or the card beyond its capability; nor, without state, on the length."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Blocks:
+class _Blocks(NamedTuple):
     """The part of a layout that all lengths and batch sizes share, as KvCacheLayout describes it."""
 
     block_size: int

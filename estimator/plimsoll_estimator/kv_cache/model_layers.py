@@ -6,8 +6,8 @@ Called by `layout`. Turns the needs that `models.register` has from a config int
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from itertools import chain
+from typing import NamedTuple
 
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.kv_cache.drafts import draft_layers
@@ -20,8 +20,7 @@ from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.shape import Shape, stage_layers
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelCache:
+class ModelCache(NamedTuple):
     """Layer specs with their stage, the engine's block size, and what the planner needs besides.
 
     `kinds`: every (stage, spec) once; `order`: which of them each layer with a cache is, in the order of the model.

@@ -5,14 +5,13 @@ Made by `model_layers`, grouped by `grouping`. Knows no model family: kinds, byt
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from plimsoll_estimator.layers.needs import Kind
 from plimsoll_estimator.units import ceil_div
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reach:
+class Reach(NamedTuple):
     """How far one request reaches besides its own length: what windows, ranks and encoders add or take."""
 
     window_tokens: int
@@ -21,8 +20,7 @@ class Reach:
     encoder_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LayerSpec:
+class LayerSpec(NamedTuple):
     """The cache of one layer on one rank: `page_bytes` is one block of one layer, padding included."""
 
     kind: Kind
@@ -82,8 +80,8 @@ class LayerSpec:
     def scaled_to(self, page_bytes: int) -> LayerSpec:
         """The same layer with a larger block, so that its page becomes `page_bytes` (a multiple of the present page)."""
         ratio = page_bytes // self.page_bytes
-        return replace(self, block_size=self.block_size * ratio, page_bytes=page_bytes)
+        return self._replace(block_size=self.block_size * ratio, page_bytes=page_bytes)
 
     def padded_to(self, page_bytes: int) -> LayerSpec:
         """The same layer with its page padded to `page_bytes`."""
-        return replace(self, page_bytes=page_bytes, padded=True)
+        return self._replace(page_bytes=page_bytes, padded=True)

@@ -5,8 +5,7 @@ Made by `caches` and the model lines, priced by `kv_cache.model_layers`. Knows n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from plimsoll_estimator.layers.backends import Backend
 from plimsoll_estimator.units import ceil_div
@@ -14,8 +13,7 @@ from plimsoll_estimator.units import ceil_div
 Kind = Literal["full", "mla", "sliding", "sliding_mla", "chunked", "cross", "state", "ring"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AttentionNeed:
+class AttentionNeed(NamedTuple):
     """A layer whose cache grows with tokens. `token_bytes` is one token of this layer on one rank."""
 
     kind: Kind
@@ -34,8 +32,7 @@ class AttentionNeed:
         return ceil_div(page, self.alignment) * self.alignment
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StateNeed:
+class StateNeed(NamedTuple):
     """A layer with recurrent state: `state_bytes` per block, `blocks` per request (0: one per state block).
 
     `counted`: its decode kernel asserts a block for each sequence of a batch.
@@ -50,8 +47,7 @@ class StateNeed:
 Need = AttentionNeed | StateNeed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelNeeds:
+class ModelNeeds(NamedTuple):
     """A whole model: the needs of each decoder layer, and what decides its block size."""
 
     kinds: tuple[tuple[Need, ...], ...]

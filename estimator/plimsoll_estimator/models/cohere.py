@@ -67,7 +67,7 @@ def _seen(text: HfConfig, size: Dimensions, first: int) -> list[Attention]:
     if "layer_types" in text or not first:
         return windowed(text, size, full, every=4)
     period = text.int("prefix_dense_sliding_window_pattern", default=1) or 1
-    behind = windowed(text, replace(size, layer_count=size.layer_count - first), full, every=4)
+    behind = windowed(text, size._replace(layer_count=size.layer_count - first), full, every=4)
     local = replace(full, seen="sliding", window=text.int("sliding_window"))
     return [full if (i + 1) % period == 0 else local for i in range(first)] + behind
 

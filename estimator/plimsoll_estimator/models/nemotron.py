@@ -49,7 +49,7 @@ def nemotron_nas(rank: Rank) -> None:
     def layer(i: int) -> None:
         name, made = f"layers.{i}", rank.shape.layers[i]
         if made.attends:
-            attention(rank, name, replace(size, kv_heads=made.mixer(Attention).kv_heads), _NAS)
+            attention(rank, name, size._replace(kv_heads=made.mixer(Attention).kv_heads), _NAS)
             rank.norm(size.hidden_size)
             rope(rank, size.head_dim, size.positions)
         if isinstance(made.ffn, Mlp):

@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from plimsoll_estimator.layers.decoder import Bias, DecoderStyle, attention, mlp, stack
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.models.record import Model
@@ -34,7 +32,7 @@ def opt(rank: Rank) -> None:
     if projected != size.hidden_size:
         rank.replicated("decoder", ("project_in",), projected, (size.hidden_size,))
         rank.replicated("decoder", ("project_out",), size.hidden_size, (projected,))
-    stack(rank, replace(size, hidden_size=projected), style, layer)
+    stack(rank, size._replace(hidden_size=projected), style, layer)
     if text.bool("do_layer_norm_before", True) and not text.bool("_remove_final_layer_norm"):
         rank.norm(size.hidden_size, bias=True, count=norms)
 

@@ -46,7 +46,7 @@ def step3p5(rank: Rank) -> None:
     def layer(i: int) -> None:
         name, made = f"layers.{i}", rank.shape.layers[i]
         own = made.mixer(Attention)
-        attention(rank, name, replace(size, heads=own.heads, kv_heads=own.kv_heads, head_dim=own.head_dim), _STYLE)
+        attention(rank, name, size._replace(heads=own.heads, kv_heads=own.kv_heads, head_dim=own.head_dim), _STYLE)
         if text.bool("use_head_wise_attn_gate"):
             rank.column(f"{name}.self_attn", ("g_proj",), size.hidden_size, (own.heads,))
         feed_forward(rank, name, made.ffn, _STYLE, sparse)

@@ -22,12 +22,12 @@ _ITEMS_A_PROMPT: Final = 999
 _DATA_CENTRE_BLACKWELL: Final = 10
 
 
-class _Profiled(NamedTuple):
-    """What the profile run encodes: so many items of one kind."""
+class _Widest(NamedTuple):
+    """The item with most tokens, and the modality whose limits count it."""
 
-    items: int
     tokens: int
     patches: int
+    modality: str
 
 
 def encodes(resolved: ResolvedArgs) -> bool:
@@ -50,8 +50,8 @@ def encoder_peak_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     shares = ranks if size.heads % ranks == 0 else 1
     attention = whole * size.hidden_size + divided * ceil_div(size.hidden_size, shares)
     mlp = 3 * size.hidden_size + 3 * inner if tower.gated else 2 * size.hidden_size + 2 * inner
-    profiled = _profiled(tower.largest, resolved)
-    patches = profiled.items * profiled.patches
+    widest = _widest(tower.largest, resolved)
+    patches = _items(widest, resolved) * widest.patches
     elements = patches * (tower.patch_elements + max(attention, mlp)) + _mask_elements(tower, patches, resolved)
     return int(constant("encoder_peak_share", resolved) * elements * _ITEM)
 
@@ -59,25 +59,31 @@ def encoder_peak_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
 def output_tokens(widths: Widths, resolved: ResolvedArgs) -> int:
     """Tokens of the largest item that the profile run encodes; 0 where it is no more than a batch."""
     if widths.tower is not None:
-        return _profiled(widths.tower.largest, resolved).tokens
+        return _widest(widths.tower.largest, resolved).tokens
     return ITEM_TOKENS if widths.merges_patches else 0
 
 
-def _profiled(item: LargestItem, resolved: ResolvedArgs) -> _Profiled:
-    """Items of the modality with most tokens, as the encoder's budget, the sequences and the prompts' limits allow.
+def _widest(item: LargestItem, resolved: ResolvedArgs) -> _Widest:
+    """The item of the modality with most tokens: an image, or a video that fills the length."""
+    if item.frame_tokens and not resolved.admits_none("video"):
+        images = 0 if resolved.admits_none("image") else item.tokens
+        frames = max(1, (resolved.max_model_len - images) // item.frame_tokens)
+        if not images or frames * item.frame_tokens > item.tokens:
+            return _Widest(frames * item.frame_tokens, frames * item.frame_patches, "video")
+    return _Widest(item.tokens, item.patches, "image")
+
+
+def _items(item: _Widest, resolved: ResolvedArgs) -> int:
+    """How many of them the profile run encodes, as the encoder's budget, the sequences and the prompts' limits allow.
 
     multimodal/encoder_budget.py: _get_max_items (before 0.10.1 in v1/worker/utils.py and gpu_model_runner.py: up to 0.9 rounded up).
     """
-    tokens, patches, modality = item.tokens, item.patches, "image"
-    if item.frame_tokens and not resolved.admits_none("video"):
-        images = 0 if resolved.admits_none("image") else tokens
-        frames = max(1, (resolved.max_model_len - images) // item.frame_tokens)
-        if not images or frames * item.frame_tokens > tokens:
-            tokens, patches, modality = frames * item.frame_tokens, frames * item.frame_patches, "video"
-    rounds_up = overhead_rules(resolved.version).rounds_items_up
-    fitting = ceil_div(resolved.max_num_batched_tokens, tokens) if rounds_up else resolved.max_num_batched_tokens // tokens
-    a_prompt = max(1, min(_limit(resolved.given.limit_mm_per_prompt or {}, modality), resolved.max_model_len // tokens))
-    return _Profiled(max(1, min(fitting, resolved.max_num_seqs * a_prompt)), tokens, patches)
+    tokens, batch = item.tokens, resolved.max_num_batched_tokens
+    fitting = ceil_div(batch, tokens) if overhead_rules(resolved.version).rounds_items_up else batch // tokens
+    if fitting <= 1:
+        return 1
+    a_prompt = max(1, min(_limit(resolved.given.limit_mm_per_prompt or {}, item.modality), resolved.max_model_len // tokens))
+    return min(fitting, resolved.max_num_seqs * a_prompt)
 
 
 def _limit(limits: Mapping[str, object], modality: str) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from plimsoll_estimator.overhead.activation import activation_bytes, kept_bytes
 from plimsoll_estimator.overhead.communication import non_torch_bytes
@@ -14,8 +14,7 @@ from plimsoll_estimator.overhead.widths import Widths
 from plimsoll_estimator.resolved import ResolvedArgs
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageOverhead:
+class StageOverhead(NamedTuple):
     """Bytes of one rank of one pipeline stage. All but `cuda_graph_pool_bytes` and the two of warming up are charged to the budget.
 
     `kept_bytes`: what of `activation_bytes` stays allocated after the profile run.

@@ -5,7 +5,7 @@ Called by `overhead` only. Refuses to know weights, caches and configs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from plimsoll_estimator.kept import kept_with_config
 from plimsoll_estimator.mixers import Attention, CompressedLatent, DeltaNet, Latent, Mamba1, Mamba2, Mixer, Mlp
@@ -18,8 +18,7 @@ _SHARED_HEADS = frozenset({"qwen3", "qwen3_vl", "qwen3_vl_text"})
 """Text models whose class, tied, sets `lm_head = embed_tokens` and names both for adapters (models/qwen3.py, qwen3_vl.py)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Widths:
+class Widths(NamedTuple):
     """Dimensions of the language model, whole (not per rank); widths are elements per token.
 
     `mlp_width`: of the widest dense feed-forward block, of mixtures what stands beside the experts. `attention_width`: queries, keys,

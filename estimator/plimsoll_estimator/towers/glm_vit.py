@@ -25,7 +25,7 @@ def glm4v_tower(rank: Rank) -> None:
     rank.tensor(out * hidden * merge * merge + out)
     bias = vision.bool("attention_bias")
     block = replace(GATED_BLOCK, qkv_bias=bias, out_bias=False, mlp_bias=False)
-    encoder(rank, "visual.blocks", replace(size, intermediate_size=out), block)
+    encoder(rank, "visual.blocks", size._replace(intermediate_size=out), block)
     rank.column("visual.merger", ("proj",), out, (out,))
     rank.norm(out, bias=True)
     rank.column("visual.merger", ("gate_proj", "up_proj"), out, (context, context))

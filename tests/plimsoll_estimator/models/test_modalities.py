@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -92,7 +91,7 @@ def test_classes_of_vllm_s_multimodal_registry_take_more_than_text() -> None:
 )  # fmt: skip
 def test_what_overheads_ask_of_a_tower(sentence: str, config: dict[str, Any], vision: Vision | None) -> None:
     shape = shape_of(config)
-    seen = None if shape.vision is None else replace(shape.vision, blocks=None)  # blocks have tests of their own
+    seen = None if shape.vision is None else shape.vision._replace(blocks=None)  # blocks have tests of their own
     assert seen == vision, sentence
     assert shape.multimodal is (vision is not None)
 
