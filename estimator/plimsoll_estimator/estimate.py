@@ -84,7 +84,7 @@ def prepare(
         layout=layout,
         generates_without_cache=_generates_without_cache(shape, resolved),
         outside_budget=max(outside, key=lambda one: one.post_kv_bytes),
-        host_memory=host_memory(widths, resolved, max(stage.loaded_bytes for stage in stages), maps_files=weights is not None),
+        host_memory=host_memory(widths, resolved, weights.total_bytes if weights is not None else None),
         warnings=(*_warnings(resolved, stages, weights), *_warnings_of_cache(resolved, layout)),
     )
 

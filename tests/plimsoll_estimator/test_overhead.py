@@ -381,32 +381,34 @@ def test_what_stays_outside_the_budget_grows_with_ranks_and_graphs() -> None:
 
 def test_host_memory_counts_every_rank_and_the_pinned_token_table() -> None:
     shape, resolved = setting(model(), "0.33.0")
-    one = host_memory(shape, resolved, 16 * GIB, maps_files=True).resident_bytes
+    one = host_memory(shape, resolved, 16 * GIB).resident_bytes
     assert one > 1024 * 131072 * 4 + 5 * GIB
     shape, resolved = setting(model(), "0.33.0", tensor_parallel_size=2)
-    assert one < host_memory(shape, resolved, 8 * GIB, maps_files=True).resident_bytes < 2 * one
+    assert one < host_memory(shape, resolved, 8 * GIB).resident_bytes < 2 * one
 
 
-FILES = [  # why, arguments, the checkpoint is known to be safetensors, files that a rank holds: resident, at the most
-    ("mapped files are page cache", {}, True, 0, 0),
-    ("files that nobody has described may be pickled", {}, False, 0, 1),
-    ("files that are read whole are resident", {"reads_files_whole": True}, True, 1, 1),
-    ("and are not counted twice", {"reads_files_whole": True}, False, 1, 1),
+FILES = [  # why, arguments, GiB of the checkpoint if known to be safetensors, GiB of files that a rank holds: resident, at the most
+    ("mapped files are page cache", {}, 3, 0, 0),
+    ("files that nobody has described may be pickled", {}, None, 0, 5),
+    ("files that are read whole are resident", {"reads_files_whole": True}, 3, 3, 3),
+    ("one at a time", {"reads_files_whole": True}, 140, 5, 5),
+    ("and are not counted twice", {"reads_files_whole": True}, None, 5, 5),
+    ("as published, however small vLLM makes them", {"reads_files_whole": True, "quantization": "fp8"}, 3, 3, 3),
 ]
 
 
-@pytest.mark.parametrize(("why", "arguments", "maps_files", "resident", "most"), FILES, ids=[row[0] for row in FILES])
-def test_a_file_is_held_in_memory_only_by_loaders_that_read_it_whole(why, arguments, maps_files, resident, most) -> None:
+@pytest.mark.parametrize(("why", "arguments", "files", "resident", "most"), FILES, ids=[row[0] for row in FILES])
+def test_a_file_is_held_in_memory_only_by_loaders_that_read_it_whole(why, arguments, files, resident, most) -> None:
     shape, resolved = setting(model(), "0.19.0", tensor_parallel_size=2)
-    plain = host_memory(shape, resolved, 3 * GIB, maps_files=True)
+    plain = host_memory(shape, resolved, 3 * GIB)
     shape, resolved = setting(model(), "0.19.0", tensor_parallel_size=2, **arguments)
-    found = host_memory(shape, resolved, 3 * GIB, maps_files=maps_files)
-    assert found.resident_bytes - plain.resident_bytes == 2 * resident * 3 * GIB
-    assert found.at_most_bytes - plain.at_most_bytes == 2 * most * 3 * GIB
+    found = host_memory(shape, resolved, None if files is None else files * GIB)
+    assert found.resident_bytes - plain.resident_bytes == 2 * resident * GIB
+    assert found.at_most_bytes - plain.at_most_bytes == 2 * most * GIB
 
 
 def test_one_rank_asks_for_no_more_than_a_small_host_has() -> None:
     """A pod that ran held 4 GB beside its page cache (vllm-project/vllm#3035); Google's guide serves a small model within 10 GiB."""
     shape, resolved = setting(model(), "0.19.0")
-    found = host_memory(shape, resolved, 16 * GIB, maps_files=True)
+    found = host_memory(shape, resolved, 16 * GIB)
     assert 4 * 10**9 < found.resident_bytes < found.at_most_bytes <= 10 * GIB

@@ -36,20 +36,20 @@ class HostMemory:
     at_most_bytes: int
 
 
-def host_memory(widths: Widths, resolved: ResolvedArgs, loaded_bytes: int, *, maps_files: bool) -> HostMemory:
-    """Of a pod with all ranks of the replica, or a node's share of them; `loaded_bytes` are of the fullest rank.
+def host_memory(widths: Widths, resolved: ResolvedArgs, checkpoint_bytes: int | None) -> HostMemory:
+    """Of a pod with all ranks of the replica, or a node's share of them.
 
     Each data-parallel engine of the pod has an engine core of its own, and an API server since releases start one for each. One rank alone
-    runs inside its engine core (v1/executor/uniproc_executor.py). `maps_files`: the checkpoint is known to be safetensors, which are mapped
+    runs inside its engine core (v1/executor/uniproc_executor.py). `checkpoint_bytes` are known of safetensors alone, which are mapped
     (model_loader/weight_utils.py: safetensors_weights_iterator); other files are read whole, one at a time, by every rank (torch.load), and
-    so are safetensors where the arguments say so.
+    so are safetensors where the arguments say so. Files are read as published, however small vLLM makes their weights on the GPU.
     """
     ranks = resolved.ranks_per_node
     engines = max(1, resolved.data_parallel_size // resolved.nnodes)
     pinned = 0
     if resolved.uses_v2_model_runner:
         pinned = resolved.max_num_seqs * resolved.max_model_len * 4  # the token table, pinned for the GPU to read
-    largest_file = ranks * min(_LARGEST_FILE, loaded_bytes)
+    largest_file = ranks * min(_LARGEST_FILE, _LARGEST_FILE if checkpoint_bytes is None else checkpoint_bytes)
     reads_whole = bool(resolved.given.reads_files_whole)
     resident = (
         engines * (_FRONT_END + (_ENGINE_CORE if ranks > engines else 0))
@@ -62,6 +62,6 @@ def host_memory(widths: Widths, resolved: ResolvedArgs, loaded_bytes: int, *, ma
     if widths.multimodal:
         # The front end keeps a second one where it does not keep hashes alone; that of the older releases is larger.
         doubt += engines * (2 * overhead_rules(resolved.version).multimodal_cache_gib * GIB - _MULTIMODAL_CACHE)
-    if not maps_files and not reads_whole:
+    if checkpoint_bytes is None and not reads_whole:
         doubt += largest_file
     return HostMemory(resident_bytes=resident, at_most_bytes=resident + doubt)

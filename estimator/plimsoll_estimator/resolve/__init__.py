@@ -54,6 +54,7 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
     """ResolvedArgs of `version`. Raises EngineRefusal (vLLM would stop), InvalidInput (bad value), Unsupported (no rule)."""
     _check_given(args, version)
     architecture = _class_of(config, version)
+    check_kernels(gpu, version, certain=True)
     runner = _runner(config, architecture, args)
     tp = positive("tensor_parallel_size", args.tensor_parallel_size, 1, MOST_RANKS)
     pp = positive("pipeline_parallel_size", args.pipeline_parallel_size, 1, MOST_RANKS)

@@ -65,11 +65,14 @@ def machine_of(product: str) -> str:
     return "aarch64" if any(word in words for word in _ON_ARM) else "x86_64"
 
 
-def check_kernels(gpu: Gpu, version: EngineVersion) -> None:
-    """Raises EngineRefusal (NoKernels) where there are none, Unsupported (KernelsNotKnown) where that is not known."""
+def check_kernels(gpu: Gpu, version: EngineVersion, *, certain: bool = False) -> None:
+    """Raises EngineRefusal (NoKernels) where there are none, Unsupported (KernelsNotKnown) where that is not known.
+
+    `certain`: only where there are none. No argument cures that, so it is said before whatever arguments would.
+    """
     machine = machine_of(gpu.product)
     found = kernels_for(gpu.capability, machine, version)
-    if found.has == "yes":
+    if found.has == "yes" or (certain and found.has != "no"):
         return
     having = [release for release in releases() if kernels_for(gpu.capability, machine, release).has == "yes"]
     message = f"{found.why}; {_said(having)}"

@@ -25,6 +25,8 @@ _WORKER_BYTES: Final = 2 * GIB
 _WRITTEN_BYTES: Final = 4 * GIB
 # hf_xet keeps pieces of files beside the files, 10 GB where it is built with its cache on (xet-runtime 1.5, config/groups/chunk_cache.rs).
 _CHUNK_CACHE_BYTES: Final = 10_000_000_000
+DOWNLOAD_VOLUME: Final = "the emptyDir volume that keeps the download"
+"""What is short where a volume's own limit is."""
 
 
 def host_memory_bytes(estimate: Estimate, gpus: int) -> int:
@@ -43,7 +45,14 @@ def host_memory_bytes(estimate: Estimate, gpus: int) -> int:
 
 
 def ephemeral_storage_bytes(disk: Disk, engine: Engine, estimate: Estimate, gpu: Gpu) -> int:
-    """Ephemeral storage request of the pod, in whole GiB. Each pod of a replica over nodes reads, and so downloads, all files."""
+    """Ephemeral storage request of the pod, in whole GiB. What lies in a volume with a limit is in that limit already."""
+    files, chunks = _downloaded(disk, engine, estimate, gpu)
+    outside = (files if disk.files_limit_bytes is None else 0) + (chunks if disk.chunks_limit_bytes is None else 0)
+    return round_up(_WRITTEN_BYTES + outside + disk.scratch_bytes, GIB)
+
+
+def _downloaded(disk: Disk, engine: Engine, estimate: Estimate, gpu: Gpu) -> tuple[int, int]:
+    """Bytes of files and of chunks that land on the node's disk. Each pod of a replica over nodes reads, and so downloads, all files."""
     download = 0
     if disk.weights:
         known = engine.checkpoint_bytes(gpu)
@@ -51,9 +60,27 @@ def ephemeral_storage_bytes(disk: Disk, engine: Engine, estimate: Estimate, gpu:
         download += known if known is not None else sum(rank.weights_bytes * rank.count for rank in estimate.ranks)
     if disk.draft:
         download += disk.draft_bytes if disk.draft_bytes is not None else _draft_bytes(estimate)
-    files = download if disk.files else 0
-    chunks = min(_CHUNK_CACHE_BYTES, download) if disk.chunks else 0
-    return round_up(_WRITTEN_BYTES + files + chunks + disk.scratch_bytes, GIB)
+    return download if disk.files else 0, min(_CHUNK_CACHE_BYTES, download) if disk.chunks else 0
+
+
+def too_small_a_volume(ask: Ask, engine: Engine, estimate: Estimate, gpu: Gpu) -> Miss | None:
+    """The kubelet evicts a pod whose scratch volume outgrows its limit: the volume that holds the download holds all of it."""
+    disk = ask.disk
+    files, chunks = _downloaded(disk, engine, estimate, gpu)
+    if disk.same_volume:
+        held = [(files + chunks, disk.files_limit_bytes)]
+    else:
+        held = [(files, disk.files_limit_bytes), (chunks, disk.chunks_limit_bytes)]
+    for needed, limit in held:
+        if limit is not None and needed > limit:
+            return Miss(
+                reason=Reason.EPHEMERAL_STORAGE,
+                message="its sizeLimit",
+                component=DOWNLOAD_VOLUME,
+                needed_bytes=needed,
+                available_bytes=limit,
+            )
+    return None
 
 
 def _draft_bytes(estimate: Estimate) -> int:

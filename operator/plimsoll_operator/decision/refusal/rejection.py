@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from typing import Final
 
+from plimsoll_operator.decision.fit.host import DOWNLOAD_VOLUME
 from plimsoll_operator.decision.fit.miss import Miss
 from plimsoll_operator.decision.refusal import wording
 from plimsoll_operator.decision.request.fields import FIELD_OF
 from plimsoll_operator.decision.request.request import Ask
 from plimsoll_operator.decision.search.candidate import Found, Missed
-from plimsoll_operator.decision.search.search import best_miss
+from plimsoll_operator.decision.search.search import best_miss, preference
 from plimsoll_operator.verdict import Reason, Reject, Undecided
 
+_MOST_CAUSES: Final = 4
 _DOUBTS: Final = (Reason.UNSUPPORTED_MODEL, Reason.UNKNOWN_ENGINE)
 
 
@@ -29,9 +31,24 @@ def rejection(ask: Ask, misses: tuple[Missed, ...]) -> Reject:
         needed_bytes=miss.needed_bytes,
         available_bytes=miss.available_bytes,
         component=miss.component,
-        details=(*wording.edge_note(miss), *_cap_note(ask, miss), *wording.storage_note(ask, miss)),
+        details=(*wording.edge_note(miss), *_cap_note(ask, miss), *wording.storage_note(ask, miss), *_other_causes(worst, misses)),
         on_the_edge=miss.edge_bytes is not None,
     )
+
+
+def _other_causes(worst: Missed, misses: tuple[Missed, ...]) -> tuple[str, ...]:
+    """What keeps the other products and pools out, where it is something else: who can cure that need not cure this."""
+    causes: dict[tuple[str, Reason], str] = {}
+    by_product = {missed.candidate.name: missed for missed in misses}
+    nearest = [best_miss(tuple(one for one in misses if one.candidate.name == name)) for name in by_product]
+    for missed in sorted(nearest, key=preference):
+        for miss in (missed.miss, *missed.others):
+            causes.setdefault((missed.candidate.name, miss.reason), wording.cause(missed.candidate, miss))
+    told = (worst.candidate.name, worst.miss.reason)
+    others = [(reason, line) for (name, reason), line in causes.items() if (name, reason) != told]
+    if all(reason == worst.miss.reason for reason, _ in others):
+        return ()
+    return tuple(line for _, line in others[:_MOST_CAUSES])
 
 
 def leader_worker_set_missing(ask: Ask, found: Found) -> Reject:
@@ -66,6 +83,8 @@ def _field(ask: Ask, miss: Miss) -> str:
         return _field_of_context(ask)
     if miss.about is not None:
         return FIELD_OF[miss.about]
+    if miss.component == DOWNLOAD_VOLUME:
+        return "spec.template.volumes"
     if reason == Reason.EPHEMERAL_STORAGE:
         return "spec.model.source" if ask.disk.takes_downloads else "spec.template.volumes"
     if reason in (Reason.HOST_MEMORY, Reason.HOST_CPU):

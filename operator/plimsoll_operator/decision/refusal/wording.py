@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Final
 
 from plimsoll_estimator import GIB
+from plimsoll_operator.decision.fit.host import DOWNLOAD_VOLUME
 from plimsoll_operator.decision.fit.kv_demand import needed_kv_bytes
 from plimsoll_operator.decision.fit.miss import Miss
 from plimsoll_operator.decision.request.fields import engine_field
 from plimsoll_operator.decision.request.request import Ask
-from plimsoll_operator.decision.search.candidate import Found, Missed
+from plimsoll_operator.decision.search.candidate import Candidate, Found, Missed
 from plimsoll_operator.decision.search.layouts import Kind
 from plimsoll_operator.facts import AppliedCorrection
 from plimsoll_operator.text import one_line
@@ -56,10 +57,21 @@ def rejection(ask: Ask, missed: Missed) -> str:
     )
 
 
+def cause(candidate: Candidate, miss: Miss) -> str:
+    """One line for what keeps one product out, beside the main sentence about another."""
+    where = f"{candidate.name.replace(',', ', ')} at {candidate.layout}"
+    if miss.needed_bytes is None or miss.available_bytes is None:
+        return f"On {where}: {miss.message}."
+    needed, offered = gib(miss.needed_bytes, up=True), gib(max(0, miss.available_bytes))
+    return f"On {where}: needed {needed} GiB of {miss.component or 'GPU memory'}, available {offered} GiB ({miss.message})."
+
+
 def storage_note(ask: Ask, miss: Miss) -> tuple[str, ...]:
     """What the disk is needed for and how to need less of it: no patch of ours, since nobody else has the volume to load from."""
     if miss.reason != Reason.EPHEMERAL_STORAGE:
         return ()
+    if miss.component == DOWNLOAD_VOLUME:
+        return ("Raise the volume's sizeLimit: the kubelet evicts a pod whose volume outgrows it.",)
     lines = []
     if ask.disk.takes_downloads:
         lines.append(

@@ -24,7 +24,8 @@ _DOWNLOAD_DIR: Final = "--download-dir"
 class Disk:
     """Of one pod. `weights` and `draft`: it downloads them; `files` and `chunks`: what the download keeps is on the node's disk.
 
-    `draft_bytes` is the draft's checkpoint where its headers are known. `scratch_bytes` are the size limits of emptyDir volumes.
+    `draft_bytes` is the draft's checkpoint where its headers are known. `scratch_bytes` are the size limits of emptyDir volumes: what such
+    a volume holds is inside its limit. `files_limit_bytes` and `chunks_limit_bytes` are those of the volumes that hold the download.
     """
 
     weights: bool = True
@@ -33,6 +34,9 @@ class Disk:
     chunks: bool = True
     draft_bytes: int | None = None
     scratch_bytes: int = 0
+    files_limit_bytes: int | None = None
+    chunks_limit_bytes: int | None = None
+    same_volume: bool = False
 
     @property
     def takes_downloads(self) -> bool:
@@ -44,15 +48,18 @@ def disk_of(spec: InferenceDeploymentSpec, draft: ModelFacts | ModelUnknown | No
     """What is not said literally (a variable from a ConfigMap, the image's own settings) is taken for the default: the node's disk."""
     template = spec.template or TemplateSpec()
     scratch = [volume.empty_dir for volume in template.volumes if volume.empty_dir is not None]
-    files, chunks = (not _lies_on_a_claim(path, template.volumes) for path in _caches(template, spec.engine))
+    files, chunks = (_volume_of(path, template.volumes) for path in _caches(template, spec.engine))
     source, proposer = spec.model.source, spec.engine.speculative
     from_hub = source is None or source.persistent_volume_claim is None
     totals = draft.weights if isinstance(draft, ModelFacts) else None
     return Disk(
         weights=from_hub and not spec.model.name.startswith("/"),
         draft=from_hub and proposer is not None and proposer.model is not None and not proposer.model.startswith("/"),
-        files=files,
-        chunks=chunks,
+        files=files is None or files.persistent_volume_claim is None,
+        chunks=chunks is None or chunks.persistent_volume_claim is None,
+        files_limit_bytes=_limit(files),
+        chunks_limit_bytes=_limit(chunks),
+        same_volume=files is not None and files == chunks,
         draft_bytes=totals.total_bytes if totals is not None else None,
         scratch_bytes=sum(parse_quantity(one.size_limit) for one in scratch if one.size_limit is not None),
     )
@@ -69,10 +76,16 @@ def _caches(template: TemplateSpec, engine: EngineSpec) -> tuple[str, str]:
     return files, said.get("HF_XET_CACHE", f"{home}/xet")
 
 
-def _lies_on_a_claim(path: str, volumes: Sequence[Volume]) -> bool:
+def _volume_of(path: str, volumes: Sequence[Volume]) -> Volume | None:
     """What is mounted deepest holds the path: scratch space inside a claim is the node's. A path with steps upward may lie anywhere."""
     if not path.startswith("/") or ".." in path.split("/"):
-        return False
+        return None
     held = [(one_form(volume.mount_path), volume) for volume in volumes]
     above = [row for row in held if f"{one_form(path)}/".startswith(f"{row[0].rstrip('/')}/")]
-    return bool(above) and max(above, key=lambda row: len(row[0]))[1].persistent_volume_claim is not None
+    return max(above, key=lambda row: len(row[0]))[1] if above else None
+
+
+def _limit(volume: Volume | None) -> int | None:
+    """Bytes that the volume may hold, where it says so."""
+    scratch = volume.empty_dir if volume is not None else None
+    return parse_quantity(scratch.size_limit) if scratch is not None and scratch.size_limit is not None else None

@@ -51,7 +51,8 @@ class Found:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Missed:
-    """A candidate that does not fit, and why."""
+    """A candidate that does not fit, and why. `others` are what other pools of it lack, where that is something else."""
 
     candidate: Candidate
     miss: Miss
+    others: tuple[Miss, ...] = ()

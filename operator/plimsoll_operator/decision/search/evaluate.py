@@ -91,6 +91,8 @@ def _with_host(engine: Engine, ask: Ask, candidate: Candidate, product: Product,
     """Keep the pools whose nodes can also hold the pod's host needs."""
     gpus = candidate.layout.gpus_per_node
     pod = host.pod_needs(ask, engine, found.estimate, product.gpu, gpus)
+    if (volume := host.too_small_a_volume(ask, engine, found.estimate, product.gpu)) is not None:
+        return Missed(candidate=candidate, miss=volume)
     kept: list[PoolFacts] = []
     shortages: list[Miss] = []
     for pool in (pool for member in candidate.products for pool in member.large_enough_for(candidate.layout)):
@@ -100,7 +102,9 @@ def _with_host(engine: Engine, ask: Ask, candidate: Candidate, product: Product,
         else:
             shortages.append(short)
     if not kept:
-        return Missed(candidate=candidate, miss=min(shortages, key=lambda miss: (miss.short_by_bytes, miss.message)))
+        shortages.sort(key=lambda miss: (miss.short_by_bytes, miss.message))
+        others = {miss.reason: miss for miss in reversed(shortages) if miss.reason != shortages[0].reason}
+        return Missed(candidate=candidate, miss=shortages[0], others=tuple(others[reason] for reason in sorted(others)))
     # Before the arithmetic only GPUs were counted; the pod's host needs are known by now.
     available = candidate.available and fit_now(kept, candidate.layout, ask.replicas, pod)
     surge = ask.replicas > 0 and available and fit_now(kept, candidate.layout, ask.replicas + 1, pod)

@@ -59,14 +59,11 @@ def _size(found: Found) -> int:
 
 def best_miss(misses: tuple[Missed, ...]) -> Missed:
     """The miss a rejection speaks of: vLLM's refusals last; what fits the GPU and only lacks its host first; then the least short."""
-    return min(
-        misses,
-        key=lambda m: (
-            m.miss.reason == Reason.ENGINE_REFUSES,
-            m.miss.reason not in _HOST,
-            m.miss.short_by_bytes,
-            m.candidate.layout.gpus,
-            m.candidate.cost,
-            m.candidate.name,
-        ),
-    )
+    return min(misses, key=preference)
+
+
+def preference(missed: Missed) -> tuple[bool, bool, int, int, int, str]:
+    """What is cured most cheaply comes first."""
+    miss, candidate = missed.miss, missed.candidate
+    refused = miss.reason == Reason.ENGINE_REFUSES
+    return refused, miss.reason not in _HOST, miss.short_by_bytes, candidate.layout.gpus, candidate.cost, candidate.name
