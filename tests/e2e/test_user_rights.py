@@ -14,9 +14,8 @@ from tests.controlplane.cluster import Json, wait_until
 from tests.controlplane.kubelet import LogServer, serving_logs
 from tests.e2e.installation import GROUP, NAMESPACE, RELEASE, Installation
 from tests.plimsoll_operator.checkpoints import TINY, write_checkpoint
-from tests.plimsoll_operator.hub_server import HubServer
+from tests.plimsoll_operator.hub_server import MODEL, TOKEN, HubServer
 from tests.plimsoll_operator.kubelet import run_container
-from tests.plimsoll_operator.test_profile_hub import MODEL, TOKEN, hub, servers  # noqa: F401 - the hub stand-in's fixtures
 
 pytestmark = pytest.mark.e2e
 API = f"/apis/{GROUP}/v1alpha1"
@@ -181,7 +180,7 @@ def test_a_forged_log_is_said_and_changes_no_other_namespace(node: Node, namespa
 
 
 @pytest.fixture
-def asking(installation: Installation, hub: HubServer) -> Iterator[str]:  # noqa: F811
+def asking(installation: Installation, hub: HubServer) -> Iterator[str]:
     """The controller with the hub stand-in as its hub; offline again afterwards."""
     installation.stop("controller")
     installation.hub = hub.url

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.plimsoll_estimator.layouts import layout_of, resolved_args
 
 from plimsoll_estimator.engine_args import EngineArgs
-from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, EstimatorError, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.kv_cache import KvCacheLayout, kv_cache_layout, plan_kv_cache
+from plimsoll_estimator.kv_cache import plan_kv_cache
 from plimsoll_estimator.layers.kv_dtype import kv_head_bytes
 from plimsoll_estimator.models.register import shape_of
-from plimsoll_estimator.resolved import Gpu, KvPlan, KvRefusal, ResolvedArgs
+from plimsoll_estimator.resolved import KvPlan, KvRefusal
 from plimsoll_estimator.shape import stage_layers
 from plimsoll_estimator.units import GIB
 
@@ -43,27 +43,6 @@ QWEN38_27B: dict[str, Any] = {
         "mamba_ssm_dtype": "float32", "mtp_num_hidden_layers": 1,
     },
 }  # fmt: skip
-
-
-def resolved_args(
-    *, version: str = "0.33.0", capability: tuple[int, int] = (9, 0), tp: int = 1, pp: int = 1, dcp: int = 1, max_model_len: int = 32768,
-    kv_cache_dtype: str = "auto", batched: int = 8192, in_flight: int = 16384, prefix: bool = True, given: EngineArgs | None = None,
-    drafts: int = 0,
-) -> ResolvedArgs:  # fmt: skip
-    return ResolvedArgs(
-        version=EngineVersion.parse(version), extrapolated=False,
-        gpu=Gpu(product="test", total_memory_bytes=80 * GIB, interconnect="nvlink", compute_capability=capability),
-        given=given or EngineArgs(), architecture="", dtype="bfloat16", quantization=None, kv_cache_dtype=kv_cache_dtype,
-        tensor_parallel_size=tp, pipeline_parallel_size=pp, data_parallel_size=1, enable_expert_parallel=False,
-        decode_context_parallel_size=dcp, max_model_len=max_model_len, max_num_seqs=256, max_num_batched_tokens=batched,
-        gpu_memory_utilization=0.92, block_size=None, enforce_eager=False, enable_prefix_caching=prefix, enable_chunked_prefill=True,
-        num_speculative_tokens=drafts, runner="generate", uses_v2_model_runner=True, async_scheduling=True,
-        max_in_flight_tokens=in_flight, max_cudagraph_capture_size=512,
-    )  # fmt: skip
-
-
-def layout_of(config: dict[str, Any], **args: Any) -> KvCacheLayout:
-    return kv_cache_layout(shape_of(HfConfig(config)), resolved_args(**args))
 
 
 def test_layers_that_share_a_cache_keep_none() -> None:

@@ -10,15 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.plimsoll_estimator.test_weights_published import (
-    INTERNVIT_6B,
-    INTERNVIT_300M,
-    built,
-    created_bytes,
-    internvl_hf,
-    padding_bytes,
-    rope_bytes,
-)
+from tests.plimsoll_estimator.published import INTERNVIT_6B, INTERNVIT_300M, built, created_bytes, internvl_hf, padding_bytes, rope_bytes
 
 from plimsoll_estimator.errors import EngineRefusal, Unsupported
 

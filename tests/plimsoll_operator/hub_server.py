@@ -147,3 +147,6 @@ def serving(host="127.0.0.1"):
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+TOKEN = "hf_" + "secretsecret"

@@ -5,7 +5,7 @@ from types import MappingProxyType
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.plimsoll_operator.test_capacity import index_of, node, pod
+from tests.plimsoll_operator.node_labels import index_of, node, pod
 
 from plimsoll_operator.api import GPUPool, parse_object
 from plimsoll_operator.capacity.booking import Booking

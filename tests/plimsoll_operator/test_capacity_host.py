@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.plimsoll_operator.decision_world import H100, L4, LLAMA_8B, Files, node, verdict
+from tests.plimsoll_operator.full_hosts import CPU, DISK, GPU, MEM, index_of, pod, store_of
 
 from plimsoll_operator.api import GPUPool, parse_object
 from plimsoll_operator.capacity import Booking, CapacityIndex, gpus_for, pool_facts, pool_manifest
@@ -19,7 +20,6 @@ from plimsoll_operator.capacity.tally import MAX_ROWS, STEPS, Free, Host, Tally
 from plimsoll_operator.facts import FreeNodes
 
 GIB = 1 << 30
-CPU, MEM, DISK, GPU = "cpu", "memory", "ephemeral-storage", "nvidia.com/gpu"
 
 
 def asks(limits=None, always=False, **requests):
@@ -55,21 +55,6 @@ REQUESTS = [  # why, pod spec, what is counted
 @pytest.mark.parametrize(("why", "spec", "expected"), REQUESTS, ids=[row[0] for row in REQUESTS])
 def test_a_pod_is_counted_as_the_scheduler_counts_it(why, spec, expected):
     assert pod_requests(spec) == expected
-
-
-def pod(uid, where, phase="Running", **amounts):
-    asked = {key.replace("gpus", GPU): str(value) for key, value in amounts.items()}
-    return {"metadata": {"uid": uid, "name": uid}, "spec": {"nodeName": where, "containers": [{"resources": {"requests": asked}}]},
-            "status": {"phase": phase}}  # fmt: skip
-
-
-def index_of(*nodes, pods=()):
-    index = CapacityIndex()
-    for item in nodes:
-        index.node_event("ADDED", item)
-    for item in pods:
-        index.pod_event("ADDED", item)
-    return index
 
 
 def test_what_a_foreign_pod_holds_of_the_host_is_not_free():
@@ -169,12 +154,6 @@ def test_a_pool_has_few_rows_none_of_which_promises_what_no_node_has(sizes, whol
 
 
 # What the decision makes of it
-
-
-def store_of(*nodes, pods=()):
-    store = Files()
-    store.pools = [parse_object(GPUPool, pool_manifest(pool)) for pool in index_of(*nodes, pods=pods).pools()]
-    return store
 
 
 HOG = pod("hog", "l4", memory="175Gi")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.plimsoll_operator.plans import PLAN
-from tests.plimsoll_operator.test_controller_policy import LLAMA, fit_policy, world
-from tests.plimsoll_operator.test_controller_reconcile import NS, World
+from tests.plimsoll_operator.policy_world import LLAMA, fit_policy, world
+from tests.plimsoll_operator.reconcile_world import NS, World
 
 from plimsoll_operator.api import FitPolicySpec
 from plimsoll_operator.decision.checks.caps import hold, over_cap, use_of_plan

@@ -3,8 +3,8 @@
 import json
 
 import pytest
+from tests.plimsoll_operator.command import ask
 from tests.plimsoll_operator.decision_world import manifest
-from tests.plimsoll_operator.test_cli_plan import ask, files  # noqa: F401 - a fixture
 
 from plimsoll_operator.verdict import Plan
 
@@ -34,13 +34,13 @@ CONFIG_MAPS = [
 
 
 @pytest.mark.parametrize(("why", "given", "status", "words"), CONFIG_MAPS, ids=[row[0] for row in CONFIG_MAPS])
-def test_a_config_map_among_the_files(why, given, status, words, files, capsys, tmp_path):  # noqa: F811
+def test_a_config_map_among_the_files(why, given, status, words, files, capsys, tmp_path):
     found, out, err = ask(capsys, tmp_path, "plan", "-f", files("x.yaml", of_config_map(), *given))
     assert found == status
     assert words in (err if status == 2 else out)
 
 
-def test_a_config_map_goes_before_what_an_earlier_reading_of_it_has_left(files, capsys, tmp_path):  # noqa: F811
+def test_a_config_map_goes_before_what_an_earlier_reading_of_it_has_left(files, capsys, tmp_path):
     origin = {"configMapRef": {"name": "shape"}}
     shorter = json.dumps(SHAPE | {"max_position_embeddings": 1024})
     old = {"apiVersion": "inference.plimsoll.dev/v1alpha1", "kind": "ModelProfile", "metadata": {"name": "a", "namespace": "default"},

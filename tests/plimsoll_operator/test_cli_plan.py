@@ -4,31 +4,13 @@ import json
 
 import pytest
 import yaml
+from tests.plimsoll_operator.command import ask
 from tests.plimsoll_operator.decision_world import H100, L4, LLAMA_70B, T4, Files, deployment, manifest
 
 from plimsoll_operator.cli import main
 from plimsoll_operator.decision import decide
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.verdict import Plan
-
-
-@pytest.fixture
-def files(tmp_path):
-    def write(name, *objects):
-        path = tmp_path / name
-        path.write_text(yaml.safe_dump_all(objects))
-        return str(path)
-
-    write("nodes.yaml", {"kind": "NodeList", "apiVersion": "v1", "items": [H100, L4, T4]})
-    return write
-
-
-def ask(capsys, tmp_path, command, *argv):
-    nodes = [] if "--nodes" in argv else ["--nodes", str(tmp_path / "nodes.yaml")]
-    status = main([command, *argv, *nodes])
-    out, err = capsys.readouterr()
-    return status, out, err
-
 
 STATUSES = [
     ("what fits is 0", manifest(engine={"maxModelLen": 16384}), 0, "Admit"),

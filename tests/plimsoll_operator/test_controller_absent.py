@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.plimsoll_operator.test_controller_bookings import Clock, want
+from tests.plimsoll_operator.wants import Clock, want
 
 from plimsoll_operator.controller.booking.bookings import MANY_KINDS, Bookings
 from plimsoll_operator.controller.booking.debts import FORGET_SECONDS

@@ -9,23 +9,10 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.plimsoll_operator.wants import Clock, want
 
 from plimsoll_operator.controller.booking.bookings import Bookings
 from plimsoll_operator.controller.booking.demand import BIND_SECONDS, Demand, Standing, Want
-
-POOL = "l4"
-
-
-def want(gpus: int, *pools: str) -> Want:
-    return Want(pools=pools or (POOL,), products=("NVIDIA-L4",), gpus=gpus)
-
-
-@dataclass
-class Clock:
-    now: float = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 @dataclass

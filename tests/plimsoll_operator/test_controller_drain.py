@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 from tests.plimsoll_operator.fake_kube import FakeKube
-from tests.plimsoll_operator.test_controller_lease import Clock, elector, holder
+from tests.plimsoll_operator.leases import Clock, elector, holder
 
 from plimsoll_operator.controller.leader import lease as lease_module
 from plimsoll_operator.controller.leader.drain import drain

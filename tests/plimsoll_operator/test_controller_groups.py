@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 from tests.plimsoll_operator.fake_kube import FakeKube
-from tests.plimsoll_operator.test_controller_reconcile import L4, NAME, NS, PLAN, World, gpu_node
+from tests.plimsoll_operator.plans import PLAN
+from tests.plimsoll_operator.reconcile_world import L4, NAME, NS, World, gpu_node
 
 from plimsoll_operator.controller import process
 from plimsoll_operator.controller.booking.demand import BIND_SECONDS, GRACE_SECONDS

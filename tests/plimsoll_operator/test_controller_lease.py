@@ -3,37 +3,12 @@ from datetime import UTC, datetime
 
 import pytest
 from tests.plimsoll_operator.fake_kube import FakeKube
+from tests.plimsoll_operator.leases import Clock, elector, holder
 
-from plimsoll_operator.controller.leader.lease import LEASE_SECONDS, RENEW_DEADLINE_SECONDS, LeaseElector
-from plimsoll_operator.controller.quarantine import Border, Quarantine, no_border
+from plimsoll_operator.controller.leader.lease import LEASE_SECONDS, RENEW_DEADLINE_SECONDS
+from plimsoll_operator.controller.quarantine import Quarantine
 from plimsoll_operator.errors import ApiFailure, LeaseLost
-from plimsoll_operator.ports import LEASES, Manifest, Resource
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-def elector(kube: FakeKube, identity: str, clock: Clock, border: Border = no_border) -> LeaseElector:
-    return LeaseElector(
-        kube,
-        namespace="plimsoll-system",
-        name="plimsoll-controller",
-        identity=identity,
-        clock=clock,
-        now=lambda: datetime(2026, 1, 1, tzinfo=UTC),
-        border=border,
-    )
-
-
-def holder(kube: FakeKube) -> str:
-    lease = kube.get(LEASES, "plimsoll-system", "plimsoll-controller")
-    assert lease is not None
-    return str(lease["spec"]["holderIdentity"])
+from plimsoll_operator.ports import Manifest, Resource
 
 
 def test_the_first_leads_and_the_second_waits_until_the_lease_has_not_moved_for_its_duration() -> None:

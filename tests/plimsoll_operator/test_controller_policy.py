@@ -1,12 +1,10 @@
 """What administrators allow, held by the controller itself: caps, Warn mode, and a bypass that is worth what protects it."""
 
 import pytest
-from tests.plimsoll_operator.fake_kube import FakeKube
-from tests.plimsoll_operator.test_controller_reconcile import NS, World, gpu_node
+from tests.plimsoll_operator.policy_world import LLAMA, POLICY, admission_policy, binding, fit_policy, world
+from tests.plimsoll_operator.reconcile_world import NS, World
 
 from plimsoll_operator.controller.cluster.protection import Protection
-from plimsoll_operator.controller.process import Controller
-from plimsoll_operator.decision import decide
 from plimsoll_operator.names import BYPASS_ANNOTATION
 from plimsoll_operator.ports import (
     DEPLOYMENTS,
@@ -18,20 +16,7 @@ from plimsoll_operator.ports import (
     Manifest,
 )
 
-POLICY = "plimsoll-bypass"
-LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 TOO_LONG = {"maxModelLen": 131072, "tensorParallelSize": 1, "gpuMemoryUtilization": 0.9}
-
-
-def admission_policy(**spec: object) -> Manifest:
-    resource = VALIDATING_ADMISSION_POLICIES
-    return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {"name": POLICY}, "spec": spec}
-
-
-def binding(name: str = POLICY, **spec: object) -> Manifest:
-    resource = VALIDATING_ADMISSION_POLICY_BINDINGS
-    spec = {"policyName": POLICY, "validationActions": ["Deny"]} | spec
-    return {"apiVersion": resource.api_version, "kind": resource.kind, "metadata": {"name": name}, "spec": spec}
 
 
 PROTECTION = [
@@ -93,23 +78,9 @@ def test_a_lack_of_what_holds_the_controllers_own_account_is_said_once(caplog: p
     assert not protection.holds(), "it says nothing of the annotation"
 
 
-def world(*, protected: bool = False) -> World:
-    """A cluster of L4 nodes with the real decision."""
-    made = World(FakeKube(), gpu_node("n1"), gpu_node("n2"))
-    made.controller = Controller(made.kube, decide, identity="test", bypass_policies=[POLICY])
-    if protected:
-        made.kube.create(VALIDATING_ADMISSION_POLICIES, admission_policy())
-        made.kube.create(VALIDATING_ADMISSION_POLICY_BINDINGS, binding())
-    return made
-
-
 def annotate(made: World, name: str, value: str) -> None:
     old = made.one(INFERENCE_DEPLOYMENTS, name)
     made.kube.replace(INFERENCE_DEPLOYMENTS, {**old, "metadata": {**old["metadata"], "annotations": {BYPASS_ANNOTATION: value}}})
-
-
-def fit_policy(**spec: object) -> Manifest:
-    return {"apiVersion": FIT_POLICIES.api_version, "kind": FIT_POLICIES.kind, "metadata": {"name": "default"}, "spec": spec}
 
 
 def test_a_bypass_makes_pods_while_its_policy_is_installed_and_never_takes_them_away() -> None:

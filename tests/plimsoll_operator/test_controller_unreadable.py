@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 from tests.plimsoll_operator.fake_kube import FakeKube
-from tests.plimsoll_operator.test_controller_reconcile import NS, World, gpu_node
+from tests.plimsoll_operator.reconcile_world import NS, World, gpu_node
 
 from plimsoll_operator.controller.process import Controller
 from plimsoll_operator.controller.reporting.policy_status import PolicyStatus, condition_of

@@ -2,6 +2,7 @@
 
 import pytest
 from tests.plimsoll_operator.decision_world import L4, Files, deployment, node, verdict
+from tests.plimsoll_operator.shared_cards import HOST, SLICED, SMALL, shared
 
 from plimsoll_operator.api import GPUPool, parse_object
 from plimsoll_operator.capacity import CapacityIndex, pool_facts, pool_manifest
@@ -10,22 +11,9 @@ from plimsoll_operator.gather import facts_for
 from plimsoll_operator.render import Origin, render_deployment
 from plimsoll_operator.verdict import Admit, Plan, Reason, Reject
 
-SMALL = "Qwen/Qwen2.5-0.5B"
 LLAMA_8B = "meta-llama/Llama-3.1-8B-Instruct"
-HOST = {"host": "180Gi", "cpu": "47"}
 
 
-def shared(name, product, count, memory, replicas, strategy, *, renamed=False):
-    """A node as the device plugin shows it: allocatable is count x replicas, labels still speak of the physical cards."""
-    made = node(name, product if renamed else f"{product}-SHARED", count, memory, **HOST)
-    made["metadata"]["labels"] |= {"nvidia.com/gpu.replicas": str(replicas), "nvidia.com/gpu.sharing-strategy": strategy}
-    resource = "nvidia.com/gpu.shared" if renamed else "nvidia.com/gpu"
-    del made["status"]["allocatable"]["nvidia.com/gpu"]
-    made["status"]["allocatable"][resource] = str(count * replicas)
-    return made
-
-
-SLICED = shared("sliced", "NVIDIA-L4", 2, 23034, 2, "time-slicing")
 SLICED_T4 = shared("sliced-t4", "Tesla-T4", 1, 15360, 4, "time-slicing")
 RENAMED = shared("renamed", "NVIDIA-L4", 2, 23034, 2, "time-slicing", renamed=True)
 MPS = shared("mps", "NVIDIA-L4", 2, 23034, 2, "mps")

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, manifest, node, offered, verdict
+from tests.plimsoll_operator.full_hosts import pod, store_of
 from tests.plimsoll_operator.plans import PLAN
-from tests.plimsoll_operator.test_capacity_host import pod, store_of
 
 from plimsoll_estimator import catalogue
 from plimsoll_estimator.units import GIB

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.plimsoll_operator.test_render import PLAN, value_of, wish
+from tests.plimsoll_operator.rendering import PLAN, value_of, wish
 
 from plimsoll_estimator.arguments import flag_exists
 from plimsoll_estimator.engine_version import EngineVersion

@@ -7,9 +7,9 @@ from datetime import datetime
 import pytest
 from tests.plimsoll_operator.checkpoints import TINY, bytes_of, tiny_tensors, write_checkpoint
 from tests.plimsoll_operator.fake_kube import new_deployment
+from tests.plimsoll_operator.hub_server import COMMIT, MODEL, TOKEN
 from tests.plimsoll_operator.kubelet import MADE, Kubelet
-from tests.plimsoll_operator.test_controller_reconcile import gpu_node
-from tests.plimsoll_operator.test_profile_hub import COMMIT, MODEL, TOKEN, hub, servers  # noqa: F401 - the hub stand-in's fixtures
+from tests.plimsoll_operator.reconcile_world import gpu_node
 
 from plimsoll_operator.controller.process import Controller
 from plimsoll_operator.controller.resolving.reader_pod import ReaderSettings
@@ -153,7 +153,7 @@ def test_a_known_name_does_not_answer_for_the_files_on_a_volume(world, tmp_path)
     assert plan["maxModelLen"] == TINY["max_position_embeddings"]
 
 
-def test_the_users_token_is_in_no_object_of_the_cluster(hub, tmp_path):  # noqa: F811
+def test_the_users_token_is_in_no_object_of_the_cluster(hub, tmp_path):
     world = World(Kubelet(secrets={("hub", "token"): TOKEN}), endpoint=hub.url)
     world.wish("team", model=MODEL, **PRIVATE)
     world.wish("team", "wrong", model="acme/unknown", **PRIVATE)

@@ -3,32 +3,13 @@
 import json
 import sys
 import time
-from contextlib import ExitStack
 
 import pytest
 import yaml
-from tests.plimsoll_operator.hub_server import COMMIT, MODEL, serving
-from tests.plimsoll_operator.test_profile import CONFIG, HOSTILE, llama, safetensors, totals
+from tests.plimsoll_operator.hub_server import COMMIT, MODEL, TOKEN
+from tests.plimsoll_operator.profile_files import CONFIG, HOSTILE, llama, safetensors, totals
 
 from plimsoll_operator.cli import main
-
-TOKEN = "hf_" + "secretsecret"
-
-
-@pytest.fixture
-def servers():
-    with ExitStack() as stack:
-        yield lambda: stack.enter_context(serving())
-
-
-@pytest.fixture
-def hub(servers, monkeypatch, tmp_path):
-    server = servers()
-    safetensors(tmp_path / "w", llama())
-    server.files = {"config.json": json.dumps(CONFIG).encode(), "model.safetensors": (tmp_path / "w").read_bytes(), "README.md": b"x"}
-    monkeypatch.setenv("HF_ENDPOINT", server.url)
-    monkeypatch.setenv("HF_TOKEN", TOKEN)
-    return server
 
 
 def ask(capsys, *argv, model=MODEL):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.plimsoll_operator.checkpoints import TINY, bytes_of, tiny_tensors, write_checkpoint
-from tests.plimsoll_operator.test_profile_hub import COMMIT, MODEL, TOKEN, hub, servers  # noqa: F401 - the hub stand-in's fixtures
+from tests.plimsoll_operator.hub_server import COMMIT, MODEL, TOKEN
 
 from plimsoll_operator.profiles.frame import (
     EXIT_STATUS,
@@ -48,7 +48,7 @@ def test_the_program_as_the_pod_starts_it_prints_the_shape_of_a_real_folder(shar
     assert json.loads(spec.config) == {key: value for key, value in TINY.items() if key != "bos_token_id"}
 
 
-def test_a_branch_on_the_hub_comes_back_as_its_commit_and_the_token_is_nowhere(hub, capsys, tmp_path):  # noqa: F811
+def test_a_branch_on_the_hub_comes_back_as_its_commit_and_the_token_is_nowhere(hub, capsys, tmp_path):
     status, out, err, message = run(capsys, tmp_path, "--hub", "--revision=main", model=MODEL)
     assert (status, message) == (0, "")
     spec = decode((err + out).encode(), Request(key=KEY, model=MODEL, revision="main", on_hub=True))
@@ -66,7 +66,7 @@ HUB_FAILURES = [
 
 
 @pytest.mark.parametrize(("why", "refusals", "reason"), HUB_FAILURES, ids=[row[0] for row in HUB_FAILURES])
-def test_a_hub_failure_is_the_exit_status_and_a_sentence_without_the_token(why, refusals, reason, hub, capsys, tmp_path):  # noqa: F811
+def test_a_hub_failure_is_the_exit_status_and_a_sentence_without_the_token(why, refusals, reason, hub, capsys, tmp_path):
     hub.refusals = refusals
     status, out, err, message = run(capsys, tmp_path, "--hub", model=MODEL)
     assert (status, out) == (EXIT_STATUS[reason], "")

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from tests.plimsoll_operator.fake_kube import FakeKube, new_deployment
 from tests.plimsoll_operator.hub_server import COMMIT, MODEL, serving
-from tests.plimsoll_operator.test_controller_reconcile import gpu_node
-from tests.plimsoll_operator.test_profile import CONFIG, HOSTILE, llama, safetensors, totals
+from tests.plimsoll_operator.profile_files import CONFIG, HOSTILE, llama, safetensors, totals
+from tests.plimsoll_operator.reconcile_world import gpu_node
 
 from plimsoll_operator.controller.process import Controller
 from plimsoll_operator.controller.resolving import branches

@@ -9,8 +9,8 @@ from datetime import datetime, timedelta
 
 import pytest
 from tests.plimsoll_operator.checkpoints import bytes_of, tiny_tensors, write_checkpoint
+from tests.plimsoll_operator.hub_server import COMMIT, MODEL, TOKEN
 from tests.plimsoll_operator.kubelet import MADE, Kubelet
-from tests.plimsoll_operator.test_profile_hub import COMMIT, MODEL, TOKEN, hub, servers  # noqa: F401 - the hub stand-in's fixtures
 
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_operator.api import ModelSpec, PodSecurity
@@ -72,7 +72,7 @@ def test_a_volume_becomes_a_profile_of_that_volume_in_that_namespace(kube, tmp_p
     assert reader_pods(kube) == [], "the pod is taken away when its log is read"
 
 
-def test_the_hub_is_read_with_the_users_token_which_stays_in_the_pod(kube, hub):  # noqa: F811
+def test_the_hub_is_read_with_the_users_token_which_stays_in_the_pod(kube, hub):
     found = fetch(kube, PRIVATE, settings=ReaderSettings(image="x", hub_endpoint=hub.url))
     assert isinstance(found, Fetched), found
     assert (found.cluster, found.spec.revision, found.spec.requested_revision, found.spec.origin) == (False, COMMIT, "main", None)

@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from tests.plimsoll_operator.webhook_world import PLAN, MemoryStore, manifest, review
+from tests.plimsoll_operator.webhook_server import Sender, Server, Slow, admits, body, settle, slow_ones
+from tests.plimsoll_operator.webhook_world import PLAN, manifest, review
 
 from plimsoll_operator.facts import Facts
-from plimsoll_operator.metrics import Recorder
 from plimsoll_operator.verdict import Admit, Reason, Undecided, Verdict
-from plimsoll_operator.webhook.app import WebhookApp
 from plimsoll_operator.webhook.bodies import MAX_BODY_BYTES, Bodies, BodyRefused, Gone
 from plimsoll_operator.webhook.lines import Busy, LineBounds
 from plimsoll_operator.webhook.review import head_of
@@ -25,30 +20,9 @@ from plimsoll_operator.webhook.workers import Workers
 MIB = 1 << 20
 
 
-@dataclass
-class Sender:
-    """Whoever sends a body, in parts, when told to."""
-
-    parts: asyncio.Queue[MutableMapping[str, Any]] = field(default_factory=asyncio.Queue)
-
-    def send(self, data: bytes, *, more: bool = True) -> None:
-        self.parts.put_nowait({"type": "http.request", "body": data, "more_body": more})
-
-    def hang_up(self) -> None:
-        self.parts.put_nowait({"type": "http.disconnect"})
-
-    async def __call__(self) -> MutableMapping[str, Any]:
-        return await self.parts.get()
-
-
 async def whole(bodies: Bodies, sender: Sender) -> bytes:
     async with bodies.read(0, sender) as body:
         return body
-
-
-async def settle() -> None:
-    for _ in range(20):
-        await asyncio.sleep(0)
 
 
 def test_a_body_that_does_not_come_in_time_is_a_408_and_gives_its_bytes_back() -> None:
@@ -143,32 +117,6 @@ def test_who_hangs_up_before_the_end_is_not_answered() -> None:
     asyncio.run(go())
 
 
-@dataclass
-class Slow:
-    """Work that ends when it is let go."""
-
-    gate: threading.Event = field(default_factory=threading.Event)
-    began: threading.Event = field(default_factory=threading.Event)
-
-    def __call__(self) -> str:
-        self.began.set()
-        assert self.gate.wait(30)
-        return "slow"
-
-
-@asynccontextmanager
-async def slow_ones(workers: Workers, *namespaces: str, size: int = 10) -> AsyncIterator[list[tuple[Slow, asyncio.Task[str]]]]:
-    rows = []
-    for namespace in namespaces:
-        slow = Slow()
-        rows.append((slow, asyncio.create_task(workers.run(namespace, size, slow, 60))))
-        await settle()
-    yield rows
-    for slow, _ in rows:
-        slow.gate.set()
-    await asyncio.gather(*(task for _, task in rows), return_exceptions=True)
-
-
 def test_a_namespace_has_a_few_threads_and_another_one_is_answered_meanwhile() -> None:
     async def go() -> None:
         workers = Workers(threads=4, of_one_namespace=2)
@@ -245,38 +193,6 @@ def test_what_the_work_raises_is_raised_to_whoever_waits() -> None:
         assert await workers.run("a", 10, lambda: "x", 60) == "x"
 
     asyncio.run(go())
-
-
-class Server:
-    """The ASGI application, asked directly."""
-
-    def __init__(self, decide: Callable[[Facts, float], Verdict], **options: Any) -> None:
-        self.recorder = Recorder()
-        self.app = WebhookApp(store=MemoryStore(), decide=decide, recorder=self.recorder, **options)
-
-    async def ask(
-        self, body: bytes = b"", path: str = "/validate", query: str = "", state: dict[str, Any] | None = None, probes: bool = False
-    ) -> tuple[int, dict[str, Any]]:
-        sent: list[MutableMapping[str, Any]] = []
-
-        async def send(message: MutableMapping[str, Any]) -> None:
-            sent.append(message)
-
-        sender = Sender()
-        sender.send(body, more=False)
-        method = "POST" if path == "/validate" else "GET"
-        scope = {"type": "http", "method": method, "path": path, "query_string": query.encode(), "headers": [], "state": state or {}}
-        entry: Callable[..., Awaitable[None]] = self.app.probes if probes else self.app
-        await entry(scope, sender, send)
-        return sent[0]["status"], json.loads(sent[1]["body"])
-
-
-def body(namespace: str = "team", **more: Any) -> bytes:
-    return json.dumps(review(manifest(), namespace=namespace, **more)).encode()
-
-
-def admits(facts: Facts, seconds: float) -> Verdict:
-    return Admit(plan=PLAN)
 
 
 def test_one_slow_review_delays_no_other_and_no_probe() -> None:

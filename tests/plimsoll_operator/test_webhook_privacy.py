@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.plimsoll_operator.decision_world import L4, Files
-from tests.plimsoll_operator.test_decision_sharing import SLICED, SMALL
+from tests.plimsoll_operator.shared_cards import SLICED, SMALL
 from tests.plimsoll_operator.webhook_world import manifest, policy, review
 
 from plimsoll_estimator.catalogue import lookup

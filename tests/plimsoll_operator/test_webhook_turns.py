@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.plimsoll_operator.test_webhook_limits import Server, Slow, admits, body, settle, slow_ones
+from tests.plimsoll_operator.webhook_server import Server, Slow, admits, body, settle, slow_ones
 
 from plimsoll_operator.facts import Facts
 from plimsoll_operator.verdict import Verdict

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.plimsoll_estimator.layouts import layout_of
 from tests.plimsoll_estimator.models.reading import seen, shape_of, shipped
-from tests.plimsoll_estimator.test_kv_families import layout_of
-from tests.plimsoll_estimator.test_weights_published import created_bytes
+from tests.plimsoll_estimator.published import created_bytes
 
 from plimsoll_estimator.errors import InvalidInput, Unsupported
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 from tests.plimsoll_estimator.models.hybrids import mixed, shape_of, shipped
-from tests.plimsoll_estimator.test_weights_published import created_bytes
+from tests.plimsoll_estimator.published import created_bytes
 
 from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.mixers import Attention, Experts, Mamba2, Mlp

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from tests.plimsoll_estimator.models.reading import seen, shape_of
-from tests.plimsoll_estimator.test_weights_published import created_bytes
+from tests.plimsoll_estimator.published import created_bytes
 
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.mixers import CrossAttention

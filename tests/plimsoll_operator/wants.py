@@ -1,0 +1,21 @@
+"""What pods ask for, and a clock that is moved by hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from plimsoll_operator.controller.booking.demand import Want
+
+POOL = "l4"
+
+
+def want(gpus: int, *pools: str) -> Want:
+    return Want(pools=pools or (POOL,), products=("NVIDIA-L4",), gpus=gpus)
+
+
+@dataclass
+class Clock:
+    now: float = 100.0
+
+    def __call__(self) -> float:
+        return self.now
