@@ -43,3 +43,16 @@ def test_wheel_and_chart_are_of_one_version() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     chart = (ROOT / "deploy/helm/plimsoll/Chart.yaml").read_text()
     assert re.findall(r"^(?:version|appVersion): (\S+)", chart, re.MULTILINE) == [version, version]
+
+
+def test_no_test_module_leans_on_another() -> None:
+    """Builders are in modules of their own, fixtures in the conftest.py of their folder: so a test file may be moved, cut or dropped."""
+    leaning = re.compile(r"^\s*(?:from|import) tests\.(?:\w+\.)*test_\w+|# noqa: F(?:401|811)", re.MULTILINE)
+    found = {path.relative_to(ROOT).as_posix() for path in ROOT.glob("tests/**/*.py") if leaning.search(path.read_text("utf-8"))}
+    assert found <= {"tests/test_layout.py"}
+
+
+@pytest.mark.parametrize("folder", ["operator", "estimator"])
+def test_no_module_is_longer_than_what_one_reads_at_a_sitting(folder: str) -> None:
+    lines = {path.relative_to(ROOT).as_posix(): len(path.read_text("utf-8").splitlines()) for path in ROOT.glob(f"{folder}/**/*.py")}
+    assert not {path: count for path, count in lines.items() if count > 400}

@@ -4,8 +4,8 @@ import json
 
 import pytest
 from tests.controlplane.cluster import Json, KubectlError, wait_until
+from tests.e2e.granting import grant
 from tests.e2e.installation import GROUP, Installation
-from tests.e2e.test_policies import grant
 
 pytestmark = pytest.mark.e2e
 LLAMA: Json = {

@@ -9,10 +9,10 @@ import pytest
 from tests.controlplane import FAKE_GPU_NODES, Cluster, ControlPlane
 from tests.controlplane.cluster import Json, KubectlError, wait_until
 from tests.controlplane.plane import free_ports
+from tests.e2e.certificate import PEM
 from tests.e2e.installation import CHART, GROUP, NAMESPACE, RELEASE, apply, manifests
 
 pytestmark = pytest.mark.e2e
-PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
 LEASES = "/apis/coordination.k8s.io/v1"
 RBAC = "rbac.authorization.k8s.io"
 RIGHTS = ("Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.controlplane import Cluster
+from tests.e2e.certificate import PEM
 from tests.e2e.installation import CHART, NAMESPACE, RELEASE
-from tests.e2e.test_chart import PEM
 
 pytestmark = pytest.mark.e2e
 TYPOS = [

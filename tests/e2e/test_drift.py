@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from tests.controlplane.cluster import Json, wait_until
 from tests.e2e.installation import GROUP, Installation
-from tests.e2e.test_controller import MERGE, Wishes, wish
+from tests.e2e.wishes import MERGE, Wishes, wish
 
 pytestmark = pytest.mark.e2e
 NAME_LABEL = f"{GROUP}/name"

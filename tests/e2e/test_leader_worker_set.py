@@ -6,7 +6,7 @@ import pytest
 from tests.controlplane import Cluster
 from tests.controlplane.cluster import Json, wait_until
 from tests.e2e.installation import Installation, apply
-from tests.e2e.test_controller import Wishes
+from tests.e2e.wishes import Wishes
 
 pytestmark = pytest.mark.e2e
 PRODUCT = "NVIDIA-A100-SXM4-80GB"

@@ -10,7 +10,7 @@ from tests.controlplane import ControlPlane
 from tests.controlplane.cluster import wait_until
 from tests.controlplane.plane import free_ports
 from tests.e2e.installation import NAMESPACE, RELEASE, Installation
-from tests.e2e.test_controller import Wishes, wish
+from tests.e2e.wishes import Wishes, wish
 
 pytestmark = pytest.mark.e2e
 NUMBER = 65532  # the user of the image and of the chart's pods

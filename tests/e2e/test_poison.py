@@ -14,7 +14,7 @@ from tests.controlplane import Cluster, ControlPlane
 from tests.controlplane.cluster import Json, wait_until
 from tests.controlplane.nodes import FAKE_GPU_NODES, FakeNode
 from tests.e2e.installation import GROUP, Installation, policy
-from tests.e2e.test_controller import Wishes, wish
+from tests.e2e.wishes import Wishes, wish
 
 pytestmark = pytest.mark.e2e
 DECIDED_WITHIN_S = 10.0

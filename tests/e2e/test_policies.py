@@ -10,6 +10,7 @@ import yaml
 from tests.controlplane import Cluster, ControlPlane, KubectlError
 from tests.controlplane.cluster import Json, wait_until
 from tests.e2e.demo import EXAMPLES
+from tests.e2e.granting import grant
 from tests.e2e.installation import GROUP, Installation, policy
 
 pytestmark = pytest.mark.e2e
@@ -134,12 +135,6 @@ def bypassed(wish: Json, why: str) -> Json:
         "metadata": {**wish["metadata"], "annotations": {"inference.plimsoll.dev/bypass": why}},
         "spec": {**wish["spec"], "engine": {**wish["spec"]["engine"], **pinned}},
     }
-
-
-def grant(cluster: Cluster, namespace: str, user: str, *roles: str) -> None:
-    """Give a user ClusterRoles in one namespace."""
-    for role in roles:
-        cluster.kubectl("create", "rolebinding", f"{user}-{role}", "-n", namespace, f"--clusterrole={role}", f"--user={user}")
 
 
 def test_a_bypass_is_for_those_who_hold_the_right_and_while_it_is_protected(installation: Installation, namespace: str) -> None:

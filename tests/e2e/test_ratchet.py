@@ -5,7 +5,7 @@ import json
 import pytest
 from tests.controlplane.cluster import Json, wait_until
 from tests.e2e.installation import RELEASE, Installation
-from tests.e2e.test_controller import Wishes, wish
+from tests.e2e.wishes import Wishes, wish
 
 from plimsoll_operator.names import SPEC_DIGEST_ANNOTATION
 from plimsoll_operator.render import spec_digest

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from tests.controlplane import Cluster, ControlPlane
 from tests.controlplane.cluster import Json, wait_until
+from tests.e2e.granting import grant
 from tests.e2e.installation import GROUP, Installation
-from tests.e2e.test_controller import Wishes, wish
-from tests.e2e.test_policies import grant
+from tests.e2e.wishes import Wishes, wish
 from tests.plimsoll_operator.checkpoints import TINY, tiny_tensors, write_tensors
 from tests.plimsoll_operator.hub_server import COMMIT, HubServer, Repo, serving
 

@@ -8,7 +8,7 @@ import pytest
 from tests.controlplane import Cluster
 from tests.controlplane.cluster import Json, wait_until
 from tests.e2e.installation import GROUP, NAMESPACE, RELEASE, Installation
-from tests.e2e.test_install import GARBAGE_COLLECTION_S, apply, deployment, running
+from tests.e2e.objects import GARBAGE_COLLECTION_S, apply, deployment, running
 from tests.plimsoll_operator.plans import PLAN
 
 from plimsoll_operator import render

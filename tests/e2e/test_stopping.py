@@ -10,7 +10,7 @@ import pytest
 from tests.controlplane import ControlPlane
 from tests.controlplane.cluster import wait_until
 from tests.e2e.installation import Installation
-from tests.e2e.test_controller import Wishes, wish
+from tests.e2e.wishes import Wishes, wish
 
 pytestmark = pytest.mark.e2e
 TAKEN_OVER_WITHIN_S = 10  # on a busy machine; without giving the lease back it takes at least 15

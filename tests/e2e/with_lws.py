@@ -10,7 +10,7 @@ import pytest
 from tests.controlplane import FAKE_GPU_NODES, ControlPlane, FakeNode, leader_worker_set
 from tests.controlplane.cluster import Json, wait_until
 from tests.e2e.installation import Installation
-from tests.e2e.test_controller import Wishes
+from tests.e2e.wishes import Wishes
 
 pytestmark = pytest.mark.e2e
 H100 = FAKE_GPU_NODES[0]

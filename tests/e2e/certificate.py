@@ -1,0 +1,3 @@
+"""A certificate for charts that are given one."""
+
+PEM = "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----\n"
