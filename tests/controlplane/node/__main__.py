@@ -31,20 +31,32 @@ def main(arguments: list[str]) -> int:
     except AssetsError as error:
         print(f"plimsoll: {error}", file=sys.stderr)
         return 1
-    command = arguments[1:] if arguments[:1] == ["--shell"] else [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
-    if arguments[:1] != ["--shell"]:
-        command += ["-m", "e2e", *(arguments or _TESTS)]
+    handed = {images.PREPARED: json.dumps({name: str(path) for name, path in prepared.items()})}
+    environment = {**os.environ, **handed, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
     with (cache_root() / "node-store.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the runtime's store is one process's at a time
-        before, began = machine.Traces.now(), time.monotonic()
-        handed = {images.PREPARED: json.dumps({name: str(path) for name, path in prepared.items()})}
-        environment = {**os.environ, **handed, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
-        status = subprocess.run([_HERE / "sandbox.sh", *command], cwd=_ROOT, env=environment, check=False).returncode
-        left = before.left_by(machine.Traces.now())
+        # A list, so that each is run whatever the others say.
+        return max([_in_a_sandbox(command, environment) for command in _commands(arguments)])
+
+
+def _commands(arguments: list[str]) -> list[list[str]]:
+    """What to run, each in a sandbox of its own: a node is booted in a new one."""
+    if arguments[:1] == ["--shell"]:
+        return [arguments[1:]]
+    files = [one for one in arguments if one.partition("::")[0].endswith(".py")]
+    pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-m", "e2e", *[one for one in arguments if one not in files]]
+    return [[*pytest, file] for file in files or _TESTS]
+
+
+def _in_a_sandbox(command: list[str], environment: dict[str, str]) -> int:
+    """Return the command's status, or 1 where something is left on the machine."""
+    before, began = machine.Traces.now(), time.monotonic()
+    status = subprocess.run([_HERE / "sandbox.sh", *command], cwd=_ROOT, env=environment, check=False).returncode
+    left = before.left_by(machine.Traces.now())
     for line in left:
         print(f"plimsoll: left on the machine: {line}", file=sys.stderr)
     say(f"the node's run took {time.monotonic() - began:.0f} s and left {'nothing' if not left else f'{len(left)} things'} on the machine")
-    return status or bool(left)
+    return status or int(bool(left))
 
 
 if __name__ == "__main__":
