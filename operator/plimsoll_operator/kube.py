@@ -198,11 +198,11 @@ class KubeClient:
             if failure.status != 404:
                 raise
 
-    def pod_log(self, namespace: str, name: str, *, container: str, limit_bytes: int, previous_lines: int = 0) -> bytes:
+    def pod_log(self, namespace: str, name: str, *, container: str, limit_bytes: int, lines: int = 0, previous: bool = False) -> bytes:
         """See Kube.pod_log. The limit is asked of the kubelet and held here too."""
         path = PODS.path(namespace, name, "log")
         query = {"container": container, "limitBytes": str(limit_bytes)}
-        query |= {"previous": "true", "tailLines": str(previous_lines)} if previous_lines else {}
+        query |= {"tailLines": str(lines) if lines else "", "previous": "true" if previous else ""}
         response = self._send("GET", path, query=query, accept="*/*")
         try:
             if response.status >= 300:

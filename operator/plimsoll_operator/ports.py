@@ -129,8 +129,9 @@ class Kube(Protocol):
         """Delete; a missing object is no failure."""
         ...
 
-    def pod_log(self, namespace: str, name: str, *, container: str, limit_bytes: int, previous_lines: int = 0) -> bytes:
-        """The beginning of a container's log, at most `limit_bytes` of it; with `previous_lines` so many from the end of its last run."""
+    def pod_log(self, namespace: str, name: str, *, container: str, limit_bytes: int, lines: int = 0, previous: bool = False) -> bytes:
+        """The beginning of a container's log, at most `limit_bytes` of it; with `lines` only so many from its end. `previous`: of the run
+        before the one that runs."""
         ...
 
 

@@ -122,6 +122,13 @@ def test_an_engine_that_ends_again_and_again_is_said_and_a_corrected_one_serves(
     ready(team)
 
 
+@pytest.mark.parametrize(("cause", "words"), [("memory", "CUDA out of memory"), ("cache", "16.00 GiB KV cache is needed")])
+def test_why_an_engine_could_not_start_is_read_from_its_log(team: RealNode, cause: str, words: str) -> None:
+    """The status has the server's traceback alone, which points to the cause above."""
+    wish(team, behaves=f"fail for {cause}")
+    stalled(team, "EngineEnds", words)
+
+
 def test_a_secret_that_is_not_there_is_said_and_when_it_comes_the_pod_goes_on(team: RealNode) -> None:
     wish(team, env=[{"name": "API_TOKEN", "valueFrom": {"secretKeyRef": {"name": "later", "key": "token"}}}])
     stalled(team, "ContainerNotStarted", 'secret "later" not found')

@@ -166,7 +166,7 @@ class FakeKube:
                     if any(owner["uid"] == gone["metadata"]["uid"] for owner in owners):
                         self.delete(other, *key)
 
-    def pod_log(self, namespace: str, name: str, *, container: str, limit_bytes: int, previous_lines: int = 0) -> bytes:
+    def pod_log(self, namespace: str, name: str, *, container: str, limit_bytes: int, lines: int = 0, previous: bool = False) -> bytes:
         """See Kube.pod_log; the fake's pods have one container, of any name."""
         self._may_fail("log")
         if (namespace, name) not in self._of(PODS):

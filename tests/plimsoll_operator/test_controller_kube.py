@@ -200,7 +200,7 @@ def test_a_log_is_asked_for_by_container_and_never_read_beyond_the_limit(server:
     assert (path, query) == ("/api/v1/namespaces/ns/pods/p/log", {"container": ["reader"], "limitBytes": ["100"]})
     assert headers["accept"] == "*/*"
     server.answers.append((200, [b"x"]))
-    kube.pod_log("ns", "p", container="vllm", limit_bytes=100, previous_lines=7)
+    kube.pod_log("ns", "p", container="vllm", limit_bytes=100, lines=7, previous=True)
     assert server.asked[1][2] == {"container": ["vllm"], "limitBytes": ["100"], "previous": ["true"], "tailLines": ["7"]}
 
 

@@ -168,9 +168,9 @@ class CountingKube(FakeKube):
 
     asked: ClassVar[list[tuple[int, int]]] = []
 
-    def pod_log(self, namespace: str, name: str, *, container: str, limit_bytes: int, previous_lines: int = 0) -> bytes:
-        self.asked.append((limit_bytes, previous_lines))
-        return super().pod_log(namespace, name, container=container, limit_bytes=limit_bytes, previous_lines=previous_lines)
+    def pod_log(self, namespace: str, name: str, *, container: str, limit_bytes: int, lines: int = 0, previous: bool = False) -> bytes:
+        self.asked.append((limit_bytes, lines))
+        return super().pod_log(namespace, name, container=container, limit_bytes=limit_bytes, lines=lines, previous=previous)
 
 
 def test_a_log_that_cannot_be_read_or_tells_nothing_is_asked_for_again_after_a_minute_and_no_token_is_told() -> None:
@@ -181,14 +181,15 @@ def test_a_log_that_cannot_be_read_or_tells_nothing_is_asked_for_again_after_a_m
     for seconds in (0, 1, 58):
         now[0] += seconds
         assert words.add_to(fails, NS) == fails, "the pod is not there"
-    assert kube.asked == [(LIMIT_BYTES, LINES)]
+    assert kube.asked == [(LIMIT_BYTES, LINES)] * 2, "the run before, and the last one"
     kube.create(PODS, {"metadata": {"namespace": NS, "name": "chat-1"}})
-    kube.logs[(NS, "chat-1")] = b"OSError: 401 for hf_abcdefghijklmn\xff\n"
-    now[0] += 2
+    kube.logs[(NS, "chat-1")], now[0] = b"unable to retrieve container logs for containerd://1", now[0] + 2
+    assert words.add_to(fails, NS) == fails, "the kubelet has no log any more"
+    kube.logs[(NS, "chat-1")], now[0] = b"OSError: 401 for hf_abcdefghijklmn\xff\n", now[0] + 60
     told = words.add_to(fails, NS)
     assert told is not None
     assert told.message == "container vllm ends; its last words: OSError: 401 for (token)\ufffd"
-    assert len(kube.asked) == 2
+    assert len(kube.asked) == 5
     assert words.add_to(None, NS) is None
     whole = PodsFail(reason="ImageNotPulled", message="x", pods=1)
     assert words.add_to(whole, NS) is whole

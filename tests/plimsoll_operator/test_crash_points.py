@@ -101,12 +101,12 @@ class CrashingKube:
     def delete(self, resource: Resource, namespace: str, name: str) -> None:
         self._pass(f"delete {resource.plural} {name}", lambda: self.inner.delete(resource, namespace, name))
 
-    def pod_log(self, namespace: str, name: str, *, container: str, limit_bytes: int, previous_lines: int = 0) -> bytes:
+    def pod_log(self, namespace: str, name: str, *, container: str, limit_bytes: int, lines: int = 0, previous: bool = False) -> bytes:
         what = f"log {name}"
         return bytes(
             self._pass(
                 what,
-                lambda: self.inner.pod_log(namespace, name, container=container, limit_bytes=limit_bytes, previous_lines=previous_lines),
+                lambda: self.inner.pod_log(namespace, name, container=container, limit_bytes=limit_bytes, lines=lines, previous=previous),
             )
         )
 

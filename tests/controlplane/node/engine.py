@@ -2,8 +2,8 @@
 """A stand-in for `vllm` on a node without a GPU: takes the arguments of `vllm serve`, answers as the engine does, or fails as it is told.
 
 Installed as /usr/local/bin/vllm of the image that pods ask for. ENGINE says how it behaves: `serve`, `serve after SECONDS`,
-`end with CODE`. It checks no number: what must be told is compared by the test, which reads `/arguments`. As the engine, it
-hears SIGTERM when it serves and not while it loads.
+`end with CODE`, `fail for memory`, `fail for cache`. It checks no number: what must be told is compared by the test, which reads
+`/arguments`. As the engine, it hears SIGTERM when it serves and not while it loads.
 """
 
 import http.server
@@ -31,6 +31,25 @@ def flags(words: list[str]) -> dict[str, str]:
         else:
             sys.exit(f"vllm serve: error: unrecognized arguments: {word}")
     return found
+
+
+# As vLLM 0.11 logs a start that failed: the cause, then more of its server's traceback than fits into a pod's status.
+CAUSES = {
+    "memory": "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 594.00 MiB. GPU 0 has a total capacity of 22.03 GiB.",
+    "cache": "ValueError: To serve at least one request with the models's max seq len (131072), (16.00 GiB KV cache is needed, which is "
+    "larger than the available KV cache memory (9.93 GiB).",
+}
+TRACEBACK = """  File "/usr/local/lib/python3.12/dist-packages/vllm/v1/engine/core_client.py", line 770, in __init__
+    super().__init__(asyncio_mode=True, vllm_config=vllm_config, executor_class=executor_class, log_stats=log_stats)
+"""
+
+
+def fail(cause: str) -> None:
+    """End as vLLM does when its engine's own process could not start."""
+    print(f"(EngineCore_0 pid=274) ERROR 03-01 12:00:00 [core.py:843] {CAUSES[cause]}")
+    print("(APIServer pid=1) Traceback (most recent call last):\n" + TRACEBACK * 45)
+    print("(APIServer pid=1) RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}")
+    sys.exit(1)
 
 
 class Answers(http.server.BaseHTTPRequestHandler):
@@ -62,6 +81,8 @@ def main() -> None:
     Answers.told = {"model": sys.argv[2], "flags": flags(sys.argv[3:]), "uid": os.getuid(), "pid": os.getpid()}
     how = os.environ.get("ENGINE", "serve").split()
     print(f"INFO stand-in engine: {' '.join(how)}", flush=True)
+    if how[0] == "fail":
+        fail(how[-1])
     if how[0] == "end":
         sys.exit(int(how[-1]))
     if how[1:2] == ["after"]:

@@ -21,6 +21,8 @@ from plimsoll_operator.text import one_line, without_tokens
 LIMIT_BYTES: Final = 256 << 10
 LINES: Final = 600
 """vLLM prints its engine's traceback, then that of each worker and of its server: some hundred lines."""
+_NO_LOG: Final = "unable to retrieve container logs"
+"""The kubelet's own words in place of a log that is gone already (kubernetes, pkg/kubelet/kuberuntime/logs)."""
 _MOST_PODS: Final = 512
 _AGAIN_SECONDS: Final = 60.0
 """How long a log that could not be read, or told nothing, is not asked for again."""
@@ -50,14 +52,18 @@ class LastWords:
             if known is not None and (known[0] or self._clock() - known[1] < _AGAIN_SECONDS):
                 self._told.move_to_end(pod)
                 return known[0]
-        try:
-            log = self._kube.pod_log(*pod, container=container, limit_bytes=LIMIT_BYTES, previous_lines=LINES)
-        except ApiFailure:
-            log = b""
-        found = last_words(log.decode(errors="replace"))
-        words = "" if ELSEWHERE in found else without_tokens(one_line(found, MAX_WORDS))
+        # It may run again, wait, or have ended just now: what ended last is the run before in the first case, the last run in the others.
+        words = self._read(pod, container, previous=True) or self._read(pod, container, previous=False)
         with self._lock:
             self._told[pod] = (words, self._clock())
             while len(self._told) > _MOST_PODS:
                 self._told.popitem(last=False)
         return words
+
+    def _read(self, pod: Key, container: str, *, previous: bool) -> str:
+        try:
+            log = self._kube.pod_log(*pod, container=container, limit_bytes=LIMIT_BYTES, lines=LINES, previous=previous)
+        except ApiFailure:
+            return ""
+        found = last_words(log.decode(errors="replace"))
+        return "" if ELSEWHERE in found or found.startswith(_NO_LOG) else without_tokens(one_line(found, MAX_WORDS))
