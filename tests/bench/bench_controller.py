@@ -12,7 +12,7 @@ from tests.bench.timing import hold, show, taken
 from tests.plimsoll_operator.controller_world import NS, gpu_node
 from tests.plimsoll_operator.fake_kube import FakeKube, new_deployment
 
-from plimsoll_operator.controller.booking.bookings import Bookings, Demand, Standing, Want
+from plimsoll_operator.controller.booking.bookings import Bookings, PodDemand, PodShape, Standing
 from plimsoll_operator.controller.process import WORKERS, Controller
 from plimsoll_operator.decision import decide
 from plimsoll_operator.ports import DEPLOYMENTS, INFERENCE_DEPLOYMENTS, NODES
@@ -79,14 +79,14 @@ def test_workers_overlap_their_requests():
 def settling(waiting):
     """What one event costs while so many gated deployments wait for GPUs and one booking is on its way."""
     bookings = Bookings(time.monotonic)
-    want = {gpus: Want(pools=("a",), products=("NVIDIA-L4",), gpus=gpus) for gpus in (1, 2, 4, 8)}
+    want = {gpus: PodShape(pools=("a",), products=("NVIDIA-L4",), gpus=gpus) for gpus in (1, 2, 4, 8)}
 
     def free(asked):
         return {"a": ((3, 1), (4, 1))}
 
-    bookings.put((NS, "flies"), Demand(want=want[1], wanted=1, bound=0, shown=0, gated=False, decided="0"))
+    bookings.put((NS, "flies"), PodDemand(want=want[1], wanted=1, bound=0, shown=0, gated=False, decided="0"))
     for index in range(waiting):
-        demand = Demand(want=want[(4, 8)[index % 2]], wanted=1, bound=0, shown=0, gated=True, decided=f"1-{index:06}")
+        demand = PodDemand(want=want[(4, 8)[index % 2]], wanted=1, bound=0, shown=0, gated=True, decided=f"1-{index:06}")
         bookings.put((NS, f"w{index}"), demand)
     bookings.settle(free)
     assert bookings.standing((NS, "flies")) is Standing.BOOKED

@@ -13,7 +13,7 @@ from tests.plimsoll_operator.wants import Clock, want
 
 from plimsoll_operator.controller.booking.bookings import MANY_KINDS, Bookings
 from plimsoll_operator.controller.booking.debts import FORGET_SECONDS
-from plimsoll_operator.controller.booking.demand import BIND_SECONDS, GRACE_SECONDS, Demand, Standing, Want
+from plimsoll_operator.controller.booking.demand import BIND_SECONDS, GRACE_SECONDS, PodDemand, PodShape, Standing
 from plimsoll_operator.controller.booking.idle import IDLE_SECONDS
 
 # The longest that one failing claim, the idle GPUs and a turn behind it can take, with a tick for each.
@@ -47,7 +47,7 @@ class Cluster:
     def __post_init__(self) -> None:
         self.bookings = Bookings(self.clock)
 
-    def free(self, asked: Want) -> dict[str, tuple[tuple[int, int], ...]]:
+    def free(self, asked: PodShape) -> dict[str, tuple[tuple[int, int], ...]]:
         return {pool: tuple(sorted(Counter(self.nodes).items())) for pool in asked.pools}
 
     def decide(self, namespace: str, name: str, gpus: int, wanted: int = 1, *, gated: bool = False) -> Tenant:
@@ -60,7 +60,7 @@ class Cluster:
     def tell(self, namespace: str, name: str) -> None:
         one = self.deployments[namespace, name]
         waiting = one.made - one.bound
-        demand = Demand(
+        demand = PodDemand(
             want=want(one.gpus),
             wanted=one.wanted,
             bound=one.bound,
@@ -153,7 +153,7 @@ def test_nobody_waits_behind_what_does_not_come(nodes: list[int], before: int, g
     for _ in range(before):
         attack(cluster, chance)
     if strangers:
-        cluster.bookings.claim_beside(Want(pools=("l4",), products=(), gpus=1), strangers)  # visible, and never bound
+        cluster.bookings.claim_beside(PodShape(pools=("l4",), products=(), gpus=1), strangers)  # visible, and never bound
     honest = cluster.decide("honest", "one", chance.choice([size for size in (1, 2, 4, 8) if size <= max(nodes)]), gated=gated)
     for _ in range(int(BOUND_SECONDS)):
         for _ in range(chance.randint(0, 3)):
@@ -278,15 +278,15 @@ def test_of_many_gated_pods_no_more_are_lent_than_gpus_lie_idle() -> None:
 
 def test_a_crowd_of_wishes_that_all_differ_is_judged_a_few_at_a_time() -> None:
     cluster = Cluster([8] * 20)
-    asked: list[Want] = []
+    asked: list[PodShape] = []
 
-    def free(one: Want) -> dict[str, tuple[tuple[int, int], ...]]:
+    def free(one: PodShape) -> dict[str, tuple[tuple[int, int], ...]]:
         asked.append(one)
         return cluster.free(one)
 
     for number in range(300):
         different = replace(want(8), host_memory_bytes=number + 1)
-        demand = Demand(want=different, wanted=50, bound=0, waiting=50, visible=0, asked=50, gated=True, decided=f"{number:04}")
+        demand = PodDemand(want=different, wanted=50, bound=0, waiting=50, visible=0, asked=50, gated=True, decided=f"{number:04}")
         cluster.bookings.put(("crowd", f"c{number:03}"), demand)
     cluster.bookings.claim_beside(want(1), 1_000)  # nothing is certain beside these
     walks = CountedClaims(cluster.bookings._claims)
@@ -297,7 +297,7 @@ def test_a_crowd_of_wishes_that_all_differ_is_judged_a_few_at_a_time() -> None:
     assert cluster.standing("honest", "one") is Standing.WAITING
 
 
-class CountedClaims(Counter[Want]):
+class CountedClaims(Counter[PodShape]):
     """Claims that count how often somebody walks over a copy of them."""
 
     copies = 0
@@ -310,7 +310,7 @@ class CountedClaims(Counter[Want]):
 def test_strangers_pods_of_many_sizes_are_few_kinds_and_claim_no_less() -> None:
     bookings = Bookings(Clock())
     for number in range(5_000):
-        size = Want(pools=(), products=(), gpus=1 + number % 7, host_memory_bytes=1 + number, host_cpu_millis=number % 3)
+        size = PodShape(pools=(), products=(), gpus=1 + number % 7, host_memory_bytes=1 + number, host_cpu_millis=number % 3)
         kind = bookings.few(size)
         assert (kind.gpus, kind.host_memory_bytes, kind.host_cpu_millis) >= (size.gpus, size.host_memory_bytes, size.host_cpu_millis)
         bookings.claim_beside(kind, 1)

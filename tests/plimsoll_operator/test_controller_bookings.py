@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.plimsoll_operator.wants import Clock, want
 
 from plimsoll_operator.controller.booking.bookings import Bookings
-from plimsoll_operator.controller.booking.demand import BIND_SECONDS, Demand, Standing, Want
+from plimsoll_operator.controller.booking.demand import BIND_SECONDS, PodDemand, PodShape, Standing
 
 
 @dataclass
@@ -40,7 +40,7 @@ class World:
         self.clock = Clock()
         self.bookings = Bookings(self.clock)
 
-    def histogram(self, asked: Want) -> dict[str, tuple[tuple[int, int], ...]]:
+    def histogram(self, asked: PodShape) -> dict[str, tuple[tuple[int, int], ...]]:
         return {pool: tuple(sorted(Counter(self.free.values()).items())) for pool in asked.pools}
 
     def put(self, name: str) -> None:
@@ -48,7 +48,7 @@ class World:
         waiting = max(0, one.child - len(one.nodes))
         self.bookings.put(
             ("ns", name),
-            Demand(
+            PodDemand(
                 want=want(one.gpus),
                 wanted=one.pods,
                 bound=len(one.nodes),
@@ -251,7 +251,7 @@ def test_gates_lift_pod_by_pod_and_in_decision_order() -> None:
 def test_of_replicas_over_nodes_only_whole_ones_are_booked(nodes: int, booked: int) -> None:
     world = World(*[4] * nodes)
     gated = {"waiting": 6, "visible": 0, "asked": 6, "gated": True}
-    asked = Demand(want=want(4), wanted=6, bound=0, decided="1", pods_per_replica=2, **gated)
+    asked = PodDemand(want=want(4), wanted=6, bound=0, decided="1", pods_per_replica=2, **gated)
     world.bookings.put(("ns", "groups"), asked)
     world.settle()
     assert world.bookings.may_show(("ns", "groups")) == booked
@@ -300,11 +300,11 @@ def test_a_pod_that_dies_is_promised_its_gpu_again_where_that_is_certain() -> No
 def test_only_who_may_use_the_same_nodes_waits(pools: tuple[str, ...], second: Standing) -> None:
     bookings = Bookings(Clock())
 
-    def histogram(asked: Want) -> dict[str, tuple[tuple[int, int], ...]]:
+    def histogram(asked: PodShape) -> dict[str, tuple[tuple[int, int], ...]]:
         return dict.fromkeys(asked.pools, ((4, 1),))
 
-    def decide(name: str, asked: Want) -> Standing:
-        bookings.put(("ns", name), Demand(want=asked, wanted=1, bound=0, waiting=0, visible=0, asked=0, gated=False, decided=name))
+    def decide(name: str, asked: PodShape) -> Standing:
+        bookings.put(("ns", name), PodDemand(want=asked, wanted=1, bound=0, waiting=0, visible=0, asked=0, gated=False, decided=name))
         bookings.settle(histogram)
         return bookings.standing(("ns", name))
 

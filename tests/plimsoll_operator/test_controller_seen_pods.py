@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.plimsoll_operator import plans
 from tests.plimsoll_operator.controller_world import Clock, gpu_node, of_replica_set
 
-from plimsoll_operator.controller.booking.ledger import Ledger, Promise
+from plimsoll_operator.controller.booking.ledger import Ledger, Reservation
 from plimsoll_operator.controller.cluster import trim
 from plimsoll_operator.group import GROUP_INDEX_LABEL
 from plimsoll_operator.names import CAPACITY_GATE, NAME_LABEL, WORKER_LABEL
@@ -97,16 +97,16 @@ def test_a_pod_that_changes_hands_is_counted_where_it_is_now() -> None:
 def test_a_stranger_s_pod_may_be_called_as_a_deployment_is() -> None:
     found = ledger(4)
     found.pod_changed(("team", "chat"), None, pod("chat", gpus=1))
-    found.promise(("team", "chat"), Promise(plan=PLAN, replicas=1))
+    found.promise(("team", "chat"), Reservation(plan=PLAN, replicas=1))
     found.promise(("team", "chat"), None)
-    found.promise(("team", "whole"), Promise(plan=replace(PLAN, gpus_per_replica=4), replicas=1))
+    found.promise(("team", "whole"), Reservation(plan=replace(PLAN, gpus_per_replica=4), replicas=1))
     assert found.standing(("team", "whole")) != "Booked", "the stranger's pod may still take a GPU"
 
 
 def test_labelled_pods_that_nobody_made_neither_count_nor_get_their_gates_lifted() -> None:
     found = ledger(8)
     key = ("team", "chat")
-    found.promise(key, Promise(plan=PLAN, replicas=1, gated=True, child_replicas=1))
+    found.promise(key, Reservation(plan=PLAN, replicas=1, gated=True, child_replicas=1))
     for number in range(50):
         forged = pod(f"f{number}", gates=(CAPACITY_GATE,), labels={NAME_LABEL: "chat"})
         found.pod_changed(("team", f"f{number}"), None, forged)
@@ -118,7 +118,7 @@ def test_a_pod_of_another_size_than_the_plan_s_is_a_stranger_to_its_bookings() -
     found = ledger(8)
     key = ("team", "chat")
     found.pod_changed(("team", "giant"), None, pod("giant", gpus=8, **of_replica_set("chat")))
-    found.promise(key, Promise(plan=PLAN, replicas=1, child_replicas=1))
+    found.promise(key, Reservation(plan=PLAN, replicas=1, child_replicas=1))
     assert found.standing(key) != "Booked", "it may take the whole node"
     assert free(found) == 6, "but one pod of two GPUs is what the plan misses"
 
@@ -148,7 +148,7 @@ def test_strangers_on_time_sliced_cards_are_known_by_their_owner(
     for number in range(pods):
         found.pod_changed(("team", f"p{number}"), None, pod(f"p{number}", node="n0", gpus=1, **metadata))
     if promised:
-        found.promise(("team", "chat"), Promise(plan=SHARED, replicas=1, child_replicas=1))
+        found.promise(("team", "chat"), Reservation(plan=SHARED, replicas=1, child_replicas=1))
     assert sum(pool.foreign_gpus for pool in found.pools()) == strangers, why
     found.promise(("team", "chat"), None)
     assert sum(pool.foreign_gpus for pool in found.pools()) == pods
@@ -206,7 +206,7 @@ def test_after_everything_is_deleted_nothing_is_left_counted(steps: list[Any]) -
             promise = None
             if wish is not None:
                 replicas, child, gated, refused = wish
-                promise = Promise(plan=PLAN, replicas=replicas, child_replicas=child, gated=gated, refused=refused, decided="1")
+                promise = Reservation(plan=PLAN, replicas=replicas, child_replicas=child, gated=gated, refused=refused, decided="1")
             found.promise(("team", name), promise)
         assert free(found) >= 0
     for key in tuple(cache):
@@ -219,7 +219,7 @@ def test_after_everything_is_deleted_nothing_is_left_counted(steps: list[Any]) -
         (4, 0, 0, ()),
         (8, 0, 0, ()),
     ]
-    assert found.promise(("team", "all"), Promise(plan=PLAN, replicas=6)) == "Booked"
+    assert found.promise(("team", "all"), Reservation(plan=PLAN, replicas=6)) == "Booked"
     assert not found._beside
 
 

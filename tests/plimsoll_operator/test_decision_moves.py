@@ -11,7 +11,7 @@ from plimsoll_operator.api import parse_inference_deployment
 from plimsoll_operator.decision import decide
 from plimsoll_operator.decision.fit.engine import engine_for
 from plimsoll_operator.decision.refusal.changes import scene, ways_out
-from plimsoll_operator.decision.request.request import read_ask
+from plimsoll_operator.decision.request.request import read_request
 from plimsoll_operator.decision.search.moves import Mover
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.verdict import Admit, Reason, Reject, Resize
@@ -170,7 +170,7 @@ def test_a_quantised_sibling_takes_what_was_said_of_the_other_checkpoint_along()
     facts = dataclasses.replace(
         facts_for(deployment("Qwen/Qwen3-8B"), Files(T4), applied_plan=None), deployment=parse_inference_deployment(item)
     )
-    ask = read_ask(facts.deployment, facts.policy)
+    ask = read_request(facts.deployment, facts.policy)
     ways = list(ways_out(scene(facts, ask, lambda products: Mover(engine_for(facts.model, ask.version), products, None))))
     (way,) = [way for way in ways if way.model is not None]
     assert way.model.name == "Qwen/Qwen3-8B-FP8"

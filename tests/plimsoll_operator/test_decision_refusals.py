@@ -18,7 +18,7 @@ from plimsoll_operator.decision import decide
 from plimsoll_operator.decision.fit.engine import engine_for
 from plimsoll_operator.decision.request.fields import FIELD_OF, field_of_input
 from plimsoll_operator.decision.request.placement import match
-from plimsoll_operator.decision.request.request import read_ask
+from plimsoll_operator.decision.request.request import read_request
 from plimsoll_operator.decision.search.products import products_of
 from plimsoll_operator.decision.search.search import search
 from plimsoll_operator.gather import facts_for
@@ -89,7 +89,7 @@ IN_VAIN = [
 
 def misses_of(wish, *nodes):
     facts = facts_for(wish, Files(*nodes), applied_plan=None)
-    ask = read_ask(wish, facts.policy)
+    ask = read_request(wish, facts.policy)
     products, _ = products_of(match(ask.placement, facts.pools).pools)
     return search(engine_for(facts.model, ask.version), ask, products, None)
 

@@ -6,7 +6,7 @@ import pytest
 from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, deployment, node, verdict
 
 from plimsoll_operator.api import FitPolicy, PlanStatus, parse_object
-from plimsoll_operator.controller.booking.ledger import Ledger, Promise
+from plimsoll_operator.controller.booking.ledger import Ledger, Reservation
 from plimsoll_operator.names import API_VERSION, NAME_LABEL
 from plimsoll_operator.render import Origin, render_deployment
 from plimsoll_operator.verdict import Admit, Reason, Reject
@@ -113,7 +113,7 @@ def test_what_the_overlay_adds_is_in_the_plan_and_booked():
     assert PlanStatus.of(plan).as_plan() == plan
     ledger = Ledger()
     ledger.node_changed(("", "l4"), None, SMALL)
-    ledger.promise(("team", "chat"), Promise(plan=plan, replicas=1, child_replicas=1))
+    ledger.promise(("team", "chat"), Reservation(plan=plan, replicas=1, child_replicas=1))
     (booked,) = [pool for pool in ledger.pools() if pool.booked_gpus]
     (left,) = [row for row in booked.free_nodes if row.nodes]
     assert left.host_memory_bytes is not None

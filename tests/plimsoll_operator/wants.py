@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from plimsoll_operator.controller.booking.demand import Want
+from plimsoll_operator.controller.booking.demand import PodShape
 
 POOL = "l4"
 
 
-def want(gpus: int, *pools: str) -> Want:
-    return Want(pools=pools or (POOL,), products=("NVIDIA-L4",), gpus=gpus)
+def want(gpus: int, *pools: str) -> PodShape:
+    return PodShape(pools=pools or (POOL,), products=("NVIDIA-L4",), gpus=gpus)
 
 
 @dataclass

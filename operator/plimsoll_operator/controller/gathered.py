@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from plimsoll_operator.api import InferenceDeployment
 from plimsoll_operator.conditions import PLAN_STANDS
 from plimsoll_operator.controller.booking.demand import Standing
-from plimsoll_operator.controller.booking.ledger import Promise
+from plimsoll_operator.controller.booking.ledger import Reservation
 from plimsoll_operator.controller.children.children import is_gated, kind_for, kind_of
 from plimsoll_operator.controller.children.course import (
     MAX_REPLAN,
@@ -83,7 +83,7 @@ def applied_from_status(deployment: InferenceDeployment, origin: Origin) -> Appl
     return Applied(plan=plan, origin=origin) if plan is not None else None
 
 
-def promised_by(gathered: Gathered, course: Course, run: Applied, wanted: int) -> Promise:
+def reservation_by(gathered: Gathered, course: Course, run: Applied, wanted: int) -> Reservation:
     """What the plan is promised: of a refused spec no more than the child has, gated as the pods that carry it are."""
     has = replicas_of(gathered.child)
     if gathered.child is not None and kind_of(gathered.child) is not kind_for(run.plan):
@@ -91,7 +91,7 @@ def promised_by(gathered: Gathered, course: Course, run: Applied, wanted: int) -
     gated = gathered.deployment.spec.placement.wait_for_capacity
     if gathered.child is not None and not course.adopts:
         gated = is_gated(gathered.child)
-    return Promise(
+    return Reservation(
         plan=run.plan,
         replicas=min(wanted, has) if course.adopting and not course.adopts else wanted,
         decided=run.decided,

@@ -18,7 +18,7 @@ from plimsoll_operator.controller.children.children import GROUP, newest
 from plimsoll_operator.controller.children.course import place_of
 from plimsoll_operator.controller.cluster.protection import Protection
 from plimsoll_operator.controller.cluster.store import ParsedObjects
-from plimsoll_operator.controller.leader.recovery import deployment_of, promise_of
+from plimsoll_operator.controller.leader.recovery import deployment_of, reservation_of
 from plimsoll_operator.controller.on_change import OnChange
 from plimsoll_operator.controller.quarantine import Bug, Quarantine, Unit
 from plimsoll_operator.controller.reconcile import Reconciler
@@ -192,7 +192,7 @@ class Controller:
             if key is None:
                 continue
             with self.quarantine.border(Unit.RECOVERY, f"child of {key[0]}/{key[1]}"):
-                promise = promise_of(child, gated=bool(self.ledger.gated(key)))
+                promise = reservation_of(child, gated=bool(self.ledger.gated(key)))
                 if promise is not None:
                     promises[key] = promise
         with self.quarantine.border(Unit.RECOVERY, "bookings"):
@@ -246,7 +246,7 @@ class Controller:
         """What was booked for a plan that did not reach its child is free again, and the object says that the error is ours."""
         with self.quarantine.border(Unit.KEY, f"setting {key[0]}/{key[1]} aside"):
             child = newest(one for one in (self._changes.children.get(key), self._changes.groups.get(GROUP.place(key))) if one is not None)
-            kept = promise_of(child, gated=bool(self.ledger.gated(key))) if child is not None else None
+            kept = reservation_of(child, gated=bool(self.ledger.gated(key))) if child is not None else None
             self.ledger.promise(key, kept)
         with self.quarantine.border(Unit.KEY, f"the status of {key[0]}/{key[1]}"):
             try:

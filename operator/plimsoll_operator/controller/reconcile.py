@@ -19,7 +19,7 @@ from plimsoll_operator.api import ApiError, InferenceDeployment, read_deployment
 from plimsoll_operator.conditions import Blocked, Lack, Situation, model_seen
 from plimsoll_operator.controller.booking.demand import Standing
 from plimsoll_operator.controller.booking.gates import Gates
-from plimsoll_operator.controller.booking.ledger import Ledger, Promise
+from plimsoll_operator.controller.booking.ledger import Ledger, Reservation
 from plimsoll_operator.controller.booking.places import Places, settled
 from plimsoll_operator.controller.children.children import Children
 from plimsoll_operator.controller.children.course import (
@@ -29,7 +29,7 @@ from plimsoll_operator.controller.children.course import (
 )
 from plimsoll_operator.controller.children.disputes import Disputes
 from plimsoll_operator.controller.cluster.store import ParsedObjects
-from plimsoll_operator.controller.gathered import Decided, Gathered, gathered_of, promised_by, replicas_of
+from plimsoll_operator.controller.gathered import Decided, Gathered, gathered_of, replicas_of, reservation_by
 from plimsoll_operator.controller.judge import Judge
 from plimsoll_operator.controller.quarantine import Bug
 from plimsoll_operator.controller.records import Record, Records
@@ -119,7 +119,7 @@ class Reconciler:
         written = self._report(gathered, decided, child)
         return _outcome(decided, applied_now or written)
 
-    def recover(self, promises: Mapping[Key, Promise]) -> None:
+    def recover(self, promises: Mapping[Key, Reservation]) -> None:
         """Book what the leader before us has promised, all of it before the first decision of our own."""
         self._places.go_on_after((promise.decided for promise in promises.values()), self._now())
         self._ledger.recover(promises)
@@ -144,7 +144,7 @@ class Reconciler:
                 self._ledger.promise(gathered.key, None)
                 return decided
             run = replace(course.run, decided=self._place_of(gathered, course, course.run))
-            standing = self._ledger.promise(gathered.key, promised_by(gathered, course, run, decided.hold.replicas))
+            standing = self._ledger.promise(gathered.key, reservation_by(gathered, course, run, decided.hold.replicas))
             return replace(decided, course=replace(course, run=run), standing=standing)
 
     def _place_of(self, gathered: Gathered, course: Course, run: Applied) -> str:
@@ -177,7 +177,7 @@ class Reconciler:
         kept = None
         if applied is not None:
             course = Course(run=applied, adopts=False, adopting=False, proposed=None)
-            kept = promised_by(gathered, course, applied, replicas_of(gathered.child))
+            kept = reservation_by(gathered, course, applied, replicas_of(gathered.child))
         self._ledger.promise(gathered.key, kept)
         self._report(gathered, decided, gathered.child, apply_problem=str(failure))
 
@@ -190,7 +190,7 @@ class Reconciler:
         runs, course = applied_from_child(child), decided.course
         proposed = course.run.plan if course.adopts and course.run is not None else course.proposed
         course = Course(run=runs, adopts=False, adopting=course.adopting, proposed=proposed)
-        self._ledger.promise(gathered.key, promised_by(gathered, course, runs, replicas_of(child)) if runs is not None else None)
+        self._ledger.promise(gathered.key, reservation_by(gathered, course, runs, replicas_of(child)) if runs is not None else None)
         if runs is not None:
             self._gates.lift(gathered.key, runs.plan.digest)
         self._report(gathered, replace(decided, course=course), child, blocked=blocked)

@@ -14,7 +14,7 @@ from plimsoll_operator.decision.fit.engine import Engine, engine_for
 from plimsoll_operator.decision.refusal.layout import no_layout
 from plimsoll_operator.decision.refusal.rejection import leader_worker_set_missing, rejection
 from plimsoll_operator.decision.request.placement import Matched, match
-from plimsoll_operator.decision.request.request import read_ask
+from plimsoll_operator.decision.request.request import read_request
 from plimsoll_operator.decision.search.candidate import Found, Missed
 from plimsoll_operator.decision.search.moves import Mover
 from plimsoll_operator.decision.search.products import Product, products_of
@@ -30,17 +30,17 @@ class Case:
         self.facts = facts
         self.effort = effort
         self.for_offers = effort if with_offers else None
-        self.ask = read_ask(facts.deployment, facts.policy, leader_worker_set=facts.leader_worker_set, draft=facts.draft)
+        self.request = read_request(facts.deployment, facts.policy, leader_worker_set=facts.leader_worker_set, draft=facts.draft)
 
     @cached_property
     def matched(self) -> Matched:
         """Pools that placement allows."""
-        return match(self.ask.placement, self.facts.pools)
+        return match(self.request.placement, self.facts.pools)
 
     @cached_property
     def finding(self) -> Reject | Undecided | None:
         """What the first check has to say that has something to say."""
-        return first_finding(Checked(facts=self.facts, ask=self.ask, matched=self.matched))
+        return first_finding(Checked(facts=self.facts, request=self.request, matched=self.matched))
 
     @property
     def model(self) -> ModelFacts:
@@ -51,7 +51,7 @@ class Case:
     @cached_property
     def engine(self) -> Engine:
         """The estimator on this model and release. Raises Unsupported and InvalidInput where it cannot be laid out."""
-        return engine_for(self.model, self.ask.version, self.facts.corrections, self.effort, self.ask.args.speculative_model_config)
+        return engine_for(self.model, self.request.version, self.facts.corrections, self.effort, self.request.args.speculative_model_config)
 
     @cached_property
     def known_products(self) -> tuple[tuple[Product, ...], tuple[str, ...]]:
@@ -74,7 +74,7 @@ class Case:
     @cached_property
     def result(self) -> Found | tuple[Missed, ...]:
         """What the search finds at the values asked for, or every miss."""
-        return self.mover.search(self.ask)
+        return self.mover.search(self.request)
 
     @cached_property
     def misses(self) -> tuple[Missed, ...]:
@@ -84,18 +84,18 @@ class Case:
     @cached_property
     def as_asked(self) -> Reject:
         """Why nothing fits at the values asked for."""
-        return rejection(self.ask, self.misses) if self.misses else no_layout(self.facts, self.ask, self.matched)
+        return rejection(self.request, self.misses) if self.misses else no_layout(self.facts, self.request, self.matched)
 
     @cached_property
     def moved(self) -> tuple[Found, tuple[Change, ...]] | None:
         """What fits once values move that the user lets move, and what moved."""
-        return self.mover.resize(self.ask, self.as_asked.message) if self.ask.resize else None
+        return self.mover.resize(self.request, self.as_asked.message) if self.request.resize else None
 
     @cached_property
     def reject(self) -> Reject:
         """Why it is refused: where it would fit over several nodes and only the API for that is missing, that is why."""
-        nodes = self.ask.placement.max_nodes_per_replica
+        nodes = self.request.placement.max_nodes_per_replica
         if self.facts.leader_worker_set or nodes == 1:
             return self.as_asked
-        found = self.mover.search(replace(self.ask, max_nodes=nodes))
-        return leader_worker_set_missing(self.ask, found) if isinstance(found, Found) else self.as_asked
+        found = self.mover.search(replace(self.request, max_nodes=nodes))
+        return leader_worker_set_missing(self.request, found) if isinstance(found, Found) else self.as_asked

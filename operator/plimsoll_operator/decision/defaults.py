@@ -8,9 +8,9 @@ from __future__ import annotations
 from plimsoll_estimator import InvalidInput, ResolvedArgs, Unsupported
 from plimsoll_operator.decision.effort import Effort
 from plimsoll_operator.decision.fit.engine import engine_for
-from plimsoll_operator.decision.fit.workload import wish_of
+from plimsoll_operator.decision.fit.workload import engine_request_of
 from plimsoll_operator.decision.request.placement import match
-from plimsoll_operator.decision.request.request import read_ask
+from plimsoll_operator.decision.request.request import read_request
 from plimsoll_operator.decision.search.layouts import Layout
 from plimsoll_operator.decision.search.products import products_of
 from plimsoll_operator.facts import Facts, ModelFacts
@@ -25,13 +25,13 @@ def engine_defaults(facts: Facts, plan: Plan) -> ResolvedArgs | None:
     if not isinstance(facts.model, ModelFacts):
         return None
     try:
-        ask = read_ask(facts.deployment, facts.policy, leader_worker_set=facts.leader_worker_set, draft=facts.draft)
-        products, _ = products_of(match(ask.placement, facts.pools).pools)
+        request = read_request(facts.deployment, facts.policy, leader_worker_set=facts.leader_worker_set, draft=facts.draft)
+        products, _ = products_of(match(request.placement, facts.pools).pools)
         gpu = next((product.gpu for product in products if product.gpu.product == plan.product), None)
         if gpu is None:
             return None
-        engine = engine_for(facts.model, ask.version, facts.corrections, Effort(), ask.args.speculative_model_config)
-        return engine.prepare(wish_of(ask, _layout(plan).arguments(ask.args)).args, gpu).resolved
+        engine = engine_for(facts.model, request.version, facts.corrections, Effort(), request.args.speculative_model_config)
+        return engine.prepare(engine_request_of(request, _layout(plan).arguments(request.args)).args, gpu).resolved
     except (InvalidInput, Unsupported):
         return None
 

@@ -14,7 +14,7 @@ from plimsoll_operator.verdict import Reject
 Checkpoint: TypeAlias = Callable[[], None]
 
 MOST_LOOKS: Final = 200_000
-"""Looks of one decision. Deciding an ordinary wish takes a hundred; the largest that was found, a worksheet refused on twelve pools over
+"""Looks of one decision. Deciding an ordinary request takes a hundred; the largest that was found, a worksheet refused on twelve pools over
 up to 64 nodes a replica, with its offers, 60,000."""
 
 

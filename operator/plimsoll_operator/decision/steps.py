@@ -81,9 +81,9 @@ def fit_as_asked(case: Case) -> Verdict | None:
     if not isinstance(found, Found):
         return None
     too_long = name_is_short_enough(case.facts.deployment, found.candidate.layout)
-    split = own_pool(case.afresh(case.known_products[0]), case.ask, found) if case.for_offers is not None else None
+    split = own_pool(case.afresh(case.known_products[0]), case.request, found) if case.for_offers is not None else None
     plan, warned = make_plan(found, case.model), _warnings(case, found, split)
-    admit = Admit(plan=plan, warnings=warned, of_now=wording.of_now(case.ask, found), on_the_edge=not found.fit.sure)
+    admit = Admit(plan=plan, warnings=warned, of_now=wording.of_now(case.request, found), on_the_edge=not found.fit.sure)
     return too_long or _capped(case, admit)
 
 
@@ -98,7 +98,7 @@ def fit_after_moves(case: Case) -> Verdict | None:
         return None
     found, changes = case.moved
     plan, warned = make_plan(found, case.model), _warnings(case, found)
-    of_now, edge = wording.of_now(case.ask, found), not found.fit.sure
+    of_now, edge = wording.of_now(case.request, found), not found.fit.sure
     return _capped(case, Resize(plan=plan, changes=changes, warnings=warned, of_now=of_now, on_the_edge=edge))
 
 
@@ -110,7 +110,7 @@ def await_an_open_cluster(case: Case) -> Verdict | None:
 def start_against_the_prediction(case: Case) -> Verdict | None:
     """A plan of nothing but pinned values, where policy or bypass make a warning of the refusal."""
     refused = _with_offers(case, case.reject)
-    forced = pinned_placement(case.engine, case.ask, refused, case.misses) if is_lifted(refused, case.facts) else None
+    forced = pinned_placement(case.engine, case.request, refused, case.misses) if is_lifted(refused, case.facts) else None
     if forced is None:
         return refused
     return _capped(case, _overridden(case.facts, refused, Admit(plan=make_plan(forced, case.model))))
@@ -131,8 +131,8 @@ STEPS: Final[tuple[Step, ...]] = (
 
 
 def _warnings(case: Case, found: Found, split: str | None = None) -> tuple[str, ...]:
-    corrections = corrections_for(case.facts.corrections, case.ask.version, found.product.gpu.product)
-    return wording.warnings(case.ask, found, split, corrections)
+    corrections = corrections_for(case.facts.corrections, case.request.version, found.product.gpu.product)
+    return wording.warnings(case.request, found, split, corrections)
 
 
 def _capped(case: Case, fits: Admit | Resize) -> Verdict:
@@ -153,7 +153,7 @@ def _open_cluster(case: Case, reject: Reject) -> Undecided | None:
     """An Open cluster may be given GPUs that no known pool has; what fits none of the shipped table is still refused."""
     if case.facts.policy.capacity != "Open" or reject.reason in (Reason.ENGINE_REFUSES, Reason.POLICY_CAP, Reason.POLICY_FORBIDS):
         return None
-    product = product_that_would_fit(case.afresh(rentable(case.ask)), case.ask)
+    product = product_that_would_fit(case.afresh(rentable(case.request)), case.request)
     if product is None:
         return None
     message = f"{reject.message} It would fit {product}, which no known pool has."
@@ -165,7 +165,7 @@ def _with_offers(case: Case, reject: Reject) -> Reject:
     effort = case.for_offers
     if effort is None:
         return reject
-    way_out = scene(case.facts, case.ask, case.on)
+    way_out = scene(case.facts, case.request, case.on)
     found: tuple[Offer, ...] = ()
     effort.verdict_is_certain()
     try:

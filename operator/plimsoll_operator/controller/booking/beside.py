@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES
 from plimsoll_operator.capacity.tally import bump
 from plimsoll_operator.controller.booking.bookings import Bookings
-from plimsoll_operator.controller.booking.demand import Want
+from plimsoll_operator.controller.booking.demand import PodShape
 from plimsoll_operator.controller.booking.seen_pods import Claims
 from plimsoll_operator.ports import Key, Manifest
 
@@ -64,7 +64,7 @@ class Beside:
 
 def summed(claims: Iterable[Claims]) -> Claims:
     """All of these, each kind of pod once."""
-    total: Counter[Want] = Counter()
+    total: Counter[PodShape] = Counter()
     for rows in claims:
         total.update(dict(rows))
     return tuple(total.items())

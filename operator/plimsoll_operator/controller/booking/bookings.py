@@ -23,7 +23,7 @@ from typing import Final
 
 from plimsoll_operator.capacity import Booking, certain_pods, placeable, possible_pods
 from plimsoll_operator.controller.booking.debts import Debts
-from plimsoll_operator.controller.booking.demand import Demand, Entry, Standing, Want
+from plimsoll_operator.controller.booking.demand import Entry, PodDemand, PodShape, Standing
 from plimsoll_operator.controller.booking.idle import IDLE_SECONDS, Idle
 from plimsoll_operator.ports import Key
 
@@ -43,9 +43,9 @@ class Bookings:
         self._in_flight: set[Key] = set()
         self._believed: set[Key] = set()
         self._lent: set[Key] = set()
-        self._missing: Counter[Want] = Counter()
-        self._flying: Counter[Want] = Counter()
-        self._claims: Counter[Want] = Counter()
+        self._missing: Counter[PodShape] = Counter()
+        self._flying: Counter[PodShape] = Counter()
+        self._claims: Counter[PodShape] = Counter()
         self._debts = Debts()
         self._idle = Idle()
 
@@ -59,16 +59,16 @@ class Bookings:
         entry = self._entries.get(key)
         return max(entry.booked, entry.lent) if entry is not None else 0
 
-    def missing(self, key: Key) -> tuple[Want, int] | None:
+    def missing(self, key: Key) -> tuple[PodShape, int] | None:
         """What the deployment's missing pods look for, and how many they are."""
         entry = self._entries.get(key)
         return (entry.demand.want, entry.missing) if entry is not None and entry.missing else None
 
-    def all_missing(self) -> Mapping[Want, int]:
+    def all_missing(self) -> Mapping[PodShape, int]:
         """The same of all deployments."""
         return self._missing
 
-    def put(self, key: Key, demand: Demand) -> None:
+    def put(self, key: Key, demand: PodDemand) -> None:
         """A deployment as it is now."""
         now = self._clock()
         entry = self._entries.get(key)
@@ -85,11 +85,11 @@ class Bookings:
         if entry.phantoms < before and demand.exist <= existed:
             self._debts.add(key[0], now - (entry.booked_at if booked else entry.asked_at), now)
 
-    def few(self, want: Want) -> Want:
+    def few(self, want: PodShape) -> PodShape:
         """This want, or where claims are of too many kinds already one that takes at least as much and is like others."""
         return want if want in self._claims or len(self._claims) < MANY_KINDS else want.coarse()
 
-    def claim_beside(self, want: Want, pods: int) -> None:
+    def claim_beside(self, want: PodShape, pods: int) -> None:
         """Pods that the scheduler sees and that are nobody's missing ones (negative: no longer)."""
         self._claims[want] += pods
         if self._claims[want] <= 0:
@@ -105,7 +105,7 @@ class Bookings:
             self._debts.add(key[0], now - (entry.booked_at if entry.booked else entry.asked_at), now)
         self._uncount(key, entry)
 
-    def settle(self, free: Callable[[Want], Mapping[str, Histogram]]) -> list[Key]:
+    def settle(self, free: Callable[[PodShape], Mapping[str, Histogram]]) -> list[Key]:
         """Judge anew who may count on GPUs. `free` gives the pools a want may use, each with its nodes by GPUs free of bound pods.
 
         Returns the deployments that stand differently now, in decision order.
@@ -157,7 +157,7 @@ class Bookings:
         """Book, hold, release or lend to what is queued: in decision order, but first who owes nothing."""
         changed: set[Key] = set()
         closed: set[str] = set()
-        hopeless: dict[Want, int] = {}
+        hopeless: dict[PodShape, int] = {}
         in_vain: Counter[str] = Counter()
         for key in sorted(self._queue, key=lambda one: self._turn(one, now)):
             entry = self._entries[key]
@@ -210,7 +210,7 @@ class Bookings:
         flying = Counter({want: pods for want, pods in self._flying.items() if want != entry.demand.want})
         return room.possible(entry.demand.want, flying) > self._flying[entry.demand.want]
 
-    def _bookable(self, entry: Entry, room: _Room, hopeless: dict[Want, int]) -> int:
+    def _bookable(self, entry: Entry, room: _Room, hopeless: dict[PodShape, int]) -> int:
         """How many further pods can be promised: all or none of them, but replica by replica behind a gate."""
         most, each = entry.missing - entry.booked, entry.demand.pods_per_replica
         if self._stays_certain(entry, most, room, hopeless):
@@ -224,7 +224,7 @@ class Bookings:
                 beyond = middle
         return least * each
 
-    def _stays_certain(self, entry: Entry, pods: int, room: _Room, hopeless: dict[Want, int]) -> bool:
+    def _stays_certain(self, entry: Entry, pods: int, room: _Room, hopeless: dict[PodShape, int]) -> bool:
         """Whether everything that is booked keeps its certainty beside `pods` more of this one, and these are certain too."""
         want = entry.demand.want
         more = max(entry.shown, entry.booked + pods) - entry.claim
@@ -260,7 +260,7 @@ class Bookings:
             if counter[entry.demand.want] <= 0:
                 del counter[entry.demand.want]
 
-    def _counters(self, entry: Entry) -> tuple[tuple[Counter[Want], int], ...]:
+    def _counters(self, entry: Entry) -> tuple[tuple[Counter[PodShape], int], ...]:
         return ((self._missing, entry.missing), (self._claims, entry.claim), (self._flying, entry.booked))
 
     def _sets(self, entry: Entry) -> tuple[tuple[set[Key], bool], ...]:
@@ -275,32 +275,32 @@ class Bookings:
 class _Room:
     """What each want may use, looked up once for one settling."""
 
-    def __init__(self, free: Callable[[Want], Mapping[str, Histogram]]) -> None:
+    def __init__(self, free: Callable[[PodShape], Mapping[str, Histogram]]) -> None:
         self._free = free
-        self._known: dict[Want, tuple[frozenset[str], Histogram]] = {}
+        self._known: dict[PodShape, tuple[frozenset[str], Histogram]] = {}
 
-    def pools(self, want: Want) -> frozenset[str]:
+    def pools(self, want: PodShape) -> frozenset[str]:
         """Names of the pools whose nodes its pods may use."""
         return self._of(want)[0]
 
-    def certain(self, want: Want, claims: Mapping[Want, int]) -> bool:
+    def certain(self, want: PodShape, claims: Mapping[PodShape, int]) -> bool:
         """Whether all pods that claim this want find nodes, in every order and wherever the others go."""
         return certain_pods(self._of(want)[1], self._beside(want, claims), want.booking(1)) >= claims.get(want, 0)
 
-    def possible(self, want: Want, claims: Mapping[Want, int]) -> int:
+    def possible(self, want: PodShape, claims: Mapping[PodShape, int]) -> int:
         """Pods of this want that could find nodes beside the claims of others."""
         return possible_pods(self._of(want)[1], self._beside(want, claims), want.gpus)
 
-    def idle(self, want: Want) -> int:
+    def idle(self, want: PodShape) -> int:
         """Pods of this want for which GPUs are held by no pod on a node."""
         return self.possible(want, {})
 
-    def _beside(self, want: Want, claims: Mapping[Want, int]) -> list[Booking]:
+    def _beside(self, want: PodShape, claims: Mapping[PodShape, int]) -> list[Booking]:
         pools = self.pools(want)
         beside = [(one, pods) for one, pods in claims.items() if one != want and self.pools(one) & pools]
         return [placeable(self._of(one)[1], one.booking(pods)) for one, pods in beside]
 
-    def _of(self, want: Want) -> tuple[frozenset[str], Histogram]:
+    def _of(self, want: PodShape) -> tuple[frozenset[str], Histogram]:
         if want not in self._known:
             found = self._free(want)
             merged: Counter[int] = Counter()

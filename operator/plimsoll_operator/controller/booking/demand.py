@@ -39,7 +39,7 @@ class Standing(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Want:
+class PodShape:
     """What missing pods of alike plans look for; claims are counted by it, so that ten thousand of them cost a handful.
 
     Without pools and products it may be any node that has the resource. `selector` are the node labels it asks for beside.
@@ -55,7 +55,7 @@ class Want:
     host_cpu_millis: int = 0
     ephemeral_storage_bytes: int = 0
 
-    def coarse(self) -> Want:
+    def coarse(self) -> PodShape:
         """A pod that takes at least as much: GPUs rounded up to a power of two, and all of a host of which it takes anything."""
         host = (self.host_memory_bytes, self.host_cpu_millis, self.ephemeral_storage_bytes)
         memory, cpu, storage = (_WHOLE_HOST if amount else 0 for amount in host)
@@ -74,7 +74,7 @@ class Want:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Demand:
+class PodDemand:
     """One deployment: pods wanted, on nodes, and existing without a node (`waiting`), and its place in the decision order.
 
     `visible` are those of the waiting that the scheduler may see, `asked` what the child asks for, of which there may be less.
@@ -82,7 +82,7 @@ class Demand:
     use without the others.
     """
 
-    want: Want
+    want: PodShape
     wanted: int
     bound: int
     waiting: int
@@ -108,7 +108,7 @@ class Entry:
     time. `asked_at` is when pods that did not exist were last asked for, `appeared_at` when the latest of them did.
     """
 
-    demand: Demand
+    demand: PodDemand
     asked_at: float
     appeared_at: float
     booked: int = 0
@@ -187,7 +187,7 @@ class Entry:
             return Standing.HELD
         return Standing.ABSENT if self.absent and self.given_up else Standing.WAITING
 
-    def follow(self, demand: Demand, now: float) -> None:
+    def follow(self, demand: PodDemand, now: float) -> None:
         """Take in a deployment as it is now. Pods that have reached a node take their booking with them.
 
         Pods that were never made are not believed in anew because somebody asks for more or fewer of them.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from plimsoll_operator.controller.booking.demand import BIND_SECONDS, Want
+from plimsoll_operator.controller.booking.demand import BIND_SECONDS, PodShape
 
 # Longer than the scheduler ever has for what is booked.
 IDLE_SECONDS: Final = BIND_SECONDS + 2.0
@@ -30,18 +30,18 @@ class Idle:
     """The least number of pods that had room over the last one to two windows of IDLE_SECONDS, by want."""
 
     def __init__(self) -> None:
-        self._lows: dict[Want, _Low] = {}
+        self._lows: dict[PodShape, _Low] = {}
 
-    def look(self, wants: Iterable[Want], room: Callable[[Want], int], now: float) -> None:
+    def look(self, wants: Iterable[PodShape], room: Callable[[PodShape], int], now: float) -> None:
         """See how much room these wants have now; others are forgotten."""
         self._lows = {want: self._seen(want, room(want), now) for want in wants}
 
-    def pods(self, want: Want) -> int:
+    def pods(self, want: PodShape) -> int:
         """Pods of this want for which GPUs have been free all the time."""
         low = self._lows.get(want)
         return min(low.least, low.before) if low is not None else 0
 
-    def _seen(self, want: Want, room: int, now: float) -> _Low:
+    def _seen(self, want: PodShape, room: int, now: float) -> _Low:
         low = self._lows.get(want)
         if low is None:
             return _Low(now, room, 0)

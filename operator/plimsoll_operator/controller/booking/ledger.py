@@ -20,7 +20,7 @@ from plimsoll_operator.capacity.pods import pod_key
 from plimsoll_operator.conditions import PodsFail
 from plimsoll_operator.controller.booking.beside import Beside, summed
 from plimsoll_operator.controller.booking.bookings import Bookings, Histogram
-from plimsoll_operator.controller.booking.demand import Demand, Standing, Want
+from plimsoll_operator.controller.booking.demand import PodDemand, PodShape, Standing
 from plimsoll_operator.controller.booking.label_keys import LabelKeys
 from plimsoll_operator.controller.booking.pod_trouble import pods_fail
 from plimsoll_operator.controller.booking.seen_pods import SeenPods, claims_of_stranger, uid_of
@@ -37,7 +37,7 @@ _LOOK_AT_KEYS_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Promise:
+class Reservation:
     """An applied plan and the replicas that are wanted of it.
 
     `decided` is its place in the decision order (a timestamp that sorts as text), `child_replicas` what the child asks for by
@@ -73,7 +73,7 @@ class Ledger:
         self._wake = wake
         self._index = CapacityIndex(free_is_known=sees_all_pods)
         self._bookings = Bookings(clock)
-        self._promises: dict[Key, Promise] = {}
+        self._promises: dict[Key, Reservation] = {}
         self._seen = SeenPods()
         self._beside = Beside(self._bookings)
         self._label_keys = LabelKeys()
@@ -112,7 +112,7 @@ class Ledger:
         self._wake(woken)
         return owner_now or next(iter(touched), None)
 
-    def promise(self, key: Key, promise: Promise | None) -> Standing:
+    def promise(self, key: Key, promise: Reservation | None) -> Standing:
         """Promise this plan's missing pods GPUs, and say how they stand; None takes the promise back."""
         with self._lock:
             same = self._promises.get(key) == promise
@@ -125,7 +125,7 @@ class Ledger:
         self._wake(woken)
         return standing
 
-    def recover(self, promises: Mapping[Key, Promise]) -> None:
+    def recover(self, promises: Mapping[Key, Reservation]) -> None:
         """Take over what an earlier leader has promised, all of it before anything new is decided."""
         with self._lock:
             for key, promise in promises.items():
@@ -141,7 +141,7 @@ class Ledger:
             woken = self._settle()
         self._wake(woken)
 
-    def promised(self, key: Key) -> Promise | None:
+    def promised(self, key: Key) -> Reservation | None:
         """What the deployment is promised at this moment."""
         with self._lock:
             return self._promises.get(key)
@@ -244,7 +244,7 @@ class Ledger:
         with self._lock:
             return self._booked(*self._but(key))
 
-    def _but(self, key: Key) -> tuple[Mapping[Want, int], tuple[str, ...]]:
+    def _but(self, key: Key) -> tuple[Mapping[PodShape, int], tuple[str, ...]]:
         """What the others still miss, and this deployment's own pods on nodes, by `pod_key`."""
         missing = Counter(self._bookings.all_missing())
         if (mine := self._bookings.missing(key)) is not None:
@@ -252,7 +252,7 @@ class Ledger:
         own = (pod_key(pod["metadata"]) for pod in self._seen.bound(key).values())
         return +missing, tuple(uid for uid in own if uid is not None)
 
-    def _promise(self, key: Key, promise: Promise | None) -> None:
+    def _promise(self, key: Key, promise: Reservation | None) -> None:
         planned_before = key in self._promises
         if promise is None:
             self._promises.pop(key, None)
@@ -277,7 +277,7 @@ class Ledger:
         surplus = visible - max(0, wanted - bound)
         others = summed(row.may_take for row in waiting if not row.fits(want))
         self._beside.claim(("deployment", key), (*others, *(((want, surplus),) if surplus > 0 else ())))
-        demand = Demand(
+        demand = PodDemand(
             want=want,
             wanted=wanted,
             bound=bound,
@@ -305,7 +305,7 @@ class Ledger:
     def _settle(self) -> list[Key]:
         pools: list[DerivedPool] = []
 
-        def free(want: Want) -> dict[str, Histogram]:
+        def free(want: PodShape) -> dict[str, Histogram]:
             if not pools:
                 pools.extend(self._index.pools())
             found, rows = candidates(want, pools), want.booking(1)
@@ -317,11 +317,11 @@ class Ledger:
 
         return self._bookings.settle(free)
 
-    def _booked(self, wanted: Mapping[Want, int], without: tuple[str, ...] = ()) -> tuple[DerivedPool, ...]:
+    def _booked(self, wanted: Mapping[PodShape, int], without: tuple[str, ...] = ()) -> tuple[DerivedPool, ...]:
         """All pools with these bookings on them and without these pods."""
         return self._index.pools(self._spread(wanted, without), without=without)
 
-    def _spread(self, wanted: Mapping[Want, int], without: tuple[str, ...]) -> dict[str, list[Booking]]:
+    def _spread(self, wanted: Mapping[PodShape, int], without: tuple[str, ...]) -> dict[str, list[Booking]]:
         """Bookings by the name of the pool that they are taken from."""
         bookings: dict[str, list[Booking]] = {}
         pools = self._index.pools(without=without) if wanted else ()
@@ -331,8 +331,8 @@ class Ledger:
         return bookings
 
 
-def _want(plan: Plan, selector: Labels) -> Want:
-    return Want(
+def _want(plan: Plan, selector: Labels) -> PodShape:
+    return PodShape(
         selector=selector,
         pools=plan.pools,
         products=plan.gpu_products or (plan.product,),

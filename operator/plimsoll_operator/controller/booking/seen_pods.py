@@ -12,13 +12,13 @@ from typing import Final, TypeVar
 
 from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES
 from plimsoll_operator.capacity.pods import CPU, MEMORY, STORAGE, pod_requests
-from plimsoll_operator.controller.booking.demand import Want
+from plimsoll_operator.controller.booking.demand import PodShape
 from plimsoll_operator.names import CAPACITY_GATE
 from plimsoll_operator.owner import deployment_of
 from plimsoll_operator.ports import Key, Manifest
 
 _OVER: Final = ("Succeeded", "Failed")
-Claims = tuple[tuple[Want, int], ...]
+Claims = tuple[tuple[PodShape, int], ...]
 _T = TypeVar("_T")
 
 
@@ -30,7 +30,7 @@ class Waiting:
     gated: bool
     asks: Claims
 
-    def fits(self, want: Want) -> bool:
+    def fits(self, want: PodShape) -> bool:
         """Whether it asks for what the plan's pods ask for."""
         return any((one.resource, one.gpus) == (want.resource, want.gpus) for one, _ in self.asks)
 
@@ -98,7 +98,7 @@ def _asks(pod: Manifest) -> Claims:
     asked = pod_requests(pod["spec"])
     gpus = [(resource, units) for resource, units in asked.items() if resource.startswith(GPU_RESOURCE_PREFIXES)]
     memory, cpu, storage = (_coarse(asked.get(name, 0)) for name in (MEMORY, CPU, STORAGE))
-    want = Want(pools=(), products=(), gpus=0, host_memory_bytes=memory, host_cpu_millis=cpu, ephemeral_storage_bytes=storage)
+    want = PodShape(pools=(), products=(), gpus=0, host_memory_bytes=memory, host_cpu_millis=cpu, ephemeral_storage_bytes=storage)
     return tuple((replace(want, gpus=units, resource=resource), 1) for resource, units in gpus)
 
 

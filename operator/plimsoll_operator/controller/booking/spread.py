@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 from plimsoll_operator.capacity import DerivedPool, PoolKey, gpus_for
 from plimsoll_operator.capacity.groups import Labels
-from plimsoll_operator.controller.booking.demand import Want
+from plimsoll_operator.controller.booking.demand import PodShape
 
 
-def spread(want: Want, pods: int, pools: Iterable[DerivedPool]) -> list[tuple[str, int]]:
+def spread(want: PodShape, pods: int, pools: Iterable[DerivedPool]) -> list[tuple[str, int]]:
     """How many of the pods each of the plan's pools takes."""
     out: list[tuple[str, int]] = []
     for pool in candidates(want, pools):
@@ -21,7 +21,7 @@ def spread(want: Want, pods: int, pools: Iterable[DerivedPool]) -> list[tuple[st
     return out
 
 
-def candidates(want: Want, pools: Iterable[DerivedPool]) -> list[DerivedPool]:
+def candidates(want: PodShape, pools: Iterable[DerivedPool]) -> list[DerivedPool]:
     """The plan's pools; found by product and labels when their names have changed. For pods of others, all that have the resource."""
     pools = tuple(pools)
     if not want.products:
@@ -35,5 +35,5 @@ def _has(pool: DerivedPool, selector: Labels) -> bool:
     return all(labels.get(key) == value for key, value in selector if key in pool.indexed_label_keys)
 
 
-def _serves(key: PoolKey, want: Want) -> bool:
+def _serves(key: PoolKey, want: PodShape) -> bool:
     return key.product in want.products and (key.resource, key.sharing) == (want.resource, want.sharing) and not key.excluded_for

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from plimsoll_operator.capacity.groups import Labels
-from plimsoll_operator.controller.booking.ledger import Promise
+from plimsoll_operator.controller.booking.ledger import Reservation
 from plimsoll_operator.controller.children.children import GROUP, SINGLE, is_gated
 from plimsoll_operator.controller.children.course import applied_from_child
 from plimsoll_operator.controller.children.refusals import pods_refused
@@ -28,13 +28,13 @@ def deployment_of(child: Manifest, uids: Mapping[Key, str]) -> Key | None:
     return (namespace, name) if uid is not None and any(row.get("uid") == uid for row in owners) else None
 
 
-def promise_of(child: Manifest, *, gated: bool) -> Promise | None:
+def reservation_of(child: Manifest, *, gated: bool) -> Reservation | None:
     """What the child's deployment is promised, as its annotations tell; None where they carry no plan. `gated`: some pod of it is."""
     applied = applied_from_child(child)
     if applied is None:
         return None
     replicas = int((child.get("spec") or {}).get("replicas") or 0)
-    return Promise(
+    return Reservation(
         plan=applied.plan,
         replicas=replicas,
         decided=applied.decided,

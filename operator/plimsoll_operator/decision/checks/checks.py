@@ -16,7 +16,7 @@ from plimsoll_operator.decision.checks.caps import policy_unreadable
 from plimsoll_operator.decision.checks.storable import refused_by_the_api_server
 from plimsoll_operator.decision.checks.unknown import next_step
 from plimsoll_operator.decision.request.placement import Matched
-from plimsoll_operator.decision.request.request import Ask
+from plimsoll_operator.decision.request.request import DeploymentRequest
 from plimsoll_operator.facts import Facts, ModelUnknown
 from plimsoll_operator.verdict import Reason, Reject, Undecided
 
@@ -26,7 +26,7 @@ class Checked:
     """What every check may look at."""
 
     facts: Facts
-    ask: Ask
+    request: DeploymentRequest
     matched: Matched
 
 
@@ -53,7 +53,7 @@ def fields_are_supported(checked: Checked) -> Reject | None:
 
 def engine_is_known(checked: Checked) -> Undecided | None:
     """Older than the oldest known release, or further ahead of the newest than the policy allows."""
-    version, policy = checked.ask.version, checked.facts.policy
+    version, policy = checked.request.version, checked.facts.policy
     if version < OLDEST_KNOWN:
         message = f"vLLM {version} is older than {OLDEST_KNOWN}, the oldest release with known rules."
         return Undecided(reason=Reason.UNKNOWN_ENGINE, message=message, next_step="Use a newer image.")
@@ -94,7 +94,7 @@ def model_is_known(checked: Checked) -> Reject | Undecided | None:
         return Reject(reason=Reason.INVALID_SPEC, message=f"{model.problem}.", field="spec.model.profile.inline")
     return Undecided(
         reason=Reason.UNKNOWN_MODEL,
-        message=f"The shape of {checked.ask.model} is not known: {model.problem}.",
+        message=f"The shape of {checked.request.model} is not known: {model.problem}.",
         next_step=next_step(model, deployment.spec.model, deployment.metadata.namespace or "default"),
     )
 
@@ -117,7 +117,7 @@ def draft_is_known(checked: Checked) -> Undecided | None:
 def moves_are_allowed(checked: Checked) -> Reject | None:
     """mayChange names only what the FitPolicy lets move."""
     asked = checked.facts.deployment.spec.fit.may_change
-    forbidden = [field for field in asked if field not in checked.ask.may_change]
+    forbidden = [field for field in asked if field not in checked.request.may_change]
     if not forbidden:
         return None
     message = f"spec.fit.mayChange names {forbidden[0]}, which the FitPolicy does not allow to move."
@@ -136,7 +136,7 @@ def service_account_is_allowed(checked: Checked) -> Reject | None:
 
 def policy_allows_it(checked: Checked) -> Reject | None:
     """Images, priority class, tolerations and what loads code are among what the FitPolicy allows."""
-    return not_allowed(checked.facts.deployment.spec, checked.ask.version, checked.facts.policy)
+    return not_allowed(checked.facts.deployment.spec, checked.request.version, checked.facts.policy)
 
 
 def pod_is_the_plans(checked: Checked) -> Reject | None:

@@ -25,7 +25,7 @@ _MOST_GUESSES: Final = 6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class EngineRequest:
     """What is to be fitted: pinned arguments, the least context that serves, bytes to keep in hand, and requests to hold at once.
 
     `insisted_context` is a least context that the user has named: a model whose own maximum is less is refused, as vLLM would refuse it.
@@ -48,7 +48,7 @@ class Wish:
 class Fit:
     """It starts. `args` has every computed value filled in; `lowered` tells which unpinned defaults were lowered, and how far.
 
-    `sure`: it starts, and holds the wish's requests, even at the lower end of the estimate's interval. `held_blocks` are the KV
+    `sure`: it starts, and holds the requests asked for, even at the lower end of the estimate's interval. `held_blocks` are the KV
     blocks that these requests hold, headroom and vLLM's own block included; 0 without requests.
     """
 
@@ -61,22 +61,22 @@ class Fit:
     held_blocks: int = 0
 
 
-def fit(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
+def fit(engine: Engine, gpu: Gpu, engine_request: EngineRequest) -> Fit | Miss:
     """The plan on a whole GPU, or in its part of a shared one: there with the smallest utilisation that holds it."""
-    found = _fit(engine, gpu, wish)
-    if wish.parts == 1:
+    found = _fit(engine, gpu, engine_request)
+    if engine_request.parts == 1:
         return found
     if isinstance(found, Fit):
-        return found if wish.args.gpu_memory_utilization is not None else _smallest(engine, gpu, wish, found)
+        return found if engine_request.args.gpu_memory_utilization is not None else _smallest(engine, gpu, engine_request, found)
     if found.needed_bytes is None:
         return found
     # What is short is not the card but the part of it that time-slicing can promise.
-    return replace(found, reason=Reason.SHARING_UNSAFE, message=f"1 of {wish.parts} time-sliced parts of the GPU is too small")
+    return replace(found, reason=Reason.SHARING_UNSAFE, message=f"1 of {engine_request.parts} time-sliced parts of the GPU is too small")
 
 
-def _smallest(engine: Engine, gpu: Gpu, wish: Wish, found: Fit) -> Fit:
+def _smallest(engine: Engine, gpu: Gpu, engine_request: EngineRequest, found: Fit) -> Fit:
     """The same plan at the smallest utilisation at which it starts as surely as it does now."""
-    judged = replace(wish, sure=found.sure)
+    judged = replace(engine_request, sure=found.sure)
     prepared = engine.prepare(replace(found.args, gpu_memory_utilization=None), gpu)
     assert isinstance(prepared, Prepared), "what starts is not refused"
     low, high, best = 0, found.thousandths, found
@@ -93,56 +93,56 @@ def _smallest(engine: Engine, gpu: Gpu, wish: Wish, found: Fit) -> Fit:
     return best
 
 
-def _fit(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
+def _fit(engine: Engine, gpu: Gpu, engine_request: EngineRequest) -> Fit | Miss:
     """The plan closest to vLLM's own defaults that starts: batch sizes are lowered before context, pinned values never.
 
     A plan that starts only with luck is made sure by lower batch sizes where that is enough.
     """
-    first = _start(engine, gpu, wish)
+    first = _start(engine, gpu, engine_request)
     if isinstance(first, Fit):
         if first.sure:
             return first
-        surer = _lower_batch(engine, gpu, replace(wish, sure=True))
+        surer = _lower_batch(engine, gpu, replace(engine_request, sure=True))
         return surer if isinstance(surer, Fit) else first
     if first.check is not None or first.hopeless:
         return first
-    full = _lower_batch(engine, gpu, wish)
-    if isinstance(full, Fit) or wish.args.max_model_len is not None:
+    full = _lower_batch(engine, gpu, engine_request)
+    if isinstance(full, Fit) or engine_request.args.max_model_len is not None:
         return full
-    return _lower_context(engine, gpu, wish, full)
+    return _lower_context(engine, gpu, engine_request, full)
 
 
-def _start(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
+def _start(engine: Engine, gpu: Gpu, engine_request: EngineRequest) -> Fit | Miss:
     """One try at given arguments, with the utilisation computed where it is not pinned."""
-    prepared = engine.prepare(wish.args, gpu)
+    prepared = engine.prepare(engine_request.args, gpu)
     if isinstance(prepared, Estimate):
         return refusal_of(prepared)
-    if wish.args.max_model_len is None and prepared.resolved.max_model_len < wish.insisted_context:
-        longer = engine.prepare(replace(wish.args, max_model_len=wish.insisted_context), gpu)
+    if engine_request.args.max_model_len is None and prepared.resolved.max_model_len < engine_request.insisted_context:
+        longer = engine.prepare(replace(engine_request.args, max_model_len=engine_request.insisted_context), gpu)
         if isinstance(longer, Estimate):
             return refusal_of(longer)
-    pinned = wish.args.gpu_memory_utilization
-    room = _room(prepared, gpu, wish)
+    pinned = engine_request.args.gpu_memory_utilization
+    room = _room(prepared, gpu, engine_request)
     if pinned is not None:
         thousandths, utilization = utilisation.thousandths_of(pinned), pinned
         problem = pinned_problem(prepared.outside_budget, gpu, pinned, room)
     else:
-        thousandths = utilisation.computed(prepared.outside_budget, wish.reserve_bytes, gpu.total_memory_bytes, room)
+        thousandths = utilisation.computed(prepared.outside_budget, engine_request.reserve_bytes, gpu.total_memory_bytes, room)
         utilization = utilisation.fraction(thousandths)
-        problem = nothing_left(prepared.outside_budget, gpu, wish.reserve_bytes, room) if thousandths <= 0 else None
+        problem = nothing_left(prepared.outside_budget, gpu, engine_request.reserve_bytes, room) if thousandths <= 0 else None
     if problem is not None:
         return problem
     estimate = prepared.estimate(utilization)
     if engine_refuses(estimate):
         return refusal_of(estimate)
-    held = held_blocks(prepared, wish.share)
+    held = held_blocks(prepared, engine_request.share)
     sure = _is_sure(prepared, estimate, held)
-    if not _starts(estimate, wish, held, sure=sure):
+    if not _starts(estimate, engine_request, held, sure=sure):
         budget = utilisation.claim_bytes(thousandths, gpu.total_memory_bytes)
-        return miss_of(estimate, budget, held, longest=_longest(prepared, estimate, wish))
+        return miss_of(estimate, budget, held, longest=_longest(prepared, estimate, engine_request))
     resolved = prepared.resolved
     args = replace(
-        wish.args,
+        engine_request.args,
         gpu_memory_utilization=utilization,
         max_model_len=resolved.max_model_len,
         max_num_seqs=resolved.max_num_seqs,
@@ -154,11 +154,11 @@ def _start(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
     return Fit(args=args, prepared=prepared, estimate=estimate, thousandths=thousandths, sure=sure, held_blocks=held)
 
 
-def _room(prepared: Prepared, gpu: Gpu, wish: Wish) -> int:
+def _room(prepared: Prepared, gpu: Gpu, engine_request: EngineRequest) -> int:
     """What there is for the engine: its part of what may be used."""
-    room = wish.room or utilisation.Room(limit_bytes=gpu.total_memory_bytes)
-    pinned = wish.args.gpu_memory_utilization is not None
-    return room.for_engine(prepared.host_memory.resident_bytes, pinned=pinned) // wish.parts
+    room = engine_request.room or utilisation.Room(limit_bytes=gpu.total_memory_bytes)
+    pinned = engine_request.args.gpu_memory_utilization is not None
+    return room.for_engine(prepared.host_memory.resident_bytes, pinned=pinned) // engine_request.parts
 
 
 def _is_sure(prepared: Prepared, estimate: Estimate, held: int) -> bool:
@@ -167,22 +167,22 @@ def _is_sure(prepared: Prepared, estimate: Estimate, held: int) -> bool:
     return interval is None or estimate.verdict != "starts" or prepared.starts_with_pool(interval[0], held)
 
 
-def _starts(estimate: Estimate, wish: Wish, held: int, *, sure: bool) -> bool:
-    """Starts and holds the requests asked for; for a sure wish, and for an engine newer than any known one, even at the pessimistic end."""
+def _starts(estimate: Estimate, engine_request: EngineRequest, held: int, *, sure: bool) -> bool:
+    """Starts and holds the requests asked for; for a sure one, and for an engine newer than any known one, even at the pessimistic end."""
     plan = estimate.kv_plan
     if estimate.verdict != "starts" or (plan is not None and plan.num_gpu_blocks < held):
         return False
-    return sure or not _must_be_sure(estimate, wish)
+    return sure or not _must_be_sure(estimate, engine_request)
 
 
-def _must_be_sure(estimate: Estimate, wish: Wish) -> bool:
-    return wish.sure or (estimate.resolved is not None and estimate.resolved.extrapolated)
+def _must_be_sure(estimate: Estimate, engine_request: EngineRequest) -> bool:
+    return engine_request.sure or (estimate.resolved is not None and estimate.resolved.extrapolated)
 
 
-def _longest(prepared: Prepared, estimate: Estimate, wish: Wish) -> int | None:
+def _longest(prepared: Prepared, estimate: Estimate, engine_request: EngineRequest) -> int | None:
     """The longest request that the pool judged by would hold, for the search to look at next; None where nothing tells."""
     interval = estimate.available_kv_cache_interval_bytes
-    if interval is not None and _must_be_sure(estimate, wish):
+    if interval is not None and _must_be_sure(estimate, engine_request):
         return prepared.longest_with_pool(interval[0])
     return estimate.estimated_max_model_len
 
@@ -192,17 +192,17 @@ def _resolved(engine: Engine, gpu: Gpu, args: EngineArgs) -> ResolvedArgs | None
     return engine.prepare(args, gpu).resolved
 
 
-def _lower_batch(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
+def _lower_batch(engine: Engine, gpu: Gpu, engine_request: EngineRequest) -> Fit | Miss:
     """Lower vLLM's default max_num_seqs, then max_num_batched_tokens, by halves as far as needed; the lowest try when none fits."""
-    ladder = _ladder(engine, gpu, wish)
+    ladder = _ladder(engine, gpu, engine_request)
     if not ladder:
-        return _start(engine, gpu, wish)
-    lowest = _start(engine, gpu, replace(wish, args=replace(wish.args, **ladder[-1])))
+        return _start(engine, gpu, engine_request)
+    lowest = _start(engine, gpu, replace(engine_request, args=replace(engine_request.args, **ladder[-1])))
     if isinstance(lowest, Miss):
         return lowest
-    default = _resolved(engine, gpu, wish.args)
+    default = _resolved(engine, gpu, engine_request.args)
     for rung in ladder:
-        found = _start(engine, gpu, replace(wish, args=replace(wish.args, **rung)))
+        found = _start(engine, gpu, replace(engine_request, args=replace(engine_request.args, **rung)))
         if isinstance(found, Fit) and default is not None:
             pairs = (
                 ("max_num_seqs", default.max_num_seqs, found.args.max_num_seqs or 0),
@@ -212,15 +212,15 @@ def _lower_batch(engine: Engine, gpu: Gpu, wish: Wish) -> Fit | Miss:
     return lowest
 
 
-def _ladder(engine: Engine, gpu: Gpu, wish: Wish) -> list[dict[str, Any]]:
+def _ladder(engine: Engine, gpu: Gpu, engine_request: EngineRequest) -> list[dict[str, Any]]:
     """The lowered batch sizes to try, by argument, each rung lower than the one before."""
-    default = _resolved(engine, gpu, wish.args)
+    default = _resolved(engine, gpu, engine_request.args)
     if default is None:
         return []
     rung: dict[str, Any] = {}
     steps: list[dict[str, Any]] = []
-    tokens_are_free = wish.args.max_num_batched_tokens is None and wish.args.enable_chunked_prefill is not False
-    if wish.args.max_num_seqs is None:
+    tokens_are_free = engine_request.args.max_num_batched_tokens is None and engine_request.args.enable_chunked_prefill is not False
+    if engine_request.args.max_num_seqs is None:
         seqs = default.max_num_seqs
         while seqs // 2 >= MIN_DEFAULT_SEQS:
             seqs //= 2
@@ -228,7 +228,7 @@ def _ladder(engine: Engine, gpu: Gpu, wish: Wish) -> list[dict[str, Any]]:
             steps.append(rung)
     if tokens_are_free:
         tokens = default.max_num_batched_tokens
-        seqs = rung.get("max_num_seqs") or wish.args.max_num_seqs or default.max_num_seqs
+        seqs = rung.get("max_num_seqs") or engine_request.args.max_num_seqs or default.max_num_seqs
         while tokens // 2 >= max(MIN_DEFAULT_TOKENS, seqs):
             tokens //= 2
             rung = rung | {"max_num_batched_tokens": tokens}
@@ -236,28 +236,28 @@ def _ladder(engine: Engine, gpu: Gpu, wish: Wish) -> list[dict[str, Any]]:
     return steps
 
 
-def _lower_context(engine: Engine, gpu: Gpu, wish: Wish, miss: Miss) -> Fit | Miss:
+def _lower_context(engine: Engine, gpu: Gpu, engine_request: EngineRequest, miss: Miss) -> Fit | Miss:
     """Lower an unpinned context to the longest that surely fits, not below the least that serves.
 
     A context we choose holds at the lower end of the interval; only where not even the least does, the middle decides.
     """
-    ladder = _ladder(engine, gpu, wish)
-    args = replace(wish.args, **ladder[-1]) if ladder else wish.args
-    default = _resolved(engine, gpu, wish.args)
-    if default is None or wish.min_max_model_len >= default.max_model_len:
+    ladder = _ladder(engine, gpu, engine_request)
+    args = replace(engine_request.args, **ladder[-1]) if ladder else engine_request.args
+    default = _resolved(engine, gpu, engine_request.args)
+    if default is None or engine_request.min_max_model_len >= default.max_model_len:
         return miss
 
     def at(length: int, sure: bool) -> Fit | Miss:
-        return _start(engine, gpu, replace(wish, args=replace(args, max_model_len=length), sure=sure))
+        return _start(engine, gpu, replace(engine_request, args=replace(args, max_model_len=length), sure=sure))
 
     def longest(sure: bool) -> int:
         def look(length: int) -> Look:
             return Look.at(at(length, sure))
 
-        return longest_context(look, wish.min_max_model_len, default.max_model_len, miss.estimated_max_model_len)
+        return longest_context(look, engine_request.min_max_model_len, default.max_model_len, miss.estimated_max_model_len)
 
-    length = longest(sure=True) or (0 if wish.sure else longest(sure=False))
-    found = at(length or wish.min_max_model_len, wish.sure)
+    length = longest(sure=True) or (0 if engine_request.sure else longest(sure=False))
+    found = at(length or engine_request.min_max_model_len, engine_request.sure)
     if isinstance(found, Miss):
         return found
     pairs = (

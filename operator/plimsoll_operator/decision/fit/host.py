@@ -12,7 +12,7 @@ from plimsoll_operator.capacity.booking import Booking
 from plimsoll_operator.decision.fit.engine import Engine
 from plimsoll_operator.decision.fit.miss import Miss
 from plimsoll_operator.decision.request.disk import Disk
-from plimsoll_operator.decision.request.request import Ask
+from plimsoll_operator.decision.request.request import DeploymentRequest
 from plimsoll_operator.facts import PoolFacts
 from plimsoll_operator.pod import cpu_millis
 from plimsoll_operator.verdict import Reason
@@ -63,9 +63,9 @@ def _downloaded(disk: Disk, engine: Engine, estimate: Estimate, gpu: Gpu) -> tup
     return download if disk.files else 0, min(_CHUNK_CACHE_BYTES, download) if disk.chunks else 0
 
 
-def too_small_a_volume(ask: Ask, engine: Engine, estimate: Estimate, gpu: Gpu) -> Miss | None:
+def too_small_a_volume(request: DeploymentRequest, engine: Engine, estimate: Estimate, gpu: Gpu) -> Miss | None:
     """The kubelet evicts a pod whose scratch volume outgrows its limit: the volume that holds the download holds all of it."""
-    disk = ask.disk
+    disk = request.disk
     files, chunks = _downloaded(disk, engine, estimate, gpu)
     if disk.same_volume:
         held = [(files + chunks, disk.files_limit_bytes)]
@@ -88,15 +88,15 @@ def _draft_bytes(estimate: Estimate) -> int:
     return draft_weights_bytes(resolved) * resolved.tensor_parallel_size if resolved is not None else 0
 
 
-def pod_needs(ask: Ask, engine: Engine, estimate: Estimate, gpu: Gpu, gpus: int) -> Booking:
+def pod_needs(request: DeploymentRequest, engine: Engine, estimate: Estimate, gpu: Gpu, gpus: int) -> Booking:
     """All that one pod of so many GPUs asks of its node: the engine's container, what spec.template adds to it, and its disk."""
-    extra = ask.host_extra
+    extra = request.host_extra
     return Booking(
         gpus=gpus,
         pods=1,
         host_memory_bytes=extra.engine_memory_bytes(host_memory_bytes(estimate, gpus)) + extra.sidecar_memory_bytes,
         host_cpu_millis=extra.engine_cpu_millis(cpu_millis(gpus)) + extra.sidecar_cpu_millis,
-        ephemeral_storage_bytes=ephemeral_storage_bytes(ask.disk, engine, estimate, gpu),
+        ephemeral_storage_bytes=ephemeral_storage_bytes(request.disk, engine, estimate, gpu),
     )
 
 

@@ -1,4 +1,4 @@
-"""Changes of one refused wish that would fit, the least intrusive first: each found by searching with one wish loosened.
+"""Changes of one refused request that would fit, the least intrusive first: each found by searching with one of its values loosened.
 
 Called by `offers`, which verifies what is found here. Writes JSON merge patches on the InferenceDeployment; makes no verdict.
 
@@ -16,7 +16,7 @@ from plimsoll_estimator import ceil_div, spans_nodes
 from plimsoll_operator.decision.fit.miss import Miss
 from plimsoll_operator.decision.fit.workload import least_values
 from plimsoll_operator.decision.request.placement import match
-from plimsoll_operator.decision.request.request import Ask
+from plimsoll_operator.decision.request.request import DeploymentRequest
 from plimsoll_operator.decision.request.worksheet import least_replicas
 from plimsoll_operator.decision.search.candidate import Found
 from plimsoll_operator.decision.search.moves import FP8, Mover, pinned
@@ -35,7 +35,7 @@ class Scene:
     """What the ways are found from: the refused facts, what was read of them, and the moves on pools as placed and on all."""
 
     facts: Facts
-    ask: Ask
+    request: DeploymentRequest
     here: Mover
     everywhere: Mover
 
@@ -48,12 +48,12 @@ class Way:
     model: ModelFacts | None = None
 
 
-def scene(facts: Facts, ask: Ask, make_mover: Callable[[Any], Mover]) -> Scene:
+def scene(facts: Facts, request: DeploymentRequest, make_mover: Callable[[Any], Mover]) -> Scene:
     """Prepare the moves; `make_mover` makes one for a set of products."""
-    open_placement = ask.placement.model_copy(update={"gpu_products": (), "node_selector": {}})
-    here, _ = products_of(match(ask.placement, facts.pools).pools)
+    open_placement = request.placement.model_copy(update={"gpu_products": (), "node_selector": {}})
+    here, _ = products_of(match(request.placement, facts.pools).pools)
     everywhere, _ = products_of(match(open_placement, facts.pools).pools)
-    return Scene(facts=facts, ask=ask, here=make_mover(here), everywhere=make_mover(everywhere))
+    return Scene(facts=facts, request=request, here=make_mover(here), everywhere=make_mover(everywhere))
 
 
 def ways_out(s: Scene) -> Iterator[Way]:
@@ -80,62 +80,62 @@ def apply_patch(target: Any, patch: Any) -> Any:
 
 def _raised(s: Scene) -> Iterator[Patch]:
     """Pinned values below what the worksheet's requests need, raised to just that."""
-    fields = {field: least for field, least in least_values(s.ask).items() if (pinned(s.ask, field) or least) < least}
+    fields = {field: least for field, least in least_values(s.request).items() if (pinned(s.request, field) or least) < least}
     if fields:
         yield _engine(**fields)
 
 
 def _computed_utilisation(s: Scene) -> Iterator[Patch]:
-    if s.ask.args.gpu_memory_utilization is not None and _found(s.here, s.ask.with_args(gpu_memory_utilization=None)):
+    if s.request.args.gpu_memory_utilization is not None and _found(s.here, s.request.with_args(gpu_memory_utilization=None)):
         yield _engine(gpuMemoryUtilization=None)
 
 
 def _other_size(s: Scene) -> Iterator[Patch]:
-    if s.ask.args.tensor_parallel_size is None:
+    if s.request.args.tensor_parallel_size is None:
         return
-    found = _found(s.here, s.ask.with_args(tensor_parallel_size=None))
+    found = _found(s.here, s.request.with_args(tensor_parallel_size=None))
     if found is not None:
-        yield _engine(**_sizes(s.ask, found))
+        yield _engine(**_sizes(s.request, found))
 
 
-def _sizes(ask: Ask, found: Found) -> dict[str, int]:
-    """The tensor parallel size of a layout, and its stages where the wish as it stands means other ones."""
+def _sizes(request: DeploymentRequest, found: Found) -> dict[str, int]:
+    """The tensor parallel size of a layout, and its stages where the request as it stands means other ones."""
     layout = found.candidate.layout
     sizes = {"tensorParallelSize": layout.tensor_parallel_size}
-    if layout.pipeline_parallel_size != (ask.args.pipeline_parallel_size or 1):
+    if layout.pipeline_parallel_size != (request.args.pipeline_parallel_size or 1):
         sizes["pipelineParallelSize"] = layout.pipeline_parallel_size
     return sizes
 
 
 def _more_nodes(s: Scene) -> Iterator[Patch]:
     """A few nodes more than placement allows, where replicas over nodes can be made at all."""
-    if not s.facts.leader_worker_set or not spans_nodes(s.ask.version) or s.ask.max_nodes >= _MOST_NODES_OFFERED:
+    if not s.facts.leader_worker_set or not spans_nodes(s.request.version) or s.request.max_nodes >= _MOST_NODES_OFFERED:
         return
-    found = _found(s.here, replace(s.ask, max_nodes=_MOST_NODES_OFFERED))
+    found = _found(s.here, replace(s.request, max_nodes=_MOST_NODES_OFFERED))
     if found is not None:
         yield {"spec": {"placement": {"maxNodesPerReplica": found.candidate.layout.nodes}}}
 
 
 def _other_pool(s: Scene) -> Iterator[Patch]:
-    ask = s.ask
-    if not ask.placement.gpu_products and not ask.placement.node_selector:
+    request = s.request
+    if not request.placement.gpu_products and not request.placement.node_selector:
         return
-    anywhere = replace(ask, placement=ask.placement.model_copy(update={"gpu_products": (), "node_selector": {}}))
+    anywhere = replace(request, placement=request.placement.model_copy(update={"gpu_products": (), "node_selector": {}}))
     if found := _found(s.everywhere, anywhere):
-        yield _elsewhere(ask, found)
-    elif ask.args.tensor_parallel_size is not None and (found := _found(s.everywhere, anywhere.with_args(tensor_parallel_size=None))):
-        yield apply_patch(_elsewhere(ask, found), _engine(**_sizes(ask, found)))
+        yield _elsewhere(request, found)
+    elif request.args.tensor_parallel_size is not None and (found := _found(s.everywhere, anywhere.with_args(tensor_parallel_size=None))):
+        yield apply_patch(_elsewhere(request, found), _engine(**_sizes(request, found)))
 
 
 def _more_replicas(s: Scene) -> Iterator[Patch]:
     """The fewest replicas that hold the worksheet together, each its share; none where not even one request each would fit."""
-    if s.ask.worksheet is None:
+    if s.request.worksheet is None:
         return
-    misses = s.here.search(s.ask)
-    above = max(1, s.ask.replicas)
+    misses = s.here.search(s.request)
+    above = max(1, s.request.replicas)
     hint = 0 if isinstance(misses, Found) or not misses else _replicas_hint(above, best_miss(misses).miss)
-    most = min(s.ask.worksheet.in_flight, _MAX_REPLICAS)
-    replicas = least_replicas(lambda count: _found(s.here, replace(s.ask, replicas=count)) is not None, above, most, hint)
+    most = min(s.request.worksheet.in_flight, _MAX_REPLICAS)
+    replicas = least_replicas(lambda count: _found(s.here, replace(s.request, replicas=count)) is not None, above, most, hint)
     if replicas is not None:
         yield {"spec": {"replicas": replicas}}
 
@@ -149,7 +149,7 @@ def _replicas_hint(replicas: int, miss: Miss) -> int:
 
 
 def _less_context(s: Scene) -> Iterator[Patch]:
-    shorter = _shorter(s, s.ask)
+    shorter = _shorter(s, s.request)
     if shorter is not None:
         yield _engine(maxModelLen=shorter)
 
@@ -165,13 +165,13 @@ def _coarser_checkpoint(s: Scene) -> Iterator[Way]:
     for sibling in s.facts.siblings:
         said: dict[str, Any] = {"name": sibling.name}
         said |= {field: None for field, value in (("revision", model.revision), ("profile", model.profile)) if value is not None}
-        method = {"engine": {"quantization": None}} if s.ask.args.quantization is not None else {}
+        method = {"engine": {"quantization": None}} if s.request.args.quantization is not None else {}
         yield Way(patch={"spec": {"model": said, **method}}, model=sibling)
 
 
 def _coarser_weights(s: Scene) -> Iterator[Patch]:
     """The weights quantised as they are loaded."""
-    if s.ask.args.quantization is None and _found(s.here, s.ask.with_args(quantization=FP8)):
+    if s.request.args.quantization is None and _found(s.here, s.request.with_args(quantization=FP8)):
         yield _engine(quantization=FP8)
 
 
@@ -181,41 +181,41 @@ def _less_context_and_coarser_cache(s: Scene) -> Iterator[Patch]:
 
 
 def _less_context_and_other_size(s: Scene) -> Iterator[Patch]:
-    free = s.ask.with_args(tensor_parallel_size=None)
-    if s.ask.args.tensor_parallel_size is None or _found(s.here, free) or (both := _shorter(s, free)) is None:
+    free = s.request.with_args(tensor_parallel_size=None)
+    if s.request.args.tensor_parallel_size is None or _found(s.here, free) or (both := _shorter(s, free)) is None:
         return
     found = _found(s.here, free.with_args(max_model_len=both))
     if found is not None:
-        yield _engine(maxModelLen=both, **_sizes(s.ask, found))
+        yield _engine(maxModelLen=both, **_sizes(s.request, found))
 
 
 def _has_coarse_cache(s: Scene) -> bool:
-    return (s.ask.args.kv_cache_dtype or "").startswith(FP8)
+    return (s.request.args.kv_cache_dtype or "").startswith(FP8)
 
 
-def _coarse_cache(s: Scene) -> Ask:
-    return s.ask.with_args(kv_cache_dtype=FP8)
+def _coarse_cache(s: Scene) -> DeploymentRequest:
+    return s.request.with_args(kv_cache_dtype=FP8)
 
 
-def _found(mover: Mover, ask: Ask) -> Found | None:
-    result = mover.search(ask)
+def _found(mover: Mover, request: DeploymentRequest) -> Found | None:
+    result = mover.search(request)
     return result if isinstance(result, Found) else None
 
 
-def _shorter(s: Scene, ask: Ask) -> int | None:
+def _shorter(s: Scene, request: DeploymentRequest) -> int | None:
     """The longest context that fits below the one asked for, above the user's own minimum where one is set."""
-    asked_floor = max(s.facts.deployment.spec.fit.min_max_model_len or 0, least_values(ask).get("maxModelLen", 0))
-    high = ask.args.max_model_len or (None if asked_floor else ask.min_max_model_len)
+    asked_floor = max(s.facts.deployment.spec.fit.min_max_model_len or 0, least_values(request).get("maxModelLen", 0))
+    high = request.args.max_model_len or (None if asked_floor else request.min_max_model_len)
     if high is None or asked_floor >= high or high == 1:
         return None
     floor = asked_floor or min(_LEAST_CONTEXT, high - 1)
-    settled = s.here.settle(replace(ask.with_args(max_model_len=high), min_max_model_len=floor), "maxModelLen")
+    settled = s.here.settle(replace(request.with_args(max_model_len=high), min_max_model_len=floor), "maxModelLen")
     return settled.args.max_model_len if settled is not None else None
 
 
-def _elsewhere(ask: Ask, plan: Found) -> dict[str, Any]:
+def _elsewhere(request: DeploymentRequest, plan: Found) -> dict[str, Any]:
     placement: dict[str, Any] = {"gpuProducts": [product.gpu.product for product in plan.candidate.products]}
-    if ask.placement.node_selector:
+    if request.placement.node_selector:
         placement["nodeSelector"] = None
     return {"spec": {"placement": placement}}
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from plimsoll_operator.api import InferenceDeployment
 from plimsoll_operator.decision.request.placement import Matched
-from plimsoll_operator.decision.request.request import Ask
+from plimsoll_operator.decision.request.request import DeploymentRequest
 from plimsoll_operator.decision.search.layouts import Layout
 from plimsoll_operator.facts import Facts
 from plimsoll_operator.verdict import Reason, Reject
@@ -27,9 +27,9 @@ def name_is_short_enough(deployment: InferenceDeployment, layout: Layout) -> Rej
     return Reject(reason=Reason.INVALID_SPEC, message=message, field="metadata.name")
 
 
-def no_layout(facts: Facts, ask: Ask, matched: Matched) -> Reject:
+def no_layout(facts: Facts, request: DeploymentRequest, matched: Matched) -> Reject:
     """No layout to try: the pinned parallel sizes need more GPUs than the nodes have, or than the FitPolicy gives one replica."""
-    args, cap = ask.args, ask.max_gpus_per_replica
+    args, cap = request.args, request.max_gpus_per_replica
     gpus = (args.tensor_parallel_size or 1) * (args.pipeline_parallel_size or 1) * (args.data_parallel_size or 1)
     pinned = (
         ("tensorParallelSize", args.tensor_parallel_size),
@@ -40,7 +40,7 @@ def no_layout(facts: Facts, ask: Ask, matched: Matched) -> Reject:
     if cap is not None and gpus > cap:
         message = f"A replica of {gpus} GPUs is more than the FitPolicy's maxGpusPerReplica of {cap}."
         return Reject(reason=Reason.POLICY_CAP, message=message, field=field)
-    sharing = ask.placement.sharing
+    sharing = request.placement.sharing
     if sharing != "none" and gpus > 1:
         message = f"A replica of {gpus} GPUs cannot be placed on {sharing} GPUs: a shared or partitioned GPU serves a replica of one."
         return Reject(reason=Reason.SHARING_UNSAFE, message=message, field=field)

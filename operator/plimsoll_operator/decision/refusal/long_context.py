@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from plimsoll_operator.decision.request.request import Ask
+from plimsoll_operator.decision.request.request import DeploymentRequest
 from plimsoll_operator.decision.request.worksheet import least_replicas
 from plimsoll_operator.decision.search.candidate import Found
 from plimsoll_operator.decision.search.moves import Mover
@@ -16,25 +16,25 @@ from plimsoll_operator.decision.search.moves import Mover
 _LONGER: int = 2
 
 
-def own_pool(mover: Mover, ask: Ask, found: Found) -> str | None:
+def own_pool(mover: Mover, request: DeploymentRequest, found: Found) -> str | None:
     """A sentence with the arithmetic where the longest class apart takes fewer GPUs in all, else None.
 
     `mover` must not hold an applied plan: what is compared does not exist yet. A pinned context is the user's own answer.
     """
-    worksheet = ask.worksheet
-    parts = worksheet.split() if worksheet is not None and ask.args.max_model_len is None else None
+    worksheet = request.worksheet
+    parts = worksheet.split() if worksheet is not None and request.args.max_model_len is None else None
     if parts is None or found.candidate.layout.gpus == 1:
         return None
     long, rest = parts
-    if long.max_model_len < _LONGER * rest.max_model_len or ask.min_max_model_len > long.max_model_len:
+    if long.max_model_len < _LONGER * rest.max_model_len or request.min_max_model_len > long.max_model_len:
         return None
-    alone = ask.with_worksheet(long)
-    replicas = least_replicas(lambda count: _gpus(mover, replace(alone, replicas=count)) > 0, 0, max(1, ask.replicas), hint=1)
-    short_gpus = _gpus(mover, ask.with_worksheet(rest))
+    alone = request.with_worksheet(long)
+    replicas = least_replicas(lambda count: _gpus(mover, replace(alone, replicas=count)) > 0, 0, max(1, request.replicas), hint=1)
+    short_gpus = _gpus(mover, request.with_worksheet(rest))
     if replicas is None or not short_gpus:
         return None
     long_gpus = _gpus(mover, replace(alone, replicas=replicas))
-    count, gpus = max(1, ask.replicas), found.candidate.layout.gpus
+    count, gpus = max(1, request.replicas), found.candidate.layout.gpus
     together, apart = count * gpus, count * short_gpus + replicas * long_gpus
     if apart >= together:
         return None
@@ -45,7 +45,7 @@ def own_pool(mover: Mover, ask: Ask, found: Found) -> str | None:
     )
 
 
-def _gpus(mover: Mover, ask: Ask) -> int:
+def _gpus(mover: Mover, request: DeploymentRequest) -> int:
     """GPUs of one replica, 0 where nothing fits."""
-    found = mover.search(ask)
+    found = mover.search(request)
     return found.candidate.layout.gpus if isinstance(found, Found) else 0

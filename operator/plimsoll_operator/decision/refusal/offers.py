@@ -17,7 +17,7 @@ from plimsoll_operator.verdict import Admit, Offer, Plan, Verdict
 
 
 def offers(scene_: Scene, judge: Callable[[Facts], Verdict]) -> Iterator[Offer]:
-    """Verified offers in the order of `ways_out`, the least intrusive first; each is searched for when it is asked for."""
+    """Verified offers in the order of `changes`, the least intrusive first; each is searched for when it is asked for."""
     found = 0
     seen: set[str] = set()
     for way in ways_out(scene_):

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Final
 
 from plimsoll_estimator import known_gpus
-from plimsoll_operator.decision.request.request import Ask
+from plimsoll_operator.decision.request.request import DeploymentRequest
 from plimsoll_operator.decision.search.candidate import Found
 from plimsoll_operator.decision.search.moves import Mover
 from plimsoll_operator.decision.search.products import Product, products_of
@@ -19,17 +19,17 @@ from plimsoll_operator.facts import PoolFacts
 _GPUS_PER_NODE: Final = 8
 
 
-def product_that_would_fit(mover: Mover, ask: Ask) -> str | None:
+def product_that_would_fit(mover: Mover, request: DeploymentRequest) -> str | None:
     """The preferred product of the shipped table that would hold the model on one node, among placement's products where listed."""
-    result = mover.search(ask)
+    result = mover.search(request)
     return result.candidate.products[0].gpu.product if isinstance(result, Found) else None
 
 
-def rentable(ask: Ask) -> tuple[Product, ...]:
+def rentable(request: DeploymentRequest) -> tuple[Product, ...]:
     """Nodes of eight GPUs of each product of the table that placement allows."""
-    if ask.placement.sharing != "none":
+    if request.placement.sharing != "none":
         return ()  # how a machine that nobody has set up yet would share its GPUs is not known
-    wanted = ask.placement.gpu_products
+    wanted = request.placement.gpu_products
     return tuple(product for product in _table() if not wanted or product.gpu.product in wanted)
 
 

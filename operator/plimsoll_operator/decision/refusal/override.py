@@ -14,8 +14,8 @@ from plimsoll_operator.decision.fit.engine import Engine
 from plimsoll_operator.decision.fit.fit import Fit
 from plimsoll_operator.decision.fit.host import pod_needs
 from plimsoll_operator.decision.fit.kv_demand import held_blocks
-from plimsoll_operator.decision.fit.workload import wish_of
-from plimsoll_operator.decision.request.request import Ask
+from plimsoll_operator.decision.fit.workload import engine_request_of
+from plimsoll_operator.decision.request.request import DeploymentRequest
 from plimsoll_operator.decision.search.candidate import Found, Missed
 from plimsoll_operator.decision.search.search import best_miss
 from plimsoll_operator.facts import Bypass, Facts
@@ -53,29 +53,29 @@ def why_lifted(facts: Facts) -> str:
     return "the FitPolicy only warns" if facts.policy.mode == "Warn" else "the bypass annotation says so"
 
 
-def pinned_placement(engine: Engine, ask: Ask, reject: Reject, misses: tuple[Missed, ...]) -> Found | None:
+def pinned_placement(engine: Engine, request: DeploymentRequest, reject: Reject, misses: tuple[Missed, ...]) -> Found | None:
     """The placement that misses by least, at the pinned values; None where they are not all pinned or pods cannot be made for it.
 
     The figures are the estimate's own, so a plan made of it shows what is predicted to be missing.
     """
-    pinned = ask.args.gpu_memory_utilization
-    if reject.reason not in _PREDICTED or not misses or pinned is None or ask.args.tensor_parallel_size is None:
+    pinned = request.args.gpu_memory_utilization
+    if reject.reason not in _PREDICTED or not misses or pinned is None or request.args.tensor_parallel_size is None:
         return None
     candidate = best_miss(misses).candidate
     product = min(candidate.products, key=lambda one: (one.gpu.total_memory_bytes, one.gpu.product))
     layout = candidate.layout
-    wish = wish_of(ask, layout.arguments(ask.args))
-    prepared = engine.prepare(wish.args, product.gpu)
+    engine_request = engine_request_of(request, layout.arguments(request.args))
+    prepared = engine.prepare(engine_request.args, product.gpu)
     if isinstance(prepared, Estimate):
         return None
     found = Fit(
-        args=wish.args,
+        args=engine_request.args,
         prepared=prepared,
         estimate=prepared.estimate(),
         thousandths=utilisation.thousandths_of(pinned),
         sure=False,
-        held_blocks=held_blocks(prepared, wish.share),
+        held_blocks=held_blocks(prepared, engine_request.share),
     )
     pools = tuple(pool for one in candidate.products for pool in one.large_enough_for(layout))
-    pod = pod_needs(ask, engine, found.estimate, product.gpu, layout.gpus_per_node)
+    pod = pod_needs(request, engine, found.estimate, product.gpu, layout.gpus_per_node)
     return Found(candidate=candidate, product=product, fit=found, pools=pools, losses=(), pod=pod)

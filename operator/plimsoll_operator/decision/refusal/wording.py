@@ -9,7 +9,7 @@ from plimsoll_operator.decision.fit.host import DOWNLOAD_VOLUME
 from plimsoll_operator.decision.fit.kv_demand import needed_kv_bytes
 from plimsoll_operator.decision.fit.miss import Miss
 from plimsoll_operator.decision.request.fields import engine_field
-from plimsoll_operator.decision.request.request import Ask
+from plimsoll_operator.decision.request.request import DeploymentRequest
 from plimsoll_operator.decision.search.candidate import Candidate, Found, Missed
 from plimsoll_operator.decision.search.layouts import Kind
 from plimsoll_operator.facts import AppliedCorrection
@@ -25,22 +25,22 @@ def gib(n_bytes: int, *, up: bool = False) -> str:
     return f"{tenths // 10}.{tenths % 10}"
 
 
-def rejection(ask: Ask, missed: Missed) -> str:
+def rejection(request: DeploymentRequest, missed: Missed) -> str:
     """The main sentence: needed, available, short by, and the component that broke it."""
     miss, layout = missed.miss, missed.candidate.layout
     gpus = layout.gpus
     product = missed.candidate.products[0].gpu.product
     if miss.reason == Reason.ENGINE_REFUSES:
-        return f"{ask.model} does not start on {product} at {layout}: vLLM refuses, {miss.message}."
+        return f"{request.model} does not start on {product} at {layout}: vLLM refuses, {miss.message}."
     if miss.reason == Reason.WORKLOAD_NOT_SERVED:
-        return f"{ask.model} would not serve its workload: {miss.message}."
+        return f"{request.model} would not serve its workload: {miss.message}."
     if miss.needed_bytes is None or miss.available_bytes is None:
-        return f"{ask.model} does not fit with {gpus} GPU{'s' * (gpus > 1)} per replica: {miss.message}."
+        return f"{request.model} does not fit with {gpus} GPU{'s' * (gpus > 1)} per replica: {miss.message}."
     short = gib(miss.needed_bytes - miss.available_bytes, up=True)
     if miss.reason in (Reason.HOST_MEMORY, Reason.EPHEMERAL_STORAGE):
         needed, offered = gib(miss.needed_bytes, up=True), gib(miss.available_bytes)
         need = f"needed {needed} GiB of {miss.component} for its pod"
-        return f"{ask.model} does not fit: {need}, available {offered} GiB ({miss.message}), short by {short} GiB."
+        return f"{request.model} does not fit: {need}, available {offered} GiB ({miss.message}), short by {short} GiB."
     cut = missed.candidate.products[0].parts
     if cut > 1:
         product = f"1 of {cut} time-sliced parts of {product}"
@@ -48,11 +48,11 @@ def rejection(ask: Ask, missed: Missed) -> str:
     parts = ", ".join(f"{name} {gib(size, up=True)}" for name, size in miss.parts if size)
     shown = f" ({parts})" if parts else ""
     served = ""
-    if ask.worksheet is not None and miss.component == "KV cache":
-        share = ask.worksheet.share(ask.engines(layout.data_parallel_size))
+    if request.worksheet is not None and miss.component == "KV cache":
+        share = request.worksheet.share(request.engines(layout.data_parallel_size))
         served = f" for {share.in_flight} requests in flight with {share.kv_tokens} tokens"
     return (
-        f"{ask.model} does not fit: needed {gib(miss.needed_bytes, up=True)} GiB on {who}{shown}{served}, "
+        f"{request.model} does not fit: needed {gib(miss.needed_bytes, up=True)} GiB on {who}{shown}{served}, "
         f"available {gib(miss.available_bytes)} GiB on {product}, short by {short} GiB."
     )
 
@@ -66,24 +66,26 @@ def cause(candidate: Candidate, miss: Miss) -> str:
     return f"On {where}: needed {needed} GiB of {miss.component or 'GPU memory'}, available {offered} GiB ({miss.message})."
 
 
-def storage_note(ask: Ask, miss: Miss) -> tuple[str, ...]:
+def storage_note(request: DeploymentRequest, miss: Miss) -> tuple[str, ...]:
     """What the disk is needed for and how to need less of it: no patch of ours, since nobody else has the volume to load from."""
     if miss.reason != Reason.EPHEMERAL_STORAGE:
         return ()
     if miss.component == DOWNLOAD_VOLUME:
         return ("Raise the volume's sizeLimit: the kubelet evicts a pod whose volume outgrows it.",)
     lines = []
-    if ask.disk.takes_downloads:
+    if request.disk.takes_downloads:
         lines.append(
             "Weights are downloaded to the node's disk: load them from a volume (spec.model.source.persistentVolumeClaim), "
             "or set HF_HOME to a claim of spec.template.volumes."
         )
-    if ask.disk.scratch_bytes:
-        lines.append(f"{gib(ask.disk.scratch_bytes, up=True)} GiB of it are size limits of emptyDir volumes in spec.template.")
+    if request.disk.scratch_bytes:
+        lines.append(f"{gib(request.disk.scratch_bytes, up=True)} GiB of it are size limits of emptyDir volumes in spec.template.")
     return tuple(lines)
 
 
-def warnings(ask: Ask, found: Found, split: str | None = None, corrections: tuple[AppliedCorrection, ...] = ()) -> tuple[str, ...]:
+def warnings(
+    request: DeploymentRequest, found: Found, split: str | None = None, corrections: tuple[AppliedCorrection, ...] = ()
+) -> tuple[str, ...]:
     """One line each: what was lowered, what is not free, what is extrapolated, what is left out."""
     lines: list[str] = []
     resolved = found.fit.estimate.resolved
@@ -95,18 +97,18 @@ def warnings(ask: Ask, found: Found, split: str | None = None, corrections: tupl
         else:
             lines.append(f"{engine_field(name)} is lowered from vLLM's default {default} to {value} to make room.")
     lines += _layout(found)
-    lines += [line] if (line := of_now(ask, found)) else []
+    lines += [line] if (line := of_now(request, found)) else []
     if resolved is not None and resolved.extrapolated:
         lines.append(
             f"vLLM {resolved.version} is newer than the newest known release: figures are extrapolated and judged at their pessimistic end."
         )
-    if found.product.parts > 1 and ask.args.gpu_memory_utilization is None:
+    if found.product.parts > 1 and request.args.gpu_memory_utilization is None:
         lines.append(
             f"gpu-memory-utilization is the smallest that holds a request of {resolved.max_model_len if resolved else 0} tokens: "
             f"pin it for more KV cache, within 1 of {found.product.parts} parts of the card."
         )
-    lines += _worksheet(ask, found)
-    if ask.args.speculative_method == "suffix":
+    lines += _worksheet(request, found)
+    if request.args.speculative_method == "suffix":
         lines.append("Speculative method suffix needs the package arctic-inference, which vLLM's own images do not have.")
     lines += [split] if split is not None else []
     lines += _corrected(corrections)
@@ -123,7 +125,7 @@ def warnings(ask: Ask, found: Found, split: str | None = None, corrections: tupl
     return tuple(one_line(line, MAX_WARNING) for line in lines)
 
 
-def of_now(ask: Ask, found: Found) -> str:
+def of_now(request: DeploymentRequest, found: Found) -> str:
     """What is said of GPUs that are free while this is decided; empty where enough of them are."""
     layout = found.candidate.layout
     if not all(pool.free_is_known for pool in found.pools):
@@ -132,15 +134,15 @@ def of_now(ask: Ask, found: Found) -> str:
         )
     if found.candidate.available:
         return ""
-    pods = f"{ask.replicas} replica{'s' * (ask.replicas != 1)} of {layout.gpus} GPU{'s' * (layout.gpus > 1)}"
+    pods = f"{request.replicas} replica{'s' * (request.replicas != 1)} of {layout.gpus} GPU{'s' * (layout.gpus > 1)}"
     pods += f" on {layout.nodes} nodes" if layout.nodes > 1 else ""
     return one_line(f"Fits {found.candidate.name}, but not enough GPUs are free now for {pods}: pods will wait.", MAX_WARNING)
 
 
-def leader_worker_set_missing(ask: Ask, found: Found) -> str:
+def leader_worker_set_missing(request: DeploymentRequest, found: Found) -> str:
     """The main sentence where a replica over several nodes would fit and nothing here makes one."""
     return (
-        f"{ask.model} fits {found.candidate.name} at {found.candidate.layout}, but this cluster does not serve LeaderWorkerSet "
+        f"{request.model} fits {found.candidate.name} at {found.candidate.layout}, but this cluster does not serve LeaderWorkerSet "
         "(leaderworkerset.x-k8s.io/v1), which replicas over several nodes are made with: install LeaderWorkerSet from lws.sigs.k8s.io."
     )
 
@@ -172,14 +174,14 @@ def _corrected(corrections: tuple[AppliedCorrection, ...]) -> list[str]:
     return [f"Figures are corrected by EngineCalibration {', '.join(sorted({row.source for row in corrections}))}: {said}."]
 
 
-def _worksheet(ask: Ask, found: Found) -> list[str]:
+def _worksheet(request: DeploymentRequest, found: Found) -> list[str]:
     """What the worksheet leaves out: requests beyond its percentile, and common prefixes that the engine does not keep."""
-    worksheet, resolved = ask.worksheet, found.fit.estimate.resolved
+    worksheet, resolved = request.worksheet, found.fit.estimate.resolved
     if worksheet is None or resolved is None:
         return []
     lines = []
     longest = worksheet.longest
-    if ask.args.max_model_len is None and longest.percentile < 100:
+    if request.args.max_model_len is None and longest.percentile < 100:
         lines.append(
             f"maxModelLen is {resolved.max_model_len}, from request class {longest.name} at its {longest.percentile}th percentile: "
             "longer requests will be refused; pin engine.maxModelLen to serve them."

@@ -1,6 +1,6 @@
 """What of the spec says what a pod writes to its node's disk: where weights come from, where they are kept, and scratch space.
 
-Read once with the rest of the ask; `host` adds the figures of the model. Knows no pools and no engine arithmetic.
+Read once with the rest of the request; `host` adds the figures of the model. Knows no pools and no engine arithmetic.
 """
 
 from __future__ import annotations

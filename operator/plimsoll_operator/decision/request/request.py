@@ -41,7 +41,7 @@ _WITH_DRAFT: Final = frozenset({"draft_model", "eagle", "eagle3", "medusa", "mlp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ask:
+class DeploymentRequest:
     """One InferenceDeployment as the search sees it. `args` holds only what is pinned; sizes in bytes, tokens or counts.
 
     `max_nodes` is how many nodes a replica may span here: what placement says where LeaderWorkerSet is served, else 1. `sure`
@@ -68,12 +68,12 @@ class Ask:
     stages: bool = True
     sure: bool = False
 
-    def with_args(self, **changes: Any) -> Ask:
-        """The same ask with other pinned arguments; None unpins."""
+    def with_args(self, **changes: Any) -> DeploymentRequest:
+        """The same request with other pinned arguments; None unpins."""
         return replace(self, args=replace(self.args, **changes))
 
-    def with_worksheet(self, worksheet: Worksheet) -> Ask:
-        """The same ask for another workload: the least context is what its longest class needs."""
+    def with_worksheet(self, worksheet: Worksheet) -> DeploymentRequest:
+        """The same request for another workload: the least context is what its longest class needs."""
         return replace(self, worksheet=worksheet, min_max_model_len=worksheet.max_model_len)
 
     @property
@@ -88,13 +88,13 @@ class Ask:
         return max(1, self.replicas) * data_parallel_size
 
 
-def read_ask(
+def read_request(
     deployment: InferenceDeployment,
     policy: FitPolicySpec,
     *,
     leader_worker_set: bool = False,
     draft: ModelFacts | ModelUnknown | None = None,
-) -> Ask:
+) -> DeploymentRequest:
     """Raises InvalidInput naming the field where extraArgs cannot be read or contradict the spec."""
     spec = deployment.spec
     version = spec.engine.engine_version
@@ -116,7 +116,7 @@ def read_ask(
         floor = min(floor, args.max_model_len)
     allowed = policy.allowed_moves
     may_change = tuple(field for field in spec.fit.may_change if allowed is None or field in allowed)
-    return Ask(
+    return DeploymentRequest(
         model=spec.model.name,
         version=version,
         args=args,

@@ -1,6 +1,6 @@
 """The capacity worksheet: from request classes to what one engine must hold. Pure integer arithmetic, needs rounded up.
 
-Read from `spec.workload` by `ask`, laid out in blocks by `fit`. Knows requests and tokens; refuses to know GPUs, models and
+Read from `spec.workload` by `request`, laid out in blocks by `fit`. Knows requests and tokens; refuses to know GPUs, models and
 prices. `docs/workload.md` has every formula and the reason for every number of the presets.
 """
 

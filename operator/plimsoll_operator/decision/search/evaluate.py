@@ -12,10 +12,10 @@ from plimsoll_estimator import Unsupported
 from plimsoll_operator.capacity.booking import Booking, fits_now, gpus_for
 from plimsoll_operator.decision.fit import host
 from plimsoll_operator.decision.fit.engine import Engine
-from plimsoll_operator.decision.fit.fit import Fit, Wish, fit, kv_tokens
+from plimsoll_operator.decision.fit.fit import EngineRequest, Fit, fit, kv_tokens
 from plimsoll_operator.decision.fit.miss import Miss, doubt_about
-from plimsoll_operator.decision.fit.workload import contradiction, replicas_needed, wish_of
-from plimsoll_operator.decision.request.request import Ask
+from plimsoll_operator.decision.fit.workload import contradiction, engine_request_of, replicas_needed
+from plimsoll_operator.decision.request.request import DeploymentRequest
 from plimsoll_operator.decision.search.candidate import Candidate, Found, Missed
 from plimsoll_operator.decision.search.layouts import Layout
 from plimsoll_operator.decision.search.products import Product
@@ -23,30 +23,30 @@ from plimsoll_operator.facts import PoolFacts
 from plimsoll_operator.verdict import Reason
 
 
-def evaluate(engine: Engine, ask: Ask, candidate: Candidate) -> Found | Missed:
+def evaluate(engine: Engine, request: DeploymentRequest, candidate: Candidate) -> Found | Missed:
     """One candidate: fit it on its product, or find the one plan that runs on all its products.
 
     Where the estimator has no rule for the model on this GPU the candidate is missed with that; others may still fit.
     """
     try:
-        return _evaluate(engine, ask, candidate)
+        return _evaluate(engine, request, candidate)
     except Unsupported as doubt:
         return Missed(
             candidate=candidate, miss=Miss(reason=doubt_about(doubt), message=str(doubt), check=doubt.reason, about=doubt.reason.about)
         )
 
 
-def _evaluate(engine: Engine, ask: Ask, candidate: Candidate) -> Found | Missed:
+def _evaluate(engine: Engine, request: DeploymentRequest, candidate: Candidate) -> Found | Missed:
     layout = candidate.layout
-    wish = wish_of(ask, layout.arguments(ask.args))
-    contradicted = contradiction(ask, wish)
+    engine_request = engine_request_of(request, layout.arguments(request.args))
+    contradicted = contradiction(request, engine_request)
     if contradicted is not None:
         return Missed(candidate=candidate, miss=contradicted)
     fits: list[tuple[Product, Fit]] = []
     misses: list[Miss] = []
     losses: list[str] = []
     for product in candidate.products:
-        result = fit(engine, product.gpu, replace(wish, parts=product.parts, room=product.room))
+        result = fit(engine, product.gpu, replace(engine_request, parts=product.parts, room=product.room))
         if isinstance(result, Fit):
             fits.append((product, result))
         else:
@@ -56,22 +56,22 @@ def _evaluate(engine: Engine, ask: Ask, candidate: Candidate) -> Found | Missed:
         # What one product refuses in every layout says nothing of the others: it counts only where they all do.
         return Missed(candidate=candidate, miss=min(misses, key=lambda miss: (miss.whatever_the_layout, miss.short_by_bytes)))
     if len(candidate.products) > 1:
-        common = _common(engine, wish, fits)
+        common = _common(engine, engine_request, fits)
         if isinstance(common, Miss):
             return Missed(candidate=candidate, miss=common)
         fits = common
     product, tightest = min(fits, key=lambda pair: (kv_tokens(pair[1]), pair[0].gpu.product))
     kept = replace(candidate, products=tuple(product for product, _ in fits))
-    placed = _with_host(engine, ask, kept, product, tightest, tuple(losses))
-    if ask.worksheet is None or isinstance(placed, Missed):
+    placed = _with_host(engine, request, kept, product, tightest, tuple(losses))
+    if request.worksheet is None or isinstance(placed, Missed):
         return placed
-    return replace(placed, replicas_needed=replicas_needed(ask, tightest))
+    return replace(placed, replicas_needed=replicas_needed(request, tightest))
 
 
-def _common(engine: Engine, wish: Wish, fits: list[tuple[Product, Fit]]) -> list[tuple[Product, Fit]] | Miss:
+def _common(engine: Engine, engine_request: EngineRequest, fits: list[tuple[Product, Fit]]) -> list[tuple[Product, Fit]] | Miss:
     """The minimum over products: the least of each computed value, then every product judged again with exactly these."""
     least = replace(
-        wish.args,
+        engine_request.args,
         gpu_memory_utilization=min(f.args.gpu_memory_utilization or 0.0 for _, f in fits),
         max_model_len=min(f.args.max_model_len or 0 for _, f in fits),
         max_num_seqs=min(f.args.max_num_seqs or 0 for _, f in fits),
@@ -80,18 +80,20 @@ def _common(engine: Engine, wish: Wish, fits: list[tuple[Product, Fit]]) -> list
     lowered = {pair[0]: pair for _, f in fits for pair in f.lowered}
     common: list[tuple[Product, Fit]] = []
     for product, _ in fits:
-        result = fit(engine, product.gpu, replace(wish, args=least, parts=product.parts, room=product.room))
+        result = fit(engine, product.gpu, replace(engine_request, args=least, parts=product.parts, room=product.room))
         if isinstance(result, Miss):
             return result
         common.append((product, replace(result, lowered=tuple(lowered[name] for name in sorted(lowered)))))
     return common
 
 
-def _with_host(engine: Engine, ask: Ask, candidate: Candidate, product: Product, found: Fit, losses: tuple[str, ...]) -> Found | Missed:
+def _with_host(
+    engine: Engine, request: DeploymentRequest, candidate: Candidate, product: Product, found: Fit, losses: tuple[str, ...]
+) -> Found | Missed:
     """Keep the pools whose nodes can also hold the pod's host needs."""
     gpus = candidate.layout.gpus_per_node
-    pod = host.pod_needs(ask, engine, found.estimate, product.gpu, gpus)
-    if (volume := host.too_small_a_volume(ask, engine, found.estimate, product.gpu)) is not None:
+    pod = host.pod_needs(request, engine, found.estimate, product.gpu, gpus)
+    if (volume := host.too_small_a_volume(request, engine, found.estimate, product.gpu)) is not None:
         return Missed(candidate=candidate, miss=volume)
     kept: list[PoolFacts] = []
     shortages: list[Miss] = []
@@ -106,8 +108,8 @@ def _with_host(engine: Engine, ask: Ask, candidate: Candidate, product: Product,
         others = {miss.reason: miss for miss in reversed(shortages) if miss.reason != shortages[0].reason}
         return Missed(candidate=candidate, miss=shortages[0], others=tuple(others[reason] for reason in sorted(others)))
     # Before the arithmetic only GPUs were counted; the pod's host needs are known by now.
-    available = candidate.available and fit_now(kept, candidate.layout, ask.replicas, pod)
-    surge = ask.replicas > 0 and available and fit_now(kept, candidate.layout, ask.replicas + 1, pod)
+    available = candidate.available and fit_now(kept, candidate.layout, request.replicas, pod)
+    surge = request.replicas > 0 and available and fit_now(kept, candidate.layout, request.replicas + 1, pod)
     candidate = replace(candidate, available=available)
     return Found(
         candidate=candidate,

@@ -1,4 +1,4 @@
-"""Parallel layouts of one replica: which ones a wish leaves open, in classes of which a later is tried only when none before serves.
+"""Parallel layouts of one replica: which ones a request leaves open, in classes of which a later is tried only when none before serves.
 
 Called by `search` for each group of products. Knows GPUs per node and counts of the model, no memory, no pools and no verdicts.
 
@@ -14,7 +14,7 @@ from enum import IntEnum
 from typing import Final
 
 from plimsoll_estimator import EngineArgs, LayoutBounds
-from plimsoll_operator.decision.request.request import Ask
+from plimsoll_operator.decision.request.request import DeploymentRequest
 
 NODE_COUNTS: Final = (2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64)
 """Nodes of one replica that are tried. Beyond eight the next step is at most a quarter more: a search of every count would be slow."""
@@ -82,33 +82,33 @@ class Layout:
         return ", ".join(said) + (f" on {self.nodes} nodes" if self.nodes > 1 else "")
 
 
-def layouts(kind: Kind, ask: Ask, counts: LayoutBounds, gpus_per_node: tuple[int, ...]) -> Iterator[Layout]:
+def layouts(kind: Kind, request: DeploymentRequest, counts: LayoutBounds, gpus_per_node: tuple[int, ...]) -> Iterator[Layout]:
     """The layouts of one class on nodes of these sizes. May be empty, is deterministic, and leaves vLLM's own checks to the estimate."""
     largest = max(gpus_per_node)
     if kind is Kind.TENSOR:
-        yield from _on_one_node(ask, largest)
+        yield from _on_one_node(request, largest)
     elif kind is Kind.EXPERTS:
-        if counts.has_experts and ask.args.enable_expert_parallel is None:
-            found = _on_one_node(ask, largest)
+        if counts.has_experts and request.args.enable_expert_parallel is None:
+            found = _on_one_node(request, largest)
             shared = (layout for layout in found if layout.tensor_parallel_size * layout.data_parallel_size > 1)
             yield from (replace(layout, expert_parallel=True) for layout in shared)
     elif kind is Kind.STAGES:
-        yield from _in_stages(ask, counts, largest)
+        yield from _in_stages(request, counts, largest)
     else:
-        yield from _over_nodes(ask, counts, gpus_per_node, across=kind is Kind.ACROSS)
+        yield from _over_nodes(request, counts, gpus_per_node, across=kind is Kind.ACROSS)
 
 
-def _most(ask: Ask, gpus: int) -> int:
+def _most(request: DeploymentRequest, gpus: int) -> int:
     """GPUs that one replica may take of so many: two parts of a shared card may be one card, slices of MIG cannot talk to each other."""
-    most = min(gpus, ask.max_gpus_per_replica or gpus)
-    return most if ask.placement.sharing == "none" else min(most, 1)
+    most = min(gpus, request.max_gpus_per_replica or gpus)
+    return most if request.placement.sharing == "none" else min(most, 1)
 
 
-def _on_one_node(ask: Ask, gpus_per_node: int) -> Iterator[Layout]:
+def _on_one_node(request: DeploymentRequest, gpus_per_node: int) -> Iterator[Layout]:
     """Tensor parallel sizes; stages and engines only as pinned."""
-    args = ask.args
+    args = request.args
     pipeline, data = args.pipeline_parallel_size or 1, args.data_parallel_size or 1
-    most = _most(ask, gpus_per_node) // (pipeline * data)
+    most = _most(request, gpus_per_node) // (pipeline * data)
     sizes = [args.tensor_parallel_size] if args.tensor_parallel_size is not None else range(1, most + 1)
     for size in sizes:
         if size <= most:
@@ -120,13 +120,13 @@ def _on_one_node(ask: Ask, gpus_per_node: int) -> Iterator[Layout]:
             )
 
 
-def _in_stages(ask: Ask, counts: LayoutBounds, gpus_per_node: int) -> Iterator[Layout]:
+def _in_stages(request: DeploymentRequest, counts: LayoutBounds, gpus_per_node: int) -> Iterator[Layout]:
     """Stages where neither size is pinned: who pins a tensor parallel size has said how many GPUs one replica takes on a node."""
-    args = ask.args
-    if not ask.stages or args.tensor_parallel_size is not None or args.pipeline_parallel_size is not None:
+    args = request.args
+    if not request.stages or args.tensor_parallel_size is not None or args.pipeline_parallel_size is not None:
         return
     data = args.data_parallel_size or 1
-    most = _most(ask, gpus_per_node) // data
+    most = _most(request, gpus_per_node) // data
     for tensor in range(1, most // 2 + 1):
         for pipeline in range(2, most // tensor + 1):
             if _stages_have_layers(counts, pipeline):
@@ -138,19 +138,19 @@ def _in_stages(ask: Ask, counts: LayoutBounds, gpus_per_node: int) -> Iterator[L
                 )
 
 
-def _over_nodes(ask: Ask, counts: LayoutBounds, gpus_per_node: tuple[int, ...], *, across: bool) -> Iterator[Layout]:
+def _over_nodes(request: DeploymentRequest, counts: LayoutBounds, gpus_per_node: tuple[int, ...], *, across: bool) -> Iterator[Layout]:
     """Whole nodes, of more GPUs together than one node has; where all sizes are pinned, equal shares of nodes.
 
     Inside a node: tensor parallel groups that do not leave it. Across: groups that do, where their size is pinned or the rest is.
     """
-    args = ask.args
+    args = request.args
     data = args.data_parallel_size or 1
-    for nodes in (count for count in NODE_COUNTS if count <= ask.max_nodes):
+    for nodes in (count for count in NODE_COUNTS if count <= request.max_nodes):
         if data % nodes and nodes % data:
             continue  # engines would be cut unevenly
-        for share in _shares(ask, nodes, gpus_per_node):
+        for share in _shares(request, nodes, gpus_per_node):
             gpus = nodes * share
-            if gpus <= max(gpus_per_node) or gpus > _most(ask, gpus) or gpus % data:
+            if gpus <= max(gpus_per_node) or gpus > _most(request, gpus) or gpus % data:
                 continue
             engine = gpus // data
             on_node = min(engine, share)
@@ -171,13 +171,13 @@ def _stages_have_layers(counts: LayoutBounds, stages: int) -> bool:
     return counts.layers is None or stages <= counts.layers
 
 
-def _shares(ask: Ask, nodes: int, gpus_per_node: tuple[int, ...]) -> Iterator[int]:
+def _shares(request: DeploymentRequest, nodes: int, gpus_per_node: tuple[int, ...]) -> Iterator[int]:
     """GPUs of a replica on each of its nodes."""
-    tensor, pipeline = ask.args.tensor_parallel_size, ask.args.pipeline_parallel_size
+    tensor, pipeline = request.args.tensor_parallel_size, request.args.pipeline_parallel_size
     if tensor is None or pipeline is None:
         yield from sorted(set(gpus_per_node))
         return
-    gpus = tensor * pipeline * (ask.args.data_parallel_size or 1)
+    gpus = tensor * pipeline * (request.args.data_parallel_size or 1)
     if gpus % nodes == 0 and gpus // nodes <= max(gpus_per_node):
         yield gpus // nodes
 

@@ -2,7 +2,7 @@
 
 Order within a class of layouts (see `layouts`): available now, fewest GPUs, lowest cost, fewest nodes and stages, most KV cache,
 name; the applied plan's own placement before all of them. A later class is tried only when none before it serves. Called with a
-fixed Ask, so pinned values are honoured by construction. Pure; makes no verdict.
+fixed request, so pinned values are honoured by construction. Pure; makes no verdict.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from itertools import groupby
 
 from plimsoll_operator.decision.fit.engine import Engine
 from plimsoll_operator.decision.fit.fit import kv_tokens
-from plimsoll_operator.decision.request.request import Ask
+from plimsoll_operator.decision.request.request import DeploymentRequest
 from plimsoll_operator.decision.search.candidate import Found, Missed
 from plimsoll_operator.decision.search.candidates import candidates, order
 from plimsoll_operator.decision.search.evaluate import evaluate
@@ -21,22 +21,22 @@ from plimsoll_operator.verdict import Plan, Reason
 _HOST = frozenset({Reason.HOST_MEMORY, Reason.HOST_CPU, Reason.EPHEMERAL_STORAGE})
 
 
-def search(engine: Engine, ask: Ask, products: tuple[Product, ...], applied: Plan | None) -> Found | tuple[Missed, ...]:
+def search(engine: Engine, request: DeploymentRequest, products: tuple[Product, ...], applied: Plan | None) -> Found | tuple[Missed, ...]:
     """The preferred candidate that fits, or every miss. Only candidates that tie before the arithmetic are compared after it."""
     misses: list[Missed] = []
     if applied is not None:
-        for candidate in candidates(engine, ask, products, applied):
+        for candidate in candidates(engine, request, products, applied):
             offered = {product.gpu.product for product in candidate.products}
-            result = evaluate(engine, ask, candidate) if set(applied.gpu_products) <= offered else None
+            result = evaluate(engine, request, candidate) if set(applied.gpu_products) <= offered else None
             if isinstance(result, Found):
                 return result
     hopeless: set[str] = set()
     waiting: list[Found] = []
     first: tuple[int, int] | None = None
-    for (kind, products_missing, unavailable, *_), group in groupby(candidates(engine, ask, products), key=order):
+    for (kind, products_missing, unavailable, *_), group in groupby(candidates(engine, request, products), key=order):
         if waiting and (kind, products_missing) != first:
             break
-        results = [evaluate(engine, ask, candidate) for candidate in group if candidate.name not in hopeless]
+        results = [evaluate(engine, request, candidate) for candidate in group if candidate.name not in hopeless]
         fits = [result for result in results if isinstance(result, Found)]
         if fits:
             best = min(fits, key=lambda f: (not f.candidate.available, -kv_tokens(f.fit), f.candidate.name, _size(f)))
