@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     )
     from plimsoll_estimator.prepared import Prepared as Prepared, requested_bytes as requested_bytes
     from plimsoll_estimator.resolve.facts import LayoutBounds as LayoutBounds, layout_bounds as layout_bounds
+    from plimsoll_estimator.resolve.kernels import machine_of as machine_of
     from plimsoll_estimator.resolve.releases import spans_nodes as spans_nodes
     from plimsoll_estimator.resolve.support import SUPPORT_SOURCES as SUPPORT_SOURCES, support_of as support_of
     from plimsoll_estimator.resolved import (
@@ -79,6 +80,7 @@ _PLACES: Final = {
     "outside": "DEEPEST check_text parse_json parse_json_object",
     "prepared": "Prepared requested_bytes",
     "resolve.facts": "LayoutBounds layout_bounds",
+    "resolve.kernels": "machine_of",
     "resolve.releases": "spans_nodes",
     "resolve.support": "SUPPORT_SOURCES support_of",
     "resolved": "Corrections Estimate Gpu OutsideBudget RankEstimate ResolvedArgs",

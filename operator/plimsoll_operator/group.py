@@ -4,8 +4,9 @@ Called by `render` with the pod template that it would give a single pod. Pure; 
 (leaderworkerset.x-k8s.io/v1) and vLLM's multi-node arguments, no spec.
 
 The leader serves; workers join it by `--nnodes`, `--node-rank` and `--master-addr` (vLLM engine/arg_utils.py from 0.11.1 on, the mp
-backend; engines of data parallel replicas take their rank from the node's). A group is restarted whole when one of its containers
-restarts: NCCL groups do not take a member back.
+backend; engines of data parallel replicas take their rank from the node's). Earlier releases run whole engines on each node: workers
+join by `--data-parallel-address` and count their engines from `--data-parallel-start-rank`. A group is restarted whole when one of its
+containers restarts: NCCL groups do not take a member back.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import copy
 from collections.abc import Sequence
 from typing import Final
 
-from plimsoll_estimator import EngineVersion, InvalidInput, split_arguments
+from plimsoll_estimator import EngineVersion, InvalidInput, spans_nodes, split_arguments
 from plimsoll_operator.api import ENGINE_CONTAINER, Manifest
 from plimsoll_operator.names import NAME_LABEL, WORKER_LABEL
 from plimsoll_operator.verdict import Plan
@@ -27,6 +28,8 @@ _LEADER_ADDRESS: Final = "$(LWS_LEADER_ADDRESS)"
 _NODE_RANK: Final = "$(LWS_WORKER_INDEX)"
 # vLLM binds and announces this address; with several interfaces it would have to guess.
 _HOST_IP: Final = "VLLM_HOST_IP"
+# Kubernetes puts values in and does no arithmetic; $$( is how it is told to leave $( alone.
+_RANKED: Final = 'exec vllm serve "$@" --data-parallel-start-rank=$$((LWS_WORKER_INDEX * {engines}))'
 _OF_A_SERVER: Final = ("ports", "startupProbe", "livenessProbe", "readinessProbe")
 
 
@@ -95,13 +98,14 @@ def _without_servers(arguments: Sequence[str], version: EngineVersion) -> list[s
 
 def _start(template: Manifest, plan: Plan, leader_address: str, *more: str) -> None:
     engine = _engine(template)
-    engine["args"] = [
-        *engine["args"],
-        f"--nnodes={plan.nodes_per_replica}",
-        f"--node-rank={_NODE_RANK}",
-        f"--master-addr={leader_address}",
-        *more,
-    ]
+    if spans_nodes(EngineVersion.parse(plan.engine_version)):
+        joins = [f"--nnodes={plan.nodes_per_replica}", f"--node-rank={_NODE_RANK}", f"--master-addr={leader_address}"]
+    else:
+        engines = plan.data_parallel_size // plan.nodes_per_replica
+        joins = [f"--data-parallel-size-local={engines}", f"--data-parallel-address={leader_address}"]
+        if more:
+            engine["command"] = ["/bin/sh", "-c", _RANKED.format(engines=engines), "vllm"]
+    engine["args"] = [*engine["args"], *joins, *more]
     address = {"name": _HOST_IP, "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
     engine["env"] = [*(row for row in engine.get("env") or () if row["name"] != _HOST_IP), address]
 

@@ -167,3 +167,36 @@ def test_a_pod_is_checked_against_its_own_nodes_host_memory():
     found = verdict(LLAMA_405B, engine={"maxModelLen": 8192}, store=Files(*small, lws=True), placement={"maxNodesPerReplica": 2})
     assert (type(found), found.reason.value) == (Reject, "HostMemory")
     assert isinstance(verdict(LLAMA_405B, engine={"maxModelLen": 8192}, store=Files(H100, lws=True)), Reject)
+
+
+EARLY = [  # why, release, sizes, what is decided
+    ("whole engines on each node", "0.11.0", {"dataParallelSize": 4, "tensorParallelSize": 4}, Admit),
+    ("from the first release that counts engines by node", "0.9.0", {"dataParallelSize": 4, "tensorParallelSize": 4}, Admit),
+    ("one engine on two nodes", "0.11.0", {"tensorParallelSize": 16}, Reject),
+    (
+        "engines that a node has no whole number of",
+        "0.11.0",
+        {"dataParallelSize": 1, "pipelineParallelSize": 2, "tensorParallelSize": 8},
+        Reject,
+    ),
+    ("a release before", "0.8.5", {"dataParallelSize": 4, "tensorParallelSize": 4}, Reject),
+]
+
+
+@pytest.mark.parametrize(("why", "version", "sizes", "kind"), EARLY, ids=[row[0] for row in EARLY])
+def test_before_one_engine_spans_nodes_whole_engines_do(why, version, sizes, kind):
+    nodes = [node(f"h{number}", "NVIDIA-H100-80GB-HBM3", 8, 81559) for number in range(2)]
+    spans = {"placement": {"maxNodesPerReplica": 2}}
+    found = verdict(version=version, engine={"maxModelLen": 8192, **sizes}, store=Files(*nodes, lws=True), **spans)
+    assert isinstance(found, kind), found
+    if kind is Admit:
+        assert found.plan.nodes_per_replica == 2
+
+
+@pytest.mark.parametrize(("image", "warned"), [("vllm/vllm-openai:v0.19.0", False), ("acme/vllm:1", True)])
+def test_on_arm64_hosts_only_vllms_own_image_is_known_to_be_built_for_them(image, warned):
+    store = Files(node("g", "NVIDIA-GH200-480GB", 1, 97871, host="480Gi"))
+    found = verdict(engine={"maxModelLen": 8192, "image": image, "version": "0.19.0"}, store=store)
+    assert any("arm64" in line for line in found.warnings) is warned
+    on_x86 = verdict(engine={"maxModelLen": 8192, "image": image, "version": "0.19.0"}, store=Files(node("h", "NVIDIA-L4", 1, 23034)))
+    assert not any("arm64" in line for line in on_x86.warnings)

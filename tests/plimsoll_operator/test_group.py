@@ -1,5 +1,6 @@
 """The LeaderWorkerSet of a replica over several nodes: vLLM's start on each of them, and what finds whom."""
 
+import subprocess
 from dataclasses import replace
 from typing import Any
 
@@ -139,3 +140,34 @@ def test_scaling_does_not_touch_the_templates_and_rendering_is_pure() -> None:
     assert once["spec"]["leaderWorkerTemplate"] == scaled["spec"]["leaderWorkerTemplate"]
     annotation = TEMPLATE_DIGEST_ANNOTATION
     assert once["metadata"]["annotations"][annotation] == scaled["metadata"]["annotations"][annotation]
+
+
+ENGINES = replace(
+    PLAN, engine_version="0.11.0", tensor_parallel_size=1, data_parallel_size=32, gpus_per_replica=32, nodes_per_replica=4,
+    enable_expert_parallel=True,
+)  # fmt: skip
+
+
+def test_before_nnodes_each_node_has_whole_engines_and_counts_them_from_the_workers_index() -> None:
+    leader, worker = engine("leader", ENGINES), engine("worker", ENGINES)
+    for container, address in ((leader, "$(VLLM_HOST_IP)"), (worker, "$(LWS_LEADER_ADDRESS)")):
+        args = container["args"]
+        assert (value_of("--data-parallel-size", args), value_of("--data-parallel-size-local", args)) == ("32", "8")
+        assert value_of("--data-parallel-address", args) == address
+        assert not any(arg.startswith(("--nnodes", "--node-rank", "--master-addr")) for arg in args)
+        assert all(flag_exists(arg.partition("=")[0], EngineVersion(0, 11)) for arg in args if arg.startswith("--"))
+    assert (leader["command"], "--headless" in leader["args"]) == (["vllm", "serve"], False)
+    shell, flag, script, name = worker["command"]
+    assert (shell, flag, name, "--headless" in worker["args"]) == ("/bin/sh", "-c", "vllm", True)
+    assert "$$((LWS_WORKER_INDEX * 8))" in script, "Kubernetes would look for a variable in $("
+
+
+def test_the_workers_command_hands_on_its_arguments_and_counts(tmp_path) -> None:
+    """Run as the kubelet would run it, `vllm` being a program that prints what it is told."""
+    told = tmp_path / "vllm"
+    told.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    told.chmod(0o755)
+    command = [part.replace("$$(", "$(") for part in engine("worker", ENGINES)["command"]]
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "LWS_WORKER_INDEX": "3"}
+    out = subprocess.run([*command, "acme/m", "--x=a b", "$HOME"], env=environment, capture_output=True, text=True, check=True).stdout
+    assert out.splitlines() == ["serve", "acme/m", "--x=a b", "$HOME", "--data-parallel-start-rank=24"]

@@ -13,7 +13,7 @@ from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput
 from plimsoll_estimator.resolve.facts import supports_pipeline_parallel, supports_tensor_parallel
-from plimsoll_estimator.resolve.releases import NODES_SINCE, argument_rules
+from plimsoll_estimator.resolve.releases import NODES_SINCE, argument_rules, spans_nodes
 from plimsoll_estimator.shape import Shape
 
 MOST_RANKS: Final = 2048  # as many as the layers that a config may have; every stage is worked out
@@ -52,13 +52,17 @@ def check_parallel(shape: Shape, tp: int, pp: int, dcp: int, ep: bool, version: 
 
 
 def check_nodes(tp: int, pp: int, dp: int, nodes: int, version: EngineVersion) -> None:
-    """vLLM engine/arg_utils.py:create_engine_config with --nnodes; one node needs no check. Raises EngineRefusal."""
+    """vLLM engine/arg_utils.py:create_engine_config with --nnodes; one node needs no check. Raises EngineRefusal.
+
+    Before that option, nodes may each have whole engines of data parallelism (--data-parallel-size-local).
+    """
     if nodes == 1:
         return
-    if not argument_rules(version).spans_nodes:
+    if not spans_nodes(version, dp // nodes if dp % nodes == 0 else 0):
+        whole = ", but for whole engines of data parallelism on each" if argument_rules(version).engines_on_nodes else ""
         raise EngineRefusal(
             Check.NODES_UNSUPPORTED,
-            f"vLLM {version} spans nodes only on a Ray cluster made beforehand; releases from {NODES_SINCE} need none",
+            f"vLLM {version} spans nodes only on a Ray cluster made beforehand{whole}; releases from {NODES_SINCE} need none",
         )
     if tp * pp * dp % nodes:
         raise EngineRefusal(Check.NODES_NOT_DIVISIBLE, f"{tp * pp * dp} ranks must be divisible by the number of nodes ({nodes})")

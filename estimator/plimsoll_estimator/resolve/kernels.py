@@ -18,7 +18,7 @@ from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, Unsupported
 from plimsoll_estimator.resolved import Gpu
 
-_ON_ARM: Final = ("GH200", "GB200", "GB300", "GB10", "SPARK", "THOR", "ORIN")
+_ON_ARM: Final = ("GH200", "GB200", "GB300", "GB10", "SPARK", "THOR", "ORIN", "JETSON", "T4G")
 """Words of products whose host is arm64."""
 
 

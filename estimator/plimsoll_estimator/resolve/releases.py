@@ -63,6 +63,8 @@ class ArgumentRules:
     """limit_mm_per_prompt is refused beside a text model (config.py: _init_multimodal_config)."""
     spans_nodes: bool = False
     """One engine may run on several nodes without Ray (--nnodes)."""
+    engines_on_nodes: bool = False
+    """Whole engines of data parallelism may (--data-parallel-size-local, -address, -start-rank, --headless: entrypoints/cli/serve.py)."""
     shards_grouped_queries: bool = False
     """Decode context parallelism takes grouped queries; before, the attention layer had to return the softmax sums that only MLA's did."""
     yarn_keeps_maximum: bool = False
@@ -107,6 +109,7 @@ class ArgumentRules:
 
 _RELEASES: Final = Releases(
     ArgumentRules(),
+    (EngineVersion(0, 9), {"engines_on_nodes": True}),
     (EngineVersion(0, 10), {"eagle3_targets": _FIRST, "modelopt_overrides": True, "eagle_stops_chunks": True}),
     (EngineVersion(0, 10, 1), {"limits_need_a_modality": False}),
     (EngineVersion(0, 11), {"eagle3_targets": _SECOND, "captures_gpt_oss_to_1024": True}),
@@ -153,9 +156,13 @@ _RELEASES: Final = Releases(
 )
 
 
-def spans_nodes(version: EngineVersion) -> bool:
-    """Whether one engine of this release may run on several nodes without a Ray cluster made beforehand."""
-    return argument_rules(version).spans_nodes
+def spans_nodes(version: EngineVersion, engines_per_node: int = 0) -> bool:
+    """Whether this release may run on several nodes without a Ray cluster made beforehand.
+
+    One engine on several, or with `engines_per_node` so many whole engines of data parallelism on each.
+    """
+    rules = argument_rules(version)
+    return rules.spans_nodes or (engines_per_node > 0 and rules.engines_on_nodes)
 
 
 @lru_cache(maxsize=64)

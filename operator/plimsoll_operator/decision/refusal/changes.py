@@ -109,7 +109,8 @@ def _sizes(request: DeploymentRequest, found: Found) -> dict[str, int]:
 
 def _more_nodes(s: Scene) -> Iterator[Patch]:
     """A few nodes more than placement allows, where replicas over nodes can be made at all."""
-    if not s.facts.leader_worker_set or not spans_nodes(s.request.version) or s.request.max_nodes >= _MOST_NODES_OFFERED:
+    whole_engines = (s.request.args.data_parallel_size or 1) - 1
+    if not (s.facts.leader_worker_set and spans_nodes(s.request.version, whole_engines)) or s.request.max_nodes >= _MOST_NODES_OFFERED:
         return
     found = _found(s.here, replace(s.request, max_nodes=_MOST_NODES_OFFERED))
     if found is not None:

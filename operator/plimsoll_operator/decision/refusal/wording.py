@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from plimsoll_estimator import GIB
+from plimsoll_estimator import GIB, machine_of
 from plimsoll_operator.decision.fit.host import DOWNLOAD_VOLUME
 from plimsoll_operator.decision.fit.kv_demand import needed_kv_bytes
 from plimsoll_operator.decision.fit.miss import Miss
@@ -117,6 +117,7 @@ def warnings(
             f"Counted for a first start, which compiles: one that finds its graphs at VLLM_CACHE_ROOT, on a volume of the template, "
             f"has {gib(spared)} GiB more for the KV cache."
         )
+    lines += _other_machine(request, found)
     lines += _host_doubt(found)
     lines += _doubt(found)
     lines += found.losses
@@ -189,6 +190,14 @@ def _worksheet(request: DeploymentRequest, found: Found) -> list[str]:
     if not resolved.enable_prefix_caching and any(load.shared_tokens for load in worksheet.loads):
         lines.append("prefixCacheHitPercent is not counted: prefix caching is off for this model and release; every request holds its own.")
     return lines
+
+
+def _other_machine(request: DeploymentRequest, found: Found) -> list[str]:
+    """vLLM's own image is published for both machines, and for which releases is checked; of others nobody here knows."""
+    products = [product.gpu.product for product in found.candidate.products if machine_of(product.gpu.product) == "aarch64"]
+    if not products or request.args.flashinfer_installed:
+        return []
+    return [f"Hosts of {products[0]} are arm64: the image must be built for them, and is not known to be."]
 
 
 def _host_doubt(found: Found) -> list[str]:
