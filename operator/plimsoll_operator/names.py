@@ -39,12 +39,14 @@ DECIDED_ANNOTATION: Final = "inference.plimsoll.dev/decided-at"
 REPLAN_ANNOTATION: Final = "inference.plimsoll.dev/replan"
 BYPASS_ANNOTATION: Final = "inference.plimsoll.dev/bypass"
 
-# Annotations of profiles and pools
+# Annotations of profiles, pools and the webhook's Secret
 NOTES_ANNOTATION: Final = "inference.plimsoll.dev/notes"
 """On a profile: what could not be known when it was read, for people."""
 UNUSED_ANNOTATION: Final = "inference.plimsoll.dev/unused-since"
 INDEXED_ANNOTATION: Final = "inference.plimsoll.dev/indexed-label-keys"
 RESOURCE_ANNOTATION: Final = "inference.plimsoll.dev/resource"
+SINCE_ANNOTATION: Final = "inference.plimsoll.dev/serving-since"
+"""On the webhook's Secret: since when its certificate is served."""
 
 CAPACITY_GATE: Final = "inference.plimsoll.dev/capacity"
 """The scheduling gate of pods whose GPUs are not booked yet."""

@@ -269,13 +269,14 @@ READS = ("get ", "list ", "watch ", "log ")
 
 
 def crash_points(calls: list[str], *, after: bool) -> list[int]:
-    """Every distinct call at its first two turns; a third of the same says nothing new.
+    """Every distinct call at its first two turns, a `get` at its first: more of the same say nothing new.
 
     A read that fails after it was answered leaves the world as one that fails before: it is done once.
     """
     seen: Counter[str] = Counter()
     seen_before = [(seen.update([call]), seen[call])[1] for call in calls]
-    return [number for number, times in enumerate(seen_before) if times <= 2 and not (after and calls[number].startswith(READS))]
+    most = [1 if call.startswith("get ") else 2 for call in calls]
+    return [number for number, times in enumerate(seen_before) if times <= most[number] and not (after and calls[number].startswith(READS))]
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before the API server acts", "after it has acted"])
@@ -283,7 +284,7 @@ def crash_points(calls: list[str], *, after: bool) -> list[int]:
 def test_a_crash_at_any_call_is_recovered_from_and_holds_up_nobody(undisturbed, part, after):
     wanted, calls, usual = undisturbed
     points = crash_points(calls, after=after)
-    assert len(points) > (25 if after else 80)
+    assert len(points) > (25 if after else 70)
     for number in points[part::4]:
         run = Run(number, after=after)
         found = run.until_settled(wanted)

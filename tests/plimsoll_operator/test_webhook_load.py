@@ -44,11 +44,11 @@ def allowed(answer: tuple[int, dict[str, Any]]) -> bool:
 
 
 def test_distinct_large_dry_runs_keep_a_bounded_memory(webhook: Running) -> None:
-    """Each is a megabyte and a half when it is parsed: remembered with all their facts, these would be 250 MiB."""
+    """Each is a megabyte and a half when it is parsed: remembered with all their facts, these would be 180 MiB."""
     for number in range(5):
         assert allowed(webhook.post(dry_run(number, 10)))
     before = webhook.rss_bytes()
-    for number in range(170):
+    for number in range(120):
         assert allowed(webhook.post(dry_run(number, 20_000)))
     assert webhook.rss_bytes() - before < 130 * MIB
 

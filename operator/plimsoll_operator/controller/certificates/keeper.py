@@ -15,9 +15,9 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from plimsoll_operator.controller.certificates.material import Material, bundle, holds, issue
+from plimsoll_operator.names import SINCE_ANNOTATION
 from plimsoll_operator.ports import SECRETS, VALIDATING_WEBHOOK_CONFIGURATIONS, Kube, Manifest
 
-SINCE_ANNOTATION: Final = "inference.plimsoll.dev/serving-since"
 TRUSTED_FIRST: Final = timedelta(minutes=10)
 """How long an authority is trusted before a certificate of its is served: API servers hear of a registration within seconds."""
 TRUSTED_AFTER: Final = timedelta(days=1)
