@@ -54,7 +54,7 @@ def test_a_newer_engine_is_warned_about_once():
 def test_a_policy_that_caps_a_replica_is_named_where_memory_is_short():
     facts = facts_for(deployment(LLAMA_70B, engine={"maxModelLen": 65536}), Files(H100), applied_plan=None)
     found = decide(dataclasses.replace(facts, policy=FitPolicySpec(max_gpus_per_replica=1)))
-    assert found.details == ("The FitPolicy allows a replica at most 1 GPU.",)
+    assert found.details[0] == "The FitPolicy allows a replica at most 1 GPU."
     assert decide(facts).plan.tensor_parallel_size == 4
 
 

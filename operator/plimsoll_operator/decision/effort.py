@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-from plimsoll_operator.verdict import Reject
+from plimsoll_operator.verdict import Reject, Undecided
 
 Checkpoint: TypeAlias = Callable[[], None]
 
@@ -19,9 +19,9 @@ up to 64 nodes a replica, with its offers, 60,000."""
 
 
 class OutOfTime(Exception):
-    """Raised by a checkpoint: the caller cannot wait any longer. `known` is a rejection that was certain before it was complete."""
+    """Raised by a checkpoint: the caller cannot wait any longer. `known` is a verdict without a plan, certain before it was complete."""
 
-    def __init__(self, known: Reject | None = None) -> None:
+    def __init__(self, known: Reject | Undecided | None = None) -> None:
         self.known = known
         super().__init__("the decision was stopped before its end")
 

@@ -23,13 +23,16 @@ from plimsoll_operator.decision.refusal.changes import scene
 from plimsoll_operator.decision.refusal.layout import name_is_short_enough
 from plimsoll_operator.decision.refusal.long_context import own_pool
 from plimsoll_operator.decision.refusal.offers import offers
-from plimsoll_operator.decision.refusal.open_cluster import product_that_would_fit, rentable
+from plimsoll_operator.decision.refusal.open_cluster import product_that_would_fit, products_that_would_do, rentable
 from plimsoll_operator.decision.refusal.override import is_lifted, pinned_placement, why_lifted
 from plimsoll_operator.decision.request.fields import field_of_input
 from plimsoll_operator.decision.search.candidate import Found
 from plimsoll_operator.facts import Facts
 from plimsoll_operator.verdict import Admit, Offer, Reason, Reject, Resize, Undecided, Verdict
 
+_FOR_WANT_OF_GPUS: Final = frozenset(
+    {Reason.INSUFFICIENT_GPU_MEMORY, Reason.INSUFFICIENT_KV_CACHE, Reason.INSUFFICIENT_GPUS_PER_NODE, Reason.NO_MATCHING_POOL}
+)
 Step: TypeAlias = Callable[[Case], Verdict | None]
 
 
@@ -50,7 +53,33 @@ def verdict_on(facts: Facts, effort: Effort, *, with_offers: bool) -> Verdict:
 def check(case: Case) -> Verdict | None:
     """Whatever is refused or not known before any arithmetic; `checks.CHECKS` has the order of these."""
     finding = case.finding
-    return None if finding is not None and finding.reason == Reason.NO_MATCHING_POOL else finding
+    return None if finding is not None and finding.reason in (Reason.NO_MATCHING_POOL, Reason.NO_CAPACITY_KNOWN) else finding
+
+
+def name_what_would_do(case: Case) -> Verdict | None:
+    """No pool is known yet: which GPU is needed is what is asked then."""
+    finding, effort = case.finding, case.for_offers
+    if not isinstance(finding, Undecided):
+        return None
+    if effort is None:
+        return finding
+    effort.verdict_is_certain()
+    found: tuple[Found, ...] = ()
+    try:
+        for one in products_that_would_do(case.afresh, case.request):
+            found += (one,)
+    except (InvalidInput, Unsupported, TooComplex):
+        pass  # of the model or the release more is unknown than its GPU
+    except OutOfTime as stopped:
+        raise OutOfTime(_naming(finding, found)) from stopped
+    return _naming(finding, found)
+
+
+def _naming(finding: Undecided, found: tuple[Found, ...]) -> Undecided:
+    if not found:
+        return finding
+    message = f"{finding.message} {wording.would_do(found)}"
+    return replace(finding, message=message, next_step=f"{finding.next_step} {wording.declare(found[0])}")
 
 
 def read_the_shape(case: Case) -> Verdict | None:
@@ -118,6 +147,7 @@ def start_against_the_prediction(case: Case) -> Verdict | None:
 
 STEPS: Final[tuple[Step, ...]] = (
     check,
+    name_what_would_do,
     read_the_shape,
     find_a_pool,
     know_a_product,
@@ -171,11 +201,17 @@ def _with_offers(case: Case, reject: Reject) -> Reject:
     try:
         for offer in offers(way_out, lambda patched: verdict_on(patched, effort, with_offers=False)):
             found += (offer,)
+        if not found and reject.reason in _FOR_WANT_OF_GPUS:
+            reject = _naming_others(reject, tuple(products_that_would_do(case.afresh, case.request)))
     except TooComplex:
         pass
     except OutOfTime as stopped:
         raise OutOfTime(_told(reject, found)) from stopped
     return _told(reject, found)
+
+
+def _naming_others(reject: Reject, found: tuple[Found, ...]) -> Reject:
+    return replace(reject, details=(*reject.details, wording.would_do(found), wording.declare(found[0]))) if found else reject
 
 
 def _told(reject: Reject, found: tuple[Offer, ...]) -> Reject:

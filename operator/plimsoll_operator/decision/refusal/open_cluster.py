@@ -1,14 +1,16 @@
-"""Open clusters: what no known pool holds, would a GPU of the shipped table? Then it is undecided, and the product is named.
+"""What no known pool holds, would a GPU of the shipped table? In an open cluster it is undecided then, and the product is named.
 
-Called by `steps` before a Reject when the FitPolicy says that capacity may still come. Knows the table of GPUs, no pools.
+Called by `steps`: before a Reject when the FitPolicy says that capacity may still come, and where somebody asks which GPU he needs: no pool
+is known, or none can be made to do. Knows the table of GPUs, no pools.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Final
 
-from plimsoll_estimator import known_gpus
+from plimsoll_estimator import GIB, known_gpus
 from plimsoll_operator.decision.request.request import DeploymentRequest
 from plimsoll_operator.decision.search.candidate import Found
 from plimsoll_operator.decision.search.moves import Mover
@@ -17,12 +19,37 @@ from plimsoll_operator.facts import PoolFacts
 
 # The most GPUs of one machine that clouds rent out with any of the products.
 _GPUS_PER_NODE: Final = 8
+_MOST_NAMED: Final = 4
+_ALIKE: Final = 2 * GIB  # of cards that differ by less the one that the table has first is named
+_OF_DATA_CENTRES: Final = ("Tesla-", "NVIDIA-A", "NVIDIA-L", "NVIDIA-H", "NVIDIA-B", "NVIDIA-GB2", "NVIDIA-GH", "NVIDIA-RTX-PRO")
 
 
 def product_that_would_fit(mover: Mover, request: DeploymentRequest) -> str | None:
     """The preferred product of the shipped table that would hold the model on one node, among placement's products where listed."""
     result = mover.search(request)
     return result.candidate.products[0].gpu.product if isinstance(result, Found) else None
+
+
+def products_that_would_do(on: Callable[[tuple[Product, ...]], Mover], request: DeploymentRequest) -> Iterator[Found]:
+    """Plans on products of the table, smallest first, each of clearly more memory than the one before; a few.
+
+    Cards for desktops are named only where placement lists them.
+    """
+    listed = request.placement.gpu_products
+    least = 0
+    named = 0
+    order = {name: number for number, name in enumerate(known_gpus())}
+    for product in sorted(rentable(request), key=lambda one: (one.gpu.total_memory_bytes // _ALIKE, order[one.gpu.product])):
+        if product.gpu.total_memory_bytes < least or not (listed or product.gpu.product.startswith(_OF_DATA_CENTRES)):
+            continue
+        found = on((product,)).search(request)
+        if not isinstance(found, Found):
+            continue
+        yield found
+        named += 1
+        if named == _MOST_NAMED:
+            return
+        least = product.gpu.total_memory_bytes * 5 // 4
 
 
 def rentable(request: DeploymentRequest) -> tuple[Product, ...]:

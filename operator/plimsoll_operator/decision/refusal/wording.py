@@ -57,6 +57,27 @@ def rejection(request: DeploymentRequest, missed: Missed) -> str:
     )
 
 
+def would_do(found: tuple[Found, ...]) -> str:
+    """Products of the table that would hold the model, smallest first, with what they would serve."""
+    if not found:
+        return ""
+    return f"It would run on {', '.join(_served(one) for one in found[:-1])}{' or ' if len(found) > 1 else ''}{_served(found[-1])}."
+
+
+def declare(found: Found) -> str:
+    """How a pool is declared that an autoscaler can bring."""
+    layout, product = found.candidate.layout, found.product.gpu.product
+    spec = f"{{declared: true, product: {product}, gpusPerNode: {layout.gpus_per_node}, maxNodes: 1}}"
+    return f"To declare such nodes: a GPUPool with spec: {spec}."
+
+
+def _served(found: Found) -> str:
+    plan, resolved = found.fit.estimate.kv_plan, found.fit.estimate.resolved
+    context = f"context {resolved.max_model_len}" if resolved is not None else ""
+    requests = f", {plan.max_concurrency:.1f} full requests at once" if plan is not None else ""
+    return f"{found.candidate.layout.gpus} x {found.product.gpu.product} ({context}{requests})"
+
+
 def cause(candidate: Candidate, miss: Miss) -> str:
     """One line for what keeps one product out, beside the main sentence about another."""
     where = f"{candidate.name.replace(',', ', ')} at {candidate.layout}"
