@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := test
-.PHONY: demo test check check-static unit bench accuracy kind lws node fuzz docs shown dist hooks clean venv assets requirements
+.PHONY: demo test check check-static unit coverage bench accuracy kind lws node fuzz docs shown dist hooks clean venv assets requirements
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -37,9 +37,17 @@ check-static: $(STAMP) ## lint, format, types, import contracts
 unit: $(STAMP)
 	$(PYTEST) -m "not e2e" -n $(JOBS)
 
+# In CI's profile, Hypothesis has no deadlines: the first call of a function that is counted is slow.
+coverage: $(STAMP) ## the unit tests, and the floor under which lines of the two packages they run
+	@mkdir -p $(WORK)
+	CI=true $(BIN)/python -m slipcover --source estimator,operator --json --out $(WORK)/coverage.json \
+		-m pytest -q -p no:cacheprovider -W ignore::pytest.PytestAssertRewriteWarning -m "not e2e and not uninstrumented" -n $(JOBS)
+	@$(BIN)/python tests/tools/coverage_floor.py $(WORK)/coverage.json
+	$(PYTEST) -m uninstrumented tests/plimsoll_estimator tests/plimsoll_operator
+
 check: check-static unit ## what to run before each commit
 
-test: assets unit ## unit and end-to-end tests
+test: assets coverage ## unit and end-to-end tests
 	$(PYTEST) -m e2e tests/e2e
 
 demo: | $(BIN)/python ## answers for every example at once, then the whole way with real output

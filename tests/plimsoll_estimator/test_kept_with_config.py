@@ -90,6 +90,7 @@ def test_a_config_that_stays_does_not_keep_the_drafts_it_was_asked_with() -> Non
     assert pair(target, ("x", draft)) is pair(target, ("x", draft))
 
 
+@pytest.mark.uninstrumented
 @pytest.mark.parametrize("name", [LLAMA, "google/gemma-3-27b-it", "Qwen/Qwen2.5-VL-7B-Instruct", "deepseek-ai/DeepSeek-R1"])
 def test_an_estimate_keeps_no_config_alive_and_none_waits_for_the_garbage_collector(name: str) -> None:
     base = lookup(name)
