@@ -30,6 +30,12 @@ _NO_SERVER: Final = {
     "--headless": "starts no API server: where a replica spans nodes the plan says it to its workers",
 }
 
+# Who may read the pod, the wish or a log of either would read them.
+_SECRETS: Final = {
+    "--api-key": "name the key in spec.template.env: VLLM_API_KEY with valueFrom.secretKeyRef",
+    "--hf-token": "name the hub's token in spec.model.source.huggingFace.tokenSecretRef",
+}
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serving:
@@ -54,8 +60,10 @@ def serving_of(engine: EngineSpec) -> Serving:
 
 
 def check_reachable(extra_args: Sequence[str], version: EngineVersion) -> None:
-    """Raises InvalidInput naming the flag: it is a field's to say, or nobody would reach the server."""
+    """Raises InvalidInput naming the flag: it is a field's to say, it holds a secret, or nobody would reach the server."""
     for item in split_arguments(extra_args, version):
+        if item.flag in _SECRETS and item.values:
+            raise InvalidInput(_EXTRA_ARGS, item.spelling, f"holds a secret, which does not belong in arguments: {_SECRETS[item.flag]}")
         written = " ".join(item.tokens)
         if item.flag in _SET_BY_FIELDS:
             raise InvalidInput(_EXTRA_ARGS, written, f"({item.flag}) is set from {_SET_BY_FIELDS[item.flag]}")

@@ -86,3 +86,31 @@ def test_what_nobody_would_reach_is_refused_by_name(why, version, extra, flag, w
     assert (found.reason, found.field) == ("InvalidSpec", "spec.engine.extraArgs")
     assert flag in found.message
     assert words in found.message
+
+
+SECRETS = [
+    ("a key", "0.19.0", ["--api-key", "s3cret"], "VLLM_API_KEY"),
+    ("a key, spelled otherwise", "0.19.0", ["--api_key=s3cret"], "VLLM_API_KEY"),
+    ("a key abbreviated", "0.8.5", ["--api-k=s3cret"], "VLLM_API_KEY"),
+    ("several keys", "0.19.0", ["--api-key", "one", "s3cret"], "VLLM_API_KEY"),
+    ("the hub's token", "0.19.0", ["--hf-token", "s3cret"], "tokenSecretRef"),
+    ("a key beside a fault of another argument", "0.19.0", ["--api-key=s3cret", "--api-key=s3cret"], "VLLM_API_KEY"),
+]
+
+
+@pytest.mark.parametrize(("why", "version", "extra", "words"), SECRETS, ids=[row[0] for row in SECRETS])
+def test_a_secret_in_arguments_is_refused_and_not_repeated(why, version, extra, words):
+    found = verdict(version=version, engine={"maxModelLen": 8192, "extraArgs": extra}, store=Files(H100))
+    assert isinstance(found, Reject), found
+    assert (found.reason, found.field) == ("InvalidSpec", "spec.engine.extraArgs")
+    assert words in found.message
+    assert "s3cret" not in repr(found)
+
+
+def test_a_key_by_reference_reaches_the_engine():
+    env = {"name": "VLLM_API_KEY", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "api"}}}
+    template = {"env": [env]}
+    wish = deployment(engine={"maxModelLen": 8192}, template=template)
+    found = verdict(engine={"maxModelLen": 8192}, template=template, store=Files(H100))
+    (container,) = render_deployment(wish, found.plan, ORIGIN)["spec"]["template"]["spec"]["containers"]
+    assert env in container["env"]
