@@ -11,7 +11,7 @@ from tests.plimsoll_operator.profile_files import CONFIG, llama, safetensors
 @pytest.fixture
 def servers():
     with ExitStack() as stack:
-        yield lambda: stack.enter_context(serving())
+        yield lambda host="127.0.0.1": stack.enter_context(serving(host))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from tests.plimsoll_estimator.overhead_models import GEMMA_2_27B, GPT_OSS, LATENT, QWEN3_NEXT, QWEN_MOE, model
 
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
@@ -27,55 +28,8 @@ CAUSES = {
 H100, A100, L4 = "NVIDIA-H100-80GB-HBM3", "NVIDIA-A100-SXM4-80GB", "NVIDIA-L4"
 
 
-def model(**changes: Any) -> dict[str, Any]:
-    base: dict[str, Any] = {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "hidden_size": 4096,
-        "intermediate_size": 14336,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "head_dim": 128,
-        "vocab_size": 128256,
-        "max_position_embeddings": 131072,
-        "torch_dtype": "bfloat16",
-    }
-    return {**base, **changes}
-
-
 CODE_LLAMA = model(intermediate_size=11008, num_key_value_heads=32, vocab_size=32016)
-GEMMA_2_27B = model(
-    architectures=["Gemma2ForCausalLM"],
-    model_type="gemma2",
-    hidden_size=4608,
-    intermediate_size=36864,
-    num_hidden_layers=46,
-    vocab_size=256000,
-    num_key_value_heads=16,
-)
 MIXTRAL = model(architectures=["MixtralForCausalLM"], model_type="mixtral", num_local_experts=8, num_experts_per_tok=2, vocab_size=32000)
-QWEN_MOE = model(
-    architectures=["Qwen2MoeForCausalLM"],
-    model_type="qwen2_moe",
-    hidden_size=2048,
-    num_hidden_layers=24,
-    num_attention_heads=16,
-    num_key_value_heads=16,
-    num_experts=60,
-    num_experts_per_tok=4,
-    moe_intermediate_size=1408,
-    shared_expert_intermediate_size=5632,
-    vocab_size=151936,
-)
-LATENT = model(
-    architectures=["DeepseekV2ForCausalLM"],
-    model_type="deepseek_v2",
-    kv_lora_rank=512,
-    qk_rope_head_dim=64,
-    qk_nope_head_dim=128,
-    v_head_dim=128,
-)
 SPARSE = {**LATENT, "architectures": ["GlmMoeDsaForCausalLM"], "model_type": "glm_moe_dsa", "index_topk": 2048}
 
 
@@ -294,20 +248,6 @@ def test_a_warm_up_has_no_more_requests_than_fit_a_batch() -> None:
     assert warm_up_bytes(*setting(model(), "0.26.0", L4, max_num_batched_tokens=256, runner="pooling")) == 0
 
 
-GPT_OSS = model(
-    architectures=["GptOssForCausalLM"],
-    model_type="gpt_oss",
-    hidden_size=2880,
-    intermediate_size=2880,
-    num_hidden_layers=36,
-    num_attention_heads=64,
-    head_dim=64,
-    num_local_experts=128,
-    num_experts_per_tok=4,
-    vocab_size=201088,
-)
-
-
 def test_graphs_of_a_fixed_ladder_of_sizes_fall_with_the_sequences_they_are_captured_for() -> None:
     # vLLM 0.11.2 gives gpt-oss 83 sizes whatever max_num_seqs is; whole graphs are captured up to it (gpu_model_runner.py: capture_model).
     pools = [stage_overhead(*setting(GPT_OSS, "0.11.2", max_num_seqs=seqs), 0).cuda_graph_pool_bytes for seqs in (1, 8, 100, 512, 1024)]
@@ -317,25 +257,6 @@ def test_graphs_of_a_fixed_ladder_of_sizes_fall_with_the_sequences_they_are_capt
     assert pools[4] / GIB == pytest.approx(1.03, abs=0.05)
 
 
-QWEN3_NEXT = model(
-    architectures=["Qwen3NextForCausalLM"],
-    model_type="qwen3_next",
-    hidden_size=2048,
-    num_hidden_layers=48,
-    num_attention_heads=16,
-    num_key_value_heads=2,
-    head_dim=256,
-    num_experts=512,
-    num_experts_per_tok=10,
-    moe_intermediate_size=512,
-    shared_expert_intermediate_size=512,
-    linear_num_key_heads=16,
-    linear_num_value_heads=32,
-    linear_key_head_dim=128,
-    linear_value_head_dim=128,
-    linear_conv_kernel_dim=4,
-    full_attention_interval=4,
-)
 BLACKWELL = "NVIDIA-GeForce-RTX-5090"
 
 

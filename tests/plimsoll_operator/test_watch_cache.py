@@ -3,98 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any
 
 import httpx
 import pytest
-import yaml
+from tests.plimsoll_operator.watched_server import Hang, Server, event, page, run, thing, watch
 
 from plimsoll_operator.api import ModelProfile, Unreadable
 from plimsoll_operator.watch import Served, Watched
-from plimsoll_operator.webhook.access import Access, AccessError, from_environment, from_kubeconfig
 from plimsoll_operator.webhook.store import CacheStore
-
-
-def thing(name: str, version: int, value: str = "") -> dict[str, Any]:
-    return {"metadata": {"namespace": "n", "name": name, "resourceVersion": str(version)}, "value": value}
-
-
-def page(*items: dict[str, Any], version: int = 1, token: str = "") -> httpx.Response:
-    return httpx.Response(200, json={"metadata": {"resourceVersion": str(version), "continue": token}, "items": list(items)})
-
-
-def event(kind: str, obj: Any) -> bytes:
-    return json.dumps({"type": kind, "object": obj}, ensure_ascii=False).encode() + b"\n"
-
-
-class Stream(httpx.AsyncByteStream):
-    def __init__(self, *chunks: bytes) -> None:
-        self._chunks = chunks
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        for chunk in self._chunks:
-            yield chunk
-
-
-class Hang(httpx.AsyncByteStream):
-    """A watch on which nothing happens any more."""
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        await asyncio.sleep(3600)
-        yield b""
-
-
-def watch(*chunks: bytes) -> httpx.Response:
-    return httpx.Response(200, stream=Stream(*chunks))
-
-
-class Server:
-    """Answers in order; after the last one every watch hangs. Remembers what it was asked."""
-
-    def __init__(self, *answers: httpx.Response | Exception) -> None:
-        self.answers = list(answers)
-        self.asked: list[httpx.Request] = []
-        self.done = asyncio.Event()
-
-    async def __call__(self, request: httpx.Request) -> httpx.Response:
-        self.asked.append(request)
-        if not self.answers:
-            self.done.set()
-            return httpx.Response(200, stream=Hang())
-        answer = self.answers.pop(0)
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-
-def run(
-    *answers: httpx.Response | Exception,
-    parse: Callable[[Mapping[str, Any]], str | None] | None = None,
-    bug: Callable[[], None] = lambda: None,
-    pauses: list[float] | None = None,
-) -> tuple[Watched[str], Server]:
-    async def go() -> tuple[Watched[str], Server]:
-        server = Server(*answers)
-        slept = [] if pauses is None else pauses
-
-        async def sleep(seconds: float) -> None:
-            slept.append(seconds)
-            await asyncio.sleep(0)
-
-        reads = parse or (lambda obj: str(obj["value"]))
-        cache: Watched[str] = Watched(kind="Thing", path="/things", parse=reads, clock=lambda: 7.0, sleep=sleep, bug=bug)
-        async with httpx.AsyncClient(transport=httpx.MockTransport(server), base_url="https://api") as client:
-            task = asyncio.create_task(cache.run(client))
-            await asyncio.wait_for(server.done.wait(), 10)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        return cache, server
-
-    return asyncio.run(go())
 
 
 def test_a_list_of_several_pages_is_followed_by_a_watch_from_its_version() -> None:
@@ -402,69 +321,6 @@ def test_objects_of_the_kinds_are_parsed_on_arrival_and_broken_ones_are_named(ca
     assert (store.namespace_labels("n"), store.namespace_labels("bare"), store.namespace_labels("none")) == ({"a": "b"}, {}, None)
     assert store.uses("n")["d"].replicas == 2
     assert "ModelProfile n/bad cannot be read: spec.config: is required" in caplog.text
-
-
-def kubeconfig(folder: Path, user: dict[str, Any], **cluster: Any) -> Path:
-    config = {
-        "current-context": "c",
-        "contexts": [{"name": "c", "context": {"cluster": "k", "user": "u"}}],
-        "clusters": [{"name": "k", "cluster": {"server": "https://api:6443/"} | cluster}],
-        "users": [{"name": "u", "user": user}],
-    }
-    path = folder / "kubeconfig"
-    path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    return path
-
-
-def test_a_token_file_is_read_again_on_every_request(tmp_path: Path) -> None:
-    (tmp_path / "token").write_text("first\n", encoding="utf-8")
-    access = from_kubeconfig(kubeconfig(tmp_path, {"tokenFile": "token"}))
-    assert (access.server, access.current_token()) == ("https://api:6443", "first")
-    (tmp_path / "token").write_text("second\n", encoding="utf-8")
-    assert access.current_token() == "second"
-
-
-def test_in_a_pod_the_service_account_is_used(tmp_path: Path) -> None:
-    (tmp_path / "token").write_text("t", encoding="utf-8")
-    (tmp_path / "ca.crt").write_text("ca", encoding="utf-8")
-    access = from_environment({"KUBERNETES_SERVICE_HOST": "fd00::1"}, tmp_path)
-    assert (access.server, access.ca_pem, access.current_token()) == ("https://[fd00::1]:443", "ca", "t")
-
-
-@pytest.mark.parametrize(
-    ("user", "cluster", "says"),
-    [
-        ({"exec": {"command": "login"}}, {}, "exec or auth-provider"),
-        ({"auth-provider": {}}, {}, "exec or auth-provider"),
-        ({"client-certificate-data": "no base64!"}, {}, "client-certificate"),
-        ({"client-key": "missing.pem"}, {}, "client-key"),
-        ({}, {"server": ""}, "no server"),
-    ],
-)
-def test_credentials_that_cannot_be_used_are_named(user: dict[str, Any], cluster: dict[str, Any], says: str, tmp_path: Path) -> None:
-    with pytest.raises(AccessError, match=says):
-        from_kubeconfig(kubeconfig(tmp_path, user, **cluster))
-
-
-@pytest.mark.parametrize("text", ["", "[]", "a: [", "current-context: x", "contexts: 3\n"])
-def test_files_that_are_no_kubeconfig_are_named(text: str, tmp_path: Path) -> None:
-    path = tmp_path / "kubeconfig"
-    path.write_text(text, encoding="utf-8")
-    with pytest.raises(AccessError, match="kubeconfig"):
-        from_kubeconfig(path)
-
-
-def test_nothing_to_reach_the_api_server_with_is_said(tmp_path: Path) -> None:
-    with pytest.raises(AccessError, match="KUBECONFIG"):
-        from_environment({}, tmp_path)
-
-
-def test_a_token_is_sent_and_redirects_are_not_followed() -> None:
-    client = Access(server="http://api", token="secret").client()
-    assert client.follow_redirects is False
-    request = next(client.auth.sync_auth_flow(httpx.Request("GET", "http://api/x"))) if client.auth else None
-    assert request is not None
-    assert request.headers["authorization"] == "Bearer secret"
 
 
 def stored_profile(name: str, second: int, size: int = 60_000, **metadata: Any) -> dict[str, Any]:
