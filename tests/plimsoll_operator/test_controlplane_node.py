@@ -101,3 +101,20 @@ def test_everything_that_the_image_installs_is_pinned_to_what_the_tests_run_with
 
 def _plain(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "sentence"),
+    [
+        pytest.param("os.geteuid", lambda: 1000, "needs Linux and root", id="not root"),
+        pytest.param("_SEARCH", "/nowhere", "apt-get install --no-install-recommends", id="programs that are not there"),
+    ],
+)
+def test_a_machine_that_can_have_no_node_says_so_in_one_sentence(
+    attribute: str, value: object, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machine.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(f"tests.controlplane.node.machine.{attribute}", value)
+    said = machine.lacks()
+    assert sentence in said
+    assert "\n" not in said
