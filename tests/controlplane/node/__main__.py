@@ -51,12 +51,16 @@ def _commands(arguments: list[str]) -> list[list[str]]:
 def _in_a_sandbox(command: list[str], environment: dict[str, str]) -> int:
     """Return the command's status, or 1 where something is left on the machine."""
     before, began = machine.Traces.now(), time.monotonic()
-    status = subprocess.run([_HERE / "sandbox.sh", *command], cwd=_ROOT, env=environment, check=False).returncode
+    sandbox = subprocess.Popen([_HERE / "sandbox.sh", *command], cwd=_ROOT, env=environment)
+    status = sandbox.wait()
+    if status < 0:  # killed: its processes went with it, its cgroups did not
+        time.sleep(2)
+        machine.remove_cgroups(sandbox.pid)
     left = before.left_by(machine.Traces.now())
     for line in left:
         print(f"plimsoll: left on the machine: {line}", file=sys.stderr)
     say(f"the node's run took {time.monotonic() - began:.0f} s and left {'nothing' if not left else f'{len(left)} things'} on the machine")
-    return status or int(bool(left))
+    return abs(status) or int(bool(left))
 
 
 if __name__ == "__main__":

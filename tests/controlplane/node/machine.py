@@ -3,6 +3,7 @@
 Called by `python -m tests.controlplane.node`, outside the sandbox. Knows no Kubernetes.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -75,6 +76,14 @@ class Traces:
     def left_by(self, after: "Traces") -> list[str]:
         """What is there afterwards and was not before, a line each."""
         return [f"{row.name}: {one}" for row in fields(self) for one in sorted(getattr(after, row.name) - getattr(self, row.name))]
+
+
+def remove_cgroups(sandbox: int) -> None:
+    """Take away what a sandbox of this process number has left: one that was killed could not do it. Nothing runs in them any more."""
+    for top in Path("/sys/fs/cgroup").glob(f"*/plimsoll-node-{sandbox}"):
+        for folder in [*sorted((path for path in top.rglob("*") if path.is_dir()), reverse=True), top]:
+            with contextlib.suppress(OSError):  # what still runs in it is named as left
+                folder.rmdir()
 
 
 def _processes() -> set[str]:
