@@ -118,7 +118,7 @@ def _graph_lines(resolved: ResolvedArgs, rank: RankEstimate) -> Iterator[str]:
         f"  CUDA graphs deducted = {rank.cuda_graph_bytes}; captured: {count} sizes up to {resolved.max_cudagraph_capture_size} "
         f"take {rank.cuda_graph_pool_bytes}"
     )
-    yield "    source: the engine deducts its own estimate since 0.20.2; before, graphs live outside the budget"
+    yield "    source: the engine deducts its own estimate since 0.20; before, graphs live outside the budget"
 
 
 def _outside_torch_lines(widths: Widths, resolved: ResolvedArgs, rank: RankEstimate) -> Iterator[str]:

@@ -93,7 +93,7 @@ def test_defaults_bend_to_what_is_given(arguments: dict[str, Any], seqs: int, to
     assert (answer.max_num_seqs, answer.max_num_batched_tokens) == (seqs, tokens)
 
 
-@pytest.mark.parametrize(("version", "utilisation"), [("0.8.5", 0.90), ("0.20.1", 0.90), ("0.20.2", 0.92), ("0.33.0", 0.92)])
+@pytest.mark.parametrize(("version", "utilisation"), [("0.8.5", 0.90), ("0.19.1", 0.90), ("0.20.0", 0.92), ("0.33.0", 0.92)])
 def test_the_default_utilisation_rose_at_0_20_2(version: str, utilisation: float) -> None:
     assert resolved(LLAMA, version).gpu_memory_utilization == utilisation
 

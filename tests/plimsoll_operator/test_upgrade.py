@@ -173,7 +173,7 @@ def test_arguments_of_the_pods_are_paired_by_flag_and_the_users_own_cancel_out()
 
 
 def test_defaults_are_those_that_nobody_pinned():
-    """vllm/config/cache.py: gpu_memory_utilization is 0.9 up to 0.20.1 and 0.92 from 0.20.2 on."""
+    """vllm/config/cache.py: gpu_memory_utilization is 0.9 up to 0.19.1 and 0.92 from 0.20.0 on."""
     [other] = compare(facts(engine={"maxModelLen": 8192, "tensorParallelSize": 1}, placement=ONE_L4), [NEW]).others
     changes = {change.name: (change.old, change.new) for change in other.defaults}
     assert changes["gpu_memory_utilization"] == (0.9, 0.92)

@@ -60,7 +60,7 @@ def _layers(widths: Widths, resolved: ResolvedArgs) -> int:
 
 
 def graph_deducted_bytes(pool_bytes: int, widths: Widths, resolved: ResolvedArgs) -> int:
-    """Bytes the release deducts; 0 before 0.20.2, when eager, or with the KV size given by hand."""
+    """Bytes the release deducts; 0 before 0.20, when eager, or with the KV size given by hand."""
     if not overhead_rules(resolved.version).deducts_graphs or resolved.enforce_eager or resolved.given.kv_cache_memory_bytes is not None:
         return 0
     if widths.gated_delta_net and not resolved.uses_v2_model_runner:

@@ -81,8 +81,15 @@ _RELEASES: Final = Releases(
     (EngineVersion(0, 16), {"lora_wraps_shared_head": True}),
     (EngineVersion(0, 17), {"samples_with_triton": True}),
     (EngineVersion(0, 18), {"deep_gemm_chunk_tokens": 0}),
-    (EngineVersion(0, 20), {"direct_expert_calls": _AWQ | _COMPRESSED, "deep_gemm_in_wheel": True, "deep_gemm_where_it_runs": True}),
-    (EngineVersion(0, 20, 2), {"deducts_graphs": True}),
+    (
+        EngineVersion(0, 20),
+        {
+            "deducts_graphs": True,
+            "direct_expert_calls": _AWQ | _COMPRESSED,
+            "deep_gemm_in_wheel": True,
+            "deep_gemm_where_it_runs": True,
+        },
+    ),
     (EngineVersion(0, 21), {"flashinfer_sampler": "supported", "direct_expert_calls": _COMPRESSED}),
     (EngineVersion(0, 23), {"direct_expert_calls": frozenset()}),
     (EngineVersion(0, 24), {"flashinfer_min_capability": 80, "deep_gemm_families": frozenset({10, 12})}),

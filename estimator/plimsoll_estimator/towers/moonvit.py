@@ -24,7 +24,8 @@ def moonvit_blocks(rank: Rank, vision: HfConfig, frames: int) -> int:
     hidden, layers, intermediate = size.hidden_size, size.layers, size.intermediate_size
     conv(rank, vision, hidden, bias=True, frames=1)
     rank.tensor(vision.int("pos_emb_height") * vision.int("pos_emb_width") * hidden)
-    rank.tensor(frames * hidden, 4 if rules.moonvit_time_float32 else None)
+    reached = rank.resolved.quantization not in (None, "compressed-tensors")
+    rank.tensor(frames * hidden, 4 if rules.moonvit_time_float32 and reached else None)
     if not rules.divides_moonvit:
         rank.tensor(layers * (4 * hidden * (hidden + 1) + intermediate * (2 * hidden + 1) + hidden))
         rank.norm(hidden, bias=True, count=2 * layers)

@@ -19,7 +19,7 @@ class TowerRules:
     divides_moonvit: bool = False
     """MoonViT's blocks are divided over ranks; in 0.13 they were whole on each (models/moonvit.py)."""
     moonvit_time_float32: bool = False
-    """MoonViT's time positions are float32 (models/kimi_k25_vit.py)."""
+    """Time positions of a MoonViT that the model's quantisation reaches stay float32, else they become the model's (models/kimi_k25.py)."""
     divides_omni_audio: bool = False
     """Qwen3-Omni's audio tower is vLLM's own and divided; before, Transformers' (models/qwen3_omni_moe_thinker.py)."""
     whole_omni_attention: bool = False
@@ -36,7 +36,7 @@ _RELEASES: Final = Releases(
     TowerRules(),
     (EngineVersion(0, 13), {"rope_tables": True}),
     (EngineVersion(0, 15), {"divides_moonvit": True, "divides_omni_audio": True, "drops_unused": True}),
-    (EngineVersion(0, 20), {"moonvit_time_float32": True}),
+    (EngineVersion(0, 22), {"moonvit_time_float32": True}),
     (EngineVersion(0, 29), {"whole_omni_attention": True}),
     (EngineVersion(0, 30), {"whole_omni_mlp": True}),
     (EngineVersion(0, 33), {"first_stage_only": True}),
