@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := test
-.PHONY: demo test check check-static unit coverage bench accuracy kind lws node fuzz engine-config docs shown dist hooks clean venv assets requirements
+.PHONY: demo test check check-static unit coverage bench accuracy kind lws node fuzz docs shown dist hooks clean venv assets requirements
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -60,6 +60,11 @@ bench: $(STAMP) ## benchmarks, where there are any
 accuracy: $(STAMP) ## predictions against what vLLM reported
 	@$(BIN)/python tests/tools/accuracy.py
 
+release-drill: $(STAMP) ## what a release of vLLM changes; VERSION=0.34.0, and WHEEL=, ENGINE_PYTHON=, KERNELS=1 where there is one
+	@test -n "$(VERSION)" || { echo "which release? make release-drill VERSION=0.34.0"; exit 2; }
+	@$(BIN)/python tests/tools/release_drill.py $(VERSION) --work $(WORK)/releases $(if $(WHEEL),--wheel "$(WHEEL)") \
+	  $(if $(ENGINE_PYTHON),--python "$(ENGINE_PYTHON)") $(if $(KERNELS),--kernels)
+
 kind: $(STAMP) ## the end-to-end tests on a kind cluster; needs a container engine
 	@$(BIN)/python -m tests.e2e.kind
 
@@ -92,9 +97,6 @@ dist: assets ## wheel, source distribution and chart of this checkout, with chec
 hooks: $(STAMP) ## what check-static says, at each commit
 	@$(BIN)/python -m venv $(WORK)/pre-commit && $(WORK)/pre-commit/bin/python -m pip install -q --disable-pip-version-check pre-commit==4.7.0
 	@$(WORK)/pre-commit/bin/pre-commit install
-
-engine-config: $(STAMP) ## random wishes through a release's own configuration; ENGINE=python that has it, RELEASE=0.19.1, SEED= of an earlier run
-	@$(BIN)/python -m tests.engine --python "$(ENGINE)" --release "$(RELEASE)" --each $(or $(EACH),200) $(if $(SEED),--seed $(SEED))
 
 requirements: ## pin the development requirements anew
 	@"$(PYTHON)" -m venv $(WORK)/pin && $(WORK)/pin/bin/python -m pip install -q --upgrade pip

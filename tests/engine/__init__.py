@@ -1,1 +1,0 @@
-"""Random wishes through the engine's own parser and configuration: `python -m tests.engine`."""
