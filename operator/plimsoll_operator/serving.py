@@ -24,11 +24,15 @@ _SET_BY_FIELDS: Final = {
     "--port": "spec.engine.port",
     "--revision": "spec.model.revision",
 }
-_NO_SERVER: Final = {
+_NOT_THE_USERS: Final = {
     "--uds": "listens on a socket in the pod's file system, which neither probes nor the Service reach",
     "--grpc": "serves no HTTP: probes and the Service would find nothing",
     "--headless": "starts no API server: where a replica spans nodes the plan says it to its workers",
+    "--data-parallel-size-local": "is the plan's to say, where a replica spans nodes",
+    "--data-parallel-start-rank": "is the plan's to say, where a replica spans nodes",
+    "--config": "names a file that nobody here reads: write its arguments here, and what has a field of spec.engine there",
 }
+"""What has nothing to do with GPU memory and cannot be said all the same."""
 
 # Who may read the pod, the wish or a log of either would read them.
 _SECRETS: Final = {
@@ -67,8 +71,8 @@ def check_reachable(extra_args: Sequence[str], version: EngineVersion) -> None:
         written = " ".join(item.tokens)
         if item.flag in _SET_BY_FIELDS:
             raise InvalidInput(_EXTRA_ARGS, written, f"({item.flag}) is set from {_SET_BY_FIELDS[item.flag]}")
-        if item.flag in _NO_SERVER:
-            raise InvalidInput(_EXTRA_ARGS, written, _NO_SERVER[item.flag])
+        if item.flag in _NOT_THE_USERS:
+            raise InvalidInput(_EXTRA_ARGS, written, _NOT_THE_USERS[item.flag])
         if item.flag == "--host" and item.values and item.values[0] not in _EVERY_ADDRESS:
             limit = "binds one address, and probes and the Service come to the pod's own: leave it out, or write 0.0.0.0 or ::"
             raise InvalidInput(_EXTRA_ARGS, written, limit)

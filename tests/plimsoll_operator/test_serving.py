@@ -69,6 +69,8 @@ UNREACHABLE = [
     ("a socket of the file system", "0.19.0", ["--uds", "/tmp/s"], "--uds", "socket"),
     ("another protocol", "0.19.0", ["--grpc"], "--grpc", "no HTTP"),
     ("no server at all", "0.19.0", ["--headless"], "--headless", "no API server"),
+    ("engines of a node, which the plan counts", "0.11.0", ["--data-parallel-size-local", "8"], "--data-parallel-size-local", "the plan's"),
+    ("a file of arguments", "0.19.0", ["--config", "/c.yaml"], "--config", "nobody here reads"),
     ("the pod's own loopback", "0.19.0", ["--host", "127.0.0.1"], "--host", "the pod's own"),
     ("by name", "0.8.5", ["--host=localhost"], "--host", "0.0.0.0"),
     ("one address of the pod, which nobody knows before", "0.19.0", ["--host=10.0.0.7"], "--host", "the pod's own"),
@@ -86,6 +88,7 @@ def test_what_nobody_would_reach_is_refused_by_name(why, version, extra, flag, w
     assert (found.reason, found.field) == ("InvalidSpec", "spec.engine.extraArgs")
     assert flag in found.message
     assert words in found.message
+    assert "GPU memory" not in found.message, "that is said of what can move it"
 
 
 SECRETS = [
