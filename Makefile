@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := test
-.PHONY: demo test check check-static unit coverage bench accuracy kind lws node fuzz docs shown dist hooks clean venv assets requirements
+.PHONY: demo test check check-static unit coverage bench accuracy kind lws node fuzz engine-config docs shown dist hooks clean venv assets requirements
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -97,6 +97,9 @@ dist: assets ## wheel, source distribution and chart of this checkout, with chec
 hooks: $(STAMP) ## what check-static says, at each commit
 	@$(BIN)/python -m venv $(WORK)/pre-commit && $(WORK)/pre-commit/bin/python -m pip install -q --disable-pip-version-check pre-commit==4.7.0
 	@$(WORK)/pre-commit/bin/pre-commit install
+
+engine-config: $(STAMP) ## random wishes through a release's own configuration; ENGINE=python that has it, RELEASE=0.19.1, SEED= of an earlier run
+	@$(BIN)/python -m tests.engine --python "$(ENGINE)" --release "$(RELEASE)" --each $(or $(EACH),200) $(if $(SEED),--seed $(SEED))
 
 requirements: ## pin the development requirements anew
 	@"$(PYTHON)" -m venv $(WORK)/pin && $(WORK)/pin/bin/python -m pip install -q --upgrade pip

@@ -23,6 +23,8 @@ class _Fallback:
     before: EngineVersion
     never: frozenset[str] = frozenset()
     since: EngineVersion = OLDEST_KNOWN
+    never_on_v1: bool = False
+    """Releases without V0 refuse it (argument_rules)."""
 
     def takes(self, values: tuple[str, ...]) -> bool:
         """Whether V1 runs with these values."""
@@ -36,9 +38,9 @@ _FALLBACKS: Final = (
     _Fallback("--preemption-mode", EngineVersion(0, 11)),
     _Fallback("--disable-async-output-proc", EngineVersion(0, 11)),
     _Fallback("--scheduler-delay-factor", EngineVersion(0, 11), never=frozenset({"0", "0.0"})),
-    _Fallback("--logits-processor-pattern", EngineVersion(0, 11)),
-    _Fallback("--max-num-partial-prefills", EngineVersion(0, 11), never=frozenset({"1"})),
-    _Fallback("--max-long-partial-prefills", EngineVersion(0, 11), never=frozenset({"1"})),
+    _Fallback("--logits-processor-pattern", EngineVersion(0, 11), never_on_v1=True),
+    _Fallback("--max-num-partial-prefills", EngineVersion(0, 11), never=frozenset({"1"}), never_on_v1=True),
+    _Fallback("--max-long-partial-prefills", EngineVersion(0, 11), never=frozenset({"1"}), never_on_v1=True),
     _Fallback("--long-prefill-token-threshold", EngineVersion(0, 8, 3), never=frozenset({"0"})),
     _Fallback("--scheduling-policy", EngineVersion(0, 9, 2), never=frozenset({"fcfs"})),
     _Fallback(_GUIDED, EngineVersion(0, 8, 2), never=frozenset({"xgrammar"})),
@@ -54,5 +56,6 @@ def check_older_core(items: Sequence[GivenArgument], version: EngineVersion) -> 
         item = said.get(row.flag)
         if item is None or not row.since <= version < row.before or (not item.key_path and row.takes(item.values)):
             continue
-        limit = f"makes vLLM {version} fall back to its V0 engine, which has no rules here; {row.before} and later run on V1"
+        later = "later releases refuse it" if row.never_on_v1 else f"{row.before} and later run on V1"
+        limit = f"makes vLLM {version} fall back to its V0 engine, which has no rules here; {later}"
         raise InvalidInput(item.spelling, " ".join(item.tokens), limit)

@@ -6,7 +6,7 @@ vllm/entrypoints (openai/cli_args.py and openai/api_server.py, common/cli_args.p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,14 +40,49 @@ _PAIRS: Final = (
     _Pair(flag="--enable-reasoning", other="--reasoning-parser", before=EngineVersion(0, 9)),
     _Pair(flag="--enable-reasoning", other=_TOOLS, apart=True, before=EngineVersion(0, 8, 2)),
     _Pair(flag="--enable-prompt-embeds", other="--enable-prompt-adapter", apart=True, before=EngineVersion(0, 10)),
+    _Pair(flag="--collect-detailed-traces", other="--otlp-traces-endpoint", since=EngineVersion(0, 11, 1)),
     _Pair(flag="--enable-log-outputs", other="--enable-log-requests", since=EngineVersion(0, 11)),
     _Pair(flag="--enable-per-request-metrics", other="--disable-log-stats", apart=True, since=EngineVersion(0, 25)),
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Words:
+    """`flag` takes these words only, from release `since` on and before `before`, though its parser takes others."""
+
+    flag: str
+    words: tuple[str, ...]
+    since: EngineVersion
+    before: EngineVersion | None = None
+
+
+_WORDS: Final = (
+    # engine/arg_utils.py: "data_parallel_backend can only be ray or mp"
+    _Words(flag="--data-parallel-backend", words=("mp", "ray"), since=EngineVersion(0, 9, 1)),
+    # engine/arg_utils.py: _check_feature_supported, "Concurrent Partial Prefill is not supported"; until 0.10.2 such starts ran on V0
+    _Words(flag="--max-num-partial-prefills", words=("1",), since=EngineVersion(0, 11), before=EngineVersion(0, 27)),
+    _Words(flag="--max-long-partial-prefills", words=("1",), since=EngineVersion(0, 11), before=EngineVersion(0, 27)),
+    _Words(flag="--logits-processor-pattern", words=(), since=EngineVersion(0, 11), before=EngineVersion(0, 17)),
+    # config/observability.py: a list of single words, which the parser's "worker,model" is not
+    _Words(flag="--collect-detailed-traces", words=("all", "model", "worker"), since=EngineVersion(0, 10, 2), before=EngineVersion(0, 32)),
+)
+
+
+def _check_words(said: Mapping[str, GivenArgument], version: EngineVersion) -> None:
+    for row in _WORDS:
+        item = said.get(row.flag)
+        if item is None or item.key_path or version < row.since or (row.before is not None and version >= row.before):
+            continue
+        other = next((value for value in item.values if value not in row.words), None)
+        if other is not None:
+            limit = f"must be {' or '.join(row.words)} in vLLM {version}" if row.words else f"is not supported in vLLM {version}"
+            raise InvalidInput(item.spelling, other, limit)
+
+
 def check_together(items: Sequence[GivenArgument], version: EngineVersion) -> None:
     """Raises InvalidInput naming the argument as written, in vLLM's words where it has some."""
     said = {item.flag: item for item in items if not item.negated}
+    _check_words(said, version)
     for pair in _PAIRS:
         item = said.get(pair.flag)
         if item is None or not pair.holds(version) or (pair.other in said) is not pair.apart:

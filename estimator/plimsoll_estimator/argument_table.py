@@ -166,6 +166,22 @@ def _within(version: EngineVersion, spans: Iterable[Span]) -> bool:
     return any(since <= version and (before is None or version < before) for since, before in spans)
 
 
+@cache
+def _bounds() -> Mapping[str, tuple[tuple[EngineVersion, EngineVersion | None, Mapping[str, float]], ...]]:
+    text = resources.files("plimsoll_estimator").joinpath("data/argument_bounds.json").read_text(encoding="utf-8")
+    return {
+        flag: tuple((EngineVersion.parse(since), _border(before), bounds) for since, before, bounds in rows)
+        for flag, rows in json.loads(text)["bounds"].items()
+    }
+
+
+def bounds_of(flag: str, version: EngineVersion) -> Mapping[str, float]:
+    """What the release's configuration asks of the number: `ge`, `gt`, `le`, `lt`; empty where it asks nothing."""
+    known = releases()[_place(version)]
+    rows = _bounds().get(flag, ())
+    return next((bounds for since, before, bounds in rows if since <= known and (before is None or known < before)), {})
+
+
 def releases_of_value(flag: str, value: str) -> str:
     """In words, which releases list the value: `from 0.11.0 on`; empty where none does."""
     return _in_words(_value_spans(flag).get(value, ()))

@@ -5,12 +5,13 @@ Called by `arguments`. Follows argparse, and get_kwargs of vllm/engine/arg_utils
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from plimsoll_estimator.argument_spelling import GivenArgument, parser_rules
-from plimsoll_estimator.argument_table import releases_of_value, values_of
+from plimsoll_estimator.argument_table import bounds_of, releases_of_value, values_of
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.outside import parse_json
@@ -165,6 +166,24 @@ def check_listed(flag: str, name: str, value: Any, version: EngineVersion) -> No
     for entry in value if isinstance(value, list) else (value,):
         if str(entry) not in listed:
             raise InvalidInput(name, entry, f"is not a value of {flag} in vLLM {version} ({_named(listed)}){_when(flag, str(entry))}")
+
+
+_WITHIN: Final[Mapping[str, tuple[str, Callable[[float, float], bool]]]] = {
+    "ge": ("at least", operator.ge),
+    "gt": ("above", operator.gt),
+    "le": ("at most", operator.le),
+    "lt": ("below", operator.lt),
+}
+
+
+def check_bounds(flag: str, name: str, value: Any, version: EngineVersion) -> None:
+    """Whether a number is one that the release's configuration takes (vllm/config). Raises InvalidInput naming `name`."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return
+    for kind, bound in bounds_of(flag, version).items():
+        words, holds = _WITHIN[kind]
+        if not holds(value, bound):
+            raise InvalidInput(name, value, f"must be {words} {bound:g} in vLLM {version}")
 
 
 def _named(listed: Sequence[str]) -> str:

@@ -25,7 +25,7 @@ from plimsoll_estimator.argument_table import (
     releases_of_flag,
     values_of,
 )
-from plimsoll_estimator.argument_values import check_listed, key_value, parse_int, value_of
+from plimsoll_estimator.argument_values import check_bounds, check_listed, key_value, parse_int, value_of
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import InvalidInput
@@ -76,6 +76,7 @@ def parse_extra_args(args: Sequence[str], version: EngineVersion, given: Mapping
         value = None if item.key_path else value_of(item)
         if not item.key_path and item.flag not in LOOKED_UP:
             check_listed(item.flag, item.spelling, value, version)
+            check_bounds(item.flag, item.spelling, value, version)
         if item.row.engine_field is None and item.flag not in _RULES_BY_NAME:
             _refuse_unruled(item)
             passthrough += item.tokens

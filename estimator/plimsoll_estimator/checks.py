@@ -122,6 +122,8 @@ class Check(StrEnum):
     """More tokens than modules must be a multiple of them (config/speculative.py)."""
     SPECULATIVE_TARGET_UNSUPPORTED = "SpeculativeTargetUnsupported", "speculative_method", _NOTHING
     """The class takes no EAGLE-3 drafts in this release (config/speculative.py, SupportsEagle3)."""
+    SPECULATIVE_DRAFT_UNSUPPORTED = "SpeculativeDraftUnsupported", "speculative_model_config", _NOTHING
+    """The release has no EAGLE class of this draft's (transformers_utils/configs/eagle.py, models/registry.py)."""
     SPECULATIVE_VOCABULARY_DIFFERS = "SpeculativeVocabularyDiffers", "speculative_model_config", _NOTHING
     """Draft and target must speak the same tokens (config/speculative.py: verify_equal_vocab_size_if_draft_model)."""
 
@@ -170,6 +172,9 @@ class Check(StrEnum):
     """Graphs find too little beside the cache (v1/worker/gpu_model_runner.py: capture_model)."""
     OUT_OF_MEMORY_SAMPLER_WARM_UP = "OutOfMemorySamplerWarmUp", "max_num_seqs", _MEMORY
     """The sampler's warm-up finds too little beside the cache (v1/worker/gpu_worker.py: compile_or_warm_up_model)."""
+
+    CONFIG_CLASS_UNKNOWN = "ConfigClassUnknown", "trust_remote_code", _NOTHING
+    """Neither vLLM nor its Transformers reads the model type without the checkpoint's own code (transformers_utils/config.py)."""
 
     # No rule here: vLLM might start
     ENGINE_TOO_OLD = "EngineTooOld", "engine_version", _NOTHING

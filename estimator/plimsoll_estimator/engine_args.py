@@ -47,6 +47,8 @@ class EngineArgs:
     mamba_ssm_cache_dtype: str | None = None
     speculative_method: str | None = None
     allow_deprecated_quantization: bool | None = None
+    trust_remote_code: bool | None = None
+    """None: nobody has told; then no model is refused for want of it."""
     disable_hybrid_kv_cache_manager: bool | None = None
     kv_events_config: Mapping[str, Any] | None = None
     kv_transfer_config: Mapping[str, Any] | None = None

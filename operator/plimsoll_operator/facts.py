@@ -21,7 +21,8 @@ from plimsoll_operator.verdict import Plan, Verdict
 class ModelFacts:
     """A model's shape as resolved: never weights. `source` says where it came from, `digest` identifies the shape.
 
-    `note` is for people: what could not be known about it.
+    `note` is for people: what could not be known about it. `as_published`: the publisher's own file, not one that the catalogue's
+    maker put together, whose model type may be another.
     """
 
     name: str
@@ -31,6 +32,7 @@ class ModelFacts:
     source: str
     digest: str
     note: str = ""
+    as_published: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

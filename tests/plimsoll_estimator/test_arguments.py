@@ -64,7 +64,7 @@ def test_flags_set_engine_fields(args: list[str], version: str, fields: dict[str
     ("args", "version"),
     [
         (["--served-model-name", "a", "b"], "0.19.0"),  # several values
-        (["--trust-remote-code", "--seed=1"], "0.19.0"),
+        (["--disable-log-stats", "--seed=1"], "0.19.0"),
         (["--middleware", "a", "--middleware", "b"], "0.19.0"),  # may be repeated
         (["--load-format", "safetensors"], "0.19.0"),  # a value known to leave memory alone
         (["--api-key", "x", "--enable-log-requests", "--no-enable-log-outputs"], "0.19.0"),

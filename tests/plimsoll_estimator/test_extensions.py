@@ -46,7 +46,7 @@ OUTCOMES = [  # sentence, model, release, arguments, outcome
     ("EAGLE needs a head", LLAMA, "0.19.0", drafted("eagle", model=None), "SpeculativeModelMissing"),
     ("a draft model runs since 0.15", LLAMA, "0.19.0", drafted("draft_model"), None),
     ("and did not in the first releases of the V1 engine", LLAMA, "0.13.0", drafted("draft_model"), "SpeculativeMethodUnsupported"),
-    ("whether 0.14 runs one is not known", LLAMA, "0.14.0", drafted("draft_model"), "SpeculativeMethod"),
+    ("nor in 0.14.1, as it says itself", LLAMA, "0.14.1", drafted("draft_model"), "SpeculativeMethodUnsupported"),
     ("draft and target share a vocabulary", LLAMA, "0.19.0", drafted("draft_model", model="Qwen/Qwen2.5-1.5B-Instruct"),
      "SpeculativeVocabularyDiffers"),
     ("modules are needed for mtp", LLAMA, "0.19.0", drafted("mtp", model=None), "SpeculativeModulesMissing"),

@@ -86,7 +86,7 @@ def test_what_is_admitted_can_be_rendered_and_read_back(kind, version):
 
 
 def test_decode_context_parallelism_is_refused_where_the_release_has_none():
-    engine = {"tensorParallelSize": 2, "decodeContextParallelSize": 2}
+    engine = {"tensorParallelSize": 2, "decodeContextParallelSize": 2, "extraArgs": ["--trust-remote-code"]}
     wish = parse_inference_deployment(manifest("deepseek-ai/DeepSeek-V2-Lite", version="0.9.2", engine=engine))
     found = decide(facts_for(wish, Files(*NODES), applied_plan=None))
     assert isinstance(found, Reject)

@@ -39,6 +39,7 @@ ENGINE_FIELDS = {  # flag -> field of EngineArgs: the estimator has a rule
     "--allow-deprecated-quantization": "allow_deprecated_quantization",
     "--spec-method": "speculative_method",
     "--spec-tokens": "num_speculative_tokens",
+    "--trust-remote-code": "trust_remote_code",
 }
 
 # Where, how and under what name files are read; logging, metrics, tracing; request admission and output shaping that start
@@ -136,7 +137,6 @@ HARMLESS = frozenset(
         "--tokenizer-pool-type",
         "--tokenizer-revision",
         "--tokens-only",
-        "--trust-remote-code",
         "--use-tqdm-on-load",
         "--use-v2-block-manager",
         "--watchdog-config",
@@ -154,7 +154,7 @@ HARMLESS_VALUES = {  # an argument without a rule is let through with a value th
     "--device": ["auto", "cuda"],
     "--hf-overrides": ["{}"],
     "--performance-mode": ["balanced"],
-    "--optimization-level": ["2", "O2"],
+    "--optimization-level": ["2"],
     "--attention-backend": ["auto"],
     "--moe-backend": ["auto"],
     "--linear-backend": ["auto"],

@@ -48,6 +48,11 @@ def _others(architecture: str, version: EngineVersion) -> str:
     return " and ".join(_said(since, before) for since, before in spans)
 
 
+def registered_in(architecture: str, version: EngineVersion) -> bool:
+    """Whether the release itself has a class of this name."""
+    return any(version >= since and (before is None or version < before) for since, before in _table().get(architecture, ()))
+
+
 def registered(architecture: str) -> bool:
     """Whether some release has a class of its own under this name; others are built by the Transformers backend or from another class."""
     return architecture in _table()

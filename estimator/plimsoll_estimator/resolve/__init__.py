@@ -20,6 +20,7 @@ from plimsoll_estimator.models.releases import check_registered, registered
 from plimsoll_estimator.resolve.batching import batch_sizes, capture_size, in_flight_tokens
 from plimsoll_estimator.resolve.cache_manager import groups_caches
 from plimsoll_estimator.resolve.checks import MOST_RANKS, check_batch, check_limits, check_nodes, check_parallel, positive
+from plimsoll_estimator.resolve.config_class import check_config_class
 from plimsoll_estimator.resolve.dtypes import resolve_dtype
 from plimsoll_estimator.resolve.engine_core import GONE as V0_GONE
 from plimsoll_estimator.resolve.engine_core import Start, check_core
@@ -31,6 +32,7 @@ from plimsoll_estimator.resolve.quantization import (
     check_kv_cache_dtype,
     declared_kv_cache_dtype,
     resolve_quantization,
+    runs_eagerly,
     stored_by,
 )
 from plimsoll_estimator.resolve.releases import argument_rules
@@ -45,9 +47,6 @@ _POOLING_SUFFIXES: Final = (
     "ForVideoClassification", "ClassificationModel", "ForRewardModeling", "RewardModel", "ForProcessRewardModel", "ForMaskedLM",
 )  # fmt: skip
 _V2_MIXTURES: Final = frozenset({"DeepseekV2ForCausalLM", "Qwen2MoeForCausalLM", "GraniteMoeForCausalLM"})
-_ASYNC_SPECULATION: Final = frozenset(
-    {"mtp", "eagle", "eagle3", "draft_model", "ngram_gpu", "dflash", "dspark", "deepseek_mtp", "qwen3_next_mtp"}
-)
 
 
 def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion) -> ResolvedArgs:
@@ -55,6 +54,9 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
     _check_given(args, version)
     architecture = _class_of(config, version)
     check_kernels(gpu, version, certain=True)
+    for asked in (config, args.speculative_model_config):
+        if asked is not None:
+            check_config_class(asked, args.trust_remote_code, version)
     runner = _runner(config, architecture, args)
     tp = positive("tensor_parallel_size", args.tensor_parallel_size, 1, MOST_RANKS)
     pp = positive("pipeline_parallel_size", args.pipeline_parallel_size, 1, MOST_RANKS)
@@ -72,13 +74,14 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
     nodes = positive("nnodes", args.nnodes, 1, MOST_RANKS)
     check_nodes(tp, pp, dp, nodes, version)
     check_lora(shape, args, version)
-    check_speculation(shape, args, version, tp)
+    check_speculation(shape, args, version, tp, pp)
     v2 = _uses_v2_runner(shape, runner, args, quantization, version)
     chunked = args.enable_chunked_prefill is not False or (runner == "generate" and argument_rules(version).always_chunks)
     seqs, tokens = batch_sizes(config, architecture, args, gpu, version, length=length, chunked_prefill=chunked)
     check_batch(seqs, tokens, length, chunked)
     _check_core(shape, args, gpu, dtype, quantization, runner, version)
-    captured = capture_size(args, architecture, gpu, version, seqs=seqs, tokens=tokens, speculative=args.num_speculative_tokens or 0)
+    eager = bool(args.enforce_eager) or runs_eagerly(config, quantization, version)
+    captured = 0 if eager else capture_size(args, architecture, gpu, version, seqs=seqs, tokens=tokens)
     asynchronous = _async_scheduling(args, runner, pp, v2, version)
     return ResolvedArgs(
         version=version,
@@ -99,7 +102,7 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
         max_num_batched_tokens=tokens,
         gpu_memory_utilization=_utilisation(args.gpu_memory_utilization, version),
         block_size=args.block_size,
-        enforce_eager=bool(args.enforce_eager),
+        enforce_eager=eager,
         enable_prefix_caching=_prefix_caching(shape, args, runner, version),
         enable_chunked_prefill=chunked,
         num_speculative_tokens=args.num_speculative_tokens or 0,
@@ -216,7 +219,13 @@ def _uses_v2_runner(shape: Shape, runner: str, args: EngineArgs, quantization: s
 
 
 def _async_scheduling(args: EngineArgs, runner: str, pp: int, v2: bool, version: EngineVersion) -> bool:
+    """Whether scheduling runs ahead of the GPU by itself (config/vllm.py)."""
     rules = argument_rules(version)
     if not (rules.schedules_pooling_async if runner == "pooling" else rules.schedules_async):
         return False
-    return not args.num_speculative_tokens or (args.speculative_method or "mtp") in _ASYNC_SPECULATION
+    if v2 and rules.schedules_async_by_runner:
+        return True
+    method = args.speculative_method or "mtp"
+    modules = method == "mtp" or method.endswith("_mtp")
+    drafts = not args.num_speculative_tokens or modules or method in rules.schedules_drafts_async
+    return drafts and (pp == 1 or rules.schedules_stages_async)

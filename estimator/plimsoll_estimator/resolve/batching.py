@@ -66,17 +66,18 @@ def _tier(gpu: Gpu, version: EngineVersion) -> tuple[int, int]:
     return found
 
 
-def capture_size(args: EngineArgs, architecture: str, gpu: Gpu, version: EngineVersion, *, seqs: int, tokens: int, speculative: int) -> int:
-    """The largest batch captured as a CUDA graph (vLLM config/vllm.py:_set_cudagraph_sizes); 0 when eager."""
-    if args.enforce_eager:
-        return 0
+def capture_size(args: EngineArgs, architecture: str, gpu: Gpu, version: EngineVersion, *, seqs: int, tokens: int) -> int:
+    """The largest batch captured as a CUDA graph, where there are graphs (vLLM config/vllm.py:_set_cudagraph_sizes)."""
     if args.max_cudagraph_capture_size is not None:
         return min(args.max_cudagraph_capture_size, tokens)
     rules = argument_rules(version)
     if architecture == "GptOssForCausalLM" and rules.captures_gpt_oss_to_1024:
         return min(1024, tokens)
     limit = 1024 if gpu.compute_capability[0] == 10 and rules.captures_blackwell_to_1024 else 512
-    return min(seqs * (1 + speculative) * 2, limit, tokens)
+    if not rules.captures_by_seqs:
+        return min(limit, tokens)
+    drafted = (args.num_speculative_tokens or 0) if rules.captures_drafts else 0
+    return min(seqs * (1 + drafted) * 2, limit, tokens)
 
 
 def largest_capture(limit: int) -> int:

@@ -22,12 +22,15 @@ from plimsoll_estimator.resolved import Gpu
 _DTYPES: Final = {"half": "float16", "float16": "float16", "bfloat16": "bfloat16", "float": "float32", "float32": "float32"}
 _AMPERE: Final = 80
 _FIRST: Final = frozenset({"gemma2", "gemma3", "glm4", "plamo2"})
+_EVERYWHERE: Final = ("root", "text", "vision")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DtypeRules:
     """Switches of one release. Defaults are those of the oldest known release (0.8)."""
 
+    reads: tuple[str, ...] = ("root",)
+    """Whose stated dtype counts, the first that states one: of the root, the text model's, the vision tower's config."""
     prefers_the_gpus: bool = False
     """float32 becomes the first dtype that GPU and model take; before, float16 on every GPU."""
     falls_back: bool = False
@@ -40,9 +43,9 @@ class DtypeRules:
 
 _RELEASES: Final = Releases(
     DtypeRules(),
-    (EngineVersion(0, 8, 1), {"needs_bfloat16": frozenset()}),
-    (EngineVersion(0, 8, 5), {"needs_bfloat16": frozenset({"plamo2"})}),
-    (EngineVersion(0, 9), {"falls_back": True}),
+    (EngineVersion(0, 8, 1), {"needs_bfloat16": frozenset(), "reads": _EVERYWHERE}),
+    (EngineVersion(0, 8, 5), {"needs_bfloat16": frozenset({"plamo2"}), "reads": ("text", "vision")}),
+    (EngineVersion(0, 9), {"falls_back": True, "reads": _EVERYWHERE}),
     (EngineVersion(0, 9, 1), {"prefers_the_gpus": True, "needs_bfloat16": frozenset(), "refuses_float16": _FIRST}),
     (EngineVersion(0, 10, 2), {"refuses_float16": _FIRST | {"gemma3_text"}}),
     (EngineVersion(0, 27), {"refuses_float16": _FIRST - {"plamo2"} | {"gemma3_text"}}),
@@ -80,10 +83,15 @@ def gpu_dtypes(capability: int) -> tuple[str, ...]:
     return ("bfloat16", "float16", "float32") if capability >= _AMPERE else ("float16", "float32")
 
 
+def _stated(config: HfConfig, part: str) -> str | None:
+    level = language(config) if part == "text" else config.sub("vision_config") if part == "vision" else config
+    return level.str_or_none("dtype", "torch_dtype") if level is not None else None
+
+
 @kept_with_config
 def _automatic(config: HfConfig, capability: int, runner: str, version: EngineVersion) -> str:
     rules = dtype_rules(version)
-    text = config.str_or_none("dtype", "torch_dtype") or language(config).str_or_none("dtype", "torch_dtype") or "float32"
+    text = next(filter(None, (_stated(config, part) for part in rules.reads)), "float32")
     stated, kind = _DTYPES.get(text.removeprefix("torch."), "float32"), config.model_type
     taken = [dtype for dtype in gpu_dtypes(capability) if dtype != "float16" or kind not in rules.refuses_float16]
     if not rules.prefers_the_gpus:

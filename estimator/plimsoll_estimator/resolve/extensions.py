@@ -14,6 +14,7 @@ from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.models.register import shape_of
+from plimsoll_estimator.models.releases import registered_in
 from plimsoll_estimator.resolve.checks import check_parallel
 from plimsoll_estimator.resolve.facts import interface
 from plimsoll_estimator.resolve.releases import argument_rules
@@ -49,7 +50,7 @@ def check_lora(shape: Shape, args: EngineArgs, version: EngineVersion) -> None:
         )
 
 
-def check_speculation(shape: Shape, args: EngineArgs, version: EngineVersion, tp: int) -> None:
+def check_speculation(shape: Shape, args: EngineArgs, version: EngineVersion, tp: int, pp: int) -> None:
     """vLLM config/speculative.py: the method, its drafts and their number."""
     tokens, draft = args.num_speculative_tokens or 0, args.speculative_model_config
     if not tokens:
@@ -62,15 +63,29 @@ def check_speculation(shape: Shape, args: EngineArgs, version: EngineVersion, tp
         raise Unsupported(Check.SPECULATIVE_METHOD, f"no memory rule for speculative method {method}")
     if method in _WITH_DRAFT and draft is None:
         raise EngineRefusal(Check.SPECULATIVE_MODEL_MISSING, f"speculative method {method} needs a draft model")
+    if pp > 1:
+        _check_stages(method, version)
     if mtp:
         _check_modules(shape, tokens, method)
     if method == "eagle3":
         _check_eagle3_target(shape, version)
     if method == "draft_model" and draft is not None:
         _check_draft_model(shape, draft, version)
+    if draft is not None and method in ("eagle", "eagle3"):
+        _check_eagle_class(draft, method, version)
     if draft is not None and method in _WITH_DRAFT:
         # The draft is sharded over as many ranks as the target (draft_tensor_parallel_size), by the same rules.
         check_parallel(shape_of(draft), tp, 1, 1, False, version)
+
+
+def _check_stages(method: str, version: EngineVersion) -> None:
+    """A draft had to run in as many stages as its target, and these classes have none."""
+    rules = argument_rules(version)
+    eagle, modules = method in ("eagle", "eagle3"), method == "mtp" or method.endswith("_mtp")
+    if (eagle and not rules.eagle_in_stages) or (modules and not rules.draft_modules_in_stages):
+        raise EngineRefusal(
+            Check.PIPELINE_PARALLEL_UNSUPPORTED, f"pipeline parallelism is not supported for drafts of method {method} in vLLM {version}"
+        )
 
 
 def _check_modules(shape: Shape, tokens: int, method: str) -> None:
@@ -97,14 +112,26 @@ def _check_eagle3_target(shape: Shape, version: EngineVersion) -> None:
         raise EngineRefusal(Check.SPECULATIVE_TARGET_UNSUPPORTED, f"{architecture} does not support eagle3 in vLLM {version}")
 
 
+def _check_eagle_class(draft: HfConfig, method: str, version: EngineVersion) -> None:
+    """vLLM looks for a class named after the draft's (transformers_utils/configs/eagle.py), unless the config is of EAGLE's own type."""
+    if draft.model_type in ("eagle", "speculators") or draft.raw("speculators_config") is not None:
+        return
+    mark = "Eagle" if method == "eagle" else "Eagle3"
+    for name in draft.list_or_none("architectures") or ():
+        own = name.startswith(mark) or (method == "eagle3" and name.endswith(mark))
+        wrapped = name if own else f"{mark}{name}"
+        if not registered_in(wrapped, version):
+            raise EngineRefusal(
+                Check.SPECULATIVE_DRAFT_UNSUPPORTED, f"vLLM {version} has no {method} draft of class {wrapped}: the draft's class is {name}"
+            )
+
+
 def _check_draft_model(shape: Shape, draft: HfConfig, version: EngineVersion) -> None:
     taken = argument_rules(version).draft_models
     if taken == "refused":
         raise EngineRefusal(
             Check.SPECULATIVE_METHOD_UNSUPPORTED, f"vLLM {version} does not support speculative decoding with a draft model"
         )
-    if taken == "unknown":
-        raise Unsupported(Check.SPECULATIVE_METHOD, f"whether vLLM {version} supports a draft model is not known")
     target_size, draft_size = shape.size.vocab_size, shape_of(draft).size.vocab_size
     if target_size != draft_size:
         raise EngineRefusal(

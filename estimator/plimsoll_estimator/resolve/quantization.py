@@ -82,6 +82,9 @@ def resolve_quantization(
 def _agrees(wanted: str, method: str, settings: HfConfig | None, version: EngineVersion) -> bool:
     if wanted == method or method in _ALIASES.get(wanted, set()):
         return True
+    if method in ("gpt_oss_mxfp4", "inc"):
+        # Their classes take such checkpoints whatever the argument says (quantization/mxfp4.py, quantization/inc.py).
+        return method == "gpt_oss_mxfp4" or (settings is not None and settings.str_or_none("quant_method") == "auto-round")
     named = settings is not None and method.startswith("modelopt") and modelopt_algorithm(settings) != ""
     return named and argument_rules(version).modelopt_overrides
 
@@ -91,6 +94,7 @@ def _detected(settings: HfConfig, architecture: str, wanted: str | None, gpu: Gp
     if not method:
         return None
     if method.startswith("modelopt"):
+        _check_modelopt_file(settings, version)
         return _modelopt_name(modelopt_algorithm(settings), method)
     if method in ("gptq", "awq"):
         return _grouped_name(method, settings, wanted, gpu, version)
@@ -158,6 +162,19 @@ def modelopt_algorithm(settings: HfConfig) -> str:
     return (_nested(settings).str_or_none("quant_algo") or "").upper()
 
 
+def _check_modelopt_file(settings: HfConfig, version: EngineVersion) -> None:
+    """What a release takes of the settings file that ModelOpt writes of its own; settings in config.json go another way."""
+    listed = argument_rules(version).names_modelopt_algorithms
+    producer, inner = settings.raw("producer"), settings.raw("quantization")
+    algorithm = modelopt_algorithm(settings)
+    if listed is None or not algorithm or not isinstance(inner, Mapping):
+        return
+    if isinstance(producer, Mapping) and producer.get("name") == "modelopt" and algorithm not in listed:
+        raise EngineRefusal(
+            Check.QUANTIZATION_UNSUPPORTED, f"vLLM {version} does not read ModelOpt's algorithm {algorithm}, only {', '.join(listed)}"
+        )
+
+
 def _modelopt_name(algorithm: str, method: str) -> str:
     if algorithm == "MIXED_PRECISION":
         return "modelopt_mixed"
@@ -195,6 +212,12 @@ def _verify_dtype(name: str, dtype: str, version: EngineVersion) -> None:
         raise EngineRefusal(
             Check.DTYPE_UNSUPPORTED, f"{dtype} is not supported for quantization method {name}; supported are {', '.join(found.dtypes)}"
         )
+
+
+def runs_eagerly(config: HfConfig, quantization: str | None, version: EngineVersion) -> bool:
+    """Whether the checkpoint has no CUDA graphs, whatever is asked for: bitsandbytes' 8 bits (config/model.py: _verify_bnb_config)."""
+    stored_in_8bit = quantization == "bitsandbytes" and quantization_config(config).raw("load_in_8bit") is True
+    return stored_in_8bit and argument_rules(version).eager_for_8bit_bitsandbytes
 
 
 def check_kv_cache_dtype(

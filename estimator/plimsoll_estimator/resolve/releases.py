@@ -27,6 +27,9 @@ _SECOND: Final = (*_FIRST, "minicpm", "gpt_oss")
 _THIRD: Final = (*_SECOND, "hunyuan_vl", "hunyuan_v1_dense", "afmoe", "nemotron_h")
 _FOURTH: Final = (*_THIRD, "deepseek_v2", "deepseek_v3", "kimi_k2", "kimi_k25")
 _FIFTH: Final = (*_FOURTH, "minimax_m2", "gemma4")
+_DRAFTS: Final = frozenset({"eagle", "eagle3", "ngram_gpu"})
+_MODELOPT: Final = ("FP8", "NVFP4")
+_MODELOPT_LATER: Final = (*_MODELOPT, "FP8_PER_CHANNEL_PER_TOKEN", "FP8_PB_WO")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +42,12 @@ class ArgumentRules:
     """Scheduling runs ahead of the GPU by default (config/vllm.py)."""
     schedules_pooling_async: bool = False
     """For pooling models too, as long as it did (0.14 to 0.19)."""
+    schedules_stages_async: bool = False
+    """For pipeline stages too; 0.33 again only with the second model runner."""
+    schedules_drafts_async: frozenset[str] = frozenset({"eagle", "eagle3"})
+    """Methods of speculative decoding beside which it does, prediction modules aside (config/vllm.py)."""
+    schedules_async_by_runner: bool = False
+    """The second model runner schedules so whatever drafts and stages there are."""
     v2_runner: Literal["none", "qwen3", "dense", "all"] = "none"
     """Which models get the second model runner by themselves (config/vllm.py: use_v2_model_runner)."""
     v2_runner_takes_lora: bool = False
@@ -53,6 +62,12 @@ class ArgumentRules:
     """max_num_batched_tokens is raised to one item of a model whose image tokens attend to one another (engine/arg_utils.py)."""
     spark_is_small: bool = False
     """Capability 12.1 gets the batches of small GPUs whatever its memory (engine/arg_utils.py: get_batch_defaults)."""
+    captures_by_seqs: bool = False
+    """Graphs end at twice the sequences; before, at 512 however few there are (config/scheduler.py, later config/vllm.py)."""
+    captures_drafts: bool = False
+    """A sequence counts with its drafted tokens there (config/vllm.py: _set_cudagraph_sizes)."""
+    eager_for_8bit_bitsandbytes: bool = True
+    """Checkpoints that bitsandbytes stored in 8 bits run without graphs (config/model.py: _verify_bnb_config)."""
     captures_gpt_oss_to_1024: bool = False
     """gpt-oss has graphs up to 1024 sequences (models/config.py)."""
     captures_blackwell_to_1024: bool = False
@@ -73,8 +88,12 @@ class ArgumentRules:
     """config/lora.py: MaxLoRARanks."""
     lora_vocabulary: int = 257024
     """The largest untied vocabulary with adapters (lora/layers/logits_processor.py)."""
-    draft_models: Literal["refused", "unknown", "taken"] = "refused"
-    """Speculative decoding with a model of its own (config/speculative.py); in 0.14 nobody looked."""
+    draft_models: Literal["older core", "refused", "taken"] = "older core"
+    """Speculative decoding with a model of its own: first on V0 alone (engine/arg_utils.py), then not yet again (config/speculative.py)."""
+    eagle_in_stages: bool = False
+    """EAGLE's drafts run beside pipeline stages; before, a draft had to have them too (config/speculative.py: draft_parallel_config)."""
+    draft_modules_in_stages: bool = True
+    """So do prediction modules, whose classes had stages up to 0.13 (models/deepseek_mtp.py, models/qwen3_next_mtp.py)."""
     eagle3_targets: tuple[str, ...] | None = None
     """Words of the target's text model type that EAGLE-3 is allowed for, where the release lists them (config/speculative.py)."""
     names_inc: bool = False
@@ -85,6 +104,9 @@ class ArgumentRules:
     """One method, auto_gptq, for all GPTQ checkpoints (quantization/__init__.py)."""
     names_auto_awq: bool = False
     """One method, auto_awq, for all AWQ checkpoints (quantization/__init__.py)."""
+    names_modelopt_algorithms: tuple[str, ...] | None = None
+    """What the settings file that ModelOpt writes beside a config may name; others are refused (config.py, later
+    transformers_utils/model_arch_config_convertor.py: _normalize_quantization_config). None: nobody looks."""
     modelopt_overrides: bool = False
     """ModelOpt's classes take their checkpoints whatever the argument says (quantization/modelopt.py: override_quantization_method)."""
     marlin_capability: int = 80
@@ -110,8 +132,17 @@ class ArgumentRules:
 _RELEASES: Final = Releases(
     ArgumentRules(),
     (EngineVersion(0, 9), {"engines_on_nodes": True}),
-    (EngineVersion(0, 10), {"eagle3_targets": _FIRST, "modelopt_overrides": True, "eagle_stops_chunks": True}),
-    (EngineVersion(0, 10, 1), {"limits_need_a_modality": False}),
+    (
+        EngineVersion(0, 10),
+        {
+            "eagle3_targets": _FIRST,
+            "modelopt_overrides": True,
+            "eagle_stops_chunks": True,
+            "captures_by_seqs": True,
+            "draft_models": "refused",
+        },
+    ),
+    (EngineVersion(0, 10, 1), {"limits_need_a_modality": False, "names_modelopt_algorithms": _MODELOPT}),
     (EngineVersion(0, 11), {"eagle3_targets": _SECOND, "captures_gpt_oss_to_1024": True}),
     (
         NODES_SINCE,
@@ -122,14 +153,20 @@ _RELEASES: Final = Releases(
             "always_chunks": False,
         },
     ),
-    (EngineVersion(0, 13), {"connector_stops_groups": "unless asked"}),
+    (EngineVersion(0, 13), {"connector_stops_groups": "unless asked", "captures_drafts": True}),
     (
         EngineVersion(0, 14),
-        {"schedules_async": True, "schedules_pooling_async": True, "draft_models": "unknown", "marlin_capability": 75},
+        {
+            "schedules_async": True,
+            "schedules_pooling_async": True,
+            "draft_modules_in_stages": False,
+            "marlin_capability": 75,
+            "names_modelopt_algorithms": _MODELOPT_LATER,
+        },
     ),
-    (EngineVersion(0, 15), {"draft_models": "taken", "names_inc": True}),
+    (EngineVersion(0, 15), {"draft_models": "taken", "names_inc": True, "schedules_stages_async": True}),
     (EngineVersion(0, 17), {"eagle3_targets": _THIRD, "lora_vocabulary": 258048}),
-    (EngineVersion(0, 18), {"eagle3_targets": _FOURTH, "connectors_of_groups": _NIXL}),
+    (EngineVersion(0, 18), {"eagle3_targets": _FOURTH, "connectors_of_groups": _NIXL, "schedules_drafts_async": _DRAFTS}),
     (EngineVersion(0, 19), {"eagle3_targets": _FIFTH, "connectors_of_groups": _OFFLOADING}),
     (
         EngineVersion(0, 20),
@@ -140,19 +177,47 @@ _RELEASES: Final = Releases(
             "names_gpt_oss_mxfp4": True,
             "events_stop_groups": False,
             "connectors_of_groups": _MOONCAKE,
+            "schedules_drafts_async": _DRAFTS | {"dflash"},
         },
     ),
     (EngineVersion(0, 21), {"v2_runner": "qwen3", "connectors_of_groups": _MULTI}),
     (EngineVersion(0, 22), {"names_auto_gptq": True, "eagle3_targets": None, "connectors_of_groups": _STORES}),
     (EngineVersion(0, 23), {"connector_stops_groups": "by its kind"}),
     (EngineVersion(0, 24), {"names_auto_awq": True, "connectors_of_groups": _BOTH_WAYS}),
-    (EngineVersion(0, 25), {"v2_runner": "dense", "v2_runner_takes_lora": True}),
+    (EngineVersion(0, 25), {"v2_runner": "dense", "v2_runner_takes_lora": True, "schedules_drafts_async": _DRAFTS | {"dflash", "dspark"}}),
     (EngineVersion(0, 26), {"counts_batches_in_flight": True, "reads_compressed_mxfp4": True, "takes_e5m2_without_scheme": True}),
-    (EngineVersion(0, 28), {"caches_hybrid_prefixes": True, "captures_blackwell_to_1024": True}),
+    (
+        EngineVersion(0, 28),
+        {
+            "caches_hybrid_prefixes": True,
+            "captures_blackwell_to_1024": True,
+            "eager_for_8bit_bitsandbytes": False,
+            "schedules_drafts_async": _DRAFTS | {"dflash", "dspark", "draft_model"},
+        },
+    ),
     (EngineVersion(0, 29), {"glm_fp8_cache": True}),
-    (EngineVersion(0, 30), {"v2_runner": "all", "yarn_keeps_maximum": True, "spark_is_small": True, "connectors_of_groups": _SPARSE}),
+    (
+        EngineVersion(0, 30),
+        {
+            "v2_runner": "all",
+            "yarn_keeps_maximum": True,
+            "spark_is_small": True,
+            "eagle_in_stages": True,
+            "draft_modules_in_stages": True,
+            "connectors_of_groups": _SPARSE,
+        },
+    ),
     (EngineVersion(0, 31), {"refuses_act_order": True}),
-    (EngineVersion(0, 33), {"cache_dtype_must_agree": True, "connectors_of_groups": _SPARSE | {"UMBPStoreConnector"}}),
+    (
+        EngineVersion(0, 33),
+        {
+            "cache_dtype_must_agree": True,
+            "connectors_of_groups": _SPARSE | {"UMBPStoreConnector"},
+            "schedules_stages_async": False,
+            "schedules_async_by_runner": True,
+            "names_modelopt_algorithms": (*_MODELOPT_LATER, "MIXED_PRECISION"),
+        },
+    ),
 )
 
 

@@ -96,7 +96,16 @@ CHECKS: Final[Mapping[Check, tuple[str, str]]] = {  # check -> (what it means, w
     Check.SPECULATIVE_MODULES_MISSING: ("The model has no prediction modules of its own.", "Use a draft model, an EAGLE head or ngram."),
     Check.SPECULATIVE_TOKENS_UNEVEN: ("Each prediction module proposes its tokens in turn.", "Use a multiple of the modules."),
     Check.SPECULATIVE_TARGET_UNSUPPORTED: ("vLLM of this release takes no EAGLE-3 drafts for this model class.", "Use another method."),
+    Check.SPECULATIVE_DRAFT_UNSUPPORTED: (
+        "vLLM of this release has no EAGLE class for such a draft.",
+        "Use a draft that was trained as an EAGLE head for this model, or method draft_model.",
+    ),
     Check.SPECULATIVE_VOCABULARY_DIFFERS: ("Draft and target must speak the same tokens.", "Use a draft of the same family."),
+    Check.CONFIG_CLASS_UNKNOWN: (
+        "vLLM of this release reads such a config only by Python code that the checkpoint brings.",
+        "Add --trust-remote-code to spec.engine.extraArgs where you trust that code and the FitPolicy's codeLoading allows it,"
+        " or use a release that has the class.",
+    ),
     Check.NO_KERNELS: (
         "vLLM of this release has no code for this GPU: it ends with 'no kernel image is available for execution on the device'.",
         "Use a release that the message names, or another GPU.",

@@ -84,57 +84,77 @@ class Controller:
         self.objects = ParsedObjects()
         self.protection = Protection(bypass_policies, guard_policies)
         self._busy_since: dict[Key, float] = {}
-        self.series = Series(
+        self.series = self._series()
+        self.recorder = Recorder(self.series)
+        self.quarantine = Quarantine(self.recorder.internal_error)
+        where = tuple(pod_namespaces) or ("",)
+        self._wire_resolving(fetchers, where)
+        self._wire_reporting()
+        reporter = Reporter(kube, EventRecorder(kube, identity=identity, now=_now), _now)
+        self.reconciler = self._reconciler(decide, reporter)
+        self._changes = self._on_change(where)
+        self.informers = self._changes.informers
+        self.read_again = self._changes.read_again
+
+    def _series(self) -> Series:
+        return Series(
             records=self.records,
             ledger=self.ledger,
             queue=self.queue,
             informers=lambda: self.informers,
             busy_since=self._busy_since,
-            clock=clock,
+            clock=self._clock,
         )
-        self.recorder = Recorder(self.series)
-        self.quarantine = Quarantine(self.recorder.internal_error)
-        border = self.quarantine.border
+
+    def _wire_resolving(self, fetchers: Sequence[Fetcher], pod_namespaces: tuple[str, ...]) -> None:
+        """Who reads shapes that nobody knows, and who looks after what was read."""
+        kube, border, clusters = self._kube, self.quarantine.border, self.objects.cluster_profiles.values
         keeper = ProfileKeeper(kube)
-        self.resolver = Resolver(fetchers, keeper, wake=self.enqueue, clock=clock, border=border)
-        maps = ConfigMaps(kube=kube, now=_now)
-        where = tuple(pod_namespaces) or ("",)
-        profiles = self.objects.profiles.values
-        expiry = Expiry(kube, profiles=self.objects.cluster_profiles.values, asked_for=self.records.asked_for, now=_now)
+        self.resolver = Resolver(fetchers, keeper, wake=self.enqueue, clock=self._clock, border=border)
         self.upkeep = Upkeep(
-            kube=kube, config_maps=maps, keeper=keeper, profiles=profiles, now=_now, pod_namespaces=where, border=border, expiry=expiry
+            kube=kube,
+            config_maps=ConfigMaps(kube=kube, now=_now),
+            keeper=keeper,
+            profiles=self.objects.profiles.values,
+            now=_now,
+            pod_namespaces=pod_namespaces,
+            border=border,
+            expiry=Expiry(kube, profiles=clusters, asked_for=self.records.asked_for, now=_now),
         )
         hub = next((row for row in fetchers if isinstance(row, HubFetcher)), None)
-        self.branches = (
-            Branches(
-                hub, keeper, profiles=self.objects.cluster_profiles.values, models=self.records.models, clock=clock, now=_now, border=border
-            )
-            if hub is not None
-            else None
-        )
-        self.reconciler = Reconciler(
-            kube=kube,
+        self.branches: Branches | None = None
+        if hub is not None:
+            models = self.records.models
+            self.branches = Branches(hub, keeper, profiles=clusters, models=models, clock=self._clock, now=_now, border=border)
+
+    def _wire_reporting(self) -> None:
+        """Who writes what is said of kinds other than InferenceDeployments."""
+        kube, objects, clock, border = self._kube, self.objects, self._clock, self.quarantine.border
+        self.calibration_writer = CalibrationWriter(kube, objects, _now, border)
+        self.policy_status = PolicyStatus(kube, clock=clock, now=_now, border=border)
+        self.profile_status = ProfileStatus(kube, objects.profiles, objects.cluster_profiles, clock=clock, now=_now, border=border)
+        self.pool_writer = PoolWriter(kube, self.ledger, objects, self._wake_all, _now, border)
+
+    def _reconciler(self, decide: Decide, reporter: Reporter) -> Reconciler:
+        return Reconciler(
+            kube=self._kube,
             objects=self.objects,
             ledger=self.ledger,
             records=self.records,
             models=Models(self.resolver),
-            reporter=Reporter(kube, EventRecorder(kube, identity=identity, now=_now), _now),
+            reporter=reporter,
             decide=decide,
             now=_now,
             again=self.queue.add_after,
             bypass_is_protected=self.protection.holds,
             serves_groups=lambda: self._changes.groups.served,
             has_group=lambda key: self._changes.groups.get(GROUP.place(key)) is not None,
-            clock=clock,
+            clock=self._clock,
         )
-        self.calibration_writer = CalibrationWriter(kube, self.objects, _now, border)
-        self.policy_status = PolicyStatus(kube, clock=clock, now=_now, border=border)
-        self.profile_status = ProfileStatus(
-            kube, self.objects.profiles, self.objects.cluster_profiles, clock=clock, now=_now, border=border
-        )
-        self.pool_writer = PoolWriter(kube, self.ledger, self.objects, self._wake_all, _now, border)
-        self._changes = OnChange(
-            kube,
+
+    def _on_change(self, pod_namespaces: tuple[str, ...]) -> OnChange:
+        return OnChange(
+            self._kube,
             objects=self.objects,
             ledger=self.ledger,
             records=self.records,
@@ -144,12 +164,10 @@ class Controller:
             policy_status=self.policy_status,
             profile_status=self.profile_status,
             wake=self.enqueue,
-            border=border,
-            clock=clock,
-            pod_namespaces=where,
+            border=self.quarantine.border,
+            clock=self._clock,
+            pod_namespaces=pod_namespaces,
         )
-        self.informers = self._changes.informers
-        self.read_again = self._changes.read_again
 
     def work(self, stop: threading.Event) -> None:
         """One of WORKERS threads: reconciles key by key until stopped; the queue hands no key to two of them."""

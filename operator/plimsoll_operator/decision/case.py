@@ -30,7 +30,10 @@ class Case:
         self.facts = facts
         self.effort = effort
         self.for_offers = effort if with_offers else None
-        self.request = read_request(facts.deployment, facts.policy, leader_worker_set=facts.leader_worker_set, draft=facts.draft)
+        asked = read_request(facts.deployment, facts.policy, leader_worker_set=facts.leader_worker_set, draft=facts.draft)
+        # Whether vLLM needs the publisher's code is asked of the publisher's own file: a copy may name another model type.
+        of_copy = isinstance(facts.model, ModelFacts) and not facts.model.as_published
+        self.request = asked.with_args(trust_remote_code=None) if of_copy else asked
 
     @cached_property
     def matched(self) -> Matched:

@@ -104,7 +104,7 @@ def _digest(value: object) -> bytes:
 
 
 def _identity(model: ModelFacts | None) -> tuple[object, ...]:
-    return () if model is None else (model.name, model.revision, model.digest, model.weights)
+    return () if model is None else (model.name, model.revision, model.digest, model.weights, model.as_published)
 
 
 def _bounded(facts: Facts, effort: Effort) -> Verdict:

@@ -67,7 +67,15 @@ def _resolved(wanted: ModelSpec, namespace: str, store: Store) -> ModelFacts | M
     if shipped is not None:
         digest = digest_of(shipped.config, None)
         revision = wanted.revision or shipped.revision
-        return ModelFacts(name=wanted.name, revision=revision, config=shipped.config, weights=None, source=CATALOGUE, digest=digest)
+        return ModelFacts(
+            name=wanted.name,
+            revision=revision,
+            config=shipped.config,
+            weights=None,
+            source=CATALOGUE,
+            digest=digest,
+            as_published=shipped.fidelity == "verbatim",
+        )
     problem = f"no ModelProfile in namespace {namespace}, no ClusterModelProfile and no catalogue entry describes {wanted.name}"
     return ModelUnknown(kind="NotFound", problem=problem)
 

@@ -38,6 +38,7 @@ FIELD_OF: Final[Mapping[str, str]] = {
     "speculative_model_config": "spec.engine.speculative.model",
     # Arguments without a field of their own
     "allow_deprecated_quantization": _EXTRA_ARGS,
+    "trust_remote_code": _EXTRA_ARGS,
     "kv_cache_memory_bytes": _EXTRA_ARGS,
     "limit_mm_per_prompt": _EXTRA_ARGS,
     "disable_hybrid_kv_cache_manager": _EXTRA_ARGS,

@@ -99,14 +99,19 @@ def read_request(
     spec = deployment.spec
     version = spec.engine.engine_version
     own = is_vllms_own_image(spec.engine.image) or None
+    said = _args(spec.engine, version)
     args = replace(
-        _args(spec.engine, version),
+        said,
+        trust_remote_code=bool(said.trust_remote_code),
         speculative_model_config=draft.config if isinstance(draft, ModelFacts) else None,
         flashinfer_installed=own,
         deep_gemm_installed=own,
         compile_cache="cold",  # a new pod finds none, and one with a volume for it starts a first time too
     )
     _check_draft(spec)
+    if own and args.speculative_method == "suffix":  # config/speculative.py: has_arctic_inference
+        limit = "needs the package arctic-inference, which vLLM's own image does not hold: use an image that has it"
+        raise InvalidInput("spec.engine.speculative.method", "suffix", limit)
     worksheet = worksheet_of(spec.workload)
     if worksheet is not None:
         floor = max(spec.fit.min_max_model_len or 0, worksheet.max_model_len)

@@ -1,0 +1,50 @@
+"""Whether a release reads a checkpoint's config by itself: by a class of vLLM's or of the Transformers that it was published with.
+
+Called by `resolve`. data/config_types.json is extracted from published wheels by tests/tools/extract_config_types.py, down to the patch.
+Knows names of model types, refuses to know what a config says.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib import resources
+from typing import TypeAlias
+
+from plimsoll_estimator.checks import Check
+from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.errors import EngineRefusal
+from plimsoll_estimator.hf_config import HfConfig
+
+_Span: TypeAlias = tuple[EngineVersion, EngineVersion | None]
+
+
+def check_config_class(config: HfConfig, trusts_code: bool | None, version: EngineVersion) -> None:
+    """Raises EngineRefusal where nothing but code beside the checkpoint reads such a config and `--trust-remote-code` is not said.
+
+    `trusts_code` None means that nobody told: then nothing is refused. Source: transformers_utils/config.py (get_config, HFConfigParser),
+    which hands what vLLM has no class for to Transformers' AutoConfig. A config without a model type is not looked at.
+    """
+    kind = config.model_type
+    if trusts_code is not False or not kind or reads(kind, version):
+        return
+    since = next((since for since, before in _spans().get(kind, ()) if since > version), None)
+    later = f"; vLLM {since} and later read it by themselves" if since is not None else ""
+    raise EngineRefusal(
+        Check.CONFIG_CLASS_UNKNOWN,
+        f"vLLM {version} and its Transformers have no configuration class for model type {kind}: where the checkpoint brings one,"
+        f" --trust-remote-code lets vLLM run that code{later}",
+    )
+
+
+def reads(kind: str, version: EngineVersion) -> bool:
+    """Whether the release has a class for a model type. A release newer than the newest known has what that one has."""
+    return any(since <= version and (before is None or version < before) for since, before in _spans().get(kind, ()))
+
+
+@cache
+def _spans() -> dict[str, tuple[_Span, ...]]:
+    text = (resources.files("plimsoll_estimator") / "data" / "config_types.json").read_text("utf-8")
+    parse = EngineVersion.parse
+    rows = json.loads(text)["types"]
+    return {name: tuple((parse(since), parse(before) if before else None) for since, before in spans) for name, spans in rows.items()}

@@ -1,0 +1,1 @@
+"""Random wishes through the engine's own parser and configuration: `python -m tests.engine`."""

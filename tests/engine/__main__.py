@@ -1,0 +1,117 @@
+"""`python -m tests.engine --python VENV/bin/python --release 0.19.1 [--seed N] [--each 200] [--answers FILE]`.
+
+Draws wishes until so many are admitted and so many refused by the engine's own rules, asks the release, prints each disagreement with the
+number that draws its wish again. Ends with 0 when there is none. `show SEED NUMBER RELEASE` prints one wish and what Plimsoll says of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import secrets
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tests.engine.compare import difference
+from tests.engine.questions import Answered, Asked, answered
+from tests.engine.wishes import Wish, draw
+
+from plimsoll_estimator import catalogue, gpu_from
+
+ORACLE = Path(__file__).with_name("oracle.py")
+MOST_DRAWN = 40
+"""Wishes drawn for each that is wanted."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A list of arguments, whose wish it is of, and what is expected of the engine."""
+
+    name: str
+    wish: Wish
+    kind: str
+    asked: Asked
+
+
+def drawn(seed: int, release: str, each: int) -> tuple[list[Question], Counter[str]]:
+    """Questions about wishes, drawn until `each` are admitted and `each` refused by the engine's rules; and how many were of which kind."""
+    found: list[Question] = []
+    kinds: Counter[str] = Counter()
+    for number in range(each * MOST_DRAWN):
+        if min(kinds["admitted"], kinds["engine"]) >= each:
+            break
+        wish = draw(seed, number, release)
+        said: Answered = answered(wish)
+        kinds[said.kind] += 1
+        if said.kind in ("admitted", "engine") and kinds[said.kind] > each:
+            continue
+        found += [Question(f"{number}.{place}", wish, said.kind, asked) for place, asked in enumerate(said.asked)]
+    return found, kinds
+
+
+def card(product: str) -> dict[str, Any]:
+    """What a driver says of a product."""
+    gpu = gpu_from(product)
+    major, minor = gpu.compute_capability
+    return {"name": product.replace("-", " "), "major": major, "minor": minor, "total": gpu.total_memory_bytes}
+
+
+def heard(questions: list[Question], python: str) -> dict[str, dict[str, Any]]:
+    """The engine's answers by the questions' names."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in catalogue.names():
+            place = Path(folder) / name
+            place.mkdir(parents=True)
+            config = catalogue.lookup(name)
+            assert config is not None
+            (place / "config.json").write_text(json.dumps(dict(config.as_mapping())))
+        asked = "".join(json.dumps({"id": one.name, "card": card(one.wish.product), "argv": one.asked.argv}) + "\n" for one in questions)
+        done = subprocess.run([python, "-B", str(ORACLE), folder], input=asked, capture_output=True, text=True, check=False)
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    if done.returncode or len(answers) != len(questions):
+        raise RuntimeError(f"{len(answers)} answers to {len(questions)} questions: {done.stderr[-2000:]}")
+    return {answer["id"]: answer for answer in answers}
+
+
+def show(seed: int, number: int, release: str) -> None:
+    """Print a wish and what is said of it."""
+    wish = draw(seed, number, release)
+    said = answered(wish)
+    print(wish.product, json.dumps(wish.manifest["spec"], indent=1))
+    print(said.kind, said.words)
+    for asked in said.asked:
+        print(asked.expects, asked.check, " ".join(asked.argv))
+
+
+def main(arguments: list[str]) -> int:
+    """Draw, ask, compare, print."""
+    if arguments[:1] == ["show"]:
+        show(int(arguments[1]), int(arguments[2]), arguments[3])
+        return 0
+    parser = argparse.ArgumentParser(prog="python -m tests.engine")
+    parser.add_argument("--python", required=True, help="a Python that has the release's CPU build")
+    parser.add_argument("--release", required=True)
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(10**9))
+    parser.add_argument("--each", type=int, default=200)
+    parser.add_argument("--answers", type=Path, help="keep questions and answers here, a line each")
+    chosen = parser.parse_args(arguments)
+    questions, kinds = drawn(chosen.seed, chosen.release, chosen.each)
+    print(f"vLLM {chosen.release}, seed {chosen.seed}: " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()), flush=True)
+    answers = heard(questions, chosen.python)
+    wrong = 0
+    for one in questions:
+        differs = difference(one.asked, answers[one.name])
+        if differs is not None:
+            wrong += 1
+            print(f"{one.name} {one.kind}, {one.wish.product}: {differs}\n    vllm serve {' '.join(one.asked.argv)}")
+    print(f"{len(questions)} lists asked, {wrong} answered otherwise")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,302 @@
+"""What Plimsoll answers to a wish, and what the engine is to be asked about it.
+
+Called by the command and by the small form in CI. Runs Plimsoll's own door: facts, `decide`, rendering. Knows no engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tests.engine.wishes import Wish
+
+from plimsoll_estimator import (
+    Check,
+    EngineArgs,
+    Gpu,
+    InvalidInput,
+    Prepared,
+    ResolvedArgs,
+    Unsupported,
+    gpu_from,
+    prepare,
+    render_args,
+    shape_of,
+)
+from plimsoll_estimator.resolve.config_class import reads
+from plimsoll_estimator.resolve.quantization import stored_by
+from plimsoll_operator.api import EngineSpec, GPUPool, InferenceDeployment, parse_inference_deployment, parse_object
+from plimsoll_operator.capacity import CapacityIndex, pool_manifest
+from plimsoll_operator.decision import decide
+from plimsoll_operator.decision.effort import OutOfTime
+from plimsoll_operator.decision.request.request import read_request
+from plimsoll_operator.facts import Facts, ModelFacts
+from plimsoll_operator.gather import facts_for
+from plimsoll_operator.render import serve_arguments
+from plimsoll_operator.verdict import Admit, Plan, Reason, Reject, Resize, Verdict
+
+MIB = 1 << 20
+OURS = (
+    "is given twice",
+    "is set by the plan",
+    "is set from the spec",
+    "is set in the spec too",
+    "contradicts the spec",
+    "contradicts the value given",
+    "can move GPU memory",
+    "fall back to its V0",
+    "which another flag sets too",
+    "is a task that is not supported yet",
+    "is not used by method",
+    "binds one address",
+)
+"""Ends of sentences by which Plimsoll refuses an argument for reasons of its own; all others are said to be the release's."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One list for the engine, and what Plimsoll says of it: it configures to `resolved`, falls back to V0, or is refused by `check`.
+
+    With `has_state` the engine makes blocks of attention as large as a state, whatever was asked for.
+    """
+
+    argv: tuple[str, ...]
+    expects: str
+    check: str = ""
+    words: str = ""
+    resolved: ResolvedArgs | None = None
+    has_state: bool = False
+
+
+@dataclass(frozen=True)
+class Answered:
+    """Plimsoll's answer to a wish.
+
+    admitted; engine (a rule of the engine's configuration refuses), later (one of its workers), memory, ours (any other refusal);
+    unknown; or apart: the oracle lacks what this model's configuration needs.
+    """
+
+    kind: str
+    words: str
+    asked: tuple[Asked, ...]
+
+
+LATER = {
+    "DtypeUnsupported": "needs compute capability",  # the worker: platforms/cuda.py, check_if_supports_dtype
+    "KvHeadsNotDivisible": "",  # the attention class of the model
+    "QuantizationBlockMismatch": "",  # quantization/utils/fp8_utils.py, as layers are built
+    "QuantizationGroupMismatch": "",  # the method's create_weights
+    "NotDivisible": "",  # distributed/utils.py, as layers are built
+    "TooManyRanksForExperts": "",  # the mixture block of the model
+    "TensorParallelUnsupported": "",  # the Transformers backend, as it builds the model
+    "NoKernels": "",  # the first kernel that is launched
+    "LoraUnsupported": "",  # v1/worker/lora_model_runner_mixin.py, when the model is loaded
+    "LoraVocabularyTooLarge": "",  # lora/layers/logits_processor.py
+    "KvCacheDtypeUnsupported": "",  # the attention layer, and its backend
+    "NoAttentionBackend": "",  # platforms/cuda.py, asked by the attention layer
+    "KvPageSizesDiffer": "",  # v1/core/kv_cache_utils.py, when the cache is planned
+    "UnsupportedAttention": "",  # the attention class of the model
+    "NoAttentionCache": "",  # v1/core/kv_cache_utils.py
+}
+"""Checks that vLLM makes once workers start, with what their words hold where only some do: no configuration can say them."""
+
+
+def is_later(asked: Asked) -> bool:
+    """Whether it is refused by what no configuration looks at."""
+    return asked.check in LATER and LATER[asked.check] in asked.words
+
+
+class World:
+    """A Store of one node with eight GPUs of one product, huge beside them."""
+
+    def __init__(self, product: str) -> None:
+        self.gpu: Gpu = gpu_from(product)
+        index = CapacityIndex(())
+        index.node_event("ADDED", _node(product, -(-self.gpu.total_memory_bytes // MIB)))
+        self.pools = [parse_object(GPUPool, pool_manifest(pool)) for pool in index.pools()]
+
+    def model_profile(self, namespace: str, name: str) -> None:
+        return None
+
+    def cluster_model_profile(self, name: str) -> None:
+        return None
+
+    def model_profiles(self, namespace: str, model: str) -> tuple[()]:
+        return ()
+
+    def cluster_model_profiles(self, model: str) -> tuple[()]:
+        return ()
+
+    def gpu_pools(self) -> list[Any]:
+        return self.pools
+
+    def fit_policies(self) -> tuple[()]:
+        return ()
+
+    def calibrations(self) -> tuple[()]:
+        return ()
+
+    def namespace_labels(self, namespace: str) -> dict[str, str]:
+        return {}
+
+    def uses(self, namespace: str) -> dict[str, Any]:
+        return {}
+
+    def serves_leader_worker_sets(self) -> bool:
+        return True
+
+    def bypass_is_protected(self) -> bool:
+        return False
+
+
+def _node(product: str, memory: int) -> dict[str, Any]:
+    labels = {"nvidia.com/gpu.product": product, "nvidia.com/gpu.count": "8", "nvidia.com/gpu.memory": str(memory)}
+    allocatable = {"cpu": "1900", "memory": "64000Gi", "ephemeral-storage": "64000Gi", "nvidia.com/gpu": "8"}
+    return {
+        "metadata": {"name": "node", "labels": labels},
+        "spec": {},
+        "status": {"allocatable": allocatable, "conditions": [{"type": "Ready", "status": "True"}]},
+    }
+
+
+def answered(wish: Wish) -> Answered:
+    """Plimsoll's answer to a wish, and what the engine is to be asked."""
+    deployment = parse_inference_deployment(wish.manifest)
+    world = World(wish.product)
+    facts = facts_for(deployment, world, applied_plan=None)
+    apart = not_here(facts)
+    if apart is not None:
+        return Answered(kind="apart", words=apart, asked=())
+    verdict = verdict_on(facts)
+    if isinstance(verdict, Admit | Resize):
+        asked = (*_of_the_plan(facts, world.gpu, verdict.plan), *_as_written(facts, world.gpu))
+        return Answered(kind="admitted", words="", asked=asked)
+    asked = _as_written(facts, world.gpu)
+    if isinstance(verdict, Reject):
+        refused = any(one.expects == "refused" for one in asked)
+        by_engine = refused and verdict.reason in (Reason.ENGINE_REFUSES, Reason.INVALID_SPEC)
+        of_memory = verdict.reason in (Reason.INSUFFICIENT_GPU_MEMORY, Reason.INSUFFICIENT_KV_CACHE)
+        later = by_engine and all(is_later(one) for one in asked)
+        kind = "later" if later else "engine" if by_engine else "memory" if of_memory else "ours"
+        return Answered(kind=kind, words=verdict.message, asked=asked if kind != "ours" else ())
+    return Answered(kind="unknown", words=verdict.message, asked=tuple(one for one in asked if one.expects == "V0"))
+
+
+def not_here(facts: Facts) -> str | None:
+    """What the oracle has not of a model: the Python code of its publisher, or the whole of its settings file."""
+    model = facts.model
+    if not isinstance(model, ModelFacts):
+        return None
+    engine = facts.deployment.spec.engine
+    if not reads(model.config.model_type, engine.engine_version):
+        if "--trust-remote-code" in engine.extra_args:
+            return "the checkpoint's own code reads its config, and the catalogue has no code"
+        if not model.as_published:
+            return "the catalogue's copy names another model type than the publisher's file"
+    settings = stored_by(model.config)
+    inner = settings.raw("quantization") if settings is not None else None
+    if isinstance(inner, Mapping) and not {"group_size", "exclude_modules"} & inner.keys():
+        return "the catalogue's copy of the settings file lacks groups and left-out modules"
+    return None
+
+
+def verdict_on(facts: Facts) -> Verdict:
+    """`decide` without looking for offers."""
+
+    def stop() -> None:
+        raise OutOfTime
+
+    try:
+        return decide(facts, at_leisure=stop)
+    except OutOfTime as stopped:
+        if stopped.known is None:
+            raise  # only offers are left out
+        return stopped.known
+
+
+def _of_the_plan(facts: Facts, gpu: Gpu, plan: Plan) -> tuple[Asked, ...]:
+    """The rendered list, and what the plan says it configures to."""
+    ask = read_request(facts.deployment, facts.policy, leader_worker_set=True, draft=facts.draft)
+    names = (
+        "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "enable_expert_parallel", "decode_context_parallel_size",
+        "max_model_len", "max_num_seqs", "max_num_batched_tokens", "dtype", "kv_cache_dtype",
+    )  # fmt: skip
+    told = {name: getattr(plan, name) for name in names}
+    args = replace(ask.args, **told, gpu_memory_utilization=float(plan.gpu_memory_utilization))
+    found = _prepared(facts, args, gpu)
+    assert isinstance(found, Prepared), f"what is admitted is prepared: {found}"
+    argv = tuple(serve_arguments(facts.deployment, plan))
+    return (Asked(argv=argv, expects="resolved", resolved=found.resolved, has_state=_has_state(facts)),)
+
+
+def _has_state(facts: Facts) -> bool:
+    return isinstance(facts.model, ModelFacts) and shape_of(facts.model.config).has_state
+
+
+def _prepared(facts: Facts, args: EngineArgs, gpu: Gpu) -> Prepared | Asked:
+    """What the estimator makes of arguments; a refusal or a doubt as what is expected of the engine, without a list."""
+    assert isinstance(facts.model, ModelFacts)
+    try:
+        found = prepare(facts.model.config, args, gpu, facts.deployment.spec.engine.engine_version)
+    except InvalidInput as error:
+        return Asked(argv=(), expects="ours" if _is_ours(error) else "refused", check=error.field, words=str(error))
+    except Unsupported as doubt:
+        falls = doubt.reason in (Check.ENGINE_FALLS_BACK, Check.ENGINE_FALLS_BACK_FOR_STAGES)
+        return Asked(argv=(), expects="V0" if falls else "unknown", check=str(doubt.reason), words=str(doubt))
+    if isinstance(found, Prepared):
+        return found
+    assert found.reason is not None
+    expects = "unknown" if found.reason.of_memory else "refused"
+    return Asked(argv=(), expects=expects, check=str(found.reason), words=str(found.message))
+
+
+def _is_ours(error: InvalidInput) -> bool:
+    return any(words in str(error) for words in OURS)
+
+
+def _as_written(facts: Facts, gpu: Gpu) -> tuple[Asked, ...]:
+    """The wish's own list, without what a plan adds; nothing where it cannot be written, or where no rule says what comes of it."""
+    if not isinstance(facts.model, ModelFacts):
+        return ()
+    argv = written(facts.deployment)
+    if argv is None:
+        return ()
+    try:
+        args = read_request(facts.deployment, facts.policy, leader_worker_set=True, draft=facts.draft).args
+    except InvalidInput as error:
+        return () if _is_ours(error) else (Asked(argv=argv, expects="refused", check=error.field, words=str(error)),)
+    found = _prepared(facts, args, gpu)
+    if isinstance(found, Asked):
+        return (replace(found, argv=argv),) if found.expects in ("refused", "V0") else ()
+    return (Asked(argv=argv, expects="resolved", resolved=found.resolved, has_state=_has_state(facts)),)
+
+
+def written(deployment: InferenceDeployment) -> tuple[str, ...] | None:
+    """`vllm serve` arguments of the spec alone; None where the release has no flag for one of its fields."""
+    engine = deployment.spec.engine
+    try:
+        return (deployment.spec.model.name, *render_args(_said(engine), engine.engine_version), *engine.extra_args)
+    except InvalidInput:
+        return None
+
+
+def _said(engine: EngineSpec) -> dict[str, Any]:
+    names = (
+        "dtype", "quantization", "kv_cache_dtype", "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size",
+        "decode_context_parallel_size", "max_model_len", "max_num_seqs", "max_num_batched_tokens", "gpu_memory_utilization",
+        "block_size", "enforce_eager", "enable_prefix_caching", "enable_chunked_prefill",
+    )  # fmt: skip
+    said: dict[str, Any] = {name: getattr(engine, name) for name in names}
+    said["enable_expert_parallel"] = engine.expert_parallel
+    if engine.lora is not None:
+        said |= {"enable_lora": True, "max_loras": engine.lora.max_loras, "max_lora_rank": engine.lora.max_lora_rank}
+    if engine.speculative is not None:
+        said |= {
+            "speculative_method": engine.speculative.resolved_method,
+            "speculative_model": engine.speculative.model,
+            "num_speculative_tokens": engine.speculative.num_speculative_tokens,
+        }
+    # What says nothing need not be said: a release may have no flag for it.
+    unsaid = {"decode_context_parallel_size": 1, "enable_expert_parallel": False, "enforce_eager": False}
+    return {name: value for name, value in said.items() if value is not None and not (name in unsaid and value == unsaid[name])}
