@@ -25,18 +25,21 @@ def main(arguments: list[str]) -> int:
     if lacks:
         print(f"plimsoll: {lacks}", file=sys.stderr)
         return 1
+    before = machine.Traces.now()
     try:
         obtain((*FAMILIES, NODE, CONTAINERD))
         prepared = images.obtain()
     except AssetsError as error:
         print(f"plimsoll: {error}", file=sys.stderr)
         return 1
+    for line in (left := before.left_by(machine.Traces.now())):
+        print(f"plimsoll: preparing has left on the machine: {line}", file=sys.stderr)
     handed = {images.PREPARED: json.dumps({name: str(path) for name, path in prepared.items()})}
     environment = {**os.environ, **handed, "PATH": f"{os.environ['PATH']}:/usr/sbin:/sbin"}
     with (cache_root() / "node-store.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # the runtime's store is one process's at a time
         # A list, so that each is run whatever the others say.
-        return max([_in_a_sandbox(command, environment) for command in _commands(arguments)])
+        return max([int(bool(left)), *[_in_a_sandbox(command, environment) for command in _commands(arguments)]])
 
 
 def _commands(arguments: list[str]) -> list[list[str]]:

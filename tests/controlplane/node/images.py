@@ -159,7 +159,10 @@ def _build(dockerfile: Path, context: Path, name: str, archive: Path) -> None:
         if folder.exists() and sum(path.lstat().st_size for path in folder.rglob("*")) > _MOST_LAYERS_BYTES:
             shutil.rmtree(folder)
         folder.mkdir(exist_ok=True)
-        _Buildah(folder).build(dockerfile, context, name, archive)
+        try:
+            _Buildah(folder).build(dockerfile, context, name, archive)
+        finally:  # buildah mounts its storage onto itself, and leaves that
+            subprocess.run(["umount", folder / "root" / "overlay"], capture_output=True, check=False)
 
 
 def handed() -> dict[str, Path]:
