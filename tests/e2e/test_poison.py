@@ -112,6 +112,7 @@ def cores(text: str) -> Json:
 def context_parallel() -> Json:
     manifest = wish("dcp", model="deepseek-ai/DeepSeek-V2-Lite", products=("NVIDIA-H100-80GB-HBM3",))
     manifest["spec"]["engine"] |= {"image": "vllm/vllm-openai:v0.9.2", "tensorParallelSize": 2, "decodeContextParallelSize": 2}
+    manifest["spec"]["engine"]["extraArgs"] = ["--trust-remote-code"]
     return manifest
 
 

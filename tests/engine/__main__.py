@@ -24,6 +24,7 @@ from tests.engine.wishes import Wish, draw
 from plimsoll_estimator import catalogue, gpu_from
 
 ORACLE = Path(__file__).with_name("oracle.py")
+MOST_WORDS = 160
 MOST_DRAWN = 40
 """Wishes drawn for each that is wanted."""
 
@@ -78,6 +79,14 @@ def heard(questions: list[Question], python: str) -> dict[str, dict[str, Any]]:
     return {answer["id"]: answer for answer in answers}
 
 
+def record(release: str, one: Question, answer: dict[str, Any]) -> str:
+    """A question about a wish as it was written, and what the engine answered, as a line of the small form's data."""
+    words = answer.get("refused", {}).get("words", "")
+    told = {"refused": {"where": answer["refused"]["where"], "words": " ".join(words.split())[:MOST_WORDS]}} if words else answer
+    line = {"release": release, "product": one.wish.product, "spec": one.wish.manifest["spec"], "argv": one.asked.argv, **told}
+    return json.dumps({key: value for key, value in line.items() if key != "id"}, separators=(",", ":"))
+
+
 def show(seed: int, number: int, release: str) -> None:
     """Print a wish and what is said of it."""
     wish = draw(seed, number, release)
@@ -98,18 +107,23 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--release", required=True)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**9))
     parser.add_argument("--each", type=int, default=200)
-    parser.add_argument("--answers", type=Path, help="keep questions and answers here, a line each")
+    parser.add_argument("--answers", type=Path, help="add what was agreed on to this file, a line each: the small form's data")
     chosen = parser.parse_args(arguments)
     questions, kinds = drawn(chosen.seed, chosen.release, chosen.each)
     print(f"vLLM {chosen.release}, seed {chosen.seed}: " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()), flush=True)
     answers = heard(questions, chosen.python)
-    wrong = 0
+    wrong, kept = 0, []
     for one in questions:
         differs = difference(one.asked, answers[one.name])
+        if differs is None and not one.asked.of_plan and one.kind in ("admitted", "engine"):
+            kept.append(record(chosen.release, one, answers[one.name]))
         if differs is not None:
             wrong += 1
             print(f"{one.name} {one.kind}, {one.wish.product}: {differs}\n    vllm serve {' '.join(one.asked.argv)}")
     print(f"{len(questions)} lists asked, {wrong} answered otherwise")
+    if chosen.answers is not None:
+        with chosen.answers.open("a") as out:
+            out.writelines(f"{line}\n" for line in kept)
     return 1 if wrong else 0
 
 

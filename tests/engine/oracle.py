@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import copy
 import importlib
 import io
 import json
@@ -63,7 +64,7 @@ class Release:
         where = "parser"
         try:
             with contextlib.redirect_stderr(heard), contextlib.redirect_stdout(heard):
-                given = self.parser.parse_args(self._local(argv))
+                given = copy.deepcopy(self.parser.parse_args(self._local(argv)))  # defaults of the parser are objects that a start alters
                 where = "command"
                 self.command.validate(given)
                 self.command.cmd(given)

@@ -67,6 +67,7 @@ class Asked:
     words: str = ""
     resolved: ResolvedArgs | None = None
     has_state: bool = False
+    of_plan: bool = False
 
 
 @dataclass(frozen=True)
@@ -227,7 +228,7 @@ def _of_the_plan(facts: Facts, gpu: Gpu, plan: Plan) -> tuple[Asked, ...]:
     found = _prepared(facts, args, gpu)
     assert isinstance(found, Prepared), f"what is admitted is prepared: {found}"
     argv = tuple(serve_arguments(facts.deployment, plan))
-    return (Asked(argv=argv, expects="resolved", resolved=found.resolved, has_state=_has_state(facts)),)
+    return (Asked(argv=argv, expects="resolved", resolved=found.resolved, has_state=_has_state(facts), of_plan=True),)
 
 
 def _has_state(facts: Facts) -> bool:

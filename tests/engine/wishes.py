@@ -32,7 +32,7 @@ PRODUCTS = (
     "Tesla-T4",
     "Tesla-V100-SXM2-32GB",
 )
-PRODUCTS_A_SEED = 6
+PRODUCTS_A_SEED = 4
 """Every card is a process of the engine's: a seed has some of them."""
 QUANTIZATION = (
     "fp8",
@@ -72,7 +72,7 @@ NEEDLESS = frozenset(
         "--config", "--model", "--port", "--grpc", "--uds", "--headless", "--chat-template", "--log-config-file", "--tool-parser-plugin",
         "--reasoning-parser-plugin", "--middleware", "--ssl-keyfile", "--ssl-certfile", "--ssl-ca-certs", "--generation-config",
         "--tokenizer", "--tokenizer-mode", "--data-parallel-address", "--hf-token", "--logging-config", "--revision",
-        "--show-hidden-metrics-for-version",
+        "--show-hidden-metrics-for-version", "--grpc-port",
     }
 )  # fmt: skip
 """Flags that read a file or a module which no wish can bring, or that do not end in a server of the usual kind."""
@@ -101,13 +101,11 @@ def draw(seed: int, number: int, release: str) -> Wish:
     if extra:
         engine["extraArgs"] = extra
     spec: dict[str, Any] = {"model": {"name": rng.choice(catalogue.names())}, "engine": engine, "fit": {"minMaxModelLen": 1}}
-    return Wish(number=number, product=product, manifest=_manifest(spec))
+    return Wish(number=number, product=product, manifest=whole(spec))
 
 
-def _manifest(spec: dict[str, Any]) -> dict[str, Any]:
-    length = spec["engine"].get("maxModelLen")
-    if length is not None and length < spec["fit"]["minMaxModelLen"]:
-        spec["fit"].pop("minMaxModelLen")
+def whole(spec: dict[str, Any]) -> dict[str, Any]:
+    """The manifest around a spec."""
     return {"apiVersion": API_VERSION, "kind": "InferenceDeployment", "metadata": {"name": "x", "namespace": "default"}, "spec": spec}
 
 

@@ -113,6 +113,8 @@ def test_fp8_per_channel_is_no_algorithm_before_0_14() -> None:
         # quantization/mxfp4.py: override_quantization_method of GptOssMxfp4Config looks at the checkpoint alone.
         ("openai/gpt-oss-120b", "0.32.0", "torchao", "gpt_oss_mxfp4"),
         ("openai/gpt-oss-20b", "0.20.0", "fp8", "gpt_oss_mxfp4"),
+        # models/deepseek_v41/quant_config.py: override_quantization_method looks at the model type.
+        ("nvidia/DeepSeek-V4-Pro-NVFP4", "0.32.0", "auto_awq", "deepseek_v4_fp8"),
     ],
 )
 def test_a_method_that_claims_its_checkpoints_does_so_whatever_the_argument_says(
@@ -292,3 +294,11 @@ def test_the_refusal_says_what_to_write_and_which_release_reads_it_without() -> 
         resolved(shipped("openbmb/MiniCPM3-4B"), "0.19.1", trust_remote_code=False)
     assert "--trust-remote-code" in str(caught.value)
     assert "vLLM 0.25.0 and later read it by themselves" in str(caught.value)
+
+
+def test_beside_adapters_a_step_holds_every_sequence_with_its_drafts() -> None:
+    """engine/arg_utils.py since 0.11.1: max_num_batched_tokens < max_num_seqs * (num_speculative_tokens + 1)."""
+    given = {"speculative_method": "ngram", "num_speculative_tokens": 7, "max_num_seqs": 256}
+    assert refusal(LLAMA, "0.19.1", **given, max_num_batched_tokens=2047, enable_lora=True) is Check.TOKENS_BELOW_SEQS
+    assert resolved(LLAMA, "0.19.1", **given, max_num_batched_tokens=2048, enable_lora=True).max_num_seqs == 256
+    assert resolved(LLAMA, "0.19.1", **given, max_num_batched_tokens=1024).max_num_seqs == 256

@@ -19,7 +19,15 @@ from plimsoll_estimator.models.register import architecture_of, read
 from plimsoll_estimator.models.releases import check_registered, registered
 from plimsoll_estimator.resolve.batching import batch_sizes, capture_size, in_flight_tokens
 from plimsoll_estimator.resolve.cache_manager import groups_caches
-from plimsoll_estimator.resolve.checks import MOST_RANKS, check_batch, check_limits, check_nodes, check_parallel, positive
+from plimsoll_estimator.resolve.checks import (
+    MOST_RANKS,
+    check_batch,
+    check_drafted_batch,
+    check_limits,
+    check_nodes,
+    check_parallel,
+    positive,
+)
 from plimsoll_estimator.resolve.config_class import check_config_class
 from plimsoll_estimator.resolve.dtypes import resolve_dtype
 from plimsoll_estimator.resolve.engine_core import GONE as V0_GONE
@@ -79,6 +87,7 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
     chunked = args.enable_chunked_prefill is not False or (runner == "generate" and argument_rules(version).always_chunks)
     seqs, tokens = batch_sizes(config, architecture, args, gpu, version, length=length, chunked_prefill=chunked)
     check_batch(seqs, tokens, length, chunked)
+    check_drafted_batch(args, seqs, tokens, version)
     _check_core(shape, args, gpu, dtype, quantization, runner, version)
     eager = bool(args.enforce_eager) or runs_eagerly(config, quantization, version)
     captured = 0 if eager else capture_size(args, architecture, gpu, version, seqs=seqs, tokens=tokens)

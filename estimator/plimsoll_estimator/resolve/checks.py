@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from plimsoll_estimator.argument_table import flag_of
 from plimsoll_estimator.checks import Check
+from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput
 from plimsoll_estimator.resolve.facts import supports_pipeline_parallel, supports_tensor_parallel
@@ -123,4 +124,20 @@ def check_batch(max_num_seqs: int, max_num_batched_tokens: int, max_len: int, ch
         raise EngineRefusal(
             Check.TOKENS_BELOW_CONTEXT,
             f"max_num_batched_tokens ({max_num_batched_tokens}) is smaller than max_model_len ({max_len}) and chunked prefill is off",
+        )
+
+
+def check_drafted_batch(args: EngineArgs, max_num_seqs: int, max_num_batched_tokens: int, version: EngineVersion) -> None:
+    """vLLM engine/arg_utils.py: beside adapters a step must hold every sequence with its drafted tokens."""
+    drafted = args.num_speculative_tokens or 0
+    if (
+        args.enable_lora
+        and drafted
+        and argument_rules(version).holds_drafts_beside_adapters
+        and max_num_batched_tokens < max_num_seqs * (drafted + 1)
+    ):
+        raise EngineRefusal(
+            Check.TOKENS_BELOW_SEQS,
+            f"max_num_batched_tokens ({max_num_batched_tokens}) must hold max_num_seqs ({max_num_seqs}) with {drafted} drafted tokens each"
+            " where adapters are served",
         )

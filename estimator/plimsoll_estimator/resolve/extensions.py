@@ -71,7 +71,7 @@ def check_speculation(shape: Shape, args: EngineArgs, version: EngineVersion, tp
         _check_eagle3_target(shape, version)
     if method == "draft_model" and draft is not None:
         _check_draft_model(shape, draft, version)
-    if draft is not None and method in ("eagle", "eagle3"):
+    if draft is not None and method in ("eagle", "eagle3") and argument_rules(version).names_eagle_classes:
         _check_eagle_class(draft, method, version)
     if draft is not None and method in _WITH_DRAFT:
         # The draft is sharded over as many ranks as the target (draft_tensor_parallel_size), by the same rules.

@@ -82,9 +82,9 @@ def resolve_quantization(
 def _agrees(wanted: str, method: str, settings: HfConfig | None, version: EngineVersion) -> bool:
     if wanted == method or method in _ALIASES.get(wanted, set()):
         return True
-    if method in ("gpt_oss_mxfp4", "inc"):
-        # Their classes take such checkpoints whatever the argument says (quantization/mxfp4.py, quantization/inc.py).
-        return method == "gpt_oss_mxfp4" or (settings is not None and settings.str_or_none("quant_method") == "auto-round")
+    if method in ("gpt_oss_mxfp4", "deepseek_v4_fp8", "inc"):
+        # Their classes take such checkpoints whatever the argument says (override_quantization_method of each).
+        return method != "inc" or (settings is not None and settings.str_or_none("quant_method") == "auto-round")
     named = settings is not None and method.startswith("modelopt") and modelopt_algorithm(settings) != ""
     return named and argument_rules(version).modelopt_overrides
 

@@ -80,6 +80,8 @@ class ArgumentRules:
     """One engine may run on several nodes without Ray (--nnodes)."""
     engines_on_nodes: bool = False
     """Whole engines of data parallelism may (--data-parallel-size-local, -address, -start-rank, --headless: entrypoints/cli/serve.py)."""
+    holds_drafts_beside_adapters: bool = False
+    """With adapters a step must hold every sequence with its drafted tokens (engine/arg_utils.py: create_engine_config)."""
     shards_grouped_queries: bool = False
     """Decode context parallelism takes grouped queries; before, the attention layer had to return the softmax sums that only MLA's did."""
     yarn_keeps_maximum: bool = False
@@ -90,6 +92,8 @@ class ArgumentRules:
     """The largest untied vocabulary with adapters (lora/layers/logits_processor.py)."""
     draft_models: Literal["older core", "refused", "taken"] = "older core"
     """Speculative decoding with a model of its own: first on V0 alone (engine/arg_utils.py), then not yet again (config/speculative.py)."""
+    names_eagle_classes: bool = False
+    """An EAGLE draft's class is called after the draft's own; before, one class served all (transformers_utils/configs/eagle.py)."""
     eagle_in_stages: bool = False
     """EAGLE's drafts run beside pipeline stages; before, a draft had to have them too (config/speculative.py: draft_parallel_config)."""
     draft_modules_in_stages: bool = True
@@ -131,7 +135,7 @@ class ArgumentRules:
 
 _RELEASES: Final = Releases(
     ArgumentRules(),
-    (EngineVersion(0, 9), {"engines_on_nodes": True}),
+    (EngineVersion(0, 9), {"engines_on_nodes": True, "names_eagle_classes": True}),
     (
         EngineVersion(0, 10),
         {
@@ -150,6 +154,7 @@ _RELEASES: Final = Releases(
             "spans_nodes": True,
             "lora_ranks": (1, *ArgumentRules().lora_ranks),
             "shards_grouped_queries": True,
+            "holds_drafts_beside_adapters": True,
             "always_chunks": False,
         },
     ),
