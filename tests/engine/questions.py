@@ -50,6 +50,7 @@ OURS = (
     "is a task that is not supported yet",
     "is not used by method",
     "binds one address",
+    "holds a secret",
 )
 """Ends of sentences by which Plimsoll refuses an argument for reasons of its own; all others are said to be the release's."""
 
