@@ -85,13 +85,13 @@ class ResolvedArgs:
     @property
     def text_only(self) -> bool:
         """Whether every modality that is named is limited to no item, and not videos alone: what sees videos sees images as well."""
-        limits = self.given.limit_mm_per_prompt or {}
-        return bool(limits.keys() - {"video"}) and all(value == 0 for value in limits.values())
+        limits = self.given.limit_mm_per_prompt
+        return bool(limits and limits.keys() - {"video"}) and all(value == 0 for value in (limits or {}).values())
 
     def admits_none(self, *modalities: str) -> bool:
         """Whether the arguments limit every one of these modalities to no item; one that they do not name is admitted."""
-        limits = self.given.limit_mm_per_prompt or {}
-        return all(limits.get(modality) == 0 for modality in modalities)
+        limits = self.given.limit_mm_per_prompt
+        return all(limits.get(modality) == 0 for modality in modalities) if limits else not modalities
 
     @property
     def ranks_per_node(self) -> int:

@@ -6,7 +6,7 @@ images and packages but what the caller states of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from functools import lru_cache
 from typing import Final
 
 from plimsoll_estimator.overhead.releases import OverheadRules, overhead_rules
@@ -22,6 +22,8 @@ _ALWAYS_KNOWN: Final = frozenset({_HOPPER, 100})
 _DATA_CENTRE_BLACKWELL: Final = 10
 _SPELLINGS: Final = frozenset({"fp8", "deepseek_v4_fp8", "compressed-tensors"})
 
+_Linears = tuple[tuple[int, int], ...]
+
 
 def kernel_warm_up_bytes(widths: Widths, resolved: ResolvedArgs, workspace: int = 0) -> int:
     """The most that the warm-up takes at once on one rank; 0 where DeepGEMM does not run.
@@ -32,13 +34,13 @@ def kernel_warm_up_bytes(widths: Widths, resolved: ResolvedArgs, workspace: int 
     rules = overhead_rules(resolved.version)
     if not widths.fp8_blocks or resolved.quantization not in _SPELLINGS or not _runs(resolved, rules):
         return 0
-    found = [0]
+    most = 0
     if resolved.quantization != "compressed-tensors" or rules.deep_gemm_warms_any_spelling:
-        found += (resolved.max_num_batched_tokens * _row_bytes(k, n) for k, n in _linears(widths, resolved))
+        most = resolved.max_num_batched_tokens * _widest_row(widths.columns, widths.rows, resolved.tensor_parallel_size)
     if widths.experts and _warms_experts(resolved, rules):
-        rows, there = expert_rows(widths, resolved), workspace if rules.deep_gemm_in_workspace else 0
-        found += (rows * _row_bytes(k, n) - there for k, n in _experts(widths, resolved))
-    return max(found)
+        there = workspace if rules.deep_gemm_in_workspace else 0
+        most = max(most, expert_rows(widths, resolved) * _widest_expert_row(widths, resolved) - there)
+    return most
 
 
 def _runs(resolved: ResolvedArgs, rules: OverheadRules) -> bool:
@@ -91,14 +93,14 @@ def _row_bytes(k: int, n: int) -> int:
     return k + k // _BLOCK * _SCALE + n * _OUTPUT
 
 
-def _linears(widths: Widths, resolved: ResolvedArgs) -> Iterator[tuple[int, int]]:
-    ranks = resolved.tensor_parallel_size
-    yield from ((k, ceil_div(n, ranks)) for k, n in widths.columns)
-    yield from ((ceil_div(k, ranks), n) for k, n in widths.rows)
+@lru_cache(maxsize=256)
+def _widest_row(columns: _Linears, rows: _Linears, ranks: int) -> int:
+    """The most bytes that a row takes in one of the linears."""
+    divided = ((k, ceil_div(n, ranks)) for k, n in columns), ((ceil_div(k, ranks), n) for k, n in rows)
+    return max((_row_bytes(k, n) for kind in divided for k, n in kind), default=0)
 
 
-def _experts(widths: Widths, resolved: ResolvedArgs) -> Iterator[tuple[int, int]]:
+def _widest_expert_row(widths: Widths, resolved: ResolvedArgs) -> int:
     ranks = 1 if resolved.enable_expert_parallel else resolved.tensor_parallel_size * resolved.data_parallel_size
     width = ceil_div(widths.moe_intermediate_size, ranks)
-    yield widths.hidden_size, 2 * width
-    yield width, widths.hidden_size
+    return max(_row_bytes(widths.hidden_size, 2 * width), _row_bytes(width, widths.hidden_size))

@@ -55,8 +55,10 @@ class Widths(NamedTuple):
 
 def language_alone(shape: Shape, resolved: ResolvedArgs) -> bool:
     """Whether the arguments leave a model nothing but text: every modality that its tower is known to see is limited to no item."""
+    if not resolved.text_only:
+        return False
     blocks = shape.vision.blocks if shape.vision is not None else None
-    return resolved.text_only and (blocks is None or not blocks.sees_video or resolved.admits_none("video"))
+    return blocks is None or not blocks.sees_video or resolved.admits_none("video")
 
 
 def widths_of(shape: Shape, *, text_only: bool, weight_only: bool = False, fp8_blocks: bool = False) -> Widths:

@@ -23,10 +23,12 @@ _MOST_DEEP: Final = 8
 
 def groups_caches(shape: Shape, args: EngineArgs, version: EngineVersion) -> bool:
     """True unless the user, the release or a connector switches it off. Raises EngineRefusal where it is asked for and cannot be."""
-    rules = argument_rules(version)
     asked = args.disable_hybrid_kv_cache_manager
     if asked:
         return False
+    if asked is None and args.kv_transfer_config is None and args.kv_events_config is None and not args.num_speculative_tokens:
+        return True
+    rules = argument_rules(version)
     stops = _stops(shape, args, rules)
     connector = args.kv_transfer_config
     if rules.connector_stops_groups == "always":
