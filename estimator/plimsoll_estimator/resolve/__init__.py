@@ -15,7 +15,7 @@ from plimsoll_estimator.engine_version import NEWEST_KNOWN, OLDEST_KNOWN, Engine
 from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kept import kept_with_config
-from plimsoll_estimator.models.register import architecture_of, read
+from plimsoll_estimator.models.register import architecture_of, find, read
 from plimsoll_estimator.models.releases import check_registered, registered
 from plimsoll_estimator.resolve.batching import batch_sizes, capture_size, in_flight_tokens
 from plimsoll_estimator.resolve.cache_manager import groups_caches
@@ -145,6 +145,7 @@ def _class_of(config: HfConfig, version: EngineVersion) -> str:
     check_config(config)
     architecture = architecture_of(config)
     check_registered(architecture, version)
+    find(config, architecture)  # a class without a record is said to be one, whatever else is wrong with the wish
     return architecture
 
 
