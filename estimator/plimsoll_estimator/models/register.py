@@ -10,7 +10,7 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Final
@@ -109,10 +109,19 @@ def find(config: HfConfig, architecture: str) -> Model:
         inner = records.languages.get(kind)
         if inner is None:
             raise _unsupported(f"no rules for the language model {kind[:_LONGEST_NAME] or 'without a model_type'} behind {architecture}")
-        return found.around(inner)
+        return _around(architecture, kind)
     if kind and kind not in records.claimed and "auto_map" not in config:
         raise _unsupported(f"no rules for the model type {kind[:_LONGEST_NAME]} of {architecture}")
     return found
+
+
+@lru_cache(maxsize=1024)
+def _around(architecture: str, kind: str) -> Model:
+    """The record of a wrapper with the language model of a type inside, both known to the register: made once, not for each config."""
+    records = _records()
+    wrapper = _named(records, architecture)
+    assert isinstance(wrapper, Wrapper), "asked what is no wrapper for what it is around"
+    return wrapper.around(records.languages[kind])
 
 
 def _named(records: _Records, architecture: str) -> Model | Wrapper:

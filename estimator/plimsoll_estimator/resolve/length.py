@@ -71,7 +71,8 @@ def _own_length(config: HfConfig, version: EngineVersion) -> tuple[str, float | 
 
 
 def _derived(text: HfConfig) -> tuple[str, float | None]:
-    found = [(value, key) for key in _KEYS if (value := text.int_or_none(key)) is not None]
+    held = text.as_mapping()
+    found = [(text.int(key), key) for key in _KEYS if held.get(key) is not None]
     if not found:
         return "none", None
     if (own := text.int_or_none("model_max_length")) is not None:
@@ -105,7 +106,7 @@ def _ropes(text: HfConfig) -> list[tuple[str, Mapping[str, Any]]]:
     """(type, values) of each rope configuration: rope_parameters (flat or by layer kind), else rope_scaling."""
     for key in ("rope_parameters", "rope_scaling"):
         value = text.raw(key)
-        if not isinstance(value, Mapping) or not value:
+        if not value or not isinstance(value, Mapping):
             continue
         nested = [v for v in value.values() if isinstance(v, Mapping)]
         entries = nested if nested and len(nested) == len(value) else [value]
