@@ -62,14 +62,9 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
     _check_given(args, version)
     architecture = _class_of(config, version)
     check_kernels(gpu, version, certain=True)
-    for asked in (config, args.speculative_model_config):
-        if asked is not None:
-            check_config_class(asked, args.trust_remote_code, version)
+    _check_config_classes(config, args, version)
     runner = _runner(config, architecture, args)
-    tp = positive("tensor_parallel_size", args.tensor_parallel_size, 1, MOST_RANKS)
-    pp = positive("pipeline_parallel_size", args.pipeline_parallel_size, 1, MOST_RANKS)
-    dp = positive("data_parallel_size", args.data_parallel_size, 1, MOST_RANKS)
-    dcp = positive("decode_context_parallel_size", args.decode_context_parallel_size, 1, MOST_RANKS)
+    tp, pp, dp, dcp, nodes = _sizes(args)
     dtype = resolve_dtype(config, args.dtype, gpu, runner, version)
     quantization = resolve_quantization(
         config, architecture, args.quantization, gpu, version, dtype, allow_deprecated=bool(args.allow_deprecated_quantization)
@@ -79,15 +74,13 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
     shape = read(config, architecture)  # not before: a search asks for many lengths that the config alone refuses
     check_limits(shape, args.limit_mm_per_prompt, version)
     check_parallel(shape, tp, pp, dcp, bool(args.enable_expert_parallel), version)
-    nodes = positive("nnodes", args.nnodes, 1, MOST_RANKS)
     check_nodes(tp, pp, dp, nodes, version)
     check_lora(shape, args, version)
     check_speculation(shape, args, version, tp, pp)
     v2 = _uses_v2_runner(shape, runner, args, quantization, version)
     chunked = args.enable_chunked_prefill is not False or (runner == "generate" and argument_rules(version).always_chunks)
     seqs, tokens = batch_sizes(config, architecture, args, gpu, version, length=length, chunked_prefill=chunked)
-    check_batch(seqs, tokens, length, chunked)
-    check_drafted_batch(args, seqs, tokens, version)
+    _check_batch(args, seqs, tokens, length, chunked, version)
     _check_core(shape, args, gpu, dtype, quantization, runner, version)
     eager = bool(args.enforce_eager) or runs_eagerly(config, quantization, version)
     captured = 0 if eager else capture_size(args, architecture, gpu, version, seqs=seqs, tokens=tokens)
@@ -124,6 +117,30 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
         hybrid_kv_cache_manager=groups_caches(shape, args, version),
         shares_experts=dp > 1 and shape.experts is not None,
     )
+
+
+def _sizes(args: EngineArgs) -> tuple[int, int, int, int, int]:
+    """Tensor, pipeline, data and decode context parallel sizes, and nodes."""
+    return (
+        positive("tensor_parallel_size", args.tensor_parallel_size, 1, MOST_RANKS),
+        positive("pipeline_parallel_size", args.pipeline_parallel_size, 1, MOST_RANKS),
+        positive("data_parallel_size", args.data_parallel_size, 1, MOST_RANKS),
+        positive("decode_context_parallel_size", args.decode_context_parallel_size, 1, MOST_RANKS),
+        positive("nnodes", args.nnodes, 1, MOST_RANKS),
+    )
+
+
+def _check_batch(args: EngineArgs, seqs: int, tokens: int, length: int, chunked: bool, version: EngineVersion) -> None:
+    """Whether sequences, tokens and drafts of a step go together."""
+    check_batch(seqs, tokens, length, chunked)
+    check_drafted_batch(args, seqs, tokens, version)
+
+
+def _check_config_classes(config: HfConfig, args: EngineArgs, version: EngineVersion) -> None:
+    """Whether the release reads the config, and the draft's."""
+    check_config_class(config, args.trust_remote_code, version)
+    if args.speculative_model_config is not None:
+        check_config_class(args.speculative_model_config, args.trust_remote_code, version)
 
 
 def _check_core(
