@@ -1,5 +1,6 @@
 """Guards of the repository layout: the two source roots are folders, never packages, so that `operator` stays the stdlib's."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -56,3 +57,14 @@ def test_no_test_module_leans_on_another() -> None:
 def test_no_module_is_longer_than_what_one_reads_at_a_sitting(folder: str) -> None:
     lines = {path.relative_to(ROOT).as_posix(): len(path.read_text("utf-8").splitlines()) for path in ROOT.glob(f"{folder}/**/*.py")}
     assert not {path: count for path, count in lines.items() if count > 400}
+
+
+@pytest.mark.parametrize("folder", ["operator", "estimator"])
+def test_no_function_is_longer_than_a_screen(folder: str) -> None:
+    long = {
+        f"{path.relative_to(ROOT).as_posix()}: {node.name}": node.end_lineno - node.lineno + 1
+        for path in ROOT.glob(f"{folder}/**/*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno is not None and node.end_lineno - node.lineno >= 60
+    }
+    assert not long
