@@ -258,3 +258,18 @@ def test_a_policy_that_is_gone_is_told_nothing_and_is_not_tried_again(caplog: py
     found = kube.get(FIT_POLICIES, "", "gone")
     assert found is not None
     assert found["status"]["conditions"][0]["reason"] == "Accepted", "one of the same name is told"
+
+
+def test_a_private_image_that_an_earlier_release_took_by_its_tag_keeps_its_pods_and_is_told_to_name_its_version() -> None:
+    made = world()
+    made.wish("chat", model=LLAMA, maxModelLen=8192)
+    made.settle()
+    child = made.one(DEPLOYMENTS, "chat")
+    old = made.one(INFERENCE_DEPLOYMENTS, "chat")
+    stored = {**old["spec"], "engine": {**old["spec"]["engine"], "image": "registry.example/team/vllm:v0.19.0"}}
+    made.kube.replace(INFERENCE_DEPLOYMENTS, {**old, "spec": stored})
+    made.controller = Controller(made.kube, decide, identity="newer")
+    made.settle()
+    assert made.one(DEPLOYMENTS, "chat")["spec"] == child["spec"]
+    status = made.one(INFERENCE_DEPLOYMENTS, "chat")["status"]
+    assert any("version" in row["message"] for row in status["conditions"])
