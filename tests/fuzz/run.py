@@ -26,7 +26,7 @@ from tests.e2e.installation import Installation
 from tests.fuzz.honest import Honest
 from tests.fuzz.journal import Journal, bugs, percentile, refused_writes, tracebacks
 from tests.fuzz.tenants import ATTACKERS, FUZZ_NODES, HONEST, MERGE, Administrator, Api, Attacker, path_of
-from tests.fuzz.watching import LIMIT_MIB, PROGRAMS, Watch, allowed
+from tests.fuzz.watching import LIMIT_MIB, PROGRAMS, Watch
 
 Json = Any
 V100 = Gpu(product="Tesla-V100-SXM2-16GB", memory_mib=16384, family="volta", compute=(7, 0))
@@ -221,11 +221,11 @@ class Run:
         for program in PROGRAMS:
             if self.watch.restarts[program]:
                 self.problems.append(f"{program} was restarted {self.watch.restarts[program]} times without being asked to")
-        for program, warm, late, most in self.watch.growth():
-            if late > allowed(warm):
-                self.problems.append(f"{program} grew from {warm:.0f} MiB after its warm-up to {late:.0f} MiB")
-            if most > LIMIT_MIB[program]:
-                self.problems.append(f"{program} reached {most:.0f} MiB; the chart allows {LIMIT_MIB[program]}")
+        for one in self.watch.growth():
+            if one.late > one.allowed:
+                self.problems.append(f"{one.program} grew from {one.warm:.0f} MiB after its warm-up to {one.late:.0f} MiB")
+            if one.most > LIMIT_MIB[one.program]:
+                self.problems.append(f"{one.program} reached {one.most:.0f} MiB; the chart allows {LIMIT_MIB[one.program]}")
         log = self.installation.log("controller")
         for what, names in bugs(log).items():
             namespace, _, name = names[0].rpartition("/")
@@ -253,9 +253,11 @@ class Run:
                     f"  {key}: {len(times)}, p50 {percentile(times, 0.5) * 1000:.0f} ms, p99 {percentile(times, 0.99) * 1000:.0f} ms, "
                     f"longest {slowest.seconds:.2f} s (#{slowest.number})"
                 )
-        for program, warm, late, most in self.watch.growth():
-            course = " ".join(f"{mib:.0f}" for mib in self.watch.course(program))
-            lines.append(f"{program}: {warm:.0f} MiB after warm-up, {late:.0f} at the end, {most:.0f} at most; over the last life {course}")
+        for one in self.watch.growth():
+            course = " ".join(f"{mib:.0f}" for mib in self.watch.course(one.program))
+            sizes = f"{one.warm:.0f} MiB after warm-up, {one.late:.0f} at the end, {one.most:.0f} at most"
+            kept = f"answers kept {one.warm_kept:.0f} and {one.late_kept:.0f} of it"
+            lines.append(f"{one.program}: {sizes}, {kept}; over the last life {course}")
         for program in PROGRAMS:
             longest, busy = max(self.watch.probes[program], default=0.0), self.watch.busy(program)
             wanted = self.watch.wanted[program]

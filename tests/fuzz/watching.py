@@ -25,19 +25,37 @@ Json = Any
 PROGRAMS = ("webhook", "controller")
 HANG_S = 30.0  # the chart's liveness probes: three looks, ten seconds apart
 LIMIT_MIB = {"webhook": 512, "controller": 1024}  # the chart's limits
-GROWTH_MIB, GROWTH_SHARE = 64.0, 0.10  # answers kept with the catalogue's configs fill up to their bound: 41 MiB seen, level at the end
+GROWTH_MIB, GROWTH_SHARE = 32.0, 0.10  # beside what the memories of answers say that they keep, each within its budget
 AFTERWARDS_S = 10.0  # what has waited for a new one is decided within this time
 TAKE_OVER_S = 40.0  # the lease runs out after 15 s
 
 
 @dataclass(kw_only=True)
 class Sample:
-    """Resident memory of one program at one time of one of its lives."""
+    """Resident memory of one program at one time of one of its lives, and what of it its memories of answers say they keep."""
 
     at: float
     life: int
     mib: float
+    kept_mib: float
     cpu_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Growth:
+    """MiB of a program after its warm-up, at its end and at most; and what its memories of answers said that they kept."""
+
+    program: str
+    warm: float
+    late: float
+    most: float
+    warm_kept: float
+    late_kept: float
+
+    @property
+    def allowed(self) -> float:
+        """Up to how many MiB it may be at its end: memories fill up to their budgets, nothing else grows."""
+        return self.warm + max(0.0, self.late_kept - self.warm_kept) + max(GROWTH_MIB, self.warm * GROWTH_SHARE)
 
 
 @dataclass(kw_only=True)
@@ -86,7 +104,8 @@ class Watch:
         with contextlib.suppress(OSError):
             life = self.restarts[program] + self.wanted[program]
             mib, cpu_s = _resident(child.pid), _cpu_seconds(child.pid)
-            self.samples[program].append(Sample(at=self.journal.now(), life=life, mib=mib, cpu_s=cpu_s))
+            kept_mib = self.gauge("plimsoll_remembered_bytes", program) / (1 << 20)
+            self.samples[program].append(Sample(at=self.journal.now(), life=life, mib=mib, kept_mib=kept_mib, cpu_s=cpu_s))
         began = time.monotonic()
         if self._healthy(program):
             self._answered[program] = time.monotonic()
@@ -163,10 +182,10 @@ class Watch:
         except OSError:
             return False
 
-    def gauge(self, name: str, **labels: str) -> float:
-        """Return the sum of the controller's series of this name and these labels."""
+    def gauge(self, name: str, program: str = "controller", **labels: str) -> float:
+        """Return the sum of a program's series of this name and these labels."""
         total = 0.0
-        for line in self.installation.metrics("controller").splitlines():
+        for line in self.installation.metrics(program).splitlines():
             if line.startswith((f"{name} ", f"{name}{{")) and all(f'{key}="{value}"' in line for key, value in labels.items()):
                 total += float(line.rsplit(" ", 1)[1])
         return total
@@ -181,19 +200,20 @@ class Watch:
         last = [one.mib for one in self.samples[program] if one.life == self.samples[program][-1].life]
         return last[:: max(1, len(last) // 12)]
 
-    def growth(self) -> Iterator[tuple[str, float, float, float]]:
-        """Of the last life of each program: its name, MiB after the warm-up, MiB at the end, and the highest of all lives."""
+    def growth(self) -> Iterator[Growth]:
+        """Of the last life of each program."""
         for program, samples in self.samples.items():
             last = [one for one in samples if one.life == samples[-1].life]
             if len(last) >= 8:
-                warm = [one.mib for one in last[len(last) // 3 : len(last) * 2 // 3]]
-                late = [one.mib for one in last[-len(last) // 6 :]]
-                yield program, percentile(warm, 0.5), percentile(late, 0.5), max(one.mib for one in samples)
-
-
-def allowed(warm: float) -> float:
-    """Return up to how many MiB a program may be at the end that had `warm` after its warm-up."""
-    return warm + max(GROWTH_MIB, warm * GROWTH_SHARE)
+                warm, late = last[len(last) // 3 : len(last) * 2 // 3], last[-len(last) // 6 :]
+                yield Growth(
+                    program=program,
+                    warm=percentile([one.mib for one in warm], 0.5),
+                    late=percentile([one.mib for one in late], 0.5),
+                    most=max(one.mib for one in samples),
+                    warm_kept=percentile([one.kept_mib for one in warm], 0.5),
+                    late_kept=percentile([one.kept_mib for one in late], 0.5),
+                )
 
 
 def _resident(pid: int) -> float:
