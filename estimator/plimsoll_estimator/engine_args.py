@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Final
 
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
+
+_EAGLE: Final = frozenset({"eagle", "eagle3"})
+_OF_MODULES: Final = "mtp"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +74,27 @@ class EngineArgs:
     def hashable(self) -> bool:
         """Whether answers may be remembered by these arguments: none of them is a mapping."""
         return self.limit_mm_per_prompt is None and self.kv_events_config is None and self.kv_transfer_config is None
+
+    @property
+    def drafts_by(self) -> str:
+        """The method of speculative decoding where tokens are drafted: as given, else by the draft where one is, else by modules."""
+        return self.speculative_method or ("draft_model" if self.speculative_model_config is not None else _OF_MODULES)
+
+    @property
+    def drafts_by_modules(self) -> bool:
+        """Whether that is a model's own prediction modules: `mtp`, or of older releases such as `deepseek_mtp`."""
+        method = self.drafts_by
+        return method == _OF_MODULES or method.endswith(f"_{_OF_MODULES}")
+
+    @property
+    def drafts_by_model(self) -> bool:
+        """Whether that is a checkpoint of its own, which has a cache of its own."""
+        return self.drafts_by == "draft_model" or self.drafts_by_eagle
+
+    @property
+    def drafts_by_eagle(self) -> bool:
+        """Whether that is a head of EAGLE's, which reads the target's hidden states."""
+        return self.drafts_by in _EAGLE
 
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> EngineArgs:

@@ -55,10 +55,10 @@ def _remembered(config: HfConfig, seen: tuple[object, ...]) -> tuple[RankWeights
 def draft_weights_bytes(resolved: ResolvedArgs) -> int:
     """Bytes of a separate draft model on each rank of the last stage, which vLLM loads beside the target; 0 without one.
 
-    Prediction modules inside the target's own checkpoint (mtp) are counted with the target. Raises as `weights_per_stage` does.
+    Prediction modules are counted with the target, whichever checkpoint they are read from. Raises as `weights_per_stage` does.
     """
     config = resolved.given.speculative_model_config
-    if config is None or not resolved.num_speculative_tokens or resolved.given.speculative_method == "mtp":
+    if config is None or not resolved.num_speculative_tokens or resolved.given.drafts_by_modules:
         return 0
     architecture = architecture_of(config)
     draft = replace(

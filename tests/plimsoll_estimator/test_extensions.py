@@ -12,6 +12,7 @@ from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.resolve import resolve
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
+MIMO = "XiaomiMiMo/MiMo-7B-Base"
 H100 = gpu_from("NVIDIA-H100-80GB-HBM3")
 
 
@@ -85,3 +86,20 @@ def test_adapters_are_captured_beside_the_plain_graphs_and_drafts_with_theirs():
     assert pool(enable_lora=True) == pytest.approx(2 * plain, abs=2)
     assert pool(**drafted("draft_model")) > pool(**drafted("ngram", model=None)) >= plain
     assert pool(enable_lora=True, enforce_eager=True) == 0
+
+
+@pytest.mark.parametrize("method", ["mtp", "mimo_mtp"])
+def test_prediction_modules_are_counted_once_whichever_checkpoint_they_are_read_from(method):
+    def loaded(**args):
+        found = estimate(catalogue.lookup(MIMO), EngineArgs(max_model_len=4096, **args), H100, EngineVersion.parse("0.19.0"))
+        return found.ranks[0].weights_bytes
+
+    alone = loaded(**drafted(method, tokens=1, model=None))
+    assert alone > loaded()
+    assert loaded(**drafted(method, tokens=1, model=MIMO)) == alone
+
+
+@pytest.mark.parametrize("version", ["0.19.0", "0.28.0"])
+def test_a_draft_whose_method_nobody_names_is_a_draft_model_in_every_rule(version):
+    unnamed, named = (asked(LLAMA, version, **drafted(method)) for method in (None, "draft_model"))
+    assert (unnamed.async_scheduling, unnamed.max_in_flight_tokens) == (named.async_scheduling, named.max_in_flight_tokens)

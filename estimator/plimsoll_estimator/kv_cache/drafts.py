@@ -16,23 +16,21 @@ from plimsoll_estimator.models.register import shape_of
 from plimsoll_estimator.resolved import ResolvedArgs
 
 WITHOUT_CACHE: Final = frozenset({"ngram", "ngram_gpu", "suffix", "medusa", "mlp_speculator"})
-WITH_MODEL: Final = frozenset({"eagle", "eagle3", "draft_model"})
 
 
 def draft_layers(needs: ModelNeeds, resolved: ResolvedArgs, rules: PlannerRules) -> tuple[tuple[Need, ...], ...]:
     """Layers the drafts add; none without speculative tokens. Raises Unsupported for a method without a rule."""
     if resolved.num_speculative_tokens == 0:
         return ()
-    method, draft = resolved.given.speculative_method, resolved.given.speculative_model_config
-    if method is None:
-        method = "draft_model" if draft is not None else "mtp"
+    given = resolved.given
+    method, draft = given.drafts_by, given.speculative_model_config
     if method in WITHOUT_CACHE:
         return ()
-    if method == "mtp" or method.endswith("_mtp"):
+    if given.drafts_by_modules:
         if not needs.predictions:
             raise Unsupported(Check.SPECULATIVE_METHOD, f"{method}: the model has no prediction modules with a KV-cache rule")
         return needs.predictions
-    if method in WITH_MODEL and draft is not None:
+    if given.drafts_by_model and draft is not None:
         drafted = model_needs(shape_of(draft), resolved, rules)
         if drafted.state is not None:
             raise Unsupported(Check.SPECULATIVE_METHOD, "no KV-cache rule for a draft model with recurrent state")

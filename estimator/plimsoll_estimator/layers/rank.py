@@ -122,10 +122,7 @@ class Rank:
     @property
     def drafts_by_mtp(self) -> bool:
         """Whether this rank also loads the model's own multi-token-prediction layers as the speculative draft."""
-        given = self.resolved.given
-        if not self.last or self.resolved.num_speculative_tokens < 1 or given.speculative_model_config is not None:
-            return False
-        return given.speculative_method is None or "mtp" in given.speculative_method
+        return self.last and self.resolved.num_speculative_tokens > 0 and self.resolved.given.drafts_by_modules
 
     def _place(self, n_bytes: int) -> None:
         """What torch's caching allocator counts beyond a tensor's size, part of "Model loading took".

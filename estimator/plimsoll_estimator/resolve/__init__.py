@@ -252,7 +252,5 @@ def _async_scheduling(args: EngineArgs, runner: str, pp: int, v2: bool, version:
         return False
     if v2 and rules.schedules_async_by_runner:
         return True
-    method = args.speculative_method or "mtp"
-    modules = method == "mtp" or method.endswith("_mtp")
-    drafts = not args.num_speculative_tokens or modules or method in rules.schedules_drafts_async
+    drafts = not args.num_speculative_tokens or args.drafts_by_modules or args.drafts_by in rules.schedules_drafts_async
     return drafts and (pp == 1 or rules.schedules_stages_async)

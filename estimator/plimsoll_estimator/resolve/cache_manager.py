@@ -54,7 +54,7 @@ def _stops(shape: Shape, args: EngineArgs, rules: ArgumentRules) -> bool:
     """Events of the cache, and EAGLE beside attention in chunks."""
     if args.kv_events_config is not None and rules.events_stop_groups:
         return True
-    eagle = bool(args.num_speculative_tokens) and (args.speculative_method or "") in ("eagle", "eagle3")
+    eagle = bool(args.num_speculative_tokens) and args.drafts_by_eagle
     return eagle and rules.eagle_stops_chunks and any(isinstance(one, Attention) and one.seen == "chunked" for one in shape.mixers)
 
 

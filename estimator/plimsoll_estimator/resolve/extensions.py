@@ -20,8 +20,7 @@ from plimsoll_estimator.resolve.facts import interface
 from plimsoll_estimator.resolve.releases import argument_rules
 from plimsoll_estimator.shape import Shape
 
-_RULED: Final = frozenset({"ngram", "ngram_gpu", "suffix", "eagle", "eagle3", "draft_model"})
-_WITH_DRAFT: Final = frozenset({"eagle", "eagle3", "draft_model"})
+_WITHOUT_MODEL: Final = frozenset({"ngram", "ngram_gpu", "suffix"})
 
 
 def check_lora(shape: Shape, args: EngineArgs, version: EngineVersion) -> None:
@@ -55,36 +54,35 @@ def check_speculation(shape: Shape, args: EngineArgs, version: EngineVersion, tp
     tokens, draft = args.num_speculative_tokens or 0, args.speculative_model_config
     if not tokens:
         return
-    method = args.speculative_method or ("draft_model" if draft is not None else "mtp")
-    mtp = method == "mtp" or method.endswith("_mtp")
+    method = args.drafts_by
     if interface("speculative_methods", method, version) is False:
         raise EngineRefusal(Check.SPECULATIVE_METHOD_UNSUPPORTED, f"vLLM {version} has no speculative method {method}")
-    if not mtp and method not in _RULED:
+    if not args.drafts_by_modules and not args.drafts_by_model and method not in _WITHOUT_MODEL:
         raise Unsupported(Check.SPECULATIVE_METHOD, f"no memory rule for speculative method {method}")
-    if method in _WITH_DRAFT and draft is None:
+    if args.drafts_by_model and draft is None:
         raise EngineRefusal(Check.SPECULATIVE_MODEL_MISSING, f"speculative method {method} needs a draft model")
     if pp > 1:
-        _check_stages(method, version)
-    if mtp:
+        _check_stages(args, version)
+    if args.drafts_by_modules:
         _check_modules(shape, tokens, method)
     if method == "eagle3":
         _check_eagle3_target(shape, version)
     if method == "draft_model" and draft is not None:
         _check_draft_model(shape, draft, version)
-    if draft is not None and method in ("eagle", "eagle3") and argument_rules(version).names_eagle_classes:
+    if draft is not None and args.drafts_by_eagle and argument_rules(version).names_eagle_classes:
         _check_eagle_class(draft, method, version)
-    if draft is not None and method in _WITH_DRAFT:
+    if draft is not None and args.drafts_by_model:
         # The draft is sharded over as many ranks as the target (draft_tensor_parallel_size), by the same rules.
         check_parallel(shape_of(draft), tp, 1, 1, False, version)
 
 
-def _check_stages(method: str, version: EngineVersion) -> None:
+def _check_stages(args: EngineArgs, version: EngineVersion) -> None:
     """A draft had to run in as many stages as its target, and these classes have none."""
     rules = argument_rules(version)
-    eagle, modules = method in ("eagle", "eagle3"), method == "mtp" or method.endswith("_mtp")
-    if (eagle and not rules.eagle_in_stages) or (modules and not rules.draft_modules_in_stages):
+    if (args.drafts_by_eagle and not rules.eagle_in_stages) or (args.drafts_by_modules and not rules.draft_modules_in_stages):
         raise EngineRefusal(
-            Check.PIPELINE_PARALLEL_UNSUPPORTED, f"pipeline parallelism is not supported for drafts of method {method} in vLLM {version}"
+            Check.PIPELINE_PARALLEL_UNSUPPORTED,
+            f"pipeline parallelism is not supported for drafts of method {args.drafts_by} in vLLM {version}",
         )
 
 
