@@ -224,8 +224,9 @@ def main() -> None:
     with contextlib.suppress(ImportError):
         importlib.import_module(WITHOUT_FLASHINFER).has_flashinfer = lambda: False
     _workspace()
-    registry: types.ModuleType = importlib.import_module("vllm.model_executor.models.registry")
-    registry._run_in_subprocess = lambda asked: asked()  # type: ignore[attr-defined]
+    import vllm.model_executor.models.registry as registry
+
+    registry._run_in_subprocess = lambda asked: asked()
     for question in questions:
         print(json.dumps({"id": question["id"], **answer(folder, question)}), flush=True)
 

@@ -130,7 +130,7 @@ def count_cards() -> None:
     """After vLLM is imported: whoever took the function that counts cards by its name has one that asks a driver."""
     for name, module in list(sys.modules.items()):
         if name.startswith("vllm") and "cuda_device_count_stateless" in vars(module):
-            module.cuda_device_count_stateless = lambda: CARDS  # type: ignore[attr-defined]
+            module.__dict__.update(cuda_device_count_stateless=lambda: CARDS)
 
 
 def _stand_in_for_operators() -> None:

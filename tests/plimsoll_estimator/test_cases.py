@@ -5,25 +5,12 @@ import json
 from typing import Any
 
 import pytest
+from tests.plimsoll_estimator.overhead_models import model
 
 from plimsoll_estimator.cases import answer_case, run_cases
 from plimsoll_estimator.hf_config import HfConfig
 
-LLAMA = {
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "vocab_size": 128256,
-    "max_position_embeddings": 131072,
-    "torch_dtype": "bfloat16",
-    "tie_word_embeddings": False,
-    "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 8192},
-}
+LLAMA = model(tie_word_embeddings=False, rope_scaling={"rope_type": "llama3", "factor": 8.0, "original_max_position_embeddings": 8192})
 H100 = {"product": "NVIDIA-H100-80GB-HBM3", "total_memory_bytes": 85029615043}
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.plimsoll_estimator.overhead_models import model
 
 from plimsoll_estimator.cases import answer_case
 from plimsoll_estimator.engine_args import EngineArgs
@@ -16,20 +17,7 @@ from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.resolved import Estimate
 
 GIB = 1 << 30
-LLAMA: dict[str, Any] = {
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "hidden_size": 4096,
-    "intermediate_size": 14336,
-    "num_hidden_layers": 32,
-    "num_attention_heads": 32,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "vocab_size": 128256,
-    "max_position_embeddings": 131072,
-    "torch_dtype": "bfloat16",
-    "tie_word_embeddings": False,
-}
+LLAMA = model(tie_word_embeddings=False)
 H100, L4 = "NVIDIA-H100-80GB-HBM3", "NVIDIA-L4"
 
 

@@ -9,6 +9,7 @@ import importlib
 import zipfile
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -73,12 +74,12 @@ def files_of(tools: ModuleType) -> dict[str, str]:
     }
 
 
-def asked(tools: ModuleType, work: Path, version: str = NEWEST, wheel: Path | None = None) -> object:
+def asked(tools: ModuleType, work: Path, version: str = NEWEST, wheel: Path | None = None) -> Any:
     return tools.Asked(version, wheel, None, work, kernels=False)
 
 
-def findings(report: object) -> list[str]:
-    return [line for found in report.findings.values() for line in found]  # type: ignore[attr-defined]
+def findings(report: Any) -> list[str]:
+    return [line for found in report.findings.values() for line in found]
 
 
 def test_a_known_release_that_the_tables_know_is_accounted_for(

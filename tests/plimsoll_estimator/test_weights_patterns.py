@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
 import pytest
@@ -132,7 +133,7 @@ class Counted(str):
 
     asked = 0
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[str]:
         for char in str.__iter__(self):
             self.asked += 1
             yield char

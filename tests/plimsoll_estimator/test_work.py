@@ -30,7 +30,8 @@ MOST_STEPS = 3_000_000
 def config_of(name: str, **changes: Any) -> dict[str, Any]:
     found = catalogue.lookup(name)
     assert found is not None
-    return json.loads(json.dumps(dict(found.as_mapping()))) | changes  # type: ignore[no-any-return]
+    written: dict[str, Any] = json.loads(json.dumps(dict(found.as_mapping())))
+    return written | changes
 
 
 def cost(config: dict[str, Any], args: EngineArgs | None = None, release: EngineVersion = RELEASE) -> int:

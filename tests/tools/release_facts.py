@@ -233,7 +233,7 @@ def bare(node: ast.AST) -> str:
     for part in ast.walk(node):
         body = getattr(part, "body", None)
         if isinstance(body, list) and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
-            part.body = body[1:]  # type: ignore[attr-defined]
+            del body[0]
     return ast.dump(node)
 
 

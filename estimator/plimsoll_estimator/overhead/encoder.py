@@ -57,7 +57,7 @@ def encoder_peak_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
 
 
 def output_tokens(widths: Widths, resolved: ResolvedArgs) -> int:
-    """Tokens of the largest item that the profile run encodes; 0 where it is no more than a batch."""
+    """Tokens of the largest item that the profile run encodes; 0 for a tower without a rule that merges no patches."""
     if widths.tower is not None:
         return _widest(widths.tower.largest, resolved).tokens
     return ITEM_TOKENS if widths.merges_patches else 0
