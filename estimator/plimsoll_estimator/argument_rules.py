@@ -32,7 +32,7 @@ class _Pair:
 
     def holds(self, version: EngineVersion) -> bool:
         """Whether the release has the rule."""
-        return self.since <= version and (self.before is None or version < self.before)
+        return version.within(self.since, self.before)
 
 
 _PAIRS: Final = (
@@ -71,7 +71,7 @@ _WORDS: Final = (
 def _check_words(said: Mapping[str, GivenArgument], version: EngineVersion) -> None:
     for row in _WORDS:
         item = said.get(row.flag)
-        if item is None or item.key_path or version < row.since or (row.before is not None and version >= row.before):
+        if item is None or item.key_path or not version.within(row.since, row.before):
             continue
         other = next((value for value in item.values if value not in row.words), None)
         if other is not None:

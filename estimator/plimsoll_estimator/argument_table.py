@@ -48,7 +48,7 @@ class ArgumentRow:
 
     def holds(self, version: EngineVersion) -> bool:
         """Whether the row describes this release. A release between two known ones is spelled as the older."""
-        return self.since <= version and (self.before is None or version < self.before)
+        return version.within(self.since, self.before)
 
 
 class Spelling(NamedTuple):
@@ -163,7 +163,7 @@ def _listed(flag: str, place: int) -> tuple[str, ...]:
 
 
 def _within(version: EngineVersion, spans: Iterable[Span]) -> bool:
-    return any(since <= version and (before is None or version < before) for since, before in spans)
+    return any(version.within(since, before) for since, before in spans)
 
 
 @cache
@@ -179,7 +179,7 @@ def bounds_of(flag: str, version: EngineVersion) -> Mapping[str, float]:
     """What the release's configuration asks of the number: `ge`, `gt`, `le`, `lt`; empty where it asks nothing."""
     known = releases()[_place(version)]
     rows = _bounds().get(flag, ())
-    return next((bounds for since, before, bounds in rows if since <= known and (before is None or known < before)), {})
+    return next((bounds for since, before, bounds in rows if known.within(since, before)), {})
 
 
 def releases_of_value(flag: str, value: str) -> str:

@@ -40,6 +40,10 @@ class EngineVersion(NamedTuple):
         """Whether this is an earlier one: 0.24.0 is not before 0.24."""
         return self < (major, minor, patch, fix)
 
+    def within(self, since: EngineVersion, before: EngineVersion | None) -> bool:
+        """Whether this is `since` or later and, where something ended, earlier than `before`: how every table writes a span of releases."""
+        return since <= self and (before is None or self < before)
+
     @property
     def minor_key(self) -> tuple[int, int]:
         """(major, minor), the grain at which rules change."""

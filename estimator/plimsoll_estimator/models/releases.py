@@ -41,7 +41,7 @@ def releases_with(architecture: str) -> str:
 
 def _others(architecture: str, version: EngineVersion) -> str:
     spans = _table().get(architecture)
-    if spans is None or any(version >= since and (before is None or version < before) for since, before in spans):
+    if spans is None or any(version.within(since, before) for since, before in spans):
         return ""
     if architecture in _STILL_BUILT and version >= spans[0][0]:
         return ""
@@ -50,7 +50,7 @@ def _others(architecture: str, version: EngineVersion) -> str:
 
 def registered_in(architecture: str, version: EngineVersion) -> bool:
     """Whether the release itself has a class of this name."""
-    return any(version >= since and (before is None or version < before) for since, before in _table().get(architecture, ()))
+    return any(version.within(since, before) for since, before in _table().get(architecture, ()))
 
 
 def registered(architecture: str) -> bool:

@@ -39,7 +39,7 @@ def check_config_class(config: HfConfig, trusts_code: bool | None, version: Engi
 
 def reads(kind: str, version: EngineVersion) -> bool:
     """Whether the release has a class for a model type. A release newer than the newest known has what that one has."""
-    return any(since <= version and (before is None or version < before) for since, before in _spans().get(kind, ()))
+    return any(version.within(since, before) for since, before in _spans().get(kind, ()))
 
 
 @cache

@@ -81,7 +81,7 @@ def interface(table: str, name: str, version: EngineVersion) -> bool | None:
         return False if version <= NEWEST_KNOWN else None
     if version < parse(pairs[0][0]):
         return False
-    return True if any(parse(since) <= version and (before is None or version < parse(before)) for since, before in pairs) else None
+    return True if any(version.within(parse(since), parse(before) if before else None) for since, before in pairs) else None
 
 
 @cache

@@ -36,12 +36,7 @@ def method_of(name: str, version: EngineVersion) -> QuantizationMethod | None:
 @lru_cache(maxsize=64)
 def methods_of(version: EngineVersion) -> dict[str, QuantizationMethod]:
     """All methods of a release by name, sorted."""
-    return {
-        name: row
-        for name, rows in sorted(_table().items())
-        for row in rows
-        if row.since <= version and (row.before is None or version < row.before)
-    }
+    return {name: row for name, rows in sorted(_table().items()) for row in rows if version.within(row.since, row.before)}
 
 
 @cache
