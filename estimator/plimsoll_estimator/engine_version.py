@@ -10,7 +10,9 @@ from typing import Final, NamedTuple
 
 from plimsoll_estimator.errors import InvalidInput
 
-_PATTERN: Final = re.compile(r"v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(?:\.(\d{1,4}))?(?:\.?(?:post|rc|dev)\d{1,6})*(?:[+-][\w.+-]{0,64})?")
+_PATTERN: Final = re.compile(
+    r"(?a)v?(\d{1,4})\.(\d{1,4})(?:\.(\d{1,4}))?(?:\.(\d{1,4}))?(?:\.?(?:post|rc|dev)\d{1,6})*(?:[+-][\w.+-]{0,64})?"
+)
 
 
 class EngineVersion(NamedTuple):

@@ -22,7 +22,7 @@ from plimsoll_estimator.units import GIB, MIB
 _INTERCONNECTS: Final = get_args(Interconnect)
 _MIG: Final = re.compile(r"-MIG-\d+[cg]\.[\w.+-]+$")
 _SUFFIXES: Final = re.compile(r"(-SHARED|-MIG-\d+[cg]\.[\w.+-]+)+$")
-_CAPABILITY: Final = re.compile(r"(\d{1,2})\.(\d)")
+_CAPABILITY: Final = re.compile(r"(?a)(\d{1,2})\.(\d)")
 _MAX_MEMORY_BYTES: Final = 1 << 44
 _SPREAD_BYTES: Final = int(0.3 * GIB)  # twice as far as the totals of single cards were seen to differ on Linux
 # Name fragment -> compute capability, for products that are not in the table. GTX 16 is no generation's name: no start on one was measured,

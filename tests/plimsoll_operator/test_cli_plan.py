@@ -1,6 +1,8 @@
 """plan, render and capacity as a person at a terminal meets them, offline."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -149,6 +151,24 @@ def test_bad_files_are_one_line_and_status_2(why, text, words, files, capsys, tm
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert words in err
     assert ask(capsys, tmp_path, "plan", "-f", str(tmp_path / "missing.yaml"))[0] == 2
+
+
+IN_2_GIB = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
+from plimsoll_operator.cli import main
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["plan", "-f", "/dev/zero"], ["estimate", "--gpu", "NVIDIA-L4", "--config", "/dev/zero"]],
+    ids=["manifests", "a model's config"],
+)
+def test_a_file_that_does_not_end_is_one_line_and_status_2(argv):
+    done = subprocess.run([sys.executable, "-c", IN_2_GIB, *argv], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
 
 
 def test_a_replica_over_nodes_is_planned_and_rendered_where_its_api_is_said_to_be_there(files, capsys, tmp_path):

@@ -92,6 +92,7 @@ def test_the_release_that_a_wish_has_needs_no_edit():
 REFUSED = [
     ("no number", "latest", "is not a vLLM release number"),
     ("nothing", "", "is not a vLLM release number"),
+    ("digits of another script, which no tag has", "\uff10.\uff12\uff16.\uff10", "is not a vLLM release number"),
     ("too old", "0.7.3", "is older than 0.8.0, the oldest release with known rules"),
     ("too new for any policy", "0.50.0", "is newer than 0.33.0"),
     ("another major", "1.0.0", "is newer than 0.33.0"),

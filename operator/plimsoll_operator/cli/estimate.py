@@ -36,6 +36,7 @@ from plimsoll_estimator import (
 )
 from plimsoll_operator.cli.command import SubParsers, add_command
 from plimsoll_operator.cli.estimate_text import comparison_lines, quick_lines, table_lines, wrapped
+from plimsoll_operator.cli.files import at_most
 from plimsoll_operator.cli.models import not_in_catalogue
 
 _MAX_FILE_BYTES: Final = 32 << 20
@@ -185,9 +186,10 @@ def _lookup(folder: Path | None) -> Callable[[str], HfConfig | None]:
 
 def _read_json(path: Path, option: str) -> Any:
     try:
-        if path.stat().st_size > _MAX_FILE_BYTES:
+        data = at_most(path, _MAX_FILE_BYTES + 1)
+        if len(data) > _MAX_FILE_BYTES:
             raise InvalidInput(option, str(path), f"is larger than {_MAX_FILE_BYTES} bytes")
-        return parse_json(path.read_text(encoding="utf-8"), option, infinite=True)
+        return parse_json(data.decode(), option, infinite=True)
     except OSError as error:
         raise InvalidInput(option, str(path), f"cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:

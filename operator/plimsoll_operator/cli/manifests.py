@@ -16,6 +16,7 @@ from plimsoll_estimator import InvalidInput
 from plimsoll_operator.api import (
     Manifest,
 )
+from plimsoll_operator.cli.files import at_most
 
 _MAX_FILE_BYTES: Final = 64 << 20
 _MAX_OBJECTS: Final = 200_000
@@ -92,7 +93,7 @@ def _with_kind(item: Any, kind: str, api_version: Any) -> Any:
 
 def _text(path: Path) -> str:
     try:
-        data = sys.stdin.buffer.read(_MAX_FILE_BYTES + 1) if str(path) == "-" else path.read_bytes()
+        data = sys.stdin.buffer.read(_MAX_FILE_BYTES + 1) if str(path) == "-" else at_most(path, _MAX_FILE_BYTES + 1)
     except OSError as error:
         raise InvalidInput(str(path), None, f"cannot be read: {error.strerror}") from error
     if len(data) > _MAX_FILE_BYTES:
