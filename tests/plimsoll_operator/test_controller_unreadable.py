@@ -264,7 +264,12 @@ def test_a_private_image_that_an_earlier_release_took_by_its_tag_keeps_its_pods_
     made = world()
     made.wish("chat", model=LLAMA, maxModelLen=8192)
     made.settle()
+    made.bind("chat", "n1", "chat-0")
     child = made.one(DEPLOYMENTS, "chat")
+    counts = {"replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1}
+    made.kube.replace(DEPLOYMENTS, {**child, "status": {"observedGeneration": child["metadata"]["generation"], **counts}})
+    made.settle()
+    before = made.status("chat")
     old = made.one(INFERENCE_DEPLOYMENTS, "chat")
     stored = {**old["spec"], "engine": {**old["spec"]["engine"], "image": "registry.example/team/vllm:v0.19.0"}}
     made.kube.replace(INFERENCE_DEPLOYMENTS, {**old, "spec": stored})
@@ -272,4 +277,10 @@ def test_a_private_image_that_an_earlier_release_took_by_its_tag_keeps_its_pods_
     made.settle()
     assert made.one(DEPLOYMENTS, "chat")["spec"] == child["spec"]
     status = made.one(INFERENCE_DEPLOYMENTS, "chat")["status"]
-    assert any("version" in row["message"] for row in status["conditions"])
+    rows = {row["type"]: row for row in status["conditions"]}
+    assert "set version to the release in the image" in rows["Ready"]["message"]
+    assert "The existing pods keep running on the plan of generation 1." in rows["Ready"]["message"]
+    assert status["plan"] == before["plan"], "what runs is what status shows"
+    assert (status["replicas"], status["readyReplicas"], status["selector"]) == (1, 1, before["selector"])
+    assert rows["CapacityAvailable"]["reason"] == "Bound"
+    assert rows["Available"]["status"] == "True"

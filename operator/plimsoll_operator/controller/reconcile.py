@@ -238,12 +238,15 @@ class Reconciler:
         )
 
     def _refuse_unreadable(self, key: Key, raw: Manifest, message: str) -> str:
-        """Its children are left as they are."""
+        """Its children are left as they are, and status says what they are."""
+        child = self._children.left(key, str(raw["metadata"].get("uid")))
+        runs = applied_from_child(child)
         self._records.put(key, Record(plan=None, model="", profile=None, child_generation=0))
         self._ledger.promise(key, None)
         self._ledger.use_label_keys(key, ())
         self._models.forget(key)
-        self._reporter.refuse(key, raw, message)
+        bound = self._ledger.bound_replicas(key, runs.plan.nodes_per_replica) if runs is not None else 0
+        self._reporter.refuse(key, raw, message, child=child, runs=runs, bound=bound)
         return "invalid"
 
     def _forget(self, key: Key) -> None:

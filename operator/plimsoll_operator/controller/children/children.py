@@ -217,6 +217,12 @@ class Children:
         self._kube.delete(other.resource, *other.place(key))
         return True
 
+    def left(self, key: Key, uid: str) -> Manifest | None:
+        """The child of an object that cannot be read any more: it is looked at and left as it is."""
+        kinds = (SINGLE, GROUP) if self._may_have_group(key) else (SINGLE,)
+        found = (self._kube.get(kind.resource, *kind.place(key)) for kind in kinds)
+        return newest(child for child in found if child is not None and _owned(child, uid))
+
     def _may_have_group(self, key: Key) -> bool:
         """By the cache, or by what was applied last: a cache lags behind its own writes."""
         record = self._records.get(key)

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from datetime import datetime
 
 from plimsoll_operator.conditions import INTERNAL_ERROR, UNREAD, Invalid, Situation
-from plimsoll_operator.controller.children.course import Course
+from plimsoll_operator.controller.children.course import Applied, Course
 from plimsoll_operator.controller.reporting.events import EventRecorder
-from plimsoll_operator.controller.reporting.status import status_of, with_bug
+from plimsoll_operator.controller.reporting.status import child_state, status_of, with_bug
 from plimsoll_operator.facts import Bypass, Facts
 from plimsoll_operator.names import BYPASS_ANNOTATION
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Kube, Manifest
@@ -51,8 +51,8 @@ class Reporter:
         )
         return self._write_status(key, raw, status)
 
-    def refuse(self, key: Key, raw: Manifest, message: str) -> None:
-        """Say in status what is wrong with the object itself."""
+    def refuse(self, key: Key, raw: Manifest, message: str, *, child: Manifest | None, runs: Applied | None, bound: int) -> None:
+        """Say in status what is wrong with the object itself; of a child that it has all the same, `runs` and `bound` replicas on nodes."""
         _log.warning("%s/%s: %s", *key, message)
         metadata = raw["metadata"]
         situation = Situation(
@@ -60,13 +60,15 @@ class Reporter:
             verdict=Invalid(message=message),
             adopting=True,
             model=UNREAD,
-            applied_generation=None,
-            replicas=0,
-            bound=0,
+            applied_generation=runs.origin.generation if runs is not None else None,
+            replicas=int((child or {}).get("spec", {}).get("replicas") or 0),
+            bound=bound,
             capacity_for_missing=False,
-            child=None,
+            child=child_state(child),
         )
-        status = status_of(situation, plan=None, proposed=None, selector="", previous=None, now=self._stamp())
+        selector = str((raw.get("status") or {}).get("selector") or "")
+        plan = runs.plan if runs is not None else None
+        status = status_of(situation, plan=plan, proposed=None, selector=selector, previous=None, now=self._stamp())
         self._events.post(key, str(metadata.get("uid")), kind="Warning", reason=Why.INVALID, action="Read", note=message)
         previous = (raw.get("status") or {}).get("conditions") or []
         if [_without_time(row) for row in previous] != [_without_time(row) for row in status["conditions"]]:
