@@ -26,6 +26,7 @@ from plimsoll_operator.backoff import LONGEST_ASKED_SECONDS, retry_after_seconds
 from plimsoll_operator.errors import ApiFailure, WatchExpired
 from plimsoll_operator.ports import FIELD_MANAGER, PODS, EventType, Manifest, Page, Resource, WatchEvent
 from plimsoll_operator.text import one_line
+from plimsoll_operator.undeclared import Undeclared
 
 _log = logging.getLogger(__name__)
 # A watch each for a dozen kinds, the workers, the pool writer and the lease.
@@ -77,6 +78,7 @@ class KubeClient:
         self._pool = RESTClientObject(configuration).pool_manager
         self._host = str(configuration.host).rstrip("/")
         self._page_sizes: dict[Resource, int] = {}
+        self._undeclared = Undeclared()
 
     @classmethod
     def from_environment(cls) -> KubeClient:
@@ -161,7 +163,14 @@ class KubeClient:
 
     def apply(self, resource: Resource, manifest: Manifest, *, subresource: str = "") -> Manifest:
         """See Kube.apply."""
-        return self._apply(resource, manifest, subresource, force=True)
+        while True:
+            try:
+                return self._apply(resource, manifest, subresource, force=True)
+            except ApiFailure as failure:
+                left = self._undeclared.left_out(resource.kind, manifest, str(failure)) if subresource == "status" else None
+                if left is None:
+                    raise
+                manifest = left
 
     def apply_new(self, resource: Resource, manifest: Manifest) -> Manifest:
         """See Kube.apply_new."""

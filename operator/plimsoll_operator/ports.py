@@ -106,7 +106,10 @@ class Kube(Protocol):
         ...
 
     def apply(self, resource: Resource, manifest: Manifest, *, subresource: str = "") -> Manifest:
-        """Server-side apply under FIELD_MANAGER with force; creates what is missing (except through a subresource)."""
+        """Server-side apply under FIELD_MANAGER with force; creates what is missing (except through a subresource).
+
+        Of a status, what the served kind does not declare is left out, and that is logged.
+        """
         ...
 
     def apply_new(self, resource: Resource, manifest: Manifest) -> Manifest:

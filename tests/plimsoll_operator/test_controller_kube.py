@@ -13,7 +13,7 @@ from kubernetes import client
 
 from plimsoll_operator.errors import ApiFailure, WatchExpired
 from plimsoll_operator.kube import KubeClient
-from plimsoll_operator.ports import DEPLOYMENTS, NODES, PODS
+from plimsoll_operator.ports import DEPLOYMENTS, INFERENCE_DEPLOYMENTS, NODES, PODS
 
 
 class Server:
@@ -100,6 +100,48 @@ def test_apply_is_forced_under_one_field_manager_and_validated_strictly(server: 
     assert query == {"fieldManager": ["plimsoll-controller"], "force": ["true"], "fieldValidation": ["Strict"]}
     assert headers["content-type"] == "application/apply-patch+yaml"
     assert body == {"metadata": {"namespace": "ns", "name": "d"}}
+
+
+UNDECLARED = {
+    "kind": "Status",
+    "code": 500,
+    "message": "failed to create typed patch object (ns/d; inference.plimsoll.dev/v1alpha1, Kind=InferenceDeployment): errors:\n"
+    '  .status.plan.podForm: field not declared in schema\n  .status.conditions[type="Ready"].since: field not declared in schema',
+}  # as kube-apiserver 1.36.3 answered to an apply below an earlier release's kind
+
+
+def test_a_status_is_written_without_what_an_earlier_release_s_kind_does_not_declare(
+    server: Server, kube: KubeClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    ready, stalled = {"type": "Ready", "status": "True", "since": "now"}, {"type": "Stalled", "status": "False"}
+    status = {"plan": {"podForm": 1, "digest": "d"}, "conditions": [ready, stalled], "replicas": 1}
+    for _ in range(2):
+        server.will(500, UNDECLARED)
+        server.will(200, {"metadata": {"name": "d"}})
+        kube.apply(INFERENCE_DEPLOYMENTS, {"metadata": {"namespace": "ns", "name": "d"}, "status": status}, subresource="status")
+    left = {"plan": {"digest": "d"}, "conditions": [{"type": "Ready", "status": "True"}, stalled], "replicas": 1}
+    assert [asked[4]["status"] for asked in server.asked] == [status, left] * 2
+    said = [row.getMessage() for row in caplog.records]
+    assert len(said) == 2
+    assert "status.plan.podForm is not written" in said[1]
+    assert "Apply the CustomResourceDefinitions of this release" in said[1]
+
+
+@pytest.mark.parametrize(
+    ("subresource", "refused", "why"),
+    [
+        ("", UNDECLARED, "a child is applied whole or not at all"),
+        ("status", {**UNDECLARED, "message": ".status.gone: field not declared in schema"}, "nothing is left to leave out"),
+        ("status", {**UNDECLARED, "message": "etcd: request timed out"}, "another failure"),
+    ],
+)
+def test_any_other_refusal_of_an_apply_is_raised(
+    server: Server, kube: KubeClient, subresource: str, refused: dict[str, Any], why: str
+) -> None:
+    server.will(500, refused)
+    with pytest.raises(ApiFailure):
+        kube.apply(INFERENCE_DEPLOYMENTS, {"metadata": {"name": "d"}, "status": {"plan": {"podForm": 1}}}, subresource=subresource)
+    assert len(server.asked) == 1, why
 
 
 @pytest.mark.parametrize("text", ["\U0001f600", "\U0010ffff", "a\U00020000b\\ud83d", "\x7f\x85\xa0\u2028\ufeff\uffff", "é", '"\\'])
