@@ -284,3 +284,23 @@ def test_a_private_image_that_an_earlier_release_took_by_its_tag_keeps_its_pods_
     assert (status["replicas"], status["readyReplicas"], status["selector"]) == (1, 1, before["selector"])
     assert rows["CapacityAvailable"]["reason"] == "Bound"
     assert rows["Available"]["status"] == "True"
+
+
+def test_the_unbound_pods_of_what_cannot_be_read_any_more_keep_their_gpus_and_nothing_is_written_twice() -> None:
+    made = world()
+    made.wish("chat", model=LLAMA, maxModelLen=8192, tensorParallelSize=1)
+    made.settle()
+    old = made.one(INFERENCE_DEPLOYMENTS, "chat")
+    stored = {**old["spec"], "engine": {**old["spec"]["engine"], "image": "registry.example/team/vllm:v0.19.0"}}
+    made.kube.replace(INFERENCE_DEPLOYMENTS, {**old, "spec": stored})
+    before = sum(pool["status"]["bookedGpus"] for pool in _pools(made))
+    made.settle()
+    assert sum(pool["status"]["bookedGpus"] for pool in _pools(made)) == before == 1
+    rows = {row["type"]: row for row in made.status("chat")["conditions"]}
+    assert rows["CapacityAvailable"]["status"] == "True", "the pod is not on a node yet, and its GPU is booked"
+    assert made.writes(made.settle) == []
+
+
+def _pools(made: World) -> list[Manifest]:
+    made.controller.pool_writer.write()
+    return list(made.kube.list_page(GPU_POOLS).items)

@@ -32,7 +32,7 @@ from plimsoll_operator.api.model_source import (
     ProfileRef,
     SecretKeyRef,
 )
-from plimsoll_operator.api.parse import KINDS, ApiError, Cause, parse_inference_deployment, parse_object
+from plimsoll_operator.api.parse import KINDS, ApiError, Cause, parse_inference_deployment, parse_object, parse_part
 from plimsoll_operator.api.plan import MAX_PLAN_TEXT, MAX_POOLS, POD_FORM, MemoryByComponent, Plan, PlanStatus, PredictedMemory
 from plimsoll_operator.api.policy import (
     MOST_EXTRAPOLATED_MINORS,
@@ -148,6 +148,7 @@ __all__ = [
     "is_key",
     "parse_inference_deployment",
     "parse_object",
+    "parse_part",
     "read_deployment",
     "read_stored",
     "unknown_fields",

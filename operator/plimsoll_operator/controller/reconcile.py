@@ -31,10 +31,11 @@ from plimsoll_operator.controller.children.disputes import Disputes
 from plimsoll_operator.controller.cluster.store import ParsedObjects
 from plimsoll_operator.controller.gathered import Decided, Gathered, gathered_of, replicas_of, reservation_by
 from plimsoll_operator.controller.judge import Judge
+from plimsoll_operator.controller.leader.recovery import reservation_of
 from plimsoll_operator.controller.quarantine import Bug
 from plimsoll_operator.controller.records import Record, Records
 from plimsoll_operator.controller.reporting.last_words import LastWords
-from plimsoll_operator.controller.reporting.report import Reporter
+from plimsoll_operator.controller.reporting.report import LeftChild, Reporter
 from plimsoll_operator.controller.reporting.status import child_state
 from plimsoll_operator.controller.resolving.models import Models
 from plimsoll_operator.errors import ApiFailure
@@ -238,15 +239,18 @@ class Reconciler:
         )
 
     def _refuse_unreadable(self, key: Key, raw: Manifest, message: str) -> str:
-        """Its children are left as they are, and status says what they are."""
+        """Its children are left as they are with their GPUs, and status says what they are."""
         child = self._children.left(key, str(raw["metadata"].get("uid")))
         runs = applied_from_child(child)
         self._records.put(key, Record(plan=None, model="", profile=None, child_generation=0))
-        self._ledger.promise(key, None)
+        standing = self._ledger.promise(key, reservation_of(child, gated=False) if child is not None else None)
+        if runs is not None:
+            self._gates.lift(key, runs.plan.digest)
         self._ledger.use_label_keys(key, ())
         self._models.forget(key)
         bound = self._ledger.bound_replicas(key, runs.plan.nodes_per_replica) if runs is not None else 0
-        self._reporter.refuse(key, raw, message, child=child, runs=runs, bound=bound)
+        left = LeftChild(child=child_state(child), runs=runs, bound=bound, booked=standing in (Standing.BOOKED, Standing.SETTLED))
+        self._reporter.refuse(key, raw, message, left)
         return "invalid"
 
     def _forget(self, key: Key) -> None:

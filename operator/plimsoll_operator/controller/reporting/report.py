@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime
 
-from plimsoll_operator.conditions import INTERNAL_ERROR, UNREAD, Invalid, Situation
+from plimsoll_operator.api import ApiError, InferenceDeploymentStatus, parse_part
+from plimsoll_operator.conditions import INTERNAL_ERROR, UNREAD, ChildState, Invalid, Situation
 from plimsoll_operator.controller.children.course import Applied, Course
 from plimsoll_operator.controller.reporting.events import EventRecorder
-from plimsoll_operator.controller.reporting.status import child_state, status_of, with_bug
+from plimsoll_operator.controller.reporting.status import status_of, with_bug
 from plimsoll_operator.facts import Bypass, Facts
 from plimsoll_operator.names import BYPASS_ANNOTATION
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Kube, Manifest
@@ -22,6 +24,17 @@ from plimsoll_operator.render import selector_text
 from plimsoll_operator.verdict import Admit, Plan, Reject, Resize, Undecided
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftChild:
+    """What an object that cannot be read any more has left running: its child, the plan of it, replicas on nodes, and whether GPUs for
+    the others are booked."""
+
+    child: ChildState | None
+    runs: Applied | None
+    bound: int
+    booked: bool
 
 
 class Reporter:
@@ -51,28 +64,32 @@ class Reporter:
         )
         return self._write_status(key, raw, status)
 
-    def refuse(self, key: Key, raw: Manifest, message: str, *, child: Manifest | None, runs: Applied | None, bound: int) -> None:
-        """Say in status what is wrong with the object itself; of a child that it has all the same, `runs` and `bound` replicas on nodes."""
+    def refuse(self, key: Key, raw: Manifest, message: str, left: LeftChild) -> None:
+        """Say in status what is wrong with the object itself, and what runs of it all the same."""
         _log.warning("%s/%s: %s", *key, message)
-        metadata = raw["metadata"]
+        metadata, runs = raw["metadata"], left.runs
         situation = Situation(
             generation=int(metadata.get("generation") or 0),
             verdict=Invalid(message=message),
             adopting=True,
             model=UNREAD,
             applied_generation=runs.origin.generation if runs is not None else None,
-            replicas=int((child or {}).get("spec", {}).get("replicas") or 0),
-            bound=bound,
-            capacity_for_missing=False,
-            child=child_state(child),
+            replicas=left.child.wanted if left.child is not None else 0,
+            bound=left.bound,
+            capacity_for_missing=left.booked,
+            child=left.child,
         )
-        selector = str((raw.get("status") or {}).get("selector") or "")
-        plan = runs.plan if runs is not None else None
-        status = status_of(situation, plan=plan, proposed=None, selector=selector, previous=None, now=self._stamp())
+        previous = _readable(raw)
+        status = status_of(
+            situation,
+            plan=runs.plan if runs is not None else None,
+            proposed=None,
+            selector=(previous.selector if previous is not None else None) or "",
+            previous=previous,
+            now=self._stamp(),
+        )
         self._events.post(key, str(metadata.get("uid")), kind="Warning", reason=Why.INVALID, action="Read", note=message)
-        previous = (raw.get("status") or {}).get("conditions") or []
-        if [_without_time(row) for row in previous] != [_without_time(row) for row in status["conditions"]]:
-            self._write_status(key, raw, status)
+        self._write_status(key, raw, status)
 
     def report_bug(self, key: Key, raw: Manifest, message: str) -> None:
         """Say that the controller itself failed at this object. The rest of its status stays: it speaks of the last good look."""
@@ -145,5 +162,9 @@ def _plan_sentence(plan: Plan) -> str:
     )
 
 
-def _without_time(row: Manifest) -> Manifest:
-    return {key: value for key, value in row.items() if key != "lastTransitionTime"}
+def _readable(raw: Manifest) -> InferenceDeploymentStatus | None:
+    """The status of an object whose spec cannot be read; None where it cannot either."""
+    try:
+        return parse_part(InferenceDeploymentStatus, raw.get("status") or {}, newer=True)
+    except ApiError:
+        return None
