@@ -25,7 +25,7 @@ if TYPE_CHECKING:
         parse_int as parse_int,
         render_args as render_args,
     )
-    from plimsoll_estimator.cases import answer_case as answer_case, run_cases as run_cases
+    from plimsoll_estimator.cases import MAX_CASE_CHARACTERS as MAX_CASE_CHARACTERS, answer_case as answer_case, run_cases as run_cases
     from plimsoll_estimator.checks import Check as Check
     from plimsoll_estimator.engine_args import EngineArgs as EngineArgs
     from plimsoll_estimator.engine_version import NEWEST_KNOWN as NEWEST_KNOWN, OLDEST_KNOWN as OLDEST_KNOWN, EngineVersion as EngineVersion
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
 _PLACES: Final = {
     "argument_spelling": "split_arguments",
     "arguments": "check_rendered flag_of flags_between known_releases parse_extra_args parse_int render_args",
-    "cases": "answer_case run_cases",
+    "cases": "MAX_CASE_CHARACTERS answer_case run_cases",
     "checks": "Check",
     "engine_args": "EngineArgs",
     "engine_version": "EngineVersion NEWEST_KNOWN OLDEST_KNOWN",

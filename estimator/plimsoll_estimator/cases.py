@@ -28,7 +28,8 @@ _CASE_KEYS: Final = frozenset(
 _GPU_KEYS: Final = frozenset(
     {"product", "label_memory_mib", "total_memory_bytes", "free_memory_bytes", "interconnect", "compute_capability"}
 )
-_MAX_LINE: Final = 8 << 20
+MAX_CASE_CHARACTERS: Final = 8 << 20
+"""A longer line is no case; whoever reads the stream need not read more of it."""
 _HIDDEN: Final = frozenset({"version", "gpu", "given"})
 
 
@@ -47,7 +48,7 @@ def run_cases(stream_in: Iterable[str], stream_out: TextSink, models: ModelLooku
         if not line.strip():
             continue
         try:
-            if len(line) > _MAX_LINE:
+            if len(line) > MAX_CASE_CHARACTERS:
                 raise ValueError("line too long")
             line.encode()  # bytes that were no UTF-8 reach this door as lone surrogates: not JSON
             case = json.loads(line)

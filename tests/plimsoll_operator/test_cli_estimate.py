@@ -22,6 +22,7 @@ from plimsoll_operator.capacity.problems import Problem
 from plimsoll_operator.cli import main
 from plimsoll_operator.cli.command import COMMANDS
 from plimsoll_operator.cli.explain import EXPLAINED
+from plimsoll_operator.cli.files import lines
 from plimsoll_operator.controller.reporting import report
 from plimsoll_operator.facts import ModelUnknown
 from plimsoll_operator.reasons import Reason, Why
@@ -258,3 +259,17 @@ def test_bytes_that_are_not_utf8_are_bad_input_not_a_traceback(tmp_path, capsys)
     cases.write_bytes(b'{"id": "\xff\xfe"}\n')
     assert main(["estimate", "--cases", str(cases)]) == 2
     assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("why", "text", "expected"),
+    [
+        ("short lines are as they are, the last without an end as well", "a\nbb\nccc", ["a\n", "bb\n", "ccc"]),
+        ("of a longer one a character more than allowed is read, and the next is not touched", "abcdefghi\nz\n", ["abcd", "z\n"]),
+        ("one that is exactly as long as allowed is whole", "abc\nz", ["abc\n", "z"]),
+        ("one that ends with the text", "abcdefgh", ["abcd"]),
+        ("one that goes on for 128 times that ends the text", "a" * 4 * 200 + "\nz\n", ["aaaa"]),
+    ],
+)
+def test_lines_are_read_within_bounds(why, text, expected):
+    assert list(lines(io.StringIO(text), 3)) == expected, why

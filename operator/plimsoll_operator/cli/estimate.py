@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from plimsoll_estimator import (
+    MAX_CASE_CHARACTERS,
     NEWEST_KNOWN,
     EngineArgs,
     EngineVersion,
@@ -36,7 +37,7 @@ from plimsoll_estimator import (
 )
 from plimsoll_operator.cli.command import SubParsers, add_command
 from plimsoll_operator.cli.estimate_text import comparison_lines, quick_lines, table_lines, wrapped
-from plimsoll_operator.cli.files import at_most
+from plimsoll_operator.cli.files import at_most, lines
 from plimsoll_operator.cli.models import not_in_catalogue
 
 _MAX_FILE_BYTES: Final = 32 << 20
@@ -213,10 +214,10 @@ def _run_cases(options: argparse.Namespace) -> int:
     if options.cases == "-":
         if isinstance(sys.stdin, io.TextIOWrapper):  # bytes that are not UTF-8 reach the batch door, which answers them by line
             sys.stdin.reconfigure(encoding="utf-8", errors="surrogateescape")
-        return run_cases(sys.stdin, sys.stdout, models)
+        return run_cases(lines(sys.stdin, MAX_CASE_CHARACTERS), sys.stdout, models)
     try:
         with Path(options.cases).open(encoding="utf-8", errors="surrogateescape") as stream:
-            return run_cases(stream, sys.stdout, models)
+            return run_cases(lines(stream, MAX_CASE_CHARACTERS), sys.stdout, models)
     except OSError as error:
         raise InvalidInput("--cases", options.cases, f"cannot be read: {error.strerror}") from error
 
