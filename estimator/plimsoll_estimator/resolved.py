@@ -86,12 +86,12 @@ class ResolvedArgs:
     def text_only(self) -> bool:
         """Whether every modality that is named is limited to no item, and not videos alone: what sees videos sees images as well."""
         limits = self.given.limit_mm_per_prompt
-        return bool(limits and limits.keys() - {"video"}) and all(value == 0 for value in (limits or {}).values())
+        return bool(limits and limits.keys() - {"video"}) and self.admits_none(*(limits or ()))
 
     def admits_none(self, *modalities: str) -> bool:
         """Whether the arguments limit every one of these modalities to no item; one that they do not name is admitted."""
         limits = self.given.limit_mm_per_prompt
-        return all(limits.get(modality) == 0 for modality in modalities) if limits else not modalities
+        return all(items_a_prompt(limits, modality) == 0 for modality in modalities) if limits else not modalities
 
     @property
     def ranks_per_node(self) -> int:
@@ -110,6 +110,14 @@ class ResolvedArgs:
             return False
         shared = self.shares_experts and self.data_parallel_size > 1
         return shared or self.ranks_per_node % self.tensor_parallel_size != 0
+
+
+def items_a_prompt(limits: Mapping[str, object], modality: str) -> int | None:
+    """Items of a modality that limit_mm_per_prompt admits: a number, or the `count` of an object (config/multimodal.py); None: silent."""
+    given = limits.get(modality)
+    if isinstance(given, Mapping):
+        given = given.get("count")
+    return given if isinstance(given, int) and not isinstance(given, bool) else None
 
 
 class Sight:

@@ -12,6 +12,7 @@ import pytest
 from plimsoll_estimator.catalogue import lookup
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.estimate import estimate
 from plimsoll_estimator.hardware import gpu_from
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.models.register import shape_of
@@ -207,3 +208,15 @@ def test_no_tower_is_said_to_take_more_than_a_start_logged_at_its_peak(
     widths, resolved = setting(config, max_model_len=8192, **arguments)
     assert encoder_peak_bytes(widths, resolved) / GIB < logged_gib, source
     assert stage_overhead(widths, resolved, 0).activation_bytes / GIB == pytest.approx(logged_gib, abs=0.07), source
+
+
+def test_a_count_in_an_object_limits_as_a_number_does() -> None:
+    """vLLM config/multimodal.py of 0.33.0 makes {"count": n} of a number before anything reads it."""
+    config, gpu = lookup("Qwen/Qwen2.5-VL-7B-Instruct"), gpu_from("NVIDIA-H100-80GB-HBM3")
+    assert config is not None
+    for number in (0, 1):
+        spelled = [
+            estimate(config, EngineArgs(max_model_len=8192, limit_mm_per_prompt=limits), gpu, EngineVersion(0, 33)).ranks
+            for limits in ({"image": number, "video": number}, {"image": {"count": number}, "video": {"count": number, "width": 64}})
+        ]
+        assert spelled[0] == spelled[1]

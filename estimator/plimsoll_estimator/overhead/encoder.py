@@ -6,13 +6,12 @@ this peak and the language model's are never there together; only the encoder's 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from plimsoll_estimator.overhead.constants import constant
 from plimsoll_estimator.overhead.releases import overhead_rules
 from plimsoll_estimator.overhead.widths import Widths
-from plimsoll_estimator.resolved import ResolvedArgs
+from plimsoll_estimator.resolved import ResolvedArgs, items_a_prompt
 from plimsoll_estimator.shape import LargestItem, TowerBlocks
 from plimsoll_estimator.units import ceil_div
 
@@ -82,15 +81,9 @@ def _items(item: _Widest, resolved: ResolvedArgs) -> int:
     fitting = ceil_div(batch, tokens) if overhead_rules(resolved.version).rounds_items_up else batch // tokens
     if fitting <= 1:
         return 1
-    a_prompt = max(1, min(_limit(resolved.given.limit_mm_per_prompt or {}, item.modality), resolved.max_model_len // tokens))
+    limit = items_a_prompt(resolved.given.limit_mm_per_prompt or {}, item.modality)
+    a_prompt = max(1, min(_ITEMS_A_PROMPT if limit is None else limit, resolved.max_model_len // tokens))
     return min(fitting, resolved.max_num_seqs * a_prompt)
-
-
-def _limit(limits: Mapping[str, object], modality: str) -> int:
-    given = limits.get(modality)
-    if isinstance(given, Mapping):
-        given = given.get("count")
-    return given if isinstance(given, int) and not isinstance(given, bool) else _ITEMS_A_PROMPT
 
 
 def _mask_elements(tower: TowerBlocks, patches: int, resolved: ResolvedArgs) -> int:
