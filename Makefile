@@ -42,7 +42,7 @@ coverage: $(STAMP) ## the unit tests, and the floor under which lines of the two
 	@mkdir -p $(WORK)
 	CI=true $(BIN)/python -m slipcover --source estimator,operator --json --out $(WORK)/coverage.json \
 		-m pytest -q -p no:cacheprovider -W ignore::pytest.PytestAssertRewriteWarning -m "not e2e and not uninstrumented" -n $(JOBS)
-	@$(BIN)/python tests/tools/coverage_floor.py $(WORK)/coverage.json
+	@$(BIN)/python -m tools.coverage_floor $(WORK)/coverage.json
 	$(PYTEST) -m uninstrumented tests/plimsoll_estimator tests/plimsoll_operator
 
 check: check-static unit ## what to run before each commit
@@ -58,11 +58,11 @@ bench: $(STAMP) ## benchmarks, where there are any
 	@if compgen -G 'tests/bench/bench_*.py' > /dev/null; then $(BIN)/python -m pytest -q -s tests/bench/bench_*.py; else echo "no benchmark is written yet"; fi
 
 accuracy: $(STAMP) ## predictions against what vLLM reported
-	@$(BIN)/python tests/tools/accuracy.py
+	@$(BIN)/python -m tools.accuracy
 
 release-drill: $(STAMP) ## what a release of vLLM changes; VERSION=0.34.0, and WHEEL=, ENGINE_PYTHON=, KERNELS=1 where there is one
 	@test -n "$(VERSION)" || { echo "which release? make release-drill VERSION=0.34.0"; exit 2; }
-	@$(BIN)/python tests/tools/release_drill.py $(VERSION) --work $(WORK)/releases $(if $(WHEEL),--wheel "$(WHEEL)") \
+	@$(BIN)/python -m tools.release_drill $(VERSION) --work $(WORK)/releases $(if $(WHEEL),--wheel "$(WHEEL)") \
 	  $(if $(ENGINE_PYTHON),--python "$(ENGINE_PYTHON)") $(if $(KERNELS),--kernels)
 
 kind: $(STAMP) ## the end-to-end tests on a kind cluster; needs a container engine
@@ -87,7 +87,7 @@ docs: $(DOCS) ## README.md and docs/ as a site in .work/docs/site; a link that l
 	@$(WORK)/docs-venv/bin/python docs/site/build.py
 
 shown: $(STAMP) ## write what the command prints into the pages that show it
-	@$(BIN)/python -m tests.tools.shown_output
+	@$(BIN)/python -m tools.shown_output
 
 dist: assets ## wheel, source distribution and chart of this checkout, with checksums
 	@rm -rf dist && $(BIN)/python -m hatchling build -d dist

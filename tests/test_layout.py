@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.mark.parametrize("folder", ["operator", "estimator", "tests", "tests/plimsoll_operator", "tests/plimsoll_estimator"])
+@pytest.mark.parametrize("folder", ["operator", "estimator", "tests", "tools", "tests/plimsoll_operator", "tests/plimsoll_estimator"])
 def test_source_roots_are_not_packages(folder: str) -> None:
     assert not (ROOT / folder / "__init__.py").exists()
 
@@ -53,7 +53,7 @@ def test_no_test_module_leans_on_another() -> None:
     assert found <= {"tests/test_layout.py"}
 
 
-@pytest.mark.parametrize("folder", ["operator", "estimator", "tests"])
+@pytest.mark.parametrize("folder", ["operator", "estimator", "tests", "tools"])
 def test_no_module_is_longer_than_what_one_reads_at_a_sitting(folder: str) -> None:
     lines = {path.relative_to(ROOT).as_posix(): len(path.read_text("utf-8").splitlines()) for path in ROOT.glob(f"{folder}/**/*.py")}
     assert not {path: count for path, count in lines.items() if count > 400}

@@ -1,7 +1,7 @@
 """The argument table: how `vllm serve` of each release spells its flags, which values it lists, and what moves memory.
 
 The one table that parsing `extraArgs`, rendering pod arguments and checking flags read; data/arguments.json is what the releases' own
-parsers say, asked by tests/tools/extract_arguments.py at every patch release. Knows flags, types, spellings and lists of values;
+parsers say, asked by tools/extract_arguments.py at every patch release. Knows flags, types, spellings and lists of values;
 refuses to know defaults (`resolve`) and never lets a flag pass that moves memory without a rule.
 """
 

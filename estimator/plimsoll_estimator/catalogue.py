@@ -2,7 +2,7 @@
 
 Read by the CLI, the batch door and the controller's profile lookup. Holds facts (dimensions, quantisation settings, where
 they were read) and refuses to know anything about a model that is not in it: names are matched exactly, never guessed.
-Made by tests/tools/make_catalogue.py; the file is package data, the only thing the estimator reads.
+Made by tools/make_catalogue.py; the file is package data, the only thing the estimator reads.
 """
 
 from __future__ import annotations

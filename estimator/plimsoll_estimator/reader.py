@@ -2,7 +2,7 @@
 
 Called by `models`, which make a `Shape` of what is read, by `towers` and by `resolve`. What lies below them never sees a config.
 A tower's configuration is read in the same way (`tower`, `tower_size`).
-Spellings are the table here; class defaults are data (data/class_defaults.json, made by tests/tools/extract_class_defaults.py from
+Spellings are the table here; class defaults are data (data/class_defaults.json, made by tools/extract_class_defaults.py from
 Transformers' and vLLM's own classes). Refuses to know layers, bytes and releases.
 """
 

@@ -2,7 +2,7 @@
 
     VENV/bin/python planner.py FOLDER RELEASE VERSION < questions > answers
 
-Run by tests/tools/release_planner.py inside a Python with PyTorch and Transformers. RELEASE holds the release's Python files (the package
+Run by tools/release_planner.py inside a Python with PyTorch and Transformers. RELEASE holds the release's Python files (the package
 `vllm`), FOLDER a `config.json` in the folder that each question names. A question is a line of JSON: id, card, folder, engine_args,
 available_bytes.
 An answer is one too: id, and either `refused` (words) or `created_bytes` of each stage (parameters and buffers as built, before

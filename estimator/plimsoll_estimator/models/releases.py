@@ -1,7 +1,7 @@
 """Which releases of vLLM register which model architectures: a model that a release does not know is not served by it.
 
 The one table that `resolve` asks before anything is worked out; data/architectures.json is extracted from the published wheels
-by tests/tools/extract_architectures.py, down to the patch. Knows names and releases, refuses to know shapes.
+by tools/extract_architectures.py, down to the patch. Knows names and releases, refuses to know shapes.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Whether a release reads a checkpoint's config by itself: by a class of vLLM's or of the Transformers that it was published with.
 
-Called by `resolve`. data/config_types.json is extracted from published wheels by tests/tools/extract_config_types.py, down to the patch.
+Called by `resolve`. data/config_types.json is extracted from published wheels by tools/extract_config_types.py, down to the patch.
 Knows names of model types, refuses to know what a config says.
 """
 

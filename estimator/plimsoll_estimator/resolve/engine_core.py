@@ -1,7 +1,7 @@
 """Which starts of 0.8.0 to 0.10.2 vLLM leaves to its older core, the V0 engine, whose memory has no rules here.
 
 Called by `resolve` when all that the release refuses is settled. Follows engine/arg_utils.py: _is_v1_supported_oracle of each of these
-releases; the classes are rows of data/older_core.json, extracted from the wheels by tests/tools/extract_older_core.py. Knows no bytes.
+releases; the classes are rows of data/older_core.json, extracted from the wheels by tools/extract_older_core.py. Knows no bytes.
 """
 
 from __future__ import annotations

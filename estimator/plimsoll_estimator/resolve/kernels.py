@@ -1,7 +1,7 @@
 """Whether a release of vLLM carries kernels for a GPU: a table of release x compute capability, from the published binaries.
 
 Called by `resolve` before it settles which engine runs, and by whoever prints what a release can do. data/kernels.json is extracted by
-tests/tools/extract_kernels.py. A start without kernels ends in "no kernel image is available for execution on the device".
+tools/extract_kernels.py. A start without kernels ends in "no kernel image is available for execution on the device".
 """
 
 from __future__ import annotations

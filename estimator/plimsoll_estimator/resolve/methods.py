@@ -1,7 +1,7 @@
 """What each release says of its quantisation methods: whether it has one, on which GPUs and in which dtypes.
 
 Asked by `quantization` and by whoever prints what a release can do. data/quantization_methods.json is extracted from the published wheels
-by tests/tools/extract_quantization.py, down to the patch. Knows names, refuses to know checkpoints.
+by tools/extract_quantization.py, down to the patch. Knows names, refuses to know checkpoints.
 """
 
 from __future__ import annotations

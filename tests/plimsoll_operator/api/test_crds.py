@@ -1,0 +1,75 @@
+"""The CRD files are what the types say, and every schema node is bounded and structural."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from tests.folders import ROOT
+
+from plimsoll_operator import crdgen
+
+CRDS = ROOT / "crds"
+ALLOWED = {
+    "type", "format", "description", "properties", "required", "items", "enum", "pattern", "default", "additionalProperties",
+    "minimum", "maximum", "exclusiveMinimum", "minLength", "maxLength", "minItems", "maxItems", "maxProperties",
+    "x-kubernetes-validations", "x-kubernetes-int-or-string", "x-kubernetes-list-type", "x-kubernetes-list-map-keys",
+}  # fmt: skip
+
+
+def _nodes(path: str, schema: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    yield path, schema
+    for name, inner in schema.get("properties", {}).items():
+        yield from _nodes(f"{path}.{name}", inner)
+    for key in ("items", "additionalProperties"):
+        if key in schema:
+            yield from _nodes(f"{path}[]", schema[key])
+
+
+def _all_nodes() -> list[tuple[str, Mapping[str, Any]]]:
+    nodes: list[tuple[str, Mapping[str, Any]]] = []
+    for kind in crdgen.KINDS:
+        schema = crdgen.manifest(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+        nodes += [n for part in ("spec", "status") for n in _nodes(f"{kind.plural}.{part}", schema["properties"][part])]
+    return nodes
+
+
+def test_files_are_what_the_types_say() -> None:
+    assert {path.name: path.read_text(encoding="utf-8") for path in CRDS.glob("*.yaml")} == crdgen.files()
+
+
+def test_every_node_is_structural_bounded_and_described() -> None:
+    nodes = _all_nodes()
+    assert len(nodes) > 300
+    for path, node in nodes:
+        assert set(node) <= ALLOWED, f"{path} has keywords that CRDs do not know: {set(node) - ALLOWED}"
+        assert "type" in node or node.get("x-kubernetes-int-or-string"), f"{path} has no type"
+        if node.get("type") == "string":
+            assert "maxLength" in node or "enum" in node, f"{path} is an unbounded string"
+        if node.get("type") == "array":
+            assert "maxItems" in node, f"{path} is an unbounded list"
+        if "additionalProperties" in node:
+            assert "maxProperties" in node, f"{path} is an unbounded map"
+        if not path.endswith("[]"):
+            assert node.get("description"), f"{path} has no description for kubectl explain"
+
+
+@pytest.mark.parametrize("name", sorted(crdgen.files()))
+def test_a_drifted_file_is_named(name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert crdgen.main(["--out", str(tmp_path)]) == 0
+    assert crdgen.main(["--check", "--out", str(tmp_path)]) == 0
+    (tmp_path / name).write_text("kind: Other\n", encoding="utf-8")
+    assert crdgen.main(["--check", "--out", str(tmp_path)]) == 1
+    assert name in capsys.readouterr().err
+
+
+def test_the_deployment_prints_the_columns_people_look_for() -> None:
+    crd = yaml.safe_load(crdgen.files()["inferencedeployments.yaml"])
+    columns = crd["spec"]["versions"][0]["additionalPrinterColumns"]
+    narrow = [column["name"].upper() for column in columns if not column.get("priority")]
+    wide = [column["name"].upper() for column in columns if column.get("priority")]
+    assert narrow == ["MODEL", "GPU", "TP", "UTIL", "CONTEXT", "FIT", "READY", "AGE"]
+    assert wide == ["KV-TOKENS", "PREDICTED", "OBSERVED", "ERROR", "REASON"]

@@ -1,0 +1,126 @@
+"""Every GPU that the clouds' own tables have: the pool that a node with its labels gives, or the doubt by name. And what is unknown."""
+
+import json
+
+import pytest
+from tests.folders import DATA
+from tools import extract_ec2
+
+from plimsoll_estimator.hardware import known_gpus
+from plimsoll_operator.capacity.clouds import _instance_types, _read, _table
+from plimsoll_operator.capacity.index import CapacityIndex
+
+KARPENTER, AZURE, GKE = "karpenter.k8s.aws/instance-gpu-", "karpenter.azure.com/sku-gpu-", "cloud.google.com/gke-"
+TYPE = "node.kubernetes.io/instance-type"
+EC2 = _read("ec2.json")
+# What has no row in the table of memory: nobody has measured it. Their nodes are doubted by name.
+UNMEASURED = {"NVIDIA-GB300": "MemoryUnknown", "Tesla-P100-PCIE-16GB": "MemoryUnknown", "Tesla-P4": "MemoryUnknown"}
+
+
+def pool_of(labels, units, resource="nvidia.com/gpu"):
+    index = CapacityIndex()
+    amounts = {"cpu": "96", "memory": "768Gi", "ephemeral-storage": "1Ti", "pods": "110", resource: str(units)}
+    conditions = [{"type": "Ready", "status": "True"}]
+    index.node_event("ADDED", {"metadata": {"name": "n", "labels": labels}, "status": {"allocatable": amounts, "conditions": conditions}})
+    (pool,) = index.pools()
+    return pool
+
+
+def check(pool, units):
+    """A pool of so many GPUs with at most what the card has, or the one doubt that is expected of the product."""
+    doubt = UNMEASURED.get(pool.key.product)
+    assert set(pool.key.excluded_for) == ({doubt} if doubt else set()), pool.problems
+    if not doubt:
+        assert pool.free_gpus == units
+        known = known_gpus().get(pool.key.product)
+        assert known is None or pool.key.usable_memory_bytes <= known.total_memory_bytes
+
+
+@pytest.mark.parametrize("kind", sorted(EC2["types"]))
+def test_every_ec2_type_gives_a_pool_or_a_named_doubt(kind):
+    maker, name, memory, count, _ = EC2["types"][kind]
+    labels = {
+        f"{KARPENTER}{key}": str(value) for key, value in (("name", name), ("manufacturer", maker), ("memory", memory), ("count", count))
+    }
+    both = [pool_of(found, count or 1, f"{maker}.com/gpu") for found in (labels | {TYPE: kind}, {TYPE: kind})]
+    if maker == "amd":
+        assert all("VendorUnsupported" in pool.key.excluded_for for pool in both)
+    elif count == 0:  # a part of a card
+        assert all(pool.key.excluded_for == ("UnknownProduct",) for pool in both)
+        assert all(f"a part of {name}" in row.detail for pool in both for row in pool.problems)
+    else:
+        for pool in both:
+            check(pool, count)
+        assert both[0].key.product == both[1].key.product
+
+
+@pytest.mark.parametrize("name", sorted(_table()["gke_accelerators"]["products"]))
+def test_every_gke_accelerator_gives_a_pool_or_a_named_doubt(name):
+    check(pool_of({f"{GKE}accelerator": name, f"{GKE}accelerator-count": "4"}, 4), 4)
+
+
+AKS = json.loads((DATA / "aks_gpu_sizes.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("size", sorted(AKS["sizes"]))
+def test_every_size_that_aks_has_a_driver_for_gives_a_pool_or_is_named_as_unknown(size):
+    known = _instance_types().get(size)
+    vendor = AKS["sizes"][size]
+    labels = {"kubernetes.azure.com/accelerator": vendor, TYPE: size.replace("standard_", "Standard_")}
+    pool = pool_of(labels, known.count if known else 1, f"{vendor}.com/gpu")
+    if vendor == "amd":
+        assert "VendorUnsupported" in pool.key.excluded_for
+    elif known is None:
+        assert pool.key.excluded_for == ("NoProduct",)
+        assert any(f"instance type {labels[TYPE]} is not in the shipped tables" in row.detail for row in pool.problems)
+    else:
+        check(pool, known.count)
+
+
+AZURE_LABELS = [  # why, labels, units, product or None, doubts
+    ("a name that is one card's", {"name": "T4", "manufacturer": "nvidia", "count": "1"}, {}, 1, "Tesla-T4", ()),
+    ("of two cards the smaller holds", {"name": "H100", "manufacturer": "nvidia", "count": "8"}, {}, 8, "NVIDIA-H100-80GB-HBM3", ()),
+    ("the size tells them apart", {"name": "H100", "manufacturer": "nvidia", "count": "2"}, {TYPE: "Standard_NC80adis_H100_v5"}, 2,
+     "NVIDIA-H100-NVL", ()),
+    ("in either case", {"name": "A10", "count": "1"}, {TYPE: "standard_nv36ads_a10_v5"}, 1, "NVIDIA-A10", ()),
+    ("a part of a card has its card's name", {"name": "A10", "count": "1"}, {TYPE: "Standard_NV6ads_A10_v5"}, 1, "", ("UnknownProduct",)),
+    ("without their number", {"name": "T4"}, {}, 4, "Tesla-T4", ("CountUnknown",)),
+    ("AMD's", {"name": "MI300X", "manufacturer": "amd", "count": "8"}, {}, 8, "", ("NoProduct",)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("why", "own", "more", "units", "product", "doubts"), AZURE_LABELS, ids=[row[0] for row in AZURE_LABELS])
+def test_karpenter_on_azure_has_labels_of_its_own(why, own, more, units, product, doubts):
+    pool = pool_of({f"{AZURE}{key}": value for key, value in own.items()} | more, units)
+    assert (pool.key.product, pool.key.excluded_for) == (product, doubts)
+
+
+def test_the_tables_say_when_they_were_read():
+    parts = [_read("ec2.json"), AKS, *(_table()[part] for part in ("gke_accelerators", "ec2_gpus", "azure_gpus", "instance_types"))]
+    assert all(part["date"] >= "2026-08" for part in parts)
+    assert all(part.get("source") or part["evidence"] for part in parts)
+
+
+def test_the_table_of_ec2_is_what_the_tool_reads_off_the_page():
+    page = """
+### `g9.xlarge`
+#### Labels
+ | Label | Value |
+ |--|--|
+ |karpenter.k8s.aws/instance-gpu-count|2|
+ |karpenter.k8s.aws/instance-gpu-manufacturer|nvidia|
+ |karpenter.k8s.aws/instance-gpu-memory|65536|
+ |karpenter.k8s.aws/instance-gpu-name|z9|
+ |kubernetes.io/arch|arm64|
+#### Resources
+ | Resource | Quantity |
+ |nvidia.com/gpu|2|
+### `m9.large`
+ |kubernetes.io/arch|amd64|
+"""
+    types = extract_ec2.types_of(page)
+    assert types == {"g9.xlarge": ("nvidia", "z9", 65536, 2, "arm64")}
+    assert json.loads(extract_ec2.document(types, "s", "2026-01-01"))["types"] == {"g9.xlarge": ["nvidia", "z9", 65536, 2, "arm64"]}
+    shipped = {kind: tuple(row) for kind, row in EC2["types"].items()}
+    text = extract_ec2.document(shipped, EC2["source"], EC2["date"])
+    assert text == extract_ec2.TABLE.read_text(encoding="utf-8")

@@ -1,0 +1,76 @@
+"""Clusters and manifests that people published, each with the answer that is right (data/public_clusters.json, with what says so)."""
+
+import json
+from dataclasses import dataclass
+
+import pytest
+from tests.folders import DATA
+from tests.plimsoll_operator.decision_world import Files
+
+from plimsoll_operator.api import parse_inference_deployment
+from plimsoll_operator.api.parse import ApiError
+from plimsoll_operator.decision import decide
+from plimsoll_operator.gather import facts_for
+from plimsoll_operator.names import API_VERSION
+from plimsoll_operator.render import Origin, render_workload
+
+DOCUMENT = json.loads((DATA / "public_clusters.json").read_text(encoding="utf-8"))
+CASES = DOCUMENT["cases"]
+
+
+def wish(case):
+    metadata = {"name": "x", "namespace": "default"}
+    return {"apiVersion": API_VERSION, "kind": "InferenceDeployment", "metadata": metadata, "spec": case["spec"]}
+
+
+@dataclass(frozen=True)
+class Invalid:
+    """What the API server refuses by the schema."""
+
+    field: str
+    message: str
+
+
+def answered(case):
+    """The deployment and the verdict on it; None and why where the API itself refuses it."""
+    try:
+        deployment = parse_inference_deployment(wish(case))
+    except ApiError as error:
+        return None, Invalid(error.causes[0].field, error.causes[0].message)
+    store = Files(*(DOCUMENT["nodes"][name] for name in case["nodes"]), corrections=case.get("gpuPools", ()), lws=True)
+    return deployment, decide(facts_for(deployment, store, applied_plan=None))
+
+
+def said(verdict):
+    parts = [getattr(verdict, "message", ""), getattr(verdict, "next_step", ""), *getattr(verdict, "details", ())]
+    return " ".join([*parts, *getattr(verdict, "warnings", ())])
+
+
+def holds(found, right):
+    return right[0] <= found <= right[1] if isinstance(right, list) else found == right
+
+
+@pytest.mark.parametrize("case", CASES, ids=[case["why"] for case in CASES])
+def test_what_people_run_and_wrote_is_answered_rightly(case):
+    right = case["answer"]
+    deployment, found = answered(case)
+    text = said(found)
+    assert (type(found).__name__, getattr(found, "reason", None)) == (right["verdict"], right.get("reason")), text
+    assert right.get("field") in (None, getattr(found, "field", None))
+    assert all(words in text for words in right.get("says", ())), text
+    assert all(offer not in text for offer in right.get("never", ()))
+    for name, value in right.get("plan", {}).items():
+        assert holds(getattr(found.plan, name), value), (name, getattr(found.plan, name), value)
+    if right["verdict"] == "Admit":
+        check_pod(render_workload(deployment, found.plan, Origin(generation=1, spec_digest="", replan="")), right)
+
+
+def check_pod(workload, right):
+    """What the pod carries: every argument asked for, in one run, and probes that reach the server."""
+    spec = workload["spec"]
+    template = spec["template"] if "template" in spec else spec["leaderWorkerTemplate"]["leaderTemplate"]
+    engine = template["spec"]["containers"][0]
+    wanted = right.get("args", [])
+    assert any(engine["args"][at : at + len(wanted)] == wanted for at in range(len(engine["args"])))
+    for key, value in right.get("probe", {}).items():
+        assert all(engine[probe]["httpGet"][key] == value for probe in ("startupProbe", "livenessProbe", "readinessProbe"))

@@ -1,0 +1,218 @@
+"""Writes docs/accuracy.md: the estimator against measured starts, by component, release, GPU, family and source.
+
+    python -m tools.accuracy [--fast] [OUT]
+
+Nothing is fitted here but the leave-one-source-out figures, where constants are refitted without the source (`--fast` leaves
+them out). Definitions stand on the page itself.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+import sys
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from tools import unseen
+from tools.measured_starts import COMPONENTS, ROOT, Measured, headline, leave_one_source_out, mean_abs, measure, pool_errors, unique
+
+OUT = ROOT / "docs" / "accuracy.md"
+
+HEADLINES = (  # key of headline(), title, how it reads, what the project holds itself to
+    ("answered", "starts answered", "{:.1%}", "at least 98 %"),
+    ("pool_error_gib", "KV pool, mean absolute error", "{:.2f} GiB", "at most 0.40 GiB"),
+    ("pool_error_share", "KV pool, mean absolute error of the GPU's total", "{:.2%}", "at most 1 %"),
+    ("pool_over_promised", "KV pool over-promised by more than 0.5 GiB", "{:.1%}", "at most 3 %"),
+    ("cell_error_gib", "KV pool, mean over (release, GPU) cells", "{:.2f} GiB", "at most 0.60 GiB"),
+    ("worst_cell_gib", "KV pool, worst cell of three or more", "{:.2f} GiB", "at most 1 GiB"),
+    ("weights_error_share", "weights, mean absolute error", "{:.2%}", "at most 0.5 %"),
+    ("concurrency_error_share", "maximum concurrency, mean absolute error", "{:.2%}", "at most 2 %"),
+    ("false_accepts", "failed starts called good", "{:d}", "0"),
+    ("false_refusals", "good starts refused", "{:d}", "0"),
+    ("coverage", "measurements inside the 90 % interval", "{:.1%}", "85 to 97 %"),
+)
+OTHER_TABLES = (
+    ("assumed", "some argument, the release or the GPU is the collector's assumption"),
+    ("unified", "GPUs that share memory with the host: free memory follows the page cache"),
+    ("v0", "the V0 engine, which has no rules here"),
+)
+UNSEEN_HEADS = (
+    "batch",
+    "scored",
+    "starts",
+    "verdicts right",
+    "false accepts",
+    "false refusals",
+    "KV pool, mean absolute",
+    "inside the 90 % interval",
+)
+PREAMBLE = """# Accuracy
+
+Made by `make accuracy` from the {rows} measured starts of vLLM in `tests/data/startups.jsonl`: public logs, benchmark repositories and
+issue threads, each with its address. **Error** is predicted less logged, on rank 0, in GiB; logged figures carry ±0.005. Starts of one
+sweep with the same breakdown count as one **measurement**, with their mean error. The main table holds V1-engine starts whose
+arguments are all stated; no constant is fitted to any other table.
+"""
+
+UNSEEN = """Each batch of starts is scored before any of its rows is looked at, and its first score stays as it was: it says what a start
+that nobody here has seen may expect. Below it stands what today's estimator says of the same starts, which by then have been looked
+at. `tests/data/unseen/` has the rows with their addresses and what their sources leave open, `tools/unseen.py` the form of a
+batch. {amd} starts on AMD GPUs (`tests/data/rocm_starts.jsonl`) are kept as evidence; Plimsoll has no rules for them and says so.
+"""
+
+CONSTANTS = """What vLLM computes is computed (see [formulas.md](formulas.md)): weights, cache layout, defaults and refusals have no
+constant. What a GPU, a driver or an allocator decides is a constant of `estimator/plimsoll_estimator/data/overheads.json`, keyed on
+causes (release, runner, interconnect, parallel sizes, compute capability, vocabulary, tokens), never on a model's name. Each row of
+that file says on which starts it rests; where only one or two do, the interval is wider. A constant read directly from a logged
+breakdown (activation, non-torch, graphs) is preferred to one inferred from the pool."""
+
+
+def page(results: Sequence[Measured], others: Mapping[str, Sequence[Measured]], blind: Sequence[tuple[str, int, float, float]]) -> str:
+    """The whole page. `blind` may be empty (not worked out)."""
+    rows = len(results) + sum(len(table) for table in others.values())
+    parts = [
+        PREAMBLE.format(rows=rows),
+        "## Headline\n",
+        *table(("figure", "now", "held to"), headline_rows(results)),
+        "\n## By component\n",
+        *table(("component", "measurements", "mean error", "mean absolute", "median absolute", "worst"), component_rows(results)),
+        "\nThe captured CUDA graphs lie outside the budget; the other rows below the weights are what leaves the KV pool its size.\n",
+        *grouped("release", results, lambda r: r.minor),
+        *grouped("GPU", results, lambda r: r.gpu),
+        *grouped("family", results, lambda r: r.row["family"]),
+        *grouped("source", results, lambda r: r.row["source"]),
+        "\n## Worst measurements\n",
+        *table(("model", "release", "GPU", "TP", "logged pool", "error", "where"), worst_rows(results)),
+        "\n## Verdicts\n",
+        *table(("what happened", "answer", "reason", "starts"), verdict_rows(results)),
+        "\n## Rows we had not seen\n",
+        UNSEEN.format(amd=len(unseen.batch(unseen.ROCM))),
+        *table(UNSEEN_HEADS, unseen.page_rows()),
+        *generalisation(blind),
+        "\n## Other tables: reported, never fitted to\n",
+        *table(("table", "starts", "answered", "KV pool, mean absolute", "what it is"), other_rows(others)),
+        "\n## How the constants were had\n",
+        CONSTANTS,
+    ]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(parts)) + "\n"
+
+
+def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    """A Markdown table."""
+    yield "| " + " | ".join(heads) + " |"
+    yield "|" + " --- |" * len(heads)
+    for row in rows:
+        yield "| " + " | ".join(cell.replace("|", "/") for cell in row) + " |"
+
+
+def headline_rows(results: Sequence[Measured]) -> list[tuple[str, str, str]]:
+    figures = headline(results)
+    return [(title, form.format(figures[key]), aim) for key, title, form, aim in HEADLINES]
+
+
+def component_rows(results: Sequence[Measured]) -> Iterator[tuple[str, ...]]:
+    for figure, key, title in COMPONENTS:
+        errors = [error for _, error in unique(results, error_of(figure, key))]
+        if errors:
+            sizes = [abs(error) for error in errors]
+            middle, worst = statistics.median(sizes), max(errors, key=abs)
+            yield (
+                title,
+                str(len(errors)),
+                f"{statistics.fmean(errors):+.2f}",
+                f"{statistics.fmean(sizes):.2f}",
+                f"{middle:.2f}",
+                f"{worst:+.2f}",
+            )
+
+
+def error_of(figure: str, key: str) -> Callable[[Measured], float | None]:
+    return lambda result: result.error(figure, key)
+
+
+def grouped(title: str, results: Sequence[Measured], key: Callable[[Measured], str]) -> Iterator[str]:
+    """KV-pool errors by one property, the most measured first."""
+    groups: dict[str, list[tuple[Measured, float]]] = defaultdict(list)
+    for result, error in pool_errors(results):
+        groups[key(result)].append((result, error))
+    rows = [
+        (
+            name,
+            str(len(errors)),
+            f"{statistics.fmean(e for _, e in errors):+.2f}",
+            f"{mean_abs(errors):.2f}",
+            "thin" if len(errors) < 3 else "",
+        )
+        for name, errors in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0]))
+    ]
+    yield f"\n## KV pool by {title}\n"
+    yield from table((title, "measurements", "mean error", "mean absolute", ""), rows)
+
+
+def thin(errors: Sequence[object]) -> str:
+    """The mark of groups too small to judge by."""
+    return "thin" if len(errors) < 3 else ""
+
+
+def worst_rows(results: Sequence[Measured]) -> list[tuple[str, ...]]:
+    chosen = sorted(pool_errors(results), key=lambda item: -abs(item[1]))[:12]
+    return [
+        (
+            r.row["case"]["model"],
+            r.row["case"]["engine_version"],
+            r.gpu,
+            str(r.row["case"]["engine_args"].get("tensor_parallel_size", 1)),
+            f"{r.row['observed']['pool']:.2f}",
+            f"{error:+.2f}",
+            r.row["source"],
+        )
+        for r, error in chosen
+    ]
+
+
+def verdict_rows(results: Sequence[Measured]) -> list[tuple[str, ...]]:
+    counts: dict[tuple[str, str, str], int] = defaultdict(int)
+    for result in results:
+        counts[result.row["outcome"], result.reply["verdict"], result.reply.get("reason") or ""] += 1
+    return [(*key, str(count)) for key, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+
+
+def generalisation(blind: Sequence[tuple[str, int, float, float]]) -> Iterator[str]:
+    """The leave-one-source-out table."""
+    if not blind:
+        return
+    yield "\n## Leave one source out\n"
+    yield (
+        "For each source with two starts or more: its error as shipped, and with the constants refitted without it (a constant that only\n"
+        "that source informed is dropped, so that the more general one before it applies; every other moves to the best of five factors).\n"
+    )
+    yield from table(("source", "measurements", "shipped", "blind"), [(s, str(n), f"{a:.2f}", f"{b:.2f}") for s, n, a, b in blind])
+    total = sum(n for _, n, _, _ in blind)
+    shipped, unseen = (sum(row[1] * row[i] for row in blind) / total for i in (2, 3))
+    yield f"\nOver these {total} measurements: {shipped:.2f} GiB shipped, {unseen:.2f} GiB blind."
+
+
+def other_rows(others: Mapping[str, Sequence[Measured]]) -> Iterator[tuple[str, ...]]:
+    for name, what in OTHER_TABLES:
+        results = others[name]
+        said = statistics.fmean(r.reply["verdict"] in ("starts", "refused") for r in results)
+        errors = pool_errors(results)
+        yield (name, str(len(results)), f"{said:.0%}", f"{mean_abs(errors):.2f} GiB" if errors else "-", what)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Write the page; say where and the headline."""
+    words = [word for word in argv[1:] if word != "--fast"]
+    out = Path(words[0]) if words else OUT
+    results = measure()
+    others = {name: measure([name]) for name, _ in OTHER_TABLES}
+    blind = [] if "--fast" in argv else leave_one_source_out()
+    out.write_text(page(results, others, blind), encoding="utf-8")
+    print(f"{out}: {len(results)} starts, KV pool off by {headline(results)['pool_error_gib']:.2f} GiB on average")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv))

@@ -1,0 +1,143 @@
+"""Runs one release's own classes and KV-cache planner on the cases of tests/data and compares what they say with the estimator.
+
+Called by release_drill.py. The cases are the models, arguments and pool sizes of engine_cases.json and kv_cases.json; the figures in
+those files are not looked at: they are an earlier release's. What runs inside the other Python is tests/engine/planner.py.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from plimsoll_estimator.cases import answer_case
+from plimsoll_estimator.checks import Check
+
+TESTS = Path(__file__).parents[1] / "tests"
+INSIDE = TESTS / "engine" / "planner.py"
+CASES = ("engine_cases.json", "kv_cases.json")
+WHOLE = "engine_cases"
+"""The cases whose configurations are as published; the others' lack keys that move no cache, so that their weights are not a model's."""
+NOT_ASKABLE = ("RuntimeError", "OSError", "AttributeError", "ImportError", "ModuleNotFoundError", "KeyError")
+"""What a machine without the GPU, the kernels or the model's other files says; a release refuses in other words (ValueError, its kin)."""
+NOT_IMPORTED = "failed to be inspected"
+"""What ModelConfig makes of a model's file that cannot be imported."""
+MANY = 0.1
+GIB = 1 << 30
+CARD = {"name": "NVIDIA H100 80GB HBM3", "major": 9, "minor": 0, "total": int(79.18 * GIB)}
+PRODUCT = "NVIDIA-H100-80GB-HBM3"
+ROUNDING = 0.0051
+
+
+def questions(most: int | None = None) -> Iterator[dict[str, Any]]:
+    """Every model with every set of arguments that the case files have for a Hopper card, once each; the first `most` of each file."""
+    seen = set()
+    for name in CASES:
+        document = json.loads((TESTS / "data" / name).read_text(encoding="utf-8"))
+        for case in document["cases"][:most]:
+            available = case.get("available_bytes") or int((case.get("available_gib") or 0) * GIB)
+            key = json.dumps([case["model"], case["engine_args"], available], sort_keys=True)
+            if key in seen or not available or case.get("compute_capability", [9, 0]) != [9, 0]:
+                continue
+            seen.add(key)
+            yield {
+                "id": key,
+                "card": CARD,
+                "model": case["model"],
+                "folder": f"{Path(name).stem}/{case['model']}",
+                "config": document["configs"][case["model"]],
+                "engine_args": case["engine_args"],
+                "available_bytes": available,
+            }
+
+
+def run(tree: Path, version: str, python: str, work: Path, most: int | None = None) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Each question and what the release says to it. Raises RuntimeError when the release's code cannot be run under this interpreter."""
+    asked = list(questions(most))
+    folder = work / "configs"
+    for question in asked:
+        place = folder / question["folder"]
+        place.mkdir(parents=True, exist_ok=True)
+        (place / "config.json").write_text(json.dumps(question["config"]))
+    lines = "".join(json.dumps({key: value for key, value in question.items() if key != "config"}) + "\n" for question in asked)
+    done = subprocess.run(
+        [python, "-B", str(INSIDE), str(folder), str(tree), version], input=lines, capture_output=True, text=True, check=False
+    )
+    said = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"id"')]
+    if len(said) != len(asked):
+        last = (done.stderr.strip().splitlines() or ["no words"])[-1]
+        raise RuntimeError(f"the planner answered {len(said)} of {len(asked)} cases: {last}")
+    return list(zip(asked, said, strict=True))
+
+
+@dataclass(slots=True)
+class Compared:
+    """How many cases agree, and a line for each other one."""
+
+    agreed: int = 0
+    differing: list[str] = field(default_factory=list)
+    """The release says otherwise than the estimator."""
+    unanswered: list[str] = field(default_factory=list)
+    """The estimator says that it cannot tell."""
+    not_asked: list[str] = field(default_factory=list)
+    """The release could not be asked on this machine."""
+
+    @property
+    def told_little(self) -> bool:
+        """Whether so many could not be asked that the others stand for nothing."""
+        return len(self.not_asked) > MANY * (self.agreed + sum(map(len, (self.differing, self.unanswered, self.not_asked))))
+
+
+def compare(answers: list[tuple[dict[str, Any], dict[str, Any]]], version: str) -> Compared:
+    """The release's answers beside the estimator's under the rules of `version`."""
+    compared = Compared()
+    for question, said in answers:
+        reply = estimated(question, version)
+        args = " ".join(f"{key}={value}" for key, value in question["engine_args"].items()) or "defaults"
+        about = f"{question['model']} {args}"
+        refusal = " ".join(said.get("refused", "").split())
+        if refusal.startswith(NOT_ASKABLE) or NOT_IMPORTED in refusal:
+            compared.not_asked.append(f"{about}: {refusal[:160]}")
+        elif reply["verdict"] == "unsupported" and reply["reason"] != Check.ARCHITECTURE_NOT_IN_RELEASE:
+            compared.unanswered.append(f"{about}: {reply['reason']}")
+        elif (words := difference(said, reply, weights=question["folder"].startswith(WHOLE))) is not None:
+            compared.differing.append(f"{about}: {words}")
+        else:
+            compared.agreed += 1
+    return compared
+
+
+def estimated(question: dict[str, Any], version: str) -> dict[str, Any]:
+    """The estimator's answer to the same question."""
+    case = {
+        "model_config": question["config"],
+        "engine_version": version,
+        "gpu": {"product": PRODUCT, "total_memory_bytes": CARD["total"]},
+        "engine_args": question["engine_args"],
+        "available_kv_cache_bytes": question["available_bytes"],
+    }
+    return answer_case(case, lambda _: None)
+
+
+def difference(said: dict[str, Any], reply: dict[str, Any], weights: bool = True) -> str | None:
+    """What the release says otherwise than the estimator, in words; None where they agree. Without `weights` those are not compared."""
+    if "refused" in said:
+        return None if reply["verdict"] in ("refused", "unsupported") else f"the release refuses it: {said['refused'][:200]}"
+    if reply["verdict"] != "starts":
+        return f"the release plans it, {reply['verdict']} here: {reply['message']}"
+    built = said["created_bytes"]
+    ranks = [rank["weights_created_bytes"] for rank in reply["ranks"]]
+    ours = ranks if len(ranks) == len(built) else ranks[:: len(ranks) // len(built)] if len(ranks) % len(built) == 0 else ranks
+    if weights and ours != built:
+        return f"builds {built} bytes, {ours} here"
+    plan = said["plan"] or {"num_gpu_blocks": 0, "kv_cache_tokens": 0}
+    mine = {key: reply[key] or 0 for key in ("num_gpu_blocks", "kv_cache_tokens")}
+    theirs = {key: plan[key] for key in mine}
+    if said["plan"] and theirs != mine:
+        return f"plans {theirs}, {mine} here"
+    if said["plan"] and abs(plan["max_concurrency"] - reply["max_concurrency"]) > ROUNDING:
+        return f"concurrency {plan['max_concurrency']:.2f}, {reply['max_concurrency']:.2f} here"
+    return None
