@@ -58,11 +58,12 @@ class Traces:
 
     @classmethod
     def now(cls) -> Self:
-        """Look. Of processes and mounts only what could be a node's: others' work goes on beside it."""
+        """Look. Of processes and mounts only what could be a node's: others' work goes on beside it. Without nft, no node can have made a rule."""
         mounts = {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
         cgroups = {str(path) for path in Path("/sys/fs/cgroup").glob("*/plimsoll-node-*")}
         links = {path.name for path in Path("/sys/class/net").iterdir()}
-        listed = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=False, env={"PATH": _SEARCH}).stdout
+        nft = shutil.which("nft", path=_SEARCH)
+        listed = subprocess.run([nft, "list", "ruleset"], capture_output=True, text=True, check=False).stdout if nft else ""
         folders = {name for name in ("/var/lib/kubelet", "/var/lib/cni", "/run/containerd", "/run/node") if Path(name).exists()}
         return cls(
             mounts=frozenset(mounts),
