@@ -86,8 +86,9 @@ $(DOCS): docs/site/requirements.txt
 docs: $(DOCS) ## README.md and docs/ as a site in .work/docs/site; a link that leads nowhere fails it
 	@$(WORK)/docs-venv/bin/python docs/site/build.py
 
-shown: $(STAMP) ## write what the command prints into the pages that show it
+shown: $(STAMP) ## write what the command prints into the pages and screens that show it
 	@$(BIN)/python -m tools.shown_output
+	@$(BIN)/python -m tests.plimsoll_operator.cli.fit_world
 
 dist: assets ## wheel, source distribution and chart of this checkout, with checksums
 	@rm -rf dist && $(BIN)/python -m hatchling build -d dist

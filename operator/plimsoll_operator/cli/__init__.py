@@ -3,7 +3,7 @@
 Each sub-command is a module beside this one with `register(subparsers)`, which adds its parser and sets `run` to a
 function of the parsed namespace that returns the exit status. `command` has their names and one-line summaries; this module maps
 expected errors to one line on stderr and status 2, and refuses to know what they do. A command that sets
-`takes_engine_arguments` finds what its own parser does not know in `engine_arguments`.
+`takes_engine_arguments` finds what its own parser does not know in `engine_arguments`; `typed` is the whole line.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options, rest = parser.parse_known_args(arguments)
     if rest and not getattr(options, "takes_engine_arguments", False):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    options.engine_arguments = rest
+    options.engine_arguments, options.typed = rest, arguments
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         return run(options)

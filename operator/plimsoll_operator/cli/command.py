@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 COMMANDS: Final = (  # name, what it answers
     ("plan", "what Plimsoll would decide about an InferenceDeployment, before it is applied"),
+    ("fit", "on which GPUs a model fits, with which layout, context and concurrency"),
     ("render", "the objects that an admitted InferenceDeployment becomes"),
     ("estimate", "GPU memory of one model on one GPU type, or of a file of cases"),
     ("capacity", "GPU pools and what is free in them"),

@@ -29,15 +29,15 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profiles", metavar="FILE", action="append", type=Path, default=[], help="ModelProfiles and ClusterModelProfiles")
 
 
-def load(options: argparse.Namespace, files: Iterable[Path]) -> World:
-    """Read everything the options name. Raises InvalidInput and ApiError naming file, object and field."""
+def load(options: argparse.Namespace, files: Iterable[Path], *, without_cluster: bool = False) -> World:
+    """Read everything the options name, and the cluster unless there are nodes. Raises InvalidInput and ApiError naming file and field."""
     world = World(leader_worker_sets=options.leader_worker_set)
     for path in [*files, *options.profiles, *(options.nodes or [])]:
         for manifest in manifests(path):
             take(world, manifest, str(path))
     if options.nodes:
         world.derive_pools()
-    else:
+    elif not without_cluster:
         read_cluster(world)
     if world.config_maps:
         read_config_maps(world)

@@ -1,0 +1,45 @@
+"""Tables of `plimsoll fit` as tests ask for them, and the screens that golden files show; run as a module it writes those files anew.
+
+`make shown` runs it after figures have changed for a reason.
+"""
+
+from pathlib import Path
+
+from tests.plimsoll_operator.decision_world import H100, L4, T4
+
+from plimsoll_estimator import EngineVersion
+from plimsoll_operator.cli.fit.rows import table_of
+from plimsoll_operator.cli.fit.text import lines_of
+from plimsoll_operator.cli.fit.wish import Wish
+from plimsoll_operator.cli.screen import Screen
+from plimsoll_operator.cli.world import World
+
+FOLDER = Path(__file__).resolve().parents[2] / "data" / "screens"
+SCREENS = {
+    "fit-60": Screen(width=60),
+    "fit-100": Screen(width=100, blocks=True),
+    "fit-200": Screen(width=200, blocks=True, colour=True),
+    "fit-pipe": Screen(),
+}
+MODEL = "meta-llama/Llama-3.3-70B-Instruct"
+
+
+def world_of(*nodes):
+    world = World()
+    world.nodes += [{"kind": "Node", "apiVersion": "v1", **node} for node in nodes or (H100, L4, T4)]
+    world.derive_pools()
+    return world
+
+
+def table(model=MODEL, *nodes, version="0.19.0", products=(), **wish):
+    return table_of(Wish(model=model, version=EngineVersion.parse(version), **wish), world_of(*nodes), products, "files")
+
+
+def shown(screen):
+    lines = lines_of(table(lengths=(8192, 131072)), screen, "plimsoll fit llama-3.3-70b --context 8K,128K")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    for name, screen in SCREENS.items():
+        (FOLDER / f"{name}.txt").write_text(shown(screen), "utf-8")
