@@ -1,58 +1,91 @@
-"""The same facts from a live cluster, through the controller's own client. Imported only when a cluster is asked for."""
+"""The same facts from a live cluster, through the controller's own client. Imported only when a cluster is asked for.
+
+Reads with the rights of whoever runs the command: what may not be listed in all namespaces is read in the one that is asked about.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final
 
 from plimsoll_estimator import InvalidInput
 from plimsoll_operator import group
+from plimsoll_operator.api import Manifest
 from plimsoll_operator.cli.world import World, take_applied_plan, take_stored
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.facts import DeploymentUse
-from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Kube, Resource, key_of
+from plimsoll_operator.ports import (
+    CLUSTER_MODEL_PROFILES,
+    DEPLOYMENTS,
+    ENGINE_CALIBRATIONS,
+    FIT_POLICIES,
+    GPU_POOLS,
+    INFERENCE_DEPLOYMENTS,
+    LEADER_WORKER_SETS,
+    MODEL_PROFILES,
+    NAMESPACES,
+    Key,
+    Kube,
+    Resource,
+    key_of,
+)
 from plimsoll_operator.use import use_of
 
 _INSTALL: Final = "needs the extra 'controller': pip install 'plimsoll-operator[controller]', or give --nodes FILE"
+_IN_POD: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_DECIDED_BY: Final = (MODEL_PROFILES, CLUSTER_MODEL_PROFILES, GPU_POOLS, FIT_POLICIES, ENGINE_CALIBRATIONS)
+_LONGEST_NAMESPACE: Final = 63
 
 
-def read_cluster(world: World) -> None:
-    """Add the cluster's profiles, pools, policies and applied plans. Raises InvalidInput when it cannot be reached or read."""
+def current_namespace() -> str | None:
+    """The namespace of the kubeconfig's context, as kubectl takes it, or of the pod that this runs in. None: nothing says one."""
+    try:
+        from kubernetes.config import ConfigException, list_kube_config_contexts
+    except ModuleNotFoundError:
+        return None
+    contexts: Callable[[], tuple[Any, Any]] = list_kube_config_contexts  # which carries no types
+    try:
+        _, active = contexts()
+    except (ConfigException, OSError):
+        return _IN_POD.read_text("utf-8")[:_LONGEST_NAMESPACE].strip() or None if _IN_POD.is_file() else None
+    context = active.get("context") if isinstance(active, dict) else None
+    named: Any = context.get("namespace") if isinstance(context, dict) else None
+    return named if isinstance(named, str) and named else None
+
+
+def open_cluster() -> Kube:
+    """A client of the kubeconfig's cluster. Raises InvalidInput where there is none, or no library to read one with."""
     try:
         from kubernetes.config import ConfigException
 
         from plimsoll_operator.kube import KubeClient
-        from plimsoll_operator.ports import (
-            CLUSTER_MODEL_PROFILES,
-            DEPLOYMENTS,
-            ENGINE_CALIBRATIONS,
-            FIT_POLICIES,
-            GPU_POOLS,
-            LEADER_WORKER_SETS,
-            MODEL_PROFILES,
-            NAMESPACES,
-        )
     except ModuleNotFoundError as error:
         raise InvalidInput("--cluster", error.name, _INSTALL) from error
     try:
-        kube = KubeClient.from_environment()
+        return KubeClient.from_environment()
     except ConfigException as error:
         raise InvalidInput(
-            "KUBECONFIG", None, f"leads to no cluster ({str(error)[:120].rstrip('.')}): set it, or plan with --nodes FILE"
+            "KUBECONFIG", None, f"leads to no cluster ({str(error)[:120].rstrip('.')}): set it, or give --nodes FILE"
         ) from error
+
+
+def read_cluster(world: World) -> None:
+    """Add the cluster's profiles, pools, policies and applied plans. Raises InvalidInput when it cannot be reached or read."""
+    read_from(open_cluster(), world)
+
+
+def read_from(kube: Kube, world: World) -> None:
+    """The same through a client. Raises InvalidInput that says what could not be read and why."""
     try:
-        for resource in (MODEL_PROFILES, CLUSTER_MODEL_PROFILES, GPU_POOLS, FIT_POLICIES, ENGINE_CALIBRATIONS, NAMESPACES):
-            token = ""
-            while True:
-                page = kube.list_page(resource, continue_token=token)
-                for item in page.items:
-                    take_stored(world, {"apiVersion": resource.api_version, "kind": resource.kind, **item})
-                token = page.continue_token
-                if not token:
-                    break
+        for resource in _DECIDED_BY:
+            for item in _items(kube, resource, world.namespace):
+                take_stored(world, {"apiVersion": resource.api_version, "kind": resource.kind, **item})
+        for item in _namespaces(kube, world.namespace):
+            take_stored(world, {"apiVersion": "v1", "kind": "Namespace", **item})
         world.leader_worker_sets = world.leader_worker_sets or _is_served(kube, LEADER_WORKER_SETS)
-        for key, use in _uses(kube):
-            world.in_use[key] = use
+        for item in _items(kube, INFERENCE_DEPLOYMENTS, world.namespace):
+            _take_use(world, key_of(item), use_of(item))
         for deployment in world.deployments:
             namespace, name = deployment.metadata.namespace or "default", deployment.metadata.name
             take_applied_plan(world, kube.get(DEPLOYMENTS, namespace, name), namespace, name)
@@ -62,7 +95,46 @@ def read_cluster(world: World) -> None:
         why = "the API server refused or was not reached"
         if error.status == 404:
             why = "the cluster does not serve Plimsoll's kinds: install the chart"
-        raise InvalidInput("cluster", None, f"cannot be read: {why} ({' '.join(str(error).split())[:200]})") from error
+        elif error.status == 403:
+            why = "you may not read what is decided by: ask for the ClusterRole plimsoll-reader"
+        raise InvalidInput("cluster", None, f"cannot be read: {why} ({' '.join(str(error).split())[:400]})") from error
+
+
+def _take_use(world: World, key: Key, use: DeploymentUse) -> None:
+    """What an InferenceDeployment holds: only caps ask, and only the numbers are kept."""
+    world.in_use[key] = use
+
+
+def _items(kube: Kube, resource: Resource, namespace: str | None) -> Iterator[Manifest]:
+    """Everything of the kind; of one that may not be listed everywhere what is in the namespace, which is all that is decided by."""
+    try:
+        yield from _pages(kube, resource, "")
+    except ApiFailure as failure:
+        if failure.status != 403 or not resource.namespaced:
+            raise
+        yield from _pages(kube, resource, namespace or "default")
+
+
+def _namespaces(kube: Kube, namespace: str | None) -> Iterator[Manifest]:
+    """All namespaces, for the labels that policies select by; or the one, for who may see no others."""
+    try:
+        yield from _pages(kube, NAMESPACES, "")
+    except ApiFailure as failure:
+        if failure.status != 403:
+            raise
+        found = kube.get(NAMESPACES, "", namespace or "default")
+        if found is not None:
+            yield found
+
+
+def _pages(kube: Kube, resource: Resource, namespace: str) -> Iterator[Manifest]:
+    token = ""
+    while True:
+        page = kube.list_page(resource, namespace=namespace, continue_token=token)
+        yield from page.items
+        token = page.continue_token
+        if not token:
+            return
 
 
 def _is_served(kube: Kube, resource: Resource) -> bool:
@@ -75,15 +147,3 @@ def _is_served(kube: Kube, resource: Resource) -> bool:
         if failure.status != 403:
             raise
     return True
-
-
-def _uses(kube: Kube) -> Iterator[tuple[Key, DeploymentUse]]:
-    """What the InferenceDeployments of the cluster hold: only caps ask, and only the numbers are kept."""
-    token = ""
-    while True:
-        page = kube.list_page(INFERENCE_DEPLOYMENTS, continue_token=token)
-        for item in page.items:
-            yield key_of(item), use_of(item)
-        token = page.continue_token
-        if not token:
-            return

@@ -6,14 +6,15 @@ Called by the commands that decide about manifests.
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from plimsoll_operator.api import (
-    ApiError,
-)
+from plimsoll_estimator import InvalidInput
+from plimsoll_operator.api import ApiError
+from plimsoll_operator.api.base import DNS_LABEL
 from plimsoll_operator.cli.config_maps import read_config_maps
-from plimsoll_operator.cli.live import read_cluster
+from plimsoll_operator.cli.live import current_namespace, read_cluster
 from plimsoll_operator.cli.manifests import manifests
 from plimsoll_operator.cli.world import World, take
 
@@ -29,12 +30,37 @@ def add_source_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profiles", metavar="FILE", action="append", type=Path, default=[], help="ModelProfiles and ClusterModelProfiles")
 
 
+def add_namespace_argument(parser: argparse.ArgumentParser) -> None:
+    """In which namespace the objects are that name none."""
+    where = "where objects go that name none, and whose policies and profiles count: the kubeconfig's without it, as for kubectl"
+    parser.add_argument("-n", "--namespace", metavar="NAMESPACE", help=where)
+
+
+def _namespace(options: argparse.Namespace) -> str | None:
+    """As typed, else as the kubeconfig has it where a cluster is asked; files are in `default`. Raises InvalidInput."""
+    typed: str | None = getattr(options, "namespace", None)
+    if typed is None:
+        return None if options.nodes else current_namespace()
+    if not re.fullmatch(DNS_LABEL, typed):
+        raise InvalidInput("--namespace", typed, "must be at most 63 characters of a-z, 0-9 and -")
+    return typed
+
+
+def _check_namespace(options: argparse.Namespace, world: World) -> None:
+    """As kubectl does: a file that names another namespace than was typed is a mistake. Raises InvalidInput."""
+    typed = getattr(options, "namespace", None)
+    for item in world.deployments:
+        if typed is not None and item.metadata.namespace not in (None, typed):
+            raise InvalidInput("--namespace", typed, f"is not {item.metadata.namespace}, which {item.metadata.name} names")
+
+
 def load(options: argparse.Namespace, files: Iterable[Path], *, without_cluster: bool = False) -> World:
     """Read everything the options name, and the cluster unless there are nodes. Raises InvalidInput and ApiError naming file and field."""
-    world = World(leader_worker_sets=options.leader_worker_set)
+    world = World(leader_worker_sets=options.leader_worker_set, namespace=_namespace(options))
     for path in [*files, *options.profiles, *(options.nodes or [])]:
         for manifest in manifests(path):
             take(world, manifest, str(path))
+    _check_namespace(options, world)
     if options.nodes:
         world.derive_pools()
     elif not without_cluster:
@@ -42,6 +68,15 @@ def load(options: argparse.Namespace, files: Iterable[Path], *, without_cluster:
     if world.config_maps:
         read_config_maps(world)
     return world
+
+
+def load_what_answers(options: argparse.Namespace) -> tuple[World | None, str]:
+    """The cluster where one answers; else None and why none does. Raises what files raise."""
+    load(options, (), without_cluster=True)  # what is wrong with the files is not the cluster's fault
+    try:
+        return load(options, ()), ""
+    except InvalidInput as error:
+        return None, str(error)
 
 
 def describe(error: ApiError) -> str:

@@ -18,7 +18,7 @@ from plimsoll_estimator import EngineVersion, InvalidInput
 from plimsoll_operator.api import ApiError, InferenceDeployment
 from plimsoll_operator.cli.command import SubParsers, add_command
 from plimsoll_operator.cli.comparison_text import comparison_lines, comparison_mapping
-from plimsoll_operator.cli.load import add_source_arguments, describe, load
+from plimsoll_operator.cli.load import add_namespace_argument, add_source_arguments, describe, load
 from plimsoll_operator.cli.plan_text import judged_mapping, manifest_lines, verdict_lines, verdict_mapping
 from plimsoll_operator.cli.world import World
 from plimsoll_operator.decision import decide
@@ -84,6 +84,7 @@ def add_wish_arguments(parser: argparse.ArgumentParser) -> None:
     """What is to be decided about, and where the cluster's side of the facts comes from."""
     parser.add_argument("-f", "--filename", metavar="FILE", action="append", type=Path, required=True, help="manifests; - reads stdin")
     add_source_arguments(parser)
+    add_namespace_argument(parser)
     parser.add_argument("--fresh", action="store_true", help="ignore the plan that is applied")
 
 

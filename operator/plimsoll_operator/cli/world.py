@@ -35,13 +35,16 @@ from plimsoll_operator.verdict import Plan
 
 _OWN_GROUP: Final = API_VERSION.partition("/")[0] + "/"
 _T = TypeVar("_T", bound=BaseModel)
+_Placed = TypeVar("_Placed", InferenceDeployment, ModelProfile)
 
 
 @dataclass(slots=True, kw_only=True)
 class World:
     """Everything read, by kind; `raw_specs` are the deployments' specs as written, `unreadable` is what a newer release
-    has left in the cluster. Implements gather's Store."""
+    has left in the cluster. `namespace` is where an object goes that names none; None: nobody has said, which is `default`.
+    Implements gather's Store."""
 
+    namespace: str | None = None
     deployments: list[InferenceDeployment] = field(default_factory=list)
     raw_specs: list[dict[str, Any]] = field(default_factory=list)
     profiles: list[ModelProfile] = field(default_factory=list)
@@ -111,6 +114,12 @@ class World:
         """Taken on trust: who plans here has no cluster's admission before them, and the pods are the controller's to make."""
         return True
 
+    def placed(self, item: _Placed) -> _Placed:
+        """The object in the namespace that it is in once it is applied, as kubectl would."""
+        if self.namespace is None or item.metadata.namespace:
+            return item
+        return item.model_copy(update={"metadata": item.metadata.model_copy(update={"namespace": self.namespace})})
+
     def derive_pools(self) -> None:
         """Derive pools from the nodes and pods read, split by the label keys that the deployments select by, and keep them."""
         keys = {key for item in self.deployments for key in item.spec.placement.node_selector}
@@ -169,10 +178,10 @@ def take_stored(world: World, manifest: Manifest) -> None:
 def _keep(world: World, found: BaseModel, manifest: Manifest) -> None:
     match found:
         case InferenceDeployment():
-            world.deployments.append(found)
+            world.deployments.append(world.placed(found))
             world.raw_specs.append(dict(manifest["spec"]))
         case ModelProfile():
-            world.profiles.append(found)
+            world.profiles.append(world.placed(found))
         case ClusterModelProfile():
             world.cluster_profiles.append(found)
         case GPUPool():
@@ -206,7 +215,7 @@ def _take_namespace(world: World, manifest: Manifest) -> None:
 def _take_config_map(world: World, manifest: Manifest) -> None:
     metadata = manifest.get("metadata")
     if isinstance(metadata, Mapping) and isinstance(metadata.get("name"), str):
-        world.config_maps[str(metadata.get("namespace") or "default"), metadata["name"]] = manifest
+        world.config_maps[str(metadata.get("namespace") or world.namespace or "default"), metadata["name"]] = manifest
 
 
 def take_applied_plan(world: World, child: Manifest | None, namespace: str, name: str) -> None:

@@ -21,7 +21,7 @@ from plimsoll_operator.cli.fit.data import mapping_of
 from plimsoll_operator.cli.fit.rows import Row, Table, table_of
 from plimsoll_operator.cli.fit.text import lines_of
 from plimsoll_operator.cli.fit.wish import Layout, Wish, manifest_of, wish_of
-from plimsoll_operator.cli.load import add_source_arguments, describe, load
+from plimsoll_operator.cli.load import add_namespace_argument, add_source_arguments, describe, load, load_what_answers
 from plimsoll_operator.cli.models import not_in_catalogue
 from plimsoll_operator.cli.nicknames import NamedGpu, gpu_among, gpu_named, model_called
 from plimsoll_operator.cli.screen import screen_of_stdout
@@ -52,7 +52,7 @@ def register(subparsers: SubParsers) -> None:
     parser.add_argument("--context", metavar="TOKENS", action="append", default=[], help=lengths)
     parser.add_argument("--users", metavar="N", help="requests in flight at once, each as long as --context says, or 8K")
     parser.add_argument("--engine-version", metavar="VERSION", help="the release of vLLM, the newest known one without it")
-    parser.add_argument("-n", "--namespace", metavar="NAMESPACE", help="whose FitPolicy and profiles count, and where the manifest goes")
+    add_namespace_argument(parser)
     parser.add_argument(
         "-o", "--output", choices=_OUTPUTS, default="table", help="name: the GPUs that do; manifest: to apply; command: to run"
     )
@@ -79,6 +79,11 @@ def _world(options: argparse.Namespace) -> tuple[World, str]:
         raise InvalidInput("--all", None, "means the whole shipped table: leave out --gpu, --nodes and --cluster")
     if options.nodes or options.cluster:
         return load(options, ()), "files" if options.nodes else "cluster"
+    if not options.all and not options.gpu:
+        found, why = load_what_answers(options)
+        if found is not None:
+            return found, "cluster"
+        print(f"plimsoll fit: no cluster is asked, but the shipped table: {why}", file=sys.stderr)
     world = load(options, (), without_cluster=True)
     named = _named(options) or [NamedGpu(products=tuple(known_gpus()), gpus=None)]
     for one in named:

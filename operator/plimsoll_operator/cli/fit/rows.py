@@ -219,7 +219,7 @@ class _Asker:
 
     def _facts(self, layout: Layout, length: int | None, product: str | None, sharing: str) -> Facts:
         deployment = parse_inference_deployment(manifest_of(self._wish, layout, length, product, sharing))
-        return facts_for(deployment, self._world, applied_plan=None)
+        return facts_for(self._world.placed(deployment), self._world, applied_plan=None)
 
     @staticmethod
     def _narrowed(facts: Facts, pools: tuple[PoolFacts, ...]) -> Facts:

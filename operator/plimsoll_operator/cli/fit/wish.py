@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from plimsoll_estimator import NEWEST_KNOWN, EngineVersion, InvalidInput, parse_int
-from plimsoll_operator.api.base import DNS_LABEL
 from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.upgrade import release_named
 
@@ -62,8 +61,6 @@ def wish_of(options: argparse.Namespace, model: str) -> Wish:
     """The question as it was typed. Raises InvalidInput naming option, value and limit."""
     version = NEWEST_KNOWN if options.engine_version is None else release_named(options.engine_version, "--engine-version")
     users = 0 if options.users is None else _within(parse_int(options.users, "--users", "int"), "--users", _MOST_USERS)
-    if options.namespace is not None and not re.fullmatch(DNS_LABEL, options.namespace):
-        raise InvalidInput("--namespace", options.namespace, "must be at most 63 characters of a-z, 0-9 and -")
     return Wish(
         model=model,
         version=version,
