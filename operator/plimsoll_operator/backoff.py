@@ -1,7 +1,7 @@
 """How long to wait before the API server is asked again: the back-off of client-go's reflector, and what Retry-After asks for.
 
-Used by both list-and-watch caches, the webhook's (`watch`) and the controller's (its informers). Knows no HTTP client, makes
-no request and never sleeps: its callers do.
+Used by `reflector` for both list-and-watch caches, the webhook's and the controller's, and by the webhook for what it reads again.
+Knows no HTTP client, makes no request and never sleeps: its callers do.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, TypeVar
 
@@ -17,11 +18,12 @@ from plimsoll_operator.api import ClusterModelProfile, EngineCalibration, FitPol
 from plimsoll_operator.facts import DeploymentUse
 from plimsoll_operator.metrics import DeploymentSeries, PoolSeries
 from plimsoll_operator.names import API_VERSION, MANAGED_LABEL, NOTES_ANNOTATION
-from plimsoll_operator.ports import LEADER_WORKER_SETS
+from plimsoll_operator.namespaced import Settle
+from plimsoll_operator.ports import LEADER_WORKER_SETS, Manifest, key_of
 from plimsoll_operator.share import settled
 from plimsoll_operator.use import use_of
 from plimsoll_operator.wanted import MOST_NOTES
-from plimsoll_operator.watch import Served, Watched, key_of
+from plimsoll_operator.watch import Served, Watched
 
 log = logging.getLogger(__name__)
 _ROOT: Final = f"/apis/{API_VERSION}"
@@ -32,8 +34,8 @@ STALE_SECONDS: Final = 300.0
 """Older news is too old to judge by: bookmarks come each minute, and a watch lasts five. The same bound as the controller's."""
 
 
-def _reader(kind: type[_B], bug: Callable[[], None]) -> Callable[[Mapping[str, Any]], _B | Unreadable]:
-    def read(obj: Mapping[str, Any]) -> _B | Unreadable:
+def _reader(kind: type[_B], bug: Callable[[], None]) -> Callable[[Manifest], _B | Unreadable]:
+    def read(obj: Manifest) -> _B | Unreadable:
         found: _B | Unreadable
         try:
             found = read_stored(kind, _kept(obj) if kind in (ModelProfile, ClusterModelProfile) else obj)
@@ -65,7 +67,7 @@ def _text(value: Any) -> Any:
     return value[:MOST_NOTES] if isinstance(value, str) else value
 
 
-def _stumbled_over(kind: str, obj: Mapping[str, Any]) -> Unreadable:
+def _stumbled_over(kind: str, obj: Manifest) -> Unreadable:
     namespace, name = key_of(obj)
     return Unreadable(
         kind=kind, namespace=namespace[:253], name=name[:253], generation=0, problem="reading it met an error of the webhook itself"
@@ -84,25 +86,27 @@ def _model_of(row: ModelProfile | ClusterModelProfile | Unreadable) -> str:
 class CacheStore:
     """The Store protocol of `gather` over live caches, and the InferenceDeployments' use."""
 
-    def __init__(self, *, bypass: bool = False, bug: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, *, bypass: bool = False, bug: Callable[[], None] = lambda: None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._bypass = bypass
         self._bug = bug
+        self._clock = clock
         self._page = asyncio.Lock()
-        self._profiles = self._watched(ModelProfile, "modelprofiles")
-        self._profiles.settle = settled
+        self._profiles = self._watched(ModelProfile, "modelprofiles", settle=settled)
         self._cluster = self._watched(ClusterModelProfile, "clustermodelprofiles")
         self._pools = self._watched(GPUPool, "gpupools")
         self._policies = self._watched(FitPolicy, "fitpolicies")
         self._calibrations = self._watched(EngineCalibration, "enginecalibrations")
         self._uses = self._cache("InferenceDeployment", f"{_ROOT}/inferencedeployments", use_of)
         self._namespaces = self._cache("Namespace", "/api/v1/namespaces", _labels)
-        self.leader_worker_sets = Served(LEADER_WORKER_SETS.api_version, LEADER_WORKER_SETS.plural)
+        self.leader_worker_sets = Served(LEADER_WORKER_SETS.api_version, LEADER_WORKER_SETS.plural, clock=clock)
 
-    def _watched(self, kind: type[_B], plural: str) -> Watched[_B | Unreadable]:
-        return self._cache(kind.__name__, f"{_ROOT}/{plural}", _reader(kind, self._bug))
+    def _watched(self, kind: type[_B], plural: str, settle: Settle[Any] | None = None) -> Watched[_B | Unreadable]:
+        return self._cache(kind.__name__, f"{_ROOT}/{plural}", _reader(kind, self._bug), settle)
 
-    def _cache(self, kind: str, path: str, parse: Callable[[Mapping[str, Any]], _T | None]) -> Watched[_T]:
-        return Watched(kind=kind, path=path, parse=parse, page=self._page, bug=self._bug)
+    def _cache(self, kind: str, path: str, parse: Callable[[Manifest], _T | None], settle: Settle[_T] | None = None) -> Watched[_T]:
+        return Watched(kind=kind, path=path, parse=parse, settle=settle, clock=self._clock, page=self._page, bug=self._bug)
 
     @property
     def caches(self) -> tuple[Watched[Any], ...]:
@@ -198,5 +202,5 @@ class WatchSeries:
         return 0
 
     def watch_ages(self) -> Mapping[str, float]:
-        """Seconds since each kind was last heard of."""
+        """Seconds since each kind was last heard of; at first, since the start."""
         return {cache.kind: cache.age_seconds() for cache in self._store.caches}
