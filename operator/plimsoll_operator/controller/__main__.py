@@ -269,7 +269,7 @@ def _lead(run: _Run, controller: Controller, kube: KubeClient, elector: LeaseEle
     if branches is not None:
         run.spawn("branches", lambda: branches.run(run.stop))
     run.spawn("upkeep", lambda: controller.upkeep.run(run.stop))
-    watch = partial(run_watcher, kube.connection, controller.queue.add, identity=identity, stop=run.stop, ready=run.watching)
+    watch = partial(run_watcher, kube.connection, controller.heard, identity=identity, stop=run.stop, ready=run.watching)
     run.spawn("watcher", watch)
     while not run.stop.wait(0.5):
         if elector.overdue():

@@ -48,7 +48,11 @@ from plimsoll_operator.ports import (
 
 
 class OnChange:
-    """See the module. `wake` makes keys ready; a key of which nothing is known yet comes from the watcher first, so that it waits."""
+    """See the module.
+
+    `wake` makes keys ready, `wake_all` makes all of them ready after those. A key of which nothing is known yet comes from the watcher
+    first, so that it waits.
+    """
 
     def __init__(
         self,
@@ -63,6 +67,7 @@ class OnChange:
         policy_status: PolicyStatus,
         profile_status: ProfileStatus,
         wake: Callable[[Iterable[Key]], None],
+        wake_all: Callable[[], None],
         border: Border,
         clock: Callable[[], float],
         pod_namespaces: Sequence[str],
@@ -76,6 +81,7 @@ class OnChange:
         self._policy_status = policy_status
         self._profile_status = profile_status
         self._wake = wake
+        self._wake_all = wake_all
         self._border = border
         self._clock = clock
         self.listeners: list[Listener] = []
@@ -127,9 +133,6 @@ class OnChange:
             informer(VALIDATING_ADMISSION_POLICY_BINDINGS, trim.admission_policy, self._all_after(self._protection.binding_changed)),
         )
 
-    def _wake_all(self) -> None:
-        self._wake(self._records.keys())
-
     def _pod_changed(self, key: Key, old: Manifest | None, new: Manifest | None) -> None:
         reading = reading_of_ended(new)
         if reading is not None:
@@ -162,7 +165,7 @@ class OnChange:
         if self._objects.pools.unreadable(key) is not None:
             self._ledger.changed.set()  # to say so on it
         if offered(old) != offered(new):
-            self._wake(self._records.keys())
+            self._wake_all()
 
     def _profile_changed(self, parsed: Parsed[Any]) -> Change:
         def change(key: Key, old: Manifest | None, new: Manifest | None) -> None:
@@ -198,6 +201,6 @@ class OnChange:
     def _all_after(self, changed: Change) -> Change:
         def change(key: Key, old: Manifest | None, new: Manifest | None) -> None:
             changed(key, old, new)
-            self._wake(self._records.keys())
+            self._wake_all()
 
         return change

@@ -9,9 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from plimsoll_operator.controller.booking.ledger import Ledger
 from plimsoll_operator.controller.children.children import GROUP, newest
@@ -19,6 +19,7 @@ from plimsoll_operator.controller.children.course import place_of
 from plimsoll_operator.controller.cluster.protection import Protection
 from plimsoll_operator.controller.cluster.store import ParsedObjects
 from plimsoll_operator.controller.leader.recovery import deployment_of, reservation_of
+from plimsoll_operator.controller.news import News
 from plimsoll_operator.controller.on_change import OnChange
 from plimsoll_operator.controller.quarantine import Bug, Quarantine, Unit
 from plimsoll_operator.controller.reconcile import Reconciler
@@ -80,6 +81,7 @@ class Controller:
         self._clock = clock
         self.queue: WorkQueue[Key] = WorkQueue(clock, group=_namespace)
         self.records = Records()
+        self._news = News()
         self.ledger = Ledger(clock, self.enqueue, sees_all_pods=not pod_namespaces)
         self.objects = ParsedObjects()
         self.protection = Protection(bypass_policies, guard_policies)
@@ -164,6 +166,7 @@ class Controller:
             policy_status=self.policy_status,
             profile_status=self.profile_status,
             wake=self.enqueue,
+            wake_all=self._wake_all,
             border=self.quarantine.border,
             clock=self._clock,
             pod_namespaces=pod_namespaces,
@@ -202,7 +205,10 @@ class Controller:
         A child counts whose owner exists with that very uid: labels, owners and annotations may be written by whoever may edit
         Deployments. One that cannot be read is named and left; its deployment is looked at like every other. Raises ApiFailure.
         """
-        owners = {key_of(item): str(item["metadata"].get("uid")) for item in self._all_deployments()}
+        owners, answered = {}, {}
+        for item in self._all_deployments():
+            owners[key_of(item)] = str(item["metadata"].get("uid"))
+            answered[key_of(item)] = self._news.answered(item)
         promises = {}
         # Of two children of one deployment the one with the later plan comes last, and counts.
         for child in sorted((*self._changes.children.values(), *self._changes.groups.values()), key=place_of):
@@ -215,14 +221,16 @@ class Controller:
                     promises[key] = promise
         with self.quarantine.border(Unit.RECOVERY, "bookings"):
             self.reconciler.recover(promises)
-        self.enqueue(owners)
+        for key, unchanged in answered.items():
+            self.queue.add(key, unchanged=unchanged)
 
     def resync(self) -> None:
         """Look at every deployment again with fresh eyes, also at those of which the watcher has told nothing."""
         self.reconciler.rejudge()
-        self.enqueue(self.records.keys())
+        self._wake_all()
         try:
-            self.enqueue(key_of(item) for item in self._all_deployments())
+            for item in self._all_deployments():
+                self.queue.add(key_of(item), unchanged=True)
         except ApiFailure as failure:
             _log.warning("resync: %s", failure)
 
@@ -272,6 +280,10 @@ class Controller:
             except ApiFailure as failure:
                 _log.warning("%s/%s: the status does not say that it is set aside: %s", *key, failure)
 
+    def heard(self, key: Key, metadata: Mapping[str, Any], *, gone: bool) -> None:
+        """The watcher's event: what users have changed is looked at before what is only told again."""
+        self.queue.add(key, unchanged=self._news.unchanged(key, metadata, gone=gone))
+
     def enqueue(self, keys: Iterable[Key]) -> None:
         """Make these keys ready."""
         for key in keys:
@@ -286,7 +298,9 @@ class Controller:
         return self.series.unhealthy()
 
     def _wake_all(self) -> None:
-        self.enqueue(self.records.keys())
+        """What concerns all was changed: they are looked at again, after those that have changed themselves."""
+        for key in self.records.keys():  # noqa: SIM118 no mapping
+            self.queue.add(key, unchanged=True)
 
 
 def _namespace(key: Key) -> str:

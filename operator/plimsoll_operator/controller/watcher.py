@@ -12,8 +12,8 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from typing import Any, Final, cast
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any, Final, Protocol, cast
 
 import aiohttp
 import kopf
@@ -28,6 +28,13 @@ _NAMES_OF_WATCH: Final = "application/json;as=PartialObjectMetadata;g=meta.k8s.i
 _LONGEST_BACKOFF_SECONDS: Final = 10.0
 
 
+class OnEvent(Protocol):
+    """Told of each object that kopf hands out: its key, its metadata, and whether it is gone."""
+
+    def __call__(self, key: Key, metadata: Mapping[str, Any], *, gone: bool) -> None:
+        """Take one event."""
+
+
 class _EndlessBackoffs:
     """kopf gives up on an API server after a minute of 503 unless its back-offs never end; jitter spreads the return."""
 
@@ -40,7 +47,7 @@ class _EndlessBackoffs:
 
 def run_watcher(
     connection: Callable[[], Connection],
-    on_key: Callable[[Key], None],
+    on_event: OnEvent,
     *,
     identity: str,
     stop: threading.Event,
@@ -74,8 +81,8 @@ def run_watcher(
     async def login(**_: Any) -> kopf.AiohttpSession:
         return _session(_login(connection()), in_time, answered)
 
-    async def enqueue(namespace: str | None, name: str | None, **_: Any) -> None:
-        on_key((namespace or "", name or ""))
+    async def enqueue(namespace: str | None, name: str | None, meta: Mapping[str, Any], type: str | None, **_: Any) -> None:  # noqa: A002 kopf's
+        on_event((namespace or "", name or ""), meta, gone=type == "DELETED")
 
     kopf.on.login(registry=registry)(login)
     kopf.on.event(resource.group, resource.version, resource.plural, registry=registry)(enqueue)

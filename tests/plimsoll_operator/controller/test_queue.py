@@ -1,3 +1,5 @@
+import pytest
+
 from plimsoll_operator.controller.work_queue import WorkQueue
 
 A, B = ("ns", "a"), ("ns", "b")
@@ -81,3 +83,51 @@ def test_a_group_that_comes_back_does_not_overtake_those_that_wait() -> None:
     assert queue.take(0) == ("a", 1)
     queue.add(("a", 2))
     assert [queue.take(0), queue.take(0)] == [("b", 1), ("a", 2)]
+
+
+def test_what_has_changed_goes_before_what_is_looked_at_again_which_still_has_its_turn() -> None:
+    queue: WorkQueue[str] = WorkQueue(Clock())
+    for number in range(3):
+        queue.add(f"old-{number}", unchanged=True)
+    for number in range(5):
+        queue.add(f"new-{number}")
+    taken = [queue.take(0) for _ in range(8)]
+    assert taken == ["new-0", "new-1", "new-2", "old-0", "new-3", "new-4", "old-1", "old-2"]
+    assert queue.take(0) is None
+
+
+def test_a_key_that_waits_to_be_looked_at_again_and_then_changes_waits_once_and_with_the_changed() -> None:
+    queue: WorkQueue[str] = WorkQueue(Clock())
+    for key in ("a", "b", "c"):
+        queue.add(key, unchanged=True)
+    queue.add("c")
+    queue.add("c", unchanged=True)
+    assert queue.depth() == 3
+    assert [queue.take(0) for _ in range(4)] == ["c", "a", "b", None]
+
+
+@pytest.mark.parametrize("change_first", [True, False])
+def test_a_change_during_the_work_on_a_key_is_a_change_whatever_else_wakes_it(change_first: bool) -> None:
+    queue: WorkQueue[str] = WorkQueue(Clock())
+    queue.add("a")
+    assert queue.take(0) == "a"
+    queue.add("a", unchanged=not change_first)
+    queue.add("a", unchanged=change_first)
+    queue.add("other", unchanged=True)
+    queue.done("a")
+    assert [queue.take(0), queue.take(0)] == ["a", "other"]
+
+
+def test_a_failed_change_comes_back_as_a_change_and_a_failed_look_as_a_look() -> None:
+    clock = Clock()
+    queue: WorkQueue[str] = WorkQueue(clock)
+    queue.add("changed")
+    queue.add("again", unchanged=True)
+    for _ in range(2):
+        key = queue.take(0)
+        assert key is not None
+        queue.retry(key)
+        queue.done(key)
+    clock.now += 1
+    queue.add("first", unchanged=True)
+    assert [queue.take(0) for _ in range(3)] == ["changed", "first", "again"]

@@ -131,7 +131,9 @@ def test_kopf_waits_before_it_asks_again(answer: bytes, lists: bool) -> None:
         pauses.append(seconds)
 
     watcher = threading.Thread(
-        target=lambda: run_watcher(lambda: there, lambda _key: None, identity="t", stop=stop, ready=threading.Event(), sleep=note)
+        target=lambda: run_watcher(
+            lambda: there, lambda *_event, **_gone: None, identity="t", stop=stop, ready=threading.Event(), sleep=note
+        )
     )
     watcher.start()
     try:

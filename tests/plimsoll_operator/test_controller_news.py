@@ -1,0 +1,108 @@
+"""What is worked on first: objects that users have changed, and those whose status does not answer them yet."""
+
+from typing import Any
+
+import pytest
+from tests.plimsoll_operator.controller_world import NS, World
+
+from plimsoll_operator.controller.news import News
+from plimsoll_operator.ports import FIT_POLICIES, Manifest
+
+KEY = (NS, "chat")
+METADATA: dict[str, Any] = {"namespace": NS, "name": "chat", "uid": "u", "generation": 1, "labels": {"a": "b"}, "resourceVersion": "7"}
+
+
+@pytest.mark.parametrize(
+    ("change", "unchanged"),
+    [
+        ({}, True),
+        ({"resourceVersion": "8", "managedFields": [{}]}, True),
+        ({"generation": 2}, False),
+        ({"annotations": {"inference.plimsoll.dev/replan": "1"}}, False),
+        ({"labels": {"a": "c"}}, False),
+        ({"deletionTimestamp": "2026-11-30T00:00:00Z"}, False),
+        ({"uid": "another"}, False),
+    ],
+    ids=str,
+)
+def test_what_users_write_is_a_change_and_what_the_controller_writes_is_none(change: dict[str, Any], unchanged: bool) -> None:
+    news = News()
+    assert not news.unchanged(KEY, METADATA), "never heard of"
+    assert news.unchanged(KEY, METADATA | change) is unchanged
+    assert news.unchanged(KEY, METADATA | change), "and heard of now"
+
+
+def test_an_object_that_is_gone_is_a_change_and_forgotten() -> None:
+    news = News()
+    news.unchanged(KEY, METADATA)
+    assert not news.unchanged(KEY, METADATA, gone=True)
+    assert not news.unchanged(KEY, METADATA), "one of the same name is another"
+
+
+FEASIBLE = {"type": "Feasible", "observedGeneration": 1}
+
+
+@pytest.mark.parametrize(
+    ("more", "answered"),
+    [
+        ({"status": {"conditions": [{"type": "Ready", "observedGeneration": 1}, FEASIBLE]}}, True),
+        ({"status": {"conditions": [FEASIBLE | {"observedGeneration": 0}]}}, False),
+        ({"status": {"conditions": []}}, False),
+        ({"status": {"conditions": None}}, False),
+        ({"status": {"conditions": 5}}, False),
+        ({"status": "odd"}, False),
+        ({}, False),
+        ({"metadata": METADATA | {"deletionTimestamp": "now"}, "status": {"conditions": [FEASIBLE]}}, False),
+    ],
+    ids=str,
+)
+def test_a_new_leader_knows_who_waits_for_an_answer(more: dict[str, Any], answered: bool) -> None:
+    news = News()
+    assert news.answered({"metadata": METADATA} | more) is answered
+    assert news.unchanged(KEY, METADATA) is answered, "its first event is news where nothing was answered"
+
+
+POLICY: Manifest = {
+    "apiVersion": FIT_POLICIES.api_version,
+    "kind": FIT_POLICIES.kind,
+    "metadata": {"name": "default", "uid": "p", "generation": 1},
+    "spec": {"maxGpusPerReplica": 8},
+}
+
+
+def handed_out(world: World, most: int = 3) -> list[str]:
+    keys = [world.controller.queue.take(0) for _ in range(most)]
+    return [key[1] for key in keys if key is not None]
+
+
+def test_a_new_object_does_not_wait_for_all_those_that_a_policy_has_woken() -> None:
+    world = World(8)
+    for number in range(6):
+        world.wish(f"old-{number}", gpus=1)
+    world.work()
+    world.kube.create(FIT_POLICIES, POLICY)
+    world.hear()
+    world.wish("new", gpus=1)
+    assert handed_out(world) == ["new", "old-0", "old-1"]
+
+
+def test_a_new_leader_decides_first_what_nobody_has_answered() -> None:
+    before = World(8)
+    for number in range(6):
+        before.wish(f"old-{number}", gpus=1)
+    before.work()
+    before.wish("waits", gpus=1)
+    after = World(kube=before.kube)
+    assert handed_out(after) == ["waits", "old-0", "old-1"]
+
+
+def test_the_event_of_a_status_that_was_written_is_no_change() -> None:
+    world = World(8)
+    world.wish("chat", gpus=1)
+    world.work()
+    world.controller.heard(KEY, METADATA, gone=False)
+    assert handed_out(world) == ["chat"]
+    world.controller.queue.done(KEY)
+    world.controller.heard(KEY, METADATA | {"resourceVersion": "9"}, gone=False)
+    world.wish("new", gpus=1)
+    assert handed_out(world) == ["new", "chat"]
