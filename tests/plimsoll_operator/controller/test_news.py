@@ -98,11 +98,12 @@ def test_a_new_leader_decides_first_what_nobody_has_answered() -> None:
 
 def test_the_event_of_a_status_that_was_written_is_no_change() -> None:
     world = World(8)
-    world.wish("chat", gpus=1)
-    world.work()
     world.controller.heard(KEY, METADATA, gone=False)
-    assert handed_out(world) == ["chat"]
-    world.controller.queue.done(KEY)
-    world.controller.heard(KEY, METADATA | {"resourceVersion": "9"}, gone=False)
-    world.wish("new", gpus=1)
-    assert handed_out(world) == ["new", "chat"]
+    first = []
+    for number in range(4):
+        handed_out(world, most=9)
+        world.controller.queue.done(KEY)
+        world.controller.heard(KEY, METADATA | {"resourceVersion": f"{number}"}, gone=False)
+        world.controller.heard((NS, f"new-{number}"), METADATA, gone=False)
+        first.append(handed_out(world, most=1)[0])
+    assert first.count("chat") <= 2, "it was heard of first each time, and of four keys one is of those looked at again"
