@@ -18,12 +18,14 @@ from typing import Any, Final
 from plimsoll_estimator import (
     MAX_CASE_CHARACTERS,
     NEWEST_KNOWN,
+    Check,
     EngineArgs,
     EngineVersion,
     Estimate,
     Gpu,
     HfConfig,
     InvalidInput,
+    Unsupported,
     answer_case,
     catalogue,
     explanation_lines,
@@ -39,12 +41,15 @@ from plimsoll_operator.cli.command import SubParsers, add_command
 from plimsoll_operator.cli.estimate_text import comparison_lines, quick_lines, table_lines, wrapped
 from plimsoll_operator.cli.files import at_most, lines
 from plimsoll_operator.cli.models import not_in_catalogue
+from plimsoll_operator.cli.nicknames import gpu_named, model_called
 
+_STATUS: Final = {"starts": 0, "refused": 1}
+_BAD_INPUT: Final = 2
 _MAX_FILE_BYTES: Final = 32 << 20
 _DESCRIPTION: Final = (
     "GPU memory of one vLLM replica. Any argument of `vllm serve` that moves memory may follow (for example "
     "--tensor-parallel-size 2 --max-model-len 32K); it is checked against the release given by --engine-version. "
-    "Status 0: answered, also where vLLM would refuse to start; 2: bad input."
+    "Status 0: it starts, or a file of cases is answered; 1: vLLM refuses to start; 2: bad input."
 )
 
 
@@ -71,15 +76,16 @@ def register(subparsers: SubParsers) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Choose the door; status 0 when answered, whatever the verdict."""
+    """Choose the door; status 0 where it starts, 1 where it does not. A batch of cases is 0 when it is answered."""
     if options.cases is not None:
         return _run_cases(options)
     if options.params is not None:
         return _run_quick(options)
     question = _question(options)
     if options.json:
-        print(json.dumps(answer_case(question.as_case(), _lookup(options.models))))
-        return 0
+        case = answer_case(question.as_case(), _lookup(options.models))
+        print(json.dumps(case))
+        return _STATUS.get(str(case["verdict"]), _BAD_INPUT)
     answer = question.ask(question.args)
     lines = table_lines(question.name, answer) + _provenance(options, question.config)
     if options.explain:
@@ -87,7 +93,7 @@ def run(options: argparse.Namespace) -> int:
     if options.compare:
         lines += ["", *comparison_lines(question.ask, question.config, question.args)]
     print("\n".join(wrapped(lines)))
-    return 0
+    return _STATUS[answer.verdict]
 
 
 def _provenance(options: argparse.Namespace, config: HfConfig) -> list[str]:
@@ -143,7 +149,7 @@ def _question(options: argparse.Namespace) -> _Question:
         name=name,
         config=config,
         args=args,
-        gpu=gpu_from(options.gpu, label, None, None, options.interconnect, options.gpu_compute_capability),
+        gpu=_gpu(options, label),
         version=version,
     )
 
@@ -163,10 +169,34 @@ def _engine_args(options: argparse.Namespace, version: EngineVersion) -> EngineA
 def _model(options: argparse.Namespace) -> tuple[str, HfConfig]:
     if options.config is not None:
         return options.config.name, _config_of(_read_json(options.config, "--config"), str(options.config))
-    found = _lookup(options.models)(options.model)
+    lookup = _lookup(options.models)
+    name = options.model
+    found = lookup(name)
+    if found is None and (called := model_called(name)) is not None:
+        print(f"plimsoll estimate: {name} is taken for {called}", file=sys.stderr)
+        name, found = called, lookup(called)
     if found is None:
-        raise not_in_catalogue("--model", options.model, "pass --config FILE, or see `plimsoll models --search`")
-    return options.model, found
+        raise not_in_catalogue("--model", name, "pass --config FILE, or see `plimsoll models --search`")
+    return name, found
+
+
+def _gpu(options: argparse.Namespace, label: int | None) -> Gpu:
+    """The GPU as it is labelled, or as people call it. Raises InvalidInput and Unsupported."""
+
+    def described(product: str | None) -> Gpu:
+        return gpu_from(product, label, None, None, options.interconnect, options.gpu_compute_capability)
+
+    try:
+        return described(options.gpu)
+    except Unsupported as error:
+        if options.gpu is None or label is not None or error.reason not in (Check.UNKNOWN_GPU_MEMORY, Check.UNKNOWN_GPU):
+            raise
+    named = gpu_named(options.gpu, "--gpu", "describe it by --gpu-memory-mib and --gpu-compute-capability, or see `plimsoll gpus`")
+    if named.gpus is not None:
+        raise InvalidInput("--gpu", options.gpu, f"counts GPUs: say --tensor-parallel-size {named.gpus}, or ask `plimsoll fit`")
+    first, *others = named.products
+    print(f"plimsoll estimate: {options.gpu} is taken for {first}" + (f", not {' or '.join(others)}" if others else ""), file=sys.stderr)
+    return described(first)
 
 
 def _lookup(folder: Path | None) -> Callable[[str], HfConfig | None]:
@@ -239,7 +269,7 @@ def _run_quick(options: argparse.Namespace) -> int:
         kv_heads=None if options.kv_heads is None else parse_int(options.kv_heads, "--kv-heads", "int"),
         layers=None if options.layers is None else parse_int(options.layers, "--layers", "int"),
     )
-    gpu = None if options.gpu is None else gpu_from(options.gpu, None, None, None, None)
+    gpu = None if options.gpu is None else _gpu(options, None)
     if options.json:
         print(json.dumps({**{name: getattr(answer, name) for name in quick.QuickEstimate.__dataclass_fields__}, "rule_of_thumb": True}))
         return 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 from plimsoll_estimator import InvalidInput
@@ -15,7 +16,7 @@ from plimsoll_operator.api import ApiError
 from plimsoll_operator.api.base import DNS_LABEL
 from plimsoll_operator.cli.config_maps import read_config_maps
 from plimsoll_operator.cli.live import current_namespace, read_cluster
-from plimsoll_operator.cli.manifests import manifests
+from plimsoll_operator.cli.manifests import files_of, manifests
 from plimsoll_operator.cli.world import World, take
 
 
@@ -57,7 +58,8 @@ def _check_namespace(options: argparse.Namespace, world: World) -> None:
 def load(options: argparse.Namespace, files: Iterable[Path], *, without_cluster: bool = False) -> World:
     """Read everything the options name, and the cluster unless there are nodes. Raises InvalidInput and ApiError naming file and field."""
     world = World(leader_worker_sets=options.leader_worker_set, namespace=_namespace(options))
-    for path in [*files, *options.profiles, *(options.nodes or [])]:
+    given = [*files, *options.profiles, *(options.nodes or [])]
+    for path in chain.from_iterable(files_of(item) for item in given):
         for manifest in manifests(path):
             take(world, manifest, str(path))
     _check_namespace(options, world)

@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,8 +22,27 @@ from plimsoll_operator.cli.files import at_most
 _MAX_FILE_BYTES: Final = 64 << 20
 _MAX_OBJECTS: Final = 200_000
 _MAX_DEPTH: Final = 200
+_MOST_FILES: Final = 1000
+_MOST_ENTRIES: Final = 100_000
+_SUFFIXES: Final = (".yaml", ".yml", ".json")
 _BRACKET: Final = re.compile(r"[\[\]{}]")
 _FAR_IN: Final = re.compile(rf"(?m)^[ \-?:]{{{_MAX_DEPTH},}}")
+
+
+def files_of(path: Path) -> tuple[Path, ...]:
+    """The file itself; of a folder its YAML and JSON files by name, not those of folders in it, as kubectl takes them.
+
+    Raises InvalidInput naming the folder that has none, or too many.
+    """
+    if not path.is_dir():
+        return (path,)
+    try:
+        found = sorted(entry for entry in islice(path.iterdir(), _MOST_ENTRIES) if entry.suffix in _SUFFIXES and not entry.is_dir())
+    except OSError as error:
+        raise InvalidInput(str(path), None, f"cannot be read: {error.strerror}") from error
+    if not 0 < len(found) <= _MOST_FILES:
+        raise InvalidInput(str(path), len(found), f"files end in .yaml, .yml or .json: at least 1 and at most {_MOST_FILES} are read")
+    return tuple(found)
 
 
 def manifests(path: Path) -> Iterator[Manifest]:

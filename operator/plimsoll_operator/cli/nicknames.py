@@ -36,13 +36,13 @@ class NamedGpu:
     gpus: int | None
 
 
-def gpu_named(text: str, option: str) -> NamedGpu:
+def gpu_named(text: str, option: str, otherwise: str = "`plimsoll gpus` lists those that are") -> NamedGpu:
     """The products of the table a word stands for: H100, a100-80gb, 4090, nvidia-tesla-t4, 2xH100, or the product as it is labelled.
 
     Of products alike in memory the first of the table: h100 is the 80 GB card on its socket, and the NVL of 94 GB.
-    Raises InvalidInput naming `option`, with the products that the word resembles.
+    Raises InvalidInput naming `option`, with the products that the word resembles, or what to do `otherwise`.
     """
-    found = gpu_among(text, option, tuple(known_gpus()), f"`plimsoll gpus` lists the {len(known_gpus())} that are")
+    found = gpu_among(text, option, tuple(known_gpus()), otherwise)
     apart: list[str] = []
     for product in found.products:
         if all(abs(known_gpus()[product].total_memory_bytes - known_gpus()[other].total_memory_bytes) >= _ALIKE for other in apart):

@@ -82,7 +82,8 @@ def _releases(given: list[str]) -> tuple[EngineVersion, ...]:
 
 def add_wish_arguments(parser: argparse.ArgumentParser) -> None:
     """What is to be decided about, and where the cluster's side of the facts comes from."""
-    parser.add_argument("-f", "--filename", metavar="FILE", action="append", type=Path, required=True, help="manifests; - reads stdin")
+    files = "manifests, or a folder of them; - reads stdin"
+    parser.add_argument("-f", "--filename", metavar="FILE", action="append", type=Path, required=True, help=files)
     add_source_arguments(parser)
     add_namespace_argument(parser)
     parser.add_argument("--fresh", action="store_true", help="ignore the plan that is applied")

@@ -186,7 +186,7 @@ def test_a_replica_over_nodes_is_planned_and_rendered_where_its_api_is_said_to_b
     assert [row["kind"] for row in yaml.safe_load_all(out)] == ["LeaderWorkerSet", "Service"]
 
 
-@pytest.mark.parametrize("argv", [[], ["nope"], ["plan"], ["profile"], ["estimate", "--params", "-3B"]], ids=" ".join)
+@pytest.mark.parametrize("argv", [["nope"], ["plan"], ["profile"], ["estimate", "--params", "-3B"]], ids=" ".join)
 def test_arguments_that_cannot_be_read_are_one_line_and_status_2(argv, capsys):
     with pytest.raises(SystemExit) as ended:
         main(argv)
