@@ -24,6 +24,9 @@ ABSENT_SECONDS: Final = 10.0
 _SHORTEST_SECONDS: Final = 240
 _LONGEST_SECONDS: Final = 300
 """How long a watch is asked to last: not all end at once."""
+_OLDEST_NEWS_SECONDS: Final = 120.0
+"""Two bookmarks that did not come: whatever keeps watches from telling anything, a list may still be had. Together with one more silent
+watch and the longest pause this is less than what counts as too old to judge by."""
 _MAY_PASS: Final = frozenset({429, 503})
 """Refusals that say nothing of the version. A 504 may: one that is ahead of a restored server's comes back as one."""
 
@@ -103,10 +106,12 @@ class Reflector:
         return max(0.0, self._clock() - self._heard_at)
 
     def next(self) -> Step:
-        """What to do now. A pause is told once."""
+        """What to do now. A pause is told once. Where watches have told nothing for too long, everything is listed again."""
         if self._pause > 0:
             pause, self._pause = self._pause, 0.0
             return Pause(pause)
+        if self._version and self.age_seconds() > _OLDEST_NEWS_SECONDS:
+            self.restart()
         if not self._version:
             return ListPage(self._token)
         self._began, self._events = self._clock(), 0

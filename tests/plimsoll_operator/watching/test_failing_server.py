@@ -95,10 +95,12 @@ def an_hour_of(odd: str) -> tuple[OddKube, list[float]]:
 @pytest.mark.parametrize(
     ("odd", "lists", "watches"),
     [
-        pytest.param("", (1, 1), (180, 4500), id="watches that end at once with nothing: the list stands, the pauses grow"),
+        pytest.param("", (20, 30), (180, 4500), id="watches that end at once with nothing: the pauses grow, a list every two minutes"),
         pytest.param("one event", (1, 1), (3500, 3700), id="watches that end after one event: one a second, as changes may come"),
         pytest.param("expires", (180, 500), (180, 500), id="a version that is always too old: lists with growing pauses"),
-        pytest.param("busy", (1, 1), (100, 121), id="a server that asks for 30 seconds gets them, and is not asked for a list"),
+        pytest.param(
+            "busy", (20, 30), (90, 121), id="a server that asks for 30 seconds gets them, and is asked for a list every two minutes"
+        ),
         pytest.param("unusable", (180, 500), (180, 500), id="an event that cannot be read: a list leads past it"),
         pytest.param("no list", (70, 81), (0, 0), id="a list that is refused, too"),
     ],

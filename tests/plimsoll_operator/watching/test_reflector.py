@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from plimsoll_operator.controller.cluster.informer import Trimmed
 from plimsoll_operator.controller.quarantine import no_border
+from plimsoll_operator.controller.series import STALE_SECONDS as CONTROLLER_STALE_SECONDS
 from plimsoll_operator.errors import ApiFailure, WatchExpired
 from plimsoll_operator.namespaced import Namespaced
 from plimsoll_operator.ports import Key, Manifest, Page, WatchEvent
 from plimsoll_operator.reflector import ABSENT_SECONDS, Cache, ListPage, Pause, Reflector, Step, Watch
+from plimsoll_operator.webhook.store import STALE_SECONDS
 
 
 class Clock:
@@ -101,7 +103,7 @@ def test_news_is_an_event_a_bookmark_or_the_end_of_a_list_and_at_first_the_start
     ("lasted", "events", "pause"),
     [
         pytest.param(75.0, 0, (0, 0), id="a watch that was silent for its time is followed by the next at once"),
-        pytest.param(300.0, 9, (0, 0), id="and so is one that the server has ended"),
+        pytest.param(119.0, 9, (0, 0), id="and so is one that the server has ended"),
         pytest.param(0.0, 0, (0.8, 1.6), id="one that ends at once is a failure, whatever it says"),
         pytest.param(0.25, 1, (0.75, 0.75), id="one with an event may come once a second"),
     ],
@@ -116,6 +118,35 @@ def test_how_soon_the_next_watch_begins(lasted: float, events: int, pause: tuple
     found.ended()
     step = found.next()
     assert isinstance(step, Watch) if pause == (0, 0) else isinstance(step, Pause) and pause[0] <= step.seconds <= pause[1]
+
+
+@pytest.mark.parametrize(
+    ("lasted", "refusal"),
+    [
+        pytest.param(75.0, None, id="watches that are silent"),
+        pytest.param(0.0, None, id="watches that end at once"),
+        pytest.param(0.0, ApiFailure(429, "TooManyRequests", "later", retry_after_seconds=60), id="watches that are refused for load"),
+    ],
+)
+def test_where_watches_tell_nothing_lists_keep_the_news_from_growing_too_old(lasted: float, refusal: ApiFailure | None) -> None:
+    clock, ages = Clock(), []
+    found = listed(Written(), clock)
+    lists = 0
+    while clock.now < 1000.0 + 3600:
+        ages.append(found.age_seconds())
+        step = found.next()
+        if isinstance(step, Pause):
+            clock.now += step.seconds
+        elif isinstance(step, ListPage):
+            found.page(Page((), "9", ""))
+            lists += 1
+        elif refusal is not None:
+            found.failed(refusal)
+        else:
+            clock.now += lasted
+            found.ended()
+    assert max(ages) < min(STALE_SECONDS, CONTROLLER_STALE_SECONDS)
+    assert 12 <= lists <= 30
 
 
 def test_a_resource_that_is_not_served_is_empty_and_looked_for_again() -> None:
