@@ -58,7 +58,10 @@ class Traces:
 
     @classmethod
     def now(cls) -> Self:
-        """Look. Of processes and mounts only what could be a node's: others' work goes on beside it. Without nft, no node can have made a rule."""
+        """Look. Of processes and mounts only what could be a node's: others' work goes on beside it.
+
+        Without nft, no node can have made a rule.
+        """
         mounts = {line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()}
         cgroups = {str(path) for path in Path("/sys/fs/cgroup").glob("*/plimsoll-node-*")}
         links = {path.name for path in Path("/sys/class/net").iterdir()}
