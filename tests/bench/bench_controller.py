@@ -79,14 +79,16 @@ def test_workers_overlap_their_requests():
 def settling(waiting):
     """What one event costs while so many gated deployments wait for GPUs and one booking is on its way."""
     bookings = Bookings(time.monotonic)
-    want = {gpus: PodShape(pools=("a",), products=("NVIDIA-L4",), gpus=gpus) for gpus in (1, 2, 4, 8)}
+    shape = {gpus: PodShape(pools=("a",), products=("NVIDIA-L4",), gpus=gpus) for gpus in (1, 2, 4, 8)}
 
     def free(asked):
         return {"a": ((3, 1), (4, 1))}
 
-    bookings.put((NS, "flies"), PodDemand(want=want[1], wanted=1, bound=0, shown=0, gated=False, decided="0"))
+    bookings.put((NS, "flies"), PodDemand(shape=shape[1], wanted=1, bound=0, waiting=1, visible=1, asked=1, gated=False, decided="0"))
     for index in range(waiting):
-        demand = PodDemand(want=want[(4, 8)[index % 2]], wanted=1, bound=0, shown=0, gated=True, decided=f"1-{index:06}")
+        demand = PodDemand(
+            shape=shape[(4, 8)[index % 2]], wanted=1, bound=0, waiting=1, visible=0, asked=1, gated=True, decided=f"1-{index:06}"
+        )
         bookings.put((NS, f"w{index}"), demand)
     bookings.settle(free)
     assert bookings.standing((NS, "flies")) is Standing.BOOKED

@@ -115,7 +115,7 @@ class Crowd:
         decided = {child["metadata"]["name"]: child["metadata"]["annotations"].get(DECIDED, "") for child in children}
         pods = {pod["metadata"]["labels"].get(f"{GROUP}/name"): pod for pod in cluster.pods(self.namespace)}
         seen = [self._seen(wish, decided.get(wish["metadata"]["name"], ""), pods.get(wish["metadata"]["name"])) for wish in wishes]
-        self._hold_to_promises(seen)
+        self._hold_to_reservations(seen)
         return seen
 
     def _seen(self, wish: Json, decided: str, pod: Json | None) -> Seen:
@@ -133,7 +133,7 @@ class Crowd:
             has_pod=pod is not None,
         )
 
-    def _hold_to_promises(self, seen: list[Seen]) -> None:
+    def _hold_to_reservations(self, seen: list[Seen]) -> None:
         now = time.monotonic()
         self.told |= {one.name for one in seen if one.available}
         for one in seen:

@@ -153,7 +153,7 @@ def test_the_command_works_in_the_image(node: RealNode) -> None:
     assert "NVIDIA-L4" in shown
 
 
-def test_every_example_leads_to_what_the_demo_promises(node: RealNode) -> None:
+def test_every_example_leads_to_what_the_demo_reservations(node: RealNode) -> None:
     """The API server asks the webhook through its ClusterIP; what is planned is told to pods on kwok's GPU nodes."""
     node.kubectl("create", "namespace", MODELS)
     node.add_nodes(FAKE_GPU_NODES)

@@ -148,7 +148,7 @@ class OnChange:
             self._touch((key[0], name))
         key = (key[0], named[0] or key[1])
         if new is None and self._records.get(key) is None:
-            self._ledger.promise(key, None)  # an earlier leader's child whose parent is gone
+            self._ledger.reserve(key, None)  # an earlier leader's child whose parent is gone
 
     def _service_changed(self, key: Key, old: Manifest | None, new: Manifest | None) -> None:
         self._records.service_changed(key, old, new)

@@ -209,18 +209,18 @@ class Controller:
         for item in self._all_deployments():
             owners[key_of(item)] = str(item["metadata"].get("uid"))
             answered[key_of(item)] = self._news.answered(item)
-        promises = {}
+        reservations = {}
         # Of two children of one deployment the one with the later plan comes last, and counts.
         for child in sorted((*self._changes.children.values(), *self._changes.groups.values()), key=place_of):
             key = deployment_of(child, owners)
             if key is None:
                 continue
             with self.quarantine.border(Unit.RECOVERY, f"child of {key[0]}/{key[1]}"):
-                promise = reservation_of(child, gated=bool(self.ledger.gated(key)))
-                if promise is not None:
-                    promises[key] = promise
+                reservation = reservation_of(child, gated=bool(self.ledger.gated(key)))
+                if reservation is not None:
+                    reservations[key] = reservation
         with self.quarantine.border(Unit.RECOVERY, "bookings"):
-            self.reconciler.recover(promises)
+            self.reconciler.recover(reservations)
         for key, unchanged in answered.items():
             self.queue.add(key, unchanged=unchanged)
 
@@ -273,7 +273,7 @@ class Controller:
         with self.quarantine.border(Unit.KEY, f"setting {key[0]}/{key[1]} aside"):
             child = newest(one for one in (self._changes.children.get(key), self._changes.groups.get(GROUP.place(key))) if one is not None)
             kept = reservation_of(child, gated=bool(self.ledger.gated(key))) if child is not None else None
-            self.ledger.promise(key, kept)
+            self.ledger.reserve(key, kept)
         with self.quarantine.border(Unit.KEY, f"the status of {key[0]}/{key[1]}"):
             try:
                 self.reconciler.report_bug(key, bug)

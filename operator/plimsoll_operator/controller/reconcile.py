@@ -120,10 +120,10 @@ class Reconciler:
         written = self._report(gathered, decided, child)
         return _outcome(decided, applied_now or written)
 
-    def recover(self, promises: Mapping[Key, Reservation]) -> None:
+    def recover(self, reservations: Mapping[Key, Reservation]) -> None:
         """Book what the leader before us has promised, all of it before the first decision of our own."""
-        self._places.go_on_after((promise.decided for promise in promises.values()), self._now())
-        self._ledger.recover(promises)
+        self._places.go_on_after((one.decided for one in reservations.values()), self._now())
+        self._ledger.recover(reservations)
 
     def report_bug(self, key: Key, bug: Bug) -> None:
         """Say on the object that work on it was stopped by an error of ours. Raises ApiFailure."""
@@ -142,15 +142,15 @@ class Reconciler:
             decided = self._judge.decide(gathered, facts)
             course = decided.course
             if course.run is None:
-                self._ledger.promise(gathered.key, None)
+                self._ledger.reserve(gathered.key, None)
                 return decided
             run = replace(course.run, decided=self._place_of(gathered, course, course.run))
-            standing = self._ledger.promise(gathered.key, reservation_by(gathered, course, run, decided.hold.replicas))
+            standing = self._ledger.reserve(gathered.key, reservation_by(gathered, course, run, decided.hold.replicas))
             return replace(decided, course=replace(course, run=run), standing=standing)
 
     def _place_of(self, gathered: Gathered, course: Course, run: Applied) -> str:
-        """The plan's place in the decision order: kept with the child, or while it is held in the promise; a new plan comes last."""
-        before = self._ledger.promised(gathered.key)
+        """The plan's place in the decision order: kept with the child, or while it is held in the reservation; a new plan comes last."""
+        before = self._ledger.reserved(gathered.key)
         wished_at = str(gathered.raw["metadata"].get("creationTimestamp", ""))
         if before is not None and before.decided and before.generation == run.origin.generation:
             return settled(before.decided, wished_at)
@@ -179,7 +179,7 @@ class Reconciler:
         if applied is not None:
             course = Course(run=applied, adopts=False, adopting=False, proposed=None)
             kept = reservation_by(gathered, course, applied, replicas_of(gathered.child))
-        self._ledger.promise(gathered.key, kept)
+        self._ledger.reserve(gathered.key, kept)
         self._report(gathered, decided, gathered.child, apply_problem=str(failure))
 
     def _wait_for_child(self, gathered: Gathered, decided: Decided, blocked: Blocked) -> str:
@@ -191,7 +191,7 @@ class Reconciler:
         runs, course = applied_from_child(child), decided.course
         proposed = course.run.plan if course.adopts and course.run is not None else course.proposed
         course = Course(run=runs, adopts=False, adopting=course.adopting, proposed=proposed)
-        self._ledger.promise(gathered.key, reservation_by(gathered, course, runs, replicas_of(child)) if runs is not None else None)
+        self._ledger.reserve(gathered.key, reservation_by(gathered, course, runs, replicas_of(child)) if runs is not None else None)
         if runs is not None:
             self._gates.lift(gathered.key, runs.plan.digest)
         self._report(gathered, replace(decided, course=course), child, blocked=blocked)
@@ -243,7 +243,7 @@ class Reconciler:
         child = self._children.left(key, str(raw["metadata"].get("uid")))
         runs = applied_from_child(child)
         self._records.put(key, Record(plan=None, model="", profile=None, child_generation=0))
-        standing = self._ledger.promise(key, reservation_of(child, gated=False) if child is not None else None)
+        standing = self._ledger.reserve(key, reservation_of(child, gated=False) if child is not None else None)
         if runs is not None:
             self._gates.lift(key, runs.plan.digest)
         self._ledger.use_label_keys(key, ())
@@ -254,7 +254,7 @@ class Reconciler:
         return "invalid"
 
     def _forget(self, key: Key) -> None:
-        self._ledger.promise(key, None)
+        self._ledger.reserve(key, None)
         self._ledger.use_label_keys(key, ())
         self._models.forget(key)
         self._records.forget(key)

@@ -24,7 +24,7 @@ LABEL_AND_TOTAL = [
 
 
 @pytest.mark.parametrize(("product", "label", "total"), LABEL_AND_TOTAL)
-def test_the_rule_for_unknown_products_never_promises_more_than_cuda_reports(product: str, label: int, total: int) -> None:
+def test_the_rule_for_unknown_products_never_reservations_more_than_cuda_reports(product: str, label: int, total: int) -> None:
     usable = usable_from_label(product, label) // MIB
     assert total - 900 <= usable <= total
 

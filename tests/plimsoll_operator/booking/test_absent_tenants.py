@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.plimsoll_operator.booking.wants import Clock, want
+from tests.plimsoll_operator.booking.shapes import Clock, shape
 
 from plimsoll_operator.controller.booking.bookings import MANY_KINDS, Bookings
 from plimsoll_operator.controller.booking.debts import FORGET_SECONDS
@@ -61,7 +61,7 @@ class Cluster:
         one = self.deployments[namespace, name]
         waiting = one.made - one.bound
         demand = PodDemand(
-            want=want(one.gpus),
+            shape=shape(one.gpus),
             wanted=one.wanted,
             bound=one.bound,
             waiting=waiting,
@@ -249,7 +249,7 @@ def test_a_thousand_deployments_of_one_namespace_that_fail_cost_the_others_one_f
 
 def test_gpus_that_a_stuck_pod_makes_uncertain_are_lent_to_gated_pods_and_promised_to_nobody() -> None:
     cluster = Cluster([4])
-    cluster.bookings.claim_beside(want(1), 1)  # a stranger's pod with a node selector that nobody has
+    cluster.bookings.claim_beside(shape(1), 1)  # a stranger's pod with a node selector that nobody has
     cluster.decide("honest", "whole", 4, gated=True)
     cluster.apply("honest", "whole")
     cluster.deployments["honest", "whole"].made = 1
@@ -264,7 +264,7 @@ def test_gpus_that_a_stuck_pod_makes_uncertain_are_lent_to_gated_pods_and_promis
 
 def test_of_many_gated_pods_no_more_are_lent_than_gpus_lie_idle() -> None:
     cluster = Cluster([4])
-    cluster.bookings.claim_beside(want(4), 9)
+    cluster.bookings.claim_beside(shape(4), 9)
     for number in range(6):
         cluster.decide("honest", f"h{number}", 1, 2, gated=True)
         cluster.apply("honest", f"h{number}")
@@ -285,10 +285,10 @@ def test_a_crowd_of_wishes_that_all_differ_is_judged_a_few_at_a_time() -> None:
         return cluster.free(one)
 
     for number in range(300):
-        different = replace(want(8), host_memory_bytes=number + 1)
-        demand = PodDemand(want=different, wanted=50, bound=0, waiting=50, visible=0, asked=50, gated=True, decided=f"{number:04}")
+        different = replace(shape(8), host_memory_bytes=number + 1)
+        demand = PodDemand(shape=different, wanted=50, bound=0, waiting=50, visible=0, asked=50, gated=True, decided=f"{number:04}")
         cluster.bookings.put(("crowd", f"c{number:03}"), demand)
-    cluster.bookings.claim_beside(want(1), 1_000)  # nothing is certain beside these
+    cluster.bookings.claim_beside(shape(1), 1_000)  # nothing is certain beside these
     walks = CountedClaims(cluster.bookings._claims)
     cluster.bookings._claims = walks
     cluster.bookings.settle(free)

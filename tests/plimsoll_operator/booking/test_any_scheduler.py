@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.plimsoll_operator.booking.wants import Clock, want
+from tests.plimsoll_operator.booking.shapes import Clock, shape
 
 from plimsoll_operator.controller.booking.bookings import Bookings
 from plimsoll_operator.controller.booking.demand import BIND_SECONDS, PodDemand, PodShape, Standing
@@ -50,7 +50,7 @@ class World:
         self.bookings.put(
             ("ns", name),
             PodDemand(
-                want=want(one.gpus),
+                shape=shape(one.gpus),
                 wanted=one.pods,
                 bound=len(one.nodes),
                 waiting=waiting,
@@ -259,7 +259,7 @@ def test_gates_lift_pod_by_pod_and_in_decision_order() -> None:
 def test_of_replicas_over_nodes_only_whole_ones_are_booked(nodes: int, booked: int) -> None:
     world = World(*[4] * nodes)
     gated = {"waiting": 6, "visible": 0, "asked": 6, "gated": True}
-    asked = PodDemand(want=want(4), wanted=6, bound=0, decided="1", pods_per_replica=2, **gated)
+    asked = PodDemand(shape=shape(4), wanted=6, bound=0, decided="1", pods_per_replica=2, **gated)
     world.bookings.put(("ns", "groups"), asked)
     world.settle()
     assert world.bookings.may_show(("ns", "groups")) == booked
@@ -312,14 +312,14 @@ def test_only_who_may_use_the_same_nodes_waits(pools: tuple[str, ...], second: S
         return dict.fromkeys(asked.pools, ((4, 1),))
 
     def decide(name: str, asked: PodShape) -> Standing:
-        bookings.put(("ns", name), PodDemand(want=asked, wanted=1, bound=0, waiting=0, visible=0, asked=0, gated=False, decided=name))
+        bookings.put(("ns", name), PodDemand(shape=asked, wanted=1, bound=0, waiting=0, visible=0, asked=0, gated=False, decided=name))
         bookings.settle(histogram)
         return bookings.standing(("ns", name))
 
-    assert decide("1", want(4, "a")) is Standing.BOOKED
-    assert decide("2", want(4, *pools)) is second
-    assert decide("3", want(4, "a")) is Standing.HELD
-    assert decide("4", want(4, "b")) is Standing.HELD
+    assert decide("1", shape(4, "a")) is Standing.BOOKED
+    assert decide("2", shape(4, *pools)) is second
+    assert decide("3", shape(4, "a")) is Standing.HELD
+    assert decide("4", shape(4, "b")) is Standing.HELD
 
 
 def test_ten_thousand_waiting_deployments_are_a_handful_of_claims() -> None:

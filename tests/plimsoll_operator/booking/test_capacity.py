@@ -240,10 +240,10 @@ def test_a_deployment_keeps_its_place_while_it_is_held_and_a_new_spec_takes_a_ne
     world.wish("first", 4)
     world.wish("second", 4)
     world.work()
-    before = world.controller.ledger.promised((NS, "second"))
+    before = world.controller.ledger.reserved((NS, "second"))
     world.controller.queue.add((NS, "second"))
     world.work()
-    assert world.controller.ledger.promised((NS, "second")) == before
+    assert world.controller.ledger.reserved((NS, "second")) == before
     place = world.annotation("first", DECIDED_ANNOTATION)
     world.wish("first", 2)
     world.work()

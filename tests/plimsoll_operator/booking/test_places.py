@@ -83,6 +83,6 @@ def test_who_rewrites_the_place_of_a_child_gets_none_before_its_wish() -> None:
     again = World(kube=world.kube)
     again.controller.queue.add((NS, "early"))
     again.work()
-    promise = again.controller.ledger.promised((NS, "early"))
+    promise = again.controller.ledger.reserved((NS, "early"))
     assert promise is not None
     assert promise.decided == "2026-06-01T11:00:00.000000Z"

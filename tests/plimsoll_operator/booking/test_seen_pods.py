@@ -97,16 +97,16 @@ def test_a_pod_that_changes_hands_is_counted_where_it_is_now() -> None:
 def test_a_stranger_s_pod_may_be_called_as_a_deployment_is() -> None:
     found = ledger(4)
     found.pod_changed(("team", "chat"), None, pod("chat", gpus=1))
-    found.promise(("team", "chat"), Reservation(plan=PLAN, replicas=1))
-    found.promise(("team", "chat"), None)
-    found.promise(("team", "whole"), Reservation(plan=replace(PLAN, gpus_per_replica=4), replicas=1))
+    found.reserve(("team", "chat"), Reservation(plan=PLAN, replicas=1))
+    found.reserve(("team", "chat"), None)
+    found.reserve(("team", "whole"), Reservation(plan=replace(PLAN, gpus_per_replica=4), replicas=1))
     assert found.standing(("team", "whole")) != "Booked", "the stranger's pod may still take a GPU"
 
 
 def test_labelled_pods_that_nobody_made_neither_count_nor_get_their_gates_lifted() -> None:
     found = ledger(8)
     key = ("team", "chat")
-    found.promise(key, Reservation(plan=PLAN, replicas=1, gated=True, child_replicas=1))
+    found.reserve(key, Reservation(plan=PLAN, replicas=1, gated=True, child_replicas=1))
     for number in range(50):
         forged = pod(f"f{number}", gates=(CAPACITY_GATE,), labels={NAME_LABEL: "chat"})
         found.pod_changed(("team", f"f{number}"), None, forged)
@@ -118,7 +118,7 @@ def test_a_pod_of_another_size_than_the_plan_s_is_a_stranger_to_its_bookings() -
     found = ledger(8)
     key = ("team", "chat")
     found.pod_changed(("team", "giant"), None, pod("giant", gpus=8, **of_replica_set("chat")))
-    found.promise(key, Reservation(plan=PLAN, replicas=1, child_replicas=1))
+    found.reserve(key, Reservation(plan=PLAN, replicas=1, child_replicas=1))
     assert found.standing(key) != "Booked", "it may take the whole node"
     assert free(found) == 6, "but one pod of two GPUs is what the plan misses"
 
@@ -148,9 +148,9 @@ def test_strangers_on_time_sliced_cards_are_known_by_their_owner(
     for number in range(pods):
         found.pod_changed(("team", f"p{number}"), None, pod(f"p{number}", node="n0", gpus=1, **metadata))
     if promised:
-        found.promise(("team", "chat"), Reservation(plan=SHARED, replicas=1, child_replicas=1))
+        found.reserve(("team", "chat"), Reservation(plan=SHARED, replicas=1, child_replicas=1))
     assert sum(pool.foreign_gpus for pool in found.pools()) == strangers, why
-    found.promise(("team", "chat"), None)
+    found.reserve(("team", "chat"), None)
     assert sum(pool.foreign_gpus for pool in found.pools()) == pods
 
 
@@ -207,19 +207,19 @@ def test_after_everything_is_deleted_nothing_is_left_counted(steps: list[Any]) -
             if wish is not None:
                 replicas, child, gated, refused = wish
                 promise = Reservation(plan=PLAN, replicas=replicas, child_replicas=child, gated=gated, refused=refused, decided="1")
-            found.promise(("team", name), promise)
+            found.reserve(("team", name), promise)
         assert free(found) >= 0
     for key in tuple(cache):
         change(key, None)
     for name in ("x", "y"):
-        found.promise(("team", name), None)
+        found.reserve(("team", name), None)
     clock.now += 10_000
     found.expire()
     assert [(pool.free_gpus, pool.booked_gpus, pool.foreign_gpus, pool.problems) for pool in found.pools()] == [
         (4, 0, 0, ()),
         (8, 0, 0, ()),
     ]
-    assert found.promise(("team", "all"), Reservation(plan=PLAN, replicas=6)) == "Booked"
+    assert found.reserve(("team", "all"), Reservation(plan=PLAN, replicas=6)) == "Booked"
     assert not found._beside
 
 
@@ -234,7 +234,7 @@ def test_kinds_of_gpu_that_no_node_offers_buy_neither_work_nor_memory() -> None:
     found = ledger(8)
     for number in range(50):
         found.pod_changed(("evil", f"p{number}"), None, made_up(number))
-    assert {want.resource for want in found._bookings._claims} == {"nvidia.com/gpu"}
+    assert {shape.resource for shape in found._bookings._claims} == {"nvidia.com/gpu"}
     assert len(str(made_up(0))) < 2000
 
 
@@ -242,13 +242,13 @@ def test_a_kind_of_gpu_counts_from_when_a_node_offers_it() -> None:
     found = ledger(8)
     pod = made_up(0, 1)
     found.pod_changed(("evil", "p0"), None, pod)
-    assert "amd.com/0-0" not in {want.resource for want in found._bookings._claims}
+    assert "amd.com/0-0" not in {shape.resource for shape in found._bookings._claims}
     node = gpu_node("odd", 8)
     node["status"]["allocatable"]["amd.com/0-0"] = "8"
     for _ in range(2):  # an event may be told twice
         found.node_changed(("", "odd"), None, node)
-    assert "amd.com/0-0" in {want.resource for want in found._bookings._claims}
+    assert "amd.com/0-0" in {shape.resource for shape in found._bookings._claims}
     found.node_changed(("", "odd"), node, None)
-    assert "amd.com/0-0" not in {want.resource for want in found._bookings._claims}
+    assert "amd.com/0-0" not in {shape.resource for shape in found._bookings._claims}
     found.pod_changed(("evil", "p0"), pod, None)
     assert not found._bookings._claims

@@ -142,7 +142,7 @@ def test_what_no_longer_fits_is_refused():
 
 @settings(max_examples=30, deadline=None)
 @given(st.sampled_from(["weights", "activation", "cudaGraphs", "nonTorch"]), st.integers(-4 * GIB, 8 * GIB))
-def test_no_correction_promises_more_than_the_uncorrected_interval(component, add):
+def test_no_correction_reservations_more_than_the_uncorrected_interval(component, add):
     plain, corrected = plan(), plan(learned(correction(add, component)))
     assert corrected.predicted.kv_cache_bytes <= plain.kv_cache_interval_bytes[1]
     if add >= 0:

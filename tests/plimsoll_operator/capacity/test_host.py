@@ -134,7 +134,7 @@ def crowd(gpus, nodes=400, seed=1):
 @example(crowd(8), 1 << 37)
 @example(crowd(1000), 1 << 37)
 @example(crowd(1, nodes=90), 1 << 37)
-def test_a_pool_has_few_rows_none_of_which_promises_what_no_node_has(sizes, whole):
+def test_a_pool_has_few_rows_none_of_which_reservations_what_no_node_has(sizes, whole):
     tally, host = Tally(), Host(memory_bytes=whole, cpu_millis=whole, storage_bytes=0)
     for gpus, memory, cpu, storage in sizes:
         tally.add(Free(gpus=gpus, memory_steps=memory, cpu_steps=cpu, storage_steps=storage), (), 1)

@@ -159,7 +159,7 @@ def test_a_taken_service_name_wipes_neither_plan_nor_promise(world: World) -> No
     assert world.condition("chat", "Stalled") == ("True", "NameTaken")
     assert "A Service team/chat exists" in str(world.status("chat")["conditions"])
     assert world.condition("chat", "Available")[1] != "Invalid"
-    promised = world.controller.ledger.promised((NS, "chat"))
+    promised = world.controller.ledger.reserved((NS, "chat"))
     assert promised is not None
     assert promised.replicas == 1
     assert [row["reason"] for row in world.kube.list_page(EVENTS).items].count("NameTaken") == 1
@@ -203,7 +203,7 @@ def test_a_name_that_was_taken_before_books_nothing_and_is_taken_up_when_it_is_f
     world.kube.create(resource, foreign(resource))
     world.wish("chat", 4)
     world.work()
-    assert world.controller.ledger.promised((NS, "chat")) is None
+    assert world.controller.ledger.reserved((NS, "chat")) is None
     assert world.condition("chat", "Stalled") == ("True", "NameTaken")
     assert world.condition("chat", "Feasible")[0] == "True"
     assert "plan" not in world.status("chat"), "no pods run any"
@@ -296,7 +296,7 @@ def test_a_child_that_is_handed_over_is_left_alone_and_status_says_what_to_put_r
     assert says in next(row["message"] for row in world.status("chat")["conditions"] if row["type"] == "Stalled")
     assert world.status("chat")["plan"] == plan
     assert world.status("chat")["proposedPlan"]["tensorParallelSize"] == 2
-    promised = world.controller.ledger.promised((NS, "chat"))
+    promised = world.controller.ledger.reserved((NS, "chat"))
     assert promised is not None
     assert promised.replicas == 1
     assert [row["reason"] for row in world.kube.list_page(EVENTS).items].count("NotControlled") == 1

@@ -164,7 +164,7 @@ def test_a_wish_of_a_newer_release_is_refused_by_name_and_what_runs_of_it_stays_
     assert made.condition("Feasible", "chat") == ("False", "NotSupportedYet")
     assert "spec.engine.ofTomorrow is a field that this release does not know" in str(made.status("chat")["conditions"])
     assert (made.one(DEPLOYMENTS, "chat")["spec"], made.status("chat")["plan"]) == (before["spec"], plan)
-    assert made.controller.ledger.promised((NS, "chat")) is not None
+    assert made.controller.ledger.reserved((NS, "chat")) is not None
 
 
 WHERE = [

@@ -69,7 +69,7 @@ def bind(found: Ledger, name: str, phase: str = "Running") -> None:
 
 def test_a_booking_turns_into_a_claim_pod_by_pod_and_nothing_is_counted_twice() -> None:
     found = ledger()
-    found.promise(KEY, Reservation(plan=PLAN, replicas=3))
+    found.reserve(KEY, Reservation(plan=PLAN, replicas=3))
     assert free_and_booked(found) == (2, 6)
     bind(found, "p1")
     assert free_and_booked(found) == (2, 4)
@@ -78,28 +78,28 @@ def test_a_booking_turns_into_a_claim_pod_by_pod_and_nothing_is_counted_twice() 
     assert free_and_booked(found) == (2, 0)
     found.pod_changed(("team", "p3"), trim.pod(pod("p3", "a")), None)
     assert free_and_booked(found) == (2, 2)
-    found.promise(KEY, None)
+    found.reserve(KEY, None)
     assert free_and_booked(found) == (4, 0)
 
 
 def test_a_finished_pod_holds_nothing_so_its_replica_is_booked_again() -> None:
     found = ledger()
-    found.promise(KEY, Reservation(plan=PLAN, replicas=1))
+    found.reserve(KEY, Reservation(plan=PLAN, replicas=1))
     bind(found, "p1", "Failed")
     assert (found.bound(KEY), free_and_booked(found)) == (0, (6, 2))
 
 
 def test_no_more_is_booked_than_there_is() -> None:
     found = ledger()
-    found.promise(KEY, Reservation(plan=PLAN, replicas=100))
-    found.promise(("team", "other"), Reservation(plan=replace(PLAN, gpus_per_replica=8), replicas=1))
+    found.reserve(KEY, Reservation(plan=PLAN, replicas=100))
+    found.reserve(("team", "other"), Reservation(plan=replace(PLAN, gpus_per_replica=8), replicas=1))
     assert free_and_booked(found) == (0, 8)
 
 
 def test_a_deployment_sees_the_cluster_without_itself_and_leaves_it_as_it_was() -> None:
     found = ledger()
-    found.promise(KEY, Reservation(plan=PLAN, replicas=2))
-    found.promise(("team", "other"), Reservation(plan=PLAN, replicas=1))
+    found.reserve(KEY, Reservation(plan=PLAN, replicas=2))
+    found.reserve(("team", "other"), Reservation(plan=PLAN, replicas=1))
     bind(found, "p1")
     before = found.pools()
     (alone,) = found.pools_without(KEY)

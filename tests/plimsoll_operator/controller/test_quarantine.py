@@ -91,7 +91,7 @@ def test_a_plan_that_never_reached_its_child_books_nothing():
     world = World(1, kube=kube)
     world.wish("sick", 1)
     world.work()
-    assert world.controller.ledger.promised((NS, "sick")) is None
+    assert world.controller.ledger.reserved((NS, "sick")) is None
     world.wish("well", 1)
     world.work()
     assert world.condition("well") == ("True", "Booked")
@@ -108,7 +108,7 @@ def test_a_plan_whose_child_was_applied_before_the_bug_keeps_its_booking():
     world.work()
     world.wish("a", 1, replicas=2)
     world.work()
-    promise = world.controller.ledger.promised((NS, "a"))
+    promise = world.controller.ledger.reserved((NS, "a"))
     assert promise is not None
     assert promise.replicas == 2
 
@@ -201,13 +201,13 @@ def test_a_new_leader_skips_a_child_that_it_cannot_read_and_takes_over_the_rest(
     world.controller = follower
     world.hear()
     follower.recover()
-    assert follower.ledger.promised((NS, "good")) is not None
+    assert follower.ledger.reserved((NS, "good")) is not None
     for name in ("good", "edited"):
         follower.queue.add((NS, name))
     world.work()
     assert world.condition("edited", "Feasible") == ("True", "Fits")
     assert world.condition("good") == ("True", "Booked")
-    assert follower.ledger.promised(("other", "stray")) is None, "a child without its deployment books nothing for long"
+    assert follower.ledger.reserved(("other", "stray")) is None, "a child without its deployment books nothing for long"
 
 
 def test_a_bug_at_one_pool_stops_one_pool():

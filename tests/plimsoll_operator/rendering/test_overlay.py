@@ -113,7 +113,7 @@ def test_what_the_overlay_adds_is_in_the_plan_and_booked():
     assert PlanStatus.of(plan).as_plan() == plan
     ledger = Ledger()
     ledger.node_changed(("", "l4"), None, SMALL)
-    ledger.promise(("team", "chat"), Reservation(plan=plan, replicas=1, child_replicas=1))
+    ledger.reserve(("team", "chat"), Reservation(plan=plan, replicas=1, child_replicas=1))
     (booked,) = [pool for pool in ledger.pools() if pool.booked_gpus]
     (left,) = [row for row in booked.free_nodes if row.nodes]
     assert left.host_memory_bytes is not None

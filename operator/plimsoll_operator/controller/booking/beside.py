@@ -50,16 +50,16 @@ class Beside:
 
     def claim(self, whose: tuple[str, Key], claims: Claims) -> None:
         """What this pod, or this deployment's pods beyond the missing ones, may take at any moment: of what some node offers."""
-        for want, pods in self._claimed.pop(whose, ()):
-            self._bookings.claim_beside(want, -pods)
+        for shape, pods in self._claimed.pop(whose, ()):
+            self._bookings.claim_beside(shape, -pods)
         self._asked.pop(whose, None)
         if claims:
             self._asked[whose] = claims
-        claims = tuple((self._bookings.few(want), pods) for want, pods in claims if want.resource in self._offered)
+        claims = tuple((self._bookings.few(shape), pods) for shape, pods in claims if shape.resource in self._offered)
         if claims:
             self._claimed[whose] = claims
-        for want, pods in claims:
-            self._bookings.claim_beside(want, pods)
+        for shape, pods in claims:
+            self._bookings.claim_beside(shape, pods)
 
 
 def summed(claims: Iterable[Claims]) -> Claims:

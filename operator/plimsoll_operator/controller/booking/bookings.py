@@ -62,7 +62,7 @@ class Bookings:
     def missing(self, key: Key) -> tuple[PodShape, int] | None:
         """What the deployment's missing pods look for, and how many they are."""
         entry = self._entries.get(key)
-        return (entry.demand.want, entry.missing) if entry is not None and entry.missing else None
+        return (entry.demand.shape, entry.missing) if entry is not None and entry.missing else None
 
     def all_missing(self) -> Mapping[PodShape, int]:
         """The same of all deployments."""
@@ -74,7 +74,7 @@ class Bookings:
         entry = self._entries.get(key)
         if entry is not None and entry.demand == demand:
             return
-        if entry is None or entry.demand.want != demand.want or entry.demand.gated != demand.gated:
+        if entry is None or entry.demand.shape != demand.shape or entry.demand.gated != demand.gated:
             self.drop(key)
             self._count(key, Entry(demand=demand, asked_at=now, appeared_at=now), now)
             return
@@ -85,15 +85,15 @@ class Bookings:
         if entry.phantoms < before and demand.exist <= existed:
             self._debts.add(key[0], now - (entry.booked_at if booked else entry.asked_at), now)
 
-    def few(self, want: PodShape) -> PodShape:
-        """This want, or where claims are of too many kinds already one that takes at least as much and is like others."""
-        return want if want in self._claims or len(self._claims) < MANY_KINDS else want.coarse()
+    def few(self, shape: PodShape) -> PodShape:
+        """This shape, or where claims are of too many kinds already one that takes at least as much and is like others."""
+        return shape if shape in self._claims or len(self._claims) < MANY_KINDS else shape.coarse()
 
-    def claim_beside(self, want: PodShape, pods: int) -> None:
+    def claim_beside(self, shape: PodShape, pods: int) -> None:
         """Pods that the scheduler sees and that are nobody's missing ones (negative: no longer)."""
-        self._claims[want] += pods
-        if self._claims[want] <= 0:
-            del self._claims[want]
+        self._claims[shape] += pods
+        if self._claims[shape] <= 0:
+            del self._claims[shape]
 
     def drop(self, key: Key) -> None:
         """The deployment wants nothing any more."""
@@ -106,7 +106,7 @@ class Bookings:
         self._uncount(key, entry)
 
     def settle(self, free: Callable[[PodShape], Mapping[str, Histogram]]) -> list[Key]:
-        """Judge anew who may count on GPUs. `free` gives the pools a want may use, each with its nodes by GPUs free of bound pods.
+        """Judge anew who may count on GPUs. `free` gives the pools a shape may use, each with its nodes by GPUs free of bound pods.
 
         Returns the deployments that stand differently now, in decision order.
         """
@@ -115,7 +115,7 @@ class Bookings:
         changed = {key for key in tuple(self._believed) if self._disbelieve(key, now)}
         if self._queue or self._in_flight:
             room = _Room(free)
-            self._idle.look({self._entries[key].demand.want for key in self._queue if self._entries[key].demand.gated}, room.idle, now)
+            self._idle.look({self._entries[key].demand.shape for key in self._queue if self._entries[key].demand.gated}, room.idle, now)
             changed |= {key for key in tuple(self._in_flight) if self._let_go(key, room, now)}
             changed |= self._admit(room, now)
         return sorted(changed, key=self._order)
@@ -143,7 +143,7 @@ class Bookings:
         """Take a booking back that is overdue, or that has become uncertain because GPUs went away."""
         entry = self._entries[key]
         overdue = now > entry.due
-        if not overdue and room.certain(entry.demand.want, self._claims):
+        if not overdue and room.certain(entry.demand.shape, self._claims):
             return False
         if overdue:
             self._debts.add(key[0], now - entry.booked_at, now)
@@ -161,7 +161,7 @@ class Bookings:
         in_vain: Counter[str] = Counter()
         for key in sorted(self._queue, key=lambda one: self._turn(one, now)):
             entry = self._entries[key]
-            pools = room.pools(entry.demand.want)
+            pools = room.pools(entry.demand.shape)
             if pools & closed or in_vain[key[0]] >= IN_VAIN_A_NAMESPACE:
                 continue
             known = len(hopeless)
@@ -176,7 +176,7 @@ class Bookings:
             if not entry.hidden:
                 continue
             if self._on_its_way(pools, room):
-                if not entry.demand.gated or self._idle.pods(entry.demand.want) or self._may_fit(entry, room):
+                if not entry.demand.gated or self._idle.pods(entry.demand.shape) or self._may_fit(entry, room):
                     closed |= pools
             elif self._show(key, entry, now):
                 changed.add(key)
@@ -197,18 +197,18 @@ class Bookings:
 
     def _lendable(self, key: Key, entry: Entry, now: float) -> int:
         """Pods for which GPUs lie idle, less what their namespace was lent of late, in whole replicas."""
-        want, each = entry.demand.want, entry.demand.pods_per_replica
+        shape, each = entry.demand.shape, entry.demand.pods_per_replica
         others = (self._entries[other] for other in self._lent if other[0] == key[0])
-        recent = sum(-(-other.lent * other.demand.want.gpus // want.gpus) for other in others if now - other.lent_at < IDLE_SECONDS)
-        return max(0, min(entry.missing - entry.claim, self._idle.pods(want) - recent)) // each * each
+        recent = sum(-(-other.lent * other.demand.shape.gpus // shape.gpus) for other in others if now - other.lent_at < IDLE_SECONDS)
+        return max(0, min(entry.missing - entry.claim, self._idle.pods(shape) - recent)) // each * each
 
     def _on_its_way(self, pools: frozenset[str], room: _Room) -> bool:
-        return any(pools & room.pools(want) for want in self._flying)
+        return any(pools & room.pools(shape) for shape in self._flying)
 
     def _may_fit(self, entry: Entry, room: _Room) -> bool:
         """Whether one more of its pods could find GPUs once all that is booked has: else there is nothing to wait for."""
-        flying = Counter({want: pods for want, pods in self._flying.items() if want != entry.demand.want})
-        return room.possible(entry.demand.want, flying) > self._flying[entry.demand.want]
+        flying = Counter({shape: pods for shape, pods in self._flying.items() if shape != entry.demand.shape})
+        return room.possible(entry.demand.shape, flying) > self._flying[entry.demand.shape]
 
     def _bookable(self, entry: Entry, room: _Room, hopeless: dict[PodShape, int]) -> int:
         """How many further pods can be promised: all or none of them, but replica by replica behind a gate."""
@@ -226,16 +226,16 @@ class Bookings:
 
     def _stays_certain(self, entry: Entry, pods: int, room: _Room, hopeless: dict[PodShape, int]) -> bool:
         """Whether everything that is booked keeps its certainty beside `pods` more of this one, and these are certain too."""
-        want = entry.demand.want
+        shape = entry.demand.shape
         more = max(entry.shown, entry.booked + pods) - entry.claim
-        if more >= hopeless.get(want, more + 1):
+        if more >= hopeless.get(shape, more + 1):
             return False
         claims = self._claims.copy()
-        claims[want] += more
-        touched = [one for one in self._flying if one != want and room.pools(one) & room.pools(want)]
-        if all(room.certain(one, claims) for one in (want, *touched)):
+        claims[shape] += more
+        touched = [one for one in self._flying if one != shape and room.pools(one) & room.pools(shape)]
+        if all(room.certain(one, claims) for one in (shape, *touched)):
             return True
-        hopeless[want] = more
+        hopeless[shape] = more
         return False
 
     def _count(self, key: Key, entry: Entry, now: float) -> None:
@@ -245,7 +245,7 @@ class Bookings:
         self._entries[key] = entry
         for counter, pods in self._counters(entry):
             if pods:
-                counter[entry.demand.want] += pods
+                counter[entry.demand.shape] += pods
         for keys, belongs in self._sets(entry):
             if belongs:
                 keys.add(key)
@@ -256,9 +256,9 @@ class Bookings:
         for keys, _ in self._sets(entry):
             keys.discard(key)
         for counter, pods in self._counters(entry):
-            counter[entry.demand.want] -= pods
-            if counter[entry.demand.want] <= 0:
-                del counter[entry.demand.want]
+            counter[entry.demand.shape] -= pods
+            if counter[entry.demand.shape] <= 0:
+                del counter[entry.demand.shape]
 
     def _counters(self, entry: Entry) -> tuple[tuple[Counter[PodShape], int], ...]:
         return ((self._missing, entry.missing), (self._claims, entry.claim), (self._flying, entry.booked))
@@ -273,38 +273,38 @@ class Bookings:
 
 
 class _Room:
-    """What each want may use, looked up once for one settling."""
+    """What each shape may use, looked up once for one settling."""
 
     def __init__(self, free: Callable[[PodShape], Mapping[str, Histogram]]) -> None:
         self._free = free
         self._known: dict[PodShape, tuple[frozenset[str], Histogram]] = {}
 
-    def pools(self, want: PodShape) -> frozenset[str]:
+    def pools(self, shape: PodShape) -> frozenset[str]:
         """Names of the pools whose nodes its pods may use."""
-        return self._of(want)[0]
+        return self._of(shape)[0]
 
-    def certain(self, want: PodShape, claims: Mapping[PodShape, int]) -> bool:
-        """Whether all pods that claim this want find nodes, in every order and wherever the others go."""
-        return certain_pods(self._of(want)[1], self._beside(want, claims), want.booking(1)) >= claims.get(want, 0)
+    def certain(self, shape: PodShape, claims: Mapping[PodShape, int]) -> bool:
+        """Whether all pods that claim this shape find nodes, in every order and wherever the others go."""
+        return certain_pods(self._of(shape)[1], self._beside(shape, claims), shape.booking(1)) >= claims.get(shape, 0)
 
-    def possible(self, want: PodShape, claims: Mapping[PodShape, int]) -> int:
-        """Pods of this want that could find nodes beside the claims of others."""
-        return possible_pods(self._of(want)[1], self._beside(want, claims), want.gpus)
+    def possible(self, shape: PodShape, claims: Mapping[PodShape, int]) -> int:
+        """Pods of this shape that could find nodes beside the claims of others."""
+        return possible_pods(self._of(shape)[1], self._beside(shape, claims), shape.gpus)
 
-    def idle(self, want: PodShape) -> int:
-        """Pods of this want for which GPUs are held by no pod on a node."""
-        return self.possible(want, {})
+    def idle(self, shape: PodShape) -> int:
+        """Pods of this shape for which GPUs are held by no pod on a node."""
+        return self.possible(shape, {})
 
-    def _beside(self, want: PodShape, claims: Mapping[PodShape, int]) -> list[Booking]:
-        pools = self.pools(want)
-        beside = [(one, pods) for one, pods in claims.items() if one != want and self.pools(one) & pools]
+    def _beside(self, shape: PodShape, claims: Mapping[PodShape, int]) -> list[Booking]:
+        pools = self.pools(shape)
+        beside = [(one, pods) for one, pods in claims.items() if one != shape and self.pools(one) & pools]
         return [placeable(self._of(one)[1], one.booking(pods)) for one, pods in beside]
 
-    def _of(self, want: PodShape) -> tuple[frozenset[str], Histogram]:
-        if want not in self._known:
-            found = self._free(want)
+    def _of(self, shape: PodShape) -> tuple[frozenset[str], Histogram]:
+        if shape not in self._known:
+            found = self._free(shape)
             merged: Counter[int] = Counter()
             for histogram in found.values():
                 merged.update(dict(histogram))
-            self._known[want] = (frozenset(found), tuple(sorted(merged.items())))
-        return self._known[want]
+            self._known[shape] = (frozenset(found), tuple(sorted(merged.items())))
+        return self._known[shape]

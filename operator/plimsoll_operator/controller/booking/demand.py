@@ -82,7 +82,7 @@ class PodDemand:
     use without the others.
     """
 
-    want: PodShape
+    shape: PodShape
     wanted: int
     bound: int
     waiting: int

@@ -27,22 +27,22 @@ class _Low:
 
 
 class Idle:
-    """The least number of pods that had room over the last one to two windows of IDLE_SECONDS, by want."""
+    """The least number of pods that had room over the last one to two windows of IDLE_SECONDS, by shape."""
 
     def __init__(self) -> None:
         self._lows: dict[PodShape, _Low] = {}
 
-    def look(self, wants: Iterable[PodShape], room: Callable[[PodShape], int], now: float) -> None:
-        """See how much room these wants have now; others are forgotten."""
-        self._lows = {want: self._seen(want, room(want), now) for want in wants}
+    def look(self, shapes: Iterable[PodShape], room: Callable[[PodShape], int], now: float) -> None:
+        """See how much room these shapes have now; others are forgotten."""
+        self._lows = {shape: self._seen(shape, room(shape), now) for shape in shapes}
 
-    def pods(self, want: PodShape) -> int:
-        """Pods of this want for which GPUs have been free all the time."""
-        low = self._lows.get(want)
+    def pods(self, shape: PodShape) -> int:
+        """Pods of this shape for which GPUs have been free all the time."""
+        low = self._lows.get(shape)
         return min(low.least, low.before) if low is not None else 0
 
-    def _seen(self, want: PodShape, room: int, now: float) -> _Low:
-        low = self._lows.get(want)
+    def _seen(self, shape: PodShape, room: int, now: float) -> _Low:
+        low = self._lows.get(shape)
         if low is None:
             return _Low(now, room, 0)
         if now - low.since >= IDLE_SECONDS:

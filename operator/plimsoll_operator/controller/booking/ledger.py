@@ -73,7 +73,7 @@ class Ledger:
         self._wake = wake
         self._index = CapacityIndex(free_is_known=sees_all_pods)
         self._bookings = Bookings(clock)
-        self._promises: dict[Key, Reservation] = {}
+        self._reservations: dict[Key, Reservation] = {}
         self._seen = SeenPods()
         self._beside = Beside(self._bookings)
         self._label_keys = LabelKeys()
@@ -104,7 +104,7 @@ class Ledger:
                 self._weigh(owner)
             owner_now = deployment_of(new["metadata"]) if new is not None else None
             if new is not None:
-                self._index.pod_event("MODIFIED", new, planned=owner_now in self._promises)
+                self._index.pod_event("MODIFIED", new, planned=owner_now in self._reservations)
             for owner in touched:
                 self._mark(owner, anew=False)
             woken = self._settle()
@@ -112,12 +112,12 @@ class Ledger:
         self._wake(woken)
         return owner_now or next(iter(touched), None)
 
-    def promise(self, key: Key, promise: Reservation | None) -> Standing:
+    def reserve(self, key: Key, reservation: Reservation | None) -> Standing:
         """Promise this plan's missing pods GPUs, and say how they stand; None takes the promise back."""
         with self._lock:
-            same = self._promises.get(key) == promise
+            same = self._reservations.get(key) == reservation
             if not same:
-                self._promise(key, promise)
+                self._reserve(key, reservation)
             woken = [other for other in self._settle() if other != key]
             standing = self._bookings.standing(key)
         if not same:
@@ -125,11 +125,11 @@ class Ledger:
         self._wake(woken)
         return standing
 
-    def recover(self, promises: Mapping[Key, Reservation]) -> None:
+    def recover(self, reservations: Mapping[Key, Reservation]) -> None:
         """Take over what an earlier leader has promised, all of it before anything new is decided."""
         with self._lock:
-            for key, promise in promises.items():
-                self._promise(key, promise)
+            for key, reservation in reservations.items():
+                self._reserve(key, reservation)
             self._settle()
         self.changed.set()
 
@@ -141,10 +141,10 @@ class Ledger:
             woken = self._settle()
         self._wake(woken)
 
-    def promised(self, key: Key) -> Reservation | None:
+    def reserved(self, key: Key) -> Reservation | None:
         """What the deployment is promised at this moment."""
         with self._lock:
-            return self._promises.get(key)
+            return self._reservations.get(key)
 
     def standing(self, key: Key) -> Standing:
         """How its missing pods stand."""
@@ -162,8 +162,8 @@ class Ledger:
             return (int(group) if group.isdecimal() else 0, metadata.get("creationTimestamp", ""), metadata["name"])
 
         with self._lock:
-            promise = self._promises.get(key)
-            whole = promise.plan.nodes_per_replica if promise is not None else 1
+            reservation = self._reservations.get(key)
+            whole = reservation.plan.nodes_per_replica if reservation is not None else 1
             waiting = self._seen.waiting(key).values()
             alive = (*self._seen.bound(key).values(), *(row.pod for row in waiting))
             members = Counter(_group(pod) for pod in alive if "deletionTimestamp" not in pod["metadata"])
@@ -177,7 +177,7 @@ class Ledger:
     def uses(self, namespace: str) -> dict[str, DeploymentUse]:
         """What the namespace's deployments are promised, by name."""
         with self._lock:
-            return {key[1]: use_of_plan(kept.plan, kept.replicas) for key, kept in self._promises.items() if key[0] == namespace}
+            return {key[1]: use_of_plan(kept.plan, kept.replicas) for key, kept in self._reservations.items() if key[0] == namespace}
 
     def bound(self, key: Key) -> int:
         """Live pods of the deployment that are on a node."""
@@ -252,51 +252,51 @@ class Ledger:
         own = (pod_key(pod["metadata"]) for pod in self._seen.bound(key).values())
         return +missing, tuple(uid for uid in own if uid is not None)
 
-    def _promise(self, key: Key, promise: Reservation | None) -> None:
-        planned_before = key in self._promises
-        if promise is None:
-            self._promises.pop(key, None)
+    def _reserve(self, key: Key, reservation: Reservation | None) -> None:
+        planned_before = key in self._reservations
+        if reservation is None:
+            self._reservations.pop(key, None)
         else:
-            self._promises[key] = promise
-        self._mark(key, anew=planned_before != (promise is not None))
+            self._reservations[key] = reservation
+        self._mark(key, anew=planned_before != (reservation is not None))
         self._weigh(key)
 
     def _weigh(self, key: Key) -> None:
         """Count anew what this deployment misses, and what else its pods may take."""
-        promise, waiting = self._promises.get(key), self._seen.waiting(key).values()
-        if promise is None:
+        reservation, waiting = self._reservations.get(key), self._seen.waiting(key).values()
+        if reservation is None:
             self._bookings.drop(key)
             self._beside.claim(("deployment", key), summed(row.may_take for row in waiting))
             return
-        want, bound = _want(promise.plan, promise.selector), len(self._seen.bound(key))
+        shape, bound = _shape_of(reservation.plan, reservation.selector), len(self._seen.bound(key))
         # A replica over several nodes is as many pods.
-        wanted, asked = (replicas * promise.plan.nodes_per_replica for replicas in (promise.replicas, promise.child_replicas))
-        fitting = [row for row in waiting if row.fits(want)]
+        wanted, asked = (replicas * reservation.plan.nodes_per_replica for replicas in (reservation.replicas, reservation.child_replicas))
+        fitting = [row for row in waiting if row.fits(shape)]
         visible = sum(not row.gated for row in fitting)
         # While a rollout surges, the scheduler sees more pods than are missing.
         surplus = visible - max(0, wanted - bound)
-        others = summed(row.may_take for row in waiting if not row.fits(want))
-        self._beside.claim(("deployment", key), (*others, *(((want, surplus),) if surplus > 0 else ())))
+        others = summed(row.may_take for row in waiting if not row.fits(shape))
+        self._beside.claim(("deployment", key), (*others, *(((shape, surplus),) if surplus > 0 else ())))
         demand = PodDemand(
-            want=want,
+            shape=shape,
             wanted=wanted,
             bound=bound,
             waiting=len(fitting),
             visible=visible,
             asked=asked,
-            gated=promise.gated,
-            decided=promise.decided,
-            refused=promise.refused,
-            pods_per_replica=promise.plan.nodes_per_replica,
+            gated=reservation.gated,
+            decided=reservation.decided,
+            refused=reservation.refused,
+            pods_per_replica=reservation.plan.nodes_per_replica,
         )
         self._bookings.put(key, demand)
 
     def _mark(self, key: Key, *, anew: bool) -> None:
         """Tell the index which of its pods on nodes are planned: all, but on time-sliced cards no more than its plan has and one beside."""
-        promise, pods = self._promises.get(key), self._seen.bound(key)
-        limit = len(pods) if promise is not None else 0
-        if promise is not None and promise.plan.sharing == "time-slicing":
-            limit = (max(promise.replicas, promise.child_replicas) + 1) * promise.plan.nodes_per_replica
+        reservation, pods = self._reservations.get(key), self._seen.bound(key)
+        limit = len(pods) if reservation is not None else 0
+        if reservation is not None and reservation.plan.sharing == "time-slicing":
+            limit = (max(reservation.replicas, reservation.child_replicas) + 1) * reservation.plan.nodes_per_replica
         elif not anew:
             return
         for number, uid in enumerate(sorted(pods)):
@@ -305,14 +305,14 @@ class Ledger:
     def _settle(self) -> list[Key]:
         pools: list[DerivedPool] = []
 
-        def free(want: PodShape) -> dict[str, Histogram]:
+        def free(shape: PodShape) -> dict[str, Histogram]:
             if not pools:
                 pools.extend(self._index.pools())
-            found, rows = candidates(want, pools), want.booking(1)
-            parts = self._index.narrowed(pairs) if (pairs := self._unsplit(want.selector)) else {pool.name: pool for pool in found}
+            found, rows = candidates(shape, pools), shape.booking(1)
+            parts = self._index.narrowed(pairs) if (pairs := self._unsplit(shape.selector)) else {pool.name: pool for pool in found}
             kept = {pool.name: gpus_for(parts[pool.name].free_nodes, rows) for pool in found if pool.name in parts}
             # A plan names only so many pools; who may land in the others of its product is in its way all the same.
-            beyond = candidates(replace(want, pools=()), pools) if len(want.pools) >= MAX_POOLS else []
+            beyond = candidates(replace(shape, pools=()), pools) if len(shape.pools) >= MAX_POOLS else []
             return {**{pool.name: () for pool in beyond}, **kept}
 
         return self._bookings.settle(free)
@@ -325,13 +325,13 @@ class Ledger:
         """Bookings by the name of the pool that they are taken from."""
         bookings: dict[str, list[Booking]] = {}
         pools = self._index.pools(without=without) if wanted else ()
-        for want, pods in sorted(wanted.items(), key=lambda row: (row[0].pools, row[0].products, row[0].resource, row[0].gpus)):
-            for name, count in spread(want, pods, pools):
-                bookings.setdefault(name, []).append(want.booking(count))
+        for shape, pods in sorted(wanted.items(), key=lambda row: (row[0].pools, row[0].products, row[0].resource, row[0].gpus)):
+            for name, count in spread(shape, pods, pools):
+                bookings.setdefault(name, []).append(shape.booking(count))
         return bookings
 
 
-def _want(plan: Plan, selector: Labels) -> PodShape:
+def _shape_of(plan: Plan, selector: Labels) -> PodShape:
     return PodShape(
         selector=selector,
         pools=plan.pools,

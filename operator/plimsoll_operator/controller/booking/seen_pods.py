@@ -30,9 +30,9 @@ class Waiting:
     gated: bool
     asks: Claims
 
-    def fits(self, want: PodShape) -> bool:
+    def fits(self, shape: PodShape) -> bool:
         """Whether it asks for what the plan's pods ask for."""
-        return any((one.resource, one.gpus) == (want.resource, want.gpus) for one, _ in self.asks)
+        return any((one.resource, one.gpus) == (shape.resource, shape.gpus) for one, _ in self.asks)
 
     @property
     def may_take(self) -> Claims:
@@ -98,8 +98,8 @@ def _asks(pod: Manifest) -> Claims:
     asked = pod_requests(pod["spec"])
     gpus = [(resource, units) for resource, units in asked.items() if resource.startswith(GPU_RESOURCE_PREFIXES)]
     memory, cpu, storage = (_coarse(asked.get(name, 0)) for name in (MEMORY, CPU, STORAGE))
-    want = PodShape(pools=(), products=(), gpus=0, host_memory_bytes=memory, host_cpu_millis=cpu, ephemeral_storage_bytes=storage)
-    return tuple((replace(want, gpus=units, resource=resource), 1) for resource, units in gpus)
+    shape = PodShape(pools=(), products=(), gpus=0, host_memory_bytes=memory, host_cpu_millis=cpu, ephemeral_storage_bytes=storage)
+    return tuple((replace(shape, gpus=units, resource=resource), 1) for resource, units in gpus)
 
 
 def _coarse(amount: int) -> int:

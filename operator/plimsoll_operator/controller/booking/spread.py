@@ -9,11 +9,11 @@ from plimsoll_operator.capacity.groups import Labels
 from plimsoll_operator.controller.booking.demand import PodShape
 
 
-def spread(want: PodShape, pods: int, pools: Iterable[DerivedPool]) -> list[tuple[str, int]]:
+def spread(shape: PodShape, pods: int, pools: Iterable[DerivedPool]) -> list[tuple[str, int]]:
     """How many of the pods each of the plan's pools takes."""
     out: list[tuple[str, int]] = []
-    for pool in candidates(want, pools):
-        room = sum(nodes * (free // want.gpus) for free, nodes in gpus_for(pool.free_nodes, want.booking(1)))
+    for pool in candidates(shape, pools):
+        room = sum(nodes * (free // shape.gpus) for free, nodes in gpus_for(pool.free_nodes, shape.booking(1)))
         taken = min(pods, room)
         if taken > 0:
             out.append((pool.name, taken))
@@ -21,13 +21,13 @@ def spread(want: PodShape, pods: int, pools: Iterable[DerivedPool]) -> list[tupl
     return out
 
 
-def candidates(want: PodShape, pools: Iterable[DerivedPool]) -> list[DerivedPool]:
+def candidates(shape: PodShape, pools: Iterable[DerivedPool]) -> list[DerivedPool]:
     """The plan's pools; found by product and labels when their names have changed. For pods of others, all that have the resource."""
     pools = tuple(pools)
-    if not want.products:
-        return [pool for pool in pools if pool.key.resource == want.resource]
-    named = [pool for pool in pools if pool.name in want.pools]
-    return [pool for pool in named or (one for one in pools if _serves(one.key, want)) if _has(pool, want.selector)]
+    if not shape.products:
+        return [pool for pool in pools if pool.key.resource == shape.resource]
+    named = [pool for pool in pools if pool.name in shape.pools]
+    return [pool for pool in named or (one for one in pools if _serves(one.key, shape)) if _has(pool, shape.selector)]
 
 
 def _has(pool: DerivedPool, selector: Labels) -> bool:
@@ -35,5 +35,5 @@ def _has(pool: DerivedPool, selector: Labels) -> bool:
     return all(labels.get(key) == value for key, value in selector if key in pool.indexed_label_keys)
 
 
-def _serves(key: PoolKey, want: PodShape) -> bool:
-    return key.product in want.products and (key.resource, key.sharing) == (want.resource, want.sharing) and not key.excluded_for
+def _serves(key: PoolKey, shape: PodShape) -> bool:
+    return key.product in shape.products and (key.resource, key.sharing) == (shape.resource, shape.sharing) and not key.excluded_for

@@ -9,7 +9,7 @@ from plimsoll_operator.controller.booking.demand import PodShape
 POOL = "l4"
 
 
-def want(gpus: int, *pools: str) -> PodShape:
+def shape(gpus: int, *pools: str) -> PodShape:
     return PodShape(pools=pools or (POOL,), products=("NVIDIA-L4",), gpus=gpus)
 
 
