@@ -1,7 +1,8 @@
-"""What each vLLM argument does to GPU memory, kept by hand beside extract_arguments.py, which writes it into the table.
+"""Which vLLM arguments have a field of the estimate, and which touch no memory, for extract_arguments.py, which writes it into the table.
 
-An argument of the engine that stands in none of these counts as moving memory without a rule: the estimator then refuses
-it by name. Front-end arguments (API server, logging, TLS) never touch the engine's GPUs and are not listed.
+Kept by hand. An argument of the engine that stands in none of these has its class, with a proof, in the estimator's
+data/argument_classes.json, or counts as moving memory without a rule: the estimator then refuses it by name. Front-end arguments
+(API server, logging, TLS) never touch the engine's GPUs and are not listed.
 """
 
 from __future__ import annotations
@@ -40,6 +41,18 @@ ENGINE_FIELDS = {  # flag -> field of EngineArgs: the estimator has a rule
     "--spec-method": "speculative_method",
     "--spec-tokens": "num_speculative_tokens",
     "--trust-remote-code": "trust_remote_code",
+    "--kv-transfer-config": "kv_transfer_config",
+    "--hf-overrides": "hf_overrides",
+    "--eplb-config": "eplb_config",
+    "--enable-eplb": "enable_eplb",
+    "--num-redundant-experts": "num_redundant_experts",
+    "--mamba-cache-dtype": "mamba_cache_dtype",
+    "--skip-mm-profiling": "skip_mm_profiling",
+    "--async-scheduling": "async_scheduling",
+    "--api-server-count": "api_server_count",
+    "--max-cpu-loras": "max_cpu_loras",
+    "--enable-sleep-mode": "enable_sleep_mode",
+    "--mm-processor-cache-gb": "mm_processor_cache_gb",
 }
 
 # Where, how and under what name files are read; logging, metrics, tracing; request admission and output shaping that start
@@ -149,10 +162,8 @@ HARMLESS_VALUES = {  # an argument without a rule is let through with a value th
     "--model-impl": ["auto", "vllm"],
     "--convert": ["auto", "none"],
     "--mm-encoder-tp-mode": ["weights"],
-    "--mamba-cache-dtype": ["auto"],
     "--lora-dtype": ["auto"],
     "--device": ["auto", "cuda"],
-    "--hf-overrides": ["{}"],
     "--performance-mode": ["balanced"],
     "--optimization-level": ["2"],
     "--attention-backend": ["auto"],
@@ -162,9 +173,7 @@ HARMLESS_VALUES = {  # an argument without a rule is let through with a value th
     "--num-scheduler-steps": ["1"],
     "--compilation-config": ["{}"],
     "--config-format": ["auto", "hf"],
-    "--mm-processor-cache-gb": ["0", "1", "2", "3", "4"],
     "--pt-load-map-location": ["cpu"],
-    "--api-server-count": ["1"],
     "--node-rank": ["0"],
 }
 

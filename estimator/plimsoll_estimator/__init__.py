@@ -44,6 +44,7 @@ if TYPE_CHECKING:
         parse_json as parse_json,
         parse_json_object as parse_json_object,
     )
+    from plimsoll_estimator.overridden import overridden as overridden
     from plimsoll_estimator.prepared import Prepared as Prepared, requested_bytes as requested_bytes
     from plimsoll_estimator.resolve.facts import LayoutBounds as LayoutBounds, layout_bounds as layout_bounds
     from plimsoll_estimator.resolve.kernels import machine_of as machine_of
@@ -78,6 +79,7 @@ _PLACES: Final = {
     "kv_cache": "NULL_BLOCKS Requests",
     "models.register": "served_by shape_of",
     "outside": "DEEPEST check_text parse_json parse_json_object",
+    "overridden": "overridden",
     "prepared": "Prepared requested_bytes",
     "resolve.facts": "LayoutBounds layout_bounds",
     "resolve.kernels": "machine_of",

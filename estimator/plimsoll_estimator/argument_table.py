@@ -182,6 +182,11 @@ def bounds_of(flag: str, version: EngineVersion) -> Mapping[str, float]:
     return next((bounds for since, before, bounds in rows if known.within(since, before)), {})
 
 
+def known_values(flag: str) -> frozenset[str]:
+    """Every value that some release lists for the flag; empty where none lists any."""
+    return frozenset(_value_spans(flag))
+
+
 def releases_of_value(flag: str, value: str) -> str:
     """In words, which releases list the value: `from 0.11.0 on`; empty where none does."""
     return _in_words(_value_spans(flag).get(value, ()))

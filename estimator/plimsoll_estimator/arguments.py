@@ -13,6 +13,8 @@ from functools import lru_cache
 from typing import Any, Final
 
 from plimsoll_estimator.argument_core import check_older_core
+from plimsoll_estimator.argument_effects import Sums
+from plimsoll_estimator.argument_meanings import BY_MEANING, apply_meanings
 from plimsoll_estimator.argument_rules import LOOKED_UP, check_together
 from plimsoll_estimator.argument_spelling import GivenArgument, split_arguments
 from plimsoll_estimator.argument_table import (
@@ -54,15 +56,19 @@ class ParsedExtraArgs:
     engine_args: Mapping[str, Any]
     passthrough: tuple[str, ...]
     given: tuple[GivenArgument, ...] = ()
+    unruled: tuple[str, ...] = ()
+    """Spellings of arguments without a rule, where the caller lets them through."""
 
 
-def parse_extra_args(args: Sequence[str], version: EngineVersion, given: Mapping[str, object] | None = None) -> ParsedExtraArgs:
+def parse_extra_args(
+    args: Sequence[str], version: EngineVersion, given: Mapping[str, object] | None = None, *, reserves_unruled: bool = False
+) -> ParsedExtraArgs:
     """Parse `vllm serve` arguments of this release as vLLM's parser would, but refusing what vLLM would let pass silently.
 
     `given` holds the fields of EngineArgs that are set elsewhere (the spec): a flag for one of them is refused whether it
-    agrees (set twice) or not (contradiction). Raises InvalidInput whose field is the flag as written: unknown in this
-    release, given twice, value missing, of the wrong type or not in this release, flags that the front end refuses together, and flags
-    that move memory without a rule here.
+    agrees (set twice) or not (contradiction). `reserves_unruled` lets arguments without a rule through. Raises InvalidInput whose field
+    is the flag as written: unknown in this release, given twice, value missing, of the wrong type or not in this release, flags that
+    the front end refuses together, flags that contradict the plan, and those without a rule here.
     """
     table = flags_of(version)
     items = split_arguments(args, version)
@@ -70,6 +76,7 @@ def parse_extra_args(args: Sequence[str], version: EngineVersion, given: Mapping
     engine: dict[str, Any] = {}
     nested: dict[str, dict[str, Any]] = {}
     passthrough: list[str] = []
+    sums = Sums(reserves_unruled=reserves_unruled)
     for item in items:
         if item.key_path:
             _put(nested.setdefault(item.flag, {}), item, version)
@@ -78,7 +85,8 @@ def parse_extra_args(args: Sequence[str], version: EngineVersion, given: Mapping
             check_listed(item.flag, item.spelling, value, version)
             check_bounds(item.flag, item.spelling, value, version)
         if item.row.engine_field is None and item.flag not in _RULES_BY_NAME:
-            _refuse_unruled(item)
+            if item.flag not in BY_MEANING:
+                sums.add(item, version)
             passthrough += item.tokens
         elif not item.key_path:
             _set_field(engine, item, value)
@@ -89,10 +97,11 @@ def parse_extra_args(args: Sequence[str], version: EngineVersion, given: Mapping
         if row.engine_field is not None or flag in _RULES_BY_NAME:
             spelled = GivenArgument(row=row, spelling=flag, key_path=(), values=(), negated=False, tokens=(flag,))
             _set_field(engine, spelled, mapping)
+    apply_meanings(engine, items, sums, version)
     _refuse_contradictions(engine, given or {}, version)
     check_together(items, version)
     check_older_core(items, version)
-    return ParsedExtraArgs(engine_args=engine, passthrough=tuple(passthrough), given=items)
+    return ParsedExtraArgs(engine_args=engine, passthrough=tuple(passthrough), given=items, unruled=tuple(sums.unruled))
 
 
 def _refuse_repeats(items: Sequence[GivenArgument]) -> None:
@@ -151,13 +160,6 @@ def _put(target: dict[str, Any], item: GivenArgument, version: EngineVersion) ->
         target = inner
     key, value = key_value(path[-1], item.values[0], version)
     target[key] = value
-
-
-def _refuse_unruled(item: GivenArgument) -> None:
-    row = item.row
-    if not row.moves_memory or (len(item.values) == 1 and item.values[0] in row.harmless_values and not item.key_path):
-        return
-    raise InvalidInput(item.spelling, " ".join(item.tokens), "can move GPU memory in a way that is not supported yet")
 
 
 def _set_field(engine: dict[str, Any], item: GivenArgument, value: Any) -> None:

@@ -47,6 +47,7 @@ class EngineArgs:
     enable_lora: bool | None = None
     max_loras: int | None = None
     max_lora_rank: int | None = None
+    mamba_cache_dtype: str | None = None
     mamba_ssm_cache_dtype: str | None = None
     speculative_method: str | None = None
     allow_deprecated_quantization: bool | None = None
@@ -55,7 +56,19 @@ class EngineArgs:
     disable_hybrid_kv_cache_manager: bool | None = None
     kv_events_config: Mapping[str, Any] | None = None
     kv_transfer_config: Mapping[str, Any] | None = None
-    """What it does to the planner has a rule, what a connector itself holds has none: the flag is refused by name."""
+    """What it does to the planner, what its connector holds (`connectors`), and its role."""
+    hf_overrides: Mapping[str, Any] | None = None
+    """Keys laid over the model's config.json before anything of it is read."""
+    eplb_config: Mapping[str, Any] | None = None
+    enable_eplb: bool | None = None
+    num_redundant_experts: int | None = None
+    """What releases up to 0.10.2 take beside --eplb-config."""
+    async_scheduling: bool | None = None
+    api_server_count: int | None = None
+    max_cpu_loras: int | None = None
+    enable_sleep_mode: bool | None = None
+    mm_processor_cache_gb: float | None = None
+    skip_mm_profiling: bool | None = None
     speculative_model_config: HfConfig | None = None
     # No arguments, but what else of the process moves memory: what its image holds, what its environment says (VLLM_USE_FLASHINFER_SAMPLER,
     # VLLM_USE_DEEP_GEMM, VLLM_DEEP_GEMM_WARMUP), and what it finds.
@@ -69,11 +82,22 @@ class EngineArgs:
     """`cold`: the start finds no compiled graphs in VLLM_CACHE_ROOT; `warm`: it finds them."""
     reads_files_whole: bool | None = None
     """The loader holds each file in memory while it reads it: `--load-format pt`, `--safetensors-load-strategy eager`."""
+    loader_buffer_bytes: int | None = None
+    """Most that a loader holds in the host memory of one rank at once, files in flight or a streamer's buffer."""
+    weights_on_host: bool | None = None
+    """A copy of each rank's weights lies in host memory: in sleep, or while layers are fetched as they are needed."""
+    reserved_gpu_bytes: int | None = None
+    """Of arguments without an exact rule: held on every GPU, and widening the interval by as much on both sides."""
+    reserved_host_bytes: int | None = None
+    """The same in the host memory of one rank."""
+    unruled: bool | None = None
+    """Arguments without any rule were let through: intervals double, and the pessimistic end is what counts."""
 
     @property
     def hashable(self) -> bool:
         """Whether answers may be remembered by these arguments: none of them is a mapping."""
-        return self.limit_mm_per_prompt is None and self.kv_events_config is None and self.kv_transfer_config is None
+        mappings = (self.limit_mm_per_prompt, self.kv_events_config, self.kv_transfer_config, self.hf_overrides, self.eplb_config)
+        return all(one is None for one in mappings)
 
     @property
     def drafts_by(self) -> str:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from plimsoll_estimator.connectors import role_of
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import NEWEST_KNOWN, EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput
@@ -18,12 +19,14 @@ from plimsoll_estimator.layers.planner_rules import rules_for
 from plimsoll_estimator.models.register import read
 from plimsoll_estimator.objects import by_object
 from plimsoll_estimator.overhead import host_memory, language_alone, outside_budget, stage_overheads, widths_of
+from plimsoll_estimator.overhead.activation import unprofiled_bytes
 from plimsoll_estimator.overhead.adapters import resident_weights
 from plimsoll_estimator.overhead.startup import Refusal
+from plimsoll_estimator.overridden import overridden
 from plimsoll_estimator.prepared import Prepared
 from plimsoll_estimator.quantization.settings import fp8_blocks, weight_only
 from plimsoll_estimator.resolve import resolve
-from plimsoll_estimator.resolved import Estimate, Gpu, RankWeights, ResolvedArgs
+from plimsoll_estimator.resolved import Estimate, Gpu, OutsideBudget, RankWeights, ResolvedArgs
 from plimsoll_estimator.shape import Shape
 from plimsoll_estimator.units import format_gib
 from plimsoll_estimator.weights import draft_weights_bytes, weights_per_stage
@@ -59,6 +62,7 @@ def prepare(
     config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion, *, weights: WeightTotals | None = None
 ) -> Prepared | Estimate:
     """All of an estimate that the budget does not change; vLLM's refusal where it stops before sizes are known. Raises as `estimate`."""
+    config = overridden(config, args.hf_overrides)
     try:
         resolved = resolve(config, args, gpu, version)
     except EngineRefusal as refusal:
@@ -74,6 +78,7 @@ def prepare(
     if drafted:
         stages = (*stages[:-1], replace(stages[-1], loaded_bytes=stages[-1].loaded_bytes + drafted))
     overheads = stage_overheads(widths, resolved)
+    beside = unprofiled_bytes(widths, resolved)
     outside = [outside_budget(resolved, overhead) for overhead in by_object(overheads).values()]
     layout = _layout(shape, resolved)
     return Prepared(
@@ -83,10 +88,16 @@ def prepare(
         overheads=overheads,
         layout=layout,
         generates_without_cache=_generates_without_cache(shape, resolved),
-        outside_budget=max(outside, key=lambda one: one.post_kv_bytes),
-        host_memory=host_memory(widths, resolved, weights.total_bytes if weights is not None else None),
+        outside_budget=_with(max(outside, key=lambda one: one.post_kv_bytes), beside),
+        host_memory=host_memory(
+            widths, resolved, weights.total_bytes if weights is not None else None, max(stage.loaded_bytes for stage in stages)
+        ),
         warnings=(*_warnings(resolved, stages, weights), *_warnings_of_cache(resolved, layout)),
     )
+
+
+def _with(outside: OutsideBudget, beside: int) -> OutsideBudget:
+    return replace(outside, post_kv_bytes=outside.post_kv_bytes + beside)
 
 
 def _layout(shape: Shape, resolved: ResolvedArgs) -> KvCacheLayout | Refusal:
@@ -136,6 +147,10 @@ def _warnings(resolved: ResolvedArgs, stages: Sequence[RankWeights], weights: We
     found = []
     if resolved.extrapolated:
         found.append(f"vLLM {resolved.version} is newer than {NEWEST_KNOWN}: extrapolated, intervals doubled")
+    if resolved.given.unruled:
+        found.append("arguments without a rule were let through: intervals doubled, judged at the pessimistic end")
+    if resolved.given.kv_transfer_config and (line := _role(resolved.given.kv_transfer_config)):
+        found.append(line)
     if resolved.given.enable_chunked_prefill is False and resolved.enable_chunked_prefill:
         found.append(f"vLLM {resolved.version} chunks the prompts of a generator even where chunked prefill is switched off")
     if not resolved.gpu.total_is_exact:
@@ -147,6 +162,18 @@ def _warnings(resolved: ResolvedArgs, stages: Sequence[RankWeights], weights: We
             stated, built = format_gib(weights.total_bytes), format_gib(created)
             found.append(f"the checkpoint's headers add up to {stated}, the model as built to {built} on all ranks")
     return found
+
+
+def _role(config: Mapping[str, Any]) -> str:
+    """Which half of a pair an engine is: the other is a deployment of its own."""
+    role = role_of(config)
+    if role == "kv_producer":
+        return (
+            "kv_role kv_producer: this engine answers prompts for others to go on with; the engines that decode are planned by themselves"
+        )
+    if role == "kv_consumer":
+        return "kv_role kv_consumer: this engine goes on with prompts that others have answered; those are planned by themselves"
+    return ""
 
 
 def weight_totals(data: Mapping[str, Any]) -> WeightTotals:

@@ -25,6 +25,7 @@ from plimsoll_estimator.overhead.graphs import capture_count
 from plimsoll_estimator.overhead.persistent import persistent_bytes
 from plimsoll_estimator.overhead.sampler import sampler_of
 from plimsoll_estimator.overhead.widths import Widths, language_alone, widths_of
+from plimsoll_estimator.overridden import overridden
 from plimsoll_estimator.prepared import requested_bytes
 from plimsoll_estimator.quantization.settings import fp8_blocks, weight_only
 from plimsoll_estimator.resolved import Estimate, KvPlan, RankEstimate, ResolvedArgs
@@ -39,6 +40,7 @@ def explanation_lines(config: HfConfig, answer: Estimate) -> list[str]:
     resolved = answer.resolved
     if resolved is None or not answer.ranks:
         return ["Nothing was worked out: the arguments were refused before any memory was added up."]
+    config = overridden(config, resolved.given.hf_overrides)
     rank = answer.ranks[0]
     gpu, budget, shape = resolved.gpu, requested_bytes(resolved), shape_of(config)
     widths = widths_of(shape, text_only=language_alone(shape, resolved), weight_only=weight_only(config), fp8_blocks=fp8_blocks(config))

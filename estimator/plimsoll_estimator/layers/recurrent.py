@@ -104,12 +104,12 @@ def _(mixer: KimiDelta, resolved: ResolvedArgs) -> int:
 @state_bytes.register
 def _(mixer: Lightning, resolved: ResolvedArgs) -> int:
     heads = split(mixer.heads, resolved.tensor_parallel_size, "the attention heads")
-    return heads * mixer.head_dim * mixer.head_dim * dtype_bytes(resolved.dtype)
+    return heads * mixer.head_dim * mixer.head_dim * _kept_bytes(resolved)
 
 
 @state_bytes.register
 def _(mixer: ShortConv, resolved: ResolvedArgs) -> int:
-    return split(mixer.width, resolved.tensor_parallel_size, "conv_dim") * (mixer.kernel - 1) * dtype_bytes(resolved.dtype)
+    return split(mixer.width, resolved.tensor_parallel_size, "conv_dim") * (mixer.kernel - 1) * _kept_bytes(resolved)
 
 
 def _window(mixer: Mamba2 | DeltaNet | KimiDelta, resolved: ResolvedArgs) -> int:
@@ -117,9 +117,15 @@ def _window(mixer: Mamba2 | DeltaNet | KimiDelta, resolved: ResolvedArgs) -> int
     return mixer.kernel - 1 + resolved.num_speculative_tokens
 
 
+def _kept_bytes(resolved: ResolvedArgs) -> int:
+    """Bytes of an element that nothing else is said of (mamba_utils.py: get_kv_cache_torch_dtype): the model's, or --mamba-cache-dtype."""
+    given = resolved.given.mamba_cache_dtype
+    return dtype_bytes(given if given not in (None, "auto") else resolved.dtype)
+
+
 def _dtypes(resolved: ResolvedArgs, declared: str | None) -> tuple[int, int]:
-    """Bytes of (convolution, state) elements; the user's word wins over the config's, else both are the model's."""
-    conv = dtype_bytes(resolved.dtype)
+    """Bytes of (convolution, state) elements; the user's word wins over the config's, else both are alike."""
+    conv = _kept_bytes(resolved)
     given = resolved.given.mamba_ssm_cache_dtype
     chosen = given if given not in (None, "auto") else declared
     return conv, dtype_bytes(chosen) if chosen not in (None, "auto") else conv

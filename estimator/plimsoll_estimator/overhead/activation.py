@@ -102,6 +102,13 @@ def first_start_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     return int(layers * constant("cold_compile_gib_per_layer", resolved) * GIB)
 
 
+def unprofiled_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
+    """What the first image takes beside the cache where --skip-mm-profiling leaves the encoder out of the profile run."""
+    if not resolved.given.skip_mm_profiling:
+        return 0
+    return encoder_peak_bytes(widths, resolved) + encoder_outputs_bytes(widths, resolved)
+
+
 def encoder_outputs_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     """Outputs of the image or video encoder that the profile run holds while the language model runs."""
     if not widths.multimodal or not encodes(resolved):

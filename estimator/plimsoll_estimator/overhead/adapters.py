@@ -46,6 +46,14 @@ def lora_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     return ceil_div(widths.layers, resolved.pipeline_parallel_size) * layer + ends * end
 
 
+def adapter_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
+    """Bytes of one adapter in host memory, of the largest rank admitted and on every projection: whole, whatever the parallel sizes."""
+    alone = replace(resolved, tensor_parallel_size=1, enable_expert_parallel=False)
+    rank = resolved.given.max_lora_rank or _DEFAULT_RANK
+    item = 4 if resolved.dtype == "float32" else 2
+    return widths.layers * sum(_layer_widths(widths, alone)) * rank * item
+
+
 def _layer_widths(widths: Widths, resolved: ResolvedArgs) -> tuple[int, ...]:
     """What each tensor of a layer's slots holds for one slot and one rank of its matrices."""
     tp, hidden = resolved.tensor_parallel_size, widths.hidden_size

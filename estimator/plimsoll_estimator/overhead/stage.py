@@ -10,6 +10,7 @@ from plimsoll_estimator.overhead.deep_gemm import kernel_warm_up_bytes
 from plimsoll_estimator.overhead.graphs import graph_deducted_bytes, graph_pool_bytes
 from plimsoll_estimator.overhead.persistent import persistent_bytes
 from plimsoll_estimator.overhead.sampler import warm_up_bytes
+from plimsoll_estimator.overhead.stated import stated_bytes
 from plimsoll_estimator.overhead.widths import Widths
 from plimsoll_estimator.resolved import ResolvedArgs
 
@@ -50,7 +51,7 @@ def stage_overheads(widths: Widths, resolved: ResolvedArgs) -> tuple[StageOverhe
     """The overhead of one rank of each stage. Graphs and collectives are alike on all; between first and last all is."""
     pool = graph_pool_bytes(widths, resolved)
     deducted = graph_deducted_bytes(pool, widths, resolved)
-    non_torch = non_torch_bytes(widths, resolved)
+    non_torch = non_torch_bytes(widths, resolved) + stated_bytes(widths, resolved)
     kept = kept_bytes(widths, resolved)
     kernels = kernel_warm_up_bytes(widths, resolved, kept)
 

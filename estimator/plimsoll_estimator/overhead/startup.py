@@ -127,7 +127,7 @@ def scratch_bytes(resolved: ResolvedArgs) -> int:
 def outside_budget(resolved: ResolvedArgs, overhead: StageOverhead) -> OutsideBudget:
     """What utilisation must leave free, per GPU, at the 95th percentile: contexts before the snapshot, graphs and scratch after."""
     pool = int(_PESSIMISM * overhead.cuda_graph_pool_bytes)
-    factor = 2 if resolved.extrapolated else 1
+    factor = 2 if resolved.extrapolated or resolved.given.unruled else 1
     # The peak of the profile run is free again by then. DeepGEMM's warm-up is over before graphs are captured.
     warm_up = max(0, overhead.warm_up_bytes - overhead.freed_bytes)
     kernels = max(0, overhead.kernel_warm_up_bytes - overhead.freed_bytes - overhead.cuda_graph_bytes)

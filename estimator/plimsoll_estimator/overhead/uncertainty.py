@@ -11,6 +11,7 @@ from plimsoll_estimator.overhead.activation import first_start_bytes
 from plimsoll_estimator.overhead.communication import tuning_doubt_bytes
 from plimsoll_estimator.overhead.constants import constant
 from plimsoll_estimator.overhead.sampler import doubted_sampler_bytes
+from plimsoll_estimator.overhead.stated import stated_bytes
 from plimsoll_estimator.overhead.widths import Widths
 from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.units import GIB
@@ -27,10 +28,14 @@ CERTAIN: Final = Doubt(0, 0)
 
 
 def doubt_of(widths: Widths, resolved: ResolvedArgs) -> Doubt:
-    """What is open: whether FlashInfer is installed, whether the start finds a compile cache, what tuning leaves. All of them add up."""
+    """What is open: whether FlashInfer is installed, whether the start finds a compile cache, what tuning leaves, stated reserves.
+
+    All of them add up.
+    """
     more, less = doubted_sampler_bytes(widths, resolved)
     first = first_start_bytes(widths, resolved) if resolved.given.compile_cache is None else 0
-    return Doubt(more + first + tuning_doubt_bytes(widths, resolved), less)
+    reserved = stated_bytes(widths, resolved)
+    return Doubt(more + first + tuning_doubt_bytes(widths, resolved) + reserved, less + reserved)
 
 
 def pool_interval(resolved: ResolvedArgs, available_bytes: int, charged_bytes: int, doubt: Doubt = CERTAIN) -> tuple[int, int]:
@@ -41,5 +46,5 @@ def pool_interval(resolved: ResolvedArgs, available_bytes: int, charged_bytes: i
     if not resolved.gpu.total_is_exact:
         below += 0.01 * resolved.gpu.total_memory_bytes
         above += 0.01 * resolved.gpu.total_memory_bytes
-    factor = 2 if resolved.extrapolated else 1
+    factor = 2 if resolved.extrapolated or resolved.given.unruled else 1
     return available_bytes - int(factor * below) - doubt.below, available_bytes + int(factor * above) + doubt.above

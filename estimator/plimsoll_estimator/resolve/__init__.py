@@ -246,11 +246,19 @@ def _uses_v2_runner(shape: Shape, runner: str, args: EngineArgs, quantization: s
 
 
 def _async_scheduling(args: EngineArgs, runner: str, pp: int, v2: bool, version: EngineVersion) -> bool:
-    """Whether scheduling runs ahead of the GPU by itself (config/vllm.py)."""
-    rules = argument_rules(version)
-    if not (rules.schedules_pooling_async if runner == "pooling" else rules.schedules_async):
+    """Whether scheduling runs ahead of the GPU, by itself or as asked (config/vllm.py).
+
+    Raises InvalidInput where it is asked for and the runner cannot: with drafts or stages that the release schedules in turn.
+    """
+    if args.async_scheduling is False:
         return False
-    if v2 and rules.schedules_async_by_runner:
-        return True
+    rules = argument_rules(version)
     drafts = not args.num_speculative_tokens or args.drafts_by_modules or args.drafts_by in rules.schedules_drafts_async
-    return drafts and (pp == 1 or rules.schedules_stages_async)
+    always = v2 and rules.schedules_async_by_runner
+    possible = always or (drafts and (pp == 1 or rules.schedules_stages_async))
+    if args.async_scheduling:
+        if possible:
+            return True
+        limit = f"does not go with these drafts or pipeline stages in vLLM {version}: leave it out"
+        raise InvalidInput("engine_args.async_scheduling", True, limit)
+    return possible and (rules.schedules_pooling_async if runner == "pooling" else rules.schedules_async)

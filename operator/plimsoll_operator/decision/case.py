@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import cached_property
 
+from plimsoll_estimator import overridden
 from plimsoll_operator.decision.checks.checks import Checked, first_finding
 from plimsoll_operator.decision.effort import Effort
 from plimsoll_operator.decision.fit.engine import Engine, engine_for
@@ -54,7 +55,9 @@ class Case:
     @cached_property
     def engine(self) -> Engine:
         """The estimator on this model and release. Raises Unsupported and InvalidInput where it cannot be laid out."""
-        return engine_for(self.model, self.request.version, self.facts.corrections, self.effort, self.request.args.speculative_model_config)
+        args = self.request.args
+        model = replace(self.model, config=overridden(self.model.config, args.hf_overrides))  # what bounds layouts is the overridden one's
+        return engine_for(model, self.request.version, self.facts.corrections, self.effort, args.speculative_model_config)
 
     @cached_property
     def known_products(self) -> tuple[tuple[Product, ...], tuple[str, ...]]:

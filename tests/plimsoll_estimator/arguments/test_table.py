@@ -103,10 +103,10 @@ def test_what_does_not_move_memory_is_handed_on_unchanged(args: list[str], versi
             "--no-trust-remote-code",
             "there --trust-remote-code has no negation",
         ),  # a plain switch has no negation
-        (["--num-gpu-blocks-override", "100"], "0.19.0", "--num-gpu-blocks-override", "not supported yet"),
-        (["--load-format", "tensorizer"], "0.19.0", "--load-format", "not supported yet"),
-        (["--config", "x.yaml"], "0.19.0", "--config", "not supported yet"),  # could carry anything
-        (["-O3"], "0.19.0", "-O", "not supported yet"),
+        (["--num-gpu-blocks-override", "100"], "0.19.0", "--num-gpu-blocks-override", "is refused: the cache would not be"),
+        (["--load-format", "tensorizer"], "0.19.0", "--load-format", "is a loader without a rule here"),
+        (["--config", "x.yaml"], "0.19.0", "--config", "a file of arguments is not seen here"),  # could carry anything
+        (["-O9"], "0.19.0", "-O", "is no level with a rule here"),
         (["--speculative-config", '{"model": "x"}'], "0.19.0", "--speculative-config.model", "not supported yet"),
         (["--speculative-config", "{"], "0.19.0", "--speculative-config", "must be JSON"),
         (["--limit-mm-per-prompt", "[1]"], "0.19.0", "engine_args.limit_mm_per_prompt", "object"),
@@ -227,7 +227,7 @@ def test_every_field_of_engine_args_that_can_have_a_flag_has_one() -> None:
     flagged = {row.engine_field for row in all_rows()} | {"speculative_model_config"}
     flagged |= {"flashinfer_installed", "use_flashinfer_sampler", "compile_cache"}  # of the process, not of its arguments
     flagged |= {"deep_gemm_installed", "use_deep_gemm", "deep_gemm_warmup", "reads_files_whole"}
-    flagged.add("kv_transfer_config")  # whose flag is refused: what connectors hold has no rule
+    flagged |= {"loader_buffer_bytes", "weights_on_host", "reserved_gpu_bytes", "reserved_host_bytes", "unruled"}  # what several add up to
     assert {name for name in EngineArgs.__dataclass_fields__ if name not in flagged} == set()
 
 

@@ -176,7 +176,8 @@ def _starts(estimate: Estimate, engine_request: EngineRequest, held: int, *, sur
 
 
 def _must_be_sure(estimate: Estimate, engine_request: EngineRequest) -> bool:
-    return engine_request.sure or (estimate.resolved is not None and estimate.resolved.extrapolated)
+    resolved = estimate.resolved
+    return engine_request.sure or (resolved is not None and (resolved.extrapolated or bool(resolved.given.unruled)))
 
 
 def _longest(prepared: Prepared, estimate: Estimate, engine_request: EngineRequest) -> int | None:
