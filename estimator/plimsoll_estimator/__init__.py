@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from plimsoll_estimator import catalogue as catalogue, quick as quick
     from plimsoll_estimator.argument_spelling import split_arguments as split_arguments
     from plimsoll_estimator.arguments import (
+        ParsedExtraArgs as ParsedExtraArgs,
         check_rendered as check_rendered,
         flag_of as flag_of,
         flags_between as flags_between,
@@ -44,7 +45,7 @@ if TYPE_CHECKING:
         parse_json as parse_json,
         parse_json_object as parse_json_object,
     )
-    from plimsoll_estimator.overridden import overridden as overridden
+    from plimsoll_estimator.config_overrides import overridden as overridden
     from plimsoll_estimator.prepared import Prepared as Prepared, requested_bytes as requested_bytes
     from plimsoll_estimator.resolve.facts import LayoutBounds as LayoutBounds, layout_bounds as layout_bounds
     from plimsoll_estimator.resolve.kernels import machine_of as machine_of
@@ -64,7 +65,7 @@ if TYPE_CHECKING:
 
 _PLACES: Final = {
     "argument_spelling": "split_arguments",
-    "arguments": "check_rendered flag_of flags_between known_releases parse_extra_args parse_int render_args",
+    "arguments": "ParsedExtraArgs check_rendered flag_of flags_between known_releases parse_extra_args parse_int render_args",
     "cases": "MAX_CASE_CHARACTERS answer_case run_cases",
     "checks": "Check",
     "engine_args": "EngineArgs",
@@ -79,7 +80,7 @@ _PLACES: Final = {
     "kv_cache": "NULL_BLOCKS Requests",
     "models.register": "served_by shape_of",
     "outside": "DEEPEST check_text parse_json parse_json_object",
-    "overridden": "overridden",
+    "config_overrides": "overridden",
     "prepared": "Prepared requested_bytes",
     "resolve.facts": "LayoutBounds layout_bounds",
     "resolve.kernels": "machine_of",

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from plimsoll_estimator.config_overrides import overridden
 from plimsoll_estimator.connectors import role_of
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import NEWEST_KNOWN, EngineVersion
@@ -22,7 +23,6 @@ from plimsoll_estimator.overhead import host_memory, language_alone, outside_bud
 from plimsoll_estimator.overhead.activation import unprofiled_bytes
 from plimsoll_estimator.overhead.adapters import resident_weights
 from plimsoll_estimator.overhead.startup import Refusal
-from plimsoll_estimator.overridden import overridden
 from plimsoll_estimator.prepared import Prepared
 from plimsoll_estimator.quantization.settings import fp8_blocks, weight_only
 from plimsoll_estimator.resolve import resolve

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from plimsoll_estimator.config_overrides import overridden
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.models.register import shape_of
 from plimsoll_estimator.overhead.activation import (
@@ -25,7 +26,6 @@ from plimsoll_estimator.overhead.graphs import capture_count
 from plimsoll_estimator.overhead.persistent import persistent_bytes
 from plimsoll_estimator.overhead.sampler import sampler_of
 from plimsoll_estimator.overhead.widths import Widths, language_alone, widths_of
-from plimsoll_estimator.overridden import overridden
 from plimsoll_estimator.prepared import requested_bytes
 from plimsoll_estimator.quantization.settings import fp8_blocks, weight_only
 from plimsoll_estimator.resolved import Estimate, KvPlan, RankEstimate, ResolvedArgs

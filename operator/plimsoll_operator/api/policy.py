@@ -108,6 +108,9 @@ class FitPolicySpec(ApiModel):
     """Taint keys that placement.tolerations may name; empty allows all."""
     code_loading: Literal["Allow", "Deny"] = "Allow"
     """Deny refuses arguments, variables and mounts that make the engine run code from outside its image."""
+    unruled_flags: Literal["Refuse", "Reserve"] = "Refuse"
+    """What happens to arguments of vLLM whose memory has no rule. Reserve lets them through with a warning: intervals double, and the
+    pessimistic end is what counts."""
 
 
 class FitPolicyStatus(StatusModel):

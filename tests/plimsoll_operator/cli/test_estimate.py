@@ -129,7 +129,7 @@ def test_a_config_file_is_enough(capsys: pytest.CaptureFixture[str], tmp_path: P
         (["estimate", "--model", "Qwen/Qwen3-8B", "--gpu", "Abacus"], "Abacus"),
         ([*LLAMA, "--enable-l"], "is ambiguous in vllm serve"),
         ([*LLAMA, "--max-model-len", "4k", "--context", "8k"], "contradicts"),
-        ([*LLAMA, "--num-gpu-blocks-override", "7"], "not supported yet"),
+        ([*LLAMA, "--num-gpu-blocks-override", "7"], "is refused: the cache would not be"),
         (["estimate", "--model", "Qwen/Qwen3-8B", "--gpu", "NVIDIA-L4", "--engine-version", "new"], "release number"),
         (["estimate", "--params", "many"], "--params"),
         (["estimate", "--params", "7B", "--model", "Qwen/Qwen3-8B"], "exclude one another"),

@@ -37,7 +37,22 @@ _JSON_KINDS: Final = ("config", "json", "json_or_pairs", "json_or_str")
 # Of these, values that are vLLM's own; any other names a class, or what a plug-in has registered.
 _OWN_VALUES: Final[Mapping[str, frozenset[str]]] = {
     "--distributed-executor-backend": frozenset({"external_launcher", "mp", "ray", "uni"}),
-    "--load-format": frozenset({"auto", "dummy", "hf", "mistral", "npcache", "pt", "safetensors"}),
+    "--load-format": frozenset(
+        {
+            "auto",
+            "dummy",
+            "fastsafetensors",
+            "hf",
+            "instanttensor",
+            "mistral",
+            "npcache",
+            "pt",
+            "runai_streamer",
+            "runai_streamer_sharded",
+            "safetensors",
+            "sharded_state",
+        }
+    ),
     "--model-impl": frozenset({"auto", "vllm"}),
     "--tokenizer-mode": frozenset({"auto", "deepseek_v32", "deepseek_v4", "grok2", "hf", "kimi_audio", "mistral", "qwen_vl", "slow"}),
     "--tokenizer-pool-type": frozenset({"ray"}),

@@ -128,6 +128,7 @@ def warnings(
             f"gpu-memory-utilization is the smallest that holds a request of {resolved.max_model_len if resolved else 0} tokens: "
             f"pin it for more KV cache, within 1 of {found.product.parts} parts of the card."
         )
+    lines += _arguments(request)
     lines += _worksheet(request, found)
     if request.args.speculative_method == "suffix":
         lines.append("Speculative method suffix needs the package arctic-inference, which vLLM's own images do not have.")
@@ -236,6 +237,30 @@ def _host_doubt(found: Found) -> list[str]:
         f"Host memory is close: the pod asks for {gib(found.pod.host_memory_bytes, up=True)} GiB, loading and caches may come to "
         f"{gib(most, up=True)} GiB, nodes of pool {least.name} have {gib(least.host_memory_bytes)} GiB."
     ]
+
+
+_ROLES: Final = {
+    "kv_producer": "kv_role kv_producer: these engines answer prompts that others go on with, which are a deployment of their own.",
+    "kv_consumer": "kv_role kv_consumer: these engines go on with prompts that others answered, which are a deployment of their own.",
+}
+
+
+def _arguments(request: DeploymentRequest) -> list[str]:
+    """What arguments are counted without an exact rule, or without any, and which half of a pair the engines are."""
+    lines = []
+    args = request.args
+    if args.reserved_gpu_bytes:
+        reserved = gib(args.reserved_gpu_bytes, up=True)
+        lines.append(
+            f"Of extraArgs without an exact rule {reserved} GiB of each GPU are held in reserve; it may be twice as much, or nothing."
+        )
+    if request.unruled:
+        named = ", ".join(request.unruled)
+        lines.append(
+            f"The FitPolicy lets through what has no rule ({named}): intervals are doubled, and the pessimistic end is what counts."
+        )
+    role = (args.kv_transfer_config or {}).get("kv_role")
+    return lines + ([_ROLES[role]] if role in _ROLES else [])
 
 
 def _doubt(found: Found) -> list[str]:

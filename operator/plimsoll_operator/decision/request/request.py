@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from plimsoll_estimator import OLDEST_KNOWN, EngineArgs, EngineVersion, InvalidInput, check_rendered, parse_extra_args
+from plimsoll_estimator import OLDEST_KNOWN, EngineArgs, EngineVersion, InvalidInput, ParsedExtraArgs, check_rendered, parse_extra_args
 from plimsoll_operator.api import EngineSpec, FitPolicySpec, InferenceDeployment, InferenceDeploymentSpec, PlacementSpec
 from plimsoll_operator.decision.request.disk import Disk, disk_of
 from plimsoll_operator.decision.request.fields import FIELD_OF
@@ -36,7 +36,9 @@ _OWNED: Final = frozenset(
 )  # fmt: skip
 _NODES: Final = "nnodes"
 _OWN_IMAGE: Final = "vllm/vllm-openai"
-_EXTRA: Final[Remembered[bytes, tuple[tuple[str, Any], ...]]] = Remembered("extraArgs", 4 << 20, kept_bytes)
+_Extra: TypeAlias = tuple[tuple[tuple[str, Any], ...], tuple[str, ...]]
+"""Fields of EngineArgs that extraArgs set, and the arguments among them without a rule."""
+_EXTRA: Final[Remembered[bytes, _Extra]] = Remembered("extraArgs", 4 << 20, kept_bytes)
 _WITH_DRAFT: Final = frozenset({"draft_model", "eagle", "eagle3", "medusa", "mlp_speculator"})
 
 
@@ -46,8 +48,9 @@ class DeploymentRequest:
 
     `max_nodes` is how many nodes a replica may span here: what placement says where LeaderWorkerSet is served, else 1. `sure`
     asks for plans that start even at the lower end of the estimate's interval: so are values chosen that nobody pinned.
-    `insisted_context` is the spec's own fit.minMaxModelLen, 0 where it says none. `stages` lets the search open pipeline stages
-    that nobody asked for: not while a pinned tensor parallel size moves, since pinned again it would close them.
+    `unruled` are arguments without a rule that the policy lets through. `insisted_context` is the spec's own fit.minMaxModelLen, 0 where
+    it says none. `stages` lets the search open pipeline stages that nobody asked for: not while a pinned tensor parallel size moves, since
+    pinned again it would close them.
     """
 
     model: str
@@ -63,6 +66,7 @@ class DeploymentRequest:
     worksheet: Worksheet | None = None
     host_extra: HostExtra
     disk: Disk
+    unruled: tuple[str, ...] = ()
     insisted_context: int = 0
     max_nodes: int = 1
     stages: bool = True
@@ -99,7 +103,7 @@ def read_request(
     spec = deployment.spec
     version = spec.engine.engine_version
     own = is_vllms_own_image(spec.engine.image) or None
-    said = _args(spec.engine, version)
+    said, unruled = _args(spec.engine, version, reserves_unruled=policy.unruled_flags == "Reserve")
     args = replace(
         said,
         trust_remote_code=bool(said.trust_remote_code),
@@ -134,13 +138,15 @@ def read_request(
         max_gpus_per_replica=policy.max_gpus_per_replica,
         host_extra=host_extra(spec.template),
         disk=disk_of(spec, draft),
+        unruled=unruled,
         worksheet=worksheet,
         insisted_context=spec.fit.min_max_model_len or 0,
         max_nodes=spec.placement.max_nodes_per_replica if leader_worker_set else 1,
     )
 
 
-def _args(engine: EngineSpec, version: EngineVersion) -> EngineArgs:
+def _args(engine: EngineSpec, version: EngineVersion, *, reserves_unruled: bool) -> tuple[EngineArgs, tuple[str, ...]]:
+    """What is pinned, and the arguments without a rule among it."""
     pinned: dict[str, Any] = {name: value for name in _SAME_NAME if (value := getattr(engine, name)) is not None}
     if engine.expert_parallel is not None:
         pinned["enable_expert_parallel"] = engine.expert_parallel
@@ -153,10 +159,10 @@ def _args(engine: EngineSpec, version: EngineVersion) -> EngineArgs:
         # Decode context parallelism has a check of its own, by caches and ranks.
         check_rendered({name: value for name, value in pinned.items() if name != "decode_context_parallel_size"}, version)
     if not engine.extra_args:
-        return EngineArgs(**pinned)
-    given = (engine.extra_args, version, tuple(sorted(pinned.items())))
-    extra = _EXTRA.ask(blake2b(repr(given).encode(), digest_size=32).digest(), lambda: _extra(*given))
-    return EngineArgs(**(dict(extra) | pinned))
+        return EngineArgs(**pinned), ()
+    given = (engine.extra_args, version, tuple(sorted(pinned.items())), reserves_unruled)
+    extra, unruled = _EXTRA.ask(blake2b(repr(given).encode(), digest_size=32).digest(), lambda: _extra(*given))
+    return EngineArgs(**(dict(extra) | pinned)), unruled
 
 
 def is_vllms_own_image(image: str) -> bool:
@@ -178,9 +184,30 @@ def _check_draft(spec: InferenceDeploymentSpec) -> None:
     raise InvalidInput("spec.engine.speculative.model", draft.model, limit)
 
 
-def _extra(tokens: tuple[str, ...], version: EngineVersion, pinned: tuple[tuple[str, object], ...]) -> tuple[tuple[str, Any], ...]:
+def _parsed(
+    tokens: tuple[str, ...], version: EngineVersion, pinned: tuple[tuple[str, object], ...], reserves_unruled: bool
+) -> ParsedExtraArgs:
+    """Raises InvalidInput; of an argument that a FitPolicy could let through, it says so."""
+    try:
+        return parse_extra_args(tokens, version, dict(pinned), reserves_unruled=reserves_unruled)
+    except InvalidInput as error:
+        if not reserves_unruled and _would_be_let(tokens, version, pinned):
+            limit = f"{error.limit}; a FitPolicy with unruledFlags: Reserve lets it through, judged at the pessimistic end"
+            raise InvalidInput(error.field, error.value, limit) from error
+        raise
+
+
+def _would_be_let(tokens: tuple[str, ...], version: EngineVersion, pinned: tuple[tuple[str, object], ...]) -> bool:
+    try:
+        parse_extra_args(tokens, version, dict(pinned), reserves_unruled=True)
+    except InvalidInput:
+        return False
+    return True
+
+
+def _extra(tokens: tuple[str, ...], version: EngineVersion, pinned: tuple[tuple[str, object], ...], reserves_unruled: bool) -> _Extra:
     check_reachable(tokens, version)
-    parsed = parse_extra_args(tokens, version, dict(pinned))
+    parsed = _parsed(tokens, version, pinned, reserves_unruled)
     spelled = {item.row.engine_field: item.spelling for item in parsed.given}
     for name in parsed.engine_args:
         if name == _NODES:
@@ -188,4 +215,4 @@ def _extra(tokens: tuple[str, ...], version: EngineVersion, pinned: tuple[tuple[
             raise InvalidInput("spec.engine.extraArgs", "--nnodes", limit)
         if name in _OWNED:
             raise InvalidInput("spec.engine.extraArgs", spelled.get(name, name), f"is set by the plan: pin {FIELD_OF[name]}")
-    return tuple(parsed.engine_args.items())
+    return tuple(parsed.engine_args.items()), parsed.unruled

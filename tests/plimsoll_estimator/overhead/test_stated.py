@@ -9,6 +9,7 @@ import pytest
 
 from plimsoll_estimator import catalogue
 from plimsoll_estimator.arguments import parse_extra_args
+from plimsoll_estimator.config_overrides import overridden
 from plimsoll_estimator.connectors import held_by
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
@@ -16,7 +17,6 @@ from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.estimate import estimate
 from plimsoll_estimator.hardware import gpu_from
 from plimsoll_estimator.hf_config import HfConfig
-from plimsoll_estimator.overridden import overridden
 from plimsoll_estimator.resolved import Estimate
 
 GIB = 1 << 30
