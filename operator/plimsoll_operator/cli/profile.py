@@ -62,25 +62,37 @@ def run(options: argparse.Namespace) -> int:
     """Print the manifest. Status 0, or 2 by the errors that the command's frame prints."""
     if not re.fullmatch(DNS_LABEL, options.namespace):
         raise InvalidInput("--namespace", options.namespace, "must be at most 63 characters of a-z, 0-9 and -")
-    bar = _Bar()
-    source: Source = Directory(options.folder, revision=options.revision) if options.origin == "from-dir" else _hub(options)
+    source: Source
+    if options.origin == "from-dir":
+        source = Directory(options.folder, revision=options.revision)
+    else:
+        source = hub_type().resolve(options.model, options.revision)
     target = Target(
         model=options.model,
         namespace=None if options.cluster else options.namespace,
-        obtained_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        obtained_at=_now(),
         name=options.name,
         origin=_origin(options),
         requested_revision=options.revision or DEFAULT_REVISION if options.origin == "fetch" else None,
     )
-    built = build_profile(source, target, bar)
+    built = build_profile(source, target, _Bar())
     print(_shown(built, options.output), end="")
     for note in built.notes:
         print(f"plimsoll profile: {note}", file=sys.stderr)
     return 0
 
 
-def _hub(options: argparse.Namespace) -> Source:
-    return hub_type().resolve(options.model, options.revision)
+def read_hub(model: str) -> Built:
+    """The profile of a hub's model as it is now, for every namespace: what a command asks that was given a name alone.
+
+    Raises what `plimsoll profile fetch` raises: HubMissing, SourceFailure, InvalidInput.
+    """
+    target = Target(model=model, namespace=None, obtained_at=_now(), name=None, origin=None, requested_revision=DEFAULT_REVISION)
+    return build_profile(hub_type().resolve(model, None), target, _Bar())
+
+
+def _now() -> str:
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _origin(options: argparse.Namespace) -> ProfileOrigin | None:

@@ -131,7 +131,7 @@ def test_nodes_of_two_hold_no_layout_of_four(capsys):
 STATUSES = [
     ("what fits somewhere is 0", [LLAMA_8B, "--gpu", "t4,h100"], 0),
     ("what fits nowhere is 1", [LLAMA_70B, "--gpu", "t4"], 1),
-    ("an unknown model is 2", ["acme/unknown", "--gpu", "h100"], 2),
+    ("an unknown model is 2", ["acme/unknown", "--gpu", "h100", "--offline"], 2),
     ("an unknown GPU is 2", [LLAMA_8B, "--gpu", "h101"], 2),
     ("a context that is no number is 2", [LLAMA_8B, "--gpu", "h100", "--context", "long"], 2),
     ("no context is 2", [LLAMA_8B, "--gpu", "h100", "--context", "0"], 2),

@@ -14,7 +14,7 @@ from typing import Final
 
 import yaml
 
-from plimsoll_estimator import InvalidInput, catalogue, known_gpus
+from plimsoll_estimator import EstimatorError, InvalidInput, catalogue, known_gpus
 from plimsoll_operator.api import ApiError, GPUPool, parse_inference_deployment, parse_object
 from plimsoll_operator.cli.command import SubParsers, add_command
 from plimsoll_operator.cli.fit.data import mapping_of
@@ -24,8 +24,9 @@ from plimsoll_operator.cli.fit.wish import Layout, Wish, manifest_of, wish_of
 from plimsoll_operator.cli.load import add_namespace_argument, add_source_arguments, describe, load, load_what_answers
 from plimsoll_operator.cli.models import not_in_catalogue
 from plimsoll_operator.cli.nicknames import NamedGpu, gpu_among, gpu_named, model_called
+from plimsoll_operator.cli.profile import read_hub
 from plimsoll_operator.cli.screen import screen_of_stdout
-from plimsoll_operator.cli.world import World
+from plimsoll_operator.cli.world import World, take
 from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.render import serve_arguments
 from plimsoll_operator.verdict import Undecided
@@ -56,6 +57,7 @@ def register(subparsers: SubParsers) -> None:
     parser.add_argument(
         "-o", "--output", choices=_OUTPUTS, default="table", help="name: the GPUs that do; manifest: to apply; command: to run"
     )
+    parser.add_argument("--offline", action="store_true", help="ask no hub about a model that nothing here describes")
     add_source_arguments(parser)
 
 
@@ -118,7 +120,10 @@ def _products(options: argparse.Namespace, world: World, source: str) -> tuple[s
 
 
 def _model(options: argparse.Namespace, world: World) -> str:
-    """The model that is meant. A name that a profile describes or the hub may know is taken as it is. Raises InvalidInput."""
+    """The model that is meant; one that nothing here describes is read from the hub: config.json and headers, never weights.
+
+    Raises InvalidInput, and what reading the hub raises.
+    """
     name: str = options.model
     described = {profile.spec.model for profile in world.profiles} | {profile.spec.model for profile in world.cluster_profiles}
     if name in described or catalogue.entry(name) is not None:
@@ -127,7 +132,23 @@ def _model(options: argparse.Namespace, world: World) -> str:
     if called is not None:
         print(f"plimsoll fit: {name} is taken for {called}", file=sys.stderr)
         return called
-    raise not_in_catalogue("MODEL", name, "describe it by --profiles FILE, which `plimsoll profile fetch` writes, or see `plimsoll models`")
+    if name.count("/") == 1 and not options.offline:
+        _take_from_hub(name, world)
+        return name
+    raise not_in_catalogue("MODEL", name, "describe it by --profiles FILE, or name it as the hub does, ORG/NAME; see `plimsoll models`")
+
+
+def _take_from_hub(name: str, world: World) -> None:
+    """Add the hub's own description of the model. Raises InvalidInput with what the hub answered and which models are called alike."""
+    try:
+        built = read_hub(name)
+    except EstimatorError as error:
+        near = catalogue.resembling(name)
+        known = f"; the catalogue has {', '.join(near)}" if near else "; describe it by --profiles FILE"
+        raise InvalidInput("MODEL", name, f"is not described here, and the hub was asked in vain ({error}){known}") from error
+    take(world, dict(built.manifest), "the hub")
+    for note in built.notes:
+        print(f"plimsoll fit: {note}", file=sys.stderr)
 
 
 def _print(table: Table, options: argparse.Namespace) -> None:
