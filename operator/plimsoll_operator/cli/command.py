@@ -12,6 +12,8 @@ COMMANDS: Final = (  # name, what it answers
     ("render", "the objects that an admitted InferenceDeployment becomes"),
     ("estimate", "GPU memory of one model on one GPU type, or of a file of cases"),
     ("capacity", "GPU pools and what is free in them"),
+    ("init", "a manifest to begin with, its choices explained in comments"),
+    ("status", "how an InferenceDeployment is doing: plan, pods, what stands in the way and what next"),
     ("profile", "a model's shape as a ModelProfile"),
     ("models", "the shipped catalogue of model shapes"),
     ("gpus", "the GPU products whose memory is known"),

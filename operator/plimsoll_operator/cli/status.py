@@ -1,0 +1,203 @@
+"""`plimsoll status NAME`: how an InferenceDeployment is doing: its plan, its conditions, its pods and their last end, and what to do next.
+
+Reads the object and its pods with the rights of whoever runs it, and says what they say. Decides nothing and writes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import textwrap
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Any, Final
+
+import yaml
+
+from plimsoll_estimator import InvalidInput
+from plimsoll_operator.api import InferenceDeployment, Manifest, Unreadable, read_stored
+from plimsoll_operator.api.base import DNS_LABEL
+from plimsoll_operator.cli.command import SubParsers, add_command
+from plimsoll_operator.cli.explain import EXPLAINED
+from plimsoll_operator.cli.live import current_namespace, open_cluster
+from plimsoll_operator.cli.screen import Screen, aligned, screen_of_stdout
+from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, PODS, Kube
+from plimsoll_operator.text import one_line
+
+_DESCRIPTION: Final = "How an InferenceDeployment is doing. Status 0: it fits, 1: it was rejected, 3: not known, 2: it cannot be read."
+_BY_FEASIBLE: Final = {"True": 0, "False": 1}
+_NOT_KNOWN: Final = 3
+_MOST_PODS: Final = 50
+_MOST_WORDS: Final = 400
+_GOOD: Final = {"Stalled": "False"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodLine:
+    """One pod: `state` in a word or two, `last_end` of its containers, empty where none has ended."""
+
+    name: str
+    state: str
+    ready: bool
+    restarts: int
+    last_end: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """What there is to tell. `conditions` are type, status, reason and message; `next_steps` what a reason in the way asks for."""
+
+    name: str
+    namespace: str
+    model: str
+    ready: str
+    plan: str
+    conditions: tuple[tuple[str, str, str, str], ...]
+    pods: tuple[PodLine, ...]
+    offers: tuple[str, ...]
+    next_steps: tuple[str, ...]
+
+    @property
+    def exit_status(self) -> int:
+        """By the condition Feasible."""
+        feasible = next((status for kind, status, _, _ in self.conditions if kind == "Feasible"), "Unknown")
+        return _BY_FEASIBLE.get(feasible, _NOT_KNOWN)
+
+
+def register(subparsers: SubParsers) -> None:
+    """Add the command."""
+    parser = add_command(subparsers, "status", run, _DESCRIPTION)
+    parser.add_argument("name", metavar="NAME", help="of the InferenceDeployment")
+    parser.add_argument("-n", "--namespace", metavar="NAMESPACE", help="where it is: the kubeconfig's namespace without it")
+    parser.add_argument("-o", "--output", choices=("table", "json", "yaml"), default="table", help="json and yaml: the same for machines")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Ask the cluster once and print."""
+    namespace = options.namespace or current_namespace() or "default"
+    for option, text in (("--namespace", namespace), ("NAME", options.name)):
+        if not re.fullmatch(DNS_LABEL, text):
+            raise InvalidInput(option, text, "must be at most 63 characters of a-z, 0-9 and -")
+    told = told_of(open_cluster(), namespace, options.name)
+    if options.output == "json":
+        print(json.dumps(_mapping(told), indent=2))
+    elif options.output == "yaml":
+        print(yaml.safe_dump(_mapping(told), sort_keys=False), end="")
+    else:
+        print("\n".join(lines_of(told, screen_of_stdout())))
+    return told.exit_status
+
+
+def told_of(kube: Kube, namespace: str, name: str) -> Told:
+    """What the object and its pods say. Raises InvalidInput where it is not there or cannot be read."""
+    try:
+        manifest = kube.get(INFERENCE_DEPLOYMENTS, namespace, name)
+    except ApiFailure as error:
+        raise InvalidInput("cluster", None, f"cannot be read: {one_line(str(error), _MOST_WORDS)}") from error
+    if manifest is None:
+        raise InvalidInput("NAME", name, f"is no InferenceDeployment of namespace {namespace}: `kubectl get infd -A` lists all")
+    found = read_stored(InferenceDeployment, manifest)
+    if isinstance(found, Unreadable):
+        raise InvalidInput("NAME", name, f"cannot be read by this release: {found.problem}")
+    status = found.status
+    conditions = () if status is None else status.conditions
+    shown = tuple((row.type, row.status, row.reason, one_line(row.message, _MOST_WORDS)) for row in conditions)
+    plan = None if status is None else status.plan
+    wanted = found.spec.replicas
+    return Told(
+        name=name,
+        namespace=namespace,
+        model=found.spec.model.name,
+        ready=f"{(status.ready_replicas if status is not None else None) or 0} of {wanted}",
+        plan="none" if plan is None else _plan(plan.model_dump(mode="json", exclude_none=True)),
+        conditions=shown,
+        pods=_pods(kube, namespace, "" if status is None else status.selector or ""),
+        offers=() if status is None else tuple(str(offer.summary) for offer in status.offers),
+        next_steps=tuple(dict.fromkeys(EXPLAINED[reason][1] for kind, state, reason, _ in shown if _in_the_way(kind, state, reason))),
+    )
+
+
+def _in_the_way(kind: str, status: str, reason: str) -> bool:
+    return status != _GOOD.get(kind, "True") and reason in EXPLAINED
+
+
+def _plan(plan: Mapping[str, Any]) -> str:
+    return (
+        f"{plan.get('gpus_per_replica')} x {plan.get('product')}, tensor parallel {plan.get('tensor_parallel_size')}, "
+        f"context {plan.get('max_model_len')}, KV cache {plan.get('kv_cache_tokens')} tokens, vLLM {plan.get('engine_version')}"
+    )
+
+
+def _pods(kube: Kube, namespace: str, selector: str) -> tuple[PodLine, ...]:
+    """The pods by name, a page of them at most; none where they may not be listed."""
+    if not selector:
+        return ()
+    try:
+        page = kube.list_page(PODS, namespace=namespace, selector=selector, limit=_MOST_PODS)
+    except ApiFailure as error:
+        if error.status == 403:
+            return ()
+        raise InvalidInput("cluster", None, f"pods cannot be read: {one_line(str(error), _MOST_WORDS)}") from error
+    return tuple(sorted((pod_line(pod) for pod in islice(page.items, _MOST_PODS)), key=lambda row: row.name))
+
+
+def pod_line(pod: Manifest) -> PodLine:
+    """One pod in a line: the word that kubectl shows for it, and how its containers ended last."""
+    status = pod.get("status") or {}
+    rows = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
+    waiting = [row["state"]["waiting"].get("reason") for row in rows if (row.get("state") or {}).get("waiting")]
+    gated = bool((pod.get("spec") or {}).get("schedulingGates"))
+    state = next((str(reason) for reason in waiting if reason not in (None, "PodInitializing", "ContainerCreating")), None)
+    states = [row.get(key) or {} for row in rows for key in ("state", "lastState")]
+    ends = [shown["terminated"] for shown in states if shown.get("terminated")]
+    return PodLine(
+        name=str(pod["metadata"].get("name")),
+        state="SchedulingGated" if gated else state or str(status.get("phase") or "Unknown"),
+        ready=any(row.get("type") == "Ready" and row.get("status") == "True" for row in status.get("conditions") or ()),
+        restarts=sum(int(row.get("restartCount") or 0) for row in rows),
+        last_end="; ".join(_end(end) for end in ends[-2:] if end.get("exitCode")),
+    )
+
+
+def _end(end: Mapping[str, Any]) -> str:
+    said = one_line(str(end.get("message") or "").strip().rpartition("\n")[2], 200)
+    return f"status {end.get('exitCode')}, {end.get('reason') or 'Error'}" + (f": {said}" if said else "")
+
+
+def _mapping(told: Told) -> dict[str, Any]:
+    keys = ("type", "status", "reason", "message")
+    data = asdict(told) | {"conditions": [dict(zip(keys, row, strict=True)) for row in told.conditions]}
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in data.items()}
+
+
+def lines_of(told: Told, screen: Screen) -> list[str]:
+    """For people: what it is, what stands in the way, its pods, and what next."""
+    lines = [
+        f"{told.name} in {told.namespace}: {told.model}",
+        f"  ready  {told.ready}",
+        f"  plan   {told.plan}",
+        "",
+    ]
+    rows = [(kind, status, reason) for kind, status, reason, _ in told.conditions]
+    for (kind, status, _, message), cells in zip(told.conditions, aligned(rows), strict=True):
+        colour = "green" if status == _GOOD.get(kind, "True") else "yellow" if status == "Unknown" else "red"
+        lines += _wrapped(f"{cells[0]}  {screen.paint(cells[1], colour)}  {cells[2]}", message, screen)
+    lines += [] if told.conditions else ["No condition yet: does the controller run? `plimsoll doctor` looks."]
+    if told.pods:
+        pods = [("POD", "STATE", "READY", "RESTARTS", "LAST END")]
+        pods += [(pod.name, pod.state, "yes" if pod.ready else "no", str(pod.restarts), pod.last_end) for pod in told.pods]
+        lines += ["", *("  ".join(row).rstrip() for row in aligned(pods, (3,)))]
+    lines += ["", *(f"would be admitted: {offer}" for offer in told.offers)] if told.offers else []
+    lines += ["", *(f"next: {step}" for step in told.next_steps)] if told.next_steps else []
+    return lines
+
+
+def _wrapped(head: str, message: str, screen: Screen) -> list[str]:
+    """A condition, and its sentence below where the screen has no room beside it."""
+    if screen.width is None:
+        return [f"{head}  {message}".rstrip()]
+    indent = "    "
+    return [head.rstrip(), *textwrap.wrap(message, screen.width, initial_indent=indent, subsequent_indent=indent, break_long_words=False)]

@@ -1,0 +1,97 @@
+"""`plimsoll status NAME`: what an object and its pods say, in one look."""
+
+import pytest
+from tests.plimsoll_operator.decision_world import LLAMA_8B, manifest
+from tests.plimsoll_operator.fake_kube import FakeKube
+
+from plimsoll_estimator import InvalidInput
+from plimsoll_operator.cli.screen import Screen
+from plimsoll_operator.cli.status import lines_of, pod_line, told_of
+from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, PODS
+
+WHEN = "2026-11-29T00:00:00Z"
+CRASHED = {
+    "restartCount": 6,
+    "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+    "lastState": {"terminated": {"exitCode": 1, "reason": "Error", "message": "x\ntorch.OutOfMemoryError: CUDA out of memory"}},
+}
+
+
+def condition(kind, status, reason, message="because"):
+    return {"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": WHEN}
+
+
+def cluster(*conditions, pods=(), **status):
+    kube = FakeKube()
+    kube.create(INFERENCE_DEPLOYMENTS, manifest(LLAMA_8B))
+    shown = {"conditions": list(conditions), "selector": "app=x", "readyReplicas": 0, **status}
+    kube.apply(INFERENCE_DEPLOYMENTS, {**manifest(LLAMA_8B), "status": shown}, subresource="status")
+    for name, row in pods:
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "default", "labels": {"app": "x"}}, "spec": {}}
+        kube.create(PODS, pod | {"status": {"phase": "Running", "containerStatuses": [row]}})
+    return kube
+
+
+def test_a_pod_that_crashes_is_shown_with_how_it_ended():
+    told = told_of(cluster(condition("Feasible", "True", "Fits"), pods=[("x-1", CRASHED)]), "default", "x")
+    assert (told.exit_status, told.ready) == (0, "0 of 1")
+    line = next(line for line in lines_of(told, Screen()) if line.startswith("x-1"))
+    assert line.split()[1:4] == ["CrashLoopBackOff", "no", "6"]
+    assert line.endswith("status 1, Error: torch.OutOfMemoryError: CUDA out of memory")
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "status"), [("True", "Fits", 0), ("False", "InsufficientKvCache", 1), ("Unknown", "UnknownModel", 3)]
+)
+def test_the_status_is_that_of_the_decision(state, reason, status):
+    assert told_of(cluster(condition("Feasible", state, reason)), "default", "x").exit_status == status
+
+
+def test_what_stands_in_the_way_has_what_to_do_next_once():
+    told = told_of(cluster(*(condition(kind, "False", "InsufficientKvCache") for kind in ("Feasible", "Ready"))), "default", "x")
+    assert [line for line in lines_of(told, Screen()) if line.startswith("next: ")] == [
+        "next: Lower maxModelLen or maxNumSeqs, use an fp8 KV cache, raise tensorParallelSize, or a larger GPU."
+    ]
+
+
+def test_before_anything_was_decided_it_says_who_does():
+    kube = FakeKube()
+    kube.create(INFERENCE_DEPLOYMENTS, manifest())
+    told = told_of(kube, "default", "x")
+    assert told.exit_status == 3
+    assert "does the controller run?" in "\n".join(lines_of(told, Screen(width=60)))
+
+
+def test_what_is_not_there_is_said_with_how_to_find_it():
+    with pytest.raises(InvalidInput, match="kubectl get infd -A"):
+        told_of(FakeKube(), "default", "x")
+
+
+def test_who_may_not_list_pods_is_told_the_rest():
+    kube = cluster(condition("Feasible", "True", "Fits"), pods=[("x-1", CRASHED)])
+    kube.fail_next("list", ApiFailure(403, "Forbidden", "pods is forbidden"))
+    assert told_of(kube, "default", "x").pods == ()
+
+
+@pytest.mark.parametrize(
+    ("pod", "state"),
+    [
+        ({"spec": {"schedulingGates": [{"name": "g"}]}, "status": {"phase": "Pending"}}, "SchedulingGated"),
+        ({"status": {"phase": "Pending"}}, "Pending"),
+        (
+            {"status": {"phase": "Pending", "containerStatuses": [{"state": {"waiting": {"reason": "ImagePullBackOff"}}}]}},
+            "ImagePullBackOff",
+        ),
+        ({"status": {"phase": "Pending", "containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]}}, "Pending"),
+        ({}, "Unknown"),
+    ],
+)
+def test_a_pod_s_state_is_the_word_that_kubectl_has_for_it(pod, state):
+    assert pod_line({"metadata": {"name": "p"}, **pod}).state == state
+
+
+@pytest.mark.parametrize("width", [60, 100, 200])
+def test_sentences_are_wrapped_to_the_terminal(width):
+    told = told_of(cluster(condition("Feasible", "False", "InsufficientKvCache", "word " * 60)), "default", "x")
+    assert max(len(line) for line in lines_of(told, Screen(width=width)) if line.startswith("    ")) <= width
