@@ -1,14 +1,15 @@
-"""What the front end of `vllm serve` refuses of arguments together, before it looks at a model.
+"""What `vllm serve` refuses of arguments together before it looks at a model, and what of them it refuses beside some models only.
 
 Called by `arguments` with a list that is cut already. Follows validate_parsed_serve_args and validate_api_server_args of
-vllm/entrypoints (openai/cli_args.py and openai/api_server.py, common/cli_args.py from 0.28 on). Knows no engine argument.
+vllm/entrypoints (openai/cli_args.py and openai/api_server.py, common/cli_args.py from 0.28 on) and the validators of vllm/config.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from plimsoll_estimator.argument_spelling import GivenArgument
 from plimsoll_estimator.argument_values import check_listed, parse_int
@@ -16,16 +17,27 @@ from plimsoll_estimator.engine_version import OLDEST_KNOWN, EngineVersion
 from plimsoll_estimator.errors import InvalidInput
 
 _TOOLS: Final = "--enable-auto-tool-choice"
+_EXECUTOR: Final = "--distributed-executor-backend"
+_EXECUTORS: Final = ("external_launcher", "mp", "ray", "uni")
+_CPUS: Final = "--numa-bind-cpus"
+_CPU_LIST: Final = re.compile(r"\d{1,9}(?:-\d{1,9})?(?:,\d{1,9}(?:-\d{1,9})?)*")
+_DRAFT_METRICS: Final = "--per-request-spec-decode-metrics"
+_OBJECTS: Final = "--mm-shm-cache-max-object-size-mb"
+_SHARED_OBJECTS_MB: Final = "128"
+"""Its default (config/multimodal.py), which says nothing."""
+_RENDERERS: Final = "--renderer-num-workers"
+_LONG_PREFILL: Final = "--long-prefill-token-threshold"
 LOOKED_UP: Final = {"--tool-call-parser": "--tool-parser-plugin", "--reasoning-parser": "--reasoning-parser-plugin"}
 """Names that the server looks up as it starts, and the plug-in that may register others."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Pair:
-    """`flag` needs `other`, or with `apart` does not go with it, from release `since` on and before `before`."""
+    """`flag` needs `other`, with `value` where it names one, or with `apart` does not go with it, from `since` on and before `before`."""
 
     flag: str
     other: str
+    value: str = ""
     apart: bool = False
     since: EngineVersion = OLDEST_KNOWN
     before: EngineVersion | None = None
@@ -33,6 +45,10 @@ class _Pair:
     def holds(self, version: EngineVersion) -> bool:
         """Whether the release has the rule."""
         return version.within(self.since, self.before)
+
+    def has_other(self, said: Mapping[str, GivenArgument]) -> bool:
+        """Whether the other one is said, with its value."""
+        return self.other in said and self.value in ("", *said[self.other].values[:1])
 
 
 _PAIRS: Final = (
@@ -43,6 +59,10 @@ _PAIRS: Final = (
     _Pair(flag="--collect-detailed-traces", other="--otlp-traces-endpoint", since=EngineVersion(0, 11, 1)),
     _Pair(flag="--enable-log-outputs", other="--enable-log-requests", since=EngineVersion(0, 11)),
     _Pair(flag="--enable-per-request-metrics", other="--disable-log-stats", apart=True, since=EngineVersion(0, 25)),
+    # config/parallel.py: "Unable to use nsight profiling unless workers run with Ray", "numa_bind_nodes and numa_bind_cpus require ..."
+    _Pair(flag="--ray-workers-use-nsight", other=_EXECUTOR, value="ray"),
+    _Pair(flag="--numa-bind-nodes", other="--numa-bind"),
+    _Pair(flag=_CPUS, other="--numa-bind"),
 )
 
 
@@ -79,15 +99,55 @@ def _check_words(said: Mapping[str, GivenArgument], version: EngineVersion) -> N
             raise InvalidInput(item.spelling, other, limit)
 
 
-def check_together(items: Sequence[GivenArgument], version: EngineVersion) -> None:
-    """Raises InvalidInput naming the argument as written, in vLLM's words where it has some."""
+def _check_executor(said: Mapping[str, GivenArgument], version: EngineVersion) -> None:
+    """v1/executor/abstract.py: Executor.get_class; what has a dot is a class of somebody's, imported by its name."""
+    item = said.get(_EXECUTOR)
+    word = item.values[0] if item is not None and item.values else ""
+    if item is None or word in ("", "None", *_EXECUTORS):
+        return
+    if "." in word:
+        raise InvalidInput(item.spelling, word, "names a class that can move GPU memory in a way that is not supported yet")
+    raise InvalidInput(item.spelling, word, f"must be {', '.join(_EXECUTORS)} in vLLM {version}")
+
+
+def _check_cpus(said: Mapping[str, GivenArgument], version: EngineVersion) -> None:
+    """config/parallel.py: _validate_numa_bind_nodes and _validate_numa_bind_cpus, since 0.20."""
+    for text in said[_CPUS].values if _CPUS in said else ():
+        ranges = [part.split("-") for part in text.split(",") if "-" in part] if _CPU_LIST.fullmatch(text) else None
+        if ranges is None or any(int(first) > int(last) for first, last in ranges):
+            raise InvalidInput(said[_CPUS].spelling, text, f"must be CPUs as numactl lists them, such as 0-3 or 0,2,4-7, in vLLM {version}")
+
+
+def beside_model(items: Sequence[GivenArgument]) -> dict[str, Any]:
+    """Fields of EngineArgs for what moves no memory, and stops a start beside some models or lengths (`resolve.checks`)."""
+    said = {item.flag: item for item in items if item.values and not item.key_path}
+    word = {flag: item.values[0].strip() for flag, item in said.items()}
+    found: dict[str, Any] = {}
+    if word.get(_OBJECTS, _SHARED_OBJECTS_MB) != _SHARED_OBJECTS_MB and word.get("--mm-processor-cache-type") != "shm":
+        found["limits_unshared_objects"] = True
+    workers = said.get(_RENDERERS)
+    if workers is not None and parse_int(word[_RENDERERS], workers.spelling, "int") > 1 and word.get("--mm-processor-cache-gb") != "0":
+        found["renders_beside_cache"] = True
+    threshold = said.get(_LONG_PREFILL)
+    if threshold is not None and threshold.row.kind == "int":
+        found["long_prefill_token_threshold"] = parse_int(word[_LONG_PREFILL], threshold.spelling, "int")
+    return found
+
+
+def check_together(items: Sequence[GivenArgument], version: EngineVersion, *, drafts: bool = False) -> None:
+    """Raises InvalidInput naming the argument as written, in vLLM's words where it has some. `drafts`: tokens are drafted."""
     said = {item.flag: item for item in items if not item.negated}
     _check_words(said, version)
+    _check_executor(said, version)
+    _check_cpus(said, version)
+    metrics = said.get(_DRAFT_METRICS)
+    if metrics is not None and metrics.values[0] != "none" and not drafts:  # config/vllm.py: __post_init__
+        raise InvalidInput(metrics.spelling, metrics.values[0], f"requires speculative decoding in vLLM {version}")
     for pair in _PAIRS:
         item = said.get(pair.flag)
-        if item is None or not pair.holds(version) or (pair.other in said) is not pair.apart:
+        if item is None or not pair.holds(version) or pair.has_other(said) is not pair.apart:
             continue
-        limit = f"does not go with {pair.other}" if pair.apart else f"requires {pair.other}"
+        limit = f"does not go with {pair.other}" if pair.apart else f"requires {' '.join((pair.other, pair.value)).strip()}"
         raise InvalidInput(item.spelling, " ".join(item.tokens), f"{limit} in vLLM {version}")
     for flag, plugin in LOOKED_UP.items():
         looked_up = flag in said and plugin not in said and (flag != "--tool-call-parser" or _TOOLS in said)

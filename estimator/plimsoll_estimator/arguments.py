@@ -15,7 +15,7 @@ from typing import Any, Final
 from plimsoll_estimator.argument_core import check_older_core
 from plimsoll_estimator.argument_effects import Sums
 from plimsoll_estimator.argument_meanings import BY_MEANING, apply_meanings
-from plimsoll_estimator.argument_rules import LOOKED_UP, check_together
+from plimsoll_estimator.argument_rules import LOOKED_UP, beside_model, check_together
 from plimsoll_estimator.argument_spelling import GivenArgument, split_arguments
 from plimsoll_estimator.argument_table import (
     ArgumentRow,
@@ -92,6 +92,7 @@ def parse_extra_args(
             _set_field(engine, item, value)
     if any(item.values[:1] and item.values[0] in _READS_FILES_WHOLE.get(item.flag, ()) for item in items):
         engine["reads_files_whole"] = True
+    engine |= beside_model(items)
     for flag, mapping in nested.items():
         row = table[flag]
         if row.engine_field is not None or flag in _RULES_BY_NAME:
@@ -99,7 +100,7 @@ def parse_extra_args(
             _set_field(engine, spelled, mapping)
     apply_meanings(engine, items, sums, version)
     _refuse_contradictions(engine, given or {}, version)
-    check_together(items, version)
+    check_together(items, version, drafts="speculative_method" in engine or (given or {}).get("speculative_method") is not None)
     check_older_core(items, version)
     return ParsedExtraArgs(engine_args=engine, passthrough=tuple(passthrough), given=items, unruled=tuple(sums.unruled))
 

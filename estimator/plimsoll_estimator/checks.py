@@ -66,6 +66,12 @@ class Check(StrEnum):
     # What a request may bring
     LIMITS_WITHOUT_MODALITY = "LimitsWithoutModality", "limit_mm_per_prompt", _NOTHING
     """Until 0.10.0 limits of images and videos are refused beside a text model (config.py: _init_multimodal_config)."""
+    PROCESSOR_CACHE_NOT_SHARED = "ProcessorCacheNotShared", "limits_unshared_objects", _NOTHING
+    """A limit of the shared processor cache beside another kind of cache (config/multimodal.py: _validate_multimodal_config)."""
+    RENDERERS_SHARE_CACHE = "RenderersShareCache", "renders_beside_cache", _NOTHING
+    """Several threads would render beside a processor cache that is not safe for them (config/model.py: __post_init__)."""
+    LONG_PREFILL_ABOVE_CONTEXT = "LongPrefillAboveContext", "long_prefill_token_threshold", _NOTHING
+    """Prompts count as long from more tokens on than a context has (config/scheduler.py: verify_max_model_len, since 0.27)."""
 
     # Parallel sizes
     HEADS_NOT_DIVISIBLE = "HeadsNotDivisible", "tensor_parallel_size", _LAYOUT

@@ -1,4 +1,4 @@
-"""The vLLM arguments that move memory, as the user gave them: None means vLLM's default of that version.
+"""The vLLM arguments that move memory or stop a start, as the user gave them: None means vLLM's default of that version.
 
 Parsed from the batch contract, the API and `extraArgs`; resolved by `resolve`. Knows names and types, no defaults.
 """
@@ -92,6 +92,11 @@ class EngineArgs:
     """The same in the host memory of one rank."""
     unruled: bool | None = None
     """Arguments without any rule were let through: intervals double, and the pessimistic end is what counts."""
+    limits_unshared_objects: bool | None = None
+    """`--mm-shm-cache-max-object-size-mb` is not its default, and `--mm-processor-cache-type` is not `shm`."""
+    renders_beside_cache: bool | None = None
+    """`--renderer-num-workers` is above 1, and `--mm-processor-cache-gb` is not 0."""
+    long_prefill_token_threshold: int | None = None
 
     @property
     def hashable(self) -> bool:

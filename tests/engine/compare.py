@@ -20,6 +20,10 @@ SAME = (
 """Names that ResolvedArgs and the engine's configuration have in common."""
 
 
+LACKING = ("Couldn't instantiate the backend tokenizer",)
+"""Words of refusals for want of what the catalogue does not hold: they say nothing of the list."""
+
+
 def difference(asked: Asked, heard: dict[str, Any]) -> str | None:
     """What the engine says otherwise, as one line; None where both agree."""
     refused = heard.get("refused")
@@ -27,12 +31,13 @@ def difference(asked: Asked, heard: dict[str, Any]) -> str | None:
         agreed = refused is not None or is_later(asked)
         return None if agreed else f"configures, where {asked.check} refuses: {asked.words}"
     if refused is not None:
-        return None if asked.expects == "V0" else f"refused by the {refused['where']}: {' '.join(refused['words'].split())}"
+        apart = asked.expects == "V0" or any(words in refused["words"] for words in LACKING)
+        return None if apart else f"refused by the {refused['where']}: {' '.join(refused['words'].split())}"
     held = heard["resolved"]
     if asked.expects == "V0":
         return None if held["uses_v0_engine"] else f"runs on V1, where {asked.words}"
     assert asked.resolved is not None
-    differs = [pair for pair in differing(asked.resolved, held) if pair[0] != "block_size" or not asked.has_state]
+    differs = [pair for pair in differing(asked.resolved, held) if pair[0] not in asked.not_said]
     return None if not differs else ", ".join(f"{name} {theirs} where we say {ours}" for name, ours, theirs in differs)
 
 

@@ -24,6 +24,8 @@ from plimsoll_estimator import (
     render_args,
     shape_of,
 )
+from plimsoll_estimator.models.register import architecture_of
+from plimsoll_estimator.resolve.batching import shares_a_batch
 from plimsoll_estimator.resolve.config_class import reads
 from plimsoll_estimator.resolve.quantization import stored_by
 from plimsoll_operator.api import EngineSpec, GPUPool, InferenceDeployment, parse_inference_deployment, parse_object
@@ -56,6 +58,7 @@ OURS = (
     "is not used by method",
     "binds one address",
     "holds a secret",
+    "asks every client for a certificate",
 )
 """Ends of sentences by which Plimsoll refuses an argument for reasons of its own; all others are said to be the release's."""
 
@@ -64,7 +67,7 @@ OURS = (
 class Asked:
     """One list for the engine, and what Plimsoll says of it: it configures to `resolved`, falls back to V0, or is refused by `check`.
 
-    With `has_state` the engine makes blocks of attention as large as a state, whatever was asked for.
+    `not_said` names values that the engine's configuration does not hold yet, or cannot work out here.
     """
 
     argv: tuple[str, ...]
@@ -72,7 +75,7 @@ class Asked:
     check: str = ""
     words: str = ""
     resolved: ResolvedArgs | None = None
-    has_state: bool = False
+    not_said: tuple[str, ...] = ()
     of_plan: bool = False
 
 
@@ -102,6 +105,9 @@ LATER = {
     "LoraVocabularyTooLarge": "",  # lora/layers/logits_processor.py
     "KvCacheDtypeUnsupported": "",  # the attention layer, and its backend
     "NoAttentionBackend": "",  # platforms/cuda.py, asked by the attention layer
+    "SpeculativeTargetUnsupported": "does not support eagle3",  # v1/worker/gpu_model_runner.py, when the model is loaded
+    "--distributed-executor-backend": "",  # v1/executor/abstract.py, which the configuration asks from 0.18 on
+    "LanguageModelUnnamed": "",  # config/vllm.py: with_hf_config, as the class behind the tower is built
     "KvPageSizesDiffer": "",  # v1/core/kv_cache_utils.py, when the cache is planned
     "UnsupportedAttention": "",  # the attention class of the model
     "NoAttentionCache": "",  # v1/core/kv_cache_utils.py
@@ -201,6 +207,8 @@ def not_here(facts: Facts) -> str | None:
             return "the checkpoint's own code reads its config, and the catalogue has no code"
         if not model.as_published:
             return "the catalogue's copy names another model type than the publisher's file"
+    elif model.config.text is not model.config and model.config.text.model_type == model.config.model_type:
+        return "the file names the text model's class for the whole: vLLM reads the publisher's params.json instead"
     settings = stored_by(model.config)
     inner = settings.raw("quantization") if settings is not None else None
     if isinstance(inner, Mapping) and not {"group_size", "exclude_modules"} & inner.keys():
@@ -234,11 +242,16 @@ def _of_the_plan(facts: Facts, gpu: Gpu, plan: Plan) -> tuple[Asked, ...]:
     found = _prepared(facts, args, gpu)
     assert isinstance(found, Prepared), f"what is admitted is prepared: {found}"
     argv = tuple(serve_arguments(facts.deployment, plan))
-    return (Asked(argv=argv, expects="resolved", resolved=found.resolved, has_state=_has_state(facts), of_plan=True),)
+    return (Asked(argv=argv, expects="resolved", resolved=found.resolved, not_said=_not_said(facts), of_plan=True),)
 
 
-def _has_state(facts: Facts) -> bool:
-    return isinstance(facts.model, ModelFacts) and shape_of(facts.model.config).has_state
+def _not_said(facts: Facts) -> tuple[str, ...]:
+    """Blocks of attention become as large as a state later; tokens of a video that is whole in one batch are the processor's to tell."""
+    if not isinstance(facts.model, ModelFacts):
+        return ()
+    config = facts.model.config
+    blocks = ("block_size",) if shape_of(config).has_state else ()
+    return (*blocks, "max_num_batched_tokens") if shares_a_batch(config, architecture_of(config)) else blocks
 
 
 def _prepared(facts: Facts, args: EngineArgs, gpu: Gpu) -> Prepared | Asked:
@@ -276,7 +289,7 @@ def _as_written(facts: Facts, gpu: Gpu) -> tuple[Asked, ...]:
     found = _prepared(facts, args, gpu)
     if isinstance(found, Asked):
         return (replace(found, argv=argv),) if found.expects in ("refused", "V0") else ()
-    return (Asked(argv=argv, expects="resolved", resolved=found.resolved, has_state=_has_state(facts)),)
+    return (Asked(argv=argv, expects="resolved", resolved=found.resolved, not_said=_not_said(facts)),)
 
 
 def written(deployment: InferenceDeployment) -> tuple[str, ...] | None:

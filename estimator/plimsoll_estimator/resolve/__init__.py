@@ -23,7 +23,8 @@ from plimsoll_estimator.resolve.checks import (
     MOST_RANKS,
     check_batch,
     check_drafted_batch,
-    check_limits,
+    check_inputs,
+    check_long_prefill,
     check_nodes,
     check_parallel,
     positive,
@@ -72,7 +73,7 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
     check_kv_cache_dtype(stored_by(config), args.kv_cache_dtype, quantization, dtype, version)
     length = max_model_len(config, args.max_model_len, version)
     shape = read(config, architecture)  # not before: a search asks for many lengths that the config alone refuses
-    check_limits(shape, args.limit_mm_per_prompt, version)
+    check_inputs(shape, args, runner, version)
     check_parallel(shape, tp, pp, dcp, bool(args.enable_expert_parallel), version)
     check_nodes(tp, pp, dp, nodes, version)
     check_lora(shape, args, version)
@@ -131,8 +132,9 @@ def _sizes(args: EngineArgs) -> tuple[int, int, int, int, int]:
 
 
 def _check_batch(args: EngineArgs, seqs: int, tokens: int, length: int, chunked: bool, version: EngineVersion) -> None:
-    """Whether sequences, tokens and drafts of a step go together."""
+    """Whether sequences, tokens, drafts and long prompts of a step go together."""
     check_batch(seqs, tokens, length, chunked)
+    check_long_prefill(args, length, version)
     check_drafted_batch(args, seqs, tokens, version)
 
 
@@ -180,7 +182,9 @@ def _check_release(version: EngineVersion) -> None:
 
 
 def _runner(config: HfConfig, architecture: str, args: EngineArgs) -> Literal["generate", "pooling"]:
-    if args.runner not in (None, "auto", "generate", "pooling", "draft"):
+    if args.runner == "draft":  # config/model.py: what vLLM gives the draft of speculative decoding; it answers no request by itself
+        raise InvalidInput("engine_args.runner", args.runner, "is a task that is not supported yet: use auto, generate or pooling")
+    if args.runner not in (None, "auto", "generate", "pooling"):
         raise InvalidInput("engine_args.runner", args.runner, "must be auto, generate or pooling")
     if args.runner == "pooling":
         return "pooling"
@@ -231,8 +235,9 @@ def _prefix_caching(shape: Shape, args: EngineArgs, runner: str, version: Engine
 def _uses_v2_runner(shape: Shape, runner: str, args: EngineArgs, quantization: str | None, version: EngineVersion) -> bool:
     """Which runner a release picks by itself (vLLM config/vllm.py:use_v2_model_runner)."""
     rules = argument_rules(version)
-    unsupported = args.speculative_method in ("suffix", "custom", "custom_class")
-    if args.enable_lora and not rules.v2_runner_takes_lora:
+    drafts = args.drafts_by if args.num_speculative_tokens or args.speculative_method else ""
+    unsupported = drafts in rules.v2_runner_lacks or bool(args.enable_lora and not rules.v2_runner_takes_lora)
+    if drafts == "eagle3" and (args.pipeline_parallel_size or 1) > 1 and not rules.v2_runner_stages_eagle3:
         unsupported = True
     if rules.v2_runner == "none" or unsupported:
         return False

@@ -10,6 +10,7 @@ from typing import Final
 
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.reader import language
 from plimsoll_estimator.resolve.checks import positive
@@ -32,16 +33,17 @@ def batch_sizes(
     if args.max_num_batched_tokens is None:
         if not chunked_prefill:
             tokens = max(tokens, length)
-        if (
-            architecture.startswith("Gemma4For")
-            and argument_rules(version).prefix_lm_floor
-            and language(config).raw("use_bidirectional_attention") == "vision"
-        ):
+        if argument_rules(version).prefix_lm_floor and shares_a_batch(config, architecture):
             tokens = max(tokens, _GEMMA4_ITEM_TOKENS)
         tokens = min(tokens, seqs * length)
     if args.max_num_seqs is None:
         seqs = min(seqs, tokens)
     return seqs, tokens
+
+
+def shares_a_batch(config: HfConfig, architecture: str) -> bool:
+    """Whether the tokens of one image or video attend to one another, and so must be in one batch (model_arch_config: is_mm_prefix_lm)."""
+    return architecture.startswith("Gemma4For") and language(config).raw("use_bidirectional_attention") == "vision"
 
 
 @lru_cache(maxsize=64)
@@ -68,6 +70,9 @@ def _tier(gpu: Gpu, version: EngineVersion) -> tuple[int, int]:
 
 def capture_size(args: EngineArgs, architecture: str, gpu: Gpu, version: EngineVersion, *, seqs: int, tokens: int) -> int:
     """The largest batch captured as a CUDA graph, where there are graphs (vLLM config/vllm.py:_set_cudagraph_sizes)."""
+    if args.max_cudagraph_capture_size == 0:
+        words = "must be at least 1 where there are CUDA graphs: --enforce-eager leaves them out"
+        raise InvalidInput("engine_args.max_cudagraph_capture_size", 0, words)
     if args.max_cudagraph_capture_size is not None:
         return min(args.max_cudagraph_capture_size, tokens)
     rules = argument_rules(version)

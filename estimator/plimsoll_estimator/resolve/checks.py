@@ -5,8 +5,7 @@ Called by `resolve`. Each raises EngineRefusal with vLLM's reason; shapes of sin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from plimsoll_estimator.argument_table import flag_of
 from plimsoll_estimator.checks import Check
@@ -74,10 +73,32 @@ def check_nodes(tp: int, pp: int, dp: int, nodes: int, version: EngineVersion) -
         )
 
 
-def check_limits(shape: Shape, limits: Mapping[str, Any] | None, version: EngineVersion) -> None:
-    """vLLM config.py:_init_multimodal_config, until 0.10.0: limits of images and videos are for models that take some."""
-    if limits and not shape.multimodal and argument_rules(version).limits_need_a_modality:
-        raise EngineRefusal(Check.LIMITS_WITHOUT_MODALITY, f"limit_mm_per_prompt is only supported for multimodal models in vLLM {version}")
+def check_inputs(shape: Shape, args: EngineArgs, runner: str, version: EngineVersion) -> None:
+    """What images and videos bring: their limits and their processor's cache. Raises EngineRefusal.
+
+    vLLM config.py:_init_multimodal_config (until 0.10.0 limits are for models that take some), config/multimodal.py:
+    _validate_multimodal_config, and config/model.py:__post_init__. A text model has no such configuration to be refused.
+    """
+    rules = argument_rules(version)
+    if not shape.multimodal:
+        if args.limit_mm_per_prompt and rules.limits_need_a_modality:
+            words = f"limit_mm_per_prompt is only supported for multimodal models in vLLM {version}"
+            raise EngineRefusal(Check.LIMITS_WITHOUT_MODALITY, words)
+        return
+    if args.limits_unshared_objects:
+        words = "--mm-shm-cache-max-object-size-mb should only be set when --mm-processor-cache-type is shm"
+        raise EngineRefusal(Check.PROCESSOR_CACHE_NOT_SHARED, words)
+    if args.renders_beside_cache and (runner == "pooling" or not rules.renders_beside_cache):
+        words = f"vLLM {version} takes --renderer-num-workers above 1 only with --mm-processor-cache-gb=0"
+        raise EngineRefusal(Check.RENDERERS_SHARE_CACHE, words + (" where it pools" if rules.renders_beside_cache else ""))
+
+
+def check_long_prefill(args: EngineArgs, max_len: int, version: EngineVersion) -> None:
+    """vLLM config/scheduler.py:verify_max_model_len, since 0.27.0 whatever the number of partial prefills. Raises EngineRefusal."""
+    threshold = args.long_prefill_token_threshold
+    if threshold is not None and threshold > max_len and argument_rules(version).bounds_long_prefill:
+        words = f"long_prefill_token_threshold ({threshold}) cannot be greater than max_model_len ({max_len})"
+        raise EngineRefusal(Check.LONG_PREFILL_ABOVE_CONTEXT, words)
 
 
 def _check_dcp(shape: Shape, tp: int, dcp: int, version: EngineVersion) -> None:

@@ -9,13 +9,15 @@ from __future__ import annotations
 import json
 from functools import cache
 from importlib import resources
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal
 from plimsoll_estimator.hf_config import HfConfig
 
+_DENSE_UNREAD: Final = EngineVersion(0, 19, 1)
+_DENSE_READ: Final = EngineVersion(0, 20)
 _Span: TypeAlias = tuple[EngineVersion, EngineVersion | None]
 
 
@@ -26,7 +28,10 @@ def check_config_class(config: HfConfig, trusts_code: bool | None, version: Engi
     which hands what vLLM has no class for to Transformers' AutoConfig. A config without a model type is not looked at.
     """
     kind = config.model_type
-    if trusts_code is not False or not kind or reads(kind, version):
+    if trusts_code is not False or not kind:
+        return
+    if reads(kind, version):
+        _check_pattern(config, version)
         return
     since = next((since for since, before in _spans().get(kind, ()) if since > version), None)
     later = f"; vLLM {since} and later read it by themselves" if since is not None else ""
@@ -35,6 +40,17 @@ def check_config_class(config: HfConfig, trusts_code: bool | None, version: Engi
         f"vLLM {version} and its Transformers have no configuration class for model type {kind}: where the checkpoint brings one,"
         f" --trust-remote-code lets vLLM run that code{later}",
     )
+
+
+def _check_pattern(config: HfConfig, version: EngineVersion) -> None:
+    """Nemotron-H's layers without a mixer or experts: Transformers 5.5 knows no "-" in the pattern (configuration_nemotron_h.py)."""
+    pattern = config.raw("hybrid_override_pattern") if config.model_type == "nemotron_h" else None
+    if isinstance(pattern, str) and "-" in pattern and _DENSE_UNREAD <= version < _DENSE_READ:
+        raise EngineRefusal(
+            Check.CONFIG_CLASS_UNKNOWN,
+            f"the Transformers of vLLM {version} reads no layers of a dense MLP (-) in hybrid_override_pattern: where the checkpoint brings"
+            f" code of its own, --trust-remote-code lets vLLM run that; vLLM {_DENSE_READ} and later read it by themselves",
+        )
 
 
 def reads(kind: str, version: EngineVersion) -> bool:

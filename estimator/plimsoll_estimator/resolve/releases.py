@@ -27,6 +27,9 @@ _SECOND: Final = (*_FIRST, "minicpm", "gpt_oss")
 _THIRD: Final = (*_SECOND, "hunyuan_vl", "hunyuan_v1_dense", "afmoe", "nemotron_h")
 _FOURTH: Final = (*_THIRD, "deepseek_v2", "deepseek_v3", "kimi_k2", "kimi_k25")
 _FIFTH: Final = (*_FOURTH, "minimax_m2", "gemma4")
+_V2_NEVER: Final = frozenset({"suffix", "medusa", "mlp_speculator", "custom", "custom_class"})
+_V2_WITHOUT_NGRAM: Final = _V2_NEVER | {"ngram", "ngram_gpu"}
+_V2_WITHOUT_DRAFTS: Final = _V2_WITHOUT_NGRAM | {"draft_model"}
 _DRAFTS: Final = frozenset({"eagle", "eagle3", "ngram_gpu"})
 _MODELOPT: Final = ("FP8", "NVFP4")
 _MODELOPT_LATER: Final = (*_MODELOPT, "FP8_PER_CHANNEL_PER_TOKEN", "FP8_PB_WO")
@@ -52,6 +55,10 @@ class ArgumentRules:
     """Which models get the second model runner by themselves (config/vllm.py: use_v2_model_runner)."""
     v2_runner_takes_lora: bool = False
     """The second runner serves adapters."""
+    v2_runner_lacks: frozenset[str] = _V2_WITHOUT_DRAFTS | {"dflash", "dspark"}
+    """Methods of speculative decoding that it does not have (config/vllm.py: _get_v2_model_runner_unsupported_features)."""
+    v2_runner_stages_eagle3: bool = False
+    """EAGLE-3 drafts for it beside pipeline stages."""
     caches_hybrid_prefixes: bool = False
     """Prefix caching is on by default for hybrids too (engine/arg_utils.py: "and not is_hybrid" before)."""
     glm_fp8_cache: bool = False
@@ -76,6 +83,10 @@ class ArgumentRules:
     """Generators have their prompts chunked whatever is asked for (engine/arg_utils.py: _set_default_args_v1)."""
     limits_need_a_modality: bool = True
     """limit_mm_per_prompt is refused beside a text model (config.py: _init_multimodal_config)."""
+    renders_beside_cache: bool = False
+    """Several threads may render beside the processor's cache, but for pooling models (config/model.py: __post_init__)."""
+    bounds_long_prefill: bool = False
+    """A prompt may not count as long above max_model_len; before, only beside several partial prefills (config/scheduler.py)."""
     spans_nodes: bool = False
     """One engine may run on several nodes without Ray (--nnodes)."""
     engines_on_nodes: bool = False
@@ -189,8 +200,17 @@ _RELEASES: Final = Releases(
     (EngineVersion(0, 22), {"names_auto_gptq": True, "eagle3_targets": None, "connectors_of_groups": _STORES}),
     (EngineVersion(0, 23), {"connector_stops_groups": "by its kind"}),
     (EngineVersion(0, 24), {"names_auto_awq": True, "connectors_of_groups": _BOTH_WAYS}),
-    (EngineVersion(0, 25), {"v2_runner": "dense", "v2_runner_takes_lora": True, "schedules_drafts_async": _DRAFTS | {"dflash", "dspark"}}),
+    (
+        EngineVersion(0, 25),
+        {
+            "v2_runner": "dense",
+            "v2_runner_takes_lora": True,
+            "v2_runner_lacks": _V2_WITHOUT_DRAFTS,
+            "schedules_drafts_async": _DRAFTS | {"dflash", "dspark"},
+        },
+    ),
     (EngineVersion(0, 26), {"counts_batches_in_flight": True, "reads_compressed_mxfp4": True, "takes_e5m2_without_scheme": True}),
+    (EngineVersion(0, 27), {"renders_beside_cache": True, "bounds_long_prefill": True}),
     (
         EngineVersion(0, 28),
         {
@@ -205,6 +225,7 @@ _RELEASES: Final = Releases(
         EngineVersion(0, 30),
         {
             "v2_runner": "all",
+            "v2_runner_stages_eagle3": True,
             "yarn_keeps_maximum": True,
             "spark_is_small": True,
             "eagle_in_stages": True,
@@ -212,7 +233,8 @@ _RELEASES: Final = Releases(
             "connectors_of_groups": _SPARSE,
         },
     ),
-    (EngineVersion(0, 31), {"refuses_act_order": True}),
+    (EngineVersion(0, 31), {"refuses_act_order": True, "v2_runner_lacks": _V2_WITHOUT_NGRAM}),
+    (EngineVersion(0, 32), {"v2_runner_lacks": _V2_NEVER}),
     (
         EngineVersion(0, 33),
         {

@@ -48,6 +48,18 @@ CHECKS: Final[Mapping[Check, tuple[str, str]]] = {  # check -> (what it means, w
         "--limit-mm-per-prompt is given, and the model takes no images, videos or sound.",
         "Leave it out, or use a release from 0.10.1 on.",
     ),
+    Check.PROCESSOR_CACHE_NOT_SHARED: (
+        "--mm-shm-cache-max-object-size-mb limits a processor cache in shared memory, and this one is not: vLLM stops.",
+        "Add --mm-processor-cache-type=shm, or leave the limit out.",
+    ),
+    Check.RENDERERS_SHARE_CACHE: (
+        "Several renderer threads would share the cache of the multimodal processor, which this release does not let them.",
+        "Leave --renderer-num-workers at 1, or switch the cache off with --mm-processor-cache-gb=0.",
+    ),
+    Check.LONG_PREFILL_ABOVE_CONTEXT: (
+        "--long-prefill-token-threshold is above max_model_len, so that no prompt could be long: vLLM stops.",
+        "Lower the threshold or leave it out.",
+    ),
     Check.HEADS_NOT_DIVISIBLE: ("Attention heads do not divide by the tensor parallel size.", "Choose a size that divides them."),
     Check.KV_HEADS_NOT_DIVISIBLE: (
         "KV heads and tensor parallel size do not divide one another.",

@@ -66,6 +66,9 @@ FIELD_OF: Final[Mapping[str, str]] = {
     "mamba_ssm_cache_dtype": _EXTRA_ARGS,
     "skip_mm_profiling": _EXTRA_ARGS,
     "reads_files_whole": _EXTRA_ARGS,
+    "limits_unshared_objects": _EXTRA_ARGS,
+    "renders_beside_cache": _EXTRA_ARGS,
+    "long_prefill_token_threshold": _EXTRA_ARGS,
     # What is no argument
     "flashinfer_installed": "spec.engine.image",
     "use_flashinfer_sampler": "spec.template",

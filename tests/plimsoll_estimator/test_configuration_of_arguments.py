@@ -1,0 +1,165 @@
+"""Arguments that a release's own configuration refuses together, or beside some models: words as vLLM's validators have them.
+
+Each was put to `create_engine_config` of the release (`make engine-config`); the source is named where the rule is.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from plimsoll_estimator import Check, EngineArgs, EngineVersion, HfConfig, InvalidInput, ResolvedArgs, catalogue, gpu_from
+from plimsoll_estimator.arguments import parse_extra_args
+from plimsoll_estimator.errors import EngineRefusal
+from plimsoll_estimator.resolve import resolve
+
+TEXT = "Qwen/Qwen3-8B"
+SEES = "Qwen/Qwen3-VL-32B-Thinking"
+
+
+def shipped(name: str) -> HfConfig:
+    config = catalogue.lookup(name)
+    assert config is not None
+    return config
+
+
+def refused(model: str, release: str, *extra: str, **arguments: Any) -> Check | None:
+    """What the release refuses of a model with these arguments, or None."""
+    version = EngineVersion.parse(release)
+    given = EngineArgs(**{**parse_extra_args(extra, version, arguments).engine_args, **arguments})
+    try:
+        resolve(shipped(model), given, gpu_from("NVIDIA-H200"), version)
+    except EngineRefusal as stopped:
+        return stopped.reason
+    return None
+
+
+@pytest.mark.parametrize(
+    ("args", "release", "words"),
+    [
+        # config/parallel.py of 0.25.1: _validate_parallel_config and _validate_numa_bind_cpus.
+        (["--numa-bind-nodes=0"], "0.32.0", "requires --numa-bind"),
+        (["--numa-bind-nodes=0", "--no-numa-bind"], "0.32.0", "requires --numa-bind"),
+        (["--numa-bind-nodes=0", "--numa-bind"], "0.25.1", None),
+        (["--numa-bind-cpus=info", "--numa-bind"], "0.32.0", "such as 0-3"),
+        (["--numa-bind-cpus=7-4", "--numa-bind"], "0.25.1", "such as 0-3"),
+        (["--numa-bind-cpus", "0-3", "0,2,4-7", "--numa-bind"], "0.25.1", None),
+        # config/parallel.py: "Unable to use nsight profiling unless workers run with Ray".
+        (["--ray-workers-use-nsight"], "0.19.1", "requires --distributed-executor-backend ray"),
+        (["--ray-workers-use-nsight", "--distributed-executor-backend=mp"], "0.8.5", "requires --distributed-executor-backend ray"),
+        (["--ray-workers-use-nsight", "--distributed-executor-backend=ray"], "0.19.1", None),
+        # v1/executor/abstract.py: Executor.get_class imports what is not one of its four words.
+        (["--distributed-executor-backend=info"], "0.32.0", "must be external_launcher, mp, ray, uni"),
+        (["--distributed-executor-backend=none"], "0.11.2", "must be external_launcher, mp, ray, uni"),
+        (["--distributed-executor-backend=mine.Executor"], "0.19.1", "can move GPU memory"),
+        (["--distributed-executor-backend=None"], "0.19.1", None),
+        (["--distributed-executor-backend=uni"], "0.32.0", None),
+        # config/vllm.py: "--per-request-spec-decode-metrics requires speculative decoding to be enabled".
+        (["--per-request-spec-decode-metrics=summary"], "0.32.0", "requires speculative decoding"),
+        (["--per-request-spec-decode-metrics=none"], "0.32.0", None),
+        (["--per-request-spec-decode-metrics=detailed", '--speculative-config={"method":"mtp"}'], "0.29.0", None),
+    ],
+)
+def test_arguments_that_do_not_go_together_are_refused_whatever_the_model(args: list[str], release: str, words: str | None) -> None:
+    if words is None:
+        parse_extra_args(args, EngineVersion.parse(release))
+    else:
+        with pytest.raises(InvalidInput, match=words):
+            parse_extra_args(args, EngineVersion.parse(release))
+
+
+def test_drafts_of_the_spec_count_as_speculative_decoding() -> None:
+    version = EngineVersion(0, 32)
+    parse_extra_args(["--per-request-spec-decode-metrics=summary"], version, {"speculative_method": "ngram", "num_speculative_tokens": 2})
+
+
+@pytest.mark.parametrize(
+    ("model", "args", "refusal"),
+    [
+        # config/multimodal.py: _validate_multimodal_config; a text model has no such configuration.
+        (SEES, ["--mm-shm-cache-max-object-size-mb=64"], Check.PROCESSOR_CACHE_NOT_SHARED),
+        (SEES, ["--mm-shm-cache-max-object-size-mb=64", "--mm-processor-cache-type=lru"], Check.PROCESSOR_CACHE_NOT_SHARED),
+        (SEES, ["--mm-shm-cache-max-object-size-mb=64", "--mm-processor-cache-type=shm"], None),
+        (SEES, ["--mm-shm-cache-max-object-size-mb=128"], None),
+        (TEXT, ["--mm-shm-cache-max-object-size-mb=64"], None),
+    ],
+)
+@pytest.mark.parametrize("release", ["0.11.2", "0.19.1", "0.32.0"])
+def test_a_limit_of_shared_objects_wants_a_shared_cache(model: str, args: list[str], refusal: Check | None, release: str) -> None:
+    assert refused(model, release, *args) is refusal
+
+
+@pytest.mark.parametrize(
+    ("model", "release", "args", "refusal"),
+    [
+        # config/model.py: __post_init__ of 0.19.1 and 0.26.0; of 0.27.0 only for pooling models.
+        (SEES, "0.19.1", ["--renderer-num-workers=2"], Check.RENDERERS_SHARE_CACHE),
+        (SEES, "0.26.0", ["--renderer-num-workers=2"], Check.RENDERERS_SHARE_CACHE),
+        (SEES, "0.26.0", ["--renderer-num-workers=2", "--mm-processor-cache-gb=0"], None),
+        (SEES, "0.26.0", ["--renderer-num-workers=1"], None),
+        (TEXT, "0.26.0", ["--renderer-num-workers=2"], None),
+        (SEES, "0.27.0", ["--renderer-num-workers=2"], None),
+        (SEES, "0.27.0", ["--renderer-num-workers=2", "--runner=pooling"], Check.RENDERERS_SHARE_CACHE),
+        # config/scheduler.py: verify_max_model_len, behind `max_num_partial_prefills > 1` up to 0.26.0.
+        (TEXT, "0.26.0", ["--long-prefill-token-threshold=8192"], None),
+        (TEXT, "0.27.0", ["--long-prefill-token-threshold=8192"], Check.LONG_PREFILL_ABOVE_CONTEXT),
+        (TEXT, "0.32.0", ["--long-prefill-token-threshold=4096"], None),
+    ],
+)
+def test_what_stops_a_start_beside_some_models_is_the_releases_own(
+    model: str, release: str, args: list[str], refusal: Check | None
+) -> None:
+    assert refused(model, release, *args, max_model_len=4096) is refusal
+
+
+@pytest.mark.parametrize("release", ["0.19.1", "0.32.0"])
+def test_the_runner_of_drafts_answers_no_request(release: str) -> None:
+    with pytest.raises(InvalidInput, match="is a task that is not supported yet"):
+        refused(TEXT, release, "--runner=draft")
+
+
+@pytest.mark.parametrize(
+    ("model", "release", "read"),
+    [
+        # Transformers 5.5.4, configuration_nemotron_h.py: _pattern_to_list knows M, E and *; 5.6.2 knows "-" too.
+        ("nvidia/Nemotron-H-56B-Base-8K", "0.19.1", False),
+        ("nvidia/Nemotron-H-56B-Base-8K", "0.20.0", True),
+        ("nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16", "0.19.1", True),
+    ],
+)
+def test_a_pattern_that_the_releases_transformers_cannot_spell_needs_the_checkpoints_code(model: str, release: str, read: bool) -> None:
+    assert refused(model, release, trust_remote_code=False) is (None if read else Check.CONFIG_CLASS_UNKNOWN)
+    assert refused(model, release, trust_remote_code=True) is None
+
+
+def resolved(model: str, release: str, **arguments: Any) -> ResolvedArgs:
+    return resolve(shipped(model), EngineArgs(**arguments), gpu_from("NVIDIA-H200"), EngineVersion.parse(release))
+
+
+@pytest.mark.parametrize(
+    ("release", "arguments", "second"),
+    [
+        # config/vllm.py: _get_v2_model_runner_unsupported_features; a draft of its own from 0.31.0 on, tokens of the prompt from 0.32.0 on.
+        ("0.25.1", {"speculative_method": "ngram"}, False),
+        ("0.25.1", {"speculative_method": "draft_model", "speculative_model_config": shipped(TEXT)}, False),
+        ("0.30.0", {"speculative_method": "draft_model", "speculative_model_config": shipped(TEXT)}, False),
+        ("0.31.0", {"speculative_method": "draft_model", "speculative_model_config": shipped(TEXT)}, True),
+        ("0.31.0", {"speculative_method": "ngram_gpu"}, False),
+        ("0.32.0", {"speculative_method": "ngram"}, True),
+        ("0.32.0", {"speculative_method": "suffix"}, False),
+        ("0.25.1", {}, True),
+    ],
+)
+def test_which_drafts_the_second_runner_takes_is_the_releases_own(release: str, arguments: dict[str, Any], second: bool) -> None:
+    drafted = {"num_speculative_tokens": 2} if arguments else {}
+    assert resolved(TEXT, release, **arguments, **drafted).uses_v2_model_runner is second
+
+
+@pytest.mark.parametrize("release", ["0.11.2", "0.25.1", "0.32.0"])
+def test_no_graphs_at_all_are_asked_for_with_the_flag_that_says_so(release: str) -> None:
+    """config/vllm.py: "Maximum cudagraph size should be greater than or equal to 1 when using cuda graph"."""
+    with pytest.raises(InvalidInput, match="--enforce-eager"):
+        resolved(TEXT, release, max_cudagraph_capture_size=0)
+    assert resolved(TEXT, release, max_cudagraph_capture_size=0, enforce_eager=True).max_cudagraph_capture_size == 0
+    assert resolved(TEXT, release, max_cudagraph_capture_size=1).max_cudagraph_capture_size == 1
