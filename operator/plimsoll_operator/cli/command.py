@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -35,3 +36,20 @@ def add_command(subparsers: SubParsers, name: str, run: Callable[[argparse.Names
     parser = subparsers.add_parser(name, help=dict(COMMANDS)[name], description=description, allow_abbrev=False)
     parser.set_defaults(run=run)
     return parser
+
+
+def add_output_argument(parser: argparse.ArgumentParser, *, names: bool = False) -> None:
+    """`-o table|json|yaml`, and `name` where there are names to list; --json is the same as -o json."""
+    forms = ("table", "json", "yaml", *(("name",) if names else ()))
+    parser.add_argument("-o", "--output", choices=forms, default="table", help="table for people, the others for programs")
+    parser.add_argument("--json", action="store_const", dest="output", const="json", help="the same as -o json")
+
+
+def print_data(data: object, output: str) -> None:
+    """The data as one line of JSON, or as YAML, whose library is imported only then."""
+    if output == "json":
+        print(json.dumps(data))
+        return
+    import yaml
+
+    print(yaml.safe_dump(json.loads(json.dumps(data)), sort_keys=False), end="")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
-from plimsoll_operator.cli.command import SubParsers, add_command
+from plimsoll_operator.cli.command import SubParsers, add_command, add_output_argument, print_data
 from plimsoll_operator.cli.live import read_cluster
 from plimsoll_operator.cli.world import World
 
@@ -24,14 +24,17 @@ class Finding:
 
 def register(subparsers: SubParsers) -> None:
     """Add the command."""
-    add_command(subparsers, "doctor", run, _DESCRIPTION)
+    add_output_argument(add_command(subparsers, "doctor", run, _DESCRIPTION))
 
 
-def run(_options: argparse.Namespace) -> int:
+def run(options: argparse.Namespace) -> int:
     """Print one line per finding."""
     world = World()
     read_cluster(world)
     findings = [check(world) for check in CHECKS]
+    if options.output != "table":
+        print_data([asdict(finding) for finding in findings], options.output)
+        return 0 if all(finding.good for finding in findings) else 1
     for finding in findings:
         print(f"{'ok  ' if finding.good else 'LACK'} {finding.text}")
     return 0 if all(finding.good for finding in findings) else 1

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -37,7 +36,7 @@ from plimsoll_estimator import (
     quick,
     run_cases,
 )
-from plimsoll_operator.cli.command import SubParsers, add_command
+from plimsoll_operator.cli.command import SubParsers, add_command, add_output_argument, print_data
 from plimsoll_operator.cli.estimate_text import comparison_lines, quick_lines, table_lines, wrapped
 from plimsoll_operator.cli.files import at_most, lines
 from plimsoll_operator.cli.models import not_in_catalogue
@@ -70,7 +69,7 @@ def register(subparsers: SubParsers) -> None:
     parser.add_argument("--gpu-compute-capability", metavar="X.Y", help="for products whose name does not tell it, for example 7.5")
     parser.add_argument("--interconnect", choices=("nvlink", "pcie", "network"), help="how the GPUs reach one another")
     parser.add_argument("--engine-version", metavar="VERSION", help=f"vLLM release, default {NEWEST_KNOWN}")
-    parser.add_argument("--json", action="store_true", help="print the answer of the batch door")
+    add_output_argument(parser)
     parser.add_argument("--explain", action="store_true", help="show every term as a formula with its numbers and source")
     parser.add_argument("--compare", action="store_true", help="the same model under other parallel layouts")
 
@@ -81,10 +80,13 @@ def run(options: argparse.Namespace) -> int:
         return _run_cases(options)
     if options.params is not None:
         return _run_quick(options)
+    for name in ("explain", "compare"):
+        if getattr(options, name) and options.output != "table":
+            raise InvalidInput(f"--{name}", None, f"is for people: leave out -o {options.output}")
     question = _question(options)
-    if options.json:
+    if options.output != "table":
         case = answer_case(question.as_case(), _lookup(options.models))
-        print(json.dumps(case))
+        print_data(case, options.output)
         return _STATUS.get(str(case["verdict"]), _BAD_INPUT)
     answer = question.ask(question.args)
     lines = table_lines(question.name, answer) + _provenance(options, question.config)
@@ -270,8 +272,9 @@ def _run_quick(options: argparse.Namespace) -> int:
         layers=None if options.layers is None else parse_int(options.layers, "--layers", "int"),
     )
     gpu = None if options.gpu is None else _gpu(options, None)
-    if options.json:
-        print(json.dumps({**{name: getattr(answer, name) for name in quick.QuickEstimate.__dataclass_fields__}, "rule_of_thumb": True}))
+    if options.output != "table":
+        data = {name: getattr(answer, name) for name in quick.QuickEstimate.__dataclass_fields__}
+        print_data({**data, "rule_of_thumb": True}, options.output)
         return 0
     print("\n".join(quick_lines(answer, gpu)))
     return 0

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import difflib
-import json
 from collections.abc import Mapping
 from typing import Final
 
 from plimsoll_estimator import InvalidInput
 from plimsoll_operator.capacity.problems import Problem
 from plimsoll_operator.cli.check_reasons import CHECKS
-from plimsoll_operator.cli.command import SubParsers, add_command
+from plimsoll_operator.cli.command import SubParsers, add_command, add_output_argument, print_data
 from plimsoll_operator.reasons import Reason, Why
 
 _LEFT_OUT: Final = "Such nodes are left out of every plan: correct their labels, or say what they have in a GPUPool (docs/capacity.md)."
@@ -34,14 +33,17 @@ def register(subparsers: SubParsers) -> None:
     """Add the command."""
     parser = add_command(subparsers, "explain", run, "Says what a reason of a verdict, condition or event means and what to do about it.")
     parser.add_argument("reason", nargs="?", help="for example InsufficientKvCache; without it all are listed")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_output_argument(parser, names=True)
 
 
 def run(options: argparse.Namespace) -> int:
     """Print one reason, or all."""
     chosen = {name: EXPLAINED[name] for name in ([_known(options.reason)] if options.reason else EXPLAINED)}
-    if options.json:
-        print(json.dumps([{"reason": name, "means": means, "do": do} for name, (means, do) in chosen.items()]))
+    if options.output in ("json", "yaml"):
+        print_data([{"reason": name, "means": means, "do": do} for name, (means, do) in chosen.items()], options.output)
+        return 0
+    if options.output == "name":
+        print("\n".join(chosen))
         return 0
     for name, (means, do) in chosen.items():
         print(f"{name}\n  {means}\n  {do}")

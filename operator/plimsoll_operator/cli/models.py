@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 
 from plimsoll_estimator import InvalidInput, Unsupported, catalogue, served_by
-from plimsoll_operator.cli.command import SubParsers, add_command
+from plimsoll_operator.cli.command import SubParsers, add_command, add_output_argument, print_data
+from plimsoll_operator.cli.nicknames import model_called
 
 
 def register(subparsers: SubParsers) -> None:
@@ -14,17 +16,20 @@ def register(subparsers: SubParsers) -> None:
     parser = add_command(subparsers, "models", run, "Lists the model shapes that Plimsoll carries, or shows one of them.")
     parser.add_argument("name", nargs="?", help="show one model's shape and where it was read")
     parser.add_argument("--search", metavar="TEXT", default="", help="only names that hold every word of TEXT")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_output_argument(parser, names=True)
 
 
 def run(options: argparse.Namespace) -> int:
     """Print names, or one entry."""
     if options.name is not None:
-        return _show(options.name, options.json)
+        return _show(options.name, options.output)
     found = catalogue.search(options.search)
     lines = {name: line for name in found if (line := _line(name)) is not None}
-    if options.json:
-        print(json.dumps(list(lines)))
+    if options.output in ("json", "yaml"):
+        print_data(list(lines), options.output)
+        return 0
+    if options.output == "name":
+        print("\n".join(lines))
         return 0
     for line in lines.values():
         print(line)
@@ -62,8 +67,12 @@ def not_in_catalogue(field: str, name: str, otherwise: str) -> InvalidInput:
     )
 
 
-def _show(name: str, as_json: bool) -> int:
+def _show(name: str, output: str) -> int:
     entry = catalogue.entry(name)
+    called = None if entry is not None else model_called(name)
+    if called is not None:
+        print(f"plimsoll models: {name} is taken for {called}", file=sys.stderr)
+        entry = catalogue.entry(called)
     if entry is None:
         raise not_in_catalogue("model", name, "`plimsoll models` lists it")
     facts = {
@@ -75,8 +84,11 @@ def _show(name: str, as_json: bool) -> int:
         "stored_bytes": entry.stored_bytes,
         "revision": entry.revision,
     }
-    if as_json:
-        print(json.dumps({**facts, "config": entry.config.as_mapping()}))
+    if output in ("json", "yaml"):
+        print_data({**facts, "config": entry.config.as_mapping()}, output)
+        return 0
+    if output == "name":
+        print(entry.name)
         return 0
     for key, value in facts.items():
         if value is not None:

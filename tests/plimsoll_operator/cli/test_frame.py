@@ -1,5 +1,6 @@
 """What every command has in common: help, version, names nearly right, outputs that nobody reads or that cannot be written."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from tests.plimsoll_operator.cli.command import ask
 from tests.plimsoll_operator.decision_world import manifest
 
@@ -93,3 +95,42 @@ ESTIMATES = [
 def test_an_estimate_s_status_is_its_verdict_and_names_are_people_s(why, argv, status, said, capsys):
     assert main(["estimate", *argv]) == status
     assert said in capsys.readouterr().err
+
+
+FORMS = [
+    ["gpus"],
+    ["models", "--search", "qwen3"],
+    ["explain", "InsufficientKvCache"],
+    ["estimate", "--model", "llama-3.1-8b", "--gpu", "l40s"],
+]
+
+
+@pytest.mark.parametrize("argv", [*FORMS, ["models", "qwen3-8b"], ["gpus", "--engine-version", "0.19.0"]], ids=" ".join)
+def test_every_command_has_the_same_forms(argv, capsys):
+    said = {}
+    for form in ("table", "json", "yaml"):
+        assert main([*argv, "-o", form]) == 0
+        said[form] = capsys.readouterr().out
+    assert main([*argv, "--json"]) == 0
+    assert capsys.readouterr().out == said["json"]
+    assert json.loads(said["json"]) == yaml.safe_load(said["yaml"])
+    assert said["table"] not in (said["json"], said["yaml"])
+
+
+@pytest.mark.parametrize(("argv", "name"), [(["gpus"], "Tesla-T4"), (["models"], "Qwen/Qwen3-8B"), (["explain"], "InsufficientKvCache")])
+def test_names_are_listed_one_a_line(argv, name, capsys):
+    assert main([*argv, "-o", "name"]) == 0
+    assert name in capsys.readouterr().out.splitlines()
+
+
+def test_the_table_of_gpus_has_titles_and_even_columns(capsys):
+    assert main(["gpus"]) == 0
+    title, *rows = capsys.readouterr().out.splitlines()
+    place = title.index("CAPABILITY")
+    assert all(row[place : place + 3] == "sm_" for row in rows)
+
+
+@pytest.mark.parametrize("option", ["--explain", "--compare"])
+def test_what_is_for_people_is_not_left_out_of_json_without_a_word(option, capsys):
+    assert main(["estimate", "--model", LLAMA, "--gpu", "l40s", option, "-o", "json"]) == 2
+    assert f"{option} is for people" in capsys.readouterr().err
