@@ -22,8 +22,8 @@ from tests.plimsoll_operator.plans import PLAN
 from plimsoll_operator import group, render
 from plimsoll_operator.api import parse_inference_deployment
 from plimsoll_operator.controller.resolving.reader_pod import ReaderSettings, reader_pod
+from plimsoll_operator.read_request import ReadRequest, TokenHub, Volume
 from plimsoll_operator.verdict import Plan
-from plimsoll_operator.wanted import TokenHub, Volume, Wanted
 
 Change = Callable[[Json], object]
 TEAM, NAME, STRANGER = "team", "chat", "payments"
@@ -196,7 +196,7 @@ def group_of(world: World) -> Json:
 
 def reader(source: Volume | TokenHub, namespace: str = TEAM) -> Json:
     """A reader pod as the controller makes it."""
-    wanted = Wanted(namespace=namespace, model="acme/in-house", revision=None, source=source)
+    wanted = ReadRequest(namespace=namespace, model="acme/in-house", revision=None, source=source)
     return reader_pod(wanted, source, ReaderSettings(image=IMAGE, hub_endpoint=HUB))
 
 

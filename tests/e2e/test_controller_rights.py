@@ -41,7 +41,7 @@ from tests.e2e.rights_world import (
 )
 from tests.e2e.templates import NAKED, TEMPLATES
 
-from plimsoll_operator.wanted import Volume
+from plimsoll_operator.read_request import Volume
 
 pytestmark = pytest.mark.e2e
 Attempt = Callable[[Caller, World], tuple[int, Json]]

@@ -27,7 +27,7 @@ from plimsoll_operator.profiles.build import Built, Target, build_profile
 from plimsoll_operator.profiles.directory import Directory
 from plimsoll_operator.profiles.library import hub_type
 from plimsoll_operator.profiles.source import Source
-from plimsoll_operator.wanted import DEFAULT_REVISION
+from plimsoll_operator.read_request import DEFAULT_REVISION
 
 _DESCRIPTION: Final = "Make a ModelProfile: config.json and the totals of the safetensors headers. Never reads weights."
 _BAR: Final = 24

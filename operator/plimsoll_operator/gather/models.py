@@ -25,8 +25,8 @@ from plimsoll_operator.facts import ModelFacts, ModelUnknown
 from plimsoll_operator.gather.shapes import digest_of, from_config
 from plimsoll_operator.gather.store import Store
 from plimsoll_operator.names import COMMIT, MANAGED_LABEL, MANAGED_VALUE, NOTES_ANNOTATION
+from plimsoll_operator.read_request import DEFAULT_REVISION, MOST_NOTES
 from plimsoll_operator.share import OverShare
-from plimsoll_operator.wanted import DEFAULT_REVISION, MOST_NOTES
 
 CATALOGUE: Final = "catalogue"
 """`source` of facts from the shipped catalogue."""
@@ -38,37 +38,37 @@ def model_of(deployment: InferenceDeployment, namespace: str, store: Store) -> M
 
     What the deployment reads from its own ConfigMap or volume is answered by a profile of exactly that, never by the name alone.
     """
-    wanted = deployment.spec.model
-    profile = wanted.profile
+    model = deployment.spec.model
+    profile = model.profile
     if profile is not None and profile.inline is not None:
-        return from_config(wanted.name, wanted.revision, profile.inline, None, "inline")
+        return from_config(model.name, model.revision, profile.inline, None, "inline")
     if profile is not None and profile.name is not None:
         return _named(deployment, namespace, profile.name, store)
-    return _resolved(wanted, namespace, store)
+    return _resolved(model, namespace, store)
 
 
-def _resolved(wanted: ModelSpec, namespace: str, store: Store) -> ModelFacts | ModelUnknown:
-    """Whoever answers for the model's name at the wanted revision: the namespace, the cluster, the catalogue."""
-    origin = origin_of(wanted)
-    local = _matching(wanted, origin, store.model_profiles(namespace, wanted.name))
+def _resolved(model: ModelSpec, namespace: str, store: Store) -> ModelFacts | ModelUnknown:
+    """Whoever answers for the model's name at the revision asked for: the namespace, the cluster, the catalogue."""
+    origin = origin_of(model)
+    local = _matching(model, origin, store.model_profiles(namespace, model.name))
     if isinstance(local, ModelUnknown):
         return local
     if local is not None:
-        return _from_profile(local, wanted.revision, f"ModelProfile {namespace}/{local.metadata.name}")
+        return _from_profile(local, model.revision, f"ModelProfile {namespace}/{local.metadata.name}")
     if origin is not None:
         what = _spoken(origin)
-        return ModelUnknown(kind="NotFound", problem=f"no ModelProfile in namespace {namespace} was read from {what} for {wanted.name}")
-    cluster = _matching(wanted, None, store.cluster_model_profiles(wanted.name))
+        return ModelUnknown(kind="NotFound", problem=f"no ModelProfile in namespace {namespace} was read from {what} for {model.name}")
+    cluster = _matching(model, None, store.cluster_model_profiles(model.name))
     if isinstance(cluster, ModelUnknown):
         return cluster
     if cluster is not None:
-        return _from_profile(cluster, wanted.revision, f"ClusterModelProfile {cluster.metadata.name}")
-    shipped = catalogue.entry(wanted.name)
+        return _from_profile(cluster, model.revision, f"ClusterModelProfile {cluster.metadata.name}")
+    shipped = catalogue.entry(model.name)
     if shipped is not None:
         digest = digest_of(shipped.config, None)
-        revision = wanted.revision or shipped.revision
+        revision = model.revision or shipped.revision
         return ModelFacts(
-            name=wanted.name,
+            name=model.name,
             revision=revision,
             config=shipped.config,
             weights=None,
@@ -76,7 +76,7 @@ def _resolved(wanted: ModelSpec, namespace: str, store: Store) -> ModelFacts | M
             digest=digest,
             as_published=shipped.fidelity == "verbatim",
         )
-    problem = f"no ModelProfile in namespace {namespace}, no ClusterModelProfile and no catalogue entry describes {wanted.name}"
+    problem = f"no ModelProfile in namespace {namespace}, no ClusterModelProfile and no catalogue entry describes {model.name}"
     return ModelUnknown(kind="NotFound", problem=problem)
 
 
@@ -88,12 +88,12 @@ def draft_of(deployment: InferenceDeployment, namespace: str, store: Store) -> M
     return _resolved(ModelSpec(name=speculative.model), namespace, store)
 
 
-def siblings_of(wanted: ModelSpec, namespace: str, store: Store) -> tuple[ModelFacts, ...]:
+def siblings_of(model: ModelSpec, namespace: str, store: Store) -> tuple[ModelFacts, ...]:
     """The model with quantised weights, looked up as if the spec named it. A volume holds the weights it holds: none."""
-    if wanted.source is not None and wanted.source.persistent_volume_claim is not None:
+    if model.source is not None and model.source.persistent_volume_claim is not None:
         return ()
-    names = catalogue.quantised_siblings(wanted.name)
-    plain = wanted.model_copy(update={"revision": None, "profile": None})
+    names = catalogue.quantised_siblings(model.name)
+    plain = model.model_copy(update={"revision": None, "profile": None})
     found = (_resolved(plain.model_copy(update={"name": name}), namespace, store) for name in names)
     return tuple(sibling for sibling in found if isinstance(sibling, ModelFacts))
 
@@ -129,18 +129,18 @@ def _spoken(origin: ProfileOrigin) -> str:
 
 
 def _named(deployment: InferenceDeployment, namespace: str, name: str, store: Store) -> ModelFacts | ModelUnknown:
-    wanted = deployment.spec.model
+    model = deployment.spec.model
     found = store.model_profile(namespace, name) or store.cluster_model_profile(name)
     if isinstance(found, Unreadable):
         return _cannot_be_read(found)
     if found is None:
         return ModelUnknown(kind="NotFound", problem=f"there is no ModelProfile {namespace}/{name} and no ClusterModelProfile {name}")
     source = f"{found.kind} {name}"
-    if found.spec.model != wanted.name:
-        return ModelUnknown(kind="Mismatch", problem=f"{source} describes {found.spec.model}, not {wanted.name}")
-    if not _revision_answers(found.spec, wanted.revision):
-        return ModelUnknown(kind="Mismatch", problem=f"{source} was read at revision {found.spec.revision}, not {wanted.revision}")
-    return _from_profile(found, wanted.revision, source)
+    if found.spec.model != model.name:
+        return ModelUnknown(kind="Mismatch", problem=f"{source} describes {found.spec.model}, not {model.name}")
+    if not _revision_answers(found.spec, model.revision):
+        return ModelUnknown(kind="Mismatch", problem=f"{source} was read at revision {found.spec.revision}, not {model.revision}")
+    return _from_profile(found, model.revision, source)
 
 
 def _cannot_be_read(profile: Unreadable) -> ModelUnknown:
@@ -150,56 +150,56 @@ def _cannot_be_read(profile: Unreadable) -> ModelUnknown:
     return ModelUnknown(kind="Invalid", problem=f"{profile} cannot be read by this release: {profile.problem}")
 
 
-def _matching(wanted: ModelSpec, origin: ProfileOrigin | None, profiles: Iterable[_P | Unreadable]) -> _P | ModelUnknown | None:
+def _matching(model: ModelSpec, origin: ProfileOrigin | None, profiles: Iterable[_P | Unreadable]) -> _P | ModelUnknown | None:
     """The profile that answers for model, revision and origin. Two of the same rank that differ are a contradiction, not a choice."""
     everyone = list(profiles)
     speaking = [p for p in everyone if not isinstance(p, OverShare)] or everyone
-    unreadable = sorted((p for p in speaking if isinstance(p, Unreadable) and p.model == wanted.name), key=lambda p: p.name)
+    unreadable = sorted((p for p in speaking if isinstance(p, Unreadable) and p.model == model.name), key=lambda p: p.name)
     if unreadable:
         return _cannot_be_read(unreadable[0])
     answering = [
         p
         for p in speaking
         if not isinstance(p, Unreadable)
-        and p.spec.model == wanted.name
-        and _revision_answers(p.spec, wanted.revision)
+        and p.spec.model == model.name
+        and _revision_answers(p.spec, model.revision)
         and (p.spec.origin and _plain(p.spec.origin)) == origin
     ]
     answering.sort(key=lambda p: p.metadata.name)
     answering.sort(key=lambda p: p.spec.obtained_at or "", reverse=True)  # of two commits of one branch the later reading
-    answering.sort(key=lambda p: _rank(p, wanted.revision))
+    answering.sort(key=lambda p: _rank(p, model.revision))
     if not answering:
         return None
     best = answering[0]
-    rivals = (p for p in answering[1:] if _rank(p, wanted.revision) == _rank(best, wanted.revision))
+    rivals = (p for p in answering[1:] if _rank(p, model.revision) == _rank(best, model.revision))
     rival = next((p for p in rivals if (p.spec.config, p.spec.weights) != (best.spec.config, best.spec.weights)), None)
     if rival is None:
         return best
     names = " and ".join(sorted((best.metadata.name, rival.metadata.name)))
-    return ModelUnknown(kind="Ambiguous", problem=f"the {best.kind}s {names} both describe {wanted.name}, and differ")
+    return ModelUnknown(kind="Ambiguous", problem=f"the {best.kind}s {names} both describe {model.name}, and differ")
 
 
-def _rank(profile: ModelProfile | ClusterModelProfile, wanted: str | None) -> tuple[bool, bool]:
+def _rank(profile: ModelProfile | ClusterModelProfile, revision: str | None) -> tuple[bool, bool]:
     """Of exactly this revision first, then what people wrote before what the controller has read."""
-    return (profile.spec.revision != wanted, profile.metadata.labels.get(MANAGED_LABEL) == MANAGED_VALUE)
+    return (profile.spec.revision != revision, profile.metadata.labels.get(MANAGED_LABEL) == MANAGED_VALUE)
 
 
-def _revision_answers(profile: ModelProfileSpec, wanted: str | None) -> bool:
+def _revision_answers(profile: ModelProfileSpec, revision: str | None) -> bool:
     """A profile without a revision answers for all; one at a commit for the branch or tag it was read for, else for all of them."""
-    if profile.revision is None or profile.revision == wanted:
+    if profile.revision is None or profile.revision == revision:
         return True
-    if wanted is not None and COMMIT.fullmatch(wanted):
+    if revision is not None and COMMIT.fullmatch(revision):
         return False
     if profile.requested_revision is not None:
-        return profile.requested_revision == (wanted or DEFAULT_REVISION)
-    return wanted is None or bool(COMMIT.fullmatch(profile.revision))
+        return profile.requested_revision == (revision or DEFAULT_REVISION)
+    return revision is None or bool(COMMIT.fullmatch(profile.revision))
 
 
-def _from_profile(profile: ModelProfile | ClusterModelProfile, wanted: str | None, source: str) -> ModelFacts | ModelUnknown:
+def _from_profile(profile: ModelProfile | ClusterModelProfile, revision: str | None, source: str) -> ModelFacts | ModelUnknown:
     spec, note = profile.spec, profile.metadata.annotations.get(NOTES_ANNOTATION, "")[:MOST_NOTES]
     weights = None
     if spec.weights is not None:
         by_dtype = tuple(sorted((row.dtype, row.bytes) for row in spec.weights.by_dtype))
         weights = WeightTotals(total_bytes=spec.weights.total_bytes, bytes_by_dtype=by_dtype)
-    found = from_config(spec.model, spec.revision or wanted, spec.config, weights, source)
+    found = from_config(spec.model, spec.revision or revision, spec.config, weights, source)
     return replace(found, note=note) if note and isinstance(found, ModelFacts) else found

@@ -12,7 +12,7 @@ from plimsoll_estimator import InvalidInput
 from plimsoll_operator.api import ConfigMapKeyRef, ModelProfile, ProfileOrigin, parse_object
 from plimsoll_operator.profiles.build import Target, build_profile
 from plimsoll_operator.profiles.source import SourceFailure
-from plimsoll_operator.wanted import ConfigMapKey, Wanted
+from plimsoll_operator.read_request import ConfigMapKey, ReadRequest
 
 _NAME: Final = "config.json"
 _MAX_SOURCE: Final = 256
@@ -47,28 +47,28 @@ class ConfigText:
         return self._data[offset : offset + length] if name == _NAME else b""
 
 
-def profile_from_config_map(data: Mapping[str, Any], wanted: Wanted, obtained_at: str) -> tuple[ModelProfile, tuple[str, ...]]:
+def profile_from_config_map(data: Mapping[str, Any], request: ReadRequest, obtained_at: str) -> tuple[ModelProfile, tuple[str, ...]]:
     """The profile, and what is not known of it. Raises SourceFailure where the key is missing, InvalidInput where it holds no config.
 
-    `data` is the ConfigMap's; `wanted` must be of a ConfigMapKey.
+    `data` is the ConfigMap's; `request` must be of a ConfigMapKey.
     """
-    source = wanted.source
+    source = request.source
     if not isinstance(source, ConfigMapKey):
         raise TypeError(f"{source} is no key of a ConfigMap")
-    where = f"ConfigMap {wanted.namespace}/{source.name}"
+    where = f"ConfigMap {request.namespace}/{source.name}"
     text = data.get(source.key)
     if not isinstance(text, str):
         raise SourceFailure("NotFound", f"{where} has no text under the key {source.key}")
     target = Target(
-        model=wanted.model,
-        namespace=wanted.namespace,
-        name=wanted.profile_name,
+        model=request.model,
+        namespace=request.namespace,
+        name=request.profile_name,
         obtained_at=obtained_at,
         origin=ProfileOrigin(config_map_ref=ConfigMapKeyRef(name=source.name, key=source.key)),
     )
     kind = f"configMap {source.name}/{source.key}"[:_MAX_SOURCE]
     try:
-        built = build_profile(ConfigText(text, kind=kind, revision=wanted.revision), target, lambda *_: None)
+        built = build_profile(ConfigText(text, kind=kind, revision=request.revision), target, lambda *_: None)
     except InvalidInput as error:
         raise InvalidInput(f"key {source.key} of {where}: {error.field}", error.value, error.limit) from error
     return parse_object(ModelProfile, built.manifest), built.notes

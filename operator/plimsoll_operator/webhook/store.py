@@ -20,9 +20,9 @@ from plimsoll_operator.metrics import DeploymentSeries, PoolSeries
 from plimsoll_operator.names import API_VERSION, MANAGED_LABEL, NOTES_ANNOTATION
 from plimsoll_operator.namespaced import Settle
 from plimsoll_operator.ports import LEADER_WORKER_SETS, Manifest, key_of
+from plimsoll_operator.read_request import MOST_NOTES
 from plimsoll_operator.share import settled
 from plimsoll_operator.use import use_of
-from plimsoll_operator.wanted import MOST_NOTES
 from plimsoll_operator.watch import Served, Watched
 
 log = logging.getLogger(__name__)

@@ -19,7 +19,7 @@ from plimsoll_operator.decision import decide
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.names import DECIDED_ANNOTATION, GENERATION_ANNOTATION, NAME_LABEL, PLAN_ANNOTATION
 from plimsoll_operator.ports import DEPLOYMENTS, ENGINE_CALIBRATIONS, FIT_POLICIES, GPU_POOLS, MODEL_PROFILES, NODES, PODS
-from plimsoll_operator.wanted import OperatorHub, Wanted
+from plimsoll_operator.read_request import OperatorHub, ReadRequest
 
 
 class Broken(Exception):
@@ -286,13 +286,15 @@ def test_a_bug_in_one_reading_is_an_answer_to_who_waits_for_it_and_stops_no_othe
     world = World(1)
     border = world.controller.quarantine.border
     resolver = Resolver([Source()], ProfileKeeper(world.kube), wake=world.controller.enqueue, clock=world.clock, border=border)
-    wanted = {name: Wanted(namespace="", model=f"acme/{name}", revision="main", source=OperatorHub()) for name in ("a", "sick", "well")}
+    wanted = {
+        name: ReadRequest(namespace="", model=f"acme/{name}", revision="main", source=OperatorHub()) for name in ("a", "sick", "well")
+    }
     for name, row in wanted.items():
-        resolver.want((name, "chat"), row, "1")
+        resolver.answer((name, "chat"), row, "1")
     while resolver.work_once(threading.Event(), timeout_seconds=0):
         pass
-    assert [resolver.want((name, "chat"), wanted[name], "1") for name in ("a", "well")] == [read, read]
-    told = resolver.want(("sick", "chat"), wanted["sick"], "1")
+    assert [resolver.answer((name, "chat"), wanted[name], "1") for name in ("a", "well")] == [read, read]
+    told = resolver.answer(("sick", "chat"), wanted["sick"], "1")
     assert (told.reason, "Broken at" in told.message, "secrets" in told.message) == ("Unreachable", True, False)
     assert errors(world, Unit.READING) == 1
 

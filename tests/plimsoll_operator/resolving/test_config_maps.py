@@ -17,10 +17,10 @@ from plimsoll_operator.controller.resolving.store import ProfileKeeper
 from plimsoll_operator.controller.resolving.upkeep import ROUND_SECONDS, Upkeep
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.ports import CONFIG_MAPS, MODEL_PROFILES
-from plimsoll_operator.wanted import ConfigMapKey, OperatorHub, Wanted
+from plimsoll_operator.read_request import ConfigMapKey, OperatorHub, ReadRequest
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
-WANTED = Wanted(namespace="team", model="acme/in-house", revision=None, source=ConfigMapKey(name="shape", key="config.json"))
+WANTED = ReadRequest(namespace="team", model="acme/in-house", revision=None, source=ConfigMapKey(name="shape", key="config.json"))
 
 
 def put(kube, text=None, *, namespace="team", data=None):
@@ -79,7 +79,7 @@ def test_an_api_server_that_does_not_answer_is_asked_again(kube):
 def test_what_it_answers():
     maps = ConfigMaps(kube=FakeKube(), now=lambda: NOW)
     assert maps.answers(WANTED)
-    assert not maps.answers(Wanted(namespace="", model="m", revision="main", source=OperatorHub()))
+    assert not maps.answers(ReadRequest(namespace="", model="m", revision="main", source=OperatorHub()))
 
 
 class Kept:

@@ -14,7 +14,7 @@ from plimsoll_estimator import catalogue
 from plimsoll_operator.controller.resolving.fetcher import Fetched
 from plimsoll_operator.controller.resolving.hub import HubFetcher
 from plimsoll_operator.profiles.access import Access
-from plimsoll_operator.wanted import OperatorHub, Wanted
+from plimsoll_operator.read_request import OperatorHub, ReadRequest
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def hub():
 
 def read(hub, model):
     fetcher = HubFetcher(Access(endpoint=hub.url, token=lambda: None), offline=False, clock=lambda: 0.0, now=lambda: datetime.now(UTC))
-    found = fetcher.fetch(Wanted(namespace="", model=model, revision="main", source=OperatorHub()), threading.Event())
+    found = fetcher.fetch(ReadRequest(namespace="", model=model, revision="main", source=OperatorHub()), threading.Event())
     assert isinstance(found, Fetched), found
     return {row.dtype: row.bytes for row in found.spec.weights.by_dtype}
 

@@ -18,18 +18,18 @@ from plimsoll_operator.controller.resolving.turns import LANES, Turns
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.names import MANAGED_LABEL, NOTES_ANNOTATION
 from plimsoll_operator.ports import CLUSTER_MODEL_PROFILES, MODEL_PROFILES, Key
-from plimsoll_operator.wanted import ConfigMapKey, OperatorHub, Volume, Wanted
+from plimsoll_operator.read_request import ConfigMapKey, OperatorHub, ReadRequest, Volume
 
 COMMIT = "c" * 40
 NOT_FOUND = FetchFailure(reason="NotFound", message="no such model")
 
 
-def hub(model: str = "acme/tiny", revision: str = "main") -> Wanted:
-    return Wanted(namespace="", model=model, revision=revision, source=OperatorHub())
+def hub(model: str = "acme/tiny", revision: str = "main") -> ReadRequest:
+    return ReadRequest(namespace="", model=model, revision=revision, source=OperatorHub())
 
 
-def volume(namespace: str = "team", model: str = "acme/tiny", path: str = ".") -> Wanted:
-    return Wanted(namespace=namespace, model=model, revision=None, source=Volume(claim="weights", path=path))
+def volume(namespace: str = "team", model: str = "acme/tiny", path: str = ".") -> ReadRequest:
+    return ReadRequest(namespace=namespace, model=model, revision=None, source=Volume(claim="weights", path=path))
 
 
 def shape(model: str = "acme/tiny", *, cluster: bool = True, notes: tuple[str, ...] = ()) -> Fetched:
@@ -42,12 +42,12 @@ class Source:
 
     def __init__(self, *answers: Fetched | FetchFailure) -> None:
         self.answers_left = list(answers)
-        self.asked: list[Wanted] = []
+        self.asked: list[ReadRequest] = []
 
-    def answers(self, wanted: Wanted) -> bool:
+    def answers(self, wanted: ReadRequest) -> bool:
         return not isinstance(wanted.source, ConfigMapKey)
 
-    def fetch(self, wanted: Wanted, stop: threading.Event) -> Fetched | FetchFailure:
+    def fetch(self, wanted: ReadRequest, stop: threading.Event) -> Fetched | FetchFailure:
         self.asked.append(wanted)
         return self.answers_left.pop(0) if len(self.answers_left) > 1 else self.answers_left[0]
 
@@ -85,7 +85,7 @@ def keys(count: int) -> list[Key]:
 def test_a_thousand_wishes_for_one_model_are_one_reading() -> None:
     world = World(shape())
     for key in keys(1000):
-        assert world.resolver.want(key, hub(), "1") is RESOLVING
+        assert world.resolver.answer(key, hub(), "1") is RESOLVING
     assert world.read() == 1
     assert sorted(world.woken) == sorted(keys(1000))
     assert world.kube.get(CLUSTER_MODEL_PROFILES, "", hub().profile_name) is not None
@@ -98,13 +98,13 @@ def test_other_revisions_models_and_namespaces_are_other_readings() -> None:
     assert volume().profile_name == volume("other").profile_name != volume(path="b").profile_name
     world = World(NOT_FOUND)
     for key, row in zip(keys(len(wanted)), wanted, strict=True):
-        world.resolver.want(key, row, "1")
+        world.resolver.answer(key, row, "1")
     assert world.read() == len(wanted)
 
 
 def test_a_profile_says_what_was_read_and_what_is_not_known() -> None:
     world = World(shape(notes=("not known: bytes by dtype",)))
-    world.resolver.want(("team", "chat"), hub(), "1")
+    world.resolver.answer(("team", "chat"), hub(), "1")
     world.read()
     found = world.kube.get(CLUSTER_MODEL_PROFILES, "", hub().profile_name)
     assert found is not None
@@ -114,10 +114,10 @@ def test_a_profile_says_what_was_read_and_what_is_not_known() -> None:
 
 def test_a_failure_is_remembered_and_asked_about_again_with_growing_waits() -> None:
     world = World(NOT_FOUND)
-    world.resolver.want(("team", "chat"), hub(), "1")
+    world.resolver.answer(("team", "chat"), hub(), "1")
     world.read()
     assert world.woken == [("team", "chat")]
-    assert world.resolver.want(("team", "other"), hub(), "1") == NOT_FOUND
+    assert world.resolver.answer(("team", "other"), hub(), "1") == NOT_FOUND
     asked = [seconds for seconds in range(0, 30_000, 10) if world.pass_seconds(10)]
     waits = [later - earlier for earlier, later in pairwise(asked)]
     assert asked[0] == 50  # a first wait of a minute
@@ -127,38 +127,38 @@ def test_a_failure_is_remembered_and_asked_about_again_with_growing_waits() -> N
 
 def test_what_passes_by_itself_is_asked_sooner_but_never_before_the_source_says() -> None:
     world = World(FetchFailure(reason="Unreachable", message="down"))
-    world.resolver.want(("team", "chat"), hub(), "1")
+    world.resolver.answer(("team", "chat"), hub(), "1")
     world.read()
     assert world.pass_seconds(5) == 1
     world = World(FetchFailure(reason="Unreachable", message="busy", retry_after_seconds=900))
-    world.resolver.want(("team", "chat"), hub(), "1")
+    world.resolver.answer(("team", "chat"), hub(), "1")
     world.read()
     assert [world.pass_seconds(899), world.pass_seconds(1)] == [0, 1]
     world = World(FetchFailure(reason="Unreachable", message="offline", retry_after_seconds=math.inf))
-    world.resolver.want(("team", "chat"), hub(), "1")
+    world.resolver.answer(("team", "chat"), hub(), "1")
     world.read()
     assert world.pass_seconds(1e9) == 0
 
 
 def test_a_new_spec_asks_again_at_once_but_not_in_a_tight_circle() -> None:
     world = World(NOT_FOUND, shape())
-    world.resolver.want(("team", "chat"), hub(), "1")
+    world.resolver.answer(("team", "chat"), hub(), "1")
     world.read()
     world.now += 10
-    world.resolver.want(("team", "chat"), hub(), "1")
+    world.resolver.answer(("team", "chat"), hub(), "1")
     assert world.read() == 0, "nothing has changed"
-    assert world.resolver.want(("team", "chat"), hub(), "2") == NOT_FOUND
+    assert world.resolver.answer(("team", "chat"), hub(), "2") == NOT_FOUND
     assert world.read() == 1
-    assert world.resolver.want(("team", "chat"), hub(), "2") is RESOLVING
+    assert world.resolver.answer(("team", "chat"), hub(), "2") is RESOLVING
 
 
 def test_who_asks_again_soon_after_a_failure_is_heard_as_soon_as_the_failure_is_ten_seconds_old() -> None:
     world = World(NOT_FOUND)
-    world.resolver.want(("team", "chat"), hub(), "1")
+    world.resolver.answer(("team", "chat"), hub(), "1")
     world.read()
     assert world.pass_seconds(1) == 0
     for effort in ("2", "3", "4"):
-        world.resolver.want(("team", "chat"), hub(), effort)
+        world.resolver.answer(("team", "chat"), hub(), effort)
     assert [world.pass_seconds(8), world.pass_seconds(1)] == [0, 1]
     assert world.pass_seconds(49) == 0, "it was asked once, and the usual wait goes on"
 
@@ -167,38 +167,38 @@ def test_who_asks_again_while_it_is_read_is_heard_though_that_reading_began_befo
     world = World(NOT_FOUND)
 
     class Meanwhile(Source):
-        def fetch(self, wanted: Wanted, stop: threading.Event) -> Fetched | FetchFailure:
-            world.resolver.want(("team", "chat"), hub(), "2")
+        def fetch(self, wanted: ReadRequest, stop: threading.Event) -> Fetched | FetchFailure:
+            world.resolver.answer(("team", "chat"), hub(), "2")
             return super().fetch(wanted, stop)
 
     world.source = Meanwhile(NOT_FOUND)
     world.resolver = Resolver([world.source], ProfileKeeper(world.kube), wake=world._wake, clock=lambda: world.now)
-    world.resolver.want(("team", "chat"), hub(), "1")
+    world.resolver.answer(("team", "chat"), hub(), "1")
     assert world.read() == 1
     assert [world.pass_seconds(9), world.pass_seconds(1)] == [0, 1]
 
 
 def test_a_profile_that_is_taken_away_is_read_again_in_time() -> None:
     world = World(shape())
-    world.resolver.want(("team", "chat"), hub(), "1")
+    world.resolver.answer(("team", "chat"), hub(), "1")
     world.read()
-    world.resolver.want(("team", "chat"), hub(), "1")  # the watch has not told of it yet
+    world.resolver.answer(("team", "chat"), hub(), "1")  # the watch has not told of it yet
     assert world.pass_seconds(10) == 0
     world.now += 10
-    world.resolver.want(("team", "chat"), hub(), "1")
+    world.resolver.answer(("team", "chat"), hub(), "1")
     assert world.read() == 1
     world.resolver.forget(("team", "chat"))  # known now
-    world.resolver.want(("team", "chat"), hub(), "1")  # and deleted
+    world.resolver.answer(("team", "chat"), hub(), "1")  # and deleted
     assert world.read() == 1
 
 
 def test_nobody_waits_and_nothing_is_read() -> None:
     world = World(NOT_FOUND)
-    world.resolver.want(("team", "chat"), hub(), "1")
+    world.resolver.answer(("team", "chat"), hub(), "1")
     world.resolver.forget(("team", "chat"))
     assert world.read() == 0
-    world.resolver.want(("team", "chat"), hub("acme/a"), "1")
-    world.resolver.want(("team", "chat"), hub("acme/b"), "2")  # the spec names another model now
+    world.resolver.answer(("team", "chat"), hub("acme/a"), "1")
+    world.resolver.answer(("team", "chat"), hub("acme/b"), "2")  # the spec names another model now
     world.read()
     assert [row.model for row in world.source.asked] == ["acme/b"]
 
@@ -207,16 +207,16 @@ def test_a_full_memory_refuses_by_name_and_gives_way_to_what_is_wanted(monkeypat
     monkeypatch.setattr(resolving, "MAX_READINGS", 3)
     world = World(NOT_FOUND)
     for number, key in enumerate(keys(3)):
-        world.resolver.want(key, hub(f"acme/{number}"), "1")
+        world.resolver.answer(key, hub(f"acme/{number}"), "1")
     world.read()
-    refused = world.resolver.want(("team", "more"), hub("acme/more"), "1")
+    refused = world.resolver.answer(("team", "more"), hub("acme/more"), "1")
     assert isinstance(refused, FetchFailure)
     assert (refused.reason, "other models" in refused.message) == ("Unreachable", True)
     world.resolver.forget(keys(3)[0])
-    assert world.resolver.want(("team", "more"), hub("acme/more"), "1") is RESOLVING
+    assert world.resolver.answer(("team", "more"), hub("acme/more"), "1") is RESOLVING
 
 
-FORGED: list[tuple[str, Wanted, Fetched]] = [
+FORGED: list[tuple[str, ReadRequest, Fetched]] = [
     ("of another model", volume(), shape("acme/other", cluster=False)),
     ("for the whole cluster, from a volume", volume(), shape(cluster=True)),
     ("for no namespace at all", hub(), shape(cluster=False)),
@@ -224,11 +224,11 @@ FORGED: list[tuple[str, Wanted, Fetched]] = [
 
 
 @pytest.mark.parametrize(("why", "wanted", "result"), FORGED, ids=[row[0] for row in FORGED])
-def test_a_result_says_nothing_beyond_its_reading(why: str, wanted: Wanted, result: Fetched) -> None:
+def test_a_result_says_nothing_beyond_its_reading(why: str, wanted: ReadRequest, result: Fetched) -> None:
     world = World(result)
-    world.resolver.want(("team", "chat"), wanted, "1")
+    world.resolver.answer(("team", "chat"), wanted, "1")
     world.read()
-    answer = world.resolver.want(("team", "chat"), wanted, "1")
+    answer = world.resolver.answer(("team", "chat"), wanted, "1")
     assert isinstance(answer, FetchFailure)
     assert answer.reason == "Invalid"
     assert not world.kube.writes
@@ -236,7 +236,7 @@ def test_a_result_says_nothing_beyond_its_reading(why: str, wanted: Wanted, resu
 
 def test_a_namespaced_result_is_a_profile_of_that_namespace() -> None:
     world = World(shape(cluster=False))
-    world.resolver.want(("team", "chat"), volume(), "1")
+    world.resolver.answer(("team", "chat"), volume(), "1")
     world.read()
     assert world.kube.get(MODEL_PROFILES, "team", volume().profile_name) is not None
 
@@ -246,9 +246,9 @@ def test_an_object_of_somebody_else_is_never_overwritten() -> None:
     name = hub().profile_name
     mine = {"metadata": {"name": name}, "spec": {"model": "acme/tiny", "config": '{"mine": 1}'}}
     world.kube.create(CLUSTER_MODEL_PROFILES, mine)
-    world.resolver.want(("team", "chat"), hub(), "1")
+    world.resolver.answer(("team", "chat"), hub(), "1")
     world.read()
-    answer = world.resolver.want(("team", "chat"), hub(), "1")
+    answer = world.resolver.answer(("team", "chat"), hub(), "1")
     assert isinstance(answer, FetchFailure)
     assert answer.reason == "Ambiguous"
     found = world.kube.get(CLUSTER_MODEL_PROFILES, "", name)
@@ -260,9 +260,9 @@ def test_an_object_of_somebody_else_is_never_overwritten() -> None:
 def test_a_profile_that_cannot_be_written_is_tried_again() -> None:
     world = World(shape())
     world.kube.fail_next("apply", ApiFailure(403, "Forbidden", "no"))
-    world.resolver.want(("team", "chat"), hub(), "1")
+    world.resolver.answer(("team", "chat"), hub(), "1")
     world.read()
-    answer = world.resolver.want(("team", "chat"), hub(), "1")
+    answer = world.resolver.answer(("team", "chat"), hub(), "1")
     assert isinstance(answer, FetchFailure)
     assert "could not be written: 403 Forbidden" in answer.message
     assert world.pass_seconds(5) == 1
@@ -271,19 +271,19 @@ def test_a_profile_that_cannot_be_written_is_tried_again() -> None:
 
 def test_a_source_that_nobody_reads_is_not_asked_for() -> None:
     world = World(shape())
-    assert not world.resolver.answers(Wanted(namespace="team", model="a/b", revision=None, source=ConfigMapKey(name="c", key="k")))
+    assert not world.resolver.answers(ReadRequest(namespace="team", model="a/b", revision=None, source=ConfigMapKey(name="c", key="k")))
 
 
 def test_what_is_read_after_a_leader_was_told_to_stop_is_not_written() -> None:
     world = World(shape())
 
     class Late(Source):
-        def fetch(self, wanted: Wanted, stop: threading.Event) -> Fetched | FetchFailure:
+        def fetch(self, wanted: ReadRequest, stop: threading.Event) -> Fetched | FetchFailure:
             world.stop.set()
             return Source.fetch(self, wanted, stop)
 
     resolver = Resolver([Late(shape())], ProfileKeeper(world.kube), wake=world._wake, clock=time.monotonic)
-    resolver.want(next(iter(keys(1))), hub(), "1")
+    resolver.answer(next(iter(keys(1))), hub(), "1")
     assert resolver.work_once(world.stop, timeout_seconds=0)
     assert world.kube.writes == []
     assert world.woken == []
@@ -293,7 +293,7 @@ def test_threads_share_the_work_and_end_when_stopped() -> None:
     entered, together = [], threading.Barrier(3)
 
     class Slow(Source):
-        def fetch(self, wanted: Wanted, stop: threading.Event) -> Fetched | FetchFailure:
+        def fetch(self, wanted: ReadRequest, stop: threading.Event) -> Fetched | FetchFailure:
             together.wait(10)  # passes only when three readings are under way at once
             entered.append(wanted)
             return NOT_FOUND
@@ -301,7 +301,7 @@ def test_threads_share_the_work_and_end_when_stopped() -> None:
     world = World(NOT_FOUND)
     resolver = Resolver([Slow(NOT_FOUND)], ProfileKeeper(world.kube), wake=world._wake, clock=time.monotonic)
     for number, key in enumerate(keys(3)):
-        resolver.want(key, hub(f"acme/{number}"), "1")
+        resolver.answer(key, hub(f"acme/{number}"), "1")
     threads = [threading.Thread(target=resolver.work, args=(world.stop,)) for _ in range(3)]
     for thread in threads:
         thread.start()
@@ -328,8 +328,8 @@ def of(namespace: str, number: int) -> Key:
 def test_a_namespace_that_wants_many_models_holds_up_nobody_else() -> None:
     world = World(NOT_FOUND)
     for number in range(60):
-        world.resolver.want(of("attacker", number), hub(f"acme/slow-{number}"), "1")
-    world.resolver.want(of("honest", 0), hub("acme/wanted"), "1")
+        world.resolver.answer(of("attacker", number), hub(f"acme/slow-{number}"), "1")
+    world.resolver.answer(of("honest", 0), hub("acme/wanted"), "1")
     world.read()
     order = [wanted.model for wanted in world.source.asked]
     assert order.index("acme/wanted") <= LANES
@@ -351,8 +351,8 @@ def test_of_one_namespace_only_so_many_are_read_at_a_time() -> None:
 def test_what_two_namespaces_wait_for_is_read_once_and_in_the_turn_of_whichever_comes_first() -> None:
     world = World(NOT_FOUND)
     for number in range(30):
-        world.resolver.want(of("attacker", number), hub(f"acme/slow-{number}"), "1")
-    world.resolver.want(of("honest", 0), hub("acme/slow-29"), "1")
+        world.resolver.answer(of("attacker", number), hub(f"acme/slow-{number}"), "1")
+    world.resolver.answer(of("honest", 0), hub("acme/slow-29"), "1")
     world.read()
     order = [wanted.model for wanted in world.source.asked]
     assert order.index("acme/slow-29") <= LANES
@@ -362,15 +362,15 @@ def test_what_two_namespaces_wait_for_is_read_once_and_in_the_turn_of_whichever_
 def test_a_namespace_waits_for_so_many_models_and_is_told_and_woken_when_one_is_done() -> None:
     world = World(NOT_FOUND)
     for number in range(MAX_OF_A_NAMESPACE):
-        assert world.resolver.want(of("attacker", number), hub(f"acme/m-{number}"), "1") is RESOLVING
-    told = world.resolver.want(of("attacker", 99), hub("acme/one-more"), "1")
+        assert world.resolver.answer(of("attacker", number), hub(f"acme/m-{number}"), "1") is RESOLVING
+    told = world.resolver.answer(of("attacker", 99), hub("acme/one-more"), "1")
     assert isinstance(told, FetchFailure)
     assert told.message == f"{MAX_OF_A_NAMESPACE} other models of namespace attacker are being read or waited for"
-    assert world.resolver.want(of("attacker", 98), hub("acme/m-3"), "1") is RESOLVING, "what is read anyway costs nothing"
-    assert world.resolver.want(of("honest", 0), hub("acme/one-more"), "1") is RESOLVING
+    assert world.resolver.answer(of("attacker", 98), hub("acme/m-3"), "1") is RESOLVING, "what is read anyway costs nothing"
+    assert world.resolver.answer(of("honest", 0), hub("acme/one-more"), "1") is RESOLVING
     world.resolver.forget(of("attacker", 7))
     assert world.woken == [of("attacker", 99)]
-    assert world.resolver.want(of("attacker", 99), hub("acme/one-more"), "1") is RESOLVING
+    assert world.resolver.answer(of("attacker", 99), hub("acme/one-more"), "1") is RESOLVING
     for number in range(100):
         world.resolver.forget(of("attacker", number))
     assert not world.resolver._open.get("attacker")
@@ -380,13 +380,13 @@ def test_a_namespace_waits_for_so_many_models_and_is_told_and_woken_when_one_is_
 def test_failures_that_one_namespace_leaves_behind_put_out_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resolving, "MAX_READINGS", 20)
     world = World(NOT_FOUND)
-    world.resolver.want(of("honest", 0), hub("acme/private"), "1")
+    world.resolver.answer(of("honest", 0), hub("acme/private"), "1")
     world.read()
     world.resolver.forget(of("honest", 0))
     for number in range(200):
-        world.resolver.want(of("attacker", 0), hub(f"acme/made-up-{number}"), "1")
+        world.resolver.answer(of("attacker", 0), hub(f"acme/made-up-{number}"), "1")
         world.read()
     asked = len(world.source.asked)
-    assert world.resolver.want(of("honest", 0), hub("acme/private"), "1") == NOT_FOUND, "it is remembered"
+    assert world.resolver.answer(of("honest", 0), hub("acme/private"), "1") == NOT_FOUND, "it is remembered"
     world.read()
     assert len(world.source.asked) == asked

@@ -17,9 +17,9 @@ from plimsoll_operator.controller.reporting.profile_status import ProfileStatus
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.names import NOTES_ANNOTATION
 from plimsoll_operator.ports import MODEL_PROFILES
+from plimsoll_operator.read_request import MOST_NOTES
 from plimsoll_operator.remembered import kept_bytes
 from plimsoll_operator.share import MOST_BYTES, MOST_PROFILES, OverShare, over_share
-from plimsoll_operator.wanted import MOST_NOTES
 
 
 def manifest(name: str, number: int = 0) -> dict[str, Any]:

@@ -21,12 +21,12 @@ from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.names import NAME_LABEL, READER_LABEL
 from plimsoll_operator.ports import PODS
 from plimsoll_operator.profiles.frame import LOG_LIMIT_BYTES
-from plimsoll_operator.wanted import OperatorHub, TokenHub, Volume, Wanted, wanted_of
+from plimsoll_operator.read_request import OperatorHub, ReadRequest, TokenHub, Volume, read_request_of
 
 NOW = datetime.fromisoformat(MADE) + timedelta(seconds=5)
 SETTINGS = ReaderSettings(image="plimsoll/operator:test")
-VOLUME = Wanted(namespace="team", model="acme/in-house", revision=None, source=Volume(claim="weights", path="llama"))
-PRIVATE = Wanted(namespace="team", model=MODEL, revision="main", source=TokenHub(secret="hub", key="token"))
+VOLUME = ReadRequest(namespace="team", model="acme/in-house", revision=None, source=Volume(claim="weights", path="llama"))
+PRIVATE = ReadRequest(namespace="team", model=MODEL, revision="main", source=TokenHub(secret="hub", key="token"))
 
 
 def look(kube, wanted=VOLUME, *, now=NOW, settings=SETTINGS):
@@ -115,9 +115,9 @@ def test_a_volume_is_mounted_read_only_and_a_token_comes_from_its_secret_alone()
 
 def test_arguments_are_the_users_words_and_never_variables_or_options():
     source = Volume(claim="weights", path="$(HOME)/a")
-    arguments = reader_pod(Wanted(namespace="t", model="acme/x", revision="v1", source=source), source, SETTINGS)["spec"]["containers"][0][
-        "args"
-    ]
+    arguments = reader_pod(ReadRequest(namespace="t", model="acme/x", revision="v1", source=source), source, SETTINGS)["spec"][
+        "containers"
+    ][0]["args"]
     assert arguments[1:] == ["--model=acme/x", "--revision=v1", "--directory=/volume/$$(HOME)/a"]
 
 
@@ -149,11 +149,11 @@ AS_WHOM = [
 @pytest.mark.parametrize(("who", "security", "settings", "runs_as"), AS_WHOM, ids=[row[0] for row in AS_WHOM])
 def test_a_volume_is_read_as_who_will_load_it(who, security, settings, runs_as):
     model = ModelSpec.model_validate({"name": "acme/x", "source": {"persistentVolumeClaim": {"claimName": "weights", "path": "llama"}}})
-    wanted = wanted_of("team", model, PodSecurity.model_validate(security))
+    wanted = read_request_of("team", model, PodSecurity.model_validate(security))
     pod = reader_pod(wanted, wanted.source, ReaderSettings(image="x", **settings))
     assert pod["spec"]["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}, **runs_as}
-    assert wanted.profile_name == wanted_of("team", model).profile_name, "the shape is the same, whoever could read it"
-    assert (pod_name(wanted) == pod_name(wanted_of("team", model))) is not bool(security), "another reader is another pod"
+    assert wanted.profile_name == read_request_of("team", model).profile_name, "the shape is the same, whoever could read it"
+    assert (pod_name(wanted) == pod_name(read_request_of("team", model))) is not bool(security), "another reader is another pod"
 
 
 def test_a_token_is_used_by_the_image_s_own_user():
@@ -171,7 +171,7 @@ def test_what_is_not_known_of_a_volume_is_noted(kube, tmp_path):
 
 def test_what_it_answers():
     rights = UserRights(kube=Kubelet(), settings=SETTINGS, now=lambda: NOW)
-    operator = Wanted(namespace="", model=MODEL, revision="main", source=OperatorHub())
+    operator = ReadRequest(namespace="", model=MODEL, revision="main", source=OperatorHub())
     assert [rights.answers(wanted) for wanted in (VOLUME, PRIVATE, operator)] == [True, True, False]
 
 
@@ -349,10 +349,10 @@ def test_what_the_api_server_refuses_is_said_and_tried_again(verb, failure, word
 
 def test_readings_do_not_share_pods():
     others = [
-        Wanted(namespace="other", model="acme/in-house", revision=None, source=Volume(claim="weights", path="llama")),
-        Wanted(namespace="team", model="acme/in-house", revision="v1", source=Volume(claim="weights", path="llama")),
-        Wanted(namespace="team", model="acme/other", revision=None, source=Volume(claim="weights", path="llama")),
-        Wanted(namespace="team", model="acme/in-house", revision=None, source=Volume(claim="weights", path="qwen")),
+        ReadRequest(namespace="other", model="acme/in-house", revision=None, source=Volume(claim="weights", path="llama")),
+        ReadRequest(namespace="team", model="acme/in-house", revision="v1", source=Volume(claim="weights", path="llama")),
+        ReadRequest(namespace="team", model="acme/other", revision=None, source=Volume(claim="weights", path="llama")),
+        ReadRequest(namespace="team", model="acme/in-house", revision=None, source=Volume(claim="weights", path="qwen")),
     ]
     assert len({request_key(wanted) for wanted in (VOLUME, PRIVATE, *others)}) == 6
 

@@ -35,7 +35,7 @@ from plimsoll_operator.names import (
 )
 from plimsoll_operator.owner import HASH_LABEL, controller_of, deployment_of
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Manifest
-from plimsoll_operator.wanted import MOST_NOTES
+from plimsoll_operator.read_request import MOST_NOTES
 
 _LABELS: Final = (APP_NAME_LABEL, INSTANCE_LABEL, MANAGED_LABEL, NAME_LABEL)
 _OWNER: Final = ("apiVersion", "kind", "name", "uid", "controller")

@@ -18,7 +18,7 @@ from plimsoll_operator.controller.quarantine import Border, Unit, no_border
 from plimsoll_operator.controller.resolving.fetcher import Fetched, FetchFailure
 from plimsoll_operator.controller.resolving.resolver import Keeper
 from plimsoll_operator.names import COMMIT, MANAGED_LABEL, MANAGED_VALUE
-from plimsoll_operator.wanted import OperatorHub, Wanted
+from plimsoll_operator.read_request import OperatorHub, ReadRequest
 
 _log = logging.getLogger(__name__)
 RECHECK_SECONDS: Final = 6 * 3600.0
@@ -28,7 +28,7 @@ ROUND_SECONDS: Final = 60.0
 class Hub(Protocol):
     """Where branches are (`hub.HubFetcher`)."""
 
-    def fetch_moved(self, wanted: Wanted, commit: str, stop: threading.Event) -> Fetched | FetchFailure | None:
+    def fetch_moved(self, request: ReadRequest, commit: str, stop: threading.Event) -> Fetched | FetchFailure | None:
         """The shape at the branch's commit of now; None where that is still `commit`."""
         ...
 
@@ -73,21 +73,21 @@ class Branches:
                 self._ask_for(profile, used, stop)
 
     def _ask_for(self, profile: ClusterModelProfile, used: frozenset[str], stop: threading.Event) -> None:
-        wanted, commit = _wanted(profile), profile.spec.revision
-        if wanted is None or commit is None or wanted.model not in used or not self._is_due(profile):
+        request, commit = _request(profile), profile.spec.revision
+        if request is None or commit is None or request.model not in used or not self._is_due(profile):
             return
         self._asked[profile.metadata.name] = self._clock()
-        self._ask_about(wanted, commit, stop)
+        self._ask_about(request, commit, stop)
 
-    def _ask_about(self, wanted: Wanted, commit: str, stop: threading.Event) -> None:
-        found = self._hub.fetch_moved(wanted, commit, stop)
-        if isinstance(found, Fetched) and found.spec.model == wanted.model:
-            _log.info("%s: %s has moved from %s to %s", wanted.model, wanted.revision, commit, found.spec.revision)
-            found_failure = self._keeper.keep(wanted, found)
+    def _ask_about(self, request: ReadRequest, commit: str, stop: threading.Event) -> None:
+        found = self._hub.fetch_moved(request, commit, stop)
+        if isinstance(found, Fetched) and found.spec.model == request.model:
+            _log.info("%s: %s has moved from %s to %s", request.model, request.revision, commit, found.spec.revision)
+            found_failure = self._keeper.keep(request, found)
         else:
             found_failure = found if isinstance(found, FetchFailure) else None
         if found_failure is not None:
-            _log.info("%s: whether %s has moved is not known: %s", wanted.model, wanted.revision, found_failure.message)
+            _log.info("%s: whether %s has moved is not known: %s", request.model, request.revision, found_failure.message)
 
     def _is_due(self, profile: ClusterModelProfile) -> bool:
         asked = self._asked.get(profile.metadata.name)
@@ -100,10 +100,10 @@ class Branches:
             return True
 
 
-def _wanted(profile: ClusterModelProfile) -> Wanted | None:
+def _request(profile: ClusterModelProfile) -> ReadRequest | None:
     """The reading that the profile is the result of; None where it is not the controller's own, or of a commit, which cannot move."""
     requested = profile.spec.requested_revision
     if requested is None or COMMIT.fullmatch(requested) or profile.metadata.labels.get(MANAGED_LABEL) != MANAGED_VALUE:
         return None
-    wanted = Wanted(namespace="", model=profile.spec.model, revision=requested, source=OperatorHub())
-    return wanted if wanted.profile_name == profile.metadata.name else None
+    request = ReadRequest(namespace="", model=profile.spec.model, revision=requested, source=OperatorHub())
+    return request if request.profile_name == profile.metadata.name else None

@@ -18,7 +18,7 @@ from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.ports import CONFIG_MAPS, Kube
 from plimsoll_operator.profiles.config_map import profile_from_config_map
 from plimsoll_operator.profiles.source import SourceFailure
-from plimsoll_operator.wanted import ConfigMapKey, Wanted
+from plimsoll_operator.read_request import ConfigMapKey, ReadRequest
 
 _AGAIN_SECONDS: Final = 60.0
 """How long a ConfigMap that has been put right may go unnoticed."""
@@ -31,22 +31,22 @@ class ConfigMaps:
     kube: Kube
     now: Callable[[], datetime]
 
-    def answers(self, wanted: Wanted) -> bool:
+    def answers(self, request: ReadRequest) -> bool:
         """Keys of ConfigMaps."""
-        return isinstance(wanted.source, ConfigMapKey)
+        return isinstance(request.source, ConfigMapKey)
 
-    def fetch(self, wanted: Wanted, stop: threading.Event) -> Fetched | FetchFailure:
+    def fetch(self, request: ReadRequest, stop: threading.Event) -> Fetched | FetchFailure:
         """See Fetcher.fetch. One request."""
-        source = wanted.source
+        source = request.source
         if not isinstance(source, ConfigMapKey):
             return FetchFailure(reason="Unsupported", message="this is not a ConfigMap")
-        where = f"ConfigMap {wanted.namespace}/{source.name}"
+        where = f"ConfigMap {request.namespace}/{source.name}"
         try:
-            found = self.kube.get(CONFIG_MAPS, wanted.namespace, source.name)
+            found = self.kube.get(CONFIG_MAPS, request.namespace, source.name)
             if found is None:
                 return FetchFailure(reason="NotFound", message=f"there is no {where}", retry_within_seconds=_AGAIN_SECONDS)
             obtained_at = self.now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-            profile, notes = profile_from_config_map(found.get("data") or {}, wanted, obtained_at)
+            profile, notes = profile_from_config_map(found.get("data") or {}, request, obtained_at)
         except ApiFailure as failure:
             return FetchFailure(reason="Unreachable", message=f"{where}: {failure}")
         except SourceFailure as failure:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from plimsoll_operator.api import ModelProfileSpec
-from plimsoll_operator.wanted import Wanted
+from plimsoll_operator.read_request import ReadRequest
 
 FailureReason = Literal["NotFound", "Gated", "Unreachable", "Unsupported", "Ambiguous", "Invalid", "Resolving"]
 """Reasons of the condition ModelResolved. Resolving: the reading goes on outside this process and is looked at again."""
@@ -47,10 +47,10 @@ class FetchFailure:
 class Fetcher(Protocol):
     """One kind of source."""
 
-    def answers(self, wanted: Wanted) -> bool:
+    def answers(self, request: ReadRequest) -> bool:
         """Whether this reading is this source's. Makes no request."""
         ...
 
-    def fetch(self, wanted: Wanted, stop: threading.Event) -> Fetched | FetchFailure:
+    def fetch(self, request: ReadRequest, stop: threading.Event) -> Fetched | FetchFailure:
         """Read it. Blocks no longer than the source's own deadlines, and returns early (with anything) when `stop` is set."""
         ...

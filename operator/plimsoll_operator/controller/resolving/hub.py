@@ -21,7 +21,7 @@ from plimsoll_operator.profiles.access import Access
 from plimsoll_operator.profiles.build import Built, Target, build_profile
 from plimsoll_operator.profiles.library import HubMissing, hub_type
 from plimsoll_operator.profiles.source import SourceFailure
-from plimsoll_operator.wanted import OperatorHub, Wanted
+from plimsoll_operator.read_request import OperatorHub, ReadRequest
 
 FETCH_SECONDS: Final = 180.0
 """All requests of one reading together: the most shards of a published model, one after another, with room to spare."""
@@ -59,29 +59,29 @@ class HubFetcher:
         self._now = now
         self._quiet_until = -math.inf
 
-    def answers(self, wanted: Wanted) -> bool:
+    def answers(self, request: ReadRequest) -> bool:
         """See Fetcher."""
-        return isinstance(wanted.source, OperatorHub)
+        return isinstance(request.source, OperatorHub)
 
-    def fetch(self, wanted: Wanted, stop: threading.Event) -> Fetched | FetchFailure:
+    def fetch(self, request: ReadRequest, stop: threading.Event) -> Fetched | FetchFailure:
         """See Fetcher."""
-        found = self._fetch(wanted, "", stop)
+        found = self._fetch(request, "", stop)
         assert found is not None, "no commit is the empty one"
         return found
 
-    def fetch_moved(self, wanted: Wanted, commit: str, stop: threading.Event) -> Fetched | FetchFailure | None:
+    def fetch_moved(self, request: ReadRequest, commit: str, stop: threading.Event) -> Fetched | FetchFailure | None:
         """The shape at the branch's commit of now; None where that is still `commit`. One request, where it has not moved."""
-        return self._fetch(wanted, commit, stop)
+        return self._fetch(request, commit, stop)
 
-    def _fetch(self, wanted: Wanted, known: str, stop: threading.Event) -> Fetched | FetchFailure | None:
+    def _fetch(self, request: ReadRequest, known: str, stop: threading.Event) -> Fetched | FetchFailure | None:
         if self._offline:
             return FetchFailure(reason="Unreachable", message=_OFFLINE, retry_after_seconds=math.inf)
         quiet = self._quiet_until - self._clock()
         if quiet > 0:
-            message = f"{self._access.endpoint} asks for fewer requests; {wanted.model} is asked about later"
+            message = f"{self._access.endpoint} asks for fewer requests; {request.model} is asked about later"
             return FetchFailure(reason="Unreachable", message=message, retry_after_seconds=quiet)
         try:
-            built = self._build(wanted, known, stop)
+            built = self._build(request, known, stop)
         except HubMissing as error:
             return FetchFailure(reason="Unreachable", message=str(error), retry_after_seconds=math.inf)
         except InvalidInput as error:
@@ -91,16 +91,18 @@ class HubFetcher:
             return self._failure(failure)
         return Fetched(spec=built.spec, cluster=True, notes=built.notes) if built is not None else None
 
-    def _build(self, wanted: Wanted, known: str, stop: threading.Event) -> Built | None:
+    def _build(self, request: ReadRequest, known: str, stop: threading.Event) -> Built | None:
         # Imported late: the hub's library is an extra.
         hub = hub_type()
         from plimsoll_operator.profiles.transport import Patience
 
-        source = hub.resolve(wanted.model, wanted.revision, self._access, Patience(seconds=FETCH_SECONDS, stop=stop))
+        source = hub.resolve(request.model, request.revision, self._access, Patience(seconds=FETCH_SECONDS, stop=stop))
         if source.revision == known:
             return None
         stamp = self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
-        target = Target(model=wanted.model, namespace=None, name=wanted.profile_name, obtained_at=stamp, requested_revision=wanted.revision)
+        target = Target(
+            model=request.model, namespace=None, name=request.profile_name, obtained_at=stamp, requested_revision=request.revision
+        )
         built = build_profile(source, target, _silent)
         if built.spec.weights is None:
             _needs_weights(source.sizes())

@@ -13,7 +13,7 @@ from plimsoll_operator.facts import Facts, ModelFacts, ModelUnknown
 from plimsoll_operator.gather import CATALOGUE
 from plimsoll_operator.names import COMMIT
 from plimsoll_operator.ports import Key
-from plimsoll_operator.wanted import OperatorHub, TokenHub, Wanted, wanted_of
+from plimsoll_operator.read_request import OperatorHub, ReadRequest, TokenHub, read_request_of
 
 
 class Models:
@@ -29,35 +29,35 @@ class Models:
         """
         spec = facts.deployment.spec
         model = spec.model
-        wanted = wanted_of(key[0], model, spec.template.security_context if spec.template is not None else None)
-        if wanted is None or not _is_open(facts, wanted, model.revision) or not self._resolver.answers(wanted):
+        request = read_request_of(key[0], model, spec.template.security_context if spec.template is not None else None)
+        if request is None or not _is_open(facts, request, model.revision) or not self._resolver.answers(request):
             self._resolver.forget(key)
             return facts
-        answer = self._resolver.want(key, wanted, effort)
+        answer = self._resolver.answer(key, request, effort)
         if isinstance(facts.model, ModelUnknown):
-            return replace(facts, model=_unknown(wanted, answer if isinstance(answer, FetchFailure) else None))
+            return replace(facts, model=_unknown(request, answer if isinstance(answer, FetchFailure) else None))
         if isinstance(answer, FetchFailure):
             note = f"{model.revision} is not resolved to a commit ({answer.reason}: {answer.message})"
             return replace(facts, model=replace(facts.model, note=note))
         if running:
             return facts
-        return replace(facts, model=_unknown(wanted, None))
+        return replace(facts, model=_unknown(request, None))
 
     def forget(self, key: Key) -> None:
         """The deployment is gone or cannot be read."""
         self._resolver.forget(key)
 
 
-def _is_open(facts: Facts, wanted: Wanted, revision: str | None) -> bool:
+def _is_open(facts: Facts, request: ReadRequest, revision: str | None) -> bool:
     """Whether a reading could help: the shape is not known, or a revision is named and it is the shipped one, which knows of none."""
     model = facts.model
     if isinstance(model, ModelFacts):
-        return model.source == CATALOGUE and revision is not None and isinstance(wanted.source, OperatorHub | TokenHub)
+        return model.source == CATALOGUE and revision is not None and isinstance(request.source, OperatorHub | TokenHub)
     return model.kind == "NotFound"
 
 
-def _unknown(wanted: Wanted, failure: FetchFailure | None) -> ModelUnknown:
+def _unknown(request: ReadRequest, failure: FetchFailure | None) -> ModelUnknown:
     if failure is not None:
         return ModelUnknown(kind=failure.reason, problem=failure.message, asked=True)
-    what = "is being read" if wanted.revision is None or COMMIT.fullmatch(wanted.revision) else f"at {wanted.revision} is being read"
-    return ModelUnknown(kind="Resolving", problem=f"the shape of {wanted.model} {what}")
+    what = "is being read" if request.revision is None or COMMIT.fullmatch(request.revision) else f"at {request.revision} is being read"
+    return ModelUnknown(kind="Resolving", problem=f"the shape of {request.model} {what}")

@@ -20,8 +20,8 @@ from plimsoll_operator.names import APP_NAME_LABEL, GPU_RESOURCE, MANAGED_LABEL,
 from plimsoll_operator.ports import PODS, Manifest
 from plimsoll_operator.profiles.access import ENDPOINT_VARIABLE, endpoint_of
 from plimsoll_operator.profiles.frame import EXIT_STATUS
+from plimsoll_operator.read_request import ReadAs, ReadRequest, TokenHub, Volume
 from plimsoll_operator.text import without_tokens
-from plimsoll_operator.wanted import ReadAs, TokenHub, Volume, Wanted
 
 CONTAINER: Final = "reader"
 VOLUME_MOUNT: Final = "/volume"
@@ -74,23 +74,23 @@ class Ended:
 State: TypeAlias = Waiting | Ended | FetchFailure
 
 
-def request_key(wanted: Wanted) -> str:
+def request_key(request: ReadRequest) -> str:
     """Names the reading in label and log: 32 hexadecimal digits, the same for the same reading."""
-    identity = [wanted.namespace, wanted.model, wanted.revision, type(wanted.source).__name__, sorted(asdict(wanted.source).items())]
-    if wanted.read_as != ReadAs():
-        identity.append(sorted(asdict(wanted.read_as).items()))
+    identity = [request.namespace, request.model, request.revision, type(request.source).__name__, sorted(asdict(request.source).items())]
+    if request.read_as != ReadAs():
+        identity.append(sorted(asdict(request.read_as).items()))
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
 
 
-def pod_name(wanted: Wanted) -> str:
+def pod_name(request: ReadRequest) -> str:
     """Follows from the reading, so that a pod is found again after a restart and there are never two."""
-    return f"plimsoll-reader-{request_key(wanted)[:16]}"
+    return f"plimsoll-reader-{request_key(request)[:16]}"
 
 
-def is_ours(pod: Manifest, wanted: Wanted) -> bool:
+def is_ours(pod: Manifest, request: ReadRequest) -> bool:
     """Whether the pod was made for this reading."""
     labels = pod["metadata"].get("labels") or {}
-    return all(labels.get(key) == value for key, value in _labels(wanted).items())
+    return all(labels.get(key) == value for key, value in _labels(request).items())
 
 
 def reading_of_ended(pod: Manifest | None) -> str | None:
@@ -100,16 +100,16 @@ def reading_of_ended(pod: Manifest | None) -> str | None:
     return (pod["metadata"].get("labels") or {}).get(READER_LABEL)
 
 
-def reader_pod(wanted: Wanted, source: TokenHub | Volume, settings: ReaderSettings) -> Manifest:
-    """The pod that reads `wanted`. Valid under Pod Security's restricted profile; the image's own user is not root."""
+def reader_pod(request: ReadRequest, source: TokenHub | Volume, settings: ReaderSettings) -> Manifest:
+    """The pod that reads `request`. Valid under Pod Security's restricted profile; the image's own user is not root."""
     spec: Manifest = {
-        "containers": [_container(wanted, source, settings)],
+        "containers": [_container(request, source, settings)],
         "restartPolicy": "Never",
         "activeDeadlineSeconds": READING_SECONDS,
         "terminationGracePeriodSeconds": 1,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}, **_as_whom(wanted, settings)},
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}, **_as_whom(request, settings)},
         # A volume may be reachable from the GPU nodes only, which are usually kept free of other pods.
         "tolerations": [{"key": GPU_RESOURCE, "operator": "Exists", "effect": "NoSchedule"}],
     }
@@ -117,15 +117,15 @@ def reader_pod(wanted: Wanted, source: TokenHub | Volume, settings: ReaderSettin
         spec["volumes"] = [{"name": "weights", "persistentVolumeClaim": {"claimName": source.claim, "readOnly": True}}]
     if settings.pull_secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in settings.pull_secrets]
-    metadata = {"namespace": wanted.namespace, "name": pod_name(wanted), "labels": _labels(wanted), "annotations": dict(_ANNOTATIONS)}
+    metadata = {"namespace": request.namespace, "name": pod_name(request), "labels": _labels(request), "annotations": dict(_ANNOTATIONS)}
     return {"apiVersion": PODS.api_version, "kind": PODS.kind, "metadata": metadata, "spec": spec}
 
 
-def _as_whom(wanted: Wanted, settings: ReaderSettings) -> Manifest:
+def _as_whom(request: ReadRequest, settings: ReaderSettings) -> Manifest:
     """Files of a volume may be their owner's alone: it is read as who will load it, else as the administrator says. Never as root."""
-    if not isinstance(wanted.source, Volume):
+    if not isinstance(request.source, Volume):
         return {}
-    said = wanted.read_as
+    said = request.read_as
     user, group = (settings.user, settings.group) if said.user is None else (said.user, None)
     group = said.group if said.group is not None else group
     given: Manifest = {"runAsUser": user} if user is not None else {}
@@ -133,13 +133,13 @@ def _as_whom(wanted: Wanted, settings: ReaderSettings) -> Manifest:
     return given | ({"supplementalGroups": list(said.groups)} if said.groups else {})
 
 
-def _labels(wanted: Wanted) -> dict[str, str]:
-    return {APP_NAME_LABEL: "plimsoll-reader", MANAGED_LABEL: MANAGED_VALUE, READER_LABEL: request_key(wanted)}
+def _labels(request: ReadRequest) -> dict[str, str]:
+    return {APP_NAME_LABEL: "plimsoll-reader", MANAGED_LABEL: MANAGED_VALUE, READER_LABEL: request_key(request)}
 
 
-def _container(wanted: Wanted, source: TokenHub | Volume, settings: ReaderSettings) -> Manifest:
-    arguments = [f"--request={request_key(wanted)}", f"--model={wanted.model}"]
-    arguments += [f"--revision={wanted.revision}"] if wanted.revision is not None else []
+def _container(request: ReadRequest, source: TokenHub | Volume, settings: ReaderSettings) -> Manifest:
+    arguments = [f"--request={request_key(request)}", f"--model={request.model}"]
+    arguments += [f"--revision={request.revision}"] if request.revision is not None else []
     environment: list[Manifest] = [{"name": "PYTHONDONTWRITEBYTECODE", "value": "1"}]
     mounts: list[Manifest] = []
     if isinstance(source, Volume):

@@ -19,7 +19,7 @@ from plimsoll_operator.controller.quarantine import Border, Unit, no_border
 from plimsoll_operator.controller.resolving.fetcher import Fetched, Fetcher, FetchFailure
 from plimsoll_operator.controller.resolving.turns import Turns
 from plimsoll_operator.ports import Key
-from plimsoll_operator.wanted import Wanted
+from plimsoll_operator.read_request import ReadRequest
 
 _log = logging.getLogger(__name__)
 WORKERS: Final = 4
@@ -49,14 +49,14 @@ Answer: TypeAlias = Resolving | FetchFailure
 class Keeper(Protocol):
     """Stores profiles. `store.ProfileKeeper` does it through the API server."""
 
-    def keep(self, wanted: Wanted, fetched: Fetched) -> FetchFailure | None:
+    def keep(self, request: ReadRequest, fetched: Fetched) -> FetchFailure | None:
         """Make the profile; a failure says why it could not be."""
         ...
 
 
 @dataclass(slots=True)
 class _Reading:
-    """One wanted shape: who waits for it, who began it, and how reading it went. Times are of the resolver's clock."""
+    """One shape to be read: who waits for it, who began it, and how reading it went. Times are of the resolver's clock."""
 
     began: str
     waiters: set[Key] = field(default_factory=set)
@@ -94,16 +94,16 @@ class Resolver:
         self._clock = clock
         self._lock = threading.Lock()
         self._turns = Turns(clock)
-        self._readings: dict[Wanted, _Reading] = {}
-        self._wishes: dict[Key, tuple[Wanted, str]] = {}
-        self._open: dict[str, Counter[Wanted]] = {}
+        self._readings: dict[ReadRequest, _Reading] = {}
+        self._wishes: dict[Key, tuple[ReadRequest, str]] = {}
+        self._open: dict[str, Counter[ReadRequest]] = {}
         self._turned_away: dict[str, dict[Key, None]] = {}
 
-    def answers(self, wanted: Wanted) -> bool:
+    def answers(self, request: ReadRequest) -> bool:
         """Whether any source reads this."""
-        return any(fetcher.answers(wanted) for fetcher in self._fetchers)
+        return any(fetcher.answers(request) for fetcher in self._fetchers)
 
-    def want(self, key: Key, wanted: Wanted, effort: str) -> Answer:
+    def answer(self, key: Key, request: ReadRequest, effort: str) -> Answer:
         """What is known about this reading now; begins it where needed and wakes `key` when it ends. Makes no request.
 
         Another `effort` of the same deployment (a new spec, the replan annotation) asks again where the last answer was a failure, or where
@@ -111,38 +111,38 @@ class Resolver:
         """
         with self._lock:
             before = self._wishes.get(key)
-            if before is not None and before[0] != wanted:
+            if before is not None and before[0] != request:
                 self._leave(key)
-            full = self._is_full(key, wanted)
+            full = self._is_full(key, request)
             if full is not None:
                 self._turned_away.setdefault(key[0], {})[key] = None
                 return full
-            reading = self._readings.setdefault(wanted, _Reading(began=key[0]))
+            reading = self._readings.setdefault(request, _Reading(began=key[0]))
             if key not in self._wishes:
-                self._open.setdefault(key[0], Counter())[wanted] += 1
+                self._open.setdefault(key[0], Counter())[request] += 1
                 if reading.failure is None and not reading.stored:
-                    self._turns.add(key[0], wanted)
+                    self._turns.add(key[0], request)
             self._turned_away.get(key[0], {}).pop(key, None)
-            self._wishes[key] = (wanted, effort)
+            self._wishes[key] = (request, effort)
             reading.waiters.add(key)
             now = self._clock()
             if reading.stored and now >= reading.due:  # lost
                 reading.stored, reading.due = False, now
-                self._turns.add(key[0], wanted)
-            elif before is not None and before != (wanted, effort):
+                self._turns.add(key[0], request)
+            elif before is not None and before != (request, effort):
                 reading.asked_meanwhile |= reading.reads
                 if reading.failure is not None and not reading.reads:
                     reading.due = min(reading.due, max(now, reading.ended + EAGER_SECONDS))
-                    self._turns.add(key[0], wanted, max(0.0, reading.due - now))
+                    self._turns.add(key[0], request, max(0.0, reading.due - now))
             return reading.failure or RESOLVING
 
-    def _is_full(self, key: Key, wanted: Wanted) -> FetchFailure | None:
+    def _is_full(self, key: Key, request: ReadRequest) -> FetchFailure | None:
         """Why one more reading cannot be begun for this deployment now."""
         mine = self._open.get(key[0], Counter())
-        if wanted not in mine and len(mine) >= MAX_OF_A_NAMESPACE:
+        if request not in mine and len(mine) >= MAX_OF_A_NAMESPACE:
             message = f"{MAX_OF_A_NAMESPACE} other models of namespace {key[0]} are being read or waited for"
             return FetchFailure(reason="Unreachable", message=message)
-        if wanted not in self._readings and len(self._readings) >= MAX_READINGS and not self._make_room():
+        if request not in self._readings and len(self._readings) >= MAX_READINGS and not self._make_room():
             return FetchFailure(reason="Unreachable", message=f"{MAX_READINGS} other models are being read or waited for")
         return None
 
@@ -151,14 +151,14 @@ class Resolver:
         with self._lock:
             self._leave(key)
 
-    def look_again(self, namespace: str, chosen: Callable[[Wanted], bool]) -> None:
+    def look_again(self, namespace: str, chosen: Callable[[ReadRequest], bool]) -> None:
         """Something that a reading in this namespace waits for has happened: look at the chosen ones now rather than when they are due."""
         with self._lock:
-            for wanted, reading in self._readings.items():
+            for request, reading in self._readings.items():
                 waits = reading.failure is not None and reading.failure.reason == "Resolving"
-                if waits and wanted.namespace == namespace and chosen(wanted):
+                if waits and request.namespace == namespace and chosen(request):
                     reading.due = self._clock()
-                    self._turns.add(namespace, wanted)
+                    self._turns.add(namespace, request)
 
     def work(self, stop: threading.Event) -> None:
         """One thread's work: read what is due, until stopped."""
@@ -170,46 +170,46 @@ class Resolver:
         turn = self._turns.take(timeout_seconds)
         if turn is None:
             return False
-        lane, wanted = turn
+        lane, request = turn
         try:
-            if wanted is None:
+            if request is None:
                 return True
-            with self._border(Unit.READING, f"{wanted.namespace}/{wanted.model}") as attempt:
-                if self._is_due(wanted):
-                    outcome = self._read(wanted, stop)
+            with self._border(Unit.READING, f"{request.namespace}/{request.model}") as attempt:
+                if self._is_due(request):
+                    outcome = self._read(request, stop)
                     if not stop.is_set():
-                        self._settle(wanted, outcome)
+                        self._settle(request, outcome)
             if attempt.bug is not None:
-                self._settle(wanted, FetchFailure(reason="Unreachable", message=str(attempt.bug)))
+                self._settle(request, FetchFailure(reason="Unreachable", message=str(attempt.bug)))
         finally:
             self._turns.done(lane)
         return True
 
-    def _is_due(self, wanted: Wanted) -> bool:
+    def _is_due(self, request: ReadRequest) -> bool:
         with self._lock:
-            reading = self._readings.get(wanted)
+            reading = self._readings.get(request)
             if reading is None or reading.stored or reading.due > self._clock():
                 return False
             if not reading.waiters:
-                del self._readings[wanted]
+                del self._readings[request]
                 return False
             reading.reads = True
             return True
 
-    def _read(self, wanted: Wanted, stop: threading.Event) -> FetchFailure | None:
-        fetcher = next((row for row in self._fetchers if row.answers(wanted)), None)
+    def _read(self, request: ReadRequest, stop: threading.Event) -> FetchFailure | None:
+        fetcher = next((row for row in self._fetchers if row.answers(request)), None)
         if fetcher is None:
             return FetchFailure(reason="Unsupported", message="nothing here reads this kind of source")
-        found = fetcher.fetch(wanted, stop)
+        found = fetcher.fetch(request, stop)
         if isinstance(found, FetchFailure):
             return found
         if stop.is_set():
             return FetchFailure(reason="Unreachable", message="stopped; whoever leads next reads it")
-        return _forged(wanted, found) or self._keeper.keep(wanted, found)
+        return _forged(request, found) or self._keeper.keep(request, found)
 
-    def _settle(self, wanted: Wanted, failure: FetchFailure | None) -> None:
+    def _settle(self, request: ReadRequest, failure: FetchFailure | None) -> None:
         with self._lock:
-            reading = self._readings.get(wanted)
+            reading = self._readings.get(request)
             if reading is None:
                 return
             reading.ended = now = self._clock()
@@ -221,16 +221,16 @@ class Resolver:
                 reading.failures += 1
                 reading.stored = True
             else:
-                _log.info("%s at %s: %s: %s", wanted.model, wanted.revision, failure.reason, failure.message)
+                _log.info("%s at %s: %s: %s", request.model, request.revision, failure.reason, failure.message)
                 delay = _wait_after(failure, reading.failures)
                 delay = min(delay, EAGER_SECONDS) if asked_meanwhile else delay
                 reading.failures += 1
                 reading.due = now + delay
                 if math.isfinite(delay):
-                    self._turns.add(reading.reader, wanted, delay)
+                    self._turns.add(reading.reader, request, delay)
             waiting = tuple(reading.waiters)
             if failure is None and not waiting:
-                del self._readings[wanted]
+                del self._readings[request]
         self._wake(waiting)
 
     def _leave(self, key: Key) -> None:
@@ -246,13 +246,13 @@ class Resolver:
         if not reading.waiters and reading.stored:
             del self._readings[wish[0]]
 
-    def _close(self, namespace: str, wanted: Wanted) -> None:
+    def _close(self, namespace: str, request: ReadRequest) -> None:
         """One of the namespace's deployments waits for this no more; one that was turned away may ask again."""
         mine = self._open[namespace]
-        mine[wanted] -= 1
-        if mine[wanted]:
+        mine[request] -= 1
+        if mine[request]:
             return
-        del mine[wanted]
+        del mine[request]
         if not mine:
             del self._open[namespace]
         away = self._turned_away.get(namespace)
@@ -263,7 +263,7 @@ class Resolver:
 
     def _make_room(self) -> bool:
         """Forget a failure that nobody waits for: of the namespace that has left most of them, the one that ended longest ago."""
-        idle = [(wanted, reading) for wanted, reading in self._readings.items() if not reading.waiters and reading.failure is not None]
+        idle = [(request, reading) for request, reading in self._readings.items() if not reading.waiters and reading.failure is not None]
         if not idle:
             return False
         left = Counter(reading.began for _, reading in idle)
@@ -279,10 +279,10 @@ def _wait_after(failure: FetchFailure, failures: int) -> float:
     return max(own, failure.retry_after_seconds or 0.0)
 
 
-def _forged(wanted: Wanted, fetched: Fetched) -> FetchFailure | None:
+def _forged(request: ReadRequest, fetched: Fetched) -> FetchFailure | None:
     """A result that would speak of another model, or for other namespaces than the reading may."""
-    if fetched.spec.model != wanted.model:
-        return FetchFailure(reason="Invalid", message=f"what was read describes {fetched.spec.model}, not {wanted.model}")
-    if fetched.cluster != (wanted.namespace == ""):
+    if fetched.spec.model != request.model:
+        return FetchFailure(reason="Invalid", message=f"what was read describes {fetched.spec.model}, not {request.model}")
+    if fetched.cluster != (request.namespace == ""):
         return FetchFailure(reason="Invalid", message="what was read claims to be valid for other namespaces than it may")
     return None

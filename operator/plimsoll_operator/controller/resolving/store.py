@@ -12,7 +12,7 @@ from plimsoll_operator.controller.resolving.fetcher import Fetched, FetchFailure
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.names import API_VERSION, MANAGED_LABEL, MANAGED_VALUE, NOTES_ANNOTATION
 from plimsoll_operator.ports import CLUSTER_MODEL_PROFILES, MODEL_PROFILES, Kube, Manifest
-from plimsoll_operator.wanted import Wanted
+from plimsoll_operator.read_request import ReadRequest
 
 _MAX_NOTES: Final = 2048
 
@@ -23,25 +23,25 @@ class ProfileKeeper:
     def __init__(self, kube: Kube) -> None:
         self._kube = kube
 
-    def keep(self, wanted: Wanted, fetched: Fetched) -> FetchFailure | None:
+    def keep(self, request: ReadRequest, fetched: Fetched) -> FetchFailure | None:
         """Make or update the profile. What the API server refuses is a failure that is tried again."""
         resource = CLUSTER_MODEL_PROFILES if fetched.cluster else MODEL_PROFILES
-        name = wanted.profile_name
+        name = request.profile_name
         try:
-            there = self._kube.get(resource, wanted.namespace, name)
+            there = self._kube.get(resource, request.namespace, name)
             if there is not None and not _is_ours(there):
                 return FetchFailure(reason="Ambiguous", message=f"the {resource.kind} {name} is there and describes something else")
-            self._kube.apply(resource, profile_manifest(wanted, fetched))
+            self._kube.apply(resource, profile_manifest(request, fetched))
         except ApiFailure as failure:
             return FetchFailure(reason="Unreachable", message=f"the {resource.kind} {name} could not be written: {failure}")
         return None
 
 
-def profile_manifest(wanted: Wanted, fetched: Fetched) -> Manifest:
+def profile_manifest(request: ReadRequest, fetched: Fetched) -> Manifest:
     """The profile as it is applied."""
-    metadata: Manifest = {"name": wanted.profile_name, "labels": {MANAGED_LABEL: MANAGED_VALUE}}
+    metadata: Manifest = {"name": request.profile_name, "labels": {MANAGED_LABEL: MANAGED_VALUE}}
     if not fetched.cluster:
-        metadata["namespace"] = wanted.namespace
+        metadata["namespace"] = request.namespace
     if fetched.notes:
         metadata["annotations"] = {NOTES_ANNOTATION: "; ".join(fetched.notes)[:_MAX_NOTES]}
     return {

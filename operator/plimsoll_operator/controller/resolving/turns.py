@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from plimsoll_operator.controller.work_queue import WorkQueue
-from plimsoll_operator.wanted import Wanted
+from plimsoll_operator.read_request import ReadRequest
 
 LANES: Final = 2
 Lane = tuple[str, int]
@@ -25,25 +25,25 @@ class Turns:
         self._clock = clock
         self._lock = threading.Lock()
         self._lanes: WorkQueue[Lane] = WorkQueue(clock)
-        self._due: dict[Lane, dict[Wanted, float]] = {}
-        self._taken: dict[Wanted, Lane] = {}
+        self._due: dict[Lane, dict[ReadRequest, float]] = {}
+        self._taken: dict[ReadRequest, Lane] = {}
 
-    def add(self, namespace: str, wanted: Wanted, after_seconds: float = 0.0) -> None:
+    def add(self, namespace: str, request: ReadRequest, after_seconds: float = 0.0) -> None:
         """Read this for that namespace; an earlier time of the same reading wins."""
-        lane = (namespace, zlib.crc32(repr(wanted).encode()) % LANES)
+        lane = (namespace, zlib.crc32(repr(request).encode()) % LANES)
         with self._lock:
             due = self._due.setdefault(lane, {})
-            due[wanted] = min(due.get(wanted, float("inf")), self._clock() + after_seconds)
+            due[request] = min(due.get(request, float("inf")), self._clock() + after_seconds)
             self._line_up(lane)
 
-    def take(self, timeout_seconds: float) -> tuple[Lane, Wanted | None] | None:
+    def take(self, timeout_seconds: float) -> tuple[Lane, ReadRequest | None] | None:
         """The next lane and what is to be read in it, if anything is; None when out of time. Call done(lane) afterwards, always."""
         lane = self._lanes.take(timeout_seconds)
         if lane is None:
             return None
         with self._lock:
             now, due = self._clock(), self._due.get(lane, {})
-            ready = next((wanted for wanted, at in due.items() if at <= now), None)
+            ready = next((request for request, at in due.items() if at <= now), None)
             if ready is not None:
                 del due[ready]
                 if ready in self._taken:
@@ -54,8 +54,8 @@ class Turns:
     def done(self, lane: Lane) -> None:
         """The lane may go on with its next reading when its turn comes."""
         with self._lock:
-            for wanted in [wanted for wanted, taker in self._taken.items() if taker == lane]:
-                del self._taken[wanted]
+            for request in [request for request, taker in self._taken.items() if taker == lane]:
+                del self._taken[request]
             if self._due.get(lane):
                 self._line_up(lane)
             else:

@@ -23,7 +23,7 @@ from plimsoll_operator.controller.resolving.user_rights import sweep
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.names import MANAGED_LABEL, MANAGED_VALUE
 from plimsoll_operator.ports import MODEL_PROFILES, Kube
-from plimsoll_operator.wanted import ConfigMapKey, Wanted
+from plimsoll_operator.read_request import ConfigMapKey, ReadRequest
 
 _log = logging.getLogger(__name__)
 ROUND_SECONDS: Final = 60.0
@@ -33,7 +33,7 @@ ROUND_SECONDS: Final = 60.0
 class Keeper(Protocol):
     """Stores profiles (`store.ProfileKeeper`)."""
 
-    def keep(self, wanted: Wanted, fetched: Fetched) -> FetchFailure | None:
+    def keep(self, request: ReadRequest, fetched: Fetched) -> FetchFailure | None:
         """Make or update the profile."""
         ...
 
@@ -78,24 +78,24 @@ class Upkeep:
                 self._reread(profile, stop)
 
     def _reread(self, profile: ModelProfile, stop: threading.Event) -> None:
-        wanted = _wanted(profile)
-        if wanted is None:
+        request = _request(profile)
+        if request is None:
             return
-        found = self.config_maps.fetch(wanted, stop)
+        found = self.config_maps.fetch(request, stop)
         if isinstance(found, Fetched):
             if found.spec.digest != profile.spec.digest:
-                failure = self.keeper.keep(wanted, found)
+                failure = self.keeper.keep(request, found)
                 if failure is not None:
-                    _log.warning("%s/%s: %s", wanted.namespace, wanted.profile_name, failure.message)
+                    _log.warning("%s/%s: %s", request.namespace, request.profile_name, failure.message)
         elif found.reason != "Unreachable":
-            self.kube.delete(MODEL_PROFILES, wanted.namespace, profile.metadata.name)
+            self.kube.delete(MODEL_PROFILES, request.namespace, profile.metadata.name)
 
 
-def _wanted(profile: ModelProfile) -> Wanted | None:
+def _request(profile: ModelProfile) -> ReadRequest | None:
     """The reading that the profile is the result of; None for what users write themselves."""
     ref = profile.spec.origin.config_map_ref if profile.spec.origin is not None else None
     if ref is None or profile.metadata.labels.get(MANAGED_LABEL) != MANAGED_VALUE:
         return None
     source = ConfigMapKey(name=ref.name, key=ref.key)
-    wanted = Wanted(namespace=profile.metadata.namespace, model=profile.spec.model, revision=profile.spec.revision, source=source)
-    return wanted if wanted.profile_name == profile.metadata.name else None
+    request = ReadRequest(namespace=profile.metadata.namespace, model=profile.spec.model, revision=profile.spec.revision, source=source)
+    return request if request.profile_name == profile.metadata.name else None

@@ -37,7 +37,7 @@ from plimsoll_operator.names import MANAGED_SELECTOR, READER_LABEL
 from plimsoll_operator.ports import PERSISTENT_VOLUME_CLAIMS, PODS, Kube, Manifest, key_of
 from plimsoll_operator.profiles.build import shape_digest
 from plimsoll_operator.profiles.frame import LOG_LIMIT_BYTES, ForeignLog, Request, decode
-from plimsoll_operator.wanted import TokenHub, Volume, Wanted
+from plimsoll_operator.read_request import ReadRequest, TokenHub, Volume
 
 FORGOTTEN_SECONDS: Final = 120.0
 """After its end a pod that is still wanted is looked at much sooner; this one's deployment is gone."""
@@ -60,13 +60,13 @@ class UserRights:
     settings: ReaderSettings
     now: Callable[[], datetime]
 
-    def answers(self, wanted: Wanted) -> bool:
+    def answers(self, request: ReadRequest) -> bool:
         """Volumes, and the hub with a user's token."""
-        return isinstance(wanted.source, TokenHub | Volume)
+        return isinstance(request.source, TokenHub | Volume)
 
-    def fetch(self, wanted: Wanted, stop: threading.Event) -> Fetched | FetchFailure:
+    def fetch(self, request: ReadRequest, stop: threading.Event) -> Fetched | FetchFailure:
         """See Fetcher.fetch. A handful of requests, none of which waits for the pod."""
-        source = wanted.source
+        source = request.source
         if not isinstance(source, TokenHub | Volume):
             return FetchFailure(reason="Unsupported", message="this is not read by a pod")
         if not self.settings.image:
@@ -76,27 +76,27 @@ class UserRights:
             asleep = "the controller runs offline and has no hub asked"
             return FetchFailure(reason="Unreachable", message=asleep, retry_after_seconds=math.inf)
         try:
-            return self._look(wanted, source)
+            return self._look(request, source)
         except ApiFailure as failure:
-            return FetchFailure(reason="Unreachable", message=f"the reader pod {_where(wanted)}: {sentence(failure)}")
+            return FetchFailure(reason="Unreachable", message=f"the reader pod {_where(request)}: {sentence(failure)}")
 
-    def _look(self, wanted: Wanted, source: TokenHub | Volume) -> Fetched | FetchFailure:
-        problem = self._unbound(wanted.namespace, source) if isinstance(source, Volume) else None
+    def _look(self, request: ReadRequest, source: TokenHub | Volume) -> Fetched | FetchFailure:
+        problem = self._unbound(request.namespace, source) if isinstance(source, Volume) else None
         if problem is not None:
             return problem
-        pod = self.kube.get(PODS, wanted.namespace, pod_name(wanted))
+        pod = self.kube.get(PODS, request.namespace, pod_name(request))
         if pod is None:
-            self._make(reader_pod(wanted, source, self.settings))
-            return _waits(wanted, "it is being started")
-        if not is_ours(pod, wanted):
-            return FetchFailure(reason="Ambiguous", message=f"a pod {_where(wanted)} is there that is not a reader pod of Plimsoll's")
+            self._make(reader_pod(request, source, self.settings))
+            return _waits(request, "it is being started")
+        if not is_ours(pod, request):
+            return FetchFailure(reason="Ambiguous", message=f"a pod {_where(request)} is there that is not a reader pod of Plimsoll's")
         if "deletionTimestamp" in pod["metadata"]:
-            return _waits(wanted, "the one before it is going")
+            return _waits(request, "the one before it is going")
         state = state_of(pod)
         if _age_seconds(pod, self.now()) > OLDEST_SECONDS:
             self.kube.delete(PODS, *key_of(pod))
-            return _too_old(wanted, state)
-        return _waits(wanted, state.why) if isinstance(state, Waiting) else self._finish(wanted, source, state)
+            return _too_old(request, state)
+        return _waits(request, state.why) if isinstance(state, Waiting) else self._finish(request, source, state)
 
     def _unbound(self, namespace: str, source: Volume) -> FetchFailure | None:
         """A claim that waits for its first pod would be bound where the reader lands, and there is nothing on it yet."""
@@ -118,27 +118,27 @@ class UserRights:
             if failure.status != 409 or failure.reason != "AlreadyExists":
                 raise
 
-    def _finish(self, wanted: Wanted, source: TokenHub | Volume, found: Ended | FetchFailure) -> Fetched | FetchFailure:
+    def _finish(self, request: ReadRequest, source: TokenHub | Volume, found: Ended | FetchFailure) -> Fetched | FetchFailure:
         """Read the log of a pod that is over, then take the pod away. A log that cannot be read now is tried again."""
         if isinstance(found, FetchFailure):
             outcome: Fetched | FetchFailure = found
         else:
-            log = self.kube.pod_log(wanted.namespace, pod_name(wanted), container=CONTAINER, limit_bytes=LOG_LIMIT_BYTES)
-            outcome = self._read(wanted, source, log)
-        self.kube.delete(PODS, wanted.namespace, pod_name(wanted))
+            log = self.kube.pod_log(request.namespace, pod_name(request), container=CONTAINER, limit_bytes=LOG_LIMIT_BYTES)
+            outcome = self._read(request, source, log)
+        self.kube.delete(PODS, request.namespace, pod_name(request))
         return outcome
 
-    def _read(self, wanted: Wanted, source: TokenHub | Volume, log: bytes) -> Fetched | FetchFailure:
-        request = Request(key=request_key(wanted), model=wanted.model, revision=wanted.revision, on_hub=isinstance(source, TokenHub))
+    def _read(self, request: ReadRequest, source: TokenHub | Volume, log: bytes) -> Fetched | FetchFailure:
+        expected = Request(key=request_key(request), model=request.model, revision=request.revision, on_hub=isinstance(source, TokenHub))
         try:
-            read = decode(log, request)
+            read = decode(log, expected)
         except ForeignLog as error:
-            return FetchFailure(reason="Invalid", message=f"the log of the reader pod {_where(wanted)} is not believed: {error}")
+            return FetchFailure(reason="Invalid", message=f"the log of the reader pod {_where(request)} is not believed: {error}")
         notes = () if read.weights is not None else (_NO_TOTALS,)
-        return Fetched(spec=_profile(read, wanted, source, self.now()), cluster=False, notes=notes)
+        return Fetched(spec=_profile(read, request, source, self.now()), cluster=False, notes=notes)
 
 
-def _profile(read: ModelProfileSpec, wanted: Wanted, source: TokenHub | Volume, now: datetime) -> ModelProfileSpec:
+def _profile(read: ModelProfileSpec, request: ReadRequest, source: TokenHub | Volume, now: datetime) -> ModelProfileSpec:
     """What the pod read, with what only the controller can say of it."""
     totals = None if read.weights is None else {row.dtype: row.bytes for row in read.weights.by_dtype}
     more = {"obtained_at": now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), "digest": shape_digest(read.config, totals)}
@@ -146,22 +146,22 @@ def _profile(read: ModelProfileSpec, wanted: Wanted, source: TokenHub | Volume, 
         claim = PersistentVolumeClaimSource(claim_name=source.claim, path=source.path)
         where = f"volume {claim.claim_name}/{claim.path}"[:_MAX_SOURCE]
         return read.model_copy(update={**more, "source": where, "origin": ProfileOrigin(persistent_volume_claim=claim)})
-    return read.model_copy(update={**more, "source": "hub with a token of the namespace", "requested_revision": wanted.revision})
+    return read.model_copy(update={**more, "source": "hub with a token of the namespace", "requested_revision": request.revision})
 
 
-def _waits(wanted: Wanted, why: str) -> FetchFailure:
-    return FetchFailure(reason="Resolving", message=f"the reader pod {_where(wanted)} has not ended: {why}")
+def _waits(request: ReadRequest, why: str) -> FetchFailure:
+    return FetchFailure(reason="Resolving", message=f"the reader pod {_where(request)} has not ended: {why}")
 
 
-def _too_old(wanted: Wanted, found: State) -> FetchFailure:
+def _too_old(request: ReadRequest, found: State) -> FetchFailure:
     why = f": {found.why}" if isinstance(found, Waiting) else ""
     return FetchFailure(
-        reason="Unreachable", message=f"the reader pod {_where(wanted)} came to no end within {OLDEST_SECONDS} seconds{why}"
+        reason="Unreachable", message=f"the reader pod {_where(request)} came to no end within {OLDEST_SECONDS} seconds{why}"
     )
 
 
-def _where(wanted: Wanted) -> str:
-    return f"{wanted.namespace}/{pod_name(wanted)}"
+def _where(request: ReadRequest) -> str:
+    return f"{request.namespace}/{pod_name(request)}"
 
 
 def sweep(kube: Kube, now: datetime, namespaces: Iterable[str] = ("",)) -> int:

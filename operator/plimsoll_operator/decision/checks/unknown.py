@@ -7,7 +7,7 @@ from typing import Final
 
 from plimsoll_operator.api import ModelSpec
 from plimsoll_operator.facts import ModelUnknown
-from plimsoll_operator.wanted import ConfigMapKey, OperatorHub, Origin, wanted_of
+from plimsoll_operator.read_request import ConfigMapKey, OperatorHub, Origin, read_request_of
 
 _BY_HAND: Final = "a ModelProfile decides it at once: `plimsoll profile` makes one"
 _READS: Final[Mapping[type[Origin], str]] = {
@@ -21,11 +21,11 @@ def next_step(unknown: ModelUnknown, model: ModelSpec, namespace: str) -> str:
     """One or two sentences. Nothing is promised that depends on settings: how a reading went is in ModelResolved."""
     if unknown.kind == "Resolving":
         return "No pods are made until it is read; it is decided then."
-    wanted = wanted_of(namespace, model)
+    request = read_request_of(namespace, model)
     if unknown.kind == "Ambiguous" and not unknown.asked:
         return "No pods are made until one of them goes, or spec.model.profile.name says which holds."
-    if unknown.kind == "Invalid" or wanted is None:
+    if unknown.kind == "Invalid" or request is None:
         return f"No pods are made until that is put right; {_BY_HAND}."
     if unknown.asked:
         return f"No pods are made. It is asked again from time to time; {_BY_HAND}."
-    return f"No pods are made yet: {_READS.get(type(wanted.source), _POD_READS)}, and ModelResolved says how that went; {_BY_HAND}."
+    return f"No pods are made yet: {_READS.get(type(request.source), _POD_READS)}, and ModelResolved says how that went; {_BY_HAND}."

@@ -65,7 +65,7 @@ Origin: TypeAlias = OperatorHub | TokenHub | Volume | ConfigMapKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
+class ReadRequest:
     """One reading. Equal ones are read once.
 
     `namespace` is empty exactly for OperatorHub: any namespace's wish for the same model and revision is the same wish. `read_as` is of
@@ -87,7 +87,7 @@ class Wanted:
         return f"{stem}-{digest}" if stem else f"model-{digest}"
 
 
-def wanted_of(namespace: str, model: ModelSpec, security: PodSecurity | None = None) -> Wanted | None:
+def read_request_of(namespace: str, model: ModelSpec, security: PodSecurity | None = None) -> ReadRequest | None:
     """What must be read to know this model in this namespace; None where the spec gives or names the shape itself.
 
     A source that needs the user's own rights is never read with the operator's; a volume is read as who will load it, by `security`.
@@ -97,17 +97,17 @@ def wanted_of(namespace: str, model: ModelSpec, security: PodSecurity | None = N
         if profile.config_map_ref is None:
             return None
         ref = profile.config_map_ref
-        return Wanted(namespace=namespace, model=model.name, revision=model.revision, source=ConfigMapKey(name=ref.name, key=ref.key))
+        return ReadRequest(namespace=namespace, model=model.name, revision=model.revision, source=ConfigMapKey(name=ref.name, key=ref.key))
     claim = model.source.persistent_volume_claim if model.source is not None else None
     if claim is not None:
         source = Volume(claim=claim.claim_name, path=posixpath.normpath(claim.path))
-        return Wanted(namespace=namespace, model=model.name, revision=model.revision, source=source, read_as=_read_as(security))
+        return ReadRequest(namespace=namespace, model=model.name, revision=model.revision, source=source, read_as=_read_as(security))
     revision = model.revision or DEFAULT_REVISION
     hub = model.source.hugging_face if model.source is not None else None
     if hub is not None and hub.token_secret_ref is not None:
         token = TokenHub(secret=hub.token_secret_ref.name, key=hub.token_secret_ref.key)
-        return Wanted(namespace=namespace, model=model.name, revision=revision, source=token)
-    return Wanted(namespace="", model=model.name, revision=revision, source=OperatorHub())
+        return ReadRequest(namespace=namespace, model=model.name, revision=revision, source=token)
+    return ReadRequest(namespace="", model=model.name, revision=revision, source=OperatorHub())
 
 
 def _read_as(security: PodSecurity | None) -> ReadAs:
