@@ -28,6 +28,7 @@ from typing import Any
 from tools import argument_classes, extract_arguments, extract_kernels, release_facts, release_planner
 from tools.releases import EVERY_RELEASE
 
+from plimsoll_estimator.argument_effects import effects
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.models.register import known_classes
 
@@ -161,10 +162,10 @@ def methods(here: release_facts.Facts, said: release_facts.Facts) -> list[str]:
 
 def new_flags(here: release_facts.Facts, said: release_facts.Facts) -> list[str]:
     """Flags that the table does not have, and what would be said of them; and those that are gone."""
-    classed = argument_classes.ENGINE_FIELDS.keys() | argument_classes.HARMLESS | argument_classes.HARMLESS_VALUES.keys()
+    classed = argument_classes.ENGINE_FIELDS.keys() | argument_classes.HARMLESS | argument_classes.HARMLESS_VALUES.keys() | effects().keys()
     found = []
     for flag in sorted(here.flags - said.flags - {"--model"}):
-        told = "argument_classes.py has it" if flag in classed else "what does it do to memory? (argument_classes.py)"
+        told = "the classes have it" if flag in classed else "what does it do to memory? (argument_classes.py)"
         found.append(f"{flag} is new: {told}")
     return found + [f"{flag} is gone" for flag in sorted(said.flags - here.flags)]
 

@@ -22,6 +22,7 @@ BY_MEANING: Final = frozenset(
         "--kv-offloading-size",
         "--kv-offloading-backend",
         "--cpu-offload-params",
+        "--enable-multimodal-encoder-data-parallel",
         "--language-model-only",
         "--rope-scaling",
         "--rope-theta",
@@ -44,6 +45,8 @@ def apply_meanings(engine: dict[str, Any], items: Sequence[GivenArgument], sums:
         slept = next(item for item in items if item.row.engine_field == "enable_sleep_mode")
         sums.count(slept, effect_of(slept.row, version))
         engine["weights_on_host"] = True
+    if "--enable-multimodal-encoder-data-parallel" in said:  # what 0.9.2 to 0.10.2 say for it
+        engine["mm_encoder_tp_mode"] = "data"
     if "--language-model-only" in said:  # stronger than limits that are given too (config/multimodal.py: get_limit_per_prompt)
         engine["limit_mm_per_prompt"] = dict.fromkeys(_MODALITIES, 0)
     offloaded = engine.get("cpu_offload_gb")

@@ -69,6 +69,7 @@ class EngineArgs:
     enable_sleep_mode: bool | None = None
     mm_processor_cache_gb: float | None = None
     skip_mm_profiling: bool | None = None
+    mm_encoder_tp_mode: str | None = None
     speculative_model_config: HfConfig | None = None
     # No arguments, but what else of the process moves memory: what its image holds, what its environment says (VLLM_USE_FLASHINFER_SAMPLER,
     # VLLM_USE_DEEP_GEMM, VLLM_DEEP_GEMM_WARMUP), and what it finds.

@@ -28,7 +28,7 @@ _SIGHT: Final = Sight(
         "enable_chunked_prefill": False, "enforce_eager": False, "uses_v2_model_runner": False, "async_scheduling": False,
         "nnodes": 1, "shares_experts": False,
     },
-    given=("speculative_method", "speculative_model_config"),
+    given=("mm_encoder_tp_mode", "speculative_method", "speculative_model_config"),
 )  # fmt: skip
 """Weights do not depend on batch sizes, context, budget, nor on the card beyond its capability."""
 _SEES_LENGTH: Final = frozenset({"MiniMaxText01ForCausalLM", "MiniMaxM1ForCausalLM", "MiniMaxForCausalLM"})

@@ -43,7 +43,7 @@ def encoder_peak_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     tower = widths.tower
     if tower is None or not encodes(resolved) or (widths.deepstack_levels and not overhead_rules(resolved.version).caps_dummy_video):
         return 0
-    size, ranks = tower.size, resolved.tensor_parallel_size
+    size, ranks = tower.size, 1 if resolved.given.mm_encoder_tp_mode == "data" else resolved.tensor_parallel_size
     inner = ceil_div(size.intermediate_size, ranks)
     whole, divided = tower.attention
     shares = ranks if size.heads % ranks == 0 else 1

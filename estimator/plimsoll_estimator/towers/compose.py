@@ -26,13 +26,22 @@ def with_tower(tower: Builder, language: Builder, quantised: bool = True, modali
         rules = tower_rules(rank.version)
         unused = rules.drops_unused and rank.resolved.admits_none(*modalities)
         if not unused and (rank.first or not rules.first_stage_only):
-            if quantised:
-                tower(rank)
-            else:
-                rank.unquantised(tower)
+            _build_tower(rank, tower, quantised)
         language(rank)
 
     return build
+
+
+def _build_tower(rank: Rank, tower: Builder, quantised: bool) -> None:
+    """Divided as the language model is, or whole on each rank (--mm-encoder-tp-mode data: config/multimodal.py)."""
+    ranks = rank.tp
+    if rank.resolved.given.mm_encoder_tp_mode == "data":
+        rank.tp = 1
+    if quantised:
+        tower(rank)
+    else:
+        rank.unquantised(tower)
+    rank.tp = ranks
 
 
 def behind(tower: Builder, quantised: bool = True) -> Callable[[Builder], Builder]:

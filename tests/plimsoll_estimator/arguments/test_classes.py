@@ -6,6 +6,7 @@ import json
 from importlib import resources
 
 import pytest
+from tools.argument_page import DEFAULT_OUT, page
 
 from plimsoll_estimator.argument_effects import admits, effect_of, effects
 from plimsoll_estimator.argument_table import all_rows, flags_of, known_values, releases, values_of
@@ -149,13 +150,17 @@ def test_a_policy_lets_through_what_has_no_rule_and_not_what_contradicts_the_pla
 
 @pytest.mark.parametrize("version", releases(), ids=str)
 def test_few_flags_of_a_release_are_refused_and_each_says_why(version: EngineVersion) -> None:
-    rows = {row.flag: row for row in flags_of(version).values() if row.flag not in ("--speculative-config", "--task")}
+    rows = {row.flag: row for row in flags_of(version).values()}
     refused = [row for row in rows.values() if not admits(row, version)]
     assert len(refused) <= MOST_REFUSED, sorted(row.flag for row in refused)
     for row in refused:
         effect = effect_of(row, version)
         assert effect.flag in effects(), f"{row.flag} is refused without a row that says why"
         assert len(effect.why) > 20
+
+
+def test_the_page_shows_what_the_tables_say() -> None:
+    assert DEFAULT_OUT.read_text() == page(), "run python -m tools.argument_page"
 
 
 def test_every_row_is_of_a_flag_and_every_value_is_one_that_some_release_takes() -> None:

@@ -119,6 +119,17 @@ def test_an_encoder_left_out_of_the_profile_run_is_counted_beside_the_budget() -
     assert skipped.outside_budget.post_kv_bytes > plain.outside_budget.post_kv_bytes + 100 * MIB
 
 
+def test_an_encoder_for_data_is_whole_on_each_rank() -> None:
+    alone, split = told(SEES), told(SEES, tensor_parallel_size=4)
+    data = told(SEES, "--mm-encoder-tp-mode=data", tensor_parallel_size=4)
+    text = told(SEES, "--language-model-only"), told(SEES, "--language-model-only", tensor_parallel_size=4)
+    tower = alone.ranks[0].weights_bytes - text[0].ranks[0].weights_bytes
+    assert tower > GIB
+    assert data.ranks[0].weights_bytes - text[1].ranks[0].weights_bytes == tower
+    assert split.ranks[0].weights_bytes < data.ranks[0].weights_bytes
+    assert pool(data) < pool(split)
+
+
 def test_no_modality_is_limits_of_nothing() -> None:
     assert pool(told(SEES, "--language-model-only")) == pool(told(SEES, limit_mm_per_prompt={"image": 0, "video": 0, "audio": 0}))
 

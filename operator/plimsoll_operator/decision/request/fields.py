@@ -65,6 +65,7 @@ FIELD_OF: Final[Mapping[str, str]] = {
     "mamba_cache_dtype": _EXTRA_ARGS,
     "mamba_ssm_cache_dtype": _EXTRA_ARGS,
     "skip_mm_profiling": _EXTRA_ARGS,
+    "mm_encoder_tp_mode": _EXTRA_ARGS,
     "reads_files_whole": _EXTRA_ARGS,
     "limits_unshared_objects": _EXTRA_ARGS,
     "renders_beside_cache": _EXTRA_ARGS,
