@@ -13,6 +13,10 @@ WORK := .work
 PYTEST := $(BIN)/python -m pytest -q -p no:cacheprovider
 JOBS ?= auto
 
+# Compiled modules are kept, pytest's as well, whatever the shell says of it: else each process compiles all it imports, every time.
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX := $(CURDIR)/$(WORK)/pycache
+
 $(BIN)/python:
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "plimsoll needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
 	@"$(PYTHON)" -m venv $(VENV)
@@ -35,13 +39,13 @@ check-static: $(STAMP) ## lint, format, types, import contracts
 	$(BIN)/lint-imports
 
 unit: $(STAMP)
-	$(PYTEST) -m "not e2e" -n $(JOBS)
+	$(PYTEST) -m "not e2e" --ignore=tests/e2e -n $(JOBS)
 
 # In CI's profile, Hypothesis has no deadlines: the first call of a function that is counted is slow.
 coverage: $(STAMP) ## the unit tests, and the floor under which lines of the two packages they run
 	@mkdir -p $(WORK)
 	CI=true $(BIN)/python -m slipcover --source estimator,operator --json --out $(WORK)/coverage.json \
-		-m pytest -q -p no:cacheprovider -W ignore::pytest.PytestAssertRewriteWarning -m "not e2e and not uninstrumented" -n $(JOBS)
+		-m pytest -q -p no:cacheprovider -W ignore::pytest.PytestAssertRewriteWarning -m "not e2e and not uninstrumented" --ignore=tests/e2e -n $(JOBS)
 	@$(BIN)/python -m tools.coverage_floor $(WORK)/coverage.json
 	$(PYTEST) -m uninstrumented tests/plimsoll_estimator tests/plimsoll_operator
 

@@ -145,7 +145,8 @@ def shape_of(record: dict[str, Any]) -> dict[str, Any]:
 
 def flag_of(record: dict[str, Any]) -> str:
     """The spelling that names the argument: its first long one."""
-    return next((word for word in record["spellings"] if word.startswith("--")), record["spellings"][0])
+    spellings: list[str] = record["spellings"]
+    return next((word for word in spellings if word.startswith("--")), spellings[0])
 
 
 def check_negations(release: str, record: dict[str, Any], inverses: bool) -> None:

@@ -31,14 +31,14 @@ def words_of(node: ast.AST) -> set[str]:
     """Every key that an expression of dictionaries, calls and pairs gives."""
     if isinstance(node, ast.Dict):
         inner = [value for key, value in zip(node.keys, node.values, strict=True) if key is None]
-        own = {key.value for key in node.keys if isinstance(key, ast.Constant)}
+        own = {str(key.value) for key in node.keys if isinstance(key, ast.Constant)}
         return own.union(*map(words_of, inner))
     if isinstance(node, ast.Call):
         named = {keyword.arg for keyword in node.keywords if keyword.arg is not None}
         return named.union(*(words_of(keyword.value) for keyword in node.keywords if keyword.arg is None), *map(words_of, node.args))
     if isinstance(node, ast.List | ast.Tuple):
         pairs = [entry.elts[0] for entry in node.elts if isinstance(entry, ast.Tuple) and entry.elts]
-        return {first.value for first in pairs if isinstance(first, ast.Constant)}
+        return {str(first.value) for first in pairs if isinstance(first, ast.Constant)}
     return set()
 
 
@@ -46,9 +46,10 @@ def assigned(text: str, names: re.Pattern[str]) -> set[str]:
     """The keys of what is assigned to such names at the top of a module, or put into them by `update`."""
     found: set[str] = set()
     for node in ast.parse(text).body:
-        targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-        if any(isinstance(target, ast.Name) and names.fullmatch(target.id) for target in targets) and node.value is not None:
-            found |= words_of(node.value)
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if any(isinstance(target, ast.Name) and names.fullmatch(target.id) for target in targets):
+                found |= words_of(node.value)
         call = node.value if isinstance(node, ast.Expr) else None
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "update":
             found |= words_of(call) if isinstance(call.func.value, ast.Name) and names.fullmatch(call.func.value.id) else set()

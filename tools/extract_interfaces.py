@@ -52,8 +52,8 @@ def registered(models: Path) -> dict[str, tuple[str, str]]:
             continue
         for key, value in zip(node.keys, node.values, strict=True):
             if isinstance(key, ast.Constant) and isinstance(value, ast.Tuple) and len(value.elts) == 2:
-                pair = [element.value for element in value.elts if isinstance(element, ast.Constant)]
-                if len(pair) == 2 and all(isinstance(part, str) for part in (key.value, *pair)):
+                pair = [element.value for element in value.elts if isinstance(element, ast.Constant) and isinstance(element.value, str)]
+                if len(pair) == 2 and isinstance(key.value, str):
                     found[key.value] = (pair[0], pair[1])
     return found
 

@@ -63,14 +63,16 @@ def groups(library: bytes) -> Counter[tuple[int, ...]]:
 
 def common(counted: Counter[tuple[int, ...]]) -> list[int]:
     """The architectures of most fatbins; of sets that are equally frequent the larger."""
-    return list(max(counted, key=lambda archs: (counted[archs], len(archs)))) if counted else []
+    sets: list[tuple[int, ...]] = list(counted)
+    return list(max(sets, key=lambda archs: (counted[tuple(archs)], len(tuple(archs))))) if sets else []
 
 
 def read_wheel(package: str, release: str, machine: str, wanted: re.Pattern[str], work: Path) -> dict[str, Any] | None:
     """What a wheel's libraries are built for and what it requires; None where none was published for the machine."""
     kept = work / f"{package}-{release}-{machine}.json"
     if kept.exists():
-        return json.loads(kept.read_text())
+        before: dict[str, Any] | None = json.loads(kept.read_text())
+        return before
     found: dict[str, Any] | None = None
     with tempfile.TemporaryDirectory(dir=work) as folder:
         command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--only-binary=:all:", "--python-version", "3.12"]

@@ -49,7 +49,7 @@ class Measured:
 
     @property
     def gpu(self) -> str:
-        return self.row["case"]["gpu"]["product"]
+        return str(self.row["case"]["gpu"]["product"])
 
     @property
     def group(self) -> object:
@@ -97,7 +97,7 @@ def cases() -> tuple[tuple[Mapping[str, Any], Mapping[str, Any]], ...]:
 
 def case_of(row: Mapping[str, Any]) -> Mapping[str, Any]:
     """The case of a row, its model's config filled in: its own, or the catalogue's with the row's differences."""
-    case = row["case"]
+    case: Mapping[str, Any] = row["case"]
     if "model_config" in case:
         return case
     config = lookup(case["model"])

@@ -201,13 +201,13 @@ def spelled(asked: Asked, tree: Path, report: Report) -> None:
 def built_for(asked: Asked, report: Report) -> None:
     """For which GPUs the CUDA wheel was built."""
     wheel = asked.wheel
-    if not asked.kernels and not (wheel and wheel.is_file()):
-        report.left_out["kernels"] = "the CUDA wheel was not read (KERNELS=1)"
-        return
     if asked.kernels:
         read = extract_kernels.read_wheel("vllm", asked.version, "x86_64", extract_kernels.MAIN, asked.work)
-    else:
+    elif wheel and wheel.is_file():
         read = extract_kernels.read_file(wheel, extract_kernels.MAIN)
+    else:
+        report.left_out["kernels"] = "the CUDA wheel was not read (KERNELS=1)"
+        return
     if not read or not read["common"]:
         report.left_out["kernels"] = "the wheel has no CUDA libraries"
         return

@@ -82,13 +82,13 @@ def flags(package: Path) -> Iterator[str]:
         path = package / name
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if path.exists() else ():
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "add_argument":
-                first = [part.value for part in node.args if isinstance(part, ast.Constant) and str(part.value).startswith("--")]
+                first = [str(part.value) for part in node.args if isinstance(part, ast.Constant) and str(part.value).startswith("--")]
                 yield from first[:1]
             elif isinstance(node, ast.For) and any(
                 isinstance(part, ast.Attribute) and part.attr == "add_argument" for part in ast.walk(node)
             ):
-                listed = [part.value for part in ast.walk(node.iter) if isinstance(part, ast.Constant)]
-                yield from (value for value in listed if str(value).startswith("--"))
+                listed = [str(part.value) for part in ast.walk(node.iter) if isinstance(part, ast.Constant)]
+                yield from (value for value in listed if value.startswith("--"))
             elif isinstance(node, ast.ClassDef) and node.name in FRONT_ENDS:
                 fields = [part.target.id for part in node.body if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name)]
                 yield from ("--" + field.replace("_", "-") for field in fields)

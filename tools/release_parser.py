@@ -113,7 +113,8 @@ def serve_parser() -> argparse.ArgumentParser:
     from vllm.entrypoints.cli import serve
 
     commands = FlexibleArgumentParser(prog="vllm").add_subparsers(dest="subparser")
-    return serve.ServeSubcommand().subparser_init(commands)
+    parser: argparse.ArgumentParser = serve.ServeSubcommand().subparser_init(commands)
+    return parser
 
 
 def type_name(kind: Any) -> str:
@@ -123,11 +124,17 @@ def type_name(kind: Any) -> str:
     return f"{name}({', '.join(inner)})" if inner else name
 
 
+def type_of(action: argparse.Action) -> Any:
+    """What reads the argument's text, or None."""
+    return action.type
+
+
 def takes(action: argparse.Action, text: str) -> bool:
     """Whether the argument's type reads the text."""
     try:
-        if action.type is not None:
-            action.type(text)
+        read = type_of(action)
+        if read is not None:
+            read(text)
     except REFUSALS:
         return False
     return True
@@ -136,7 +143,8 @@ def takes(action: argparse.Action, text: str) -> bool:
 def reads_as_none(action: argparse.Action) -> bool:
     """Whether `None` is nothing to the argument rather than a word."""
     try:
-        return action.type is not None and action.type("None") is None
+        read = type_of(action)
+        return read is not None and read("None") is None
     except REFUSALS:
         return False
 
@@ -159,7 +167,8 @@ def listed_values(action: argparse.Action, registered: dict[str, list[str]]) -> 
     """The values that the release takes, where it takes no others."""
     for spelling in action.option_strings:
         if spelling in registered:
-            empty = ["none"] if action.type is not None and action.type("none") == "" else []
+            read = type_of(action)
+            empty = ["none"] if read is not None and read("none") == "" else []
             return registered[spelling] + empty
     if action.choices is not None:
         return [value for value in action.choices if value not in (None, "None")]

@@ -52,7 +52,7 @@ def kernels(machine: str, capabilities: list[int]) -> list[str]:
 def methods() -> list[str]:
     """Method to its least capability by release."""
     names = sorted({name for release in RELEASES for name in methods_of(release)})
-    rows = []
+    rows: list[tuple[str, tuple[str, ...]]] = []
     for name in names:
         cells: list[tuple[str, ...]] = []
         for release in RELEASES:

@@ -10,7 +10,7 @@ import json
 from functools import partial
 
 from tests.bench.timing import show, taken
-from tests.plimsoll_operator.decision_world import node
+from tests.plimsoll_operator.nodes import gpu_node
 
 from plimsoll_operator.api import GPUPool, parse_object
 from plimsoll_operator.capacity import CapacityIndex, corrections_of
@@ -32,7 +32,7 @@ FLAT = 2.0
 def cluster(nodes):
     labels = {f"feature.node.kubernetes.io/cpu-cpuid.X{number}": "true" for number in range(50)} | {"topology.kubernetes.io/zone": "a"}
     taint = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
-    return [node(f"n{number}", *PRODUCTS[number % len(PRODUCTS)], labels=labels, taints=[taint]) for number in range(nodes)]
+    return [gpu_node(f"n{number}", *PRODUCTS[number % len(PRODUCTS)], labels=labels, taints=[taint]) for number in range(nodes)]
 
 
 def pod(number, nodes):

@@ -9,10 +9,12 @@ import time
 from dataclasses import dataclass
 
 from tests.bench.timing import hold, show, taken
-from tests.plimsoll_operator.controller_world import NS, gpu_node
+from tests.plimsoll_operator.cluster import NS
 from tests.plimsoll_operator.fake_kube import FakeKube, new_deployment
+from tests.plimsoll_operator.nodes import gpu_node
 
-from plimsoll_operator.controller.booking.bookings import Bookings, PodDemand, PodShape, Standing
+from plimsoll_operator.controller.booking.bookings import Bookings
+from plimsoll_operator.controller.booking.demand import PodDemand, PodShape, Standing
 from plimsoll_operator.controller.process import WORKERS, Controller
 from plimsoll_operator.decision import decide
 from plimsoll_operator.ports import DEPLOYMENTS, INFERENCE_DEPLOYMENTS, NODES
@@ -40,7 +42,7 @@ def seconds(workers):
     """Until every deployment of a burst has its child, with so many workers."""
     kube = DistantKube()
     for index in range(DEPLOYMENTS_AT_ONCE):
-        kube.create(NODES, gpu_node(f"n{index}", 8))
+        kube.create(NODES, gpu_node(f"n{index}", count=8))
     controller = Controller(kube, decide, identity="bench")
     for informer in controller.informers:
         informer.relist()

@@ -7,7 +7,8 @@
 from functools import partial
 
 from tests.bench.timing import forget, hold, show, taken
-from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, deployment, node
+from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, deployment
+from tests.plimsoll_operator.nodes import gpu_node
 
 from plimsoll_operator.decision import decide
 from plimsoll_operator.decision.decide import _VERDICTS
@@ -21,7 +22,7 @@ PRODUCTS = [
 
 
 def cluster(nodes):
-    return [node(f"n{number}", *PRODUCTS[number % len(PRODUCTS)]) for number in range(nodes)]
+    return [gpu_node(f"n{number}", *PRODUCTS[number % len(PRODUCTS)]) for number in range(nodes)]
 
 
 WISHES = {

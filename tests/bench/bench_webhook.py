@@ -11,7 +11,8 @@ from functools import partial
 
 import pytest
 from tests.bench.timing import forget, hold, show, taken
-from tests.plimsoll_operator.decision_world import Files, node
+from tests.plimsoll_operator.decision_world import Files
+from tests.plimsoll_operator.nodes import gpu_node
 from tests.plimsoll_operator.webhook_world import review
 
 from plimsoll_estimator.catalogue import lookup
@@ -88,8 +89,8 @@ def world():
         )
 
     nodes = [
-        node(f"n{n}-{copy}", *(POOLS[n % len(POOLS)][0], 8 if n // len(POOLS) else 4, POOLS[n % len(POOLS)][1] - 64 * (n // len(POOLS))),
-             labels={"topology": f"z{n // len(POOLS)}"})
+        gpu_node(f"n{n}-{copy}", POOLS[n % len(POOLS)][0], 8 if n // len(POOLS) else 4, POOLS[n % len(POOLS)][1] - 64 * (n // len(POOLS)),
+                 labels={"topology": f"z{n // len(POOLS)}"})
         for n in range(64)
         for copy in range(4)
     ]  # fmt: skip

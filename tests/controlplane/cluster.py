@@ -155,7 +155,8 @@ class Cluster:
     def pods(self, namespace: str, selector: str = "") -> list[Json]:
         """Return the pods of a namespace."""
         _, listed = self.request("GET", f"/api/v1/namespaces/{namespace}/pods?labelSelector={selector}")
-        return listed["items"]
+        items: list[Json] = listed["items"]
+        return items
 
     def close(self) -> None:
         """Stop everything that was started for this cluster."""

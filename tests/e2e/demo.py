@@ -12,9 +12,10 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -114,7 +115,7 @@ class Demo:
         if not holds:
             self.failures.append(sentence)
 
-    def wait(self, look: object, sentence: str, timeout_s: float = WAIT_S) -> None:
+    def wait(self, look: Callable[[], object], sentence: str, timeout_s: float = WAIT_S) -> None:
         """Expect something within a time."""
         try:
             wait_until(look, sentence, timeout_s=timeout_s)
@@ -245,7 +246,7 @@ def measure(demo: Demo, watch: PodWatch) -> None:
         name = manifest["metadata"]["name"] = f"sample-{number}"
         demo.plane.kubectl("-n", NAMESPACE, "apply", "-f", "-", stdin=yaml.safe_dump(manifest))
         returned = time.monotonic()
-        seen = wait_until(lambda name=name: watch.first_pod(name), f"a pod of {name}", timeout_s=10, every_s=0.005)
+        seen = wait_until(partial(watch.first_pod, name), f"a pod of {name}", timeout_s=10, every_s=0.005)
         demo.pod_delays_ms.append(max(0.0, (seen - returned) * 1000))
         demo.plane.kubectl("-n", NAMESPACE, "delete", "infd", name)
     median = statistics.median(demo.pod_delays_ms)

@@ -93,7 +93,7 @@ def main() -> int:
     print(HOW_LONG, flush=True)
     LOG.parent.mkdir(exist_ok=True)
     with LOG.open("wb") as log:
-        making = [sys.executable, ROOT / "tests" / "controlplane" / "assets.py"]
+        making: list[str | Path] = [sys.executable, ROOT / "tests" / "controlplane" / "assets.py"]
         programs = subprocess.Popen(making, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
     try:
         status = base_requirements()

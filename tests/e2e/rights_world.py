@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from tests.controlplane import ControlPlane
@@ -275,6 +276,10 @@ def beyond_all() -> list[Json]:
     return [*(moved(one, name="x") for one in strangers()[:3]), group, labelled, *own]
 
 
+def _refused(who: Caller, one: Json) -> bool:
+    return who.create(one)[0] in (403, 422)
+
+
 def begin(plane: ControlPlane) -> World:
     """Install, and make what the table of attacks is about."""
     install(plane)
@@ -290,7 +295,7 @@ def begin(plane: ControlPlane) -> World:
     thief = caller(plane, f"{RELEASE}-controller")
     # Guards hold a moment after they were made, each in its own time.
     for one in beyond_all():
-        wait_until(lambda one=one: thief.create(one)[0] in (403, 422), f"the guard of {one['kind']}s to hold")
+        wait_until(partial(_refused, thief, one), f"the guard of {one['kind']}s to hold")
     return world
 
 

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from tests.controlplane import Cluster
 from tests.controlplane.cluster import Json
-from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, manifest, node
+from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, manifest
+from tests.plimsoll_operator.nodes import gpu_node
 
 from plimsoll_operator.api import GPUPool, parse_inference_deployment, parse_object
 from plimsoll_operator.decision import decide
@@ -24,8 +25,8 @@ CONFIG: Json = {
 }  # fmt: skip
 HOPPER = {"nvidia.com/gpu.compute.major": "9", "nvidia.com/gpu.compute.minor": "0"}
 NODES = [
-    node("h100", "NVIDIA-H100-80GB-HBM3", 8, 81559, host="8000Ti", cpu="999999999", disk="8000Ti"),
-    node("long", "N" * 63, 4, 81559, labels=HOPPER, host="8000Ti", cpu="999999999", disk="8000Ti"),
+    gpu_node("h100", "NVIDIA-H100-80GB-HBM3", 8, 81559, host="8000Ti", cpu="999999999", disk="8000Ti"),
+    gpu_node("long", "N" * 63, 4, 81559, labels=HOPPER, host="8000Ti", cpu="999999999", disk="8000Ti"),
 ]
 TOKEN = {"huggingFace": {"tokenSecretRef": {"name": NAME, "key": "t"}}}
 CLAIM = {"persistentVolumeClaim": {"claimName": NAME, "path": "a b/$(X)/ü"}}

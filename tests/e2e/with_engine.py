@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -38,7 +39,7 @@ def team(node: RealNode) -> Iterator[RealNode]:
     wait_until(lambda: not node.pods(TEAM), "the pods to go", timeout_s=90)
 
 
-def wish(node: RealNode, name: str = "chat", *, image: str = IMAGE, behaves: str = "serve", **template: object) -> None:
+def wish(node: RealNode, name: str = "chat", *, image: str = IMAGE, behaves: str = "serve", **template: Any) -> None:
     env = [{"name": "ENGINE", "value": behaves}, *template.pop("env", [])]
     spec = {
         "model": {"name": "Qwen/Qwen2.5-1.5B-Instruct"},

@@ -57,7 +57,8 @@ def leader(node: RealNode) -> str:
 
 
 def status_of(node: RealNode, name: str, namespace: str = MODELS) -> Json:
-    return node.get("infd", name, "-n", namespace).get("status", {})
+    status: Json = node.get("infd", name, "-n", namespace).get("status", {})
+    return status
 
 
 def condition(node: RealNode, name: str, kind: str, namespace: str = MODELS) -> tuple[str, str, str]:

@@ -178,7 +178,7 @@ def resolve_layout(config: Any, specs: list[dict[str, Any]]) -> None:
 def _be_the_cuda_build(version: str) -> None:
     """The CPU build's metadata would have vLLM leave Triton's kernels out."""
     of_others = importlib.metadata.version
-    importlib.metadata.version = lambda name: version if name == "vllm" else of_others(name)
+    importlib.metadata.version = lambda distribution_name: version if distribution_name == "vllm" else of_others(distribution_name)
 
 
 def _workspace() -> None:
@@ -222,7 +222,7 @@ def main() -> None:
     torch.cuda.Stream = torch.cuda.Event = type("Handle", (), {"__init__": lambda self, *_, **__: None})
     # The tables that FlashInfer keeps in float32 are left out of the estimator's bytes as created: they are what an image adds.
     with contextlib.suppress(ImportError):
-        importlib.import_module(WITHOUT_FLASHINFER).has_flashinfer = lambda: False
+        setattr(importlib.import_module(WITHOUT_FLASHINFER), "has_flashinfer", lambda: False)  # noqa: B010 - no attribute of every module
     _workspace()
     import vllm.model_executor.models.registry as registry
 

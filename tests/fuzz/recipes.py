@@ -4,8 +4,6 @@ Called by the actors in `tenants` and by whoever wants to see one again (`python
 requests; refuses to know the API server.
 """
 
-from __future__ import annotations
-
 import copy
 import json
 import random
@@ -247,7 +245,7 @@ def forged_plan(rng: random.Random) -> str:
 
 def owners(rng: random.Random, uids: Mapping[str, str]) -> list[Json]:
     """Return owner references to the objects named, to others' and to none."""
-    rows = []
+    rows: list[Json] = []
     for _ in range(rng.choice((0, 1, 1, 1, 2))):
         name, uid = rng.choice([*uids.items(), ("nobody", "00000000-0000-0000-0000-000000000000"), ("a" * 253, "\u2028")])
         kind = rng.choice(("InferenceDeployment", "InferenceDeployment", "InferenceDeployment", "ReplicaSet", "LeaderWorkerSet"))

@@ -14,6 +14,7 @@ from typing import Any
 
 import httpx
 from tests.fuzz import recipes
+from tests.fuzz.configs import config
 from tests.fuzz.journal import Journal, Sent
 from tests.fuzz.schemas import GROUP
 
@@ -226,7 +227,7 @@ class Attacker:
 
     def _edit_profile(self, rng: random.Random, number: int, namespace: str) -> None:
         place = path_of("modelprofiles", namespace, self._pick(rng, namespace, "modelprofiles"))
-        change = {"spec": {"config": recipes.config(rng), "weights": {"totalBytes": rng.choice((0, 1, 1 << 40, 1 << 50))}}}
+        change = {"spec": {"config": config(rng), "weights": {"totalBytes": rng.choice((0, 1, 1 << 40, 1 << 50))}}}
         self.api.send(number, "edit modelprofiles", "PATCH", place, change, content_type=MERGE)
 
     def _workload(self, rng: random.Random, number: int, namespace: str) -> None:

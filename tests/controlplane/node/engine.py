@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import time
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 def flags(words: list[str]) -> dict[str, str]:
@@ -55,7 +55,7 @@ def fail(cause: str) -> None:
 class Answers(http.server.BaseHTTPRequestHandler):
     """What probes, Prometheus and clients ask for."""
 
-    told: ClassVar[dict[str, object]] = {}
+    told: ClassVar[dict[str, Any]] = {}
 
     def do_GET(self) -> None:
         served = str(self.told["flags"].get("--served-model-name") or self.told["model"])

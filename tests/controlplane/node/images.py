@@ -129,7 +129,7 @@ class _Buildah:
     """buildah with storage of its own. chroot isolation needs no runc, and has the host's network for pip."""
 
     def __init__(self, folder: Path) -> None:
-        self._command = ["buildah", "--root", folder / "root", "--runroot", folder / "run", "--storage-driver", "overlay"]
+        self._command: list[str | Path] = ["buildah", "--root", folder / "root", "--runroot", folder / "run", "--storage-driver", "overlay"]
         self._folder = folder
 
     def __call__(self, *arguments: str | Path) -> None:

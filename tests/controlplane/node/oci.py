@@ -30,7 +30,20 @@ class Layer:
         left_out = [] if self.prefix else [f"--exclude={pattern}" for pattern in _NOT_PART_OF_A_ROOT]
         # rSh: names and hard links move below the prefix, what symbolic links point to does not.
         moved = [f"--transform=flags=rSh;s,^\\.,./{self.prefix}," if self.prefix else "--no-same-owner"]
-        command = ["tar", "-C", self.folder, "--sort=name", "--numeric-owner", "--owner=0", "--group=0", *left_out, *moved, "-cf", out, "."]
+        command: list[str | Path] = [
+            "tar",
+            "-C",
+            self.folder,
+            "--sort=name",
+            "--numeric-owner",
+            "--owner=0",
+            "--group=0",
+            *left_out,
+            *moved,
+            "-cf",
+            out,
+            ".",
+        ]
         subprocess.run(command, check=True)
 
 

@@ -109,7 +109,7 @@ class RealNode(ControlPlane):
         for archive in self._images.values():
             self._import(archive)
         mark("images")
-        proxy = [self.assets["kube-proxy"], f"--config={self.workdir}/kube-proxy.yaml", "--v=1"]
+        proxy: list[str | Path] = [self.assets["kube-proxy"], f"--config={self.workdir}/kube-proxy.yaml", "--v=1"]
         self.processes.start("kube-proxy", proxy, env=env)
         self._start_kubelet(env)
         wait_until(lambda: NAME in self.ready_nodes(), "the real node to be Ready", timeout_s=90)
@@ -147,7 +147,7 @@ class RealNode(ControlPlane):
 
     def ctr(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Ask containerd directly, in the kubelet's namespace."""
-        command = [self.assets["ctr"], f"--address={_SOCKET}", "--namespace=k8s.io", *arguments]
+        command: list[str | Path] = [self.assets["ctr"], f"--address={_SOCKET}", "--namespace=k8s.io", *arguments]
         return subprocess.run(command, capture_output=True, text=True, check=check)
 
     def _configure(self) -> None:
@@ -167,10 +167,10 @@ class RealNode(ControlPlane):
         self._store.mkdir(parents=True, exist_ok=True)
         for source in _CONFIG.iterdir():
             text = source.read_text()
-            for name, value in values.items():
-                text = text.replace(name, str(value))
-            folder = self.workdir / "cni" / "net.d" if source.suffix == ".conflist" else self.workdir
-            (folder / source.name).write_text(text)
+            for mark, value in values.items():
+                text = text.replace(mark, str(value))
+            place = self.workdir / "cni" / "net.d" if source.suffix == ".conflist" else self.workdir
+            (place / source.name).write_text(text)
 
     def _write_kubeconfig(self, name: str) -> None:
         def encoded(file: str) -> str:

@@ -22,6 +22,7 @@ def shape_of(config: Mapping[str, Any]) -> Shape:
 def shipped(name: str) -> Shape:
     """A model of the catalogue, as shipped."""
     config = catalogue.lookup(name)
+    assert config is not None, f"{name} is not in the catalogue"
     return read(config, architecture_of(config))
 
 

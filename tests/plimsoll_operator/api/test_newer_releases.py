@@ -7,7 +7,8 @@ from types import FrameType
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, deployment, manifest, node, verdict
+from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, deployment, manifest, verdict
+from tests.plimsoll_operator.nodes import gpu_node
 from tests.plimsoll_operator.webhook_world import MemoryStore
 
 from plimsoll_operator.api import (
@@ -98,7 +99,7 @@ def test_a_policy_that_cannot_be_read_denies_with_a_reason_of_its_own_that_names
     assert "FitPolicy default cannot be read by this release: spec." in found.message
 
 
-L4 = node("l4", "NVIDIA-L4", 4, 23034, host="180Gi", cpu="47")
+L4 = gpu_node("l4", "NVIDIA-L4", 4, 23034, host="180Gi", cpu="47")
 READABLE = {"mode": "Warn"}
 GREATER = {"matchExpressions": [{"key": "team", "operator": "Gt", "values": ["1"]}]}
 BLUE_A, EVERY_B = policy("a", namespaceSelector=BLUE), policy("b", namespaceSelector=ALL, mode=WRONG)

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.plimsoll_operator.decision_world import L4, Files
+from tests.plimsoll_operator.decision_world import Files
+from tests.plimsoll_operator.nodes import L4
 from tests.plimsoll_operator.webhook_world import Webhook, manifest, review
 
 from plimsoll_operator.api import KINDS, ApiError, ModelProfile, parse_inference_deployment, parse_object

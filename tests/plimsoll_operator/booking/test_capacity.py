@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.plimsoll_operator.controller_world import NS, World, gpu_node
+from tests.plimsoll_operator.cluster import NS
+from tests.plimsoll_operator.controller_world import World
+from tests.plimsoll_operator.nodes import gpu_node
 
 from plimsoll_operator.controller.booking.demand import BIND_SECONDS
 from plimsoll_operator.errors import ApiFailure
@@ -302,7 +304,7 @@ DISKS = [
 @pytest.mark.parametrize(("why", "disk", "rival", "expected"), DISKS, ids=[row[0] for row in DISKS])
 def test_what_is_called_available_has_its_node_s_disk_for_certain(why: str, disk: str, rival: str, expected: set[tuple[str, str]]) -> None:
     world = World()
-    node = gpu_node("n0", 8)
+    node = gpu_node("n0", count=8)
     node["status"]["allocatable"]["ephemeral-storage"] = disk
     world.kube.create(NODES, node)
     if rival:

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.plimsoll_operator.controller_world import NS, World
+from tests.plimsoll_operator.cluster import NS
+from tests.plimsoll_operator.controller_world import World
 
 from plimsoll_operator.controller.booking.places import MAX_AHEAD, Places, settled
 from plimsoll_operator.names import DECIDED_ANNOTATION

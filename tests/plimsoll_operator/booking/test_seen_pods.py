@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.plimsoll_operator import plans
-from tests.plimsoll_operator.controller_world import Clock, gpu_node, of_replica_set
+from tests.plimsoll_operator.cluster import Clock, of_replica_set
+from tests.plimsoll_operator.nodes import gpu_node, gpu_pod
 
 from plimsoll_operator.controller.booking.ledger import Ledger, Reservation
 from plimsoll_operator.controller.cluster import trim
@@ -57,17 +58,12 @@ def test_a_pod_is_of_the_deployment_whose_child_controls_it(why: str, metadata: 
 def ledger(*gpus: int, clock: Clock | None = None, **labels: str) -> Ledger:
     found = Ledger(clock or Clock())
     for index, count in enumerate(gpus):
-        found.node_changed(("", f"n{index}"), None, trim.node(gpu_node(f"n{index}", count, **labels)))
+        found.node_changed(("", f"n{index}"), None, trim.node(gpu_node(f"n{index}", count=count, labels=labels)))
     return found
 
 
 def pod(name: str, uid: str = "", node: str = "", gpus: int = 2, gates: tuple[str, ...] = (), **metadata: Any) -> Manifest:
-    container = {"name": "c", "resources": {"limits": {"nvidia.com/gpu": str(gpus)}}}
-    spec: Manifest = {"containers": [container], "schedulingGates": [{"name": gate} for gate in gates]}
-    if node:
-        spec["nodeName"] = node
-    body = {"metadata": {"namespace": "team", "name": name, "uid": uid or name, **metadata}, "spec": spec}
-    return trim.pod({**body, "status": {"phase": "Running" if node else "Pending"}})
+    return trim.pod(gpu_pod(name, node, gpus, uid=uid, gates=gates, **metadata))
 
 
 def free(found: Ledger) -> int:
@@ -125,7 +121,7 @@ def test_a_pod_of_another_size_than_the_plan_s_is_a_stranger_to_its_bookings() -
 
 def shared_ledger() -> Ledger:
     labels = {"nvidia.com/gpu.sharing-strategy": "time-slicing", "nvidia.com/gpu.replicas": "4"}
-    node = gpu_node("n0", 1, **labels)
+    node = gpu_node("n0", count=1, labels=labels)
     node["status"]["allocatable"]["nvidia.com/gpu"] = "4"
     found = Ledger(Clock())
     found.node_changed(("", "n0"), None, trim.node(node))
@@ -243,7 +239,7 @@ def test_a_kind_of_gpu_counts_from_when_a_node_offers_it() -> None:
     pod = made_up(0, 1)
     found.pod_changed(("evil", "p0"), None, pod)
     assert "amd.com/0-0" not in {shape.resource for shape in found._bookings._claims}
-    node = gpu_node("odd", 8)
+    node = gpu_node("odd", count=8)
     node["status"]["allocatable"]["amd.com/0-0"] = "8"
     for _ in range(2):  # an event may be told twice
         found.node_changed(("", "odd"), None, node)

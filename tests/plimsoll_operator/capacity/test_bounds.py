@@ -5,7 +5,7 @@ from types import MappingProxyType
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.plimsoll_operator.capacity.node_labels import index_of, node, pod
+from tests.plimsoll_operator.nodes import gpu_node, gpu_pod, index_of
 
 from plimsoll_operator.api import GPUPool, parse_object
 from plimsoll_operator.capacity.booking import Booking
@@ -22,14 +22,14 @@ def written(index, bookings=MappingProxyType({})):
 
 @pytest.mark.parametrize("gpus", ["5", "2147483648", "9223372036854775807", "1Ei"])
 def test_a_pod_bound_by_hand_holds_no_more_of_a_node_than_the_node_has(gpus: str) -> None:
-    (pool,) = written(index_of(node(count=4), pods=[pod("a", "n1", gpus), pod("b", "n1", gpus)]))
+    (pool,) = written(index_of(gpu_node(count=4), pods=[gpu_pod("a", "n1", gpus), gpu_pod("b", "n1", gpus)]))
     assert pool.status.foreign_gpus == 4
     assert pool.status.free_gpus == 0
 
 
 @pytest.mark.parametrize("name", ["memory", "cpu", "ephemeral-storage"])
 def test_a_node_that_claims_more_than_any_host_has_is_taken_for_the_largest_that_can_be_written_down(name: str) -> None:
-    boastful = node()
+    boastful = gpu_node()
     boastful["status"]["allocatable"][name] = "1Ei"
     (pool,) = written(index_of(boastful))
     assert pool.status.free_gpus == 4
@@ -37,10 +37,10 @@ def test_a_node_that_claims_more_than_any_host_has_is_taken_for_the_largest_that
 
 @given(st.lists(RESOURCES, max_size=3), st.lists(AMOUNTS, max_size=4), st.integers(0, 1 << 40))
 def test_any_pool_can_be_written_down(allocatable, asked, booked) -> None:
-    nodes = [node(f"n{index}") for index, _ in enumerate(allocatable)]
+    nodes = [gpu_node(f"n{index}") for index, _ in enumerate(allocatable)]
     for each, amounts in zip(nodes, allocatable, strict=True):
         each["status"]["allocatable"] |= amounts
-    pods = [pod(f"p{index}", f"n{index % 2}", gpus) for index, gpus in enumerate(asked)]
+    pods = [gpu_pod(f"p{index}", f"n{index % 2}", gpus) for index, gpus in enumerate(asked)]
     index = index_of(*nodes, pods=pods)
     booking = Booking(gpus=4, pods=booked, host_memory_bytes=1, host_cpu_millis=1, ephemeral_storage_bytes=1)
     written(index, {pool.name: [booking] for pool in index.pools()})

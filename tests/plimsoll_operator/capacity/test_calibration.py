@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.plimsoll_operator.decision_world import H100, LLAMA_8B, Files, deployment
+from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, deployment
 from tests.plimsoll_operator.fake_kube import FakeKube
+from tests.plimsoll_operator.nodes import H100
 
 from plimsoll_operator import calibration
 from plimsoll_operator.api import CalibrationTrust, EngineCalibration, FitPolicy, parse_object

@@ -1,21 +1,22 @@
 """GPUPools with a selector: what an administrator says of nodes, over what their labels say; and nodes that two GPUPools select."""
 
 import pytest
-from tests.plimsoll_operator.decision_world import H100, L4, LLAMA_8B, Files, node, verdict
+from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, verdict
+from tests.plimsoll_operator.nodes import H100, L4, gpu_node
 
 from plimsoll_operator.api import ApiError, GPUPool, parse_object
 from plimsoll_operator.capacity import CapacityIndex, corrections_of, is_offer, pool_facts, pool_manifest, selection_status
 from plimsoll_operator.names import API_VERSION
 
 GIB = 1 << 30
-ODD = node("odd", "NVIDIA-L4", 4, 23034, labels={"rack": "a"})
+ODD = gpu_node("odd", "NVIDIA-L4", 4, 23034, labels={"rack": "a"})
 ODD["status"]["allocatable"]["nvidia.com/gpu"] = "6"
-BARE = node("bare", "x", 4, 0, labels={"rack": "a"})
+BARE = gpu_node("bare", "x", 4, 0, labels={"rack": "a"})
 for key in ("product", "count", "memory"):
     del BARE["metadata"]["labels"][f"nvidia.com/gpu.{key}"]
-BYTES = node("bytes", "NVIDIA-L4", 4, 23034 << 20, labels={"rack": "a"})
-GOOD = node("good", "NVIDIA-L4", 4, 23034, labels={"rack": "a"})
-NONE = node("none", "NVIDIA-L4", 4, 23034, labels={"rack": "a"})
+BYTES = gpu_node("bytes", "NVIDIA-L4", 4, 23034 << 20, labels={"rack": "a"})
+GOOD = gpu_node("good", "NVIDIA-L4", 4, 23034, labels={"rack": "a"})
+NONE = gpu_node("none", "NVIDIA-L4", 4, 23034, labels={"rack": "a"})
 NONE["status"]["allocatable"]["nvidia.com/gpu"] = "0"
 
 
@@ -106,7 +107,7 @@ def test_a_gpu_pool_is_told_what_it_selects():
 
 
 def test_a_node_of_several_groups_is_one_node():
-    mig = node("mig", "NVIDIA-A100-SXM4-40GB", 2, 40960, labels={"rack": "a", "nvidia.com/mig-1g.5gb.count": "4",
+    mig = gpu_node("mig", "NVIDIA-A100-SXM4-40GB", 2, 40960, labels={"rack": "a", "nvidia.com/mig-1g.5gb.count": "4",
         "nvidia.com/mig-1g.5gb.product": "NVIDIA-A100-SXM4-40GB-MIG-1g.5gb", "nvidia.com/mig-1g.5gb.memory": "4864"})  # fmt: skip
     mig["status"]["allocatable"]["nvidia.com/mig-1g.5gb"] = "4"
     index = index_of(mig, pools=[gpu_pool(**RACK_A, usableMemoryBytes="30Gi")])
@@ -176,7 +177,7 @@ def test_a_resource_can_be_declared_and_not_corrected():
 
 
 def test_of_two_clouds_one_plan_asks_for_either_label():
-    gke = node(
+    gke = gpu_node(
         "gke", "x", 8, 0, labels={"cloud.google.com/gke-accelerator": "nvidia-h100-80gb", "cloud.google.com/gke-accelerator-count": "8"}
     )
     for key in ("product", "count", "memory"):
@@ -190,7 +191,7 @@ def test_of_two_clouds_one_plan_asks_for_either_label():
     assert (again, again.digest) == (plan, plan.digest)
 
 
-AMD_NODE = node("mi300x", "x", 0, 0)
+AMD_NODE = gpu_node("mi300x", "x", 0, 0)
 AMD_NODE["metadata"]["labels"] = {"amd.com/gpu.product-name": "AMD_Instinct_MI300X_OAM", "amd.com/gpu.vram": "192G"}
 AMD_NODE["status"]["allocatable"]["amd.com/gpu"] = "8"
 VENDORS = [  # why, nodes, wish, reason (None: admitted)

@@ -9,8 +9,9 @@ from dataclasses import replace
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.plimsoll_operator.decision_world import H100, L4, LLAMA_8B, Files, node, verdict
-from tests.plimsoll_operator.full_hosts import CPU, DISK, GPU, MEM, index_of, pod, store_of
+from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, verdict
+from tests.plimsoll_operator.full_hosts import CPU, DISK, MEM, store_of
+from tests.plimsoll_operator.nodes import GPU, H100, L4, gpu_node, gpu_pod, index_of
 
 from plimsoll_operator.api import GPUPool, parse_object
 from plimsoll_operator.capacity import Booking, CapacityIndex, gpus_for, pool_facts, pool_manifest
@@ -58,18 +59,18 @@ def test_a_pod_is_counted_as_the_scheduler_counts_it(why, spec, expected):
 
 
 def test_what_a_foreign_pod_holds_of_the_host_is_not_free():
-    index = index_of(L4, pods=[pod("a", "l4", memory="100Gi", cpu="7")])
+    index = index_of(L4, pods=[gpu_pod("a", "l4", requests={"memory": "100Gi", "cpu": "7"})])
     (pool,) = index.pools()
     (row,) = pool.free_nodes
     # 180 GiB are kept as 176, of which 64ths are free: 80 GiB of the node are 29 of 64 parts.
     assert (pool.key.host_memory_bytes, row.gpus, row.host_memory_bytes) == (176 * GIB, 4, 176 * GIB * 29 // 64)
     assert row.host_cpu_millis <= 40000
-    index.pod_event("MODIFIED", pod("a", "l4", "Succeeded", memory="100Gi", cpu="7"))
+    index.pod_event("MODIFIED", gpu_pod("a", "l4", phase="Succeeded", requests={"memory": "100Gi", "cpu": "7"}))
     assert index.pools()[0].free_nodes[0].host_memory_bytes == 176 * GIB
 
 
 def test_a_written_pool_gives_its_hosts_back_and_an_older_one_is_still_read():
-    (derived,) = index_of(L4, pods=[pod("a", "l4", memory="100Gi", gpus=1)]).pools()
+    (derived,) = index_of(L4, pods=[gpu_pod("a", "l4", requests={"memory": "100Gi", GPU: 1})]).pools()
     written = pool_manifest(derived)
     facts = pool_facts(parse_object(GPUPool, written))
     assert (facts.free_nodes, facts.nodes_by_free_gpus) == (derived.free_nodes, ((3, 1),))
@@ -82,16 +83,16 @@ def test_a_written_pool_gives_its_hosts_back_and_an_older_one_is_still_read():
 
 
 def test_a_node_whose_kubelet_runs_all_the_pods_it_may_has_nothing_free():
-    small = node("s", "NVIDIA-L4", 4, 23034)
+    small = gpu_node("s", "NVIDIA-L4", 4, 23034)
     small["status"]["allocatable"]["pods"] = "2"
-    index = index_of(small, pods=[pod("a", "s"), pod("b", "s")])
+    index = index_of(small, pods=[gpu_pod("a", "s"), gpu_pod("b", "s")])
     assert index.pools()[0].free_gpus == 0
-    index.pod_event("DELETED", pod("b", "s"))
+    index.pod_event("DELETED", gpu_pod("b", "s"))
     assert index.pools()[0].free_gpus == 4
 
 
 def test_a_host_that_is_promised_to_more_pods_than_it_holds_is_named():
-    (pool,) = index_of(L4, pods=[pod("a", "l4", memory="181Gi")]).pools()
+    (pool,) = index_of(L4, pods=[gpu_pod("a", "l4", requests={"memory": "181Gi"})]).pools()
     assert [row.problem for row in pool.problems] == ["Overcommitted"]
     assert pool.free_nodes[0].host_memory_bytes == 0
 
@@ -156,7 +157,7 @@ def test_a_pool_has_few_rows_none_of_which_reservations_what_no_node_has(sizes, 
 # What the decision makes of it
 
 
-HOG = pod("hog", "l4", memory="175Gi")
+HOG = gpu_pod("hog", "l4", requests={"memory": "175Gi"})
 
 
 def test_free_gpus_on_a_full_host_are_not_available():
@@ -173,13 +174,13 @@ def test_a_place_that_is_free_altogether_comes_before_a_cheaper_one_whose_host_i
     assert verdict(LLAMA_8B, **wish, store=store_of(L4, H100)).plan.product == "NVIDIA-L4"
     found = verdict(LLAMA_8B, **wish, store=store_of(L4, H100, pods=[HOG]))
     assert (found.plan.product, found.plan.available_now) == ("NVIDIA-H100-80GB-HBM3", True)
-    both = [HOG, pod("other", "h100", memory="1499Gi")]
+    both = [HOG, gpu_pod("other", "h100", requests={"memory": "1499Gi"})]
     waits = verdict(LLAMA_8B, **wish, store=store_of(L4, H100, pods=both))
     assert (waits.plan.product, waits.plan.available_now) == ("NVIDIA-L4", False)
 
 
 def test_several_replicas_are_available_only_with_a_host_for_each():
-    (pool,) = store_of(node("w", "NVIDIA-L4", 8, 23034, host="40Gi", cpu="190")).pools
+    (pool,) = store_of(gpu_node("w", "NVIDIA-L4", 8, 23034, host="40Gi", cpu="190")).pools
     store = Files()
     store.pools = [pool]
     need = verdict(LLAMA_8B, engine={"maxModelLen": 8192}, store=store).plan.host_memory_bytes

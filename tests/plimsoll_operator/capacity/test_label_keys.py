@@ -8,7 +8,9 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.plimsoll_operator.controller_world import NS, Clock, World, gpu_node
+from tests.plimsoll_operator.cluster import NS, Clock
+from tests.plimsoll_operator.controller_world import World
+from tests.plimsoll_operator.nodes import gpu_node
 
 from plimsoll_operator.api import MAX_POOLS, GPUPool, PlacementSpec, Plan, parse_object
 from plimsoll_operator.capacity import CapacityIndex, pool_facts, pool_manifest
@@ -139,7 +141,7 @@ def test_the_controller_plans_on_exactly_the_selected_nodes_and_the_webhook_says
 ) -> None:
     ledger = Ledger(Clock())
     for number, labels in enumerate(nodes):
-        ledger.node_changed(("", f"n{number}"), None, trim.node(gpu_node(f"n{number}", 1 + number % 2, **labels)))
+        ledger.node_changed(("", f"n{number}"), None, trim.node(gpu_node(f"n{number}", count=1 + number % 2, labels=labels)))
     ledger.use_label_keys(("other", "one"), others)
     pools = tuple(pool_facts(parse_object(GPUPool, pool_manifest(pool))) for pool in ledger.pools())
     placement = PlacementSpec(node_selector=selector)
@@ -156,7 +158,7 @@ def test_the_controller_plans_on_exactly_the_selected_nodes_and_the_webhook_says
 def world(nodes: int, gpus: int = 4, **labels: str) -> World:
     found = World()
     for number in range(nodes):
-        found.kube.create(NODES, gpu_node(f"n{number:03}", gpus, **{HOST: f"n{number:03}"}, **labels))
+        found.kube.create(NODES, gpu_node(f"n{number:03}", count=gpus, labels={**{HOST: f"n{number:03}"}, **labels}))
     found.hear()
     return found
 
@@ -223,7 +225,7 @@ def test_keys_of_deleted_objects_are_released() -> None:
 def test_a_label_that_splits_nothing_renames_no_pool() -> None:
     index = CapacityIndex()
     for number in range(3):
-        index.node_event("ADDED", gpu_node(f"n{number}", 4, zone="a", rack="r" if number < 2 else "s"))
+        index.node_event("ADDED", gpu_node(f"n{number}", count=4, labels={"zone": "a", "rack": "r" if number < 2 else "s"}))
     (before,) = index.pools()
     index.set_label_keys(["zone"])
     (after,) = index.pools()
@@ -237,7 +239,7 @@ def test_a_label_that_splits_nothing_renames_no_pool() -> None:
 def test_a_plan_names_no_more_pools_than_its_status_holds_and_is_booked_on_certain_nodes() -> None:
     found = World()
     for number in range(MAX_POOLS + 6):
-        node = gpu_node(f"n{number:03}", 4)
+        node = gpu_node(f"n{number:03}", count=4)
         node["spec"] = {"taints": [{"key": "team", "value": f"t{number}", "effect": "NoSchedule"}]}
         found.kube.create(NODES, node)
     found.hear()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.folders import ROOT
-from tests.plimsoll_operator.capacity.node_labels import index_of, node, pod
+from tests.plimsoll_operator.nodes import gpu_node, gpu_pod, index_of
 
 from plimsoll_operator.capacity.booking import Booking, book_nodes, by_gpus, fits_now
 from plimsoll_operator.capacity.index import CapacityIndex
@@ -18,32 +18,33 @@ MIB = 1 << 20
 
 
 TRUST = [
-    ("a plain node is trusted", node(), True, set()),
-    ("more allocatable than labelled means two products on one node", node(units=6), False, {"MixedProducts"}),
-    ("fewer allocatable than labelled counts what is left", node(units=3), True, {"FewerAllocatableThanLabelled"}),
-    ("labels without any allocatable GPU are stale", node(units=0), False, {"NoAllocatableGpus"}),
-    ("memory of 23 TiB in MiB is bytes mistaken", node(memory=23034 * MIB), False, {"MemoryAbsurd"}),
-    ("memory of 22 is GiB mistaken for MiB", node(memory=22), False, {"MemoryAbsurd"}),
-    ("a slice of more memory than the whole card", node(product="NVIDIA-A100-SXM4-40GB-MIG-1g.5gb", memory=81920), False,
+    ("a plain node is trusted", gpu_node(), True, set()),
+    ("more allocatable than labelled means two products on one node", gpu_node(units=6), False, {"MixedProducts"}),
+    ("fewer allocatable than labelled counts what is left", gpu_node(units=3), True, {"FewerAllocatableThanLabelled"}),
+    ("labels without any allocatable GPU are stale", gpu_node(units=0), False, {"NoAllocatableGpus"}),
+    ("memory of 23 TiB in MiB is bytes mistaken", gpu_node(memory_mib=23034 * MIB), False, {"MemoryAbsurd"}),
+    ("memory of 22 is GiB mistaken for MiB", gpu_node(memory_mib=22), False, {"MemoryAbsurd"}),
+    ("a slice of more memory than the whole card", gpu_node(product="NVIDIA-A100-SXM4-40GB-MIG-1g.5gb", memory_mib=81920), False,
      {"MemoryContradictsProduct"}),
-    ("no memory at all", node(memory=0), False, {"MemoryAbsurd"}),
-    ("no GPU of the product, and yet four to hand out", node(count=0, units=4), False, {"MixedProducts"}),
-    ("a count that is also a memory", node(count=23034), False, {"CountAbsurd"}),
-    ("replicas that no card is cut into", node(labels={"nvidia.com/gpu.replicas": "1000"}), False,
+    ("no memory at all", gpu_node(memory_mib=0), False, {"MemoryAbsurd"}),
+    ("no GPU of the product, and yet four to hand out", gpu_node(count=0, units=4), False, {"MixedProducts"}),
+    ("a count that is also a memory", gpu_node(count=23034), False, {"CountAbsurd"}),
+    ("replicas that no card is cut into", gpu_node(labels={"nvidia.com/gpu.replicas": "1000"}), False,
      {"CountAbsurd", "FewerAllocatableThanLabelled"}),
-    ("an L4 with 80 GiB is another card", node(memory=81559), False, {"MemoryContradictsProduct"}),
-    ("an invalid MIG mix is not planned with", node(product="NVIDIA-A100-SXM4-40GB-MIG-INVALID", count=0, memory=0, units=0),
+    ("an L4 with 80 GiB is another card", gpu_node(memory_mib=81559), False, {"MemoryContradictsProduct"}),
+    ("an invalid MIG mix is not planned with", gpu_node(product="NVIDIA-A100-SXM4-40GB-MIG-INVALID", count=0, memory_mib=0, units=0),
      False, {"MigInvalid", "NoAllocatableGpus"}),
-    ("a shared product whose strategy no label names", node(product="Tesla-T4-SHARED", memory=15360), False, {"SharedWithoutStrategy"}),
-    ("a label that is no number", node(labels={"nvidia.com/gpu.count": "four"}), False, {"BadLabel"}),
-    ("a negative count is no number", node(labels={"nvidia.com/gpu.count": "-4"}), False, {"BadLabel"}),
-    ("a product that is no label value", node(product="NVIDIA L4; rm -rf"), False, {"BadLabel"}),
-    ("allocatable GPUs without a product label", node(labels={"nvidia.com/gpu.product": None}), False, {"NoProduct"}),
-    ("an unknown product without a memory label", node(product="NVIDIA-Z9", labels={"nvidia.com/gpu.memory": None}), False,
+    ("a shared product whose strategy no label names", gpu_node(product="Tesla-T4-SHARED", memory_mib=15360), False,
+     {"SharedWithoutStrategy"}),
+    ("a label that is no number", gpu_node(labels={"nvidia.com/gpu.count": "four"}), False, {"BadLabel"}),
+    ("a negative count is no number", gpu_node(labels={"nvidia.com/gpu.count": "-4"}), False, {"BadLabel"}),
+    ("a product that is no label value", gpu_node(product="NVIDIA L4; rm -rf"), False, {"BadLabel"}),
+    ("allocatable GPUs without a product label", gpu_node(labels={"nvidia.com/gpu.product": None}), False, {"NoProduct"}),
+    ("an unknown product without a memory label", gpu_node(product="NVIDIA-Z9", labels={"nvidia.com/gpu.memory": None}), False,
      {"MemoryUnknown"}),
-    ("a cordoned node stays in its pool", node(unschedulable=True), True, {"Cordoned"}),
-    ("a node that is not ready stays in its pool", node(ready="Unknown"), True, {"NotReady"}),
-    ("ten thousand GPUs on one node", node(count=10000), False, {"CountAbsurd"}),
+    ("a cordoned node stays in its pool", gpu_node(unschedulable=True), True, {"Cordoned"}),
+    ("a node that is not ready stays in its pool", gpu_node(ready="Unknown"), True, {"NotReady"}),
+    ("ten thousand GPUs on one node", gpu_node(count=10000), False, {"CountAbsurd"}),
 ]  # fmt: skip
 
 
@@ -62,17 +63,17 @@ def test_every_doubt_has_a_sentence_and_a_line_in_the_documentation(problem):
 
 
 def test_known_products_offer_what_cuda_reports_and_never_more_than_the_label():
-    (pool,) = index_of(node()).pools()
+    (pool,) = index_of(gpu_node()).pools()
     assert 22.0 * 2**30 < pool.key.usable_memory_bytes < 23034 * MIB
-    (unknown,) = index_of(node(product="NVIDIA-RTX-A9999", memory=24000)).pools()
+    (unknown,) = index_of(gpu_node(product="NVIDIA-RTX-A9999", memory_mib=24000)).pools()
     assert unknown.key.usable_memory_bytes == 23400 * MIB
     assert not unknown.key.memory_is_exact
 
 
 def test_time_slicing_and_mps_are_told_apart():
-    sliced = node(product="Tesla-T4-SHARED", count=1, memory=15360, units=4,
+    sliced = gpu_node(product="Tesla-T4-SHARED", count=1, memory_mib=15360, units=4,
                   labels={"nvidia.com/gpu.replicas": "4", "nvidia.com/gpu.sharing-strategy": "time-slicing"})  # fmt: skip
-    mps = node("n2", product="Tesla-T4-SHARED", count=1, memory=15360, units=4,
+    mps = gpu_node("n2", product="Tesla-T4-SHARED", count=1, memory_mib=15360, units=4,
                labels={"nvidia.com/gpu.replicas": "4", "nvidia.com/gpu.sharing-strategy": "mps"})  # fmt: skip
     pools = {pool.key.sharing: pool for pool in index_of(sliced, mps).pools()}
     assert pools["mps"].key.usable_memory_bytes == pools["time-slicing"].key.usable_memory_bytes // 4
@@ -81,7 +82,7 @@ def test_time_slicing_and_mps_are_told_apart():
 
 
 def test_mixed_mig_makes_a_pool_per_profile_beside_the_whole_gpus():
-    item = node(product="NVIDIA-A100-SXM4-40GB", count=2, memory=40960, labels={
+    item = gpu_node(product="NVIDIA-A100-SXM4-40GB", count=2, memory_mib=40960, labels={
         "nvidia.com/mig-1g.10gb.product": "NVIDIA-A100-SXM4-40GB-MIG-1g.10gb", "nvidia.com/mig-1g.10gb.count": "4",
         "nvidia.com/mig-1g.10gb.memory": "9728"})  # fmt: skip
     item["status"]["allocatable"]["nvidia.com/mig-1g.10gb"] = "4"
@@ -115,25 +116,25 @@ def test_requests_are_counted_as_the_scheduler_counts(why, spec, gpus):
 
 
 def test_pods_hold_gpus_from_binding_to_their_end():
-    index = index_of(node())
-    unbound = pod("a", "n1", 2)
+    index = index_of(gpu_node())
+    unbound = gpu_pod("a", "n1", 2)
     del unbound["spec"]["nodeName"]
-    steps = [("ADDED", unbound, 4), ("MODIFIED", pod("a", "n1", 2, "Pending"), 2), ("MODIFIED", pod("a", "n1", 2), 2),
-             ("MODIFIED", pod("a", "n1", 2, deletionTimestamp="2026-01-01T00:00:00Z"), 2),
-             ("MODIFIED", pod("a", "n1", 2, "Succeeded"), 4), ("DELETED", pod("a", "n1", 2), 4)]  # fmt: skip
+    steps = [("ADDED", unbound, 4), ("MODIFIED", gpu_pod("a", "n1", 2, "Pending"), 2), ("MODIFIED", gpu_pod("a", "n1", 2), 2),
+             ("MODIFIED", gpu_pod("a", "n1", 2, deletionTimestamp="2026-01-01T00:00:00Z"), 2),
+             ("MODIFIED", gpu_pod("a", "n1", 2, "Succeeded"), 4), ("DELETED", gpu_pod("a", "n1", 2), 4)]  # fmt: skip
     for kind, item, expected in steps:
         index.pod_event(kind, item)
         assert index.pools()[0].free_gpus == expected
 
 
 def test_a_pod_that_comes_before_its_node_counts():
-    index = index_of(pods=[pod("a", "n1", 3)])
-    index.node_event("ADDED", node())
+    index = index_of(pods=[gpu_pod("a", "n1", 3)])
+    index.node_event("ADDED", gpu_node())
     assert index.pools()[0].nodes_by_free_gpus == ((1, 1),)
 
 
 def test_pools_split_by_the_keys_that_selectors_use_and_only_then():
-    zones = [node(f"n{i}", labels={"topology.kubernetes.io/zone": zone}) for i, zone in enumerate("aab")]
+    zones = [gpu_node(f"n{i}", labels={"topology.kubernetes.io/zone": zone}) for i, zone in enumerate("aab")]
     index = index_of(*zones)
     assert [pool.nodes for pool in index.pools()] == [3]
     assert index.set_label_keys(["topology.kubernetes.io/zone"])
@@ -146,15 +147,15 @@ def test_pools_split_by_the_keys_that_selectors_use_and_only_then():
 def test_events_leave_what_a_fresh_count_would(events, rng: random.Random):
     index, pods = CapacityIndex(), {}
     for number in range(3):
-        index.node_event("ADDED", node(f"n{number}"))
+        index.node_event("ADDED", gpu_node(f"n{number}"))
     for uid, gpus, kind in events:
-        item = pod(str(uid), f"n{uid % 3}", gpus)
+        item = gpu_pod(str(uid), f"n{uid % 3}", gpus)
         index.pod_event(kind, item)
         if kind == "ADDED":
             pods[uid] = item
         else:
             pods.pop(uid, None)
-    nodes = [node(f"n{number}") for number in range(3)]
+    nodes = [gpu_node(f"n{number}") for number in range(3)]
     rest = list(pods.values())
     rng.shuffle(nodes)
     rng.shuffle(rest)
@@ -167,11 +168,11 @@ HELD = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 5), st.booleans(), s
 @settings(max_examples=100, deadline=None)
 @given(HELD)
 def test_what_is_asked_without_some_pods_is_what_a_count_without_them_says_and_changes_nothing(held):
-    nodes = [node(f"n{number}", labels={"zone": "ab"[number % 2]}) for number in range(3)]
+    nodes = [gpu_node(f"n{number}", labels={"zone": "ab"[number % 2]}) for number in range(3)]
     index, rest = index_of(*nodes), index_of(*nodes)
     for uid, (where, gpus, planned, own) in enumerate(held):
         for one in (index, *(() if own else (rest,))):
-            one.pod_event("ADDED", pod(str(uid), f"n{where}", gpus), planned=planned)
+            one.pod_event("ADDED", gpu_pod(str(uid), f"n{where}", gpus), planned=planned)
     before = index.pools()
     own = [str(uid) for uid, row in enumerate(held) if row[3]]
     booked = {pool.name: [Booking(gpus=1, pods=2)] for pool in before}
@@ -194,7 +195,7 @@ def test_bookings_take_the_emptiest_nodes():
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 5)), max_size=5), st.integers(1, 9), st.integers(0, 12))
 def test_what_fits_now_is_what_booking_would_place(histogram, gpus, pods):
     assert fits_now(histogram, gpus, pods) == (book(histogram, (Booking(gpus=gpus, pods=pods),))[1] == gpus * pods)
-    index = index_of(node(), node("n2"))
+    index = index_of(gpu_node(), gpu_node("n2"))
     name = index.pools()[0].name
     (pool,) = index.pools({name: [Booking(gpus=3, pods=1)]})
     assert (pool.nodes_by_free_gpus, pool.booked_gpus, pool.free_gpus) == (((1, 1), (4, 1)), 3, 5)

@@ -3,13 +3,14 @@
 import copy
 
 import pytest
-from tests.plimsoll_operator.decision_world import H100, L4, T4, Files, node, verdict
+from tests.plimsoll_operator.decision_world import Files, verdict
+from tests.plimsoll_operator.nodes import H100, L4, T4, gpu_node
 
 from plimsoll_operator.api import GPUPool, parse_object
 from plimsoll_operator.capacity import CapacityIndex, pool_facts, pool_manifest
 from plimsoll_operator.names import API_VERSION
 
-STRANGE = node("odd", "NVIDIA-L4", 4, 23034)
+STRANGE = gpu_node("odd", "NVIDIA-L4", 4, 23034)
 STRANGE["status"]["allocatable"]["nvidia.com/gpu"] = "6"
 
 
@@ -105,7 +106,7 @@ HUGE = ["1Ei", "9223372036854775807", "1e30", "999999999999999999999", 1 << 62, 
 @pytest.mark.parametrize("amount", HUGE)
 @pytest.mark.parametrize("resource", ["cpu", "memory", "ephemeral-storage", "nvidia.com/gpu"])
 def test_whatever_a_node_says_of_itself_its_pool_can_be_written_and_no_other_suffers(resource, amount):
-    odd = copy.deepcopy(node("odd", "Tesla-T4", 1, 15360))
+    odd = copy.deepcopy(gpu_node("odd", "Tesla-T4", 1, 15360))
     odd["status"]["allocatable"][resource] = amount
     derived = pools(odd, L4)
     assert len(derived) == 2

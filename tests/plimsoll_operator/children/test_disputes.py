@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.plimsoll_operator.controller_world import NS, Clock, World
+from tests.plimsoll_operator.cluster import NS, Clock
+from tests.plimsoll_operator.controller_world import World
 
 from plimsoll_operator.conditions import Dispute
 from plimsoll_operator.controller.children.disputes import FORGET_SECONDS, LONGEST_SECONDS, Disputes, changed_by

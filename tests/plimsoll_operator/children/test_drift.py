@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from tests.plimsoll_operator.controller_world import NS, World
+from tests.plimsoll_operator.cluster import NS
+from tests.plimsoll_operator.controller_world import World
 from tests.plimsoll_operator.fake_kube import FakeKube
 
 from plimsoll_operator.controller.children.services import leads_to, straightened

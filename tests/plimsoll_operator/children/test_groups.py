@@ -4,9 +4,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.plimsoll_operator.cluster import NAME, NS
 from tests.plimsoll_operator.fake_kube import FakeKube
+from tests.plimsoll_operator.nodes import gpu_node
 from tests.plimsoll_operator.plans import PLAN
-from tests.plimsoll_operator.reconcile_world import L4, NAME, NS, World, gpu_node
+from tests.plimsoll_operator.reconcile_world import World
 
 from plimsoll_operator.controller import process
 from plimsoll_operator.controller.booking.demand import BIND_SECONDS, GRACE_SECONDS
@@ -44,14 +46,14 @@ class Cluster(World):
     """A fake cluster of nodes of four GPUs with LeaderWorkerSet installed."""
 
     def __init__(self, nodes: int = 4, kube: FakeKube | None = None) -> None:
-        super().__init__(kube, *(gpu_node(f"n{number}", L4, 4) for number in range(nodes)))
+        super().__init__(kube, *(gpu_node(f"n{number}") for number in range(nodes)))
         self.kube.absent.discard(LEADER_WORKER_SETS)
         self.spreader = Spreader()
         self.restart()
 
     def restart(self) -> None:
         """Another leader over the same objects."""
-        self.controller = process.Controller(self.kube, self.spreader, identity="test")
+        self.lead(self.spreader)
 
     def ask(self, nodes: int, *, replicas: int = 1, wait: bool = False, **engine: Any) -> None:
         """Create or change the deployment."""
@@ -105,12 +107,12 @@ def test_a_plan_over_nodes_becomes_a_group_and_a_service(cluster: Cluster) -> No
 
 def test_readiness_is_read_back_from_the_group(cluster: Cluster) -> None:
     cluster.ask(2)
-    assert cluster.condition("Ready")[0] == "False"
+    assert cluster.condition(kind="Ready")[0] == "False"
     for worker in (0, 1):
         cluster.pod(0, worker, f"n{worker}")
     cluster.report(ready=1)
-    assert cluster.condition("Ready")[0] == "True"
-    assert cluster.condition("CapacityAvailable") == ("True", "Bound")
+    assert cluster.condition(kind="Ready")[0] == "True"
+    assert cluster.condition(kind="CapacityAvailable") == ("True", "Bound")
     assert (cluster.status()["ready"], cluster.status()["replicas"]) == ("1/1", 1)
 
 
@@ -149,7 +151,7 @@ def test_gates_of_a_group_lift_together_or_not_at_all(cluster: Cluster) -> None:
     pods = {pod["metadata"]["name"]: pod["spec"].get("schedulingGates") for pod in cluster.kube.list_page(PODS).items}
     lifted = sorted(name for name, gates in pods.items() if not gates)
     assert lifted == [f"{GROUP}-{group}-{index}" for group in (0, 1) for index in (0, 1)], "four nodes hold two groups of three"
-    assert cluster.condition("CapacityAvailable") == ("False", "WaitingForGpus")
+    assert cluster.condition(kind="CapacityAvailable") == ("False", "WaitingForGpus")
 
 
 def test_bookings_of_groups_survive_a_new_leader(cluster: Cluster) -> None:
@@ -209,7 +211,7 @@ def test_a_refused_new_spec_keeps_the_group_and_may_still_ask_for_fewer(cluster:
     cluster.ask(2, replicas=1, maxModelLen=200_000)
     found = cluster.one(LEADER_WORKER_SETS, GROUP)
     assert found["spec"]["replicas"] == 1
-    assert cluster.condition("Feasible")[0] == "False"
+    assert cluster.condition(kind="Feasible")[0] == "False"
 
 
 def test_a_deleted_group_comes_back_with_the_same_plan(cluster: Cluster) -> None:
@@ -232,7 +234,7 @@ def test_names_of_somebody_else_are_never_taken_over(cluster: Cluster, why: str,
     cluster.kube.create(resource, foreign)
     cluster.ask(2)
     assert cluster.one(resource, GROUP)["spec"] == spec
-    assert cluster.condition("Stalled") == ("True", "NameTaken")
+    assert cluster.condition(kind="Stalled") == ("True", "NameTaken")
 
 
 def test_the_headless_service_that_the_group_has_made_is_no_strangers(cluster: Cluster) -> None:
@@ -241,18 +243,18 @@ def test_the_headless_service_that_the_group_has_made_is_no_strangers(cluster: C
     service = {"apiVersion": "v1", "kind": "Service", "metadata": {"namespace": NS, "name": GROUP, "ownerReferences": [owner]}, "spec": {}}
     cluster.kube.create(SERVICES, service)
     cluster.ask(2, maxModelLen=16384)
-    assert cluster.condition("Stalled")[0] == "False"
+    assert cluster.condition(kind="Stalled")[0] == "False"
 
 
 def test_installing_the_api_lifts_the_refusal() -> None:
     cluster = Cluster()
     cluster.kube.absent.add(LEADER_WORKER_SETS)
     cluster.ask(2)
-    assert cluster.condition("Feasible") == ("False", "LeaderWorkerSetMissing")
+    assert cluster.condition(kind="Feasible") == ("False", "LeaderWorkerSetMissing")
     assert cluster.controller.unready() == ""
     cluster.kube.absent.discard(LEADER_WORKER_SETS)
     cluster.settle()
-    assert cluster.condition("Feasible")[0] == "True"
+    assert cluster.condition(kind="Feasible")[0] == "True"
     assert cluster.has(LEADER_WORKER_SETS, GROUP)
 
 
@@ -260,14 +262,14 @@ def test_a_group_whose_pods_do_not_come_is_said_to_lack_them_and_no_longer_than_
     now = [0.0]
     cluster.controller = process.Controller(cluster.kube, cluster.spreader, identity="test", clock=lambda: now[0])
     cluster.ask(2)
-    assert cluster.condition("Stalled") == ("False", "NotStalled"), "it takes a moment"
+    assert cluster.condition(kind="Stalled") == ("False", "NotStalled"), "it takes a moment"
     now[0] += GRACE_SECONDS + BIND_SECONDS + 1
     cluster.controller.ledger.expire()
     cluster.settle()
-    assert cluster.condition("Stalled") == ("False", "PodsAbsent")
-    assert cluster.condition("Progressing") == ("True", "PodsAbsent")
+    assert cluster.condition(kind="Stalled") == ("False", "PodsAbsent")
+    assert cluster.condition(kind="Progressing") == ("True", "PodsAbsent")
     assert "StatefulSets of the LeaderWorkerSet" in str(cluster.status()["conditions"])
     for worker in (0, 1):
         cluster.pod(0, worker, f"n{worker}")
     cluster.settle()
-    assert cluster.condition("Stalled") == ("False", "NotStalled")
+    assert cluster.condition(kind="Stalled") == ("False", "NotStalled")

@@ -3,7 +3,8 @@
 from typing import ClassVar
 
 import pytest
-from tests.plimsoll_operator.controller_world import NS, World
+from tests.plimsoll_operator.cluster import NS
+from tests.plimsoll_operator.controller_world import World
 from tests.plimsoll_operator.fake_kube import FakeKube
 
 from plimsoll_operator.conditions import PodsFail

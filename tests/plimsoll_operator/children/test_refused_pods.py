@@ -1,7 +1,8 @@
 """Pods that the API server refuses: what the child tells of it, and that status says it while it is so and no longer."""
 
 import pytest
-from tests.plimsoll_operator.controller_world import NS, World
+from tests.plimsoll_operator.cluster import NS
+from tests.plimsoll_operator.controller_world import World
 
 from plimsoll_operator.conditions import PodsRefused
 from plimsoll_operator.controller.children.refusals import MAX_WORDS, pods_refused

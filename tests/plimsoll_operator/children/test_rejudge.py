@@ -6,8 +6,10 @@ import json
 from collections.abc import Callable
 
 import pytest
-from tests.plimsoll_operator.controller_world import NS, World, gpu_node
+from tests.plimsoll_operator.cluster import NS
+from tests.plimsoll_operator.controller_world import World
 from tests.plimsoll_operator.fake_kube import new_deployment
+from tests.plimsoll_operator.nodes import gpu_node
 
 from plimsoll_operator.api import parse_inference_deployment
 from plimsoll_operator.names import (
@@ -132,12 +134,12 @@ def test_every_deployment_is_looked_at_again_when_this_changes(world: World, res
 
 
 def test_nodes_that_come_or_go_have_everything_judged_again_and_gpus_that_come_free_do_not(world: World) -> None:
-    world.kube.create(NODES, gpu_node("b", 8, "NVIDIA-H100-80GB-HBM3", 81559))
+    world.kube.create(NODES, gpu_node("b", "NVIDIA-H100-80GB-HBM3", 8, 81559))
     world.hear()
     world.controller.pool_writer.write()
     assert world.controller.queue.depth() == 1
     world.work()
-    world.kube.create(NODES, gpu_node("c", 8, "NVIDIA-H100-80GB-HBM3", 81559))
+    world.kube.create(NODES, gpu_node("c", "NVIDIA-H100-80GB-HBM3", 8, 81559))
     world.hear()
     world.controller.pool_writer.write()
     assert world.controller.queue.depth() == 0
@@ -146,7 +148,7 @@ def test_nodes_that_come_or_go_have_everything_judged_again_and_gpus_that_come_f
 def test_equal_plans_do_not_flap_when_pools_are_split_by_another_label(world: World) -> None:
     before = world.status("runs")
     world.kube.delete(NODES, "", "n0")
-    world.kube.create(NODES, gpu_node("n0", 4, zone="west"))
+    world.kube.create(NODES, gpu_node("n0", count=4, labels={"zone": "west"}))
     world.wish("elsewhere", 1, nodeSelector={"zone": "west"})
     look(world)
     assert "proposedPlan" not in world.status("runs")
@@ -176,14 +178,14 @@ def test_a_plan_without_pods_that_can_still_start_is_kept(world: World) -> None:
 @pytest.mark.parametrize(
     ("why", "node"),
     [
-        ("no GPU of the plan's memory is left", gpu_node("n0", 4, memory_mib=16376)),
-        ("no pool that placement allows is left", gpu_node("n0", 4, zone="east")),
+        ("no GPU of the plan's memory is left", gpu_node("n0", count=4, memory_mib=16376)),
+        ("no pool that placement allows is left", gpu_node("n0", count=4, labels={"zone": "east"})),
     ],
 )
 def test_a_plan_without_pods_that_can_no_longer_start_is_replaced_or_refused(why: str, node: Manifest) -> None:
     world = World()
-    world.kube.create(NODES, gpu_node("n0", 4, zone="west"))
-    world.kube.create(NODES, gpu_node("n1", 4, "NVIDIA-H100-80GB-HBM3", 81559, zone="west"))
+    world.kube.create(NODES, gpu_node("n0", count=4, labels={"zone": "west"}))
+    world.kube.create(NODES, gpu_node("n1", "NVIDIA-H100-80GB-HBM3", 4, 81559, labels={"zone": "west"}))
     world.wish("moves", 2, nodeSelector={"zone": "west"})
     look(world)
     plan = world.status("moves")["plan"]
@@ -241,7 +243,7 @@ def test_changes_speak_of_the_plan_in_force_also_when_nothing_need_move_any_more
     look(world)
     changes, plan = world.status("moved")["changes"], world.status("moved")["plan"]
     assert [row["field"] for row in changes] == ["spec.engine.maxModelLen"]
-    world.kube.create(NODES, gpu_node("large", 8, "NVIDIA-H100-80GB-HBM3", 81559))
+    world.kube.create(NODES, gpu_node("large", "NVIDIA-H100-80GB-HBM3", 8, 81559))
     look(world)
     assert world.status("moved")["proposedPlan"]["maxModelLen"] == 131072, "on the new node nothing need move"
     assert world.status("moved")["plan"] == plan

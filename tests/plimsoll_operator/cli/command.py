@@ -1,9 +1,13 @@
 """The command, run in this process: its status and what it prints."""
 
+from pathlib import Path
+
+import pytest
+
 from plimsoll_operator.cli import main
 
 
-def ask(capsys, tmp_path, command, *argv):
+def ask(capsys: pytest.CaptureFixture[str], tmp_path: Path, command: str, *argv: str) -> tuple[int, str, str]:
     nodes = [] if "--nodes" in argv else ["--nodes", str(tmp_path / "nodes.yaml")]
     status = main([command, *argv, *nodes])
     out, err = capsys.readouterr()

@@ -7,7 +7,8 @@ import sys
 import pytest
 import yaml
 from tests.plimsoll_operator.cli.command import ask
-from tests.plimsoll_operator.decision_world import H100, L4, LLAMA_70B, T4, Files, deployment, manifest
+from tests.plimsoll_operator.decision_world import LLAMA_70B, Files, deployment, manifest
+from tests.plimsoll_operator.nodes import H100, L4, T4
 
 from plimsoll_operator.cli import main
 from plimsoll_operator.decision import decide

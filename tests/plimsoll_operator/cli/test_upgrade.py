@@ -4,7 +4,8 @@ import json
 
 import pytest
 import yaml
-from tests.plimsoll_operator.decision_world import H100, L4, T4, manifest
+from tests.plimsoll_operator.decision_world import manifest
+from tests.plimsoll_operator.nodes import H100, L4, T4
 
 from plimsoll_operator.cli import main
 from plimsoll_operator.verdict import Plan

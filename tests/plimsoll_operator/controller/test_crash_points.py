@@ -16,8 +16,9 @@ from typing import Any
 
 import pytest
 from tests.plimsoll_operator.checkpoints import TINY
-from tests.plimsoll_operator.controller_world import NS, Clock, gpu_node, of_replica_set
+from tests.plimsoll_operator.cluster import NS, Clock, of_replica_set
 from tests.plimsoll_operator.fake_kube import FakeKube, new_deployment
+from tests.plimsoll_operator.nodes import gpu_node
 
 from plimsoll_operator.controller.process import Controller
 from plimsoll_operator.controller.quarantine import Unit
@@ -134,7 +135,7 @@ class Run:
         self.inner = FakeKube()
         self.kube = CrashingKube(self.inner, at=at, after=after)
         for index in range(2):
-            self.inner.create(NODES, gpu_node(f"n{index}", 8))
+            self.inner.create(NODES, gpu_node(f"n{index}", count=8))
         shape = {"metadata": {"namespace": NS, "name": "shape"}, "data": {"config.json": json.dumps(TINY)}}
         self.inner.create(CONFIG_MAPS, {"apiVersion": "v1", "kind": "ConfigMap"} | shape)
         for name, wish in WISHES.items():

@@ -3,8 +3,10 @@
 from datetime import UTC, datetime
 
 import pytest
+from tests.plimsoll_operator.cluster import NS
 from tests.plimsoll_operator.fake_kube import FakeKube
-from tests.plimsoll_operator.reconcile_world import NS, World, gpu_node
+from tests.plimsoll_operator.nodes import gpu_node
+from tests.plimsoll_operator.reconcile_world import World
 
 from plimsoll_operator.controller.process import Controller
 from plimsoll_operator.controller.reporting.policy_status import PolicyStatus, condition_of
@@ -53,7 +55,7 @@ def test_no_pods_are_made_under_a_policy_that_cannot_be_read_and_those_that_run_
     made.settle()
     assert made.kube.get(DEPLOYMENTS, NS, "before") is not None
     assert made.kube.get(DEPLOYMENTS, NS, "after") is None
-    assert made.condition("Feasible", "after") == ("False", "PolicyUnreadable")
+    assert made.condition("after", "Feasible") == ("False", "PolicyUnreadable")
     made.kube.delete(FIT_POLICIES, "", "default")
     made.settle()
     assert made.kube.get(DEPLOYMENTS, NS, "after") is not None, "what can be read again decides again"
@@ -83,7 +85,7 @@ def test_what_a_policy_forbids_since_keeps_its_pods_and_gets_no_more(mode: str, 
     made.settle()
     made.kube.create(FIT_POLICIES, an(FIT_POLICIES, "default", {"allowedImages": ["ghcr.io/acme"], "mode": mode}))
     made.settle()
-    assert made.condition("Feasible", "chat")[1] == "PolicyForbids"
+    assert made.condition("chat", "Feasible")[1] == "PolicyForbids"
     old = made.one(INFERENCE_DEPLOYMENTS, "chat")
     made.kube.replace(INFERENCE_DEPLOYMENTS, {**old, "spec": {**old["spec"], "replicas": 2}})
     made.settle()
@@ -97,11 +99,11 @@ def test_a_policy_holds_from_the_moment_a_namespace_has_its_labels() -> None:
     made.kube.create(FIT_POLICIES, an(FIT_POLICIES, "blue", {"namespaceSelector": selector, "maxGpusPerNamespace": 0}))
     made.wish("chat", model=LLAMA, maxModelLen=8192)
     made.settle()
-    assert made.condition("Feasible", "chat") == ("False", "PolicyUnreadable")
+    assert made.condition("chat", "Feasible") == ("False", "PolicyUnreadable")
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NS, "labels": {"team": "blue"}}}
     made.kube.create(NAMESPACES, namespace)
     made.settle()
-    assert made.condition("Feasible", "chat") == ("False", "PolicyCap")
+    assert made.condition("chat", "Feasible") == ("False", "PolicyCap")
     changed = {**namespace, "metadata": {"name": NS, "labels": {"team": "red"}}}
     made.controller.objects.namespace_changed(("", NS), None, namespace)
     made.drain()
@@ -159,9 +161,9 @@ def test_a_wish_of_a_newer_release_is_refused_by_name_and_what_runs_of_it_stays_
     made.wish("chat", model=LLAMA, maxModelLen=8192, ofTomorrow=True)
     made.wish("other", model=LLAMA, maxModelLen=8192, ofTomorrow=True)
     made.settle()
-    assert made.condition("Feasible", "other") == ("False", "NotSupportedYet")
+    assert made.condition("other", "Feasible") == ("False", "NotSupportedYet")
     assert made.kube.get(DEPLOYMENTS, NS, "other") is None
-    assert made.condition("Feasible", "chat") == ("False", "NotSupportedYet")
+    assert made.condition("chat", "Feasible") == ("False", "NotSupportedYet")
     assert "spec.engine.ofTomorrow is a field that this release does not know" in str(made.status("chat")["conditions"])
     assert (made.one(DEPLOYMENTS, "chat")["spec"], made.status("chat")["plan"]) == (before["spec"], plan)
     assert made.controller.ledger.reserved((NS, "chat")) is not None
@@ -222,7 +224,7 @@ def test_a_profile_that_cannot_be_read_says_so() -> None:
         pass
     status, reason, message = said(made, MODEL_PROFILES, "p", NS)
     assert (status, reason, "spec.weights.totalBytes" in message) == ("False", "Invalid", True)
-    assert made.condition("Feasible", "chat") == ("Unknown", "UnknownModel")
+    assert made.condition("chat", "Feasible") == ("Unknown", "UnknownModel")
 
 
 def test_a_calibration_that_cannot_be_read_says_that_it_corrects_nothing() -> None:

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 from tests.plimsoll_operator import plans
-from tests.plimsoll_operator.controller_world import of_replica_set
+from tests.plimsoll_operator.cluster import of_replica_set
 from tests.plimsoll_operator.fake_kube import FakeKube
+from tests.plimsoll_operator.nodes import gpu_node, gpu_pod
 
 import plimsoll_operator
 from plimsoll_operator.controller.booking.ledger import Ledger, Reservation
@@ -28,18 +29,21 @@ PLAN = replace(plans.PLAN, tensor_parallel_size=2, gpus_per_replica=2)
 
 
 def node(name: str, gpus: int = 8, heartbeat: str = "") -> Manifest:
-    labels = {"nvidia.com/gpu.product": "NVIDIA-L4", "nvidia.com/gpu.count": str(gpus), "nvidia.com/gpu.memory": "23034"}
-    labels |= {"nvidia.com/gpu.compute.major": "8", "nvidia.com/gpu.compute.minor": "9", "zone": name}
-    condition = {"type": "Ready", "status": "True", "lastHeartbeatTime": heartbeat}
-    status = {"allocatable": {"cpu": "64", "memory": "512Gi", "nvidia.com/gpu": str(gpus)}, "conditions": [condition], "images": ["x"] * 50}
-    return {"metadata": {"name": name, "labels": labels, "annotations": {"noise": heartbeat}}, "spec": {"podCIDR": "x"}, "status": status}
+    """With what kubelets write and nobody here reads."""
+    made = gpu_node(name, count=gpus, labels={"zone": name}, podCIDR="x")
+    made["metadata"]["annotations"] = {"noise": heartbeat}
+    made["status"]["conditions"][0]["lastHeartbeatTime"] = heartbeat
+    made["status"]["images"] = ["x"] * 50
+    return made
 
 
 def pod(name: str, node_name: str, phase: str = "Running", gpus: int = 2) -> Manifest:
-    container = {"name": "vllm", "image": "x", "resources": {"limits": {"nvidia.com/gpu": str(gpus), "cpu": "1"}}, "env": [{"name": "A"}]}
     owned = of_replica_set("chat")
-    metadata = {"namespace": "team", "name": name, "uid": name, **owned, "labels": {**owned["labels"], "other": "x"}}
-    return {"metadata": metadata, "spec": {"nodeName": node_name, "containers": [container]}, "status": {"phase": phase, "podIP": "1"}}
+    made = gpu_pod(name, node_name, gpus, phase, **{**owned, "labels": {**owned["labels"], "other": "x"}})
+    made["spec"]["containers"][0] |= {"image": "x", "env": [{"name": "A"}]}
+    made["spec"]["containers"][0]["resources"]["limits"]["cpu"] = "1"
+    made["status"]["podIP"] = "1"
+    return made
 
 
 def test_a_heartbeat_is_no_change_and_a_pod_keeps_only_what_is_counted() -> None:

@@ -5,8 +5,10 @@ import logging
 import threading
 
 import pytest
-from tests.plimsoll_operator.controller_world import NS, World, gpu_node
+from tests.plimsoll_operator.cluster import NS
+from tests.plimsoll_operator.controller_world import World
 from tests.plimsoll_operator.fake_kube import FakeKube
+from tests.plimsoll_operator.nodes import gpu_node
 from tests.plimsoll_operator.plans import PLAN
 
 from plimsoll_operator.controller.__main__ import _Run
@@ -142,7 +144,7 @@ def test_a_bug_at_one_event_stops_one_object_which_is_told_again_later():
     listener = next(row for row in world.controller._changes.listeners if row._resource == NODES)
     listener._change = node_changed
     for name in ("n1", "n2"):
-        world.kube.create(NODES, gpu_node(name, 4))
+        world.kube.create(NODES, gpu_node(name, count=4))
     world.hear()
     assert errors(world, Unit.EVENT) == 1
     assert sum(pool.gpus for pool in world.controller.ledger.pools()) == 8
@@ -162,7 +164,7 @@ def test_an_object_that_is_gone_before_it_was_taken_is_not_told_again():
 
     listener = next(row for row in world.controller._changes.listeners if row._resource == NODES)
     listener._change = change
-    world.kube.create(NODES, gpu_node("n9", 1))
+    world.kube.create(NODES, gpu_node("n9", count=1))
     world.hear()
     world.kube.delete(NODES, "", "n9")
     world.hear()
@@ -213,7 +215,7 @@ def test_a_new_leader_skips_a_child_that_it_cannot_read_and_takes_over_the_rest(
 def test_a_bug_at_one_pool_stops_one_pool():
     kube = PoisonKube()
     world = World(4, kube=kube)
-    world.kube.create(NODES, gpu_node("big", 8, product="NVIDIA-H100-80GB-HBM3", memory_mib=81559))
+    world.kube.create(NODES, gpu_node("big", "NVIDIA-H100-80GB-HBM3", 8, 81559))
     world.hear()
     first, second = sorted(pool.name for pool in world.controller.ledger.pools())
     kube.poison = ("apply gpupoolsstatus", first)
@@ -229,7 +231,7 @@ def test_a_bug_at_one_pool_stops_one_pool():
 
 def test_a_pool_that_is_refused_holds_up_no_other():
     world = World(4)
-    world.kube.create(NODES, gpu_node("big", 8, product="NVIDIA-H100-80GB-HBM3", memory_mib=81559))
+    world.kube.create(NODES, gpu_node("big", "NVIDIA-H100-80GB-HBM3", 8, 81559))
     world.hear()
     world.kube.fail_next("apply", ApiFailure(422, "Invalid", "no"))
     assert world.controller.pool_writer.write_all() is not None

@@ -3,8 +3,10 @@
 import json
 
 import pytest
+from tests.plimsoll_operator.cluster import NAME, NS
 from tests.plimsoll_operator.fake_kube import new_deployment
-from tests.plimsoll_operator.reconcile_world import L4, NAME, NS, World, gpu_node
+from tests.plimsoll_operator.nodes import gpu_node
+from tests.plimsoll_operator.reconcile_world import World
 
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.names import NAME_LABEL, PLAN_ANNOTATION, PLAN_DIGEST_ANNOTATION, REPLAN_ANNOTATION
@@ -21,6 +23,8 @@ from plimsoll_operator.ports import (
 )
 from plimsoll_operator.verdict import Plan
 
+L4 = "NVIDIA-L4"
+
 
 @pytest.fixture
 def world() -> World:
@@ -34,7 +38,7 @@ def test_an_admitted_wish_becomes_deployment_service_status_and_one_event(world:
     assert world.one(SERVICES)["spec"]["selector"] == {NAME_LABEL: NAME}
     assert world.status()["plan"]["product"] == L4
     assert world.status()["observedGeneration"] == 1
-    assert world.condition("Feasible") == ("True", "Fits")
+    assert world.condition(kind="Feasible") == ("True", "Fits")
     events = world.kube.list_page(EVENTS).items
     assert [event["reason"] for event in events] == ["PlanApplied"]
 
@@ -73,7 +77,7 @@ def test_a_refused_new_spec_keeps_the_pods_and_says_so(world: World) -> None:
     world.wish(replicas=2, maxModelLen=200_000)
     world.settle()
     assert world.one(DEPLOYMENTS)["spec"]["template"] == template
-    assert world.condition("Stalled") == ("True", "InsufficientKvCache")
+    assert world.condition(kind="Stalled") == ("True", "InsufficientKvCache")
     assert world.status()["plan"]["maxModelLen"] == 8192
     (row,) = [row for row in world.status()["conditions"] if row["type"] == "Stalled"]
     assert "plan of generation 1" in row["message"]
@@ -111,7 +115,7 @@ def test_what_is_not_admitted_has_no_children(world: World, model: str, context:
     world.settle()
     assert world.kube.get(DEPLOYMENTS, NS, NAME) is None
     assert world.kube.get(SERVICES, NS, NAME) is None
-    assert world.condition("Stalled") == ("True", reason)
+    assert world.condition(kind="Stalled") == ("True", reason)
     assert "plan" not in world.status()
 
 
@@ -125,24 +129,24 @@ def test_a_profile_that_arrives_wakes_the_deployment_that_waits_for_it(world: Wo
         informer.relist()
     assert world.controller.queue.depth() == 1
     world.drain()
-    assert world.condition("Feasible") == ("True", "Fits")
+    assert world.condition(kind="Feasible") == ("True", "Fits")
 
 
 def test_capacity_that_arrives_wakes_a_waiting_deployment() -> None:
     world = World()
     world.wish()
     world.settle()
-    assert world.condition("Feasible") == ("Unknown", "NoCapacityKnown")
+    assert world.condition(kind="Feasible") == ("Unknown", "NoCapacityKnown")
     world.kube.create(NODES, gpu_node("late"))
     world.settle()
-    assert world.condition("Feasible") == ("True", "Fits")
+    assert world.condition(kind="Feasible") == ("True", "Fits")
 
 
 def test_plans_are_sticky_and_a_better_one_is_only_proposed(world: World) -> None:
     world.wish()
     world.settle()
     world.bind(NAME, "a", "chat-1")
-    world.kube.create(NODES, gpu_node("b", "NVIDIA-A10G", gpus=8))
+    world.kube.create(NODES, gpu_node("b", "NVIDIA-A10G", 8))
     world.settle()
     assert world.status()["plan"]["product"] == L4
     assert world.status()["proposedPlan"]["product"] == "NVIDIA-A10G"
@@ -181,7 +185,7 @@ def test_a_restarted_controller_rebuilds_lost_status_from_the_child_and_restarts
     lost = world.one(INFERENCE_DEPLOYMENTS)
     del lost["status"]
     world.kube.replace(INFERENCE_DEPLOYMENTS, lost)
-    world.kube.create(NODES, gpu_node("b", "NVIDIA-A10G", gpus=8))
+    world.kube.create(NODES, gpu_node("b", "NVIDIA-A10G", 8))
     world.bind(NAME, "a", "chat-1")
     again = World(world.kube)
     again.settle()
@@ -194,7 +198,7 @@ def test_children_are_made_again_with_the_same_plan(world: World, resource: Reso
     world.wish()
     world.settle()
     arguments = world.arguments()
-    world.kube.create(NODES, gpu_node("b", "NVIDIA-A10G", gpus=8))
+    world.kube.create(NODES, gpu_node("b", "NVIDIA-A10G", 8))
     world.kube.delete(resource, NS, NAME)
     world.settle()
     world.one(resource)
@@ -219,7 +223,7 @@ def test_an_object_of_somebody_else_is_never_taken_over(world: World, resource: 
     world.wish()
     world.settle()
     assert world.one(resource)["spec"] == {"x": 1}
-    assert world.condition("Stalled") == ("True", "NameTaken")
+    assert world.condition(kind="Stalled") == ("True", "NameTaken")
 
 
 def test_what_an_earlier_object_of_the_name_left_behind_makes_way(world: World) -> None:
@@ -239,7 +243,7 @@ def test_what_an_earlier_object_of_the_name_left_behind_makes_way(world: World) 
 
 
 def test_two_wishes_of_one_second_cannot_both_count_the_last_gpus() -> None:
-    world = World(None, gpu_node("a", gpus=4), gpu_node("b", "NVIDIA-A10G", gpus=3))
+    world = World(None, gpu_node("a", count=4), gpu_node("b", "NVIDIA-A10G", 3))
     world.settle()
     world.wish("first", replicas=2)
     world.wish("second", replicas=1)
@@ -301,7 +305,7 @@ def test_a_refusal_of_the_api_server_loses_nothing(world: World, verb: str) -> N
         if key is not None:
             world.controller.work_on(key)
     world.settle()
-    assert world.condition("Feasible") == ("True", "Fits")
+    assert world.condition(kind="Feasible") == ("True", "Fits")
 
 
 def test_a_resync_finds_what_the_watcher_never_told(world: World) -> None:
@@ -309,7 +313,7 @@ def test_a_resync_finds_what_the_watcher_never_told(world: World) -> None:
     world.wish("unheard")
     world.controller.resync()
     world.drain()
-    assert world.condition("Feasible", "unheard") == ("True", "Fits")
+    assert world.condition("unheard", "Feasible") == ("True", "Fits")
 
 
 def test_nothing_is_made_in_a_namespace_that_is_being_deleted(world: World) -> None:
@@ -322,7 +326,7 @@ def test_nothing_is_made_in_a_namespace_that_is_being_deleted(world: World) -> N
 def test_an_object_that_the_api_does_not_know_is_stalled_once_and_not_retried_for_ever(world: World) -> None:
     world.kube.create(INFERENCE_DEPLOYMENTS, new_deployment(NS, NAME, {"model": {"name": "a/b"}, "engine": {"image": 5}}))
     world.settle()
-    assert world.condition("Stalled") == ("True", "Invalid")
+    assert world.condition(kind="Stalled") == ("True", "Invalid")
     assert world.writes(world.settle) == []
 
 

@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import pytest
-from tests.plimsoll_operator.controller_world import NS, gpu_node
+from tests.plimsoll_operator.cluster import NS
 from tests.plimsoll_operator.fake_kube import FakeKube, new_deployment
+from tests.plimsoll_operator.nodes import gpu_node
 
 from plimsoll_operator.controller.process import WORKERS, Controller
 from plimsoll_operator.decision import decide
@@ -66,7 +67,7 @@ class SerialJudge:
 def kube() -> MeetingKube:
     found = MeetingKube()
     for index in range(4):
-        found.create(NODES, gpu_node(f"n{index}", 8))
+        found.create(NODES, gpu_node(f"n{index}", count=8))
     return found
 
 

@@ -16,25 +16,26 @@ Weights are parameters times bytes: counts as published with each checkpoint, 2 
 another type. Cache per token: 2 x layers x KV heads x head size x 2 bytes; DeepSeek's latents: layers x 576 x 2 bytes on every GPU.
 """
 
-from tests.plimsoll_operator.decision_world import H100, L4, LLAMA_8B, LLAMA_70B, Files, node
+from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files
+from tests.plimsoll_operator.nodes import H100, L4, gpu_node
 
 from plimsoll_operator.api import GPUPool, parse_object
 from plimsoll_operator.names import API_VERSION
 
 CONTEXT = 8192
 
-A100 = node("a100", "NVIDIA-A100-SXM4-40GB", 8, 40960)
-SLICED_T4 = node(
+A100 = gpu_node("a100", "NVIDIA-A100-SXM4-40GB", 8, 40960)
+SLICED_T4 = gpu_node(
     "t4", "Tesla-T4-SHARED", 1, 15360, labels={"nvidia.com/gpu.replicas": "4", "nvidia.com/gpu.sharing-strategy": "time-slicing"}
 )
 SLICED_T4["status"]["allocatable"]["nvidia.com/gpu"] = "4"
-AMBIGUOUS = node("odd", "NVIDIA-L4", 4, 23034)
+AMBIGUOUS = gpu_node("odd", "NVIDIA-L4", 4, 23034)
 AMBIGUOUS["status"]["allocatable"]["nvidia.com/gpu"] = "6"
-MIG = node("mig", "NVIDIA-A100-SXM4-80GB", 0, 81920, labels={
+MIG = gpu_node("mig", "NVIDIA-A100-SXM4-80GB", 0, 81920, labels={
     "nvidia.com/mig.strategy": "mixed", "nvidia.com/mig-1g.10gb.product": "NVIDIA-A100-SXM4-80GB-MIG-1g.10gb",
     "nvidia.com/mig-1g.10gb.count": "56", "nvidia.com/mig-1g.10gb.memory": "9728"})  # fmt: skip
 MIG["status"]["allocatable"]["nvidia.com/mig-1g.10gb"] = "56"
-MI300X = node("mi300x", "x", 0, 0)
+MI300X = gpu_node("mi300x", "x", 0, 0)
 MI300X["metadata"]["labels"] = {"amd.com/gpu.product-name": "AMD_Instinct_MI300X_OAM", "amd.com/gpu.vram": "192G"}
 MI300X["status"]["allocatable"] |= {"amd.com/gpu": "8"}
 NODES = (H100, A100, L4, SLICED_T4, AMBIGUOUS, MIG, MI300X)
@@ -69,7 +70,7 @@ LEFT_OUT = [
 ]
 
 
-def mixed(*, backwards=False):
+def mixed(*, backwards: bool = False) -> Files:
     """A Store over the cluster; the order in which its nodes were seen must not matter."""
     store = Files(*(reversed(NODES) if backwards else NODES))
     store.pools.append(H200_AT_ZERO)

@@ -5,7 +5,8 @@ import json
 
 from hypothesis import HealthCheck, event, given, settings
 from hypothesis import strategies as st
-from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, manifest, node
+from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, manifest
+from tests.plimsoll_operator.nodes import gpu_node
 
 from plimsoll_estimator import catalogue
 from plimsoll_operator.api import ApiError, FitPolicy, parse_inference_deployment, parse_object
@@ -20,13 +21,13 @@ from plimsoll_operator.verdict import Admit, Plan, Reject, Resize, Undecided
 
 SHARED = {"nvidia.com/gpu.replicas": "2", "nvidia.com/gpu.sharing-strategy": "time-slicing"}
 NODES = [
-    node("h100", "NVIDIA-H100-80GB-HBM3", 8, 81559),
-    node("a100", "NVIDIA-A100-SXM4-40GB", 4, 40960),
-    node("l4", "NVIDIA-L4", 4, 23034, host="96Gi", cpu="24"),
-    node("t4", "Tesla-T4", 1, 15360, host="30Gi", cpu="7500m"),
-    node("unknown", "ACME-X1", 2, 65536),
-    node("slice", "NVIDIA-A100-SXM4-80GB-MIG-1g.10gb", 7, 9728, host="180Gi", cpu="47"),
-    node(
+    gpu_node("h100", "NVIDIA-H100-80GB-HBM3", 8, 81559),
+    gpu_node("a100", "NVIDIA-A100-SXM4-40GB", 4, 40960),
+    gpu_node("l4", "NVIDIA-L4", 4, 23034, host="96Gi", cpu="24"),
+    gpu_node("t4", "Tesla-T4", 1, 15360, host="30Gi", cpu="7500m"),
+    gpu_node("unknown", "ACME-X1", 2, 65536),
+    gpu_node("slice", "NVIDIA-A100-SXM4-80GB-MIG-1g.10gb", 7, 9728, host="180Gi", cpu="47"),
+    gpu_node(
         "sliced", "NVIDIA-L4-SHARED", 2, 23034, labels={"nvidia.com/gpu.replicas": "2", "nvidia.com/gpu.sharing-strategy": "time-slicing"}
     ),
 ]

@@ -2,7 +2,8 @@ import dataclasses
 import json
 
 import pytest
-from tests.plimsoll_operator.decision_world import H100, L4, LLAMA_8B, LLAMA_70B, Files, deployment, node, verdict
+from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, deployment, verdict
+from tests.plimsoll_operator.nodes import H100, L4, gpu_node
 
 from plimsoll_operator.api import FitPolicySpec
 from plimsoll_operator.decision import decide
@@ -60,7 +61,7 @@ def test_a_policy_that_caps_a_replica_is_named_where_memory_is_short():
 
 @pytest.mark.parametrize(("host", "reason"), [({"cpu": "2"}, "HostCpu"), ({"host": "8Gi"}, "HostMemory")])
 def test_a_host_that_is_too_small_is_named_though_fewer_gpus_would_miss_by_memory(host, reason):
-    small = node("h100", "NVIDIA-H100-80GB-HBM3", 8, 81559, **host)
+    small = gpu_node("h100", "NVIDIA-H100-80GB-HBM3", 8, 81559, **host)
     found = verdict(LLAMA_70B, engine={"maxModelLen": 8192}, store=Files(small))
     assert (found.reason, found.field) == (reason, "spec.placement")
 
@@ -96,8 +97,8 @@ def test_no_gpu_at_all_is_undecided_and_an_open_cluster_may_get_more():
 
 
 def test_labels_split_pools_and_taints_keep_out():
-    east = node("e", "NVIDIA-L4", 4, 23034, labels={"zone": "east"})
-    west = node("w", "NVIDIA-L4", 4, 23034, labels={"zone": "west"}, taints=[{"key": "team", "value": "a", "effect": "NoSchedule"}])
+    east = gpu_node("e", "NVIDIA-L4", 4, 23034, labels={"zone": "east"})
+    west = gpu_node("w", "NVIDIA-L4", 4, 23034, labels={"zone": "west"}, taints=[{"key": "team", "value": "a", "effect": "NoSchedule"}])
     store = Files(east, west, keys=["zone"])
     assert len(verdict(store=store, placement={"nodeSelector": {"zone": "east"}}).plan.pools) == 1
     assert verdict(store=store, placement={"nodeSelector": {"zone": "west"}}).reason == "NoMatchingPool"
@@ -106,7 +107,7 @@ def test_labels_split_pools_and_taints_keep_out():
 
 
 def test_several_products_make_one_plan_that_runs_on_each():
-    a10g = node("a", "NVIDIA-A10G", 1, 23028)
+    a10g = gpu_node("a", "NVIDIA-A10G", 1, 23028)
     plan = verdict(store=Files(L4, a10g), placement={"gpuProducts": ["NVIDIA-L4", "NVIDIA-A10G"]}).plan
     assert plan.gpu_products == ("NVIDIA-A10G", "NVIDIA-L4")
     alone = [verdict(store=Files(item)).plan for item in (L4, a10g)]
@@ -115,7 +116,7 @@ def test_several_products_make_one_plan_that_runs_on_each():
 
 
 def test_a_pool_with_too_little_host_memory_is_refused_by_name():
-    small = node("s", "NVIDIA-L4", 4, 23034, host="4Gi")
+    small = gpu_node("s", "NVIDIA-L4", 4, 23034, host="4Gi")
     found = verdict(store=Files(small), engine={"maxModelLen": 8192})
     assert found.reason == "HostMemory"
     assert "nvidia-l4-x4" in found.message
@@ -203,10 +204,10 @@ def test_values_that_a_release_does_not_take_are_refused_at_their_field(version,
 
 def test_loaders_that_read_files_whole_need_the_host_memory_for_them():
     """An 8B model in mapped files runs on a 16 GiB host; a loader that holds a file of up to 5 GiB does not do so everywhere."""
-    small = node("s", "NVIDIA-L4", 1, 23034, host="10Gi")
+    small = gpu_node("s", "NVIDIA-L4", 1, 23034, host="10Gi")
     found = verdict(engine={"maxModelLen": 8192}, store=Files(small))
     assert any("Host memory is close" in line for line in found.warnings)
     eager = {"maxModelLen": 8192, "extraArgs": ["--safetensors-load-strategy", "eager"]}
     assert verdict(engine=eager, store=Files(small)).reason == "HostMemory"
-    roomy = node("r", "NVIDIA-L4", 1, 23034, host="60Gi")
+    roomy = gpu_node("r", "NVIDIA-L4", 1, 23034, host="60Gi")
     assert not any("Host memory" in line for line in verdict(engine=eager, store=Files(roomy)).warnings)

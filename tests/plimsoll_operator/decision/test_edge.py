@@ -2,7 +2,8 @@
 
 import pytest
 import yaml
-from tests.plimsoll_operator.decision_world import L4, manifest, verdict
+from tests.plimsoll_operator.decision_world import manifest, verdict
+from tests.plimsoll_operator.nodes import L4
 
 from plimsoll_operator.cli import main
 from plimsoll_operator.verdict import Admit, Reject

@@ -5,7 +5,8 @@ import itertools
 
 import pytest
 from tests.bench.timing import forget
-from tests.plimsoll_operator.decision_world import H100, L4, LLAMA_8B, LLAMA_70B, T4, Files, deployment, node
+from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, deployment
+from tests.plimsoll_operator.nodes import H100, L4, T4, gpu_node
 
 from plimsoll_operator.decision import OutOfTime, decide, decide_within
 from plimsoll_operator.decision.effort import MOST_LOOKS
@@ -116,7 +117,9 @@ HONEST = [
 
 @pytest.mark.parametrize(("why", "wish"), HONEST, ids=[row[0] for row in HONEST])
 def test_honest_wishes_stay_far_below_the_budget(why, wish):
-    cluster = [node(f"{name}-{number}", name, 8, mib) for name, mib in (("NVIDIA-L4", 23034), ("Tesla-T4", 15360)) for number in range(64)]
+    cluster = [
+        gpu_node(f"{name}-{number}", name, 8, mib) for name, mib in (("NVIDIA-L4", 23034), ("Tesla-T4", 15360)) for number in range(64)
+    ]
     found, looks = counted(facts_of(wish, *cluster))
     assert isinstance(found, Reject), why
     assert 100 < looks < MOST_LOOKS // 10

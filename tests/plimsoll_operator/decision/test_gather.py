@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from tests.plimsoll_operator.decision_world import H100, L4, LLAMA_8B, Files, deployment, manifest
+from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, deployment, manifest
+from tests.plimsoll_operator.nodes import H100, L4
 
 from plimsoll_operator.api import ClusterModelProfile, FitPolicy, ModelProfile, parse_inference_deployment, parse_object
 from plimsoll_operator.decision import decide

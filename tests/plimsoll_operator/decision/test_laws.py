@@ -6,7 +6,8 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.bench.timing import forget
-from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, deployment, node, offered
+from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, deployment, offered
+from tests.plimsoll_operator.nodes import gpu_node
 
 from plimsoll_operator.decision import decide
 from plimsoll_operator.decision.fit.fit import Look, longest_context
@@ -17,7 +18,7 @@ from plimsoll_operator.verdict import Admit, Reject, Resize
 KINDS = [("NVIDIA-H100-80GB-HBM3", 8, 81559), ("NVIDIA-A100-SXM4-40GB", 4, 40960), ("NVIDIA-L4", 4, 23034), ("NVIDIA-A10G", 1, 23028),
          ("Tesla-T4", 1, 15360), ("NVIDIA-L40S", 2, 46068)]  # fmt: skip
 NODES = st.lists(st.sampled_from(KINDS), min_size=1, max_size=4).map(
-    lambda kinds: [node(f"n{number}", *kind) for number, kind in enumerate(kinds)]
+    lambda kinds: [gpu_node(f"n{number}", *kind) for number, kind in enumerate(kinds)]
 )
 OPTIONAL = {
     "maxModelLen": st.sampled_from([4096, 16384, 65536, 131072]),
@@ -88,7 +89,7 @@ def test_the_order_of_nodes_changes_nothing(model, engine, nodes, rng):
 @LAW
 @given(MODELS, ENGINES, NODES, st.randoms(), st.sampled_from([(), ("NVIDIA-L4", "Tesla-T4"), ("NVIDIA-H100-80GB-HBM3", "NVIDIA-L4")]))
 def test_the_order_of_pools_changes_nothing(model, engine, nodes, rng, products):
-    store = Files(*nodes, *(node(f"b{number}", *kind) for number, kind in enumerate(KINDS)))
+    store = Files(*nodes, *(gpu_node(f"b{number}", *kind) for number, kind in enumerate(KINDS)))
     wish = deployment(model, engine=engine, placement={"gpuProducts": list(products)})
     facts = facts_for(wish, store, applied_plan=None)
     pools = list(facts.pools)
@@ -143,7 +144,7 @@ def test_a_number_moves_by_the_smallest_step_that_fits(below, more, step, limit)
 @given(MODELS, ENGINES, NODES, st.sampled_from(KINDS), st.sampled_from(["60Gi", "200Gi", "1500Gi"]))
 def test_another_trusted_node_never_turns_admit_into_reject(model, engine, nodes, kind, host):
     if isinstance(verdict(model, engine, nodes), Admit):
-        assert isinstance(verdict(model, engine, [*nodes, node("new", *kind, host=host)]), Admit)
+        assert isinstance(verdict(model, engine, [*nodes, gpu_node("new", *kind, host=host)]), Admit)
 
 
 @LAW
@@ -151,7 +152,7 @@ def test_another_trusted_node_never_turns_admit_into_reject(model, engine, nodes
 def test_an_applied_plan_is_kept_while_it_fits(model, engine, nodes):
     found = verdict(model, engine, nodes)
     if isinstance(found, Admit):
-        larger = Files(*nodes, *(node(f"b{number}", *kind) for number, kind in enumerate(KINDS)))
+        larger = Files(*nodes, *(gpu_node(f"b{number}", *kind) for number, kind in enumerate(KINDS)))
         facts = facts_for(deployment(model, engine=engine), larger, applied_plan=found.plan)
         kept = decide(facts).plan
         assert (kept.product, kept.tensor_parallel_size) == (found.plan.product, found.plan.tensor_parallel_size)
@@ -179,7 +180,7 @@ def test_more_gpu_memory_never_turns_admit_into_reject(model, engine, memory, mo
     held = engine | {"maxNumSeqs": 128, "maxNumBatchedTokens": 4096}
 
     def with_memory(n_bytes):
-        store = Files(node("n", "NVIDIA-H100-80GB-HBM3", 8, 81559))
+        store = Files(gpu_node("n", "NVIDIA-H100-80GB-HBM3", 8, 81559))
         (pool,) = store.pools
         store.pools = [pool.model_copy(update={"spec": pool.spec.model_copy(update={"usable_memory_bytes": n_bytes})})]
         return decide(facts_for(deployment(model, engine=held), store, applied_plan=None))

@@ -4,7 +4,8 @@ import dataclasses
 import json
 
 import pytest
-from tests.plimsoll_operator.decision_world import H100, LLAMA_8B, LLAMA_70B, Files, deployment, node, offered, verdict
+from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, deployment, offered, verdict
+from tests.plimsoll_operator.nodes import H100, gpu_node
 
 from plimsoll_operator.api import FitPolicySpec
 from plimsoll_operator.decision import decide
@@ -13,8 +14,8 @@ from plimsoll_operator.verdict import Admit, Plan, Reject
 
 QWEN_FP8, QWEN_30B = "Qwen/Qwen3-235B-A22B-FP8", "Qwen/Qwen3-30B-A3B"
 QWEN_14B, DEEPSEEK, GPT2 = "Qwen/Qwen2.5-14B-Instruct", "deepseek-ai/DeepSeek-V3", "bigcode/starcoder2-15b"
-T4x3 = node("t", "Tesla-T4", 3, 15360)
-A100x8 = node("a", "NVIDIA-A100-SXM4-80GB", 8, 81920)
+T4x3 = gpu_node("t", "Tesla-T4", 3, 15360)
+A100x8 = gpu_node("a", "NVIDIA-A100-SXM4-80GB", 8, 81920)
 
 
 def sizes(plan):
@@ -30,7 +31,7 @@ def sizes(plan):
 ONE_NODE = [
     ("a model that one tensor parallel size serves gets no stages", LLAMA_70B, {}, [H100], (2, 1, 1, False, 1)),
     ("three cards hold it, three do not divide 40 heads: three stages", QWEN_14B, {}, [T4x3], (1, 3, 1, False, 1)),
-    ("two thirds of the cards in tensor parallel would do: no stages", QWEN_14B, {"dtype": "float16"}, [node("l", "NVIDIA-L4", 3, 23034)],
+    ("two thirds of the cards in tensor parallel would do: no stages", QWEN_14B, {"dtype": "float16"}, [gpu_node(count=3)],
      (2, 1, 1, False, 1)),
     ("a pinned tensor parallel size says how many GPUs: no stages are added to it", QWEN_14B, {"tensorParallelSize": 1}, [T4x3], None),
     ("pinned stages are kept, the tensor parallel size is found", LLAMA_8B, {"pipelineParallelSize": 2}, [H100], (1, 2, 1, False, 1)),
@@ -78,7 +79,7 @@ def test_what_is_chosen_because_nothing_simpler_serves_is_said():
 
 
 def test_decode_context_parallel_multiplies_the_tokens_of_latent_attention():
-    h200 = Files(node("h", "NVIDIA-H200", 8, 143771))
+    h200 = Files(gpu_node("h", "NVIDIA-H200", 8, 143771))
     plain, shared = (
         verdict(DEEPSEEK, engine={"maxModelLen": 32768, "tensorParallelSize": 8, **more}, store=h200).plan
         for more in ({}, {"decodeContextParallelSize": 8})
@@ -126,12 +127,12 @@ SURGE = [
 
 @pytest.mark.parametrize(("why", "replicas", "gpus", "surges"), SURGE, ids=[row[0] for row in SURGE])
 def test_rollout_headroom_is_part_of_the_plan(why, replicas, gpus, surges):
-    store = Files(node("l", "NVIDIA-L4", gpus, 23034))
+    store = Files(gpu_node("l", "NVIDIA-L4", gpus, 23034))
     assert verdict(replicas=replicas, engine={"maxModelLen": 8192}, store=store).plan.may_surge is surges
 
 
 def test_headroom_that_comes_and_goes_is_no_other_plan():
-    plan = verdict(engine={"maxModelLen": 8192}, store=Files(node("l", "NVIDIA-L4", 4, 23034))).plan
+    plan = verdict(engine={"maxModelLen": 8192}, store=Files(gpu_node("l", "NVIDIA-L4", 4, 23034))).plan
     assert plan.may_surge
     assert dataclasses.replace(plan, may_surge=False, available_now=False).digest == plan.digest
 

@@ -5,7 +5,8 @@ at 0.92 with 112.3 of 119.6 GiB free.
 """
 
 import pytest
-from tests.plimsoll_operator.decision_world import Files, node, verdict
+from tests.plimsoll_operator.decision_world import Files, verdict
+from tests.plimsoll_operator.nodes import gpu_node
 
 from plimsoll_estimator.hardware import known_gpus
 from plimsoll_operator.names import API_VERSION
@@ -16,7 +17,7 @@ SMALL = "Qwen/Qwen2.5-1.5B-Instruct"
 
 
 def unified(product, host):
-    item = node("u", product, 1, 0, host=host, cpu="20")
+    item = gpu_node("u", product, 1, 0, host=host, cpu="20")
     del item["metadata"]["labels"]["nvidia.com/gpu.memory"]  # NVML does not tell it
     return item
 
@@ -41,7 +42,7 @@ def test_who_pins_a_share_may_take_the_systems_but_not_the_pods(why, share, kind
 
 def test_memory_of_a_coherent_gpu_is_not_the_pods():
     def gh200(host):
-        return Files(node("g", "NVIDIA-GH200-480GB", 1, 97871, host=host, cpu="70"))
+        return Files(gpu_node("g", "NVIDIA-GH200-480GB", 1, 97871, host=host, cpu="70"))
 
     # A node that counts 96 GB of HBM as its own and has little else has nothing for the pod.
     assert verdict(SMALL, engine={"maxModelLen": 8192}, store=gh200("98Gi")).reason == "HostMemory"
@@ -50,7 +51,7 @@ def test_memory_of_a_coherent_gpu_is_not_the_pods():
 
 @pytest.mark.parametrize(("product", "granted"), [("NVIDIA-L4", 16), ("NVIDIA-H100-80GB-HBM3", 40), ("NVIDIA-GB10", 64)])
 def test_what_a_gpu_pool_grants_is_a_limit_and_the_share_is_of_the_card(product, granted):
-    item = node("n", product, 1, 0, host="119Gi", labels={"rack": "a"})
+    item = gpu_node("n", product, 1, 0, host="119Gi", labels={"rack": "a"})
     spec = {"selector": {"rack": "a"}, "product": product, "usableMemoryBytes": f"{granted}Gi"}
     pool = {"apiVersion": API_VERSION, "kind": "GPUPool", "metadata": {"name": "g"}, "spec": spec}
     plan = verdict(SMALL, engine={"maxModelLen": 8192}, store=Files(item, corrections=[pool])).plan
@@ -62,7 +63,7 @@ def test_what_a_gpu_pool_grants_is_a_limit_and_the_share_is_of_the_card(product,
 
 
 def test_of_a_product_that_no_table_has_the_word_is_all_there_is():
-    item = node("n", "NVIDIA-L99", 1, 0, labels={"rack": "a"})
+    item = gpu_node("n", "NVIDIA-L99", 1, 0, labels={"rack": "a"})
     spec = {"selector": {"rack": "a"}, "product": "NVIDIA-L99", "usableMemoryBytes": "20Gi", "computeCapability": "9.0"}
     pool = {"apiVersion": API_VERSION, "kind": "GPUPool", "metadata": {"name": "g"}, "spec": spec}
     assert verdict(SMALL, engine={"maxModelLen": 8192}, store=Files(item, corrections=[pool])).plan.gpu_total_bytes == 20 * GIB

@@ -4,7 +4,8 @@ import dataclasses
 import json
 
 import pytest
-from tests.plimsoll_operator.decision_world import H100, L4, LLAMA_8B, LLAMA_70B, T4, Files, deployment, manifest, node, offered, verdict
+from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, deployment, manifest, offered, verdict
+from tests.plimsoll_operator.nodes import H100, L4, T4, gpu_node
 
 from plimsoll_estimator import catalogue
 from plimsoll_operator.api import parse_inference_deployment
@@ -76,7 +77,7 @@ def test_the_users_order_decides_which_field_moves(why, order, moved):
 
 def test_a_tensor_parallel_size_that_moves_opens_no_stages():
     """Pinned again it would close them, and the plan would not be found a second time."""
-    store = Files(node("a100", "NVIDIA-A100-SXM4-40GB", 4, 40960))
+    store = Files(gpu_node("a100", "NVIDIA-A100-SXM4-40GB", 4, 40960))
     engine = {"tensorParallelSize": 1, "maxModelLen": 4096, "gpuMemoryUtilization": 0.5, "maxNumSeqs": 256}
     found = verdict(LLAMA_70B, engine=engine, fit=resize("maxNumSeqs", "tensorParallelSize", "gpuMemoryUtilization"), store=store)
     assert isinstance(found, Resize)
@@ -194,7 +195,7 @@ def test_no_offer_where_nothing_would_help():
 
 
 def test_the_order_of_nodes_changes_nothing():
-    nodes = [H100, L4, T4, node("l4b", "NVIDIA-L4", 4, 23034, host="180Gi", cpu="47")]
+    nodes = [H100, L4, T4, gpu_node("l4b", "NVIDIA-L4", 4, 23034, host="180Gi", cpu="47")]
     for engine in ({"maxModelLen": 32768}, {"maxModelLen": 131072, "tensorParallelSize": 1}, {"tensorParallelSize": 16}):
         assert verdict(engine=engine, store=Files(*nodes)) == verdict(engine=engine, store=Files(*reversed(nodes)))
 

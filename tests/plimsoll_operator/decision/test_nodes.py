@@ -4,7 +4,8 @@ import dataclasses
 import json
 
 import pytest
-from tests.plimsoll_operator.decision_world import H100, LLAMA_8B, LLAMA_70B, Files, deployment, manifest, node, offered, verdict
+from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, deployment, manifest, offered, verdict
+from tests.plimsoll_operator.nodes import H100, gpu_node
 
 from plimsoll_operator.api import FitPolicySpec, GPUPool, parse_inference_deployment, parse_object
 from plimsoll_operator.decision import decide
@@ -16,11 +17,11 @@ DEEPSEEK, LLAMA_405B, QWEN_14B = "deepseek-ai/DeepSeek-V3", "meta-llama/Llama-3.
 
 
 def h100s(count, gpus=8):
-    return [node(f"h{number}", "NVIDIA-H100-80GB-HBM3", gpus, 81559) for number in range(count)]
+    return [gpu_node(f"h{number}", "NVIDIA-H100-80GB-HBM3", gpus, 81559) for number in range(count)]
 
 
 def a10gs(count):
-    return [node(f"a{number}", "NVIDIA-A10G", 1, 23028) for number in range(count)]
+    return [gpu_node(f"a{number}", "NVIDIA-A10G", 1, 23028) for number in range(count)]
 
 
 def sizes(plan):
@@ -30,7 +31,7 @@ def sizes(plan):
 CHOSEN = [
     ("one node that serves is enough, whatever is allowed", LLAMA_70B, {}, h100s(4), 4, (2, 1, 1, 1)),
     ("stages on one node come before a second node", QWEN_14B, {"dtype": "float16"},
-     [node(f"t{n}", "Tesla-T4", 3, 15360) for n in range(4)], 4, (1, 3, 1, 1)),
+     [gpu_node(f"t{n}", "Tesla-T4", 3, 15360) for n in range(4)], 4, (1, 3, 1, 1)),
     ("two whole nodes: tensor parallel inside, a stage each", LLAMA_405B, {}, h100s(4), 4, (8, 2, 1, 2)),
     ("the fewest nodes that serve", LLAMA_405B, {}, h100s(8, gpus=4), 8, (4, 3, 1, 3)),
     ("nodes of one GPU: a stage each", LLAMA_8B, {"maxModelLen": 65536}, a10gs(4), 4, (1, 2, 1, 2)),
@@ -58,7 +59,7 @@ def test_the_layout_over_nodes(why, model, engine, nodes, most, expected):
 
 def test_a_replica_over_nodes_runs_on_one_product_even_where_several_are_listed():
     both = {"gpuProducts": ["NVIDIA-H100-80GB-HBM3", "NVIDIA-A100-SXM4-80GB"], "maxNodesPerReplica": 2}
-    a100s = [node(f"a{number}", "NVIDIA-A100-SXM4-80GB", 8, 81920) for number in range(2)]
+    a100s = [gpu_node(f"a{number}", "NVIDIA-A100-SXM4-80GB", 8, 81920) for number in range(2)]
     plan = verdict(LLAMA_405B, engine={"maxModelLen": 8192}, store=Files(*h100s(2), *a100s, lws=True), placement=both).plan
     assert (len(plan.gpu_products), plan.nodes_per_replica) == (1, 2)
 
@@ -156,14 +157,14 @@ def test_the_cap_on_gpus_per_replica_holds_over_nodes():
 def test_the_applied_plan_over_nodes_is_kept_where_a_larger_node_has_come():
     wish = deployment(LLAMA_405B, engine={"maxModelLen": 8192}, placement={"maxNodesPerReplica": 2})
     plan = decide(facts_for(wish, Files(*h100s(2), lws=True), applied_plan=None)).plan
-    larger = Files(*h100s(2), node("b", "NVIDIA-B200", 8, 183359), lws=True)
+    larger = Files(*h100s(2), gpu_node("b", "NVIDIA-B200", 8, 183359), lws=True)
     assert decide(facts_for(wish, larger, applied_plan=None)).plan.nodes_per_replica == 1
     assert decide(facts_for(wish, larger, applied_plan=plan)).plan.digest == plan.digest
     assert Plan.from_json(plan.canonical_json()) == plan
 
 
 def test_a_pod_is_checked_against_its_own_nodes_host_memory():
-    small = [node(f"h{number}", "NVIDIA-H100-80GB-HBM3", 8, 81559, host="30Gi") for number in range(2)]
+    small = [gpu_node(f"h{number}", "NVIDIA-H100-80GB-HBM3", 8, 81559, host="30Gi") for number in range(2)]
     found = verdict(LLAMA_405B, engine={"maxModelLen": 8192}, store=Files(*small, lws=True), placement={"maxNodesPerReplica": 2})
     assert (type(found), found.reason.value) == (Reject, "HostMemory")
     assert isinstance(verdict(LLAMA_405B, engine={"maxModelLen": 8192}, store=Files(H100, lws=True)), Reject)
@@ -185,7 +186,7 @@ EARLY = [  # why, release, sizes, what is decided
 
 @pytest.mark.parametrize(("why", "version", "sizes", "kind"), EARLY, ids=[row[0] for row in EARLY])
 def test_before_one_engine_spans_nodes_whole_engines_do(why, version, sizes, kind):
-    nodes = [node(f"h{number}", "NVIDIA-H100-80GB-HBM3", 8, 81559) for number in range(2)]
+    nodes = [gpu_node(f"h{number}", "NVIDIA-H100-80GB-HBM3", 8, 81559) for number in range(2)]
     spans = {"placement": {"maxNodesPerReplica": 2}}
     found = verdict(version=version, engine={"maxModelLen": 8192, **sizes}, store=Files(*nodes, lws=True), **spans)
     assert isinstance(found, kind), found
@@ -195,8 +196,8 @@ def test_before_one_engine_spans_nodes_whole_engines_do(why, version, sizes, kin
 
 @pytest.mark.parametrize(("image", "warned"), [("vllm/vllm-openai:v0.19.0", False), ("acme/vllm:1", True)])
 def test_on_arm64_hosts_only_vllms_own_image_is_known_to_be_built_for_them(image, warned):
-    store = Files(node("g", "NVIDIA-GH200-480GB", 1, 97871, host="480Gi"))
+    store = Files(gpu_node("g", "NVIDIA-GH200-480GB", 1, 97871, host="480Gi"))
     found = verdict(engine={"maxModelLen": 8192, "image": image, "version": "0.19.0"}, store=store)
     assert any("arm64" in line for line in found.warnings) is warned
-    on_x86 = verdict(engine={"maxModelLen": 8192, "image": image, "version": "0.19.0"}, store=Files(node("h", "NVIDIA-L4", 1, 23034)))
+    on_x86 = verdict(engine={"maxModelLen": 8192, "image": image, "version": "0.19.0"}, store=Files(gpu_node("h", "NVIDIA-L4", 1, 23034)))
     assert not any("arm64" in line for line in on_x86.warnings)

@@ -9,7 +9,8 @@ what lives outside it.
 """
 
 import pytest
-from tests.plimsoll_operator.decision_world import H100, L4, LLAMA_8B, LLAMA_70B, T4, Files, deployment, node, verdict
+from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, deployment, verdict
+from tests.plimsoll_operator.nodes import H100, L4, T4, gpu_node
 
 from plimsoll_operator import render
 from plimsoll_operator.decision import decide
@@ -17,9 +18,9 @@ from plimsoll_operator.gather import facts_for
 from plimsoll_operator.verdict import Admit, Reject, Undecided
 
 GIB = 1 << 30
-A10G = node("a10g", "NVIDIA-A10G", 4, 23028)
+A10G = gpu_node("a10g", "NVIDIA-A10G", 4, 23028)
 SHORT = {"maxModelLen": 8192}
-T4_FREE = node("t4", "Tesla-T4", 4, 15360)
+T4_FREE = gpu_node("t4", "Tesla-T4", 4, 15360)
 
 
 @pytest.mark.parametrize("item", [A10G, L4, H100], ids=lambda item: item["metadata"]["name"])
@@ -58,7 +59,7 @@ def test_3_cache_and_weights_are_costed_in_the_type_that_runs():
 
 
 def test_4_an_unknown_size_never_means_that_it_fits():
-    nameless = node("n", "NVIDIA-Z9000", 8, 81559)
+    nameless = gpu_node("n", "NVIDIA-Z9000", 8, 81559)
     del nameless["metadata"]["labels"]["nvidia.com/gpu.memory"]
     assert isinstance(verdict(store=Files(nameless)), Reject)
     assert isinstance(verdict("acme/nobody-has-read-this"), Undecided)
@@ -72,7 +73,7 @@ def test_5_divisibility_is_the_engine_s_and_no_stricter():
 
 
 def test_6_memory_is_what_cuda_reports_not_the_nominal_figure():
-    h200 = node("h200", "NVIDIA-H200", 8, 143771)
+    h200 = gpu_node("h200", "NVIDIA-H200", 8, 143771)
     totals = {item["metadata"]["name"]: verdict(engine=SHORT, store=Files(item)).plan.gpu_total_bytes for item in (H100, h200, T4_FREE)}
     assert totals["h100"] < 79.5 * GIB
     assert totals["h200"] < 139.9 * GIB < 141 * GIB
@@ -96,8 +97,8 @@ def test_9_two_models_get_two_gpu_types_in_one_cluster():
 
 
 def test_10_gpu_memory_and_host_memory_are_not_compared_with_one_another():
-    poor_host = node("p", "NVIDIA-H100-80GB-HBM3", 8, 81559, host="6Gi")
-    poor_gpu = node("g", "Tesla-T4", 1, 15360, host="2000Gi")
+    poor_host = gpu_node("p", "NVIDIA-H100-80GB-HBM3", 8, 81559, host="6Gi")
+    poor_gpu = gpu_node("g", "Tesla-T4", 1, 15360, host="2000Gi")
     assert verdict(engine=SHORT, store=Files(poor_host)).reason == "HostMemory"
     assert verdict("Qwen/Qwen3-14B", engine=SHORT, store=Files(poor_gpu)).reason == "InsufficientGpuMemory"
 

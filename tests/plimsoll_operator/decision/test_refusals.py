@@ -6,7 +6,8 @@ from typing import get_args
 
 import pytest
 from tests.bench.timing import forget
-from tests.plimsoll_operator.decision_world import H100, LLAMA_8B, Files, deployment, manifest, node, verdict
+from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, deployment, manifest, verdict
+from tests.plimsoll_operator.nodes import H100, gpu_node
 
 from plimsoll_estimator.catalogue import lookup
 from plimsoll_estimator.checks import Check
@@ -110,7 +111,9 @@ def test_one_refusing_product_does_not_end_the_search_on_the_others():
     """A Turing card has no bfloat16, which no layout removes; what the H100 refuses beside it another layout may pass."""
     both = {"gpuProducts": ["NVIDIA-GeForce-RTX-2080-Ti", "NVIDIA-H100-80GB-HBM3"]}
     engine = {"dtype": "bfloat16", "decodeContextParallelSize": 2}
-    misses = misses_of(deployment(LLAMA_8B, engine=engine, placement=both), node("turing", "NVIDIA-GeForce-RTX-2080-Ti", 8, 11264), H100)
+    misses = misses_of(
+        deployment(LLAMA_8B, engine=engine, placement=both), gpu_node("turing", "NVIDIA-GeForce-RTX-2080-Ti", 8, 11264), H100
+    )
     assert {missed.candidate.layout.tensor_parallel_size for missed in misses} == set(range(1, 9))
 
 

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from tests.plimsoll_operator.decision_world import H100, Files, deployment, verdict
+from tests.plimsoll_operator.decision_world import Files, deployment, verdict
+from tests.plimsoll_operator.nodes import H100
 
 from plimsoll_operator.decision import decide
 from plimsoll_operator.facts import ModelFacts

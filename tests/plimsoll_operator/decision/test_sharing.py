@@ -1,8 +1,9 @@
 """Shared and partitioned GPUs: off unless asked for, and never more than Kubernetes and the device plugin can promise."""
 
 import pytest
-from tests.plimsoll_operator.decision_world import L4, Files, deployment, node, verdict
-from tests.plimsoll_operator.shared_cards import HOST, SLICED, SMALL, shared
+from tests.plimsoll_operator.decision_world import Files, deployment, verdict
+from tests.plimsoll_operator.nodes import L4, gpu_node, gpu_pod
+from tests.plimsoll_operator.shared_cards import SLICED, SMALL, shared
 
 from plimsoll_operator.api import GPUPool, parse_object
 from plimsoll_operator.capacity import CapacityIndex, pool_facts, pool_manifest
@@ -17,11 +18,11 @@ LLAMA_8B = "meta-llama/Llama-3.1-8B-Instruct"
 SLICED_T4 = shared("sliced-t4", "Tesla-T4", 1, 15360, 4, "time-slicing")
 RENAMED = shared("renamed", "NVIDIA-L4", 2, 23034, 2, "time-slicing", renamed=True)
 MPS = shared("mps", "NVIDIA-L4", 2, 23034, 2, "mps")
-MIG_SINGLE = node("mig", "NVIDIA-A100-SXM4-80GB-MIG-1g.10gb", 7, 9728, **HOST)
+MIG_SINGLE = gpu_node("mig", "NVIDIA-A100-SXM4-80GB-MIG-1g.10gb", 7, 9728, host="180Gi", cpu="47")
 
 
 def mig_mixed():
-    made = node("mixed", "NVIDIA-A100-SXM4-80GB", 0, 81920, **HOST)
+    made = gpu_node("mixed", "NVIDIA-A100-SXM4-80GB", 0, 81920, host="180Gi", cpu="47")
     del made["status"]["allocatable"]["nvidia.com/gpu"]
     made["status"]["allocatable"]["nvidia.com/mig-1g.10gb"] = "7"
     made["metadata"]["labels"] |= {
@@ -122,22 +123,16 @@ def test_a_pinned_utilisation_within_the_part_is_honoured():
     assert plan.gpu_memory_utilization == "0.400"
 
 
-def pod(name, *, units=1, on="sliced"):
-    container = {"name": "c", "resources": {"limits": {"nvidia.com/gpu": str(units)}}}
-    metadata = {"name": name, "namespace": "n", "uid": name}
-    return {"metadata": metadata, "spec": {"nodeName": on, "containers": [container]}, "status": {"phase": "Running"}}
-
-
 @pytest.mark.parametrize(("planned", "reason"), [(True, None), (False, Reason.SHARING_UNSAFE)])
 def test_strangers_on_time_sliced_gpus_make_them_unsafe_and_our_own_pods_do_not(planned, reason):
     index = CapacityIndex()
     index.node_event("ADDED", SLICED)
-    index.pod_event("ADDED", pod("p"), planned=planned)
+    index.pod_event("ADDED", gpu_pod("p", "sliced", 1), planned=planned)
     store = Files()
     store.pools = [parse_object(GPUPool, pool_manifest(pool)) for pool in index.pools()]
     found = asked("time-slicing", store=store)
     assert (found.reason if isinstance(found, Reject) else None) == reason
-    index.pod_event("DELETED", pod("p"))
+    index.pod_event("DELETED", gpu_pod("p", "sliced", 1))
     assert pool_facts(parse_object(GPUPool, pool_manifest(index.pools()[0]))).foreign_gpus == 0
 
 
@@ -145,7 +140,7 @@ def test_several_engines_share_one_card_until_its_parts_are_given_away():
     index = CapacityIndex()
     index.node_event("ADDED", SLICED_T4)
     for number in range(3):
-        index.pod_event("ADDED", pod(f"p{number}", on="sliced-t4"), planned=True)
+        index.pod_event("ADDED", gpu_pod(f"p{number}", "sliced-t4", 1), planned=True)
     store = Files()
     store.pools = [parse_object(GPUPool, pool_manifest(pool)) for pool in index.pools()]
     first = decide(facts_for(deployment(SMALL, engine={"maxModelLen": 1024, "dtype": "half"}, placement={"sharing": "time-slicing"}), store,

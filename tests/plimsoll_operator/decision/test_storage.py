@@ -4,8 +4,9 @@ import json
 from dataclasses import replace
 
 import pytest
-from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, manifest, node, offered, verdict
-from tests.plimsoll_operator.full_hosts import pod, store_of
+from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, manifest, offered, verdict
+from tests.plimsoll_operator.full_hosts import store_of
+from tests.plimsoll_operator.nodes import gpu_node, gpu_pod
 from tests.plimsoll_operator.plans import PLAN
 
 from plimsoll_estimator import catalogue
@@ -44,7 +45,7 @@ def wish(*, model=None, name=LLAMA_8B, engine=None, **spec):
 
 
 def plan_of(item, *nodes, **store):
-    found = decide(facts_for(item, Files(*(nodes or (node("h", "NVIDIA-H100-80GB-HBM3", 8, 81559),)), **store), applied_plan=None))
+    found = decide(facts_for(item, Files(*(nodes or (gpu_node("h", "NVIDIA-H100-80GB-HBM3", 8, 81559),)), **store), applied_plan=None))
     assert isinstance(found, Admit), found
     return found.plan
 
@@ -100,7 +101,7 @@ def test_totals_of_the_headers_are_believed_before_the_model_as_built():
 
 
 def test_every_pod_of_a_replica_over_nodes_downloads_all_files():
-    nodes = [node(f"n{i}", "NVIDIA-A10G", 4, 23028) for i in range(3)]
+    nodes = [gpu_node(f"n{i}", "NVIDIA-A10G", 4, 23028) for i in range(3)]
     item = wish(name=LLAMA_70B, placement={"maxNodesPerReplica": 4})
     plan = plan_of(item, *nodes, lws=True)
     assert plan.nodes_per_replica > 1
@@ -112,7 +113,7 @@ def test_every_pod_of_a_replica_over_nodes_downloads_all_files():
 
 
 def h100(name="h", **more):
-    return node(name, "NVIDIA-H100-80GB-HBM3", 8, 81559, **more)
+    return gpu_node(name, "NVIDIA-H100-80GB-HBM3", 8, 81559, **more)
 
 
 POOLS = [
@@ -156,7 +157,7 @@ def test_a_plan_names_only_pools_with_the_disk_for_it():
 
 
 def test_what_is_offered_instead_fits_the_disk_as_well():
-    nodes = (node("l40s", "NVIDIA-L40S", 8, 46068, disk="100Gi"), h100(disk="1000Gi"))
+    nodes = (gpu_node("l40s", "NVIDIA-L40S", 8, 46068, disk="100Gi"), h100(disk="1000Gi"))
     asked = {"engine": {"maxModelLen": 8192}, "placement": {"gpuProducts": ["NVIDIA-L40S"]}}
     found = verdict(LLAMA_70B, **asked, store=Files(*nodes))
     assert found.reason == Reason.EPHEMERAL_STORAGE
@@ -174,7 +175,7 @@ def test_where_refusals_are_warnings_the_pod_says_what_it_writes():
 
 
 def hog(disk):
-    return pod("hog", "h", **{"ephemeral-storage": disk})
+    return gpu_pod("hog", "h", requests={"ephemeral-storage": disk})
 
 
 FREE = [

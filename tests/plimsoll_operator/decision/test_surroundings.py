@@ -1,7 +1,8 @@
 """What of a pod moves GPU memory and is no argument: what its image holds, and that it starts without compiled graphs."""
 
 import pytest
-from tests.plimsoll_operator.decision_world import H100, L4, LLAMA_8B, Files, verdict
+from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, verdict
+from tests.plimsoll_operator.nodes import H100, L4
 
 from plimsoll_operator.decision.request.request import is_vllms_own_image
 from plimsoll_operator.verdict import Admit, Reason, Reject

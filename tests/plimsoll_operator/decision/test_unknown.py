@@ -1,7 +1,8 @@
 """What a user is told will happen next where a model's shape is not known."""
 
 import pytest
-from tests.plimsoll_operator.decision_world import L4, Files, manifest
+from tests.plimsoll_operator.decision_world import Files, manifest
+from tests.plimsoll_operator.nodes import L4
 
 from plimsoll_operator.api import parse_inference_deployment
 from plimsoll_operator.decision import decide

@@ -4,7 +4,8 @@ import json
 from dataclasses import replace
 
 import pytest
-from tests.plimsoll_operator.decision_world import H100, L4, LLAMA_70B, T4, Files, deployment, manifest
+from tests.plimsoll_operator.decision_world import LLAMA_70B, Files, deployment, manifest
+from tests.plimsoll_operator.nodes import H100, L4, T4
 
 from plimsoll_estimator import EngineVersion, InvalidInput, flags_between, known_releases
 from plimsoll_operator.api import image_of_release, parse_inference_deployment

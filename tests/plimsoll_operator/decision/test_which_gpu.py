@@ -3,7 +3,8 @@
 import re
 
 import pytest
-from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, deployment, node, verdict
+from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, deployment, verdict
+from tests.plimsoll_operator.nodes import gpu_node
 
 from plimsoll_estimator.hardware import known_gpus
 from plimsoll_operator.api import GPUPool, parse_object
@@ -51,7 +52,7 @@ def test_of_a_model_that_nobody_knows_nothing_is_named():
 
 
 def test_where_nothing_here_can_be_made_to_do_others_are_named():
-    tiny = node("t", "Tesla-T4", 1, 15360, host="60Gi")
+    tiny = gpu_node("t", "Tesla-T4", 1, 15360, host="60Gi")
     found = verdict("deepseek-ai/DeepSeek-R1", store=Files(tiny))
     assert found.offers == ()
     assert any(NAMED.search(line) for line in found.details)

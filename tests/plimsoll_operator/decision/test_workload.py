@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.folders import ROOT
-from tests.plimsoll_operator.decision_world import H100, L4, LLAMA_8B, Files, node, offered, verdict
+from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, offered, verdict
+from tests.plimsoll_operator.nodes import H100, L4, gpu_node
 
 from plimsoll_operator.decision.request.worksheet import PRESETS
 from plimsoll_operator.verdict import Admit, Reject, Resize
@@ -181,7 +182,7 @@ def test_what_is_admitted_holds_it_and_less_traffic_is_admitted_too(model, load,
 
 
 def test_a_worksheet_too_large_for_any_number_of_replicas_offers_none():
-    small = Files(node("t4", "Tesla-T4", 1, 15360, host="30Gi", cpu="7500m"))
+    small = Files(gpu_node("t4", "Tesla-T4", 1, 15360, host="30Gi", cpu="7500m"))
     found = verdict("google/gemma-3-27b-it", workload=workload(traffic()), store=small)
     assert isinstance(found, Reject)
     assert found.offers == ()

@@ -1,10 +1,9 @@
 """A controller with the real decision, under FitPolicies."""
 
 from tests.plimsoll_operator.fake_kube import FakeKube
-from tests.plimsoll_operator.reconcile_world import World, gpu_node
+from tests.plimsoll_operator.nodes import gpu_node
+from tests.plimsoll_operator.reconcile_world import World
 
-from plimsoll_operator.controller.process import Controller
-from plimsoll_operator.decision import decide
 from plimsoll_operator.ports import (
     FIT_POLICIES,
     VALIDATING_ADMISSION_POLICIES,
@@ -32,7 +31,7 @@ def binding(name: str = POLICY, **spec: object) -> Manifest:
 def world(*, protected: bool = False) -> World:
     """A cluster of L4 nodes with the real decision."""
     made = World(FakeKube(), gpu_node("n1"), gpu_node("n2"))
-    made.controller = Controller(made.kube, decide, identity="test", bypass_policies=[POLICY])
+    made.lead(bypass_policies=[POLICY])
     if protected:
         made.kube.create(VALIDATING_ADMISSION_POLICIES, admission_policy())
         made.kube.create(VALIDATING_ADMISSION_POLICY_BINDINGS, binding())

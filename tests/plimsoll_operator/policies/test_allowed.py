@@ -6,7 +6,8 @@ from zlib import crc32
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, deployment, node, verdict
+from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, deployment, verdict
+from tests.plimsoll_operator.nodes import gpu_node
 
 from plimsoll_estimator.argument_table import all_rows
 from plimsoll_estimator.engine_version import EngineVersion
@@ -20,7 +21,7 @@ from plimsoll_operator.overlay import one_form
 from plimsoll_operator.render import Origin, render_deployment
 from plimsoll_operator.verdict import Admit, Reason, Reject
 
-L4 = node("l4", "NVIDIA-L4", 4, 23034, host="180Gi", cpu="47")
+L4 = gpu_node("l4", "NVIDIA-L4", 4, 23034, host="180Gi", cpu="47")
 V19 = EngineVersion.parse("0.19.0")
 
 

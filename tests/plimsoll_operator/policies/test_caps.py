@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.plimsoll_operator.cluster import NS
 from tests.plimsoll_operator.plans import PLAN
 from tests.plimsoll_operator.policies.policy_world import LLAMA, fit_policy, world
-from tests.plimsoll_operator.reconcile_world import NS, World
+from tests.plimsoll_operator.reconcile_world import World
 
 from plimsoll_operator.api import FitPolicySpec
 from plimsoll_operator.decision.checks.caps import hold, over_cap, use_of_plan
@@ -84,7 +85,7 @@ def test_what_was_scaled_past_a_cap_is_not_applied_and_said() -> None:
     made = capped(maxGpusPerNamespace=2)
     assert grow(made, 1, 0, 4) == 2
     for kind, status in (("Feasible", "False"), ("Ready", "False"), ("Stalled", "True")):
-        assert made.condition(kind) == (status, "PolicyCap"), kind
+        assert made.condition(kind=kind) == (status, "PolicyCap"), kind
     (message,) = [row["message"] for row in made.status()["conditions"] if row["type"] == "Stalled"]
     assert "the FitPolicy allows 2" in message
     assert "2 of 4 replicas are kept" in message

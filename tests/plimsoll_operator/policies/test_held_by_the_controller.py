@@ -1,8 +1,9 @@
 """What administrators allow, held by the controller itself: caps, Warn mode, and a bypass that is worth what protects it."""
 
 import pytest
+from tests.plimsoll_operator.cluster import NS
 from tests.plimsoll_operator.policies.policy_world import LLAMA, POLICY, admission_policy, binding, fit_policy, world
-from tests.plimsoll_operator.reconcile_world import NS, World
+from tests.plimsoll_operator.reconcile_world import World
 
 from plimsoll_operator.controller.cluster.protection import Protection
 from plimsoll_operator.names import BYPASS_ANNOTATION
@@ -94,8 +95,8 @@ def test_a_bypass_makes_pods_while_its_policy_is_installed_and_never_takes_them_
     made.kube.create(VALIDATING_ADMISSION_POLICY_BINDINGS, binding())
     made.settle()
     assert "--max-model-len=131072" in made.arguments()
-    assert made.condition("Feasible") == ("False", "InsufficientKvCache")
-    assert made.condition("Stalled") == ("False", "NotStalled")
+    assert made.condition(kind="Feasible") == ("False", "InsufficientKvCache")
+    assert made.condition(kind="Stalled") == ("False", "NotStalled")
     (note,) = [event["note"] for event in made.kube.list_page(EVENTS).items if event["reason"] == "Overridden"]
     assert "measured on our own cards" in note
     made.kube.delete(VALIDATING_ADMISSION_POLICY_BINDINGS, "", POLICY)
@@ -111,7 +112,7 @@ def test_warn_mode_makes_pods_at_pinned_sizes_and_only_warns_without() -> None:
     made.settle()
     assert made.kube.get(DEPLOYMENTS, NS, "pinned") is not None
     assert made.kube.get(DEPLOYMENTS, NS, "open") is None
-    assert made.condition("Stalled", "open") == ("True", "InsufficientKvCache")
+    assert made.condition("open", "Stalled") == ("True", "InsufficientKvCache")
 
 
 def test_two_deployments_of_the_same_second_cannot_both_pass_a_cap() -> None:
@@ -124,7 +125,7 @@ def test_two_deployments_of_the_same_second_cannot_both_pass_a_cap() -> None:
     held = [name for name in ("a", "b") if made.kube.get(DEPLOYMENTS, NS, name) is not None]
     assert len(held) == 1
     (other,) = {"a", "b"} - set(held)
-    assert made.condition("Feasible", other) == ("False", "PolicyCap")
+    assert made.condition(other, "Feasible") == ("False", "PolicyCap")
     made.kube.delete(INFERENCE_DEPLOYMENTS, NS, held[0])
     made.settle()
     assert made.kube.get(DEPLOYMENTS, NS, other) is not None, "what is freed may be used"

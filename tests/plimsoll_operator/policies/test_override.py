@@ -4,7 +4,8 @@ import dataclasses
 import json
 
 import pytest
-from tests.plimsoll_operator.decision_world import H100, L4, LLAMA_8B, LLAMA_70B, T4, Files, deployment, node
+from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, deployment
+from tests.plimsoll_operator.nodes import H100, L4, T4, gpu_node
 
 from plimsoll_operator.api import FitPolicy, parse_object
 from plimsoll_operator.decision import decide
@@ -13,7 +14,7 @@ from plimsoll_operator.gather import facts_for
 from plimsoll_operator.names import API_VERSION, BYPASS_ANNOTATION
 from plimsoll_operator.verdict import Admit, Plan, Reason, Reject, Resize
 
-CRAMPED = node("l4", "NVIDIA-L4", 4, 23034, host="4Gi", cpu="47")
+CRAMPED = gpu_node("l4", "NVIDIA-L4", 4, 23034, host="4Gi", cpu="47")
 PINNED = {"tensorParallelSize": 1, "gpuMemoryUtilization": 0.9}
 WARN = {"mode": "Warn"}
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, node, verdict
+from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, verdict
+from tests.plimsoll_operator.nodes import gpu_node
 
 from plimsoll_operator.api import FitPolicy, parse_object
 from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.verdict import Admit, Reason, Reject
 
-H100 = node("h100", "NVIDIA-H100-80GB-HBM3", 8, 81559, host="1Ti", cpu="128")
+H100 = gpu_node("h100", "NVIDIA-H100-80GB-HBM3", 8, 81559, host="1Ti", cpu="128")
 RULE_MISSING = ["--mamba-block-size", "64"]
 
 

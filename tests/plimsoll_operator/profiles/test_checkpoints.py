@@ -4,8 +4,9 @@ import json
 
 import pytest
 import yaml
-from tests.plimsoll_operator.decision_world import H100, Files, deployment, manifest
-from tests.plimsoll_operator.profile_files import CONFIG, HOSTILE, llama, safetensors, totals
+from tests.plimsoll_operator.checkpoints import CONFIG, HOSTILE, llama, safetensors, totals
+from tests.plimsoll_operator.decision_world import Files, deployment, manifest
+from tests.plimsoll_operator.nodes import H100
 
 from plimsoll_operator.api import ModelProfile, parse_inference_deployment, parse_object
 from plimsoll_operator.cli import main

@@ -6,8 +6,8 @@ import time
 
 import pytest
 import yaml
+from tests.plimsoll_operator.checkpoints import CONFIG, HOSTILE, llama, safetensors, totals
 from tests.plimsoll_operator.hub_server import COMMIT, MODEL, TOKEN
-from tests.plimsoll_operator.profile_files import CONFIG, HOSTILE, llama, safetensors, totals
 
 from plimsoll_operator.cli import main
 

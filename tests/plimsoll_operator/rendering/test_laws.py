@@ -5,7 +5,8 @@ import json
 from dataclasses import replace
 
 import pytest
-from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, manifest, node
+from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, manifest
+from tests.plimsoll_operator.nodes import gpu_node
 
 from plimsoll_operator.api import ApiError, PlanStatus, parse_inference_deployment
 from plimsoll_operator.controller.children.course import applied_from_child
@@ -14,7 +15,7 @@ from plimsoll_operator.gather import facts_for
 from plimsoll_operator.render import Origin, render_workload
 from plimsoll_operator.verdict import Admit, Reason, Reject, Resize
 
-NODES = [node("h100", "NVIDIA-H100-80GB-HBM3", 8, 81559), node("l4", "NVIDIA-L4", 4, 23034)]
+NODES = [gpu_node("h100", "NVIDIA-H100-80GB-HBM3", 8, 81559), gpu_node("l4", "NVIDIA-L4", 4, 23034)]
 MODELS = {
     "dense": LLAMA_8B,
     "latent attention and experts": "deepseek-ai/DeepSeek-V2-Lite",

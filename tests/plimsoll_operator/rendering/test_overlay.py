@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, deployment, node, verdict
+from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, deployment, verdict
+from tests.plimsoll_operator.nodes import gpu_node
 
 from plimsoll_operator.api import FitPolicy, PlanStatus, parse_object
 from plimsoll_operator.controller.booking.ledger import Ledger, Reservation
@@ -88,7 +89,7 @@ def test_cpu_and_memory_only_go_upward(why, resources, expected):
     assert got == asked | ({"cpu": cpu} if cpu else {}) | ({"memory": memory} if memory else {})
 
 
-SMALL = node("l4", "NVIDIA-L4", 4, 23034, host="64Gi", cpu="8")
+SMALL = gpu_node("l4", "NVIDIA-L4", 4, 23034, host="64Gi", cpu="8")
 SIXTY = {"name": "a", "image": "x:1", "resources": {"memory": "60Gi"}}
 HOST = [
     ("the floor of the engine's container", {"resources": {"memory": "128Gi"}}, Reason.HOST_MEMORY),

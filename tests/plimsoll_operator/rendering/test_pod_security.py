@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, node, verdict
+from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, verdict
+from tests.plimsoll_operator.nodes import gpu_node
 from tests.plimsoll_operator.plans import PLAN
 
 from plimsoll_operator.api import ApiError, parse_inference_deployment
@@ -173,7 +174,7 @@ def test_a_read_only_root_leaves_tmp_writable_and_is_the_engine_s_alone():
 
 def test_nobody_mounts_over_that_home():
     volumes = [{"name": "t", "mountPath": "/home//vllm", "emptyDir": {}}]
-    store = Files(node("l4", "NVIDIA-L4", 4, 23034, host="180Gi", cpu="47"))
+    store = Files(gpu_node("l4", "NVIDIA-L4", 4, 23034, host="180Gi", cpu="47"))
     free = verdict(LLAMA_8B, engine={"maxModelLen": 8192}, template={"volumes": volumes}, store=store)
     taken = verdict(LLAMA_8B, engine={"maxModelLen": 8192}, template={"volumes": volumes, "securityContext": USER}, store=store)
     assert not isinstance(free, Reject)

@@ -1,7 +1,8 @@
 """Port, protocol and names of the server: pods and Service follow what the user says, and what nobody would reach is refused by name."""
 
 import pytest
-from tests.plimsoll_operator.decision_world import H100, Files, deployment, verdict
+from tests.plimsoll_operator.decision_world import Files, deployment, verdict
+from tests.plimsoll_operator.nodes import H100
 
 from plimsoll_operator.render import Origin, render_deployment, render_service, serve_arguments
 from plimsoll_operator.verdict import Admit, Reject

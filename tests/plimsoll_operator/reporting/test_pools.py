@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.plimsoll_operator.fake_kube import FakeKube
+from tests.plimsoll_operator.nodes import gpu_node
 
 from plimsoll_operator.controller.process import Controller
 from plimsoll_operator.controller.reporting.pool_writer import PoolWriter
@@ -15,18 +16,7 @@ START = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def node(name: str, gpus: int = 4, allocatable: int | None = None, **labels: str) -> Manifest:
-    own = {"nvidia.com/gpu.product": "NVIDIA-L4", "nvidia.com/gpu.count": str(gpus), "nvidia.com/gpu.memory": "23034"}
-    units = str(gpus if allocatable is None else allocatable)
-    return {
-        "apiVersion": "v1",
-        "kind": "Node",
-        "metadata": {"name": name, "labels": own | labels},
-        "spec": {},
-        "status": {
-            "allocatable": {"cpu": "47", "memory": "180Gi", "ephemeral-storage": "400Gi", "nvidia.com/gpu": units},
-            "conditions": [{"type": "Ready", "status": "True"}],
-        },
-    }
+    return gpu_node(name, count=gpus, units=allocatable, host="180Gi", cpu="47", disk="400Gi", labels=labels)
 
 
 class Cluster:

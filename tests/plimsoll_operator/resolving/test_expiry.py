@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from tests.plimsoll_operator.controller_world import NS
+from tests.plimsoll_operator.cluster import NS
 from tests.plimsoll_operator.controller_world import World as Cluster
 from tests.plimsoll_operator.fake_kube import FakeKube
 

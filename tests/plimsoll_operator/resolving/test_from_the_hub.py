@@ -8,11 +8,11 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+from tests.plimsoll_operator.checkpoints import CONFIG, HOSTILE, llama, safetensors, totals
+from tests.plimsoll_operator.cluster import NS
 from tests.plimsoll_operator.hub_server import COMMIT, MODEL
-from tests.plimsoll_operator.profile_files import CONFIG, HOSTILE, llama, safetensors, totals
 from tests.plimsoll_operator.resolving.resolving_world import (
     MOVED,
-    NS,
     TOKEN,
     World,
     a_file,
@@ -116,7 +116,7 @@ def test_each_failure_is_its_condition_and_no_pod(arrange, reason, words, world,
     status, found, message = world.resolved()
     assert (status, found) == ("False", reason)
     assert words in message
-    assert world.profiles() == ()
+    assert world.profiles() == []
     assert world.kube.get(DEPLOYMENTS, NS, "chat") is None
 
 
@@ -136,7 +136,7 @@ def test_ten_gigabytes_of_header_are_refused_unread(world, hub):
     world.wish()
     world.settle(1)
     tracemalloc.start()
-    world.now += 100_000
+    world.clock.now += 100_000
     hub.seen.clear()
     while world.controller.resolver.work_once(world.stop, timeout_seconds=0):
         pass
@@ -185,10 +185,10 @@ def test_while_the_hub_asks_for_quiet_nothing_else_is_asked(world, hub):
     world.settle()
     assert len(hub.seen) == 1
     assert "asks for fewer requests" in world.resolved("second")[2]
-    world.now += 299
+    world.clock.now += 299
     world.settle()
     assert len(hub.seen) == 1
-    world.now += 1
+    world.clock.now += 1
     world.settle()
     assert world.resolved()[1] == world.resolved("second")[1] == "Found"
 
@@ -255,7 +255,7 @@ def test_what_needs_the_users_rights_is_never_read_with_the_operators(why, field
     world.wish(**fields)
     world.settle()
     assert hub.seen == []
-    assert world.profiles() == ()
+    assert world.profiles() == []
     assert world.resolved()[:2] == ("False", "NotFound")
 
 
@@ -270,7 +270,7 @@ def test_two_hundred_deployments_of_ten_models_are_ten_readings(world, hub):
     assert len(hub.seen) == 30
     assert len(world.profiles()) == 10
     world.settle(1)
-    reasons = [row["reason"] for wish in world.wishes() for row in wish["status"]["conditions"] if row["type"] == "ModelResolved"]
+    reasons = [row["reason"] for wish in world.asked() for row in wish["status"]["conditions"] if row["type"] == "ModelResolved"]
     assert reasons == ["Found"] * 200
 
 
@@ -314,7 +314,7 @@ def test_a_hub_that_echoes_the_token_does_not_bring_it_into_status(world, hub):
     world.wish()
     world.settle()
     assert world.resolved()[1] == "Invalid"
-    assert TOKEN not in json.dumps(world.wishes())
+    assert TOKEN not in json.dumps(world.asked())
 
 
 def test_a_renewed_token_is_used_and_a_missing_file_is_no_token(hub, tmp_path):
@@ -345,10 +345,10 @@ def test_the_branch_moved_is_said_and_touches_no_pod(world, hub, tmp_path):
     assert world.kube.get(DEPLOYMENTS, NS, "chat") == before
     assert world.status()["plan"]["modelRevision"] == COMMIT
     assert world.status()["proposedPlan"]["modelRevision"] == MOVED
-    world.now += branches.RECHECK_SECONDS - 1
+    world.clock.now += branches.RECHECK_SECONDS - 1
     world.controller.branches.ask(world.stop)
     assert len(hub.seen) == 3
-    world.now += 1
+    world.clock.now += 1
     world.controller.branches.ask(world.stop)
     assert len(hub.seen) == 4, "one request, as it has not moved since"
 
@@ -383,6 +383,6 @@ def test_a_commit_a_foreign_profile_and_an_unused_model_are_not_asked_about(worl
     assert [path for path, _ in hub.seen] == [f"/api/models/{MODEL}/revision/main?blobs=true"], "the one branch, as its model is in use"
     world.controller.enqueue([(NS, "main")])
     world.drain()
-    world.now += branches.RECHECK_SECONDS
+    world.clock.now += branches.RECHECK_SECONDS
     world.controller.branches.ask(world.stop)
     assert len(hub.seen) == 1

@@ -6,9 +6,8 @@ import threading
 from datetime import UTC, datetime
 
 import pytest
-from tests.plimsoll_operator.checkpoints import TINY, WIDTHS, bytes_of, tiny_tensors, write_checkpoint
+from tests.plimsoll_operator.checkpoints import TINY, WIDTHS, bytes_of, header, tiny_tensors, write_checkpoint
 from tests.plimsoll_operator.hub_server import MODEL, Repo, serving
-from tests.plimsoll_operator.profile_files import header
 
 from plimsoll_estimator import catalogue
 from plimsoll_operator.controller.resolving.fetcher import Fetched

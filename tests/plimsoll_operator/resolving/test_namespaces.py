@@ -1,20 +1,19 @@
 """From a wish to a decision where only the namespace may read the model: the whole controller, real programs, in-memory API server."""
 
 import json
-import threading
 from datetime import datetime
+from typing import Any
 
 import pytest
 from tests.plimsoll_operator.checkpoints import TINY, bytes_of, tiny_tensors, write_checkpoint
-from tests.plimsoll_operator.fake_kube import new_deployment
+from tests.plimsoll_operator.cluster import IMAGE, Cluster
 from tests.plimsoll_operator.hub_server import COMMIT, MODEL, TOKEN
 from tests.plimsoll_operator.kubelet import MADE, Kubelet
-from tests.plimsoll_operator.reconcile_world import gpu_node
+from tests.plimsoll_operator.nodes import gpu_node
 
-from plimsoll_operator.controller.process import Controller
+from plimsoll_operator.controller.resolving.fetcher import Fetcher
 from plimsoll_operator.controller.resolving.reader_pod import ReaderSettings
 from plimsoll_operator.controller.resolving.sources import namespace_sources
-from plimsoll_operator.decision import decide
 from plimsoll_operator.names import READER_LABEL
 from plimsoll_operator.ports import (
     CLUSTER_MODEL_PROFILES,
@@ -23,8 +22,8 @@ from plimsoll_operator.ports import (
     EVENTS,
     INFERENCE_DEPLOYMENTS,
     MODEL_PROFILES,
-    NODES,
     PODS,
+    Manifest,
 )
 
 VOLUME = {"source": {"persistentVolumeClaim": {"claimName": "weights", "path": "llama"}}}
@@ -32,46 +31,27 @@ PRIVATE = {"source": {"huggingFace": {"tokenSecretRef": {"name": "hub"}}}}
 MAPPED = {"profile": {"configMapRef": {"name": "shape"}}}
 
 
-class World:
-    """A controller, a node with L4s, and a kubelet. `settle` is what watches, workers and resolver threads do in time."""
+class World(Cluster):
+    """A node with L4s, and a kubelet that runs reader pods where it is told to."""
 
-    def __init__(self, kube, endpoint=""):
-        self.kube, self.endpoint = kube, endpoint
-        kube.create(NODES, gpu_node("a"))
-        self.restart()
+    def __init__(self, kube: Kubelet, endpoint: str = "") -> None:
+        self.kubelet, self.endpoint = kube, endpoint
+        super().__init__(gpu_node("a"), kube=kube, fetchers=self.sources(kube))
 
-    def restart(self):
+    def sources(self, kube: Kubelet) -> list[Fetcher]:
         settings = ReaderSettings(image="plimsoll/operator:test", hub_endpoint=self.endpoint)
-        sources = namespace_sources(self.kube, settings, now=lambda: datetime.fromisoformat(MADE))
-        self.controller = Controller(self.kube, decide, identity="test", fetchers=sources)
+        return list(namespace_sources(kube, settings, now=lambda: datetime.fromisoformat(MADE)))
 
-    def wish(self, namespace, name="mine", model="acme/in-house", **of_model):
-        spec = {"model": {"name": model, **of_model}, "engine": {"image": "vllm/vllm-openai:v0.19.0"}}
-        self.kube.create(INFERENCE_DEPLOYMENTS, new_deployment(namespace, name, spec))
+    def restart(self) -> None:
+        self.lead(fetchers=self.sources(self.kubelet))
 
-    def settle(self, *, read=True):
-        for _ in range(4):
-            for informer in self.controller.informers:
-                informer.relist()
-            self.controller.pool_writer.write()
-            for item in self.kube.list_page(INFERENCE_DEPLOYMENTS).items:
-                self.controller.queue.add((item["metadata"]["namespace"], item["metadata"]["name"]))
-            while (key := self.controller.queue.take(0)) is not None:
-                self.controller.work_on(key)
-            while read and self.controller.resolver.work_once(threading.Event(), timeout_seconds=0):
-                pass
+    def wish(self, namespace: str, name: str = "mine", model: str = "acme/in-house", **of_model: Any) -> None:
+        self.put({"model": {"name": model, **of_model}, "engine": {"image": IMAGE}}, name, namespace)
 
-    def condition(self, namespace, kind, name="mine"):
-        status = self.kube.get(INFERENCE_DEPLOYMENTS, namespace, name)["status"]
-        return next((row["status"], row["reason"], row["message"]) for row in status["conditions"] if row["type"] == kind)
-
-    def profiles(self, namespace):
+    def profiles(self, namespace: str) -> list[Manifest]:
         return [row for row in self.kube.list_page(MODEL_PROFILES).items if row["metadata"]["namespace"] == namespace]
 
-    def child(self, namespace):
-        return self.kube.get(DEPLOYMENTS, namespace, "mine")
-
-    def readers(self):
+    def readers(self) -> list[Manifest]:
         return [pod for pod in self.kube.list_page(PODS).items if READER_LABEL in (pod["metadata"].get("labels") or {})]
 
 
@@ -87,11 +67,11 @@ def world(tmp_path):
 def test_the_volume_decides_the_deployment_in_its_namespace_alone(world):
     world.wish("team", **VOLUME)
     world.settle(read=False)
-    assert world.condition("team", "ModelResolved")[1] == "Resolving"
-    assert world.child("team") is None
+    assert world.said("ModelResolved", "mine", "team")[1] == "Resolving"
+    assert world.child("mine", "team") is None
     world.settle()
-    assert world.condition("team", "Feasible")[:2] == ("True", "Fits")
-    assert world.child("team") is not None
+    assert world.said("Feasible", "mine", "team")[:2] == ("True", "Fits")
+    assert world.child("mine", "team") is not None
     (profile,) = world.profiles("team")
     assert profile["spec"]["origin"] == VOLUME["source"]
     assert profile["spec"]["weights"]["totalBytes"] == bytes_of(tiny_tensors())
@@ -103,8 +83,8 @@ def test_many_deployments_on_one_volume_are_one_pod(world):
     for number in range(20):
         world.wish("team", f"mine-{number}", **VOLUME)
     world.settle()
-    assert len(world.kube.made) == 1
-    assert all(world.condition("team", "Feasible", f"mine-{number}")[0] == "True" for number in range(20))
+    assert len(world.kubelet.made) == 1
+    assert all(world.said("Feasible", f"mine-{number}", "team")[0] == "True" for number in range(20))
 
 
 FORGERIES = [
@@ -118,17 +98,17 @@ FORGERIES = [
 def test_a_forged_log_raises_a_condition_and_an_event_and_moves_nobody_else(why, forge, world):
     world.wish("other", **VOLUME)
     world.settle()
-    before = world.kube.get(INFERENCE_DEPLOYMENTS, "other", "mine"), world.profiles("other"), world.child("other")
-    world.kube.forge = forge
+    before = world.kube.get(INFERENCE_DEPLOYMENTS, "other", "mine"), world.profiles("other"), world.child("mine", "other")
+    world.kubelet.forge = forge
     world.wish("team", **VOLUME)
     world.settle()
-    status, reason, message = world.condition("team", "ModelResolved")
+    status, reason, message = world.said("ModelResolved", "mine", "team")
     assert (status, reason, "is not believed" in message) == ("False", "Invalid", True)
-    assert world.child("team") is None
+    assert world.child("mine", "team") is None
     assert world.profiles("team") == []
     notes = [event["note"] for event in world.kube.list_page(EVENTS).items if event["metadata"]["namespace"] == "team"]
     assert any("is not believed" in note for note in notes), notes
-    assert (world.kube.get(INFERENCE_DEPLOYMENTS, "other", "mine"), world.profiles("other"), world.child("other")) == before
+    assert (world.kube.get(INFERENCE_DEPLOYMENTS, "other", "mine"), world.profiles("other"), world.child("mine", "other")) == before
 
 
 def test_a_namespaces_profile_never_answers_for_another_namespace(world):
@@ -138,8 +118,8 @@ def test_a_namespaces_profile_never_answers_for_another_namespace(world):
     world.wish("other", "by-name")
     world.wish("other", "by-config-map", **MAPPED)
     world.settle()
-    assert [world.condition("team", "Feasible", name)[0] for name in ("inline", "mine")] == ["True", "True"]
-    assert [world.condition("other", "Feasible", name)[0] for name in ("by-name", "by-config-map")] == ["Unknown", "Unknown"]
+    assert [world.said("Feasible", name, "team")[0] for name in ("inline", "mine")] == ["True", "True"]
+    assert [world.said("Feasible", name, "other")[0] for name in ("by-name", "by-config-map")] == ["Unknown", "Unknown"]
 
 
 def test_a_known_name_does_not_answer_for_the_files_on_a_volume(world, tmp_path):
@@ -147,7 +127,7 @@ def test_a_known_name_does_not_answer_for_the_files_on_a_volume(world, tmp_path)
     name = "meta-llama/Llama-3.1-8B-Instruct"
     world.wish("team", model=name, **VOLUME)
     world.settle(read=False)
-    assert world.condition("team", "Feasible")[0] == "Unknown"
+    assert world.said("Feasible", "mine", "team")[0] == "Unknown"
     world.settle()
     plan = world.kube.get(INFERENCE_DEPLOYMENTS, "team", "mine")["status"]["plan"]
     assert plan["maxModelLen"] == TINY["max_position_embeddings"]
@@ -158,8 +138,8 @@ def test_the_users_token_is_in_no_object_of_the_cluster(hub, tmp_path):
     world.wish("team", model=MODEL, **PRIVATE)
     world.wish("team", "wrong", model="acme/unknown", **PRIVATE)
     world.settle()
-    assert world.condition("team", "Feasible")[0] == "True"
-    assert world.condition("team", "ModelResolved", "wrong")[1] == "NotFound"
+    assert world.said("Feasible", "mine", "team")[0] == "True"
+    assert world.said("ModelResolved", "wrong", "team")[1] == "NotFound"
     (profile,) = world.profiles("team")
     assert profile["spec"]["revision"] == COMMIT
     plan = world.kube.get(INFERENCE_DEPLOYMENTS, "team", "mine")["status"]["plan"]
@@ -175,23 +155,23 @@ def test_a_config_map_decides_its_deployment_and_a_change_of_it_is_proposed(worl
     manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "team", "name": "shape"}}
     world.wish("team", **MAPPED)
     world.settle()
-    assert world.condition("team", "ModelResolved")[:2] == ("False", "NotFound")
+    assert world.said("ModelResolved", "mine", "team")[:2] == ("False", "NotFound")
     world.kube.create(CONFIG_MAPS, {**manifest, "data": {"config.json": json.dumps(TINY)}})
     world.restart()
     world.settle()
-    assert world.condition("team", "Feasible")[0] == "True"
-    before = world.child("team")
+    assert world.said("Feasible", "mine", "team")[0] == "True"
+    before = world.child("mine", "team")
     world.kube.replace(CONFIG_MAPS, {**manifest, "data": {"config.json": json.dumps(TINY | {"max_position_embeddings": 2048})}})
-    world.controller.upkeep.reread(threading.Event())
+    world.controller.upkeep.reread(world.stop)
     world.settle()
     status = world.kube.get(INFERENCE_DEPLOYMENTS, "team", "mine")["status"]
     assert (status["plan"]["maxModelLen"], status["proposedPlan"]["maxModelLen"]) == (4096, 2048)
-    assert world.child("team")["spec"] == before["spec"], "running pods are never touched"
+    assert world.child("mine", "team")["spec"] == before["spec"], "running pods are never touched"
     world.kube.delete(CONFIG_MAPS, "team", "shape")
     for informer in world.controller.informers:
         informer.relist()
-    world.controller.upkeep.reread(threading.Event())
+    world.controller.upkeep.reread(world.stop)
     world.settle()
     assert world.profiles("team") == []
-    assert world.condition("team", "ModelResolved")[:2] == ("False", "NotFound")
-    assert world.child("team")["spec"] == before["spec"], "not even where the ConfigMap is gone"
+    assert world.said("ModelResolved", "mine", "team")[:2] == ("False", "NotFound")
+    assert world.child("mine", "team")["spec"] == before["spec"], "not even where the ConfigMap is gone"

@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from tests.plimsoll_operator.decision_world import L4, Files, manifest
+from tests.plimsoll_operator.checkpoints import CONFIG
+from tests.plimsoll_operator.decision_world import Files, manifest
 from tests.plimsoll_operator.fake_kube import FakeKube
-from tests.plimsoll_operator.profile_files import CONFIG
+from tests.plimsoll_operator.nodes import L4
 
 from plimsoll_operator.api import ModelProfileSpec, parse_inference_deployment
 from plimsoll_operator.controller.process import Controller

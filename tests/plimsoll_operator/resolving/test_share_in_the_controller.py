@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from tests.plimsoll_operator.controller_world import NS, World
+from tests.plimsoll_operator.cluster import NS
+from tests.plimsoll_operator.controller_world import World
 from tests.plimsoll_operator.fake_kube import FakeKube
 
 from plimsoll_operator.api import ModelProfile, Unreadable

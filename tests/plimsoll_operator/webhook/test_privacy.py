@@ -7,7 +7,8 @@ import re
 from typing import Any
 
 import pytest
-from tests.plimsoll_operator.decision_world import L4, Files
+from tests.plimsoll_operator.decision_world import Files
+from tests.plimsoll_operator.nodes import L4
 from tests.plimsoll_operator.shared_cards import SLICED, SMALL
 from tests.plimsoll_operator.webhook_world import manifest, policy, review
 
