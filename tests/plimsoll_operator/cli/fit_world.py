@@ -5,7 +5,7 @@
 
 from pathlib import Path
 
-from tests.plimsoll_operator.decision_world import H100, L4, T4
+from tests.plimsoll_operator.nodes import H100, L4, T4
 
 from plimsoll_estimator import EngineVersion
 from plimsoll_operator.cli.fit.rows import table_of

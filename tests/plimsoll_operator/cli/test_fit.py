@@ -7,7 +7,8 @@ import pytest
 import yaml
 from tests.plimsoll_operator.cli.command import ask
 from tests.plimsoll_operator.cli.fit_world import FOLDER, SCREENS, shown, table, world_of
-from tests.plimsoll_operator.decision_world import H100, L4, LLAMA_8B, LLAMA_70B, T4, node
+from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B
+from tests.plimsoll_operator.nodes import H100, L4, T4, gpu_node
 
 from plimsoll_operator.api import parse_inference_deployment
 from plimsoll_operator.cli import main
@@ -88,7 +89,7 @@ def test_gpus_that_others_hold_fit_but_not_now():
     }
     from plimsoll_operator.cli.fit.rows import table_of
 
-    world = world_of(node("h", "NVIDIA-H100-80GB-HBM3", 8, 81559))
+    world = world_of(gpu_node("h", "NVIDIA-H100-80GB-HBM3", 8, 81559))
     world.pods.append(pod)
     world.pools = []
     world.derive_pools()

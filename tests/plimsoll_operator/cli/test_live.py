@@ -2,8 +2,9 @@
 
 import pytest
 import yaml
-from tests.plimsoll_operator.decision_world import H100, L4, LLAMA_8B, LLAMA_70B, manifest
+from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, manifest
 from tests.plimsoll_operator.fake_kube import FakeKube
+from tests.plimsoll_operator.nodes import H100, L4
 
 from plimsoll_estimator import EngineVersion, InvalidInput
 from plimsoll_operator.api import parse_inference_deployment
