@@ -18,6 +18,7 @@ from plimsoll_operator.cli.fit.wish import manifest_of
 from plimsoll_operator.cli.screen import Screen
 from plimsoll_operator.decision import decide
 from plimsoll_operator.gather import facts_for
+from plimsoll_operator.verdict import Reject
 
 
 def fit(capsys, *argv):
@@ -213,3 +214,11 @@ def test_what_a_policy_only_warns_of_does_not_fit():
     world.policies.append(parse_object(FitPolicy, policy))
     found = table_of(table(LLAMA_70B).wish, world, (), "files")
     assert mapping_of(found)["fits"] is False
+
+
+def test_rows_are_refused_without_a_search_for_offers_and_the_whole_table_has_them():
+    found = table(LLAMA_70B, T4, L4)
+    refused = [row.main.verdict for row in found.rows]
+    assert all(isinstance(verdict, Reject) and not verdict.offers for verdict in refused)
+    assert found.best is None
+    assert found.open.details or found.open.offers

@@ -15,7 +15,7 @@ from plimsoll_estimator import known_gpus
 from plimsoll_operator.api import parse_inference_deployment
 from plimsoll_operator.cli.fit.wish import ANY_LAYOUT, STATED_TOKENS, Layout, Wish, manifest_of
 from plimsoll_operator.cli.world import World
-from plimsoll_operator.decision import decide
+from plimsoll_operator.decision import OutOfTime, decide
 from plimsoll_operator.facts import Facts, PoolFacts
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.verdict import Admit, Plan, Reject, Resize, Undecided, Verdict
@@ -215,7 +215,7 @@ class _Asker:
 
     def _cell(self, card: Card, layout: Layout, length: int | None) -> Cell:
         facts = self._facts(layout, length, card.product, card.sharing)
-        return Cell(tokens=length, verdict=decide(self._narrowed(facts, card.pools)))
+        return Cell(tokens=length, verdict=_without_offers(self._narrowed(facts, card.pools)))
 
     def _facts(self, layout: Layout, length: int | None, product: str | None, sharing: str) -> Facts:
         deployment = parse_inference_deployment(manifest_of(self._wish, layout, length, product, sharing))
@@ -233,6 +233,18 @@ def is_on_the_edge(cell: Cell) -> bool:
     if plan is None or isinstance(verdict, Undecided):
         return False
     return verdict.on_the_edge or (bool(plan.kv_cache_interval_bytes) and plan.kv_cache_interval_bytes[0] < plan.kv_cache_needed_bytes)
+
+
+def _without_offers(facts: Facts) -> Verdict:
+    """What is decided, a rejection as soon as it is certain: what would do instead stands in the other rows, and takes longest to find."""
+    try:
+        return decide(facts, at_leisure=_stop)
+    except OutOfTime as stopped:
+        return decide(facts) if stopped.known is None else stopped.known
+
+
+def _stop() -> None:
+    raise OutOfTime
 
 
 def _context(cell: Cell) -> int:
