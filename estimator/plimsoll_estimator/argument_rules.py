@@ -22,6 +22,7 @@ _EXECUTORS: Final = ("external_launcher", "mp", "ray", "uni")
 _CPUS: Final = "--numa-bind-cpus"
 _CPU_LIST: Final = re.compile(r"\d{1,9}(?:-\d{1,9})?(?:,\d{1,9}(?:-\d{1,9})?)*")
 _DRAFT_METRICS: Final = "--per-request-spec-decode-metrics"
+_AUTO_BACKEND: Final = EngineVersion(0, 18)
 _OBJECTS: Final = "--mm-shm-cache-max-object-size-mb"
 _SHARED_OBJECTS_MB: Final = "128"
 """Its default (config/multimodal.py), which says nothing."""
@@ -140,6 +141,9 @@ def check_together(items: Sequence[GivenArgument], version: EngineVersion, *, dr
     _check_words(said, version)
     _check_executor(said, version)
     _check_cpus(said, version)
+    backend = said.get("--attention-backend")
+    if backend is not None and backend.values[:1] == ("auto",) and version < _AUTO_BACKEND:  # config/attention.py: AttentionBackendEnum
+        raise InvalidInput(backend.spelling, "auto", f"is a value from vLLM {_AUTO_BACKEND} on: leave the flag out")
     metrics = said.get(_DRAFT_METRICS)
     if metrics is not None and metrics.values[0] != "none" and not drafts:  # config/vllm.py: __post_init__
         raise InvalidInput(metrics.spelling, metrics.values[0], f"requires speculative decoding in vLLM {version}")

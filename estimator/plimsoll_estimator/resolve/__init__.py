@@ -204,7 +204,7 @@ def _runner(config: HfConfig, architecture: str, args: EngineArgs) -> Literal["g
 def _kv_cache_dtype(config: HfConfig, architecture: str, wanted: str | None, gpu: Gpu, version: EngineVersion) -> str:
     if wanted is not None and wanted != "auto":
         return wanted
-    declared = declared_kv_cache_dtype(config)
+    declared = declared_kv_cache_dtype(config, version)
     if declared is not None:
         return declared
     if architecture == "GlmMoeDsaForCausalLM" and gpu.compute_capability[0] == 10 and argument_rules(version).glm_fp8_cache:

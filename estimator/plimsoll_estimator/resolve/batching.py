@@ -27,16 +27,18 @@ def batch_sizes(
     config: HfConfig, architecture: str, args: EngineArgs, gpu: Gpu, version: EngineVersion, *, length: int, chunked_prefill: bool
 ) -> tuple[int, int]:
     """(max_num_seqs, max_num_batched_tokens): given values kept, absent ones by GPU tier and model."""
+    rules = argument_rules(version)
     default_tokens, default_seqs = _tier(gpu, version)
     seqs = positive("max_num_seqs", args.max_num_seqs, default_seqs)
     tokens = positive("max_num_batched_tokens", args.max_num_batched_tokens, default_tokens)
     if args.max_num_batched_tokens is None:
         if not chunked_prefill:
-            tokens = max(tokens, length)
-        if argument_rules(version).prefix_lm_floor and shares_a_batch(config, architecture):
+            tokens = max(tokens, length) if rules.lowers_tokens else length
+        if rules.prefix_lm_floor and shares_a_batch(config, architecture):
             tokens = max(tokens, _GEMMA4_ITEM_TOKENS)
-        tokens = min(tokens, seqs * length)
-    if args.max_num_seqs is None:
+        if rules.lowers_tokens:
+            tokens = min(tokens, seqs * length)
+    if args.max_num_seqs is None and rules.lowers_seqs:
         seqs = min(seqs, tokens)
     return seqs, tokens
 
@@ -76,8 +78,8 @@ def capture_size(args: EngineArgs, architecture: str, gpu: Gpu, version: EngineV
     if args.max_cudagraph_capture_size is not None:
         return min(args.max_cudagraph_capture_size, tokens)
     rules = argument_rules(version)
-    if architecture == "GptOssForCausalLM" and rules.captures_gpt_oss_to_1024:
-        return min(1024, tokens)
+    if architecture == "GptOssForCausalLM" and rules.captures_gpt_oss_to:
+        return min(rules.captures_gpt_oss_to, tokens)
     limit = 1024 if gpu.compute_capability[0] == 10 and rules.captures_blackwell_to_1024 else 512
     if not rules.captures_by_seqs:
         return min(limit, tokens)

@@ -18,6 +18,8 @@ from plimsoll_estimator.hf_config import HfConfig
 
 _DENSE_UNREAD: Final = EngineVersion(0, 19, 1)
 _DENSE_READ: Final = EngineVersion(0, 20)
+_SPARSE: Final = "deepseek_sparse_attention"
+_SPARSE_READ: Final = EngineVersion(0, 23)
 _Span: TypeAlias = tuple[EngineVersion, EngineVersion | None]
 
 
@@ -32,6 +34,7 @@ def check_config_class(config: HfConfig, trusts_code: bool | None, version: Engi
         return
     if reads(kind, version):
         _check_pattern(config, version)
+        _check_layer_types(config, version)
         return
     since = next((since for since, before in _spans().get(kind, ()) if since > version), None)
     later = f"; vLLM {since} and later read it by themselves" if since is not None else ""
@@ -50,6 +53,16 @@ def _check_pattern(config: HfConfig, version: EngineVersion) -> None:
             Check.CONFIG_CLASS_UNKNOWN,
             f"the Transformers of vLLM {version} reads no layers of a dense MLP (-) in hybrid_override_pattern: where the checkpoint brings"
             f" code of its own, --trust-remote-code lets vLLM run that; vLLM {_DENSE_READ} and later read it by themselves",
+        )
+
+
+def _check_layer_types(config: HfConfig, version: EngineVersion) -> None:
+    """Layers of a kind that Transformers lists later than the class (configuration_utils.py: ALLOWED_LAYER_TYPES, 5.12)."""
+    kinds = config.raw("layer_types")
+    if isinstance(kinds, list) and _SPARSE in kinds and version < _SPARSE_READ:
+        raise EngineRefusal(
+            Check.CONFIG_CLASS_UNKNOWN,
+            f"the Transformers of vLLM {version} lists no layer type {_SPARSE}; that of vLLM {_SPARSE_READ} does",
         )
 
 

@@ -85,8 +85,19 @@ def _agrees(wanted: str, method: str, settings: HfConfig | None, version: Engine
     if method in ("gpt_oss_mxfp4", "deepseek_v4_fp8", "inc"):
         # Their classes take such checkpoints whatever the argument says (override_quantization_method of each).
         return method != "inc" or (settings is not None and settings.str_or_none("quant_method") == "auto-round")
-    named = settings is not None and method.startswith("modelopt") and modelopt_algorithm(settings) != ""
+    named = settings is not None and method.startswith("modelopt") and modelopt_algorithm(settings) != "" and not _names_fp4(settings)
     return named and argument_rules(version).modelopt_overrides
+
+
+def _names_fp4(settings: HfConfig) -> bool:
+    """Whether a release calls ModelOpt's own settings file modelopt_fp4 before its classes look, which then claim only `modelopt`.
+
+    transformers_utils/model_arch_config_convertor.py: _normalize_quantization_config, quantization/modelopt.py:
+    _extract_modelopt_quant_algo (0.19.1, 0.32.0).
+    """
+    producer, inner = settings.raw("producer"), settings.raw("quantization")
+    from_file = isinstance(producer, Mapping) and producer.get("name") == "modelopt" and isinstance(inner, Mapping)
+    return from_file and modelopt_algorithm(settings) == "NVFP4"
 
 
 def _detected(settings: HfConfig, architecture: str, wanted: str | None, gpu: Gpu, version: EngineVersion) -> str | None:
@@ -236,14 +247,16 @@ def check_kv_cache_dtype(
         raise EngineRefusal(Check.KV_CACHE_DTYPE_UNSUPPORTED, f"kv_cache_dtype {wanted} is incompatible with dtype {dtype}; set it to auto")
 
 
-def declared_kv_cache_dtype(config: HfConfig) -> str | None:
-    """The cache dtype a checkpoint declares (ModelOpt kv_cache_quant_algo, compressed-tensors kv_cache_scheme); None for none."""
+def declared_kv_cache_dtype(config: HfConfig, version: EngineVersion) -> str | None:
+    """The cache dtype that a release reads off a checkpoint (ModelOpt kv_cache_quant_algo, compressed-tensors kv_cache_scheme), or None."""
     settings = stored_by(config)
     if settings is None:
         return None
     method = (settings.str_or_none("quant_method") or "").lower()
     scheme = settings.raw("kv_cache_scheme")
     if method.startswith("modelopt"):
+        if not argument_rules(version).modelopt_declares_cache:
+            return None
         algorithm = _nested(settings).raw("kv_cache_quant_algo")
         if isinstance(algorithm, str):
             return {"FP8": "fp8_e4m3", "NVFP4": "nvfp4"}.get(algorithm.upper())
@@ -252,6 +265,5 @@ def declared_kv_cache_dtype(config: HfConfig) -> str | None:
         if isinstance(scheme, Mapping) and scheme.get("num_bits") == 4:
             return "nvfp4"
         return None
-    if method == "compressed-tensors" and isinstance(scheme, Mapping) and scheme.get("num_bits") == 8:
-        return "fp8"
-    return None
+    told = method == "compressed-tensors" and argument_rules(version).scheme_declares_cache
+    return "fp8" if told and isinstance(scheme, Mapping) and scheme.get("num_bits") == 8 else None

@@ -71,12 +71,16 @@ class ArgumentRules:
     """Capability 12.1 gets the batches of small GPUs whatever its memory (engine/arg_utils.py: get_batch_defaults)."""
     captures_by_seqs: bool = False
     """Graphs end at twice the sequences; before, at 512 however few there are (config/scheduler.py, later config/vllm.py)."""
+    lowers_seqs: bool = False
+    """The default of sequences is at most a step's tokens; before, a start with fewer tokens stops (engine/arg_utils.py)."""
+    lowers_tokens: bool = False
+    """The default of tokens is at most what all sequences can hold, and never below its tier (engine/arg_utils.py)."""
     captures_drafts: bool = False
     """A sequence counts with its drafted tokens there (config/vllm.py: _set_cudagraph_sizes)."""
     eager_for_8bit_bitsandbytes: bool = True
     """Checkpoints that bitsandbytes stored in 8 bits run without graphs (config/model.py: _verify_bnb_config)."""
-    captures_gpt_oss_to_1024: bool = False
-    """gpt-oss has graphs up to 1024 sequences (models/config.py)."""
+    captures_gpt_oss_to: int = 0
+    """gpt-oss has graphs up to so many sequences, where this is above 0 (models/config.py)."""
     captures_blackwell_to_1024: bool = False
     """So has every model on Blackwell of capability 10 (config/vllm.py: _set_cudagraph_sizes)."""
     always_chunks: bool = True
@@ -140,6 +144,10 @@ class ArgumentRules:
     """So do events of the cache."""
     eagle_stops_chunks: bool = False
     """So does EAGLE for a model whose attention is in chunks; before, such attention was never in groups."""
+    modelopt_declares_cache: bool = False
+    """ModelOpt's `kv_cache_quant_algo` is the cache's dtype (utils/torch_utils.py: resolve_kv_cache_dtype_string)."""
+    scheme_declares_cache: bool = False
+    """So is the `kv_cache_scheme` of compressed-tensors (attention/layer.py)."""
     cache_dtype_must_agree: bool = False
     """A float16 or bfloat16 cache must be of the model's dtype (config/vllm.py)."""
 
@@ -157,8 +165,16 @@ _RELEASES: Final = Releases(
             "draft_models": "refused",
         },
     ),
-    (EngineVersion(0, 10, 1), {"limits_need_a_modality": False, "names_modelopt_algorithms": _MODELOPT}),
-    (EngineVersion(0, 11), {"eagle3_targets": _SECOND, "captures_gpt_oss_to_1024": True}),
+    (
+        EngineVersion(0, 10, 1),
+        {
+            "limits_need_a_modality": False,
+            "names_modelopt_algorithms": _MODELOPT,
+            "captures_gpt_oss_to": 1024,
+            "lowers_seqs": True,
+        },
+    ),
+    (EngineVersion(0, 11), {"eagle3_targets": _SECOND, "captures_gpt_oss_to": 992}),
     (
         NODES_SINCE,
         {
@@ -167,6 +183,8 @@ _RELEASES: Final = Releases(
             "shards_grouped_queries": True,
             "holds_drafts_beside_adapters": True,
             "always_chunks": False,
+            "captures_gpt_oss_to": 1024,
+            "lowers_tokens": True,
         },
     ),
     (EngineVersion(0, 13), {"connector_stops_groups": "unless asked", "captures_drafts": True}),
@@ -176,11 +194,15 @@ _RELEASES: Final = Releases(
             "schedules_async": True,
             "schedules_pooling_async": True,
             "draft_modules_in_stages": False,
+            "modelopt_declares_cache": True,
             "marlin_capability": 75,
             "names_modelopt_algorithms": _MODELOPT_LATER,
         },
     ),
-    (EngineVersion(0, 15), {"draft_models": "taken", "names_inc": True, "schedules_stages_async": True}),
+    (
+        EngineVersion(0, 15),
+        {"draft_models": "taken", "names_inc": True, "schedules_stages_async": True, "scheme_declares_cache": True},
+    ),
     (EngineVersion(0, 17), {"eagle3_targets": _THIRD, "lora_vocabulary": 258048}),
     (EngineVersion(0, 18), {"eagle3_targets": _FOURTH, "connectors_of_groups": _NIXL, "schedules_drafts_async": _DRAFTS}),
     (EngineVersion(0, 19), {"eagle3_targets": _FIFTH, "connectors_of_groups": _OFFLOADING}),

@@ -163,3 +163,64 @@ def test_no_graphs_at_all_are_asked_for_with_the_flag_that_says_so(release: str)
         resolved(TEXT, release, max_cudagraph_capture_size=0)
     assert resolved(TEXT, release, max_cudagraph_capture_size=0, enforce_eager=True).max_cudagraph_capture_size == 0
     assert resolved(TEXT, release, max_cudagraph_capture_size=1).max_cudagraph_capture_size == 1
+
+
+@pytest.mark.parametrize(("release", "taken"), [("0.14.1", False), ("0.17.1", False), ("0.18.0", True), ("0.32.0", True)])
+def test_the_word_auto_is_an_attention_backend_since_a_release(release: str, taken: bool) -> None:
+    """config/attention.py: validate_backend_before; before 0.18.0 the enumeration of backends had no such member."""
+    if taken:
+        parse_extra_args(["--attention-backend=auto"], EngineVersion.parse(release))
+    else:
+        with pytest.raises(InvalidInput, match="leave the flag out"):
+            parse_extra_args(["--attention-backend=auto"], EngineVersion.parse(release))
+
+
+@pytest.mark.parametrize(
+    ("release", "given", "seqs", "tokens"),
+    [
+        # engine/arg_utils.py: _set_default_args_v1 of 0.10.0 and 0.10.1, _set_default_max_num_seqs_and_batched_tokens of 0.11.1.
+        ("0.10.1", {"max_num_batched_tokens": 64}, 64, 64),
+        ("0.11.0", {"max_num_seqs": 8, "max_model_len": 512}, 8, 8192),
+        ("0.11.1", {"max_num_seqs": 8, "max_model_len": 512}, 8, 4096),
+        ("0.10.2", {"runner": "pooling", "enable_chunked_prefill": False, "max_model_len": 4096}, 1024, 4096),
+        ("0.11.1", {"runner": "pooling", "enable_chunked_prefill": False, "max_model_len": 4096}, 1024, 8192),
+    ],
+)
+def test_defaults_of_a_step_are_brought_into_line_as_the_release_does(release: str, given: dict[str, Any], seqs: int, tokens: int) -> None:
+    answer = resolved(TEXT, release, **given)
+    assert (answer.max_num_seqs, answer.max_num_batched_tokens) == (seqs, tokens)
+
+
+@pytest.mark.parametrize("release", ["0.8.5", "0.10.0"])
+def test_fewer_tokens_than_the_default_of_sequences_stop_an_older_release(release: str) -> None:
+    assert refused(TEXT, release, max_num_batched_tokens=64) is Check.TOKENS_BELOW_SEQS
+
+
+@pytest.mark.parametrize(("release", "largest"), [("0.10.2", 1024), ("0.11.0", 992), ("0.11.2", 1024)])
+def test_gpt_oss_has_graphs_of_its_own_length(release: str, largest: int) -> None:
+    """models/config.py: GptOssForCausalLMConfig."""
+    assert resolved("openai/gpt-oss-20b", release).max_cudagraph_capture_size == largest
+
+
+@pytest.mark.parametrize(("release", "dtype"), [("0.11.2", "auto"), ("0.13.0", "auto"), ("0.14.0", "fp8_e4m3")])
+def test_the_cache_that_modelopt_declares_is_read_since_a_release(release: str, dtype: str) -> None:
+    """utils/torch_utils.py: resolve_kv_cache_dtype_string; before, nothing but the argument was asked."""
+    assert resolved("nvidia/Qwen3-235B-A22B-NVFP4", release).kv_cache_dtype == dtype
+
+
+@pytest.mark.parametrize(("name", "check"), [("quark", Check.QUANTIZATION_MISMATCH), ("modelopt_fp4", None)])
+@pytest.mark.parametrize("model", ["nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-NVFP4", "nvidia/DeepSeek-V3.1-NVFP4"])
+def test_modelopts_own_file_in_fp4_is_not_claimed_by_its_class(model: str, name: str, check: Check | None) -> None:
+    """transformers_utils/model_arch_config_convertor.py calls the file modelopt_fp4, and the class asks for `modelopt`; seen on 0.19.1."""
+    assert refused(model, "0.19.1", quantization=name) is check
+
+
+def test_settings_in_the_config_itself_are_claimed() -> None:
+    assert resolved("nvidia/Gemma-4-31B-IT-NVFP4", "0.25.1", quantization="quark").quantization == "modelopt_fp4"
+
+
+def test_a_layer_type_that_the_releases_transformers_does_not_list_is_refused() -> None:
+    """Transformers 5.5.4 to 5.10.2, configuration_utils.py: validate_layer_type; 5.12.0 lists it."""
+    for release in ("0.19.1", "0.22.1"):
+        assert refused("nvidia/GLM-5.2-NVFP4", release, trust_remote_code=False) is Check.CONFIG_CLASS_UNKNOWN
+    assert refused("nvidia/GLM-5.2-NVFP4", "0.23.0", trust_remote_code=False) is not Check.CONFIG_CLASS_UNKNOWN
