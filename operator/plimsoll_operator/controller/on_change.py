@@ -50,8 +50,8 @@ from plimsoll_operator.ports import (
 class OnChange:
     """See the module.
 
-    `wake` makes keys ready, `wake_all` makes all of them ready after those. A key of which nothing is known yet comes from the watcher
-    first, so that it waits.
+    `wake` has keys looked at again, after those that users have changed. A key of which nothing is known yet comes from the watcher first,
+    so that it waits.
     """
 
     def __init__(
@@ -67,7 +67,6 @@ class OnChange:
         policy_status: PolicyStatus,
         profile_status: ProfileStatus,
         wake: Callable[[Iterable[Key]], None],
-        wake_all: Callable[[], None],
         border: Border,
         clock: Callable[[], float],
         pod_namespaces: Sequence[str],
@@ -81,7 +80,6 @@ class OnChange:
         self._policy_status = policy_status
         self._profile_status = profile_status
         self._wake = wake
-        self._wake_all = wake_all
         self._border = border
         self._clock = clock
         self.listeners: list[Listener] = []
@@ -132,6 +130,9 @@ class OnChange:
             informer(VALIDATING_ADMISSION_POLICIES, trim.admission_policy, self._all_after(self._protection.policy_changed)),
             informer(VALIDATING_ADMISSION_POLICY_BINDINGS, trim.admission_policy, self._all_after(self._protection.binding_changed)),
         )
+
+    def _wake_all(self) -> None:
+        self._wake(self._records.keys())
 
     def _pod_changed(self, key: Key, old: Manifest | None, new: Manifest | None) -> None:
         reading = reading_of_ended(new)

@@ -165,8 +165,7 @@ class Controller:
             calibration_writer=self.calibration_writer,
             policy_status=self.policy_status,
             profile_status=self.profile_status,
-            wake=self.enqueue,
-            wake_all=self._wake_all,
+            wake=self.look_again,
             border=self.quarantine.border,
             clock=self._clock,
             pod_namespaces=pod_namespaces,
@@ -229,8 +228,7 @@ class Controller:
         self.reconciler.rejudge()
         self._wake_all()
         try:
-            for item in self._all_deployments():
-                self.queue.add(key_of(item), unchanged=True)
+            self.look_again(key_of(item) for item in self._all_deployments())
         except ApiFailure as failure:
             _log.warning("resync: %s", failure)
 
@@ -285,9 +283,14 @@ class Controller:
         self.queue.add(key, unchanged=self._news.unchanged(key, metadata, gone=gone))
 
     def enqueue(self, keys: Iterable[Key]) -> None:
-        """Make these keys ready."""
+        """Make these keys ready: somebody waits for them."""
         for key in keys:
             self.queue.add(key)
+
+    def look_again(self, keys: Iterable[Key]) -> None:
+        """Make these keys ready after those that have changed themselves: something else was, a child, a policy, the clock."""
+        for key in keys:
+            self.queue.add(key, unchanged=True)
 
     def unready(self) -> str:
         """See Series."""
@@ -298,9 +301,7 @@ class Controller:
         return self.series.unhealthy()
 
     def _wake_all(self) -> None:
-        """What concerns all was changed: they are looked at again, after those that have changed themselves."""
-        for key in self.records.keys():  # noqa: SIM118 no mapping
-            self.queue.add(key, unchanged=True)
+        self.look_again(self.records.keys())
 
 
 def _namespace(key: Key) -> str:
