@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from plimsoll_estimator import EngineVersion, InvalidInput, split_arguments
+from plimsoll_estimator import EngineVersion, InvalidInput, Unsupported, split_arguments
 from plimsoll_operator.api import EngineSpec
 
 DEFAULT_PORT: Final = 8000
@@ -51,10 +51,14 @@ class Serving:
 
 
 def serving_of(engine: EngineSpec) -> Serving:
-    """As the pods are told it. Arguments that cannot be read any more, of a plan that an older release has let pass, say nothing."""
+    """As the pods are told it.
+
+    Arguments that cannot be read say nothing: those of a plan that an older release has let pass, or of a vLLM whose arguments nobody
+    here knows, for which no pod is made.
+    """
     try:
         given = {item.flag for item in split_arguments(engine.extra_args, engine.engine_version)}
-    except InvalidInput:
+    except (InvalidInput, Unsupported):
         given = set()
     return Serving(
         port=DEFAULT_PORT if engine.port is None else engine.port,

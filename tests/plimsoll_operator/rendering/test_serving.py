@@ -5,7 +5,7 @@ from tests.plimsoll_operator.decision_world import Files, deployment, verdict
 from tests.plimsoll_operator.nodes import H100
 
 from plimsoll_operator.render import Origin, render_deployment, render_service, serve_arguments
-from plimsoll_operator.verdict import Admit, Reject
+from plimsoll_operator.verdict import Admit, Reject, Undecided
 
 ORIGIN = Origin(generation=1, spec_digest="", replan="")
 
@@ -118,3 +118,11 @@ def test_a_key_by_reference_reaches_the_engine():
     found = verdict(engine={"maxModelLen": 8192}, template=template, store=Files(H100))
     (container,) = render_deployment(wish, found.plan, ORIGIN)["spec"]["template"]["spec"]["containers"]
     assert env in container["env"]
+
+
+@pytest.mark.parametrize("image", ["vllm/vllm-openai:v0.7.3", "vllm/vllm-openai:v0.0.1"])
+def test_a_vllm_whose_arguments_nobody_knows_is_looked_at_and_not_made(image):
+    wish = deployment(engine={"image": image, "port": 9000, "extraArgs": ["--no-such-flag", "-tp=2"]})
+    assert render_service(wish)["spec"]["ports"][0]["port"] == 9000
+    found = verdict(engine={"image": image, "extraArgs": ["--no-such-flag"]}, store=Files(H100))
+    assert isinstance(found, Undecided), found
