@@ -47,7 +47,8 @@ def templates(template: Manifest, plan: Plan, extra_args: Sequence[str] = ()) ->
     """Pod templates of leader and workers from that of a single pod, whose arguments end with the user's own `extra_args`.
 
     The leader's address is its own IP for itself, because it binds sockets to it, and its DNS name for the others. Workers serve
-    nothing: no port, no probe, and a label of their own, so that the Service and the scale selector find leaders only.
+    nothing: no port, no probe, and a label of their own, so that the Service and the scale selector find leaders only. They end as
+    their leader does, when nothing is in flight.
     """
     leader, worker = copy.deepcopy(template), copy.deepcopy(template)
     _start(leader, plan, f"$({_HOST_IP})")
@@ -60,6 +61,8 @@ def templates(template: Manifest, plan: Plan, extra_args: Sequence[str] = ()) ->
     engine = _engine(worker)
     for field in _OF_A_SERVER:
         engine.pop(field, None)
+    # Counted are the leaders, by the label that workers lack; a worker goes where its group is wanted.
+    worker["spec"].pop("topologySpreadConstraints", None)
     return leader, worker
 
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from plimsoll_estimator import MIB, ceil_div
-from plimsoll_operator.api import EnvVar, Manifest, PodSecurity, Sidecar, TemplateResources, TemplateSpec, Volume
+from plimsoll_operator.api import EnvVar, Manifest, PodSecurity, Sidecar, TemplateResources, TemplateSpec, TopologySpread, Volume
+from plimsoll_operator.names import NAME_LABEL
 from plimsoll_operator.quantity import parse_millis, parse_quantity
 
 RESTRICTED: Final[Manifest] = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
@@ -79,6 +80,9 @@ def lay_over(pod_template: Manifest, template: TemplateSpec | None) -> Manifest:
         spec["serviceAccountName"] = template.service_account_name
         # Who names an account wants what it may do; without one the pod has no token at all.
         spec.pop("automountServiceAccountToken", None)
+    if template.topology_spread_constraints:
+        name = {NAME_LABEL: metadata["labels"][NAME_LABEL]}
+        spec["topologySpreadConstraints"] = [_spread(one, name) for one in template.topology_spread_constraints]
     if template.image_pull_secrets:
         spec["imagePullSecrets"] = [{"name": name} for name in template.image_pull_secrets]
     return {"metadata": metadata, "spec": spec}
@@ -100,6 +104,12 @@ def _engine(container: Manifest, template: TemplateSpec) -> Manifest:
         requests["memory"] = f"{ceil_div(extra.engine_memory_bytes(parse_quantity(requests['memory'])), MIB)}Mi"
         laid["resources"] = {**container["resources"], "requests": requests}
     return laid
+
+
+def _spread(spread: TopologySpread, labels: dict[str, str]) -> Manifest:
+    """Pods of an older template of the same deployment do not count: an update would come out uneven."""
+    counted = {"labelSelector": {"matchLabels": labels}, "matchLabelKeys": ["pod-template-hash"]}
+    return spread.model_dump(mode="json", by_alias=True, exclude_none=True) | counted
 
 
 def _security(security: PodSecurity) -> Manifest:

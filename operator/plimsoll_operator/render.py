@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from plimsoll_estimator import GIB, MIB, EngineVersion, ceil_div, render_args
-from plimsoll_operator import group
+from plimsoll_operator import group, life
 from plimsoll_operator.api import ENGINE_CONTAINER, MAX_LABEL_VALUE, InferenceDeployment, Manifest
 from plimsoll_operator.names import (
     APP_NAME_LABEL,
@@ -37,14 +37,11 @@ from plimsoll_operator.names import (
 )
 from plimsoll_operator.overlay import RESTRICTED, lay_over, one_form
 from plimsoll_operator.pod import CACHE_MOUNT, HOME_MOUNT, SHARED_MEMORY_MOUNT, WEIGHTS_MOUNT, cpu_millis, shared_memory_bytes
-from plimsoll_operator.serving import Serving, serving_of
+from plimsoll_operator.serving import serving_of
 from plimsoll_operator.verdict import Plan
 
 _SHARED: Final = ("mps", "time-slicing")
 MANAGED_BY: Final = {MANAGED_LABEL: MANAGED_VALUE}
-# A 400 GB checkpoint over 1 Gbit/s takes 55 minutes: pods get an hour before the kubelet gives up on a start.
-_START_SECONDS: Final = 3600
-_PROBE_PERIOD_SECONDS: Final = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +93,7 @@ def render_deployment(deployment: InferenceDeployment, plan: Plan, origin: Origi
             "replicas": deployment.spec.replicas,
             "selector": {"matchLabels": selector_labels(deployment)},
             "strategy": {"type": "RollingUpdate", "rollingUpdate": group.rolling_update(plan)},
-            "progressDeadlineSeconds": _START_SECONDS + 600,
+            "progressDeadlineSeconds": life.progress_deadline_seconds(plan, deployment.spec.template),
             "revisionHistoryLimit": 3,
             "template": template,
         },
@@ -220,7 +217,7 @@ def _pod_template(deployment: InferenceDeployment, plan: Plan) -> Manifest:
         # A Service of the namespace called "vllm" would set VLLM_PORT and its kin, which vLLM reads as settings.
         "enableServiceLinks": False,
         "automountServiceAccountToken": False,
-        "terminationGracePeriodSeconds": 60,
+        "terminationGracePeriodSeconds": life.grace_seconds(plan, deployment.spec.template),
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
     }
     if plan.pod_form >= 1 and not (deployment.spec.template and deployment.spec.template.sidecars):
@@ -260,9 +257,8 @@ def _container(deployment: InferenceDeployment, plan: Plan) -> Manifest:
             },
         },
         "volumeMounts": mounts,
-        "startupProbe": _probe(serving, period=_PROBE_PERIOD_SECONDS, failures=_START_SECONDS // _PROBE_PERIOD_SECONDS),
-        "livenessProbe": _probe(serving, period=_PROBE_PERIOD_SECONDS, failures=6),
-        "readinessProbe": _probe(serving, period=5, failures=3),
+        **life.probes(plan, serving, deployment.spec.template),
+        **life.lifecycle(plan, serving, deployment.spec.template),
         "securityContext": RESTRICTED,
         # The end of the log of an engine that failed, at most 2 KiB, in the pod's status.
         **({"terminationMessagePolicy": "FallbackToLogsOnError"} if plan.pod_form >= 1 else {}),
@@ -280,12 +276,6 @@ def _storage(plan: Plan) -> dict[str, str]:
     Plans of releases that did not count it ask for nothing, so that their pods stay as they are.
     """
     return {"ephemeral-storage": f"{ceil_div(plan.ephemeral_storage_bytes, GIB)}Gi"} if plan.ephemeral_storage_bytes else {}
-
-
-def _probe(serving: Serving, *, period: int, failures: int) -> Manifest:
-    """Of TLS the kubelet checks no certificate. Plain HTTP, the API's default, is not written: pods of before stay as they are."""
-    get: Manifest = {"path": "/health", "port": "http"} | ({"scheme": serving.scheme} if serving.scheme != "HTTP" else {})
-    return {"httpGet": get, "periodSeconds": period, "timeoutSeconds": 5, "failureThreshold": failures}
 
 
 def _model_argument(deployment: InferenceDeployment) -> str:

@@ -34,6 +34,7 @@ from plimsoll_operator.api.model_source import (
 )
 from plimsoll_operator.api.parse import KINDS, ApiError, Cause, parse_inference_deployment, parse_object, parse_part
 from plimsoll_operator.api.plan import MAX_PLAN_TEXT, MAX_POOLS, POD_FORM, MemoryByComponent, Plan, PlanStatus, PredictedMemory
+from plimsoll_operator.api.pod_life import Lifecycle, ProbeTuning, TopologySpread
 from plimsoll_operator.api.policy import (
     MOST_EXTRAPOLATED_MINORS,
     CalibrationTrust,
@@ -110,6 +111,7 @@ __all__ = [
     "InferenceDeploymentStatus",
     "KeySelector",
     "LabelSelector",
+    "Lifecycle",
     "LoraSpec",
     "Manifest",
     "MemoryByComponent",
@@ -128,6 +130,7 @@ __all__ = [
     "PlanStatus",
     "PodSecurity",
     "PredictedMemory",
+    "ProbeTuning",
     "ProfileOrigin",
     "ProfileRef",
     "ProfileWeights",
@@ -140,6 +143,7 @@ __all__ = [
     "TemplateResources",
     "TemplateSpec",
     "Toleration",
+    "TopologySpread",
     "Unreadable",
     "Volume",
     "WeightsByDtype",

@@ -195,6 +195,10 @@ class Plan:
     """CPU that spec.template adds to the pod, in thousandths."""
     pod_form: Annotated[Count, Recorded(in_digest=False)] = 0
     """Form of the pods beyond their sizes, counted up by releases that change it: pods of earlier plans stay as they are."""
+    startup_seconds: Annotated[Count, Recorded(in_digest=False)] = 0
+    """Seconds that a pod has to start, from what it loads; 0: an hour."""
+    termination_grace_seconds: Annotated[Count, Recorded(in_digest=False)] = 0
+    """Seconds that a pod has to answer what is in flight and end; 0: a minute, and nothing is waited for."""
     ephemeral_storage_bytes: Bytes = 0
     """Ephemeral storage of the pod: downloaded weights, written caches and scratch volumes."""
     predicted: Annotated[

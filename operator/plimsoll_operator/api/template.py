@@ -11,6 +11,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 from pydantic import Field
 
 from plimsoll_operator.api.base import ANNOTATION_KEY, ApiModel, CpuText, FileKey, LabelMap, MemoryText, Name, Rule, keys_rule
+from plimsoll_operator.api.pod_life import MOST_SECONDS, Lifecycle, ProbeTuning, TopologySpread
 from plimsoll_operator.names import APP_NAME_LABEL, GROUP, INSTANCE_LABEL, MANAGED_LABEL
 from plimsoll_operator.pod import CACHE_MOUNT, SHARED_MEMORY_MOUNT, WEIGHTS_MOUNT
 
@@ -266,6 +267,18 @@ class TemplateSpec(ApiModel):
     """As whom the pods' processes run."""
     image_pull_secrets: Annotated[tuple[Name, ...], Field(max_length=8, json_schema_extra={"x-kubernetes-list-type": "set"})] = ()
     """Pull secrets of the pods."""
+    startup_probe: ProbeTuning | None = None
+    """How long the engine may take to start: periodSeconds times failureThreshold; absent, as the plan predicts."""
+    liveness_probe: ProbeTuning | None = None
+    """When an engine that serves is taken for dead."""
+    readiness_probe: ProbeTuning | None = None
+    """When requests are no longer sent to it."""
+    lifecycle: Lifecycle | None = None
+    """What the engine's container does before it is stopped."""
+    termination_grace_period_seconds: Annotated[int, Field(ge=1, le=MOST_SECONDS)] | None = None
+    """How long a pod may take to end; absent, as the plan says."""
+    topology_spread_constraints: Annotated[tuple[TopologySpread, ...], Field(max_length=8)] = ()
+    """How the replicas are spread."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(

@@ -66,6 +66,8 @@ def make_plan(found: Found, model: ModelFacts) -> Plan:
         available_now=found.candidate.available,
         nodes_per_replica=layout.nodes,
         pod_form=POD_FORM,
+        startup_seconds=found.life.start_seconds,
+        termination_grace_seconds=found.life.end_seconds,
         may_surge=found.may_surge,
         node_selectors=_node_selectors(pools),
     )

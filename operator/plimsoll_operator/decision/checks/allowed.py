@@ -95,6 +95,8 @@ def _code(spec: InferenceDeploymentSpec, version: EngineVersion, policy: FitPoli
     name = next((one.name for one in template.env if loads_code(one.name)), None)
     if name is not None:
         return _loads_code("spec.template.env", name)
+    if template.lifecycle is not None and template.lifecycle.pre_stop is not None and template.lifecycle.pre_stop.exec is not None:
+        return _loads_code("spec.template.lifecycle.preStop.exec", "a command of its own")
     filled = [one.mount_path for one in template.volumes if one.empty_dir is None]
     path = next((path for path in filled if mount_that_loads_code(one_form(path))), None)
     return None if path is None else _loads_code("spec.template.volumes", f"a volume at {path}")

@@ -53,14 +53,16 @@ def ephemeral_storage_bytes(disk: Disk, engine: Engine, estimate: Estimate, gpu:
 
 def _downloaded(disk: Disk, engine: Engine, estimate: Estimate, gpu: Gpu) -> tuple[int, int]:
     """Bytes of files and of chunks that land on the node's disk. Each pod of a replica over nodes reads, and so downloads, all files."""
-    download = 0
-    if disk.weights:
-        known = engine.checkpoint_bytes(gpu)
-        # Without totals and without a rule for one rank: what all ranks hold, replicated tensors as often as they are.
-        download += known if known is not None else sum(rank.weights_bytes * rank.count for rank in estimate.ranks)
+    download = loaded_bytes(engine, estimate, gpu) if disk.weights else 0
     if disk.draft:
         download += disk.draft_bytes if disk.draft_bytes is not None else _draft_bytes(estimate)
     return download if disk.files else 0, min(_CHUNK_CACHE_BYTES, download) if disk.chunks else 0
+
+
+def loaded_bytes(engine: Engine, estimate: Estimate, gpu: Gpu) -> int:
+    """The checkpoint's files. Without totals and without a rule for one rank: what all ranks hold, copies of tensors included."""
+    known = engine.checkpoint_bytes(gpu)
+    return known if known is not None else sum(rank.weights_bytes * rank.count for rank in estimate.ranks)
 
 
 def too_small_a_volume(request: DeploymentRequest, engine: Engine, estimate: Estimate, gpu: Gpu) -> Miss | None:

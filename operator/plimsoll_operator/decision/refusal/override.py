@@ -14,6 +14,7 @@ from plimsoll_operator.decision.fit.engine import Engine
 from plimsoll_operator.decision.fit.fit import Fit
 from plimsoll_operator.decision.fit.host import pod_needs
 from plimsoll_operator.decision.fit.kv_demand import held_blocks
+from plimsoll_operator.decision.fit.life import life_of
 from plimsoll_operator.decision.fit.workload import engine_request_of
 from plimsoll_operator.decision.request.request import DeploymentRequest
 from plimsoll_operator.decision.search.candidate import Found, Missed
@@ -78,4 +79,5 @@ def pinned_placement(engine: Engine, request: DeploymentRequest, reject: Reject,
     )
     pools = tuple(pool for one in candidate.products for pool in one.large_enough_for(layout))
     pod = pod_needs(request, engine, found.estimate, product.gpu, layout.gpus_per_node)
-    return Found(candidate=candidate, product=product, fit=found, pools=pools, losses=(), pod=pod)
+    life = life_of(request, engine, found.estimate, product.gpu, layout.nodes)
+    return Found(candidate=candidate, product=product, fit=found, pools=pools, losses=(), pod=pod, life=life)

@@ -13,6 +13,7 @@ from plimsoll_operator.capacity.booking import Booking, fits_now, gpus_for
 from plimsoll_operator.decision.fit import host
 from plimsoll_operator.decision.fit.engine import Engine
 from plimsoll_operator.decision.fit.fit import EngineRequest, Fit, fit, kv_tokens
+from plimsoll_operator.decision.fit.life import life_of
 from plimsoll_operator.decision.fit.miss import Miss, doubt_about
 from plimsoll_operator.decision.fit.workload import contradiction, engine_request_of, replicas_needed
 from plimsoll_operator.decision.request.request import DeploymentRequest
@@ -119,6 +120,7 @@ def _with_host(
         losses=losses,
         may_surge=surge,
         pod=pod,
+        life=life_of(request, engine, found.estimate, product.gpu, candidate.layout.nodes),
     )
 
 
