@@ -23,6 +23,10 @@ _CPUS: Final = "--numa-bind-cpus"
 _CPU_LIST: Final = re.compile(r"\d{1,9}(?:-\d{1,9})?(?:,\d{1,9}(?:-\d{1,9})?)*")
 _DRAFT_METRICS: Final = "--per-request-spec-decode-metrics"
 _AUTO_BACKEND: Final = EngineVersion(0, 18)
+_GUIDED: Final = "--guided-decoding-backend"
+_NO_SPACE: Final = "--guided-decoding-disable-any-whitespace"
+_NO_PROPERTIES: Final = "--guided-decoding-disable-additional-properties"
+_STRUCTURED: Final = "--structured-outputs-config"
 _OBJECTS: Final = "--mm-shm-cache-max-object-size-mb"
 _SHARED_OBJECTS_MB: Final = "128"
 """Its default (config/multimodal.py), which says nothing."""
@@ -34,11 +38,11 @@ LOOKED_UP: Final = {"--tool-call-parser": "--tool-parser-plugin", "--reasoning-p
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Pair:
-    """`flag` needs `other`, with `value` where it names one, or with `apart` does not go with it, from `since` on and before `before`."""
+    """`flag` needs `other`, one of `values` where it has some, or with `apart` does not go with it, from `since` on, before `before`."""
 
     flag: str
     other: str
-    value: str = ""
+    values: tuple[str, ...] = ()
     apart: bool = False
     since: EngineVersion = OLDEST_KNOWN
     before: EngineVersion | None = None
@@ -49,7 +53,7 @@ class _Pair:
 
     def has_other(self, said: Mapping[str, GivenArgument]) -> bool:
         """Whether the other one is said, with its value."""
-        return self.other in said and self.value in ("", *said[self.other].values[:1])
+        return self.other in said and (not self.values or said[self.other].values[:1] in [(value,) for value in self.values])
 
 
 _PAIRS: Final = (
@@ -61,9 +65,14 @@ _PAIRS: Final = (
     _Pair(flag="--enable-log-outputs", other="--enable-log-requests", since=EngineVersion(0, 11)),
     _Pair(flag="--enable-per-request-metrics", other="--disable-log-stats", apart=True, since=EngineVersion(0, 25)),
     # config/parallel.py: "Unable to use nsight profiling unless workers run with Ray", "numa_bind_nodes and numa_bind_cpus require ..."
-    _Pair(flag="--ray-workers-use-nsight", other=_EXECUTOR, value="ray"),
+    _Pair(flag="--ray-workers-use-nsight", other=_EXECUTOR, values=("ray",)),
     _Pair(flag="--numa-bind-nodes", other="--numa-bind"),
     _Pair(flag=_CPUS, other="--numa-bind"),
+    # config.py: DecodingConfig; 0.11 gives these to a configuration whose backend --guided-decoding-backend does not reach.
+    _Pair(flag=_NO_SPACE, other=_GUIDED, values=("guidance", "xgrammar"), before=EngineVersion(0, 11)),
+    _Pair(flag=_NO_PROPERTIES, other=_GUIDED, values=("guidance",), before=EngineVersion(0, 11)),
+    _Pair(flag=_NO_SPACE, other=_STRUCTURED, since=EngineVersion(0, 11)),
+    _Pair(flag=_NO_PROPERTIES, other=_STRUCTURED, since=EngineVersion(0, 11)),
 )
 
 
@@ -151,7 +160,7 @@ def check_together(items: Sequence[GivenArgument], version: EngineVersion, *, dr
         item = said.get(pair.flag)
         if item is None or not pair.holds(version) or pair.has_other(said) is not pair.apart:
             continue
-        limit = f"does not go with {pair.other}" if pair.apart else f"requires {' '.join((pair.other, pair.value)).strip()}"
+        limit = f"does not go with {pair.other}" if pair.apart else f"requires {' '.join((pair.other, ' or '.join(pair.values))).strip()}"
         raise InvalidInput(item.spelling, " ".join(item.tokens), f"{limit} in vLLM {version}")
     for flag, plugin in LOOKED_UP.items():
         looked_up = flag in said and plugin not in said and (flag != "--tool-call-parser" or _TOOLS in said)

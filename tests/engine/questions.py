@@ -26,7 +26,7 @@ from plimsoll_estimator import (
 )
 from plimsoll_estimator.models.register import architecture_of
 from plimsoll_estimator.resolve.batching import shares_a_batch
-from plimsoll_estimator.resolve.config_class import reads
+from plimsoll_estimator.resolve.config_class import prefers_params, reads, unread_part
 from plimsoll_estimator.resolve.quantization import stored_by
 from plimsoll_operator.api import EngineSpec, GPUPool, InferenceDeployment, parse_inference_deployment, parse_object
 from plimsoll_operator.capacity import CapacityIndex, pool_manifest
@@ -210,6 +210,8 @@ def not_here(facts: Facts) -> str | None:
             return "the catalogue's copy names another model type than the publisher's file"
     elif model.config.text is not model.config and model.config.text.model_type == model.config.model_type:
         return "the file names the text model's class for the whole: vLLM reads the publisher's params.json instead"
+    elif unread_part(model.config, engine.engine_version) and prefers_params(model.config, engine.engine_version):
+        return "vLLM reads the publisher's params.json instead of the file, and the catalogue has none"
     settings = stored_by(model.config)
     inner = settings.raw("quantization") if settings is not None else None
     if isinstance(inner, Mapping) and not {"group_size", "exclude_modules"} & inner.keys():

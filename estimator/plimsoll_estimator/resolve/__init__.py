@@ -227,7 +227,7 @@ def _prefix_caching(shape: Shape, args: EngineArgs, runner: str, version: Engine
         return False
     if shape.has_state and registered(shape.architecture):  # the backend knows no states: it caches prefixes of such models too
         if shape.attention_free:
-            return False
+            return runner == "generate" and argument_rules(version).caches_state_prefixes
         return runner == "generate" and argument_rules(version).caches_hybrid_prefixes
     return True
 

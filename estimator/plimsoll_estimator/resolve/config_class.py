@@ -20,6 +20,14 @@ _DENSE_UNREAD: Final = EngineVersion(0, 19, 1)
 _DENSE_READ: Final = EngineVersion(0, 20)
 _SPARSE: Final = "deepseek_sparse_attention"
 _SPARSE_READ: Final = EngineVersion(0, 23)
+_PARAMS_FIRST: Final = EngineVersion(0, 12)
+_LOOKS_UP_ITS_TEXT: Final = frozenset(
+    {
+        "aya_vision", "got_ocr2", "granite_speech", "idefics3", "internvl", "llava", "llava_next", "llava_next_video", "llava_onevision",
+        "mistral3", "paligemma", "qwen2_audio", "smolvlm", "video_llava", "vipllava", "voxtral",
+    }
+)  # fmt: skip
+"""Classes of Transformers that look the nested text config's class up by its type: CONFIG_MAPPING[text_config["model_type"]]."""
 _Span: TypeAlias = tuple[EngineVersion, EngineVersion | None]
 
 
@@ -35,6 +43,11 @@ def check_config_class(config: HfConfig, trusts_code: bool | None, version: Engi
     if reads(kind, version):
         _check_pattern(config, version)
         _check_layer_types(config, version)
+        part = unread_part(config, version)
+        if part is not None and not prefers_params(config, version):
+            raise EngineRefusal(
+                Check.CONFIG_CLASS_UNKNOWN, f"the Transformers of vLLM {version} has no class for text of model type {part}"
+            )
         return
     since = next((since for since, before in _spans().get(kind, ()) if since > version), None)
     later = f"; vLLM {since} and later read it by themselves" if since is not None else ""
@@ -64,6 +77,17 @@ def _check_layer_types(config: HfConfig, version: EngineVersion) -> None:
             Check.CONFIG_CLASS_UNKNOWN,
             f"the Transformers of vLLM {version} lists no layer type {_SPARSE}; that of vLLM {_SPARSE_READ} does",
         )
+
+
+def unread_part(config: HfConfig, version: EngineVersion) -> str | None:
+    """The model type of the nested text config where the release's Transformers has no class for it yet, and looks for one."""
+    part = config.text.model_type if config.model_type in _LOOKS_UP_ITS_TEXT and config.text is not config else ""
+    return part if part in _spans() and not reads(part, version) else None
+
+
+def prefers_params(config: HfConfig, version: EngineVersion) -> bool:
+    """Whether the publisher's params.json, which Mistral's repositories have, is read before config.json (transformers_utils/config.py)."""
+    return config.model_type == "mistral3" and version >= _PARAMS_FIRST
 
 
 def reads(kind: str, version: EngineVersion) -> bool:

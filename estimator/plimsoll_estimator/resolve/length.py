@@ -67,7 +67,11 @@ def _own_length(config: HfConfig, version: EngineVersion) -> tuple[str, float | 
     ropes = _ropes(language(config))
     if derived < 1:
         raise InvalidInput(f"{language(config).path}.{key}", derived, "must be at least 1")
-    return key, _scaled(config, ropes, derived, version), any(rope_type == "longrope" for rope_type, _ in ropes)
+    return (
+        key,
+        _scaled(config, ropes, derived, version),
+        argument_rules(version).longrope_starts_short and any(rope_type == "longrope" for rope_type, _ in ropes),
+    )
 
 
 def _derived(text: HfConfig) -> tuple[str, float | None]:

@@ -59,6 +59,8 @@ class ArgumentRules:
     """Methods of speculative decoding that it does not have (config/vllm.py: _get_v2_model_runner_unsupported_features)."""
     v2_runner_stages_eagle3: bool = False
     """EAGLE-3 drafts for it beside pipeline stages."""
+    caches_state_prefixes: bool = False
+    """Prefix caching is on by default for models of nothing but states (engine/arg_utils.py, models/config.py: MambaModelConfig)."""
     caches_hybrid_prefixes: bool = False
     """Prefix caching is on by default for hybrids too (engine/arg_utils.py: "and not is_hybrid" before)."""
     glm_fp8_cache: bool = False
@@ -144,6 +146,8 @@ class ArgumentRules:
     """So do events of the cache."""
     eagle_stops_chunks: bool = False
     """So does EAGLE for a model whose attention is in chunks; before, such attention was never in groups."""
+    longrope_starts_short: bool = False
+    """The default length of LongRoPE is the original one (config/model.py: _get_and_verify_max_len)."""
     modelopt_declares_cache: bool = False
     """ModelOpt's `kv_cache_quant_algo` is the cache's dtype (utils/torch_utils.py: resolve_kv_cache_dtype_string)."""
     scheme_declares_cache: bool = False
@@ -185,8 +189,11 @@ _RELEASES: Final = Releases(
             "always_chunks": False,
             "captures_gpt_oss_to": 1024,
             "lowers_tokens": True,
+            "longrope_starts_short": True,
+            "caches_state_prefixes": True,
         },
     ),
+    (EngineVersion(0, 12), {"caches_state_prefixes": False}),
     (EngineVersion(0, 13), {"connector_stops_groups": "unless asked", "captures_drafts": True}),
     (
         EngineVersion(0, 14),

@@ -55,6 +55,11 @@ def refused(model: str, release: str, *extra: str, **arguments: Any) -> Check | 
         (["--distributed-executor-backend=mine.Executor"], "0.19.1", "can move GPU memory"),
         (["--distributed-executor-backend=None"], "0.19.1", None),
         (["--distributed-executor-backend=uni"], "0.32.0", None),
+        # config.py: DecodingConfig; config/structured_outputs.py of 0.11, to whose backend none of its flags leads.
+        (["--guided-decoding-disable-any-whitespace"], "0.9.2", "requires --guided-decoding-backend guidance or xgrammar"),
+        (["--guided-decoding-disable-any-whitespace", "--guided-decoding-backend=xgrammar"], "0.10.2", None),
+        (["--no-guided-decoding-disable-any-whitespace"], "0.9.2", None),
+        (["--guided-decoding-disable-additional-properties=1"], "0.11.2", "requires --structured-outputs-config"),
         # config/vllm.py: "--per-request-spec-decode-metrics requires speculative decoding to be enabled".
         (["--per-request-spec-decode-metrics=summary"], "0.32.0", "requires speculative decoding"),
         (["--per-request-spec-decode-metrics=none"], "0.32.0", None),
@@ -224,3 +229,24 @@ def test_a_layer_type_that_the_releases_transformers_does_not_list_is_refused() 
     for release in ("0.19.1", "0.22.1"):
         assert refused("nvidia/GLM-5.2-NVFP4", release, trust_remote_code=False) is Check.CONFIG_CLASS_UNKNOWN
     assert refused("nvidia/GLM-5.2-NVFP4", "0.23.0", trust_remote_code=False) is not Check.CONFIG_CLASS_UNKNOWN
+
+
+def test_text_of_a_type_that_the_releases_transformers_does_not_know_is_refused() -> None:
+    """Transformers 4.57: configuration_mistral3.py looks CONFIG_MAPPING up; from 0.12 vLLM reads such a repository's params.json first."""
+    model = "mistralai/Devstral-Small-2-24B-Instruct-2512"
+    assert refused(model, "0.11.2", trust_remote_code=False) is Check.CONFIG_CLASS_UNKNOWN
+    assert refused(model, "0.14.1", trust_remote_code=False) is None
+    assert refused(model, "0.19.1", trust_remote_code=False) is None
+
+
+@pytest.mark.parametrize(("release", "length"), [("0.8.5", 131072), ("0.11.0", 131072), ("0.11.1", 4096), ("0.32.0", 4096)])
+def test_longrope_starts_at_its_original_length_since_a_release(release: str, length: int) -> None:
+    assert resolved("microsoft/Phi-3-mini-128k-instruct", release).max_model_len == length
+
+
+@pytest.mark.parametrize(
+    ("release", "cached"), [("0.11.0", False), ("0.11.1", True), ("0.11.2", True), ("0.12.0", False), ("0.32.0", False)]
+)
+def test_prefixes_of_models_without_attention_were_cached_by_two_releases(release: str, cached: bool) -> None:
+    """engine/arg_utils.py: "not model_config.is_hybrid" in 0.11.1, is_prefix_caching_supported from 0.12.0 on."""
+    assert resolved("tiiuae/falcon-mamba-7b", release).enable_prefix_caching is cached
