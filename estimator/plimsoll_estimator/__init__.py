@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     # isort: off
     from plimsoll_estimator import catalogue as catalogue, quick as quick
-    from plimsoll_estimator.argument_spelling import split_arguments as split_arguments
+    from plimsoll_estimator.argument_spelling import GivenArgument as GivenArgument, split_arguments as split_arguments
     from plimsoll_estimator.arguments import (
         ParsedExtraArgs as ParsedExtraArgs,
         check_rendered as check_rendered,
@@ -64,7 +64,7 @@ if TYPE_CHECKING:
     # isort: on
 
 _PLACES: Final = {
-    "argument_spelling": "split_arguments",
+    "argument_spelling": "GivenArgument split_arguments",
     "arguments": "ParsedExtraArgs check_rendered flag_of flags_between known_releases parse_extra_args parse_int render_args",
     "cases": "MAX_CASE_CHARACTERS answer_case run_cases",
     "checks": "Check",

@@ -19,7 +19,7 @@ from importlib.metadata import version
 from typing import Final, NoReturn
 
 from plimsoll_estimator import NEWEST_KNOWN, OLDEST_KNOWN, EstimatorError
-from plimsoll_operator.cli.command import COMMANDS
+from plimsoll_operator.cli.command import COMMANDS, module_of
 
 _BAD_INPUT: Final = 2
 _INTERRUPTED: Final = 130
@@ -87,7 +87,7 @@ def _run(arguments: list[str]) -> int:
         parser.error(f"there is no command {wanted[:64]!r}" + (f": did you mean {near[0]}?" if near else ""))
     for name, summary in COMMANDS:
         if name == wanted:
-            importlib.import_module(f"plimsoll_operator.cli.{name}").register(subparsers)
+            importlib.import_module(module_of(name)).register(subparsers)
         else:
             subparsers.add_parser(name, help=summary, add_help=False)
     options, rest = parser.parse_known_args(arguments)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from keyword import iskeyword
 from typing import Final, Protocol
 
 COMMANDS: Final = (  # name, what it answers
@@ -13,6 +14,7 @@ COMMANDS: Final = (  # name, what it answers
     ("render", "the objects that an admitted InferenceDeployment becomes"),
     ("estimate", "GPU memory of one model on one GPU type, or of a file of cases"),
     ("capacity", "GPU pools and what is free in them"),
+    ("import", "InferenceDeployments out of manifests that run vLLM some other way"),
     ("init", "a manifest to begin with, its choices explained in comments"),
     ("status", "how an InferenceDeployment is doing: plan, pods, what stands in the way and what next"),
     ("profile", "a model's shape as a ModelProfile"),
@@ -21,6 +23,11 @@ COMMANDS: Final = (  # name, what it answers
     ("explain", "what a verdict's reason means and what to do about it"),
     ("doctor", "whether this cluster has what Plimsoll needs"),
 )
+
+
+def module_of(name: str) -> str:
+    """The module of a sub-command; a word that Python keeps for itself ends in an underscore there."""
+    return f"plimsoll_operator.cli.{name}{'_' if iskeyword(name) else ''}"
 
 
 class SubParsers(Protocol):

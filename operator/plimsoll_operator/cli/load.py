@@ -15,9 +15,11 @@ from plimsoll_estimator import InvalidInput
 from plimsoll_operator.api import ApiError
 from plimsoll_operator.api.base import DNS_LABEL
 from plimsoll_operator.cli.config_maps import read_config_maps
+from plimsoll_operator.cli.importing import Choices, import_object
 from plimsoll_operator.cli.live import current_namespace, read_cluster
 from plimsoll_operator.cli.manifests import files_of, manifests
 from plimsoll_operator.cli.world import World, take
+from plimsoll_operator.names import API_VERSION
 
 
 def add_source_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,8 +60,9 @@ def _check_namespace(options: argparse.Namespace, world: World) -> None:
 def load(options: argparse.Namespace, files: Iterable[Path], *, without_cluster: bool = False) -> World:
     """Read everything the options name, and the cluster unless there are nodes. Raises InvalidInput and ApiError naming file and field."""
     world = World(leader_worker_sets=options.leader_worker_set, namespace=_namespace(options))
-    given = [*files, *options.profiles, *(options.nodes or [])]
-    for path in chain.from_iterable(files_of(item) for item in given):
+    for path in chain.from_iterable(files_of(item) for item in files):
+        _take_wishes(world, path)
+    for path in chain.from_iterable(files_of(item) for item in [*options.profiles, *(options.nodes or [])]):
         for manifest in manifests(path):
             take(world, manifest, str(path))
     _check_namespace(options, world)
@@ -70,6 +73,21 @@ def load(options: argparse.Namespace, files: Iterable[Path], *, without_cluster:
     if world.config_maps:
         read_config_maps(world)
     return world
+
+
+def _take_wishes(world: World, path: Path) -> None:
+    """The objects of one file, and of what runs vLLM some other way the InferenceDeployment that it would be; pods are what there is."""
+    objects = list(manifests(path))
+    for manifest in objects:
+        take(world, manifest, str(path))
+        if manifest.get("kind") == "Pod" or manifest.get("apiVersion") == API_VERSION:
+            continue
+        outcome = import_object(manifest, objects, Choices())
+        if outcome.refusal is not None:
+            raise outcome.refusal
+        for imported in outcome.imported:
+            world.imported.append(imported)
+            take(world, imported.manifest, str(path))
 
 
 def load_what_answers(options: argparse.Namespace) -> tuple[World | None, str]:

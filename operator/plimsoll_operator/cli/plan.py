@@ -18,12 +18,14 @@ from plimsoll_estimator import EngineVersion, InvalidInput
 from plimsoll_operator.api import ApiError, InferenceDeployment
 from plimsoll_operator.cli.command import SubParsers, add_command
 from plimsoll_operator.cli.comparison_text import comparison_lines, comparison_mapping
+from plimsoll_operator.cli.importing import Imported, known_formats
 from plimsoll_operator.cli.load import add_namespace_argument, add_source_arguments, describe, load
 from plimsoll_operator.cli.plan_text import judged_mapping, manifest_lines, verdict_lines, verdict_mapping
 from plimsoll_operator.cli.world import World
 from plimsoll_operator.decision import decide
 from plimsoll_operator.facts import Facts
 from plimsoll_operator.gather import facts_for
+from plimsoll_operator.text import one_line
 from plimsoll_operator.upgrade import Comparison, Judged, compare, release_named
 from plimsoll_operator.upgrade import judge as judge_release
 from plimsoll_operator.verdict import Reason, Reject, Undecided, Verdict
@@ -82,7 +84,7 @@ def _releases(given: list[str]) -> tuple[EngineVersion, ...]:
 
 def add_wish_arguments(parser: argparse.ArgumentParser) -> None:
     """What is to be decided about, and where the cluster's side of the facts comes from."""
-    files = "manifests, or a folder of them; - reads stdin"
+    files = "manifests, also of what runs vLLM some other way (see `plimsoll import`), or a folder of them; - reads stdin"
     parser.add_argument("-f", "--filename", metavar="FILE", action="append", type=Path, required=True, help=files)
     add_source_arguments(parser)
     add_namespace_argument(parser)
@@ -97,9 +99,22 @@ def wishes(options: argparse.Namespace) -> World | None:
         print(describe(error), file=sys.stderr)
         return None
     if not world.deployments:
-        print(f"plimsoll {options.command}: no InferenceDeployment in the files", file=sys.stderr)
+        nothing = f"no InferenceDeployment in the files, and nothing that runs vLLM some other way; known formats: {known_formats()}"
+        print(f"plimsoll {options.command}: {nothing}", file=sys.stderr)
         return None
+    for imported in world.imported:
+        _say_what_differs(options.command, imported)
     return world
+
+
+def _say_what_differs(command: str, imported: Imported) -> None:
+    """On stderr, of what was read from something else: what was assumed, which the answer rests on, and how much is left out."""
+    name = imported.manifest["metadata"]["name"]
+    lines = [f"{name} is read from {imported.origin}", *(one_line(str(note), 400) for note in imported.assumed)]
+    if imported.lost:
+        lines.append(f"not carried over: {len(imported.lost)}; `plimsoll import -f` of the same file names each")
+    for line in lines:
+        print(f"plimsoll {command}: {line}", file=sys.stderr)
 
 
 def worst(statuses: list[int]) -> int:

@@ -28,6 +28,7 @@ from plimsoll_operator.api import (
     read_stored,
 )
 from plimsoll_operator.capacity import CapacityIndex, DerivedPool, Selection, corrections_of, pool_manifest, selection_status
+from plimsoll_operator.cli.importing import Imported
 from plimsoll_operator.facts import DeploymentUse
 from plimsoll_operator.names import API_VERSION, PLAN_ANNOTATION
 from plimsoll_operator.owner import deployment_of
@@ -41,8 +42,8 @@ _Placed = TypeVar("_Placed", InferenceDeployment, ModelProfile)
 @dataclass(slots=True, kw_only=True)
 class World:
     """Everything read, by kind; `raw_specs` are the deployments' specs as written, `unreadable` is what a newer release
-    has left in the cluster. `namespace` is where an object goes that names none; None: nobody has said, which is `default`.
-    Implements gather's Store."""
+    has left in the cluster, `imported` are deployments that were written as something else. `namespace` is where an object goes that
+    names none; None: nobody has said, which is `default`. Implements gather's Store."""
 
     namespace: str | None = None
     deployments: list[InferenceDeployment] = field(default_factory=list)
@@ -62,6 +63,7 @@ class World:
     selections: tuple[Selection, ...] = ()
     leader_worker_sets: bool = False
     in_use: dict[tuple[str, str], DeploymentUse] = field(default_factory=dict)
+    imported: list[Imported] = field(default_factory=list)
 
     def model_profile(self, namespace: str, name: str) -> ModelProfile | Unreadable | None:
         """The ModelProfile of this name, or None."""

@@ -1,0 +1,215 @@
+"""Arguments of `vllm serve` laid into spec.engine: into the field that an argument has, else into extraArgs, in one spelling.
+
+Called by `server`. The argument tables of the release say what a flag is, and the decision's own checks whether it may be there; what
+neither lets pass is not carried over, and said with their sentence. Knows no format.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from plimsoll_estimator import EngineVersion, GivenArgument, InvalidInput, Unsupported, parse_extra_args, parse_json, split_arguments
+from plimsoll_operator.cli.importing.command_line import names_unknown
+from plimsoll_operator.cli.importing.draft import Draft
+from plimsoll_operator.cli.importing.secret_looks import secret_value
+from plimsoll_operator.decision.request.fields import FIELD_OF
+from plimsoll_operator.serving import DEFAULT_PORT, check_reachable
+from plimsoll_operator.text import one_line
+
+_EXTRA_ARGS: Final = "spec.engine.extraArgs"
+_MOST_TOKENS: Final = 64
+_LONGEST_TOKEN: Final = 512
+_SECRETS: Final = {
+    "--api-key": "name it in spec.template.env as VLLM_API_KEY with valueFrom.secretKeyRef",
+    "--hf-token": "name its Secret in spec.model.source.huggingFace.tokenSecretRef",
+}
+_DRAFTS: Final = {"method": "method", "model": "model", "num_speculative_tokens": "numSpeculativeTokens"}
+_LORA: Final = {"max_loras": "maxLoras", "max_lora_rank": "maxLoraRank"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """What the arguments say that is no field of spec.engine: the model, its revision and the name that it answers to."""
+
+    model: str | None = None
+    served_as: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class _Reading:
+    """One list of arguments on its way."""
+
+    draft: Draft
+    version: EngineVersion
+    source: str
+    extra: list[str]
+    lora: dict[str, int]
+    adapters: bool = False
+    served_as: str | None = None
+
+    def lost(self, flag: str, message: str) -> None:
+        self.draft.lost(self.source, f"{flag} is not carried over: {message}")
+
+
+def lay_arguments(draft: Draft, tokens: Sequence[str], version: EngineVersion, source: str) -> Said:
+    """Put every argument where the API has it. What cannot be read is said, and the rest goes on."""
+    reading = _Reading(draft=draft, version=version, source=source, extra=[], lora={})
+    model, rest = _model(tokens)
+    items = _cut(reading, _known_only(reading, rest))
+    latest = {(item.flag, item.key_path): item for item in items}
+    for item in items:
+        if latest[item.flag, item.key_path] is not item and item.row.kind != "append":
+            reading.lost(item.spelling, "it is given again after that, and vLLM takes the last one")
+        else:
+            _lay(reading, item)
+    _lay_lora(reading)
+    draft.put(_EXTRA_ARGS, tuple(reading.extra) or None, source)
+    return Said(model=model, served_as=reading.served_as)
+
+
+def _model(tokens: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The model, which stands first or behind --model, and the other tokens."""
+    model: str | None = None
+    rest: list[str] = []
+    pending = list(tokens)
+    if pending and not pending[0].startswith("-"):
+        model = pending.pop(0)
+    while pending:
+        token = pending.pop(0)
+        if token == "--model" and pending:
+            model = pending.pop(0)
+        elif token.startswith("--model="):
+            model = token.partition("=")[2]
+        else:
+            rest.append(token)
+    return model, rest
+
+
+def _known_only(reading: _Reading, tokens: Sequence[str]) -> list[str]:
+    """Without arguments whose value nobody here knows: variables that the file does not set, output of other programs."""
+    kept: list[str] = []
+    for token in tokens:
+        if not names_unknown(token) or token.lstrip("-").startswith(("{", "[")):
+            kept.append(token)
+            continue
+        flag = kept.pop() if not token.startswith("-") and kept and kept[-1].startswith("-") else token.partition("=")[0]
+        advice = _SECRETS.get(flag, "write the value into spec.engine, where it has a field, or into extraArgs")
+        reading.lost(flag, f"its value comes from a variable that the file does not set: {advice}")
+    return kept
+
+
+def _cut(reading: _Reading, tokens: list[str]) -> Sequence[GivenArgument]:
+    """The tokens as arguments of the release; one that it has not is said and left out, with what follows it."""
+    tokens = list(tokens)
+    while True:
+        try:
+            return split_arguments(tokens, reading.version)
+        except Unsupported as error:
+            raise InvalidInput(reading.source, str(reading.version), str(error)) from error
+        except InvalidInput as error:
+            at = next((i for i, token in enumerate(tokens) if _speaks_of(error, token)), None)
+            if at is None:
+                raise InvalidInput(reading.source, None, f"cannot be read: {error.limit}") from error
+            shown = tokens[at].partition("=")[0] if tokens[at].startswith("-") else "a word without a flag"
+            reading.lost(one_line(shown, 80), f"it {error.limit}")
+            end = at + 1
+            while tokens[at].startswith("-") and "=" not in tokens[at] and end < len(tokens) and not tokens[end].startswith("-"):
+                end += 1
+            del tokens[at:end]
+
+
+def _speaks_of(error: InvalidInput, token: str) -> bool:
+    return token == error.value or token.partition("=")[0] == error.field
+
+
+def _lay(reading: _Reading, item: GivenArgument) -> None:
+    """One argument: a field, or tokens of extraArgs, or a sentence."""
+    flag = item.flag
+    if flag in _SECRETS and item.values:
+        reading.lost(flag, f"a secret is not copied: {_SECRETS[flag]}")
+    elif any(secret_value(value) for value in item.values):
+        reading.lost(flag, "its value looks like a secret, which is not copied: name a Secret in spec.template.env")
+    elif flag == "--port":
+        port = int(item.values[0]) if item.values[0].isdecimal() else None
+        reading.draft.put("spec.engine.port", port if port != DEFAULT_PORT else None, reading.source)
+    elif flag == "--revision":
+        reading.draft.put("spec.model.revision", item.values[0], reading.source)
+    elif flag == "--host" and item.values and item.values[0] in ("0.0.0.0", "::"):
+        return  # what vLLM does by itself
+    elif flag == "--speculative-config" and not item.key_path:
+        _lay_speculative(reading, item)
+    else:
+        if flag == "--served-model-name" and item.values:
+            reading.served_as = item.values[0]
+        _lay_by_table(reading, item)
+
+
+def _lay_by_table(reading: _Reading, item: GivenArgument) -> None:
+    try:
+        fields = parse_extra_args(item.tokens, reading.version, reserves_unruled=False).engine_args
+        if not any(_has_field(name) for name in fields):
+            check_reachable(item.tokens, reading.version)
+    except (InvalidInput, Unsupported) as error:
+        reading.lost(item.spelling, f"it {error.limit}" if isinstance(error, InvalidInput) else str(error))
+        return
+    if not fields or not all(_has_field(name) for name in fields):
+        _lay_extra(reading, item)
+        return
+    for name, value in fields.items():
+        if name == "enable_lora":
+            reading.adapters = bool(value)
+        elif name in _LORA:
+            reading.lora[_LORA[name]] = value
+        else:
+            reading.draft.put(FIELD_OF[name], value, reading.source)
+
+
+def _has_field(name: str) -> bool:
+    return FIELD_OF.get(name, _EXTRA_ARGS) != _EXTRA_ARGS and FIELD_OF[name].startswith(("spec.engine.", "spec.placement."))
+
+
+def _lay_extra(reading: _Reading, item: GivenArgument) -> None:
+    tokens = _one_spelling(item)
+    if any(len(token) > _LONGEST_TOKEN for token in tokens):
+        reading.lost(item.flag, f"it has more than {_LONGEST_TOKEN} characters, the most that one of extraArgs may have: shorten it")
+    elif len(reading.extra) + len(tokens) > _MOST_TOKENS:
+        reading.lost(item.flag, f"extraArgs has {_MOST_TOKENS} words already, the most it may have: leave others out for it")
+    else:
+        reading.extra += tokens
+
+
+def _one_spelling(item: GivenArgument) -> list[str]:
+    """--flag=value, by the flag's own name with dashes; a list's words and short flags stay as they are."""
+    if not item.spelling.startswith("--") or not item.flag.startswith("--"):
+        return list(item.tokens)
+    name = ".".join(("--no-" + item.flag.removeprefix("--") if item.negated else item.flag, *item.key_path))
+    if len(item.values) == 1:
+        return [f"{name}={item.values[0]}"]
+    return [name, *item.values]
+
+
+def _lay_lora(reading: _Reading) -> None:
+    if reading.adapters:
+        reading.draft.put("spec.engine.lora", {"maxLoras": 1, "maxLoraRank": 16} | reading.lora, reading.source)
+        return
+    for key in reading.lora:
+        flag = next(name for name, field in _LORA.items() if field == key)
+        reading.lost(f"--{flag.replace('_', '-')}", "it says nothing without --enable-lora")
+
+
+def _lay_speculative(reading: _Reading, item: GivenArgument) -> None:
+    try:
+        config = parse_json(item.values[0], item.spelling)
+    except InvalidInput as error:
+        reading.lost(item.flag, f"it {error.limit}")
+        return
+    if not isinstance(config, Mapping):
+        reading.lost(item.flag, "it must be a JSON object")
+        return
+    for key in config:
+        if key not in _DRAFTS:
+            reading.lost(f"{one_line(str(key), 60)} of {item.flag}", "spec.engine.speculative has no such field: vLLM's default holds")
+    found = {_DRAFTS[key]: value for key, value in config.items() if key in _DRAFTS}
+    reading.draft.put("spec.engine.speculative", found, reading.source)
