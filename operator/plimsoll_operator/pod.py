@@ -17,6 +17,11 @@ CACHE_MOUNT: Final = "/root/.cache/huggingface"
 HOME_MOUNT: Final = "/home/vllm"
 """Home of an engine that is not root or cannot write to its image's folders: the hub's cache is below it, where libraries look."""
 
+COMPILE_MOUNT: Final = "/root/.cache/vllm"
+"""VLLM_CACHE_ROOT where nobody says another (vllm/envs.py): compiled graphs and kernels of root's engine."""
+HOME_CACHE_MOUNT: Final = f"{HOME_MOUNT}/.cache/huggingface"
+"""The hub's cache of such an engine."""
+
 
 def shared_memory_bytes(gpus: int) -> int:
     """Size of /dev/shm, which counts against the pod's memory.

@@ -35,8 +35,16 @@ from plimsoll_operator.names import (
     SPEC_DIGEST_ANNOTATION,
     TEMPLATE_DIGEST_ANNOTATION,
 )
-from plimsoll_operator.overlay import RESTRICTED, lay_over, one_form
-from plimsoll_operator.pod import CACHE_MOUNT, HOME_MOUNT, SHARED_MEMORY_MOUNT, WEIGHTS_MOUNT, cpu_millis, shared_memory_bytes
+from plimsoll_operator.overlay import COMPILE_VOLUME, RESTRICTED, keeps_compiled_files, lay_over, one_form
+from plimsoll_operator.pod import (
+    CACHE_MOUNT,
+    COMPILE_MOUNT,
+    HOME_MOUNT,
+    SHARED_MEMORY_MOUNT,
+    WEIGHTS_MOUNT,
+    cpu_millis,
+    shared_memory_bytes,
+)
 from plimsoll_operator.serving import serving_of
 from plimsoll_operator.verdict import Plan
 
@@ -220,7 +228,7 @@ def _pod_template(deployment: InferenceDeployment, plan: Plan) -> Manifest:
         "terminationGracePeriodSeconds": life.grace_seconds(plan, deployment.spec.template),
         "securityContext": {"seccompProfile": {"type": "RuntimeDefault"}},
     }
-    if plan.pod_form >= 1 and not (deployment.spec.template and deployment.spec.template.sidecars):
+    if plan.pod_form >= 1 and not (deployment.spec.template and deployment.spec.template.has_sidecars):
         # The kernel keeps from a namespace's first process every signal that it has no handler for, and vLLM has none while it loads:
         # it would hold its GPUs for the whole grace period. Sidecars would see its processes and their environment.
         spec["shareProcessNamespace"] = True
@@ -323,10 +331,14 @@ def _volumes(deployment: InferenceDeployment, plan: Plan) -> tuple[list[Manifest
         mounts.append({"name": "weights", "mountPath": WEIGHTS_MOUNT, "readOnly": True})
     security = deployment.spec.template.security_context if deployment.spec.template is not None else None
     moves_home = security is not None and security.moves_home
-    if claim is None or moves_home:
+    if moves_home or (claim is None and not _mounts(deployment, CACHE_MOUNT)):
         # Outlives a restart of the container, so a crash does not download the weights again.
         volumes.append({"name": "hub-cache", "emptyDir": {}})
         mounts.append({"name": "hub-cache", "mountPath": HOME_MOUNT if moves_home else CACHE_MOUNT})
+    if plan.pod_form >= 2 and not moves_home and not keeps_compiled_files(deployment.spec.template):
+        # As the weights: what has been compiled outlives a restart of the container. A home that has moved is a volume already.
+        volumes.append({"name": COMPILE_VOLUME, "emptyDir": {}})
+        mounts.append({"name": COMPILE_VOLUME, "mountPath": COMPILE_MOUNT})
     if security is not None and security.read_only_root_filesystem and not _mounts(deployment, "/tmp"):
         mounts.append({"name": "hub-cache", "mountPath": "/tmp", "subPath": "tmp"})
     return volumes, mounts

@@ -32,6 +32,66 @@ TOKEN = {"huggingFace": {"tokenSecretRef": {"name": NAME, "key": "t"}}}
 CLAIM = {"persistentVolumeClaim": {"claimName": NAME, "path": "a b/$(X)/ü"}}
 PATHS = {"Deployment": "/apis/apps/v1/namespaces/{}/deployments/{}", "Service": "/api/v1/namespaces/{}/services/{}"}
 
+LIFE: Json = {
+    "startupProbe": {"failureThreshold": 720},
+    "livenessProbe": {"timeoutSeconds": 30, "periodSeconds": 20},
+    "readinessProbe": {"failureThreshold": 1},
+    "terminationGracePeriodSeconds": 900,
+    "lifecycle": {"preStop": {"exec": {"command": ["/bin/sleep", "5"]}}},
+    "topologySpreadConstraints": [
+        {"topologyKey": "topology.kubernetes.io/zone"},
+        {"topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule", "minDomains": 2, "nodeTaintsPolicy": "Honor"},
+    ],
+}
+MORE: Json = {
+    "imagePullPolicy": "IfNotPresent",
+    "sharedMemorySize": "64Gi",
+    "securityContext": {"capabilities": {"add": ["IPC_LOCK"]}},
+    "resources": {
+        "cpu": 8,
+        "limits": {"memory": "900Gi", "cpu": 64},
+        "devices": {"rdma/hca": "2", "vpc.amazonaws.com/efa": "4", "hugepages-2Mi": "1Gi"},
+    },
+    "env": [{"name": "POD_IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}],
+    "volumes": [
+        {"name": "hub", "mountPath": "/root/.cache/huggingface", "subPath": "a/b", "persistentVolumeClaim": {"claimName": "c"}},
+        {"name": "fast", "mountPath": "/fast", "emptyDir": {"medium": "Memory", "sizeLimit": "4Gi"}},
+    ],
+    "initContainers": [
+        {"name": "fetch", "image": "x:1", "command": ["/fetch"], "volumeMounts": [{"name": "fast", "mountPath": "/out"}]},
+        {
+            "name": "router",
+            "image": "r:1",
+            "restartPolicy": "Always",
+            "ports": [{"name": "router", "containerPort": 8001}],
+            "startupProbe": {"httpGet": {"path": "/up", "port": 8001}, "initialDelaySeconds": 1, "periodSeconds": 1},
+            "livenessProbe": {"tcpSocket": {"port": 8001}},
+            "readinessProbe": {"exec": {"command": ["/ready"]}},
+            "securityContext": {"runAsUser": 7},
+        },
+    ],
+    "affinity": {
+        "nodeAffinity": {
+            "preferredDuringSchedulingIgnoredDuringExecution": [
+                {"weight": 3, "preference": {"matchExpressions": [{"key": "disk", "operator": "In", "values": ["nvme"]}]}}
+            ]
+        },
+        "podAntiAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "rack", "labelSelector": {"matchLabels": {"app": "x"}}}]
+        },
+        "podAffinity": {
+            "preferredDuringSchedulingIgnoredDuringExecution": [
+                {
+                    "weight": 1,
+                    "podAffinityTerm": {
+                        "topologyKey": "zone",
+                        "labelSelector": {"matchExpressions": [{"key": "app", "operator": "Exists"}]},
+                    },
+                }
+            ]
+        },
+    },
+}
 ADMITTED: list[tuple[str, Json]] = [
     ("no wish beyond the model", {}),
     (
@@ -72,6 +132,8 @@ ADMITTED: list[tuple[str, Json]] = [
             }
         },
     ),
+    ("probes, an end and places of its own", {"template": LIFE}),
+    ("containers before and beside the engine, devices, limits, files in memory, a hub's cache on a claim, affinities", {"template": MORE}),
     ("resources as large as can be on a node", {"template": {"resources": {"cpu": "1000.001", "memory": "1000.123456789Ti"}}}),
     (
         "sidecars with fractions of a byte and of a thousandth",

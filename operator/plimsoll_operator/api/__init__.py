@@ -1,6 +1,18 @@
 """The API inference.plimsoll.dev/v1alpha1 as frozen pydantic types, and the door that parses objects into them."""
 
+from plimsoll_operator.api.affinity import Affinity
 from plimsoll_operator.api.base import MAX_LABEL_VALUE, Condition, Manifest, ObjectMeta, Taint, Toleration, is_key
+from plimsoll_operator.api.containers import (
+    ENGINE_CONTAINER,
+    MAX_ID,
+    EnvVar,
+    EnvVarSource,
+    InitContainer,
+    KeySelector,
+    ResourceLimits,
+    Sidecar,
+    TemplateResources,
+)
 from plimsoll_operator.api.inference_deployment import (
     MOVABLE_FIELDS,
     EngineSpec,
@@ -44,10 +56,9 @@ from plimsoll_operator.api.policy import (
     Evidence,
     FitPolicy,
     FitPolicySpec,
-    LabelSelector,
-    SelectorRequirement,
 )
 from plimsoll_operator.api.pool import DeclaredNode, GPUPool, GPUPoolSpec, GPUPoolStatus, NodesByFreeGpus
+from plimsoll_operator.api.selector import LabelSelector, SelectorRequirement
 from plimsoll_operator.api.status import (
     MAX_OFFERS,
     ChangeStatus,
@@ -56,20 +67,9 @@ from plimsoll_operator.api.status import (
     OfferStatus,
 )
 from plimsoll_operator.api.stored import Unreadable, read_deployment, read_stored, unknown_fields
-from plimsoll_operator.api.template import (
-    ENGINE_CONTAINER,
-    MAX_ID,
-    OWNED_PATHS,
-    EnvVar,
-    EnvVarSource,
-    KeySelector,
-    PodSecurity,
-    Sidecar,
-    TemplateResources,
-    TemplateSpec,
-    Volume,
-)
+from plimsoll_operator.api.template import EngineResources, PodSecurity, TemplateSpec
 from plimsoll_operator.api.unsupported import NOT_YET, unsupported_fields
+from plimsoll_operator.api.volumes import OWNED_PATHS, Volume
 
 __all__ = [
     "ENGINE_CONTAINER",
@@ -84,6 +84,7 @@ __all__ = [
     "NOT_YET",
     "OWNED_PATHS",
     "POD_FORM",
+    "Affinity",
     "ApiError",
     "CalibrationTrust",
     "Cause",
@@ -95,6 +96,7 @@ __all__ = [
     "DeclaredNode",
     "EngineCalibration",
     "EngineCalibrationSpec",
+    "EngineResources",
     "EngineSpec",
     "EnvVar",
     "EnvVarSource",
@@ -109,6 +111,7 @@ __all__ = [
     "InferenceDeployment",
     "InferenceDeploymentSpec",
     "InferenceDeploymentStatus",
+    "InitContainer",
     "KeySelector",
     "LabelSelector",
     "Lifecycle",
@@ -135,6 +138,7 @@ __all__ = [
     "ProfileRef",
     "ProfileWeights",
     "RequestClass",
+    "ResourceLimits",
     "SecretKeyRef",
     "SelectorRequirement",
     "Sidecar",

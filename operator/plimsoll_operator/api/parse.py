@@ -16,6 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from plimsoll_estimator import InvalidInput, check_text
 from plimsoll_operator.api.base import ApiModel, camel_path
+from plimsoll_operator.api.forbidden import what_instead
 from plimsoll_operator.api.inference_deployment import InferenceDeployment
 from plimsoll_operator.api.model_profile import ClusterModelProfile, ModelProfile
 from plimsoll_operator.api.policy import EngineCalibration, FitPolicy
@@ -97,12 +98,19 @@ def _sentence(error: Mapping[str, Any]) -> str:
     return _WORDS.get(kind) or str(error["msg"])
 
 
+def _unknown(path: str) -> str:
+    """What is said of a field that no type has."""
+    instead = what_instead(path)
+    return _WORDS["extra_forbidden"] if instead is None else f"is no field of the overlay: it {instead}"
+
+
 def _cause(error: Mapping[str, Any]) -> Cause:
     location = tuple(part for part in error["loc"] if part != "[key]")
     context = error.get("ctx", {})
     path = camel_path(location) + (str(context.get("field", "")) if error["type"] == "rule" else "")
     value = "" if error["type"] in ("missing", "rule") else _show(error["input"])
-    return Cause(field=path.lstrip("."), value=value, message=_sentence(error))
+    message = _unknown(path) if error["type"] == "extra_forbidden" else _sentence(error)
+    return Cause(field=path.lstrip("."), value=value, message=message)
 
 
 @cache

@@ -62,8 +62,9 @@ _LabelSets = Annotated[
     ),
 ]
 _REQUIRED: Final = Recorded(required=True)
-POD_FORM: Final = 1
-"""Of plans made now. 1: the engine hears a signal while it loads, and the end of its log is its last words (render.py)."""
+POD_FORM: Final = 2
+"""Of plans made now. 1: the engine hears a signal while it loads, and the end of its log is its last words. 2: what it has compiled
+outlives its container (render.py)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

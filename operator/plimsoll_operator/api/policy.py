@@ -14,8 +14,6 @@ from plimsoll_operator.api.base import (
     ByteQuantity,
     Conditions,
     LabelKey,
-    LabelMap,
-    LabelText,
     Name,
     NamespaceName,
     ObjectMeta,
@@ -25,42 +23,13 @@ from plimsoll_operator.api.base import (
     StatusModel,
 )
 from plimsoll_operator.api.inference_deployment import MovableField
+from plimsoll_operator.api.selector import LabelSelector
 from plimsoll_operator.names import API_VERSION
 
 MOST_EXTRAPOLATED_MINORS: Final = 16
 """Minors beyond the newest known vLLM release that a FitPolicy may at most let be extrapolated."""
+CsiDriver = Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-zA-Z0-9]([-a-zA-Z0-9_.]{0,61}[a-zA-Z0-9])?$")]
 ImagePrefix = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$")]
-
-
-class SelectorRequirement(ApiModel):
-    """One expression of a label selector."""
-
-    key: LabelKey
-    """Label key."""
-    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
-    """How the values are compared."""
-    values: Annotated[tuple[LabelText, ...], Field(max_length=64)] = ()
-    """Values of In and NotIn."""
-
-    RULES: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            cel="(self.operator in ['In', 'NotIn']) == (has(self.values) && self.values.size() > 0)",
-            holds=lambda r: (r.operator in ("In", "NotIn")) == bool(r.values),
-            message="In and NotIn need values, Exists and DoesNotExist have none",
-            field=".values",
-        ),
-    )
-
-
-class LabelSelector(ApiModel):
-    """A label selector, as in Kubernetes; an empty one matches everything."""
-
-    match_labels: LabelMap = Field(default_factory=dict)
-    """Labels that must be equal."""
-    match_expressions: Annotated[tuple[SelectorRequirement, ...], Field(max_length=16)] = ()
-    """Expressions that must all hold."""
-
-    CLOSED: ClassVar[bool] = True
 
 
 class CalibrationTrust(ApiModel):
@@ -106,6 +75,8 @@ class FitPolicySpec(ApiModel):
     """PriorityClasses that placement.priorityClassName may name; empty allows all."""
     allowed_tolerations: Annotated[tuple[LabelKey, ...], Field(max_length=64)] = ()
     """Taint keys that placement.tolerations may name; empty allows all."""
+    allowed_csi_drivers: Annotated[tuple[CsiDriver, ...], Field(max_length=64)] = ()
+    """CSI drivers that volumes of template.volumes may name: what a driver does is its own; empty allows none."""
     code_loading: Literal["Allow", "Deny"] = "Allow"
     """Deny refuses arguments, variables and mounts that make the engine run code from outside its image."""
     unruled_flags: Literal["Refuse", "Reserve"] = "Refuse"

@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from plimsoll_operator.api.base import ApiModel, camel_path
 from plimsoll_operator.api.inference_deployment import InferenceDeployment
 from plimsoll_operator.api.parse import ApiError, known_fields, parse_object, parse_part
-from plimsoll_operator.api.policy import LabelSelector
+from plimsoll_operator.api.selector import LabelSelector
 from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.text import one_line
 

@@ -1,222 +1,64 @@
-"""The bounded overlay on the generated pod (design: labels, annotations, env, safe volumes, CPU and memory, sidecars).
+"""The bounded overlay on the generated pod: labels, annotations, variables, safe volumes, containers, how it lives and where it goes.
 
-Read by rendering. What is not listed here cannot be set: host namespaces, hostPath, privilege, GPU resources.
+Read by rendering. What is not listed here cannot be set: host paths, privilege, GPU resources; `forbidden` says what to do instead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Final, Literal
+import re
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from plimsoll_operator.api.base import ANNOTATION_KEY, ApiModel, CpuText, FileKey, LabelMap, MemoryText, Name, Rule, keys_rule
-from plimsoll_operator.api.pod_life import MOST_SECONDS, Lifecycle, ProbeTuning, TopologySpread
-from plimsoll_operator.names import APP_NAME_LABEL, GROUP, INSTANCE_LABEL, MANAGED_LABEL
-from plimsoll_operator.pod import CACHE_MOUNT, SHARED_MEMORY_MOUNT, WEIGHTS_MOUNT
-
-OWNED_ENV: Final = (
-    "CUDA_VISIBLE_DEVICES",
-    "HF_HUB_OFFLINE",
-    "HF_TOKEN",
-    "HIP_VISIBLE_DEVICES",
-    "NVIDIA_VISIBLE_DEVICES",
-    "PYTORCH_ALLOC_CONF",
-    "PYTORCH_CUDA_ALLOC_CONF",
-    "ROCR_VISIBLE_DEVICES",
-    "VLLM_ALLOW_CHUNKED_LOCAL_ATTN_WITH_HYBRID_KV_CACHE",
-    "VLLM_ALLOW_LONG_MAX_MODEL_LEN",
-    "VLLM_ALLREDUCE_USE_FLASHINFER",
-    "VLLM_ALLREDUCE_USE_SYMM_MEM",
-    "VLLM_ENABLE_STARTUP_PLAN",
-    "VLLM_FLASHINFER_WORKSPACE_BUFFER_SIZE",
-    "VLLM_KV_CACHE_LAYOUT",
-    "VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS",
-    "VLLM_MLA_DISABLE",
-    "VLLM_PORT",
-    "VLLM_PP_LAYER_PARTITION",
-    "VLLM_USE_NCCL_SYMM_MEM",
-    "VLLM_USE_SIMPLE_KV_OFFLOAD",
-    "VLLM_USE_V1",
-    "VLLM_USE_V2_MODEL_RUNNER",
+from plimsoll_operator.api.affinity import Affinity
+from plimsoll_operator.api.base import ANNOTATION_KEY, ApiModel, LabelMap, MemoryText, Name, Rule, keys_rule
+from plimsoll_operator.api.containers import (
+    MAX_ID,
+    EnvVar,
+    ImagePullPolicy,
+    InitContainer,
+    Sidecar,
+    TemplateResources,
+    cel_list,
+    named_list,
+    unique,
 )
-"""Variables that decide which GPUs and how much of them a process takes (vLLM 0.8 to 0.33, envs.py), or that the plan sets itself."""
+from plimsoll_operator.api.pod_life import MOST_SECONDS, Lifecycle, ProbeTuning, TopologySpread
+from plimsoll_operator.api.volumes import Volume
+from plimsoll_operator.names import APP_NAME_LABEL, GROUP, INSTANCE_LABEL, MANAGED_LABEL
 
 OWNED_LABELS: Final = (INSTANCE_LABEL, MANAGED_LABEL, APP_NAME_LABEL)
 OWNED_PREFIX: Final = f"{GROUP}/"
-OWNED_VOLUMES: Final = ("hub-cache", "shm", "weights")
-OWNED_PATHS: Final = (SHARED_MEMORY_MOUNT, WEIGHTS_MOUNT, CACHE_MOUNT)
-ENGINE_CONTAINER: Final = "vllm"
-MAX_ID: Final = (1 << 31) - 1
+_PART: Final = "[A-Za-z0-9][-A-Za-z0-9_.]{0,61}"
+_NETWORKS: Final = "(rdma|mellanox[.]com|networking[.]gke[.]io[.]networks)/"
+_DEVICE: Final = f"^({_NETWORKS}{_PART}|vpc[.]amazonaws[.]com/efa|hugepages-(2Mi|1Gi))$"
+_DeviceName = Annotated[str, Field(max_length=128)]
+_DeviceCount = Annotated[str, Field(max_length=16, pattern=r"^[0-9]{1,9}(Mi|Gi)?$")]
 
 
-def _cel(names: tuple[str, ...]) -> str:
-    return "[" + ", ".join(f"'{name}'" for name in names) + "]"
+class EngineResources(TemplateResources):
+    """What the engine's container asks for beside what was computed."""
 
-
-def _clashes(path: str) -> bool:
-    """At one of the plan's mounts, below it, or above it, where it would hide what is there."""
-    return any(path == own or path.startswith(f"{own}/") or own.startswith(f"{path.rstrip('/')}/") for own in OWNED_PATHS)
-
-
-def _unique(names: Sequence[str]) -> bool:
-    return len(set(names)) == len(names)
-
-
-def _named_list(most: int) -> Any:
-    """A list whose entries are told apart by name, as the API server merges it."""
-    return Field(max_length=most, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]})
-
-
-class KeySelector(ApiModel):
-    """A key of a Secret or ConfigMap."""
-
-    name: Name
-    """Name of the object."""
-    key: FileKey
-    """Key in it."""
-    optional: bool = False
-    """Start without it."""
-
-
-class EnvVarSource(ApiModel):
-    """Where a variable's value comes from: exactly one."""
-
-    secret_key_ref: KeySelector | None = None
-    """A Secret's key."""
-    config_map_key_ref: KeySelector | None = None
-    """A ConfigMap's key."""
+    devices: Annotated[dict[_DeviceName, _DeviceCount], Field(max_length=8)] = Field(default_factory=dict)
+    """Network devices and huge pages by resource name, request and limit in one: rdma/*, vpc.amazonaws.com/efa, hugepages-2Mi. GPUs are the
+    plan's."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            cel="has(self.secretKeyRef) != has(self.configMapKeyRef)",
-            holds=lambda s: (s.secret_key_ref is None) != (s.config_map_key_ref is None),
-            message="exactly one of secretKeyRef and configMapKeyRef must be set",
+            cel=f"!has(self.devices) || self.devices.all(key, key.matches('{_DEVICE}'))",
+            holds=lambda r: all(re.fullmatch(_DEVICE, key) for key in r.devices),
+            message="must be network devices or huge pages: rdma/*, mellanox.com/*, vpc.amazonaws.com/efa, networking.gke.io.networks/*,"
+            " hugepages-2Mi, hugepages-1Gi; GPUs are the plan's",
+            field=".devices",
         ),
     )
 
 
-class EnvVar(ApiModel):
-    """An environment variable."""
+class Capabilities(ApiModel):
+    """What the engine may do beside what every process may."""
 
-    name: Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
-    """Name; those that the plan owns are refused."""
-    value: Annotated[str, Field(max_length=4096)] | None = None
-    """Literal value."""
-    value_from: EnvVarSource | None = None
-    """Reference instead of a literal."""
-
-    RULES: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            cel=f"!(self.name in {_cel(OWNED_ENV)})",
-            holds=lambda e: e.name not in OWNED_ENV,
-            message="the plan owns this variable; a hub token is named by spec.model.source.huggingFace.tokenSecretRef",
-            field=".name",
-        ),
-        Rule(
-            cel="!(has(self.value) && has(self.valueFrom))",
-            holds=lambda e: e.value is None or e.value_from is None,
-            message="value and valueFrom exclude each other",
-            field=".valueFrom",
-        ),
-    )
-
-
-class EmptyDirVolume(ApiModel):
-    """Scratch space on the node."""
-
-    size_limit: MemoryText | None = None
-    """Largest size."""
-
-
-class NamedVolume(ApiModel):
-    """A Secret or ConfigMap as files."""
-
-    name: Name
-    """Name of the object."""
-
-
-class ClaimVolume(ApiModel):
-    """A PersistentVolumeClaim."""
-
-    claim_name: Name
-    """Name of the claim."""
-    read_only: bool = False
-    """Mount read-only."""
-
-
-class Volume(ApiModel):
-    """A volume of one of the four safe kinds."""
-
-    name: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
-    """Name in the pod."""
-    mount_path: Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^/[^:]*$")]
-    """Where the engine's container sees it."""
-    empty_dir: EmptyDirVolume | None = None
-    """Scratch space."""
-    config_map: NamedVolume | None = None
-    """A ConfigMap."""
-    secret: NamedVolume | None = None
-    """A Secret."""
-    persistent_volume_claim: ClaimVolume | None = None
-    """A claim."""
-
-    RULES: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            cel="[has(self.emptyDir), has(self.configMap), has(self.secret), has(self.persistentVolumeClaim)].filter(x, x).size() == 1",
-            holds=lambda v: sum(x is not None for x in (v.empty_dir, v.config_map, v.secret, v.persistent_volume_claim)) == 1,
-            message="exactly one of emptyDir, configMap, secret and persistentVolumeClaim must be set",
-        ),
-        Rule(
-            cel=f"!(self.name in {_cel(OWNED_VOLUMES)})",
-            holds=lambda v: v.name not in OWNED_VOLUMES,
-            message="the plan owns a volume of this name",
-            field=".name",
-        ),
-        Rule(
-            cel=(
-                f"!{_cel(OWNED_PATHS)}.exists(own, self.mountPath == own || self.mountPath.startsWith(own + '/')"
-                " || own.startsWith(self.mountPath + (self.mountPath.endsWith('/') ? '' : '/')))"
-            ),
-            holds=lambda v: not _clashes(v.mount_path),
-            message="the plan mounts something here",
-            field=".mountPath",
-        ),
-    )
-
-
-class TemplateResources(ApiModel):
-    """Requests of the engine's container; they can raise what was computed, never lower it."""
-
-    cpu: CpuText | None = None
-    """CPU."""
-    memory: MemoryText | None = None
-    """Host memory."""
-
-
-class Sidecar(ApiModel):
-    """A further container beside the engine."""
-
-    name: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
-    """Container name."""
-    image: Annotated[str, Field(min_length=1, max_length=512)]
-    """Container image."""
-    args: Annotated[tuple[Annotated[str, Field(max_length=512)], ...], Field(max_length=32)] = ()
-    """Arguments."""
-    env: Annotated[tuple[EnvVar, ...], _named_list(32)] = ()
-    """Environment."""
-    resources: TemplateResources | None = None
-    """Requests."""
-
-    RULES: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            cel=f"self.name != '{ENGINE_CONTAINER}'",
-            holds=lambda s: s.name != ENGINE_CONTAINER,
-            message="the engine's container has this name",
-            field=".name",
-        ),
-        Rule(cel="true", holds=lambda s: _unique([e.name for e in s.env]), message="a name is given twice", field=".env"),
-    )
+    add: Annotated[tuple[Literal["IPC_LOCK"], ...], Field(max_length=1, json_schema_extra={"x-kubernetes-list-type": "set"})] = ()
+    """IPC_LOCK: keep memory from being swapped, as RDMA needs it. Pod Security's baseline has it not."""
 
 
 class PodSecurity(ApiModel):
@@ -237,6 +79,8 @@ class PodSecurity(ApiModel):
     """Further groups of all containers."""
     read_only_root_filesystem: bool | None = None
     """Let the engine write to its volumes only; its home and /tmp are a volume of the pod's own."""
+    capabilities: Capabilities | None = None
+    """Of the engine's container."""
 
     @property
     def moves_home(self) -> bool:
@@ -253,14 +97,16 @@ class TemplateSpec(ApiModel):
         Field(default_factory=dict)
     )
     """Annotations added to the pods."""
-    env: Annotated[tuple[EnvVar, ...], _named_list(64)] = ()
+    env: Annotated[tuple[EnvVar, ...], named_list(64)] = ()
     """Environment of the engine."""
-    volumes: Annotated[tuple[Volume, ...], _named_list(16)] = ()
+    volumes: Annotated[tuple[Volume, ...], named_list(16)] = ()
     """Volumes mounted into the engine's container."""
-    resources: TemplateResources | None = None
-    """CPU and host memory, upward only."""
-    sidecars: Annotated[tuple[Sidecar, ...], _named_list(4)] = ()
+    resources: EngineResources | None = None
+    """CPU and host memory, upward only; network devices."""
+    sidecars: Annotated[tuple[Sidecar, ...], named_list(4)] = ()
     """Further containers."""
+    init_containers: Annotated[tuple[InitContainer, ...], named_list(4)] = ()
+    """Containers that run before the engine; with restartPolicy Always beside it too, started before and stopped after it."""
     service_account_name: Name | None = None
     """ServiceAccount of the pods; the FitPolicy must list it."""
     security_context: PodSecurity | None = None
@@ -279,10 +125,23 @@ class TemplateSpec(ApiModel):
     """How long a pod may take to end; absent, as the plan says."""
     topology_spread_constraints: Annotated[tuple[TopologySpread, ...], Field(max_length=8)] = ()
     """How the replicas are spread."""
+    affinity: Affinity | None = None
+    """What draws pods to nodes and to one another, beside what the plan requires."""
+    runtime_class_name: Name | None = None
+    """RuntimeClass of the pods, such as nvidia where that is not the nodes' default."""
+    image_pull_policy: ImagePullPolicy | None = None
+    """When the engine's image is pulled."""
+    shared_memory_size: MemoryText | None = None
+    """Size of /dev/shm, upward only: a limit, which counts nothing until it is used."""
+
+    @property
+    def has_sidecars(self) -> bool:
+        """Whether anything runs beside the engine."""
+        return bool(self.sidecars) or any(one.restart_policy is not None for one in self.init_containers)
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            cel=f"!has(self.labels) || !self.labels.exists(key, key.startsWith('{OWNED_PREFIX}') || key in {_cel(OWNED_LABELS)})",
+            cel=f"!has(self.labels) || !self.labels.exists(key, key.startsWith('{OWNED_PREFIX}') || key in {cel_list(OWNED_LABELS)})",
             holds=lambda t: not any(key.startswith(OWNED_PREFIX) or key in OWNED_LABELS for key in t.labels),
             message="labels that say whose the pods are belong to the plan",
             field=".labels",
@@ -295,8 +154,14 @@ class TemplateSpec(ApiModel):
         ),
         keys_rule("labels", lambda t: t.labels),
         keys_rule("annotations", lambda t: t.annotations, ANNOTATION_KEY),
-        Rule(cel="true", holds=lambda t: _unique(t.image_pull_secrets), message="a name is given twice", field=".imagePullSecrets"),
-        Rule(cel="true", holds=lambda t: _unique([e.name for e in t.env]), message="a name is given twice", field=".env"),
-        Rule(cel="true", holds=lambda t: _unique([v.name for v in t.volumes]), message="a name is given twice", field=".volumes"),
-        Rule(cel="true", holds=lambda t: _unique([s.name for s in t.sidecars]), message="a name is given twice", field=".sidecars"),
+        Rule(cel="true", holds=lambda t: unique(t.image_pull_secrets), message="a name is given twice", field=".imagePullSecrets"),
+        Rule(cel="true", holds=lambda t: unique([e.name for e in t.env]), message="a name is given twice", field=".env"),
+        Rule(cel="true", holds=lambda t: unique([v.name for v in t.volumes]), message="a name is given twice", field=".volumes"),
+        Rule(cel="true", holds=lambda t: unique([s.name for s in t.sidecars]), message="a name is given twice", field=".sidecars"),
+        Rule(
+            cel="true",
+            holds=lambda t: unique([c.name for c in t.init_containers]),
+            message="a name is given twice",
+            field=".initContainers",
+        ),
     )

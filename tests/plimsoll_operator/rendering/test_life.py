@@ -157,6 +157,27 @@ def test_replicas_are_spread_among_themselves() -> None:
     ]
 
 
+# What outlives a container
+
+KEPT = [
+    ("without a word, a volume of the pod's own", 2, None, "compile-cache"),
+    ("pods of earlier plans stay as they are", 1, None, None),
+    ("a claim of the user's", 2,
+     {"volumes": [{"name": "c", "mountPath": "/root/.cache/vllm/", "persistentVolumeClaim": {"claimName": "c"}}]}, "c"),
+    ("a claim for a part of it", 2,
+     {"volumes": [{"name": "c", "mountPath": "/root/.cache/vllm/torch_compile_cache", "persistentVolumeClaim": {"claimName": "c"}}]}, "c"),
+    ("another place", 2, {"env": [{"name": "VLLM_CACHE_ROOT", "value": "/fast"}]}, None),
+    ("a home that has moved", 2, {"securityContext": {"runAsUser": 7}}, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("why", "form", "template", "volume"), KEPT, ids=[row[0] for row in KEPT])
+def test_a_restart_does_not_compile_again(why: str, form: int, template: Any, volume: str | None) -> None:
+    container = engine_of(template, plan=replace(PLAN, pod_form=form))
+    found = [row["name"] for row in container["volumeMounts"] if row["mountPath"].startswith("/root/.cache/vllm")]
+    assert found == ([volume] if volume is not None else [])
+
+
 # What runs before the end
 
 

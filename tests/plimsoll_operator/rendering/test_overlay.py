@@ -17,7 +17,7 @@ FULL = {
     "annotations": {"example.org/note": "x"},
     "env": [{"name": "NCCL_DEBUG", "value": "INFO"}, {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}],
     "volumes": [
-        {"name": "compiled", "mountPath": "/root/.cache/vllm", "persistentVolumeClaim": {"claimName": "c", "readOnly": True}},
+        {"name": "compiled", "mountPath": "/compiled", "persistentVolumeClaim": {"claimName": "c", "readOnly": True}},
         {"name": "conf", "mountPath": "/etc/app", "configMap": {"name": "m"}},
         {"name": "keys", "mountPath": "/etc/keys", "secret": {"name": "s"}},
         {"name": "scratch", "mountPath": "/scratch", "emptyDir": {"sizeLimit": "1Gi"}},
@@ -65,7 +65,7 @@ def test_each_part_of_the_template_reaches_the_pod():
         {"name": "keys", "secret": {"secretName": "s"}},
         {"name": "scratch", "emptyDir": {"sizeLimit": "1Gi"}},
     ]
-    assert engine["volumeMounts"][-4] == {"name": "compiled", "mountPath": "/root/.cache/vllm", "readOnly": True}
+    assert engine["volumeMounts"][-4] == {"name": "compiled", "mountPath": "/compiled", "readOnly": True}
     assert proxy["resources"] == {"requests": {"cpu": "500m", "memory": "1Gi"}}
     assert proxy["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
     assert laid["spec"]["imagePullSecrets"] == [{"name": "registry"}]

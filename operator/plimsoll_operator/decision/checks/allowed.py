@@ -12,6 +12,7 @@ from typing import Final
 from plimsoll_estimator import EngineVersion
 from plimsoll_operator.api import OWNED_PATHS, FitPolicySpec, InferenceDeploymentSpec, TemplateSpec, Toleration, Volume
 from plimsoll_operator.decision.checks.code_loading import argument_that_loads_code, mount_that_loads_code
+from plimsoll_operator.decision.checks.containers import containers_of
 from plimsoll_operator.decision.checks.environment import first_that_moves_the_plan, loads_code
 from plimsoll_operator.decision.checks.images import is_allowed
 from plimsoll_operator.names import GPU_RESOURCE
@@ -57,8 +58,8 @@ def _images(spec: InferenceDeploymentSpec, _version: EngineVersion, policy: FitP
 
 def _images_of(spec: InferenceDeploymentSpec) -> Iterator[tuple[str, str]]:
     yield "spec.engine.image", spec.engine.image
-    for place, sidecar in enumerate(spec.template.sidecars if spec.template is not None else ()):
-        yield f"spec.template.sidecars[{place}].image", sidecar.image
+    for field, one in containers_of(spec.template) if spec.template is not None else ():
+        yield f"{field}.image", one.image
 
 
 def _priority_class(spec: InferenceDeploymentSpec, _version: EngineVersion, policy: FitPolicySpec) -> Reject | None:
@@ -97,7 +98,7 @@ def _code(spec: InferenceDeploymentSpec, version: EngineVersion, policy: FitPoli
         return _loads_code("spec.template.env", name)
     if template.lifecycle is not None and template.lifecycle.pre_stop is not None and template.lifecycle.pre_stop.exec is not None:
         return _loads_code("spec.template.lifecycle.preStop.exec", "a command of its own")
-    filled = [one.mount_path for one in template.volumes if one.empty_dir is None]
+    filled = [one.mount_path for one in template.volumes if _is_filled(one, template)]
     path = next((path for path in filled if mount_that_loads_code(one_form(path))), None)
     return None if path is None else _loads_code("spec.template.volumes", f"a volume at {path}")
 
@@ -106,7 +107,20 @@ def _loads_code(field: str, what: str) -> Reject:
     return _forbidden(field, f"{what} makes the engine run code from outside its image, which the FitPolicy's codeLoading denies.")
 
 
-_FORBIDS: Final[tuple[_Forbids, ...]] = (_images, _priority_class, _tolerations, _code)
+def _is_filled(volume: Volume, template: TemplateSpec) -> bool:
+    """Scratch space is empty when the engine starts, but where another container writes to it."""
+    return volume.empty_dir is None or any(mount.name == volume.name for _, one in containers_of(template) for mount in one.volume_mounts)
+
+
+def _csi_drivers(spec: InferenceDeploymentSpec, _version: EngineVersion, policy: FitPolicySpec) -> Reject | None:
+    for place, volume in enumerate(spec.template.volumes if spec.template is not None else ()):
+        if volume.csi is not None and volume.csi.driver not in policy.allowed_csi_drivers:
+            field = f"spec.template.volumes[{place}].csi.driver"
+            return _forbidden(field, f"{field} {volume.csi.driver} is not among the FitPolicy's allowedCsiDrivers.")
+    return None
+
+
+_FORBIDS: Final[tuple[_Forbids, ...]] = (_images, _priority_class, _tolerations, _csi_drivers, _code)
 
 
 def overlay_problem(template: TemplateSpec) -> Reject | None:
@@ -117,13 +131,16 @@ def overlay_problem(template: TemplateSpec) -> Reject | None:
         return Reject(reason=Reason.NOT_SUPPORTED_YET, message=f"Variable {name} {why}.", field="spec.template.env")
     security = template.security_context
     owned = (*OWNED_PATHS, *((HOME_MOUNT,) if security is not None and security.moves_home else ()))
-    return _order_to_the_runtime(template) or _mount_problem(template.volumes, owned)
+    return _order_to_the_runtime(template) or _mount_problem(template, owned) or _account_in_a_container(template)
 
 
 def overlay_forbidden(template: TemplateSpec) -> Reject | None:
     """Of that, what gives a pod a right or a device that is not its own, whatever else may be wrong with the overlay."""
-    return _order_to_the_runtime(template) or next(
-        (problem for place, one in enumerate(template.volumes) if (problem := _account_problem(place, one)) is not None), None
+    of_engine = (_account_problem(place, one, template) for place, one in enumerate(template.volumes))
+    return (
+        _order_to_the_runtime(template)
+        or next((problem for problem in of_engine if problem is not None), None)
+        or _account_in_a_container(template)
     )
 
 
@@ -135,28 +152,43 @@ def _order_to_the_runtime(template: TemplateSpec) -> Reject | None:
     return Reject(reason=Reason.POLICY_FORBIDS, message=message, field="spec.template.annotations")
 
 
-def _mount_problem(volumes: tuple[Volume, ...], owned: tuple[str, ...]) -> Reject | None:
+def _mount_problem(template: TemplateSpec, owned: tuple[str, ...]) -> Reject | None:
     seen: dict[str, str] = {}
-    for place, volume in enumerate(volumes):
+    for place, volume in enumerate(template.volumes):
         path, field = one_form(volume.mount_path), f"spec.template.volumes[{place}].mountPath"
         if ".." in volume.mount_path.split("/"):
             return _invalid(field, f"{field} {volume.mount_path} has a step upward.")
-        if any(_touches(path, own) for own in owned):
+        if volume.sub_path is not None and ".." in volume.sub_path.split("/"):
+            below = f"spec.template.volumes[{place}].subPath"
+            return _invalid(below, f"{below} {volume.sub_path} has a step upward.")
+        if not volume.keeps_the_hub_s_cache and any(_touches(path, own) for own in owned):
             return _invalid(field, f"{field} {volume.mount_path}: the plan mounts something here.")
         if path in seen:
             return _invalid(field, f"{field} {volume.mount_path} is where volume {seen[path]} is mounted.")
-        account = _account_problem(place, volume)
+        account = _account_problem(place, volume, template)
         if account is not None:
             return account
         seen[path] = volume.name
     return None
 
 
-def _account_problem(place: int, volume: Volume) -> Reject | None:
-    if not _brings_an_account(one_form(volume.mount_path), volume):
+def _account_problem(place: int, volume: Volume, template: TemplateSpec) -> Reject | None:
+    if not _brings_an_account(one_form(volume.mount_path), filled=_is_filled(volume, template)):
         return None
-    field = f"spec.template.volumes[{place}].mountPath"
-    message = f"{field} {volume.mount_path} is where a pod's account lies: name one in spec.template.serviceAccountName."
+    return _an_account(f"spec.template.volumes[{place}].mountPath", volume.mount_path)
+
+
+def _account_in_a_container(template: TemplateSpec) -> Reject | None:
+    """What another container sees where its account would lie: all of its volumes may have been written to."""
+    for field, one in containers_of(template):
+        for place, mount in enumerate(one.volume_mounts):
+            if _brings_an_account(one_form(mount.mount_path), filled=True):
+                return _an_account(f"{field}.volumeMounts[{place}].mountPath", mount.mount_path)
+    return None
+
+
+def _an_account(field: str, path: str) -> Reject:
+    message = f"{field} {path} is where a pod's account lies: name one in spec.template.serviceAccountName."
     return Reject(reason=Reason.POLICY_FORBIDS, message=message, field=field)
 
 
@@ -164,10 +196,10 @@ def _invalid(field: str, message: str) -> Reject:
     return Reject(reason=Reason.INVALID_SPEC, message=message, field=field)
 
 
-def _brings_an_account(path: str, volume: Volume) -> bool:
+def _brings_an_account(path: str, *, filled: bool) -> bool:
     """At the account's path or below, whatever it holds; above it, where it may hold the path's folders. Scratch space is empty."""
     at_or_below = any(path == own or path.startswith(f"{own}/") for own in ACCOUNT_PATHS)
-    return at_or_below or (volume.empty_dir is None and any(own.startswith(f"{path.rstrip('/')}/") for own in ACCOUNT_PATHS))
+    return at_or_below or (filled and any(own.startswith(f"{path.rstrip('/')}/") for own in ACCOUNT_PATHS))
 
 
 def _touches(path: str, own: str) -> bool:

@@ -13,6 +13,7 @@ from plimsoll_estimator import NEWEST_KNOWN, OLDEST_KNOWN
 from plimsoll_operator.api import unsupported_fields
 from plimsoll_operator.decision.checks.allowed import not_allowed, overlay_problem
 from plimsoll_operator.decision.checks.caps import policy_unreadable
+from plimsoll_operator.decision.checks.containers import container_problem
 from plimsoll_operator.decision.checks.storable import refused_by_the_api_server
 from plimsoll_operator.decision.checks.unknown import next_step
 from plimsoll_operator.decision.request.placement import Matched
@@ -141,8 +142,8 @@ def policy_allows_it(checked: Checked) -> Reject | None:
 
 def pod_is_the_plans(checked: Checked) -> Reject | None:
     """Neither environment nor mounts of spec.template move what the plan was worked out from, or bring an account with them."""
-    template = checked.facts.deployment.spec.template
-    return None if template is None else overlay_problem(template)
+    spec = checked.facts.deployment.spec
+    return None if spec.template is None else overlay_problem(spec.template) or container_problem(spec.template, spec.engine)
 
 
 def children_can_be_made(checked: Checked) -> Reject | None:

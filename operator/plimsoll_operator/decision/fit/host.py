@@ -96,8 +96,8 @@ def pod_needs(request: DeploymentRequest, engine: Engine, estimate: Estimate, gp
     return Booking(
         gpus=gpus,
         pods=1,
-        host_memory_bytes=extra.engine_memory_bytes(host_memory_bytes(estimate, gpus)) + extra.sidecar_memory_bytes,
-        host_cpu_millis=extra.engine_cpu_millis(cpu_millis(gpus)) + extra.sidecar_cpu_millis,
+        host_memory_bytes=extra.pod_memory_bytes(host_memory_bytes(estimate, gpus)),
+        host_cpu_millis=extra.pod_cpu_millis(cpu_millis(gpus)),
         ephemeral_storage_bytes=ephemeral_storage_bytes(request.disk, engine, estimate, gpu),
     )
 

@@ -13,7 +13,7 @@ from plimsoll_estimator import split_arguments
 from plimsoll_operator.api import EngineSpec, InferenceDeploymentSpec, TemplateSpec, Volume
 from plimsoll_operator.facts import ModelFacts, ModelUnknown
 from plimsoll_operator.overlay import one_form
-from plimsoll_operator.pod import CACHE_MOUNT
+from plimsoll_operator.pod import CACHE_MOUNT, HOME_CACHE_MOUNT
 from plimsoll_operator.quantity import parse_quantity
 
 # vLLM's flag for the place of the files alone; chunks stay where huggingface_hub has them.
@@ -47,7 +47,7 @@ class Disk:
 def disk_of(spec: InferenceDeploymentSpec, draft: ModelFacts | ModelUnknown | None) -> Disk:
     """What is not said literally (a variable from a ConfigMap, the image's own settings) is taken for the default: the node's disk."""
     template = spec.template or TemplateSpec()
-    scratch = [volume.empty_dir for volume in template.volumes if volume.empty_dir is not None]
+    scratch = [volume.empty_dir for volume in template.volumes if volume.empty_dir is not None and not volume.in_memory]
     files, chunks = (_volume_of(path, template.volumes) for path in _caches(template, spec.engine))
     source, proposer = spec.model.source, spec.engine.speculative
     from_hub = source is None or source.persistent_volume_claim is None
@@ -68,7 +68,8 @@ def disk_of(spec: InferenceDeploymentSpec, draft: ModelFacts | ModelUnknown | No
 def _caches(template: TemplateSpec, engine: EngineSpec) -> tuple[str, str]:
     """Folders of downloaded files and of xet chunks."""
     said: Mapping[str, str] = {variable.name: variable.value for variable in template.env if variable.value}
-    home = said.get("HF_HOME", CACHE_MOUNT)
+    moved = template.security_context is not None and template.security_context.moves_home
+    home = said.get("HF_HOME", HOME_CACHE_MOUNT if moved else CACHE_MOUNT)
     files = said.get("HF_HUB_CACHE") or said.get("HUGGINGFACE_HUB_CACHE") or f"{home}/hub"
     for item in split_arguments(engine.extra_args, engine.engine_version) if engine.extra_args else ():
         if item.flag == _DOWNLOAD_DIR:
