@@ -190,7 +190,8 @@ def generalisation(blind: Sequence[tuple[str, int, float, float]]) -> Iterator[s
     )
     yield from table(("source", "measurements", "shipped", "blind"), [(s, str(n), f"{a:.2f}", f"{b:.2f}") for s, n, a, b in blind])
     total = sum(n for _, n, _, _ in blind)
-    shipped, unseen = (sum(row[1] * row[i] for row in blind) / total for i in (2, 3))
+    shipped = sum(count * error for _, count, error, _ in blind) / total
+    unseen = sum(count * error for _, count, _, error in blind) / total
     yield f"\nOver these {total} measurements: {shipped:.2f} GiB shipped, {unseen:.2f} GiB blind."
 
 

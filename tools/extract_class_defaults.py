@@ -186,8 +186,10 @@ def vllm_classes(wheel: Path) -> dict[str, Any]:
             continue
         module = importlib.import_module(f"vllm.transformers_utils.configs.{path.stem}")
         for cls in vars(module).values():
-            if isinstance(cls, type) and issubclass(cls, PretrainedConfig) and cls.__module__ == module.__name__ and cls.model_type:
-                found.setdefault(cls.model_type, cls)
+            if isinstance(cls, type) and issubclass(cls, PretrainedConfig) and cls.__module__ == module.__name__:
+                named = str(getattr(cls, "model_type", ""))
+                if named:
+                    found.setdefault(named, cls)
     found.pop("deepseek_v2", None)  # of the DeepSeek-VL2 wrapper alone
     falcon = found.pop("falcon", None)
     return {**found, **({"RefinedWeb": falcon, "RefinedWebModel": falcon} if falcon else {})}

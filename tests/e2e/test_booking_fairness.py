@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,7 @@ def cluster(installation: Installation) -> Iterator[ControlPlane]:
     assert isinstance(plane, ControlPlane)
     for name in ("honest", "attacker"):
         plane.kubectl("create", "namespace", name)
-        wait_until(lambda name=name: plane.request("GET", f"/api/v1/namespaces/{name}/serviceaccounts/default")[0] == 200, "the account")
+        wait_until(partial(answers, plane, f"/api/v1/namespaces/{name}/serviceaccounts/default", 200), "the account")
     plane.kubectl("create", "rolebinding", "edit", "-n", "attacker", "--clusterrole=edit", "--user=attacker")
     wait_until(
         lambda: plane.kubectl("auth", "can-i", "create", "infd", "-n", "attacker", "--as=attacker", check=False).returncode == 0, "edit"
@@ -51,8 +52,12 @@ def cluster(installation: Installation) -> Iterator[ControlPlane]:
         plane.kubectl("delete", "inferencedeployments,pods", "--all", "-n", name, "--wait=false", "--grace-period=0", "--force")
         plane.kubectl("delete", "namespace", name, "--wait=false")
     for name in ("honest", "attacker"):
-        wait_until(lambda name=name: plane.request("GET", f"/api/v1/namespaces/{name}")[0] == 404, "the namespaces to go", timeout_s=120)
+        wait_until(partial(answers, plane, f"/api/v1/namespaces/{name}", 404), "the namespaces to go", timeout_s=120)
     wait_until(lambda: free(plane) == GPUS, "nothing to be left booked", timeout_s=60)
+
+
+def answers(plane: ControlPlane, path: str, status: int) -> bool:
+    return plane.request("GET", path)[0] == status
 
 
 def wish(name: str, gpus: int, replicas: int = 1, **placement: object) -> Json:
@@ -78,7 +83,7 @@ def serves(cluster: ControlPlane, name: str = "whole-node") -> float:
     def available() -> bool:
         pods = cluster.pods("honest")
         status = cluster.get("infd", name, "-n", "honest").get("status", {})
-        row = next((row for row in status.get("conditions", []) if row["type"] == "CapacityAvailable"), {})
+        row: Json = next((row for row in status.get("conditions", []) if row["type"] == "CapacityAvailable"), {})
         return bool(pods) and all(pod["spec"].get("nodeName") for pod in pods) and row.get("reason") == "Bound"
 
     wait_until(available, "the neighbour's pod to be bound", timeout_s=LIMIT_S)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -18,13 +19,17 @@ KINDS = {kind.model.__name__: kind for kind in crdgen.KINDS}
 DRY = "dryRun=All&fieldValidation=Strict"
 
 
+def _served(cluster: Cluster, plural: str) -> bool:
+    return cluster.request("GET", f"{ROOT}/{plural}")[0] == 200
+
+
 @pytest.fixture(scope="module")
 def api(cluster: Cluster) -> Cluster:
     """The cluster with our kinds, whether or not a chart has brought them already."""
     cluster.kubectl("apply", "--server-side", "-f", str(CRDS))
     # Not `kubectl wait`: it fails on a CRD so new that its status has no conditions at all.
     for kind in crdgen.KINDS:
-        wait_until(lambda plural=kind.plural: cluster.request("GET", f"{ROOT}/{plural}")[0] == 200, f"{kind.plural} to be served")
+        wait_until(partial(_served, cluster, kind.plural), f"{kind.plural} to be served")
     return cluster
 
 

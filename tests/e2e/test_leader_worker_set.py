@@ -10,7 +10,7 @@ from tests.e2e.wishes import Wishes
 
 pytestmark = pytest.mark.e2e
 PRODUCT = "NVIDIA-A100-SXM4-80GB"
-POOL = {
+POOL: Json = {
     "apiVersion": "inference.plimsoll.dev/v1alpha1",
     "kind": "GPUPool",
     "metadata": {"name": "e2e-two-nodes"},

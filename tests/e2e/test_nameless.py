@@ -15,7 +15,7 @@ from tests.e2e.wishes import Wishes, wish
 pytestmark = pytest.mark.e2e
 NUMBER = 65532  # the user of the image and of the chart's pods
 # The interpreter may lie in a folder of root's: the right to read is kept, the name is not.
-BY_ROOT = ("setpriv", f"--reuid={NUMBER}", f"--regid={NUMBER}", "--clear-groups", "--inh-caps=-all,+dac_read_search")
+BY_ROOT: tuple[str, ...] = ("setpriv", f"--reuid={NUMBER}", f"--regid={NUMBER}", "--clear-groups", "--inh-caps=-all,+dac_read_search")
 BY_ROOT += ("--ambient-caps=-all,+dac_read_search", "--pdeathsig=KILL", "--no-new-privs")
 BY_OTHERS = ("unshare", "--user", f"--map-user={NUMBER}", f"--map-group={NUMBER}")  # its own files look like the number's
 AS_NUMBER = BY_ROOT if os.geteuid() == 0 else BY_OTHERS

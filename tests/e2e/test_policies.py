@@ -27,12 +27,26 @@ def dry_run(cluster: Cluster, namespace: str, manifest: Json, *more: str) -> sub
     return cluster.kubectl("apply", "--dry-run=server", "-n", namespace, *more, "-f", "-", stdin=json.dumps(manifest), check=False)
 
 
+def dry_run_when(
+    cluster: Cluster, namespace: str, manifest: Json, *more: str, refused: bool, until: str
+) -> subprocess.CompletedProcess[str]:
+    """The first dry run that is refused, or is not: before, the webhook does not know the policy yet."""
+    answers: list[subprocess.CompletedProcess[str]] = []
+
+    def answered() -> bool:
+        answers.append(dry_run(cluster, namespace, manifest, *more))
+        return (answers[-1].returncode != 0) == refused
+
+    wait_until(answered, until)
+    return answers[-1]
+
+
 def test_warn_mode_turns_a_refusal_into_a_warning(installation: Installation, namespace: str) -> None:
     cluster, wish = installation.cluster, example("06-rejected-context.yaml")
     refused = dry_run(cluster, namespace, wish)
     assert (refused.returncode, "does not fit" in refused.stderr) == (1, True)
     with policy(cluster, namespace, mode="Warn"):
-        warned = wait_until(lambda: (done := dry_run(cluster, namespace, wish)).returncode == 0 and done, "the webhook to see the policy")
+        warned = dry_run_when(cluster, namespace, wish, refused=False, until="the webhook to see the policy")
         assert "Warning: would be rejected" in warned.stderr
         queued = example("06-rejected-context.yaml")
         queued["spec"]["placement"]["queueName"] = "team"
@@ -44,7 +58,7 @@ def test_the_undecided_are_refused_where_the_policy_denies(installation: Install
     cluster, wish = installation.cluster, example("07-unknown-model.yaml")
     assert "Warning: undecided (UnknownModel)" in dry_run(cluster, namespace, wish).stderr
     with policy(cluster, namespace, unknownModel="Deny"):
-        denied = wait_until(lambda: (done := dry_run(cluster, namespace, wish)).returncode and done, "the webhook to see the policy")
+        denied = dry_run_when(cluster, namespace, wish, refused=True, until="the webhook to see the policy")
         assert "spec.model.name: undecided (UnknownModel)" in denied.stderr
 
 
@@ -54,7 +68,7 @@ def test_a_cap_refuses_more_replicas_also_by_scale_but_never_fewer(installation:
     with policy(cluster, namespace, maxGpusPerNamespace=1):
         too_many = example("02-resized-to-one-l4.yaml")
         too_many["spec"]["replicas"] = 2
-        capped = wait_until(lambda: (done := dry_run(cluster, namespace, too_many)).returncode and done, "the webhook to see the policy")
+        capped = dry_run_when(cluster, namespace, too_many, refused=True, until="the webhook to see the policy")
         assert "bring the namespace to 2 GPUs, the FitPolicy allows 1" in capped.stderr
         cluster.kubectl("apply", "-n", namespace, "-f", "-", stdin=json.dumps(wish))
         wait_until(lambda: cluster.get("infd", name, "-n", namespace).get("status", {}).get("plan"), "the plan in status")
@@ -192,8 +206,8 @@ def test_a_bypass_is_for_those_who_hold_the_right_and_while_it_is_protected(inst
         assert cluster.kubectl("get", "deployment", "unprotected", "-n", namespace, check=False).returncode == 1
         assert cluster.kubectl("get", "deployment", name, "-n", namespace).returncode == 0, "running pods stay"
     finally:
-        kept = {key: policy_object[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": {"name": "plimsoll-bypass"}}
-        cluster.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(kept))
+        binding = {key: policy_object[key] for key in ("apiVersion", "kind", "spec")} | {"metadata": {"name": "plimsoll-bypass"}}
+        cluster.kubectl("apply", "--server-side", "-f", "-", stdin=json.dumps(binding))
 
 
 def test_a_calibration_says_which_of_its_corrections_count(installation: Installation, namespace: str) -> None:
@@ -283,16 +297,14 @@ def test_a_policy_of_a_newer_release_still_denies_and_one_that_cannot_be_read_ad
         try:
             create_newer_policy(cluster, namespace, {"unknownModel": "Deny", "ofTomorrow": 1})
             restart(installation)
-            denied = wait_until(
-                lambda: (done := dry_run(cluster, namespace, unknown, tenant)).returncode and done, "the webhook to see the policy"
-            )
+            denied = dry_run_when(cluster, namespace, unknown, tenant, refused=True, until="the webhook to see the policy")
             assert "spec.model.name: undecided (UnknownModel)" in denied.stderr
             assert dry_run(cluster, namespace, wish, tenant).returncode == 0
             wait_until(lambda: accepted(cluster, namespace) == ("True", "PartlyKnown"), "the controller to name what it passes over")
 
             create_newer_policy(cluster, namespace, {"mode": "Someday"})
             other = {**wish, "metadata": {**wish["metadata"], "name": "other"}}
-            refused = wait_until(lambda: (done := dry_run(cluster, namespace, other, tenant)).returncode and done, "the webhook to see it")
+            refused = dry_run_when(cluster, namespace, other, tenant, refused=True, until="the webhook to see it")
             assert f"FitPolicy {namespace} cannot be read by this release: spec.mode" in refused.stderr
             assert dry_run(cluster, "default", other).returncode == 0, "its selector leaves other namespaces out"
             grown = cluster.kubectl("scale", f"infd/{name}", "-n", namespace, tenant, "--replicas=2", check=False)
@@ -303,7 +315,7 @@ def test_a_policy_of_a_newer_release_still_denies_and_one_that_cannot_be_read_ad
             cluster.kubectl("delete", "fitpolicy", namespace)
 
 
-FORBIDDEN = [
+FORBIDDEN: list[tuple[str, Json, str]] = [
     ("engine", {"image": "vllm/vllm-openai:v0.19.0"}, "is not among the FitPolicy's allowedImages (ghcr.io/acme)"),
     ("engine", {"extraArgs": ["--trust_remote_code"]}, "which the FitPolicy's codeLoading denies"),
     ("placement", {"priorityClassName": "system-node-critical"}, "is not among the FitPolicy's allowedPriorityClasses"),

@@ -6,6 +6,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,10 @@ TOKEN = "hf_" + "theoperatorsown"
 DEPLOYMENTS, MODELS = 1000, 50
 SAMPLES = 60
 KINDS = "inferencedeployments,modelprofiles,clustermodelprofiles,gpupools,deployments,services,pods,events,configmaps"
+
+
+def _is(wishes: Wishes, name: str, condition: str, status: str) -> bool:
+    return wishes.condition(name, condition) == status
 
 
 @pytest.fixture(scope="module")
@@ -68,11 +73,11 @@ def test_what_is_undecided_is_decided_within_a_second_of_its_profile(
     for number in range(5):
         name, model = f"waits-{number}", f"acme/by-hand-{number}"
         wishes.create(wish(name, model=model, context=context))
-        wait_until(lambda name=name: wishes.condition(name, "ModelResolved") == "False", "the answer that no hub is asked")
+        wait_until(partial(_is, wishes, name, "ModelResolved", "False"), "the answer that no hub is asked")
         assert wishes.condition(name, "Feasible") == "Unknown"
         make_profile(cluster, namespace, name, model)
         start = time.monotonic()
-        wait_until(lambda name=name: wishes.condition(name, "Feasible") == outcome, f"the verdict on {name}", every_s=0.005)
+        wait_until(partial(_is, wishes, name, "Feasible", outcome), f"the verdict on {name}", every_s=0.005)
         seconds.append(time.monotonic() - start)
         assert wishes.condition(name, "ModelResolved") == "True"
     print(

@@ -95,7 +95,7 @@ def to_meta() -> Any:
     def there(device: Any) -> Any:
         return torch.device("meta") if isinstance(device, str | torch.device) and str(device).startswith("cuda") else device
 
-    class ToMeta(TorchFunctionMode):
+    class ToMeta(TorchFunctionMode):  # type: ignore[misc]  # torch is not among the development requirements
         def __torch_function__(self, func: Any, kinds: Any, args: Any = (), kwargs: Any = None) -> Any:
             kwargs = dict(kwargs or {})
             if "device" in kwargs:

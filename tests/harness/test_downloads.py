@@ -183,6 +183,7 @@ def test_fetched_programs_are_kept_and_of_a_fitting_version(tmp_path, monkeypatc
         ours = replace(family, released=lambda arch: one(base))
         fetcher = Fetcher(say=said.append, environ={})
         found = assets.fetched(ours, fetcher)
+        assert found is not None
         assert found["tool"].is_relative_to(tmp_path)
         assert assets.fetched(ours, fetcher) == found
         assert len(asked) == 2, "kept programs are not fetched again"

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import json
+import os
 import re
 import tarfile
 import tomllib
@@ -112,7 +113,7 @@ def _plain(name: str) -> str:
 def test_a_machine_that_can_have_no_node_says_so_in_one_sentence(
     attribute: str, value: object, sentence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machine.os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(f"tests.controlplane.node.machine.{attribute}", value)
     said = machine.lacks()
     assert sentence in said

@@ -22,8 +22,8 @@ def merged(base: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
     result = dict(base)
     for key, value in patch.items():
         inner = result.get(key)
-        whole = key == "quantization_config" or not isinstance(value, dict) or not isinstance(inner, dict)
-        result[key] = value if whole else merged(inner, value)
+        parts = key != "quantization_config" and isinstance(value, dict) and isinstance(inner, dict)
+        result[key] = merged(inner or {}, value) if parts else value
     return result
 
 

@@ -22,7 +22,7 @@ def test_accuracy_does_not_fall_below_the_committed_thresholds() -> None:
     assert worse == {}
 
 
-def measured(group: int, logged: float, predicted: float, **row: object) -> object:
+def measured(group: int, logged: float, predicted: float, **row: object) -> starts.Measured:
     case = {"engine_version": "0.19.0", "gpu": {"product": "G"}, "model": "a/b", "engine_args": {}}
     full = {"id": group, "case": case, "observed": {"pool": logged}, "same_measurement": group, "outcome": "started", "source": "s", **row}
     reply = {"verdict": "starts", "ranks": [{"available_kv_cache_bytes": predicted * (1 << 30)}]}
@@ -59,6 +59,6 @@ def test_a_constant_that_no_training_start_feels_is_dropped_and_the_others_are_r
         assert not any(entry.get("when", {}).get("min_tensor_parallel", 1) > 1 for entry in left)
         assert starts.total_error(starts.answers_of(rows)) <= before
     finally:
-        for name, rows in table().items():
-            rows[:] = saved[name]
+        for name, entries in table().items():
+            entries[:] = saved[name]
         rows_changed()

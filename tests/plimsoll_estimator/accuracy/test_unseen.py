@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.folders import DATA, ROOT
 from tools import unseen
+from tools.measured_starts import GIB, Measured
 
 BARS = json.loads((DATA / "accuracy_thresholds.json").read_text())["unseen"]
 
@@ -22,10 +23,10 @@ def row(**changed: Any) -> dict[str, Any]:
 def judged(said: str, outcome: str, pool: float = 4.0) -> Any:
     reply = {
         "verdict": said,
-        "ranks": [{"available_kv_cache_bytes": pool * unseen.GIB}],
-        "interval": {"available_kv_cache_bytes": [3.9 * unseen.GIB, 4.5 * unseen.GIB]},
+        "ranks": [{"available_kv_cache_bytes": pool * GIB}],
+        "interval": {"available_kv_cache_bytes": [3.9 * GIB, 4.5 * GIB]},
     }
-    return unseen.Measured(row(outcome=outcome), reply)
+    return Measured(row(outcome=outcome), reply)
 
 
 @pytest.mark.parametrize(
@@ -48,7 +49,7 @@ def test_figures_count_what_is_judged_alone() -> None:
     results = [
         judged("starts", "started", pool=4.25),
         judged("starts", "oom", pool=3.5),
-        unseen.Measured(row(judged=[]), {"verdict": "starts", "ranks": []}),
+        Measured(row(judged=[]), {"verdict": "starts", "ranks": []}),
     ]
     found = unseen.figures(results)
     assert (found["starts"], found["verdicts"], found["right"], found["false_accepts"]) == (3, 2, 1, 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib import resources
+from typing import Any
 
 import pytest
 from tools.argument_page import DEFAULT_OUT, page
@@ -19,7 +20,7 @@ GIB = 1 << 30
 MOST_REFUSED = 25
 
 
-def fields(args: list[str], version: str = "0.33.0", **ways: bool) -> dict[str, object]:
+def fields(args: list[str], version: str = "0.33.0", **ways: Any) -> dict[str, object]:
     return dict(parse_extra_args(args, EngineVersion.parse(version), **ways).engine_args)
 
 

@@ -160,7 +160,7 @@ def test_what_scheduling_runs_ahead_of_is_the_releases_own(release: str, argumen
     ],
 )
 def test_an_eagle_draft_is_of_a_class_that_the_release_has(release: str, method: str, draft: str, taken: bool) -> None:
-    given = {
+    given: dict[str, Any] = {
         "speculative_method": method,
         "num_speculative_tokens": 2,
         "speculative_model_config": HfConfig({**LLAMA, "architectures": [draft], "num_hidden_layers": 1}),
@@ -173,7 +173,7 @@ def test_an_eagle_draft_is_of_a_class_that_the_release_has(release: str, method:
 
 def test_a_draft_model_runs_on_the_older_core_before_0_10() -> None:
     """engine/arg_utils.py: _is_v1_supported_oracle falls back for it, and V0 drafts with a model."""
-    given = {"speculative_method": "draft_model", "num_speculative_tokens": 2, "speculative_model_config": HfConfig(LLAMA)}
+    given: dict[str, Any] = {"speculative_method": "draft_model", "num_speculative_tokens": 2, "speculative_model_config": HfConfig(LLAMA)}
     with pytest.raises(Unsupported) as caught:
         resolved(LLAMA, "0.8.5", **given)
     assert caught.value.reason is Check.ENGINE_FALLS_BACK
@@ -298,7 +298,7 @@ def test_the_refusal_says_what_to_write_and_which_release_reads_it_without() -> 
 
 def test_beside_adapters_a_step_holds_every_sequence_with_its_drafts() -> None:
     """engine/arg_utils.py since 0.11.1: max_num_batched_tokens < max_num_seqs * (num_speculative_tokens + 1)."""
-    given = {"speculative_method": "ngram", "num_speculative_tokens": 7, "max_num_seqs": 256}
+    given: dict[str, Any] = {"speculative_method": "ngram", "num_speculative_tokens": 7, "max_num_seqs": 256}
     assert refusal(LLAMA, "0.19.1", **given, max_num_batched_tokens=2047, enable_lora=True) is Check.TOKENS_BELOW_SEQS
     assert resolved(LLAMA, "0.19.1", **given, max_num_batched_tokens=2048, enable_lora=True).max_num_seqs == 256
     assert resolved(LLAMA, "0.19.1", **given, max_num_batched_tokens=1024).max_num_seqs == 256

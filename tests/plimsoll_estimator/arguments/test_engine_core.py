@@ -18,7 +18,7 @@ A100, A10, H100, B200, L4, T4, V100 = (
 
 
 def start(product: str = A100, architecture: str = "LlamaForCausalLM", **values: Any) -> Start:
-    settled = {name: values.pop(name) for name in ("dtype", "quantization", "pools", "latent") if name in values}
+    settled: dict[str, Any] = {name: values.pop(name) for name in ("dtype", "quantization", "pools", "latent") if name in values}
     facts: dict[str, Any] = {"dtype": "float16", "quantization": None, "pools": False, "latent": False, **settled}
     return Start(architecture=architecture, gpu=gpu_from(product, label_memory_mib=32768), args=EngineArgs(**values), **facts)
 

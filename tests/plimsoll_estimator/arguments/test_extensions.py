@@ -1,8 +1,8 @@
 """LoRA slots and speculative decoding as each release takes or refuses them. Sources: vLLM config/lora.py and config/speculative.py."""
 
 import pytest
+from tests.plimsoll_estimator.shipped import config_of
 
-from plimsoll_estimator import catalogue
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, Unsupported
@@ -17,11 +17,11 @@ H100 = gpu_from("NVIDIA-H100-80GB-HBM3")
 
 
 def asked(model, version, **args):
-    return resolve(catalogue.lookup(model), EngineArgs(max_model_len=4096, **args), H100, EngineVersion.parse(version))
+    return resolve(config_of(model), EngineArgs(max_model_len=4096, **args), H100, EngineVersion.parse(version))
 
 
 def drafted(method, tokens=3, model="meta-llama/Llama-3.2-1B-Instruct"):
-    config = None if model is None else catalogue.lookup(model)
+    config = None if model is None else config_of(model)
     return {"speculative_method": method, "num_speculative_tokens": tokens, "speculative_model_config": config}
 
 
@@ -66,20 +66,19 @@ def test_what_a_release_takes(why, model, version, args, outcome):
         return
     with pytest.raises((EngineRefusal, Unsupported)) as caught:
         asked(model, version, **args)
+    assert isinstance(caught.value, EngineRefusal | Unsupported)
     assert caught.value.reason == outcome, why
 
 
 def test_the_draft_is_sharded_by_the_target_s_size():
-    odd = HfConfig(
-        {**catalogue.lookup("meta-llama/Llama-3.2-1B-Instruct").as_mapping(), "num_attention_heads": 6, "num_key_value_heads": 6}
-    )
+    odd = HfConfig({**config_of("meta-llama/Llama-3.2-1B-Instruct").as_mapping(), "num_attention_heads": 6, "num_key_value_heads": 6})
     with pytest.raises(EngineRefusal, match="must be divisible"):
         asked(LLAMA, "0.19.0", tensor_parallel_size=4, **drafted("draft_model") | {"speculative_model_config": odd})
 
 
 def test_adapters_are_captured_beside_the_plain_graphs_and_drafts_with_theirs():
     def pool(**args):
-        config, version = catalogue.lookup(LLAMA), EngineVersion.parse("0.19.0")
+        config, version = config_of(LLAMA), EngineVersion.parse("0.19.0")
         return estimate(config, EngineArgs(max_model_len=4096, **args), H100, version).ranks[0].cuda_graph_pool_bytes
 
     plain = pool()
@@ -91,7 +90,7 @@ def test_adapters_are_captured_beside_the_plain_graphs_and_drafts_with_theirs():
 @pytest.mark.parametrize("method", ["mtp", "mimo_mtp"])
 def test_prediction_modules_are_counted_once_whichever_checkpoint_they_are_read_from(method):
     def loaded(**args):
-        found = estimate(catalogue.lookup(MIMO), EngineArgs(max_model_len=4096, **args), H100, EngineVersion.parse("0.19.0"))
+        found = estimate(config_of(MIMO), EngineArgs(max_model_len=4096, **args), H100, EngineVersion.parse("0.19.0"))
         return found.ranks[0].weights_bytes
 
     alone = loaded(**drafted(method, tokens=1, model=None))

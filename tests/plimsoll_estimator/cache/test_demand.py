@@ -5,8 +5,8 @@ from functools import cache
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.plimsoll_estimator.shipped import config_of
 
-from plimsoll_estimator import catalogue
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.hardware import gpu_from
@@ -24,7 +24,7 @@ MAMBA = "tiiuae/falcon-mamba-7b"  # recurrent state only
 def resolved(model, version, **args):
     gpu = gpu_from("NVIDIA-H100-80GB-HBM3")
     given_ = EngineArgs(max_model_len=8192, **args)
-    return shape_of(catalogue.lookup(model)), resolve(catalogue.lookup(model), given_, gpu, EngineVersion.parse(version))
+    return shape_of(config_of(model)), resolve(config_of(model), given_, gpu, EngineVersion.parse(version))
 
 
 def blocks(model, *load, version="0.33.0", prefix_caching=True, lookahead=0):

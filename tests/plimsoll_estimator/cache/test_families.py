@@ -320,7 +320,9 @@ def test_decode_context_parallelism_shares_the_tokens() -> None:
     assert layout.request_blocks(32768) == 1024
 
 
-NONSENSE = st.sampled_from([0, None, "x", [], {}, -1, 1, 3, 1_000_000, 1 << 40, 1e30, True, [1], [{}], float("inf")])
+NONSENSE: st.SearchStrategy[Any] = st.sampled_from(
+    [0, None, "x", [], {}, -1, 1, 3, 1_000_000, 1 << 40, 1e30, True, [1], [{}], float("inf")]
+)
 SHAPES = [DENSE, HALF_WINDOWED, LLAMA4, QWEN38_27B]
 
 

@@ -33,7 +33,8 @@ def config_of(name: str) -> HfConfig:
 GEMMA_3, GPT_OSS = config_of("google/gemma-3-27b-it"), config_of("openai/gpt-oss-20b")
 LLAMA_4, QWEN_3_5 = config_of("meta-llama/Llama-4-Scout-17B-16E-Instruct"), config_of("Qwen/Qwen3.5-27B")
 LMCACHE, NIXL, EVENTS = {"kv_connector": "LMCacheConnectorV1"}, {"kv_connector": "NixlConnector"}, {"enable_kv_cache_events": True}
-OFF, ON = {"disable_hybrid_kv_cache_manager": True}, {"disable_hybrid_kv_cache_manager": False}
+OFF: dict[str, Any] = {"disable_hybrid_kv_cache_manager": True}
+ON: dict[str, Any] = {"disable_hybrid_kv_cache_manager": False}
 
 
 def several(*names: str) -> dict[str, Any]:

@@ -14,8 +14,9 @@ import pytest
 from plimsoll_estimator import catalogue
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
-from plimsoll_estimator.estimate import Estimate, estimate
+from plimsoll_estimator.estimate import estimate
 from plimsoll_estimator.hardware import gpu_from
+from plimsoll_estimator.resolved import Estimate
 from plimsoll_estimator.units import GIB
 
 PURE, DELTA_NET, MAMBA_2 = "tiiuae/falcon-mamba-7b", "Qwen/Qwen3-Next-80B-A3B-Instruct", "nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16"

@@ -62,4 +62,5 @@ def test_what_the_engine_refuses(case: dict[str, Any]) -> None:
 def _spelt_out(reply: dict[str, Any], case: dict[str, Any]) -> bool:
     """Whether every rank is listed, rather than one a stage with its count."""
     args = case["engine_args"]
-    return len(reply["ranks"]) == args.get("tensor_parallel_size", 1) * args.get("pipeline_parallel_size", 1)
+    ranks: int = args.get("tensor_parallel_size", 1) * args.get("pipeline_parallel_size", 1)
+    return len(reply["ranks"]) == ranks

@@ -142,7 +142,7 @@ versions = st.sampled_from(["0.9.2", "0.11.0", "0.19.0", "0.22.1", "0.26.0", "0.
 @given(version=versions, seqs=sizes, tokens=st.sampled_from([1024, 2048, 8192]), length=st.sampled_from([2048, 8192, 32768]))
 def test_more_sequences_tokens_or_context_never_leave_more(version: str, seqs: int, tokens: int, length: int) -> None:
     def pool(**changes: int) -> int:
-        chosen = {"max_num_seqs": seqs, "max_num_batched_tokens": tokens, "max_model_len": length, **changes}
+        chosen: dict[str, Any] = {"max_num_seqs": seqs, "max_num_batched_tokens": tokens, "max_model_len": length, **changes}
         return whole(version, **chosen).ranks[0].available_kv_cache_bytes
 
     assert pool(max_num_seqs=2 * seqs, max_num_batched_tokens=2 * tokens) <= pool(max_num_batched_tokens=2 * tokens) <= pool()

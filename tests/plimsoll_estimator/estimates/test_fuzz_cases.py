@@ -27,7 +27,7 @@ NEEDS = (
     "kv_block_bytes", "num_gpu_blocks",
 )  # fmt: skip
 
-ODD = st.sampled_from(
+ODD: st.SearchStrategy[Any] = st.sampled_from(
     [
         None, 0, 1, -1, 3, 7, 2048, 1 << 20, 1 << 40, 1 << 63, 10**400, 0.5, 1e300, float("inf"), float("nan"), "", "x", "fp8", "bfloat16",
         [], [0], [None], ["x"], [[1]], [{}], {}, {"a": 1}, True, False, [1 << 40] * 3, ["full_attention"] * 40, [0] * 3000,

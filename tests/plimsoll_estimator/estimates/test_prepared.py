@@ -1,13 +1,14 @@
 """A replica prepared once answers for every budget as a fresh estimate does, and what layouts share changes no answer."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.bench.timing import forget
+from tests.plimsoll_estimator.shipped import config_of
 
-from plimsoll_estimator.catalogue import lookup
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import InvalidInput, Unsupported
@@ -16,7 +17,7 @@ from plimsoll_estimator.hardware import gpu_from
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kv_cache import KvCacheLayout
 from plimsoll_estimator.prepared import Prepared
-from plimsoll_estimator.resolved import Estimate
+from plimsoll_estimator.resolved import Estimate, Gpu
 from plimsoll_estimator.units import GIB
 
 MODELS = st.sampled_from([
@@ -28,7 +29,7 @@ CARDS = st.sampled_from(["NVIDIA-H100-80GB-HBM3", "NVIDIA-B200", "NVIDIA-L40S", 
     gpu_from
 )
 VERSIONS = st.sampled_from([(0, 8, 5), (0, 11), (0, 19, 1), (0, 25, 1), (0, 33), (0, 35)]).map(lambda parts: EngineVersion(*parts))
-ARGS = st.fixed_dictionaries(
+FIELDS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     {},
     optional={
         "tensor_parallel_size": st.sampled_from([1, 2, 4, 8]),
@@ -42,13 +43,14 @@ ARGS = st.fixed_dictionaries(
         "limit_mm_per_prompt": st.just({"image": 0}),
         "kv_cache_memory_bytes": st.just(3 * GIB),
     },
-).map(lambda values: EngineArgs(**values))
+)
+ARGS = FIELDS.map(lambda values: EngineArgs(**values))
 LAW = settings(max_examples=80, deadline=None)
 
 
-def prepared(model: str, args: EngineArgs, gpu: object, version: EngineVersion) -> Prepared | Estimate | str:
+def prepared(model: str, args: EngineArgs, gpu: Gpu, version: EngineVersion) -> Prepared | Estimate | str:
     try:
-        return prepare(HfConfig(lookup(model).as_mapping()), args, gpu, version)
+        return prepare(HfConfig(config_of(model).as_mapping()), args, gpu, version)
     except (InvalidInput, Unsupported) as error:
         return str(error)
 
@@ -58,7 +60,7 @@ def prepared(model: str, args: EngineArgs, gpu: object, version: EngineVersion) 
 def test_at_any_utilisation_it_answers_as_a_fresh_estimate(model, args, gpu, version, utilization) -> None:
     found = prepared(model, args, gpu, version)
     if isinstance(found, Prepared):
-        fresh = estimate(lookup(model), replace(args, gpu_memory_utilization=utilization), gpu, version)
+        fresh = estimate(config_of(model), replace(args, gpu_memory_utilization=utilization), gpu, version)
         assert found.estimate(utilization) == fresh
 
 
@@ -67,10 +69,10 @@ def test_at_any_utilisation_it_answers_as_a_fresh_estimate(model, args, gpu, ver
 def test_whether_a_pool_would_do_is_what_the_estimate_with_it_says(model, args, gpu, version, pool, blocks) -> None:
     found = prepared(model, args, gpu, version)
     if isinstance(found, Prepared):
-        whole = estimate(lookup(model), args, gpu, version, available_kv_cache_bytes=pool)
+        whole = estimate(config_of(model), args, gpu, version, available_kv_cache_bytes=pool)
         starts = whole.verdict == "starts"
         assert found.starts_with_pool(pool) == starts
-        assert found.starts_with_pool(pool, blocks) == (starts and whole.kv_plan.num_gpu_blocks >= blocks)
+        assert found.starts_with_pool(pool, blocks) == (starts and whole.kv_plan is not None and whole.kv_plan.num_gpu_blocks >= blocks)
 
 
 @LAW
@@ -93,9 +95,9 @@ def test_what_layouts_share_is_what_each_would_have_alone(model, version, asked)
     With a mapping among the arguments nothing can be shared, so an empty one shows each answer worked out of all its arguments.
     """
     forget()
-    config = lookup(model)
+    config = config_of(model)
 
-    def answer(args: EngineArgs, gpu: object) -> object:
+    def answer(args: EngineArgs, gpu: Gpu) -> object:
         try:
             found = prepare(config, args, gpu, version)
         except (InvalidInput, Unsupported) as error:
@@ -118,7 +120,7 @@ def test_arguments_that_vllm_refuses_are_an_estimate_without_figures() -> None:
 def test_a_pinned_utilisation_out_of_range_is_named(utilization: float) -> None:
     with pytest.raises(InvalidInput, match="gpu_memory_utilization"):
         prepare(
-            lookup("meta-llama/Llama-3.1-8B-Instruct"),
+            config_of("meta-llama/Llama-3.1-8B-Instruct"),
             EngineArgs(gpu_memory_utilization=utilization),
             gpu_from("NVIDIA-L4"),
             EngineVersion(0, 33),

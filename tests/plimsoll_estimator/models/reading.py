@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from itertools import groupby
 from typing import Any
 
-from plimsoll_estimator import catalogue
+from tests.plimsoll_estimator.shipped import config_of
+
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.mixers import Attention
 from plimsoll_estimator.models.register import architecture_of, read
@@ -21,8 +22,7 @@ def shape_of(config: Mapping[str, Any]) -> Shape:
 
 def shipped(name: str) -> Shape:
     """A model of the catalogue, as shipped."""
-    config = catalogue.lookup(name)
-    assert config is not None, f"{name} is not in the catalogue"
+    config = config_of(name)
     return read(config, architecture_of(config))
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from tests.plimsoll_estimator.models.reading import routed, shape_of, shipped
+from tests.plimsoll_estimator.shipped import config_of
 
-from plimsoll_estimator import catalogue
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import InvalidInput, Unsupported
@@ -92,7 +92,7 @@ def test_layers_choose_tokens_as_vllm_s_class_counts(sentence: str, keys: dict[s
 
 
 def test_weights_of_a_shared_indexer_are_left_out_since_the_release_that_shares() -> None:
-    config = catalogue.lookup("zai-org/GLM-5.2")
+    config = config_of("zai-org/GLM-5.2")
     args = EngineArgs(tensor_parallel_size=8)
 
     def created(config: HfConfig, release: str) -> int:

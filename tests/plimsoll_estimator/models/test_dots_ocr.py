@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from tests.plimsoll_estimator.models.built import Planned, answered, planned
 from tests.plimsoll_estimator.models.reading import seen, shape_of
+from tests.plimsoll_estimator.shipped import config_of
 
-from plimsoll_estimator import catalogue
 from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.mixers import Attention, Mlp
 
-OCR: dict[str, Any] = dict(catalogue.lookup("rednote-hilab/dots.ocr").as_mapping())
+OCR: dict[str, Any] = dict(config_of("rednote-hilab/dots.ocr").as_mapping())
 VISION: dict[str, Any] = OCR["vision_config"]
 FP8 = {"quant_method": "fp8", "activation_scheme": "dynamic", "ignored_layers": ["lm_head", "vision_tower"]}
 

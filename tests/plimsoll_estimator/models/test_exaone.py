@@ -8,7 +8,7 @@ import pytest
 from tests.plimsoll_estimator.models.reading import routed, seen, shape_of, shipped
 
 from plimsoll_estimator.errors import Unsupported
-from plimsoll_estimator.mixers import Experts
+from plimsoll_estimator.mixers import Attention, Experts
 
 FOUR: dict[str, Any] = {"architectures": ["Exaone4ForCausalLM"], "model_type": "exaone4", "num_hidden_layers": 8}
 SPARSE: dict[str, Any] = {"architectures": ["ExaoneMoEForCausalLM"], "model_type": "exaone_moe", "num_hidden_layers": 8}
@@ -20,7 +20,7 @@ SEEING: dict[str, Any] = {
 
 def test_exaone_as_shipped() -> None:
     four = shipped("LGAI-EXAONE/EXAONE-4.0-32B")
-    assert (seen(four), four.size.kv_heads, four.mixers[0].window) == ("3s1f" * 16, 8, 4096)
+    assert (seen(four), four.size.kv_heads, four.layers[0].mixer(Attention).window) == ("3s1f" * 16, 8, 4096)
     assert seen(shipped("LGAI-EXAONE/EXAONE-3.5-7.8B-Instruct")) == "32f"
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from tests.plimsoll_estimator.models.hybrids import mixed, shipped
 from tests.plimsoll_estimator.models.reading import routed, shape_of
+from tests.plimsoll_estimator.shipped import config_of
 
-from plimsoll_estimator import catalogue
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput
@@ -71,7 +71,7 @@ def test_a_missing_width_is_named(key: str) -> None:
 
 def test_the_engine_refuses_latents_that_would_rotate() -> None:
     """A file saved by Transformers 5 names neither `mla_use_nope` nor `linear_attn_config`; vLLM's class asserts the first."""
-    config = catalogue.lookup("moonshotai/Kimi-Linear-48B-A3B-Instruct")
+    config = config_of("moonshotai/Kimi-Linear-48B-A3B-Instruct")
     resolved = resolve(config, EngineArgs(), gpu_from("NVIDIA-B200"), EngineVersion.parse("0.33.0"))
     with pytest.raises(EngineRefusal, match="mla_use_nope"):
         weights_per_stage(config, resolved)

@@ -53,8 +53,8 @@ def test_a_prediction_module_is_one_latent_and_a_dense_block(sentence: str, name
 
 
 def test_drafting_loads_the_module() -> None:
-    def created(**given: object) -> int:
-        config, args = HfConfig(SILENT), EngineArgs(**{"tensor_parallel_size": 8, **given})
+    def created(**given: Any) -> int:
+        config, args = HfConfig(SILENT), EngineArgs(tensor_parallel_size=8, **given)
         resolved = resolve(config, args, gpu_from("NVIDIA-B200"), EngineVersion.parse("0.33.0"))
         return weights_per_stage(config, resolved)[0].created_bytes
 

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from tests.plimsoll_estimator.models.built import Planned, answered, planned
 from tests.plimsoll_estimator.models.reading import routed, shape_of
+from tests.plimsoll_estimator.shipped import config_of
 
-from plimsoll_estimator import catalogue
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.mixers import Attention, Experts, Latent, Mlp
 
-SHIPPED: dict[str, Any] = dict(catalogue.lookup("mistralai/Mistral-Small-4-119B-2603-W4A16").as_mapping())
+SHIPPED: dict[str, Any] = dict(config_of("mistralai/Mistral-Small-4-119B-2603-W4A16").as_mapping())
 TEXT: dict[str, Any] = {**SHIPPED["text_config"], "architectures": ["Mistral4ForCausalLM"]}
 WHOLE: dict[str, Any] = {**{key: value for key, value in SHIPPED.items() if key != "quantization_config"}, "text_config": TEXT}
 SILENT: dict[str, Any] = {"architectures": ["Mistral4ForCausalLM"], "model_type": "mistral4", "dtype": "bfloat16"}

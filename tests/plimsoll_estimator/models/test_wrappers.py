@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 from tests.plimsoll_estimator.models.built import answered
+from tests.plimsoll_estimator.shipped import config_of
 
-from plimsoll_estimator import catalogue
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
@@ -34,7 +34,7 @@ WRAPPERS = (
 
 def test_llava_as_shipped_is_a_whole_llama() -> None:
     """Its text config says neither layers nor widths: LlamaConfig fills 32 layers of 4096 in."""
-    config = catalogue.lookup("llava-hf/llava-1.5-7b-hf")
+    config = config_of("llava-hf/llava-1.5-7b-hf")
     assert config is not None
     shape = read(config, "LlavaForConditionalGeneration")
     assert (len(shape.layers), shape.size.hidden_size, shape.size.heads) == (32, 4096, 32)
@@ -44,7 +44,7 @@ def test_llava_as_shipped_is_a_whole_llama() -> None:
 @pytest.mark.parametrize("version", [EngineVersion(0, 11), EngineVersion(0, 19, 1), EngineVersion(0, 33)])
 def test_llava_as_shipped_needs_what_it_needs_spelled_out(version: EngineVersion) -> None:
     """Weights, activation, graphs and cache see the same 32 layers of 4096, whether the file or the class says so."""
-    config = catalogue.lookup("llava-hf/llava-1.5-7b-hf")
+    config = config_of("llava-hf/llava-1.5-7b-hf")
     own = {"hidden_size": 4096, "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 32}
     spelled = HfConfig({**config.as_mapping(), "text_config": {**config.text.as_mapping(), **own}})
     shipped, written = (estimate(one, EngineArgs(max_model_len=4096), gpu_from("NVIDIA-L40S"), version) for one in (config, spelled))
@@ -121,7 +121,7 @@ def test_a_language_that_no_record_claims_is_unsupported_by_name(architecture: s
 
 def test_before_the_releases_that_were_read_an_unnamed_language_is_not_known() -> None:
     """A build of March 2026 (0.18) started Mistral Small 4 from a file that names no class of its language."""
-    config = catalogue.lookup("mistralai/Mistral-Small-4-119B-2603-W4A16")
+    config = config_of("mistralai/Mistral-Small-4-119B-2603-W4A16")
     resolved = resolve(config, EngineArgs(tensor_parallel_size=2), gpu_from("NVIDIA-L40S"), EngineVersion(0, 18))
     with pytest.raises(Unsupported, match=r"whether vLLM 0\.18\.0 finds a class"):
         weights_per_stage(config, resolved)

@@ -89,7 +89,7 @@ def test_sleep_and_fetched_layers_keep_a_copy_of_the_weights_in_host_memory() ->
 
 
 def test_adapters_in_host_memory_are_whole_on_every_rank() -> None:
-    lora = {"enable_lora": True, "max_loras": 2}
+    lora: dict[str, Any] = {"enable_lora": True, "max_loras": 2}
     one, two = (host(told(DENSE, f"--max-cpu-loras={count}", **lora)) - host(told(DENSE, **lora)) for count in (4, 8))
     assert 0 < one < GIB
     assert two == 2 * one
@@ -103,7 +103,7 @@ def test_the_processor_s_cache_is_as_large_as_asked_for() -> None:
 
 
 def test_redundant_experts_and_one_layer_s_buffers_are_held() -> None:
-    ways = {"tensor_parallel_size": 4, "enable_expert_parallel": True}
+    ways: dict[str, Any] = {"tensor_parallel_size": 4, "enable_expert_parallel": True}
     plain = told(EXPERTS, **ways)
     moved = told(EXPERTS, "--enable-eplb", **ways)
     more = told(EXPERTS, "--enable-eplb", '--eplb-config={"num_redundant_experts": 8}', **ways)

@@ -11,8 +11,9 @@ from plimsoll_estimator.hardware import gpu_from
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.models.register import shape_of
 from plimsoll_estimator.overhead import doubt_of, host_memory, outside_budget, pool_interval, stage_overhead, widths_of
-from plimsoll_estimator.overhead.activation import expert_workspace_bytes, latent_workspace_bytes, logits_bytes
+from plimsoll_estimator.overhead.activation import latent_workspace_bytes, logits_bytes
 from plimsoll_estimator.overhead.constants import table
+from plimsoll_estimator.overhead.experts import expert_workspace_bytes
 from plimsoll_estimator.overhead.graphs import capture_count
 from plimsoll_estimator.overhead.persistent import persistent_bytes
 from plimsoll_estimator.overhead.sampler import Sampler, sampled_bytes, sampler_of, warm_up_bytes

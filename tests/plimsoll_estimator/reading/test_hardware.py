@@ -1,5 +1,7 @@
 """What gpu_from makes of labels and totals."""
 
+from typing import Any
+
 import pytest
 
 from plimsoll_estimator.errors import InvalidInput, Unsupported
@@ -75,7 +77,7 @@ def test_nothing_is_guessed_about_unknown_cards(product: str | None, label: int 
 @pytest.mark.parametrize(
     "arguments", [{"total_memory_bytes": 0}, {"free_memory_bytes": -1}, {"label_memory_mib": -5}, {"interconnect": "carrier pigeon"}]
 )
-def test_values_out_of_range_are_named(arguments: dict[str, int]) -> None:
+def test_values_out_of_range_are_named(arguments: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput) as caught:
         gpu_from("NVIDIA-L4", **arguments)
     assert caught.value.field == f"gpu.{next(iter(arguments))}"

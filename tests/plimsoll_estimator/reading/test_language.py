@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from tests.plimsoll_estimator.shipped import config_of
 
 from plimsoll_estimator import catalogue
 from plimsoll_estimator.errors import InvalidInput
@@ -116,4 +117,4 @@ def test_input_and_output_embedding_are_one_where_file_or_class_say_so(sentence:
 
 
 def test_every_model_of_the_catalogue_has_a_text_type() -> None:
-    assert [name for name in catalogue.names() if not text_type(catalogue.lookup(name))] == []
+    assert [name for name in catalogue.names() if not text_type(config_of(name))] == []

@@ -18,8 +18,8 @@ class Thing:
         return 0
 
 
-things = st.lists(st.integers(0, 2), max_size=40).map(lambda picks: [THINGS[pick] for pick in picks])
 THINGS = [Thing(), Thing(), Thing()]
+things = st.lists(st.integers(0, 2), max_size=40).map(lambda picks: [THINGS[pick] for pick in picks])
 
 
 @given(things)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.plimsoll_estimator.shipped import config_of
 
 from plimsoll_estimator import catalogue
 from plimsoll_estimator.errors import InvalidInput, Unsupported
@@ -67,10 +68,10 @@ def check_layer(layer: Layer) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_model_of_the_catalogue_is_whole(name: str) -> None:
-    shape = readable(catalogue.lookup(name))
+    shape = readable(config_of(name))
     if shape is not None:
         check_whole(shape)
-        bounds = layout_bounds(catalogue.lookup(name))
+        bounds = layout_bounds(config_of(name))
         assert (bounds.layers, bounds.has_experts) == (len(shape.layers), shape.experts is not None)
 
 
@@ -85,7 +86,7 @@ def language_of(config: dict[str, Any]) -> dict[str, Any]:
 def altered(draw: st.DrawFn) -> tuple[str, HfConfig]:
     """A model of the catalogue with a few keys of its language left out, and a few dimensions spelled otherwise."""
     name = draw(st.sampled_from(NAMES))
-    config = _copied(catalogue.lookup(name).as_mapping())
+    config = _copied(config_of(name).as_mapping())
     language = language_of(config)
     optional = sorted(key for key in language if key not in ("architectures", "model_type", *TEXT_KEYS))
     for key in draw(st.lists(st.sampled_from(optional), max_size=4, unique=True)) if optional else ():
@@ -112,13 +113,13 @@ def test_whatever_a_file_leaves_out_or_respells_it_is_whole_or_refused_by_name(c
 
 
 def test_no_model_type_is_planned_that_no_record_claims() -> None:
-    config = {**catalogue.lookup("meta-llama/Llama-3.1-8B-Instruct").as_mapping(), "model_type": "never_seen"}
+    config = {**config_of("meta-llama/Llama-3.1-8B-Instruct").as_mapping(), "model_type": "never_seen"}
     with pytest.raises(Unsupported, match="never_seen"):
         shape_of(HfConfig(config))
 
 
 def test_no_layer_kind_is_planned_that_no_record_knows() -> None:
-    base = catalogue.lookup("meta-llama/Llama-3.1-8B-Instruct").as_mapping()
+    base = config_of("meta-llama/Llama-3.1-8B-Instruct").as_mapping()
     config = {**base, "layer_types": ["full_attention"] * 31 + ["dreaming_attention"]}
     with pytest.raises(Unsupported, match="dreaming_attention"):
         shape_of(HfConfig(config))
@@ -134,12 +135,12 @@ def test_no_layer_kind_is_planned_that_no_record_knows() -> None:
 )  # fmt: skip
 def test_layers_of_experts_without_experts_are_refused_by_name(sentence: str, name: str, change: dict[str, Any], says: str) -> None:
     with pytest.raises(InvalidInput) as refused:
-        shape_of(HfConfig({**catalogue.lookup(name).as_mapping(), **change}))
+        shape_of(HfConfig({**config_of(name).as_mapping(), **change}))
     assert says in str(refused.value), sentence
 
 
 def test_gemma_4_s_block_of_experts_without_their_number_is_refused_by_name() -> None:
-    config = _copied(catalogue.lookup("google/gemma-4-26B-A4B").as_mapping())
+    config = _copied(config_of("google/gemma-4-26B-A4B").as_mapping())
     del language_of(config)["num_experts"]
     with pytest.raises(InvalidInput, match="num_experts: 0 must be at least 1"):
         shape_of(HfConfig(config))

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from tests.plimsoll_estimator.shipped import config_of
 
 from plimsoll_estimator import catalogue
 from plimsoll_estimator.engine_args import EngineArgs
@@ -112,13 +113,13 @@ def test_what_stands_between_is_the_outer_class_s_word() -> None:
     assert "vision_feature_layer" not in outer(HfConfig({"model_type": "novel"}))
 
 
-SEEING = [name for name in catalogue.names() if VISION in catalogue.lookup(name)]
+SEEING = [name for name in catalogue.names() if VISION in config_of(name)]
 LAW = settings(max_examples=150, deadline=None)
 
 
 def without(name: str, left_out: frozenset[str]) -> HfConfig:
     """A model of the catalogue whose file leaves these keys of its vision tower out."""
-    config = catalogue.lookup(name)
+    config = config_of(name)
     given = config.sub(VISION)
     assert given is not None
     return HfConfig({**config.as_mapping(), VISION: {key: value for key, value in given.as_mapping().items() if key not in left_out}})
@@ -127,7 +128,7 @@ def without(name: str, left_out: frozenset[str]) -> HfConfig:
 @st.composite
 def shortened(draw: st.DrawFn) -> HfConfig:
     name = draw(st.sampled_from(SEEING))
-    given = catalogue.lookup(name).sub(VISION)
+    given = config_of(name).sub(VISION)
     assert given is not None
     return without(name, frozenset(draw(st.sets(st.sampled_from(sorted(given))))))
 
@@ -151,7 +152,7 @@ def test_a_tower_that_leaves_keys_out_is_whole_or_refused_by_name(config: HfConf
 @LAW
 @given(name=st.sampled_from(SEEING), usual=st.sampled_from(sorted(TOWER_SPELLINGS)), data=st.data())
 def test_a_dimension_spelled_otherwise_is_the_same(name: str, usual: str, data: st.DataObject) -> None:
-    config = catalogue.lookup(name)
+    config = config_of(name)
     given = config.sub(VISION)
     assert given is not None
     group = [key for key in TOWER_SPELLINGS[usual] if key != "embed_dim"]

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tools import release_drill
+from tools import extract_interfaces, release_drill, release_facts, release_planner
 
 from plimsoll_estimator.engine_version import NEWEST_KNOWN
+from plimsoll_estimator.resolve.methods import methods_of
 
 NEWEST = str(NEWEST_KNOWN)
 MODELS = "model_executor/models"
@@ -35,17 +36,17 @@ def write(tree: Path, files: dict[str, str]) -> Path:
 
 def files_of() -> dict[str, str]:
     """What the tables say of the newest release, as its files would."""
-    facts = release_drill.release_facts
+    facts = release_facts
     empty = facts.Facts(
         frozenset(), frozenset(), {}, {table: frozenset() for table in ("takes_lora", "takes_eagle3", "speculative_methods")}, None, None
     )
     said = facts.of_tables(NEWEST_KNOWN, empty)
     classes, registry = [], []
     for name in sorted(said.architectures | said.interfaces["takes_lora"] | said.interfaces["takes_eagle3"]):
-        bases = [mark for table, mark in release_drill.release_facts.extract_interfaces.MARKS.items() if name in said.interfaces[table]]
+        bases = [mark for table, mark in extract_interfaces.MARKS.items() if name in said.interfaces[table]]
         classes.append(f"class {name}({', '.join(bases)}): pass")
         registry.append(f"{name!r}: ('all', {name!r})")
-    rows = release_drill.release_facts.methods_of(NEWEST_KNOWN)
+    rows = methods_of(NEWEST_KNOWN)
     methods = [
         f"class M{place}:\n    def get_min_capability(cls):\n        return {row.min_capability}\n"
         f"    def get_supported_act_dtypes(self):\n        return [{', '.join(f'torch.{name}' for name in row.dtypes)}]\n"
@@ -110,7 +111,7 @@ def test_what_is_added_or_gone_is_named(tmp_path: Path, name: str, old: str, new
 
 def test_a_raised_capability_is_named(tmp_path: Path) -> None:
     files = files_of()
-    rows = release_drill.release_facts.methods_of(NEWEST_KNOWN)
+    rows = methods_of(NEWEST_KNOWN)
     least, name = rows["gptq_marlin"].min_capability, f"{QUANTIZATION}/methods.py"
     parts = files[name].split("class ")
     parts[1 + list(rows).index("gptq_marlin")] = parts[1 + list(rows).index("gptq_marlin")].replace(f"return {least}", "return 90")
@@ -190,8 +191,8 @@ REPLY = {"verdict": "starts", "ranks": [{"weights_created_bytes": 7}], **PLAN, "
 def test_the_planner_and_the_estimator_agree_or_it_is_said_how_not(
     said: dict[str, object], reply: dict[str, object], words: str | None
 ) -> None:
-    found = release_drill.release_planner.difference(said, reply)
-    assert (found is None) if words is None else found.startswith(words)
+    found = release_planner.difference(said, reply)
+    assert (found is None) if words is None else str(found).startswith(words)
 
 
 @pytest.mark.parametrize(
@@ -209,20 +210,20 @@ def test_what_a_machine_cannot_tell_is_no_finding_and_no_agreement(
     monkeypatch: pytest.MonkeyPatch, said: dict[str, object], verdict: str, reason: str | None, row: str
 ) -> None:
     reply = {**REPLY, "verdict": verdict, "message": "words", "reason": reason}
-    monkeypatch.setattr(release_drill.release_planner, "estimated", lambda *_: reply)
+    monkeypatch.setattr(release_planner, "estimated", lambda *_: reply)
     question = {"model": "a/b", "engine_args": {}, "folder": "engine_cases/a/b"}
-    compared = release_drill.release_planner.compare([(question, said)], "0.33.0")
+    compared = release_planner.compare([(question, said)], "0.33.0")
     counted = {name: getattr(compared, name) for name in ("agreed", "differing", "unanswered", "not_asked")}
     assert {name for name, found in counted.items() if found} == {row}
 
 
 def test_weights_are_compared_only_where_the_configuration_is_whole() -> None:
     said = {"created_bytes": [8], "plan": PLAN}
-    assert release_drill.release_planner.difference(said, REPLY, weights=True)
-    assert release_drill.release_planner.difference(said, REPLY, weights=False) is None
+    assert release_planner.difference(said, REPLY, weights=True)
+    assert release_planner.difference(said, REPLY, weights=False) is None
 
 
 def test_the_cases_put_each_question_once() -> None:
-    asked = list(release_drill.release_planner.questions())
+    asked = list(release_planner.questions())
     assert len({question["id"] for question in asked}) == len(asked) > 300
     assert all(question["available_bytes"] > 0 and question["config"] for question in asked)
