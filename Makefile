@@ -93,6 +93,7 @@ docs: $(DOCS) ## README.md and docs/ as a site in .work/docs/site; a link that l
 shown: $(STAMP) ## write what the command prints into the pages and screens that show it
 	@$(BIN)/python -m tools.shown_output
 	@$(BIN)/python -m tests.plimsoll_operator.cli.fit_world
+	@$(BIN)/python -m tests.plimsoll_operator.cli.test_import_public
 
 dist: assets ## wheel, source distribution and chart of this checkout, with checksums
 	@rm -rf dist && $(BIN)/python -m hatchling build -d dist

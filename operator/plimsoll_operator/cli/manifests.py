@@ -47,8 +47,7 @@ def files_of(path: Path) -> tuple[Path, ...]:
 
 def manifests(path: Path) -> Iterator[Manifest]:
     """Every object of a YAML or JSON file (- reads stdin), Lists unfolded. Raises InvalidInput naming the file."""
-    documents = _documents(path, _text(path))
-    pending = [document for document in reversed(documents) if document is not None]
+    pending = [document for document in reversed(documents(path, _text(path))) if document is not None]
     count = 0
     while pending:
         document = pending.pop()
@@ -67,7 +66,7 @@ def manifests(path: Path) -> Iterator[Manifest]:
         yield document
 
 
-def _documents(path: Path, text: str) -> list[Any]:
+def documents(path: Path, text: str) -> list[Any]:
     """What the text holds: JSON, which is read several times faster, or YAML. Raises InvalidInput naming the file."""
     try:
         if text.lstrip()[:1] in ("{", "["):

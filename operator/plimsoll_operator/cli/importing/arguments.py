@@ -7,8 +7,9 @@ neither lets pass is not carried over, and said with their sentence. Knows no fo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from plimsoll_estimator import EngineVersion, GivenArgument, InvalidInput, Unsupported, parse_extra_args, parse_json, split_arguments
 from plimsoll_operator.cli.importing.command_line import names_unknown
@@ -63,7 +64,7 @@ def lay_arguments(draft: Draft, tokens: Sequence[str], version: EngineVersion, s
         if latest[item.flag, item.key_path] is not item and item.row.kind != "append":
             reading.lost(item.spelling, "it is given again after that, and vLLM takes the last one")
         else:
-            _lay(reading, item)
+            _lay(reading, item, items)
     _lay_lora(reading)
     draft.put(_EXTRA_ARGS, tuple(reading.extra) or None, source)
     return Said(model=model, served_as=reading.served_as)
@@ -124,7 +125,7 @@ def _speaks_of(error: InvalidInput, token: str) -> bool:
     return token == error.value or token.partition("=")[0] == error.field
 
 
-def _lay(reading: _Reading, item: GivenArgument) -> None:
+def _lay(reading: _Reading, item: GivenArgument, items: Sequence[GivenArgument]) -> None:
     """One argument: a field, or tokens of extraArgs, or a sentence."""
     flag = item.flag
     if flag in _SECRETS and item.values:
@@ -143,16 +144,19 @@ def _lay(reading: _Reading, item: GivenArgument) -> None:
     else:
         if flag == "--served-model-name" and item.values:
             reading.served_as = item.values[0]
-        _lay_by_table(reading, item)
+        _lay_by_table(reading, item, items)
 
 
-def _lay_by_table(reading: _Reading, item: GivenArgument) -> None:
+def _lay_by_table(reading: _Reading, item: GivenArgument, items: Sequence[GivenArgument]) -> None:
     try:
-        fields = parse_extra_args(item.tokens, reading.version, reserves_unruled=False).engine_args
+        fields = _fields_of(reading, item, items)
         if not any(_has_field(name) for name in fields):
             check_reachable(item.tokens, reading.version)
-    except (InvalidInput, Unsupported) as error:
-        reading.lost(item.spelling, f"it {error.limit}" if isinstance(error, InvalidInput) else str(error))
+    except InvalidInput as error:
+        reading.lost(item.spelling, f"it {error.limit}")
+        return
+    except Unsupported as error:
+        reading.lost(item.spelling, str(error))
         return
     if not fields or not all(_has_field(name) for name in fields):
         _lay_extra(reading, item)
@@ -164,6 +168,18 @@ def _lay_by_table(reading: _Reading, item: GivenArgument) -> None:
             reading.lora[_LORA[name]] = value
         else:
             reading.draft.put(FIELD_OF[name], value, reading.source)
+
+
+def _fields_of(reading: _Reading, item: GivenArgument, items: Sequence[GivenArgument]) -> Mapping[str, Any]:
+    """What the argument alone sets; one that needs another beside it, as a parser of tools does, sets nothing of its own."""
+    try:
+        return parse_extra_args(item.tokens, reading.version).engine_args
+    except InvalidInput:
+        for other in items:
+            with suppress(InvalidInput):
+                parse_extra_args((*item.tokens, *other.tokens), reading.version)
+                return {}
+        raise
 
 
 def _has_field(name: str) -> bool:

@@ -26,7 +26,7 @@ _ASSIGNMENT: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 _KUBELETS: Final = re.compile(r"\$(\$|\(([A-Za-z_][-A-Za-z0-9_.]*)\))")
 _SHELLS_OWN: Final = re.compile(r"\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)(?::?-([^{}]*))?\})")
 _UNKNOWN: Final = re.compile(r"\$[({A-Za-z_]|`")
-_SEPARATORS: Final = re.compile(r"[;&|\n()]+")
+_SEPARATORS: Final = re.compile(r"[;&|\n]+")
 _REDIRECTION: Final = re.compile(r"[0-9]?(>>?|<)(&[0-9])?(.*)")
 
 
@@ -129,7 +129,7 @@ def _assign(word: str, known: dict[str, str], exports: list[tuple[str, str]]) ->
 def _commands(script: str, field: str) -> list[list[str]]:
     """The script's simple commands, each as its words."""
     lines = [line for line in script.replace("\\\n", " ").split("\n") if not line.lstrip().startswith("#")]
-    lexer = shlex.shlex("\n".join(lines), posix=True, punctuation_chars=";&|()\n")
+    lexer = shlex.shlex("\n".join(lines), posix=True, punctuation_chars=";&|\n")
     lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t\r", True, ""
     commands: list[list[str]] = [[]]
     try:

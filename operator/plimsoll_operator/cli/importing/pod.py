@@ -100,8 +100,8 @@ def _owned(key: str) -> bool:
     return key in OWNED_LABELS or key.startswith(OWNED_PREFIX)
 
 
-def lay_pod(draft: Draft, pod: Manifest, path: str, engine: int) -> None:
-    """All keys of the pod but its volumes; `engine` is the place of the engine's container."""
+def lay_pod(draft: Draft, pod: Manifest, path: str, engine: int, engine_path: str) -> None:
+    """All keys of the pod but its volumes; `engine` is the place of the engine's container, `engine_path` its field."""
     handled = {"containers", "volumes", "nodeSelector", "affinity", "tolerations", "imagePullSecrets", "securityContext", "initContainers"}
     _lay_node_selector(draft, mapping(pod, "nodeSelector"), f"{path}.nodeSelector")
     _lay_affinity(draft, mapping(pod, "affinity"), f"{path}.affinity")
@@ -114,7 +114,7 @@ def lay_pod(draft: Draft, pod: Manifest, path: str, engine: int) -> None:
         _lay_beside(draft, container, f"{path}.initContainers[{place}]", "initContainers")
     for place, container in entries(pod.get("containers")):
         if place == engine:
-            _lay_engine(draft, container, f"{path}.containers[{place}]")
+            _lay_engine(draft, container, engine_path)
         else:
             _lay_beside(draft, container, f"{path}.containers[{place}]", "sidecars")
     for key in ("priorityClassName", "schedulerName"):

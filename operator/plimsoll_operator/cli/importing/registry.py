@@ -11,7 +11,7 @@ from typing import Final
 
 from plimsoll_estimator import InvalidInput
 from plimsoll_operator.api import Manifest
-from plimsoll_operator.cli.importing import plain
+from plimsoll_operator.cli.importing import kaito, kserve, plain, production_stack
 from plimsoll_operator.cli.importing.draft import Choices, Imported
 from plimsoll_operator.cli.importing.read import mapping, text
 
@@ -25,7 +25,13 @@ class Format:
     translate: Callable[[Manifest, Sequence[Manifest], Choices], tuple[Imported, ...]]
 
 
-FORMATS: Final = (Format(name="Deployment, StatefulSet, LeaderWorkerSet or Pod", takes=plain.takes, translate=plain.translate),)
+FORMATS: Final = (
+    Format(name="Deployment, StatefulSet, LeaderWorkerSet or Pod", takes=plain.takes, translate=plain.translate),
+    Format(name="values of vLLM's production stack", takes=production_stack.takes, translate=production_stack.translate),
+    Format(name="KServe LLMInferenceService", takes=kserve.takes_llm, translate=kserve.translate_llm),
+    Format(name="KServe InferenceService", takes=kserve.takes_predictor, translate=kserve.translate_predictor),
+    Format(name="KAITO Workspace or InferenceSet", takes=kaito.takes, translate=kaito.translate),
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

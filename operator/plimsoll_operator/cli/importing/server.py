@@ -28,9 +28,9 @@ _SIZES: Final = ("tensorParallelSize", "pipelineParallelSize", "dataParallelSize
 class Server:
     """A pod's server: `place` of its container, `tokens` after `vllm serve` and the `field` that they stand in.
 
-    `model`: a name that stands elsewhere than in the tokens, with `model_field`. `nodes`: pods of one replica. `pinned`: whether an
-    absent size is vLLM's default of 1; otherwise the format's own program chooses it, as the decision does. `exports`: variables beside
-    the container's own, by field.
+    `model`: a name that stands elsewhere than in the tokens, with `model_field`. `at`: where a format has the container's part, if in no
+    pod. `nodes`: pods of one replica. `pinned`: whether an absent size is vLLM's default of 1; otherwise the format's own program
+    chooses it, as the decision does. `exports`: variables beside the container's own, by field.
     """
 
     pod: Manifest
@@ -40,6 +40,7 @@ class Server:
     field: str
     model: str | None = None
     model_field: str = ""
+    at: str = ""
     nodes: int = 1
     pinned: bool = True
     exports: tuple[tuple[str, Manifest], ...] = ()
@@ -53,7 +54,7 @@ class Server:
     @property
     def container_path(self) -> str:
         """Its field."""
-        return f"{self.path}.containers[{self.place}]"
+        return self.at or f"{self.path}.containers[{self.place}]"
 
 
 def servers_of(pod: Manifest, path: str) -> Iterator[Server]:
@@ -77,7 +78,7 @@ def lay_server(draft: Draft, server: Server) -> None:
     lay_volumes(draft, mounts, used)
     own = [(f"{path}.env[{place}]", row) for place, row in entries(container.get("env"))]
     lay_engine_env(draft, [*own, *server.exports])
-    lay_pod(draft, server.pod, server.path, server.place)
+    lay_pod(draft, server.pod, server.path, server.place, path)
     _lay_layout(draft, server)
 
 
