@@ -68,7 +68,7 @@ Origin: TypeAlias = OperatorHub | TokenHub | Volume | ConfigMapKey
 class ReadRequest:
     """One reading. Equal ones are read once.
 
-    `namespace` is empty exactly for OperatorHub: any namespace's wish for the same model and revision is the same wish. `read_as` is of
+    `namespace` is empty exactly for OperatorHub: what any namespace asks of the same model and revision is the same. `read_as` is of
     volumes alone; the profile that comes of it is the same, whoever could read.
     """
 

@@ -1,7 +1,7 @@
 """The children of one InferenceDeployment: a Deployment or LeaderWorkerSet of vLLM pods and a Service. Pure: same input, same bytes.
 
 Called by the controller (to apply) and the CLI (to print) with an applied plan. Takes every size from the plan and every
-wish from the spec; refuses to decide anything and to know the API server.
+request from the spec; refuses to decide anything and to know the API server.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ MANAGED_BY: Final = {MANAGED_LABEL: MANAGED_VALUE}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Which wish a plan answers: generation, digest of the spec (see spec_digest), value of the replan annotation or empty.
+    """Which request a plan answers: generation, digest of the spec (see spec_digest), value of the replan annotation or empty.
 
-    Recorded on the child, so that a later look at the child alone tells whether the wish has changed since.
+    Recorded on the child, so that a later look at the child alone tells whether the request has changed since.
     """
 
     generation: int

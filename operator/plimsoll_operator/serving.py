@@ -34,7 +34,7 @@ _NOT_THE_USERS: Final = {
 }
 """What has nothing to do with GPU memory and cannot be said all the same."""
 
-# Who may read the pod, the wish or a log of either would read them.
+# Who may read the pod, the request or a log of either would read them.
 _SECRETS: Final = {
     "--api-key": "name the key in spec.template.env: VLLM_API_KEY with valueFrom.secretKeyRef",
     "--hf-token": "name the hub's token in spec.model.source.huggingFace.tokenSecretRef",

@@ -1,4 +1,4 @@
-"""The same wish under other releases of vLLM: what is decided under each, and what of it differs from the release it has.
+"""The same request under other releases of vLLM: what is decided under each, and what of it differs from the release it has.
 
 Called by `plimsoll plan --engine-version` and `--compare-engine`. A comparison is a value: one `decide` for each release over the same
 facts, then differences of what came out. Knows no pools and no memory, prints nothing.
@@ -34,7 +34,7 @@ Scalar = str | int | float | bool | None
 
 
 class Outcome(StrEnum):
-    """What becomes of the wish, told from the release it has."""
+    """What becomes of the request, told from the release it has."""
 
     STILL_FITS = "StillFits"
     FITS_NOW = "FitsNow"
@@ -65,7 +65,7 @@ class Change:
 class Judged:
     """The verdict under one release, and the `vllm serve` arguments of the plan's pods; empty without a plan.
 
-    `edits` is what the manifest must change to be that wish, `note` what of it nobody can write from here.
+    `edits` is what the manifest must change to be that request, `note` what of it nobody can write from here.
     `stored_as_a_warning` says what becomes of a rejection that policy or bypass have made a warning.
     """
 
@@ -116,14 +116,14 @@ class Difference:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:
-    """One wish: under the release it has (or is judged as), and what differs under each of the others."""
+    """One request: under the release it has (or is judged as), and what differs under each of the others."""
 
     present: Judged
     others: tuple[Difference, ...]
 
     @property
     def judged(self) -> tuple[Judged, ...]:
-        """The wish under every release, the present one first."""
+        """The request under every release, the present one first."""
         return (self.present, *(other.judged for other in self.others))
 
 
@@ -149,19 +149,19 @@ def release_named(text: str, field: str) -> EngineVersion:
 
 
 def judge(facts: Facts, version: EngineVersion | None = None) -> Judged:
-    """The verdict on the wish as it is, or as if its engine were that release."""
+    """The verdict on the request as it is, or as if its engine were that release."""
     return _judged(facts, version)[1]
 
 
 def compare(facts: Facts, versions: Sequence[EngineVersion], present: EngineVersion | None = None) -> Comparison:
-    """The wish under the release it has (or `present`) against each of `versions`; one that is the present one is left out."""
+    """The request under the release it has (or `present`) against each of `versions`; one that is the present one is left out."""
     now, base = _judged(facts, present)
     others = [_judged(facts, version) for version in dict.fromkeys(versions) if version != base.version]
     return Comparison(present=base, others=tuple(_difference(now, base, then, other) for then, other in others))
 
 
 def _judged(facts: Facts, version: EngineVersion | None) -> tuple[Facts, Judged]:
-    """The verdict with the facts that it is about: of the same wish, its manifest changed to the release and nothing else."""
+    """The verdict with the facts that it is about: of the same request, its manifest changed to the release and nothing else."""
     deployment = facts.deployment
     engine = deployment.spec.engine
     edits: tuple[Edit, ...] = ()

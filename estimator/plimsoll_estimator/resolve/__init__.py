@@ -164,7 +164,7 @@ def _class_of(config: HfConfig, version: EngineVersion) -> str:
     check_config(config)
     architecture = architecture_of(config)
     check_registered(architecture, version)
-    find(config, architecture)  # a class without a record is said to be one, whatever else is wrong with the wish
+    find(config, architecture)  # a class without a record is said to be one, whatever else is wrong with the request
     return architecture
 
 

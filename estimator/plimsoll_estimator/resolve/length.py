@@ -1,4 +1,4 @@
-"""max_model_len as vLLM derives it from a config, by release, and the refusal of longer wishes.
+"""max_model_len as vLLM derives it from a config, by release, and the refusal of longer requests.
 
 Called by `resolve`. Follows vLLM config/model.py:_get_and_verify_max_len of 0.19.1, 0.25.1 and 0.33.0. Refuses to know
 tokenizer files and generation configs.

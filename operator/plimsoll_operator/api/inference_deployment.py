@@ -1,4 +1,4 @@
-"""InferenceDeployment: the user's wish. A model, an engine, a workload, and limits on what may change.
+"""InferenceDeployment: the user's request. A model, an engine, a workload, and limits on what may change.
 
 Read by decision, rendering, webhook, controller and CLI; `crdgen` makes the CRD from it. Knows no defaults of vLLM:
 an absent engine field means "computed".
@@ -239,7 +239,7 @@ class WorkloadSpec(ApiModel):
 
 
 class FitSpec(ApiModel):
-    """What may be done when the wish does not fit as written."""
+    """What may be done when the request does not fit as written."""
 
     policy: Literal["Reject", "Resize"] = "Reject"
     """Reject refuses; Resize moves the pinned fields in mayChange."""
@@ -306,7 +306,7 @@ def _context_holds(spec: InferenceDeploymentSpec) -> bool:
 
 
 class InferenceDeploymentSpec(ApiModel):
-    """The wish. Computed values go to status and the pods, never in here."""
+    """The request. Computed values go to status and the pods, never in here."""
 
     model: ModelSpec
     """The model."""
@@ -317,7 +317,7 @@ class InferenceDeploymentSpec(ApiModel):
     workload: WorkloadSpec | None = None
     """What must be served, when context and sequences should follow from it."""
     fit: FitSpec = Field(default_factory=FitSpec)
-    """What may be done when the wish does not fit as written."""
+    """What may be done when the request does not fit as written."""
     placement: PlacementSpec = Field(default_factory=PlacementSpec)
     """Where the pods may go."""
     template: TemplateSpec | None = None

@@ -57,7 +57,7 @@ def read_stored(kind: type[T], obj: Mapping[str, Any]) -> T | Unreadable:
     """The object as far as this release knows its fields. Raises nothing for any JSON value.
 
     Entries of a list carry neither apiVersion nor kind in some servers' answers: they are the list's. A status that cannot be read
-    is taken for one that is not there: what was wished for counts without it.
+    is taken for one that is not there: what was requested for counts without it.
     """
     whole = {"apiVersion": API_VERSION, "kind": kind.__name__} | dict(obj)
     try:
@@ -71,7 +71,7 @@ def read_stored(kind: type[T], obj: Mapping[str, Any]) -> T | Unreadable:
 
 
 def read_deployment(obj: Mapping[str, Any]) -> tuple[InferenceDeployment, tuple[str, ...]]:
-    """An InferenceDeployment and the fields of its spec that this release does not know: a wish is never half honoured.
+    """An InferenceDeployment and the fields of its spec that this release does not know: a request is never half honoured.
 
     What runs of it already is counted and left alone all the same. Raises ApiError where the rest cannot be read either.
     """

@@ -116,7 +116,7 @@ def comparison_lines(name: str, comparison: Comparison) -> list[str]:
 
 
 def _headline(found: Difference) -> str:
-    """What becomes of the wish, and the figures that its users notice."""
+    """What becomes of the request, and the figures that its users notice."""
     moved = {change.name: change for change in found.figures}
     told = ", ".join(f"{label} {moved[name].new} instead of {moved[name].old}" for label, name in _TOLD if name in moved)
     return f"vLLM {found.judged.version} {_WORDS[found.outcome]}{_edge(found.judged.verdict)}{f': {told}' if told else ''}"

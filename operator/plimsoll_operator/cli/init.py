@@ -12,7 +12,7 @@ from typing import Final
 from plimsoll_estimator import catalogue
 from plimsoll_operator.api import ApiError, parse_inference_deployment
 from plimsoll_operator.cli.command import SubParsers, add_command
-from plimsoll_operator.cli.fit.wish import Wish, manifest_of, wish_of
+from plimsoll_operator.cli.fit.request import FitRequest, fit_request_of, manifest_of
 from plimsoll_operator.cli.load import describe
 from plimsoll_operator.cli.nicknames import gpu_named, model_called
 
@@ -71,25 +71,25 @@ def run(options: argparse.Namespace) -> int:
     model = options.model if catalogue.entry(options.model) is not None else model_called(options.model) or options.model
     if model != options.model:
         print(f"plimsoll init: {options.model} is taken for {model}", file=sys.stderr)
-    wish = wish_of(options, model)
+    request = fit_request_of(options, model)
     products = () if options.gpu is None else gpu_named(options.gpu, "--gpu").products
     try:
-        parse_inference_deployment(manifest_of(wish))
+        parse_inference_deployment(manifest_of(request))
     except ApiError as error:
         print(describe(error), file=sys.stderr)
         return 2
-    print(text_of(wish, products[0] if products else None), end="")
+    print(text_of(request, products[0] if products else None), end="")
     return 0
 
 
-def text_of(wish: Wish, product: str | None) -> str:
+def text_of(request: FitRequest, product: str | None) -> str:
     """The manifest with its comments."""
-    placement = _ANY_GPU.format(model=wish.model) if product is None else _THIS_GPU.format(product=product)
+    placement = _ANY_GPU.format(model=request.model) if product is None else _THIS_GPU.format(product=product)
     text = _TEXT.format(
-        model=wish.model,
-        version=wish.version,
-        name=wish.name,
-        namespace="" if wish.namespace is None else f"  namespace: {wish.namespace}\n",
+        model=request.model,
+        version=request.version,
+        name=request.name,
+        namespace="" if request.namespace is None else f"  namespace: {request.namespace}\n",
         placement=placement,
     )
     return text if product is None else text.replace("  #   waitForCapacity", "    # waitForCapacity")

@@ -46,10 +46,10 @@ _DESCRIPTION: Final = (
 def register(subparsers: SubParsers) -> None:
     """Add the command."""
     parser = add_command(subparsers, "plan", run, _DESCRIPTION)
-    add_wish_arguments(parser)
+    add_request_arguments(parser)
     parser.add_argument("-o", "--output", choices=("table", "json", "yaml"), default="table", help="json prints the plan's canonical form")
     parser.add_argument("--engine-version", metavar="VERSION", help="judge as if the engine were this release of vLLM")
-    against = "show the same wish under this release too, side by side; several by commas or by saying it again"
+    against = "show the same request under this release too, side by side; several by commas or by saying it again"
     parser.add_argument(_COMPARE, metavar="VERSION", action="append", default=[], help=against)
 
 
@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
     """Decide about every InferenceDeployment of the files, under every release asked for; the worst status wins."""
     release = None if options.engine_version is None else release_named(options.engine_version, "--engine-version")
     others = _releases(options.compare_engine)
-    world = wishes(options)
+    world = asked_world(options)
     if world is None:
         return BAD_INPUT
     statuses = [ADMITTED]
@@ -82,7 +82,7 @@ def _releases(given: list[str]) -> tuple[EngineVersion, ...]:
     return found
 
 
-def add_wish_arguments(parser: argparse.ArgumentParser) -> None:
+def add_request_arguments(parser: argparse.ArgumentParser) -> None:
     """What is to be decided about, and where the cluster's side of the facts comes from."""
     files = "manifests, also of what runs vLLM some other way (see `plimsoll import`), or a folder of them; - reads stdin"
     parser.add_argument("-f", "--filename", metavar="FILE", action="append", type=Path, required=True, help=files)
@@ -91,7 +91,7 @@ def add_wish_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--fresh", action="store_true", help="ignore the plan that is applied")
 
 
-def wishes(options: argparse.Namespace) -> World | None:
+def asked_world(options: argparse.Namespace) -> World | None:
     """All that was read; None, with a line on stderr, where an object is refused or there is nothing to decide about."""
     try:
         world = load(options, options.filename)

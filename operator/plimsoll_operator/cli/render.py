@@ -10,7 +10,7 @@ import yaml
 
 from plimsoll_operator.api import Manifest
 from plimsoll_operator.cli.command import SubParsers, add_command
-from plimsoll_operator.cli.plan import ADMITTED, BAD_INPUT, add_wish_arguments, judge, status_of, wishes, worst
+from plimsoll_operator.cli.plan import ADMITTED, BAD_INPUT, add_request_arguments, asked_world, judge, status_of, worst
 from plimsoll_operator.cli.plan_text import verdict_mapping
 from plimsoll_operator.names import REPLAN_ANNOTATION
 from plimsoll_operator.render import Origin, render_service, render_workload, spec_digest
@@ -21,12 +21,12 @@ _DESCRIPTION: Final = "Print the objects that InferenceDeployments become. Statu
 
 def register(subparsers: SubParsers) -> None:
     """Add the command."""
-    add_wish_arguments(add_command(subparsers, "render", run, _DESCRIPTION))
+    add_request_arguments(add_command(subparsers, "render", run, _DESCRIPTION))
 
 
 def run(options: argparse.Namespace) -> int:
     """Print children of what is admitted; say why not on stderr for the rest. The worst status wins."""
-    world = wishes(options)
+    world = asked_world(options)
     if world is None:
         return BAD_INPUT
     statuses = [ADMITTED]

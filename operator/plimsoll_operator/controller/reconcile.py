@@ -151,12 +151,12 @@ class Reconciler:
     def _place_of(self, gathered: Gathered, course: Course, run: Applied) -> str:
         """The plan's place in the decision order: kept with the child, or while it is held in the reservation; a new plan comes last."""
         before = self._ledger.reserved(gathered.key)
-        wished_at = str(gathered.raw["metadata"].get("creationTimestamp", ""))
+        created_at = str(gathered.raw["metadata"].get("creationTimestamp", ""))
         if before is not None and before.decided and before.generation == run.origin.generation:
-            return settled(before.decided, wished_at)
+            return settled(before.decided, created_at)
         if not course.adopts:
-            return settled(run.decided or (before.decided if before is not None else ""), wished_at)
-        return self._places.next(self._now(), wished_at)
+            return settled(run.decided or (before.decided if before is not None else ""), created_at)
+        return self._places.next(self._now(), created_at)
 
     def _apply(self, gathered: Gathered, decided: Decided) -> tuple[Manifest | None, bool]:
         """Bring the children to the course. Returns the Deployment as it is then and whether anything was written."""
@@ -168,8 +168,8 @@ class Reconciler:
         elif decided.held:
             return gathered.child, False
         else:
-            wish = _asking(gathered.deployment, decided.hold.replicas)
-            child, wrote = self._children.bring(wish, gathered.child, course.run, adopts=course.adopts)
+            request = _asking(gathered.deployment, decided.hold.replicas)
+            child, wrote = self._children.bring(request, gathered.child, course.run, adopts=course.adopts)
         return child, self._gates.lift(gathered.key, course.run.plan.digest) or wrote
 
     def _give_back(self, gathered: Gathered, decided: Decided, failure: ApiFailure) -> None:

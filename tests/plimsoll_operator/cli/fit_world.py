@@ -8,9 +8,9 @@ from pathlib import Path
 from tests.plimsoll_operator.nodes import H100, L4, T4
 
 from plimsoll_estimator import EngineVersion
+from plimsoll_operator.cli.fit.request import FitRequest
 from plimsoll_operator.cli.fit.rows import table_of
 from plimsoll_operator.cli.fit.text import lines_of
-from plimsoll_operator.cli.fit.wish import Wish
 from plimsoll_operator.cli.screen import Screen
 from plimsoll_operator.cli.world import World
 
@@ -32,7 +32,7 @@ def world_of(*nodes):
 
 
 def table(model=MODEL, *nodes, version="0.19.0", products=(), **wish):
-    return table_of(Wish(model=model, version=EngineVersion.parse(version), **wish), world_of(*nodes), products, "files")
+    return table_of(FitRequest(model=model, version=EngineVersion.parse(version), **wish), world_of(*nodes), products, "files")
 
 
 def shown(screen):

@@ -13,8 +13,8 @@ from tests.plimsoll_operator.nodes import H100, L4, T4, gpu_node
 from plimsoll_operator.api import parse_inference_deployment
 from plimsoll_operator.cli import main
 from plimsoll_operator.cli.fit.data import mapping_of
+from plimsoll_operator.cli.fit.request import manifest_of
 from plimsoll_operator.cli.fit.text import lines_of
-from plimsoll_operator.cli.fit.wish import manifest_of
 from plimsoll_operator.cli.screen import Screen
 from plimsoll_operator.decision import decide
 from plimsoll_operator.gather import facts_for
@@ -44,7 +44,7 @@ def test_what_is_shown_is_what_decide_says_of_the_manifest_that_is_printed(model
     size = best.plan.tensor_parallel_size if wish.get("sizes") else None
     layout = type("L", (), {"tensor": size, "pipeline": None, "expert": None})
     length = best.plan.max_model_len if wish.get("lengths") else None
-    deployment = parse_inference_deployment(manifest_of(found.wish, layout, length, best.card.product))
+    deployment = parse_inference_deployment(manifest_of(found.request, layout, length, best.card.product))
     plan = decide(facts_for(deployment, world_of(H100, L4, T4), applied_plan=None)).plan
     assert (plan.tensor_parallel_size, plan.max_model_len) == (best.plan.tensor_parallel_size, best.plan.max_model_len)
     assert plan.kv_cache_tokens == best.plan.kv_cache_tokens
@@ -94,7 +94,7 @@ def test_gpus_that_others_hold_fit_but_not_now():
     world.pods.append(pod)
     world.pools = []
     world.derive_pools()
-    found = table_of(table(LLAMA_8B, H100).wish, world, (), "files")
+    found = table_of(table(LLAMA_8B, H100).request, world, (), "files")
     line = next(line for line in lines_of(found, Screen(), "x") if line.startswith("NVIDIA-H100"))
     assert line.endswith("0 of 8  when free")
 
@@ -212,7 +212,7 @@ def test_what_a_policy_only_warns_of_does_not_fit():
         "spec": {"mode": "Warn"},
     }
     world.policies.append(parse_object(FitPolicy, policy))
-    found = table_of(table(LLAMA_70B).wish, world, (), "files")
+    found = table_of(table(LLAMA_70B).request, world, (), "files")
     assert mapping_of(found)["fits"] is False
 
 

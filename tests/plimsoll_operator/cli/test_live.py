@@ -10,8 +10,8 @@ from plimsoll_estimator import EngineVersion, InvalidInput
 from plimsoll_operator.api import parse_inference_deployment
 from plimsoll_operator.capacity import CapacityIndex, pool_manifest
 from plimsoll_operator.cli import main
+from plimsoll_operator.cli.fit.request import FitRequest
 from plimsoll_operator.cli.fit.rows import table_of
-from plimsoll_operator.cli.fit.wish import Wish
 from plimsoll_operator.cli.live import current_namespace, read_from
 from plimsoll_operator.cli.world import World
 from plimsoll_operator.decision import decide
@@ -53,7 +53,7 @@ def read(kube, namespace):
 
 @pytest.mark.parametrize("kind", [FakeKube, OfOneNamespace])
 def test_who_may_only_edit_a_namespace_is_told_the_same_as_an_administrator(kind):
-    table = table_of(Wish(model=LLAMA_8B, version=EngineVersion.parse("0.19.0")), read(filled(kind()), "team-a"), (), "cluster")
+    table = table_of(FitRequest(model=LLAMA_8B, version=EngineVersion.parse("0.19.0")), read(filled(kind()), "team-a"), (), "cluster")
     assert [(row.card.product, row.plan is not None) for row in table.rows] == [("NVIDIA-L4", True), ("NVIDIA-H100-80GB-HBM3", True)]
 
 

@@ -18,9 +18,9 @@ from plimsoll_estimator import EstimatorError, InvalidInput, catalogue, known_gp
 from plimsoll_operator.api import ApiError, GPUPool, parse_inference_deployment, parse_object
 from plimsoll_operator.cli.command import SubParsers, add_command
 from plimsoll_operator.cli.fit.data import mapping_of
+from plimsoll_operator.cli.fit.request import FitRequest, Layout, fit_request_of, manifest_of
 from plimsoll_operator.cli.fit.rows import Row, Table, table_of
 from plimsoll_operator.cli.fit.text import lines_of
-from plimsoll_operator.cli.fit.wish import Layout, Wish, manifest_of, wish_of
 from plimsoll_operator.cli.load import add_namespace_argument, add_source_arguments, describe, load, load_what_answers
 from plimsoll_operator.cli.models import not_in_catalogue
 from plimsoll_operator.cli.nicknames import NamedGpu, gpu_among, gpu_named, model_called
@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> int:
     """Ask of every GPU, print the answer; the status is the best of the rows."""
     try:
         world, source = _world(options)
-        table = table_of(wish_of(options, _model(options, world)), world, _products(options, world, source), source)
+        table = table_of(fit_request_of(options, _model(options, world)), world, _products(options, world, source), source)
     except ApiError as error:
         print(describe(error), file=sys.stderr)
         return 2
@@ -164,7 +164,7 @@ def _print(table: Table, options: argparse.Namespace) -> None:
     elif table.best is None:
         print("\n".join(lines_of(table, screen_of_stdout(), "")), file=sys.stderr)
     else:
-        print(_manifest(table.wish, table.best) if options.output == "manifest" else _command(table.wish, table.best))
+        print(_manifest(table.request, table.best) if options.output == "manifest" else _command(table.request, table.best))
 
 
 def _without_output(typed: list[str]) -> list[str]:
@@ -173,24 +173,24 @@ def _without_output(typed: list[str]) -> list[str]:
     return [word for before, word in pairs if before not in ("-o", "--output") and word not in ("-o", "--output", "-otable")]
 
 
-def _chosen(wish: Wish, row: Row) -> dict[str, object]:
+def _chosen(request: FitRequest, row: Row) -> dict[str, object]:
     """The manifest of a row: what was asked, on its GPU. A layout that nobody asked for is left to be chosen again."""
     plan = row.plan
     assert plan is not None
-    size = plan.tensor_parallel_size if wish.sizes else None
-    length = plan.max_model_len if wish.lengths else None
-    return manifest_of(wish, Layout(tensor=size), length, row.card.product, row.card.sharing)
+    size = plan.tensor_parallel_size if request.sizes else None
+    length = plan.max_model_len if request.lengths else None
+    return manifest_of(request, Layout(tensor=size), length, row.card.product, row.card.sharing)
 
 
-def _manifest(wish: Wish, row: Row) -> str:
-    text: str = yaml.safe_dump(_chosen(wish, row), sort_keys=False)
+def _manifest(request: FitRequest, row: Row) -> str:
+    text: str = yaml.safe_dump(_chosen(request, row), sort_keys=False)
     return text.rstrip("\n")
 
 
-def _command(wish: Wish, row: Row) -> str:
+def _command(request: FitRequest, row: Row) -> str:
     """The `vllm serve` line of the row's pods. Raises InvalidInput where one line is not enough."""
     plan = row.plan
     assert plan is not None
     if plan.nodes_per_replica > 1:
         raise InvalidInput("-o", "command", f"is one machine's, and this takes {plan.nodes_per_replica}: use -o manifest")
-    return shlex.join(["vllm", "serve", *serve_arguments(parse_inference_deployment(_chosen(wish, row)), plan)])
+    return shlex.join(["vllm", "serve", *serve_arguments(parse_inference_deployment(_chosen(request, row)), plan)])

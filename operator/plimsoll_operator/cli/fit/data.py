@@ -14,14 +14,14 @@ FORM: Final = "plimsoll.fit/v1"
 
 def mapping_of(table: Table) -> dict[str, Any]:
     """Everything that was decided, in the order of the table."""
-    wish = table.wish
+    request = table.request
     return {
         "form": FORM,
-        "model": wish.model,
-        "engine_version": str(wish.version),
+        "model": request.model,
+        "engine_version": str(request.version),
         "gpus_from": table.source,
         "tokens": list(table.lengths),
-        "users": wish.users,
+        "users": request.users,
         "fits": table.best is not None,
         "chosen": None if table.best is None else next(number for number, row in enumerate(table.rows) if row is table.best),
         "rows": [_row(row) for row in table.rows],

@@ -13,7 +13,7 @@ from itertools import groupby
 
 from plimsoll_estimator import known_gpus
 from plimsoll_operator.api import parse_inference_deployment
-from plimsoll_operator.cli.fit.wish import ANY_LAYOUT, STATED_TOKENS, Layout, Wish, manifest_of
+from plimsoll_operator.cli.fit.request import ANY_LAYOUT, STATED_TOKENS, FitRequest, Layout, manifest_of
 from plimsoll_operator.cli.world import World
 from plimsoll_operator.decision import OutOfTime, decide
 from plimsoll_operator.facts import Facts, PoolFacts
@@ -101,7 +101,7 @@ class Table:
     `open` is the verdict with no GPU named: where nothing fits, it says what would. `source` is cluster, files or table.
     """
 
-    wish: Wish
+    request: FitRequest
     source: str
     lengths: tuple[int, ...]
     rows: tuple[Row, ...]
@@ -114,15 +114,15 @@ def plan_of(verdict: Verdict) -> Plan | None:
     return verdict.plan if isinstance(verdict, Admit | Resize) and verdict.overridden is None else None
 
 
-def table_of(wish: Wish, world: World, products: tuple[str, ...], source: str) -> Table:
+def table_of(request: FitRequest, world: World, products: tuple[str, ...], source: str) -> Table:
     """Every GPU's rows. `products` limits the GPUs to these; empty: all that the world has."""
-    asker = _Asker(wish, world, products)
+    asker = _Asker(request, world, products)
     cards = asker.cards()
     found = [(card, asker.leading(card)) for card in cards]
-    lengths = wish.lengths or _stated(cell for _, leading in found for _, cell in leading)
+    lengths = request.lengths or _stated(cell for _, leading in found for _, cell in leading)
     rows = tuple(row for card, leading in found for row in asker.rows(card, leading, lengths))
     opened = asker.preferred()
-    return Table(wish=wish, source=source, lengths=lengths, rows=rows, best=_best(rows, opened), open=opened)
+    return Table(request=request, source=source, lengths=lengths, rows=rows, best=_best(rows, opened), open=opened)
 
 
 def _stated(cells: Iterable[Cell]) -> tuple[int, ...]:
@@ -166,10 +166,10 @@ def _why(verdict: Verdict) -> tuple[object, ...]:
 
 
 class _Asker:
-    """Puts one wish to `decide` in its many forms, each about the same world."""
+    """Puts one request to `decide` in its many forms, each about the same world."""
 
-    def __init__(self, wish: Wish, world: World, products: tuple[str, ...]) -> None:
-        self._wish, self._world = wish, world
+    def __init__(self, request: FitRequest, world: World, products: tuple[str, ...]) -> None:
+        self._request, self._world = request, world
         facts = self._facts(ANY_LAYOUT, None, None, "none")
         self._pools = tuple(pool for pool in facts.pools if not products or pool.product in products)
 
@@ -183,8 +183,8 @@ class _Asker:
 
     def leading(self, card: Card) -> tuple[tuple[int | None, Cell], ...]:
         """What is decided for each size and each length that was asked, before layouts are compared; with the size."""
-        sizes: tuple[int | None, ...] = self._wish.sizes or (None,)
-        lengths: tuple[int | None, ...] = self._wish.lengths or (None,)
+        sizes: tuple[int | None, ...] = self._request.sizes or (None,)
+        lengths: tuple[int | None, ...] = self._request.lengths or (None,)
         return tuple((size, self._cell(card, Layout(tensor=size), length)) for size in sizes for length in lengths)
 
     def rows(self, card: Card, leading: tuple[tuple[int | None, Cell], ...], lengths: tuple[int, ...]) -> tuple[Row, ...]:
@@ -197,15 +197,15 @@ class _Asker:
         rows = list(_refusals(card, leading))
         for layout in sorted(layouts, key=lambda one: ((one.tensor or 1) * (one.pipeline or 1), one.tensor or 1)):
             cells = tuple(self._cell(card, layout, length) for length in lengths)
-            longest = max((layouts[layout], *(cell for cell in cells if self._wish.lengths)), key=_context)
+            longest = max((layouts[layout], *(cell for cell in cells if self._request.lengths)), key=_context)
             rows.append(Row(card=card, main=longest, cells=cells))
         return tuple(rows)
 
     def preferred(self) -> Verdict:
         """With no GPU named, the longest context first: what decide prefers of all of them, or why it has nothing."""
         verdict: Verdict | None = None
-        for length in (*reversed(self._wish.lengths),) or (None,):
-            for size in self._wish.sizes or (None,):
+        for length in (*reversed(self._request.lengths),) or (None,):
+            for size in self._request.sizes or (None,):
                 found = decide(self._narrowed(self._facts(Layout(tensor=size), length, None, "none"), self._pools))
                 if plan_of(found) is not None:
                     return found
@@ -218,7 +218,7 @@ class _Asker:
         return Cell(tokens=length, verdict=_without_offers(self._narrowed(facts, card.pools)))
 
     def _facts(self, layout: Layout, length: int | None, product: str | None, sharing: str) -> Facts:
-        deployment = parse_inference_deployment(manifest_of(self._wish, layout, length, product, sharing))
+        deployment = parse_inference_deployment(manifest_of(self._request, layout, length, product, sharing))
         return facts_for(self._world.placed(deployment), self._world, applied_plan=None)
 
     @staticmethod

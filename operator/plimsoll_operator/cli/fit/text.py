@@ -45,7 +45,7 @@ def lines_of(table: Table, screen: Screen, again: str) -> list[str]:
     refusal = _one_refusal(table)
     if refusal is not None:
         return _filled(refusal, screen)
-    head = f"{table.wish.model}, vLLM {table.wish.version}, {_SOURCES[table.source]}"
+    head = f"{table.request.model}, vLLM {table.request.version}, {_SOURCES[table.source]}"
     lines = [*_filled([head], screen), "", *_grid(table, screen), ""]
     return lines + _filled(_footer(table, screen, again), screen)
 
@@ -74,7 +74,7 @@ def _footer(table: Table, screen: Screen, again: str) -> list[str]:
     if table.best is None or table.best.plan is None:
         return ["None of these holds it.", *_refusal(table.open)]
     counted = ", ".join(tokens_text(tokens) for tokens in table.lengths)
-    longest = "the longest of these that is served" if table.wish.lengths else "the longest that is served"
+    longest = "the longest of these that is served" if table.request.lengths else "the longest that is served"
     lines.append(f"{counted}: requests of so many tokens at once, with the context set to it. CONTEXT: {longest}.")
     if screen.width is not None and _bar_width(table, screen):
         marks = ", ".join(f"{blocks if screen.blocks else plain} {name}" for name, blocks, plain, _ in _SEGMENTS)

@@ -1,7 +1,7 @@
 """Which namespaces have lately held GPUs for pods that did not come: they stand behind the others for a while.
 
 Called by the bookings; time is handed in. Counted in seconds, so that many short claims weigh as much as a long one, and forgotten
-some time after the last. So no namespace's wishes keep a pool from the rest for longer than one of them fails. Bounded: a namespace
+some time after the last. So no namespace's requests keep a pool from the rest for longer than one of them fails. Bounded: a namespace
 without debts is not remembered.
 """
 

@@ -1,7 +1,7 @@
 """Places in the decision order: when a plan was decided, as text that sorts as time does, and never twice the same.
 
 Asked by the reconciler. A place is kept on the child, where whoever may edit the namespace can write another, so it is read with
-care: it never lies before the wish it answers, and one from a far future moves no clock. A leader whose clock is behind goes on
+care: it never lies before the request it answers, and one from a far future moves no clock. A leader whose clock is behind goes on
 after the last place that was given before it. Knows no plans and makes no requests; time is handed in.
 """
 
@@ -32,15 +32,15 @@ class Places:
             if place is not None and self._last < place <= now + MAX_AHEAD:
                 self._last = place
 
-    def next(self, now: datetime, wished_at: str) -> str:
-        """The place of a plan that is decided now, for a wish made at `wished_at` (the API server's word)."""
-        self._last = max(now, _instant(wished_at), self._last + timedelta(microseconds=1))
+    def next(self, now: datetime, created_at: str) -> str:
+        """The place of a plan that is decided now, for a request made at `created_at` (the API server's word)."""
+        self._last = max(now, _instant(created_at), self._last + timedelta(microseconds=1))
         return self._last.strftime(_FORMAT)
 
 
-def settled(place: str, wished_at: str) -> str:
-    """A place as it was read, put where it can be: what is no place, or lies before its wish, counts from the wish."""
-    earliest = _instant(wished_at)
+def settled(place: str, created_at: str) -> str:
+    """A place as it was read, put where it can be: what is no place, or lies before its request, counts from the request."""
+    earliest = _instant(created_at)
     read = _read(place)
     return place if read is not None and read >= earliest else earliest.strftime(_FORMAT)
 

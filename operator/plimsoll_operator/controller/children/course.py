@@ -86,7 +86,7 @@ def must_adopt(applied: Applied | None, wanted: Origin, *, live_pods: int, can_s
 
 
 def has_new_spec(applied: Applied, wanted: Origin) -> bool:
-    """Whether the user has written another wish since.
+    """Whether the user has written another request since.
 
     Generation and digest must both have moved: scaling moves only the first, a changed default of the API only the second.
     """

@@ -95,7 +95,7 @@ class Resolver:
         self._lock = threading.Lock()
         self._turns = Turns(clock)
         self._readings: dict[ReadRequest, _Reading] = {}
-        self._wishes: dict[Key, tuple[ReadRequest, str]] = {}
+        self._asked: dict[Key, tuple[ReadRequest, str]] = {}
         self._open: dict[str, Counter[ReadRequest]] = {}
         self._turned_away: dict[str, dict[Key, None]] = {}
 
@@ -110,7 +110,7 @@ class Resolver:
         the reading that is under way, which may have begun before it, ends with one.
         """
         with self._lock:
-            before = self._wishes.get(key)
+            before = self._asked.get(key)
             if before is not None and before[0] != request:
                 self._leave(key)
             full = self._is_full(key, request)
@@ -118,12 +118,12 @@ class Resolver:
                 self._turned_away.setdefault(key[0], {})[key] = None
                 return full
             reading = self._readings.setdefault(request, _Reading(began=key[0]))
-            if key not in self._wishes:
+            if key not in self._asked:
                 self._open.setdefault(key[0], Counter())[request] += 1
                 if reading.failure is None and not reading.stored:
                     self._turns.add(key[0], request)
             self._turned_away.get(key[0], {}).pop(key, None)
-            self._wishes[key] = (request, effort)
+            self._asked[key] = (request, effort)
             reading.waiters.add(key)
             now = self._clock()
             if reading.stored and now >= reading.due:  # lost
@@ -235,16 +235,16 @@ class Resolver:
 
     def _leave(self, key: Key) -> None:
         self._turned_away.get(key[0], {}).pop(key, None)
-        wish = self._wishes.pop(key, None)
-        if wish is None:
+        asked = self._asked.pop(key, None)
+        if asked is None:
             return
-        self._close(key[0], wish[0])
-        reading = self._readings.get(wish[0])
+        self._close(key[0], asked[0])
+        reading = self._readings.get(asked[0])
         if reading is None:
             return
         reading.waiters.discard(key)
         if not reading.waiters and reading.stored:
-            del self._readings[wish[0]]
+            del self._readings[asked[0]]
 
     def _close(self, namespace: str, request: ReadRequest) -> None:
         """One of the namespace's deployments waits for this no more; one that was turned away may ask again."""

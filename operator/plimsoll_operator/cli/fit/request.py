@@ -24,7 +24,7 @@ _LONGEST_NAME: Final = 63
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wish:
+class FitRequest:
     """One model under one release. `sizes` are the tensor parallel sizes asked for and `lengths` the contexts; empty: to be chosen.
 
     `users` are requests in flight at once, 0 where nobody has said. `namespace` is None where none was named.
@@ -57,11 +57,11 @@ ANY_LAYOUT: Final = Layout()
 """Nothing pinned."""
 
 
-def wish_of(options: argparse.Namespace, model: str) -> Wish:
+def fit_request_of(options: argparse.Namespace, model: str) -> FitRequest:
     """The question as it was typed. Raises InvalidInput naming option, value and limit."""
     version = NEWEST_KNOWN if options.engine_version is None else release_named(options.engine_version, "--engine-version")
     users = 0 if options.users is None else _within(parse_int(options.users, "--users", "int"), "--users", _MOST_USERS)
-    return Wish(
+    return FitRequest(
         model=model,
         version=version,
         sizes=_numbers(options.tp, "--tp", "int", _MOST_SIZE),
@@ -87,21 +87,21 @@ def _within(value: int, option: str, most: int) -> int:
 
 
 def manifest_of(
-    wish: Wish,
+    request: FitRequest,
     layout: Layout = ANY_LAYOUT,
     length: int | None = None,
     product: str | None = None,
     sharing: str = "none",
 ) -> dict[str, Any]:
-    """The InferenceDeployment of the wish: with these sizes and this context pinned, on that product; what is None is left open."""
-    metadata = {"name": wish.name} | ({"namespace": wish.namespace} if wish.namespace is not None else {})
-    engine: dict[str, Any] = {"image": f"vllm/vllm-openai:v{wish.version}"}
+    """The InferenceDeployment of the request: with these sizes and this context pinned, on that product; what is None is left open."""
+    metadata = {"name": request.name} | ({"namespace": request.namespace} if request.namespace is not None else {})
+    engine: dict[str, Any] = {"image": f"vllm/vllm-openai:v{request.version}"}
     pinned = {"tensorParallelSize": layout.tensor, "pipelineParallelSize": layout.pipeline, "expertParallel": layout.expert}
     engine |= {name: value for name, value in pinned.items() if value is not None}
-    spec: dict[str, Any] = {"model": {"name": wish.model}, "engine": engine}
+    spec: dict[str, Any] = {"model": {"name": request.model}, "engine": engine}
     tokens = length or STATED_TOKENS
-    if wish.users:
-        spec["workload"] = _workload(tokens, wish.users)
+    if request.users:
+        spec["workload"] = _workload(tokens, request.users)
     elif length is not None:
         engine["maxModelLen"] = length
     if product is not None:
