@@ -1,4 +1,4 @@
-"""What comes of one wish that was written for something else: an InferenceDeployment on its way, and what is to be said about it.
+"""What comes of one request that was written for something else: an InferenceDeployment on its way, and what is to be said about it.
 
 Filled by a translator, closed by `finish`, which hands the manifest to the API's own door. What the API does not take is left out and
 said, with the API's sentence and the field it came from: so a field that the API gets is carried over from then on. Knows no format.

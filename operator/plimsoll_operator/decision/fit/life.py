@@ -30,7 +30,7 @@ _MOST_END_SECONDS: Final = 600
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Life:
-    """Seconds of one pod: to be ready after its container has started, and from the wish that it end to its end."""
+    """Seconds of one pod: to be ready after its container has started, and from the request that it end to its end."""
 
     start_seconds: int
     end_seconds: int
