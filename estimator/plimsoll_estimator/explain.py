@@ -12,7 +12,6 @@ from plimsoll_estimator.config_overrides import overridden
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.models.register import shape_of
 from plimsoll_estimator.overhead.activation import (
-    cold_compile_bytes,
     encoder_outputs_bytes,
     forward_bytes,
     latent_workspace_bytes,
@@ -90,7 +89,6 @@ def _activation_lines(widths: Widths, resolved: ResolvedArgs, rank: RankEstimate
         ("expert workspaces", expert_workspace_bytes(widths, resolved)),
         ("latent context", latent_workspace_bytes(widths, resolved)),
         ("encoder outputs", encoder_outputs_bytes(widths, resolved)),
-        ("first compilation", cold_compile_bytes(widths, resolved)),
     )
     more = [(name, value) for name, value in held if value]
     encoder = encoder_peak_bytes(widths, resolved)

@@ -14,7 +14,7 @@ from typing import Final
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.kv_cache import KvCacheLayout, Requests, blocks_for, plan_layout
 from plimsoll_estimator.overhead import HostMemory, StageOverhead, Widths, doubt_of, pool_interval
-from plimsoll_estimator.overhead.activation import first_start_bytes
+from plimsoll_estimator.overhead.activation import spared_bytes
 from plimsoll_estimator.overhead.startup import (
     Refusal,
     check_after_cache,
@@ -72,6 +72,9 @@ class Prepared:
                 refusal = self._judge(resolved, requested, plan)
             if refusal is None and isinstance(plan, KvRefusal):
                 refusal = plan
+            if refusal is None and judged:
+                refusal = self._judge_first_start(resolved, available)
+                plan = refusal or plan
         interval = None
         if judged and resolved.given.kv_cache_memory_bytes is None:
             interval = pool_interval(resolved, available[0], self.overheads[0].charged_bytes, doubt_of(self.widths, resolved))
@@ -131,7 +134,7 @@ class Prepared:
 
     def spared_by_compile_cache_bytes(self) -> int:
         """What the cache gains, of what is counted here, in a start that finds its graphs compiled; 0 where nothing was seen to."""
-        return first_start_bytes(self.widths, self.resolved) if self.resolved.given.compile_cache == "cold" else 0
+        return spared_bytes(self.widths, self.resolved) if self.resolved.given.compile_cache == "cold" else 0
 
     def longest_with_pool(self, available_kv_cache_bytes: int) -> int:
         """The longest request that the planner would take with this pool on every rank, up to the resolved length; 0: none."""
@@ -169,6 +172,20 @@ class Prepared:
             if found is not None:
                 return found
         return None
+
+    def _judge_first_start(self, resolved: ResolvedArgs, available: tuple[int, ...]) -> KvRefusal | None:
+        """The planner's refusal in a start that compiles, where nobody says which start is meant and the pool is the other's.
+
+        What is not known never fits: a pod starts a first time too.
+        """
+        spared = doubt_of(self.widths, resolved).first_start
+        if not spared or isinstance(self.layout, Refusal) or resolved.given.kv_cache_memory_bytes is not None:
+            return None
+        plan = plan_layout(self.layout, resolved, (available[0] - spared, *available[1:]))
+        if not isinstance(plan, KvRefusal):
+            return None
+        told = f"in a start that finds no compile cache, which holds {format_gib(spared)} more while it compiles: {plan.message}"
+        return replace(plan, message=f"{told}; say compile_cache: warm for one that finds its graphs compiled")
 
     def _answer(
         self,

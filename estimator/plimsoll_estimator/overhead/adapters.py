@@ -46,6 +46,15 @@ def lora_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     return ceil_div(widths.layers, resolved.pipeline_parallel_size) * layer + ends * end
 
 
+def embedding_slot_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
+    """Bytes of the slots' matrices that tokens are looked up in beside the embedding; 0 without LoRA."""
+    given = resolved.given
+    if not given.enable_lora:
+        return 0
+    rows = widths.vocab_size + overhead_rules(resolved.version).lora_extra_rows
+    return rows * (given.max_loras or _DEFAULT_SLOTS) * (given.max_lora_rank or _DEFAULT_RANK) * (4 if resolved.dtype == "float32" else 2)
+
+
 def adapter_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     """Bytes of one adapter in host memory, of the largest rank admitted and on every projection: whole, whatever the parallel sizes."""
     alone = replace(resolved, tensor_parallel_size=1, enable_expert_parallel=False)

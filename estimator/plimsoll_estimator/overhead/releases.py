@@ -65,6 +65,12 @@ class OverheadRules:
     """Experts are warmed up in the workspace of the profile run (v1/worker/workspace.py)."""
     multimodal_cache_gib: int = 8
     """How much a cache of processed images may hold, in each process that has one (VLLM_MM_INPUT_CACHE_GIB, --mm-processor-cache-gb)."""
+    times_kernels: bool = False
+    """Compiling times kernels that may run as one, on random arguments (config/compilation.py: benchmark_combo_kernel, PyTorch 2.9)."""
+    keeps_timed_copies: bool = False
+    """What was timed is still there in the forward pass: 0.29 on a 5060 Ti and 0.31 on an A100 held both, 0.25 and 0.27.1 did not."""
+    presumes_cold: bool = False
+    """Whether a start whose source is silent compiled."""
     deep_gemm_warms_any_spelling: bool = False
     """Blocks that compressed-tensors spells are warmed up as well as fp8's own (kernels/linear/scaled_mm/deep_gemm.py)."""
 
@@ -75,7 +81,7 @@ _RELEASES: Final = Releases(
     (EngineVersion(0, 10, 1), {"deep_gemm": "asked", "multimodal_cache_gib": 4}),
     (EngineVersion(0, 10, 2), {"presumes_flashinfer": False, "deep_gemm_warms_whole_chunk": False}),
     (EngineVersion(0, 11), {"captures_decodes_apart": True, "deep_gemm": "on"}),
-    (EngineVersion(0, 11, 1), {"captures_adapters_apart": True, "flashinfer_sampler": "asked"}),
+    (EngineVersion(0, 11, 1), {"captures_adapters_apart": True, "flashinfer_sampler": "asked", "times_kernels": True}),
     (EngineVersion(0, 12), {"lora_extra_rows": 0, "deep_gemm_chunk_tokens": 16384, "masks_patches": "always"}),
     (EngineVersion(0, 13), {"caps_dummy_video": True, "deep_gemm_families": frozenset({10})}),
     (EngineVersion(0, 16), {"lora_wraps_shared_head": True}),
@@ -95,7 +101,7 @@ _RELEASES: Final = Releases(
     (EngineVersion(0, 24), {"flashinfer_min_capability": 80, "deep_gemm_families": frozenset({10, 12})}),
     (EngineVersion(0, 27), {"v2_profiles_encoder": True}),
     (EngineVersion(0, 28), {"lora_wraps_shared_head": False}),
-    (EngineVersion(0, 29), {"masks_patches": "never"}),
+    (EngineVersion(0, 29), {"masks_patches": "never", "keeps_timed_copies": True, "presumes_cold": True}),
     (EngineVersion(0, 30), {"deep_gemm_warms_any_spelling": True}),
     (EngineVersion(0, 31), {"deep_gemm_in_workspace": True}),
 )

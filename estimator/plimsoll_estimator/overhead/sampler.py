@@ -71,7 +71,7 @@ def warm_up_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     """What warming up the sampler takes once the cache is allocated.
 
     The V1 runner samples once more as in the profile run (v1/worker/gpu_worker.py: compile_or_warm_up_model). The V2 runner runs
-    requests with every option on (v1/worker/gpu/warmup.py: warmup_kernels), which its profile run leaves out before 0.30.
+    requests with every option on (v1/worker/gpu/warmup.py: warmup_kernels), which its profile run leaves out before 0.33.
     """
     if resolved.runner == "pooling":
         return 0

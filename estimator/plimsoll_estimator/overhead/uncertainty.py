@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from plimsoll_estimator.overhead.activation import first_start_bytes
+from plimsoll_estimator.overhead.activation import both_at_once_bytes, compiles, spared_bytes
 from plimsoll_estimator.overhead.communication import tuning_doubt_bytes
 from plimsoll_estimator.overhead.constants import constant
 from plimsoll_estimator.overhead.sampler import doubted_sampler_bytes
@@ -22,6 +22,8 @@ class Doubt(NamedTuple):
 
     below: int
     above: int
+    first_start: int = 0
+    """Of `below`, what a start takes that compiles, where nobody said which one is meant and the estimate is of the other."""
 
 
 CERTAIN: Final = Doubt(0, 0)
@@ -33,9 +35,13 @@ def doubt_of(widths: Widths, resolved: ResolvedArgs) -> Doubt:
     All of them add up.
     """
     more, less = doubted_sampler_bytes(widths, resolved)
-    first = first_start_bytes(widths, resolved) if resolved.given.compile_cache is None else 0
+    silent = resolved.given.compile_cache is None
+    spared = spared_bytes(widths, resolved) if silent else 0
+    first, found = (0, spared) if compiles(resolved) else (spared, 0)
+    both = both_at_once_bytes(widths, resolved) if resolved.given.compile_cache != "warm" else 0
     reserved = stated_bytes(widths, resolved)
-    return Doubt(more + first + tuning_doubt_bytes(widths, resolved) + reserved, less + reserved)
+    below = more + first + both + tuning_doubt_bytes(widths, resolved) + reserved
+    return Doubt(below, less + found + reserved, first)
 
 
 def pool_interval(resolved: ResolvedArgs, available_bytes: int, charged_bytes: int, doubt: Doubt = CERTAIN) -> tuple[int, int]:

@@ -249,11 +249,10 @@ _RELEASES: Final = Releases(
             "schedules_drafts_async": _DRAFTS | {"dflash", "dspark", "draft_model"},
         },
     ),
-    (EngineVersion(0, 29), {"glm_fp8_cache": True}),
+    (EngineVersion(0, 29), {"glm_fp8_cache": True, "v2_runner": "all"}),
     (
         EngineVersion(0, 30),
         {
-            "v2_runner": "all",
             "v2_runner_stages_eagle3": True,
             "yarn_keeps_maximum": True,
             "spark_is_small": True,
