@@ -31,6 +31,7 @@ BY_MEANING: Final = frozenset(
 """Flags that are read here, and handed on as they are."""
 _MODALITIES: Final = ("image", "video", "audio")
 _TRANSFER: Final = "--kv-transfer-config"
+_ASKS_CONNECTOR: Final = EngineVersion(0, 22)
 _MOST_GIB: Final = 1 << 20
 
 
@@ -81,6 +82,8 @@ def _check_connector(config: Mapping[str, Any], item: GivenArgument, sums: Sums,
         sums.count(item, effect)
         return
     if config.get("kv_connector") is None:
+        if version >= _ASKS_CONNECTOR:  # config/vllm.py asks KVConnectorFactory.supports_hma_config
+            raise InvalidInput(item.spelling, " ".join(item.tokens), f"names no kv_connector, which vLLM {version} asks for")
         return  # none is made
     if role_of(config) is None:
         raise InvalidInput(f"{item.spelling}.kv_role", config.get("kv_role"), "must be kv_producer, kv_consumer or kv_both")

@@ -92,6 +92,8 @@ class Check(StrEnum):
     """The class has no stages (config/model.py: verify_with_parallel_config)."""
     NO_EXPERTS = "NoExperts", "enable_expert_parallel", _NOTHING
     """Whole experts were asked of a model without any (config/model.py: verify_with_parallel_config)."""
+    EXPERTS_NOT_SPREAD = "ExpertsNotSpread", "enable_expert_parallel", _LAYOUT
+    """Experts are to be balanced that are not whole on ranks, or are all on one (config/parallel.py: _validate_parallel_config)."""
     NODES_UNSUPPORTED = "NodesUnsupported", "nnodes", _LAYOUT
     """The release spans nodes only on a Ray cluster (engine/arg_utils.py: create_engine_config)."""
     NODES_NOT_DIVISIBLE = "NodesNotDivisible", "nnodes", _LAYOUT

@@ -20,7 +20,7 @@ SAME = (
 """Names that ResolvedArgs and the engine's configuration have in common."""
 
 
-LACKING = ("Couldn't instantiate the backend tokenizer", "failed to tokenize reasoning strings")
+LACKING = ("Couldn't instantiate the backend tokenizer", "failed to tokenize reasoning strings", "must be an instance of MistralTokenizer")
 """Words of refusals for want of what the catalogue does not hold: they say nothing of the list."""
 
 

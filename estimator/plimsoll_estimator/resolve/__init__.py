@@ -21,6 +21,7 @@ from plimsoll_estimator.resolve.batching import batch_sizes, capture_size, in_fl
 from plimsoll_estimator.resolve.cache_manager import groups_caches
 from plimsoll_estimator.resolve.checks import (
     MOST_RANKS,
+    check_balancing,
     check_batch,
     check_drafted_batch,
     check_inputs,
@@ -75,6 +76,7 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
     shape = read(config, architecture)  # not before: a search asks for many lengths that the config alone refuses
     check_inputs(shape, args, runner, version)
     check_parallel(shape, tp, pp, dcp, bool(args.enable_expert_parallel), version)
+    check_balancing(args, tp, dp, version)
     check_nodes(tp, pp, dp, nodes, version)
     check_lora(shape, args, version)
     check_speculation(shape, args, version, tp, pp)
@@ -225,11 +227,15 @@ def _prefix_caching(shape: Shape, args: EngineArgs, runner: str, version: Engine
         return args.enable_prefix_caching
     if shape.encoder_only or shape.cross_attends:
         return False
-    if shape.has_state and registered(shape.architecture):  # the backend knows no states: it caches prefixes of such models too
+    if (shape.has_state and registered(shape.architecture)) or _is_hybrid_by_name(shape, version):  # the backend knows no states
         if shape.attention_free:
             return runner == "generate" and argument_rules(version).caches_state_prefixes
         return runner == "generate" and argument_rules(version).caches_hybrid_prefixes
     return True
+
+
+def _is_hybrid_by_name(shape: Shape, version: EngineVersion) -> bool:
+    return shape.architecture == "GraniteMoeHybridForCausalLM" and argument_rules(version).granite_is_hybrid
 
 
 def _uses_v2_runner(shape: Shape, runner: str, args: EngineArgs, quantization: str | None, version: EngineVersion) -> bool:
@@ -243,7 +249,7 @@ def _uses_v2_runner(shape: Shape, runner: str, args: EngineArgs, quantization: s
         return False
     if rules.v2_runner == "all":
         return True
-    if runner != "generate" or (shape.has_state and registered(shape.architecture)):
+    if runner != "generate" or (shape.has_state and registered(shape.architecture)) or _is_hybrid_by_name(shape, version):
         return False
     if rules.v2_runner == "qwen3":
         return shape.architecture == "Qwen3ForCausalLM" and quantization is None

@@ -51,6 +51,17 @@ def check_parallel(shape: Shape, tp: int, pp: int, dcp: int, ep: bool, version: 
         _check_dcp(shape, tp, dcp, version)
 
 
+def check_balancing(args: EngineArgs, tp: int, dp: int, version: EngineVersion) -> None:
+    """vLLM config/parallel.py: _validate_parallel_config (config.py: __post_init__ of 0.10.0). Raises EngineRefusal."""
+    if not args.enable_eplb:
+        return
+    if not args.enable_expert_parallel:
+        raise EngineRefusal(Check.EXPERTS_NOT_SPREAD, f"enable_expert_parallel must be true to use enable_eplb in vLLM {version}")
+    if tp * dp == 1:
+        words = f"enable_eplb requires tensor or data parallelism in vLLM {version}, and there is 1 rank"
+        raise EngineRefusal(Check.EXPERTS_NOT_SPREAD, words)
+
+
 def check_nodes(tp: int, pp: int, dp: int, nodes: int, version: EngineVersion) -> None:
     """vLLM engine/arg_utils.py:create_engine_config with --nnodes; one node needs no check. Raises EngineRefusal.
 

@@ -62,6 +62,11 @@ def resolve_quantization(
     """The method's name in that release, or None. Raises EngineRefusal for unknown, contradictory, deprecated or unsupported ones."""
     settings = stored_by(config)
     method = _detected(settings, architecture, wanted, gpu, version) if settings is not None else None
+    if wanted is not None and settings is not None and method is None and not isinstance(settings.raw("quantization"), Mapping):
+        raise EngineRefusal(
+            Check.QUANTIZATION_MISMATCH,
+            f"the model's quantization settings name no quant_method, the quantization argument says {wanted}",
+        )
     if wanted is not None and method is not None and not _agrees(wanted, method, settings, version):
         raise EngineRefusal(
             Check.QUANTIZATION_MISMATCH,
@@ -85,15 +90,16 @@ def _agrees(wanted: str, method: str, settings: HfConfig | None, version: Engine
     if method in ("gpt_oss_mxfp4", "deepseek_v4_fp8", "inc"):
         # Their classes take such checkpoints whatever the argument says (override_quantization_method of each).
         return method != "inc" or (settings is not None and settings.str_or_none("quant_method") == "auto-round")
-    named = settings is not None and method.startswith("modelopt") and modelopt_algorithm(settings) != "" and not _names_fp4(settings)
-    return named and argument_rules(version).modelopt_overrides
+    named = settings is not None and method.startswith("modelopt") and modelopt_algorithm(settings) != ""
+    rules = argument_rules(version)
+    return named and rules.modelopt_overrides and (rules.modelopt_overrides_fp4 or not _names_fp4(settings))
 
 
 def _names_fp4(settings: HfConfig) -> bool:
     """Whether a release calls ModelOpt's own settings file modelopt_fp4 before its classes look, which then claim only `modelopt`.
 
     transformers_utils/model_arch_config_convertor.py: _normalize_quantization_config, quantization/modelopt.py:
-    _extract_modelopt_quant_algo (0.19.1, 0.32.0).
+    _extract_modelopt_quant_algo (0.19.1); from 0.22 on they claim every name that begins so.
     """
     producer, inner = settings.raw("producer"), settings.raw("quantization")
     from_file = isinstance(producer, Mapping) and producer.get("name") == "modelopt" and isinstance(inner, Mapping)

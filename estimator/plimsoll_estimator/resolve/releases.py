@@ -148,6 +148,10 @@ class ArgumentRules:
     """So does EAGLE for a model whose attention is in chunks; before, such attention was never in groups."""
     longrope_starts_short: bool = False
     """The default length of LongRoPE is the original one (config/model.py: _get_and_verify_max_len)."""
+    modelopt_overrides_fp4: bool = False
+    """Its classes claim settings that are called modelopt_fp4 as well (quantization/modelopt.py: _extract_modelopt_quant_algo)."""
+    granite_is_hybrid: bool = False
+    """GraniteMoeHybrid is one without a single state too: Transformers renames its layers' types (config/model.py: is_hybrid)."""
     modelopt_declares_cache: bool = False
     """ModelOpt's `kv_cache_quant_algo` is the cache's dtype (utils/torch_utils.py: resolve_kv_cache_dtype_string)."""
     scheme_declares_cache: bool = False
@@ -226,13 +230,17 @@ _RELEASES: Final = Releases(
         },
     ),
     (EngineVersion(0, 21), {"v2_runner": "qwen3", "connectors_of_groups": _MULTI}),
-    (EngineVersion(0, 22), {"names_auto_gptq": True, "eagle3_targets": None, "connectors_of_groups": _STORES}),
+    (
+        EngineVersion(0, 22),
+        {"names_auto_gptq": True, "eagle3_targets": None, "connectors_of_groups": _STORES, "modelopt_overrides_fp4": True},
+    ),
     (EngineVersion(0, 23), {"connector_stops_groups": "by its kind"}),
     (EngineVersion(0, 24), {"names_auto_awq": True, "connectors_of_groups": _BOTH_WAYS}),
     (
         EngineVersion(0, 25),
         {
             "v2_runner": "dense",
+            "granite_is_hybrid": True,
             "v2_runner_takes_lora": True,
             "v2_runner_lacks": _V2_WITHOUT_DRAFTS,
             "schedules_drafts_async": _DRAFTS | {"dflash", "dspark"},
@@ -249,7 +257,7 @@ _RELEASES: Final = Releases(
             "schedules_drafts_async": _DRAFTS | {"dflash", "dspark", "draft_model"},
         },
     ),
-    (EngineVersion(0, 29), {"glm_fp8_cache": True, "v2_runner": "all"}),
+    (EngineVersion(0, 29), {"glm_fp8_cache": True, "v2_runner": "all", "granite_is_hybrid": False}),
     (
         EngineVersion(0, 30),
         {

@@ -250,3 +250,42 @@ def test_longrope_starts_at_its_original_length_since_a_release(release: str, le
 def test_prefixes_of_models_without_attention_were_cached_by_two_releases(release: str, cached: bool) -> None:
     """engine/arg_utils.py: "not model_config.is_hybrid" in 0.11.1, is_prefix_caching_supported from 0.12.0 on."""
     assert resolved("tiiuae/falcon-mamba-7b", release).enable_prefix_caching is cached
+
+
+@pytest.mark.parametrize("model", ["nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-NVFP4", "nvidia/DeepSeek-V3.1-NVFP4"])
+def test_modelopts_classes_claim_fp4_of_its_own_file_since_a_release(model: str) -> None:
+    assert resolved(model, "0.25.1", quantization="gptq_marlin").quantization == "modelopt_fp4"
+
+
+@pytest.mark.parametrize("release", ["0.8.5", "0.25.1"])
+def test_settings_that_name_no_method_agree_with_none(release: str) -> None:
+    """config/model.py: _verify_quantization, "specified in the model config (None) does not match"."""
+    model = "Qwen/Qwen3-32B-FP8-Static-PerTensor"
+    assert refused(model, release, quantization="fp8") is Check.QUANTIZATION_MISMATCH
+    assert refused(model, release) is None
+
+
+@pytest.mark.parametrize("release", ["0.10.0", "0.32.0"])
+def test_balanced_experts_are_whole_and_on_several_ranks(release: str) -> None:
+    """config/parallel.py: "enable_expert_parallel must be True to use EPLB", "EPLB requires tensor_parallel_size or ..."."""
+    model, flag = "Qwen/Qwen3-30B-A3B", "--enable-eplb"
+    assert refused(model, release, flag, tensor_parallel_size=2) is Check.EXPERTS_NOT_SPREAD
+    assert refused(model, release, flag, enable_expert_parallel=True) is Check.EXPERTS_NOT_SPREAD
+    assert refused(model, release, flag, tensor_parallel_size=2, enable_expert_parallel=True) is None
+
+
+@pytest.mark.parametrize(("release", "cached", "second"), [("0.19.1", True, False), ("0.25.1", False, False), ("0.32.0", True, True)])
+def test_granite_of_attention_alone_is_a_hybrid_to_some_releases(release: str, cached: bool, second: bool) -> None:
+    """config/model.py: is_hybrid looks for "attention", which Transformers 5.13 renames; from 0.29 on it looks for both words."""
+    answer = resolved("ibm-granite/granite-4-8b-dense-hybrid", release)
+    assert (answer.enable_prefix_caching, answer.uses_v2_model_runner) == (cached, second)
+
+
+@pytest.mark.parametrize(("release", "asks"), [("0.20.0", False), ("0.22.0", True), ("0.25.1", True)])
+def test_a_transfer_without_a_connector_is_refused_since_a_release(release: str, asks: bool) -> None:
+    """config/vllm.py: supports_hma_config, "Connector name is not set in KVTransferConfig"."""
+    if not asks:
+        parse_extra_args(["--kv-transfer-config={}"], EngineVersion.parse(release))
+        return
+    with pytest.raises(InvalidInput, match="names no kv_connector"):
+        parse_extra_args(["--kv-transfer-config={}"], EngineVersion.parse(release))
