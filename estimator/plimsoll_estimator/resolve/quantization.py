@@ -90,9 +90,10 @@ def _agrees(wanted: str, method: str, settings: HfConfig | None, version: Engine
     if method in ("gpt_oss_mxfp4", "deepseek_v4_fp8", "inc"):
         # Their classes take such checkpoints whatever the argument says (override_quantization_method of each).
         return method != "inc" or (settings is not None and settings.str_or_none("quant_method") == "auto-round")
-    named = settings is not None and method.startswith("modelopt") and modelopt_algorithm(settings) != ""
     rules = argument_rules(version)
-    return named and rules.modelopt_overrides and (rules.modelopt_overrides_fp4 or not _names_fp4(settings))
+    if settings is None or not rules.modelopt_overrides or not method.startswith("modelopt") or modelopt_algorithm(settings) == "":
+        return False
+    return rules.modelopt_overrides_fp4 or not _names_fp4(settings)
 
 
 def _names_fp4(settings: HfConfig) -> bool:
