@@ -86,7 +86,6 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
     _check_batch(args, seqs, tokens, length, chunked, version)
     _check_core(shape, args, gpu, dtype, quantization, runner, version)
     eager = bool(args.enforce_eager) or runs_eagerly(config, quantization, version)
-    captured = 0 if eager else capture_size(args, architecture, gpu, version, seqs=seqs, tokens=tokens)
     asynchronous = _async_scheduling(args, runner, pp, v2, version)
     return ResolvedArgs(
         version=version,
@@ -115,7 +114,7 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
         uses_v2_model_runner=v2,
         async_scheduling=asynchronous,
         max_in_flight_tokens=in_flight_tokens(tokens, pp, asynchronous, v2, version),
-        max_cudagraph_capture_size=captured,
+        max_cudagraph_capture_size=0 if eager else capture_size(args, architecture, gpu, version, seqs=seqs, tokens=tokens),
         nnodes=nodes,
         hybrid_kv_cache_manager=groups_caches(shape, args, version),
         shares_experts=dp > 1 and shape.experts is not None,
