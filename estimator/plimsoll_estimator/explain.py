@@ -12,10 +12,12 @@ from plimsoll_estimator.config_overrides import overridden
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.models.register import shape_of
 from plimsoll_estimator.overhead.activation import (
+    compiles,
     encoder_outputs_bytes,
     forward_bytes,
     latent_workspace_bytes,
     logits_bytes,
+    timed_bytes,
 )
 from plimsoll_estimator.overhead.communication import non_torch_bytes
 from plimsoll_estimator.overhead.constants import constant, table
@@ -23,6 +25,7 @@ from plimsoll_estimator.overhead.encoder import encoder_peak_bytes
 from plimsoll_estimator.overhead.experts import expert_workspace_bytes
 from plimsoll_estimator.overhead.graphs import capture_count
 from plimsoll_estimator.overhead.persistent import persistent_bytes
+from plimsoll_estimator.overhead.releases import overhead_rules
 from plimsoll_estimator.overhead.sampler import sampler_of
 from plimsoll_estimator.overhead.widths import Widths, language_alone, widths_of
 from plimsoll_estimator.prepared import requested_bytes
@@ -85,16 +88,23 @@ def _weight_lines(shape: Shape, resolved: ResolvedArgs, rank: RankEstimate) -> I
 def _activation_lines(widths: Widths, resolved: ResolvedArgs, rank: RankEstimate) -> Iterator[str]:
     last = resolved.pipeline_parallel_size == 1
     forward, sampler = forward_bytes(widths, resolved), logits_bytes(widths, resolved) if last else 0
+    copies = timed_bytes(widths, resolved) if compiles(resolved) else 0
+    kept = overhead_rules(resolved.version).keeps_timed_copies
     held = (
         ("expert workspaces", expert_workspace_bytes(widths, resolved)),
         ("latent context", latent_workspace_bytes(widths, resolved)),
         ("encoder outputs", encoder_outputs_bytes(widths, resolved)),
+        ("copies timed while compiling", copies if kept else 0),
     )
     more = [(name, value) for name, value in held if value]
     encoder = encoder_peak_bytes(widths, resolved)
     if rank.activation_bytes == encoder:
         yield f"  activation = one block of the vision encoder for the largest image = {encoder}"
         yield "    source: v1/worker/gpu_model_runner.py:profile_run encodes before the language model runs"
+        return
+    if copies and not kept and rank.activation_bytes == copies:
+        yield f"  activation = copies of the embedding and its LoRA slots, timed while compiling = {copies}"
+        yield "    source: torch/_inductor/codegen/triton.py:benchmark_combo_kernel, before the forward pass"
         return
     if max(forward, sampler) + sum(value for _, value in more) != rank.activation_bytes:
         yield f"  activation = {rank.activation_bytes}"

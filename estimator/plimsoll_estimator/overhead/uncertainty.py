@@ -53,4 +53,4 @@ def pool_interval(resolved: ResolvedArgs, available_bytes: int, charged_bytes: i
         below += 0.01 * resolved.gpu.total_memory_bytes
         above += 0.01 * resolved.gpu.total_memory_bytes
     factor = 2 if resolved.extrapolated or resolved.given.unruled else 1
-    return available_bytes - int(factor * below) - doubt.below, available_bytes + int(factor * above) + doubt.above
+    return available_bytes - int(factor * (below + doubt.below)), available_bytes + int(factor * (above + doubt.above))

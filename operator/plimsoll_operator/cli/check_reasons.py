@@ -48,6 +48,10 @@ CHECKS: Final[Mapping[Check, tuple[str, str]]] = {  # check -> (what it means, w
         "--limit-mm-per-prompt is given, and the model takes no images, videos or sound.",
         "Leave it out, or use a release from 0.10.1 on.",
     ),
+    Check.EXPERTS_NOT_SPREAD: (
+        "--enable-eplb moves experts between GPUs, and here they are not spread over any: vLLM stops.",
+        "Add --enable-expert-parallel and more than one GPU to a replica, or leave it out.",
+    ),
     Check.PROCESSOR_CACHE_NOT_SHARED: (
         "--mm-shm-cache-max-object-size-mb limits a processor cache in shared memory, and this one is not: vLLM stops.",
         "Add --mm-processor-cache-type=shm, or leave the limit out.",
