@@ -54,7 +54,12 @@ def test_who_stops_reading_hears_nothing_more():
 
 
 def test_ctrl_c_is_one_line():
-    child = subprocess.Popen([*RUN, "estimate", "--cases", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    # What a shell starts in the background ignores the signal, and its children inherit that: here it is as at a terminal.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        child = subprocess.Popen([*RUN, "estimate", "--cases", "-"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    finally:
+        signal.signal(signal.SIGINT, before)
     child.stdin.write(b"{}\n")
     child.stdin.flush()
     assert child.stdout.readline(), "it has begun: the first case is answered, and it waits for the next"
