@@ -33,6 +33,10 @@ _CACHE_VARIABLES: Final = frozenset({"HOME", "VLLM_CACHE_ROOT", "XDG_CACHE_HOME"
 RESTRICTED: Final[Manifest] = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 
+_NO_GPU: Final[Manifest] = {"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"}
+"""nvidia-container-toolkit, "Docker specialized configurations": void is the same as no variable, and no image says otherwise."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HostExtra:
     """What the overlay asks of the node: floors for the engine's own container, and what sidecars take beside it.
@@ -118,8 +122,11 @@ def _amounts(resources: TemplateResources | None) -> tuple[int, int]:
     return parse_quantity(memory) if memory is not None else 0, parse_millis(cpu) if cpu is not None else 0
 
 
-def lay_over(pod_template: Manifest, template: TemplateSpec | None) -> Manifest:
-    """The pod template with the overlay on it. The first container is the engine's; what is already there stays."""
+def lay_over(pod_template: Manifest, template: TemplateSpec | None, pod_form: int) -> Manifest:
+    """The pod template with the overlay on it. The first container is the engine's; what is already there stays.
+
+    `pod_form` is the plan's: sidecars of plans before 2 are as they were rendered then.
+    """
     if template is None:
         return pod_template
     metadata, spec = dict(pod_template["metadata"]), dict(pod_template["spec"])
@@ -129,9 +136,9 @@ def lay_over(pod_template: Manifest, template: TemplateSpec | None) -> Manifest:
     if template.security_context is not None:
         spec["securityContext"] = {**spec.get("securityContext", {}), **_security(template.security_context)}
     engine, *others = spec["containers"]
-    spec["containers"] = [_engine(engine, template), *others, *(_sidecar(one) for one in template.sidecars)]
+    spec["containers"] = [_engine(engine, template), *others, *(_sidecar(one, blind=pod_form >= 2) for one in template.sidecars)]
     if template.init_containers:
-        spec["initContainers"] = [_sidecar(one) for one in template.init_containers]
+        spec["initContainers"] = [_sidecar(one, blind=True) for one in template.init_containers]
     if template.shared_memory_size is not None:
         spec["volumes"] = [_shared(one, template.shared_memory_size) for one in spec["volumes"]]
     if template.volumes:
@@ -221,14 +228,15 @@ _SAME_IN_A_POD: Final = ("image_pull_policy", "command", "args", "startup_probe"
 _OF_A_CONTAINER: Final = {*_SAME_IN_A_POD, "ports"}
 
 
-def _sidecar(sidecar: Sidecar) -> Manifest:
+def _sidecar(sidecar: Sidecar, *, blind: bool) -> Manifest:
+    """A container beside the engine. `blind`: NVIDIA's runtime shows it no GPU, which else an image that names them all is shown."""
     made: Manifest = {"name": sidecar.name, "image": sidecar.image, "securityContext": RESTRICTED}
     if sidecar.security_context is not None:
         made["securityContext"] = RESTRICTED | sidecar.security_context.model_dump(mode="json", by_alias=True, exclude_none=True)
     said = sidecar.model_dump(mode="json", by_alias=True, exclude_none=True, include=_OF_A_CONTAINER)
     made |= {name: value for name, value in said.items() if value}
-    if sidecar.env:
-        made["env"] = [_env(one) for one in sidecar.env]
+    if sidecar.env or blind:
+        made["env"] = [*([_NO_GPU] if blind else []), *(_env(one) for one in sidecar.env)]
     if sidecar.resources is not None:
         rows = sidecar.resources.model_dump(mode="json", exclude_none=True)
         limits = rows.pop("limits", None)

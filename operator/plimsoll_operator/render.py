@@ -241,7 +241,7 @@ def _pod_template(deployment: InferenceDeployment, plan: Plan) -> Manifest:
     if placement.wait_for_capacity:
         spec["schedulingGates"] = [{"name": CAPACITY_GATE}]
     made = {"metadata": {"labels": _labels(deployment), "annotations": {PLAN_DIGEST_ANNOTATION: plan.digest}}, "spec": spec}
-    return lay_over(made, deployment.spec.template)
+    return lay_over(made, deployment.spec.template, plan.pod_form)
 
 
 def _container(deployment: InferenceDeployment, plan: Plan) -> Manifest:

@@ -343,3 +343,8 @@ def test_helm_installs_upgrades_and_uninstalls(tmp_path: Path) -> None:
         assert plane.get("validatingwebhookconfigurations")["items"] == []
         plane.helm("install", *release, "--wait", "--timeout=180s")
         assert plane.get("fitpolicy", "default")["spec"]["mode"] == "Warn", "a new release adopts what the last one left"
+
+
+def test_no_object_of_the_chart_takes_the_name_of_another(cluster: Cluster) -> None:
+    named = [(one["apiVersion"], one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]) for one in manifests(cluster)]
+    assert sorted(map(str, named)) == sorted(map(str, set(named)))

@@ -96,7 +96,7 @@ def read_from(kube: Kube, world: World) -> None:
         if error.status == 404:
             why = "the cluster does not serve Plimsoll's kinds: install the chart"
         elif error.status == 403:
-            why = "you may not read what is decided by: ask for the ClusterRole plimsoll-view of the chart"
+            why = "you may not read what is decided by: ask for the ClusterRole plimsoll-cluster-view of the chart"
         raise InvalidInput("cluster", None, f"cannot be read: {why} ({' '.join(str(error).split())[:400]})") from error
 
 

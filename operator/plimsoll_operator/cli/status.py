@@ -152,13 +152,15 @@ def pod_line(pod: Manifest) -> PodLine:
     gated = bool((pod.get("spec") or {}).get("schedulingGates"))
     state = next((str(reason) for reason in waiting if reason not in (None, "PodInitializing", "ContainerCreating")), None)
     states = [row.get(key) or {} for row in rows for key in ("state", "lastState")]
-    ends = [shown["terminated"] for shown in states if shown.get("terminated")]
+    ends = [shown["terminated"] for shown in states if (shown.get("terminated") or {}).get("exitCode")]
+    if pod["metadata"].get("deletionTimestamp"):
+        state = "Terminating"
     return PodLine(
         name=str(pod["metadata"].get("name")),
         state="SchedulingGated" if gated else state or str(status.get("phase") or "Unknown"),
         ready=any(row.get("type") == "Ready" and row.get("status") == "True" for row in status.get("conditions") or ()),
         restarts=sum(int(row.get("restartCount") or 0) for row in rows),
-        last_end="; ".join(_end(end) for end in ends[-2:] if end.get("exitCode")),
+        last_end="; ".join(_end(end) for end in ends[-2:]),
     )
 
 

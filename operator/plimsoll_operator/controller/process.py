@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 from plimsoll_operator.controller.booking.ledger import Ledger
@@ -147,7 +148,7 @@ class Controller:
             reporter=reporter,
             decide=decide,
             now=_now,
-            again=self.queue.add_after,
+            again=partial(self.queue.add_after, unchanged=True),
             bypass_is_protected=self.protection.holds,
             serves_groups=lambda: self._changes.groups.served,
             has_group=lambda key: self._changes.groups.get(GROUP.place(key)) is not None,

@@ -83,10 +83,10 @@ class WorkQueue(Generic[_K]):
         with self._condition:
             self._add(key, unchanged)
 
-    def add_after(self, key: _K, seconds: float) -> None:
-        """Make the key ready later; an earlier due time of the same key wins."""
+    def add_after(self, key: _K, seconds: float, *, unchanged: bool = False) -> None:
+        """Make the key ready later, `unchanged` as in add; an earlier due time of the same key wins."""
         with self._condition:
-            self._add_after(key, seconds, unchanged=False)
+            self._add_after(key, seconds, unchanged=unchanged)
 
     def retry(self, key: _K, *, not_before: float | None = None) -> float:
         """Make the key ready after a delay that doubles with each failure in a row. Returns the delay in seconds.

@@ -106,6 +106,40 @@ def test_a_secret_is_never_copied(sentence: str, container: dict[str, Any]) -> N
     assert one.lost, "and that is said"
 
 
+BESIDE: list[tuple[str, dict[str, Any]]] = [
+    ("a header in a script", {"command": ["sh", "-c", "curl -H 'Authorization: Bearer verysecret' https://x"]}),
+    ("an option of a program", {"command": ["wget", "--password=verysecret", "https://x"]}),
+    ("an option and its value", {"args": ["--token", "verysecret"]}),
+    ("a login", {"command": ["curl", "-u", "admin:verysecret", "https://x"]}),
+    ("a hub's token", {"command": ["sh", "-c", "hf download --token hf_verysecret123"]}),
+]
+
+
+@pytest.mark.parametrize(("sentence", "container"), BESIDE, ids=[row[0] for row in BESIDE])
+@pytest.mark.parametrize("before", [True, False])
+def test_a_secret_in_the_command_of_another_container_is_never_copied(sentence: str, container: dict[str, Any], before: bool) -> None:
+    other = {"name": "other", "image": "x:1"} | container
+    obj = a_deployment({"command": SERVE}, pod={"initContainers": [other]} if before else None)
+    if not before:
+        obj["spec"]["template"]["spec"]["containers"].append(other)
+    one = imported(obj)
+    assert "verysecret" not in json.dumps(one.manifest) + said(one), sentence
+    assert "a secret stands in its command" in said(one)
+
+
+def test_commands_without_a_secret_are_copied() -> None:
+    other = {"name": "other", "image": "x:1", "command": ["run", "--user", "1000", "--token=$TOKEN", "--max-tokens", "5"]}
+    one = imported(a_deployment({"command": SERVE}, pod={"initContainers": [other]}))
+    assert at(one.manifest, "spec.template.initContainers")[0]["command"] == other["command"]
+
+
+def test_a_script_that_says_itself_twice_again_and_again_is_bounded() -> None:
+    script = "A=aaaaaaaa\n" + "A=$A$A\n" * 40 + f"vllm serve {MODEL} --served-model-name $A"
+    outcome = import_object(obj := a_deployment({"command": ["sh", "-c", script]}), [obj], Choices())
+    assert outcome.refusal is not None
+    assert "characters" in str(outcome.refusal)
+
+
 def test_references_to_secrets_are_kept() -> None:
     reference = {"secretKeyRef": {"name": "hub", "key": "t"}}
     env = [{"name": "HUGGING_FACE_HUB_TOKEN", "valueFrom": reference}, {"name": "VLLM_API_KEY", "valueFrom": reference}]

@@ -76,7 +76,7 @@ def test_an_object_that_names_its_namespace_keeps_it():
 def test_who_may_not_read_what_is_decided_by_is_told_what_to_ask_for(resource):
     kube = OfOneNamespace()
     kube.forbidden = (resource,)
-    with pytest.raises(InvalidInput, match="ask for the ClusterRole plimsoll-view"):
+    with pytest.raises(InvalidInput, match="ask for the ClusterRole plimsoll-cluster-view"):
         read(kube, "team-a")
 
 

@@ -91,6 +91,15 @@ def test_a_pod_s_state_is_the_word_that_kubectl_has_for_it(pod, state):
     assert pod_line({"metadata": {"name": "p"}, **pod}).state == state
 
 
+def test_a_pod_that_drains_is_said_to_go_and_a_failed_engine_is_said_beside_sidecars_that_ended_well():
+    def ended(code):
+        return {"state": {"terminated": {"exitCode": code, "reason": "OOMKilled" if code else "Completed"}}}
+
+    status = {"phase": "Running", "containerStatuses": [ended(137), ended(0), ended(0)]}
+    line = pod_line({"metadata": {"name": "p", "deletionTimestamp": "2026-11-30T00:00:00Z"}, "status": status})
+    assert (line.state, line.last_end) == ("Terminating", "status 137, OOMKilled")
+
+
 @pytest.mark.parametrize("width", [60, 100, 200])
 def test_sentences_are_wrapped_to_the_terminal(width):
     told = told_of(cluster(condition("Feasible", "False", "InsufficientKvCache", "word " * 60)), "default", "x")

@@ -51,6 +51,16 @@ def test_a_delayed_key_is_handed_out_when_it_is_due_and_counts_as_depth_before()
     assert queue.depth() == 0
 
 
+def test_what_only_time_brings_back_comes_after_what_has_changed() -> None:
+    clock = Clock()
+    queue: WorkQueue[str] = WorkQueue(clock)
+    queue.add_after("capped", 30, unchanged=True)
+    queue.add_after("changed", 30, unchanged=True)
+    queue.add_after("changed", 40)
+    clock.now += 30
+    assert [queue.take(0), queue.take(0)] == ["changed", "capped"]
+
+
 def test_a_closed_queue_wakes_its_worker_with_nothing() -> None:
     queue = WorkQueue(Clock())
     queue.add(A)

@@ -152,6 +152,14 @@ CODE = [
     ("a plug-in in a JSON value", ["--structured-outputs-config", '{"reasoning_parser_plugin": "/x.py"}'], "--structured-outputs-config"),
     ("the same by its dotted key", [f"{DOTTED}=/x.py"], DOTTED),
     ("a JSON value without any", ["--structured-outputs-config", '{"backend": "xgrammar", "reasoning_parser_plugin": ""}'], None),
+    ("a folder of compiled code", ['--compilation-config={"cache_dir": "/data"}'], "--compilation-config"),
+    ("the same by its dotted key", ["--compilation-config.cache_dir=/data"], "--compilation-config.cache_dir"),
+    ("a backend by its qualified name", ["--compilation-config", '{"backend": "acme.Backend"}'], "--compilation-config"),
+    ("the same by its dotted key", ["--compilation-config.backend", "acme.Backend"], "--compilation-config.backend"),
+    ("a pass by its name", ['--compilation-config={"inductor_passes": {"p": "acme.p"}}'], "--compilation-config"),
+    ("a function of Inductor's", ['--compilation-config={"inductor_compile_config": {"post_grad_custom_post_pass": "a.b"}}'],
+     "--compilation-config"),
+    ("a compilation of vLLM's own", ['--compilation-config={"backend": "inductor", "cache_dir": "", "custom_ops": ["none"]}'], None),
     ("flags that load nothing", ["--seed", "1", "--enable-log-requests", "--served-model-name", "x"], None),
 ]  # fmt: skip
 
@@ -207,6 +215,12 @@ COMPILED = [
     ("data", "/data", {"persistentVolumeClaim": {"claimName": "c"}}, False),
     ("configuration", "/etc/app", {"configMap": {"name": "m"}}, False),
     ("the loader's configuration", "/etc//ld.so.conf.d", {"configMap": {"name": "m"}}, True),
+    ("where sitecustomize leads to", "/etc/python3.12", {"configMap": {"name": "m"}}, True),
+    ("what python3 is", "/etc/alternatives", {"persistentVolumeClaim": {"claimName": "c"}}, True),
+    ("OpenSSL's modules", "/etc/ssl", {"configMap": {"name": "m"}}, True),
+    ("authorities that are trusted", "/etc/ssl/certs", {"configMap": {"name": "m"}}, False),
+    ("kernels in /tmp", "/tmp", {"persistentVolumeClaim": {"claimName": "c"}}, True),
+    ("scratch space there", "/tmp", {"emptyDir": {}}, False),
 ]
 
 
@@ -306,6 +320,7 @@ def test_variables_that_move_the_plan_are_refused_with_a_reason_and_all_others_a
 
 
 CODE_NAMES = [
+    "OPENSSL_CONF", "TMPDIR", "FI_PROVIDER_PATH", "TVM_FFI_CACHE_DIR", "GCC_EXEC_PREFIX",
     "LD_PRELOAD", "LD_LIBRARY_PATH", "LD_AUDIT", "PYTHONPATH", "PYTHONSTARTUP", "PYTHONWARNINGS", "PATH", "HOME", "TRITON_CACHE_DIR",
     "VLLM_PLUGINS", "VLLM_NCCL_SO_PATH", "VLLM_LOGGING_CONFIG_PATH", "VLLM_ALLOW_INSECURE_SERIALIZATION", "NCCL_NET_PLUGIN",
 ]  # fmt: skip

@@ -1,5 +1,6 @@
 """Containers, devices and volumes that spec.template brings: what reaches the pod, what counts, and what is refused by name."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -50,6 +51,20 @@ ROUTER = {
     "securityContext": {"runAsUser": 7, "readOnlyRootFilesystem": True},
 }
 WORK = {"name": "work", "mountPath": "/work", "emptyDir": {}}
+BLIND = {"name": "NVIDIA_VISIBLE_DEVICES", "value": "void"}
+
+
+def test_no_container_beside_the_engine_is_shown_a_gpu_whatever_its_image_says() -> None:
+    template = {
+        "sidecars": [ROUTER],
+        "initContainers": [{"name": "before", "image": "x:1", "env": ROUTER["env"]}],
+        "runtimeClassName": "nvidia",
+        "volumes": [WORK],
+    }
+    pod = render_deployment(wish(template=template), replace(PLAN, pod_form=2), ORIGIN)["spec"]["template"]["spec"]
+    for one in (pod["containers"][1], *pod["initContainers"]):
+        assert one["env"] == [BLIND, *ROUTER["env"]]
+    assert BLIND not in pod["containers"][0].get("env", []), "the device plugin says which the engine is shown"
 
 
 def test_a_sidecar_has_what_a_container_needs_and_no_right_more() -> None:
@@ -65,7 +80,7 @@ def test_a_sidecar_has_what_a_container_needs_and_no_right_more() -> None:
 def test_containers_before_the_engine_may_stay_beside_it() -> None:
     pod = pod_of({"initContainers": [{"name": "fetch", "image": "x:1"}, ROUTER | {"restartPolicy": "Always"}], "volumes": [WORK]})
     fetch, router = pod["initContainers"]
-    assert fetch == {"name": "fetch", "image": "x:1", "securityContext": SAFE}
+    assert fetch == {"name": "fetch", "image": "x:1", "securityContext": SAFE, "env": [BLIND]}
     assert router["restartPolicy"] == "Always"
     assert len(pod["containers"]) == 1
 

@@ -102,7 +102,7 @@ def _of_a_script(script: str, field: str, env: Mapping[str, str]) -> Serve | Non
     beside: list[str] = []
     found: list[str] | None = None
     for command in _commands(script, field):
-        argv = [_of_the_shell(word, known) for word in command]
+        argv = [_of_the_shell(word, known, field) for word in command]
         while argv and (argv[0] in _BEFORE or _ASSIGNMENT.fullmatch(argv[0])):
             _assign(argv.pop(0), known, exports)
         if argv and argv[0] in ("export", "declare", "readonly"):
@@ -143,8 +143,14 @@ def _commands(script: str, field: str) -> list[list[str]]:
     return [command for command in commands if command]
 
 
-def _of_the_shell(word: str, known: Mapping[str, str]) -> str:
-    """$NAME, ${NAME} and ${NAME:-other} become what the script or the container says; what neither says stays."""
+def _of_the_shell(word: str, known: Mapping[str, str], field: str) -> str:
+    """$NAME, ${NAME} and ${NAME:-other} become what the script or the container says; what neither says stays.
+
+    Raises InvalidInput where that makes a word too long: a variable may say itself twice, again and again.
+    """
+    length = len(word) + sum(len(known.get(found[1] or found[2]) or "") for found in _SHELLS_OWN.finditer(word))
+    if length > _MOST_CHARACTERS:
+        raise InvalidInput(field, length, f"characters of one word are more than {_MOST_CHARACTERS}")
 
     def value(found: re.Match[str]) -> str:
         name, fallback = found[1] or found[2], found[3]

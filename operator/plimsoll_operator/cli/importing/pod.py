@@ -6,7 +6,7 @@ makes itself is passed over where it says the same, and named where it does not.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from plimsoll_operator.api import Manifest, PodSecurity, Sidecar, TemplateSpec
@@ -16,7 +16,7 @@ from plimsoll_operator.capacity.clouds import INSTANCE_TYPE_LABEL
 from plimsoll_operator.cli.importing.draft import Draft
 from plimsoll_operator.cli.importing.env import lay_env
 from plimsoll_operator.cli.importing.read import entries, mapping, text
-from plimsoll_operator.cli.importing.secret_looks import secret_name, secret_value
+from plimsoll_operator.cli.importing.secret_looks import secret_in, secret_name, secret_value
 from plimsoll_operator.names import AMD_RESOURCE, GPU_RESOURCE, MIG_RESOURCE_PREFIX, PRODUCT_LABEL, SHARED_RESOURCE
 
 _TEMPLATE: Final = "spec.template"
@@ -64,6 +64,7 @@ _HARMLESS: Final = frozenset(
     {"imagePullPolicy", "lifecycle", "livenessProbe", "ports", "readinessProbe", "securityContext", "startupProbe"}
 )
 """Without these a container beside the engine does the same."""
+_MOST_DEPTH: Final = 16
 
 
 def advice(key: str) -> str:
@@ -228,6 +229,21 @@ def _lay_resources(draft: Draft, container: Manifest, path: str) -> None:
         draft.lost(f"{path}.resources.{where}", f"{key} is not carried over: engine pods ask for GPUs, CPU, memory and storage")
 
 
+def _commands_in(value: object, depth: int = _MOST_DEPTH) -> Iterator[str]:
+    """Every list of words and every text below: commands, arguments, hooks and probes. What lies deeper the API refuses."""
+    if depth == 0:
+        return
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list):
+        yield " ".join(one for one in value if isinstance(one, str))
+        for one in value:
+            yield from () if isinstance(one, str) else _commands_in(one, depth - 1)
+    elif isinstance(value, dict):
+        for one in value.values():
+            yield from _commands_in(one, depth - 1)
+
+
 def _lay_beside(draft: Draft, container: Manifest, path: str, field: str) -> None:
     """A container beside the engine, or before it, where the API has the list and what the container cannot do without."""
     known = known_fields(known_fields(TemplateSpec).get(field) or Sidecar)
@@ -241,6 +257,9 @@ def _lay_beside(draft: Draft, container: Manifest, path: str, field: str) -> Non
         draft.lost(path, f"{name} is not carried over, {field} cannot say {', '.join(needed)}: run it in a pod of its own, or in the image")
         return
     made = {key: value for key, value in container.items() if key in known}
+    if any(secret_in(words) for words in _commands_in({key: value for key, value in made.items() if key != "env"})):
+        draft.lost(path, f"{name} is not carried over, a secret stands in its command: give it by a Secret in its env")
+        return
     if "env" in container:
         made["env"] = lay_env(draft, container, path)
     made["resources"] = {key: value for key, value in mapping(container, "resources", "requests").items() if key in ("cpu", "memory")}

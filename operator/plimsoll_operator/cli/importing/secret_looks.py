@@ -18,6 +18,12 @@ _LOOKS: Final = re.compile(
 """Prefixes that hubs, clouds and code hosts give their tokens, JSON web tokens, keys, and a password in an address."""
 
 
+_HEADER: Final = re.compile(r"(?i:\b(?:bearer|basic)\s+)[A-Za-z0-9._~+/=-]{8}")
+_FLAGS: Final = re.compile(r"(?:^|\s)--?([A-Za-z][A-Za-z0-9_-]{0,63})(?:=|[ \t]+)(\S+)")
+_LOGIN: Final = frozenset({"u", "user"})
+"""Of curl, wget and their like: a name and its password."""
+
+
 def secret_name(name: str) -> bool:
     """Whether a variable or flag of this name holds a secret: API_KEY, --hf-token; not TOKENIZERS_PARALLELISM."""
     return not _WORDS.isdisjoint(re.split(r"[^A-Z0-9]+", name.upper()))
@@ -26,3 +32,11 @@ def secret_name(name: str) -> bool:
 def secret_value(value: str) -> bool:
     """Whether a text looks like one, or has one in it."""
     return _LOOKS.search(value) is not None
+
+
+def secret_in(command: str) -> bool:
+    """Whether a command, or a script, has one: a value that looks like one, or one that follows a flag or a header for it."""
+    if secret_value(command) or _HEADER.search(command) is not None:
+        return True
+    given = [(flag, value) for flag, value in _FLAGS.findall(command) if not value.startswith(("$", "-", '"$'))]
+    return any(secret_name(flag) or (flag in _LOGIN and ":" in value) for flag, value in given)

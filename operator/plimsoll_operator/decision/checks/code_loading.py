@@ -57,12 +57,16 @@ _OWN_VALUES: Final[Mapping[str, frozenset[str]]] = {
     "--tokenizer-mode": frozenset({"auto", "deepseek_v32", "deepseek_v4", "grok2", "hf", "kimi_audio", "mistral", "qwen_vl", "slow"}),
     "--tokenizer-pool-type": frozenset({"ray"}),
 }
-_INSIDE: Final = ("plugin", "_cls", "module_path", "qualname")
-"""Words in the keys of JSON arguments that name code, as reasoning_parser_plugin and kv_connector_module_path do."""
-_CODE_FOLDERS: Final = ("bin", "home/vllm", "lib", "lib32", "lib64", "opt", "root", "sbin", "usr", "vllm-workspace")
-"""Where images keep programs and libraries, and the engine's home: Python and the compilers take modules and kernels from below it."""
-_LOADER: Final = "etc/ld.so"
-"""What /etc has of them: configuration may be mounted beside it."""
+_INSIDE: Final = ("plugin", "_cls", "module_path", "qualname", "cache_dir", "inductor_passes", "_custom_p")
+"""Words in the keys of JSON arguments that name code, as reasoning_parser_plugin and kv_connector_module_path do, or a folder of compiled
+code (config/compilation.py: cache_dir), or functions of Inductor's (torch/_inductor/config.py: post_grad_custom_post_pass)."""
+_BACKEND: Final = "backend"
+"""In a compilation config a dotted one is a qualified name (compilation/backends.py, config/compilation.py: init_backend)."""
+_CODE_FOLDERS: Final = ("bin", "home/vllm", "lib", "lib32", "lib64", "opt", "root", "sbin", "tmp", "usr", "vllm-workspace")
+"""Where images keep programs and libraries, and the engine's home: Python and the compilers take modules and kernels from below it, and
+compiled kernels of a user lie in /tmp (torch/_inductor/runtime/cache_dir_utils.py)."""
+_LOADERS: Final = ("alternatives", "bash", "environment", "ld.so", "libibverbs", "nsswitch", "passwd", "profile", "python", "ssl/openssl")
+"""How what in /etc begins that names programs, libraries or modules: configuration may be mounted beside it."""
 _MAX_DEPTH: Final = 16
 
 
@@ -74,7 +78,8 @@ def argument_that_loads_code(arguments: Sequence[str], version: EngineVersion) -
         if (item.flag in _ALWAYS and not item.negated) or item.flag.endswith(_ENDING) or (item.values and not listed):
             return item.spelling
         is_json = item.row.kind in _JSON_KINDS and not item.key_path
-        if any(_names_code(key) for key in item.key_path) or (is_json and _has_key_of_code(value)):
+        dotted = item.key_path[-1:] == (_BACKEND,) and "." in value
+        if dotted or any(_names_code(key) for key in item.key_path) or (is_json and _has_key_of_code(value)):
             return item.spelling
     return None
 
@@ -90,17 +95,23 @@ def _has_key_of_code(text: str) -> bool:
         return False
 
 
+def _is_code(key: str, value: Any) -> bool:
+    if key == _BACKEND and isinstance(value, str):
+        return "." in value
+    return _names_code(key) and value not in (None, "")
+
+
 def _any_key(value: Any, depth: int) -> bool:
     if depth == 0:
         return True  # deeper than anybody writes: what is in there is not known
     if isinstance(value, Mapping):
-        return any((_names_code(key) and inner not in (None, "")) or _any_key(inner, depth - 1) for key, inner in value.items())
+        return any(_is_code(key, inner) or _any_key(inner, depth - 1) for key, inner in value.items())
     return isinstance(value, list) and any(_any_key(inner, depth - 1) for inner in value)
 
 
 def mount_that_loads_code(path: str) -> bool:
     """Whether a volume with something in it at this path, in its one form, lies where code is taken from."""
     inner = path.strip("/")
-    if inner in ("", "etc") or inner.startswith(_LOADER):
+    if inner in ("", "etc", "etc/ssl") or inner.startswith(tuple(f"etc/{one}" for one in _LOADERS)):
         return True
     return any(inner == folder or inner.startswith(f"{folder}/") or folder.startswith(f"{inner}/") for folder in _CODE_FOLDERS)
