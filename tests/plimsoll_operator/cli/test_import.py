@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 from tests.plimsoll_operator.cli.importing import a_deployment, at, imported, said
 
-from plimsoll_operator.api import parse_inference_deployment
+from plimsoll_operator.api import TemplateSpec, parse_inference_deployment
+from plimsoll_operator.api.parse import known_fields
 from plimsoll_operator.cli import main
 from plimsoll_operator.cli.importing import Choices, import_object
+from plimsoll_operator.cli.importing.pod import ADVICE
 from plimsoll_operator.names import MANAGED_LABEL, MANAGED_VALUE
 
 MODEL = "Qwen/Qwen2.5-7B-Instruct"
@@ -236,3 +238,16 @@ def test_the_command_prints_what_it_imports_with_comments(capsys: pytest.Capture
     path.write_text("kind: Service\n")
     assert main(["import", "-f", str(path)]) == 2
     assert "known formats: Deployment" in capsys.readouterr().err
+
+
+def test_what_is_preferred_of_nodes_is_the_template_s() -> None:
+    preferred = [{"weight": 5, "preference": {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}}]
+    affinity = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": preferred}}
+    one = imported(a_deployment({"command": SERVE}, pod={"affinity": affinity}))
+    assert at(one.manifest, "spec.template.affinity") == affinity
+    assert "affinity" not in said(one)
+
+
+def test_nothing_is_said_to_have_no_field_that_has_one() -> None:
+    fields = known_fields(TemplateSpec)
+    assert [key for key in ADVICE if key in fields] == []

@@ -38,38 +38,27 @@ _SAME: Final[Mapping[str, tuple[Any, ...]]] = {
     "tty": (True, False),
 }
 """Values that say what the pods of a plan are like anyway, or that nothing follows from."""
-_INSTEAD: Final = {
-    "affinity": "only node labels that must have one value are: say in spec.placement which nodes may be used",
+ADVICE: Final = {
     "envFrom": "list the variables in spec.template.env, each with valueFrom",
     "hostIPC": "the pods have a /dev/shm of their own, sized for their GPUs; nothing is to be done",
     "hostNetwork": "the pods have addresses of their own; a network of the node's is for its administrator to attach",
     "hostPID": "nothing of vLLM needs it; leave it out",
     "hostname": "the pods are reached by their Service, which has the deployment's name",
-    "imagePullPolicy": "Kubernetes' default holds: a tag other than latest is pulled once a node",
-    "initContainers": "what it does must be done before, or in the image",
-    "lifecycle": "the plan's pods end as vLLM does, within a minute",
-    "livenessProbe": "the plan makes probes of its own, which give a start an hour",
     "ports": "the plan's pods listen on spec.engine.port; another port of theirs needs a Service of yours",
-    "readinessProbe": "the plan makes probes of its own, which give a start an hour",
     "resourceClaims": "GPUs are asked for by count; spec.placement.gpuProducts says which",
-    "runtimeClassName": "let it be the nodes' default runtime class",
-    "startupProbe": "the plan makes probes of its own, which give a start an hour",
     "subdomain": "the pods are reached by their Service, which has the deployment's name",
-    "terminationGracePeriodSeconds": "the plan's pods get a minute",
-    "topologySpreadConstraints": "the scheduler's own spreading holds",
     "volumeClaimTemplates": "make one claim yourself and name it in spec.template.volumes, or in spec.model.source",
     "workingDir": "write paths from the root on",
 }
-_HARMLESS: Final = frozenset(
-    {"imagePullPolicy", "lifecycle", "livenessProbe", "ports", "readinessProbe", "securityContext", "startupProbe"}
-)
+_HARMLESS: Final = frozenset({"lifecycle"})
 """Without these a container beside the engine does the same."""
+_ONE_VALUE: Final = "of what is required of nodes only labels with one value are: say in spec.placement which nodes may be used"
 _MOST_DEPTH: Final = 16
 
 
 def advice(key: str) -> str:
     """What to do about a key of a pod that has no field."""
-    return _INSTEAD.get(key, "no field of spec.template says this; leave it out, or keep the pods that need it as they are")
+    return ADVICE.get(key, "no field of spec.template says this; leave it out, or keep the pods that need it as they are")
 
 
 def gpus_of(container: Manifest) -> tuple[str, int] | None:
@@ -156,25 +145,25 @@ def _lay_node_selector(draft: Draft, selector: Manifest, path: str) -> None:
 
 
 def _lay_affinity(draft: Draft, affinity: Manifest, path: str) -> None:
-    """Required node labels with one value, and GPU products; what is only preferred, or about other pods, is said."""
+    """Required node labels with one value, and GPU products; what is only preferred, or about other pods, is spec.template's."""
     required = mapping(affinity, "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution")
     terms = entries(required.get("nodeSelectorTerms"))
     said = f"{path}.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution"
     if len(terms) == 1:
         lay_node_terms(draft, terms, said)
     elif terms:
-        draft.lost(said, f"is not carried over, of several terms one must hold: {advice('affinity')}")
-    preferred = mapping(affinity, "nodeAffinity").get("preferredDuringSchedulingIgnoredDuringExecution")
-    if preferred:
-        draft.lost(f"{path}.nodeAffinity.preferredDuringSchedulingIgnoredDuringExecution", f"is not carried over: {advice('affinity')}")
-    known = known_fields(TemplateSpec)
+        draft.lost(said, f"is not carried over, of several terms one must hold: {_ONE_VALUE}")
+    preferred = "preferredDuringSchedulingIgnoredDuringExecution"
+    if rows := mapping(affinity, "nodeAffinity").get(preferred):
+        _add_affinity(draft, "nodeAffinity", {preferred: rows}, f"{path}.nodeAffinity.{preferred}")
     for key in ("podAffinity", "podAntiAffinity"):
-        if not affinity.get(key):
-            continue
-        if "affinity" in known:
-            draft.put(f"{_TEMPLATE}.affinity", (draft.get(f"{_TEMPLATE}.affinity") or {}) | {key: affinity[key]}, f"{path}.{key}")
-        else:
-            draft.lost(f"{path}.{key}", "is not carried over: the scheduler's own spreading holds")
+        if affinity.get(key):
+            _add_affinity(draft, key, affinity[key], f"{path}.{key}")
+
+
+def _add_affinity(draft: Draft, key: str, value: Any, path: str) -> None:
+    field = f"{_TEMPLATE}.affinity"
+    draft.put(field, (draft.get(field) or {}) | {key: value}, path)
 
 
 def lay_node_terms(draft: Draft, terms: list[tuple[int, Manifest]], path: str) -> None:
@@ -190,7 +179,7 @@ def lay_node_terms(draft: Draft, terms: list[tuple[int, Manifest]], path: str) -
                 _lay_node_selector(draft, {key: listed[0]}, path)
             else:
                 where = f"{path}.nodeSelectorTerms[{place}].matchExpressions[{at}]"
-                draft.lost(where, f"is not carried over: {advice('affinity')}")
+                draft.lost(where, f"is not carried over: {_ONE_VALUE}")
 
 
 def lay_instance_type(draft: Draft, instance: str | None, path: str) -> None:
@@ -248,9 +237,6 @@ def _lay_beside(draft: Draft, container: Manifest, path: str, field: str) -> Non
     """A container beside the engine, or before it, where the API has the list and what the container cannot do without."""
     known = known_fields(known_fields(TemplateSpec).get(field) or Sidecar)
     name = text(container.get("name")) or "a container"
-    if field not in known_fields(TemplateSpec):
-        draft.lost(path, f"{name} is not carried over: {advice('initContainers')}")
-        return
     missing = sorted(key for key, value in container.items() if key not in known and value not in (None, "", [], {}, False))
     needed = [key for key in missing if key not in _HARMLESS and key not in ("stdin", "tty", "env", "resources")]
     if needed:
