@@ -105,11 +105,12 @@ def keeps_compiled_files(template: TemplateSpec | None) -> bool:
     """Whether the overlay says where compiled graphs and kernels lie: by a volume at, above or below their place, or by a variable."""
     if template is None:
         return False
-    named = any(volume.name == COMPILE_VOLUME or _touches(one_form(volume.mount_path), COMPILE_MOUNT) for volume in template.volumes)
+    named = any(volume.name == COMPILE_VOLUME or touches(one_form(volume.mount_path), COMPILE_MOUNT) for volume in template.volumes)
     return named or any(variable.name in _CACHE_VARIABLES for variable in template.env)
 
 
-def _touches(path: str, own: str) -> bool:
+def touches(path: str, own: str) -> bool:
+    """Whether a mount at one path, in its one form, lies at, below or above the other."""
     return path == own or path.startswith(f"{own}/") or own.startswith(f"{path.rstrip('/')}/")
 
 

@@ -5,34 +5,21 @@ Required node labels are `spec.placement`'s: the plan is made for the nodes that
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated
 
 from pydantic import Field
 
-from plimsoll_operator.api.base import ApiModel, LabelKey, LabelText, Rule
-from plimsoll_operator.api.selector import LabelSelector
+from plimsoll_operator.api.base import ApiModel, LabelKey, LabelText
+from plimsoll_operator.api.selector import LabelSelector, SelectorRequirement
 
 _Weight = Annotated[int, Field(ge=1, le=100)]
 
 
-class NodeRequirement(ApiModel):
+class NodeRequirement(SelectorRequirement):
     """One expression over node labels."""
 
-    key: LabelKey
-    """Label key."""
-    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
-    """How the values are compared."""
     values: Annotated[tuple[LabelText, ...], Field(max_length=16)] = ()
     """Values of In and NotIn."""
-
-    RULES: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            cel="(self.operator in ['In', 'NotIn']) == (has(self.values) && self.values.size() > 0)",
-            holds=lambda r: (r.operator in ("In", "NotIn")) == bool(r.values),
-            message="In and NotIn need values, Exists and DoesNotExist have none",
-            field=".values",
-        ),
-    )
 
 
 class NodePreference(ApiModel):

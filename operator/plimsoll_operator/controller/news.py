@@ -25,13 +25,18 @@ class News:
 
     def unchanged(self, key: Key, metadata: Mapping[str, Any], *, gone: bool = False) -> bool:
         """Whether what users write of the object is as it was when it was last heard of; remembers what is said now."""
+        if gone:
+            self.forget(key)
+            return False
         now = _digest(metadata)
         with self._lock:
-            if gone:
-                self._heard.pop(key, None)
-                return False
             before, self._heard[key] = self._heard.get(key), now
         return before == now
+
+    def forget(self, key: Key) -> None:
+        """The object is gone, and nobody may have said so: a watch that begins anew lists only what is there."""
+        with self._lock:
+            self._heard.pop(key, None)
 
     def answered(self, item: Manifest) -> bool:
         """Whether the status of an object, as a new leader finds it, speaks of what it asks for now. Remembers it then."""

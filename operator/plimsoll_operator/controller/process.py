@@ -265,6 +265,8 @@ class Controller:
             _log.warning("%s/%s: %s; again in %.2f s", *key, failure, delay)
             return "retry"
         self.queue.succeeded(key)
+        if outcome == "deleted":
+            self._news.forget(key)
         return outcome
 
     def _set_aside(self, key: Key, bug: Bug) -> None:

@@ -39,6 +39,15 @@ def test_an_object_that_is_gone_is_a_change_and_forgotten() -> None:
     assert not news.unchanged(KEY, METADATA), "one of the same name is another"
 
 
+def test_an_object_that_went_while_nobody_watched_is_forgotten_when_it_is_looked_at() -> None:
+    world = World(8)
+    world.controller.heard(KEY, METADATA, gone=False)
+    world.work()
+    world.controller.heard(KEY, METADATA, gone=False)
+    world.controller.heard((NS, "new"), METADATA, gone=False)
+    assert handed_out(world) == ["chat", "new"], "heard of for the first time again"
+
+
 FEASIBLE = {"type": "Feasible", "observedGeneration": 1}
 
 

@@ -16,7 +16,7 @@ from plimsoll_operator.decision.checks.containers import containers_of
 from plimsoll_operator.decision.checks.environment import first_that_moves_the_plan, loads_code
 from plimsoll_operator.decision.checks.images import is_allowed
 from plimsoll_operator.names import GPU_RESOURCE
-from plimsoll_operator.overlay import one_form
+from plimsoll_operator.overlay import one_form, touches
 from plimsoll_operator.pod import HOME_MOUNT
 from plimsoll_operator.verdict import Reason, Reject
 
@@ -161,7 +161,7 @@ def _mount_problem(template: TemplateSpec, owned: tuple[str, ...]) -> Reject | N
         if volume.sub_path is not None and ".." in volume.sub_path.split("/"):
             below = f"spec.template.volumes[{place}].subPath"
             return _invalid(below, f"{below} {volume.sub_path} has a step upward.")
-        if not volume.keeps_the_hub_s_cache and any(_touches(path, own) for own in owned):
+        if not volume.keeps_the_hub_s_cache and any(touches(path, own) for own in owned):
             return _invalid(field, f"{field} {volume.mount_path}: the plan mounts something here.")
         if path in seen:
             return _invalid(field, f"{field} {volume.mount_path} is where volume {seen[path]} is mounted.")
@@ -200,7 +200,3 @@ def _brings_an_account(path: str, *, filled: bool) -> bool:
     """At the account's path or below, whatever it holds; above it, where it may hold the path's folders. Scratch space is empty."""
     at_or_below = any(path == own or path.startswith(f"{own}/") for own in ACCOUNT_PATHS)
     return at_or_below or (filled and any(own.startswith(f"{path.rstrip('/')}/") for own in ACCOUNT_PATHS))
-
-
-def _touches(path: str, own: str) -> bool:
-    return path == own or path.startswith(f"{own}/") or own.startswith(f"{path.rstrip('/')}/")
