@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from plimsoll_estimator import ceil_div
-from plimsoll_operator.api import Manifest, Plan, ProbeTuning, TemplateSpec
+from plimsoll_operator.api import Manifest, Plan, PreStop, ProbeTuning, TemplateSpec
 from plimsoll_operator.serving import Serving
 
 # Plans of earlier releases: a 400 GB checkpoint over 1 Gbit/s takes 55 minutes.
@@ -75,14 +75,20 @@ def progress_deadline_seconds(plan: Plan, template: TemplateSpec | None) -> int:
 
 
 def grace_seconds(plan: Plan, template: TemplateSpec | None) -> int:
-    """How long a pod may take to end, what it does before it is told included."""
+    """How long a pod may take to end, what it does before it is told included: a wait of the user's own fits in where no time is said."""
     said = template.termination_grace_period_seconds if template is not None else None
-    return said if said is not None else plan.termination_grace_seconds or _GRACE_SECONDS
+    if said is not None:
+        return said
+    hook = _pre_stop(template)
+    waits = hook.sleep.seconds + _ENGINE_ENDS_SECONDS if hook is not None and hook.sleep is not None and hook.sleep.seconds else 0
+    return max(plan.termination_grace_seconds or _GRACE_SECONDS, waits)
 
 
 def lifecycle(plan: Plan, serving: Serving, template: TemplateSpec | None) -> Manifest:
     """The field of the engine's container, or none."""
-    said = template.lifecycle.pre_stop if template is not None and template.lifecycle is not None else None
+    said = _pre_stop(template)
+    if said is not None and said.sleep is not None and not said.sleep.seconds:
+        return {}  # an API server before Kubernetes 1.33 takes no sleep of 0
     if said is not None:
         return {"lifecycle": {"preStop": said.model_dump(mode="json", by_alias=True, exclude_none=True)}}
     drain = grace_seconds(plan, template) - _ENGINE_ENDS_SECONDS
@@ -90,6 +96,10 @@ def lifecycle(plan: Plan, serving: Serving, template: TemplateSpec | None) -> Ma
         return {}
     told = [serving.scheme.lower(), str(serving.port), str(drain), str(_LEAVES_THE_SERVICE_SECONDS)]
     return {"lifecycle": {"preStop": {"exec": {"command": ["python3", "-I", "-c", DRAIN, *told]}}}}
+
+
+def _pre_stop(template: TemplateSpec | None) -> PreStop | None:
+    return template.lifecycle.pre_stop if template is not None and template.lifecycle is not None else None
 
 
 def _startup(plan: Plan, serving: Serving, tuning: ProbeTuning | None) -> Manifest:

@@ -46,7 +46,7 @@ from plimsoll_operator.api.model_source import (
 )
 from plimsoll_operator.api.parse import KINDS, ApiError, Cause, parse_inference_deployment, parse_object, parse_part
 from plimsoll_operator.api.plan import MAX_PLAN_TEXT, MAX_POOLS, POD_FORM, MemoryByComponent, Plan, PlanStatus, PredictedMemory
-from plimsoll_operator.api.pod_life import Lifecycle, ProbeTuning, TopologySpread
+from plimsoll_operator.api.pod_life import Lifecycle, PreStop, ProbeTuning, TopologySpread
 from plimsoll_operator.api.policy import (
     MOST_EXTRAPOLATED_MINORS,
     CalibrationTrust,
@@ -132,6 +132,7 @@ __all__ = [
     "Plan",
     "PlanStatus",
     "PodSecurity",
+    "PreStop",
     "PredictedMemory",
     "ProbeTuning",
     "ProfileOrigin",

@@ -35,7 +35,34 @@ REFUSED = [
         "bytes as JSON",
     ),
 ]
+LIFE, DEVICES, AFFINITY = "spec.template.lifecycle.preStop.sleep.seconds", "spec.template.resources.devices", "spec.template.affinity"
+ZONES, SLEEP, FAR = {"topologyKey": "zone"}, {"lifecycle": {"preStop": {"sleep": {"seconds": 61}}}}, f"{'a' * 254}/b"
+
+
+def beside(**term):
+    return {
+        "affinity": {
+            "podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "host", "labelSelector": {}} | term]}
+        }
+    }
+
+
+REFUSED += [
+    ("a wait beyond the end", SLEEP | {"terminationGracePeriodSeconds": 60}, LIFE, "more than the 60"),
+    ("the same spread twice", {"topologySpreadConstraints": [ZONES, ZONES | {"maxSkew": 2}]}, "spec.template.topologySpreadConstraints[1]",
+     "leave one of them out"),
+    ("half a page", {"resources": {"devices": {"hugepages-2Mi": "3Mi"}}}, DEVICES, "no multiple of a page of 2 MiB"),
+    ("a page counted as bytes", {"resources": {"devices": {"hugepages-2Mi": "3"}}}, DEVICES, "no multiple"),
+    ("a device's name that ends in a dash", {"resources": {"devices": {"rdma/a-": "1"}}}, DEVICES, "no name of a resource"),
+    ("a label that is none", beside(labelSelector={"matchLabels": {"not a key!": "x"}}), AFFINITY, "not a key!"),
+    ("one of an expression", beside(labelSelector={"matchExpressions": [{"key": FAR, "operator": "Exists"}]}), AFFINITY, "no label's"),
+    ("a place that is none", beside(topologyKey=FAR), AFFINITY, "no label's"),
+]  # fmt: skip
 TAKEN = [
+    {"topologySpreadConstraints": [ZONES, ZONES | {"whenUnsatisfiable": "DoNotSchedule"}]},
+    {"resources": {"devices": {"hugepages-2Mi": "4Mi", "hugepages-1Gi": "1Gi", "rdma/a": "1"}}},
+    {"lifecycle": {"preStop": {"sleep": {"seconds": 60}}}, "terminationGracePeriodSeconds": 60},
+    beside(labelSelector={"matchLabels": {"app.example.org/name": "x"}}),
     {"annotations": {COST: "-2147483648"}},
     {"annotations": {COST: "0", "kubernetes.io/config.source": "x"}},
     {"env": [{"name": f"V{n:02d}", "value": "x" * 4060} for n in range(64)]},

@@ -120,6 +120,15 @@ def test_the_end_is_the_user_s_where_it_is_said() -> None:
     assert "lifecycle" not in engine_of({"terminationGracePeriodSeconds": 10}), "there is no time to wait in"
 
 
+def test_a_wait_of_the_user_s_own_fits_into_the_end_and_none_is_none() -> None:
+    pod = spec_of({"lifecycle": {"preStop": {"sleep": {"seconds": 900}}}})["template"]["spec"]
+    assert pod["terminationGracePeriodSeconds"] == 915
+    assert pod["containers"][0]["lifecycle"] == {"preStop": {"sleep": {"seconds": 900}}}
+    nothing = spec_of({"lifecycle": {"preStop": {"sleep": {"seconds": 0}}}})["template"]["spec"]
+    assert nothing["terminationGracePeriodSeconds"] == 440
+    assert "lifecycle" not in nothing["containers"][0]
+
+
 def test_a_command_at_the_end_is_code_from_outside_the_image() -> None:
     policy = parse_object(
         FitPolicy, {"apiVersion": API_VERSION, "kind": "FitPolicy", "metadata": {"name": "default"}, "spec": {"codeLoading": "Deny"}}

@@ -1,17 +1,21 @@
 """What the API server would refuse of the objects that a spec is rendered to, where no schema can say so: an object once admitted has pods.
 
 Called by the checks before any arithmetic. Keys, names and values on their own are the API types' business. Sources: Kubernetes'
-core validation (ValidatePodSpecificAnnotations) and etcd's largest request of 1.5 MiB. Pure.
+core validation (ValidatePodSpecificAnnotations, validateTopologySpreadConstraints, validateLifecycle, validatePodAffinityTerm) and etcd's
+largest request of 1.5 MiB. Pure.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from plimsoll_operator.api import InferenceDeploymentSpec, TemplateSpec
+from plimsoll_operator.api.base import is_key
+from plimsoll_operator.quantity import parse_quantity
+from plimsoll_operator.text import one_line
 from plimsoll_operator.verdict import Reason, Reject
 
 MAX_POD_BYTES: Final = 256 << 10
@@ -20,6 +24,8 @@ _NEVER: Final[Mapping[str, str]] = {
     "kubernetes.io/config.mirror": "says that a kubelet has the pod from a file, which no pod of a deployment is",
     "scheduler.alpha.kubernetes.io/tolerations": "is read as JSON by the API server: use spec.placement.tolerations",
 }
+_PAGE_BYTES: Final = {"hugepages-2Mi": 2 << 20, "hugepages-1Gi": 1 << 30}
+_MOST_SHOWN: Final = 64
 _COST: Final = "controller.kubernetes.io/pod-deletion-cost"
 _INTEGER: Final = re.compile(r"0|-?[1-9][0-9]{0,9}")
 _LARGEST: Final = (1 << 31) - 1
@@ -29,14 +35,12 @@ _ESCAPED: Final = "<>&"
 
 def refused_by_the_api_server(spec: InferenceDeploymentSpec) -> Reject | None:
     """The first thing that would have every apply of the children refused."""
-    annotations = spec.template.annotations if spec.template is not None else {}
-    for key in sorted(annotations):
-        if key in _NEVER:
-            return _refused("spec.template.annotations", f"Annotation {key} {_NEVER[key]}.")
-        if key == _COST and not _is_a_cost(annotations[key]):
-            given = json.dumps(annotations[key][:32])
-            message = f"Annotation {key} must be a whole number from {-_LARGEST - 1} to {_LARGEST}, not {given}."
-            return _refused("spec.template.annotations", message)
+    template = spec.template or TemplateSpec()
+    problem = (
+        _annotations(template) or _spread_twice(template) or _devices(template) or _sleeps_too_long(template) or _affinity_key(template)
+    )
+    if problem is not None:
+        return problem
     size = _bytes_of(spec)
     if size > MAX_POD_BYTES:
         message = (
@@ -44,6 +48,72 @@ def refused_by_the_api_server(spec: InferenceDeploymentSpec) -> Reject | None:
         )
         return _refused("spec.template", message)
     return None
+
+
+def _annotations(template: TemplateSpec) -> Reject | None:
+    annotations = template.annotations
+    for key in sorted(annotations):
+        if key in _NEVER:
+            return _refused("spec.template.annotations", f"Annotation {key} {_NEVER[key]}.")
+        if key == _COST and not _is_a_cost(annotations[key]):
+            given = json.dumps(annotations[key][:32])
+            message = f"Annotation {key} must be a whole number from {-_LARGEST - 1} to {_LARGEST}, not {given}."
+            return _refused("spec.template.annotations", message)
+    return None
+
+
+def _spread_twice(template: TemplateSpec) -> Reject | None:
+    seen: set[tuple[str, str]] = set()
+    for place, one in enumerate(template.topology_spread_constraints):
+        pair = one.topology_key, one.when_unsatisfiable
+        if pair in seen:
+            field = f"spec.template.topologySpreadConstraints[{place}]"
+            return _refused(field, f"{field} has the topologyKey and whenUnsatisfiable of another one: leave one of them out.")
+        seen.add(pair)
+    return None
+
+
+def _devices(template: TemplateSpec) -> Reject | None:
+    """Names of resources are qualified names, and huge pages come whole."""
+    field = "spec.template.resources.devices"
+    for name, count in (template.resources.devices if template.resources is not None else {}).items():
+        if not is_key(name):
+            return _refused(field, f"{field} {name} is no name of a resource: it begins and ends with a letter or a digit.")
+        page = _PAGE_BYTES.get(name)
+        if page is not None and parse_quantity(count) % page:
+            return _refused(field, f"{field} {name}: {count} is no multiple of a page of {page >> 20} MiB.")
+    return None
+
+
+def _sleeps_too_long(template: TemplateSpec) -> Reject | None:
+    hook = template.lifecycle.pre_stop if template.lifecycle is not None else None
+    most = template.termination_grace_period_seconds
+    if hook is None or hook.sleep is None or most is None or hook.sleep.seconds <= most:
+        return None
+    field = "spec.template.lifecycle.preStop.sleep.seconds"
+    return _refused(field, f"{field} {hook.sleep.seconds} is more than the {most} of spec.template.terminationGracePeriodSeconds.")
+
+
+def _affinity_key(template: TemplateSpec) -> Reject | None:
+    if template.affinity is None:
+        return None
+    bad = next(
+        (key for key in _keys_in(template.affinity.model_dump(mode="json", by_alias=True, exclude_none=True)) if not is_key(key)), None
+    )
+    field = "spec.template.affinity"
+    limit = "a DNS name of at most 253 characters and a slash where wanted, then at most 63 of letters, digits, -, _ and ."
+    return None if bad is None else _refused(field, f"{field} has a key that is no label's, {one_line(bad, _MOST_SHOWN)}: {limit}")
+
+
+def _keys_in(value: object) -> Iterator[str]:
+    """Label keys of all selectors, expressions and places below. The types bound how many there are, and how deep."""
+    if isinstance(value, list):
+        for one in value:
+            yield from _keys_in(one)
+    elif isinstance(value, dict):
+        yield from (value[name] for name in ("key", "topologyKey") if isinstance(value.get(name), str))
+        for name, inner in value.items():
+            yield from inner if name == "matchLabels" else _keys_in(inner)
 
 
 def _refused(field: str, message: str) -> Reject:
