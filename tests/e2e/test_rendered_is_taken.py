@@ -1,6 +1,7 @@
 """Whatever a spec may say and be admitted with, the API server takes the objects that are made of it: at each bound, by a dry run."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -134,6 +135,13 @@ ADMITTED: list[tuple[str, Json]] = [
     ),
     ("probes, an end and places of its own", {"template": LIFE}),
     ("containers before and beside the engine, devices, limits, files in memory, a hub's cache on a claim, affinities", {"template": MORE}),
+    ("no wait at the end", {"template": {"lifecycle": {"preStop": {"sleep": {"seconds": 0}}}}}),
+    ("a wait longer than the plan's end", {"template": {"lifecycle": {"preStop": {"sleep": {"seconds": 3600}}}}}),
+    (
+        "a wait as long as the end",
+        {"template": {"lifecycle": {"preStop": {"sleep": {"seconds": 60}}}, "terminationGracePeriodSeconds": 60}},
+    ),
+    ("huge pages in whole pages", {"template": {"resources": {"devices": {"hugepages-2Mi": "4Mi"}}}}),
     ("resources as large as can be on a node", {"template": {"resources": {"cpu": "1000.001", "memory": "1000.123456789Ti"}}}),
     (
         "sidecars with fractions of a byte and of a thousandth",
@@ -180,6 +188,38 @@ ADMITTED: list[tuple[str, Json]] = [
     ("a token of the namespace's own", {"model": {"name": LLAMA_8B, "source": TOKEN}}),
     ("a volume with a path of its own", {"model": {"name": LLAMA_8B, "source": CLAIM, "profile": {"inline": json.dumps(CONFIG)}}}),
 ]
+FAR = f"{'a' * 254}/b"
+
+
+def engine_with(**fields: Any) -> Callable[[Json], None]:
+    return lambda pod: pod["containers"][0].update(fields)
+
+
+def pod_with(**fields: Any) -> Callable[[Json], None]:
+    return lambda pod: pod.update(fields)
+
+
+def apart(selector: Json, place: str = "host") -> Callable[[Json], None]:
+    terms = [{"labelSelector": selector, "topologyKey": place}]
+    return pod_with(affinity={"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}})
+
+
+def pages(count: str) -> Callable[[Json], None]:
+    amounts = {"cpu": "1", "memory": "1Gi", "hugepages-2Mi": count}
+    return engine_with(resources={"limits": amounts, "requests": amounts})
+
+
+SPREAD = {"maxSkew": 1, "topologyKey": "zone", "whenUnsatisfiable": "ScheduleAnyway", "labelSelector": {}}
+# What `decision/checks/storable.py` refuses of such specs, laid on a pod that is taken.
+REFUSED: list[tuple[str, Callable[[Json], None]]] = [
+    ("a wait beyond the end", engine_with(lifecycle={"preStop": {"sleep": {"seconds": 36000}}})),
+    ("the same spread twice", pod_with(topologySpreadConstraints=[SPREAD, SPREAD | {"maxSkew": 2}])),
+    ("half a page", pages("3Mi")),
+    ("a device's name that ends in a dash", engine_with(resources={"limits": {"rdma/a-": "1"}, "requests": {"rdma/a-": "1"}})),
+    ("a label that is none", apart({"matchLabels": {"not a key!": "x"}})),
+    ("an expression's that is none", apart({"matchExpressions": [{"key": FAR, "operator": "Exists"}]})),
+    ("a place that is none", apart({}, FAR)),
+]
 LARGEST = {"template": {"env": [{"name": f"V{n:02d}", "value": "x" * 4060} for n in range(64)]}}
 
 
@@ -206,6 +246,14 @@ def taken(cluster: Cluster, objects: list[Json], namespace: str = "default", dry
 @pytest.mark.parametrize(("why", "spec"), ADMITTED, ids=[why for why, _ in ADMITTED])
 def test_what_is_admitted_is_taken(cluster: Cluster, why: str, spec: Json) -> None:
     taken(cluster, rendered(spec, Files(*NODES)))
+
+
+@pytest.mark.parametrize(("why", "change"), REFUSED, ids=[why for why, _ in REFUSED])
+def test_what_is_refused_at_the_door_would_be_refused_of_the_pods(cluster: Cluster, why: str, change: Callable[[Json], None]) -> None:
+    made, _ = rendered({}, Files(*NODES))
+    change(made["spec"]["template"]["spec"])
+    with pytest.raises(AssertionError, match="is invalid|duplicate entries"):
+        taken(cluster, [made])
 
 
 def test_the_largest_overlay_that_is_admitted_can_be_stored(cluster: Cluster, namespace: str) -> None:
