@@ -252,7 +252,7 @@ def test_what_is_admitted_is_taken(cluster: Cluster, why: str, spec: Json) -> No
 def test_what_is_refused_at_the_door_would_be_refused_of_the_pods(cluster: Cluster, why: str, change: Callable[[Json], None]) -> None:
     made, _ = rendered({}, Files(*NODES))
     change(made["spec"]["template"]["spec"])
-    with pytest.raises(AssertionError, match="is invalid|duplicate entries"):
+    with pytest.raises(AssertionError, match=r"is invalid|duplicate entries"):
         taken(cluster, [made])
 
 

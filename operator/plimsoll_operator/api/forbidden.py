@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 _TEMPLATE: Final = "spec.template."
+_BESIDE: Final = (f"{_TEMPLATE}sidecars[", f"{_TEMPLATE}initContainers[")
 _RIGHTS: Final = "would give the pod what is the node's or other pods', which no policy here hands out: leave it out"
 _INSTEAD: Final[Mapping[str, str]] = {
     "hostPID": _RIGHTS,
@@ -75,4 +76,6 @@ _INSTEAD: Final[Mapping[str, str]] = {
 
 def what_instead(path: str) -> str | None:
     """The end of a sentence that begins with the field's path; None where nothing is known of it, or it is none of a pod's."""
+    if path.endswith(".grpc") and path.startswith(_BESIDE):
+        return "is not supported: use httpGet, tcpSocket or exec"
     return _INSTEAD.get(path.rsplit(".", 1)[-1].partition("[")[0]) if path.startswith(_TEMPLATE) else None

@@ -48,7 +48,10 @@ class PodLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Told:
-    """What there is to tell. `conditions` are type, status, reason and message; `next_steps` what a reason in the way asks for."""
+    """What there is to tell. `pods` is None where they may not be listed.
+
+    `conditions` are type, status, reason and message; `next_steps` what a reason in the way asks for.
+    """
 
     name: str
     namespace: str
@@ -56,7 +59,7 @@ class Told:
     ready: str
     plan: str
     conditions: tuple[tuple[str, str, str, str], ...]
-    pods: tuple[PodLine, ...]
+    pods: tuple[PodLine, ...] | None
     offers: tuple[str, ...]
     next_steps: tuple[str, ...]
 
@@ -131,15 +134,15 @@ def _plan(plan: Mapping[str, Any]) -> str:
     )
 
 
-def _pods(kube: Kube, namespace: str, selector: str) -> tuple[PodLine, ...]:
-    """The pods by name, a page of them at most; none where they may not be listed."""
+def _pods(kube: Kube, namespace: str, selector: str) -> tuple[PodLine, ...] | None:
+    """The pods by name, a page of them at most; None where they may not be listed."""
     if not selector:
         return ()
     try:
         page = kube.list_page(PODS, namespace=namespace, selector=selector, limit=_MOST_PODS)
     except ApiFailure as error:
         if error.status == 403:
-            return ()
+            return None
         raise InvalidInput("cluster", None, f"pods cannot be read: {one_line(str(error), _MOST_WORDS)}") from error
     return tuple(sorted((pod_line(pod) for pod in islice(page.items, _MOST_PODS)), key=lambda row: row.name))
 
@@ -188,6 +191,11 @@ def lines_of(told: Told, screen: Screen) -> list[str]:
         colour = "green" if status == _GOOD.get(kind, "True") else "yellow" if status == "Unknown" else "red"
         lines += _wrapped(f"{cells[0]}  {screen.paint(cells[1], colour)}  {cells[2]}", message, screen)
     lines += [] if told.conditions else ["No condition yet: does the controller run? `plimsoll doctor` looks."]
+    if told.pods is None:
+        lines += [
+            "",
+            "Its pods may not be listed with your rights (`kubectl auth can-i list pods`); what is above is the controller's word.",
+        ]
     if told.pods:
         pods = [("POD", "STATE", "READY", "RESTARTS", "LAST END")]
         pods += [(pod.name, pod.state, "yes" if pod.ready else "no", str(pod.restarts), pod.last_end) for pod in told.pods]

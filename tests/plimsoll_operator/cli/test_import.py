@@ -97,6 +97,9 @@ SECRETS: list[tuple[str, dict[str, Any]]] = [
     ("a script's export", {"command": ["sh", "-c", f"export HF_TOKEN=verysecret; vllm serve {MODEL}"]}),
     ("an argument by way of a variable", {"args": [MODEL, "--api-key=$(API_KEY)"], "env": [{"name": "API_KEY", "value": "verysecret"}]}),
     ("an address with a password", {"command": SERVE, "env": [{"name": "HTTPS_PROXY", "value": "http://me:verysecret@proxy:1"}]}),
+    ("a variable that only an argument shows to be one",
+     {"command": ["sh", "-c", f"export MYPW=verysecret; vllm serve {MODEL} --api-key $MYPW"]}),
+    ("the same by the container's own", {"args": [MODEL, "--api-key=$(MYPW)"], "env": [{"name": "MYPW", "value": "verysecret"}]}),
     ("an argument in a script", {"command": ["sh", "-c", f"TOKEN=verysecret vllm serve {MODEL} --hf-token $TOKEN"]}),
 ]  # fmt: skip
 

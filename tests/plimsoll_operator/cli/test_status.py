@@ -71,7 +71,9 @@ def test_what_is_not_there_is_said_with_how_to_find_it():
 def test_who_may_not_list_pods_is_told_the_rest():
     kube = cluster(condition("Feasible", "True", "Fits"), pods=[("x-1", CRASHED)])
     kube.fail_next("list", ApiFailure(403, "Forbidden", "pods is forbidden"))
-    assert told_of(kube, "default", "x").pods == ()
+    told = told_of(kube, "default", "x")
+    assert told.pods is None
+    assert "may not be listed" in "\n".join(lines_of(told, Screen(width=100, colour=False)))
 
 
 @pytest.mark.parametrize(

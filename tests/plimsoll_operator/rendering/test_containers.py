@@ -265,3 +265,10 @@ def test_words_of_a_pod_elsewhere_are_unknown_fields_only() -> None:
     spec = {"model": {"name": "a"}, "engine": {"image": "vllm/vllm-openai:v0.19.0", "command": ["x"]}}
     with pytest.raises(ApiError, match="is not a known field"):
         parse_inference_deployment(body | {"spec": spec})
+
+
+@pytest.mark.parametrize("kind", ["sidecars", "initContainers"])
+def test_a_probe_that_is_not_supported_says_which_are(kind: str) -> None:
+    one = {"name": "x", "image": "a:1", "restartPolicy": "Always", "readinessProbe": {"grpc": {"port": 1}}}
+    with pytest.raises(ApiError, match="use httpGet, tcpSocket or exec"):
+        asked({kind: [{key: value for key, value in one.items() if kind == "initContainers" or key != "restartPolicy"}]})

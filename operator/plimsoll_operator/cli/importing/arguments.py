@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from plimsoll_estimator import EngineVersion, GivenArgument, InvalidInput, Unsupported, parse_extra_args, parse_json, split_arguments
@@ -32,10 +32,14 @@ _LORA: Final = {"max_loras": "maxLoras", "max_lora_rank": "maxLoraRank"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """What the arguments say that is no field of spec.engine: the model, its revision and the name that it answers to."""
+    """What the arguments say that is no field of spec.engine: the model, its revision and the name that it answers to.
+
+    `secrets`: values that were not copied, and that no variable they came from may bring either.
+    """
 
     model: str | None = None
     served_as: str | None = None
+    secrets: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -49,6 +53,7 @@ class _Reading:
     lora: dict[str, int]
     adapters: bool = False
     served_as: str | None = None
+    secrets: set[str] = field(default_factory=set)
 
     def lost(self, flag: str, message: str) -> None:
         self.draft.lost(self.source, f"{flag} is not carried over: {message}")
@@ -67,7 +72,7 @@ def lay_arguments(draft: Draft, tokens: Sequence[str], version: EngineVersion, s
             _lay(reading, item, items)
     _lay_lora(reading)
     draft.put(_EXTRA_ARGS, tuple(reading.extra) or None, source)
-    return Said(model=model, served_as=reading.served_as)
+    return Said(model=model, served_as=reading.served_as, secrets=frozenset(reading.secrets))
 
 
 def _model(tokens: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -129,6 +134,7 @@ def _lay(reading: _Reading, item: GivenArgument, items: Sequence[GivenArgument])
     """One argument: a field, or tokens of extraArgs, or a sentence."""
     flag = item.flag
     if flag in _SECRETS and item.values:
+        reading.secrets.update(item.values)
         reading.lost(flag, f"a secret is not copied: {_SECRETS[flag]}")
     elif any(secret_value(value) for value in item.values):
         reading.lost(flag, "its value looks like a secret, which is not copied: name a Secret in spec.template.env")

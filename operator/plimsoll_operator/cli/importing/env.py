@@ -5,7 +5,7 @@ Called by `server` for the engine and by `pod` for what runs beside it. The deci
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Final
 
 from plimsoll_operator.api import Manifest
@@ -46,12 +46,17 @@ def _reference(row: Manifest) -> Manifest:
     return {"valueFrom": mapping(row, "valueFrom")} if "valueFrom" in row else {}
 
 
-def lay_engine_env(draft: Draft, rows: Sequence[tuple[str, Manifest]]) -> None:
-    """The engine's variables, each with its field: a hub's token to the source that has a field for it, the rest to spec.template.env."""
+def lay_engine_env(draft: Draft, rows: Sequence[tuple[str, Manifest]], secrets: Set[str] = frozenset()) -> None:
+    """The engine's variables, each with its field: a hub's token to the source that has a field for it, the rest to spec.template.env.
+
+    `secrets` are values that an argument has shown to be ones.
+    """
     for source, row in rows:
         name = text(row.get("name")) or ""
         if name in HUB_TOKENS:
             _lay_token(draft, row, source)
+        elif row.get("value") and row.get("value") in secrets:
+            draft.lost(source, f"{name} {_SECRET} with valueFrom.secretKeyRef")
         elif (why := moves_the_plan(name)) is not None:
             draft.lost(source, f"{name} is not carried over, it {why}")
         elif loads_code(name):

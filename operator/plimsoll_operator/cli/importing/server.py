@@ -77,7 +77,7 @@ def lay_server(draft: Draft, server: Server) -> None:
     used = _lay_model(draft, server, said, mounts)
     lay_volumes(draft, mounts, used)
     own = [(f"{path}.env[{place}]", row) for place, row in entries(container.get("env"))]
-    lay_engine_env(draft, [*own, *server.exports])
+    lay_engine_env(draft, [*own, *server.exports], said.secrets)
     lay_pod(draft, server.pod, server.path, server.place, path)
     _lay_layout(draft, server)
 
