@@ -18,7 +18,7 @@ from plimsoll_operator.api import FitPolicy, PlanStatus, parse_object
 from plimsoll_operator.life import DRAIN
 from plimsoll_operator.names import API_VERSION, NAME_LABEL
 from plimsoll_operator.render import Origin, render_deployment, render_group
-from plimsoll_operator.verdict import Admit, Reason
+from plimsoll_operator.verdict import Admit, Reason, Reject
 
 ORIGIN = Origin(generation=1, spec_digest="", replan="")
 NOW = replace(PLAN, pod_form=1, startup_seconds=1260, termination_grace_seconds=440)
@@ -66,7 +66,8 @@ def test_the_longest_request_may_be_answered_before_a_pod_ends() -> None:
 def test_the_times_make_no_other_plan_and_are_shown() -> None:
     assert NOW.digest == PLAN.digest, "an upgrade proposes no other plan"
     status = PlanStatus.of(NOW)
-    assert (status.startup_seconds, status.termination_grace_seconds) == (1260, 440)  # type: ignore[attr-defined]
+    shown = status.model_dump(by_alias=True)
+    assert (shown["startupSeconds"], shown["terminationGraceSeconds"]) == (1260, 440)
     assert status.as_plan() == NOW
 
 
@@ -138,8 +139,10 @@ def test_a_command_at_the_end_is_code_from_outside_the_image() -> None:
         verdict(LLAMA_8B, engine={"maxModelLen": 8192}, template={"lifecycle": {"preStop": one}}, store=store)
         for one in ({"exec": {"command": ["/bin/end"]}}, {"sleep": {"seconds": 1}})
     ]
-    assert [getattr(one, "field", "") for one in found] == ["spec.template.lifecycle.preStop.exec", ""]
-    assert found[0].reason == Reason.POLICY_FORBIDS  # type: ignore[union-attr]
+    refused, admitted = found
+    assert isinstance(refused, Reject)
+    assert (refused.reason, refused.field) == (Reason.POLICY_FORBIDS, "spec.template.lifecycle.preStop.exec")
+    assert isinstance(admitted, Admit)
 
 
 def test_in_a_group_workers_end_with_their_leader() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import threading
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -80,11 +81,24 @@ EXPIRED = (
 )
 
 
-@pytest.mark.parametrize(("answer", "lists"), [(b"", False), (EXPIRED, True)], ids=["each watch ends at once", "each version is too old"])
-def test_kopf_waits_before_it_asks_again(answer: bytes, lists: bool) -> None:
-    stop, watches = threading.Event(), threading.Semaphore(0)
-    asked: list[str] = []
-    accepted: set[str] = set()
+@dataclass(kw_only=True)
+class Asked:
+    """What kopf has asked of the server: lists and watches in order, and which forms of an answer it takes."""
+
+    kinds: list[str] = field(default_factory=list)
+    accepted: set[str] = field(default_factory=set)
+    watches: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+
+
+class Quiet(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """kopf hangs up when it is stopped."""
+
+
+def api_server(answer: bytes, asked: Asked) -> Quiet:
+    """An API server without objects, whose watches all say this and end."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -93,29 +107,29 @@ def test_kopf_waits_before_it_asks_again(answer: bytes, lists: bool) -> None:
             url = urlsplit(self.path)
             body = json.dumps(DISCOVERY.get(url.path) or {"metadata": {"resourceVersion": "5"}, "items": None}).encode()
             if "watch" in parse_qs(url.query):
-                asked.append("watch")
+                asked.kinds.append("watch")
                 body = answer
-                watches.release()
+                asked.watches.release()
             elif url.path.endswith("/inferencedeployments"):
-                asked.append("list")
+                asked.kinds.append("list")
             if url.path.endswith("/inferencedeployments"):
-                accepted.add(self.headers["Accept"].partition(",")[0])
+                asked.accepted.add(self.headers["Accept"].partition(",")[0])
             self.send_response(200)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the base class names it so)
             pass
 
-    class Quiet(ThreadingHTTPServer):
-        daemon_threads = True
+    return Quiet(("127.0.0.1", 0), Handler)
 
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            """kopf hangs up when it is stopped."""
 
-    server = Quiet(("127.0.0.1", 0), Handler)
+@pytest.mark.parametrize(("answer", "lists"), [(b"", False), (EXPIRED, True)], ids=["each watch ends at once", "each version is too old"])
+def test_kopf_waits_before_it_asks_again(answer: bytes, lists: bool) -> None:
+    stop, asked = threading.Event(), Asked()
+    server = api_server(answer, asked)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     there = Connection(
         server=f"http://127.0.0.1:{server.server_port}",
@@ -138,7 +152,7 @@ def test_kopf_waits_before_it_asks_again(answer: bytes, lists: bool) -> None:
     watcher.start()
     try:
         for _ in range(10):
-            assert watches.acquire(timeout=LONGEST_WAIT_S), "kopf does not watch"
+            assert asked.watches.acquire(timeout=LONGEST_WAIT_S), "kopf does not watch"
     finally:
         stop.set()
         watcher.join(LONGEST_WAIT_S)
@@ -146,8 +160,8 @@ def test_kopf_waits_before_it_asks_again(answer: bytes, lists: bool) -> None:
         server.server_close()
     assert not watcher.is_alive()
     names = "application/json;as=PartialObjectMetadata"
-    assert accepted == {f"{names}List;g=meta.k8s.io;v=v1", f"{names};g=meta.k8s.io;v=v1"}, "kopf keeps whole lists: names are all it gets"
-    assert ("list" in asked[2:]) == lists
+    assert asked.accepted == {f"{names}List;g=meta.k8s.io;v=v1", f"{names};g=meta.k8s.io;v=v1"}, "kopf keeps whole lists: it gets names"
+    assert ("list" in asked.kinds[2:]) == lists
     waited = [seconds for seconds in pauses[2:] if seconds > 0]
     assert len(waited) >= 8
     assert max(waited) >= SHORTEST_WATCH_SECONDS * 0.8
