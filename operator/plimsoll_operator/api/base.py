@@ -55,6 +55,17 @@ class Rule:
     cel_shows: str = ""
 
 
+def exactly_one(*fields: str) -> Rule:
+    """Of three or more fields, in camel case, one is set and no other."""
+    names = [re.sub("([A-Z])", r"_\1", field).lower() for field in fields]
+    given = ", ".join(f"has(self.{field})" for field in fields)
+    return Rule(
+        cel=f"[{given}].filter(x, x).size() == 1",
+        holds=lambda value: sum(getattr(value, name) is not None for name in names) == 1,
+        message=f"exactly one of {', '.join(fields[:-1])} and {fields[-1]} must be set",
+    )
+
+
 class ApiModel(BaseModel):
     """Base of all API values: frozen, camelCase outside, unknown fields refused."""
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from plimsoll_operator.api.base import ApiModel, CpuText, FileKey, MemoryText, Name, Rule
+from plimsoll_operator.api.base import ApiModel, CpuText, FileKey, MemoryText, Name, Rule, exactly_one
 from plimsoll_operator.api.pod_life import ExecAction, ProbeTuning
 
 OWNED_ENV: Final = (
@@ -102,13 +102,7 @@ class EnvVarSource(ApiModel):
     field_ref: FieldRef | None = None
     """A field of the pod itself, such as its IP or name."""
 
-    RULES: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            cel="[has(self.secretKeyRef), has(self.configMapKeyRef), has(self.fieldRef)].filter(x, x).size() == 1",
-            holds=lambda s: sum(x is not None for x in (s.secret_key_ref, s.config_map_key_ref, s.field_ref)) == 1,
-            message="exactly one of secretKeyRef, configMapKeyRef and fieldRef must be set",
-        ),
-    )
+    RULES: ClassVar[tuple[Rule, ...]] = (exactly_one("secretKeyRef", "configMapKeyRef", "fieldRef"),)
 
 
 class EnvVar(ApiModel):
@@ -187,13 +181,7 @@ class Probe(ProbeTuning):
     initial_delay_seconds: Annotated[int, Field(ge=0, le=3600)] | None = None
     """Seconds before the first question."""
 
-    RULES: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            cel="[has(self.httpGet), has(self.tcpSocket), has(self.exec)].filter(x, x).size() == 1",
-            holds=lambda p: sum(x is not None for x in (p.http_get, p.tcp_socket, p.exec)) == 1,
-            message="exactly one of httpGet, tcpSocket and exec must be set",
-        ),
-    )
+    RULES: ClassVar[tuple[Rule, ...]] = (exactly_one("httpGet", "tcpSocket", "exec"),)
 
 
 class ContainerPort(ApiModel):

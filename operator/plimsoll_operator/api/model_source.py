@@ -9,7 +9,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field
 
-from plimsoll_operator.api.base import ApiModel, FileKey, ModelName, Name, Revision, Rule
+from plimsoll_operator.api.base import ApiModel, FileKey, ModelName, Name, Revision, Rule, exactly_one
 
 
 class SecretKeyRef(ApiModel):
@@ -82,13 +82,7 @@ class ProfileRef(ApiModel):
     inline: Annotated[str, Field(min_length=2, max_length=65536)] | None = None
     """The model's config.json itself, as JSON text of at most 64 KiB."""
 
-    RULES: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            cel="[has(self.name), has(self.configMapRef), has(self.inline)].filter(x, x).size() == 1",
-            holds=lambda p: sum(x is not None for x in (p.name, p.config_map_ref, p.inline)) == 1,
-            message="exactly one of name, configMapRef and inline must be set",
-        ),
-    )
+    RULES: ClassVar[tuple[Rule, ...]] = (exactly_one("name", "configMapRef", "inline"),)
 
 
 class ModelSpec(ApiModel):

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from plimsoll_operator.api.base import ApiModel, MemoryText, Name, Rule
+from plimsoll_operator.api.base import ApiModel, MemoryText, Name, Rule, exactly_one
 from plimsoll_operator.api.containers import PART_NAME, MountPath, SubPath, cel_list
 from plimsoll_operator.pod import CACHE_MOUNT, HOME_CACHE_MOUNT, SHARED_MEMORY_MOUNT, WEIGHTS_MOUNT
 
@@ -91,14 +91,7 @@ class Volume(ApiModel):
     """A volume of a CSI driver's."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            cel=(
-                "[has(self.emptyDir), has(self.configMap), has(self.secret), has(self.persistentVolumeClaim), has(self.csi)]"
-                ".filter(x, x).size() == 1"
-            ),
-            holds=lambda v: sum(x is not None for x in (v.empty_dir, v.config_map, v.secret, v.persistent_volume_claim, v.csi)) == 1,
-            message="exactly one of emptyDir, configMap, secret, persistentVolumeClaim and csi must be set",
-        ),
+        exactly_one("emptyDir", "configMap", "secret", "persistentVolumeClaim", "csi"),
         Rule(
             cel=f"!(self.name in {cel_list(OWNED_VOLUMES)})",
             holds=lambda v: v.name not in OWNED_VOLUMES,
