@@ -6,6 +6,7 @@ the label `nvidia.com/gpu.memory` carries; it is more than CUDA shows to a proce
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 KWOK_ANNOTATION = "kwok.x-k8s.io/node"
 
@@ -69,7 +70,7 @@ class FakeNode:
             **self.extra_labels,
         }
 
-    def manifest(self) -> dict[str, object]:
+    def manifest(self) -> dict[str, Any]:
         """Return the Node as the API server takes it, status included."""
         resources = {
             "cpu": self.cpu,

@@ -50,7 +50,9 @@ def test_the_programs_are_found_with_the_standard_library_alone() -> None:
 
 
 @pytest.mark.parametrize("status", [0, 3])
-def test_what_is_said_about_the_programs_is_shown_and_their_status_counts(status: int, tmp_path: Path, capsys) -> None:
+def test_what_is_said_about_the_programs_is_shown_and_their_status_counts(
+    status: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     log = tmp_path / "log"
     with log.open("wb") as out:
         programs = subprocess.Popen(["sh", "-c", f"echo building; sleep 0.2; echo built; exit {status}"], stdout=out)

@@ -3,16 +3,17 @@
 import json
 import random
 import re
+from collections.abc import Iterator
 
 import pytest
 from tests.fuzz import recipes
 from tests.fuzz.journal import bugs, refused_writes, tracebacks
-from tests.fuzz.schemas import matching, spec_of
+from tests.fuzz.schemas import Json, matching, spec_of
 
 DRAWS = 60
 
 
-def patterns(schema):
+def patterns(schema: Json) -> Iterator[tuple[str, int]]:
     """Every pattern of a schema with the longest text it may be."""
     if isinstance(schema, dict):
         if isinstance(schema.get("pattern"), str):

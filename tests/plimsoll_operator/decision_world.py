@@ -24,7 +24,7 @@ from plimsoll_operator.facts import DeploymentUse
 from plimsoll_operator.gather import Store, facts_for
 from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.ports import Manifest
-from plimsoll_operator.verdict import Offer, Verdict
+from plimsoll_operator.verdict import Admit, Offer, Plan, Reject, Resize, Verdict
 
 LLAMA_8B: Final = "meta-llama/Llama-3.1-8B-Instruct"
 LLAMA_70B: Final = "meta-llama/Llama-3.3-70B-Instruct"
@@ -101,6 +101,28 @@ def deployment(*args: Any, **kwargs: Any) -> InferenceDeployment:
 
 def verdict(*args: Any, store: Store | None = None, **kwargs: Any) -> Verdict:
     return decide(facts_for(deployment(*args, **kwargs), store or Files(H100, L4, T4), applied_plan=None))
+
+
+def admitted(found: Verdict) -> Admit:
+    """It, which must be of this kind, as the three below."""
+    assert isinstance(found, Admit), found
+    return found
+
+
+def resized(found: Verdict) -> Resize:
+    assert isinstance(found, Resize), found
+    return found
+
+
+def refused(found: Verdict) -> Reject:
+    assert isinstance(found, Reject), found
+    return found
+
+
+def planned(found: Verdict) -> Plan:
+    """The plan of one that fits, as asked or after moving."""
+    assert isinstance(found, Admit | Resize), found
+    return found.plan
 
 
 def offered(offer: Offer, *args: Any, store: Store | None = None, **kwargs: Any) -> Verdict:

@@ -249,5 +249,5 @@ LOADERS = [  # why, arguments, whether a file is held in host memory while it is
 
 
 @pytest.mark.parametrize(("why", "args", "whole"), LOADERS, ids=[row[0] for row in LOADERS])
-def test_a_loader_that_reads_files_whole_is_noted(why, args, whole) -> None:
+def test_a_loader_that_reads_files_whole_is_noted(why: str, args: list[str], whole: bool | None) -> None:
     assert parse_extra_args(args, EngineVersion(0, 19)).engine_args.get("reads_files_whole") == whole

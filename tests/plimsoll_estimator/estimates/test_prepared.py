@@ -57,7 +57,9 @@ def prepared(model: str, args: EngineArgs, gpu: Gpu, version: EngineVersion) -> 
 
 @LAW
 @given(MODELS, ARGS, CARDS, VERSIONS, st.sampled_from([0.05, 0.3, 0.5, 0.873, 0.95, 1.0]))
-def test_at_any_utilisation_it_answers_as_a_fresh_estimate(model, args, gpu, version, utilization) -> None:
+def test_at_any_utilisation_it_answers_as_a_fresh_estimate(
+    model: str, args: EngineArgs, gpu: Gpu, version: EngineVersion, utilization: float
+) -> None:
     found = prepared(model, args, gpu, version)
     if isinstance(found, Prepared):
         fresh = estimate(config_of(model), replace(args, gpu_memory_utilization=utilization), gpu, version)
@@ -66,7 +68,9 @@ def test_at_any_utilisation_it_answers_as_a_fresh_estimate(model, args, gpu, ver
 
 @LAW
 @given(MODELS, ARGS, CARDS, VERSIONS, st.integers(0, 200 * GIB), st.integers(0, 3000))
-def test_whether_a_pool_would_do_is_what_the_estimate_with_it_says(model, args, gpu, version, pool, blocks) -> None:
+def test_whether_a_pool_would_do_is_what_the_estimate_with_it_says(
+    model: str, args: EngineArgs, gpu: Gpu, version: EngineVersion, pool: int, blocks: int
+) -> None:
     found = prepared(model, args, gpu, version)
     if isinstance(found, Prepared):
         whole = estimate(config_of(model), args, gpu, version, available_kv_cache_bytes=pool)
@@ -77,7 +81,9 @@ def test_whether_a_pool_would_do_is_what_the_estimate_with_it_says(model, args, 
 
 @LAW
 @given(MODELS, ARGS, CARDS, VERSIONS, st.integers(0, 60 * GIB))
-def test_the_longest_request_of_a_pool_fits_it_and_one_token_more_does_not(model, args, gpu, version, pool) -> None:
+def test_the_longest_request_of_a_pool_fits_it_and_one_token_more_does_not(
+    model: str, args: EngineArgs, gpu: Gpu, version: EngineVersion, pool: int
+) -> None:
     found = prepared(model, replace(args, max_model_len=None), gpu, version)
     if not isinstance(found, Prepared) or not isinstance(found.layout, KvCacheLayout):
         return
@@ -89,7 +95,7 @@ def test_the_longest_request_of_a_pool_fits_it_and_one_token_more_does_not(model
 
 @settings(max_examples=40, deadline=None)
 @given(MODELS, VERSIONS, st.lists(st.tuples(ARGS, CARDS), min_size=2, max_size=8))
-def test_what_layouts_share_is_what_each_would_have_alone(model, version, asked) -> None:
+def test_what_layouts_share_is_what_each_would_have_alone(model: str, version: EngineVersion, asked: list[tuple[EngineArgs, Gpu]]) -> None:
     """Layouts, cards and lengths share weights and caches where those cannot differ.
 
     With a mapping among the arguments nothing can be shared, so an empty one shows each answer worked out of all its arguments.

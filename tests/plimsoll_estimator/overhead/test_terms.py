@@ -357,7 +357,9 @@ FILES = [  # why, arguments, GiB of the checkpoint if known to be safetensors, G
 
 
 @pytest.mark.parametrize(("why", "arguments", "files", "resident", "most"), FILES, ids=[row[0] for row in FILES])
-def test_a_file_is_held_in_memory_only_by_loaders_that_read_it_whole(why, arguments, files, resident, most) -> None:
+def test_a_file_is_held_in_memory_only_by_loaders_that_read_it_whole(
+    why: str, arguments: dict[str, Any], files: int | None, resident: int, most: int
+) -> None:
     shape, resolved = setting(model(), "0.19.0", tensor_parallel_size=2)
     plain = host_memory(shape, resolved, 3 * GIB)
     shape, resolved = setting(model(), "0.19.0", tensor_parallel_size=2, **arguments)

@@ -15,6 +15,7 @@ from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_operator.api import NOT_YET, ApiError, InferenceDeployment, parse_inference_deployment, unsupported_fields
 from plimsoll_operator.api.base import camel_path
 from plimsoll_operator.names import API_VERSION
+from plimsoll_operator.ports import Manifest
 from plimsoll_operator.quantity import parse_millis, parse_quantity
 
 SMALLEST: dict[str, Any] = {
@@ -43,7 +44,7 @@ def test_values_are_frozen_and_hold_tuples() -> None:
     parsed = deployment(extraArgs=["--seed=1"])
     assert parsed.spec.engine.extra_args == ("--seed=1",)
     with pytest.raises(ValidationError, match="frozen"):
-        parsed.spec.replicas = 2  # type: ignore[misc]
+        parsed.spec.replicas = 2
 
 
 @pytest.mark.parametrize(
@@ -63,7 +64,7 @@ def test_values_are_frozen_and_hold_tuples() -> None:
     ],
 )
 def test_the_release_comes_from_tag_or_version(image: str, version: str | None, expected: EngineVersion) -> None:
-    given_version = {"version": version} if version else {}
+    given_version: Manifest = {"version": version} if version else {}
     assert deployment(image=image, **given_version).spec.engine.engine_version == expected
 
 

@@ -258,9 +258,8 @@ def test_gates_lift_pod_by_pod_and_in_decision_order() -> None:
 @pytest.mark.parametrize(("nodes", "booked"), [(1, 0), (2, 2), (3, 2), (4, 4), (9, 6)])
 def test_of_replicas_over_nodes_only_whole_ones_are_booked(nodes: int, booked: int) -> None:
     world = World(*[4] * nodes)
-    gated = {"waiting": 6, "visible": 0, "asked": 6, "gated": True}
-    asked = PodDemand(shape=shape(4), wanted=6, bound=0, decided="1", pods_per_replica=2, **gated)
-    world.bookings.put(("ns", "groups"), asked)
+    gated = PodDemand(shape=shape(4), wanted=6, bound=0, decided="1", pods_per_replica=2, waiting=6, visible=0, asked=6, gated=True)
+    world.bookings.put(("ns", "groups"), gated)
     world.settle()
     assert world.bookings.may_show(("ns", "groups")) == booked
 

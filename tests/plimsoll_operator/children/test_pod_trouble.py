@@ -62,7 +62,7 @@ TOLD = [
     pytest.param(pod(waits("InvalidImageName")), "ImageNotPulled", "InvalidImageName", id="a name that is none"),
     pytest.param(pod(waits("CreateContainerConfigError", NO_SECRET)), "ContainerNotStarted", NO_SECRET, id="a Secret that is not there"),
     pytest.param(pod(runs(), init=(waits(*IN_TURNS[0]),)), "ImageNotPulled", PULLED, id="the image of an init container"),
-    pytest.param(pod(waits("CrashLoopBackOff", "back-off 10s", **BACK_OFF)), "EngineEnds", "ended with status 1", id="a crash loop"),
+    pytest.param(pod(waits("CrashLoopBackOff", "back-off 10s") | BACK_OFF), "EngineEnds", "ended with status 1", id="a crash loop"),
     pytest.param(pod(runs(lastState=ended(1), restartCount=2)), "EngineEnds", "ended with status 1", id="its third start"),
     pytest.param(pod({**runs(restartCount=1), "state": ended(3)}), "EngineEnds", "ended with status 3", id="its second end"),
     pytest.param(pod({**runs(), "state": ended(3)}), None, "", id="its first end"),
@@ -126,7 +126,7 @@ def test_status_and_one_event_say_it_while_it_is_so() -> None:
     tell(world, runs())
     assert world.condition("chat", "Stalled") == ("False", "NotStalled")
     plan = world.status("chat")["plan"]
-    tell(world, waits("CrashLoopBackOff", **BACK_OFF))
+    tell(world, waits("CrashLoopBackOff") | BACK_OFF)
     assert world.condition("chat", "Stalled") == ("True", "EngineEnds")
     world.kube.delete(DEPLOYMENTS, NS, "chat")
     world.work()

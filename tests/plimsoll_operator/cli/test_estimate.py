@@ -214,7 +214,8 @@ def _said_in(module: ModuleType) -> set[str]:
             words.append(node.elts[2])
         if isinstance(node, ast.Tuple) and len(node.elts) == 2:
             words.append(node.elts[0])
-        found |= {word.value for word in words if isinstance(word, ast.Constant) and re.fullmatch(r"([A-Z][a-z]+)+", str(word.value))}
+        texts = {word.value for word in words if isinstance(word, ast.Constant) and isinstance(word.value, str)}
+        found |= {text for text in texts if re.fullmatch(r"([A-Z][a-z]+)+", text)}
     return found
 
 
@@ -254,7 +255,7 @@ def test_estimate_starts_without_the_operators_libraries() -> None:
     subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
 
 
-def test_bytes_that_are_not_utf8_are_bad_input_not_a_traceback(tmp_path, capsys):
+def test_bytes_that_are_not_utf8_are_bad_input_not_a_traceback(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cases = tmp_path / "cases.jsonl"
     cases.write_bytes(b'{"id": "\xff\xfe"}\n')
     assert main(["estimate", "--cases", str(cases)]) == 2
@@ -271,5 +272,5 @@ def test_bytes_that_are_not_utf8_are_bad_input_not_a_traceback(tmp_path, capsys)
         ("one that goes on for 128 times that ends the text", "a" * 4 * 200 + "\nz\n", ["aaaa"]),
     ],
 )
-def test_lines_are_read_within_bounds(why, text, expected):
+def test_lines_are_read_within_bounds(why: str, text: str, expected: list[str]) -> None:
     assert list(lines(io.StringIO(text), 3)) == expected, why

@@ -1,12 +1,15 @@
 """`plimsoll fit` of a model that only the hub knows: headers, never weights."""
 
+from pathlib import Path
+
+import pytest
 import yaml
-from tests.plimsoll_operator.hub_server import MODEL
+from tests.plimsoll_operator.hub_server import MODEL, HubServer
 
 from plimsoll_operator.cli import main
 
 
-def test_a_model_of_the_hub_is_read_by_its_headers_alone(hub, capsys):
+def test_a_model_of_the_hub_is_read_by_its_headers_alone(hub: HubServer, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", MODEL, "--gpu", "l4", "-o", "manifest"]) == 0
     assert yaml.safe_load(capsys.readouterr().out)["spec"]["model"] == {"name": MODEL}
     weights = [headers for path, headers in hub.seen if path.endswith(".safetensors")]
@@ -14,12 +17,12 @@ def test_a_model_of_the_hub_is_read_by_its_headers_alone(hub, capsys):
     assert all("range" in headers for headers in weights)
 
 
-def test_who_is_offline_asks_no_hub(hub, capsys):
+def test_who_is_offline_asks_no_hub(hub: HubServer, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", MODEL, "--gpu", "l4", "--offline"]) == 2
     assert hub.seen == []
 
 
-def test_a_model_of_the_catalogue_or_of_a_profile_asks_no_hub(hub, capsys, tmp_path):
+def test_a_model_of_the_catalogue_or_of_a_profile_asks_no_hub(hub: HubServer, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["profile", "fetch", MODEL]) == 0
     (tmp_path / "p.yaml").write_text(capsys.readouterr().out)
     hub.seen.clear()
@@ -28,7 +31,9 @@ def test_a_model_of_the_catalogue_or_of_a_profile_asks_no_hub(hub, capsys, tmp_p
     assert hub.seen == []
 
 
-def test_what_the_hub_answers_and_what_is_called_alike_is_said_in_one_line(monkeypatch, capsys):
+def test_what_the_hub_answers_and_what_is_called_alike_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     assert main(["fit", "meta-llama/Llama-3.1-8B-Instrct", "--gpu", "l4"]) == 2
     err = capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import plimsoll_operator
@@ -15,7 +16,7 @@ WORDS = {"plimsoll", names.VERSION}
 """Named there too, but words of their own elsewhere: the program's name, and the version in sentences."""
 
 
-def _spelled(source: Path):
+def _spelled(source: Path) -> Iterator[tuple[str, int]]:
     """Whole strings of a file but those of types: Literal takes no names."""
     tree = ast.parse(source.read_text(encoding="utf-8"))
     literals = (node for node in ast.walk(tree) if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "Literal")
@@ -35,7 +36,7 @@ def test_no_other_file_spells_what_has_a_room() -> None:
     again = [
         f"{source.relative_to(ROOT)}:{line} spells {NAMED[text]}"
         for source in sorted(ROOT.rglob("*.py"))
-        if source not in {Path(room.__file__) for room in ROOMS}
+        if source not in {Path(str(room.__file__)) for room in ROOMS}
         for text, line in _spelled(source)
         if text in NAMED.keys() - WORDS
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import tracemalloc
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -41,8 +42,13 @@ def test_the_least_recently_asked_is_forgotten_first() -> None:
     memory.ask("0", lambda: b"again")
     memory.keep("new", b"")
     worked_out: list[str] = []
+
+    def work_out(key: str) -> bytes:
+        worked_out.append(key)
+        return b""
+
     for key in ("0", "1"):
-        memory.ask(key, lambda key=key: worked_out.append(key) or b"")  # type: ignore[misc]
+        memory.ask(key, partial(work_out, key))
     assert worked_out == ["1"]
 
 

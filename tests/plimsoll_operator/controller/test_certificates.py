@@ -119,15 +119,16 @@ class MortalKube(FakeKube):
 
 @pytest.mark.parametrize("number", range(1, 5))
 def test_whichever_write_of_a_renewal_is_the_last_of_a_process_the_next_one_goes_on_and_what_serves_is_trusted(number: int) -> None:
-    world = World(MortalKube())
+    kube = MortalKube()
+    world = World(kube)
     world.look()
-    world.kube.dies_at = number
+    kube.dies_at = number
     while world.now < NOW + timedelta(days=DAYS * 2 / 3 + 5):
         world.now += timedelta(minutes=3) if world.data("next-ca.crt") else timedelta(days=1)
         with contextlib.suppress(ApiFailure):
             world.keeper.look()
         assert world.serves_what_is_trusted()
-    assert world.kube.dies_at < 0, "the write came"
+    assert kube.dies_at < 0, "the write came"
     assert world.data("next-ca.crt") == b""
     assert len(world.bundles()[0].split(b"BEGIN CERTIFICATE")) == 2, "one authority is left"
 

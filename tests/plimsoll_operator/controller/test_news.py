@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from tests.plimsoll_operator.controller_world import NS, World
+from tests.plimsoll_operator.cluster import NS
+from tests.plimsoll_operator.controller_world import World
 
 from plimsoll_operator.controller.news import News
 from plimsoll_operator.ports import FIT_POLICIES, Manifest

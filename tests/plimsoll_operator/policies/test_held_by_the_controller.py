@@ -17,7 +17,7 @@ from plimsoll_operator.ports import (
     Manifest,
 )
 
-TOO_LONG = {"maxModelLen": 131072, "tensorParallelSize": 1, "gpuMemoryUtilization": 0.9}
+TOO_LONG: Manifest = {"maxModelLen": 131072, "tensorParallelSize": 1, "gpuMemoryUtilization": 0.9}
 
 
 PROTECTION = [

@@ -2,6 +2,7 @@
 
 import subprocess
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from plimsoll_estimator.arguments import flag_exists
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_operator import group, render
 from plimsoll_operator.names import NAME_LABEL, PLAN_ANNOTATION, TEMPLATE_DIGEST_ANNOTATION, WORKER_LABEL
+from plimsoll_operator.ports import Manifest
 from plimsoll_operator.verdict import Plan
 
 SPREAD = replace(PLAN, tensor_parallel_size=8, pipeline_parallel_size=2, gpus_per_replica=16, nodes_per_replica=2)
@@ -109,8 +111,8 @@ def test_a_group_surges_only_where_the_plan_found_free_nodes() -> None:
 
 
 def test_the_users_overlay_and_arguments_reach_every_pod_of_the_group() -> None:
-    overlay = {"annotations": {"leaderworkerset.sigs.k8s.io/exclusive-topology": "cloud.google.com/gce-topology-block"}}
-    spec = {"template": overlay, "engine": {"image": "vllm/vllm-openai:v0.19.0", "extraArgs": ["--disable-log-requests"]}}
+    overlay: Manifest = {"annotations": {"leaderworkerset.sigs.k8s.io/exclusive-topology": "cloud.google.com/gce-topology-block"}}
+    spec: Manifest = {"template": overlay, "engine": {"image": "vllm/vllm-openai:v0.19.0", "extraArgs": ["--disable-log-requests"]}}
     for role in ("leader", "worker"):
         assert overlay["annotations"].items() <= template(role, **spec)["metadata"]["annotations"].items()
         assert "--disable-log-requests" in engine(role, **spec)["args"]
@@ -126,7 +128,7 @@ def test_the_users_overlay_and_arguments_reach_every_pod_of_the_group() -> None:
     ],
 )
 def test_only_the_leader_is_told_how_many_servers_to_start(given: list[str], left: list[str]) -> None:
-    spec = {"engine": {"image": "vllm/vllm-openai:v0.19.0", "extraArgs": given}}
+    spec: Manifest = {"engine": {"image": "vllm/vllm-openai:v0.19.0", "extraArgs": given}}
     common = engine("leader")["args"].index(next(word for word in engine("leader")["args"] if word.startswith("--nnodes")))
     leader, worker = engine("leader", **spec)["args"], engine("worker", **spec)["args"]
     assert leader[common : common + len(given)] == given
@@ -162,7 +164,7 @@ def test_before_nnodes_each_node_has_whole_engines_and_counts_them_from_the_work
     assert "$$((LWS_WORKER_INDEX * 8))" in script, "Kubernetes would look for a variable in $("
 
 
-def test_the_workers_command_hands_on_its_arguments_and_counts(tmp_path) -> None:
+def test_the_workers_command_hands_on_its_arguments_and_counts(tmp_path: Path) -> None:
     """Run as the kubelet would run it, `vllm` being a program that prints what it is told."""
     told = tmp_path / "vllm"
     told.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, deployment, verdict
+from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, deployment, planned, verdict
 from tests.plimsoll_operator.nodes import gpu_node
 from tests.plimsoll_operator.rendering.rendering import PLAN, wish
 
@@ -56,10 +56,10 @@ def test_what_is_large_or_comes_from_far_has_longer_to_start() -> None:
 
 
 def test_the_longest_request_may_be_answered_before_a_pod_ends() -> None:
-    short, long = (verdict(LLAMA_8B, engine={"maxModelLen": size}, store=Files(H100S)).plan for size in (512, 131072))
+    short, long = (planned(verdict(LLAMA_8B, engine={"maxModelLen": size}, store=Files(H100S))) for size in (512, 131072))
     assert (short.termination_grace_seconds, plan_of(LLAMA_8B).termination_grace_seconds, long.termination_grace_seconds) == (60, 440, 600)
     classes = [{"name": "a", "promptTokens": 1000, "outputTokens": 1000, "concurrency": 4}]
-    worksheet = verdict(LLAMA_8B, workload={"requestClasses": classes}, store=Files(H100S)).plan
+    worksheet = planned(verdict(LLAMA_8B, workload={"requestClasses": classes}, store=Files(H100S)))
     assert worksheet.termination_grace_seconds == 130
 
 

@@ -5,10 +5,10 @@ import pytest
 from tests.plimsoll_operator.plans import PLAN
 
 from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_operator.api import Condition
 from plimsoll_operator.conditions import (
     MAX_MESSAGE,
     ChildState,
-    Condition,
     Invalid,
     Lack,
     ModelSeen,
@@ -183,7 +183,7 @@ WAITS = "Fits 1 x NVIDIA-L4 per replica, but not enough GPUs are free now for 2 
     [(2, ("True", "Bound")), (1, ("False", "WaitingForGpus")), (0, ("False", "WaitingForGpus"))],
 )
 def test_what_was_free_when_it_was_decided_is_not_said_of_pods_that_are_on_nodes_by_now(bound: int, capacity: tuple[str, str]) -> None:
-    verdict = replace(READY.verdict, warnings=("Lowered.", WAITS, "Doubted."), of_now=WAITS)
+    verdict = Admit(plan=PLAN, warnings=("Lowered.", WAITS, "Doubted."), of_now=WAITS)
     found = by_type(conditions_of(replace(READY, verdict=verdict, bound=bound, capacity_for_missing=False), (), "t"))
     assert found["Feasible"].message == "Lowered. Doubted."
     assert (found["CapacityAvailable"].status, found["CapacityAvailable"].reason) == capacity, "this says what pods wait for"

@@ -56,6 +56,7 @@ class Cluster:
 
 
 def condition(pool: Manifest, kind: str = "Trusted") -> Manifest:
+    found: Manifest
     (found,) = [row for row in pool["status"]["conditions"] if row["type"] == kind]
     return found
 

@@ -105,7 +105,12 @@ def test_caches_that_share_a_page_hold_one_at_a_time() -> None:
 def test_objects_that_are_read_elsewhere_stay_as_they_were_while_events_go_on() -> None:
     cache = listed(lambda obj: str(obj["value"]), thing("a", 1, "x"), thing("b", 1, "y"))
     held = [cache.of("n")]
-    for change in (lambda: cache.put(thing("c", 2, "z")), lambda: cache.drop(("n", "a")), lambda: cache.put(thing("d", 4, "z"))):
+    changes: list[Callable[[], object]] = [
+        lambda: cache.put(thing("c", 2, "z")),
+        lambda: cache.drop(("n", "a")),
+        lambda: cache.put(thing("d", 4, "z")),
+    ]
+    for change in changes:
         change()
         held.append(cache.of("n"))
     assert [sorted(rows) for rows in held] == [["a", "b"], ["a", "b", "c"], ["b", "c"], ["b", "c", "d"]]

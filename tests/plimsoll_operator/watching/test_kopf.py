@@ -87,9 +87,20 @@ class Api(BaseHTTPRequestHandler):
         pass
 
 
+class Served(ThreadingHTTPServer):
+    """One such API server, with a handler class of its own to tell it what it refuses."""
+
+    def __init__(self) -> None:
+        class Here(Api):
+            pass
+
+        self.handler = Here
+        super().__init__(("127.0.0.1", 0), self.handler)
+
+
 @pytest.fixture
-def server() -> Iterator[ThreadingHTTPServer]:
-    served = ThreadingHTTPServer(("127.0.0.1", 0), type("Here", (Api,), {}))
+def server() -> Iterator[Served]:
+    served = Served()
     served.daemon_threads = True
     threading.Thread(target=served.serve_forever, daemon=True).start()
     yield served
@@ -97,20 +108,20 @@ def server() -> Iterator[ThreadingHTTPServer]:
     served.server_close()
 
 
-def test_watching_is_being_handed_the_objects_and_ends_with_it(server: ThreadingHTTPServer) -> None:
+def test_watching_is_being_handed_the_objects_and_ends_with_it(server: Served) -> None:
     absent = dict.fromkeys(("ca_path", "authorization", "certificate_path", "private_key_path"))
     there = Connection(server=f"http://127.0.0.1:{server.server_port}", insecure=True, **absent)
     stop, ready = threading.Event(), threading.Event()
-    server.RequestHandlerClass.refuses = True
+    server.handler.refuses = True
     watcher = threading.Thread(
         target=run_watcher, args=(lambda: there, print), kwargs={"identity": "plimsoll-0", "stop": stop, "ready": ready}, daemon=True
     )
     watcher.start()
     try:
         assert not ready.wait(1.0), "nothing has been handed out yet"
-        server.RequestHandlerClass.refuses = False
+        server.handler.refuses = False
         assert ready.wait(15)
-        server.RequestHandlerClass.refuses = True
+        server.handler.refuses = True
         wait_until(lambda: not ready.is_set(), "the refusals to be noticed", timeout_s=15)
     finally:
         stop.set()

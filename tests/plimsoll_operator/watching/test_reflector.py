@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -197,7 +197,7 @@ class ApiServer:
         gone = value == 0
         if gone and name not in self.things:
             return
-        kind = "DELETED" if gone else "MODIFIED" if name in self.things else "ADDED"
+        kind: Literal["DELETED", "MODIFIED", "ADDED"] = "DELETED" if gone else "MODIFIED" if name in self.things else "ADDED"
         self.history.append((self.version, WatchEvent(kind, thing(name, self.version, value))))
         self.things = {key: old for key, old in self.things.items() if key != name} | ({} if gone else {name: value})
 

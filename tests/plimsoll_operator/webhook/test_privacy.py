@@ -36,6 +36,12 @@ def profile(namespace: str, name: str, model: str, **keys: Any) -> ModelProfile:
 class TwoTenants(Files):
     """Theirs has profiles, deployments and pods on shared cards; ours asks."""
 
+    def ready(self) -> bool:
+        return True
+
+    def problem(self) -> str:
+        return ""
+
     def uses(self, namespace: str) -> dict[str, DeploymentUse]:
         if namespace == "theirs":
             return {"secret-app": DeploymentUse(replicas=THEIR_GPUS, gpus_per_replica=1, predicted_bytes_per_gpu=1 << 30)}
