@@ -21,7 +21,7 @@ ConditionStatus = Literal["True", "False", "Unknown"]
 Lack = Literal["gpus", "turn", "scheduler", "pods", "unknown"]
 MAX_MESSAGE: Final = 2048
 INTERNAL_ERROR: Final = "InternalError"
-PodsFailReason = Literal["ImageNotPulled", "ContainerNotStarted", "EngineEnds"]
+PodsFailReason = Literal["ImageNotPulled", "ContainerNotStarted", "EngineEnds", "NodeNotReady"]
 PLAN_STANDS: Final = frozenset({"PodsRefused", "ProgressDeadlineExceeded", INTERNAL_ERROR, *get_args(PodsFailReason)})
 """Reasons of Stalled that speak of the pods: the plan in status is the one that was applied for the spec as it stands."""
 
@@ -171,6 +171,8 @@ _NEXT_STEPS: Final[dict[PodsFailReason, str]] = {
     "ImageNotPulled": "Correct spec.engine.image, or give the pods a pull secret (spec.template.imagePullSecrets)",
     "ContainerNotStarted": "Correct what the message names in spec.template, or make it in the namespace",
     "EngineEnds": "Read its log (kubectl logs --previous) and correct the spec; it is started again meanwhile",
+    "NodeNotReady": "See what is wrong with it (kubectl describe node). Its pods serve when it is back; when it is deleted, or Kubernetes "
+    "has given it up, they are made anew where GPUs are free",
 }
 _Draft: TypeAlias = tuple[str, ConditionStatus, str, str]
 

@@ -138,6 +138,11 @@ class Why(Explained):
         "A container has ended several times before it served; the kubelet starts it again, ever more slowly.",
         "The message says how it ended. Read kubectl logs --previous, correct the spec, and a new plan replaces the pods.",
     )
+    NODE_NOT_READY = (
+        "NodeNotReady",
+        "Pods are on a node that does not answer, or says that it is not ready: nobody is sent to them.",
+        "kubectl describe node says why. Kubernetes gives it up after five minutes; its pods are then made anew where GPUs are free.",
+    )
     PROGRESS_DEADLINE_EXCEEDED = (
         "ProgressDeadlineExceeded",
         "The rollout made no progress within its deadline.",

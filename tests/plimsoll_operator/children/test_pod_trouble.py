@@ -11,7 +11,7 @@ from plimsoll_operator.conditions import PodsFail
 from plimsoll_operator.controller.booking.pod_trouble import MAX_WORDS, pod_trouble
 from plimsoll_operator.controller.cluster import trim
 from plimsoll_operator.controller.reporting.last_words import LIMIT_BYTES, LINES, LastWords
-from plimsoll_operator.ports import DEPLOYMENTS, EVENTS, PODS, Manifest
+from plimsoll_operator.ports import DEPLOYMENTS, EVENTS, NODES, PODS, Manifest
 
 IMAGE = "vllm/vllm-openai:v0.99.0"
 # As kubelet 1.36 words it, in turns, for an image that the registry does not have (pkg/kubelet/images/image_manager.go).
@@ -67,8 +67,9 @@ TOLD = [
     pytest.param(pod({**runs(restartCount=1), "state": ended(3)}), "EngineEnds", "ended with status 3", id="its second end"),
     pytest.param(pod({**runs(), "state": ended(3)}), None, "", id="its first end"),
     pytest.param(pod(runs(lastState=ended(137, "OOMKilled"), restartCount=2)), "EngineEnds", "more host memory", id="killed for memory"),
-    pytest.param(pod(runs(lastState=ended(137), restartCount=2)), "EngineEnds", "did not answer its probes", id="killed"),
-    pytest.param(pod(runs(lastState=ended(0, "Completed"), restartCount=2)), "EngineEnds", "by itself with status 0", id="ended well"),
+    pytest.param(pod(runs(lastState=ended(137), restartCount=2)), "EngineEnds", "startupProbe makes longer", id="killed"),
+    pytest.param(pod(runs(lastState=ended(143), restartCount=2)), "EngineEnds", "not start within its startupProbe", id="told to end"),
+    pytest.param(pod(runs(lastState=ended(0, "Completed"), restartCount=2)), "EngineEnds", "ended with status 0, where", id="ended well"),
     pytest.param(
         pod(runs(lastState=ended(1, message="ValueError: too long\n"), restartCount=2)),
         "EngineEnds",
@@ -131,6 +132,31 @@ def test_status_and_one_event_say_it_while_it_is_so() -> None:
     world.kube.delete(DEPLOYMENTS, NS, "chat")
     world.work()
     assert world.status("chat")["plan"] == plan, "a child that somebody deletes meanwhile comes back with the same plan"
+
+
+def says(world: World, name: str, ready: str) -> None:
+    node = world.kube.get(NODES, "", name)
+    assert node is not None
+    node["status"]["conditions"] = [{"type": "Ready", "status": ready}]
+    world.kube.replace(NODES, node)
+    world.work()
+
+
+def test_a_node_that_does_not_answer_is_said_while_it_does_not_whatever_its_pod_told_before() -> None:
+    world = World(4, 4)
+    world.wish("chat", 1)
+    world.work()
+    world.pod("chat", 1, "n0")
+    world.work()
+    tell(world, waits("CrashLoopBackOff") | BACK_OFF)
+    for status, words in ("Unknown", "1 pod: node n0 does not answer (Ready is Unknown)."), ("False", "node n0 says that it is not ready."):
+        says(world, "n0", status)
+        assert world.condition("chat", "Stalled") == ("True", "NodeNotReady")
+        told = str(world.status("chat")["conditions"])
+        assert words in told
+        assert "kubectl describe node" in told
+    says(world, "n0", "True")
+    assert world.condition("chat", "Stalled") == ("True", "EngineEnds")
 
 
 def test_what_does_not_concern_a_pod_s_service_wakes_nobody() -> None:

@@ -75,6 +75,7 @@ class Ledger:
         self._bookings = Bookings(clock)
         self._reservations: dict[Key, Reservation] = {}
         self._seen = SeenPods()
+        self._not_ready: dict[str, str] = {}
         self._beside = Beside(self._bookings)
         self._label_keys = LabelKeys()
         self._looked_at_keys = clock()
@@ -89,7 +90,7 @@ class Ledger:
             elif old is not None:
                 self._index.node_event("DELETED", old)
             self._beside.node_changed(key, new)
-            woken = self._settle()
+            woken = [*self._settle(), *self._hear(key[1], new)]
         self.changed.set()
         self._wake(woken)
 
@@ -111,6 +112,15 @@ class Ledger:
         self.changed.set()
         self._wake(woken)
         return owner_now or next(iter(touched), None)
+
+    def _hear(self, node: str, new: Manifest | None) -> list[Key]:
+        """Keep whether the node is ready. Returns the deployments with pods on it where that has changed."""
+        rows = (new or {}).get("status", {}).get("conditions") or ()
+        ready = next((str(row.get("status")) for row in rows if row.get("type") == "Ready"), "Unknown")
+        before = self._not_ready.pop(node, "True")
+        if new is not None and ready != "True":
+            self._not_ready[node] = ready
+        return self._seen.on_node(node) if before != self._not_ready.get(node, "True") else []
 
     def reserve(self, key: Key, reservation: Reservation | None) -> Standing:
         """Promise this plan's missing pods GPUs, and say how they stand; None takes the promise back."""
@@ -187,7 +197,7 @@ class Ledger:
     def failing(self, key: Key) -> PodsFail | None:
         """Why pods of the deployment that are on nodes do not come to serve, if any say so."""
         with self._lock:
-            return pods_fail(self._seen.bound(key).values())
+            return pods_fail(self._seen.bound(key).values(), self._not_ready)
 
     def bound_replicas(self, key: Key, pods_per_replica: int) -> int:
         """Replicas all of whose pods are on nodes. Pods of a replica over nodes tell which group they are of."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from plimsoll_operator.conditions import PodsFail, PodsFailReason
@@ -40,6 +41,9 @@ _ERROR: Final = re.compile(r"\b(?:[A-Za-z_]+[.])*[A-Z][A-Za-z]*(?:Error|Exceptio
 ELSEWHERE: Final = "See root cause above"
 """Of vLLM's server, when its engine's process has ended (vllm/v1/engine/utils.py)."""
 WORDS: Final = "; its last words: "
+_KILLED: Final = 128 + 9
+_TOLD_TO_END: Final = 128 + 15
+"""Status of what a signal ends: the kubelet sends SIGTERM first, which a program without a handler ends by."""
 _SEVERAL: Final = 2
 """So many ends in a row are no accident: whatever ended a first start may have passed."""
 
@@ -81,11 +85,14 @@ def _end(name: str, ended: Mapping[str, Any]) -> str:
     code, why = ended.get("exitCode"), str(ended.get("reason") or "")
     said = last_words(str(ended.get("message") or ""))
     if why == "OOMKilled":
-        how = "it took more host memory than it may have (OOMKilled)"
+        how = "it took more host memory than it may have (OOMKilled), which spec.template.resources makes more"
     elif code == 0:
-        how = "it ended by itself with status 0, where it should serve"
-    elif code == 137:
-        how = "it was killed (status 137): it did not end in time, or did not answer its probes"
+        how = "it ended with status 0, where it should serve: by itself, or told to because it did not answer its livenessProbe"
+    elif code in (_KILLED, _TOLD_TO_END):
+        how = (
+            f"it was made to end (status {code}): it did not start within its startupProbe, which spec.template.startupProbe makes longer, "
+            "or did not answer its livenessProbe"
+        )
     else:
         how = f"it ended with status {code}"
     return f"container {name} ends again and again: {how}" + (f"{WORDS}{said}" if said else "")
@@ -98,15 +105,25 @@ def last_words(text: str) -> str:
     return told[0] if told else (lines[-1] if lines else "")
 
 
-def pods_fail(pods: Iterable[Manifest]) -> PodsFail | None:
-    """What most of the failing among these trimmed pods tell; None where none fails."""
+def pods_fail(pods: Iterable[Manifest], not_ready: Mapping[str, str] = MappingProxyType({})) -> PodsFail | None:
+    """What most of the failing among these trimmed pods tell; None where none fails.
+
+    `not_ready` has the nodes that are not, with their Ready condition's status: what a pod there tells is old.
+    """
     told: dict[tuple[PodsFailReason, str], list[Manifest]] = {}
     for pod in pods:
-        if row := pod["status"].get(KEY):
+        node = pod["spec"].get("nodeName", "")
+        if node in not_ready and "deletionTimestamp" not in pod["metadata"]:
+            told.setdefault(("NodeNotReady", _silence(node, not_ready[node])), []).append(pod)
+        elif row := pod["status"].get(KEY):
             told.setdefault((row["reason"], row["message"]), []).append(pod)
     if not told:
         return None
     (reason, message), those = min(told.items(), key=lambda item: (-len(item[1]), item[0]))
     one = min(those, key=lambda pod: str(pod["metadata"]["name"]))
-    log = one["status"][KEY]["log"]
+    log = one["status"][KEY]["log"] if reason != "NodeNotReady" else ""
     return PodsFail(reason=reason, message=message, pods=len(those), pod=one["metadata"]["name"] if log else "", container=log)
+
+
+def _silence(node: str, ready: str) -> str:
+    return f"node {node} says that it is not ready" if ready == "False" else f"node {node} does not answer (Ready is {ready})"

@@ -63,6 +63,10 @@ class SeenPods:
         """Live pods on nodes, by uid."""
         return self._bound.get(key, {})
 
+    def on_node(self, name: str) -> list[Key]:
+        """The deployments that have a live pod on this node."""
+        return [key for key, pods in self._bound.items() if any(pod["spec"]["nodeName"] == name for pod in pods.values())]
+
     def waiting(self, key: Key) -> Mapping[str, Waiting]:
         """Live pods without a node, by uid."""
         return self._waiting.get(key, {})
