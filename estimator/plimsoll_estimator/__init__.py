@@ -29,6 +29,16 @@ if TYPE_CHECKING:
     from plimsoll_estimator.cases import MAX_CASE_CHARACTERS as MAX_CASE_CHARACTERS, answer_case as answer_case, run_cases as run_cases
     from plimsoll_estimator.checks import Check as Check
     from plimsoll_estimator.engine_args import EngineArgs as EngineArgs
+    from plimsoll_estimator.engine_log import (
+        MEMORY_COMPONENTS as MEMORY_COMPONENTS,
+        EngineLog as EngineLog,
+        Failure as Failure,
+        FailureCause as FailureCause,
+        Figure as Figure,
+        WorkerLog as WorkerLog,
+        failure_of as failure_of,
+        read_engine_log as read_engine_log,
+    )
     from plimsoll_estimator.engine_version import NEWEST_KNOWN as NEWEST_KNOWN, OLDEST_KNOWN as OLDEST_KNOWN, EngineVersion as EngineVersion
     from plimsoll_estimator.errors import EstimatorError as EstimatorError, InvalidInput as InvalidInput, Unsupported as Unsupported
     from plimsoll_estimator.estimate import WeightTotals as WeightTotals, prepare as prepare
@@ -69,6 +79,7 @@ _PLACES: Final = {
     "cases": "MAX_CASE_CHARACTERS answer_case run_cases",
     "checks": "Check",
     "engine_args": "EngineArgs",
+    "engine_log": "MEMORY_COMPONENTS EngineLog Failure FailureCause Figure WorkerLog failure_of read_engine_log",
     "engine_version": "EngineVersion NEWEST_KNOWN OLDEST_KNOWN",
     "errors": "EstimatorError InvalidInput Unsupported",
     "estimate": "WeightTotals prepare",
