@@ -111,6 +111,14 @@ class EngineArgs:
         return self.speculative_method or ("draft_model" if self.speculative_model_config is not None else _OF_MODULES)
 
     @property
+    def redundant_experts(self) -> int:
+        """Copies of experts that are asked for: by the flag that older releases have, which wins, or by --eplb-config."""
+        if self.num_redundant_experts is not None:
+            return self.num_redundant_experts
+        asked = (self.eplb_config or {}).get("num_redundant_experts", 0)
+        return asked if isinstance(asked, int) else 0
+
+    @property
     def drafts_by_modules(self) -> bool:
         """Whether that is a model's own prediction modules: `mtp`, or of older releases such as `deepseek_mtp`."""
         method = self.drafts_by

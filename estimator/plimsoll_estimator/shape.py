@@ -24,6 +24,8 @@ from plimsoll_estimator.mixers import (
     Experts,
     Kind,
     Latent,
+    Mamba1,
+    Mamba2,
     Mixer,
     Mlp,
 )
@@ -233,6 +235,11 @@ class Shape:
     def has_state(self) -> bool:
         """Whether any layer keeps a recurrent state."""
         return self.mixes(*STATES)
+
+    @_Once
+    def keeps_every_state(self) -> bool:
+        """Whether its class can keep a state at every block (vLLM SupportsMambaPrefixCaching): Mamba's do, other mixers' do not."""
+        return self.mixes(Mamba1, Mamba2)
 
     @_Once
     def attends(self) -> bool:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.engine.questions import Asked, is_later
+from tests.engine.questions import Asked
 
 from plimsoll_estimator import ResolvedArgs
 from plimsoll_estimator.resolve.batching import largest_capture
@@ -28,7 +28,7 @@ def difference(asked: Asked, heard: dict[str, Any]) -> str | None:
     """What the engine says otherwise, as one line; None where both agree."""
     refused = heard.get("refused")
     if asked.expects == "refused":
-        agreed = refused is not None or is_later(asked)
+        agreed = refused is not None or asked.later
         return None if agreed else f"configures, where {asked.check} refuses: {asked.words}"
     if refused is not None:
         apart = asked.expects == "V0" or any(words in refused["words"] for words in LACKING)

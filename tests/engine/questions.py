@@ -14,7 +14,9 @@ from tests.engine.wishes import Wish
 from plimsoll_estimator import (
     Check,
     EngineArgs,
+    EngineVersion,
     Gpu,
+    HfConfig,
     InvalidInput,
     Prepared,
     ResolvedArgs,
@@ -39,6 +41,7 @@ from plimsoll_operator.render import serve_arguments
 from plimsoll_operator.verdict import Admit, Plan, Reason, Reject, Resize, Verdict
 
 MIB = 1 << 20
+MODULES = "num_nextn_predict_layers"
 OURS = (
     "is given twice",
     "is set by the plan",
@@ -67,7 +70,8 @@ OURS = (
 class Asked:
     """One list for the engine, and what Plimsoll says of it: it configures to `resolved`, falls back to V0, or is refused by `check`.
 
-    `not_said` names values that the engine's configuration does not hold yet, or cannot work out here.
+    `not_said` names values that the engine's configuration does not hold yet, or cannot work out here. `later`: the refusal is of a check
+    that no configuration of this release makes.
     """
 
     argv: tuple[str, ...]
@@ -77,6 +81,7 @@ class Asked:
     resolved: ResolvedArgs | None = None
     not_said: tuple[str, ...] = ()
     of_plan: bool = False
+    later: bool = False
 
 
 @dataclass(frozen=True)
@@ -115,9 +120,29 @@ LATER = {
 """Checks that vLLM makes once workers start, with what their words hold where only some do: no configuration can say them."""
 
 
-def is_later(asked: Asked) -> bool:
-    """Whether it is refused by what no configuration looks at."""
+LATER_BEFORE = {
+    "SpeculativeDraftUnsupported": EngineVersion(0, 17),  # config/speculative.py: update_arch_ looks the draft's new class up
+}
+"""Checks that only workers made before this release."""
+
+
+def is_later(asked: Asked, facts: Facts) -> bool:
+    """Whether it is refused by what no configuration of the release looks at."""
+    before = LATER_BEFORE.get(asked.check)
+    if before is not None and facts.deployment.spec.engine.engine_version < before:
+        return True
+    if asked.check == "SpeculativeModulesMissing":
+        return _counts_no_modules(facts)
     return asked.check in LATER and LATER[asked.check] in asked.words
+
+
+def _counts_no_modules(facts: Facts) -> bool:
+    """Whether the class has modules of prediction but the file does not say how many: config/speculative.py asks nothing further then."""
+    assert isinstance(facts.model, ModelFacts)
+    config = facts.model.config
+    if config.text.raw(MODULES) is not None:
+        return False
+    return shape_of(HfConfig({**config.as_mapping(), MODULES: 1})).prediction_modules > 0
 
 
 class World:
@@ -190,7 +215,7 @@ def answered(wish: Wish) -> Answered:
         refused = any(one.expects == "refused" for one in asked)
         by_engine = refused and verdict.reason in (Reason.ENGINE_REFUSES, Reason.INVALID_SPEC)
         of_memory = verdict.reason in (Reason.INSUFFICIENT_GPU_MEMORY, Reason.INSUFFICIENT_KV_CACHE)
-        later = by_engine and all(is_later(one) for one in asked)
+        later = by_engine and all(one.later for one in asked)
         kind = "later" if later else "engine" if by_engine else "memory" if of_memory else "ours"
         return Answered(kind=kind, words=verdict.message, asked=asked if kind != "ours" else ())
     # Some other layout or length may have no rule: of the list as it is written is known what it configures to, or that it runs on V0.
@@ -288,10 +313,11 @@ def _as_written(facts: Facts, gpu: Gpu) -> tuple[Asked, ...]:
     try:
         args = read_request(facts.deployment, facts.policy, leader_worker_set=True, draft=facts.draft).args
     except InvalidInput as error:
-        return () if _is_ours(error) else (Asked(argv=argv, expects="refused", check=error.field, words=str(error)),)
+        refused = Asked(argv=argv, expects="refused", check=error.field, words=str(error))
+        return () if _is_ours(error) else (replace(refused, later=is_later(refused, facts)),)
     found = _prepared(facts, args, gpu)
     if isinstance(found, Asked):
-        return (replace(found, argv=argv),) if found.expects in ("refused", "V0") else ()
+        return (replace(found, argv=argv, later=is_later(found, facts)),) if found.expects in ("refused", "V0") else ()
     return (Asked(argv=argv, expects="resolved", resolved=found.resolved, not_said=_not_said(facts)),)
 
 

@@ -87,7 +87,7 @@ def model_needs(shape: Shape, resolved: ResolvedArgs, rules: PlannerRules) -> Mo
         block_alignment=GDN_CHECKPOINT_ALIGNMENT if _exports_checkpoints(shape, ask) else 1,
         head_dim=max([mixer.head_dim for mixer in shape.mixers if isinstance(mixer, Attention)], default=0),
         chunk_size=shape.chunk_size,
-        supports_mode_all=shape.mixes(Mamba1, Mamba2),
+        supports_mode_all=shape.keeps_every_state,
         encoder_tokens=max([mixer.tokens for mixer in shape.mixers if isinstance(mixer, CrossAttention)], default=0),
         packed=shape.mixes(CompressedLatent),
         predictions=for_each(shape.predictions, modules),

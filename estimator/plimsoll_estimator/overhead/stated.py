@@ -29,9 +29,8 @@ def _moving_experts_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     given = resolved.given
     if not given.enable_eplb or not widths.experts:
         return 0
-    config = given.eplb_config or {}
-    asked = config.get("num_redundant_experts", given.num_redundant_experts or 0)
-    redundant = asked if isinstance(asked, int) and 0 <= asked <= widths.experts * resolved.collective_ranks else 0
+    asked = given.redundant_experts
+    redundant = asked if 0 <= asked <= widths.experts * resolved.collective_ranks else 0
     ranks = resolved.tensor_parallel_size * resolved.data_parallel_size
     expert = 3 * widths.hidden_size * widths.moe_intermediate_size * _EXPERT_ITEM
     layers = ceil_div(widths.layers, resolved.pipeline_parallel_size)

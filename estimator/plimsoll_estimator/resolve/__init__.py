@@ -15,6 +15,7 @@ from plimsoll_estimator.engine_version import NEWEST_KNOWN, OLDEST_KNOWN, Engine
 from plimsoll_estimator.errors import InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kept import kept_with_config
+from plimsoll_estimator.layers.planner_rules import rules_for
 from plimsoll_estimator.models.register import architecture_of, find, read
 from plimsoll_estimator.models.releases import check_registered, registered
 from plimsoll_estimator.resolve.batching import batch_sizes, capture_size, in_flight_tokens
@@ -222,15 +223,16 @@ def _utilisation(wanted: float | None, version: EngineVersion) -> float:
 
 
 def _prefix_caching(shape: Shape, args: EngineArgs, runner: str, version: EngineVersion) -> bool:
-    if args.enable_prefix_caching is not None:
-        return args.enable_prefix_caching
-    if shape.encoder_only or shape.cross_attends:
-        return False
-    if (shape.has_state and registered(shape.architecture)) or _is_hybrid_by_name(shape, version):  # the backend knows no states
-        if shape.attention_free:
-            return runner == "generate" and argument_rules(version).caches_state_prefixes
-        return runner == "generate" and argument_rules(version).caches_hybrid_prefixes
-    return True
+    """By default or as asked; a release that cannot keep states for prefixes has none of either (models/config.py: MambaModelConfig)."""
+    rules, wanted = argument_rules(version), args.enable_prefix_caching
+    stateful = (shape.has_state and registered(shape.architecture)) or _is_hybrid_by_name(shape, version)  # the backend knows no states
+    if wanted is None:
+        if shape.encoder_only or shape.cross_attends:
+            return False
+        by_default = rules.caches_state_prefixes if shape.attention_free else rules.caches_hybrid_prefixes
+        wanted = not stateful or (rules.caches_pooled_prefixes if runner == "pooling" else by_default)
+    planner = rules_for(version)
+    return wanted and (not stateful or planner.mamba_mode_align or (planner.mamba_mode_all and shape.keeps_every_state))
 
 
 def _is_hybrid_by_name(shape: Shape, version: EngineVersion) -> bool:

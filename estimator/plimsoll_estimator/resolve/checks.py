@@ -52,8 +52,11 @@ def check_parallel(shape: Shape, tp: int, pp: int, dcp: int, ep: bool, version: 
 
 
 def check_balancing(args: EngineArgs, tp: int, dp: int, version: EngineVersion) -> None:
-    """vLLM config/parallel.py: _validate_parallel_config (config.py: __post_init__ of 0.10.0). Raises EngineRefusal."""
+    """vLLM config/parallel.py: _validate_parallel_config (config.py: __post_init__ until 0.10.0). Raises EngineRefusal."""
     if not args.enable_eplb:
+        if args.redundant_experts:
+            words = f"num_redundant_experts is {args.redundant_experts}, which vLLM {version} takes with enable_eplb only"
+            raise EngineRefusal(Check.EXPERTS_NOT_SPREAD, words)
         return
     if not args.enable_expert_parallel:
         raise EngineRefusal(Check.EXPERTS_NOT_SPREAD, f"enable_expert_parallel must be true to use enable_eplb in vLLM {version}")

@@ -63,6 +63,8 @@ class ArgumentRules:
     """Prefix caching is on by default for models of nothing but states (engine/arg_utils.py, models/config.py: MambaModelConfig)."""
     caches_hybrid_prefixes: bool = False
     """Prefix caching is on by default for hybrids too (engine/arg_utils.py: "and not is_hybrid" before)."""
+    caches_pooled_prefixes: bool = False
+    """It is for either where they pool (engine/arg_utils.py: get_chunked_prefill_prefix_caching_defaults of 0.11.1 asks no more)."""
     glm_fp8_cache: bool = False
     """GLM's sparse attention keeps an fp8 cache on Blackwell by default (models/config.py)."""
     counts_batches_in_flight: bool = False
@@ -195,9 +197,10 @@ _RELEASES: Final = Releases(
             "lowers_tokens": True,
             "longrope_starts_short": True,
             "caches_state_prefixes": True,
+            "caches_pooled_prefixes": True,
         },
     ),
-    (EngineVersion(0, 12), {"caches_state_prefixes": False}),
+    (EngineVersion(0, 12), {"caches_state_prefixes": False, "caches_pooled_prefixes": False}),
     (EngineVersion(0, 13), {"connector_stops_groups": "unless asked", "captures_drafts": True}),
     (
         EngineVersion(0, 14),

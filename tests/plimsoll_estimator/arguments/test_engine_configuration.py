@@ -302,3 +302,39 @@ def test_beside_adapters_a_step_holds_every_sequence_with_its_drafts() -> None:
     assert refusal(LLAMA, "0.19.1", **given, max_num_batched_tokens=2047, enable_lora=True) is Check.TOKENS_BELOW_SEQS
     assert resolved(LLAMA, "0.19.1", **given, max_num_batched_tokens=2048, enable_lora=True).max_num_seqs == 256
     assert resolved(LLAMA, "0.19.1", **given, max_num_batched_tokens=1024).max_num_seqs == 256
+
+
+@pytest.mark.parametrize("release", ["0.9.2", "0.10.1", "0.11.2", "0.32.0"])
+@pytest.mark.parametrize("arguments", [{"num_redundant_experts": 8}, {"eplb_config": {"num_redundant_experts": 8}}])
+def test_redundant_experts_are_for_balancing_alone(release: str, arguments: dict[str, Any]) -> None:
+    """config/parallel.py: "num_redundant_experts is set to 8 but EPLB is not enabled"; config.py of 0.9.2: "should be used with EPLB"."""
+    assert refusal(LLAMA, release, **arguments) is Check.EXPERTS_NOT_SPREAD
+    assert resolved(LLAMA, release).given.redundant_experts == 0
+
+
+MAMBA, QWEN_NEXT, JAMBA = "mistralai/Mamba-Codestral-7B-v0.1", "Qwen/Qwen3-Next-80B-A3B-Instruct", "ai21labs/AI21-Jamba-1.5-Mini"
+
+
+@pytest.mark.parametrize(
+    ("model", "release", "arguments", "caches"),
+    [
+        # models/config.py: MambaModelConfig. 0.10.2 and 0.11.0: "not yet supported", whatever is asked for.
+        (MAMBA, "0.10.2", {"enable_prefix_caching": True}, False),
+        (QWEN_NEXT, "0.11.0", {"enable_prefix_caching": True}, False),
+        # 0.11.1 to 0.14: of classes that derive from SupportsMambaPrefixCaching.
+        (MAMBA, "0.11.2", {"enable_prefix_caching": True}, True),
+        (QWEN_NEXT, "0.11.2", {"enable_prefix_caching": True}, False),
+        (QWEN_NEXT, "0.14.1", {"enable_prefix_caching": True}, False),
+        # 0.15: mamba_cache_mode "align" for the others.
+        (QWEN_NEXT, "0.15.0", {"enable_prefix_caching": True}, True),
+        # engine/arg_utils.py: get_chunked_prefill_prefix_caching_defaults of 0.11.1 and 0.11.2 does not ask a pooling model for its states.
+        (MAMBA, "0.11.2", {}, True),
+        (MAMBA, "0.11.2", {"runner": "pooling"}, True),
+        (MAMBA, "0.12.0", {"runner": "pooling"}, False),
+        (QWEN_NEXT, "0.11.2", {"runner": "pooling"}, False),
+        (JAMBA, "0.11.2", {}, False),
+        (JAMBA, "0.11.2", {"runner": "pooling"}, True),
+    ],
+)
+def test_whose_states_are_kept_for_prefixes_is_the_releases_own(model: str, release: str, arguments: dict[str, Any], caches: bool) -> None:
+    assert resolved(shipped(model), release, **arguments).enable_prefix_caching is caches
