@@ -14,6 +14,7 @@ from plimsoll_operator.api import Condition
 from plimsoll_operator.facts import ModelFacts, ModelUnknown
 from plimsoll_operator.names import COMMIT
 from plimsoll_operator.reasons import Why
+from plimsoll_operator.reasons.engine_ends import NEXT_STEPS
 from plimsoll_operator.text import one_line
 from plimsoll_operator.verdict import Admit, Plan, Reject, Resize, Undecided, Verdict
 
@@ -36,13 +37,17 @@ class PodsRefused:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PodsFail:
-    """What so many pods, which exist, say of why they do not come to serve; and of one of them the container whose log says more."""
+    """What so many pods, which exist, say of why they do not come to serve; and of one of them the container whose log says more.
+
+    `cause` is the FailureCause that an engine's own words name, empty where they name none.
+    """
 
     reason: PodsFailReason
     message: str
     pods: int
     pod: str = ""
     container: str = ""
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +179,7 @@ _NEXT_STEPS: Final[dict[PodsFailReason, str]] = {
     "NodeNotReady": "See what is wrong with it (kubectl describe node). Its pods serve when it is back; when it is deleted, or Kubernetes "
     "has given it up, they are made anew where GPUs are free",
 }
+_ENGINE_ENDS: Final[dict[str, str]] = {str(cause): step for cause, step in NEXT_STEPS.items()}
 _Draft: TypeAlias = tuple[str, ConditionStatus, str, str]
 
 
@@ -341,10 +347,16 @@ def _obstacle(situation: Situation) -> tuple[str, str] | None:
     fails = situation.pods_fail
     if fails is not None and (child is None or not _rolled_out(situation, child)):
         cause = fails.message if fails.message.endswith(".") else f"{fails.message}."
-        return (fails.reason, f"{fails.pods} pod{'s' * (fails.pods != 1)}: {cause} {_NEXT_STEPS[fails.reason]}")
+        return (fails.reason, f"{fails.pods} pod{'s' * (fails.pods != 1)}: {cause} {_next_step(fails)}")
     if child is not None and child.deadline_exceeded:
         return (Why.PROGRESS_DEADLINE_EXCEEDED, "the rollout made no progress within its deadline")
     return None
+
+
+def _next_step(fails: PodsFail) -> str:
+    """What the engine's own cause asks for, where its log names one."""
+    known = _ENGINE_ENDS.get(fails.cause) if fails.reason == "EngineEnds" else None
+    return known if known is not None else _NEXT_STEPS[fails.reason]
 
 
 def _refusal_reason(situation: Situation) -> str:

@@ -144,9 +144,11 @@ def _known(line: Line, text: str, forms: tuple[tuple[FailureCause, Pattern[str]]
         if found is None or found.start() >= len(line.message):
             continue
         groups = found.groupdict()
+        error = _ERRORS.search(line.message)
+        begin = error.start() if error is not None and error.start() < found.end() else 0
         return Failure(
             cause=cause,
-            words=(line.message if found.end() <= len(line.message) else text)[:MOST_WORDS],
+            words=(line.message if found.end() <= len(line.message) else text)[begin:][:MOST_WORDS],
             worker=line.worker,
             needed_bytes=of_unit(groups.get("needed"), groups.get("needed_unit") or "GiB"),
             available_bytes=of_unit(groups.get("available"), groups.get("available_unit") or "GiB"),

@@ -136,7 +136,7 @@ class Why(Explained):
     ENGINE_ENDS = (
         "EngineEnds",
         "A container has ended several times before it served; the kubelet starts it again, ever more slowly.",
-        "The message says how it ended. Read kubectl logs --previous, correct the spec, and a new plan replaces the pods.",
+        "The message says how it ended, and what to do where its log names a cause. Correct the spec, and a new plan replaces the pods.",
     )
     NODE_NOT_READY = (
         "NodeNotReady",

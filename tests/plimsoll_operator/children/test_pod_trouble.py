@@ -7,11 +7,13 @@ from tests.plimsoll_operator.cluster import NS
 from tests.plimsoll_operator.controller_world import World
 from tests.plimsoll_operator.fake_kube import FakeKube
 
+from plimsoll_estimator import FailureCause
 from plimsoll_operator.conditions import PodsFail
 from plimsoll_operator.controller.booking.pod_trouble import MAX_WORDS, pod_trouble
 from plimsoll_operator.controller.cluster import trim
 from plimsoll_operator.controller.reporting.last_words import LIMIT_BYTES, LINES, LastWords
 from plimsoll_operator.ports import DEPLOYMENTS, EVENTS, NODES, PODS, Manifest
+from plimsoll_operator.reasons.engine_ends import NEXT_STEPS
 
 IMAGE = "vllm/vllm-openai:v0.99.0"
 # As kubelet 1.36 words it, in turns, for an image that the registry does not have (pkg/kubelet/images/image_manager.go).
@@ -81,6 +83,12 @@ TOLD = [
         "EngineEnds",
         "last words: torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.",
         id="the error of a log that tells most",
+    ),
+    pytest.param(
+        pod(runs(lastState=ended(2, message="vllm: error: unrecognized arguments: --no-such-flag\n"), restartCount=2)),
+        "EngineEnds",
+        "last words: vllm: error: unrecognized arguments: --no-such-flag",
+        id="the parser's refusal",
     ),
     pytest.param(pod(waits(*IN_TURNS[0]), deletionTimestamp="2026-01-01T00:00:00Z"), None, "", id="one that goes"),
 ]
@@ -220,3 +228,39 @@ def test_a_log_that_cannot_be_read_or_tells_nothing_is_asked_for_again_after_a_m
     assert words.add_to(None, NS) is None
     whole = PodsFail(reason="ImageNotPulled", message="x", pods=1)
     assert words.add_to(whole, NS) is whole
+
+
+REFUSAL = (
+    "ValueError: To serve at least one request with the model's max seq len (131072), (16.00 GiB KV cache is needed, which is larger than "
+    "the available KV cache memory (4.25 GiB). Based on the available memory, the estimated maximum model length is 34816."
+)
+
+
+@pytest.mark.parametrize(
+    ("message", "log", "container", "words", "step"),
+    [
+        pytest.param(REFUSAL, "", "vllm", "is 34816.", "lower spec.engine.maxModelLen", id="in the pod's status"),
+        pytest.param(SERVER_ONLY, REFUSAL, "vllm", "is 34816.", "lower spec.engine.maxModelLen", id="in the log alone"),
+        pytest.param("OSError: You are trying to access a gated repo.", "", "vllm", "gated repo", "tokenSecretRef", id="a gated model"),
+        pytest.param("TypeError: what nobody knows", "", "vllm", "TypeError", "Read its log", id="what nobody knows"),
+        pytest.param(REFUSAL, "", "proxy", "is 34816.", "Read its log", id="a container beside the engine"),
+    ],
+)
+def test_the_engine_s_own_cause_says_what_to_do(message: str, log: str, container: str, words: str, step: str) -> None:
+    world = World(4)
+    world.wish("chat", 1)
+    world.work()
+    world.pod("chat", 1, "node-0")
+    world.work()
+    world.kube.logs[(NS, "chat-1")] = log.encode()
+    tell(world, waits("CrashLoopBackOff", lastState=ended(1, message=message), restartCount=1) | {"name": container})
+    assert world.condition("chat", "Stalled") == ("True", "EngineEnds")
+    (told,) = {row["message"] for row in world.status("chat")["conditions"] if row["type"] == "Stalled"}
+    assert words in told
+    assert step in told
+    assert told.endswith("meanwhile") == (step == "Read its log")
+
+
+def test_every_known_cause_has_a_next_step_in_the_spec_s_words() -> None:
+    assert set(NEXT_STEPS) == set(FailureCause) - {FailureCause.OTHER}
+    assert all(step[0].isupper() and not step.endswith(".") for step in NEXT_STEPS.values())

@@ -9,8 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from plimsoll_estimator import failure_of
+from plimsoll_operator.api import ENGINE_CONTAINER
 from plimsoll_operator.conditions import PodsFail, PodsFailReason
 from plimsoll_operator.ports import Manifest
 from plimsoll_operator.text import one_line
@@ -37,7 +39,6 @@ _CONTAINER: Final = frozenset(
 _BACK_OFF: Final = "CrashLoopBackOff"
 # The kubelet says the same in turns: what went wrong, and that it waits after what went wrong.
 _WAITS: Final = re.compile(r'^Back-off pulling image "[^"]*"(: ErrImagePull: ?)?')
-_ERROR: Final = re.compile(r"\b(?:[A-Za-z_]+[.])*[A-Z][A-Za-z]*(?:Error|Exception): .*")
 ELSEWHERE: Final = "See root cause above"
 """Of vLLM's server, when its engine's process has ended (vllm/v1/engine/utils.py)."""
 WORDS: Final = "; its last words: "
@@ -59,31 +60,33 @@ def pod_trouble(pod: Manifest) -> Manifest | None:
     for row in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
         found = _of_container(row)
         if found is not None:
-            reason, words = found
+            reason, words, cause = found
             asks = reason == "EngineEnds" and (WORDS not in words or ELSEWHERE in words)
-            return {"reason": reason, "message": one_line(words, MAX_WORDS), "log": str(row.get("name", "")) if asks else ""}
+            log = str(row.get("name", "")) if asks else ""
+            return {"reason": reason, "message": one_line(words, MAX_WORDS), "log": log, "cause": cause}
     return None
 
 
-def _of_container(row: Mapping[str, Any]) -> tuple[PodsFailReason, str] | None:
+def _of_container(row: Mapping[str, Any]) -> tuple[PodsFailReason, str, str] | None:
+    """Reason, sentence, and the cause that the engine's own words name."""
     state = row.get("state") or {}
     waiting = state.get("waiting") or {}
     name, why, said = row.get("name", ""), str(waiting.get("reason") or ""), str(waiting.get("message") or "")
     if why in _IMAGE:
         words = _WAITS.sub("", said).strip()
-        return ("ImageNotPulled", f"image {row.get('image', '')} of container {name} is not pulled: {words or why}")
+        return ("ImageNotPulled", f"image {row.get('image', '')} of container {name} is not pulled: {words or why}", "")
     if why in _CONTAINER:
-        return ("ContainerNotStarted", f"container {name} is not started: {why}: {said}".rstrip(": "))
+        return ("ContainerNotStarted", f"container {name} is not started: {why}: {said}".rstrip(": "), "")
     ended = state.get("terminated") or (row.get("lastState") or {}).get("terminated")
     times = int(row.get("restartCount") or 0) + bool(state.get("terminated"))
     if not ended or row.get("ready") or (why != _BACK_OFF and times < _SEVERAL):
         return None
-    return ("EngineEnds", _end(name, ended))
+    last = last_words(str(ended.get("message") or ""))
+    return ("EngineEnds", _end(name, ended, last.words), last.cause if name == ENGINE_CONTAINER else "")
 
 
-def _end(name: str, ended: Mapping[str, Any]) -> str:
+def _end(name: str, ended: Mapping[str, Any], said: str) -> str:
     code, why = ended.get("exitCode"), str(ended.get("reason") or "")
-    said = last_words(str(ended.get("message") or ""))
     if why == "OOMKilled":
         how = "it took more host memory than it may have (OOMKilled), which spec.template.resources makes more"
     elif code == 0:
@@ -98,11 +101,19 @@ def _end(name: str, ended: Mapping[str, Any]) -> str:
     return f"container {name} ends again and again: {how}" + (f"{WORDS}{said}" if said else "")
 
 
-def last_words(text: str) -> str:
+class Said(NamedTuple):
+    """What the end of a log tells, and which of the estimator's causes that is; empty where it is none."""
+
+    words: str
+    cause: str = ""
+
+
+def last_words(text: str) -> Said:
     """Of the end of a log what tells most: its first error that does not point to another one above, else its last line."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    told = [found[0] for line in lines if (found := _ERROR.search(line)) and ELSEWHERE not in line]
-    return told[0] if told else (lines[-1] if lines else "")
+    failure = failure_of(text)
+    if failure is not None:
+        return Said(failure.words, str(failure.cause))
+    return Said(next((line.strip() for line in reversed(text.splitlines()) if line.strip()), ""))
 
 
 def pods_fail(pods: Iterable[Manifest], not_ready: Mapping[str, str] = MappingProxyType({})) -> PodsFail | None:
@@ -110,19 +121,20 @@ def pods_fail(pods: Iterable[Manifest], not_ready: Mapping[str, str] = MappingPr
 
     `not_ready` has the nodes that are not, with their Ready condition's status: what a pod there tells is old.
     """
-    told: dict[tuple[PodsFailReason, str], list[Manifest]] = {}
+    told: dict[tuple[PodsFailReason, str, str], list[Manifest]] = {}
     for pod in pods:
         node = pod["spec"].get("nodeName", "")
         if node in not_ready and "deletionTimestamp" not in pod["metadata"]:
-            told.setdefault(("NodeNotReady", _silence(node, not_ready[node])), []).append(pod)
+            told.setdefault(("NodeNotReady", _silence(node, not_ready[node]), ""), []).append(pod)
         elif row := pod["status"].get(KEY):
-            told.setdefault((row["reason"], row["message"]), []).append(pod)
+            told.setdefault((row["reason"], row["message"], row["cause"]), []).append(pod)
     if not told:
         return None
-    (reason, message), those = min(told.items(), key=lambda item: (-len(item[1]), item[0]))
+    (reason, message, cause), those = min(told.items(), key=lambda item: (-len(item[1]), item[0]))
     one = min(those, key=lambda pod: str(pod["metadata"]["name"]))
     log = one["status"][KEY]["log"] if reason != "NodeNotReady" else ""
-    return PodsFail(reason=reason, message=message, pods=len(those), pod=one["metadata"]["name"] if log else "", container=log)
+    pod_name = one["metadata"]["name"] if log else ""
+    return PodsFail(reason=reason, message=message, pods=len(those), pod=pod_name, container=log, cause=cause)
 
 
 def _silence(node: str, ready: str) -> str:

@@ -12,8 +12,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
+from plimsoll_operator.api import ENGINE_CONTAINER
 from plimsoll_operator.conditions import PodsFail
-from plimsoll_operator.controller.booking.pod_trouble import ELSEWHERE, MAX_WORDS, WORDS, last_words
+from plimsoll_operator.controller.booking.pod_trouble import ELSEWHERE, MAX_WORDS, WORDS, Said, last_words
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.ports import Key, Kube
 from plimsoll_operator.text import one_line, without_tokens
@@ -23,6 +24,7 @@ LINES: Final = 600
 """vLLM prints its engine's traceback, then that of each worker and of its server: some hundred lines."""
 _NO_LOG: Final = "unable to retrieve container logs"
 """The kubelet's own words in place of a log that is gone already (kubernetes, pkg/kubelet/kuberuntime/logs)."""
+_NOTHING: Final = Said("")
 _MOST_PODS: Final = 512
 _AGAIN_SECONDS: Final = 60.0
 """How long a log that could not be read, or told nothing, is not asked for again."""
@@ -35,35 +37,39 @@ class LastWords:
         self._kube = kube
         self._clock = clock
         self._lock = threading.Lock()
-        self._told: OrderedDict[Key, tuple[str, float]] = OrderedDict()
+        self._told: OrderedDict[Key, tuple[Said, float]] = OrderedDict()
 
     def add_to(self, fails: PodsFail | None, namespace: str) -> PodsFail | None:
         """The same with what the log says, where the pod's status does not say it."""
         if fails is None or not fails.pod:
             return fails
-        words = self._words((namespace, fails.pod), fails.container)
-        if not words:
+        said = self._said((namespace, fails.pod), fails.container)
+        if not said.words:
             return fails
-        return replace(fails, message=f"{fails.message.partition(WORDS)[0]}{WORDS}{words}")
+        return replace(fails, message=f"{fails.message.partition(WORDS)[0]}{WORDS}{said.words}", cause=said.cause)
 
-    def _words(self, pod: Key, container: str) -> str:
+    def _said(self, pod: Key, container: str) -> Said:
         with self._lock:
             known = self._told.get(pod)
-            if known is not None and (known[0] or self._clock() - known[1] < _AGAIN_SECONDS):
+            if known is not None and (known[0].words or self._clock() - known[1] < _AGAIN_SECONDS):
                 self._told.move_to_end(pod)
                 return known[0]
         # It may run again, wait, or have ended just now: what ended last is the run before in the first case, the last run in the others.
-        words = self._read(pod, container, previous=True) or self._read(pod, container, previous=False)
+        said = self._read(pod, container, previous=True)
+        if not said.words:
+            said = self._read(pod, container, previous=False)
         with self._lock:
-            self._told[pod] = (words, self._clock())
+            self._told[pod] = (said, self._clock())
             while len(self._told) > _MOST_PODS:
                 self._told.popitem(last=False)
-        return words
+        return said
 
-    def _read(self, pod: Key, container: str, *, previous: bool) -> str:
+    def _read(self, pod: Key, container: str, *, previous: bool) -> Said:
         try:
             log = self._kube.pod_log(*pod, container=container, limit_bytes=LIMIT_BYTES, lines=LINES, previous=previous)
         except ApiFailure:
-            return ""
-        found = last_words(log.decode(errors="replace"))
-        return "" if ELSEWHERE in found or found.startswith(_NO_LOG) else without_tokens(one_line(found, MAX_WORDS))
+            return _NOTHING
+        words, cause = last_words(log.decode(errors="replace"))
+        if ELSEWHERE in words or words.startswith(_NO_LOG):
+            return _NOTHING
+        return Said(without_tokens(one_line(words, MAX_WORDS)), cause if container == ENGINE_CONTAINER else "")
