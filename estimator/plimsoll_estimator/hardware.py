@@ -121,8 +121,15 @@ def gpu_from(
         compute_capability=capability,
         total_is_exact=exact,
         memory=known.memory if known else "own",
-        pages_to_host=known is not None and "GeForce" in label and total > known.total_memory_bytes + _SPREAD_BYTES,
+        pages_to_host="GeForce" in label and total_memory_bytes is not None and _is_whole(total, known, label_memory_mib),
     )
+
+
+def _is_whole(total: int, known: KnownGpu | None, label_memory_mib: int | None) -> bool:
+    """Whether a GeForce's stated total is what its label says. On Linux each of the table stays 0.07 GiB and more below its label."""
+    if known is not None:
+        return total > known.total_memory_bytes + _SPREAD_BYTES
+    return label_memory_mib is not None and total >= label_memory_mib << 20
 
 
 def _capability(label: str, known: KnownGpu | None, stated: str | None) -> tuple[int, int]:

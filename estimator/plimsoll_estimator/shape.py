@@ -110,20 +110,23 @@ class TowerSize(NamedTuple):
 class LargestItem(NamedTuple):
     """The largest image that a class's processor admits: `tokens` for the language model, made of `patches` of the tower.
 
-    `frame_tokens`, `frame_patches`: of one frame where videos are admitted that fill whatever length the model is served with.
+    `frame_tokens`, `frame_patches`: of one frame where videos are admitted that fill whatever length the model is served with, or as many
+    frames of it as `most_frames` says.
     """
 
     tokens: int
     patches: int
     frame_tokens: int = 0
     frame_patches: int = 0
+    most_frames: int | None = None
 
 
 class TowerBlocks(NamedTuple):
     """A vision tower's transformer: a patch is `patch_elements` numbers; `gated` MLPs have a gate.
 
     `attention`: how many hidden sizes a patch takes at the peak of attention, whole on each rank and divided over them. `masked`: releases
-    may attend under a mask of all patches by all. `sees_video`: it is no language model alone while videos are admitted.
+    may attend under a mask of all patches by all. `sees_video`: it is no language model alone while videos are admitted. `fuses_norm`:
+    releases may add the residual in the norm before the MLP.
     """
 
     size: TowerSize
@@ -133,6 +136,7 @@ class TowerBlocks(NamedTuple):
     attention: tuple[int, int]
     masked: bool = False
     sees_video: bool = False
+    fuses_norm: bool = False
 
 
 class Vision(NamedTuple):

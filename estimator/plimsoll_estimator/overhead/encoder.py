@@ -19,6 +19,8 @@ ITEM_TOKENS: Final = 16384  # the largest image of processors that merge patches
 _ITEM: Final = 2  # vLLM casts pixels to the model's dtype before they reach the device; float32 models of this kind are not served
 _ITEMS_A_PROMPT: Final = 999
 _DATA_CENTRE_BLACKWELL: Final = 10
+_IN_PLACE: Final = (3, 3)
+_UNFUSED: Final = (4, 3)
 
 
 class _Widest(NamedTuple):
@@ -37,8 +39,7 @@ def encodes(resolved: ResolvedArgs) -> bool:
 def encoder_peak_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     """Pixels and the wider of attention and MLP in one block, one rank; 0 where the tower's largest image is not known.
 
-    Elements a patch, all alive at once. Attention: `TowerBlocks.attention`. A gated MLP: its norm and residual, gate and up, their product,
-    the output. A plain one: its input and its norm, both sides of the activation. Attention whose heads do not divide is whole.
+    Elements a patch, all alive at once. Attention: `TowerBlocks.attention`; one whose heads do not divide is whole.
     """
     tower = widths.tower
     if tower is None or not encodes(resolved) or (widths.deepstack_levels and not overhead_rules(resolved.version).caps_dummy_video):
@@ -48,11 +49,26 @@ def encoder_peak_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     whole, divided = tower.attention
     shares = ranks if size.heads % ranks == 0 else 1
     attention = whole * size.hidden_size + divided * ceil_div(size.hidden_size, shares)
-    mlp = 3 * size.hidden_size + 3 * inner if tower.gated else 2 * size.hidden_size + 2 * inner
+    hidden_parts, inner_parts = _mlp_parts(tower, resolved)
+    mlp = hidden_parts * size.hidden_size + inner_parts * inner
     widest = _widest(tower.largest, resolved)
     patches = _items(widest, resolved) * widest.patches
     elements = patches * (tower.patch_elements + max(attention, mlp)) + _mask_elements(tower, patches, resolved)
     return int(constant("encoder_peak_share", resolved) * elements * _ITEM)
+
+
+def _mlp_parts(tower: TowerBlocks, resolved: ResolvedArgs) -> tuple[int, int]:
+    """Hidden and inner sizes of a patch that are there at once in the MLP.
+
+    Gated: its norm and residual, gate and up, their product, the output. Plain: its input and its norm, both sides of the activation.
+    Qwen2.5-VL's (models/qwen2_5_vl.py: Qwen2_5_VisionBlock) holds the block's input and attention's output as well where norms are not
+    vLLM's kernels, which write in place, but PyTorch's: always up to 0.10.0, then unless eager (config/vllm.py: custom_ops). SiLU is
+    apart from the product until it is compiled with it (layers/activation.py: SiluAndMul, compile_native, 0.15).
+    """
+    if tower.fuses_norm:
+        parts = overhead_rules(resolved.version).fused_norm_parts
+        return _IN_PLACE if resolved.enforce_eager and parts != _UNFUSED else parts
+    return _IN_PLACE if tower.gated else (2, 2)
 
 
 def output_tokens(widths: Widths, resolved: ResolvedArgs) -> int:
@@ -63,10 +79,20 @@ def output_tokens(widths: Widths, resolved: ResolvedArgs) -> int:
 
 
 def _widest(item: LargestItem, resolved: ResolvedArgs) -> _Widest:
-    """The item of the modality with most tokens: an image, or a video that fills the length."""
+    """The item of the modality with most tokens: an image, or a video that fills the length.
+
+    Beside a video whose frames are counted no image is (models/qwen2_vl.py: get_num_frames_with_most_features, from 0.11). Up to 0.10.2 it
+    filled the batch (v1/worker/gpu_model_runner.py: _get_mm_dummy_batch, seq_len=self.max_num_tokens).
+    """
     if item.frame_tokens and not resolved.admits_none("video"):
         images = 0 if resolved.admits_none("image") else item.tokens
-        frames = max(1, (resolved.max_model_len - images) // item.frame_tokens)
+        if item.most_frames is None:
+            frames = max(1, (resolved.max_model_len - images) // item.frame_tokens)
+        else:
+            filled = resolved.max_model_len
+            if not overhead_rules(resolved.version).videos_fill_length:
+                filled = min(filled, resolved.max_num_batched_tokens)
+            frames = max(1, min(item.most_frames, filled // item.frame_tokens))
         if not images or frames * item.frame_tokens > item.tokens:
             return _Widest(frames * item.frame_tokens, frames * item.frame_patches, "video")
     return _Widest(item.tokens, item.patches, "image")

@@ -29,6 +29,10 @@ class OverheadRules:
     """Classes that name embedding and head for adapters make one module of both (models/qwen3.py, until tie_weights came)."""
     caps_dummy_video: bool = False
     """The profile run's dummy video is no longer than a batch; before, towers with deepstack features saw 153600 tokens of it."""
+    videos_fill_length: bool = False
+    """A dummy video of Qwen2-VL's kind fills the length, not the batch (v1/worker/gpu_model_runner.py: _get_mm_dummy_batch)."""
+    fused_norm_parts: tuple[int, int] = (4, 3)
+    """Hidden and inner sizes of a patch while the MLP of Qwen2.5-VL's tower runs (models/qwen2_5_vl.py; `encoder._mlp_parts`)."""
     rounds_items_up: bool = True
     """The profile run encodes as many items as reach the encoder's budget, not as many as it holds (v1/worker/gpu_model_runner.py)."""
     masks_patches: Literal["without xformers", "always", "never"] = "without xformers"
@@ -78,12 +82,13 @@ class OverheadRules:
 _RELEASES: Final = Releases(
     OverheadRules(),
     (EngineVersion(0, 10), {"rounds_items_up": False}),
-    (EngineVersion(0, 10, 1), {"deep_gemm": "asked", "multimodal_cache_gib": 4}),
+    (EngineVersion(0, 10, 1), {"deep_gemm": "asked", "multimodal_cache_gib": 4, "fused_norm_parts": (4, 4)}),
     (EngineVersion(0, 10, 2), {"presumes_flashinfer": False, "deep_gemm_warms_whole_chunk": False}),
-    (EngineVersion(0, 11), {"captures_decodes_apart": True, "deep_gemm": "on"}),
+    (EngineVersion(0, 11), {"captures_decodes_apart": True, "deep_gemm": "on", "videos_fill_length": True}),
     (EngineVersion(0, 11, 1), {"captures_adapters_apart": True, "flashinfer_sampler": "asked", "times_kernels": True}),
     (EngineVersion(0, 12), {"lora_extra_rows": 0, "deep_gemm_chunk_tokens": 16384, "masks_patches": "always"}),
     (EngineVersion(0, 13), {"caps_dummy_video": True, "deep_gemm_families": frozenset({10})}),
+    (EngineVersion(0, 15), {"fused_norm_parts": (5, 3)}),
     (EngineVersion(0, 16), {"lora_wraps_shared_head": True}),
     (EngineVersion(0, 17), {"samples_with_triton": True}),
     (EngineVersion(0, 18), {"deep_gemm_chunk_tokens": 0}),

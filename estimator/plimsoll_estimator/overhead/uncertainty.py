@@ -41,7 +41,8 @@ def doubt_of(widths: Widths, resolved: ResolvedArgs) -> Doubt:
     both = both_at_once_bytes(widths, resolved) if resolved.given.compile_cache != "warm" else 0
     reserved = stated_bytes(widths, resolved)
     below = more + first + both + tuning_doubt_bytes(widths, resolved) + reserved
-    return Doubt(below, less + found + reserved, first)
+    judged = first if resolved.uses_v2_model_runner else 0  # of the V1 runner one start is known to have held its copies: too few to refuse
+    return Doubt(below, less + found + reserved, judged)
 
 
 def pool_interval(resolved: ResolvedArgs, available_bytes: int, charged_bytes: int, doubt: Doubt = CERTAIN) -> tuple[int, int]:

@@ -23,6 +23,8 @@ _NORMED: Final = (3, 6)
 _COMPLEX: Final = (2, 11)
 """Residual, norm; queries, keys and values, then queries and keys in float32 before and after they are turned (moonvit.py, mllama4.py)."""
 _QWEN_TOKENS: Final = 16384
+_QWEN_2_FRAMES: Final = 7
+"""Pairs of frames of the size of the largest image (qwen2_vl.py: _MAX_FRAMES_PER_VIDEO, 14 from 0.11; 16 before, in batches of 131,072)."""
 _LLAMA_4_TILES, _IDEFICS_TILES, _COHERE_TILES, _INTERNVL_TILES = 16, 16, 12, 12
 _MINICPM_SIDE, _MINICPM_SLICES, _MINICPM_QUERIES = 448, 9, 64
 _KIMI_PATCHES: Final = 4096  # in_token_limit of Kimi-VL's processor, before patches are merged
@@ -57,6 +59,7 @@ def tower_blocks(config: HfConfig, held: HfConfig) -> TowerBlocks | None:
         attention=attention,
         masked=kind.masked,
         sees_video=kind.item is _qwen or largest.frame_tokens > 0,
+        fuses_norm=kind.item is _qwen and kind.gated,
     )
 
 
@@ -74,7 +77,10 @@ def _grid(held: HfConfig, image: int, patch: int = 14) -> int:
 
 
 def _qwen(config: HfConfig, held: HfConfig) -> LargestItem:
-    return LargestItem(tokens=_QWEN_TOKENS, patches=_QWEN_TOKENS * positive(held, "spatial_merge_size", limit=MAX_WIDTH) ** 2)
+    patches = _QWEN_TOKENS * positive(held, "spatial_merge_size", limit=MAX_WIDTH) ** 2
+    if not held.model_type.startswith("qwen2"):
+        return LargestItem(tokens=_QWEN_TOKENS, patches=patches)
+    return LargestItem(tokens=_QWEN_TOKENS, patches=patches, frame_tokens=_QWEN_TOKENS, frame_patches=patches, most_frames=_QWEN_2_FRAMES)
 
 
 def _gemma3(config: HfConfig, held: HfConfig) -> LargestItem:

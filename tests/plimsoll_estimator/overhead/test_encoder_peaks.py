@@ -136,6 +136,70 @@ def test_a_video_that_fills_the_context_is_what_internvl_profiles() -> None:
     assert peak(INTERNVL_3_8B, max_model_len=32768, limit_mm_per_prompt={"image": 0}) == alone
 
 
+QWEN_25_VL, FRAMES = named("Qwen/Qwen2.5-VL-7B-Instruct"), 65536
+"""Patches of a pair of frames of the largest size, 16,384 tokens; the tower is 1280 wide, its MLP 3420."""
+BLOCK = 3 * 2 * 14 * 14 + 5 * 1280 + 3 * 3420
+
+
+@pytest.mark.parametrize(
+    ("sentence", "version", "arguments", "frames"),
+    [
+        ("14 frames of the largest size, two to a token", "0.23.0", {}, 7),
+        ("as many as the length holds", "0.23.0", {"max_model_len": 65536}, 4),
+        ("no more than an image", "0.23.0", {"max_model_len": 32767}, 1),
+        ("which is all where no video is admitted", "0.23.0", {"limit_mm_per_prompt": {"video": 0}}, 1),
+    ],
+)
+def test_a_video_of_14_frames_is_what_qwens_second_towers_profile(
+    sentence: str, version: str, arguments: dict[str, Any], frames: int
+) -> None:
+    """models/qwen2_vl.py: get_num_frames_with_most_features, _MAX_FRAMES_PER_VIDEO (0.11.0 to 0.33.0).
+
+    Code index 55021192520, 0.23.0: "encoder cache initialized with a budget of 114688 tokens, and profiled with 1 video items".
+    """
+    said = {"max_model_len": 128000, "max_num_batched_tokens": 8192, **arguments}
+    widths, resolved = setting({**QWEN_25_VL, "max_position_embeddings": 128000}, version, **said)
+    assert encoder_peak_bytes(widths, resolved) == frames * FRAMES * BLOCK * 2, sentence
+    assert encoder_outputs_bytes(widths, resolved) == 2 * frames * 16384 * 3584 * 2
+
+
+def test_up_to_0_10_a_dummy_video_was_no_longer_than_a_batch() -> None:
+    # v1/worker/gpu_model_runner.py: _get_mm_dummy_batch, seq_len=self.max_num_tokens (0.10.2), self.max_model_len (0.11.0).
+    config = {**QWEN_25_VL, "max_position_embeddings": 128000}
+    one, four = (peak(config, "0.10.2", max_num_batched_tokens=batch) for batch in (16384, 65536))
+    assert four == 4 * one
+
+
+@pytest.mark.parametrize(
+    ("sentence", "version", "arguments", "hidden", "inner"),
+    [
+        ("gate, up and their product; the block's input, attention's sum, its norm, the output", "0.10.0", {}, 4, 3),
+        ("the residual is added in a norm of PyTorch's, SiLU is apart from the product", "0.10.1", {}, 4, 4),
+        ("until it is compiled with it", "0.15.0", {}, 5, 3),
+    ],
+)
+def test_what_a_patch_holds_in_qwen_25s_mlp(sentence: str, version: str, arguments: dict[str, Any], hidden: int, inner: int) -> None:
+    """models/qwen2_5_vl.py: Qwen2_5_VisionBlock, Qwen2_5_VisionMLP; layers/activation.py: SiluAndMul."""
+    elements = 3 * 2 * 14 * 14 + hidden * 1280 + inner * 3420
+    assert peak(QWEN_25_VL, version, max_model_len=8192, **arguments) == FRAMES * elements * 2, sentence
+
+
+def test_vllms_own_kernels_write_where_they_read() -> None:
+    # config/vllm.py: custom_ops are all on without Inductor; attention's eleven hidden sizes are then about as wide as the MLP.
+    assert peak(QWEN_25_VL, "0.23.0", max_model_len=8192, enforce_eager=True) == FRAMES * (3 * 2 * 14 * 14 + 3 * 1280 + 3 * 3420) * 2
+
+
+def test_the_pool_that_a_video_left_is_what_was_logged() -> None:
+    # Code index 55021192520: 0.23.0 on an A100 at 22 %, the whole length of 128,000: -14.28 GiB, 0.53 of it deducted for graphs.
+    found = estimate(
+        HfConfig({**QWEN_25_VL, "max_position_embeddings": 128000}),
+        EngineArgs(gpu_memory_utilization=0.22, compile_cache="cold"),
+        gpu_from("NVIDIA-A100-SXM4-80GB"),
+        EngineVersion(0, 23),
+    )
+    assert found.ranks[0].available_kv_cache_bytes / GIB == pytest.approx(-14.28, abs=0.1)
+
+
 @pytest.mark.parametrize(
     ("sentence", "limits", "encodes"),
     [

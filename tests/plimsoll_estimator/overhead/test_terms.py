@@ -256,13 +256,26 @@ def test_who_does_not_say_which_start_is_meant_has_the_other_in_the_interval() -
 @pytest.mark.parametrize(
     ("sentence", "version", "arguments"),
     [
-        ("PyTorch times no kernels yet, and the V1 runner shows none", "0.11.0", {}),
+        ("PyTorch times no kernels yet", "0.11.0", {}),
         ("ranks that divide the embedding reduce it before any other kernel", "0.27.1", {"tensor_parallel_size": 2}),
     ],
 )
 def test_compiling_takes_no_more(sentence: str, version: str, arguments: dict[str, Any]) -> None:
     peaks = {activation_gib(QWEN_3_8B, version, compile_cache=cache, **arguments) for cache in ("cold", "warm")}
     assert len(peaks) == 1, sentence
+
+
+def test_the_v1_runner_copies_the_embedding_too_and_its_sampler_mostly_hides_it() -> None:
+    # Code index 65863227652: Qwen2.5-7B in 4 bits on a 3090 at 0.22.1 with 8 sequences, its first start: 14.43 GiB left, 5.29 of weights,
+    # 0.35 deducted for graphs, so that 1.04 at the peak are left beside what the driver takes.
+    qwen_2 = model(architectures=["Qwen2ForCausalLM"], model_type="qwen2", hidden_size=3584, intermediate_size=18944, vocab_size=152064)
+    arguments: dict[str, Any] = {"max_num_seqs": 8, "compile_cache": "cold"}
+    assert not setting(qwen_2, "0.22.1", L4, **arguments)[1].uses_v2_model_runner
+    assert activation_gib(qwen_2, "0.22.1", **arguments) == pytest.approx(1.04, abs=0.02)
+    many = {activation_gib(qwen_2, "0.22.1", max_num_seqs=1024, compile_cache=cache) for cache in ("cold", "warm")}
+    assert len(many) == 1, "the sampler of 1024 sequences holds more"
+    # One start is too few to refuse on.
+    assert doubt_of(*setting(qwen_2, "0.22.1", L4, max_num_seqs=8)).first_start == 0
 
 
 def activation_gib(config: dict[str, Any], version: str, **arguments: Any) -> float:
@@ -314,6 +327,11 @@ def test_windows_pages_what_a_card_cannot_hold() -> None:
     assert gpu_from("NVIDIA-GeForce-RTX-4090", total_memory_bytes=24564 << 20).pages_to_host
     assert not gpu_from("NVIDIA-GeForce-RTX-4090", total_memory_bytes=int(23.65 * GIB)).pages_to_host
     assert not gpu_from("NVIDIA-GeForce-RTX-4090").pages_to_host
+    # A card of no table is told by its label: 8188 MiB of 8188 (github.com/GIO443/statecraft-serving); on Linux a card stays below it.
+    unknown = "NVIDIA-GeForce-RTX-4070-Laptop-GPU"
+    assert gpu_from(unknown, label_memory_mib=8188, total_memory_bytes=8188 << 20).pages_to_host
+    assert not gpu_from(unknown, label_memory_mib=8188, total_memory_bytes=8100 << 20).pages_to_host
+    assert not gpu_from(unknown, label_memory_mib=8188).pages_to_host
     assert not gpu_from(H100, total_memory_bytes=int(79.7 * GIB)).pages_to_host
 
 

@@ -45,7 +45,12 @@ QWEN_25_VL, QWEN_35_4B, QWEN_35_27B = "Qwen/Qwen2.5-VL-7B-Instruct", "Qwen/Qwen3
 @pytest.mark.parametrize(
     ("sentence", "name", "arguments", "elements"),
     [
-        ("a gated MLP: norm, residual and output, then gate, up and their product", QWEN_25_VL, {}, 3 * 1280 + 3 * 3420),
+        (
+            "a gated MLP: what goes through a block five times, then gate, up and their product",
+            QWEN_25_VL,
+            {"max_model_len": 8192},
+            5 * 1280 + 3 * 3420,
+        ),
         ("a plain one leaves the peak to attention: eleven widths", QWEN_35_4B, {}, 11 * 1024),
         ("heads are divided, what enters and leaves a block is not", QWEN_35_4B, {"tensor_parallel_size": 2}, 3 * 1024 + 8 * 512),
     ],
