@@ -261,6 +261,8 @@ def _volume(volume: Volume) -> Manifest:
         return {"name": volume.name, "secret": {"secretName": volume.secret.name}}
     if volume.csi is not None:
         return {"name": volume.name, "csi": volume.csi.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)}
+    if volume.image is not None:
+        return {"name": volume.name, "image": volume.image.model_dump(mode="json", by_alias=True, exclude_none=True)}
     claim = volume.persistent_volume_claim
     assert claim is not None, "the API types let exactly one kind of volume through"
     return {"name": volume.name, "persistentVolumeClaim": claim.model_dump(mode="json", by_alias=True, exclude_none=True)}

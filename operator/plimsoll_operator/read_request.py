@@ -13,7 +13,7 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Final, TypeAlias
 
-from plimsoll_operator.api import ModelSpec, PodSecurity
+from plimsoll_operator.api import HuggingFaceSource, ModelSource, ModelSpec, PodSecurity, TemplateSpec
 
 DEFAULT_REVISION: Final = "main"
 """The branch that huggingface_hub, and so vLLM, loads when none is named (huggingface_hub.constants.DEFAULT_REVISION)."""
@@ -45,6 +45,22 @@ class Volume:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HubCache:
+    """A folder on a PersistentVolumeClaim that the hub's own client has filled, for many models and commits of theirs."""
+
+    claim: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageVolume:
+    """A folder of an OCI image, which the kubelet pulls with the namespace's own secrets."""
+
+    reference: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigMapKey:
     """A config.json in a ConfigMap of the namespace."""
 
@@ -61,7 +77,19 @@ class ReadAs:
     groups: tuple[int, ...] = ()
 
 
-Origin: TypeAlias = OperatorHub | TokenHub | Volume | ConfigMapKey
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pulling:
+    """How an image is pulled: as the spec says it for the pods that serve from it."""
+
+    policy: str | None = None
+    secrets: tuple[str, ...] = ()
+
+
+OnVolume: TypeAlias = Volume | HubCache | ImageVolume
+"""What a pod mounts to read it."""
+ByPod: TypeAlias = TokenHub | Volume | HubCache | ImageVolume
+"""What is read by a pod of the namespace."""
+Origin: TypeAlias = OperatorHub | ByPod | ConfigMapKey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +97,7 @@ class ReadRequest:
     """One reading. Equal ones are read once.
 
     `namespace` is empty exactly for OperatorHub: what any namespace asks of the same model and revision is the same. `read_as` is of
-    volumes alone; the profile that comes of it is the same, whoever could read.
+    volumes alone, `pulling` of images; the profile that comes of it is the same, whoever could read.
     """
 
     namespace: str
@@ -77,6 +105,7 @@ class ReadRequest:
     revision: str | None
     source: Origin
     read_as: ReadAs = ReadAs()
+    pulling: Pulling = Pulling()
 
     @property
     def profile_name(self) -> str:
@@ -87,10 +116,10 @@ class ReadRequest:
         return f"{stem}-{digest}" if stem else f"model-{digest}"
 
 
-def read_request_of(namespace: str, model: ModelSpec, security: PodSecurity | None = None) -> ReadRequest | None:
-    """What must be read to know this model in this namespace; None where the spec gives or names the shape itself.
+def read_request_of(namespace: str, model: ModelSpec, template: TemplateSpec | None = None) -> ReadRequest | None:
+    """What must be read to know this model in this namespace; None where the spec gives or names the shape itself, or nobody reads it.
 
-    A source that needs the user's own rights is never read with the operator's; a volume is read as who will load it, by `security`.
+    A source that needs the user's own rights is never read with the operator's; a volume is read as who will load it, by `template`.
     """
     profile = model.profile
     if profile is not None:
@@ -98,16 +127,38 @@ def read_request_of(namespace: str, model: ModelSpec, security: PodSecurity | No
             return None
         ref = profile.config_map_ref
         return ReadRequest(namespace=namespace, model=model.name, revision=model.revision, source=ConfigMapKey(name=ref.name, key=ref.key))
-    claim = model.source.persistent_volume_claim if model.source is not None else None
-    if claim is not None:
-        source = Volume(claim=claim.claim_name, path=posixpath.normpath(claim.path))
-        return ReadRequest(namespace=namespace, model=model.name, revision=model.revision, source=source, read_as=_read_as(security))
-    revision = model.revision or DEFAULT_REVISION
-    hub = model.source.hugging_face if model.source is not None else None
+    given, revision = model.source or ModelSource(hugging_face=HuggingFaceSource()), model.revision or DEFAULT_REVISION
+    if given.object_storage is not None:
+        return None
+    mounted = _mounted(given)
+    if mounted is not None:
+        return ReadRequest(
+            namespace=namespace,
+            model=model.name,
+            revision=revision if isinstance(mounted, HubCache) else model.revision,
+            source=mounted,
+            read_as=_read_as(template.security_context if template is not None else None),
+            pulling=_pulling(given, template),
+        )
+    hub = given.hugging_face
     if hub is not None and hub.token_secret_ref is not None:
         token = TokenHub(secret=hub.token_secret_ref.name, key=hub.token_secret_ref.key)
         return ReadRequest(namespace=namespace, model=model.name, revision=revision, source=token)
     return ReadRequest(namespace="", model=model.name, revision=revision, source=OperatorHub())
+
+
+def _mounted(source: ModelSource) -> OnVolume | None:
+    claim, image = source.persistent_volume_claim, source.image
+    if claim is not None:
+        kind = Volume if claim.layout is None else HubCache
+        return kind(claim=claim.claim_name, path=posixpath.normpath(claim.path))
+    return ImageVolume(reference=image.reference, path=posixpath.normpath(image.path)) if image is not None else None
+
+
+def _pulling(source: ModelSource, template: TemplateSpec | None) -> Pulling:
+    if source.image is None:
+        return Pulling()
+    return Pulling(policy=source.image.pull_policy, secrets=template.image_pull_secrets if template is not None else ())
 
 
 def _read_as(security: PodSecurity | None) -> ReadAs:

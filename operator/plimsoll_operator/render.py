@@ -47,6 +47,7 @@ from plimsoll_operator.pod import (
 )
 from plimsoll_operator.serving import serving_of
 from plimsoll_operator.verdict import Plan
+from plimsoll_operator.weights import implied_arguments, weights_of
 
 _SHARED: Final = ("mps", "time-slicing")
 MANAGED_BY: Final = {MANAGED_LABEL: MANAGED_VALUE}
@@ -146,13 +147,14 @@ def serve_arguments(deployment: InferenceDeployment, plan: Plan) -> list[str]:
     """What follows `vllm serve`: every size of the plan by name, then the user's own arguments."""
     engine = deployment.spec.engine
     model = deployment.spec.model
-    on_volume = model.source is not None and model.source.persistent_volume_claim is not None
+    weights = weights_of(model)
     serving = serving_of(engine)
-    out = [_model_argument(deployment)]
-    if on_volume and not serving.named:
+    out = [weights.argument]
+    if (weights.offline or not weights.named) and not serving.named:
         out += ["--served-model-name", model.name]
-    if not on_volume and (plan.model_revision is not None or model.revision is not None):
+    if weights.by_revision and (plan.model_revision is not None or model.revision is not None):
         out += ["--revision", plan.model_revision or model.revision or ""]
+    out += implied_arguments(model, engine.extra_args)
     out += ["--port", str(serving.port)]
     sizes: dict[str, object] = {
         "tensor_parallel_size": plan.tensor_parallel_size,
@@ -286,14 +288,6 @@ def _storage(plan: Plan) -> dict[str, str]:
     return {"ephemeral-storage": f"{ceil_div(plan.ephemeral_storage_bytes, GIB)}Gi"} if plan.ephemeral_storage_bytes else {}
 
 
-def _model_argument(deployment: InferenceDeployment) -> str:
-    model = deployment.spec.model
-    claim = model.source.persistent_volume_claim if model.source is not None else None
-    if claim is None:
-        return model.name
-    return WEIGHTS_MOUNT if claim.path in ("", ".") else f"{WEIGHTS_MOUNT}/{claim.path}"
-
-
 def _environment(deployment: InferenceDeployment) -> list[Manifest]:
     return [*_home(deployment), *_of_the_source(deployment)]
 
@@ -309,29 +303,24 @@ def _home(deployment: InferenceDeployment) -> list[Manifest]:
 
 def _of_the_source(deployment: InferenceDeployment) -> list[Manifest]:
     source = deployment.spec.model.source
-    if source is None:
-        return []
-    if source.persistent_volume_claim is not None:
-        return [{"name": "HF_HUB_OFFLINE", "value": "1"}]
-    secret = source.hugging_face.token_secret_ref if source.hugging_face is not None else None
+    secret = source.hugging_face.token_secret_ref if source is not None and source.hugging_face is not None else None
     if secret is None:
-        return []
+        return [{"name": name, "value": value} for name, value in weights_of(deployment.spec.model).variables]
     return [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": secret.name, "key": secret.key}}}]
 
 
 def _volumes(deployment: InferenceDeployment, plan: Plan) -> tuple[list[Manifest], list[Manifest]]:
     """Volumes of the pod and their mounts in the engine's container."""
-    source = deployment.spec.model.source
-    claim = source.persistent_volume_claim if source is not None else None
+    weights = weights_of(deployment.spec.model)
     shared = shared_memory_bytes(plan.gpus_per_pod)
     volumes: list[Manifest] = [{"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": f"{shared // GIB}Gi"}}]
     mounts: list[Manifest] = [{"name": "shm", "mountPath": SHARED_MEMORY_MOUNT}]
-    if claim is not None:
-        volumes.append({"name": "weights", "persistentVolumeClaim": {"claimName": claim.claim_name, "readOnly": True}})
+    if weights.volume is not None:
+        volumes.append({"name": "weights", **weights.volume})
         mounts.append({"name": "weights", "mountPath": WEIGHTS_MOUNT, "readOnly": True})
     security = deployment.spec.template.security_context if deployment.spec.template is not None else None
     moves_home = security is not None and security.moves_home
-    if moves_home or (claim is None and not _mounts(deployment, CACHE_MOUNT)):
+    if moves_home or (weights.volume is None and not _mounts(deployment, CACHE_MOUNT)):
         # Outlives a restart of the container, so a crash does not download the weights again.
         volumes.append({"name": "hub-cache", "emptyDir": {}})
         mounts.append({"name": "hub-cache", "mountPath": HOME_MOUNT if moves_home else CACHE_MOUNT})

@@ -23,7 +23,7 @@ from tests.plimsoll_operator.plans import PLAN
 from plimsoll_operator import group, render
 from plimsoll_operator.api import parse_inference_deployment
 from plimsoll_operator.controller.resolving.reader_pod import ReaderSettings, reader_pod
-from plimsoll_operator.read_request import ReadRequest, TokenHub, Volume
+from plimsoll_operator.read_request import ByPod, ImageVolume, ReadRequest, TokenHub, Volume
 from plimsoll_operator.verdict import Plan
 
 Change = Callable[[Json], object]
@@ -38,6 +38,7 @@ VALUES = (
     "webhook.caBundle=LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCk1BQT0KLS0tLS1FTkQgQ0VSVElGSUNBVEUtLS0tLQo=",
     f"controller.serviceAccounts[0].namespace={TEAM}",
     "controller.serviceAccounts[0].name=engine",
+    "controller.csiDrivers[0]=csi.example.com",
 )
 FIRST = ("Namespace", "CustomResourceDefinition")
 LATER = ("ServiceAccount", "ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
@@ -45,6 +46,7 @@ GUARDS = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
 MERGE, APPLY, JSON = "application/merge-patch+json", "application/apply-patch+yaml", "application/json"
 SPREAD = replace(PLAN, nodes_per_replica=2, gpus_per_replica=2, tensor_parallel_size=2)
 VOLUME, TOKEN = Volume(claim="weights", path="b"), TokenHub(secret="hub", key="token")
+PULLED = ImageVolume(reference="ghcr.io/acme/llama:1", path="models")
 _PATHS = {
     "Deployment": "/apis/apps/v1/namespaces/{namespace}/deployments",
     "LeaderWorkerSet": "/apis/leaderworkerset.x-k8s.io/v1/namespaces/{namespace}/leaderworkersets",
@@ -195,7 +197,7 @@ def group_of(world: World) -> Json:
     return made
 
 
-def reader(source: Volume | TokenHub, namespace: str = TEAM) -> Json:
+def reader(source: ByPod, namespace: str = TEAM) -> Json:
     """A reader pod as the controller makes it."""
     wanted = ReadRequest(namespace=namespace, model="acme/in-house", revision=None, source=source)
     return reader_pod(wanted, source, ReaderSettings(image=IMAGE, hub_endpoint=HUB))

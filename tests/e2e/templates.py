@@ -37,6 +37,11 @@ TEMPLATES: list[tuple[str, Change, str]] = [
     ("a privileged container", in_security(privileged=True, allowPrivilegeEscalation=True), "no privileged container"),
     ("setuid programs", in_security(allowPrivilegeEscalation=True), "no privileged container"),
     ("a container that says nothing of its rights", in_container(securityContext={}), "no privileged container"),
+    (
+        "a capability beside the one that RDMA needs",
+        in_security(capabilities={"drop": ["ALL"], "add": ["IPC_LOCK", "SYS_ADMIN"]}),
+        "no privileged container",
+    ),
     ("a capability", in_security(capabilities={"drop": ["ALL"], "add": ["SYS_ADMIN"]}), "no privileged container"),
     ("kept capabilities", in_security(capabilities={"drop": ["NET_RAW"]}), "no privileged container"),
     ("the host's /proc", both(in_pod(hostUsers=False), in_security(procMount="Unmasked")), "no privileged container"),

@@ -12,6 +12,7 @@ from tests.e2e.installation import GROUP, NAMESPACE, RELEASE
 from tests.e2e.rights_world import (
     HUB,
     NAME,
+    PULLED,
     STRANGER,
     TEAM,
     TOKEN,
@@ -301,6 +302,13 @@ READERS: list[tuple[str, Callable[[World], Json], Change, str]] = [
         lambda made: pods_of(made)[0]["volumes"][0]["persistentVolumeClaim"].update(readOnly=False),
         "read-only",
     ),
+    (
+        "an image beside a token",
+        token_reader,
+        in_pod(volumes=[{"name": "weights", "image": {"reference": "evil/data:1"}}]),
+        "or a token",
+    ),
+    ("an image beside a claim", volume_reader, mounting(image={"reference": "evil/data:1"}), "one claim or image"),
     ("a second claim", volume_reader, mounting(persistentVolumeClaim={"claimName": "b", "readOnly": True}), "one claim"),
     ("a claim beside a token", token_reader, in_pod(volumes=[READ_ONLY_CLAIM]), "or a token"),
     (
@@ -348,6 +356,10 @@ WORK: list[tuple[str, Attempt]] = [
     ("takes its Service away", lambda thief, _: thief.delete(of("Service"))),
     ("lifts its gate", lambda thief, _: thief.patch(of("Pod"), GATES_OFF)),
     ("makes a pod that reads a volume", lambda thief, world: thief.create(volume_reader(world))),
+    ("makes a pod that reads an image", lambda thief, _: thief.create(reader(PULLED))),
+    ("makes pods that mount images", attack(child, mounting(image={"reference": "ghcr.io/acme/llama:1"}))),
+    ("makes pods with volumes of a driver it was given", attack(child, mounting(csi={"driver": "csi.example.com"}))),
+    ("makes pods that lock memory for RDMA", attack(child, in_security(capabilities={"drop": ["ALL"], "add": ["IPC_LOCK"]}))),
     ("makes a pod that reads a hub", lambda thief, world: thief.create(token_reader(world))),
     ("takes a reader pod away", lambda thief, _: thief.delete(reader(Volume(claim="weights", path="a")))),
     ("keeps what was read", lambda thief, _: thief.apply(profile("ModelProfile", "new", managed=True))),

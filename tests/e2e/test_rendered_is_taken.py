@@ -31,6 +31,10 @@ NODES = [
 ]
 TOKEN = {"huggingFace": {"tokenSecretRef": {"name": NAME, "key": "t"}}}
 CLAIM = {"persistentVolumeClaim": {"claimName": NAME, "path": "a b/$(X)/ü"}}
+CACHE = {"persistentVolumeClaim": {"claimName": NAME, "path": "hub", "layout": "HubCache"}}
+PULLED = {"image": {"reference": f"ghcr.io/acme/llama@sha256:{'0' * 64}", "path": "models", "pullPolicy": "Always"}}
+ADAPTERS = {"name": "adapters", "mountPath": "/adapters", "subPath": "a/b", "image": {"reference": "REGISTRY/adapters:1"}}
+SHAPE = {"inline": json.dumps(CONFIG)}
 PATHS = {"Deployment": "/apis/apps/v1/namespaces/{}/deployments/{}", "Service": "/api/v1/namespaces/{}/services/{}"}
 
 LIFE: Json = {
@@ -186,6 +190,9 @@ ADMITTED: list[tuple[str, Json]] = [
     ("names of cluster's objects", {"placement": {"priorityClassName": NAME, "schedulerName": NAME, "waitForCapacity": True}}),
     ("a product of 63 characters", {"placement": {"gpuProducts": ["N" * 63]}}),
     ("a token of the namespace's own", {"model": {"name": LLAMA_8B, "source": TOKEN}}),
+    ("an image", {"model": {"name": LLAMA_8B, "source": PULLED, "profile": SHAPE}, "template": {"volumes": [ADAPTERS]}}),
+    ("the hub's cache on a claim", {"model": {"name": LLAMA_8B, "source": CACHE, "profile": SHAPE}}),
+    ("a bucket", {"model": {"name": LLAMA_8B, "source": {"objectStorage": {"uri": "s3://weights/llama"}}, "profile": SHAPE}}),
     ("a volume with a path of its own", {"model": {"name": LLAMA_8B, "source": CLAIM, "profile": {"inline": json.dumps(CONFIG)}}}),
 ]
 FAR = f"{'a' * 254}/b"

@@ -14,6 +14,7 @@ from tests.controlplane.cluster import Json, wait_until
 from tests.controlplane.kubelet import LogServer, serving_logs
 from tests.e2e.installation import GROUP, NAMESPACE, RELEASE, Installation
 from tests.plimsoll_operator.checkpoints import TINY, write_checkpoint
+from tests.plimsoll_operator.hub_cache import COMMIT, cache_of
 from tests.plimsoll_operator.hub_server import MODEL, TOKEN, HubServer
 from tests.plimsoll_operator.kubelet import run_container
 
@@ -144,6 +145,33 @@ def test_a_volume_is_read_by_a_pod_of_its_namespace_and_decides_the_deployment(n
     assert profile["spec"]["weights"]["totalBytes"] == total
     wait_until(lambda: not cluster.pods(namespace, READER), "the reader pod to be taken away")
     assert condition(cluster, namespace, "ModelResolved")[0] == "True"
+
+
+def test_an_image_is_read_as_data_by_a_pod_of_its_namespace(node: Node, namespace: str, tmp_path: Path) -> None:
+    """On the kubelet of ours; that a runtime mounts such volumes is Kubernetes' own business (GA since 1.36)."""
+    cluster, reference = node.cluster, "ghcr.io/acme/llama:1"
+    total = write_checkpoint(tmp_path / "image" / "models")
+    node.folders[reference] = tmp_path / "image"
+    wish(cluster, namespace, source={"image": {"reference": reference, "path": "models"}})
+    node.play(namespace)
+    child = decided(cluster, namespace)
+    volumes = {row["name"]: row for row in child["spec"]["template"]["spec"]["volumes"]}
+    assert volumes["weights"]["image"] == {"reference": reference, "pullPolicy": "IfNotPresent"}
+    (profile,) = profiles(cluster, namespace)
+    assert profile["spec"]["origin"] == {"image": {"reference": reference, "path": "models"}}
+    assert profile["spec"]["weights"]["totalBytes"] == total
+
+
+def test_a_model_in_the_hubs_cache_on_a_claim_is_served_at_its_commit(node: Node, namespace: str, tmp_path: Path) -> None:
+    cluster = node.cluster
+    cache_of(tmp_path / "weights" / "hub")
+    node.folders["weights"] = tmp_path / "weights"
+    bind_claim(cluster, namespace)
+    wish(cluster, namespace, source={"persistentVolumeClaim": {"claimName": "weights", "path": "hub", "layout": "HubCache"}})
+    node.play(namespace)
+    (container,) = decided(cluster, namespace)["spec"]["template"]["spec"]["containers"]
+    assert container["args"][:5] == ["acme/in-house", "--served-model-name", "acme/in-house", "--revision", COMMIT]
+    assert {"name": "HF_HUB_CACHE", "value": "/models/hub"} in container["env"]
 
 
 def test_the_pod_is_allowed_where_only_restricted_pods_are(node: Node, namespace: str, tmp_path: Path) -> None:

@@ -23,10 +23,10 @@ ENDED = "2026-11-25T12:00:05Z"
 def run_container(pod: Manifest, folders: Mapping[str, Path], secrets: Secrets) -> tuple[int, bytes, str]:
     """What a node would do: the container's command with its arguments, volumes and Secrets. (exit status, log, termination message)."""
     (container,) = pod["spec"]["containers"]
-    claims = {row["name"]: row["persistentVolumeClaim"]["claimName"] for row in pod["spec"].get("volumes", ())}
+    held = {row["name"]: _held_by(row) for row in pod["spec"].get("volumes", ())}
     arguments = [argument.replace("$$", "$") for argument in container["args"]]
     for mount in container.get("volumeMounts", ()):
-        arguments = [row.replace(mount["mountPath"], str(folders[claims[mount["name"]]]), 1) for row in arguments]
+        arguments = [row.replace(mount["mountPath"], str(folders[held[mount["name"]]]), 1) for row in arguments]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     for row in container["env"]:
         reference = row.get("valueFrom", {}).get("secretKeyRef")
@@ -40,8 +40,14 @@ def run_container(pod: Manifest, folders: Mapping[str, Path], secrets: Secrets) 
         return done.returncode, done.stdout, message.read()
 
 
+def _held_by(volume: Manifest) -> str:
+    """The claim's name, or the image."""
+    claim: str | None = volume.get("persistentVolumeClaim", {}).get("claimName")
+    return claim if claim is not None else str(volume["image"]["reference"])
+
+
 class Kubelet(FakeKube):
-    """Runs a reader pod as soon as it is made, unless `holds`; `folders` by claim name, `secrets` by name and key."""
+    """Runs a reader pod as soon as it is made, unless `holds`; `folders` by name of the claim or image, `secrets` by name and key."""
 
     def __init__(
         self,

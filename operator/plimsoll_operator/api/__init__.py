@@ -38,6 +38,7 @@ from plimsoll_operator.api.model_profile import (
 from plimsoll_operator.api.model_source import (
     ConfigMapKeyRef,
     HuggingFaceSource,
+    ImageFolder,
     ModelSource,
     ModelSpec,
     PersistentVolumeClaimSource,
@@ -108,6 +109,7 @@ __all__ = [
     "GPUPoolSpec",
     "GPUPoolStatus",
     "HuggingFaceSource",
+    "ImageFolder",
     "InferenceDeployment",
     "InferenceDeploymentSpec",
     "InferenceDeploymentStatus",

@@ -147,6 +147,8 @@ LabelKey = Annotated[str, Field(min_length=1, max_length=317, pattern=LABEL_KEY)
 LabelText = Annotated[str, Field(max_length=63, pattern=LABEL_VALUE)]
 LabelMap = Annotated[dict[Annotated[str, Field(max_length=317)], LabelText], Field(max_length=64)]
 """Keys are not judged here: a map whose keys end in objects of the API server has `keys_rule` beside it."""
+ImageReference = Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$")]
+ImagePullPolicy = Literal["Always", "IfNotPresent", "Never"]
 FileKey = Annotated[str, Field(min_length=1, max_length=253, pattern=r"^[.]?[-_A-Za-z0-9][-._A-Za-z0-9]*$")]
 
 

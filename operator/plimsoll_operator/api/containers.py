@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from plimsoll_operator.api.base import ApiModel, CpuText, FileKey, MemoryText, Name, Rule, exactly_one
+from plimsoll_operator.api.base import ApiModel, CpuText, FileKey, ImagePullPolicy, MemoryText, Name, Rule, exactly_one
 from plimsoll_operator.api.pod_life import ExecAction, ProbeTuning
 
 OWNED_ENV: Final = (
@@ -44,7 +44,6 @@ ENGINE_CONTAINER: Final = "vllm"
 MAX_ID: Final = (1 << 31) - 1
 PART_NAME: Final = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 """Names of containers and volumes."""
-ImagePullPolicy = Literal["Always", "IfNotPresent", "Never"]
 MountPath = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^/[^:]*$")]
 SubPath = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^/].*$")]
 Port = Annotated[int, Field(ge=1, le=65535)]

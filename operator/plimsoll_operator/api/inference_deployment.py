@@ -15,6 +15,7 @@ from plimsoll_estimator import EngineVersion
 from plimsoll_operator.api.base import (
     ApiModel,
     ByteQuantity,
+    ImageReference,
     LabelMap,
     ModelName,
     Name,
@@ -117,7 +118,7 @@ def _image_agrees(engine: EngineSpec) -> bool:
 class EngineSpec(ApiModel):
     """The engine. A field that is set is pinned; an absent one is computed."""
 
-    image: Annotated[str, Field(min_length=1, max_length=512, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$")]
+    image: ImageReference
     """Container image of vLLM. The tag of vllm/vllm-openai tells the version, of any other image `version` must."""
     version: Annotated[str, Field(min_length=5, max_length=19, pattern=r"^[0-9]{1,4}[.][0-9]{1,4}([.][0-9]{1,4}){1,2}$")] | None = None
     """vLLM release in the image, for example 0.19.0, where the image is not vllm/vllm-openai with its release in the tag."""

@@ -10,8 +10,20 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from plimsoll_operator.api.base import ApiModel, Bytes, Conditions, ModelName, ObjectMeta, Revision, Rule, ShortText, StatusModel, Timestamp
-from plimsoll_operator.api.model_source import ConfigMapKeyRef, PersistentVolumeClaimSource
+from plimsoll_operator.api.base import (
+    ApiModel,
+    Bytes,
+    Conditions,
+    ModelName,
+    ObjectMeta,
+    Revision,
+    Rule,
+    ShortText,
+    StatusModel,
+    Timestamp,
+    exactly_one,
+)
+from plimsoll_operator.api.model_source import ConfigMapKeyRef, ImageFolder, PersistentVolumeClaimSource
 from plimsoll_operator.names import API_VERSION
 
 
@@ -43,15 +55,11 @@ class ProfileOrigin(ApiModel):
     """A ConfigMap that holds the model's config.json."""
     persistent_volume_claim: PersistentVolumeClaimSource | None = None
     """A volume that holds the checkpoint."""
+    image: ImageFolder | None = None
+    """An OCI image that holds it."""
 
     CLOSED: ClassVar[bool] = True
-    RULES: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            cel="has(self.configMapRef) != has(self.persistentVolumeClaim)",
-            holds=lambda o: (o.config_map_ref is None) != (o.persistent_volume_claim is None),
-            message="exactly one of configMapRef and persistentVolumeClaim must be set",
-        ),
-    )
+    RULES: ClassVar[tuple[Rule, ...]] = (exactly_one("configMapRef", "persistentVolumeClaim", "image"),)
 
 
 class ModelProfileSpec(ApiModel):
@@ -68,13 +76,13 @@ class ModelProfileSpec(ApiModel):
     weights: ProfileWeights | None = None
     """Totals of the safetensors headers, where known."""
     source: Annotated[str, Field(max_length=256)] | None = None
-    """How the shape was obtained: catalogue, hub, inline, configMap, volume."""
+    """How the shape was obtained: catalogue, hub, inline, configMap, volume, image."""
     obtained_at: Timestamp | None = None
     """When."""
     digest: Annotated[str, Field(max_length=128)] | None = None
     """Digest of config and totals as its writer computed it."""
     origin: ProfileOrigin | None = None
-    """Set: the shape answers only for deployments that use this ConfigMap or volume. Absent: for those that load the model from the hub."""
+    """Set: the shape answers only for deployments that use this ConfigMap, volume or image. Absent: for those that load from the hub."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(

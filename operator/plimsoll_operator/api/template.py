@@ -11,11 +11,10 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import Field
 
 from plimsoll_operator.api.affinity import Affinity
-from plimsoll_operator.api.base import ANNOTATION_KEY, ApiModel, LabelMap, MemoryText, Name, Rule, keys_rule
+from plimsoll_operator.api.base import ANNOTATION_KEY, ApiModel, ImagePullPolicy, LabelMap, MemoryText, Name, Rule, keys_rule
 from plimsoll_operator.api.containers import (
     MAX_ID,
     EnvVar,
-    ImagePullPolicy,
     InitContainer,
     Sidecar,
     TemplateResources,

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
-from plimsoll_operator.api.base import ApiModel, MemoryText, Name, Rule, exactly_one
+from plimsoll_operator.api.base import ApiModel, ImagePullPolicy, ImageReference, MemoryText, Name, Rule, exactly_one
 from plimsoll_operator.api.containers import PART_NAME, MountPath, SubPath, cel_list
 from plimsoll_operator.pod import CACHE_MOUNT, HOME_CACHE_MOUNT, SHARED_MEMORY_MOUNT, WEIGHTS_MOUNT
 
@@ -70,6 +70,15 @@ class CsiVolume(ApiModel):
     """Secret that the driver is given."""
 
 
+class ImageVolume(ApiModel):
+    """An OCI image or artifact as files. Kubernetes 1.35 and later."""
+
+    reference: ImageReference
+    """The image, as a container's is written."""
+    pull_policy: ImagePullPolicy | None = None
+    """When it is pulled; absent: Always for the tag latest, else IfNotPresent."""
+
+
 class Volume(ApiModel):
     """A volume of one of the safe kinds."""
 
@@ -89,9 +98,11 @@ class Volume(ApiModel):
     """A claim."""
     csi: CsiVolume | None = None
     """A volume of a CSI driver's."""
+    image: ImageVolume | None = None
+    """An OCI image or artifact, mounted read-only; nothing in it is run."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
-        exactly_one("emptyDir", "configMap", "secret", "persistentVolumeClaim", "csi"),
+        exactly_one("emptyDir", "configMap", "secret", "persistentVolumeClaim", "csi", "image"),
         Rule(
             cel=f"!(self.name in {cel_list(OWNED_VOLUMES)})",
             holds=lambda v: v.name not in OWNED_VOLUMES,

@@ -20,10 +20,11 @@ from typing import Final
 import yaml
 
 from plimsoll_estimator import InvalidInput
-from plimsoll_operator.api import PersistentVolumeClaimSource, ProfileOrigin
+from plimsoll_operator.api import ImageFolder, PersistentVolumeClaimSource, ProfileOrigin
 from plimsoll_operator.api.base import DNS_LABEL
 from plimsoll_operator.cli.command import SubParsers, add_command
 from plimsoll_operator.profiles.build import Built, Target, build_profile
+from plimsoll_operator.profiles.cache import in_cache
 from plimsoll_operator.profiles.directory import Directory
 from plimsoll_operator.profiles.library import hub_type
 from plimsoll_operator.profiles.source import Source
@@ -41,8 +42,11 @@ def register(subparsers: SubParsers) -> None:
     folder = sources.add_parser("from-dir", help="a checkpoint folder", allow_abbrev=False)
     folder.add_argument("folder", type=Path, help="folder with config.json")
     folder.add_argument("--model", required=True, metavar="ORG/NAME", help="what spec.model.name says of it")
-    folder.add_argument("--claim", metavar="NAME", help="the folder lies on this PersistentVolumeClaim: the profile answers for it alone")
-    folder.add_argument("--path", metavar="P", help="with --claim: where on the volume, relative to its root")
+    where = folder.add_mutually_exclusive_group()
+    where.add_argument("--claim", metavar="NAME", help="the folder lies on this PersistentVolumeClaim: the profile answers for it alone")
+    where.add_argument("--image", metavar="REF", help="the folder lies in this OCI image: the profile answers for it alone")
+    folder.add_argument("--path", metavar="P", help="with --claim or --image: where in it, relative to its root")
+    folder.add_argument("--hub-cache", action="store_true", help="the folder is the hub's cache (HF_HUB_CACHE): the model is found in it")
     _common(folder, "the revision the folder holds; without it the profile answers for every revision")
     hub = sources.add_parser("fetch", help="a model on a Hugging Face hub (HF_ENDPOINT, HF_TOKEN)", allow_abbrev=False)
     hub.add_argument("model", metavar="ORG/NAME", help="the model as the hub spells it")
@@ -63,7 +67,9 @@ def run(options: argparse.Namespace) -> int:
     if not re.fullmatch(DNS_LABEL, options.namespace):
         raise InvalidInput("--namespace", options.namespace, "must be at most 63 characters of a-z, 0-9 and -")
     source: Source
-    if options.origin == "from-dir":
+    if options.origin == "from-dir" and options.hub_cache:
+        source = in_cache(options.folder, options.model, options.revision)
+    elif options.origin == "from-dir":
         source = Directory(options.folder, revision=options.revision)
     else:
         source = hub_type().resolve(options.model, options.revision)
@@ -73,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
         obtained_at=_now(),
         name=options.name,
         origin=_origin(options),
-        requested_revision=options.revision or DEFAULT_REVISION if options.origin == "fetch" else None,
+        requested_revision=options.revision or DEFAULT_REVISION if options.origin == "fetch" or options.hub_cache else None,
     )
     built = build_profile(source, target, _Bar())
     print(_shown(built, options.output), end="")
@@ -96,14 +102,20 @@ def _now() -> str:
 
 
 def _origin(options: argparse.Namespace) -> ProfileOrigin | None:
-    """The volume that the folder lies on, where it is said."""
+    """The volume or image that the folder lies on, where it is said. Judged with the whole profile."""
     if options.origin == "fetch":
         return None
+    path = options.path or "."
+    if options.image is not None:
+        if options.hub_cache:
+            raise InvalidInput("--hub-cache", None, "goes with --claim: in an image the model's own folder is named, by --path")
+        return ProfileOrigin.model_construct(image=ImageFolder.model_construct(reference=options.image, path=path))
     if options.claim is None:
         if options.path is not None:
-            raise InvalidInput("--path", options.path, "needs --claim: it is a place on that volume")
+            raise InvalidInput("--path", options.path, "needs --claim or --image: it is a place in there")
         return None
-    claim = PersistentVolumeClaimSource.model_construct(claim_name=options.claim, path=options.path or ".")  # judged with the whole profile
+    layout = "HubCache" if options.hub_cache else None
+    claim = PersistentVolumeClaimSource.model_construct(claim_name=options.claim, path=path, layout=layout)
     return ProfileOrigin.model_construct(persistent_volume_claim=claim)
 
 

@@ -13,11 +13,11 @@ from typing import Final, TypeVar
 from plimsoll_estimator import WeightTotals, catalogue
 from plimsoll_operator.api import (
     ClusterModelProfile,
+    ImageFolder,
     InferenceDeployment,
     ModelProfile,
     ModelProfileSpec,
     ModelSpec,
-    PersistentVolumeClaimSource,
     ProfileOrigin,
     Unreadable,
 )
@@ -89,8 +89,8 @@ def draft_of(deployment: InferenceDeployment, namespace: str, store: Store) -> M
 
 
 def siblings_of(model: ModelSpec, namespace: str, store: Store) -> tuple[ModelFacts, ...]:
-    """The model with quantised weights, looked up as if the spec named it. A volume holds the weights it holds: none."""
-    if model.source is not None and model.source.persistent_volume_claim is not None:
+    """The model with quantised weights, looked up as if the spec named it. A volume, image or bucket holds the weights it holds: none."""
+    if model.source is not None and model.source.hugging_face is None:
         return ()
     names = catalogue.quantised_siblings(model.name)
     plain = model.model_copy(update={"revision": None, "profile": None})
@@ -99,32 +99,36 @@ def siblings_of(model: ModelSpec, namespace: str, store: Store) -> tuple[ModelFa
 
 
 def origin_of(model: ModelSpec) -> ProfileOrigin | None:
-    """The ConfigMap or volume of the namespace that the shape must have been read from; None where the model's name says enough.
+    """The ConfigMap, volume or image that the shape must have been read from; None where the model's name says enough.
 
-    A model on the hub is the same for every token, so a token makes no difference; a folder on a volume is called as its owner
-    likes. An inline shape or a named profile answers whatever the weights are: its author says so.
+    A model on the hub is the same for every token, so a token makes no difference; a folder on a volume or in an image is called as its
+    owner likes. An inline shape or a named profile answers whatever the weights are: its author says so.
     """
     profile, source = model.profile, model.source
     if profile is not None:
         return ProfileOrigin(config_map_ref=profile.config_map_ref) if profile.config_map_ref is not None else None
     if source is not None and source.persistent_volume_claim is not None:
         return _plain(ProfileOrigin(persistent_volume_claim=source.persistent_volume_claim))
+    if source is not None and source.image is not None:
+        return _plain(ProfileOrigin(image=ImageFolder(reference=source.image.reference, path=source.image.path)))
     return None
 
 
 def _plain(origin: ProfileOrigin) -> ProfileOrigin:
     """With the path in its one form: ./a//b/ is a/b."""
-    claim = origin.persistent_volume_claim
-    if claim is None:
-        return origin
-    path = posixpath.normpath(claim.path)
-    return ProfileOrigin(persistent_volume_claim=PersistentVolumeClaimSource(claim_name=claim.claim_name, path=path))
+    claim, image = origin.persistent_volume_claim, origin.image
+    if claim is not None:
+        return ProfileOrigin(persistent_volume_claim=claim.model_copy(update={"path": posixpath.normpath(claim.path)}))
+    return ProfileOrigin(image=image.model_copy(update={"path": posixpath.normpath(image.path)})) if image is not None else origin
 
 
 def _spoken(origin: ProfileOrigin) -> str:
-    claim, configured = origin.persistent_volume_claim, origin.config_map_ref
+    claim, image, configured = origin.persistent_volume_claim, origin.image, origin.config_map_ref
     if claim is not None:
-        return f"{claim.path} of PersistentVolumeClaim {claim.claim_name}"
+        what = "the hub's cache at " if claim.layout is not None else ""
+        return f"{what}{claim.path} of PersistentVolumeClaim {claim.claim_name}"
+    if image is not None:
+        return f"{image.path} of image {image.reference}"
     return f"key {configured.key} of ConfigMap {configured.name}" if configured is not None else "the hub"
 
 

@@ -1,4 +1,4 @@
-"""A checkpoint folder on a file system. Used by `plimsoll profile from-dir`. Reads no more of a file than it is asked for."""
+"""A checkpoint folder on a file system. Used by `plimsoll profile from-dir`, the reader and `cache`. Reads no more than it is asked for."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Directory:
                     if entry.is_file():
                         found[entry.name] = entry.stat().st_size
         except OSError as error:
-            raise _failure(self._folder, error) from error
+            raise failure(self._folder, error) from error
         return found
 
     def read(self, name: str, offset: int, length: int) -> bytes:
@@ -51,10 +51,11 @@ class Directory:
                 file.seek(offset)
                 return file.read(length)
         except OSError as error:
-            raise _failure(self._folder / name, error) from error
+            raise failure(self._folder / name, error) from error
 
 
-def _failure(path: Path, error: OSError) -> SourceFailure:
+def failure(path: Path, error: OSError) -> SourceFailure:
+    """What went wrong with a file, and of one that may not be read, whose it is."""
     missing = isinstance(error, FileNotFoundError | NotADirectoryError)
     sentence = f"{path}: {error.strerror or type(error).__name__}"
     if isinstance(error, PermissionError):

@@ -44,7 +44,7 @@ class ForeignLog(EstimatorError):
 class Request:
     """What a result must be of. `key` names the request in the log; `revision` None accepts what the source says.
 
-    On a hub a branch or tag comes back as a commit; a folder on a volume does not know and says what it was told.
+    On a hub, and in its cache, a branch or tag comes back as a commit; any other folder does not know and says what it was told.
     """
 
     key: str

@@ -1,7 +1,8 @@
 """python -m plimsoll_operator.profiles.reader: the reader pod's program. One shape with the rights of a namespace's own user.
 
-Reads a folder (a mounted volume) or the hub (HF_TOKEN, HF_ENDPOINT) and prints one marked line (`frame`). Why there is none is
-told by the exit status and a sentence in the pod's termination message. Talks to no API server, and never prints the token.
+Reads a folder (a mounted volume or image), a model in the hub's cache there, or the hub (HF_TOKEN, HF_ENDPOINT), and prints one marked line
+(`frame`). Why there is none is told by the exit status and a sentence in the pod's termination message. Talks to no API server, and never
+prints the token.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Final
 
 from plimsoll_estimator import InvalidInput
 from plimsoll_operator.profiles.build import Target, build_profile
+from plimsoll_operator.profiles.cache import in_cache
 from plimsoll_operator.profiles.directory import Directory
 from plimsoll_operator.profiles.frame import EXIT_STATUS, ReadFailure, encode
 from plimsoll_operator.profiles.library import HubMissing, hub_type
@@ -57,6 +59,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--termination-log", type=Path, default=TERMINATION_LOG, help="where a sentence about a failure goes")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--directory", type=Path, help="checkpoint folder")
+    source.add_argument("--hub-cache", type=Path, help="folder that the hub's client keeps models in (HF_HUB_CACHE)")
     source.add_argument("--hub", action="store_true", help="the Hugging Face hub, with HF_TOKEN")
     return parser.parse_args(argv)
 
@@ -64,6 +67,8 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def _source(options: argparse.Namespace) -> Source:
     if options.directory is not None:
         return Directory(options.directory, revision=options.revision)
+    if options.hub_cache is not None:
+        return in_cache(options.hub_cache, options.model, options.revision)
     return hub_type().resolve(options.model, options.revision)
 
 

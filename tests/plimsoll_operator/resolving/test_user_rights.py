@@ -13,7 +13,7 @@ from tests.plimsoll_operator.hub_server import COMMIT, MODEL, TOKEN
 from tests.plimsoll_operator.kubelet import MADE, Kubelet
 
 from plimsoll_estimator.errors import InvalidInput
-from plimsoll_operator.api import ModelSpec, PodSecurity
+from plimsoll_operator.api import ModelSpec, PodSecurity, TemplateSpec
 from plimsoll_operator.controller.resolving.fetcher import Fetched, FetchFailure
 from plimsoll_operator.controller.resolving.reader_pod import ReaderSettings, Waiting, pod_name, reader_pod, request_key, state_of
 from plimsoll_operator.controller.resolving.user_rights import FORGOTTEN_SECONDS, OLDEST_SECONDS, UserRights, sweep
@@ -149,7 +149,7 @@ AS_WHOM = [
 @pytest.mark.parametrize(("who", "security", "settings", "runs_as"), AS_WHOM, ids=[row[0] for row in AS_WHOM])
 def test_a_volume_is_read_as_who_will_load_it(who, security, settings, runs_as):
     model = ModelSpec.model_validate({"name": "acme/x", "source": {"persistentVolumeClaim": {"claimName": "weights", "path": "llama"}}})
-    wanted = read_request_of("team", model, PodSecurity.model_validate(security))
+    wanted = read_request_of("team", model, TemplateSpec(security_context=PodSecurity.model_validate(security)))
     pod = reader_pod(wanted, wanted.source, ReaderSettings(image="x", **settings))
     assert pod["spec"]["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}, **runs_as}
     assert wanted.profile_name == read_request_of("team", model).profile_name, "the shape is the same, whoever could read it"

@@ -72,9 +72,12 @@ What a pod template may hold: what rendering can make of a plan and spec.templat
   message: the controller makes no pods in the host's namespaces or past the scheduler
 - expression: >-
     variables.settled || variables.pods.all(pod, !has(pod.volumes) || pod.volumes.all(volume,
-    has(volume.emptyDir) || has(volume.configMap) || has(volume.secret) || has(volume.persistentVolumeClaim)))
+    has(volume.emptyDir) || has(volume.configMap) || has(volume.secret) || has(volume.persistentVolumeClaim) || has(volume.image) ||
+    (has(volume.csi) && volume.csi.driver in {{ .Values.controller.csiDrivers | toJson }})))
   reason: Forbidden
-  message: the controller mounts emptyDirs, ConfigMaps, Secrets and claims, and no other kind of volume
+  message: >-
+    the controller mounts emptyDirs, ConfigMaps, Secrets, claims, images and volumes of the drivers in controller.csiDrivers of the chart, and
+    no other kind of volume
 - expression: >-
     variables.settled || variables.pods.all(pod, !has(pod.securityContext) || (!has(pod.securityContext.sysctls) &&
     !has(pod.securityContext.windowsOptions) && !has(pod.securityContext.seLinuxOptions) && !has(pod.securityContext.appArmorProfile) &&
@@ -89,13 +92,13 @@ What a pod template may hold: what rendering can make of a plan and spec.templat
     (!has(container.securityContext.privileged) || !container.securityContext.privileged) &&
     has(container.securityContext.capabilities) && has(container.securityContext.capabilities.drop) &&
     container.securityContext.capabilities.drop.exists(name, name == 'ALL') &&
-    (!has(container.securityContext.capabilities.add) || container.securityContext.capabilities.add.size() == 0) &&
+    (!has(container.securityContext.capabilities.add) || container.securityContext.capabilities.add.all(name, name == 'IPC_LOCK')) &&
     (!has(container.securityContext.procMount) || container.securityContext.procMount == 'Default') &&
     !has(container.securityContext.windowsOptions) && !has(container.securityContext.seLinuxOptions) &&
     !has(container.securityContext.appArmorProfile) &&
     (!has(container.securityContext.seccompProfile) || container.securityContext.seccompProfile.type == 'RuntimeDefault')))
   reason: Forbidden
-  message: the controller makes no privileged container and none that keeps or adds a capability
+  message: the controller makes no privileged container and none that keeps a capability or adds one but IPC_LOCK
 - expression: >-
     variables.settled || variables.pods.all(pod,
     (pod.containers + (has(pod.initContainers) ? pod.initContainers : [])).all(container,

@@ -29,7 +29,7 @@ class Models:
         """
         spec = facts.deployment.spec
         model = spec.model
-        request = read_request_of(key[0], model, spec.template.security_context if spec.template is not None else None)
+        request = read_request_of(key[0], model, spec.template)
         if request is None or not _is_open(facts, request, model.revision) or not self._resolver.answers(request):
             self._resolver.forget(key)
             return facts

@@ -20,7 +20,7 @@ from plimsoll_operator.names import APP_NAME_LABEL, GPU_RESOURCE, MANAGED_LABEL,
 from plimsoll_operator.ports import PODS, Manifest
 from plimsoll_operator.profiles.access import ENDPOINT_VARIABLE, endpoint_of
 from plimsoll_operator.profiles.frame import EXIT_STATUS
-from plimsoll_operator.read_request import ReadAs, ReadRequest, TokenHub, Volume
+from plimsoll_operator.read_request import ByPod, HubCache, ImageVolume, OnVolume, Pulling, ReadAs, ReadRequest
 from plimsoll_operator.text import without_tokens
 
 CONTAINER: Final = "reader"
@@ -79,6 +79,8 @@ def request_key(request: ReadRequest) -> str:
     identity = [request.namespace, request.model, request.revision, type(request.source).__name__, sorted(asdict(request.source).items())]
     if request.read_as != ReadAs():
         identity.append(sorted(asdict(request.read_as).items()))
+    if request.pulling != Pulling():
+        identity.append(sorted(asdict(request.pulling).items()))
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:32]
 
 
@@ -100,7 +102,7 @@ def reading_of_ended(pod: Manifest | None) -> str | None:
     return (pod["metadata"].get("labels") or {}).get(READER_LABEL)
 
 
-def reader_pod(request: ReadRequest, source: TokenHub | Volume, settings: ReaderSettings) -> Manifest:
+def reader_pod(request: ReadRequest, source: ByPod, settings: ReaderSettings) -> Manifest:
     """The pod that reads `request`. Valid under Pod Security's restricted profile; the image's own user is not root."""
     spec: Manifest = {
         "containers": [_container(request, source, settings)],
@@ -113,17 +115,25 @@ def reader_pod(request: ReadRequest, source: TokenHub | Volume, settings: Reader
         # A volume may be reachable from the GPU nodes only, which are usually kept free of other pods.
         "tolerations": [{"key": GPU_RESOURCE, "operator": "Exists", "effect": "NoSchedule"}],
     }
-    if isinstance(source, Volume):
-        spec["volumes"] = [{"name": "weights", "persistentVolumeClaim": {"claimName": source.claim, "readOnly": True}}]
-    if settings.pull_secrets:
-        spec["imagePullSecrets"] = [{"name": name} for name in settings.pull_secrets]
+    if isinstance(source, OnVolume):
+        spec["volumes"] = [{"name": "weights", **_volume(source, request.pulling)}]
+    secrets = dict.fromkeys((*settings.pull_secrets, *request.pulling.secrets))
+    if secrets:
+        spec["imagePullSecrets"] = [{"name": name} for name in secrets]
     metadata = {"namespace": request.namespace, "name": pod_name(request), "labels": _labels(request), "annotations": dict(_ANNOTATIONS)}
     return {"apiVersion": PODS.api_version, "kind": PODS.kind, "metadata": metadata, "spec": spec}
 
 
+def _volume(source: OnVolume, pulling: Pulling) -> Manifest:
+    """An image is mounted as data, read-only by its nature: no program of it is run."""
+    if isinstance(source, ImageVolume):
+        return {"image": {"reference": source.reference, **({"pullPolicy": pulling.policy} if pulling.policy is not None else {})}}
+    return {"persistentVolumeClaim": {"claimName": source.claim, "readOnly": True}}
+
+
 def _as_whom(request: ReadRequest, settings: ReaderSettings) -> Manifest:
     """Files of a volume may be their owner's alone: it is read as who will load it, else as the administrator says. Never as root."""
-    if not isinstance(request.source, Volume):
+    if not isinstance(request.source, OnVolume):
         return {}
     said = request.read_as
     user, group = (settings.user, settings.group) if said.user is None else (said.user, None)
@@ -137,13 +147,14 @@ def _labels(request: ReadRequest) -> dict[str, str]:
     return {APP_NAME_LABEL: "plimsoll-reader", MANAGED_LABEL: MANAGED_VALUE, READER_LABEL: request_key(request)}
 
 
-def _container(request: ReadRequest, source: TokenHub | Volume, settings: ReaderSettings) -> Manifest:
+def _container(request: ReadRequest, source: ByPod, settings: ReaderSettings) -> Manifest:
     arguments = [f"--request={request_key(request)}", f"--model={request.model}"]
     arguments += [f"--revision={request.revision}"] if request.revision is not None else []
     environment: list[Manifest] = [{"name": "PYTHONDONTWRITEBYTECODE", "value": "1"}]
     mounts: list[Manifest] = []
-    if isinstance(source, Volume):
-        arguments.append(f"--directory={posixpath.normpath(posixpath.join(VOLUME_MOUNT, source.path))}")
+    if isinstance(source, OnVolume):
+        flag = "--hub-cache" if isinstance(source, HubCache) else "--directory"
+        arguments.append(f"{flag}={posixpath.normpath(posixpath.join(VOLUME_MOUNT, source.path))}")
         mounts = [{"name": "weights", "mountPath": VOLUME_MOUNT, "readOnly": True}]
     else:
         arguments.append("--hub")

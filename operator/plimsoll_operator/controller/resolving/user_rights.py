@@ -1,4 +1,4 @@
-"""Shapes that only a namespace's own rights can read: a volume, or the hub with a user's token. By a reader pod there.
+"""Shapes that only a namespace's own rights can read: a volume, an image, or the hub with a user's token. By a reader pod there.
 
 A Fetcher. Each call looks once and brings the pod one step further, so that pods keep no thread, however many and however slow
 they are; the next call, when the pod has ended or after a while, finds it by its name, also after a restart. The pod is deleted
@@ -12,9 +12,9 @@ import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final, Literal
 
-from plimsoll_operator.api import ModelProfileSpec, PersistentVolumeClaimSource, ProfileOrigin
+from plimsoll_operator.api import ImageFolder, ModelProfileSpec, PersistentVolumeClaimSource, ProfileOrigin
 from plimsoll_operator.controller.resolving.fetcher import Fetched, FetchFailure
 from plimsoll_operator.controller.resolving.reader_pod import (
     CONTAINER,
@@ -37,7 +37,7 @@ from plimsoll_operator.names import MANAGED_SELECTOR, READER_LABEL
 from plimsoll_operator.ports import PERSISTENT_VOLUME_CLAIMS, PODS, Kube, Manifest, key_of
 from plimsoll_operator.profiles.build import shape_digest
 from plimsoll_operator.profiles.frame import LOG_LIMIT_BYTES, ForeignLog, Request, decode
-from plimsoll_operator.read_request import ReadRequest, TokenHub, Volume
+from plimsoll_operator.read_request import ByPod, HubCache, ImageVolume, OnVolume, ReadRequest, TokenHub, Volume
 
 FORGOTTEN_SECONDS: Final = 120.0
 """After its end a pod that is still wanted is looked at much sooner; this one's deployment is gone."""
@@ -61,13 +61,13 @@ class UserRights:
     now: Callable[[], datetime]
 
     def answers(self, request: ReadRequest) -> bool:
-        """Volumes, and the hub with a user's token."""
-        return isinstance(request.source, TokenHub | Volume)
+        """Volumes, images, and the hub with a user's token."""
+        return isinstance(request.source, ByPod)
 
     def fetch(self, request: ReadRequest, stop: threading.Event) -> Fetched | FetchFailure:
         """See Fetcher.fetch. A handful of requests, none of which waits for the pod."""
         source = request.source
-        if not isinstance(source, TokenHub | Volume):
+        if not isinstance(source, ByPod):
             return FetchFailure(reason="Unsupported", message="this is not read by a pod")
         if not self.settings.image:
             off = "reader pods are switched off here: give a ModelProfile"
@@ -80,8 +80,8 @@ class UserRights:
         except ApiFailure as failure:
             return FetchFailure(reason="Unreachable", message=f"the reader pod {_where(request)}: {sentence(failure)}")
 
-    def _look(self, request: ReadRequest, source: TokenHub | Volume) -> Fetched | FetchFailure:
-        problem = self._unbound(request.namespace, source) if isinstance(source, Volume) else None
+    def _look(self, request: ReadRequest, source: ByPod) -> Fetched | FetchFailure:
+        problem = self._unbound(request.namespace, source.claim) if isinstance(source, Volume | HubCache) else None
         if problem is not None:
             return problem
         pod = self.kube.get(PODS, request.namespace, pod_name(request))
@@ -98,16 +98,16 @@ class UserRights:
             return _too_old(request, state)
         return _waits(request, state.why) if isinstance(state, Waiting) else self._finish(request, source, state)
 
-    def _unbound(self, namespace: str, source: Volume) -> FetchFailure | None:
+    def _unbound(self, namespace: str, name: str) -> FetchFailure | None:
         """A claim that waits for its first pod would be bound where the reader lands, and there is nothing on it yet."""
-        claim = self.kube.get(PERSISTENT_VOLUME_CLAIMS, namespace, source.claim)
+        claim = self.kube.get(PERSISTENT_VOLUME_CLAIMS, namespace, name)
         if claim is None:
-            missing = f"there is no PersistentVolumeClaim {namespace}/{source.claim}"
+            missing = f"there is no PersistentVolumeClaim {namespace}/{name}"
             return FetchFailure(reason="NotFound", message=missing, retry_within_seconds=CLAIM_SECONDS)
         phase = (claim.get("status") or {}).get("phase")
         if phase == "Bound":
             return None
-        waits = f"PersistentVolumeClaim {namespace}/{source.claim} is {sentence(phase or 'Pending')}, not Bound"
+        waits = f"PersistentVolumeClaim {namespace}/{name} is {sentence(phase or 'Pending')}, not Bound"
         return FetchFailure(reason="Unreachable", message=waits, retry_within_seconds=CLAIM_SECONDS)
 
     def _make(self, manifest: Manifest) -> None:
@@ -118,7 +118,7 @@ class UserRights:
             if failure.status != 409 or failure.reason != "AlreadyExists":
                 raise
 
-    def _finish(self, request: ReadRequest, source: TokenHub | Volume, found: Ended | FetchFailure) -> Fetched | FetchFailure:
+    def _finish(self, request: ReadRequest, source: ByPod, found: Ended | FetchFailure) -> Fetched | FetchFailure:
         """Read the log of a pod that is over, then take the pod away. A log that cannot be read now is tried again."""
         if isinstance(found, FetchFailure):
             outcome: Fetched | FetchFailure = found
@@ -128,8 +128,10 @@ class UserRights:
         self.kube.delete(PODS, request.namespace, pod_name(request))
         return outcome
 
-    def _read(self, request: ReadRequest, source: TokenHub | Volume, log: bytes) -> Fetched | FetchFailure:
-        expected = Request(key=request_key(request), model=request.model, revision=request.revision, on_hub=isinstance(source, TokenHub))
+    def _read(self, request: ReadRequest, source: ByPod, log: bytes) -> Fetched | FetchFailure:
+        expected = Request(
+            key=request_key(request), model=request.model, revision=request.revision, on_hub=isinstance(source, TokenHub | HubCache)
+        )
         try:
             read = decode(log, expected)
         except ForeignLog as error:
@@ -138,15 +140,25 @@ class UserRights:
         return Fetched(spec=_profile(read, request, source, self.now()), cluster=False, notes=notes)
 
 
-def _profile(read: ModelProfileSpec, request: ReadRequest, source: TokenHub | Volume, now: datetime) -> ModelProfileSpec:
+def _profile(read: ModelProfileSpec, request: ReadRequest, source: ByPod, now: datetime) -> ModelProfileSpec:
     """What the pod read, with what only the controller can say of it."""
     totals = None if read.weights is None else {row.dtype: row.bytes for row in read.weights.by_dtype}
-    more = {"obtained_at": now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), "digest": shape_digest(read.config, totals)}
-    if isinstance(source, Volume):
-        claim = PersistentVolumeClaimSource(claim_name=source.claim, path=source.path)
-        where = f"volume {claim.claim_name}/{claim.path}"[:_MAX_SOURCE]
-        return read.model_copy(update={**more, "source": where, "origin": ProfileOrigin(persistent_volume_claim=claim)})
+    more: dict[str, Any] = {"obtained_at": now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), "digest": shape_digest(read.config, totals)}
+    if isinstance(source, OnVolume):
+        where, more["origin"] = _origin(source)
+        more |= {"source": where[:_MAX_SOURCE]} | ({"requested_revision": request.revision} if isinstance(source, HubCache) else {})
+        return read.model_copy(update=more)
     return read.model_copy(update={**more, "source": "hub with a token of the namespace", "requested_revision": request.revision})
+
+
+def _origin(source: OnVolume) -> tuple[str, ProfileOrigin]:
+    if isinstance(source, ImageVolume):
+        image = ImageFolder(reference=source.reference, path=source.path)
+        return f"image {image.reference} {image.path}", ProfileOrigin(image=image)
+    layout: Literal["HubCache"] | None = "HubCache" if isinstance(source, HubCache) else None
+    claim = PersistentVolumeClaimSource(claim_name=source.claim, path=source.path, layout=layout)
+    what = "hub's cache on volume" if isinstance(source, HubCache) else "volume"
+    return f"{what} {claim.claim_name}/{claim.path}", ProfileOrigin(persistent_volume_claim=claim)
 
 
 def _waits(request: ReadRequest, why: str) -> FetchFailure:

@@ -58,6 +58,11 @@ def _images(spec: InferenceDeploymentSpec, _version: EngineVersion, policy: FitP
 
 def _images_of(spec: InferenceDeploymentSpec) -> Iterator[tuple[str, str]]:
     yield "spec.engine.image", spec.engine.image
+    if spec.model.source is not None and spec.model.source.image is not None:
+        yield "spec.model.source.image.reference", spec.model.source.image.reference
+    for place, volume in enumerate(spec.template.volumes if spec.template is not None else ()):
+        if volume.image is not None:
+            yield f"spec.template.volumes[{place}].image.reference", volume.image.reference
     for field, one in containers_of(spec.template) if spec.template is not None else ():
         yield f"{field}.image", one.image
 

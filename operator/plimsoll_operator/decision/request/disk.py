@@ -15,6 +15,7 @@ from plimsoll_operator.facts import ModelFacts, ModelUnknown
 from plimsoll_operator.overlay import one_form
 from plimsoll_operator.pod import CACHE_MOUNT, HOME_CACHE_MOUNT
 from plimsoll_operator.quantity import parse_quantity
+from plimsoll_operator.weights import weights_of
 
 # vLLM's flag for the place of the files alone; chunks stay where huggingface_hub has them.
 _DOWNLOAD_DIR: Final = "--download-dir"
@@ -49,12 +50,11 @@ def disk_of(spec: InferenceDeploymentSpec, draft: ModelFacts | ModelUnknown | No
     template = spec.template or TemplateSpec()
     scratch = [volume.empty_dir for volume in template.volumes if volume.empty_dir is not None and not volume.in_memory]
     files, chunks = (_volume_of(path, template.volumes) for path in _caches(template, spec.engine))
-    source, proposer = spec.model.source, spec.engine.speculative
-    from_hub = source is None or source.persistent_volume_claim is None
+    weights, proposer = weights_of(spec.model), spec.engine.speculative
     totals = draft.weights if isinstance(draft, ModelFacts) else None
     return Disk(
-        weights=from_hub and not spec.model.name.startswith("/"),
-        draft=from_hub and proposer is not None and proposer.model is not None and not proposer.model.startswith("/"),
+        weights=weights.downloaded,
+        draft=not weights.offline and proposer is not None and proposer.model is not None and not proposer.model.startswith("/"),
         files=files is None or files.persistent_volume_claim is None,
         chunks=chunks is None or chunks.persistent_volume_claim is None,
         files_limit_bytes=_limit(files),

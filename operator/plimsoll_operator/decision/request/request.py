@@ -18,6 +18,7 @@ from plimsoll_operator.facts import ModelFacts, ModelUnknown
 from plimsoll_operator.overlay import HostExtra, host_extra
 from plimsoll_operator.remembered import Remembered, kept_bytes
 from plimsoll_operator.serving import check_reachable
+from plimsoll_operator.weights import check_loadable, implied_arguments, weights_of
 
 DEFAULT_MIN_MAX_MODEL_LEN: Final = 8192
 
@@ -103,7 +104,9 @@ def read_request(
     spec = deployment.spec
     version = spec.engine.engine_version
     own = is_vllms_own_image(spec.engine.image) or None
-    said, unruled = _args(spec.engine, version, reserves_unruled=policy.unruled_flags == "Reserve")
+    check_loadable(spec, version)
+    tokens = (*spec.engine.extra_args, *implied_arguments(spec.model, spec.engine.extra_args))
+    said, unruled = _args(spec.engine, tokens, version, reserves_unruled=policy.unruled_flags == "Reserve")
     args = replace(
         said,
         trust_remote_code=bool(said.trust_remote_code),
@@ -145,8 +148,10 @@ def read_request(
     )
 
 
-def _args(engine: EngineSpec, version: EngineVersion, *, reserves_unruled: bool) -> tuple[EngineArgs, tuple[str, ...]]:
-    """What is pinned, and the arguments without a rule among it."""
+def _args(
+    engine: EngineSpec, tokens: tuple[str, ...], version: EngineVersion, *, reserves_unruled: bool
+) -> tuple[EngineArgs, tuple[str, ...]]:
+    """What is pinned, and the arguments without a rule in it. `tokens` are extraArgs, with what the place of the weights implies."""
     pinned: dict[str, Any] = {name: value for name in _SAME_NAME if (value := getattr(engine, name)) is not None}
     if engine.expert_parallel is not None:
         pinned["enable_expert_parallel"] = engine.expert_parallel
@@ -158,9 +163,9 @@ def _args(engine: EngineSpec, version: EngineVersion, *, reserves_unruled: bool)
     if version >= OLDEST_KNOWN:
         # Decode context parallelism has a check of its own, by caches and ranks.
         check_rendered({name: value for name, value in pinned.items() if name != "decode_context_parallel_size"}, version)
-    if not engine.extra_args:
+    if not tokens:
         return EngineArgs(**pinned), ()
-    given = (engine.extra_args, version, tuple(sorted(pinned.items())), reserves_unruled)
+    given = (tokens, version, tuple(sorted(pinned.items())), reserves_unruled)
     extra, unruled = _EXTRA.ask(blake2b(repr(given).encode(), digest_size=32).digest(), lambda: _extra(*given))
     return EngineArgs(**(dict(extra) | pinned)), unruled
 
@@ -173,14 +178,14 @@ def is_vllms_own_image(image: str) -> bool:
 
 def _check_draft(spec: InferenceDeploymentSpec) -> None:
     """A draft for a method that has none, or one that offline pods would never find."""
-    draft, source = spec.engine.speculative, spec.model.source
+    draft = spec.engine.speculative
     if draft is None or draft.model is None:
         return
     if draft.resolved_method not in _WITH_DRAFT:
         raise InvalidInput("spec.engine.speculative.model", draft.model, f"is not used by method {draft.resolved_method}: leave it out")
-    if source is None or source.persistent_volume_claim is None or draft.model.startswith("/"):
+    if not weights_of(spec.model).offline or spec.model.in_the_hub_s_cache or draft.model.startswith("/"):
         return
-    limit = "must be a path on the volume, under /models: pods that load their weights from a volume do not reach the hub"
+    limit = "must be a path on the volume, under /models: pods that load their weights from a volume or an image do not reach the hub"
     raise InvalidInput("spec.engine.speculative.model", draft.model, limit)
 
 
