@@ -14,6 +14,8 @@ from plimsoll_estimator import EngineVersion, InvalidInput, Unsupported, split_a
 from plimsoll_operator.api import EngineSpec
 
 DEFAULT_PORT: Final = 8000
+_FIRST_FREE_PORT: Final = 1024
+"""net.ipv4.ip_unprivileged_port_start of Linux, which not every container runtime lowers."""
 _EXTRA_ARGS: Final = "spec.engine.extraArgs"
 # Probes come to the pod's own address, as requests of the Service do.
 _EVERY_ADDRESS: Final = frozenset({"0.0.0.0", "::", "None", ""})
@@ -65,6 +67,13 @@ def serving_of(engine: EngineSpec) -> Serving:
         scheme="HTTPS" if given & _TLS else "HTTP",
         named="--served-model-name" in given,
     )
+
+
+def check_port(engine: EngineSpec) -> None:
+    """Raises InvalidInput: the engine has no capability, so that where a node keeps low ports for root it could not listen."""
+    if engine.port is not None and engine.port < _FIRST_FREE_PORT:
+        limit = f"is a port that only privileged processes may listen on, and the engine has no privilege: {_FIRST_FREE_PORT} or above"
+        raise InvalidInput("spec.engine.port", str(engine.port), f"{limit}, such as {DEFAULT_PORT}")
 
 
 def check_reachable(extra_args: Sequence[str], version: EngineVersion) -> None:

@@ -34,6 +34,7 @@ _SUFFIX: Final = r"([.]?(post|rc|dev)[0-9]{1,6})?([+_-][A-Za-z0-9_.-]{0,64})?(@s
 _RELEASED: Final = r"(^|/)vllm/vllm-openai(-[a-z0-9]{1,16}){0,3}"
 """Repositories whose tag is vLLM's release: its own, for every platform, and copies that keep its path in another registry."""
 _VERSION_TAG: Final = _RELEASED + r":v?([0-9]{1,4}[.][0-9]{1,4}([.][0-9]{1,4}){0,2})" + _SUFFIX
+_RELEASE: Final = "^[0-9]{1,4}[.][0-9]{1,4}([.][0-9]{1,4}){1,2}$"
 _NUMBER, _AFTER = 3, 7
 """Groups of it: the release number, and what follows it but for post, rc and dev."""
 
@@ -120,7 +121,7 @@ class EngineSpec(ApiModel):
 
     image: ImageReference
     """Container image of vLLM. The tag of vllm/vllm-openai tells the version, of any other image `version` must."""
-    version: Annotated[str, Field(min_length=5, max_length=19, pattern=r"^[0-9]{1,4}[.][0-9]{1,4}([.][0-9]{1,4}){1,2}$")] | None = None
+    version: Annotated[str, Field(max_length=19)] | None = None
     """vLLM release in the image, for example 0.19.0, where the image is not vllm/vllm-openai with its release in the tag."""
     tensor_parallel_size: Annotated[int, Field(ge=1, le=64)] | None = None
     """GPUs that share each layer."""
@@ -164,6 +165,14 @@ class EngineSpec(ApiModel):
     """Further vLLM arguments. What moves memory counts; a duplicate or contradiction is refused."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel=f"!has(self.version) || self.version.matches('{_RELEASE}')",
+            holds=lambda e: e.version is None or re.fullmatch(_RELEASE, e.version) is not None,
+            message="must be the whole number of a vLLM release, such as 0.19.0, which this is not",
+            field=".version",
+            shows=lambda e: e.version,
+            cel_shows="self.version",
+        ),
         Rule(
             cel=f"has(self.version) || self.image.matches('{_VERSION_TAG}')",
             holds=lambda e: e.version is not None or image_tag_version(e.image) is not None,

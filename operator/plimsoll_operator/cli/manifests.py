@@ -18,12 +18,15 @@ from plimsoll_operator.api import (
     Manifest,
 )
 from plimsoll_operator.cli.files import at_most
+from plimsoll_operator.text import one_line
 
 _MAX_FILE_BYTES: Final = 64 << 20
 _MAX_OBJECTS: Final = 200_000
 _MAX_DEPTH: Final = 200
 _MOST_FILES: Final = 1000
 _MOST_ENTRIES: Final = 100_000
+_TWICE: Final = "twice"
+_MERGE: Final = "tag:yaml.org,2002:merge"
 _SUFFIXES: Final = (".yaml", ".yml", ".json")
 _BRACKET: Final = re.compile(r"[\[\]{}]")
 _FAR_IN: Final = re.compile(rf"(?m)^[ \-?:]{{{_MAX_DEPTH},}}")
@@ -66,16 +69,49 @@ def manifests(path: Path) -> Iterator[Manifest]:
         yield document
 
 
+class _Twice(Exception):
+    """A key is there twice: read again as YAML, which knows where."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise _Twice
+    return made
+
+
+_Base: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_Base):  # type: ignore[misc]  # PyYAML's C loader where it was built, else its own: known when it is imported
+    """Takes no key twice in one mapping: the later one would win without a word, as no API server lets it."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Raises what YAML's own faults raise, naming key and line."""
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
+                if key.value in seen:
+                    raise yaml.constructor.ConstructorError(None, None, f"{_TWICE} {key.value!r}", key.start_mark)
+                seen.add(key.value)
+        found: dict[Any, Any] = super().construct_mapping(node, deep=deep)
+        return found
+
+
 def documents(path: Path, text: str) -> list[Any]:
     """What the text holds: JSON, which is read several times faster, or YAML. Raises InvalidInput naming the file."""
     try:
         if text.lstrip()[:1] in ("{", "["):
-            with suppress(json.JSONDecodeError):
-                return [json.loads(text)]
-        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+            with suppress(json.JSONDecodeError, _Twice):
+                return [json.loads(text, object_pairs_hook=_once)]
         if _may_be_deep(text):
-            _refuse_depth(path, text, loader)
-        return list(yaml.load_all(text, Loader=loader))
+            _refuse_depth(path, text, _Loader)
+        return list(yaml.load_all(text, Loader=_Loader))
+    except yaml.constructor.ConstructorError as error:
+        if error.problem is None or not error.problem.startswith(_TWICE):
+            raise InvalidInput(str(path), None, f"is not YAML: {' '.join(str(error).split())[:160]}") from error
+        key, line = one_line(error.problem.removeprefix(_TWICE).strip(), 80), error.problem_mark.line + 1 if error.problem_mark else 0
+        raise InvalidInput(f"{path}: line {line}", None, f"has the key {key} a second time in one object: leave one of them out") from error
     except yaml.YAMLError as error:
         raise InvalidInput(str(path), None, f"is not YAML: {' '.join(str(error).split())[:160]}") from error
     except RecursionError as error:

@@ -17,7 +17,7 @@ from plimsoll_operator.decision.request.worksheet import Worksheet, worksheet_of
 from plimsoll_operator.facts import ModelFacts, ModelUnknown
 from plimsoll_operator.overlay import HostExtra, host_extra
 from plimsoll_operator.remembered import Remembered, kept_bytes
-from plimsoll_operator.serving import check_reachable
+from plimsoll_operator.serving import check_port, check_reachable
 from plimsoll_operator.weights import check_loadable, implied_arguments, weights_of
 
 DEFAULT_MIN_MAX_MODEL_LEN: Final = 8192
@@ -104,6 +104,7 @@ def read_request(
     spec = deployment.spec
     version = spec.engine.engine_version
     own = is_vllms_own_image(spec.engine.image) or None
+    check_port(spec.engine)
     check_loadable(spec, version)
     tokens = (*spec.engine.extra_args, *implied_arguments(spec.model, spec.engine.extra_args))
     said, unruled = _args(spec.engine, tokens, version, reserves_unruled=policy.unruled_flags == "Reserve")

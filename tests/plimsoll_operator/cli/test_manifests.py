@@ -1,0 +1,45 @@
+"""Files of objects: a key that is there twice is an error with its line, and whatever YAML may say beside that is let through."""
+
+from pathlib import Path
+
+import pytest
+
+from plimsoll_estimator import InvalidInput
+from plimsoll_operator.cli.manifests import documents
+
+PATH = Path("x.yaml")
+TWICE = [
+    ("in the middle of an object", "a: 1\nb:\n  c: 1\n  d: 2\n  c: 3\n", 5, "'c'"),
+    ("at the top", "kind: A\nkind: B\n", 2, "'kind'"),
+    ("in the second document", "a: 1\n---\na: 1\nb: 2\na: 3\n", 5, "'a'"),
+    ("in an object on one line", "a: {b: 1, b: 2}\n", 1, "'b'"),
+    ("in an entry of a list", "a:\n- b: 1\n- b: 1\n  b: 2\n", 4, "'b'"),
+    ("with quotes and without", 'a: 1\n"a": 2\n', 2, "'a'"),
+    ("in JSON", '{"a": 1,\n "b": {"c": 1,\n "c": 2}}', 3, "'c'"),
+    ("beside a merge", "x: &x {a: 1}\ny:\n  <<: *x\n  b: 1\n  b: 2\n", 5, "'b'"),
+    ("a key that a terminal would obey", '"\\e[31m": 1\n"\\e[31m": 2\n', 2, "[31m"),
+]
+
+
+@pytest.mark.parametrize(("why", "text", "line", "key"), TWICE, ids=[row[0] for row in TWICE])
+def test_a_key_twice_is_named_with_its_line(why: str, text: str, line: int, key: str) -> None:
+    with pytest.raises(InvalidInput) as raised:
+        documents(PATH, text)
+    said = str(raised.value)
+    assert said.startswith(f"x.yaml: line {line} "), said
+    assert f"has the key {key}" in said or key in said
+    assert said.isprintable()
+
+
+ONCE = [
+    ("the same key in two objects", "- {a: 1}\n- {a: 2}\n", [[{"a": 1}, {"a": 2}]]),
+    ("the same key at two depths", "a: {a: 1}\n", [{"a": {"a": 1}}]),
+    ("a key that a merge brings too", "x: &x {a: 1}\ny: {<<: *x, a: 2}\n", [{"x": {"a": 1}, "y": {"a": 2}}]),
+    ("two merges", "x: &x {a: 1}\nz: &z {b: 1}\ny:\n  <<: [*x, *z]\n", [{"x": {"a": 1}, "z": {"b": 1}, "y": {"a": 1, "b": 1}}]),
+    ("JSON", '{"a": {"b": 1}, "b": 2}', [{"a": {"b": 1}, "b": 2}]),
+]
+
+
+@pytest.mark.parametrize(("why", "text", "found"), ONCE, ids=[row[0] for row in ONCE])
+def test_what_is_there_once_is_read(why: str, text: str, found: list[object]) -> None:
+    assert documents(PATH, text) == found
