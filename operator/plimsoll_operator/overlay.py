@@ -144,6 +144,14 @@ def lay_over(pod_template: Manifest, template: TemplateSpec | None, pod_form: in
         spec["volumes"] = [_shared(one, template.shared_memory_size) for one in spec["volumes"]]
     if template.volumes:
         spec["volumes"] = [*spec.get("volumes", []), *(_volume(one) for one in template.volumes)]
+    if template.host_network:
+        spec |= _on_the_host(spec)
+    return {"metadata": metadata, "spec": _where_it_goes(spec, metadata["labels"][NAME_LABEL], template)}
+
+
+def _where_it_goes(pod: Manifest, name: str, template: TemplateSpec) -> Manifest:
+    """Nodes, runtime and account of the pod, and whose registries it pulls from."""
+    spec = dict(pod)
     if template.affinity is not None:
         spec["affinity"] = _affinity(spec["affinity"], template.affinity)
     if template.runtime_class_name is not None:
@@ -153,11 +161,22 @@ def lay_over(pod_template: Manifest, template: TemplateSpec | None, pod_form: in
         # Who names an account wants what it may do; without one the pod has no token at all.
         spec.pop("automountServiceAccountToken", None)
     if template.topology_spread_constraints:
-        name = {NAME_LABEL: metadata["labels"][NAME_LABEL]}
-        spec["topologySpreadConstraints"] = [_spread(one, name) for one in template.topology_spread_constraints]
+        spec["topologySpreadConstraints"] = [_spread(one, {NAME_LABEL: name}) for one in template.topology_spread_constraints]
     if template.image_pull_secrets:
-        spec["imagePullSecrets"] = [{"name": name} for name in template.image_pull_secrets]
-    return {"metadata": metadata, "spec": spec}
+        spec["imagePullSecrets"] = [{"name": secret} for secret in template.image_pull_secrets]
+    return spec
+
+
+def _on_the_host(pod: Manifest) -> Manifest:
+    """Ports are the node's, and said to be: kube-scheduler then puts no two pods with one port on a node."""
+
+    def ported(container: Manifest) -> Manifest:
+        ports = [{**port, "hostPort": port["containerPort"]} for port in container.get("ports") or ()]
+        return {**container, "ports": ports} if ports else container
+
+    there = [part for part in ("containers", "initContainers") if part in pod]
+    named = {part: [ported(one) for one in pod[part]] for part in there}
+    return {"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet", **named}
 
 
 def _engine(container: Manifest, template: TemplateSpec) -> Manifest:

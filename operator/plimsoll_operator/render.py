@@ -13,28 +13,23 @@ from typing import Final
 
 from plimsoll_estimator import GIB, MIB, EngineVersion, ceil_div, render_args
 from plimsoll_operator import group, life
-from plimsoll_operator.api import ENGINE_CONTAINER, MAX_LABEL_VALUE, InferenceDeployment, Manifest
+from plimsoll_operator.api import ENGINE_CONTAINER, InferenceDeployment, Manifest
 from plimsoll_operator.names import (
     APP_NAME_LABEL,
     CAPACITY_GATE,
     GENERATION_ANNOTATION,
-    GKE_LABEL,
-    GKE_PARTITION_LABEL,
-    GKE_SHARING_LABEL,
     GPU_RESOURCE,
     INSTANCE_LABEL,
     MANAGED_LABEL,
     MANAGED_VALUE,
-    MIG_RESOURCE_PREFIX,
     NAME_LABEL,
     PLAN_ANNOTATION,
     PLAN_DIGEST_ANNOTATION,
-    PRODUCT_LABEL,
     REPLAN_ANNOTATION,
-    SHARING_LABEL,
     SPEC_DIGEST_ANNOTATION,
     TEMPLATE_DIGEST_ANNOTATION,
 )
+from plimsoll_operator.node_terms import node_affinity
 from plimsoll_operator.overlay import COMPILE_VOLUME, RESTRICTED, keeps_compiled_files, lay_over, one_form
 from plimsoll_operator.pod import (
     CACHE_MOUNT,
@@ -49,7 +44,7 @@ from plimsoll_operator.serving import serving_of
 from plimsoll_operator.verdict import Plan
 from plimsoll_operator.weights import implied_arguments, weights_of
 
-_SHARED: Final = ("mps", "time-slicing")
+_OF_THE_REPLICAS: Final = ("replicas", "podDisruptionBudget")
 MANAGED_BY: Final = {MANAGED_LABEL: MANAGED_VALUE}
 
 
@@ -122,6 +117,25 @@ def render_service(deployment: InferenceDeployment) -> Manifest:
     }
 
 
+def render_budget(deployment: InferenceDeployment, plan: Plan) -> Manifest | None:
+    """The PodDisruptionBudget of the pods, as many for each replica as the plan has; None where the spec asks for none.
+
+    An engine that is not ready serves nobody: without `AlwaysAllow` one that never becomes ready would hold up its node's drain.
+    """
+    budget = deployment.spec.pod_disruption_budget
+    if budget is None:
+        return None
+    said = budget.model_dump(mode="json", by_alias=True, exclude_none=True)
+    spec = {field: text if text.endswith("%") else int(text) * plan.nodes_per_replica for field, text in said.items()}
+    selector = {"matchLabels": {INSTANCE_LABEL: deployment.metadata.name, **MANAGED_BY}}
+    return {
+        "apiVersion": "policy/v1",
+        "kind": "PodDisruptionBudget",
+        "metadata": _metadata(deployment),
+        "spec": {**spec, "selector": selector, "unhealthyPodEvictionPolicy": "AlwaysAllow"},
+    }
+
+
 def selector_labels(deployment: InferenceDeployment) -> dict[str, str]:
     """Labels that select the pods and nothing else in the namespace."""
     return {NAME_LABEL: deployment.metadata.name}
@@ -133,8 +147,8 @@ def selector_text(deployment: InferenceDeployment) -> str:
 
 
 def spec_digest(raw_spec: Manifest) -> str:
-    """Digest of a spec as stored, without replicas: scaling is no reason to plan again."""
-    return digest_of({key: value for key, value in raw_spec.items() if key != "replicas"})
+    """Digest of a spec as stored, without replicas and their budget: scaling is no reason to plan again."""
+    return digest_of({key: value for key, value in raw_spec.items() if key not in _OF_THE_REPLICAS})
 
 
 def digest_of(value: object) -> str:
@@ -221,7 +235,7 @@ def _pod_template(deployment: InferenceDeployment, plan: Plan) -> Manifest:
     volumes, _ = _volumes(deployment, plan)
     spec: Manifest = {
         "containers": [_container(deployment, plan)],
-        "affinity": {"nodeAffinity": _node_affinity(plan)},
+        "affinity": {"nodeAffinity": node_affinity(plan)},
         "tolerations": _tolerations(deployment),
         "volumes": volumes,
         # A Service of the namespace called "vllm" would set VLLM_PORT and its kin, which vLLM reads as settings.
@@ -336,45 +350,6 @@ def _volumes(deployment: InferenceDeployment, plan: Plan) -> tuple[list[Manifest
 def _mounts(deployment: InferenceDeployment, path: str) -> bool:
     template = deployment.spec.template
     return template is not None and any(one_form(volume.mount_path) == path for volume in template.volumes)
-
-
-def _node_affinity(plan: Plan) -> Manifest:
-    """One term for each way the plan's nodes are labelled: terms are alternatives, so each is complete in itself."""
-    terms = [{"matchExpressions": _expressions(plan, wanted)} for wanted in _alternatives(plan)]
-    return {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": terms}}
-
-
-def _alternatives(plan: Plan) -> list[dict[str, list[str]]]:
-    """Label keys and the values that do, sets of one and the same single key taken together."""
-    if not plan.node_selectors:
-        products = set(plan.gpu_products or (plan.product,))
-        if plan.gpu_resource.startswith(MIG_RESOURCE_PREFIX):
-            return [{f"{plan.gpu_resource}.product": sorted(products)}]
-        if plan.sharing in _SHARED:
-            # GPU feature discovery appends -SHARED to the product unless the resource is renamed; no label is longer than this.
-            products |= {shared for product in products if len(shared := f"{product}-SHARED") <= MAX_LABEL_VALUE}
-        return [{PRODUCT_LABEL: sorted(products)}]
-    single: dict[str, set[str]] = {}
-    several: list[dict[str, list[str]]] = []
-    for pairs in plan.node_selectors:
-        if len(pairs) == 1:
-            single.setdefault(pairs[0][0], set()).add(pairs[0][1])
-        else:
-            several.append({key: [value] for key, value in pairs})
-    return [{key: sorted(values)} for key, values in sorted(single.items())] + several
-
-
-def _expressions(plan: Plan, wanted: dict[str, list[str]]) -> list[Manifest]:
-    found: list[Manifest] = [{"key": key, "operator": "In", "values": values} for key, values in sorted(wanted.items())]
-    if GKE_LABEL in wanted:
-        # GKE labels only nodes whose GPUs are shared or cut: a label that the plan's own nodes lack must be lacking.
-        found += [{"key": key, "operator": "DoesNotExist"} for key in (GKE_PARTITION_LABEL, GKE_SHARING_LABEL) if key not in wanted]
-    if plan.sharing not in _SHARED:
-        # Whole GPUs and slices: a time-sliced card of the same product would be shared with strangers. Nodes without the label pass.
-        found.append({"key": SHARING_LABEL, "operator": "NotIn", "values": list(_SHARED)})
-    elif PRODUCT_LABEL in wanted:
-        found.append({"key": SHARING_LABEL, "operator": "In", "values": [plan.sharing]})
-    return found
 
 
 def _tolerations(deployment: InferenceDeployment) -> list[Manifest]:

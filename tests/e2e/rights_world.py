@@ -50,6 +50,7 @@ PULLED = ImageVolume(reference="ghcr.io/acme/llama:1", path="models")
 _PATHS = {
     "Deployment": "/apis/apps/v1/namespaces/{namespace}/deployments",
     "LeaderWorkerSet": "/apis/leaderworkerset.x-k8s.io/v1/namespaces/{namespace}/leaderworkersets",
+    "PodDisruptionBudget": "/apis/policy/v1/namespaces/{namespace}/poddisruptionbudgets",
     "Service": "/api/v1/namespaces/{namespace}/services",
     "Pod": "/api/v1/namespaces/{namespace}/pods",
     "Event": "/apis/events.k8s.io/v1/namespaces/{namespace}/events",
@@ -116,9 +117,9 @@ def caller(plane: ControlPlane, account: str) -> Caller:
     return Caller(server=plane.server, tls=tls, token=plane.token_for(NAMESPACE, account))
 
 
-def install(plane: ControlPlane) -> None:
+def install(plane: ControlPlane, *more: str) -> None:
     """Kinds, rights and guards of the chart, one namespace of a tenant, and a LeaderWorkerSet kind without its controller."""
-    objects = manifests(plane, *VALUES)
+    objects = manifests(plane, *VALUES, *more)
     apply(plane, [one for one in objects if one["kind"] in FIRST])
     for kind in (one["metadata"]["name"] for one in objects if one["kind"] == "CustomResourceDefinition"):
         plane.kubectl("wait", "--for=condition=Established", "--timeout=30s", f"crd/{kind}")
@@ -183,6 +184,13 @@ class World:
         raw["metadata"] |= {"uid": self.uid, "generation": 1}
         return copy.deepcopy(render.render_service(parse_inference_deployment(raw)))
 
+    def budget(self) -> Json:
+        """The PodDisruptionBudget of a deployment that has none yet."""
+        raw = wish("other")
+        raw["metadata"] |= {"uid": "11111111-1111-1111-1111-111111111111", "generation": 1}
+        raw["spec"]["podDisruptionBudget"] = {"minAvailable": 1}
+        return copy.deepcopy(render.render_budget(parse_inference_deployment(raw), PLAN) or {})
+
     def engine_pod(self) -> Json:
         """A pod of the plan behind the gate, as the ReplicaSet makes it."""
         template = self.child()["spec"]["template"]
@@ -219,6 +227,7 @@ def strangers() -> list[Json]:
         },
         {"apiVersion": "v1", "kind": "Service", "metadata": metadata, "spec": {"selector": labels, "ports": [{"port": 80}]}},
         {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod},
+        {"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": metadata, "spec": {"maxUnavailable": 0}},
         {"apiVersion": "v1", "kind": "Pod", "metadata": {**metadata, "name": "gated"}, "spec": gated},
     ]
 
@@ -275,16 +284,16 @@ def beyond_all() -> list[Json]:
     }
     labelled = moved(reader(VOLUME), labels={**reader(VOLUME)["metadata"]["labels"], "app": STRANGER})
     own = [profile("ModelProfile", "x", managed=False), pool("x", derived=True, product="NVIDIA-L4"), event(kind="Pod"), lease("x")]
-    return [*(moved(one, name="x") for one in strangers()[:3]), group, labelled, *own]
+    return [*(moved(one, name="x") for one in strangers()[:4]), group, labelled, *own]
 
 
 def _refused(who: Caller, one: Json) -> bool:
     return who.create(one)[0] in (403, 422)
 
 
-def begin(plane: ControlPlane) -> World:
-    """Install, and make what the table of attacks is about."""
-    install(plane)
+def begin(plane: ControlPlane, *more: str) -> World:
+    """Install with further values of the chart, and make what the table of attacks is about."""
+    install(plane, *more)
     status, made = plane.request("POST", path_of(wish(), named=False), wish())
     assert status == 201, made
     world = World(plane=plane, uid=made["metadata"]["uid"])

@@ -81,6 +81,7 @@ def test_what_kubernetes_takes_in_values_is_let_through(cluster: Cluster, tmp_pa
             "serviceAccounts": [{"namespace": "team", "name": "engine"}],
             "podNamespaces": ["team-a"],
             "csiDrivers": ["secrets-store.csi.k8s.io"],
+            "hostNetwork": True,
         },
         "webhook": {"clientCA": PEM},
         "networkPolicy": {"enabled": True, "metricsFrom": [{"namespaceSelector": {"matchLabels": {"a": "b"}}}]},

@@ -118,6 +118,7 @@ GATES_OFF = {"spec": {"schedulingGates": None}}
 TO_STRANGER = {f"{GROUP}/name": STRANGER}
 SELECTING = {"spec": {"selector": {f"{GROUP}/name": None, "app": STRANGER}}}
 PRIVILEGED_TEMPLATE = {"spec": {"template": {"spec": {"hostPID": True}}}}
+APPS = {"matchLabels": {"app": STRANGER}}
 NO_CHILD = "that an InferenceDeployment controls"
 
 ATTACKS: list[tuple[str, Attempt, str]] = [
@@ -183,6 +184,10 @@ ATTACKS: list[tuple[str, Attempt, str]] = [
         "the controller",
     ),
     ("another's Service, deleted", lambda thief, _: thief.delete(theirs("Service")), "is none"),
+    ("a budget of nobody's", attack(World.budget, lambda made: made["metadata"].pop("ownerReferences")), NO_CHILD),
+    ("a budget of others' pods", attack(World.budget, lambda made: made["spec"].update(selector=APPS)), "no pods but those"),
+    ("a budget of all pods", attack(World.budget, lambda made: made["spec"].update(selector={})), "no pods but those"),
+    ("another's budget, deleted", lambda thief, _: thief.delete(theirs("PodDisruptionBudget")), "is none"),
     ("a privileged pod", lambda thief, _: thief.create({**theirs("Pod"), "metadata": {"namespace": TEAM, "name": "x"}}), "reader pods"),
     (
         "a privileged pod in kube-system",
@@ -344,6 +349,7 @@ WORK: list[tuple[str, Attempt]] = [
     ("makes groups that run as an account it was given", lambda thief, world: thief.apply(as_engine(group(world)))),
     ("makes a Deployment by POST", lambda thief, world: thief.create(child(world))),
     ("makes a LeaderWorkerSet", lambda thief, world: thief.apply(group(world))),
+    ("makes a budget", lambda thief, world: thief.apply(world.budget())),
     ("makes a Service", lambda thief, world: thief.apply(new_service(world))),
     (
         "puts a new plan into its Deployment",

@@ -13,7 +13,7 @@ from tests.plimsoll_operator.nodes import gpu_node
 from plimsoll_operator.api import GPUPool, parse_inference_deployment, parse_object
 from plimsoll_operator.decision import decide
 from plimsoll_operator.gather import facts_for
-from plimsoll_operator.render import Origin, render_service, render_workload
+from plimsoll_operator.render import Origin, render_budget, render_service, render_workload
 from plimsoll_operator.verdict import Admit
 
 pytestmark = pytest.mark.e2e
@@ -35,7 +35,11 @@ CACHE = {"persistentVolumeClaim": {"claimName": NAME, "path": "hub", "layout": "
 PULLED = {"image": {"reference": f"ghcr.io/acme/llama@sha256:{'0' * 64}", "path": "models", "pullPolicy": "Always"}}
 ADAPTERS = {"name": "adapters", "mountPath": "/adapters", "subPath": "a/b", "image": {"reference": "REGISTRY/adapters:1"}}
 SHAPE = {"inline": json.dumps(CONFIG)}
-PATHS = {"Deployment": "/apis/apps/v1/namespaces/{}/deployments/{}", "Service": "/api/v1/namespaces/{}/services/{}"}
+PATHS = {
+    "PodDisruptionBudget": "/apis/policy/v1/namespaces/{}/poddisruptionbudgets/{}",
+    "Deployment": "/apis/apps/v1/namespaces/{}/deployments/{}",
+    "Service": "/api/v1/namespaces/{}/services/{}",
+}
 
 LIFE: Json = {
     "startupProbe": {"failureThreshold": 720},
@@ -190,6 +194,8 @@ ADMITTED: list[tuple[str, Json]] = [
     ("names of cluster's objects", {"placement": {"priorityClassName": NAME, "schedulerName": NAME, "waitForCapacity": True}}),
     ("a product of 63 characters", {"placement": {"gpuProducts": ["N" * 63]}}),
     ("a token of the namespace's own", {"model": {"name": LLAMA_8B, "source": TOKEN}}),
+    ("replicas that stay", {"podDisruptionBudget": {"minAvailable": 10_000}}),
+    ("a share that may be missing", {"podDisruptionBudget": {"maxUnavailable": "100%"}}),
     ("an image", {"model": {"name": LLAMA_8B, "source": PULLED, "profile": SHAPE}, "template": {"volumes": [ADAPTERS]}}),
     ("the hub's cache on a claim", {"model": {"name": LLAMA_8B, "source": CACHE, "profile": SHAPE}}),
     ("a bucket", {"model": {"name": LLAMA_8B, "source": {"objectStorage": {"uri": "s3://weights/llama"}}, "profile": SHAPE}}),
@@ -238,7 +244,9 @@ def rendered(spec: Json, files: Any) -> list[Json]:
     wish = parse_inference_deployment(raw)
     found = decide(facts_for(wish, files, applied_plan=None))
     assert isinstance(found, Admit), found
-    return [render_workload(wish, found.plan, Origin(generation=1, spec_digest="", replan="")), render_service(wish)]
+    budget = render_budget(wish, found.plan)
+    made = [render_workload(wish, found.plan, Origin(generation=1, spec_digest="", replan="")), render_service(wish)]
+    return made if budget is None else [*made, budget]
 
 
 def taken(cluster: Cluster, objects: list[Json], namespace: str = "default", dry: str = "dryRun=All&") -> None:

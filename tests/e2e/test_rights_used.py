@@ -51,6 +51,8 @@ CONTROLLER: list[tuple[str, str, str, str]] = [
     (LWS, "leaderworkersets", "get create patch delete", "controller/children/children.py"),
     ("", "services", "list watch", "controller/on_change.py"),
     ("", "services", "get create patch delete", "controller/children/children.py"),
+    ("policy", "poddisruptionbudgets", "list watch", "controller/on_change.py"),
+    ("policy", "poddisruptionbudgets", "get create patch delete", "controller/children/children.py"),
     ("events.k8s.io", "events", "create", "controller/reporting/events.py"),
     (VAP, "validatingadmissionpolicies", "list watch", "controller/cluster/protection.py"),
     (VAP, "validatingadmissionpolicybindings", "list watch", "controller/cluster/protection.py"),

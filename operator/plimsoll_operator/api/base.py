@@ -56,7 +56,7 @@ class Rule:
 
 
 def exactly_one(*fields: str) -> Rule:
-    """Of three or more fields, in camel case, one is set and no other."""
+    """Of several fields, in camel case, one is set and no other."""
     names = [re.sub("([A-Z])", r"_\1", field).lower() for field in fields]
     given = ", ".join(f"has(self.{field})" for field in fields)
     return Rule(
@@ -111,21 +111,22 @@ ByteQuantity = Annotated[
 """Bytes, given as an integer or as a quantity string ("256Mi"); held as an int, rounded up."""
 
 
-def _text_quantity(value: object) -> object:
+def text_quantity(value: object) -> object:
+    """A whole number as text: what is kept as written may be written as either."""
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 MemoryText = Annotated[
     str,
     Field(pattern=QUANTITY_PATTERN, max_length=32),
-    BeforeValidator(_text_quantity),
+    BeforeValidator(text_quantity),
     WithJsonSchema({"x-kubernetes-int-or-string": True, "pattern": QUANTITY_PATTERN, "maxLength": 32, "minimum": 0}),
 ]
 """A memory quantity kept as written, for passing on to a pod."""
 CpuText = Annotated[
     str,
     Field(pattern=CPU_PATTERN, max_length=16),
-    BeforeValidator(_text_quantity),
+    BeforeValidator(text_quantity),
     WithJsonSchema({"x-kubernetes-int-or-string": True, "pattern": CPU_PATTERN, "maxLength": 16, "minimum": 0}),
 ]
 """A CPU quantity kept as written ("500m", 2)."""

@@ -25,6 +25,7 @@ from plimsoll_operator.api.base import (
     Toleration,
     keys_rule,
 )
+from plimsoll_operator.api.budget import PodDisruptionBudget
 from plimsoll_operator.api.model_source import ModelSpec
 from plimsoll_operator.api.status import InferenceDeploymentStatus
 from plimsoll_operator.api.template import TemplateSpec
@@ -332,6 +333,8 @@ class InferenceDeploymentSpec(ApiModel):
     """Where the pods may go."""
     template: TemplateSpec | None = None
     """A bounded overlay on the generated pod."""
+    pod_disruption_budget: PodDisruptionBudget | None = None
+    """How many replicas node drains may take at once; absent: all of them. Changing it plans nothing anew."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(

@@ -79,6 +79,8 @@ class FitPolicySpec(ApiModel):
     """CSI drivers that volumes of template.volumes may name: what a driver does is its own; empty allows none."""
     code_loading: Literal["Allow", "Deny"] = "Allow"
     """Deny refuses arguments, variables and mounts that make the engine run code from outside its image."""
+    host_network: Literal["Deny", "Allow"] = "Deny"
+    """Allow lets pods have their node's network (template.hostNetwork): its addresses, its ports, and what is reached from it."""
     unruled_flags: Literal["Refuse", "Reserve"] = "Refuse"
     """What happens to arguments of vLLM whose memory has no rule. Reserve lets them through with a warning: intervals double, and the
     pessimistic end is what counts."""

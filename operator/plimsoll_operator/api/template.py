@@ -126,6 +126,9 @@ class TemplateSpec(ApiModel):
     """How the replicas are spread."""
     affinity: Affinity | None = None
     """What draws pods to nodes and to one another, beside what the plan requires."""
+    host_network: bool = False
+    """Let the pods have their node's network instead of one of their own; the FitPolicy must allow it. Each takes the engine's port, and
+    those of its other containers, of its node."""
     runtime_class_name: Name | None = None
     """RuntimeClass of the pods, such as nvidia where that is not the nodes' default."""
     image_pull_policy: ImagePullPolicy | None = None

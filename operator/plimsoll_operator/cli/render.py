@@ -13,7 +13,7 @@ from plimsoll_operator.cli.command import SubParsers, add_command
 from plimsoll_operator.cli.plan import ADMITTED, BAD_INPUT, add_request_arguments, asked_world, judge, status_of, worst
 from plimsoll_operator.cli.plan_text import verdict_mapping
 from plimsoll_operator.names import REPLAN_ANNOTATION
-from plimsoll_operator.render import Origin, render_service, render_workload, spec_digest
+from plimsoll_operator.render import Origin, render_budget, render_service, render_workload, spec_digest
 from plimsoll_operator.verdict import Admit, Resize
 
 _DESCRIPTION: Final = "Print the objects that InferenceDeployments become. Status as `plimsoll plan`."
@@ -37,7 +37,8 @@ def run(options: argparse.Namespace) -> int:
             metadata = deployment.metadata
             replan = metadata.annotations.get(REPLAN_ANNOTATION, "")
             origin = Origin(generation=metadata.generation, spec_digest=spec_digest(raw_spec), replan=replan)
-            for child in (render_workload(deployment, verdict.plan, origin), render_service(deployment)):
+            budget = render_budget(deployment, verdict.plan)
+            for child in (render_workload(deployment, verdict.plan, origin), render_service(deployment), *([budget] if budget else [])):
                 print(yaml.safe_dump(_by_itself(child), sort_keys=False, explicit_start=True), end="")
         else:
             print(f"{deployment.metadata.name}: {verdict_mapping(verdict)['message']}", file=sys.stderr)

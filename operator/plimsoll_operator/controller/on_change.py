@@ -36,6 +36,7 @@ from plimsoll_operator.ports import (
     MODEL_PROFILES,
     NAMESPACES,
     NODES,
+    POD_DISRUPTION_BUDGETS,
     PODS,
     SERVICES,
     VALIDATING_ADMISSION_POLICIES,
@@ -121,6 +122,7 @@ class OnChange:
             self.children,
             self.groups,
             informer(SERVICES, trim.service, self._service_changed, MANAGED_SELECTOR),
+            informer(POD_DISRUPTION_BUDGETS, trim.budget, self._budget_changed, MANAGED_SELECTOR),
             informer(NAMESPACES, trim.namespace, self._namespace_changed),
             informer(MODEL_PROFILES, trim.shape, self._profile_changed(objects.profiles), keep=trim.digested),
             informer(CLUSTER_MODEL_PROFILES, trim.shape, self._profile_changed(objects.cluster_profiles), keep=trim.digested),
@@ -153,6 +155,10 @@ class OnChange:
 
     def _service_changed(self, key: Key, old: Manifest | None, new: Manifest | None) -> None:
         self._records.service_changed(key, old, new)
+        self._touch(key)
+
+    def _budget_changed(self, key: Key, old: Manifest | None, new: Manifest | None) -> None:
+        self._records.budget_changed(key, old, new)
         self._touch(key)
 
     def _touch(self, key: Key) -> None:

@@ -31,12 +31,13 @@ class Record:
 
 
 class Records:
-    """All of them, and which Services exist and where they lead."""
+    """All of them, and which Services and budgets exist and what they say."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._records: dict[Key, Record] = {}
         self._services: dict[Key, tuple[frozenset[str], str]] = {}
+        self._budgets: dict[Key, tuple[frozenset[str], str]] = {}
 
     def get(self, key: Key) -> Record | None:
         """The record, or None before the first reconcile."""
@@ -93,6 +94,21 @@ class Records:
         with self._lock:
             owners, leads = self._services.get(key, (frozenset(), ""))
             return uid in owners and leads == leads_to
+
+    def budget_changed(self, key: Key, _old: Manifest | None, new: Manifest | None) -> None:
+        """An informer's callback for our PodDisruptionBudgets."""
+        with self._lock:
+            if new is None:
+                self._budgets.pop(key, None)
+            else:
+                owners = new["metadata"].get("ownerReferences") or ()
+                self._budgets[key] = (frozenset(str(owner.get("uid")) for owner in owners), new["holdsBack"])
+
+    def budget_of(self, key: Key, uid: str) -> str | None:
+        """What the budget holds back that was made for the object with this uid; None where there is none."""
+        with self._lock:
+            owners, holds = self._budgets.get(key, (frozenset(), ""))
+            return holds if uid in owners else None
 
     def deployments(self) -> Iterable[DeploymentSeries]:
         """For the scrape."""

@@ -9,6 +9,7 @@ these kinds, and what may be in them. All of them are asked about the controller
 - deployments
 - leaderworkersets
 - services
+- budgets
 - pods
 {{- if .Values.reader.enabled }}
 - reader-pods
@@ -66,10 +67,10 @@ What a pod template may hold: what rendering can make of a plan and spec.templat
 {{- define "plimsoll.guard.template" -}}
 - expression: >-
     variables.settled || variables.pods.all(pod,
-    (!has(pod.hostNetwork) || !pod.hostNetwork) && (!has(pod.hostPID) || !pod.hostPID) && (!has(pod.hostIPC) || !pod.hostIPC) &&
+    (!has(pod.hostNetwork) || !pod.hostNetwork || {{ .Values.controller.hostNetwork }}) && (!has(pod.hostPID) || !pod.hostPID) && (!has(pod.hostIPC) || !pod.hostIPC) &&
     (!has(pod.nodeName) || pod.nodeName == ''))
   reason: Forbidden
-  message: the controller makes no pods in the host's namespaces or past the scheduler
+  message: the controller makes no pods in the host's namespaces (its network aside, by controller.hostNetwork of the chart) or past the scheduler
 - expression: >-
     variables.settled || variables.pods.all(pod, !has(pod.volumes) || pod.volumes.all(volume,
     has(volume.emptyDir) || has(volume.configMap) || has(volume.secret) || has(volume.persistentVolumeClaim) || has(volume.image) ||
@@ -102,7 +103,8 @@ What a pod template may hold: what rendering can make of a plan and spec.templat
 - expression: >-
     variables.settled || variables.pods.all(pod,
     (pod.containers + (has(pod.initContainers) ? pod.initContainers : [])).all(container,
-    !has(container.ports) || container.ports.all(port, !has(port.hostPort) || port.hostPort == 0)))
+    !has(container.ports) || container.ports.all(port, !has(port.hostPort) || port.hostPort == 0 ||
+    ({{ .Values.controller.hostNetwork }} && has(pod.hostNetwork) && pod.hostNetwork && port.hostPort == port.containerPort))))
   reason: Forbidden
   message: the controller opens no port of a node
 - expression: >-

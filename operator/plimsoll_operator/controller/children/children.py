@@ -15,14 +15,25 @@ from plimsoll_operator import group
 from plimsoll_operator.api import InferenceDeployment
 from plimsoll_operator.conditions import Blocked
 from plimsoll_operator.controller.booking.seen_pods import has_gate
+from plimsoll_operator.controller.children.budgets import holds_back, restored
 from plimsoll_operator.controller.children.course import Applied, place_of
-from plimsoll_operator.controller.children.disputes import Disputes
+from plimsoll_operator.controller.children.disputes import Disputes, is_ours_alone
 from plimsoll_operator.controller.children.services import leads_to, straightened
 from plimsoll_operator.controller.records import Records
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.names import DECIDED_ANNOTATION, NAME_LABEL, TEMPLATE_DIGEST_ANNOTATION
-from plimsoll_operator.ports import DEPLOYMENTS, INFERENCE_DEPLOYMENTS, LEADER_WORKER_SETS, SERVICES, Key, Kube, Manifest, Resource
-from plimsoll_operator.render import MANAGED_BY, render_service, render_workload
+from plimsoll_operator.ports import (
+    DEPLOYMENTS,
+    INFERENCE_DEPLOYMENTS,
+    LEADER_WORKER_SETS,
+    POD_DISRUPTION_BUDGETS,
+    SERVICES,
+    Key,
+    Kube,
+    Manifest,
+    Resource,
+)
+from plimsoll_operator.render import MANAGED_BY, render_budget, render_service, render_workload
 from plimsoll_operator.text import one_line
 from plimsoll_operator.verdict import Plan
 
@@ -68,7 +79,7 @@ def newest(children: Iterable[Manifest]) -> Manifest | None:
 
 
 class Children:
-    """Workload and Service of every key. `has_group` tells from a cache whether a LeaderWorkerSet of the deployment exists."""
+    """Workload, Service and budget of every key. `has_group` tells from a cache whether a LeaderWorkerSet of the deployment exists."""
 
     def __init__(self, kube: Kube, records: Records, disputes: Disputes, has_group: Callable[[Key], bool] = lambda _key: False) -> None:
         self._kube = kube
@@ -93,12 +104,15 @@ class Children:
                 lost += _handed_over(kind.resource, child, deployment)
             elif child is not None:
                 taken.append(_taken(kind.resource, kind.place(key)))
-        if not self._has_service(deployment):
-            service = self._own_or_foreign(SERVICES, key, key, uid)
-            if service is not None and not _owned(service, uid):
-                taken.append(_taken(SERVICES, key))
-            elif service is not None:
-                lost += _handed_over(SERVICES, service, deployment)
+        beside = [SERVICES] if not self._has_service(deployment) else []
+        if deployment.spec.pod_disruption_budget is not None and self._records.budget_of(key, uid) is None:
+            beside.append(POD_DISRUPTION_BUDGETS)
+        for resource in beside:
+            there = self._own_or_foreign(resource, key, key, uid)
+            if there is not None and not _owned(there, uid):
+                taken.append(_taken(resource, key))
+            elif there is not None:
+                lost += _handed_over(resource, there, deployment)
         if spans:
             headless = self._kube.get(SERVICES, *GROUP.place(key))
             if headless is not None and not _made_for_group(headless):
@@ -125,6 +139,7 @@ class Children:
             own, wrote_labels = self._relabel(kind, key, own)
         child, wrote_child = self._bring_workload(kind, key, deployment, own, run, adopts=adopts)
         wrote = self._bring_service(deployment) or wrote_child or wrote_labels
+        wrote = self._bring_budget(deployment, run.plan) or wrote
         return child, self._succeed(kind, key, deployment, child, run.plan) or wrote
 
     def _bring_workload(
@@ -183,6 +198,33 @@ class Children:
         if self._disputes.yields(_key_of(deployment), SERVICES.kind, there):
             return False
         self._kube.merge_patch(SERVICES, *_key_of(deployment), straightened(there, wanted))
+        return True
+
+    def _bring_budget(self, deployment: InferenceDeployment, plan: Plan) -> bool:
+        """Make the budget, put it right, or take it away where it is not asked for any more. Returns whether anything was written."""
+        key, wanted = _key_of(deployment), render_budget(deployment, plan)
+        known = self._records.budget_of(key, deployment.metadata.uid)
+        if known == (None if wanted is None else holds_back(wanted)):
+            self._disputes.settled(key, POD_DISRUPTION_BUDGETS.kind)
+            return False
+        there = self._kube.get(POD_DISRUPTION_BUDGETS, *key)
+        if there is not None and not _owned(there, deployment.metadata.uid):
+            if wanted is None:
+                return False
+            raise ApiFailure(409, "AlreadyExists", _taken(POD_DISRUPTION_BUDGETS, key))
+        if wanted is None:
+            if there is not None:
+                self._kube.delete(POD_DISRUPTION_BUDGETS, *key)
+            return there is not None
+        if there is None:
+            self._kube.apply_new(POD_DISRUPTION_BUDGETS, wanted)
+            return True
+        labels = there["metadata"].get("labels") or {}
+        if holds_back(there) == holds_back(wanted) and wanted["metadata"]["labels"].items() <= labels.items():
+            return False  # the cache lags behind
+        if not is_ours_alone(there) and self._disputes.yields(key, POD_DISRUPTION_BUDGETS.kind, there):
+            return False
+        self._kube.merge_patch(POD_DISRUPTION_BUDGETS, *key, restored(there, wanted))
         return True
 
     def _has_service(self, deployment: InferenceDeployment) -> bool:

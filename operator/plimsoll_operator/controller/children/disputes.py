@@ -97,9 +97,18 @@ class Disputes:
         self._written.pop(key, None)
 
 
+def is_ours_alone(child: Manifest) -> bool:
+    """Whether nobody else has set anything of it: then it differs from what is wanted because the wish has changed."""
+    return not _others(child) and bool(child["metadata"].get("managedFields"))
+
+
+def _others(child: Manifest) -> list[Manifest]:
+    rows = [row for row in child["metadata"].get("managedFields") or () if isinstance(row, dict)]
+    return [row for row in rows if row.get("manager") and row["manager"] != FIELD_MANAGER and row.get("subresource") != "status"]
+
+
 def changed_by(theirs: Manifest) -> str:
     """The other manager that has changed the object last, as its managed fields name it: text from outside, bounded."""
-    rows = [row for row in theirs["metadata"].get("managedFields") or () if isinstance(row, dict)]
-    others = [row for row in rows if row.get("manager") and row["manager"] != FIELD_MANAGER and row.get("subresource") != "status"]
+    others = _others(theirs)
     last = max(others, key=lambda row: ("f:spec" in (row.get("fieldsV1") or {}), str(row.get("time") or "")), default=None)
     return f'"{" ".join(str(last["manager"]).split())[:_MAX_NAME]}"' if last is not None else "somebody who is not named"

@@ -14,6 +14,7 @@ from typing import Final
 from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES
 from plimsoll_operator.capacity.pods import CPU, pod_requests
 from plimsoll_operator.controller.booking.pod_trouble import KEY, pod_trouble
+from plimsoll_operator.controller.children.budgets import holds_back
 from plimsoll_operator.controller.children.refusals import is_refusal, words_of
 from plimsoll_operator.controller.children.services import leads_to
 from plimsoll_operator.group import GROUP_INDEX_LABEL
@@ -128,6 +129,11 @@ def _ours(annotations: Manifest) -> Manifest:
 def service(manifest: Manifest) -> Manifest:
     """Whose Service it is, and a digest of where it leads."""
     return {"metadata": _metadata(manifest, "ownerReferences"), "leadsTo": leads_to(manifest)}
+
+
+def budget(manifest: Manifest) -> Manifest:
+    """Whose PodDisruptionBudget it is, and a digest of what it holds back."""
+    return {"metadata": _metadata(manifest, "ownerReferences"), "holdsBack": holds_back(manifest)}
 
 
 def admission_policy(manifest: Manifest) -> Manifest:

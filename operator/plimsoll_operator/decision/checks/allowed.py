@@ -125,7 +125,15 @@ def _csi_drivers(spec: InferenceDeploymentSpec, _version: EngineVersion, policy:
     return None
 
 
-_FORBIDS: Final[tuple[_Forbids, ...]] = (_images, _priority_class, _tolerations, _csi_drivers, _code)
+def _host_network(spec: InferenceDeploymentSpec, _version: EngineVersion, policy: FitPolicySpec) -> Reject | None:
+    if spec.template is None or not spec.template.host_network or policy.host_network == "Allow":
+        return None
+    field = "spec.template.hostNetwork"
+    message = f"{field} gives the pods their node's addresses and ports, which the FitPolicy's hostNetwork denies."
+    return _forbidden(field, f"{message} Network devices are named in spec.template.resources.devices.")
+
+
+_FORBIDS: Final[tuple[_Forbids, ...]] = (_images, _priority_class, _tolerations, _csi_drivers, _host_network, _code)
 
 
 def overlay_problem(template: TemplateSpec) -> Reject | None:

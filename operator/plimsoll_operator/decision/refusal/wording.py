@@ -128,6 +128,10 @@ def warnings(
             f"gpu-memory-utilization is the smallest that holds a request of {resolved.max_model_len if resolved else 0} tokens: "
             f"pin it for more KV cache, within 1 of {found.product.parts} parts of the card."
         )
+    if request.one_a_node:
+        lines.append(
+            "Pods have their node's network: a node holds one of them, and only while its ports are free, which nobody here can tell."
+        )
     lines += _arguments(request)
     lines += _worksheet(request, found)
     if request.args.speculative_method == "suffix":

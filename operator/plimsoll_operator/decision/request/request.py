@@ -50,8 +50,8 @@ class DeploymentRequest:
     `max_nodes` is how many nodes a replica may span here: what placement says where LeaderWorkerSet is served, else 1. `sure`
     asks for plans that start even at the lower end of the estimate's interval: so are values chosen that nobody pinned.
     `unruled` are arguments without a rule that the policy lets through. `insisted_context` is the spec's own fit.minMaxModelLen, 0 where
-    it says none. `stages` lets the search open pipeline stages that nobody asked for: not while a pinned tensor parallel size moves, since
-    pinned again it would close them.
+    it says none. `one_a_node`: a pod takes ports of its node, so that no node holds two. `stages` lets the search open pipeline stages that
+    nobody asked for: not while a pinned tensor parallel size moves, since pinned again it would close them.
     """
 
     model: str
@@ -69,6 +69,7 @@ class DeploymentRequest:
     disk: Disk
     unruled: tuple[str, ...] = ()
     insisted_context: int = 0
+    one_a_node: bool = False
     max_nodes: int = 1
     stages: bool = True
     sure: bool = False
@@ -144,6 +145,7 @@ def read_request(
         disk=disk_of(spec, draft),
         unruled=unruled,
         worksheet=worksheet,
+        one_a_node=spec.template is not None and spec.template.host_network,
         insisted_context=spec.fit.min_max_model_len or 0,
         max_nodes=spec.placement.max_nodes_per_replica if leader_worker_set else 1,
     )

@@ -109,8 +109,10 @@ def _with_host(
         others = {miss.reason: miss for miss in reversed(shortages) if miss.reason != shortages[0].reason}
         return Missed(candidate=candidate, miss=shortages[0], others=tuple(others[reason] for reason in sorted(others)))
     # Before the arithmetic only GPUs were counted; the pod's host needs are known by now.
-    available = candidate.available and fit_now(kept, candidate.layout, request.replicas, pod)
-    surge = request.replicas > 0 and available and fit_now(kept, candidate.layout, request.replicas + 1, pod)
+    alone = request.one_a_node
+    available = candidate.available and fit_now(kept, candidate.layout, request.replicas, pod, alone=alone)
+    # Where a pod has its node's ports, the next one may find none to go to but the node of the one that it replaces.
+    surge = request.replicas > 0 and available and not alone and fit_now(kept, candidate.layout, request.replicas + 1, pod)
     candidate = replace(candidate, available=available)
     return Found(
         candidate=candidate,
@@ -132,9 +134,13 @@ def _strangers(pool: PoolFacts) -> Miss | None:
     return Miss(reason=Reason.SHARING_UNSAFE, message=message)
 
 
-def fit_now(pools: list[PoolFacts], layout: Layout, replicas: int, pod: Booking | None = None) -> bool:
-    """Whether so many replicas find nodes at this moment: all nodes of each, since a group that is not whole starts nothing."""
+def fit_now(pools: list[PoolFacts], layout: Layout, replicas: int, pod: Booking | None = None, *, alone: bool = False) -> bool:
+    """Whether so many replicas find nodes at this moment: all nodes of each, since a group that is not whole starts nothing.
+
+    `alone`: no node holds two of the pods.
+    """
     pods = replicas * layout.nodes
     if pod is None:
         return fits_now(chain.from_iterable(pool.nodes_by_free_gpus for pool in pools), layout.gpus_per_node, pods)
-    return fits_now(chain.from_iterable(gpus_for(pool.free, pod) for pool in pools), pod.gpus, pods)
+    free = chain.from_iterable(gpus_for(pool.free, pod) for pool in pools)
+    return fits_now(((min(gpus, pod.gpus), nodes) for gpus, nodes in free) if alone else free, pod.gpus, pods)
