@@ -36,9 +36,9 @@ PULLED = {"image": {"reference": f"ghcr.io/acme/llama@sha256:{'0' * 64}", "path"
 ADAPTERS = {"name": "adapters", "mountPath": "/adapters", "subPath": "a/b", "image": {"reference": "REGISTRY/adapters:1"}}
 SHAPE = {"inline": json.dumps(CONFIG)}
 PATHS = {
-    "PodDisruptionBudget": "/apis/policy/v1/namespaces/{}/poddisruptionbudgets/{}",
     "Deployment": "/apis/apps/v1/namespaces/{}/deployments/{}",
     "Service": "/api/v1/namespaces/{}/services/{}",
+    "PodDisruptionBudget": "/apis/policy/v1/namespaces/{}/poddisruptionbudgets/{}",
 }
 
 LIFE: Json = {
