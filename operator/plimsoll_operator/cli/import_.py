@@ -57,7 +57,7 @@ def run(options: argparse.Namespace) -> int:
         print(f"plimsoll import: {outcome.origin}: {outcome.refusal}", file=sys.stderr)
     passed = [outcome.origin for outcome in outcomes if not outcome.imported and outcome.refusal is None]
     if imported and passed:
-        print(one_line(f"plimsoll import: passed over, they run no vLLM: {', '.join(passed)}", 400), file=sys.stderr)
+        print(one_line(f"plimsoll import: passed over, they run no vLLM by themselves: {', '.join(passed)}", 400), file=sys.stderr)
     if not imported and not refused:
         what = f" ({', '.join(passed)})" if passed else ""
         raise InvalidInput("--filename", None, one_line(f"holds nothing that runs vLLM{what}", 200) + f"; known formats: {known_formats()}")

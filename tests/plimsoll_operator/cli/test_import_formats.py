@@ -41,11 +41,76 @@ def test_a_predictor_that_is_another_server_is_passed_over() -> None:
     ("sentence", "model", "words"),
     [
         ("another backend of the same runtime", {"args": ["--backend=huggingface", "--model_id=a/b"]}, "which is not vLLM"),
-        ("a store that no source names", {"storageUri": "s3://bucket/model"}, "put the checkpoint on a claim"),
+        ("an older way to say so", {"args": ["--disable_vllm", "--model_id=a/b"]}, "which is not vLLM"),
+        ("a store that no source names", {"storageUri": "https://models.example/a.tar"}, "put the checkpoint on a claim"),
+        ("no model at all", {}, "names no model"),
     ],
 )
 def test_what_a_predictor_cannot_be_is_refused(sentence: str, model: dict[str, Any], words: str) -> None:
     assert words in str(import_object(a_predictor(**model), [], Choices()).refusal), sentence
+
+
+STORES: list[tuple[str, dict[str, Any]]] = [
+    ("hf://Qwen/Qwen3-8B", {"name": "Qwen/Qwen3-8B"}),
+    ("hf://Qwen/Qwen3-8B:v1", {"name": "Qwen/Qwen3-8B", "revision": "v1"}),
+    ("pvc://models/qwen/8b/", {"name": "8b", "source": {"persistentVolumeClaim": {"claimName": "models", "path": "qwen/8b"}}}),
+    ("pvc://models", {"name": "models", "source": {"persistentVolumeClaim": {"claimName": "models"}}}),
+    ("oci://quay.io/acme/car:1", {"name": "car", "source": {"image": {"reference": "quay.io/acme/car:1", "path": "models"}}}),
+    ("s3://bucket/qwen", {"name": "qwen", "source": {"objectStorage": {"uri": "s3://bucket/qwen"}}, "profile": {"name": "p"}}),
+    ("gs://bucket", {"name": "bucket", "source": {"objectStorage": {"uri": "gs://bucket"}}, "profile": {"name": "p"}}),
+]
+
+
+@pytest.mark.parametrize(("uri", "model"), STORES, ids=[row[0] for row in STORES])
+def test_an_address_becomes_the_source_that_it_is(uri: str, model: dict[str, Any]) -> None:
+    one = imported(a_predictor(storageUri=uri))
+    assert one.manifest["spec"]["model"] == model, said(one)
+
+
+def test_a_bucket_says_which_profile_is_looked_for() -> None:
+    one = imported(a_predictor(storageUri="s3://bucket/qwen"))
+    assert any("plimsoll profile fetch ORG/NAME --name p" in note.message for note in one.assumed), said(one)
+
+
+def a_runtime(**container: Any) -> Manifest:
+    """A ServingRuntime whose container starts vLLM."""
+    command = ["python", "-m", "vllm.entrypoints.openai.api_server"]
+    full = {"name": "kserve-container", "image": "vllm/vllm-openai:v0.19.0", "command": command} | container
+    body = {"apiVersion": "serving.kserve.io/v1alpha1", "kind": "ServingRuntime", "metadata": {"name": "r"}}
+    return {**body, "spec": {"containers": [full]}}
+
+
+def test_a_runtime_of_the_same_file_says_how_it_is_served() -> None:
+    runtime = a_runtime(args=["--port=8080", "--model=/mnt/models", "--served-model-name={{.Name}}"], env=[{"name": "A", "value": "b"}])
+    predictor = a_predictor(modelFormat={"name": "vLLM"}, runtime="r", storageUri="pvc://models/qwen", args=["--max-model-len=4096"])
+    (one,) = import_object(predictor, [runtime, predictor], Choices()).imported
+    spec = one.manifest["spec"]
+    assert (at(spec, "engine.image"), at(spec, "engine.port"), at(spec, "engine.maxModelLen")) == ("vllm/vllm-openai:v0.19.0", 8080, 4096)
+    assert at(spec, "model.source.persistentVolumeClaim") == {"claimName": "models", "path": "qwen"}
+    assert list(at(spec, "engine.extraArgs")) == ["--served-model-name=p"]
+    assert list(at(spec, "template.env")) == [{"name": "A", "value": "b"}]
+
+
+@pytest.mark.parametrize("others", [[], [a_runtime(name="other")], [a_runtime(command=["tritonserver"])]])
+def test_a_runtime_that_is_elsewhere_or_another_server_is_left_to_kserve(others: list[Manifest]) -> None:
+    predictor = a_predictor(modelFormat={"name": "vLLM"}, runtime="r", storageUri="hf://Qwen/Qwen3-8B")
+    (one,) = import_object(predictor, others, Choices()).imported
+    assert any("no image is in the file" in note.message for note in one.assumed)
+
+
+def test_kserves_own_server_as_a_container() -> None:
+    container = {"name": "kserve-container", "image": "kserve/huggingfaceserver:latest", "args": ["--model_id=Qwen/Qwen3-8B"]}
+    service = a_predictor()
+    service["spec"]["predictor"] = {"containers": [container | {"resources": GPU}]}
+    one = imported(service)
+    assert at(one.manifest, "spec.model") == {"name": "Qwen/Qwen3-8B"}
+    assert any("starts KServe's own server" in note.message for note in one.lost)
+
+
+@pytest.mark.parametrize("preset", ["gpt-oss-20b", "phi-3-medium-4k-instruct", "qwen2.5-coder-7b-instruct"])
+def test_presets_of_kaitos_releases_are_known(preset: str) -> None:
+    body = {"apiVersion": "kaito.sh/v1beta1", "kind": "Workspace", "metadata": {"name": "w"}, "inference": {"preset": {"name": preset}}}
+    assert "/" in at(imported(body).manifest, "spec.model.name")
 
 
 def test_a_preset_that_nobody_knows_is_refused_and_a_hub_id_is_taken() -> None:
@@ -83,3 +148,25 @@ def test_arguments_that_need_each_other_stay_together() -> None:
     }
     one = imported({"servingEngineSpec": {"modelSpec": [model | {"enableTool": True, "toolCallParser": "hermes"}]}})
     assert sorted(at(one.manifest, "spec.engine.extraArgs")) == ["--enable-auto-tool-choice", "--tool-call-parser=hermes"]
+
+
+def test_a_model_in_an_image_volume_and_other_images_beside_it() -> None:
+    mounts = [{"name": "model", "mountPath": "/weights"}, {"name": "adapters", "mountPath": "/adapters"}]
+    container = {
+        "name": "vllm",
+        "image": "vllm/vllm-openai:v0.19.0",
+        "args": ["--model=/weights/8b", "--served-model-name=llama"],
+        "resources": GPU,
+        "volumeMounts": mounts,
+    }
+    volumes = [
+        {"name": "model", "image": {"reference": "ghcr.io/acme/llama:1", "pullPolicy": "Always"}},
+        {"name": "adapters", "image": {"reference": "ghcr.io/acme/adapters:1"}},
+    ]
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}}
+    spec = imported({**pod, "spec": {"hostNetwork": True, "containers": [container], "volumes": volumes}}).manifest["spec"]
+    assert at(spec, "model.name") == "llama"
+    assert at(spec, "model.source.image") == {"reference": "ghcr.io/acme/llama:1", "pullPolicy": "Always", "path": "8b"}
+    adapters = {"name": "adapters", "mountPath": "/adapters", "image": {"reference": "ghcr.io/acme/adapters:1"}}
+    assert list(at(spec, "template.volumes")) == [adapters]
+    assert at(spec, "template.hostNetwork") is True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from plimsoll_estimator import InvalidInput
@@ -15,8 +16,11 @@ from plimsoll_operator.api import Manifest
 from plimsoll_operator.cli.importing.draft import Choices, Draft, Imported
 from plimsoll_operator.cli.importing.read import entries, mapping, text, whole, words
 from plimsoll_operator.cli.importing.server import Server, lay_server, servers_of
+from plimsoll_operator.cli.importing.stores import lay_store
 
 _GROUP: Final = "serving.kserve.io/"
+_RUNTIMES: Final = ("ServingRuntime", "ClusterServingRuntime")
+_CONTAINER, _NAMED, _SERVER_IMAGE = "kserve-container", "{{.Name}}", "huggingfaceserver"
 _ADDITIONAL: Final = "VLLM_ADDITIONAL_ARGS"
 _PARALLEL: Final = {"tensor": "--tensor-parallel-size", "pipeline": "--pipeline-parallel-size", "data": "--data-parallel-size"}
 _INSTEAD: Final = {
@@ -90,18 +94,12 @@ def _main(pod: Manifest) -> tuple[int, Manifest]:
 
 
 def _lay_uri(draft: Draft, uri: str | None, name: str | None, field: str) -> str:
-    """The model's name; a claim goes to its source. Raises InvalidInput of a store that no source can name."""
-    scheme, separator, rest = (uri or "").partition("://")
-    if scheme == "hf" and separator:
-        return rest.partition(":")[0]
-    if scheme == "pvc" and separator:
-        claim, _, folder = rest.partition("/")
-        draft.put("spec.model.source.persistentVolumeClaim", {"claimName": claim, **({"path": folder} if folder else {})}, field)
-        return name or folder.rstrip("/").rpartition("/")[2] or claim
-    if not separator and (uri or name):
+    """The model's name; what the address names goes to its source. Raises InvalidInput of a store that no source can name."""
+    if uri is not None and "://" in uri:
+        return lay_store(draft, uri, name, field)
+    if uri or name:
         return uri or name or ""
-    limit = "is a store that spec.model.source cannot name yet: put the checkpoint on a claim, or write hf:// with the model's hub id"
-    raise InvalidInput(field, f"{scheme}://" if separator else None, limit)
+    raise InvalidInput(field, None, "names no model: write hf:// with the model's hub id")
 
 
 def takes_predictor(obj: Manifest) -> bool:
@@ -109,31 +107,76 @@ def takes_predictor(obj: Manifest) -> bool:
     return obj.get("kind") == "InferenceService" and str(obj.get("apiVersion", "")).startswith(_GROUP)
 
 
-def translate_predictor(obj: Manifest, _others: Sequence[Manifest], choices: Choices) -> tuple[Imported, ...]:
-    """A predictor of KServe's Hugging Face runtime, or containers that run vLLM; nothing of another. Raises InvalidInput."""
+def translate_predictor(obj: Manifest, others: Sequence[Manifest], choices: Choices) -> tuple[Imported, ...]:
+    """A predictor of KServe's Hugging Face runtime, of one in the same file, or containers that run vLLM; nothing of another.
+
+    Raises InvalidInput.
+    """
     predictor, metadata = mapping(obj, "spec", "predictor"), mapping(obj, "metadata")
     model, path = mapping(predictor, "model"), "spec.predictor"
     name = text(metadata.get("name")) or "vllm"
     draft = Draft(origin=f"InferenceService {name}", choices=choices)
     draft.name(name, text(metadata.get("namespace")), "metadata.name")
     draft.put("spec.replicas", whole(predictor.get("minReplicas")), f"{path}.minReplicas")
-    if model:
-        if not _is_vllm(model):
-            return ()
-        pod = {key: value for key, value in predictor.items() if key not in ("model", "minReplicas", "maxReplicas")}
-        called, tokens = _of_the_runtime(draft, model, f"{path}.model")
-        container = {key: value for key, value in model.items() if key in ("image", "env", "resources", "volumeMounts")}
-        pod["containers"] = [container]
-        at = f"{path}.model"
-        lay_server(
-            draft, Server(pod=pod, path=path, place=0, at=at, tokens=tokens, field=f"{at}.args", model=called, model_field=f"{at}.args")
-        )
-        return (draft.finish(),)
-    servers = list(servers_of(predictor, path))
-    if not servers:
+    if model and not _is_vllm(model):
         return ()
-    lay_server(draft, servers[0])
+    if model:
+        server = _by_its_runtime(draft, predictor, model, name, others) or _by_the_hugging_face_runtime(draft, predictor, model)
+    else:
+        server = next(servers_of(predictor, path), None) or _of_the_hugging_face_image(draft, predictor)
+    if server is None:
+        return ()
+    lay_server(draft, server)
     return (draft.finish(),)
+
+
+def _by_its_runtime(draft: Draft, predictor: Manifest, model: Manifest, name: str, others: Sequence[Manifest]) -> Server | None:
+    """With the ServingRuntime that it names, where the same file has it: KServe puts the predictor's arguments behind the runtime's."""
+    wanted = text(model.get("runtime"))
+    found = next((row for row in others if row.get("kind") in _RUNTIMES and mapping(row, "metadata").get("name") == wanted), None)
+    if wanted is None or found is None:
+        return None
+    runtime = mapping(found, "spec")
+    container = next((row for _, row in entries(runtime.get("containers")) if row.get("name") == _CONTAINER), None)
+    if container is None:
+        return None
+    own = {key: value for key, value in model.items() if key in ("image", "resources", "volumeMounts")}
+    arguments = [word.replace(_NAMED, name) for word in (*words(container.get("args")), *words(model.get("args")))]
+    env = [row for part in (container, model) for _, row in entries(part.get("env"))]
+    pod = {key: value for key, value in predictor.items() if key not in ("model", "minReplicas", "maxReplicas")}
+    pod["volumes"] = [row for part in (runtime, predictor) for _, row in entries(part.get("volumes"))]
+    pod["containers"] = [{**container, **own, "args": arguments, "env": env}]
+    server = next(servers_of(pod, "spec.predictor"), None)
+    if server is None:
+        return None
+    at = "spec.predictor.model"
+    called = _lay_uri(draft, text(model.get("storageUri")), None, f"{at}.storageUri")
+    return replace(server, at=at, field=f"{at}.args", model=called, model_field=f"{at}.storageUri")
+
+
+def _by_the_hugging_face_runtime(draft: Draft, predictor: Manifest, model: Manifest) -> Server:
+    path = "spec.predictor"
+    pod = {key: value for key, value in predictor.items() if key not in ("model", "minReplicas", "maxReplicas")}
+    called, tokens = _of_the_runtime(draft, model, f"{path}.model")
+    pod["containers"] = [{key: value for key, value in model.items() if key in ("image", "env", "resources", "volumeMounts")}]
+    at = f"{path}.model"
+    return Server(pod=pod, path=path, place=0, at=at, tokens=tokens, field=f"{at}.args", model=called, model_field=f"{at}.args")
+
+
+def _of_the_hugging_face_image(draft: Draft, predictor: Manifest) -> Server | None:
+    """A container of KServe's own server, whose image is no vLLM's: it goes, and what its arguments say stays."""
+    path = "spec.predictor"
+    for place, container in entries(predictor.get("containers")):
+        if _SERVER_IMAGE not in (text(container.get("image")) or "") or container.get("command"):
+            continue
+        at = f"{path}.containers[{place}]"
+        called, tokens = _of_the_runtime(draft, container, at)
+        draft.lost(f"{at}.image", f"is not carried over: {container['image']} starts KServe's own server, and the plan starts vllm serve")
+        rows = [dict(row) for _, row in entries(predictor.get("containers"))]
+        rows[place] = {key: value for key, value in container.items() if key != "image"}
+        pod = {**predictor, "containers": rows}
+        return Server(pod=pod, path=path, place=place, tokens=tokens, field=f"{at}.args", model=called, model_field=f"{at}.args")
+    return None
 
 
 def _is_vllm(model: Manifest) -> bool:
@@ -149,12 +192,16 @@ def _of_the_runtime(draft: Draft, model: Manifest, path: str) -> tuple[str, tupl
     while pending:
         flag, equals, value = pending.pop(0).partition("=")
         key = flag.removeprefix("--").replace("-", "_")
-        if key in ("model_id", "model_name", "model_revision", "backend", "model_dir"):
+        if key == "disable_vllm":
+            own["backend"] = "huggingface"
+        elif key in ("model_id", "model_name", "model_revision", "backend", "model_dir"):
             own[key] = value if equals else (pending.pop(0) if pending else "")
         else:
             rest.append(flag + equals + value)
     if own.get("backend") == "huggingface":
-        raise InvalidInput(f"{path}.args", None, "asks for --backend=huggingface, which is not vLLM: leave it out to serve by vLLM")
+        raise InvalidInput(
+            f"{path}.args", None, "asks for --backend=huggingface (or --disable_vllm), which is not vLLM: leave it out to serve by vLLM"
+        )
     rest += [f"--served-model-name={own['model_name']}"] if own.get("model_name") else []
     rest += [f"--revision={own['model_revision']}"] if own.get("model_revision") else []
     called = own.get("model_id") or _lay_uri(draft, text(model.get("storageUri")), own.get("model_name"), f"{path}.storageUri")

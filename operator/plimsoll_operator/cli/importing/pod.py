@@ -41,7 +41,6 @@ _SAME: Final[Mapping[str, tuple[Any, ...]]] = {
 ADVICE: Final = {
     "envFrom": "list the variables in spec.template.env, each with valueFrom",
     "hostIPC": "the pods have a /dev/shm of their own, sized for their GPUs; nothing is to be done",
-    "hostNetwork": "the pods have addresses of their own; a network of the node's is for its administrator to attach",
     "hostPID": "nothing of vLLM needs it; leave it out",
     "hostname": "the pods are reached by their Service, which has the deployment's name",
     "ports": "the plan's pods listen on spec.engine.port; another port of theirs needs a Service of yours",

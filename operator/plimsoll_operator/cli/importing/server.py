@@ -18,6 +18,7 @@ from plimsoll_operator.cli.importing.env import lay_engine_env, literals
 from plimsoll_operator.cli.importing.image import lay_image
 from plimsoll_operator.cli.importing.pod import gpus_of, lay_pod
 from plimsoll_operator.cli.importing.read import entries, text
+from plimsoll_operator.cli.importing.stores import lay_store
 from plimsoll_operator.cli.importing.volumes import Mounted, lay_model_folder, lay_volumes, mounts_of
 from plimsoll_operator.names import GPU_RESOURCE, MIG_RESOURCE_PREFIX, SHARED_RESOURCE
 
@@ -88,8 +89,8 @@ def _lay_model(draft: Draft, server: Server, said: Said, mounts: Sequence[Mounte
     if name is None:
         raise InvalidInput(field, None, "names no model: vLLM would serve its own default, which nobody means; write the model's hub id")
     if "://" in name:
-        limit = "lies in a store that spec.model.source cannot name yet: put the checkpoint on a claim, or name the model by its hub id"
-        raise InvalidInput(field, name.partition("://")[0] + "://", limit)
+        draft.put("spec.model.name", lay_store(draft, name, said.served_as, field), field)
+        return None
     if not name.startswith("/"):
         draft.put("spec.model.name", name, field)
         return None

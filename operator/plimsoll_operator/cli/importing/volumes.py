@@ -14,8 +14,9 @@ from plimsoll_operator.cli.importing.read import entries, mapping, text
 from plimsoll_operator.pod import CACHE_MOUNT, SHARED_MEMORY_MOUNT
 
 _FIELD: Final = "spec.template.volumes"
-_KINDS: Final = ("emptyDir", "configMap", "secret", "persistentVolumeClaim")
+_KINDS: Final = ("emptyDir", "configMap", "secret", "persistentVolumeClaim", "csi", "image")
 _CLAIM: Final = "spec.model.source.persistentVolumeClaim"
+_IMAGE: Final = "spec.model.source.image"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,16 +55,21 @@ def holding(mounts: list[Mounted], folder: str) -> Mounted | None:
 
 
 def lay_model_folder(draft: Draft, mounts: list[Mounted], folder: str, source: str) -> Mounted | None:
-    """A model by its path: the claim that it lies on, and the folder there. The mount is then the plan's; None where there is no claim."""
+    """A model by its path: the claim or image that it lies on, and the folder there. The mount is then the plan's; None without either."""
     one = holding(mounts, folder)
-    if one is None or one.claim is None:
-        what = "no volume is mounted there" if one is None else "it lies on no claim"
+    image = mapping(one.volume, "image") if one is not None else {}
+    if one is None or (one.claim is None and not image):
+        what = "no volume is mounted there" if one is None else "it lies on no claim and in no image"
         draft.lost(source, f"the model is a folder, and {what}: name a claim in {_CLAIM}, or the model by its hub id in spec.model.name")
         return None
     inside = folder.removeprefix(one.path.rstrip("/")).strip("/")
     below = text(one.mount.get("subPath"))
     path = "/".join(part.strip("/") for part in (below, inside) if part)
-    draft.put(_CLAIM, {"claimName": one.claim, **({"path": path} if path else {})}, source)
+    place = {"path": path} if path else {}
+    if image:
+        draft.put(_IMAGE, {**image, **place}, source)
+    else:
+        draft.put(_CLAIM, {"claimName": one.claim, **place}, source)
     return one
 
 
