@@ -174,8 +174,7 @@ def _on_the_host(pod: Manifest) -> Manifest:
         ports = [{**port, "hostPort": port["containerPort"]} for port in container.get("ports") or ()]
         return {**container, "ports": ports} if ports else container
 
-    there = [part for part in ("containers", "initContainers") if part in pod]
-    named = {part: [ported(one) for one in pod[part]] for part in there}
+    named: Manifest = {part: [ported(one) for one in pod[part]] for part in ("containers", "initContainers") if part in pod}
     return {"hostNetwork": True, "dnsPolicy": "ClusterFirstWithHostNet", **named}
 
 

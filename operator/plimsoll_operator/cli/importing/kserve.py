@@ -120,6 +120,7 @@ def translate_predictor(obj: Manifest, others: Sequence[Manifest], choices: Choi
     draft.put("spec.replicas", whole(predictor.get("minReplicas")), f"{path}.minReplicas")
     if model and not _is_vllm(model):
         return ()
+    server: Server | None
     if model:
         server = _by_its_runtime(draft, predictor, model, name, others) or _by_the_hugging_face_runtime(draft, predictor, model)
     else:
