@@ -180,6 +180,11 @@ class KubeClient:
         path = resource.path(manifest["metadata"].get("namespace", ""))
         return named(self._call("POST", path, query={"fieldManager": FIELD_MANAGER}, body=manifest))
 
+    def dry_run_create(self, resource: Resource, manifest: Manifest) -> Manifest:
+        """See Kube.dry_run_create."""
+        path = resource.path(manifest["metadata"].get("namespace", ""))
+        return named(self._call("POST", path, query={"fieldManager": FIELD_MANAGER, "dryRun": "All"}, body=manifest))
+
     def replace(self, resource: Resource, manifest: Manifest) -> Manifest:
         """See Kube.replace."""
         metadata = manifest["metadata"]

@@ -69,6 +69,9 @@ SECRETS: Final = Resource("", "v1", "secrets", "Secret")
 VALIDATING_WEBHOOK_CONFIGURATIONS: Final = Resource(
     "admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations", "ValidatingWebhookConfiguration", namespaced=False
 )
+CUSTOM_RESOURCE_DEFINITIONS: Final = Resource(
+    "apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", namespaced=False
+)
 LEASES: Final = Resource("coordination.k8s.io", "v1", "leases", "Lease")
 
 
@@ -123,6 +126,10 @@ class Kube(Protocol):
 
     def create(self, resource: Resource, manifest: Manifest) -> Manifest:
         """Create; 409 when it exists."""
+        ...
+
+    def dry_run_create(self, resource: Resource, manifest: Manifest) -> Manifest:
+        """What a creation would be answered with, admission included; nothing is stored."""
         ...
 
     def replace(self, resource: Resource, manifest: Manifest) -> Manifest:

@@ -47,7 +47,7 @@ class FakeKube:
     _lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
 
     def fail_next(self, verb: str, *failures: ApiFailure) -> None:
-        """Refuse the next calls of `verb` (get, list, watch, apply, merge_patch, create, replace, delete, log) with these."""
+        """Refuse the next calls of `verb` (get, list, watch, apply, merge_patch, create, dry_run, replace, delete, log) with these."""
         self._failures.setdefault(verb, []).extend(failures)
 
     def compact(self) -> None:
@@ -134,6 +134,12 @@ class FakeKube:
                 raise ApiFailure(409, "AlreadyExists", f"{resource.plural} {key} exists")
             self.writes.append(Call("create", resource.kind, key))
             return self._store(resource, _received(manifest))
+
+    def dry_run_create(self, resource: Resource, manifest: Manifest) -> Manifest:
+        """See Kube.dry_run_create. No admission is here: what is not refused by `fail_next("dry_run")` would be taken."""
+        with self._lock:
+            self._may_fail("dry_run")
+            return manifest
 
     def replace(self, resource: Resource, manifest: Manifest) -> Manifest:
         """See Kube.replace. Also how a test changes an object, with its status."""

@@ -6,16 +6,20 @@ The controller and the CLI feed a CapacityIndex; webhook, controller and CLI rea
 from plimsoll_operator.capacity.booking import Booking, fits_now, gpus_for
 from plimsoll_operator.capacity.certain import certain_pods, placeable, possible_pods
 from plimsoll_operator.capacity.corrections import Correction, corrections_of
-from plimsoll_operator.capacity.derived import DerivedPool, PoolKey, Selection
+from plimsoll_operator.capacity.derived import DerivedPool, NodeGpus, PoolKey, Selection
 from plimsoll_operator.capacity.index import CapacityIndex
-from plimsoll_operator.capacity.pools import is_offer, pool_facts, pool_manifest, selection_status
+from plimsoll_operator.capacity.pools import MAX_LABEL_KEYS, is_offer, pool_facts, pool_manifest, selection_status
+from plimsoll_operator.capacity.problems import Problem
 
 __all__ = [
+    "MAX_LABEL_KEYS",
     "Booking",
     "CapacityIndex",
     "Correction",
     "DerivedPool",
+    "NodeGpus",
     "PoolKey",
+    "Problem",
     "Selection",
     "certain_pods",
     "corrections_of",

@@ -99,12 +99,14 @@ def _usable(labels: Mapping[str, str], product: str, pieces: int, findings: list
     match = _VRAM.fullmatch(next(iter(sizes)))
     gib = int(match[1]) if match else 0
     if match is None or not 1 < gib <= _MAX_VRAM_GIB:
-        findings.append(Finding(problem=Problem.MEMORY_ABSURD if match else Problem.BAD_LABEL, detail="" if match else "vram is no 192G"))
+        detail = f"a vram label of {gib}G, which no GPU has" if match else "the vram label is no size such as 192G"
+        findings.append(Finding(problem=Problem.MEMORY_ABSURD if match else Problem.BAD_LABEL, detail=detail))
         return 0
     model = _MODEL.search(product)
     card = _CARD_GIB.get(model[0]) if model else None
     if card is not None and gib > card:
-        findings.append(Finding(problem=Problem.MEMORY_CONTRADICTS_PRODUCT))
+        detail = f"the vram label says {gib}G, which is another card's: {product} has {card}"
+        findings.append(Finding(problem=Problem.MEMORY_CONTRADICTS_PRODUCT, detail=detail))
         return 0
     # A piece that shares its memory with others may be labelled with all of it: it never has more than its part.
     whole = gib if card is None else min(gib, -(-card // pieces))

@@ -88,7 +88,8 @@ def corrected(group: GpuGroup, by: Correction) -> GpuGroup:
         units = 0
     if by.gpus_per_node is not None:
         if by.gpus_per_node > group.units > 0:
-            findings.append(Finding(problem=Problem.FEWER_ALLOCATABLE))
+            detail = f"GPUPool {by.name} says {by.gpus_per_node} GPUs, {group.units} are allocatable"
+            findings.append(Finding(problem=Problem.FEWER_ALLOCATABLE, detail=detail))
         units = min(group.units, by.gpus_per_node)
     return replace(
         group,

@@ -12,7 +12,7 @@ from typing import Final
 
 from plimsoll_operator.capacity.booking import by_gpus
 from plimsoll_operator.capacity.groups import Labels, Sharing, Source
-from plimsoll_operator.capacity.problems import CountedFinding, Problem
+from plimsoll_operator.capacity.problems import CountedFinding, Finding, Problem
 from plimsoll_operator.capacity.tally import Host
 from plimsoll_operator.facts import FreeNodes
 
@@ -94,6 +94,21 @@ class Selection:
     def trusted(self) -> bool:
         """False when any selected node is kept out of every plan."""
         return not any(row.problem.excludes for row in self.problems)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeGpus:
+    """Alike GPUs of one node, the pool that they are counted in, and everything that is doubted of them, for people."""
+
+    node: str
+    pool: str
+    key: PoolKey
+    findings: tuple[Finding, ...]
+
+    @property
+    def trusted(self) -> bool:
+        """False when they are kept out of every plan."""
+        return not any(finding.problem.excludes for finding in self.findings)
 
 
 _DEFAULTS: Final = {"source": Source.FEATURE_DISCOVERY, "corrected_by": "", "cost": None}

@@ -8,7 +8,7 @@ are handed in.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, Final, Literal, TypeAlias
@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, TypeAlias
 from plimsoll_operator.capacity.booking import Booking, book_nodes
 from plimsoll_operator.capacity.carriers import Carriers
 from plimsoll_operator.capacity.corrections import Correction
-from plimsoll_operator.capacity.derived import DerivedPool, PoolKey, Selection, pool_name
+from plimsoll_operator.capacity.derived import DerivedPool, NodeGpus, PoolKey, Selection, pool_name
 from plimsoll_operator.capacity.nodes import NodeFacts, parse_node
 from plimsoll_operator.capacity.pods import PodClaim, parse_pod, pod_key
 from plimsoll_operator.capacity.seats import NOTHING, Seat, Used, place_of, seat_of
@@ -210,8 +210,17 @@ class CapacityIndex:
             for name, row in sorted(self._selected.items())
         )
 
+    def node_gpus(self) -> Iterator[NodeGpus]:
+        """The GPUs of every node that has any, by the node's name."""
+        for name in sorted(self._seats):
+            for pool, seat in zip(self._at[name], self._seats[name], strict=True):
+                yield NodeGpus(node=name, pool=self._name(pool), key=pool.key, findings=seat.findings)
+
+    def _name(self, pool: _Pool) -> str:
+        return pool.own_name if self._splits[pool.base] > 1 else pool.base_name
+
     def _derived(self, pool: _Pool, tally: Tally, booked_here: Bookings) -> DerivedPool:
-        key, name = pool.key, pool.own_name if self._splits[pool.base] > 1 else pool.base_name
+        key, name = pool.key, self._name(pool)
         rows: tuple[FreeNodes, ...] = ()
         booked = 0
         if self._free_is_known:

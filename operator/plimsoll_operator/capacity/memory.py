@@ -20,7 +20,7 @@ _PROFILE_GB: Final = re.compile(r"(?:\d{1,2}c\.)?\d{1,2}g\.(\d{1,4})gb")
 def usable_by_label(product: str, memory_mib: int | None, findings: list[Finding]) -> tuple[int, bool]:
     """Bytes of one GPU (low side) and whether a measured table says so, from NVML's total in MiB; 0 with a problem when not believed."""
     if memory_mib is not None and not MIN_MEMORY_MIB <= memory_mib <= MAX_MEMORY_MIB:
-        findings.append(Finding(problem=Problem.MEMORY_ABSURD))
+        findings.append(_absurd(memory_mib))
         return 0, False
     sliced = MIG_PRODUCT.search(product) is not None
     known = known_gpus().get(MIG_PRODUCT.sub("", product))
@@ -29,7 +29,9 @@ def usable_by_label(product: str, memory_mib: int | None, findings: list[Finding
         label_bytes = known.total_memory_bytes if memory_mib is None else memory_mib * MIB
         least = 0 if sliced else known.total_memory_bytes * 9 // 10
         if not least <= label_bytes <= known.total_memory_bytes * 115 // 100:
-            findings.append(Finding(problem=Problem.MEMORY_CONTRADICTS_PRODUCT))
+            total = known.total_memory_bytes // MIB
+            detail = f"the memory label says {label_bytes // MIB} MiB, which is another card's: {product} has {total}"
+            findings.append(Finding(problem=Problem.MEMORY_CONTRADICTS_PRODUCT, detail=detail))
             return 0, False
         if not sliced:
             return min(known.total_memory_bytes, label_bytes), True
@@ -40,6 +42,11 @@ def usable_by_label(product: str, memory_mib: int | None, findings: list[Finding
     return min(usable_from_label(product, memory_mib), most), False
 
 
+def _absurd(mib: int) -> Finding:
+    detail = f"a memory label of {mib} MiB, which no GPU has: zero, or bytes or GiB taken for MiB"
+    return Finding(problem=Problem.MEMORY_ABSURD, detail=detail)
+
+
 def usable_by_claim(products: tuple[str, ...], nominal_mib: int | None, findings: list[Finding]) -> int:
     """Bytes of one GPU that a cloud names: the least of the products it may be, or 90 % of the advertised size.
 
@@ -47,13 +54,14 @@ def usable_by_claim(products: tuple[str, ...], nominal_mib: int | None, findings
     product's, a fraction of a card for example, is a problem.
     """
     if nominal_mib is not None and not MIN_MEMORY_MIB <= nominal_mib <= MAX_MEMORY_MIB:
-        findings.append(Finding(problem=Problem.MEMORY_ABSURD))
+        findings.append(_absurd(nominal_mib))
         return 0
     totals = [known_gpus()[product].total_memory_bytes for product in products if product in known_gpus()]
     if totals:
         least = min(totals)
         if nominal_mib is not None and not least * 9 // 10 <= nominal_mib * MIB <= max(totals) * 12 // 10:
-            findings.append(Finding(problem=Problem.MEMORY_CONTRADICTS_PRODUCT))
+            detail = f"the cloud's label says {nominal_mib} MiB, which is no size of {' or '.join(products[:3])}: CUDA shows {least // MIB}"
+            findings.append(Finding(problem=Problem.MEMORY_CONTRADICTS_PRODUCT, detail=detail))
             return 0
         return least
     if nominal_mib is None:
@@ -70,7 +78,8 @@ def usable_by_profile(profile: str, whole_bytes: int, findings: list[Finding]) -
     match = _PROFILE_GB.match(profile)
     slice_bytes = int(match[1]) * 10**9 if match else 0
     if slice_bytes > whole_bytes:
-        findings.append(Finding(problem=Problem.MEMORY_CONTRADICTS_PRODUCT))
+        detail = f"slices of {slice_bytes // MIB} MiB on a GPU of {whole_bytes // MIB}"
+        findings.append(Finding(problem=Problem.MEMORY_CONTRADICTS_PRODUCT, detail=detail))
         return 0
     return slice_bytes
 

@@ -165,9 +165,11 @@ def schedulable_units(devices: Devices, count: int | None, per_gpu: int, finding
         return units
     expected = count * per_gpu
     if max(units, devices.capacity) > expected:
-        findings.append(Finding(problem=Problem.MIXED_PRODUCTS))
+        more = f"{max(units, devices.capacity)} GPUs where labels count {expected}: several products, or sharing no label names"
+        findings.append(Finding(problem=Problem.MIXED_PRODUCTS, detail=more))
     elif units < expected and not at_most:
-        findings.append(Finding(problem=Problem.FEWER_ALLOCATABLE))
+        fewer = f"{units} of {expected} labelled GPUs are allocatable: devices are missing"
+        findings.append(Finding(problem=Problem.FEWER_ALLOCATABLE, detail=fewer))
     return min(units, expected)
 
 

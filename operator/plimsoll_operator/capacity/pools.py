@@ -24,6 +24,8 @@ from plimsoll_operator.names import API_VERSION, GPU_RESOURCE, INDEXED_ANNOTATIO
 from plimsoll_operator.quantity import parse_millis
 
 MAX_PROBLEMS: Final = 16
+MAX_LABEL_KEYS: Final = 16
+"""By which pools are split at most, with the product's, which is always one of them."""
 _MAX_PROBLEM: Final = 1024
 
 

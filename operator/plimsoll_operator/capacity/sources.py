@@ -149,6 +149,8 @@ def _count(group: GpuGroup, labels: Mapping[str, str]) -> int | None:
 
 def _with_health(group: GpuGroup, capacity: Mapping[str, int]) -> GpuGroup:
     """Devices that a device plugin calls unhealthy leave allocatable and stay in capacity."""
-    if 0 < group.schedulable < capacity.get(group.resource, 0) and Problem.MIXED_PRODUCTS not in {f.problem for f in group.findings}:
-        return replace(group, findings=(*group.findings, Finding(problem=Problem.UNHEALTHY_GPUS)))
+    whole = capacity.get(group.resource, 0)
+    if 0 < group.schedulable < whole and Problem.MIXED_PRODUCTS not in {f.problem for f in group.findings}:
+        detail = f"{group.schedulable} of the node's {whole} {group.resource} are allocatable: devices are unhealthy"
+        return replace(group, findings=(*group.findings, Finding(problem=Problem.UNHEALTHY_GPUS, detail=detail)))
     return group

@@ -14,6 +14,7 @@ COMMANDS: Final = (  # name, what it answers
     ("render", "the objects that an admitted InferenceDeployment becomes"),
     ("estimate", "GPU memory of one model on one GPU type, or of a file of cases"),
     ("capacity", "GPU pools and what is free in them"),
+    ("nodes", "GPUs by node, and what is doubted of them and why"),
     ("import", "InferenceDeployments out of manifests that run vLLM some other way"),
     ("init", "a manifest to begin with, its choices explained in comments"),
     ("status", "how an InferenceDeployment is doing: plan, pods, what stands in the way and what next"),
@@ -21,7 +22,8 @@ COMMANDS: Final = (  # name, what it answers
     ("models", "the shipped catalogue of model shapes"),
     ("gpus", "the GPU products whose memory is known"),
     ("explain", "what a verdict's reason means and what to do about it"),
-    ("doctor", "whether this cluster has what Plimsoll needs"),
+    ("doctor", "whether this cluster has what Plimsoll needs, and whether what is installed works"),
+    ("completion", "a script that completes this command in a shell"),
 )
 
 

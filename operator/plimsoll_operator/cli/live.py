@@ -25,6 +25,7 @@ from plimsoll_operator.ports import (
     LEADER_WORKER_SETS,
     MODEL_PROFILES,
     NAMESPACES,
+    NODES,
     Key,
     Kube,
     Resource,
@@ -79,12 +80,12 @@ def read_from(kube: Kube, world: World) -> None:
     """The same through a client. Raises InvalidInput that says what could not be read and why."""
     try:
         for resource in _DECIDED_BY:
-            for item in _items(kube, resource, world.namespace):
+            for item in of_all_or_one(kube, resource, world.namespace):
                 take_stored(world, {"apiVersion": resource.api_version, "kind": resource.kind, **item})
         for item in _namespaces(kube, world.namespace):
             take_stored(world, {"apiVersion": "v1", "kind": "Namespace", **item})
         world.leader_worker_sets = world.leader_worker_sets or _is_served(kube, LEADER_WORKER_SETS)
-        for item in _items(kube, INFERENCE_DEPLOYMENTS, world.namespace):
+        for item in of_all_or_one(kube, INFERENCE_DEPLOYMENTS, world.namespace):
             _take_use(world, key_of(item), use_of(item))
         for deployment in world.deployments:
             namespace, name = deployment.metadata.namespace or "default", deployment.metadata.name
@@ -100,25 +101,38 @@ def read_from(kube: Kube, world: World) -> None:
         raise InvalidInput("cluster", None, f"cannot be read: {why} ({' '.join(str(error).split())[:400]})") from error
 
 
+def read_nodes(world: World) -> None:
+    """Add the cluster's nodes, and the GPUPools that correct them. Raises InvalidInput when they cannot be read."""
+    kube = open_cluster()
+    try:
+        for resource in (GPU_POOLS, NODES):
+            for item in pages(kube, resource, ""):
+                take_stored(world, {"apiVersion": resource.api_version, "kind": resource.kind, **item})
+    except ApiFailure as error:
+        words = " ".join(str(error).split())[:400]
+        why = "you may not list nodes: `plimsoll capacity` counts them by pool" if error.status == 403 else "the API server refused"
+        raise InvalidInput("cluster", None, f"cannot be read: {why} ({words})") from error
+
+
 def _take_use(world: World, key: Key, use: DeploymentUse) -> None:
     """What an InferenceDeployment holds: only caps ask, and only the numbers are kept."""
     world.in_use[key] = use
 
 
-def _items(kube: Kube, resource: Resource, namespace: str | None) -> Iterator[Manifest]:
+def of_all_or_one(kube: Kube, resource: Resource, namespace: str | None) -> Iterator[Manifest]:
     """Everything of the kind; of one that may not be listed everywhere what is in the namespace, which is all that is decided by."""
     try:
-        yield from _pages(kube, resource, "")
+        yield from pages(kube, resource, "")
     except ApiFailure as failure:
         if failure.status != 403 or not resource.namespaced:
             raise
-        yield from _pages(kube, resource, namespace or "default")
+        yield from pages(kube, resource, namespace or "default")
 
 
 def _namespaces(kube: Kube, namespace: str | None) -> Iterator[Manifest]:
     """All namespaces, for the labels that policies select by; or the one, for who may see no others."""
     try:
-        yield from _pages(kube, NAMESPACES, "")
+        yield from pages(kube, NAMESPACES, "")
     except ApiFailure as failure:
         if failure.status != 403:
             raise
@@ -127,7 +141,8 @@ def _namespaces(kube: Kube, namespace: str | None) -> Iterator[Manifest]:
             yield found
 
 
-def _pages(kube: Kube, resource: Resource, namespace: str) -> Iterator[Manifest]:
+def pages(kube: Kube, resource: Resource, namespace: str) -> Iterator[Manifest]:
+    """All objects of a kind in a namespace, or with an empty one in all, page by page."""
     token = ""
     while True:
         page = kube.list_page(resource, namespace=namespace, continue_token=token)

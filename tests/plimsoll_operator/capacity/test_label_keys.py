@@ -13,9 +13,9 @@ from tests.plimsoll_operator.controller_world import World
 from tests.plimsoll_operator.nodes import gpu_node
 
 from plimsoll_operator.api import MAX_POOLS, GPUPool, PlacementSpec, Plan, parse_object
-from plimsoll_operator.capacity import CapacityIndex, pool_facts, pool_manifest
+from plimsoll_operator.capacity import MAX_LABEL_KEYS, CapacityIndex, pool_facts, pool_manifest
 from plimsoll_operator.capacity.carriers import MAX_KEYS, Carriers
-from plimsoll_operator.controller.booking.label_keys import KEYS_A_NAMESPACE, MAX_LABEL_KEYS, RELEASE_SECONDS, LabelKeys
+from plimsoll_operator.controller.booking.label_keys import KEYS_A_NAMESPACE, RELEASE_SECONDS, LabelKeys
 from plimsoll_operator.controller.booking.ledger import Ledger
 from plimsoll_operator.controller.cluster import trim
 from plimsoll_operator.decision.request.placement import match

@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from tests.plimsoll_operator.fake_kube import FakeKube
 
+from plimsoll_operator.certificate import Material, bundle, holds, issue
 from plimsoll_operator.controller.certificates.keeper import TRUSTED_AFTER, TRUSTED_FIRST, Keeper
-from plimsoll_operator.controller.certificates.material import Material, bundle, holds, issue
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.ports import SECRETS, VALIDATING_WEBHOOK_CONFIGURATIONS, Manifest, Resource
 

@@ -11,11 +11,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from plimsoll_operator.capacity import MAX_LABEL_KEYS
 from plimsoll_operator.names import PRODUCT_LABEL
 from plimsoll_operator.ports import Key
 
-MAX_LABEL_KEYS: Final = 16
-"""With the product's, which is always one of them."""
 KEYS_A_NAMESPACE: Final = 4
 RELEASE_SECONDS: Final = 600.0
 _FEW_VALUES: Final = 8

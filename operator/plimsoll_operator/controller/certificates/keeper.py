@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from plimsoll_operator.controller.certificates.material import Material, bundle, holds, issue
+from plimsoll_operator.certificate import Material, bundle, holds, issue
 from plimsoll_operator.names import SINCE_ANNOTATION
 from plimsoll_operator.ports import SECRETS, VALIDATING_WEBHOOK_CONFIGURATIONS, Kube, Manifest
 

@@ -1,6 +1,7 @@
 """Certificates as values: an authority that signs one serving certificate and is then forgotten, and what PEM from outside holds.
 
-Used by `keeper`. The only module that imports cryptography. Knows no API server; the time is handed in.
+Used by the webhook's certificate keeper and by `plimsoll doctor`. The only module that imports cryptography. Knows no API server; the
+time is handed in.
 """
 
 from __future__ import annotations
@@ -106,6 +107,12 @@ def holds(text: bytes, authority: bytes) -> bool:
     """Whether a bundle has this authority's certificate."""
     wanted = {_pem(one) for one in _certificates(authority)}
     return bool(wanted) and wanted <= {_pem(one) for one in _certificates(text)}
+
+
+def life_of(text: bytes) -> tuple[datetime, datetime] | None:
+    """From when until when the certificate of this PEM text that ends first is valid; None: it holds none."""
+    lives = [(one.not_valid_before_utc, one.not_valid_after_utc) for one in _certificates(text)]
+    return min(lives, key=lambda life: life[1], default=None)
 
 
 def _certificates(text: bytes) -> Iterable[x509.Certificate]:
