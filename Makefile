@@ -91,6 +91,9 @@ docs: $(DOCS) ## README.md and docs/ as a site in .work/docs/site; a link that l
 	@$(WORK)/docs-venv/bin/python docs/site/build.py
 
 shown: $(STAMP) ## write what the command prints into the pages and screens that show it
+	@$(BIN)/python -m tools.api_page
+	@$(BIN)/python -m tools.reason_page
+	@$(BIN)/python -m tools.prediction_page
 	@$(BIN)/python -m tools.shown_output
 	@$(BIN)/python -m tests.plimsoll_operator.cli.fit_world
 	@$(BIN)/python -m tests.plimsoll_operator.cli.test_import_public

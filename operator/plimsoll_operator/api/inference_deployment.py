@@ -125,37 +125,37 @@ class EngineSpec(ApiModel):
     version: Annotated[str, Field(max_length=19)] | None = None
     """vLLM release in the image, for example 0.19.0, where the image is not vllm/vllm-openai with its release in the tag."""
     tensor_parallel_size: Annotated[int, Field(ge=1, le=64)] | None = None
-    """GPUs that share each layer."""
+    """GPUs that share each layer (--tensor-parallel-size). Absent: chosen, fewest GPUs first."""
     pipeline_parallel_size: Annotated[int, Field(ge=1, le=64)] | None = None
-    """Stages of layers."""
+    """Stages of layers (--pipeline-parallel-size). Absent: 1, more only where nothing else serves."""
     data_parallel_size: Annotated[int, Field(ge=1, le=64)] | None = None
-    """Engine copies in one replica."""
+    """Engine copies in one replica, each on GPUs of its own (--data-parallel-size). Absent: 1."""
     expert_parallel: bool | None = None
-    """Place whole experts on ranks instead of slicing them."""
+    """Place whole experts on ranks instead of slicing them (--enable-expert-parallel). Absent: only where slices do not serve."""
     decode_context_parallel_size: Annotated[int, Field(ge=1, le=64)] | None = None
-    """Ranks that share one sequence's KV cache."""
+    """Ranks that share one sequence's KV cache (--decode-context-parallel-size). Absent: 1."""
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
-    """Share of each GPU's memory that the engine may use."""
+    """Share of each GPU's memory that the engine may use (--gpu-memory-utilization). Absent: the largest that leaves room for the rest."""
     max_model_len: Annotated[int, Field(ge=1, le=1 << 31)] | None = None
-    """Longest sequence, prompt and output, in tokens."""
+    """Longest sequence, prompt and output, in tokens (--max-model-len). Absent: the model's own, or the longest that surely fits."""
     max_num_seqs: Annotated[int, Field(ge=1, le=1 << 20)] | None = None
-    """Sequences in one step."""
+    """Sequences in one step (--max-num-seqs). Absent: vLLM's default, lowered where that makes room."""
     max_num_batched_tokens: Annotated[int, Field(ge=1, le=1 << 31)] | None = None
-    """Tokens in one step."""
+    """Tokens in one step (--max-num-batched-tokens). Absent: vLLM's default, lowered where that makes room."""
     dtype: Literal["auto", "half", "float16", "bfloat16", "float", "float32"] | None = None
-    """Type of weights and activations."""
+    """Type of weights and activations (--dtype). Absent: the checkpoint's, as vLLM reads it."""
     quantization: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[a-z0-9_-]+$")] | None = None
-    """vLLM's quantization method."""
+    """vLLM's quantization method (--quantization). Absent: the checkpoint's; fp8 quantizes 16-bit weights as they are loaded."""
     kv_cache_dtype: Literal["auto", "bfloat16", "float16", "fp8", "fp8_e4m3", "fp8_e5m2", "fp8_ds_mla", "fp8_inc"] | None = None
-    """Type of the KV cache."""
+    """Type of the KV cache (--kv-cache-dtype). Absent: auto, which is that of the activations; fp8 holds twice the tokens."""
     block_size: Literal[1, 8, 16, 32, 64, 128, 256] | None = None
-    """Tokens in one KV block."""
+    """Tokens in one KV block (--block-size). Absent: vLLM's choice, mostly 16."""
     enforce_eager: bool | None = None
-    """Run without CUDA graphs."""
+    """Run without CUDA graphs (--enforce-eager): less memory, slower. Absent: false."""
     enable_prefix_caching: bool | None = None
-    """Keep KV blocks of shared prefixes."""
+    """Keep KV blocks of shared prefixes (--enable-prefix-caching). Absent: as the release does for the model."""
     enable_chunked_prefill: bool | None = None
-    """Split long prompts over steps."""
+    """Split long prompts over steps (--enable-chunked-prefill). Absent: as the release does for the model."""
     speculative: SpeculativeSpec | None = None
     """Speculative decoding."""
     lora: LoraSpec | None = None

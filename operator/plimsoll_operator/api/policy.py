@@ -47,9 +47,9 @@ class FitPolicySpec(ApiModel):
     namespace_selector: LabelSelector | None = None
     """Namespaces this policy holds for; required unless the policy is named default."""
     mode: Literal["Enforce", "Warn"] = "Enforce"
-    """Warn turns a rejection into a warning."""
+    """Enforce refuses what does not fit; Warn turns a rejection into a warning."""
     capacity: Literal["Closed", "Open"] = "Closed"
-    """Open clusters may be given GPUs that no known pool has."""
+    """Closed: what fits no known pool is rejected. Open: it is undecided, as the cluster may be given such GPUs."""
     unknown_model: Literal["Undecided", "Deny"] = "Undecided"
     """What happens to what cannot be decided: pass with a warning and without pods, or be refused."""
     allowed_moves: Annotated[tuple[MovableField, ...], Field(max_length=8)] | None = None
@@ -124,9 +124,9 @@ class Evidence(ApiModel):
     namespace: ShortText
     """Namespace it started in."""
     predicted_bytes: Annotated[int, Field(ge=0, le=1 << 50)]
-    """What was predicted."""
+    """Bytes of the component that were predicted."""
     observed_bytes: Annotated[int, Field(ge=0, le=1 << 50)]
-    """What the engine reported."""
+    """Bytes of the component that the engine reported."""
 
 
 class Correction(ApiModel):

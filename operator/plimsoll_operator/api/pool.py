@@ -57,7 +57,7 @@ class GPUPoolSpec(ApiModel):
     selector: LabelMap = Field(default_factory=dict)
     """Labels of the nodes this corrects, or that count against maxNodes; empty for the pool that the controller derived itself."""
     product: ProductName | None = None
-    """GPU product."""
+    """GPU product, as feature discovery names it, for example NVIDIA-L4; `plimsoll gpus` lists them."""
     usable_memory_bytes: ByteQuantity | None = None
     """Memory of one GPU that may be used: of a product that is not in the shipped table, all that CUDA reports."""
     gpus_per_node: Annotated[int, Field(ge=1, le=64)] | None = None
@@ -67,13 +67,13 @@ class GPUPoolSpec(ApiModel):
     compute_capability: Capability | None = None
     """CUDA compute capability, for example 9.0."""
     sharing: Sharing | None = None
-    """How the GPUs are shared."""
+    """How the GPUs are shared. Absent: as the nodes' labels or the product's MIG profile say."""
     sharing_replicas: Annotated[int, Field(ge=1, le=256)] | None = None
     """Replicas of one shared GPU."""
     declared: bool = False
     """There may be no node now: an autoscaler brings them."""
     max_nodes: Annotated[int, Field(ge=0, le=100000)] | None = None
-    """Most nodes an autoscaler brings."""
+    """Most nodes an autoscaler brings; those that the selector finds count."""
     node: DeclaredNode | None = None
     """What one node of a declared pool looks like."""
     cost: Annotated[int, Field(ge=0, le=1 << 60)] | None = None
@@ -121,7 +121,7 @@ class GPUPoolStatus(StatusModel):
     memory_is_exact: bool = False
     """The figure was measured, not bounded from below."""
     memory: ShortText | None = None
-    """The same, for people."""
+    """usableMemoryBytes, for people."""
     gpus_per_node: Count | None = None
     """GPUs of one node."""
     compute_capability: Capability | None = None
