@@ -6,9 +6,10 @@ known size; no Kubernetes client, no HTTP, no clock.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import Literal, Protocol, TypeAlias
 
 from plimsoll_estimator import HfConfig, WeightTotals
@@ -156,6 +157,17 @@ class PoolFacts:
         )
 
 
+class Pools(tuple[PoolFacts, ...]):
+    """Pools, hashed once: of the same hundreds that question after question is asked about, that takes longer than all else."""
+
+    @cached_property
+    def _hash(self) -> int:
+        return super().__hash__()
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
 def narrowed(pool: PoolFacts, part: NodesOfPool | None, pairs: tuple[tuple[str, str], ...]) -> PoolFacts:
     """The pool as far as its nodes have these labels: that part of it, or none of its nodes."""
     if part is None:
@@ -175,6 +187,30 @@ class AppliedCorrection:
     product: str | None
     component: Literal["weights", "activation", "cudaGraphs", "nonTorch", "outsideBudget"]
     add_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NamespaceUse:
+    """What InferenceDeployments of one namespace hold together, by their applied plans."""
+
+    gpus: int = 0
+    predicted_bytes: int = 0
+
+    def with_use(self, use: DeploymentUse) -> NamespaceUse:
+        """The same and one deployment more."""
+        return NamespaceUse(gpus=self.gpus + use.gpus, predicted_bytes=self.predicted_bytes + use.predicted_bytes)
+
+    def without(self, use: DeploymentUse | None) -> NamespaceUse:
+        """The same without one that was counted; None: there is none."""
+        if use is None:
+            return self
+        return NamespaceUse(gpus=self.gpus - use.gpus, predicted_bytes=self.predicted_bytes - use.predicted_bytes)
+
+    @classmethod
+    def of(cls, uses: Iterable[DeploymentUse]) -> NamespaceUse:
+        """All of these together."""
+        held = tuple(uses)
+        return cls(gpus=sum(use.gpus for use in held), predicted_bytes=sum(use.predicted_bytes for use in held))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,7 +253,7 @@ class HeldPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """Everything `decide` may look at. `beside` is what the namespace's other InferenceDeployments hold, empty where no cap asks.
+    """Everything `decide` may look at. `beside` is what the namespace's other InferenceDeployments hold, nothing where no cap asks.
 
     `siblings` are the same model with quantised weights, as far as known: what an offer may name instead.
     `draft` is the model that proposes tokens in speculative decoding, where the spec names one.
@@ -232,7 +268,7 @@ class Facts:
     pools: tuple[PoolFacts, ...]
     policy: FitPolicySpec
     applied_plan: Plan | None
-    beside: tuple[DeploymentUse, ...] = ()
+    beside: NamespaceUse = NamespaceUse()
     bypass: Bypass = Bypass.ABSENT
     siblings: tuple[ModelFacts, ...] = ()
     draft: ModelFacts | ModelUnknown | None = None

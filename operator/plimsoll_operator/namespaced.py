@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final, Generic, TypeAlias, TypeVar
+from typing import Any, Final, Generic, TypeAlias, TypeVar
 
 from plimsoll_operator.ports import Key, Manifest, key_of
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+V = TypeVar("V")
 Settle: TypeAlias = Callable[[Mapping[str, T]], tuple[dict[str, T], Iterable[str]]]
 _CROWD: Final = 512
 """Objects of one namespace from which on each event no longer costs a look at all of them."""
@@ -41,6 +42,7 @@ class Namespaced(Generic[T]):
         self._crowded: dict[str, dict[str, T]] = {}
         self._again: set[Key] = set()
         self._told: set[tuple[Key, str]] = set()
+        self._worked: dict[str, tuple[Mapping[str, T], Any]] = {}
 
     @property
     def objects(self) -> dict[Key, T]:
@@ -50,6 +52,20 @@ class Namespaced(Generic[T]):
     def of(self, namespace: str = "") -> Mapping[str, T]:
         """The objects of a namespace (empty: of the cluster) by name: never changed afterwards, so that any thread may read it."""
         return self._objects.get(namespace, {})
+
+    def once(self, namespace: str, work_out: Callable[[Mapping[str, T]], V]) -> V:
+        """What is worked out of a namespace's objects, again only when they have changed. For one pure function an instance.
+
+        Two threads that ask at once may both work it out: the values are equal.
+        """
+        rows = self.of(namespace)
+        worked = self._worked.get(namespace)
+        if worked is None or worked[0] is not rows:
+            worked = rows, work_out(rows)
+            if rows:
+                self._worked[namespace] = worked
+        value: V = worked[1]
+        return value
 
     def begin(self) -> None:
         """See reflector.Cache."""
@@ -70,7 +86,7 @@ class Namespaced(Generic[T]):
     def end(self) -> None:
         """See reflector.Cache."""
         self._objects = dict(self._coming)
-        self._coming, self._crowded = {}, {}
+        self._coming, self._crowded, self._worked = {}, {}, {}
 
     def put(self, manifest: Manifest) -> None:
         """See reflector.Cache."""
@@ -131,6 +147,7 @@ class Namespaced(Generic[T]):
             self._objects[namespace] = rows
         else:
             self._objects.pop(namespace, None)
+            self._worked.pop(namespace, None)
 
     def _settled(self, namespace: str, rows: dict[str, T]) -> dict[str, T]:
         if self._settle is None:

@@ -38,6 +38,7 @@ from plimsoll_operator.wire import (
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+V = TypeVar("V")
 _PAGE: Final = 100
 SERVED_EVERY_SECONDS: Final = 10.0
 _TIDIED_EVERY_SECONDS: Final = 0.25
@@ -144,6 +145,10 @@ class Watched(Generic[T]):
     def of(self, namespace: str = "") -> Mapping[str, T]:
         """The objects of a namespace (empty: of the cluster) by name: never changed afterwards, so that any thread may read it."""
         return self.cache.of(namespace)
+
+    def once(self, namespace: str, work_out: Callable[[Mapping[str, T]], V]) -> V:
+        """See Namespaced."""
+        return self.cache.once(namespace, work_out)
 
     def age_seconds(self) -> float:
         """Seconds since the API server was last heard; at first, since the start."""

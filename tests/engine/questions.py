@@ -30,12 +30,12 @@ from plimsoll_estimator.models.register import architecture_of
 from plimsoll_estimator.resolve.batching import shares_a_batch
 from plimsoll_estimator.resolve.config_class import prefers_params, reads, unread_part
 from plimsoll_estimator.resolve.quantization import stored_by
-from plimsoll_operator.api import EngineSpec, GPUPool, InferenceDeployment, parse_inference_deployment, parse_object
-from plimsoll_operator.capacity import CapacityIndex, pool_manifest
+from plimsoll_operator.api import EngineSpec, InferenceDeployment, parse_inference_deployment
+from plimsoll_operator.capacity import CapacityIndex, by_name, derived_facts
 from plimsoll_operator.decision import decide
 from plimsoll_operator.decision.effort import OutOfTime
 from plimsoll_operator.decision.request.request import read_request
-from plimsoll_operator.facts import Facts, ModelFacts
+from plimsoll_operator.facts import Facts, ModelFacts, NamespaceUse, PoolFacts
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.render import serve_arguments
 from plimsoll_operator.verdict import Admit, Plan, Reason, Reject, Resize, Verdict
@@ -152,7 +152,7 @@ class World:
         self.gpu: Gpu = gpu_from(product)
         index = CapacityIndex(())
         index.node_event("ADDED", _node(product, -(-self.gpu.total_memory_bytes // MIB)))
-        self.pools = [parse_object(GPUPool, pool_manifest(pool)) for pool in index.pools()]
+        self.pools = by_name(map(derived_facts, index.pools()))
 
     def model_profile(self, namespace: str, name: str) -> None:
         return None
@@ -166,7 +166,7 @@ class World:
     def cluster_model_profiles(self, model: str) -> tuple[()]:
         return ()
 
-    def gpu_pools(self) -> list[Any]:
+    def pool_facts(self) -> tuple[PoolFacts, ...]:
         return self.pools
 
     def fit_policies(self) -> tuple[()]:
@@ -178,8 +178,8 @@ class World:
     def namespace_labels(self, namespace: str) -> dict[str, str]:
         return {}
 
-    def uses(self, namespace: str) -> dict[str, Any]:
-        return {}
+    def use_beside(self, namespace: str, name: str) -> NamespaceUse:
+        return NamespaceUse()
 
     def serves_leader_worker_sets(self) -> bool:
         return True

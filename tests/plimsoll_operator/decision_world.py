@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from tests.plimsoll_operator.nodes import H100, L4, T4, pools_of
 
+from plimsoll_operator import capacity
 from plimsoll_operator.api import (
     EngineCalibration,
     FitPolicy,
@@ -20,7 +21,7 @@ from plimsoll_operator.api import (
 from plimsoll_operator.capacity import CapacityIndex, corrections_of
 from plimsoll_operator.decision import decide
 from plimsoll_operator.decision.refusal.changes import apply_patch
-from plimsoll_operator.facts import DeploymentUse
+from plimsoll_operator.facts import DeploymentUse, NamespaceUse, PoolFacts
 from plimsoll_operator.gather import Store, facts_for
 from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.ports import Manifest
@@ -64,8 +65,8 @@ class Files:
     def cluster_model_profiles(self, model: str) -> list[Any]:
         return self.model_profiles("", model)
 
-    def gpu_pools(self) -> list[GPUPool]:
-        return self.pools
+    def pool_facts(self) -> tuple[PoolFacts, ...]:
+        return capacity.offered(self.pools)
 
     def fit_policies(self) -> Sequence[FitPolicy | Unreadable]:
         return self.policies
@@ -78,6 +79,12 @@ class Files:
 
     def uses(self, namespace: str) -> Mapping[str, DeploymentUse]:
         return self.held
+
+    def use(self, namespace: str, name: str) -> DeploymentUse | None:
+        return self.uses(namespace).get(name)
+
+    def use_beside(self, namespace: str, name: str) -> NamespaceUse:
+        return NamespaceUse.of(use for which, use in self.uses(namespace).items() if which != name)
 
     def serves_leader_worker_sets(self) -> bool:
         return self.lws

@@ -20,8 +20,9 @@ from plimsoll_operator.api import (
     Unreadable,
     parse_object,
 )
+from plimsoll_operator.capacity import offered
 from plimsoll_operator.decision import decide
-from plimsoll_operator.facts import DeploymentUse, Facts
+from plimsoll_operator.facts import DeploymentUse, Facts, NamespaceUse, PoolFacts
 from plimsoll_operator.metrics import Recorder
 from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.verdict import Verdict
@@ -94,8 +95,8 @@ class MemoryStore:
     def cluster_model_profiles(self, model: str) -> Iterable[ClusterModelProfile]:
         return ()
 
-    def gpu_pools(self) -> Iterable[GPUPool]:
-        return self.pools
+    def pool_facts(self) -> tuple[PoolFacts, ...]:
+        return offered(self.pools)
 
     def fit_policies(self) -> Iterable[FitPolicy | Unreadable]:
         return self.policies
@@ -106,8 +107,11 @@ class MemoryStore:
     def namespace_labels(self, namespace: str) -> Mapping[str, str] | None:
         return self.labels
 
-    def uses(self, namespace: str) -> Mapping[str, DeploymentUse]:
-        return self.held
+    def use(self, namespace: str, name: str) -> DeploymentUse | None:
+        return self.held.get(name)
+
+    def use_beside(self, namespace: str, name: str) -> NamespaceUse:
+        return NamespaceUse.of(use for which, use in self.held.items() if which != name)
 
     def serves_leader_worker_sets(self) -> bool:
         return False

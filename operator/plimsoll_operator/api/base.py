@@ -268,15 +268,15 @@ Conditions = Annotated[
 
 
 @cache
-def _largest(kind: type[StatusModel]) -> Mapping[str, int]:
-    """Field alias -> the largest whole number it holds, where it is bounded."""
+def largest(kind: type[StatusModel]) -> Mapping[str, int]:
+    """By alias of a field the largest whole number it holds, where it is bounded."""
     rows = ((name, part) for name, field in kind.model_json_schema()["properties"].items() for part in field.get("anyOf", [field]))
     return {name: part["maximum"] for name, part in rows if "maximum" in part}
 
 
 def saturated(kind: type[StatusModel], values: Mapping[str, Any]) -> dict[str, Any]:
     """Figures of a status, by alias, each at most what its field holds. For what is counted: beyond the bound nothing real is."""
-    most = _largest(kind)
+    most = largest(kind)
     return {name: min(value, most[name]) if name in most and isinstance(value, int) else value for name, value in values.items()}
 
 

@@ -14,7 +14,7 @@ import yaml
 
 from plimsoll_estimator import format_gib
 from plimsoll_operator.api import ApiError, GPUPool
-from plimsoll_operator.capacity import is_offer, pool_facts, pool_manifest
+from plimsoll_operator.capacity import pool_facts, pool_manifest
 from plimsoll_operator.cli.command import SubParsers, add_command
 from plimsoll_operator.cli.load import add_source_arguments, describe, load
 from plimsoll_operator.cli.world import World
@@ -47,26 +47,31 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _table(world: World) -> list[str]:
-    pools = sorted(world.gpu_pools(), key=lambda pool: pool.metadata.name)
-    offers = [pool for pool in pools if is_offer(pool)]
+    offers = world.pool_facts()
+    corrections = sorted((pool for pool in world.pools if pool.spec.selector), key=lambda pool: pool.metadata.name)
     lines = ["no GPU pools: no node has GPUs that labels describe"]
     if offers:
-        rows = [_HEADER, *(_row(pool) for pool in offers)]
+        booked = _booked(world)
+        rows = [_HEADER, *(_row(facts, booked.get(facts.name, 0)) for facts in offers)]
         widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADER))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    lines += [_correction(pool) for pool in pools if pool.spec.selector]
-    for pool in pools:
-        lines += [f"{pool.metadata.name}: {problem}" for problem in pool_facts(pool).problems]
-    if any(pool.status is not None and not pool.status.free_is_known for pool in offers):
+    lines += [_correction(pool) for pool in corrections]
+    told = {facts.name: facts for facts in (*map(pool_facts, corrections), *offers)}
+    lines += [f"{name}: {problem}" for name, facts in sorted(told.items()) for problem in facts.problems]
+    if not all(facts.free_is_known for facts in offers):
         lines.append("free is unknown: pods of other namespaces may not be listed, so nothing is called free")
     elif world.nodes and not world.pods:
         lines.append("free counts every allocatable GPU: no pods were given")
     return lines
 
 
-def _row(pool: GPUPool) -> tuple[str, ...]:
-    facts: PoolFacts = pool_facts(pool)
-    booked = pool.status.booked_gpus if pool.status else 0
+def _booked(world: World) -> dict[str, int]:
+    """GPUs that are promised and not taken yet, by pool."""
+    given = {pool.metadata.name: pool.status.booked_gpus for pool in world.pools if pool.status is not None}
+    return given | {pool.name: pool.booked_gpus for pool in world.derived}
+
+
+def _row(facts: PoolFacts, booked: int) -> tuple[str, ...]:
     free = str(sum(gpus * nodes for gpus, nodes in facts.nodes_by_free_gpus)) if facts.free_is_known else _UNKNOWN
     shared = f" ({facts.sharing})" if facts.sharing != "none" else ""
     usable = (
@@ -93,7 +98,7 @@ def _correction(pool: GPUPool) -> str:
 def _objects(world: World, output: str) -> str:
     derived: list[dict[str, Any]] = [pool_manifest(pool) for pool in world.derived]
     shown = {pool["metadata"]["name"] for pool in derived}
-    given = [pool for pool in world.gpu_pools() if pool.metadata.name not in shown]
+    given = [pool for pool in world.pools if pool.metadata.name not in shown]
     items = derived + [pool.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True) for pool in given]
     items.sort(key=lambda pool: str(pool["metadata"]["name"]))
     listed = {"apiVersion": "v1", "kind": "List", "items": items}

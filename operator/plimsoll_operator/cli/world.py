@@ -27,9 +27,19 @@ from plimsoll_operator.api import (
     parse_object,
     read_stored,
 )
-from plimsoll_operator.capacity import CapacityIndex, DerivedPool, Selection, corrections_of, pool_manifest, selection_status
+from plimsoll_operator.capacity import (
+    CapacityIndex,
+    DerivedPool,
+    Selection,
+    by_name,
+    check_writable,
+    corrections_of,
+    derived_facts,
+    offered,
+    selection_status,
+)
 from plimsoll_operator.cli.importing import Imported
-from plimsoll_operator.facts import DeploymentUse
+from plimsoll_operator.facts import DeploymentUse, NamespaceUse, PoolFacts
 from plimsoll_operator.names import API_VERSION, PLAN_ANNOTATION
 from plimsoll_operator.owner import deployment_of
 from plimsoll_operator.verdict import Plan
@@ -88,9 +98,12 @@ class World:
     def _unread(self, kind: str, namespace: str, name: str) -> Unreadable | None:
         return next((row for row in self.unreadable if (row.kind, row.namespace, row.name) == (kind, namespace, name)), None)
 
-    def gpu_pools(self) -> Iterable[GPUPool]:
-        """All GPUPools: those given, and from files of nodes those derived from them."""
-        return self.pools
+    def pool_facts(self) -> tuple[PoolFacts, ...]:
+        """Facts of the pools: those derived from files of nodes, corrected by the GPUPool of their name, and of all others given."""
+        given = {pool.metadata.name: pool for pool in self.pools}
+        derived = {pool.name: pool for pool in self.derived}
+        facts = [derived_facts(pool, given[name].spec) if name in given else derived_facts(pool) for name, pool in derived.items()]
+        return by_name([*facts, *offered(pool for name, pool in given.items() if name not in derived)])
 
     def fit_policies(self) -> Iterable[FitPolicy | Unreadable]:
         """All FitPolicies, also those of the cluster that cannot be read."""
@@ -104,9 +117,9 @@ class World:
         """Labels of the namespace; empty when they were not given."""
         return self.namespaces.get(namespace, {})
 
-    def uses(self, namespace: str) -> Mapping[str, DeploymentUse]:
-        """What the cluster's InferenceDeployments hold, by name; files hold nothing."""
-        return {name: use for (where, name), use in self.in_use.items() if where == namespace}
+    def use_beside(self, namespace: str, name: str) -> NamespaceUse:
+        """What the cluster's InferenceDeployments hold together, but for the one of this name; files hold nothing."""
+        return NamespaceUse.of(use for (where, which), use in self.in_use.items() if where == namespace and which != name)
 
     def serves_leader_worker_sets(self) -> bool:
         """As the cluster says, or the one who gave files."""
@@ -123,7 +136,10 @@ class World:
         return item.model_copy(update={"metadata": item.metadata.model_copy(update={"namespace": self.namespace})})
 
     def derive_pools(self) -> None:
-        """Derive pools from the nodes and pods read, split by the label keys that the deployments select by, and keep them."""
+        """Derive pools from the nodes and pods read, split by the label keys that the deployments select by, and keep them.
+
+        Raises ApiError for one that no GPUPool can hold.
+        """
         keys = {key for item in self.deployments for key in item.spec.placement.node_selector}
         index = CapacityIndex(keys, corrections=corrections_of(self.pools))
         for node in self.nodes:
@@ -137,9 +153,7 @@ class World:
             status = GPUPoolStatus.model_validate(selection_status(row, given[row.name].spec))
             given[row.name] = given[row.name].model_copy(update={"status": status})
         for derived in self.derived:
-            fresh = parse_object(GPUPool, pool_manifest(derived))
-            mine = given.get(derived.name)
-            given[derived.name] = fresh if mine is None else fresh.model_copy(update={"spec": mine.spec})
+            check_writable(derived)
         self.pools = list(given.values())
 
 

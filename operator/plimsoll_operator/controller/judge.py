@@ -63,7 +63,7 @@ class Judge:
         view = StoreView(
             self._objects,
             self._ledger.pools_without(gathered.key),
-            uses=self._ledger.uses,
+            use_beside=self._ledger.use_beside,
             bypass_is_protected=self._bypass_is_protected(),
             serves_leader_worker_sets=self._serves_groups(),
         )

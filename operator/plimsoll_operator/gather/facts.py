@@ -10,8 +10,7 @@ from plimsoll_operator.api import (
     FitPolicySpec,
     InferenceDeployment,
 )
-from plimsoll_operator.capacity.pools import is_offer, pool_facts
-from plimsoll_operator.facts import Bypass, DeploymentUse, Facts
+from plimsoll_operator.facts import Bypass, Facts, NamespaceUse
 from plimsoll_operator.gather.models import draft_of, model_of, siblings_of
 from plimsoll_operator.gather.policies import policy_for
 from plimsoll_operator.gather.store import Store
@@ -27,7 +26,7 @@ def facts_for(deployment: InferenceDeployment, store: Store, *, applied_plan: Pl
     return Facts(
         deployment=deployment,
         model=model_of(deployment, namespace, store),
-        pools=tuple(sorted((pool_facts(pool) for pool in store.gpu_pools() if is_offer(pool)), key=lambda pool: pool.name)),
+        pools=store.pool_facts(),
         policy=policy,
         policy_problem=held.problem,
         unknown_fields=unknown_fields,
@@ -41,11 +40,10 @@ def facts_for(deployment: InferenceDeployment, store: Store, *, applied_plan: Pl
     )
 
 
-def _beside(deployment: InferenceDeployment, namespace: str, policy: FitPolicySpec, store: Store) -> tuple[DeploymentUse, ...]:
-    """The other deployments' use; sorted, so that the same world makes the same facts."""
+def _beside(deployment: InferenceDeployment, namespace: str, policy: FitPolicySpec, store: Store) -> NamespaceUse:
     if policy.max_gpus_per_namespace is None and policy.max_predicted_gib_per_namespace is None:
-        return ()
-    return tuple(use for name, use in sorted(store.uses(namespace).items()) if name != deployment.metadata.name and use.gpus)
+        return NamespaceUse()
+    return store.use_beside(namespace, deployment.metadata.name)
 
 
 def _bypass(deployment: InferenceDeployment, store: Store) -> Bypass:

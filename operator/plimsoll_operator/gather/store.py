@@ -9,11 +9,10 @@ from plimsoll_operator.api import (
     ClusterModelProfile,
     EngineCalibration,
     FitPolicy,
-    GPUPool,
     ModelProfile,
     Unreadable,
 )
-from plimsoll_operator.facts import DeploymentUse
+from plimsoll_operator.facts import NamespaceUse, PoolFacts
 
 
 class Store(Protocol):
@@ -35,8 +34,8 @@ class Store(Protocol):
         """All ClusterModelProfiles that speak of the model."""
         ...
 
-    def gpu_pools(self) -> Iterable[GPUPool]:
-        """All GPUPools."""
+    def pool_facts(self) -> tuple[PoolFacts, ...]:
+        """Every pool that plans can be made for, by name."""
         ...
 
     def fit_policies(self) -> Iterable[FitPolicy | Unreadable]:
@@ -51,8 +50,8 @@ class Store(Protocol):
         """Labels of the namespace; None while nobody has told of it yet."""
         ...
 
-    def uses(self, namespace: str) -> Mapping[str, DeploymentUse]:
-        """What the InferenceDeployments of the namespace hold, by name. Asked only where a cap is set."""
+    def use_beside(self, namespace: str, name: str) -> NamespaceUse:
+        """What the namespace's InferenceDeployments hold together, but for the one of this name. Asked only where a cap is set."""
         ...
 
     def bypass_is_protected(self) -> bool:

@@ -57,7 +57,7 @@ def _only_more_of_the_same(review: Review, store: ReviewStore, facts: Facts, ver
     """
     if not isinstance(verdict, Reject) or verdict.reason not in SPEC_RULES or not _scales(review):
         return None
-    use = store.uses(review.namespace).get(review.name)
+    use = store.use(review.namespace, review.name)
     if use is None or not use.gpus_per_replica:
         return None
     refused = growth_refused(facts, verdict) or over_cap(facts.policy, facts.beside, replace(use, replicas=facts.deployment.spec.replicas))
@@ -117,14 +117,13 @@ def _judge_scale(review: Review, store: ReviewStore) -> Answer:
 
     Whether they are more is the API server's word: the cache may lag behind. Of a Scale, none means 0.
     """
-    uses = store.uses(review.namespace)
-    use = uses.get(review.name)
+    use = store.use(review.namespace, review.name)
     wanted = _replicas(review.obj) or 0
     if use is None or wanted <= (_replicas(review.old) or 0):
         return _SKIPPED
     held = policy_for(review.namespace, store)
     policy = held.spec
-    beside = [other for name, other in uses.items() if name != review.name]
+    beside = store.use_beside(review.namespace, review.name)
     capped = policy_unreadable(held.problem) if held.problem else over_cap(policy, beside, replace(use, replicas=wanted))
     if capped is None:
         return Answer(allowed=True, verdict="Admit", reason=Reason.FITS)

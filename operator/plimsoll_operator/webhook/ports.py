@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from plimsoll_operator.facts import DeploymentUse
 from plimsoll_operator.gather import Store
 
 
@@ -25,6 +26,10 @@ class Recorder(Protocol):
 
 class ReviewStore(Store, Protocol):
     """What gather reads, and whether it can be read."""
+
+    def use(self, namespace: str, name: str) -> DeploymentUse | None:
+        """What the InferenceDeployment holds; None where nothing is known of it."""
+        ...
 
     def ready(self) -> bool:
         """Whether every cache has been filled once."""

@@ -15,7 +15,8 @@ import httpx
 from pydantic import BaseModel
 
 from plimsoll_operator.api import ClusterModelProfile, EngineCalibration, FitPolicy, GPUPool, ModelProfile, Unreadable, read_stored
-from plimsoll_operator.facts import DeploymentUse
+from plimsoll_operator.capacity import by_name, is_offer, pool_facts
+from plimsoll_operator.facts import DeploymentUse, NamespaceUse, PoolFacts
 from plimsoll_operator.metrics import DeploymentSeries, PoolSeries
 from plimsoll_operator.names import API_VERSION, MANAGED_LABEL, NOTES_ANNOTATION
 from plimsoll_operator.namespaced import Settle
@@ -48,6 +49,28 @@ def _reader(kind: type[_B], bug: Callable[[], None]) -> Callable[[Manifest], _B 
         return found
 
     return read
+
+
+def _pool_reader(bug: Callable[[], None]) -> Callable[[Manifest], PoolFacts | Unreadable | None]:
+    """Of a GPUPool that plans can be made for its facts, made once and not for each review; of another nothing."""
+    parsed = _reader(GPUPool, bug)
+
+    def read(obj: Manifest) -> PoolFacts | Unreadable | None:
+        found = parsed(obj)
+        if isinstance(found, Unreadable):
+            return found
+        return pool_facts(found) if is_offer(found) else None
+
+    return read
+
+
+def _readable_by_name(pools: Mapping[str, PoolFacts | Unreadable]) -> tuple[PoolFacts, ...]:
+    return by_name(pool for pool in pools.values() if not isinstance(pool, Unreadable))
+
+
+def _together(uses: Mapping[str, DeploymentUse]) -> tuple[Mapping[str, DeploymentUse], NamespaceUse]:
+    """With what they were counted from: by then there may be others."""
+    return uses, NamespaceUse.of(uses.values())
 
 
 def _kept(obj: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -95,7 +118,7 @@ class CacheStore:
         self._page = asyncio.Lock()
         self._profiles = self._watched(ModelProfile, "modelprofiles", settle=settled)
         self._cluster = self._watched(ClusterModelProfile, "clustermodelprofiles")
-        self._pools = self._watched(GPUPool, "gpupools")
+        self._pools: Watched[PoolFacts | Unreadable] = self._cache("GPUPool", f"{_ROOT}/gpupools", _pool_reader(self._bug))
         self._policies = self._watched(FitPolicy, "fitpolicies")
         self._calibrations = self._watched(EngineCalibration, "enginecalibrations")
         self._uses = self._cache("InferenceDeployment", f"{_ROOT}/inferencedeployments", use_of)
@@ -154,9 +177,9 @@ class CacheStore:
         """See gather.Store."""
         return [row for row in self._cluster.of().values() if _model_of(row) == model]
 
-    def gpu_pools(self) -> Iterable[GPUPool]:
+    def pool_facts(self) -> tuple[PoolFacts, ...]:
         """See gather.Store: a pool of which somebody says what cannot be read is not offered."""
-        return [pool for pool in self._pools.of().values() if not isinstance(pool, Unreadable)]
+        return self._pools.once("", _readable_by_name)
 
     def fit_policies(self) -> Iterable[FitPolicy | Unreadable]:
         """See gather.Store."""
@@ -178,9 +201,14 @@ class CacheStore:
         """See gather.Store. Told at start: the webhook reads no policies; the controller, which makes the pods, looks for itself."""
         return self._bypass
 
-    def uses(self, namespace: str) -> Mapping[str, DeploymentUse]:
+    def use(self, namespace: str, name: str) -> DeploymentUse | None:
+        """See ports.ReviewStore."""
+        return self._uses.get(namespace, name)
+
+    def use_beside(self, namespace: str, name: str) -> NamespaceUse:
         """See gather.Store."""
-        return self._uses.of(namespace)
+        uses, together = self._uses.once(namespace, _together)
+        return together.without(uses.get(name))
 
 
 class WatchSeries:

@@ -4,7 +4,6 @@ import pytest
 from tests.plimsoll_operator.decision.mixed_cluster import CONTEXT, KARPENTER, LEFT_OUT, TABLE, mixed
 from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, deployment, verdict
 
-from plimsoll_operator.capacity import pool_facts
 from plimsoll_operator.decision.request.placement import match
 from plimsoll_operator.verdict import Admit
 
@@ -39,7 +38,7 @@ def test_a_model_that_nobody_knows_gets_nothing():
 
 @pytest.mark.parametrize(("pool", "words"), LEFT_OUT, ids=[row[0] for row in LEFT_OUT])
 def test_every_pool_that_is_not_planned_with_says_why(pool, words):
-    matched = match(deployment(LLAMA_8B).spec.placement, [pool_facts(found) for found in mixed().gpu_pools()])
+    matched = match(deployment(LLAMA_8B).spec.placement, mixed().pool_facts())
     reasons = [why for facts, why in matched.excluded if facts.name.startswith(pool)]
     assert any(words in why for why in reasons), matched.excluded
 

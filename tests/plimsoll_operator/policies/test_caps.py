@@ -15,7 +15,7 @@ from tests.plimsoll_operator.reconcile_world import World
 
 from plimsoll_operator.api import FitPolicySpec
 from plimsoll_operator.decision.checks.caps import hold, over_cap, use_of_plan
-from plimsoll_operator.facts import DeploymentUse
+from plimsoll_operator.facts import NamespaceUse
 from plimsoll_operator.ports import DEPLOYMENTS, EVENTS, FIT_POLICIES, INFERENCE_DEPLOYMENTS
 
 GIB = 1 << 30
@@ -25,8 +25,8 @@ def allows(**caps: Any) -> FitPolicySpec:
     return FitPolicySpec.model_validate(caps)
 
 
-def beside(gpus: int) -> tuple[DeploymentUse, ...]:
-    return (DeploymentUse(replicas=gpus, gpus_per_replica=1, predicted_bytes_per_gpu=GIB),)
+def beside(gpus: int) -> NamespaceUse:
+    return NamespaceUse(gpus=gpus, predicted_bytes=gpus * GIB)
 
 
 HOLDS = [

@@ -238,7 +238,8 @@ def test_objects_of_the_kinds_are_parsed_on_arrival_and_broken_ones_are_named(ca
     assert (getattr(good, "kind", ""), str(bad)) == ("ModelProfile", "ModelProfile n/bad")
     assert store.model_profile("m", "other") is not None
     assert (store.namespace_labels("n"), store.namespace_labels("bare"), store.namespace_labels("none")) == ({"a": "b"}, {}, None)
-    assert store.uses("n")["d"].replicas == 2
+    assert (use := store.use("n", "d")) is not None
+    assert use.replicas == 2
     assert "ModelProfile n/bad cannot be read: spec.config: is required" in caplog.text
 
 

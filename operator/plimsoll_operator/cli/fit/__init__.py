@@ -112,8 +112,10 @@ def _products(options: argparse.Namespace, world: World, source: str) -> tuple[s
     """Of a cluster's or files' GPUs those that --gpu names; empty: all."""
     if source == "table" or not options.gpu:
         return ()
-    there = tuple(sorted({pool.status.product for pool in world.gpu_pools() if pool.status is not None and pool.status.product}))
-    there += tuple(sorted({pool.spec.product for pool in world.gpu_pools() if pool.spec.product} - set(there)))
+    measured = {pool.key.product for pool in world.derived}
+    measured |= {pool.status.product for pool in world.pools if pool.status is not None and pool.status.product}
+    there = tuple(sorted(measured - {""}))
+    there += tuple(sorted({pool.spec.product for pool in world.pools if pool.spec.product} - set(there)))
     otherwise = f"there are {', '.join(there)}" if there else "there is none"
     words = [word for text in options.gpu for word in text.split(",") if word.strip()]
     return tuple(product for word in words for product in gpu_among(word, "--gpu", there, otherwise).products)

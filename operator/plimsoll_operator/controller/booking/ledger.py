@@ -26,7 +26,7 @@ from plimsoll_operator.controller.booking.pod_trouble import pods_fail
 from plimsoll_operator.controller.booking.seen_pods import SeenPods, claims_of_stranger, uid_of
 from plimsoll_operator.controller.booking.spread import candidates, spread
 from plimsoll_operator.decision.checks.caps import use_of_plan
-from plimsoll_operator.facts import DeploymentUse, PoolFacts, narrowed
+from plimsoll_operator.facts import DeploymentUse, NamespaceUse, PoolFacts, narrowed
 from plimsoll_operator.group import GROUP_INDEX_LABEL
 from plimsoll_operator.owner import deployment_of
 from plimsoll_operator.pod import cpu_millis
@@ -74,6 +74,7 @@ class Ledger:
         self._index = CapacityIndex(free_is_known=sees_all_pods)
         self._bookings = Bookings(clock)
         self._reservations: dict[Key, Reservation] = {}
+        self._used: dict[str, NamespaceUse] = {}
         self._seen = SeenPods()
         self._not_ready: dict[str, str] = {}
         self._beside = Beside(self._bookings)
@@ -184,10 +185,10 @@ class Ledger:
         with self._lock:
             return max(0, self._bookings.may_show(key) - sum(not row.gated for row in self._seen.waiting(key).values()))
 
-    def uses(self, namespace: str) -> dict[str, DeploymentUse]:
-        """What the namespace's deployments are promised, by name."""
+    def use_beside(self, key: Key) -> NamespaceUse:
+        """What the namespace's other deployments are promised together."""
         with self._lock:
-            return {key[1]: use_of_plan(kept.plan, kept.replicas) for key, kept in self._reservations.items() if key[0] == namespace}
+            return self._used.get(key[0], NamespaceUse()).without(_use_of(self._reservations.get(key)))
 
     def bound(self, key: Key) -> int:
         """Live pods of the deployment that are on a node."""
@@ -264,12 +265,20 @@ class Ledger:
 
     def _reserve(self, key: Key, reservation: Reservation | None) -> None:
         planned_before = key in self._reservations
+        self._count(key[0], _use_of(self._reservations.get(key)), _use_of(reservation))
         if reservation is None:
             self._reservations.pop(key, None)
         else:
             self._reservations[key] = reservation
         self._mark(key, anew=planned_before != (reservation is not None))
         self._weigh(key)
+
+    def _count(self, namespace: str, before: DeploymentUse | None, after: DeploymentUse | None) -> None:
+        """Keep what the namespace is promised together, so that a cap costs the same however many deployments there are."""
+        used = self._used.pop(namespace, NamespaceUse()).without(before)
+        used = used if after is None else used.with_use(after)
+        if used != NamespaceUse():
+            self._used[namespace] = used
 
     def _weigh(self, key: Key) -> None:
         """Count anew what this deployment misses, and what else its pods may take."""
@@ -353,6 +362,10 @@ def _shape_of(plan: Plan, selector: Labels) -> PodShape:
         host_cpu_millis=cpu_millis(plan.gpus_per_pod) + plan.template_cpu_millis,
         ephemeral_storage_bytes=plan.ephemeral_storage_bytes,
     )
+
+
+def _use_of(reservation: Reservation | None) -> DeploymentUse | None:
+    return None if reservation is None else use_of_plan(reservation.plan, reservation.replicas)
 
 
 def _group(pod: Manifest) -> str:

@@ -21,19 +21,17 @@ from plimsoll_operator.api import (
     GPUPool,
     ModelProfile,
     Unreadable,
-    parse_object,
     read_stored,
 )
-from plimsoll_operator.capacity import DerivedPool, pool_manifest
-from plimsoll_operator.facts import DeploymentUse
+from plimsoll_operator.capacity import DerivedPool, by_name, check_writable, derived_facts, pool_facts
+from plimsoll_operator.facts import NamespaceUse, PoolFacts
 from plimsoll_operator.ports import Key, Manifest
 from plimsoll_operator.remembered import Remembered, kept_bytes
 from plimsoll_operator.share import OverShare, Share, left_out
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T", bound=BaseModel)
-# A derived pool, the question, is about as large as the object that is made of it, the answer.
-_POOLS: Final[Remembered[DerivedPool, GPUPool | None]] = Remembered("derived pools", 16 << 20, lambda pool: 2 * kept_bytes(pool))
+_POOLS_BYTES: Final = 16 << 20
 
 
 class Parsed(Generic[_T]):
@@ -158,6 +156,20 @@ class ParsedObjects:
         self.policies = Parsed(FitPolicy)
         self.engine_calibrations = Parsed(EngineCalibration)
         self._namespaces: dict[str, Manifest] = {}
+        # Most decisions see most pools unchanged. A derived pool, the question, is about as large as its facts, the answer.
+        self._facts: Remembered[DerivedPool, PoolFacts | None] = Remembered("derived pools", _POOLS_BYTES, lambda one: 2 * kept_bytes(one))
+
+    def facts_of(self, derived: DerivedPool) -> PoolFacts | None:
+        """A derived pool with what users say of it. None where no plan is on it: no object can hold it, or what is said cannot be read.
+
+        That may be that it is smaller.
+        """
+        if self.pools.unreadable(("", derived.name)) is not None:
+            return None
+        found = self._facts.ask(derived, lambda: _facts_of(derived))
+        written = self.pools.get(("", derived.name))
+        said = found is not None and written is not None and written.spec.model_fields_set
+        return derived_facts(derived, written.spec) if said and written is not None else found
 
     def namespace_changed(self, key: Key, _old: Manifest | None, new: Manifest | None) -> None:
         """An informer's callback for namespaces."""
@@ -184,13 +196,13 @@ class StoreView:
         objects: ParsedObjects,
         derived: Iterable[DerivedPool],
         *,
-        uses: Callable[[str], Mapping[str, DeploymentUse]],
+        use_beside: Callable[[Key], NamespaceUse],
         bypass_is_protected: bool,
         serves_leader_worker_sets: bool = False,
     ) -> None:
         self._objects = objects
         self._derived = tuple(derived)
-        self._uses = uses
+        self._use_beside = use_beside
         self._bypass_is_protected = bypass_is_protected
         self._serves_leader_worker_sets = serves_leader_worker_sets
 
@@ -210,14 +222,12 @@ class StoreView:
         """See gather.Store."""
         return self._objects.cluster_profiles.of_model("", model)
 
-    def gpu_pools(self) -> Iterable[GPUPool]:
+    def pool_facts(self) -> tuple[PoolFacts, ...]:
         """Derived pools as they are now, corrected by the user's spec of the same name, and the declared ones."""
-        written = {row.metadata.name: row for row in self._objects.pools.values()}
-        # What a user says of a pool and nobody can read may be that it is smaller: such a pool is not offered.
-        known = [pool for pool in self._derived if self._objects.pools.unreadable(("", pool.name)) is None]
-        fresh = [found for pool in known if (found := current_pool(pool, written.get(pool.name))) is not None]
         names = {pool.name for pool in self._derived}
-        return fresh + [row for name, row in written.items() if row.spec.declared and name not in names]
+        declared = [row for row in self._objects.pools.values() if row.spec.declared and row.metadata.name not in names]
+        derived = (self._objects.facts_of(pool) for pool in self._derived)
+        return by_name([*(found for found in derived if found is not None), *map(pool_facts, declared)])
 
     def fit_policies(self) -> Iterable[FitPolicy | Unreadable]:
         """See gather.Store."""
@@ -231,9 +241,9 @@ class StoreView:
         """See gather.Store."""
         return self._objects.labels_of(namespace)
 
-    def uses(self, namespace: str) -> Mapping[str, DeploymentUse]:
+    def use_beside(self, namespace: str, name: str) -> NamespaceUse:
         """See gather.Store: by what is promised, so that two plans of the same second both count."""
-        return self._uses(namespace)
+        return self._use_beside((namespace, name))
 
     def bypass_is_protected(self) -> bool:
         """See gather.Store."""
@@ -244,16 +254,11 @@ class StoreView:
         return self._serves_leader_worker_sets
 
 
-def current_pool(derived: DerivedPool, written: GPUPool | None) -> GPUPool | None:
-    """The GPUPool as it would be written now, with the spec that users have given it; None for one that cannot be: no plan is on it."""
-    fresh = _POOLS.ask(derived, lambda: _parsed_pool(derived))  # most decisions see most pools unchanged
-    return fresh if written is None or fresh is None else fresh.model_copy(update={"spec": written.spec})
-
-
-def _parsed_pool(derived: DerivedPool) -> GPUPool | None:
+def _facts_of(derived: DerivedPool) -> PoolFacts | None:
     """Whatever nodes and pods say of themselves, one pool that nobody can write down must not keep all others from being planned on."""
     try:
-        return parse_object(GPUPool, pool_manifest(derived))
+        check_writable(derived)
     except ApiError as error:
         _log.error("GPUPool %s is set aside: %s", derived.name, error)
         return None
+    return derived_facts(derived)

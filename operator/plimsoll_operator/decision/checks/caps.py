@@ -6,14 +6,13 @@ lets an applied plan have more replicas: no webhook may have looked. Knows no po
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
 from plimsoll_estimator import GIB
 from plimsoll_operator.api import FitPolicySpec
 from plimsoll_operator.decision.checks.allowed import not_allowed, overlay_forbidden
-from plimsoll_operator.facts import DeploymentUse, Facts
+from plimsoll_operator.facts import DeploymentUse, Facts, NamespaceUse
 from plimsoll_operator.verdict import Plan, Reason, Reject, Verdict
 
 
@@ -56,19 +55,18 @@ def use_of_plan(plan: Plan, replicas: int) -> DeploymentUse:
     return DeploymentUse(replicas=replicas, gpus_per_replica=plan.gpus_per_replica, predicted_bytes_per_gpu=plan.predicted.total_bytes)
 
 
-def over_cap(policy: FitPolicySpec, beside: Iterable[DeploymentUse], wanted: DeploymentUse) -> Reject | None:
+def over_cap(policy: FitPolicySpec, beside: NamespaceUse, wanted: DeploymentUse) -> Reject | None:
     """A Reject when `wanted` brings the namespace, with what is beside it, above a cap of its policy, or its replicas are too large."""
-    others = tuple(beside)
     cap = policy.max_gpus_per_replica
     if cap is not None and wanted.gpus_per_replica > cap:
         message = f"A replica of the plan has {wanted.gpus_per_replica} GPUs, the FitPolicy allows {cap}."
         return Reject(reason=Reason.POLICY_CAP, message=message, field="spec.replicas")
-    gpus = wanted.gpus + sum(use.gpus for use in others)
+    gpus = wanted.gpus + beside.gpus
     cap = policy.max_gpus_per_namespace
     if cap is not None and gpus > cap:
         message = f"{_bring(wanted)} the namespace to {gpus} GPUs, the FitPolicy allows {cap}."
         return Reject(reason=Reason.POLICY_CAP, message=message, field="spec.replicas")
-    predicted = wanted.predicted_bytes + sum(use.predicted_bytes for use in others)
+    predicted = wanted.predicted_bytes + beside.predicted_bytes
     cap = policy.max_predicted_gib_per_namespace
     if cap is not None and predicted > cap * GIB:
         shown = f"{predicted / GIB:.1f} GiB"
@@ -77,19 +75,19 @@ def over_cap(policy: FitPolicySpec, beside: Iterable[DeploymentUse], wanted: Dep
     return None
 
 
-def hold(policy: FitPolicySpec, beside: Iterable[DeploymentUse], plan: Plan, *, wanted: int, has: int) -> Hold:
+def hold(policy: FitPolicySpec, beside: NamespaceUse, plan: Plan, *, wanted: int, has: int) -> Hold:
     """How many of the replicas `wanted` of an applied plan its child may ask for, which asks for `has` now.
 
     What is there stays, also beyond a cap that was lowered since, and fewer may always be asked for.
     """
-    others, all_of_them = tuple(beside), use_of_plan(plan, wanted)
-    reject = over_cap(policy, others, all_of_them)
+    all_of_them = use_of_plan(plan, wanted)
+    reject = over_cap(policy, beside, all_of_them)
     if reject is None or wanted <= has or policy.mode == "Warn":
         return Hold(replicas=wanted)
     kept, too_many = has, wanted
     while too_many - kept > 1:
         middle = (kept + too_many) // 2
-        if over_cap(policy, others, replace(all_of_them, replicas=middle)) is None:
+        if over_cap(policy, beside, replace(all_of_them, replicas=middle)) is None:
             kept = middle
         else:
             too_many = middle
