@@ -218,7 +218,7 @@ class Plan:
 
     def canonical_json(self) -> str:
         """The one textual form: sorted keys, no spaces, no floats."""
-        return _one_form(asdict(self))
+        return _one_form({name: getattr(self, name) for name in _PLAN_FIELDS})
 
     @classmethod
     def from_json(cls, text: str) -> Plan:
@@ -283,8 +283,11 @@ class PlanStatus(StatusModel):
         return plan if plan.digest == self.digest else None
 
 
+_PLAN_FIELDS: Final = tuple(field.name for field in fields(Plan))
+
+
 def _one_form(data: dict[str, Any]) -> str:
-    return json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return json.dumps(data, sort_keys=True, separators=(",", ":"), default=asdict)
 
 
 def _most(kind: type[Plan] | type[PredictedMemory]) -> dict[str, tuple[int | None, int | None]]:
