@@ -56,6 +56,14 @@ if TYPE_CHECKING:
         parse_json_object as parse_json_object,
     )
     from plimsoll_estimator.config_overrides import overridden as overridden
+    from plimsoll_estimator.observed import (
+        Compared as Compared,
+        LoggedArguments as LoggedArguments,
+        compare as compare,
+        logged_arguments as logged_arguments,
+        release_of as release_of,
+        total_logged as total_logged,
+    )
     from plimsoll_estimator.prepared import Prepared as Prepared, requested_bytes as requested_bytes
     from plimsoll_estimator.resolve.facts import LayoutBounds as LayoutBounds, layout_bounds as layout_bounds
     from plimsoll_estimator.resolve.kernels import machine_of as machine_of
@@ -92,6 +100,7 @@ _PLACES: Final = {
     "models.register": "served_by shape_of",
     "outside": "DEEPEST check_text parse_json parse_json_object",
     "config_overrides": "overridden",
+    "observed": "Compared LoggedArguments compare logged_arguments release_of total_logged",
     "prepared": "Prepared requested_bytes",
     "resolve.facts": "LayoutBounds layout_bounds",
     "resolve.kernels": "machine_of",

@@ -13,6 +13,7 @@ COMMANDS: Final = (  # name, what it answers
     ("fit", "on which GPUs a model fits, with which layout, context and concurrency"),
     ("render", "the objects that an admitted InferenceDeployment becomes"),
     ("estimate", "GPU memory of one model on one GPU type, or of a file of cases"),
+    ("observe", "what an engine's log says it took, beside what is predicted of the same start"),
     ("capacity", "GPU pools and what is free in them"),
     ("nodes", "GPUs by node, and what is doubted of them and why"),
     ("import", "InferenceDeployments out of manifests that run vLLM some other way"),
