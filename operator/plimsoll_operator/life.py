@@ -18,6 +18,8 @@ _GRACE_SECONDS: Final = 60
 _PERIOD_SECONDS: Final = 10
 # Of the grace period, what the engine has left for its own end once nothing is in flight: its processes are told, and waited for.
 _ENGINE_ENDS_SECONDS: Final = 15
+# What its probe takes for dead answers nobody: nothing is waited for but its own end, and what asks it before that.
+_DEAD_ENDS_SECONDS: Final = 30
 _ROLLOUT_SECONDS: Final = 600
 
 DRAIN: Final = """
@@ -55,9 +57,10 @@ _LEAVES_THE_SERVICE_SECONDS: Final = 5
 def probes(plan: Plan, serving: Serving, template: TemplateSpec | None) -> Manifest:
     """The three probes of the engine's container."""
     said = template or TemplateSpec()
+    soon = {"terminationGracePeriodSeconds": min(_DEAD_ENDS_SECONDS, grace_seconds(plan, template))} if plan.pod_form >= 3 else {}
     return {
-        "startupProbe": _startup(plan, serving, said.startup_probe),
-        "livenessProbe": _probe(serving, said.liveness_probe, period=_PERIOD_SECONDS, failures=6),
+        "startupProbe": _startup(plan, serving, said.startup_probe) | soon,
+        "livenessProbe": _probe(serving, said.liveness_probe, period=_PERIOD_SECONDS, failures=6) | soon,
         "readinessProbe": _probe(serving, said.readiness_probe, period=5, failures=3),
     }
 

@@ -62,9 +62,9 @@ _LabelSets = Annotated[
     ),
 ]
 _REQUIRED: Final = Recorded(required=True)
-POD_FORM: Final = 2
+POD_FORM: Final = 3
 """Of plans made now. 1: the engine hears a signal while it loads, and the end of its log is its last words. 2: what it has compiled
-outlives its container (render.py)."""
+outlives its container (render.py). 3: an engine that its probe takes for dead is not waited for as one that answers (life.py)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

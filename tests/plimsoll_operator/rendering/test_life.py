@@ -81,6 +81,15 @@ def test_a_plan_of_an_earlier_release_has_an_hour_and_a_minute_and_nothing_befor
     assert spec_of(plan=replace(PLAN, pod_form=1))["template"]["spec"]["terminationGracePeriodSeconds"] == 60
 
 
+def test_an_engine_that_its_probe_takes_for_dead_is_not_waited_for_as_long_as_one_that_answers() -> None:
+    probes = ("startupProbe", "livenessProbe", "readinessProbe")
+    new, old = replace(NOW, pod_form=3), replace(NOW, pod_form=2)
+    assert [engine_of(plan=new)[one].get("terminationGracePeriodSeconds") for one in probes] == [30, 30, None]
+    assert [engine_of(plan=old)[one].get("terminationGracePeriodSeconds") for one in probes] == [None] * 3
+    short = engine_of({"terminationGracePeriodSeconds": 7, "livenessProbe": {"timeoutSeconds": 30}}, plan=new)
+    assert short["livenessProbe"]["terminationGracePeriodSeconds"] == 7
+
+
 def test_the_plan_s_times_are_the_pod_s_and_the_rollout_waits_longer_than_a_start() -> None:
     assert budget(engine_of()) == 1260
     assert spec_of()["progressDeadlineSeconds"] > 1260

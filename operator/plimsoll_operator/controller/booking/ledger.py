@@ -201,9 +201,9 @@ class Ledger:
             return pods_fail(self._seen.bound(key).values(), self._not_ready)
 
     def bound_replicas(self, key: Key, pods_per_replica: int) -> int:
-        """Replicas all of whose pods are on nodes. Pods of a replica over nodes tell which group they are of."""
+        """Replicas all of whose pods are on nodes, to stay. Pods of a replica over nodes tell which group they are of."""
         with self._lock:
-            pods = tuple(self._seen.bound(key).values())
+            pods = self._seen.staying(key)
         groups = Counter(map(_group, pods))
         alone = groups.pop("", 0)
         return alone // pods_per_replica + sum(count >= pods_per_replica for count in groups.values())
@@ -287,7 +287,7 @@ class Ledger:
             self._bookings.drop(key)
             self._beside.claim(("deployment", key), summed(row.may_take for row in waiting))
             return
-        shape, bound = _shape_of(reservation.plan, reservation.selector), len(self._seen.bound(key))
+        shape, bound = _shape_of(reservation.plan, reservation.selector), len(self._seen.staying(key))
         # A replica over several nodes is as many pods.
         wanted, asked = (replicas * reservation.plan.nodes_per_replica for replicas in (reservation.replicas, reservation.child_replicas))
         fitting = [row for row in waiting if row.fits(shape)]

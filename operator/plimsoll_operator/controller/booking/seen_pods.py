@@ -63,6 +63,11 @@ class SeenPods:
         """Live pods on nodes, by uid."""
         return self._bound.get(key, {})
 
+    def staying(self, key: Key) -> tuple[Manifest, ...]:
+        """Those of them that nobody has told to end. One that ends holds its GPUs until its last request is answered, for minutes, and
+        serves nobody new: the pod that follows it needs others, or waits."""
+        return tuple(pod for pod in self.bound(key).values() if "deletionTimestamp" not in pod["metadata"])
+
     def on_node(self, name: str) -> list[Key]:
         """The deployments that have a live pod on this node."""
         return [key for key, pods in self._bound.items() if any(pod["spec"]["nodeName"] == name for pod in pods.values())]
