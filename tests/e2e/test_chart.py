@@ -271,6 +271,13 @@ def test_a_webhook_pod_has_time_to_drain_and_answers_within_the_rules_time(clust
     assert pod["terminationGracePeriodSeconds"] >= 7 + 9 + 5
 
 
+def test_a_program_that_a_busy_node_is_slow_to_import_is_not_ended_meanwhile(cluster: Cluster) -> None:
+    deployments = [one for one in manifests(cluster) if one["kind"] == "Deployment"]
+    probes = [container["startupProbe"] for one in deployments for container in one["spec"]["template"]["spec"]["containers"]]
+    assert len(probes) == 3
+    assert min(probe["periodSeconds"] * probe["failureThreshold"] for probe in probes) >= 120
+
+
 def test_a_url_without_its_authority_is_refused_by_name(cluster: Cluster) -> None:
     with pytest.raises(RuntimeError, match=r"webhook\.caBundle is needed with webhook\.url"):
         manifests(cluster, "webhook.url=https://127.0.0.1:1/validate")
