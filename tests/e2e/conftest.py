@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 from tests.controlplane import FAKE_GPU_NODES, Cluster, ControlPlane, ExistingCluster
 from tests.controlplane.cluster import wait_until
-from tests.e2e.installation import Installation
+from tests.controlplane.node import images
+from tests.controlplane.node.real_node import RealNode
+from tests.e2e import engines
+from tests.e2e.installation import CHART, NAMESPACE, RELEASE, Installation
+from tests.e2e.witness import Witness
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -72,3 +76,25 @@ def namespace(cluster: Cluster) -> Iterator[str]:
     cluster.kubectl("delete", "inferencedeployments", "--all", "-n", name, "--wait=false", check=False)
     wait_until(lambda: not cluster.pods(name), f"the pods of {name} to go")
     cluster.kubectl("delete", "namespace", name, "--wait=false")
+
+
+@pytest.fixture(scope="session")
+def gpu_node(workdir: Path) -> Iterator[RealNode]:
+    """A real node that says it has two GPUs, with Plimsoll installed by its chart. Only where `make node` runs the tests."""
+    with RealNode.boot(workdir / "node", images=images.handed(), gpus=2) as plane:
+        plane.helm("install", RELEASE, CHART, "--namespace", NAMESPACE, "--create-namespace", "--set", "hub.offline=true", "--wait")
+        plane.kubectl("create", "namespace", engines.TEAM)
+        wait_until(lambda: plane.get("gpupools")["items"], "the GPUPool of the node")
+        yield plane
+
+
+@pytest.fixture
+def team(gpu_node: RealNode) -> Iterator[RealNode]:
+    """Each test begins and ends without wishes and pods: there are two GPUs for all. All along, status may not contradict the pods."""
+    witness = Witness(gpu_node, engines.TEAM, within_s=engines.SAID_WITHIN_S)
+    yield gpu_node
+    contradicted = witness.end()
+    gpu_node.kubectl("delete", "infd", "--all", "-n", engines.TEAM)
+    wait_until(lambda: not gpu_node.pods(engines.TEAM), "the pods to go", timeout_s=90)
+    assert contradicted == []
+    assert witness.looks > 0

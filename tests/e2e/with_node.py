@@ -24,6 +24,8 @@ from tests.plimsoll_operator.checkpoints import write_checkpoint
 pytestmark = pytest.mark.e2e
 PROGRAMS = ("controller", "webhook")
 DEPLOYED = (*PROGRAMS, "certificates")
+REAPPLIED = 10
+MINUTES = float(os.environ.get("MINUTES", "2"))
 VALUES = ("--set", f"nodeSelector.kubernetes\\.io/hostname={NAME}", "--set", "hub.offline=true")  # kwok would only pretend to run them
 
 
@@ -75,32 +77,41 @@ def smallest(name: str, **engine: object) -> str:
     return yaml.safe_dump(manifest)
 
 
+ASKED = yaml.safe_load(smallest("asked"))
+
+
 def asks_in_vain(node: RealNode) -> list[str]:
     """What the API server answers to a dry run that must be admitted; empty where it is."""
     path = f"/apis/inference.plimsoll.dev/v1alpha1/namespaces/{MODELS}/inferencedeployments?dryRun=All"
-    status, answer = node.request("POST", path, yaml.safe_load(smallest("asked")))
+    status, answer = node.request("POST", path, ASKED)
     return [] if status == 201 else [f"{status} {answer.get('message')}"]
 
 
-class Asking(threading.Thread):
-    """Asks for admission again and again, by dry runs through the ClusterIP, and keeps what was refused."""
+class Asking:
+    """Asks for admission again and again, so often a second, by dry runs through the ClusterIP, and keeps what was refused."""
 
-    def __init__(self, node: RealNode) -> None:
-        super().__init__(daemon=True)
-        self.node = node
+    def __init__(self, node: RealNode, *, a_second: int = 20) -> None:
+        self._node, self._stop_now, self._lock = node, threading.Event(), threading.Lock()
         self.asked = 0
         self.refused: list[str] = []
-        self.stop = threading.Event()
-        self.start()
+        node.proxy_port()  # one for all threads
+        self._threads = [threading.Thread(target=self._ask, args=(part / a_second, 4 / a_second), daemon=True) for part in range(4)]
+        for thread in self._threads:
+            thread.start()
 
-    def run(self) -> None:
-        while not self.stop.wait(0.05):
-            self.asked += 1
-            self.refused += asks_in_vain(self.node)
+    def _ask(self, after_s: float, every_s: float) -> None:
+        due = time.monotonic() + after_s
+        while not self._stop_now.wait(max(0.0, due - time.monotonic())):
+            due = max(due + every_s, time.monotonic() - 1)  # what a busy machine was late with is not caught up in a burst
+            refused = asks_in_vain(self._node)
+            with self._lock:
+                self.asked += 1
+                self.refused += [f"{time.strftime('%H:%M:%S')} {one}" for one in refused]
 
     def end(self) -> None:
-        self.stop.set()
-        self.join(30)
+        self._stop_now.set()
+        for thread in self._threads:
+            thread.join(30)
 
 
 def test_the_chart_s_two_programs_come_up_twice_and_stay(node: RealNode) -> None:
@@ -274,26 +285,29 @@ def bundle(node: RealNode) -> str:
 
 def test_applying_what_is_rendered_anew_changes_nothing_and_admission_goes_on(node: RealNode) -> None:
     """As GitOps does: `helm template | kubectl apply`, again and again."""
-    kinds = (
-        "secrets,configmaps,services,serviceaccounts,roles,rolebindings,validatingwebhookconfigurations,clusterroles,clusterrolebindings"
-    )
 
-    def apply() -> str:
-        rendered = node.helm("template", RELEASE, CHART, "--namespace", NAMESPACE, "--no-hooks", *VALUES, "--set", "webhook.drainSeconds=6")
-        return node.kubectl("apply", "--server-side", "--force-conflicts", "-n", NAMESPACE, "-f", "-", stdin=rendered).stdout
+    def rendered() -> str:
+        return node.helm("template", RELEASE, CHART, "--namespace", NAMESPACE, "--no-hooks", *VALUES, "--set", "webhook.drainSeconds=6")
+
+    def apply() -> None:
+        node.kubectl("apply", "--server-side", "--force-conflicts", "-n", NAMESPACE, "-f", "-", stdin=rendered())
 
     def versions() -> dict[str, str]:
-        found = node.get(kinds, "-A", "-l", f"app.kubernetes.io/instance={RELEASE}")["items"]
+        printed = node.kubectl("get", "-n", NAMESPACE, "-f", "-", "-o", "json", stdin=rendered()).stdout
+        found = [*json.loads(printed)["items"], node.get("secret", f"{RELEASE}-webhook-certificate", "-n", NAMESPACE)]
         return {f"{one['kind']}/{one['metadata']['name']}": one["metadata"]["resourceVersion"] for one in found}
 
     apply()
     rolled_out(node)
+    wait_until(lambda: leader(node), "a controller to lead")
+    time.sleep(3)
     before, trusted = versions(), bundle(node)
     pods_before = {pod["metadata"]["uid"] for program in DEPLOYED for pod in pods(node, program)}
-    for _ in range(3):
+    for _ in range(REAPPLIED):
         apply()
         assert asks_in_vain(node) == []
     assert versions() == before
+    assert len(before) > 30
     assert bundle(node) == trusted != ""
     assert {pod["metadata"]["uid"] for program in DEPLOYED for pod in pods(node, program)} == pods_before
 
@@ -318,6 +332,43 @@ def test_a_certificate_that_is_made_anew_fails_no_review(node: RealNode) -> None
     print(f"\n{asking.asked} reviews while the certificate was replaced")
     assert made != before
     assert asking.refused == []
+
+
+def kill_the_leader(node: RealNode) -> None:
+    before = leader(node)
+    node.kubectl("delete", "pod", before, "-n", NAMESPACE, "--grace-period=0", "--force")
+    wait_until(lambda: leader(node) not in ("", before), "another leader", timeout_s=40)
+
+
+def tell_a_webhook_pod_to_end(node: RealNode) -> None:
+    node.kubectl("delete", "pod", pods(node, "webhook")[0]["metadata"]["name"], "-n", NAMESPACE, "--wait=false")
+
+
+def lose_the_certificate(node: RealNode) -> None:
+    before = bundle(node)
+    node.kubectl("patch", "secret", f"{RELEASE}-webhook-certificate", "-n", NAMESPACE, "--type=merge", "-p", '{"data": null}')
+    wait_until(lambda: bundle(node) != before, "the API server to be told to trust a new authority")
+
+
+DISTURB = (kill_the_leader, tell_a_webhook_pod_to_end, lose_the_certificate)
+
+
+@pytest.mark.timeout(MINUTES * 60 + 300)
+def test_no_review_fails_while_certificates_are_made_anew_and_pods_are_taken_away(node: RealNode) -> None:
+    """Twenty reviews a second; every 20 s the leader is killed without a word, a webhook pod is told to go, or the certificate is lost."""
+    began, asking, done = time.monotonic(), Asking(node), []
+    try:
+        for turn in range(int(MINUTES * 3)):
+            DISTURB[turn % 3](node)
+            done.append(f"{time.monotonic() - began:.0f} s")
+            time.sleep(max(0.0, 20 * (turn + 1) - (time.monotonic() - began)))
+    finally:
+        asking.end()
+    rate = asking.asked / (time.monotonic() - began)
+    print(f"\n{asking.asked} reviews, {rate:.0f} a second, while something was taken away at {', '.join(done)}")
+    assert asking.refused == []
+    assert rate > 10
+    rolled_out(node)
 
 
 def test_without_a_webhook_creation_is_refused_and_what_runs_runs_on(node: RealNode) -> None:

@@ -16,7 +16,7 @@ from tests.controlplane.node import images, machine
 
 _HERE = Path(__file__).parent
 _ROOT = _HERE.parents[2]
-_TESTS = ("tests/e2e/with_node.py", "tests/e2e/with_engine.py")
+_TESTS = ("tests/e2e/with_node.py", "tests/e2e/with_engine.py", "tests/e2e/with_life.py")
 
 
 def main(arguments: list[str]) -> int:

@@ -2,15 +2,19 @@
 """A stand-in for `vllm` on a node without a GPU: takes the arguments of `vllm serve`, answers as the engine does, or fails as it is told.
 
 Installed as /usr/local/bin/vllm of the image that pods ask for. ENGINE says how it behaves: `serve`, `serve after SECONDS`,
-`end with CODE`, `fail for memory`, `fail for cache`. It checks no number: what must be told is compared by the test, which reads
-`/arguments`. As the engine, it hears SIGTERM when it serves and not while it loads.
+`end with CODE`, `fail for memory`, `fail for cache`, `take MIB`. It checks no number: what must be told is compared by the test, which
+reads `/told`: arguments, user, what can be written, how often it has started with these files. `/work/SECONDS` is a request that takes so
+long, which the figures count; `/end` ends it. As the engine, it hears SIGTERM when it serves and not while it loads, and lets no request
+end then.
 """
 
 import http.server
 import json
 import os
+import pathlib
 import signal
 import sys
+import threading
 import time
 from typing import Any, ClassVar
 
@@ -52,24 +56,75 @@ def fail(cause: str) -> None:
     sys.exit(1)
 
 
+def compiled_files() -> pathlib.Path:
+    """Where vLLM keeps what it has compiled (vllm/envs.py: VLLM_CACHE_ROOT)."""
+    return pathlib.Path(os.environ.get("VLLM_CACHE_ROOT") or pathlib.Path.home() / ".cache" / "vllm")
+
+
+def starts() -> int:
+    """How often an engine has started with these compiled files, this time included."""
+    kept = compiled_files() / "starts"
+    count = int(kept.read_text()) + 1 if kept.exists() else 1
+    kept.write_text(str(count))
+    return count
+
+
+def can_write() -> list[str]:
+    """Which of the places that an engine writes to let it."""
+    hub = pathlib.Path.home() / ".cache" / "huggingface"
+    places = {
+        "hub": hub,
+        "compiled": compiled_files(),
+        "/tmp": pathlib.Path("/tmp"),
+        "/dev/shm": pathlib.Path("/dev/shm"),
+        "/": pathlib.Path("/"),
+    }
+    found = []
+    for name, place in places.items():
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            (place / "probe").write_text("x")
+            found.append(name)
+        except OSError:
+            continue
+    return found
+
+
 class Answers(http.server.BaseHTTPRequestHandler):
     """What probes, Prometheus and clients ask for."""
 
     told: ClassVar[dict[str, Any]] = {}
+    running = 0
+    lock = threading.Lock()
 
     def do_GET(self) -> None:
         served = str(self.told["flags"].get("--served-model-name") or self.told["model"])
+        if self.path == "/end":  # as an engine that crashes while it serves
+            os._exit(1)
+        if self.path.startswith("/work/"):
+            self.count(1)
+            time.sleep(float(self.path.rpartition("/")[2]))
+            self.count(-1)
         answers = {
             "/health": "",
-            "/metrics": f'vllm:num_requests_running{{model_name="{served}"}} 0.0\n',
+            "/metrics": "".join(
+                f'vllm:num_requests_{name}{{engine="0",model_name="{served}"}} {count}\n'
+                for name, count in (("running", float(self.running)), ("waiting", 0.0))
+            ),
             "/v1/models": json.dumps({"object": "list", "data": [{"id": served, "object": "model"}]}),
-            "/arguments": json.dumps(self.told),
+            "/told": json.dumps(self.told),
+            self.path if self.path.startswith("/work/") else "": json.dumps({"done": self.path}),
         }
         text = answers.get(self.path)
         self.send_response(200 if text is not None else 404)
         self.send_header("content-length", str(len(text or "")))
         self.end_headers()
         self.wfile.write((text or "").encode())
+
+    @classmethod
+    def count(cls, change: int) -> None:
+        with cls.lock:
+            cls.running += change
 
     def log_message(self, *_: object) -> None:
         pass
@@ -78,13 +133,25 @@ class Answers(http.server.BaseHTTPRequestHandler):
 def main() -> None:
     if sys.argv[1:2] != ["serve"] or len(sys.argv) < 3:
         sys.exit("vllm: only `vllm serve MODEL` is stood in for")
-    Answers.told = {"model": sys.argv[2], "flags": flags(sys.argv[3:]), "uid": os.getuid(), "pid": os.getpid()}
+    writes = can_write()
+    Answers.told = {
+        "model": sys.argv[2],
+        "flags": flags(sys.argv[3:]),
+        "uid": os.getuid(),
+        "can_write": writes,
+        "starts": starts() if "compiled" in writes else 0,
+        "gpus": os.environ.get("NVIDIA_VISIBLE_DEVICES", ""),
+    }
     how = os.environ.get("ENGINE", "serve").split()
     print(f"INFO stand-in engine: {' '.join(how)}", flush=True)
     if how[0] == "fail":
         fail(how[-1])
     if how[0] == "end":
         sys.exit(int(how[-1]))
+    if how[0] == "take":
+        time.sleep(2)
+        taken = [b"x" * (1 << 20) for _ in range(int(how[1]))]
+        sys.exit(f"vllm: {len(taken)} MiB could be taken")
     if how[1:2] == ["after"]:
         time.sleep(float(how[2]))
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))

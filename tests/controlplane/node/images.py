@@ -26,6 +26,8 @@ ENGINE = "docker.io/vllm/vllm-openai:v0.32.0"
 PREPARED = "PLIMSOLL_NODE_IMAGES"
 OPERATOR = "docker.io/plimsoll/operator:0.1.0"
 _MOST_LAYERS_BYTES = 6 << 30
+# As every image made for CUDA, it asks for all GPUs of the node.
+_ENGINE = f"FROM {BASE}\nENV NVIDIA_VISIBLE_DEVICES=all\nCOPY --chmod=755 vllm /usr/local/bin/vllm\n"
 _SUITE = "bookworm"
 _PACKAGES = ("python3", "python3-venv", "python-is-python3", "ca-certificates")
 _SOURCES = ("deploy/Dockerfile", "pyproject.toml", "requirements-dev.txt", "README.md", "estimator", "operator")
@@ -111,10 +113,10 @@ def engine() -> Path:
         with tempfile.TemporaryDirectory() as name:
             context = Path(name)
             shutil.copy(HERE / "engine.py", context / "vllm")
-            (context / "Dockerfile").write_text(f"FROM {BASE}\nCOPY --chmod=755 vllm /usr/local/bin/vllm\n")
+            (context / "Dockerfile").write_text(_ENGINE)
             _build(context / "Dockerfile", context, ENGINE, archive)
 
-    return _made("engine", _key(base().name, HERE / "engine.py"), make)
+    return _made("engine", _key(base().name, _ENGINE, HERE / "engine.py"), make)
 
 
 def _pip_settings() -> str:

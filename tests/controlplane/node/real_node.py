@@ -24,6 +24,8 @@ from tests.controlplane.processes import exit_on_signals
 NAME, ADDRESS, BRIDGE = "real-0", "10.88.0.1", "plimsoll0"
 _CONFIG = Path(__file__).parent / "config"
 _SOCKET = "/run/containerd/containerd.sock"
+_SILENT_AFTER_S = 25
+"""So long after its last lease, which it renews every 5 s (kubelet.yaml), a node counts as lost: 50 s without a word said."""
 # What GPU feature discovery writes on a machine with two L4.
 GPU_LABELS = {
     "nvidia.com/gpu.product": "NVIDIA-L4",
@@ -54,6 +56,7 @@ class RealNode(ControlPlane):
         super().__init__(workdir, assets=assets)
         self._images, self._gpus = images, gpus
         self._store = cache_root() / "node-store"
+        self._env: Mapping[str, str] = {}
         # Pods reach the API server at its Service's address, the kubelet at the node's; the kubelet serves with the same certificate.
         self.pki.leaf("admin", common_name="kubernetes-admin", organization="system:masters", hosts=(*LOOPBACK_HOSTS, ADDRESS, NAME))
         self.pki.leaf("kubelet", common_name=f"system:node:{NAME}", organization="system:nodes")
@@ -94,6 +97,11 @@ class RealNode(ControlPlane):
             "--kubelet-preferred-address-types=InternalIP",
         ]
 
+    def _controller_manager(self) -> list[str | Path]:
+        """The node controller listens for leases again where no fake node is beside the real one: fake ones have none here."""
+        hears = [f"--node-monitor-grace-period={_SILENT_AFTER_S}s", "--node-monitor-period=2s"] if self._gpus else []
+        return [*super()._controller_manager(), *hears]
+
     def _boot_node(self) -> None:
         began = time.monotonic()
 
@@ -111,11 +119,18 @@ class RealNode(ControlPlane):
         mark("images")
         proxy: list[str | Path] = [self.assets["kube-proxy"], f"--config={self.workdir}/kube-proxy.yaml", "--v=1"]
         self.processes.start("kube-proxy", proxy, env=env)
-        self._start_kubelet(env)
-        wait_until(lambda: NAME in self.ready_nodes(), "the real node to be Ready", timeout_s=90)
+        if self._gpus:
+            self._set_size()
+        self._env = env
+        self.start_kubelet()
         mark("node Ready")
 
-    def _start_kubelet(self, env: Mapping[str, str]) -> None:
+    def stop_kubelet(self) -> None:
+        """Have the node fall silent: what runs on it runs on, and nobody says so."""
+        self.processes.stop("kubelet")
+
+    def start_kubelet(self) -> None:
+        """Start it, for the first time or again; return when the node is Ready."""
         command: list[str | Path] = [
             self.assets["kubelet"],
             f"--config={self.workdir}/kubelet.yaml",
@@ -127,10 +142,10 @@ class RealNode(ControlPlane):
             "--v=2",
         ]
         if self._gpus:
-            self._set_size()
             labels = {**GPU_LABELS, "nvidia.com/gpu.count": str(self._gpus)}
             command.append("--node-labels=" + ",".join(f"{key}={value}" for key, value in labels.items()))
-        self.processes.start("kubelet", command, env=env)
+        self.processes.start("kubelet", command, env=self._env)
+        wait_until(lambda: NAME in self.ready_nodes(), "the real node to be Ready", timeout_s=90)
 
     def _import(self, archive: Path) -> None:
         """Unpack an archive into the runtime, once for all runs, and pin what it names: the kubelet must not collect what nobody serves."""
