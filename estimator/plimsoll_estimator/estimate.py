@@ -19,8 +19,8 @@ from plimsoll_estimator.kv_cache import KvCacheLayout, kv_cache_layout
 from plimsoll_estimator.layers.planner_rules import rules_for
 from plimsoll_estimator.models.register import read
 from plimsoll_estimator.objects import by_object
-from plimsoll_estimator.overhead import host_memory, language_alone, outside_budget, stage_overheads, widths_of
-from plimsoll_estimator.overhead.activation import unprofiled_bytes
+from plimsoll_estimator.overhead import Widths, host_memory, language_alone, outside_budget, stage_overheads, widths_of
+from plimsoll_estimator.overhead.activation import open_peak, unprofiled_bytes
 from plimsoll_estimator.overhead.adapters import resident_weights
 from plimsoll_estimator.overhead.startup import Refusal
 from plimsoll_estimator.prepared import Prepared
@@ -92,7 +92,7 @@ def prepare(
         host_memory=host_memory(
             widths, resolved, weights.total_bytes if weights is not None else None, max(stage.loaded_bytes for stage in stages)
         ),
-        warnings=(*_warnings(resolved, stages, weights), *_warnings_of_cache(resolved, layout)),
+        warnings=(*_warnings(resolved, stages, weights), *_warnings_of_cache(resolved, layout), *_warnings_of_towers(widths, resolved)),
     )
 
 
@@ -140,6 +140,17 @@ def _warnings_of_cache(resolved: ResolvedArgs, layout: KvCacheLayout | Refusal) 
     return (
         f"vLLM {resolved.version} starts with a {resolved.kv_cache_dtype} cache on compute capability {major}.{minor} and then fails every "
         "request: the Triton attention backend's kernels need 8.9 for it, which releases from 0.24.0 check; use kv_cache_dtype auto",
+    )
+
+
+def _warnings_of_towers(widths: Widths, resolved: ResolvedArgs) -> Sequence[str]:
+    """A tower whose largest image no rule tells: its outputs are counted, its own pass in the profile run only in the interval."""
+    beyond = open_peak(widths, resolved).encoder if widths.tower is not None and widths.tower.guessed else 0
+    if not beyond:
+        return ()
+    return (
+        f"what the encoder of {resolved.architecture} takes in the profile run is not known: with an image as large as Qwen's "
+        f"{format_gib(beyond)} more than is counted, and the interval reaches that far down",
     )
 
 

@@ -60,6 +60,7 @@ class Prepared:
             _available(resolved, requested, weights, overhead, available_kv_cache_bytes)
             for weights, overhead in zip(self.stages, self.overheads, strict=True)
         )
+        doubt = doubt_of(self.widths, resolved) if judged and resolved.given.kv_cache_memory_bytes is None else None
         plan: KvPlan | KvRefusal | None = None
         refusal: Refusal | KvRefusal | None = None
         if isinstance(self.layout, Refusal):
@@ -72,12 +73,12 @@ class Prepared:
                 refusal = self._judge(resolved, requested, plan)
             if refusal is None and isinstance(plan, KvRefusal):
                 refusal = plan
-            if refusal is None and judged:
-                refusal = self._judge_first_start(resolved, available)
+            if refusal is None and doubt is not None:
+                refusal = self._judge_first_start(resolved, available, doubt.first_start)
                 plan = refusal or plan
         interval = None
-        if judged and resolved.given.kv_cache_memory_bytes is None:
-            interval = pool_interval(resolved, available[0], self.overheads[0].charged_bytes, doubt_of(self.widths, resolved))
+        if doubt is not None:
+            interval = pool_interval(resolved, available[0], self.overheads[0].charged_bytes, doubt)
         return self._answer(resolved, available, plan, refusal, interval)
 
     def corrected(self, corrections: Corrections) -> Prepared:
@@ -173,13 +174,12 @@ class Prepared:
                 return found
         return None
 
-    def _judge_first_start(self, resolved: ResolvedArgs, available: tuple[int, ...]) -> KvRefusal | None:
+    def _judge_first_start(self, resolved: ResolvedArgs, available: tuple[int, ...], spared: int) -> KvRefusal | None:
         """The planner's refusal in a start that compiles, where nobody says which start is meant and the pool is the other's.
 
         What is not known never fits: a pod starts a first time too.
         """
-        spared = doubt_of(self.widths, resolved).first_start
-        if not spared or isinstance(self.layout, Refusal) or resolved.given.kv_cache_memory_bytes is not None:
+        if not spared or isinstance(self.layout, Refusal):
             return None
         plan = plan_layout(self.layout, resolved, (available[0] - spared, *available[1:]))
         if not isinstance(plan, KvRefusal):

@@ -126,7 +126,7 @@ class TowerBlocks(NamedTuple):
 
     `attention`: how many hidden sizes a patch takes at the peak of attention, whole on each rank and divided over them. `masked`: releases
     may attend under a mask of all patches by all. `sees_video`: it is no language model alone while videos are admitted. `fuses_norm`:
-    releases may add the residual in the norm before the MLP.
+    releases may add the residual in the norm before the MLP. `guessed`: the class's largest item is not known, and is taken to be Qwen's.
     """
 
     size: TowerSize
@@ -137,6 +137,7 @@ class TowerBlocks(NamedTuple):
     masked: bool = False
     sees_video: bool = False
     fuses_norm: bool = False
+    guessed: bool = False
 
 
 class Vision(NamedTuple):

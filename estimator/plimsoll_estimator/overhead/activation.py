@@ -7,12 +7,11 @@ Called by `overhead`. The sampler's term is linear in sequences x vocabulary, th
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from plimsoll_estimator.overhead.adapters import embedding_slot_bytes
 from plimsoll_estimator.overhead.constants import constant
-from plimsoll_estimator.overhead.encoder import encoder_peak_bytes, encodes, output_tokens
+from plimsoll_estimator.overhead.encoder import doubted_encoder_bytes, encoder_peak_bytes, encodes, output_tokens
 from plimsoll_estimator.overhead.experts import EIGHT_BIT, expert_workspace_bytes, passing_expert_bytes
 from plimsoll_estimator.overhead.releases import overhead_rules
 from plimsoll_estimator.overhead.sampler import DTYPE_BYTES, sampled_bytes
@@ -25,15 +24,43 @@ _MAX_CONTEXT_ROWS: Final = 65536
 _OLD_VIDEO_TOKENS: Final = 153600  # one dummy video with deepstack features before 0.13
 
 
+class Peaks(NamedTuple):
+    """What may be highest on one rank: all that the language model runs with, copies that compiling makes, the encoder's own pass."""
+
+    language: int
+    copies: int
+    encoder: int
+
+    def highest(self, *, compiles: bool, keeps_copies: bool) -> int:
+        """The peak of a start that compiles, or of one that finds its graphs compiled; copies may still be there in the forward pass."""
+        copies = self.copies if compiles else 0
+        language = self.language + copies if keeps_copies else max(self.language, copies)
+        return max(language, self.encoder)
+
+
+class OpenPeak(NamedTuple):
+    """By how much the first stage's peak may be another: for want of a compile cache, for copies that stay, for a tower without a rule."""
+
+    spared: int = 0
+    both_at_once: int = 0
+    encoder: int = 0
+
+
+_SETTLED: Final = OpenPeak()
+
+
 def activation_bytes(widths: Widths, resolved: ResolvedArgs, kept: int, *, first: bool, last: bool) -> int:
     """Bytes of the peak on one rank; the sampler's term only on the last stage, the encoder's only on the first."""
+    peaks = _peaks(widths, resolved, kept, first=first, last=last)
+    return peaks.highest(compiles=compiles(resolved), keeps_copies=overhead_rules(resolved.version).keeps_timed_copies)
+
+
+def _peaks(widths: Widths, resolved: ResolvedArgs, kept: int, *, first: bool, last: bool) -> Peaks:
     peak = max(forward_bytes(widths, resolved), logits_bytes(widths, resolved) if last else 0)
-    held = encoder_outputs_bytes(widths, resolved) if first else 0
-    language = peak + kept + held
-    copies = timed_bytes(widths, resolved) if first and compiles(resolved) else 0
-    if overhead_rules(resolved.version).keeps_timed_copies:
-        language, copies = language + copies, 0
-    return max(language, copies, encoder_peak_bytes(widths, resolved) if first else 0)
+    if not first:
+        return Peaks(peak + kept, 0, 0)
+    held = encoder_outputs_bytes(widths, resolved)
+    return Peaks(peak + kept + held, timed_bytes(widths, resolved), encoder_peak_bytes(widths, resolved))
 
 
 def kept_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
@@ -111,29 +138,27 @@ def timed_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
 
 def spared_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     """By how much a start that compiles takes more at its peak than one that finds its graphs compiled, on the first stage."""
-    if not timed_bytes(widths, resolved):
-        return 0
-    cold, warm = (_first_stage_bytes(widths, resolved, state) for state in ("cold", "warm"))
-    return cold - warm
+    return open_peak(widths, resolved).spared
 
 
-def both_at_once_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
-    """What a start that compiles takes more where the copies it timed are still there in the forward pass.
+def open_peak(widths: Widths, resolved: ResolvedArgs) -> OpenPeak:
+    """What the first stage's peak may be besides, by its causes.
 
-    Which releases are not known to: at 0.27.1 the starts of three models on a 4090 and an L4 were not, those of one on RTX PRO 6000 were,
-    and one of gemma-4-31B on a B300 at 0.26, which logged 3.90 GiB: 1.23 and 2.70 copied.
+    Whether copies that were timed are still there in the forward pass is not known of most releases: at 0.27.1 the starts of three models
+    on a 4090 and an L4 held one of both, those of one on RTX PRO 6000 held both, and so did one of gemma-4-31B on a B300 at 0.26, which
+    logged 3.90 GiB: 1.23 and 2.70 copied.
     """
-    copies = timed_bytes(widths, resolved)
-    if not copies or not resolved.uses_v2_model_runner or overhead_rules(resolved.version).keeps_timed_copies:
-        return 0
-    warm = _first_stage_bytes(widths, resolved, "warm")
-    return min(copies, warm)
-
-
-def _first_stage_bytes(widths: Widths, resolved: ResolvedArgs, compile_cache: str) -> int:
-    given = replace(resolved.given, compile_cache=compile_cache)
-    last = resolved.pipeline_parallel_size == 1
-    return activation_bytes(widths, replace(resolved, given=given), kept_bytes(widths, resolved), first=True, last=last)
+    doubted = doubted_encoder_bytes(widths, resolved)
+    if not doubted and not timed_bytes(widths, resolved):
+        return _SETTLED
+    keeps = overhead_rules(resolved.version).keeps_timed_copies
+    peaks = _peaks(widths, resolved, kept_bytes(widths, resolved), first=True, last=resolved.pipeline_parallel_size == 1)
+    cold, warm = (peaks.highest(compiles=state, keeps_copies=keeps) for state in (True, False))
+    return OpenPeak(
+        spared=cold - warm,
+        both_at_once=0 if keeps or not resolved.uses_v2_model_runner else min(peaks.copies, warm),
+        encoder=max(0, doubted - (cold if compiles(resolved) else warm)),
+    )
 
 
 def unprofiled_bytes(widths: Widths, resolved: ResolvedArgs) -> int:

@@ -42,8 +42,20 @@ def encoder_peak_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     Elements a patch, all alive at once. Attention: `TowerBlocks.attention`; one whose heads do not divide is whole.
     """
     tower = widths.tower
-    if tower is None or not encodes(resolved) or (widths.deepstack_levels and not overhead_rules(resolved.version).caps_dummy_video):
+    if tower is None or tower.guessed or not encodes(resolved):
         return 0
+    if widths.deepstack_levels and not overhead_rules(resolved.version).caps_dummy_video:
+        return 0
+    return _peak_bytes(tower, resolved)
+
+
+def doubted_encoder_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
+    """What a tower may take that merges patches and has no rule, were its largest image Qwen's; 0 where nothing is open."""
+    tower = widths.tower
+    return _peak_bytes(tower, resolved) if tower is not None and tower.guessed and encodes(resolved) else 0
+
+
+def _peak_bytes(tower: TowerBlocks, resolved: ResolvedArgs) -> int:
     size, ranks = tower.size, 1 if resolved.given.mm_encoder_tp_mode == "data" else resolved.tensor_parallel_size
     inner = ceil_div(size.intermediate_size, ranks)
     whole, divided = tower.attention

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from plimsoll_estimator.overhead.activation import both_at_once_bytes, compiles, spared_bytes
+from plimsoll_estimator.overhead.activation import compiles, open_peak
 from plimsoll_estimator.overhead.communication import tuning_doubt_bytes
 from plimsoll_estimator.overhead.constants import constant
 from plimsoll_estimator.overhead.sampler import doubted_sampler_bytes
@@ -30,17 +30,17 @@ CERTAIN: Final = Doubt(0, 0)
 
 
 def doubt_of(widths: Widths, resolved: ResolvedArgs) -> Doubt:
-    """What is open: whether FlashInfer is installed, whether the start finds a compile cache, what tuning leaves, stated reserves.
-
-    All of them add up.
+    """What is open, all added up: whether FlashInfer is installed, whether the start finds a compile cache, what tuning leaves, what an
+    encoder without a rule takes, stated reserves.
     """
     more, less = doubted_sampler_bytes(widths, resolved)
     silent = resolved.given.compile_cache is None
-    spared = spared_bytes(widths, resolved) if silent else 0
+    peak = open_peak(widths, resolved)
+    spared = peak.spared if silent else 0
     first, found = (0, spared) if compiles(resolved) else (spared, 0)
-    both = both_at_once_bytes(widths, resolved) if resolved.given.compile_cache != "warm" else 0
+    both = peak.both_at_once if resolved.given.compile_cache != "warm" else 0
     reserved = stated_bytes(widths, resolved)
-    below = more + first + both + tuning_doubt_bytes(widths, resolved) + reserved
+    below = more + first + both + tuning_doubt_bytes(widths, resolved) + peak.encoder + reserved
     judged = first if resolved.uses_v2_model_runner else 0  # of the V1 runner one start is known to have held its copies: too few to refuse
     return Doubt(below, less + found + reserved, judged)
 

@@ -39,17 +39,23 @@ class _Kind(NamedTuple):
 
 
 def tower_blocks(config: HfConfig, held: HfConfig) -> TowerBlocks | None:
-    """What the profile run of the whole `config` sends through the blocks of its tower `held`; None where no rule says."""
+    """What the profile run of the whole `config` sends through the blocks of its tower `held`.
+
+    None where no rule says of a tower that merges no patches; of others it is guessed, and only doubts are made of it.
+    """
+    guessed = False
     if held.model_type.startswith("qwen") and "spatial_merge_size" in held:
         kind = _Kind(_qwen, _TURNED, gated=held.str_or_none("hidden_act") == "silu")
     elif held.model_type == "pixtral":
         kind = _PIXTRAL
     elif config.model_type in _KINDS and list(held):
         kind = _KINDS[config.model_type]
+    elif "spatial_merge_size" in held:
+        kind, guessed = _Kind(_unknown, _TURNED, gated=True), True
     else:
         return None
     attention = _NORMED if kind.attention == _PLAIN and held.raw("qk_normalization") is True else kind.attention
-    frames = positive(held, "temporal_patch_size", default=2, limit=MAX_WIDTH) if kind.item is _qwen else 1
+    frames = positive(held, "temporal_patch_size", default=2, limit=MAX_WIDTH) if kind.item is _qwen or guessed else 1
     largest = kind.item(config, held)
     return TowerBlocks(
         size=tower_size(held),
@@ -60,6 +66,7 @@ def tower_blocks(config: HfConfig, held: HfConfig) -> TowerBlocks | None:
         masked=kind.masked,
         sees_video=kind.item is _qwen or largest.frame_tokens > 0,
         fuses_norm=kind.item is _qwen and kind.gated,
+        guessed=guessed,
     )
 
 
@@ -81,6 +88,10 @@ def _qwen(config: HfConfig, held: HfConfig) -> LargestItem:
     if not held.model_type.startswith("qwen2"):
         return LargestItem(tokens=_QWEN_TOKENS, patches=patches)
     return LargestItem(tokens=_QWEN_TOKENS, patches=patches, frame_tokens=_QWEN_TOKENS, frame_patches=patches, most_frames=_QWEN_2_FRAMES)
+
+
+def _unknown(config: HfConfig, held: HfConfig) -> LargestItem:
+    return LargestItem(tokens=_QWEN_TOKENS, patches=_QWEN_TOKENS * positive(held, "spatial_merge_size", limit=MAX_WIDTH) ** 2)
 
 
 def _gemma3(config: HfConfig, held: HfConfig) -> LargestItem:

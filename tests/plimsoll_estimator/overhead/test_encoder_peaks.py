@@ -17,11 +17,11 @@ from plimsoll_estimator.hardware import gpu_from
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.models.register import shape_of
 from plimsoll_estimator.overhead import language_alone, stage_overhead, widths_of
-from plimsoll_estimator.overhead.activation import encoder_outputs_bytes
+from plimsoll_estimator.overhead.activation import encoder_outputs_bytes, open_peak
 from plimsoll_estimator.overhead.encoder import encoder_peak_bytes
 from plimsoll_estimator.overhead.widths import Widths
 from plimsoll_estimator.resolve import resolve
-from plimsoll_estimator.resolved import ResolvedArgs
+from plimsoll_estimator.resolved import Estimate, ResolvedArgs
 
 GIB = 1 << 30
 H100, B200, L4 = "NVIDIA-H100-80GB-HBM3", "NVIDIA-B200", "NVIDIA-L4"
@@ -198,6 +198,28 @@ def test_the_pool_that_a_video_left_is_what_was_logged() -> None:
         EngineVersion(0, 23),
     )
     assert found.ranks[0].available_kv_cache_bytes / GIB == pytest.approx(-14.28, abs=0.1)
+
+
+def test_a_tower_without_a_rule_widens_the_interval_and_is_named() -> None:
+    # models/glm4_1v.py takes the size of an image from the processor's file, which no config.json holds.
+    config, gpu, version = named("zai-org/GLM-4.1V-9B-Thinking"), gpu_from(H100), EngineVersion(0, 19)
+    seen, blind = (
+        estimate(HfConfig(config), EngineArgs(max_model_len=8192, max_num_seqs=8, limit_mm_per_prompt=limits), gpu, version)
+        for limits in ({}, {"image": 0, "video": 0})
+    )
+    assert peak(config, max_model_len=8192) == 0, "it is not counted"
+    assert ["not known" in warning for warning in seen.warnings] == [True]
+    assert blind.warnings == ()
+
+    def below(answer: Estimate) -> float:
+        assert answer.available_kv_cache_interval_bytes is not None
+        return (answer.ranks[0].available_kv_cache_bytes - answer.available_kv_cache_interval_bytes[0]) / GIB
+
+    attention, mlp = 11 * 1536, 3 * 1536 + 3 * config["vision_config"]["intermediate_size"]
+    taken = 65536 * (3 * 2 * 14 * 14 + max(attention, mlp)) * 2
+    found = open_peak(*setting(config, max_model_len=8192, max_num_seqs=8)).encoder
+    assert found == taken - seen.ranks[0].activation_bytes
+    assert below(seen) > found / GIB > below(blind)
 
 
 @pytest.mark.parametrize(
