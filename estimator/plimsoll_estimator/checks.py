@@ -157,7 +157,7 @@ class Check(StrEnum):
     LANGUAGE_MODEL_UNNAMED = "LanguageModelUnnamed", "model_config", _NOTHING
     """The config behind a tower names no class, and Transformers lists none for its type (models/registry.py: inspect_model_cls)."""
     UNSUPPORTED_MODEL_VERSION = "UnsupportedModelVersion", "engine_version", _NOTHING
-    """The release is older than this generation of the model (models/minicpmv.py)."""
+    """The release does not read this generation of the model (models/minicpmv.py, model_arch_config_convertor.py)."""
 
     # Memory, in the order of a start
     FREE_MEMORY_BELOW_REQUESTED = "FreeMemoryBelowRequested", "gpu_memory_utilization", _MEMORY

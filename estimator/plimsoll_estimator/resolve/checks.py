@@ -51,6 +51,13 @@ def check_parallel(shape: Shape, tp: int, pp: int, dcp: int, ep: bool, version: 
         _check_dcp(shape, tp, dcp, version)
 
 
+def check_stateful(shape: Shape, version: EngineVersion) -> None:
+    """vLLM transformers_utils/model_arch_config_convertor.py: get_total_num_kv_heads. Raises EngineRefusal."""
+    if shape.attention_free and shape.size.model_type == "mamba2" and not argument_rules(version).reads_mamba2:
+        words = f"vLLM {version} looks for attention heads in a config of type mamba2, which has none; vLLM 0.13.0 and 0.18.0 do not"
+        raise EngineRefusal(Check.UNSUPPORTED_MODEL_VERSION, words)
+
+
 def check_balancing(args: EngineArgs, tp: int, dp: int, version: EngineVersion) -> None:
     """vLLM config/parallel.py: _validate_parallel_config (config.py: __post_init__ until 0.10.0). Raises EngineRefusal."""
     if not args.enable_eplb:

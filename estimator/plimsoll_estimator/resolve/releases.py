@@ -64,7 +64,10 @@ class ArgumentRules:
     caches_hybrid_prefixes: bool = False
     """Prefix caching is on by default for hybrids too (engine/arg_utils.py: "and not is_hybrid" before)."""
     caches_pooled_prefixes: bool = False
-    """It is for either where they pool (engine/arg_utils.py: get_chunked_prefill_prefix_caching_defaults of 0.11.1 asks no more)."""
+    """It is for either where they pool (engine/arg_utils.py of 0.11.1, config/model.py: attn_type since, a pooler's "decoder")."""
+    reads_mamba2: bool = True
+    """A Mamba 2 config, which has no attention heads, is read; for a while they were looked for (model_arch_config_convertor.py:
+    get_total_num_kv_heads has a class of its own for "mamba" and "falcon_mamba" alone)."""
     glm_fp8_cache: bool = False
     """GLM's sparse attention keeps an fp8 cache on Blackwell by default (models/config.py)."""
     counts_batches_in_flight: bool = False
@@ -200,7 +203,7 @@ _RELEASES: Final = Releases(
             "caches_pooled_prefixes": True,
         },
     ),
-    (EngineVersion(0, 12), {"caches_state_prefixes": False, "caches_pooled_prefixes": False}),
+    (EngineVersion(0, 12), {"caches_state_prefixes": False}),
     (EngineVersion(0, 13), {"connector_stops_groups": "unless asked", "captures_drafts": True}),
     (
         EngineVersion(0, 14),
@@ -210,6 +213,7 @@ _RELEASES: Final = Releases(
             "draft_modules_in_stages": False,
             "modelopt_declares_cache": True,
             "marlin_capability": 75,
+            "reads_mamba2": False,
             "names_modelopt_algorithms": _MODELOPT_LATER,
         },
     ),
@@ -218,7 +222,10 @@ _RELEASES: Final = Releases(
         {"draft_models": "taken", "names_inc": True, "schedules_stages_async": True, "scheme_declares_cache": True},
     ),
     (EngineVersion(0, 17), {"eagle3_targets": _THIRD, "lora_vocabulary": 258048}),
-    (EngineVersion(0, 18), {"eagle3_targets": _FOURTH, "connectors_of_groups": _NIXL, "schedules_drafts_async": _DRAFTS}),
+    (
+        EngineVersion(0, 18),
+        {"reads_mamba2": True, "eagle3_targets": _FOURTH, "connectors_of_groups": _NIXL, "schedules_drafts_async": _DRAFTS},
+    ),
     (EngineVersion(0, 19), {"eagle3_targets": _FIFTH, "connectors_of_groups": _OFFLOADING}),
     (
         EngineVersion(0, 20),

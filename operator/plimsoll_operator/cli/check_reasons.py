@@ -157,8 +157,8 @@ CHECKS: Final[Mapping[Check, tuple[str, str]]] = {  # check -> (what it means, w
         "Name the class under text_config.architectures, or use another checkpoint.",
     ),
     Check.UNSUPPORTED_MODEL_VERSION: (
-        "The release is older than this generation of the model.",
-        "Use the release that the message names, or a later one.",
+        "The release does not read this generation of the model.",
+        "Use a release that the message names.",
     ),
     Check.FREE_MEMORY_BELOW_REQUESTED: (
         "Less is free on the GPU at start than gpu-memory-utilization x total: other processes, or contexts, hold the rest.",

@@ -330,7 +330,13 @@ MAMBA, QWEN_NEXT, JAMBA = "mistralai/Mamba-Codestral-7B-v0.1", "Qwen/Qwen3-Next-
         # engine/arg_utils.py: get_chunked_prefill_prefix_caching_defaults of 0.11.1 and 0.11.2 does not ask a pooling model for its states.
         (MAMBA, "0.11.2", {}, True),
         (MAMBA, "0.11.2", {"runner": "pooling"}, True),
-        (MAMBA, "0.12.0", {"runner": "pooling"}, False),
+        (MAMBA, "0.12.0", {}, False),
+        # config/model.py of 0.12.0 to 0.32.0: attn_type of a pooling model is its pooler's, "decoder".
+        (MAMBA, "0.12.0", {"runner": "pooling"}, True),
+        (JAMBA, "0.14.1", {"runner": "pooling"}, True),
+        (QWEN_NEXT, "0.14.1", {"runner": "pooling"}, False),
+        (QWEN_NEXT, "0.19.1", {"runner": "pooling"}, True),
+        (JAMBA, "0.32.0", {"runner": "pooling"}, True),
         (QWEN_NEXT, "0.11.2", {"runner": "pooling"}, False),
         (JAMBA, "0.11.2", {}, False),
         (JAMBA, "0.11.2", {"runner": "pooling"}, True),
@@ -338,3 +344,15 @@ MAMBA, QWEN_NEXT, JAMBA = "mistralai/Mamba-Codestral-7B-v0.1", "Qwen/Qwen3-Next-
 )
 def test_whose_states_are_kept_for_prefixes_is_the_releases_own(model: str, release: str, arguments: dict[str, Any], caches: bool) -> None:
     assert resolved(shipped(model), release, **arguments).enable_prefix_caching is caches
+
+
+@pytest.mark.parametrize(
+    ("release", "reads"), [("0.13.0", True), ("0.14.0", False), ("0.14.1", False), ("0.17.1", False), ("0.18.0", True)]
+)
+def test_attention_heads_of_mamba_2_were_looked_for_in_between(release: str, reads: bool) -> None:
+    """0.14.1: AttributeError: 'Mamba2Config' object has no attribute 'num_attention_heads'; Falcon-Mamba is of another type."""
+    if reads:
+        resolved(shipped(MAMBA), release)
+    else:
+        assert refusal(shipped(MAMBA), release) is Check.UNSUPPORTED_MODEL_VERSION
+    resolved(shipped("tiiuae/falcon-mamba-7b"), release)
