@@ -138,6 +138,8 @@ def beside_model(items: Sequence[GivenArgument]) -> dict[str, Any]:
     workers = said.get(_RENDERERS)
     if workers is not None and parse_int(word[_RENDERERS], workers.spelling, "int") > 1 and word.get("--mm-processor-cache-gb") != "0":
         found["renders_beside_cache"] = True
+    if word.get("--reasoning-parser") == "mistral" and not {"--tokenizer", "--tokenizer-mode", "--reasoning-config"} & word.keys():
+        found["parses_mistral_reasoning"] = True
     threshold = said.get(_LONG_PREFILL)
     if threshold is not None and threshold.row.kind == "int":
         found["long_prefill_token_threshold"] = parse_int(word[_LONG_PREFILL], threshold.spelling, "int")

@@ -70,6 +70,8 @@ class Check(StrEnum):
     """A limit of the shared processor cache beside another kind of cache (config/multimodal.py: _validate_multimodal_config)."""
     RENDERERS_SHARE_CACHE = "RenderersShareCache", "renders_beside_cache", _NOTHING
     """Several threads would render beside a processor cache that is not safe for them (config/model.py: __post_init__)."""
+    TOKENIZER_NOT_MISTRALS = "TokenizerNotMistrals", "parses_mistral_reasoning", _NOTHING
+    """Mistral's reasoning parser is made at the start and wants Mistral's tokenizer (config/reasoning.py: initialize_token_ids)."""
     LONG_PREFILL_ABOVE_CONTEXT = "LongPrefillAboveContext", "long_prefill_token_threshold", _NOTHING
     """Prompts count as long from more tokens on than a context has (config/scheduler.py: verify_max_model_len, since 0.27)."""
 

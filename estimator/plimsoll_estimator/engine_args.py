@@ -97,6 +97,8 @@ class EngineArgs:
     """`--mm-shm-cache-max-object-size-mb` is not its default, and `--mm-processor-cache-type` is not `shm`."""
     renders_beside_cache: bool | None = None
     """`--renderer-num-workers` is above 1, and `--mm-processor-cache-gb` is not 0."""
+    parses_mistral_reasoning: bool | None = None
+    """`--reasoning-parser` is `mistral`, and no tokenizer but the model's own is named."""
     long_prefill_token_threshold: int | None = None
 
     @property

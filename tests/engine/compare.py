@@ -21,7 +21,8 @@ SAME = (
 
 
 LACKING = ("Couldn't instantiate the backend tokenizer", "failed to tokenize reasoning strings", "must be an instance of MistralTokenizer")
-"""Words of refusals for want of what the catalogue does not hold: they say nothing of the list."""
+"""Words of refusals for want of what the catalogue does not hold, tokenizers: they say nothing of the list. Of the last, a model that has
+none of Mistral's is refused by a rule of Plimsoll's, so that only Mistral's own are left out here."""
 
 
 def difference(asked: Asked, heard: dict[str, Any]) -> str | None:

@@ -5,6 +5,7 @@ Called by `resolve`. Each raises EngineRefusal with vLLM's reason; shapes of sin
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from plimsoll_estimator.argument_table import flag_of
@@ -17,6 +18,10 @@ from plimsoll_estimator.resolve.releases import NODES_SINCE, argument_rules, spa
 from plimsoll_estimator.shape import Shape
 
 MOST_RANKS: Final = 2048  # as many as the layers that a config may have; every stage is worked out
+
+
+_PUBLISHED_BY_MISTRAL: Final = re.compile("istral|Mixtral|Pixtral|Voxtral|Mamba2")
+"""Classes of checkpoints that may have Mistral's own tokenizer beside them (tokenizers/registry.py: resolve_tokenizer_args)."""
 
 
 def positive(name: str, value: int | None, default: int, most: int = 1 << 30) -> int:
@@ -95,12 +100,15 @@ def check_nodes(tp: int, pp: int, dp: int, nodes: int, version: EngineVersion) -
 
 
 def check_inputs(shape: Shape, args: EngineArgs, runner: str, version: EngineVersion) -> None:
-    """What images and videos bring: their limits and their processor's cache. Raises EngineRefusal.
+    """What images and videos bring: their limits and their processor's cache; and what parses the reasoning. Raises EngineRefusal.
 
     vLLM config.py:_init_multimodal_config (until 0.10.0 limits are for models that take some), config/multimodal.py:
     _validate_multimodal_config, and config/model.py:__post_init__. A text model has no such configuration to be refused.
     """
     rules = argument_rules(version)
+    if args.parses_mistral_reasoning and rules.makes_mistral_parser and not _PUBLISHED_BY_MISTRAL.search(shape.architecture):
+        words = f"vLLM {version} makes the reasoning parser mistral with Mistral's tokenizer, which {shape.architecture} does not have"
+        raise EngineRefusal(Check.TOKENIZER_NOT_MISTRALS, words)
     if not shape.multimodal:
         if args.limit_mm_per_prompt and rules.limits_need_a_modality:
             words = f"limit_mm_per_prompt is only supported for multimodal models in vLLM {version}"

@@ -65,6 +65,8 @@ class ArgumentRules:
     """Prefix caching is on by default for hybrids too (engine/arg_utils.py: "and not is_hybrid" before)."""
     caches_pooled_prefixes: bool = False
     """It is for either where they pool (engine/arg_utils.py of 0.11.1, config/model.py: attn_type since, a pooler's "decoder")."""
+    makes_mistral_parser: bool = False
+    """Mistral's reasoning parser is made at the start, and takes Mistral's tokenizer alone (config/reasoning.py: initialize_token_ids)."""
     reads_mamba2: bool = True
     """A Mamba 2 config, which has no attention heads, is read; for a while they were looked for (model_arch_config_convertor.py:
     get_total_num_kv_heads has a class of its own for "mamba" and "falcon_mamba" alone)."""
@@ -231,6 +233,7 @@ _RELEASES: Final = Releases(
         EngineVersion(0, 20),
         {
             "gpu_memory_utilization": 0.92,
+            "makes_mistral_parser": True,
             "schedules_pooling_async": False,
             "prefix_lm_floor": True,
             "names_gpt_oss_mxfp4": True,
@@ -257,7 +260,7 @@ _RELEASES: Final = Releases(
         },
     ),
     (EngineVersion(0, 26), {"counts_batches_in_flight": True, "reads_compressed_mxfp4": True, "takes_e5m2_without_scheme": True}),
-    (EngineVersion(0, 27), {"renders_beside_cache": True, "bounds_long_prefill": True}),
+    (EngineVersion(0, 27), {"renders_beside_cache": True, "bounds_long_prefill": True, "makes_mistral_parser": False}),
     (
         EngineVersion(0, 28),
         {

@@ -56,6 +56,10 @@ CHECKS: Final[Mapping[Check, tuple[str, str]]] = {  # check -> (what it means, w
         "--mm-shm-cache-max-object-size-mb limits a processor cache in shared memory, and this one is not: vLLM stops.",
         "Add --mm-processor-cache-type=shm, or leave the limit out.",
     ),
+    Check.TOKENIZER_NOT_MISTRALS: (
+        "--reasoning-parser=mistral reads what Mistral's tokenizer marks, and this model has another: vLLM stops.",
+        "Name the reasoning parser of the model's own line, or leave the flag out.",
+    ),
     Check.RENDERERS_SHARE_CACHE: (
         "Several renderer threads would share the cache of the multimodal processor, which this release does not let them.",
         "Leave --renderer-num-workers at 1, or switch the cache off with --mm-processor-cache-gb=0.",

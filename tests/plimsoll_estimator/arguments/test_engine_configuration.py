@@ -356,3 +356,28 @@ def test_attention_heads_of_mamba_2_were_looked_for_in_between(release: str, rea
     else:
         assert refusal(shipped(MAMBA), release) is Check.UNSUPPORTED_MODEL_VERSION
     resolved(shipped("tiiuae/falcon-mamba-7b"), release)
+
+
+QWEN_CODER = "Qwen/Qwen2.5-Coder-14B-Instruct"
+
+
+@pytest.mark.parametrize(
+    ("model", "release", "words", "refused"),
+    [
+        # config/reasoning.py of 0.20.0 to 0.26.0: parser_cls(tokenizer); "The tokenizer must be an instance of MistralTokenizer."
+        (QWEN_CODER, "0.25.1", ["--reasoning-parser=mistral"], True),
+        ("google/gemma-3-27b-it", "0.20.0", ["--reasoning-parser=mistral"], True),
+        (QWEN_CODER, "0.25.1", ["--reasoning-parser=mistral", "--tokenizer-mode=mistral"], False),
+        (QWEN_CODER, "0.25.1", ["--reasoning-parser=qwen3"], False),
+        ("mistralai/Mistral-7B-Instruct-v0.3", "0.25.1", ["--reasoning-parser=mistral"], False),
+        # Before, a parser is made for each request; since 0.27.0 it takes any tokenizer (reasoning/mistral_reasoning_parser.py).
+        (QWEN_CODER, "0.19.1", ["--reasoning-parser=mistral"], False),
+        (QWEN_CODER, "0.27.0", ["--reasoning-parser=mistral"], False),
+    ],
+)
+def test_mistrals_reasoning_parser_takes_its_tokenizer_alone(model: str, release: str, words: list[str], refused: bool) -> None:
+    given = parse_extra_args(words, EngineVersion.parse(release)).engine_args
+    if refused:
+        assert refusal(shipped(model), release, **given) is Check.TOKENIZER_NOT_MISTRALS
+    else:
+        resolved(shipped(model), release, **given)
