@@ -19,6 +19,7 @@ from plimsoll_estimator.engine_version import NEWEST_KNOWN, EngineVersion
 ROOT = Path(__file__).parents[1]
 DEFAULT_OUT = ROOT / "docs" / "arguments.md"
 COUNTED = ROOT / "tests" / "data" / "public_flags.json"
+RUNS = ROOT / "tests" / "data" / "engine_runs.jsonl"
 SHOWN = 100
 RELEASES = ("0.8.5", "0.10.2", "0.11.0", "0.19.1", "0.25.1", "0.33.0")
 CLASSES = """| class | means |
@@ -41,6 +42,14 @@ and every connector can; else all are planned as full attention, which takes mor
 nothing states, is unruled.
 
 `kv_role` is noted with the plan: prefill (`kv_producer`) and decode (`kv_consumer`) are two InferenceDeployments, and each fits by itself.
+"""
+PUT_TO_THE_ENGINE = """`make engine-config` draws deployments at random and puts their arguments to a release's own parser and
+`create_engine_config`, with a GPU stood in for, until so many are admitted (then what was rendered is asked as well as what was written)
+and so many refused by a rule of the engine's configuration. A list differs where one refuses and the other does not, or where a value of
+the plan is another: dtype, method of quantisation, lengths, batches, parallel sizes, caching, runner, graphs. Not asked is what only a
+worker says once it builds the model, and what needs files that no config holds, a tokenizer above all. Every run with its figures, in
+the order in which they were made; what one showed was mended before the next, so a first run of a seed is the one to judge by. A seed and
+a number draw the same wish again: `python -m tests.engine show SEED NUMBER RELEASE`.
 """
 MIB, GIB = 1 << 20, 1 << 30
 
@@ -76,6 +85,12 @@ def line(flag: str, row: ArgumentRow, version: EngineVersion) -> tuple[str, str]
     kinds = list(dict.fromkeys(effect.kind for effect in (*own, rest)))
     words = [f"`{'`, `'.join(effect.values)}`: {said(effect)}" for effect in own]
     return ", ".join(kinds), " ".join([*words, f"{'Else: ' if own else ''}{said(rest)}"]).replace("|", "\\|")
+
+
+def runs() -> list[str]:
+    """A row of each run, oldest first."""
+    told = [json.loads(text) for text in RUNS.read_text().splitlines()]
+    return [f"| {one['date']} | {one['release']} | {one['seed']} | {one['each']} each | {one['lists']} | {one['differ']} |" for one in told]
 
 
 def page() -> str:
@@ -127,6 +142,13 @@ def page() -> str:
         "## KV connectors",
         "",
         CONNECTORS,
+        "## Put to the engine itself",
+        "",
+        PUT_TO_THE_ENGINE,
+        "| date | vLLM | seed | admitted, refused | lists asked | differed |",
+        "|---|---|---|---|---|---|",
+        *runs(),
+        "",
     ]
     return "\n".join(lines)
 

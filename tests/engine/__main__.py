@@ -1,12 +1,14 @@
 """`python -m tests.engine --python VENV/bin/python --release 0.19.1 [--seed N] [--each 200] [--answers FILE]`.
 
 Draws wishes until so many are admitted and so many refused by the engine's own rules, asks the release, prints each disagreement with the
-number that draws its wish again. Ends with 0 when there is none. `show SEED NUMBER RELEASE` prints one wish and what Plimsoll says of it.
+number that draws its wish again. Ends with 0 when there is none. `--runs FILE` adds the figures to the runs that docs/arguments.md shows.
+`show SEED NUMBER RELEASE` prints one wish and what Plimsoll says of it.
 """
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
 import secrets
 import subprocess
@@ -108,6 +110,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--seed", type=int, default=secrets.randbelow(10**9))
     parser.add_argument("--each", type=int, default=200)
     parser.add_argument("--answers", type=Path, help="add what was agreed on to this file, a line each: the small form's data")
+    parser.add_argument("--runs", type=Path, help="add what came out to this file, a line a run")
     chosen = parser.parse_args(arguments)
     questions, kinds = drawn(chosen.seed, chosen.release, chosen.each)
     print(f"vLLM {chosen.release}, seed {chosen.seed}: " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()), flush=True)
@@ -124,6 +127,11 @@ def main(arguments: list[str]) -> int:
     if chosen.answers is not None:
         with chosen.answers.open("a") as out:
             out.writelines(f"{line}\n" for line in kept)
+    if chosen.runs is not None:
+        day = datetime.datetime.now(datetime.UTC).date().isoformat()
+        told = {"release": chosen.release, "seed": chosen.seed, "date": day, "each": chosen.each, "lists": len(questions), "differ": wrong}
+        with chosen.runs.open("a") as out:
+            out.write(f"{json.dumps(told)}\n")
     return 1 if wrong else 0
 
 
