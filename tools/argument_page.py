@@ -48,8 +48,8 @@ PUT_TO_THE_ENGINE = """`make engine-config` draws deployments at random and puts
 and so many refused by a rule of the engine's configuration. A list differs where one refuses and the other does not, or where a value of
 the plan is another: dtype, method of quantisation, lengths, batches, parallel sizes, caching, runner, graphs. Not asked is what only a
 worker says once it builds the model, and what needs files that no config holds, a tokenizer above all. Every run with its figures, in
-the order in which they were made; what one showed was mended before the next, so a first run of a seed is the one to judge by. A seed and
-a number draw the same wish again: `python -m tests.engine show SEED NUMBER RELEASE`.
+the order in which they were made; what they showed is mended where a later run of the seed says 0. A seed and a number draw the same wish
+again: `python -m tests.engine show SEED NUMBER RELEASE`.
 """
 MIB, GIB = 1 << 20, 1 << 30
 

@@ -20,9 +20,12 @@ SAME = (
 """Names that ResolvedArgs and the engine's configuration have in common."""
 
 
-LACKING = ("Couldn't instantiate the backend tokenizer", "failed to tokenize reasoning strings", "must be an instance of MistralTokenizer")
-"""Words of refusals for want of what the catalogue does not hold, tokenizers: they say nothing of the list. Of the last, a model that has
-none of Mistral's is refused by a rule of Plimsoll's, so that only Mistral's own are left out here."""
+LACKING = (
+    "Couldn't instantiate the backend tokenizer", "failed to tokenize reasoning strings", "must be an instance of MistralTokenizer",
+    "Failed to import Ray",
+)  # fmt: skip
+"""Words of refusals for want of what the oracle does not hold, tokenizers and Ray, which is in the images: they say nothing of the list.
+Beside Mistral's reasoning parser a model that cannot have Mistral's tokenizer is refused by a rule, so that only its own are left out."""
 
 
 def difference(asked: Asked, heard: dict[str, Any]) -> str | None:

@@ -131,6 +131,9 @@ def is_later(asked: Asked, facts: Facts) -> bool:
     before = LATER_BEFORE.get(asked.check)
     if before is not None and facts.deployment.spec.engine.engine_version < before:
         return True
+    if asked.check == "UnknownQuantization":  # quantization/modelopt.py of 0.8.5: from_config, of an algorithm that a later method reads
+        engine = facts.deployment.spec.engine
+        return engine.quantization is None and engine.engine_version < EngineVersion(0, 9)
     if asked.check == "SpeculativeModulesMissing":
         return _counts_no_modules(facts)
     return asked.check in LATER and LATER[asked.check] in asked.words

@@ -29,7 +29,6 @@ from plimsoll_estimator.resolve.checks import (
     check_long_prefill,
     check_nodes,
     check_parallel,
-    check_stateful,
     positive,
 )
 from plimsoll_estimator.resolve.config_class import check_config_class
@@ -77,7 +76,6 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
     length = max_model_len(config, args.max_model_len, version)
     shape = read(config, architecture)  # not before: a search asks for many lengths that the config alone refuses
     check_inputs(shape, args, runner, version)
-    check_stateful(shape, version)
     check_parallel(shape, tp, pp, dcp, bool(args.enable_expert_parallel), version)
     check_balancing(args, tp, dp, version)
     check_nodes(tp, pp, dp, nodes, version)

@@ -35,6 +35,7 @@ def positive(name: str, value: int | None, default: int, most: int = 1 << 30) ->
 
 def check_parallel(shape: Shape, tp: int, pp: int, dcp: int, ep: bool, version: EngineVersion) -> None:
     """vLLM config/model.py:verify_with_parallel_config and config/parallel.py. Raises EngineRefusal."""
+    _check_heads_counted(shape, version)
     heads, kv, architecture = shape.size.heads, shape.size.kv_heads, shape.architecture
     if heads % tp:
         raise EngineRefusal(
@@ -56,7 +57,7 @@ def check_parallel(shape: Shape, tp: int, pp: int, dcp: int, ep: bool, version: 
         _check_dcp(shape, tp, dcp, version)
 
 
-def check_stateful(shape: Shape, version: EngineVersion) -> None:
+def _check_heads_counted(shape: Shape, version: EngineVersion) -> None:
     """vLLM transformers_utils/model_arch_config_convertor.py: get_total_num_kv_heads. Raises EngineRefusal."""
     if shape.attention_free and shape.size.model_type == "mamba2" and not argument_rules(version).reads_mamba2:
         words = f"vLLM {version} looks for attention heads in a config of type mamba2, which has none; vLLM 0.13.0 and 0.18.0 do not"
