@@ -67,6 +67,9 @@ def resolve_quantization(
             Check.QUANTIZATION_MISMATCH,
             f"the model's quantization settings name no quant_method, the quantization argument says {wanted}",
         )
+    if wanted is None and settings is not None and method is None and not _reads_unnamed(settings, version):
+        words = f"vLLM {version} reads no quantization settings that name no quant_method, as this model's: later releases do"
+        raise EngineRefusal(Check.UNKNOWN_QUANTIZATION, words)
     if wanted is not None and method is not None and not _agrees(wanted, method, settings, version):
         raise EngineRefusal(
             Check.QUANTIZATION_MISMATCH,
@@ -82,6 +85,13 @@ def resolve_quantization(
             )
         _verify_dtype(name, dtype, version)
     return name
+
+
+def _reads_unnamed(settings: HfConfig, version: EngineVersion) -> bool:
+    """Whether settings without a method are passed over, or the release knows them as ModelOpt's file (config.py: _verify_quantization)."""
+    rules = argument_rules(version)
+    of_file = rules.names_modelopt_algorithms is not None and isinstance(settings.raw("quantization"), Mapping)
+    return rules.reads_unnamed_settings or of_file
 
 
 def _agrees(wanted: str, method: str, settings: HfConfig | None, version: EngineVersion) -> bool:

@@ -135,6 +135,8 @@ class ArgumentRules:
     names_modelopt_algorithms: tuple[str, ...] | None = None
     """What the settings file that ModelOpt writes beside a config may name; others are refused (config.py, later
     transformers_utils/model_arch_config_convertor.py: _normalize_quantization_config). None: nobody looks."""
+    reads_unnamed_settings: bool = False
+    """Settings of quantisation that name no method are passed over; before, the empty name is no method's (_verify_quantization)."""
     modelopt_overrides: bool = False
     """ModelOpt's classes take their checkpoints whatever the argument says (quantization/modelopt.py: override_quantization_method)."""
     marlin_capability: int = 80
@@ -189,7 +191,7 @@ _RELEASES: Final = Releases(
             "lowers_seqs": True,
         },
     ),
-    (EngineVersion(0, 11), {"eagle3_targets": _SECOND, "captures_gpt_oss_to": 992}),
+    (EngineVersion(0, 11), {"eagle3_targets": _SECOND, "captures_gpt_oss_to": 992, "reads_unnamed_settings": True}),
     (
         NODES_SINCE,
         {

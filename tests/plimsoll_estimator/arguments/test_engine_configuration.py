@@ -381,3 +381,13 @@ def test_mistrals_reasoning_parser_takes_its_tokenizer_alone(model: str, release
         assert refusal(shipped(model), release, **given) is Check.TOKENIZER_NOT_MISTRALS
     else:
         resolved(shipped(model), release, **given)
+
+
+@pytest.mark.parametrize(("release", "reads"), [("0.8.5", False), ("0.10.2", False), ("0.11.0", True), ("0.25.1", True)])
+def test_settings_that_name_no_method_are_passed_over_since_0_11(release: str, reads: bool) -> None:
+    """config.py of 0.8.5: "Unknown quantization method: . Must be one of"; config/model.py of 0.11.0: `quant_method != "" else None`."""
+    unnamed = {"quant_algo": "FP8", "producer": {"name": "modelopt"}}
+    if reads:
+        resolved({**LLAMA, "quantization_config": unnamed}, release)
+    else:
+        assert refusal({**LLAMA, "quantization_config": unnamed}, release) is Check.UNKNOWN_QUANTIZATION
