@@ -1,12 +1,14 @@
 """The floor under coverage: a folder below it fails by name, and nothing measured is nothing covered."""
 
 import json
+from pathlib import Path
+from typing import Any
 
 import pytest
 from tools.coverage_floor import FLOORS, by_folder, main, percent
 
 
-def report(path, **lines):
+def report(path: Path, **lines: Any) -> Path:
     files = {
         f"{folder}/package/module.py": {"executed_lines": [*range(run)], "missing_lines": [*range(missed)]}
         for folder, (run, missed) in lines.items()
@@ -23,14 +25,16 @@ CASES = [
 
 
 @pytest.mark.parametrize(("why", "lines", "status"), CASES, ids=[row[0] for row in CASES])
-def test_a_folder_below_its_floor_fails_and_names_its_files(why, lines, status, tmp_path, capsys):
+def test_a_folder_below_its_floor_fails_and_names_its_files(
+    why: str, lines: dict[str, Any], status: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(report(tmp_path / "coverage.json", **lines)) == status
     out = capsys.readouterr().out
     assert out.startswith("lines run by unit tests: estimator 100.0 %")
     assert ("operator is below its floor" in out) == bool(status)
 
 
-def test_lines_are_added_up_by_folder():
+def test_lines_are_added_up_by_folder() -> None:
     one = {"executed_lines": [1, 2], "missing_lines": [3]}
     found = by_folder({"estimator/a.py": one, "estimator/b/c.py": one, "tests/d.py": one})
     assert found == {"estimator": (4, 2), "operator": (0, 0)}
@@ -38,5 +42,5 @@ def test_lines_are_added_up_by_folder():
     assert percent(*found["operator"]) == 0
 
 
-def test_the_floors_are_worth_having():
+def test_the_floors_are_worth_having() -> None:
     assert min(FLOORS.values()) >= 80

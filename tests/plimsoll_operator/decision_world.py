@@ -25,7 +25,7 @@ from plimsoll_operator.facts import DeploymentUse, NamespaceUse, PoolFacts
 from plimsoll_operator.gather import Store, facts_for
 from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.ports import Manifest
-from plimsoll_operator.verdict import Admit, Offer, Plan, Reject, Resize, Verdict
+from plimsoll_operator.verdict import Admit, Offer, Plan, Reject, Resize, Undecided, Verdict
 
 LLAMA_8B: Final = "meta-llama/Llama-3.1-8B-Instruct"
 LLAMA_70B: Final = "meta-llama/Llama-3.3-70B-Instruct"
@@ -111,7 +111,7 @@ def verdict(*args: Any, store: Store | None = None, **kwargs: Any) -> Verdict:
 
 
 def admitted(found: Verdict) -> Admit:
-    """It, which must be of this kind, as the three below."""
+    """It, which must be of this kind, as in the three below."""
     assert isinstance(found, Admit), found
     return found
 
@@ -123,6 +123,11 @@ def resized(found: Verdict) -> Resize:
 
 def refused(found: Verdict) -> Reject:
     assert isinstance(found, Reject), found
+    return found
+
+
+def undecided(found: Verdict) -> Undecided:
+    assert isinstance(found, Undecided), found
     return found
 
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
-from plimsoll_operator.api import GPUPool, parse_object
+from plimsoll_operator.api import GPUPool, GPUPoolStatus, parse_object
 from plimsoll_operator.capacity import CapacityIndex, pool_manifest
+from plimsoll_operator.capacity.groups import GpuGroup
+from plimsoll_operator.capacity.nodes import parse_node
 from plimsoll_operator.ports import Manifest
 
 GPU: Final = "nvidia.com/gpu"
@@ -84,6 +86,19 @@ def index_of(*nodes: Manifest, pods: Iterable[Manifest] = (), keys: Iterable[str
     for item in pods:
         index.pod_event("ADDED", item)
     return index
+
+
+def groups_of(node: Manifest) -> tuple[GpuGroup, ...]:
+    """The groups of alike GPUs that are read from a node."""
+    facts = parse_node(node)
+    assert facts is not None, node
+    return facts.groups
+
+
+def status_of(pool: GPUPool) -> GPUPoolStatus:
+    """What was written of a pool."""
+    assert pool.status is not None, pool
+    return pool.status
 
 
 def pools_of(index: CapacityIndex) -> list[GPUPool]:

@@ -1,8 +1,11 @@
 """LoRA slots and speculative decoding as each release takes or refuses them. Sources: vLLM config/lora.py and config/speculative.py."""
 
+from typing import Any
+
 import pytest
 from tests.plimsoll_estimator.shipped import config_of
 
+from plimsoll_estimator import ResolvedArgs
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, Unsupported
@@ -16,11 +19,11 @@ MIMO = "XiaomiMiMo/MiMo-7B-Base"
 H100 = gpu_from("NVIDIA-H100-80GB-HBM3")
 
 
-def asked(model, version, **args):
+def asked(model: str, version: str, **args: Any) -> ResolvedArgs:
     return resolve(config_of(model), EngineArgs(max_model_len=4096, **args), H100, EngineVersion.parse(version))
 
 
-def drafted(method, tokens=3, model="meta-llama/Llama-3.2-1B-Instruct"):
+def drafted(method: str | None, tokens: int = 3, model: str | None = "meta-llama/Llama-3.2-1B-Instruct") -> dict[str, Any]:
     config = None if model is None else config_of(model)
     return {"speculative_method": method, "num_speculative_tokens": tokens, "speculative_model_config": config}
 
@@ -60,7 +63,7 @@ OUTCOMES = [  # sentence, model, release, arguments, outcome
 
 
 @pytest.mark.parametrize(("why", "model", "version", "args", "outcome"), OUTCOMES, ids=[row[0] for row in OUTCOMES])
-def test_what_a_release_takes(why, model, version, args, outcome):
+def test_what_a_release_takes(why: str, model: str, version: str, args: dict[str, Any], outcome: str | None) -> None:
     if outcome is None:
         asked(model, version, **args)
         return
@@ -70,14 +73,14 @@ def test_what_a_release_takes(why, model, version, args, outcome):
     assert caught.value.reason == outcome, why
 
 
-def test_the_draft_is_sharded_by_the_target_s_size():
+def test_the_draft_is_sharded_by_the_target_s_size() -> None:
     odd = HfConfig({**config_of("meta-llama/Llama-3.2-1B-Instruct").as_mapping(), "num_attention_heads": 6, "num_key_value_heads": 6})
     with pytest.raises(EngineRefusal, match="must be divisible"):
         asked(LLAMA, "0.19.0", tensor_parallel_size=4, **drafted("draft_model") | {"speculative_model_config": odd})
 
 
-def test_adapters_are_captured_beside_the_plain_graphs_and_drafts_with_theirs():
-    def pool(**args):
+def test_adapters_are_captured_beside_the_plain_graphs_and_drafts_with_theirs() -> None:
+    def pool(**args: Any) -> int:
         config, version = config_of(LLAMA), EngineVersion.parse("0.19.0")
         return estimate(config, EngineArgs(max_model_len=4096, **args), H100, version).ranks[0].cuda_graph_pool_bytes
 
@@ -88,8 +91,8 @@ def test_adapters_are_captured_beside_the_plain_graphs_and_drafts_with_theirs():
 
 
 @pytest.mark.parametrize("method", ["mtp", "mimo_mtp"])
-def test_prediction_modules_are_counted_once_whichever_checkpoint_they_are_read_from(method):
-    def loaded(**args):
+def test_prediction_modules_are_counted_once_whichever_checkpoint_they_are_read_from(method: str) -> None:
+    def loaded(**args: Any) -> int:
         found = estimate(config_of(MIMO), EngineArgs(max_model_len=4096, **args), H100, EngineVersion.parse("0.19.0"))
         return found.ranks[0].weights_bytes
 
@@ -99,6 +102,6 @@ def test_prediction_modules_are_counted_once_whichever_checkpoint_they_are_read_
 
 
 @pytest.mark.parametrize("version", ["0.19.0", "0.28.0"])
-def test_a_draft_whose_method_nobody_names_is_a_draft_model_in_every_rule(version):
+def test_a_draft_whose_method_nobody_names_is_a_draft_model_in_every_rule(version: str) -> None:
     unnamed, named = (asked(LLAMA, version, **drafted(method)) for method in (None, "draft_model"))
     assert (unnamed.async_scheduling, unnamed.max_in_flight_tokens) == (named.async_scheduling, named.max_in_flight_tokens)

@@ -1,12 +1,14 @@
 """Blocks of a mixed load, by hand and by law. The figures follow from the groups that vLLM's planner makes."""
 
 from functools import cache
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.plimsoll_estimator.shipped import config_of
 
+from plimsoll_estimator import ResolvedArgs
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.hardware import gpu_from
@@ -14,6 +16,7 @@ from plimsoll_estimator.kv_cache import Requests, blocks_for, kv_cache_layout, p
 from plimsoll_estimator.models.register import shape_of
 from plimsoll_estimator.resolve import resolve
 from plimsoll_estimator.resolved import KvPlan
+from plimsoll_estimator.shape import Shape
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"  # 32 layers of full attention: one group, 16 tokens a block
 GEMMA = "google/gemma-3-27b-it"  # 52 of 62 layers keep a window of 1024 tokens
@@ -21,18 +24,18 @@ MAMBA = "tiiuae/falcon-mamba-7b"  # recurrent state only
 
 
 @cache
-def resolved(model, version, **args):
+def resolved(model: str, version: str, **args: Any) -> tuple[Shape, ResolvedArgs]:
     gpu = gpu_from("NVIDIA-H100-80GB-HBM3")
     given_ = EngineArgs(max_model_len=8192, **args)
     return shape_of(config_of(model)), resolve(config_of(model), given_, gpu, EngineVersion.parse(version))
 
 
-def blocks(model, *load, version="0.33.0", prefix_caching=True, lookahead=0):
+def blocks(model: str, *load: Requests, version: str = "0.33.0", prefix_caching: bool = True, lookahead: int = 0) -> int:
     layout = kv_cache_layout(*resolved(model, version))
     return blocks_for(layout, load, prefix_caching=prefix_caching, lookahead_tokens=lookahead)
 
 
-def many(count, tokens, shared=0):
+def many(count: int, tokens: int, shared: int = 0) -> Requests:
     return Requests(count=count, tokens=tokens, shared_tokens=shared)
 
 
@@ -49,20 +52,20 @@ BY_HAND = [
 
 
 @pytest.mark.parametrize(("why", "model", "load", "held"), BY_HAND, ids=[row[0] for row in BY_HAND])
-def test_blocks_by_hand(why, model, load, held):
+def test_blocks_by_hand(why: str, model: str, load: list[Requests], held: int) -> None:
     state_per_request = blocks(model, many(1, 1)) if model == MAMBA else 1
     assert blocks(model, *load) == held * state_per_request
 
 
-def test_without_prefix_caching_every_request_holds_its_own():
+def test_without_prefix_caching_every_request_holds_its_own() -> None:
     assert blocks(LLAMA, many(10, 160, shared=96), prefix_caching=False) == 100
 
 
-def test_speculative_tokens_take_slots_too():
+def test_speculative_tokens_take_slots_too() -> None:
     assert blocks(LLAMA, many(10, 160), lookahead=5) == 110
 
 
-def test_windows_stop_growing_and_are_not_shared():
+def test_windows_stop_growing_and_are_not_shared() -> None:
     longest = blocks(GEMMA, many(1, 8192))
     full_only = blocks(GEMMA, many(2, 8192, shared=8192)) - longest
     assert 0 < full_only < longest, "the second request holds windows of its own, the full layers' prefix is there already"
@@ -71,7 +74,7 @@ def test_windows_stop_growing_and_are_not_shared():
 
 @pytest.mark.parametrize("version", ["0.10.2", "0.19.0", "0.33.0"])
 @pytest.mark.parametrize("model", [LLAMA, GEMMA, MAMBA])
-def test_one_full_request_is_what_the_planner_counts(model, version):
+def test_one_full_request_is_what_the_planner_counts(model: str, version: str) -> None:
     shape, args = resolved(model, version)
     plan = plan_kv_cache(shape, args, (20 << 30,))
     assert isinstance(plan, KvPlan)
@@ -89,7 +92,7 @@ LOAD = st.builds(
 
 @settings(max_examples=100, deadline=None)
 @given(st.sampled_from([LLAMA, GEMMA, MAMBA]), LOAD, LOAD, st.integers(0, 100), st.integers(0, 4096))
-def test_more_requests_or_tokens_never_hold_less(model, load, other, more, longer):
+def test_more_requests_or_tokens_never_hold_less(model: str, load: Requests, other: Requests, more: int, longer: int) -> None:
     held = blocks(model, load)
     assert blocks(model, load, other) >= held
     assert blocks(model, many(load.count + more, load.tokens, load.shared_tokens)) >= held

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.plimsoll_operator.decision_world import Files
+from tests.plimsoll_operator.decision_world import Files, undecided
 from tests.plimsoll_operator.nodes import L4
 from tests.plimsoll_operator.webhook_world import Webhook, manifest, review
 
@@ -100,7 +100,7 @@ def test_a_profile_with_such_a_config_says_so_in_its_status_and_decides_nothing(
     wish = manifest(model={"name": "acme/x"})
     wish["metadata"] = {"name": "x", "namespace": "default"}
     profile = profile.model_copy(update={"metadata": profile.metadata.model_copy(update={"namespace": "default"})})
-    verdict = decide(facts_for(parse_inference_deployment(wish), Files(L4, profiles=[profile]), applied_plan=None))
+    verdict = undecided(decide(facts_for(parse_inference_deployment(wish), Files(L4, profiles=[profile]), applied_plan=None)))
     assert verdict.reason == "UnknownModel"
     assert says in verdict.message
     verdict.message.encode()

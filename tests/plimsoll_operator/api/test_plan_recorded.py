@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 from pydantic import ConfigDict, Field, TypeAdapter
@@ -12,11 +12,12 @@ from tests.plimsoll_operator.plans import PLAN
 from plimsoll_operator.api import Plan, PlanStatus
 from plimsoll_operator.api.base import Count, StatusModel
 from plimsoll_operator.api.recorded import As, Recorded, digested, read_back, shown, status_of
+from plimsoll_operator.ports import Manifest
 
 RECORDED = json.loads((DATA / "recorded_plans.json").read_text())
 
 
-def status_json(status):
+def status_json(status: PlanStatus) -> Manifest:
     return status.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
@@ -24,7 +25,7 @@ def status_json(status):
 
 
 @pytest.mark.parametrize("row", RECORDED, ids=[row["why"] for row in RECORDED])
-def test_what_an_earlier_release_recorded_is_the_same_plan_and_rolls_no_pod(row):
+def test_what_an_earlier_release_recorded_is_the_same_plan_and_rolls_no_pod(row: Manifest) -> None:
     plan = Plan.from_json(row["annotation"])
     assert plan.digest == row["digest"], "pods carry the digest: another one would replace them all"
     assert status_json(PlanStatus.of(plan)) == row["status"]
@@ -34,7 +35,7 @@ def test_what_an_earlier_release_recorded_is_the_same_plan_and_rolls_no_pod(row)
 
 
 @pytest.mark.parametrize("name", sorted(status_json(PlanStatus.of(PLAN))))
-def test_a_status_that_lacks_a_field_gives_a_whole_plan_or_none(name):
+def test_a_status_that_lacks_a_field_gives_a_whole_plan_or_none(name: str) -> None:
     left = {key: value for key, value in status_json(PlanStatus.of(PLAN)).items() if key != name}
     try:
         found = PlanStatus.model_validate(left).as_plan()
@@ -52,12 +53,12 @@ def test_a_status_that_lacks_a_field_gives_a_whole_plan_or_none(name):
         ("gpu_memory_utilization", "a lot", "no share"),
     ],
 )
-def test_a_status_of_what_no_plan_holds_is_no_plan_whatever_its_digest(field, value, why):
+def test_a_status_of_what_no_plan_holds_is_no_plan_whatever_its_digest(field: str, value: Any, why: str) -> None:
     shown_all_the_same = PlanStatus.of(dataclasses.replace(PLAN, **{field: value}))
     assert shown_all_the_same.as_plan() is None, why
 
 
-def test_a_status_whose_digest_is_of_another_plan_is_no_plan():
+def test_a_status_whose_digest_is_of_another_plan_is_no_plan() -> None:
     assert PlanStatus.of(PLAN).as_plan() == PLAN
     assert PlanStatus.of(PLAN).model_copy(update={"digest": "0123456789abcdef"}).as_plan() is None
 
@@ -94,7 +95,7 @@ class ShipStatus(StatusModel):
 SHIP = Ship(name="Ann", enable_steam=True, berth="B1", holds=(0, 0))
 
 
-def test_the_schema_of_status_follows_from_the_fields():
+def test_the_schema_of_status_follows_from_the_fields() -> None:
     schema = ShipStatus.model_json_schema(by_alias=True)
     assert list(schema["properties"]) == ["name", "steam", "berth", "holds", "flag", "added", "digest"]
     assert schema["required"] == ["name"]
@@ -114,7 +115,7 @@ SHOWN = {"name": "Ann", "steam": True, "berth": "B1", "holds": {"n": 2}, "flag":
         (dataclasses.replace(SHIP, added=3), SHOWN | {"added": 3}, "and shown where it says something"),
     ],
 )
-def test_status_shows_what_a_field_says_and_gives_it_back(ship, expected, why):
+def test_status_shows_what_a_field_says_and_gives_it_back(ship: Ship, expected: Manifest, why: str) -> None:
     assert shown(ship) == expected, why
     back = TypeAdapter(Ship).validate_json(json.dumps(read_back(Ship, ShipStatus.model_validate(shown(ship)))))
     assert back == ship
@@ -129,15 +130,15 @@ def test_status_shows_what_a_field_says_and_gives_it_back(ship, expected, why):
         ({"flag": "red"}, True, "so does one that always counts"),
     ],
 )
-def test_the_digest_takes_what_a_field_says_of_itself(change, counts, why):
+def test_the_digest_takes_what_a_field_says_of_itself(change: Manifest, counts: bool, why: str) -> None:
     assert (digested(dataclasses.replace(SHIP, **change)) != digested(SHIP)) is counts, why
 
 
-def test_a_later_field_leaves_the_digests_of_before():
+def test_a_later_field_leaves_the_digests_of_before() -> None:
     assert digested(SHIP) == {"name": "Ann", "enable_steam": True, "holds": (0, 0), "flag": "none"}
 
 
 @pytest.mark.parametrize("name", ["berth", "holds"])
-def test_what_is_missing_and_has_no_default_is_read_back_as_missing(name):
+def test_what_is_missing_and_has_no_default_is_read_back_as_missing(name: str) -> None:
     left = ShipStatus.model_validate({key: value for key, value in shown(SHIP).items() if key != name})
     assert read_back(Ship, left)[name] is None

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from pydantic import TypeAdapter
 from tests.plimsoll_operator.plans import PLAN
 
 from plimsoll_operator.api import MAX_PLAN_TEXT, MAX_POOLS, Plan, PlanStatus, PredictedMemory
+from plimsoll_operator.ports import Manifest
 
 WHOLE = json.loads(PLAN.canonical_json())
 
@@ -33,7 +35,7 @@ def nested(depth: int) -> str:
         pytest.param(json.dumps(WHOLE | {"surprise": 1}), id="a field that no release has"),
     ],
 )
-def test_text_that_is_no_plan_is_refused(text):
+def test_text_that_is_no_plan_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"plan|characters"):
         Plan.from_json(text)
 
@@ -72,26 +74,28 @@ def test_text_that_is_no_plan_is_refused(text):
         ("model", "m" * 257, "more than status holds"),
     ],
 )
-def test_an_edited_field_is_refused(field, value, why):
+def test_an_edited_field_is_refused(
+    field: str, value: bool | float | str | list[str | int | list[str | list[str | int | list[str]]]] | dict[str, int] | None, why: str
+) -> None:
     with pytest.raises(ValueError, match=r".") as caught:
         Plan.from_json(json.dumps({**WHOLE, field: value}))
     assert len(str(caught.value)) < 1000, why
     assert str(caught.value).encode()
 
 
-def test_a_number_that_python_does_not_print_is_refused():
+def test_a_number_that_python_does_not_print_is_refused() -> None:
     text = PLAN.canonical_json().replace('"gpus_per_replica":1,', f'"gpus_per_replica":1{"0" * 5000},')
     with pytest.raises(ValueError, match="plan"):
         Plan.from_json(text)
 
 
-def test_a_plan_of_an_earlier_release_is_read_with_defaults():
+def test_a_plan_of_an_earlier_release_is_read_with_defaults() -> None:
     young = ("may_surge", "node_selectors", "ephemeral_storage_bytes", "template_memory_bytes", "template_cpu_millis", "sharing")
     older = {key: value for key, value in WHOLE.items() if key not in young}
     assert Plan.from_json(json.dumps(older)) == PLAN
 
 
-def _edge(name, schema):
+def _edge(name: str, schema: Manifest) -> st.SearchStrategy[Any]:
     """Values at and near the bounds that a field's own annotation gives."""
     if "anyOf" in schema:
         return st.none() | _edge(name, schema["anyOf"][0])
@@ -117,10 +121,10 @@ def _edge(name, schema):
     raise AssertionError(f"{name}: {schema}")
 
 
-def _plans():
+def _plans() -> st.SearchStrategy[Plan]:
     schema = TypeAdapter(Plan).json_schema()
     memory = schema["$defs"]["PredictedMemory"]["properties"]
-    fields = {
+    fields: dict[str, st.SearchStrategy[Any]] = {
         name: _edge(name, row) for name, row in schema["properties"].items() if row.get("type") not in ("array", None) or "anyOf" in row
     }
     names = st.sampled_from(["a", "b" * 256])
@@ -140,14 +144,14 @@ def _plans():
 
 
 @given(_plans())
-def test_whatever_a_plan_may_hold_status_holds_too_and_the_annotation_gives_it_back(plan):
+def test_whatever_a_plan_may_hold_status_holds_too_and_the_annotation_gives_it_back(plan: Plan) -> None:
     assert Plan.from_json(plan.canonical_json()) == plan
     shown = PlanStatus.of(plan)
     rebuilt = shown.as_plan()
     assert rebuilt is None or rebuilt.digest == plan.digest
 
 
-def test_figures_beyond_what_exists_are_cut_not_fatal():
+def test_figures_beyond_what_exists_are_cut_not_fatal() -> None:
     huge = dataclasses.replace(
         PLAN,
         pools=tuple(f"pool-{index}" for index in range(66)),
@@ -157,6 +161,6 @@ def test_figures_beyond_what_exists_are_cut_not_fatal():
         predicted=dataclasses.replace(PLAN.predicted, kv_cache_bytes=1 << 55),
     )
     cut = huge.within_bounds()
-    assert PlanStatus.of(cut).pools == huge.pools[:MAX_POOLS]
+    assert PlanStatus.of(cut).model_dump()["pools"] == huge.pools[:MAX_POOLS]
     assert Plan.from_json(cut.canonical_json()) == cut
     assert PLAN.within_bounds() == PLAN

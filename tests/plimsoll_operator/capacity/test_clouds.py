@@ -7,6 +7,7 @@ from tests.folders import DATA
 from tools import extract_ec2
 
 from plimsoll_estimator.hardware import known_gpus
+from plimsoll_operator.capacity import DerivedPool
 from plimsoll_operator.capacity.clouds import _instance_types, _read, _table
 from plimsoll_operator.capacity.index import CapacityIndex
 
@@ -17,7 +18,7 @@ EC2 = _read("ec2.json")
 UNMEASURED = {"NVIDIA-GB300": "MemoryUnknown", "Tesla-P100-PCIE-16GB": "MemoryUnknown", "Tesla-P4": "MemoryUnknown"}
 
 
-def pool_of(labels, units, resource="nvidia.com/gpu"):
+def pool_of(labels: dict[str, str], units: int, resource: str = "nvidia.com/gpu") -> DerivedPool:
     index = CapacityIndex()
     amounts = {"cpu": "96", "memory": "768Gi", "ephemeral-storage": "1Ti", "pods": "110", resource: str(units)}
     conditions = [{"type": "Ready", "status": "True"}]
@@ -26,7 +27,7 @@ def pool_of(labels, units, resource="nvidia.com/gpu"):
     return pool
 
 
-def check(pool, units):
+def check(pool: DerivedPool, units: int) -> None:
     """A pool of so many GPUs with at most what the card has, or the one doubt that is expected of the product."""
     doubt = UNMEASURED.get(pool.key.product)
     assert set(pool.key.excluded_for) == ({doubt} if doubt else set()), pool.problems
@@ -37,7 +38,7 @@ def check(pool, units):
 
 
 @pytest.mark.parametrize("kind", sorted(EC2["types"]))
-def test_every_ec2_type_gives_a_pool_or_a_named_doubt(kind):
+def test_every_ec2_type_gives_a_pool_or_a_named_doubt(kind: str) -> None:
     maker, name, memory, count, _ = EC2["types"][kind]
     labels = {
         f"{KARPENTER}{key}": str(value) for key, value in (("name", name), ("manufacturer", maker), ("memory", memory), ("count", count))
@@ -55,7 +56,7 @@ def test_every_ec2_type_gives_a_pool_or_a_named_doubt(kind):
 
 
 @pytest.mark.parametrize("name", sorted(_table()["gke_accelerators"]["products"]))
-def test_every_gke_accelerator_gives_a_pool_or_a_named_doubt(name):
+def test_every_gke_accelerator_gives_a_pool_or_a_named_doubt(name: str) -> None:
     check(pool_of({f"{GKE}accelerator": name, f"{GKE}accelerator-count": "4"}, 4), 4)
 
 
@@ -63,18 +64,20 @@ AKS = json.loads((DATA / "aks_gpu_sizes.json").read_text(encoding="utf-8"))
 
 
 @pytest.mark.parametrize("size", sorted(AKS["sizes"]))
-def test_every_size_that_aks_has_a_driver_for_gives_a_pool_or_is_named_as_unknown(size):
+def test_every_size_that_aks_has_a_driver_for_gives_a_pool_or_is_named_as_unknown(size: str) -> None:
     known = _instance_types().get(size)
     vendor = AKS["sizes"][size]
     labels = {"kubernetes.azure.com/accelerator": vendor, TYPE: size.replace("standard_", "Standard_")}
-    pool = pool_of(labels, known.count if known else 1, f"{vendor}.com/gpu")
+    count = known.count if known else 1
+    assert count is not None
+    pool = pool_of(labels, count, f"{vendor}.com/gpu")
     if vendor == "amd":
         assert "VendorUnsupported" in pool.key.excluded_for
     elif known is None:
         assert pool.key.excluded_for == ("NoProduct",)
         assert any(f"instance type {labels[TYPE]} is not in the shipped tables" in row.detail for row in pool.problems)
     else:
-        check(pool, known.count)
+        check(pool, count)
 
 
 AZURE_LABELS = [  # why, labels, units, product or None, doubts
@@ -90,18 +93,20 @@ AZURE_LABELS = [  # why, labels, units, product or None, doubts
 
 
 @pytest.mark.parametrize(("why", "own", "more", "units", "product", "doubts"), AZURE_LABELS, ids=[row[0] for row in AZURE_LABELS])
-def test_karpenter_on_azure_has_labels_of_its_own(why, own, more, units, product, doubts):
+def test_karpenter_on_azure_has_labels_of_its_own(
+    why: str, own: dict[str, str], more: dict[str, str], units: int, product: str, doubts: tuple[str, ...]
+) -> None:
     pool = pool_of({f"{AZURE}{key}": value for key, value in own.items()} | more, units)
     assert (pool.key.product, pool.key.excluded_for) == (product, doubts)
 
 
-def test_the_tables_say_when_they_were_read():
+def test_the_tables_say_when_they_were_read() -> None:
     parts = [_read("ec2.json"), AKS, *(_table()[part] for part in ("gke_accelerators", "ec2_gpus", "azure_gpus", "instance_types"))]
     assert all(part["date"] >= "2026-08" for part in parts)
     assert all(part.get("source") or part["evidence"] for part in parts)
 
 
-def test_the_table_of_ec2_is_what_the_tool_reads_off_the_page():
+def test_the_table_of_ec2_is_what_the_tool_reads_off_the_page() -> None:
     page = """
 ### `g9.xlarge`
 #### Labels

@@ -9,9 +9,9 @@ from dataclasses import replace
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, verdict
+from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, admitted, planned, verdict
 from tests.plimsoll_operator.full_hosts import CPU, DISK, MEM, store_of
-from tests.plimsoll_operator.nodes import GPU, H100, L4, gpu_node, gpu_pod, index_of
+from tests.plimsoll_operator.nodes import GPU, H100, L4, gpu_node, gpu_pod, index_of, status_of
 
 from plimsoll_operator.api import GPUPool, parse_object
 from plimsoll_operator.capacity import Booking, CapacityIndex, gpus_for, pool_facts, pool_manifest
@@ -19,11 +19,12 @@ from plimsoll_operator.capacity.booking import book_nodes
 from plimsoll_operator.capacity.pods import pod_requests
 from plimsoll_operator.capacity.tally import MAX_ROWS, STEPS, Free, Host, Tally
 from plimsoll_operator.facts import FreeNodes
+from plimsoll_operator.ports import Manifest
 
 GIB = 1 << 30
 
 
-def asks(limits=None, always=False, **requests):
+def asks(limits: dict[str, str] | None = None, always: bool = False, **requests: str) -> Manifest:
     resources = {"requests": {key.replace("_", "-"): value for key, value in requests.items()}}
     if limits:
         resources["limits"] = limits
@@ -54,22 +55,23 @@ REQUESTS = [  # why, pod spec, what is counted
 
 
 @pytest.mark.parametrize(("why", "spec", "expected"), REQUESTS, ids=[row[0] for row in REQUESTS])
-def test_a_pod_is_counted_as_the_scheduler_counts_it(why, spec, expected):
+def test_a_pod_is_counted_as_the_scheduler_counts_it(why: str, spec: Manifest, expected: dict[str, int]) -> None:
     assert pod_requests(spec) == expected
 
 
-def test_what_a_foreign_pod_holds_of_the_host_is_not_free():
+def test_what_a_foreign_pod_holds_of_the_host_is_not_free() -> None:
     index = index_of(L4, pods=[gpu_pod("a", "l4", requests={"memory": "100Gi", "cpu": "7"})])
     (pool,) = index.pools()
     (row,) = pool.free_nodes
     # 180 GiB are kept as 176, of which 64ths are free: 80 GiB of the node are 29 of 64 parts.
     assert (pool.key.host_memory_bytes, row.gpus, row.host_memory_bytes) == (176 * GIB, 4, 176 * GIB * 29 // 64)
+    assert row.host_cpu_millis is not None
     assert row.host_cpu_millis <= 40000
     index.pod_event("MODIFIED", gpu_pod("a", "l4", phase="Succeeded", requests={"memory": "100Gi", "cpu": "7"}))
     assert index.pools()[0].free_nodes[0].host_memory_bytes == 176 * GIB
 
 
-def test_a_written_pool_gives_its_hosts_back_and_an_older_one_is_still_read():
+def test_a_written_pool_gives_its_hosts_back_and_an_older_one_is_still_read() -> None:
     (derived,) = index_of(L4, pods=[gpu_pod("a", "l4", requests={"memory": "100Gi", GPU: 1})]).pools()
     written = pool_manifest(derived)
     facts = pool_facts(parse_object(GPUPool, written))
@@ -82,7 +84,7 @@ def test_a_written_pool_gives_its_hosts_back_and_an_older_one_is_still_read():
     assert gpus_for(older.free, Booking(gpus=1, pods=1, host_memory_bytes=1 << 60)) == ((3, 1),)
 
 
-def test_a_node_whose_kubelet_runs_all_the_pods_it_may_has_nothing_free():
+def test_a_node_whose_kubelet_runs_all_the_pods_it_may_has_nothing_free() -> None:
     small = gpu_node("s", "NVIDIA-L4", 4, 23034)
     small["status"]["allocatable"]["pods"] = "2"
     index = index_of(small, pods=[gpu_pod("a", "s"), gpu_pod("b", "s")])
@@ -91,7 +93,7 @@ def test_a_node_whose_kubelet_runs_all_the_pods_it_may_has_nothing_free():
     assert index.pools()[0].free_gpus == 4
 
 
-def test_a_host_that_is_promised_to_more_pods_than_it_holds_is_named():
+def test_a_host_that_is_promised_to_more_pods_than_it_holds_is_named() -> None:
     (pool,) = index_of(L4, pods=[gpu_pod("a", "l4", requests={"memory": "181Gi"})]).pools()
     assert [row.problem for row in pool.problems] == ["Overcommitted"]
     assert pool.free_nodes[0].host_memory_bytes == 0
@@ -110,12 +112,14 @@ USABLE = [  # why, GPUs, memory, CPU, storage, nodes by GPUs that such pods can 
 
 
 @pytest.mark.parametrize(("why", "gpus", "memory", "cpu", "storage", "expected"), USABLE, ids=[row[0] for row in USABLE])
-def test_gpus_count_only_as_far_as_their_host_has_room(why, gpus, memory, cpu, storage, expected):
+def test_gpus_count_only_as_far_as_their_host_has_room(
+    why: str, gpus: int, memory: int, cpu: int, storage: int, expected: tuple[tuple[int, int], ...]
+) -> None:
     wanted = Booking(gpus=gpus, pods=1, host_memory_bytes=memory, host_cpu_millis=cpu, ephemeral_storage_bytes=storage)
     assert gpus_for(ROWS, wanted) == expected
 
 
-def test_bookings_take_host_memory_with_their_gpus():
+def test_bookings_take_host_memory_with_their_gpus() -> None:
     rows = (FreeNodes(gpus=8, nodes=1, host_memory_bytes=100, host_cpu_millis=9000, ephemeral_storage_bytes=50),)
     after, booked = book_nodes(rows, (Booking(gpus=2, pods=9, host_memory_bytes=40),))
     assert booked == 4
@@ -125,9 +129,9 @@ def test_bookings_take_host_memory_with_their_gpus():
 SIZES = st.lists(st.tuples(st.integers(0, 8) | st.integers(0, 2000), *[st.integers(0, STEPS)] * 3), max_size=400)
 
 
-def crowd(gpus, nodes=400, seed=1):
+def crowd(gpus: int, nodes: int = 400, seed: int = 1) -> list[tuple[int, int, int, int]]:
     rng = random.Random(seed)
-    return [(rng.randint(0, gpus), *(rng.randint(0, STEPS) for _ in range(3))) for _ in range(nodes)]
+    return [(rng.randint(0, gpus), rng.randint(0, STEPS), rng.randint(0, STEPS), rng.randint(0, STEPS)) for _ in range(nodes)]
 
 
 @settings(max_examples=100, deadline=None)
@@ -135,7 +139,7 @@ def crowd(gpus, nodes=400, seed=1):
 @example(crowd(8), 1 << 37)
 @example(crowd(1000), 1 << 37)
 @example(crowd(1, nodes=90), 1 << 37)
-def test_a_pool_has_few_rows_none_of_which_reservations_what_no_node_has(sizes, whole):
+def test_a_pool_has_few_rows_none_of_which_reservations_what_no_node_has(sizes: list[tuple[int, int, int, int]], whole: int) -> None:
     tally, host = Tally(), Host(memory_bytes=whole, cpu_millis=whole, storage_bytes=0)
     for gpus, memory, cpu, storage in sizes:
         tally.add(Free(gpus=gpus, memory_steps=memory, cpu_steps=cpu, storage_steps=storage), (), 1)
@@ -145,9 +149,11 @@ def test_a_pool_has_few_rows_none_of_which_reservations_what_no_node_has(sizes, 
     for free in {row.gpus for row in rows}:
         assert sum(row.nodes for row in rows if row.gpus >= free) <= sum(gpus >= free for gpus, *_ in sizes)
     assert sum(row.nodes for row in rows) == len(sizes)
-    for threshold in {row.host_memory_bytes for row in rows}:
+    memories = [(row.host_memory_bytes, row.nodes) for row in rows if row.host_memory_bytes is not None]
+    assert len(memories) == len(rows)
+    for threshold in {memory for memory, _ in memories}:
         real = sum(whole * memory // STEPS >= threshold for _, memory, _, _ in sizes)
-        assert sum(row.nodes for row in rows if row.host_memory_bytes >= threshold) <= real
+        assert sum(nodes for memory, nodes in memories if memory >= threshold) <= real
     assert all(row.ephemeral_storage_bytes is None for row in rows)
     for gpus, memory, cpu, storage in sizes:
         tally.add(Free(gpus=gpus, memory_steps=memory, cpu_steps=cpu, storage_steps=storage), (), -1)
@@ -160,37 +166,39 @@ def test_a_pool_has_few_rows_none_of_which_reservations_what_no_node_has(sizes, 
 HOG = gpu_pod("hog", "l4", requests={"memory": "175Gi"})
 
 
-def test_free_gpus_on_a_full_host_are_not_available():
+def test_free_gpus_on_a_full_host_are_not_available() -> None:
     wish = {"engine": {"maxModelLen": 8192}}
-    assert verdict(LLAMA_8B, **wish, store=store_of(L4)).plan.available_now
-    found = verdict(LLAMA_8B, **wish, store=store_of(L4, pods=[HOG]))
+    assert planned(verdict(LLAMA_8B, **wish, store=store_of(L4))).available_now
+    found = admitted(verdict(LLAMA_8B, **wish, store=store_of(L4, pods=[HOG])))
     assert not found.plan.available_now
     assert not found.plan.may_surge
     assert any("not enough GPUs are free now" in line for line in found.warnings)
 
 
-def test_a_place_that_is_free_altogether_comes_before_a_cheaper_one_whose_host_is_full():
+def test_a_place_that_is_free_altogether_comes_before_a_cheaper_one_whose_host_is_full() -> None:
     wish = {"engine": {"maxModelLen": 8192}}
-    assert verdict(LLAMA_8B, **wish, store=store_of(L4, H100)).plan.product == "NVIDIA-L4"
-    found = verdict(LLAMA_8B, **wish, store=store_of(L4, H100, pods=[HOG]))
+    assert planned(verdict(LLAMA_8B, **wish, store=store_of(L4, H100))).product == "NVIDIA-L4"
+    found = admitted(verdict(LLAMA_8B, **wish, store=store_of(L4, H100, pods=[HOG])))
     assert (found.plan.product, found.plan.available_now) == ("NVIDIA-H100-80GB-HBM3", True)
     both = [HOG, gpu_pod("other", "h100", requests={"memory": "1499Gi"})]
-    waits = verdict(LLAMA_8B, **wish, store=store_of(L4, H100, pods=both))
+    waits = admitted(verdict(LLAMA_8B, **wish, store=store_of(L4, H100, pods=both)))
     assert (waits.plan.product, waits.plan.available_now) == ("NVIDIA-L4", False)
 
 
-def test_several_replicas_are_available_only_with_a_host_for_each():
+def test_several_replicas_are_available_only_with_a_host_for_each() -> None:
     (pool,) = store_of(gpu_node("w", "NVIDIA-L4", 8, 23034, host="40Gi", cpu="190")).pools
     store = Files()
     store.pools = [pool]
-    need = verdict(LLAMA_8B, engine={"maxModelLen": 8192}, store=store).plan.host_memory_bytes
-    most = pool.status.nodes_by_free_gpus[0].host_memory_bytes // need
+    need = planned(verdict(LLAMA_8B, engine={"maxModelLen": 8192}, store=store)).host_memory_bytes
+    has = status_of(pool).nodes_by_free_gpus[0].host_memory_bytes
+    assert has is not None
+    most = has // need
     assert 1 < most < 8
     for replicas, available in ((most, True), (most + 1, False)):
-        assert verdict(LLAMA_8B, engine={"maxModelLen": 8192}, replicas=replicas, store=store).plan.available_now is available
+        assert planned(verdict(LLAMA_8B, engine={"maxModelLen": 8192}, replicas=replicas, store=store)).available_now is available
 
 
-def test_where_pods_of_others_cannot_be_seen_nothing_is_called_free_and_it_is_said():
+def test_where_pods_of_others_cannot_be_seen_nothing_is_called_free_and_it_is_said() -> None:
     index = CapacityIndex(free_is_known=False)
     index.node_event("ADDED", L4)
     (derived,) = index.pools()
@@ -199,7 +207,7 @@ def test_where_pods_of_others_cannot_be_seen_nothing_is_called_free_and_it_is_sa
     assert "freeGpus" not in written["status"]
     store = Files()
     store.pools = [parse_object(GPUPool, written)]
-    found = verdict(LLAMA_8B, engine={"maxModelLen": 8192}, store=store)
+    found = admitted(verdict(LLAMA_8B, engine={"maxModelLen": 8192}, store=store))
     assert not found.plan.available_now
     assert [line for line in found.warnings if "not known: pods of other namespaces may not be listed" in line]
     known = replace(derived, free_is_known=True)

@@ -1,17 +1,20 @@
 """Labels that people write by hand, MIG's rarer resources, and GPUPools that name a slice: what they say and what they leave open."""
 
+from typing import Any
+
 import pytest
 
 from plimsoll_operator.api import GPUPool, parse_object
-from plimsoll_operator.capacity import CapacityIndex, corrections_of, pool_facts
+from plimsoll_operator.capacity import CapacityIndex, DerivedPool, corrections_of, pool_facts
 from plimsoll_operator.capacity.memory import usable_by_product
 from plimsoll_operator.names import API_VERSION
+from plimsoll_operator.ports import Manifest
 
 GB = 10**9
 PRODUCT, COUNT, MEMORY = "nvidia.com/gpu.product", "nvidia.com/gpu.count", "nvidia.com/gpu.memory"
 
 
-def node(labels, allocatable, capacity=None):
+def node(labels: dict[str, str], allocatable: dict[str, str], capacity: dict[str, str] | None = None) -> Manifest:
     amounts = {"cpu": "32", "memory": "256Gi", "ephemeral-storage": "500Gi"}
     return {
         "metadata": {"name": "n", "labels": labels},
@@ -23,13 +26,13 @@ def node(labels, allocatable, capacity=None):
     }
 
 
-def pools_of(item, *gpu_pools):
+def pools_of(item: Manifest, *gpu_pools: Manifest) -> tuple[DerivedPool, ...]:
     index = CapacityIndex(corrections=corrections_of([parse_object(GPUPool, one) for one in gpu_pools]))
     index.node_event("ADDED", item)
     return index.pools()
 
 
-def problems(pool):
+def problems(pool: DerivedPool) -> set[str]:
     return {row.problem.value for row in pool.problems}
 
 
@@ -52,12 +55,16 @@ BY_HAND = [  # why, labels, allocatable, capacity, problems, trusted
 
 
 @pytest.mark.parametrize(("why", "labels", "allocatable", "capacity", "found", "trusted"), BY_HAND, ids=[row[0] for row in BY_HAND])
-def test_a_product_without_its_number_is_doubted_as_a_clouds_is(why, labels, allocatable, capacity, found, trusted):
+def test_a_product_without_its_number_is_doubted_as_a_clouds_is(
+    why: str, labels: dict[str, str], allocatable: dict[str, str], capacity: dict[str, str] | None, found: set[str], trusted: bool
+) -> None:
     (pool,) = pools_of(node(labels, allocatable, capacity))
     assert (problems(pool), not pool.key.excluded_for) == (found, trusted)
 
 
-def mig(profile, count="4", memory="24000", product="NVIDIA-RTX-PRO-6000-Blackwell-Server-Edition"):
+def mig(
+    profile: str, count: str = "4", memory: str = "24000", product: str = "NVIDIA-RTX-PRO-6000-Blackwell-Server-Edition"
+) -> dict[str, str]:
     name = f"nvidia.com/mig-{profile}"
     return {f"{name}.product": f"{product}-MIG-{profile}", f"{name}.count": count, f"{name}.memory": memory}
 
@@ -76,20 +83,20 @@ MIXED = [  # why, labels, allocatable, {resource: (trusted, problems)}
 
 
 @pytest.mark.parametrize(("why", "labels", "allocatable", "found"), MIXED, ids=[row[0] for row in MIXED])
-def test_every_resource_of_mig_is_a_pool_of_its_own(why, labels, allocatable, found):
+def test_every_resource_of_mig_is_a_pool_of_its_own(why: str, labels: dict[str, str], allocatable: dict[str, str], found: Manifest) -> None:
     pools = pools_of(node(labels, allocatable))
     assert {pool.key.resource: (not pool.key.excluded_for, problems(pool)) for pool in pools} == found
     assert all(pool.key.sharing == "mig" for pool in pools if "mig" in pool.key.resource)
 
 
-def gpu_pool(**spec):
+def gpu_pool(**spec: Any) -> Manifest:
     return {"apiVersion": API_VERSION, "kind": "GPUPool", "metadata": {"name": "g"}, "spec": spec}
 
 
 SLICE = "NVIDIA-A100-SXM4-40GB-MIG-3g.20gb"
 
 
-def test_a_gpu_pool_that_names_a_slice_makes_slices_of_what_it_selects():
+def test_a_gpu_pool_that_names_a_slice_makes_slices_of_what_it_selects() -> None:
     item = node({"rack": "a", PRODUCT: "NVIDIA-A100-SXM4-40GB", COUNT: "2", MEMORY: "40960"}, {"nvidia.com/gpu": "2"})
     (pool,) = pools_of(item, gpu_pool(selector={"rack": "a"}, product=SLICE))
     assert (pool.key.product, pool.key.sharing, pool.key.sharing_replicas) == (SLICE, "mig", 1)
@@ -99,12 +106,12 @@ def test_a_gpu_pool_that_names_a_slice_makes_slices_of_what_it_selects():
     assert said.key.usable_memory_bytes == 19 << 30
 
 
-def test_a_declared_slice_is_a_slice_too():
+def test_a_declared_slice_is_a_slice_too() -> None:
     facts = pool_facts(parse_object(GPUPool, gpu_pool(declared=True, product=SLICE, gpusPerNode=2, maxNodes=1)))
     assert (facts.sharing, facts.usable_memory_bytes) == ("mig", 20 * GB)
 
 
-def test_a_slice_has_at_most_what_its_profile_names_and_never_more_than_the_card():
+def test_a_slice_has_at_most_what_its_profile_names_and_never_more_than_the_card() -> None:
     assert usable_by_product("NVIDIA-H100-80GB-HBM3-MIG-1c.3g.40gb") == (40 * GB, False)
     assert usable_by_product("NVIDIA-A100-SXM4-40GB-MIG-7g.80gb") == (0, False)
     assert usable_by_product("NVIDIA-Unheard-Of-MIG-1g.10gb") == (0, False)

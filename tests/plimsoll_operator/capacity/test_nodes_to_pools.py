@@ -1,18 +1,19 @@
 import random
+from collections.abc import Iterable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.folders import ROOT
-from tests.plimsoll_operator.nodes import gpu_node, gpu_pod, index_of
+from tests.plimsoll_operator.nodes import gpu_node, gpu_pod, groups_of, index_of
 
 from plimsoll_operator.capacity.booking import Booking, book_nodes, by_gpus, fits_now
-from plimsoll_operator.capacity.index import CapacityIndex
-from plimsoll_operator.capacity.nodes import parse_node
+from plimsoll_operator.capacity.index import CapacityIndex, EventType
 from plimsoll_operator.capacity.pods import parse_pod, pod_requests
 from plimsoll_operator.capacity.problems import Problem
 from plimsoll_operator.capacity.quantities import floor_quantity
 from plimsoll_operator.facts import FreeNodes
+from plimsoll_operator.ports import Manifest
 
 MIB = 1 << 20
 
@@ -49,7 +50,7 @@ TRUST = [
 
 
 @pytest.mark.parametrize(("why", "item", "trusted", "problems"), TRUST, ids=[row[0] for row in TRUST])
-def test_doubtful_nodes_are_named_and_excluded(why, item, trusted, problems):
+def test_doubtful_nodes_are_named_and_excluded(why: str, item: Manifest, trusted: bool, problems: set[str]) -> None:
     (pool,) = index_of(item).pools()
     assert (not pool.key.excluded_for, {row.problem for row in pool.problems}) == (trusted, problems)
     if not trusted or problems & {"Cordoned", "NotReady"}:
@@ -57,12 +58,12 @@ def test_doubtful_nodes_are_named_and_excluded(why, item, trusted, problems):
 
 
 @pytest.mark.parametrize("problem", list(Problem))
-def test_every_doubt_has_a_sentence_and_a_line_in_the_documentation(problem):
+def test_every_doubt_has_a_sentence_and_a_line_in_the_documentation(problem: Problem) -> None:
     assert problem.sentence
     assert f"`{problem}`" in (ROOT / "docs" / "capacity.md").read_text(encoding="utf-8")
 
 
-def test_known_products_offer_what_cuda_reports_and_never_more_than_the_label():
+def test_known_products_offer_what_cuda_reports_and_never_more_than_the_label() -> None:
     (pool,) = index_of(gpu_node()).pools()
     assert 22.0 * 2**30 < pool.key.usable_memory_bytes < 23034 * MIB
     (unknown,) = index_of(gpu_node(product="NVIDIA-RTX-A9999", memory_mib=24000)).pools()
@@ -70,7 +71,7 @@ def test_known_products_offer_what_cuda_reports_and_never_more_than_the_label():
     assert not unknown.key.memory_is_exact
 
 
-def test_time_slicing_and_mps_are_told_apart():
+def test_time_slicing_and_mps_are_told_apart() -> None:
     sliced = gpu_node(product="Tesla-T4-SHARED", count=1, memory_mib=15360, units=4,
                   labels={"nvidia.com/gpu.replicas": "4", "nvidia.com/gpu.sharing-strategy": "time-slicing"})  # fmt: skip
     mps = gpu_node("n2", product="Tesla-T4-SHARED", count=1, memory_mib=15360, units=4,
@@ -81,7 +82,7 @@ def test_time_slicing_and_mps_are_told_apart():
     assert {pool.key.product for pool in pools.values()} == {"Tesla-T4"}
 
 
-def test_mixed_mig_makes_a_pool_per_profile_beside_the_whole_gpus():
+def test_mixed_mig_makes_a_pool_per_profile_beside_the_whole_gpus() -> None:
     item = gpu_node(product="NVIDIA-A100-SXM4-40GB", count=2, memory_mib=40960, labels={
         "nvidia.com/mig-1g.10gb.product": "NVIDIA-A100-SXM4-40GB-MIG-1g.10gb", "nvidia.com/mig-1g.10gb.count": "4",
         "nvidia.com/mig-1g.10gb.memory": "9728"})  # fmt: skip
@@ -92,7 +93,7 @@ def test_mixed_mig_makes_a_pool_per_profile_beside_the_whole_gpus():
     assert next(p.key.usable_memory_bytes for p in pools if p.key.sharing == "mig") == 9728 * MIB
 
 
-def container(gpus, **extra):
+def container(gpus: int | str, **extra: str) -> Manifest:
     return {"resources": {"requests": {"nvidia.com/gpu": gpus}}, **extra}
 
 
@@ -111,14 +112,15 @@ REQUESTS = [
 
 
 @pytest.mark.parametrize(("why", "spec", "gpus"), REQUESTS, ids=[row[0] for row in REQUESTS])
-def test_requests_are_counted_as_the_scheduler_counts(why, spec, gpus):
+def test_requests_are_counted_as_the_scheduler_counts(why: str, spec: Manifest, gpus: int) -> None:
     assert pod_requests(spec).get("nvidia.com/gpu", 0) == gpus
 
 
-def test_pods_hold_gpus_from_binding_to_their_end():
+def test_pods_hold_gpus_from_binding_to_their_end() -> None:
     index = index_of(gpu_node())
     unbound = gpu_pod("a", "n1", 2)
     del unbound["spec"]["nodeName"]
+    steps: list[tuple[EventType, Manifest, int]]
     steps = [("ADDED", unbound, 4), ("MODIFIED", gpu_pod("a", "n1", 2, "Pending"), 2), ("MODIFIED", gpu_pod("a", "n1", 2), 2),
              ("MODIFIED", gpu_pod("a", "n1", 2, deletionTimestamp="2026-01-01T00:00:00Z"), 2),
              ("MODIFIED", gpu_pod("a", "n1", 2, "Succeeded"), 4), ("DELETED", gpu_pod("a", "n1", 2), 4)]  # fmt: skip
@@ -127,13 +129,13 @@ def test_pods_hold_gpus_from_binding_to_their_end():
         assert index.pools()[0].free_gpus == expected
 
 
-def test_a_pod_that_comes_before_its_node_counts():
+def test_a_pod_that_comes_before_its_node_counts() -> None:
     index = index_of(pods=[gpu_pod("a", "n1", 3)])
     index.node_event("ADDED", gpu_node())
     assert index.pools()[0].nodes_by_free_gpus == ((1, 1),)
 
 
-def test_pools_split_by_the_keys_that_selectors_use_and_only_then():
+def test_pools_split_by_the_keys_that_selectors_use_and_only_then() -> None:
     zones = [gpu_node(f"n{i}", labels={"topology.kubernetes.io/zone": zone}) for i, zone in enumerate("aab")]
     index = index_of(*zones)
     assert [pool.nodes for pool in index.pools()] == [3]
@@ -142,10 +144,14 @@ def test_pools_split_by_the_keys_that_selectors_use_and_only_then():
     assert not index.set_label_keys(["topology.kubernetes.io/zone"])
 
 
+HAPPENED: st.SearchStrategy[EventType] = st.sampled_from(("ADDED", "DELETED"))
+
+
 @settings(max_examples=50, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 4), st.sampled_from(["ADDED", "DELETED"])), max_size=30), st.randoms())
-def test_events_leave_what_a_fresh_count_would(events, rng: random.Random):
-    index, pods = CapacityIndex(), {}
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 4), HAPPENED), max_size=30), st.randoms())
+def test_events_leave_what_a_fresh_count_would(events: list[tuple[int, int, EventType]], rng: random.Random) -> None:
+    index = CapacityIndex()
+    pods: dict[int, Manifest] = {}
     for number in range(3):
         index.node_event("ADDED", gpu_node(f"n{number}"))
     for uid, gpus, kind in events:
@@ -167,11 +173,13 @@ HELD = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 5), st.booleans(), s
 
 @settings(max_examples=100, deadline=None)
 @given(HELD)
-def test_what_is_asked_without_some_pods_is_what_a_count_without_them_says_and_changes_nothing(held):
+def test_what_is_asked_without_some_pods_is_what_a_count_without_them_says_and_changes_nothing(
+    held: list[tuple[int, int, bool, bool]],
+) -> None:
     nodes = [gpu_node(f"n{number}", labels={"zone": "ab"[number % 2]}) for number in range(3)]
     index, rest = index_of(*nodes), index_of(*nodes)
-    for uid, (where, gpus, planned, own) in enumerate(held):
-        for one in (index, *(() if own else (rest,))):
+    for uid, (where, gpus, planned, is_own) in enumerate(held):
+        for one in (index, *(() if is_own else (rest,))):
             one.pod_event("ADDED", gpu_pod(str(uid), f"n{where}", gpus), planned=planned)
     before = index.pools()
     own = [str(uid) for uid, row in enumerate(held) if row[3]]
@@ -181,19 +189,19 @@ def test_what_is_asked_without_some_pods_is_what_a_count_without_them_says_and_c
     assert index.pools() == before
 
 
-def book(histogram, bookings):
+def book(histogram: Iterable[tuple[int, int]], bookings: Iterable[Booking]) -> tuple[tuple[tuple[int, int], ...], int]:
     after, booked = book_nodes((FreeNodes(gpus=gpus, nodes=nodes) for gpus, nodes in histogram), bookings)
     return by_gpus(after), booked
 
 
-def test_bookings_take_the_emptiest_nodes():
+def test_bookings_take_the_emptiest_nodes() -> None:
     assert book(((1, 1), (4, 2)), (Booking(gpus=2, pods=2),)) == (((1, 1), (2, 2)), 4)
     assert fits_now(((4, 2),), 4, 2)
     assert not fits_now(((2, 4),), 4, 1)
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 5)), max_size=5), st.integers(1, 9), st.integers(0, 12))
-def test_what_fits_now_is_what_booking_would_place(histogram, gpus, pods):
+def test_what_fits_now_is_what_booking_would_place(histogram: list[tuple[int, int]], gpus: int, pods: int) -> None:
     assert fits_now(histogram, gpus, pods) == (book(histogram, (Booking(gpus=gpus, pods=pods),))[1] == gpus * pods)
     index = index_of(gpu_node(), gpu_node("n2"))
     name = index.pools()[0].name
@@ -208,7 +216,7 @@ QUANTITIES = [
 
 
 @pytest.mark.parametrize(("text", "scale", "expected"), QUANTITIES)
-def test_quantities_round_down_and_never_raise(text, scale, expected):
+def test_quantities_round_down_and_never_raise(text: object, scale: int, expected: int) -> None:
     assert floor_quantity(text, scale=scale) == expected
 
 
@@ -227,12 +235,13 @@ LABELS = st.dictionaries(
 
 @settings(max_examples=300, deadline=None)
 @given(LABELS, JUNK, JUNK, JUNK, JUNK)
-def test_hostile_objects_never_raise_and_never_gain_memory(labels, units, taints, conditions, spec):
+def test_hostile_objects_never_raise_and_never_gain_memory(
+    labels: Manifest, units: object, taints: object, conditions: object, spec: object
+) -> None:
     allocatable = {"nvidia.com/gpu": units, "nvidia.com/mig-1g.5gb": "4", "memory": units}
     item = {"metadata": {"name": "n", "labels": labels}, "spec": {"taints": taints},
             "status": {"allocatable": allocatable, "conditions": conditions}}  # fmt: skip
-    facts = parse_node(item)
-    for group in facts.groups:
+    for group in groups_of(item):
         if group.trusted:
             assert 0 < group.usable_memory_bytes <= 2 << 40
             if group.product == "NVIDIA-L4":
@@ -247,7 +256,9 @@ BOOKINGS = st.lists(st.builds(Booking, gpus=st.integers(1, 8), pods=st.integers(
 
 @settings(max_examples=200, deadline=None)
 @given(HISTOGRAMS, BOOKINGS, st.integers(1, 8))
-def test_what_is_called_available_finds_a_node_however_pods_were_placed(histogram, bookings, gpus):
+def test_what_is_called_available_finds_a_node_however_pods_were_placed(
+    histogram: dict[int, int], bookings: list[Booking], gpus: int
+) -> None:
     """Nodes one by one, every pod of a booking on any node that has room: if the books say it fits, it fits."""
     after, booked = book(histogram.items(), bookings)
     assert sum(nodes for _, nodes in after) == sum(histogram.values())

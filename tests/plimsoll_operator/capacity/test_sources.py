@@ -4,16 +4,21 @@ Label values: GPU feature discovery's catalogue (NVIDIA k8s-device-plugin v0.20)
 and Karpenter's documentation. Memory: estimator data/gpus.json (T4 14.56 GiB, L4 22.03, A100-40 39.49, H100 79.18).
 """
 
+import random
+from collections.abc import Iterable
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.plimsoll_operator.nodes import groups_of
 
 from plimsoll_estimator.hardware import known_gpus
+from plimsoll_operator.capacity import DerivedPool
 from plimsoll_operator.capacity.clouds import _instance_types, _table, claims, steering
 from plimsoll_operator.capacity.groups import Source
 from plimsoll_operator.capacity.index import CapacityIndex
 from plimsoll_operator.capacity.labels import MIG_PRODUCT
-from plimsoll_operator.capacity.nodes import parse_node
+from plimsoll_operator.ports import Manifest
 
 GIB = 1 << 30
 MIB = 1 << 20
@@ -23,7 +28,7 @@ EKS = "eks.amazonaws.com/instance-gpu-"
 TYPE = "node.kubernetes.io/instance-type"
 
 
-def bare(labels, *, capacity=None, taints=(), **allocatable):
+def bare(labels: dict[str, str], *, capacity: int | None = None, taints: Iterable[dict[str, str]] = (), **allocatable: int) -> Manifest:
     """A ready node with these labels; GPU resources by vendor (nvidia=8, amd=8)."""
     units = {f"{vendor}.com/gpu": str(count) for vendor, count in allocatable.items()}
     return {
@@ -37,13 +42,13 @@ def bare(labels, *, capacity=None, taints=(), **allocatable):
     }
 
 
-def derived(node):
+def derived(node: Manifest) -> tuple[DerivedPool, ...]:
     index = CapacityIndex()
     index.node_event("ADDED", node)
     return index.pools()
 
 
-def discovered(product="NVIDIA-L4", count=4, memory=23034, **more):
+def discovered(product: str = "NVIDIA-L4", count: int = 4, memory: int = 23034, **more: str) -> dict[str, str]:
     return {"nvidia.com/gpu.product": product, "nvidia.com/gpu.count": str(count), "nvidia.com/gpu.memory": str(memory)} | more
 
 
@@ -68,14 +73,16 @@ CLOUDS = [  # why, labels, units, product, GiB, source, what steers pods there
 
 
 @pytest.mark.parametrize(("why", "labels", "units", "product", "gib", "source", "selects"), CLOUDS, ids=[row[0] for row in CLOUDS])
-def test_where_no_driver_is_asked_a_cloud_is_believed(why, labels, units, product, gib, source, selects):
+def test_where_no_driver_is_asked_a_cloud_is_believed(
+    why: str, labels: dict[str, str], units: int, product: str, gib: float, source: str, selects: dict[str, str]
+) -> None:
     (pool,) = derived(bare(labels, nvidia=units))
     assert (pool.key.product, pool.key.source, dict(pool.key.selects)) == (product, source, selects)
     assert pool.key.usable_memory_bytes == int(gib * GIB)
     assert (pool.key.memory_is_exact, pool.key.excluded_for, pool.free_gpus) == (False, (), units)
 
 
-def test_gke_shares_and_cuts_gpus_by_labels_of_its_own():
+def test_gke_shares_and_cuts_gpus_by_labels_of_its_own() -> None:
     base = {f"{GKE}accelerator": "nvidia-tesla-a100", f"{GKE}accelerator-count": "2"}
     sliced = derived(bare(base | {f"{GKE}gpu-sharing-strategy": "time-sharing", f"{GKE}max-shared-clients-per-gpu": "3"}, nvidia=6))[0]
     assert (sliced.key.sharing, sliced.key.sharing_replicas, sliced.gpus) == ("time-slicing", 3, 6)
@@ -109,13 +116,13 @@ REFUSED = [  # why, labels, units, problem
 
 
 @pytest.mark.parametrize(("why", "labels", "units", "problem"), REFUSED, ids=[row[0] for row in REFUSED])
-def test_a_cloud_s_word_that_cannot_be_relied_on_is_named_and_excluded(why, labels, units, problem):
+def test_a_cloud_s_word_that_cannot_be_relied_on_is_named_and_excluded(why: str, labels: dict[str, str], units: int, problem: str) -> None:
     (pool,) = derived(bare(labels, nvidia=units))
     assert problem in pool.key.excluded_for, pool.problems
     assert pool.free_gpus == 0
 
 
-def test_of_an_unknown_card_a_cloud_s_nominal_size_is_never_taken_whole():
+def test_of_an_unknown_card_a_cloud_s_nominal_size_is_never_taken_whole() -> None:
     (pool,) = derived(bare({f"{KARPENTER}name": "z9g", f"{KARPENTER}count": "1", f"{KARPENTER}memory": "16384"}, nvidia=1))
     assert pool.key.excluded_for == ("UnknownProduct",)
     # What a T4 of nominally 16384 MiB really has is the worst known gap; the rule for cards without a row stays below it.
@@ -147,7 +154,9 @@ AMD = [  # why, labels, units, product, GiB (None: not known), problems beside t
 
 
 @pytest.mark.parametrize(("why", "labels", "units", "product", "gib", "problems"), AMD, ids=[row[0] for row in AMD])
-def test_amd_gpus_are_shown_with_memory_and_counts_and_never_planned_with(why, labels, units, product, gib, problems):
+def test_amd_gpus_are_shown_with_memory_and_counts_and_never_planned_with(
+    why: str, labels: dict[str, str], units: int, product: str, gib: int | None, problems: set[str]
+) -> None:
     (pool,) = derived(bare(labels, amd=units))
     assert (pool.key.resource, pool.key.product, pool.gpus) == ("amd.com/gpu", product, units)
     assert pool.key.usable_memory_bytes == (gib or 0) * GIB
@@ -155,7 +164,7 @@ def test_amd_gpus_are_shown_with_memory_and_counts_and_never_planned_with(why, l
     assert pool.free_gpus == (units if not problems and pool.key.excluded_for == ("VendorUnsupported",) else 0)
 
 
-def test_other_vendors_are_shown_by_name():
+def test_other_vendors_are_shown_by_name() -> None:
     node = bare({"gpu.intel.com/product": "Max_1550"})
     node["status"]["allocatable"]["gpu.intel.com/i915"] = "2"
     (pool,) = derived(node)
@@ -179,7 +188,9 @@ DISAGREE = [  # why, labels, units, product that is followed, the sentence
 
 
 @pytest.mark.parametrize(("why", "labels", "units", "product", "sentence"), DISAGREE, ids=[row[0] for row in DISAGREE])
-def test_sources_that_disagree_are_kept_shown_and_counted_and_the_more_trusted_one_is_followed(why, labels, units, product, sentence):
+def test_sources_that_disagree_are_kept_shown_and_counted_and_the_more_trusted_one_is_followed(
+    why: str, labels: dict[str, str], units: int, product: str, sentence: str
+) -> None:
     (pool,) = derived(bare(labels, nvidia=units))
     said = [row for row in pool.problems if row.problem == "SourcesDisagree"]
     assert sentence in [row.detail for row in said]
@@ -199,12 +210,12 @@ AGREE = [
 
 
 @pytest.mark.parametrize(("why", "labels", "units"), AGREE, ids=[row[0] for row in AGREE])
-def test_sources_that_say_the_same_in_other_words_agree(why, labels, units):
+def test_sources_that_say_the_same_in_other_words_agree(why: str, labels: dict[str, str], units: int) -> None:
     (pool,) = derived(bare(labels, nvidia=units))
     assert not pool.problems
 
 
-def test_the_order_of_trust_is_written_once():
+def test_the_order_of_trust_is_written_once() -> None:
     assert list(Source) == ["GPUPool", "GpuFeatureDiscovery", "AmdNodeLabeller", "GkeLabels", "KarpenterLabels", "EksAutoModeLabels",
                             "AzureKarpenterLabels", "AksLabels", "InstanceType", "None"]  # fmt: skip
     everything = discovered() | {f"{GKE}accelerator": "nvidia-l4", f"{KARPENTER}name": "l4", f"{EKS}name": "l4",
@@ -215,7 +226,7 @@ def test_the_order_of_trust_is_written_once():
     assert len(ranks) == 5
 
 
-def test_devices_that_are_unhealthy_are_missing_and_said_so():
+def test_devices_that_are_unhealthy_are_missing_and_said_so() -> None:
     (pool,) = derived(bare(discovered(), nvidia=3, capacity=4))
     assert {row.problem for row in pool.problems} == {"FewerAllocatableThanLabelled", "UnhealthyGpus"}
     assert (pool.key.excluded_for, pool.free_gpus) == ((), 3)
@@ -231,19 +242,19 @@ STATES = [
 
 
 @pytest.mark.parametrize(("why", "taint", "problem"), STATES, ids=[row[0] for row in STATES])
-def test_a_node_that_takes_no_pod_now_stays_in_its_pool_and_offers_nothing(why, taint, problem):
+def test_a_node_that_takes_no_pod_now_stays_in_its_pool_and_offers_nothing(why: str, taint: dict[str, str], problem: str) -> None:
     (pool,) = derived(bare(discovered(), taints=[taint], nvidia=4))
     assert ([row.problem for row in pool.problems], pool.free_gpus, pool.key.taints, pool.key.excluded_for) == ([problem], 0, (), ())
 
 
-def test_declared_nodes_are_found_by_what_an_autoscaler_knows_of_them():
+def test_declared_nodes_are_found_by_what_an_autoscaler_knows_of_them() -> None:
     product = ("nvidia.com/gpu.product", "NVIDIA-H200")
     assert steering({"karpenter.sh/nodepool": "gpu", f"{KARPENTER}name": "h200"}) == ((f"{KARPENTER}name", "h200"),)
     assert steering({product[0]: product[1], f"{KARPENTER}name": "h200"}) == (product,)
     assert steering({"team": "a"}) == ()
 
 
-def test_every_product_a_cloud_names_has_a_row_with_evidence():
+def test_every_product_a_cloud_names_has_a_row_with_evidence() -> None:
     named = {products[0] for part in ("gke_accelerators", "azure_gpus") for products in _table()[part]["products"].values()}
     named |= {row["products"][0] for row in _table()["ec2_gpus"]["rows"]}
     named |= {claim.products[0] for claim in _instance_types().values() if claim.vendor == "nvidia" and claim.products}
@@ -292,8 +303,8 @@ SOUND = [
 
 
 @pytest.mark.parametrize(("labels", "allocatable"), SOUND)
-def test_a_node_as_it_should_be_is_believed(labels, allocatable):
-    (group,) = parse_node({"metadata": {"name": "n", "labels": labels}, "status": {"allocatable": allocatable}}).groups
+def test_a_node_as_it_should_be_is_believed(labels: dict[str, str], allocatable: dict[str, str]) -> None:
+    (group,) = groups_of({"metadata": {"name": "n", "labels": labels}, "status": {"allocatable": allocatable}})
     assert (group.trusted, group.findings, group.schedulable) == (True, (), int(next(iter(allocatable.values()))))
 
 
@@ -309,10 +320,10 @@ LARGEST = max(gpu.total_memory_bytes for gpu in known_gpus().values())
 
 @settings(max_examples=600, deadline=None)
 @given(NODES, RESOURCES)
-def test_no_label_of_any_vendor_breaks_anything_or_makes_memory(node, capacity):
+def test_no_label_of_any_vendor_breaks_anything_or_makes_memory(node: tuple[Manifest, Manifest], capacity: Manifest) -> None:
     labels, allocatable = node
     item = {"metadata": {"name": "n", "labels": labels}, "status": {"allocatable": allocatable, "capacity": capacity}}
-    for group in parse_node(item).groups:
+    for group in groups_of(item):
         assert group.schedulable <= max(0, group.units)
         if not group.trusted:
             continue
@@ -331,7 +342,7 @@ def test_no_label_of_any_vendor_breaks_anything_or_makes_memory(node, capacity):
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=8), max_size=5), RESOURCES, st.randoms())
-def test_the_order_of_nodes_changes_nothing(rows, allocatable, rng):
+def test_the_order_of_nodes_changes_nothing(rows: list[Manifest], allocatable: Manifest, rng: random.Random) -> None:
     items = [
         {"metadata": {"name": f"n{number}", "labels": labels}, "status": {"allocatable": allocatable}} for number, labels in enumerate(rows)
     ]

@@ -1,11 +1,14 @@
 """plan where the model's shape is in a ConfigMap among the files."""
 
 import json
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from tests.plimsoll_operator.cli.command import ask
 from tests.plimsoll_operator.decision_world import manifest
 
+from plimsoll_operator.ports import Manifest
 from plimsoll_operator.verdict import Plan
 
 SHAPE = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 2048, "num_hidden_layers": 16,
@@ -13,12 +16,12 @@ SHAPE = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_s
          "max_position_embeddings": 8192, "torch_dtype": "bfloat16"}  # fmt: skip
 
 
-def mapped(namespace="default", **data):
+def mapped(namespace: str = "default", **data: str) -> Manifest:
     metadata = {"name": "shape", "namespace": namespace}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data or {"config.json": json.dumps(SHAPE)}}
 
 
-def of_config_map():
+def of_config_map() -> Manifest:
     item = manifest("acme/unknown")
     item["spec"]["model"]["profile"] = {"configMapRef": {"name": "shape"}}
     return item
@@ -34,13 +37,17 @@ CONFIG_MAPS = [
 
 
 @pytest.mark.parametrize(("why", "given", "status", "words"), CONFIG_MAPS, ids=[row[0] for row in CONFIG_MAPS])
-def test_a_config_map_among_the_files(why, given, status, words, files, capsys, tmp_path):
+def test_a_config_map_among_the_files(
+    why: str, given: list[Manifest], status: int, words: str, files: Callable[..., str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     found, out, err = ask(capsys, tmp_path, "plan", "-f", files("x.yaml", of_config_map(), *given))
     assert found == status
     assert words in (err if status == 2 else out)
 
 
-def test_a_config_map_goes_before_what_an_earlier_reading_of_it_has_left(files, capsys, tmp_path):
+def test_a_config_map_goes_before_what_an_earlier_reading_of_it_has_left(
+    files: Callable[..., str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     origin = {"configMapRef": {"name": "shape"}}
     shorter = json.dumps(SHAPE | {"max_position_embeddings": 1024})
     old = {"apiVersion": "inference.plimsoll.dev/v1alpha1", "kind": "ModelProfile", "metadata": {"name": "a", "namespace": "default"},

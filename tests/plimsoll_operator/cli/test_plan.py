@@ -3,16 +3,19 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import yaml
 from tests.plimsoll_operator.cli.command import ask
-from tests.plimsoll_operator.decision_world import LLAMA_70B, Files, deployment, manifest
+from tests.plimsoll_operator.decision_world import LLAMA_70B, Files, deployment, manifest, planned
 from tests.plimsoll_operator.nodes import H100, L4, T4
 
 from plimsoll_operator.cli import main
 from plimsoll_operator.decision import decide
 from plimsoll_operator.gather import facts_for
+from plimsoll_operator.ports import Manifest
 from plimsoll_operator.verdict import Plan
 
 STATUSES = [
@@ -27,19 +30,25 @@ STATUSES = [
 
 
 @pytest.mark.parametrize(("why", "item", "status", "words"), STATUSES, ids=[row[0] for row in STATUSES])
-def test_exit_status_says_what_was_decided(why, item, status, words, files, capsys, tmp_path):
+def test_exit_status_says_what_was_decided(
+    why: str, item: Manifest, status: int, words: str, files: Callable[..., str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     found, out, err = ask(capsys, tmp_path, "plan", "-f", files("x.yaml", item))
     assert found == status
     assert words in (err if status == 2 else out)
 
 
-def test_what_the_api_refuses_is_named_with_file_and_object(files, capsys, tmp_path):
+def test_what_the_api_refuses_is_named_with_file_and_object(
+    files: Callable[..., str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     path = files("x.yaml", manifest(), manifest(replicas=-1) | {"metadata": {"name": "second"}})
     status, out, err = ask(capsys, tmp_path, "plan", "-f", path)
     assert (status, out, err) == (2, "", f"{path}: InferenceDeployment second: spec.replicas: -1 must be at least 0\n")
 
 
-def test_a_rejection_that_is_only_a_warning_here_says_so(files, capsys, tmp_path):
+def test_a_rejection_that_is_only_a_warning_here_says_so(
+    files: Callable[..., str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     policy = {
         "apiVersion": "inference.plimsoll.dev/v1alpha1",
         "kind": "FitPolicy",
@@ -54,27 +63,29 @@ def test_a_rejection_that_is_only_a_warning_here_says_so(files, capsys, tmp_path
     assert "stored" not in ask(capsys, tmp_path, "plan", "-f", files("x.yaml", wish))[1]
 
 
-def test_the_worst_of_several_wins(files, capsys, tmp_path):
+def test_the_worst_of_several_wins(files: Callable[..., str], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = files("x.yaml", manifest(), manifest("acme/unknown"), manifest(LLAMA_70B, engine={"tensorParallelSize": 1}))
     assert ask(capsys, tmp_path, "plan", "-f", path)[0] == 1
 
 
-def test_json_is_the_canonical_plan(files, capsys, tmp_path):
+def test_json_is_the_canonical_plan(files: Callable[..., str], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     status, out, _ = ask(capsys, tmp_path, "plan", "-o", "json", "-f", files("x.yaml", manifest()))
-    plan = decide(facts_for(deployment(), Files(H100, L4, T4), applied_plan=None)).plan
+    plan = planned(decide(facts_for(deployment(), Files(H100, L4, T4), applied_plan=None)))
     assert status == 0
     assert out == plan.canonical_json() + "\n"
     assert Plan.from_json(out) == plan
 
 
-def test_yaml_carries_reason_figures_and_patches(files, capsys, tmp_path):
+def test_yaml_carries_reason_figures_and_patches(files: Callable[..., str], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     _, out, _ = ask(capsys, tmp_path, "plan", "-o", "yaml", "-f", files("x.yaml", manifest(LLAMA_70B, engine={"tensorParallelSize": 1})))
     data = yaml.safe_load(out)
     assert data["short_by_bytes"] == data["needed_bytes"] - data["available_bytes"]
     assert data["offers"][0]["patch"]["spec"]["engine"]["tensorParallelSize"] > 1
 
 
-def test_profiles_answer_for_models_that_the_catalogue_does_not_know(files, capsys, tmp_path):
+def test_profiles_answer_for_models_that_the_catalogue_does_not_know(
+    files: Callable[..., str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     config = json.dumps({"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 2048, "num_hidden_layers": 16,
                          "num_attention_heads": 16, "num_key_value_heads": 8, "intermediate_size": 8192, "vocab_size": 32000,
                          "max_position_embeddings": 8192, "torch_dtype": "bfloat16"})  # fmt: skip
@@ -84,7 +95,7 @@ def test_profiles_answer_for_models_that_the_catalogue_does_not_know(files, caps
     assert ask(capsys, tmp_path, "plan", "-f", path, "--profiles", files("p.yaml", profile))[0] == 0
 
 
-def test_render_prints_the_children(files, capsys, tmp_path):
+def test_render_prints_the_children(files: Callable[..., str], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     status, out, _ = ask(capsys, tmp_path, "render", "-f", files("x.yaml", manifest(engine={"maxModelLen": 16384})))
     deployment_, service = yaml.safe_load_all(out)
     arguments = deployment_["spec"]["template"]["spec"]["containers"][0]["args"]
@@ -93,7 +104,9 @@ def test_render_prints_the_children(files, capsys, tmp_path):
     assert "16384" in " ".join(arguments).replace("=", " ").split()
 
 
-def test_capacity_shows_what_is_free_and_what_is_wrong(files, capsys, tmp_path):
+def test_capacity_shows_what_is_free_and_what_is_wrong(
+    files: Callable[..., str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     strange = json.loads(json.dumps(L4).replace('"l4"', '"odd"'))
     strange["status"]["allocatable"]["nvidia.com/gpu"] = "6"
     pod = {"kind": "Pod", "apiVersion": "v1", "metadata": {"name": "p", "uid": "u"}, "status": {"phase": "Running"},
@@ -109,7 +122,9 @@ def test_capacity_shows_what_is_free_and_what_is_wrong(files, capsys, tmp_path):
     assert [item["status"]["trusted"] for item in json.loads(out)["items"]] == [True, False]
 
 
-def test_capacity_shows_who_says_so_and_what_gpu_pools_correct(files, capsys, tmp_path):
+def test_capacity_shows_who_says_so_and_what_gpu_pools_correct(
+    files: Callable[..., str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     rack = json.loads(json.dumps(L4).replace('"l4"', '"odd"'))
     rack["metadata"]["labels"] |= {"rack": "a", "node.kubernetes.io/instance-type": "g6.48xlarge"}
     mine = {"apiVersion": "inference.plimsoll.dev/v1alpha1", "kind": "GPUPool", "metadata": {"name": "mine"},
@@ -145,7 +160,9 @@ BAD_FILES = [
 
 
 @pytest.mark.parametrize(("why", "text", "words"), BAD_FILES, ids=[row[0] for row in BAD_FILES])
-def test_bad_files_are_one_line_and_status_2(why, text, words, files, capsys, tmp_path):
+def test_bad_files_are_one_line_and_status_2(
+    why: str, text: str, words: str, files: Callable[..., str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(text)
     status, out, err = ask(capsys, tmp_path, "plan", "-f", str(path))
@@ -167,12 +184,14 @@ sys.exit(main())
     [["plan", "-f", "/dev/zero"], ["estimate", "--gpu", "NVIDIA-L4", "--config", "/dev/zero"]],
     ids=["manifests", "a model's config"],
 )
-def test_a_file_that_does_not_end_is_one_line_and_status_2(argv):
+def test_a_file_that_does_not_end_is_one_line_and_status_2(argv: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", IN_2_GIB, *argv], capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
 
 
-def test_a_replica_over_nodes_is_planned_and_rendered_where_its_api_is_said_to_be_there(files, capsys, tmp_path):
+def test_a_replica_over_nodes_is_planned_and_rendered_where_its_api_is_said_to_be_there(
+    files: Callable[..., str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     nodes = [{**H100, "metadata": {**H100["metadata"], "name": f"h{number}"}} for number in range(2)]
     where = ["--nodes", files("two.yaml", {"kind": "NodeList", "apiVersion": "v1", "items": nodes})]
     item = manifest("meta-llama/Llama-3.1-405B", engine={"maxModelLen": 8192}, placement={"maxNodesPerReplica": 2})
@@ -188,13 +207,13 @@ def test_a_replica_over_nodes_is_planned_and_rendered_where_its_api_is_said_to_b
 
 
 @pytest.mark.parametrize("argv", [["nope"], ["plan"], ["profile"], ["estimate", "--params", "-3B"]], ids=" ".join)
-def test_arguments_that_cannot_be_read_are_one_line_and_status_2(argv, capsys):
+def test_arguments_that_cannot_be_read_are_one_line_and_status_2(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(argv)
     assert (ended.value.code, capsys.readouterr().err.count("\n")) == (2, 1)
 
 
-def test_a_missing_kubeconfig_says_what_to_do(tmp_path, capsys, monkeypatch):
+def test_a_missing_kubeconfig_says_what_to_do(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "none"))
     for command in ("doctor", "capacity"):
         assert main([command]) == 2

@@ -1,5 +1,8 @@
 """`plimsoll status NAME`: what an object and its pods say, in one look."""
 
+from collections.abc import Iterable
+from typing import Any
+
 import pytest
 from tests.plimsoll_operator.decision_world import LLAMA_8B, manifest
 from tests.plimsoll_operator.fake_kube import FakeKube
@@ -8,7 +11,7 @@ from plimsoll_estimator import InvalidInput
 from plimsoll_operator.cli.screen import Screen
 from plimsoll_operator.cli.status import lines_of, pod_line, told_of
 from plimsoll_operator.errors import ApiFailure
-from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, PODS
+from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, PODS, Manifest
 
 WHEN = "2026-11-29T00:00:00Z"
 CRASHED = {
@@ -18,11 +21,11 @@ CRASHED = {
 }
 
 
-def condition(kind, status, reason, message="because"):
+def condition(kind: str, status: str, reason: str, message: str = "because") -> dict[str, str]:
     return {"type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": WHEN}
 
 
-def cluster(*conditions, pods=(), **status):
+def cluster(*conditions: dict[str, str], pods: Iterable[tuple[str, Manifest]] = (), **status: Any) -> FakeKube:
     kube = FakeKube()
     kube.create(INFERENCE_DEPLOYMENTS, manifest(LLAMA_8B))
     shown = {"conditions": list(conditions), "selector": "app=x", "readyReplicas": 0, **status}
@@ -33,7 +36,7 @@ def cluster(*conditions, pods=(), **status):
     return kube
 
 
-def test_a_pod_that_crashes_is_shown_with_how_it_ended():
+def test_a_pod_that_crashes_is_shown_with_how_it_ended() -> None:
     told = told_of(cluster(condition("Feasible", "True", "Fits"), pods=[("x-1", CRASHED)]), "default", "x")
     assert (told.exit_status, told.ready) == (0, "0 of 1")
     line = next(line for line in lines_of(told, Screen()) if line.startswith("x-1"))
@@ -44,18 +47,18 @@ def test_a_pod_that_crashes_is_shown_with_how_it_ended():
 @pytest.mark.parametrize(
     ("state", "reason", "status"), [("True", "Fits", 0), ("False", "InsufficientKvCache", 1), ("Unknown", "UnknownModel", 3)]
 )
-def test_the_status_is_that_of_the_decision(state, reason, status):
+def test_the_status_is_that_of_the_decision(state: str, reason: str, status: int) -> None:
     assert told_of(cluster(condition("Feasible", state, reason)), "default", "x").exit_status == status
 
 
-def test_what_stands_in_the_way_has_what_to_do_next_once():
+def test_what_stands_in_the_way_has_what_to_do_next_once() -> None:
     told = told_of(cluster(*(condition(kind, "False", "InsufficientKvCache") for kind in ("Feasible", "Ready"))), "default", "x")
     assert [line for line in lines_of(told, Screen()) if line.startswith("next: ")] == [
         "next: Lower maxModelLen or maxNumSeqs, use an fp8 KV cache, raise tensorParallelSize, or a larger GPU."
     ]
 
 
-def test_before_anything_was_decided_it_says_who_does():
+def test_before_anything_was_decided_it_says_who_does() -> None:
     kube = FakeKube()
     kube.create(INFERENCE_DEPLOYMENTS, manifest())
     told = told_of(kube, "default", "x")
@@ -63,12 +66,12 @@ def test_before_anything_was_decided_it_says_who_does():
     assert "does the controller run?" in "\n".join(lines_of(told, Screen(width=60)))
 
 
-def test_what_is_not_there_is_said_with_how_to_find_it():
+def test_what_is_not_there_is_said_with_how_to_find_it() -> None:
     with pytest.raises(InvalidInput, match="kubectl get infd -A"):
         told_of(FakeKube(), "default", "x")
 
 
-def test_who_may_not_list_pods_is_told_the_rest():
+def test_who_may_not_list_pods_is_told_the_rest() -> None:
     kube = cluster(condition("Feasible", "True", "Fits"), pods=[("x-1", CRASHED)])
     kube.fail_next("list", ApiFailure(403, "Forbidden", "pods is forbidden"))
     told = told_of(kube, "default", "x")
@@ -89,12 +92,12 @@ def test_who_may_not_list_pods_is_told_the_rest():
         ({}, "Unknown"),
     ],
 )
-def test_a_pod_s_state_is_the_word_that_kubectl_has_for_it(pod, state):
+def test_a_pod_s_state_is_the_word_that_kubectl_has_for_it(pod: Manifest, state: str) -> None:
     assert pod_line({"metadata": {"name": "p"}, **pod}).state == state
 
 
-def test_a_pod_that_drains_is_said_to_go_and_a_failed_engine_is_said_beside_sidecars_that_ended_well():
-    def ended(code):
+def test_a_pod_that_drains_is_said_to_go_and_a_failed_engine_is_said_beside_sidecars_that_ended_well() -> None:
+    def ended(code: int) -> Manifest:
         return {"state": {"terminated": {"exitCode": code, "reason": "OOMKilled" if code else "Completed"}}}
 
     status = {"phase": "Running", "containerStatuses": [ended(137), ended(0), ended(0)]}
@@ -103,6 +106,6 @@ def test_a_pod_that_drains_is_said_to_go_and_a_failed_engine_is_said_beside_side
 
 
 @pytest.mark.parametrize("width", [60, 100, 200])
-def test_sentences_are_wrapped_to_the_terminal(width):
+def test_sentences_are_wrapped_to_the_terminal(width: int) -> None:
     told = told_of(cluster(condition("Feasible", "False", "InsufficientKvCache", "word " * 60)), "default", "x")
     assert max(len(line) for line in lines_of(told, Screen(width=width)) if line.startswith("    ")) <= width

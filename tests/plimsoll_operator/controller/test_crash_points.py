@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from tests.plimsoll_operator.checkpoints import TINY
@@ -46,6 +46,8 @@ LONGEST_WAIT_SECONDS = 5.0
 ENOUGH_SECONDS = 100.0
 SMALL = "Qwen/Qwen2.5-1.5B-Instruct"
 
+Answer = TypeVar("Answer")
+
 
 class Crash(Exception):
     """What nobody expects."""
@@ -60,7 +62,7 @@ class CrashingKube:
     after: bool = False
     calls: list[str] = field(default_factory=list)
 
-    def _pass(self, what: str, call: Callable[[], Any]) -> Any:
+    def _pass(self, what: str, call: Callable[[], Answer]) -> Answer:
         number = len(self.calls)
         self.calls.append(what)
         if number == self.at and not self.after:
@@ -74,14 +76,18 @@ class CrashingKube:
         return self._pass(f"get {resource.plural} {name}", lambda: self.inner.get(resource, namespace, name))
 
     def list_page(self, resource: Resource, *, namespace: str = "", selector: str = "", continue_token: str = "", limit: int = 500) -> Page:
-        where = {"namespace": namespace, "selector": selector, "continue_token": continue_token, "limit": limit}
-        return self._pass(f"list {resource.plural}", lambda: self.inner.list_page(resource, **where))
+        def page() -> Page:
+            return self.inner.list_page(resource, namespace=namespace, selector=selector, continue_token=continue_token, limit=limit)
+
+        return self._pass(f"list {resource.plural}", page)
 
     def watch(
         self, resource: Resource, *, resource_version: str, namespace: str = "", selector: str = "", timeout_seconds: int = 300
     ) -> Iterator[WatchEvent]:
-        where = {"resource_version": resource_version, "namespace": namespace, "selector": selector}
-        return self._pass(f"watch {resource.plural}", lambda: self.inner.watch(resource, **where))
+        def events() -> Iterator[WatchEvent]:
+            return self.inner.watch(resource, resource_version=resource_version, namespace=namespace, selector=selector)
+
+        return self._pass(f"watch {resource.plural}", events)
 
     def apply(self, resource: Resource, manifest: Manifest, *, subresource: str = "") -> Manifest:
         what = f"apply {resource.plural}/{subresource} {manifest['metadata']['name']}"
@@ -184,7 +190,7 @@ class Run:
             self.recovered = ready and self._guarded(controller.recover)
             if not self.recovered:
                 return
-        self._guarded(lambda: [controller.queue.add((NS, name)) for name in WISHES])  # the watcher's events
+        self._guarded(self._watched)
         while (key := controller.queue.take(0)) is not None:
             controller.work_on(key)
         controller.tick()
@@ -195,6 +201,11 @@ class Run:
             pass
         self._guarded(lambda: controller.upkeep.round(self.stop))
         self._kubernetes()
+
+    def _watched(self) -> None:
+        """The watcher's events."""
+        for name in WISHES:
+            self.controller.queue.add((NS, name))
 
     def _grow(self) -> None:
         """What users do in the middle of it: one deployment is scaled, one goes."""
@@ -238,8 +249,8 @@ class Run:
             status = pool.get("status") or {}
             found[f"pool {pool['metadata']['name']}"] = (status.get("nodes"), status.get("bookedGpus"), status.get("freeNodes"))
         for profile in self.inner.list_page(MODEL_PROFILES).items:
-            rows = (profile.get("status") or {}).get("conditions") or ()
-            found[f"profile {profile['metadata']['name']}"] = [row["reason"] for row in rows]
+            conditions = (profile.get("status") or {}).get("conditions") or ()
+            found[f"profile {profile['metadata']['name']}"] = [row["reason"] for row in conditions]
         return found
 
 
@@ -253,7 +264,7 @@ def undisturbed() -> tuple[dict[str, Any], list[str], dict[str, float]]:
     return wanted, again.kube.calls, again.done_at
 
 
-def test_the_undisturbed_run_is_the_one_that_is_meant(undisturbed):
+def test_the_undisturbed_run_is_the_one_that_is_meant(undisturbed: tuple[Manifest, list[str], dict[str, float]]) -> None:
     wanted, calls, _ = undisturbed
     ready = {name: {kind: status for kind, status, _ in wanted[name][0]} for name in wanted if name in WISHES}
     assert {name: row["Feasible"] for name, row in ready.items()} == {
@@ -282,7 +293,9 @@ def crash_points(calls: list[str], *, after: bool) -> list[int]:
 
 @pytest.mark.parametrize("after", [False, True], ids=["before the API server acts", "after it has acted"])
 @pytest.mark.parametrize("part", range(4))
-def test_a_crash_at_any_call_is_recovered_from_and_holds_up_nobody(undisturbed, part, after):
+def test_a_crash_at_any_call_is_recovered_from_and_holds_up_nobody(
+    undisturbed: tuple[Manifest, list[str], dict[str, float]], part: int, after: bool
+) -> None:
     wanted, calls, usual = undisturbed
     points = crash_points(calls, after=after)
     assert len(points) > (25 if after else 70)
