@@ -31,6 +31,17 @@ def test_no_test_passes_by_not_running() -> None:
     assert found <= {"tests/test_layout.py"}
 
 
+def test_no_module_is_exempt_from_types() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]
+    assert settings["strict"] is True
+    assert {"estimator", "operator", "tests", "tools"} <= set(settings["files"])
+    assert all(set(override) == {"module", "ignore_missing_imports"} for override in settings["overrides"])
+    own = re.compile(r"^# mypy:|# type: ignore(?!\[)", re.MULTILINE)
+    sources = (path for folder in settings["files"] for path in ROOT.glob(f"{folder}/**/*.py"))
+    found = {path.relative_to(ROOT).as_posix() for path in sources if own.search(path.read_text("utf-8"))}
+    assert found <= {"tests/test_layout.py"}
+
+
 @pytest.mark.parametrize("package", ["plimsoll_operator", "plimsoll_estimator"])
 def test_the_documented_floors_are_those_of_the_import_contracts(package: str) -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]

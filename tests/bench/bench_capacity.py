@@ -7,15 +7,19 @@ API" adds what the controller does before the index sees an event: trimming the 
 
 import itertools
 import json
+from collections.abc import Iterable
 from functools import partial
+from typing import Protocol, TypeAlias
 
-from tests.bench.timing import show, taken
+from tests.bench.timing import Row, Taken, show, taken
 from tests.plimsoll_operator.nodes import gpu_node
 
 from plimsoll_operator.api import GPUPool, parse_object
 from plimsoll_operator.capacity import CapacityIndex, corrections_of
+from plimsoll_operator.capacity.index import EventType
 from plimsoll_operator.controller.cluster import trim
 from plimsoll_operator.names import API_VERSION
+from plimsoll_operator.ports import Manifest
 
 PRODUCTS = [
     ("NVIDIA-H100-80GB-HBM3", 8, 81559), ("NVIDIA-H200", 8, 143771), ("NVIDIA-A100-SXM4-80GB", 8, 81920), ("NVIDIA-B200", 8, 183359),
@@ -29,13 +33,22 @@ ROUNDS = 7
 FLAT = 2.0
 
 
-def cluster(nodes):
+Times: TypeAlias = dict[str, Taken]
+
+
+class Feeds(Protocol):
+    """What takes events of nodes or of pods in."""
+
+    def __call__(self, kind: EventType, item: Manifest, /) -> None: ...
+
+
+def cluster(nodes: int) -> list[Manifest]:
     labels = {f"feature.node.kubernetes.io/cpu-cpuid.X{number}": "true" for number in range(50)} | {"topology.kubernetes.io/zone": "a"}
     taint = {"key": "nvidia.com/gpu", "value": "present", "effect": "NoSchedule"}
     return [gpu_node(f"n{number}", *PRODUCTS[number % len(PRODUCTS)], labels=labels, taints=[taint]) for number in range(nodes)]
 
 
-def pod(number, nodes):
+def pod(number: int, nodes: int) -> Manifest:
     asked = {"limits": {"nvidia.com/gpu": "1", "memory": "24Gi"}, "requests": {"cpu": f"{1000 + number % 7 * 100}m", "memory": "16Gi"}}
     container = {"name": "c", "image": "x", "env": [{"name": f"E{key}", "value": "x"} for key in range(20)], "resources": asked}
     side = {"name": "s", "resources": {"requests": {"cpu": "100m", "memory": "128Mi"}}}
@@ -46,7 +59,7 @@ def pod(number, nodes):
     }
 
 
-def events(nodes):
+def events(nodes: int) -> tuple[Times, Times, Taken, int]:
     """Microseconds by kind of event on a cluster of so many nodes, and the floor."""
     corrections = corrections_of(
         parse_object(GPUPool, {"apiVersion": API_VERSION, "kind": "GPUPool", "metadata": {"name": f"p{number}"}, "spec": {
@@ -64,15 +77,15 @@ def events(nodes):
     rounds = itertools.chain.from_iterable(itertools.cycle((cordoned, items)))
     turns = list(itertools.islice(rounds, EVENTS))  # every one a change, however few the nodes
 
-    def feed(event, kind, what):
+    def feed(event: Feeds, kind: EventType, what: Iterable[Manifest]) -> None:
         for item in what:
             event(kind, item)
 
-    def feed_raw():
+    def feed_raw() -> None:
         for item in raw:
             index.pod_event("ADDED", trim.pod(item))
 
-    bind, gone = (partial(feed, index.pod_event, kind, pods) for kind in ("ADDED", "DELETED"))
+    bind, gone = partial(feed, index.pod_event, "ADDED", pods), partial(feed, index.pod_event, "DELETED", pods)
     turn, back, beat = (partial(feed, index.node_event, "MODIFIED", what) for what in (turns, items, items[:EVENTS]))
     measured = {
         "pod bound": taken(bind, ROUNDS, before=gone, calls=EVENTS),
@@ -86,14 +99,15 @@ def events(nodes):
     return measured, reads, taken(lambda: [json.loads(text) for text in texts], ROUNDS, calls=EVENTS), len(index.pools())
 
 
-def rekey(index):
+def rekey(index: CapacityIndex) -> None:
     index.set_label_keys({"topology.kubernetes.io/zone", f"k{len(index.label_keys)}"} | set(index.label_keys))
 
 
-def test_an_event_costs_the_same_on_100_nodes_as_on_5000():
+def test_an_event_costs_the_same_on_100_nodes_as_on_5000() -> None:
     small, _, _, _ = events(100)
     large, reads, floor, pools = events(5000)
-    rows = [(name, time, TARGET_US, floor) for name, time in large.items()] + [(name, time, None, floor) for name, time in reads.items()]
+    rows: list[Row] = [(name, time, TARGET_US, floor) for name, time in large.items()]
+    rows += [(name, time, None, floor) for name, time in reads.items()]
     show(f"capacity event at 5000 nodes in {pools} pools; floor: parsing one pod's JSON", rows)
     ratios = {name: time.least / small[name].least for name, time in large.items()}
     print("  5000 nodes against 100: " + ", ".join(f"{name} x{ratio:.2f}" for name, ratio in ratios.items()))

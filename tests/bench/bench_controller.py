@@ -6,9 +6,10 @@ one after the other by hand.
 
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from tests.bench.timing import hold, show, taken
+from tests.bench.timing import Row, Taken, hold, show, taken
 from tests.plimsoll_operator.cluster import NS
 from tests.plimsoll_operator.fake_kube import FakeKube, new_deployment
 from tests.plimsoll_operator.nodes import gpu_node
@@ -17,7 +18,7 @@ from plimsoll_operator.controller.booking.bookings import Bookings
 from plimsoll_operator.controller.booking.demand import PodDemand, PodShape, Standing
 from plimsoll_operator.controller.process import WORKERS, Controller
 from plimsoll_operator.decision import decide
-from plimsoll_operator.ports import DEPLOYMENTS, INFERENCE_DEPLOYMENTS, NODES
+from plimsoll_operator.ports import DEPLOYMENTS, INFERENCE_DEPLOYMENTS, NODES, Manifest, Resource
 
 REQUEST_S = 0.01
 DEPLOYMENTS_AT_ONCE = 48
@@ -29,16 +30,16 @@ SETTLE_US = 500
 class DistantKube(FakeKube):
     """Every request takes REQUEST_S, without holding up the others."""
 
-    def get(self, *args, **kwargs):
+    def get(self, resource: Resource, namespace: str, name: str) -> Manifest | None:
         time.sleep(REQUEST_S)
-        return FakeKube.get(self, *args, **kwargs)
+        return FakeKube.get(self, resource, namespace, name)
 
-    def apply(self, *args, **kwargs):
+    def apply(self, resource: Resource, manifest: Manifest, *, subresource: str = "") -> Manifest:
         time.sleep(REQUEST_S)
-        return FakeKube.apply(self, *args, **kwargs)
+        return FakeKube.apply(self, resource, manifest, subresource=subresource)
 
 
-def seconds(workers):
+def seconds(workers: int) -> float:
     """Until every deployment of a burst has its child, with so many workers."""
     kube = DistantKube()
     for index in range(DEPLOYMENTS_AT_ONCE):
@@ -54,7 +55,7 @@ def seconds(workers):
     for name in names:
         controller.queue.add((NS, name))
 
-    def work():
+    def work() -> None:
         while (key := controller.queue.take(0)) is not None:
             controller.work_on(key)
 
@@ -67,7 +68,7 @@ def seconds(workers):
     return time.perf_counter() - start
 
 
-def test_workers_overlap_their_requests():
+def test_workers_overlap_their_requests() -> None:
     one, many = seconds(1), seconds(WORKERS)
     # Reading the object and two children, writing two children and the status.
     floor = 6 * REQUEST_S * DEPLOYMENTS_AT_ONCE
@@ -78,12 +79,12 @@ def test_workers_overlap_their_requests():
     assert one / many > LEAST_GAIN
 
 
-def settling(waiting):
+def settling(waiting: int) -> Taken:
     """What one event costs while so many gated deployments wait for GPUs and one booking is on its way."""
     bookings = Bookings(time.monotonic)
     shape = {gpus: PodShape(pools=("a",), products=("NVIDIA-L4",), gpus=gpus) for gpus in (1, 2, 4, 8)}
 
-    def free(asked):
+    def free(asked: PodShape) -> Mapping[str, tuple[tuple[int, int], ...]]:
         return {"a": ((3, 1), (4, 1))}
 
     bookings.put((NS, "flies"), PodDemand(shape=shape[1], wanted=1, bound=0, waiting=1, visible=1, asked=1, gated=False, decided="0"))
@@ -97,8 +98,9 @@ def settling(waiting):
     return taken(lambda: [bookings.settle(free) for _ in range(5)], 9, calls=5)
 
 
-def test_an_event_is_cheap_while_many_wait():
+def test_an_event_is_cheap_while_many_wait() -> None:
     floor = taken(lambda: sorted(range(1000), key=lambda number: -number), 9)
-    rows = [(f"{waiting} gated deployments wait", settling(waiting), target, floor) for waiting, target in ((10, SETTLE_US), (1000, None))]
+    targets: tuple[tuple[int, int | None], ...] = ((10, SETTLE_US), (1000, None))
+    rows: list[Row] = [(f"{waiting} gated deployments wait", settling(waiting), target, floor) for waiting, target in targets]
     show("settling bookings after one event; floor: sorting 1000 numbers", rows)
     hold(rows)

@@ -5,8 +5,11 @@ every product with every tensor and pipeline size that its node could hold, the 
 """
 
 import json
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any
 
-from tests.bench.timing import forget, hold, show, taken
+from tests.bench.timing import Row, forget, hold, show, taken
 
 from plimsoll_estimator.catalogue import lookup
 from plimsoll_estimator.engine_args import EngineArgs
@@ -15,6 +18,7 @@ from plimsoll_estimator.errors import EstimatorError
 from plimsoll_estimator.estimate import estimate
 from plimsoll_estimator.hardware import gpu_from
 from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.resolved import Gpu
 
 VERSION = EngineVersion(0, 33, 0)
 POOLS = [
@@ -29,28 +33,32 @@ MODELS = [
 ]  # fmt: skip
 
 
-def mapping_of(model):
+def mapping_of(model: str) -> Mapping[str, Any]:
     config = lookup(model)
     assert config is not None, model
     return config.as_mapping()
 
 
-def test_one_estimate():
-    rows = []
+def fresh(mapping: Mapping[str, Any], args: EngineArgs, gpu: Gpu) -> None:
+    """With a config object of its own each time, so that nothing remembered helps."""
+    estimate(HfConfig(mapping), args, gpu, VERSION)
+
+
+def test_one_estimate() -> None:
+    rows: list[Row] = []
     gpu = gpu_from("NVIDIA-H100-80GB-HBM3")
     args = EngineArgs(tensor_parallel_size=2, max_model_len=8192)
     for kind, model, target in MODELS:
         mapping = mapping_of(model)
         text = json.dumps(dict(mapping))
-        floor = taken(lambda text=text: HfConfig.from_json(text), 300)
-        # A config object of its own each time, so that nothing remembered helps.
-        one = taken(lambda mapping=mapping: estimate(HfConfig(mapping), args, gpu, VERSION), 300)
+        floor = taken(partial(HfConfig.from_json, text), 300)
+        one = taken(partial(fresh, mapping, args, gpu), 300)
         rows.append((f"{kind:8s} {model}", one, target, floor))
     show("one estimate from a parsed model; floor: parsing its config", rows)
     hold(rows)
 
 
-def layouts():
+def layouts() -> Iterator[tuple[Gpu, EngineArgs]]:
     for product, size in POOLS:
         card = gpu_from(product)
         for tensor in range(1, size + 1):
@@ -58,14 +66,14 @@ def layouts():
                 yield card, EngineArgs(tensor_parallel_size=tensor, pipeline_parallel_size=pipeline)
 
 
-def test_whole_search():
+def test_whole_search() -> None:
     asked = list(layouts())
     assert len(asked) > 100
-    rows = []
+    rows: list[Row] = []
     for model, target in (("meta-llama/Llama-3.3-70B-Instruct", SEARCH_US), ("Qwen/Qwen3-Next-80B-A3B-Instruct", None)):
         mapping = mapping_of(model)
 
-        def search(mapping=mapping):
+        def search(mapping: Mapping[str, Any] = mapping) -> None:
             config = HfConfig(mapping)
             for card, args in asked:
                 try:
@@ -73,7 +81,7 @@ def test_whole_search():
                 except EstimatorError:
                     continue
 
-        floor = taken(lambda mapping=mapping: estimate(HfConfig(mapping), EngineArgs(), asked[0][0], VERSION), 100)
+        floor = taken(partial(fresh, mapping, EngineArgs(), asked[0][0]), 100)
         rows.append((model, taken(search, 20, before=forget), target, floor))
     show(f"unpruned search of {len(asked)} layouts over {len(POOLS)} pools; floor: one estimate", rows)
     hold(rows)

@@ -8,19 +8,22 @@ them are a second.
 import json
 import time
 from functools import partial
+from typing import Any
 
 import pytest
-from tests.bench.timing import forget, hold, show, taken
-from tests.plimsoll_operator.decision_world import Files
+from tests.bench.timing import Row, forget, hold, show, taken
+from tests.plimsoll_estimator.shipped import config_of
+from tests.plimsoll_operator.decision_world import FilesForReviews
 from tests.plimsoll_operator.nodes import gpu_node
 from tests.plimsoll_operator.webhook_world import review
 
-from plimsoll_estimator.catalogue import lookup
 from plimsoll_operator.api import ModelProfile, parse_object
 from plimsoll_operator.decision import decide_within
 from plimsoll_operator.names import API_VERSION
+from plimsoll_operator.ports import Manifest
 from plimsoll_operator.webhook.judge import judge
-from plimsoll_operator.webhook.review import parse_review, render_review
+from plimsoll_operator.webhook.ports import ReviewStore
+from plimsoll_operator.webhook.review import Answer, parse_review, render_review
 
 MOST_FLOORS = 100
 LIMIT_BYTES = 1_500_000
@@ -36,25 +39,23 @@ CLASSES = [
 ]  # fmt: skip
 
 
-def shape(model, **keys):
+def shape(model: str, **keys: Any) -> str:
     """A config of nearly 64 KiB: the model's own, padded with what is ignored and what is not."""
-    base = lookup(model)
-    assert base is not None
-    config = {**base.as_mapping(), **keys}
+    config = {**config_of(model).as_mapping(), **keys}
     room = 65_000 - len(json.dumps(config))
     return json.dumps(config | {"pad": [[] for _ in range(room // 4)]})
 
 
-def wish(**spec):
+def wish(**spec: Any) -> Manifest:
     template = {"annotations": {f"a{n}": "x" * 4000 for n in range(32)}, "env": [{"name": f"E{n}", "value": "x" * 4000} for n in range(64)]}
-    metadata = {"name": "worst", "namespace": "team"}
+    metadata: Manifest = {"name": "worst", "namespace": "team"}
     found = {"apiVersion": API_VERSION, "kind": "InferenceDeployment", "metadata": metadata, "spec": {"template": template} | spec}
     left = LIMIT_BYTES - len(json.dumps(found))
     metadata["labels"] = {f"{n:07d}": "x" for n in range(left // 16)}
     return found
 
 
-def engine(**fields):
+def engine(**fields: Any) -> Manifest:
     return {"image": "vllm/vllm-openai:v0.19.0", **fields}
 
 
@@ -67,7 +68,7 @@ RESIZE = {
     "policy": "Resize",
     "mayChange": ["maxModelLen", "kvCacheDtype", "maxNumSeqs", "tensorParallelSize", "gpuMemoryUtilization"],
 }
-WISHES = {
+WISHES: dict[str, Manifest] = {
     "a worksheet nobody can hold, experts": {"model": {"name": R1, "profile": {"inline": shape(R1)}}, "engine": engine(), "replicas": 3,
         "workload": {"requestClasses": CLASSES}, "placement": SPAN},
     "a worksheet nobody can hold, dense": {"model": {"name": MIXED, "profile": {"inline": shape(MIXED)}}, "engine": engine(lora=LORA),
@@ -80,8 +81,8 @@ WISHES = {
 }  # fmt: skip
 
 
-def world():
-    def profile(name, model, config):
+def world() -> FilesForReviews:
+    def profile(name: str, model: str, config: str) -> ModelProfile:
         metadata = {"namespace": "team", "name": name}
         return parse_object(
             ModelProfile,
@@ -97,23 +98,23 @@ def world():
     config = shape(MIXED)
     profiles = [profile(f"p{n:04d}", f"acme/other-{n}", config) for n in range(3000)]
     profiles += [profile(f"many{n:04d}", "acme/many", config) for n in range(100)]
-    profiles.append(profile("draft", "team/draft", json.dumps(dict(lookup("meta-llama/Llama-3.2-1B-Instruct").as_mapping()))))
-    return Files(*nodes, profiles=profiles, keys=("topology",), lws=True)
+    profiles.append(profile("draft", "team/draft", json.dumps(dict(config_of("meta-llama/Llama-3.2-1B-Instruct").as_mapping()))))
+    return FilesForReviews(*nodes, profiles=profiles, keys=("topology",), lws=True)
 
 
-def answered(body, store):
+def answered(body: bytes, store: ReviewStore) -> tuple[Answer, bytes]:
     found = parse_review(body)
     answer = judge(found, store, lambda facts: decide_within(facts, time.monotonic, 30, effort=time.thread_time))
     return answer, render_review(found, answer)
 
 
 @pytest.fixture(scope="module")
-def store():
+def store() -> FilesForReviews:
     return world()
 
 
-def test_the_worst_admissible_reviews(store):
-    rows = []
+def test_the_worst_admissible_reviews(store: FilesForReviews) -> None:
+    rows: list[Row] = []
     for name, spec in WISHES.items():
         body = json.dumps(review(wish(**spec))).encode()
         assert LIMIT_BYTES * 0.9 < len(body) < 3 << 20

@@ -7,8 +7,9 @@ run: its ratio is what to compare between machines and between days.
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kept import forget_pairs
@@ -21,6 +22,10 @@ class Taken:
 
     median: float
     least: float
+
+
+Row: TypeAlias = tuple[str, Taken, float | None, Taken]
+"""What, its time, the target in microseconds or None, and the floor."""
 
 
 def taken(action: Callable[[], object], rounds: int, *, before: Callable[[], object] = lambda: None, calls: int = 1) -> Taken:
@@ -52,15 +57,15 @@ def forget(*configs: HfConfig) -> None:
                     value.cache_clear()
 
 
-def show(title: str, rows: list[tuple[str, Taken, float | None, Taken]]) -> None:
-    """A table of (what, time, target in microseconds or None, floor)."""
+def show(title: str, rows: Sequence[Row]) -> None:
+    """A table of them."""
     print(f"\n{title}, microseconds of CPU\n  {'':44s} {'median':>9s} {'least':>9s} {'target':>9s}   {'x floor':>8s}")
     for name, time_, target, floor in rows:
         wanted = f"{target:9.0f}" if target is not None else " " * 9
         print(f"  {name:44s} {time_.median:9.1f} {time_.least:9.1f} {wanted}   {time_.least / floor.least:8.1f}")
 
 
-def hold(rows: list[tuple[str, Taken, float | None, Taken]]) -> None:
+def hold(rows: Sequence[Row]) -> None:
     """Every row with a target is within it."""
     for name, time_, target, _ in rows:
         assert target is None or time_.median <= target, name

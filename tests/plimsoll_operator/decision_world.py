@@ -21,7 +21,7 @@ from plimsoll_operator.api import (
 from plimsoll_operator.capacity import CapacityIndex, corrections_of
 from plimsoll_operator.decision import decide
 from plimsoll_operator.decision.refusal.changes import apply_patch
-from plimsoll_operator.facts import DeploymentUse, NamespaceUse, PoolFacts
+from plimsoll_operator.facts import DeploymentUse, Facts, ModelFacts, ModelUnknown, NamespaceUse, PoolFacts
 from plimsoll_operator.gather import Store, facts_for
 from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.ports import Manifest
@@ -93,6 +93,16 @@ class Files:
         return self.protected
 
 
+class FilesForReviews(Files):
+    """The same as the webhook has it, which asks whether it can be read."""
+
+    def ready(self) -> bool:
+        return True
+
+    def problem(self) -> str:
+        return ""
+
+
 def manifest(model: str = LLAMA_8B, *, version: str = "0.19.0", engine: Mapping[str, Any] | None = None, **spec: Any) -> Manifest:
     return {
         "apiVersion": API_VERSION,
@@ -135,6 +145,18 @@ def planned(found: Verdict) -> Plan:
     """The plan of one that fits, as asked or after moving."""
     assert isinstance(found, Admit | Resize), found
     return found.plan
+
+
+def model_of(facts: Facts) -> ModelFacts:
+    """The model's shape, which must be known."""
+    assert isinstance(facts.model, ModelFacts), facts.model
+    return facts.model
+
+
+def lack_of(facts: Facts) -> ModelUnknown:
+    """Why the model's shape is not known, which it must not be."""
+    assert isinstance(facts.model, ModelUnknown), facts.model
+    return facts.model
 
 
 def offered(offer: Offer, *args: Any, store: Store | None = None, **kwargs: Any) -> Verdict:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, planned, refused, verdict
+from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, planned, undecided, verdict
 from tests.plimsoll_operator.nodes import H100, L4, gpu_node
 
 from plimsoll_operator.api import ApiError, GPUPool, parse_object
@@ -147,7 +147,7 @@ def test_plans_are_made_for_corrected_nodes_and_steered_by_the_selector() -> Non
 def test_a_gpu_pool_that_only_corrects_offers_nothing_of_its_own() -> None:
     correction = gpu_pool(**RACK_A, product="NVIDIA-L4", usableMemoryBytes="21Gi", gpusPerNode=4)
     assert not is_offer(correction)
-    assert refused(verdict(LLAMA_8B, store=store_of(pools=[correction]))).reason == "NoCapacityKnown"
+    assert undecided(verdict(LLAMA_8B, store=store_of(pools=[correction]))).reason == "NoCapacityKnown"
 
 
 DECLARED: Manifest = {"declared": True, "product": "NVIDIA-L4", "gpusPerNode": 4, "maxNodes": 2, "usableMemoryBytes": "21Gi", **RACK_A}

@@ -102,6 +102,9 @@ class CrashingKube:
     def create(self, resource: Resource, manifest: Manifest) -> Manifest:
         return self._pass(f"create {resource.plural}", lambda: self.inner.create(resource, manifest))
 
+    def dry_run_create(self, resource: Resource, manifest: Manifest) -> Manifest:
+        return self._pass(f"dry run of {resource.plural}", lambda: self.inner.dry_run_create(resource, manifest))
+
     def replace(self, resource: Resource, manifest: Manifest) -> Manifest:
         return self._pass(f"replace {resource.plural}", lambda: self.inner.replace(resource, manifest))
 

@@ -3,6 +3,7 @@
 import json
 import logging
 import threading
+from threading import Event
 
 import pytest
 from tests.plimsoll_operator.cluster import NS
@@ -19,9 +20,21 @@ from plimsoll_operator.controller.resolving.resolver import Resolver
 from plimsoll_operator.controller.resolving.store import ProfileKeeper
 from plimsoll_operator.decision import decide
 from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.facts import Facts
 from plimsoll_operator.names import DECIDED_ANNOTATION, GENERATION_ANNOTATION, NAME_LABEL, PLAN_ANNOTATION
-from plimsoll_operator.ports import DEPLOYMENTS, ENGINE_CALIBRATIONS, FIT_POLICIES, GPU_POOLS, MODEL_PROFILES, NODES, PODS
+from plimsoll_operator.ports import (
+    DEPLOYMENTS,
+    ENGINE_CALIBRATIONS,
+    FIT_POLICIES,
+    GPU_POOLS,
+    MODEL_PROFILES,
+    NODES,
+    PODS,
+    Manifest,
+    Resource,
+)
 from plimsoll_operator.read_request import OperatorHub, ReadRequest
+from plimsoll_operator.verdict import Verdict
 
 
 class Broken(Exception):
@@ -33,18 +46,18 @@ class PoisonKube(FakeKube):
 
     poison: tuple[str, str] = ("", "")
 
-    def apply(self, resource, manifest, *, subresource=""):
+    def apply(self, resource: Resource, manifest: Manifest, *, subresource: str = "") -> Manifest:
         if self.poison == (f"apply {resource.plural}{subresource}", manifest["metadata"]["name"]):
             raise Broken(f"secrets of {NS}")
         return super().apply(resource, manifest, subresource=subresource)
 
-    def get(self, resource, namespace, name):
+    def get(self, resource: Resource, namespace: str, name: str) -> Manifest | None:
         if self.poison == (f"get {resource.plural}", name):
             raise Broken("secrets")
         return super().get(resource, namespace, name)
 
 
-def errors(world, unit):
+def errors(world: World, unit: Unit) -> float:
     for line in world.controller.recorder.render().decode().splitlines():
         if line.startswith(f'plimsoll_internal_errors_total{{unit="{unit}"}}'):
             return float(line.split()[-1])
@@ -61,7 +74,9 @@ def errors(world, unit):
         (("get inferencedeployments", "sick"), False),
     ],
 )
-def test_a_bug_at_one_key_is_said_there_and_holds_up_nobody(poison, says_so, caplog):
+def test_a_bug_at_one_key_is_said_there_and_holds_up_nobody(
+    poison: tuple[str, str], says_so: bool, caplog: pytest.LogCaptureFixture
+) -> None:
     kube = PoisonKube()
     world = World(4, kube=kube)
     for name in ("a", "sick", "z"):
@@ -87,7 +102,7 @@ def test_a_bug_at_one_key_is_said_there_and_holds_up_nobody(poison, says_so, cap
     assert world.condition("sick", "Stalled")[0] == "False"
 
 
-def test_a_plan_that_never_reached_its_child_books_nothing():
+def test_a_plan_that_never_reached_its_child_books_nothing() -> None:
     kube = PoisonKube()
     kube.poison = ("apply deployments", "sick")
     world = World(1, kube=kube)
@@ -99,7 +114,7 @@ def test_a_plan_that_never_reached_its_child_books_nothing():
     assert world.condition("well") == ("True", "Booked")
 
 
-def test_a_plan_whose_child_was_applied_before_the_bug_keeps_its_booking():
+def test_a_plan_whose_child_was_applied_before_the_bug_keeps_its_booking() -> None:
     kube = PoisonKube()
     world = World(2, kube=kube)
     world.wish("a", 1)
@@ -115,8 +130,8 @@ def test_a_plan_whose_child_was_applied_before_the_bug_keeps_its_booking():
     assert promise.replicas == 2
 
 
-def test_a_bug_in_one_decision_stops_one_key():
-    def judge(facts):
+def test_a_bug_in_one_decision_stops_one_key() -> None:
+    def judge(facts: Facts) -> Verdict:
         if facts.deployment.metadata.name == "sick":
             raise ZeroDivisionError
         return decide(facts)
@@ -131,12 +146,12 @@ def test_a_bug_in_one_decision_stops_one_key():
     assert world.condition("well", "Feasible")[0] == "True"
 
 
-def test_a_bug_at_one_event_stops_one_object_which_is_told_again_later():
+def test_a_bug_at_one_event_stops_one_object_which_is_told_again_later() -> None:
     world = World(4)
     taken = world.controller.ledger.node_changed
     broken = {"n1"}
 
-    def node_changed(key, old, new):
+    def node_changed(key: tuple[str, str], old: Manifest | None, new: Manifest | None) -> None:
         if key[1] in broken:
             raise Broken
         taken(key, old, new)
@@ -153,11 +168,11 @@ def test_a_bug_at_one_event_stops_one_object_which_is_told_again_later():
     assert sum(pool.gpus for pool in world.controller.ledger.pools()) == 12
 
 
-def test_an_object_that_is_gone_before_it_was_taken_is_not_told_again():
+def test_an_object_that_is_gone_before_it_was_taken_is_not_told_again() -> None:
     world = World(4)
     told = []
 
-    def change(key, old, new):
+    def change(key: tuple[str, str], old: Manifest | None, new: Manifest | None) -> None:
         told.append((key, old is None, new is None))
         if len(told) == 1:
             raise Broken
@@ -186,12 +201,12 @@ HAND_MADE = {
 
 
 @pytest.mark.parametrize("edits", HAND_MADE.values(), ids=HAND_MADE)
-def test_a_new_leader_skips_a_child_that_it_cannot_read_and_takes_over_the_rest(edits):
+def test_a_new_leader_skips_a_child_that_it_cannot_read_and_takes_over_the_rest(edits: dict[str, str]) -> None:
     world = World(4)
     world.wish("good", 1)
     world.wish("edited", 1)
     world.work()
-    child = world.child("edited")
+    child = world.one(DEPLOYMENTS, "edited")
     child["metadata"]["annotations"] |= edits
     world.kube.replace(DEPLOYMENTS, child)
     stray = {"name": "stray", "namespace": "other", "labels": {NAME_LABEL: "stray", "app.kubernetes.io/managed-by": "plimsoll"}}
@@ -212,7 +227,7 @@ def test_a_new_leader_skips_a_child_that_it_cannot_read_and_takes_over_the_rest(
     assert follower.ledger.reserved(("other", "stray")) is None, "a child without its deployment books nothing for long"
 
 
-def test_a_bug_at_one_pool_stops_one_pool():
+def test_a_bug_at_one_pool_stops_one_pool() -> None:
     kube = PoisonKube()
     world = World(4, kube=kube)
     world.kube.create(NODES, gpu_node("big", "NVIDIA-H100-80GB-HBM3", 8, 81559))
@@ -226,10 +241,10 @@ def test_a_bug_at_one_pool_stops_one_pool():
     assert errors(world, Unit.POOL) == 1
     kube.poison = ("", "")
     assert world.controller.pool_writer.write_all() is None
-    assert world.kube.get(GPU_POOLS, "", first)["status"]["nodes"] == 1
+    assert world.one(GPU_POOLS, first, "")["status"]["nodes"] == 1
 
 
-def test_a_pool_that_is_refused_holds_up_no_other():
+def test_a_pool_that_is_refused_holds_up_no_other() -> None:
     world = World(4)
     world.kube.create(NODES, gpu_node("big", "NVIDIA-H100-80GB-HBM3", 8, 81559))
     world.hear()
@@ -241,7 +256,7 @@ def test_a_pool_that_is_refused_holds_up_no_other():
     assert len(world.kube.list_page(GPU_POOLS).items) == 2
 
 
-def test_a_profile_that_a_bug_is_met_at_stops_no_other():
+def test_a_profile_that_a_bug_is_met_at_stops_no_other() -> None:
     kube = PoisonKube()
     world = World(1, kube=kube)
     for name in ("sick", "well"):
@@ -261,7 +276,7 @@ def test_a_profile_that_a_bug_is_met_at_stops_no_other():
     [(ENGINE_CALIBRATIONS, {"corrections": []}, "Applied"), (FIT_POLICIES, {"namespaceSelector": {}}, "Accepted")],
     ids=["a calibration", "a policy"],
 )
-def test_a_bug_at_one_object_of_the_administrator_s_stops_no_other(resource, spec, kind):
+def test_a_bug_at_one_object_of_the_administrator_s_stops_no_other(resource: Resource, spec: Manifest, kind: str) -> None:
     kube = PoisonKube()
     world = World(1, kube=kube)
     for name in ("sick", "well"):
@@ -273,14 +288,14 @@ def test_a_bug_at_one_object_of_the_administrator_s_stops_no_other(resource, spe
     assert "status" not in (kube.get(resource, "", "sick") or {})
 
 
-def test_a_bug_in_one_reading_is_an_answer_to_who_waits_for_it_and_stops_no_other():
+def test_a_bug_in_one_reading_is_an_answer_to_who_waits_for_it_and_stops_no_other() -> None:
     read = FetchFailure(reason="NotFound", message="no such model")
 
     class Source:
-        def answers(self, wanted):
+        def answers(self, wanted: ReadRequest) -> bool:
             return True
 
-        def fetch(self, wanted, stop):
+        def fetch(self, wanted: ReadRequest, stop: Event) -> FetchFailure:
             if wanted.model == "acme/sick":
                 raise Broken("secrets")
             return read
@@ -297,12 +312,13 @@ def test_a_bug_in_one_reading_is_an_answer_to_who_waits_for_it_and_stops_no_othe
         pass
     assert [resolver.answer((name, "chat"), wanted[name], "1") for name in ("a", "well")] == [read, read]
     told = resolver.answer(("sick", "chat"), wanted["sick"], "1")
+    assert isinstance(told, FetchFailure)
     assert (told.reason, "Broken at" in told.message, "secrets" in told.message) == ("Unreachable", True, False)
     assert errors(world, Unit.READING) == 1
 
 
-def test_the_same_bug_at_the_same_object_is_logged_whole_once(caplog):
-    counted = []
+def test_the_same_bug_at_the_same_object_is_logged_whole_once(caplog: pytest.LogCaptureFixture) -> None:
+    counted: list[str] = []
     quarantine = Quarantine(counted.append)
     with caplog.at_level(logging.ERROR):
         for _ in range(3):
@@ -313,16 +329,16 @@ def test_the_same_bug_at_the_same_object_is_logged_whole_once(caplog):
     assert [bool(record.exc_info) for record in caplog.records] == [True, False, False]
 
 
-def test_what_the_api_server_refuses_passes_the_border():
+def test_what_the_api_server_refuses_passes_the_border() -> None:
     with pytest.raises(ApiFailure), Quarantine().border(Unit.KEY, "a/b"):
         raise ApiFailure(409, "Conflict", "changed")
 
 
 @pytest.mark.parametrize("fault", [Broken("bug"), ApiFailure(500, "Unknown", "down")])
-def test_a_loop_that_a_bug_gets_out_of_begins_anew(fault):
+def test_a_loop_that_a_bug_gets_out_of_begins_anew(fault: Broken | ApiFailure) -> None:
     run, turns, again = _Run(), [], threading.Event()
 
-    def loop():
+    def loop() -> None:
         turns.append(1)
         if len(turns) == 1:
             raise fault
@@ -336,11 +352,11 @@ def test_a_loop_that_a_bug_gets_out_of_begins_anew(fault):
     assert run.status == 0
 
 
-def test_a_loop_that_ends_again_and_again_makes_the_process_unhealthy():
+def test_a_loop_that_ends_again_and_again_makes_the_process_unhealthy() -> None:
     run, ended = _Run(), threading.Event()
     run.stop = Impatient()
 
-    def loop():
+    def loop() -> None:
         if run.unsteady():
             ended.set()
             run.stop.set()
@@ -358,7 +374,7 @@ class Impatient(threading.Event):
         return self.is_set()
 
 
-def test_one_pod_that_asks_for_more_than_there_is_stops_no_decision():
+def test_one_pod_that_asks_for_more_than_there_is_stops_no_decision() -> None:
     world = World(4)
     container = {"name": "x", "resources": {"limits": {"nvidia.com/gpu": "1Ei"}}}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "evil", "name": "x"}, "status": {"phase": "Pending"}}

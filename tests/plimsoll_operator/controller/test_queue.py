@@ -14,7 +14,7 @@ class Clock:
 
 
 def test_a_key_waits_at_most_once() -> None:
-    queue = WorkQueue(Clock())
+    queue = WorkQueue[tuple[str, str]](Clock())
     queue.add(A)
     queue.add(B)
     queue.add(A)
@@ -22,7 +22,7 @@ def test_a_key_waits_at_most_once() -> None:
 
 
 def test_a_key_added_while_it_is_worked_on_comes_again_and_only_after_done() -> None:
-    queue = WorkQueue(Clock())
+    queue = WorkQueue[tuple[str, str]](Clock())
     queue.add(A)
     assert queue.take(0) == A
     queue.add(A)
@@ -33,7 +33,7 @@ def test_a_key_added_while_it_is_worked_on_comes_again_and_only_after_done() -> 
 
 def test_retries_wait_twice_as_long_each_time_until_success() -> None:
     clock = Clock()
-    queue = WorkQueue(clock)
+    queue = WorkQueue[tuple[str, str]](clock)
     delays = [queue.retry(A) for _ in range(3)]
     assert delays == [0.05, 0.1, 0.2]
     assert [queue.retry(B) for _ in range(30)][-1] == 60.0
@@ -43,7 +43,7 @@ def test_retries_wait_twice_as_long_each_time_until_success() -> None:
 
 def test_a_delayed_key_is_handed_out_when_it_is_due_and_counts_as_depth_before() -> None:
     clock = Clock()
-    queue = WorkQueue(clock)
+    queue = WorkQueue[tuple[str, str]](clock)
     queue.add_after(A, 5)
     assert queue.depth() == 1
     clock.now += 5
@@ -62,14 +62,14 @@ def test_what_only_time_brings_back_comes_after_what_has_changed() -> None:
 
 
 def test_a_closed_queue_wakes_its_worker_with_nothing() -> None:
-    queue = WorkQueue(Clock())
+    queue = WorkQueue[tuple[str, str]](Clock())
     queue.add(A)
     queue.close()
     assert queue.take() is None
 
 
 def test_a_retry_waits_as_long_as_the_other_side_asks_and_never_less_than_its_own_delay() -> None:
-    queue = WorkQueue(Clock())
+    queue = WorkQueue[tuple[str, str]](Clock())
     assert queue.retry(A, not_before=30.0) == 30.0
     assert queue.retry(A, not_before=0.01) == 0.1
     assert queue.retry(A, not_before=None) == 0.2

@@ -9,15 +9,16 @@ from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, m
 from tests.plimsoll_operator.nodes import gpu_node
 
 from plimsoll_estimator import catalogue
-from plimsoll_operator.api import ApiError, FitPolicy, parse_inference_deployment, parse_object
+from plimsoll_operator.api import ApiError, FitPolicy, InferenceDeployment, parse_inference_deployment, parse_object
 from plimsoll_operator.conditions import UNREAD, Situation
 from plimsoll_operator.controller.reporting.status import status_of
 from plimsoll_operator.decision import decide
 from plimsoll_operator.facts import Bypass
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.names import API_VERSION
+from plimsoll_operator.ports import Manifest
 from plimsoll_operator.render import Origin, render_workload
-from plimsoll_operator.verdict import Admit, Plan, Reject, Resize, Undecided
+from plimsoll_operator.verdict import Admit, Plan, Reject, Resize, Undecided, Verdict
 
 SHARED = {"nvidia.com/gpu.replicas": "2", "nvidia.com/gpu.sharing-strategy": "time-slicing"}
 NODES = [
@@ -37,7 +38,7 @@ BEYOND = {"resources": {"cpu": "999999999", "memory": "999999999999999T"}}
 SIZES = st.sampled_from([1, 2, 3, 4, 8, 16])
 
 
-def few(fields):
+def few(fields: Manifest) -> st.SearchStrategy[Manifest]:
     """At most three of the fields: all at once contradict each other nearly always."""
     names = st.lists(st.sampled_from(sorted(fields)), max_size=3, unique=True)
     return names.flatmap(lambda chosen: st.fixed_dictionaries({name: fields[name] for name in chosen}))
@@ -128,7 +129,7 @@ VERSIONS = st.sampled_from(["0.19.0", "0.25.1", "0.33.0", "0.11.0", "0.8.5", "0.
 NOW = "2026-01-01T00:00:00Z"
 
 
-def _situation(wish, verdict):
+def _situation(wish: InferenceDeployment, verdict: Verdict) -> Situation:
     return Situation(
         generation=1,
         verdict=verdict,
@@ -147,7 +148,16 @@ CLUSTERS = st.lists(st.sampled_from(NODES), min_size=1, max_size=4, unique_by=la
 
 @settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(MODELS, VERSIONS, ENGINE, SPEC, POLICY, CLUSTERS, st.sampled_from(Bypass), st.booleans())
-def test_any_wish_gets_a_verdict_that_can_be_written_down(model, version, engine, spec, policy, nodes, bypass, leader_worker_set):
+def test_any_wish_gets_a_verdict_that_can_be_written_down(
+    model: str,
+    version: str,
+    engine: Manifest,
+    spec: Manifest,
+    policy: Manifest,
+    nodes: list[Manifest],
+    bypass: Bypass,
+    leader_worker_set: bool,
+) -> None:
     try:
         wish = parse_inference_deployment(manifest(model, version=version, engine=engine, **spec))
     except ApiError:

@@ -3,16 +3,17 @@
 import json
 
 import pytest
-from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, offered, verdict
+from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, offered, planned, refused, verdict
 from tests.plimsoll_operator.nodes import gpu_node
 
+from plimsoll_operator.ports import Manifest
 from plimsoll_operator.verdict import Admit, Reject
 
 GIB = 1 << 30
 ONE = {"maxModelLen": 8192}
 
 
-def test_pools_that_fail_for_different_causes_each_say_theirs():
+def test_pools_that_fail_for_different_causes_each_say_theirs() -> None:
     starved = gpu_node("l4", "NVIDIA-L4", 1, 23034, host="4Gi")
     small = gpu_node("t4", "Tesla-T4", 1, 15360, host="60Gi")
     found = verdict(LLAMA_8B, engine=ONE, store=Files(starved, small))
@@ -23,33 +24,33 @@ def test_pools_that_fail_for_different_causes_each_say_theirs():
     assert "host memory" not in line
 
 
-def test_pools_that_fail_for_one_cause_say_it_once():
+def test_pools_that_fail_for_one_cause_say_it_once() -> None:
     pools = [
         gpu_node(name, product, 1, memory, host="4Gi") for name, product, memory in (("a", "NVIDIA-L4", 23034), ("b", "NVIDIA-L40S", 46068))
     ]
-    found = verdict(LLAMA_8B, engine=ONE, store=Files(*pools))
+    found = refused(verdict(LLAMA_8B, engine=ONE, store=Files(*pools)))
     assert (found.reason, found.details) == ("HostMemory", ())
 
 
-def test_pools_of_one_product_may_lack_different_things():
+def test_pools_of_one_product_may_lack_different_things() -> None:
     pools = [gpu_node("a", "NVIDIA-L4", 1, 23034, host="4Gi"), gpu_node("b", "NVIDIA-L4", 1, 23034, host="60Gi", cpu="1")]
-    found = verdict(LLAMA_8B, engine=ONE, store=Files(*pools))
+    found = refused(verdict(LLAMA_8B, engine=ONE, store=Files(*pools)))
     assert found.reason == "HostMemory"
     assert any("the pod asks for 2000m CPU" in line for line in found.details), found.details
 
 
-def test_no_offer_leaves_the_files_as_they_are_and_calls_them_smaller():
+def test_no_offer_leaves_the_files_as_they_are_and_calls_them_smaller() -> None:
     """Quantised as they are loaded, weights are read from the same files: the host needs what it needed."""
     host = gpu_node("s", "NVIDIA-L4", 1, 23034, host="10Gi")
     engine = ONE | {"extraArgs": ["--safetensors-load-strategy", "eager"]}
-    found = verdict(LLAMA_8B, engine=engine, store=Files(host))
+    found = refused(verdict(LLAMA_8B, engine=engine, store=Files(host)))
     assert found.reason == "HostMemory"
     assert all("quantization" not in json.loads(offer.patch_json)["spec"].get("engine", {}) for offer in found.offers)
     for offer in found.offers:
         assert isinstance(offered(offer, LLAMA_8B, engine=engine, store=Files(host)), Admit)
 
 
-def hub_cache(limit, path="/hf"):
+def hub_cache(limit: str | None, path: str = "/hf") -> Manifest:
     env = [{"name": "HF_HOME", "value": path}]
     return {"env": env, "volumes": [{"name": "hf", "mountPath": "/hf", "emptyDir": {"sizeLimit": limit} if limit else {}}]}
 
@@ -65,22 +66,23 @@ VOLUMES = [  # why, template, least and most GiB of ephemeral storage, or the re
 
 
 @pytest.mark.parametrize(("why", "template", "right"), VOLUMES, ids=[row[0] for row in VOLUMES])
-def test_a_download_into_a_volume_with_a_limit_is_counted_once(why, template, right):
+def test_a_download_into_a_volume_with_a_limit_is_counted_once(why: str, template: Manifest | None, right: str | tuple[int, int]) -> None:
     spec = {"template": template} if template else {}
     found = verdict(LLAMA_8B, engine=ONE, store=Files(gpu_node("n", "NVIDIA-L4", 1, 23034, host="60Gi", disk="200Gi")), **spec)
     if isinstance(right, str):
-        assert (found.reason, found.field) == (right, "spec.template.volumes")
-        assert "emptyDir volume that keeps the download" in found.message
-        assert any("sizeLimit" in line for line in found.details)
+        no = refused(found)
+        assert (no.reason, no.field) == (right, "spec.template.volumes")
+        assert "emptyDir volume that keeps the download" in no.message
+        assert any("sizeLimit" in line for line in no.details)
         return
-    assert right[0] <= found.plan.ephemeral_storage_bytes / GIB <= right[1]
+    assert right[0] <= planned(found).ephemeral_storage_bytes / GIB <= right[1]
 
 
 NO_KERNELS = [("bfloat16, which the card has not either", ONE), ("a method that the card has not either", ONE | {"quantization": "fp8"})]
 
 
 @pytest.mark.parametrize(("why", "engine"), NO_KERNELS, ids=[row[0] for row in NO_KERNELS])
-def test_what_no_argument_cures_is_said_before_what_an_argument_would(why, engine):
-    found = verdict(LLAMA_8B, version="0.8.5", engine=engine, store=Files(gpu_node("p", "Tesla-P100-PCIE-16GB", 1, 16384)))
+def test_what_no_argument_cures_is_said_before_what_an_argument_would(why: str, engine: Manifest) -> None:
+    found = refused(verdict(LLAMA_8B, version="0.8.5", engine=engine, store=Files(gpu_node("p", "Tesla-P100-PCIE-16GB", 1, 16384))))
     assert found.reason == "EngineRefuses"
     assert "no kernels for compute capability 6.0" in found.message

@@ -2,67 +2,71 @@ import dataclasses
 import json
 
 import pytest
-from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, deployment, verdict
+from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, admitted, deployment, planned, refused, undecided, verdict
 from tests.plimsoll_operator.nodes import H100, L4, gpu_node
 
 from plimsoll_operator.api import FitPolicySpec
 from plimsoll_operator.decision import decide
 from plimsoll_operator.gather import facts_for
+from plimsoll_operator.ports import Manifest
 from plimsoll_operator.verdict import Admit, Reject, Undecided
 
 
-def test_an_8b_model_goes_to_the_cheapest_gpu_that_holds_it():
-    plan = verdict(engine={"maxModelLen": 16384}).plan
+def test_an_8b_model_goes_to_the_cheapest_gpu_that_holds_it() -> None:
+    plan = planned(verdict(engine={"maxModelLen": 16384}))
     assert (plan.product, plan.tensor_parallel_size, plan.max_model_len) == ("NVIDIA-L4", 1, 16384)
     assert plan.allocated_bytes < plan.gpu_total_bytes
 
 
-def test_a_70b_model_gets_more_gpus_for_more_context():
-    short = verdict(LLAMA_70B, engine={"maxModelLen": 8192}).plan
-    long = verdict(LLAMA_70B, engine={"maxModelLen": 65536}).plan
+def test_a_70b_model_gets_more_gpus_for_more_context() -> None:
+    short = planned(verdict(LLAMA_70B, engine={"maxModelLen": 8192}))
+    long = planned(verdict(LLAMA_70B, engine={"maxModelLen": 65536}))
     assert (short.tensor_parallel_size, long.tensor_parallel_size) == (2, 4)
     assert short.pools == long.pools
 
 
-def test_a_rejection_says_needed_available_and_short_by():
+def test_a_rejection_says_needed_available_and_short_by() -> None:
     found = verdict(LLAMA_70B, engine={"maxModelLen": 8192}, placement={"gpuProducts": ["NVIDIA-L4"]})
     assert isinstance(found, Reject)
+    assert found.needed_bytes is not None
+    assert found.available_bytes is not None
     assert found.short_by_bytes == found.needed_bytes - found.available_bytes > 0
     assert "GiB on each of 4 GPUs" in found.message
     assert "GiB on NVIDIA-L4, short by" in found.message
     assert found.component == "weights"
 
 
-def test_a_reserve_above_the_gpu_is_short_by_what_is_missing():
-    found = verdict(fit={"reserveBytes": "100Gi"})
+def test_a_reserve_above_the_gpu_is_short_by_what_is_missing() -> None:
+    found = refused(verdict(fit={"reserveBytes": "100Gi"}))
+    assert found.short_by_bytes is not None
     assert found.short_by_bytes > 20 << 30
     assert "reserve 100.0" in found.message
     assert "short by -" not in found.message
 
 
-def test_a_least_context_above_the_models_own_is_refused_and_the_default_is_not():
-    found = verdict("Qwen/Qwen2.5-1.5B-Instruct", fit={"minMaxModelLen": 40000})
+def test_a_least_context_above_the_models_own_is_refused_and_the_default_is_not() -> None:
+    found = refused(verdict("Qwen/Qwen2.5-1.5B-Instruct", fit={"minMaxModelLen": 40000}))
     assert (found.reason, found.field) == ("EngineRefuses", "spec.fit.minMaxModelLen")
     assert "40000 is greater than the length derived" in found.message
-    assert verdict("meta-llama/Llama-2-7b-hf").plan.max_model_len == 4096
+    assert planned(verdict("meta-llama/Llama-2-7b-hf")).max_model_len == 4096
 
 
-def test_a_newer_engine_is_warned_about_once():
-    found = verdict("Qwen/Qwen2.5-1.5B-Instruct", version="0.34.0")
+def test_a_newer_engine_is_warned_about_once() -> None:
+    found = admitted(verdict("Qwen/Qwen2.5-1.5B-Instruct", version="0.34.0"))
     assert sum("newer" in line for line in found.warnings) == 1
 
 
-def test_a_policy_that_caps_a_replica_is_named_where_memory_is_short():
+def test_a_policy_that_caps_a_replica_is_named_where_memory_is_short() -> None:
     facts = facts_for(deployment(LLAMA_70B, engine={"maxModelLen": 65536}), Files(H100), applied_plan=None)
-    found = decide(dataclasses.replace(facts, policy=FitPolicySpec(max_gpus_per_replica=1)))
+    found = refused(decide(dataclasses.replace(facts, policy=FitPolicySpec(max_gpus_per_replica=1))))
     assert found.details[0] == "The FitPolicy allows a replica at most 1 GPU."
-    assert decide(facts).plan.tensor_parallel_size == 4
+    assert planned(decide(facts)).tensor_parallel_size == 4
 
 
 @pytest.mark.parametrize(("host", "reason"), [({"cpu": "2"}, "HostCpu"), ({"host": "8Gi"}, "HostMemory")])
-def test_a_host_that_is_too_small_is_named_though_fewer_gpus_would_miss_by_memory(host, reason):
+def test_a_host_that_is_too_small_is_named_though_fewer_gpus_would_miss_by_memory(host: Manifest, reason: str) -> None:
     small = gpu_node("h100", "NVIDIA-H100-80GB-HBM3", 8, 81559, **host)
-    found = verdict(LLAMA_70B, engine={"maxModelLen": 8192}, store=Files(small))
+    found = refused(verdict(LLAMA_70B, engine={"maxModelLen": 8192}, store=Files(small)))
     assert (found.reason, found.field) == (reason, "spec.placement")
 
 
@@ -81,48 +85,49 @@ CHECKS = [
 
 
 @pytest.mark.parametrize(("why", "wish", "kind", "reason"), CHECKS, ids=[row[0] for row in CHECKS])
-def test_checks(why, wish, kind, reason):
+def test_checks(why: str, wish: Manifest, kind: type[Reject | Undecided], reason: str) -> None:
     found = verdict(**wish)
-    assert (type(found), found.reason.value) == (kind, reason)
+    assert isinstance(found, kind), found
+    assert found.reason.value == reason
 
 
-def test_no_gpu_at_all_is_undecided_and_an_open_cluster_may_get_more():
-    assert verdict(store=Files()).reason == "NoCapacityKnown"
+def test_no_gpu_at_all_is_undecided_and_an_open_cluster_may_get_more() -> None:
+    assert undecided(verdict(store=Files())).reason == "NoCapacityKnown"
     for engine, placement, product in (({}, {"gpuProducts": ["NVIDIA-H200"]}, "NVIDIA-H200"), ({"maxModelLen": 131072}, {}, "NVIDIA-")):
         facts = facts_for(deployment(LLAMA_70B, engine=engine, placement=placement), Files(L4), applied_plan=None)
         assert isinstance(decide(facts), Reject)
-        found = decide(dataclasses.replace(facts, policy=FitPolicySpec(capacity="Open")))
+        found = undecided(decide(dataclasses.replace(facts, policy=FitPolicySpec(capacity="Open"))))
         assert found.reason == "NoKnownPool"
         assert f"It would fit {product}" in found.message
 
 
-def test_labels_split_pools_and_taints_keep_out():
+def test_labels_split_pools_and_taints_keep_out() -> None:
     east = gpu_node("e", "NVIDIA-L4", 4, 23034, labels={"zone": "east"})
     west = gpu_node("w", "NVIDIA-L4", 4, 23034, labels={"zone": "west"}, taints=[{"key": "team", "value": "a", "effect": "NoSchedule"}])
     store = Files(east, west, keys=["zone"])
-    assert len(verdict(store=store, placement={"nodeSelector": {"zone": "east"}}).plan.pools) == 1
-    assert verdict(store=store, placement={"nodeSelector": {"zone": "west"}}).reason == "NoMatchingPool"
+    assert len(planned(verdict(store=store, placement={"nodeSelector": {"zone": "east"}})).pools) == 1
+    assert refused(verdict(store=store, placement={"nodeSelector": {"zone": "west"}})).reason == "NoMatchingPool"
     tolerant = {"nodeSelector": {"zone": "west"}, "tolerations": [{"key": "team", "operator": "Equal", "value": "a"}]}
     assert isinstance(verdict(store=store, placement=tolerant), Admit)
 
 
-def test_several_products_make_one_plan_that_runs_on_each():
+def test_several_products_make_one_plan_that_runs_on_each() -> None:
     a10g = gpu_node("a", "NVIDIA-A10G", 1, 23028)
-    plan = verdict(store=Files(L4, a10g), placement={"gpuProducts": ["NVIDIA-L4", "NVIDIA-A10G"]}).plan
+    plan = planned(verdict(store=Files(L4, a10g), placement={"gpuProducts": ["NVIDIA-L4", "NVIDIA-A10G"]}))
     assert plan.gpu_products == ("NVIDIA-A10G", "NVIDIA-L4")
-    alone = [verdict(store=Files(item)).plan for item in (L4, a10g)]
+    alone = [planned(verdict(store=Files(item))) for item in (L4, a10g)]
     assert plan.max_model_len == min(p.max_model_len for p in alone)
     assert len(plan.pools) == 2
 
 
-def test_a_pool_with_too_little_host_memory_is_refused_by_name():
+def test_a_pool_with_too_little_host_memory_is_refused_by_name() -> None:
     small = gpu_node("s", "NVIDIA-L4", 4, 23034, host="4Gi")
-    found = verdict(store=Files(small), engine={"maxModelLen": 8192})
+    found = refused(verdict(store=Files(small), engine={"maxModelLen": 8192}))
     assert found.reason == "HostMemory"
     assert "nvidia-l4-x4" in found.message
 
 
-def test_a_full_cluster_is_a_warning():
+def test_a_full_cluster_is_a_warning() -> None:
     found = verdict(replicas=5, store=Files(L4))
     assert isinstance(found, Admit)
     assert not found.plan.available_now
@@ -142,13 +147,15 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("why", "model", "engine", "field", "way_out"), REFUSED, ids=[row[0] for row in REFUSED])
-def test_what_vllm_refuses_names_the_field_and_the_way_out(why, model, engine, field, way_out):
-    found = verdict(model, engine=engine)
+def test_what_vllm_refuses_names_the_field_and_the_way_out(
+    why: str, model: str, engine: dict[str, int], field: str, way_out: dict[str, int]
+) -> None:
+    found = refused(verdict(model, engine=engine))
     assert (found.reason, found.field) == ("EngineRefuses", field)
     assert json.loads(found.offers[0].patch_json) == {"spec": {"engine": way_out}}
 
 
-def test_an_open_cluster_is_still_refused_what_no_gpu_holds():
+def test_an_open_cluster_is_still_refused_what_no_gpu_holds() -> None:
     wish = deployment("meta-llama/Llama-3.1-405B", engine={"tensorParallelSize": 1}, placement={"gpuProducts": ["NVIDIA-L4"]})
     facts = facts_for(wish, Files(L4), applied_plan=None)
     assert isinstance(decide(dataclasses.replace(facts, policy=FitPolicySpec(capacity="Open"))), Reject)
@@ -170,7 +177,7 @@ def test_an_open_cluster_is_still_refused_what_no_gpu_holds():
         ("tools without a parser", ["--enable-auto-tool-choice"]),
     ],
 )
-def test_a_fault_in_extra_args_names_the_field(why, extra_args):
+def test_a_fault_in_extra_args_names_the_field(why: str, extra_args: list[str]) -> None:
     found = verdict(engine={"maxModelLen": 8192, "extraArgs": extra_args})
     assert isinstance(found, Reject)
     assert found.field == "spec.engine.extraArgs", why
@@ -195,19 +202,19 @@ def test_a_fault_in_extra_args_names_the_field(why, extra_args):
         ),
     ],
 )
-def test_values_that_a_release_does_not_take_are_refused_at_their_field(version, engine, field, words):
+def test_values_that_a_release_does_not_take_are_refused_at_their_field(version: str, engine: Manifest, field: str, words: str) -> None:
     found = verdict(version=version, engine={"maxModelLen": 8192} | engine)
     assert isinstance(found, Reject)
     assert found.field == field
     assert words in found.message
 
 
-def test_loaders_that_read_files_whole_need_the_host_memory_for_them():
+def test_loaders_that_read_files_whole_need_the_host_memory_for_them() -> None:
     """An 8B model in mapped files runs on a 16 GiB host; a loader that holds a file of up to 5 GiB does not do so everywhere."""
     small = gpu_node("s", "NVIDIA-L4", 1, 23034, host="10Gi")
-    found = verdict(engine={"maxModelLen": 8192}, store=Files(small))
+    found = admitted(verdict(engine={"maxModelLen": 8192}, store=Files(small)))
     assert any("Host memory is close" in line for line in found.warnings)
     eager = {"maxModelLen": 8192, "extraArgs": ["--safetensors-load-strategy", "eager"]}
-    assert verdict(engine=eager, store=Files(small)).reason == "HostMemory"
+    assert refused(verdict(engine=eager, store=Files(small))).reason == "HostMemory"
     roomy = gpu_node("r", "NVIDIA-L4", 1, 23034, host="60Gi")
-    assert not any("Host memory" in line for line in verdict(engine=eager, store=Files(roomy)).warnings)
+    assert not any("Host memory" in line for line in admitted(verdict(engine=eager, store=Files(roomy))).warnings)

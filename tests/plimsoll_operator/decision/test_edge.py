@@ -1,18 +1,21 @@
 """Where the interval of an estimate straddles the need: said in every verdict, and decided against the model."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import yaml
-from tests.plimsoll_operator.decision_world import manifest, verdict
+from tests.plimsoll_operator.decision_world import admitted, manifest, planned, verdict
 from tests.plimsoll_operator.nodes import L4
 
 from plimsoll_operator.cli import main
-from plimsoll_operator.verdict import Admit, Reject
+from plimsoll_operator.verdict import Admit, Reject, Verdict
 
 ONE_L4 = {"gpuProducts": ["NVIDIA-L4"]}
 SAID = "On the edge: "
 
 
-def at(context, **kwargs):
+def at(context: int, **kwargs: Any) -> Verdict:
     return verdict(engine={"tensorParallelSize": 1, "maxModelLen": context}, placement=ONE_L4, **kwargs)
 
 
@@ -25,10 +28,11 @@ CASES = [  # the pool of Llama 3.1 8B on an L4 holds about 43,000 tokens, 36,500
 
 
 @pytest.mark.parametrize(("why", "context", "kind", "edge"), CASES, ids=[row[0] for row in CASES])
-def test_a_need_inside_the_interval_is_said(why, context, kind, edge):
+def test_a_need_inside_the_interval_is_said(why: str, context: int, kind: type[Admit | Reject], edge: bool) -> None:
     found = at(context)
+    assert isinstance(found, kind), found
     lines = found.details if isinstance(found, Reject) else found.warnings
-    assert (type(found), found.on_the_edge) == (kind, edge)
+    assert found.on_the_edge == edge
     assert any(line.startswith(SAID) for line in lines) == edge
 
 
@@ -36,18 +40,19 @@ PINNED = {"tensorParallelSize": 1, "maxNumSeqs": 64, "maxNumBatchedTokens": 2048
 
 
 @pytest.mark.parametrize("context", range(30000, 60000, 3000))
-def test_the_edge_is_where_the_two_ends_answer_differently(context):
+def test_the_edge_is_where_the_two_ends_answer_differently(context: int) -> None:
     """By the figures of a plan with the same batch sizes: nothing but the need changes with the context."""
     found = verdict(engine=PINNED | {"maxModelLen": context}, placement=ONE_L4)
-    plan = verdict(engine=PINNED | {"maxModelLen": 20000}, placement=ONE_L4).plan
+    assert isinstance(found, Admit | Reject), found
+    plan = planned(verdict(engine=PINNED | {"maxModelLen": 20000}, placement=ONE_L4))
     low, high = plan.kv_cache_interval_bytes
     needed = plan.kv_cache_needed_bytes * context // 20000
     assert found.on_the_edge == (low < needed <= high)
 
 
-def test_values_that_nobody_pinned_are_never_chosen_on_the_edge():
-    assert not verdict(placement=ONE_L4).on_the_edge
-    assert not verdict(engine={"tensorParallelSize": 1}, placement=ONE_L4).on_the_edge
+def test_values_that_nobody_pinned_are_never_chosen_on_the_edge() -> None:
+    assert not admitted(verdict(placement=ONE_L4)).on_the_edge
+    assert not admitted(verdict(engine={"tensorParallelSize": 1}, placement=ONE_L4)).on_the_edge
 
 
 HEADERS = [
@@ -57,7 +62,7 @@ HEADERS = [
 
 
 @pytest.mark.parametrize(("context", "first"), HEADERS)
-def test_plan_says_it_beside_the_verdict(context, first, tmp_path, capsys):
+def test_plan_says_it_beside_the_verdict(context: int, first: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     item = manifest(engine={"tensorParallelSize": 1, "maxModelLen": context}, placement=ONE_L4)
     (tmp_path / "x.yaml").write_text(yaml.safe_dump(item))
     (tmp_path / "nodes.yaml").write_text(yaml.safe_dump({"kind": "NodeList", "apiVersion": "v1", "items": [L4]}))

@@ -1,38 +1,56 @@
 """Which profile, policy and pools a decision is made from."""
 
 import json
+from typing import Any
 
 import pytest
-from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, deployment, manifest
+from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, deployment, lack_of, manifest, model_of, refused
 from tests.plimsoll_operator.nodes import H100, L4
 
-from plimsoll_operator.api import ClusterModelProfile, FitPolicy, ModelProfile, parse_inference_deployment, parse_object
+from plimsoll_operator.api import (
+    ClusterModelProfile,
+    FitPolicy,
+    InferenceDeployment,
+    ModelProfile,
+    parse_inference_deployment,
+    parse_object,
+)
 from plimsoll_operator.decision import decide
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.names import API_VERSION
-from plimsoll_operator.verdict import Reason, Reject
+from plimsoll_operator.ports import Manifest
+from plimsoll_operator.verdict import Reason
 
 COMMIT_A, COMMIT_B = "a" * 40, "b" * 40
 
 
-def config(layers):
+def config(layers: int) -> str:
     return json.dumps({"architectures": ["LlamaForCausalLM"], "num_hidden_layers": layers})
 
 
-def profile(name="p", *, model=LLAMA_8B, namespace="default", layers=1, text=None, managed=False, **spec):
-    kind = ModelProfile if namespace else ClusterModelProfile
-    metadata = {"name": name, **({"namespace": namespace} if namespace else {})}
+def profile(
+    name: str = "p",
+    *,
+    model: str = LLAMA_8B,
+    namespace: str = "default",
+    layers: int = 1,
+    text: str | None = None,
+    managed: bool = False,
+    **spec: Any,
+) -> ClusterModelProfile | ModelProfile:
+    kind: type[ModelProfile | ClusterModelProfile] = ModelProfile if namespace else ClusterModelProfile
+    metadata: Manifest = {"name": name, **({"namespace": namespace} if namespace else {})}
     metadata |= {"labels": {"app.kubernetes.io/managed-by": "plimsoll"}} if managed else {}
     spec = {"model": model, "config": text or config(layers), **spec}
     return parse_object(kind, {"apiVersion": API_VERSION, "kind": kind.__name__, "metadata": metadata, "spec": spec})
 
 
-def policy(name, selector=None, **spec):
+def policy(name: str, selector: Manifest | None = None, **spec: Any) -> FitPolicy:
     spec |= {"namespaceSelector": selector} if selector is not None else {}
     return parse_object(FitPolicy, {"apiVersion": API_VERSION, "kind": "FitPolicy", "metadata": {"name": name}, "spec": spec})
 
 
-def wish(**model):
+def wish(**model: Any) -> InferenceDeployment:
     item = manifest()
     item["spec"]["model"] |= model
     return parse_inference_deployment(item)
@@ -44,11 +62,11 @@ TOKEN = {"source": {"huggingFace": {"tokenSecretRef": {"name": "hub"}}}}
 MAPPED = {"profile": {"configMapRef": {"name": "shape"}}}
 
 
-def of_volume(claim="weights", path="llama", **more):
+def of_volume(claim: str = "weights", path: str = "llama", **more: Any) -> ClusterModelProfile | ModelProfile:
     return profile(origin={"persistentVolumeClaim": {"claimName": claim, "path": path}}, **more)
 
 
-def of_map(name="shape", **more):
+def of_map(name: str = "shape", **more: Any) -> ClusterModelProfile | ModelProfile:
     return profile(origin={"configMapRef": {"name": name}}, **more)
 
 
@@ -92,13 +110,15 @@ LOOKUPS = [
 
 
 @pytest.mark.parametrize(("why", "model", "profiles", "source"), LOOKUPS, ids=[row[0] for row in LOOKUPS])
-def test_profiles_are_looked_up_in_order(why, model, profiles, source):
+def test_profiles_are_looked_up_in_order(
+    why: str, model: Manifest, profiles: list[ClusterModelProfile | ModelProfile], source: str
+) -> None:
     for order in (profiles, profiles[::-1]):
-        assert facts_for(wish(**model), Files(L4, profiles=order), applied_plan=None).model.source == source
+        assert model_of(facts_for(wish(**model), Files(L4, profiles=order), applied_plan=None)).source == source
 
 
-def test_the_commit_of_a_profile_is_recorded():
-    found = facts_for(wish(revision="main"), Files(L4, profiles=[profile(revision=COMMIT_A)]), applied_plan=None).model
+def test_the_commit_of_a_profile_is_recorded() -> None:
+    found = model_of(facts_for(wish(revision="main"), Files(L4, profiles=[profile(revision=COMMIT_A)]), applied_plan=None))
     assert found.revision == COMMIT_A
 
 
@@ -115,21 +135,23 @@ ELSEWHERE = [
 
 
 @pytest.mark.parametrize(("why", "model", "profiles"), ELSEWHERE, ids=[row[0] for row in ELSEWHERE])
-def test_what_a_namespace_keeps_is_answered_by_nothing_but_itself(why, model, profiles):
-    found = facts_for(wish(**model), Files(L4, profiles=profiles), applied_plan=None).model
+def test_what_a_namespace_keeps_is_answered_by_nothing_but_itself(
+    why: str, model: Manifest, profiles: list[ModelProfile | ClusterModelProfile]
+) -> None:
+    found = lack_of(facts_for(wish(**model), Files(L4, profiles=profiles), applied_plan=None))
     assert found.kind == "NotFound", found
 
 
-def test_an_inline_shape_that_cannot_be_read_is_bad_input():
-    found = decide(facts_for(wish(profile={"inline": "[1]"}), Files(L4), applied_plan=None))
-    assert (type(found), found.reason, found.field) == (Reject, Reason.INVALID_SPEC, "spec.model.profile.inline")
+def test_an_inline_shape_that_cannot_be_read_is_bad_input() -> None:
+    found = refused(decide(facts_for(wish(profile={"inline": "[1]"}), Files(L4), applied_plan=None)))
+    assert (found.reason, found.field) == (Reason.INVALID_SPEC, "spec.model.profile.inline")
 
 
-def test_an_inline_shape_never_answers_for_anybody_else():
+def test_an_inline_shape_never_answers_for_anybody_else() -> None:
     one, other = wish(profile={"inline": config(2)}), wish()
     store = Files(L4)
-    assert facts_for(one, store, applied_plan=None).model.source == "inline"
-    assert facts_for(other, store, applied_plan=None).model.source == "catalogue"
+    assert model_of(facts_for(one, store, applied_plan=None)).source == "inline"
+    assert model_of(facts_for(other, store, applied_plan=None)).source == "catalogue"
 
 
 REFUSALS = [
@@ -144,13 +166,15 @@ REFUSALS = [
 
 
 @pytest.mark.parametrize(("why", "model", "profiles", "kind"), REFUSALS, ids=[row[0] for row in REFUSALS])
-def test_what_does_not_describe_the_model_is_refused(why, model, profiles, kind):
-    assert facts_for(wish(**model), Files(L4, profiles=profiles), applied_plan=None).model.kind == kind
+def test_what_does_not_describe_the_model_is_refused(
+    why: str, model: Manifest, profiles: list[ModelProfile | ClusterModelProfile], kind: str
+) -> None:
+    assert lack_of(facts_for(wish(**model), Files(L4, profiles=profiles), applied_plan=None)).kind == kind
 
 
-def test_the_digest_names_the_shape_however_it_is_spelled():
+def test_the_digest_names_the_shape_however_it_is_spelled() -> None:
     texts = ['{"a": 1, "b": [2]}', '{ "b":[2],"a":1}', '{"a": 1, "b": [3]}']
-    one, same, other = (facts_for(wish(profile={"inline": text}), Files(L4), applied_plan=None).model.digest for text in texts)
+    one, same, other = (model_of(facts_for(wish(profile={"inline": text}), Files(L4), applied_plan=None)).digest for text in texts)
     assert one == same != other
 
 
@@ -169,12 +193,12 @@ POLICIES = [
 
 
 @pytest.mark.parametrize(("why", "policies", "cap"), POLICIES, ids=[row[0] for row in POLICIES])
-def test_one_policy_holds_for_a_namespace(why, policies, cap):
+def test_one_policy_holds_for_a_namespace(why: str, policies: list[FitPolicy], cap: int | None) -> None:
     for order in (policies, policies[::-1]):
         found = facts_for(deployment(), Files(L4, policies=order), applied_plan=None).policy
         assert found.max_gpus_per_replica == cap
 
 
-def test_pools_come_by_name_whatever_the_order_of_nodes():
+def test_pools_come_by_name_whatever_the_order_of_nodes() -> None:
     one, other = (facts_for(deployment(), Files(*nodes), applied_plan=None) for nodes in ((L4, H100), (H100, L4)))
     assert one.pools == other.pools

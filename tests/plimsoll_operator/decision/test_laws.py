@@ -1,19 +1,22 @@
 """Laws of the decision, on drawn clusters and wishes."""
 
 import json
+import random
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.bench.timing import forget
-from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, deployment, offered
+from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, deployment, offered, planned
 from tests.plimsoll_operator.nodes import gpu_node
 
 from plimsoll_operator.decision import decide
 from plimsoll_operator.decision.fit.fit import Look, longest_context
 from plimsoll_operator.decision.search.moves import bisect
 from plimsoll_operator.gather import facts_for
-from plimsoll_operator.verdict import Admit, Reject, Resize
+from plimsoll_operator.ports import Manifest
+from plimsoll_operator.verdict import Admit, Reject, Resize, Verdict
 
 KINDS = [("NVIDIA-H100-80GB-HBM3", 8, 81559), ("NVIDIA-A100-SXM4-40GB", 4, 40960), ("NVIDIA-L4", 4, 23034), ("NVIDIA-A10G", 1, 23028),
          ("Tesla-T4", 1, 15360), ("NVIDIA-L40S", 2, 46068)]  # fmt: skip
@@ -34,13 +37,13 @@ MODELS = st.sampled_from([
 LAW = settings(max_examples=40, deadline=None)
 
 
-def verdict(model, engine, nodes, **spec):
+def verdict(model: str, engine: Manifest, nodes: list[Manifest], **spec: Any) -> Verdict:
     return decide(facts_for(deployment(model, engine=engine, **spec), Files(*nodes), applied_plan=None))
 
 
 @LAW
 @given(MODELS, ENGINES, NODES)
-def test_every_offer_applied_is_admitted(model, engine, nodes):
+def test_every_offer_applied_is_admitted(model: str, engine: Manifest, nodes: list[Manifest]) -> None:
     found = verdict(model, engine, nodes)
     if isinstance(found, Reject):
         for offer in found.offers:
@@ -49,7 +52,7 @@ def test_every_offer_applied_is_admitted(model, engine, nodes):
 
 @LAW
 @given(MODELS, ENGINES, NODES, st.permutations(["maxModelLen", "tensorParallelSize", "maxNumSeqs", "gpuMemoryUtilization", "kvCacheDtype"]))
-def test_a_resized_spec_decided_again_is_a_fixed_point(model, engine, nodes, order):
+def test_a_resized_spec_decided_again_is_a_fixed_point(model: str, engine: Manifest, nodes: list[Manifest], order: list[str]) -> None:
     found = verdict(model, engine, nodes, fit={"policy": "Resize", "mayChange": order})
     if isinstance(found, Resize):
         kinds = {"kvCacheDtype": str, "gpuMemoryUtilization": float}
@@ -62,7 +65,9 @@ def test_a_resized_spec_decided_again_is_a_fixed_point(model, engine, nodes, ord
 
 @LAW
 @given(MODELS, ENGINES, NODES, st.permutations(["maxModelLen", "tensorParallelSize", "kvCacheDtype"]), st.sampled_from([None, 2048, 8192]))
-def test_a_resize_keeps_the_least_context_and_moves_nothing_in_vain(model, engine, nodes, order, least):
+def test_a_resize_keeps_the_least_context_and_moves_nothing_in_vain(
+    model: str, engine: Manifest, nodes: list[Manifest], order: list[str], least: int | None
+) -> None:
     if least is not None and engine.get("maxModelLen", least) < least:
         return
     fit = {"policy": "Resize", "mayChange": order} | ({} if least is None else {"minMaxModelLen": least})
@@ -80,7 +85,7 @@ def test_a_resize_keeps_the_least_context_and_moves_nothing_in_vain(model, engin
 
 @LAW
 @given(MODELS, ENGINES, NODES, st.randoms())
-def test_the_order_of_nodes_changes_nothing(model, engine, nodes, rng):
+def test_the_order_of_nodes_changes_nothing(model: str, engine: Manifest, nodes: list[Manifest], rng: random.Random) -> None:
     shuffled = list(nodes)
     rng.shuffle(shuffled)
     assert verdict(model, engine, nodes) == verdict(model, engine, shuffled)
@@ -88,7 +93,9 @@ def test_the_order_of_nodes_changes_nothing(model, engine, nodes, rng):
 
 @LAW
 @given(MODELS, ENGINES, NODES, st.randoms(), st.sampled_from([(), ("NVIDIA-L4", "Tesla-T4"), ("NVIDIA-H100-80GB-HBM3", "NVIDIA-L4")]))
-def test_the_order_of_pools_changes_nothing(model, engine, nodes, rng, products):
+def test_the_order_of_pools_changes_nothing(
+    model: str, engine: Manifest, nodes: list[Manifest], rng: random.Random, products: tuple[str, ...]
+) -> None:
     store = Files(*nodes, *(gpu_node(f"b{number}", *kind) for number, kind in enumerate(KINDS)))
     wish = deployment(model, engine=engine, placement={"gpuProducts": list(products)})
     facts = facts_for(wish, store, applied_plan=None)
@@ -100,8 +107,8 @@ def test_the_order_of_pools_changes_nothing(model, engine, nodes, rng, products)
 
 @LAW
 @given(MODELS, st.lists(st.tuples(ENGINES, NODES), min_size=2, max_size=3))
-def test_what_was_decided_before_changes_no_verdict(model, wishes):
-    def alone(engine, nodes):
+def test_what_was_decided_before_changes_no_verdict(model: str, wishes: list[tuple[Manifest, list[Manifest]]]) -> None:
+    def alone(engine: Manifest, nodes: list[Manifest]) -> Verdict:
         forget()
         return verdict(model, engine, nodes)
 
@@ -113,7 +120,9 @@ def test_what_was_decided_before_changes_no_verdict(model, wishes):
 
 @LAW
 @given(MODELS, ENGINES, NODES, st.integers(1024, 131072), st.integers(0, 100_000))
-def test_a_shorter_context_never_turns_admit_into_reject(model, engine, nodes, length, less):
+def test_a_shorter_context_never_turns_admit_into_reject(
+    model: str, engine: Manifest, nodes: list[Manifest], length: int, less: int
+) -> None:
     held = engine | {"maxNumSeqs": 128, "maxNumBatchedTokens": 4096}
     if isinstance(verdict(model, held | {"maxModelLen": length}, nodes), Admit):
         assert isinstance(verdict(model, held | {"maxModelLen": max(1024, length - less)}, nodes), Admit)
@@ -122,11 +131,11 @@ def test_a_shorter_context_never_turns_admit_into_reject(model, engine, nodes, l
 @given(
     st.integers(1, 5000), st.integers(1, 5000), st.integers(0, 6000), st.none() | st.integers(0, 6000), st.randoms(use_true_random=False)
 )
-def test_the_longest_context_is_found_whatever_the_guesses(low, more, limit, hint, rng):
+def test_the_longest_context_is_found_whatever_the_guesses(low: int, more: int, limit: int, hint: int | None, rng: random.Random) -> None:
     """What fits is all up to `limit`; each look's guess may be right, wrong or wild."""
     high = low + more
 
-    def look(length):
+    def look(length: int) -> Look:
         assert low <= length < high, "no other length is asked about"
         return Look(length <= limit, rng.choice([limit, limit - 1, rng.randrange(0, 7000), 0]))
 
@@ -135,33 +144,35 @@ def test_the_longest_context_is_found_whatever_the_guesses(low, more, limit, hin
 
 
 @given(st.integers(1, 3000), st.integers(1, 3000), st.sampled_from([1, 16, 64]), st.integers(0, 6000))
-def test_a_number_moves_by_the_smallest_step_that_fits(below, more, step, limit):
+def test_a_number_moves_by_the_smallest_step_that_fits(below: int, more: int, step: int, limit: int) -> None:
     fitting = [value for value in range(below + 1, below + more) if value % step == 0 and value <= limit]
     assert bisect(below, below + more, step, lambda value: value <= limit) == max(fitting, default=below)
 
 
 @LAW
 @given(MODELS, ENGINES, NODES, st.sampled_from(KINDS), st.sampled_from(["60Gi", "200Gi", "1500Gi"]))
-def test_another_trusted_node_never_turns_admit_into_reject(model, engine, nodes, kind, host):
+def test_another_trusted_node_never_turns_admit_into_reject(
+    model: str, engine: Manifest, nodes: list[Manifest], kind: tuple[str, int, int], host: str
+) -> None:
     if isinstance(verdict(model, engine, nodes), Admit):
         assert isinstance(verdict(model, engine, [*nodes, gpu_node("new", *kind, host=host)]), Admit)
 
 
 @LAW
 @given(MODELS, ENGINES, NODES)
-def test_an_applied_plan_is_kept_while_it_fits(model, engine, nodes):
+def test_an_applied_plan_is_kept_while_it_fits(model: str, engine: Manifest, nodes: list[Manifest]) -> None:
     found = verdict(model, engine, nodes)
     if isinstance(found, Admit):
         larger = Files(*nodes, *(gpu_node(f"b{number}", *kind) for number, kind in enumerate(KINDS)))
         facts = facts_for(deployment(model, engine=engine), larger, applied_plan=found.plan)
-        kept = decide(facts).plan
+        kept = planned(decide(facts))
         assert (kept.product, kept.tensor_parallel_size) == (found.plan.product, found.plan.tensor_parallel_size)
-        assert decide(replace(facts, applied_plan=None)).plan.gpus_per_replica <= kept.gpus_per_replica
+        assert planned(decide(replace(facts, applied_plan=None))).gpus_per_replica <= kept.gpus_per_replica
 
 
 @LAW
 @given(MODELS, ENGINES, NODES)
-def test_a_plan_stays_inside_the_gpu_and_inside_what_is_pinned(model, engine, nodes):
+def test_a_plan_stays_inside_the_gpu_and_inside_what_is_pinned(model: str, engine: Manifest, nodes: list[Manifest]) -> None:
     found = verdict(model, engine, nodes)
     if isinstance(found, Admit):
         plan = found.plan
@@ -176,10 +187,10 @@ def test_a_plan_stays_inside_the_gpu_and_inside_what_is_pinned(model, engine, no
 
 @LAW
 @given(MODELS, ENGINES, st.integers(12 << 30, 100 << 30), st.integers(0, 60 << 30))
-def test_more_gpu_memory_never_turns_admit_into_reject(model, engine, memory, more):
+def test_more_gpu_memory_never_turns_admit_into_reject(model: str, engine: Manifest, memory: int, more: int) -> None:
     held = engine | {"maxNumSeqs": 128, "maxNumBatchedTokens": 4096}
 
-    def with_memory(n_bytes):
+    def with_memory(n_bytes: int) -> Verdict:
         store = Files(gpu_node("n", "NVIDIA-H100-80GB-HBM3", 8, 81559))
         (pool,) = store.pools
         store.pools = [pool.model_copy(update={"spec": pool.spec.model_copy(update={"usable_memory_bytes": n_bytes})})]

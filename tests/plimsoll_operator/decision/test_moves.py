@@ -2,9 +2,21 @@
 
 import dataclasses
 import json
+from typing import Any
 
 import pytest
-from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, deployment, manifest, offered, verdict
+from tests.plimsoll_operator.decision_world import (
+    LLAMA_8B,
+    LLAMA_70B,
+    Files,
+    deployment,
+    manifest,
+    model_of,
+    offered,
+    refused,
+    resized,
+    verdict,
+)
 from tests.plimsoll_operator.nodes import H100, L4, T4, gpu_node
 
 from plimsoll_estimator import catalogue
@@ -15,12 +27,13 @@ from plimsoll_operator.decision.refusal.changes import scene, ways_out
 from plimsoll_operator.decision.request.request import read_request
 from plimsoll_operator.decision.search.moves import Mover
 from plimsoll_operator.gather import facts_for
+from plimsoll_operator.ports import Manifest
 from plimsoll_operator.verdict import Admit, Reason, Reject, Resize
 
 ONE_L4 = {"gpuProducts": ["NVIDIA-L4"]}
 
 
-def resize(*fields, **fit):
+def resize(*fields: str, **fit: Any) -> Manifest:
     return {"policy": "Resize", "mayChange": list(fields), **fit}
 
 
@@ -39,7 +52,9 @@ RESIZES = [
 
 
 @pytest.mark.parametrize(("why", "model", "engine", "may_change", "moved"), RESIZES, ids=[row[0] for row in RESIZES])
-def test_resize_moves_what_it_may_and_a_second_look_changes_nothing(why, model, engine, may_change, moved):
+def test_resize_moves_what_it_may_and_a_second_look_changes_nothing(
+    why: str, model: str, engine: Manifest, may_change: list[str], moved: list[str]
+) -> None:
     placement = ONE_L4 if model == LLAMA_8B else {}
     found = verdict(model, engine=engine, fit=resize(*may_change), placement=placement)
     assert isinstance(found, Resize)
@@ -51,13 +66,13 @@ def test_resize_moves_what_it_may_and_a_second_look_changes_nothing(why, model, 
     assert again.plan == found.plan
 
 
-def test_every_change_says_from_what_to_what_and_why():
+def test_every_change_says_from_what_to_what_and_why() -> None:
     engine = {"maxModelLen": 131072, "tensorParallelSize": 1}
-    refused = verdict(engine=engine, placement=ONE_L4)
-    found = verdict(engine=engine, fit=resize("maxModelLen"), placement=ONE_L4)
+    as_asked = refused(verdict(engine=engine, placement=ONE_L4))
+    found = resized(verdict(engine=engine, fit=resize("maxModelLen"), placement=ONE_L4))
     (change,) = found.changes
     assert (change.field, change.old, change.new) == ("spec.engine.maxModelLen", "131072", str(found.plan.max_model_len))
-    assert change.why == refused.message
+    assert change.why == as_asked.message
 
 
 ORDERS = [
@@ -68,14 +83,14 @@ ORDERS = [
 
 
 @pytest.mark.parametrize(("why", "order", "moved"), ORDERS, ids=[row[0] for row in ORDERS])
-def test_the_users_order_decides_which_field_moves(why, order, moved):
+def test_the_users_order_decides_which_field_moves(why: str, order: list[str], moved: list[str]) -> None:
     engine = {"maxModelLen": 65536, "tensorParallelSize": 1, "kvCacheDtype": "auto"}
     found = verdict(engine=engine, fit=resize(*order), placement=ONE_L4)
     assert isinstance(found, Resize)
     assert [change.field.removeprefix("spec.engine.") for change in found.changes] == moved
 
 
-def test_a_tensor_parallel_size_that_moves_opens_no_stages():
+def test_a_tensor_parallel_size_that_moves_opens_no_stages() -> None:
     """Pinned again it would close them, and the plan would not be found a second time."""
     store = Files(gpu_node("a100", "NVIDIA-A100-SXM4-40GB", 4, 40960))
     engine = {"tensorParallelSize": 1, "maxModelLen": 4096, "gpuMemoryUtilization": 0.5, "maxNumSeqs": 256}
@@ -89,8 +104,8 @@ def test_a_tensor_parallel_size_that_moves_opens_no_stages():
     assert again.plan == found.plan
 
 
-def test_resize_takes_the_smallest_step():
-    found = verdict(engine={"maxModelLen": 131072, "tensorParallelSize": 1}, fit=resize("maxModelLen"), placement=ONE_L4)
+def test_resize_takes_the_smallest_step() -> None:
+    found = resized(verdict(engine={"maxModelLen": 131072, "tensorParallelSize": 1}, fit=resize("maxModelLen"), placement=ONE_L4))
     context = found.plan.max_model_len
     assert found.plan.kv_cache_needed_bytes <= found.plan.kv_cache_interval_bytes[0], "what we choose surely starts"
     following = verdict(engine={"maxModelLen": context + 16, "tensorParallelSize": 1}, placement=ONE_L4)
@@ -98,14 +113,14 @@ def test_resize_takes_the_smallest_step():
     assert any(line.startswith("On the edge: ") for line in following.warnings), "one step further is no longer sure"
 
 
-def test_resize_respects_the_least_context():
+def test_resize_respects_the_least_context() -> None:
     found = verdict(
         engine={"maxModelLen": 131072, "tensorParallelSize": 1}, fit=resize("maxModelLen", minMaxModelLen=65536), placement=ONE_L4
     )
     assert isinstance(found, Reject)
 
 
-def test_nothing_pinned_moves_without_leave():
+def test_nothing_pinned_moves_without_leave() -> None:
     assert isinstance(verdict(engine={"maxModelLen": 131072, "tensorParallelSize": 1}, placement=ONE_L4), Reject)
 
 
@@ -119,7 +134,7 @@ REJECTS = [
 
 
 @pytest.mark.parametrize(("why", "model", "engine", "placement", "least"), REJECTS, ids=[row[0] for row in REJECTS])
-def test_every_offer_applied_is_admitted(why, model, engine, placement, least):
+def test_every_offer_applied_is_admitted(why: str, model: str, engine: dict[str, int], placement: Manifest, least: int) -> None:
     found = verdict(model, engine=engine, placement=placement)
     assert isinstance(found, Reject)
     assert least <= len(found.offers) <= 4
@@ -144,7 +159,7 @@ ORDER = [  # sentence, model, engine, placement, what the patches of the offers 
 
 
 @pytest.mark.parametrize(("why", "model", "engine", "placement", "changed"), ORDER, ids=[row[0] for row in ORDER])
-def test_the_smallest_change_comes_first(why, model, engine, placement, changed):
+def test_the_smallest_change_comes_first(why: str, model: str, engine: Manifest, placement: Manifest, changed: list[set[str]]) -> None:
     found = verdict(model, engine=engine, placement=placement)
     assert isinstance(found, Reject)
     patches = [json.loads(offer.patch_json)["spec"] for offer in found.offers]
@@ -154,7 +169,7 @@ def test_the_smallest_change_comes_first(why, model, engine, placement, changed)
 
 
 @pytest.mark.parametrize(("version", "cached"), [("0.9.2", False), ("0.10.2", False), ("0.11.0", True)])
-def test_no_offer_of_an_fp8_cache_leads_to_the_older_engine(version, cached):
+def test_no_offer_of_an_fp8_cache_leads_to_the_older_engine(version: str, cached: bool) -> None:
     """Up to 0.10.2 an fp8 cache on an L4 runs on V0 (engine/arg_utils.py: _is_v1_supported_oracle)."""
     engine = {"maxModelLen": 65536, "tensorParallelSize": 1}
     found = verdict(version=version, engine=engine, placement=ONE_L4)
@@ -165,42 +180,45 @@ def test_no_offer_of_an_fp8_cache_leads_to_the_older_engine(version, cached):
         assert isinstance(offered(offer, version=version, engine=engine, placement=ONE_L4), Admit), offer
 
 
-def test_a_quantised_sibling_takes_what_was_said_of_the_other_checkpoint_along():
+def test_a_quantised_sibling_takes_what_was_said_of_the_other_checkpoint_along() -> None:
     item = manifest("Qwen/Qwen3-8B", engine={"maxModelLen": 40960, "quantization": "fp8"})
     item["spec"]["model"] |= {"revision": "main", "profile": {"name": "mine"}}
     facts = dataclasses.replace(
         facts_for(deployment("Qwen/Qwen3-8B"), Files(T4), applied_plan=None), deployment=parse_inference_deployment(item)
     )
     ask = read_request(facts.deployment, facts.policy)
-    ways = list(ways_out(scene(facts, ask, lambda products: Mover(engine_for(facts.model, ask.version), products, None))))
+    ways = list(ways_out(scene(facts, ask, lambda products: Mover(engine_for(model_of(facts), ask.version), products, None))))
     (way,) = [way for way in ways if way.model is not None]
+    assert way.model is not None
     assert way.model.name == "Qwen/Qwen3-8B-FP8"
     said = {"name": "Qwen/Qwen3-8B-FP8", "revision": None, "profile": None}
     assert way.patch == {"spec": {"model": said, "engine": {"quantization": None}}}
 
 
-def test_a_volume_holds_the_weights_it_holds():
+def test_a_volume_holds_the_weights_it_holds() -> None:
     item = manifest("meta-llama/Llama-3.1-70B-Instruct", engine={"maxModelLen": 8192}, placement=ONE_L4)
-    shape = json.dumps(dict(catalogue.lookup("meta-llama/Llama-3.1-70B-Instruct").as_mapping()))
+    known = catalogue.lookup("meta-llama/Llama-3.1-70B-Instruct")
+    assert known is not None
+    shape = json.dumps(dict(known.as_mapping()))
     item["spec"]["model"] |= {"source": {"persistentVolumeClaim": {"claimName": "weights"}}, "profile": {"inline": shape}}
     found = decide(facts_for(parse_inference_deployment(item), Files(H100, L4), applied_plan=None))
     assert isinstance(found, Reject)
     assert not any("model" in json.loads(offer.patch_json)["spec"] for offer in found.offers)
 
 
-def test_no_offer_where_nothing_would_help():
+def test_no_offer_where_nothing_would_help() -> None:
     found = verdict(LLAMA_70B, engine={"maxModelLen": 8192}, store=Files(T4))
     assert isinstance(found, Reject)
     assert found.offers == ()
 
 
-def test_the_order_of_nodes_changes_nothing():
+def test_the_order_of_nodes_changes_nothing() -> None:
     nodes = [H100, L4, T4, gpu_node("l4b", "NVIDIA-L4", 4, 23034, host="180Gi", cpu="47")]
     for engine in ({"maxModelLen": 32768}, {"maxModelLen": 131072, "tensorParallelSize": 1}, {"tensorParallelSize": 16}):
         assert verdict(engine=engine, store=Files(*nodes)) == verdict(engine=engine, store=Files(*reversed(nodes)))
 
 
-def test_a_context_of_one_token_that_does_not_fit_is_refused_for_what_it_lacks():
+def test_a_context_of_one_token_that_does_not_fit_is_refused_for_what_it_lacks() -> None:
     """There is no shorter context to offer."""
-    found = verdict(LLAMA_8B, engine={"maxModelLen": 1}, fit={"reserveBytes": "300Ti"})
-    assert (type(found), found.reason) == (Reject, Reason.INSUFFICIENT_GPU_MEMORY)
+    found = refused(verdict(LLAMA_8B, engine={"maxModelLen": 1}, fit={"reserveBytes": "300Ti"}))
+    assert found.reason == Reason.INSUFFICIENT_GPU_MEMORY

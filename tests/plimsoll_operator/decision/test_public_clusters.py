@@ -2,23 +2,26 @@
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from tests.folders import DATA
 from tests.plimsoll_operator.decision_world import Files
 
-from plimsoll_operator.api import parse_inference_deployment
+from plimsoll_operator.api import InferenceDeployment, parse_inference_deployment
 from plimsoll_operator.api.parse import ApiError
 from plimsoll_operator.decision import decide
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.names import API_VERSION
+from plimsoll_operator.ports import Manifest
 from plimsoll_operator.render import Origin, render_workload
+from plimsoll_operator.verdict import Admit, Resize, Verdict
 
 DOCUMENT = json.loads((DATA / "public_clusters.json").read_text(encoding="utf-8"))
 CASES = DOCUMENT["cases"]
 
 
-def wish(case):
+def wish(case: Manifest) -> Manifest:
     metadata = {"name": "x", "namespace": "default"}
     return {"apiVersion": API_VERSION, "kind": "InferenceDeployment", "metadata": metadata, "spec": case["spec"]}
 
@@ -31,7 +34,7 @@ class Invalid:
     message: str
 
 
-def answered(case):
+def answered(case: Manifest) -> tuple[InferenceDeployment | None, Verdict | Invalid]:
     """The deployment and the verdict on it; None and why where the API itself refuses it."""
     try:
         deployment = parse_inference_deployment(wish(case))
@@ -41,17 +44,17 @@ def answered(case):
     return deployment, decide(facts_for(deployment, store, applied_plan=None))
 
 
-def said(verdict):
+def said(verdict: Verdict | Invalid) -> str:
     parts = [getattr(verdict, "message", ""), getattr(verdict, "next_step", ""), *getattr(verdict, "details", ())]
     return " ".join([*parts, *getattr(verdict, "warnings", ())])
 
 
-def holds(found, right):
-    return right[0] <= found <= right[1] if isinstance(right, list) else found == right
+def holds(found: Any, right: Any) -> bool:
+    return bool(right[0] <= found <= right[1] if isinstance(right, list) else found == right)
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case["why"] for case in CASES])
-def test_what_people_run_and_wrote_is_answered_rightly(case):
+def test_what_people_run_and_wrote_is_answered_rightly(case: Manifest) -> None:
     right = case["answer"]
     deployment, found = answered(case)
     text = said(found)
@@ -59,13 +62,16 @@ def test_what_people_run_and_wrote_is_answered_rightly(case):
     assert right.get("field") in (None, getattr(found, "field", None))
     assert all(words in text for words in right.get("says", ())), text
     assert all(offer not in text for offer in right.get("never", ()))
+    plan = found.plan if isinstance(found, Admit | Resize) else None
     for name, value in right.get("plan", {}).items():
-        assert holds(getattr(found.plan, name), value), (name, getattr(found.plan, name), value)
+        assert holds(getattr(plan, name), value), (name, getattr(plan, name), value)
     if right["verdict"] == "Admit":
-        check_pod(render_workload(deployment, found.plan, Origin(generation=1, spec_digest="", replan="")), right)
+        assert deployment is not None
+        assert plan is not None
+        check_pod(render_workload(deployment, plan, Origin(generation=1, spec_digest="", replan="")), right)
 
 
-def check_pod(workload, right):
+def check_pod(workload: Manifest, right: Manifest) -> None:
     """What the pod carries: every argument asked for, in one run, and probes that reach the server."""
     spec = workload["spec"]
     template = spec["template"] if "template" in spec else spec["leaderWorkerTemplate"]["leaderTemplate"]

@@ -17,7 +17,7 @@ QWEN_1 = "Qwen/Qwen-7B"
 @pytest.mark.parametrize(
     ("model", "version"), [(QWEN_1, "0.19.1"), ("baichuan-inc/Baichuan2-7B-Chat", "0.19.1"), ("openbmb/MiniCPM3-4B", "0.19.1")]
 )
-def test_such_a_model_is_refused_with_what_to_write_and_admitted_where_it_is_written(model, version):
+def test_such_a_model_is_refused_with_what_to_write_and_admitted_where_it_is_written(model: str, version: str) -> None:
     refused = verdict(model, version=version, store=Files(H100))
     assert isinstance(refused, Reject)
     assert (refused.reason, refused.field) == (Reason.ENGINE_REFUSES, "spec.engine.extraArgs")
@@ -26,11 +26,11 @@ def test_such_a_model_is_refused_with_what_to_write_and_admitted_where_it_is_wri
     assert isinstance(verdict(model, version=version, store=Files(H100), engine={"extraArgs": ["--no-trust-remote-code"]}), Reject)
 
 
-def test_a_release_that_has_the_class_needs_no_flag():
+def test_a_release_that_has_the_class_needs_no_flag() -> None:
     assert isinstance(verdict("openbmb/MiniCPM3-4B", version="0.25.1", store=Files(H100)), Admit)
 
 
-def test_a_copy_that_is_not_the_publishers_file_is_not_asked_for_its_model_type():
+def test_a_copy_that_is_not_the_publishers_file_is_not_asked_for_its_model_type() -> None:
     """The catalogue's MiniMax-M3 is a cut of the published file under a model type that nobody publishes."""
     facts = facts_for(deployment("MiniMaxAI/MiniMax-M3", version="0.32.0"), Files(H100), applied_plan=None)
     assert isinstance(facts.model, ModelFacts)
@@ -40,7 +40,7 @@ def test_a_copy_that_is_not_the_publishers_file_is_not_asked_for_its_model_type(
     assert "--trust-remote-code" in getattr(decide(as_if), "message", "")
 
 
-def test_suffix_drafts_need_a_package_that_vllms_own_image_lacks():
+def test_suffix_drafts_need_a_package_that_vllms_own_image_lacks() -> None:
     """config/speculative.py: "Arctic Inference is required for suffix decoding"."""
     drafts = {"speculative": {"method": "suffix", "numSpeculativeTokens": 2}}
     refused = verdict(version="0.19.1", store=Files(H100), engine=drafts)

@@ -1,7 +1,7 @@
 """Shared and partitioned GPUs: off unless asked for, and never more than Kubernetes and the device plugin can promise."""
 
 import pytest
-from tests.plimsoll_operator.decision_world import Files, deployment, verdict
+from tests.plimsoll_operator.decision_world import Files, deployment, planned, refused, verdict
 from tests.plimsoll_operator.nodes import L4, gpu_node, gpu_pod
 from tests.plimsoll_operator.shared_cards import SLICED, SMALL, shared
 
@@ -9,8 +9,9 @@ from plimsoll_operator.api import GPUPool, parse_object
 from plimsoll_operator.capacity import CapacityIndex, pool_facts, pool_manifest
 from plimsoll_operator.decision import decide
 from plimsoll_operator.gather import facts_for
+from plimsoll_operator.ports import Manifest
 from plimsoll_operator.render import Origin, render_deployment
-from plimsoll_operator.verdict import Admit, Plan, Reason, Reject
+from plimsoll_operator.verdict import Admit, Plan, Reason, Reject, Verdict
 
 LLAMA_8B = "meta-llama/Llama-3.1-8B-Instruct"
 
@@ -21,7 +22,7 @@ MPS = shared("mps", "NVIDIA-L4", 2, 23034, 2, "mps")
 MIG_SINGLE = gpu_node("mig", "NVIDIA-A100-SXM4-80GB-MIG-1g.10gb", 7, 9728, host="180Gi", cpu="47")
 
 
-def mig_mixed():
+def mig_mixed() -> Manifest:
     made = gpu_node("mixed", "NVIDIA-A100-SXM4-80GB", 0, 81920, host="180Gi", cpu="47")
     del made["status"]["allocatable"]["nvidia.com/gpu"]
     made["status"]["allocatable"]["nvidia.com/mig-1g.10gb"] = "7"
@@ -33,7 +34,7 @@ def mig_mixed():
     return made
 
 
-def asked(sharing, model=SMALL, *, store, engine=None):
+def asked(sharing: str | None, model: str = SMALL, *, store: Files, engine: Manifest | None = None) -> Verdict:
     return verdict(model, store=store, engine=engine or {"maxModelLen": 2048}, placement={"sharing": sharing} if sharing else {})
 
 
@@ -48,7 +49,9 @@ ADMITTED = [
 
 
 @pytest.mark.parametrize(("why", "sharing", "item", "resource", "products", "label"), ADMITTED, ids=[row[0] for row in ADMITTED])
-def test_what_is_asked_for_is_used_and_the_pod_asks_for_its_resource(why, sharing, item, resource, products, label):
+def test_what_is_asked_for_is_used_and_the_pod_asks_for_its_resource(
+    why: str, sharing: str, item: Manifest, resource: str, products: list[str], label: str
+) -> None:
     found = asked(sharing, store=Files(item))
     assert isinstance(found, Admit), found
     plan = found.plan
@@ -64,33 +67,33 @@ def test_what_is_asked_for_is_used_and_the_pod_asks_for_its_resource(why, sharin
 
 
 @pytest.mark.parametrize("item", [SLICED, MPS, MIG_SINGLE, mig_mixed()], ids=["time-slicing", "mps", "mig single", "mig mixed"])
-def test_sharing_is_off_unless_asked_for(item):
-    found = asked(None, store=Files(item))
-    assert (type(found), found.reason) == (Reject, Reason.NO_MATCHING_POOL)
+def test_sharing_is_off_unless_asked_for(item: Manifest) -> None:
+    found = refused(asked(None, store=Files(item)))
+    assert found.reason == Reason.NO_MATCHING_POOL
 
 
-def test_whole_gpus_are_not_taken_where_a_share_is_asked_for():
-    found = asked("time-slicing", store=Files(L4))
+def test_whole_gpus_are_not_taken_where_a_share_is_asked_for() -> None:
+    found = refused(asked("time-slicing", store=Files(L4)))
     assert found.reason == Reason.NO_MATCHING_POOL
     assert "has whole GPUs, not time-slicing" in found.message
 
 
-def test_a_time_sliced_engine_stays_within_its_part_and_takes_no_more_than_it_needs():
-    plan = asked("time-slicing", store=Files(SLICED)).plan
-    whole = asked(None, store=Files(L4)).plan
+def test_a_time_sliced_engine_stays_within_its_part_and_takes_no_more_than_it_needs() -> None:
+    plan = planned(asked("time-slicing", store=Files(SLICED)))
+    whole = planned(asked(None, store=Files(L4)))
     thousandths = int(plan.gpu_memory_utilization[2:])
     assert thousandths < 500, "two replicas share the card"
     assert plan.gpu_total_bytes == whole.gpu_total_bytes, "vLLM sees the whole card"
     assert plan.kv_cache_needed_bytes <= plan.kv_cache_interval_bytes[0], "what is chosen surely starts"
     step = plan.gpu_total_bytes // 1000
     assert plan.kv_cache_interval_bytes[0] - plan.kv_cache_needed_bytes < 2 * step + (1 << 20), "and a thousandth less would not surely"
-    longer = asked("time-slicing", store=Files(SLICED), engine={"maxModelLen": 32768}).plan
+    longer = planned(asked("time-slicing", store=Files(SLICED), engine={"maxModelLen": 32768}))
     assert int(longer.gpu_memory_utilization[2:]) > thousandths
 
 
-def test_mps_plans_on_its_client_s_part_as_the_card():
-    plan = asked("mps", store=Files(MPS)).plan
-    whole = asked(None, store=Files(L4)).plan
+def test_mps_plans_on_its_client_s_part_as_the_card() -> None:
+    plan = planned(asked("mps", store=Files(MPS)))
+    whole = planned(asked(None, store=Files(L4)))
     assert plan.gpu_total_bytes == whole.gpu_total_bytes // 2
     assert int(plan.gpu_memory_utilization[2:]) > 800
 
@@ -105,29 +108,29 @@ UNSAFE = [
 
 
 @pytest.mark.parametrize(("why", "case", "words"), UNSAFE, ids=[row[0] for row in UNSAFE])
-def test_what_could_take_a_neighbour_s_memory_is_refused(why, case, words):
-    found = asked("time-slicing", store=Files(SLICED), **case)
-    assert (type(found), found.reason) == (Reject, Reason.SHARING_UNSAFE), found
+def test_what_could_take_a_neighbour_s_memory_is_refused(why: str, case: Manifest, words: str) -> None:
+    found = refused(asked("time-slicing", store=Files(SLICED), **case))
+    assert found.reason == Reason.SHARING_UNSAFE, found
     assert words in found.message
 
 
-def test_a_refusal_counts_the_cache_that_one_request_needs_not_what_a_whole_card_would_leave():
-    found = asked("time-slicing", model=LLAMA_8B, store=Files(SLICED))
+def test_a_refusal_counts_the_cache_that_one_request_needs_not_what_a_whole_card_would_leave() -> None:
+    found = refused(asked("time-slicing", model=LLAMA_8B, store=Files(SLICED)))
     request = 2048 * 2 * 32 * 8 * 128 * 2
     assert found.component == "weights"
     assert "KV cache 0.3" in found.message, f"{request} bytes of KV cache for 2048 tokens"
 
 
-def test_a_pinned_utilisation_within_the_part_is_honoured():
-    plan = asked("time-slicing", store=Files(SLICED), engine={"maxModelLen": 2048, "gpuMemoryUtilization": 0.4}).plan
+def test_a_pinned_utilisation_within_the_part_is_honoured() -> None:
+    plan = planned(asked("time-slicing", store=Files(SLICED), engine={"maxModelLen": 2048, "gpuMemoryUtilization": 0.4}))
     assert plan.gpu_memory_utilization == "0.400"
 
 
-@pytest.mark.parametrize(("planned", "reason"), [(True, None), (False, Reason.SHARING_UNSAFE)])
-def test_strangers_on_time_sliced_gpus_make_them_unsafe_and_our_own_pods_do_not(planned, reason):
+@pytest.mark.parametrize(("of_ours", "reason"), [(True, None), (False, Reason.SHARING_UNSAFE)])
+def test_strangers_on_time_sliced_gpus_make_them_unsafe_and_our_own_pods_do_not(of_ours: bool, reason: Reason | None) -> None:
     index = CapacityIndex()
     index.node_event("ADDED", SLICED)
-    index.pod_event("ADDED", gpu_pod("p", "sliced", 1), planned=planned)
+    index.pod_event("ADDED", gpu_pod("p", "sliced", 1), planned=of_ours)
     store = Files()
     store.pools = [parse_object(GPUPool, pool_manifest(pool)) for pool in index.pools()]
     found = asked("time-slicing", store=store)
@@ -136,7 +139,7 @@ def test_strangers_on_time_sliced_gpus_make_them_unsafe_and_our_own_pods_do_not(
     assert pool_facts(parse_object(GPUPool, pool_manifest(index.pools()[0]))).foreign_gpus == 0
 
 
-def test_several_engines_share_one_card_until_its_parts_are_given_away():
+def test_several_engines_share_one_card_until_its_parts_are_given_away() -> None:
     index = CapacityIndex()
     index.node_event("ADDED", SLICED_T4)
     for number in range(3):

@@ -1,6 +1,7 @@
 """A spec whose objects the API server would refuse is refused itself, by field, value and limit; an edited plan is none."""
 
 import json
+from typing import Any
 
 import pytest
 from tests.plimsoll_operator.decision_world import manifest, verdict
@@ -8,6 +9,7 @@ from tests.plimsoll_operator.plans import PLAN
 
 from plimsoll_operator.api import ApiError, parse_inference_deployment
 from plimsoll_operator.decision.checks.storable import MAX_POD_BYTES
+from plimsoll_operator.ports import Manifest
 from plimsoll_operator.verdict import Admit, Plan, Reason, Reject
 
 COST = "controller.kubernetes.io/pod-deletion-cost"
@@ -39,7 +41,7 @@ LIFE, DEVICES, AFFINITY = "spec.template.lifecycle.preStop.sleep.seconds", "spec
 ZONES, SLEEP, FAR = {"topologyKey": "zone"}, {"lifecycle": {"preStop": {"sleep": {"seconds": 61}}}}, f"{'a' * 254}/b"
 
 
-def beside(**term):
+def beside(**term: Any) -> Manifest:
     return {
         "affinity": {
             "podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [{"topologyKey": "host", "labelSelector": {}} | term]}
@@ -70,7 +72,7 @@ TAKEN = [
 
 
 @pytest.mark.parametrize(("why", "template", "field", "says"), REFUSED, ids=[row[0] for row in REFUSED])
-def test_what_the_api_server_would_refuse_of_the_pods_is_refused_by_name(why, template, field, says):
+def test_what_the_api_server_would_refuse_of_the_pods_is_refused_by_name(why: str, template: Manifest, field: str, says: str) -> None:
     found = verdict(template=template)
     assert isinstance(found, Reject), why
     assert (found.reason, found.field) == (Reason.INVALID_SPEC, field)
@@ -78,7 +80,7 @@ def test_what_the_api_server_would_refuse_of_the_pods_is_refused_by_name(why, te
 
 
 @pytest.mark.parametrize("template", TAKEN)
-def test_what_it_takes_is_admitted(template):
+def test_what_it_takes_is_admitted(template: Manifest) -> None:
     assert isinstance(verdict(template=template), Admit)
 
 
@@ -95,7 +97,7 @@ UNTIL = [{"key": "a", "operator": "Exists", "tolerationSeconds": 1}]
         ({}, {"tolerations": UNTIL}, "effect must be NoExecute when tolerationSeconds is set"),
     ],
 )
-def test_the_sentence_names_field_value_and_limit(template, placement, says):
+def test_the_sentence_names_field_value_and_limit(template: Manifest, placement: Manifest, says: str) -> None:
     with pytest.raises(ApiError, match="spec") as caught:
         parse_inference_deployment(manifest(template=template, placement=placement))
     assert says in str(caught.value)
@@ -111,7 +113,7 @@ def test_the_sentence_names_field_value_and_limit(template, placement, says):
         ("a resource that no node has", {"gpu_resource": "nvidia.com/mig-1g."}),
     ],
 )
-def test_a_plan_edited_into_what_no_pod_may_say_is_no_plan(why, edit):
+def test_a_plan_edited_into_what_no_pod_may_say_is_no_plan(why: str, edit: Manifest) -> None:
     text = json.dumps(json.loads(PLAN.canonical_json()) | edit)
     with pytest.raises(ValueError, match="this is no plan"):
         Plan.from_json(text)

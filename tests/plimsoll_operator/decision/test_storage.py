@@ -2,27 +2,29 @@
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
-from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, manifest, offered, verdict
+from tests.plimsoll_estimator.shipped import config_of
+from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, admitted, manifest, offered, planned, refused, verdict
 from tests.plimsoll_operator.full_hosts import store_of
-from tests.plimsoll_operator.nodes import gpu_node, gpu_pod
+from tests.plimsoll_operator.nodes import gpu_node, gpu_pod, status_of
 from tests.plimsoll_operator.plans import PLAN
 
-from plimsoll_estimator import catalogue
 from plimsoll_estimator.units import GIB
-from plimsoll_operator.api import FitPolicy, ModelProfile, PlanStatus, parse_inference_deployment, parse_object
-from plimsoll_operator.cli.plan import verdict_mapping
+from plimsoll_operator.api import FitPolicy, InferenceDeployment, ModelProfile, PlanStatus, parse_inference_deployment, parse_object
+from plimsoll_operator.cli.plan_text import verdict_mapping
 from plimsoll_operator.decision.decide import decide
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.names import API_VERSION
+from plimsoll_operator.ports import Manifest
 from plimsoll_operator.render import Origin, render_workload
 from plimsoll_operator.verdict import Admit, Plan, Reason, Reject
 
 # The published checkpoints: total_size of their model.safetensors.index.json.
 FILES_8B, FILES_70B = 16_060_522_496, 141_107_412_992
 CHUNKS = 10 * 10**9  # of xet, at most
-CONFIG_8B = json.dumps(catalogue.entry(LLAMA_8B).config.as_mapping())
+CONFIG_8B = json.dumps(config_of(LLAMA_8B).as_mapping())
 ON_DISK = {"volumes": [{"name": "c", "mountPath": "/cache", "persistentVolumeClaim": {"claimName": "c"}}]}
 INLINE = {"profile": {"inline": CONFIG_8B}}
 VOLUME = {"source": {"persistentVolumeClaim": {"claimName": "weights", "path": "llama"}}, **INLINE}
@@ -30,21 +32,21 @@ DRAFT = {"method": "draft_model", "model": LLAMA_8B, "numSpeculativeTokens": 3}
 ORIGIN = Origin(generation=1, spec_digest="", replan="")
 
 
-def env(name, value):
+def env(name: str, value: str) -> Manifest:
     return {**ON_DISK, "env": [{"name": name, "value": value}]}
 
 
-def scratch(**limit):
+def scratch(**limit: str) -> Manifest:
     return {"volumes": [{"name": "tmp", "mountPath": "/scratch", "emptyDir": limit}]}
 
 
-def wish(*, model=None, name=LLAMA_8B, engine=None, **spec):
+def wish(*, model: Manifest | None = None, name: str = LLAMA_8B, engine: Manifest | None = None, **spec: Any) -> InferenceDeployment:
     made = manifest(name, engine={"maxModelLen": 8192, **(engine or {})}, **spec)
     made["spec"]["model"] |= model or {}
     return parse_inference_deployment(made)
 
 
-def plan_of(item, *nodes, **store):
+def plan_of(item: InferenceDeployment, *nodes: Manifest, **store: Any) -> Plan:
     found = decide(facts_for(item, Files(*(nodes or (gpu_node("h", "NVIDIA-H100-80GB-HBM3", 8, 81559),)), **store), applied_plan=None))
     assert isinstance(found, Admit), found
     return found.plan
@@ -83,24 +85,24 @@ NEEDS = [
 
 
 @pytest.mark.parametrize(("why", "spec", "written"), NEEDS, ids=[row[0] for row in NEEDS])
-def test_what_a_pod_writes_to_its_node_s_disk(why, spec, written):
+def test_what_a_pod_writes_to_its_node_s_disk(why: str, spec: Manifest, written: int) -> None:
     need = plan_of(wish(**spec)).ephemeral_storage_bytes
     assert 4 * GIB + written <= need < 5 * GIB + written + (1 << 20) * 64
     assert need % GIB == 0
 
 
-def profile(total):
+def profile(total: int) -> ModelProfile:
     spec = {"model": LLAMA_8B, "config": CONFIG_8B, "weights": {"totalBytes": total, "byDtype": [{"dtype": "BF16", "bytes": total}]}}
     return parse_object(ModelProfile, {"apiVersion": API_VERSION, "kind": "ModelProfile", "metadata": {"name": "p", "namespace": "default"},
                                        "spec": spec})  # fmt: skip
 
 
-def test_totals_of_the_headers_are_believed_before_the_model_as_built():
+def test_totals_of_the_headers_are_believed_before_the_model_as_built() -> None:
     need = plan_of(wish(), profiles=(profile(3 * FILES_8B),)).ephemeral_storage_bytes
     assert 0 <= need - (4 * GIB + 3 * FILES_8B + CHUNKS) < GIB
 
 
-def test_every_pod_of_a_replica_over_nodes_downloads_all_files():
+def test_every_pod_of_a_replica_over_nodes_downloads_all_files() -> None:
     nodes = [gpu_node(f"n{i}", "NVIDIA-A10G", 4, 23028) for i in range(3)]
     item = wish(name=LLAMA_70B, placement={"maxNodesPerReplica": 4})
     plan = plan_of(item, *nodes, lws=True)
@@ -112,7 +114,7 @@ def test_every_pod_of_a_replica_over_nodes_downloads_all_files():
         assert requests["ephemeral-storage"] == f"{plan.ephemeral_storage_bytes // GIB}Gi"
 
 
-def h100(name="h", **more):
+def h100(name: str = "h", **more: Any) -> Manifest:
     return gpu_node(name, "NVIDIA-H100-80GB-HBM3", 8, 81559, **more)
 
 
@@ -127,19 +129,22 @@ POOLS = [
 
 
 @pytest.mark.parametrize(("why", "model", "spec", "disk", "field"), POOLS, ids=[row[0] for row in POOLS])
-def test_a_disk_that_is_too_small_is_refused_by_name(why, model, spec, disk, field):
+def test_a_disk_that_is_too_small_is_refused_by_name(why: str, model: str, spec: Manifest, disk: str, field: str | None) -> None:
     found = decide(facts_for(wish(name=model, **spec), Files(h100(disk=disk)), applied_plan=None))
     if field is None:
         assert isinstance(found, Admit), found
         return
-    assert (type(found), found.reason, found.field, found.component) == (Reject, Reason.EPHEMERAL_STORAGE, field, "ephemeral storage")
+    assert isinstance(found, Reject), found
+    assert (found.reason, found.field, found.component) == (Reason.EPHEMERAL_STORAGE, field, "ephemeral storage")
+    assert found.available_bytes is not None
+    assert found.needed_bytes is not None
     assert found.available_bytes <= int(disk[:-2]) * GIB < found.needed_bytes
     assert found.short_by_bytes == found.needed_bytes - found.available_bytes
 
 
-def test_the_sentence_says_what_is_short_and_where_and_how_to_need_less():
+def test_the_sentence_says_what_is_short_and_where_and_how_to_need_less() -> None:
     store = Files(h100(disk="96Gi"))
-    found = verdict(LLAMA_70B, engine={"maxModelLen": 8192}, template=scratch(sizeLimit="10Gi"), store=store)
+    found = refused(verdict(LLAMA_70B, engine={"maxModelLen": 8192}, template=scratch(sizeLimit="10Gi"), store=store))
     assert found.message == (
         f"{LLAMA_70B} does not fit: needed 155.0 GiB of ephemeral storage for its pod, available 96.0 GiB "
         f"(nodes of pool {store.pools[0].metadata.name} have too little ephemeral storage), short by 59.0 GiB."
@@ -149,32 +154,33 @@ def test_the_sentence_says_what_is_short_and_where_and_how_to_need_less():
     assert verdict_mapping(found)["details"] == list(found.details)
 
 
-def test_a_plan_names_only_pools_with_the_disk_for_it():
+def test_a_plan_names_only_pools_with_the_disk_for_it() -> None:
     small, large = h100("small", disk="100Gi", labels={"rack": "a"}), h100("large", disk="1000Gi", labels={"rack": "b"})
     both = Files(small, large, keys=("rack",))
-    (holds,) = (pool.metadata.name for pool in both.pools if pool.status.ephemeral_storage_bytes > 500 * GIB)
-    assert verdict(LLAMA_70B, engine={"maxModelLen": 8192}, store=both).plan.pools == (holds,)
+    (holds,) = (pool.metadata.name for pool in both.pools if (status_of(pool).ephemeral_storage_bytes or 0) > 500 * GIB)
+    assert planned(verdict(LLAMA_70B, engine={"maxModelLen": 8192}, store=both)).pools == (holds,)
 
 
-def test_what_is_offered_instead_fits_the_disk_as_well():
+def test_what_is_offered_instead_fits_the_disk_as_well() -> None:
     nodes = (gpu_node("l40s", "NVIDIA-L40S", 8, 46068, disk="100Gi"), h100(disk="1000Gi"))
     asked = {"engine": {"maxModelLen": 8192}, "placement": {"gpuProducts": ["NVIDIA-L40S"]}}
-    found = verdict(LLAMA_70B, **asked, store=Files(*nodes))
+    found = refused(verdict(LLAMA_70B, **asked, store=Files(*nodes)))
     assert found.reason == Reason.EPHEMERAL_STORAGE
     assert {"spec": {"placement": {"gpuProducts": ["NVIDIA-H100-80GB-HBM3"]}}} in [json.loads(offer.patch_json) for offer in found.offers]
     assert all(isinstance(offered(offer, LLAMA_70B, **asked, store=Files(*nodes)), Admit) for offer in found.offers)
 
 
-def test_where_refusals_are_warnings_the_pod_says_what_it_writes():
+def test_where_refusals_are_warnings_the_pod_says_what_it_writes() -> None:
     warn = {"apiVersion": API_VERSION, "kind": "FitPolicy", "metadata": {"name": "default"}, "spec": {"mode": "Warn"}}
     pinned = {"tensorParallelSize": 4, "gpuMemoryUtilization": 0.9, "maxModelLen": 8192}
     store = Files(h100(disk="100Gi"), policies=(parse_object(FitPolicy, warn),))
-    found = verdict(LLAMA_70B, engine=pinned, store=store)
+    found = admitted(verdict(LLAMA_70B, engine=pinned, store=store))
+    assert found.overridden is not None
     assert found.overridden.reason == Reason.EPHEMERAL_STORAGE
     assert found.plan.ephemeral_storage_bytes > FILES_70B
 
 
-def hog(disk):
+def hog(disk: str) -> Manifest:
     return gpu_pod("hog", "h", requests={"ephemeral-storage": disk})
 
 
@@ -187,17 +193,17 @@ FREE = [
 
 
 @pytest.mark.parametrize(("why", "replicas", "held", "expected"), FREE, ids=[row[0] for row in FREE])
-def test_what_is_called_free_has_the_disk_for_it(why, replicas, held, expected):
+def test_what_is_called_free_has_the_disk_for_it(why: str, replicas: int, held: str | None, expected: tuple[bool, bool]) -> None:
     store = store_of(h100(disk="600Gi" if held is None else "500Gi"), pods=[hog(held)] if held else [])
-    plan = verdict(LLAMA_70B, engine={"maxModelLen": 4096, "tensorParallelSize": 2}, replicas=replicas, store=store,
-                   template=scratch(sizeLimit="20Gi")).plan  # fmt: skip
+    plan = planned(verdict(LLAMA_70B, engine={"maxModelLen": 4096, "tensorParallelSize": 2}, replicas=replicas, store=store,
+                   template=scratch(sizeLimit="20Gi")))  # fmt: skip
     assert (plan.available_now, plan.may_surge) == expected
 
 
 # Plans of releases that did not count it
 
 
-def test_an_older_plan_reads_as_before_with_its_digest_and_its_pods():
+def test_an_older_plan_reads_as_before_with_its_digest_and_its_pods() -> None:
     older = json.loads(PLAN.canonical_json())
     del older["ephemeral_storage_bytes"]
     read = Plan.from_json(json.dumps(older))
@@ -207,7 +213,7 @@ def test_an_older_plan_reads_as_before_with_its_digest_and_its_pods():
     assert "ephemeral-storage" not in requests
 
 
-def test_the_pod_asks_for_what_the_plan_says_and_is_given_no_limit():
+def test_the_pod_asks_for_what_the_plan_says_and_is_given_no_limit() -> None:
     plan = replace(PLAN, ephemeral_storage_bytes=30 * GIB)
     resources = render_workload(wish(), plan, ORIGIN)["spec"]["template"]["spec"]["containers"][0]["resources"]
     assert resources["requests"]["ephemeral-storage"] == "30Gi"
@@ -217,6 +223,6 @@ def test_the_pod_asks_for_what_the_plan_says_and_is_given_no_limit():
 
 
 @pytest.mark.parametrize("counted", [0, 30 * GIB], ids=["a plan from before", "a plan that counts the disk"])
-def test_a_plan_is_read_back_from_the_status_whose_child_is_gone(counted):
+def test_a_plan_is_read_back_from_the_status_whose_child_is_gone(counted: int) -> None:
     plan = replace(PLAN, ephemeral_storage_bytes=counted)
     assert PlanStatus.of(plan).as_plan() == plan

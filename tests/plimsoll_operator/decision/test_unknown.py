@@ -1,14 +1,17 @@
 """What a user is told will happen next where a model's shape is not known."""
 
+from typing import Any, Literal
+
 import pytest
 from tests.plimsoll_operator.decision_world import Files, manifest
 from tests.plimsoll_operator.nodes import L4
 
-from plimsoll_operator.api import parse_inference_deployment
+from plimsoll_operator.api import InferenceDeployment, parse_inference_deployment
 from plimsoll_operator.decision import decide
 from plimsoll_operator.decision.checks.unknown import next_step
 from plimsoll_operator.facts import ModelUnknown
 from plimsoll_operator.gather import facts_for
+from plimsoll_operator.ports import Manifest
 from plimsoll_operator.verdict import Reason, Undecided
 
 NAMED = {"profile": {"name": "p"}}
@@ -17,7 +20,7 @@ TOKEN = {"source": {"huggingFace": {"tokenSecretRef": {"name": "mine"}}}}
 MAP = {"profile": {"configMapRef": {"name": "shape"}}}
 
 
-def wish(**model):
+def wish(**model: Any) -> InferenceDeployment:
     item = manifest()
     item["spec"]["model"] = {"name": "acme/in-house"} | model
     return parse_inference_deployment(item)
@@ -38,14 +41,16 @@ STEPS = [
 
 
 @pytest.mark.parametrize(("why", "model", "kind", "asked", "words"), STEPS, ids=[row[0] for row in STEPS])
-def test_it_is_said_what_happens_next(why, model, kind, asked, words):
+def test_it_is_said_what_happens_next(
+    why: str, model: Manifest, kind: Literal["NotFound", "Resolving", "Gated", "Invalid", "Ambiguous"], asked: bool, words: str
+) -> None:
     found = next_step(ModelUnknown(kind=kind, problem="why", asked=asked), wish(**model).spec.model, "team")
     assert words in found
     assert len(found) <= 256, "a warning of the webhook"
 
 
 @pytest.mark.parametrize("model", [{}, MAP, CLAIM, TOKEN, NAMED])
-def test_the_verdict_carries_it(model):
+def test_the_verdict_carries_it(model: Manifest) -> None:
     verdict = decide(facts_for(wish(**model), Files(L4), applied_plan=None))
     assert isinstance(verdict, Undecided)
     assert (verdict.reason, verdict.next_step.endswith("`plimsoll profile` makes one.")) == (Reason.UNKNOWN_MODEL, True)

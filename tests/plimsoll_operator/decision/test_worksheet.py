@@ -1,19 +1,23 @@
 """The worksheet's arithmetic alone: no model, no GPU."""
 
+from typing import Any, Literal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from plimsoll_operator.api import RequestClass, WorkloadSpec
-from plimsoll_operator.decision.request.worksheet import PRESETS, least_replicas, worksheet_of
+from plimsoll_operator.decision.request.worksheet import PRESETS, Share, Worksheet, least_replicas, worksheet_of
 
 
-def request_class(name="chat", prompt=2000, output=500, concurrency=10, **more):
+def request_class(name: str = "chat", prompt: int = 2000, output: int = 500, concurrency: int = 10, **more: Any) -> RequestClass:
     return RequestClass(name=name, prompt_tokens=prompt, output_tokens=output, concurrency=concurrency, **more)
 
 
-def sheet(*classes, headroom=0):
-    return worksheet_of(WorkloadSpec(request_classes=classes, headroom_percent=headroom))
+def sheet(*classes: RequestClass, headroom: int = 0) -> Worksheet:
+    found = worksheet_of(WorkloadSpec(request_classes=classes, headroom_percent=headroom))
+    assert found is not None
+    return found
 
 
 BY_HAND = [  # sentence, classes, headroom, engines -> context, requests in flight on each engine, KV tokens of each engine
@@ -34,7 +38,7 @@ BY_HAND = [  # sentence, classes, headroom, engines -> context, requests in flig
 
 
 @pytest.mark.parametrize(("why", "classes", "headroom", "engines", "needs"), BY_HAND, ids=[row[0] for row in BY_HAND])
-def test_what_an_engine_must_hold(why, classes, headroom, engines, needs):
+def test_what_an_engine_must_hold(why: str, classes: list[RequestClass], headroom: int, engines: int, needs: tuple[int, int, int]) -> None:
     worksheet = sheet(*classes, headroom=headroom)
     share = worksheet.share(engines)
     assert (worksheet.max_model_len, share.in_flight, share.kv_tokens) == needs
@@ -55,11 +59,11 @@ CLASSES = st.lists(
 
 
 @given(CLASSES, st.integers(0, 399), st.integers(1, 64), st.integers(0, 3), st.integers(1, 1000), st.integers(1, 1000))
-def test_more_traffic_never_needs_less(classes, headroom, engines, at, more, longer):
+def test_more_traffic_never_needs_less(classes: list[RequestClass], headroom: int, engines: int, at: int, more: int, longer: int) -> None:
     share = sheet(*classes, headroom=headroom).share(engines)
     at %= len(classes)
 
-    def changed(**update):
+    def changed(**update: Any) -> Share:
         return sheet(*classes[:at], classes[at].model_copy(update=update), *classes[at + 1 :], headroom=headroom).share(engines)
 
     old = classes[at]
@@ -73,40 +77,48 @@ def test_more_traffic_never_needs_less(classes, headroom, engines, at, more, lon
 
 
 @given(CLASSES, st.integers(1, 64))
-def test_the_shares_together_hold_everything_and_every_figure_is_whole(classes, engines):
+def test_the_shares_together_hold_everything_and_every_figure_is_whole(classes: list[RequestClass], engines: int) -> None:
     worksheet = sheet(*classes, headroom=10)
     share = worksheet.share(engines)
     assert engines * share.in_flight >= worksheet.in_flight
     assert all(type(figure) is int for figure in (share.in_flight, share.kv_tokens, worksheet.max_model_len))
 
 
-def test_a_split_takes_the_longest_class_out():
+def test_a_split_takes_the_longest_class_out() -> None:
     worksheet = sheet(request_class(), request_class("long", 30_000, 1000, 2), request_class("mid", 4000, 500, 4))
-    long, rest = worksheet.split()
+    parts = worksheet.split()
+    assert parts is not None
+    long, rest = parts
     assert [load.name for load in long.loads] == ["long"]
     assert [load.name for load in rest.loads] == ["chat", "mid"]
     assert sheet(request_class()).split() is None
 
 
 @given(st.integers(0, 50), st.integers(0, 200), st.integers(0, 300), st.integers(-5, 400))
-def test_the_least_replicas_are_found_from_any_hint(above, most, answer, hint):
+def test_the_least_replicas_are_found_from_any_hint(above: int, most: int, answer: int, hint: int) -> None:
     found = least_replicas(lambda count: count >= answer, above, most, hint)
     expected = max(answer, above + 1)
     assert found == (expected if expected <= most else None)
 
 
-def test_a_good_hint_is_looked_at_twice():
-    looked = []
-    assert least_replicas(lambda count: looked.append(count) or count >= 40, 1, 6000, hint=40) == 40
+def test_a_good_hint_is_looked_at_twice() -> None:
+    looked: list[int] = []
+
+    def holds(count: int) -> bool:
+        looked.append(count)
+        return count >= 40
+
+    assert least_replicas(holds, 1, 6000, hint=40) == 40
     assert looked == [40, 39]
 
 
 @pytest.mark.parametrize("use_case", sorted(PRESETS))
-def test_a_use_case_is_its_preset(use_case):
+def test_a_use_case_is_its_preset(use_case: Literal["chat", "rag", "agents", "batch"]) -> None:
     preset = worksheet_of(WorkloadSpec(use_case=use_case))
     assert preset == worksheet_of(WorkloadSpec(request_classes=PRESETS[use_case]))
+    assert preset is not None
     assert preset.headroom_percent == 10
 
 
-def test_no_worksheet_asks_for_nothing():
+def test_no_worksheet_asks_for_nothing() -> None:
     assert worksheet_of(None) is None

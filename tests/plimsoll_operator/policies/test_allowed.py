@@ -1,6 +1,7 @@
 """What a FitPolicy's allow-lists leave of a pod, and what no overlay may bring into it: accounts, mounts and variables."""
 
 import posixpath
+from typing import Any
 from zlib import crc32
 
 import pytest
@@ -18,20 +19,21 @@ from plimsoll_operator.decision.checks.environment import LET_THROUGH, LET_THROU
 from plimsoll_operator.decision.checks.images import is_allowed, read_reference
 from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.overlay import one_form
+from plimsoll_operator.ports import Manifest
 from plimsoll_operator.render import Origin, render_deployment
-from plimsoll_operator.verdict import Admit, Reason, Reject
+from plimsoll_operator.verdict import Admit, Reason, Reject, Verdict
 
 L4 = gpu_node("l4", "NVIDIA-L4", 4, 23034, host="180Gi", cpu="47")
 V19 = EngineVersion.parse("0.19.0")
 
 
-def asked(policy=None, *, engine=None, **spec):
+def asked(policy: Manifest | None = None, *, engine: Manifest | None = None, **spec: Any) -> Verdict:
     """The verdict on an ordinary deployment with these additions."""
     made = parse_object(FitPolicy, {"apiVersion": API_VERSION, "kind": "FitPolicy", "metadata": {"name": "default"}, "spec": policy or {}})
     return verdict(LLAMA_8B, engine={"maxModelLen": 8192, **(engine or {})}, store=Files(L4, policies=(made,)), **spec)
 
 
-def said(found):
+def said(found: Verdict) -> tuple[Reason, str] | None:
     """Reason and field of a refusal, or nothing where it is admitted."""
     return (found.reason, found.field) if isinstance(found, Reject) else None
 
@@ -75,7 +77,7 @@ IMAGES = [
 
 
 @pytest.mark.parametrize(("why", "image", "prefixes", "allowed"), IMAGES, ids=[row[0] for row in IMAGES])
-def test_an_image_is_compared_in_its_one_form(why, image, prefixes, allowed):
+def test_an_image_is_compared_in_its_one_form(why: str, image: str, prefixes: tuple[str, ...], allowed: bool) -> None:
     assert not prefixes or is_allowed(image, prefixes) is allowed
     template = {"sidecars": [{"name": "proxy", "image": image}]}
     field = "spec.template.sidecars[0].image"
@@ -88,7 +90,7 @@ PATHS = st.lists(NAMES, min_size=1, max_size=3)
 
 
 @given(PATHS, st.sampled_from(["", ":v1", "@" + A, ":v1@" + A]))
-def test_an_image_lies_under_every_folder_above_it_and_under_no_other(path, ending):
+def test_an_image_lies_under_every_folder_above_it_and_under_no_other(path: list[str], ending: str) -> None:
     image = "/".join(["reg.example.dev", *path]) + ending
     for depth in range(len(path) + 1):
         assert is_allowed(image, ["/".join(["reg.example.dev", *path[:depth]])])
@@ -97,14 +99,15 @@ def test_an_image_lies_under_every_folder_above_it_and_under_no_other(path, endi
 
 
 @given(st.text(max_size=60))
-def test_any_text_is_a_reference_or_none(text):
+def test_any_text_is_a_reference_or_none(text: str) -> None:
     found = read_reference(text)
     assert found is None or (found.registry and found.path)
 
 
-def test_the_engine_s_image_counts_first():
+def test_the_engine_s_image_counts_first() -> None:
     found = asked({"allowedImages": [ACME, "quay.io"]})
     assert said(found) == (Reason.POLICY_FORBIDS, "spec.engine.image")
+    assert isinstance(found, Reject)
     assert "is not among the FitPolicy's allowedImages (ghcr.io/acme, quay.io)." in found.message
 
 
@@ -118,7 +121,7 @@ TOLERATIONS = [
 
 
 @pytest.mark.parametrize(("why", "tolerations", "place"), TOLERATIONS, ids=[row[0] for row in TOLERATIONS])
-def test_tolerations_are_among_those_that_are_listed(why, tolerations, place):
+def test_tolerations_are_among_those_that_are_listed(why: str, tolerations: list[dict[str, str]], place: int | None) -> None:
     found = asked({"allowedTolerations": ["team"]}, placement={"tolerations": tolerations})
     assert said(found) == (None if place is None else (Reason.POLICY_FORBIDS, f"spec.placement.tolerations[{place}]"))
     assert said(asked(placement={"tolerations": tolerations})) is None, "nothing is asked where nothing is listed"
@@ -128,7 +131,7 @@ PRIORITIES = [((), "high", True), (("low",), "high", False), (("low", "high"), "
 
 
 @pytest.mark.parametrize(("listed", "name", "allowed"), PRIORITIES)
-def test_a_priority_class_is_among_those_that_are_listed(listed, name, allowed):
+def test_a_priority_class_is_among_those_that_are_listed(listed: tuple[str, ...], name: str | None, allowed: bool) -> None:
     placement = {} if name is None else {"priorityClassName": name}
     found = said(asked({"allowedPriorityClasses": list(listed)}, placement=placement))
     assert found == (None if allowed else (Reason.POLICY_FORBIDS, "spec.placement.priorityClassName"))
@@ -165,11 +168,11 @@ CODE = [
 
 
 @pytest.mark.parametrize(("why", "arguments", "flag"), CODE, ids=[row[0] for row in CODE])
-def test_arguments_that_load_code_are_found_however_they_are_written(why, arguments, flag):
+def test_arguments_that_load_code_are_found_however_they_are_written(why: str, arguments: list[str], flag: str | None) -> None:
     assert argument_that_loads_code(arguments, V19) == flag
 
 
-def test_code_is_loaded_unless_the_policy_denies_it():
+def test_code_is_loaded_unless_the_policy_denies_it() -> None:
     assert said(asked(engine={"extraArgs": ["--trust-remote-code"]})) is None
     for engine, template, field, what in (
         ({"extraArgs": ["--trust-remote-code"]}, None, "spec.engine.extraArgs", "--trust-remote-code"),
@@ -180,11 +183,12 @@ def test_code_is_loaded_unless_the_policy_denies_it():
         assert said(asked(engine=engine, **spec)) is None
         found = asked({"codeLoading": "Deny"}, engine=engine, **spec)
         assert said(found) == (Reason.POLICY_FORBIDS, field)
+        assert isinstance(found, Reject)
         assert found.message.startswith(f"{what}")
         assert "which the FitPolicy's codeLoading denies." in found.message
 
 
-def test_every_argument_that_takes_a_class_or_a_plug_in_is_denied():
+def test_every_argument_that_takes_a_class_or_a_plug_in_is_denied() -> None:
     """Also those that a newer table brings: by their name."""
     flags = {row.flag for row in all_rows() if row.flag.endswith("-cls") or "plugin" in row.flag}
     assert len(flags) >= 5
@@ -204,7 +208,7 @@ ANNOTATIONS = [
 
 
 @pytest.mark.parametrize(("key", "refused"), ANNOTATIONS)
-def test_annotations_that_the_container_runtime_obeys_are_refused(key, refused):
+def test_annotations_that_the_container_runtime_obeys_are_refused(key: str, refused: bool) -> None:
     found = said(asked({"mode": "Warn"}, template={"annotations": {key: "nvidia.com/gpu=all"}}))
     assert found == ((Reason.POLICY_FORBIDS, "spec.template.annotations") if refused else None)
 
@@ -225,16 +229,18 @@ COMPILED = [
 
 
 @pytest.mark.parametrize(("why", "path", "kind", "refused"), COMPILED, ids=[row[0] for row in COMPILED])
-def test_only_volumes_with_something_in_them_bring_code(why, path, kind, refused):
+def test_only_volumes_with_something_in_them_bring_code(why: str, path: str, kind: Manifest, refused: bool) -> None:
     found = said(asked({"codeLoading": "Deny"}, template={"volumes": [volume(path, **kind)]}))
     assert found == ((Reason.POLICY_FORBIDS, "spec.template.volumes") if refused else None)
 
 
-def volume(path, **kind):
+def volume(path: str, **kind: Any) -> Manifest:
     return {"name": f"v{crc32(path.encode())}", "mountPath": path} | (kind or {"configMap": {"name": "m"}})
 
 
-SECRET, CLAIM, SCRATCH = {"secret": {"name": "t"}}, {"persistentVolumeClaim": {"claimName": "c"}}, {"emptyDir": {}}
+SECRET: Manifest = {"secret": {"name": "t"}}
+CLAIM: Manifest = {"persistentVolumeClaim": {"claimName": "c"}}
+SCRATCH: Manifest = {"emptyDir": {}}
 ACCOUNT = ACCOUNT_PATHS[0]
 MOUNTS = [
     ("the account's own path", ACCOUNT, SECRET, Reason.POLICY_FORBIDS),
@@ -262,25 +268,26 @@ MOUNTS = [
 
 
 @pytest.mark.parametrize(("why", "path", "kind", "reason"), MOUNTS, ids=[row[0] for row in MOUNTS])
-def test_mounts_are_compared_in_their_one_form(why, path, kind, reason):
+def test_mounts_are_compared_in_their_one_form(why: str, path: str, kind: Manifest, reason: Reason | None) -> None:
     found = asked(template={"volumes": [volume(path, **kind)]})
     assert said(found) == (None if reason is None else (reason, "spec.template.volumes[0].mountPath"))
 
 
-def test_neither_warn_mode_nor_a_bypass_brings_an_account():
+def test_neither_warn_mode_nor_a_bypass_brings_an_account() -> None:
     found = asked({"mode": "Warn"}, template={"volumes": [volume(ACCOUNT, **SECRET)]})
     assert said(found) == (Reason.POLICY_FORBIDS, "spec.template.volumes[0].mountPath")
 
 
-def test_two_volumes_at_one_place_are_refused_however_they_are_written():
+def test_two_volumes_at_one_place_are_refused_however_they_are_written() -> None:
     first, second = volume("/data/a", **SCRATCH), volume("//data//a/", **SCRATCH)
     found = asked(template={"volumes": [first, second]})
     assert said(found) == (Reason.INVALID_SPEC, "spec.template.volumes[1].mountPath")
+    assert isinstance(found, Reject)
     assert f"is where volume {first['name']} is mounted" in found.message
 
 
 @given(st.lists(st.sampled_from(["", ".", "a", "b", "models"]), max_size=6))
-def test_the_one_form_of_a_path_is_stable_and_without_tricks(parts):
+def test_the_one_form_of_a_path_is_stable_and_without_tricks(parts: list[str]) -> None:
     found = one_form("/" + "/".join(parts))
     assert found == one_form(found)
     assert found == "/" + "/".join(part for part in parts if part not in ("", "."))
@@ -312,10 +319,11 @@ NAMED = [
 
 
 @pytest.mark.parametrize(("name", "refused"), NAMED, ids=[row[0] for row in NAMED])
-def test_variables_that_move_the_plan_are_refused_with_a_reason_and_all_others_are_the_user_s(name, refused):
+def test_variables_that_move_the_plan_are_refused_with_a_reason_and_all_others_are_the_user_s(name: str, refused: bool) -> None:
     found = asked(template={"env": [{"name": name, "value": "1"}]})
     assert said(found) == ((Reason.NOT_SUPPORTED_YET, "spec.template.env") if refused else None)
     if refused:
+        assert isinstance(found, Reject)
         assert found.message.startswith(f"Variable {name} ")
 
 
@@ -327,7 +335,7 @@ CODE_NAMES = [
 
 
 @pytest.mark.parametrize("name", CODE_NAMES)
-def test_variables_that_load_code_are_the_administrator_s_choice(name):
+def test_variables_that_load_code_are_the_administrator_s_choice(name: str) -> None:
     assert loads_code(name)
     assert moves_the_plan(name) is None
     template = {"env": [{"name": name, "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}]}
@@ -336,7 +344,7 @@ def test_variables_that_load_code_are_the_administrator_s_choice(name):
 
 
 @given(st.from_regex(r"(VLLM|NCCL|NVSHMEM|CUDA|NVIDIA)_[A-Z0-9_]{1,20}", fullmatch=True))
-def test_a_name_in_a_closed_prefix_is_known_or_refused(name):
+def test_a_name_in_a_closed_prefix_is_known_or_refused(name: str) -> None:
     known = name in LET_THROUGH or name.startswith(LET_THROUGH_PREFIXES) or loads_code(name)
     assert (moves_the_plan(name) is None) is known
 
@@ -349,7 +357,7 @@ ARGUMENTS = [
 
 
 @pytest.mark.parametrize(("why", "given_", "rendered"), ARGUMENTS, ids=[row[0] for row in ARGUMENTS])
-def test_the_engine_is_told_what_was_decided_about_and_no_variable_is_put_in(why, given_, rendered):
+def test_the_engine_is_told_what_was_decided_about_and_no_variable_is_put_in(why: str, given_: str, rendered: str) -> None:
     item = deployment(LLAMA_8B, engine={"maxModelLen": 8192, "extraArgs": [given_]})
     plan = verdict(LLAMA_8B, engine={"maxModelLen": 8192}, store=Files(L4))
     assert isinstance(plan, Admit)

@@ -2,9 +2,10 @@
 
 import dataclasses
 import json
+from typing import Any
 
 import pytest
-from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, deployment
+from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, admitted, deployment, refused
 from tests.plimsoll_operator.nodes import H100, L4, T4, gpu_node
 
 from plimsoll_operator.api import FitPolicy, parse_object
@@ -12,18 +13,28 @@ from plimsoll_operator.decision import decide
 from plimsoll_operator.facts import Bypass, DeploymentUse
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.names import API_VERSION, BYPASS_ANNOTATION
-from plimsoll_operator.verdict import Admit, Plan, Reason, Reject, Resize
+from plimsoll_operator.ports import Manifest
+from plimsoll_operator.verdict import Admit, Plan, Reason, Reject, Resize, Verdict
 
 CRAMPED = gpu_node("l4", "NVIDIA-L4", 4, 23034, host="4Gi", cpu="47")
-PINNED = {"tensorParallelSize": 1, "gpuMemoryUtilization": 0.9}
+PINNED: Manifest = {"tensorParallelSize": 1, "gpuMemoryUtilization": 0.9}
 WARN = {"mode": "Warn"}
 
 
-def policy(**spec):
+def policy(**spec: Any) -> FitPolicy:
     return parse_object(FitPolicy, {"apiVersion": API_VERSION, "kind": "FitPolicy", "metadata": {"name": "default"}, "spec": spec})
 
 
-def decided(model=LLAMA_70B, *, nodes=(H100,), bypass="", protected=False, held=None, spec=None, **parts):
+def decided(
+    model: str = LLAMA_70B,
+    *,
+    nodes: tuple[Manifest, ...] = (H100,),
+    bypass: str = "",
+    protected: bool = False,
+    held: dict[str, DeploymentUse] | None = None,
+    spec: Manifest | None = None,
+    **parts: Any,
+) -> Verdict:
     item = deployment(model, **parts)
     if bypass:
         item = item.model_copy(update={"metadata": item.metadata.model_copy(update={"annotations": {BYPASS_ANNOTATION: bypass}})})
@@ -42,9 +53,10 @@ LIFTED = [
 
 
 @pytest.mark.parametrize(("why", "case", "reason"), LIFTED, ids=[row[0] for row in LIFTED])
-def test_pods_are_made_against_the_prediction_and_it_is_said(why, case, reason):
+def test_pods_are_made_against_the_prediction_and_it_is_said(why: str, case: Manifest, reason: Reason) -> None:
     found = decided(**case)
     assert isinstance(found, Admit), found
+    assert found.overridden is not None
     assert found.overridden.reason == reason
     assert found.warnings[0].startswith(f"Would be rejected ({reason}), but ")
     assert (found.plan.tensor_parallel_size, found.plan.gpu_memory_utilization) == (case["engine"]["tensorParallelSize"], "0.900")
@@ -66,36 +78,38 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("why", "case", "reason"), REFUSED, ids=[row[0] for row in REFUSED])
-def test_no_pods_are_made(why, case, reason):
-    model = LLAMA_70B if "nodes" not in case else LLAMA_8B
-    found = decided(**({"model": model, "nodes": (T4,) if case.get("nodes") else (H100,)} | case))
+def test_no_pods_are_made(why: str, case: Manifest, reason: Reason) -> None:
+    whole: Manifest = {"model": LLAMA_70B if "nodes" not in case else LLAMA_8B, "nodes": (T4,) if case.get("nodes") else (H100,)} | case
+    found = decided(**whole)
     assert isinstance(found, Reject), found
     assert found.reason == reason
 
 
-def test_what_fits_is_admitted_in_any_mode_without_a_word():
-    for case in ({"spec": WARN}, {"bypass": "x", "protected": True}, {}):
+def test_what_fits_is_admitted_in_any_mode_without_a_word() -> None:
+    cases: list[Manifest] = [{"spec": WARN}, {"bypass": "x", "protected": True}, {}]
+    for case in cases:
         found = decided(LLAMA_8B, engine=PINNED | {"maxModelLen": 8192}, **case)
         assert isinstance(found, Admit)
         assert found.overridden is None
 
 
-def test_resize_comes_before_an_override():
+def test_resize_comes_before_an_override() -> None:
     found = decided(spec=WARN, engine=PINNED | {"maxModelLen": 8192}, fit={"policy": "Resize", "mayChange": ["tensorParallelSize"]})
     assert isinstance(found, Resize)
     assert found.overridden is None
 
 
-def test_what_is_offered_is_admitted_by_its_own_fit_not_by_the_mode():
-    found = decided(spec=WARN, engine=PINNED)
+def test_what_is_offered_is_admitted_by_its_own_fit_not_by_the_mode() -> None:
+    found = admitted(decided(spec=WARN, engine=PINNED))
+    assert found.overridden is not None
     assert found.overridden.offers
     for offer in found.overridden.offers:
         assert json.loads(offer.patch_json)["spec"]["engine"] != {}
-    refused = decided(engine=PINNED)
-    assert found.overridden.offers == refused.offers
+    enforced = refused(decided(engine=PINNED))
+    assert found.overridden.offers == enforced.offers
 
 
-def held(replicas, gpus, gib=20):
+def held(replicas: int, gpus: int, gib: int = 20) -> DeploymentUse:
     return DeploymentUse(replicas=replicas, gpus_per_replica=gpus, predicted_bytes_per_gpu=gib << 30)
 
 
@@ -109,20 +123,21 @@ CAPS = [
 
 
 @pytest.mark.parametrize(("why", "spec", "use", "reason"), CAPS, ids=[row[0] for row in CAPS])
-def test_caps_count_the_namespace(why, spec, use, reason):
+def test_caps_count_the_namespace(why: str, spec: dict[str, int], use: dict[str, DeploymentUse], reason: Reason | None) -> None:
     found = decided(LLAMA_8B, nodes=(L4,), engine={"maxModelLen": 8192}, spec=spec, held=use)
     assert (found.reason if isinstance(found, Reject) else None) == reason
 
 
-def test_warn_mode_lifts_a_cap_and_a_bypass_does_not():
-    over = {"nodes": (L4,), "engine": PINNED | {"maxModelLen": 8192}, "held": {"other": held(1, 3)}}
-    warned = decided(LLAMA_8B, spec=WARN | {"maxGpusPerNamespace": 3}, **over)
-    assert (type(warned), warned.overridden.reason) == (Admit, Reason.POLICY_CAP)
-    refused = decided(LLAMA_8B, spec={"maxGpusPerNamespace": 3}, bypass="x", protected=True, **over)
-    assert (type(refused), refused.reason) == (Reject, Reason.POLICY_CAP)
+def test_warn_mode_lifts_a_cap_and_a_bypass_does_not() -> None:
+    over: Manifest = {"nodes": (L4,), "engine": PINNED | {"maxModelLen": 8192}, "held": {"other": held(1, 3)}}
+    warned = admitted(decided(LLAMA_8B, spec=WARN | {"maxGpusPerNamespace": 3}, **over))
+    assert warned.overridden is not None
+    assert warned.overridden.reason == Reason.POLICY_CAP
+    bypassed = refused(decided(LLAMA_8B, spec={"maxGpusPerNamespace": 3}, bypass="x", protected=True, **over))
+    assert bypassed.reason == Reason.POLICY_CAP
 
 
-def test_the_same_question_under_another_word_is_another_question():
+def test_the_same_question_under_another_word_is_another_question() -> None:
     """Verdicts are remembered by what they depend on: the annotation and the namespace's use are part of it."""
     store = Files(H100, protected=True)
     facts = facts_for(deployment(LLAMA_70B, engine=PINNED), store, applied_plan=None)

@@ -8,13 +8,13 @@ from tests.plimsoll_operator.nodes import gpu_node
 
 from plimsoll_operator.api import FitPolicy, parse_object
 from plimsoll_operator.names import API_VERSION
-from plimsoll_operator.verdict import Admit, Reason, Reject
+from plimsoll_operator.verdict import Admit, Reason, Reject, Verdict
 
 H100 = gpu_node("h100", "NVIDIA-H100-80GB-HBM3", 8, 81559, host="1Ti", cpu="128")
 RULE_MISSING = ["--mamba-block-size", "64"]
 
 
-def asked(extra, policy=None, **engine):
+def asked(extra: list[str], policy: dict[str, str] | None = None, **engine: int) -> Verdict:
     """The verdict on an ordinary deployment with these arguments."""
     made = parse_object(FitPolicy, {"apiVersion": API_VERSION, "kind": "FitPolicy", "metadata": {"name": "default"}, "spec": policy or {}})
     return verdict(LLAMA_8B, engine={"maxModelLen": 8192, "extraArgs": extra, **engine}, store=Files(H100, policies=(made,)))

@@ -34,8 +34,8 @@ REDIRECTS = [
 
 
 @pytest.mark.parametrize(("why", "endpoint", "host", "allowed"), REDIRECTS, ids=[row[0] for row in REDIRECTS])
-def test_where_a_redirect_may_lead(why, endpoint, host, allowed, monkeypatch):
-    def resolve(name, port, **_):
+def test_where_a_redirect_may_lead(why: str, endpoint: str, host: str, allowed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def resolve(name: str, port: int, **_: object) -> list[tuple[int, int, int, str, tuple[str, int]]]:
         if name not in NAMES:
             raise socket.gaierror(-2, "Name or service not known")
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in NAMES[name]]
@@ -44,16 +44,17 @@ def test_where_a_redirect_may_lead(why, endpoint, host, allowed, monkeypatch):
     assert _may_lead_to(host, None, endpoint) is allowed
 
 
-def test_large_documents_wait_for_their_turn_and_small_ones_do_not():
-    order = []
+def test_large_documents_wait_for_their_turn_and_small_ones_do_not() -> None:
+    order: list[str] = []
     entered = threading.Event()
 
-    def large():
+    def large() -> None:
+        entered.set()
         with one_large_at_a_time(32 << 20):
             order.append("second large")
 
     with one_large_at_a_time(32 << 20):
-        thread = threading.Thread(target=lambda: (entered.set(), large()))
+        thread = threading.Thread(target=large)
         thread.start()
         entered.wait(10)
         with one_large_at_a_time(1 << 10):

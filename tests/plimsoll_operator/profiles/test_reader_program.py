@@ -6,18 +6,23 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.plimsoll_operator.checkpoints import TINY, bytes_of, tiny_tensors, write_checkpoint
-from tests.plimsoll_operator.hub_server import COMMIT, MODEL, TOKEN
+from tests.plimsoll_operator.hub_server import COMMIT, MODEL, TOKEN, HubServer
 
+from plimsoll_operator.api.model_profile import ModelProfileSpec
+from plimsoll_operator.ports import Manifest
 from plimsoll_operator.profiles.frame import (
     EXIT_STATUS,
     LOG_LIMIT_BYTES,
     MARK,
     MAX_PAYLOAD_BYTES,
     ForeignLog,
+    ReadFailure,
     Request,
     decode,
     encode,
@@ -28,7 +33,7 @@ KEY = "ab" * 16
 WANTED = Request(key=KEY, model="acme/in-house", revision=None, on_hub=False)
 
 
-def run(capsys, tmp_path, *argv, model="acme/in-house"):
+def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, *argv: str, model: str = "acme/in-house") -> tuple[int, str, str, str]:
     message = tmp_path / "termination-log"
     status = main([f"--request={KEY}", f"--model={model}", f"--termination-log={message}", *argv])
     out, err = capsys.readouterr()
@@ -36,19 +41,22 @@ def run(capsys, tmp_path, *argv, model="acme/in-house"):
 
 
 @pytest.mark.parametrize("shards", [1, 3])
-def test_the_program_as_the_pod_starts_it_prints_the_shape_of_a_real_folder(shards, tmp_path):
+def test_the_program_as_the_pod_starts_it_prints_the_shape_of_a_real_folder(shards: int, tmp_path: Path) -> None:
     total = write_checkpoint(tmp_path / "llama", shards=shards)
     command = [sys.executable, "-m", "plimsoll_operator.profiles.reader", f"--request={KEY}", "--model=acme/in-house"]
     done = subprocess.run([*command, f"--directory={tmp_path / 'llama'}"], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     # A container's log holds both streams.
     spec = decode(done.stdout + done.stderr, WANTED)
+    assert spec.weights is not None
     assert (spec.model, spec.revision, spec.weights.total_bytes) == ("acme/in-house", None, total)
     assert [row.dtype for row in spec.weights.by_dtype] == ["BF16"]
     assert json.loads(spec.config) == {key: value for key, value in TINY.items() if key != "bos_token_id"}
 
 
-def test_a_branch_on_the_hub_comes_back_as_its_commit_and_the_token_is_nowhere(hub, capsys, tmp_path):
+def test_a_branch_on_the_hub_comes_back_as_its_commit_and_the_token_is_nowhere(
+    hub: HubServer, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     status, out, err, message = run(capsys, tmp_path, "--hub", "--revision=main", model=MODEL)
     assert (status, message) == (0, "")
     spec = decode((err + out).encode(), Request(key=KEY, model=MODEL, revision="main", on_hub=True))
@@ -66,7 +74,14 @@ HUB_FAILURES = [
 
 
 @pytest.mark.parametrize(("why", "refusals", "reason"), HUB_FAILURES, ids=[row[0] for row in HUB_FAILURES])
-def test_a_hub_failure_is_the_exit_status_and_a_sentence_without_the_token(why, refusals, reason, hub, capsys, tmp_path):
+def test_a_hub_failure_is_the_exit_status_and_a_sentence_without_the_token(
+    why: str,
+    refusals: list[tuple[int, dict[str, str]]],
+    reason: ReadFailure,
+    hub: HubServer,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
     hub.refusals = refusals
     status, out, err, message = run(capsys, tmp_path, "--hub", model=MODEL)
     assert (status, out) == (EXIT_STATUS[reason], "")
@@ -74,7 +89,9 @@ def test_a_hub_failure_is_the_exit_status_and_a_sentence_without_the_token(why, 
     assert TOKEN not in err + message
 
 
-def test_the_last_door_takes_the_token_out_of_any_sentence(monkeypatch, capsys, tmp_path):
+def test_the_last_door_takes_the_token_out_of_any_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     monkeypatch.setenv("HF_TOKEN", "s3cret")
     status, out, err, message = run(capsys, tmp_path, f"--directory={tmp_path}/s3cret")
     assert (status, out) == (EXIT_STATUS["NotFound"], "")
@@ -92,7 +109,9 @@ FOLDER_FAILURES = [
 
 
 @pytest.mark.parametrize(("why", "make", "reason"), FOLDER_FAILURES, ids=[row[0] for row in FOLDER_FAILURES])
-def test_a_folder_without_a_shape_ends_with_the_reason(why, make, reason, capsys, tmp_path):
+def test_a_folder_without_a_shape_ends_with_the_reason(
+    why: str, make: Callable[[Path], object], reason: ReadFailure, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     make(tmp_path / "checkpoint")
     status, out, _, message = run(capsys, tmp_path, f"--directory={tmp_path / 'checkpoint'}")
     assert (status, out) == (EXIT_STATUS[reason], "")
@@ -109,7 +128,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def test_weights_that_the_reader_may_not_read_are_told_with_whose_they_are_and_what_to_do():
+def test_weights_that_the_reader_may_not_read_are_told_with_whose_they_are_and_what_to_do() -> None:
     """As `save_pretrained` writes them: mode 0600, their owner's alone."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -132,28 +151,35 @@ def test_weights_that_the_reader_may_not_read_are_told_with_whose_they_are_and_w
     assert len(done.stderr.strip()) <= 480, "a condition shows all of it"
 
 
-def test_many_headers_make_a_few_lines_of_progress(capsys, tmp_path):
+def test_many_headers_make_a_few_lines_of_progress(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     tensors = {f"model.layers.{number}.weight": ("BF16", [4]) for number in range(100)}
     write_checkpoint(tmp_path / "many", tensors=tensors, shards=100)
     status, out, err, _ = run(capsys, tmp_path, f"--directory={tmp_path / 'many'}")
     assert status == 0
     assert len(err.splitlines()) == 10
-    assert decode((err + out).encode(), WANTED).weights.total_bytes == bytes_of(tensors)
+    assert weights_of(decode((err + out).encode(), WANTED)) == bytes_of(tensors)
 
 
-def spec(**changes):
+def weights_of(profile: ModelProfileSpec) -> int:
+    assert profile.weights is not None
+    return profile.weights.total_bytes
+
+
+def spec(**changes: Any) -> Manifest:
     found = {"model": "acme/in-house", "config": json.dumps(TINY), "weights": {"totalBytes": 2, "byDtype": [{"dtype": "BF16", "bytes": 2}]}}
     return {key: value for key, value in (found | changes).items() if value is not None}
 
 
-def line(payload=None, *, key=KEY, length=None, digest=None, **changes):
+def line(
+    payload: str | None = None, *, key: str = KEY, length: int | str | None = None, digest: str | None = None, **changes: Any
+) -> bytes:
     text = payload if payload is not None else json.dumps(spec(**changes))
     return f"{MARK} {key} {length or len(text)} {digest or hashlib.sha256(text.encode()).hexdigest()} {text}\n".encode()
 
 
-def test_a_line_among_others_is_read():
+def test_a_line_among_others_is_read() -> None:
     log = b"3 of 9 headers\n" + line() + b"bye\n"
-    assert decode(log, WANTED).weights.total_bytes == 2
+    assert weights_of(decode(log, WANTED)) == 2
     assert decode(encode(KEY, spec()).encode(), WANTED) == decode(log, WANTED)
 
 
@@ -191,7 +217,7 @@ FORGED = [
 
 
 @pytest.mark.parametrize(("why", "log", "words"), FORGED, ids=[row[0] for row in FORGED])
-def test_any_other_log_is_not_believed_and_not_quoted(why, log, words):
+def test_any_other_log_is_not_believed_and_not_quoted(why: str, log: bytes, words: str) -> None:
     with pytest.raises(ForeignLog, match=words) as raised:
         decode(log, WANTED)
     assert len(str(raised.value)) < 200
@@ -207,7 +233,7 @@ COMMITS = [
 
 
 @pytest.mark.parametrize(("why", "asked", "came", "good"), COMMITS, ids=[row[0] for row in COMMITS])
-def test_a_result_from_the_hub_is_of_a_commit(why, asked, came, good):
+def test_a_result_from_the_hub_is_of_a_commit(why: str, asked: str | None, came: str | None, good: bool) -> None:
     request = Request(key=KEY, model="acme/in-house", revision=asked, on_hub=True)
     if good:
         assert decode(line(revision=came), request).revision == came
@@ -216,7 +242,7 @@ def test_a_result_from_the_hub_is_of_a_commit(why, asked, came, good):
         decode(line(revision=came), request)
 
 
-def test_the_longest_config_fits_into_the_frame_and_the_frame_into_the_log():
+def test_the_longest_config_fits_into_the_frame_and_the_frame_into_the_log() -> None:
     config = json.dumps({"architectures": ["LlamaForCausalLM"], "x": ""})
     config = config[:-2] + '\\"' * ((65536 - len(config)) // 2) + config[-2:]
     longest = encode(KEY, spec(config=config))
@@ -225,5 +251,5 @@ def test_the_longest_config_fits_into_the_frame_and_the_frame_into_the_log():
     assert decode(longest.encode(), WANTED).config == config
 
 
-def test_the_tiny_checkpoint_is_what_it_says():
+def test_the_tiny_checkpoint_is_what_it_says() -> None:
     assert bytes_of(tiny_tensors()) == 2 * (1024 * 256 + 256 + 2 * (2 * 256 * 256 + 2 * 64 * 256 + 3 * 512 * 256 + 2 * 256))

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -12,6 +13,7 @@ from plimsoll_operator.api import ApiError, PlanStatus, parse_inference_deployme
 from plimsoll_operator.controller.children.course import applied_from_child
 from plimsoll_operator.decision import decide
 from plimsoll_operator.gather import facts_for
+from plimsoll_operator.ports import Manifest
 from plimsoll_operator.render import Origin, render_workload
 from plimsoll_operator.verdict import Admit, Reason, Reject, Resize
 
@@ -51,7 +53,7 @@ IN_PAIRS = ("0.8.5", "0.11.0", "0.19.0", "0.34.0")
 """Releases of V0, of the first and of later rules of the cache, and the newest: between them sizes differ by what each alone does."""
 
 
-def _engines(version):
+def _engines(version: str) -> Iterator[Manifest]:
     for name, values in ALONE.items():
         for value in values:
             yield {name: value}
@@ -65,7 +67,7 @@ def _engines(version):
 
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("kind", MODELS)
-def test_what_is_admitted_can_be_rendered_and_read_back(kind, version):
+def test_what_is_admitted_can_be_rendered_and_read_back(kind: str, version: str) -> None:
     admitted = 0
     files = Files(*NODES)
     for engine in _engines(version):
@@ -86,7 +88,7 @@ def test_what_is_admitted_can_be_rendered_and_read_back(kind, version):
     assert admitted or kind != "dense", "nothing was admitted: the law would hold of nothing"
 
 
-def test_decode_context_parallelism_is_refused_where_the_release_has_none():
+def test_decode_context_parallelism_is_refused_where_the_release_has_none() -> None:
     engine = {"tensorParallelSize": 2, "decodeContextParallelSize": 2, "extraArgs": ["--trust-remote-code"]}
     wish = parse_inference_deployment(manifest("deepseek-ai/DeepSeek-V2-Lite", version="0.9.2", engine=engine))
     found = decide(facts_for(wish, Files(*NODES), applied_plan=None))
@@ -108,7 +110,7 @@ def test_decode_context_parallelism_is_refused_where_the_release_has_none():
         ),
     ],
 )
-def test_what_the_spec_may_ask_for_the_status_can_show(template, why):
+def test_what_the_spec_may_ask_for_the_status_can_show(template: Manifest, why: str) -> None:
     wish = parse_inference_deployment(manifest(LLAMA_8B, engine={"tensorParallelSize": 1, "gpuMemoryUtilization": 0.9}, template=template))
     facts = facts_for(wish, Files(*NODES), applied_plan=None)
     warned = facts.policy.model_copy(update={"mode": "Warn"})

@@ -1,14 +1,16 @@
 """The overlay on the generated pod: it adds to what the plan needs and undoes none of it."""
 
 import json
+from typing import Any
 
 import pytest
-from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, deployment, verdict
+from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, deployment, planned, verdict
 from tests.plimsoll_operator.nodes import gpu_node
 
 from plimsoll_operator.api import FitPolicy, PlanStatus, parse_object
 from plimsoll_operator.controller.booking.ledger import Ledger, Reservation
 from plimsoll_operator.names import API_VERSION, NAME_LABEL
+from plimsoll_operator.ports import Manifest
 from plimsoll_operator.render import Origin, render_deployment
 from plimsoll_operator.verdict import Admit, Reason, Reject
 
@@ -27,16 +29,17 @@ FULL = {
 }
 
 
-def pod_of(template=None, *, planned_for=None):
+def pod_of(template: Manifest | None = None, *, planned_for: Manifest | None = None) -> Manifest:
     """The pod with the template laid over it; `planned_for`: by the plan that the decision makes for another one."""
-    spec = {"template": template} if template is not None else {}
+    spec: Manifest = {"template": template} if template is not None else {}
     found = verdict(engine={"maxModelLen": 8192}, **({"template": planned_for} if planned_for is not None else spec))
     assert isinstance(found, Admit), found
     item = deployment(engine={"maxModelLen": 8192}, **spec)
-    return render_deployment(item, found.plan, Origin(generation=1, spec_digest="", replan=""))["spec"]["template"]
+    made: Manifest = render_deployment(item, found.plan, Origin(generation=1, spec_digest="", replan=""))["spec"]["template"]
+    return made
 
 
-def test_everything_of_the_plan_is_still_there():
+def test_everything_of_the_plan_is_still_there() -> None:
     bare, laid = pod_of(planned_for=FULL), pod_of(FULL)
     assert bare["metadata"]["labels"].items() <= laid["metadata"]["labels"].items()
     assert bare["metadata"]["annotations"].items() <= laid["metadata"]["annotations"].items()
@@ -51,7 +54,7 @@ def test_everything_of_the_plan_is_still_there():
     assert kept.items() <= {key: value for key, value in laid["spec"].items() if key not in ("containers", "volumes")}.items()
 
 
-def test_each_part_of_the_template_reaches_the_pod():
+def test_each_part_of_the_template_reaches_the_pod() -> None:
     laid = pod_of(FULL)
     assert (laid["metadata"]["labels"]["team"], laid["metadata"]["annotations"]["example.org/note"]) == ("a", "x")
     engine, proxy = laid["spec"]["containers"]
@@ -82,7 +85,7 @@ RESOURCES = [
 
 
 @pytest.mark.parametrize(("why", "resources", "expected"), RESOURCES, ids=[row[0] for row in RESOURCES])
-def test_cpu_and_memory_only_go_upward(why, resources, expected):
+def test_cpu_and_memory_only_go_upward(why: str, resources: dict[str, str], expected: tuple[str | None, str | None] | None) -> None:
     asked = pod_of()["spec"]["containers"][0]["resources"]["requests"]
     got = pod_of({"resources": resources})["spec"]["containers"][0]["resources"]["requests"]
     cpu, memory = expected or (None, None)
@@ -100,15 +103,15 @@ HOST = [
 
 
 @pytest.mark.parametrize(("why", "template", "reason"), HOST, ids=[row[0] for row in HOST])
-def test_the_whole_pod_must_fit_its_node(why, template, reason):
+def test_the_whole_pod_must_fit_its_node(why: str, template: Manifest, reason: Reason | None) -> None:
     found = verdict(LLAMA_8B, engine={"maxModelLen": 8192}, template=template, store=Files(SMALL))
     assert (found.reason if isinstance(found, Reject) else None) == reason
 
 
-def test_what_the_overlay_adds_is_in_the_plan_and_booked():
+def test_what_the_overlay_adds_is_in_the_plan_and_booked() -> None:
     template = {"resources": {"memory": "40Gi"}, "sidecars": [SIXTY | {"resources": {"memory": "1Gi", "cpu": "500m"}}]}
-    bare = verdict(LLAMA_8B, engine={"maxModelLen": 8192}, store=Files(SMALL)).plan
-    plan = verdict(LLAMA_8B, engine={"maxModelLen": 8192}, template=template, store=Files(SMALL)).plan
+    bare = planned(verdict(LLAMA_8B, engine={"maxModelLen": 8192}, store=Files(SMALL)))
+    plan = planned(verdict(LLAMA_8B, engine={"maxModelLen": 8192}, template=template, store=Files(SMALL)))
     assert plan.host_memory_bytes + plan.template_memory_bytes == 41 << 30
     assert (plan.template_cpu_millis, bare.template_cpu_millis, bare.template_memory_bytes) == (500, 0, 0)
     assert PlanStatus.of(plan).as_plan() == plan
@@ -121,28 +124,28 @@ def test_what_the_overlay_adds_is_in_the_plan_and_booked():
     assert left.host_memory_bytes <= (64 - 41) << 30
 
 
-def policy(**spec):
+def policy(**spec: Any) -> FitPolicy:
     return parse_object(FitPolicy, {"apiVersion": API_VERSION, "kind": "FitPolicy", "metadata": {"name": "default"}, "spec": spec})
 
 
 @pytest.mark.parametrize(("allowed", "reason"), [((), Reason.POLICY_CAP), (("other",), Reason.POLICY_CAP), (("models",), None)])
-def test_an_account_is_used_only_where_the_policy_lists_it(allowed, reason):
+def test_an_account_is_used_only_where_the_policy_lists_it(allowed: tuple[str, ...], reason: Reason | None) -> None:
     store = Files(SMALL, policies=(policy(allowedServiceAccounts=list(allowed)),))
     found = verdict(LLAMA_8B, engine={"maxModelLen": 8192}, template={"serviceAccountName": "models"}, store=store)
     assert (found.reason if isinstance(found, Reject) else None) == reason
-    if reason is not None:
+    if isinstance(found, Reject):
         assert found.field == "spec.template.serviceAccountName"
 
 
-def test_a_listed_account_brings_its_token():
+def test_a_listed_account_brings_its_token() -> None:
     item = deployment(engine={"maxModelLen": 8192}, template={"serviceAccountName": "models"})
-    plan = verdict(engine={"maxModelLen": 8192}).plan
+    plan = planned(verdict(engine={"maxModelLen": 8192}))
     spec = render_deployment(item, plan, Origin(generation=1, spec_digest="", replan=""))["spec"]["template"]["spec"]
     assert spec["serviceAccountName"] == "models"
     assert "automountServiceAccountToken" not in spec
 
 
-def test_laying_over_leaves_the_plan_s_own_template_as_it_was():
+def test_laying_over_leaves_the_plan_s_own_template_as_it_was() -> None:
     first = json.dumps(pod_of())
     pod_of(FULL)
     assert json.dumps(pod_of()) == first

@@ -1,10 +1,11 @@
 """One pod, whoever speaks of it: what was decided for it is what it asks for, and where it mounts nobody else mounts."""
 
 import pytest
-from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, deployment, manifest, verdict
+from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, deployment, manifest, planned, verdict
 
 from plimsoll_operator import pod
 from plimsoll_operator.api import OWNED_PATHS, parse_inference_deployment
+from plimsoll_operator.ports import Manifest
 from plimsoll_operator.quantity import parse_millis, parse_quantity
 from plimsoll_operator.render import Origin, render_workload
 
@@ -23,9 +24,9 @@ PODS = [
 
 
 @pytest.mark.parametrize(("why", "model", "engine", "template"), PODS, ids=[row[0] for row in PODS])
-def test_the_pod_asks_for_what_was_decided_and_is_booked(why, model, engine, template):
-    spec = {"engine": engine} | ({"template": template} if template else {})
-    plan = verdict(model, **spec).plan
+def test_the_pod_asks_for_what_was_decided_and_is_booked(why: str, model: str, engine: dict[str, int], template: Manifest | None) -> None:
+    spec: Manifest = {"engine": engine} | ({"template": template} if template else {})
+    plan = planned(verdict(model, **spec))
     child = render_workload(deployment(model, **spec), plan, Origin(generation=1, spec_digest="", replan=""))
     made = child["spec"]["template"]["spec"]
     asked = [container.get("resources", {}).get("requests", {}) for container in made["containers"]]
@@ -38,7 +39,7 @@ def test_the_pod_asks_for_what_was_decided_and_is_booked(why, model, engine, tem
 
 
 @pytest.mark.parametrize(("gpus", "shared_gib", "cores"), [(1, 2, 2), (2, 3, 3), (8, 9, 9)])
-def test_a_pod_grows_with_its_gpus(gpus, shared_gib, cores):
+def test_a_pod_grows_with_its_gpus(gpus: int, shared_gib: int, cores: int) -> None:
     assert (pod.shared_memory_bytes(gpus), pod.cpu_millis(gpus)) == (shared_gib << 30, cores * 1000)
 
 
@@ -46,11 +47,11 @@ def test_a_pod_grows_with_its_gpus(gpus, shared_gib, cores):
     ("source", "security"),
     [(None, None), ({"persistentVolumeClaim": {"claimName": "c"}}, None), (None, {"runAsUser": 1000, "readOnlyRootFilesystem": True})],
 )
-def test_nobody_mounts_where_the_pod_does(source, security):
+def test_nobody_mounts_where_the_pod_does(source: Manifest | None, security: Manifest | None) -> None:
     obj = manifest(engine=ONE, template={"securityContext": security} if security else {})
     obj["spec"]["model"] |= {"source": source} if source else {}
     wish = parse_inference_deployment(obj)
-    child = render_workload(wish, verdict(engine=ONE).plan, Origin(generation=1, spec_digest="", replan=""))
+    child = render_workload(wish, planned(verdict(engine=ONE)), Origin(generation=1, spec_digest="", replan=""))
     (engine,) = child["spec"]["template"]["spec"]["containers"]
     mounted = {mount["mountPath"] for mount in engine["volumeMounts"]}
     assert mounted <= {*OWNED_PATHS, pod.HOME_MOUNT, pod.COMPILE_MOUNT, "/tmp"}, "of these, only the last but one may be the user's"

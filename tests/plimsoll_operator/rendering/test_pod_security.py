@@ -1,17 +1,19 @@
 """As whom engine pods run: under Pod Security's restricted profile where the user asks for it, and unchanged where nobody does."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, verdict
+from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, refused, verdict
 from tests.plimsoll_operator.nodes import gpu_node
 from tests.plimsoll_operator.plans import PLAN
 
-from plimsoll_operator.api import ApiError, parse_inference_deployment
+from plimsoll_operator.api import ApiError, Plan, parse_inference_deployment
 from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.pod import HOME_MOUNT
+from plimsoll_operator.ports import Manifest
 from plimsoll_operator.render import Origin, digest_of, render_workload
 from plimsoll_operator.verdict import Reason, Reject
 
@@ -21,7 +23,7 @@ USER = {"runAsUser": 1000}
 TWO_NODES = replace(PLAN, nodes_per_replica=2, gpus_per_replica=4, tensor_parallel_size=4)
 
 
-def workload(plan=PLAN, *, source=None, **spec):
+def workload(plan: Plan = PLAN, *, source: Manifest | None = None, **spec: Any) -> Manifest:
     """What is applied for an ordinary deployment with these additions."""
     model = {"name": "a/b"} | ({"source": source} if source else {})
     obj = {
@@ -33,7 +35,7 @@ def workload(plan=PLAN, *, source=None, **spec):
     return render_workload(parse_inference_deployment(obj), plan, Origin(generation=1, spec_digest="", replan=""))
 
 
-def pods(manifest):
+def pods(manifest: Manifest) -> list[Manifest]:
     """The pod specs in it."""
     spec = manifest["spec"]
     if "leaderWorkerTemplate" in spec:
@@ -41,13 +43,13 @@ def pods(manifest):
     return [spec["template"]["spec"]]
 
 
-def secured(security, plan=PLAN, **more):
+def secured(security: Manifest, plan: Plan = PLAN, **more: Any) -> Manifest:
     """The pod under these settings."""
     template = {"securityContext": security, "sidecars": [{"name": "proxy", "image": "example/proxy:1"}], **more.pop("template", {})}
     return pods(workload(plan, template=template, **more))[0]
 
 
-def restricted(pod):
+def restricted(pod: Manifest) -> list[str]:
     """What Pod Security's restricted profile (v1.36) finds at fault: the fields that our pods can have."""
     context, faults = pod.get("securityContext", {}), []
     for container in [*pod.get("initContainers", ()), *pod["containers"]]:
@@ -96,11 +98,11 @@ UNCHANGED = [
 
 
 @pytest.mark.parametrize(("why", "manifest", "digest"), UNCHANGED, ids=[row[0] for row in UNCHANGED])
-def test_what_asks_for_nothing_is_rendered_as_it_always_was(why, manifest, digest):
+def test_what_asks_for_nothing_is_rendered_as_it_always_was(why: str, manifest: Manifest, digest: str) -> None:
     assert digest_of(manifest["spec"]) == digest
 
 
-def test_a_pod_that_asks_for_nothing_is_not_restricted_only_for_want_of_a_user():
+def test_a_pod_that_asks_for_nothing_is_not_restricted_only_for_want_of_a_user() -> None:
     assert set(restricted(pods(workload())[0])) == {"runAsNonRoot"}
 
 
@@ -120,7 +122,7 @@ SOURCES = st.sampled_from([None, CLAIM, TOKEN])
 
 
 @given(SETTINGS, SOURCES, st.booleans())
-def test_every_pod_with_a_user_is_valid_under_the_restricted_profile(settings, source, over_nodes):
+def test_every_pod_with_a_user_is_valid_under_the_restricted_profile(settings: Manifest, source: Manifest | None, over_nodes: bool) -> None:
     plan, placement = (TWO_NODES, {"maxNodesPerReplica": 2}) if over_nodes else (PLAN, {})
     template = {"securityContext": settings, "sidecars": [{"name": "proxy", "image": "example/proxy:1"}]}
     for pod in pods(workload(plan, source=source, placement=placement, template=template)):
@@ -128,7 +130,7 @@ def test_every_pod_with_a_user_is_valid_under_the_restricted_profile(settings, s
         assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
 
 
-def test_each_setting_reaches_the_pod():
+def test_each_setting_reaches_the_pod() -> None:
     given_ = USER | {"runAsGroup": 0, "fsGroup": 2000, "fsGroupChangePolicy": "OnRootMismatch", "supplementalGroups": [3, 4]}
     wanted = given_ | {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
     assert secured(given_)["securityContext"] == wanted
@@ -143,7 +145,7 @@ HOMES = [
 
 
 @pytest.mark.parametrize(("why", "security", "moves"), HOMES, ids=[row[0] for row in HOMES])
-def test_the_home_of_an_engine_that_cannot_write_to_root_s_is_a_volume_of_the_pod(why, security, moves):
+def test_the_home_of_an_engine_that_cannot_write_to_root_s_is_a_volume_of_the_pod(why: str, security: Manifest, moves: bool) -> None:
     engine = secured(security)["containers"][0]
     mounted = {row["mountPath"] for row in engine["volumeMounts"] if row["name"] == "hub-cache"}
     environment = {row["name"]: row["value"] for row in engine["env"]}
@@ -151,18 +153,18 @@ def test_the_home_of_an_engine_that_cannot_write_to_root_s_is_a_volume_of_the_po
     assert environment == ({"HOME": HOME_MOUNT, "USER": "vllm"} if moves else {})
 
 
-def test_weights_on_a_volume_leave_room_for_a_home_too():
+def test_weights_on_a_volume_leave_room_for_a_home_too() -> None:
     pod = secured(USER, source=CLAIM)
     assert {"name": "hub-cache", "emptyDir": {}} in pod["volumes"]
     assert {"name": "hub-cache", "mountPath": HOME_MOUNT} in pod["containers"][0]["volumeMounts"]
 
 
-def test_a_home_that_the_user_names_is_kept():
+def test_a_home_that_the_user_names_is_kept() -> None:
     engine = secured(USER, template={"env": [{"name": "HOME", "value": "/data"}]})["containers"][0]
     assert [row for row in engine["env"] if row["name"] == "HOME"] == [{"name": "HOME", "value": "/data"}]
 
 
-def test_a_read_only_root_leaves_tmp_writable_and_is_the_engine_s_alone():
+def test_a_read_only_root_leaves_tmp_writable_and_is_the_engine_s_alone() -> None:
     pod = secured({"readOnlyRootFilesystem": True})
     engine, sidecar = pod["containers"]
     assert engine["securityContext"]["readOnlyRootFilesystem"] is True
@@ -172,11 +174,11 @@ def test_a_read_only_root_leaves_tmp_writable_and_is_the_engine_s_alone():
     assert [row["name"] for row in own["containers"][0]["volumeMounts"] if row["mountPath"].startswith("/tmp")] == ["t"]
 
 
-def test_nobody_mounts_over_that_home():
+def test_nobody_mounts_over_that_home() -> None:
     volumes = [{"name": "t", "mountPath": "/home//vllm", "emptyDir": {}}]
     store = Files(gpu_node("l4", "NVIDIA-L4", 4, 23034, host="180Gi", cpu="47"))
     free = verdict(LLAMA_8B, engine={"maxModelLen": 8192}, template={"volumes": volumes}, store=store)
-    taken = verdict(LLAMA_8B, engine={"maxModelLen": 8192}, template={"volumes": volumes, "securityContext": USER}, store=store)
+    taken = refused(verdict(LLAMA_8B, engine={"maxModelLen": 8192}, template={"volumes": volumes, "securityContext": USER}, store=store))
     assert not isinstance(free, Reject)
     assert (taken.reason, taken.field) == (Reason.INVALID_SPEC, "spec.template.volumes[0].mountPath")
 
@@ -192,6 +194,6 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("why", "security"), REFUSED, ids=[row[0] for row in REFUSED])
-def test_nothing_in_it_gives_more_than_a_pod_has_without(why, security):
+def test_nothing_in_it_gives_more_than_a_pod_has_without(why: str, security: Manifest) -> None:
     with pytest.raises(ApiError):
         workload(template={"securityContext": security})

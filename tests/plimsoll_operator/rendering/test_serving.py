@@ -1,16 +1,19 @@
 """Port, protocol and names of the server: pods and Service follow what the user says, and what nobody would reach is refused by name."""
 
+from typing import Any
+
 import pytest
-from tests.plimsoll_operator.decision_world import Files, deployment, verdict
+from tests.plimsoll_operator.decision_world import Files, admitted, deployment, planned, verdict
 from tests.plimsoll_operator.nodes import H100
 
+from plimsoll_operator.ports import Manifest
 from plimsoll_operator.render import Origin, render_deployment, render_service, serve_arguments
 from plimsoll_operator.verdict import Admit, Reject, Undecided
 
 ORIGIN = Origin(generation=1, spec_digest="", replan="")
 
 
-def made(**engine):
+def made(**engine: Any) -> tuple[Manifest, Manifest, list[str]]:
     """The deployment, its plan's engine container and its Service."""
     wish = deployment(engine={"maxModelLen": 8192, **engine})
     found = verdict(engine={"maxModelLen": 8192, **engine}, store=Files(H100))
@@ -32,14 +35,14 @@ SCHEMES = [  # why, arguments, what the probes speak (None: the API's default, H
 
 
 @pytest.mark.parametrize(("why", "extra", "scheme"), SCHEMES, ids=[row[0] for row in SCHEMES])
-def test_probes_speak_what_the_server_speaks(why, extra, scheme):
+def test_probes_speak_what_the_server_speaks(why: str, extra: list[str], scheme: str | None) -> None:
     container, _, _ = made(extraArgs=extra)
     probes = [container[name]["httpGet"] for name in ("startupProbe", "livenessProbe", "readinessProbe")]
     assert [probe.get("scheme") for probe in probes] == [scheme] * 3
 
 
 @pytest.mark.parametrize(("engine", "port"), [({}, 8000), ({"port": 8200}, 8200)])
-def test_container_probes_and_service_follow_the_port(engine, port):
+def test_container_probes_and_service_follow_the_port(engine: dict[str, int], port: int) -> None:
     container, service, arguments = made(**engine)
     assert arguments[arguments.index("--port") + 1] == str(port)
     assert container["ports"] == [{"name": "http", "containerPort": port, "protocol": "TCP"}]
@@ -55,12 +58,12 @@ NAMES = [
 
 
 @pytest.mark.parametrize(("why", "claim", "extra", "times"), NAMES, ids=[row[0] for row in NAMES])
-def test_a_served_name_is_said_once_and_is_the_users_where_one_is_given(why, claim, extra, times):
+def test_a_served_name_is_said_once_and_is_the_users_where_one_is_given(why: str, claim: str | None, extra: list[str], times: int) -> None:
     wish = deployment(engine={"maxModelLen": 8192, "extraArgs": extra})
     if claim is not None:
         model = {"name": wish.spec.model.name, "source": {"persistentVolumeClaim": {"claimName": claim}}}
         wish = wish.model_copy(update={"spec": wish.spec.model_copy(update={"model": type(wish.spec.model).model_validate(model)})})
-    plan = verdict(engine={"maxModelLen": 8192, "extraArgs": extra}, store=Files(H100)).plan
+    plan = planned(verdict(engine={"maxModelLen": 8192, "extraArgs": extra}, store=Files(H100)))
     arguments = serve_arguments(wish, plan)
     assert arguments.count("--served-model-name") == times
     assert arguments[len(arguments) - len(extra) :] == extra
@@ -83,7 +86,7 @@ UNREACHABLE = [
 
 
 @pytest.mark.parametrize(("why", "version", "extra", "flag", "words"), UNREACHABLE, ids=[row[0] for row in UNREACHABLE])
-def test_what_nobody_would_reach_is_refused_by_name(why, version, extra, flag, words):
+def test_what_nobody_would_reach_is_refused_by_name(why: str, version: str, extra: list[str], flag: str, words: str) -> None:
     found = verdict(version=version, engine={"maxModelLen": 8192, "extraArgs": extra}, store=Files(H100))
     assert isinstance(found, Reject), found
     assert (found.reason, found.field) == ("InvalidSpec", "spec.engine.extraArgs")
@@ -103,7 +106,7 @@ SECRETS = [
 
 
 @pytest.mark.parametrize(("why", "version", "extra", "words"), SECRETS, ids=[row[0] for row in SECRETS])
-def test_a_secret_in_arguments_is_refused_and_not_repeated(why, version, extra, words):
+def test_a_secret_in_arguments_is_refused_and_not_repeated(why: str, version: str, extra: list[str], words: str) -> None:
     found = verdict(version=version, engine={"maxModelLen": 8192, "extraArgs": extra}, store=Files(H100))
     assert isinstance(found, Reject), found
     assert (found.reason, found.field) == ("InvalidSpec", "spec.engine.extraArgs")
@@ -111,17 +114,17 @@ def test_a_secret_in_arguments_is_refused_and_not_repeated(why, version, extra, 
     assert "s3cret" not in repr(found)
 
 
-def test_a_key_by_reference_reaches_the_engine():
+def test_a_key_by_reference_reaches_the_engine() -> None:
     env = {"name": "VLLM_API_KEY", "valueFrom": {"secretKeyRef": {"name": "keys", "key": "api"}}}
     template = {"env": [env]}
     wish = deployment(engine={"maxModelLen": 8192}, template=template)
-    found = verdict(engine={"maxModelLen": 8192}, template=template, store=Files(H100))
+    found = admitted(verdict(engine={"maxModelLen": 8192}, template=template, store=Files(H100)))
     (container,) = render_deployment(wish, found.plan, ORIGIN)["spec"]["template"]["spec"]["containers"]
     assert env in container["env"]
 
 
 @pytest.mark.parametrize("image", ["vllm/vllm-openai:v0.7.3", "vllm/vllm-openai:v0.0.1"])
-def test_a_vllm_whose_arguments_nobody_knows_is_looked_at_and_not_made(image):
+def test_a_vllm_whose_arguments_nobody_knows_is_looked_at_and_not_made(image: str) -> None:
     wish = deployment(engine={"image": image, "port": 9000, "extraArgs": ["--no-such-flag", "-tp=2"]})
     assert render_service(wish)["spec"]["ports"][0]["port"] == 9000
     found = verdict(engine={"image": image, "extraArgs": ["--no-such-flag"]}, store=Files(H100))

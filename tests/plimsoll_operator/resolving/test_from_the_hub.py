@@ -5,12 +5,13 @@ import logging
 import sys
 import time
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.plimsoll_operator.checkpoints import CONFIG, HOSTILE, llama, safetensors, totals
 from tests.plimsoll_operator.cluster import NS
-from tests.plimsoll_operator.hub_server import COMMIT, MODEL
+from tests.plimsoll_operator.hub_server import COMMIT, MODEL, HubServer
 from tests.plimsoll_operator.resolving.resolving_world import (
     MOVED,
     TOKEN,
@@ -38,14 +39,14 @@ from tests.plimsoll_operator.resolving.resolving_world import (
 from plimsoll_operator.controller.resolving import branches
 from plimsoll_operator.controller.resolving.hub import TokenFile
 from plimsoll_operator.names import API_VERSION
-from plimsoll_operator.ports import CLUSTER_MODEL_PROFILES, DEPLOYMENTS, INFERENCE_DEPLOYMENTS, MODEL_PROFILES
+from plimsoll_operator.ports import CLUSTER_MODEL_PROFILES, DEPLOYMENTS, INFERENCE_DEPLOYMENTS, MODEL_PROFILES, Manifest
 from plimsoll_operator.profiles.headers import MAX_HEADER_BYTES
 
 SHIPPED = "Qwen/Qwen2.5-1.5B-Instruct"
 
 
 @pytest.fixture
-def hub(servers, tmp_path):
+def hub(servers: Callable[..., HubServer], tmp_path: Path) -> HubServer:
     server = servers()
     safetensors(tmp_path / "w", llama())
     server.files = {"config.json": json.dumps(CONFIG).encode(), "model.safetensors": (tmp_path / "w").read_bytes()}
@@ -53,11 +54,11 @@ def hub(servers, tmp_path):
 
 
 @pytest.fixture
-def world(hub):
+def world(hub: HubServer) -> World:
     return World(hub.url)
 
 
-def test_an_unknown_model_is_read_and_its_pods_run_the_commit_that_was_read(world, hub):
+def test_an_unknown_model_is_read_and_its_pods_run_the_commit_that_was_read(world: World, hub: HubServer) -> None:
     world.wish(revision="main")
     world.settle()
     (profile,) = world.profiles()
@@ -73,7 +74,7 @@ def test_an_unknown_model_is_read_and_its_pods_run_the_commit_that_was_read(worl
     assert f"--revision={COMMIT}" in world.arguments() or COMMIT in world.arguments()
 
 
-def test_before_it_is_read_the_condition_says_that_it_is_being_read(world):
+def test_before_it_is_read_the_condition_says_that_it_is_being_read(world: World) -> None:
     world.wish(revision="v2")
     for informer in world.controller.informers:
         informer.relist()
@@ -107,7 +108,9 @@ FAILURES = [
 
 
 @pytest.mark.parametrize(("arrange", "reason", "words"), FAILURES, ids=[row[0].__name__ for row in FAILURES])
-def test_each_failure_is_its_condition_and_no_pod(arrange, reason, words, world, hub):
+def test_each_failure_is_its_condition_and_no_pod(
+    arrange: Callable[[HubServer], None], reason: str, words: str, world: World, hub: HubServer
+) -> None:
     arrange(hub)
     world.wish()
     started = time.monotonic()
@@ -121,7 +124,7 @@ def test_each_failure_is_its_condition_and_no_pod(arrange, reason, words, world,
 
 
 @pytest.mark.parametrize(("why", "data", "words"), HOSTILE, ids=[row[0] for row in HOSTILE])
-def test_a_bad_header_is_an_invalid_model(why, data, words, world, hub):
+def test_a_bad_header_is_an_invalid_model(why: str, data: bytes, words: str, world: World, hub: HubServer) -> None:
     hub.files["model.safetensors"] = data
     world.wish()
     world.settle()
@@ -130,7 +133,7 @@ def test_a_bad_header_is_an_invalid_model(why, data, words, world, hub):
     assert words in message
 
 
-def test_ten_gigabytes_of_header_are_refused_unread(world, hub):
+def test_ten_gigabytes_of_header_are_refused_unread(world: World, hub: HubServer) -> None:
     hub.files["model.safetensors"] = (10 << 30).to_bytes(8, "little") + b" " * (1 << 20)
     hub.sizes = {"model.safetensors": 200 << 30}
     world.wish()
@@ -148,7 +151,7 @@ def test_ten_gigabytes_of_header_are_refused_unread(world, hub):
     assert world.resolved()[1:] == ("Invalid", f"model.safetensors: header length: {10 << 30} must be at most {MAX_HEADER_BYTES} bytes")
 
 
-def test_a_body_that_drips_ends_at_its_deadline(world, hub, monkeypatch):
+def test_a_body_that_drips_ends_at_its_deadline(world: World, hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("plimsoll_operator.profiles.transport.BODY_TIMEOUT_SECONDS", 0.3)
     hub.drip = True
     world.wish()
@@ -159,7 +162,7 @@ def test_a_body_that_drips_ends_at_its_deadline(world, hub, monkeypatch):
     assert "config.json took more than" in world.resolved()[2]
 
 
-def test_all_requests_together_end_at_the_readings_deadline(world, hub, monkeypatch):
+def test_all_requests_together_end_at_the_readings_deadline(world: World, hub: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("plimsoll_operator.controller.resolving.hub.FETCH_SECONDS", 0.3)
     hub.delay_seconds = 0.2
     world.wish()
@@ -170,14 +173,14 @@ def test_all_requests_together_end_at_the_readings_deadline(world, hub, monkeypa
     assert "in all" in world.resolved()[2]
 
 
-def test_a_hub_that_is_not_there_is_unreachable_and_asked_again():
+def test_a_hub_that_is_not_there_is_unreachable_and_asked_again() -> None:
     world = World("http://127.0.0.1:9")
     world.wish()
     world.settle()
     assert world.resolved() == ("False", "Unreachable", "127.0.0.1 cannot be reached: ConnectError")
 
 
-def test_while_the_hub_asks_for_quiet_nothing_else_is_asked(world, hub):
+def test_while_the_hub_asks_for_quiet_nothing_else_is_asked(world: World, hub: HubServer) -> None:
     hub.repos["acme/other"] = hub.repos[MODEL]
     hub.refusals = [(429, {"Retry_After": "300"})]
     world.wish()
@@ -193,7 +196,7 @@ def test_while_the_hub_asks_for_quiet_nothing_else_is_asked(world, hub):
     assert world.resolved()[1] == world.resolved("second")[1] == "Found"
 
 
-def test_offline_asks_nobody_says_so_and_still_knows_what_is_shipped(hub):
+def test_offline_asks_nobody_says_so_and_still_knows_what_is_shipped(hub: HubServer) -> None:
     world = World(hub.url, offline=True)
     world.wish()
     world.wish("shipped", model=SHIPPED, revision="main")
@@ -206,7 +209,7 @@ def test_offline_asks_nobody_says_so_and_still_knows_what_is_shipped(hub):
     assert hub.seen == []
 
 
-def test_without_the_extra_the_failure_is_named(world, monkeypatch):
+def test_without_the_extra_the_failure_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     for module in ("hub", "transport"):
         monkeypatch.delitem(sys.modules, f"plimsoll_operator.profiles.{module}", raising=False)
@@ -215,7 +218,7 @@ def test_without_the_extra_the_failure_is_named(world, monkeypatch):
     assert world.resolved()[1:] == ("Unreachable", "reading a hub needs an extra: pip install 'plimsoll-operator[hub]'")
 
 
-def test_a_pickled_checkpoint_says_what_is_known_and_what_is_not(world, hub):
+def test_a_pickled_checkpoint_says_what_is_known_and_what_is_not(world: World, hub: HubServer) -> None:
     hub.files = {"config.json": hub.files["config.json"], "pytorch_model.bin": b"x"}
     world.wish()
     world.settle()
@@ -224,7 +227,7 @@ def test_a_pickled_checkpoint_says_what_is_known_and_what_is_not(world, hub):
     assert "known: the shape from config.json, 1 .bin files of together 0.00 GiB; not known: bytes by dtype" in message
 
 
-def test_a_shipped_model_at_a_named_branch_waits_for_its_commit(world, hub):
+def test_a_shipped_model_at_a_named_branch_waits_for_its_commit(world: World, hub: HubServer) -> None:
     hub.repos[SHIPPED] = hub.repos[MODEL]
     world.wish(model=SHIPPED, revision="main")
     world.settle(1)
@@ -233,7 +236,7 @@ def test_a_shipped_model_at_a_named_branch_waits_for_its_commit(world, hub):
     assert world.status()["plan"]["modelRevision"] == COMMIT
 
 
-def test_two_revisions_are_two_profiles_and_each_answers_for_its_own(world, hub):
+def test_two_revisions_are_two_profiles_and_each_answers_for_its_own(world: World, hub: HubServer) -> None:
     hub.repos[MODEL].refs = {"main": COMMIT, "v2": MOVED}
     world.wish()
     world.wish("two", revision="v2")
@@ -251,7 +254,7 @@ LOCAL = [
 
 
 @pytest.mark.parametrize(("why", "fields"), LOCAL, ids=[row[0] for row in LOCAL])
-def test_what_needs_the_users_rights_is_never_read_with_the_operators(why, fields, world, hub):
+def test_what_needs_the_users_rights_is_never_read_with_the_operators(why: str, fields: Manifest, world: World, hub: HubServer) -> None:
     world.wish(**fields)
     world.settle()
     assert hub.seen == []
@@ -259,7 +262,7 @@ def test_what_needs_the_users_rights_is_never_read_with_the_operators(why, field
     assert world.resolved()[:2] == ("False", "NotFound")
 
 
-def test_two_hundred_deployments_of_ten_models_are_ten_readings(world, hub):
+def test_two_hundred_deployments_of_ten_models_are_ten_readings(world: World, hub: HubServer) -> None:
     for number in range(10):
         hub.repos[f"acme/m{number}"] = hub.repos[MODEL]
     for number in range(200):
@@ -274,7 +277,7 @@ def test_two_hundred_deployments_of_ten_models_are_ten_readings(world, hub):
     assert reasons == ["Found"] * 200
 
 
-def test_a_profile_by_hand_goes_before_the_failure(world, hub):
+def test_a_profile_by_hand_goes_before_the_failure(world: World, hub: HubServer) -> None:
     absent(hub)
     world.wish()
     world.settle()
@@ -286,7 +289,9 @@ def test_a_profile_by_hand_goes_before_the_failure(world, hub):
     assert world.kube.get(DEPLOYMENTS, NS, "chat") is not None
 
 
-def test_the_token_goes_to_the_hub_alone_and_into_nothing_that_is_kept(hub, servers, tmp_path, caplog):
+def test_the_token_goes_to_the_hub_alone_and_into_nothing_that_is_kept(
+    hub: HubServer, servers: Callable[..., HubServer], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
     file = tmp_path / "token"
     file.write_text(f"{TOKEN}\n")
@@ -309,7 +314,7 @@ def test_the_token_goes_to_the_hub_alone_and_into_nothing_that_is_kept(hub, serv
     assert TOKEN not in world.controller.recorder.render().decode()
 
 
-def test_a_hub_that_echoes_the_token_does_not_bring_it_into_status(world, hub):
+def test_a_hub_that_echoes_the_token_does_not_bring_it_into_status(world: World, hub: HubServer) -> None:
     hub.files["config.json"] = f'"{TOKEN}'.encode()
     world.wish()
     world.settle()
@@ -317,7 +322,7 @@ def test_a_hub_that_echoes_the_token_does_not_bring_it_into_status(world, hub):
     assert TOKEN not in json.dumps(world.asked())
 
 
-def test_a_renewed_token_is_used_and_a_missing_file_is_no_token(hub, tmp_path):
+def test_a_renewed_token_is_used_and_a_missing_file_is_no_token(hub: HubServer, tmp_path: Path) -> None:
     file = tmp_path / "token"
     world = World(hub.url, token=TokenFile(path=file))
     world.wish()
@@ -330,13 +335,18 @@ def test_a_renewed_token_is_used_and_a_missing_file_is_no_token(hub, tmp_path):
     assert TokenFile(path=Path("/nowhere"))() is None
 
 
-def test_the_branch_moved_is_said_and_touches_no_pod(world, hub, tmp_path):
+def ask_again(world: World) -> None:
+    assert world.controller.branches is not None
+    world.controller.branches.ask(world.stop)
+
+
+def test_the_branch_moved_is_said_and_touches_no_pod(world: World, hub: HubServer, tmp_path: Path) -> None:
     world.wish(revision="main")
     world.settle()
     before = world.kube.get(DEPLOYMENTS, NS, "chat")
     hub.repos[MODEL].refs["main"] = MOVED
     hub.seen.clear()
-    world.controller.branches.ask(world.stop)
+    ask_again(world)
     assert len(hub.seen) == 3, "the profile is dated long ago: the branch is asked about, and read"
     world.settle()
     status, reason, message = world.resolved()
@@ -346,25 +356,25 @@ def test_the_branch_moved_is_said_and_touches_no_pod(world, hub, tmp_path):
     assert world.status()["plan"]["modelRevision"] == COMMIT
     assert world.status()["proposedPlan"]["modelRevision"] == MOVED
     world.clock.now += branches.RECHECK_SECONDS - 1
-    world.controller.branches.ask(world.stop)
+    ask_again(world)
     assert len(hub.seen) == 3
     world.clock.now += 1
-    world.controller.branches.ask(world.stop)
+    ask_again(world)
     assert len(hub.seen) == 4, "one request, as it has not moved since"
 
 
-def test_what_cannot_be_asked_about_stays_as_it_was(world, hub):
+def test_what_cannot_be_asked_about_stays_as_it_was(world: World, hub: HubServer) -> None:
     world.wish()
     world.settle()
     before = world.profiles()
     hub.repos[MODEL].refuse = (403, {"X_Error_Code": "GatedRepo"})
-    world.controller.branches.ask(world.stop)
+    ask_again(world)
     assert world.profiles() == before
     world.settle()
     assert world.resolved()[1] == "Found"
 
 
-def test_a_commit_a_foreign_profile_and_an_unused_model_are_not_asked_about(world, hub):
+def test_a_commit_a_foreign_profile_and_an_unused_model_are_not_asked_about(world: World, hub: HubServer) -> None:
     hub.repos[MODEL].refs |= {"v2": MOVED}
     world.wish(revision=COMMIT)
     world.wish("gone", revision="v2")
@@ -379,10 +389,10 @@ def test_a_commit_a_foreign_profile_and_an_unused_model_are_not_asked_about(worl
     world.kube.delete(INFERENCE_DEPLOYMENTS, NS, "main")
     world.controller.enqueue([(NS, "chat")])
     world.drain()
-    world.controller.branches.ask(world.stop)
+    ask_again(world)
     assert [path for path, _ in hub.seen] == [f"/api/models/{MODEL}/revision/main?blobs=true"], "the one branch, as its model is in use"
     world.controller.enqueue([(NS, "main")])
     world.drain()
     world.clock.now += branches.RECHECK_SECONDS
-    world.controller.branches.ask(world.stop)
+    ask_again(world)
     assert len(hub.seen) == 1

@@ -3,11 +3,14 @@
 import json
 import struct
 import threading
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.plimsoll_operator.checkpoints import TINY, WIDTHS, bytes_of, header, tiny_tensors, write_checkpoint
-from tests.plimsoll_operator.hub_server import MODEL, Repo, serving
+from tests.plimsoll_operator.checkpoints import TINY, WIDTHS, Tensors, bytes_of, header, tiny_tensors, write_checkpoint
+from tests.plimsoll_operator.hub_server import MODEL, HubServer, Repo, serving
 
 from plimsoll_estimator import catalogue
 from plimsoll_operator.controller.resolving.fetcher import Fetched
@@ -17,21 +20,22 @@ from plimsoll_operator.read_request import OperatorHub, ReadRequest
 
 
 @pytest.fixture(scope="module")
-def hub():
+def hub() -> Iterator[HubServer]:
     with serving() as server:
         yield server
 
 
-def read(hub, model):
+def read(hub: HubServer, model: str) -> dict[str, int]:
     fetcher = HubFetcher(Access(endpoint=hub.url, token=lambda: None), offline=False, clock=lambda: 0.0, now=lambda: datetime.now(UTC))
     found = fetcher.fetch(ReadRequest(namespace="", model=model, revision="main", source=OperatorHub()), threading.Event())
     assert isinstance(found, Fetched), found
+    assert found.spec.weights is not None
     return {row.dtype: row.bytes for row in found.spec.weights.by_dtype}
 
 
-def fp8(tensors):
+def fp8(tensors: Tensors) -> Tensors:
     """Linears as block-quantised checkpoints store them: one byte a weight, and a scale for each block of 128 by 128."""
-    found = {}
+    found: Tensors = {}
     for name, (dtype, shape) in tensors.items():
         linear = name.endswith("_proj.weight")
         found[name] = ("F8_E4M3" if linear else dtype, shape)
@@ -40,7 +44,7 @@ def fp8(tensors):
     return found
 
 
-def untied(tensors):
+def untied(tensors: Tensors) -> Tensors:
     return tensors | {"lm_head.weight": ("BF16", tensors["model.embed_tokens.weight"][1])}
 
 
@@ -53,7 +57,7 @@ SMALL = [
 
 
 @pytest.mark.parametrize(("why", "tensors", "shards"), SMALL, ids=[row[0] for row in SMALL])
-def test_small_files_of_the_safetensors_library(why, tensors, shards, hub, tmp_path):
+def test_small_files_of_the_safetensors_library(why: str, tensors: Tensors, shards: int, hub: HubServer, tmp_path: Path) -> None:
     total = write_checkpoint(tmp_path, config=TINY, tensors=tensors, shards=shards)
     hub.repos[MODEL] = Repo(files={path.name: path.read_bytes() for path in tmp_path.iterdir()})
     found = read(hub, MODEL)
@@ -62,7 +66,7 @@ def test_small_files_of_the_safetensors_library(why, tensors, shards, hub, tmp_p
         assert found[dtype] == bytes_of({name: row for name, row in tensors.items() if row[0] == dtype})
 
 
-def published(config, *, head):
+def published(config: Mapping[str, Any], *, head: bool) -> Tensors:
     """Names and shapes of a Llama or Qwen 3 checkpoint, as Hugging Face names them."""
     hidden, mlp = config["hidden_size"], config["intermediate_size"]
     width = config.get("head_dim") or hidden // config["num_attention_heads"]
@@ -78,9 +82,11 @@ def published(config, *, head):
     return untied(tensors) if head else tensors
 
 
-def serve_headers(hub, model, config, tensors, shards):
+def serve_headers(hub: HubServer, model: str, config: Mapping[str, Any], tensors: Tensors, shards: int) -> None:
     """Headers alone: what is claimed to lie behind them is never asked for."""
-    files, sizes, index = {"config.json": json.dumps(dict(config)).encode()}, {}, {}
+    files = {"config.json": json.dumps(dict(config)).encode()}
+    sizes: dict[str, int] = {}
+    index: dict[str, str] = {}
     names = sorted(tensors)
     for number in range(shards):
         file = "model.safetensors" if shards == 1 else f"model-{number + 1:05d}-of-{shards:05d}.safetensors"
@@ -103,8 +109,11 @@ PUBLISHED = [
 
 
 @pytest.mark.parametrize(("why", "model", "shards", "head", "quantised"), PUBLISHED, ids=[row[1] for row in PUBLISHED])
-def test_published_layouts_equal_the_catalogues_exact_counts(why, model, shards, head, quantised, hub):
+def test_published_layouts_equal_the_catalogues_exact_counts(
+    why: str, model: str, shards: int, head: bool, quantised: bool, hub: HubServer
+) -> None:
     entry = catalogue.entry(model)
+    assert entry is not None
     config = entry.config.as_mapping()
     tensors = published(config, head=head)
     serve_headers(hub, model, config, fp8(tensors) if quantised else tensors, shards)

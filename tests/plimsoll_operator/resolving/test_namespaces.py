@@ -1,13 +1,15 @@
 """From a wish to a decision where only the namespace may read the model: the whole controller, real programs, in-memory API server."""
 
 import json
+from collections.abc import Callable
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.plimsoll_operator.checkpoints import TINY, bytes_of, tiny_tensors, write_checkpoint
 from tests.plimsoll_operator.cluster import IMAGE, Cluster
-from tests.plimsoll_operator.hub_server import COMMIT, MODEL, TOKEN
+from tests.plimsoll_operator.hub_server import COMMIT, MODEL, TOKEN, HubServer
 from tests.plimsoll_operator.kubelet import MADE, Kubelet
 from tests.plimsoll_operator.nodes import gpu_node
 
@@ -26,9 +28,9 @@ from plimsoll_operator.ports import (
     Manifest,
 )
 
-VOLUME = {"source": {"persistentVolumeClaim": {"claimName": "weights", "path": "llama"}}}
-PRIVATE = {"source": {"huggingFace": {"tokenSecretRef": {"name": "hub"}}}}
-MAPPED = {"profile": {"configMapRef": {"name": "shape"}}}
+VOLUME: Manifest = {"source": {"persistentVolumeClaim": {"claimName": "weights", "path": "llama"}}}
+PRIVATE: Manifest = {"source": {"huggingFace": {"tokenSecretRef": {"name": "hub"}}}}
+MAPPED: Manifest = {"profile": {"configMapRef": {"name": "shape"}}}
 
 
 class World(Cluster):
@@ -56,7 +58,7 @@ class World(Cluster):
 
 
 @pytest.fixture
-def world(tmp_path):
+def world(tmp_path: Path) -> World:
     write_checkpoint(tmp_path / "weights" / "llama")
     kube = Kubelet({"weights": tmp_path / "weights"})
     for namespace in ("team", "other"):
@@ -64,7 +66,7 @@ def world(tmp_path):
     return World(kube)
 
 
-def test_the_volume_decides_the_deployment_in_its_namespace_alone(world):
+def test_the_volume_decides_the_deployment_in_its_namespace_alone(world: World) -> None:
     world.wish("team", **VOLUME)
     world.settle(read=False)
     assert world.said("ModelResolved", "mine", "team")[1] == "Resolving"
@@ -79,7 +81,7 @@ def test_the_volume_decides_the_deployment_in_its_namespace_alone(world):
     assert world.readers() == []
 
 
-def test_many_deployments_on_one_volume_are_one_pod(world):
+def test_many_deployments_on_one_volume_are_one_pod(world: World) -> None:
     for number in range(20):
         world.wish("team", f"mine-{number}", **VOLUME)
     world.settle()
@@ -95,7 +97,9 @@ FORGERIES = [
 
 
 @pytest.mark.parametrize(("why", "forge"), FORGERIES, ids=[row[0] for row in FORGERIES])
-def test_a_forged_log_raises_a_condition_and_an_event_and_moves_nobody_else(why, forge, world):
+def test_a_forged_log_raises_a_condition_and_an_event_and_moves_nobody_else(
+    why: str, forge: Callable[[bytes], bytes], world: World
+) -> None:
     world.wish("other", **VOLUME)
     world.settle()
     before = world.kube.get(INFERENCE_DEPLOYMENTS, "other", "mine"), world.profiles("other"), world.child("mine", "other")
@@ -111,7 +115,7 @@ def test_a_forged_log_raises_a_condition_and_an_event_and_moves_nobody_else(why,
     assert (world.kube.get(INFERENCE_DEPLOYMENTS, "other", "mine"), world.profiles("other"), world.child("mine", "other")) == before
 
 
-def test_a_namespaces_profile_never_answers_for_another_namespace(world):
+def test_a_namespaces_profile_never_answers_for_another_namespace(world: World) -> None:
     inline = json.dumps(TINY)
     world.wish("team", "inline", profile={"inline": inline})
     world.wish("team", **VOLUME)
@@ -122,18 +126,18 @@ def test_a_namespaces_profile_never_answers_for_another_namespace(world):
     assert [world.said("Feasible", name, "other")[0] for name in ("by-name", "by-config-map")] == ["Unknown", "Unknown"]
 
 
-def test_a_known_name_does_not_answer_for_the_files_on_a_volume(world, tmp_path):
+def test_a_known_name_does_not_answer_for_the_files_on_a_volume(world: World, tmp_path: Path) -> None:
     """The folder is called like an 8B model; what lies in it is tiny, and that is what is planned."""
     name = "meta-llama/Llama-3.1-8B-Instruct"
     world.wish("team", model=name, **VOLUME)
     world.settle(read=False)
     assert world.said("Feasible", "mine", "team")[0] == "Unknown"
     world.settle()
-    plan = world.kube.get(INFERENCE_DEPLOYMENTS, "team", "mine")["status"]["plan"]
+    plan = world.status("mine", "team")["plan"]
     assert plan["maxModelLen"] == TINY["max_position_embeddings"]
 
 
-def test_the_users_token_is_in_no_object_of_the_cluster(hub, tmp_path):
+def test_the_users_token_is_in_no_object_of_the_cluster(hub: HubServer, tmp_path: Path) -> None:
     world = World(Kubelet(secrets={("hub", "token"): TOKEN}), endpoint=hub.url)
     world.wish("team", model=MODEL, **PRIVATE)
     world.wish("team", "wrong", model="acme/unknown", **PRIVATE)
@@ -142,16 +146,16 @@ def test_the_users_token_is_in_no_object_of_the_cluster(hub, tmp_path):
     assert world.said("ModelResolved", "wrong", "team")[1] == "NotFound"
     (profile,) = world.profiles("team")
     assert profile["spec"]["revision"] == COMMIT
-    plan = world.kube.get(INFERENCE_DEPLOYMENTS, "team", "mine")["status"]["plan"]
+    plan = world.status("mine", "team")["plan"]
     assert plan["modelRevision"] == COMMIT, "the pods are started with what was planned"
     written = (INFERENCE_DEPLOYMENTS, MODEL_PROFILES, CLUSTER_MODEL_PROFILES, PODS, DEPLOYMENTS, EVENTS)
-    said = [event.object for resource in written for event in world.kube.watch(resource, resource_version="0")]
+    said: list[Any] = [event.object for resource in written for event in world.kube.watch(resource, resource_version="0")]
     said += [world.controller.recorder.render().decode(), *(log.decode() for log in world.kube.logs.values())]
     assert MODEL in json.dumps(said)
     assert TOKEN not in json.dumps(said)
 
 
-def test_a_config_map_decides_its_deployment_and_a_change_of_it_is_proposed(world):
+def test_a_config_map_decides_its_deployment_and_a_change_of_it_is_proposed(world: World) -> None:
     manifest = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": "team", "name": "shape"}}
     world.wish("team", **MAPPED)
     world.settle()
@@ -160,13 +164,13 @@ def test_a_config_map_decides_its_deployment_and_a_change_of_it_is_proposed(worl
     world.restart()
     world.settle()
     assert world.said("Feasible", "mine", "team")[0] == "True"
-    before = world.child("mine", "team")
+    before = world.one(DEPLOYMENTS, "mine", "team")
     world.kube.replace(CONFIG_MAPS, {**manifest, "data": {"config.json": json.dumps(TINY | {"max_position_embeddings": 2048})}})
     world.controller.upkeep.reread(world.stop)
     world.settle()
-    status = world.kube.get(INFERENCE_DEPLOYMENTS, "team", "mine")["status"]
+    status = world.status("mine", "team")
     assert (status["plan"]["maxModelLen"], status["proposedPlan"]["maxModelLen"]) == (4096, 2048)
-    assert world.child("mine", "team")["spec"] == before["spec"], "running pods are never touched"
+    assert world.one(DEPLOYMENTS, "mine", "team")["spec"] == before["spec"], "running pods are never touched"
     world.kube.delete(CONFIG_MAPS, "team", "shape")
     for informer in world.controller.informers:
         informer.relist()
@@ -174,4 +178,4 @@ def test_a_config_map_decides_its_deployment_and_a_change_of_it_is_proposed(worl
     world.settle()
     assert world.profiles("team") == []
     assert world.said("ModelResolved", "mine", "team")[:2] == ("False", "NotFound")
-    assert world.child("mine", "team")["spec"] == before["spec"], "not even where the ConfigMap is gone"
+    assert world.one(DEPLOYMENTS, "mine", "team")["spec"] == before["spec"], "not even where the ConfigMap is gone"

@@ -4,36 +4,44 @@ import copy
 import json
 import math
 import threading
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.plimsoll_operator.checkpoints import bytes_of, tiny_tensors, write_checkpoint
-from tests.plimsoll_operator.hub_server import COMMIT, MODEL, TOKEN
+from tests.plimsoll_operator.hub_server import COMMIT, MODEL, TOKEN, HubServer
 from tests.plimsoll_operator.kubelet import MADE, Kubelet
 
 from plimsoll_estimator.errors import InvalidInput
 from plimsoll_operator.api import ModelSpec, PodSecurity, TemplateSpec
+from plimsoll_operator.api.model_profile import ProfileOrigin
+from plimsoll_operator.api.model_source import PersistentVolumeClaimSource
 from plimsoll_operator.controller.resolving.fetcher import Fetched, FetchFailure
 from plimsoll_operator.controller.resolving.reader_pod import ReaderSettings, Waiting, pod_name, reader_pod, request_key, state_of
 from plimsoll_operator.controller.resolving.user_rights import FORGOTTEN_SECONDS, OLDEST_SECONDS, UserRights, sweep
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.names import NAME_LABEL, READER_LABEL
-from plimsoll_operator.ports import PODS
+from plimsoll_operator.ports import PODS, Manifest
 from plimsoll_operator.profiles.frame import LOG_LIMIT_BYTES
 from plimsoll_operator.read_request import OperatorHub, ReadRequest, TokenHub, Volume, read_request_of
 
 NOW = datetime.fromisoformat(MADE) + timedelta(seconds=5)
 SETTINGS = ReaderSettings(image="plimsoll/operator:test")
-VOLUME = ReadRequest(namespace="team", model="acme/in-house", revision=None, source=Volume(claim="weights", path="llama"))
-PRIVATE = ReadRequest(namespace="team", model=MODEL, revision="main", source=TokenHub(secret="hub", key="token"))
+ON_CLAIM, BY_TOKEN = Volume(claim="weights", path="llama"), TokenHub(secret="hub", key="token")
+VOLUME = ReadRequest(namespace="team", model="acme/in-house", revision=None, source=ON_CLAIM)
+PRIVATE = ReadRequest(namespace="team", model=MODEL, revision="main", source=BY_TOKEN)
 
 
-def look(kube, wanted=VOLUME, *, now=NOW, settings=SETTINGS):
+def look(
+    kube: Kubelet, wanted: ReadRequest = VOLUME, *, now: datetime = NOW, settings: ReaderSettings = SETTINGS
+) -> FetchFailure | Fetched:
     return UserRights(kube=kube, settings=settings, now=lambda: now).fetch(wanted, threading.Event())
 
 
-def fetch(kube, wanted=VOLUME, **more):
+def fetch(kube: Kubelet, wanted: ReadRequest = VOLUME, **more: Any) -> Fetched | FetchFailure:
     """Look until something is known, as the resolver does; the kubelet plays a pod as soon as it is made."""
     for _ in range(3):
         found = look(kube, wanted, **more)
@@ -42,37 +50,38 @@ def fetch(kube, wanted=VOLUME, **more):
     return found
 
 
-def reader_pods(kube):
+def failed(found: Fetched | FetchFailure) -> FetchFailure:
+    assert isinstance(found, FetchFailure), found
+    return found
+
+
+def reader_pods(kube: Kubelet) -> list[Manifest]:
     return [pod for pod in kube.list_page(PODS).items if READER_LABEL in pod["metadata"]["labels"]]
 
 
 @pytest.fixture
-def kube(tmp_path):
+def kube(tmp_path: Path) -> Kubelet:
     write_checkpoint(tmp_path / "weights" / "llama", shards=2)
     found = Kubelet({"weights": tmp_path / "weights"}, {("hub", "token"): TOKEN})
     found.claim("team", "weights")
     return found
 
 
-def test_a_volume_becomes_a_profile_of_that_volume_in_that_namespace(kube, tmp_path):
+def test_a_volume_becomes_a_profile_of_that_volume_in_that_namespace(kube: Kubelet, tmp_path: Path) -> None:
     found = fetch(kube)
     assert isinstance(found, Fetched), found
     assert not found.cluster
     spec = found.spec
-    assert (spec.model, spec.revision, spec.source, spec.obtained_at) == (
-        "acme/in-house",
-        None,
-        "volume weights/llama",
-        "2026-11-25T12:00:05Z",
-    )
-    claim = spec.origin.persistent_volume_claim
-    assert (claim.claim_name, claim.path) == ("weights", "llama")
+    said = ("acme/in-house", None, "volume weights/llama", "2026-11-25T12:00:05Z")
+    assert (spec.model, spec.revision, spec.source, spec.obtained_at) == said
+    assert spec.origin == ProfileOrigin(persistent_volume_claim=PersistentVolumeClaimSource(claim_name="weights", path="llama"))
+    assert spec.weights is not None
     assert spec.weights.total_bytes == bytes_of(tiny_tensors())
-    assert len(spec.digest) == 16
+    assert len(spec.digest or "") == 16
     assert reader_pods(kube) == [], "the pod is taken away when its log is read"
 
 
-def test_the_hub_is_read_with_the_users_token_which_stays_in_the_pod(kube, hub):
+def test_the_hub_is_read_with_the_users_token_which_stays_in_the_pod(kube: Kubelet, hub: HubServer) -> None:
     found = fetch(kube, PRIVATE, settings=ReaderSettings(image="x", hub_endpoint=hub.url))
     assert isinstance(found, Fetched), found
     assert (found.cluster, found.spec.revision, found.spec.requested_revision, found.spec.origin) == (False, COMMIT, "main", None)
@@ -80,9 +89,9 @@ def test_the_hub_is_read_with_the_users_token_which_stays_in_the_pod(kube, hub):
     assert TOKEN not in repr(found) + json.dumps(kube.made)
 
 
-def test_the_pod_has_no_right_that_reading_does_not_need():
-    for wanted in (VOLUME, PRIVATE):
-        pod = reader_pod(wanted, wanted.source, SETTINGS)
+def test_the_pod_has_no_right_that_reading_does_not_need() -> None:
+    for wanted, source in ((VOLUME, ON_CLAIM), (PRIVATE, BY_TOKEN)):
+        pod = reader_pod(wanted, source, SETTINGS)
         spec, (container,) = pod["spec"], pod["spec"]["containers"]
         assert pod["metadata"]["namespace"] == wanted.namespace
         assert (spec["automountServiceAccountToken"], spec["restartPolicy"], spec["enableServiceLinks"]) == (False, "Never", False)
@@ -103,36 +112,35 @@ def test_the_pod_has_no_right_that_reading_does_not_need():
         assert NAME_LABEL not in pod["metadata"]["labels"], "it is never counted as an engine pod"
 
 
-def test_a_volume_is_mounted_read_only_and_a_token_comes_from_its_secret_alone():
-    (container,) = reader_pod(VOLUME, VOLUME.source, SETTINGS)["spec"]["containers"]
+def test_a_volume_is_mounted_read_only_and_a_token_comes_from_its_secret_alone() -> None:
+    (container,) = reader_pod(VOLUME, ON_CLAIM, SETTINGS)["spec"]["containers"]
     assert container["volumeMounts"] == [{"name": "weights", "mountPath": "/volume", "readOnly": True}]
     assert [row["name"] for row in container["env"]] == ["PYTHONDONTWRITEBYTECODE"]
-    pod = reader_pod(PRIVATE, PRIVATE.source, SETTINGS)
+    pod = reader_pod(PRIVATE, BY_TOKEN, SETTINGS)
     assert "volumes" not in pod["spec"]
     (row,) = [row for row in pod["spec"]["containers"][0]["env"] if row["name"] == "HF_TOKEN"]
     assert row["valueFrom"] == {"secretKeyRef": {"name": "hub", "key": "token"}}
 
 
-def test_arguments_are_the_users_words_and_never_variables_or_options():
+def test_arguments_are_the_users_words_and_never_variables_or_options() -> None:
     source = Volume(claim="weights", path="$(HOME)/a")
-    arguments = reader_pod(ReadRequest(namespace="t", model="acme/x", revision="v1", source=source), source, SETTINGS)["spec"][
-        "containers"
-    ][0]["args"]
+    asked = ReadRequest(namespace="t", model="acme/x", revision="v1", source=source)
+    arguments = reader_pod(asked, source, SETTINGS)["spec"]["containers"][0]["args"]
     assert arguments[1:] == ["--model=acme/x", "--revision=v1", "--directory=/volume/$$(HOME)/a"]
 
 
-def test_an_endpoint_with_a_password_is_not_shown_to_the_namespace():
+def test_an_endpoint_with_a_password_is_not_shown_to_the_namespace() -> None:
     mirror = "https://mirror.example/hf"
-    (container,) = reader_pod(PRIVATE, PRIVATE.source, ReaderSettings(image="x", hub_endpoint=mirror))["spec"]["containers"]
+    (container,) = reader_pod(PRIVATE, BY_TOKEN, ReaderSettings(image="x", hub_endpoint=mirror))["spec"]["containers"]
     assert {"name": "HF_ENDPOINT", "value": mirror} in container["env"]
     with pytest.raises(InvalidInput, match="not shown") as raised:
         ReaderSettings(image="x", hub_endpoint="https://me:secret@mirror.example")
     assert "secret" not in str(raised.value)
 
 
-def test_offline_no_pod_asks_a_hub_and_volumes_are_read(kube):
+def test_offline_no_pod_asks_a_hub_and_volumes_are_read(kube: Kubelet) -> None:
     settings = ReaderSettings(image="x", offline=True)
-    found = fetch(kube, PRIVATE, settings=settings)
+    found = failed(fetch(kube, PRIVATE, settings=settings))
     assert (found.reason, found.retry_after_seconds, kube.made) == ("Unreachable", math.inf, [])
     assert isinstance(fetch(kube, settings=settings), Fetched)
 
@@ -147,47 +155,51 @@ AS_WHOM = [
 
 
 @pytest.mark.parametrize(("who", "security", "settings", "runs_as"), AS_WHOM, ids=[row[0] for row in AS_WHOM])
-def test_a_volume_is_read_as_who_will_load_it(who, security, settings, runs_as):
+def test_a_volume_is_read_as_who_will_load_it(who: str, security: Manifest, settings: Manifest, runs_as: Manifest) -> None:
     model = ModelSpec.model_validate({"name": "acme/x", "source": {"persistentVolumeClaim": {"claimName": "weights", "path": "llama"}}})
-    wanted = read_request_of("team", model, TemplateSpec(security_context=PodSecurity.model_validate(security)))
-    pod = reader_pod(wanted, wanted.source, ReaderSettings(image="x", **settings))
+    template = TemplateSpec(security_context=PodSecurity.model_validate(security))
+    wanted, plain = read_request_of("team", model, template), read_request_of("team", model)
+    assert wanted is not None
+    assert plain is not None
+    pod = reader_pod(wanted, ON_CLAIM, ReaderSettings(image="x", **settings))
     assert pod["spec"]["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}, **runs_as}
-    assert wanted.profile_name == read_request_of("team", model).profile_name, "the shape is the same, whoever could read it"
-    assert (pod_name(wanted) == pod_name(read_request_of("team", model))) is not bool(security), "another reader is another pod"
+    assert wanted.profile_name == plain.profile_name, "the shape is the same, whoever could read it"
+    assert (pod_name(wanted) == pod_name(plain)) is not bool(security), "another reader is another pod"
 
 
-def test_a_token_is_used_by_the_image_s_own_user():
-    pod = reader_pod(PRIVATE, PRIVATE.source, ReaderSettings(image="x", user=1000, group=100))
+def test_a_token_is_used_by_the_image_s_own_user() -> None:
+    pod = reader_pod(PRIVATE, BY_TOKEN, ReaderSettings(image="x", user=1000, group=100))
     assert "runAsUser" not in pod["spec"]["securityContext"]
 
 
-def test_what_is_not_known_of_a_volume_is_noted(kube, tmp_path):
+def test_what_is_not_known_of_a_volume_is_noted(kube: Kubelet, tmp_path: Path) -> None:
     for path in (tmp_path / "weights" / "llama").glob("*.safetensors*"):
         path.unlink()
     found = fetch(kube)
+    assert isinstance(found, Fetched)
     assert found.spec.weights is None
     assert "not known: bytes by dtype" in found.notes[0]
 
 
-def test_what_it_answers():
+def test_what_it_answers() -> None:
     rights = UserRights(kube=Kubelet(), settings=SETTINGS, now=lambda: NOW)
     operator = ReadRequest(namespace="", model=MODEL, revision="main", source=OperatorHub())
     assert [rights.answers(wanted) for wanted in (VOLUME, PRIVATE, operator)] == [True, True, False]
 
 
-def test_without_an_image_it_says_so():
-    assert fetch(Kubelet(), settings=ReaderSettings(image="")).reason == "Unsupported"
+def test_without_an_image_it_says_so() -> None:
+    assert failed(fetch(Kubelet(), settings=ReaderSettings(image=""))).reason == "Unsupported"
 
 
 CLAIMS = [(None, "NotFound", "there is no PersistentVolumeClaim team/weights"), ("Pending", "Unreachable", "is Pending, not Bound")]
 
 
 @pytest.mark.parametrize(("phase", "reason", "words"), CLAIMS)
-def test_a_claim_that_is_not_bound_is_named_and_not_bound_by_looking(phase, reason, words):
+def test_a_claim_that_is_not_bound_is_named_and_not_bound_by_looking(phase: str | None, reason: str, words: str) -> None:
     kube = Kubelet()
     if phase is not None:
         kube.claim("team", "weights", phase)
-    found = fetch(kube)
+    found = failed(fetch(kube))
     assert found.reason == reason
     assert words in found.message
     assert kube.made == []
@@ -204,35 +216,35 @@ STUCK = [
 
 
 @pytest.mark.parametrize(("why", "status", "words"), STUCK, ids=[row[0] for row in STUCK])
-def test_a_pod_that_cannot_start_is_named(why, status, words, kube):
+def test_a_pod_that_cannot_start_is_named(why: str, status: Manifest, words: str, kube: Kubelet) -> None:
     kube.holds = True
     look(kube)
     kube.stand(kube.made[0], **status)
-    found = look(kube)
+    found = failed(look(kube))
     assert found.reason == "Resolving"
     assert words in found.message
     assert len(reader_pods(kube)) == 1
 
 
-def test_a_pod_is_found_again_by_the_next_leader(kube):
+def test_a_pod_is_found_again_by_the_next_leader(kube: Kubelet) -> None:
     kube.holds = True
-    assert [look(kube).reason for _ in range(3)] == ["Resolving"] * 3
+    assert [failed(look(kube)).reason for _ in range(3)] == ["Resolving"] * 3
     kube.play(kube.made[0])
     assert isinstance(look(kube), Fetched)
     assert len(kube.made) == 1
 
 
 class Impatient(threading.Event):
-    def wait(self, timeout=None):
+    def wait(self, timeout: float | None = None) -> bool:
         raise AssertionError("the resolver's threads are everybody's: a look waits for nothing")
 
 
-def test_pods_that_never_end_keep_no_thread(kube):
+def test_pods_that_never_end_keep_no_thread(kube: Kubelet) -> None:
     kube.holds = True
     rights = UserRights(kube=kube, settings=SETTINGS, now=lambda: NOW)
     for number in range(50):
         for _ in range(2):
-            assert rights.fetch(replace(VOLUME, model=f"acme/{number}"), Impatient()).reason == "Resolving"
+            assert failed(rights.fetch(replace(VOLUME, model=f"acme/{number}"), Impatient())).reason == "Resolving"
     assert len(kube.made) == 50
 
 
@@ -247,11 +259,11 @@ ENDS = [
 
 
 @pytest.mark.parametrize(("why", "end", "reason", "words"), ENDS, ids=[row[0] for row in ENDS])
-def test_how_the_pod_ends_is_the_reason_and_the_pod_goes(why, end, reason, words, kube):
+def test_how_the_pod_ends_is_the_reason_and_the_pod_goes(why: str, end: Manifest, reason: str, words: str, kube: Kubelet) -> None:
     kube.holds = True
     fetch(kube)
     kube.end(kube.made[0], **end)
-    found = fetch(kube)
+    found = failed(fetch(kube))
     assert found.reason == reason
     assert words in found.message
     assert found.message.isprintable()
@@ -264,21 +276,22 @@ OUTSIDE = [("DeadlineExceeded", "within 300 seconds"), ("Evicted", "Evicted The 
 
 
 @pytest.mark.parametrize(("reason", "words"), OUTSIDE)
-def test_an_end_by_kubernetes_is_tried_again(reason, words, kube):
+def test_an_end_by_kubernetes_is_tried_again(reason: str, words: str, kube: Kubelet) -> None:
     kube.holds = True
     fetch(kube)
     kube.stand(kube.made[0], "Failed", reason=reason, message="The node was low on resource: memory.")
-    found = fetch(kube)
+    found = failed(fetch(kube))
     assert (found.reason, words in found.message) == ("Unreachable", True)
     kube.holds = False
     assert isinstance(fetch(kube), Fetched)
 
 
-def test_a_sidecar_that_never_ends_does_not_keep_the_result(kube):
+def test_a_sidecar_that_never_ends_does_not_keep_the_result(kube: Kubelet) -> None:
     kube.holds = True
     fetch(kube)
     kube.play(kube.made[0])
     pod = kube.get(PODS, "team", pod_name(VOLUME))
+    assert pod is not None
     pod["status"]["phase"] = "Running"
     pod["status"]["containerStatuses"].insert(0, {"name": "istio-proxy", "state": {"running": {}}})
     kube.replace(PODS, pod)
@@ -296,37 +309,40 @@ FORGERIES = [
 
 
 @pytest.mark.parametrize(("why", "forge", "words"), FORGERIES, ids=[row[0] for row in FORGERIES])
-def test_a_log_that_is_not_the_result_is_a_failure_and_no_profile(why, forge, words, kube):
+def test_a_log_that_is_not_the_result_is_a_failure_and_no_profile(
+    why: str, forge: Callable[[bytes], bytes], words: str, kube: Kubelet
+) -> None:
     kube.forge = forge
-    found = fetch(kube)
+    found = failed(fetch(kube))
     assert (found.reason, words in found.message) == ("Invalid", True), found.message
     assert reader_pods(kube) == []
 
 
-def test_a_pod_of_the_same_name_that_is_not_ours_is_left_alone(kube):
+def test_a_pod_of_the_same_name_that_is_not_ours_is_left_alone(kube: Kubelet) -> None:
     foreign = {"apiVersion": "v1", "kind": "Pod", "metadata": {"namespace": "team", "name": pod_name(VOLUME), "labels": {"a": "b"}}}
     kube.create(PODS, {**foreign, "status": {"phase": "Succeeded"}})
-    found = fetch(kube)
+    found = failed(fetch(kube))
     assert found.reason == "Ambiguous"
     assert kube.get(PODS, "team", pod_name(VOLUME)) is not None
 
 
-def test_an_old_result_is_thrown_away_and_read_again(kube):
+def test_an_old_result_is_thrown_away_and_read_again(kube: Kubelet) -> None:
     kube.holds = True
     fetch(kube)
     kube.play(kube.made[0])
     late = NOW + timedelta(seconds=OLDEST_SECONDS + 1)
-    assert fetch(kube, now=late).reason == "Unreachable"
+    assert failed(fetch(kube, now=late)).reason == "Unreachable"
     assert reader_pods(kube) == []
 
 
-def test_a_pod_on_its_way_out_is_waited_for(kube):
+def test_a_pod_on_its_way_out_is_waited_for(kube: Kubelet) -> None:
     kube.holds = True
     fetch(kube)
     going = copy.deepcopy(kube.get(PODS, "team", pod_name(VOLUME)))
+    assert going is not None
     going["metadata"]["deletionTimestamp"] = MADE
     kube.replace(PODS, going)
-    assert "is going" in fetch(kube).message
+    assert "is going" in failed(fetch(kube)).message
     kube.delete(PODS, "team", pod_name(VOLUME))
     kube.holds = False
     assert isinstance(fetch(kube), Fetched)
@@ -340,14 +356,14 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("verb", "failure", "words"), REFUSED)
-def test_what_the_api_server_refuses_is_said_and_tried_again(verb, failure, words, kube):
+def test_what_the_api_server_refuses_is_said_and_tried_again(verb: str, failure: ApiFailure, words: str, kube: Kubelet) -> None:
     kube.fail_next(verb, failure)
-    found = fetch(kube)
+    found = failed(fetch(kube))
     assert (found.reason, words in found.message) == ("Unreachable", True)
     assert isinstance(fetch(kube), Fetched)
 
 
-def test_readings_do_not_share_pods():
+def test_readings_do_not_share_pods() -> None:
     others = [
         ReadRequest(namespace="other", model="acme/in-house", revision=None, source=Volume(claim="weights", path="llama")),
         ReadRequest(namespace="team", model="acme/in-house", revision="v1", source=Volume(claim="weights", path="llama")),
@@ -357,7 +373,7 @@ def test_readings_do_not_share_pods():
     assert len({request_key(wanted) for wanted in (VOLUME, PRIVATE, *others)}) == 6
 
 
-def test_forgotten_pods_are_swept_and_no_others(kube):
+def test_forgotten_pods_are_swept_and_no_others(kube: Kubelet) -> None:
     kube.holds = True
     fetch(kube)
     fetch(kube, PRIVATE)
@@ -370,7 +386,7 @@ def test_forgotten_pods_are_swept_and_no_others(kube):
     assert [pod["metadata"]["name"] for pod in kube.list_page(PODS).items] == ["theirs"]
 
 
-def test_where_only_some_namespaces_pods_may_be_listed_those_are_swept(kube):
+def test_where_only_some_namespaces_pods_may_be_listed_those_are_swept(kube: Kubelet) -> None:
     kube.holds = True
     kube.claim("other", "weights")
     for namespace in ("team", "other"):
@@ -380,5 +396,5 @@ def test_where_only_some_namespaces_pods_may_be_listed_those_are_swept(kube):
     assert [pod["metadata"]["namespace"] for pod in reader_pods(kube)] == ["team"]
 
 
-def test_a_status_of_nothing_is_no_end():
+def test_a_status_of_nothing_is_no_end() -> None:
     assert isinstance(state_of({"metadata": {}}), Waiting)

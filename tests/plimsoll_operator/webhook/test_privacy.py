@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from tests.plimsoll_operator.decision_world import Files
+from tests.plimsoll_operator.decision_world import FilesForReviews
 from tests.plimsoll_operator.nodes import L4
 from tests.plimsoll_operator.shared_cards import SLICED, SMALL
 from tests.plimsoll_operator.webhook_world import manifest, policy, review
@@ -33,14 +33,8 @@ def profile(namespace: str, name: str, model: str, **keys: Any) -> ModelProfile:
     return parse_object(ModelProfile, {"apiVersion": API_VERSION, "kind": "ModelProfile", "metadata": metadata, "spec": spec})
 
 
-class TwoTenants(Files):
+class TwoTenants(FilesForReviews):
     """Theirs has profiles, deployments and pods on shared cards; ours asks."""
-
-    def ready(self) -> bool:
-        return True
-
-    def problem(self) -> str:
-        return ""
 
     def uses(self, namespace: str) -> dict[str, DeploymentUse]:
         if namespace == "theirs":
