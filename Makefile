@@ -96,6 +96,7 @@ shown: $(STAMP) ## write what the command prints into the pages and screens that
 	@$(BIN)/python -m tools.prediction_page
 	@$(BIN)/python -m tools.shown_output
 	@$(BIN)/python -m tests.plimsoll_operator.cli.fit_world
+	@$(BIN)/python -m tests.plimsoll_operator.cli.observe_screens
 	@$(BIN)/python -m tests.plimsoll_operator.cli.test_import_public
 
 dist: assets ## wheel, source distribution and chart of this checkout, with checksums
