@@ -18,7 +18,7 @@ from tests.e2e.installation import GROUP, NAMESPACE, RELEASE, Installation
 from tests.e2e.objects import deployment
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
-COUNT = int(os.environ.get("DEPLOYMENTS", "200"))
+COUNT = int(os.environ.get("DEPLOYMENTS", "100"))
 ACCOUNT = f"system:serviceaccount:{NAMESPACE}:{RELEASE}-controller"
 WRITES = ("create", "update", "patch", "delete")
 
