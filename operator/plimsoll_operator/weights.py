@@ -27,7 +27,8 @@ _SINCE: Final[Mapping[str, EngineVersion]] = {"gs": EngineVersion(0, 10, 2), "az
 class Weights:
     """`argument` is what `vllm serve` is told, `named` whether it is the model's own name, `by_revision` whether a revision belongs to it.
 
-    `volume` is mounted at WEIGHTS_MOUNT. `downloaded`: files land where the hub's client keeps them; `offline`: no hub is ever asked.
+    `volume` is mounted at WEIGHTS_MOUNT. `downloaded`: files land where the hub's client keeps them; `streamed`: they come over the network
+    and land nowhere; `offline`: no hub is ever asked.
     """
 
     argument: str
@@ -37,6 +38,7 @@ class Weights:
     volume: Manifest | None = None
     variables: tuple[tuple[str, str], ...] = ()
     downloaded: bool = False
+    streamed: bool = False
     offline: bool = False
 
 
@@ -45,7 +47,7 @@ def weights_of(model: ModelSpec) -> Weights:
     source = model.source
     claim, image, bucket = (source.persistent_volume_claim, source.image, source.object_storage) if source is not None else (None,) * 3
     if bucket is not None:
-        return Weights(argument=bucket.uri, arguments=_STREAMED)
+        return Weights(argument=bucket.uri, arguments=_STREAMED, streamed=True)
     if image is not None:
         pulled: Manifest = {"reference": image.reference} | ({"pullPolicy": image.pull_policy} if image.pull_policy is not None else {})
         return Weights(argument=_inside(image.path), volume={"image": pulled}, variables=(_OFFLINE,), offline=True)

@@ -285,6 +285,7 @@ READERS: list[tuple[str, Callable[[World], Json], Change, str]] = [
     ("an account", volume_reader, in_pod(serviceAccountName="admin"), "without an account's token"),
     ("the namespace's token", volume_reader, in_pod(automountServiceAccountToken=True), "without an account's token"),
     ("no end", volume_reader, in_pod(activeDeadlineSeconds=86400), "at most five minutes"),
+    ("an hour without an image to pull", volume_reader, in_pod(activeDeadlineSeconds=3600), "at most five minutes"),
     ("the priority of the system", volume_reader, in_pod(priorityClassName="system-node-critical"), "one container"),
     ("privilege", volume_reader, in_security(privileged=True, allowPrivilegeEscalation=True), "without root"),
     ("a capability", volume_reader, in_security(capabilities={"drop": ["ALL"], "add": ["SYS_ADMIN"]}), "without root"),

@@ -76,6 +76,12 @@ def test_the_commit_in_the_cache_is_the_plans() -> None:
     assert found.plan.model_revision == COMMIT
 
 
+def test_what_comes_over_the_network_may_take_as_long_as_from_the_hub() -> None:
+    sources: tuple[dict[str, Any], ...] = ({"huggingFace": {}}, BUCKET, IMAGE)
+    hub, bucket, image = (admitted(verdict(source, model={"profile": GIVEN})).plan for source in sources)
+    assert bucket.startup_seconds == hub.startup_seconds >= image.startup_seconds
+
+
 @pytest.mark.parametrize("source", [IMAGE, CACHE, BUCKET])
 def test_nothing_is_asked_of_the_nodes_disk_for_the_weights(source: dict[str, Any]) -> None:
     plan = admitted(verdict(source, model={"profile": GIVEN})).plan

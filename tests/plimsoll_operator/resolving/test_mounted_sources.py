@@ -13,7 +13,7 @@ from tests.plimsoll_operator.kubelet import MADE, Kubelet
 from plimsoll_operator.api import ModelSpec, TemplateSpec
 from plimsoll_operator.controller.resolving.fetcher import Fetched, FetchFailure
 from plimsoll_operator.controller.resolving.reader_pod import ReaderSettings, pod_name, reader_pod
-from plimsoll_operator.controller.resolving.user_rights import UserRights
+from plimsoll_operator.controller.resolving.user_rights import UserRights, sweep
 from plimsoll_operator.ports import Manifest
 from plimsoll_operator.read_request import ByPod, ReadRequest, read_request_of
 
@@ -83,6 +83,25 @@ def test_the_image_is_mounted_as_data_and_pulled_with_the_namespaces_secrets() -
     assert container["image"] == SETTINGS.image, "nothing of the model's image is run"
     assert container["volumeMounts"] == [{"name": "weights", "mountPath": "/volume", "readOnly": True}]
     assert container["args"][-1] == "--directory=/volume/models"
+
+
+def test_a_pod_that_must_pull_weights_first_has_an_hour(kube: Kubelet) -> None:
+    kube.holds = True
+    request = wanted(of_image())
+    assert pod_of(request)["spec"]["activeDeadlineSeconds"] == 3600
+    assert pod_of(wanted(of_cache()))["spec"]["activeDeadlineSeconds"] == 300
+
+    def after(seconds: int) -> Fetched | FetchFailure:
+        rights = UserRights(kube=kube, settings=SETTINGS, now=lambda: datetime.fromisoformat(MADE) + timedelta(seconds=seconds))
+        return rights.fetch(request, threading.Event())
+
+    after(0)
+    assert (sweep(kube, datetime.fromisoformat(MADE) + timedelta(seconds=4000)), len(kube.made)) == (0, 1)
+    waiting, late = after(4000), after(4300)
+    assert isinstance(waiting, FetchFailure)
+    assert waiting.reason == "Resolving"
+    assert isinstance(late, FetchFailure)
+    assert (late.reason, "within 4200 seconds" in late.message) == ("Unreachable", True)
 
 
 def test_other_secrets_are_another_pod_and_the_same_profile() -> None:

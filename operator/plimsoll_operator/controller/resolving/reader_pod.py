@@ -26,6 +26,8 @@ from plimsoll_operator.text import without_tokens
 CONTAINER: Final = "reader"
 VOLUME_MOUNT: Final = "/volume"
 READING_SECONDS: Final = 300
+IMAGE_SECONDS: Final = 3600
+"""The same where the node must pull an image with the weights first: the pod's time runs while it does."""
 _ANNOTATIONS: Final = {
     # A pod without an owner would otherwise keep its node from being scaled down; this one is simply made again.
     "cluster-autoscaler.kubernetes.io/safe-to-evict": "true",
@@ -107,7 +109,7 @@ def reader_pod(request: ReadRequest, source: ByPod, settings: ReaderSettings) ->
     spec: Manifest = {
         "containers": [_container(request, source, settings)],
         "restartPolicy": "Never",
-        "activeDeadlineSeconds": READING_SECONDS,
+        "activeDeadlineSeconds": IMAGE_SECONDS if isinstance(source, ImageVolume) else READING_SECONDS,
         "terminationGracePeriodSeconds": 1,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
@@ -183,11 +185,11 @@ def state_of(pod: Manifest) -> State:
     status = pod.get("status") or {}
     state = _container_state(pod)
     if state.get("terminated"):
-        return _ended(state["terminated"], status)
+        return _ended(state["terminated"], status, deadline_of(pod))
     if status.get("phase") == "Succeeded":
         return Ended()
     if status.get("phase") == "Failed":
-        return _failed_outside(status)
+        return _failed_outside(status, deadline_of(pod))
     waiting = state.get("waiting") or {}
     if waiting.get("reason") not in (None, "", "ContainerCreating", "PodInitializing"):
         return Waiting(why=sentence(f"{waiting['reason']} {waiting.get('message') or ''}"))
@@ -195,6 +197,12 @@ def state_of(pod: Manifest) -> State:
     if scheduled.get("status") == "False":
         return Waiting(why=sentence(f"{scheduled.get('reason') or ''} {scheduled.get('message') or ''}"))
     return Waiting(why="it reads" if status.get("phase") == "Running" else "it is being started")
+
+
+def deadline_of(pod: Manifest) -> int:
+    """Seconds that the pod was given; text from outside, so no more than any reader gets."""
+    given = (pod.get("spec") or {}).get("activeDeadlineSeconds")
+    return min(given, IMAGE_SECONDS) if isinstance(given, int) and given > 0 else READING_SECONDS
 
 
 def ended_at(pod: Manifest) -> str | None:
@@ -217,12 +225,12 @@ def _container_state(pod: Manifest) -> Mapping[str, Any]:
     return state
 
 
-def _ended(terminated: Mapping[str, Any], status: Mapping[str, Any]) -> State:
+def _ended(terminated: Mapping[str, Any], status: Mapping[str, Any], deadline: int) -> State:
     code = terminated.get("exitCode")
     if code == 0:
         return Ended()
     if status.get("reason") == "DeadlineExceeded":
-        return _failed_outside(status)
+        return _failed_outside(status, deadline)
     if terminated.get("reason") == "OOMKilled":
         return FetchFailure(reason="Unsupported", message=f"reading its files takes more than {_MEMORY_LIMIT} of memory")
     reason = _REASONS.get(code) if isinstance(code, int) else None
@@ -232,10 +240,10 @@ def _ended(terminated: Mapping[str, Any], status: Mapping[str, Any]) -> State:
     return FetchFailure(reason=reason, message=said or f"the reader pod says {reason}")
 
 
-def _failed_outside(status: Mapping[str, Any]) -> FetchFailure:
+def _failed_outside(status: Mapping[str, Any], deadline: int) -> FetchFailure:
     """Ended by Kubernetes: the deadline, an eviction, a lost node."""
     if status.get("reason") == "DeadlineExceeded":
-        return FetchFailure(reason="Unreachable", message=f"the reader pod did not end within {READING_SECONDS} seconds")
+        return FetchFailure(reason="Unreachable", message=f"the reader pod did not end within {deadline} seconds")
     said = sentence(f"{status.get('reason') or 'failed'} {status.get('message') or ''}")
     return FetchFailure(reason="Unreachable", message=f"the reader pod was ended: {said}")
 

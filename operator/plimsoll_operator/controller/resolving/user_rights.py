@@ -23,6 +23,7 @@ from plimsoll_operator.controller.resolving.reader_pod import (
     ReaderSettings,
     State,
     Waiting,
+    deadline_of,
     ended_at,
     is_ours,
     pod_name,
@@ -46,7 +47,7 @@ CLAIM_SECONDS: Final = 60.0
 START_SECONDS: Final = 600
 """How long a pod may wait for its node, its volume or its image before it is taken away; the next try makes another."""
 OLDEST_SECONDS: Final = START_SECONDS + READING_SECONDS
-"""What is older is of no use, whatever it says: a volume may hold other files by now."""
+"""What is older is of no use, whatever it says: a volume may hold other files by now. A pod with more time to read gets as much more."""
 _SELECTOR: Final = f"{READER_LABEL},{MANAGED_SELECTOR}"
 _MAX_SOURCE: Final = 256
 _NO_TOTALS: Final = "not known: bytes by dtype, as there are no safetensors files; the estimate rests on config.json alone"
@@ -93,9 +94,9 @@ class UserRights:
         if "deletionTimestamp" in pod["metadata"]:
             return _waits(request, "the one before it is going")
         state = state_of(pod)
-        if _age_seconds(pod, self.now()) > OLDEST_SECONDS:
+        if _age_seconds(pod, self.now()) > _oldest_seconds(pod):
             self.kube.delete(PODS, *key_of(pod))
-            return _too_old(request, state)
+            return _too_old(request, state, _oldest_seconds(pod))
         return _waits(request, state.why) if isinstance(state, Waiting) else self._finish(request, source, state)
 
     def _unbound(self, namespace: str, name: str) -> FetchFailure | None:
@@ -165,11 +166,13 @@ def _waits(request: ReadRequest, why: str) -> FetchFailure:
     return FetchFailure(reason="Resolving", message=f"the reader pod {_where(request)} has not ended: {why}")
 
 
-def _too_old(request: ReadRequest, found: State) -> FetchFailure:
+def _oldest_seconds(pod: Manifest) -> int:
+    return START_SECONDS + deadline_of(pod)
+
+
+def _too_old(request: ReadRequest, found: State, seconds: int) -> FetchFailure:
     why = f": {found.why}" if isinstance(found, Waiting) else ""
-    return FetchFailure(
-        reason="Unreachable", message=f"the reader pod {_where(request)} came to no end within {OLDEST_SECONDS} seconds{why}"
-    )
+    return FetchFailure(reason="Unreachable", message=f"the reader pod {_where(request)} came to no end within {seconds} seconds{why}")
 
 
 def _where(request: ReadRequest) -> str:
@@ -187,7 +190,7 @@ def sweep(kube: Kube, now: datetime, namespaces: Iterable[str] = ("",)) -> int:
         while True:
             page = kube.list_page(PODS, namespace=namespace, selector=_SELECTOR, continue_token=token)
             for pod in page.items:
-                if _age_seconds(pod, now) > OLDEST_SECONDS or seconds_since(ended_at(pod), now) > FORGOTTEN_SECONDS:
+                if _age_seconds(pod, now) > _oldest_seconds(pod) or seconds_since(ended_at(pod), now) > FORGOTTEN_SECONDS:
                     kube.delete(PODS, *key_of(pod))
                     gone += 1
             token = page.continue_token

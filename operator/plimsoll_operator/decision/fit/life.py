@@ -45,7 +45,7 @@ def _start(request: DeploymentRequest, engine: Engine, estimate: Estimate, gpu: 
     """Twice the slowest load of its kind of storage, a quarter of an hour at least, in whole minutes."""
     resolved = estimate.resolved
     _, volume, download = load_times(loaded_bytes(engine, estimate, gpu), enforce_eager=resolved is not None and resolved.enforce_eager)
-    worst = (download if request.disk.weights else volume).at_worst_seconds
+    worst = (download if request.disk.weights or request.disk.streamed else volume).at_worst_seconds
     seconds = max(_LEAST_START_SECONDS, _TIMES_THE_WORST * worst) + (_GROUP_SECONDS if nodes > 1 else 0)
     return min(_MOST_START_SECONDS, round_up(seconds, 60))
 

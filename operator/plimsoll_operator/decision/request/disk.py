@@ -23,13 +23,15 @@ _DOWNLOAD_DIR: Final = "--download-dir"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Disk:
-    """Of one pod. `weights` and `draft`: it downloads them; `files` and `chunks`: what the download keeps is on the node's disk.
+    """Of one pod. `weights` and `draft`: it downloads them; `streamed`: weights come over the network and stay nowhere; `files` and
+    `chunks`: what the download keeps is on the node's disk.
 
     `draft_bytes` is the draft's checkpoint where its headers are known. `scratch_bytes` are the size limits of emptyDir volumes: what such
     a volume holds is inside its limit. `files_limit_bytes` and `chunks_limit_bytes` are those of the volumes that hold the download.
     """
 
     weights: bool = True
+    streamed: bool = False
     draft: bool = False
     files: bool = True
     chunks: bool = True
@@ -54,6 +56,7 @@ def disk_of(spec: InferenceDeploymentSpec, draft: ModelFacts | ModelUnknown | No
     totals = draft.weights if isinstance(draft, ModelFacts) else None
     return Disk(
         weights=weights.downloaded,
+        streamed=weights.streamed,
         draft=not weights.offline and proposer is not None and proposer.model is not None and not proposer.model.startswith("/"),
         files=files is None or files.persistent_volume_claim is None,
         chunks=chunks is None or chunks.persistent_volume_claim is None,
