@@ -32,10 +32,8 @@ if TYPE_CHECKING:
     from plimsoll_estimator.engine_log import (
         MEMORY_COMPONENTS as MEMORY_COMPONENTS,
         EngineLog as EngineLog,
-        Failure as Failure,
         FailureCause as FailureCause,
         Figure as Figure,
-        WorkerLog as WorkerLog,
         failure_of as failure_of,
         read_engine_log as read_engine_log,
     )
@@ -58,7 +56,6 @@ if TYPE_CHECKING:
     from plimsoll_estimator.config_overrides import overridden as overridden
     from plimsoll_estimator.observed import (
         Compared as Compared,
-        LoggedArguments as LoggedArguments,
         compare as compare,
         logged_arguments as logged_arguments,
         release_of as release_of,
@@ -87,7 +84,7 @@ _PLACES: Final = {
     "cases": "MAX_CASE_CHARACTERS answer_case run_cases",
     "checks": "Check",
     "engine_args": "EngineArgs",
-    "engine_log": "MEMORY_COMPONENTS EngineLog Failure FailureCause Figure WorkerLog failure_of read_engine_log",
+    "engine_log": "MEMORY_COMPONENTS EngineLog FailureCause Figure failure_of read_engine_log",
     "engine_version": "EngineVersion NEWEST_KNOWN OLDEST_KNOWN",
     "errors": "EstimatorError InvalidInput Unsupported",
     "estimate": "WeightTotals prepare",
@@ -100,7 +97,7 @@ _PLACES: Final = {
     "models.register": "served_by shape_of",
     "outside": "DEEPEST check_text parse_json parse_json_object",
     "config_overrides": "overridden",
-    "observed": "Compared LoggedArguments compare logged_arguments release_of total_logged",
+    "observed": "Compared compare logged_arguments release_of total_logged",
     "prepared": "Prepared requested_bytes",
     "resolve.facts": "LayoutBounds layout_bounds",
     "resolve.kernels": "machine_of",

@@ -19,7 +19,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 NODES = ROOT / "examples" / "cluster" / "nodes.yaml"
 LOG = ROOT / ".work" / "assets.log"
-BASE = {"pydantic": "pydantic", "yaml": "pyyaml"}
+BASE = {"pydantic": "pydantic", "shtab": "shtab", "yaml": "pyyaml"}
 HOW_LONG = """\
 What takes how long on a fresh clone:
   the answers below                        under a minute

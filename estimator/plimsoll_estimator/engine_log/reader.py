@@ -254,7 +254,7 @@ def _release(version: str | None) -> EngineVersion | None:
         found = EngineVersion.parse(version) if version is not None else None
     except InvalidInput:
         return None
-    return None if found is not None and found < (0, 2) else found
+    return None if found is not None and found < EngineVersion(0, 2) else found
 
 
 def _natural(item: tuple[str, object]) -> list[tuple[int, str]]:

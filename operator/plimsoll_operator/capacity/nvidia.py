@@ -165,7 +165,7 @@ def schedulable_units(devices: Devices, count: int | None, per_gpu: int, finding
         return units
     expected = count * per_gpu
     if max(units, devices.capacity) > expected:
-        more = f"{max(units, devices.capacity)} GPUs where labels count {expected}: several products, or sharing no label names"
+        more = f"{max(units, devices.capacity)} GPUs, labels count {expected}: several products on one node, or sharing unnamed"
         findings.append(Finding(problem=Problem.MIXED_PRODUCTS, detail=more))
     elif units < expected and not at_most:
         fewer = f"{units} of {expected} labelled GPUs are allocatable: devices are missing"

@@ -165,7 +165,12 @@ def patterned(*patterns: str, **changes: Any) -> dict[str, Any]:
         ("stages beyond any model's layers are not worked out", {"engine_args": {"pipeline_parallel_size": 1 << 30}}, "invalid"),
         ("a repeated group is not run", {"model_config": patterned("(.*)*(.*)*x!$")}, "unsupported"),
         ("eight repeats are read in one pass", {"model_config": patterned(".*.*.*.*.*.*.*.*x!$")}, "starts"),
-        ("thousands of patterns are too many", {"model_config": patterned(*(f".*a.*{i}$" for i in range(20000)))}, "invalid"),
+        pytest.param(  # the dearest: counted lines are steps as well, which may double them
+            "thousands of patterns are too many",
+            {"model_config": patterned(*(f".*a.*{i}$" for i in range(20000)))},
+            "invalid",
+            marks=pytest.mark.uninstrumented,
+        ),
         ("a published kind of pattern is matched", {"model_config": patterned(r".*mlp\.(gate|up)_proj.*", r".*attn.*_proj.*")}, "starts"),
         ("groups without end are refused", {"model_config": patterned(config_groups={str(i): {} for i in range(65)})}, "invalid"),
         (

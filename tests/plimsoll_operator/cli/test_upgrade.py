@@ -69,7 +69,7 @@ def test_yaml_of_another_release_carries_the_edits(plan: Ask) -> None:
 
 def test_releases_stand_side_by_side_for_every_object_and_the_worst_status_wins(plan: Ask) -> None:
     argv = ["--compare-engine", "0.26.0,0.33.0", "--compare-engine", "0.26.0"]
-    status, out, _ = plan(named("roomy"), named("tight", 40000), argv=argv)
+    status, out, _ = plan(named("roomy"), named("tight", 37000), argv=argv)
     assert status == 1, "what fits the present release and not the next one is no reason to roll"
     lines = out.splitlines()
     assert lines[0].startswith("roomy: vLLM 0.26.0 still fits: KV cache tokens ")
@@ -102,8 +102,8 @@ def test_every_row_that_differs_has_a_star_and_no_other(plan: Ask) -> None:
 
 def test_json_and_yaml_say_the_same_one_document_an_object(plan: Ask) -> None:
     argv = ["--compare-engine", "0.26.0,0.33.0"]
-    rows = [json.loads(line) for line in plan(named("roomy"), named("tight", 40000), argv=[*argv, "-o", "json"])[1].splitlines()]
-    assert rows == list(yaml.safe_load_all(plan(named("roomy"), named("tight", 40000), argv=[*argv, "-o", "yaml"])[1]))
+    rows = [json.loads(line) for line in plan(named("roomy"), named("tight", 37000), argv=[*argv, "-o", "json"])[1].splitlines()]
+    assert rows == list(yaml.safe_load_all(plan(named("roomy"), named("tight", 37000), argv=[*argv, "-o", "yaml"])[1]))
     roomy, tight = rows
     assert [other["outcome"] for other in roomy["others"]] == ["StillFits", "StillFits"]
     assert tight["others"][0]["outcome"] == "NoLongerFits"

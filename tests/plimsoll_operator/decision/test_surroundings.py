@@ -43,7 +43,7 @@ def test_a_plan_is_for_a_first_start_and_offers_the_volume_that_spares_the_next(
     assert told
     assert "0.9 GiB more" in told[0]
     assert "VLLM_CACHE_ROOT" in told[0]
-    released = admitted(verdict("Qwen/Qwen3-8B", version="0.19.1", engine=ONE, store=Files(L4)))
+    released = admitted(verdict("Qwen/Qwen3-8B", version="0.10.2", engine=ONE, store=Files(L4)))
     assert not any("first start" in line for line in released.warnings)
 
 

@@ -82,7 +82,7 @@ def test_too_much_for_one_replica_is_refused_with_the_replicas_that_hold_it() ->
 def test_replicas_are_never_changed_but_more_than_it_takes_is_told() -> None:
     found = verdict(workload=workload(traffic(concurrency=32)), replicas=4, placement=ON_L4)
     assert isinstance(found, Admit)
-    assert (found.plan.max_num_seqs, found.plan.replicas_needed) == (8, 2)
+    assert (found.plan.max_num_seqs, found.plan.replicas_needed) == (8, 3)
 
 
 CONTRADICTIONS = [
