@@ -111,7 +111,8 @@ _FORMS: Final = (
 _CAUSES: Final = tuple((cause, re.compile(form)) for cause, form in _FORMS)
 _LOOSE: Final = tuple((cause, re.compile(form.replace(" ", " ?"))) for cause, form in _FORMS)
 """The same of lines that were wrapped, where spaces may be lost."""
-_ERRORS: Final = re.compile(r"\b(?:[A-Za-z_]+[.])*[A-Z][A-Za-z]*(?:Error|Exception|Interrupt): ")
+_ERRORS: Final = re.compile(r"\b(?:[A-Za-z_]{1,80}[.]){0,12}[A-Z][A-Za-z]{0,80}(?:Error|Exception|Interrupt): ")
+"""Bounded, since a line of dots and letters would else be looked through from each of its letters to its end."""
 _ECHOES: Final = re.compile(
     r"[Ss]ee (?:root cause|stack trace)|Engine ?[Cc]ore initialization failed|EngineDeadError|EngineGenerateError|CancelledError|SystemExit"
     r"|Executor failed|Broken pipe|DistNetworkError|ConnectionResetError|Worker failed with error|cancelled"

@@ -2,13 +2,15 @@
 
 import dataclasses
 import random
+import time
 from typing import Final
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.folders import DATA
 
-from plimsoll_estimator import EngineLog, Figure, read_engine_log
+from plimsoll_estimator import EngineLog, Figure, failure_of, read_engine_log
 
 CORPUS: Final = [line for path in sorted((DATA / "engine_logs").glob("*.log")) for line in path.read_text("utf-8").splitlines()]
 PIECES: Final = [
@@ -92,3 +94,12 @@ def test_any_text_gives_a_value(text: str) -> None:
 def test_nesting_without_end_is_read_too(piece: str, times: int) -> None:
     assert can_be(read_engine_log("INFO 11-21 10:00:20 [utils.py:1] non-default args: {'a': " + piece * times))
     assert can_be(read_engine_log(piece * times))
+
+
+@pytest.mark.parametrize("piece", ["a.", "Aa.", "A", "a", "_", " ", "(Worker", "INFO "])
+def test_a_line_that_anybody_may_print_is_read_in_time_that_grows_with_its_length_alone(piece: str) -> None:
+    """Of the square of it, each of these lines took two seconds in which the controller did nothing else."""
+    line = (piece * 16_384)[:16_380] + "rror"
+    begun = time.process_time()
+    failure_of("\n".join([line] * 4))
+    assert time.process_time() - begun < 2
