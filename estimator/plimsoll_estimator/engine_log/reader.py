@@ -29,6 +29,10 @@ _MOST_SUMMED: Final = 8
 _MOST_UTILIZATION: Final = 1.0
 _MOST_CONCURRENCY: Final = 1e9
 _DIGITS: Final = re.compile(r"(\d+)")
+_SERVERS: Final = ("APIServer", "ApiServer")
+_ENGINES: Final = ("EngineCore", "Worker", "VllmWorker", "RayWorker")
+_AFTERWARDS: Final = (FailureCause.STOPPED, FailureCause.ENGINE_TIMED_OUT)
+"""What an engine says because its server has ended."""
 
 
 @dataclass(slots=True)
@@ -46,6 +50,7 @@ class _Start:
     config: tuple[tuple[str, Any], ...] = ()
     engines: set[str] = field(default_factory=set)
     failure: Failure | None = None
+    failed: str = ""
     ready: bool = False
 
     @property
@@ -77,9 +82,18 @@ class _Reading:
         if found is not None:
             self._take(line, {name: said for name, said in found.groupdict().items() if said is not None})
         failure = failure_in(line)
+        if failure is not None and self._tells_more(line, failure):
+            self._start.failure, self._start.failed = replace(failure, serving=self._start.ready), line.process
+
+    def _tells_more(self, line: Line, failure: Failure) -> bool:
+        """The first error counts, a known one before others. But an API server also logs what single requests fail of (an image that
+        cannot be fetched, a prompt that is too long), which ends nothing: what an engine's own process says comes before that."""
         known = self._start.failure
-        if failure is not None and (known is None or (known.cause is FailureCause.OTHER and failure.cause is not FailureCause.OTHER)):
-            self._start.failure = replace(failure, serving=self._start.ready)
+        if known is None or (known.cause is FailureCause.OTHER and failure.cause is not FailureCause.OTHER):
+            return True
+        if not self._start.failed.startswith(_SERVERS) or not line.process.startswith(_ENGINES):
+            return False
+        return failure.cause not in _AFTERWARDS and (self._start.ready or failure.cause is not FailureCause.OTHER)
 
     def _take(self, line: Line, said: dict[str, str]) -> None:
         self._opens(line, said)

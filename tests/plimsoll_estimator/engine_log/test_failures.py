@@ -171,3 +171,21 @@ def test_the_first_known_cause_counts_and_says_whose_it_is() -> None:
 )
 def test_a_warning_an_echo_and_source_code_are_no_cause(text: str) -> None:
     assert failure_of(text) is None
+
+
+REQUEST = "(APIServer pid=1) ERROR 11-21 10:00:20 [serving_chat.py:231] "
+SERVES = "(APIServer pid=1) INFO:     Application startup complete.\n"
+
+
+@pytest.mark.parametrize("before", ["", SERVES], ids=["the end of a log", "a whole log"])
+def test_what_single_requests_fail_of_is_not_why_the_engine_ended(before: str) -> None:
+    request = f"{REQUEST}requests.exceptions.ConnectionError: HTTPSConnectionPool(host='a'): Max retries exceeded with url: /a.png\n"
+    found = failure_of(f"{before}{request}{CORE}torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB.\n{ECHO}\n")
+    assert found is not None
+    assert found.cause == FailureCause.CUDA_OUT_OF_MEMORY
+
+
+def test_what_engines_say_because_their_server_has_ended_is_no_cause() -> None:
+    found = failure_of(f"{REQUEST}OSError: [Errno 98] Address already in use\n(EngineCore pid=3) KeyboardInterrupt: terminated\n")
+    assert found is not None
+    assert found.cause == FailureCause.PORT_IN_USE
