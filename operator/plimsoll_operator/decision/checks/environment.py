@@ -46,8 +46,8 @@ LET_THROUGH: Final = frozenset({
 LET_THROUGH_PREFIXES: Final = ("NCCL_IB_", "VLLM_LOGGING_")
 # The plan's own, without a prefix of their own: ranks and addresses of a replica's processes.
 _PLANS: Final = frozenset({"LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "RANK", "WORLD_SIZE"})
-# Without a prefix too: the host allocator's tunables, and loading that goes by way of the GPU.
-_COUNTED: Final = frozenset({"GLIBC_TUNABLES", "SAFETENSORS_FAST_GPU"})
+# Without a prefix too: the host allocator's tunables, loading that goes by way of the GPU, and how much a streamer holds.
+_COUNTED: Final = frozenset({"GLIBC_TUNABLES", "RUNAI_STREAMER_MEMORY_LIMIT", "SAFETENSORS_FAST_GPU"})
 
 # What makes the engine's processes run code that neither image nor arguments name.
 _CODE: Final = frozenset({
@@ -71,6 +71,7 @@ _QUIET_PYTHON: Final = frozenset({
 
 # What to do instead, for those that a field or an argument of the API stands for.
 _INSTEAD: Final = {
+    "RUNAI_STREAMER_MEMORY_LIMIT": "say memory_limit in --model-loader-extra-config, which is counted",
     "VLLM_ALL2ALL_BACKEND": "leave the choice to the release, whose default is what was counted",
     "VLLM_ATTENTION_BACKEND": "leave the choice to the release, whose default is what was counted",
     "VLLM_MODEL_REDIRECT_PATH": "name the model in spec.model",
@@ -88,7 +89,7 @@ def moves_the_plan(name: str) -> str | None:
     if name in _PLANS:
         return "is the plan's own: the pods of a replica are told it"
     if name in _COUNTED:
-        return "moves memory while weights are loaded, which was counted without it: leave it out"
+        return f"moves memory while weights are loaded, which was counted without it: {_INSTEAD.get(name, 'leave it out')}"
     if not name.startswith(_CLOSED) or name in LET_THROUGH or name.startswith(LET_THROUGH_PREFIXES) or loads_code(name):
         return None
     prefix = next(one for one in _CLOSED if name.startswith(one))
