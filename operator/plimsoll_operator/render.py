@@ -319,7 +319,7 @@ def _of_the_source(deployment: InferenceDeployment) -> list[Manifest]:
     source = deployment.spec.model.source
     secret = source.hugging_face.token_secret_ref if source is not None and source.hugging_face is not None else None
     if secret is None:
-        return [{"name": name, "value": value} for name, value in weights_of(deployment.spec.model).variables]
+        return [{"name": name, "value": _literally(value)} for name, value in weights_of(deployment.spec.model).variables]
     return [{"name": "HF_TOKEN", "valueFrom": {"secretKeyRef": {"name": secret.name, "key": secret.key}}}]
 
 

@@ -51,6 +51,12 @@ def test_a_model_in_the_hubs_cache_is_told_by_name_and_commit() -> None:
     assert environment(pod) == {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": "/models/cache/hub"}
 
 
+def test_a_folder_of_a_cache_is_named_as_it_is_written() -> None:
+    """Kubernetes would put variables in for $(NAME), and the engine would load another folder than was read."""
+    claim = {"claimName": "hub", "path": "a$(HF_HUB_OFFLINE)", "layout": "HubCache"}
+    assert environment(pod_of({"persistentVolumeClaim": claim}))["HF_HUB_CACHE"] == "/models/a$$(HF_HUB_OFFLINE)"
+
+
 def test_a_bucket_is_streamed() -> None:
     pod = pod_of({"objectStorage": {"uri": "s3://weights/llama"}}, profile={"name": "llama"}, revision=COMMIT)
     arguments = pod["containers"][0]["args"]
