@@ -17,6 +17,7 @@ from plimsoll_operator.pod import WEIGHTS_MOUNT
 CACHE_VARIABLE: Final = "HF_HUB_CACHE"
 _OFFLINE: Final = ("HF_HUB_OFFLINE", "1")
 _LOAD_FORMAT: Final = "--load-format"
+_DOWNLOAD_DIR: Final = "--download-dir"
 _STREAMS: Final = ("runai_streamer", "runai_streamer_sharded")
 _STREAMED: Final = (_LOAD_FORMAT, _STREAMS[0])
 _SINCE: Final[Mapping[str, EngineVersion]] = {"gs": EngineVersion(0, 10, 2), "az": EngineVersion(0, 18, 0)}
@@ -73,11 +74,28 @@ def implied_arguments(model: ModelSpec, given: Sequence[str]) -> tuple[str, ...]
 
 def check_loadable(spec: InferenceDeploymentSpec, version: EngineVersion) -> None:
     """Raises InvalidInput naming the field: the release does not load from there, or something else in the spec has it look elsewhere."""
+    _check_revision(spec.model)
     _check_bucket(spec, version)
-    variables = spec.template.env if spec.template is not None else ()
-    if spec.model.in_the_hub_s_cache and any(variable.name == CACHE_VARIABLE for variable in variables):
+    if not spec.model.in_the_hub_s_cache:
+        return
+    if any(variable.name == CACHE_VARIABLE for variable in (spec.template.env if spec.template is not None else ())):
         limit = "is where the pods find the model, as spec.model.source says: leave it out"
         raise InvalidInput("spec.template.env", CACHE_VARIABLE, limit)
+    for item in split_arguments(spec.engine.extra_args, version) if spec.engine.extra_args else ():
+        if item.flag == _DOWNLOAD_DIR:
+            limit = "has the engine look elsewhere than in the cache of spec.model.source: leave it out"
+            raise InvalidInput("spec.engine.extraArgs", " ".join(item.tokens), limit)
+
+
+def _check_revision(model: ModelSpec) -> None:
+    """A folder of an image or bucket has no branches: whoever names one would get what is there, whichever that is."""
+    source = model.source
+    if model.revision is None or source is None or (source.image is None and source.object_storage is None):
+        return
+    where = "spec.model.source.image.reference" if source.image is not None else "spec.model.source.objectStorage.uri"
+    raise InvalidInput(
+        "spec.model.revision", model.revision, f"chooses nothing in an image or a bucket: name it by {where}, and leave this out"
+    )
 
 
 def _check_bucket(spec: InferenceDeploymentSpec, version: EngineVersion) -> None:

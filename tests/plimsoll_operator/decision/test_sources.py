@@ -111,12 +111,16 @@ REFUSED = [
      "numSpeculativeTokens": 3}}}, "spec.engine.speculative.model", "from a volume or an image do not reach the hub"),
     ("a cache somewhere else", CACHE, {"template": {"env": [{"name": "HF_HUB_CACHE", "value": "/x"}]}},
      "spec.template.env", "where the pods find the model"),
+    ("files somewhere else", CACHE, {"engine": {"extraArgs": ["--download-dir", "/x"]}},
+     "spec.engine.extraArgs", "elsewhere than in the cache"),
+    ("a branch of an image", IMAGE, {"model": {"profile": GIVEN, "revision": "v2"}}, "spec.model.revision", "source.image.reference"),
+    ("a branch of a bucket", BUCKET, {"model": {"profile": GIVEN, "revision": "v2"}}, "spec.model.revision", "source.objectStorage.uri"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("why", "source", "more", "field", "words"), REFUSED, ids=[row[0] for row in REFUSED])
 def test_what_would_find_no_weights_is_refused(why: str, source: dict[str, Any], more: dict[str, Any], field: str, words: str) -> None:
-    found = verdict(source, model={"profile": GIVEN}, **more)
+    found = verdict(source, **{"model": {"profile": GIVEN}, **more})
     assert isinstance(found, Reject), found
     assert (found.reason, found.field) == (Reason.INVALID_SPEC, field)
     assert words in found.message
