@@ -118,7 +118,7 @@ def render_service(deployment: InferenceDeployment) -> Manifest:
 
 
 def render_budget(deployment: InferenceDeployment, plan: Plan) -> Manifest | None:
-    """The PodDisruptionBudget of the pods, as many for each replica as the plan has; None where the spec asks for none.
+    """The PodDisruptionBudget of the pods; None where the spec asks for none.
 
     An engine that is not ready serves nobody: without `AlwaysAllow` one that never becomes ready would hold up its node's drain.
     """
@@ -126,7 +126,9 @@ def render_budget(deployment: InferenceDeployment, plan: Plan) -> Manifest | Non
     if budget is None:
         return None
     said = budget.model_dump(mode="json", by_alias=True, exclude_none=True)
-    spec = {field: text if text.endswith("%") else int(text) * plan.nodes_per_replica for field, text in said.items()}
+    spec = {field: text if text.endswith("%") else int(text) for field, text in said.items()}
+    if plan.nodes_per_replica > 1:
+        spec = _of_groups(*next(iter(said.items())), replicas=deployment.spec.replicas, pods=plan.nodes_per_replica)
     selector = {"matchLabels": {INSTANCE_LABEL: deployment.metadata.name, **MANAGED_BY}}
     return {
         "apiVersion": "policy/v1",
@@ -134,6 +136,15 @@ def render_budget(deployment: InferenceDeployment, plan: Plan) -> Manifest | Non
         "metadata": _metadata(deployment),
         "spec": {**spec, "selector": selector, "unhealthyPodEvictionPolicy": "AlwaysAllow"},
     }
+
+
+def _of_groups(field: str, text: str, *, replicas: int, pods: int) -> Manifest:
+    """The budget of replicas that are groups of pods: each pod that is evicted may take another replica with it, so that no more of them
+    may be evicted at once than replicas may be missing. Shares round up, as Kubernetes has them."""
+    number = ceil_div(int(text[:-1]) * replicas, 100) if text.endswith("%") else int(text)
+    if field == "maxUnavailable":
+        return {field: number}
+    return {field: replicas * pods - max(0, replicas - number)}
 
 
 def selector_labels(deployment: InferenceDeployment) -> dict[str, str]:

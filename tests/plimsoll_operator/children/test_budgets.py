@@ -120,14 +120,19 @@ def test_where_none_is_asked_for_somebody_elses_is_nothing_of_ours() -> None:
     assert world.condition("chat", "Feasible")[0] == "True"
 
 
-def test_pods_of_a_replica_over_nodes_count_together() -> None:
-    asked = wish(podDisruptionBudget={"minAvailable": 1}, placement={"maxNodesPerReplica": 2})
-    made = render_budget(asked, replace(PLAN, nodes_per_replica=2, gpus_per_replica=4))
+GROUPS = [
+    ("minAvailable", 1, 4, 9), ("minAvailable", 4, 4, 12), ("minAvailable", 9, 4, 12), ("minAvailable", "50%", 3, 8),
+    ("minAvailable", 0, 2, 4), ("maxUnavailable", 1, 4, 1), ("maxUnavailable", "25%", 5, 2), ("maxUnavailable", 0, 4, 0),
+    ("maxUnavailable", "100%", 2, 2),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("field", "said", "replicas", "pods"), GROUPS)
+def test_each_evicted_pod_of_a_replica_over_nodes_may_be_of_another(field: str, said: int | str, replicas: int, pods: int) -> None:
+    asked = wish(podDisruptionBudget={field: said}, replicas=replicas, placement={"maxNodesPerReplica": 3})
+    made = render_budget(asked, replace(PLAN, nodes_per_replica=3, gpus_per_replica=6))
     assert made is not None
-    assert made["spec"]["minAvailable"] == 2
-    share = render_budget(wish(podDisruptionBudget={"maxUnavailable": "25%"}), replace(PLAN, nodes_per_replica=2, gpus_per_replica=4))
-    assert share is not None
-    assert share["spec"]["maxUnavailable"] == "25%"
+    assert made["spec"][field] == pods
 
 
 def test_its_selector_finds_the_pods_and_no_template_takes_them_out() -> None:
