@@ -30,6 +30,8 @@ _NODE_RANK: Final = "$(LWS_WORKER_INDEX)"
 _HOST_IP: Final = "VLLM_HOST_IP"
 # Kubernetes puts values in and does no arithmetic; $$( is how it is told to leave $( alone.
 _RANKED: Final = 'exec vllm serve "$@" --data-parallel-start-rank=$$((LWS_WORKER_INDEX * {engines}))'
+# Where the leader waits for its workers, where nobody says it: vLLM config/parallel.py (master_port, data_parallel_rpc_port).
+_MEETING: Final = {"--master-port": 29501, "--data-parallel-rpc-port": 29550}
 _OF_A_SERVER: Final = ("ports", "startupProbe", "livenessProbe", "readinessProbe")
 
 
@@ -52,6 +54,9 @@ def templates(template: Manifest, plan: Plan, extra_args: Sequence[str] = ()) ->
     """
     leader, worker = copy.deepcopy(template), copy.deepcopy(template)
     _start(leader, plan, f"$({_HOST_IP})")
+    if leader["spec"].get("hostNetwork"):
+        port = _meeting_port(plan, extra_args)
+        _engine(leader)["ports"] += [{"name": "group", "containerPort": port, "hostPort": port, "protocol": "TCP"}]
     if extra_args:
         shared = _engine(worker)["args"]
         shared[len(shared) - len(extra_args) :] = _without_servers(extra_args, EngineVersion.parse(plan.engine_version))
@@ -97,6 +102,17 @@ def _without_servers(arguments: Sequence[str], version: EngineVersion) -> list[s
     except InvalidInput:
         return list(arguments)
     return [token for item in given if item.flag != "--api-server-count" for token in item.tokens]
+
+
+def _meeting_port(plan: Plan, arguments: Sequence[str]) -> int:
+    """The port of its node that a leader takes beside its server's: two leaders on one node would else both try for it."""
+    version = EngineVersion.parse(plan.engine_version)
+    flag = "--master-port" if spans_nodes(version) else "--data-parallel-rpc-port"
+    try:
+        said = [item.values[0] for item in split_arguments(arguments, version) if item.flag == flag and item.values]
+    except InvalidInput:
+        said = []
+    return int(said[-1]) if said and said[-1].isdecimal() else _MEETING[flag]
 
 
 def _start(template: Manifest, plan: Plan, leader_address: str, *more: str) -> None:

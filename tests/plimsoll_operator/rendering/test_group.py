@@ -136,6 +136,17 @@ def test_only_the_leader_is_told_how_many_servers_to_start(given: list[str], lef
     assert worker[common + len(left)].startswith("--nnodes")
 
 
+@pytest.mark.parametrize(("given", "port"), [([], 29501), (["--master-port", "30000"], 30000)])
+def test_leaders_on_the_nodes_network_take_the_port_where_they_meet_their_workers(given: list[str], port: int) -> None:
+    def ports(role: str, **template_spec: Any) -> list[tuple[str, int | None]]:
+        rows = engine(role, template=template_spec, engine={"image": "vllm/vllm-openai:v0.19.0", "extraArgs": given}).get("ports", [])
+        return [(row["name"], row.get("hostPort")) for row in rows]
+
+    assert ports("leader", hostNetwork=True) == [("http", 8000), ("group", port)]
+    assert ports("worker", hostNetwork=True) == []
+    assert ports("leader") == [("http", None)]
+
+
 def test_scaling_does_not_touch_the_templates_and_rendering_is_pure() -> None:
     once, scaled = made(), made(replicas=7)
     assert once == made()
