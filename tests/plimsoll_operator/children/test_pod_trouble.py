@@ -264,3 +264,9 @@ def test_the_engine_s_own_cause_says_what_to_do(message: str, log: str, containe
 def test_every_known_cause_has_a_next_step_in_the_spec_s_words() -> None:
     assert set(NEXT_STEPS) == set(FailureCause) - {FailureCause.OTHER}
     assert all(step[0].isupper() and not step.endswith(".") for step in NEXT_STEPS.values())
+
+
+def test_a_hub_token_in_the_last_words_is_not_told_on() -> None:
+    found = pod_trouble(pod(waits("CrashLoopBackOff", restartCount=1, lastState=ended(1, message="OSError: hf_abcdefghijklmnop is bad"))))
+    assert found is not None
+    assert found["message"].endswith("OSError: (token) is bad")

@@ -15,7 +15,7 @@ from plimsoll_estimator import failure_of
 from plimsoll_operator.api import ENGINE_CONTAINER
 from plimsoll_operator.conditions import PodsFail, PodsFailReason
 from plimsoll_operator.ports import Manifest
-from plimsoll_operator.text import one_line
+from plimsoll_operator.text import one_line, without_tokens
 
 MAX_WORDS: Final = 400
 KEY: Final = "trouble"
@@ -63,7 +63,7 @@ def pod_trouble(pod: Manifest) -> Manifest | None:
             reason, words, cause = found
             asks = reason == "EngineEnds" and (WORDS not in words or ELSEWHERE in words)
             log = str(row.get("name", "")) if asks else ""
-            return {"reason": reason, "message": one_line(words, MAX_WORDS), "log": log, "cause": cause}
+            return {"reason": reason, "message": without_tokens(one_line(words, MAX_WORDS)), "log": log, "cause": cause}
     return None
 
 
