@@ -256,6 +256,22 @@ def test_a_clock_that_differs_is_no_fault_where_the_lease_is_renewed_meanwhile()
     assert all(finding.good for finding in found(kube, lambda _: put(kube, LEASES, lease(age=598))))
 
 
+def test_what_a_tenant_calls_like_the_charts_objects_is_not_taken_for_them() -> None:
+    kube = healthy()
+    hook = kube.get(VALIDATING_WEBHOOK_CONFIGURATIONS, "", "plimsoll") or {}
+    hook["webhooks"][0]["clientConfig"]["service"] = {"namespace": HOME, "name": "plimsoll-webhook"}
+    put(kube, VALIDATING_WEBHOOK_CONFIGURATIONS, hook)
+    spoofed = lease(holder="\x1b[31mevil")
+    kube.create(LEASES, {**spoofed, "metadata": {"name": LEASE, "namespace": "a-team"}})
+    assert any(finding.text == "plimsoll-controller-a leads" for finding in found(kube))
+    kube.delete(LEASES, HOME, LEASE)
+    kube.fail_next("dry_run", DENIED)
+    assert lacks(kube) == ["no controller has ever led: its log says what it waits for"]
+    put(kube, LEASES, lease(holder="\x1b[31mevil"))
+    kube.fail_next("dry_run", DENIED)
+    assert any(finding.text == "[31mevil leads" for finding in found(kube)), "no terminal obeys what a lease says"
+
+
 def test_processes_outside_of_the_cluster_are_no_fault_while_they_answer() -> None:
     kube = healthy()
     for component in ("controller", "webhook"):

@@ -76,9 +76,13 @@ class Leader:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """The API server's way to the webhook: `fails_closed` where nothing passes unjudged, and how long its authority is valid."""
+    """The API server's way to the webhook: `fails_closed` where nothing passes unjudged, and how long its authority is valid.
+
+    `home` is the namespace of its Service, empty where it is called by URL: what elsewhere has the chart's names may be anybody's.
+    """
 
     name: str
+    home: str
     fails_closed: bool
     authority: tuple[datetime, datetime] | None
 
@@ -125,14 +129,16 @@ def see(kube: Kube, world: World, namespace: str, now: datetime, pause: Callable
     except InvalidInput as error:
         unread = error.limit
     deployments = () if unread else tuple(_deployments(kube, namespace))
-    programs = _or_hidden(lambda: tuple(_programs(kube)))
-    leader = _or_hidden(lambda: _leader(kube, now, pause))
+    registration = _or_hidden(lambda: _registration(kube))
+    home = registration.home if isinstance(registration, Registration) else ""
+    programs = _or_hidden(lambda: tuple(_programs(kube, home)))
+    leader = _or_hidden(lambda: _leader(kube, home, now, pause))
     return Seen(
         now=now,
         lacking=_or_hidden(lambda: _lacking(kube)),
         programs=programs,
         leader=leader,
-        registration=_or_hidden(lambda: _registration(kube)),
+        registration=registration,
         certificate=_or_hidden(lambda: _certificate(kube, leader.namespace)) if isinstance(leader, Leader) else None,
         review=_review(kube, namespace),
         guards=_or_hidden(lambda: _guards(kube)),
@@ -167,13 +173,13 @@ def _or_hidden(read: Callable[[], _T]) -> _T | Hidden:
         raise InvalidInput("cluster", None, f"cannot be read: {one_line(str(failure), _MOST_WORDS)}") from failure
 
 
-def _listed(kube: Kube, resource: Resource, selector: str) -> tuple[Manifest, ...]:
+def _listed(kube: Kube, resource: Resource, selector: str, namespace: str = "") -> tuple[Manifest, ...]:
     """The first page: of what the chart makes there is less than that."""
-    return kube.list_page(resource, selector=selector).items
+    return kube.list_page(resource, namespace=namespace, selector=selector).items
 
 
-def _programs(kube: Kube) -> Iterator[Program]:
-    for item in _listed(kube, DEPLOYMENTS, _OURS):
+def _programs(kube: Kube, home: str) -> Iterator[Program]:
+    for item in _listed(kube, DEPLOYMENTS, _OURS, home):
         labels = item["metadata"].get("labels") or {}
         template = ((item["spec"].get("template") or {}).get("metadata") or {}).get("labels") or {}
         yield Program(
@@ -185,9 +191,9 @@ def _programs(kube: Kube) -> Iterator[Program]:
         )
 
 
-def _leader(kube: Kube, now: datetime, pause: Callable[[float], None]) -> Leader | None:
-    """By the lease's name, wherever it is: every node has a lease too, so there may be some pages of them."""
-    for lease in pages(kube, LEASES, ""):
+def _leader(kube: Kube, home: str, now: datetime, pause: Callable[[float], None]) -> Leader | None:
+    """By the lease's name, wherever it is if that is not known: every node has a lease too, so there may be some pages of them."""
+    for lease in pages(kube, LEASES, home):
         if lease["metadata"]["name"] == LEASE:
             where, (holder, renewed) = str(lease["metadata"].get("namespace") or ""), _hold(lease)
             renews = bool(holder) and renewed is not None and abs(now - renewed) <= _STALE
@@ -200,7 +206,7 @@ def _leader(kube: Kube, now: datetime, pause: Callable[[float], None]) -> Leader
 
 def _hold(lease: Manifest) -> tuple[str, datetime | None]:
     spec = lease.get("spec") or {}
-    return str(spec.get("holderIdentity") or "")[:_MOST_WORDS], _time(spec.get("renewTime"))
+    return one_line(str(spec.get("holderIdentity") or ""), _MOST_WORDS), _time(spec.get("renewTime"))
 
 
 def _time(text: object) -> datetime | None:
@@ -214,9 +220,13 @@ def _registration(kube: Kube) -> Registration | None:
     for item in _listed(kube, VALIDATING_WEBHOOK_CONFIGURATIONS, ""):
         for webhook in item.get("webhooks") or ():
             if webhook.get("name") == WEBHOOK:
-                bundle = (webhook.get("clientConfig") or {}).get("caBundle")
-                fails_closed = webhook.get("failurePolicy", "Fail") == "Fail"
-                return Registration(name=str(item["metadata"]["name"]), fails_closed=fails_closed, authority=_life(bundle))
+                client = webhook.get("clientConfig") or {}
+                return Registration(
+                    name=str(item["metadata"]["name"]),
+                    home=str((client.get("service") or {}).get("namespace") or ""),
+                    fails_closed=webhook.get("failurePolicy", "Fail") == "Fail",
+                    authority=_life(client.get("caBundle")),
+                )
     return None
 
 
