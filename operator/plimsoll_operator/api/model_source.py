@@ -40,6 +40,7 @@ class HuggingFaceSource(ApiModel):
 
 
 Folder = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^/].*$")]
+_BUCKET: Final = "^(s3|gs|az)://[a-z0-9][a-z0-9._-]{1,62}(/[A-Za-z0-9._=+@-]{1,255})*/?$"
 HUB_ID: Final = "^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)?$"
 """How the hub spells a model, for whose folder the hub's cache has a name."""
 
@@ -76,7 +77,15 @@ class ImageFolder(ApiModel):
     path: Folder = "."
     """Directory of the checkpoint in the image, relative to its root."""
 
-    RULES: ClassVar[tuple[Rule, ...]] = (_stays_inside("path", lambda s: s.path, "path must not leave the image"),)
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        _stays_inside("path", lambda s: s.path, "path must not leave the image"),
+        Rule(
+            cel="!self.reference.contains('://')",
+            holds=lambda s: "://" not in s.reference,
+            message="must be written as a container's image is, without a scheme such as oci://",
+            field=".reference",
+        ),
+    )
 
 
 class ImageSource(ImageFolder):
@@ -91,12 +100,21 @@ class ObjectStorageSource(ApiModel):
     """Weights are streamed from a bucket by vLLM itself (--load-format runai_streamer). Nobody here reads buckets: the shape must be given
     by `profile`. Credentials are those of template.env or of template.serviceAccountName."""
 
-    uri: Annotated[
-        str, Field(min_length=8, max_length=1024, pattern=r"^(s3|gs|az)://[a-z0-9][a-z0-9._-]{1,62}(/[A-Za-z0-9._=+@-]{1,255})*/?$")
-    ]
+    uri: Annotated[str, Field(min_length=8, max_length=1024)]
     """Folder of the checkpoint: s3://BUCKET/PATH, gs://BUCKET/PATH (vLLM 0.10.2 and later) or az://CONTAINER/PATH (0.18.0 and later)."""
 
-    RULES: ClassVar[tuple[Rule, ...]] = (_stays_inside("uri", lambda s: s.uri, "uri must have no step upward"),)
+    RULES: ClassVar[tuple[Rule, ...]] = (
+        _stays_inside("uri", lambda s: s.uri, "uri must have no step upward"),
+        Rule(
+            cel=f"self.uri.matches('{_BUCKET}')",
+            holds=lambda s: re.fullmatch(_BUCKET, s.uri) is not None,
+            message=(
+                "must be s3://BUCKET/PATH, gs://BUCKET/PATH or az://CONTAINER/PATH: the bucket of lower-case letters, digits and .-_, "
+                "the path of letters, digits and ._=+@- between its slashes"
+            ),
+            field=".uri",
+        ),
+    )
 
 
 class ModelSource(ApiModel):

@@ -145,6 +145,18 @@ def test_a_bucket_without_a_shape_is_told_how_to_get_one() -> None:
     assert "plimsoll profile fetch" in cause.message
 
 
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [({"objectStorage": {"uri": "s3://Weights/a b"}}, "s3://BUCKET/PATH"), ({"image": {"reference": "oci://ghcr.io/acme/a:1"}}, "oci://")],
+)
+def test_a_mistyped_address_is_told_how_it_is_written_and_not_by_a_regular_expression(source: dict[str, Any], words: str) -> None:
+    with pytest.raises(ApiError) as raised:
+        wish(source, model={"profile": GIVEN})
+    (cause,) = raised.value.causes
+    assert words in cause.message
+    assert "[" not in cause.message
+
+
 ALLOWED = {"allowedImages": ["docker.io/vllm", "ghcr.io/acme"]}
 
 
