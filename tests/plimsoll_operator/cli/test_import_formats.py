@@ -44,6 +44,11 @@ def test_a_predictor_that_is_another_server_is_passed_over() -> None:
         ("an older way to say so", {"args": ["--disable_vllm", "--model_id=a/b"]}, "which is not vLLM"),
         ("a store that no source names", {"storageUri": "https://models.example/a.tar"}, "put the checkpoint on a claim"),
         ("no model at all", {}, "names no model"),
+        (
+            "a place out of its claim, where the hub's x would be served",
+            {"storageUri": "pvc://c/../y", "args": ["--model_name=x"]},
+            "must not",
+        ),
     ],
 )
 def test_what_a_predictor_cannot_be_is_refused(sentence: str, model: dict[str, Any], words: str) -> None:

@@ -158,7 +158,12 @@ class Draft:
                 return target, min(int(entry[1]), len(rows) - 1) if entry else len(rows) - 1
         found = [target for target in self._values if path == target or path.startswith((f"{target}.", f"{target}["))]
         target = max(found, key=len, default="")
-        return None if target in ("", "metadata.name", "spec.model.name", "spec.engine.image") else (target, None)
+        return None if target == "" or target in _NEEDED else (target, None)
+
+
+_SOURCES: Final = tuple(f"spec.model.source.{kind}" for kind in ("persistentVolumeClaim", "image", "objectStorage"))
+_NEEDED: Final = frozenset({"metadata.name", "spec.model.name", "spec.engine.image", *_SOURCES})
+"""Without a name there is no deployment, and without its source the hub's model of the same name would be served in its place."""
 
 
 def _order(row: tuple[str, Any]) -> int:
