@@ -165,6 +165,8 @@ class Reconciler:
             return gathered.child, False
         if course.adopting and not course.adopts:
             child, wrote = self._children.keep(gathered.key, gathered.child, gathered.deployment.spec.replicas)
+            # What a drain may take is no part of what was refused: who wants a node empty must be able to let it.
+            wrote = self._children.bring_budget(_asking(gathered.deployment, replicas_of(child)), course.run.plan) or wrote
         elif decided.held:
             return gathered.child, False
         else:

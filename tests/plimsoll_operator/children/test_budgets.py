@@ -62,6 +62,17 @@ def test_it_goes_when_nobody_asks_for_it(world: World) -> None:
     assert world.writes(world.work) == []
 
 
+def test_it_goes_too_while_the_rest_of_the_spec_is_refused(world: World) -> None:
+    engine = {"image": IMAGE, "tensorParallelSize": 64, "maxModelLen": 4096}
+    world.put({"model": {"name": SMALL}, "replicas": 2, "engine": engine}, "chat")
+    world.controller.queue.add(KEY)
+    world.work()
+    assert world.condition("chat", "Feasible")[0] == "False"
+    assert world.one(DEPLOYMENTS)["spec"]["replicas"] == 2, "the pods run on"
+    assert budget(world) is None, "and a drain may take them"
+    assert world.writes(world.work) == []
+
+
 def spec_with(**fields: Any) -> Callable[[Manifest], None]:
     return lambda manifest: manifest["spec"].update(fields)
 

@@ -139,7 +139,7 @@ class Children:
             own, wrote_labels = self._relabel(kind, key, own)
         child, wrote_child = self._bring_workload(kind, key, deployment, own, run, adopts=adopts)
         wrote = self._bring_service(deployment) or wrote_child or wrote_labels
-        wrote = self._bring_budget(deployment, run.plan) or wrote
+        wrote = self.bring_budget(deployment, run.plan) or wrote
         return child, self._succeed(kind, key, deployment, child, run.plan) or wrote
 
     def _bring_workload(
@@ -200,7 +200,7 @@ class Children:
         self._kube.merge_patch(SERVICES, *_key_of(deployment), straightened(there, wanted))
         return True
 
-    def _bring_budget(self, deployment: InferenceDeployment, plan: Plan) -> bool:
+    def bring_budget(self, deployment: InferenceDeployment, plan: Plan) -> bool:
         """Make the budget, put it right, or take it away where it is not asked for any more. Returns whether anything was written."""
         key, wanted = _key_of(deployment), render_budget(deployment, plan)
         known = self._records.budget_of(key, deployment.metadata.uid)
