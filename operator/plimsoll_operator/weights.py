@@ -107,6 +107,8 @@ def _check_bucket(spec: InferenceDeploymentSpec, version: EngineVersion) -> None
     if since is not None and version < since:
         limit = f"is an address that vLLM {version} does not load from: {scheme}:// is known since {since}"
         raise InvalidInput("spec.model.source.objectStorage.uri", bucket.uri, limit)
+    if spec.engine.quantization == "bitsandbytes":  # engine/arg_utils.py: create_load_config takes its own loader then
+        raise InvalidInput("spec.engine.quantization", "bitsandbytes", "quantises with a loader of its own, which streams from no bucket")
     for item in split_arguments(spec.engine.extra_args, version) if spec.engine.extra_args else ():
         if item.flag == _LOAD_FORMAT and (item.values[0] if item.values else "") not in _STREAMS:
             limit = f"does not load from object storage: leave it out, or write {' or '.join(_STREAMS)}"

@@ -114,6 +114,8 @@ REFUSED = [
     ("files somewhere else", CACHE, {"engine": {"extraArgs": ["--download-dir", "/x"]}},
      "spec.engine.extraArgs", "elsewhere than in the cache"),
     ("a branch of an image", IMAGE, {"model": {"profile": GIVEN, "revision": "v2"}}, "spec.model.revision", "source.image.reference"),
+    ("a quantisation with a loader of its own", BUCKET, {"engine": {"quantization": "bitsandbytes"}},
+     "spec.engine.quantization", "streams from no bucket"),
     ("a branch of a bucket", BUCKET, {"model": {"profile": GIVEN, "revision": "v2"}}, "spec.model.revision", "source.objectStorage.uri"),
 ]  # fmt: skip
 
