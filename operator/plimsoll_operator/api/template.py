@@ -126,7 +126,7 @@ class TemplateSpec(ApiModel):
     """How the replicas are spread."""
     affinity: Affinity | None = None
     """What draws pods to nodes and to one another, beside what the plan requires."""
-    host_network: bool = False
+    host_network: bool | None = None
     """Let the pods have their node's network instead of one of their own; the FitPolicy must allow it. Each takes the engine's port, and
     those of its other containers, of its node."""
     runtime_class_name: Name | None = None

@@ -73,3 +73,16 @@ def test_the_deployment_prints_the_columns_people_look_for() -> None:
     wide = [column["name"].upper() for column in columns if column.get("priority")]
     assert narrow == ["MODEL", "GPU", "TP", "UTIL", "CONTEXT", "FIT", "READY", "AGE"]
     assert wide == ["KV-TOKENS", "PREDICTED", "OBSERVED", "ERROR", "REASON"]
+
+
+SETTLED = {
+    "replicas", "fit.policy", "fit.reserveBytes", "placement.maxNodesPerReplica", "placement.sharing", "placement.waitForCapacity",
+    "workload.headroomPercent",
+}  # fmt: skip
+
+
+def test_no_release_adds_a_default_to_what_deployments_have_already() -> None:
+    """The API server fills it into every object that is there: it would be another spec, and pods of another plan."""
+    spec = "inferencedeployments.spec."
+    shallow = [(path.removeprefix(spec), node) for path, node in _all_nodes() if path.startswith(spec) and path.count(".") <= 3]
+    assert {path for path, node in shallow if "default" in node and "[]" not in path} == SETTLED

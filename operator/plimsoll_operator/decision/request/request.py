@@ -145,7 +145,7 @@ def read_request(
         disk=disk_of(spec, draft),
         unruled=unruled,
         worksheet=worksheet,
-        one_a_node=spec.template is not None and spec.template.host_network,
+        one_a_node=spec.template is not None and spec.template.host_network is True,
         insisted_context=spec.fit.min_max_model_len or 0,
         max_nodes=spec.placement.max_nodes_per_replica if leader_worker_set else 1,
     )
