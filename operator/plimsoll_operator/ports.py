@@ -17,6 +17,8 @@ Key: TypeAlias = tuple[str, str]
 EventType: TypeAlias = Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK"]
 
 FIELD_MANAGER: Final = "plimsoll-controller"
+LEASE_NAME: Final = "plimsoll-controller"
+"""Of the Lease that the leading controller holds."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,7 @@ from plimsoll_operator.use import use_of
 
 _INSTALL: Final = "needs the extra 'controller': pip install 'plimsoll-operator[controller]', or give --nodes FILE"
 _IN_POD: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
-_DECIDED_BY: Final = (MODEL_PROFILES, CLUSTER_MODEL_PROFILES, GPU_POOLS, FIT_POLICIES, ENGINE_CALIBRATIONS)
+DECIDED_BY: Final = (MODEL_PROFILES, CLUSTER_MODEL_PROFILES, GPU_POOLS, FIT_POLICIES, ENGINE_CALIBRATIONS)
 _LONGEST_NAMESPACE: Final = 63
 
 
@@ -79,7 +79,7 @@ def read_cluster(world: World) -> None:
 def read_from(kube: Kube, world: World) -> None:
     """The same through a client. Raises InvalidInput that says what could not be read and why."""
     try:
-        for resource in _DECIDED_BY:
+        for resource in DECIDED_BY:
             for item in of_all_or_one(kube, resource, world.namespace):
                 take_stored(world, {"apiVersion": resource.api_version, "kind": resource.kind, **item})
         for item in _namespaces(kube, world.namespace):

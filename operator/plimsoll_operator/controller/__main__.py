@@ -37,10 +37,10 @@ from plimsoll_operator.controller.watcher import run_watcher
 from plimsoll_operator.decision import decide_within
 from plimsoll_operator.errors import LeaseLost, OperatorError
 from plimsoll_operator.kube import KubeClient
+from plimsoll_operator.ports import LEASE_NAME
 from plimsoll_operator.profiles.access import Access, endpoint_from_environment, endpoint_of
 
 _log = logging.getLogger("plimsoll.controller")
-LEASE_NAME = "plimsoll-controller"
 _DECIDE_SECONDS = 2.0
 """Decisions are made one after the other: one that takes longer than this is Undecided, so that the others go on."""
 _STEADY_SECONDS = 300.0

@@ -20,7 +20,7 @@ from plimsoll_operator.capacity import CapacityIndex, pool_manifest
 from plimsoll_operator.certificate import issue
 from plimsoll_operator.cli.doctor import lines_of
 from plimsoll_operator.cli.doctor.checks import Finding, findings_of
-from plimsoll_operator.cli.doctor.seen import LEASE, WEBHOOK, impossible, see
+from plimsoll_operator.cli.doctor.seen import WEBHOOK, impossible, see
 from plimsoll_operator.cli.screen import Screen
 from plimsoll_operator.cli.world import World
 from plimsoll_operator.errors import ApiFailure
@@ -30,6 +30,7 @@ from plimsoll_operator.ports import (
     GPU_POOLS,
     INFERENCE_DEPLOYMENTS,
     LEADER_WORKER_SETS,
+    LEASE_NAME,
     LEASES,
     SECRETS,
     VALIDATING_ADMISSION_POLICIES,
@@ -65,7 +66,7 @@ def program(component: str, *, ready: int = 2, version: str = "0.1.0") -> Manife
 
 def lease(*, age: float = 1.0, holder: str = "plimsoll-controller-a") -> Manifest:
     spec = {"holderIdentity": holder, "renewTime": (NOW - timedelta(seconds=age)).isoformat().replace("+00:00", "Z")}
-    return {"metadata": {"name": LEASE, "namespace": HOME}, "spec": spec}
+    return {"metadata": {"name": LEASE_NAME, "namespace": HOME}, "spec": spec}
 
 
 def registered(authority: bytes, *, policy: str = "Fail") -> Manifest:
@@ -155,7 +156,7 @@ def no_webhook_pods(kube: FakeKube) -> None:
 
 def no_controller(kube: FakeKube) -> None:
     kube.delete(DEPLOYMENTS, HOME, "plimsoll-controller")
-    kube.delete(LEASES, HOME, LEASE)
+    kube.delete(LEASES, HOME, LEASE_NAME)
 
 
 def old_lease(kube: FakeKube) -> None:
@@ -262,9 +263,9 @@ def test_what_a_tenant_calls_like_the_charts_objects_is_not_taken_for_them() -> 
     hook["webhooks"][0]["clientConfig"]["service"] = {"namespace": HOME, "name": "plimsoll-webhook"}
     put(kube, VALIDATING_WEBHOOK_CONFIGURATIONS, hook)
     spoofed = lease(holder="\x1b[31mevil")
-    kube.create(LEASES, {**spoofed, "metadata": {"name": LEASE, "namespace": "a-team"}})
+    kube.create(LEASES, {**spoofed, "metadata": {"name": LEASE_NAME, "namespace": "a-team"}})
     assert any(finding.text == "plimsoll-controller-a leads" for finding in found(kube))
-    kube.delete(LEASES, HOME, LEASE)
+    kube.delete(LEASES, HOME, LEASE_NAME)
     kube.fail_next("dry_run", DENIED)
     assert lacks(kube) == ["no controller has ever led: its log says what it waits for"]
     put(kube, LEASES, lease(holder="\x1b[31mevil"))

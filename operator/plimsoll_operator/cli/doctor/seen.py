@@ -18,7 +18,7 @@ from pydantic import BaseModel
 from plimsoll_estimator import InvalidInput
 from plimsoll_operator.api import KINDS, InferenceDeployment, Manifest, read_stored
 from plimsoll_operator.certificate import life_of
-from plimsoll_operator.cli.live import of_all_or_one, pages, read_from
+from plimsoll_operator.cli.live import DECIDED_BY, of_all_or_one, pages, read_from
 from plimsoll_operator.cli.world import World
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.names import API_VERSION, APP_NAME_LABEL, GROUP
@@ -26,6 +26,7 @@ from plimsoll_operator.ports import (
     CUSTOM_RESOURCE_DEFINITIONS,
     DEPLOYMENTS,
     INFERENCE_DEPLOYMENTS,
+    LEASE_NAME,
     LEASES,
     NAMESPACES,
     SECRETS,
@@ -40,7 +41,6 @@ Hidden: TypeAlias = Literal["hidden"]
 HIDDEN: Final[Hidden] = "hidden"
 """What the rights of whoever runs the command do not show."""
 WEBHOOK: Final = "validate.inference.plimsoll.dev"
-LEASE: Final = "plimsoll-controller"
 _STALE: Final = timedelta(seconds=30)
 """Twice a lease: by then another controller would lead."""
 _RENEWED_WITHIN_SECONDS: Final = 5.0
@@ -194,12 +194,12 @@ def _programs(kube: Kube, home: str) -> Iterator[Program]:
 def _leader(kube: Kube, home: str, now: datetime, pause: Callable[[float], None]) -> Leader | None:
     """By the lease's name, wherever it is if that is not known: every node has a lease too, so there may be some pages of them."""
     for lease in pages(kube, LEASES, home):
-        if lease["metadata"]["name"] == LEASE:
+        if lease["metadata"]["name"] == LEASE_NAME:
             where, (holder, renewed) = str(lease["metadata"].get("namespace") or ""), _hold(lease)
             renews = bool(holder) and renewed is not None and abs(now - renewed) <= _STALE
             if holder and not renews:
                 pause(_RENEWED_WITHIN_SECONDS)
-                renews = _hold(kube.get(LEASES, where, LEASE) or {}) != (holder, renewed)
+                renews = _hold(kube.get(LEASES, where, LEASE_NAME) or {}) != (holder, renewed)
             return Leader(namespace=where, holder=holder, renewed=renewed, renews=renews)
     return None
 
@@ -279,46 +279,32 @@ def _guards(kube: Kube) -> int | None:
 
 def _lacking(kube: Kube) -> Mapping[str, tuple[str, ...] | None]:
     served: dict[str, frozenset[str]] = {}
-    for kind in KINDS:
-        definition = kube.get(CUSTOM_RESOURCE_DEFINITIONS, "", f"{_PLURALS[kind]}.{GROUP}")
+    for resource in (INFERENCE_DEPLOYMENTS, *DECIDED_BY):
+        definition = kube.get(CUSTOM_RESOURCE_DEFINITIONS, "", f"{resource.plural}.{GROUP}")
         for version in (definition or {}).get("spec", {}).get("versions") or ():
             if version.get("served") and f"{GROUP}/{version.get('name')}" == API_VERSION:
-                served[kind] = frozenset(_served_fields(version["schema"]["openAPIV3Schema"], ""))
+                served[resource.kind] = frozenset(_fields(version["schema"]["openAPIV3Schema"], {}))
     return {kind: tuple(sorted(_own_fields(model) - served[kind])) if kind in served else None for kind, model in KINDS.items()}
-
-
-_PLURALS: Final = {kind: f"{kind.lower()}s" if not kind.endswith("y") else f"{kind.lower()[:-1]}ies" for kind in KINDS}
-
-
-def _served_fields(schema: Mapping[str, Any], path: str, depth: int = 0) -> Iterator[str]:
-    """Paths of all fields that a definition's schema has."""
-    if depth > _DEEPEST:
-        return
-    for name, part in (schema.get("properties") or {}).items():
-        yield f"{path}.{name}"
-        yield from _served_fields(part, f"{path}.{name}", depth + 1)
-    items = schema.get("items")
-    if isinstance(items, Mapping):
-        yield from _served_fields(items, f"{path}[]", depth + 1)
 
 
 @cache
 def _own_fields(model: type[BaseModel]) -> frozenset[str]:
     """Paths of all fields below spec that this release's type has; metadata is Kubernetes' own, and a status is cut to what is served."""
     schema = model.model_json_schema(by_alias=True)
-    return frozenset(path for path in _walk(schema, schema.get("$defs") or {}, "", 0) if path.startswith(".spec."))
+    return frozenset(path for path in _fields(schema, schema.get("$defs") or {}) if path.startswith(".spec."))
 
 
-def _walk(schema: Mapping[str, Any], defs: Mapping[str, Any], path: str, depth: int) -> Iterator[str]:
+def _fields(schema: Mapping[str, Any], defs: Mapping[str, Any], path: str = "", depth: int = 0) -> Iterator[str]:
+    """Paths of all fields that a schema has; what `$ref` names is in `defs`."""
     if depth > _DEEPEST:
         return
     if "$ref" in schema:
-        yield from _walk(defs[schema["$ref"].rpartition("/")[2]], defs, path, depth)
+        yield from _fields(defs[schema["$ref"].rpartition("/")[2]], defs, path, depth)
     for part in schema.get("anyOf") or ():
-        yield from _walk(part, defs, path, depth)
+        yield from _fields(part, defs, path, depth)
     for name, part in (schema.get("properties") or {}).items():
         yield f"{path}.{name}"
-        yield from _walk(part, defs, f"{path}.{name}", depth + 1)
+        yield from _fields(part, defs, f"{path}.{name}", depth + 1)
     items = schema.get("items")
     if isinstance(items, Mapping):
-        yield from _walk(items, defs, f"{path}[]", depth + 1)
+        yield from _fields(items, defs, f"{path}[]", depth + 1)
