@@ -14,9 +14,7 @@ from typing import Any, Final
 import yaml
 
 from plimsoll_estimator import InvalidInput
-from plimsoll_operator.api import (
-    Manifest,
-)
+from plimsoll_operator.api import Manifest
 from plimsoll_operator.cli.files import at_most
 from plimsoll_operator.text import one_line
 

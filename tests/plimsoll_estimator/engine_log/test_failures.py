@@ -7,11 +7,22 @@ from plimsoll_estimator import FailureCause, failure_of
 GIB = 1 << 30
 CORE = "(EngineCore pid=316) ERROR 11-21 10:00:20 [core.py:1231] "
 ECHO = "(APIServer pid=1) RuntimeError: Engine core initialization failed. See root cause above. Failed core proc(s): {}"
+KV_REFUSAL = (
+    "ValueError: To serve at least one request with the models's max seq len (131072), (4.54 GiB KV cache is "
+    "needed, which is larger than "
+    "the available KV cache memory (1.71 GiB). Based on the available memory, the estimated maximum model length is 49344."
+)
+MEMORY_TAKEN = (
+    "ValueError: Free memory on device (31.44/47.38 GiB) on startup is less than desired GPU memory utilization (0.95, 45.01 GiB). Decrease"
+)
+CUDA_MEMORY = (
+    "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 896.00 MiB. GPU 0 has a total capacity of "
+    "93.09 GiB of which 739.81 MiB "
+    "is free. Including non-PyTorch memory"
+)
 CAUSES = [
     pytest.param(  # https://github.com/vllm-project/vllm/issues/27508
-        "ValueError: To serve at least one request with the models's max seq len (131072), (4.54 GiB KV cache is "
-        "needed, which is larger than "
-        "the available KV cache memory (1.71 GiB). Based on the available memory, the estimated maximum model length is 49344.",
+        KV_REFUSAL,
         "KvCacheTooSmall",
         id="0.11's wording",
     ),
@@ -23,8 +34,7 @@ CAUSES = [
     pytest.param("ValueError: No available memory for the cache blocks. Try increasing", "NoKvCacheMemory", id="nothing left"),
     pytest.param("ValueError: Cannot auto-fit max_model_len: not enough GPU memory", "NoKvCacheMemory", id="not one token"),
     pytest.param(  # https://github.com/vllm-project/vllm/issues/20305
-        "ValueError: Free memory on device (31.44/47.38 GiB) on startup is less than desired GPU memory utilization "
-        "(0.95, 45.01 GiB). Decrease",
+        MEMORY_TAKEN,
         "GpuMemoryTaken",
         id="somebody else's memory",
     ),
@@ -36,9 +46,7 @@ CAUSES = [
     ),
     pytest.param("AssertionError: Error in memory profiling. Initial free memory 3.1 GiB, current", "GpuMemoryChanged", id="it came back"),
     pytest.param(  # https://github.com/vllm-project/vllm/issues/28143
-        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 896.00 MiB. GPU 0 has a total capacity of "
-        "93.09 GiB of which 739.81 MiB "
-        "is free. Including non-PyTorch memory",
+        CUDA_MEMORY,
         "CudaOutOfMemory",
         id="PyTorch's allocator",
     ),
@@ -114,7 +122,7 @@ def test_a_cause_is_known_logged_or_in_a_traceback_and_not_its_echo(error: str, 
 
 
 def test_the_figures_of_a_message_are_its_own() -> None:
-    refusal, taken, memory = (failure_of(CAUSES[index].values[0]) for index in (0, 4, 7))  # type: ignore[arg-type]
+    refusal, taken, memory = (failure_of(text) for text in (KV_REFUSAL, MEMORY_TAKEN, CUDA_MEMORY))
     assert refusal is not None
     assert taken is not None
     assert memory is not None
