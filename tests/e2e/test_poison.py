@@ -208,7 +208,7 @@ def test_as_many_nodes_as_a_status_cannot_list_and_a_selector_by_hostname(
         assert installation.leader() == identity
         cluster.kubectl("delete", "infd", "pinned", "ordinary", "-n", tenant.namespace)
     finally:
-        cluster.kubectl("delete", "node", *(node.name for node in nodes), "--wait=false")
+        cluster.remove_nodes(nodes)
 
 
 def stray_pod(name: str, **spec: object) -> Json:

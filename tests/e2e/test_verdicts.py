@@ -43,8 +43,7 @@ def nodes(cluster: Cluster, *added: FakeNode) -> Iterator[None]:
         wait_until(lambda: cluster.get("gpupools")["items"], "the nodes' pools")
         yield
     finally:
-        for node in added:
-            cluster.request("DELETE", f"/api/v1/nodes/{node.name}")
+        cluster.remove_nodes(added)
         wait_until(lambda: not cluster.get("gpupools")["items"], "the pools to vanish with their nodes")
 
 
