@@ -140,6 +140,8 @@ def beside_model(items: Sequence[GivenArgument]) -> dict[str, Any]:
         found["renders_beside_cache"] = True
     if word.get("--reasoning-parser") == "mistral" and not {"--tokenizer", "--tokenizer-mode", "--reasoning-config"} & word.keys():
         found["parses_mistral_reasoning"] = True
+    if word.get("--config-format") == "mistral":
+        found["reads_mistral_config"] = True
     threshold = said.get(_LONG_PREFILL)
     if threshold is not None and threshold.row.kind == "int":
         found["long_prefill_token_threshold"] = parse_int(word[_LONG_PREFILL], threshold.spelling, "int")

@@ -75,6 +75,10 @@ class Check(StrEnum):
     LONG_PREFILL_ABOVE_CONTEXT = "LongPrefillAboveContext", "long_prefill_token_threshold", _NOTHING
     """Prompts count as long from more tokens on than a context has (config/scheduler.py: verify_max_model_len, since 0.27)."""
 
+    # Files beside the weights
+    NO_MISTRAL_CONFIG = "NoMistralConfig", "reads_mistral_config", _NOTHING
+    """--config-format=mistral reads params.json, which only Mistral publishes (transformers_utils/config.py: load_params_config)."""
+
     # Parallel sizes
     HEADS_NOT_DIVISIBLE = "HeadsNotDivisible", "tensor_parallel_size", _LAYOUT
     """Attention heads over ranks (config/model.py: verify_with_parallel_config)."""

@@ -99,6 +99,8 @@ class EngineArgs:
     """`--renderer-num-workers` is above 1, and `--mm-processor-cache-gb` is not 0."""
     parses_mistral_reasoning: bool | None = None
     """`--reasoning-parser` is `mistral`, and no tokenizer but the model's own is named."""
+    reads_mistral_config: bool | None = None
+    """`--config-format` is `mistral`: params.json is read in place of config.json."""
     long_prefill_token_threshold: int | None = None
 
     @property

@@ -28,6 +28,7 @@ from plimsoll_estimator import (
 )
 from plimsoll_estimator.models.register import architecture_of
 from plimsoll_estimator.resolve.batching import shares_a_batch
+from plimsoll_estimator.resolve.checks import may_be_mistrals
 from plimsoll_estimator.resolve.config_class import prefers_params, reads, unread_part
 from plimsoll_estimator.resolve.quantization import stored_by
 from plimsoll_operator.api import EngineSpec, InferenceDeployment, parse_inference_deployment
@@ -239,6 +240,8 @@ def not_here(facts: Facts) -> str | None:
     elif model.config.text is not model.config and model.config.text.model_type == model.config.model_type:
         return "the file names the text model's class for the whole: vLLM reads the publisher's params.json instead"
     elif unread_part(model.config, engine.engine_version) and prefers_params(model.config, engine.engine_version):
+        return "vLLM reads the publisher's params.json instead of the file, and the catalogue has none"
+    if "--config-format=mistral" in engine.extra_args and may_be_mistrals(architecture_of(model.config)):
         return "vLLM reads the publisher's params.json instead of the file, and the catalogue has none"
     settings = stored_by(model.config)
     inner = settings.raw("quantization") if settings is not None else None

@@ -21,7 +21,13 @@ MOST_RANKS: Final = 2048  # as many as the layers that a config may have; every 
 
 
 _PUBLISHED_BY_MISTRAL: Final = re.compile("istral|Mixtral|Pixtral|Voxtral|Mamba2")
-"""Classes of checkpoints that may have Mistral's own tokenizer beside them (tokenizers/registry.py: resolve_tokenizer_args)."""
+"""Classes of checkpoints that may have Mistral's own files beside them: the tokenizer (tokenizers/registry.py: resolve_tokenizer_args),
+and params.json in place of config.json (transformers_utils/config.py: load_params_config, later MistralConfigParser)."""
+
+
+def may_be_mistrals(architecture: str) -> bool:
+    """Whether checkpoints of this class may be as Mistral publishes them."""
+    return _PUBLISHED_BY_MISTRAL.search(architecture) is not None
 
 
 def positive(name: str, value: int | None, default: int, most: int = 1 << 30) -> int:
@@ -100,16 +106,26 @@ def check_nodes(tp: int, pp: int, dp: int, nodes: int, version: EngineVersion) -
         )
 
 
+def _check_mistrals_files(shape: Shape, args: EngineArgs, version: EngineVersion) -> None:
+    """vLLM transformers_utils/config.py: load_params_config (since 0.10.2 MistralConfigParser), and config/reasoning.py."""
+    if may_be_mistrals(shape.architecture):
+        return
+    if args.reads_mistral_config:
+        words = f"vLLM {version} reads params.json with config_format mistral, which a checkpoint of {shape.architecture} does not have"
+        raise EngineRefusal(Check.NO_MISTRAL_CONFIG, words)
+    if args.parses_mistral_reasoning and argument_rules(version).makes_mistral_parser:
+        words = f"vLLM {version} makes the reasoning parser mistral with Mistral's tokenizer, which {shape.architecture} does not have"
+        raise EngineRefusal(Check.TOKENIZER_NOT_MISTRALS, words)
+
+
 def check_inputs(shape: Shape, args: EngineArgs, runner: str, version: EngineVersion) -> None:
-    """What images and videos bring: their limits and their processor's cache; and what parses the reasoning. Raises EngineRefusal.
+    """What images and videos bring: their limits and their processor's cache; and what only Mistral publishes. Raises EngineRefusal.
 
     vLLM config.py:_init_multimodal_config (until 0.10.0 limits are for models that take some), config/multimodal.py:
     _validate_multimodal_config, and config/model.py:__post_init__. A text model has no such configuration to be refused.
     """
+    _check_mistrals_files(shape, args, version)
     rules = argument_rules(version)
-    if args.parses_mistral_reasoning and rules.makes_mistral_parser and not _PUBLISHED_BY_MISTRAL.search(shape.architecture):
-        words = f"vLLM {version} makes the reasoning parser mistral with Mistral's tokenizer, which {shape.architecture} does not have"
-        raise EngineRefusal(Check.TOKENIZER_NOT_MISTRALS, words)
     if not shape.multimodal:
         if args.limit_mm_per_prompt and rules.limits_need_a_modality:
             words = f"limit_mm_per_prompt is only supported for multimodal models in vLLM {version}"

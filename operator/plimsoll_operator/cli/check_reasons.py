@@ -60,6 +60,10 @@ CHECKS: Final[Mapping[Check, tuple[str, str]]] = {  # check -> (what it means, w
         "--reasoning-parser=mistral reads what Mistral's tokenizer marks, and this model has another: vLLM stops.",
         "Name the reasoning parser of the model's own line, or leave the flag out.",
     ),
+    Check.NO_MISTRAL_CONFIG: (
+        "--config-format=mistral has vLLM read params.json, which checkpoints of other publishers lack: vLLM stops.",
+        "Leave the flag out: config.json is read then.",
+    ),
     Check.RENDERERS_SHARE_CACHE: (
         "Several renderer threads would share the cache of the multimodal processor, which this release does not let them.",
         "Leave --renderer-num-workers at 1, or switch the cache off with --mm-processor-cache-gb=0.",

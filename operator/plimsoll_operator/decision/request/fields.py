@@ -71,6 +71,7 @@ FIELD_OF: Final[Mapping[str, str]] = {
     "renders_beside_cache": _EXTRA_ARGS,
     "long_prefill_token_threshold": _EXTRA_ARGS,
     "parses_mistral_reasoning": _EXTRA_ARGS,
+    "reads_mistral_config": _EXTRA_ARGS,
     # What is no argument
     "flashinfer_installed": "spec.engine.image",
     "use_flashinfer_sampler": "spec.template",
