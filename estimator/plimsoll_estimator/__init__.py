@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         EngineLog as EngineLog,
         FailureCause as FailureCause,
         Figure as Figure,
+        WorkerLog as WorkerLog,
         failure_of as failure_of,
         read_engine_log as read_engine_log,
     )
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from plimsoll_estimator.observed import (
         Compared as Compared,
         compare as compare,
+        fullest_logged as fullest_logged,
         logged_arguments as logged_arguments,
         release_of as release_of,
         total_logged as total_logged,
@@ -84,7 +86,7 @@ _PLACES: Final = {
     "cases": "MAX_CASE_CHARACTERS answer_case run_cases",
     "checks": "Check",
     "engine_args": "EngineArgs",
-    "engine_log": "MEMORY_COMPONENTS EngineLog FailureCause Figure failure_of read_engine_log",
+    "engine_log": "MEMORY_COMPONENTS EngineLog FailureCause Figure WorkerLog failure_of read_engine_log",
     "engine_version": "EngineVersion NEWEST_KNOWN OLDEST_KNOWN",
     "errors": "EstimatorError InvalidInput Unsupported",
     "estimate": "WeightTotals prepare",
@@ -97,7 +99,7 @@ _PLACES: Final = {
     "models.register": "served_by shape_of",
     "outside": "DEEPEST check_text parse_json parse_json_object",
     "config_overrides": "overridden",
-    "observed": "Compared compare logged_arguments release_of total_logged",
+    "observed": "Compared compare fullest_logged logged_arguments release_of total_logged",
     "prepared": "Prepared requested_bytes",
     "resolve.facts": "LayoutBounds layout_bounds",
     "resolve.kernels": "machine_of",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Final
 
 from plimsoll_estimator.arguments import parse_extra_args
@@ -32,6 +32,9 @@ _RESOLVED: Final = {
     "kv_cache_dtype": "kv_cache_dtype",
 }
 """Fields of the engine's own configuration line, by the argument that gives them."""
+_ROOM: Final = frozenset({"available_kv_cache_bytes", "total_bytes", "free_bytes", "requested_bytes"})
+"""Of which the least is the worst; of a need the most is."""
+_EACH: Final = tuple(item.name for item in fields(WorkerLog) if item.name != "worker")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,8 +143,29 @@ def _figures(workers: Sequence[WorkerLog], component: str) -> Iterator[Figure]:
 
 
 def _worst(component: str, figures: Sequence[Figure]) -> Figure | None:
-    choose = min if component == "available_kv_cache_bytes" else max
+    choose = min if component in _ROOM else max
     return choose(figures, key=lambda figure: figure.value_bytes, default=None)
+
+
+def fullest_logged(log: EngineLog) -> WorkerLog | None:
+    """One rank that stands for all: of the stage with the least cache (most weights, where no cache is logged) the worst of each figure.
+
+    It has the label of the worker whose cache, or weights, made the choice. None where no worker has a figure.
+    """
+    if not log.workers:
+        return None
+    stages: dict[int, list[WorkerLog]] = {}
+    for worker in log.workers:
+        stages.setdefault(worker.stage, []).append(worker)
+    first = min(log.workers, key=_room)
+    found = {name: _worst(name, tuple(_figures(stages[first.stage], name))) for name in _EACH}
+    return WorkerLog(worker=first.worker, **found)
+
+
+def _room(worker: WorkerLog) -> tuple[bool, int]:
+    """Sorts the worker with the least room first; those whose cache is logged come before others."""
+    cache, weights = worker.available_kv_cache_bytes, worker.weights_bytes
+    return (True, -weights.value_bytes if weights is not None else 0) if cache is None else (False, cache.value_bytes)
 
 
 def total_logged(log: EngineLog) -> Figure | None:

@@ -13,6 +13,7 @@ from typing import Final, Literal, TypeAlias, get_args
 from plimsoll_operator.api import Condition
 from plimsoll_operator.facts import ModelFacts, ModelUnknown
 from plimsoll_operator.names import COMMIT
+from plimsoll_operator.observation import NO_START, StartsSeen
 from plimsoll_operator.reasons import Why
 from plimsoll_operator.reasons.engine_ends import NEXT_STEPS
 from plimsoll_operator.text import one_line
@@ -122,7 +123,7 @@ class Situation:
     `capacity_for_missing` says that GPUs for all the others are booked, `missing_because` what they wait for where they are not.
     `apply_problem` is what the API server says to the children, where it refuses them, `blocked` says which child is not there to be
     changed, `dispute` that somebody changes them, `pods_fail` why pods do not serve. `replicas` are those that are made; `beyond`
-    as many more are wanted and held by the FitPolicy, which says `beyond_because`.
+    as many more are wanted and held by the FitPolicy, which says `beyond_because`. `starts` is what the engines' own logs say.
     """
 
     generation: int
@@ -141,6 +142,7 @@ class Situation:
     pods_fail: PodsFail | None = None
     beyond: int = 0
     beyond_because: Reject | None = None
+    starts: StartsSeen = NO_START
 
     @property
     def held(self) -> str:
@@ -184,7 +186,7 @@ _Draft: TypeAlias = tuple[str, ConditionStatus, str, str]
 
 
 def conditions_of(situation: Situation, previous: Iterable[Condition], now: str) -> tuple[Condition, ...]:
-    """All seven conditions, in a fixed order. `now` is RFC 3339 in UTC; a transition time moves to it only with the status."""
+    """All eight conditions, in a fixed order. `now` is RFC 3339 in UTC; a transition time moves to it only with the status."""
     before = {condition.type: condition for condition in previous}
     drafts = (
         _model_resolved(situation),
@@ -194,6 +196,7 @@ def conditions_of(situation: Situation, previous: Iterable[Condition], now: str)
         _available(situation),
         _ready(situation),
         _stalled(situation),
+        ("AsPredicted", situation.starts.status, situation.starts.reason, situation.starts.message),
     )
     return tuple(_settle(draft, situation.generation, before.get(draft[0]), now) for draft in drafts)
 

@@ -16,11 +16,23 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, expo
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from plimsoll_operator.api import ObservedStatus
+from plimsoll_operator.observation import components_of, error_ratio, needed
 from plimsoll_operator.remembered import all_figures
 from plimsoll_operator.verdict import Plan, Reason
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-MAX_SERIES_PER_DEPLOYMENT: Final = 10
+MAX_SERIES_PER_DEPLOYMENT: Final = 22
+_COMPONENTS: Final = {
+    "weights": "weights_bytes",
+    "kv_cache": "kv_cache_bytes",
+    "activation": "activation_bytes",
+    "cuda_graphs": "cuda_graph_bytes",
+    "non_torch": "non_torch_bytes",
+}
+"""Fields of PredictedMemory by the label that their series carry."""
+_NOT_KV_CACHE: Final = "not_kv_cache"
+"""All components but the cache: known from the budget where the log does not name each of them."""
 _OPERATIONS: Final = frozenset({"CREATE", "UPDATE", "DELETE", "CONNECT", "SCALE"})
 _VERDICTS: Final = frozenset({"Admit", "Resize", "Reject", "Undecided", "Invalid", "Skipped"})
 _REASONS: Final = frozenset(Reason) | {"Invalid", "Unchanged", ""}
@@ -36,13 +48,14 @@ PoolState = Literal["total", "free", "booked"]
 class DeploymentSeries:
     """One InferenceDeployment's applied plan, for the series that carry its namespace and name.
 
-    `rejudged` is what would be decided today where that differs from the plan that is applied.
+    `rejudged` is what would be decided today where that differs from the plan that is applied, `observed` what its engines logged.
     """
 
     namespace: str
     name: str
     plan: Plan
     rejudged: Rejudged = ""
+    observed: ObservedStatus | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,6 +227,16 @@ class _CacheCollector(Collector):
                 "plimsoll_kv_cache_tokens", "Tokens that the KV cache of one replica holds, by kind.", labels=(*key, "kind")
             ),
         }
+        families["observed"] = GaugeMetricFamily(
+            "plimsoll_gpu_memory_observed_bytes",
+            "Bytes of the fullest rank of one replica as its engine logged them at its start, by component and where they are read from.",
+            labels=(*key, "component", "source"),
+        )
+        families["error"] = GaugeMetricFamily(
+            "plimsoll_gpu_memory_prediction_error_ratio",
+            "(predicted - observed) / observed, by component.",
+            labels=(*key, "component"),
+        )
         families["rejudged"] = GaugeMetricFamily(
             "plimsoll_plan_rejudged",
             "1 where an applied plan would be decided differently today: another plan is proposed, or none would be admitted.",
@@ -239,19 +262,37 @@ class _CacheCollector(Collector):
         yield problems
 
 
-def _series(entry: DeploymentSeries) -> list[tuple[str, tuple[str, ...], int]]:
+_Rows = list[tuple[str, tuple[str, ...], float]]
+
+
+def _series(entry: DeploymentSeries) -> _Rows:
     """Family, extra label values and value of each series of one plan, the most useful first."""
     plan = entry.plan
-    predicted = plan.predicted
-    rejudged: list[tuple[str, tuple[str, ...], int]] = [("rejudged", (entry.rejudged,), 1)] if entry.rejudged else []
+    rejudged: _Rows = [("rejudged", (entry.rejudged,), 1)] if entry.rejudged else []
     return [
         *rejudged,
         ("allocated", (), plan.allocated_bytes),
-        ("predicted", ("weights",), predicted.weights_bytes),
-        ("predicted", ("kv_cache",), predicted.kv_cache_bytes),
-        ("predicted", ("activation",), predicted.activation_bytes),
-        ("predicted", ("cuda_graphs",), predicted.cuda_graph_bytes),
-        ("predicted", ("non_torch",), predicted.non_torch_bytes),
+        *(("predicted", (label,), getattr(plan.predicted, name)) for label, name in _COMPONENTS.items()),
         ("tokens", ("predicted",), plan.kv_cache_tokens),
         ("tokens", ("needed",), plan.kv_cache_needed_tokens),
+        *(_observed(plan, entry.observed) if entry.observed is not None else ()),
     ]
+
+
+def _observed(plan: Plan, observed: ObservedStatus) -> _Rows:
+    """What the engine logged, and how far the prediction was from it; of a component that the log does not have, nothing."""
+    rows: _Rows = []
+    rest = observed.not_kv_cache_bytes
+    if rest is not None:
+        rows.append(("observed", (_NOT_KV_CACHE, "budget"), rest))
+    if (ratio := error_ratio(needed(plan.predicted), rest)) is not None:
+        rows.append(("error", (_NOT_KV_CACHE,), ratio))
+    if observed.kv_cache_tokens is not None:
+        rows.append(("tokens", ("observed",), observed.kv_cache_tokens))
+    logged = components_of(observed.memory)
+    for label, name in _COMPONENTS.items():
+        if name in logged:
+            rows.append(("observed", (label, "log"), logged[name]))
+            if (ratio := error_ratio(getattr(plan.predicted, name), logged[name])) is not None:
+                rows.append(("error", (label,), ratio))
+    return rows

@@ -61,11 +61,15 @@ from plimsoll_operator.api.policy import (
 from plimsoll_operator.api.pool import DeclaredNode, GPUPool, GPUPoolSpec, GPUPoolStatus, NodesByFreeGpus
 from plimsoll_operator.api.selector import LabelSelector, SelectorRequirement
 from plimsoll_operator.api.status import (
+    MAX_LEFT_OUT,
+    MAX_LEFT_OUT_TEXT,
     MAX_OFFERS,
+    MAX_STARTS,
     ChangeStatus,
     InferenceDeploymentStatus,
     ObservedStatus,
     OfferStatus,
+    StartStatus,
 )
 from plimsoll_operator.api.stored import Unreadable, read_deployment, read_stored, unknown_fields
 from plimsoll_operator.api.template import EngineResources, PodSecurity, TemplateSpec
@@ -77,9 +81,12 @@ __all__ = [
     "KINDS",
     "MAX_ID",
     "MAX_LABEL_VALUE",
+    "MAX_LEFT_OUT",
+    "MAX_LEFT_OUT_TEXT",
     "MAX_OFFERS",
     "MAX_PLAN_TEXT",
     "MAX_POOLS",
+    "MAX_STARTS",
     "MOST_EXTRAPOLATED_MINORS",
     "MOVABLE_FIELDS",
     "NOT_YET",
@@ -146,6 +153,7 @@ __all__ = [
     "SelectorRequirement",
     "Sidecar",
     "SpeculativeSpec",
+    "StartStatus",
     "Taint",
     "TemplateResources",
     "TemplateSpec",

@@ -10,10 +10,14 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from plimsoll_operator.api.base import Conditions, Count, Decimal, LongText, ShortText, StatusModel, Tokens
+from plimsoll_operator.api.base import Bytes, Conditions, Count, Decimal, LongText, ShortText, StatusModel, Tokens
 from plimsoll_operator.api.plan import MemoryByComponent, PlanStatus
 
 MAX_OFFERS: Final = 4
+MAX_STARTS: Final = 16
+"""Starts of one plan that are read and kept: they repeat within some MiB, and each takes half a KiB of the object."""
+MAX_LEFT_OUT: Final = 4
+MAX_LEFT_OUT_TEXT: Final = 200
 
 
 class ChangeStatus(StatusModel):
@@ -38,11 +42,48 @@ class OfferStatus(StatusModel):
     """The same as a JSON merge patch on this object."""
 
 
-class ObservedStatus(StatusModel):
-    """What the running engine reported, in the components of the prediction."""
+class StartStatus(StatusModel):
+    """What the log of one start of an engine says it took. A figure that the log does not have is absent."""
 
+    pod: ShortText
+    """Pod that started."""
+    uid: ShortText
+    """Its uid: another pod may have its name later."""
+    restarts: Count = 0
+    """How often its container had ended before this start."""
+    rank: ShortText | None = None
+    """The rank that is shown, in vLLM's words: the one with the least KV cache. Of what it does not log, the worst of its stage."""
+    memory: MemoryByComponent | None = None
+    """Bytes of that rank."""
+    not_kv_cache_bytes: Bytes | None = None
+    """What of its budget is not KV cache."""
+    kv_cache_tokens: Tokens | None = None
+    """Tokens that the KV cache of the replica holds."""
+    max_concurrency: Decimal | None = None
+    """Requests of the whole context at once, as the engine logged them."""
+    engine_version: ShortText | None = None
+    """Release that the engine says it is."""
+    gpu_total_bytes: Bytes | None = None
+    """Memory of its GPU."""
+    gpu_free_bytes: Bytes | None = None
+    """What of it was free when the engine began."""
+    left_out: Annotated[tuple[Annotated[str, Field(max_length=MAX_LEFT_OUT_TEXT)], ...], Field(max_length=MAX_LEFT_OUT)] | None = None
+    """Figures of the log that cannot be, and why."""
+
+
+class ObservedStatus(StatusModel):
+    """What running engines logged of their start, in the components of the prediction: of the start with the least KV cache."""
+
+    plan_digest: ShortText | None = None
+    """Plan that was started: the figures speak of no other."""
+    pod: ShortText | None = None
+    """Pod whose start is shown."""
+    rank: ShortText | None = None
+    """Rank of it that is shown, in vLLM's words."""
     memory: MemoryByComponent | None = None
     """Observed bytes of the fullest rank."""
+    not_kv_cache_bytes: Bytes | None = None
+    """What of its budget is not KV cache."""
     kv_cache_tokens: Tokens | None = None
     """Tokens the KV cache really holds."""
     max_concurrency: Decimal | None = None
@@ -53,6 +94,8 @@ class ObservedStatus(StatusModel):
     """Where the figures come from."""
     error_ratio: Decimal | None = None
     """(predicted - observed) / observed of what is not KV cache."""
+    starts: Annotated[tuple[StartStatus, ...], Field(max_length=MAX_STARTS)] = ()
+    """Every start that was read, each once; of more replicas than these no more is read."""
 
 
 class InferenceDeploymentStatus(StatusModel):
@@ -69,7 +112,7 @@ class InferenceDeploymentStatus(StatusModel):
     selector: Annotated[str, Field(max_length=1024)] | None = None
     """Label selector of the pods, for the scale subresource."""
     conditions: Conditions = ()
-    """ModelResolved, Feasible, CapacityAvailable, Progressing, Available, Ready, Stalled."""
+    """ModelResolved, Feasible, CapacityAvailable, Progressing, Available, Ready, Stalled, AsPredicted."""
     plan: PlanStatus | None = None
     """The plan in force."""
     proposed_plan: PlanStatus | None = None
@@ -79,4 +122,4 @@ class InferenceDeploymentStatus(StatusModel):
     offers: Annotated[tuple[OfferStatus, ...], Field(max_length=MAX_OFFERS)] = ()
     """Changes that would be admitted."""
     observed: ObservedStatus | None = None
-    """What the engine reported."""
+    """What the engines logged of their start."""

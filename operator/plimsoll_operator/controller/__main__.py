@@ -27,6 +27,7 @@ from plimsoll_operator.controller.leader.drain import drain
 from plimsoll_operator.controller.leader.lease import LeaseElector
 from plimsoll_operator.controller.process import WORKERS, Controller
 from plimsoll_operator.controller.quarantine import Quarantine, Unit
+from plimsoll_operator.controller.reporting import engine_starts
 from plimsoll_operator.controller.resolving import resolver
 from plimsoll_operator.controller.resolving.fetcher import Fetcher
 from plimsoll_operator.controller.resolving.hub import HubFetcher, TokenFile
@@ -268,6 +269,8 @@ def _lead(run: _Run, controller: Controller, kube: KubeClient, elector: LeaseEle
     branches = controller.branches
     if branches is not None:
         run.spawn("branches", lambda: branches.run(run.stop))
+    for number in range(engine_starts.WORKERS):
+        run.spawn(f"engine-log-{number}", lambda: controller.engine_starts.work(run.stop))
     run.spawn("upkeep", lambda: controller.upkeep.run(run.stop))
     watch = partial(run_watcher, kube.connection, controller.heard, identity=identity, stop=run.stop, ready=run.watching)
     run.spawn("watcher", watch)

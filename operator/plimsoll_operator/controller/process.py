@@ -26,6 +26,7 @@ from plimsoll_operator.controller.quarantine import Bug, Quarantine, Unit
 from plimsoll_operator.controller.reconcile import Reconciler
 from plimsoll_operator.controller.records import Records
 from plimsoll_operator.controller.reporting.calibration_writer import CalibrationWriter
+from plimsoll_operator.controller.reporting.engine_starts import EngineStarts
 from plimsoll_operator.controller.reporting.events import EventRecorder
 from plimsoll_operator.controller.reporting.policy_status import PolicyStatus
 from plimsoll_operator.controller.reporting.pool_writer import PoolWriter
@@ -93,6 +94,7 @@ class Controller:
         where = tuple(pod_namespaces) or ("",)
         self._wire_resolving(fetchers, where)
         self._wire_reporting()
+        self.engine_starts = EngineStarts(kube, self.look_again, clock, self.quarantine.border)
         reporter = Reporter(kube, EventRecorder(kube, identity=identity, now=_now), _now)
         self.reconciler = self._reconciler(decide, reporter)
         self._changes = self._on_change(where)
@@ -146,6 +148,7 @@ class Controller:
             records=self.records,
             models=Models(self.resolver),
             reporter=reporter,
+            starts=self.engine_starts,
             decide=decide,
             now=_now,
             again=partial(self.queue.add_after, unchanged=True),

@@ -35,6 +35,7 @@ class Unit(StrEnum):
     POOL = "pool"
     PROFILE = "profile"
     READING = "reading"
+    ENGINE_LOG = "engine_log"
     CALIBRATION = "calibration"
     UPKEEP = "upkeep"
     TIMER = "timer"

@@ -34,6 +34,7 @@ from plimsoll_operator.controller.judge import Judge
 from plimsoll_operator.controller.leader.recovery import reservation_of
 from plimsoll_operator.controller.quarantine import Bug
 from plimsoll_operator.controller.records import Record, Records
+from plimsoll_operator.controller.reporting.engine_starts import EngineStarts
 from plimsoll_operator.controller.reporting.last_words import LastWords
 from plimsoll_operator.controller.reporting.report import LeftChild, Reporter
 from plimsoll_operator.controller.reporting.status import child_state
@@ -41,6 +42,7 @@ from plimsoll_operator.controller.resolving.models import Models
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.facts import Decide
 from plimsoll_operator.metrics import Rejudged
+from plimsoll_operator.observation import observed_of, seen_of
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Kube, Manifest
 from plimsoll_operator.verdict import Reject, Undecided, Verdict
 
@@ -63,6 +65,7 @@ class Reconciler:
         records: Records,
         models: Models,
         reporter: Reporter,
+        starts: EngineStarts,
         decide: Decide,
         now: Callable[[], datetime],
         again: Callable[[Key, float], None],
@@ -81,6 +84,7 @@ class Reconciler:
         self._gates = Gates(kube, ledger)
         self._last_words = LastWords(kube, clock)
         self._reporter = reporter
+        self._starts = starts
         self._again = again
         self._serves_groups = serves_groups
         self._judge = Judge(
@@ -207,16 +211,20 @@ class Reconciler:
         course, held = decided.course, decided.hold
         if held.reject is not None:
             self._again(gathered.key, CAP_SECONDS)
+        plan = course.run.plan if course.run is not None else None
+        before = deployment.status.observed if deployment.status is not None else None
+        seen = self._starts.look(gathered.key, plan, self._ledger.engine_starts(gathered.key), before)
+        observed = observed_of(plan, seen.starts) if plan is not None else None
         situation = Situation(
             generation=deployment.metadata.generation,
             verdict=decided.verdict,
             adopting=course.adopting,
-            model=model_seen(decided.facts.model, course.run.plan if course.run is not None else None),
+            model=model_seen(decided.facts.model, plan),
             applied_generation=course.run.origin.generation if course.run is not None else None,
             replicas=held.replicas,
             beyond=deployment.spec.replicas - held.replicas,
             beyond_because=held.reject,
-            bound=self._ledger.bound_replicas(gathered.key, course.run.plan.nodes_per_replica if course.run is not None else 1),
+            bound=self._ledger.bound_replicas(gathered.key, plan.nodes_per_replica if plan is not None else 1),
             capacity_for_missing=decided.standing in (Standing.BOOKED, Standing.SETTLED) and not apply_problem and blocked is None,
             child=child_state(child),
             missing_because=_lack(decided),
@@ -224,11 +232,13 @@ class Reconciler:
             blocked=blocked,
             dispute=self._disputes.about(gathered.key),
             pods_fail=self._last_words.add_to(self._ledger.failing(gathered.key), gathered.key[0]),
+            starts=seen_of(plan, seen.starts, seen.unread),
         )
         self._records.put(
             gathered.key,
             Record(
-                plan=course.run.plan if course.run is not None else None,
+                plan=plan,
+                observed=observed,
                 model=deployment.spec.model.name,
                 rejudged=_rejudged(course, decided.verdict),
                 profile=deployment.spec.model.profile.name if deployment.spec.model.profile is not None else None,
@@ -236,9 +246,8 @@ class Reconciler:
                 draft=deployment.spec.engine.speculative.model if deployment.spec.engine.speculative is not None else None,
             ),
         )
-        return self._reporter.report(
-            gathered.raw, decided.facts, situation, course, applied=not decided.held and not apply_problem and blocked is None
-        )
+        applied = not decided.held and not apply_problem and blocked is None
+        return self._reporter.report(gathered.raw, decided.facts, situation, course, observed=observed, applied=applied)
 
     def _refuse_unreadable(self, key: Key, raw: Manifest, message: str) -> str:
         """Its children are left as they are with their GPUs, and status says what they are."""
@@ -261,6 +270,7 @@ class Reconciler:
         self._models.forget(key)
         self._records.forget(key)
         self._reporter.forget(key)
+        self._starts.forget(key)
         self._disputes.forget(key)
         self._judge.forget(key)
 

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from plimsoll_operator.api import ObservedStatus
 from plimsoll_operator.controller.resolving.expiry import AskedFor
 from plimsoll_operator.metrics import DeploymentSeries, Rejudged
 from plimsoll_operator.ports import Key, Manifest
@@ -19,6 +20,7 @@ from plimsoll_operator.verdict import Plan
 class Record:
     """One deployment as last reconciled. `profile` is the name it gives to the shape's profile, if it names one, `draft` its draft model.
 
+    `observed` is what its engines logged of their start.
     `child_generation` is the Deployment's generation after our last look: another one means that somebody touched its spec.
     """
 
@@ -28,6 +30,7 @@ class Record:
     child_generation: int
     rejudged: Rejudged = ""
     draft: str | None = None
+    observed: ObservedStatus | None = None
 
 
 class Records:
@@ -115,7 +118,7 @@ class Records:
         with self._lock:
             found = tuple(self._records.items())
         return [
-            DeploymentSeries(namespace=key[0], name=key[1], plan=record.plan, rejudged=record.rejudged)
+            DeploymentSeries(namespace=key[0], name=key[1], plan=record.plan, rejudged=record.rejudged, observed=record.observed)
             for key, record in found
             if record.plan is not None
         ]

@@ -157,6 +157,43 @@ class Why(Explained):
         "Progressing and CapacityAvailable say what they wait for.",
     )
     NOT_STALLED = ("NotStalled", "Nothing stands in the way.", "Nothing to do.")
+    # What AsPredicted says
+    AS_PREDICTED = ("AsPredicted", "What the engines logged of their start is within the prediction's interval.", "Nothing to do.")
+    NOT_OBSERVED = (
+        "NotObserved",
+        "No log of a start of this plan has been read: no engine has been ready yet, or its log does not say what it took.",
+        "Wait until a pod is ready. Engines that log warnings only, or whose log was rotated away, tell nothing.",
+    )
+    LOG_UNREAD = (
+        "LogUnread",
+        "The log of an engine that is ready could not be read. It is tried again, more and more slowly.",
+        "The message has the API server's answer: a node that does not answer, or no right to pods/log in the namespace.",
+    )
+    ENGINE_NOT_AS_PLANNED = (
+        "EngineNotAsPlanned",
+        "The engine says that it is another release than the plan was made for: the image's tag, or spec.engine.version, is not what runs.",
+        "Correct spec.engine.image, or set spec.engine.version to what the engine says; the plan is then made by that release's rules.",
+    )
+    GPU_NOT_AS_PLANNED = (
+        "GpuNotAsPlanned",
+        "CUDA reports less memory for the GPU than the plan was made for: ECC, a slice, a hypervisor's share, or another card.",
+        "Write a GPUPool with that usableMemoryBytes (`plimsoll nodes --doubted`), and adopt the plan that is then proposed.",
+    )
+    FOREIGN_GPU_MEMORY = (
+        "ForeignGpuMemory",
+        "More of the GPU was taken when the engine began than engines take themselves: something else uses the card.",
+        "See what runs on it (nvidia-smi on the node) and stop it, or plan with less: reserveBytes, or a GPUPool's usableMemoryBytes.",
+    )
+    LESS_KV_CACHE = (
+        "LessKvCache",
+        "The engine has less KV cache than the lower end of the prediction's interval: it needs more beside it than was thought.",
+        "Give it room (spec.fit.reserveBytes) or a shorter context, and report the log: every measured start is added to the estimate.",
+    )
+    FIGURES_LEFT_OUT = (
+        "FiguresLeftOut",
+        "The log has figures that cannot be on this GPU, or that contradict one another. They are left out and move nothing.",
+        "Read the log: another program writes into it, or vLLM itself printed nonsense. `plimsoll observe` says which line.",
+    )
     # Events
     PLAN_APPLIED = ("PlanApplied", "The pods' objects carry a new plan.", "Nothing to do.")
     PLAN_PROPOSED = (

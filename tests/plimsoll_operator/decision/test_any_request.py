@@ -168,7 +168,8 @@ def test_any_wish_gets_a_verdict_that_can_be_written_down(
     found = decide(facts)
     assert decide(facts) == found
     event(type(found).__name__)
-    shown = status_of(_situation(wish, found), plan=getattr(found, "plan", None), proposed=None, selector="a=b", previous=None, now=NOW)
+    plan = getattr(found, "plan", None)
+    shown = status_of(_situation(wish, found), plan=plan, proposed=None, selector="a=b", previous=None, observed=None, now=NOW)
     parse_inference_deployment(manifest(model, version=version, engine=engine, **spec) | {"status": shown})
     match found:
         case Admit() | Resize():

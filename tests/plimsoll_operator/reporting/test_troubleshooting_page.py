@@ -9,7 +9,8 @@ from plimsoll_operator.reasons import Reason, Why
 
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
 NAMED = set(re.findall(r"`([A-Z][A-Za-z]+)`", PAGE))
-CONDITIONS = {"ModelResolved", "Feasible", "CapacityAvailable", "Progressing", "Available", "Ready", "Stalled", "Accepted", "Applied"}
+CONDITIONS = {"ModelResolved", "Feasible", "CapacityAvailable", "Progressing", "Available", "Ready", "Stalled"}
+CONDITIONS |= {"AsPredicted", "Accepted", "Applied"}
 OTHER_WORDS = {"Unknown", "False", "True", "Evicted", "OOMKilled"}
 
 

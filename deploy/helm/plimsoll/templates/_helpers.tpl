@@ -75,9 +75,6 @@ topologySpreadConstraints:
   resources: [pods] # makes the pod that reads a volume or the hub with a user's token, and takes it away again
   verbs: [create, delete]
 - apiGroups: [""]
-  resources: [pods/log] # the pod's result; and the end of the log of an engine that ended again and again
-  verbs: [get]
-- apiGroups: [""]
   resources: [persistentvolumeclaims] # whether a claim is bound: looking must not bind it
   verbs: [get]
 {{- end }}

@@ -21,6 +21,7 @@ from plimsoll_operator.conditions import PodsFail
 from plimsoll_operator.controller.booking.beside import Beside, summed
 from plimsoll_operator.controller.booking.bookings import Bookings, Histogram
 from plimsoll_operator.controller.booking.demand import PodDemand, PodShape, Standing
+from plimsoll_operator.controller.booking.engine_start import EngineStart, engine_starts
 from plimsoll_operator.controller.booking.label_keys import LabelKeys
 from plimsoll_operator.controller.booking.pod_trouble import pods_fail
 from plimsoll_operator.controller.booking.seen_pods import SeenPods, claims_of_stranger, uid_of
@@ -199,6 +200,11 @@ class Ledger:
         """Why pods of the deployment that are on nodes do not come to serve, if any say so."""
         with self._lock:
             return pods_fail(self._seen.bound(key).values(), self._not_ready)
+
+    def engine_starts(self, key: Key) -> tuple[EngineStart, ...]:
+        """Which start each of the deployment's engines is at that run."""
+        with self._lock:
+            return engine_starts(self._seen.staying(key))
 
     def bound_replicas(self, key: Key, pods_per_replica: int) -> int:
         """Replicas all of whose pods are on nodes, to stay. Pods of a replica over nodes tell which group they are of."""

@@ -13,6 +13,7 @@ from typing import Final
 
 from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES
 from plimsoll_operator.capacity.pods import CPU, pod_requests
+from plimsoll_operator.controller.booking.engine_start import START, engine_start
 from plimsoll_operator.controller.booking.pod_trouble import KEY, pod_trouble
 from plimsoll_operator.controller.children.budgets import holds_back
 from plimsoll_operator.controller.children.refusals import is_refusal, words_of
@@ -60,8 +61,8 @@ def node(manifest: Manifest) -> Manifest:
 
 
 def pod(manifest: Manifest) -> Manifest:
-    """Node, whether it is over, what it asks for in sum (as one container), whose it is, of which group, which gates hold it, and what of a
-    deployment's pod keeps it from serving."""
+    """Node, whether it is over, what it asks for in sum (as one container), whose it is, of which group, which gates hold it, and of a
+    deployment's pod which start of its engine runs and what keeps it from serving."""
     spec = manifest.get("spec") or {}
     kept: Manifest = {"nodeName": spec.get("nodeName", "")}
     gates = spec.get("schedulingGates")
@@ -80,8 +81,11 @@ def pod(manifest: Manifest) -> Manifest:
         metadata["ownerReferences"] = [{"kind": owner["kind"], "name": owner["name"], "controller": True}]
         if (trouble := pod_trouble(manifest)) is not None:
             status[KEY] = trouble
+        if (started := engine_start(manifest)) is not None:
+            status[START] = started
         if gates:
             metadata["creationTimestamp"] = manifest["metadata"].get("creationTimestamp", "")
+        if gates or started is not None:
             digest = (manifest["metadata"].get("annotations") or {}).get(PLAN_DIGEST_ANNOTATION)
             metadata["annotations"] = {PLAN_DIGEST_ANNOTATION: digest or ""}
     elif READER_LABEL in labels:

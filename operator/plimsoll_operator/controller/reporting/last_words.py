@@ -22,7 +22,7 @@ from plimsoll_operator.text import one_line, without_tokens
 LIMIT_BYTES: Final = 256 << 10
 LINES: Final = 600
 """vLLM prints its engine's traceback, then that of each worker and of its server: some hundred lines."""
-_NO_LOG: Final = "unable to retrieve container logs"
+NO_LOG: Final = "unable to retrieve container logs"
 """The kubelet's own words in place of a log that is gone already (kubernetes, pkg/kubelet/kuberuntime/logs)."""
 _NOTHING: Final = Said("")
 _MOST_PODS: Final = 512
@@ -70,6 +70,6 @@ class LastWords:
         except ApiFailure:
             return _NOTHING
         words, cause = last_words(log.decode(errors="replace"))
-        if ELSEWHERE in words or words.startswith(_NO_LOG):
+        if ELSEWHERE in words or words.startswith(NO_LOG):
             return _NOTHING
         return Said(without_tokens(one_line(words, MAX_WORDS)), cause if container == ENGINE_CONTAINER else "")

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from plimsoll_operator.api import ApiError, InferenceDeploymentStatus, parse_part
+from plimsoll_operator.api import ApiError, InferenceDeploymentStatus, ObservedStatus, parse_part
 from plimsoll_operator.conditions import INTERNAL_ERROR, UNREAD, ChildState, Invalid, Situation
 from plimsoll_operator.controller.children.course import Applied, Course
 from plimsoll_operator.controller.reporting.events import EventRecorder
@@ -45,7 +45,9 @@ class Reporter:
         self._events = events
         self._now = now
 
-    def report(self, raw: Manifest, facts: Facts, situation: Situation, course: Course, *, applied: bool) -> bool:
+    def report(
+        self, raw: Manifest, facts: Facts, situation: Situation, course: Course, *, observed: ObservedStatus | None, applied: bool
+    ) -> bool:
         """Post what is new and write status when it differs; `applied` unless the plan has not reached its children.
 
         Returns whether status was written.
@@ -60,6 +62,7 @@ class Reporter:
             proposed=course.proposed,
             selector=selector_text(deployment),
             previous=deployment.status,
+            observed=observed,
             now=self._stamp(),
         )
         return self._write_status(key, raw, status)
@@ -86,6 +89,7 @@ class Reporter:
             proposed=None,
             selector=(previous.selector if previous is not None else None) or "",
             previous=previous,
+            observed=previous.observed if previous is not None else None,
             now=self._stamp(),
         )
         self._events.post(key, str(metadata.get("uid")), kind="Warning", reason=Why.INVALID, action="Read", note=message)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from plimsoll_operator.api import MAX_OFFERS, ChangeStatus, InferenceDeploymentStatus, OfferStatus, PlanStatus
+from plimsoll_operator.api import MAX_OFFERS, ChangeStatus, InferenceDeploymentStatus, ObservedStatus, OfferStatus, PlanStatus
 from plimsoll_operator.conditions import INTERNAL_ERROR, ChildState, Invalid, Situation, conditions_of
 from plimsoll_operator.controller.children.refusals import pods_refused
 from plimsoll_operator.ports import LEADER_WORKER_SETS, Manifest
@@ -17,7 +17,14 @@ _MAX_TEXT: Final = 4096
 
 
 def status_of(
-    situation: Situation, *, plan: Plan | None, proposed: Plan | None, selector: str, previous: InferenceDeploymentStatus | None, now: str
+    situation: Situation,
+    *,
+    plan: Plan | None,
+    proposed: Plan | None,
+    selector: str,
+    previous: InferenceDeploymentStatus | None,
+    observed: ObservedStatus | None,
+    now: str,
 ) -> Manifest:
     """The whole status as JSON. Deterministic but for `now`, which only a changed condition shows."""
     child = situation.child
@@ -33,7 +40,7 @@ def status_of(
         proposed_plan=PlanStatus.of(proposed) if proposed is not None else None,
         changes=_changes(situation, plan, previous),
         offers=_offers(situation.verdict),
-        observed=previous.observed if previous is not None else None,
+        observed=observed,
     )
     out: Manifest = status.model_dump(mode="json", by_alias=True, exclude_none=True)
     return {key: value for key, value in out.items() if value != []}

@@ -1,0 +1,205 @@
+"""Logs of engines that serve are read once a start, whoever leads, by threads that nobody waits for."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.plimsoll_operator.cluster import NS, of_replica_set
+from tests.plimsoll_operator.controller_world import World
+from tests.plimsoll_operator.fake_kube import FakeKube
+from tests.plimsoll_operator.nodes import gpu_pod
+from tests.plimsoll_operator.observing.logs import log_of
+
+from plimsoll_operator.api import MAX_STARTS, Plan
+from plimsoll_operator.controller.booking.engine_start import EngineStart
+from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.names import PLAN_ANNOTATION, PLAN_DIGEST_ANNOTATION
+from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, PODS, Key
+
+SLOW = ApiFailure(500, "InternalError", "dial tcp 10.0.0.7:10250: i/o timeout")
+
+
+@dataclass(slots=True)
+class ReadKube(FakeKube):
+    """Counts which logs were asked for."""
+
+    read: list[str] = field(default_factory=list)
+
+    def pod_log(self, namespace: str, name: str, **asked: Any) -> bytes:
+        self.read.append(name)
+        return FakeKube.pod_log(self, namespace, name, **asked)
+
+
+class Engines(World):
+    """One deployment on two nodes of eight GPUs, and engines of it that come to serve."""
+
+    def __init__(self, replicas: int = 1) -> None:
+        self.reads = ReadKube()
+        super().__init__(8, 8, kube=self.reads)
+        self.wish("chat", 1, replicas)
+        self.work()
+
+    @property
+    def plan(self) -> Plan:
+        return Plan.from_json(self.annotation("chat", PLAN_ANNOTATION))
+
+    def serves(self, suffix: str = "1", *, restarts: int = 0, ready: bool = True, log: str | None = None, digest: str = "") -> None:
+        """The pod is there, its engine runs for the so manieth time, and says so."""
+        name = f"chat-{suffix}"
+        self.reads.logs[(NS, name)] = (log_of(self.plan) if log is None else log).encode()
+        before = self.kube.get(PODS, NS, name)
+        if before is None:
+            metadata = {"annotations": {PLAN_DIGEST_ANNOTATION: digest or self.plan.digest}, **of_replica_set("chat")}
+            made = gpu_pod(name, f"n{int(suffix) % 2}", 1, **metadata)
+            del made["metadata"]["uid"]
+            before = self.kube.create(PODS, made)
+        row = {"name": "vllm", "ready": ready, "restartCount": restarts, "state": {"running": {"startedAt": "2026-11-30T10:00:00Z"}}}
+        self.kube.replace(PODS, {**before, "status": {"phase": "Running", "containerStatuses": [row]}})
+        self.work()
+
+    def read(self) -> None:
+        """What the reading threads do, and what the workers do about it."""
+        while self.controller.engine_starts.work_once(0):
+            pass
+        self.work()
+
+    def shown(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.status("chat").get("observed", {})
+        return found
+
+
+def test_when_an_engine_serves_its_log_is_read_and_shown() -> None:
+    world = Engines()
+    world.serves(ready=False)
+    world.read()
+    assert (world.reads.read, world.condition("chat", "AsPredicted")) == ([], ("Unknown", "NotObserved"))
+    world.serves()
+    assert world.reads.read == [], "no worker reads a log"
+    world.read()
+    plan, shown = world.plan, world.shown()
+    assert world.condition("chat", "AsPredicted") == ("True", "AsPredicted")
+    assert (shown["planDigest"], shown["engineVersion"], shown["kvCacheTokens"]) == (plan.digest, "0.19.0", plan.kv_cache_tokens)
+    assert abs(float(shown["errorRatio"])) < 0.01
+    assert shown["memory"]["total"] == f"{plan.allocated_bytes / (1 << 30):.2f} GiB"
+
+
+def test_each_start_is_read_once_also_by_the_next_leader() -> None:
+    world = Engines()
+    world.serves()
+    world.read()
+    for _ in range(2):
+        world.controller.resync()
+        world.serves(ready=False)  # it does not answer its probe for a moment
+        world.serves()
+        world.read()
+    world.lead(clock=world.clock)
+    world.hear()
+    world.controller.recover()
+    world.drain()
+    world.read()
+    assert world.reads.read == ["chat-1"]
+    assert world.shown()["pod"] == "chat-1"
+    world.serves(restarts=1, log=log_of(world.plan, kv_gib=1.0))
+    world.read()
+    assert world.reads.read == ["chat-1", "chat-1"], "another start is another log"
+    assert world.condition("chat", "AsPredicted") == ("False", "LessKvCache")
+
+
+def test_what_is_read_of_a_start_writes_status_once() -> None:
+    world = Engines()
+    world.serves()
+    assert world.writes(world.read).count("InferenceDeployment/status") == 1
+    assert "InferenceDeployment/status" not in world.writes(lambda: world.settle(2))
+
+
+def test_a_log_that_is_not_given_out_is_asked_for_ever_more_slowly_and_keeps_nobody() -> None:
+    world = Engines()
+    world.kube.fail_next("log", *[SLOW] * 4)
+    world.serves()
+    world.read()
+    assert world.said("AsPredicted", "chat") == (
+        "Unknown",
+        "LogUnread",
+        "the log of pod chat-1 is not given out: the API server answers 500 InternalError; it is tried again",
+    )
+    for seconds, asked in ((4, 1), (2, 2), (6, 2), (5, 3), (21, 4)):
+        world.clock.now += seconds
+        assert world.writes(world.read) == [], "the same is not said again"
+        assert len(world.reads.read) == asked
+    world.clock.now += 41
+    world.read()
+    assert world.condition("chat", "AsPredicted") == ("True", "AsPredicted")
+
+
+def test_a_log_that_its_node_has_lost_is_no_log_of_a_start() -> None:
+    world = Engines()
+    world.serves(log="unable to retrieve container logs for containerd://0af3")
+    world.read()
+    assert "is gone from its node" in world.said("AsPredicted", "chat")[2]
+
+
+def test_of_many_replicas_so_many_are_read() -> None:
+    world = Engines(replicas=16)
+    for number in range(1, 2 * MAX_STARTS):
+        world.serves(str(number))
+    world.read()
+    assert len(world.reads.read) == len(set(world.reads.read)) == MAX_STARTS
+    assert len(world.shown()["starts"]) == MAX_STARTS
+
+
+def test_a_pod_of_another_plan_is_no_start_of_this_one() -> None:
+    world = Engines()
+    world.serves(digest="0123456789abcdef")
+    world.read()
+    assert world.reads.read == []
+    assert world.shown() == {}
+
+
+def test_figures_of_a_plan_end_with_it_and_stay_while_its_pods_are_away() -> None:
+    world = Engines()
+    world.serves()
+    world.read()
+    world.kube.delete(PODS, NS, "chat-1")
+    world.work()
+    assert world.shown()["pod"] == "chat-1", "what the plan took is known though nobody runs it now"
+    world.wish("chat", 2)
+    world.work()
+    assert world.shown() == {}
+    assert world.condition("chat", "AsPredicted") == ("Unknown", "NotObserved")
+
+
+def test_the_pod_that_goes_takes_its_figures_with_it() -> None:
+    world = Engines(replicas=2)
+    world.serves("1", log=log_of(world.plan, kv_gib=1.0))
+    world.serves("2")
+    world.read()
+    assert (world.shown()["pod"], world.condition("chat", "AsPredicted")[1]) == ("chat-1", "LessKvCache")
+    world.kube.delete(PODS, NS, "chat-1")
+    world.work()
+    assert (world.shown()["pod"], world.condition("chat", "AsPredicted")[1]) == ("chat-2", "AsPredicted")
+
+
+def test_a_deployment_that_goes_while_its_log_is_wanted_is_forgotten() -> None:
+    world = Engines()
+    world.serves()
+    world.kube.delete(INFERENCE_DEPLOYMENTS, NS, "chat")
+    world.controller.heard((NS, "chat"), {}, gone=True)
+    world.work()
+    world.read()
+    assert world.reads.read == []
+
+
+def test_one_namespace_s_thousand_logs_do_not_keep_another_s() -> None:
+    world = Engines()
+    starts = world.controller.engine_starts
+
+    def one(key: Key, number: int) -> EngineStart:
+        return EngineStart(pod=f"{key[1]}-{number}", uid=f"{key}-{number}", restarts=0, plan_digest=world.plan.digest, ready=True)
+
+    for number in range(100):
+        key = ("crowd", f"d{number}")
+        starts.look(key, world.plan, [one(key, index) for index in range(10)], None)
+    key = ("other", "small")
+    starts.look(key, world.plan, [one(key, 0)], None)
+    for _ in range(2):
+        starts.work_once(0)
+    assert "small-0" in world.reads.read
