@@ -62,6 +62,8 @@ class Check(StrEnum):
     """Without chunked prefill a step must hold a whole prompt (config/scheduler.py)."""
     CHUNKED_PREFILL_NEEDED = "ChunkedPrefillNeeded", "enable_chunked_prefill", _NOTHING
     """Prefix caching that keeps the last states wants prefill in chunks (model_executor/models/config.py, since 0.15)."""
+    TOKENS_BELOW_STATE_BLOCK = "TokensBelowStateBlock", "max_num_batched_tokens", _NOTHING
+    """Prefix caching that keeps the last states: a step must hold a block (config/vllm.py: validate_block_size, 0.18 to 0.26)."""
 
     # What a request may bring
     LIMITS_WITHOUT_MODALITY = "LimitsWithoutModality", "limit_mm_per_prompt", _NOTHING

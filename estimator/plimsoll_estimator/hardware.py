@@ -71,12 +71,14 @@ def known_gpus() -> dict[str, KnownGpu]:
 def usable_from_label(product: str, label_memory_mib: int) -> int:
     """Bytes CUDA would report for an unknown product whose label says `label_memory_mib`, on the low side.
 
-    NVML's total less a driver carve-out of 2.5 %, at least 500 and at most 900 MiB (1150 on Grace-Hopper); a MIG slice
-    is its label. Holds for every product whose two figures are both known.
+    NVML's total less a driver carve-out of 2.5 %, at least 500 and at most 900 MiB (1150 on Grace-Hopper); of a GeForce, whose
+    memory keeps no check bits, at least 300 (a 3080 Ti lacks 250). A MIG slice is its label. Holds for every product whose two
+    figures are both known.
     """
     if _MIG.search(product):
         return label_memory_mib * MIB
-    margin = 1150 if "GH200" in product or "GB" in product else min(900, max(500, label_memory_mib * 25 // 1000))
+    least = 300 if "GeForce" in product else 500
+    margin = 1150 if "GH200" in product or "GB" in product else min(900, max(least, label_memory_mib * 25 // 1000))
     return max(0, label_memory_mib - margin) * MIB
 
 

@@ -241,8 +241,8 @@ def kv_cache_layout(shape: Shape, resolved: ResolvedArgs) -> KvCacheLayout:
     made = _blocks(shape, resolved, rules)
     if resolved.decode_context_parallel_size > 1:
         _check_context_parallel({spec.kind for group in made.groups for spec in group.specs}, len(made.groups), resolved.version, rules)
-    if not resolved.enable_chunked_prefill and resolved.enable_prefix_caching and rules.mamba_mode_align:
-        _check_chunked_prefill(made.groups)
+    if resolved.enable_prefix_caching and rules.mamba_mode_align and _keeps_last_states(made.groups):
+        _check_last_states(made.block_size, resolved, rules)
     encoder_tokens = made.encoder_tokens
     if encoder_tokens and rules.cross_holds_a_batch:
         encoder_tokens = resolved.max_num_batched_tokens
@@ -325,10 +325,22 @@ def _made(shape: Shape, resolved: ResolvedArgs, rules: PlannerRules, needs: Mode
     )
 
 
-def _check_chunked_prefill(groups: tuple[KvGroup, ...]) -> None:
-    """Prefix caching that keeps the last states wants prefill in chunks (vLLM model_executor/models/config.py, since 0.15)."""
-    if any(spec.kind == "state" and spec.state_blocks for group in groups for spec in group.specs):
+def _keeps_last_states(groups: tuple[KvGroup, ...]) -> bool:
+    return any(spec.kind == "state" and spec.state_blocks for group in groups for spec in group.specs)
+
+
+def _check_last_states(block_size: int, resolved: ResolvedArgs, rules: PlannerRules) -> None:
+    """Prefix caching that keeps the last states wants prefill in chunks (vLLM model_executor/models/config.py, since 0.15), each of which
+    holds a block (config/vllm.py: validate_block_size, 0.18 to 0.26).
+    """
+    if not resolved.enable_chunked_prefill:
         raise EngineRefusal(Check.CHUNKED_PREFILL_NEEDED, "chunked prefill is required for Mamba prefix caching")
+    tokens = resolved.max_num_batched_tokens
+    if rules.state_block_below_batch and block_size > tokens:
+        raise EngineRefusal(
+            Check.TOKENS_BELOW_STATE_BLOCK,
+            f"In Mamba cache align mode, block_size ({block_size}) must be <= max_num_batched_tokens ({tokens}).",
+        )
 
 
 def _check_context_parallel(kinds: set[str], groups: int, version: EngineVersion, rules: PlannerRules) -> None:

@@ -52,6 +52,8 @@ class PlannerRules:
     """Prefix caching of Mamba1/2 keeps a state at every block."""
     mamba_mode_align: bool = False
     """Prefix caching of the others keeps the last states, at block borders; before, it was switched off for them."""
+    state_block_below_batch: bool = False
+    """Where the last states are kept, a block may not exceed max_num_batched_tokens (config/vllm.py: validate_block_size)."""
     mamba2_checkpoints: bool = False
     """Mamba2 holds one more block per request for prefill checkpoints."""
     gdn_checkpoints: bool = False
@@ -107,7 +109,13 @@ _RELEASES: Final = Releases(
     (EngineVersion(0, 17), {"checks_whole_model": False}),
     (
         EngineVersion(0, 18),
-        {"group_growth": 1.5, "block_from_backend": True, "sm100_hybrid_alignment": 16, "state_capture": "capped"},
+        {
+            "group_growth": 1.5,
+            "block_from_backend": True,
+            "sm100_hybrid_alignment": 16,
+            "state_capture": "capped",
+            "state_block_below_batch": True,
+        },
     ),
     (EngineVersion(0, 19), {"checks_first_group": False}),
     (
@@ -127,7 +135,7 @@ _RELEASES: Final = Releases(
         EngineVersion(0, 26),
         {"window_counts_in_flight": True, "triton_mla_refuses_fp8": True, "state_context_parallel": "unknown", "plans_empty_caches": True},
     ),
-    (EngineVersion(0, 27), {"mla_hybrid_alignment": 128}),
+    (EngineVersion(0, 27), {"mla_hybrid_alignment": 128, "state_block_below_batch": False}),
     (EngineVersion(0, 28), {"mamba_mode_all": False}),
     (EngineVersion(0, 29), {"reserves_null_block": True}),
     (EngineVersion(0, 30), {"mm_prefix_composite": True, "window_keeps_own_block": False}),

@@ -29,7 +29,7 @@ def constant(name: str, resolved: ResolvedArgs, *, ranks: int | None = None, sam
     `ranks` stands in for the tensor parallel size where another group is larger, `sampler` names what narrows the logits.
     Collectives that leave the node run over the network, whatever joins the cards inside it.
     """
-    rows = _rows_of_release(name, resolved.version, resolved.uses_v2_model_runner)
+    rows = _rows_of_release(name, resolved.version, resolved.uses_v2_model_runner, not resolved.enforce_eager)
     if rows and rows[0].free:  # most constants: nothing to ask of this start
         settled: float = rows[0].entry["value"]
         return settled
@@ -76,8 +76,8 @@ class _Row(NamedTuple):
 
 
 @lru_cache(maxsize=2048)
-def _rows_of_release(name: str, version: EngineVersion, v2_runner: bool) -> tuple[_Row, ...]:
-    """The rows that may hold in this release with this runner, the last of the table first."""
+def _rows_of_release(name: str, version: EngineVersion, v2_runner: bool, compiled: bool) -> tuple[_Row, ...]:
+    """The rows that may hold in this release with this runner, eager or not, the last of the table first."""
     found = []
     for entry in reversed(table()[name]):
         when = entry.get("when", {})
@@ -85,7 +85,7 @@ def _rows_of_release(name: str, version: EngineVersion, v2_runner: bool) -> tupl
             continue
         if "before" in when and version >= EngineVersion.parse(when["before"]):
             continue
-        if when.get("v2_runner", v2_runner) != v2_runner:
+        if when.get("v2_runner", v2_runner) != v2_runner or when.get("compiled", compiled) != compiled:
             continue
         row = _Row(
             entry=entry,
@@ -105,5 +105,5 @@ def _rows_of_release(name: str, version: EngineVersion, v2_runner: bool) -> tupl
     return tuple(found)
 
 
-_OF_RELEASE: Final = frozenset({"since", "before", "v2_runner"})
-"""Conditions that hold or not for a whole release."""
+_OF_RELEASE: Final = frozenset({"since", "before", "v2_runner", "compiled"})
+"""Conditions that the choice of a release's rows has answered."""

@@ -34,6 +34,7 @@ def graph_pool_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     full = constant("graph_pool_base_gib", resolved) + constant("graph_pool_gib_per_layer", resolved) * _layers(widths, resolved)
     if widths.experts:
         full += constant("graph_pool_experts_gib", resolved)
+        full += constant("graph_pool_experts_gib_per_layer", resolved) * _layers(widths, resolved)
     captures = 2 if resolved.given.enable_lora and overhead_rules(resolved.version).captures_adapters_apart else 1
     return int(captures * full * count / _SIZES_AT_512 * _share_captured(resolved) * GIB)
 

@@ -27,6 +27,8 @@ class Doubt(NamedTuple):
 
 
 CERTAIN: Final = Doubt(0, 0)
+_DRIVERS_SHARE: Final = 0.025
+"""What hardware.py takes off a label, at the least."""
 
 
 def doubt_of(widths: Widths, resolved: ResolvedArgs) -> Doubt:
@@ -53,5 +55,7 @@ def pool_interval(resolved: ResolvedArgs, available_bytes: int, charged_bytes: i
     if not resolved.gpu.total_is_exact:
         below += 0.01 * resolved.gpu.total_memory_bytes
         above += 0.01 * resolved.gpu.total_memory_bytes
+        if "GeForce" in resolved.gpu.product:  # Windows gives an engine under WSL the whole label
+            above += _DRIVERS_SHARE * resolved.gpu.total_memory_bytes * resolved.gpu_memory_utilization
     factor = 2 if resolved.extrapolated or resolved.given.unruled else 1
     return available_bytes - int(factor * (below + doubt.below)), available_bytes + int(factor * (above + doubt.above))

@@ -42,6 +42,8 @@ class Form:
 PLAIN = Form()
 LOADED_INTERMEDIATE_STEP = 128
 LOADED_HIDDEN_STEP = 256
+TILE_ROWS = 256
+TILE_COLUMNS = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,15 +196,34 @@ class PaddedMicro(Micro):
 
     intermediate_step: int
     hidden_step: int
+    drops_loaded_scales: bool = False
 
     def experts(self, shape: Experts) -> int:
         """The padded tensors, biases included."""
         return Micro.experts(self, _padded(shape, self.intermediate_step, self.hidden_step))
 
     def experts_added(self, shape: Experts) -> int:
-        """Growth from the created padding to the resting one."""
+        """Growth from the created padding to the resting one; where the scales as loaded are dropped, that of their layout alone.
+
+        Then the scales that stay are padded to whole tiles, and the biases stay beside a float32 copy.
+        """
+        if self.drops_loaded_scales:
+            made = _padded(shape, self.intermediate_step, self.hidden_step)
+            tiled = _scales(made, self.group, TILE_ROWS, TILE_COLUMNS)
+            return tiled - _scales(made, self.group, 1, 1) + 2 * made.bias_bytes
         resting = Micro.experts(self, _padded(shape, LOADED_INTERMEDIATE_STEP, LOADED_HIDDEN_STEP))
         return max(resting - self.experts(shape), 0)
+
+
+def _scales(shape: Experts, group: int, rows: int, columns: int) -> int:
+    """Bytes of the exponents of both projections, each a matrix padded to `rows` x `columns`."""
+    up = _up(shape.up, rows) * _up(shape.hidden // group, columns)
+    down = _up(shape.hidden, rows) * _up(shape.intermediate // group, columns)
+    return shape.local * (up + down)
+
+
+def _up(value: int, step: int) -> int:
+    return ceil_div(value, step) * step
 
 
 def _padded(shape: Experts, intermediate_step: int, hidden_step: int) -> Experts:

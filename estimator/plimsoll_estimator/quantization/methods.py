@@ -240,7 +240,8 @@ def _mxfp4(settings: HfConfig, resolved: ResolvedArgs) -> Method:
     """Experts only; the padding is that of the kernel vLLM picks on this GPU (fused_moe/oracle/mxfp4.py)."""
     capability = resolved.gpu.capability
     steps = (64, 1) if 90 <= capability < 100 else (128, 256)
-    form = PaddedMicro(bits=4, intermediate_step=steps[0], hidden_step=steps[1])
+    tiled = 90 <= capability < 100 and stored_rules(resolved.version).mxfp4_drops_loaded_scales
+    form = PaddedMicro(bits=4, intermediate_step=steps[0], hidden_step=steps[1], drops_loaded_scales=tiled)
     return Quantized(lambda path: PLAIN, lambda parent: form, None)
 
 

@@ -44,6 +44,10 @@ CHECKS: Final[Mapping[Check, tuple[str, str]]] = {  # check -> (what it means, w
         "Prefix caching keeps the model's last states at the borders of chunks, so it wants prefill in chunks.",
         "Leave chunked prefill on, or switch prefix caching off.",
     ),
+    Check.TOKENS_BELOW_STATE_BLOCK: (
+        "Prefix caching keeps the model's last states at the borders of blocks, and one block is longer than max-num-batched-tokens.",
+        "Raise max-num-batched-tokens to the block's length, or switch prefix caching off.",
+    ),
     Check.LIMITS_WITHOUT_MODALITY: (
         "--limit-mm-per-prompt is given, and the model takes no images, videos or sound.",
         "Leave it out, or use a release from 0.10.1 on.",
