@@ -35,6 +35,7 @@ ETCD_VERSION = "3.6.14"
 KWOK_VERSION = "0.8.0"
 HELM_VERSION = "3.22.0"
 CONTAINERD_VERSION = "2.2.9"
+PROMETHEUS_VERSION = "3.13.5"
 
 
 class AssetsError(RuntimeError):
@@ -45,7 +46,8 @@ class AssetsError(RuntimeError):
 class Family:
     """Programs of one Go module. `programs` maps a program to its Go package; versions in [minimum, below) fit.
 
-    `released` says where the official binaries of the release are, for a machine as Go calls it; None: they are always built.
+    `tags` are Go's build tags. `released` says where the official binaries of the release are, for a machine as Go calls it; None: they are
+    always built.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Family:
     minimum: tuple[int, int]
     below: tuple[int, int]
     ldflags: str
+    tags: str = ""
     released: Callable[[str], downloads.Release] | None = None
 
 
@@ -143,6 +146,17 @@ LEADER_WORKER_SET = Family(
     minimum=(0, 9),
     below=(1, 0),
     ldflags="-s -w",
+)
+
+PROMETHEUS = Family(
+    name="prometheus",
+    programs={"promtool": "github.com/prometheus/prometheus/cmd/promtool"},
+    version_command={"promtool": _VERSION_FLAG},
+    minimum=(3, 0),
+    below=(4, 0),
+    ldflags=f"-s -w -X github.com/prometheus/common/version.Version={PROMETHEUS_VERSION}",
+    tags="remove_all_sd",  # service discovery brings the clients of two dozen clouds, and no rule asks for it
+    released=partial(downloads.prometheus, PROMETHEUS_VERSION),
 )
 
 NODE = Family(
@@ -261,7 +275,8 @@ def _cache_folder(family: Family, go: Path) -> Path:
     """Return the folder of this family's build: its key changes with go.sum, flags and Go version."""
     version = subprocess.run([go, "version"], capture_output=True, text=True, check=True, env=_go_environment()).stdout
     folder = GOMODS / family.name
-    key = hashlib.sha256((folder / "go.sum").read_bytes() + (folder / "go.mod").read_bytes() + family.ldflags.encode() + version.encode())
+    flags = family.ldflags + family.tags
+    key = hashlib.sha256((folder / "go.sum").read_bytes() + (folder / "go.mod").read_bytes() + flags.encode() + version.encode())
     return cache_root() / f"{family.name}-{key.hexdigest()[:12]}"
 
 
@@ -300,7 +315,7 @@ def build(family: Family, go: Path) -> dict[str, Path]:
 
 def _go_build(go: Path, family: Family, packages: tuple[str, ...], output: str) -> None:
     """Run `go build -v` into a file, or for several packages a folder, and report its progress every 15 seconds."""
-    command = [str(go), "build", "-v", "-trimpath", "-ldflags", family.ldflags, "-o", output, *packages]
+    command = [str(go), "build", "-v", "-trimpath", "-tags", family.tags, "-ldflags", family.ldflags, "-o", output, *packages]
     lines: list[str] = []
     with subprocess.Popen(
         command, cwd=GOMODS / family.name, env=_go_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True

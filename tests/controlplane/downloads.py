@@ -95,6 +95,14 @@ def kwok(version: str, arch: str) -> Release:
     return Release(version=version, files=(Published(url=url, sums_url=sums, members={"kwok": ""}),))
 
 
+def prometheus(version: str, arch: str) -> Release:
+    """An archive, and sha256sums.txt of all of the release's files (prometheus.io, "Download")."""
+    base = f"https://github.com/prometheus/prometheus/releases/download/v{version}"
+    folder = f"prometheus-{version}.linux-{arch}"
+    file = Published(url=f"{base}/{folder}.tar.gz", sums_url=f"{base}/sha256sums.txt", members={"promtool": f"{folder}/promtool"})
+    return Release(version=version, files=(file,))
+
+
 def sum_of(text: str, name: str) -> str | None:
     """The SHA-256 that a text publishes for a file: one sum alone, lines of sums and names, or a release's assets as JSON."""
     if text.lstrip().startswith("{"):

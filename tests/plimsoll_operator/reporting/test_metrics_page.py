@@ -1,53 +1,12 @@
-"""docs/metrics.md has every series as it is exported, and its alerts ask for no other."""
+"""docs/metrics.md has every series as it is exported, and asks for no other."""
 
 import re
-from collections.abc import Mapping
 
-from prometheus_client.parser import text_string_to_metric_families
 from tests.folders import ROOT
-from tests.plimsoll_operator.plans import PLAN
-
-from plimsoll_operator.api import MemoryByComponent, ObservedStatus
-from plimsoll_operator.metrics import CertificateRecorder, DeploymentSeries, PoolSeries, Recorder
-from plimsoll_operator.remembered import Remembered, kept_bytes
+from tests.plimsoll_operator.reporting.exported import exported, exported_samples
 
 PAGE = (ROOT / "docs" / "metrics.md").read_text("utf-8")
 ROW = re.compile(r"^\| `(plimsoll_\w+)` \| (\w+) \| ([^|]*)\|", re.MULTILINE)
-
-
-class Full:
-    """A cache in which there is something of everything."""
-
-    def deployments(self) -> list[DeploymentSeries]:
-        observed = ObservedStatus(memory=MemoryByComponent.model_validate({"weights_bytes": 1}), not_kv_cache_bytes=1, kv_cache_tokens=1)
-        return [DeploymentSeries(namespace="team", name="chat", plan=PLAN, rejudged="Proposed", observed=observed)]
-
-    def pools(self) -> list[PoolSeries]:
-        return [PoolSeries(pool="l4", gpus=(("total", 4),), gpu_memory_bytes=1, problem_nodes=(("Cordoned", 1),))]
-
-    def queue_depth(self) -> int:
-        return 1
-
-    def watch_ages(self) -> Mapping[str, float]:
-        return {"Node": 1.0}
-
-
-def exported() -> dict[str, tuple[str, frozenset[str]]]:
-    """Name -> type and labels of every series of the three processes."""
-    kept: Remembered[str, str] = Remembered("page", 1 << 20, kept_bytes)
-    kept.ask("question", lambda: "answer")
-    recorder = Recorder(Full())
-    recorder.admission_reviewed(operation="CREATE", verdict="Admit", reason="Fits", duration_seconds=0.1)
-    recorder.reconciled(outcome="applied", duration_seconds=0.1)
-    recorder.internal_error("key")
-    found: dict[str, tuple[str, frozenset[str]]] = {}
-    for text in (recorder.render(), CertificateRecorder().render()):
-        for family in text_string_to_metric_families(text.decode()):
-            if family.name.startswith("plimsoll_") and not family.name.endswith("_created"):
-                name = f"{family.name}_total" if family.type == "counter" else family.name
-                labels = {label for sample in family.samples for label in sample.labels} - {"le"}
-                found[name] = (family.type, frozenset(labels))
-    return found
 
 
 def test_the_page_has_every_series_with_type_and_labels() -> None:
@@ -56,9 +15,8 @@ def test_the_page_has_every_series_with_type_and_labels() -> None:
 
 
 def test_what_the_page_asks_for_is_exported() -> None:
-    known = exported()
-    ends = {f"{name}{end}" for name, (kind, _) in known.items() if kind == "histogram" for end in ("_bucket", "_sum", "_count")}
+    known = exported_samples()
     asked = set(re.findall(r"\bplimsoll_\w+", PAGE))
-    assert asked - {"plimsoll_"} <= known.keys() | ends
+    assert asked - {"plimsoll_"} <= known.keys() | exported().keys()
     for name, matchers in re.findall(r"(plimsoll_\w+)\{([^}]*)\}", PAGE):
-        assert set(re.findall(r"(\w+)\s*[=!]", matchers)) <= known[name][1]
+        assert set(re.findall(r"(\w+)\s*[=!]", matchers)) <= known[name]
