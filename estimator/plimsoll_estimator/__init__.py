@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     )
     from plimsoll_estimator.engine_version import NEWEST_KNOWN as NEWEST_KNOWN, OLDEST_KNOWN as OLDEST_KNOWN, EngineVersion as EngineVersion
     from plimsoll_estimator.errors import EstimatorError as EstimatorError, InvalidInput as InvalidInput, Unsupported as Unsupported
-    from plimsoll_estimator.estimate import WeightTotals as WeightTotals, prepare as prepare
+    from plimsoll_estimator.estimate import WeightTotals as WeightTotals, prepare as prepare, read_bytes as read_bytes
     from plimsoll_estimator.explain import explanation_lines as explanation_lines
     from plimsoll_estimator.hardware import gpu_from as gpu_from, known_gpus as known_gpus, usable_from_label as usable_from_label
     from plimsoll_estimator.hf_config import HfConfig as HfConfig
@@ -89,7 +89,7 @@ _PLACES: Final = {
     "engine_log": "MEMORY_COMPONENTS EngineLog FailureCause Figure WorkerLog failure_of read_engine_log",
     "engine_version": "EngineVersion NEWEST_KNOWN OLDEST_KNOWN",
     "errors": "EstimatorError InvalidInput Unsupported",
-    "estimate": "WeightTotals prepare",
+    "estimate": "WeightTotals prepare read_bytes",
     "explain": "explanation_lines",
     "hardware": "gpu_from known_gpus usable_from_label",
     "hf_config": "HfConfig",

@@ -13,7 +13,7 @@ from plimsoll_estimator.config_overrides import overridden
 from plimsoll_estimator.connectors import role_of
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import NEWEST_KNOWN, EngineVersion
-from plimsoll_estimator.errors import EngineRefusal, InvalidInput
+from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kv_cache import KvCacheLayout, kv_cache_layout
 from plimsoll_estimator.layers.planner_rules import rules_for
@@ -90,10 +90,31 @@ def prepare(
         generates_without_cache=_generates_without_cache(shape, resolved),
         outside_budget=_with(max(outside, key=lambda one: one.post_kv_bytes), beside),
         host_memory=host_memory(
-            widths, resolved, weights.total_bytes if weights is not None else None, max(stage.loaded_bytes for stage in stages)
+            widths,
+            resolved,
+            weights.total_bytes if weights is not None else None,
+            max(stage.loaded_bytes for stage in stages),
+            read_bytes(config, gpu, version, weights) if args.loader_buffer_bytes else None,
         ),
         warnings=(*_warnings(resolved, stages, weights), *_warnings_of_cache(resolved, layout), *_warnings_of_towers(widths, resolved)),
     )
+
+
+def read_bytes(config: HfConfig, gpu: Gpu, version: EngineVersion, weights: WeightTotals | None = None) -> int | None:
+    """The checkpoint's files: the totals of their headers, else the model as published on one rank; None where that has no rule.
+
+    Nobody's arguments count: weights that vLLM quantises or cuts as it loads them lie on the disk as they were published.
+    """
+    if weights is not None and weights.total_bytes:
+        return weights.total_bytes
+    stated = next((text for level in (config, config.text) if (text := level.str_or_none("dtype", "torch_dtype"))), None)
+    # vLLM loads fp32 checkpoints in half precision unless told otherwise.
+    args = EngineArgs(dtype="float32") if stated == "float32" else EngineArgs()
+    try:
+        built = prepare(config, args, gpu, version)
+    except (Unsupported, InvalidInput):
+        return None
+    return None if isinstance(built, Estimate) else sum(stage.loaded_bytes for stage in built.stages)
 
 
 def _with(outside: OutsideBudget, beside: int) -> OutsideBudget:

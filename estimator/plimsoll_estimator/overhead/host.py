@@ -38,14 +38,21 @@ class HostMemory:
     at_most_bytes: int
 
 
-def host_memory(widths: Widths, resolved: ResolvedArgs, checkpoint_bytes: int | None, rank_weights_bytes: int = 0) -> HostMemory:
+def host_memory(
+    widths: Widths,
+    resolved: ResolvedArgs,
+    checkpoint_bytes: int | None,
+    rank_weights_bytes: int = 0,
+    read_bytes: int | None = None,
+) -> HostMemory:
     """Of a pod with all ranks of the replica, or a node's share of them.
 
     Each data-parallel engine of the pod has an engine core of its own, and an API server since releases start one for each. One rank alone
     runs inside its engine core (v1/executor/uniproc_executor.py). `checkpoint_bytes` are known of safetensors alone, which are mapped
     (model_loader/weight_utils.py: safetensors_weights_iterator); other files are read whole, one at a time, by every rank (torch.load), and
     so are safetensors where the arguments say so. Files are read as published, however small vLLM makes their weights on the GPU.
-    `rank_weights_bytes`: of the largest rank, for arguments that keep a copy of them.
+    `rank_weights_bytes`: of the largest rank, for arguments that keep a copy of them. `read_bytes`: of all files that a loader reads,
+    which is the most that its buffer holds; None where nothing tells them.
     """
     ranks = resolved.ranks_per_node
     engines = max(1, resolved.data_parallel_size // resolved.nnodes)
@@ -59,7 +66,7 @@ def host_memory(widths: Widths, resolved: ResolvedArgs, checkpoint_bytes: int | 
     resident = (
         servers * _FRONT_END
         + engines * (_ENGINE_CORE if ranks > engines else 0)
-        + _of_arguments(widths, resolved, ranks, checkpoint_bytes, rank_weights_bytes)
+        + _of_arguments(widths, resolved, ranks, read_bytes, rank_weights_bytes)
         + ranks * (_WORKER + pinned + int((resolved.given.cpu_offload_gb or 0) * GIB) + _SHARED_PER_RANK)
         + _SHARED_BASE
         + cached
@@ -82,7 +89,7 @@ def _items_cache_bytes(widths: Widths, resolved: ResolvedArgs, engines: int) -> 
     return engines * _MULTIMODAL_CACHE if given is None else int(2 * engines * given * GIB)
 
 
-def _of_arguments(widths: Widths, resolved: ResolvedArgs, ranks: int, checkpoint_bytes: int | None, weights_bytes: int) -> int:
+def _of_arguments(widths: Widths, resolved: ResolvedArgs, ranks: int, read_bytes: int | None, weights_bytes: int) -> int:
     """What arguments keep in host memory beside the processes: a connector's blocks, copies of weights, adapters, loaders' buffers."""
     given = resolved.given
     held = held_by(given.kv_transfer_config) if given.kv_transfer_config else None
@@ -94,5 +101,5 @@ def _of_arguments(widths: Widths, resolved: ResolvedArgs, ranks: int, checkpoint
     if given.max_cpu_loras:
         of_rank += given.max_cpu_loras * adapter_bytes(widths, resolved)
     if given.loader_buffer_bytes:
-        of_rank += given.loader_buffer_bytes if checkpoint_bytes is None else min(given.loader_buffer_bytes, checkpoint_bytes)
+        of_rank += given.loader_buffer_bytes if read_bytes is None else min(given.loader_buffer_bytes, read_bytes)
     return of_engine + ranks * of_rank

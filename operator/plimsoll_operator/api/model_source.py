@@ -39,7 +39,8 @@ class HuggingFaceSource(ApiModel):
     """Where the pods find the hub token."""
 
 
-Folder = Annotated[str, Field(min_length=1, max_length=1024, pattern=r"^[^/].*$")]
+Folder = Annotated[str, Field(min_length=1, max_length=1024)]
+_RELATIVE: Final = "^[^/].*$"
 _BUCKET: Final = "^(s3|gs|az)://[a-z0-9][a-z0-9._-]{1,62}(/[A-Za-z0-9._=+@-]{1,255})*/?$"
 HUB_ID: Final = "^[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)?$"
 """How the hub spells a model, for whose folder the hub's cache has a name."""
@@ -55,6 +56,19 @@ def _stays_inside(field: str, of: Callable[[Any], str], message: str) -> Rule:
     )
 
 
+def _folder_rules(what: str) -> tuple[Rule, ...]:
+    """Of `path`, a folder in a volume or an image."""
+    return (
+        Rule(
+            cel=f"self.path.matches('{_RELATIVE}')",
+            holds=lambda value: re.fullmatch(_RELATIVE, value.path) is not None,
+            message=f"must be a folder as seen from the {what}'s root, such as models/llama, without a slash in front",
+            field=".path",
+        ),
+        _stays_inside("path", lambda value: value.path, f"path must not leave the {what}"),
+    )
+
+
 class PersistentVolumeClaimSource(ApiModel):
     """Weights lie on a volume in the same namespace."""
 
@@ -66,7 +80,7 @@ class PersistentVolumeClaimSource(ApiModel):
     """HubCache: the directory is the Hugging Face hub's cache, with a folder models--ORG--NAME for each model (HF_HUB_CACHE, the folder hub
     of HF_HOME); the model is found in it by its name and revision. Absent: it is the checkpoint's own."""
 
-    RULES: ClassVar[tuple[Rule, ...]] = (_stays_inside("path", lambda s: s.path, "path must not leave the volume"),)
+    RULES: ClassVar[tuple[Rule, ...]] = _folder_rules("volume")
 
 
 class ImageFolder(ApiModel):
@@ -78,7 +92,7 @@ class ImageFolder(ApiModel):
     """Directory of the checkpoint in the image, relative to its root."""
 
     RULES: ClassVar[tuple[Rule, ...]] = (
-        _stays_inside("path", lambda s: s.path, "path must not leave the image"),
+        *_folder_rules("image"),
         Rule(
             cel="!self.reference.contains('://')",
             holds=lambda s: "://" not in s.reference,

@@ -65,6 +65,8 @@ def test_an_argument_without_a_rule_doubles_the_interval_and_says_so() -> None:
     assert let.outside_budget.post_kv_bytes >= 2 * plain.outside_budget.post_kv_bytes - 2
 
 
+FILES = 2 * 8_190_735_360 + 12_583_488
+"""Qwen3-8B as built on one rank: its safetensors in bfloat16, and the table of rotations."""
 HOST = [
     # why, arguments, other fields, bytes of host memory more
     ("an engine's blocks", ["--kv-offloading-size", "10"], {}, 10 * GIB),
@@ -72,13 +74,22 @@ HOST = [
     ("each worker's chunks", ["--kv-transfer-config", '{"kv_connector":"LMCacheConnectorV1","kv_role":"kv_both"}'],
      {"tensor_parallel_size": 2}, 10 * 10**9),
     ("three more servers", ["--api-server-count", "4"], {}, 6 * GIB),
-    ("a streamer's buffer", ["--load-format", "runai_streamer"], {}, 40 * 10**9),
+    ("a streamer's buffer holds no more than there is", ["--load-format", "runai_streamer"], {}, FILES),
+    ("on each rank", ["--load-format", "runai_streamer"], {"tensor_parallel_size": 2}, 2 * FILES),
+    ("as published", ["--load-format", "runai_streamer"], {"quantization": "fp8"}, FILES),
+    ("a smaller limit", ["--load-format", "runai_streamer", '--model-loader-extra-config={"memory_limit": 5000000000}'], {}, 5 * 10**9),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("why", "tokens", "given", "more"), HOST, ids=[row[0] for row in HOST])
 def test_what_lies_in_host_memory_is_counted_there(why: str, tokens: list[str], given: dict[str, Any], more: int) -> None:
     assert host(told(DENSE, *tokens, **given)) - host(told(DENSE, **given)) == more
+
+
+def test_a_streamer_s_buffer_has_a_limit_of_its_own_where_the_files_are_larger() -> None:
+    given: dict[str, Any] = {"tensor_parallel_size": 8}
+    large = "meta-llama/Llama-3.1-70B-Instruct"
+    assert host(told(large, "--load-format=runai_streamer", **given)) - host(told(large, **given)) == 8 * 40 * 10**9
 
 
 def test_sleep_and_fetched_layers_keep_a_copy_of_the_weights_in_host_memory() -> None:

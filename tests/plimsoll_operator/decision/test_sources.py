@@ -94,7 +94,8 @@ def test_the_streamers_buffer_is_asked_for_and_may_be_bounded() -> None:
         return admitted(found).plan.host_memory_bytes
 
     plain, streamed = memory(IMAGE), memory(BUCKET)
-    assert streamed - plain == 40 * 10**9
+    files = 2 * 8_030_261_248
+    assert files <= streamed - plain < files + (64 << 20), "all of the files, which is less than the streamer's limit of 40 GB"
     assert memory(BUCKET, "--load-format", "runai_streamer") == streamed
     bounded = memory(BUCKET, "--model-loader-extra-config", json.dumps({"memory_limit": 5 * 10**9}))
     assert bounded - plain == 5 * 10**9

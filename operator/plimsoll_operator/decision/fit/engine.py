@@ -16,14 +16,13 @@ from plimsoll_estimator import (
     Estimate,
     Gpu,
     HfConfig,
-    InvalidInput,
     LayoutBounds,
     Prepared,
-    Unsupported,
     WeightTotals,
     answers_bytes,
     layout_bounds,
     prepare,
+    read_bytes,
 )
 from plimsoll_operator.decision.effort import Effort
 from plimsoll_operator.facts import AppliedCorrection, ModelFacts
@@ -84,25 +83,10 @@ class _Shape:
         return found
 
     def checkpoint_bytes(self, gpu: Gpu) -> int | None:
-        """The checkpoint's files: the totals of their headers, else the model as published on one rank; None where that has no rule.
-
-        Nobody's arguments count: weights that vLLM quantises or cuts as it loads them lie on the disk as they were published.
-        """
-        if self._weights is not None and self._weights.total_bytes:
-            return self._weights.total_bytes
+        """The checkpoint's files; None where that has no rule (`read_bytes`)."""
         if gpu not in self._checkpoints:
-            self._checkpoints[gpu] = self._built_bytes(gpu)
+            self._checkpoints[gpu] = read_bytes(self._config, gpu, self._version, self._weights)
         return self._checkpoints[gpu]
-
-    def _built_bytes(self, gpu: Gpu) -> int | None:
-        stated = next((text for level in (self._config, self._config.text) if (text := level.str_or_none("dtype", "torch_dtype"))), None)
-        # vLLM loads fp32 checkpoints in half precision unless told otherwise.
-        args = EngineArgs(dtype="float32") if stated == "float32" else EngineArgs()
-        try:
-            built = prepare(self._config, args, gpu, self._version)
-        except (Unsupported, InvalidInput):
-            return None
-        return None if isinstance(built, Estimate) else sum(stage.loaded_bytes for stage in built.stages)
 
     def _ask(self, args: EngineArgs, gpu: Gpu) -> Prepared | Estimate:
         prepared = prepare(self._config, args, gpu, self._version, weights=self._weights)
