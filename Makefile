@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := test
-.PHONY: demo test check check-static unit coverage bench accuracy kind lws node fuzz engine-config docs shown dist hooks clean venv assets requirements
+.PHONY: demo test check check-static unit coverage bench accuracy kind lws node fuzz engine-config engine-manifests docs shown dist hooks clean venv assets requirements
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -98,6 +98,8 @@ shown: $(STAMP) ## write what the command prints into the pages and screens that
 	@$(BIN)/python -m tests.plimsoll_operator.cli.fit_world
 	@$(BIN)/python -m tests.plimsoll_operator.cli.observe_screens
 	@$(BIN)/python -m tests.plimsoll_operator.cli.test_import_public
+	@$(BIN)/python -m tests.engine.manifests
+	@$(BIN)/python -m tools.import_page
 
 dist: assets ## wheel, source distribution and chart of this checkout, with checksums
 	@rm -rf dist && $(BIN)/python -m hatchling build -d dist
@@ -110,6 +112,9 @@ hooks: $(STAMP) ## what check-static says, at each commit
 
 engine-config: $(STAMP) ## random wishes through a release's own configuration; ENGINE=python that has it, RELEASE=0.19.1, SEED= of an earlier run
 	@$(BIN)/python -m tests.engine --python "$(ENGINE)" --release "$(RELEASE)" --each $(or $(EACH),200) $(if $(SEED),--seed $(SEED))
+
+engine-manifests: $(STAMP) ## the lists of the manifests that are kept through a release's own configuration; ENGINE=python that has it, RELEASE=0.19.1
+	@$(BIN)/python -m tests.engine.manifests --python "$(ENGINE)" --release "$(RELEASE)"
 
 requirements: ## pin the development requirements anew
 	@"$(PYTHON)" -m venv $(WORK)/pin && $(WORK)/pin/bin/python -m pip install -q --upgrade pip

@@ -19,6 +19,7 @@ from plimsoll_estimator.engine_version import NEWEST_KNOWN, EngineVersion
 ROOT = Path(__file__).parents[1]
 DEFAULT_OUT = ROOT / "docs" / "arguments.md"
 COUNTED = ROOT / "tests" / "data" / "public_flags.json"
+KEPT = ROOT / "tests" / "data" / "rendered" / "answers.jsonl"
 RUNS = ROOT / "tests" / "data" / "engine_runs.jsonl"
 SHOWN = 100
 RELEASES = ("0.8.5", "0.10.2", "0.11.0", "0.19.1", "0.25.1", "0.33.0")
@@ -50,6 +51,14 @@ the plan is another: dtype, method of quantisation, lengths, batches, parallel s
 worker says once it builds the model, and what needs files that no config holds, a tokenizer above all. Every run with its figures, in
 the order in which they were made; what they showed is mended where a later run of the seed says 0. A seed and a number draw the same wish
 again: `python -m tests.engine show SEED NUMBER RELEASE`.
+"""
+KEPT_MANIFESTS = """`tests/data/rendered` has deployments as people write them, with the nodes to plan on and what is rendered of them:
+families of models, ways of quantisation, tensor parallel sizes from 1 to 8, stages, experts and engines side by side, several nodes, MIG
+and time-shared cards, weights from claims, images, buckets and a hub's cache without a network, gated models, adapters, drafts, prefill and
+decode. The API server takes every object in strict mode, and the list that each pod starts vLLM with was put to its own release. What
+the configuration holds is what the plan says: parallel sizes, lengths, batches, dtype, quantisation and type of the cache. A list that
+changes makes a test fail until it is put to the engine again: `make engine-manifests ENGINE=VENV/bin/python RELEASE=0.19.1`. Public
+manifests that were imported are on [their own page](import.md#public-manifests-and-what-vllm-says-of-them).
 """
 MIB, GIB = 1 << 20, 1 << 30
 
@@ -91,6 +100,18 @@ def runs() -> list[str]:
     """A row of each run, oldest first."""
     told = [json.loads(text) for text in RUNS.read_text().splitlines()]
     return [f"| {one['date']} | {one['release']} | {one['seed']} | {one['each']} each | {one['lists']} | {one['differ']} |" for one in told]
+
+
+def passed() -> list[str]:
+    """A row of each release: deployments and lists of the manifests that are kept, and how many lists it configures as planned."""
+    told = [json.loads(text) for text in KEPT.read_text().splitlines()]
+    own = [one for one in told if not one["list"].startswith("imported/")]
+    found = []
+    for release in sorted({one["release"] for one in own}, key=EngineVersion.parse):
+        rows = [one for one in own if one["release"] == release]
+        deployments = {one["list"].rpartition("/")[0] for one in rows}
+        found.append(f"| {release} | {len(deployments)} | {len(rows)} | {sum('resolved' in one for one in rows)} |")
+    return found
 
 
 def page() -> str:
@@ -148,6 +169,13 @@ def page() -> str:
         "| date | vLLM | seed | admitted, refused | lists asked | differed |",
         "|---|---|---|---|---|---|",
         *runs(),
+        "",
+        "## Manifests that are kept",
+        "",
+        KEPT_MANIFESTS,
+        "| vLLM | deployments | lists asked | configured as planned |",
+        "|---|---|---|---|",
+        *passed(),
         "",
     ]
     return "\n".join(lines)

@@ -11,21 +11,17 @@ import argparse
 import datetime
 import json
 import secrets
-import subprocess
 import sys
-import tempfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tests.engine.compare import difference
+from tests.engine.hearing import Put, card, catalogued, heard
 from tests.engine.questions import Answered, Asked, answered
 from tests.engine.wishes import Wish, draw
 
-from plimsoll_estimator import catalogue, gpu_from
-
-ORACLE = Path(__file__).with_name("oracle.py")
 MOST_WORDS = 160
 MOST_DRAWN = 40
 """Wishes drawn for each that is wanted."""
@@ -55,30 +51,6 @@ def drawn(seed: int, release: str, each: int) -> tuple[list[Question], Counter[s
             continue
         found += [Question(f"{number}.{place}", wish, said.kind, asked) for place, asked in enumerate(said.asked)]
     return found, kinds
-
-
-def card(product: str) -> dict[str, Any]:
-    """What a driver says of a product."""
-    gpu = gpu_from(product)
-    major, minor = gpu.compute_capability
-    return {"name": product.replace("-", " "), "major": major, "minor": minor, "total": gpu.total_memory_bytes}
-
-
-def heard(questions: list[Question], python: str) -> dict[str, dict[str, Any]]:
-    """The engine's answers by the questions' names."""
-    with tempfile.TemporaryDirectory() as folder:
-        for name in catalogue.names():
-            place = Path(folder) / name
-            place.mkdir(parents=True)
-            config = catalogue.lookup(name)
-            assert config is not None
-            (place / "config.json").write_text(json.dumps(dict(config.as_mapping())))
-        asked = "".join(json.dumps({"id": one.name, "card": card(one.wish.product), "argv": one.asked.argv}) + "\n" for one in questions)
-        done = subprocess.run([python, "-B", str(ORACLE), folder], input=asked, capture_output=True, text=True, check=False)
-    answers = [json.loads(line) for line in done.stdout.splitlines()]
-    if done.returncode or len(answers) != len(questions):
-        raise RuntimeError(f"{len(answers)} answers to {len(questions)} questions: {done.stderr[-2000:]}")
-    return {answer["id"]: answer for answer in answers}
 
 
 def record(release: str, one: Question, answer: dict[str, Any]) -> str:
@@ -114,7 +86,8 @@ def main(arguments: list[str]) -> int:
     chosen = parser.parse_args(arguments)
     questions, kinds = drawn(chosen.seed, chosen.release, chosen.each)
     print(f"vLLM {chosen.release}, seed {chosen.seed}: " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()), flush=True)
-    answers = heard(questions, chosen.python)
+    asked = [Put(name=one.name, card=card(one.wish.product), argv=one.asked.argv) for one in questions]
+    answers = heard(asked, catalogued(), chosen.python)
     wrong, kept = 0, []
     for one in questions:
         differs = difference(one.asked, answers[one.name])
