@@ -1,6 +1,7 @@
 from dataclasses import dataclass, field, replace
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 from tests.plimsoll_operator.plans import PLAN
 
 from plimsoll_operator.api import MemoryByComponent, ObservedStatus, Plan, PredictedMemory
@@ -68,6 +69,18 @@ def sort_labels(line: str) -> str:
     labels, value = rest.rsplit("}", 1)
     number = value.strip()
     return f"{head}{{{','.join(sorted(labels.split(',')))}}} {float(number)}"
+
+
+def test_what_prometheus_s_own_parser_reads_is_what_is_meant() -> None:
+    """Names of objects are no worse than DNS allows, and a name that were would not forge a series."""
+    entry = DeploymentSeries(namespace="team", name='a"} 1\nforged{x="\\', plan=plan(), rejudged="Reject")
+    families = {family.name: family for family in text_string_to_metric_families(Recorder(Cache(entries=[entry])).render().decode())}
+    assert "forged" not in families
+    (sample,) = families["plimsoll_plan_rejudged"].samples
+    assert (sample.labels, sample.value) == ({"namespace": "team", "name": entry.name, "verdict": "Reject"}, 1.0)
+    assert families["plimsoll_gpu_memory_predicted_bytes"].type == "gauge"
+    weights = next(row for row in families["plimsoll_gpu_memory_predicted_bytes"].samples if row.labels["component"] == "weights")
+    assert weights.value == 15 * GIB
 
 
 def test_one_deployment_never_makes_more_series_than_the_limit() -> None:
