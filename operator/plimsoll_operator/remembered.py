@@ -78,6 +78,22 @@ class Remembered(Generic[K, V]):
             while self._bytes > self._budget_bytes:
                 self._drop(next(iter(self._kept)))
 
+    def recall(self, key: K) -> V | None:
+        """What was kept for the key; None where it is not remembered."""
+        with self._lock:
+            found = self._kept.get(key)
+            if found is None:
+                self._misses += 1
+                return None
+            self._hits += 1
+            self._kept.move_to_end(key)
+            return found[0]
+
+    def forget(self, key: K) -> None:
+        """The value is not true any more."""
+        with self._lock:
+            self._drop(key)
+
     def cache_clear(self) -> None:
         """Forget everything."""
         with self._lock:

@@ -3,7 +3,7 @@
 Safe to use from several threads. Keeps what the real one guarantees and the controller relies on: resource versions that
 only grow, generations that move with the spec, uids, the status subresource apart from the spec, conflicts, a watch that
 resumes from a version and expires, and children that go with their owner. Admission, schemas and field ownership are not
-here: end-to-end tests have the real one.
+here, but for who applied a workload: end-to-end tests have the real one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from plimsoll_operator.errors import ApiFailure, WatchExpired
-from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, LEADER_WORKER_SETS, PODS, Key, Manifest, Page, Resource, WatchEvent, key_of
+from plimsoll_operator.ports import (
+    DEPLOYMENTS,
+    FIELD_MANAGER,
+    INFERENCE_DEPLOYMENTS,
+    LEADER_WORKER_SETS,
+    PODS,
+    Key,
+    Manifest,
+    Page,
+    Resource,
+    WatchEvent,
+    key_of,
+)
 
 
 @dataclass(slots=True)
@@ -96,12 +108,18 @@ class FakeKube:
                 raise ApiFailure(404, "NotFound", f"{resource.plural} {key} not found")
             if old is not None and uid and uid != old["metadata"]["uid"]:
                 raise ApiFailure(409, "Conflict", f"uid of {key} differs")
+            version = manifest["metadata"].get("resourceVersion")
+            if old is not None and version and version != old["metadata"]["resourceVersion"]:
+                raise ApiFailure(409, "Conflict", f"{resource.plural} {key} was changed")
             self.writes.append(Call("apply", resource.kind, key, subresource))
             if subresource == "status" and old is not None:
                 return self._store(resource, {**old, "status": _received(manifest["status"])})
             new = {name: _received(value) for name, value in manifest.items() if name != "status"}
             if old is not None and "status" in old:
                 new["status"] = old["status"]
+            if resource in (DEPLOYMENTS, LEADER_WORKER_SETS):
+                managed = {"manager": FIELD_MANAGER, "operation": "Apply", "fieldsV1": fields_of(manifest)}
+                new["metadata"] = {**new["metadata"], "managedFields": [managed]}
             return self._store(resource, new)
 
     def apply_new(self, resource: Resource, manifest: Manifest) -> Manifest:
@@ -219,6 +237,11 @@ def new_deployment(namespace: str, name: str, spec: Manifest) -> Manifest:
         "metadata": {"namespace": namespace, "name": name},
         "spec": spec,
     }
+
+
+def fields_of(value: Manifest) -> Manifest:
+    """The fields that an apply of this owns; lists as a whole."""
+    return {f"f:{name}": fields_of(part) if isinstance(part, dict) else {} for name, part in value.items()}
 
 
 def _received(value: Any) -> Any:

@@ -6,13 +6,13 @@ but theirs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from plimsoll_operator.controller.booking.ledger import Ledger
 from plimsoll_operator.controller.cluster import trim
-from plimsoll_operator.controller.cluster.informer import Change, Informer, Trim
+from plimsoll_operator.controller.cluster.informer import Change, Informer, Told, Trim
 from plimsoll_operator.controller.cluster.listener import Listener
 from plimsoll_operator.controller.cluster.protection import Protection
 from plimsoll_operator.controller.cluster.read_again import ReadAgain
@@ -51,8 +51,8 @@ from plimsoll_operator.ports import (
 class OnChange:
     """See the module.
 
-    `wake` has keys looked at again, after those that users have changed. A key of which nothing is known yet comes from the watcher first,
-    so that it waits.
+    `told` hears every version of a kind, also where nothing that is kept has changed. `wake` has keys looked at again, after those that
+    users have changed. A key of which nothing is known yet comes from the watcher first, so that it waits.
     """
 
     def __init__(
@@ -71,6 +71,7 @@ class OnChange:
         border: Border,
         clock: Callable[[], float],
         pod_namespaces: Sequence[str],
+        told: Mapping[Resource, Told],
     ) -> None:
         self._objects = objects
         self._ledger = ledger
@@ -83,6 +84,7 @@ class OnChange:
         self._wake = wake
         self._border = border
         self._clock = clock
+        self._told = told
         self.listeners: list[Listener] = []
         self.read_again = ReadAgain(kube, MODEL_PROFILES, objects.profiles, self._profile_read, clock=clock, border=border)
         self.children = self._informer(kube, DEPLOYMENTS, trim.child, self._child_changed, MANAGED_SELECTOR)
@@ -111,6 +113,7 @@ class OnChange:
             namespace=namespace,
             border=self._border,
             keep=keep,
+            told=self._told.get(resource),
             on_served=self._wake_all if resource is LEADER_WORKER_SETS else None,
         )
 
@@ -163,7 +166,7 @@ class OnChange:
 
     def _touch(self, key: Key) -> None:
         # Before the first reconcile the watcher's own listing brings every key; a child without a parent is none of ours.
-        if self._records.get(key) is not None:
+        if self._records.knows(key):
             self._wake([key])
 
     def _pool_changed(self, key: Key, old: Manifest | None, new: Manifest | None) -> None:

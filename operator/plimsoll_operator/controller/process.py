@@ -15,8 +15,10 @@ from functools import partial
 from typing import Any, Final
 
 from plimsoll_operator.controller.booking.ledger import Ledger
-from plimsoll_operator.controller.children.children import GROUP, newest
+from plimsoll_operator.controller.children.children import GROUP, SINGLE, Cached, newest
 from plimsoll_operator.controller.children.course import place_of
+from plimsoll_operator.controller.children.written import Written
+from plimsoll_operator.controller.cluster.copies import Copies
 from plimsoll_operator.controller.cluster.protection import Protection
 from plimsoll_operator.controller.cluster.store import ParsedObjects
 from plimsoll_operator.controller.leader.recovery import deployment_of, reservation_of
@@ -86,6 +88,8 @@ class Controller:
         self._news = News()
         self.ledger = Ledger(clock, self.enqueue, sees_all_pods=not pod_namespaces)
         self.objects = ParsedObjects()
+        self.copies = Copies()
+        self._written = {kind.resource: Written() for kind in (SINGLE, GROUP)}
         self.protection = Protection(bypass_policies, guard_policies)
         self._busy_since: dict[Key, float] = {}
         self.series = self._series()
@@ -95,7 +99,7 @@ class Controller:
         self._wire_resolving(fetchers, where)
         self._wire_reporting()
         self.engine_starts = EngineStarts(kube, self.look_again, clock, self.quarantine.border)
-        reporter = Reporter(kube, EventRecorder(kube, identity=identity, now=_now), _now)
+        reporter = Reporter(kube, EventRecorder(kube, identity=identity, now=_now), _now, self.copies)
         self.reconciler = self._reconciler(decide, reporter)
         self._changes = self._on_change(where)
         self.informers = self._changes.informers
@@ -154,7 +158,11 @@ class Controller:
             again=partial(self.queue.add_after, unchanged=True),
             bypass_is_protected=self.protection.holds,
             serves_groups=lambda: self._changes.groups.served,
-            has_group=lambda key: self._changes.groups.get(GROUP.place(key)) is not None,
+            caches={
+                SINGLE.resource: Cached(get=lambda key: self._changes.children.get(key), written=self._written[SINGLE.resource]),
+                GROUP.resource: Cached(get=lambda key: self._changes.groups.get(key), written=self._written[GROUP.resource]),
+            },
+            copies=self.copies,
             clock=self._clock,
         )
 
@@ -173,6 +181,7 @@ class Controller:
             border=self.quarantine.border,
             clock=self._clock,
             pod_namespaces=pod_namespaces,
+            told={resource: written.told for resource, written in self._written.items()},
         )
 
     def work(self, stop: threading.Event) -> None:
@@ -210,6 +219,7 @@ class Controller:
         """
         owners, answered = {}, {}
         for item in self._all_deployments():
+            self.copies.listed(item)
             owners[key_of(item)] = str(item["metadata"].get("uid"))
             answered[key_of(item)] = self._news.answered(item)
         reservations = {}
@@ -231,8 +241,13 @@ class Controller:
         """Look at every deployment again with fresh eyes, also at those of which the watcher has told nothing."""
         self.reconciler.rejudge()
         self._wake_all()
+        listed = set()
         try:
-            self.look_again(key_of(item) for item in self._all_deployments())
+            for item in self._all_deployments():
+                self.copies.listed(item)
+                listed.add(key_of(item))
+            self.copies.forget_all_but(listed)
+            self.look_again(listed)
         except ApiFailure as failure:
             _log.warning("resync: %s", failure)
 
@@ -286,7 +301,12 @@ class Controller:
 
     def heard(self, key: Key, metadata: Mapping[str, Any], *, gone: bool) -> None:
         """The watcher's event: what users have changed is looked at before what is only told again."""
-        self.queue.add(key, unchanged=self._news.unchanged(key, metadata, gone=gone))
+        unchanged = self._news.unchanged(key, metadata, gone=gone)
+        if gone:
+            self.copies.forget(key)
+        elif self.copies.heard(key, str(metadata.get("resourceVersion") or "")) and unchanged:
+            return  # what was read, listed or written last: it was looked at then, or is about to be
+        self.queue.add(key, unchanged=unchanged)
 
     def enqueue(self, keys: Iterable[Key]) -> None:
         """Make these keys ready: somebody waits for them."""

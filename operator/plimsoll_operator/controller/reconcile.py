@@ -15,19 +15,20 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Final
 
-from plimsoll_operator.api import ApiError, InferenceDeployment, read_deployment
+from plimsoll_operator.api import ApiError, InferenceDeployment, ObservedStatus, read_deployment
 from plimsoll_operator.conditions import Blocked, Lack, Situation, model_seen
 from plimsoll_operator.controller.booking.demand import Standing
 from plimsoll_operator.controller.booking.gates import Gates
 from plimsoll_operator.controller.booking.ledger import Ledger, Reservation
 from plimsoll_operator.controller.booking.places import Places, settled
-from plimsoll_operator.controller.children.children import Children
+from plimsoll_operator.controller.children.children import Cached, Children
 from plimsoll_operator.controller.children.course import (
     Applied,
     Course,
     applied_from_child,
 )
 from plimsoll_operator.controller.children.disputes import Disputes
+from plimsoll_operator.controller.cluster.copies import Copies
 from plimsoll_operator.controller.cluster.store import ParsedObjects
 from plimsoll_operator.controller.gathered import Decided, Gathered, gathered_of, replicas_of, reservation_by
 from plimsoll_operator.controller.judge import Judge
@@ -43,7 +44,7 @@ from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.facts import Decide
 from plimsoll_operator.metrics import Rejudged
 from plimsoll_operator.observation import observed_of, seen_of
-from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Kube, Manifest
+from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Kube, Manifest, Resource
 from plimsoll_operator.verdict import Reject, Undecided, Verdict
 
 _LACKS: Final[dict[Standing, Lack]] = {Standing.HELD: "turn", Standing.LATE: "scheduler", Standing.ABSENT: "pods"}
@@ -71,7 +72,8 @@ class Reconciler:
         again: Callable[[Key, float], None],
         bypass_is_protected: Callable[[], bool] = lambda: False,
         serves_groups: Callable[[], bool] = lambda: False,
-        has_group: Callable[[Key], bool] = lambda _key: False,
+        caches: Mapping[Resource, Cached],
+        copies: Copies,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._kube = kube
@@ -80,7 +82,8 @@ class Reconciler:
         self._records = records
         self._models = models
         self._disputes = Disputes(clock, again)
-        self._children = Children(kube, records, self._disputes, has_group)
+        self._copies = copies
+        self._children = Children(kube, records, self._disputes, caches)
         self._gates = Gates(kube, ledger)
         self._last_words = LastWords(kube, clock)
         self._reporter = reporter
@@ -100,12 +103,57 @@ class Reconciler:
         self._places = Places()
 
     def reconcile(self, key: Key) -> str:
-        """Bring one key to where it should be. Returns the outcome, a label of the metric."""
+        """Bring one key to where it should be. Returns the outcome, a label of the metric.
+
+        Most looks find all as it should be, and that can be told from what is known. Whatever has to be made, changed or taken away is
+        done by a second look, at the API server.
+        """
+        self._records.begin(key)
+        return self._recognise(key) or self._bring(key)
+
+    def _recognise(self, key: Key) -> str:
+        """The outcome, if the deployment and its children are known and need nothing but a word in status, which is written then.
+
+        Empty where they are not, or where the object has moved meanwhile.
+        """
+        raw = self._copies.newest(key)
+        if raw is None or raw["metadata"].get("deletionTimestamp") or self._objects.is_going(key[0]):
+            return ""
+        try:
+            deployment, unknown = read_deployment(raw)
+        except ApiError:
+            return ""
+        child, reliable = self._children.known(deployment)
+        if not reliable:
+            return ""
+        gathered = replace(gathered_of(key, raw, deployment, child), unknown_fields=unknown)
+        decided = self._decide_again(gathered)
+        if decided is None or not self._stands(gathered, decided):
+            return ""
+        written = self._report_known(gathered, decided)
+        return "" if written is None else _outcome(decided, written)
+
+    def _stands(self, gathered: Gathered, decided: Decided) -> bool:
+        """Whether `_apply` would write nothing, as far as the caches tell."""
+        course = decided.course
+        if course.run is None or (decided.held and not course.adopting):
+            return gathered.child is None
+        if self._gates.due(gathered.key, course.run.plan.digest):
+            return False
+        has = replicas_of(gathered.child)
+        if course.adopting and gathered.deployment.spec.replicas < has:
+            return False
+        asked = has if course.adopting else decided.hold.replicas
+        return self._children.stand(_asking(gathered.deployment, asked), gathered.child, course.run, kept=course.adopting)
+
+    def _bring(self, key: Key) -> str:
+        """A look at the API server: children are found, and made as they should be."""
         raw = self._kube.get(INFERENCE_DEPLOYMENTS, *key)
         if raw is None or raw["metadata"].get("deletionTimestamp") or self._objects.is_going(key[0]):
             self._forget(key)
             return "deleted"
         try:
+            self._copies.keep(raw)
             deployment, unknown = read_deployment(raw)
         except ApiError as error:
             return self._refuse_unreadable(key, raw, str(error))
@@ -142,15 +190,22 @@ class Reconciler:
     def _decide_and_book(self, gathered: Gathered) -> Decided:
         """The serial step: nobody else looks at free GPUs between our look at them and our booking. Makes no request."""
         with self._booking:
-            facts = self._judge.facts(gathered)
-            decided = self._judge.decide(gathered, facts)
-            course = decided.course
-            if course.run is None:
-                self._ledger.reserve(gathered.key, None)
-                return decided
-            run = replace(course.run, decided=self._place_of(gathered, course, course.run))
-            standing = self._ledger.reserve(gathered.key, reservation_by(gathered, course, run, decided.hold.replicas))
-            return replace(decided, course=replace(course, run=run), standing=standing)
+            return self._book(gathered, self._judge.decide(gathered, self._judge.facts(gathered)))
+
+    def _decide_again(self, gathered: Gathered) -> Decided | None:
+        """The same for what is only known; None, and nothing booked, where another plan would be adopted: that takes a look at what is."""
+        with self._booking:
+            decided = self._judge.decide(gathered, self._judge.facts(gathered))
+            return None if decided.course.adopts else self._book(gathered, decided)
+
+    def _book(self, gathered: Gathered, decided: Decided) -> Decided:
+        course = decided.course
+        if course.run is None:
+            self._ledger.reserve(gathered.key, None)
+            return decided
+        run = replace(course.run, decided=self._place_of(gathered, course, course.run))
+        standing = self._ledger.reserve(gathered.key, reservation_by(gathered, course, run, decided.hold.replicas))
+        return replace(decided, course=replace(course, run=run), standing=standing)
 
     def _place_of(self, gathered: Gathered, course: Course, run: Applied) -> str:
         """The plan's place in the decision order: kept with the child, or while it is held in the reservation; a new plan comes last."""
@@ -207,8 +262,24 @@ class Reconciler:
         self, gathered: Gathered, decided: Decided, child: Manifest | None, *, apply_problem: str = "", blocked: Blocked | None = None
     ) -> bool:
         """Remember, tell, and write status when it differs. Returns whether it was written."""
-        deployment = gathered.deployment
-        course, held = decided.course, decided.hold
+        applied = not decided.held and not apply_problem and blocked is None
+        situation, observed = self._situation(gathered, decided, child, apply_problem, blocked)
+        self._remember(gathered, decided, child, observed)
+        return self._reporter.report(gathered.raw, decided.facts, situation, decided.course, observed=observed, applied=applied)
+
+    def _report_known(self, gathered: Gathered, decided: Decided) -> bool | None:
+        """The same of what is only known, before it is remembered. None where that has to be looked at: see Reporter.report_known."""
+        situation, observed = self._situation(gathered, decided, gathered.child)
+        written = self._reporter.report_known(gathered.raw, decided.facts, situation, decided.course, observed=observed)
+        if written is not None:
+            self._remember(gathered, decided, gathered.child, observed)
+        return written
+
+    def _situation(
+        self, gathered: Gathered, decided: Decided, child: Manifest | None, apply_problem: str = "", blocked: Blocked | None = None
+    ) -> tuple[Situation, ObservedStatus | None]:
+        """What status is made from, and what engines logged."""
+        deployment, course, held = gathered.deployment, decided.course, decided.hold
         if held.reject is not None:
             self._again(gathered.key, CAP_SECONDS)
         plan = course.run.plan if course.run is not None else None
@@ -234,10 +305,14 @@ class Reconciler:
             pods_fail=self._last_words.add_to(self._ledger.failing(gathered.key), gathered.key[0]),
             starts=seen_of(plan, seen.starts, seen.unread),
         )
+        return situation, observed
+
+    def _remember(self, gathered: Gathered, decided: Decided, child: Manifest | None, observed: ObservedStatus | None) -> None:
+        deployment, course = gathered.deployment, decided.course
         self._records.put(
             gathered.key,
             Record(
-                plan=plan,
+                plan=course.run.plan if course.run is not None else None,
                 observed=observed,
                 model=deployment.spec.model.name,
                 rejudged=_rejudged(course, decided.verdict),
@@ -246,8 +321,6 @@ class Reconciler:
                 draft=deployment.spec.engine.speculative.model if deployment.spec.engine.speculative is not None else None,
             ),
         )
-        applied = not decided.held and not apply_problem and blocked is None
-        return self._reporter.report(gathered.raw, decided.facts, situation, course, observed=observed, applied=applied)
 
     def _refuse_unreadable(self, key: Key, raw: Manifest, message: str) -> str:
         """Its children are left as they are with their GPUs, and status says what they are."""
@@ -273,6 +346,8 @@ class Reconciler:
         self._starts.forget(key)
         self._disputes.forget(key)
         self._judge.forget(key)
+        self._copies.forget(key)
+        self._children.forget(key)
 
 
 def _rejudged(course: Course, verdict: Verdict) -> Rejudged:

@@ -39,6 +39,7 @@ class Records:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._records: dict[Key, Record] = {}
+        self._begun: set[Key] = set()
         self._services: dict[Key, tuple[frozenset[str], str]] = {}
         self._budgets: dict[Key, tuple[frozenset[str], str]] = {}
 
@@ -47,20 +48,33 @@ class Records:
         with self._lock:
             return self._records.get(key)
 
+    def begin(self, key: Key) -> None:
+        """It is looked at from now on: what changes while it is for the first time is news for it all the same."""
+        with self._lock:
+            if key not in self._records:
+                self._begun.add(key)
+
+    def knows(self, key: Key) -> bool:
+        """Whether it was looked at, or is. Where not, all there is will be seen when it is."""
+        with self._lock:
+            return key in self._records or key in self._begun
+
     def put(self, key: Key, record: Record) -> None:
         """Remember it."""
         with self._lock:
             self._records[key] = record
+            self._begun.discard(key)
 
     def forget(self, key: Key) -> None:
         """The object is gone."""
         with self._lock:
             self._records.pop(key, None)
+            self._begun.discard(key)
 
     def keys(self) -> tuple[Key, ...]:
-        """All known deployments."""
+        """All deployments that were looked at, or are."""
         with self._lock:
-            return tuple(self._records)
+            return (*self._records, *self._begun)
 
     def models(self) -> frozenset[str]:
         """Names of all models that deployments ask for."""
@@ -77,11 +91,8 @@ class Records:
     def of_profile(self, name: str, model: str, namespace: str) -> tuple[Key, ...]:
         """Deployments that the profile of this name and model could concern; an empty namespace means all."""
         with self._lock:
-            return tuple(
-                key
-                for key, record in self._records.items()
-                if (not namespace or key[0] == namespace) and (record.model == model or record.profile == name)
-            )
+            concerned = [key for key, record in self._records.items() if record.model == model or record.profile == name]
+            return tuple(key for key in (*concerned, *self._begun) if not namespace or key[0] == namespace)
 
     def service_changed(self, key: Key, _old: Manifest | None, new: Manifest | None) -> None:
         """An informer's callback for our Services."""

@@ -21,11 +21,14 @@ class Gates:
 
     def lift(self, key: Key, plan_digest: str) -> bool:
         """Let as many pods of this plan go to the scheduler as are booked. Returns whether anything was written."""
+        return sum(map(self._lift, self.due(key, plan_digest))) > 0
+
+    def due(self, key: Key, plan_digest: str) -> list[Manifest]:
+        """The pods that `lift` would let go, as they are known."""
         pods = self._ledger.gates_to_lift(key)
         if not pods:
-            return False
-        waiting = [pod for pod in self._ledger.gated(key) if pod["metadata"]["annotations"][PLAN_DIGEST_ANNOTATION] == plan_digest]
-        return sum(map(self._lift, waiting[:pods])) > 0
+            return []
+        return [pod for pod in self._ledger.gated(key) if pod["metadata"]["annotations"][PLAN_DIGEST_ANNOTATION] == plan_digest][:pods]
 
     def _lift(self, known: Manifest) -> bool:
         namespace, name = known["metadata"]["namespace"], known["metadata"]["name"]

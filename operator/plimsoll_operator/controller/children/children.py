@@ -7,7 +7,7 @@ nodes; a new plan may need the other kind, and then the old child goes when the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +18,9 @@ from plimsoll_operator.controller.booking.seen_pods import has_gate
 from plimsoll_operator.controller.children.budgets import holds_back, restored
 from plimsoll_operator.controller.children.course import Applied, place_of
 from plimsoll_operator.controller.children.disputes import Disputes, is_ours_alone
+from plimsoll_operator.controller.children.intact import TOUCHED, as_set, as_wanted
 from plimsoll_operator.controller.children.services import leads_to, straightened
+from plimsoll_operator.controller.children.written import Written
 from plimsoll_operator.controller.records import Records
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.names import DECIDED_ANNOTATION, NAME_LABEL, TEMPLATE_DIGEST_ANNOTATION
@@ -78,14 +80,52 @@ def newest(children: Iterable[Manifest]) -> Manifest | None:
     return max(children, key=place_of, default=None)
 
 
-class Children:
-    """Workload, Service and budget of every key. `has_group` tells from a cache whether a LeaderWorkerSet of the deployment exists."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cached:
+    """What a cache has of one kind of child, trimmed, and what of our own writes it has not heard of yet."""
 
-    def __init__(self, kube: Kube, records: Records, disputes: Disputes, has_group: Callable[[Key], bool] = lambda _key: False) -> None:
+    get: Callable[[Key], Manifest | None]
+    written: Written
+
+
+class Children:
+    """Workload, Service and budget of every key; `caches` has those of the workloads, by kind."""
+
+    def __init__(self, kube: Kube, records: Records, disputes: Disputes, caches: Mapping[Resource, Cached]) -> None:
         self._kube = kube
         self._records = records
         self._disputes = disputes
-        self._has_group = has_group
+        self._caches = caches
+
+    def known(self, deployment: InferenceDeployment) -> tuple[Manifest | None, bool]:
+        """The child as the caches have it, and whether that can be relied on: none that was written a moment ago, handed over or taken."""
+        key, found = _key_of(deployment), []
+        for kind in (SINGLE, GROUP):
+            cache, place = self._caches[kind.resource], kind.place(key)
+            child = cache.get(place)
+            if cache.written.behind(place) or (child is not None and not _controlled(child, deployment)):
+                return None, False
+            found += [{**child, "kind": kind.resource.kind}] if child is not None else []
+        return next(iter(found), None), len(found) < 2
+
+    def stand(self, deployment: InferenceDeployment, child: Manifest | None, run: Applied, *, kept: bool) -> bool:
+        """Whether the caches have all children as `bring` would make them: then nothing of them need be asked for, nor written.
+
+        `kept`: the workload is left as it is, whatever the deployment says of it.
+        """
+        key, kind = _key_of(deployment), kind_for(run.plan)
+        if child is None or kind_of(child) is not kind or self._disputes.any_waits(key) or not self._has_service(deployment):
+            return False
+        budget = render_budget(deployment, run.plan)
+        if self._records.budget_of(key, deployment.metadata.uid) != (None if budget is None else holds_back(budget)):
+            return False
+        labels = child["metadata"].get("labels") or {}
+        if not _labels_of(key).items() <= labels.items() or child["spec"].get("replicas") != deployment.spec.replicas:
+            return False
+        if kept or self._is_as_left(kind, key, child):
+            return True
+        manifest = render_workload(deployment, run.plan, run.origin)
+        return _of_another_release(child, manifest) or self._is_as_applied(key, child, manifest)
 
     def find(self, deployment: InferenceDeployment, *, spans: bool = False) -> tuple[Manifest | None, Blocked | None]:
         """The child that runs the plan, and what keeps a child from being made or changed: an object that is never taken over has its
@@ -153,10 +193,9 @@ class Children:
         if adopts:
             return self._wrote(kind, key, self._kube.apply(kind.resource, manifest)), True
         same_size = child["spec"].get("replicas") == wanted
-        recorded = (child["metadata"].get("annotations") or {}).get(TEMPLATE_DIGEST_ANNOTATION)
         # This release may render the same plan differently: an upgrade of the operator never restarts pods.
-        only_size = recorded != manifest["metadata"]["annotations"][TEMPLATE_DIGEST_ANNOTATION]
-        if same_size and (only_size or self._is_as_left(kind, key, child)):
+        only_size = _of_another_release(child, manifest)
+        if same_size and (only_size or self._is_as_left(kind, key, child) or self._is_as_applied(key, child, manifest)):
             return child, False
         if self._yields(kind, key, child):
             return child, False
@@ -168,6 +207,10 @@ class Children:
         same = record is not None and record.child_generation == child["metadata"]["generation"]
         return same and not self._disputes.waits(key, kind.resource.kind)
 
+    def _is_as_applied(self, key: Key, child: Manifest, manifest: Manifest) -> bool:
+        """At the first look of a new leader, who has left nothing yet: whether what this would apply was applied, and is still there."""
+        return self._records.get(key) is None and as_set(child) != TOUCHED and as_set(child) == as_wanted(manifest)
+
     def _yields(self, kind: ChildKind, key: Key, child: Manifest) -> bool:
         """Whether somebody else has changed the child, and goes on doing so: then what the plan sets is put back later."""
         part = kind.resource.kind
@@ -178,6 +221,7 @@ class Children:
         return self._disputes.yields(key, part, child)
 
     def _wrote(self, kind: ChildKind, key: Key, child: Manifest) -> Manifest:
+        self._caches[kind.resource].written.wrote(child)
         return self._disputes.wrote(key, kind.resource.kind, child)
 
     def _bring_service(self, deployment: InferenceDeployment) -> bool:
@@ -232,15 +276,16 @@ class Children:
 
     def _relabel(self, kind: ChildKind, key: Key, child: Manifest) -> tuple[Manifest, bool]:
         """Put back the labels by which the caches see the child: nobody hears of it without them, and it moves no generation."""
-        wanted = {**MANAGED_BY, NAME_LABEL: key[1]}
-        labels = child["metadata"].get("labels") or {}
+        wanted = _labels_of(key)
         part = f"labels of the {kind.resource.kind}"
-        if all(labels.get(name) == value for name, value in wanted.items()):
+        if wanted.items() <= (child["metadata"].get("labels") or {}).items():
             self._disputes.settled(key, part)
             return child, False
         if self._disputes.yields(key, part, child):
             return child, False
-        return self._kube.merge_patch(kind.resource, *kind.place(key), {"metadata": {"labels": wanted}}), True
+        child = self._kube.merge_patch(kind.resource, *kind.place(key), {"metadata": {"labels": wanted}})
+        self._caches[kind.resource].written.wrote(child)
+        return child, True
 
     def _succeed(self, kind: ChildKind, key: Key, deployment: InferenceDeployment, child: Manifest, plan: Plan) -> bool:
         """Delete a child of the other kind: at once where its GPUs are needed, else once the new one is ready in its place.
@@ -259,6 +304,11 @@ class Children:
         self._kube.delete(other.resource, *other.place(key))
         return True
 
+    def forget(self, key: Key) -> None:
+        """The deployment is gone: no cache is waited for any more."""
+        for kind in (SINGLE, GROUP):
+            self._caches[kind.resource].written.told(kind.place(key), None)
+
     def left(self, key: Key, uid: str) -> Manifest | None:
         """The child of an object that cannot be read any more: it is looked at and left as it is."""
         kinds = (SINGLE, GROUP) if self._may_have_group(key) else (SINGLE,)
@@ -268,7 +318,8 @@ class Children:
     def _may_have_group(self, key: Key) -> bool:
         """By the cache, or by what was applied last: a cache lags behind its own writes."""
         record = self._records.get(key)
-        return self._has_group(key) or (record is not None and record.plan is not None and record.plan.nodes_per_replica > 1)
+        cached = self._caches[GROUP.resource].get(GROUP.place(key))
+        return cached is not None or (record is not None and record.plan is not None and record.plan.nodes_per_replica > 1)
 
     def _scale(self, kind: ChildKind, key: Key, wanted: int) -> Manifest:
         return self._wrote(kind, key, self._kube.merge_patch(kind.resource, *kind.place(key), {"spec": {"replicas": wanted}}))
@@ -284,6 +335,23 @@ class Children:
 
 def _key_of(deployment: InferenceDeployment) -> Key:
     return deployment.metadata.namespace, deployment.metadata.name
+
+
+def _labels_of(key: Key) -> dict[str, str]:
+    """By which the caches see a child, and whose it is."""
+    return {**MANAGED_BY, NAME_LABEL: key[1]}
+
+
+def _of_another_release(child: Manifest, manifest: Manifest) -> bool:
+    """Whether the child's template was rendered otherwise than this one of the same plan."""
+    recorded = (child["metadata"].get("annotations") or {}).get(TEMPLATE_DIGEST_ANNOTATION)
+    return bool(recorded != manifest["metadata"]["annotations"][TEMPLATE_DIGEST_ANNOTATION])
+
+
+def _controlled(child: Manifest, deployment: InferenceDeployment) -> bool:
+    """Whether the deployment as it exists now controls the child."""
+    owners = child["metadata"].get("ownerReferences") or ()
+    return any(row.get("uid") == deployment.metadata.uid and row.get("controller") is True for row in owners)
 
 
 def _owned(child: Manifest, uid: str) -> bool:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from plimsoll_operator.conditions import Dispute
-from plimsoll_operator.ports import FIELD_MANAGER, Key, Manifest
+from plimsoll_operator.controller.children.intact import others
+from plimsoll_operator.ports import Key, Manifest
 
 FIRST_SECONDS: Final = 1.0
 LONGEST_SECONDS: Final = 300.0
@@ -62,6 +63,10 @@ class Disputes:
         quarrel = self._quarrels.get(key, {}).get(part)
         return quarrel is not None and quarrel.due is not None
 
+    def any_waits(self, key: Key) -> bool:
+        """Whether any part waits, or is still to be told of."""
+        return any(quarrel.due is not None or quarrel.fresh for quarrel in self._quarrels.get(key, {}).values())
+
     def yields(self, key: Key, part: str, theirs: Manifest) -> bool:
         """Somebody has changed this part: whether to leave it so for now. If not, the caller puts it back."""
         now = self._clock()
@@ -99,16 +104,11 @@ class Disputes:
 
 def is_ours_alone(child: Manifest) -> bool:
     """Whether nobody else has set anything of it: then it differs from what is wanted because the wish has changed."""
-    return not _others(child) and bool(child["metadata"].get("managedFields"))
-
-
-def _others(child: Manifest) -> list[Manifest]:
-    rows = [row for row in child["metadata"].get("managedFields") or () if isinstance(row, dict)]
-    return [row for row in rows if row.get("manager") and row["manager"] != FIELD_MANAGER and row.get("subresource") != "status"]
+    return not others(child) and bool(child["metadata"].get("managedFields"))
 
 
 def changed_by(theirs: Manifest) -> str:
     """The other manager that has changed the object last, as its managed fields name it: text from outside, bounded."""
-    others = _others(theirs)
-    last = max(others, key=lambda row: ("f:spec" in (row.get("fieldsV1") or {}), str(row.get("time") or "")), default=None)
+    rows = others(theirs)
+    last = max(rows, key=lambda row: ("f:spec" in (row.get("fieldsV1") or {}), str(row.get("time") or "")), default=None)
     return f'"{" ".join(str(last["manager"]).split())[:_MAX_NAME]}"' if last is not None else "somebody who is not named"

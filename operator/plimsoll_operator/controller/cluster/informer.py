@@ -18,16 +18,18 @@ from plimsoll_operator.reflector import ListPage, Pause, Reflector, Watch
 
 Trim = Callable[[Manifest], Manifest]
 Change = Callable[[Key, Manifest | None, Manifest | None], None]
+Told = Callable[[Key, Manifest | None], None]
 
 
 class Trimmed:
     """`reflector.Cache` of trimmed copies that tells every difference at once, also while a list is under way."""
 
-    def __init__(self, plural: str, *, trim: Trim, keep: Trim | None, on_change: Change, border: Border) -> None:
+    def __init__(self, plural: str, *, trim: Trim, keep: Trim | None, on_change: Change, border: Border, told: Told | None = None) -> None:
         self._plural = plural
         self._trim = trim
         self._keep = keep
         self._on_change = on_change
+        self._told = told
         self._border = border
         self._lock = threading.Lock()
         self._objects: dict[Key, Manifest] = {}
@@ -67,15 +69,18 @@ class Trimmed:
             kept = new if self._keep is None else self._keep(new)
             with self._lock:
                 old = self._objects.get(key)
-                if old == kept:
-                    return
                 self._objects[key] = kept
-            self._on_change(key, old, new)
+            if self._told is not None:
+                self._told(key, manifest)
+            if old != kept:
+                self._on_change(key, old, new)
 
     def drop(self, key: Key) -> None:
         """See reflector.Cache."""
         with self._lock:
             old = self._objects.pop(key, None)
+        if self._told is not None:
+            self._told(key, None)
         if old is not None:
             with self._border(Unit.EVENT, self._named(key)):
                 self._on_change(key, old, None)
@@ -88,6 +93,7 @@ class Informer:
     """One resource's cache. `on_change(key, old, new)` is called on the informer's thread, in order, for every change.
 
     Where `on_change` keeps what it needs of an object, `keep` says what little of it is kept here, and told as old.
+    `told` hears each version as the API server has it, after it is kept and whatever of it is.
     With `on_served` the resource may be missing from this cluster: see `Reflector`.
     """
 
@@ -104,12 +110,13 @@ class Informer:
         namespace: str = "",
         border: Border = no_border,
         keep: Trim | None = None,
+        told: Told | None = None,
     ) -> None:
         self._kube = kube
         self.resource = resource
         self._selector = selector
         self._namespace = namespace
-        self._cache = Trimmed(resource.plural, trim=trim, keep=keep, on_change=on_change, border=border)
+        self._cache = Trimmed(resource.plural, trim=trim, keep=keep, on_change=on_change, told=told, border=border)
         self._reflector = Reflector(resource.plural, self._cache, clock=clock, on_served=on_served)
         self.synced = threading.Event()
 

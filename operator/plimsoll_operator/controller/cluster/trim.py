@@ -15,12 +15,15 @@ from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES
 from plimsoll_operator.capacity.pods import CPU, pod_requests
 from plimsoll_operator.controller.booking.engine_start import START, engine_start
 from plimsoll_operator.controller.booking.pod_trouble import KEY, pod_trouble
+from plimsoll_operator.controller.booking.seen_pods import has_gate
 from plimsoll_operator.controller.children.budgets import holds_back
+from plimsoll_operator.controller.children.intact import KEPT, as_set
 from plimsoll_operator.controller.children.refusals import is_refusal, words_of
 from plimsoll_operator.controller.children.services import leads_to
 from plimsoll_operator.group import GROUP_INDEX_LABEL
 from plimsoll_operator.names import (
     APP_NAME_LABEL,
+    CAPACITY_GATE,
     DECIDED_ANNOTATION,
     GENERATION_ANNOTATION,
     INSTANCE_LABEL,
@@ -101,7 +104,8 @@ def namespace(manifest: Manifest) -> Manifest:
 
 
 def child(manifest: Manifest) -> Manifest:
-    """Owner, annotations, wanted replicas, node selector and status of a child; the generation tells that its spec was touched.
+    """Owner, annotations, wanted replicas, node selector, gate and status of a child; the generation tells that its spec was touched, and a
+    digest of what was applied whether it is still there.
 
     Of conditions the words are kept only where they are the API server's refusal of a pod: others speak of progress.
     """
@@ -118,9 +122,11 @@ def child(manifest: Manifest) -> Manifest:
     ]
     spec = manifest.get("spec") or {}
     template = spec.get("template") or (spec.get("leaderWorkerTemplate") or {}).get("workerTemplate") or {}
-    selector = (template.get("spec") or {}).get("nodeSelector")
-    kept = {"replicas": spec.get("replicas"), **({"nodeSelector": selector} if selector else {})}
-    return {"metadata": metadata, "spec": kept, "status": {**status, "conditions": conditions}}
+    pods = template.get("spec") or {}
+    kept = {"replicas": spec.get("replicas"), **({"nodeSelector": pods["nodeSelector"]} if pods.get("nodeSelector") else {})}
+    if has_gate({"spec": pods}):
+        kept["template"] = {"spec": {"schedulingGates": [{"name": CAPACITY_GATE}]}}
+    return {KEPT: as_set(manifest), "metadata": metadata, "spec": kept, "status": {**status, "conditions": conditions}}
 
 
 def _ours(annotations: Manifest) -> Manifest:

@@ -10,13 +10,14 @@ import hashlib
 import logging
 from collections.abc import Callable
 from datetime import datetime
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.ports import EVENTS, FIELD_MANAGER, INFERENCE_DEPLOYMENTS, Key, Kube
 from plimsoll_operator.text import one_line
 
 MAX_NOTE: Final = 1024
+Kind: TypeAlias = Literal["Normal", "Warning"]
 _log = logging.getLogger(__name__)
 
 
@@ -28,9 +29,15 @@ class EventRecorder:
         self._identity = identity
         self._now = now
         self._last: dict[Key, tuple[str, str]] = {}
+        self._refused: set[Key] = set()
 
-    def post(self, key: Key, uid: str, *, kind: Literal["Normal", "Warning"], reason: str, action: str, note: str) -> None:
-        """Say it unless it was the last thing said about the object. A refused post is logged and never fails the key."""
+    def post(self, key: Key, uid: str, *, kind: Kind, reason: str, action: str, note: str, old: bool = False) -> None:
+        """Say it unless it was the last thing said about the object. A refused post is logged and never fails the key.
+
+        `old`: the status says so already. Then it was said when that was written, by an earlier leader, unless we were refused.
+        """
+        if old and key not in self._last and key not in self._refused:
+            self._last[key] = (reason, note)
         if self._last.get(key) == (reason, note):
             return
         namespace, name = key
@@ -59,9 +66,12 @@ class EventRecorder:
         except ApiFailure as failure:
             if failure.status != 409:
                 _log.warning("event %s for %s/%s not posted: %s", reason, namespace, name, failure)
+                self._refused.add(key)
                 return
+        self._refused.discard(key)
         self._last[key] = (reason, note)
 
     def forget(self, key: Key) -> None:
         """The object is gone."""
         self._last.pop(key, None)
+        self._refused.discard(key)

@@ -10,15 +10,19 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
+from http import HTTPStatus
 
 from plimsoll_operator.api import ApiError, InferenceDeploymentStatus, ObservedStatus, parse_part
 from plimsoll_operator.conditions import INTERNAL_ERROR, UNREAD, ChildState, Invalid, Situation
 from plimsoll_operator.controller.children.course import Applied, Course
+from plimsoll_operator.controller.cluster.copies import Copies
 from plimsoll_operator.controller.reporting.events import EventRecorder
 from plimsoll_operator.controller.reporting.status import status_of, with_bug
+from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.facts import Bypass, Facts
 from plimsoll_operator.names import BYPASS_ANNOTATION
-from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Kube, Manifest
+from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Kube, Manifest, key_of
 from plimsoll_operator.reasons import Why
 from plimsoll_operator.render import selector_text
 from plimsoll_operator.verdict import Admit, Plan, Reject, Resize, Undecided
@@ -38,10 +42,11 @@ class LeftChild:
 
 
 class Reporter:
-    """Status and Events of every key. `now` is the wall clock for transition times."""
+    """Status and Events of every key. `now` is the wall clock for transition times, `copies` gets what is answered."""
 
-    def __init__(self, kube: Kube, events: EventRecorder, now: Callable[[], datetime]) -> None:
+    def __init__(self, kube: Kube, events: EventRecorder, now: Callable[[], datetime], copies: Copies) -> None:
         self._kube = kube
+        self._copies = copies
         self._events = events
         self._now = now
 
@@ -52,20 +57,40 @@ class Reporter:
 
         Returns whether status was written.
         """
-        deployment = facts.deployment
-        key = (deployment.metadata.namespace, deployment.metadata.name)
+        status = self._status(facts, situation, course, observed)
         if not isinstance(situation.verdict, Invalid):
-            self._tell(key, facts, situation, course, applied=applied)
-        status = status_of(
+            self._tell(raw, facts, situation, course, applied=applied, status=status)
+        return self._write_status(key_of(raw), raw, status)
+
+    def report_known(
+        self, raw: Manifest, facts: Facts, situation: Situation, course: Course, *, observed: ObservedStatus | None
+    ) -> bool | None:
+        """The same where nothing was looked at and nothing had to be applied. None, and nothing said, where status would differ and the
+        object has moved since `raw`, or has no child: only a look tells whether somebody else's is in the way.
+        """
+        status = self._status(facts, situation, course, observed)
+        differs = raw.get("status") != status
+        if differs and situation.child is None:
+            return None
+        try:
+            written = self._write_status(key_of(raw), raw, status, version=raw["metadata"]["resourceVersion"])
+        except ApiFailure as failure:
+            if failure.status == HTTPStatus.CONFLICT:
+                return None
+            raise
+        self._tell(raw, facts, situation, course, applied=True, status=status)
+        return written
+
+    def _status(self, facts: Facts, situation: Situation, course: Course, observed: ObservedStatus | None) -> Manifest:
+        return status_of(
             situation,
             plan=course.run.plan if course.run is not None else None,
             proposed=course.proposed,
-            selector=selector_text(deployment),
-            previous=deployment.status,
+            selector=selector_text(facts.deployment),
+            previous=facts.deployment.status,
             observed=observed,
             now=self._stamp(),
         )
-        return self._write_status(key, raw, status)
 
     def refuse(self, key: Key, raw: Manifest, message: str, left: LeftChild) -> None:
         """Say in status what is wrong with the object itself, and what runs of it all the same."""
@@ -104,48 +129,52 @@ class Reporter:
         """The object is gone."""
         self._events.forget(key)
 
-    def _tell(self, key: Key, facts: Facts, situation: Situation, course: Course, *, applied: bool) -> None:
-        uid, verdict = facts.deployment.metadata.uid, situation.verdict
+    def _tell(self, raw: Manifest, facts: Facts, situation: Situation, course: Course, *, applied: bool, status: Manifest) -> None:
+        key, verdict = key_of(raw), situation.verdict
+        old = raw.get("status") == status and not course.adopts and situation.dispute is None
+        post = partial(self._events.post, key, facts.deployment.metadata.uid, old=old)
         if situation.blocked is not None:
-            self._events.post(key, uid, kind="Warning", reason=situation.blocked.reason, action="Apply", note=situation.blocked.message)
+            post(kind="Warning", reason=situation.blocked.reason, action="Apply", note=situation.blocked.message)
         elif situation.apply_problem:
-            self._events.post(key, uid, kind="Warning", reason=Why.APPLY_REFUSED, action="Apply", note=situation.apply_problem)
+            post(kind="Warning", reason=Why.APPLY_REFUSED, action="Apply", note=situation.apply_problem)
         elif situation.child is not None and situation.child.pods_refused is not None and not course.adopts:
             note = f"The API server refuses the pods: {situation.child.pods_refused.message}"
-            self._events.post(key, uid, kind="Warning", reason=Why.PODS_REFUSED, action="Run", note=note)
+            post(kind="Warning", reason=Why.PODS_REFUSED, action="Run", note=note)
         elif situation.pods_fail is not None and situation.obstacle is not None and not course.adopts:
-            self._events.post(key, uid, kind="Warning", reason=situation.obstacle[0], action="Run", note=situation.obstacle[1])
+            post(kind="Warning", reason=situation.obstacle[0], action="Run", note=situation.obstacle[1])
         elif situation.dispute is not None:
-            self._events.post(key, uid, kind="Warning", reason=Why.CHANGED_BY_OTHERS, action="Apply", note=situation.dispute.message)
+            post(kind="Warning", reason=Why.CHANGED_BY_OTHERS, action="Apply", note=situation.dispute.message)
         elif course.adopts and course.run is not None:
             if not applied:
                 return
             note = _plan_sentence(course.run.plan)
             if isinstance(verdict, Admit | Resize) and verdict.overridden is not None:
                 against = _override_note(facts, verdict.overridden)
-                self._events.post(key, uid, kind="Warning", reason=Why.OVERRIDDEN, action="Plan", note=against)
+                post(kind="Warning", reason=Why.OVERRIDDEN, action="Plan", note=against)
             if isinstance(verdict, Resize):
                 note += "; moved " + ", ".join(f"{change.field} from {change.old} to {change.new}" for change in verdict.changes)
-            self._events.post(key, uid, kind="Normal", reason=Why.PLAN_APPLIED, action="Plan", note=note)
+            post(kind="Normal", reason=Why.PLAN_APPLIED, action="Plan", note=note)
         elif situation.held:
-            self._events.post(key, uid, kind="Warning", reason=situation.held_reason, action="Scale", note=situation.held)
+            post(kind="Warning", reason=situation.held_reason, action="Scale", note=situation.held)
         elif isinstance(verdict, Reject | Undecided):
-            self._events.post(key, uid, kind="Warning", reason=str(verdict.reason), action="Plan", note=verdict.message)
+            post(kind="Warning", reason=str(verdict.reason), action="Plan", note=verdict.message)
         elif course.proposed is not None:
             note = "Would be planned differently now: " + _plan_sentence(course.proposed)
-            self._events.post(key, uid, kind="Normal", reason=Why.PLAN_PROPOSED, action="Judge", note=note)
+            post(kind="Normal", reason=Why.PLAN_PROPOSED, action="Judge", note=note)
 
-    def _write_status(self, key: Key, raw: Manifest, status: Manifest) -> bool:
+    def _write_status(self, key: Key, raw: Manifest, status: Manifest, *, version: str = "") -> bool:
+        """`version`: only while the object is at that one."""
         if raw.get("status") == status:
             return False
         namespace, name = key
+        at = {"resourceVersion": version} if version else {}
         manifest = {
             "apiVersion": INFERENCE_DEPLOYMENTS.api_version,
             "kind": INFERENCE_DEPLOYMENTS.kind,
-            "metadata": {"namespace": namespace, "name": name, "uid": raw["metadata"]["uid"]},
+            "metadata": {"namespace": namespace, "name": name, "uid": raw["metadata"]["uid"], **at},
             "status": status,
         }
-        self._kube.apply(INFERENCE_DEPLOYMENTS, manifest, subresource="status")
+        self._copies.keep(self._kube.apply(INFERENCE_DEPLOYMENTS, manifest, subresource="status"))
         return True
 
     def _stamp(self) -> str:

@@ -1,0 +1,105 @@
+"""Whether a child's spec is as the controller last applied it, told from the child alone: of the fields that its apply owns, the values.
+
+Asked by the caches, which keep a digest of it, and by the children at the first look of a new leader, who remembers nothing: so what nobody
+has touched is recognised, and not applied once more to be sure. Managed fields say who has set what (Kubernetes, "Server-Side Apply"); they
+are input from outside, and what cannot be followed counts as touched. Pure.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from plimsoll_operator.ports import FIELD_MANAGER, Manifest
+from plimsoll_operator.quantity import parse_millis
+from plimsoll_operator.render import digest_of
+
+KEPT: Final = "asSet"
+"""Under this name a trimmed child carries the digest."""
+TOUCHED: Final = ""
+_DEEPEST: Final = 32
+_QUANTITIES: Final = frozenset({"limits", "requests"})
+
+
+def as_wanted(manifest: Manifest) -> str:
+    """Digest of a rendered child's spec, but for its replicas."""
+    return digest_of(_plain({key: value for key, value in manifest["spec"].items() if key != "replicas"}))
+
+
+def as_set(child: Manifest) -> str:
+    """The same of the child as it stands: equal where all that was applied is still there. TOUCHED where anybody else has set something."""
+    if KEPT in child:
+        return str(child[KEPT])
+    fields = _applied(child)
+    if fields is None:
+        return TOUCHED
+    spec = _owned(child.get("spec") or {}, fields, _DEEPEST)
+    return digest_of(_plain({key: value for key, value in spec.items() if key != "replicas"}))
+
+
+def others(child: Manifest) -> list[Manifest]:
+    """Entries of managed fields that are not the controller's, nor of a status."""
+    rows = [row for row in child["metadata"].get("managedFields") or () if isinstance(row, dict)]
+    return [row for row in rows if row.get("manager") and row["manager"] != FIELD_MANAGER and row.get("subresource") != "status"]
+
+
+def _applied(child: Manifest) -> Mapping[str, Any] | None:
+    """What of the spec the controller's apply owns; None where somebody else owns anything, or an update of ours more than the size."""
+    rows = [row for row in child["metadata"].get("managedFields") or () if isinstance(row, dict)]
+    ours = [row for row in rows if row.get("manager") == FIELD_MANAGER and not row.get("subresource")]
+    specs = [(row.get("operation"), (row.get("fieldsV1") or {}).get("f:spec") or {}) for row in ours]
+    applied = [fields for operation, fields in specs if operation == "Apply"]
+    beside = {name for operation, fields in specs if operation != "Apply" for name in fields}
+    if others(child) or len(applied) != 1 or not beside <= {"f:replicas"} or not isinstance(applied[0], dict):
+        return None
+    return applied[0]
+
+
+def _owned(value: Any, fields: Mapping[str, Any], depth: int) -> Any:
+    """Of a value what these fields name (Kubernetes, FieldsV1: `f:` a field, `k:` a list's item by its keys, none: all of it)."""
+    if not fields or depth == 0:
+        return value
+    if isinstance(value, dict):
+        named = ((name[2:], sub) for name, sub in fields.items() if name.startswith("f:"))
+        return {name: _owned(value[name], sub or {}, depth - 1) for name, sub in named if name in value}
+    if isinstance(value, list):
+        return _owned_items(value, fields, depth)
+    return value
+
+
+def _owned_items(items: list[Any], fields: Mapping[str, Any], depth: int) -> list[Any]:
+    by_key = {name: sub or {} for name, sub in fields.items() if name.startswith("k:")}
+    try:
+        keys = {_key(json.loads(name[2:])): sub for name, sub in by_key.items()}
+    except (ValueError, AttributeError):
+        return items
+    names = {tuple(name for name, _ in key) for key in keys}
+    if len(names) != 1:
+        return items  # a set, whole; or told by keys that differ from item to item, which no list of ours is
+    (names_of,) = names
+    found = []
+    for item in items:
+        sub = keys.get(_key({name: item.get(name) for name in names_of})) if isinstance(item, dict) else None
+        if sub is not None:
+            found.append(_owned(item, sub, depth - 1))
+    return found
+
+
+def _key(keys: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((name, json.dumps(value, sort_keys=True)) for name, value in keys.items()))
+
+
+def _plain(value: Any, *, amounts: bool = False) -> Any:
+    """In the one form in which what is sent and what is stored are alike: no empty parts, and quantities as numbers."""
+    if isinstance(value, dict):
+        plain = {key: _plain(part, amounts=key in _QUANTITIES or (amounts and not isinstance(part, dict))) for key, part in value.items()}
+        return {key: part for key, part in plain.items() if part not in ({}, [], "", None)}
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    if amounts:
+        try:
+            return parse_millis(value)
+        except ValueError:
+            return value
+    return value
