@@ -38,8 +38,8 @@ check-static: $(STAMP) ## lint, format, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-unit: $(STAMP)
-	$(PYTEST) -m "not e2e" --ignore=tests/e2e -n $(JOBS)
+unit: $(STAMP) ## the unit tests while you wait: a tenth of each law's examples, without what takes a second and more
+	$(PYTEST) -m "not e2e and not thorough" --hypothesis-profile=quick --ignore=tests/e2e -n $(JOBS)
 
 # In CI's profile, Hypothesis has no deadlines: the first call of a function that is counted is slow.
 coverage: $(STAMP) ## the unit tests, and the floor under which lines of the two packages they run

@@ -6,13 +6,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from tests.laws import register_profiles
 from tests.plimsoll_operator.checkpoints import CONFIG, llama, safetensors
 from tests.plimsoll_operator.hub_server import TOKEN, HubServer, serving
 
-# What a law takes says how busy the machine is, not whether it holds: pytest-timeout ends what hangs.
-settings.register_profile("unhurried", parent=settings(), deadline=None)
-settings.load_profile("unhurried")
+register_profiles()
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ def test_every_example_has_its_sentence_and_an_answer(path: Path) -> None:
     assert told in lines[1]
 
 
+@pytest.mark.thorough
 def test_it_needs_the_commands_own_libraries_and_no_more() -> None:
     wanted = {line.strip().split('"')[1].split(">")[0] for line in dependencies()}
     assert set(BASE.values()) == wanted

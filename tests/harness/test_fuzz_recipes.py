@@ -25,6 +25,7 @@ def patterns(schema: Json) -> Iterator[tuple[str, int]]:
             yield from patterns(inner)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("plural", recipes.KIND_OF)
 def test_a_number_is_the_same_object_again(plural: str) -> None:
     first, again = ([recipes.spec(recipes.rng_for(7, number), plural) for number in range(20)] for _ in range(2))
@@ -32,6 +33,7 @@ def test_a_number_is_the_same_object_again(plural: str) -> None:
     assert len({json.dumps(spec) for spec in first}) > 2
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("plural", recipes.KIND_OF)
 def test_most_draws_are_taken_at_the_door(plural: str) -> None:
     taken = sum(recipes.is_taken(plural, recipes.spec(recipes.rng_for(7, number), plural)) for number in range(DRAWS))

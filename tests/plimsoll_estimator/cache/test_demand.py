@@ -4,8 +4,9 @@ from functools import cache
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.laws import law
 from tests.plimsoll_estimator.shipped import config_of
 
 from plimsoll_estimator import ResolvedArgs
@@ -90,7 +91,7 @@ LOAD = st.builds(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@law(100)
 @given(st.sampled_from([LLAMA, GEMMA, MAMBA]), LOAD, LOAD, st.integers(0, 100), st.integers(0, 4096))
 def test_more_requests_or_tokens_never_hold_less(model: str, load: Requests, other: Requests, more: int, longer: int) -> None:
     held = blocks(model, load)

@@ -6,9 +6,10 @@ import time
 from typing import Final
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.folders import DATA
+from tests.laws import law
 
 from plimsoll_estimator import EngineLog, Figure, failure_of, read_engine_log
 
@@ -74,6 +75,7 @@ def mutated(draw: random.Random) -> str:
     return line
 
 
+@pytest.mark.thorough
 def test_ten_thousand_mutated_lines_never_raise_and_never_give_what_cannot_be() -> None:
     draw = random.Random(20261130)
     for _ in range(1_000):
@@ -82,7 +84,7 @@ def test_ten_thousand_mutated_lines_never_raise_and_never_give_what_cannot_be() 
 
 
 @given(st.lists(st.one_of(st.text(max_size=80), st.sampled_from(CORPUS), st.sampled_from(PIECES)), max_size=12).map("".join))
-@settings(max_examples=60, deadline=None)
+@law(60)
 def test_any_text_gives_a_value(text: str) -> None:
     assert can_be(read_engine_log(text))
 
@@ -90,7 +92,7 @@ def test_any_text_gives_a_value(text: str) -> None:
 @given(
     st.sampled_from(["{", "[", "(", "{'a': ", "Namespace(", "non-default args: {", '{"log": "', "\\", "'", "a=("]), st.integers(1, 20_000)
 )
-@settings(max_examples=20, deadline=None)
+@law(20)
 def test_nesting_without_end_is_read_too(piece: str, times: int) -> None:
     assert can_be(read_engine_log("INFO 11-21 10:00:20 [utils.py:1] non-default args: {'a': " + piece * times))
     assert can_be(read_engine_log(piece * times))

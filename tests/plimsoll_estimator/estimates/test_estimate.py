@@ -3,8 +3,9 @@
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.laws import law
 from tests.plimsoll_estimator.overhead_models import model
 
 from plimsoll_estimator.cases import answer_case
@@ -138,7 +139,7 @@ sizes = st.sampled_from([64, 128, 256, 512, 1024])
 versions = st.sampled_from(["0.9.2", "0.11.0", "0.19.0", "0.22.1", "0.26.0", "0.33.0"])
 
 
-@settings(max_examples=60, deadline=None)
+@law(60)
 @given(version=versions, seqs=sizes, tokens=st.sampled_from([1024, 2048, 8192]), length=st.sampled_from([2048, 8192, 32768]))
 def test_more_sequences_tokens_or_context_never_leave_more(version: str, seqs: int, tokens: int, length: int) -> None:
     def pool(**changes: int) -> int:
@@ -149,7 +150,7 @@ def test_more_sequences_tokens_or_context_never_leave_more(version: str, seqs: i
     assert pool(max_model_len=2 * length) <= pool()
 
 
-@settings(max_examples=40, deadline=None)
+@law(40)
 @given(version=versions, layers=st.integers(2, 60), tp=st.sampled_from([1, 2, 4]))
 def test_weights_per_rank_never_grow_with_ranks_and_layers_never_need_less(version: str, layers: int, tp: int) -> None:
     def weights(count: int, ranks: int) -> int:
@@ -167,7 +168,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@law(300)
 @given(key=st.sampled_from([*LLAMA, "rope_scaling", "quantization_config", "layer_types", "text_config", "sliding_window"]), value=values)
 def test_any_config_gets_an_answer(key: str, value: Any) -> None:
     case = {"model_config": {**LLAMA, key: value}, "gpu": {"product": H100}, "engine_args": {}, "engine_version": "0.33.0"}
@@ -193,7 +194,7 @@ def test_a_config_out_of_bounds_is_named(key: str, value: Any, names: str) -> No
     assert names in caught.value.field
 
 
-@settings(max_examples=200, deadline=None)
+@law(200)
 @given(arguments=st.dictionaries(st.sampled_from([*EngineArgs.__dataclass_fields__, "novel"]), values, max_size=3))
 def test_any_arguments_get_an_answer(arguments: dict[str, Any]) -> None:
     case = {"model_config": LLAMA, "gpu": {"product": H100}, "engine_args": arguments}

@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
+from tests.laws import law
 from tests.plimsoll_estimator.estimates.work import Limited, steps
 
 from plimsoll_estimator import catalogue
@@ -16,7 +17,7 @@ from plimsoll_estimator.errors import InvalidInput
 from plimsoll_estimator.hardware import known_gpus
 from plimsoll_estimator.hf_config import HfConfig
 
-LAW = settings(max_examples=400, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+LAW = law(400, derandomize=True, suppress_health_check=list(HealthCheck))
 LLAMA = dict((catalogue.lookup("meta-llama/Llama-3.1-8B-Instruct") or HfConfig({})).as_mapping())
 H100 = {"product": "NVIDIA-H100-80GB-HBM3"}
 MOST_STEPS = 600_000

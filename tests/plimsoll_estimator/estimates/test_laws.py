@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from tests.laws import law
 
 from plimsoll_estimator import catalogue
 from plimsoll_estimator.engine_args import EngineArgs
@@ -17,7 +18,7 @@ from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.resolved import Estimate
 from plimsoll_estimator.units import GIB
 
-LAW = settings(max_examples=120, deadline=None)
+LAW = law(120)
 H200 = gpu_from("NVIDIA-H200")
 NAMES = st.sampled_from(catalogue.names())
 VERSIONS = st.sampled_from(["0.8.5", "0.11.0", "0.15.1", "0.19.1", "0.25.1", "0.33.0"])

@@ -4,9 +4,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.bench.timing import forget
+from tests.laws import law
 from tests.plimsoll_estimator.shipped import config_of
 
 from plimsoll_estimator.engine_args import EngineArgs
@@ -45,7 +46,7 @@ FIELDS: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
     },
 )
 ARGS = FIELDS.map(lambda values: EngineArgs(**values))
-LAW = settings(max_examples=80, deadline=None)
+LAW = law(80)
 
 
 def prepared(model: str, args: EngineArgs, gpu: Gpu, version: EngineVersion) -> Prepared | Estimate | str:
@@ -93,7 +94,7 @@ def test_the_longest_request_of_a_pool_fits_it_and_one_token_more_does_not(
     assert longest == found.resolved.max_model_len or not found.layout.accepts(stages, longest + 1)
 
 
-@settings(max_examples=40, deadline=None)
+@law(40)
 @given(MODELS, VERSIONS, st.lists(st.tuples(ARGS, CARDS), min_size=2, max_size=8))
 def test_what_layouts_share_is_what_each_would_have_alone(model: str, version: EngineVersion, asked: list[tuple[EngineArgs, Gpu]]) -> None:
     """Layouts, cards and lengths share weights and caches where those cannot differ.

@@ -9,8 +9,9 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given
 from hypothesis import strategies as st
+from tests.laws import law
 from tests.plimsoll_estimator.estimates.work import Limited, counting, steps
 
 from plimsoll_estimator import catalogue
@@ -87,6 +88,7 @@ WORST = [
 ]  # fmt: skip
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("why", "config"), WORST, ids=[row[0] for row in WORST])
 def test_lists_of_modules_cost_a_bounded_number_of_steps(why: str, config: dict[str, Any]) -> None:
     assert len(json.dumps(config)) <= 140_000, "not far beyond what a profile may hold"
@@ -108,6 +110,7 @@ UNLIKE = [
 ]  # fmt: skip
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("why", "config"), UNLIKE, ids=[row[0] for row in UNLIKE])
 @pytest.mark.parametrize("stages", [1, 8])
 def test_layers_unlike_each_other_cost_a_bounded_number_of_steps(why: str, config: dict[str, Any], stages: int) -> None:
@@ -155,7 +158,7 @@ def places(config: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tupl
             yield from places(value, (*above, key))
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
+@law(150, derandomize=True, phases=[Phase.generate], suppress_health_check=list(HealthCheck))
 @given(
     st.data(), st.sampled_from(sorted(FAMILIES.values())), st.integers(1, 3), st.sampled_from([EngineVersion(0, 19), EngineVersion(0, 33)])
 )

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.laws import law
 from tests.plimsoll_estimator.shipped import config_of
 
 from plimsoll_estimator import catalogue
@@ -104,7 +105,7 @@ def _copied(value: Any) -> Any:
     return [_copied(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-@settings(max_examples=1000, deadline=None)
+@law(1000)
 @given(altered())
 def test_whatever_a_file_leaves_out_or_respells_it_is_whole_or_refused_by_name(case: tuple[str, HfConfig]) -> None:
     shape = readable(case[1])

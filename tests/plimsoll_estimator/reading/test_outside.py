@@ -6,15 +6,16 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.laws import law
 
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.outside import DEEPEST, MOST_DIGITS, check_text, parse_json, parse_json_object
 
-LAW = settings(max_examples=300, deadline=None)
+LAW = law(300)
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=8)
 NUMBERS = st.integers(-(10**MOST_DIGITS) + 1, 10**MOST_DIGITS - 1) | st.floats(allow_nan=False, allow_infinity=False)
 VALUES = st.recursive(

@@ -4,8 +4,9 @@ vLLM 0.32.0's own config class) holds after reading such a file: `AutoConfig.for
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
+from tests.laws import law
 from tests.plimsoll_estimator.shipped import config_of
 
 from plimsoll_estimator import catalogue
@@ -114,7 +115,7 @@ def test_what_stands_between_is_the_outer_class_s_word() -> None:
 
 
 SEEING = [name for name in catalogue.names() if VISION in config_of(name)]
-LAW = settings(max_examples=150, deadline=None)
+LAW = law(150)
 
 
 def without(name: str, left_out: frozenset[str]) -> HfConfig:

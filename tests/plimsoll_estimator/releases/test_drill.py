@@ -122,6 +122,7 @@ def test_a_raised_capability_is_named(tmp_path: Path) -> None:
     assert f"the tables say from {least // 10}.{least % 10}," in found[0]
 
 
+@pytest.mark.thorough
 def test_code_that_rules_cite_is_named_where_it_moved_and_not_where_its_words_did(tmp_path: Path) -> None:
     files = files_of()
     write(tmp_path / NEWEST, files)

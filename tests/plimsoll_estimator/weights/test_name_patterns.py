@@ -7,13 +7,14 @@ from collections.abc import Iterator
 from fnmatch import fnmatchcase
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.laws import law
 
 from plimsoll_estimator.quantization.expressions import Malformed, expression
 from plimsoll_estimator.quantization.patterns import MOST_ITEMS, Machine, Unmatchable, glob
 
-LAW = settings(max_examples=500, deadline=None)
+LAW = law(500)
 ALPHABET = "abx.019_-"
 ATOMS = st.sampled_from(
     ["a", "b", "x", ".", r"\.", "0", "1", "[ab]", "[^a]", "[0-9]", r"\d", r"\w", r"[\d.]", r"\D", "[^a-b0]", "(?:a)", "-", "[]a]", "[a-]"]

@@ -43,6 +43,7 @@ def each_by_itself(config: HfConfig, resolved: ResolvedArgs) -> list[tuple[int, 
     return found
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("version", VERSIONS, ids=str)
 def test_a_stage_weighs_the_same_whatever_other_stages_have_built(version: EngineVersion) -> None:
     starts = [start for name in catalogue.names() for stages in (2, 5, 8) if (start := started(name, version, stages)) is not None]

@@ -7,8 +7,9 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.laws import law
 from tests.plimsoll_operator.decision_world import Files, undecided
 from tests.plimsoll_operator.nodes import L4
 from tests.plimsoll_operator.webhook_world import Webhook, manifest, review
@@ -106,7 +107,7 @@ def test_a_profile_with_such_a_config_says_so_in_its_status_and_decides_nothing(
     verdict.message.encode()
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@law(60, derandomize=True)
 @given(st.text(st.characters(codec=None), min_size=2, max_size=30))
 def test_whatever_text_an_inline_config_quotes_the_answer_can_be_written(text: str) -> None:
     body = json.dumps({"architectures": [text], text: text, "hidden_size": text, "quantization_config": {"quant_method": text}})

@@ -7,8 +7,9 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.laws import law
 from tests.plimsoll_operator.booking.shapes import Clock, shape
 
 from plimsoll_operator.controller.booking.bookings import MANY_KINDS, Bookings
@@ -139,7 +140,7 @@ def attack(cluster: Cluster, chance: random.Random) -> None:
     cluster.apply("attacker", name)
 
 
-@settings(max_examples=60, deadline=None)
+@law(60)
 @given(
     nodes=st.lists(st.sampled_from([1, 2, 4, 8]), min_size=1, max_size=5),
     before=st.integers(0, 12),
@@ -165,7 +166,7 @@ def test_nobody_waits_behind_what_does_not_come(nodes: list[int], before: int, g
     pytest.fail(f"not on a node after {BOUND_SECONDS:.0f} s although GPUs lie idle: {cluster.standing('honest', 'one')}")
 
 
-@settings(max_examples=60, deadline=None)
+@law(60)
 @given(steps=st.integers(1, 40), seed=st.integers(0, 1 << 32))
 def test_after_everything_is_deleted_nothing_is_claimed(steps: int, seed: int) -> None:
     chance = random.Random(seed)
@@ -232,6 +233,7 @@ def test_a_pod_that_comes_later_gets_its_place_in_the_order_again() -> None:
     assert (cluster.standing("a", "early"), cluster.standing("a", "late")) == (Standing.BOOKED, Standing.WAITING)
 
 
+@pytest.mark.thorough
 def test_a_thousand_deployments_of_one_namespace_that_fail_cost_the_others_one_failure() -> None:
     cluster = Cluster([8])
     for number in range(200):

@@ -7,8 +7,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from tests.laws import law
 from tests.plimsoll_operator.booking.shapes import Clock, shape
 
 from plimsoll_operator.controller.booking.bookings import Bookings
@@ -125,7 +126,7 @@ class World:
         return again
 
 
-@settings(max_examples=150, deadline=None)
+@law(150)
 @given(
     nodes=st.lists(st.sampled_from([1, 2, 4, 4, 8]), min_size=1, max_size=6),
     wishes=st.lists(st.tuples(st.sampled_from([1, 1, 2, 4]), st.integers(1, 3), st.booleans()), min_size=1, max_size=14),

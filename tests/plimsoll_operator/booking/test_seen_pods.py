@@ -6,8 +6,9 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.laws import law
 from tests.plimsoll_operator import plans
 from tests.plimsoll_operator.cluster import Clock, of_replica_set
 from tests.plimsoll_operator.nodes import gpu_node, gpu_pod
@@ -170,7 +171,7 @@ PROMISES = st.tuples(
 STEPS = st.lists(st.one_of(CHANGES, PROMISES, st.floats(0, 20)), max_size=30)
 
 
-@settings(max_examples=150, deadline=None)
+@law(150)
 @given(STEPS)
 def test_after_everything_is_deleted_nothing_is_left_counted(steps: list[Any]) -> None:
     clock = Clock()

@@ -5,8 +5,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.laws import law
 from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, admitted, deployment
 from tests.plimsoll_operator.fake_kube import FakeKube
 from tests.plimsoll_operator.nodes import H100
@@ -145,7 +146,7 @@ def test_what_no_longer_fits_is_refused() -> None:
     assert LLAMA_8B in found.message
 
 
-@settings(max_examples=30, deadline=None)
+@law(30)
 @given(st.sampled_from(["weights", "activation", "cudaGraphs", "nonTorch"]), st.integers(-4 * GIB, 8 * GIB))
 def test_no_correction_reservations_more_than_the_uncorrected_interval(component: str, add: int) -> None:
     plain, corrected = plan(), plan(learned(correction(add, component)))

@@ -7,8 +7,9 @@ import random
 from dataclasses import replace
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
+from tests.laws import law
 from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, admitted, planned, verdict
 from tests.plimsoll_operator.full_hosts import CPU, DISK, MEM, store_of
 from tests.plimsoll_operator.nodes import GPU, H100, L4, gpu_node, gpu_pod, index_of, status_of
@@ -134,7 +135,7 @@ def crowd(gpus: int, nodes: int = 400, seed: int = 1) -> list[tuple[int, int, in
     return [(rng.randint(0, gpus), rng.randint(0, STEPS), rng.randint(0, STEPS), rng.randint(0, STEPS)) for _ in range(nodes)]
 
 
-@settings(max_examples=100, deadline=None)
+@law(100)
 @given(SIZES, st.integers(1, 1 << 40))
 @example(crowd(8), 1 << 37)
 @example(crowd(1000), 1 << 37)

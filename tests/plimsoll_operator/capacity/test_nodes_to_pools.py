@@ -2,9 +2,10 @@ import random
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.folders import ROOT
+from tests.laws import law
 from tests.plimsoll_operator.nodes import gpu_node, gpu_pod, groups_of, index_of
 
 from plimsoll_operator.capacity.booking import Booking, book_nodes, by_gpus, fits_now
@@ -147,7 +148,7 @@ def test_pools_split_by_the_keys_that_selectors_use_and_only_then() -> None:
 HAPPENED: st.SearchStrategy[EventType] = st.sampled_from(("ADDED", "DELETED"))
 
 
-@settings(max_examples=50, deadline=None)
+@law(50)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 4), HAPPENED), max_size=30), st.randoms())
 def test_events_leave_what_a_fresh_count_would(events: list[tuple[int, int, EventType]], rng: random.Random) -> None:
     index = CapacityIndex()
@@ -171,7 +172,7 @@ def test_events_leave_what_a_fresh_count_would(events: list[tuple[int, int, Even
 HELD = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 5), st.booleans(), st.booleans()), max_size=12)
 
 
-@settings(max_examples=100, deadline=None)
+@law(100)
 @given(HELD)
 def test_what_is_asked_without_some_pods_is_what_a_count_without_them_says_and_changes_nothing(
     held: list[tuple[int, int, bool, bool]],
@@ -233,7 +234,7 @@ LABELS = st.dictionaries(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@law(300)
 @given(LABELS, JUNK, JUNK, JUNK, JUNK)
 def test_hostile_objects_never_raise_and_never_gain_memory(
     labels: Manifest, units: object, taints: object, conditions: object, spec: object
@@ -254,7 +255,7 @@ HISTOGRAMS = st.dictionaries(st.integers(0, 8), st.integers(1, 6), max_size=5)
 BOOKINGS = st.lists(st.builds(Booking, gpus=st.integers(1, 8), pods=st.integers(0, 9)), max_size=4)
 
 
-@settings(max_examples=200, deadline=None)
+@law(200)
 @given(HISTOGRAMS, BOOKINGS, st.integers(1, 8))
 def test_what_is_called_available_finds_a_node_however_pods_were_placed(
     histogram: dict[int, int], bookings: list[Booking], gpus: int

@@ -8,8 +8,9 @@ import random
 from collections.abc import Iterable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.laws import law
 from tests.plimsoll_operator.nodes import groups_of
 
 from plimsoll_estimator.hardware import known_gpus
@@ -318,7 +319,7 @@ NODES = st.builds(
 LARGEST = max(gpu.total_memory_bytes for gpu in known_gpus().values())
 
 
-@settings(max_examples=600, deadline=None)
+@law(600)
 @given(NODES, RESOURCES)
 def test_no_label_of_any_vendor_breaks_anything_or_makes_memory(node: tuple[Manifest, Manifest], capacity: Manifest) -> None:
     labels, allocatable = node
@@ -340,7 +341,7 @@ def test_no_label_of_any_vendor_breaks_anything_or_makes_memory(node: tuple[Mani
             assert group.usable_memory_bytes <= int(memory) * MIB
 
 
-@settings(max_examples=100, deadline=None)
+@law(100)
 @given(st.lists(st.dictionaries(st.sampled_from(KEYS), VALUES, max_size=8), max_size=5), RESOURCES, st.randoms())
 def test_the_order_of_nodes_changes_nothing(rows: list[Manifest], allocatable: Manifest, rng: random.Random) -> None:
     items = [

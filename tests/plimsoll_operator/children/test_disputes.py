@@ -154,6 +154,7 @@ def change(world: World, resource: Resource, how: Callable[[Manifest], None]) ->
     return True
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("resource", "how"), FIGHTS)
 def test_a_fight_costs_few_writes_and_is_named(world: World, resource: Resource, how: Callable[[Manifest], None]) -> None:
     wrote = 0

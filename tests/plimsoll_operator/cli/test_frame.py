@@ -46,6 +46,7 @@ def test_a_full_disk_is_one_line_and_status_2() -> None:
     assert (done.returncode, done.stderr) == (2, "plimsoll: the output cannot be written: No space left on device\n")
 
 
+@pytest.mark.thorough
 def test_who_stops_reading_hears_nothing_more() -> None:
     child = subprocess.Popen([*RUN, "explain"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert child.stdout is not None

@@ -179,6 +179,7 @@ sys.exit(main())
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "argv",
     [["plan", "-f", "/dev/zero"], ["estimate", "--gpu", "NVIDIA-L4", "--config", "/dev/zero"]],

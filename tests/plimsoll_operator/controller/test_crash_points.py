@@ -267,6 +267,7 @@ def undisturbed() -> tuple[dict[str, Any], list[str], dict[str, float]]:
     return wanted, again.kube.calls, again.done_at
 
 
+@pytest.mark.thorough
 def test_the_undisturbed_run_is_the_one_that_is_meant(undisturbed: tuple[Manifest, list[str], dict[str, float]]) -> None:
     wanted, calls, _ = undisturbed
     ready = {name: {kind: status for kind, status, _ in wanted[name][0]} for name in wanted if name in WISHES}
@@ -294,6 +295,7 @@ def crash_points(calls: list[str], *, after: bool) -> list[int]:
     return [number for number, times in enumerate(seen_before) if times <= most[number] and not (after and calls[number].startswith(READS))]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("after", [False, True], ids=["before the API server acts", "after it has acted"])
 @pytest.mark.parametrize("part", range(4))
 def test_a_crash_at_any_call_is_recovered_from_and_holds_up_nobody(

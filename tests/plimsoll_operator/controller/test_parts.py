@@ -170,6 +170,7 @@ def importers(package: str) -> set[str]:
     return found
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("package", "modules"),
     [

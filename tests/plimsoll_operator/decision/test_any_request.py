@@ -3,8 +3,9 @@
 import dataclasses
 import json
 
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, event, given
 from hypothesis import strategies as st
+from tests.laws import law
 from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, manifest
 from tests.plimsoll_operator.nodes import gpu_node
 
@@ -146,7 +147,7 @@ def _situation(wish: InferenceDeployment, verdict: Verdict) -> Situation:
 CLUSTERS = st.lists(st.sampled_from(NODES), min_size=1, max_size=4, unique_by=lambda item: item["metadata"]["name"])
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@law(250, suppress_health_check=[HealthCheck.too_slow])
 @given(MODELS, VERSIONS, ENGINE, SPEC, POLICY, CLUSTERS, st.sampled_from(Bypass), st.booleans())
 def test_any_wish_gets_a_verdict_that_can_be_written_down(
     model: str,

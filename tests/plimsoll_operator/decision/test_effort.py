@@ -58,6 +58,7 @@ class Clock:
         return self.now
 
 
+@pytest.mark.thorough
 @EACH
 def test_a_decision_is_stopped_at_any_look_and_never_ends_in_a_plan(why: str, wish: Manifest) -> None:
     facts = facts_of(wish)
@@ -81,6 +82,7 @@ def test_a_stopped_decision_is_not_remembered(why: str, wish: Manifest) -> None:
     assert decide(facts) != stopped, why
 
 
+@pytest.mark.thorough
 @EACH
 def test_a_budget_of_looks_ends_in_the_same_verdict_everywhere(why: str, wish: Manifest) -> None:
     facts = facts_of(wish)
@@ -119,6 +121,7 @@ HONEST = [
 ]  # fmt: skip
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("why", "wish"), HONEST, ids=[row[0] for row in HONEST])
 def test_honest_wishes_stay_far_below_the_budget(why: str, wish: Manifest) -> None:
     cluster = [

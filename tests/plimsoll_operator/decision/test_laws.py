@@ -5,9 +5,10 @@ import random
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.bench.timing import forget
+from tests.laws import law
 from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, deployment, offered, planned
 from tests.plimsoll_operator.nodes import gpu_node
 
@@ -34,7 +35,7 @@ ENGINES = st.fixed_dictionaries({}, optional=OPTIONAL)
 MODELS = st.sampled_from([
     LLAMA_8B, LLAMA_70B, "Qwen/Qwen2.5-1.5B-Instruct", "openai/gpt-oss-20b", "tiiuae/falcon-mamba-7b", "google/gemma-3-27b-it",
 ])  # fmt: skip
-LAW = settings(max_examples=40, deadline=None)
+LAW = law(40)
 
 
 def verdict(model: str, engine: Manifest, nodes: list[Manifest], **spec: Any) -> Verdict:

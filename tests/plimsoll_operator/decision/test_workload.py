@@ -4,9 +4,10 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tests.folders import ROOT
+from tests.laws import law
 from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, admitted, offered, planned, refused, verdict
 from tests.plimsoll_operator.nodes import H100, L4, gpu_node
 
@@ -172,7 +173,7 @@ TRAFFIC = st.builds(
     burst=st.sampled_from([1.0, 1.5]),
     prefixCacheHitPercent=st.sampled_from([0, 30, 100]),
 )
-LAW = settings(max_examples=25, deadline=None)
+LAW = law(25)
 
 
 @LAW

@@ -40,6 +40,7 @@ def run(capsys: pytest.CaptureFixture[str], tmp_path: Path, *argv: str, model: s
     return status, out, err, message.read_text() if message.exists() else ""
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("shards", [1, 3])
 def test_the_program_as_the_pod_starts_it_prints_the_shape_of_a_real_folder(shards: int, tmp_path: Path) -> None:
     total = write_checkpoint(tmp_path / "llama", shards=shards)

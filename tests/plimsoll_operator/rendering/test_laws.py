@@ -65,6 +65,7 @@ def _engines(version: str) -> Iterator[Manifest]:
     yield dict.fromkeys(("tensorParallelSize", "decodeContextParallelSize", "dataParallelSize"), 2) | {"expertParallel": True}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize("kind", MODELS)
 def test_what_is_admitted_can_be_rendered_and_read_back(kind: str, version: str) -> None:

@@ -240,6 +240,7 @@ def drain(port: int, *, most: float) -> float:
     return time.monotonic() - began
 
 
+@pytest.mark.thorough
 def test_it_waits_until_nothing_is_in_flight(engine: tuple[type[Figures], int]) -> None:
     kind, port = engine
     kind.busy = 2

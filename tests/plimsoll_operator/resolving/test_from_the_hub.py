@@ -262,6 +262,7 @@ def test_what_needs_the_users_rights_is_never_read_with_the_operators(why: str, 
     assert world.resolved()[:2] == ("False", "NotFound")
 
 
+@pytest.mark.thorough
 def test_two_hundred_deployments_of_ten_models_are_ten_readings(world: World, hub: HubServer) -> None:
     for number in range(10):
         hub.repos[f"acme/m{number}"] = hub.repos[MODEL]

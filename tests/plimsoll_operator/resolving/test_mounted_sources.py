@@ -116,6 +116,7 @@ def test_pull_secrets_change_no_reading_of_a_volume() -> None:
     assert wanted(claim) == wanted(claim, template={"imagePullSecrets": ["team-registry"]})
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("revision", "asked"), [(None, "main"), ("v2", "v2"), (COMMIT, COMMIT)])
 def test_a_model_in_the_hubs_cache_is_known_at_its_commit(kube: Kubelet, revision: str | None, asked: str) -> None:
     found = fetch(kube, wanted(of_cache(), revision=revision))
@@ -140,6 +141,7 @@ ABSENT = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("why", "source", "model", "words"), ABSENT, ids=[row[0] for row in ABSENT])
 def test_what_is_not_in_the_cache_is_said_with_what_to_do(
     kube: Kubelet, why: str, source: dict[str, Any], model: dict[str, Any], words: str

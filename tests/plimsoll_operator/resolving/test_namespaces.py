@@ -81,6 +81,7 @@ def test_the_volume_decides_the_deployment_in_its_namespace_alone(world: World) 
     assert world.readers() == []
 
 
+@pytest.mark.thorough
 def test_many_deployments_on_one_volume_are_one_pod(world: World) -> None:
     for number in range(20):
         world.wish("team", f"mine-{number}", **VOLUME)
@@ -96,6 +97,7 @@ FORGERIES = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("why", "forge"), FORGERIES, ids=[row[0] for row in FORGERIES])
 def test_a_forged_log_raises_a_condition_and_an_event_and_moves_nobody_else(
     why: str, forge: Callable[[bytes], bytes], world: World
@@ -115,6 +117,7 @@ def test_a_forged_log_raises_a_condition_and_an_event_and_moves_nobody_else(
     assert (world.kube.get(INFERENCE_DEPLOYMENTS, "other", "mine"), world.profiles("other"), world.child("mine", "other")) == before
 
 
+@pytest.mark.thorough
 def test_a_namespaces_profile_never_answers_for_another_namespace(world: World) -> None:
     inline = json.dumps(TINY)
     world.wish("team", "inline", profile={"inline": inline})
@@ -137,6 +140,7 @@ def test_a_known_name_does_not_answer_for_the_files_on_a_volume(world: World, tm
     assert plan["maxModelLen"] == TINY["max_position_embeddings"]
 
 
+@pytest.mark.thorough
 def test_the_users_token_is_in_no_object_of_the_cluster(hub: HubServer, tmp_path: Path) -> None:
     world = World(Kubelet(secrets={("hub", "token"): TOKEN}), endpoint=hub.url)
     world.wish("team", model=MODEL, **PRIVATE)

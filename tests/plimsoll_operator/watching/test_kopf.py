@@ -31,6 +31,7 @@ assert not ready.is_set()
 """
 
 
+@pytest.mark.thorough
 def test_a_user_without_a_name_watches() -> None:
     done = subprocess.run([sys.executable, "-c", NAMELESS], env={}, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr

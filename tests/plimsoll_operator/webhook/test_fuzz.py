@@ -7,9 +7,10 @@ import json
 from typing import Any
 
 import httpx
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from tests.data.api_corpus.load import cases
+from tests.laws import law
 from tests.plimsoll_operator.webhook_world import MemoryStore
 
 from plimsoll_operator.api import GPUPool, parse_object
@@ -111,7 +112,7 @@ def ask(obj: Any, old: Any = None) -> None:
         assert line
 
 
-@settings(max_examples=50, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@law(50, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(
     changes=st.dictionaries(st.sampled_from([*CONFIG, "quantization_config", "rope_scaling", "sliding_window"]), ODD, max_size=3),
     name=st.sampled_from(ARCHITECTURES),
@@ -123,7 +124,7 @@ def test_any_inline_config(changes: dict[str, Any], name: str) -> None:
     ask(obj)
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@law(50, derandomize=True)
 @given(
     text=st.text(min_size=2, max_size=40) | st.sampled_from(["[" * 60000, '{"a":' * 10000, "NaN", "[]", "null", '{"architectures":[{}]}'])
 )
@@ -133,7 +134,7 @@ def test_any_text_where_a_config_belongs(text: str) -> None:
     ask(obj)
 
 
-@settings(max_examples=50, deadline=None, derandomize=True)
+@law(50, derandomize=True)
 @given(flags=st.lists(FLAGS, max_size=5))
 def test_any_extra_arguments(flags: list[str]) -> None:
     obj = json.loads(json.dumps(GOOD[0]))
@@ -141,7 +142,7 @@ def test_any_extra_arguments(flags: list[str]) -> None:
     ask(obj)
 
 
-@settings(max_examples=50, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@law(50, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(base=st.sampled_from(GOOD), path=st.lists(st.integers(0, 9), min_size=1, max_size=4), value=ODD, update=st.booleans())
 def test_any_value_anywhere(base: dict[str, Any], path: list[int], value: Any, update: bool) -> None:
     obj = json.loads(json.dumps(base))

@@ -43,6 +43,7 @@ def allowed(answer: tuple[int, dict[str, Any]]) -> bool:
     return bool(answer[1]["response"]["allowed"])
 
 
+@pytest.mark.thorough
 def test_distinct_large_dry_runs_keep_a_bounded_memory(webhook: Running) -> None:
     """Each is a megabyte and a half when it is parsed: remembered with all their facts, these would be 180 MiB."""
     for number in range(5):
@@ -67,6 +68,7 @@ def connected(webhook: Running, count: int, first: bytes) -> Iterator[list[ssl.S
         yield found
 
 
+@pytest.mark.thorough
 def test_unfinished_bodies_hold_no_more_than_their_budget_and_shut_nobody_out(webhook: Running) -> None:
     head = f"POST /validate HTTP/1.1\r\nHost: x\r\nContent-Length: {3 * MIB}\r\n\r\n".encode()
     before = webhook.rss_bytes()
@@ -79,6 +81,7 @@ def test_unfinished_bodies_hold_no_more_than_their_budget_and_shut_nobody_out(we
     assert {b"503", b"408"} <= set(answers)
 
 
+@pytest.mark.thorough
 def test_connections_that_only_stay_open_shut_nobody_out(webhook: Running) -> None:
     with connected(webhook, 560, b"POST /validate HTTP/1.1\r\nX: ") as open_ones:
         assert webhook.ready() == 200
@@ -86,6 +89,7 @@ def test_connections_that_only_stay_open_shut_nobody_out(webhook: Running) -> No
         assert sum(sock.recv(10) == b"" for sock in open_ones[:20]) == 20
 
 
+@pytest.mark.thorough
 def test_after_sigterm_it_serves_on_unready_and_then_stops(tmp_path: Path) -> None:
     with empty_cluster() as server, running(tmp_path, server, "--drain=3", "--answer-within=4") as webhook:
         webhook.process.send_signal(signal.SIGTERM)
@@ -102,6 +106,7 @@ def test_after_sigterm_it_serves_on_unready_and_then_stops(tmp_path: Path) -> No
         assert "Traceback" not in webhook.log.read_text(encoding="utf-8")
 
 
+@pytest.mark.thorough
 def test_whoever_asks_twice_to_stop_does_not_wait(tmp_path: Path) -> None:
     with empty_cluster() as server, running(tmp_path, server, "--drain=60") as webhook:
         webhook.process.send_signal(signal.SIGTERM)
@@ -120,6 +125,7 @@ sys.exit(webhook.main(sys.argv[1:]))
 """
 
 
+@pytest.mark.thorough
 def test_sigterm_is_honoured_while_a_review_is_judged_that_never_ends(tmp_path: Path) -> None:
     """It is answered all the same, probes are meanwhile, and the process ends: nothing that is judged can hold it."""
     program = ("-c", NEVER_ENDS)
@@ -136,6 +142,7 @@ def test_sigterm_is_honoured_while_a_review_is_judged_that_never_ends(tmp_path: 
         assert webhook.process.wait(timeout=20) == 0
 
 
+@pytest.mark.thorough
 def test_with_an_authority_only_its_certificates_may_ask_for_reviews(tmp_path: Path) -> None:
     folders = [tmp_path / name for name in ("ca", "server", "client", "stranger")]
     for folder in folders:

@@ -36,6 +36,7 @@ def dry_run(number: int, filling: object) -> bytes:
     return json.dumps(review(manifest(model={"name": MODEL, "profile": {"inline": text}}))).encode()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("why", "filling"), FILLINGS, ids=[why for why, _ in FILLINGS])
 def test_distinct_dry_runs_keep_no_more_than_the_budgets(why: str, filling: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """The budgets are cut to a few MiB, so that a dozen dry runs show what hundreds keep of the real ones."""
@@ -71,6 +72,7 @@ WEIGHED = [
 ]  # fmt: skip
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("why", "values"), WEIGHED, ids=[row[0] for row in WEIGHED])
 def test_what_is_said_of_a_config_s_weight_is_at_least_half_of_it(why: str, values: dict[str, Any]) -> None:
     """With the shape and what a search asks of it; Python itself is asked what is kept."""

@@ -15,6 +15,7 @@ from tests.plimsoll_operator.webhook.webhook_process import certificate, empty_c
 BLOCKED = ("kopf", "kubernetes", "huggingface_hub", "urllib3", "aiohttp", "cryptography")
 
 
+@pytest.mark.thorough
 def test_it_imports_only_its_own_extra() -> None:
     code = (
         "import sys\n"
@@ -32,6 +33,7 @@ def api_server() -> Iterator[str]:
         yield url
 
 
+@pytest.mark.thorough
 def test_it_serves_tls_renews_its_certificate_and_stops_on_sigterm(api_server: str, tmp_path: Path) -> None:
     cert, key = certificate(tmp_path, "first")
     port, metrics = free_port(), free_port()
@@ -56,6 +58,7 @@ def test_it_serves_tls_renews_its_certificate_and_stops_on_sigterm(api_server: s
     assert "Traceback" not in text
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("change", "says"),
     [({"KUBECONFIG": ""}, "neither KUBECONFIG is set"), ({"KUBECONFIG": "/nonexistent"}, "nonexistent")],
