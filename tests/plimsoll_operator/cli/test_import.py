@@ -254,3 +254,10 @@ def test_what_is_preferred_of_nodes_is_the_template_s() -> None:
 def test_nothing_is_said_to_have_no_field_that_has_one() -> None:
     fields = known_fields(TemplateSpec)
     assert [key for key in ADVICE if key in fields] == []
+
+
+def test_a_refusal_says_once_what_it_is_of(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "deployment.yaml"
+    file.write_text(json.dumps(a_deployment({"args": ["--model=a b"]})))
+    assert main(["import", "-f", str(file)]) == 2
+    assert capsys.readouterr().err.count("Deployment served") == 1

@@ -175,3 +175,12 @@ def test_a_model_in_an_image_volume_and_other_images_beside_it() -> None:
     adapters = {"name": "adapters", "mountPath": "/adapters", "image": {"reference": "ghcr.io/acme/adapters:1"}}
     assert list(at(spec, "template.volumes")) == [adapters]
     assert at(spec, "template.hostNetwork") is True
+
+
+def test_of_two_revisions_the_one_that_does_not_count_is_named() -> None:
+    address = "hf://acme/model:one"
+    for other in ("--revision=two", "--model_revision=two"):
+        one = imported(a_predictor(storageUri=address, args=[other]))
+        assert at(one.manifest, "spec.model.revision") == "two"
+        assert "spec.model.revision one is not carried over: spec.predictor.model.args names another, two, which counts" in said(one)
+    assert "is not carried over" not in said(imported(a_predictor(storageUri=address, args=["--revision=one"])))

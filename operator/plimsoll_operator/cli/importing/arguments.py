@@ -142,7 +142,7 @@ def _lay(reading: _Reading, item: GivenArgument, items: Sequence[GivenArgument])
         port = int(item.values[0]) if item.values[0].isdecimal() else None
         reading.draft.put("spec.engine.port", port if port != DEFAULT_PORT else None, reading.source)
     elif flag == "--revision":
-        reading.draft.put("spec.model.revision", item.values[0], reading.source)
+        reading.draft.put_last("spec.model.revision", item.values[0], reading.source)
     elif flag == "--host" and item.values and item.values[0] in ("0.0.0.0", "::"):
         return  # what vLLM does by itself
     elif flag == "--speculative-config" and not item.key_path:

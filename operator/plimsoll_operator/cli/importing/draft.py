@@ -79,6 +79,13 @@ class Draft:
         if value is not None:
             self._values[target] = (source, value)
 
+    def put_last(self, target: str, value: Any, source: str) -> None:
+        """Set a field that several parts of a file may name. Of two that differ the one that is set last counts, and that is said."""
+        before, earlier = self._values.get(target, (source, value))
+        if value is not None and earlier != value:
+            self.lost(before, f"{target} {earlier} is not carried over: {source} names another, {value}, which counts")
+        self.put(target, value, source)
+
     def add(self, target: str, value: Any, source: str) -> None:
         """Add one entry to a list. Of two with one name the later one counts, as it does in a pod."""
         rows = self._lists.setdefault(target, [])

@@ -21,7 +21,7 @@ def lay_store(draft: Draft, uri: str, name: str | None, field: str) -> str:
     scheme, _, rest = uri.partition("://")
     if scheme == "hf":
         model, _, revision = rest.partition(":")
-        draft.put("spec.model.revision", revision or None, field)
+        draft.put_last("spec.model.revision", revision or None, field)
         return model
     if scheme == "pvc":
         claim, _, folder = rest.partition("/")
