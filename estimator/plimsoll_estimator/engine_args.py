@@ -163,15 +163,7 @@ def _typed(name: str, value: Any, kind: str) -> Any:
             raise InvalidInput(name, value, "must be true or false")
         return value
     if kind.startswith(("int", "float")):
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise InvalidInput(name, value, "must be a number")
-        if not -1 <= value < 1 << 50:
-            raise InvalidInput(name, value, "is out of range")
-        if kind.startswith("float"):
-            return float(value)
-        if value != int(value):
-            raise InvalidInput(name, value, "must be a whole number")
-        return int(value)
+        return _number(name, value, whole=kind.startswith("int"))
     if kind.startswith("str"):
         if not isinstance(value, str) or len(value) > 200:
             raise InvalidInput(name, value, "must be a string of at most 200 characters")
@@ -179,3 +171,15 @@ def _typed(name: str, value: Any, kind: str) -> Any:
     if not isinstance(value, Mapping):
         raise InvalidInput(name, value, "must be an object")
     return HfConfig(value, name) if kind.startswith("HfConfig") else value
+
+
+def _number(name: str, value: Any, *, whole: bool) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InvalidInput(name, value, "must be a number")
+    if not -1 <= value < 1 << 50:
+        raise InvalidInput(name, value, "is out of range")
+    if not whole:
+        return float(value)
+    if value != int(value):
+        raise InvalidInput(name, value, "must be a whole number")
+    return int(value)

@@ -149,18 +149,13 @@ def _structural(schema: Mapping[str, Any], defs: Mapping[str, Any], models: Mapp
         out["enum"] = [resolved["const"]]
     if "exclusiveMinimum" in resolved:
         out |= {"minimum": resolved["exclusiveMinimum"], "exclusiveMinimum": True}
-    if out.get("type") == "string" and "enum" not in out and "maxLength" not in out:
-        raise ValueError(f"unbounded string: {resolved}")
     if out.get("type") == "integer":
         out.setdefault("format", "int64")
-    if out.get("type") == "array":
-        if "maxItems" not in out:
-            raise ValueError(f"unbounded list: {resolved}")
-        out["items"] = _structural(resolved["items"], defs, models)
     extra = resolved.get("additionalProperties")
+    _check_bounds(out, is_map=isinstance(extra, Mapping))
+    if out.get("type") == "array":
+        out["items"] = _structural(resolved["items"], defs, models)
     if isinstance(extra, Mapping):
-        if "maxProperties" not in out:
-            raise ValueError(f"unbounded map: {resolved}")
         out["additionalProperties"] = _structural(extra, defs, models)
     if "properties" in resolved:
         out["properties"] = {name: _structural(inner, defs, models) for name, inner in resolved["properties"].items()}
@@ -168,6 +163,16 @@ def _structural(schema: Mapping[str, Any], defs: Mapping[str, Any], models: Mapp
         if rules:
             out["x-kubernetes-validations"] = rules
     return out
+
+
+def _check_bounds(out: Mapping[str, Any], *, is_map: bool) -> None:
+    """A CEL rule's cost is what its values may be at most: the API server refuses a CRD whose texts, lists or maps have no limit."""
+    if out.get("type") == "string" and "enum" not in out and "maxLength" not in out:
+        raise ValueError(f"unbounded string: {out}")
+    if out.get("type") == "array" and "maxItems" not in out:
+        raise ValueError(f"unbounded list: {out}")
+    if is_map and "maxProperties" not in out:
+        raise ValueError(f"unbounded map: {out}")
 
 
 def _rules(model: type[ApiModel] | None) -> list[dict[str, Any]]:

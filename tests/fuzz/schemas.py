@@ -134,7 +134,7 @@ def _one_of(rng: random.Random, choices: Json) -> str:
     return chr(value) if str(operation) == "LITERAL" else chr(rng.randint(*value))
 
 
-def draw(rng: random.Random, schema: Json, *, hints: Mapping[str, Hint], density: float, path: str = "") -> Json:
+def draw(rng: random.Random, schema: Json, *, hints: Mapping[str, Hint], density: float, path: str = "") -> Json:  # noqa: C901 a branch a type
     """Return a random value of the schema. `hints` make the value of a path instead; `density` is the share of optional fields."""
     hint = hints.get(path)
     if hint is not None and rng.random() < 0.85:

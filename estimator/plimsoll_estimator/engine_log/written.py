@@ -60,7 +60,25 @@ def _pairs(text: str, between: str) -> tuple[tuple[str, Any], ...]:
 
 def _parts(text: str) -> Iterator[str]:
     """The text between outermost commas, up to what closes it; a last part that is cut off is left out, for it says half a value."""
-    begin, inside, quote, skip = 0, [], "", False
+    begin, inside = 0, list[str]()
+    for at, char in _unquoted(text):
+        if char in _OPEN:
+            inside.append(_OPEN[char])
+            if len(inside) > DEEPEST:
+                return
+        elif char == "," and not inside:
+            yield text[begin:at]
+            begin = at + 1
+        elif char in "}])" and not inside:
+            yield text[begin:at]
+            return
+        elif char in "}])" and inside.pop() != char:
+            return
+
+
+def _unquoted(text: str) -> Iterator[tuple[int, str]]:
+    """The signs that stand in no quotes, each with its place."""
+    quote, skip = "", False
     for at, char in enumerate(text):
         if skip:
             skip = False
@@ -69,19 +87,8 @@ def _parts(text: str) -> Iterator[str]:
             quote = "" if char == quote else quote
         elif char in "'\"":
             quote = char
-        elif char in _OPEN:
-            inside.append(_OPEN[char])
-            if len(inside) > DEEPEST:
-                return
-        elif char in "}])":
-            if not inside:
-                yield text[begin:at]
-                return
-            if inside.pop() != char:
-                return
-        elif char == "," and not inside:
-            yield text[begin:at]
-            begin = at + 1
+        else:
+            yield at, char
 
 
 def _value(text: str, *, bare: bool) -> Any:

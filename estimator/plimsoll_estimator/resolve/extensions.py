@@ -67,11 +67,17 @@ def check_speculation(shape: Shape, args: EngineArgs, version: EngineVersion, tp
         _check_modules(shape, tokens, method)
     if method == "eagle3":
         _check_eagle3_target(shape, version)
-    if method == "draft_model" and draft is not None:
+    if draft is not None:
+        _check_draft(shape, draft, args, version, tp)
+
+
+def _check_draft(shape: Shape, draft: HfConfig, args: EngineArgs, version: EngineVersion, tp: int) -> None:
+    """What the draft's own configuration may be."""
+    if args.drafts_by == "draft_model":
         _check_draft_model(shape, draft, version)
-    if draft is not None and args.drafts_by_eagle and argument_rules(version).names_eagle_classes:
-        _check_eagle_class(draft, method, version)
-    if draft is not None and args.drafts_by_model:
+    if args.drafts_by_eagle and argument_rules(version).names_eagle_classes:
+        _check_eagle_class(draft, args.drafts_by, version)
+    if args.drafts_by_model:
         # The draft is sharded over as many ranks as the target (draft_tensor_parallel_size), by the same rules.
         check_parallel(shape_of(draft), tp, 1, 1, False, version)
 

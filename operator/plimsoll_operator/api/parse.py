@@ -72,29 +72,25 @@ def _show(value: object) -> str:
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."
 
 
+_SENTENCES: Final[Mapping[str, str]] = {
+    "rule": "{message}",
+    "value_error": "{error}",
+    "greater_than": "must be above {gt}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "literal_error": "must be one of {expected}",
+    "string_pattern_mismatch": "must match {pattern}",
+    "string_too_long": "must have at most {max_length} characters",
+    "string_too_short": "must have at least {min_length} characters",
+    "too_long": "must have at most {max_length} entries",
+}
+"""pydantic's kinds of errors (pydantic_core, `list_all_errors`) whose context says the limit."""
+
+
 def _sentence(error: Mapping[str, Any]) -> str:
-    kind, context = error["type"], error.get("ctx", {})
-    match kind:
-        case "rule":
-            return str(context["message"])
-        case "value_error":
-            return str(context["error"])
-        case "greater_than":
-            return f"must be above {context['gt']}"
-        case "greater_than_equal":
-            return f"must be at least {context['ge']}"
-        case "less_than_equal":
-            return f"must be at most {context['le']}"
-        case "literal_error":
-            return f"must be one of {context['expected']}"
-        case "string_pattern_mismatch":
-            return f"must match {context['pattern']}"
-        case "string_too_long":
-            return f"must have at most {context['max_length']} characters"
-        case "string_too_short":
-            return f"must have at least {context['min_length']} characters"
-        case "too_long":
-            return f"must have at most {context['max_length']} entries"
+    kind = error["type"]
+    if kind in _SENTENCES:
+        return _SENTENCES[kind].format_map(error.get("ctx", {}))
     return _WORDS.get(kind) or str(error["msg"])
 
 

@@ -44,25 +44,18 @@ def decide_within(facts: Facts, clock: Callable[[], float], seconds: float, *, e
     what takes more than EFFORT_FOR_A_VERDICT is left, as TooComplex, to who has more time.
     """
     ends = clock() + seconds
-    began = 0.0 if effort is None else effort()
-    tired = began + EFFORT_WITH_OFFERS
-    certain = False
+    strength = None if effort is None else _Strength(effort)
 
     def at_leisure() -> None:
-        nonlocal certain, tired
         checkpoint()
-        if effort is None:
-            return
-        if not certain:
-            certain, tired = True, max(tired, effort() + EFFORT_FOR_OFFERS)
-        if effort() >= tired:
-            raise OutOfTime
+        if strength is not None:
+            strength.look_for_offers()
 
     def checkpoint() -> None:
         if clock() >= ends:
             raise OutOfTime
-        if effort is not None and not certain and effort() >= began + EFFORT_FOR_A_VERDICT:
-            raise OutOfTime
+        if strength is not None:
+            strength.look_for_a_verdict()
 
     try:
         return decide(facts, checkpoint=checkpoint, at_leisure=at_leisure)
@@ -73,6 +66,26 @@ def decide_within(facts: Facts, clock: Callable[[], float], seconds: float, *, e
             return undecided(Reason.OUT_OF_TIME, f"deciding did not end within {seconds:g} seconds")
         message = f"Deciding takes more than {EFFORT_FOR_A_VERDICT:g} seconds of work."
         return Undecided(reason=Reason.TOO_COMPLEX, message=message, next_step=_MORE_TIME)
+
+
+class _Strength:
+    """How much work may still go into one decision: less for what is not certain yet, some for offers once a rejection is."""
+
+    def __init__(self, effort: Callable[[], float]) -> None:
+        self._effort = effort
+        self._began = effort()
+        self._tired = self._began + EFFORT_WITH_OFFERS
+        self._certain = False
+
+    def look_for_a_verdict(self) -> None:
+        if not self._certain and self._effort() >= self._began + EFFORT_FOR_A_VERDICT:
+            raise OutOfTime
+
+    def look_for_offers(self) -> None:
+        if not self._certain:
+            self._certain, self._tired = True, max(self._tired, self._effort() + EFFORT_FOR_OFFERS)
+        if self._effort() >= self._tired:
+            raise OutOfTime
 
 
 _VERDICTS: Final[Remembered[bytes, Verdict]] = Remembered("verdicts", 32 << 20, kept_bytes)

@@ -139,7 +139,7 @@ class World:
     restart_at=19,
     seed=1579664,
 )
-def test_whoever_is_booked_gets_its_nodes_whatever_the_scheduler_does(
+def test_whoever_is_booked_gets_its_nodes_whatever_the_scheduler_does(  # noqa: C901 one walk, told in its order
     nodes: list[int], wishes: list[tuple[int, int, bool]], restart_at: int, seed: int
 ) -> None:
     chance = random.Random(seed)

@@ -63,7 +63,7 @@ def refused(status: int, **headers: str) -> Answer:
 class Server:
     """Answers in order; what comes after the last answer is held open. `asked` is the query of each request."""
 
-    def __init__(self, *answers: Answer) -> None:
+    def __init__(self, *answers: Answer) -> None:  # noqa: C901 of a class inside
         self.asked: list[dict[str, str]] = []
         self.done = threading.Event()
         self.over = threading.Event()

@@ -137,22 +137,18 @@ class Children:
         own: list[Manifest] = []
         taken: list[str] = []
         lost: list[str] = []
-        for kind in (SINGLE, GROUP) if spans or self._may_have_group(key) else (SINGLE,):
-            child = self._own_or_foreign(kind.resource, key, kind.place(key), uid)
-            if child is not None and _owned(child, uid):
-                own.append(child)
-                lost += _handed_over(kind.resource, child, deployment)
-            elif child is not None:
-                taken.append(_taken(kind.resource, kind.place(key)))
-        beside = [SERVICES] if not self._has_service(deployment) else []
-        if deployment.spec.pod_disruption_budget is not None and self._records.budget_of(key, uid) is None:
-            beside.append(POD_DISRUPTION_BUDGETS)
-        for resource in beside:
-            there = self._own_or_foreign(resource, key, key, uid)
-            if there is not None and not _owned(there, uid):
-                taken.append(_taken(resource, key))
-            elif there is not None:
-                lost += _handed_over(resource, there, deployment)
+        kinds = (SINGLE, GROUP) if spans or self._may_have_group(key) else (SINGLE,)
+        workloads = [(kind.resource, kind.place(key)) for kind in kinds]
+        for resource, place in [*workloads, *((one, key) for one in self._beside_to_make(deployment))]:
+            there = self._own_or_foreign(resource, key, place, uid)
+            if there is None:
+                continue
+            if not _owned(there, uid):
+                taken.append(_taken(resource, place))
+                continue
+            lost += _handed_over(resource, there, deployment)
+            if (resource, place) in workloads:
+                own.append(there)
         if spans:
             headless = self._kube.get(SERVICES, *GROUP.place(key))
             if headless is not None and not _made_for_group(headless):
@@ -160,6 +156,12 @@ class Children:
         if lost:
             return newest(own), Blocked(reason="NotControlled", message=" ".join(lost))
         return newest(own), Blocked(reason="NameTaken", message=" ".join(taken)) if taken else None
+
+    def _beside_to_make(self, deployment: InferenceDeployment) -> list[Resource]:
+        """What is made beside the workload and is not known to be there yet."""
+        beside = [] if self._has_service(deployment) else [SERVICES]
+        unknown = self._records.budget_of(_key_of(deployment), deployment.metadata.uid) is None
+        return [*beside, POD_DISRUPTION_BUDGETS] if deployment.spec.pod_disruption_budget is not None and unknown else beside
 
     def keep(self, key: Key, child: Manifest | None, wanted: int) -> tuple[Manifest | None, bool]:
         """The new spec is refused: the pods run on as they are, and only fewer of them is something it may still ask for."""

@@ -25,7 +25,7 @@ from plimsoll_operator.names import BYPASS_ANNOTATION
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Kube, Manifest, key_of
 from plimsoll_operator.reasons import Why
 from plimsoll_operator.render import selector_text
-from plimsoll_operator.verdict import Admit, Plan, Reject, Resize, Undecided
+from plimsoll_operator.verdict import Admit, Plan, Reject, Resize, Undecided, Verdict
 
 _log = logging.getLogger(__name__)
 
@@ -133,27 +133,13 @@ class Reporter:
         key, verdict = key_of(raw), situation.verdict
         old = raw.get("status") == status and not course.adopts and situation.dispute is None
         post = partial(self._events.post, key, facts.deployment.metadata.uid, old=old)
-        if situation.blocked is not None:
-            post(kind="Warning", reason=situation.blocked.reason, action="Apply", note=situation.blocked.message)
-        elif situation.apply_problem:
-            post(kind="Warning", reason=Why.APPLY_REFUSED, action="Apply", note=situation.apply_problem)
-        elif situation.child is not None and situation.child.pods_refused is not None and not course.adopts:
-            note = f"The API server refuses the pods: {situation.child.pods_refused.message}"
-            post(kind="Warning", reason=Why.PODS_REFUSED, action="Run", note=note)
-        elif situation.pods_fail is not None and situation.obstacle is not None and not course.adopts:
-            post(kind="Warning", reason=situation.obstacle[0], action="Run", note=situation.obstacle[1])
-        elif situation.dispute is not None:
-            post(kind="Warning", reason=Why.CHANGED_BY_OTHERS, action="Apply", note=situation.dispute.message)
+        what_stops = _what_stops(situation, adopts=course.adopts)
+        if what_stops is not None:
+            reason, action, note = what_stops
+            post(kind="Warning", reason=reason, action=action, note=note)
         elif course.adopts and course.run is not None:
-            if not applied:
-                return
-            note = _plan_sentence(course.run.plan)
-            if isinstance(verdict, Admit | Resize) and verdict.overridden is not None:
-                against = _override_note(facts, verdict.overridden)
-                post(kind="Warning", reason=Why.OVERRIDDEN, action="Plan", note=against)
-            if isinstance(verdict, Resize):
-                note += "; moved " + ", ".join(f"{change.field} from {change.old} to {change.new}" for change in verdict.changes)
-            post(kind="Normal", reason=Why.PLAN_APPLIED, action="Plan", note=note)
+            if applied:
+                _tell_of_the_plan(post, facts, verdict, course.run.plan)
         elif situation.held:
             post(kind="Warning", reason=situation.held_reason, action="Scale", note=situation.held)
         elif isinstance(verdict, Reject | Undecided):
@@ -179,6 +165,30 @@ class Reporter:
 
     def _stamp(self) -> str:
         return self._now().strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _what_stops(situation: Situation, *, adopts: bool) -> tuple[str, str, str] | None:
+    """Reason, action and note of what keeps the plan from running, the nearest first."""
+    if situation.blocked is not None:
+        return situation.blocked.reason, "Apply", situation.blocked.message
+    if situation.apply_problem:
+        return Why.APPLY_REFUSED, "Apply", situation.apply_problem
+    if situation.child is not None and situation.child.pods_refused is not None and not adopts:
+        return Why.PODS_REFUSED, "Run", f"The API server refuses the pods: {situation.child.pods_refused.message}"
+    if situation.pods_fail is not None and situation.obstacle is not None and not adopts:
+        return situation.obstacle[0], "Run", situation.obstacle[1]
+    if situation.dispute is not None:
+        return Why.CHANGED_BY_OTHERS, "Apply", situation.dispute.message
+    return None
+
+
+def _tell_of_the_plan(post: Callable[..., object], facts: Facts, verdict: Verdict | Invalid, plan: Plan) -> None:
+    note = _plan_sentence(plan)
+    if isinstance(verdict, Admit | Resize) and verdict.overridden is not None:
+        post(kind="Warning", reason=Why.OVERRIDDEN, action="Plan", note=_override_note(facts, verdict.overridden))
+    if isinstance(verdict, Resize):
+        note += "; moved " + ", ".join(f"{change.field} from {change.old} to {change.new}" for change in verdict.changes)
+    post(kind="Normal", reason=Why.PLAN_APPLIED, action="Plan", note=note)
 
 
 def _override_note(facts: Facts, reject: Reject) -> str:

@@ -63,6 +63,10 @@ def _why_not(placement: PlacementSpec, pool: PoolFacts, unindexed: set[str]) -> 
         return "has no node with " + " and ".join(f"{key}={value}" for key, value in pool.lacks)
     if pool.nodes == 0 and not pool.declared:
         return "has no nodes"
+    return _not_selected(placement, pool, unindexed) or _tainted(placement, pool)
+
+
+def _not_selected(placement: PlacementSpec, pool: PoolFacts, unindexed: set[str]) -> str | None:
     labels = dict(pool.labels)
     for key, value in sorted(placement.node_selector.items()):
         if key in labels and labels[key] != value:
@@ -72,6 +76,10 @@ def _why_not(placement: PlacementSpec, pool: PoolFacts, unindexed: set[str]) -> 
                 unindexed.add(key)
                 return f"is not indexed by node label {key}"
             return f"has no node label {key}"
+    return None
+
+
+def _tainted(placement: PlacementSpec, pool: PoolFacts) -> str | None:
     for taint in pool.taints:
         if taint[2] != "PreferNoSchedule" and not _tolerated(placement.tolerations, taint):
             return f"has taint {taint[0]}={taint[1]}:{taint[2]}, which is not tolerated"
