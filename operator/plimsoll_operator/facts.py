@@ -180,12 +180,15 @@ def narrowed(pool: PoolFacts, part: NodesOfPool | None, pairs: tuple[tuple[str, 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppliedCorrection:
-    """What running engines taught about one component of one vLLM minor, by trusted evidence; `product` None holds for all GPUs."""
+    """What running engines taught about one component of one vLLM minor, by trusted evidence; `product` None holds for all GPUs.
+
+    `ownStarts` is no component: what the deployment's own engines took beyond their prediction, which counts for it alone.
+    """
 
     source: str
     engine_minor: str
     product: str | None
-    component: Literal["weights", "activation", "cudaGraphs", "nonTorch", "outsideBudget"]
+    component: Literal["weights", "activation", "cudaGraphs", "nonTorch", "outsideBudget", "ownStarts"]
     add_bytes: int
 
 
@@ -257,7 +260,7 @@ class Facts:
 
     `siblings` are the same model with quantised weights, as far as known: what an offer may name instead.
     `draft` is the model that proposes tokens in speculative decoding, where the spec names one.
-    `corrections` are those of EngineCalibrations that the policy's trust lets count.
+    `corrections` are those of EngineCalibrations that the policy's trust lets count, and what the deployment's own engines taught of it.
     `unknown_fields` are those of the spec that only a newer release knows.
     `policy_problem` is set where the policy that holds cannot be read, see HeldPolicy.
     `leader_worker_set` says whether the cluster serves the API that replicas over several nodes are made with.

@@ -24,14 +24,14 @@ from plimsoll_operator.verdict import Plan, Reason
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 MAX_SERIES_PER_DEPLOYMENT: Final = 22
 _COMPONENTS: Final = {
-    ',component="weights"': "weights_bytes",
-    ',component="kv_cache"': "kv_cache_bytes",
-    ',component="activation"': "activation_bytes",
-    ',component="cuda_graphs"': "cuda_graph_bytes",
-    ',component="non_torch"': "non_torch_bytes",
+    'component="weights",': "weights_bytes",
+    'component="kv_cache",': "kv_cache_bytes",
+    'component="activation",': "activation_bytes",
+    'component="cuda_graphs",': "cuda_graph_bytes",
+    'component="non_torch",': "non_torch_bytes",
 }
 """Fields of PredictedMemory by the label that their series carry, as they are written."""
-_NOT_KV_CACHE: Final = ',component="not_kv_cache"'
+_NOT_KV_CACHE: Final = 'component="not_kv_cache",'
 """All components but the cache: known from the budget where the log does not name each of them."""
 _OPERATIONS: Final = frozenset({"CREATE", "UPDATE", "DELETE", "CONNECT", "SCALE"})
 _VERDICTS: Final = frozenset({"Admit", "Resize", "Reject", "Undecided", "Invalid", "Skipped"})
@@ -252,9 +252,9 @@ def _of_deployments(entries: Iterable[DeploymentSeries], most: int) -> bytes:
     """
     lines: dict[str, list[str]] = {family: [] for family in _FAMILIES}
     for entry in entries:
-        whose = f'namespace="{_quoted(entry.namespace)}",name="{_quoted(entry.name)}"'
-        for family, labels, value in _series(entry)[:most]:
-            lines[family].append(f"{_FAMILIES[family][0]}{{{whose}{labels}}} {value}\n")
+        whose = f'name="{_quoted(entry.name)}",namespace="{_quoted(entry.namespace)}"'
+        for family, before, behind, value in _series(entry)[:most]:
+            lines[family].append(f"{_FAMILIES[family][0]}{{{before}{whose}{behind}}} {float(value)!r}\n")
     parts = []
     for family, (name, says) in _FAMILIES.items():
         parts += [f"# HELP {name} {says}\n# TYPE {name} gauge\n", *lines[family]]
@@ -266,20 +266,20 @@ def _quoted(value: str) -> str:
     return value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
-_Rows = list[tuple[str, str, float]]
-"""Family, the labels behind namespace and name, and the value."""
+_Rows = list[tuple[str, str, str, float]]
+"""Family, the labels before and behind name and namespace, which the text format wants in the order of the alphabet, and the value."""
 
 
 def _series(entry: DeploymentSeries) -> _Rows:
     """Each series of one plan, the most useful first."""
     plan = entry.plan
-    rejudged: _Rows = [("rejudged", f',verdict="{entry.rejudged}"', 1)] if entry.rejudged else []
+    rejudged: _Rows = [("rejudged", "", f',verdict="{entry.rejudged}"', 1)] if entry.rejudged else []
     return [
         *rejudged,
-        ("allocated", "", plan.allocated_bytes),
-        *(("predicted", labels, getattr(plan.predicted, name)) for labels, name in _COMPONENTS.items()),
-        ("tokens", ',kind="predicted"', plan.kv_cache_tokens),
-        ("tokens", ',kind="needed"', plan.kv_cache_needed_tokens),
+        ("allocated", "", "", plan.allocated_bytes),
+        *(("predicted", label, "", getattr(plan.predicted, name)) for label, name in _COMPONENTS.items()),
+        ("tokens", 'kind="predicted",', "", plan.kv_cache_tokens),
+        ("tokens", 'kind="needed",', "", plan.kv_cache_needed_tokens),
         *(_observed(plan, entry.observed) if entry.observed is not None else ()),
     ]
 
@@ -289,15 +289,15 @@ def _observed(plan: Plan, observed: ObservedStatus) -> _Rows:
     rows: _Rows = []
     rest = observed.not_kv_cache_bytes
     if rest is not None:
-        rows.append(("observed", f'{_NOT_KV_CACHE},source="budget"', rest))
+        rows.append(("observed", _NOT_KV_CACHE, ',source="budget"', rest))
     if (ratio := error_ratio(needed(plan.predicted), rest)) is not None:
-        rows.append(("error", _NOT_KV_CACHE, ratio))
+        rows.append(("error", _NOT_KV_CACHE, "", ratio))
     if observed.kv_cache_tokens is not None:
-        rows.append(("tokens", ',kind="observed"', observed.kv_cache_tokens))
+        rows.append(("tokens", 'kind="observed",', "", observed.kv_cache_tokens))
     logged = components_of(observed.memory)
-    for labels, name in _COMPONENTS.items():
+    for label, name in _COMPONENTS.items():
         if name in logged:
-            rows.append(("observed", f'{labels},source="log"', logged[name]))
+            rows.append(("observed", label, ',source="log"', logged[name]))
             if (ratio := error_ratio(getattr(plan.predicted, name), logged[name])) is not None:
-                rows.append(("error", labels, ratio))
+                rows.append(("error", label, "", ratio))
     return rows

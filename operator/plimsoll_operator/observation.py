@@ -7,23 +7,31 @@ that was planned is left out and named, and moves nothing. Knows no API server a
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
-from typing import Final, Literal
+from dataclasses import dataclass, fields, replace
+from typing import Any, Final, Literal
 
 from plimsoll_estimator import GIB, MIB, EngineLog, EngineVersion, Figure, InvalidInput, WorkerLog, format_gib, fullest_logged
 from plimsoll_operator.api import (
     MAX_LEFT_OUT,
     MAX_LEFT_OUT_TEXT,
+    InferenceDeployment,
     MemoryByComponent,
     ObservedStatus,
     Plan,
+    PlanStatus,
     PredictedMemory,
     StartStatus,
 )
+from plimsoll_operator.facts import AppliedCorrection
 from plimsoll_operator.reasons import Why
 from plimsoll_operator.text import one_line, without_tokens
 
 SOURCE: Final = "log"
+OWN: Final = "status.observed"
+"""Source of the correction that a deployment's own engines taught."""
+MOST_LEARNED_BYTES: Final = 16 * GIB
+"""As much as an EngineCalibration may raise a need by (calibration.py)."""
+_FIGURES: Final = frozenset(item.name for item in fields(WorkerLog)) - {"worker"}
 _COMPONENTS: Final = {item.name: item.name for item in fields(PredictedMemory)} | {"kv_cache_bytes": "available_kv_cache_bytes"}
 """Fields of a WorkerLog by those of PredictedMemory."""
 _MOST_TIMES: Final = 2
@@ -80,19 +88,10 @@ def seen_of(plan: Plan | None, starts: Sequence[StartStatus], unread: str) -> St
 def start_of(log: EngineLog, plan: Plan, *, pod: str, uid: str, restarts: int) -> StartStatus:
     """What this log says of a start of this plan. All figures of the fullest rank, tokens of the whole replica."""
     left_out = list(log.dropped)
-    rank = fullest_logged(log) or WorkerLog()
-    most = _MOST_TIMES * max(plan.gpu_total_bytes, 0)
-    found: dict[str, Figure] = {}
-    for name in (*_COMPONENTS.values(), "total_bytes", "free_bytes", "requested_bytes"):
-        figure = getattr(rank, name)
-        if figure is None:
-            continue
-        if figure.value_bytes < 0:
-            left_out.append(f"{name} {format_gib(figure.value_bytes)} is less than nothing")
-        elif name != "total_bytes" and figure.value_bytes > most:
-            left_out.append(f"{name} {format_gib(figure.value_bytes)} is more than a {plan.product} has, twice over")
-        else:
-            found[name] = figure
+    workers = tuple(_believed(worker, plan, left_out) for worker in log.workers)
+    rank = fullest_logged(replace(log, workers=workers)) or WorkerLog()
+    names = (*_COMPONENTS.values(), "total_bytes", "free_bytes", "requested_bytes")
+    found: dict[str, Figure] = {name: figure for name in names if (figure := getattr(rank, name)) is not None}
     rest = _not_kv_cache(found, log, plan, left_out)
     memory = {own: found[name].value_bytes for own, name in _COMPONENTS.items() if name in found}
     total = rest + memory["kv_cache_bytes"] if rest is not None else None
@@ -110,6 +109,20 @@ def start_of(log: EngineLog, plan: Plan, *, pod: str, uid: str, restarts: int) -
         gpu_free_bytes=_bytes(found.get("free_bytes")),
         left_out=tuple(_clean(line, MAX_LEFT_OUT_TEXT) for line in left_out[:MAX_LEFT_OUT]) or None,
     )
+
+
+def _believed(worker: WorkerLog, plan: Plan, left_out: list[str]) -> WorkerLog:
+    """The worker without figures that are less than nothing, or that no card like the planned one has. Its total is said as it is."""
+    most = _MOST_TIMES * plan.gpu_total_bytes
+    wrong: dict[str, Any] = {}
+    for name in sorted(_FIGURES - {"total_bytes"}):
+        figure = getattr(worker, name)
+        if figure is not None and not 0 <= figure.value_bytes <= most:
+            wrong[name] = None
+            whose = f" of {worker.worker}" if worker.worker else ""
+            what = "less than nothing" if figure.value_bytes < 0 else f"more than a {plan.product} has, twice over"
+            left_out.append(f"{name} {format_gib(figure.value_bytes)}{whose} is {what}")
+    return replace(worker, **wrong) if wrong else worker
 
 
 def _not_kv_cache(found: dict[str, Figure], log: EngineLog, plan: Plan, left_out: list[str]) -> int | None:
@@ -273,6 +286,42 @@ def _of_cache(plan: Plan, start: StartStatus) -> tuple[Why, str] | None:
     if plan.kv_cache_needed_bytes and cache < plan.kv_cache_needed_bytes:
         return (Why.LESS_KV_CACHE, f"{short}, and less than the {format_gib(plan.kv_cache_needed_bytes)} that the spec asks for")
     return (Why.LESS_KV_CACHE, f"{short}; it still holds what the spec asks for")
+
+
+def own_correction(deployment: InferenceDeployment) -> tuple[AppliedCorrection, ...]:
+    """What the deployment's own engines took beyond the prediction, where it left them less cache than the spec asks for; none elsewhere.
+
+    It stays with the plans that follow, of whatever GPU and layout, as long as release and model are the same: else the plan that had too
+    little would be the better one again.
+    """
+    status = deployment.status
+    if status is None or status.plan is None or not _worth_a_look(status.plan, status.observed):
+        return ()
+    plan = status.plan.as_plan()
+    if plan is None or plan.model != deployment.spec.model.name:
+        return ()
+    added = plan.learned_bytes
+    observed = status.observed
+    if observed is not None and observed.plan_digest == plan.digest and _holds_too_little(plan, observed):
+        added += max(0, (observed.not_kv_cache_bytes or 0) - needed(plan.predicted))
+    if not added:
+        return ()
+    version = EngineVersion.parse(plan.engine_version)
+    minor = f"{version.major}.{version.minor}"
+    added = min(added, MOST_LEARNED_BYTES)
+    return (AppliedCorrection(source=OWN, engine_minor=minor, product=None, component="ownStarts", add_bytes=added),)
+
+
+def _worth_a_look(plan: PlanStatus, observed: ObservedStatus | None) -> bool:
+    """Reading a plan back takes long, and hardly any has taught something."""
+    cache = components_of(observed.memory).get("kv_cache_bytes") if observed is not None else None
+    asked = getattr(plan, "kv_cache_needed_bytes", None)
+    return bool(getattr(plan, "learned_bytes", None)) or (cache is not None and asked is not None and cache < asked)
+
+
+def _holds_too_little(plan: Plan, observed: ObservedStatus) -> bool:
+    cache = components_of(observed.memory).get("kv_cache_bytes")
+    return cache is not None and cache < plan.kv_cache_needed_bytes
 
 
 def _bytes(figure: Figure | None) -> int | None:

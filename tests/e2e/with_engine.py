@@ -29,6 +29,10 @@ from tests.e2e.engines import (
     told,
     wish,
 )
+from tests.plimsoll_operator.observing.logs import log_of
+
+from plimsoll_estimator import GIB
+from plimsoll_operator.api import PlanStatus
 
 pytestmark = pytest.mark.e2e
 READ_THE_LOG = "kubectl logs --previous"
@@ -122,6 +126,45 @@ def test_an_engine_that_takes_more_host_memory_than_it_may_is_said(team: RealNod
     said_soon_once_and_the_same(team, Failure(words=("OOMKilled", "spec.template.resources")))
     wish(team)
     ready(team)
+
+
+def test_what_an_engine_logs_of_its_start_is_beside_its_plan_and_no_pod_is_touched_for_it(team: RealNode) -> None:
+    """Read through the API server and the kubelet, soon after the engine serves; what differs is said, and said no longer than it is so."""
+    wish(team)
+    ready(team)
+    said_of_the_start(team, "Unknown", "NotObserved")  # it has logged no figures
+    plan = PlanStatus.model_validate(team.get("infd", "chat", "-n", TEAM)["status"]["plan"]).as_plan()
+    assert plan is not None
+    half_gib = plan.predicted.kv_cache_bytes / GIB / 2
+    poisoned = "(EngineCore_DP0 pid=271) INFO 11-30 10:00:00 [a.py:1] Available KV cache memory: 4000.00 GiB"
+    for log, status, reason in (
+        (log_of(plan), "True", "AsPredicted"),
+        (log_of(plan, kv_gib=half_gib), "False", "LessKvCache"),
+        (log_of(plan, version="0.17.1"), "False", "EngineNotAsPlanned"),
+        (log_of(plan, more=poisoned), "False", "FiguresLeftOut"),
+        (log_of(plan), "True", "AsPredicted"),
+    ):
+        wish(team, env=[{"name": "LOG", "value": log}])
+        ready(team)
+        pod = newest_pod(team)["metadata"]["uid"]
+        said_of_the_start(team, status, reason)
+        assert newest_pod(team)["metadata"]["uid"] == pod
+        assert condition(team, "Ready")[0] == "True"
+    observed = team.get("infd", "chat", "-n", TEAM)["status"]["observed"]
+    assert (observed["engineVersion"], observed["kvCacheTokens"]) == (plan.engine_version, plan.kv_cache_tokens)
+    assert abs(float(observed["errorRatio"])) < 0.02
+    head, row = team.kubectl("get", "infd", "chat", "-n", TEAM, "-o", "wide").stdout.splitlines()
+    assert {"OBSERVED", "ERROR"} <= set(head.split())
+    assert observed["errorRatio"] in row.split()
+
+
+def said_of_the_start(team: RealNode, status: str, reason: str) -> None:
+    """Wait until AsPredicted says so, which is soon."""
+    began = time.monotonic()
+    wait_until(lambda: condition(team, "AsPredicted")[:2] == (status, reason), f"AsPredicted to say {reason}", timeout_s=60, every_s=0.2)
+    took = time.monotonic() - began
+    print(f"\n{reason} said {took:.1f} s after the engine served: {condition(team, 'AsPredicted')[2]}")
+    assert took < SAID_WITHIN_S
 
 
 def test_a_quota_that_is_full_is_said_in_the_api_server_s_words(team: RealNode) -> None:

@@ -208,6 +208,8 @@ class Plan:
     """Predicted bytes of the fullest rank."""
     node_selectors: Annotated[_LabelSets, Recorded(absent=())] = ()
     """Node labels that steer the pods, any one of the sets; empty where the product label of GPU feature discovery does."""
+    learned_bytes: Annotated[Bytes, Recorded(in_digest=False)] = 0
+    """What of nonTorchBytes the deployment's own engines have taught: an earlier plan's took so much more than was predicted of it."""
     available_now: Annotated[bool, Recorded(in_digest=False)]
     """The GPUs were free when this was decided."""
 

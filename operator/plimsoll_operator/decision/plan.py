@@ -11,7 +11,7 @@ from plimsoll_operator.decision.fit import host, utilisation
 from plimsoll_operator.decision.fit.fit import kv_tokens
 from plimsoll_operator.decision.fit.kv_demand import fullest, needed_kv_bytes, needed_kv_tokens
 from plimsoll_operator.decision.search.candidate import Found
-from plimsoll_operator.facts import ModelFacts, PoolFacts
+from plimsoll_operator.facts import AppliedCorrection, ModelFacts, PoolFacts
 from plimsoll_operator.names import PRODUCT_LABEL
 from plimsoll_operator.pod import cpu_millis
 
@@ -19,8 +19,10 @@ _RESOLVED: Final = {field.name for field in fields(Plan)} & {field.name for fiel
 """What a plan carries as vLLM resolves it, under vLLM's names. Not utilisation: in a plan that is text, so that nobody rounds it."""
 
 
-def make_plan(found: Found, model: ModelFacts) -> Plan:
-    """The plan of one replica. Figures are of the product with the fewest KV tokens, so they hold on every pool of the plan."""
+def make_plan(found: Found, model: ModelFacts, corrections: tuple[AppliedCorrection, ...] = ()) -> Plan:
+    """The plan of one replica, which counts these corrections. Figures are of the product with the fewest KV tokens, so they hold on every
+    pool of the plan.
+    """
     estimate, layout = found.fit.estimate, found.candidate.layout
     resolved = estimate.resolved
     assert resolved is not None, "a fit has resolved arguments"
@@ -55,6 +57,7 @@ def make_plan(found: Found, model: ModelFacts) -> Plan:
             non_torch_bytes=rank.non_torch_bytes,
             kv_cache_bytes=available,
         ),
+        learned_bytes=sum(row.add_bytes for row in corrections if row.component == "ownStarts"),
         kv_cache_interval_bytes=estimate.available_kv_cache_interval_bytes or (available, available),
         kv_cache_needed_bytes=needed_kv_bytes(estimate, found.fit.held_blocks),
         kv_cache_needed_tokens=needed_kv_tokens(estimate, found.fit.held_blocks),

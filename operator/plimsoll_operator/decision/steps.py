@@ -27,7 +27,7 @@ from plimsoll_operator.decision.refusal.open_cluster import product_that_would_f
 from plimsoll_operator.decision.refusal.override import is_lifted, pinned_placement, why_lifted
 from plimsoll_operator.decision.request.fields import field_of_input
 from plimsoll_operator.decision.search.candidate import Found
-from plimsoll_operator.facts import Facts
+from plimsoll_operator.facts import AppliedCorrection, Facts
 from plimsoll_operator.verdict import Admit, Offer, Reason, Reject, Resize, Undecided, Verdict
 
 _FOR_WANT_OF_GPUS: Final = frozenset(
@@ -111,7 +111,7 @@ def fit_as_asked(case: Case) -> Verdict | None:
         return None
     too_long = name_is_short_enough(case.facts.deployment, found.candidate.layout)
     split = own_pool(case.afresh(case.known_products[0]), case.request, found) if case.for_offers is not None else None
-    plan, warned = make_plan(found, case.model), _warnings(case, found, split)
+    plan, warned = make_plan(found, case.model, _corrections(case, found)), _warnings(case, found, split)
     admit = Admit(plan=plan, warnings=warned, of_now=wording.of_now(case.request, found), on_the_edge=not found.fit.sure)
     return too_long or _capped(case, admit)
 
@@ -126,7 +126,7 @@ def fit_after_moves(case: Case) -> Verdict | None:
     if case.moved is None:
         return None
     found, changes = case.moved
-    plan, warned = make_plan(found, case.model), _warnings(case, found)
+    plan, warned = make_plan(found, case.model, _corrections(case, found)), _warnings(case, found)
     of_now, edge = wording.of_now(case.request, found), not found.fit.sure
     return _capped(case, Resize(plan=plan, changes=changes, warnings=warned, of_now=of_now, on_the_edge=edge))
 
@@ -142,7 +142,7 @@ def start_against_the_prediction(case: Case) -> Verdict | None:
     forced = pinned_placement(case.engine, case.request, refused, case.misses) if is_lifted(refused, case.facts) else None
     if forced is None:
         return refused
-    return _capped(case, _overridden(case.facts, refused, Admit(plan=make_plan(forced, case.model))))
+    return _capped(case, _overridden(case.facts, refused, Admit(plan=make_plan(forced, case.model, _corrections(case, forced)))))
 
 
 STEPS: Final[tuple[Step, ...]] = (
@@ -161,8 +161,11 @@ STEPS: Final[tuple[Step, ...]] = (
 
 
 def _warnings(case: Case, found: Found, split: str | None = None) -> tuple[str, ...]:
-    corrections = corrections_for(case.facts.corrections, case.request.version, found.product.gpu.product)
-    return wording.warnings(case.request, found, split, corrections)
+    return wording.warnings(case.request, found, split, _corrections(case, found))
+
+
+def _corrections(case: Case, found: Found) -> tuple[AppliedCorrection, ...]:
+    return corrections_for(case.facts.corrections, case.request.version, found.product.gpu.product)
 
 
 def _capped(case: Case, fits: Admit | Resize) -> Verdict:

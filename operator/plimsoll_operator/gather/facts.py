@@ -15,6 +15,7 @@ from plimsoll_operator.gather.models import draft_of, model_of, siblings_of
 from plimsoll_operator.gather.policies import policy_for
 from plimsoll_operator.gather.store import Store
 from plimsoll_operator.names import BYPASS_ANNOTATION
+from plimsoll_operator.observation import own_correction
 from plimsoll_operator.verdict import Plan
 
 
@@ -36,7 +37,7 @@ def facts_for(deployment: InferenceDeployment, store: Store, *, applied_plan: Pl
         siblings=siblings_of(deployment.spec.model, namespace, store),
         leader_worker_set=store.serves_leader_worker_sets(),
         draft=draft_of(deployment, namespace, store),
-        corrections=calibration.applied(store.calibrations(), policy.calibration_trust),
+        corrections=(*calibration.applied(store.calibrations(), policy.calibration_trust), *own_correction(deployment)),
     )
 
 

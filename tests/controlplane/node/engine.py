@@ -2,10 +2,10 @@
 """A stand-in for `vllm` on a node without a GPU: takes the arguments of `vllm serve`, answers as the engine does, or fails as it is told.
 
 Installed as /usr/local/bin/vllm of the image that pods ask for. ENGINE says how it behaves: `serve`, `serve after SECONDS`,
-`end with CODE`, `fail for memory`, `fail for cache`, `take MIB`. It checks no number: what must be told is compared by the test, which
-reads `/told`: arguments, user, what can be written, how often it has started with these files. `/work/SECONDS` is a request that takes so
-long, which the figures count; `/end` ends it. As the engine, it hears SIGTERM when it serves and not while it loads, and lets no request
-end then.
+`end with CODE`, `fail for memory`, `fail for cache`, `take MIB`; LOG is what it logs of its start. It checks no number: what must be told
+is compared by the test, which reads `/told`: arguments, user, what can be written, how often it has started with these files.
+`/work/SECONDS` is a request that takes so long, which the figures count; `/end` ends it. As the engine, it hears SIGTERM when it serves and
+not while it loads, and lets no request end then.
 """
 
 import http.server
@@ -154,6 +154,7 @@ def main() -> None:
         sys.exit(f"vllm: {len(taken)} MiB could be taken")
     if how[1:2] == ["after"]:
         time.sleep(float(how[2]))
+    print(os.environ.get("LOG", ""), flush=True)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
     http.server.ThreadingHTTPServer(("", int(Answers.told["flags"].get("--port", 8000))), Answers).serve_forever()
 

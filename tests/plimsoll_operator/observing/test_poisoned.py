@@ -93,6 +93,12 @@ def test_lines_of_others_within_a_good_log_never_make_it_impossible(forged: str,
 POISONED = [
     pytest.param(f"{_HEAD} Model loading took 99999999 GiB memory and 1 seconds", "weights_bytes", id="weights of an exabyte"),
     pytest.param(f"{_HEAD} Available KV cache memory: 4000.00 GiB", "available_kv_cache_bytes", id="a cache of four TiB"),
+    pytest.param("INFO 11-30 10:00:00 [a.py:1] Model loading took 900.00 GiB", "weights_bytes 900.00 GiB is more", id="of no worker"),
+    pytest.param(
+        "(Worker TP7 pid=7) INFO 11-30 10:00:00 [a.py:1] Available KV cache memory: -3 GiB",
+        "of TP7 is less than nothing",
+        id="of one that is not",
+    ),
     pytest.param(f"{_HEAD} GPU KV cache size: 900,000,000,000 tokens", "tokens", id="tokens without end"),
     pytest.param(f"{_HEAD} Available KV cache memory: 1.00 GiB", "contradicts", id="another figure than the engine's own"),
 ]

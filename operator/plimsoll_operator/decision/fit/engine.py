@@ -35,7 +35,7 @@ _PREPARED_BYTES: Final = 6 << 10
 """What one of them keeps, its arguments included; measured, rounded up."""
 _BYTES_OF: Final = {
     "weights": "weights_bytes", "activation": "activation_bytes", "cudaGraphs": "cuda_graph_bytes", "nonTorch": "non_torch_bytes",
-    "outsideBudget": "outside_budget_bytes",
+    "outsideBudget": "outside_budget_bytes", "ownStarts": "non_torch_bytes",
 }  # fmt: skip
 
 
@@ -93,7 +93,10 @@ class _Shape:
         if isinstance(prepared, Estimate) or not self._corrections:
             return prepared
         counted = corrections_for(self._corrections, self._version, gpu.product)
-        return prepared.corrected(Corrections(**{_BYTES_OF[row.component]: row.add_bytes for row in counted})) if counted else prepared
+        added = dict.fromkeys((_BYTES_OF[row.component] for row in counted), 0)
+        for row in counted:
+            added[_BYTES_OF[row.component]] += row.add_bytes
+        return prepared.corrected(Corrections(**added)) if counted else prepared
 
 
 class Engine:

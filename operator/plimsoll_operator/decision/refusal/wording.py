@@ -195,10 +195,13 @@ def overridden(reject: Reject, why: str) -> str:
 
 
 def _corrected(corrections: tuple[AppliedCorrection, ...]) -> list[str]:
-    if not corrections:
-        return []
-    said = ", ".join(f"{row.component} {'+' if row.add_bytes > 0 else '-'}{gib(abs(row.add_bytes), up=True)} GiB" for row in corrections)
-    return [f"Figures are corrected by EngineCalibration {', '.join(sorted({row.source for row in corrections}))}: {said}."]
+    own = sum(row.add_bytes for row in corrections if row.component == "ownStarts")
+    lines = [f"{gib(own, up=True)} GiB are added for what this deployment's own engines took beyond their prediction."] if own else []
+    shared = [row for row in corrections if row.component != "ownStarts"]
+    if shared:
+        said = ", ".join(f"{row.component} {'+' if row.add_bytes > 0 else '-'}{gib(abs(row.add_bytes), up=True)} GiB" for row in shared)
+        lines.append(f"Figures are corrected by EngineCalibration {', '.join(sorted({row.source for row in shared}))}: {said}.")
+    return lines
 
 
 def _worksheet(request: DeploymentRequest, found: Found) -> list[str]:
