@@ -217,7 +217,7 @@ def _metadata(deployment: InferenceDeployment) -> Manifest:
     return {
         "name": metadata.name,
         "namespace": metadata.namespace,
-        "labels": _labels(deployment),
+        "labels": labels_of(deployment),
         # blockOwnerDeletion would need a right on the parent's finalizers and make its deletion wait for the pods.
         "ownerReferences": [
             {
@@ -232,7 +232,8 @@ def _metadata(deployment: InferenceDeployment) -> Manifest:
     }
 
 
-def _labels(deployment: InferenceDeployment) -> dict[str, str]:
+def labels_of(deployment: InferenceDeployment) -> dict[str, str]:
+    """Labels of every object that a deployment becomes, its pods among them."""
     return {
         APP_NAME_LABEL: "vllm",
         INSTANCE_LABEL: deployment.metadata.name,
@@ -267,7 +268,7 @@ def _pod_template(deployment: InferenceDeployment, plan: Plan) -> Manifest:
         spec["schedulerName"] = placement.scheduler_name
     if placement.wait_for_capacity:
         spec["schedulingGates"] = [{"name": CAPACITY_GATE}]
-    made = {"metadata": {"labels": _labels(deployment), "annotations": {PLAN_DIGEST_ANNOTATION: plan.digest}}, "spec": spec}
+    made = {"metadata": {"labels": labels_of(deployment), "annotations": {PLAN_DIGEST_ANNOTATION: plan.digest}}, "spec": spec}
     return lay_over(made, deployment.spec.template, plan.pod_form)
 
 

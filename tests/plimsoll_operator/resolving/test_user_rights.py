@@ -195,6 +195,18 @@ def test_a_pod_that_cannot_start_is_named(why: str, status: Manifest, words: str
     assert len(reader_pods(kube)) == 1
 
 
+def test_an_image_that_is_never_pulled_and_is_not_there_ends_the_reading(kube: Kubelet) -> None:
+    """The kubelet would wait for it for ever; the next pod may land on a node that has it."""
+    kube.holds = True
+    look(kube)
+    said = 'Container image "acme/llama:1" is not present with pull policy of Never'
+    kube.stand(kube.made[0], phase="Pending", state={"waiting": {"reason": "ErrImageNeverPull", "message": said}})
+    found = failed(look(kube))
+    assert found.reason == "NotFound"
+    assert found.message.startswith(f"the reader pod on its node does not start: {said}; with spec.model.source.image.pullPolicy Never")
+    assert reader_pods(kube) == []
+
+
 def test_a_pod_is_found_again_by_the_next_leader(kube: Kubelet) -> None:
     kube.holds = True
     assert [failed(look(kube)).reason for _ in range(3)] == ["Resolving"] * 3

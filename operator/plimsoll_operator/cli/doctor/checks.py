@@ -11,11 +11,14 @@ from datetime import datetime
 from importlib.metadata import version
 from typing import Final, Literal
 
-from plimsoll_operator.api import GPUPool, InferenceDeployment
+from plimsoll_estimator import ceil_div
+from plimsoll_operator.api import GPUPool, InferenceDeployment, Manifest
 from plimsoll_operator.capacity import MAX_LABEL_KEYS, Problem
 from plimsoll_operator.cli.doctor.seen import HIDDEN, Leader, Program, Seen
-from plimsoll_operator.names import INDEXED_ANNOTATION
+from plimsoll_operator.cli.doctor.selector import selects
+from plimsoll_operator.names import API_VERSION, INDEXED_ANNOTATION
 from plimsoll_operator.reasons import Reason, Why
+from plimsoll_operator.render import labels_of
 
 Level = Literal["ok", "note", "lack"]
 _LEFT: Final = 0.2
@@ -258,6 +261,46 @@ def label_index(seen: Seen) -> Found:
         yield _note(f"being decided by the nodes themselves, for a label that pools are not split by: {_named(refused)}")
 
 
+def evictions(seen: Seen) -> Found:
+    """Whether drains can move the pods: Kubernetes evicts none that two budgets are of (pkg/registry/core/pod/storage/eviction.go)."""
+    if seen.budgets == HIDDEN:
+        yield _note("whether PodDisruptionBudgets hold up drains is not seen with your rights: it takes that of listing them")
+        return
+    for item in seen.deployments:
+        template = item.spec.template
+        labels = {**(template.labels if template is not None else {}), **labels_of(item)}
+        others = [name for name, selector in _others(seen.budgets, item.metadata.namespace or "default") if selects(selector, labels)]
+        own = [f"its own, {item.metadata.name}"] if item.spec.pod_disruption_budget is not None else []
+        if len(others) + len(own) > 1:
+            named = ", ".join((*others, *own))
+            yield _lack(f"{_name(item)}: several PodDisruptionBudgets are of its pods ({named}), so that Kubernetes evicts none: keep one")
+        elif own and not _may_go(item):
+            yield _note(f"{_name(item)}: its podDisruptionBudget lets none of its replicas go, and a drain of their nodes waits")
+
+
+def _others(budgets: Iterable[Manifest], namespace: str) -> Iterator[tuple[str, object]]:
+    """Name and selector of budgets that are not made by Plimsoll."""
+    for one in budgets:
+        owners = one["metadata"].get("ownerReferences") or ()
+        ours = any(owner.get("kind") == "InferenceDeployment" and owner.get("apiVersion") == API_VERSION for owner in owners)
+        if one["metadata"].get("namespace", "default") == namespace and not ours:
+            yield one["metadata"]["name"], (one.get("spec") or {}).get("selector")
+
+
+def _may_go(item: InferenceDeployment) -> bool:
+    """Whether the budget leaves a replica that may be evicted while all of them serve. Shares round up, as Kubernetes has them."""
+    budget, replicas = item.spec.pod_disruption_budget, item.spec.replicas
+    if budget is None:
+        return True
+
+    def counted(text: str) -> int:
+        return ceil_div(int(text[:-1]) * replicas, 100) if text.endswith("%") else int(text)
+
+    if budget.max_unavailable is not None:
+        return counted(budget.max_unavailable) > 0
+    return counted(budget.min_available or "0") < replicas or replicas == 0
+
+
 def standing(seen: Seen) -> Found:
     """How the cluster's deployments stand, in one line."""
     stalled = [_name(item) for item in seen.deployments if _condition(item, "Stalled")[0] == "True"]
@@ -280,5 +323,5 @@ def _condition(item: InferenceDeployment, kind: str) -> tuple[str, str, str]:
 
 CHECKS: Final[tuple[Callable[[Seen], Found], ...]] = (
     kinds, decided_by, programs, leader, webhook_judges, registration, guards,
-    pools, policy, leader_worker_sets, models, label_index, standing,
+    pools, policy, leader_worker_sets, models, label_index, evictions, standing,
 )  # fmt: skip

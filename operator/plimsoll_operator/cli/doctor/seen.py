@@ -29,6 +29,7 @@ from plimsoll_operator.ports import (
     LEASE_NAME,
     LEASES,
     NAMESPACES,
+    POD_DISRUPTION_BUDGETS,
     SECRETS,
     VALIDATING_ADMISSION_POLICIES,
     VALIDATING_WEBHOOK_CONFIGURATIONS,
@@ -114,6 +115,7 @@ class Seen:
     guards: int | Hidden | None
     world: World
     deployments: tuple[InferenceDeployment, ...]
+    budgets: tuple[Manifest, ...] | Hidden
     unread: str
 
 
@@ -144,6 +146,7 @@ def see(kube: Kube, world: World, namespace: str, now: datetime, pause: Callable
         guards=_or_hidden(lambda: _guards(kube)),
         world=world,
         deployments=deployments,
+        budgets=_or_hidden(lambda: tuple(of_all_or_one(kube, POD_DISRUPTION_BUDGETS, namespace))) if deployments else (),
         unread=unread,
     )
 

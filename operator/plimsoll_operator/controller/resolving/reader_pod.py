@@ -35,6 +35,8 @@ _ANNOTATIONS: Final = {
     "linkerd.io/inject": "disabled",
     "sidecar.istio.io/inject": "false",
 }
+_NEVER_PULLED: Final = "ErrImageNeverPull"
+"""The kubelet's word for an image, or an image volume, of pull policy Never that the node has not (pkg/kubelet/images/types.go)."""
 _MEMORY_LIMIT: Final = "1Gi"
 _MAX_SENTENCE: Final = 480
 _REASONS: Final[Mapping[int, FailureReason]] = {status: reason for reason, status in EXIT_STATUS.items()}
@@ -191,12 +193,22 @@ def state_of(pod: Manifest) -> State:
     if status.get("phase") == "Failed":
         return _failed_outside(status, deadline_of(pod))
     waiting = state.get("waiting") or {}
+    if waiting.get("reason") == _NEVER_PULLED:
+        return _not_there(pod, waiting)
     if waiting.get("reason") not in (None, "", "ContainerCreating", "PodInitializing"):
         return Waiting(why=sentence(f"{waiting['reason']} {waiting.get('message') or ''}"))
     scheduled: Mapping[str, Any] = next((row for row in status.get("conditions") or () if row.get("type") == "PodScheduled"), {})
     if scheduled.get("status") == "False":
         return Waiting(why=sentence(f"{scheduled.get('reason') or ''} {scheduled.get('message') or ''}"))
     return Waiting(why="it reads" if status.get("phase") == "Running" else "it is being started")
+
+
+def _not_there(pod: Manifest, waiting: Mapping[str, Any]) -> FetchFailure:
+    """No kubelet ever pulls it: another pod, on another node, may find it."""
+    node = sentence((pod.get("spec") or {}).get("nodeName") or "its node")
+    said = sentence(waiting.get("message") or _NEVER_PULLED)
+    todo = "with spec.model.source.image.pullPolicy Never it must be on every node that may read it: put it there, or say IfNotPresent"
+    return FetchFailure(reason="NotFound", message=f"the reader pod on {node} does not start: {said}; {todo}")
 
 
 def deadline_of(pod: Manifest) -> int:
