@@ -16,8 +16,8 @@ from typing import Any, Final
 
 import yaml
 
-from plimsoll_estimator import InvalidInput
-from plimsoll_operator.api import InferenceDeployment, Manifest, Unreadable, read_stored
+from plimsoll_estimator import InvalidInput, format_gib
+from plimsoll_operator.api import InferenceDeployment, Manifest, ObservedStatus, Unreadable, read_stored
 from plimsoll_operator.api.base import DNS_LABEL
 from plimsoll_operator.cli.command import SubParsers, add_command
 from plimsoll_operator.cli.explain import EXPLAINED
@@ -50,6 +50,7 @@ class PodLine:
 class Told:
     """What there is to tell. `pods` is None where they may not be listed.
 
+    `took` is what the engines logged of their start, empty where nothing was read.
     `conditions` are type, status, reason and message; `next_steps` what a reason in the way asks for.
     """
 
@@ -58,6 +59,7 @@ class Told:
     model: str
     ready: str
     plan: str
+    took: str
     conditions: tuple[tuple[str, str, str, str], ...]
     pods: tuple[PodLine, ...] | None
     offers: tuple[str, ...]
@@ -116,6 +118,7 @@ def told_of(kube: Kube, namespace: str, name: str) -> Told:
         model=found.spec.model.name,
         ready=f"{(status.ready_replicas if status is not None else None) or 0} of {wanted}",
         plan="none" if plan is None else _plan(plan.model_dump(mode="json", exclude_none=True)),
+        took="" if status is None or status.observed is None else _took(status.observed),
         conditions=shown,
         pods=_pods(kube, namespace, "" if status is None else status.selector or ""),
         offers=() if status is None else tuple(str(offer.summary) for offer in status.offers),
@@ -124,7 +127,18 @@ def told_of(kube: Kube, namespace: str, name: str) -> Told:
 
 
 def _in_the_way(kind: str, status: str, reason: str) -> bool:
+    if kind == "AsPredicted" and status == "Unknown":
+        return False  # nobody waits for a log to be read
     return status != _GOOD.get(kind, "True") and reason in EXPLAINED
+
+
+def _took(observed: ObservedStatus) -> str:
+    """Of the start with the least KV cache."""
+    beside = format_gib(observed.not_kv_cache_bytes) if observed.not_kv_cache_bytes is not None else "not logged"
+    error = f" (error of the prediction {observed.error_ratio})" if observed.error_ratio is not None else ""
+    tokens = f"{observed.kv_cache_tokens} tokens" if observed.kv_cache_tokens is not None else "not logged"
+    engine = observed.engine_version or "not logged"
+    return one_line(f"beside the KV cache {beside}{error}; KV cache {tokens}; vLLM {engine}; pod {observed.pod}", _MOST_WORDS)
 
 
 def _plan(plan: Mapping[str, Any]) -> str:
@@ -184,6 +198,7 @@ def lines_of(told: Told, screen: Screen) -> list[str]:
         f"{told.name} in {told.namespace}: {told.model}",
         f"  ready  {told.ready}",
         f"  plan   {told.plan}",
+        *([f"  took   {told.took}"] if told.took else []),
         "",
     ]
     rows = [(kind, status, reason) for kind, status, reason, _ in told.conditions]

@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 from tests.plimsoll_operator.decision_world import LLAMA_8B, manifest
 from tests.plimsoll_operator.fake_kube import FakeKube
+from tests.plimsoll_operator.observing.logs import L4, log_of, start
 
 from plimsoll_estimator import InvalidInput
 from plimsoll_operator.cli.screen import Screen
 from plimsoll_operator.cli.status import lines_of, pod_line, told_of
 from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.observation import observed_of
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, PODS, Manifest
 
 WHEN = "2026-11-29T00:00:00Z"
@@ -56,6 +58,22 @@ def test_what_stands_in_the_way_has_what_to_do_next_once() -> None:
     assert [line for line in lines_of(told, Screen()) if line.startswith("next: ")] == [
         "next: Lower maxModelLen or maxNumSeqs, use an fp8 KV cache, raise tensorParallelSize, or a larger GPU."
     ]
+
+
+def test_what_the_engines_took_is_told_beside_the_plan() -> None:
+    observed = observed_of(L4, [start(log_of(kv_gib=3.5))])
+    assert observed is not None
+    kube = cluster(condition("Feasible", "True", "Fits"), observed=observed.model_dump(mode="json", by_alias=True, exclude_none=True))
+    assert (
+        "  took   beside the KV cache 16.50 GiB (error of the prediction -0.0303); KV cache 32000 tokens; vLLM 0.19.0; pod chat-1"
+        in lines_of(told_of(kube, "default", "x"), Screen())
+    )
+
+
+def test_a_log_that_nobody_has_read_yet_stands_in_nobody_s_way() -> None:
+    told = told_of(cluster(condition("AsPredicted", "Unknown", "NotObserved")), "default", "x")
+    assert (told.took, told.next_steps) == ("", ())
+    assert told_of(cluster(condition("AsPredicted", "False", "ForeignGpuMemory")), "default", "x").next_steps
 
 
 def test_before_anything_was_decided_it_says_who_does() -> None:

@@ -124,6 +124,7 @@ class EngineStarts:
     def _read(self, wanted: _Wanted) -> None:
         plan = self._plan_of(wanted)
         if plan is None:
+            self._queue.succeeded(wanted)  # how often it failed is of no use any more
             return
         try:
             log = self._kube.pod_log(wanted.key[0], wanted.pod, container=ENGINE_CONTAINER, limit_bytes=LIMIT_BYTES)
