@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := test
-.PHONY: demo test check check-static unit coverage bench accuracy kind lws node fuzz engine-config engine-manifests docs shown dist hooks clean venv assets requirements
+.PHONY: demo test check check-static unit coverage bench accuracy kind lws node fuzz engine-config engine-manifests test-engine docs shown dist hooks clean venv assets requirements
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -115,6 +115,9 @@ engine-config: $(STAMP) ## random wishes through a release's own configuration; 
 
 engine-manifests: $(STAMP) ## the lists of the manifests that are kept through a release's own configuration; ENGINE=python that has it, RELEASE=0.19.1
 	@$(BIN)/python -m tests.engine.manifests --python "$(ENGINE)" --release "$(RELEASE)"
+
+test-engine: $(STAMP) ## real engines on this machine's CPU from commands that are rendered; ENGINES="0.19.1=PYTHON 0.32.0=PYTHON", each with its CPU build
+	@$(BIN)/python -m tests.engine.start $(ENGINES)
 
 requirements: ## pin the development requirements anew
 	@"$(PYTHON)" -m venv $(WORK)/pin && $(WORK)/pin/bin/python -m pip install -q --upgrade pip
