@@ -166,11 +166,12 @@ def _warnings_of_cache(resolved: ResolvedArgs, layout: KvCacheLayout | Refusal) 
 
 def _warnings_of_towers(widths: Widths, resolved: ResolvedArgs) -> Sequence[str]:
     """A tower whose largest image no rule tells: its outputs are counted, its own pass in the profile run only in the interval."""
-    beyond = open_peak(widths, resolved).encoder if widths.tower is not None and widths.tower.guessed else 0
+    beyond = open_peak(widths, resolved).encoder if widths.tower is None or widths.tower.guessed else 0
     if not beyond:
         return ()
+    largest = "with layers as wide as those of the widest that is" if widths.tower is None else "with an image as large as Qwen's"
     return (
-        f"what the encoder of {resolved.architecture} takes in the profile run is not known: with an image as large as Qwen's "
+        f"what the encoder of {resolved.architecture} takes in the profile run is not known: {largest} "
         f"{format_gib(beyond)} more than is counted, and the interval reaches that far down",
     )
 

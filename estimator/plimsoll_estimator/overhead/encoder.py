@@ -18,6 +18,10 @@ from plimsoll_estimator.units import ceil_div
 ITEM_TOKENS: Final = 16384  # the largest image of processors that merge patches, where no rule says (vLLM's dummy inputs)
 _ITEM: Final = 2  # vLLM casts pixels to the model's dtype before they reach the device; float32 models of this kind are not served
 _ITEMS_A_PROMPT: Final = 999
+_OPEN_TOKENS: Final = 4096
+_OPEN_PATCHES: Final = 4
+_OPEN_PARTS: Final = 10
+_OPEN_WIDTH: Final = 1280
 _DATA_CENTRE_BLACKWELL: Final = 10
 _IN_PLACE: Final = (3, 3)
 _UNFUSED: Final = (4, 3)
@@ -50,9 +54,15 @@ def encoder_peak_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
 
 
 def doubted_encoder_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
-    """What a tower may take that merges patches and has no rule, were its largest image Qwen's; 0 where nothing is open."""
-    tower = widths.tower
-    return _peak_bytes(tower, resolved) if tower is not None and tower.guessed and encodes(resolved) else 0
+    """What a tower may take that has no rule: were its largest image Qwen's where it merges patches; else, sound too, for as many tokens as
+    a batch or an image holds, four patches each, ten times the widest hidden size of the towers that have a rule. 0: nothing is open.
+    """
+    if not widths.multimodal or not encodes(resolved):
+        return 0
+    if widths.tower is not None:
+        return _peak_bytes(widths.tower, resolved) if widths.tower.guessed else 0
+    tokens = max(resolved.max_num_batched_tokens, _OPEN_TOKENS)
+    return tokens * _OPEN_PATCHES * _OPEN_PARTS * min(widths.hidden_size, _OPEN_WIDTH) * _ITEM
 
 
 def _peak_bytes(tower: TowerBlocks, resolved: ResolvedArgs) -> int:

@@ -306,3 +306,18 @@ def test_a_count_in_an_object_limits_as_a_number_does() -> None:
             for limits in ({"image": number, "video": number}, {"image": {"count": number}, "video": {"count": number, "width": 64}})
         ]
         assert spelled[0] == spelled[1]
+
+
+def test_a_tower_without_a_rule_widens_the_interval_where_it_may_take_more_than_the_language_model() -> None:
+    arguments = {"max_model_len": 8192, "max_num_seqs": 2, "enforce_eager": True, "max_num_batched_tokens": 8192}
+    config = lookup("google/gemma-4-E4B-it")
+    assert config is not None
+    seen = estimate(config, EngineArgs(**arguments), gpu_from("NVIDIA-H200"), EngineVersion.parse("0.22.0"))
+    text = estimate(
+        config,
+        EngineArgs(**arguments, limit_mm_per_prompt={"image": 0, "video": 0, "audio": 0}),
+        gpu_from("NVIDIA-H200"),
+        EngineVersion.parse("0.22.0"),
+    )
+    assert any("takes in the profile run is not known" in warning for warning in seen.warnings)
+    assert not any("takes in the profile run is not known" in warning for warning in text.warnings)
