@@ -59,7 +59,9 @@ arguments are all stated; no constant is fitted to any other table.
 UNSEEN = """Each batch of starts is scored before any of its rows is looked at, and its first score stays as it was: it says what a start
 that nobody here has seen may expect. Below it stands what today's estimator says of the same starts, which by then have been looked
 at. `tests/data/unseen/` has the rows with their addresses and what their sources leave open, `tools/unseen.py` the form of a
-batch. {amd} starts on AMD GPUs (`tests/data/rocm_starts.jsonl`) are kept as evidence; Plimsoll has no rules for them and says so.
+batch. Five rows of the fourth batch were copied badly and put right: four before its first score was written (the vision tower's
+quantisation, an argument that no case has), one after it (`--enforce-eager`). {amd} starts on AMD GPUs
+(`tests/data/rocm_starts.jsonl`) are kept as evidence; Plimsoll has no rules for them and says so.
 """
 
 CONSTANTS = """What vLLM computes is computed (see [formulas.md](formulas.md)): weights, cache layout, defaults and refusals have no

@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 
 from plimsoll_estimator.overhead.adapters import embedding_slot_bytes
 from plimsoll_estimator.overhead.constants import constant
-from plimsoll_estimator.overhead.encoder import doubted_encoder_bytes, encoder_peak_bytes, encodes, output_tokens
+from plimsoll_estimator.overhead.encoder import doubted_encoder_bytes, encoder_peak_bytes, encodes, old_dummy_video, output_tokens
 from plimsoll_estimator.overhead.experts import EIGHT_BIT, expert_workspace_bytes, passing_expert_bytes
 from plimsoll_estimator.overhead.releases import overhead_rules
 from plimsoll_estimator.overhead.sampler import DTYPE_BYTES, sampled_bytes
@@ -173,7 +173,7 @@ def encoder_outputs_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     if not widths.multimodal or not encodes(resolved):
         return 0
     width = widths.hidden_size * (1 + widths.deepstack_levels) * 2
-    if widths.deepstack_levels and not overhead_rules(resolved.version).caps_dummy_video:
+    if old_dummy_video(widths, resolved):
         return _OLD_VIDEO_TOKENS * width
     tokens = max(resolved.max_num_batched_tokens, output_tokens(widths, resolved))
     return int(constant("encoder_output_copies", resolved) * tokens * width)

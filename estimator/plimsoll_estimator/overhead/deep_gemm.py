@@ -80,9 +80,9 @@ def expert_rows(widths: Widths, resolved: ResolvedArgs) -> int:
     """
     rules = overhead_rules(resolved.version)
     tokens = resolved.max_num_batched_tokens * resolved.data_parallel_size
-    if rules.deep_gemm_chunk_tokens:
+    if rules.expert_chunk_tokens:
         whole = rules.deep_gemm_warms_whole_chunk
-        tokens = rules.deep_gemm_chunk_tokens if whole else min(tokens, rules.deep_gemm_chunk_tokens)
+        tokens = rules.expert_chunk_tokens if whole else min(tokens, rules.expert_chunk_tokens)
     ranks = resolved.tensor_parallel_size * resolved.data_parallel_size
     local = ceil_div(widths.experts, ranks) if resolved.enable_expert_parallel else widths.experts
     return round_up(tokens * widths.experts_per_token + local * (_BLOCK - 1), _BLOCK)

@@ -40,6 +40,11 @@ def encodes(resolved: ResolvedArgs) -> bool:
     return not resolved.uses_v2_model_runner or overhead_rules(resolved.version).v2_profiles_encoder
 
 
+def old_dummy_video(widths: Widths, resolved: ResolvedArgs) -> bool:
+    """Whether the profile run encodes Qwen3-VL's video before its frames were capped; not where a prompt may have none."""
+    return bool(widths.deepstack_levels) and not overhead_rules(resolved.version).caps_dummy_video and not resolved.admits_none("video")
+
+
 def encoder_peak_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     """Pixels and the wider of attention and MLP in one block, one rank; 0 where the tower's largest image is not known.
 
@@ -48,7 +53,7 @@ def encoder_peak_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     tower = widths.tower
     if tower is None or tower.guessed or not encodes(resolved):
         return 0
-    if widths.deepstack_levels and not overhead_rules(resolved.version).caps_dummy_video:
+    if old_dummy_video(widths, resolved):
         return 0
     return _peak_bytes(tower, resolved)
 

@@ -28,9 +28,11 @@ def expert_workspace_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
     """What modular kernels keep in the workspace manager (v1/worker/workspace.py), beside every later peak."""
     if _without(widths, resolved) or _freed_with_layer(widths, resolved):
         return 0
-    rows, width = _rows(widths, resolved), _width(widths, resolved)
+    rows, width = _chunk_rows(widths, resolved), _width(widths, resolved)
     quantised = rows * widths.hidden_size if quantises_activations(widths, resolved) else 0
-    return rows * (max(width, widths.hidden_size) + max(2 * width, widths.hidden_size)) * _ITEM + quantised
+    # The output is a part of the workspace of one chunk, and of its own where there are more (modular_kernel.py: _allocate_buffers).
+    output = 0 if rows == _rows(widths, resolved) else _tokens(resolved) * widths.hidden_size * _ITEM
+    return rows * (max(width, widths.hidden_size) + max(2 * width, widths.hidden_size)) * _ITEM + quantised + output
 
 
 def passing_expert_bytes(widths: Widths, resolved: ResolvedArgs) -> int:
@@ -61,8 +63,18 @@ def _freed_with_layer(widths: Widths, resolved: ResolvedArgs) -> bool:
     return resolved.data_parallel_size == 1 and name in overhead_rules(resolved.version).direct_expert_calls
 
 
+def _tokens(resolved: ResolvedArgs) -> int:
+    return resolved.max_num_batched_tokens * resolved.data_parallel_size
+
+
 def _rows(widths: Widths, resolved: ResolvedArgs) -> int:
-    return resolved.max_num_batched_tokens * resolved.data_parallel_size * widths.experts_per_token
+    return _tokens(resolved) * widths.experts_per_token
+
+
+def _chunk_rows(widths: Widths, resolved: ResolvedArgs) -> int:
+    """The rows that the modular kernel multiplies at a time, up to 0.17 (modular_kernel.py: _chunk_info)."""
+    chunk = overhead_rules(resolved.version).expert_chunk_tokens
+    return min(_rows(widths, resolved), chunk * widths.experts_per_token) if chunk else _rows(widths, resolved)
 
 
 def _width(widths: Widths, resolved: ResolvedArgs) -> int:

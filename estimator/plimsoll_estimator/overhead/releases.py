@@ -59,8 +59,8 @@ class OverheadRules:
     """The wheel brings DeepGEMM (utils/import_utils.py: has_deep_gemm); before, the image alone (docker/Dockerfile)."""
     deep_gemm_families: frozenset[int] = frozenset()
     """Major compute capabilities that it knows whole, beside 9.0 and 10.0 (utils/deep_gemm.py, platforms/cuda.py: support_deep_gemm)."""
-    deep_gemm_chunk_tokens: int = 32768
-    """The most tokens that experts are warmed up with (VLLM_FUSED_MOE_CHUNK_SIZE); 0: as many as a step has."""
+    expert_chunk_tokens: int = 32768
+    """The most tokens that experts multiply at a time, warmed up with as many (VLLM_FUSED_MOE_CHUNK_SIZE); 0: all of a step."""
     deep_gemm_warms_whole_chunk: bool = True
     """Experts are warmed up with that many tokens even where no step has them."""
     deep_gemm_where_it_runs: bool = False
@@ -86,12 +86,12 @@ _RELEASES: Final = Releases(
     (EngineVersion(0, 10, 2), {"presumes_flashinfer": False, "deep_gemm_warms_whole_chunk": False}),
     (EngineVersion(0, 11), {"captures_decodes_apart": True, "deep_gemm": "on", "videos_fill_length": True}),
     (EngineVersion(0, 11, 1), {"captures_adapters_apart": True, "flashinfer_sampler": "asked", "times_kernels": True}),
-    (EngineVersion(0, 12), {"lora_extra_rows": 0, "deep_gemm_chunk_tokens": 16384, "masks_patches": "always"}),
+    (EngineVersion(0, 12), {"lora_extra_rows": 0, "expert_chunk_tokens": 16384, "masks_patches": "always"}),
     (EngineVersion(0, 13), {"caps_dummy_video": True, "deep_gemm_families": frozenset({10})}),
     (EngineVersion(0, 15), {"fused_norm_parts": (5, 3)}),
     (EngineVersion(0, 16), {"lora_wraps_shared_head": True}),
     (EngineVersion(0, 17), {"samples_with_triton": True}),
-    (EngineVersion(0, 18), {"deep_gemm_chunk_tokens": 0}),
+    (EngineVersion(0, 18), {"expert_chunk_tokens": 0}),
     (
         EngineVersion(0, 20),
         {

@@ -89,7 +89,8 @@ class Channel8(Form):
 class Block8(Form):
     """fp8 with a scale per block of `block_n` outputs and `block_k` inputs. `refine`: releases that subdivide blocks for experts.
 
-    `uneven_merges`: merged columns whose parts are no multiples of a block are let through (linear.py, fp8 alone).
+    `uneven_merges`: merged columns whose parts are no multiples of a block are let through (linear.py, fp8 alone). `repeats_scales`:
+    Marlin multiplies, whose scales are per output and `block_k` inputs, of the model's dtype (utils/marlin_utils_fp8.py).
     """
 
     block_n: int
@@ -97,6 +98,7 @@ class Block8(Form):
     refine: bool
     scale_bytes: int = 4
     uneven_merges: bool = False
+    repeats_scales: bool = False
 
     def weight_bits(self, item: int) -> int:
         """Bits of one weight."""
@@ -132,6 +134,21 @@ class Block8(Form):
         up = shape.halves * ceil_div(shape.intermediate, block_n) * ceil_div(shape.hidden, block_k)
         down = ceil_div(shape.hidden, block_n) * ceil_div(shape.intermediate, block_k)
         return shape.elements + shape.bias_bytes + shape.local * (up + down) * self.scale_bytes
+
+    def linear_added(self, shape: Linear) -> int:
+        """Scales repeated for Marlin."""
+        if not self.repeats_scales:
+            return 0
+        groups = ceil_div(shape.k, self.block_k)
+        return groups * (shape.n * shape.item - ceil_div(shape.n, self.block_n) * self.scale_bytes)
+
+    def experts_added(self, shape: Experts) -> int:
+        """Scales repeated for Marlin."""
+        if not self.repeats_scales:
+            return 0
+        repeated = shape.up * ceil_div(shape.hidden, self.block_k) + shape.hidden * ceil_div(shape.intermediate, self.block_k)
+        stored = self.experts(shape) - shape.elements - shape.bias_bytes
+        return shape.local * repeated * shape.item - stored
 
 
 def _block_refusal(what: str, value: int, name: str, block: int) -> EngineRefusal:

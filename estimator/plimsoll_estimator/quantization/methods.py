@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from plimsoll_estimator.checks import Check
@@ -37,6 +38,7 @@ from plimsoll_estimator.resolved import ResolvedArgs
 
 _NOTHING: Final = HfConfig({}, "quantization_config")
 MOST_LAYERS: Final = 2048
+_NATIVE_FP8: Final = 89  # below, Marlin multiplies fp8 (quantization/fp8.py: use_marlin)
 """Layers that a config may have (resolve/sanity.py), for the budget of those that do not say how many."""
 
 
@@ -87,7 +89,8 @@ def _fp8(settings: HfConfig, resolved: ResolvedArgs) -> Method:
     if block is not None:
         block_n, block_k = _pair(settings, block)
         rules = stored_rules(resolved.version)
-        form = Block8(block_n=block_n, block_k=block_k, refine=rules.refines_blocks, uneven_merges=rules.uneven_merges)
+        uneven, marlin = rules.uneven_merges, resolved.gpu.capability < _NATIVE_FP8
+        form = Block8(block_n=block_n, block_k=block_k, refine=rules.refines_blocks, uneven_merges=uneven, repeats_scales=marlin)
     else:
         form = Tensor8(static=settings.str_or_none("activation_scheme") == "static")
     return Quantized(*_chosen(form, ignored), ignored.teller, _scalars, lists=(ignored,))
@@ -121,6 +124,10 @@ def _group_form(weights: HfConfig, activations: HfConfig | None, layout: str, in
     return Grouped(bits=bits, group=size, zeros=weights.raw("symmetric") is False, shape_bytes=16, expert_index=indexed)
 
 
+def _on_gpu(form: Form, resolved: ResolvedArgs) -> Form:
+    return replace(form, repeats_scales=resolved.gpu.capability < _NATIVE_FP8) if isinstance(form, Block8) else form
+
+
 def _compressed_tensors(settings: HfConfig, resolved: ResolvedArgs) -> Method:
     rules = stored_rules(resolved.version)
     ignored = _ignored(settings, "exact", ("ignore",))
@@ -136,7 +143,8 @@ def _compressed_tensors(settings: HfConfig, resolved: ResolvedArgs) -> Method:
         weights = group.sub("weights") if group is not None else None
         if group is None or weights is None:
             continue
-        form = _group_form(weights, group.sub("input_activations"), group.str_or_none("format") or layout, rules.makes_index)
+        layout_of = group.str_or_none("format") or layout
+        form = _on_gpu(_group_form(weights, group.sub("input_activations"), layout_of, rules.makes_index), resolved)
         everywhere, targets = targets_of[key]
         if everywhere:
             linear = form

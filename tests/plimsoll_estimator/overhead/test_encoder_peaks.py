@@ -5,6 +5,7 @@ Items are counted by vllm/multimodal/encoder_budget.py, sizes and lifetimes read
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -309,13 +310,13 @@ def test_a_count_in_an_object_limits_as_a_number_does() -> None:
 
 
 def test_a_tower_without_a_rule_widens_the_interval_where_it_may_take_more_than_the_language_model() -> None:
-    arguments = {"max_model_len": 8192, "max_num_seqs": 2, "enforce_eager": True, "max_num_batched_tokens": 8192}
+    alone = EngineArgs(max_model_len=8192, max_num_seqs=2, enforce_eager=True, max_num_batched_tokens=8192)
     config = lookup("google/gemma-4-E4B-it")
     assert config is not None
-    seen = estimate(config, EngineArgs(**arguments), gpu_from("NVIDIA-H200"), EngineVersion.parse("0.22.0"))
+    seen = estimate(config, alone, gpu_from("NVIDIA-H200"), EngineVersion.parse("0.22.0"))
     text = estimate(
         config,
-        EngineArgs(**arguments, limit_mm_per_prompt={"image": 0, "video": 0, "audio": 0}),
+        replace(alone, limit_mm_per_prompt={"image": 0, "video": 0, "audio": 0}),
         gpu_from("NVIDIA-H200"),
         EngineVersion.parse("0.22.0"),
     )

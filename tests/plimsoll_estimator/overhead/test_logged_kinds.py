@@ -109,3 +109,33 @@ def test_a_geforce_gives_up_less_of_its_label_than_a_card_that_checks_its_memory
     seen = 12038 * MIB  # an RTX 3080 Ti of 12,288 MiB
     assert seen - 100 * MIB < usable_from_label("NVIDIA-GeForce-RTX-3080-Ti", 12288) <= seen
     assert usable_from_label("NVIDIA-A2", 12288) == (12288 - 500) * MIB
+
+
+@pytest.mark.parametrize(("version", "tokens"), [("0.11.0", 32768), ("0.15.1", 16384), ("0.17.1", 16384)])
+def test_experts_multiply_a_chunk_at_a_time_up_to_0_17(version: str, tokens: int) -> None:
+    # 0.15.1, four H100, 65,536 batched tokens: 10.76 GiB of cache fitted, of which whole workspaces would leave 4.6
+    arguments: dict[str, object] = {"tensor_parallel_size": 4, "enable_expert_parallel": True, "max_num_seqs": 128}
+    model = "Qwen/Qwen3-235B-A22B-FP8"
+    whole = start(model, version, H100, **arguments, max_num_batched_tokens=4 * tokens)
+    chunk = start(model, version, H100, **arguments, max_num_batched_tokens=tokens)
+    assert first(whole, "activation_bytes") < 2.6 * first(chunk, "activation_bytes")
+    later = start(model, "0.20.0", H100, **arguments, max_num_batched_tokens=4 * tokens)
+    assert first(later, "activation_bytes") > 1.5 * first(whole, "activation_bytes")
+
+
+@pytest.mark.parametrize(("product", "added"), [(A100, 0.49), (H100, 0.0)])
+def test_block_scales_are_repeated_where_marlin_multiplies_fp8(product: str, added: float) -> None:
+    config = lookup("Qwen/Qwen3.5-35B-A3B")
+    assert config is not None
+    blocks = {"quant_method": "fp8", "activation_scheme": "dynamic", "fmt": "e4m3", "weight_block_size": [128, 128],
+              "modules_to_not_convert": ["lm_head"]}  # fmt: skip
+    result = start(HfConfig({**config.as_mapping(), "quantization_config": blocks}), "0.19.0", product, max_model_len=2048)
+    assert first(result, "weights_bytes") - first(result, "weights_created_bytes") == pytest.approx(added, abs=0.03)
+
+
+@pytest.mark.parametrize("product", [L40S, H100])
+def test_a_prompt_without_videos_is_profiled_with_images(product: str) -> None:
+    arguments: dict[str, object] = {"tensor_parallel_size": 4, "max_model_len": 32768, "max_num_batched_tokens": 2048}
+    videos = start("Qwen/Qwen3-VL-30B-A3B-Instruct", "0.11.0", product, **arguments)
+    images = start("Qwen/Qwen3-VL-30B-A3B-Instruct", "0.11.0", product, **arguments, limit_mm_per_prompt={"video": 0})
+    assert first(images, "activation_bytes") < first(videos, "activation_bytes") - 0.5
