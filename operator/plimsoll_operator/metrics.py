@@ -16,8 +16,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, expo
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from plimsoll_operator.api import ObservedStatus
-from plimsoll_operator.observation import components_of, error_ratio, needed
+from plimsoll_operator.observation import ObservedFigures, error_ratio, needed
 from plimsoll_operator.remembered import all_figures
 from plimsoll_operator.verdict import Plan, Reason
 
@@ -55,7 +54,7 @@ class DeploymentSeries:
     name: str
     plan: Plan
     rejudged: Rejudged = ""
-    observed: ObservedStatus | None = None
+    observed: ObservedFigures | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,7 +283,7 @@ def _series(entry: DeploymentSeries) -> _Rows:
     ]
 
 
-def _observed(plan: Plan, observed: ObservedStatus) -> _Rows:
+def _observed(plan: Plan, observed: ObservedFigures) -> _Rows:
     """What the engine logged, and how far the prediction was from it; of a component that the log does not have, nothing."""
     rows: _Rows = []
     rest = observed.not_kv_cache_bytes
@@ -294,7 +293,7 @@ def _observed(plan: Plan, observed: ObservedStatus) -> _Rows:
         rows.append(("error", _NOT_KV_CACHE, "", ratio))
     if observed.kv_cache_tokens is not None:
         rows.append(("tokens", 'kind="observed",', "", observed.kv_cache_tokens))
-    logged = components_of(observed.memory)
+    logged = dict(observed.memory)
     for label, name in _COMPONENTS.items():
         if name in logged:
             rows.append(("observed", label, ',source="log"', logged[name]))

@@ -63,6 +63,23 @@ class StartsSeen:
     message: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObservedFigures:
+    """What is exported of an ObservedStatus, a tenth of its size: bytes by the field of PredictedMemory, the rest but the cache, tokens."""
+
+    memory: tuple[tuple[str, int], ...] = ()
+    not_kv_cache_bytes: int | None = None
+    kv_cache_tokens: int | None = None
+
+    @classmethod
+    def of(cls, observed: ObservedStatus | None) -> ObservedFigures | None:
+        """None where nothing was observed."""
+        if observed is None:
+            return None
+        memory = tuple(components_of(observed.memory).items())
+        return cls(memory=memory, not_kv_cache_bytes=observed.not_kv_cache_bytes, kv_cache_tokens=observed.kv_cache_tokens)
+
+
 NO_START: Final = StartsSeen(status="Unknown", reason=Why.NOT_OBSERVED, message="no start of the plan has been read yet")
 
 

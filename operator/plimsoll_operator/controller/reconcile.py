@@ -43,7 +43,7 @@ from plimsoll_operator.controller.resolving.models import Models
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.facts import Decide
 from plimsoll_operator.metrics import Rejudged
-from plimsoll_operator.observation import observed_of, seen_of
+from plimsoll_operator.observation import ObservedFigures, observed_of, seen_of
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Kube, Manifest, Resource
 from plimsoll_operator.verdict import Reject, Undecided, Verdict
 
@@ -313,7 +313,7 @@ class Reconciler:
             gathered.key,
             Record(
                 plan=course.run.plan if course.run is not None else None,
-                observed=observed,
+                observed=ObservedFigures.of(observed),
                 model=deployment.spec.model.name,
                 rejudged=_rejudged(course, decided.verdict),
                 profile=deployment.spec.model.profile.name if deployment.spec.model.profile is not None else None,

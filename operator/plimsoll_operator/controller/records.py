@@ -9,9 +9,9 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from plimsoll_operator.api import ObservedStatus
 from plimsoll_operator.controller.resolving.expiry import AskedFor
 from plimsoll_operator.metrics import DeploymentSeries, Rejudged
+from plimsoll_operator.observation import ObservedFigures
 from plimsoll_operator.ports import Key, Manifest
 from plimsoll_operator.verdict import Plan
 
@@ -30,7 +30,7 @@ class Record:
     child_generation: int
     rejudged: Rejudged = ""
     draft: str | None = None
-    observed: ObservedStatus | None = None
+    observed: ObservedFigures | None = None
 
 
 class Records:

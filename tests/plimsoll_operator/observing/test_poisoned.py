@@ -11,7 +11,7 @@ from tests.plimsoll_operator.observing.logs import L4, free_of, log_of, start
 from plimsoll_operator.api import MAX_LEFT_OUT, InferenceDeploymentStatus, StartStatus, parse_part
 from plimsoll_operator.controller.reporting.engine_starts import LIMIT_BYTES
 from plimsoll_operator.metrics import DeploymentSeries, PoolSeries, Recorder
-from plimsoll_operator.observation import components_of, differences, error_ratio, needed, observed_of, seen_of
+from plimsoll_operator.observation import ObservedFigures, components_of, differences, error_ratio, needed, observed_of, seen_of
 from plimsoll_operator.reasons import Why
 
 _HEAD = "(EngineCore_DP0 pid=271) INFO 11-30 10:00:00 [a.py:1]"
@@ -53,7 +53,7 @@ def _holds(found: StartStatus) -> None:
     assert observed is not None
     shown = InferenceDeploymentStatus(observed=observed).model_dump(mode="json", by_alias=True, exclude_none=True)
     parse_part(InferenceDeploymentStatus, shown)
-    text = Recorder(_Cache(DeploymentSeries(namespace="n", name="d", plan=L4, observed=observed))).render().decode()
+    text = Recorder(_Cache(DeploymentSeries(namespace="n", name="d", plan=L4, observed=ObservedFigures.of(observed)))).render().decode()
     values = [float(line.rpartition(" ")[2]) for line in text.splitlines() if 'name="d"' in line]
     assert values
     assert all(map(math.isfinite, values))

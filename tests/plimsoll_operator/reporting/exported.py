@@ -7,6 +7,7 @@ from tests.plimsoll_operator.plans import PLAN
 
 from plimsoll_operator.api import MemoryByComponent, ObservedStatus
 from plimsoll_operator.metrics import CertificateRecorder, DeploymentSeries, PoolSeries, Recorder
+from plimsoll_operator.observation import ObservedFigures
 from plimsoll_operator.remembered import Remembered, kept_bytes
 
 
@@ -15,7 +16,7 @@ class Full:
 
     def deployments(self) -> list[DeploymentSeries]:
         observed = ObservedStatus(memory=MemoryByComponent.model_validate({"weights_bytes": 1}), not_kv_cache_bytes=1, kv_cache_tokens=1)
-        return [DeploymentSeries(namespace="team", name="chat", plan=PLAN, rejudged="Proposed", observed=observed)]
+        return [DeploymentSeries(namespace="team", name="chat", plan=PLAN, rejudged="Proposed", observed=ObservedFigures.of(observed))]
 
     def pools(self) -> list[PoolSeries]:
         return [PoolSeries(pool="l4", gpus=(("total", 4),), gpu_memory_bytes=1, problem_nodes=(("Cordoned", 1),))]

@@ -6,6 +6,7 @@ from tests.plimsoll_operator.plans import PLAN
 
 from plimsoll_operator.api import MemoryByComponent, ObservedStatus, Plan, PredictedMemory
 from plimsoll_operator.metrics import MAX_SERIES_PER_DEPLOYMENT, DeploymentSeries, PoolSeries, Recorder
+from plimsoll_operator.observation import ObservedFigures
 from plimsoll_operator.remembered import Remembered, kept_bytes
 
 GIB = 1 << 30
@@ -89,7 +90,9 @@ def test_one_deployment_never_makes_more_series_than_the_limit() -> None:
     names = ("weights_bytes", "activation_bytes", "cuda_graph_bytes", "non_torch_bytes", "kv_cache_bytes")
     memory = MemoryByComponent.model_validate(dict.fromkeys(names, GIB))
     observed = ObservedStatus(memory=memory, not_kv_cache_bytes=GIB, kv_cache_tokens=1)
-    cache.entries[:] = [DeploymentSeries(namespace="team", name="chat", plan=plan(), rejudged="Proposed", observed=observed)]
+    cache.entries[:] = [
+        DeploymentSeries(namespace="team", name="chat", plan=plan(), rejudged="Proposed", observed=ObservedFigures.of(observed))
+    ]
     assert len([line for line in lines(Recorder(cache)) if "chat" in line]) == MAX_SERIES_PER_DEPLOYMENT
     assert len([line for line in lines(Recorder(cache, max_series=3)) if "chat" in line]) == 3
 
@@ -97,7 +100,9 @@ def test_one_deployment_never_makes_more_series_than_the_limit() -> None:
 def test_what_was_observed_is_beside_what_was_predicted() -> None:
     memory = MemoryByComponent.model_validate({"weights_bytes": 12 * GIB, "kv_cache_bytes": 4 * GIB})
     observed = ObservedStatus(plan_digest=plan().digest, memory=memory, not_kv_cache_bytes=15 * GIB, kv_cache_tokens=21_000, source="log")
-    cache = Cache(entries=[DeploymentSeries(namespace="team", name="chat", plan=plan(), rejudged="Proposed", observed=observed)])
+    cache = Cache(
+        entries=[DeploymentSeries(namespace="team", name="chat", plan=plan(), rejudged="Proposed", observed=ObservedFigures.of(observed))]
+    )
     shown = {sort_labels(line) for line in lines(Recorder(cache))}
     named = 'name="chat",namespace="team"'
     for component, source, value in (("weights", "log", 12 * GIB), ("kv_cache", "log", 4 * GIB), ("not_kv_cache", "budget", 15 * GIB)):
@@ -113,7 +118,7 @@ def test_what_was_observed_is_beside_what_was_predicted() -> None:
 
 def test_a_component_of_which_nothing_was_taken_has_no_error() -> None:
     memory = MemoryByComponent.model_validate({"activation_bytes": 0})
-    entry = DeploymentSeries(namespace="team", name="chat", plan=plan(), observed=ObservedStatus(memory=memory))
+    entry = DeploymentSeries(namespace="team", name="chat", plan=plan(), observed=ObservedFigures.of(ObservedStatus(memory=memory)))
     assert not [line for line in lines(Recorder(Cache(entries=[entry]))) if "error_ratio" in line]
 
 

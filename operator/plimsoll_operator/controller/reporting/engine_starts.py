@@ -82,15 +82,18 @@ class EngineStarts:
             mine = self._of.get(key)
             if mine is None or mine.plan.digest != plan.digest:
                 mine = self._of[key] = _Of(plan)
-            known = {_Wanted(key, start.pod, start.uid, start.restarts): start for start in told} | mine.read
+            written = {_Wanted(key, start.pod, start.uid, start.restarts): start for start in told}
+            known = written | mine.read
             rows = {_Wanted(key, one.pod, one.uid, one.restarts): one.ready for one in running if one.plan_digest == plan.digest}
             kept = tuple(known[one] for one in sorted(rows) if one in known)[:MAX_STARTS]
             missing = [one for one in sorted(rows) if one not in known and rows[one]][: MAX_STARTS - len(kept)]
             new = [one for one in missing if one not in mine.waiting]
             mine.waiting = set(missing)
-            mine.read = {one: start for one, start in mine.read.items() if one in rows}
+            mine.read = {one: start for one, start in mine.read.items() if one in rows and one not in written}
             mine.failed = {one: row for one, row in mine.failed.items() if one in mine.waiting}
             unread = next((mine.failed[one][1] for one in missing if one in mine.failed), "")
+            if not (mine.waiting or mine.read):
+                del self._of[key]  # all that is known is in the status
         for wanted in new:
             self._queue.add(wanted)
         return Seen(starts=kept or tuple(told), unread=unread)
