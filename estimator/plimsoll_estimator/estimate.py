@@ -15,6 +15,7 @@ from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import NEWEST_KNOWN, EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.kept import kept_with_config
 from plimsoll_estimator.kv_cache import KvCacheLayout, kv_cache_layout
 from plimsoll_estimator.layers.planner_rules import rules_for
 from plimsoll_estimator.models.register import read
@@ -105,8 +106,11 @@ def read_bytes(config: HfConfig, gpu: Gpu, version: EngineVersion, weights: Weig
 
     Nobody's arguments count: weights that vLLM quantises or cuts as it loads them lie on the disk as they were published.
     """
-    if weights is not None and weights.total_bytes:
-        return weights.total_bytes
+    return weights.total_bytes if weights is not None and weights.total_bytes else _published_bytes(config, gpu, version)
+
+
+@kept_with_config
+def _published_bytes(config: HfConfig, gpu: Gpu, version: EngineVersion) -> int | None:
     stated = next((text for level in (config, config.text) if (text := level.str_or_none("dtype", "torch_dtype"))), None)
     # vLLM loads fp32 checkpoints in half precision unless told otherwise.
     args = EngineArgs(dtype="float32") if stated == "float32" else EngineArgs()
