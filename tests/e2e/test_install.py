@@ -102,7 +102,7 @@ def test_without_controller_the_webhook_still_answers(installation: Installation
 def test_metrics_of_a_deleted_object_vanish(installation: Installation, namespace: str) -> None:
     cluster = installation.cluster
     apply(cluster, namespace, deployment("measured"))
-    series = f'plimsoll_gpu_memory_predicted_bytes{{namespace="{namespace}",name="measured",component="weights"}}'
+    series = f'plimsoll_gpu_memory_predicted_bytes{{component="weights",name="measured",namespace="{namespace}"}}'
     wait_until(lambda: series in installation.metrics("controller"), "the predicted bytes to be told")
     cluster.kubectl("delete", "-n", namespace, "infd", "measured")
     wait_until(lambda: 'name="measured"' not in installation.metrics("controller"), "the series to vanish")

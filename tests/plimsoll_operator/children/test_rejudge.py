@@ -93,7 +93,7 @@ def test_another_plan_is_only_proposed_said_once_and_counted(world: World, chang
     assert world.child("runs") == child, "the pods' template is not touched"
     assert world.condition("runs", "Feasible")[0] == "True"
     assert events(world).count("PlanProposed") == 1
-    assert b'plimsoll_plan_rejudged{namespace="team",name="runs",verdict="Proposed"} 1' in world.controller.recorder.render()
+    assert b'plimsoll_plan_rejudged{name="runs",namespace="team",verdict="Proposed"} 1.0' in world.controller.recorder.render()
     world.controller.resync()
     assert world.writes(lambda: look(world)) == [], "said once"
 
@@ -106,7 +106,7 @@ def test_a_plan_that_would_be_refused_today_runs_on_and_says_so(world: World) ->
     assert world.condition("runs", "Stalled") == ("False", "NotStalled")
     assert world.child("runs") == child
     assert events(world).count("PolicyCap") == 1
-    assert b'plimsoll_plan_rejudged{namespace="team",name="runs",verdict="Reject"} 1' in world.controller.recorder.render()
+    assert b'plimsoll_plan_rejudged{name="runs",namespace="team",verdict="Reject"} 1.0' in world.controller.recorder.render()
     world.kube.delete(FIT_POLICIES, "", "default")
     look(world)
     assert world.condition("runs", "Feasible") == ("True", "Fits")
