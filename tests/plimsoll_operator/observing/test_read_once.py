@@ -43,6 +43,8 @@ def test_each_start_is_read_once_also_by_the_next_leader() -> None:
     world.read()
     assert world.reads.read == ["chat-1"]
     assert world.shown()["pod"] == "chat-1"
+    series = 'plimsoll_gpu_memory_observed_bytes{component="weights",name="chat",namespace="team",source="log"}'
+    assert series in world.controller.recorder.render().decode(), "the next leader exports it from its first look on"
     world.serves(restarts=1, log=log_of(world.plan, kv_gib=1.0))
     world.read()
     assert world.reads.read == ["chat-1", "chat-1"], "another start is another log"
