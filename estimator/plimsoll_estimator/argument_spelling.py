@@ -181,6 +181,9 @@ def _hint(name: str, version: EngineVersion) -> str:
         return f": it exists {when}" if when.endswith(" on") else f": it existed {when}"
     if positive in table:
         return f": there {positive} has no negation"
+    short = table.get("-" + name.lstrip("-")) if name.startswith("--") else None
+    if short is not None:
+        return f": write -{name.lstrip('-')} or {short.row.flag}"
     alike = difflib.get_close_matches(name[:80], list(table), n=2, cutoff=0.85)
     return f" (nearest: {', '.join(alike)})" if alike else ""
 

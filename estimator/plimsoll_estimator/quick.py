@@ -1,7 +1,8 @@
 """The rule of thumb: bytes per parameter, a textbook cache, a fragmentation factor. For a first guess, never for a decision.
 
-Called by `plimsoll estimate --params`. It knows no model's shape and no engine's rules, errs on the large side, and every
-answer says which assumptions it made; the admission decision never reads it.
+Called by `plimsoll estimate --params`. It knows of a model no more than its size, takes the attention of a dense model of that size from
+the catalogue, knows no engine's rules, errs on the large side, and every answer says which assumptions it made; the admission decision
+never reads it.
 """
 
 from __future__ import annotations
@@ -27,25 +28,40 @@ BYTES_PER_PARAMETER: Final = {  # storage format -> bytes, scales included where
 }  # fmt: skip
 
 
+TYPICAL: Final = (  # parameters up to -> the dense model of the catalogue whose attention is typical of the size
+    (1_100_000_000, "Qwen/Qwen3-0.6B"),
+    (2_900_000_000, "Qwen/Qwen3-1.7B"),
+    (6_500_000_000, "Qwen/Qwen3-4B"),
+    (11_000_000_000, "meta-llama/Llama-3.1-8B"),
+    (24_000_000_000, "Qwen/Qwen3-14B"),
+    (50_000_000_000, "Qwen/Qwen3-32B"),
+    (150_000_000_000, "meta-llama/Llama-3.1-70B"),
+    (1 << 60, "meta-llama/Llama-3.1-405B"),
+)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TypicalShape:
-    """A dense model's attention shape, typical of its size."""
+    """What of a dense model's attention the cache follows from, and the model that has it."""
 
-    up_to_parameters: int
+    model: str
     layers: int
     kv_heads: int
     head_dim: int
 
 
-TYPICAL_SHAPES: Final = (  # dense models; below 30 B with one KV head per query head, the costlier of the two habits
-    TypicalShape(up_to_parameters=1_000_000_000, layers=24, kv_heads=16, head_dim=64),
-    TypicalShape(up_to_parameters=3_000_000_000, layers=24, kv_heads=16, head_dim=128),
-    TypicalShape(up_to_parameters=9_000_000_000, layers=32, kv_heads=32, head_dim=128),
-    TypicalShape(up_to_parameters=20_000_000_000, layers=40, kv_heads=40, head_dim=128),
-    TypicalShape(up_to_parameters=40_000_000_000, layers=64, kv_heads=8, head_dim=128),
-    TypicalShape(up_to_parameters=120_000_000_000, layers=80, kv_heads=8, head_dim=128),
-    TypicalShape(up_to_parameters=1 << 60, layers=126, kv_heads=8, head_dim=128),
-)
+def typical_shape(parameters: int) -> TypicalShape:
+    """The attention typical of so many parameters, read from the catalogue's own config of the model."""
+    model = next(name for most, name in TYPICAL if parameters <= most)
+    config = catalogue.lookup(model)
+    assert config is not None, "the catalogue that is shipped has it"
+    heads = config.int("num_attention_heads")
+    return TypicalShape(
+        model=model,
+        layers=config.int("num_hidden_layers"),
+        kv_heads=config.int("num_key_value_heads"),
+        head_dim=config.int("head_dim", default=config.int("hidden_size") // heads),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,8 +125,10 @@ def quick_estimate(
         if given is not None and not 1 <= given <= 100_000:
             raise InvalidInput(name, given, "must be from 1 to 100000")
     parameters = parse_parameters(params)
-    shape = next(s for s in TYPICAL_SHAPES if parameters <= s.up_to_parameters)
+    shape = typical_shape(parameters)
     chosen_layers, chosen_heads = layers or shape.layers, kv_heads or shape.kv_heads
+    habit = f"dense, as {shape.model} of this size; without grouped queries it is several times as much (--kv-heads)"
+    habit = f"as said, heads as {shape.model} has them" if layers or kv_heads else habit
     weights = weights_bytes(parameters, storage)
     cache = kv_cache_bytes(chosen_layers, chosen_heads, shape.head_dim, kv_element_bytes, context * sequences)
     total = ceil_div((weights + cache) * FRAGMENTATION.numerator, FRAGMENTATION.denominator)
@@ -122,7 +140,7 @@ def quick_estimate(
         total_bytes=total,
         assumptions=(
             f"{float(BYTES_PER_PARAMETER[storage.lower()]):g} bytes a parameter ({storage})",
-            f"{chosen_layers} layers x {chosen_heads} KV heads x {shape.head_dim}, {kv_element_bytes} bytes each: dense, of this size",
+            f"{chosen_layers} layers x {chosen_heads} KV heads x {shape.head_dim}, {kv_element_bytes} bytes each: {habit}",
             f"{sequences} x {context} tokens in the cache",
             f"x {float(FRAGMENTATION):g} for fragmentation, activations and buffers",
         ),

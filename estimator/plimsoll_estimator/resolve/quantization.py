@@ -218,9 +218,8 @@ def _verify(name: str, gpu: Gpu, version: EngineVersion, *, allow_deprecated: bo
     if found is None:
         listed = values_of("--quantization", version) or ()
         when = "" if name in listed else releases_of_value("--quantization", name)
-        raise EngineRefusal(
-            Check.UNKNOWN_QUANTIZATION, f"vLLM {version} knows no quantization method {name}" + (f": it is one {when}" if when else "")
-        )
+        known = f": it is one {when}" if when else f": it has {', '.join(sorted(listed))}" if listed else ""
+        raise EngineRefusal(Check.UNKNOWN_QUANTIZATION, f"vLLM {version} knows no quantization method {name[:80]}{known}")
     if found.deprecated and not allow_deprecated:
         raise EngineRefusal(
             Check.DEPRECATED_QUANTIZATION,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Final, TypeAlias
 
-from plimsoll_estimator import InvalidInput, Unsupported
+from plimsoll_estimator import InvalidInput, Unsupported, spans_nodes
 from plimsoll_operator.decision.case import Case
 from plimsoll_operator.decision.checks.caps import over_cap, use_of_plan
 from plimsoll_operator.decision.effort import Effort, OutOfTime, TooComplex
@@ -19,11 +19,12 @@ from plimsoll_operator.decision.fit.engine import corrections_for
 from plimsoll_operator.decision.fit.miss import doubt_about
 from plimsoll_operator.decision.plan import make_plan
 from plimsoll_operator.decision.refusal import rejection, wording
-from plimsoll_operator.decision.refusal.changes import scene
+from plimsoll_operator.decision.refusal.changes import MOST_NODES_OFFERED, anywhere, scene
+from plimsoll_operator.decision.refusal.dear_pins import dearer_for_pins
 from plimsoll_operator.decision.refusal.layout import name_is_short_enough
 from plimsoll_operator.decision.refusal.long_context import own_pool
 from plimsoll_operator.decision.refusal.offers import offers
-from plimsoll_operator.decision.refusal.open_cluster import product_that_would_fit, products_that_would_do, rentable
+from plimsoll_operator.decision.refusal.open_cluster import more_nodes, product_that_would_fit, products_that_would_do, rentable
 from plimsoll_operator.decision.refusal.override import is_lifted, pinned_placement, why_lifted
 from plimsoll_operator.decision.request.fields import field_of_input
 from plimsoll_operator.decision.search.candidate import Found
@@ -110,8 +111,10 @@ def fit_as_asked(case: Case) -> Verdict | None:
     if not isinstance(found, Found):
         return None
     too_long = name_is_short_enough(case.facts.deployment, found.candidate.layout)
-    split = own_pool(case.afresh(case.known_products[0]), case.request, found) if case.for_offers is not None else None
-    plan, warned = make_plan(found, case.model, _corrections(case, found)), _warnings(case, found, split)
+    afresh = case.afresh(case.known_products[0])
+    asides = (dearer_for_pins(afresh, case.request, found), own_pool(afresh, case.request, found)) if case.for_offers is not None else ()
+    plan = make_plan(found, case.model, _corrections(case, found))
+    warned = _warnings(case, found, tuple(line for line in asides if line is not None))
     admit = Admit(plan=plan, warnings=warned, of_now=wording.of_now(case.request, found), on_the_edge=not found.fit.sure)
     return too_long or _capped(case, admit)
 
@@ -160,8 +163,8 @@ STEPS: Final[tuple[Step, ...]] = (
 """The last always has a verdict: the plan that starts against the prediction, or the refusal with its offers."""
 
 
-def _warnings(case: Case, found: Found, split: str | None = None) -> tuple[str, ...]:
-    return wording.warnings(case.request, found, split, _corrections(case, found))
+def _warnings(case: Case, found: Found, asides: tuple[str, ...] = ()) -> tuple[str, ...]:
+    return wording.warnings(case.request, found, asides, _corrections(case, found))
 
 
 def _corrections(case: Case, found: Found) -> tuple[AppliedCorrection, ...]:
@@ -205,7 +208,7 @@ def _with_offers(case: Case, reject: Reject) -> Reject:
         for offer in offers(way_out, lambda patched: verdict_on(patched, effort, with_offers=False)):
             found += (offer,)
         if not found and reject.reason in _FOR_WANT_OF_GPUS:
-            reject = _naming_others(reject, tuple(products_that_would_do(case.afresh, case.request)))
+            reject = _naming_others(case, reject)
     except TooComplex:
         pass
     except OutOfTime as stopped:
@@ -213,8 +216,18 @@ def _with_offers(case: Case, reject: Reject) -> Reject:
     return _told(reject, found)
 
 
-def _naming_others(reject: Reject, found: tuple[Found, ...]) -> Reject:
-    return replace(reject, details=(*reject.details, wording.would_do(found), wording.declare(found[0]))) if found else reject
+def _naming_others(case: Case, reject: Reject) -> Reject:
+    """What would hold it: GPUs of the table among placement's, else any of it, and these GPUs over several nodes."""
+    request, listed = case.request, case.request.placement.gpu_products
+    found = tuple(products_that_would_do(case.afresh, request))
+    if not found and listed:
+        found = tuple(products_that_would_do(case.afresh, replace(request, placement=anywhere(request.placement))))
+    lines: tuple[str, ...] = (wording.would_do(found), wording.declare(found[0])) if found else ()
+    if spans_nodes(request.version, (request.args.data_parallel_size or 1) - 1) and request.max_nodes < MOST_NODES_OFFERED:
+        products = tuple(more_nodes(product) for product in case.known_products[0])
+        several = case.afresh(products).search(replace(request, max_nodes=MOST_NODES_OFFERED))
+        lines += (wording.over_nodes(several, case.facts.leader_worker_set),) if isinstance(several, Found) else ()
+    return replace(reject, details=(*reject.details, *lines))
 
 
 def _told(reject: Reject, found: tuple[Offer, ...]) -> Reject:

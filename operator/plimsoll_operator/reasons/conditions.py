@@ -209,6 +209,11 @@ class Why(Explained):
     # GPUPools and EngineCalibrations
     NO_DOUBTS = ("NoDoubts", "Labels, counts and memory of the pool agree.", "Nothing to do.")
     PODS_SEEN = ("PodsSeen", "Pods of all namespaces are counted, so what is free is known.", "Nothing to do.")
+    NOT_TRUSTED = (
+        "NotTrusted",
+        "A pool is left out of every plan because something is doubted of its nodes; or no FitPolicy trusts EngineCalibrations.",
+        "`plimsoll nodes --doubted` says what, `plimsoll explain` of its word what to do. Calibrations: calibrationTrust.mode Apply.",
+    )
     FOREIGN_PODS_HIDDEN = (
         "ForeignPodsHidden",
         "Pods of other namespaces may not be listed.",
@@ -227,6 +232,7 @@ class Why(Explained):
         "This release cannot read the object. Under a FitPolicy nothing new is admitted; an EngineCalibration corrects nothing.",
         "The message names the field: correct it, or run the release it was written for.",
     )
+    EMPTY = ("Empty", "The EngineCalibration has no correction.", "Write one, or delete it.")
     NOT_ENOUGH_EVIDENCE = (
         "NotEnoughEvidence",
         "No correction of the EngineCalibration counts.",

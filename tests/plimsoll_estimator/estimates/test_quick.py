@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from plimsoll_estimator import catalogue
 from plimsoll_estimator.errors import InvalidInput
-from plimsoll_estimator.quick import gpus_needed, kv_cache_bytes, parse_parameters, quick_estimate, weights_bytes
+from plimsoll_estimator.quick import TYPICAL, gpus_needed, kv_cache_bytes, parse_parameters, quick_estimate, typical_shape, weights_bytes
 from plimsoll_estimator.units import GIB
 
 GB = 10**9
@@ -87,3 +88,41 @@ def test_more_context_never_needs_less(billions: int, context: int, more: int) -
 )
 def test_gpus_come_in_powers_of_two(total_gib: int, gpu_gib: int, count: int) -> None:
     assert gpus_needed(total_gib * GIB, gpu_gib * GIB) == count
+
+
+@pytest.mark.parametrize(
+    ("params", "model", "context"),
+    [
+        ("0.6B", "Qwen/Qwen3-0.6B", 32768), ("1.7B", "Qwen/Qwen3-1.7B", 32768), ("4B", "Qwen/Qwen3-4B", 32768),
+        ("8B", "meta-llama/Llama-3.1-8B", 131072), ("8B", "Qwen/Qwen3-8B", 32768), ("14B", "Qwen/Qwen2.5-14B", 32768),
+        ("32B", "Qwen/Qwen2.5-32B", 32768), ("70B", "meta-llama/Llama-3.1-70B", 131072), ("72B", "Qwen/Qwen2.5-72B", 32768),
+        ("405B", "meta-llama/Llama-3.1-405B", 131072),
+    ],
+)  # fmt: skip
+def test_the_rule_is_within_30_percent_of_what_a_model_of_that_size_has(params: str, model: str, context: int) -> None:
+    """Weights as the model class builds them, and the cache of its own config: the two that a size can tell."""
+    entry = catalogue.entry(model)
+    assert entry is not None
+    assert entry.parameters is not None
+    config = entry.config
+    head = config.int("head_dim", default=config.int("hidden_size") // config.int("num_attention_heads"))
+    cache = kv_cache_bytes(config.int("num_hidden_layers"), config.int("num_key_value_heads"), head, 2, context)
+    answer, real = quick_estimate(params, context=context), 2 * entry.parameters + cache
+    assert real <= answer.total_bytes <= real * 13 // 10
+
+
+def test_eight_billion_at_128k_are_a_third_of_what_they_were_said_to_be() -> None:
+    """The public measurement: Llama 3.1 8B takes 31.4 GiB with its whole context."""
+    assert 31.4 * GIB <= quick_estimate("8B", context=131072).total_bytes <= 31.4 * 1.3 * GIB
+    assert any("meta-llama/Llama-3.1-8B" in text for text in quick_estimate("8B").assumptions)
+
+
+def test_every_typical_model_is_in_the_catalogue_and_of_the_size_it_stands_for() -> None:
+    least = 0
+    for most, model in TYPICAL:
+        entry = catalogue.entry(model)
+        assert entry is not None
+        assert entry.parameters is not None
+        assert least < entry.parameters <= most
+        assert typical_shape(entry.parameters).model == model
+        least = most

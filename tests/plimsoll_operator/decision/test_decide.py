@@ -131,7 +131,7 @@ def test_a_full_cluster_is_a_warning() -> None:
     found = verdict(replicas=5, store=Files(L4))
     assert isinstance(found, Admit)
     assert not found.plan.available_now
-    assert any("not enough GPUs are free" in line for line in found.warnings)
+    assert any("not enough GPUs for 5 replicas" in line for line in found.warnings)
 
 
 REFUSED = [

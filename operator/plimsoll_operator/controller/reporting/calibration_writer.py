@@ -17,6 +17,7 @@ from plimsoll_operator.controller.cluster.store import ParsedObjects
 from plimsoll_operator.controller.quarantine import Border, Unit, no_border
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.ports import ENGINE_CALIBRATIONS, Kube, Manifest
+from plimsoll_operator.reasons import Why
 
 _log = logging.getLogger(__name__)
 _MAX_MESSAGE: Final = 2048
@@ -63,7 +64,7 @@ class CalibrationWriter:
 
     def _write_unreadable(self, calibration: Unreadable) -> None:
         message = f"{calibration.problem}. None of its corrections is made: the shipped constants hold, with their intervals."
-        said = ("False", "Unreadable", message[:_MAX_MESSAGE], calibration.generation)
+        said = ("False", Why.UNREADABLE, message[:_MAX_MESSAGE], calibration.generation)
         if self._spoken.get(calibration.name) != said:
             self._apply(calibration.name, said, None)
             self._spoken[calibration.name] = said
@@ -92,10 +93,10 @@ def condition_of(calibration: EngineCalibration, policies: Iterable[FitPolicy]) 
     """Status, reason and message of Applied: True where some policy lets every correction count, False where none does any."""
     corrections = calibration.spec.corrections
     if not corrections:
-        return ("False", "Empty", "There is no correction.")
+        return ("False", Why.EMPTY, "There is no correction.")
     trusting = sorted((policy for policy in policies if policy.spec.calibration_trust.mode == "Apply"), key=lambda one: one.metadata.name)
     if not trusting:
-        return ("False", "NotTrusted", "No FitPolicy has calibrationTrust.mode Apply.")
+        return ("False", Why.NOT_TRUSTED, "No FitPolicy has calibrationTrust.mode Apply.")
     counted, lines = set(), []
     for policy in trusting:
         for number, row in enumerate(corrections):

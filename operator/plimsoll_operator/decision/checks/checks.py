@@ -18,7 +18,7 @@ from plimsoll_operator.decision.checks.storable import refused_by_the_api_server
 from plimsoll_operator.decision.checks.unknown import next_step
 from plimsoll_operator.decision.request.placement import Matched
 from plimsoll_operator.decision.request.request import DeploymentRequest
-from plimsoll_operator.facts import Facts, ModelUnknown
+from plimsoll_operator.facts import Facts, ModelUnknown, PoolFacts
 from plimsoll_operator.verdict import Reason, Reject, Undecided
 
 
@@ -31,6 +31,8 @@ class Checked:
     matched: Matched
 
 
+_MOST_POOLS: Final = 8
+_MOST_PRODUCTS: Final = 12
 _NO_RULES: Final = "No pods are made; nothing is assumed about what is not known."
 Check: TypeAlias = Callable[[Checked], Reject | Undecided | None]
 
@@ -178,14 +180,32 @@ def some_pool_matches(checked: Checked) -> Reject | Undecided | None:
             message=f"GPU pools are not split by node label {keys}.",
             next_step="The controller looks at the nodes themselves and decides.",
         )
-    details = tuple(f"Pool {pool.name} {why}." for pool, why in matched.excluded[:8])
-    why = f"pool {matched.excluded[0][0].name} {matched.excluded[0][1]}." if len(details) == 1 else f"none of {len(matched.excluded)}."
+    nearest = matched.nearest(checked.request.placement)
+    meant = matched.meant(checked.request.placement)
+    if len(nearest) == 1 or (nearest and checked.request.placement.gpu_products):
+        why = f"pool {nearest[0][0].name} {nearest[0][1]}."
+    elif meant:
+        asked, product = meant[0]
+        why = f"no pool has {asked}; did you mean {product}?"
+    else:
+        why = f"none of {len(matched.excluded)}."
     return Reject(
         reason=Reason.NO_MATCHING_POOL,
         message=f"No GPU pool matches placement: {why}",
         field="spec.placement",
-        details=details,
+        details=_why_each(matched, nearest),
     )
+
+
+def _why_each(matched: Matched, nearest: tuple[tuple[PoolFacts, str], ...]) -> tuple[str, ...]:
+    """A line for each pool, the nearest first; of pools that have other GPUs one line for all where there are many."""
+    others = [row for row in matched.excluded if row not in nearest]
+    lines = [f"Pool {pool.name} {why}." for pool, why in nearest[:_MOST_POOLS]]
+    if len(lines) + len(others) <= _MOST_POOLS:
+        return (*lines, *(f"Pool {pool.name} {why}." for pool, why in others))
+    products = sorted({pool.product or pool.vendor for pool, _ in others})
+    shown = ", ".join(products[:_MOST_PRODUCTS]) + (f" and {len(products) - _MOST_PRODUCTS} more" if len(products) > _MOST_PRODUCTS else "")
+    return (*lines, f"The other {len(others)} pools have {shown}.") if others else tuple(lines)
 
 
 CHECKS: Final[tuple[Check, ...]] = (

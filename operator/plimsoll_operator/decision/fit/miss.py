@@ -55,11 +55,13 @@ def pinned_problem(outside: OutsideBudget, gpu: Gpu, pinned: float, room_bytes: 
     """
     claim = utilisation.claim_bytes(utilisation.thousandths_of(pinned), gpu.total_memory_bytes)
     beside = outside.pre_snapshot_bytes + outside.post_kv_bytes
+    most = utilisation.text(max(0, utilisation.computed(outside, 0, gpu.total_memory_bytes, room_bytes)))
     if claim + beside <= room_bytes:
         return None
     return Miss(
         reason=Reason.INSUFFICIENT_GPU_MEMORY,
-        message=f"gpuMemoryUtilization {pinned} leaves too little beside the budget",
+        message=f"gpuMemoryUtilization {pinned} leaves too little for what vLLM allocates outside of it: at most {most} here",
+        about="gpu_memory_utilization",
         component="outsideBudget",
         needed_bytes=claim + beside,
         available_bytes=room_bytes,

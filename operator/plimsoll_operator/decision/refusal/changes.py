@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from plimsoll_estimator import ceil_div, spans_nodes
+from plimsoll_operator.api import PlacementSpec
 from plimsoll_operator.decision.fit.miss import Miss
 from plimsoll_operator.decision.fit.workload import least_values
 from plimsoll_operator.decision.request.placement import match
@@ -25,7 +26,7 @@ from plimsoll_operator.decision.search.search import best_miss
 from plimsoll_operator.facts import Facts, ModelFacts
 
 _LEAST_CONTEXT: Final = 1024
-_MOST_NODES_OFFERED: Final = 4
+MOST_NODES_OFFERED: Final = 4
 _MAX_REPLICAS: Final = 10000  # the API's limit
 Patch = Mapping[str, Any]
 
@@ -50,10 +51,15 @@ class Way:
 
 def scene(facts: Facts, request: DeploymentRequest, make_mover: Callable[[Any], Mover]) -> Scene:
     """Prepare the moves; `make_mover` makes one for a set of products."""
-    open_placement = request.placement.model_copy(update={"gpu_products": (), "node_selector": {}})
+    open_placement = anywhere(request.placement)
     here, _ = products_of(match(request.placement, facts.pools).pools)
     everywhere, _ = products_of(match(open_placement, facts.pools).pools)
     return Scene(facts=facts, request=request, here=make_mover(here), everywhere=make_mover(everywhere))
+
+
+def anywhere(placement: PlacementSpec) -> PlacementSpec:
+    """The placement without what says which GPUs and which nodes."""
+    return placement.model_copy(update={"gpu_products": (), "node_selector": {}})
 
 
 def ways_out(s: Scene) -> Iterator[Way]:
@@ -110,9 +116,9 @@ def _sizes(request: DeploymentRequest, found: Found) -> dict[str, int]:
 def _more_nodes(s: Scene) -> Iterator[Patch]:
     """A few nodes more than placement allows, where replicas over nodes can be made at all."""
     whole_engines = (s.request.args.data_parallel_size or 1) - 1
-    if not (s.facts.leader_worker_set and spans_nodes(s.request.version, whole_engines)) or s.request.max_nodes >= _MOST_NODES_OFFERED:
+    if not (s.facts.leader_worker_set and spans_nodes(s.request.version, whole_engines)) or s.request.max_nodes >= MOST_NODES_OFFERED:
         return
-    found = _found(s.here, replace(s.request, max_nodes=_MOST_NODES_OFFERED))
+    found = _found(s.here, replace(s.request, max_nodes=MOST_NODES_OFFERED))
     if found is not None:
         yield {"spec": {"placement": {"maxNodesPerReplica": found.candidate.layout.nodes}}}
 
@@ -121,10 +127,12 @@ def _other_pool(s: Scene) -> Iterator[Patch]:
     request = s.request
     if not request.placement.gpu_products and not request.placement.node_selector:
         return
-    anywhere = replace(request, placement=request.placement.model_copy(update={"gpu_products": (), "node_selector": {}}))
-    if found := _found(s.everywhere, anywhere):
+    for _, product in match(request.placement, s.facts.pools).meant(request.placement):
+        yield {"spec": {"placement": {"gpuProducts": [product]}}}
+    free = replace(request, placement=anywhere(request.placement))
+    if found := _found(s.everywhere, free):
         yield _elsewhere(request, found)
-    elif request.args.tensor_parallel_size is not None and (found := _found(s.everywhere, anywhere.with_args(tensor_parallel_size=None))):
+    elif request.args.tensor_parallel_size is not None and (found := _found(s.everywhere, free.with_args(tensor_parallel_size=None))):
         yield apply_patch(_elsewhere(request, found), _engine(**_sizes(request, found)))
 
 

@@ -25,9 +25,10 @@ def offers(scene_: Scene, judge: Callable[[Facts], Verdict]) -> Iterator[Offer]:
         if text in seen:
             continue
         seen.add(text)
-        plan = _admitted(scene_.facts, way, judge)
-        if plan is not None:
-            yield Offer(summary=_summary(way.patch, plan), patch_json=text)
+        admit = _admitted(scene_.facts, way, judge)
+        if admit is not None:
+            summary = _summary(way.patch, admit.plan)
+            yield Offer(summary=f"{summary} {admit.of_now}" if admit.of_now else summary, patch_json=text)
             found += 1
             if found == MAX_OFFERS:
                 return
@@ -43,12 +44,12 @@ def patched(deployment: InferenceDeployment, patch: Patch) -> InferenceDeploymen
         return None
 
 
-def _admitted(facts: Facts, way: Way, judge: Callable[[Facts], Verdict]) -> Plan | None:
+def _admitted(facts: Facts, way: Way, judge: Callable[[Facts], Verdict]) -> Admit | None:
     deployment = patched(facts.deployment, way.patch)
     if deployment is None:
         return None
     verdict = judge(replace(facts, deployment=deployment, model=way.model or facts.model))
-    return verdict.plan if isinstance(verdict, Admit) and verdict.overridden is None else None
+    return verdict if isinstance(verdict, Admit) and verdict.overridden is None else None
 
 
 def _summary(patch: Patch, plan: Plan) -> str:

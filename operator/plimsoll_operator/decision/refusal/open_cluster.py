@@ -7,6 +7,7 @@ is known, or none can be made to do. Knows the table of GPUs, no pools.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from typing import Final
 
@@ -50,6 +51,11 @@ def products_that_would_do(on: Callable[[tuple[Product, ...]], Mover], request: 
         if named == _MOST_NAMED:
             return
         least = product.gpu.total_memory_bytes * 5 // 4
+
+
+def more_nodes(product: Product) -> Product:
+    """The product as if there were as many of its nodes as anybody asks for."""
+    return replace(product, pools=tuple(replace(pool, declared=True, max_nodes=None) for pool in product.pools))
 
 
 def rentable(request: DeploymentRequest) -> tuple[Product, ...]:

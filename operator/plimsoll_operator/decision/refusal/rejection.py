@@ -31,7 +31,13 @@ def rejection(request: DeploymentRequest, misses: tuple[Missed, ...]) -> Reject:
         needed_bytes=miss.needed_bytes,
         available_bytes=miss.available_bytes,
         component=miss.component,
-        details=(*wording.edge_note(miss), *_cap_note(request, miss), *wording.storage_note(request, miss), *_other_causes(worst, misses)),
+        details=(
+            *wording.budget_note(miss),
+            *wording.edge_note(miss),
+            *_cap_note(request, miss),
+            *wording.storage_note(request, miss),
+            *_other_causes(worst, misses),
+        ),
         on_the_edge=miss.edge_bytes is not None,
     )
 

@@ -64,6 +64,13 @@ def would_do(found: tuple[Found, ...]) -> str:
     return f"It would run on {', '.join(_served(one) for one in found[:-1])}{' or ' if len(found) > 1 else ''}{_served(found[-1])}."
 
 
+def over_nodes(found: Found, serves: bool) -> str:
+    """How the GPUs that one node has too few of would hold it together; `serves`: the cluster makes groups of pods over nodes."""
+    nodes = found.candidate.layout.nodes
+    needs = "" if serves else " and LeaderWorkerSet in the cluster"
+    return f"Over {nodes} nodes it would run on {_served(found)}: that takes so many, placement.maxNodesPerReplica: {nodes}{needs}."
+
+
 def declare(found: Found) -> str:
     """How a pool is declared that an autoscaler can bring."""
     layout, product = found.candidate.layout, found.product.gpu.product
@@ -105,7 +112,7 @@ def storage_note(request: DeploymentRequest, miss: Miss) -> tuple[str, ...]:
 
 
 def warnings(
-    request: DeploymentRequest, found: Found, split: str | None = None, corrections: tuple[AppliedCorrection, ...] = ()
+    request: DeploymentRequest, found: Found, asides: tuple[str, ...] = (), corrections: tuple[AppliedCorrection, ...] = ()
 ) -> tuple[str, ...]:
     """One line each: what was lowered, what is not free, what is extrapolated, what is left out."""
     lines: list[str] = []
@@ -136,7 +143,7 @@ def warnings(
     lines += _worksheet(request, found)
     if request.args.speculative_method == "suffix":
         lines.append("Speculative method suffix needs the package arctic-inference, which vLLM's own images do not have.")
-    lines += [split] if split is not None else []
+    lines += asides
     lines += _corrected(corrections)
     if spared := found.fit.prepared.spared_by_compile_cache_bytes():
         lines.append(
@@ -163,7 +170,22 @@ def of_now(request: DeploymentRequest, found: Found) -> str:
         return ""
     pods = f"{request.replicas} replica{'s' * (request.replicas != 1)} of {layout.gpus} GPU{'s' * (layout.gpus > 1)}"
     pods += f" on {layout.nodes} nodes" if layout.nodes > 1 else ""
+    most = most_replicas(found)
+    if most < request.replicas:
+        there = f"hold{'s' * (len(found.pools) == 1)} {most} such at most, all else gone"
+        pools = "its pool" if len(found.pools) == 1 else f"its {len(found.pools)} pools"
+        return one_line(
+            f"Fits {found.candidate.name}, but there are not enough GPUs for {pods}: {pools} {there}. The others wait for more nodes.",
+            MAX_WARNING,
+        )
     return one_line(f"Fits {found.candidate.name}, but not enough GPUs are free now for {pods}: pods will wait.", MAX_WARNING)
+
+
+def most_replicas(found: Found) -> int:
+    """How many such replicas the pools hold when nothing else runs there; of a pool that may grow without limit, more than anyone asks."""
+    layout = found.candidate.layout
+    nodes = sum(pool.most_nodes * (pool.gpus_per_node // layout.gpus_per_node) for pool in found.pools)
+    return nodes // layout.nodes
 
 
 def leader_worker_set_missing(request: DeploymentRequest, found: Found) -> str:
@@ -278,6 +300,11 @@ def _doubt(found: Found) -> list[str]:
         return []
     needed = gib(needed_kv_bytes(estimate, found.fit.held_blocks), up=True)
     return [f"On the edge: {needed} GiB of KV cache are needed and {_band(interval)}; a shorter maxModelLen is safer."]
+
+
+def budget_note(miss: Miss) -> tuple[str, ...]:
+    """What may be pinned where a pinned utilisation is what is too much."""
+    return (f"{miss.message}.",) if miss.about == "gpu_memory_utilization" and miss.parts else ()
 
 
 def edge_note(miss: Miss) -> tuple[str, ...]:

@@ -29,6 +29,26 @@ class Matched:
     unindexed_keys: tuple[str, ...]
     unjudged: tuple[PoolFacts, ...] = ()
 
+    def nearest(self, placement: PlacementSpec) -> tuple[tuple[PoolFacts, str], ...]:
+        """Of the others those that have the GPUs asked for, where some are: what else keeps them out is what can be cured."""
+        listed = placement.gpu_products
+        return tuple(row for row in self.excluded if row[0].product in listed) if listed else self.excluded
+
+    def meant(self, placement: PlacementSpec) -> tuple[tuple[str, str], ...]:
+        """Products asked for that no pool has, each with the one that its word is a part of: H100, NVIDIA-H100-80GB-HBM3."""
+        there = sorted({pool.product for pool, _ in self.excluded if pool.product})
+        pairs = []
+        for asked in placement.gpu_products:
+            parts = _parts(asked)
+            like = [] if asked in there else [name for name in there if parts <= _parts(name)]
+            pairs += [(asked, name) for name in like]
+        return tuple(pairs)
+
+
+def _parts(product: str) -> frozenset[str]:
+    """The words of a product's name, without the maker's: that nobody means by it alone."""
+    return frozenset(product.lower().replace("_", "-").replace(" ", "-").split("-")) - {"nvidia", "tesla", ""} or frozenset((product,))
+
 
 def match(placement: PlacementSpec, pools: Iterable[PoolFacts]) -> Matched:
     """Split pools into those placement allows and the rest."""
