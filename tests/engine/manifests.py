@@ -21,6 +21,7 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from plimsoll_operator.names import PLAN_ANNOTATION
 DATA = Path(__file__).resolve().parents[1] / "data"
 RENDERED, IMPORTED = DATA / "rendered", DATA / "imported"
 ANSWERS = RENDERED / "answers.jsonl"
+PUBLIC_NODES = IMPORTED / "nodes.yaml"
 NODES, PROFILES = RENDERED / "nodes.yaml", RENDERED / "profiles.yaml"
 GROUPS = ("families", "quantised", "layouts", "cards", "sources", "extensions")
 ASSUMED = "0.32.0"
@@ -87,6 +89,11 @@ def public() -> tuple[str, ...]:
     return tuple(f"imported/{Path(row['file']).stem}" for row in json.loads((IMPORTED / "sources.json").read_text("utf-8")))
 
 
+def nodes(group: str) -> Path:
+    """What a group is planned on: for public manifests, which pin no lengths, cards that hold what they ask for with room to spare."""
+    return PUBLIC_NODES if "/" in group else NODES
+
+
 def golden(group: str) -> Path:
     """Where what is rendered of a group is kept."""
     folder = DATA if "/" in group else RENDERED
@@ -116,7 +123,7 @@ def printed(*words: str) -> tuple[str, str]:
 def rendered(group: str) -> str:
     """The objects that a group becomes as they are printed, and in comments why some of it becomes none."""
     with wishes(group) as file:
-        out, err = printed("render", "-f", str(file), "--nodes", str(NODES), "--profiles", str(PROFILES), "--leader-worker-set")
+        out, err = printed("render", "-f", str(file), "--nodes", str(nodes(group)), "--profiles", str(PROFILES), "--leader-worker-set")
     return out + "".join(f"# {line}\n" for line in err.splitlines())
 
 
@@ -127,11 +134,17 @@ def settled(text: str) -> str:
     return text
 
 
+@cache
+def objects(group: str) -> tuple[Manifest, ...]:
+    """A group's objects as they are kept; read once."""
+    return tuple(one for one in yaml.safe_load_all(golden(group).read_text("utf-8")) if one is not None)
+
+
 def lists(group: str) -> list[Rendered]:
     """The lists of a group's kept pods, each with the plan of its workload."""
     found = []
-    for item in yaml.safe_load_all(golden(group).read_text("utf-8")):
-        text = (item or {"metadata": {}})["metadata"].get("annotations", {}).get(PLAN_ANNOTATION)
+    for item in objects(group):
+        text = item["metadata"].get("annotations", {}).get(PLAN_ANNOTATION)
         if text is None:
             continue
         name = item["metadata"]["labels"]["app.kubernetes.io/instance"]
@@ -193,7 +206,7 @@ def _configs(groups: Iterable[str]) -> dict[str, Mapping[str, Any]]:
     found = {}
     for group in groups:
         with wishes(group) as file:
-            options = argparse.Namespace(leader_worker_set=True, nodes=[NODES], profiles=[PROFILES], namespace=None)
+            options = argparse.Namespace(leader_worker_set=True, nodes=[nodes(group)], profiles=[PROFILES], namespace=None)
             world = load(options, [file])
         for item in world.deployments:
             model = facts_for(item, world, applied_plan=None).model
@@ -208,13 +221,19 @@ def _here(word: str) -> str:
 
 
 def put(python: str, release: str) -> int:
-    """Put every list of a release to it and keep its answers; the number of lists that it refuses or resolves otherwise."""
+    """Put every list of a release that it has not answered yet to it and keep its answers; the number of those that it refuses or resolves
+    otherwise."""
     groups = (*GROUPS, *public())
-    asked = [one for group in groups for one in lists(group) if one.plan.engine_version == release]
+    before = {name: row["digest"] for name, row in kept().items()}
+    own = [one for group in groups for one in lists(group) if one.plan.engine_version == release]
+    asked = [one for one in own if before.get(one.name) != one.digest]
+    if not asked:
+        print(f"vLLM {release}: no list of {len(own)} has changed")
+        return 0
     cards = {one.name: card(one.plan.product, one.plan.gpu_total_bytes) for one in asked}
     questions = [Put(name=one.name, card=cards[one.name], argv=(one.deployment, *map(_here, one.argv[1:]))) for one in asked]
     answers = heard(questions, catalogued() | _configs(groups), python)
-    rows, wrong = {name: row for name, row in kept().items() if row["release"] != release}, 0
+    rows, wrong = kept(), 0
     for one in asked:
         answer = answers[one.name]
         resolved = answer.get("resolved")

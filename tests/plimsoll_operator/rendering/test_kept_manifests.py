@@ -8,9 +8,8 @@ from __future__ import annotations
 import json
 
 import pytest
-import yaml
 from tests.engine import manifests
-from tests.engine.manifests import GROUPS, IMPORTED, Rendered, differing, golden, kept, lists, public, put_in, rendered, settled
+from tests.engine.manifests import GROUPS, IMPORTED, Rendered, differing, golden, kept, lists, objects, public, put_in, rendered, settled
 from tools import import_page
 
 from plimsoll_operator.names import PLAN_ANNOTATION
@@ -77,7 +76,7 @@ def test_they_are_of_every_kind() -> None:
     assert sum(one.plan.nodes_per_replica > 1 for one in OURS) >= 4
     assert len({one.plan.quantization for one in OURS}) >= 9
     assert len({one.plan.model for one in OURS}) >= 30
-    kinds = {item["kind"] for group in GROUPS for item in yaml.safe_load_all(golden(group).read_text("utf-8"))}
+    kinds = {item["kind"] for group in GROUPS for item in objects(group)}
     assert kinds == {"Deployment", "LeaderWorkerSet", "Service", "PodDisruptionBudget"}
 
 
@@ -90,8 +89,8 @@ def test_ten_public_manifests_and_more_become_pods_that_vllm_starts() -> None:
 
 @pytest.mark.parametrize("group", EVERY)
 def test_every_workload_says_its_plan(group: str) -> None:
-    for item in yaml.safe_load_all(golden(group).read_text("utf-8")):
-        if item is not None and item["kind"] in ("Deployment", "LeaderWorkerSet"):
+    for item in objects(group):
+        if item["kind"] in ("Deployment", "LeaderWorkerSet"):
             assert PLAN_ANNOTATION in item["metadata"]["annotations"]
 
 
