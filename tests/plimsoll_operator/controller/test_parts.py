@@ -128,6 +128,16 @@ def test_an_event_is_posted_once_also_over_a_restart() -> None:
     assert sorted(row["note"] for row in kube.list_page(EVENTS).items) == ["one", "two"]
 
 
+def test_what_is_said_to_users_is_a_line_of_the_log_once(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    events = recorder(FakeKube())
+    for note in ("1 x NVIDIA-L4 per replica", "1 x NVIDIA-L4 per replica"):
+        say(events, note)
+    events.post(KEY, "uid", kind="Warning", reason="NameTaken", action="Apply", note="a name\nis taken")
+    said = [(row.levelname, row.getMessage()) for row in caplog.records]
+    assert said == [("INFO", "team/chat: PlanApplied: 1 x NVIDIA-L4 per replica"), ("WARNING", "team/chat: NameTaken: a name is taken")]
+
+
 def test_a_refused_event_is_said_again_later_and_fails_nothing() -> None:
     kube = FakeKube()
     kube.fail_next("create", ApiFailure(403, "Forbidden", "no"))

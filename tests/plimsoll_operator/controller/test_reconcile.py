@@ -43,6 +43,18 @@ def test_an_admitted_wish_becomes_deployment_service_status_and_one_event(world:
     assert [event["reason"] for event in events] == ["PlanApplied"]
 
 
+def test_that_all_replicas_serve_is_an_event_once(world: World) -> None:
+    world.wish()
+    world.settle()
+    counts = {"replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1}
+    child = world.one(DEPLOYMENTS)
+    world.kube.replace(DEPLOYMENTS, {**child, "status": {"observedGeneration": child["metadata"].get("generation", 0), **counts}})
+    for _ in range(3):
+        world.settle()
+    assert world.condition(kind="Ready") == ("True", "Ready")
+    assert [event["reason"] for event in world.kube.list_page(EVENTS).items] == ["PlanApplied", "Ready"]
+
+
 def test_nothing_changed_means_nothing_is_written(world: World) -> None:
     world.wish()
     world.settle()

@@ -1,7 +1,7 @@
 """Kubernetes Events about InferenceDeployments, each said once.
 
-Called by the reconciler when something a user should see has changed. The name is a digest of what is said, so a restart
-that says it again meets its own Event and adds none. Knows no verdicts.
+Called by the reconciler when something a user should see has changed. What is posted is a line of the log as well. The name is a
+digest of what is said, so a restart that says it again meets its own Event and adds none. Knows no verdicts.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 import logging
 from collections.abc import Callable
 from datetime import datetime
+from http import HTTPStatus
 from typing import Final, Literal, TypeAlias
 
 from plimsoll_operator.errors import ApiFailure
@@ -18,6 +19,7 @@ from plimsoll_operator.text import one_line
 
 MAX_NOTE: Final = 1024
 Kind: TypeAlias = Literal["Normal", "Warning"]
+_LEVELS: Final[dict[Kind, int]] = {"Normal": logging.INFO, "Warning": logging.WARNING}
 _log = logging.getLogger(__name__)
 
 
@@ -64,10 +66,12 @@ class EventRecorder:
         try:
             self._kube.create(EVENTS, manifest)
         except ApiFailure as failure:
-            if failure.status != 409:
+            if failure.status != HTTPStatus.CONFLICT:
                 _log.warning("event %s for %s/%s not posted: %s", reason, namespace, name, failure)
                 self._refused.add(key)
                 return
+        else:
+            _log.log(_LEVELS[kind], "%s/%s: %s: %s", namespace, name, reason, manifest["note"])
         self._refused.discard(key)
         self._last[key] = (reason, note)
 

@@ -6,12 +6,12 @@ ApiFailure where the API server refuses the status. Decides nothing.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from http import HTTPStatus
+from typing import Final
 
 from plimsoll_operator.api import ApiError, InferenceDeploymentStatus, ObservedStatus, parse_part
 from plimsoll_operator.conditions import INTERNAL_ERROR, UNREAD, ChildState, Invalid, Situation
@@ -27,7 +27,8 @@ from plimsoll_operator.reasons import Why
 from plimsoll_operator.render import selector_text
 from plimsoll_operator.verdict import Admit, Plan, Reject, Resize, Undecided, Verdict
 
-_log = logging.getLogger(__name__)
+_MILESTONES: Final = {("Ready", "True", Why.READY), ("CapacityAvailable", "False", Why.WAITING_FOR_GPUS)}
+"""Conditions whose coming is an event of its own: type, status and reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +95,6 @@ class Reporter:
 
     def refuse(self, key: Key, raw: Manifest, message: str, left: LeftChild) -> None:
         """Say in status what is wrong with the object itself, and what runs of it all the same."""
-        _log.warning("%s/%s: %s", *key, message)
         metadata, runs = raw["metadata"], left.runs
         situation = Situation(
             generation=int(metadata.get("generation") or 0),
@@ -131,6 +131,8 @@ class Reporter:
 
     def _tell(self, raw: Manifest, facts: Facts, situation: Situation, course: Course, *, applied: bool, status: Manifest) -> None:
         key, verdict = key_of(raw), situation.verdict
+        for reason, message in _reached(raw.get("status") or {}, status):
+            self._events.post(key, facts.deployment.metadata.uid, kind="Normal", reason=reason, action="Run", note=message)
         old = raw.get("status") == status and not course.adopts and situation.dispute is None
         post = partial(self._events.post, key, facts.deployment.metadata.uid, old=old)
         what_stops = _what_stops(situation, adopts=course.adopts)
@@ -189,6 +191,13 @@ def _tell_of_the_plan(post: Callable[..., object], facts: Facts, verdict: Verdic
     if isinstance(verdict, Resize):
         note += "; moved " + ", ".join(f"{change.field} from {change.old} to {change.new}" for change in verdict.changes)
     post(kind="Normal", reason=Why.PLAN_APPLIED, action="Plan", note=note)
+
+
+def _reached(before: Manifest, status: Manifest) -> list[tuple[str, str]]:
+    """Reason and message of milestones that stand in status now and did not before."""
+    had = {(row.get("type"), row.get("status"), row.get("reason")) for row in before.get("conditions") or ()}
+    rows = [(row, (row["type"], row["status"], row["reason"])) for row in status["conditions"]]
+    return [(row["reason"], row["message"]) for row, said in rows if said in _MILESTONES - had]
 
 
 def _override_note(facts: Facts, reject: Reject) -> str:
