@@ -7,7 +7,7 @@ run: its ratio is what to compare between machines and between days.
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -37,6 +37,15 @@ def taken(action: Callable[[], object], rounds: int, *, before: Callable[[], obj
         action()
         times.append((time.process_time_ns() - start) / 1000 / calls)
     return Taken(median=statistics.median(times), least=min(times))
+
+
+def least_of(actions: Mapping[str, Callable[[], object]], rounds: int, *, calls: int = 1) -> dict[str, Taken]:
+    """Time each of these `rounds` times, one after the other in each round, so that a busy second is everybody's."""
+    times: dict[str, list[float]] = {name: [] for name in actions}
+    for _ in range(rounds):
+        for name, action in actions.items():
+            times[name].append(taken(action, 1, calls=calls).least)
+    return {name: Taken(median=statistics.median(found), least=min(found)) for name, found in times.items()}
 
 
 def forget(*configs: HfConfig) -> None:

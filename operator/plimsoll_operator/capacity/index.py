@@ -73,6 +73,8 @@ class CapacityIndex:
         self._splits: Counter[PoolKey] = Counter()
         self._carriers = Carriers()
         self._selected: dict[str, _Selected] = {row.name: _Selected() for row in self._corrections}
+        self.version = 0
+        """Another number after each change of a pool, be it only of what is free."""
 
     @property
     def label_keys(self) -> tuple[str, ...]:
@@ -299,6 +301,7 @@ class CapacityIndex:
 
     def _count(self, pool: _Pool, seat: Seat, number: int, sign: int) -> None:
         """Count the node's group of this number in its pool and for the GPUPools that select the node, or take it back."""
+        self.version += 1
         pool.tally.add(seat.free, seat.findings, sign, foreign=seat.foreign)
         for selector in seat.place.selected_by:
             selected = self._selected[selector]

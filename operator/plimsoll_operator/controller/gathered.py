@@ -44,13 +44,12 @@ class Gathered:
 class Decided:
     """The verdict, what follows from it, and what it was made from.
 
-    `live_pods` are on a node, `standing` is how the others stand, `hold` how many of the wanted replicas the caps let it have.
+    `standing` is how pods stand that are on no node, `hold` how many of the wanted replicas the caps let it have.
     """
 
     verdict: Verdict
     course: Course
     facts: Facts
-    live_pods: int
     hold: Hold
     standing: Standing = Standing.SETTLED
 

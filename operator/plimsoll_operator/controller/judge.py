@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import fields, replace
 
+from plimsoll_operator.api import GPUPool, Unreadable
+from plimsoll_operator.capacity import DerivedPool
 from plimsoll_operator.controller.booking.ledger import Ledger
 from plimsoll_operator.controller.children.course import (
     Course,
@@ -20,7 +22,7 @@ from plimsoll_operator.controller.cluster.store import ParsedObjects, StoreView
 from plimsoll_operator.controller.gathered import Decided, Gathered, replicas_of
 from plimsoll_operator.controller.resolving.models import Models
 from plimsoll_operator.decision.checks.caps import Hold, growth_refused, hold
-from plimsoll_operator.facts import Decide, Facts, ModelFacts, ModelUnknown
+from plimsoll_operator.facts import Decide, Facts, ModelFacts, ModelUnknown, PoolFacts
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.ports import Key
 from plimsoll_operator.verdict import Verdict
@@ -46,6 +48,10 @@ class Judge:
         self._bypass_is_protected = bypass_is_protected
         self._serves_groups = serves_groups
         self._judged: dict[Key, tuple[object, Verdict]] = {}
+        self._derived: tuple[DerivedPool, ...] | None = None
+        self._written: tuple[GPUPool | Unreadable, ...] | None = None
+        self._pools: tuple[PoolFacts, ...] = ()
+        self._standing: tuple[PoolFacts, ...] = ()
 
     def forget(self, key: Key) -> None:
         """The deployment is gone."""
@@ -55,63 +61,104 @@ class Judge:
         """Forget what was answered before, so that the next look at each key decides again."""
         self._judged.clear()
 
-    def facts(self, gathered: Gathered) -> Facts:
-        """What this deployment's decision is made from, with the pools as it may plan on them."""
+    def decide(self, gathered: Gathered) -> Decided:
+        """The verdict, and what follows from it for what runs."""
+        self._ledger.use_label_keys(gathered.key, gathered.deployment.spec.placement.node_selector)
+        if gathered.applied is not None:
+            self._look_at_pools()
+            standing = self._facts(gathered, self._pools, free=False)
+            verdict = self._as_before(gathered, standing)
+            if verdict is not None:
+                return self._decided(gathered, standing, verdict, adopting=False)
+        return self._decide_anew(
+            gathered, self._facts(gathered, self._objects.pool_facts(self._ledger.pools_without(gathered.key)), free=True)
+        )
+
+    def _look_at_pools(self) -> None:
+        """Work the pools and what stands of them out, once for each change of one: of thousands of looks they are the same."""
+        derived, written = self._ledger.standing_pools(), self._objects.pools.found()
+        if self._derived is not derived or self._written is not written:
+            self._derived, self._written = derived, written
+            self._pools = self._objects.pool_facts(derived)
+            self._standing = tuple(pool.standing() for pool in self._pools)
+
+    def _facts(self, gathered: Gathered, pools: tuple[PoolFacts, ...], *, free: bool) -> Facts:
+        """What this deployment's decision is made from, with the pools as it may plan on them, or with no word of what is free in them."""
         applied = gathered.applied
         selector = gathered.deployment.spec.placement.node_selector
-        self._ledger.use_label_keys(gathered.key, selector)
         view = StoreView(
             self._objects,
-            self._ledger.pools_without(gathered.key),
+            pools,
             use_beside=self._ledger.use_beside,
             bypass_is_protected=self._bypass_is_protected(),
             serves_leader_worker_sets=self._serves_groups(),
         )
         plan = applied.plan if applied is not None else None
         facts = facts_for(gathered.deployment, view, applied_plan=plan, unknown_fields=gathered.unknown_fields)
-        facts = replace(facts, pools=self._ledger.narrow(gathered.key, selector, facts.pools))
+        facts = replace(facts, pools=self._ledger.narrow(gathered.key if free else None, selector, facts.pools))
         effort = f"{gathered.origin.generation}/{gathered.origin.replan}"
         return self._models.consider(gathered.key, facts, effort=effort, running=applied is not None)
 
-    def decide(self, gathered: Gathered, facts: Facts) -> Decided:
-        """The verdict, and what follows from it for what runs."""
+    def _as_before(self, gathered: Gathered, standing: Facts) -> Verdict | None:
+        """The last answer, where an applied plan is only judged again and nothing that the answer may depend on differs.
+
+        GPUs that come and go are no such thing, so that nobody counts them for this: most looks end here. On time-sliced cards the pods
+        of strangers are, and a deployment's own may be among them.
+        """
+        applied = gathered.applied
+        assert applied is not None
+        if any(pool.parts > 1 for pool in standing.pools):
+            return None
+        startable = can_start(applied.plan, gathered.deployment.spec.placement, standing.pools)
+        if must_adopt(applied, gathered.origin, live_pods=self._ledger.bound(gathered.key), can_start=startable):
+            return None
+        before = self._judged.get(gathered.key)
+        return before[1] if before is not None and before[0] == self._looked_at(gathered, standing, adopting=False) else None
+
+    def _decide_anew(self, gathered: Gathered, facts: Facts) -> Decided:
         applied, origin = gathered.applied, gathered.origin
-        live_pods = self._ledger.bound(gathered.key)
         adopting, judged = True, facts
         if applied is not None:
+            live_pods = self._ledger.bound(gathered.key)
             startable = can_start(applied.plan, gathered.deployment.spec.placement, facts.pools)
             adopting = must_adopt(applied, origin, live_pods=live_pods, can_start=startable)
             if must_start_over(applied, origin, live_pods=live_pods, can_start=startable):
                 judged = replace(facts, applied_plan=None)
-        verdict = self._judge(gathered.key, judged, adopting=adopting)
-        course = chart(applied, origin, verdict, adopting=adopting)
-        return Decided(verdict=verdict, course=course, facts=facts, live_pods=live_pods, hold=_held(gathered, course, facts, verdict))
+        return self._decided(gathered, facts, self._judge(gathered, judged, adopting=adopting), adopting=adopting)
 
-    def _judge(self, key: Key, facts: Facts, *, adopting: bool) -> Verdict:
+    def _decided(self, gathered: Gathered, facts: Facts, verdict: Verdict, *, adopting: bool) -> Decided:
+        course = chart(gathered.applied, gathered.origin, verdict, adopting=adopting)
+        return Decided(verdict=verdict, course=course, facts=facts, hold=_held(gathered, course, facts, verdict))
+
+    def _judge(self, gathered: Gathered, facts: Facts, *, adopting: bool) -> Verdict:
         """decide(facts), or its last answer for this key when nothing it may look at differs: most wake-ups are the child's.
 
         Where an applied plan is only re-judged, GPUs that come and go are no reason either: proposals would flap with them.
         """
-        looked_at = _looked_at(facts, adopting=adopting)
-        before = self._judged.get(key)
+        looked_at = self._looked_at(gathered, facts, adopting=adopting)
+        before = self._judged.get(gathered.key)
         if before is not None and before[0] == looked_at:
             return before[1]
         verdict = self._decide(facts)
-        self._judged[key] = (looked_at, verdict)
+        self._judged[gathered.key] = (looked_at, verdict)
         return verdict
 
+    def _looked_at(self, gathered: Gathered, facts: Facts, *, adopting: bool) -> tuple[object, ...]:
+        """Everything a verdict may depend on, as values that compare quickly: shapes and the spec by their digests, pools as one tuple."""
 
-def _looked_at(facts: Facts, *, adopting: bool) -> tuple[object, ...]:
-    """Everything a verdict may depend on, as values that compare quickly: shapes by their digest, of the object its spec."""
+        def shape(model: ModelFacts) -> tuple[object, ...]:
+            return (model.name, model.source, model.digest, model.revision)
 
-    def shape(model: ModelFacts) -> tuple[object, ...]:
-        return (model.name, model.source, model.digest, model.revision)
-
-    model = facts.model if isinstance(facts.model, ModelUnknown) else shape(facts.model)
-    pools = facts.pools if adopting else tuple(pool.standing() for pool in facts.pools)
-    apart = ("deployment", "model", "pools", "siblings")
-    rest = tuple(getattr(facts, part.name) for part in fields(facts) if part.name not in apart)
-    return (adopting, facts.deployment.spec, model, pools, tuple(shape(sibling) for sibling in facts.siblings), *rest)
+        model = facts.model if isinstance(facts.model, ModelUnknown) else shape(facts.model)
+        pools = facts.pools
+        if not adopting:
+            pools = self._standing if facts.pools is self._pools else tuple(pool.standing() for pool in facts.pools)
+            pools = self._standing if pools == self._standing else pools  # one tuple for all who look at the same
+        spec = gathered.deployment.spec
+        of_spec = (gathered.origin.spec_digest, spec.replicas, spec.pod_disruption_budget)
+        apart = ("deployment", "model", "pools", "siblings")
+        rest = tuple(getattr(facts, part.name) for part in fields(facts) if part.name not in apart)
+        return (adopting, of_spec, model, pools, tuple(shape(sibling) for sibling in facts.siblings), *rest)
 
 
 def _held(gathered: Gathered, course: Course, facts: Facts, verdict: Verdict) -> Hold:

@@ -43,6 +43,7 @@ from plimsoll_operator.controller.resolving.models import Models
 from plimsoll_operator.controller.resolving.resolver import Resolver
 from plimsoll_operator.controller.resolving.store import ProfileKeeper
 from plimsoll_operator.controller.resolving.upkeep import Upkeep
+from plimsoll_operator.controller.restraint import Restraint
 from plimsoll_operator.controller.series import Series
 from plimsoll_operator.controller.work_queue import WorkQueue
 from plimsoll_operator.errors import ApiFailure
@@ -84,6 +85,7 @@ class Controller:
         self._kube = kube
         self._clock = clock
         self.queue: WorkQueue[Key] = WorkQueue(clock, group=_namespace)
+        self.restraint = Restraint(clock, WORKERS)
         self.records = Records()
         self._news = News()
         self.ledger = Ledger(clock, self.enqueue, sees_all_pods=not pod_namespaces)
@@ -163,6 +165,7 @@ class Controller:
                 GROUP.resource: Cached(get=lambda key: self._changes.groups.get(key), written=self._written[GROUP.resource]),
             },
             copies=self.copies,
+            answered=self.restraint.answered,
             clock=self._clock,
         )
 
@@ -187,9 +190,14 @@ class Controller:
     def work(self, stop: threading.Event) -> None:
         """One of WORKERS threads: reconciles key by key until stopped; the queue hands no key to two of them."""
         while not stop.is_set():
-            key = self.queue.take(1.0)
-            if key is not None:
-                self.work_on(key)
+            if not self.restraint.enter(1.0):
+                continue
+            try:
+                key = self.queue.take(1.0)
+                if key is not None:
+                    self.work_on(key)
+            finally:
+                self.restraint.leave()
 
     def keep_time(self, stop: threading.Event) -> None:
         """Until stopped, take overdue bookings back every second and resync every RESYNC_SECONDS."""
@@ -279,6 +287,7 @@ class Controller:
         try:
             outcome = self.reconciler.reconcile(key)
         except ApiFailure as failure:
+            self.restraint.refused(failure)
             delay = self.queue.retry(key, not_before=failure.retry_after_seconds)
             _log.warning("%s/%s: %s; again in %.2f s", *key, failure, delay)
             return "retry"

@@ -74,6 +74,7 @@ class Reconciler:
         serves_groups: Callable[[], bool] = lambda: False,
         caches: Mapping[Resource, Cached],
         copies: Copies,
+        answered: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._kube = kube
@@ -83,6 +84,7 @@ class Reconciler:
         self._models = models
         self._disputes = Disputes(clock, again)
         self._copies = copies
+        self._answered = answered
         self._children = Children(kube, records, self._disputes, caches)
         self._gates = Gates(kube, ledger)
         self._last_words = LastWords(kube, clock)
@@ -149,6 +151,7 @@ class Reconciler:
     def _bring(self, key: Key) -> str:
         """A look at the API server: children are found, and made as they should be."""
         raw = self._kube.get(INFERENCE_DEPLOYMENTS, *key)
+        self._answered()
         if raw is None or raw["metadata"].get("deletionTimestamp") or self._objects.is_going(key[0]):
             self._forget(key)
             return "deleted"
@@ -190,12 +193,12 @@ class Reconciler:
     def _decide_and_book(self, gathered: Gathered) -> Decided:
         """The serial step: nobody else looks at free GPUs between our look at them and our booking. Makes no request."""
         with self._booking:
-            return self._book(gathered, self._judge.decide(gathered, self._judge.facts(gathered)))
+            return self._book(gathered, self._judge.decide(gathered))
 
     def _decide_again(self, gathered: Gathered) -> Decided | None:
         """The same for what is only known; None, and nothing booked, where another plan would be adopted: that takes a look at what is."""
         with self._booking:
-            decided = self._judge.decide(gathered, self._judge.facts(gathered))
+            decided = self._judge.decide(gathered)
             return None if decided.course.adopts else self._book(gathered, decided)
 
     def _book(self, gathered: Gathered, decided: Decided) -> Decided:

@@ -116,7 +116,10 @@ class Bookings:
         if self._queue or self._in_flight:
             room = _Room(free)
             self._idle.look({self._entries[key].demand.shape for key in self._queue if self._entries[key].demand.gated}, room.idle, now)
-            changed |= {key for key in tuple(self._in_flight) if self._let_go(key, room, now)}
+            for key in tuple(self._in_flight):
+                if self._let_go(key, room, now):
+                    changed.add(key)
+                    room.forget_certain()
             changed |= self._admit(room, now)
         return sorted(changed, key=self._order)
 
@@ -143,7 +146,7 @@ class Bookings:
         """Take a booking back that is overdue, or that has become uncertain because GPUs went away."""
         entry = self._entries[key]
         overdue = now > entry.due
-        if not overdue and room.certain(entry.demand.shape, self._claims):
+        if not overdue and room.still_certain(entry.demand.shape, self._claims):
             return False
         if overdue:
             self._debts.add(key[0], now - entry.booked_at, now)
@@ -278,6 +281,7 @@ class _Room:
     def __init__(self, free: Callable[[PodShape], Mapping[str, Histogram]]) -> None:
         self._free = free
         self._known: dict[PodShape, tuple[frozenset[str], Histogram]] = {}
+        self._certain: dict[PodShape, bool] = {}
 
     def pools(self, shape: PodShape) -> frozenset[str]:
         """Names of the pools whose nodes its pods may use."""
@@ -286,6 +290,16 @@ class _Room:
     def certain(self, shape: PodShape, claims: Mapping[PodShape, int]) -> bool:
         """Whether all pods that claim this shape find nodes, in every order and wherever the others go."""
         return certain_pods(self._of(shape)[1], self._beside(shape, claims), shape.booking(1)) >= claims.get(shape, 0)
+
+    def still_certain(self, shape: PodShape, claims: Mapping[PodShape, int]) -> bool:
+        """The same, worked out once for all deployments of the shape until the claims are others."""
+        if shape not in self._certain:
+            self._certain[shape] = self.certain(shape, claims)
+        return self._certain[shape]
+
+    def forget_certain(self) -> None:
+        """The claims are others now."""
+        self._certain.clear()
 
     def possible(self, shape: PodShape, claims: Mapping[PodShape, int]) -> int:
         """Pods of this shape that could find nodes beside the claims of others."""

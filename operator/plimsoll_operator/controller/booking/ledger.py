@@ -76,6 +76,7 @@ class Ledger:
         self._bookings = Bookings(clock)
         self._reservations: dict[Key, Reservation] = {}
         self._used: dict[str, NamespaceUse] = {}
+        self._standing: tuple[int, tuple[DerivedPool, ...]] = (-1, ())
         self._seen = SeenPods()
         self._not_ready: dict[str, str] = {}
         self._beside = Beside(self._bookings)
@@ -125,15 +126,17 @@ class Ledger:
         return self._seen.on_node(node) if before != self._not_ready.get(node, "True") else []
 
     def reserve(self, key: Key, reservation: Reservation | None) -> Standing:
-        """Promise this plan's missing pods GPUs, and say how they stand; None takes the promise back."""
+        """Promise this plan's missing pods GPUs, and say how they stand; None takes the promise back.
+
+        The same promise again changes nothing: what time alone changes is seen to by `expire`.
+        """
         with self._lock:
-            same = self._reservations.get(key) == reservation
-            if not same:
-                self._reserve(key, reservation)
+            if self._reservations.get(key) == reservation:
+                return self._bookings.standing(key)
+            self._reserve(key, reservation)
             woken = [other for other in self._settle() if other != key]
             standing = self._bookings.standing(key)
-        if not same:
-            self.changed.set()
+        self.changed.set()
         self._wake(woken)
         return standing
 
@@ -199,18 +202,19 @@ class Ledger:
     def failing(self, key: Key) -> PodsFail | None:
         """Why pods of the deployment that are on nodes do not come to serve, if any say so."""
         with self._lock:
-            return pods_fail(self._seen.bound(key).values(), self._not_ready)
+            if self._not_ready:
+                return pods_fail(self._seen.bound(key).values(), self._not_ready)
+            return self._seen.once(key, "fails", lambda: pods_fail(self._seen.bound(key).values(), {}))
 
     def engine_starts(self, key: Key) -> tuple[EngineStart, ...]:
         """Which start each of the deployment's engines is at that run."""
         with self._lock:
-            return engine_starts(self._seen.staying(key))
+            return self._seen.once(key, "starts", lambda: engine_starts(self._seen.staying(key)))
 
     def bound_replicas(self, key: Key, pods_per_replica: int) -> int:
         """Replicas all of whose pods are on nodes, to stay. Pods of a replica over nodes tell which group they are of."""
         with self._lock:
-            pods = self._seen.staying(key)
-        groups = Counter(map(_group, pods))
+            groups = self._seen.once(key, "groups", lambda: Counter(map(_group, self._seen.staying(key)))).copy()
         alone = groups.pop("", 0)
         return alone // pods_per_replica + sum(count >= pods_per_replica for count in groups.values())
 
@@ -220,14 +224,17 @@ class Ledger:
             if self._label_keys.use(key, label_keys):
                 self._split()
 
-    def narrow(self, key: Key, selector: Mapping[str, str], pools: tuple[PoolFacts, ...]) -> tuple[PoolFacts, ...]:
-        """The pools as the nodes that this selector selects make them up, where pools are not split by its labels."""
+    def narrow(self, key: Key | None, selector: Mapping[str, str], pools: tuple[PoolFacts, ...]) -> tuple[PoolFacts, ...]:
+        """The pools as the nodes that this selector selects make them up, where pools are not split by its labels.
+
+        Without a key nobody asks what is free of them.
+        """
         with self._lock:
             pairs = self._unsplit(sorted(selector.items()))
             if not pairs:
                 return pools
             derived = {pool.name for pool in self._index.pools()}
-            missing, own = self._but(key)
+            missing, own = self._but(key) if key is not None else ({}, ())
             parts = self._index.narrowed(pairs, self._spread(missing, own), without=own)
         return tuple(narrowed(pool, parts.get(pool.name), pairs) if pool.name in derived else pool for pool in pools)
 
@@ -255,6 +262,13 @@ class Ledger:
         """All pools, net of pods and of every booking."""
         with self._lock:
             return self._booked(self._bookings.all_missing())
+
+    def standing_pools(self) -> tuple[DerivedPool, ...]:
+        """All pools, for who does not ask what is free of them: one tuple until the next change of a pool."""
+        with self._lock:
+            if self._standing[0] != self._index.version:
+                self._standing = (self._index.version, self._index.pools())
+            return self._standing[1]
 
     def pools_without(self, key: Key) -> tuple[DerivedPool, ...]:
         """All pools as if this deployment had neither pods nor bookings: what it may plan on."""

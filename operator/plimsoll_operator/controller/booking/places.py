@@ -10,12 +10,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final
 
 # A clock may be behind by so much and the order still holds; what lies further ahead of it was not written by a leader.
 MAX_AHEAD: Final = timedelta(days=30)
 _FORMAT: Final = "%Y-%m-%dT%H:%M:%S.%fZ"
 _PLACE: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z")
+_MOST_TIMES: Final = 8192
+"""Of so many, reading the text is remembered: each look at a deployment asks for the same two."""
 _BEFORE_ALL: Final = datetime.min.replace(tzinfo=UTC)
 
 
@@ -45,6 +48,7 @@ def settled(place: str, created_at: str) -> str:
     return place if read is not None and read >= earliest else earliest.strftime(_FORMAT)
 
 
+@lru_cache(maxsize=_MOST_TIMES)
 def _read(text: str) -> datetime | None:
     if not _PLACE.fullmatch(text):
         return None
@@ -54,6 +58,7 @@ def _read(text: str) -> datetime | None:
         return None
 
 
+@lru_cache(maxsize=_MOST_TIMES)
 def _instant(text: str) -> datetime:
     """A Kubernetes timestamp; what is none is before everything."""
     try:

@@ -6,9 +6,9 @@ that took the name of another, or that changed hands, is taken out first. Knows 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from plimsoll_operator.capacity.labels import GPU_RESOURCE_PREFIXES
 from plimsoll_operator.capacity.pods import CPU, MEMORY, STORAGE, pod_requests
@@ -46,6 +46,7 @@ class SeenPods:
     def __init__(self) -> None:
         self._bound: dict[Key, dict[str, Manifest]] = {}
         self._waiting: dict[Key, dict[str, Waiting]] = {}
+        self._worked_out: dict[Key, dict[Hashable, Any]] = {}
 
     def change(self, old: Manifest | None, new: Manifest | None) -> set[Key]:
         """Take in one change of a pod. Returns the deployments whose pods have changed."""
@@ -57,7 +58,17 @@ class SeenPods:
         if new is not None and (owner := deployment_of(new["metadata"])) is not None:
             self._take_in(owner, new)
             touched.add(owner)
+        for owner in touched:
+            self._worked_out.pop(owner, None)
         return touched
+
+    def once(self, key: Key, what: Hashable, work_out: Callable[[], _T]) -> _T:
+        """What follows from the pods of this deployment alone: worked out once for each change of any of them."""
+        known = self._worked_out.setdefault(key, {}) if key in self._bound else {}
+        if what not in known:
+            known[what] = work_out()
+        found: _T = known[what]
+        return found
 
     def bound(self, key: Key) -> Mapping[str, Manifest]:
         """Live pods on nodes, by uid."""

@@ -101,13 +101,15 @@ def must_start_over(applied: Applied, wanted: Origin, *, live_pods: int, can_sta
 def can_start(plan: Plan, placement: PlacementSpec, pools: Iterable[PoolFacts]) -> bool:
     """Whether any pool that placement allows still has the GPUs that the plan was made for, free or not."""
     products = plan.gpu_products or (plan.product,)
-    return any(
-        pool.product in products
+    large_enough = (
+        pool
+        for pool in pools
+        if pool.product in products
         and (pool.sharing, pool.resource) == (plan.sharing, plan.gpu_resource)
         and pool.usable_memory_bytes >= plan.gpu_total_bytes
         and pool.gpus_per_node >= plan.gpus_per_pod
-        for pool in match(placement, pools).pools
     )
+    return any(match(placement, [pool]).pools for pool in large_enough)
 
 
 def chart(applied: Applied | None, wanted: Origin, verdict: Verdict | Invalid, *, adopting: bool) -> Course:

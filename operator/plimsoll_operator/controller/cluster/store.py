@@ -171,6 +171,14 @@ class ParsedObjects:
         said = found is not None and written is not None and written.spec.model_fields_set
         return derived_facts(derived, written.spec) if said and written is not None else found
 
+    def pool_facts(self, derived: Iterable[DerivedPool]) -> tuple[PoolFacts, ...]:
+        """Derived pools as they are now, corrected by the user's spec of the same name, and the declared ones."""
+        derived = tuple(derived)
+        names = {pool.name for pool in derived}
+        declared = [row for row in self.pools.values() if row.spec.declared and row.metadata.name not in names]
+        found = (self.facts_of(pool) for pool in derived)
+        return by_name([*(pool for pool in found if pool is not None), *map(pool_facts, declared)])
+
     def namespace_changed(self, key: Key, _old: Manifest | None, new: Manifest | None) -> None:
         """An informer's callback for namespaces."""
         if new is None:
@@ -194,14 +202,14 @@ class StoreView:
     def __init__(
         self,
         objects: ParsedObjects,
-        derived: Iterable[DerivedPool],
+        pools: tuple[PoolFacts, ...],
         *,
         use_beside: Callable[[Key], NamespaceUse],
         bypass_is_protected: bool,
         serves_leader_worker_sets: bool = False,
     ) -> None:
         self._objects = objects
-        self._derived = tuple(derived)
+        self._pools = pools
         self._use_beside = use_beside
         self._bypass_is_protected = bypass_is_protected
         self._serves_leader_worker_sets = serves_leader_worker_sets
@@ -223,11 +231,8 @@ class StoreView:
         return self._objects.cluster_profiles.of_model("", model)
 
     def pool_facts(self) -> tuple[PoolFacts, ...]:
-        """Derived pools as they are now, corrected by the user's spec of the same name, and the declared ones."""
-        names = {pool.name for pool in self._derived}
-        declared = [row for row in self._objects.pools.values() if row.spec.declared and row.metadata.name not in names]
-        derived = (self._objects.facts_of(pool) for pool in self._derived)
-        return by_name([*(found for found in derived if found is not None), *map(pool_facts, declared)])
+        """See gather.Store."""
+        return self._pools
 
     def fit_policies(self) -> Iterable[FitPolicy | Unreadable]:
         """See gather.Store."""

@@ -67,7 +67,7 @@ class Reporter:
         self, raw: Manifest, facts: Facts, situation: Situation, course: Course, *, observed: ObservedStatus | None
     ) -> bool | None:
         """The same where nothing was looked at and nothing had to be applied. None, and nothing said, where status would differ and the
-        object has moved since `raw`, or has no child: only a look tells whether somebody else's is in the way.
+        object has moved since `raw` or is gone, or has no child: only a look tells whether somebody else's is in the way.
         """
         status = self._status(facts, situation, course, observed)
         differs = raw.get("status") != status
@@ -76,7 +76,7 @@ class Reporter:
         try:
             written = self._write_status(key_of(raw), raw, status, version=raw["metadata"]["resourceVersion"])
         except ApiFailure as failure:
-            if failure.status == HTTPStatus.CONFLICT:
+            if failure.status in (HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND):
                 return None
             raise
         self._tell(raw, facts, situation, course, applied=True, status=status)
