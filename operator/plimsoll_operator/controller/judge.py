@@ -80,7 +80,9 @@ class Judge:
         if self._derived is not derived or self._written is not written:
             self._derived, self._written = derived, written
             self._pools = self._objects.pool_facts(derived)
-            self._standing = tuple(pool.standing() for pool in self._pools)
+            standing = tuple(pool.standing() for pool in self._pools)
+            # The same object where nothing of it has changed: what was judged before is compared with it.
+            self._standing = self._standing if standing == self._standing else standing
 
     def _facts(self, gathered: Gathered, pools: tuple[PoolFacts, ...], *, free: bool) -> Facts:
         """What this deployment's decision is made from, with the pools as it may plan on them, or with no word of what is free in them."""

@@ -52,7 +52,8 @@ class OnChange:
     """See the module.
 
     `told` hears every version of a kind, also where nothing that is kept has changed. `wake` has keys looked at again, after those that
-    users have changed. A key of which nothing is known yet comes from the watcher first, so that it waits.
+    users have changed, `wake_first` one before all others of its namespace. A key of which nothing is known yet comes from the watcher
+    first, so that it waits.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class OnChange:
         policy_status: PolicyStatus,
         profile_status: ProfileStatus,
         wake: Callable[[Iterable[Key]], None],
+        wake_first: Callable[[Key], None],
         border: Border,
         clock: Callable[[], float],
         pod_namespaces: Sequence[str],
@@ -82,6 +84,7 @@ class OnChange:
         self._policy_status = policy_status
         self._profile_status = profile_status
         self._wake = wake
+        self._wake_first = wake_first
         self._border = border
         self._clock = clock
         self._told = told
@@ -144,8 +147,11 @@ class OnChange:
         if reading is not None:
             self._resolver.look_again(key[0], lambda wanted: request_key(wanted) == reading)
         owner = self._ledger.pod_changed(key, old, new)
-        if owner is not None:
-            self._touch(owner)
+        if owner is not None and self._records.knows(owner):
+            if self._ledger.waits_for_us(owner):
+                self._wake_first(owner)
+            else:
+                self._wake([owner])
 
     def _child_changed(self, key: Key, old: Manifest | None, new: Manifest | None) -> None:
         # The label may be new, changed or gone: whoever it named and names looks at its child.

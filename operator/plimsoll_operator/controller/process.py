@@ -181,6 +181,7 @@ class Controller:
             policy_status=self.policy_status,
             profile_status=self.profile_status,
             wake=self.look_again,
+            wake_first=self.queue.add_first,
             border=self.quarantine.border,
             clock=self._clock,
             pod_namespaces=pod_namespaces,

@@ -38,6 +38,10 @@ class _Lane(Generic[_K]):
         """Append the key to its group, once."""
         self._groups.setdefault(group, OrderedDict()).setdefault(key)
 
+    def to_front(self, group: Hashable, key: _K) -> None:
+        """The key that waits here is the next of its group."""
+        self._groups[group].move_to_end(key, last=False)
+
     def holds(self, group: Hashable, key: _K) -> bool:
         """Whether the key waits here."""
         return key in self._groups.get(group, ())
@@ -72,6 +76,7 @@ class WorkQueue(Generic[_K]):
         # Keys that are worked on, and those of them that come again; whether they are only looked at again.
         self._working: dict[_K, bool] = {}
         self._again: dict[_K, bool] = {}
+        self._first: set[_K] = set()
         self._delayed: list[tuple[float, int, _K]] = []
         self._order = itertools.count()
         self._due: dict[_K, tuple[float, bool]] = {}
@@ -82,6 +87,12 @@ class WorkQueue(Generic[_K]):
         """Make the key ready now. `unchanged`: it is looked at again because of something else, after the keys that have changed."""
         with self._condition:
             self._add(key, unchanged)
+
+    def add_first(self, key: _K) -> None:
+        """Make the key ready now, before all others of its group: what it waits for does not last."""
+        with self._condition:
+            self._first.add(key)
+            self._add(key, False)
 
     def add_after(self, key: _K, seconds: float, *, unchanged: bool = False) -> None:
         """Make the key ready later, `unchanged` as in add; an earlier due time of the same key wins."""
@@ -153,6 +164,8 @@ class WorkQueue(Generic[_K]):
         if not unchanged:
             self._unchanged.drop(group, key)
             self._changed.add(group, key)
+            if key in self._first:
+                self._changed.to_front(group, key)
         elif not self._changed.holds(group, key):
             self._unchanged.add(group, key)
         self._condition.notify()
@@ -171,6 +184,7 @@ class WorkQueue(Generic[_K]):
         unchanged = bool(self._unchanged) and (self._turn == 0 or not self._changed)
         key = (self._unchanged if unchanged else self._changed).next()
         self._working[key] = unchanged
+        self._first.discard(key)
         return key
 
     def _release_due(self) -> None:

@@ -7,6 +7,7 @@ from tests.plimsoll_operator.cluster import NS
 from tests.plimsoll_operator.controller_world import World
 
 from plimsoll_operator.controller.news import News
+from plimsoll_operator.names import CAPACITY_GATE
 from plimsoll_operator.ports import FIT_POLICIES, Manifest
 
 KEY = (NS, "chat")
@@ -117,3 +118,16 @@ def test_the_event_of_a_status_that_was_written_is_no_change() -> None:
         world.controller.heard((NS, f"new-{number}"), METADATA, gone=False)
         first.append(handed_out(world, most=1)[0])
     assert first.count("chat") <= 2, "it was heard of first each time, and of four keys one is of those looked at again"
+
+
+def test_a_pod_whose_gpus_are_booked_does_not_wait_behind_its_gate_for_others() -> None:
+    world = World(8)
+    for number in range(6):
+        world.wish(f"old-{number}", gpus=1)
+    world.wish("gated", gpus=1, waitForCapacity=True)
+    world.work()
+    world.kube.create(FIT_POLICIES, POLICY)
+    world.hear()
+    world.pod("gated", gpus=1, gates=(CAPACITY_GATE,))
+    world.hear()
+    assert handed_out(world)[0] == "gated"

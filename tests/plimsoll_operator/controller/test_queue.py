@@ -141,3 +141,14 @@ def test_a_failed_change_comes_back_as_a_change_and_a_failed_look_as_a_look() ->
     clock.now += 1
     queue.add("first", unchanged=True)
     assert [queue.take(0) for _ in range(3)] == ["changed", "first", "again"]
+
+
+def test_what_does_not_last_comes_before_all_others_of_its_group_also_while_it_is_worked_on() -> None:
+    queue: WorkQueue[str] = WorkQueue(Clock(), group=lambda key: key[0])
+    for key in ("a1", "a2", "a3", "b1"):
+        queue.add(key)
+    assert queue.take(0) == "a1"
+    queue.add_first("a1")
+    queue.add_first("a3")
+    queue.done("a1")
+    assert [queue.take(0) for _ in range(4)] == ["b1", "a1", "a3", "a2"]

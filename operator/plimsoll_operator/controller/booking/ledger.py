@@ -189,6 +189,12 @@ class Ledger:
         with self._lock:
             return max(0, self._bookings.may_show(key) - sum(not row.gated for row in self._seen.waiting(key).values()))
 
+    def waits_for_us(self, key: Key) -> bool:
+        """Whether a pod of it stands behind its gate though GPUs for it are booked: they are promised for some seconds only."""
+        booked = self.gates_to_lift(key)
+        with self._lock:
+            return booked > 0 and any(row.gated for row in self._seen.waiting(key).values())
+
     def use_beside(self, key: Key) -> NamespaceUse:
         """What the namespace's other deployments are promised together."""
         with self._lock:

@@ -101,9 +101,10 @@ def must_start_over(applied: Applied, wanted: Origin, *, live_pods: int, can_sta
 def can_start(plan: Plan, placement: PlacementSpec, pools: Iterable[PoolFacts]) -> bool:
     """Whether any pool that placement allows still has the GPUs that the plan was made for, free or not."""
     products = plan.gpu_products or (plan.product,)
+    its_own_first = sorted(pools, key=lambda pool: pool.name not in plan.pools)
     large_enough = (
         pool
-        for pool in pools
+        for pool in its_own_first
         if pool.product in products
         and (pool.sharing, pool.resource) == (plan.sharing, plan.gpu_resource)
         and pool.usable_memory_bytes >= plan.gpu_total_bytes
