@@ -15,7 +15,7 @@ from typing import Any, Final, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from plimsoll_estimator import InvalidInput, check_text
-from plimsoll_operator.api.base import ApiModel, camel_path
+from plimsoll_operator.api.base import CPU_PATTERN, DNS_LABEL, DNS_NAME, LABEL_KEY, LABEL_VALUE, QUANTITY_PATTERN, ApiModel, camel_path
 from plimsoll_operator.api.forbidden import what_instead
 from plimsoll_operator.api.inference_deployment import InferenceDeployment
 from plimsoll_operator.api.model_profile import ClusterModelProfile, ModelProfile
@@ -79,7 +79,6 @@ _SENTENCES: Final[Mapping[str, str]] = {
     "greater_than_equal": "must be at least {ge}",
     "less_than_equal": "must be at most {le}",
     "literal_error": "must be one of {expected}",
-    "string_pattern_mismatch": "must match {pattern}",
     "string_too_long": "must have at most {max_length} characters",
     "string_too_short": "must have at least {min_length} characters",
     "too_long": "must have at most {max_length} entries",
@@ -87,8 +86,37 @@ _SENTENCES: Final[Mapping[str, str]] = {
 """pydantic's kinds of errors (pydantic_core, `list_all_errors`) whose context says the limit."""
 
 
+SPELLED: Final[Mapping[str, str]] = {
+    DNS_NAME: "qwen3-8b.models",
+    DNS_LABEL: "qwen3-8b",
+    LABEL_KEY: "example.com/zone",
+    LABEL_VALUE: "NVIDIA-H100-80GB-HBM3",
+    QUANTITY_PATTERN: "20Gi",
+    CPU_PATTERN: "500m",
+    r"^[A-Za-z0-9._/][A-Za-z0-9._/-]*$": "meta-llama/Llama-3.1-8B-Instruct",
+    r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$": "vllm/vllm-openai:v0.19.0",
+    r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$": "Found",
+    r"^[.]?[-_A-Za-z0-9][-._A-Za-z0-9]*$": "config.json",
+    r"^/[^:]*$": "/models",
+    r"^/": "/health",
+    r"^[^/].*$": "qwen3/8b",
+    r"^[a-z]([a-z0-9]|-[a-z0-9])*$": "metrics",
+    r"^[a-zA-Z0-9]([-a-zA-Z0-9_.]{0,61}[a-zA-Z0-9])?$": "csi.example.com",
+    r"^[0-9]{1,9}(Mi|Gi)?$": "16Gi",
+    r"^[a-z0-9_-]+$": "fp8",
+    r"^[A-Za-z_][A-Za-z0-9_]*$": "HF_HUB_OFFLINE",
+    r"^(nvidia[.]com/(gpu([.]shared)?|mig-[0-9a-z.-]{0,31}[0-9a-z])|amd[.]com/gpu)$": "nvidia.com/gpu",
+    r"^[0-9]{1,2}[.][0-9]$": "9.0",
+    r"^[0-9]{1,4}[.][0-9]{1,4}$": "0.19",
+}
+"""Pattern of a type -> what a text of it looks like: nobody who writes a manifest is shown a regular expression."""
+
+
 def _sentence(error: Mapping[str, Any]) -> str:
     kind = error["type"]
+    if kind == "string_pattern_mismatch":
+        example = SPELLED.get(error["ctx"]["pattern"])
+        return f"cannot be spelled so: write it like {example}" if example is not None else "cannot be spelled so"
     if kind in _SENTENCES:
         return _SENTENCES[kind].format_map(error.get("ctx", {}))
     return _WORDS.get(kind) or str(error["msg"])

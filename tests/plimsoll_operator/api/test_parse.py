@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import re
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from pydantic import ValidationError
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_operator.api import NOT_YET, ApiError, InferenceDeployment, parse_inference_deployment, unsupported_fields
 from plimsoll_operator.api.base import camel_path
+from plimsoll_operator.api.parse import KINDS, SPELLED, parse_object
 from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.ports import Manifest
 from plimsoll_operator.quantity import parse_millis, parse_quantity
@@ -178,3 +180,26 @@ def test_no_json_raises_anything_but_an_api_error(spec: Any) -> None:
     for obj in (spec, SMALLEST | {"spec": spec}, SMALLEST | {"metadata": spec}):
         with contextlib.suppress(ApiError):
             assert parse_inference_deployment(obj).kind == "InferenceDeployment"
+
+
+def patterns_in(schema: object) -> set[str]:
+    if isinstance(schema, dict):
+        own = {schema["pattern"]} if isinstance(schema.get("pattern"), str) else set()
+        return own.union(*(patterns_in(part) for part in schema.values()))
+    return set[str]().union(*(patterns_in(part) for part in schema)) if isinstance(schema, list) else set()
+
+
+def test_every_pattern_of_the_api_is_said_by_an_example_that_it_takes() -> None:
+    patterns = set[str]().union(*(patterns_in(kind.model_json_schema()) for kind in KINDS.values()))
+    assert patterns - SPELLED.keys() == set()
+    assert [example for pattern, example in SPELLED.items() if re.search(pattern, example) is None] == []
+
+
+@pytest.mark.parametrize("name", ["hf://Qwen/Qwen3-8B", "https://huggingface.co/Qwen/Qwen3-8B", "unsloth/Qwen3-8B-GGUF:Q4_K_M"])
+def test_nobody_is_shown_a_regular_expression(name: str) -> None:
+    wish = {"model": {"name": name}, "engine": {"image": "vllm/vllm-openai:v0.19.0"}}
+    with pytest.raises(ApiError, match=r"write it like meta-llama/Llama-3.1-8B-Instruct") as refused:
+        parse_object(
+            InferenceDeployment, {"apiVersion": API_VERSION, "kind": "InferenceDeployment", "metadata": {"name": "x"}, "spec": wish}
+        )
+    assert "^" not in str(refused.value)

@@ -203,7 +203,7 @@ def test_a_volume_that_cannot_be_is_refused_by_name(argv: list[str], capsys: pyt
     [
         (("--path", "x"), "--path: 'x' needs --claim"),
         (("--namespace", "No Way"), "--namespace: 'No Way' must be"),
-        (("--claim", "Q_"), "claimName: 'Q_' must match"),
+        (("--claim", "Q_"), "claimName: 'Q_' cannot be spelled so: write it like"),
     ],
 )
 def test_options_that_say_nothing_or_what_no_object_may_be_called_are_refused(
