@@ -88,7 +88,7 @@ class Controller:
         self.restraint = Restraint(clock, WORKERS)
         self.records = Records()
         self._news = News()
-        self.ledger = Ledger(clock, self.enqueue, sees_all_pods=not pod_namespaces)
+        self.ledger = Ledger(clock, self._stand_differently, sees_all_pods=not pod_namespaces)
         self.objects = ParsedObjects()
         self.copies = Copies()
         self._written = {kind.resource: Written() for kind in (SINGLE, GROUP)}
@@ -322,6 +322,11 @@ class Controller:
         """Make these keys ready: somebody waits for them."""
         for key in keys:
             self.queue.add(key)
+
+    def _stand_differently(self, keys: Iterable[Key]) -> None:
+        """What is booked is promised for some seconds only: these come first in their namespaces, the first decided before the others."""
+        for key in reversed(tuple(keys)):
+            self.queue.add_first(key)
 
     def look_again(self, keys: Iterable[Key]) -> None:
         """Make these keys ready after those that have changed themselves: something else was, a child, a policy, the clock."""
