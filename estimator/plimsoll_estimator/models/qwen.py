@@ -169,6 +169,8 @@ def qwen2_reward(rank: Rank, labels: int) -> None:
 
 
 _UNWINDOWED = dense(windows=False)
+_one_module = partial(stacks.predicted, silent=1)
+"""The files do not count modules; qwen3_next_mtp.py and qwen3_5_mtp.py (0.10.2 to 0.32.0) build one then: `getattr(config, .., 1)`."""
 DENSE_2 = Model(
     classes=("Qwen2ForCausalLM",),
     model_types=("qwen2",),
@@ -190,12 +192,14 @@ NEXT_5 = Model(
     model_types=("qwen3_5_text", "qwen3_5"),
     weights=partial(qwen_next, split_names=True),
     layers=_next_5,
+    predictions=_one_module,
 )
 NEXT_5_SPARSE = Model(
     classes=("Qwen3_5MoeForCausalLM",),
     model_types=("qwen3_5_moe_text", "qwen3_5_moe"),
     weights=partial(qwen_next, split_names=True),
     layers=_next_5_sparse,
+    predictions=_one_module,
 )
 MODELS = (
     Model(classes=("QWenLMHeadModel",), model_types=("qwen",), weights=qwen, layers=dense(), overrides=_halved),
@@ -211,6 +215,7 @@ MODELS = (
         model_types=("qwen3_next",),
         weights=partial(qwen_next, split_names=False),
         layers=_next,
+        predictions=_one_module,
     ),
     NEXT_5,
     NEXT_5_SPARSE,

@@ -253,12 +253,13 @@ def prediction_modules(text: HfConfig, silent: int = 0) -> int:
     return silent if named is None else positive(text, *PREDICTION_MODULES, limit=MAX_LAYERS) if named else 0
 
 
-def predicted(text: HfConfig, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+def predicted(text: HfConfig, layers: tuple[Layer, ...], silent: int = 0) -> tuple[Layer, ...]:
     """One layer a prediction module, which attends as the last layer that sees all tokens does (vLLM's ..._mtp.py build it of that class).
 
-    A model without such a layer predicts as its last that attends; one of states alone has no modules.
+    A model without such a layer predicts as its last that attends; one of states alone has no modules. `silent`: how many its class builds
+    where the file does not say.
     """
-    count = prediction_modules(text)
+    count = prediction_modules(text, silent)
     if not count:
         return ()
     last = next(filter(_sees_all, reversed(layers)), None) or next(filter(_keeps_tokens, reversed(layers)), None)

@@ -15,6 +15,7 @@ from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.resolve import resolve
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
+NEXT = "Qwen/Qwen3-Next-80B-A3B-Instruct"
 MIMO = "XiaomiMiMo/MiMo-7B-Base"
 H100 = gpu_from("NVIDIA-H100-80GB-HBM3")
 
@@ -55,6 +56,9 @@ OUTCOMES = [  # sentence, model, release, arguments, outcome
      "SpeculativeVocabularyDiffers"),
     ("modules are needed for mtp", LLAMA, "0.19.0", drafted("mtp", model=None), "SpeculativeModulesMissing"),
     ("one module proposes any number of tokens", "deepseek-ai/DeepSeek-V3", "0.19.0", drafted("mtp", 3, model=None), None),
+    # Put to create_engine_config of 0.11.2, 0.19.1 and 0.32.0 on 2026-11-30, 1 to 3 tokens: n_predict is None, and nothing is asked of it.
+    *((f"without a count of modules any tokens do: {n}, {version}", NEXT, version,
+       drafted("qwen3_next_mtp", n, model=None), None) for version in ("0.10.2", "0.11.2", "0.19.1", "0.32.0") for n in (1, 2, 3)),
     ("mtp had the model's name before 0.11", "deepseek-ai/DeepSeek-V3", "0.10.2", drafted("mtp", 1, model=None),
      "SpeculativeMethodUnsupported"),
     ("EAGLE-3 knows some families of targets only", "google/gemma-3-27b-it", "0.19.0", drafted("eagle3"), "SpeculativeTargetUnsupported"),

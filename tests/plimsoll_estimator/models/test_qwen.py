@@ -1,12 +1,17 @@
 """Qwen3-Next and Qwen 3.5: which layers attend, what the others keep, where the experts are."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from tests.plimsoll_estimator.models.hybrids import mixed, shape_of, shipped
-from tests.plimsoll_estimator.published import created_bytes
+from tests.plimsoll_estimator.published import H100, created_bytes
+from tests.plimsoll_estimator.shipped import config_of
 
+from plimsoll_estimator.engine_args import EngineArgs
+from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import InvalidInput, Unsupported
+from plimsoll_estimator.estimate import estimate
 from plimsoll_estimator.mixers import Attention, DeltaNet, Experts, Mlp
 
 NEXT: dict[str, Any] = {"model_type": "qwen3_next", "num_hidden_layers": 8}
@@ -58,6 +63,36 @@ def test_layers_that_attend_are_those_of_the_config_class(sentence: str, config:
 )  # fmt: skip
 def test_layers_with_experts(sentence: str, architecture: str, config: dict[str, Any], routed: list[int]) -> None:
     assert [i for i, layer in enumerate(shape_of(architecture, **config).layers) if layer.routed] == routed, sentence
+
+
+@pytest.mark.parametrize(
+    ("sentence", "architecture", "keys", "modules"),
+    [
+        ("qwen3_next_mtp.py builds one where the file does not say", "Qwen3NextForCausalLM", {}, 1),
+        ("and what it says else", "Qwen3NextForCausalLM", {"num_nextn_predict_layers": 2}, 2),
+        ("qwen3_5_mtp.py likewise", "Qwen3_5ForCausalLM", {"model_type": "qwen3_5_text"}, 1),
+        ("and by its own key", "Qwen3_5MoeForCausalLM", {"model_type": "qwen3_5_moe_text", "mtp_num_hidden_layers": 2}, 2),
+    ],
+)
+def test_modules_of_prediction_are_layers_that_attend(sentence: str, architecture: str, keys: dict[str, Any], modules: int) -> None:
+    shape = shape_of(architecture, **{**NEXT, **keys})
+    assert shape.prediction_modules == modules, sentence
+    assert all(module.attends and not module.mixes(DeltaNet) for module in shape.predictions)
+
+
+def test_a_module_weighs_what_the_checkpoint_holds_of_it() -> None:
+    """The mtp.* tensors of Qwen3-Next-80B-A3B-Instruct (model.safetensors.index.json): joint projection, attention, experts, norms."""
+    hidden, width = 2048, 512
+    attends = hidden * (2 * 16 * 256) + 2 * hidden * 2 * 256 + 16 * 256 * hidden
+    experts = 3 * 512 * hidden * width + 512 * hidden + 3 * hidden * width + hidden
+    norms = 3 * hidden + 2 * 256 + 2 * hidden
+    config, gpu = config_of("Qwen/Qwen3-Next-80B-A3B-Instruct"), replace(H100, total_memory_bytes=200 << 30)
+    plain = EngineArgs(max_model_len=4096)
+    speculating = replace(plain, speculative_method="qwen3_next_mtp", num_speculative_tokens=1)
+    alone, drafting = (estimate(config, args, gpu, EngineVersion(0, 19, 1)) for args in (plain, speculating))
+    assert drafting.ranks[0].weights_bytes - alone.ranks[0].weights_bytes == pytest.approx(
+        2 * (2 * hidden * hidden + attends + experts + norms), rel=0.001
+    )
 
 
 def test_a_layer_kind_without_a_rule_is_named() -> None:
