@@ -73,6 +73,8 @@ class EngineArgs:
     speculative_model_config: HfConfig | None = None
     # No arguments, but what else of the process moves memory: what its image holds, what its environment says (VLLM_USE_FLASHINFER_SAMPLER,
     # VLLM_USE_DEEP_GEMM, VLLM_DEEP_GEMM_WARMUP), and what it finds.
+    official_image: bool | None = None
+    """The engine runs in vLLM's own image (docker.io/vllm/vllm-openai), not in another, nor as pip installs it."""
     flashinfer_installed: bool | None = None
     use_flashinfer_sampler: bool | None = None
     deep_gemm_installed: bool | None = None

@@ -64,7 +64,7 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
     """ResolvedArgs of `version`. Raises EngineRefusal (vLLM would stop), InvalidInput (bad value), Unsupported (no rule)."""
     _check_given(args, version)
     architecture = _class_of(config, version)
-    check_kernels(gpu, version, certain=True)
+    check_kernels(gpu, version, of_image=args.official_image, certain=True)
     _check_config_classes(config, args, version)
     runner = _runner(config, architecture, args)
     tp, pp, dp, dcp, nodes = _sizes(args)
@@ -151,7 +151,7 @@ def _check_core(
     shape: Shape, args: EngineArgs, gpu: Gpu, dtype: str, quantization: str | None, runner: str, version: EngineVersion
 ) -> None:
     """Whether the release runs on the card at all and, where it has a V0 engine, runs this start on V1."""
-    check_kernels(gpu, version)
+    check_kernels(gpu, version, of_image=args.official_image)
     if version < V0_GONE:
         pools = runner == "pooling"
         start = Start(

@@ -41,8 +41,11 @@ class Kernels:
 
 
 @lru_cache(maxsize=256)
-def kernels_for(capability: int, machine: str, version: EngineVersion) -> Kernels:
-    """The entry of the table. `machine` is x86_64 or aarch64; a release between two rows follows the older, a newer one the newest."""
+def kernels_for(capability: int, machine: str, version: EngineVersion, *, of_image: bool | None = None) -> Kernels:
+    """The entry of the table. `machine` is x86_64 or aarch64; a release between two rows follows the older, a newer one the newest.
+
+    `of_image`: whether PyTorch is that of vLLM's own image; None where that is not known.
+    """
     carried = _carried(version)
     shown = f"{capability // 10}.{capability % 10}"
     if machine not in carried.own:
@@ -51,10 +54,13 @@ def kernels_for(capability: int, machine: str, version: EngineVersion) -> Kernel
         return Kernels(has="no", why=f"vLLM {version} has no kernels for compute capability {shown}")
     if machine != "x86_64":
         return Kernels(has="yes")
-    of_image, of_pip = _runs(capability, carried.torch_of_image), _runs(capability, carried.torch_of_pip)
-    if of_image == of_pip:
-        return Kernels(has="yes") if of_image else Kernels(has="no", why=f"the PyTorch of vLLM {version} has no kernels for {shown}")
-    one, other = ("official image", "one that pip installs") if of_image else ("one that pip installs", "official image")
+    in_image, by_pip = _runs(capability, carried.torch_of_image), _runs(capability, carried.torch_of_pip)
+    if of_image:
+        why = f"the PyTorch of vLLM {version}'s image has no kernels for compute capability {shown}"
+        return Kernels(has="yes") if in_image else Kernels(has="no", why=why)
+    if in_image == by_pip:
+        return Kernels(has="yes") if in_image else Kernels(has="no", why=f"the PyTorch of vLLM {version} has no kernels for {shown}")
+    one, other = ("official image", "one that pip installs") if in_image else ("one that pip installs", "official image")
     return Kernels(has="not known", why=f"the PyTorch of vLLM {version} has kernels for {shown} in the {one}, and none in the {other}")
 
 
@@ -65,16 +71,17 @@ def machine_of(product: str) -> str:
     return "aarch64" if any(word in words for word in _ON_ARM) else "x86_64"
 
 
-def check_kernels(gpu: Gpu, version: EngineVersion, *, certain: bool = False) -> None:
+def check_kernels(gpu: Gpu, version: EngineVersion, *, of_image: bool | None = None, certain: bool = False) -> None:
     """Raises EngineRefusal (NoKernels) where there are none, Unsupported (KernelsNotKnown) where that is not known.
 
-    `certain`: only where there are none. No argument cures that, so it is said before whatever arguments would.
+    `of_image`: as for `kernels_for`. `certain`: only where there are none. No argument cures that, so it is said before whatever
+    arguments would.
     """
     machine = machine_of(gpu.product)
-    found = kernels_for(gpu.capability, machine, version)
+    found = kernels_for(gpu.capability, machine, version, of_image=of_image)
     if found.has == "yes" or (certain and found.has != "no"):
         return
-    having = [release for release in releases() if kernels_for(gpu.capability, machine, release).has == "yes"]
+    having = [release for release in releases() if kernels_for(gpu.capability, machine, release, of_image=of_image).has == "yes"]
     message = f"{found.why}; {_said(having)}"
     if found.has == "no":
         raise EngineRefusal(Check.NO_KERNELS, message)

@@ -43,6 +43,22 @@ def test_a_release_has_the_kernels_of_its_wheel_and_of_its_pytorch(why: str, cap
     assert kernels_for(capability, "x86_64", EngineVersion.parse(version)).has == has
 
 
+OF_IMAGE = [
+    ("a V100 has none in the image of 0.9.0", 70, "0.9.0", "no"),  # vllm#18818
+    ("nor in that of 0.10.0", 70, "0.10.0", "no"),
+    ("and again from 0.10.2", 70, "0.10.2", "yes"),
+    ("a B200 has them from 0.9.0", 100, "0.9.0", "yes"),
+    ("Blackwell's cards in the image of 0.10.0", 120, "0.10.0", "yes"),
+    ("and not before vLLM's own were built", 120, "0.9.0", "no"),
+]
+
+
+@pytest.mark.parametrize(("why", "capability", "version", "has"), OF_IMAGE, ids=[row[0] for row in OF_IMAGE])
+def test_where_the_image_is_vllms_own_its_pytorch_decides(why: str, capability: int, version: str, has: str) -> None:
+    """PyTorch for CUDA 12.8 is built for 7.5 and newer, and for Blackwell (data/kernels.json: `torch`)."""
+    assert kernels_for(capability, "x86_64", EngineVersion.parse(version), of_image=True).has == has
+
+
 def test_nothing_was_published_for_arm_before_0_10_2() -> None:
     assert machine_of("NVIDIA-GH200-480GB") == machine_of("NVIDIA-GB10") == "aarch64"
     assert machine_of("NVIDIA-H200") == machine_of("NVIDIA-B200") == "x86_64"

@@ -7,7 +7,7 @@ from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, offered, pla
 from tests.plimsoll_operator.nodes import gpu_node
 
 from plimsoll_operator.ports import Manifest
-from plimsoll_operator.verdict import Admit, Reject
+from plimsoll_operator.verdict import Admit, Reject, Undecided
 
 GIB = 1 << 30
 ONE = {"maxModelLen": 8192}
@@ -86,3 +86,18 @@ def test_what_no_argument_cures_is_said_before_what_an_argument_would(why: str, 
     found = refused(verdict(LLAMA_8B, version="0.8.5", engine=engine, store=Files(gpu_node("p", "Tesla-P100-PCIE-16GB", 1, 16384))))
     assert found.reason == "EngineRefuses"
     assert "no kernels for compute capability 6.0" in found.message
+
+
+BUILDS = [  # what is in them: data/kernels.json; vllm#18818 (a V100, the image of 0.9.0), vllm#18995 (a 5090, the image of 0.9.0)
+    ("a V100 has no kernels in vLLM's own image of 0.10.0", "Tesla-V100-SXM2-32GB", 32768, "vllm/vllm-openai:v0.10.0", "EngineRefuses"),
+    ("what another image holds is not known", "Tesla-V100-SXM2-32GB", 32768, "acme/vllm:1", "UnsupportedModel"),
+    ("a B200 has them in vLLM's own image of 0.9.0", "NVIDIA-B200", 183359, "vllm/vllm-openai:v0.9.0", None),
+    ("and a 5090 in that of 0.10.0", "NVIDIA-GeForce-RTX-5090", 32607, "vllm/vllm-openai:v0.10.0", None),
+]
+
+
+@pytest.mark.parametrize(("why", "product", "label_mib", "image", "reason"), BUILDS, ids=[row[0] for row in BUILDS])
+def test_the_image_says_which_pytorch_s_kernels_count(why: str, product: str, label_mib: int, image: str, reason: str | None) -> None:
+    engine = {"image": image, "maxModelLen": 2048, "dtype": "float16"} | ({} if image.startswith("vllm/") else {"version": "0.10.0"})
+    found = verdict("Qwen/Qwen2.5-1.5B-Instruct", engine=engine, store=Files(gpu_node(product=product, memory_mib=label_mib)))
+    assert (found.reason if isinstance(found, Reject | Undecided) else None) == reason, found

@@ -73,6 +73,7 @@ FIELD_OF: Final[Mapping[str, str]] = {
     "parses_mistral_reasoning": _EXTRA_ARGS,
     "reads_mistral_config": _EXTRA_ARGS,
     # What is no argument
+    "official_image": "spec.engine.image",
     "flashinfer_installed": "spec.engine.image",
     "use_flashinfer_sampler": "spec.template",
     "deep_gemm_installed": "spec.engine.image",

@@ -113,6 +113,7 @@ def read_request(
         said,
         trust_remote_code=bool(said.trust_remote_code),
         speculative_model_config=draft.config if isinstance(draft, ModelFacts) else None,
+        official_image=own,
         flashinfer_installed=own,
         deep_gemm_installed=own,
         compile_cache="cold",  # a new pod finds none, and one with a volume for it starts a first time too
