@@ -13,10 +13,11 @@ from pathlib import Path
 
 from tools.releases import EVERY_RELEASE
 
+from plimsoll_estimator import gpu_from, known_gpus
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.resolve.kernels import kernels_for
 from plimsoll_estimator.resolve.methods import methods_of
-from plimsoll_estimator.resolve.support import unstable_in_float16
+from plimsoll_estimator.resolve.support import support_of, unstable_in_float16
 
 DEFAULT_OUT = Path(__file__).parents[1] / "docs" / "releases-and-gpus.md"
 CARDS = {
@@ -65,6 +66,16 @@ def methods() -> list[str]:
     return table(["method", "least compute capability"], rows)
 
 
+def fp8_caches() -> list[str]:
+    """Release to the fp8 caches it serves on each generation, of a card whose capability is known."""
+    cards = {gpu.compute_capability: gpu for gpu in map(gpu_from, sorted(known_gpus()))}
+    capabilities = [one for one in CARDS if divmod(one, 10) in cards]
+    said = {"no": "-", "V0 engine": "V0"}
+    found = [[support_of(cards[divmod(one, 10)], release).fp8_cache for one in capabilities] for release in RELEASES]
+    rows = [tuple(said.get(cell, cell) for cell in row) for row in found]
+    return table(["vLLM", *(f"{one // 10}.{one % 10} ({CARDS[one]})" for one in capabilities)], spans(rows))
+
+
 def page() -> str:
     """The whole page."""
     unstable = spans([(", ".join(f"`{name}`" for name in unstable_in_float16(release)) or "-",) for release in RELEASES])
@@ -102,9 +113,24 @@ def page() -> str:
         "",
         "## fp8 caches",
         "",
-        "Up to 0.10.2 an fp8 cache is V1's on Hopper (since 0.8.2) and compute capability 10.0 (since 0.10.0); elsewhere the V0 engine",
-        "runs, which has no rules here. From 0.11.0 to 0.23.0 the Triton backend, which is all there is below 8.0, starts with one and",
-        "then fails every request; since 0.24.0 it refuses the cache below 8.9.",
+        "Whether `--kv-cache-dtype fp8` is served, by the attention backend that the release picks (platforms/cuda.py:",
+        "`get_attn_backend_cls`, and the `supports_` methods of the backends): `yes`, `-` for no (`KvCacheDtypeUnsupported`), or for which",
+        "head sizes. V0: the V0 engine runs, which has no rules here.",
+        "",
+        *fp8_caches(),
+        "",
+        "Below 8.9 only FlashInfer reads one. Where it is not taken, Triton's kernels do not compile for it: up to 0.23.0 the start fails",
+        "while graphs are captured, and with `--enforce-eager` every request fails (vllm#26431: a 3090 with 0.11.0); since 0.24.0 the",
+        "backend refuses the cache. 0.11.0 takes Triton on all of Ampere; below 8.0, and on Hopper for other heads, FlexAttention, which",
+        "refuses. Turing had FlashInfer's cache from 0.11.1 to 0.23.0 (vllm#47549). FlashInfer is not taken either",
+        "",
+        "- in float32, beside gpt-oss' attention sinks, or for attention to an encoder (Whisper);",
+        "- since 0.13.0 for models whose image tokens attend to one another (Gemma 3 and 4, PaliGemma); since 0.27.0 it is where",
+        "  `--limit-mm-per-prompt` leaves text alone;",
+        "- where `--attention-backend` names another backend.",
+        "",
+        "Latent attention (DeepSeek, Kimi) is apart. On 8.0 to 8.9 and 12.0 it has Triton's backend, without an fp8 cache up to 0.17.1,",
+        "and with one from 8.9 on since 0.18.0; FlashMLA (9.0) and CUTLASS (10.0) read one since 0.10.2.",
         "",
     ]
     return "\n".join(lines)

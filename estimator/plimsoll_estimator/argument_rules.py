@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from plimsoll_estimator.argument_spelling import GivenArgument
-from plimsoll_estimator.argument_values import check_listed, parse_int
+from plimsoll_estimator.argument_values import check_listed, parse_int, value_of
 from plimsoll_estimator.engine_version import OLDEST_KNOWN, EngineVersion
 from plimsoll_estimator.errors import InvalidInput
 
@@ -22,6 +22,8 @@ _EXECUTORS: Final = ("external_launcher", "mp", "ray", "uni")
 _CPUS: Final = "--numa-bind-cpus"
 _CPU_LIST: Final = re.compile(r"\d{1,9}(?:-\d{1,9})?(?:,\d{1,9}(?:-\d{1,9})?)*")
 _DRAFT_METRICS: Final = "--per-request-spec-decode-metrics"
+_BACKEND: Final = "--attention-backend"
+_ATTENTION: Final = "--attention-config"
 _AUTO_BACKEND: Final = EngineVersion(0, 18)
 _GUIDED: Final = "--guided-decoding-backend"
 _NO_SPACE: Final = "--guided-decoding-disable-any-whitespace"
@@ -142,10 +144,25 @@ def beside_model(items: Sequence[GivenArgument]) -> dict[str, Any]:
         found["parses_mistral_reasoning"] = True
     if word.get("--config-format") == "mistral":
         found["reads_mistral_config"] = True
+    backend = _named_backend(items)
+    if backend is not None:
+        found["attention_backend"] = backend
     threshold = said.get(_LONG_PREFILL)
     if threshold is not None and threshold.row.kind == "int":
         found["long_prefill_token_threshold"] = parse_int(word[_LONG_PREFILL], threshold.spelling, "int")
     return found
+
+
+def _named_backend(items: Sequence[GivenArgument]) -> str | None:
+    """The attention backend by its flag, as a key of --attention-config or in it (config/attention.py: validate_backend_before)."""
+    words: list[object] = []
+    for item in items:
+        if item.flag == _BACKEND or (item.flag == _ATTENTION and item.key_path == ("backend",)):
+            words += item.values[:1]
+        elif item.flag == _ATTENTION and not item.key_path and isinstance(config := value_of(item), Mapping):
+            words.append(config.get("backend"))
+    word = next((word.strip().upper() for word in reversed(words) if isinstance(word, str)), "")
+    return word if word not in ("", "AUTO", "NONE") else None
 
 
 def check_together(items: Sequence[GivenArgument], version: EngineVersion, *, drafts: bool = False) -> None:
@@ -154,7 +171,7 @@ def check_together(items: Sequence[GivenArgument], version: EngineVersion, *, dr
     _check_words(said, version)
     _check_executor(said, version)
     _check_cpus(said, version)
-    backend = said.get("--attention-backend")
+    backend = said.get(_BACKEND)
     if backend is not None and backend.values[:1] == ("auto",) and version < _AUTO_BACKEND:  # config/attention.py: AttentionBackendEnum
         raise InvalidInput(backend.spelling, "auto", f"is a value from vLLM {_AUTO_BACKEND} on: leave the flag out")
     metrics = said.get(_DRAFT_METRICS)

@@ -103,6 +103,8 @@ class EngineArgs:
     """`--reasoning-parser` is `mistral`, and no tokenizer but the model's own is named."""
     reads_mistral_config: bool | None = None
     """`--config-format` is `mistral`: params.json is read in place of config.json."""
+    attention_backend: str | None = None
+    """The backend that is named, in capitals, where the release is not left to choose: `--attention-backend`, `--attention-config`."""
     long_prefill_token_threshold: int | None = None
 
     @property

@@ -97,7 +97,7 @@ def prepare(
             max(stage.loaded_bytes for stage in stages),
             read_bytes(config, gpu, version, weights) if args.loader_buffer_bytes else None,
         ),
-        warnings=(*_warnings(resolved, stages, weights), *_warnings_of_cache(resolved, layout), *_warnings_of_towers(widths, resolved)),
+        warnings=(*_warnings(resolved, stages, weights), *_warnings_of_towers(widths, resolved)),
     )
 
 
@@ -153,18 +153,6 @@ def _refused(refusal: EngineRefusal, resolved: ResolvedArgs | None) -> Estimate:
         needed_kv_cache_bytes=None,
         host_memory_bytes=None,
         host_memory_at_most_bytes=None,
-    )
-
-
-def _warnings_of_cache(resolved: ResolvedArgs, layout: KvCacheLayout | Refusal) -> Sequence[str]:
-    """Until 0.23 nothing looked whether the Triton backend's kernels take fp8 on the GPU; since then the backend refuses the cache."""
-    fp8 = resolved.kv_cache_dtype.startswith("fp8")
-    if not fp8 or isinstance(layout, Refusal) or layout.attention_backend != "TRITON_ATTN" or resolved.gpu.capability >= 89:
-        return ()
-    major, minor = resolved.gpu.compute_capability
-    return (
-        f"vLLM {resolved.version} starts with a {resolved.kv_cache_dtype} cache on compute capability {major}.{minor} and then fails every "
-        "request: the Triton attention backend's kernels need 8.9 for it, which releases from 0.24.0 check; use kv_cache_dtype auto",
     )
 
 

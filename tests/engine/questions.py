@@ -220,6 +220,8 @@ def answered(wish: Wish) -> Answered:
         by_engine = refused and verdict.reason in (Reason.ENGINE_REFUSES, Reason.INVALID_SPEC)
         of_memory = verdict.reason in (Reason.INSUFFICIENT_GPU_MEMORY, Reason.INSUFFICIENT_KV_CACHE)
         later = by_engine and all(one.later for one in asked)
+        if verdict.reason == Reason.ENGINE_REFUSES and asked and all(one.expects == "resolved" for one in asked):
+            return Answered(kind="later", words=verdict.message, asked=asked)  # it configures, and the cache's backend stops a worker
         kind = "later" if later else "engine" if by_engine else "memory" if of_memory else "ours"
         return Answered(kind=kind, words=verdict.message, asked=asked if kind != "ours" else ())
     # Some other layout or length may have no rule: of the list as it is written is known what it configures to, or that it runs on V0.

@@ -216,7 +216,10 @@ _SIGHT: Final = Sight(
         "gpu_memory_utilization": 0.0, "enable_chunked_prefill": False, "enforce_eager": False, "uses_v2_model_runner": False,
         "async_scheduling": False, "runner": "generate", "nnodes": 1, "shares_experts": False,
     },
-    given=("block_size", "mamba_cache_dtype", "mamba_ssm_cache_dtype", "speculative_method", "speculative_model_config"),
+    given=(
+        "block_size", "mamba_cache_dtype", "mamba_ssm_cache_dtype", "speculative_method", "speculative_model_config",
+        "attention_backend", "flashinfer_installed",
+    ),
 )  # fmt: skip
 """What a layer keeps does not depend on batch sizes, budget or the card beyond its capability; nor, without state, on the length."""
 

@@ -1,7 +1,7 @@
 """Which attention backend vLLM picks on a GPU, and the block size that follows (platforms/cuda.py, attention backends).
 
 Called by `caches` and the model lines. Only what moves block sizes is decided: FLASH_ATTN, FLASHINFER and TRITON_ATTN all take 16-token
-blocks, so where the choice among them has no effect it follows the order alone.
+blocks, so where the choice among them has no effect it follows the order alone. Whether one reads an fp8 cache is said by `fp8_cache`.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Final
 
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import EngineRefusal
+from plimsoll_estimator.layers.fp8_cache import AskedOfBackend
 from plimsoll_estimator.layers.planner_rules import PlannerRules
 
 DEFAULT_BLOCK_SIZE: Final = 16
@@ -60,8 +61,6 @@ def mla_backend(capability: int, kv_cache_dtype: str, rules: PlannerRules, qk_no
         return FLASHMLA if is_quantised(kv_cache_dtype) else FLASH_ATTN_MLA
     if major == 10:
         return FLASHINFER_MLA if qk_nope_head_dim in (64, 128, 192) else CUTLASS_MLA
-    if rules.triton_mla_refuses_fp8:
-        _check_triton_fp8(capability, kv_cache_dtype)
     return TRITON_MLA
 
 
@@ -87,41 +86,19 @@ def sparse_mla_backend(capability: int, kv_cache_dtype: str, rules: PlannerRules
     return Backend(name=name, block_size=SPARSE_BLOCK, kernel_block=SPARSE_BLOCK)
 
 
-def attention_backend(
-    capability: int, kv_cache_dtype: str, rules: PlannerRules, *, head_sizes: frozenset[int], mm_prefix: bool, has_sink: bool
-) -> Backend:
-    """The backend of ordinary attention. `mm_prefix`: image tokens attend to one another (Gemma 3 and 4).
-
-    Raises EngineRefusal where only Triton is left and cannot hold the cache dtype.
-    """
-    chosen = _preferred(capability, kv_cache_dtype, rules, head_sizes, mm_prefix=mm_prefix, has_sink=has_sink)
-    if chosen is TRITON_ATTN and rules.triton_refuses_fp8:
-        _check_triton_fp8(capability, kv_cache_dtype)
-    return chosen
-
-
-def _check_triton_fp8(capability: int, kv_cache_dtype: str) -> None:
-    if kv_cache_dtype.startswith("fp8") and capability < 89:
-        raise EngineRefusal(
-            Check.KV_CACHE_DTYPE_UNSUPPORTED,
-            f"a {kv_cache_dtype} cache is not supported by the Triton attention backend on compute capability {capability / 10}",
-        )
-
-
-def _preferred(
-    capability: int, kv_cache_dtype: str, rules: PlannerRules, head_sizes: frozenset[int], *, mm_prefix: bool, has_sink: bool
-) -> Backend:
-    major = capability // 10
-    largest = max(head_sizes, default=0)
+def attention_backend(asked: AskedOfBackend, rules: PlannerRules) -> Backend:
+    """The backend of ordinary attention, as far as blocks follow from it."""
+    major = asked.capability // 10
+    largest = max(asked.head_sizes, default=0)
     if major < 8:
         return TRITON_ATTN
-    if mm_prefix:
-        return _mm_prefix_backend(major, kv_cache_dtype, rules, head_sizes)
-    if major == 10 and not has_sink and largest in (64, 128, 256):
+    if asked.image_prefix and not asked.text_only:
+        return _mm_prefix_backend(major, asked.cache_dtype, rules, asked.head_sizes)
+    if major == 10 and not asked.sinks and largest in (64, 128, 256):
         return FLASHINFER
     if largest > 256 and not (rules.fa4_large_heads and major == 9):
         return TRITON_ATTN
-    if has_sink and major < 9:
+    if asked.sinks and major < 9:
         return TRITON_ATTN
     return FLASH_ATTN
 

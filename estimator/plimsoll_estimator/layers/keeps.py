@@ -6,6 +6,7 @@ and models: a mixer says everything.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import singledispatch
 from typing import Final
@@ -13,6 +14,7 @@ from typing import Final
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import EngineRefusal, Unsupported
 from plimsoll_estimator.layers.backends import Backend, attention_backend, mla_backend, packs_sparse_fp8, sparse_mla_backend
+from plimsoll_estimator.layers.fp8_cache import AskedOfBackend, check_fp8_cache, check_latent_fp8_cache, fp8_rules
 from plimsoll_estimator.layers.kv_dtype import kv_head_bytes, mla_token_bytes
 from plimsoll_estimator.layers.needs import AttentionNeed, ModelNeeds, Need, StateNeed
 from plimsoll_estimator.layers.planner_rules import PlannerRules
@@ -227,15 +229,29 @@ def _backend(shape: Shape, ask: _Ask) -> Backend:
         if isinstance(mixer, Latent):
             if mixer.index_head_dim:
                 return sparse_mla_backend(capability, dtype, ask.rules)
-            return mla_backend(capability, dtype, ask.rules, mixer.qk_nope_head_dim)
+            chosen = mla_backend(capability, dtype, ask.rules, mixer.qk_nope_head_dim)
+            check_latent_fp8_cache(chosen.name, capability, dtype, fp8_rules(ask.resolved.version))
+            return chosen
     attention = [mixer for mixer in shape.mixers if isinstance(mixer, Attention)]
     if not attention:
         return _NOTHING
-    return attention_backend(
-        capability,
-        dtype,
-        ask.rules,
+    asked = _asked(shape, attention, ask.resolved)
+    if any(mixer.follows_cache_dtype for mixer in attention):
+        check_fp8_cache(asked, fp8_rules(ask.resolved.version))
+    return attention_backend(asked, ask.rules)
+
+
+def _asked(shape: Shape, attention: Sequence[Attention], resolved: ResolvedArgs) -> AskedOfBackend:
+    given = resolved.given
+    return AskedOfBackend(
+        capability=resolved.gpu.capability,
+        cache_dtype=resolved.kv_cache_dtype,
+        dtype=resolved.dtype,
         head_sizes=frozenset(mixer.head_dim for mixer in attention),
-        mm_prefix=shape.image_prefix and not ask.resolved.text_only,
-        has_sink=any(mixer.sinks for mixer in attention),
+        image_prefix=shape.image_prefix,
+        text_only=resolved.text_only,
+        sinks=any(mixer.sinks for mixer in attention),
+        crosses=shape.mixes(CrossAttention),
+        named=given.attention_backend,
+        flashinfer=given.flashinfer_installed is not False,
     )

@@ -81,10 +81,6 @@ class PlannerRules:
     """FLASH_ATTN takes head sizes up to 512 through FA4."""
     sparse_mla_flash_attn: bool = False
     """FLASH_ATTN_MLA_SPARSE exists."""
-    triton_refuses_fp8: bool = False
-    """TRITON_ATTN stops at an fp8 cache below compute capability 8.9."""
-    triton_mla_refuses_fp8: bool = False
-    """So does TRITON_MLA, two releases later."""
     shares_index: bool = False
     """Sparse latent attention honours `index_topk_freq`: some layers reuse the choice of the layer before."""
     packed_blocks: bool = False
@@ -129,11 +125,11 @@ _RELEASES: Final = Releases(
     ),
     (EngineVersion(0, 20, 1), {"tokens": "concurrency"}),
     (EngineVersion(0, 21), {"shares_index": True}),
-    (EngineVersion(0, 24), {"pads_attention_pages": True, "triton_refuses_fp8": True}),
+    (EngineVersion(0, 24), {"pads_attention_pages": True}),
     (EngineVersion(0, 25), {"sparse_mla_flash_attn": True, "window_keeps_own_block": True}),
     (
         EngineVersion(0, 26),
-        {"window_counts_in_flight": True, "triton_mla_refuses_fp8": True, "state_context_parallel": "unknown", "plans_empty_caches": True},
+        {"window_counts_in_flight": True, "state_context_parallel": "unknown", "plans_empty_caches": True},
     ),
     (EngineVersion(0, 27), {"mla_hybrid_alignment": 128, "state_block_below_batch": False}),
     (EngineVersion(0, 28), {"mamba_mode_all": False}),

@@ -12,7 +12,7 @@ from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import NEWEST_KNOWN, OLDEST_KNOWN, EngineVersion
 from plimsoll_estimator.errors import Unsupported
-from plimsoll_estimator.layers.planner_rules import rules_for
+from plimsoll_estimator.layers.fp8_cache import fp8_rules, heads_read
 from plimsoll_estimator.resolve.dtypes import dtype_rules, gpu_dtypes
 from plimsoll_estimator.resolve.engine_core import Start, check_core
 from plimsoll_estimator.resolve.kernels import kernels_for, machine_of
@@ -28,7 +28,7 @@ SUPPORT_SOURCES: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Support:
-    """One line of the table. `kernels` is yes, no or not known; `fp8_cache` yes, no or on what it depends."""
+    """One line of the table. `kernels` is yes, no or not known; `fp8_cache` yes, no, of which heads, or V0 engine."""
 
     kernels: str
     why: str
@@ -72,6 +72,7 @@ def _fp8_cache(gpu: Gpu, version: EngineVersion) -> str:
         check_core(start, version)
     except Unsupported:
         return "V0 engine"
-    if gpu.capability >= 80:
-        return "yes"
-    return "no" if rules_for(version).triton_refuses_fp8 else "starts, then fails"
+    heads = heads_read(gpu.capability, fp8_rules(version))
+    if not heads:
+        return "yes" if heads is None else "no"
+    return f"heads {'/'.join(map(str, sorted(heads)))}"

@@ -62,10 +62,10 @@ def _print_support(products: Sequence[str], version: EngineVersion, output: str)
     if output in ("json", "yaml"):
         print_data({"engine_version": str(version), "gpus": lines, "sources": SUPPORT_SOURCES}, output)
         return
-    print(f"{'vLLM ' + str(version):<44} {'kernels':<10} {'fp8 cache':<19} dtypes; quantisation methods")
+    print(f"{'vLLM ' + str(version):<44} {'kernels':<10} {'fp8 cache':<20} dtypes; quantisation methods")
     for line in lines:
         methods = ", ".join(line["quantization"])
-        print(f"{line['product']:<44} {line['kernels']:<10} {line['fp8_cache']:<19} {', '.join(line['dtypes'])}; {methods}")
+        print(f"{line['product']:<44} {line['kernels']:<10} {line['fp8_cache']:<20} {', '.join(line['dtypes'])}; {methods}")
         if line["why"]:
             print(f"  {line['why']}")
     print(f"Sources: {SUPPORT_SOURCES}")

@@ -28,7 +28,24 @@ COUNTED = [
     # why, arguments, release, fields of EngineArgs
     ("neutral: one number a sequence", ["--max-logprobs", "50", "--logprobs-mode", "raw_logits"], "0.33.0", {}),
     ("the default is not what it costs", ["--no-enable-dbo"], "0.33.0", {}),
-    ("a backend's workspace", ["--attention-backend", "FLASHINFER"], "0.33.0", {"reserved_gpu_bytes": 768 * MIB}),
+    (
+        "a backend's workspace, and the backend for what it cannot hold",
+        ["--attention-backend", "flashinfer"],
+        "0.33.0",
+        {"reserved_gpu_bytes": 768 * MIB, "attention_backend": "FLASHINFER"},
+    ),
+    (
+        "as a key of its configuration",
+        ["-ac.backend=TRITON_ATTN"],
+        "0.19.1",
+        {"reserved_gpu_bytes": 768 * MIB, "attention_backend": "TRITON_ATTN"},
+    ),
+    (
+        "or in it",
+        ["--attention-config", '{"backend": "FLEX_ATTENTION"}'],
+        "0.19.1",
+        {"reserved_gpu_bytes": 768 * MIB, "attention_backend": "FLEX_ATTENTION"},
+    ),
     ("but not the one it would choose", ["--attention-backend", "auto"], "0.33.0", {}),
     ("reserves add up", ["--enable-dbo", "--moe-backend=triton"], "0.33.0", {"reserved_gpu_bytes": 5 << 30}),
     ("level 3 is level 2", ["-O3"], "0.33.0", {}),

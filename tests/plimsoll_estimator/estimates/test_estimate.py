@@ -199,21 +199,3 @@ def test_a_config_out_of_bounds_is_named(key: str, value: Any, names: str) -> No
 def test_any_arguments_get_an_answer(arguments: dict[str, Any]) -> None:
     case = {"model_config": LLAMA, "gpu": {"product": H100}, "engine_args": arguments}
     assert answer_case(case, lambda name: None)["verdict"] in ("starts", "refused", "unsupported", "invalid")
-
-
-@pytest.mark.parametrize(
-    ("why", "version", "product", "cache", "warns"),
-    [
-        ("Triton's kernels on Turing, before the backend looked", "0.19.1", "Tesla-T4", "fp8", True),
-        ("so its spelling by format", "0.23.0", "Tesla-T4", "fp8_e5m2", True),
-        ("a 16-bit cache is read by all kernels", "0.19.1", "Tesla-T4", "auto", False),
-        ("Ampere has another backend for it", "0.19.1", "NVIDIA-A100-SXM4-80GB", "fp8", False),
-        ("Ada's kernels take it", "0.19.1", L4, "fp8", False),
-        ("the backend refuses it since", "0.24.0", "Tesla-T4", "fp8", False),
-    ],
-)
-def test_a_cache_that_fails_every_request_is_said(why: str, version: str, product: str, cache: str, warns: bool) -> None:
-    """v1/attention/backends/triton_attn.py: since 0.24 "native FP8 (fp8e4nv) requires SM89+", nothing before."""
-    answer = whole(version, product, kv_cache_dtype=cache, tensor_parallel_size=4, max_model_len=4096)
-    assert any("then fails every request" in warning for warning in answer.warnings) is warns
-    assert (answer.reason == "KvCacheDtypeUnsupported") is (version == "0.24.0")

@@ -106,7 +106,7 @@ def test_a_card_of_unknown_generation_says_how_to_give_it() -> None:
 def test_a_line_of_support_says_what_a_start_would_meet() -> None:
     turing, ada = gpu_from("Tesla-T4"), gpu_from("NVIDIA-L4")
     versions = [EngineVersion.parse(text) for text in ("0.9.2", "0.10.2", "0.19.1", "0.24.0")]
-    assert [support_of(turing, version).fp8_cache for version in versions] == ["V0 engine", "V0 engine", "starts, then fails", "no"]
+    assert [support_of(turing, version).fp8_cache for version in versions] == ["V0 engine", "V0 engine", "heads 64/128/256", "no"]
     assert [support_of(ada, version).fp8_cache for version in versions] == ["V0 engine", "V0 engine", "yes", "yes"]
     assert "fp8" in support_of(turing, versions[3]).quantization
     assert "fp8" not in support_of(turing, versions[0]).quantization

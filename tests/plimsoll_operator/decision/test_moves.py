@@ -180,6 +180,28 @@ def test_no_offer_of_an_fp8_cache_leads_to_the_older_engine(version: str, cached
         assert isinstance(offered(offer, version=version, engine=engine, placement=ONE_L4), Admit), offer
 
 
+@pytest.mark.parametrize(
+    ("why", "version", "product", "memory", "model", "context", "cached"),
+    [
+        ("0.11.0 has Triton's kernels on Ampere", "0.11.0", "NVIDIA-A10G", 23028, LLAMA_8B, 65536, False),
+        ("0.11.1 has FlashInfer's", "0.11.1", "NVIDIA-A10G", 23028, LLAMA_8B, 65536, True),
+        ("on Turing too", "0.19.1", "Tesla-T4", 15360, "Qwen/Qwen3-4B", 40960, True),
+        ("until 0.24.0", "0.24.0", "Tesla-T4", 15360, "Qwen/Qwen3-4B", 40960, False),
+    ],
+)
+def test_an_fp8_cache_is_offered_only_where_it_is_served(
+    why: str, version: str, product: str, memory: int, model: str, context: int, cached: bool
+) -> None:
+    """vllm#26431, vllm#47549, and platforms/cuda.py of each release (`layers.fp8_cache`)."""
+    asked = {"engine": {"maxModelLen": context, "tensorParallelSize": 1, "dtype": "float16"}, "placement": {"gpuProducts": [product]}}
+    store = Files(gpu_node("n", product, 1, memory))
+    found = verdict(model, version=version, store=store, **asked)
+    assert isinstance(found, Reject)
+    assert any("kvCacheDtype" in offer.patch_json for offer in found.offers) is cached
+    for offer in found.offers:
+        assert isinstance(offered(offer, model, version=version, store=store, **asked), Admit), offer
+
+
 def test_a_quantised_sibling_takes_what_was_said_of_the_other_checkpoint_along() -> None:
     item = manifest("Qwen/Qwen3-8B", engine={"maxModelLen": 40960, "quantization": "fp8"})
     item["spec"]["model"] |= {"revision": "main", "profile": {"name": "mine"}}

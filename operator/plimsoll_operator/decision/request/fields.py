@@ -72,6 +72,7 @@ FIELD_OF: Final[Mapping[str, str]] = {
     "long_prefill_token_threshold": _EXTRA_ARGS,
     "parses_mistral_reasoning": _EXTRA_ARGS,
     "reads_mistral_config": _EXTRA_ARGS,
+    "attention_backend": _EXTRA_ARGS,
     # What is no argument
     "official_image": "spec.engine.image",
     "flashinfer_installed": "spec.engine.image",
