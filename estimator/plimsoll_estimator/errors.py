@@ -6,6 +6,7 @@ form. Expected outcomes ("does not fit") are values, never exceptions.
 
 from __future__ import annotations
 
+import re
 import reprlib
 from typing import Final
 
@@ -16,13 +17,15 @@ _REPR: Final = reprlib.Repr()
 _REPR.maxlevel, _REPR.maxlist, _REPR.maxtuple, _REPR.maxdict = 3, 12, 12, 8
 _REPR.maxstring = _REPR.maxother = _MOST_SHOWN = 80
 _MOST_NAMED: Final = 300
+_CONTROL: Final = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]")
+"""What moves a terminal's cursor or colours, but for the end of a line."""
 
 
 class EstimatorError(ValueError):
     """Root of everything the estimator raises on purpose. Its text can be written down whatever it quotes."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(message.encode("utf-8", "backslashreplace").decode())
+        super().__init__(_CONTROL.sub(lambda sign: f"\\x{ord(sign[0]):02x}", message.encode("utf-8", "backslashreplace").decode()))
 
 
 class InvalidInput(EstimatorError):

@@ -22,9 +22,11 @@ from plimsoll_operator.api.model_profile import ClusterModelProfile, ModelProfil
 from plimsoll_operator.api.policy import EngineCalibration, FitPolicy
 from plimsoll_operator.api.pool import GPUPool
 from plimsoll_operator.names import API_VERSION
+from plimsoll_operator.text import one_line
 
 MAX_CAUSES: Final = 16
 _SHOWN: Final = 60
+_MOST_NAMED: Final = 300
 KINDS: Final[Mapping[str, type[BaseModel]]] = {
     kind.__name__: kind for kind in (InferenceDeployment, ModelProfile, ClusterModelProfile, GPUPool, FitPolicy, EngineCalibration)
 }
@@ -134,7 +136,7 @@ def _cause(error: Mapping[str, Any]) -> Cause:
     path = camel_path(location) + (str(context.get("field", "")) if error["type"] == "rule" else "")
     value = "" if error["type"] in ("missing", "rule") else _show(error["input"])
     message = _unknown(path) if error["type"] == "extra_forbidden" else _sentence(error)
-    return Cause(field=path.lstrip("."), value=value, message=message)
+    return Cause(field=one_line(path.lstrip("."), _MOST_NAMED), value=value, message=message)
 
 
 @cache

@@ -55,7 +55,8 @@ def run(options: argparse.Namespace) -> int:
     refused = [outcome for outcome in outcomes if outcome.refusal is not None]
     for outcome in refused:
         said = str(outcome.refusal)
-        print(f"plimsoll import: {said if said.startswith(outcome.origin) else f'{outcome.origin}: {said}'}", file=sys.stderr)
+        line = f"plimsoll import: {said if said.startswith(outcome.origin) else f'{outcome.origin}: {said}'}"
+        print(one_line(line, 2000), file=sys.stderr)
     passed = [outcome.origin for outcome in outcomes if not outcome.imported and outcome.refusal is None]
     if imported and passed:
         print(one_line(f"plimsoll import: passed over, they run no vLLM by themselves: {', '.join(passed)}", 400), file=sys.stderr)

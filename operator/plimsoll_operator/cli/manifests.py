@@ -23,8 +23,11 @@ _MAX_OBJECTS: Final = 200_000
 _MAX_DEPTH: Final = 200
 _MOST_FILES: Final = 1000
 _MOST_ENTRIES: Final = 100_000
+_MOST_SPELLED_OUT: Final = 1_000_000
+_MOST_KEYS_MERGED: Final = 10_000
 _TWICE: Final = "twice"
 _MERGE: Final = "tag:yaml.org,2002:merge"
+_TEXT: Final = "tag:yaml.org,2002:str"
 _SUFFIXES: Final = (".yaml", ".yml", ".json")
 _BRACKET: Final = re.compile(r"[\[\]{}]")
 _FAR_IN: Final = re.compile(rf"(?m)^[ \-?:]{{{_MAX_DEPTH},}}")
@@ -87,13 +90,29 @@ class _Loader(_Base):  # type: ignore[misc]  # PyYAML's C loader where it was bu
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Raises what YAML's own faults raise, naming key and line."""
         seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != _MERGE:
-                if key.value in seen:
-                    raise yaml.constructor.ConstructorError(None, None, f"{_TWICE} {key.value!r}", key.start_mark)
-                seen.add(key.value)
+        for place, (key, value) in enumerate(node.value):
+            if key.tag == _MERGE:
+                continue
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.constructor.ConstructorError(None, None, "a key is no text", key.start_mark)
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{_TWICE} {key.value!r}", key.start_mark)
+            seen.add(key.value)
+            if key.tag != _TEXT:
+                node.value[place] = (yaml.ScalarNode(_TEXT, _as_text(self.construct_object(key)), key.start_mark, key.end_mark), value)
         found: dict[Any, Any] = super().construct_mapping(node, deep=deep)
         return found
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Merges of merges of merges grow without end: what no object has so many keys for is refused."""
+        super().flatten_mapping(node)
+        if len(node.value) > _MOST_KEYS_MERGED:
+            raise yaml.constructor.ConstructorError(None, None, f"more than {_MOST_KEYS_MERGED} keys are merged", node.start_mark)
+
+
+def _as_text(key: Any) -> str:
+    """A key as kubectl sends it (sigs.k8s.io/yaml, `convertToJSONableObject`): JSON has keys of text alone."""
+    return json.dumps(key) if isinstance(key, bool | int | float) or key is None else str(key)
 
 
 def documents(path: Path, text: str) -> list[Any]:
@@ -104,7 +123,10 @@ def documents(path: Path, text: str) -> list[Any]:
                 return [json.loads(text, object_pairs_hook=_once)]
         if _may_be_deep(text):
             _refuse_depth(path, text, _Loader)
-        return list(yaml.load_all(text, Loader=_Loader))
+        found = list(yaml.load_all(text, Loader=_Loader))
+        if "*" in text and _spelled_out(found) > _MOST_SPELLED_OUT:
+            raise InvalidInput(str(path), None, f"is more than {_MOST_SPELLED_OUT} values once its aliases are spelled out")
+        return found
     except yaml.constructor.ConstructorError as error:
         if error.problem is None or not error.problem.startswith(_TWICE):
             raise InvalidInput(str(path), None, f"is not YAML: {' '.join(str(error).split())[:160]}") from error
@@ -114,6 +136,25 @@ def documents(path: Path, text: str) -> list[Any]:
         raise InvalidInput(str(path), None, f"is not YAML: {' '.join(str(error).split())[:160]}") from error
     except RecursionError as error:
         raise InvalidInput(str(path), None, f"is nested more than {_MAX_DEPTH} deep") from error
+    except ValueError as error:
+        if isinstance(error, InvalidInput):
+            raise
+        raise InvalidInput(str(path), None, "holds a number or a date that no object can hold") from error
+
+
+def _spelled_out(found: Any) -> int:
+    """How many values an object and all in it are, what is named twice counted twice. Work is that of what was written."""
+    sizes: dict[int, int] = {}
+
+    def size(value: Any) -> int:
+        if not isinstance(value, dict | list):
+            return 1
+        if id(value) not in sizes:
+            sizes[id(value)] = _MOST_SPELLED_OUT + 1  # of a value that holds itself
+            sizes[id(value)] = 1 + sum(map(size, value.values() if isinstance(value, dict) else value))
+        return sizes[id(value)]
+
+    return size(found)
 
 
 def _may_be_deep(text: str) -> bool:

@@ -134,3 +134,9 @@ def test_values_that_were_parsed_elsewhere_are_looked_through() -> None:
 )
 def test_what_an_error_quotes_can_be_written_down(error: Exception) -> None:
     assert str(error).encode()
+
+
+def test_no_error_moves_a_terminal() -> None:
+    """Whatever name or value an error quotes: what begins a terminal's order is shown, not sent."""
+    said = str(InvalidInput("spec.\x1b[31mkey\x00", "a", "is no\x9bfield\nat all"))
+    assert said == "spec.\\x1b[31mkey\\x00: 'a' is no\\x9bfield\nat all"

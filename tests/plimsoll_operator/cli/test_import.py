@@ -145,6 +145,23 @@ def test_a_script_that_says_itself_twice_again_and_again_is_bounded() -> None:
     assert "characters" in str(outcome.refusal)
 
 
+COMMENTS = [  # POSIX shell, 2.3: a word that begins with # and the rest of its line are no part of a command
+    ("behind the command", f"vllm serve {MODEL} # was: --tensor-parallel-size 4 --quantization fp8", {}),
+    ("a comment ends at its line, whatever stands before the end", f"vllm serve {MODEL} # no \\\n--max-model-len 4096", {}),
+    ("behind a line that goes on", f"vllm serve {MODEL} \\\n  # --max-model-len 4096", {}),
+    ("on a line of its own", f"# --max-model-len 1\nvllm serve {MODEL} --max-model-len 4096", {"maxModelLen": 4096}),
+    ("no comment in a word", f"vllm serve {MODEL} --served-model-name a#b --max-model-len 4096", {"maxModelLen": 4096}),
+    ("nor in quotes", f"vllm serve {MODEL} --served-model-name 'a #b' --max-model-len 4096", {"maxModelLen": 4096}),
+]
+
+
+@pytest.mark.parametrize(("sentence", "script", "engine"), COMMENTS, ids=[row[0] for row in COMMENTS])
+def test_a_comment_is_no_argument(sentence: str, script: str, engine: dict[str, Any]) -> None:
+    found = imported(a_deployment({"command": ["sh", "-c", script]})).manifest["spec"]["engine"]
+    assert found["tensorParallelSize"] == 1
+    assert {key: found[key] for key in ("maxModelLen", "quantization") if key in found} == engine, sentence
+
+
 def test_references_to_secrets_are_kept() -> None:
     reference = {"secretKeyRef": {"name": "hub", "key": "t"}}
     env = [{"name": "HUGGING_FACE_HUB_TOKEN", "valueFrom": reference}, {"name": "VLLM_API_KEY", "valueFrom": reference}]

@@ -43,3 +43,31 @@ ONCE = [
 @pytest.mark.parametrize(("why", "text", "found"), ONCE, ids=[row[0] for row in ONCE])
 def test_what_is_there_once_is_read(why: str, text: str, found: list[object]) -> None:
     assert documents(PATH, text) == found
+
+
+LAUGHS = "\n".join(f"a{n}: &a{n} [{', '.join(['*a' + str(n - 1)] * 10) if n else '1, 2, 3'}]" for n in range(9))
+MERGES = "a0: &a0 {k: 1}\n" + "\n".join(f"a{n}: &a{n} {{<<: [{', '.join(['*a' + str(n - 1)] * 10)}]}}" for n in range(1, 9))
+BEYOND = [
+    ("aliases of aliases of aliases", LAUGHS, "aliases are spelled out"),
+    ("merges of merges of merges", MERGES, "keys are merged"),
+    ("a list that holds itself", "a: &a [*a]\n", "aliases are spelled out"),
+    ("a number of thousands of digits", f"a: {'7' * 5000}\n", "no object can hold"),
+    ("the same in JSON", f'{{"a": {"7" * 5000}}}', "no object can hold"),
+    ("a month that no year has", "a: 2026-13-01\n", "no object can hold"),
+    ("a key that is a list", "? [a, b]\n: 1\n", "no text"),
+]
+
+
+@pytest.mark.parametrize(("why", "text", "words"), BEYOND, ids=[row[0] for row in BEYOND])
+def test_what_would_fill_memory_or_is_no_json_is_refused(why: str, text: str, words: str) -> None:
+    with pytest.raises(InvalidInput, match=words):
+        documents(PATH, text)
+
+
+def test_keys_are_text_as_kubectl_sends_them() -> None:
+    assert documents(PATH, "labels: {1: a, true: b, 1.5: c, null: d}\n") == [{"labels": {"1": "a", "true": "b", "1.5": "c", "null": "d"}}]
+
+
+def test_what_aliases_and_merges_are_for_is_read() -> None:
+    shared = "x: &x {cpu: 1}\nitems: [" + ", ".join(["*x"] * 1000) + "]\n"
+    assert len(documents(PATH, shared)[0]["items"]) == 1000

@@ -126,10 +126,17 @@ def _assign(word: str, known: dict[str, str], exports: list[tuple[str, str]]) ->
         exports.append((found[1], found[2]))
 
 
+_WRITTEN: Final = re.compile(r"""(\\\n)|(?:(?<=[\s;&|()])|^)(#[^\n]*)|'[^']*'|"(?:\\.|[^"\\])*"|\\.""", re.DOTALL)
+"""A line that goes on, a comment, and what hides either: quotes, and a sign behind a backslash (POSIX shell, 2.2 and 2.3)."""
+
+
+def _read(written: re.Match[str]) -> str:
+    return " " if written[1] else "" if written[2] else written[0]
+
+
 def _commands(script: str, field: str) -> list[list[str]]:
     """The script's simple commands, each as its words."""
-    lines = [line for line in script.replace("\\\n", " ").split("\n") if not line.lstrip().startswith("#")]
-    lexer = shlex.shlex("\n".join(lines), posix=True, punctuation_chars=";&|\n")
+    lexer = shlex.shlex(_WRITTEN.sub(_read, script), posix=True, punctuation_chars=";&|\n")
     lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t\r", True, ""
     commands: list[list[str]] = [[]]
     try:
