@@ -21,7 +21,7 @@ _EXTRA_ARGS: Final = "spec.engine.extraArgs"
 _EVERY_ADDRESS: Final = frozenset({"0.0.0.0", "::", "None", ""})
 _TLS: Final = frozenset({"--ssl-keyfile", "--ssl-certfile"})
 """With either, uvicorn speaks TLS alone (config.py: is_ssl)."""
-_CLIENT_CERTIFICATE: Final = "2"  # ssl.CERT_REQUIRED
+_CLIENT_CERTIFICATE: Final = 2  # ssl.CERT_REQUIRED
 _SET_BY_FIELDS: Final = {
     "--port": "spec.engine.port",
     "--revision": "spec.model.revision",
@@ -89,6 +89,17 @@ def check_reachable(extra_args: Sequence[str], version: EngineVersion) -> None:
         if item.flag == "--host" and item.values and item.values[0] not in _EVERY_ADDRESS:
             limit = "binds one address, and probes and the Service come to the pod's own: leave it out, or write 0.0.0.0 or ::"
             raise InvalidInput(_EXTRA_ARGS, written, limit)
-        if item.flag == "--ssl-cert-reqs" and item.values[:1] == (_CLIENT_CERTIFICATE,):
+        if item.flag == "--api-server-count" and item.values and _number(item.values[0]) < 1:
+            limit = "starts no server, as --headless does (vLLM entrypoints/cli/serve.py), and the pod would never be ready: 1 or more"
+            raise InvalidInput(_EXTRA_ARGS, written, limit)
+        if item.flag == "--ssl-cert-reqs" and item.values and _number(item.values[0]) >= _CLIENT_CERTIFICATE:
             limit = "asks every client for a certificate, and the kubelet's probes have none: 1 asks those that have one"
             raise InvalidInput(_EXTRA_ARGS, written, limit)
+
+
+def _number(value: str) -> int:
+    """An argument's whole number as argparse reads it (`int`): 02 is 2. What is none is left to the check of values."""
+    try:
+        return int(value)
+    except ValueError:
+        return 1
