@@ -144,7 +144,7 @@ def draw(rng: random.Random, schema: Json, *, hints: Mapping[str, Hint], density
     if schema.get("x-kubernetes-int-or-string"):
         if rng.random() < 0.5:
             return whole(rng, schema.get("minimum", 0), schema.get("maximum", 1 << 50))
-        return matching(rng, schema["pattern"], schema.get("maxLength", 64))
+        return _string(rng, schema)
     match schema.get("type", "object"):
         case "object":
             return _object(rng, schema, hints, density, path)
