@@ -21,7 +21,7 @@ from plimsoll_operator.api.inference_deployment import InferenceDeployment
 from plimsoll_operator.api.model_profile import ClusterModelProfile, ModelProfile
 from plimsoll_operator.api.policy import EngineCalibration, FitPolicy
 from plimsoll_operator.api.pool import GPUPool
-from plimsoll_operator.names import API_VERSION
+from plimsoll_operator.names import API_VERSION, GPU_RESOURCE
 from plimsoll_operator.text import one_line
 
 MAX_CAUSES: Final = 16
@@ -99,7 +99,7 @@ SPELLED: Final[Mapping[str, str]] = {
     r"^[A-Za-z0-9][A-Za-z0-9._:/@+-]*$": "vllm/vllm-openai:v0.19.0",
     r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$": "Found",
     r"^[.]?[-_A-Za-z0-9][-._A-Za-z0-9]*$": "config.json",
-    r"^/[^:]*$": "/models",
+    r"^/[^:]*$": "/mnt/data",
     r"^/": "/health",
     r"^[^/].*$": "qwen3/8b",
     r"^[a-z]([a-z0-9]|-[a-z0-9])*$": "metrics",
@@ -107,7 +107,7 @@ SPELLED: Final[Mapping[str, str]] = {
     r"^[0-9]{1,9}(Mi|Gi)?$": "16Gi",
     r"^[a-z0-9_-]+$": "fp8",
     r"^[A-Za-z_][A-Za-z0-9_]*$": "HF_HUB_OFFLINE",
-    r"^(nvidia[.]com/(gpu([.]shared)?|mig-[0-9a-z.-]{0,31}[0-9a-z])|amd[.]com/gpu)$": "nvidia.com/gpu",
+    r"^(nvidia[.]com/(gpu([.]shared)?|mig-[0-9a-z.-]{0,31}[0-9a-z])|amd[.]com/gpu)$": GPU_RESOURCE,
     r"^[0-9]{1,2}[.][0-9]$": "9.0",
     r"^[0-9]{1,4}[.][0-9]{1,4}$": "0.19",
 }

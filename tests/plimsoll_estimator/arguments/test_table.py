@@ -225,7 +225,7 @@ def test_human_numbers_are_whole_or_refused(text: str) -> None:
 
 def test_every_field_of_engine_args_that_can_have_a_flag_has_one() -> None:
     flagged = {row.engine_field for row in all_rows()} | {"speculative_model_config"}
-    flagged |= {"flashinfer_installed", "use_flashinfer_sampler", "compile_cache"}  # of the process, not of its arguments
+    flagged |= {"official_image", "flashinfer_installed", "use_flashinfer_sampler", "compile_cache"}  # of the process, not of its arguments
     flagged |= {"deep_gemm_installed", "use_deep_gemm", "deep_gemm_warmup", "reads_files_whole"}
     flagged |= {"loader_buffer_bytes", "weights_on_host", "reserved_gpu_bytes", "reserved_host_bytes", "unruled"}  # what several add up to
     flagged |= {"limits_unshared_objects", "renders_beside_cache", "long_prefill_token_threshold"}  # of several arguments
