@@ -38,6 +38,12 @@ _GENERATIONS: Final = (
 )  # fmt: skip
 
 
+_OF_A_CHIP: Final = frozenset({(5, 3), (6, 2), (7, 2), (8, 7), (10, 1), (11, 0), (12, 1)})
+"""Generations of integrated GPUs alone (NVIDIA, "CUDA GPU Compute Capability"): TX1, TX2, Xavier, Orin, Thor by both numbers, GB10."""
+_CHIPS: Final = re.compile(r"(?i)(?<![a-z])(?:jetson|tegra|xavier|orin|thor|gb10|spark)(?![a-z0-9])")
+_SUPERCHIPS: Final = re.compile(r"(?i)(?<![a-z])(?:gh200|gb200|gb300)(?![0-9])")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KnownGpu:
     """One row of the table: what CUDA reports for a product, and where the figure comes from."""
@@ -122,9 +128,16 @@ def gpu_from(
         interconnect=chosen,
         compute_capability=capability,
         total_is_exact=exact,
-        memory=known.memory if known else "own",
+        memory=known.memory if known else _memory_of(label, capability),
         pages_to_host="GeForce" in label and total_memory_bytes is not None and _is_whole(total, known, label_memory_mib),
     )
+
+
+def _memory_of(label: str, capability: tuple[int, int]) -> DeviceMemory:
+    """Whose the memory of an unlisted product is: GPUs of a system on a chip have none of their own, by generation or name."""
+    if capability in _OF_A_CHIP or _CHIPS.search(label):
+        return "unified"
+    return "coherent" if _SUPERCHIPS.search(label) else "own"
 
 
 def _is_whole(total: int, known: KnownGpu | None, label_memory_mib: int | None) -> bool:

@@ -81,3 +81,20 @@ def test_values_out_of_range_are_named(arguments: dict[str, Any]) -> None:
     with pytest.raises(InvalidInput) as caught:
         gpu_from("NVIDIA-L4", **arguments)
     assert caught.value.field == f"gpu.{next(iter(arguments))}"
+
+
+WHOSE = [  # NVIDIA, "CUDA GPU Compute Capability" (generations of Jetson and GB10 alone) and "CUDA for Tegra" (one memory with the CPU)
+    ("an Orin by a name of its owner's", "Jetson-AGX-Orin", "8.7", "unified"),
+    ("an Orin by its generation, whatever it is called", "acme-edge-board", "8.7", "unified"),
+    ("a Thor by CUDA 12's number", "NVIDIA-Thor", "10.1", "unified"),
+    ("and by CUDA 13's", "edge", "11.0", "unified"),
+    ("a GB10 under another name", "DGX-Spark", "12.1", "unified"),
+    ("a superchip that is not listed", "NVIDIA-GH200-144G-HBM3e", None, "coherent"),
+    ("a card whose name only begins so", "NVIDIA-Thorium-1", "8.9", "own"),
+    ("a card that is not listed", "NVIDIA-RTX-4000-Ada-Generation", None, "own"),
+]
+
+
+@pytest.mark.parametrize(("why", "product", "capability", "memory"), WHOSE, ids=[row[0] for row in WHOSE])
+def test_whose_the_memory_of_an_unlisted_gpu_is(why: str, product: str, capability: str | None, memory: str) -> None:
+    assert gpu_from(product, label_memory_mib=30_000, compute_capability=capability).memory == memory

@@ -32,6 +32,16 @@ def test_budget_pod_and_system_fit_in_one_memory(product: str, host: str) -> Non
     assert 0.6 < float(plan.gpu_memory_utilization) < 0.85
 
 
+@pytest.mark.parametrize(("product", "generation"), [("NVIDIA-Thor", "11.0"), ("Jetson-AGX-Orin", "8.7"), ("acme-edge", "8.7")])
+def test_a_system_on_a_chip_is_one_memory_whatever_its_label_calls_it(product: str, generation: str) -> None:
+    major, minor = generation.split(".")
+    compute: dict[str, str | None] = {"nvidia.com/gpu.compute.major": major, "nvidia.com/gpu.compute.minor": minor}
+    node = gpu_node("u", product, 1, 62_000, host="61Gi", cpu="12", labels=compute)
+    plan = planned(verdict(SMALL, version="0.25.1", engine={"maxModelLen": 8192}, store=Files(node)))
+    assert plan.host_memory_bytes > plan.allocated_bytes
+    assert 0.6 < float(plan.gpu_memory_utilization) < 0.85
+
+
 PINNED = [("what owners start", 0.85, Admit), ("what leaves nothing for pod and system", 0.95, Reject)]
 
 

@@ -5,6 +5,7 @@ Made of the pools that placement allows, once a decision. Knows memory and count
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Final
@@ -82,11 +83,13 @@ def _card_bytes(name: str, pool: PoolFacts) -> int:
 
 def _gpu(name: str, pools: tuple[PoolFacts, ...]) -> Gpu | None:
     least = min(pools, key=lambda pool: _card_bytes(name, pool))
-    try:
-        return replace(gpu_from(name, total_memory_bytes=_card_bytes(name, least)), total_is_exact=least.memory_is_exact)
-    except (Unsupported, InvalidInput):
-        if least.compute_capability is None:
-            return None
+    told = None if least.compute_capability is None else "{}.{}".format(*least.compute_capability)
+    for stated in (None, told):
+        with suppress(Unsupported, InvalidInput):
+            gpu = gpu_from(name, total_memory_bytes=_card_bytes(name, least), compute_capability=stated)
+            return replace(gpu, total_is_exact=least.memory_is_exact)
+    if least.compute_capability is None:
+        return None
     known = known_gpus().get(name)
     return Gpu(
         product=name,
