@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -87,3 +88,14 @@ def test_who_rewrites_the_place_of_a_child_gets_none_before_its_wish() -> None:
     promise = again.controller.ledger.reserved((NS, "early"))
     assert promise is not None
     assert promise.decided == "2026-06-01T11:00:00.000000Z"
+
+
+def test_what_is_no_place_is_not_remembered() -> None:
+    """Whoever may edit a child writes 256 KiB where its place is, as often as it likes."""
+    settled("no place", "2026-11-25T12:00:00Z")
+    tracemalloc.start()
+    for number in range(100):
+        settled(f"{number} " + "x" * 100_000, "2026-11-25T12:00:00Z")
+    kept = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert kept < 1_000_000
