@@ -42,6 +42,7 @@ _OF_A_CHIP: Final = frozenset({(5, 3), (6, 2), (7, 2), (8, 7), (10, 1), (11, 0),
 """Generations of integrated GPUs alone (NVIDIA, "CUDA GPU Compute Capability"): TX1, TX2, Xavier, Orin, Thor by both numbers, GB10."""
 _CHIPS: Final = re.compile(r"(?i)(?<![a-z])(?:jetson|tegra|xavier|orin|thor|gb10|spark)(?![a-z0-9])")
 _SUPERCHIPS: Final = re.compile(r"(?i)(?<![a-z])(?:gh200|gb200|gb300)(?![0-9])")
+_ARM_CARDS: Final = re.compile(r"(?i)(?<![a-z])t4g(?![a-z0-9])")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,6 +139,11 @@ def _memory_of(label: str, capability: tuple[int, int]) -> DeviceMemory:
     if capability in _OF_A_CHIP or _CHIPS.search(label):
         return "unified"
     return "coherent" if _SUPERCHIPS.search(label) else "own"
+
+
+def beside_arm(product: str) -> bool:
+    """Whether a GPU of this name sits beside an Arm processor: on its chip, on its board, or as a card of hosts that are all of it."""
+    return any(names.search(product) for names in (_CHIPS, _SUPERCHIPS, _ARM_CARDS))
 
 
 def _is_whole(total: int, known: KnownGpu | None, label_memory_mib: int | None) -> bool:

@@ -11,15 +11,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import resources
-from typing import Final, Literal
+from typing import Literal
 
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, Unsupported
+from plimsoll_estimator.hardware import beside_arm
 from plimsoll_estimator.resolved import Gpu
-
-_ON_ARM: Final = ("GH200", "GB200", "GB300", "GB10", "SPARK", "THOR", "ORIN", "JETSON", "T4G")
-"""Words of products whose host is arm64."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,8 +65,7 @@ def kernels_for(capability: int, machine: str, version: EngineVersion, *, of_ima
 @lru_cache(maxsize=256)
 def machine_of(product: str) -> str:
     """The host's machine of a GPU product: aarch64 where the GPU sits beside an Arm processor."""
-    words = product.upper().replace("_", "-").split("-")
-    return "aarch64" if any(word in words for word in _ON_ARM) else "x86_64"
+    return "aarch64" if beside_arm(product) else "x86_64"
 
 
 def check_kernels(gpu: Gpu, version: EngineVersion, *, of_image: bool | None = None, certain: bool = False) -> None:

@@ -38,11 +38,6 @@ HAS = [
 ]
 
 
-@pytest.mark.parametrize(("why", "capability", "version", "has"), HAS, ids=[row[0] for row in HAS])
-def test_a_release_has_the_kernels_of_its_wheel_and_of_its_pytorch(why: str, capability: int, version: str, has: str) -> None:
-    assert kernels_for(capability, "x86_64", EngineVersion.parse(version)).has == has
-
-
 OF_IMAGE = [
     ("a V100 has none in the image of 0.9.0", 70, "0.9.0", "no"),  # vllm#18818
     ("nor in that of 0.10.0", 70, "0.10.0", "no"),
@@ -53,10 +48,15 @@ OF_IMAGE = [
 ]
 
 
-@pytest.mark.parametrize(("why", "capability", "version", "has"), OF_IMAGE, ids=[row[0] for row in OF_IMAGE])
-def test_where_the_image_is_vllms_own_its_pytorch_decides(why: str, capability: int, version: str, has: str) -> None:
-    """PyTorch for CUDA 12.8 is built for 7.5 and newer, and for Blackwell (data/kernels.json: `torch`)."""
-    assert kernels_for(capability, "x86_64", EngineVersion.parse(version), of_image=True).has == has
+TABLES = [(*row, None) for row in HAS] + [(*row, True) for row in OF_IMAGE]
+
+
+@pytest.mark.parametrize(("why", "capability", "version", "has", "of_image"), TABLES, ids=[row[0] for row in TABLES])
+def test_a_release_has_the_kernels_of_its_wheel_and_of_its_pytorch(
+    why: str, capability: int, version: str, has: str, of_image: bool | None
+) -> None:
+    """Where the image is vLLM's own its PyTorch decides: for CUDA 12.8, built for 7.5 and newer and for Blackwell (data/kernels.json)."""
+    assert kernels_for(capability, "x86_64", EngineVersion.parse(version), of_image=of_image).has == has
 
 
 def test_nothing_was_published_for_arm_before_0_10_2() -> None:
