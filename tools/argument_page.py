@@ -114,6 +114,16 @@ def passed() -> list[str]:
     return found
 
 
+def shares() -> list[str]:
+    """A row of each release: how many flags it knows, and how many of them are refused."""
+    found = []
+    for text in RELEASES:
+        release = EngineVersion.parse(text)
+        known, none = rows_of(release), refused(release)
+        found.append(f"| {text} | {len(known)} | {len(none)} | {100 * len(none) / len(known):.0f} % |")
+    return found
+
+
 def page() -> str:
     """The whole page."""
     counted = json.loads(COUNTED.read_text())
@@ -121,11 +131,6 @@ def page() -> str:
     most = [(flag, count) for flag, count in counted["files_naming"].items() if flag in rows][:SHOWN]
     files = sum(source["files"] for source in counted["sources"])
     where = ", ".join(f"[{one['repository']}](https://github.com/{one['repository']}) ({one['date']})" for one in counted["sources"])
-    shares = []
-    for text in RELEASES:
-        release = EngineVersion.parse(text)
-        known, none = rows_of(release), refused(release)
-        shares.append(f"| {text} | {len(known)} | {len(none)} | {100 * len(none) / len(known):.0f} % |")
     named = sum(count for flag, count in most)
     stopped = sum(count for flag, count in most if not admits(rows[flag], version))
     lines = [
@@ -141,7 +146,7 @@ def page() -> str:
         "",
         "| vLLM | flags | refused | share |",
         "|---|---|---|---|",
-        *shares,
+        *shares(),
         "",
         "## The flags that are named most",
         "",

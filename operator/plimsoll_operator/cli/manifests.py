@@ -136,9 +136,9 @@ def documents(path: Path, text: str) -> list[Any]:
         raise InvalidInput(str(path), None, f"is not YAML: {' '.join(str(error).split())[:160]}") from error
     except RecursionError as error:
         raise InvalidInput(str(path), None, f"is nested more than {_MAX_DEPTH} deep") from error
+    except InvalidInput:
+        raise
     except ValueError as error:
-        if isinstance(error, InvalidInput):
-            raise
         raise InvalidInput(str(path), None, "holds a number or a date that no object can hold") from error
 
 

@@ -18,6 +18,8 @@ from plimsoll_operator.api import Manifest
 from plimsoll_operator.cli.importing.read import words
 
 _MOST_CHARACTERS: Final = 1 << 16
+_WRITTEN: Final = re.compile(r"""(\\\n)|(?:(?<=[\s;&|()])|^)(#[^\n]*)|'[^']*'|"(?:\\.|[^"\\])*"|\\.""", re.DOTALL)
+"""A line that goes on, a comment, and what hides either: quotes, and a sign behind a backslash (POSIX shell, 2.2 and 2.3)."""
 _SHELLS: Final = frozenset({"ash", "bash", "dash", "sh", "zsh"})
 _SERVER: Final = "vllm.entrypoints.openai.api_server"
 _BEFORE: Final = frozenset({"exec", "nohup", "time", "numactl", "env", "then", "do", "else", "{", "("})
@@ -124,10 +126,6 @@ def _assign(word: str, known: dict[str, str], exports: list[tuple[str, str]]) ->
     if found is not None:
         known[found[1]] = found[2]
         exports.append((found[1], found[2]))
-
-
-_WRITTEN: Final = re.compile(r"""(\\\n)|(?:(?<=[\s;&|()])|^)(#[^\n]*)|'[^']*'|"(?:\\.|[^"\\])*"|\\.""", re.DOTALL)
-"""A line that goes on, a comment, and what hides either: quotes, and a sign behind a backslash (POSIX shell, 2.2 and 2.3)."""
 
 
 def _read(written: re.Match[str]) -> str:
