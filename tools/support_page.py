@@ -17,7 +17,7 @@ from plimsoll_estimator import gpu_from, known_gpus
 from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.resolve.kernels import kernels_for
 from plimsoll_estimator.resolve.methods import methods_of
-from plimsoll_estimator.resolve.support import support_of, unstable_in_float16
+from plimsoll_estimator.resolve.support import methods_on, support_of, unstable_in_float16
 
 DEFAULT_OUT = Path(__file__).parents[1] / "docs" / "releases-and-gpus.md"
 CARDS = {
@@ -51,19 +51,32 @@ def kernels(machine: str, capabilities: list[int]) -> list[str]:
 
 
 def methods() -> list[str]:
-    """Method to its least capability by release."""
+    """Method and releases to the dtypes it takes on each compute capability."""
     names = sorted({name for release in RELEASES for name in methods_of(release)})
     rows: list[tuple[str, tuple[str, ...]]] = []
     for name in names:
-        cells: list[tuple[str, ...]] = []
-        for release in RELEASES:
-            row = methods_of(release).get(name)
-            least = "-" if row is None else f"{row.min_capability // 10}.{row.min_capability % 10}"
-            only = "" if row is None or len(row.dtypes) > 1 else f", {row.dtypes[0]} only"
-            cells.append((least + only + (", deprecated" if row is not None and row.deprecated else ""),))
-        said = "; ".join(f"{when}: {cell[0]}" for when, cell in spans(cells) if cell[0] != "-")
-        rows.append((f"`{name}`", (said,)))
-    return table(["method", "least compute capability"], rows)
+        found = spans([_taken(name, release) for release in RELEASES])
+        rows += [(f"`{name}`", (when, *cells)) for when, cells in found if any(cell != "-" for cell in cells)]
+    return table(["method", "vLLM", *_BANDS], rows)
+
+
+_BANDS = {"6.1 (GTX 10)": 61, "7.0 (V100)": 70, "7.5 (T4, RTX 20)": 75, "8.0 to 8.7 (A100, A10)": 80, "8.9 (L4, RTX 40)": 89,
+          "9.0 (H100, H200)": 90, "10.0 and newer (B200, RTX 50)": 100}  # fmt: skip
+"""Columns to the capability that stands for them; no release has a limit inside one, which `methods_on` is asked to show."""
+_SHORT = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
+
+
+def _taken(name: str, release: EngineVersion) -> tuple[str, ...]:
+    """One cell a band: the dtypes, `-` for none, `*` where the method is deprecated."""
+    for ends in pairwise([*_BANDS.values(), 1000]):
+        alike = {methods_on(one, release) for one in CARDS if ends[0] <= one < ends[1]}
+        if len(alike) > 1:
+            raise ValueError(f"the methods of {release} differ between {ends[0]} and {ends[1]}: the table needs a column more")
+    cells = []
+    for capability in _BANDS.values():
+        found = next((method for method in methods_on(capability, release) if method.name == name), None)
+        cells.append("-" if found is None else ", ".join(_SHORT[dtype] for dtype in found.dtypes) + " *" * found.deprecated)
+    return tuple(cells)
 
 
 def fp8_caches() -> list[str]:
@@ -82,12 +95,12 @@ def page() -> str:
     lines = [
         "# Releases and GPUs",
         "",
-        "What each release of vLLM has for a GPU before any model is looked at. `plimsoll gpus --engine-version X` prints it for each",
-        "known card. Written by `python -m tools.support_page`; do not edit.",
+        "What each release of vLLM has for a GPU before any model is looked at. `plimsoll gpus --engine-version X` prints it for all known",
+        "cards, and `--gpu NAME` for one. Written by `python -m tools.support_page`; do not edit.",
         "",
         "## Kernels",
         "",
-        "From the binaries of the published wheels and of the PyTorch that each requires: `yes`, `-` for none (`NoKernels`), `?` where it",
+        "From the binaries of the published wheels and of the PyTorch that each requires (`tools/extract_kernels.py`): `yes`, `-` for none (`NoKernels`), `?` where it",
         "depends on where PyTorch is from, or where nothing was published for the host (`KernelsNotKnown`). From 0.9.0 to 0.10.1.1 the",
         "official image has PyTorch for CUDA 12.8 (no Volta), pip installs the one for CUDA 12.6 (no Blackwell).",
         "",
@@ -99,15 +112,19 @@ def page() -> str:
         "",
         "## Quantisation methods",
         "",
-        "The least compute capability by release (`get_min_capability` of each method's class) and what else limits it. Deprecated methods",
-        "need `--allow-deprecated-quantization`.",
+        "The dtypes of activations in which a method runs, by release and compute capability: bf16 is bfloat16, fp16 float16, fp32 float32;",
+        "`-`: refused; `*`: deprecated, refused without `--allow-deprecated-quantization`. A bfloat16 checkpoint of a method that is",
+        "float16 alone needs `--dtype half`.",
+        "",
+        "From `get_min_capability` and `get_supported_act_dtypes` of each method's class, under `model_executor/layers/quantization` in the",
+        "wheel of every release (`tools/extract_quantization.py`), and the dtypes of the GPU: bfloat16 needs 8.0.",
         "",
         *methods(),
         "",
         "## Dtypes",
         "",
         "bfloat16 needs 8.0. Below it a bfloat16 checkpoint is refused up to 0.8.5 unless `--dtype half` is given, and runs in float16",
-        "since. These model types do not run in float16, and so run in float32 below 8.0:",
+        "since (`ModelConfig`: `_get_and_verify_dtype`). These model types do not run in float16, and so run in float32 below 8.0:",
         "",
         *table(["vLLM", "model types"], unstable),
         "",

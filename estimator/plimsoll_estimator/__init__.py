@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from plimsoll_estimator.resolve.facts import LayoutBounds as LayoutBounds, layout_bounds as layout_bounds
     from plimsoll_estimator.resolve.kernels import machine_of as machine_of
     from plimsoll_estimator.resolve.releases import spans_nodes as spans_nodes
-    from plimsoll_estimator.resolve.support import SUPPORT_SOURCES as SUPPORT_SOURCES, support_of as support_of
+    from plimsoll_estimator.resolve.support import support_of as support_of, support_sources as support_sources
     from plimsoll_estimator.resolved import (
         Corrections as Corrections,
         Estimate as Estimate,
@@ -104,7 +104,7 @@ _PLACES: Final = {
     "resolve.facts": "LayoutBounds layout_bounds",
     "resolve.kernels": "machine_of",
     "resolve.releases": "spans_nodes",
-    "resolve.support": "SUPPORT_SOURCES support_of",
+    "resolve.support": "support_of support_sources",
     "resolved": "Corrections Estimate Gpu OutsideBudget RankEstimate ResolvedArgs",
     "weights": "draft_weights_bytes",
     "units": "GIB MIB ceil_div format_gib round_up",

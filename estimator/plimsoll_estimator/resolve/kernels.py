@@ -24,6 +24,9 @@ from plimsoll_estimator.resolved import Gpu
 class Carried:
     """What one release is built for, as compute capabilities (89 is 8.9). PyTorch's is that of x86_64."""
 
+    release: EngineVersion
+    torch: str
+    """The PyTorch that it requires, such as 2.7.1."""
     own: Mapping[str, tuple[int, ...]]
     """By the host's machine; a machine that nothing was published for is missing."""
     torch_of_image: tuple[int, ...]
@@ -44,7 +47,7 @@ def kernels_for(capability: int, machine: str, version: EngineVersion, *, of_ima
 
     `of_image`: whether PyTorch is that of vLLM's own image; None where that is not known.
     """
-    carried = _carried(version)
+    carried = built_as(version)
     shown = f"{capability // 10}.{capability % 10}"
     if machine not in carried.own:
         return Kernels(has="not known", why=f"vLLM {version} was published for no {machine} host")
@@ -113,7 +116,8 @@ def _said(having: list[EngineVersion]) -> str:
 
 
 @lru_cache(maxsize=64)
-def _carried(version: EngineVersion) -> Carried:
+def built_as(version: EngineVersion) -> Carried:
+    """What was read of the release itself, or of the newest read before it."""
     return _table()[max((release for release in _table() if release <= version), default=releases()[0])]
 
 
@@ -123,6 +127,8 @@ def _table() -> dict[EngineVersion, Carried]:
     torch = document["torch"]
     return {
         EngineVersion.parse(release): Carried(
+            release=EngineVersion.parse(release),
+            torch=row["torch"],
             own={machine: tuple(row[machine]) for machine in ("x86_64", "aarch64") if machine in row},
             torch_of_image=tuple(torch[row["torch"]]["image"]),
             torch_of_pip=tuple(torch[row["torch"]]["pip"]),

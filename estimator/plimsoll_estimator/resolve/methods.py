@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib import resources
+from typing import Any
 
 from plimsoll_estimator.engine_version import EngineVersion
 
@@ -39,9 +40,19 @@ def methods_of(version: EngineVersion) -> dict[str, QuantizationMethod]:
     return {name: row for name, rows in sorted(_table().items()) for row in rows if version.within(row.since, row.before)}
 
 
+def read_as(version: EngineVersion) -> EngineVersion:
+    """The release whose wheel says what the table says of `version`: itself, or the newest read before it."""
+    read = [EngineVersion.parse(text) for text in _document()["releases"]]
+    return max((release for release in read if release <= version), default=read[0])
+
+
+@cache
+def _document() -> Any:
+    return json.loads((resources.files("plimsoll_estimator") / "data" / "quantization_methods.json").read_text("utf-8"))
+
+
 @cache
 def _table() -> dict[str, tuple[QuantizationMethod, ...]]:
-    text = (resources.files("plimsoll_estimator") / "data" / "quantization_methods.json").read_text("utf-8")
     parse = EngineVersion.parse
     return {
         name: tuple(
@@ -54,5 +65,5 @@ def _table() -> dict[str, tuple[QuantizationMethod, ...]]:
             )
             for row in rows
         )
-        for name, rows in json.loads(text)["methods"].items()
+        for name, rows in _document()["methods"].items()
     }

@@ -6,7 +6,6 @@ Asked by `plimsoll gpus --engine-version` and by the page docs/releases-and-gpus
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_args import EngineArgs
@@ -15,15 +14,19 @@ from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.layers.fp8_cache import fp8_rules, heads_read
 from plimsoll_estimator.resolve.dtypes import dtype_rules, gpu_dtypes
 from plimsoll_estimator.resolve.engine_core import Start, check_core
-from plimsoll_estimator.resolve.kernels import kernels_for, machine_of
-from plimsoll_estimator.resolve.methods import methods_of
+from plimsoll_estimator.resolve.kernels import built_as, kernels_for, machine_of
+from plimsoll_estimator.resolve.methods import methods_of, read_as
 from plimsoll_estimator.resolved import Gpu
 
-SUPPORT_SOURCES: Final = (
-    "kernels: the binaries of the published wheels and of the PyTorch they require; dtypes: _get_and_verify_dtype and supported_dtypes; "
-    "fp8 cache: _is_v1_supported_oracle and the attention backends; methods: get_min_capability of each class"
-)
-"""Where the columns come from, in vLLM's own names."""
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MethodOnGpu:
+    """A quantisation method that a release takes on a GPU, and in which dtypes of activations there, the GPU's preferred first."""
+
+    name: str
+    dtypes: tuple[str, ...]
+    deprecated: bool
+    """Refused without --allow-deprecated-quantization."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,23 +37,50 @@ class Support:
     why: str
     dtypes: tuple[str, ...]
     fp8_cache: str
-    quantization: tuple[str, ...]
+    quantization: tuple[MethodOnGpu, ...]
 
 
 def support_of(gpu: Gpu, version: EngineVersion) -> Support:
     """The line of a GPU. Raises Unsupported for a release that has no rules."""
-    if version < OLDEST_KNOWN or version.major != NEWEST_KNOWN.major:
-        raise Unsupported(Check.ENGINE_UNKNOWN, f"vLLM {version} has no rules here; known are {OLDEST_KNOWN} to {NEWEST_KNOWN}")
+    check_known(version)
     found = kernels_for(gpu.capability, machine_of(gpu.product), version)
     return Support(
         kernels=found.has,
         why=found.why,
         dtypes=gpu_dtypes(gpu.capability),
         fp8_cache=_fp8_cache(gpu, version),
-        quantization=tuple(
-            name for name, row in methods_of(version).items() if gpu.capability >= row.min_capability and not row.deprecated
-        ),
+        quantization=methods_on(gpu.capability, version),
     )
+
+
+def check_known(version: EngineVersion) -> None:
+    """Raises Unsupported for a release that has no rules."""
+    if version < OLDEST_KNOWN or version.major != NEWEST_KNOWN.major:
+        raise Unsupported(Check.ENGINE_UNKNOWN, f"vLLM {version} has no rules here; known are {OLDEST_KNOWN} to {NEWEST_KNOWN}")
+
+
+def methods_on(capability: int, version: EngineVersion) -> tuple[MethodOnGpu, ...]:
+    """The methods of a release that a GPU of that compute capability may run, by name: with a dtype that both of them take."""
+    taken = (
+        MethodOnGpu(name=name, dtypes=tuple(dtype for dtype in gpu_dtypes(capability) if dtype in row.dtypes), deprecated=row.deprecated)
+        for name, row in methods_of(version).items()
+        if capability >= row.min_capability
+    )
+    return tuple(method for method in taken if method.dtypes)
+
+
+def support_sources(version: EngineVersion) -> dict[str, str]:
+    """Column of the table to where its entries are from: the wheel that was read for that release, and the code in it by vLLM's names."""
+    built, listed = built_as(version), read_as(version)
+    return {
+        "kernels": f"machine code in the wheels of vLLM {built.release} and of the PyTorch that it requires, {built.torch}",
+        "dtypes": "ModelConfig's _get_and_verify_dtype and the worker's _check_if_gpu_supports_dtype",
+        "fp8_cache": "_is_v1_supported_oracle of engine/arg_utils.py"
+        if fp8_rules(version).picks == "elsewhere"
+        else "get_attn_backend_cls of platforms/cuda.py, and what the attention backends say that they support",
+        "quantization": f"get_min_capability and get_supported_act_dtypes of each method's class, under "
+        f"model_executor/layers/quantization in the wheel of vLLM {listed}",
+    }
 
 
 def unstable_in_float16(version: EngineVersion) -> tuple[str, ...]:

@@ -186,19 +186,6 @@ def test_models_and_gpus_list_what_is_shipped(capsys: pytest.CaptureFixture[str]
     assert len(json.loads(ask(capsys, "gpus", "--json")[1])) > 10
 
 
-def test_gpus_say_what_a_release_has_for_each(capsys: pytest.CaptureFixture[str]) -> None:
-    out = ask(capsys, "gpus", "--engine-version", "0.8.5")[1]
-    (line,) = (line for line in out.splitlines() if line.startswith("NVIDIA-GeForce-RTX-5090 "))
-    assert line.split()[1:4] == ["no", "V0", "engine"]
-    assert "vLLM 0.8.5 has no kernels for compute capability 12.0" in out
-    assert "Sources: kernels: the binaries of the published wheels" in out
-    found = json.loads(ask(capsys, "gpus", "--engine-version", "0.33.0", "--json")[1])
-    (card,) = (line for line in found["gpus"] if line["product"] == "NVIDIA-L4")
-    assert (card["kernels"], card["fp8_cache"], card["dtypes"][0]) == ("yes", "yes", "bfloat16")
-    assert "fp8" in card["quantization"]
-    assert ask(capsys, "gpus", "--engine-version", "0.7.3")[0] != 0
-
-
 def test_a_card_of_unknown_generation_may_be_told(capsys: pytest.CaptureFixture[str]) -> None:
     asked = ("estimate", "--model", "Qwen/Qwen3-8B", "--gpu", "NVIDIA-CMP-170HX", "--gpu-memory-mib", "8192")
     assert "give its compute capability" in "".join(map(str, ask(capsys, *asked)))
