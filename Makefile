@@ -3,7 +3,8 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := test
-.PHONY: demo test check check-static unit coverage bench accuracy kind lws node fuzz engine-config engine-manifests test-engine docs shown dist hooks clean venv assets requirements
+.PHONY: demo test check check-static unit coverage bench accuracy kind lws node fuzz engine-config engine-manifests test-engine docs shown dist hooks clean venv assets requirements \
+	unit-running unit-deciding unit-estimator unit-outside
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -39,7 +40,19 @@ check-static: $(STAMP) ## lint, format, types, import contracts
 	$(BIN)/lint-imports
 
 unit: $(STAMP) ## the unit tests while you wait: a tenth of each law's examples, without what takes a second and more
-	$(PYTEST) -m "not e2e and not thorough" --hypothesis-profile=quick --ignore=tests/e2e -n $(JOBS)
+	+@$(MAKE) --no-print-directory -k -j$(shell getconf _NPROCESSORS_ONLN) $(if $(filter output-sync,$(.FEATURES)),-Otarget) $(UNIT_PARTS)
+
+# Four processes, each with folders of its own, and the longest first: workers that share one list collect all of it each, and spend as
+# much on telling each other of ten thousand short tests as the tests take.
+UNIT_PARTS := unit-running unit-deciding unit-estimator unit-outside
+OPERATOR_TESTS := $(wildcard tests/plimsoll_operator/*/)
+DECIDING := $(filter %/api/ %/capacity/ %/cli/ %/decision/ %/policies/ %/rendering/,$(OPERATOR_TESTS))
+unit-running: TESTS := $(filter-out $(DECIDING) %/__pycache__/,$(OPERATOR_TESTS))
+unit-deciding: TESTS := $(DECIDING)
+unit-estimator: TESTS := tests/plimsoll_estimator
+unit-outside: TESTS := tests --ignore=tests/plimsoll_operator --ignore=tests/plimsoll_estimator --ignore=tests/e2e
+$(UNIT_PARTS): $(STAMP)
+	$(PYTEST) -m "not e2e and not thorough" --hypothesis-profile=quick $(TESTS)
 
 # In CI's profile, Hypothesis has no deadlines: the first call of a function that is counted is slow.
 coverage: $(STAMP) ## the unit tests, and the floor under which lines of the two packages they run

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-import yaml
+from tests.documents import documents
 from tools import api_page, prediction_page, reason_page
 from tools.page_commands import LANGUAGES, Block, blocks, commands, fault
 
@@ -88,7 +88,7 @@ def blocks_of(page: Path) -> list[Block]:
 def manifests(block: Block) -> Iterator[object]:
     texts = [block.body] if block.language == "yaml" else block.manifests
     for text in texts:
-        yield from yaml.safe_load_all(text)
+        yield from documents(text)
 
 
 @pytest.mark.parametrize("page", SHOWING, ids=name)

@@ -22,6 +22,7 @@ from tests.controlplane import Cluster, ControlPlane
 from tests.controlplane.cluster import Json, wait_until
 from tests.controlplane.plane import free_ports
 from tests.controlplane.processes import Child
+from tests.documents import documents
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy" / "helm" / "plimsoll"
@@ -36,7 +37,7 @@ def manifests(cluster: Cluster, *values: str) -> list[Json]:
     """Return the chart's objects as `helm template` prints them."""
     settings = [part for value in ("namespace.create=true", *values) for part in ("--set", value)]
     printed = cluster.helm("template", RELEASE, CHART, "--namespace", NAMESPACE, *settings)
-    return [one for one in yaml.safe_load_all(printed) if one]
+    return documents(printed)
 
 
 def apply(cluster: Cluster, objects: Sequence[Json]) -> None:

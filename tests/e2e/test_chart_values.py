@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.controlplane import Cluster
+from tests.documents import documents
 from tests.e2e.certificate import PEM
 from tests.e2e.installation import CHART, NAMESPACE, RELEASE
 
@@ -91,6 +92,6 @@ def test_what_kubernetes_takes_in_values_is_let_through(cluster: Cluster, tmp_pa
     }
     file = tmp_path / "values.yaml"
     file.write_text(yaml.safe_dump(values))
-    made = [one for one in yaml.safe_load_all(rendered(cluster, "--values", file)) if one]
+    made = documents(rendered(cluster, "--values", file))
     uses = [one for one in made if one["kind"] == "Role" and one["metadata"]["name"] == f"{RELEASE}-controller-uses-engine"]
     assert [one["metadata"]["namespace"] for one in uses] == ["team"]

@@ -4,9 +4,9 @@ A LeaderWorkerSet's pods are asked about as those of Deployments, since no other
 """
 
 import pytest
-import yaml
 from tests.controlplane import Cluster
 from tests.controlplane.cluster import Json
+from tests.documents import documents
 from tests.engine.manifests import GROUPS, golden, pods, public
 
 pytestmark = pytest.mark.e2e
@@ -43,7 +43,7 @@ def refusal(cluster: Cluster, namespace: str, made: Json) -> str:
 
 
 def kept(group: str) -> list[Json]:
-    found = [one for one in yaml.safe_load_all(golden(group).read_text("utf-8")) if one is not None]
+    found = documents(golden(group).read_text("utf-8"))
     return [made for one in found for made in of_the_api_server(one)]
 
 

@@ -25,7 +25,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
+from tests.documents import documents
 from tests.engine.hearing import Put, card, catalogued, heard
 
 from plimsoll_operator.api import ENGINE_CONTAINER, Manifest, Plan
@@ -137,7 +137,7 @@ def settled(text: str) -> str:
 @cache
 def objects(group: str) -> tuple[Manifest, ...]:
     """A group's objects as they are kept; read once."""
-    return tuple(one for one in yaml.safe_load_all(golden(group).read_text("utf-8")) if one is not None)
+    return tuple(documents(golden(group).read_text("utf-8")))
 
 
 def lists(group: str) -> list[Rendered]:

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
+from tests.documents import documents
 
 Json = Any
 Hint = Callable[[random.Random], Json]
@@ -68,7 +68,7 @@ _FEW = 12  # elements of a list or map, but for the rare full one
 @functools.cache
 def spec_of(plural: str) -> Json:
     """Return the schema of a kind's spec."""
-    crd = yaml.safe_load((CRDS / f"{plural}.yaml").read_text("utf-8"))
+    (crd,) = documents((CRDS / f"{plural}.yaml").read_text("utf-8"))
     return crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
 
 

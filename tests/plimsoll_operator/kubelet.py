@@ -1,12 +1,12 @@
 """A kubelet for the in-memory API server: plays reader pods by running their own program on a folder of the test's."""
 
 import os
-import subprocess
-import sys
+import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from tests.plimsoll_operator import forked
 from tests.plimsoll_operator.fake_kube import FakeKube
 
 from plimsoll_operator.controller.resolving.reader_pod import CONTAINER
@@ -31,13 +31,13 @@ def run_container(pod: Manifest, folders: Mapping[str, Path], secrets: Secrets) 
     for row in container["env"]:
         reference = row.get("valueFrom", {}).get("secretKeyRef")
         environment[row["name"]] = secrets[reference["name"], reference["key"]] if reference else row["value"]
-    read, write = os.pipe()
-    arguments += [f"--termination-log=/dev/fd/{write}"]
-    command = [sys.executable, *container["command"][1:], *arguments]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=(write,), check=False)
-    os.close(write)
-    with os.fdopen(read) as message:
-        return done.returncode, done.stdout, message.read()
+    runs, module, *more = container["command"][1:]
+    assert runs == "-m", container["command"]
+    with tempfile.TemporaryDirectory() as folder:
+        log, message = Path(folder) / "log", Path(folder) / "message"
+        message.touch()
+        status = forked.run(module, [*more, *arguments, f"--termination-log={message}"], environment, log)
+        return status, log.read_bytes(), message.read_text("utf-8")
 
 
 def _held_by(volume: Manifest) -> str:

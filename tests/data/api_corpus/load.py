@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
+from tests.documents import documents
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,8 +29,7 @@ def _expand(value: Any) -> Any:
 
 @cache
 def cases() -> tuple[Case, ...]:
-    """Every case, read once in a process and by libyaml where it is there: 4,000 lines are seconds of Python."""
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    """Every case, read once in a process."""
     texts = (path.read_text("utf-8") for path in sorted(Path(__file__).parent.glob("*.yaml")))
-    entries = [entry for text in texts for entry in yaml.load(text, Loader=loader)]
+    entries = [entry for text in texts for entry in documents(text)[0]]
     return tuple(Case(why=e["case"], accepted=e["accepted"], field=e.get("field", ""), obj=_expand(e["object"])) for e in entries)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
-import yaml
+from tests.documents import documents
 from tests.plimsoll_operator.decision_world import LLAMA_8B, manifest
 from tests.plimsoll_operator.fake_kube import FakeKube
 from tests.plimsoll_operator.nodes import H100
@@ -46,7 +46,7 @@ STALE: Manifest = {"metadata": {"name": "stale-0", "labels": {"nvidia.com/gpu.pr
 
 @cache
 def definitions() -> tuple[Manifest, ...]:
-    return tuple(yaml.safe_load(path.read_text()) for path in sorted(CRDS.glob("*.yaml")))
+    return tuple(documents(path.read_text())[0] for path in sorted(CRDS.glob("*.yaml")))
 
 
 def program(component: str, *, ready: int = 2, version: str = "0.1.0") -> Manifest:

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import plimsoll_operator
@@ -26,6 +27,11 @@ def _spelled(source: Path) -> Iterator[tuple[str, int]]:
             yield node.value, node.lineno
 
 
+@cache
+def _all_spelled() -> list[tuple[Path, str, int]]:
+    return [(source, text, line) for source in sorted(ROOT.rglob("*.py")) for text, line in _spelled(source)]
+
+
 def test_names_are_told_apart() -> None:
     assert len(TEXTS) == len(NAMED)
     assert f"{names.GROUP}/{names.VERSION}" == names.API_VERSION
@@ -35,10 +41,8 @@ def test_names_are_told_apart() -> None:
 def test_no_other_file_spells_what_has_a_room() -> None:
     again = [
         f"{source.relative_to(ROOT)}:{line} spells {NAMED[text]}"
-        for source in sorted(ROOT.rglob("*.py"))
-        if source not in {Path(str(room.__file__)) for room in ROOMS}
-        for text, line in _spelled(source)
-        if text in NAMED.keys() - WORDS
+        for source, text, line in _all_spelled()
+        if source not in {Path(str(room.__file__)) for room in ROOMS} and text in NAMED.keys() - WORDS
     ]
     assert again == []
 
@@ -46,6 +50,6 @@ def test_no_other_file_spells_what_has_a_room() -> None:
 def test_every_name_of_ours_is_in_the_room_of_names() -> None:
     """Whatever begins with our group and has a name of its own is a label or an annotation."""
     ours = re.compile(re.escape(names.GROUP) + r"/[a-z-]+")
-    found = {text for source in ROOT.rglob("*.py") for text, _ in _spelled(source) if ours.fullmatch(text)}
+    found = {text for _, text, _ in _all_spelled() if ours.fullmatch(text)}
     assert found <= NAMED.keys()
     assert names.PLAN_ANNOTATION in found

@@ -52,6 +52,7 @@ def settle(world: World) -> None:
         world.drain()
 
 
+@pytest.mark.thorough
 def test_the_memory_of_all_nodes_changes_one_after_the_other(world: World) -> None:
     kube = world.kube
     assert isinstance(kube, CountingKube)

@@ -135,6 +135,7 @@ def test_an_error_is_never_larger_than_the_budget_over_a_byte() -> None:
     assert ratio < 10_000
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "log",
     [

@@ -158,6 +158,7 @@ def test_with_an_authority_only_its_certificates_may_ask_for_reviews(tmp_path: P
         assert ask(f"https://127.0.0.1:{webhook.port}/readyz", webhook.trust)[0] == 200
 
 
+@pytest.mark.thorough
 def test_requests_are_judged_side_by_side(webhook: Running) -> None:
     found: list[bool] = []
     threads = [threading.Thread(target=lambda number=n: found.append(allowed(webhook.post(dry_run(number, 10))))) for n in range(40)]

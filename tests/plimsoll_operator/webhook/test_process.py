@@ -73,6 +73,7 @@ def test_it_does_not_start_without_credentials(change: dict[str, str], says: str
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.thorough
 def test_it_does_not_start_without_its_certificate(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "plimsoll_operator.webhook", f"--tls-cert={tmp_path}/no", f"--tls-key={tmp_path}/no"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
