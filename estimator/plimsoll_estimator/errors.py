@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import reprlib
+from dataclasses import dataclass
 from typing import Final
 
 from plimsoll_estimator.checks import Check
@@ -44,17 +45,41 @@ class InvalidInput(EstimatorError):
         super().__init__(f"{named} {limit}" if value is None else f"{named}: {shown} {limit}")
 
 
-class Unsupported(EstimatorError):
-    """The estimator has no rule for this; it does not guess. `reason` says what it is about, the message names what is missing."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remedy:
+    """What may start where something is refused: the same with one argument otherwise, or under another release, and how that is said.
 
-    def __init__(self, reason: Check, message: str) -> None:
+    No more than a candidate: whoever words the refusal tries it first (`estimate.prepare`), so that no advice leads to the next refusal.
+    """
+
+    words: str
+    argument: str = ""
+    """A field of EngineArgs, and the text it should have."""
+    value: str = ""
+    release: str = ""
+
+
+def use(argument: str, value: str) -> Remedy:
+    """The remedy of one argument."""
+    return Remedy(words=f"use {argument} {value}", argument=argument, value=value)
+
+
+class Unsupported(EstimatorError):
+    """The estimator has no rule for this; it does not guess. `reason` says what it is about, the message names what is missing.
+
+    `remedies`: what may have a rule, the one to try first in front.
+    """
+
+    def __init__(self, reason: Check, message: str, remedies: tuple[Remedy, ...] = ()) -> None:
         self.reason = reason
+        self.remedies = remedies
         super().__init__(message)
 
 
 class EngineRefusal(EstimatorError):
-    """vLLM itself would stop at this check; the message is in vLLM's sense."""
+    """vLLM itself would stop at this check; the message is in vLLM's sense. `remedies`: as of Unsupported."""
 
-    def __init__(self, reason: Check, message: str) -> None:
+    def __init__(self, reason: Check, message: str, remedies: tuple[Remedy, ...] = ()) -> None:
         self.reason = reason
+        self.remedies = remedies
         super().__init__(message)

@@ -5,15 +5,16 @@ Called by every door (CLI, batch, webhook, controller). Expected refusals are va
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from plimsoll_estimator.checks import Check
 from plimsoll_estimator.config_overrides import overridden
 from plimsoll_estimator.connectors import role_of
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import NEWEST_KNOWN, EngineVersion
-from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Unsupported
+from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Remedy, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kept import kept_with_config
 from plimsoll_estimator.kv_cache import KvCacheLayout, kv_cache_layout
@@ -62,17 +63,59 @@ def estimate(
 def prepare(
     config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion, *, weights: WeightTotals | None = None
 ) -> Prepared | Estimate:
-    """All of an estimate that the budget does not change; vLLM's refusal where it stops before sizes are known. Raises as `estimate`."""
+    """All of an estimate that the budget does not change; vLLM's refusal where it stops before sizes are known. Raises as `estimate`.
+
+    What a refusal or a missing rule advises has been tried: it starts, or at least lacks nothing but memory.
+    """
     config = overridden(config, args.hf_overrides)
+    start = _Start(config, args, gpu, version)
+    try:
+        return _prepare(start, start.advised, weights)
+    except Unsupported as doubt:
+        if doubt.remedies:
+            raise Unsupported(doubt.reason, start.advised(doubt)) from doubt
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """What is asked, so that it can be tried with something otherwise."""
+
+    config: HfConfig
+    args: EngineArgs
+    gpu: Gpu
+    version: EngineVersion
+
+    def advised(self, refusal: EngineRefusal | Unsupported) -> str:
+        """The sentence with the first of its remedies that works, if any does."""
+        remedy = next(filter(self.works, refusal.remedies), None)
+        return str(refusal) if remedy is None else f"{refusal}; {remedy.words}"
+
+    def works(self, remedy: Remedy) -> bool:
+        """Whether the start comes as far as its memory with the remedy."""
+        changed: dict[str, Any] = {remedy.argument: remedy.value} if remedy.argument else {}
+        args = replace(self.args, **changed)
+        version = EngineVersion.parse(remedy.release) if remedy.release else self.version
+        try:
+            found = _prepare(_Start(self.config, args, self.gpu, version), str)
+        except (Unsupported, InvalidInput):
+            return False
+        judged = found if isinstance(found, Estimate) else found.estimate()
+        return judged.reason is None or judged.reason.of_memory
+
+
+def _prepare(start: _Start, said: Callable[[EngineRefusal], str], weights: WeightTotals | None = None) -> Prepared | Estimate:
+    """The same, a refusal worded by `said`."""
+    config, args, gpu, version = start.config, start.args, start.gpu, start.version
     try:
         resolved = resolve(config, args, gpu, version)
     except EngineRefusal as refusal:
-        return _refused(refusal, None)
+        return _refused(refusal.reason, said(refusal), None)
     try:
         stages = weights_per_stage(config, resolved)
         drafted = draft_weights_bytes(resolved)
     except EngineRefusal as refusal:
-        return _refused(refusal, resolved)
+        return _refused(refusal.reason, said(refusal), resolved)
     shape = read(config, resolved.architecture)
     widths = widths_of(shape, text_only=language_alone(shape, resolved), weight_only=weight_only(config), fp8_blocks=fp8_blocks(config))
     stages = tuple(resident_weights(stage, widths, resolved) for stage in stages)
@@ -81,7 +124,7 @@ def prepare(
     overheads = stage_overheads(widths, resolved)
     beside = unprofiled_bytes(widths, resolved)
     outside = [outside_budget(resolved, overhead) for overhead in by_object(overheads).values()]
-    layout = _layout(shape, resolved)
+    layout = _layout(shape, resolved, said)
     return Prepared(
         resolved=resolved,
         widths=widths,
@@ -115,7 +158,7 @@ def _published_bytes(config: HfConfig, gpu: Gpu, version: EngineVersion) -> int 
     # vLLM loads fp32 checkpoints in half precision unless told otherwise.
     args = EngineArgs(dtype="float32") if stated == "float32" else EngineArgs()
     try:
-        built = prepare(config, args, gpu, version)
+        built = _prepare(_Start(config, args, gpu, version), str)
     except (Unsupported, InvalidInput):
         return None
     return None if isinstance(built, Estimate) else sum(stage.loaded_bytes for stage in built.stages)
@@ -125,11 +168,11 @@ def _with(outside: OutsideBudget, beside: int) -> OutsideBudget:
     return replace(outside, post_kv_bytes=outside.post_kv_bytes + beside)
 
 
-def _layout(shape: Shape, resolved: ResolvedArgs) -> KvCacheLayout | Refusal:
+def _layout(shape: Shape, resolved: ResolvedArgs, said: Callable[[EngineRefusal], str]) -> KvCacheLayout | Refusal:
     try:
         return kv_cache_layout(shape, resolved)
     except EngineRefusal as refusal:
-        return Refusal(reason=refusal.reason, message=str(refusal))
+        return Refusal(reason=refusal.reason, message=said(refusal))
 
 
 def _generates_without_cache(shape: Shape, resolved: ResolvedArgs) -> bool:
@@ -138,11 +181,11 @@ def _generates_without_cache(shape: Shape, resolved: ResolvedArgs) -> bool:
     return both_ways and resolved.runner == "generate" and not rules_for(resolved.version).plans_empty_caches
 
 
-def _refused(refusal: EngineRefusal, resolved: ResolvedArgs | None) -> Estimate:
+def _refused(reason: Check, message: str, resolved: ResolvedArgs | None) -> Estimate:
     return Estimate(
         verdict="refused",
-        reason=refusal.reason,
-        message=str(refusal),
+        reason=reason,
+        message=message,
         ranks=(),
         resolved=resolved,
         kv_plan=None,

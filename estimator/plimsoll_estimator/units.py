@@ -1,4 +1,4 @@
-"""Integer arithmetic on bytes. Needs round up, capacities round down; used everywhere, knows nothing."""
+"""Integer arithmetic on bytes, and how figures are written. Needs round up, capacities round down; used everywhere, knows nothing."""
 
 from __future__ import annotations
 
@@ -14,6 +14,11 @@ def ceil_div(a: int, b: int) -> int:
 def round_up(value: int, multiple: int) -> int:
     """The smallest multiple of `multiple` that is not below `value`."""
     return ceil_div(value, multiple) * multiple
+
+
+def dotted(capability: int) -> str:
+    """A compute capability as NVIDIA writes it: 89 is 8.9."""
+    return f"{capability // 10}.{capability % 10}"
 
 
 def format_gib(n_bytes: int) -> str:

@@ -17,8 +17,9 @@ from typing import Final, Literal
 
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
-from plimsoll_estimator.errors import EngineRefusal
+from plimsoll_estimator.errors import EngineRefusal, use
 from plimsoll_estimator.releases import Releases
+from plimsoll_estimator.units import dotted
 
 NATIVE: Final = 89
 """The compute capability from which Triton compiles fp8e4nv."""
@@ -118,7 +119,7 @@ def check_fp8_cache(asked: AskedOfBackend, rules: Fp8Rules) -> None:
     if rules.picks == "by_list":
         _check_listed(asked, rules)
     elif asked.capability < 80 or (asked.capability == 90 and not (asked.dtype in _HALVES and asked.head_sizes <= _FLASH_ATTENTION_HEADS)):
-        raise _refusal(f"FlexAttention, which vLLM takes here, does not hold a {asked.cache_dtype} cache; use kv_cache_dtype auto")
+        raise _refusal(f"FlexAttention, which vLLM takes here, does not hold a {asked.cache_dtype} cache")
     elif asked.capability < NATIVE:
         raise _triton("Triton attention", asked.capability, asked.cache_dtype, looks=False)
 
@@ -136,7 +137,7 @@ def _check_listed(asked: AskedOfBackend, rules: Fp8Rules) -> None:
     elif asked.named == "FLASHINFER":
         why = flashinfer
     if why:
-        raise _refusal(f"the attention backend {asked.named} does not take the {asked.cache_dtype} cache: {why}; use kv_cache_dtype auto")
+        raise _refusal(f"the attention backend {asked.named} does not take the {asked.cache_dtype} cache: {why}")
     if not below:
         return
     if asked.named == "TRITON_ATTN" or flashinfer:
@@ -151,7 +152,7 @@ def _flashinfer_lacks(asked: AskedOfBackend, rules: Fp8Rules) -> str:
     prefix = asked.image_prefix and rules.asks_image_prefix and not (asked.text_only and rules.text_needs_no_prefix)
     reasons = (
         (not asked.flashinfer, "it is not installed"),
-        (asked.capability < least, f"it needs compute capability {least / 10}"),
+        (asked.capability < least, f"it needs compute capability {dotted(least)}"),
         (bool(others), f"it has no heads of {' and '.join(map(str, others))}"),
         (asked.dtype not in _HALVES, f"it does not compute in {asked.dtype}"),
         (asked.cache_dtype not in _FORMATS, f"it has no {asked.cache_dtype}"),
@@ -167,21 +168,21 @@ def check_latent_fp8_cache(backend: str, capability: int, cache_dtype: str, rule
     if not is_fp8(cache_dtype):
         return
     if backend not in rules.latent:
-        raise _refusal(f"the attention backend {backend}, which vLLM takes here, holds no {cache_dtype} cache yet; use kv_cache_dtype auto")
+        raise _refusal(f"the attention backend {backend}, which vLLM takes here, holds no {cache_dtype} cache yet")
     if backend == "TRITON_MLA" and capability < NATIVE:
         raise _triton("Triton MLA", capability, cache_dtype, looks=rules.triton_mla_looks)
 
 
 def _triton(backend: str, capability: int, cache_dtype: str, *, looks: bool, why: str = "") -> EngineRefusal:
     """Triton's refusal where it looks, else what comes of it; `why` the release takes it, where that is not plain."""
-    on = f"compute capability {capability / 10}"
+    on = f"compute capability {dotted(capability)}"
     if looks:
-        return _refusal(f"a {cache_dtype} cache is not supported by the {backend} backend on {on}{why}; use kv_cache_dtype auto")
+        return _refusal(f"a {cache_dtype} cache is not supported by the {backend} backend on {on}{why}")
     return _refusal(
         f"a {cache_dtype} cache is not supported by the kernels of the {backend} backend on {on}{why}: the start fails while graphs are "
-        "captured, and without graphs every request does; use kv_cache_dtype auto"
+        "captured, and without graphs every request does"
     )
 
 
 def _refusal(message: str) -> EngineRefusal:
-    return EngineRefusal(Check.KV_CACHE_DTYPE_UNSUPPORTED, message)
+    return EngineRefusal(Check.KV_CACHE_DTYPE_UNSUPPORTED, message, (use("kv_cache_dtype", "auto"),))

@@ -12,12 +12,13 @@ from typing import Final
 
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
-from plimsoll_estimator.errors import EngineRefusal, InvalidInput
+from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Remedy, use
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kept import kept_with_config
 from plimsoll_estimator.reader import language
 from plimsoll_estimator.releases import Releases
 from plimsoll_estimator.resolved import Gpu
+from plimsoll_estimator.units import dotted
 
 _DTYPES: Final = {"half": "float16", "float16": "float16", "bfloat16": "bfloat16", "float": "float32", "float32": "float32"}
 _AMPERE: Final = 80
@@ -68,14 +69,21 @@ def resolve_dtype(config: HfConfig, wanted: str | None, gpu: Gpu, runner: str, v
     else:
         dtype = _DTYPES[wanted]
     if dtype == "float16" and config.model_type in rules.refuses_float16:
-        raise EngineRefusal(Check.DTYPE_UNSUPPORTED, f"{config.model_type} does not support float16")
+        others = tuple(use("dtype", other) for other in gpu_dtypes(gpu.capability) if other != "float16")
+        raise EngineRefusal(Check.DTYPE_UNSUPPORTED, f"{config.model_type} does not support float16", others)
     if dtype not in gpu_dtypes(gpu.capability):
-        major, minor = gpu.compute_capability
+        later = (border for border in _RELEASES.borders if border > version and dtype_rules(border).falls_back)
         raise EngineRefusal(
             Check.DTYPE_UNSUPPORTED,
-            f"bfloat16 needs compute capability 8.0, this GPU has {major}.{minor}; use dtype float16 where the model allows it",
+            f"bfloat16 needs compute capability 8.0, this GPU has {dotted(gpu.capability)}",
+            (*(use("dtype", other) for other in gpu_dtypes(gpu.capability)), *(runs_it(border) for border in later)),
         )
     return dtype
+
+
+def runs_it(release: EngineVersion) -> Remedy:
+    """The remedy of a later release."""
+    return Remedy(words=f"vLLM {release} runs it here", release=str(release))
 
 
 def gpu_dtypes(capability: int) -> tuple[str, ...]:

@@ -16,9 +16,10 @@ from typing import Final, Literal, TypeAlias
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
-from plimsoll_estimator.errors import Unsupported
+from plimsoll_estimator.errors import Remedy, Unsupported
 from plimsoll_estimator.releases import Releases
 from plimsoll_estimator.resolved import Gpu
+from plimsoll_estimator.units import dotted
 
 GONE: Final = EngineVersion(0, 11)
 """The first release that has no V0 engine."""
@@ -88,25 +89,31 @@ def check_core(start: Start, version: EngineVersion) -> None:
     for check, because in _CAUSES:
         cause = because(start, version)
         if cause is not None:
-            since = next((border for border in _borders() if border > version and because(start, border) is None), GONE)
             raise Unsupported(
                 check,
-                f"vLLM {version} falls back to its V0 engine for {cause}, and V0 has no rules here; {since} and later run it on V1",
+                f"vLLM {version} falls back to its V0 engine for {cause}, and V0 has no rules here",
+                tuple(_runs_on_v1(border) for border in _borders() if border > version and _takes(start, border)),
             )
 
 
+def _takes(start: Start, version: EngineVersion) -> bool:
+    return all(because(start, version) is None for _, because in _CAUSES)
+
+
+def _runs_on_v1(release: EngineVersion) -> Remedy:
+    return Remedy(words=f"{release} and later run it on V1", release=str(release))
+
+
 def _of_capability(start: Start, version: EngineVersion) -> str | None:
-    major, minor = start.gpu.compute_capability
     too_low = start.gpu.capability < core_rules(version).least_capability
-    return f"a GPU of compute capability {major}.{minor}, below 8.0" if too_low else None
+    return f"a GPU of compute capability {dotted(start.gpu.capability)}, below 8.0" if too_low else None
 
 
 def _of_cache(start: Start, version: EngineVersion) -> str | None:
     wanted = start.args.kv_cache_dtype
     if wanted is None or wanted == "auto" or _takes_cache(wanted, start, core_rules(version).cache_dtypes):
         return None
-    major, minor = start.gpu.compute_capability
-    return f"a {wanted} cache on compute capability {major}.{minor}"
+    return f"a {wanted} cache on compute capability {dotted(start.gpu.capability)}"
 
 
 def _takes_cache(wanted: str, start: Start, takes: str) -> bool:

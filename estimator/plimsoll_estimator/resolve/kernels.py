@@ -18,6 +18,7 @@ from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, Unsupported
 from plimsoll_estimator.hardware import beside_arm
 from plimsoll_estimator.resolved import Gpu
+from plimsoll_estimator.units import dotted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,7 +49,7 @@ def kernels_for(capability: int, machine: str, version: EngineVersion, *, of_ima
     `of_image`: whether PyTorch is that of vLLM's own image; None where that is not known.
     """
     carried = built_as(version)
-    shown = f"{capability // 10}.{capability % 10}"
+    shown = dotted(capability)
     if machine not in carried.own:
         return Kernels(has="not known", why=f"vLLM {version} was published for no {machine} host")
     if not _runs(capability, carried.own[machine]):
@@ -99,9 +100,9 @@ def _runs(capability: int, built_for: Iterable[int]) -> bool:
 
 
 def _said(having: list[EngineVersion]) -> str:
-    """Which releases have them, as spans of the table."""
+    """Which releases have kernels for the GPU, as spans of the table."""
     if not having:
-        return "no release since 0.8.0 has them"
+        return "no release since 0.8.0 has kernels for it"
     spans: list[list[EngineVersion]] = []
     for before, release in zip((None, *releases()), releases(), strict=False):
         if release not in having:
@@ -112,7 +113,7 @@ def _said(having: list[EngineVersion]) -> str:
             spans.append([release])
     newest = releases()[-1]
     named = [f"{span[0]} and later" if span[-1] == newest else f"{span[0]} to {span[-1]}" for span in spans]
-    return f"{' and '.join(named)} have them"
+    return f"{' and '.join(named)} have kernels for it"
 
 
 @lru_cache(maxsize=64)

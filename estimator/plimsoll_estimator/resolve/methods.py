@@ -40,6 +40,12 @@ def methods_of(version: EngineVersion) -> dict[str, QuantizationMethod]:
     return {name: row for name, rows in sorted(_table().items()) for row in rows if version.within(row.since, row.before)}
 
 
+def taken_since(name: str, capability: int, version: EngineVersion) -> tuple[EngineVersion, ...]:
+    """The later releases at which the method begins to take a GPU of that capability without leave; empty where none does."""
+    rows = (row for row in _table().get(name, ()) if row.since > version)
+    return tuple(row.since for row in rows if capability >= row.min_capability and not row.deprecated)
+
+
 def read_as(version: EngineVersion) -> EngineVersion:
     """The release whose wheel says what the table says of `version`: itself, or the newest read before it."""
     read = [EngineVersion.parse(text) for text in _document()["releases"]]

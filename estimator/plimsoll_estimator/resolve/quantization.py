@@ -12,12 +12,14 @@ from typing import Final
 from plimsoll_estimator.argument_table import releases_of_value, values_of
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
-from plimsoll_estimator.errors import EngineRefusal
+from plimsoll_estimator.errors import EngineRefusal, use
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.quantization.settings import quantization_config
-from plimsoll_estimator.resolve.methods import method_of
+from plimsoll_estimator.resolve.dtypes import runs_it
+from plimsoll_estimator.resolve.methods import method_of, taken_since
 from plimsoll_estimator.resolve.releases import argument_rules
 from plimsoll_estimator.resolved import Gpu
+from plimsoll_estimator.units import dotted
 
 _WITH_CACHE_SCALES: Final = frozenset({"fp8", "deepseek_v4_fp8", "compressed-tensors", "quark"})
 _ALIASES: Final = {  # argument -> names it agrees with
@@ -228,7 +230,8 @@ def _verify(name: str, gpu: Gpu, version: EngineVersion, *, allow_deprecated: bo
     if gpu.capability < found.min_capability:
         raise EngineRefusal(
             Check.QUANTIZATION_UNSUPPORTED_ON_GPU,
-            f"quantization method {name} needs compute capability {found.min_capability}, this GPU has {gpu.capability}",
+            f"quantization method {name} needs compute capability {dotted(found.min_capability)}, this GPU has {dotted(gpu.capability)}",
+            tuple(runs_it(release) for release in taken_since(name, gpu.capability, version)),
         )
 
 
@@ -236,9 +239,8 @@ def _verify_dtype(name: str, dtype: str, version: EngineVersion) -> None:
     """The kernels of a method take activations of some dtypes only (vLLM config/vllm.py:_get_quantization_config)."""
     found = method_of(name, version)
     if found is not None and dtype not in found.dtypes:
-        raise EngineRefusal(
-            Check.DTYPE_UNSUPPORTED, f"{dtype} is not supported for quantization method {name}; supported are {', '.join(found.dtypes)}"
-        )
+        words = f"{dtype} is not supported for quantization method {name}; supported are {', '.join(found.dtypes)}"
+        raise EngineRefusal(Check.DTYPE_UNSUPPORTED, words, tuple(use("dtype", other) for other in found.dtypes))
 
 
 def runs_eagerly(config: HfConfig, quantization: str | None, version: EngineVersion) -> bool:
@@ -260,7 +262,8 @@ def check_kv_cache_dtype(
         if not (without and argument_rules(version).takes_e5m2_without_scheme):
             raise EngineRefusal(Check.KV_CACHE_DTYPE_UNSUPPORTED, "an fp8_e5m2 KV cache is not supported with fp8 checkpoints")
     if wanted in ("float16", "bfloat16") and wanted != dtype and argument_rules(version).cache_dtype_must_agree:
-        raise EngineRefusal(Check.KV_CACHE_DTYPE_UNSUPPORTED, f"kv_cache_dtype {wanted} is incompatible with dtype {dtype}; set it to auto")
+        words = f"kv_cache_dtype {wanted} is incompatible with dtype {dtype}"
+        raise EngineRefusal(Check.KV_CACHE_DTYPE_UNSUPPORTED, words, (use("kv_cache_dtype", "auto"),))
 
 
 def declared_kv_cache_dtype(config: HfConfig, version: EngineVersion) -> str | None:

@@ -26,7 +26,7 @@ from plimsoll_operator.decision.refusal.long_context import own_pool
 from plimsoll_operator.decision.refusal.offers import offers
 from plimsoll_operator.decision.refusal.open_cluster import more_nodes, product_that_would_fit, products_that_would_do, rentable
 from plimsoll_operator.decision.refusal.override import is_lifted, pinned_placement, why_lifted
-from plimsoll_operator.decision.request.fields import field_of_input
+from plimsoll_operator.decision.request.fields import field_of_input, in_api_words, said_of_input
 from plimsoll_operator.decision.search.candidate import Found
 from plimsoll_operator.facts import AppliedCorrection, Facts
 from plimsoll_operator.verdict import Admit, Offer, Reason, Reject, Resize, Undecided, Verdict
@@ -46,9 +46,9 @@ def verdict_on(facts: Facts, effort: Effort, *, with_offers: bool) -> Verdict:
         case = Case(facts, effort, with_offers=with_offers)
         return next(verdict for step in STEPS if (verdict := step(case)) is not None)
     except InvalidInput as error:
-        return Reject(reason=Reason.INVALID_SPEC, message=f"{error}.", field=field_of_input(error))
+        return Reject(reason=Reason.INVALID_SPEC, message=f"{said_of_input(error)}.", field=field_of_input(error))
     except Unsupported as error:
-        return rejection.undecided(doubt_about(error), str(error), error.reason.about)
+        return rejection.undecided(doubt_about(error), in_api_words(str(error)), error.reason.about)
 
 
 def check(case: Case) -> Verdict | None:

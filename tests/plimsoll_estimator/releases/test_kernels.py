@@ -69,12 +69,12 @@ def test_nothing_was_published_for_arm_before_0_10_2() -> None:
 
 def test_a_start_without_kernels_is_refused_with_the_releases_that_have_them() -> None:
     card = gpu_from("NVIDIA-GeForce-RTX-5090")
-    with pytest.raises(EngineRefusal, match=r"no kernels for compute capability 12\.0; 0\.10\.2 and later have them") as caught:
+    with pytest.raises(EngineRefusal, match=r"no kernels for compute capability 12\.0; 0\.10\.2 and later have kernels for it") as caught:
         check_kernels(card, EngineVersion.parse("0.8.5"))
     assert caught.value.reason == "NoKernels"
-    with pytest.raises(EngineRefusal, match=r"7\.0; 0\.8\.0 to 0\.8\.5 and 0\.10\.2 to 0\.19\.1 have them"):
+    with pytest.raises(EngineRefusal, match=r"7\.0; 0\.8\.0 to 0\.8\.5 and 0\.10\.2 to 0\.19\.1 have kernels for it"):
         check_kernels(gpu_from("Tesla-V100-SXM2-32GB"), EngineVersion.parse("0.33.0"))
-    with pytest.raises(EngineRefusal, match=r"no release since 0\.8\.0 has them"):
+    with pytest.raises(EngineRefusal, match=r"no release since 0\.8\.0 has kernels for it"):
         check_kernels(gpu_from("NVIDIA-GeForce-GTX-1080", label_memory_mib=8192), EngineVersion.parse("0.33.0"))
 
 

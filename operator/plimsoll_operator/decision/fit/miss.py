@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from plimsoll_estimator import Check, Estimate, Gpu, OutsideBudget, RankEstimate, Unsupported
 from plimsoll_operator.decision.fit import utilisation
 from plimsoll_operator.decision.fit.kv_demand import fullest, needed_kv_bytes
+from plimsoll_operator.decision.request.fields import in_api_words
 from plimsoll_operator.verdict import Reason
 
 
@@ -102,8 +103,8 @@ def engine_refuses(estimate: Estimate) -> bool:
 
 def refusal_of(estimate: Estimate) -> Miss:
     """vLLM's own refusal of these arguments."""
-    check = estimate.reason
-    return Miss(reason=Reason.ENGINE_REFUSES, message=f"{estimate.message}", check=check, about=None if check is None else check.about)
+    check, message = estimate.reason, in_api_words(f"{estimate.message}")
+    return Miss(reason=Reason.ENGINE_REFUSES, message=message, check=check, about=None if check is None else check.about)
 
 
 def doubt_about(doubt: Unsupported) -> Reason:
@@ -134,7 +135,9 @@ def miss_of(estimate: Estimate, budget: int, held: int, *, longest: int | None) 
     parts = _components(rank)
     if estimate.verdict == "refused" and estimate.kv_plan is not None:
         # The cache can be planned, and yet the start runs out of memory: while loading, capturing graphs or warming up.
-        return Miss(reason=Reason.INSUFFICIENT_GPU_MEMORY, message=f"{estimate.message}", component="start-up peak", parts=parts)
+        return Miss(
+            reason=Reason.INSUFFICIENT_GPU_MEMORY, message=in_api_words(f"{estimate.message}"), component="start-up peak", parts=parts
+        )
     before_kv = sum(size for _, size in parts)
     fits_without_kv = before_kv < budget
     kv_needed = needed_kv_bytes(estimate, held)
@@ -151,7 +154,7 @@ def miss_of(estimate: Estimate, budget: int, held: int, *, longest: int | None) 
     needed = max(before_kv + kv_needed, budget + 1)
     return Miss(
         reason=reason,
-        message=estimate.message or "does not fit",
+        message=in_api_words(estimate.message or "does not fit"),
         component=component,
         needed_bytes=needed,
         available_bytes=budget,

@@ -1,10 +1,12 @@
 """Which field of the API an argument of vLLM is pinned by, and so which field a refusal speaks of.
 
-Read by `steps`, `request`, `moves` and `wording`. The estimator names arguments (`Check.about`, `InvalidInput.field`) and knows no API.
+Read by `steps`, `request`, `moves`, `wording` and whatever hands a sentence of the estimator on. The estimator names arguments
+(`Check.about`, `InvalidInput.field`, and in its sentences) and knows no API.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -91,6 +93,32 @@ FIELD_OF: Final[Mapping[str, str]] = {
 def engine_field(argument: str) -> str:
     """The name inside spec.engine, for sentences and for values that may move."""
     return FIELD_OF[argument].removeprefix("spec.engine.")
+
+
+def in_api_words(sentence: str) -> str:
+    """A sentence of the estimator with each argument as the user writes it: max_num_seqs is maxNumSeqs, and what has no field a flag.
+
+    Words that are the same in both, as dtype, stay; so does the dtype's value beside one.
+    """
+    return _NAMED.sub(lambda found: _written(found[1]), sentence)
+
+
+def _written(argument: str) -> str:
+    return f"--{argument.replace('_', '-')}" if FIELD_OF[argument] == _EXTRA_ARGS else engine_field(argument).removeprefix("spec.")
+
+
+_NAMED: Final = re.compile(rf"\b(?:engine_args\.)?({'|'.join(name for name in FIELD_OF if '_' in name)})\b")
+
+
+def said_of_input(error: InvalidInput) -> str:
+    """The sentence of bad input, without its stop: the field as the user writes it, the value, the limit."""
+    top, _, rest = error.field.partition(".")
+    named = error.field
+    if top == "engine_args" and rest in FIELD_OF:
+        named = _written(rest) if FIELD_OF[rest] == _EXTRA_ARGS else FIELD_OF[rest]
+    elif top == "engine_version":
+        named = FIELD_OF[top]
+    return str(InvalidInput(named, error.value, in_api_words(error.limit)))
 
 
 def field_of_input(error: InvalidInput) -> str:

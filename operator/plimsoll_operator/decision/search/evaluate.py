@@ -16,6 +16,7 @@ from plimsoll_operator.decision.fit.fit import EngineRequest, Fit, fit, kv_token
 from plimsoll_operator.decision.fit.life import life_of
 from plimsoll_operator.decision.fit.miss import Miss, doubt_about
 from plimsoll_operator.decision.fit.workload import contradiction, engine_request_of, replicas_needed
+from plimsoll_operator.decision.request.fields import in_api_words
 from plimsoll_operator.decision.request.request import DeploymentRequest
 from plimsoll_operator.decision.search.candidate import Candidate, Found, Missed
 from plimsoll_operator.decision.search.layouts import Layout
@@ -33,7 +34,8 @@ def evaluate(engine: Engine, request: DeploymentRequest, candidate: Candidate) -
         return _evaluate(engine, request, candidate)
     except Unsupported as doubt:
         return Missed(
-            candidate=candidate, miss=Miss(reason=doubt_about(doubt), message=str(doubt), check=doubt.reason, about=doubt.reason.about)
+            candidate=candidate,
+            miss=Miss(reason=doubt_about(doubt), message=in_api_words(str(doubt)), check=doubt.reason, about=doubt.reason.about),
         )
 
 
