@@ -38,6 +38,7 @@ check-static: $(STAMP) ## lint, format, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(BIN)/python -m tools.sizes
 
 unit: $(STAMP) ## the unit tests while you wait: a tenth of each law's examples, without what takes a second and more
 	+@$(MAKE) --no-print-directory -k -j$(shell getconf _NPROCESSORS_ONLN) $(if $(filter output-sync,$(.FEATURES)),-Otarget) $(UNIT_PARTS)
