@@ -21,6 +21,10 @@ from tools.releases import EVERY_RELEASE, asked
 
 TABLE = "interfaces.json"
 MARKS = {"takes_lora": "SupportsLoRA", "takes_eagle3": "SupportsEagle3"}
+BY_METHOD = {"get_eagle3_aux_hidden_state_layers": "SupportsEagle3"}
+"""Methods by which a class had an interface before that had a name."""
+UNLISTED = ("eagle3",)
+"""Methods of speculative decoding that the code of a release may tell apart without listing them (0.8.5 to 0.9.0)."""
 
 
 def parsed(path: Path) -> ast.Module:
@@ -38,10 +42,13 @@ def outline(path: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    classes = {
-        node.name: [base.id for base in node.bases if isinstance(base, ast.Name)] for node in tree.body if isinstance(node, ast.ClassDef)
-    }
+    classes = {node.name: _bases(node) for node in tree.body if isinstance(node, ast.ClassDef)}
     return imported, classes
+
+
+def _bases(node: ast.ClassDef) -> list[str]:
+    defined = [BY_METHOD[part.name] for part in node.body if isinstance(part, ast.FunctionDef) and part.name in BY_METHOD]
+    return [*(base.id for base in node.bases if isinstance(base, ast.Name)), *defined]
 
 
 def registered(models: Path) -> dict[str, tuple[str, str]]:
@@ -73,7 +80,10 @@ def implements(mark: str, models: Path, module: str, name: str, seen: frozenset[
 
 
 def methods(package: Path) -> set[str]:
-    """The literals of SpeculativeMethod, those of the aliases it names included; none where the release has no such list."""
+    """The literals of SpeculativeMethod, those of the aliases it names included, and what the code asks for without listing it.
+
+    None where the release has no such list.
+    """
     config = package / "config"
     path = next(path for path in (config / "speculative.py", config / "__init__.py", package / "config.py") if path.exists())
     if "SpeculativeMethod" not in path.read_text(encoding="utf-8"):
@@ -93,7 +103,8 @@ def methods(package: Path) -> set[str]:
                 found |= literals(node.id)
         return found
 
-    return literals("SpeculativeMethod")
+    asked_for = {node.value for node in ast.walk(parsed(path)) if isinstance(node, ast.Constant) and node.value in UNLISTED}
+    return literals("SpeculativeMethod") | asked_for
 
 
 def able(tree: Path, mark: str) -> set[str]:

@@ -43,6 +43,11 @@ ARCHITECTURES = {  # the class that the published file names, for configs that w
 HEARS = ("google/gemma-4-E",)
 """Models whose published file has Gemma 4's audio tower where the collected one, derived from class dictionaries, has none."""
 
+PREDICTS = {"zai-org/GLM-4.5": 1, "zai-org/GLM-4.5-Air": 1, "zai-org/GLM-4.7-Flash": 1, "baidu/ERNIE-4.5-21B-A3B-PT": 1}
+"""Modules of multi-token prediction that the published checkpoint holds where the collected config, a class's or a test's, names none.
+Source: what Transformers' classes pass over as they load it, one layer behind the last (models/glm4_moe, glm4_moe_lite:
+_keys_to_ignore_on_load_unexpected), and the one block that vLLM's ernie_mtp.py looks for (mtp_block.0)."""
+
 
 def prune(config: Any) -> Any:
     """The config without the dropped keys, at every depth except inside quantisation settings."""
@@ -65,6 +70,8 @@ def entry(data: dict[str, Any]) -> dict[str, Any]:
         config["architectures"] = [ARCHITECTURES[config["model_type"]]]
     if data["model"].startswith(HEARS) and config.get("audio_config") is None:
         config["audio_config"] = {"model_type": "gemma4_audio"}
+    if data["model"] in PREDICTS:
+        config.setdefault("num_nextn_predict_layers", PREDICTS[data["model"]])
     text = config.get("text_config")
     nested = text.get("quantization_config") if isinstance(text, dict) else None
     if data.get("hf_quant_config") and not config.get("quantization_config") and not nested:

@@ -133,7 +133,9 @@ class Check(StrEnum):
     SPECULATIVE_MODEL_MISSING = "SpeculativeModelMissing", "speculative_model_config", _NOTHING
     """The method needs a draft (config/speculative.py)."""
     SPECULATIVE_MODULES_MISSING = "SpeculativeModulesMissing", "speculative_method", _NOTHING
-    """The model has no prediction modules (config/speculative.py)."""
+    """The model has no prediction modules, or the release no class for them (config/speculative.py: hf_config_override)."""
+    SPECULATIVE_MODULES_UNCOUNTED = "SpeculativeModulesUncounted", "speculative_method", _NOTHING
+    """The file does not say how many modules there are, and their class builds none without (model_executor/models/*_mtp.py)."""
     SPECULATIVE_TOKENS_UNEVEN = "SpeculativeTokensUneven", "num_speculative_tokens", _NOTHING
     """More tokens than modules must be a multiple of them (config/speculative.py)."""
     SPECULATIVE_TARGET_UNSUPPORTED = "SpeculativeTargetUnsupported", "speculative_method", _NOTHING

@@ -177,7 +177,7 @@ class Shape:
     `named_experts`: as vLLM counts them by the config's own keys (get_num_experts), which some classes spell otherwise.
     `image_prefix`: image tokens attend to one another (vLLM is_mm_prefix_lm).
     `chunk_size`: tokens a chunk of its state kernels. `predictions`: the layers of the checkpoint's own modules of multi-token prediction,
-    one each.
+    one each; `drafter`: vLLM's class of them, where a release has one.
     """
 
     architecture: str
@@ -191,6 +191,7 @@ class Shape:
     image_prefix: bool = False
     chunk_size: int = 2048
     predictions: tuple[Layer, ...] = ()
+    drafter: str = ""
 
     @_Once
     def kept(self) -> dict[Hashable, Any]:

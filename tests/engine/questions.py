@@ -16,7 +16,6 @@ from plimsoll_estimator import (
     EngineArgs,
     EngineVersion,
     Gpu,
-    HfConfig,
     InvalidInput,
     Prepared,
     ResolvedArgs,
@@ -42,7 +41,6 @@ from plimsoll_operator.render import serve_arguments
 from plimsoll_operator.verdict import Admit, Plan, Reason, Reject, Resize, Verdict
 
 MIB = 1 << 20
-MODULES = "num_nextn_predict_layers"
 OURS = (
     "is given twice",
     "is set by the plan",
@@ -62,6 +60,7 @@ OURS = (
     "is not used by method",
     "binds one address",
     "holds a secret",
+    "starts no server",
     "asks every client for a certificate",
 )
 """Ends of sentences by which Plimsoll refuses an argument for reasons of its own; all others are said to be the release's."""
@@ -112,6 +111,7 @@ LATER = {
     "KvCacheDtypeUnsupported": "",  # the attention layer, and its backend
     "NoAttentionBackend": "",  # platforms/cuda.py, asked by the attention layer
     "SpeculativeTargetUnsupported": "does not support eagle3",  # v1/worker/gpu_model_runner.py, when the model is loaded
+    "SpeculativeModulesUncounted": "",  # models/*_mtp.py, as modules are built: no configuration counts them
     "--distributed-executor-backend": "",  # v1/executor/abstract.py, which the configuration asks from 0.18 on
     "LanguageModelUnnamed": "",  # config/vllm.py: with_hf_config, as the class behind the tower is built
     "KvPageSizesDiffer": "",  # v1/core/kv_cache_utils.py, when the cache is planned
@@ -135,18 +135,7 @@ def is_later(asked: Asked, facts: Facts) -> bool:
     if asked.check == "UnknownQuantization":  # quantization/modelopt.py of 0.8.5: from_config, of an algorithm that a later method reads
         engine = facts.deployment.spec.engine
         return engine.quantization is None and engine.engine_version < EngineVersion(0, 9)
-    if asked.check == "SpeculativeModulesMissing":
-        return _counts_no_modules(facts)
     return asked.check in LATER and LATER[asked.check] in asked.words
-
-
-def _counts_no_modules(facts: Facts) -> bool:
-    """Whether the class has modules of prediction but the file does not say how many: config/speculative.py asks nothing further then."""
-    assert isinstance(facts.model, ModelFacts)
-    config = facts.model.config
-    if config.text.raw(MODULES) is not None:
-        return False
-    return shape_of(HfConfig({**config.as_mapping(), MODULES: 1})).prediction_modules > 0
 
 
 class World:

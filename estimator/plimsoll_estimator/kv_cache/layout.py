@@ -333,11 +333,7 @@ def _keeps_last_states(groups: tuple[KvGroup, ...]) -> bool:
 
 
 def _check_last_states(block_size: int, resolved: ResolvedArgs, rules: PlannerRules) -> None:
-    """Prefix caching that keeps the last states wants prefill in chunks (vLLM model_executor/models/config.py, since 0.15), each of which
-    holds a block (config/vllm.py: validate_block_size, 0.18 to 0.26).
-    """
-    if not resolved.enable_chunked_prefill:
-        raise EngineRefusal(Check.CHUNKED_PREFILL_NEEDED, "chunked prefill is required for Mamba prefix caching")
+    """Where the last states are kept for prefixes, a chunk of a prompt holds a block (validate_block_size, 0.18 to 0.26)."""
     tokens = resolved.max_num_batched_tokens
     if rules.state_block_below_batch and block_size > tokens:
         raise EngineRefusal(

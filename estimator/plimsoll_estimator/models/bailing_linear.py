@@ -113,6 +113,7 @@ MODELS = (
         model_types=("bailing_hybrid",),
         weights=bailing_moe_linear,
         layers=_layers,
+        drafter="BailingMoeV25MTPModel",
         overrides=_head_width,
     ),
 )

@@ -99,13 +99,15 @@ def _latent(*classes: str, model_types: tuple[str, ...]) -> Model:
     return Model(classes=classes, model_types=model_types, weights=deepseek_v2, layers=_latent_layers, predictions=_latent_predictions)
 
 
+_DRAFTER = "DeepSeekMTPModel"
+
+
+V2 = replace(_latent("DeepseekV2ForCausalLM", "MistralLarge3ForCausalLM", model_types=("deepseek_v2",)), encodes=unless_causal)
 V3 = replace(
-    _latent(
-        "DeepseekV2ForCausalLM", "DeepseekV3ForCausalLM", "MistralLarge3ForCausalLM",
-        model_types=("deepseek_v2", "deepseek_v3", "kimi_k2"),
-    ),
+    _latent("DeepseekV3ForCausalLM", model_types=("deepseek_v3", "kimi_k2")),
     encodes=unless_causal,
-)  # fmt: skip
+    drafter=_DRAFTER,
+)
 MODELS = (
     Model(
         classes=("DeepseekForCausalLM",),
@@ -113,10 +115,15 @@ MODELS = (
         weights=partial(build_moe, style=DecoderStyle(), sparse=MoeStyle()),
         layers=_first_layers,
     ),
+    V2,
     V3,
-    _latent("DeepseekV32ForCausalLM", model_types=("deepseek_v32",)),
-    _latent("GlmMoeDsaForCausalLM", model_types=("glm_moe_dsa",)),
-    replace(_latent("Glm4MoeLiteForCausalLM", model_types=("glm4_moe_lite",)), layers=partial(_latent_layers, first=1)),
+    replace(_latent("DeepseekV32ForCausalLM", model_types=("deepseek_v32",)), drafter=_DRAFTER),
+    replace(_latent("GlmMoeDsaForCausalLM", model_types=("glm_moe_dsa",)), drafter=_DRAFTER),
+    replace(
+        _latent("Glm4MoeLiteForCausalLM", model_types=("glm4_moe_lite",)),
+        layers=partial(_latent_layers, first=1),
+        drafter="Glm4MoeLiteMTPModel",
+    ),
     Model(
         classes=("AXK1ForCausalLM",),
         model_types=("axk1", "AXK1"),

@@ -131,5 +131,6 @@ MODELS = (
         weights=deepseek_v4,
         layers=_layers,
         predictions=_windows,
+        drafter="DeepSeekV4MTPModel",
     ),
 )

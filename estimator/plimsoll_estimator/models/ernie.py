@@ -69,5 +69,6 @@ MODELS = (
         weights=ernie4_5_moe,
         layers=_sparse_layers,
         predictions=_dense_modules,
+        drafter="ErnieMTPModel",
     ),
 )

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 from plimsoll_estimator.hf_config import HfConfig
@@ -13,7 +14,7 @@ from plimsoll_estimator.layers.experts import MoeStyle, build_moe, check_expert_
 from plimsoll_estimator.layers.rank import Rank
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model, seeing
-from plimsoll_estimator.models.stacks import dense, routed_experts, sparse_from, windowed
+from plimsoll_estimator.models.stacks import dense, predicted, routed_experts, sparse_from, windowed
 from plimsoll_estimator.shape import Dimensions, Layer
 from plimsoll_estimator.towers.compose import with_tower
 from plimsoll_estimator.towers.qwen_vit import qwen2_5_tower
@@ -41,9 +42,23 @@ def _dense_first(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
 _DENSE_4 = Model(
     classes=("Exaone4ForCausalLM",), model_types=("exaone4",), weights=partial(build_decoder, style=_EXAONE4), layers=dense(every=4)
 )
+_ONE_MODULE = partial(predicted, silent=1)
 MODELS = (
     Model(classes=("ExaoneForCausalLM",), model_types=("exaone",), weights=partial(build_decoder, style=_EXAONE), layers=dense()),
     _DENSE_4,
-    Model(classes=("ExaoneMoeForCausalLM", "ExaoneMoEForCausalLM"), model_types=("exaone_moe",), weights=exaone_moe, layers=_dense_first),
-    seeing(_DENSE_4, partial(with_tower, qwen2_5_tower), classes=("Exaone4_5_ForConditionalGeneration",), model_types=("exaone4_5_text",)),
+    Model(
+        classes=("ExaoneMoeForCausalLM", "ExaoneMoEForCausalLM"),
+        model_types=("exaone_moe",),
+        weights=exaone_moe,
+        layers=_dense_first,
+        predictions=_ONE_MODULE,
+        drafter="ExaoneMoeMTP",
+    ),
+    seeing(
+        replace(_DENSE_4, predictions=_ONE_MODULE),
+        partial(with_tower, qwen2_5_tower),
+        classes=("Exaone4_5_ForConditionalGeneration",),
+        model_types=("exaone4_5_text",),
+        drafter="Exaone4_5_MTP",
+    ),
 )

@@ -68,7 +68,13 @@ def _dense(style: DecoderStyle, *classes: str, model_types: tuple[str, ...]) -> 
 
 
 DENSE_4 = _dense(GLM4, "Glm4ForCausalLM", model_types=("glm4",))
-SPARSE_4 = Model(classes=("Glm4MoeForCausalLM",), model_types=("glm4_moe", "sarvam_moe"), weights=glm4_moe, layers=_sparse_layers)
+SPARSE_4 = Model(
+    classes=("Glm4MoeForCausalLM",),
+    model_types=("glm4_moe", "sarvam_moe"),
+    weights=glm4_moe,
+    layers=_sparse_layers,
+    drafter="Glm4MoeMTPModel",
+)
 _OCR = _dense(replace(GLM4, partial_rotary=1.0), model_types=("glm_ocr_text",))
 MODELS = (
     _dense(GLM, "GlmForCausalLM", model_types=("glm",)),
@@ -83,5 +89,5 @@ MODELS = (
     SPARSE_4,
     seeing(DENSE_4, behind(glm4v_tower), classes=("Glm4vForConditionalGeneration",), model_types=("glm4v_text",)),
     seeing(SPARSE_4, behind(glm4v_tower), classes=("Glm4vMoeForConditionalGeneration",), model_types=("glm4v_moe_text",)),
-    seeing(_OCR, behind(glm_ocr_tower), classes=("GlmOcrForConditionalGeneration",)),
+    seeing(_OCR, behind(glm_ocr_tower), classes=("GlmOcrForConditionalGeneration",), drafter="GlmOcrMTPModel"),
 )

@@ -112,5 +112,5 @@ MODELS = (
         weights=hunyuan_moe,
         layers=_sparse_layers,
     ),
-    Model(classes=("HYV3ForCausalLM",), model_types=("hy_v3",), weights=hy_v3, layers=_hy_v3_layers),
+    Model(classes=("HYV3ForCausalLM",), model_types=("hy_v3",), weights=hy_v3, layers=_hy_v3_layers, drafter="HYV3MTPModel"),
 )

@@ -170,5 +170,5 @@ MODELS = (
     LINEAR,
     seeing(V3, behind(kimi_vl_tower, quantised=False), classes=("KimiVLForConditionalGeneration",)),
     seeing(V3, behind(moonvit_tower, quantised=False), classes=("KimiK25ForConditionalGeneration",)),
-    seeing(LINEAR, behind(kimi_k3_tower, quantised=False), classes=("KimiK3ForConditionalGeneration",)),
+    seeing(LINEAR, behind(kimi_k3_tower, quantised=False), classes=("KimiK3ForConditionalGeneration",), drafter="KimiK3MTPModel"),
 )

@@ -67,5 +67,6 @@ MODELS = (
         weights=longcat,
         layers=_layers,
         predictions=_predictions,
+        drafter="LongCatFlashMTPModel",
     ),
 )

@@ -15,7 +15,7 @@ from plimsoll_estimator.layers.rope import rope
 from plimsoll_estimator.mixers import Attention, Experts, Mlp
 from plimsoll_estimator.models import stacks
 from plimsoll_estimator.models.record import Model
-from plimsoll_estimator.models.stacks import behind_dense, by_name, prediction_modules, routed_experts
+from plimsoll_estimator.models.stacks import behind_dense, by_name, routed_experts
 from plimsoll_estimator.reader import MAX_WIDTH, positive
 from plimsoll_estimator.shape import Dimensions, Layer
 
@@ -88,9 +88,9 @@ def _feed_forwards(text: HfConfig, size: Dimensions) -> list[Mlp | Experts]:
 
 
 def _predictions(text: HfConfig, layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
-    """vLLM runs the first module alone: a windowed layer with a dense block (mimo_v2_mtp.py). None where the file names none."""
+    """vLLM runs the first module alone, whatever the file says: a windowed layer with a dense block (mimo_v2_mtp.py)."""
     local = next((layer for layer in layers if layer.mixer(Attention).seen == "sliding"), layers[-1])
-    return (replace(local, ffn=Mlp(width=text.int("intermediate_size"))),) * min(1, prediction_modules(text))
+    return (replace(local, ffn=Mlp(width=text.int("intermediate_size"))),)
 
 
 MODELS = (
@@ -100,5 +100,6 @@ MODELS = (
         weights=mimo_v2,
         layers=_layers,
         predictions=_predictions,
+        drafter="MiMoV2MTPModel",
     ),
 )

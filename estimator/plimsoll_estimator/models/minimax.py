@@ -6,6 +6,7 @@ Sources: vllm/model_executor/models/{minimax_text_01,minimax_m2}.py, mamba/linea
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Final
 
 from plimsoll_estimator.errors import InvalidInput
@@ -203,6 +204,7 @@ M3 = Model(
     model_types=("minimax_m3_text", "minimax_m3", "minimax_m3_vl"),
     weights=minimax_m3,
     layers=_m3,
+    predictions=partial(stacks.predicted, silent=1),
 )
 MODELS = (
     Model(
@@ -213,5 +215,5 @@ MODELS = (
     ),
     Model(classes=("MiniMaxM2ForCausalLM",), model_types=("minimax_m2",), weights=minimax_m2, layers=mixture),
     M3,
-    seeing(M3, behind(minimax_tower), classes=("MiniMaxM3SparseForConditionalGeneration",)),
+    seeing(M3, behind(minimax_tower), classes=("MiniMaxM3SparseForConditionalGeneration",), drafter="MiniMaxM3MTP"),
 )

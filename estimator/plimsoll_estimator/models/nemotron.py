@@ -212,6 +212,6 @@ MODELS = (
     Model(classes=("DeciLMForCausalLM",), model_types=("nemotron-nas", "deci"), weights=nemotron_nas, layers=_nas),
     Model(
         classes=("NemotronHForCausalLM",), model_types=("nemotron_h",), weights=nemotron_h, layers=_h, predictions=_h_predictions,
-        overrides=_h_overrides
+        drafter="NemotronHMTPModel", overrides=_h_overrides,
     ),
 )  # fmt: skip

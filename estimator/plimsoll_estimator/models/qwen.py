@@ -178,7 +178,7 @@ DENSE_2 = Model(
     layers=_UNWINDOWED,
     encodes=unless_causal,
 )
-MIMO = replace(DENSE_2, classes=("MiMoForCausalLM",), model_types=("mimo",), weights=mimo)
+MIMO = replace(DENSE_2, classes=("MiMoForCausalLM",), model_types=("mimo",), weights=mimo, drafter="MiMoMTPModel")
 DENSE_3 = Model(
     classes=("Qwen3ForCausalLM",),
     model_types=("qwen3",),
@@ -193,6 +193,7 @@ NEXT_5 = Model(
     weights=partial(qwen_next, split_names=True),
     layers=_next_5,
     predictions=_one_module,
+    drafter="Qwen3_5MTP",
 )
 NEXT_5_SPARSE = Model(
     classes=("Qwen3_5MoeForCausalLM",),
@@ -200,6 +201,7 @@ NEXT_5_SPARSE = Model(
     weights=partial(qwen_next, split_names=True),
     layers=_next_5_sparse,
     predictions=_one_module,
+    drafter="Qwen3_5MoeMTP",
 )
 MODELS = (
     Model(classes=("QWenLMHeadModel",), model_types=("qwen",), weights=qwen, layers=dense(), overrides=_halved),
@@ -216,6 +218,7 @@ MODELS = (
         weights=partial(qwen_next, split_names=False),
         layers=_next,
         predictions=_one_module,
+        drafter="Qwen3NextMTP",
     ),
     NEXT_5,
     NEXT_5_SPARSE,

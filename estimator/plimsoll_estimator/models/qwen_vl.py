@@ -35,6 +35,6 @@ MODELS = (
     seeing(
         SPARSE_3, behind(qwen3_tower), classes=("Qwen3VLMoeForConditionalGeneration",), model_types=("qwen3_vl_moe", "qwen3_vl_moe_text"),
     ),
-    seeing(NEXT_5, behind(qwen3_tower), classes=("Qwen3_5ForConditionalGeneration",)),
-    seeing(NEXT_5_SPARSE, behind(qwen3_tower), classes=("Qwen3_5MoeForConditionalGeneration",)),
+    seeing(NEXT_5, behind(qwen3_tower), classes=("Qwen3_5ForConditionalGeneration",), drafter="Qwen3_5MTP"),
+    seeing(NEXT_5_SPARSE, behind(qwen3_tower), classes=("Qwen3_5MoeForConditionalGeneration",), drafter="Qwen3_5MoeMTP"),
 )  # fmt: skip

@@ -47,7 +47,8 @@ class Model:
 
     `classes`: names in `architectures`. `model_types`: of the language model's config, as Transformers or vLLM register them. `weights`
     adds up one rank's modules. `layers` reads them from the language config (`reader.language`). `predictions`: one layer for each of its
-    own modules of multi-token prediction. `overrides`: dimensions by usual key that the class reads otherwise. `attends` false: a model
+    own modules of multi-token prediction. `drafter`: vLLM's class of those modules, by its name in the registry, where any release has one.
+    `overrides`: dimensions by usual key that the class reads otherwise. `attends` false: a model
     of states alone.
     `encodes`: whether it attends in both directions and keeps no cache. `multimodal`: it takes images, video or sound
     besides text, whatever the config says (its config class fills a tower in). `image_prefix`, of the whole config: image tokens attend
@@ -60,6 +61,7 @@ class Model:
     weights: Builder
     layers: Layers
     predictions: Predictions = predicted
+    drafter: str = ""
     overrides: Callable[[HfConfig], Mapping[str, int]] = no_overrides
     attends: bool = True
     encodes: Asks = never
@@ -77,10 +79,11 @@ class Wrapper:
     image_prefix: Asks = never
 
     def around(self, language: Model) -> Model:
-        """The class with this language model inside."""
+        """The class with this language model inside. vLLM finds no modules behind it: it looks at the whole config's type."""
         return replace(
             language,
             classes=self.classes,
+            drafter="",
             weights=self.compose(language.weights if language.listed else _where_named(language.weights)),
             multimodal=True,
             image_prefix=self.image_prefix,
@@ -113,7 +116,8 @@ def seeing(
     classes: tuple[str, ...],
     model_types: tuple[str, ...] = (),
     image_prefix: Asks = never,
+    drafter: str = "",
 ) -> Model:
     """`language`, which the class names itself, behind a tower of its own. `model_types`: further names of its text config."""
     wrapped = Wrapper(classes=classes, compose=compose, image_prefix=image_prefix).around(replace(language, listed=True))
-    return replace(wrapped, model_types=(*language.model_types, *model_types))
+    return replace(wrapped, model_types=(*language.model_types, *model_types), drafter=drafter)

@@ -169,6 +169,7 @@ def read(config: HfConfig, architecture: str) -> Shape:
         named_experts=experts(text),
         image_prefix=model.image_prefix(config),
         predictions=model.predictions(text, layers),
+        drafter=model.drafter,
         chunk_size=positive(text, "mamba_chunk_size", "chunk_size", default=2048, limit=MAX_WIDTH),
     )
     _check_experts(text, shape)

@@ -100,9 +100,11 @@ def _layers(text: HfConfig, size: Dimensions) -> tuple[Layer, ...]:
     return stacks.attending(seen, [block if i in sparse else plain for i in range(len(seen))])
 
 
-STEP_3P5 = Model(classes=("Step3p5ForCausalLM",), model_types=("step3p5",), weights=step3p5, layers=_layers, listed=False)
+STEP_3P5 = Model(
+    classes=("Step3p5ForCausalLM",), model_types=("step3p5",), weights=step3p5, layers=_layers, drafter="Step3p5MTP", listed=False
+)
 MODELS = (
     STEP_3P5,
-    seeing(STEP_3P5, behind(perception_tower), classes=("Step3p7ForConditionalGeneration",)),
+    seeing(STEP_3P5, behind(perception_tower), classes=("Step3p7ForConditionalGeneration",), drafter="Step3p5MTP"),
     Wrapper(classes=("StepVLForConditionalGeneration",), compose=behind(perception_tower)),
 )

@@ -12,7 +12,7 @@ from plimsoll_estimator.arguments import check_values
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import NEWEST_KNOWN, OLDEST_KNOWN, EngineVersion
-from plimsoll_estimator.errors import InvalidInput, Unsupported
+from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kept import kept_with_config
 from plimsoll_estimator.layers.planner_rules import rules_for
@@ -80,7 +80,7 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
     check_balancing(args, tp, dp, version)
     check_nodes(tp, pp, dp, nodes, version)
     check_lora(shape, args, version)
-    check_speculation(shape, args, version, tp, pp)
+    check_speculation(config, shape, args, version, tp, pp)
     v2 = _uses_v2_runner(shape, runner, args, quantization, version)
     chunked = args.enable_chunked_prefill is not False or (runner == "generate" and argument_rules(version).always_chunks)
     seqs, tokens = batch_sizes(config, architecture, args, gpu, version, length=length, chunked_prefill=chunked)
@@ -108,7 +108,7 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
         gpu_memory_utilization=_utilisation(args.gpu_memory_utilization, version),
         block_size=args.block_size,
         enforce_eager=eager,
-        enable_prefix_caching=_prefix_caching(shape, args, runner, version),
+        enable_prefix_caching=_prefix_caching(shape, args, runner, chunked, version),
         enable_chunked_prefill=chunked,
         num_speculative_tokens=args.num_speculative_tokens or 0,
         runner=runner,
@@ -204,14 +204,21 @@ def _runner(config: HfConfig, architecture: str, args: EngineArgs) -> Literal["g
 
 
 def _kv_cache_dtype(config: HfConfig, architecture: str, wanted: str | None, gpu: Gpu, version: EngineVersion) -> str:
-    if wanted is not None and wanted != "auto":
-        return wanted
-    declared = declared_kv_cache_dtype(config, version)
-    if declared is not None:
-        return declared
+    named = wanted if wanted is not None and wanted != "auto" else declared_kv_cache_dtype(config, version)
+    if architecture == "DeepseekV32ForCausalLM" and named is not None:
+        return _deepseek_cache_dtype(named, version)
+    if named is not None:
+        return named
     if architecture == "GlmMoeDsaForCausalLM" and gpu.compute_capability[0] == 10 and argument_rules(version).glm_fp8_cache:
         return "fp8_e4m3"
     return "auto"
+
+
+def _deepseek_cache_dtype(named: str, version: EngineVersion) -> str:
+    """models/config.py: DeepseekV32ForCausalLM.verify_and_update_config."""
+    if named.startswith("fp8") and argument_rules(version).packs_deepseek_cache:
+        return "fp8_ds_mla"
+    return "auto" if named == "bfloat16" else named
 
 
 def _utilisation(wanted: float | None, version: EngineVersion) -> float:
@@ -222,17 +229,42 @@ def _utilisation(wanted: float | None, version: EngineVersion) -> float:
     return wanted
 
 
-def _prefix_caching(shape: Shape, args: EngineArgs, runner: str, version: EngineVersion) -> bool:
+def _prefix_caching(shape: Shape, args: EngineArgs, runner: str, chunked: bool, version: EngineVersion) -> bool:
     """By default or as asked; a release that cannot keep states for prefixes has none of either (models/config.py: MambaModelConfig)."""
     rules, wanted = argument_rules(version), args.enable_prefix_caching
-    stateful = (shape.has_state and registered(shape.architecture)) or _is_hybrid_by_name(shape, version)  # the backend knows no states
+    stateful = _keeps_states(shape, version)
     if wanted is None:
         if shape.encoder_only or shape.cross_attends:
             return False
         by_default = rules.caches_state_prefixes if shape.attention_free else rules.caches_hybrid_prefixes
         wanted = not stateful or (rules.caches_pooled_prefixes if runner == "pooling" else by_default)
     planner = rules_for(version)
-    return wanted and (not stateful or planner.mamba_mode_align or (planner.mamba_mode_all and shape.keeps_every_state))
+    cached = wanted and (not stateful or planner.mamba_mode_align or (planner.mamba_mode_all and shape.keeps_every_state))
+    if cached and stateful:
+        _check_cached_states(shape, args, chunked, version)
+    return cached
+
+
+def _keeps_states(shape: Shape, version: EngineVersion) -> bool:
+    """As the release's own class says: the Transformers backend knows no states."""
+    return (shape.has_state and registered(shape.architecture)) or _is_hybrid_by_name(shape, version)
+
+
+def _check_cached_states(shape: Shape, args: EngineArgs, chunked: bool, version: EngineVersion) -> None:
+    """Prefix caching that keeps the last states alone (mode align) wants prefill in chunks, and at first no drafts.
+
+    models/config.py: MambaModelConfig, since 0.15.
+    """
+    planner = rules_for(version)
+    if not planner.mamba_mode_align or (planner.mamba_mode_all and shape.keeps_every_state):
+        return
+    if not chunked:
+        raise EngineRefusal(Check.CHUNKED_PREFILL_NEEDED, "chunked prefill is required for Mamba prefix caching")
+    if args.num_speculative_tokens and not argument_rules(version).drafts_beside_last_states:
+        raise EngineRefusal(
+            Check.SPECULATIVE_TARGET_UNSUPPORTED,
+            f"speculative decoding needs prefix caching switched off beside Mamba states in vLLM {version}",
+        )
 
 
 def _is_hybrid_by_name(shape: Shape, version: EngineVersion) -> bool:

@@ -15,6 +15,7 @@ from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Unsupported
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.models.register import shape_of
 from plimsoll_estimator.models.releases import registered_in
+from plimsoll_estimator.reader import PREDICTION_MODULES, language
 from plimsoll_estimator.resolve.checks import check_parallel
 from plimsoll_estimator.resolve.facts import interface
 from plimsoll_estimator.resolve.releases import argument_rules
@@ -49,7 +50,7 @@ def check_lora(shape: Shape, args: EngineArgs, version: EngineVersion) -> None:
         )
 
 
-def check_speculation(shape: Shape, args: EngineArgs, version: EngineVersion, tp: int, pp: int) -> None:
+def check_speculation(config: HfConfig, shape: Shape, args: EngineArgs, version: EngineVersion, tp: int, pp: int) -> None:
     """vLLM config/speculative.py: the method, its drafts and their number."""
     tokens, draft = args.num_speculative_tokens or 0, args.speculative_model_config
     if not tokens:
@@ -64,7 +65,7 @@ def check_speculation(shape: Shape, args: EngineArgs, version: EngineVersion, tp
     if pp > 1:
         _check_stages(args, version)
     if args.drafts_by_modules:
-        _check_modules(shape, tokens, method)
+        _check_modules(config, shape, tokens, method, version)
     if method == "eagle3":
         _check_eagle3_target(shape, version)
     if draft is not None:
@@ -92,8 +93,20 @@ def _check_stages(args: EngineArgs, version: EngineVersion) -> None:
         )
 
 
-def _check_modules(shape: Shape, tokens: int, method: str) -> None:
+def _check_modules(config: HfConfig, shape: Shape, tokens: int, method: str, version: EngineVersion) -> None:
+    """The class that hf_config_override puts in the model's place, and how many modules it is told of (n_predict)."""
+    if not (shape.drafter and registered_in(shape.drafter, version)):
+        raise EngineRefusal(
+            Check.SPECULATIVE_MODULES_MISSING,
+            f"speculative method {method} needs prediction modules, and vLLM {version} has no class for those of {shape.architecture}",
+        )
     modules = shape.prediction_modules
+    if not modules and language(config).int_or_none(*PREDICTION_MODULES) is None:
+        raise EngineRefusal(
+            Check.SPECULATIVE_MODULES_UNCOUNTED,
+            f"speculative method {method} needs prediction modules: config.json does not say how many there are "
+            f"({PREDICTION_MODULES[0]}), which vLLM's {shape.drafter} reads",
+        )
     if not modules:
         raise EngineRefusal(Check.SPECULATIVE_MODULES_MISSING, f"speculative method {method} needs prediction modules, the model has none")
     if tokens > modules and tokens % modules:

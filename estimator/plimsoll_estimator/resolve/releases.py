@@ -22,8 +22,9 @@ _MULTI: Final = _MOONCAKE | {"DecodeBenchConnector", "MultiConnector", "Offloadi
 _STORES: Final = _MULTI | {"ExampleHiddenStatesConnector", "MooncakeStoreConnector"}
 _BOTH_WAYS: Final = _STORES | {"NixlPullConnector", "NixlPushConnector"}
 _SPARSE: Final = _BOTH_WAYS | {"HiSparseConnector", "MoRIIOConnector"}
-_FIRST: Final = ("llama", "qwen")
-_SECOND: Final = (*_FIRST, "minicpm", "gpt_oss")
+_FIRST: Final = ("llama",)
+_QWEN: Final = (*_FIRST, "qwen")
+_SECOND: Final = (*_QWEN, "minicpm", "gpt_oss")
 _THIRD: Final = (*_SECOND, "hunyuan_vl", "hunyuan_v1_dense", "afmoe", "nemotron_h")
 _FOURTH: Final = (*_THIRD, "deepseek_v2", "deepseek_v3", "kimi_k2", "kimi_k25")
 _FIFTH: Final = (*_FOURTH, "minimax_m2", "gemma4")
@@ -65,11 +66,15 @@ class ArgumentRules:
     """Prefix caching is on by default for hybrids too (engine/arg_utils.py: "and not is_hybrid" before)."""
     caches_pooled_prefixes: bool = False
     """It is for either where they pool (engine/arg_utils.py of 0.11.1, config/model.py: attn_type since, a pooler's "decoder")."""
+    drafts_beside_last_states: bool = True
+    """Drafts run beside prefix caching that keeps the last states; not so in 0.15 and 0.16 (models/config.py: MambaModelConfig)."""
     makes_mistral_parser: bool = False
     """Mistral's reasoning parser is made at the start, and takes Mistral's tokenizer alone (config/reasoning.py: initialize_token_ids)."""
     reads_mamba2: bool = True
     """A Mamba 2 config, which has no attention heads, is read; for a while they were looked for (model_arch_config_convertor.py:
     get_total_num_kv_heads has a class of its own for "mamba" and "falcon_mamba" alone)."""
+    packs_deepseek_cache: bool = True
+    """DeepSeek-V3.2 keeps an fp8 cache in its packed form on every GPU (models/config.py: DeepseekV32ForCausalLM)."""
     glm_fp8_cache: bool = False
     """GLM's sparse attention keeps an fp8 cache on Blackwell by default (models/config.py)."""
     counts_batches_in_flight: bool = False
@@ -122,7 +127,7 @@ class ArgumentRules:
     """EAGLE's drafts run beside pipeline stages; before, a draft had to have them too (config/speculative.py: draft_parallel_config)."""
     draft_modules_in_stages: bool = True
     """So do prediction modules, whose classes had stages up to 0.13 (models/deepseek_mtp.py, models/qwen3_next_mtp.py)."""
-    eagle3_targets: tuple[str, ...] | None = None
+    eagle3_targets: tuple[str, ...] | None = _FIRST
     """Words of the target's text model type that EAGLE-3 is allowed for, where the release lists them (config/speculative.py)."""
     names_inc: bool = False
     """auto-round is called inc (quantization/__init__.py)."""
@@ -175,7 +180,6 @@ _RELEASES: Final = Releases(
     (
         EngineVersion(0, 10),
         {
-            "eagle3_targets": _FIRST,
             "modelopt_overrides": True,
             "eagle_stops_chunks": True,
             "captures_by_seqs": True,
@@ -185,6 +189,7 @@ _RELEASES: Final = Releases(
     (
         EngineVersion(0, 10, 1),
         {
+            "eagle3_targets": _QWEN,
             "limits_need_a_modality": False,
             "names_modelopt_algorithms": _MODELOPT,
             "captures_gpt_oss_to": 1024,
@@ -223,12 +228,24 @@ _RELEASES: Final = Releases(
     ),
     (
         EngineVersion(0, 15),
-        {"draft_models": "taken", "names_inc": True, "schedules_stages_async": True, "scheme_declares_cache": True},
+        {
+            "draft_models": "taken",
+            "names_inc": True,
+            "schedules_stages_async": True,
+            "scheme_declares_cache": True,
+            "drafts_beside_last_states": False,
+        },
     ),
-    (EngineVersion(0, 17), {"eagle3_targets": _THIRD, "lora_vocabulary": 258048}),
+    (EngineVersion(0, 17), {"eagle3_targets": _THIRD, "lora_vocabulary": 258048, "drafts_beside_last_states": True}),
     (
         EngineVersion(0, 18),
-        {"reads_mamba2": True, "eagle3_targets": _FOURTH, "connectors_of_groups": _NIXL, "schedules_drafts_async": _DRAFTS},
+        {
+            "reads_mamba2": True,
+            "eagle3_targets": _FOURTH,
+            "connectors_of_groups": _NIXL,
+            "schedules_drafts_async": _DRAFTS,
+            "packs_deepseek_cache": False,
+        },
     ),
     (EngineVersion(0, 19), {"eagle3_targets": _FIFTH, "connectors_of_groups": _OFFLOADING}),
     (
@@ -272,7 +289,7 @@ _RELEASES: Final = Releases(
             "schedules_drafts_async": _DRAFTS | {"dflash", "dspark", "draft_model"},
         },
     ),
-    (EngineVersion(0, 29), {"glm_fp8_cache": True, "v2_runner": "all", "granite_is_hybrid": False}),
+    (EngineVersion(0, 29), {"v2_runner": "all", "granite_is_hybrid": False}),
     (
         EngineVersion(0, 30),
         {
@@ -285,7 +302,7 @@ _RELEASES: Final = Releases(
         },
     ),
     (EngineVersion(0, 31), {"refuses_act_order": True, "v2_runner_lacks": _V2_WITHOUT_NGRAM}),
-    (EngineVersion(0, 32), {"v2_runner_lacks": _V2_NEVER}),
+    (EngineVersion(0, 32), {"v2_runner_lacks": _V2_NEVER, "glm_fp8_cache": True}),
     (
         EngineVersion(0, 33),
         {

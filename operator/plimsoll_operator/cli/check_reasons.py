@@ -121,7 +121,14 @@ CHECKS: Final[Mapping[Check, tuple[str, str]]] = {  # check -> (what it means, w
     Check.LORA_VOCABULARY_TOO_LARGE: ("vLLM's LoRA kernels bound the vocabulary.", "Leave spec.engine.lora out."),
     Check.SPECULATIVE_METHOD_UNSUPPORTED: ("vLLM of this release does not have the method.", "Use another method or release."),
     Check.SPECULATIVE_MODEL_MISSING: ("The method needs a draft model.", "Set spec.engine.speculative.model."),
-    Check.SPECULATIVE_MODULES_MISSING: ("The model has no prediction modules of its own.", "Use a draft model, an EAGLE head or ngram."),
+    Check.SPECULATIVE_MODULES_MISSING: (
+        "The model has no prediction modules of its own, or vLLM of this release no class for them.",
+        "Use a draft model, an EAGLE head or ngram, or a release that has the class.",
+    ),
+    Check.SPECULATIVE_MODULES_UNCOUNTED: (
+        "The model's config.json does not say how many prediction modules the checkpoint has.",
+        "Give the shape as published by a ModelProfile, with num_nextn_predict_layers; or use a draft model, an EAGLE head or ngram.",
+    ),
     Check.SPECULATIVE_TOKENS_UNEVEN: ("Each prediction module proposes its tokens in turn.", "Use a multiple of the modules."),
     Check.SPECULATIVE_TARGET_UNSUPPORTED: ("vLLM of this release takes no EAGLE-3 drafts for this model class.", "Use another method."),
     Check.SPECULATIVE_DRAFT_UNSUPPORTED: (

@@ -45,7 +45,11 @@ OUTCOMES = [  # sentence, model, release, arguments, outcome
     ("n-grams need nothing", LLAMA, "0.19.0", drafted("ngram", model=None), None),
     ("suffixes came with 0.11.1", LLAMA, "0.11.0", drafted("suffix", model=None), "SpeculativeMethodUnsupported"),
     ("and are there since", LLAMA, "0.11.1", drafted("suffix", model=None), None),
-    ("EAGLE-3 came with 0.9.1", LLAMA, "0.9.0", drafted("eagle3"), "SpeculativeMethodUnsupported"),
+    ("EAGLE-3 was there before it was listed", LLAMA, "0.9.0", drafted("eagle3"), None),
+    ("in 0.8.5 on the older engine", LLAMA, "0.8.5", drafted("eagle3"), "EngineFallsBack"),
+    ("EAGLE-3 knew Llama alone up to 0.10.0", "Qwen/Qwen3-8B", "0.10.0", drafted("eagle3", model="Qwen/Qwen3-0.6B"),
+     "SpeculativeTargetUnsupported"),
+    ("and Qwen since", "Qwen/Qwen3-8B", "0.10.1", drafted("eagle3", model="Qwen/Qwen3-0.6B"), "SpeculativeDraftUnsupported"),
     ("medusa went with 0.33", LLAMA, "0.33.0", drafted("medusa"), "SpeculativeMethod"),
     ("a method of no release is refused", LLAMA, "0.19.0", drafted("oracle", model=None), "SpeculativeMethodUnsupported"),
     ("EAGLE needs a head", LLAMA, "0.19.0", drafted("eagle", model=None), "SpeculativeModelMissing"),
@@ -59,6 +63,16 @@ OUTCOMES = [  # sentence, model, release, arguments, outcome
     # Put to create_engine_config of 0.11.2, 0.19.1 and 0.32.0 on 2026-11-30, 1 to 3 tokens: n_predict is None, and nothing is asked of it.
     *((f"without a count of modules any tokens do: {n}, {version}", NEXT, version,
        drafted("qwen3_next_mtp", n, model=None), None) for version in ("0.10.2", "0.11.2", "0.19.1", "0.32.0") for n in (1, 2, 3)),
+    # config/speculative.py: hf_config_override of each release; the class of the modules is in its registry from then on.
+    ("MiMo-V2 drafts with its first module, which no file need count", "XiaomiMiMo/MiMo-V2-Flash", "0.25.1",
+     drafted("mtp", 1, model=None), None),
+    ("and has no class for it before 0.21", "XiaomiMiMo/MiMo-V2-Flash", "0.19.1", drafted("mtp", 1, model=None),
+     "SpeculativeModulesMissing"),
+    ("Nemotron-H has one since 0.17", "nvidia/NVIDIA-Nemotron-3-Ultra-550B-A55B-BF16", "0.17.0", drafted("mtp", 1, model=None), None),
+    ("and none before", "nvidia/NVIDIA-Nemotron-3-Ultra-550B-A55B-BF16", "0.14.1", drafted("mtp", 1, model=None),
+     "SpeculativeModulesMissing"),
+    ("a wrapper's type is none that vLLM looks for", "moonshotai/Kimi-K2.5", "0.25.1", drafted("mtp", 1, model=None),
+     "SpeculativeModulesMissing"),
     ("mtp had the model's name before 0.11", "deepseek-ai/DeepSeek-V3", "0.10.2", drafted("mtp", 1, model=None),
      "SpeculativeMethodUnsupported"),
     ("EAGLE-3 knows some families of targets only", "google/gemma-3-27b-it", "0.19.0", drafted("eagle3"), "SpeculativeTargetUnsupported"),
@@ -75,6 +89,14 @@ def test_what_a_release_takes(why: str, model: str, version: str, args: dict[str
         asked(model, version, **args)
     assert isinstance(caught.value, EngineRefusal | Unsupported)
     assert caught.value.reason == outcome, why
+
+
+def test_modules_that_no_file_counts_are_refused_as_such_where_their_class_reads_the_count() -> None:
+    """glm4_moe_mtp.py: self.num_mtp_layers = config.num_nextn_predict_layers, without a default; put to 0.25.1, it configures."""
+    published = config_of("zai-org/GLM-4.5-Air").as_mapping()
+    silent = HfConfig({key: value for key, value in published.items() if key != "num_nextn_predict_layers"})
+    with pytest.raises(EngineRefusal, match="does not say how many"):
+        resolve(silent, EngineArgs(max_model_len=4096, **drafted("mtp", 1, model=None)), H100, EngineVersion.parse("0.25.1"))
 
 
 def test_the_draft_is_sharded_by_the_target_s_size() -> None:
@@ -109,3 +131,22 @@ def test_prediction_modules_are_counted_once_whichever_checkpoint_they_are_read_
 def test_a_draft_whose_method_nobody_names_is_a_draft_model_in_every_rule(version: str) -> None:
     unnamed, named = (asked(LLAMA, version, **drafted(method)) for method in (None, "draft_model"))
     assert (unnamed.async_scheduling, unnamed.max_in_flight_tokens) == (named.async_scheduling, named.max_in_flight_tokens)
+
+
+@pytest.mark.parametrize(
+    ("model", "gpu", "release", "wanted", "kept"),
+    [
+        ("deepseek-ai/DeepSeek-V3.2", "NVIDIA-B200", "0.17.1", "fp8", "fp8_ds_mla"),
+        ("deepseek-ai/DeepSeek-V3.2", "NVIDIA-B200", "0.18.0", "fp8", "fp8"),
+        ("deepseek-ai/DeepSeek-V3.2", "NVIDIA-H200", "0.11.2", "fp8_inc", "fp8_ds_mla"),
+        ("nvidia/DeepSeek-V3.2-NVFP4", "NVIDIA-B200", "0.14.1", None, "fp8_ds_mla"),  # as the checkpoint declares it
+        ("deepseek-ai/DeepSeek-V3.2", "NVIDIA-H200", "0.32.0", "bfloat16", "auto"),
+        ("zai-org/GLM-5", "NVIDIA-B200", "0.31.0", None, "auto"),
+        ("zai-org/GLM-5", "NVIDIA-B200", "0.32.0", None, "fp8_e4m3"),
+        ("zai-org/GLM-5", "NVIDIA-H200", "0.32.0", None, "auto"),
+    ],
+)
+def test_sparse_attention_keeps_what_its_class_settles(model: str, gpu: str, release: str, wanted: str | None, kept: str) -> None:
+    """models/config.py of 0.11.0 to 0.32.0: DeepseekV32ForCausalLM, whose packed form went with 0.18.0; GlmMoeDsaForCausalLM of 0.32.0."""
+    args = EngineArgs(max_model_len=4096, kv_cache_dtype=wanted)
+    assert resolve(config_of(model), args, gpu_from(gpu), EngineVersion.parse(release)).kv_cache_dtype == kept

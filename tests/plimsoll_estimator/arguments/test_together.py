@@ -16,6 +16,7 @@ from plimsoll_estimator.resolve import resolve
 
 TEXT = "Qwen/Qwen3-8B"
 SEES = "Qwen/Qwen3-VL-32B-Thinking"
+NGRAMS: dict[str, Any] = {"speculative_method": "ngram", "num_speculative_tokens": 2}
 
 
 def shipped(name: str) -> HfConfig:
@@ -289,3 +290,22 @@ def test_a_transfer_without_a_connector_is_refused_since_a_release(release: str,
         return
     with pytest.raises(InvalidInput, match="names no kv_connector"):
         parse_extra_args(["--kv-transfer-config={}"], EngineVersion.parse(release))
+
+
+@pytest.mark.parametrize(
+    ("release", "model", "given", "check"),
+    [
+        ("0.32.0", "ai21labs/Jamba-v0.1", {"enable_chunked_prefill": False}, Check.CHUNKED_PREFILL_NEEDED),  # by default
+        ("0.32.0", "LiquidAI/LFM2-1.2B", {"enable_chunked_prefill": False}, Check.CHUNKED_PREFILL_NEEDED),
+        ("0.32.0", "LiquidAI/LFM2-1.2B", {"enable_chunked_prefill": False, "enable_prefix_caching": False}, None),
+        ("0.25.1", "LiquidAI/LFM2-1.2B", {"enable_chunked_prefill": False}, None),
+        ("0.25.1", "LiquidAI/LFM2-1.2B", {"enable_chunked_prefill": False, "enable_prefix_caching": True}, Check.CHUNKED_PREFILL_NEEDED),
+        ("0.25.1", "ai21labs/Jamba-v0.1", {"enable_chunked_prefill": False, "enable_prefix_caching": True}, None),  # all states
+        ("0.14.1", "LiquidAI/LFM2-1.2B", {"enable_chunked_prefill": False, "enable_prefix_caching": True}, None),
+        ("0.16.0", "LiquidAI/LFM2-1.2B", {"enable_prefix_caching": True, **NGRAMS}, Check.SPECULATIVE_TARGET_UNSUPPORTED),
+        ("0.17.0", "LiquidAI/LFM2-1.2B", {"enable_prefix_caching": True, **NGRAMS}, None),
+    ],
+)  # fmt: skip
+def test_last_states_kept_for_prefixes_want_chunks(release: str, model: str, given: dict[str, Any], check: Check | None) -> None:
+    """models/config.py: MambaModelConfig of 0.14.1 to 0.32.0, "Chunked prefill is required for mamba cache mode 'align'"."""
+    assert refused(model, release, max_model_len=2048, max_num_batched_tokens=4096, **given) is check

@@ -55,7 +55,7 @@ def test_an_unknown_kind_of_layer_is_named() -> None:
         shape_of({**SILENT, "layer_types": ["ring_attention"] * 8})
 
 
-@pytest.mark.parametrize(("named", "modules"), [(None, 0), (0, 0), (1, 1), (3, 1)])
+@pytest.mark.parametrize(("named", "modules"), [(None, 1), (0, 1), (1, 1), (3, 1)])
 def test_vllm_drafts_with_the_first_module_alone_a_windowed_layer(named: int | None, modules: int) -> None:
     shape = shape_of({**SILENT, "num_nextn_predict_layers": named})
     local = shape.layers[1].mixer(Attention)

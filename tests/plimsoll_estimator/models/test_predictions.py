@@ -94,7 +94,7 @@ def test_drafting_by_n_grams_loads_no_module() -> None:
 
 
 def test_modules_whose_weights_no_rule_counts_are_unsupported_by_name() -> None:
-    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", **WIDE}
+    config = {"architectures": ["ExaoneMoEForCausalLM"], "model_type": "exaone_moe", "vocab_size": 153600, **WIDE}
     assert created(config)
-    with pytest.raises(Unsupported, match="prediction modules of LlamaForCausalLM"):
+    with pytest.raises(Unsupported, match="prediction modules of ExaoneMoEForCausalLM"):
         created(config, num_speculative_tokens=1, speculative_method="mtp")
