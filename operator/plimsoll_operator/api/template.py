@@ -30,7 +30,7 @@ OWNED_LABELS: Final = (INSTANCE_LABEL, MANAGED_LABEL, APP_NAME_LABEL)
 OWNED_PREFIX: Final = f"{GROUP}/"
 _PART: Final = "[A-Za-z0-9][-A-Za-z0-9_.]{0,61}"
 _NETWORKS: Final = "(rdma|mellanox[.]com|networking[.]gke[.]io[.]networks)/"
-_DEVICE: Final = f"^({_NETWORKS}{_PART}|vpc[.]amazonaws[.]com/efa|hugepages-(2Mi|1Gi))$"
+DEVICE: Final = f"^({_NETWORKS}{_PART}|vpc[.]amazonaws[.]com/efa|hugepages-(2Mi|1Gi))$"
 _DeviceName = Annotated[str, Field(max_length=128)]
 _DeviceCount = Annotated[str, Field(max_length=16, pattern=r"^[0-9]{1,9}(Mi|Gi)?$")]
 
@@ -44,8 +44,8 @@ class EngineResources(TemplateResources):
 
     RULES: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            cel=f"!has(self.devices) || self.devices.all(key, key.matches('{_DEVICE}'))",
-            holds=lambda r: all(re.fullmatch(_DEVICE, key) for key in r.devices),
+            cel=f"!has(self.devices) || self.devices.all(key, key.matches('{DEVICE}'))",
+            holds=lambda r: all(re.fullmatch(DEVICE, key) for key in r.devices),
             message="must be network devices or huge pages: rdma/*, mellanox.com/*, vpc.amazonaws.com/efa, networking.gke.io.networks/*,"
             " hugepages-2Mi, hugepages-1Gi; GPUs are the plan's",
             field=".devices",

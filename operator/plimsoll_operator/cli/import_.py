@@ -57,9 +57,11 @@ def run(options: argparse.Namespace) -> int:
         said = str(outcome.refusal)
         line = f"plimsoll import: {said if said.startswith(outcome.origin) else f'{outcome.origin}: {said}'}"
         print(one_line(line, 2000), file=sys.stderr)
-    passed = [outcome.origin for outcome in outcomes if not outcome.imported and outcome.refusal is None]
-    if imported and passed:
-        print(one_line(f"plimsoll import: passed over, they run no vLLM by themselves: {', '.join(passed)}", 400), file=sys.stderr)
+    used = {name for outcome in outcomes for name in outcome.used}
+    left = [outcome.origin for outcome in outcomes if not outcome.imported and outcome.refusal is None]
+    passed = [origin for origin in left if origin not in used]
+    for origin in passed if imported else ():
+        print(one_line(f"plimsoll import: {origin} is passed over: nothing in it is read as a server of vLLM's", 400), file=sys.stderr)
     if not imported and not refused:
         what = f" ({', '.join(passed)})" if passed else ""
         raise InvalidInput("--filename", None, one_line(f"holds nothing that runs vLLM{what}", 200) + f"; known formats: {known_formats()}")

@@ -110,6 +110,21 @@ class _Loader(_Base):  # type: ignore[misc]  # PyYAML's C loader where it was bu
             raise yaml.constructor.ConstructorError(None, None, f"more than {_MOST_KEYS_MERGED} keys are merged", node.start_mark)
 
 
+def _written(loader: Any, node: yaml.ScalarNode) -> str:
+    """A date stays the text that it is, as kubectl sends it."""
+    return str(node.value)
+
+
+def _no_json(loader: Any, node: yaml.Node) -> Any:
+    kind = node.tag.rpartition(":")[2]
+    raise yaml.constructor.ConstructorError(None, None, f"a value is of YAML's type {kind}, which no object has", node.start_mark)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", _written)
+for _kind in ("binary", "omap", "pairs", "set"):
+    _Loader.add_constructor(f"tag:yaml.org,2002:{_kind}", _no_json)
+
+
 def _as_text(key: Any) -> str:
     """A key as kubectl sends it (sigs.k8s.io/yaml, `convertToJSONableObject`): JSON has keys of text alone."""
     return json.dumps(key) if isinstance(key, bool | int | float) or key is None else str(key)

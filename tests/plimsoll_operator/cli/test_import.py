@@ -11,7 +11,7 @@ from plimsoll_operator.api import TemplateSpec, parse_inference_deployment
 from plimsoll_operator.api.parse import known_fields
 from plimsoll_operator.cli import main
 from plimsoll_operator.cli.importing import Choices, import_object
-from plimsoll_operator.cli.importing.pod import ADVICE
+from plimsoll_operator.cli.importing.same import ADVICE
 from plimsoll_operator.names import MANAGED_LABEL, MANAGED_VALUE
 
 MODEL = "Qwen/Qwen2.5-7B-Instruct"
@@ -192,7 +192,7 @@ def test_the_pod_goes_to_template_and_placement() -> None:
     }
     claim = {"claimName": "c", "readOnly": True}
     assert spec["template"]["volumes"] == [{"name": "data", "mountPath": "/data", "persistentVolumeClaim": claim}]
-    assert spec["template"]["resources"] == {"cpu": 4, "memory": "32Gi"}
+    assert spec["template"]["resources"] == {"cpu": 4, "memory": "32Gi", "limits": {"memory": "32Gi"}}
     assert spec["template"]["imagePullSecrets"] == ["pull"]
     assert spec["template"]["labels"] == {"app": "served"}
 

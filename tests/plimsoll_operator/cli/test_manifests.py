@@ -53,7 +53,8 @@ BEYOND = [
     ("a list that holds itself", "a: &a [*a]\n", "aliases are spelled out"),
     ("a number of thousands of digits", f"a: {'7' * 5000}\n", "no object can hold"),
     ("the same in JSON", f'{{"a": {"7" * 5000}}}', "no object can hold"),
-    ("a month that no year has", "a: 2026-13-01\n", "no object can hold"),
+    ("a set", "a: !!set {b}\n", "YAML's type set"),
+    ("bytes", "a: !!binary aGVsbG8=\n", "YAML's type binary"),
     ("a key that is a list", "? [a, b]\n: 1\n", "no text"),
 ]
 
@@ -66,6 +67,12 @@ def test_what_would_fill_memory_or_is_no_json_is_refused(why: str, text: str, wo
 
 def test_keys_are_text_as_kubectl_sends_them() -> None:
     assert documents(PATH, "labels: {1: a, true: b, 1.5: c, null: d}\n") == [{"labels": {"1": "a", "true": "b", "1.5": "c", "null": "d"}}]
+
+
+def test_dates_are_text_as_kubectl_sends_them() -> None:
+    assert documents(PATH, "a: 2026-11-30\nb: 2026-11-30T12:00:00Z\nc: 2026-13-01\n") == [
+        {"a": "2026-11-30", "b": "2026-11-30T12:00:00Z", "c": "2026-13-01"}
+    ]
 
 
 def test_what_aliases_and_merges_are_for_is_read() -> None:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from plimsoll_estimator import EngineVersion, GivenArgument, InvalidInput, Unsupported, parse_extra_args, parse_json, split_arguments
-from plimsoll_operator.cli.importing.command_line import names_unknown
 from plimsoll_operator.cli.importing.draft import Draft
-from plimsoll_operator.cli.importing.secret_looks import secret_value
+from plimsoll_operator.cli.importing.secret_looks import secret_in, secret_name
+from plimsoll_operator.cli.importing.words import Unknown
 from plimsoll_operator.decision.request.fields import FIELD_OF
 from plimsoll_operator.serving import DEFAULT_PORT, check_reachable
 from plimsoll_operator.text import one_line
@@ -32,14 +32,10 @@ _LORA: Final = {"max_loras": "maxLoras", "max_lora_rank": "maxLoraRank"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """What the arguments say that is no field of spec.engine: the model, its revision and the name that it answers to.
-
-    `secrets`: values that were not copied, and that no variable they came from may bring either.
-    """
+    """What the arguments say that is no field of spec.engine: the model, and the name that it answers to."""
 
     model: str | None = None
     served_as: str | None = None
-    secrets: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True, kw_only=True)
@@ -53,7 +49,6 @@ class _Reading:
     lora: dict[str, int]
     adapters: bool = False
     served_as: str | None = None
-    secrets: set[str] = field(default_factory=set)
 
     def lost(self, flag: str, message: str) -> None:
         self.draft.lost(self.source, f"{flag} is not carried over: {message}")
@@ -62,7 +57,8 @@ class _Reading:
 def lay_arguments(draft: Draft, tokens: Sequence[str], version: EngineVersion, source: str) -> Said:
     """Put every argument where the API has it. What cannot be read is said, and the rest goes on."""
     reading = _Reading(draft=draft, version=version, source=source, extra=[], lora={})
-    model, rest = _model(tokens)
+    _refuse_lines(reading, tokens)
+    model, rest = _model(reading, tokens)
     items = _cut(reading, _known_only(reading, rest))
     latest = {(item.flag, item.key_path): item for item in items}
     for item in items:
@@ -72,37 +68,53 @@ def lay_arguments(draft: Draft, tokens: Sequence[str], version: EngineVersion, s
             _lay(reading, item, items)
     _lay_lora(reading)
     draft.put(_EXTRA_ARGS, tuple(reading.extra) or None, source)
-    return Said(model=model, served_as=reading.served_as, secrets=frozenset(reading.secrets))
+    return Said(model=model, served_as=reading.served_as)
 
 
-def _model(tokens: Sequence[str]) -> tuple[str | None, list[str]]:
-    """The model, which stands first or behind --model, and the other tokens."""
-    model: str | None = None
+def _refuse_lines(reading: _Reading, tokens: Sequence[str]) -> None:
+    """A flag and its value in one word, which no program takes for two. Raises InvalidInput showing how it is written."""
+    for token in tokens:
+        flag, blank, _ = token.partition(" ")
+        if blank and flag.startswith("--") and "=" not in flag:
+            limit = f"hands vLLM {one_line(flag, 60)} and what follows it as one word, which it does not know: write each word by itself"
+            raise InvalidInput(reading.source, None, limit)
+
+
+def _model(reading: _Reading, tokens: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The model, which stands first or behind --model, and the other tokens. Of several vLLM takes the last one of the flag."""
+    named: list[str] = []
     rest: list[str] = []
-    pending = list(tokens)
-    if pending and not pending[0].startswith("-"):
-        model = pending.pop(0)
+    pending = list(reversed(tokens))
+    if pending and not pending[-1].startswith("-"):
+        named.append(pending.pop())
     while pending:
-        token = pending.pop(0)
+        token = pending.pop()
         if token == "--model" and pending:
-            model = pending.pop(0)
+            named.append(pending.pop())
         elif token.startswith("--model="):
-            model = token.partition("=")[2]
+            value = token.partition("=")[2]
+            named.append(Unknown(value) if isinstance(token, Unknown) else value)
         else:
             rest.append(token)
-    return model, rest
+    for other in dict.fromkeys(named[:-1]):
+        if other != named[-1]:
+            reading.lost(f"the model {one_line(other, 100)}", f"{one_line(named[-1], 100)} is named after it, and counts")
+    if named and isinstance(named[-1], Unknown):
+        limit = f"names the model by {one_line(named[-1], 60)}, whose value is not in the file: write the model's hub id in its place"
+        raise InvalidInput(reading.source, None, limit)
+    return (named[-1] if named else None), rest
 
 
 def _known_only(reading: _Reading, tokens: Sequence[str]) -> list[str]:
     """Without arguments whose value nobody here knows: variables that the file does not set, output of other programs."""
     kept: list[str] = []
     for token in tokens:
-        if not names_unknown(token) or token.lstrip("-").startswith(("{", "[")):
+        if not isinstance(token, Unknown):
             kept.append(token)
             continue
         flag = kept.pop() if not token.startswith("-") and kept and kept[-1].startswith("-") else token.partition("=")[0]
         advice = _SECRETS.get(flag, "write the value into spec.engine, where it has a field, or into extraArgs")
-        reading.lost(flag, f"its value comes from a variable that the file does not set: {advice}")
+        reading.lost(one_line(flag, 80), f"its value comes from a variable or a program that the file does not show: {advice}")
     return kept
 
 
@@ -134,15 +146,17 @@ def _lay(reading: _Reading, item: GivenArgument, items: Sequence[GivenArgument])
     """One argument: a field, or tokens of extraArgs, or a sentence."""
     flag = item.flag
     if flag in _SECRETS and item.values:
-        reading.secrets.update(item.values)
+        reading.draft.secrets.update(item.values)
         reading.lost(flag, f"a secret is not copied: {_SECRETS[flag]}")
-    elif any(secret_value(value) for value in item.values):
+    elif (secret_name(flag) and item.values) or any(secret_in(value) for value in item.values):
         reading.lost(flag, "its value looks like a secret, which is not copied: name a Secret in spec.template.env")
     elif flag == "--port":
         port = int(item.values[0]) if item.values[0].isdecimal() else None
         reading.draft.put("spec.engine.port", port if port != DEFAULT_PORT else None, reading.source)
+        if port is None:
+            reading.lost(flag, "it must be a whole number")
     elif flag == "--revision":
-        reading.draft.put_last("spec.model.revision", item.values[0], reading.source)
+        reading.draft.put("spec.model.revision", item.values[0], reading.source)
     elif flag == "--host" and item.values and item.values[0] in ("0.0.0.0", "::"):
         return  # what vLLM does by itself
     elif flag == "--speculative-config" and not item.key_path:

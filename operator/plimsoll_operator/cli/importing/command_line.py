@@ -1,85 +1,105 @@
 """What a container runs, read as far as it starts vLLM's server: a list, `sh -c` with a script, or the image's own entrypoint.
 
-Called by `server`. Follows the kubelet ($(NAME) from the container's variables) and a POSIX shell as far as words go; it runs nothing and
-knows no flag. Sources: Kubernetes, "Define a Command and Arguments for a Container"; vLLM, vllm/entrypoints/cli and its Dockerfile.
+Called by `server`. Follows the kubelet ($(NAME) from the container's variables) and, by `shell`, a script as far as it is certain; it runs
+nothing and knows no flag. Sources: Kubernetes, "Define a Command and Arguments for a Container"; vLLM's vllm/entrypoints/cli.
 """
 
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
 from plimsoll_estimator import InvalidInput
-from plimsoll_operator.api import Manifest
-from plimsoll_operator.cli.importing.read import words
+from plimsoll_operator.cli.importing.read import Part
+from plimsoll_operator.cli.importing.shell import Command, commands
+from plimsoll_operator.cli.importing.words import Budget, Unknown, of_the_kubelet
 
 _MOST_CHARACTERS: Final = 1 << 16
-_WRITTEN: Final = re.compile(r"""(\\\n)|(?:(?<=[\s;&|()])|^)(#[^\n]*)|'[^']*'|"(?:\\.|[^"\\])*"|\\.""", re.DOTALL)
-"""A line that goes on, a comment, and what hides either: quotes, and a sign behind a backslash (POSIX shell, 2.2 and 2.3)."""
 _SHELLS: Final = frozenset({"ash", "bash", "dash", "sh", "zsh"})
-_SERVER: Final = "vllm.entrypoints.openai.api_server"
-_BEFORE: Final = frozenset({"exec", "nohup", "time", "numactl", "env", "then", "do", "else", "{", "("})
+_SERVERS: Final = ("vllm.entrypoints.openai.api_server", "vllm.entrypoints.api_server")
+_LEGACY: Final = "the server of vllm.entrypoints.api_server answers /generate, and vllm serve, which the plan starts, /v1 as OpenAI has it"
+_BEFORE: Final = frozenset({"exec", "nohup", "time", "numactl", "env"})
 """Words that may stand before the program in a script."""
-_ASSIGNMENT: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
-_KUBELETS: Final = re.compile(r"\$(\$|\(([A-Za-z_][-A-Za-z0-9_.]*)\))")
-_SHELLS_OWN: Final = re.compile(r"\$(?:([A-Za-z_][A-Za-z0-9_]*)|\{([A-Za-z_][A-Za-z0-9_]*)(?::?-([^{}]*))?\})")
+_SAYS_NOTHING: Final = frozenset({"set", "[", "[[", "test", ":", "true", "wait"})
+_TOLD: Final = re.compile(r"-[a-z]*c[a-z]*")
 _UNKNOWN: Final = re.compile(r"\$[({A-Za-z_]|`")
-_SEPARATORS: Final = re.compile(r"[;&|\n]+")
-_REDIRECTION: Final = re.compile(r"[0-9]?(>>?|<)(&[0-9])?(.*)")
+_MENTIONS: Final = re.compile(r"\bvllm\s+serve\b|\bvllm\.entrypoints\b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Serve:
     """A command that starts the server: what follows `vllm serve`, in which field it stands, and what runs beside it.
 
-    `exports`: variables that the script sets for it. `unknown`: whether a token still names a variable that nobody here knows.
+    `exports`: variables that the script sets for it. `assumed`: sentences of what is taken for granted.
     """
 
     tokens: tuple[str, ...]
     field: str
     exports: tuple[tuple[str, str], ...] = ()
     beside: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
 
 
-def serve_of(container: Manifest, path: str, env: Mapping[str, str]) -> Serve | None:
+def serve_of(container: Part, env: Mapping[str, str], budget: Budget) -> Serve | None:
     """What the container serves, with the values of its literal variables put in; None where it starts no vLLM.
 
-    Raises InvalidInput naming the field of a script that cannot be read.
+    Raises InvalidInput naming the field of a script that cannot be read, or that starts vLLM in a way that nobody can tell beforehand.
     """
-    command, args = words(container.get("command")), words(container.get("args"))
-    whole = [_of_the_kubelet(word, env) for word in (*command, *args)]
-    field = f"{path}.args" if args else f"{path}.command"
+    _refuse_one_text(container)
+    command, args = _words(container, "command"), _words(container, "args")
+    field = container.at("args") if args or not command else container.at("command")
+    argv = [of_the_kubelet(word, env, budget) for word in (*command, *args)]
     if not command:
-        return Serve(tokens=tuple(whole), field=f"{path}.args") if _is_vllm_image(container.get("image")) else None
-    script = _script(whole)
-    if script is not None:
-        return _of_a_script(script, field if len(command) < 3 else f"{path}.command", env)
-    tokens = _after_serve(whole)
-    return None if tokens is None else Serve(tokens=tuple(tokens), field=field)
+        assumed = _by_its_entrypoint(str(container.peek("image")), argv)
+        serve = None if assumed is None else Serve(tokens=tuple(argv), field=field, assumed=assumed)
+    elif (script := _script(argv)) is not None:
+        serve = _of_a_script(*script, field if len(command) < 3 else container.at("command"), env, budget)
+    else:
+        tokens = _after_serve(argv)
+        assumed = (_LEGACY,) if _SERVERS[1] in argv else ()
+        serve = None if tokens is None else Serve(tokens=tuple(map(_templated, tokens)), field=field, assumed=assumed)
+    if serve is not None:
+        _take(container)
+    return serve
 
 
-def _is_vllm_image(image: object) -> bool:
-    """Whether an image's entrypoint is the server, as that of vLLM's own and of its copies is."""
-    repository = str(image).partition("@")[0].rpartition("/")[2].partition(":")[0]
-    return repository.startswith("vllm-openai")
+def _take(container: Part) -> None:
+    for key in ("command", "args"):
+        container.words(key)
 
 
-def _of_the_kubelet(word: str, env: Mapping[str, str]) -> str:
-    """$(NAME) becomes the variable's value, and $$ one dollar; of a name that is none it stays."""
-    return _KUBELETS.sub(lambda found: "$" if found[1] == "$" else env.get(found[2], found[0]), word)
+def _words(container: Part, key: str) -> tuple[str, ...]:
+    value = container.peek(key)
+    return tuple(str(item) for item in value if isinstance(item, str | int | float)) if isinstance(value, list) else ()
 
 
-def _script(argv: Sequence[str]) -> str | None:
-    """What a shell is told by -c, or None where no shell is started."""
+def _refuse_one_text(container: Part) -> None:
+    for key in ("command", "args"):
+        value = container.peek(key)
+        if isinstance(value, str) and ("vllm" in value or "vllm" in str(container.peek("image"))):
+            raise InvalidInput(container.at(key), None, "is one text, which no API server takes: write a list with each word by itself")
+
+
+def _by_its_entrypoint(image: str, argv: Sequence[str]) -> tuple[str, ...] | None:
+    """Whether an image's entrypoint is the server, as that of vLLM's own and of its copies is; assumed where arguments look like it."""
+    repository = image.partition("@")[0].rpartition("/")[2].partition(":")[0]
+    if repository.startswith(("vllm-openai", "vllm-cuda-rhel9")):
+        return ()
+    if "vllm" in repository and any(word.partition("=")[0] == "--model" for word in argv):
+        return (f"the entrypoint of {repository} is taken for vLLM's server, as its arguments are",)
+    return None
+
+
+def _script(argv: Sequence[str]) -> tuple[str, tuple[str, ...]] | None:
+    """What a shell is told by -c, and its arguments behind the name; None where no shell is started."""
     if not argv or PurePosixPath(argv[0]).name not in _SHELLS:
         return None
     for place, word in enumerate(argv[1:], start=1):
-        if word.startswith("-") and not word.startswith("--") and "c" in word:
-            return argv[place + 1] if place + 1 < len(argv) else None
+        if _TOLD.fullmatch(word):
+            return (argv[place + 1], tuple(argv[place + 3 :])) if place + 1 < len(argv) else None
     return None
 
 
@@ -87,93 +107,42 @@ def _after_serve(argv: Sequence[str]) -> list[str] | None:
     """What follows `vllm serve` or `python -m vllm.entrypoints.openai.api_server`; None where neither is there."""
     for place, word in enumerate(argv[:-1]):
         following = argv[place + 1]
-        if PurePosixPath(word).name == "vllm" and following == "serve":
+        if (PurePosixPath(word).name == "vllm" and following == "serve") or (word == "-m" and following in _SERVERS):
             return list(argv[place + 2 :])
-        if word == "-m" and following == _SERVER:
-            return list(argv[place + 2 :])
-    if argv and argv[-1] == _SERVER and argv[-2:-1] == ["-m"]:
-        return []
     return None
 
 
-def _of_a_script(script: str, field: str, env: Mapping[str, str]) -> Serve | None:
+def _templated(word: str) -> str:
+    """A word of a list with a shell's variable in it, which no shell puts in: filled in by whoever applies the file, and unknown here."""
+    unknown = _UNKNOWN.search(word) is not None and not word.lstrip("-").startswith(("{", "["))
+    return Unknown(word) if unknown else word
+
+
+def _of_a_script(script: str, arguments: tuple[str, ...], field: str, env: Mapping[str, str], budget: Budget) -> Serve | None:
     if len(script) > _MOST_CHARACTERS:
         raise InvalidInput(field, len(script), f"characters are more than {_MOST_CHARACTERS}")
-    known = dict(env)
-    exports: list[tuple[str, str]] = []
+    exports: dict[str, str] = {}
     beside: list[str] = []
-    found: list[str] | None = None
-    for command in _commands(script, field):
-        argv = [_of_the_shell(word, known, field) for word in command]
-        while argv and (argv[0] in _BEFORE or _ASSIGNMENT.fullmatch(argv[0])):
-            _assign(argv.pop(0), known, exports)
-        if argv and argv[0] in ("export", "declare", "readonly"):
-            for word in argv[1:]:
-                _assign(word, known, exports)
-            continue
-        tokens = _after_serve(argv)
-        if tokens is not None and found is None:
-            found = _without_redirections(tokens)
-        elif argv and argv[0] not in ("set", "fi", "done", "}", ")"):
-            beside.append(PurePosixPath(argv[0]).name)
-    if found is None:
+    found: list[tuple[Command, list[str], tuple[tuple[str, str], ...]]] = []
+    for command in commands(script, field, env, arguments, budget):
+        exports |= dict(command.assigned)
+        words = list(command.words)
+        while words and words[0] in _BEFORE:
+            words.pop(0)
+        tokens = _after_serve(words)
+        if tokens is not None:
+            found.append((command, tokens, tuple(exports.items())))
+        elif words and words[0] not in _SAYS_NOTHING:
+            beside.append(PurePosixPath(words[0]).name)
+    if not found:
+        if _MENTIONS.search(script):
+            limit = "mentions vLLM's server, and how it is run cannot be told beforehand: write the command itself, vllm serve MODEL ..."
+            raise InvalidInput(field, None, limit)
         return None
-    return Serve(tokens=tuple(found), field=field, exports=tuple(exports), beside=tuple(dict.fromkeys(beside)))
-
-
-def _assign(word: str, known: dict[str, str], exports: list[tuple[str, str]]) -> None:
-    found = _ASSIGNMENT.fullmatch(word)
-    if found is not None:
-        known[found[1]] = found[2]
-        exports.append((found[1], found[2]))
-
-
-def _read(written: re.Match[str]) -> str:
-    return " " if written[1] else "" if written[2] else written[0]
-
-
-def _commands(script: str, field: str) -> list[list[str]]:
-    """The script's simple commands, each as its words."""
-    lexer = shlex.shlex(_WRITTEN.sub(_read, script), posix=True, punctuation_chars=";&|\n")
-    lexer.whitespace, lexer.whitespace_split, lexer.commenters = " \t\r", True, ""
-    commands: list[list[str]] = [[]]
-    try:
-        for word in lexer:
-            if _SEPARATORS.fullmatch(word):
-                commands.append([])
-            else:
-                commands[-1].append(word)
-    except ValueError as error:
-        raise InvalidInput(field, None, f"is a script that no shell would read: {error}") from error
-    return [command for command in commands if command]
-
-
-def _of_the_shell(word: str, known: Mapping[str, str], field: str) -> str:
-    """$NAME, ${NAME} and ${NAME:-other} become what the script or the container says; what neither says stays.
-
-    Raises InvalidInput where that makes a word too long: a variable may say itself twice, again and again.
-    """
-    length = len(word) + sum(len(known.get(found[1] or found[2]) or "") for found in _SHELLS_OWN.finditer(word))
-    if length > _MOST_CHARACTERS:
-        raise InvalidInput(field, length, f"characters of one word are more than {_MOST_CHARACTERS}")
-
-    def value(found: re.Match[str]) -> str:
-        name, fallback = found[1] or found[2], found[3]
-        return known[name] if known.get(name) else (fallback if fallback is not None else found[0])
-
-    return _SHELLS_OWN.sub(value, word)
-
-
-def _without_redirections(tokens: Sequence[str]) -> list[str]:
-    """The words before what sends output elsewhere."""
-    kept: list[str] = []
-    for token in tokens:
-        if _REDIRECTION.fullmatch(token):
-            break
-        kept.append(token)
-    return kept
-
-
-def names_unknown(token: str) -> bool:
-    """Whether a token still names a variable, or the output of a command, that nobody here knows."""
-    return _UNKNOWN.search(token) is not None
+    first, tokens, exported = found[0]
+    if first.perhaps and len(found) > 1:
+        limit = "starts vLLM in several branches, and which one is run cannot be told beforehand: write the one that you mean by itself"
+        raise InvalidInput(field, None, limit)
+    beside += ["a second vllm serve"] * (len(found) > 1)
+    assumed = ("vLLM is started in a branch of the script, which is taken to be run",) if first.perhaps else ()
+    return Serve(tokens=tuple(tokens), field=field, exports=exported, beside=tuple(dict.fromkeys(beside)), assumed=assumed)

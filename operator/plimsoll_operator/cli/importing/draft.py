@@ -1,18 +1,24 @@
 """What comes of one request that was written for something else: an InferenceDeployment on its way, and what is to be said about it.
 
 Filled by a translator, closed by `finish`, which hands the manifest to the API's own door. What the API does not take is left out and
-said, with the API's sentence and the field it came from: so a field that the API gets is carried over from then on. Knows no format.
+said, with the API's sentence and the field it came from: so a field that the API gets is carried over from then on. Lists end where the
+API's do, so that what is judged stays small whatever was read. Knows no format.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, Final
 
 from plimsoll_estimator import InvalidInput
-from plimsoll_operator.api import ApiError, Cause, Manifest, parse_inference_deployment
-from plimsoll_operator.api.inference_deployment import NAME_PATTERN
+from plimsoll_operator.api import ApiError, Cause, Manifest, TemplateSpec, parse_inference_deployment
+from plimsoll_operator.api.base import ApiModel
+from plimsoll_operator.api.inference_deployment import NAME_PATTERN, PlacementSpec
+from plimsoll_operator.cli.importing.read import Ledger
+from plimsoll_operator.cli.importing.secret_looks import secret_in, texts_in
 from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.text import one_line
 
@@ -69,29 +75,48 @@ class Draft:
     """One InferenceDeployment while it is put together. Values go in by the path of the API's field, with the path they came from."""
 
     origin: str
+    ledger: Ledger
+    root: str = ""
+    """The part of the file that is this deployment's own, where others come of the same file."""
     choices: Choices = field(default_factory=Choices)
+    secrets: set[str] = field(default_factory=set)
+    """Values that were found to be secrets, and are copied from nowhere."""
     _values: dict[str, tuple[str, Any]] = field(default_factory=dict)
-    _lists: dict[str, list[tuple[str, Any]]] = field(default_factory=dict)
+    _lists: dict[str, dict[object, tuple[str, Any]]] = field(default_factory=dict)
     _notes: list[Note] = field(default_factory=list)
 
     def put(self, target: str, value: Any, source: str) -> None:
-        """Set one field; None sets nothing."""
-        if value is not None:
-            self._values[target] = (source, value)
-
-    def put_last(self, target: str, value: Any, source: str) -> None:
-        """Set a field that several parts of a file may name. Of two that differ the one that is set last counts, and that is said."""
+        """Set one field; None sets nothing. Of two that differ the one that is set last counts, and that is said."""
+        if value is None:
+            return
         before, earlier = self._values.get(target, (source, value))
-        if value is not None and earlier != value:
-            self.lost(before, f"{target} {earlier} is not carried over: {source} names another, {value}, which counts")
-        self.put(target, value, source)
+        if earlier != value:
+            which = f"{target} {_brief(earlier)}"
+            self.lost(before, f"{which} is not carried over: {source} names another, {_brief(value)}, which counts")
+        self._values[target] = (source, value)
+
+    def merge(self, target: str, key: str, value: Any, source: str) -> None:
+        """Set one key of a field that is a mapping. Of two that differ the one that is set last counts, and that is said."""
+        _, earlier = self._values.get(target, (source, {}))
+        if key in earlier and earlier[key] != value:
+            self.lost(source, f"is not carried over before this one: {target} has one {key}, and the last counts")
+        self._values[target] = (source, {**earlier, key: value})
 
     def add(self, target: str, value: Any, source: str) -> None:
-        """Add one entry to a list. Of two with one name the later one counts, as it does in a pod."""
-        rows = self._lists.setdefault(target, [])
-        if isinstance(value, dict) and "name" in value:
-            rows[:] = [row for row in rows if row[1].get("name") != value["name"]]
-        rows.append((source, value))
+        """Add one entry to a list. Of two with one name the later one counts, as in a pod; what the list is too short for is said."""
+        rows = self._lists.setdefault(target, {})
+        key = value["name"] if isinstance(value, dict) and isinstance(value.get("name"), str) else len(rows)
+        before = rows.pop(key, None)
+        if before is not None and before[1] != value:
+            self.lost(before[0], f"is not carried over: {source} has the same name, and counts")
+        if len(rows) >= _most_of(target):
+            self.lost(source, f"is not carried over: {target} takes at most {_most_of(target)}")
+            return
+        rows[key] = (source, value)
+
+    def entries(self, target: str) -> list[Any]:
+        """What a list has so far."""
+        return [value for _, value in self._lists.get(target, {}).values()]
 
     def get(self, target: str) -> Any:
         """What was set, or None."""
@@ -99,6 +124,7 @@ class Draft:
 
     def lost(self, source: str, message: str) -> None:
         """Say what is not carried over, and what to do about it."""
+        self.ledger.taken.add(source)
         self._notes.append(Note(field=source, message=message))
 
     def assume(self, source: str, message: str) -> None:
@@ -117,7 +143,9 @@ class Draft:
 
     def finish(self) -> Imported:
         """Judge what was put together. Raises InvalidInput where what is left makes no InferenceDeployment."""
+        self._leave_out_secrets()
         for _ in range(_MOST_ROUNDS):
+            self._leave_out_dangling()
             try:
                 parse_inference_deployment(self._manifest())
                 break
@@ -131,7 +159,7 @@ class Draft:
     def _manifest(self) -> Manifest:
         made: Manifest = {"apiVersion": API_VERSION, "kind": "InferenceDeployment", "metadata": {}, "spec": {"model": {}}}
         rows = [(target, value) for target, (_, value) in self._values.items()]
-        rows += [(target, [value for _, value in found]) for target, found in self._lists.items() if found]
+        rows += [(target, [value for _, value in found.values()]) for target, found in self._lists.items() if found]
         for target, value in sorted(rows, key=_order):
             *parents, last = target.split(".")
             inner = made
@@ -142,34 +170,79 @@ class Draft:
 
     def _leave_out(self, causes: tuple[Cause, ...]) -> bool:
         """Take out what the causes speak of, once each; whether anything was found to take out."""
-        gone: set[tuple[str, int | None]] = set()
-        for cause in causes:
-            place = self._place(cause.field)
-            if place is None or place in gone:
-                continue
-            gone.add(place)
-            source = self._values[place[0]][0] if place[1] is None else self._lists[place[0]][place[1]][0]
-            self.lost(source, f"is not carried over, {_of_the_api(place, cause)}")
-        for target, at in sorted(gone, key=lambda row: (row[0], -1 if row[1] is None else row[1]), reverse=True):
-            if at is None:
-                del self._values[target]
-            else:
-                del self._lists[target][at]
-        return bool(gone)
+        places = {place: cause for cause in reversed(causes) if (place := self._place(cause.field)) is not None}
+        for place, cause in places.items():
+            self._drop(place, _of_the_api(self._shown(place), cause))
+        return bool(places)
 
-    def _place(self, path: str) -> tuple[str, int | None] | None:
+    def _leave_out_secrets(self) -> None:
+        """Whatever the text stands in: what shows a secret, or has the value of one, is not copied."""
+        for place, value in self._all():
+            said = list(texts_in(value))
+            if any(secret_in(one) for one in said) or any(one in text for text in said for one in self.secrets if len(one) >= _SHORTEST):
+                self._drop(place, "a secret stands in it, and none is copied: put it into a Secret and name that")
+
+    def _leave_out_dangling(self) -> None:
+        """Containers beside the engine that mount what is not there: the API takes them, and no pod would start."""
+        there = {row.get("name") for row in self.entries(VOLUMES)}
+        for target in ("spec.template.sidecars", "spec.template.initContainers"):
+            for key, (_, row) in list(self._lists.get(target, {}).items()):
+                missing = [one.get("name") for one in row.get("volumeMounts", ()) if one.get("name") not in there]
+                if missing:
+                    self._drop((target, key), f"it mounts {one_line(str(missing[0]), 63)}, which {VOLUMES} has not: give it another volume")
+
+    def _all(self) -> list[tuple[_Place, Any]]:
+        values: list[tuple[_Place, Any]] = [((target, None), value) for target, (_, value) in self._values.items()]
+        return values + [((target, key), value) for target, rows in self._lists.items() for key, (_, value) in rows.items()]
+
+    def _drop(self, place: _Place, why: str) -> None:
+        target, key = place
+        source, _ = self._values.pop(target) if key is None else self._lists[target].pop(key)
+        if target in NEEDED:
+            raise InvalidInput(source, None, f"cannot be left out, and {why}")
+        self.lost(source, f"is not carried over, {why}")
+
+    def _shown(self, place: _Place) -> tuple[str, int | None]:
+        target, key = place
+        return target, None if key is None else list(self._lists[target]).index(key)
+
+    def _place(self, path: str) -> _Place | None:
         """Which value or entry of a list a path of the API lies in; None of what an InferenceDeployment cannot be without."""
         for target, rows in self._lists.items():
             if rows and (path == target or path.startswith(f"{target}[")):
                 entry = _ENTRY.match(path, len(target))
-                return target, min(int(entry[1]), len(rows) - 1) if entry else len(rows) - 1
+                keys = list(rows)
+                return target, keys[min(int(entry[1]), len(keys) - 1) if entry else len(keys) - 1]
         found = [target for target in self._values if path == target or path.startswith((f"{target}.", f"{target}["))]
         target = max(found, key=len, default="")
-        return None if target == "" or target in _NEEDED else (target, None)
+        return None if target == "" or target in NEEDED else (target, None)
+
+
+_Place = tuple[str, object]
+"""A value by its target, or an entry of a list by its key in it."""
+VOLUMES: Final = "spec.template.volumes"
+_SHORTEST: Final = 6
+"""Shorter values of secrets stand in many a text that is none."""
+
+
+def _brief(value: Any) -> str:
+    return one_line(str(value), 80) if isinstance(value, str | int | float) else "with other values"
+
+
+@cache
+def _limits() -> Mapping[str, int]:
+    kinds: dict[str, type[ApiModel]] = {"spec.template": TemplateSpec, "spec.placement": PlacementSpec}
+    rows = {f"{path}.{field.alias or name}": field for path, kind in kinds.items() for name, field in kind.model_fields.items()}
+    return {path: most for path, field in rows.items() for one in field.metadata if (most := getattr(one, "max_length", None)) is not None}
+
+
+def _most_of(target: str) -> int:
+    """How many entries the API takes in a list."""
+    return _limits()[target]
 
 
 _SOURCES: Final = tuple(f"spec.model.source.{kind}" for kind in ("persistentVolumeClaim", "image", "objectStorage"))
-_NEEDED: Final = frozenset({"metadata.name", "spec.model.name", "spec.engine.image", *_SOURCES})
+NEEDED: Final = frozenset({"metadata.name", "spec.model.name", "spec.engine.image", *_SOURCES})
 """Without a name there is no deployment, and without its source the hub's model of the same name would be served in its place."""
 
 

@@ -1,4 +1,4 @@
-"""Plain Kubernetes workloads whose pods run vLLM: Deployment, StatefulSet, LeaderWorkerSet, Pod; also patches of them.
+"""Plain Kubernetes workloads whose pods run vLLM: Deployment, StatefulSet, DaemonSet, Job, LeaderWorkerSet, Pod, their like, and patches.
 
 llm-d's guides are patches of such workloads, which name no image: it comes from elsewhere, and is assumed. One translator of `registry`.
 """
@@ -10,20 +10,29 @@ from dataclasses import replace
 from typing import Final
 
 from plimsoll_operator.api import Manifest
-from plimsoll_operator.cli.importing.draft import Choices, Draft, Imported
-from plimsoll_operator.cli.importing.pod import advice, lay_metadata
-from plimsoll_operator.cli.importing.read import mapping, text, whole
+from plimsoll_operator.cli.importing.draft import Choices, Draft
+from plimsoll_operator.cli.importing.pod import lay_metadata
+from plimsoll_operator.cli.importing.read import Part, mapping
+from plimsoll_operator.cli.importing.same import take_what_says_nothing
 from plimsoll_operator.cli.importing.server import lay_server, servers_of
 from plimsoll_operator.names import MANAGED_LABEL, MANAGED_VALUE
 
 _KINDS: Final = {
+    ("apps", "DaemonSet"): "spec.template",
     ("apps", "Deployment"): "spec.template",
+    ("apps", "ReplicaSet"): "spec.template",
     ("apps", "StatefulSet"): "spec.template",
+    ("argoproj.io", "Rollout"): "spec.template",
+    ("batch", "Job"): "spec.template",
     ("", "Pod"): "",
     ("leaderworkerset.x-k8s.io", "LeaderWorkerSet"): "spec.leaderWorkerTemplate",
 }
 """Where the template of the pods is."""
 _OF_THE_LEADER: Final = ("leaderTemplate", "workerTemplate")
+_INSTEAD: Final = {
+    "DaemonSet": "a DaemonSet has a pod on every node that it selects: say in spec.replicas how many there should be",
+    "Job": "a Job ends, and a server does not: an InferenceDeployment is started anew when it ends",
+}
 
 
 def takes(obj: Manifest) -> bool:
@@ -32,25 +41,41 @@ def takes(obj: Manifest) -> bool:
     return _kind(obj) in _KINDS and not made_here
 
 
-def translate(obj: Manifest, _others: Sequence[Manifest], choices: Choices) -> tuple[Imported, ...]:
+def translate(obj: Part, _others: Sequence[Manifest], choices: Choices) -> tuple[Draft, ...]:
     """One InferenceDeployment, or none where no container starts vLLM. Raises InvalidInput naming the field."""
-    path = _KINDS[_kind(obj)]
-    template, path, nodes = _pod_template(obj, path)
-    pod, pod_path = mapping(template, "spec"), f"{path}.spec" if path else "spec"
-    servers = list(servers_of(pod, pod_path))
+    kind = str(obj.peek("kind"))
+    path = _KINDS[_kind({"apiVersion": obj.peek("apiVersion"), "kind": kind})]
+    template, nodes = _pod_template(obj, path)
+    servers = list(servers_of(template.part("spec")))
     if not servers:
         return ()
-    kind, name = str(obj.get("kind")), text(mapping(obj, "metadata").get("name")) or "vllm"
-    draft = Draft(origin=f"{kind} {name}", choices=choices)
-    draft.name(name, text(mapping(obj, "metadata").get("namespace")), "metadata.name")
-    draft.put("spec.replicas", whole(mapping(obj, "spec").get("replicas")), "spec.replicas")
-    lay_metadata(draft, mapping(template, "metadata"), f"{path}.metadata".lstrip("."))
+    metadata = obj.part("metadata")
+    name = metadata.text("name") or "vllm"
+    draft = Draft(origin=f"{kind} {name}", ledger=obj.ledger, choices=choices)
+    draft.name(name, metadata.text("namespace"), metadata.at("name"))
+    if kind != "Pod":
+        obj.part("spec").take("selector")
+        draft.put("spec.replicas", obj.part("spec").whole("replicas"), obj.part("spec").at("replicas"))
+        lay_metadata(draft, template.part("metadata"))
+    else:
+        labels = template.part("metadata").with_fields({"name": None, "namespace": None})
+        lay_metadata(draft, labels)
+    take_what_says_nothing(obj)
+    if kind in _INSTEAD:
+        draft.assume("kind", _INSTEAD[kind])
     for other in servers[1:]:
-        draft.lost(other.container_path, "is not carried over, a second server in the pod: give it an InferenceDeployment of its own")
-    lay_server(draft, replace(servers[0], nodes=nodes))
-    if mapping(obj, "spec").get("volumeClaimTemplates"):
-        draft.lost("spec.volumeClaimTemplates", f"is not carried over: {advice('volumeClaimTemplates')}")
-    return (draft.finish(),)
+        draft.lost(other.container.path, "is not carried over, a second server in the pod: give it an InferenceDeployment of its own")
+    pod = _without([other.container.path for other in servers[1:]], servers[0].pod)
+    lay_server(draft, replace(servers[0], nodes=nodes, pod=pod))
+    return (draft,)
+
+
+def _without(paths: list[str], pod: Part) -> Part:
+    """The pod without containers that are said to be left out."""
+    if not paths:
+        return pod
+    kept = [one for one in pod.entries("containers") if one.path not in paths]
+    return pod.with_fields({"containers": pod.fields["containers"]._replace(value=kept)})
 
 
 def _kind(obj: Manifest) -> tuple[str, str]:
@@ -58,12 +83,12 @@ def _kind(obj: Manifest) -> tuple[str, str]:
     return (group if slash else "", str(obj.get("kind")))
 
 
-def _pod_template(obj: Manifest, path: str) -> tuple[Manifest, str, int]:
-    """The template of the pod that serves, where it stands, and how many pods make a replica."""
+def _pod_template(obj: Part, path: str) -> tuple[Part, int]:
+    """The template of the pod that serves, and how many pods make a replica."""
     if not path:
-        return obj, "", 1
-    found = mapping(obj, *path.split("."))
+        return obj, 1
+    found = obj.part(*path.split("."))
     if path != "spec.leaderWorkerTemplate":
-        return found, path, 1
-    key = next((key for key in _OF_THE_LEADER if found.get(key)), _OF_THE_LEADER[1])
-    return mapping(found, key), f"{path}.{key}", whole(found.get("size")) or 1
+        return found, 1
+    key = next((key for key in _OF_THE_LEADER if found.part(key).fields), _OF_THE_LEADER[1])
+    return found.part(key), found.whole("size") or 1

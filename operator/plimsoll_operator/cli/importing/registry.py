@@ -11,9 +11,10 @@ from typing import Final
 
 from plimsoll_estimator import InvalidInput
 from plimsoll_operator.api import Manifest
-from plimsoll_operator.cli.importing import kaito, kserve, plain, production_stack
-from plimsoll_operator.cli.importing.draft import Choices, Imported
-from plimsoll_operator.cli.importing.read import mapping, text
+from plimsoll_operator.cli.importing import kaito, kserve, kserve_predictor, plain, production_stack
+from plimsoll_operator.cli.importing.draft import Choices, Draft, Imported
+from plimsoll_operator.cli.importing.read import Ledger, Part, origin_of
+from plimsoll_operator.cli.importing.same import say_what_is_left
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,34 +23,48 @@ class Format:
 
     name: str
     takes: Callable[[Manifest], bool]
-    translate: Callable[[Manifest, Sequence[Manifest], Choices], tuple[Imported, ...]]
+    translate: Callable[[Part, Sequence[Manifest], Choices], tuple[Draft, ...]]
 
 
 FORMATS: Final = (
-    Format(name="Deployment, StatefulSet, LeaderWorkerSet or Pod", takes=plain.takes, translate=plain.translate),
+    Format(
+        name="Deployment, StatefulSet, DaemonSet, Job, LeaderWorkerSet, Pod and their like", takes=plain.takes, translate=plain.translate
+    ),
     Format(name="values of vLLM's production stack", takes=production_stack.takes, translate=production_stack.translate),
-    Format(name="KServe LLMInferenceService", takes=kserve.takes_llm, translate=kserve.translate_llm),
-    Format(name="KServe InferenceService", takes=kserve.takes_predictor, translate=kserve.translate_predictor),
+    Format(name="KServe LLMInferenceService", takes=kserve.takes, translate=kserve.translate),
+    Format(name="KServe InferenceService", takes=kserve_predictor.takes, translate=kserve_predictor.translate),
     Format(name="KAITO Workspace or InferenceSet", takes=kaito.takes, translate=kaito.translate),
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of one object: InferenceDeployments, a refusal, or neither, where nothing here is about it."""
+    """What came of one object: InferenceDeployments, a refusal, or neither, where nothing here is about it.
+
+    `used`: other objects of the file that it was read with.
+    """
 
     origin: str
     imported: tuple[Imported, ...] = ()
+    used: tuple[str, ...] = ()
     refusal: InvalidInput | None = None
 
 
 def import_object(obj: Manifest, others: Sequence[Manifest], choices: Choices) -> Outcome:
     """What comes of one object of a file."""
-    origin = " ".join(part for part in (text(obj.get("kind")), text(mapping(obj, "metadata").get("name"))) if part) or "a file of values"
+    origin = origin_of(obj)
     for one in FORMATS:
         if one.takes(obj):
+            ledger = Ledger()
             try:
-                return Outcome(origin=origin, imported=one.translate(obj, others, choices))
+                drafts = one.translate(ledger.open(obj), others, choices)
+                if drafts:
+                    say_what_is_left(drafts, tuple(ledger.left()))
+                return Outcome(
+                    origin=origin,
+                    imported=tuple(draft.finish() for draft in drafts),
+                    used=tuple(path.removesuffix(": ") for path in ledger.opened if path),
+                )
             except InvalidInput as error:
                 return Outcome(origin=origin, refusal=error)
     return Outcome(origin=origin)

@@ -16,12 +16,21 @@ _IN_A_MODELCAR: Final = "models"
 """Where KServe's images of models have their files (its documentation, "Modelcars")."""
 
 
+def lay_uri(draft: Draft, uri: str | None, name: str | None, field: str) -> str:
+    """The model's name; what the address names goes to its source. Raises InvalidInput of a store that no source names, and of none."""
+    if uri is not None and "://" in uri:
+        return lay_store(draft, uri, name, field)
+    if uri or name:
+        return uri or name or ""
+    raise InvalidInput(field, None, "names no model: write hf:// with the model's hub id")
+
+
 def lay_store(draft: Draft, uri: str, name: str | None, field: str) -> str:
     """Put the source; the model's name, by `name` where there is one. Raises InvalidInput of a store that no source can name."""
     scheme, _, rest = uri.partition("://")
     if scheme == "hf":
         model, _, revision = rest.partition(":")
-        draft.put_last("spec.model.revision", revision or None, field)
+        draft.put("spec.model.revision", revision or None, field)
         return model
     if scheme == "pvc":
         claim, _, folder = rest.partition("/")

@@ -1,0 +1,202 @@
+"""KServe's InferenceService whose predictor is vLLM: of its Hugging Face runtime, of a runtime in the same file, or a container of its own.
+
+Follows KServe's own types (pkg/apis/serving/v1beta1). What a ServingRuntime of the cluster adds is not in the file, the image above all,
+and is assumed. A translator of `registry`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from plimsoll_estimator import InvalidInput
+from plimsoll_operator.api import Manifest
+from plimsoll_operator.cli.importing.draft import Choices, Draft
+from plimsoll_operator.cli.importing.kserve import FOLDERS, GROUP
+from plimsoll_operator.cli.importing.pod import lay_metadata
+from plimsoll_operator.cli.importing.read import Found, Part, mapping
+from plimsoll_operator.cli.importing.same import take_what_says_nothing
+from plimsoll_operator.cli.importing.server import Server, lay_server, servers_of
+from plimsoll_operator.cli.importing.stores import lay_uri
+
+_RUNTIMES: Final = ("ServingRuntime", "ClusterServingRuntime")
+_CONTAINER: Final = "kserve-container"
+_NAMED: Final = "{{.Name}}"
+_SERVER_IMAGE: Final = "huggingfaceserver"
+_OWN: Final = ("model_id", "model_name", "model_revision", "backend", "model_dir")
+_NOT_OF_THE_POD: Final = ("model", "minReplicas", "maxReplicas", "annotations", "labels")
+_OF_THE_RUNTIME: Final = ("multiModel", "supportedModelFormats", "protocolVersions", "annotations", "labels")
+_INSTEAD: Final = {
+    "maxReplicas": "scale the InferenceDeployment, which has a scale subresource",
+    "scaleMetric": "scale the InferenceDeployment, which has a scale subresource",
+    "scaleTarget": "scale the InferenceDeployment, which has a scale subresource",
+    "workerSpec": "pin spec.engine.tensorParallelSize and pipelineParallelSize, and say maxNodesPerReplica in spec.placement",
+}
+_BESIDE: Final = {
+    "transformer": "it is no engine: keep it, and point it at the Service that has the deployment's name",
+    "explainer": "it is no engine: keep it, and point it at the Service that has the deployment's name",
+}
+
+
+def takes(obj: Manifest) -> bool:
+    """Whether it is an InferenceService."""
+    return obj.get("kind") == "InferenceService" and str(obj.get("apiVersion", "")).startswith(GROUP)
+
+
+def translate(obj: Part, others: Sequence[Manifest], choices: Choices) -> tuple[Draft, ...]:
+    """A predictor of KServe's Hugging Face runtime, of one in the same file, or containers that run vLLM; nothing of another.
+
+    Raises InvalidInput.
+    """
+    take_what_says_nothing(obj)
+    predictor, metadata = obj.part("spec", "predictor"), obj.part("metadata")
+    model = predictor.part("model")
+    name = metadata.text("name") or "vllm"
+    draft = Draft(origin=f"InferenceService {name}", ledger=obj.ledger, choices=choices)
+    draft.name(name, metadata.text("namespace"), metadata.at("name"))
+    if model.fields and not _is_vllm(model):
+        return ()
+    server: Server | None
+    if model.fields:
+        server = _by_its_runtime(draft, predictor, model, name, others) or _by_the_hugging_face_runtime(draft, predictor, model)
+    else:
+        pod = predictor.with_fields(dict.fromkeys(_NOT_OF_THE_POD))
+        server = next(servers_of(pod), None) or _of_the_hugging_face_image(draft, pod)
+    if server is None:
+        return ()
+    least = predictor.whole("minReplicas")
+    draft.put("spec.replicas", least, predictor.at("minReplicas"))
+    if predictor.peek("maxReplicas") == (1 if least is None else least):
+        predictor.take("maxReplicas")
+    lay_metadata(draft, predictor)
+    lay_server(draft, server)
+    for part, instead in ((predictor, _INSTEAD), (obj.part("spec"), _BESIDE)):
+        for key, what in instead.items():
+            if part.has(key) and part.at(key) not in draft.ledger.taken:
+                draft.lost(part.at(key), f"is not carried over: {what}")
+    return (draft,)
+
+
+def _by_its_runtime(draft: Draft, predictor: Part, model: Part, name: str, others: Sequence[Manifest]) -> Server | None:
+    """With the ServingRuntime that it names, where the same file has it: KServe puts the predictor's arguments behind the runtime's."""
+    wanted = model.peek("runtime")
+    found = next((row for row in others if row.get("kind") in _RUNTIMES and mapping(row, "metadata").get("name") == wanted), None)
+    if wanted is None or found is None:
+        return None
+    beside = draft.ledger.open_beside(found)
+    runtime = beside.part("spec")
+    rows = runtime.entries("containers")
+    main = next((row for row in rows if row.peek("name") == _CONTAINER), None)
+    if main is None:
+        del draft.ledger.opened[beside.path]
+        return None
+    arguments = [word.replace(_NAMED, name) for word in (*main.words("args"), *model.words("args"))]
+    env = [row for part in (main, model) for row in part.entries("env")]
+    own = {key: model.fields[key] for key in ("image", "resources", "volumeMounts", *_POD_LIFE) if model.has(key)}
+    at = model.path
+    container = main.with_fields({**own, "args": Found(arguments, model.at("args")), "env": Found(env, model.at("env"))})
+    pod = _pod(predictor, runtime, [container, *(row for row in rows if row is not main)])
+    server = next((one for one in servers_of(pod) if one.container is container), None)
+    if server is None:
+        del draft.ledger.opened[beside.path]
+        return None
+    model.take("runtime")
+    take_what_says_nothing(beside)
+    for key in ("name", "namespace"):
+        beside.part("metadata").take(key)
+    if runtime.peek("multiModel") is False:
+        runtime.take("multiModel")
+    runtime.words("protocolVersions")
+    for row in runtime.entries("supportedModelFormats"):
+        for key in ("name", "version", "autoSelect", "priority"):
+            row.take(key)
+    lay_metadata(draft, runtime)
+    _take_format(model)
+    called = lay_uri(draft, model.text("storageUri"), None, model.at("storageUri"))
+    return replace(server, field=f"{at}.args", model=called, model_field=model.at("storageUri"), folders=FOLDERS)
+
+
+_POD_LIFE: Final = ("livenessProbe", "readinessProbe", "startupProbe", "securityContext", "imagePullPolicy", "ports", "lifecycle")
+
+
+def _pod(predictor: Part, runtime: Part, containers: list[Part]) -> Part:
+    """The runtime's pod with what the predictor says over it; lists of both are put together, as KServe does."""
+    fields: dict[str, Found | None] = dict(runtime.with_fields(dict.fromkeys(_OF_THE_RUNTIME)).fields)
+    fields |= predictor.with_fields(dict.fromkeys(_NOT_OF_THE_POD)).fields
+    for key in ("volumes", "tolerations", "imagePullSecrets"):
+        rows = [row for part in (runtime, predictor) for row in part.entries(key)]
+        fields[key] = Found(rows, predictor.at(key)) if rows else None
+    both = {**runtime.part("nodeSelector").fields, **predictor.part("nodeSelector").fields}
+    fields["nodeSelector"] = (
+        Found(Part(predictor.at("nodeSelector"), predictor.ledger, both), predictor.at("nodeSelector")) if both else None
+    )
+    fields["containers"] = Found(containers, predictor.at("containers"))
+    return Part(predictor.path, predictor.ledger, {key: found for key, found in fields.items() if found is not None})
+
+
+def _take_format(model: Part) -> None:
+    """What says that it is vLLM."""
+    model.part("modelFormat").take("name")
+    model.take("name")
+
+
+def _by_the_hugging_face_runtime(draft: Draft, predictor: Part, model: Part) -> Server:
+    called, tokens = _of_the_runtime(draft, model)
+    _take_format(model)
+    kept = model.with_fields(dict.fromkeys(("args", "modelFormat", "runtime", "storageUri", "name")))
+    pod = predictor.with_fields({**dict.fromkeys(_NOT_OF_THE_POD), "containers": Found([kept], predictor.at("containers"))})
+    if model.has("runtime"):
+        say = f"is not in the file, so that its image and arguments are not carried over: read it together with the {_RUNTIMES[0]}"
+        draft.lost(model.at("runtime"), say)
+    field = model.at("args")
+    return Server(pod=pod, container=kept, tokens=tokens, field=field, model=called, model_field=field, folders=FOLDERS)
+
+
+def _of_the_hugging_face_image(draft: Draft, pod: Part) -> Server | None:
+    """A container of KServe's own server, whose image is no vLLM's: it goes, and what its arguments say stays."""
+    rows = pod.entries("containers")
+    for row in rows:
+        image = row.peek("image")
+        if _SERVER_IMAGE not in str(image) or row.has("command"):
+            continue
+        called, tokens = _of_the_runtime(draft, row)
+        draft.lost(row.at("image"), f"is not carried over: {image} starts KServe's own server, and the plan starts vllm serve")
+        kept = row.with_fields(dict.fromkeys(("image", "args")))
+        whole = pod.with_fields({"containers": Found([kept if one is row else one for one in rows], pod.at("containers"))})
+        field = row.at("args")
+        return Server(pod=whole, container=kept, tokens=tokens, field=field, model=called, model_field=field, folders=FOLDERS)
+    return None
+
+
+def _is_vllm(model: Part) -> bool:
+    kind = str(model.part("modelFormat").peek("name") or "").lower()
+    return kind in ("huggingface", "vllm") or "vllm" in str(model.peek("runtime") or "").lower()
+
+
+def _of_the_runtime(draft: Draft, model: Part) -> tuple[str, tuple[str, ...]]:
+    """The model and vLLM's arguments out of those of KServe's server, which has some of its own."""
+    own: dict[str, str] = {}
+    rest: list[str] = []
+    pending = list(reversed(model.words("args")))
+    while pending:
+        flag, equals, value = pending.pop().partition("=")
+        key = flag.removeprefix("--").replace("-", "_")
+        if key == "disable_vllm":
+            own["backend"] = "huggingface"
+        elif key in _OWN:
+            own[key] = value if equals else (pending.pop() if pending else "")
+        else:
+            rest.append(flag + equals + value)
+    if own.get("backend") == "huggingface":
+        limit = "asks for --backend=huggingface (or --disable_vllm), which is not vLLM: leave it out to serve by vLLM"
+        raise InvalidInput(model.at("args"), None, limit)
+    rest += [f"--served-model-name={own['model_name']}"] if own.get("model_name") else []
+    rest += [f"--revision={own['model_revision']}"] if own.get("model_revision") else []
+    if "model_id" in own:
+        if model.has("storageUri"):
+            draft.lost(model.at("storageUri"), "is not carried over: --model_id names the model, and counts")
+        return own["model_id"], tuple(rest)
+    if own.get("model_dir", "") not in ("", *FOLDERS):
+        draft.lost(model.at("args"), "--model_dir is not carried over: name a claim in spec.model.source, with the folder in it")
+    return lay_uri(draft, model.text("storageUri"), own.get("model_name"), model.at("storageUri")), tuple(rest)
