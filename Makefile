@@ -3,7 +3,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := test
-.PHONY: demo test check check-static unit coverage bench accuracy kind lws node fuzz engine-config engine-manifests test-engine docs shown dist hooks clean venv assets requirements \
+.PHONY: demo test check check-static unit coverage bench bench-quick accuracy kind lws node fuzz engine-config engine-manifests test-engine docs shown dist hooks clean venv assets requirements \
 	unit-running unit-deciding unit-estimator unit-outside
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
@@ -65,15 +65,19 @@ coverage: $(STAMP) ## the unit tests, and the floor under which lines of the two
 
 check: check-static unit ## what to run before each commit
 
-test: assets coverage ## unit and end-to-end tests
+test: assets coverage bench-quick ## unit and end-to-end tests
 	$(PYTEST) -m e2e tests/e2e
 
 demo: | $(BIN)/python ## answers for every example at once, then the whole way with real output
 	@$(BIN)/python tests/e2e/first_look.py
 	$(BIN)/python -m tests.e2e.demo
 
-bench: $(STAMP) ## benchmarks, where there are any
-	@if compgen -G 'tests/bench/bench_*.py' > /dev/null; then $(BIN)/python -m pytest -q -s tests/bench/bench_*.py; else echo "no benchmark is written yet"; fi
+bench: $(STAMP) ## benchmarks: CPU time held to floors of the same run, so that no machine is too slow or too busy for them
+	$(PYTEST) -s tests/bench/bench_*.py
+
+bench-quick: $(STAMP) ## those of them that hold what most answers and looks cost, whatever the cluster has
+	$(PYTEST) -s tests/bench/bench_looks.py tests/bench/bench_repeated_review.py
+
 
 accuracy: $(STAMP) ## predictions against what vLLM reported
 	@$(BIN)/python -m tools.accuracy

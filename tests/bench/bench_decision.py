@@ -1,4 +1,4 @@
-"""Speed of the decision, printed and held to its targets. Run: make bench
+"""Speed of the decision, printed and held to floors of the same run. Run: make bench
 
 "cold" forgets everything that was worked out before, of the model too; a door that has seen a model's shape once decides as in
 "shape seen before", and one asked about unchanged facts (a controller re-judges whenever a pool changes) as in "same facts".
@@ -6,7 +6,7 @@
 
 from functools import partial
 
-from tests.bench.timing import Row, Taken, forget, hold, show, taken
+from tests.bench.timing import FLOOR, Action, Row, forget, hold, show, taken
 from tests.plimsoll_operator.decision_world import LLAMA_8B, LLAMA_70B, Files, deployment, model_of, refused
 from tests.plimsoll_operator.nodes import gpu_node
 
@@ -41,10 +41,13 @@ WISHES: dict[str, Manifest] = {
     "Reject on every layout": {"model": "deepseek-ai/DeepSeek-R1", "engine": {"maxModelLen": 65536}, "placement": {
         "gpuProducts": ["NVIDIA-L40S", "NVIDIA-L4", "NVIDIA-A10G", "Tesla-T4", "NVIDIA-A100-SXM4-40GB"]}},
 }  # fmt: skip
-TARGETS_US = {
-    "Admit 8B": 5000, "Admit 70B": 5000, "Reject with offers": 25000, "Admit a worksheet": 5000, "Reject a worksheet": 25000,
+MOST_FLOORS = {
+    "Admit 8B": 170, "Admit 70B": 240, "Reject with offers": 1100, "Admit a worksheet": 300, "Reject a worksheet": 1700,
+    "Reject on every layout": 2900, "gather": 20,
 }  # fmt: skip
-REPEATED_US = 100
+"""Measured cold: 103, 148, 665, 186, 1037 and 1809, and 12; a shape that was seen before is never dearer."""
+REPEATED = 1.0
+"""The same facts again. Measured: 0.3 and 0.4."""
 
 
 def decided_again(facts: Facts) -> None:
@@ -52,33 +55,37 @@ def decided_again(facts: Facts) -> None:
         decide(facts)
 
 
-def decisions(nodes: int) -> tuple[dict[str, tuple[Taken, float | None]], Taken, int]:
-    """{what: (time, target)} of deciding on a cluster of so many nodes, and the floor: reading the manifest."""
-    store = Files(*cluster(nodes))
-    found: dict[str, tuple[Taken, float | None]] = {}
+def decisions(store: Files) -> dict[str, Action]:
+    """Every wish on a cluster, in the order in which one leaves to the next what it has worked out."""
+    found: dict[str, Action] = {}
     for name, wish in WISHES.items():
         facts = facts_for(deployment(**wish), store, applied_plan=None)
         verdict = decide(facts)
         assert type(verdict).__name__ == name.split()[0]
         if name == "Reject with offers":
             assert len(refused(verdict).offers) == 4
-        cold, again = partial(decide, facts), partial(decided_again, facts)
-        target = TARGETS_US.get(name)
-        found[f"{name}, cold"] = (taken(cold, 21, before=partial(forget, model_of(facts).config)), target)
-        found[f"{name}, shape seen before"] = (taken(cold, 21, before=_VERDICTS.cache_clear), target)
-        found[f"{name}, same facts"] = (taken(again, 21, calls=100), REPEATED_US)
+        run = partial(decide, facts)
+        found[f"{name}, cold"] = Action(run=run, before=partial(forget, model_of(facts).config))
+        found[f"{name}, shape seen before"] = Action(run=run, before=_VERDICTS.cache_clear)
+        found[f"{name}, same facts"] = Action(run=partial(decided_again, facts), calls=100)
     admitted = deployment(**WISHES["Admit 8B"])
-    found["gather"] = (taken(lambda: [facts_for(admitted, store, applied_plan=None) for _ in range(100)], 9, calls=100), None)
-    floor = taken(lambda: [deployment(**WISHES["Admit 8B"]) for _ in range(20)], 21, calls=20)
-    return found, floor, len(store.pools)
+    found["gather"] = Action(run=lambda: [facts_for(admitted, store, applied_plan=None) for _ in range(20)], calls=20)
+    return found
+
+
+def most_floors(name: str) -> float:
+    """What a row of `decisions` may take."""
+    return REPEATED if name.endswith("same facts") else MOST_FLOORS[name.split(",")[0]]
 
 
 def test_decisions_are_fast_and_as_fast_on_many_nodes() -> None:
-    small, _, _ = decisions(100)
-    large, floor, pools = decisions(5000)
-    rows: list[Row] = [(name, time, target, floor) for name, (time, target) in large.items()]
-    show(f"decision, {pools} pools, 5000 nodes; floor: reading the manifest", rows)
-    ratios = {name: time.least / small[name][0].least for name, (time, _) in large.items()}
+    few, many = Files(*cluster(100)), Files(*cluster(5000))
+    actions = {FLOOR: Action(run=lambda: [deployment(**WISHES["Admit 8B"]) for _ in range(20)], calls=20)}
+    actions |= {f"few, {name}": action for name, action in decisions(few).items()} | decisions(many)
+    times = taken(actions, 15)
+    rows: list[Row] = [(name, times[name], most_floors(name), times[FLOOR]) for name in decisions(many)]
+    show(f"decision, {len(many.pools)} pools, 5000 nodes; floor: reading the manifest", rows)
+    ratios = {name: time.least / times[f"few, {name}"].least for name, time, _, _ in rows}
     print("  5000 nodes against 100: " + ", ".join(f"{name} x{ratio:.2f}" for name, ratio in ratios.items()))
     hold(rows)
     assert max(ratios.values()) < 2

@@ -7,11 +7,10 @@ The least of many rounds counts: whatever else the machine does only adds.
 
 import json
 from functools import partial
-from statistics import median
 from typing import Any
 
 from tests.bench.bench_webhook import POOLS
-from tests.bench.timing import Taken, show, taken
+from tests.bench.timing import FLOOR, Action, Row, hold, show, taken
 from tests.plimsoll_operator.nodes import gpu_node, index_of
 from tests.plimsoll_operator.webhook_world import manifest, policy, review
 
@@ -72,16 +71,12 @@ def test_a_repeated_review_costs_the_same_whatever_the_cluster_has() -> None:
     ]
     for _, store in sizes:
         answers(store, body)
-    times: dict[str, list[float]] = {name: [] for name, _ in sizes}
-    floors: list[float] = []
-    for _ in range(ROUNDS):  # one after the other, so that a busy second is every size's
-        floors.append(taken(partial(decodes, body), 1, calls=CALLS).least)
-        for name, store in sizes:
-            times[name].append(taken(partial(answers, store, body), 1, calls=CALLS).least)
-    floor = Taken(median=median(floors), least=min(floors))
-    found = {name: Taken(median=median(rounds), least=min(rounds)) for name, rounds in times.items()}
-    show("a repeated review; floor: decoding the body", [(name, time, None, floor) for name, time in found.items()])
-    least = found[sizes[0][0]].least
+    actions = {FLOOR: Action(run=partial(decodes, body), calls=CALLS)}
+    actions |= {name: Action(run=partial(answers, store, body), calls=CALLS) for name, store in sizes}
+    found = taken(actions, ROUNDS)
+    floor = found.pop(FLOOR)
+    rows: list[Row] = [(name, time, MOST_FLOORS, floor) for name, time in found.items()]
+    show("a repeated review; floor: decoding the body", rows)
+    hold(rows)
     for name, time in found.items():
-        assert time.least <= MOST_FLOORS * floor.least, name
-        assert time.least <= MOST_GROWTH * least, name
+        assert time.least <= MOST_GROWTH * found[sizes[0][0]].least, name
