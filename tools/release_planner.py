@@ -6,6 +6,7 @@ those files are not looked at: they are an earlier release's. What runs inside t
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 from collections.abc import Iterator
@@ -55,7 +56,10 @@ def questions(most: int | None = None) -> Iterator[dict[str, Any]]:
 
 
 def run(tree: Path, version: str, python: str, work: Path, most: int | None = None) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Each question and what the release says to it. Raises RuntimeError when the release's code cannot be run under this interpreter."""
+    """Each question and what the release says to it; kept in `work`, so that a second drill asks nothing.
+
+    Raises RuntimeError when the release's code cannot be run under this interpreter.
+    """
     asked = list(questions(most))
     folder = work / "configs"
     for question in asked:
@@ -63,14 +67,17 @@ def run(tree: Path, version: str, python: str, work: Path, most: int | None = No
         place.mkdir(parents=True, exist_ok=True)
         (place / "config.json").write_text(json.dumps(question["config"]))
     lines = "".join(json.dumps({key: value for key, value in question.items() if key != "config"}) + "\n" for question in asked)
-    done = subprocess.run(
-        [python, "-B", str(INSIDE), str(folder), str(tree), version], input=lines, capture_output=True, text=True, check=False
-    )
-    said = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"id"')]
-    if len(said) != len(asked):
-        last = (done.stderr.strip().splitlines() or ["no words"])[-1]
-        raise RuntimeError(f"the planner answered {len(said)} of {len(asked)} cases: {last}")
-    return list(zip(asked, said, strict=True))
+    whole = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+    kept = work / f"drill-planner-{version}-{whole}.jsonl"
+    if not kept.exists():
+        command = [python, "-B", str(INSIDE), str(folder), str(tree), version]
+        done = subprocess.run(command, input=lines, capture_output=True, text=True, check=False)
+        said = [line for line in done.stdout.splitlines() if line.startswith('{"id"')]
+        if len(said) != len(asked):
+            last = (done.stderr.strip().splitlines() or ["no words"])[-1]
+            raise RuntimeError(f"the planner answered {len(said)} of {len(asked)} cases: {last}")
+        kept.write_text("".join(f"{line}\n" for line in said))
+    return list(zip(asked, map(json.loads, kept.read_text().splitlines()), strict=True))
 
 
 @dataclass(slots=True)

