@@ -61,6 +61,7 @@ OURS = (
     "binds one address",
     "holds a secret",
     "starts no server",
+    "nothing switches them on",
     "asks every client for a certificate",
 )
 """Ends of sentences by which Plimsoll refuses an argument for reasons of its own; all others are said to be the release's."""

@@ -77,6 +77,7 @@ LOST: list[tuple[str, dict[str, Any], dict[str, Any], str]] = [
     ("a path of the node", {"command": SERVE, "volumeMounts": [{"name": "d", "mountPath": "/d"}]},
      {"volumes": [{"name": "d", "hostPath": {"path": "/d"}}]}, "hostPath"),
     ("adapters without the flag", {"command": [*SERVE, "--max-loras", "2"]}, {}, "--max-loras"),
+    ("adapters by name without it", {"command": [*SERVE, "--lora-modules", "a=b", "c=d", "--seed=1"]}, {}, "it ends vLLM as it starts"),
     ("two GPUs of which one is used", {"command": SERVE, "resources": {"limits": {"nvidia.com/gpu": "2"}}}, {}, "asks for 2 of"),
     ("another number of GPUs is said by product", {"command": SERVE, "resources": {}}, {}, "no GPUs are asked for by count"),
 ]  # fmt: skip

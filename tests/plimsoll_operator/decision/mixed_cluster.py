@@ -64,7 +64,7 @@ TABLE = [
 # pool's node, words of the reason why nothing is planned there
 LEFT_OUT = [
     ("tesla-t4", "shares its GPUs (time-slicing)"),
-    ("nvidia-a100-sxm4-80gb-mig-1g-10gb", "shares its GPUs (mig)"),
+    ("nvidia-a100-sxm4-80gb-mig-1g-10gb", "shares its GPUs (mig), which placement.sharing: mig asks for"),
     ("amd-instinct-mi300x-oam", "has amd GPUs (VendorUnsupported)"),
     ("nvidia-l4-x4", "is not trusted: MixedProducts"),
 ]

@@ -35,6 +35,13 @@ def test_slots_take_memory_and_reach_the_pod() -> None:
     assert {"--max-loras=1", "--max-lora-rank=16", "--lora-modules"} <= set(arguments)
 
 
+def test_adapters_by_name_need_slots_for_them() -> None:
+    found = verdict(engine=BOTH | {"extraArgs": ["--lora-modules", "sql=acme/sql-adapter"]})
+    assert isinstance(found, Reject)
+    assert found.field == "spec.engine.extraArgs"
+    assert "set spec.engine.lora" in found.message
+
+
 CONFIGS = [
     ("a draft model by its name", {"model": DRAFT, "numSpeculativeTokens": 3},
      {"method": "draft_model", "model": DRAFT, "num_speculative_tokens": 3}),

@@ -50,6 +50,9 @@ def beside(**term: Any) -> Manifest:
 
 
 REFUSED += [
+    ("a NUL character in a variable", {"env": [{"name": "A", "value": "a\0b"}]}, "spec.template.env[0].value", "a NUL character"),
+    ("one in a path", {"volumes": [{"name": "a", "mountPath": "/a\0", "emptyDir": {}}]}, "spec.template.volumes[0].mountPath", "a NUL"),
+    ("one in a command", {"sidecars": [{"name": "a", "image": "i", "args": ["\0"]}]}, "spec.template.sidecars[0].args[0]", "a NUL"),
     ("a wait beyond the end", SLEEP | {"terminationGracePeriodSeconds": 60}, LIFE, "more than the 60"),
     ("the same spread twice", {"topologySpreadConstraints": [ZONES, ZONES | {"maxSkew": 2}]}, "spec.template.topologySpreadConstraints[1]",
      "leave one of them out"),

@@ -64,3 +64,13 @@ def test_what_no_gpu_asked_for_holds_is_said_to_run_on_larger_ones_and_over_node
 
 def test_a_quantization_that_the_release_has_not_is_refused_with_those_it_has() -> None:
     assert "it has awq, " in refused(verdict(engine={"quantization": "int4"}, store=Files(L4))).message
+
+
+def test_containers_that_may_not_start_as_root_are_warned_of_unless_a_user_is_named() -> None:
+    def warned(**security: object) -> bool:
+        found = admitted(verdict(template={"securityContext": security}, store=Files(L4)))
+        return any("securityContext.runAsUser" in line for line in found.warnings)
+
+    assert warned(runAsNonRoot=True)
+    assert not warned(runAsNonRoot=True, runAsUser=1000)
+    assert not warned(fsGroup=1)

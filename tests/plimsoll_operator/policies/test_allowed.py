@@ -263,6 +263,11 @@ MOUNTS = [
     ("above shared memory", "/dev/.", SCRATCH, Reason.INVALID_SPEC),
     ("the weights by a step upward", "/data/../models", SCRATCH, Reason.INVALID_SPEC),
     ("the weights by slashes", "//models//x", SCRATCH, Reason.INVALID_SPEC),
+    ("the kernel's own files", "/proc", SCRATCH, Reason.INVALID_SPEC),
+    ("below them", "/proc/self", SCRATCH, Reason.INVALID_SPEC),
+    ("by slashes", "//sys//fs", SCRATCH, Reason.INVALID_SPEC),
+    ("devices", "/dev/infiniband", SCRATCH, Reason.INVALID_SPEC),
+    ("a name that only begins like them", "/devices", SCRATCH, None),
     ("an ordinary path with a slash at its end", "/data/", SCRATCH, None),
 ]
 

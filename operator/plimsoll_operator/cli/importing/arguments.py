@@ -26,6 +26,7 @@ _SECRETS: Final = {
     "--api-key": "name it in spec.template.env as VLLM_API_KEY with valueFrom.secretKeyRef",
     "--hf-token": "name its Secret in spec.model.source.huggingFace.tokenSecretRef",
 }
+_ADAPTERS: Final = "--lora-modules"
 _DRAFTS: Final = {"method": "method", "model": "model", "num_speculative_tokens": "numSpeculativeTokens"}
 _LORA: Final = {"max_loras": "maxLoras", "max_lora_rank": "maxLoraRank"}
 
@@ -227,9 +228,15 @@ def _one_spelling(item: GivenArgument) -> list[str]:
 
 
 def _lay_lora(reading: _Reading) -> None:
+    """Slots for adapters, which are one field; adapters by name end the server where it has none."""
     if reading.adapters:
         reading.draft.put("spec.engine.lora", {"maxLoras": 1, "maxLoraRank": 16} | reading.lora, reading.source)
         return
+    if any(word.startswith(_ADAPTERS) for word in reading.extra):
+        at = next(place for place, word in enumerate(reading.extra) if word.startswith(_ADAPTERS))
+        end = next((place for place in range(at + 1, len(reading.extra)) if reading.extra[place].startswith("-")), len(reading.extra))
+        del reading.extra[at:end]
+        reading.lost(_ADAPTERS, "without --enable-lora it ends vLLM as it starts: set spec.engine.lora, and name the adapters in extraArgs")
     for key in reading.lora:
         flag = next(name for name, field in _LORA.items() if field == key)
         reading.lost(f"--{flag.replace('_', '-')}", "it says nothing without --enable-lora")

@@ -12,7 +12,7 @@ from typing import Final
 from plimsoll_estimator import EngineVersion
 from plimsoll_operator.api import OWNED_PATHS, FitPolicySpec, InferenceDeploymentSpec, TemplateSpec, Toleration, Volume
 from plimsoll_operator.decision.checks.code_loading import argument_that_loads_code, mount_that_loads_code
-from plimsoll_operator.decision.checks.containers import containers_of
+from plimsoll_operator.decision.checks.containers import containers_of, hides_the_system, system_hidden
 from plimsoll_operator.decision.checks.environment import first_that_moves_the_plan, loads_code
 from plimsoll_operator.decision.checks.images import is_allowed
 from plimsoll_operator.names import GPU_RESOURCE
@@ -176,6 +176,8 @@ def _mount_problem(template: TemplateSpec, owned: tuple[str, ...]) -> Reject | N
             return _invalid(below, f"{below} {volume.sub_path} has a step upward.")
         if not volume.keeps_the_hub_s_cache and any(touches(path, own) for own in owned):
             return _invalid(field, f"{field} {volume.mount_path}: the plan mounts something here.")
+        if hides_the_system(path):
+            return system_hidden(field, volume.mount_path)
         if path in seen:
             return _invalid(field, f"{field} {volume.mount_path} is where volume {seen[path]} is mounted.")
         account = _account_problem(place, volume, template)

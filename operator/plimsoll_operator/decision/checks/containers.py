@@ -15,6 +15,8 @@ from plimsoll_operator.serving import serving_of
 from plimsoll_operator.verdict import Reason, Reject
 
 _ENGINES_PORT_NAME: Final = "http"
+_OF_THE_SYSTEM: Final = ("/dev", "/proc", "/sys")
+"""What the container runtime mounts: no container starts with a volume at / or in /proc, and without /dev and /sys none sees a GPU."""
 
 
 def containers_of(template: TemplateSpec) -> Iterator[tuple[str, Sidecar]]:
@@ -23,6 +25,16 @@ def containers_of(template: TemplateSpec) -> Iterator[tuple[str, Sidecar]]:
         yield f"spec.template.initContainers[{place}]", init
     for place, sidecar in enumerate(template.sidecars):
         yield f"spec.template.sidecars[{place}]", sidecar
+
+
+def hides_the_system(path: str) -> bool:
+    """Whether a volume at a path, in its one form, is in the place of what the runtime mounts. /dev/shm is a folder that any may have."""
+    return path == "/" or any(path == own or (path.startswith(f"{own}/") and path != "/dev/shm") for own in _OF_THE_SYSTEM)
+
+
+def system_hidden(field: str, path: str) -> Reject:
+    """What is said of such a mount."""
+    return _invalid(field, f"{field} {path} is the system's, which no container starts without: mount the volume elsewhere, as at /mnt.")
 
 
 def container_problem(template: TemplateSpec, engine: EngineSpec) -> Reject | None:
@@ -61,6 +73,8 @@ def _mounts(field: str, container: Sidecar, volumes: set[str]) -> Reject | None:
             return _invalid(f"{where}.mountPath", f"{where}.mountPath {mount.mount_path} has a step upward.")
         if mount.sub_path is not None and ".." in mount.sub_path.split("/"):
             return _invalid(f"{where}.subPath", f"{where}.subPath {mount.sub_path} has a step upward.")
+        if hides_the_system(path):
+            return system_hidden(f"{where}.mountPath", mount.mount_path)
         if path in seen:
             return _invalid(f"{where}.mountPath", f"{where}.mountPath {mount.mount_path} is given twice.")
         seen.add(path)

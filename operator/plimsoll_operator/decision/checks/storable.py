@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 from plimsoll_operator.api import InferenceDeploymentSpec, TemplateSpec
 from plimsoll_operator.api.base import is_key
@@ -31,22 +31,38 @@ _INTEGER: Final = re.compile(r"0|-?[1-9][0-9]{0,9}")
 _LARGEST: Final = (1 << 31) - 1
 # What Go's encoder writes as six characters and Python's as one.
 _ESCAPED: Final = "<>&"
+_NUL: Final = "\\u0000"
 
 
 def refused_by_the_api_server(spec: InferenceDeploymentSpec) -> Reject | None:
     """The first thing that would have every apply of the children refused."""
     template = spec.template or TemplateSpec()
-    problem = (
+    text = _text_of(spec)
+    problem = (_nul(spec) if _NUL in text else None) or (
         _annotations(template) or _spread_twice(template) or _devices(template) or _sleeps_too_long(template) or _affinity_key(template)
     )
     if problem is not None:
         return problem
-    size = _bytes_of(spec)
+    size = len(text) + 5 * sum(text.count(letter) for letter in _ESCAPED)
     if size > MAX_POD_BYTES:
         message = (
             f"spec.template and engine.extraArgs take {size} bytes as JSON: at most {MAX_POD_BYTES} are stored in what is made of them."
         )
         return _refused("spec.template", message)
+    return None
+
+
+def _nul(spec: InferenceDeploymentSpec) -> Reject | None:
+    """The API server keeps a NUL character in any text, and no process can be given an argument, a variable or a path with one."""
+    rows: list[tuple[str, Any]] = [("spec", spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True))]
+    while rows:
+        path, value = rows.pop(0)
+        if isinstance(value, str) and "\0" in value:
+            return _refused(path, f"{path} holds a NUL character, which no argument, variable or path can: leave it out.")
+        if isinstance(value, dict):
+            rows += [(f"{path}.{key}", inner) for key, inner in value.items()]
+        elif isinstance(value, list):
+            rows += [(f"{path}[{place}]", inner) for place, inner in enumerate(value)]
     return None
 
 
@@ -124,7 +140,8 @@ def _is_a_cost(text: str) -> bool:
     return _INTEGER.fullmatch(text) is not None and -_LARGEST - 1 <= int(text) <= _LARGEST
 
 
-def _bytes_of(spec: InferenceDeploymentSpec) -> int:
+def _text_of(spec: InferenceDeploymentSpec) -> str:
     template = spec.template or TemplateSpec()
-    text = json.dumps([template.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True), spec.engine.extra_args])
-    return len(text) + 5 * sum(text.count(letter) for letter in _ESCAPED)
+    source = spec.model.source
+    parts = [one.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True) for one in (template, source) if one]
+    return json.dumps([parts, spec.engine.extra_args])

@@ -139,6 +139,11 @@ def warnings(
         lines.append(
             "Pods have their node's network: a node holds one of them, and only while its ports are free, which nobody here can tell."
         )
+    if request.root_forbidden:
+        lines.append(
+            "Containers whose image starts as root, as vLLM's own does, or as a user by name do not start under "
+            "securityContext.runAsNonRoot: name a user by number in spec.template.securityContext.runAsUser."
+        )
     lines += _arguments(request)
     lines += _worksheet(request, found)
     if request.args.speculative_method == "suffix":

@@ -76,7 +76,9 @@ def _why_not(placement: PlacementSpec, pool: PoolFacts, unindexed: set[str]) -> 
     if placement.gpu_products and pool.product not in placement.gpu_products:
         return f"is {pool.product}, not among placement.gpuProducts"
     if pool.sharing != placement.sharing:
-        return f"shares its GPUs ({pool.sharing})" if pool.sharing != "none" else f"has whole GPUs, not {placement.sharing}"
+        if pool.sharing == "none":
+            return f"has whole GPUs, not {placement.sharing}"
+        return f"shares its GPUs ({pool.sharing}), which placement.sharing: {pool.sharing} asks for"
     if pool.gpus_per_node <= 0 or pool.usable_memory_bytes <= 0:
         return "has no known GPU memory"
     if pool.lacks:

@@ -10,7 +10,7 @@ from hashlib import blake2b
 from typing import Any, Final, TypeAlias
 
 from plimsoll_estimator import OLDEST_KNOWN, EngineArgs, EngineVersion, InvalidInput, ParsedExtraArgs, check_rendered, parse_extra_args
-from plimsoll_operator.api import EngineSpec, FitPolicySpec, InferenceDeployment, InferenceDeploymentSpec, PlacementSpec
+from plimsoll_operator.api import EngineSpec, FitPolicySpec, InferenceDeployment, InferenceDeploymentSpec, PlacementSpec, TemplateSpec
 from plimsoll_operator.decision.request.disk import Disk, disk_of
 from plimsoll_operator.decision.request.fields import FIELD_OF
 from plimsoll_operator.decision.request.worksheet import Worksheet, worksheet_of
@@ -23,6 +23,7 @@ from plimsoll_operator.weights import check_loadable, implied_arguments, weights
 DEFAULT_MIN_MAX_MODEL_LEN: Final = 8192
 
 # spec.engine's fields that are arguments of vLLM, by the API's Python name.
+_ADAPTERS: Final = "--lora-modules"
 _SAME_NAME: Final = (
     "dtype", "quantization", "kv_cache_dtype", "tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size",
     "decode_context_parallel_size", "max_model_len", "max_num_seqs", "max_num_batched_tokens", "gpu_memory_utilization",
@@ -50,7 +51,8 @@ class DeploymentRequest:
     `max_nodes` is how many nodes a replica may span here: what placement says where LeaderWorkerSet is served, else 1. `sure`
     asks for plans that start even at the lower end of the estimate's interval: so are values chosen that nobody pinned.
     `unruled` are arguments without a rule that the policy lets through. `insisted_context` is the spec's own fit.minMaxModelLen, 0 where
-    it says none. `one_a_node`: a pod takes ports of its node, so that no node holds two. `stages` lets the search open pipeline stages that
+    it says none. `one_a_node`: a pod takes ports of its node, so that no node holds two.
+    `root_forbidden`: no container may start as root, and no user is named. `stages` lets the search open pipeline stages that
     nobody asked for: not while a pinned tensor parallel size moves, since pinned again it would close them.
     """
 
@@ -70,6 +72,7 @@ class DeploymentRequest:
     unruled: tuple[str, ...] = ()
     insisted_context: int = 0
     one_a_node: bool = False
+    root_forbidden: bool = False
     max_nodes: int = 1
     stages: bool = True
     sure: bool = False
@@ -147,6 +150,7 @@ def read_request(
         unruled=unruled,
         worksheet=worksheet,
         one_a_node=spec.template is not None and spec.template.host_network is True,
+        root_forbidden=_root_forbidden(spec.template),
         insisted_context=spec.fit.min_max_model_len or 0,
         max_nodes=spec.placement.max_nodes_per_replica if leader_worker_set else 1,
     )
@@ -172,6 +176,11 @@ def _args(
     given = (tokens, version, tuple(sorted(pinned.items())), reserves_unruled)
     extra, unruled = _EXTRA.ask(blake2b(repr(given).encode(), digest_size=32).digest(), lambda: _extra(*given))
     return EngineArgs(**(dict(extra) | pinned)), unruled
+
+
+def _root_forbidden(template: TemplateSpec | None) -> bool:
+    security = template.security_context if template is not None else None
+    return security is not None and bool(security.run_as_non_root) and security.run_as_user is None
 
 
 def is_vllms_own_image(image: str) -> bool:
@@ -217,6 +226,7 @@ def _would_be_let(tokens: tuple[str, ...], version: EngineVersion, pinned: tuple
 def _extra(tokens: tuple[str, ...], version: EngineVersion, pinned: tuple[tuple[str, object], ...], reserves_unruled: bool) -> _Extra:
     check_reachable(tokens, version)
     parsed = _parsed(tokens, version, pinned, reserves_unruled)
+    _check_adapters(parsed, pinned)
     spelled = {item.row.engine_field: item.spelling for item in parsed.given}
     for name in parsed.engine_args:
         if name == _NODES:
@@ -225,3 +235,11 @@ def _extra(tokens: tuple[str, ...], version: EngineVersion, pinned: tuple[tuple[
         if name in _OWNED:
             raise InvalidInput("spec.engine.extraArgs", spelled.get(name, name), f"is set by the plan: pin {FIELD_OF[name]}")
     return tuple(parsed.engine_args.items()), parsed.unruled
+
+
+def _check_adapters(parsed: ParsedExtraArgs, pinned: tuple[tuple[str, object], ...]) -> None:
+    """Adapters by name load as the server starts, and end it where LoRA is off (vllm/entrypoints, init_static_loras)."""
+    named = any(item.flag == _ADAPTERS and item.values not in ((), ("None",)) for item in parsed.given)
+    if named and not parsed.engine_args.get("enable_lora") and not dict(pinned).get("enable_lora"):
+        limit = "names adapters and nothing switches them on, so that vLLM ends as it starts: set spec.engine.lora"
+        raise InvalidInput("spec.engine.extraArgs", _ADAPTERS, limit)
