@@ -41,6 +41,29 @@ def test_the_least_capability_is_that_of_the_release(method: str, product: str, 
             settled(None, method, product, last)
 
 
+NVFP4 = {"quant_method": "modelopt", "quant_algo": "NVFP4"}
+FOUR_BITS = [
+    # layers/quantization/modelopt.py: ModelOptNvFp4Config.get_min_capability, called nvfp4 in 0.8.5 (quantization/__init__.py)
+    ("0.8.5", {"quant_method": "nvfp4"}, H100, "nvfp4 needs compute capability 10.0, this GPU has 9.0"),
+    ("0.8.5", {"quant_method": "nvfp4"}, "NVIDIA-B200", None),
+    ("0.9.0", NVFP4, A100, None),
+    ("0.13.0", NVFP4, T4, "modelopt_fp4 needs compute capability 8.0, this GPU has 7.5"),
+    ("0.14.0", NVFP4, T4, None),
+]
+
+
+@pytest.mark.parametrize(("version", "settings", "product", "words"), FOUR_BITS)
+def test_modelopt_s_four_bits_needed_blackwell_then_ampere_then_turing(
+    version: str, settings: dict[str, Any], product: str, words: str | None
+) -> None:
+    if words is None:
+        assert settled(settings, None, product, version) in ("nvfp4", "modelopt_fp4")
+        return
+    with pytest.raises(EngineRefusal, match=words.replace(".", r"\.")) as caught:
+        settled(settings, None, product, version)
+    assert caught.value.reason == "QuantizationUnsupportedOnGpu"
+
+
 def test_fp8_on_a_2080_ti_is_refused_by_0_9_2() -> None:
     """A logged start: code index 70131668167, "Minimum capability: 80. Current capability: 75."."""
     with pytest.raises(EngineRefusal, match=r"needs compute capability 8\.0, this GPU has 7\.5") as caught:

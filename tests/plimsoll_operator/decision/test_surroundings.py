@@ -48,16 +48,17 @@ def test_a_plan_is_for_a_first_start_and_offers_the_volume_that_spares_the_next(
 
 
 def test_a_pinned_utilisation_leaves_room_for_the_graphs_that_are_captured() -> None:
-    """gpt-oss-120b, 0.11.2, 0.97 of an H100, 87040 tokens, 100 sequences: a user's start, reported as having run.
+    """gpt-oss-120b, 0.11.2, on an H100: 0.97 for 87040 tokens and 100 sequences is a user's start, reported as having run.
 
-    At 0.96 with 6 sequences a log has it started (blog.huikang.dev/2025/12/28/vllm-logs.html).
+    0.96 with 6 sequences is another, whose log shows it ready (blog.huikang.dev/2025/12/28/vllm-logs.html).
     """
 
-    def asked(utilisation: float) -> Verdict:
-        engine = {"gpuMemoryUtilization": utilisation, "tensorParallelSize": 1, "maxModelLen": 87040, "maxNumSeqs": 100}
+    def asked(utilisation: float, sequences: int = 100) -> Verdict:
+        engine = {"gpuMemoryUtilization": utilisation, "tensorParallelSize": 1, "maxModelLen": 87040, "maxNumSeqs": sequences}
         return verdict("openai/gpt-oss-120b", version="0.11.2", engine=engine, store=Files(H100))
 
     assert isinstance(asked(0.97), Admit), asked(0.97)
+    assert isinstance(asked(0.96, 6), Admit), asked(0.96, 6)
     refused = asked(0.99)
     assert isinstance(refused, Reject)
     assert refused.reason == Reason.INSUFFICIENT_GPU_MEMORY
