@@ -112,6 +112,24 @@ def test_a_connector_costs_a_windowed_model_its_concurrency() -> None:
     assert 4 < without.max_concurrency / with_it.max_concurrency < 6, "52 of 62 layers see 1024 tokens"
 
 
+def test_a_connector_holds_gpt_oss_to_the_concurrency_that_was_logged() -> None:
+    """gpt-oss-20b over four L40S with NixlConnector, a start of December 2025 (code index 60297486118), 0.11 or 0.12: 35.64 GiB,
+    "GPU KV cache size: 3,114,144 tokens", "Maximum concurrency for 8,192 tokens per request: 380.14x". Without it half as many more.
+    """
+
+    def planned(**said: Any) -> tuple[int, float]:
+        args = EngineArgs(max_model_len=8192, tensor_parallel_size=4, enforce_eager=True, **said)
+        pool = round(35.64 * GIB)
+        found = estimate(GPT_OSS, args, gpu_from("NVIDIA-L40S"), EngineVersion(0, 11, 2), available_kv_cache_bytes=pool).kv_plan
+        assert found is not None
+        return found.kv_cache_tokens, found.max_concurrency
+
+    tokens, concurrency = planned(kv_transfer_config=NIXL)
+    assert tokens == pytest.approx(3_114_144, rel=1e-4), "the log rounds its pool to 0.01 GiB"
+    assert concurrency == pytest.approx(380.14, rel=1e-4)
+    assert planned()[1] > 1.5 * concurrency
+
+
 def test_states_cannot_be_brought_to_the_kind_of_attention() -> None:
     refused = planned(QWEN_3_5, "0.19.0", **OFF)
     assert (refused.verdict, refused.reason) == ("refused", "KvCachesDiffer"), refused.message
