@@ -84,9 +84,9 @@ def test_the_encoder_and_the_language_model_are_not_at_their_peak_together() -> 
             RTX4090,
             {"max_model_len": 8192, "gpu_memory_utilization": 0.9, "limit_mm_per_prompt": {"image": 1}},
             3.35,
-            0.5,
+            0.3,
         ),
-        ("public-file-index:id=69494016274", QWEN_35_4B, "0.29.0", "NVIDIA-L4", {"max_model_len": 32768}, 9.1, 0.5),
+        ("public-file-index:id=69494016274", QWEN_35_4B, "0.29.0", "NVIDIA-L4", {"max_model_len": 32768}, 9.1, 0.36),
     ],
 )
 def test_pools_beside_an_encoder_are_as_logged(
@@ -94,6 +94,16 @@ def test_pools_beside_an_encoder_are_as_logged(
 ) -> None:
     found = answer(config_of(name), version, product, **arguments)
     assert found.ranks[0].available_kv_cache_bytes / GIB == pytest.approx(logged_gib, abs=within_gib), source
+
+
+def test_what_is_not_the_encoder_s_is_as_logged_beside_it() -> None:
+    """Qwen3.5-4B on an L4, 0.29.0 (public-file-index:id=69494016274): "9.01 GiB for consumed memory (weights + non-torch), 2.17 GiB for
+    peak activation, and 0.24 GiB for CUDAGraph memory". What that pool is off by is the peak's.
+    """
+    rank = answer(config_of(QWEN_35_4B), "0.29.0", "NVIDIA-L4", max_model_len=32768).ranks[0]
+    assert (rank.weights_bytes + rank.non_torch_bytes) / GIB == pytest.approx(9.01, abs=0.05)
+    assert rank.cuda_graph_bytes / GIB == pytest.approx(0.24, abs=0.01)
+    assert rank.activation_bytes / GIB < 2.17
 
 
 def weights_gib(name: str, version: str, **arguments: Any) -> float:
