@@ -147,6 +147,10 @@ def beside_model(items: Sequence[GivenArgument]) -> dict[str, Any]:
     backend = _named_backend(items)
     if backend is not None:
         found["attention_backend"] = backend
+    if word.get("--convert", "auto") not in ("auto", "none"):
+        found["convert"] = word["--convert"]
+    if "--performance-mode" in word:
+        found["performance_mode"] = word["--performance-mode"]
     threshold = said.get(_LONG_PREFILL)
     if threshold is not None and threshold.row.kind == "int":
         found["long_prefill_token_threshold"] = parse_int(word[_LONG_PREFILL], threshold.spelling, "int")

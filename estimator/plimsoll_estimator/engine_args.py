@@ -103,6 +103,10 @@ class EngineArgs:
     """`--reasoning-parser` is `mistral`, and no tokenizer but the model's own is named."""
     reads_mistral_config: bool | None = None
     """`--config-format` is `mistral`: params.json is read in place of config.json."""
+    convert: str | None = None
+    """`--convert`, where it names another head: embed, classify, reward."""
+    performance_mode: str | None = None
+    """`--performance-mode`, where it names one."""
     attention_backend: str | None = None
     """The backend that is named, in capitals, where the release is not left to choose: `--attention-backend`, `--attention-config`."""
     long_prefill_token_threshold: int | None = None

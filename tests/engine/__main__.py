@@ -1,7 +1,8 @@
 """`python -m tests.engine --python VENV/bin/python --release 0.19.1 [--seed N] [--each 200] [--answers FILE]`.
 
 Draws wishes until so many are admitted and so many refused by the engine's own rules, asks the release, prints each disagreement with the
-number that draws its wish again. Ends with 0 when there is none. `--runs FILE` adds the figures to the runs that docs/arguments.md shows.
+number that draws its wish again. A refused list is asked about twice: as it was written, and with what its refusal needs alone.
+Ends with 0 when there is none. `--runs FILE` adds the figures to the runs that docs/arguments.md shows.
 `show SEED NUMBER RELEASE` prints one wish and what Plimsoll says of it.
 """
 
@@ -17,8 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.engine.compare import difference
+from tests.engine.compare import difference, says_nothing
 from tests.engine.hearing import Put, card, catalogued, heard
+from tests.engine.least import least
 from tests.engine.questions import Answered, Asked, answered
 from tests.engine.wishes import Wish, draw
 
@@ -41,6 +43,7 @@ def drawn(seed: int, release: str, each: int) -> tuple[list[Question], Counter[s
     """Questions about wishes, drawn until `each` are admitted and `each` refused by the engine's rules; and how many were of which kind."""
     found: list[Question] = []
     kinds: Counter[str] = Counter()
+    alone: set[tuple[str, tuple[str, ...]]] = set()
     for number in range(each * MOST_DRAWN):
         if min(kinds["admitted"], kinds["engine"]) >= each:
             break
@@ -49,7 +52,13 @@ def drawn(seed: int, release: str, each: int) -> tuple[list[Question], Counter[s
         kinds[said.kind] += 1
         if said.kind in ("admitted", "engine") and kinds[said.kind] > each:
             continue
-        found += [Question(f"{number}.{place}", wish, said.kind, asked) for place, asked in enumerate(said.asked)]
+        for place, asked in enumerate(said.asked):
+            found.append(Question(f"{number}.{place}", wish, said.kind, asked))
+            if asked.expects == "refused" and not asked.later:
+                shorter, shortest = least(wish, asked)
+                if shortest.argv != asked.argv and (wish.product, shortest.argv) not in alone:
+                    found.append(Question(f"{number}.{place}, alone", shorter, said.kind, shortest))
+                    alone.add((wish.product, shortest.argv))
     return found, kinds
 
 
@@ -88,21 +97,25 @@ def main(arguments: list[str]) -> int:
     print(f"vLLM {chosen.release}, seed {chosen.seed}: " + ", ".join(f"{count} {kind}" for kind, count in kinds.most_common()), flush=True)
     asked = [Put(name=one.name, card=card(one.wish.product), argv=one.asked.argv) for one in questions]
     answers = heard(asked, catalogued(), chosen.python)
-    wrong, kept = 0, []
+    wrong, unheard, kept = 0, 0, []
     for one in questions:
+        if says_nothing(answers[one.name]):
+            unheard += 1
+            continue
         differs = difference(one.asked, answers[one.name])
         if differs is None and not one.asked.of_plan and one.kind in ("admitted", "engine"):
             kept.append(record(chosen.release, one, answers[one.name]))
         if differs is not None:
             wrong += 1
             print(f"{one.name} {one.kind}, {one.wish.product}: {differs}\n    vllm serve {' '.join(one.asked.argv)}")
-    print(f"{len(questions)} lists asked, {wrong} answered otherwise")
+    heard_of = len(questions) - unheard
+    print(f"{heard_of} lists answered, {wrong} otherwise; {unheard} not, for want of a file or a package")
     if chosen.answers is not None:
         with chosen.answers.open("a") as out:
             out.writelines(f"{line}\n" for line in kept)
     if chosen.runs is not None:
         day = datetime.datetime.now(datetime.UTC).date().isoformat()
-        told = {"release": chosen.release, "seed": chosen.seed, "date": day, "each": chosen.each, "lists": len(questions), "differ": wrong}
+        told = {"release": chosen.release, "seed": chosen.seed, "date": day, "each": chosen.each, "lists": heard_of, "differ": wrong}
         with chosen.runs.open("a") as out:
             out.write(f"{json.dumps(told)}\n")
     return 1 if wrong else 0

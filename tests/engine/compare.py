@@ -15,7 +15,7 @@ from plimsoll_estimator.resolve.batching import largest_capture
 SAME = (
     "dtype", "quantization", "max_model_len", "max_num_seqs", "max_num_batched_tokens", "tensor_parallel_size", "pipeline_parallel_size",
     "data_parallel_size", "decode_context_parallel_size", "enable_expert_parallel", "enable_prefix_caching", "enable_chunked_prefill",
-    "async_scheduling", "uses_v2_model_runner", "runner", "gpu_memory_utilization",
+    "async_scheduling", "uses_v2_model_runner", "runner", "gpu_memory_utilization", "enforce_eager", "architecture",
 )  # fmt: skip
 """Names that ResolvedArgs and the engine's configuration have in common."""
 
@@ -28,15 +28,22 @@ LACKING = (
 Beside Mistral's reasoning parser a model that cannot have Mistral's tokenizer is refused by a rule, so that only its own are left out."""
 
 
+def says_nothing(heard: dict[str, Any]) -> bool:
+    """Whether the answer is for want of a file or a package, so that it neither agrees nor differs."""
+    return "refused" in heard and any(words in heard["refused"]["words"] for words in LACKING)
+
+
 def difference(asked: Asked, heard: dict[str, Any]) -> str | None:
     """What the engine says otherwise, as one line; None where both agree."""
     refused = heard.get("refused")
+    if says_nothing(heard):
+        return None
     if asked.expects == "refused":
         agreed = refused is not None or asked.later
         return None if agreed else f"configures, where {asked.check} refuses: {asked.words}"
     if refused is not None:
-        apart = asked.expects == "V0" or any(words in refused["words"] for words in LACKING)
-        return None if apart else f"refused by the {refused['where']}: {' '.join(refused['words'].split())}"
+        # Of what V0 is to serve nothing is known here: that it refuses it too is no other answer.
+        return None if asked.expects == "V0" else f"refused by the {refused['where']}: {' '.join(refused['words'].split())}"
     held = heard["resolved"]
     if asked.expects == "V0":
         return None if held["uses_v0_engine"] else f"runs on V1, where {asked.words}"
@@ -56,7 +63,8 @@ def differing(ours: ResolvedArgs, theirs: dict[str, Any]) -> list[tuple[str, Any
     """(name, ours, the engine's) of every value that is not the same."""
     pairs = [(name, getattr(ours, name), theirs[name]) for name in SAME]
     pairs.append(("kv_cache_dtype", ours.kv_cache_dtype, theirs["kv_cache_dtype"]))
-    pairs.append(("graphs", _ends_at(theirs["capture_sizes"], ours.max_cudagraph_capture_size), max(theirs["capture_sizes"], default=0)))
+    captured = [] if theirs["enforce_eager"] else theirs["capture_sizes"]  # which releases keep beside it
+    pairs.append(("graphs", _ends_at(captured, ours.max_cudagraph_capture_size), max(captured, default=0)))
     if ours.block_size is not None:
         pairs.append(("block_size", ours.block_size, theirs["block_size"]))
     pairs.append(("V0 engine", False, theirs["uses_v0_engine"]))

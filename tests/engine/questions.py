@@ -301,6 +301,13 @@ def _is_ours(error: InvalidInput) -> bool:
     return any(words in str(error) for words in OURS)
 
 
+def as_written(wish: Wish) -> Asked | None:
+    """What is expected of the engine for a wish's own list; None where nothing is."""
+    world = World(wish.product)
+    asked = _as_written(facts_for(parse_inference_deployment(wish.manifest), world, applied_plan=None), world.gpu)
+    return asked[0] if asked else None
+
+
 def _as_written(facts: Facts, gpu: Gpu) -> tuple[Asked, ...]:
     """The wish's own list, without what a plan adds; nothing where it cannot be written, or where no rule says what comes of it."""
     if not isinstance(facts.model, ModelFacts):

@@ -245,7 +245,12 @@ def _algorithm(value: object) -> str:
 
 
 def _mxfp4(settings: HfConfig, resolved: ResolvedArgs) -> Method:
-    """Experts only; the padding is that of the kernel vLLM picks on this GPU (fused_moe/oracle/mxfp4.py)."""
+    """Experts only; the padding is that of the kernel vLLM picks on this GPU (fused_moe/oracle/mxfp4.py).
+
+    Raises Unsupported for what is made of a checkpoint that is not quantised: linears and experts, whose layouts nobody measured.
+    """
+    if "quant_method" not in settings:
+        raise Unsupported(Check.UNSUPPORTED_QUANTIZATION, "no memory rule for MXFP4 that is made as the weights are loaded")
     capability = resolved.gpu.capability
     steps = (64, 1) if 90 <= capability < 100 else (128, 256)
     tiled = 90 <= capability < 100 and stored_rules(resolved.version).mxfp4_drops_loaded_scales

@@ -66,7 +66,7 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
     architecture = _class_of(config, version)
     check_kernels(gpu, version, of_image=args.official_image, certain=True)
     _check_config_classes(config, args, version)
-    runner = _runner(config, architecture, args)
+    runner = _runner(config, architecture, args, version)
     tp, pp, dp, dcp, nodes = _sizes(args)
     dtype = resolve_dtype(config, args.dtype, gpu, runner, version)
     quantization = resolve_quantization(
@@ -86,7 +86,7 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
     seqs, tokens = batch_sizes(config, architecture, args, gpu, version, length=length, chunked_prefill=chunked)
     _check_batch(args, seqs, tokens, length, chunked, version)
     _check_core(shape, args, gpu, dtype, quantization, runner, version)
-    eager = bool(args.enforce_eager) or runs_eagerly(config, quantization, version)
+    eager = bool(args.enforce_eager) or runs_eagerly(config, quantization, dp, version)
     asynchronous = _async_scheduling(args, runner, pp, v2, version)
     return ResolvedArgs(
         version=version,
@@ -183,12 +183,13 @@ def _check_release(version: EngineVersion) -> None:
         raise Unsupported(Check.ENGINE_UNKNOWN, f"vLLM {version} has no rules here; the newest known release is {NEWEST_KNOWN}")
 
 
-def _runner(config: HfConfig, architecture: str, args: EngineArgs) -> Literal["generate", "pooling"]:
+def _runner(config: HfConfig, architecture: str, args: EngineArgs, version: EngineVersion) -> Literal["generate", "pooling"]:
     if args.runner == "draft":  # config/model.py: what vLLM gives the draft of speculative decoding; it answers no request by itself
         raise InvalidInput("engine_args.runner", args.runner, "is a task that is not supported yet: use auto, generate or pooling")
     if args.runner not in (None, "auto", "generate", "pooling"):
         raise InvalidInput("engine_args.runner", args.runner, "must be auto, generate or pooling")
-    if args.runner == "pooling":
+    unnamed = args.runner in (None, "auto")
+    if args.runner == "pooling" or (unnamed and args.convert is not None and argument_rules(version).convert_pools):
         return "pooling"
     if args.runner == "generate":
         return "generate"

@@ -28,7 +28,8 @@ def batch_sizes(
 ) -> tuple[int, int]:
     """(max_num_seqs, max_num_batched_tokens): given values kept, absent ones by GPU tier and model."""
     rules = argument_rules(version)
-    default_tokens, default_seqs = _tier(gpu, version)
+    doubled = 2 if args.performance_mode == "throughput" else 1
+    default_tokens, default_seqs = (doubled * value for value in _tier(gpu, version))
     seqs = positive("max_num_seqs", args.max_num_seqs, default_seqs)
     tokens = positive("max_num_batched_tokens", args.max_num_batched_tokens, default_tokens)
     if args.max_num_batched_tokens is None:

@@ -16,7 +16,7 @@ from plimsoll_estimator.errors import EngineRefusal, use
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.quantization.settings import quantization_config
 from plimsoll_estimator.resolve.dtypes import runs_it
-from plimsoll_estimator.resolve.methods import method_of, taken_since
+from plimsoll_estimator.resolve.methods import QuantizationMethod, method_of, taken_since
 from plimsoll_estimator.resolve.releases import argument_rules
 from plimsoll_estimator.resolved import Gpu
 from plimsoll_estimator.units import dotted
@@ -79,14 +79,20 @@ def resolve_quantization(
         )
     name = method or wanted
     if name is not None:
-        _verify(name, gpu, version, allow_deprecated=allow_deprecated)
+        found = method_of(_online_name(name, settings, version), version)
+        _verify(name, found, gpu, version, allow_deprecated=allow_deprecated)
         if settings is None and name in _OF_CHECKPOINTS:
             raise EngineRefusal(
                 Check.QUANTIZATION_NEEDS_CHECKPOINT,
                 f"quantization method {name} reads checkpoints that are quantised by it; this model's config has no quantization_config",
             )
-        _verify_dtype(name, dtype, version)
+        _verify_dtype(name, found, dtype)
     return name
+
+
+def _online_name(name: str, settings: HfConfig | None, version: EngineVersion) -> str:
+    """A format of checkpoints that is made of one which has none is the method `online`, by its capability and dtypes."""
+    return "online" if settings is None and name in argument_rules(version).made_online else name
 
 
 def _reads_unnamed(settings: HfConfig, version: EngineVersion) -> bool:
@@ -215,8 +221,7 @@ def _modelopt_name(algorithm: str, method: str) -> str:
     return method if algorithm == "" else "modelopt"
 
 
-def _verify(name: str, gpu: Gpu, version: EngineVersion, *, allow_deprecated: bool) -> None:
-    found = method_of(name, version)
+def _verify(name: str, found: QuantizationMethod | None, gpu: Gpu, version: EngineVersion, *, allow_deprecated: bool) -> None:
     if found is None:
         listed = values_of("--quantization", version) or ()
         when = "" if name in listed else releases_of_value("--quantization", name)
@@ -235,18 +240,18 @@ def _verify(name: str, gpu: Gpu, version: EngineVersion, *, allow_deprecated: bo
         )
 
 
-def _verify_dtype(name: str, dtype: str, version: EngineVersion) -> None:
+def _verify_dtype(name: str, found: QuantizationMethod | None, dtype: str) -> None:
     """The kernels of a method take activations of some dtypes only (vLLM config/vllm.py:_get_quantization_config)."""
-    found = method_of(name, version)
     if found is not None and dtype not in found.dtypes:
         words = f"{dtype} is not supported for quantization method {name}; supported are {', '.join(found.dtypes)}"
         raise EngineRefusal(Check.DTYPE_UNSUPPORTED, words, tuple(use("dtype", other) for other in found.dtypes))
 
 
-def runs_eagerly(config: HfConfig, quantization: str | None, version: EngineVersion) -> bool:
-    """Whether the checkpoint has no CUDA graphs, whatever is asked for: bitsandbytes' 8 bits (config/model.py: _verify_bnb_config)."""
+def runs_eagerly(config: HfConfig, quantization: str | None, engines: int, version: EngineVersion) -> bool:
+    """Whether a start has no CUDA graphs, whatever is asked for: of bitsandbytes' 8 bits, or of engines side by side."""
+    rules = argument_rules(version)
     stored_in_8bit = quantization == "bitsandbytes" and quantization_config(config).raw("load_in_8bit") is True
-    return stored_in_8bit and argument_rules(version).eager_for_8bit_bitsandbytes
+    return (stored_in_8bit and rules.eager_for_8bit_bitsandbytes) or (engines > 1 and rules.eager_beside_engines)
 
 
 def check_kv_cache_dtype(

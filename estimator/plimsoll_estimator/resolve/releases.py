@@ -91,6 +91,8 @@ class ArgumentRules:
     """The default of tokens is at most what all sequences can hold, and never below its tier (engine/arg_utils.py)."""
     captures_drafts: bool = False
     """A sequence counts with its drafted tokens there (config/vllm.py: _set_cudagraph_sizes)."""
+    eager_beside_engines: bool = True
+    """Engines of data parallelism run without graphs (platforms/cuda.py: "DP is currently not supported with CUDA Graphs")."""
     eager_for_8bit_bitsandbytes: bool = True
     """Checkpoints that bitsandbytes stored in 8 bits run without graphs (config/model.py: _verify_bnb_config)."""
     captures_gpt_oss_to: int = 0
@@ -148,6 +150,8 @@ class ArgumentRules:
     """The least compute capability of Marlin's kernels (quantization/utils/marlin_utils.py: query_marlin_supported_quant_types)."""
     reads_compressed_mxfp4: bool = False
     """compressed-tensors in MXFP4 go to the method mxfp4."""
+    made_online: frozenset[str] = frozenset()
+    """Formats of checkpoints that are made as a checkpoint without any is loaded (config/quantization.py: _ONLINE_SHORTHANDS)."""
     refuses_act_order: bool = False
     """GPTQ with groups in activation order is no longer read (quantization/utils/gptq_utils.py)."""
     takes_e5m2_without_scheme: bool = False
@@ -164,6 +168,8 @@ class ArgumentRules:
     """The default length of LongRoPE is the original one (config/model.py: _get_and_verify_max_len)."""
     modelopt_overrides_fp4: bool = False
     """Its classes claim settings that are called modelopt_fp4 as well (quantization/modelopt.py: _extract_modelopt_quant_algo)."""
+    convert_pools: bool = False
+    """A model whose head is converted pools, unless a runner is named (config/model.py: _get_runner_type)."""
     granite_is_hybrid: bool = False
     """GraniteMoeHybrid is one without a single state too: Transformers renames its layers' types (config/model.py: is_hybrid)."""
     modelopt_declares_cache: bool = False
@@ -177,6 +183,7 @@ class ArgumentRules:
 _RELEASES: Final = Releases(
     ArgumentRules(),
     (EngineVersion(0, 9), {"engines_on_nodes": True, "names_eagle_classes": True}),
+    (EngineVersion(0, 9, 1), {"eager_beside_engines": False}),
     (
         EngineVersion(0, 10),
         {
@@ -264,10 +271,16 @@ _RELEASES: Final = Releases(
     (EngineVersion(0, 21), {"v2_runner": "qwen3", "connectors_of_groups": _MULTI}),
     (
         EngineVersion(0, 22),
-        {"names_auto_gptq": True, "eagle3_targets": None, "connectors_of_groups": _STORES, "modelopt_overrides_fp4": True},
+        {
+            "convert_pools": True,
+            "names_auto_gptq": True,
+            "eagle3_targets": None,
+            "connectors_of_groups": _STORES,
+            "modelopt_overrides_fp4": True,
+        },
     ),
     (EngineVersion(0, 23), {"connector_stops_groups": "by its kind"}),
-    (EngineVersion(0, 24), {"names_auto_awq": True, "connectors_of_groups": _BOTH_WAYS}),
+    (EngineVersion(0, 24), {"made_online": frozenset({"mxfp8"}), "names_auto_awq": True, "connectors_of_groups": _BOTH_WAYS}),
     (
         EngineVersion(0, 25),
         {
@@ -283,6 +296,7 @@ _RELEASES: Final = Releases(
     (
         EngineVersion(0, 28),
         {
+            "made_online": frozenset({"mxfp4", "mxfp8"}),
             "caches_hybrid_prefixes": True,
             "captures_blackwell_to_1024": True,
             "eager_for_8bit_bitsandbytes": False,

@@ -309,3 +309,40 @@ def test_a_transfer_without_a_connector_is_refused_since_a_release(release: str,
 def test_last_states_kept_for_prefixes_want_chunks(release: str, model: str, given: dict[str, Any], check: Check | None) -> None:
     """models/config.py: MambaModelConfig of 0.14.1 to 0.32.0, "Chunked prefill is required for mamba cache mode 'align'"."""
     assert refused(model, release, max_model_len=2048, max_num_batched_tokens=4096, **given) is check
+
+
+@pytest.mark.parametrize(
+    ("release", "engines", "eager"), [("0.8.5", 2, True), ("0.9.0", 2, True), ("0.9.0", 1, False), ("0.9.1", 2, False)]
+)
+def test_engines_side_by_side_had_no_graphs_up_to_a_release(release: str, engines: int, eager: bool) -> None:
+    """platforms/cuda.py of 0.8.5, 0.9.0 and 0.9.1: "Forcing enforce eager to be True since DP is currently not supported"."""
+    answer = resolved(TEXT, release, data_parallel_size=engines)
+    assert (answer.enforce_eager, answer.max_cudagraph_capture_size == 0) == (eager, eager)
+
+
+@pytest.mark.parametrize(
+    ("release", "given", "runner"),
+    [
+        ("0.22.0", ["--convert=classify"], "pooling"),
+        ("0.22.0", ["--convert=embed"], "pooling"),
+        ("0.21.0", ["--convert=classify"], "generate"),
+        ("0.32.0", ["--convert=none"], "generate"),
+        ("0.32.0", ["--convert=classify", "--runner=generate"], "generate"),
+    ],
+)
+def test_another_head_makes_a_model_pool_since_a_release(release: str, given: list[str], runner: str) -> None:
+    """config/model.py: _get_runner_type of 0.20.2, 0.21.0, 0.22.0 and 0.25.1."""
+    version = EngineVersion.parse(release)
+    args = EngineArgs(**parse_extra_args(given, version).engine_args)
+    assert resolve(shipped(TEXT), args, gpu_from("NVIDIA-H200"), version).runner == runner
+
+
+@pytest.mark.parametrize(
+    ("given", "seqs", "tokens"), [({}, 2048, 16384), ({"max_num_seqs": 64}, 64, 16384), ({"max_num_batched_tokens": 4096}, 2048, 4096)]
+)
+def test_throughput_doubles_the_defaults_that_nobody_pinned(given: dict[str, Any], seqs: int, tokens: int) -> None:
+    """engine/arg_utils.py: _set_default_max_num_seqs_and_batched_tokens_args; put to 0.25.1."""
+    version = EngineVersion.parse("0.25.1")
+    args = EngineArgs(**parse_extra_args(["--performance-mode=throughput"], version).engine_args, **given)
+    found = resolve(shipped(TEXT), args, gpu_from("NVIDIA-H200"), version)
+    assert (found.max_num_seqs, found.max_num_batched_tokens) == (seqs, tokens)

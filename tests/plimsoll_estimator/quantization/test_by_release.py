@@ -30,6 +30,9 @@ NEEDS = [
     ("fp8", RTX_2080, "0.13.0", "0.14.0"),
     ("mxfp8", A100, "0.19.1", "0.20.0"),
     ("bitsandbytes", T4, None, "0.9.2"),
+    # Made of a checkpoint that has no quantisation it is the method `online`; each put to 0.25.1 and 0.32.0 in float16.
+    ("mxfp8", T4, "0.19.1", "0.25.1"),
+    ("mxfp4", T4, "0.27.1", "0.28.0"),
 ]
 
 

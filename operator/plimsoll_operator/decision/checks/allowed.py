@@ -136,9 +136,9 @@ def _host_network(spec: InferenceDeploymentSpec, _version: EngineVersion, policy
 _FORBIDS: Final[tuple[_Forbids, ...]] = (_images, _priority_class, _tolerations, _csi_drivers, _host_network, _code)
 
 
-def overlay_problem(template: TemplateSpec) -> Reject | None:
+def overlay_problem(template: TemplateSpec, version: EngineVersion) -> Reject | None:
     """What the overlay may bring into no pod, whatever the policy says."""
-    moved = first_that_moves_the_plan(variable.name for variable in template.env)
+    moved = first_that_moves_the_plan(template.env, version)
     if moved is not None:
         name, why = moved
         return Reject(reason=Reason.NOT_SUPPORTED_YET, message=f"Variable {name} {why}.", field="spec.template.env")

@@ -145,7 +145,9 @@ def policy_allows_it(checked: Checked) -> Reject | None:
 def pod_is_the_plans(checked: Checked) -> Reject | None:
     """Neither environment nor mounts of spec.template move what the plan was worked out from, or bring an account with them."""
     spec = checked.facts.deployment.spec
-    return None if spec.template is None else overlay_problem(spec.template) or container_problem(spec.template, spec.engine)
+    if spec.template is None:
+        return None
+    return overlay_problem(spec.template, checked.request.version) or container_problem(spec.template, spec.engine)
 
 
 def children_can_be_made(checked: Checked) -> Reject | None:

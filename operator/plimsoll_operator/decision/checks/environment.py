@@ -1,15 +1,19 @@
 """Which variables spec.template.env may set for the engine: by prefix what vLLM, its libraries and the driver read, by name the rest.
 
 Asked by the checks. A library's prefix is closed: a name in it is let through when it is known to leave GPU memory and the plan's
-figures as they are, and refused when nobody here has looked at it. Names of nobody's prefix are the user's own. What loads code into
-the engine is named apart: whether it may is the administrator's choice. Sources: vllm/envs.py of 0.8 to 0.33 and the environment
-pages of NCCL, NVSHMEM, CUDA, PyTorch, Triton and CPython. Pure; knows no API and no verdicts.
+figures as they are, or when its text is counted (`request.variables`), and refused when nobody here has looked at it. Names of nobody's
+prefix are the user's own. What loads code into the engine is named apart: whether it may is the administrator's choice. Sources:
+vllm/envs.py of 0.8 to 0.33, and what NCCL, NVSHMEM, CUDA, PyTorch, Triton and CPython say of their own. Pure; knows no API and no verdicts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Final
+
+from plimsoll_estimator import EngineVersion
+from plimsoll_operator.api import EnvVar
+from plimsoll_operator.decision.request.variables import is_counted, why_not_counted
 
 # What stands in front of the names that each of them reads. Longer ones need not be listed apart.
 _CLOSED: Final = (
@@ -73,7 +77,7 @@ _QUIET_PYTHON: Final = frozenset({
 _INSTEAD: Final = {
     "RUNAI_STREAMER_MEMORY_LIMIT": "say memory_limit in --model-loader-extra-config, which is counted",
     "VLLM_ALL2ALL_BACKEND": "leave the choice to the release, whose default is what was counted",
-    "VLLM_ATTENTION_BACKEND": "leave the choice to the release, whose default is what was counted",
+    "VLLM_ATTENTION_BACKEND": "name the backend by --attention-backend in spec.engine.extraArgs, which releases from 0.13 on have",
     "VLLM_MODEL_REDIRECT_PATH": "name the model in spec.model",
     "VLLM_USE_MODELSCOPE": "name the model in spec.model and give its shape by a ModelProfile",
 }
@@ -85,18 +89,26 @@ def loads_code(name: str) -> bool:
 
 
 def moves_the_plan(name: str) -> str | None:
-    """Why the engine may not have a variable of this name, as the end of a sentence that begins with it; None where it may."""
+    """Why the engine may not have a variable of this name, as the end of a sentence that begins with it; None where it may.
+
+    Of one that is counted its text decides, not its name.
+    """
     if name in _PLANS:
         return "is the plan's own: the pods of a replica are told it"
     if name in _COUNTED:
         return f"moves memory while weights are loaded, which was counted without it: {_INSTEAD.get(name, 'leave it out')}"
-    if not name.startswith(_CLOSED) or name in LET_THROUGH or name.startswith(LET_THROUGH_PREFIXES) or loads_code(name):
+    if is_counted(name) or not name.startswith(_CLOSED) or name in LET_THROUGH or name.startswith(LET_THROUGH_PREFIXES) or loads_code(name):
         return None
     prefix = next(one for one in _CLOSED if name.startswith(one))
     instead = _INSTEAD.get(name, "leave it out; where a field of spec.engine or an argument means the same, use that")
     return f"may move GPU memory or what the plan was worked out from, as variables of {prefix}* do: {instead}"
 
 
-def first_that_moves_the_plan(names: Iterable[str]) -> tuple[str, str] | None:
-    """The first of these names that the engine may not have, and why."""
-    return next(((name, why) for name in names if (why := moves_the_plan(name)) is not None), None)
+def first_that_moves_the_plan(env: Iterable[EnvVar], version: EngineVersion) -> tuple[str, str] | None:
+    """The first that the engine may not have, and why: unknown by name, or counted and of a text that the release does not know."""
+    for variable in env:
+        name = variable.name
+        why = why_not_counted(variable, version) if is_counted(name) else moves_the_plan(name)
+        if why is not None:
+            return name, why
+    return None

@@ -13,6 +13,7 @@ from plimsoll_estimator import OLDEST_KNOWN, EngineArgs, EngineVersion, InvalidI
 from plimsoll_operator.api import EngineSpec, FitPolicySpec, InferenceDeployment, InferenceDeploymentSpec, PlacementSpec, TemplateSpec
 from plimsoll_operator.decision.request.disk import Disk, disk_of
 from plimsoll_operator.decision.request.fields import FIELD_OF
+from plimsoll_operator.decision.request.variables import counted
 from plimsoll_operator.decision.request.worksheet import Worksheet, worksheet_of
 from plimsoll_operator.facts import ModelFacts, ModelUnknown
 from plimsoll_operator.overlay import HostExtra, host_extra
@@ -119,6 +120,7 @@ def read_request(
         official_image=own,
         flashinfer_installed=own,
         deep_gemm_installed=own,
+        **counted(spec.template.env if spec.template is not None else (), version),
         compile_cache="cold",  # a new pod finds none, and one with a volume for it starts a first time too
     )
     _check_draft(spec)
