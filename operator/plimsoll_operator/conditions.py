@@ -223,12 +223,13 @@ def _feasible(situation: Situation) -> _Draft:
     verdict = situation.verdict
     if isinstance(verdict, Invalid):
         return ("Feasible", "Unknown", Why.INVALID, verdict.message)
-    if situation.held:
+    if situation.held and not situation.refused:
         return ("Feasible", "False", situation.held_reason, situation.held)
     if isinstance(verdict, Reject):
-        return ("Feasible", "False", verdict.reason, verdict.message)
+        return ("Feasible", "False", verdict.reason, _beside_the_model(verdict.message, situation.model))
     if isinstance(verdict, Undecided):
-        return ("Feasible", "Unknown", verdict.reason, f"{verdict.message} {verdict.next_step}".strip())
+        message = _beside_the_model(f"{verdict.message} {verdict.next_step}".strip(), situation.model)
+        return ("Feasible", "Unknown", verdict.reason, message)
     if verdict.overridden is not None:
         return ("Feasible", "False", verdict.overridden.reason, f"{verdict.warnings[0]} Pods are made all the same.")
     if isinstance(verdict, Resize):
@@ -239,12 +240,21 @@ def _feasible(situation: Situation) -> _Draft:
     return ("Feasible", "True", "Fits", " ".join(lasting) or "fits as asked")
 
 
+def _beside_the_model(message: str, model: ModelSeen) -> str:
+    """A verdict's sentence, without what ModelResolved says already."""
+    if model.status == "True":
+        return message
+    return (
+        see("ModelResolved") if message == f"{model.message}." else message.replace(f": {model.message}.", f": {see('ModelResolved')}.", 1)
+    )
+
+
 def _capacity_available(situation: Situation) -> _Draft:
     kind = "CapacityAvailable"
     if situation.applied_generation is None:
         return (kind, "Unknown", Why.NO_PLAN, "no plan is applied")
     if situation.replicas == 0 and situation.held:
-        return (kind, "False", situation.held_reason, situation.held)
+        return (kind, "False", situation.held_reason, see("Feasible"))
     if situation.replicas == 0:
         return (kind, "True", Why.NONE_WANTED, "no replicas are wanted")
     missing = situation.replicas - situation.bound
@@ -253,6 +263,8 @@ def _capacity_available(situation: Situation) -> _Draft:
     if situation.capacity_for_missing:
         return (kind, "True", Why.BOOKED, f"{_share(missing, situation)}: on no node yet, their GPUs are booked")
     reason, message = _LACKS[situation.missing_because]
+    if situation.child is not None and situation.missing_because == "pods":
+        message += f"; the events of the {situation.child.made_by} say why"
     status: ConditionStatus = "Unknown" if situation.missing_because == "unknown" else "False"
     return (kind, status, reason, f"{_share(missing, situation)}: {message}")
 
@@ -261,15 +273,21 @@ def _share(some: int, situation: Situation) -> str:
     return f"{some} of {situation.replicas} replica{'s' * (situation.replicas != 1)}"
 
 
+def see(kind: str) -> str:
+    """What other conditions say of what one says in full: a sentence stands once, where `kubectl describe` shows it."""
+    return f"see {kind}"
+
+
 def _progressing(situation: Situation) -> _Draft:
     kind = "Progressing"
     child = situation.child
     obstacle = _obstacle(situation)
     if obstacle is not None:
-        return (kind, "False", *obstacle)
+        # Of a refused spec Stalled speaks: then it is said here what keeps the pods of the plan before.
+        return (kind, "False", obstacle[0], obstacle[1] if situation.refused else see("Stalled"))
     if child is None:
         if situation.refused:
-            return (kind, "False", Why.REFUSED, "no pods are made")
+            return (kind, "False", Why.REFUSED, see("Feasible"))
         return (kind, "True", Why.APPLYING, "the pods' Deployment is being made")
     if situation.dispute is not None and situation.dispute.waiting:
         return (kind, "True", Why.CHANGED_BY_OTHERS, situation.dispute.message)
@@ -277,9 +295,8 @@ def _progressing(situation: Situation) -> _Draft:
         return (kind, "False", Why.COMPLETE, f"{_share(child.available, situation)} available")
     if child.pods_refused is not None:
         return (kind, "True", Why.PODS_NOT_MADE, f"pods could not be made and are tried again: {child.pods_refused.message}")
-    absent = _absent(situation)
-    if absent:
-        return (kind, "True", Why.PODS_ABSENT, absent)
+    if _absent(situation):
+        return (kind, "True", Why.PODS_ABSENT, see("CapacityAvailable"))
     return (kind, "True", Why.ROLLING_OUT, f"{_share(child.updated, situation)} with the plan, {child.available} available")
 
 
@@ -291,21 +308,21 @@ def _available(situation: Situation) -> _Draft:
         return ("Available", "True", Why.MINIMUM_REPLICAS_AVAILABLE, text)
     obstacle = _obstacle(situation)
     if obstacle is not None and not situation.refused:
-        return ("Available", "False", obstacle[0], f"{text}: {obstacle[1]}")
+        return ("Available", "False", obstacle[0], f"{text}: {see('Stalled')}")
     return ("Available", "False", Why.NO_REPLICA_AVAILABLE, text)
 
 
 def _ready(situation: Situation) -> _Draft:
     kind = "Ready"
     if situation.refused:
-        return (kind, "False", _refusal_reason(situation), _refusal(situation))
+        return (kind, "False", _refusal_reason(situation), see("Feasible"))
     obstacle = _obstacle(situation)
     if obstacle is not None:
-        return (kind, "False", *obstacle)
+        return (kind, "False", obstacle[0], see("Stalled"))
     if situation.held:
-        return (kind, "False", situation.held_reason, situation.held)
+        return (kind, "False", situation.held_reason, see("Feasible"))
     if situation.dispute is not None and situation.dispute.waiting:
-        return (kind, "False", Why.CHANGED_BY_OTHERS, situation.dispute.message)
+        return (kind, "False", Why.CHANGED_BY_OTHERS, see("Progressing"))
     child = situation.child
     if child is not None and _rolled_out(situation, child):
         return (kind, "True", Why.READY, f"{_share(child.available, situation)} available")
@@ -314,28 +331,26 @@ def _ready(situation: Situation) -> _Draft:
 
 def _stalled(situation: Situation) -> _Draft:
     if situation.refused:
-        return ("Stalled", "True", _refusal_reason(situation), _refusal(situation))
+        return ("Stalled", "True", _refusal_reason(situation), _what_stays(situation))
     obstacle = _obstacle(situation)
     if obstacle is not None:
         return ("Stalled", "True", *obstacle)
     if situation.held:
-        return ("Stalled", "True", situation.held_reason, situation.held)
+        return ("Stalled", "True", situation.held_reason, see("Feasible"))
     if situation.child is not None and situation.child.pods_refused is not None:
-        return ("Stalled", "False", Why.PODS_NOT_MADE, "pods could not be made and are tried again")
+        return ("Stalled", "False", Why.PODS_NOT_MADE, see("Progressing"))
     if situation.dispute is not None and situation.dispute.waiting:
-        return ("Stalled", "False", Why.CHANGED_BY_OTHERS, situation.dispute.message)
-    absent = _absent(situation)
-    if absent:
-        return ("Stalled", "False", Why.PODS_ABSENT, absent)
+        return ("Stalled", "False", Why.CHANGED_BY_OTHERS, see("Progressing"))
+    if _absent(situation):
+        return ("Stalled", "False", Why.PODS_ABSENT, see("CapacityAvailable"))
     return ("Stalled", "False", Why.NOT_STALLED, "nothing stands in the way")
 
 
-def _absent(situation: Situation) -> str:
-    """Of pods that were asked for, do not exist and of which the child says nothing: where it is said why. Empty where there are none."""
-    child, missing = situation.child, situation.replicas - situation.bound
-    if child is None or missing <= 0 or situation.missing_because != "pods" or situation.capacity_for_missing:
-        return ""
-    return f"{_share(missing, situation)}: their pods do not exist although they were asked for; the events of the {child.made_by} say why"
+def _absent(situation: Situation) -> bool:
+    """Whether pods that were asked for do not exist, and the child says nothing of them."""
+    missing = situation.replicas - situation.bound
+    lacks = missing > 0 and situation.missing_because == "pods" and not situation.capacity_for_missing
+    return situation.child is not None and lacks
 
 
 def _obstacle(situation: Situation) -> tuple[str, str] | None:
@@ -367,11 +382,11 @@ def _refusal_reason(situation: Situation) -> str:
     return str(verdict.reason) if isinstance(verdict, Reject | Undecided) else "Invalid"
 
 
-def _refusal(situation: Situation) -> str:
-    message = f"{_feasible(situation)[3].rstrip('.')}."
+def _what_stays(situation: Situation) -> str:
+    """What a refusal means for pods; the refusal itself stands in Feasible."""
     if situation.applied_generation is None:
-        return message if "No pods are made" in message else f"{message} No pods are made."
-    return f"{message} The existing pods keep running on the plan of generation {situation.applied_generation}."
+        return f"{see('Feasible')}; no pods are made"
+    return f"{see('Feasible')}; the existing pods keep running on the plan of generation {situation.applied_generation}"
 
 
 def _rolled_out(situation: Situation, child: ChildState) -> bool:

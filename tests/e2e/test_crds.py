@@ -83,10 +83,10 @@ def deployment(name: str) -> Json:
 def test_status_scale_columns_and_short_names(api: Cluster, namespace: str) -> None:
     api.kubectl("apply", "-n", namespace, "--server-side", "-f", "-", stdin=json.dumps(deployment("shown")))
     shown = api.kubectl("get", "infd", "-n", namespace).stdout.splitlines()
-    assert shown[0].split() == ["NAME", "MODEL", "GPU", "TP", "UTIL", "CONTEXT", "FIT", "READY", "AGE"]
+    assert shown[0].split() == ["NAME", "MODEL", "GPU", "TP", "UTIL", "CONTEXT", "FIT", "READY", "STATUS", "REASON", "AGE"]
     assert shown[1].split()[:2] == ["shown", "meta-llama/Llama-3.1-8B-Instruct"]
     wide = api.kubectl("get", "infd", "-n", namespace, "-o", "wide").stdout.splitlines()[0].split()
-    assert wide[-5:] == ["KV-TOKENS", "PREDICTED", "OBSERVED", "ERROR", "REASON"]
+    assert wide[-4:] == ["KV-TOKENS", "PREDICTED", "OBSERVED", "ERROR"]
     assert "shown" in api.kubectl("get", "all", "-n", namespace).stdout
     status, scale = api.request("GET", f"{ROOT}/namespaces/{namespace}/inferencedeployments/shown/scale")
     assert (status, scale["kind"], scale["spec"].get("replicas", 0)) == (200, "Scale", 0)

@@ -116,9 +116,9 @@ def test_what_passes_a_cap_while_no_webhook_answers_is_held_by_the_controller(in
         found: int = cluster.get("deployment", name, "-n", namespace)["spec"]["replicas"]
         return found
 
-    def stalled() -> str:
+    def refused() -> str:
         rows = cluster.get("infd", name, "-n", namespace)["status"]["conditions"]
-        return next((row["message"] for row in rows if (row["type"], row["reason"]) == ("Stalled", "PolicyCap")), "")
+        return next((row["message"] for row in rows if (row["type"], row["reason"]) == ("Feasible", "PolicyCap")), "")
 
     with policy(cluster, namespace, maxGpusPerNamespace=2):
         cluster.kubectl("apply", "-n", namespace, "-f", "-", stdin=json.dumps(wish))
@@ -128,15 +128,15 @@ def test_what_passes_a_cap_while_no_webhook_answers_is_held_by_the_controller(in
         try:
             assert scaled(cluster, namespace, name, 0)
             assert scaled(cluster, namespace, name, 4), "an autoscaler goes on while no webhook answers"
-            assert "the FitPolicy allows 2. 2 of 4 replicas are kept." in wait_until(stalled, "the controller to say what it holds")
+            assert "the FitPolicy allows 2. 2 of 4 replicas are kept." in wait_until(refused, "the controller to say what it holds")
             assert asked() == 2
             assert scaled(cluster, namespace, name, 2)
-            wait_until(lambda: not stalled(), "nothing to be held any more")
+            wait_until(lambda: not refused(), "nothing to be held any more")
             wait_until(lambda: len(cluster.pods(namespace)) == 2, "two pods")
             kept = {pod["metadata"]["uid"] for pod in cluster.pods(namespace)}
             cluster.kubectl("patch", "fitpolicy", namespace, "--type=merge", "-p", '{"spec":{"maxGpusPerNamespace":1}}')
             assert scaled(cluster, namespace, name, 3)
-            assert "the FitPolicy allows 1. 2 of 3 replicas are kept." in wait_until(stalled, "the lowered cap to be held")
+            assert "the FitPolicy allows 1. 2 of 3 replicas are kept." in wait_until(refused, "the lowered cap to be held")
             assert {pod["metadata"]["uid"] for pod in cluster.pods(namespace)} == kept, "no pod is taken away"
         finally:
             installation.start_webhook()

@@ -41,6 +41,7 @@ def contradictions(wanted: Json, pods: Iterable[Json], not_ready: Iterable[str] 
     found = {
         f"Ready is True, and fewer than {replicas} pods serve": said["Ready"] == "True" and serving < replicas,
         "Ready is False, and all pods serve": said["Ready"] == "False" and serving == replicas == len(pods),
+        "STATUS is Running, and fewer pods serve": status.get("phase") == "Running" and serving < replicas,
         "Available is True, and no pod serves": said["Available"] == "True" and serving == 0 < replicas,
         "Available is False, and a pod serves": said["Available"] == "False" and serving > 0,
         f"ready is {status.get('ready')}, and other pods serve": bool(rows) and status.get("ready") != f"{serving}/{replicas}",

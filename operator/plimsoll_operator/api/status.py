@@ -109,6 +109,10 @@ class InferenceDeploymentStatus(StatusModel):
     """Pods that are ready."""
     ready: Annotated[str, Field(max_length=32)] | None = None
     """Ready of wanted, for people."""
+    phase: Annotated[str, Field(max_length=32)] | None = None
+    """How it stands in one word, for people: Running, Starting, WaitingForGpus, CrashLoop, Rejected, ... Programs read the conditions."""
+    reason: Annotated[str, Field(max_length=128)] | None = None
+    """The reason of the condition that the word is taken from."""
     selector: Annotated[str, Field(max_length=1024)] | None = None
     """Label selector of the pods, for the scale subresource."""
     conditions: Conditions = ()

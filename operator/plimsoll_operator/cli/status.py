@@ -24,6 +24,7 @@ from plimsoll_operator.cli.explain import EXPLAINED
 from plimsoll_operator.cli.live import current_namespace, open_cluster
 from plimsoll_operator.cli.screen import Screen, aligned, screen_of_stdout
 from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.phase import summary_of
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, PODS, Kube
 from plimsoll_operator.text import one_line
 
@@ -50,6 +51,7 @@ class PodLine:
 class Told:
     """What there is to tell. `pods` is None where they may not be listed.
 
+    `phase` and `reason` are as `kubectl get infd` shows them, empty before anything was decided.
     `took` is what the engines logged of their start, empty where nothing was read.
     `conditions` are type, status, reason and message; `next_steps` what a reason in the way asks for.
     """
@@ -58,6 +60,8 @@ class Told:
     namespace: str
     model: str
     ready: str
+    phase: str
+    reason: str
     plan: str
     took: str
     conditions: tuple[tuple[str, str, str, str], ...]
@@ -112,11 +116,14 @@ def told_of(kube: Kube, namespace: str, name: str) -> Told:
     shown = tuple((row.type, row.status, row.reason, one_line(row.message, _MOST_WORDS)) for row in conditions)
     plan = None if status is None else status.plan
     wanted = found.spec.replicas
+    summary = summary_of(conditions)
     return Told(
         name=name,
         namespace=namespace,
         model=found.spec.model.name,
         ready=f"{(status.ready_replicas if status is not None else None) or 0} of {wanted}",
+        phase=str(summary.phase) if summary is not None else "",
+        reason=summary.reason if summary is not None else "",
         plan="none" if plan is None else _plan(plan.model_dump(mode="json", exclude_none=True)),
         took="" if status is None or status.observed is None else _took(status.observed),
         conditions=shown,
@@ -197,6 +204,7 @@ def lines_of(told: Told, screen: Screen) -> list[str]:
     lines = [
         f"{told.name} in {told.namespace}: {told.model}",
         f"  ready  {told.ready}",
+        *([f"  now    {told.phase}" + (f" ({told.reason})" if told.reason != told.phase else "")] if told.phase else []),
         f"  plan   {told.plan}",
         *([f"  took   {told.took}"] if told.took else []),
         "",

@@ -71,8 +71,8 @@ def test_the_deployment_prints_the_columns_people_look_for() -> None:
     columns = crd["spec"]["versions"][0]["additionalPrinterColumns"]
     narrow = [column["name"].upper() for column in columns if not column.get("priority")]
     wide = [column["name"].upper() for column in columns if column.get("priority")]
-    assert narrow == ["MODEL", "GPU", "TP", "UTIL", "CONTEXT", "FIT", "READY", "AGE"]
-    assert wide == ["KV-TOKENS", "PREDICTED", "OBSERVED", "ERROR", "REASON"]
+    assert narrow == ["MODEL", "GPU", "TP", "UTIL", "CONTEXT", "FIT", "READY", "STATUS", "REASON", "AGE"]
+    assert wide == ["KV-TOKENS", "PREDICTED", "OBSERVED", "ERROR"]
 
 
 SETTLED = {

@@ -280,8 +280,8 @@ def test_a_private_image_that_an_earlier_release_took_by_its_tag_keeps_its_pods_
     assert made.one(DEPLOYMENTS, "chat")["spec"] == child["spec"]
     status = made.one(INFERENCE_DEPLOYMENTS, "chat")["status"]
     rows = {row["type"]: row for row in status["conditions"]}
-    assert "set version to the release in the image" in rows["Ready"]["message"]
-    assert "The existing pods keep running on the plan of generation 1." in rows["Ready"]["message"]
+    assert "set version to the release in the image" in rows["Feasible"]["message"]
+    assert "the existing pods keep running on the plan of generation 1" in rows["Stalled"]["message"]
     assert status["plan"] == before["plan"], "what runs is what status shows"
     assert (status["replicas"], status["readyReplicas"], status["selector"]) == (1, 1, before["selector"])
     assert rows["CapacityAvailable"]["reason"] == "Bound"

@@ -86,7 +86,7 @@ def test_what_was_scaled_past_a_cap_is_not_applied_and_said() -> None:
     assert grow(made, 1, 0, 4) == 2
     for kind, status in (("Feasible", "False"), ("Ready", "False"), ("Stalled", "True")):
         assert made.condition(kind=kind) == (status, "PolicyCap"), kind
-    (message,) = [row["message"] for row in made.status()["conditions"] if row["type"] == "Stalled"]
+    (message,) = [row["message"] for row in made.status()["conditions"] if row["type"] == "Feasible"]
     assert "the FitPolicy allows 2" in message
     assert "2 of 4 replicas are kept" in message
     assert made.status()["ready"] == "0/4"

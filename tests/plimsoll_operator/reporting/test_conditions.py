@@ -152,10 +152,11 @@ def test_the_transition_time_moves_only_with_the_status() -> None:
 
 def test_a_refusal_says_what_happens_to_the_pods() -> None:
     none = by_type(conditions_of(replace(READY, verdict=REJECT, applied_generation=None, child=None), (), "t"))
-    assert none["Stalled"].message == "The KV cache is too small. No pods are made."
+    assert none["Feasible"].message == "The KV cache is too small."
+    assert (none["Stalled"].message, none["Ready"].message) == ("see Feasible; no pods are made", "see Feasible")
     assert none["Stalled"].reason == none["Ready"].reason == "InsufficientKvCache"
     kept = by_type(conditions_of(replace(READY, verdict=REJECT, applied_generation=3), (), "t"))
-    assert kept["Stalled"].message.endswith("The existing pods keep running on the plan of generation 3.")
+    assert kept["Stalled"].message == "see Feasible; the existing pods keep running on the plan of generation 3"
     asked = by_type(conditions_of(replace(READY, verdict=UNKNOWN, applied_generation=None, child=None), (), "t"))
     assert "Create a ModelProfile." in asked["Feasible"].message
 
@@ -163,16 +164,17 @@ def test_a_refusal_says_what_happens_to_the_pods() -> None:
 @pytest.mark.parametrize(
     ("verdict", "message"),
     [
-        (Invalid(message="spec.replicas: -1 must be at least 0"), "spec.replicas: -1 must be at least 0. No pods are made."),
+        (Invalid(message="spec.replicas: -1 must be at least 0"), "spec.replicas: -1 must be at least 0"),
         (
             replace(UNKNOWN, next_step="No pods are made until it is read."),
             "No profile answers for acme/x. No pods are made until it is read.",
         ),
     ],
 )
-def test_a_refusal_says_in_whole_sentences_and_once_that_no_pods_are_made(verdict: Invalid | Undecided, message: str) -> None:
+def test_a_refusal_stands_in_feasible_alone(verdict: Invalid | Undecided, message: str) -> None:
     found = by_type(conditions_of(replace(READY, verdict=verdict, applied_generation=None, child=None), (), "t"))
-    assert (found["Ready"].message, found["Stalled"].message) == (message, message)
+    assert found["Feasible"].message == message
+    assert [row.type for row in found.values() if message in row.message] == ["Feasible"]
 
 
 WAITS = "Fits 1 x NVIDIA-L4 per replica, but not enough GPUs are free now for 2 replicas of 1 GPU: pods will wait."
@@ -219,41 +221,48 @@ TIMEOUT = PodsRefused(message="Internal error occurred: timed out", final=False)
 
 
 @pytest.mark.parametrize(
-    ("why", "situation", "statuses", "reasons"),
+    ("why", "situation", "statuses", "reasons", "says"),
     [
         (
             "no pod is let in: failed for kstatus, and each condition says why",
             replace(READY, bound=0, child=replace(STARTING, replicas=0, updated=0, pods_refused=QUOTA)),
             "False False False True",
             "PodsRefused PodsRefused PodsRefused PodsRefused",
+            "Stalled",
         ),
         (
             "the second pod is not let in: the first goes on serving",
             replace(READY, bound=1, child=replace(RUNNING, replicas=1, updated=1, available=1, pods_refused=QUOTA)),
             "False True False True",
             "PodsRefused MinimumReplicasAvailable PodsRefused PodsRefused",
+            "Stalled",
         ),
         (
             "an error that may pass by itself: in progress",
             replace(READY, bound=0, child=replace(STARTING, replicas=0, updated=0, pods_refused=TIMEOUT)),
             "True False False False",
             "PodsNotMade NoReplicaAvailable Progressing PodsNotMade",
+            "Progressing",
         ),
         (
             "the API server's refusal says more than the deadline that follows from it",
             replace(READY, bound=0, child=replace(STARTING, pods_refused=QUOTA, deadline_exceeded=True)),
             "False False False True",
             "PodsRefused PodsRefused PodsRefused PodsRefused",
+            "Stalled",
         ),
         (
             "a refused spec comes first: its pods are not wanted",
             replace(READY, verdict=REJECT, bound=0, applied_generation=3, child=replace(STARTING, pods_refused=QUOTA)),
             "False False False True",
             "PodsRefused NoReplicaAvailable InsufficientKvCache InsufficientKvCache",
+            "Progressing",
         ),
     ],
 )
-def test_pods_that_the_api_server_refuses_are_said_in_its_words(why: str, situation: Situation, statuses: str, reasons: str) -> None:
+def test_pods_that_the_api_server_refuses_are_said_in_its_words_once(
+    why: str, situation: Situation, statuses: str, reasons: str, says: str
+) -> None:
     found = by_type(conditions_of(situation, (), "t"))
     kinds = ("Progressing", "Available", "Ready", "Stalled")
     assert " ".join(found[kind].status for kind in kinds) == statuses, why
@@ -261,7 +270,7 @@ def test_pods_that_the_api_server_refuses_are_said_in_its_words(why: str, situat
     child = situation.child
     assert child is not None
     assert child.pods_refused is not None
-    assert child.pods_refused.message in found["Progressing"].message
+    assert [kind for kind, row in found.items() if child.pods_refused.message in row.message] == [says], why
 
 
 @pytest.mark.parametrize("said", ["half a pair \ud800", "two\nlines", "a \u2028 separator", "a null \x00", "x" * 5000])
@@ -281,8 +290,9 @@ def test_pods_that_do_not_come_are_said_to_be_missing_and_where_it_is_said_why()
         ("True", "PodsAbsent"),
         ("False", "PodsAbsent"),
     ]
-    assert "2 of 2 replicas" in found["Stalled"].message
-    assert "the events of the StatefulSets of the LeaderWorkerSet say why" in found["Stalled"].message
+    assert found["Stalled"].message == found["Progressing"].message == "see CapacityAvailable"
+    assert "2 of 2 replicas" in found["CapacityAvailable"].message
+    assert "the events of the StatefulSets of the LeaderWorkerSet say why" in found["CapacityAvailable"].message
     refused = by_type(conditions_of(replace(situation, child=replace(group, pods_refused=QUOTA)), (), "t"))
     assert refused["Stalled"].reason == "PodsRefused", "the API server's own words say more"
     here = by_type(conditions_of(replace(situation, bound=2), (), "t"))
@@ -293,4 +303,5 @@ def test_what_holds_replicas_gives_its_own_reason() -> None:
     unreadable = Reject(reason=Reason.POLICY_UNREADABLE, message="It cannot be read.", field="metadata.namespace")
     held = replace(READY, adopting=False, beyond=2, beyond_because=unreadable)
     rows = {row.type: (row.reason, row.message) for row in conditions_of(held, (), "2026-01-01T00:00:00Z")}
-    assert rows["Stalled"] == rows["Feasible"] == ("PolicyUnreadable", "It cannot be read. 2 of 4 replicas are kept.")
+    assert rows["Feasible"] == ("PolicyUnreadable", "It cannot be read. 2 of 4 replicas are kept.")
+    assert rows["Stalled"] == ("PolicyUnreadable", "see Feasible")

@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import Final
 
 from plimsoll_operator.api import MAX_OFFERS, ChangeStatus, InferenceDeploymentStatus, ObservedStatus, OfferStatus, PlanStatus
-from plimsoll_operator.conditions import INTERNAL_ERROR, ChildState, Invalid, Situation, conditions_of
+from plimsoll_operator.conditions import INTERNAL_ERROR, ChildState, Invalid, Situation, conditions_of, see
 from plimsoll_operator.controller.children.refusals import pods_refused
+from plimsoll_operator.phase import Phase, summary_of
 from plimsoll_operator.ports import LEADER_WORKER_SETS, Manifest
 from plimsoll_operator.verdict import Plan, Reject, Resize, Verdict
 
@@ -28,14 +29,17 @@ def status_of(
 ) -> Manifest:
     """The whole status as JSON. Deterministic but for `now`, which only a changed condition shows."""
     child = situation.child
-    before = previous.conditions if previous is not None else ()
+    conditions = conditions_of(situation, previous.conditions if previous is not None else (), now)
+    summary = summary_of(conditions)
     status = InferenceDeploymentStatus(
         observed_generation=situation.generation,
         replicas=child.replicas if child is not None else 0,
         ready_replicas=child.ready if child is not None else 0,
         ready=f"{child.ready if child is not None else 0}/{situation.replicas + situation.beyond}",
         selector=selector,
-        conditions=conditions_of(situation, before, now),
+        phase=summary.phase if summary is not None else None,
+        reason=summary.reason if summary is not None else None,
+        conditions=conditions,
         plan=PlanStatus.of(plan) if plan is not None else None,
         proposed_plan=PlanStatus.of(proposed) if proposed is not None else None,
         changes=_changes(situation, plan, previous),
@@ -50,11 +54,11 @@ def with_bug(raw: Manifest, message: str, now: str) -> Manifest:
     """The status as it is, but not ready and stalled by an error of the controller itself. Knows only what every status has."""
     generation, status = int(raw["metadata"].get("generation") or 0), raw.get("status") or {}
     before = {row.get("type"): row for row in status.get("conditions") or ()}
-    for kind, value in (("Ready", "False"), ("Stalled", "True")):
+    for kind, value, said in (("Ready", "False", see("Stalled")), ("Stalled", "True", message)):
         since = before[kind].get("lastTransitionTime") if kind in before and before[kind].get("status") == value else now
-        row = {"type": kind, "status": value, "reason": INTERNAL_ERROR, "message": message, "observedGeneration": generation}
+        row = {"type": kind, "status": value, "reason": INTERNAL_ERROR, "message": said, "observedGeneration": generation}
         before[kind] = row | {"lastTransitionTime": since}
-    return {**status, "conditions": list(before.values())}
+    return {**status, "phase": str(Phase.FAILED), "reason": INTERNAL_ERROR, "conditions": list(before.values())}
 
 
 def child_state(child: Manifest | None) -> ChildState | None:
