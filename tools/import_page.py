@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 PAGE = ROOT / "docs" / "import.md"
@@ -17,7 +18,7 @@ ANSWERS = ROOT / "tests" / "data" / "rendered" / "answers.jsonl"
 CHAPTER = "## Public manifests, and what vLLM says of them\n"
 
 
-def row(source: dict[str, str], answers: list[dict[str, object]]) -> str:
+def row(source: dict[str, Any], answers: list[dict[str, object]]) -> str:
     """One manifest: where it is from, which releases configured how many of its lists, or why it became no pods."""
     stem = Path(source["file"]).stem
     own = [one for one in answers if str(one["list"]).startswith(f"imported/{stem}/")]
@@ -26,6 +27,8 @@ def row(source: dict[str, str], answers: list[dict[str, object]]) -> str:
     if own:
         releases = ", ".join(sorted({str(one["release"]) for one in own}))
         return f"| {name} | {releases} | {len(own)} | {sum('resolved' in one for one in own)} |"
+    if not source.get("put", True):
+        return f"| {name} | | not put to it | |"
     kept = (IMPORTED / f"{stem}.rendered.yaml").read_text("utf-8")
     return f"| {name} | | none: {kept.partition(': ')[2].strip()} | |"
 

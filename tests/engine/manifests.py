@@ -85,8 +85,9 @@ class Rendered:
 
 
 def public() -> tuple[str, ...]:
-    """Groups of the public manifests, one a file."""
-    return tuple(f"imported/{Path(row['file']).stem}" for row in json.loads((IMPORTED / "sources.json").read_text("utf-8")))
+    """Groups of the public manifests whose lists are put to vLLM, one a file."""
+    rows = json.loads((IMPORTED / "sources.json").read_text("utf-8"))
+    return tuple(f"imported/{Path(row['file']).stem}" for row in rows if row.get("put", True))
 
 
 def nodes(group: str) -> Path:

@@ -15,6 +15,7 @@ import pytest
 from plimsoll_operator.api import Manifest
 from plimsoll_operator.cli.importing import Choices, Outcome, import_object
 from plimsoll_operator.cli.importing.read import below, origin_of
+from plimsoll_operator.cli.importing.same import SAME
 from plimsoll_operator.cli.manifests import manifests
 
 FOLDER = Path(__file__).resolve().parents[3] / "tests/data/imported"
@@ -53,7 +54,10 @@ def path_of(place: Place) -> list[str]:
 def named(objects: list[Manifest], which: int, place: Place) -> bool:
     """Whether a note says of it, or of what it is in, that it is not carried over."""
     prefix = f"{origin_of(objects[which])}: "
-    fields = {note.field for one in outcomes(objects) for made in one.imported for note in made.lost}
+    notes = [note for one in outcomes(objects) for made in one.imported for note in made.lost]
+    if place[-2:-1] == ("args",) and place[-1] and f"{at(objects[which], (*place[:-1], int(place[-1]) - 1))} is not" in str(notes):
+        return True  # the value of an argument that is named
+    fields = {note.field for note in notes}
     paths = [path for path in path_of(place) if not path.endswith(OF_ALL_ARGUMENTS)]
     return any(one.refusal for one in outcomes(objects)) or any(path in fields or prefix + path in fields for path in paths)
 
@@ -96,6 +100,8 @@ def says_nothing(place: Place) -> bool:
     if place[-3:-1] == ("containers", 0) and place[-1] == "name":
         return True
     keys = [key for key in place if isinstance(key, str)]
+    if len(SAME.get(keys[-1], ())) > 1:
+        return True
     return place[-2:] == ("command", 0) or bool(SAYS_NOTHING.keys() & set(keys[-2:]))
 
 

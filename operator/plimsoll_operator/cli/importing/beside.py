@@ -41,7 +41,7 @@ def lay_beside(draft: Draft, container: Part, field: str, volumes: Volumes) -> N
     mounts = volumes.beside(container, name)
     if mounts is None:
         return
-    take_same(container) if field == "sidecars" else None
+    take_same(container, but=("restartPolicy",))
     made: dict[str, Any] = {key: container.take(key) for key in container.fields if key in known and key not in _TAKEN_APART}
     made |= {"env": lay_env(draft, container), "resources": lay_requests_beside(container), "volumeMounts": mounts}
     made["securityContext"] = _security(container.part("securityContext"))

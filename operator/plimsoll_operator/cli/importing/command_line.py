@@ -16,6 +16,7 @@ from plimsoll_estimator import InvalidInput
 from plimsoll_operator.cli.importing.read import Part
 from plimsoll_operator.cli.importing.shell import Command, commands
 from plimsoll_operator.cli.importing.words import Budget, Unknown, of_the_kubelet
+from plimsoll_operator.text import one_line
 
 _MOST_CHARACTERS: Final = 1 << 16
 _SHELLS: Final = frozenset({"ash", "bash", "dash", "sh", "zsh"})
@@ -89,7 +90,7 @@ def _by_its_entrypoint(image: str, argv: Sequence[str]) -> tuple[str, ...] | Non
     if repository.startswith(("vllm-openai", "vllm-cuda-rhel9")):
         return ()
     if "vllm" in repository and any(word.partition("=")[0] == "--model" for word in argv):
-        return (f"the entrypoint of {repository} is taken for vLLM's server, as its arguments are",)
+        return (f"the entrypoint of {one_line(image, 100)} is taken for vLLM's server, as its arguments are",)
     return None
 
 

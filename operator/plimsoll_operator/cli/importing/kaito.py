@@ -73,6 +73,7 @@ def translate(obj: Part, others: Sequence[Manifest], choices: Choices) -> tuple[
         lay_server(draft, _of_the_preset(draft, inference, others))
     resource = body.part("resource")
     lay_instance_type(draft, resource)
+    _lay_partition(draft, resource.part("partition"))
     if resource.has("instanceType"):
         say = "nodes of this type are asked for; KAITO also makes them, and Plimsoll makes no nodes"
         draft.assume(resource.at("instanceType"), say)
@@ -88,6 +89,16 @@ def _say(draft: Draft, part: Part, instead: dict[str, str]) -> None:
             draft.lost(part.at(key), f"is not carried over: {what}")
 
 
+def _lay_partition(draft: Draft, partition: Part) -> None:
+    """A slice of a GPU: which, the label of the nodes' product says, and KAITO's profile leaves the product open."""
+    if partition.peek("mode") != "mig":
+        return
+    draft.put("spec.placement.sharing", partition.take("mode"), partition.at("mode"))
+    if partition.has("profile"):
+        say = "is not carried over: name the slices' product in spec.placement.gpuProducts, as nodes are labelled with it"
+        draft.lost(partition.at("profile"), say)
+
+
 def _lay_runtime(draft: Draft, annotations: Part) -> None:
     runtime = annotations.text(_RUNTIME_NOTE)
     if runtime not in (None, "vllm"):
@@ -99,6 +110,8 @@ def _of_the_preset(draft: Draft, inference: Part, others: Sequence[Manifest]) ->
     preset = inference.part("preset")
     options = preset.part("presetOptions")
     called = preset.text("name") or ""
+    if preset.peek("accessMode") == "public":
+        preset.take("accessMode")
     model = PRESETS.get(called, called if "/" in called else None)
     if model is None:
         limit = "is a preset whose model is not known here: write the model's hub id, as KAITO takes it too"

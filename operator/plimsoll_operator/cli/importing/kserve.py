@@ -7,7 +7,8 @@ above all, and is assumed.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from dataclasses import replace
+from typing import Any, Final
 
 from plimsoll_operator.api import Manifest
 from plimsoll_operator.cli.importing.draft import Choices, Draft
@@ -63,17 +64,42 @@ def _pool(obj: Part, suffix: str, pool: Part, choices: Choices) -> Draft:
     draft.put("spec.replicas", pool.whole("replicas"), pool.at("replicas"))
     lay_metadata(draft, pool)
     said = [f"{flag}={size}" for key, flag in _PARALLEL.items() if (size := parallelism.whole(key))]
+    nodes = _nodes(parallelism)
     said += ["--enable-expert-parallel"] if parallelism.truth("expert") else []
     served = model.text("name")
     called = lay_uri(draft, model.text("uri"), served, model.at("uri"))
     if served not in (None, called):
         said.append(f"--served-model-name={served}")
-    lay_server(draft, _server(pool, said, called, model.at("uri")))
+    lay_server(draft, replace(_server(pool, said, called, model.at("uri")), nodes=nodes))
+    if not suffix:
+        _lay_speculator(draft, pool.part("speculator"))
+    elif obj.part("spec").has("speculator"):
+        draft.assume(
+            obj.part("spec").at("speculator"), "the pool that prefills drafts nothing: give it spec.engine.speculative if it should"
+        )
     for part, instead in ((pool, _INSTEAD), (parallelism, _OF_PARALLELISM), (model, {"lora": _LORA})):
         for key, what in instead.items():
-            if part.has(key):
+            if part.has(key) and part.at(key) not in part.ledger.taken:
                 draft.lost(part.at(key), f"is not carried over: {what}")
     return draft
+
+
+def _nodes(parallelism: Part) -> int:
+    """Over how many nodes a replica's engines are laid, where so many of them are on each."""
+    data, local = parallelism.peek("data"), parallelism.peek("dataLocal")
+    whole = isinstance(data, int) and isinstance(local, int) and 0 < local <= data and data % local == 0
+    return data // (parallelism.whole("dataLocal") or 1) if whole else 1
+
+
+def _lay_speculator(draft: Draft, speculator: Part) -> None:
+    """The drafts' method, model and number; what else its configuration says is left to be named."""
+    config, address = speculator.part("config"), speculator.part("model").peek("uri")
+    made: dict[str, Any] = {"method": config.text("method"), "numSpeculativeTokens": config.whole("num_speculative_tokens")}
+    if isinstance(address, str) and address.startswith("hf://"):
+        speculator.part("model").take("uri")
+        made["model"] = address.removeprefix("hf://")
+    if made["method"] is not None:
+        draft.put("spec.engine.speculative", {key: value for key, value in made.items() if value is not None}, speculator.path)
 
 
 def _server(pool: Part, said: list[str], model: str, model_field: str) -> Server:

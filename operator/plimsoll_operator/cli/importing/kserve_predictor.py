@@ -59,7 +59,9 @@ def translate(obj: Part, others: Sequence[Manifest], choices: Choices) -> tuple[
         return ()
     server: Server | None
     if model.fields:
-        server = _by_its_runtime(draft, predictor, model, name, others) or _by_the_hugging_face_runtime(draft, predictor, model)
+        there = any(row.get("kind") in _RUNTIMES and mapping(row, "metadata").get("name") == model.peek("runtime") for row in others)
+        server = _by_its_runtime(draft, predictor, model, name, others)
+        server = server or _by_the_hugging_face_runtime(draft, predictor, model, in_the_file=there)
     else:
         pod = predictor.with_fields(dict.fromkeys(_NOT_OF_THE_POD))
         server = next(servers_of(pod), None) or _of_the_hugging_face_image(draft, pod)
@@ -141,14 +143,14 @@ def _take_format(model: Part) -> None:
     model.take("name")
 
 
-def _by_the_hugging_face_runtime(draft: Draft, predictor: Part, model: Part) -> Server:
+def _by_the_hugging_face_runtime(draft: Draft, predictor: Part, model: Part, *, in_the_file: bool) -> Server:
     called, tokens = _of_the_runtime(draft, model)
     _take_format(model)
     kept = model.with_fields(dict.fromkeys(("args", "modelFormat", "runtime", "storageUri", "name")))
     pod = predictor.with_fields({**dict.fromkeys(_NOT_OF_THE_POD), "containers": Found([kept], predictor.at("containers"))})
     if model.has("runtime"):
-        say = f"is not in the file, so that its image and arguments are not carried over: read it together with the {_RUNTIMES[0]}"
-        draft.lost(model.at("runtime"), say)
+        why = "runs no vllm serve by itself" if in_the_file else f"is not in the file: read it together with its {_RUNTIMES[0]}"
+        draft.lost(model.at("runtime"), f"its image and its arguments are not carried over, as it {why}")
     field = model.at("args")
     return Server(pod=pod, container=kept, tokens=tokens, field=field, model=called, model_field=field, folders=FOLDERS)
 

@@ -35,6 +35,11 @@ _INSTEAD: Final = {
 }
 
 
+_PATCH: Final = (
+    "without an image it is a patch, and what it is laid over is not read: import the two merged, as kubectl kustomize prints them"
+)
+
+
 def takes(obj: Manifest) -> bool:
     """Whether it is such a workload, and none that a plan has made itself."""
     made_here = mapping(obj, "metadata", "labels").get(MANAGED_LABEL) == MANAGED_VALUE
@@ -54,13 +59,15 @@ def translate(obj: Part, _others: Sequence[Manifest], choices: Choices) -> tuple
     draft = Draft(origin=f"{kind} {name}", ledger=obj.ledger, choices=choices)
     draft.name(name, metadata.text("namespace"), metadata.at("name"))
     if kind != "Pod":
-        obj.part("spec").take("selector")
+        _take_selector(obj.part("spec", "selector", "matchLabels"), template.part("metadata", "labels"))
         draft.put("spec.replicas", obj.part("spec").whole("replicas"), obj.part("spec").at("replicas"))
         lay_metadata(draft, template.part("metadata"))
     else:
         labels = template.part("metadata").with_fields({"name": None, "namespace": None})
         lay_metadata(draft, labels)
     take_what_says_nothing(obj)
+    if not servers[0].container.has("image") and choices.image is None:
+        draft.assume(servers[0].container.path, _PATCH)
     if kind in _INSTEAD:
         draft.assume("kind", _INSTEAD[kind])
     for other in servers[1:]:
@@ -68,6 +75,13 @@ def translate(obj: Part, _others: Sequence[Manifest], choices: Choices) -> tuple
     pod = _without([other.container.path for other in servers[1:]], servers[0].pod)
     lay_server(draft, replace(servers[0], nodes=nodes, pod=pod))
     return (draft,)
+
+
+def _take_selector(selector: Part, labels: Part) -> None:
+    """How the workload knows its own pods: the plan's have labels of its own for that."""
+    for key in selector.fields:
+        if labels.peek(key) == selector.peek(key):
+            selector.take(key)
 
 
 def _without(paths: list[str], pod: Part) -> Part:
@@ -90,5 +104,7 @@ def _pod_template(obj: Part, path: str) -> tuple[Part, int]:
     found = obj.part(*path.split("."))
     if path != "spec.leaderWorkerTemplate":
         return found, 1
+    if found.peek("restartPolicy") == "RecreateGroupOnPodRestart":
+        found.take("restartPolicy")
     key = next((key for key in _OF_THE_LEADER if found.part(key).fields), _OF_THE_LEADER[1])
     return found.part(key), found.whole("size") or 1

@@ -38,12 +38,16 @@ _INSTEAD: Final = {
     "raySpec": "the plan makes a replica's further pods itself: say in spec.placement.maxNodesPerReplica over how many nodes it may go",
     "chatTemplateConfigMap": "name the ConfigMap in spec.template.volumes, and its file with --chat-template in extraArgs",
     "labels": "write them into spec.template.labels",
+    "envFromSecret": "list its variables in spec.template.env, each with valueFrom",
+    "extraArgs": "the chart reads those of vllmConfig, and these are none of vLLM's there: write them into spec.engine.extraArgs",
+    "keda": "scale the InferenceDeployment, which has a scale subresource",
     "annotations": "the chart puts them on its Deployment: write them on the InferenceDeployment",
 }
 _OF_ALL: Final = {
     "configs": "list its variables in spec.template.env, each with valueFrom",
     "enableEngine": "it is a switch of the chart's: an InferenceDeployment is there or not",
     "labels": "write them into spec.template.labels",
+    "nodeSelector": "write it into spec.placement.nodeSelector",
     "sidecar": "it loads adapters for the chart's controller: keep the chart for both",
 }
 _OF_THE_CACHE: Final = "give the engine --kv-offloading-size in extraArgs, or keep the chart for what LMCache keeps elsewhere"
@@ -122,7 +126,9 @@ def _pod(shared: Part, model: Part) -> Part:
     }
     container = Part(model.path, model.ledger, {key: found for key, found in fields.items() if found is not None})
     pod = {key: model.fields.get(key) for key in ("nodeName", "nodeSelector", "priorityClassName", "serviceAccountName")}
-    pod |= {"runtimeClassName": shared.fields.get("runtimeClassName"), "securityContext": shared.fields.get("securityContext")}
+    runtime = model if model.peek("runtimeClassName") else shared
+    pod |= {"runtimeClassName": runtime.fields.get("runtimeClassName"), "securityContext": shared.fields.get("securityContext")}
+    pod |= {"affinity": model.fields.get("affinity"), "schedulerName": shared.fields.get("schedulerName")}
     pod |= {"containers": Found([container], model.path), "volumes": model.fields.get("extraVolumes")}
     rows = [*shared.entries("tolerations"), *model.entries("tolerations")]
     pod["tolerations"] = Found(rows, model.at("tolerations"))

@@ -55,6 +55,7 @@ ADVICE: Final[Mapping[str, str]] = {
     "strategy": "whether an update starts the new replica before it stops the old one follows from the GPUs that are free",
     "updateStrategy": "whether an update starts the new replica before it stops the old one follows from the GPUs that are free",
     "defaultMode": "files have the mode 0644: start a script by its interpreter",
+    "requestGPU": "GPUs are counted whole: parts of a card are those of spec.placement.sharing",
     "readOnly": "an emptyDir can be written to",
     "envFrom": "list the variables in spec.template.env, each with valueFrom",
     "hostIPC": "the pods have a /dev/shm of their own, sized for their GPUs; nothing is to be done",
@@ -102,9 +103,9 @@ def take_of_metadata(metadata: Part) -> None:
         notes.take(key)
 
 
-def take_same(part: Part) -> None:
+def take_same(part: Part, *, but: tuple[str, ...] = ()) -> None:
     """Fields that are as a plan's pods have them, and those that are empty."""
-    for key in part.fields:
+    for key in part.fields.keys() - set(but):
         value = part.peek(key)
         if any(value == same and isinstance(value, type(same)) for same in (*SAME.get(key, ()), *_EMPTY)):
             part.take(key)
