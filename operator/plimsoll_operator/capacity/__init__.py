@@ -9,7 +9,7 @@ from plimsoll_operator.capacity.corrections import Correction, corrections_of
 from plimsoll_operator.capacity.derived import DerivedPool, NodeGpus, PoolKey, Selection
 from plimsoll_operator.capacity.index import CapacityIndex
 from plimsoll_operator.capacity.offers import by_name, check_writable, derived_facts, is_offer, offered, pool_facts
-from plimsoll_operator.capacity.pools import MAX_LABEL_KEYS, pool_manifest, selection_status
+from plimsoll_operator.capacity.pools import MAX_LABEL_KEYS, pool_manifest, selection_status, status_without_nodes
 from plimsoll_operator.capacity.problems import Problem
 
 __all__ = [
@@ -36,4 +36,5 @@ __all__ = [
     "pool_manifest",
     "possible_pods",
     "selection_status",
+    "status_without_nodes",
 ]

@@ -14,13 +14,23 @@ from plimsoll_operator.api.pool import GPUPoolSpec, GPUPoolStatus
 from plimsoll_operator.capacity.bounds import within_bounds
 from plimsoll_operator.capacity.derived import DerivedPool, Selection
 from plimsoll_operator.capacity.groups import Source
+from plimsoll_operator.capacity.memory import usable_by_product
 from plimsoll_operator.capacity.problems import CountedFinding
 from plimsoll_operator.names import API_VERSION, INDEXED_ANNOTATION, RESOURCE_ANNOTATION
+from plimsoll_operator.reasons import Why
 
 MAX_PROBLEMS: Final = 16
 MAX_LABEL_KEYS: Final = 16
 """By which pools are split at most, with the product's, which is always one of them."""
 _MAX_PROBLEM: Final = 1024
+_OR_DECLARE: Final = "or set declared: true with product, gpusPerNode and maxNodes where an autoscaler brings the nodes"
+_SELECTS_NOTHING: Final = (
+    f"no node with GPUs has the labels of its selector: correct spec.selector (kubectl get nodes --show-labels), {_OR_DECLARE}"
+)
+_NAMES_NOTHING: Final = (
+    "it has no selector and no nodes are of a pool of its name, so it speaks of none: give it a spec.selector with labels of nodes, "
+    f"the name of a pool that `kubectl get gpool` lists, {_OR_DECLARE}"
+)
 
 
 def pool_manifest(pool: DerivedPool) -> dict[str, Any]:
@@ -65,6 +75,8 @@ def pool_manifest(pool: DerivedPool) -> dict[str, Any]:
 
 def selection_status(selection: Selection, spec: GPUPoolSpec) -> dict[str, Any]:
     """The status of a GPUPool whose selector selects these nodes: what it speaks for, and what was seen and overruled."""
+    if not selection.nodes:
+        return status_without_nodes(spec)
     memory = spec.usable_memory_bytes
     status: dict[str, Any] = {
         "product": spec.product,
@@ -78,6 +90,25 @@ def selection_status(selection: Selection, spec: GPUPoolSpec) -> dict[str, Any]:
         "problems": problem_lines(selection.problems, selection.nodes),
     }
     return saturated(GPUPoolStatus, {name: value for name, value in status.items() if value is not None})
+
+
+def status_without_nodes(spec: GPUPoolSpec) -> dict[str, Any]:
+    """The status of a GPUPool of a user's own of which there is no node: what is declared, or why it speaks of nothing and what to do.
+
+    It says nothing that the spec does not: whoever reads spec and status decides as who reads the spec alone.
+    """
+    memory = spec.usable_memory_bytes or (usable_by_product(spec.product)[0] if spec.declared and spec.product else 0)
+    status: dict[str, Any] = {
+        "product": spec.product,
+        "memory": format_gib(memory) if memory else None,
+        "source": Source.GPU_POOL.value,
+        "nodes": 0,
+        "totalGpus": 0,
+        "freeGpus": 0,
+        "trusted": spec.declared,
+        "problems": [] if spec.declared else [f"{Why.NO_NODES}: {_SELECTS_NOTHING if spec.selector else _NAMES_NOTHING}"],
+    }
+    return {name: value for name, value in status.items() if value is not None}
 
 
 def problem_lines(problems: Iterable[CountedFinding], of: int) -> list[str]:

@@ -181,6 +181,7 @@ class OnChange:
         if self._objects.pools.unreadable(key) is not None:
             self._ledger.changed.set()  # to say so on it
         if offered(old) != offered(new):
+            self._ledger.changed.set()  # of a pool without nodes status says why, and no node tells
             self._wake_all()
 
     def _profile_changed(self, parsed: Parsed[Any]) -> Change:

@@ -207,6 +207,16 @@ class Why(Explained):
         "Expect the start to fail as predicted; the event has the rejection.",
     )
     # GPUPools and EngineCalibrations
+    DECLARED = (
+        "Declared",
+        "No node is of the declared GPUPool yet. Plans count on the nodes that an autoscaler may bring, up to maxNodes.",
+        "Nothing to do. Pods wait until a node is there; where none comes, the autoscaler's own log says why.",
+    )
+    NO_NODES = (
+        "NoNodes",
+        "No node is of the GPUPool, and none is declared, so nothing is planned on it.",
+        "The message says what would name nodes: a selector that they have, the name of a pool, or declared with its sizes.",
+    )
     NO_DOUBTS = ("NoDoubts", "Labels, counts and memory of the pool agree.", "Nothing to do.")
     PODS_SEEN = ("PodsSeen", "Pods of all namespaces are counted, so what is free is known.", "Nothing to do.")
     NOT_TRUSTED = (

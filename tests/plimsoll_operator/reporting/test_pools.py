@@ -1,11 +1,14 @@
 """GPUPool objects as the controller keeps them: one per derived pool, a status for users' own, conditions whose times stay."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from tests.plimsoll_operator.fake_kube import FakeKube
 from tests.plimsoll_operator.nodes import gpu_node
 
+from plimsoll_operator.api import GPUPool, parse_object
+from plimsoll_operator.capacity import pool_facts
 from plimsoll_operator.controller.process import Controller
 from plimsoll_operator.controller.reporting.pool_writer import PoolWriter
 from plimsoll_operator.names import API_VERSION
@@ -84,6 +87,45 @@ def test_the_time_of_a_condition_moves_only_with_its_status_also_over_a_restart(
     assert condition(pool)["lastTransitionTime"] == "2026-01-01T00:00:00Z"
 
 
+DECLARED = {"declared": True, "product": "NVIDIA-H200", "gpusPerNode": 8, "maxNodes": 2}
+
+
+@pytest.mark.parametrize(
+    ("why", "spec", "trusted", "reason", "says", "columns"),
+    [
+        ("declared: its nodes may come", DECLARED, "True", "Declared", "up to maxNodes", ("NVIDIA-H200", 0)),
+        ("declared with a selector", DECLARED | {"selector": {"rack": "z"}}, "True", "Declared", "up to maxNodes", ("NVIDIA-H200", 0)),
+        (
+            "a product and nothing that names nodes",
+            {"product": "NVIDIA-L4"},
+            "False",
+            "NoNodes",
+            "give it a spec.selector",
+            ("NVIDIA-L4", 0),
+        ),
+        ("a selector that no node has", {"selector": {"rack": "z"}}, "False", "NoNodes", "correct spec.selector", (None, 0)),
+    ],
+)
+def test_a_pool_of_which_there_is_no_node_says_so_and_what_to_do_and_is_decided_on_as_before(
+    why: str, spec: Manifest, trusted: str, reason: str, says: str, columns: tuple[str | None, int]
+) -> None:
+    cluster = Cluster(node("a"))
+    cluster.mine(**spec)
+    cluster.listen()
+    before = cluster.kube.get(GPU_POOLS, "", "mine")
+    told = cluster.pass_()["mine"]
+    found = condition(told)
+    assert (found["status"], found["reason"]) == (trusted, reason), why
+    assert says in found["message"], why
+    assert (told["status"].get("product"), told["status"]["nodes"]) == columns, why
+    assert before is not None
+    first, then = (replace(pool_facts(parse_object(GPUPool, pool)), problems=()) for pool in (before, told))
+    assert first == then, "what the controller writes changes no decision"
+    writes = len(cluster.kube.writes)
+    cluster.pass_()
+    assert len(cluster.kube.writes) == writes, "and it is written once"
+
+
 def test_a_pool_of_a_user_s_own_is_told_what_its_selector_selects_and_then_no_more() -> None:
     cluster = Cluster(node("a", rack="a"), node("b", allocatable=6, rack="a"))
     cluster.mine(selector={"rack": "a"}, product="NVIDIA-L4", usableMemoryBytes="21Gi")
@@ -96,7 +138,7 @@ def test_a_pool_of_a_user_s_own_is_told_what_its_selector_selects_and_then_no_mo
     cluster.change("mine", spec={"product": "NVIDIA-L4"})
     cluster.controller.pool_writer = cluster.writer()
     pools = cluster.pass_()
-    assert pools["mine"]["status"] == {}
+    assert (pools["mine"]["status"]["nodes"], condition(pools["mine"])["reason"]) == (0, "NoNodes")
     assert all("correctedBy" not in pool["status"] for name, pool in pools.items() if name != "mine")
 
 

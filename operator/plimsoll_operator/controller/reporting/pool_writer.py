@@ -3,20 +3,20 @@
 Runs on a thread of the leader. The webhook decides by these objects, so they are written soon; a storm of pod events
 becomes one write per pool and interval. GPUs that come free change no verdict, so they wake nobody here: bookings do.
 Users' spec fields are never written (server-side apply owns status and annotations only). A pool of a user's own gets the
-status of the nodes its selector selects. Knows no deployment but by key.
+status of the nodes its selector selects, or says why there are none. Knows no deployment but by key.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
 from plimsoll_operator.api import Condition, GPUPool, Unreadable
-from plimsoll_operator.capacity import pool_manifest, selection_status
+from plimsoll_operator.capacity import pool_manifest, selection_status, status_without_nodes
 from plimsoll_operator.capacity.pools import MAX_PROBLEMS
 from plimsoll_operator.capacity.problems import Problem
 from plimsoll_operator.controller.booking.ledger import Ledger
@@ -25,12 +25,13 @@ from plimsoll_operator.controller.quarantine import Border, Unit, no_border
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.names import INDEXED_ANNOTATION
 from plimsoll_operator.ports import GPU_POOLS, Kube, Manifest
+from plimsoll_operator.reasons import Why
 
 _log = logging.getLogger(__name__)
 INTERVAL_SECONDS: Final = 0.5
 _LONGEST_WAIT_SECONDS: Final = 30.0
 _UNREADABLE: Final[Manifest] = {}
-_NO_NODES: Final[Manifest] = {"nodes": 0, "trusted": False, "problems": ["NoNodes: no node is of this pool any more"]}
+_NO_NODES: Final[Manifest] = {"nodes": 0, "trusted": False, "problems": [f"{Why.NO_NODES}: no node is of this pool any more"]}
 _MAX_MESSAGE: Final = 4096
 _MAX_LINE: Final = 1024
 
@@ -129,7 +130,7 @@ class PoolWriter:
     def _apply_status(self, name: str, status: Manifest) -> None:
         identity = {"apiVersion": GPU_POOLS.api_version, "kind": GPU_POOLS.kind, "metadata": {"name": name}}
         known = self._objects.pools.get(("", name))
-        complete = {**status, "conditions": self._conditions(status, known)} if status else {}
+        complete = {**status, "conditions": self._conditions(status, known)}
         self._kube.apply(GPU_POOLS, {**identity, "status": complete}, subresource="status")
 
     def _conditions(self, status: Manifest, known: GPUPool | None) -> list[Manifest]:
@@ -164,14 +165,15 @@ class PoolWriter:
             self._kube.delete(GPU_POOLS, "", name)
             self._written.pop(name, None)
             return
-        gone: Manifest = {"metadata": {}, "status": _NO_NODES}
+        status = status_without_nodes(pool.spec) if pool is not None and pool.spec.declared else _NO_NODES
+        gone: Manifest = {"metadata": {}, "status": status}
         if self._written.get(name) == gone:
             return
-        self._apply_status(name, _NO_NODES)
+        self._apply_status(name, status)
         self._written[name] = gone
 
     def _speak(self, derived: dict[str, Manifest]) -> None:
-        """Tell users' own pools what their selectors select; one that selects no more is told nothing any more."""
+        """Tell users' own pools what their selectors select, what is declared, and why they speak of no node."""
         told: set[str] = set()
         for selection in self._ledger.selections():
             pool = self._objects.pools.get(("", selection.name))
@@ -179,12 +181,13 @@ class PoolWriter:
                 continue
             told.add(selection.name)
             self._one(selection.name, partial(self._tell, selection.name, selection_status(selection, pool.spec)))
+        for name, pool in self._without_selection(told | derived.keys()):
+            told.add(name)
+            self._one(name, partial(self._tell, name, status_without_nodes(pool.spec)))
         for row in self._objects.pools.found():
             if isinstance(row, Unreadable) and row.name not in derived:
                 told.add(row.name)
                 self._one(row.name, partial(self._tell, row.name, {**_NO_NODES, "problems": [_unreadable_line(row)]}))
-        for name in self._silent(told):
-            self._one(name, partial(self._apply_status, name, {}))
         self._spoken = {name: status for name, status in self._spoken.items() if name in told}
 
     def _tell(self, name: str, status: Manifest) -> None:
@@ -192,11 +195,10 @@ class PoolWriter:
             self._apply_status(name, status)
             self._spoken[name] = status
 
-    def _silent(self, told: set[str]) -> list[str]:
-        """Users' pools whose status still speaks of a selector that they have no more, also from before a restart."""
-        pools = {pool.metadata.name: pool for pool in self._objects.pools.values() if INDEXED_ANNOTATION not in pool.metadata.annotations}
-        stale = {name for name, pool in pools.items() if pool.status is not None and pool.status.source is not None}
-        return sorted((stale | (self._spoken.keys() & pools.keys())) - told - self._written.keys())
+    def _without_selection(self, known: Set[str]) -> list[tuple[str, GPUPool]]:
+        """Users' pools without a selector, that no pool of nodes has the name of and that were never made for nodes."""
+        pools = ((pool.metadata.name, pool) for pool in self._objects.pools.values() if INDEXED_ANNOTATION not in pool.metadata.annotations)
+        return sorted(((name, pool) for name, pool in pools if name not in known and name not in self._written), key=lambda row: row[0])
 
 
 def _unreadable_line(pool: Unreadable) -> str:
@@ -206,7 +208,10 @@ def _unreadable_line(pool: Unreadable) -> str:
 def _trusted(status: Manifest) -> dict[str, Any]:
     problems: list[str] = status.get("problems") or []
     trusted = bool(status.get("trusted"))
-    reason = problems[0].partition(":")[0] if problems else "NoDoubts"
+    if trusted and not status.get("nodes"):
+        message = "No node is there yet: plans count on those that an autoscaler may bring, up to maxNodes."
+        return {"type": "Trusted", "status": "True", "reason": str(Why.DECLARED), "message": message}
+    reason = problems[0].partition(":")[0] if problems else str(Why.NO_DOUBTS)
     message = "; ".join(problems)[:_MAX_MESSAGE] or "Labels, counts and memory agree."
     return {"type": "Trusted", "status": "True" if trusted else "False", "reason": reason, "message": message}
 
