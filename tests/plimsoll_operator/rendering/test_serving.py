@@ -54,6 +54,10 @@ NAMES = [
     ("the user's", None, ["--served-model-name", "a", "b"], 1),
     ("of a volume the model's name", "weights", [], 1),
     ("of a volume the user's alone", "weights", ["--served-model-name", "a"], 1),
+    ("with underscores", "weights", ["--served_model_name", "a"], 1),
+    ("with its value", "weights", ["--served_model_name=a"], 1),
+    ("as argparse lets it be cut short", "weights", ["--served-model-n", "a"], 1),
+    ("both", "weights", ["--served_model_n=a"], 1),
 ]
 
 
@@ -65,8 +69,29 @@ def test_a_served_name_is_said_once_and_is_the_users_where_one_is_given(why: str
         wish = wish.model_copy(update={"spec": wish.spec.model_copy(update={"model": type(wish.spec.model).model_validate(model)})})
     plan = planned(verdict(engine={"maxModelLen": 8192, "extraArgs": extra}, store=Files(H100)))
     arguments = serve_arguments(wish, plan)
-    assert arguments.count("--served-model-name") == times
+    assert sum(given.replace("_", "-").startswith("--served-model-n") for given in arguments) == times
     assert arguments[len(arguments) - len(extra) :] == extra
+
+
+OTHERWISE = [  # a flag that the plan or a field says, as vLLM's parser takes it too; what it is to be said by
+    (["--gpu_memory_utilization=0.5"], "spec.engine.gpuMemoryUtilization"),
+    (["--gpu-memory-util", "0.5"], "spec.engine.gpuMemoryUtilization"),
+    (["--max_num_s=4"], "spec.engine.maxNumSeqs"),
+    (["--tensor-parallel-s=2"], "spec.engine.tensorParallelSize"),
+    (["-tp=2"], "spec.engine.tensorParallelSize"),
+    (["--dtyp=half"], "spec.engine.dtype"),
+    (["--quantiz=fp8"], "spec.engine.quantization"),
+    (["--nnode=2"], "maxNodesPerReplica"),
+    (["--revisio=main"], "spec.model.revision"),
+    (["--served-model-name=a", "--served_model_n=b"], "given twice"),
+]
+
+
+@pytest.mark.parametrize(("extra", "says"), OTHERWISE, ids=[row[0][-1] for row in OTHERWISE])
+def test_no_spelling_of_an_argument_overrides_what_the_plan_says(extra: list[str], says: str) -> None:
+    found = verdict(engine={"maxModelLen": 8192, "extraArgs": extra}, store=Files(H100))
+    assert isinstance(found, Reject), found
+    assert says in found.message
 
 
 UNREACHABLE = [
