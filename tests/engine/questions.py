@@ -113,7 +113,6 @@ LATER = {
     "NoAttentionBackend": "",  # platforms/cuda.py, asked by the attention layer
     "SpeculativeTargetUnsupported": "does not support eagle3",  # v1/worker/gpu_model_runner.py, when the model is loaded
     "SpeculativeModulesUncounted": "",  # models/*_mtp.py, as modules are built: no configuration counts them
-    "--distributed-executor-backend": "",  # v1/executor/abstract.py, which the configuration asks from 0.18 on
     "LanguageModelUnnamed": "",  # config/vllm.py: with_hf_config, as the class behind the tower is built
     "KvPageSizesDiffer": "",  # v1/core/kv_cache_utils.py, when the cache is planned
     "UnsupportedAttention": "",  # the attention class of the model
@@ -123,6 +122,7 @@ LATER = {
 
 
 LATER_BEFORE = {
+    "--distributed-executor-backend": EngineVersion(0, 18),  # v1/executor/abstract.py: Executor.get_class, which the configuration asks
     "SpeculativeDraftUnsupported": EngineVersion(0, 17),  # config/speculative.py: update_arch_ looks the draft's new class up
 }
 """Checks that only workers made before this release."""

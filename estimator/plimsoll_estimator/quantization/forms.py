@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from plimsoll_estimator.checks import Check
-from plimsoll_estimator.errors import EngineRefusal
+from plimsoll_estimator.errors import EngineRefusal, Unsupported
 from plimsoll_estimator.quantization.method import Experts, Linear, plain_experts
 from plimsoll_estimator.units import ceil_div
 
@@ -90,7 +90,9 @@ class Block8(Form):
     """fp8 with a scale per block of `block_n` outputs and `block_k` inputs. `refine`: releases that subdivide blocks for experts.
 
     `uneven_merges`: merged columns whose parts are no multiples of a block are let through (linear.py, fp8 alone). `repeats_scales`:
-    Marlin multiplies, whose scales are per output and `block_k` inputs, of the model's dtype (utils/marlin_utils_fp8.py).
+    Marlin multiplies, whose scales are per output and `block_k` inputs, of the model's dtype (utils/marlin_utils_fp8.py). `made`:
+    of whole weights, of which no shape is refused (online/fp8.py: per_block_cast_to_fp8); what becomes of activations that groups do not
+    divide is a kernel's choice, and not known.
     """
 
     block_n: int
@@ -99,6 +101,7 @@ class Block8(Form):
     scale_bytes: int = 4
     uneven_merges: bool = False
     repeats_scales: bool = False
+    made: bool = False
 
     def weight_bits(self, item: int) -> int:
         """Bits of one weight."""
@@ -108,6 +111,9 @@ class Block8(Form):
         """Weight and block scales; the shapes vLLM's validate_fp8_block_shape refuses are refused."""
         n = shape.n
         size = shape.k * n + ceil_div(n, self.block_n) * ceil_div(shape.k, self.block_k) * self.scale_bytes
+        if self.made:
+            self._check_groups(shape.k)
+            return size
         if self.uneven_merges and len(shape.parts) > 1 and any(part % self.block_n for part in shape.parts):
             return size
         if shape.k != shape.k_full and shape.k_full // shape.k > 1 and shape.k % self.block_k:
@@ -123,6 +129,9 @@ class Block8(Form):
     def experts(self, shape: Experts) -> int:
         """Weights and block scales of w13 and w2."""
         block_n, block_k = self.block_n, self.block_k
+        if self.made:
+            self._check_groups(shape.hidden)
+            self._check_groups(shape.intermediate)
         if shape.intermediate % block_n or shape.intermediate % block_k:
             if not self.refine:
                 raise _block_refusal("The output_size of gate's and up's weight", shape.intermediate, "block_n", block_n)
@@ -134,6 +143,11 @@ class Block8(Form):
         up = shape.halves * ceil_div(shape.intermediate, block_n) * ceil_div(shape.hidden, block_k)
         down = ceil_div(shape.hidden, block_n) * ceil_div(shape.intermediate, block_k)
         return shape.elements + shape.bias_bytes + shape.local * (up + down) * self.scale_bytes
+
+    def _check_groups(self, inputs: int) -> None:
+        if inputs % self.block_k:
+            words = f"no rule for blocks of {self.block_k} that are made of weights with {inputs} inputs, which they do not divide"
+            raise Unsupported(Check.UNSUPPORTED_QUANTIZATION, words)
 
     def linear_added(self, shape: Linear) -> int:
         """Scales repeated for Marlin."""

@@ -364,7 +364,7 @@ _METHODS: Final[Mapping[str, Callable[[HfConfig, ResolvedArgs], Method]]] = {
     "auto_round": _auto_round,
     "fp8_per_tensor": lambda settings, resolved: _online(Tensor8(static=False)),
     "fp8_per_channel": lambda settings, resolved: _online(Channel8()),
-    "fp8_per_block": lambda settings, resolved: _online(Block8(block_n=128, block_k=128, refine=True)),
+    "fp8_per_block": lambda settings, resolved: _online(Block8(block_n=128, block_k=128, refine=True, made=True)),
     "int8_per_channel_weight_only": lambda settings, resolved: _online(Channel8()),
     "experts_int8": lambda settings, resolved: _online(Channel8(), experts_only=True),
     "mxfp8": lambda settings, resolved: _online(Micro(bits=8)),

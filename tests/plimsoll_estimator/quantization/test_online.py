@@ -7,6 +7,7 @@ import pytest
 from plimsoll_estimator.catalogue import lookup
 from plimsoll_estimator.engine_args import EngineArgs
 from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.errors import Unsupported
 from plimsoll_estimator.estimate import prepare
 from plimsoll_estimator.hardware import gpu_from
 from plimsoll_estimator.hf_config import HfConfig
@@ -82,3 +83,28 @@ def test_a_card_must_hold_what_loading_holds(
 def test_a_checkpoint_that_is_quantised_has_no_originals() -> None:
     for name in ("Qwen/Qwen3-30B-A3B-FP8", "openai/gpt-oss-20b"):
         assert prepared(name, "0.13.0", quantization=None).stages[0].largest_transient_bytes == 0
+
+
+def test_blocks_that_are_made_of_whole_weights_refuse_no_output() -> None:
+    """quantization/online/fp8.py calls no validate_fp8_block_shape: the last block of a matrix is as wide as what is left (0.25.1)."""
+    config = HfConfig(
+        {
+            "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 1024, "intermediate_size": 2048,
+            "vocab_size": 32000, "num_hidden_layers": 1, "num_attention_heads": 16, "num_key_value_heads": 1,
+            "max_position_embeddings": 8192,
+            "tie_word_embeddings": False, "torch_dtype": "bfloat16",
+        }
+    )  # fmt: skip
+    found = prepare(config, EngineArgs(quantization="fp8_per_block", max_model_len=2048), gpu_from(H100), EngineVersion(0, 25, 1))
+    assert isinstance(found, Prepared)
+    weights = [(1024 + 64 + 64, 1024), (1024, 1024), (2 * 2048, 1024), (1024, 2048)]
+    made = sum(n * k + -(-n // 128) * (k // 128) * 4 for n, k in weights)
+    kept = 2 * (2 * 32000 * 1024 + 3 * 1024)
+    rotations, scales_of_the_cache = 8192 * 64 * 2 * 4, 24
+    assert found.stages[0].loaded_bytes == made + kept + rotations + scales_of_the_cache
+
+
+def test_inputs_that_groups_do_not_divide_have_no_rule() -> None:
+    """Gemma 4's experts and blocks are 2112 wide: 0.25.1 builds them, and what quantises 2112 activations in groups of 128 is unknown."""
+    with pytest.raises(Unsupported, match="2112 inputs"):
+        prepared("google/gemma-4-26B-A4B-it", "0.25.1", quantization="fp8_per_block")
