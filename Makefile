@@ -82,10 +82,10 @@ bench-quick: $(STAMP) ## those of them that hold what most answers and looks cos
 accuracy: $(STAMP) ## predictions against what vLLM reported
 	@$(BIN)/python -m tools.accuracy
 
-release-drill: $(STAMP) ## what a release of vLLM changes; VERSION=0.34.0, and WHEEL=, ENGINE_PYTHON=, KERNELS=1 where there is one
+release-drill: $(STAMP) ## what a release of vLLM changes; VERSION=0.34.0, and WHEEL=, ENGINE_PYTHON=, KERNELS=1, CASES=60 where there is one
 	@test -n "$(VERSION)" || { echo "which release? make release-drill VERSION=0.34.0"; exit 2; }
 	@$(BIN)/python -m tools.release_drill $(VERSION) --work $(WORK)/releases $(if $(WHEEL),--wheel "$(WHEEL)") \
-	  $(if $(ENGINE_PYTHON),--python "$(ENGINE_PYTHON)") $(if $(KERNELS),--kernels)
+	  $(if $(ENGINE_PYTHON),--python "$(ENGINE_PYTHON)") $(if $(KERNELS),--kernels) $(if $(CASES),--cases $(CASES))
 
 kind: $(STAMP) ## the end-to-end tests on a kind cluster; needs a container engine
 	@$(BIN)/python -m tests.e2e.kind

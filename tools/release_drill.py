@@ -1,6 +1,6 @@
 """A new release in an hour: what is new in it against the tables, what a person must decide, and whether its planner agrees.
 
-    python -m tools.release_drill VERSION [--wheel WHEEL_OR_FOLDER] [--python VENV/bin/python] [--work DIR] [--kernels]
+    python -m tools.release_drill VERSION [--wheel WHEEL_OR_FOLDER] [--python VENV/bin/python] [--work DIR] [--kernels] [--cases N]
 
 VERSION's wheel is downloaded with pip (the CPU build where one exists: the same Python code in a small file), or taken from
 `--wheel`: a file, or a folder that holds the package `vllm`. Its files are read as syntax trees. A release that `releases.py` lists is
@@ -9,7 +9,7 @@ cite as their source and which is not the same any more is named with the module
 
 `--python` is an interpreter with PyTorch and Transformers: under it the release's own parser says how arguments are spelled and
 what values they take, and its own planner runs on the cases of tests/data (release_planner.py). `--kernels` reads for which GPUs the
-CUDA wheel was built (300 MB). What is left out is said, and counts.
+CUDA wheel was built (300 MB). `--cases` asks the planner that many of the cases, spread evenly. What is left out is said, and counts.
 
 Exit status: 0 nothing unaccounted, 1 something is, 2 the release cannot be read, 3 nothing is but a part was left out.
 """
@@ -85,6 +85,8 @@ class Asked:
     python: str | None
     work: Path
     kernels: bool
+    cases: int | None = None
+    """How many cases the planner is asked, spread evenly; None for all."""
 
     @property
     def known(self) -> bool:
@@ -238,12 +240,13 @@ def planned(asked: Asked, tree: Path, report: Report) -> None:
         report.left_out["planner"] = "no interpreter with PyTorch was given (ENGINE_PYTHON=): the release's own planner did not run"
         return
     try:
-        answers = release_planner.run(tree, asked.version, asked.python, asked.work)
+        answers = release_planner.run(tree, asked.version, asked.python, asked.work, asked.cases)
     except RuntimeError as error:
         report.left_out["planner"] = str(error)
         return
     compared = release_planner.compare(answers, asked.base)
-    report.notes["planner"] = f"{compared.agreed} cases agree"
+    of_all = "" if asked.cases is None else f" of {len(answers)} that were asked, {len(release_planner.questions())} in all"
+    report.notes["planner"] = f"{compared.agreed} cases agree{of_all}"
     report.findings["planner"] += compared.differing
     if compared.told_little:
         report.left_out["planner"] = f"{len(compared.not_asked)} cases could not be asked under this interpreter"
@@ -259,6 +262,7 @@ def options(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--python")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "vllm-releases")
     parser.add_argument("--kernels", action="store_true")
+    parser.add_argument("--cases", type=int)
     return parser.parse_args(argv)
 
 
@@ -266,7 +270,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Drill, print, say by the status whether anything is unaccounted."""
     given: Any = options(argv)
     given.work.mkdir(parents=True, exist_ok=True)
-    asked = Asked(given.version, given.wheel, given.python, given.work, given.kernels)
+    asked = Asked(given.version, given.wheel, given.python, given.work, given.kernels, given.cases)
     if not asked.known and EngineVersion.parse(asked.version) < EngineVersion.parse(EVERY_RELEASE[-1]):
         print(f"{asked.version} is older than {EVERY_RELEASE[-1]} and not in releases.py: the drill is for newer ones", file=sys.stderr)
         return 2

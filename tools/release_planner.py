@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import subprocess
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ INSIDE = TESTS / "engine" / "planner.py"
 CASES = ("engine_cases.json", "kv_cases.json")
 WHOLE = "engine_cases"
 """The cases whose configurations are as published; the others' lack keys that move no cache, so that their weights are not a model's."""
-NOT_ASKABLE = ("RuntimeError", "OSError", "AttributeError", "ImportError", "ModuleNotFoundError", "KeyError")
+NOT_ASKABLE = ("TooLong", "RuntimeError", "OSError", "AttributeError", "ImportError", "ModuleNotFoundError", "KeyError")
 """What a machine without the GPU, the kernels or the model's other files says; a release refuses in other words (ValueError, its kin)."""
 NOT_IMPORTED = "failed to be inspected"
 """What ModelConfig makes of a model's file that cannot be imported."""
@@ -33,12 +34,19 @@ PRODUCT = "NVIDIA-H100-80GB-HBM3"
 ROUNDING = 0.0051
 
 
-def questions(most: int | None = None) -> Iterator[dict[str, Any]]:
-    """Every model with every set of arguments that the case files have for a Hopper card, once each; the first `most` of each file."""
+def questions(most: int | None = None) -> list[dict[str, Any]]:
+    """Every model with every set of arguments that the case files have for a Hopper card, once each; `most` of them, spread evenly."""
+    found = list(_every_question())
+    if most is None or most >= len(found):
+        return found
+    return [found[place * len(found) // most] for place in range(most)]
+
+
+def _every_question() -> Iterator[dict[str, Any]]:
     seen = set()
     for name in CASES:
         document = json.loads((TESTS / "data" / name).read_text(encoding="utf-8"))
-        for case in document["cases"][:most]:
+        for case in document["cases"]:
             available = case.get("available_bytes") or int((case.get("available_gib") or 0) * GIB)
             key = json.dumps([case["model"], case["engine_args"], available], sort_keys=True)
             if key in seen or not available or case.get("compute_capability", [9, 0]) != [9, 0]:
@@ -56,28 +64,58 @@ def questions(most: int | None = None) -> Iterator[dict[str, Any]]:
 
 
 def run(tree: Path, version: str, python: str, work: Path, most: int | None = None) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """Each question and what the release says to it; kept in `work`, so that a second drill asks nothing.
+    """Each question and what the release says to it.
 
+    Answers are kept in `work` as they come, by release and configuration: a drill that was stopped goes on, and a second one asks nothing.
     Raises RuntimeError when the release's code cannot be run under this interpreter.
     """
-    asked = list(questions(most))
+    asked = questions(most)
     folder = work / "configs"
     for question in asked:
         place = folder / question["folder"]
         place.mkdir(parents=True, exist_ok=True)
         (place / "config.json").write_text(json.dumps(question["config"]))
+    kept = work / f"drill-planner-{version}.jsonl"
+    said = dict(map(_kept, kept.read_text().splitlines())) if kept.exists() else {}
+    missing = [question for question in asked if _known_by(question) not in said]
+    if missing:
+        said |= _ask(missing, [python, "-B", str(INSIDE), str(folder), str(tree), version], kept)
+    return [(question, said[_known_by(question)]) for question in asked]
+
+
+def _known_by(question: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(question, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _kept(line: str) -> tuple[str, dict[str, Any]]:
+    known_by, said = json.loads(line)
+    return known_by, said
+
+
+def _ask(asked: list[dict[str, Any]], command: list[str], kept: Path) -> dict[str, dict[str, Any]]:
+    """Each of these questions put to the release, the answer written down before the next is awaited."""
     lines = "".join(json.dumps({key: value for key, value in question.items() if key != "config"}) + "\n" for question in asked)
-    whole = hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
-    kept = work / f"drill-planner-{version}-{whole}.jsonl"
-    if not kept.exists():
-        command = [python, "-B", str(INSIDE), str(folder), str(tree), version]
-        done = subprocess.run(command, input=lines, capture_output=True, text=True, check=False)
-        said = [line for line in done.stdout.splitlines() if line.startswith('{"id"')]
-        if len(said) != len(asked):
-            last = (done.stderr.strip().splitlines() or ["no words"])[-1]
-            raise RuntimeError(f"the planner answered {len(said)} of {len(asked)} cases: {last}")
-        kept.write_text("".join(f"{line}\n" for line in said))
-    return list(zip(asked, map(json.loads, kept.read_text().splitlines()), strict=True))
+    found: dict[str, dict[str, Any]] = {}
+    with (
+        tempfile.TemporaryFile("w+") as questions_file,
+        tempfile.TemporaryFile("w+") as words,
+        kept.open("a", encoding="utf-8") as written,
+    ):
+        questions_file.write(lines)
+        questions_file.seek(0)
+        with subprocess.Popen(command, stdin=questions_file, stdout=subprocess.PIPE, stderr=words, text=True) as process:
+            assert process.stdout is not None
+            answers = (line for line in process.stdout if line.startswith('{"id"'))
+            for question, line in zip(asked, answers, strict=False):
+                known_by = _known_by(question)
+                found[known_by] = json.loads(line)
+                written.write(json.dumps([known_by, found[known_by]]) + "\n")
+                written.flush()
+        if len(found) != len(asked):
+            words.seek(0)
+            last = (words.read().strip().splitlines() or ["no words"])[-1]
+            raise RuntimeError(f"the planner answered {len(found)} of {len(asked)} cases: {last}")
+    return found
 
 
 @dataclass(slots=True)

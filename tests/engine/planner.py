@@ -16,6 +16,7 @@ import importlib
 import importlib.metadata
 import json
 import os
+import signal
 import sys
 import types
 from collections.abc import Iterator
@@ -28,6 +29,8 @@ WITHOUT_FLASHINFER = "vllm.utils.flashinfer"
 COMPILED = "vllm._flashmla_extension_C"
 GROUPS = ("_WORLD", "_TP", "_ETP", "_PP", "_DP", "_DCP", "_PCP", "_EP", "_EPLB", "_INNER_DP_WORLD")
 MOST_WORDS = 600
+MOST_SECONDS = 60
+"""For one answer, of the processor's time. The Transformers backend of 0.32.0 follows the router of Dots1 for ever."""
 
 
 class _Ranks:
@@ -189,19 +192,30 @@ def _workspace() -> None:
         first_of("vllm.v1.worker.workspace:init_workspace_manager")(torch.device("meta"))
 
 
+class TooLong(BaseException):
+    """An answer takes too long. No Exception: the code that is asked lets those go by."""
+
+
+def _stop(*_: Any) -> None:
+    raise TooLong(f"no answer within {MOST_SECONDS} seconds of the processor's time")
+
+
 def answer(folder: Path, question: dict[str, Any]) -> dict[str, Any]:
     """What the release makes of one case."""
     from vllm.engine.arg_utils import EngineArgs
     from vllm.usage.usage_lib import UsageContext
 
     given = {"skip_tokenizer_init": True, "load_format": "dummy", "distributed_executor_backend": "mp", **question["engine_args"]}
+    signal.setitimer(signal.ITIMER_VIRTUAL, MOST_SECONDS)
     try:
         config = EngineArgs(model=str(folder / question["folder"]), **given).create_engine_config(UsageContext.OPENAI_API_SERVER)
         built = [build(config, stage) for stage in range(config.parallel_config.pipeline_parallel_size)]
         created, specs = [size for size, _ in built], [spec for _, spec in built]
         made = plan(config, specs, question["available_bytes"]) if any(specs) else None
-    except Exception as error:  # noqa: BLE001  whatever it says, it does not start
+    except (Exception, TooLong) as error:  # noqa: BLE001  whatever it says, it does not start
         return {"refused": f"{type(error).__name__}: {error}"[:MOST_WORDS]}
+    finally:
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
     return {"created_bytes": created, "plan": made}
 
 
@@ -227,6 +241,7 @@ def main() -> None:
     import vllm.model_executor.models.registry as registry
 
     registry._run_in_subprocess = lambda asked: asked()
+    signal.signal(signal.SIGVTALRM, _stop)
     for question in questions:
         print(json.dumps({"id": question["id"], **answer(folder, question)}), flush=True)
 
