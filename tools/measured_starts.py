@@ -246,17 +246,27 @@ def set_value(entry: Mapping[str, Any], value: float) -> None:
 
 def leave_one_source_out() -> list[tuple[str, int, float, float]]:
     """(source, measurements, shipped error, error with constants refitted without it) for sources of two and more."""
-    rows = representatives()
-    moved_by = felt(rows)
+    rows, blind = representatives(), blind_errors()
     counts = Counter(row["source"] for row, _ in rows)
-    saved = {name: [dict(entry) for entry in entries] for name, entries in constants().items()}
     found = []
     for source in [s for s, n in counts.most_common() if n >= 2]:
         held = [pair for pair in rows if pair[0]["source"] == source]
         shipped = pool_errors(answers_of(held))
+        found.append((source, len(shipped), mean_abs(shipped), statistics.fmean(abs(blind[row["id"]]) for row, _ in held)))
+    return found
+
+
+@cache
+def blind_errors() -> Mapping[str, float]:
+    """By the row that stands for a measurement: its pool's error (GiB) with the constants refitted without its source."""
+    rows = representatives()
+    moved_by = felt(rows)
+    saved = {name: [dict(entry) for entry in entries] for name, entries in constants().items()}
+    found: dict[str, float] = {}
+    for source in sorted({row["source"] for row, _ in rows}):
         refit([pair for pair in rows if pair[0]["source"] != source], moved_by)
-        blind = pool_errors(answers_of(held))
-        found.append((source, len(shipped), mean_abs(shipped), mean_abs(blind)))
+        held = [pair for pair in rows if pair[0]["source"] == source]
+        found |= {result.row["id"]: error for result, error in pool_errors(answers_of(held))}
         for name, entries in constants().items():
             entries[:] = [dict(entry) for entry in saved[name]]
         rows_changed()

@@ -1,7 +1,7 @@
 """Scores a batch of starts that nobody had looked at, before it is used: the figure that a batch of rows is worth.
 
     python -m tools.unseen BATCH.jsonl             every start, and the figures of the batch
-    python -m tools.unseen BATCH.jsonl --first     and writes them down as its first score, once, with today's date
+    python -m tools.unseen BATCH.jsonl --first     and writes them down as its first score, once, with today's date, and each pool
 
 A batch is JSON Lines, one start a line:
 
@@ -38,6 +38,7 @@ from plimsoll_estimator.cases import answer_case
 FOLDER = ROOT / "tests" / "data" / "unseen"
 ROCM = ROOT / "tests" / "data" / "rocm_starts.jsonl"
 FIRST = FOLDER / "first_scores.json"
+ANSWERS = FOLDER / "first_answers.json"
 KEYS = frozenset({"id", "url", "case", "config_patch", "config_drop", "observed", "outcome", "judged", "assumed", "remark"})
 
 
@@ -103,6 +104,12 @@ def first_scores(kept: Path = FIRST) -> list[dict[str, Any]]:
     return scores
 
 
+def first_answers(kept: Path = ANSWERS) -> dict[str, dict[str, float]]:
+    """By batch and start: the pool (GiB) that was predicted when the batch was first scored."""
+    answers: dict[str, dict[str, float]] = json.loads(kept.read_text(encoding="utf-8"))["batches"]
+    return answers
+
+
 def page_rows() -> Iterator[tuple[str, ...]]:
     """Two rows a batch: as first scored, and today."""
     for score in first_scores():
@@ -144,6 +151,14 @@ def write_first(path: Path, found: Mapping[str, Any], name: str, today: str, kep
     kept.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
+def write_answers(path: Path, results: Iterable[Measured], kept: Path = ANSWERS) -> None:
+    """Write down the pools that the first score is of."""
+    document = json.loads(kept.read_text(encoding="utf-8"))
+    pools = {r.row["id"]: r.predicted("available_kv_cache_bytes") for r in results if pool_error(r) is not None}
+    document["batches"][path.name] = {name: round(pool, 3) for name, pool in sorted(pools.items()) if pool is not None}
+    kept.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+
+
 def main() -> int:
     """Score one batch."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -154,6 +169,7 @@ def main() -> int:
     found = figures(results)
     if options.first:
         write_first(options.batch, found, options.first, datetime.datetime.now(datetime.UTC).date().isoformat())
+        write_answers(options.batch, results)
     print("\n".join(lines(results)))
     print(json.dumps(found))
     return 0

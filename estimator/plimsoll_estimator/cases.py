@@ -17,6 +17,7 @@ from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Unsupported
 from plimsoll_estimator.estimate import WeightTotals, prepare, weight_totals
 from plimsoll_estimator.hardware import gpu_from
 from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.prepared import Prepared
 from plimsoll_estimator.resolved import Estimate, Gpu, RankEstimate, ResolvedArgs
 
 _Faulty = Literal["NotJson", "InvalidInput"]
@@ -99,18 +100,23 @@ def _estimate_case(case: Mapping[str, Any], models: ModelLookup) -> tuple[Estima
     given = case.get("available_kv_cache_bytes")
     if given is not None and (isinstance(given, bool) or not isinstance(given, int) or not 0 <= given <= 1 << 50):
         raise InvalidInput("available_kv_cache_bytes", given, "must be a whole number of bytes")
+    found = prepared_case(case, models)
+    if isinstance(found, Estimate):
+        return found, None
+    answer = found.estimate(available_kv_cache_bytes=given)
+    return answer, found.edge_of(answer)
+
+
+def prepared_case(case: Mapping[str, Any], models: ModelLookup) -> Prepared | Estimate:
+    """A case before its budget is looked at. Raises InvalidInput, Unsupported and EngineRefusal as `prepare`."""
     args = case.get("engine_args")
-    found = prepare(
+    return prepare(
         _model(case, models),
         EngineArgs.from_mapping({} if args is None else args),
         _gpu(case.get("gpu")),
         _version(case.get("engine_version")),
         weights=_weights(case.get("weights")),
     )
-    if isinstance(found, Estimate):
-        return found, None
-    answer = found.estimate(available_kv_cache_bytes=given)
-    return answer, found.edge_of(answer)
 
 
 def _known_keys(name: str, data: Mapping[str, Any], known: frozenset[str]) -> None:

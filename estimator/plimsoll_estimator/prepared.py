@@ -13,7 +13,7 @@ from typing import Final
 
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.kv_cache import KvCacheLayout, Requests, blocks_for, plan_layout
-from plimsoll_estimator.overhead import HostMemory, StageOverhead, Widths, doubt_of, pool_interval
+from plimsoll_estimator.overhead import HostMemory, StageOverhead, Widths, covered_percent, doubt_of, pool_interval
 from plimsoll_estimator.overhead.activation import spared_bytes
 from plimsoll_estimator.overhead.startup import (
     Refusal,
@@ -84,7 +84,7 @@ class Prepared:
     def corrected(self, corrections: Corrections) -> Prepared:
         """The same with corrected needs: raised as told, lowered in all by no more than the upper half of the pool's own interval.
 
-        The cache then is at most what the uncorrected 90 % interval promised at its upper end.
+        The cache then is at most what the uncorrected interval promised at its upper end.
         """
         lowest, highest = pool_interval(self.resolved, 0, self.overheads[0].charged_bytes)
         assert lowest <= 0 <= highest, "an interval holds its middle"
@@ -131,7 +131,7 @@ class Prepared:
             return None
         low, high = (format_gib(max(0, end)) for end in interval)
         told = "at the lower end it does not start: do not rely on it" if starts else "it starts at the upper end alone: taken as refused"
-        return f"on the edge: 90 % of such starts leave {low} to {high} for the KV cache, and {told}"
+        return f"on the edge: {covered_percent()} % of such starts leave {low} to {high} for the KV cache, and {told}"
 
     def spared_by_compile_cache_bytes(self) -> int:
         """What the cache gains, of what is counted here, in a start that finds its graphs compiled; 0 where nothing was seen to."""

@@ -7,6 +7,7 @@ data/overheads.json, each with its evidence. Refuses to know model names.
 from __future__ import annotations
 
 from plimsoll_estimator.overhead.host import HostMemory, host_memory
+from plimsoll_estimator.overhead.intervals import covered_percent
 from plimsoll_estimator.overhead.stage import StageOverhead, stage_overhead, stage_overheads
 from plimsoll_estimator.overhead.startup import outside_budget
 from plimsoll_estimator.overhead.uncertainty import doubt_of, pool_interval
@@ -16,6 +17,7 @@ __all__ = [
     "HostMemory",
     "StageOverhead",
     "Widths",
+    "covered_percent",
     "doubt_of",
     "host_memory",
     "language_alone",

@@ -187,7 +187,7 @@ class Plan:
     replicas_needed: Annotated[Count, Recorded(in_digest=False)] = 0
     """Replicas of this plan that hold the worksheet's requests."""
     kv_cache_interval_bytes: Annotated[_Interval, Recorded(absent=())]
-    """90 % interval of the KV cache, lower and upper end."""
+    """Where the KV cache of such a start ends, as logged starts did; lower and upper end."""
     host_memory_bytes: Bytes
     """Host memory of the pod."""
     template_memory_bytes: Bytes = 0

@@ -19,6 +19,7 @@ from plimsoll_estimator import (
     RankEstimate,
     ResolvedArgs,
     checkpoint_bytes,
+    covered_percent,
     format_gib,
     load_times,
     quick,
@@ -64,7 +65,7 @@ def table_lines(name: str, answer: Estimate) -> list[str]:
         lines.append(f"Largest --max-model-len that starts: {answer.estimated_max_model_len}")
     interval = answer.available_kv_cache_interval_bytes
     if interval is not None and interval[1] > 0:
-        lines.append(f"90 % of real starts: KV cache of {format_gib(max(0, interval[0]))} to {format_gib(interval[1])}")
+        lines.append(f"{covered_percent()} % of real starts: KV cache of {format_gib(max(0, interval[0]))} to {format_gib(interval[1])}")
     lines += _host_lines(answer, resolved)
     return lines + [f"warning: {text}" for text in answer.warnings]
 

@@ -96,31 +96,6 @@ def test_what_started_is_accepted_and_what_failed_is_refused() -> None:
     assert wrong == []
 
 
-def test_the_interval_holds_nine_of_ten_measurements() -> None:
-    inside = []
-    for row, reply in answered():
-        if "pool" in row["observed"] and reply.get("interval"):
-            low, high = reply["interval"]["available_kv_cache_bytes"]
-            inside.append(low - 0.005 * GIB <= row["observed"]["pool"] * GIB <= high + 0.005 * GIB)
-    assert 0.85 <= statistics.fmean(inside) <= 0.97
-
-
-def test_where_few_starts_were_measured_the_interval_is_wide_and_no_pool_is_below_it() -> None:
-    """A release on a card with fewer than three distinct starts is thin: its intervals are at least twice the median width."""
-    cells: dict[tuple[str, str], list[tuple[int, float, bool]]] = defaultdict(list)
-    for row, reply in answered():
-        if "pool" in row["observed"] and reply.get("interval"):
-            low, high = reply["interval"]["available_kv_cache_bytes"]
-            minor = ".".join(row["case"]["engine_version"].split(".")[:2])
-            above_low = row["observed"]["pool"] * GIB >= low - 0.005 * GIB
-            cells[minor, row["case"]["gpu"]["product"]].append((row["same_measurement"], high - low, above_low))
-    median = statistics.median(width for cell in cells.values() for _, width, _ in cell)
-    thin = [start for cell in cells.values() if len({same for same, _, _ in cell}) < 3 for start in cell]
-    assert len(thin) >= 20
-    assert all(width >= 2 * median for _, width, _ in thin)
-    assert all(above_low for _, _, above_low in thin)
-
-
 @pytest.mark.parametrize("source", ["github.com/llm-d-incubation/llm-d-planner", "github.com/dennislee22/vLLM-benchmarking"])
 def test_the_large_sources_do_not_hide_the_rest(source: str) -> None:
     others = [abs(e) for row, e, _ in pool_errors().values() if row["source"] != source]

@@ -243,12 +243,12 @@ def test_a_start_that_compiles_peaks_where_it_was_logged(
 
 def test_who_does_not_say_which_start_is_meant_has_the_other_in_the_interval() -> None:
     cold, warm, silent = (doubt_of(*setting(QWEN_3_8B, "0.27.1", L4, compile_cache=cache)) for cache in ("cold", "warm", None))
-    assert warm == (0, 0, 0)
+    assert warm[:3] == (0, 0, 0)
     assert cold.first_start == 0
     assert silent.first_start / GIB == pytest.approx(1.18 - 0.19, abs=0.03)
     assert silent.below > silent.first_start
     assert cold.below == silent.below - silent.first_start
-    assert doubt_of(*setting(QWEN_3_8B, "0.27.1", L4, enforce_eager=True)) == (0, 0, 0)
+    assert doubt_of(*setting(QWEN_3_8B, "0.27.1", L4, enforce_eager=True))[:3] == (0, 0, 0)
     presumed = doubt_of(*setting(QWEN_3_8B, "0.31.0", L4))
     assert presumed.first_start == 0
     assert presumed.above > 0
@@ -336,15 +336,14 @@ def test_windows_pages_what_a_card_cannot_hold() -> None:
     assert not gpu_from(H100, total_memory_bytes=int(79.7 * GIB)).pages_to_host
 
 
-def test_the_interval_doubles_when_extrapolated_and_widens_where_evidence_is_thin() -> None:
-    def width(version: str, product: str = H100) -> int:
-        _, resolved = setting(model(), version, product)
+def test_the_interval_doubles_when_extrapolated() -> None:
+    def width(version: str) -> int:
+        _, resolved = setting(model(), version)
         low, high = pool_interval(resolved, 40 * GIB, 3 * GIB)
         assert low < 40 * GIB < high
         return high - low
 
     assert width("0.34.0") == pytest.approx(2 * width("0.33.0"), abs=4)
-    assert width("0.19.0", L4) >= 2 * width("0.19.0")
 
 
 def test_what_stays_outside_the_budget_grows_with_ranks_and_graphs() -> None:

@@ -228,7 +228,7 @@ class _Asker:
 
 
 def is_on_the_edge(cell: Cell) -> bool:
-    """Fits, but the lower end of the interval that 90 % of starts lie in leaves less KV cache than is needed."""
+    """Fits, but the lower end of the interval leaves less KV cache than is needed."""
     plan, verdict = cell.plan, cell.verdict
     if plan is None or isinstance(verdict, Undecided):
         return False

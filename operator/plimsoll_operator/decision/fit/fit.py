@@ -100,16 +100,23 @@ def _fit(engine: Engine, gpu: Gpu, engine_request: EngineRequest) -> Fit | Miss:
     """
     first = _start(engine, gpu, engine_request)
     if isinstance(first, Fit):
-        if first.sure:
-            return first
-        surer = _lower_batch(engine, gpu, replace(engine_request, sure=True))
-        return surer if isinstance(surer, Fit) else first
+        return _surer(engine, gpu, engine_request, first)
     if first.check is not None or first.hopeless:
         return first
     full = _lower_batch(engine, gpu, engine_request)
-    if isinstance(full, Fit) or engine_request.args.max_model_len is not None:
+    if isinstance(full, Fit):
+        return _surer(engine, gpu, engine_request, full)
+    if engine_request.args.max_model_len is not None:
         return full
     return _lower_context(engine, gpu, engine_request, full)
+
+
+def _surer(engine: Engine, gpu: Gpu, engine_request: EngineRequest, found: Fit) -> Fit:
+    """The same with batch sizes so low that it starts at the lower end of its interval too, where there are any."""
+    if found.sure:
+        return found
+    surer = _lower_batch(engine, gpu, replace(engine_request, sure=True))
+    return surer if isinstance(surer, Fit) else found
 
 
 def _start(engine: Engine, gpu: Gpu, engine_request: EngineRequest) -> Fit | Miss:

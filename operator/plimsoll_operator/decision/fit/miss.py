@@ -166,7 +166,7 @@ def miss_of(estimate: Estimate, budget: int, held: int, *, longest: int | None) 
 
 
 def _edge(estimate: Estimate, rank: RankEstimate, kv_needed: int) -> tuple[int, int] | None:
-    """What 90 % of starts leave on the rank for the cache, where the upper end holds what is needed. The interval is the first rank's."""
+    """What starts leave on the rank for the cache, where the upper end holds what is needed. The interval is the first rank's."""
     interval = estimate.available_kv_cache_interval_bytes
     if interval is None or not kv_needed:
         return None

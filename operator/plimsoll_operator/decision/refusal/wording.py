@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from plimsoll_estimator import GIB, machine_of
+from plimsoll_estimator import GIB, covered_percent, machine_of
 from plimsoll_operator.decision.fit.host import DOWNLOAD_VOLUME
 from plimsoll_operator.decision.fit.kv_demand import needed_kv_bytes
 from plimsoll_operator.decision.fit.miss import Miss
@@ -321,4 +321,4 @@ def edge_note(miss: Miss) -> tuple[str, ...]:
 
 def _band(interval_bytes: tuple[int, int]) -> str:
     low, high = (gib(max(0, end)) for end in interval_bytes)
-    return f"90 % of starts leave {low} to {high} GiB"
+    return f"{covered_percent()} % of starts leave {low} to {high} GiB"
