@@ -18,7 +18,7 @@ import yaml
 
 from plimsoll_estimator import InvalidInput
 from plimsoll_operator.cli.command import SubParsers, add_command
-from plimsoll_operator.cli.importing import Choices, Imported, Note, Outcome, import_object, known_formats
+from plimsoll_operator.cli.importing import Choices, Imported, Note, Outcome, import_objects, known_formats
 from plimsoll_operator.cli.manifests import files_of, manifests
 from plimsoll_operator.text import one_line
 from plimsoll_operator.upgrade import release_named
@@ -69,8 +69,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _of_a_file(path: Path, choices: Choices) -> Iterable[Outcome]:
-    objects = list(manifests(path))
-    return [import_object(obj, objects, choices) for obj in objects]
+    return import_objects(list(manifests(path)), choices)
 
 
 def _mapping(one: Imported) -> dict[str, object]:

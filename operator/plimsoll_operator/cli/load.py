@@ -15,7 +15,7 @@ from plimsoll_estimator import InvalidInput
 from plimsoll_operator.api import ApiError
 from plimsoll_operator.api.base import DNS_LABEL
 from plimsoll_operator.cli.config_maps import read_config_maps
-from plimsoll_operator.cli.importing import Choices, import_object
+from plimsoll_operator.cli.importing import Choices, Others, import_object
 from plimsoll_operator.cli.live import current_namespace, read_cluster
 from plimsoll_operator.cli.manifests import files_of, manifests
 from plimsoll_operator.cli.world import World, take
@@ -78,11 +78,12 @@ def load(options: argparse.Namespace, files: Iterable[Path], *, without_cluster:
 def _take_wishes(world: World, path: Path) -> None:
     """The objects of one file, and of what runs vLLM some other way the InferenceDeployment that it would be; pods are what there is."""
     objects = list(manifests(path))
+    others = Others.of(objects)
     for manifest in objects:
         take(world, manifest, str(path))
         if manifest.get("kind") == "Pod" or manifest.get("apiVersion") == API_VERSION:
             continue
-        outcome = import_object(manifest, objects, Choices())
+        outcome = import_object(manifest, others, Choices())
         if outcome.refusal is not None:
             raise outcome.refusal
         for imported in outcome.imported:

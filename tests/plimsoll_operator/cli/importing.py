@@ -3,7 +3,7 @@
 from typing import Any
 
 from plimsoll_operator.api import Manifest
-from plimsoll_operator.cli.importing import Choices, Imported, import_object
+from plimsoll_operator.cli.importing import Choices, Imported, Others, import_object
 
 
 def a_deployment(container: Manifest, pod: Manifest | None = None, **spec: Any) -> Manifest:
@@ -15,7 +15,7 @@ def a_deployment(container: Manifest, pod: Manifest | None = None, **spec: Any) 
 
 def imported(obj: Manifest, *others: Manifest, choices: Choices | None = None) -> Imported:
     """The one InferenceDeployment that comes of the object."""
-    outcome = import_object(obj, [obj, *others], choices or Choices())
+    outcome = import_object(obj, Others.of([obj, *others]), choices or Choices())
     assert outcome.refusal is None, outcome.refusal
     (one,) = outcome.imported
     return one

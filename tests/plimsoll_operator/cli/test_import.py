@@ -10,7 +10,7 @@ from tests.plimsoll_operator.cli.importing import a_deployment, at, imported, sa
 from plimsoll_operator.api import TemplateSpec, parse_inference_deployment
 from plimsoll_operator.api.parse import known_fields
 from plimsoll_operator.cli import main
-from plimsoll_operator.cli.importing import Choices, import_object
+from plimsoll_operator.cli.importing import Choices, Others, import_object
 from plimsoll_operator.cli.importing.same import ADVICE
 from plimsoll_operator.names import MANAGED_LABEL, MANAGED_VALUE
 
@@ -141,7 +141,7 @@ def test_commands_without_a_secret_are_copied() -> None:
 
 def test_a_script_that_says_itself_twice_again_and_again_is_bounded() -> None:
     script = "A=aaaaaaaa\n" + "A=$A$A\n" * 40 + f"vllm serve {MODEL} --served-model-name $A"
-    outcome = import_object(obj := a_deployment({"command": ["sh", "-c", script]}), [obj], Choices())
+    outcome = import_object(obj := a_deployment({"command": ["sh", "-c", script]}), Others.of([obj]), Choices())
     assert outcome.refusal is not None
     assert "characters" in str(outcome.refusal)
 
@@ -229,11 +229,11 @@ def test_what_serves_no_vllm_or_is_a_plans_own_is_passed_over() -> None:
     ours = a_deployment({"command": SERVE})
     ours["metadata"]["labels"] = {MANAGED_LABEL: MANAGED_VALUE}
     for obj in (other, ours, {"apiVersion": "v1", "kind": "Service"}, {"kind": 1}):
-        assert import_object(obj, [], Choices()).imported == ()
+        assert import_object(obj, Others.of([]), Choices()).imported == ()
 
 
 def test_a_server_without_a_model_is_refused() -> None:
-    refusal = import_object(a_deployment({"command": ["vllm", "serve"]}), [], Choices()).refusal
+    refusal = import_object(a_deployment({"command": ["vllm", "serve"]}), Others.of([]), Choices()).refusal
     assert refusal is not None
     assert "names no model" in str(refusal)
 

@@ -6,7 +6,7 @@ import pytest
 from tests.plimsoll_operator.cli.importing import at, imported, said
 
 from plimsoll_operator.api import Manifest
-from plimsoll_operator.cli.importing import Choices, import_object
+from plimsoll_operator.cli.importing import Choices, Others, import_object
 
 GPU = {"limits": {"nvidia.com/gpu": 1}}
 
@@ -34,7 +34,7 @@ def test_a_predictor_of_the_hugging_face_runtime() -> None:
 
 
 def test_a_predictor_that_is_another_server_is_passed_over() -> None:
-    assert import_object(a_predictor(modelFormat={"name": "sklearn"}), [], Choices()).imported == ()
+    assert import_object(a_predictor(modelFormat={"name": "sklearn"}), Others.of([]), Choices()).imported == ()
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_predictor_that_is_another_server_is_passed_over() -> None:
     ],
 )
 def test_what_a_predictor_cannot_be_is_refused(sentence: str, model: dict[str, Any], words: str) -> None:
-    assert words in str(import_object(a_predictor(**model), [], Choices()).refusal), sentence
+    assert words in str(import_object(a_predictor(**model), Others.of([]), Choices()).refusal), sentence
 
 
 STORES: list[tuple[str, dict[str, Any]]] = [
@@ -88,7 +88,7 @@ def a_runtime(**container: Any) -> Manifest:
 def test_a_runtime_of_the_same_file_says_how_it_is_served() -> None:
     runtime = a_runtime(args=["--port=8080", "--model=/mnt/models", "--served-model-name={{.Name}}"], env=[{"name": "A", "value": "b"}])
     predictor = a_predictor(modelFormat={"name": "vLLM"}, runtime="r", storageUri="pvc://models/qwen", args=["--max-model-len=4096"])
-    (one,) = import_object(predictor, [runtime, predictor], Choices()).imported
+    (one,) = import_object(predictor, Others.of([runtime, predictor]), Choices()).imported
     spec = one.manifest["spec"]
     assert (at(spec, "engine.image"), at(spec, "engine.port"), at(spec, "engine.maxModelLen")) == ("vllm/vllm-openai:v0.19.0", 8080, 4096)
     assert at(spec, "model.source.persistentVolumeClaim") == {"claimName": "models", "path": "qwen"}
@@ -99,7 +99,7 @@ def test_a_runtime_of_the_same_file_says_how_it_is_served() -> None:
 @pytest.mark.parametrize("others", [[], [a_runtime(name="other")], [a_runtime(command=["tritonserver"])]])
 def test_a_runtime_that_is_elsewhere_or_another_server_is_left_to_kserve(others: list[Manifest]) -> None:
     predictor = a_predictor(modelFormat={"name": "vLLM"}, runtime="r", storageUri="hf://Qwen/Qwen3-8B")
-    (one,) = import_object(predictor, others, Choices()).imported
+    (one,) = import_object(predictor, Others.of(others), Choices()).imported
     assert any("no image is in the file" in note.message for note in one.assumed)
 
 
@@ -122,7 +122,7 @@ def test_a_preset_that_nobody_knows_is_refused_and_a_hub_id_is_taken() -> None:
     def workspace(preset: str) -> Manifest:
         return {"apiVersion": "kaito.sh/v1beta1", "kind": "Workspace", "metadata": {"name": "w"}, "inference": {"preset": {"name": preset}}}
 
-    assert "write the model's hub id" in str(import_object(workspace("llama-99"), [], Choices()).refusal)
+    assert "write the model's hub id" in str(import_object(workspace("llama-99"), Others.of([]), Choices()).refusal)
     assert at(imported(workspace("Qwen/Qwen3-8B")).manifest, "spec.model.name") == "Qwen/Qwen3-8B"
 
 

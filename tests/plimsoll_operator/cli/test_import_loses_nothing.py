@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from plimsoll_operator.api import Manifest
-from plimsoll_operator.cli.importing import Choices, Outcome, import_object
+from plimsoll_operator.cli.importing import Choices, Outcome, import_objects
 from plimsoll_operator.cli.importing.read import below, origin_of
 from plimsoll_operator.cli.importing.same import SAME
 from plimsoll_operator.cli.manifests import manifests
@@ -34,7 +34,7 @@ SAYS_NOTHING = {
 
 
 def outcomes(objects: list[Manifest]) -> list[Outcome]:
-    return [import_object(obj, objects, Choices()) for obj in objects]
+    return list(import_objects(objects, Choices()))
 
 
 def what_comes_out(objects: list[Manifest]) -> str:
@@ -54,12 +54,13 @@ def path_of(place: Place) -> list[str]:
 def named(objects: list[Manifest], which: int, place: Place) -> bool:
     """Whether a note says of it, or of what it is in, that it is not carried over."""
     prefix = f"{origin_of(objects[which])}: "
-    notes = [note for one in outcomes(objects) for made in one.imported for note in made.lost]
+    found = outcomes(objects)
+    notes = [note for one in found for made in one.imported for note in made.lost]
     if place[-2:-1] == ("args",) and place[-1] and f"{at(objects[which], (*place[:-1], int(place[-1]) - 1))} is not" in str(notes):
         return True  # the value of an argument that is named
     fields = {note.field for note in notes}
     paths = [path for path in path_of(place) if not path.endswith(OF_ALL_ARGUMENTS)]
-    return any(one.refusal for one in outcomes(objects)) or any(path in fields or prefix + path in fields for path in paths)
+    return any(one.refusal for one in found) or any(path in fields or prefix + path in fields for path in paths)
 
 
 def read(name: str) -> list[Manifest]:
@@ -105,6 +106,7 @@ def says_nothing(place: Place) -> bool:
     return place[-2:] == ("command", 0) or bool(SAYS_NOTHING.keys() & set(keys[-2:]))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", FILES)
 def test_a_key_that_nobody_knows_is_in_what_comes_out_wherever_it_is_put(name: str) -> None:
     objects = read(name)
@@ -125,6 +127,7 @@ def otherwise(value: Any) -> Any:
     return value + 1 if isinstance(value, int | float) else f"{value}9" if isinstance(value, str) else {"a": "b"}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", FILES)
 def test_whatever_says_otherwise_comes_out_otherwise_or_is_named(name: str) -> None:
     objects = read(name)

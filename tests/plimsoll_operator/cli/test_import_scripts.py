@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tests.plimsoll_operator.cli.importing import a_deployment, at, imported, said
 
-from plimsoll_operator.cli.importing import Choices, import_object
+from plimsoll_operator.cli.importing import Choices, Others, import_object
 
 MODEL = "Qwen/Qwen3-8B"
 
@@ -59,7 +59,7 @@ REFUSED: list[tuple[str, dict[str, Any], str]] = [
 
 @pytest.mark.parametrize(("sentence", "container", "words"), REFUSED, ids=[row[0] for row in REFUSED])
 def test_what_is_not_certain_is_refused_by_name(sentence: str, container: dict[str, Any], words: str) -> None:
-    assert words in str(import_object(a_deployment(container), [], Choices()).refusal), sentence
+    assert words in str(import_object(a_deployment(container), Others.of([]), Choices()).refusal), sentence
 
 
 NAMED: list[tuple[str, dict[str, Any], str]] = [
@@ -95,11 +95,11 @@ GROWING: list[tuple[str, dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("sentence", "container"), GROWING, ids=[row[0] for row in GROWING])
 def test_what_grows_without_end_is_refused(sentence: str, container: dict[str, Any]) -> None:
-    assert "characters" in str(import_object(a_deployment(container), [], Choices()).refusal), sentence
+    assert "characters" in str(import_object(a_deployment(container), Others.of([]), Choices()).refusal), sentence
 
 
 @pytest.mark.parametrize(
     "text", ["${" * 5000 + "}" * 5000, "$(" * 5000 + ")" * 5000, "${A:-" * 5000 + "}" * 5000, "(" * 5000, "if " * 5000]
 )
 def test_a_script_may_be_nested_as_it_likes(text: str) -> None:
-    import_object(a_deployment(of_a_script(f"{text}\nvllm serve {MODEL}")), [], Choices())
+    import_object(a_deployment(of_a_script(f"{text}\nvllm serve {MODEL}")), Others.of([]), Choices())

@@ -5,6 +5,7 @@ beside the manifest. Opens no file, asks no cluster, decides nothing.
 """
 
 from plimsoll_operator.cli.importing.draft import Choices, Imported, Note
-from plimsoll_operator.cli.importing.registry import FORMATS, Outcome, import_object, known_formats
+from plimsoll_operator.cli.importing.read import Others
+from plimsoll_operator.cli.importing.registry import FORMATS, Outcome, import_object, import_objects, known_formats
 
-__all__ = ["FORMATS", "Choices", "Imported", "Note", "Outcome", "import_object", "known_formats"]
+__all__ = ["FORMATS", "Choices", "Imported", "Note", "Others", "Outcome", "import_object", "import_objects", "known_formats"]

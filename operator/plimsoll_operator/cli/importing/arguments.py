@@ -147,7 +147,8 @@ def _lay(reading: _Reading, item: GivenArgument, items: Sequence[GivenArgument])
     """One argument: a field, or tokens of extraArgs, or a sentence."""
     flag = item.flag
     if flag in _SECRETS and item.values:
-        reading.draft.secrets.update(item.values)
+        for value in item.values:
+            reading.draft.secret(value)
         reading.lost(flag, f"a secret is not copied: {_SECRETS[flag]}")
     elif (secret_name(flag) and item.values) or any(secret_in(value) for value in item.values):
         reading.lost(flag, "its value looks like a secret, which is not copied: name a Secret in spec.template.env")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, Final
 
@@ -18,11 +18,12 @@ from plimsoll_operator.api import ApiError, Cause, Manifest, TemplateSpec, parse
 from plimsoll_operator.api.base import ApiModel
 from plimsoll_operator.api.inference_deployment import NAME_PATTERN, PlacementSpec
 from plimsoll_operator.cli.importing.read import Ledger
-from plimsoll_operator.cli.importing.secret_looks import secret_in, texts_in
+from plimsoll_operator.cli.importing.secret_looks import secret_in, texts_in, without_secrets
 from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.text import one_line
 
 _MOST_ROUNDS: Final = 200
+_MOST_SECRETS: Final = 1000
 _LONGEST_NAME: Final = 63
 _PARTS: Final = ("metadata", "spec.model", "spec.replicas", "spec.engine.image", "spec.engine.version", "spec.engine", "spec.placement")
 _ENTRY: Final = re.compile(r"\[([0-9]+)\]")
@@ -97,10 +98,10 @@ class Draft:
 
     def merge(self, target: str, key: str, value: Any, source: str) -> None:
         """Set one key of a field that is a mapping. Of two that differ the one that is set last counts, and that is said."""
-        _, earlier = self._values.get(target, (source, {}))
+        _, earlier = self._values.setdefault(target, (source, {}))
         if key in earlier and earlier[key] != value:
             self.lost(source, f"is not carried over before this one: {target} has one {key}, and the last counts")
-        self._values[target] = (source, {**earlier, key: value})
+        earlier[key] = value
 
     def add(self, target: str, value: Any, source: str) -> None:
         """Add one entry to a list. Of two with one name the later one counts, as in a pod; what the list is too short for is said."""
@@ -117,6 +118,11 @@ class Draft:
     def entries(self, target: str) -> list[Any]:
         """What a list has so far."""
         return [value for _, value in self._lists.get(target, {}).values()]
+
+    def secret(self, value: str) -> None:
+        """Remember a value that was found to be one; of very many the first."""
+        if len(self.secrets) < _MOST_SECRETS:
+            self.secrets.add(value)
 
     def get(self, target: str) -> Any:
         """What was set, or None."""
@@ -154,7 +160,8 @@ class Draft:
                     raise InvalidInput(self.origin, None, str(error.causes[0])) from error
         else:
             raise InvalidInput(self.origin, None, f"holds more than {_MOST_ROUNDS} times what the API does not take")
-        return Imported(origin=self.origin, manifest=self._manifest(), notes=tuple(dict.fromkeys(self._notes)))
+        notes = (replace(note, message=without_secrets(note.message, self.secrets)) for note in self._notes)
+        return Imported(origin=self.origin, manifest=self._manifest(), notes=tuple(dict.fromkeys(notes)))
 
     def _manifest(self) -> Manifest:
         made: Manifest = {"apiVersion": API_VERSION, "kind": "InferenceDeployment", "metadata": {}, "spec": {"model": {}}}

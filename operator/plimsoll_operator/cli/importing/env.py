@@ -62,7 +62,7 @@ def kept_of(draft: Draft, row: Part) -> Manifest | None:
         draft.lost(row.path, f"{one_line(name, 60)} is not carried over, its value is no text: put it in quotes")
         return None
     if isinstance(value, str) and secret_variable(name, value):
-        draft.secrets.add(value)
+        draft.secret(value)
         draft.lost(row.path, f"{one_line(name, 60)} {_SECRET} with valueFrom.secretKeyRef")
         return None
     if isinstance(value, Unknown):
@@ -93,7 +93,7 @@ def lay_engine_env(draft: Draft, rows: Sequence[Part]) -> None:
 def _lay_token(draft: Draft, name: str, row: Part) -> None:
     reference, value = row.part("valueFrom", "secretKeyRef"), row.peek("value")
     if isinstance(value, str) and value:
-        draft.secrets.add(value)
+        draft.secret(value)
     if draft.get("spec.model.source.persistentVolumeClaim") is not None:
         draft.lost(row.path, f"{name} is not carried over: pods that load their weights from a claim ask no hub")
     elif reference.fields:

@@ -7,7 +7,6 @@ chooses sizes by the machine's GPUs; here the decision does.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -17,7 +16,7 @@ from plimsoll_operator.cli.importing.draft import Choices, Draft
 from plimsoll_operator.cli.importing.kaito_presets import PRESETS
 from plimsoll_operator.cli.importing.nodes import lay_instance_type
 from plimsoll_operator.cli.importing.pod import lay_metadata
-from plimsoll_operator.cli.importing.read import Found, Part, mapping, text_of
+from plimsoll_operator.cli.importing.read import Found, Others, Part, mapping, text_of
 from plimsoll_operator.cli.importing.same import take_what_says_nothing
 from plimsoll_operator.cli.importing.server import Server, lay_server, servers_of
 from plimsoll_operator.cli.manifests import documents
@@ -46,7 +45,7 @@ def takes(obj: Manifest) -> bool:
     return obj.get("kind") in ("Workspace", "InferenceSet") and str(obj.get("apiVersion", "")).startswith(_GROUP)
 
 
-def translate(obj: Part, others: Sequence[Manifest], choices: Choices) -> tuple[Draft, ...]:
+def translate(obj: Part, others: Others, choices: Choices) -> tuple[Draft, ...]:
     """One InferenceDeployment; nothing of a workspace that tunes. Raises InvalidInput naming the field."""
     of_a_set = obj.peek("kind") == "InferenceSet"
     body = obj.part("spec", "template") if of_a_set else obj
@@ -106,7 +105,7 @@ def _lay_runtime(draft: Draft, annotations: Part) -> None:
         draft.assume(annotations.at(_RUNTIME_NOTE), note)
 
 
-def _of_the_preset(draft: Draft, inference: Part, others: Sequence[Manifest]) -> Server:
+def _of_the_preset(draft: Draft, inference: Part, others: Others) -> Server:
     preset = inference.part("preset")
     options = preset.part("presetOptions")
     called = preset.text("name") or ""
@@ -131,13 +130,12 @@ def _of_the_preset(draft: Draft, inference: Part, others: Sequence[Manifest]) ->
     )  # fmt: skip
 
 
-def _of_the_config(draft: Draft, inference: Part, others: Sequence[Manifest]) -> tuple[str, ...]:
+def _of_the_config(draft: Draft, inference: Part, others: Others) -> tuple[str, ...]:
     """Arguments of the ConfigMap that the workspace names, where the same file holds it."""
     config = inference.text("config")
     if config is None:
         return ()
-    maps = (row for row in others if row.get("kind") == "ConfigMap" and mapping(row, "metadata").get("name") == config)
-    found = next(maps, None)
+    found = others.find(("ConfigMap",), config)
     written = text_of(mapping(found, "data").get(_CONFIG_KEY))
     if found is None or written is None:
         draft.lost(inference.at("config"), f"is not carried over: the ConfigMap {config} is not in the file; read them together")

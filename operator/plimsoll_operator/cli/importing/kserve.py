@@ -6,14 +6,13 @@ above all, and is assumed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from plimsoll_operator.api import Manifest
 from plimsoll_operator.cli.importing.draft import Choices, Draft
 from plimsoll_operator.cli.importing.pod import lay_metadata
-from plimsoll_operator.cli.importing.read import Found, Part
+from plimsoll_operator.cli.importing.read import Found, Others, Part
 from plimsoll_operator.cli.importing.same import take_what_says_nothing
 from plimsoll_operator.cli.importing.server import Server, lay_server, servers_of
 from plimsoll_operator.cli.importing.shell import commands
@@ -45,7 +44,7 @@ def takes(obj: Manifest) -> bool:
     return obj.get("kind") == "LLMInferenceService" and str(obj.get("apiVersion", "")).startswith(GROUP)
 
 
-def translate(obj: Part, _others: Sequence[Manifest], choices: Choices) -> tuple[Draft, ...]:
+def translate(obj: Part, _others: Others, choices: Choices) -> tuple[Draft, ...]:
     """The pool that answers, and the one that prefills where there is one. Raises InvalidInput naming the field."""
     take_what_says_nothing(obj)
     spec = obj.part("spec")

@@ -6,7 +6,6 @@ and is assumed. A translator of `registry`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -15,7 +14,7 @@ from plimsoll_operator.api import Manifest
 from plimsoll_operator.cli.importing.draft import Choices, Draft
 from plimsoll_operator.cli.importing.kserve import FOLDERS, GROUP
 from plimsoll_operator.cli.importing.pod import lay_metadata
-from plimsoll_operator.cli.importing.read import Found, Part, mapping
+from plimsoll_operator.cli.importing.read import Found, Others, Part
 from plimsoll_operator.cli.importing.same import take_what_says_nothing
 from plimsoll_operator.cli.importing.server import Server, lay_server, servers_of
 from plimsoll_operator.cli.importing.stores import lay_uri
@@ -44,7 +43,7 @@ def takes(obj: Manifest) -> bool:
     return obj.get("kind") == "InferenceService" and str(obj.get("apiVersion", "")).startswith(GROUP)
 
 
-def translate(obj: Part, others: Sequence[Manifest], choices: Choices) -> tuple[Draft, ...]:
+def translate(obj: Part, others: Others, choices: Choices) -> tuple[Draft, ...]:
     """A predictor of KServe's Hugging Face runtime, of one in the same file, or containers that run vLLM; nothing of another.
 
     Raises InvalidInput.
@@ -59,7 +58,7 @@ def translate(obj: Part, others: Sequence[Manifest], choices: Choices) -> tuple[
         return ()
     server: Server | None
     if model.fields:
-        there = any(row.get("kind") in _RUNTIMES and mapping(row, "metadata").get("name") == model.peek("runtime") for row in others)
+        there = others.find(_RUNTIMES, model.peek("runtime")) is not None
         server = _by_its_runtime(draft, predictor, model, name, others)
         server = server or _by_the_hugging_face_runtime(draft, predictor, model, in_the_file=there)
     else:
@@ -80,10 +79,10 @@ def translate(obj: Part, others: Sequence[Manifest], choices: Choices) -> tuple[
     return (draft,)
 
 
-def _by_its_runtime(draft: Draft, predictor: Part, model: Part, name: str, others: Sequence[Manifest]) -> Server | None:
+def _by_its_runtime(draft: Draft, predictor: Part, model: Part, name: str, others: Others) -> Server | None:
     """With the ServingRuntime that it names, where the same file has it: KServe puts the predictor's arguments behind the runtime's."""
     wanted = model.peek("runtime")
-    found = next((row for row in others if row.get("kind") in _RUNTIMES and mapping(row, "metadata").get("name") == wanted), None)
+    found = others.find(_RUNTIMES, wanted)
     if wanted is None or found is None:
         return None
     beside = draft.ledger.open_beside(found)

@@ -5,14 +5,13 @@ llm-d's guides are patches of such workloads, which name no image: it comes from
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
 
 from plimsoll_operator.api import Manifest
 from plimsoll_operator.cli.importing.draft import Choices, Draft
 from plimsoll_operator.cli.importing.pod import lay_metadata
-from plimsoll_operator.cli.importing.read import Part, mapping
+from plimsoll_operator.cli.importing.read import Others, Part, mapping
 from plimsoll_operator.cli.importing.same import take_what_says_nothing
 from plimsoll_operator.cli.importing.server import lay_server, servers_of
 from plimsoll_operator.names import MANAGED_LABEL, MANAGED_VALUE
@@ -46,7 +45,7 @@ def takes(obj: Manifest) -> bool:
     return _kind(obj) in _KINDS and not made_here
 
 
-def translate(obj: Part, _others: Sequence[Manifest], choices: Choices) -> tuple[Draft, ...]:
+def translate(obj: Part, _others: Others, choices: Choices) -> tuple[Draft, ...]:
     """One InferenceDeployment, or none where no container starts vLLM. Raises InvalidInput naming the field."""
     kind = str(obj.peek("kind"))
     path = _KINDS[_kind({"apiVersion": obj.peek("apiVersion"), "kind": kind})]

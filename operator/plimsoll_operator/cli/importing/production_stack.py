@@ -6,13 +6,13 @@ Follows the chart's template of the engine's Deployment (vllm-project/production
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
 from plimsoll_operator.api import Manifest
 from plimsoll_operator.cli.importing.draft import Choices, Draft
 from plimsoll_operator.cli.importing.pod import lay_metadata
-from plimsoll_operator.cli.importing.read import Found, Part, mapping
+from plimsoll_operator.cli.importing.read import Found, Others, Part, mapping
 from plimsoll_operator.cli.importing.server import Server, lay_server
 from plimsoll_operator.names import GPU_RESOURCE
 from plimsoll_operator.serving import DEFAULT_PORT
@@ -59,7 +59,7 @@ def takes(obj: Manifest) -> bool:
     return "kind" not in obj and bool(mapping(obj, "servingEngineSpec").get("modelSpec"))
 
 
-def translate(obj: Part, _others: Sequence[Manifest], choices: Choices) -> tuple[Draft, ...]:
+def translate(obj: Part, _others: Others, choices: Choices) -> tuple[Draft, ...]:
     """One InferenceDeployment for every model. Raises InvalidInput naming the field."""
     shared = obj.part("servingEngineSpec")
     drafts = tuple(_one(shared, model, choices) for model in shared.entries("modelSpec"))

@@ -7,8 +7,9 @@ cannot vanish. What is carried over is judged afterwards, by the door of the API
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
@@ -16,8 +17,12 @@ from plimsoll_estimator import InvalidInput
 from plimsoll_operator.api import Manifest
 
 _PLAIN_KEY: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+_BRACKETS: Final = re.compile(r'[]["]')
 _LONGEST_KEY: Final = 512
 _DEEPEST: Final = 64
+_MOST_VALUES: Final = 50_000
+_MOST_CHARACTERS: Final = 3 << 19
+"""etcd's largest request (1.5 MiB)."""
 _SCALAR: Final = (str, int, float)
 
 
@@ -33,7 +38,7 @@ def below(path: str, key: str) -> str:
     if len(key) > _LONGEST_KEY:
         raise InvalidInput(path[:200] or "the file", len(key), f"characters of one key are more than {_LONGEST_KEY}")
     if not _PLAIN_KEY.fullmatch(key):
-        return f"{path}[{key}]"
+        return f"{path}[{json.dumps(key) if _BRACKETS.search(key) else key}]"
     return f"{path}{key}" if not path or path.endswith(" ") else f"{path}.{key}"
 
 
@@ -45,12 +50,14 @@ class Ledger:
     opened: dict[str, Manifest] = field(default_factory=dict)
 
     def open(self, document: Manifest) -> Part:
-        """The object that is imported."""
+        """The object that is imported. Raises InvalidInput of one that is larger than any API server keeps."""
+        _check_size(document)
         self.opened[""] = document
         return Part.of(document, "", self)
 
     def open_beside(self, document: Manifest) -> Part:
-        """Another object of the file that belongs to it; its paths begin with kind and name."""
+        """Another object of the file that belongs to it; its paths begin with kind and name. Raises InvalidInput as `open` does."""
+        _check_size(document)
         path = f"{origin_of(document)}: "
         self.opened[path] = document
         return Part.of(document, path, self)
@@ -189,6 +196,24 @@ class Part:
         return {name: (value, inner.at(name)) for name in inner.fields if (value := _label(inner, name)) is not None}
 
 
+def _check_size(document: Manifest) -> None:
+    values = characters = 0
+    pending: list[Any] = [document]
+    while pending:
+        value = pending.pop()
+        values += 1
+        if isinstance(value, Mapping):
+            characters += sum(len(str(key)) for key in value)
+            pending.extend(value.values())
+        elif isinstance(value, list):
+            pending.extend(value)
+        else:
+            characters += len(value) if isinstance(value, str) else 8
+        if values + len(pending) > _MOST_VALUES or characters > _MOST_CHARACTERS:
+            limit = f"is more than {_MOST_VALUES} values, or {_MOST_CHARACTERS} characters, which no API server keeps in one object"
+            raise InvalidInput(origin_of(document), None, limit)
+
+
 def text_of(value: Any) -> str | None:
     """A text that says something, or a number as it would be written; None of anything else."""
     if isinstance(value, bool):
@@ -224,3 +249,25 @@ def origin_of(obj: Manifest) -> str:
     return (
         " ".join(part for part in (text_of(obj.get("kind")), text_of(mapping(obj, "metadata").get("name"))) if part) or "a file of values"
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Others:
+    """The other objects of a file, by kind and name: a ConfigMap or a runtime may belong to the one that is imported."""
+
+    by_name: Mapping[tuple[str, str], Manifest]
+
+    @staticmethod
+    def of(objects: Iterable[Manifest]) -> Others:
+        """All of a file's; of two with one name the first."""
+        found: dict[tuple[str, str], Manifest] = {}
+        for obj in objects:
+            name = text_of(mapping(obj, "metadata").get("name"))
+            if name is not None and isinstance(obj.get("kind"), str):
+                found.setdefault((obj["kind"], name), obj)
+        return Others(found)
+
+    def find(self, kinds: Iterable[str], name: object) -> Manifest | None:
+        """The one of this name that is of one of the kinds, or None."""
+        rows = (self.by_name.get((kind, str(name))) for kind in kinds) if isinstance(name, str) else ()
+        return next((row for row in rows if row is not None), None)

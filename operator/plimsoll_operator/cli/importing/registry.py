@@ -5,7 +5,7 @@ A translator gets one object, the others of the file (a ConfigMap may belong to 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -13,7 +13,7 @@ from plimsoll_estimator import InvalidInput
 from plimsoll_operator.api import Manifest
 from plimsoll_operator.cli.importing import kaito, kserve, kserve_predictor, plain, production_stack
 from plimsoll_operator.cli.importing.draft import Choices, Draft, Imported
-from plimsoll_operator.cli.importing.read import Ledger, Part, origin_of
+from plimsoll_operator.cli.importing.read import Ledger, Others, Part, origin_of
 from plimsoll_operator.cli.importing.same import say_what_is_left
 
 
@@ -23,7 +23,7 @@ class Format:
 
     name: str
     takes: Callable[[Manifest], bool]
-    translate: Callable[[Part, Sequence[Manifest], Choices], tuple[Draft, ...]]
+    translate: Callable[[Part, Others, Choices], tuple[Draft, ...]]
 
 
 FORMATS: Final = (
@@ -50,8 +50,14 @@ class Outcome:
     refusal: InvalidInput | None = None
 
 
-def import_object(obj: Manifest, others: Sequence[Manifest], choices: Choices) -> Outcome:
-    """What comes of one object of a file."""
+def import_objects(objects: Sequence[Manifest], choices: Choices) -> Iterator[Outcome]:
+    """What comes of each object of a file."""
+    others = Others.of(objects)
+    return (import_object(obj, others, choices) for obj in objects)
+
+
+def import_object(obj: Manifest, others: Others, choices: Choices) -> Outcome:
+    """What comes of one object of a file, beside the others of it."""
     origin = origin_of(obj)
     for one in FORMATS:
         if one.takes(obj):

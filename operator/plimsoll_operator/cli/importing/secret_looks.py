@@ -6,7 +6,7 @@ A reference to a Secret is no secret. Doubt goes against copying: what is left o
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Final
 
 _WORDS: Final = frozenset({
@@ -30,6 +30,10 @@ _LOGIN: Final = frozenset({"u", "user"})
 """Of curl, wget and their like: a name and its password."""
 _SWITCHES: Final = frozenset({"", "0", "1", "false", "no", "none", "off", "on", "true", "yes"})
 _DEEPEST: Final = 16
+_SHORTEST: Final = 6
+"""Shorter values of secrets stand in many a text that is none."""
+_HIDDEN: Final = "(not shown)"
+_WORD: Final = re.compile(r"\S+")
 
 
 def secret_name(name: str) -> bool:
@@ -59,6 +63,13 @@ def secret_in(command: str) -> bool:
     if any(secret_name(flag) or (flag in _LOGIN and ":" in value) for flag, value in given):
         return True
     return any(secret_name(name) for name, _ in _NAMED.findall(command))
+
+
+def without_secrets(text: str, known: Collection[str]) -> str:
+    """A sentence without what is known to be a secret, and without words that look like one."""
+    for value in known:
+        text = text.replace(value, _HIDDEN) if len(value) >= _SHORTEST else text
+    return _WORD.sub(lambda word: _HIDDEN if secret_value(word[0]) else word[0], text)
 
 
 def texts_in(value: Any, depth: int = _DEEPEST) -> Iterator[str]:

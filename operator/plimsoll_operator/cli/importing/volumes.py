@@ -5,6 +5,7 @@ Called by `server` for the engine and by `beside` for other containers, which se
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -49,7 +50,7 @@ class Volumes:
     """A pod's volumes on their way. `names`: what each is called in spec.template, once it is there; `owned`: those that the plan makes."""
 
     draft: Draft
-    pod: Part
+    volumes: Mapping[str, Part]
     mounts: list[Mounted]
     names: dict[str, str] = field(default_factory=dict)
     owned: set[str] = field(default_factory=set)
@@ -57,7 +58,8 @@ class Volumes:
     @staticmethod
     def of(draft: Draft, pod: Part, engine: Part) -> Volumes:
         """Those of the pod, with the engine's mounts."""
-        return Volumes(draft=draft, pod=pod, mounts=_mounts_of(pod, engine))
+        volumes = {str(row.peek("name")): row for row in pod.entries("volumes")}
+        return Volumes(draft=draft, volumes=volumes, mounts=_mounts_of(volumes, engine))
 
     def lay_model_folder(self, folder: str, source: str) -> Mounted | None:
         """A model by its path: the claim or image that it lies on, and the folder there. The mount is then the plan's."""
@@ -102,7 +104,7 @@ class Volumes:
     def beside(self, container: Part, name: str) -> list[Manifest] | None:
         """The mounts of another container; None, and said, where it needs one that spec.template cannot have."""
         made: list[Manifest] = []
-        for one in _mounts_of(self.pod, container):
+        for one in _mounts_of(self.volumes, container):
             called = text_of(one.mount.peek("name")) or ""
             if called not in self.names and called not in self.owned and one.kind is not None:
                 self._add(one, f"{_ELSEWHERE}/{called}", of_the_engine=False)
@@ -170,8 +172,7 @@ class Volumes:
         return name if name not in there else next(one for place in range(2, len(there) + 3) if (one := f"{name}-{place}") not in there)
 
 
-def _mounts_of(pod: Part, container: Part) -> list[Mounted]:
-    volumes = {str(row.peek("name")): row for row in pod.entries("volumes")}
+def _mounts_of(volumes: Mapping[str, Part], container: Part) -> list[Mounted]:
     return [
         Mounted(
             path=text_of(row.peek("mountPath")) or "",
