@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, TypeAlias, get_args
 
 from plimsoll_operator.api import Condition
+from plimsoll_operator.dispute import Dispute
 from plimsoll_operator.facts import ModelFacts, ModelUnknown
 from plimsoll_operator.names import COMMIT
 from plimsoll_operator.observation import NO_START, StartsSeen
@@ -57,14 +58,6 @@ class Blocked:
 
     reason: Literal["NameTaken", "NotControlled"]
     message: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dispute:
-    """Somebody else changes what the plan sets. `waiting`: it is left so for a while, because it goes on."""
-
-    message: str
-    waiting: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

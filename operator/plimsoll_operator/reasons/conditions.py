@@ -113,6 +113,11 @@ class Why(Explained):
         "Somebody else changes the Deployment, LeaderWorkerSet or Service that the plan has made; it is put back, at most every 5 minutes.",
         "The message names the other manager. Change the InferenceDeployment instead; an autoscaler is pointed at its scale.",
     )
+    CHILD_RESTORED = (
+        "ChildRestored",
+        "Somebody has deleted the Deployment, LeaderWorkerSet, Service or PodDisruptionBudget of the plan, and it was made again.",
+        "To stop the pods, delete the InferenceDeployment or set its replicas to 0; its children follow it.",
+    )
     PODS_REFUSED = (
         "PodsRefused",
         "The API server refuses the pods, and will until somebody changes something: Pod Security, a quota, limits, an admission policy.",

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from tests.plimsoll_operator.cluster import NS, Clock
 from tests.plimsoll_operator.controller_world import World
 
-from plimsoll_operator.conditions import Dispute
 from plimsoll_operator.controller.children.disputes import FORGET_SECONDS, LONGEST_SECONDS, Disputes, changed_by
+from plimsoll_operator.dispute import Dispute, Mended
 from plimsoll_operator.names import MANAGED_LABEL
 from plimsoll_operator.ports import DEPLOYMENTS, EVENTS, FIELD_MANAGER, INFERENCE_DEPLOYMENTS, SERVICES, Key, Manifest, Resource
 
@@ -93,7 +93,8 @@ def test_what_waits_is_told_until_it_is_done_and_what_was_put_back_once() -> Non
     assert disputes.about(KEY) is None
     disputes.yields(KEY, "Deployment", theirs())
     message = f'the Deployment {NS}/chat was changed by "horizontal-pod-autoscaler"; what the plan sets is put back'
-    assert disputes.about(KEY) == Dispute(message=message, waiting=False)
+    mended = Mended(reason="ChangedByOthers", message=message, occasion="/")
+    assert disputes.about(KEY) == Dispute(message=message, waiting=False, mended=(mended,))
     assert disputes.about(KEY) is None
     disputes.yields(KEY, "Deployment", theirs())
     for _ in range(2):
@@ -197,6 +198,38 @@ def test_one_change_is_put_back_at_once_and_named_once(world: World, resource: R
     assert after["metadata"]["labels"] == before["metadata"]["labels"]
     assert world.condition("chat", "Stalled") == ("False", "NotStalled")
     assert [row["reason"] for row in world.kube.list_page(EVENTS).items].count("ChangedByOthers") == 1
+
+
+@pytest.mark.parametrize(("resource", "how"), FIGHTS)
+def test_a_second_change_by_the_same_manager_is_told_too(world: World, resource: Resource, how: Callable[[Manifest], None]) -> None:
+    for _ in range(2):
+        change(world, resource, how)
+        world.work()
+        world.clock.now += LONGEST_SECONDS
+        world.work()
+    rows = [row for row in world.kube.list_page(EVENTS).items if row["reason"] == "ChangedByOthers"]
+    assert [row["note"] for row in rows] == [rows[0]["note"]] * 2
+
+
+@pytest.mark.parametrize("resource", [DEPLOYMENTS, SERVICES])
+def test_a_child_that_somebody_deletes_is_made_again_and_told_and_a_hundred_times_are_told_a_few_times(
+    world: World, resource: Resource
+) -> None:
+    def notes() -> list[str]:
+        return [row["note"] for row in world.kube.list_page(EVENTS).items if row["reason"] == "ChildRestored"]
+
+    assert notes() == [], "the first one was not restored"
+    world.kube.delete(resource, NS, "chat")
+    world.work()
+    assert world.kube.get(resource, NS, "chat") is not None
+    assert notes() == [f"the {resource.kind} {NS}/chat was deleted by somebody and is made again"]
+    for _ in range(100):
+        world.kube.delete(resource, NS, "chat")
+        world.work()
+        world.clock.now += 1
+    assert 5 <= len(notes()) <= 9
+    counted = [int(words[0]) for note in notes() if (words := note.partition("was deleted ")[2].split())[1] == "times"]
+    assert sum(counted) >= 60, "those in between are counted, and the last ones with the next"
 
 
 def test_what_its_user_wishes_is_no_fight(world: World) -> None:

@@ -15,7 +15,6 @@ from plimsoll_operator.api import Condition
 from plimsoll_operator.conditions import (
     Blocked,
     ChildState,
-    Dispute,
     Invalid,
     Lack,
     ModelSeen,
@@ -26,6 +25,7 @@ from plimsoll_operator.conditions import (
     conditions_of,
 )
 from plimsoll_operator.controller.reporting.status import status_of, with_bug
+from plimsoll_operator.dispute import Dispute
 from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.phase import Phase, summary_of
 from plimsoll_operator.verdict import Admit, Reason, Reject, Undecided, Verdict

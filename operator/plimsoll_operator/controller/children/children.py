@@ -19,6 +19,7 @@ from plimsoll_operator.controller.children.budgets import holds_back, restored
 from plimsoll_operator.controller.children.course import Applied, place_of
 from plimsoll_operator.controller.children.disputes import Disputes, is_ours_alone
 from plimsoll_operator.controller.children.intact import TOUCHED, as_set, as_wanted
+from plimsoll_operator.controller.children.ownership import controlled, handed_over, left_behind, made_for_group, owned
 from plimsoll_operator.controller.children.services import leads_to, straightened
 from plimsoll_operator.controller.children.written import Written
 from plimsoll_operator.controller.records import Records
@@ -26,7 +27,6 @@ from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.names import DECIDED_ANNOTATION, NAME_LABEL, TEMPLATE_DIGEST_ANNOTATION
 from plimsoll_operator.ports import (
     DEPLOYMENTS,
-    INFERENCE_DEPLOYMENTS,
     LEADER_WORKER_SETS,
     POD_DISRUPTION_BUDGETS,
     SERVICES,
@@ -36,10 +36,7 @@ from plimsoll_operator.ports import (
     Resource,
 )
 from plimsoll_operator.render import MANAGED_BY, render_budget, render_service, render_workload
-from plimsoll_operator.text import one_line
 from plimsoll_operator.verdict import Plan
-
-_MAX_OWNER: Final = 320
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +100,7 @@ class Children:
         for kind in (SINGLE, GROUP):
             cache, place = self._caches[kind.resource], kind.place(key)
             child = cache.get(place)
-            if cache.written.behind(place) or (child is not None and not _controlled(child, deployment)):
+            if cache.written.behind(place) or (child is not None and not controlled(child, deployment)):
                 return None, False
             found += [{**child, "kind": kind.resource.kind}] if child is not None else []
         return next(iter(found), None), len(found) < 2
@@ -143,15 +140,15 @@ class Children:
             there = self._own_or_foreign(resource, key, place, uid)
             if there is None:
                 continue
-            if not _owned(there, uid):
+            if not owned(there, uid):
                 taken.append(_taken(resource, place))
                 continue
-            lost += _handed_over(resource, there, deployment)
+            lost += handed_over(resource, there, deployment)
             if (resource, place) in workloads:
                 own.append(there)
         if spans:
             headless = self._kube.get(SERVICES, *GROUP.place(key))
-            if headless is not None and not _made_for_group(headless):
+            if headless is not None and not made_for_group(headless):
                 taken.append(_taken(SERVICES, GROUP.place(key)))
         if lost:
             return newest(own), Blocked(reason="NotControlled", message=" ".join(lost))
@@ -191,7 +188,7 @@ class Children:
         manifest = render_workload(deployment, run.plan, run.origin)
         manifest["metadata"]["annotations"][DECIDED_ANNOTATION] = run.decided
         if child is None:
-            return self._wrote(kind, key, self._kube.apply_new(kind.resource, manifest)), True
+            return self._wrote(kind, key, self._make(key, kind.resource, manifest, adopts=adopts)), True
         if adopts:
             return self._wrote(kind, key, self._kube.apply(kind.resource, manifest)), True
         same_size = child["spec"].get("replicas") == wanted
@@ -202,6 +199,14 @@ class Children:
         if self._yields(kind, key, child):
             return child, False
         return (self._scale(kind, key, wanted) if only_size else self._wrote(kind, key, self._kube.apply(kind.resource, manifest))), True
+
+    def _make(self, key: Key, resource: Resource, manifest: Manifest, *, adopts: bool = False) -> Manifest:
+        """Make a child that is not there. Where one was at the last look, somebody has deleted it, and it is told."""
+        made = self._kube.apply_new(resource, manifest)
+        record = self._records.get(key)
+        if record is not None and record.child_generation and not adopts:
+            self._disputes.restored(key, {**made, "kind": resource.kind})
+        return made
 
     def _is_as_left(self, kind: ChildKind, key: Key, child: Manifest) -> bool:
         """Whether nobody has touched the child's spec since our last look, and nothing waits to be put back."""
@@ -234,9 +239,9 @@ class Children:
         wanted = render_service(deployment)
         there = self._kube.get(SERVICES, *_key_of(deployment))
         if there is None:
-            self._kube.apply_new(SERVICES, wanted)
+            self._make(_key_of(deployment), SERVICES, wanted)
             return True
-        if not _owned(there, deployment.metadata.uid):
+        if not owned(there, deployment.metadata.uid):
             raise ApiFailure(409, "AlreadyExists", _taken(SERVICES, _key_of(deployment)))
         labels = there["metadata"].get("labels") or {}
         if leads_to(there) == leads_to(wanted) and wanted["metadata"]["labels"].items() <= labels.items():
@@ -254,7 +259,7 @@ class Children:
             self._disputes.settled(key, POD_DISRUPTION_BUDGETS.kind)
             return False
         there = self._kube.get(POD_DISRUPTION_BUDGETS, *key)
-        if there is not None and not _owned(there, deployment.metadata.uid):
+        if there is not None and not owned(there, deployment.metadata.uid):
             if wanted is None:
                 return False
             raise ApiFailure(409, "AlreadyExists", _taken(POD_DISRUPTION_BUDGETS, key))
@@ -263,7 +268,7 @@ class Children:
                 self._kube.delete(POD_DISRUPTION_BUDGETS, *key)
             return there is not None
         if there is None:
-            self._kube.apply_new(POD_DISRUPTION_BUDGETS, wanted)
+            self._kube.apply_new(POD_DISRUPTION_BUDGETS, wanted)  # a wish for one may be new: nobody need have deleted it
             return True
         labels = there["metadata"].get("labels") or {}
         if holds_back(there) == holds_back(wanted) and wanted["metadata"]["labels"].items() <= labels.items():
@@ -298,7 +303,7 @@ class Children:
         if other is GROUP and not self._may_have_group(key):
             return False
         before = self._kube.get(other.resource, *other.place(key))
-        if before is None or not _owned(before, deployment.metadata.uid) or "deletionTimestamp" in before["metadata"]:
+        if before is None or not owned(before, deployment.metadata.uid) or "deletionTimestamp" in before["metadata"]:
             return False
         ready = int((child.get("status") or {}).get("readyReplicas") or 0)
         if plan.may_surge and ready < deployment.spec.replicas:
@@ -315,7 +320,7 @@ class Children:
         """The child of an object that cannot be read any more: it is looked at and left as it is."""
         kinds = (SINGLE, GROUP) if self._may_have_group(key) else (SINGLE,)
         found = (self._kube.get(kind.resource, *kind.place(key)) for kind in kinds)
-        return newest(child for child in found if child is not None and _owned(child, uid))
+        return newest(child for child in found if child is not None and owned(child, uid))
 
     def _may_have_group(self, key: Key) -> bool:
         """By the cache, or by what was applied last: a cache lags behind its own writes."""
@@ -329,7 +334,7 @@ class Children:
     def _own_or_foreign(self, resource: Resource, key: Key, place: Key, uid: str) -> Manifest | None:
         """The child. What an earlier object of the same name has left behind is deleted: its owner is gone for certain."""
         child = self._kube.get(resource, *place)
-        if child is None or not _left_behind(child, key, uid):
+        if child is None or not left_behind(child, key, uid):
             return child
         self._kube.delete(resource, *place)
         return None
@@ -348,52 +353,6 @@ def _of_another_release(child: Manifest, manifest: Manifest) -> bool:
     """Whether the child's template was rendered otherwise than this one of the same plan."""
     recorded = (child["metadata"].get("annotations") or {}).get(TEMPLATE_DIGEST_ANNOTATION)
     return bool(recorded != manifest["metadata"]["annotations"][TEMPLATE_DIGEST_ANNOTATION])
-
-
-def _controlled(child: Manifest, deployment: InferenceDeployment) -> bool:
-    """Whether the deployment as it exists now controls the child."""
-    owners = child["metadata"].get("ownerReferences") or ()
-    return any(row.get("uid") == deployment.metadata.uid and row.get("controller") is True for row in owners)
-
-
-def _owned(child: Manifest, uid: str) -> bool:
-    return any(owner.get("uid") == uid for owner in child["metadata"].get("ownerReferences") or ())
-
-
-def _handed_over(resource: Resource, child: Manifest, deployment: InferenceDeployment) -> list[str]:
-    """One sentence where the child that was made is not controlled by its InferenceDeployment any more; else none.
-
-    The API server lets one owner control an object and would refuse every apply, and the guard lets the controller change nothing that
-    is not its own: whoever has changed it must put it back.
-    """
-    rows = [row for row in child["metadata"].get("ownerReferences") or () if isinstance(row, dict)]
-    if any(row.get("controller") is True and row.get("uid") == deployment.metadata.uid for row in rows):
-        return []
-    other = next((row for row in rows if row.get("controller") is True), None)
-    what, own = f"The {resource.kind} {child['metadata'].get('namespace', '')}/{child['metadata']['name']}", deployment.metadata.name
-    if other is None:
-        return [f'{what} has no controlling owner: set "controller: true" at InferenceDeployment {own} in its metadata.ownerReferences.']
-    owner = one_line(f"{other.get('kind')} {other.get('name')}", _MAX_OWNER)
-    mend = f'remove {owner} from its metadata.ownerReferences and set "controller: true" at InferenceDeployment {own}'
-    return [f"{what} is controlled by {owner}, so nothing of it is changed: {mend}, or delete it to have it made anew."]
-
-
-def _left_behind(child: Manifest, key: Key, uid: str) -> bool:
-    """Whether its controller was an InferenceDeployment of this name with another uid. Names are unique, so that one is deleted."""
-    return any(
-        owner.get("controller")
-        and owner.get("kind") == INFERENCE_DEPLOYMENTS.kind
-        and str(owner.get("apiVersion", "")).startswith(f"{INFERENCE_DEPLOYMENTS.group}/")
-        and owner.get("name") == key[1]
-        and owner.get("uid") != uid
-        for owner in child["metadata"].get("ownerReferences") or ()
-    )
-
-
-def _made_for_group(service: Manifest) -> bool:
-    """Whether LeaderWorkerSet has made this Service, for a set of the same name."""
-    owners = service["metadata"].get("ownerReferences") or ()
-    return any(row.get("kind") == LEADER_WORKER_SETS.kind and row.get("name") == service["metadata"]["name"] for row in owners)
 
 
 def _taken(resource: Resource, key: Key) -> str:

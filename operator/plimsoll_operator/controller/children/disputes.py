@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from plimsoll_operator.conditions import Dispute
 from plimsoll_operator.controller.children.intact import others
+from plimsoll_operator.dispute import Dispute, Mended
 from plimsoll_operator.ports import Key, Manifest
 
 FIRST_SECONDS: Final = 1.0
@@ -24,13 +24,23 @@ _MAX_NAME: Final = 128
 
 @dataclass(slots=True)
 class _Quarrel:
-    """One part of one deployment's children. `due` is when it may be put back, None where nothing waits."""
+    """One part of one deployment's children. `due` is when it may be put back, None where nothing waits.
+
+    `mended` is still to be told, `untold` counts what was made again and is told with the next.
+    """
 
     put_back: int = 0
     put_back_at: float = 0.0
     due: float | None = None
     message: str = ""
-    fresh: bool = False
+    mended: Mended | None = None
+    untold: int = 0
+
+    def delay(self, now: float) -> float:
+        """Seconds from the last time to the next one: none for the first, then more and more."""
+        if self.put_back and now - self.put_back_at > FORGET_SECONDS:
+            self.put_back = 0
+        return min(LONGEST_SECONDS, FIRST_SECONDS * 2.0 ** min(self.put_back - 1, 16)) if self.put_back else 0.0
 
 
 class Disputes:
@@ -65,16 +75,13 @@ class Disputes:
 
     def any_waits(self, key: Key) -> bool:
         """Whether any part waits, or is still to be told of."""
-        return any(quarrel.due is not None or quarrel.fresh for quarrel in self._quarrels.get(key, {}).values())
+        return any(quarrel.due is not None or quarrel.mended for quarrel in self._quarrels.get(key, {}).values())
 
     def yields(self, key: Key, part: str, theirs: Manifest) -> bool:
         """Somebody has changed this part: whether to leave it so for now. If not, the caller puts it back."""
         now = self._clock()
         quarrel = self._quarrels.setdefault(key, {}).setdefault(part, _Quarrel())
-        if quarrel.put_back and now - quarrel.put_back_at > FORGET_SECONDS:
-            quarrel.put_back = 0
-        delay = min(LONGEST_SECONDS, FIRST_SECONDS * 2.0 ** min(quarrel.put_back - 1, 16)) if quarrel.put_back else 0.0
-        due = quarrel.put_back_at + delay
+        due = quarrel.put_back_at + quarrel.delay(now)
         what = f"the {part} {theirs['metadata'].get('namespace', '')}/{theirs['metadata']['name']}"
         who = changed_by(theirs)
         if quarrel.put_back and now < due:
@@ -82,24 +89,45 @@ class Disputes:
             quarrel.message = f"{what} is changed by {who} again and again; what the plan sets is put back more and more slowly"
             self._again(key, due - now)
             return True
-        quarrel.put_back, quarrel.put_back_at, quarrel.due, quarrel.fresh = quarrel.put_back + 1, now, None, True
+        quarrel.put_back, quarrel.put_back_at, quarrel.due = quarrel.put_back + 1, now, None
         quarrel.message = f"{what} was changed by {who}; what the plan sets is put back"
+        quarrel.mended = Mended(reason="ChangedByOthers", message=quarrel.message, occasion=_occasion(theirs))
         return False
 
+    def restored(self, key: Key, made: Manifest) -> None:
+        """A child that was there is made again, because somebody has deleted it. It is told as seldom as a change is put back."""
+        now, kind = self._clock(), str(made["kind"])
+        quarrel = self._quarrels.setdefault(key, {}).setdefault(f"deleted {kind}", _Quarrel())
+        if quarrel.put_back and now < quarrel.put_back_at + quarrel.delay(now):
+            quarrel.untold += 1
+            return
+        times = f"{quarrel.untold + 1} times" if quarrel.untold else "by somebody"
+        what = f"the {kind} {made['metadata'].get('namespace', '')}/{made['metadata']['name']}"
+        quarrel.put_back, quarrel.put_back_at, quarrel.untold = quarrel.put_back + 1, now, 0
+        message = f"{what} was deleted {times} and is made again"
+        quarrel.mended = Mended(reason="ChildRestored", message=message, occasion=_occasion(made))
+
     def about(self, key: Key) -> Dispute | None:
-        """What waits, else what was put back since this was last asked, once."""
-        told: Dispute | None = None
-        for quarrel in self._quarrels.get(key, {}).values():
-            waiting = quarrel.due is not None
-            if waiting or (quarrel.fresh and told is None):
-                told = Dispute(message=quarrel.message, waiting=waiting)
-            quarrel.fresh = False
-        return told
+        """What waits, and what was put right since this was last asked, once."""
+        quarrels = tuple(self._quarrels.get(key, {}).values())
+        waits = [quarrel.message for quarrel in quarrels if quarrel.due is not None]
+        mended = tuple(quarrel.mended for quarrel in quarrels if quarrel.mended is not None)
+        for quarrel in quarrels:
+            quarrel.mended = None
+        if not waits and not mended:
+            return None
+        return Dispute(message=waits[-1] if waits else mended[0].message, waiting=bool(waits), mended=mended)
 
     def forget(self, key: Key) -> None:
         """The object is gone."""
         self._quarrels.pop(key, None)
         self._written.pop(key, None)
+
+
+def _occasion(child: Manifest) -> str:
+    """No other change of any object has the same."""
+    metadata = child["metadata"]
+    return f"{metadata.get('uid', '')}/{metadata.get('resourceVersion', '')}"
 
 
 def is_ours_alone(child: Manifest) -> bool:

@@ -1,4 +1,4 @@
-"""Kubernetes Events about InferenceDeployments, each said once.
+"""Kubernetes Events about InferenceDeployments, each said once, and what was put right once an occasion.
 
 Called by the reconciler when something a user should see has changed. What is posted is a line of the log as well. The name is a
 digest of what is said, so a restart that says it again meets its own Event and adds none. Knows no verdicts.
@@ -42,8 +42,20 @@ class EventRecorder:
             self._last[key] = (reason, note)
         if self._last.get(key) == (reason, note):
             return
+        if self._create(key, uid, kind=kind, reason=reason, action=action, note=note):
+            self._refused.discard(key)
+            self._last[key] = (reason, note)
+        else:
+            self._refused.add(key)
+
+    def happened(self, key: Key, uid: str, *, reason: str, note: str, occasion: str) -> None:
+        """Say what was put right at this `occasion`, whatever was said of another. The caller bounds how often."""
+        self._create(key, uid, kind="Warning", reason=reason, action="Apply", note=note, occasion=occasion)
+
+    def _create(self, key: Key, uid: str, *, kind: Kind, reason: str, action: str, note: str, occasion: str = "") -> bool:
+        """Whether the API server has it now."""
         namespace, name = key
-        digest = hashlib.sha256(f"{uid}/{reason}/{note}".encode(errors="backslashreplace")).hexdigest()[:12]
+        digest = hashlib.sha256(f"{uid}/{reason}/{note}{occasion}".encode(errors="backslashreplace")).hexdigest()[:12]
         manifest = {
             "apiVersion": EVENTS.api_version,
             "kind": EVENTS.kind,
@@ -68,12 +80,10 @@ class EventRecorder:
         except ApiFailure as failure:
             if failure.status != HTTPStatus.CONFLICT:
                 _log.warning("event %s for %s/%s not posted: %s", reason, namespace, name, failure)
-                self._refused.add(key)
-                return
+                return False
         else:
             _log.log(_LEVELS[kind], "%s/%s: %s: %s", namespace, name, reason, manifest["note"])
-        self._refused.discard(key)
-        self._last[key] = (reason, note)
+        return True
 
     def forget(self, key: Key) -> None:
         """The object is gone."""

@@ -133,6 +133,8 @@ class Reporter:
         key, verdict = key_of(raw), situation.verdict
         for reason, message in _reached(raw.get("status") or {}, status):
             self._events.post(key, facts.deployment.metadata.uid, kind="Normal", reason=reason, action="Run", note=message)
+        for row in situation.dispute.mended if situation.dispute is not None else ():
+            self._events.happened(key, facts.deployment.metadata.uid, reason=row.reason, note=row.message, occasion=row.occasion)
         old = raw.get("status") == status and not course.adopts and situation.dispute is None
         post = partial(self._events.post, key, facts.deployment.metadata.uid, old=old)
         what_stops = _what_stops(situation, adopts=course.adopts)
@@ -179,7 +181,7 @@ def _what_stops(situation: Situation, *, adopts: bool) -> tuple[str, str, str] |
         return Why.PODS_REFUSED, "Run", f"The API server refuses the pods: {situation.child.pods_refused.message}"
     if situation.pods_fail is not None and situation.obstacle is not None and not adopts:
         return situation.obstacle[0], "Run", situation.obstacle[1]
-    if situation.dispute is not None:
+    if situation.dispute is not None and situation.dispute.waiting:
         return Why.CHANGED_BY_OTHERS, "Apply", situation.dispute.message
     return None
 
