@@ -10,6 +10,7 @@ from typing import Final
 
 from plimsoll_operator.api import EngineSpec, Sidecar, TemplateResources, TemplateSpec
 from plimsoll_operator.overlay import one_form
+from plimsoll_operator.pod import SHARED_MEMORY_MOUNT
 from plimsoll_operator.quantity import parse_millis, parse_quantity
 from plimsoll_operator.serving import serving_of
 from plimsoll_operator.verdict import Reason, Reject
@@ -29,7 +30,7 @@ def containers_of(template: TemplateSpec) -> Iterator[tuple[str, Sidecar]]:
 
 def hides_the_system(path: str) -> bool:
     """Whether a volume at a path, in its one form, is in the place of what the runtime mounts. /dev/shm is a folder that any may have."""
-    return path == "/" or any(path == own or (path.startswith(f"{own}/") and path != "/dev/shm") for own in _OF_THE_SYSTEM)
+    return path == "/" or any(path == own or (path.startswith(f"{own}/") and path != SHARED_MEMORY_MOUNT) for own in _OF_THE_SYSTEM)
 
 
 def system_hidden(field: str, path: str) -> Reject:
