@@ -17,13 +17,14 @@ from typing import Any, Final
 import yaml
 
 from plimsoll_estimator import InvalidInput, format_gib
-from plimsoll_operator.api import InferenceDeployment, Manifest, ObservedStatus, Unreadable, read_stored
+from plimsoll_operator.api import InferenceDeployment, InferenceDeploymentStatus, Manifest, ObservedStatus, Unreadable, read_stored
 from plimsoll_operator.api.base import DNS_LABEL
 from plimsoll_operator.cli.command import SubParsers, add_command
 from plimsoll_operator.cli.explain import EXPLAINED
 from plimsoll_operator.cli.live import current_namespace, open_cluster
 from plimsoll_operator.cli.screen import Screen, aligned, screen_of_stdout
 from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.names import REPLAN_ANNOTATION
 from plimsoll_operator.phase import summary_of
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, PODS, Kube
 from plimsoll_operator.text import one_line
@@ -33,6 +34,7 @@ _BY_FEASIBLE: Final = {"True": 0, "False": 1}
 _NOT_KNOWN: Final = 3
 _MOST_PODS: Final = 50
 _MOST_WORDS: Final = 400
+_ADOPT: Final = f'adopt it with kubectl annotate infd {{}} -n {{}} {REPLAN_ANNOTATION}="$(date +%s)" --overwrite'
 _GOOD: Final = {"Stalled": "False"}
 
 
@@ -52,6 +54,7 @@ class Told:
     """What there is to tell. `pods` is None where they may not be listed.
 
     `phase` and `reason` are as `kubectl get infd` shows them, empty before anything was decided.
+    `proposed` is the plan that would be adopted, empty without one.
     `took` is what the engines logged of their start, empty where nothing was read.
     `conditions` are type, status, reason and message; `next_steps` what a reason in the way asks for.
     """
@@ -63,6 +66,7 @@ class Told:
     phase: str
     reason: str
     plan: str
+    proposed: str
     took: str
     conditions: tuple[tuple[str, str, str, str], ...]
     pods: tuple[PodLine, ...] | None
@@ -125,6 +129,7 @@ def told_of(kube: Kube, namespace: str, name: str) -> Told:
         phase=str(summary.phase) if summary is not None else "",
         reason=summary.reason if summary is not None else "",
         plan="none" if plan is None else _plan(plan.model_dump(mode="json", exclude_none=True)),
+        proposed=_proposed(status),
         took="" if status is None or status.observed is None else _took(status.observed),
         conditions=shown,
         pods=_pods(kube, namespace, "" if status is None else status.selector or ""),
@@ -146,6 +151,11 @@ def _took(observed: ObservedStatus) -> str:
     tokens = f"{observed.kv_cache_tokens} tokens" if observed.kv_cache_tokens is not None else "not logged"
     engine = observed.engine_version or "not logged"
     return one_line(f"beside the KV cache {beside}{error}; KV cache {tokens}; vLLM {engine}; pod {observed.pod}", _MOST_WORDS)
+
+
+def _proposed(status: InferenceDeploymentStatus | None) -> str:
+    found = status.proposed_plan if status is not None else None
+    return "" if found is None else _plan(found.model_dump(mode="json", exclude_none=True))
 
 
 def _plan(plan: Mapping[str, Any]) -> str:
@@ -206,6 +216,7 @@ def lines_of(told: Told, screen: Screen) -> list[str]:
         f"  ready  {told.ready}",
         *([f"  now    {told.phase}" + (f" ({told.reason})" if told.reason != told.phase else "")] if told.phase else []),
         f"  plan   {told.plan}",
+        *([f"  could  {told.proposed}: {_ADOPT.format(told.name, told.namespace)}"] if told.proposed else []),
         *([f"  took   {told.took}"] if told.took else []),
         "",
     ]

@@ -19,13 +19,14 @@ from plimsoll_operator.controller.children.course import (
     must_start_over,
 )
 from plimsoll_operator.controller.cluster.store import ParsedObjects, StoreView
+from plimsoll_operator.controller.elsewhere import better, worth_asking
 from plimsoll_operator.controller.gathered import Decided, Gathered, replicas_of
 from plimsoll_operator.controller.resolving.models import Models
 from plimsoll_operator.decision.checks.caps import Hold, growth_refused, hold
 from plimsoll_operator.facts import Decide, Facts, ModelFacts, ModelUnknown, PoolFacts
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.ports import Key
-from plimsoll_operator.verdict import Verdict
+from plimsoll_operator.verdict import Plan, Verdict
 
 
 class Judge:
@@ -47,7 +48,7 @@ class Judge:
         self._decide = decide
         self._bypass_is_protected = bypass_is_protected
         self._serves_groups = serves_groups
-        self._judged: dict[Key, tuple[object, Verdict]] = {}
+        self._judged: dict[Key, tuple[object, Verdict, Plan | None]] = {}
         self._derived: tuple[DerivedPool, ...] | None = None
         self._written: tuple[GPUPool | Unreadable, ...] | None = None
         self._pools: tuple[PoolFacts, ...] = ()
@@ -67,9 +68,9 @@ class Judge:
         if gathered.applied is not None:
             self._look_at_pools()
             standing = self._facts(gathered, self._pools, free=False)
-            verdict = self._as_before(gathered, standing)
-            if verdict is not None:
-                return self._decided(gathered, standing, verdict, adopting=False)
+            before = self._as_before(gathered, standing)
+            if before is not None:
+                return self._decided(gathered, standing, *before, adopting=False)
         return self._decide_anew(
             gathered, self._facts(gathered, self._objects.pool_facts(self._ledger.pools_without(gathered.key)), free=True)
         )
@@ -101,8 +102,8 @@ class Judge:
         effort = f"{gathered.origin.generation}/{gathered.origin.replan}"
         return self._models.consider(gathered.key, facts, effort=effort, running=applied is not None)
 
-    def _as_before(self, gathered: Gathered, standing: Facts) -> Verdict | None:
-        """The last answer, where an applied plan is only judged again and nothing that the answer may depend on differs.
+    def _as_before(self, gathered: Gathered, standing: Facts) -> tuple[Verdict, Plan | None] | None:
+        """The last answer and the better plan, where an applied one is only judged again and nothing that they depend on differs.
 
         GPUs that come and go are no such thing, so that nobody counts them for this: most looks end here. On time-sliced cards the pods
         of strangers are, and a deployment's own may be among them.
@@ -115,7 +116,13 @@ class Judge:
         if must_adopt(applied, gathered.origin, live_pods=self._ledger.bound(gathered.key), can_start=startable):
             return None
         before = self._judged.get(gathered.key)
-        return before[1] if before is not None and before[0] == self._looked_at(gathered, standing, adopting=False) else None
+        if before is None or before[0] != self._looked_at(gathered, standing, adopting=False):
+            return None
+        spec = gathered.deployment.spec
+        if before[2] is not None and not worth_asking(applied.plan, spec.replicas, spec.placement, standing.pools):
+            self._judged.pop(gathered.key)  # its own pool has grown since
+            return None
+        return before[1:]
 
     def _decide_anew(self, gathered: Gathered, facts: Facts) -> Decided:
         applied, origin = gathered.applied, gathered.origin
@@ -126,24 +133,35 @@ class Judge:
             adopting = must_adopt(applied, origin, live_pods=live_pods, can_start=startable)
             if must_start_over(applied, origin, live_pods=live_pods, can_start=startable):
                 judged = replace(facts, applied_plan=None)
-        return self._decided(gathered, facts, self._judge(gathered, judged, adopting=adopting), adopting=adopting)
+        return self._decided(gathered, facts, *self._judge(gathered, judged, adopting=adopting), adopting=adopting)
 
-    def _decided(self, gathered: Gathered, facts: Facts, verdict: Verdict, *, adopting: bool) -> Decided:
-        course = chart(gathered.applied, gathered.origin, verdict, adopting=adopting)
+    def _decided(self, gathered: Gathered, facts: Facts, verdict: Verdict, better: Plan | None, *, adopting: bool) -> Decided:
+        course = chart(gathered.applied, gathered.origin, verdict, adopting=adopting, better=better)
         return Decided(verdict=verdict, course=course, facts=facts, hold=_held(gathered, course, facts, verdict))
 
-    def _judge(self, gathered: Gathered, facts: Facts, *, adopting: bool) -> Verdict:
-        """decide(facts), or its last answer for this key when nothing it may look at differs: most wake-ups are the child's.
+    def _judge(self, gathered: Gathered, facts: Facts, *, adopting: bool) -> tuple[Verdict, Plan | None]:
+        """decide(facts), and a better plan on other GPUs where one is only judged again.
+
+        The last answer for this key when nothing it may look at differs: most wake-ups are the child's.
 
         Where an applied plan is only re-judged, GPUs that come and go are no reason either: proposals would flap with them.
         """
         looked_at = self._looked_at(gathered, facts, adopting=adopting)
         before = self._judged.get(gathered.key)
         if before is not None and before[0] == looked_at:
-            return before[1]
+            return before[1:]
         verdict = self._decide(facts)
-        self._judged[gathered.key] = (looked_at, verdict)
-        return verdict
+        found = None if adopting else self._elsewhere(gathered, facts)
+        self._judged[gathered.key] = (looked_at, verdict, found)
+        return verdict, found
+
+    def _elsewhere(self, gathered: Gathered, facts: Facts) -> Plan | None:
+        """The plan on other GPUs that have room for what is wanted, or cost less; None where the applied one is as good."""
+        plan, spec = facts.applied_plan, gathered.deployment.spec
+        if plan is None or not worth_asking(plan, spec.replicas, spec.placement, facts.pools):
+            return None
+        afresh = self._decide(replace(facts, applied_plan=None))
+        return better(plan, afresh, spec.replicas, spec.placement, facts.pools)
 
     def _looked_at(self, gathered: Gathered, facts: Facts, *, adopting: bool) -> tuple[object, ...]:
         """Everything a verdict may depend on, as values that compare quickly: shapes and the spec by their digests, pools as one tuple."""

@@ -307,6 +307,7 @@ class Reconciler:
             dispute=self._disputes.about(gathered.key),
             pods_fail=self._last_words.add_to(self._ledger.failing(gathered.key), gathered.key[0]),
             starts=seen_of(plan, seen.starts, seen.unread),
+            elsewhere=_elsewhere(course),
         )
         return situation, observed
 
@@ -362,6 +363,14 @@ def _rejudged(course: Course, verdict: Verdict) -> Rejudged:
     if isinstance(verdict, Undecided):
         return "Undecided"
     return "Proposed" if course.proposed is not None else ""
+
+
+def _elsewhere(course: Course) -> str:
+    """The GPUs of a proposed plan that has room for all replicas where the plan that runs has not."""
+    proposed, runs = course.proposed, course.run
+    if proposed is None or runs is None or not proposed.available_now or set(proposed.gpu_products) == set(runs.plan.gpu_products):
+        return ""
+    return f"{proposed.gpus_per_replica} x {' or '.join(proposed.gpu_products)} a replica"
 
 
 def _lack(decided: Decided) -> Lack:

@@ -113,12 +113,12 @@ def can_start(plan: Plan, placement: PlacementSpec, pools: Iterable[PoolFacts]) 
     return any(match(placement, [pool]).pools for pool in large_enough)
 
 
-def chart(applied: Applied | None, wanted: Origin, verdict: Verdict | Invalid, *, adopting: bool) -> Course:
-    """The course for this verdict. A refusal never takes running pods away."""
+def chart(applied: Applied | None, wanted: Origin, verdict: Verdict | Invalid, *, adopting: bool, better: Plan | None = None) -> Course:
+    """The course for this verdict; `better` is what other GPUs would carry. A refusal never takes running pods away."""
     plan = verdict.plan if isinstance(verdict, Admit | Resize) else None
     if not adopting:
         differs = plan is not None and applied is not None and plan.digest != applied.plan.digest
-        return Course(run=applied, adopts=False, adopting=False, proposed=plan if differs else None)
+        return Course(run=applied, adopts=False, adopting=False, proposed=plan if differs else better)
     if plan is None:
         return Course(run=applied, adopts=False, adopting=True, proposed=None)
     return Course(run=Applied(plan=plan, origin=wanted), adopts=True, adopting=True, proposed=None)

@@ -21,7 +21,7 @@ from plimsoll_operator.controller.reporting.events import EventRecorder
 from plimsoll_operator.controller.reporting.status import status_of, with_bug
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.facts import Bypass, Facts
-from plimsoll_operator.names import BYPASS_ANNOTATION
+from plimsoll_operator.names import BYPASS_ANNOTATION, REPLAN_ANNOTATION
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Kube, Manifest, key_of
 from plimsoll_operator.reasons import Why
 from plimsoll_operator.render import selector_text
@@ -149,7 +149,9 @@ class Reporter:
         elif isinstance(verdict, Reject | Undecided):
             post(kind="Warning", reason=str(verdict.reason), action="Plan", note=verdict.message)
         elif course.proposed is not None:
-            note = "Would be planned differently now: " + _plan_sentence(course.proposed)
+            name = raw["metadata"]["name"]
+            note = f"Would be planned differently now: {_plan_sentence(course.proposed)}. The pods stay as they are. To adopt it: "
+            note += f'kubectl annotate infd {name} {REPLAN_ANNOTATION}="$(date +%s)" --overwrite'
             post(kind="Normal", reason=Why.PLAN_PROPOSED, action="Judge", note=note)
 
     def _write_status(self, key: Key, raw: Manifest, status: Manifest, *, version: str = "") -> bool:
