@@ -64,12 +64,12 @@ def has_bias(text: HfConfig, bias: Bias) -> bool:
     return any(text.raw(key) is True for key in bias)
 
 
-def attention(rank: Rank, layer: str, size: Dimensions, style: DecoderStyle) -> None:
-    """Fused q, k, v; output projection; query and key norms; scales."""
+def attention(rank: Rank, layer: str, size: Dimensions, style: DecoderStyle, tp: int | None = None) -> None:
+    """Fused q, k, v; output projection; query and key norms; scales. `tp`: where it is not the rank's."""
     parent = f"{layer}.{style.attention}"
     text = rank.text
-    rank.qkv(parent, size.hidden_size, size.heads, size.kv_heads, size.head_dim, bias=has_bias(text, style.qkv_bias))
-    rank.row(parent, style.o_name, size.heads * size.head_dim, size.hidden_size, bias=has_bias(text, style.o_bias))
+    rank.qkv(parent, size.hidden_size, size.heads, size.kv_heads, size.head_dim, bias=has_bias(text, style.qkv_bias), tp=tp)
+    rank.row(parent, style.o_name, size.heads * size.head_dim, size.hidden_size, bias=has_bias(text, style.o_bias), tp=tp)
     if style.qk_norm == "head":
         rank.norm(size.head_dim, count=2)
     elif style.qk_norm == "full":
@@ -156,13 +156,15 @@ def stack(
         rank.lm_head(decoded, size.hidden_size, bias=bias)
 
 
-def build_decoder(rank: Rank, style: DecoderStyle, rotary: Rotary = rope_table, mlp_tp: int | None = None) -> None:
-    """A dense decoder of one style. `mlp_tp`: the tensor-parallel size of its MLPs, where it is not the rank's."""
+def build_decoder(
+    rank: Rank, style: DecoderStyle, rotary: Rotary = rope_table, mlp_tp: int | None = None, attention_tp: int | None = None
+) -> None:
+    """A dense decoder of one style. `mlp_tp` and `attention_tp`: their tensor-parallel sizes, where they are not the rank's."""
     size = rank.shape.size
 
     def layer(i: int) -> None:
         name = f"layers.{i}"
-        attention(rank, name, size, style)
+        attention(rank, name, size, style, attention_tp)
         mlp(rank, f"{name}.{style.mlp}", size.hidden_size, size.intermediate_size, style, mlp_tp)
         rank.norm(size.hidden_size, bias=style.norm_bias, count=style.norms)
         rotary(rank, size, style)

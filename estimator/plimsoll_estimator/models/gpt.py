@@ -53,11 +53,12 @@ def gpt2(rank: Rank) -> None:
 
 
 def gpt_bigcode(rank: Rank) -> None:
-    """GPTBigCodeForCausalLM: GPT-2 with one key-value head; the Transformers backend keeps a boolean causal
-    mask and the MLP whole on every rank."""
+    """GPTBigCodeForCausalLM: GPT-2 with one key-value head; the Transformers backend keeps a boolean causal mask and the MLP whole on
+    every rank, and attention too until 0.27.0 cuts what is packed in one projection (models/transformers/fusers/packed_qkv.py)."""
     whole, positions = on_transformers(rank, _GPT_BIGCODE), rank.shape.size.positions
     rank.table(positions, rank.shape.size.hidden_size)
-    build_decoder(rank, _GPT_BIGCODE, no_rope, mlp_tp=1 if whole else None)
+    attends_whole = whole and rank.version.before(0, 27)
+    build_decoder(rank, _GPT_BIGCODE, no_rope, mlp_tp=1 if whole else None, attention_tp=1 if attends_whole else None)
     if whole:
         rank.tensor(positions * positions, BOOL)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from tests.plimsoll_estimator.layouts import layout_of
+from tests.plimsoll_estimator.models.built import answered
 from tests.plimsoll_estimator.models.reading import seen, shape_of
 from tests.plimsoll_estimator.published import created_bytes
 
@@ -44,6 +45,21 @@ def test_neox_has_biases_unless_its_file_says_otherwise() -> None:
     """gpt_neox.py: `attention_bias`, which GPTNeoXConfig sets, is the bias of query_key_value and dense."""
     biased, bare = (created_bytes(config, "0.31.0") for config in (NEOX, {**NEOX, "attention_bias": False}))
     assert biased - bare == 44 * 4 * 6144 * 2
+
+
+BIGCODE_ON_TWO = [
+    # what the release's own class builds on the meta device at tensor parallel 2, of GPTBigCodeConfig's defaults in bfloat16
+    ("0.25.1", 185_380_864),
+    ("0.32.0", 171_215_872),
+]
+
+
+@pytest.mark.parametrize(("version", "built"), BIGCODE_ON_TWO)
+def test_the_transformers_backend_cuts_packed_attention_from_0_27_on(version: str, built: int) -> None:
+    """0.27.0 brings models/transformers/fusers/packed_qkv.py; until then each rank has all of c_attn and c_proj."""
+    config = {**CODE, "dtype": "bfloat16", "vocab_size": 50257, "n_positions": 1024, "n_embd": 768, "n_layer": 12, "n_head": 12}
+    answer = answered({**config, "multi_query": True}, version, {"tensor_parallel_size": 2})
+    assert {rank["weights_created_bytes"] for rank in answer["ranks"]} == {built}
 
 
 def test_an_unknown_kind_of_layer_is_named() -> None:
