@@ -48,6 +48,11 @@ class Problem(StrEnum):
         """What it means, for people."""
         return _SENTENCES[self]
 
+    @property
+    def to_do(self) -> str:
+        """What to do about it, in whole sentences."""
+        return _TO_DO[self]
+
 
 _TOLERATED: Final = frozenset({
     Problem.SOURCES_DISAGREE, Problem.FEWER_ALLOCATABLE, Problem.UNHEALTHY_GPUS, Problem.CORDONED, Problem.NOT_READY,
@@ -78,6 +83,33 @@ _SENTENCES: Final = {
     Problem.UNDER_PRESSURE: "under memory, disk or process pressure: nothing is free there",
     Problem.LEAVING: "about to be removed by an autoscaler: nothing is free there",
     Problem.OVERCOMMITTED: "pods hold more than the node offers",
+}  # fmt: skip
+
+
+_TO_DO: Final = {
+    Problem.VENDOR_UNSUPPORTED: "Plan on NVIDIA GPUs; nothing is to be corrected here.",
+    Problem.NO_PRODUCT: "Run GPU feature discovery, or name the product in a GPUPool that selects the nodes.",
+    Problem.UNKNOWN_PRODUCT: "Run GPU feature discovery, or write a GPUPool with product and usableMemoryBytes for these nodes.",
+    Problem.MIXED_PRODUCTS: "Keep one product and one kind of sharing on a node, or name both in a GPUPool.",
+    Problem.BAD_LABEL: "Correct the label that the problem names, or write a GPUPool for these nodes, which is believed before labels.",
+    Problem.MIG_INVALID: "Use one MIG profile for all GPUs of a node (nvidia.com/mig.config), and see what mig-manager logs.",
+    Problem.MEMORY_ABSURD: "Write the label nvidia.com/gpu.memory in MiB, or set usableMemoryBytes in a GPUPool.",
+    Problem.MEMORY_CONTRADICTS_PRODUCT: "Correct the label that is wrong; `plimsoll nodes --doubted` shows both figures.",
+    Problem.MEMORY_UNKNOWN: "Set usableMemoryBytes in a GPUPool: what torch.cuda.mem_get_info reports as total on one GPU.",
+    Problem.SHARED_WITHOUT_STRATEGY: "Set sharing and sharingReplicas in a GPUPool, or update GPU feature discovery.",
+    Problem.NO_ALLOCATABLE: "See whether the device plugin runs on these nodes, or take their stale labels away.",
+    Problem.COUNT_ABSURD: "Correct the count in the device plugin's configuration: time-slicing multiplies what it offers.",
+    Problem.COUNT_UNKNOWN: "Run GPU feature discovery, or set gpusPerNode in a GPUPool.",
+    Problem.SEVERAL_GPU_POOLS: "Narrow the selectors, so that one GPUPool selects the node.",
+    Problem.GPU_POOL_UNREADABLE: "Correct the GPUPool that the problem names, or run the release it was written for.",
+    Problem.SOURCES_DISAGREE: "Correct what is less trusted, where it is wrong: docs/capacity.md has the order.",
+    Problem.FEWER_ALLOCATABLE: "See which is missing by `nvidia-smi` on the node. The others are planned with.",
+    Problem.UNHEALTHY_GPUS: "See the device plugin's log for the Xid of the GPU. The others are planned with.",
+    Problem.CORDONED: "Uncordon the node when it may be used again.",
+    Problem.NOT_READY: "See why with `kubectl describe node`. It counts again when it is ready.",
+    Problem.UNDER_PRESSURE: "Free memory, disk or processes on the node. It counts again when the pressure is gone.",
+    Problem.LEAVING: "Wait: an autoscaler takes the node away, and brings another where pods need one.",
+    Problem.OVERCOMMITTED: "See the pods on the node: one is bound by hand, or the node has lost GPUs since.",
 }  # fmt: skip
 
 

@@ -1,32 +1,44 @@
-"""`plimsoll explain REASON`: what a reason means and what to do. Prints two tables and the problems of pools; knows no more."""
+"""`plimsoll explain REASON`: what a reason means and what to do. Prints the tables of reasons, by what they are said of; knows no more."""
 
 from __future__ import annotations
 
 import argparse
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from itertools import chain
 from typing import Final
 
 from plimsoll_estimator import InvalidInput
 from plimsoll_operator.capacity.problems import Problem
 from plimsoll_operator.cli.check_reasons import CHECKS
 from plimsoll_operator.cli.command import SubParsers, add_command, add_output_argument, print_data
+from plimsoll_operator.phase import Phase
 from plimsoll_operator.reasons import Reason, Why
+from plimsoll_operator.reasons.explained import Explained
 
-_LEFT_OUT: Final = "Such nodes are left out of every plan: correct their labels, or say what they have in a GPUPool (docs/capacity.md)."
-_COUNTED: Final = "Shown and counted; what is left of the nodes is planned with."
-
-
-def _of_problem(problem: Problem) -> tuple[str, str]:
-    sentence = problem.sentence
-    return f"On nodes of a GPU pool: {sentence}.", _LEFT_OUT if problem.excludes else _COUNTED
+Sentences = tuple[str, str]
+_GOOD: Final = "Nothing to do."  # said of one reason, not again and again in the list of all
 
 
-EXPLAINED: Final[Mapping[str, tuple[str, str]]] = {
-    **{str(problem): _of_problem(problem) for problem in Problem},
-    **{str(reason): (reason.means, reason.to_do) for reason in (*Reason, *Why)},
-    **{str(check): said for check, said in CHECKS.items()},
-}
+def _of_problem(problem: Problem) -> Sentences:
+    return f"On nodes of a GPU pool: {problem.sentence}.", problem.to_do
+
+
+def _of(members: Iterable[Explained]) -> dict[str, Sentences]:
+    return {str(member): (member.means, member.to_do) for member in members}
+
+
+GROUPS: Final[tuple[tuple[str, Mapping[str, Sentences]], ...]] = (
+    ("verdict", _of(Reason)),
+    ("condition or event", _of(Why)),
+    ("STATUS of kubectl get infd", {name: said for name, said in _of(Phase).items() if name not in {*map(str, (*Reason, *Why))}}),
+    ("problem of nodes", {str(problem): _of_problem(problem) for problem in Problem}),
+    ("check of vLLM", {str(check): said for check, said in CHECKS.items()}),
+)
+"""What the reasons are said of, and the reasons; a word that several groups have means the first."""
+
+EXPLAINED: Final[Mapping[str, Sentences]] = dict(chain.from_iterable(group.items() for _, group in reversed(GROUPS)))
+KINDS: Final[Mapping[str, str]] = {name: kind for kind, group in reversed(GROUPS) for name in group}
 
 
 def register(subparsers: SubParsers) -> None:
@@ -37,16 +49,23 @@ def register(subparsers: SubParsers) -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Print one reason, or all."""
-    chosen = {name: EXPLAINED[name] for name in ([_known(options.reason)] if options.reason else EXPLAINED)}
+    """Print one reason, or all by what they are said of and by name."""
+    order = [name for kind, group in GROUPS for name in sorted(group, key=str.lower) if KINDS[name] == kind]
+    chosen = [_known(options.reason)] if options.reason else order
     if options.output in ("json", "yaml"):
-        print_data([{"reason": name, "means": means, "do": do} for name, (means, do) in chosen.items()], options.output)
+        rows = [{"reason": name, "kind": KINDS[name], "means": EXPLAINED[name][0], "do": EXPLAINED[name][1]} for name in chosen]
+        print_data(rows, options.output)
         return 0
     if options.output == "name":
         print("\n".join(chosen))
         return 0
-    for name, (means, do) in chosen.items():
-        print(f"{name}\n  {means}\n  {do}")
+    kind = ""
+    for name in chosen:
+        means, do = EXPLAINED[name]
+        if not options.reason and KINDS[name] != kind:
+            print(f"{'' if not kind else chr(10)}# {KINDS[name]}")
+            kind = KINDS[name]
+        print(f"{name}\n  {means}" + (f"\n  {do}" if options.reason or do != _GOOD else ""))
     return 0
 
 

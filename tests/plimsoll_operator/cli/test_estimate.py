@@ -9,6 +9,7 @@ import json
 import re
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 from typing import get_args, get_type_hints
@@ -21,7 +22,7 @@ from plimsoll_operator import conditions
 from plimsoll_operator.capacity.problems import Problem
 from plimsoll_operator.cli import main
 from plimsoll_operator.cli.command import COMMANDS
-from plimsoll_operator.cli.explain import EXPLAINED
+from plimsoll_operator.cli.explain import EXPLAINED, GROUPS
 from plimsoll_operator.cli.files import lines
 from plimsoll_operator.controller.reporting import report
 from plimsoll_operator.facts import ModelUnknown
@@ -220,6 +221,20 @@ def test_every_reason_is_explained(capsys: pytest.CaptureFixture[str], reason: s
     assert status == 0
     assert out.startswith(reason)
     assert all(text.endswith(".") for text in EXPLAINED[reason])
+
+
+def test_all_reasons_are_listed_by_kind_and_name_and_few_share_a_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = ask(capsys, "explain")
+    kinds = [line.removeprefix("# ") for line in out.splitlines() if line.startswith("# ")]
+    assert kinds == [kind for kind, _ in GROUPS]
+    for chapter in out.split("# ")[1:]:
+        names = [line for line in chapter.splitlines()[1:] if line and not line.startswith(" ")]
+        assert names == sorted(names, key=str.lower)
+    told = Counter(line for line in out.splitlines() if line.startswith("  "))
+    assert max(told.values()) <= 3, told.most_common(3)
+    rows = json.loads(ask(capsys, "explain", "-o", "json")[1])
+    assert {row["reason"] for row in rows} == set(EXPLAINED)
+    assert len(rows) == len(EXPLAINED), "each once"
 
 
 def test_help_lists_every_command_without_importing_any() -> None:
