@@ -24,12 +24,12 @@ def all_free(installation: Installation) -> bool:
 
 
 def planned(installation: Installation, *arguments: str | Path) -> str:
-    """Return what `plimsoll plan -o json` prints."""
+    """Return the plan that `plimsoll plan -o json` prints, in its canonical form."""
     command = [Path(sys.executable).parent / "plimsoll", "plan", "-o", "json", *arguments]
     environment = installation.cluster.environment(installation.cluster.kubeconfig)
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
     assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+    return json.dumps(json.loads(done.stdout)["plan"], sort_keys=True, separators=(",", ":"))
 
 
 def noted_on_dry_run(cluster: ControlPlane, namespace: str) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """`plimsoll plan`: what would be decided about InferenceDeployments, before they are applied.
 
-Gathers from files or a cluster, calls the one `decide`, prints; under other releases of vLLM too, where asked. `-o json` is the plan's
-canonical form, byte for byte what the controller records. Decides nothing itself.
+Gathers from files or a cluster, calls the one `decide`, prints; under other releases of vLLM too, where asked. `-o json` and `-o yaml`
+are one form, whose `plan` is what the controller records. Decides nothing itself.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from plimsoll_operator.cli.command import SubParsers, add_command
 from plimsoll_operator.cli.comparison_text import comparison_lines, comparison_mapping
 from plimsoll_operator.cli.importing import Imported, known_formats
 from plimsoll_operator.cli.load import add_namespace_argument, add_source_arguments, describe, load
-from plimsoll_operator.cli.plan_text import judged_mapping, manifest_lines, verdict_lines, verdict_mapping
+from plimsoll_operator.cli.plan_text import answer_mapping, manifest_lines, verdict_lines, verdict_mapping
 from plimsoll_operator.cli.world import World
 from plimsoll_operator.decision import decide
 from plimsoll_operator.facts import Facts
@@ -47,7 +47,13 @@ def register(subparsers: SubParsers) -> None:
     """Add the command."""
     parser = add_command(subparsers, "plan", run, _DESCRIPTION)
     add_request_arguments(parser)
-    parser.add_argument("-o", "--output", choices=("table", "json", "yaml"), default="table", help="json prints the plan's canonical form")
+    parser.add_argument(
+        "-o",
+        "--output",
+        choices=("table", "json", "yaml"),
+        default="table",
+        help="json: one line an object, yaml: one document, of one form",
+    )
     parser.add_argument("--engine-version", metavar="VERSION", help="judge as if the engine were this release of vLLM")
     against = "show the same request under this release too, side by side; several by commas or by saying it again"
     parser.add_argument(_COMPARE, metavar="VERSION", action="append", default=[], help=against)
@@ -70,7 +76,7 @@ def run(options: argparse.Namespace) -> int:
         else:
             judged = judge_release(facts, release)
             statuses.append(status_of(judged.verdict))
-            _print(name, judged, options.output)
+            _print(deployment, judged, options.output)
     return worst(statuses)
 
 
@@ -139,15 +145,14 @@ def status_of(verdict: Verdict) -> int:
     return UNDECIDED if isinstance(verdict, Undecided) else ADMITTED
 
 
-def _print(name: str, judged: Judged, output: str) -> None:
-    """One verdict; `json` prints a plan in its canonical form and nothing beside it."""
-    verdict = judged.verdict
+def _print(deployment: InferenceDeployment, judged: Judged, output: str) -> None:
+    """One verdict: for people, or in the one form of docs/plan.schema.json."""
+    verdict, name = judged.verdict, deployment.metadata.name
     if status_of(verdict) == BAD_INPUT:
         print(f"{name}: {verdict_mapping(verdict)['message']}", file=sys.stderr)
-    elif output == "json":
-        print(judged.plan.canonical_json() if judged.plan is not None else _one_line(judged_mapping(judged)))
-    elif output == "yaml":
-        print(_document({"name": name} | judged_mapping(judged)))
+    elif output != "table":
+        data = answer_mapping(name, deployment.metadata.namespace or "default", judged)
+        print(_one_line(data) if output == "json" else _document(data))
     else:
         lines = [judged.stored_as_a_warning] if judged.stored_as_a_warning else []
         print("\n".join([*verdict_lines(name, verdict), *(f"  {line}" for line in [*lines, *manifest_lines(judged)])]))

@@ -5,30 +5,47 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from plimsoll_estimator import format_gib
 from plimsoll_operator.upgrade import Judged
-from plimsoll_operator.verdict import Admit, Plan, Reject, Resize, Undecided, Verdict
+from plimsoll_operator.verdict import Admit, Plan, Reason, Reject, Resize, Undecided, Verdict
+
+FORM: Final = "plimsoll.plan/v1"
+"""Of what `plan -o json` and `-o yaml` print: keys may be added, none changes its meaning or goes while it stays. docs/plan.schema.json."""
 
 
 def verdict_mapping(verdict: Verdict) -> dict[str, Any]:
-    """The verdict for machines that want more than the plan."""
-    data: dict[str, Any] = {"verdict": type(verdict).__name__}
-    if isinstance(verdict, Admit | Resize):
-        data |= {"plan": json.loads(verdict.plan.canonical_json()), "warnings": list(verdict.warnings), "on_the_edge": verdict.on_the_edge}
-        if verdict.overridden is not None:
-            data["overridden"] = verdict.overridden.reason.value
-        if isinstance(verdict, Resize):
-            data["changes"] = [asdict(change) for change in verdict.changes]
-    elif isinstance(verdict, Reject):
-        data |= {"reason": verdict.reason.value, "message": verdict.message, "field": verdict.field, "details": list(verdict.details)}
-        data |= {"needed_bytes": verdict.needed_bytes, "available_bytes": verdict.available_bytes, "short_by_bytes": verdict.short_by_bytes}
-        data |= {"component": verdict.component, "on_the_edge": verdict.on_the_edge}
-        data["offers"] = [{"summary": offer.summary, "patch": json.loads(offer.patch_json)} for offer in verdict.offers]
-    else:
-        data |= {"reason": verdict.reason.value, "message": verdict.message, "next_step": verdict.next_step}
-    return data
+    """The verdict for machines: the same keys whichever it is, those of the other verdicts null or empty."""
+    fits = verdict if isinstance(verdict, Admit | Resize) else None
+    reject = verdict if isinstance(verdict, Reject) else None
+    refusal = verdict if isinstance(verdict, Reject | Undecided) else None
+    overridden = fits.overridden if fits is not None else None
+    changes = verdict.changes if isinstance(verdict, Resize) else ()
+    offers = reject.offers if reject is not None else ()
+    return {
+        "verdict": type(verdict).__name__,
+        "reason": str(refusal.reason if refusal is not None else Reason.RESIZED if changes else Reason.FITS),
+        "message": refusal.message if refusal is not None else "",
+        "next_step": verdict.next_step if isinstance(verdict, Undecided) else "",
+        "field": refusal.field if refusal is not None else None,
+        "plan": json.loads(fits.plan.canonical_json()) if fits is not None else None,
+        "warnings": list(fits.warnings) if fits is not None else [],
+        "changes": [asdict(change) for change in changes],
+        "overridden": str(overridden.reason) if overridden is not None else None,
+        "on_the_edge": not isinstance(verdict, Undecided) and verdict.on_the_edge,
+        "details": list(reject.details) if reject is not None else [],
+        "needed_bytes": reject.needed_bytes if reject is not None else None,
+        "available_bytes": reject.available_bytes if reject is not None else None,
+        "short_by_bytes": reject.short_by_bytes if reject is not None else None,
+        "component": reject.component if reject is not None else None,
+        "offers": [{"summary": offer.summary, "patch": json.loads(offer.patch_json)} for offer in offers],
+    }
+
+
+def answer_mapping(name: str, namespace: str, judged: Judged) -> dict[str, Any]:
+    """What `plan -o json` and `-o yaml` print of one InferenceDeployment."""
+    return {"form": FORM, "name": name, "namespace": namespace} | judged_mapping(judged)
 
 
 def judged_mapping(judged: Judged) -> dict[str, Any]:

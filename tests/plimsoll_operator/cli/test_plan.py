@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from jsonschema import Draft202012Validator, ValidationError
+from tests.folders import ROOT
 from tests.plimsoll_operator.cli.command import ask
 from tests.plimsoll_operator.decision_world import LLAMA_70B, Files, deployment, manifest, planned
 from tests.plimsoll_operator.nodes import H100, L4, T4
@@ -68,12 +70,32 @@ def test_the_worst_of_several_wins(files: Callable[..., str], capsys: pytest.Cap
     assert ask(capsys, tmp_path, "plan", "-f", path)[0] == 1
 
 
-def test_json_is_the_canonical_plan(files: Callable[..., str], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_the_plan_of_json_is_the_canonical_one(files: Callable[..., str], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     status, out, _ = ask(capsys, tmp_path, "plan", "-o", "json", "-f", files("x.yaml", manifest()))
     plan = planned(decide(facts_for(deployment(), Files(H100, L4, T4), applied_plan=None)))
     assert status == 0
-    assert out == plan.canonical_json() + "\n"
-    assert Plan.from_json(out) == plan
+    assert f'"plan":{plan.canonical_json()},' in out, "byte for byte what the controller records"
+    assert Plan.from_json(json.dumps(json.loads(out)["plan"])) == plan
+
+
+SCHEMA = json.loads((ROOT / "docs" / "plan.schema.json").read_text("utf-8"))
+
+
+@pytest.mark.parametrize("item", [item for _, item, status, _ in STATUSES if status != 2], ids=["Admit", "Resize", "Reject", "Undecided"])
+def test_every_verdict_has_the_shape_that_is_documented_in_json_and_in_yaml(
+    item: Manifest, request: pytest.FixtureRequest, files: Callable[..., str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    path = files("x.yaml", item)
+    answer = json.loads(ask(capsys, tmp_path, "plan", "-o", "json", "-f", path)[1])
+    Draft202012Validator.check_schema(SCHEMA)
+    Draft202012Validator(SCHEMA).validate(answer)
+    assert answer["verdict"] == request.node.callspec.id
+    assert (answer["name"], answer["namespace"]) == (item["metadata"]["name"], "default")
+    assert set(answer) == set(SCHEMA["required"]), "no key comes or goes with the verdict, and each is documented"
+    assert yaml.safe_load(ask(capsys, tmp_path, "plan", "-o", "yaml", "-f", path)[1]) == answer
+    for key in ("plan", "reason", "offers"):
+        with pytest.raises(ValidationError):
+            Draft202012Validator(SCHEMA).validate({name: value for name, value in answer.items() if name != key})
 
 
 def test_yaml_carries_reason_figures_and_patches(files: Callable[..., str], capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
