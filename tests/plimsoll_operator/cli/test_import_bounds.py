@@ -126,3 +126,18 @@ def test_the_value_of_a_secret_is_copied_from_nowhere(sentence: str, container: 
     obj["spec"]["template"]["metadata"] = {"annotations": metadata} if "note" in metadata else {"labels": metadata}
     one = imported(obj)
     assert "verysecret1" not in str(one.manifest) + said(one), sentence
+
+
+STRANGE: list[Any] = [[], {}, 5, -1, 1.5, True, [1], [None], {"a": 1}, [{"a": 1}], "a\0b", 10**30]
+
+
+@pytest.mark.parametrize("value", STRANGE, ids=repr)
+def test_a_part_of_any_type_is_named_and_ends_nothing(value: Any) -> None:
+    probe = {"httpGet": {"path": "/health", "port": value}}
+    pod = {"volumes": [{"name": "v", "emptyDir": value}], "tolerations": value, "affinity": value, "securityContext": value}
+    container = {"command": SERVE, "livenessProbe": probe, "ports": [{"containerPort": value}], "env": value, "resources": value}
+    outcome = import_object(a_deployment(container | {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}, pod), Others.of([]), Choices())
+    (one,) = outcome.imported
+    named = {note.field.rpartition(".")[2] for note in one.lost}
+    assert {"livenessProbe", "ports"} <= named
+    assert isinstance(value, dict) or "volumeMounts[0]" in named

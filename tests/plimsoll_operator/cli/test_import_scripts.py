@@ -84,6 +84,21 @@ def test_a_dollar_in_single_quotes_is_a_dollar() -> None:
     assert list(at(one.manifest, "spec.engine.extraArgs")) == ["--chat-template=$HOME/x"]
 
 
+EXPORTED: list[tuple[str, str, dict[str, str]]] = [
+    ("what is exported", "export A=1; B=2; export C; C=3; D=4", {"A": "1"}),
+    ("what is exported after it is set", "A=1; export A", {"A": "1"}),
+    ("what stands before the server", "A=1", {}),
+    ("what stands before another program", "A=1 mkdir x", {}),
+]
+
+
+@pytest.mark.parametrize(("sentence", "script", "env"), EXPORTED, ids=[row[0] for row in EXPORTED])
+def test_the_engine_gets_the_variables_that_a_shell_would_give_it(sentence: str, script: str, env: dict[str, str]) -> None:
+    one = imported(a_deployment(of_a_script(f"{script}\nE=5 vllm serve {MODEL}")))
+    rows = {row["name"]: row.get("value") for row in at(one.manifest, "spec.template.env") or ()}
+    assert rows == env | {"E": "5"}, sentence
+
+
 GROWING: list[tuple[str, dict[str, Any]]] = [
     ("a variable that says itself twice", of_a_script("A=aaaaaaaa\n" + "A=$A$A\n" * 40 + f"vllm serve {MODEL} $A")),
     ("an array that does", of_a_script("A=(aaaaaaaa)\n" + 'A=("${A[@]}" "${A[@]}")\n' * 40 + f'vllm serve {MODEL} "${{A[@]}}"')),

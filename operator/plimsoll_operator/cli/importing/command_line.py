@@ -126,13 +126,13 @@ def _of_a_script(script: str, arguments: tuple[str, ...], field: str, env: Mappi
     beside: list[str] = []
     found: list[tuple[Command, list[str], tuple[tuple[str, str], ...]]] = []
     for command in commands(script, field, env, arguments, budget):
-        exports |= dict(command.assigned)
         words = list(command.words)
+        exports |= {} if words else dict(command.assigned)
         while words and words[0] in _BEFORE:
             words.pop(0)
         tokens = _after_serve(words)
         if tokens is not None:
-            found.append((command, tokens, tuple(exports.items())))
+            found.append((command, tokens, tuple((exports | dict(command.assigned)).items())))
         elif words and words[0] not in _SAYS_NOTHING:
             beside.append(PurePosixPath(words[0]).name)
     if not found:

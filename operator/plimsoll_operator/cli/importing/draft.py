@@ -149,7 +149,7 @@ class Draft:
 
     def finish(self) -> Imported:
         """Judge what was put together. Raises InvalidInput where what is left makes no InferenceDeployment."""
-        self._leave_out_secrets()
+        self._leave_out_what_must_not_be_copied()
         for _ in range(_MOST_ROUNDS):
             self._leave_out_dangling()
             try:
@@ -182,10 +182,13 @@ class Draft:
             self._drop(place, _of_the_api(self._shown(place), cause))
         return bool(places)
 
-    def _leave_out_secrets(self) -> None:
-        """Whatever the text stands in: what shows a secret, or has the value of one, is not copied."""
+    def _leave_out_what_must_not_be_copied(self) -> None:
+        """Whatever the text stands in: what shows a secret, or has the value of one, is not copied; nor is what no process can be given."""
         for place, value in self._all():
             said = list(texts_in(value))
+            if any("\0" in one for one in said):
+                self._drop(place, "a NUL character is in it, which no argument, variable or path can have")
+                continue
             if any(secret_in(one) for one in said) or any(one in text for text in said for one in self.secrets if len(one) >= _SHORTEST):
                 self._drop(place, "a secret stands in it, and none is copied: put it into a Secret and name that")
 

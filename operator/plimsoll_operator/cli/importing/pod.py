@@ -74,10 +74,10 @@ def _lay_engine(draft: Draft, container: Part) -> None:
     lay_resources(draft, container)
     _lay_security(draft, container.part("securityContext"))
     port = draft.get("spec.engine.port") or DEFAULT_PORT
-    names: set[Any] = {port}
+    names: list[Any] = [port]
     for row in container.entries("ports"):
         if row.peek("containerPort") == port and not row.has("hostPort"):
-            names.add(row.text("name"))
+            names.append(row.text("name"))
             row.take("containerPort")
             if row.peek("protocol") == "TCP":
                 row.take("protocol")
@@ -88,7 +88,7 @@ def _lay_engine(draft: Draft, container: Part) -> None:
     _lay_others(draft, container)
 
 
-def _lay_probe(draft: Draft, probe: Part, key: str, ports: set[Any]) -> None:
+def _lay_probe(draft: Draft, probe: Part, key: str, ports: list[Any]) -> None:
     """How often and how long the kubelet asks. What it asks is the plan's: taken where it is the same."""
     asked = probe.part("httpGet")
     if asked.peek("path") == "/health" and asked.peek("port") in ports:

@@ -28,7 +28,10 @@ _MOST_NESTED: Final = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Command:
-    """A simple command: what it assigns before its words, its words, and whether it stands where it may not be run."""
+    """A simple command: its words, and whether it stands where it may not be run.
+
+    `assigned`: variables for it alone; of one without words those that every later command gets, as `export` has it.
+    """
 
     words: tuple[str, ...]
     assigned: tuple[tuple[str, str], ...] = ()
@@ -37,7 +40,7 @@ class Command:
 
 def commands(script: str, field: str, env: Mapping[str, str], arguments: Sequence[str], budget: Budget) -> Iterator[Command]:
     """The script's simple commands in their order. Raises InvalidInput of a script that no shell would read, or that grows too long."""
-    shell = _Shell(dict(env), tuple(arguments), budget)
+    shell = _Shell(dict(env), tuple(arguments), budget, set(env))
     blocks = parentheses = 0
     after, asked = "", False
     for words, operator in _lists(Lexer(script, field)):
@@ -76,6 +79,7 @@ class _Shell:
     known: dict[str, str]
     arguments: tuple[str, ...]
     budget: Budget
+    exported: set[str] = field(default_factory=set)
     arrays: dict[str, tuple[str, ...]] = field(default_factory=dict)
     unsure: set[str] = field(default_factory=set)
 
@@ -88,6 +92,9 @@ class _Shell:
             for word in words[1:]:
                 if found := _assigns(word):
                     self._set(found, word, assigned, alone=alone)
+                elif word.plain in self.known:
+                    assigned.append((word.plain, self.known[word.plain]))
+            self.exported.update(name for name, _ in assigned)
             return Command(words=(), assigned=tuple(assigned), perhaps=perhaps)
         made = tuple(text for word in words for text in self.texts(word))
         if made[:2] == ("set", "--"):
@@ -95,6 +102,8 @@ class _Shell:
             made = ()
         elif made and made[0] in _SETS:
             self.unsure.update(made[1:])
+        if not words:
+            assigned = [(name, value) for name, value in assigned if name in self.exported]
         return Command(words=made, assigned=tuple(assigned), perhaps=perhaps)
 
     def _set(self, found: re.Match[str], word: Word, assigned: list[tuple[str, str]], *, alone: bool) -> None:

@@ -19,6 +19,7 @@ from plimsoll_operator.text import one_line
 
 _KINDS: Final = ("emptyDir", "configMap", "secret", "persistentVolumeClaim", "csi", "image")
 _ALWAYS_READ_ONLY: Final = ("configMap", "secret", "image")
+_NONE: Final = "no volume that the pod has"
 _KNOWN: Final = ("name", "mountPath", "readOnly")
 _CLAIM: Final = "spec.model.source.persistentVolumeClaim"
 _IMAGE: Final = "spec.model.source.image"
@@ -37,7 +38,7 @@ class Mounted:
     @property
     def kind(self) -> str | None:
         """Which of the kinds the API has; None of another, and of a volume that the pod has not."""
-        return next((kind for kind in _KINDS if self.volume.has(kind)), None)
+        return next((kind for kind in _KINDS if isinstance(self.volume.peek(kind), dict)), None)
 
     @property
     def claim(self) -> str | None:
@@ -130,7 +131,7 @@ class Volumes:
         kind, called = one.kind, text_of(one.volume.peek("name")) or text_of(one.mount.peek("name")) or ""
         if kind is None:
             others = sorted(key for key in one.volume.fields if key != "name")
-            what = others[0] if others else "no volume that the pod has"
+            what = f"no {others[0]} as Kubernetes has it" if others[:1] in [[kind] for kind in _KINDS] else others[0] if others else _NONE
             say = f"{one_line(called, 63)} is not carried over, it is {what}: {VOLUMES} takes {', '.join(_KINDS)}"
             self.draft.lost(one.mount.path, say)
             one.volume.take_all()
