@@ -125,7 +125,7 @@ def test_the_api_server_finds_no_fault_with_the_types_of_the_policies(cluster: C
 
 
 def test_where_only_some_namespaces_pods_may_be_seen_the_rights_end_there(cluster: Cluster) -> None:
-    objects = manifests(cluster, "reader.enabled=false", "controller.podNamespaces={team-a,team-b}")
+    objects = manifests(cluster, "reader.enabled=false", "controller.podNamespaces={team-a,team-b}", "controller.logFormat=json")
     (role,) = [one for one in objects if one["kind"] == "ClusterRole" and one["metadata"]["name"] == f"{RELEASE}-controller"]
     assert not any("pods" in rule["resources"] for rule in role["rules"])
     roles = [one for one in objects if one["kind"] == "Role" and one["metadata"]["name"] == f"{RELEASE}-controller-pods"]
@@ -133,7 +133,7 @@ def test_where_only_some_namespaces_pods_may_be_seen_the_rights_end_there(cluste
     assert all("list" in one["rules"][0]["verbs"] for one in roles)
     (deployment,) = [one for one in objects if one["kind"] == "Deployment" and one["metadata"]["name"] == f"{RELEASE}-controller"]
     arguments = deployment["spec"]["template"]["spec"]["containers"][0]["args"]
-    assert {"--pod-namespace=team-a", "--pod-namespace=team-b"} <= set(arguments)
+    assert {"--pod-namespace=team-a", "--pod-namespace=team-b", "--log-format=json"} <= set(arguments)
 
 
 def test_where_pods_are_seen_in_named_namespaces_only_reader_pods_are_made_there_only(cluster: Cluster) -> None:

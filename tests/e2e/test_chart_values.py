@@ -27,6 +27,7 @@ WRONG = [
     ("an account without a name", "controller.serviceAccounts[0].namespace=team", "name"),
     ("a driver that is no name", "controller.csiDrivers={a b}", "csiDrivers"),
     ("a namespace that is no name", "controller.podNamespaces={Team}", "podNamespaces"),
+    ("a form of the log that there is not", "controller.logFormat=xml", "logFormat"),
     ("a timeout that the API server does not take", "webhook.timeoutSeconds=31", "timeoutSeconds"),
     ("an authority that is no PEM", "webhook.clientCA=x", "webhook.clientCA holds no certificate"),
     ("an authority that is base64 encoded", "webhook.clientCA=LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0t", "not base64 encoded"),

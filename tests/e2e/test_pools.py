@@ -50,7 +50,9 @@ def test_a_selector_corrects_its_node_until_it_is_taken_away(pools: Cluster) -> 
     assert sum(row["nodes"] for row in pool["status"]["nodesByFreeGpus"]) == 1
     apply(pools, cost=5)
     wait_until(lambda: not corrected(pools) and not mine(pools).get("nodes"), "the selector's effect to be gone")
-    assert "source" not in mine(pools)
+    assert "correctedBy" not in str(pools.get("gpupools"))
+    (trusted,) = [row for row in mine(pools)["conditions"] if row["type"] == "Trusted"]
+    assert (trusted["status"], trusted["reason"]) == ("False", "NoNodes"), "it has no selector, and no pool has its name"
 
 
 def test_kubectl_shows_memory_counts_trust_and_why(pools: Cluster) -> None:

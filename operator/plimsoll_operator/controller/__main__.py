@@ -38,6 +38,7 @@ from plimsoll_operator.controller.watcher import run_watcher
 from plimsoll_operator.decision import decide_within
 from plimsoll_operator.errors import LeaseLost, OperatorError
 from plimsoll_operator.kube import KubeClient
+from plimsoll_operator.logs import FORMATS, configure
 from plimsoll_operator.ports import LEASE_NAME
 from plimsoll_operator.profiles.access import Access, endpoint_from_environment, endpoint_of
 
@@ -72,7 +73,11 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     only = "a namespace whose pods may be listed, again for each; without it all are. With it, how many GPUs are free is not known"
     parser.add_argument("--pod-namespace", action="append", default=[], metavar="NAMESPACE", help=only)
     parser.add_argument("--log-level", default="INFO", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
+    form = "json: an object a line, with namespace, name and reason of what was decided (default: PLIMSOLL_LOG_FORMAT, else text)"
+    parser.add_argument("--log-format", choices=FORMATS, default=os.environ.get("PLIMSOLL_LOG_FORMAT") or "text", help=form)
     options = parser.parse_args(argv)
+    if options.log_format not in FORMATS:  # a default that argparse does not look at
+        parser.error(f"PLIMSOLL_LOG_FORMAT: {options.log_format!r} is none of {', '.join(FORMATS)}")
     try:
         text = options.hub_endpoint
         options.hub_endpoint = endpoint_of(text, "--hub-endpoint") if text else endpoint_from_environment()
@@ -191,7 +196,7 @@ class _Run:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT, or until the process must not go on."""
     arguments = _arguments(argv)
-    logging.basicConfig(level=arguments.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    configure(arguments.log_level, arguments.log_format)
     run = _Run()
 
     def terminated(_signal: int, _frame: FrameType | None) -> None:

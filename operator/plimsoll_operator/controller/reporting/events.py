@@ -82,7 +82,8 @@ class EventRecorder:
                 _log.warning("event %s for %s/%s not posted: %s", reason, namespace, name, failure)
                 return False
         else:
-            _log.log(_LEVELS[kind], "%s/%s: %s: %s", namespace, name, reason, manifest["note"])
+            about = {"namespace": namespace, "name_of_object": name, "reason": str(reason)}
+            _log.log(_LEVELS[kind], "%s/%s: %s: %s", namespace, name, reason, manifest["note"], extra=about)
         return True
 
     def forget(self, key: Key) -> None:
