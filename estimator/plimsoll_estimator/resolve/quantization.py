@@ -103,12 +103,16 @@ def _reads_unnamed(settings: HfConfig, version: EngineVersion) -> bool:
 
 
 def _agrees(wanted: str, method: str, settings: HfConfig | None, version: EngineVersion) -> bool:
-    if wanted == method or method in _ALIASES.get(wanted, set()):
+    rules = argument_rules(version)
+    if wanted == method:
         return True
+    if method in _ALIASES.get(wanted, set()):
+        # A release that calls ModelOpt's own file modelopt_fp4 before its classes look has another name than the argument then.
+        renamed = settings is not None and rules.names_modelopt_algorithms is not None and _names_fp4(settings)
+        return wanted != "modelopt" or rules.modelopt_overrides_fp4 or not renamed
     if method in ("gpt_oss_mxfp4", "deepseek_v4_fp8", "inc"):
         # Their classes take such checkpoints whatever the argument says (override_quantization_method of each).
         return method != "inc" or (settings is not None and settings.str_or_none("quant_method") == "auto-round")
-    rules = argument_rules(version)
     if settings is None or not rules.modelopt_overrides or not method.startswith("modelopt") or modelopt_algorithm(settings) == "":
         return False
     return rules.modelopt_overrides_fp4 or not _names_fp4(settings)

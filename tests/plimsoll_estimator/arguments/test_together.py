@@ -258,6 +258,13 @@ def test_modelopts_classes_claim_fp4_of_its_own_file_since_a_release(model: str)
     assert resolved(model, "0.25.1", quantization="gptq_marlin").quantization == "modelopt_fp4"
 
 
+@pytest.mark.parametrize(("release", "agrees"), [("0.11.2", False), ("0.19.1", False), ("0.25.1", True)])
+def test_the_word_modelopt_is_not_what_its_own_file_of_fp4_is_called_before(release: str, agrees: bool) -> None:
+    """config/model.py: _parse_quant_hf_config calls it modelopt_fp4, which no class claims until 0.22; put to the three."""
+    found = refused("nvidia/DeepSeek-V3.1-NVFP4", release, quantization="modelopt", max_model_len=4096)
+    assert found is (None if agrees else Check.QUANTIZATION_MISMATCH)
+
+
 @pytest.mark.parametrize(("release", "alone"), [("0.8.5", Check.UNKNOWN_QUANTIZATION), ("0.25.1", None)])
 def test_settings_that_name_no_method_agree_with_none(release: str, alone: Check | None) -> None:
     """config/model.py: _verify_quantization, "specified in the model config (None) does not match"; before 0.11 no name is unknown."""
