@@ -249,7 +249,7 @@ def _mxfp4(settings: HfConfig, resolved: ResolvedArgs) -> Method:
 
     Raises Unsupported for what is made of a checkpoint that is not quantised: linears and experts, whose layouts nobody measured.
     """
-    if "quant_method" not in settings:
+    if "quant_method" not in settings and stored_rules(resolved.version).makes_mxfp4:
         raise Unsupported(Check.UNSUPPORTED_QUANTIZATION, "no memory rule for MXFP4 that is made as the weights are loaded")
     capability = resolved.gpu.capability
     steps = (64, 1) if 90 <= capability < 100 else (128, 256)

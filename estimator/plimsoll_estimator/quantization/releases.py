@@ -25,6 +25,8 @@ class StoredRules:
     quantises_online: Literal["after loading", "beside", "as it loads"] = "after loading"
     """When fp8 is made of a checkpoint that is not quantised (quantization/fp8.py, quantization/online/): module by module once all are
     there; with every original held until the last is read; or each as soon as it is read, and no original longer than that."""
+    makes_mxfp4: bool = False
+    """MXFP4 is made of weights that are not quantised, linears too; before, such linears stayed (quantization/online/mxfp4.py)."""
     mxfp4_drops_loaded_scales: bool = False
     """The scales as they were loaded are dropped once the kernel's layout of them is made (fused_moe/oracle/mxfp4.py)."""
     makes_index: bool = True
@@ -38,6 +40,7 @@ _RELEASES: Final = Releases(
     (EngineVersion(0, 16), {"quantises_online": "as it loads"}),
     (EngineVersion(0, 25, 1), {"mxfp4_drops_loaded_scales": True}),
     (EngineVersion(0, 26), {"weight_only_nvfp4": True}),
+    (EngineVersion(0, 28), {"makes_mxfp4": True}),
     (EngineVersion(0, 29), {"refines_blocks": True}),
     (EngineVersion(0, 30), {"makes_index": False}),
 )
