@@ -200,7 +200,8 @@ def test_workspaces_that_the_profile_run_keeps_leave_no_room_for_the_sampler() -
     # v1/worker/workspace.py: the buffer of the profile run stays, so the sampler's warm-up comes beside it once more.
     found = prepared(QWEN3_CODER_480B, "0.19.0", H200, tensor_parallel_size=4, enable_expert_parallel=True, max_num_batched_tokens=16384)
     overhead = found.overheads[0]
-    assert overhead.kept_bytes == 16384 * 8 * (6144 + 6144) * 2 + 16384 * 8 * 6144
+    rows = 16384 * 8
+    assert overhead.kept_bytes == rows * (6144 + 6144) * 2 + 16384 * 6144 + rows * 2560, "and 8-bit copies: a token once, then each row"
     resolved = found.resolved
     free = resolved.gpu.total_memory_bytes
     needed = overhead.cuda_graph_pool_bytes + scratch_bytes(resolved) + overhead.warm_up_bytes

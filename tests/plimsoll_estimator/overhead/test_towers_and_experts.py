@@ -12,6 +12,7 @@ from plimsoll_estimator.hardware import gpu_from
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.models.register import shape_of
 from plimsoll_estimator.overhead import stage_overhead, widths_of
+from plimsoll_estimator.overhead.communication import non_torch_bytes
 from plimsoll_estimator.overhead.encoder import encoder_peak_bytes
 from plimsoll_estimator.overhead.experts import expert_workspace_bytes, passing_expert_bytes
 from plimsoll_estimator.overhead.widths import Widths
@@ -190,3 +191,27 @@ def test_parameters_move_to_the_host_until_the_allowance_is_passed(sentence: str
     """vllm 0.17.1, model_executor/offloader/uva.py: it stops at the first parameter after the allowance was reached."""
     found = answer(config_of("meta-llama/Llama-3.1-8B-Instruct"), "0.17.1", H100, max_model_len=8192, cpu_offload_gb=offloaded_gb)
     assert found.ranks[0].weights_bytes / GIB == pytest.approx(gib, abs=0.11), sentence
+
+
+def test_fp8_experts_hold_each_token_once_in_8_bits_and_each_row_between_the_matrices() -> None:
+    """fused_moe.py: TritonExperts.apply of 0.20: a1q is the tokens, qintermediate_cache2 the rows. Two starts of 235B over four H100
+    at 0.20 (public-file-index:id=55471149664) left 4.15 GiB of 0.92 with 65,536 tokens and 12.15 of 0.96 with 32,768, 4.83 apart.
+    """
+    config = config_of("Qwen/Qwen3-235B-A22B-FP8")
+    arguments: dict[str, Any] = {"tensor_parallel_size": 4, "enable_expert_parallel": True, "max_num_seqs": 128, "max_model_len": 32768}
+    widths, resolved = setting(config, "0.20.0", max_num_batched_tokens=32768, **arguments)
+    rows = 32768 * 8
+    assert expert_workspace_bytes(widths, resolved) == rows * (4096 + 4096) * 2 + 32768 * 4096 + rows * 1536
+    peaks = [answer(config, "0.20.0", H100, max_num_batched_tokens=n, **arguments).ranks[0].activation_bytes for n in (65536, 32768)]
+    assert (peaks[0] - peaks[1]) / GIB == pytest.approx(4.83, abs=0.9)
+
+
+SPILLED = [("NVIDIA-A100-80GB-PCIe", "0.19.0", 0.15), ("NVIDIA-L4", "0.29.0", 0.07), (RTX5090, "0.24.0", 0.17), (H100, "0.24.0", 0.0)]
+
+
+@pytest.mark.parametrize(("product", "version", "gib"), SPILLED, ids=[product for product, _, _ in SPILLED])
+def test_tuned_kernels_leave_local_memory_for_the_registers_they_spill(product: str, version: str, gib: float) -> None:
+    """chunk_delta_h.py with two warps and 64 columns: 620 to 720 bytes a thread (Triton 3.6), for every thread the card runs at once."""
+    widths, resolved = setting(config_of(QWEN_35_4B), version, product, max_model_len=4096)
+    plain = widths._replace(gated_delta_net=False)
+    assert (non_torch_bytes(widths, resolved) - non_torch_bytes(plain, resolved)) / GIB == pytest.approx(gib, abs=0.001)
