@@ -179,8 +179,13 @@ class Writer:
 
     @staticmethod
     def key(schema: Schema) -> str:
-        """The fields of an object, to know it again."""
-        return json.dumps(schema["properties"], sort_keys=True)
+        """The fields of an object, to know it again; how a text of them is held to its spelling depends on where the object stands."""
+
+        def told(field: Schema) -> Schema:
+            kept = {key: value for key, value in field.items() if key != "pattern"}
+            return kept if "properties" in field else {key: value for key, value in kept.items() if key != "x-kubernetes-validations"}
+
+        return json.dumps({name: told(field) for name, field in schema["properties"].items()}, sort_keys=True)
 
     @staticmethod
     def _without(name: str, field: Schema, schema: Schema) -> str:

@@ -20,6 +20,7 @@ import yaml
 from plimsoll_operator.api.base import ApiModel
 from plimsoll_operator.api.inference_deployment import NAME_PATTERN, InferenceDeployment
 from plimsoll_operator.api.model_profile import ClusterModelProfile, ModelProfile
+from plimsoll_operator.api.parse import SPELLED, spelling
 from plimsoll_operator.api.policy import EngineCalibration, FitPolicy
 from plimsoll_operator.api.pool import GPUPool
 from plimsoll_operator.names import GROUP, VERSION
@@ -188,6 +189,22 @@ def _rules(model: type[ApiModel] | None) -> list[dict[str, Any]]:
     ]
 
 
+def _say_spellings(schema: dict[str, Any]) -> None:
+    """Have the API server refuse a text that is not spelled right with an example, where its own keyword shows a regular expression.
+
+    In lists and maps the pattern stays: a rule's cost there is that of as many texts as they may have.
+    """
+    pattern = schema.get("pattern")
+    if isinstance(pattern, str) and pattern in SPELLED:
+        del schema["pattern"]
+        matches = f"self.matches(r'{pattern}')"
+        rule = f"type(self) == string ? {matches} : true" if schema.get("x-kubernetes-int-or-string") else matches
+        said = {"rule": rule, "message": spelling(pattern), "reason": "FieldValueInvalid"}
+        schema["x-kubernetes-validations"] = [said, *schema.get("x-kubernetes-validations", ())]
+    for inner in schema.get("properties", {}).values():
+        _say_spellings(inner)
+
+
 def _models_in(kind: type[ApiModel]) -> Iterator[type[ApiModel]]:
     yield kind
     for field in kind.model_fields.values():
@@ -209,6 +226,8 @@ def _openapi(kind: type[ApiModel], name_pattern: str) -> dict[str, Any]:
     required = [key for key in raw.get("required", ()) if key in properties]
     top = {"type": "object", "title": kind.__name__, "description": raw["description"], "properties": properties}
     schema = _structural(top, raw.get("$defs", {}), models)
+    if "spec" in schema["properties"]:
+        _say_spellings(schema["properties"]["spec"])
     schema["properties"] = {
         "apiVersion": {"type": "string", "description": "Version of this representation."},
         "kind": {"type": "string", "description": "Kind of this object."},

@@ -92,6 +92,24 @@ def test_status_scale_columns_and_short_names(api: Cluster, namespace: str) -> N
     assert (status, scale["kind"], scale["spec"].get("replicas", 0)) == (200, "Scale", 0)
 
 
+@pytest.mark.parametrize(
+    ("part", "wrong", "example"),
+    [
+        ("model", {"name": "hf://Qwen/Qwen3-8B"}, "meta-llama/Llama-3.1-8B-Instruct"),
+        ("engine", {"image": "vllm/vllm-openai v0.19.0"}, "vllm/vllm-openai:v0.19.0"),
+        ("engine", {"quantization": "FP8 dynamic"}, "fp8"),
+        ("fit", {"reserveBytes": "2GB"}, "20Gi"),
+    ],
+)
+def test_the_api_server_itself_answers_a_wrong_spelling_with_an_example(api: Cluster, part: str, wrong: Json, example: str) -> None:
+    manifest = deployment("misspelled")
+    manifest["spec"][part] = {**manifest["spec"].get(part, {}), **wrong}
+    status, answer = api.request("POST", f"{collection('InferenceDeployment')}?{DRY}", manifest)
+    assert status == 422
+    assert f"write it like {example}" in answer["message"]
+    assert "should match" not in answer["message"]
+
+
 def test_defaults_are_shown_by_a_dry_run(api: Cluster) -> None:
     manifest = deployment("defaults")
     del manifest["spec"]["replicas"]

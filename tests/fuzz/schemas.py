@@ -166,8 +166,9 @@ def _string(rng: random.Random, schema: Json) -> str:
     longest = schema.get("maxLength", 256)
     if schema.get("format") == "date-time":
         return rng.choice(("2026-11-25T12:00:00Z", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59.999999999Z", "2026-11-25T12:00:00+14:00"))
-    if "pattern" in schema:
-        return matching(rng, schema["pattern"], longest)
+    spelled = [rule["rule"].partition("self.matches(r'")[2].partition("')")[0] for rule in schema.get("x-kubernetes-validations", ())]
+    if pattern := schema.get("pattern", next(filter(None, spelled), "")):
+        return matching(rng, pattern, longest)
     return text(rng, longest, shortest=schema.get("minLength", 0))
 
 

@@ -114,11 +114,16 @@ SPELLED: Final[Mapping[str, str]] = {
 """Pattern of a type -> what a text of it looks like: nobody who writes a manifest is shown a regular expression."""
 
 
+def spelling(pattern: str) -> str:
+    """What is said of a text that this pattern does not match."""
+    example = SPELLED.get(pattern)
+    return f"cannot be spelled so: write it like {example}" if example is not None else "cannot be spelled so"
+
+
 def _sentence(error: Mapping[str, Any]) -> str:
     kind = error["type"]
     if kind == "string_pattern_mismatch":
-        example = SPELLED.get(error["ctx"]["pattern"])
-        return f"cannot be spelled so: write it like {example}" if example is not None else "cannot be spelled so"
+        return spelling(error["ctx"]["pattern"])
     if kind in _SENTENCES:
         return _SENTENCES[kind].format_map(error.get("ctx", {}))
     return _WORDS.get(kind) or str(error["msg"])

@@ -75,6 +75,38 @@ def test_the_deployment_prints_the_columns_people_look_for() -> None:
     assert wide == ["KV-TOKENS", "PREDICTED", "OBSERVED", "ERROR"]
 
 
+def spellings(schema: Mapping[str, Any], path: str = "spec") -> Iterator[tuple[str, str]]:
+    """Path and regular expression of every text at a fixed place that the API server's own keyword would refuse."""
+    if "pattern" in schema:
+        yield path, schema["pattern"]
+    for name, inner in schema.get("properties", {}).items():
+        yield from spellings(inner, f"{path}.{name}")
+
+
+@pytest.mark.parametrize("name", sorted(f"{kind.plural}.yaml" for kind in crdgen.KINDS))
+def test_no_text_at_a_fixed_place_is_refused_with_a_regular_expression(name: str) -> None:
+    spec = yaml.safe_load(crdgen.files()[name])["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    assert list(spellings(spec)) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "example"),
+    [
+        ("model.name", "meta-llama/Llama-3.1-8B-Instruct"),
+        ("engine.image", "vllm/vllm-openai:v0.19.0"),
+        ("engine.quantization", "fp8"),
+        ("fit.reserveBytes", "20Gi"),
+    ],
+)
+def test_what_users_spell_wrong_is_answered_with_an_example_by_the_api_server_too(path: str, example: str) -> None:
+    crd = yaml.safe_load(crdgen.files()["inferencedeployments.yaml"])
+    field = crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"]
+    for part in path.split("."):
+        field = field["properties"][part]
+    (said,) = [row["message"] for row in field["x-kubernetes-validations"] if "matches" in row["rule"]]
+    assert said == f"cannot be spelled so: write it like {example}"
+
+
 SETTLED = {
     "replicas", "fit.policy", "fit.reserveBytes", "placement.maxNodesPerReplica", "placement.sharing", "placement.waitForCapacity",
     "workload.headroomPercent",
