@@ -142,6 +142,19 @@ def test_a_pool_of_a_user_s_own_is_told_what_its_selector_selects_and_then_no_mo
     assert all("correctedBy" not in pool["status"] for name, pool in pools.items() if name != "mine")
 
 
+def test_a_pool_without_nodes_is_told_as_soon_as_it_is_written_and_what_is_told_wakes_nobody() -> None:
+    cluster = Cluster(node("a"))
+    cluster.pass_()
+    cluster.controller.ledger.changed.clear()
+    cluster.mine(**DECLARED)
+    cluster.listen()
+    assert cluster.controller.ledger.changed.is_set(), "no node tells of it"
+    cluster.pass_()
+    cluster.controller.ledger.changed.clear()
+    cluster.listen()
+    assert not cluster.controller.ledger.changed.is_set()
+
+
 def test_nothing_is_written_twice_and_no_pool_of_a_user_s_is_deleted() -> None:
     cluster = Cluster(node("a", rack="a"))
     cluster.mine(selector={"rack": "a"}, cost=3)
