@@ -19,6 +19,8 @@ from plimsoll_estimator.errors import InvalidInput
 _TOOLS: Final = "--enable-auto-tool-choice"
 _EXECUTOR: Final = "--distributed-executor-backend"
 _EXECUTORS: Final = ("external_launcher", "mp", "ray", "uni")
+_SEEDED: Final = EngineVersion(0, 9)
+"""From then on a seed is 0 where nobody says one (config.py: ModelConfig.__post_init__, on the V1 engine)."""
 _CPUS: Final = "--numa-bind-cpus"
 _CPU_LIST: Final = re.compile(r"\d{1,9}(?:-\d{1,9})?(?:,\d{1,9}(?:-\d{1,9})?)*")
 _DRAFT_METRICS: Final = "--per-request-spec-decode-metrics"
@@ -115,6 +117,8 @@ def _check_executor(said: Mapping[str, GivenArgument], version: EngineVersion) -
     """v1/executor/abstract.py: Executor.get_class; what has a dot is a class of somebody's, imported by its name."""
     item = said.get(_EXECUTOR)
     word = item.values[0] if item is not None and item.values else ""
+    if item is not None and word == "external_launcher" and "--seed" not in said and version < _SEEDED:
+        raise InvalidInput(item.spelling, " ".join(item.tokens), f"requires --seed in vLLM {version}")
     if item is None or word in ("", "None", *_EXECUTORS):
         return
     if "." in word:

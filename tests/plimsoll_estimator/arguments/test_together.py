@@ -54,6 +54,10 @@ def refused(model: str, release: str, *extra: str, **arguments: Any) -> Check | 
         (["--distributed-executor-backend=info"], "0.32.0", "must be external_launcher, mp, ray, uni"),
         (["--distributed-executor-backend=none"], "0.11.2", "must be external_launcher, mp, ray, uni"),
         (["--distributed-executor-backend=mine.Executor"], "0.19.1", "can move GPU memory"),
+        # config.py of 0.8.5: "Seed must be set when using external launcher backend"; 0.10.2 and 0.11.2 set it themselves.
+        (["--distributed-executor-backend=external_launcher"], "0.8.5", "requires --seed"),
+        (["--distributed-executor-backend=external_launcher", "--seed=1"], "0.8.5", None),
+        (["--distributed-executor-backend=external_launcher"], "0.10.2", None),
         (["--distributed-executor-backend=None"], "0.19.1", None),
         (["--distributed-executor-backend=uni"], "0.32.0", None),
         # config.py: DecodingConfig; config/structured_outputs.py of 0.11, to whose backend none of its flags leads.
