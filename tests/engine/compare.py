@@ -59,9 +59,13 @@ def _ends_at(captured: list[int], limit: int) -> int:
     return found if found in grids else limit
 
 
+ONE_CLASS = {("Olmo3ForCausalLM", "Olmo2ForCausalLM")}
+"""Names of one class: vLLM's own Olmo3Config says the other, and registry.py has both for models/olmo2.py (0.11.2)."""
+
+
 def differing(ours: ResolvedArgs, theirs: dict[str, Any]) -> list[tuple[str, Any, Any]]:
     """(name, ours, the engine's) of every value that is not the same."""
-    pairs = [(name, getattr(ours, name), theirs[name]) for name in SAME]
+    pairs = [(name, getattr(ours, name), theirs[name]) for name in SAME if (getattr(ours, name), theirs[name]) not in ONE_CLASS]
     pairs.append(("kv_cache_dtype", ours.kv_cache_dtype, theirs["kv_cache_dtype"]))
     captured = [] if theirs["enforce_eager"] else theirs["capture_sizes"]  # which releases keep beside it
     pairs.append(("graphs", _ends_at(captured, ours.max_cudagraph_capture_size), max(captured, default=0)))
