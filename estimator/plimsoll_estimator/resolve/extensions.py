@@ -95,10 +95,13 @@ def _check_stages(args: EngineArgs, version: EngineVersion) -> None:
 
 def _check_modules(config: HfConfig, shape: Shape, tokens: int, method: str, version: EngineVersion) -> None:
     """The class that hf_config_override puts in the model's place, and how many modules it is told of (n_predict)."""
-    if not (shape.drafter and registered_in(shape.drafter, version)):
+    sought = shape.architecture not in argument_rules(version).seeks_no_modules_of
+    if not (sought and shape.drafter and registered_in(shape.drafter, version)):
         raise EngineRefusal(
             Check.SPECULATIVE_MODULES_MISSING,
-            f"speculative method {method} needs prediction modules, and vLLM {version} has no class for those of {shape.architecture}",
+            f"speculative method {method} needs prediction modules, and vLLM {version} has no class for those of {shape.architecture}"
+            if sought
+            else f"speculative method {method} fails: vLLM {version} does not look for prediction modules in {shape.architecture}",
         )
     modules = shape.prediction_modules
     if not modules and language(config).int_or_none(*PREDICTION_MODULES) is None:

@@ -129,6 +129,8 @@ class ArgumentRules:
     """EAGLE's drafts run beside pipeline stages; before, a draft had to have them too (config/speculative.py: draft_parallel_config)."""
     draft_modules_in_stages: bool = True
     """So do prediction modules, whose classes had stages up to 0.13 (models/deepseek_mtp.py, models/qwen3_next_mtp.py)."""
+    seeks_no_modules_of: frozenset[str] = frozenset({"Qwen3_5ForCausalLM", "Qwen3_5MoeForCausalLM"})
+    """Classes whose whole config has a type that is none of those with modules (config/speculative.py: hf_config_override)."""
     eagle3_targets: tuple[str, ...] | None = _FIRST
     """Words of the target's text model type that EAGLE-3 is allowed for, where the release lists them (config/speculative.py)."""
     names_inc: bool = False
@@ -301,6 +303,7 @@ _RELEASES: Final = Releases(
             "captures_blackwell_to_1024": True,
             "eager_for_8bit_bitsandbytes": False,
             "schedules_drafts_async": _DRAFTS | {"dflash", "dspark", "draft_model"},
+            "seeks_no_modules_of": frozenset(),
         },
     ),
     (EngineVersion(0, 29), {"v2_runner": "all", "granite_is_hybrid": False}),

@@ -1,5 +1,6 @@
 """LoRA slots and speculative decoding as each release takes or refuses them. Sources: vLLM config/lora.py and config/speculative.py."""
 
+import contextlib
 from typing import Any
 
 import pytest
@@ -97,6 +98,20 @@ def test_modules_that_no_file_counts_are_refused_as_such_where_their_class_reads
     silent = HfConfig({key: value for key, value in published.items() if key != "num_nextn_predict_layers"})
     with pytest.raises(EngineRefusal, match="does not say how many"):
         resolve(silent, EngineArgs(max_model_len=4096, **drafted("mtp", 1, model=None)), H100, EngineVersion.parse("0.25.1"))
+
+
+@pytest.mark.parametrize(("version", "sought"), [("0.27.1", False), ("0.28.0", True)])
+def test_modules_of_a_text_model_are_sought_where_its_type_is_one_of_those_with_modules(version: str, sought: bool) -> None:
+    """config/speculative.py: hf_config_override of 0.27.0 names qwen3_5 and qwen3_5_moe; of 0.28.0 also their text types.
+
+    Without it the type is none of MTPModelTypes, and __post_init__ raises NotImplementedError.
+    """
+    whole = config_of("Qwen/Qwen3.5-27B").as_mapping()
+    text = HfConfig({**whole["text_config"], "architectures": ["Qwen3_5ForCausalLM"], "model_type": "qwen3_5_text"})
+    for config, taken in ((text, sought), (HfConfig(whole), True)):
+        raised = contextlib.nullcontext() if taken else pytest.raises(EngineRefusal, match="does not look for prediction modules")
+        with raised:
+            resolve(config, EngineArgs(max_model_len=4096, **drafted("mtp", 1, model=None)), H100, EngineVersion.parse(version))
 
 
 def test_the_draft_is_sharded_by_the_target_s_size() -> None:
