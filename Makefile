@@ -65,7 +65,7 @@ coverage: $(STAMP) ## the unit tests, and the floor under which lines of the two
 
 check: check-static unit ## what to run before each commit
 
-test: assets coverage bench-quick ## unit and end-to-end tests
+test: check-static assets coverage bench-quick ## lint, types and contracts, then unit and end-to-end tests
 	$(PYTEST) -m e2e tests/e2e
 
 demo: | $(BIN)/python ## answers for every example at once, then the whole way with real output

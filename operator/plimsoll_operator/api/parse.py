@@ -15,7 +15,18 @@ from typing import Any, Final, TypeVar, get_args
 from pydantic import BaseModel, ValidationError
 
 from plimsoll_estimator import InvalidInput, check_text
-from plimsoll_operator.api.base import CPU_PATTERN, DNS_LABEL, DNS_NAME, LABEL_KEY, LABEL_VALUE, QUANTITY_PATTERN, ApiModel, camel_path
+from plimsoll_operator.api.base import (
+    CPU_PATTERN,
+    CSI_DRIVER,
+    DNS_LABEL,
+    DNS_NAME,
+    GPU_RESOURCES,
+    LABEL_KEY,
+    LABEL_VALUE,
+    QUANTITY_PATTERN,
+    ApiModel,
+    camel_path,
+)
 from plimsoll_operator.api.forbidden import what_instead
 from plimsoll_operator.api.inference_deployment import InferenceDeployment
 from plimsoll_operator.api.model_profile import ClusterModelProfile, ModelProfile
@@ -103,11 +114,11 @@ SPELLED: Final[Mapping[str, str]] = {
     r"^/": "/health",
     r"^[^/].*$": "qwen3/8b",
     r"^[a-z]([a-z0-9]|-[a-z0-9])*$": "metrics",
-    r"^[a-zA-Z0-9]([-a-zA-Z0-9_.]{0,61}[a-zA-Z0-9])?$": "csi.example.com",
+    CSI_DRIVER: "csi.example.com",
     r"^[0-9]{1,9}(Mi|Gi)?$": "16Gi",
     r"^[a-z0-9_-]+$": "fp8",
     r"^[A-Za-z_][A-Za-z0-9_]*$": "HF_HUB_OFFLINE",
-    r"^(nvidia[.]com/(gpu([.]shared)?|mig-[0-9a-z.-]{0,31}[0-9a-z])|amd[.]com/gpu)$": GPU_RESOURCE,
+    GPU_RESOURCES: GPU_RESOURCE,
     r"^[0-9]{1,2}[.][0-9]$": "9.0",
     r"^[0-9]{1,4}[.][0-9]{1,4}$": "0.19",
 }

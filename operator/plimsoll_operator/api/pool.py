@@ -10,6 +10,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from plimsoll_operator.api.base import (
+    GPU_RESOURCES,
     ApiModel,
     ByteQuantity,
     Bytes,
@@ -28,9 +29,7 @@ from plimsoll_operator.api.base import (
 from plimsoll_operator.names import API_VERSION
 
 Sharing = Literal["none", "time-slicing", "mps", "mig"]
-ResourceName = Annotated[
-    str, Field(max_length=64, pattern=r"^(nvidia[.]com/(gpu([.]shared)?|mig-[0-9a-z.-]{0,31}[0-9a-z])|amd[.]com/gpu)$")
-]
+ResourceName = Annotated[str, Field(max_length=64, pattern=GPU_RESOURCES)]
 Capability = Annotated[str, Field(max_length=8, pattern=r"^[0-9]{1,2}[.][0-9]$")]
 
 

@@ -19,6 +19,7 @@ from typing import Final
 
 import uvicorn
 
+from plimsoll_operator import logs
 from plimsoll_operator.decision import decide_within
 from plimsoll_operator.facts import Facts
 from plimsoll_operator.metrics import Recorder
@@ -186,7 +187,7 @@ async def _serve(options: argparse.Namespace, access: Access) -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT. Exit status 2 for unusable arguments, certificates or credentials."""
     options = _options(argv)
-    logging.basicConfig(level=options.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    logs.configure(options.log_level.upper())
     logging.getLogger("httpx").setLevel(logging.WARNING)
     for path in (options.tls_cert, options.tls_key, options.client_ca):
         if path is not None and not path.is_file():

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
+from plimsoll_operator import logs
 from plimsoll_operator.controller.certificates.keeper import Keeper, Look
 from plimsoll_operator.controller.quarantine import Quarantine, Unit
 from plimsoll_operator.controller.serve import exposition, probe, serve
@@ -72,7 +73,7 @@ class _Run:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT."""
     options = _arguments(argv)
-    logging.basicConfig(level=options.log_level, format="%(asctime)s %(levelname)s %(name)s %(message)s", stream=sys.stderr)
+    logs.configure(options.log_level)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: threading.Thread(target=stop.set, daemon=True).start())
