@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Literal, TypeAlias, get_args
+from typing import Final, Literal, TypeAlias
 
 from plimsoll_operator.api import Condition
 from plimsoll_operator.dispute import Dispute
 from plimsoll_operator.facts import ModelFacts, ModelUnknown
 from plimsoll_operator.names import COMMIT, REPLAN_ANNOTATION
 from plimsoll_operator.observation import NO_START, StartsSeen
-from plimsoll_operator.reasons import Why
+from plimsoll_operator.reasons import Reason, Why
 from plimsoll_operator.reasons.engine_ends import NEXT_STEPS
 from plimsoll_operator.text import one_line
 from plimsoll_operator.verdict import Admit, Plan, Reject, Resize, Undecided, Verdict
@@ -23,10 +23,10 @@ from plimsoll_operator.verdict import Admit, Plan, Reject, Resize, Undecided, Ve
 ConditionStatus = Literal["True", "False", "Unknown"]
 Lack = Literal["gpus", "turn", "scheduler", "pods", "unknown"]
 MAX_MESSAGE: Final = 2048
-INTERNAL_ERROR: Final = "InternalError"
+INTERNAL_ERROR: Final = str(Why.INTERNAL_ERROR)
 PodsFailReason = Literal["ImageNotPulled", "ContainerNotStarted", "EngineEnds", "NodeNotReady"]
-PLAN_STANDS: Final = frozenset({"PodsRefused", "ProgressDeadlineExceeded", INTERNAL_ERROR, *get_args(PodsFailReason)})
-"""Reasons of Stalled that speak of the pods: the plan in status is the one that was applied for the spec as it stands."""
+PLAN_STANDS: Final = frozenset(str(why) for why in Why if why.not_ready is not None and why.not_ready.plan_stands)
+"""Reasons of Stalled with which the plan in status is the one that was applied for the spec as it stands."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class PodsFail:
 class Blocked:
     """A child of the plan that is not the controller's to change: its name is somebody else's, or it has another owner now."""
 
-    reason: Literal["NameTaken", "NotControlled"]
+    reason: Literal[Why.NAME_TAKEN, Why.NOT_CONTROLLED]
     message: str
 
 
@@ -229,10 +229,10 @@ def _feasible(situation: Situation) -> _Draft:
         return ("Feasible", "False", verdict.overridden.reason, f"{verdict.warnings[0]} Pods are made all the same.")
     if isinstance(verdict, Resize):
         moved = "; ".join(f"{change.field} from {change.old} to {change.new}" for change in verdict.changes)
-        return ("Feasible", "True", "Resized", f"fits after moving {moved}")
+        return ("Feasible", "True", Reason.RESIZED, f"fits after moving {moved}")
     # Which GPUs are free is CapacityAvailable's to say, as it is now: a verdict is kept, and its pods may be on nodes long since.
     lasting = [line for line in verdict.warnings if line != verdict.of_now]
-    return ("Feasible", "True", "Fits", " ".join(lasting) or "fits as asked")
+    return ("Feasible", "True", Reason.FITS, " ".join(lasting) or "fits as asked")
 
 
 def _beside_the_model(message: str, model: ModelSeen) -> str:
@@ -376,7 +376,7 @@ def _next_step(fails: PodsFail) -> str:
 
 def _refusal_reason(situation: Situation) -> str:
     verdict = situation.verdict
-    return str(verdict.reason) if isinstance(verdict, Reject | Undecided) else "Invalid"
+    return str(verdict.reason) if isinstance(verdict, Reject | Undecided) else str(Why.INVALID)
 
 
 def _what_stays(situation: Situation) -> str:

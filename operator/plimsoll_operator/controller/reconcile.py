@@ -45,6 +45,7 @@ from plimsoll_operator.facts import Decide
 from plimsoll_operator.metrics import Rejudged
 from plimsoll_operator.observation import ObservedFigures, observed_of, seen_of
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Kube, Manifest, Resource
+from plimsoll_operator.reasons import Why
 from plimsoll_operator.verdict import Reject, Undecided, Verdict
 
 _LACKS: Final[dict[Standing, Lack]] = {Standing.HELD: "turn", Standing.LATE: "scheduler", Standing.ABSENT: "pods"}
@@ -250,7 +251,7 @@ class Reconciler:
         """A child is not ours to make or change. What runs goes on with its plan and its GPUs, and may only become less."""
         self._again(gathered.key, RETAKE_SECONDS)
         child = gathered.child
-        if blocked.reason == "NameTaken":
+        if blocked.reason is Why.NAME_TAKEN:
             child, _ = self._children.keep(gathered.key, child, gathered.deployment.spec.replicas)
         runs, course = applied_from_child(child), decided.course
         proposed = course.run.plan if course.adopts and course.run is not None else course.proposed

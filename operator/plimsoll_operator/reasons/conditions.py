@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Self
+
 from plimsoll_operator.reasons.explained import Explained
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotReady:
+    """What goes with a reason why an InferenceDeployment is not Ready.
+
+    `status` is the word of `kubectl get infd` (a `Phase`). `plan_stands` where Stalled gives the reason and speaks of the pods or of
+    the controller, not of the spec: the plan in status is the one that was applied for the spec as it stands.
+    """
+
+    status: str
+    plan_stands: bool = False
+
+
 class Why(Explained):
-    """What a condition or event gives as its reason, beside those of verdicts."""
+    """What a condition or event gives as its reason, beside those of verdicts. Those of Stalled and of a lack of GPUs say `not_ready`."""
+
+    not_ready: NotReady | None
+
+    def __new__(cls, name: str, means: str, to_do: str, not_ready: NotReady | None = None) -> Self:
+        """Made of the sentences, and of what goes with it where it is why something is not Ready."""
+        member = cls._of(name, means, to_do)
+        member.not_ready = not_ready
+        return member
 
     # What ModelResolved says
     FOUND = ("Found", "The model's shape is known; the message says from where and at which commit.", "Nothing to do.")
@@ -52,31 +75,37 @@ class Why(Explained):
         "WaitingForGpus",
         "Too few GPUs are free that no earlier deployment and no other pending pod may take. The pods exist and wait.",
         "Free GPUs, add nodes, or lower replicas; `kubectl get gpool` shows what is free and booked.",
+        NotReady(status="WaitingForGpus"),
     )
     WAITING_FOR_TURN = (
         "WaitingForTurn",
         "Pods whose GPUs are booked earlier are on their way to nodes; until they are there it is not certain what is left.",
         "Nothing to do: it is decided within seconds.",
+        NotReady(status="WaitingForTurn"),
     )
     PODS_ABSENT = (
         "PodsAbsent",
         "Pods that the Deployment is asked for do not exist: a quota, Pod Security or an admission webhook refuses them, or it takes time.",
         "The events of its ReplicaSets or StatefulSets say why. GPUs are booked for pods that exist; these get their place when they do.",
+        NotReady(status="PodsAbsent"),
     )
     NOT_SCHEDULED = (
         "NotScheduled",
         "GPUs were booked, but the scheduler has not bound the pods for ten seconds.",
         "`kubectl describe pod` says why: a volume, a taint, a quota, or another scheduler that does not run.",
+        NotReady(status="NotScheduled"),
     )
     INTERNAL_ERROR = (
         "InternalError",
         "An error of the controller itself stopped the work on this object. Other objects are not touched, and it is tried again.",
         "Look for the digest of the message in the controller's log, and report the traceback there.",
+        NotReady(status="Failed", plan_stands=True),
     )
     APPLY_REFUSED = (
         "ApplyRefused",
         "The API server refuses the Deployment, LeaderWorkerSet or Service: a quota, a policy or a missing right.",
         "The condition quotes it; what was booked is free for others until it is taken.",
+        NotReady(status="Blocked"),
     )
     # Input
     INVALID_INPUT = ("InvalidInput", "The input itself is at fault.", "The message names the field, the value and the limit.")
@@ -93,6 +122,7 @@ class Why(Explained):
         "FreeUnknown",
         "Pods of other namespaces may not be listed, so nobody knows what is free.",
         "Empty controller.podNamespaces of the chart, or watch the pods themselves.",
+        NotReady(status="Pending"),
     )
     REFUSED = ("Refused", "The spec as it stands makes no pods.", "Feasible says why.")
     APPLYING = ("Applying", "The objects of the plan are being made.", "Wait.")
@@ -102,11 +132,13 @@ class Why(Explained):
         "NameTaken",
         "An object that is not Plimsoll's has the name of the Deployment, LeaderWorkerSet or Service; it is never taken over.",
         "Rename one of the two. What runs keeps its plan and its GPUs; the rest is made within half a minute of the name being free.",
+        NotReady(status="Blocked"),
     )
     NOT_CONTROLLED = (
         "NotControlled",
         "Somebody has taken the Deployment, LeaderWorkerSet or Service from its InferenceDeployment: another owner controls it, or none.",
         "The message names the entry of metadata.ownerReferences to remove or to set. What runs keeps its plan and its GPUs.",
+        NotReady(status="Blocked"),
     )
     CHANGED_BY_OTHERS = (
         "ChangedByOthers",
@@ -122,6 +154,7 @@ class Why(Explained):
         "PodsRefused",
         "The API server refuses the pods, and will until somebody changes something: Pod Security, a quota, limits, an admission policy.",
         "The message has its own words. Change the namespace's labels, quota or limits, or the spec; pods come by themselves then.",
+        NotReady(status="PodsRefused", plan_stands=True),
     )
     PODS_NOT_MADE = (
         "PodsNotMade",
@@ -132,26 +165,31 @@ class Why(Explained):
         "ImageNotPulled",
         "Pods are on their nodes and the image of a container is not pulled; the kubelet tries again by itself.",
         "The message has the registry's words: correct spec.engine.image, or give a pull secret in spec.template.imagePullSecrets.",
+        NotReady(status="ImageNotPulled", plan_stands=True),
     )
     CONTAINER_NOT_STARTED = (
         "ContainerNotStarted",
         "Pods are on their nodes and a container cannot be made or started: a Secret or ConfigMap is not there, or the command is not.",
         "The message names it. Make it in the namespace, or correct spec.template; the pods then go on by themselves.",
+        NotReady(status="ContainerNotStarted", plan_stands=True),
     )
     ENGINE_ENDS = (
         "EngineEnds",
         "A container has ended several times before it served; the kubelet starts it again, ever more slowly.",
         "The message says how it ended, and what to do where its log names a cause. Correct the spec, and a new plan replaces the pods.",
+        NotReady(status="CrashLoop", plan_stands=True),
     )
     NODE_NOT_READY = (
         "NodeNotReady",
         "Pods are on a node that does not answer, or says that it is not ready: nobody is sent to them.",
         "kubectl describe node says why. Kubernetes gives it up after five minutes; its pods are then made anew where GPUs are free.",
+        NotReady(status="NodeNotReady", plan_stands=True),
     )
     PROGRESS_DEADLINE_EXCEEDED = (
         "ProgressDeadlineExceeded",
         "The rollout made no progress within its deadline.",
         "Read the pods' events and logs.",
+        NotReady(status="Overdue", plan_stands=True),
     )
     MINIMUM_REPLICAS_AVAILABLE = ("MinimumReplicasAvailable", "At least one replica is available, or none is wanted.", "Nothing to do.")
     NO_REPLICA_AVAILABLE = ("NoReplicaAvailable", "No replica is available.", "Progressing says how far they are.")

@@ -28,6 +28,7 @@ from plimsoll_operator.controller.reporting.status import status_of, with_bug
 from plimsoll_operator.dispute import Dispute
 from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.phase import Phase, summary_of
+from plimsoll_operator.reasons import Why
 from plimsoll_operator.verdict import Admit, Reason, Reject, Undecided, Verdict
 
 SERVES: Final = ChildState(current=True, wanted=2, replicas=2, updated=2, ready=2, available=2, deadline_exceeded=False)
@@ -87,8 +88,8 @@ def conditions(situation: Situation) -> tuple[Condition, ...]:
         ("no Secret", fails("ContainerNotStarted"), "ContainerNotStarted", "ContainerNotStarted"),
         ("the node is silent", fails("NodeNotReady"), "NodeNotReady", "NodeNotReady"),
         ("a quota", replace(READY, bound=0, child=replace(STARTS, pods_refused=QUOTA)), "PodsRefused", "PodsRefused"),
-        ("a name is taken", replace(READY, child=None, blocked=Blocked(reason="NameTaken", message="x")), "Blocked", "NameTaken"),
-        ("another owner", replace(READY, blocked=Blocked(reason="NotControlled", message="x")), "Blocked", "NotControlled"),
+        ("a name is taken", replace(READY, child=None, blocked=Blocked(reason=Why.NAME_TAKEN, message="x")), "Blocked", "NameTaken"),
+        ("another owner", replace(READY, blocked=Blocked(reason=Why.NOT_CONTROLLED, message="x")), "Blocked", "NotControlled"),
         ("the Deployment is refused", replace(READY, child=None, apply_problem="403"), "Blocked", "ApplyRefused"),
         ("no progress", replace(READY, child=replace(STARTS, deadline_exceeded=True)), "Overdue", "ProgressDeadlineExceeded"),
         ("somebody goes on changing it", replace(READY, dispute=Dispute(message="x", waiting=True)), "ChangedByOthers", "ChangedByOthers"),
@@ -121,7 +122,7 @@ def situations() -> Iterator[Situation]:
     troubles: tuple[Situation, ...] = (
         READY,
         replace(READY, model=unresolved),
-        replace(READY, blocked=Blocked(reason="NameTaken", message="A Deployment of that name is somebody else's.")),
+        replace(READY, blocked=Blocked(reason=Why.NAME_TAKEN, message="A Deployment of that name is somebody else's.")),
         replace(READY, apply_problem="403 Forbidden: exceeded quota of the namespace"),
         replace(READY, dispute=Dispute(message="the Deployment is changed by kubectl again and again", waiting=True)),
         *(fails(reason) for reason in get_args(PodsFailReason)),

@@ -35,6 +35,7 @@ from plimsoll_operator.ports import (
     Manifest,
     Resource,
 )
+from plimsoll_operator.reasons import Why
 from plimsoll_operator.render import MANAGED_BY, render_budget, render_service, render_workload
 from plimsoll_operator.verdict import Plan
 
@@ -151,8 +152,8 @@ class Children:
             if headless is not None and not made_for_group(headless):
                 taken.append(_taken(SERVICES, GROUP.place(key)))
         if lost:
-            return newest(own), Blocked(reason="NotControlled", message=" ".join(lost))
-        return newest(own), Blocked(reason="NameTaken", message=" ".join(taken)) if taken else None
+            return newest(own), Blocked(reason=Why.NOT_CONTROLLED, message=" ".join(lost))
+        return newest(own), Blocked(reason=Why.NAME_TAKEN, message=" ".join(taken)) if taken else None
 
     def _beside_to_make(self, deployment: InferenceDeployment) -> list[Resource]:
         """What is made beside the workload and is not known to be there yet."""
