@@ -1,6 +1,6 @@
 """Holds the floor under what unit tests run of the two packages. `make coverage` measures with slipcover, this reads what it wrote.
 
-The floors are what was measured (98.7 and 95.3) less a little for lines that come and go: raise them when more is covered, never lower them
+The floors are what was measured (98.7 and 96.0) less a little for lines that come and go: raise them when more is covered, never lower them
 to let a change in.
 What only end-to-end tests run (the two processes' mains, the Kubernetes client) counts as not covered.
 """
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-FLOORS: Final[Mapping[str, float]] = {"estimator": 98.0, "operator": 94.5}
+FLOORS: Final[Mapping[str, float]] = {"estimator": 98.0, "operator": 95.0}
 """Percent of lines, by folder."""
 SHOWN: Final = 8
 

@@ -53,5 +53,5 @@ def _parent(module: str) -> subprocess.Popen[str]:
 
 
 def _end(parent: subprocess.Popen[str]) -> None:
-    parent.kill()
-    parent.wait()
+    with parent:  # closes its streams, and waits for it
+        parent.kill()
