@@ -19,8 +19,8 @@ from plimsoll_operator.controller.children.course import (
     must_start_over,
 )
 from plimsoll_operator.controller.cluster.store import ParsedObjects, StoreView
-from plimsoll_operator.controller.elsewhere import better, worth_asking
 from plimsoll_operator.controller.gathered import Decided, Gathered, replicas_of
+from plimsoll_operator.controller.proposals import better, worth_asking
 from plimsoll_operator.controller.resolving.models import Models
 from plimsoll_operator.decision.checks.caps import Hold, growth_refused, hold
 from plimsoll_operator.facts import Decide, Facts, ModelFacts, ModelUnknown, PoolFacts
@@ -151,11 +151,11 @@ class Judge:
         if before is not None and before[0] == looked_at:
             return before[1:]
         verdict = self._decide(facts)
-        found = None if adopting else self._elsewhere(gathered, facts)
+        found = None if adopting else self._proposed(gathered, facts)
         self._judged[gathered.key] = (looked_at, verdict, found)
         return verdict, found
 
-    def _elsewhere(self, gathered: Gathered, facts: Facts) -> Plan | None:
+    def _proposed(self, gathered: Gathered, facts: Facts) -> Plan | None:
         """The plan on other GPUs that have room for what is wanted, or cost less; None where the applied one is as good."""
         plan, spec = facts.applied_plan, gathered.deployment.spec
         if plan is None or not worth_asking(plan, spec.replicas, spec.placement, facts.pools):

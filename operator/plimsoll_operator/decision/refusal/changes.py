@@ -62,7 +62,7 @@ def anywhere(placement: PlacementSpec) -> PlacementSpec:
     return placement.model_copy(update={"gpu_products": (), "node_selector": {}})
 
 
-def ways_out(s: Scene) -> Iterator[Way]:
+def changes_of(s: Scene) -> Iterator[Way]:
     """Every way there is, as far as the caller looks: each is searched for when it is asked for."""
     for patches in (_raised, _computed_utilisation, _other_size, _other_pool, _more_nodes, _more_replicas, _less_context, _coarser_cache):
         yield from (Way(patch=patch) for patch in patches(s))
@@ -131,9 +131,9 @@ def _other_pool(s: Scene) -> Iterator[Patch]:
         yield {"spec": {"placement": {"gpuProducts": [product]}}}
     free = replace(request, placement=anywhere(request.placement))
     if found := _found(s.everywhere, free):
-        yield _elsewhere(request, found)
+        yield _on_its_gpus(request, found)
     elif request.args.tensor_parallel_size is not None and (found := _found(s.everywhere, free.with_args(tensor_parallel_size=None))):
-        yield apply_patch(_elsewhere(request, found), _engine(**_sizes(request, found)))
+        yield apply_patch(_on_its_gpus(request, found), _engine(**_sizes(request, found)))
 
 
 def _more_replicas(s: Scene) -> Iterator[Patch]:
@@ -222,7 +222,7 @@ def _shorter(s: Scene, request: DeploymentRequest) -> int | None:
     return settled.args.max_model_len if settled is not None else None
 
 
-def _elsewhere(request: DeploymentRequest, plan: Found) -> dict[str, Any]:
+def _on_its_gpus(request: DeploymentRequest, plan: Found) -> dict[str, Any]:
     placement: dict[str, Any] = {"gpuProducts": [product.gpu.product for product in plan.candidate.products]}
     if request.placement.node_selector:
         placement["nodeSelector"] = None

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from plimsoll_operator.api import MAX_OFFERS, ApiError, InferenceDeployment, parse_inference_deployment
-from plimsoll_operator.decision.refusal.changes import Patch, Scene, Way, apply_patch, ways_out
+from plimsoll_operator.decision.refusal.changes import Patch, Scene, Way, apply_patch, changes_of
 from plimsoll_operator.facts import Facts
 from plimsoll_operator.verdict import Admit, Offer, Plan, Verdict
 
@@ -20,7 +20,7 @@ def offers(scene_: Scene, judge: Callable[[Facts], Verdict]) -> Iterator[Offer]:
     """Verified offers in the order of `changes`, the least intrusive first; each is searched for when it is asked for."""
     found = 0
     seen: set[str] = set()
-    for way in ways_out(scene_):
+    for way in changes_of(scene_):
         text = json.dumps(way.patch, sort_keys=True, separators=(",", ":"))
         if text in seen:
             continue
