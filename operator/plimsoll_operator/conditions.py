@@ -117,7 +117,7 @@ class Situation:
     `apply_problem` is what the API server says to the children, where it refuses them, `blocked` says which child is not there to be
     changed, `dispute` that somebody changes them, `pods_fail` why pods do not serve. `replicas` are those that are made; `beyond`
     as many more are wanted and held by the FitPolicy, which says `beyond_because`. `starts` is what the engines' own logs say.
-    `elsewhere` names the GPUs of a proposed plan that have room now, empty without one.
+    `proposed_gpus` names the GPUs of a proposed plan that have room now, empty without one.
     """
 
     generation: int
@@ -137,7 +137,7 @@ class Situation:
     beyond: int = 0
     beyond_because: Reject | None = None
     starts: StartsSeen = NO_START
-    elsewhere: str = ""
+    proposed_gpus: str = ""
 
     @property
     def held(self) -> str:
@@ -258,8 +258,8 @@ def _capacity_available(situation: Situation) -> _Draft:
     if situation.capacity_for_missing:
         return (kind, "True", Why.BOOKED, f"{_share(missing, situation)}: on no node yet, their GPUs are booked")
     reason, message = _LACKS[situation.missing_because]
-    if situation.elsewhere and situation.missing_because == "gpus":
-        message += f"; {situation.elsewhere} have room: status.proposedPlan is adopted by the annotation {REPLAN_ANNOTATION}"
+    if situation.proposed_gpus and situation.missing_because == "gpus":
+        message += f"; {situation.proposed_gpus} have room: status.proposedPlan is adopted by the annotation {REPLAN_ANNOTATION}"
     if situation.child is not None and situation.missing_because == "pods":
         message += f"; the events of the {situation.child.made_by} say why"
     status: ConditionStatus = "Unknown" if situation.missing_because == "unknown" else "False"

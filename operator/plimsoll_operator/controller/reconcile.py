@@ -308,7 +308,7 @@ class Reconciler:
             dispute=self._disputes.about(gathered.key),
             pods_fail=self._last_words.add_to(self._ledger.failing(gathered.key), gathered.key[0]),
             starts=seen_of(plan, seen.starts, seen.unread),
-            elsewhere=_elsewhere(course),
+            proposed_gpus=_proposed_gpus(course),
         )
         return situation, observed
 
@@ -366,7 +366,7 @@ def _rejudged(course: Course, verdict: Verdict) -> Rejudged:
     return "Proposed" if course.proposed is not None else ""
 
 
-def _elsewhere(course: Course) -> str:
+def _proposed_gpus(course: Course) -> str:
     """The GPUs of a proposed plan that has room for all replicas where the plan that runs has not."""
     proposed, runs = course.proposed, course.run
     if proposed is None or runs is None or not proposed.available_now or set(proposed.gpu_products) == set(runs.plan.gpu_products):
