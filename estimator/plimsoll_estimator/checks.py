@@ -47,7 +47,7 @@ class Check(StrEnum):
     QUANTIZATION_UNSUPPORTED_ON_GPU = "QuantizationUnsupportedOnGpu", "quantization", _NOTHING
     """The compute capability is below the method's least (config/vllm.py: _get_quantization_config)."""
     QUANTIZATION_NEEDS_CHECKPOINT = "QuantizationNeedsCheckpoint", "quantization", _NOTHING
-    """The method reads quantised checkpoints only, and this one is not (model_loader/weight_utils.py: get_quant_config)."""
+    """The method reads quantised checkpoints only, and this one is not (model_loader/weight_utils.py: get_quant_config, mxfp4.py)."""
     KV_CACHE_DTYPE_UNSUPPORTED = "KvCacheDtypeUnsupported", "kv_cache_dtype", _NOTHING
     """The checkpoint, the model's dtype or the GPU's attention backend cannot hold such a cache (attention/layer.py, config/vllm.py).
 
@@ -150,6 +150,8 @@ class Check(StrEnum):
     """The release's binaries, or those of its PyTorch, have no code for the GPU (the wheels' own libraries)."""
     NO_ATTENTION_BACKEND = "NoAttentionBackend", "gpu", _NOTHING
     """No backend of the release runs the model on this GPU (platforms/cuda.py: get_attn_backend_cls)."""
+    FLASHINFER_SAMPLER_UNSUPPORTED = "FlashInferSamplerUnsupported", "use_flashinfer_sampler", _NOTHING
+    """VLLM_USE_FLASHINFER_SAMPLER=1 on a GPU that FlashInfer is not taken for (v1/sample/ops/topk_topp_sampler.py, since 0.12)."""
     NO_ATTENTION_CACHE = "NoAttentionCache", "runner", _NOTHING
     """A generator that attends in both directions: its empty list of caches stops the planner until 0.25 (v1/core/kv_cache_utils.py)."""
     KV_PAGE_SIZES_DIFFER = "KvPageSizesDiffer", "kv_cache_dtype", _LAYOUT

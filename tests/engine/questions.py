@@ -117,6 +117,8 @@ LATER = {
     "KvPageSizesDiffer": "",  # v1/core/kv_cache_utils.py, when the cache is planned
     "UnsupportedAttention": "",  # the attention class of the model
     "NoAttentionCache": "",  # v1/core/kv_cache_utils.py
+    "FlashInferSamplerUnsupported": "",  # v1/sample/ops/topk_topp_sampler.py, as the runner is made
+    "QuantizationNeedsCheckpoint": "mxfp4",  # quantization/mxfp4.py as layers are built, fused_moe/layer.py as they are loaded
 }
 """Checks that vLLM makes once workers start, with what their words hold where only some do: no configuration can say them."""
 

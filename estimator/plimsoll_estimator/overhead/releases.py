@@ -47,8 +47,6 @@ class OverheadRules:
     """FlashInfer samples where it is installed; only for VLLM_USE_FLASHINFER_SAMPLER=1; or wherever it knows the card (envs.py)."""
     presumes_flashinfer: bool = True
     """Whether measured starts whose source is silent had FlashInfer: 0.10.1 did, 0.10.2 and 0.11.0 did not."""
-    flashinfer_min_capability: int = 75
-    """The lowest capability FlashInfer is taken for (v1/attention/backends/flashinfer.py: supports_compute_capability)."""
     samples_with_triton: bool = False
     """Without FlashInfer a Triton kernel narrows the logits, no sort (v1/sample/ops/topk_topp_triton.py)."""
     direct_expert_calls: frozenset[str] = _MARLIN | _COMPRESSED
@@ -103,7 +101,7 @@ _RELEASES: Final = Releases(
     ),
     (EngineVersion(0, 21), {"flashinfer_sampler": "supported", "direct_expert_calls": _COMPRESSED}),
     (EngineVersion(0, 23), {"direct_expert_calls": frozenset()}),
-    (EngineVersion(0, 24), {"flashinfer_min_capability": 80, "deep_gemm_families": frozenset({10, 12})}),
+    (EngineVersion(0, 24), {"deep_gemm_families": frozenset({10, 12})}),
     (EngineVersion(0, 27), {"v2_profiles_encoder": True}),
     (EngineVersion(0, 28), {"lora_wraps_shared_head": False}),
     (EngineVersion(0, 29), {"masks_patches": "never", "keeps_timed_copies": True, "presumes_cold": True}),

@@ -12,6 +12,7 @@ from typing import Final
 from plimsoll_estimator.overhead.constants import constant
 from plimsoll_estimator.overhead.releases import overhead_rules
 from plimsoll_estimator.overhead.widths import Widths
+from plimsoll_estimator.resolve.checks import flashinfer_samples
 from plimsoll_estimator.resolved import ResolvedArgs
 
 DTYPE_BYTES: Final = {"float32": 4, "float16": 2, "bfloat16": 2}
@@ -34,7 +35,7 @@ def sampler_of(resolved: ResolvedArgs) -> Sampler:
     elif rules.flashinfer_sampler == "asked":
         uses = given.use_flashinfer_sampler is True
     else:
-        uses = given.use_flashinfer_sampler is not False and resolved.gpu.capability >= rules.flashinfer_min_capability
+        uses = given.use_flashinfer_sampler is not False and flashinfer_samples(resolved.gpu, resolved.version)
     if uses:
         return Sampler.FLASHINFER
     return Sampler.TRITON if rules.samples_with_triton else Sampler.PYTORCH

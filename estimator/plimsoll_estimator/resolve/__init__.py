@@ -29,6 +29,7 @@ from plimsoll_estimator.resolve.checks import (
     check_long_prefill,
     check_nodes,
     check_parallel,
+    check_sampler,
     positive,
 )
 from plimsoll_estimator.resolve.config_class import check_config_class
@@ -41,6 +42,7 @@ from plimsoll_estimator.resolve.kernels import check_kernels
 from plimsoll_estimator.resolve.length import max_model_len
 from plimsoll_estimator.resolve.quantization import (
     check_kv_cache_dtype,
+    check_packed_experts,
     declared_kv_cache_dtype,
     resolve_quantization,
     runs_eagerly,
@@ -75,13 +77,13 @@ def resolve(config: HfConfig, args: EngineArgs, gpu: Gpu, version: EngineVersion
     check_kv_cache_dtype(stored_by(config), args.kv_cache_dtype, quantization, dtype, version)
     length = max_model_len(config, args.max_model_len, version)
     shape = read(config, architecture)  # not before: a search asks for many lengths that the config alone refuses
+    check_packed_experts(config, quantization, shape.experts is not None, version)
     check_inputs(shape, args, runner, version)
-    check_parallel(shape, tp, pp, dcp, bool(args.enable_expert_parallel), version)
-    check_balancing(args, tp, dp, version)
-    check_nodes(tp, pp, dp, nodes, version)
+    _check_sizes(shape, args, (tp, pp, dp, dcp, nodes), version)
     check_lora(shape, args, version)
     check_speculation(config, shape, args, version, tp, pp)
     v2 = _uses_v2_runner(shape, runner, args, quantization, version)
+    check_sampler(args, gpu, runner, v2, version)
     chunked = args.enable_chunked_prefill is not False or (runner == "generate" and argument_rules(version).always_chunks)
     seqs, tokens = batch_sizes(config, architecture, args, gpu, version, length=length, chunked_prefill=chunked)
     _check_batch(args, seqs, tokens, length, chunked, version)
@@ -145,6 +147,14 @@ def _check_config_classes(config: HfConfig, args: EngineArgs, version: EngineVer
     check_config_class(config, args.trust_remote_code, version)
     if args.speculative_model_config is not None:
         check_config_class(args.speculative_model_config, args.trust_remote_code, version)
+
+
+def _check_sizes(shape: Shape, args: EngineArgs, sizes: tuple[int, int, int, int, int], version: EngineVersion) -> None:
+    """What the release refuses of `_sizes`."""
+    tp, pp, dp, dcp, nodes = sizes
+    check_parallel(shape, tp, pp, dcp, bool(args.enable_expert_parallel), version)
+    check_balancing(args, tp, dp, version)
+    check_nodes(tp, pp, dp, nodes, version)
 
 
 def _check_core(

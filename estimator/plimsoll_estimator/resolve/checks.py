@@ -15,7 +15,9 @@ from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal, InvalidInput
 from plimsoll_estimator.resolve.facts import supports_pipeline_parallel, supports_tensor_parallel
 from plimsoll_estimator.resolve.releases import NODES_SINCE, argument_rules, spans_nodes
+from plimsoll_estimator.resolved import Gpu
 from plimsoll_estimator.shape import Shape
+from plimsoll_estimator.units import dotted
 
 MOST_RANKS: Final = 2048  # as many as the layers that a config may have; every stage is worked out
 
@@ -137,6 +139,26 @@ def check_inputs(shape: Shape, args: EngineArgs, runner: str, version: EngineVer
     if args.renders_beside_cache and (runner == "pooling" or not rules.renders_beside_cache):
         words = f"vLLM {version} takes --renderer-num-workers above 1 only with --mm-processor-cache-gb=0"
         raise EngineRefusal(Check.RENDERERS_SHARE_CACHE, words + (" where it pools" if rules.renders_beside_cache else ""))
+
+
+def flashinfer_samples(gpu: Gpu, version: EngineVersion) -> bool:
+    """Whether a release samples with FlashInfer on such a GPU."""
+    return gpu.capability >= argument_rules(version).flashinfer_least_capability
+
+
+def check_sampler(args: EngineArgs, gpu: Gpu, runner: str, second_runner: bool, version: EngineVersion) -> None:
+    """vLLM v1/sample/ops/topk_topp_sampler.py: its RuntimeError where the variable is set and the GPU is too old. Raises EngineRefusal.
+
+    The first runner makes a sampler for a pooling model as well (v1/worker/gpu_model_runner.py), the second does not.
+    """
+    stops = argument_rules(version).sampler_stops
+    makes_it = stops == "both" and runner != "pooling" if second_runner else stops != "none"
+    if args.use_flashinfer_sampler and makes_it and not flashinfer_samples(gpu, version):
+        words = (
+            f"vLLM {version} stops where VLLM_USE_FLASHINFER_SAMPLER is 1 on a GPU of compute capability {dotted(gpu.capability)}:"
+            " leave the variable out, and vLLM samples without FlashInfer"
+        )
+        raise EngineRefusal(Check.FLASHINFER_SAMPLER_UNSUPPORTED, words)
 
 
 def check_long_prefill(args: EngineArgs, max_len: int, version: EngineVersion) -> None:

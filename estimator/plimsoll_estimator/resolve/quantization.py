@@ -38,11 +38,25 @@ _MARLIN_GROUPS: Final = (-1, 32, 64, 128)
 _OF_CHECKPOINTS: Final = frozenset(
     {
         "aqlm", "auto-round", "auto_awq", "auto_gptq", "awq", "awq_marlin", "bitblas", "compressed-tensors", "deepspeedfp", "fbgemm_fp8",
-        "fp_quant", "gptq", "gptq_bitblas", "gptq_marlin", "gptq_marlin_24", "hqq", "inc", "marlin", "moe_wna16", "petit_nvfp4", "qqq",
-        "quark", "torchao",
+        "fp_quant", "gptq", "gptq_bitblas", "gptq_marlin", "gptq_marlin_24", "hqq", "inc", "marlin", "modelopt", "modelopt_fp4",
+        "modelopt_mixed", "modelopt_mxfp8", "moe_wna16", "nvfp4", "petit_nvfp4", "qqq", "quark", "torchao",
     }
 )  # fmt: skip
 """Methods that only read what a checkpoint says of itself: their classes cannot be made of nothing (weight_utils.py: get_quant_config)."""
+
+_WITH_OWN_FILE: Final = frozenset({"modelopt", "modelopt_fp4", "modelopt_mixed", "modelopt_mxfp8", "nvfp4"})
+"""Methods whose settings may lie in hf_quant_config.json (quantization/modelopt.py: get_config_filenames)."""
+_PACKS_EXPERTS: Final = frozenset({"gpt_oss_mxfp4", "mxfp4"})
+
+
+def check_packed_experts(config: HfConfig, name: str | None, has_experts: bool, version: EngineVersion) -> None:
+    """What only experts tell: their packed parameters take no weights of 16 bits (fused_moe/layer.py: weight_loader). Raises EngineRefusal.
+
+    A model without experts starts: its linear layers stay as they are.
+    """
+    if has_experts and name in _PACKS_EXPERTS and stored_by(config) is None and name not in argument_rules(version).made_online:
+        words = f"quantization method {name} of vLLM {version} loads experts that are stored in MXFP4, and this model's are not quantised"
+        raise EngineRefusal(Check.QUANTIZATION_NEEDS_CHECKPOINT, words)
 
 
 def stored_by(config: HfConfig) -> HfConfig | None:
@@ -84,8 +98,12 @@ def resolve_quantization(
         if settings is None and name in _OF_CHECKPOINTS:
             raise EngineRefusal(
                 Check.QUANTIZATION_NEEDS_CHECKPOINT,
-                f"quantization method {name} reads checkpoints that are quantised by it; this model's config has no quantization_config",
+                f"quantization method {name} reads checkpoints that are quantised by it; this model's config has no quantization_config"
+                + (", and no hf_quant_config.json lies beside it" if name in _WITH_OWN_FILE else ""),
             )
+        if settings is None and name == "mxfp4" and not argument_rules(version).mxfp4_keeps_linears:
+            words = f"quantization method mxfp4 of vLLM {version} has no linear layers for a checkpoint that is not quantised by it"
+            raise EngineRefusal(Check.QUANTIZATION_NEEDS_CHECKPOINT, words)
         _verify_dtype(name, found, dtype)
     return name
 

@@ -152,8 +152,14 @@ class ArgumentRules:
     """The least compute capability of Marlin's kernels (quantization/utils/marlin_utils.py: query_marlin_supported_quant_types)."""
     reads_compressed_mxfp4: bool = False
     """compressed-tensors in MXFP4 go to the method mxfp4."""
+    mxfp4_keeps_linears: bool = False
+    """MXFP4 leaves linear layers that a checkpoint has not quantised as they are; before, they stop it (quantization/mxfp4.py)."""
     made_online: frozenset[str] = frozenset()
     """Formats of checkpoints that are made as a checkpoint without any is loaded (config/quantization.py: _ONLINE_SHORTHANDS)."""
+    flashinfer_least_capability: int = 75
+    """The lowest capability FlashInfer samples on (v1/attention/backends/flashinfer.py: supports_compute_capability)."""
+    sampler_stops: Literal["none", "first", "both"] = "none"
+    """Whose sampler stops a start that asks for FlashInfer's on a GPU it lacks: no runner's, the first's or the second's too."""
     refuses_act_order: bool = False
     """GPTQ with groups in activation order is no longer read (quantization/utils/gptq_utils.py)."""
     takes_e5m2_without_scheme: bool = False
@@ -213,6 +219,7 @@ _RELEASES: Final = Releases(
             "lora_ranks": (1, *ArgumentRules().lora_ranks),
             "shards_grouped_queries": True,
             "holds_drafts_beside_adapters": True,
+            "mxfp4_keeps_linears": True,
             "always_chunks": False,
             "captures_gpt_oss_to": 1024,
             "lowers_tokens": True,
@@ -221,7 +228,7 @@ _RELEASES: Final = Releases(
             "caches_pooled_prefixes": True,
         },
     ),
-    (EngineVersion(0, 12), {"caches_state_prefixes": False}),
+    (EngineVersion(0, 12), {"caches_state_prefixes": False, "sampler_stops": "first"}),
     (EngineVersion(0, 13), {"connector_stops_groups": "unless asked", "captures_drafts": True}),
     (
         EngineVersion(0, 14),
@@ -281,8 +288,16 @@ _RELEASES: Final = Releases(
             "modelopt_overrides_fp4": True,
         },
     ),
-    (EngineVersion(0, 23), {"connector_stops_groups": "by its kind"}),
-    (EngineVersion(0, 24), {"made_online": frozenset({"mxfp8"}), "names_auto_awq": True, "connectors_of_groups": _BOTH_WAYS}),
+    (EngineVersion(0, 23), {"connector_stops_groups": "by its kind", "sampler_stops": "both"}),
+    (
+        EngineVersion(0, 24),
+        {
+            "made_online": frozenset({"mxfp8"}),
+            "names_auto_awq": True,
+            "connectors_of_groups": _BOTH_WAYS,
+            "flashinfer_least_capability": 80,
+        },
+    ),
     (
         EngineVersion(0, 25),
         {

@@ -146,6 +146,10 @@ CHECKS: Final[Mapping[Check, tuple[str, str]]] = {  # check -> (what it means, w
         "Use a release that the message names, or another GPU.",
     ),
     Check.NO_ATTENTION_BACKEND: ("No attention backend of this release runs the model on this GPU.", "Use another GPU or KV cache dtype."),
+    Check.FLASHINFER_SAMPLER_UNSUPPORTED: (
+        "VLLM_USE_FLASHINFER_SAMPLER=1 asks for FlashInfer's sampler on a GPU that FlashInfer does not support: vLLM stops.",
+        "Leave the variable out: vLLM samples without FlashInfer then.",
+    ),
     Check.NO_ATTENTION_CACHE: (
         "The model attends in both directions and keeps no KV cache; vLLM of this release plans it only as a pooling model.",
         "Pass --runner pooling in extraArgs, or use a release from 0.26 on.",

@@ -126,6 +126,14 @@ REFUSED = [
     ("a Marlin that the GPU cannot run", GPTQ, "gptq_marlin", T4, "0.13.0", "QuantizationMismatch"),
     ("a flag for a checkpoint that is not quantised", None, "awq_marlin", A100, "0.23.0", "QuantizationNeedsCheckpoint"),
     ("also where the settings would name the sizes", None, "compressed-tensors", A100, "0.19.1", "QuantizationNeedsCheckpoint"),
+    # weight_utils.py: "Cannot find the config file for modelopt", where neither config.json nor hf_quant_config.json has settings
+    ("ModelOpt's eight bits", None, "modelopt", H100, "0.19.1", "QuantizationNeedsCheckpoint"),
+    ("ModelOpt's four bits", None, "modelopt_fp4", H100, "0.14.1", "QuantizationNeedsCheckpoint"),
+    ("ModelOpt's four bits, last", None, "modelopt_fp4", "NVIDIA-B200", "0.33.0", "QuantizationNeedsCheckpoint"),
+    ("as they were called first", None, "nvfp4", "NVIDIA-B200", "0.8.5", "QuantizationNeedsCheckpoint"),
+    # quantization/mxfp4.py: NotImplementedError("Mxfp4 linear layer is not implemented"), until 0.11.0
+    ("linears of 0.10.1 in MXFP4", None, "mxfp4", H100, "0.10.1", "QuantizationNeedsCheckpoint"),
+    ("linears of 0.11.0 in MXFP4", None, "mxfp4", A100, "0.11.0", "QuantizationNeedsCheckpoint"),
     ("a method of a later release", None, "mxfp8", H100, "0.18.1", "UnknownQuantization"),
     ("gone since 0.28", None, "bitsandbytes", H100, "0.28.0", "UnknownQuantization"),
     ("gone since 0.24", None, "gguf", H100, "0.24.0", "UnknownQuantization"),

@@ -108,3 +108,29 @@ def test_inputs_that_groups_do_not_divide_have_no_rule() -> None:
     """Gemma 4's experts and blocks are 2112 wide: 0.25.1 builds them, and what quantises 2112 activations in groups of 128 is unknown."""
     with pytest.raises(Unsupported, match="2112 inputs"):
         prepared("google/gemma-4-26B-A4B-it", "0.25.1", quantization="fp8_per_block")
+
+
+@pytest.mark.parametrize(
+    ("name", "quantization", "version"),
+    [
+        # fused_moe/layer.py: FusedMoE.weight_loader cuts experts of three dimensions for mxfp4 (0.11.1 to 0.19.1); parameters of half
+        # the width take no whole ones (quantization/mxfp4.py: create_weights). 0.28.0 makes MXFP4 while it loads.
+        (QWEN_3_30B, "mxfp4", "0.11.1"),
+        (QWEN_3_30B, "mxfp4", "0.19.1"),
+        (QWEN_15_MOE, "mxfp4", "0.26.0"),
+        (QWEN_3_30B, "gpt_oss_mxfp4", "0.33.0"),
+    ],
+)
+def test_experts_in_bfloat16_do_not_go_into_parameters_of_four_bits(name: str, quantization: str, version: str) -> None:
+    config = lookup(name)
+    assert config is not None
+    found = prepare(config, EngineArgs(quantization=quantization), gpu_from(H100), EngineVersion.parse(version))
+    assert not isinstance(found, Prepared)
+    assert found.reason == "QuantizationNeedsCheckpoint"
+    assert f"of vLLM {version} loads experts that are stored in MXFP4" in f"{found.message}"
+
+
+def test_a_dense_model_stays_as_it_is_where_mxfp4_is_of_experts() -> None:
+    """quantization/mxfp4.py of 0.19.1: "MXFP4 linear layer is not implemented - falling back to UnquantizedLinearMethod"."""
+    plain, given = (prepared(QWEN_25_32B, "0.19.1", quantization=one).stages[0] for one in (None, "mxfp4"))
+    assert plain.loaded_bytes == given.loaded_bytes

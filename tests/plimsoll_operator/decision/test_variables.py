@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.plimsoll_operator.decision_world import LLAMA_8B, Files, verdict
-from tests.plimsoll_operator.nodes import H100
+from tests.plimsoll_operator.nodes import H100, gpu_node
 
 from plimsoll_estimator import EngineArgs, EngineVersion, HfConfig, Prepared, catalogue, gpu_from, prepare
 from plimsoll_operator.api import EnvVar
@@ -110,3 +110,33 @@ def test_a_text_is_counted_or_refused_and_never_neither(name: str, value: str, m
     env, release = (EnvVar(name=name, value=value),), EngineVersion(0, minor)
     told = {"0", "1", "full", "relax", "skip"}
     assert value in told or (counted(env, release) == {} and first_that_moves_the_plan(env, release) is not None)
+
+
+V100, T4, L4 = ("Tesla-V100-SXM2-32GB", 32768), ("Tesla-T4", 15360), ("NVIDIA-L4", 23034)
+SAMPLES: list[tuple[str, tuple[str, int], str, str, bool]] = [
+    # v1/sample/ops/topk_topp_sampler.py: RuntimeError since 0.12.0; v1/attention/backends/flashinfer.py: supports_compute_capability,
+    # from 7.5 until before 0.24.0, from 8.0 since.
+    ("FlashInfer knows no card before Turing", V100, "0.14.1", "1", False),
+    ("nor later", V100, "0.19.1", "1", False),
+    ("said not to sample so", V100, "0.19.1", "0", True),
+    ("Turing has it", T4, "0.19.1", "1", True),
+    ("Turing has it no more", T4, "0.25.1", "1", False),
+    ("nor with the second runner", T4, "0.32.0", "1", False),
+    ("said not to, on Turing", T4, "0.32.0", "0", True),
+    ("Ada has it", L4, "0.32.0", "1", True),
+]
+
+
+@pytest.mark.parametrize(("why", "card", "version", "value", "starts"), SAMPLES, ids=[row[0] for row in SAMPLES])
+def test_the_sampler_that_is_asked_for_is_one_that_the_card_has(
+    why: str, card: tuple[str, int], version: str, value: str, starts: bool
+) -> None:
+    engine, template = {"dtype": "float16", "maxModelLen": 2048}, {"env": [{"name": SAMPLER, "value": value}]}
+    nodes = Files(gpu_node(product=card[0], memory_mib=card[1]))
+    found = verdict("Qwen/Qwen2.5-1.5B-Instruct", version=version, engine=engine, store=nodes, template=template)
+    if starts:
+        assert isinstance(found, Admit), found
+        return
+    assert isinstance(found, Reject), why
+    assert (found.reason, found.field) == ("EngineRefuses", "spec.template.env")
+    assert "leave the variable out" in found.message
