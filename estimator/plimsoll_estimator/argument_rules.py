@@ -26,6 +26,9 @@ _CPU_LIST: Final = re.compile(r"\d{1,9}(?:-\d{1,9})?(?:,\d{1,9}(?:-\d{1,9})?)*")
 _DRAFT_METRICS: Final = "--per-request-spec-decode-metrics"
 _BACKEND: Final = "--attention-backend"
 _ATTENTION: Final = "--attention-config"
+_COMPILATION: Final = "--compilation-config"
+_SIZES: Final = "--cudagraph-capture-sizes"
+_OLDER_SIZES: Final = "--cuda-graph-sizes"
 _AUTO_BACKEND: Final = EngineVersion(0, 18)
 _GUIDED: Final = "--guided-decoding-backend"
 _NO_SPACE: Final = "--guided-decoding-disable-any-whitespace"
@@ -78,6 +81,64 @@ _PAIRS: Final = (
     _Pair(flag=_NO_SPACE, other=_STRUCTURED, since=EngineVersion(0, 11)),
     _Pair(flag=_NO_PROPERTIES, other=_STRUCTURED, since=EngineVersion(0, 11)),
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Doubled:
+    """`flag` says what `key` of the configuration `config` says too: one of them, from release `since` on, before `before`.
+
+    Without a key the two flags exclude each other. `by_entry`: both are objects, and only an entry that both have is said twice.
+    """
+
+    flag: str
+    config: str
+    key: str | None = None
+    by_entry: bool = False
+    since: EngineVersion = OLDEST_KNOWN
+    before: EngineVersion | None = None
+
+
+_BOTH_KINDS_OF_SIZES: Final = EngineVersion(0, 11, 1)
+_DOUBLED: Final = (
+    # engine/arg_utils.py: create_engine_config, "... and compilation_config. ... are mutually exclusive" and its like. What
+    # --speculative-config says twice with --spec-method, --spec-model and --spec-tokens is refused where their fields are set.
+    _Doubled(flag=_SIZES, config=_COMPILATION, key="cudagraph_capture_sizes", since=_BOTH_KINDS_OF_SIZES),
+    _Doubled(flag="--max-cudagraph-capture-size", config=_COMPILATION, key="max_cudagraph_capture_size", since=_BOTH_KINDS_OF_SIZES),
+    _Doubled(flag=_OLDER_SIZES, config=_COMPILATION, key="cudagraph_capture_sizes", since=_BOTH_KINDS_OF_SIZES),
+    _Doubled(flag=_SIZES, config=_OLDER_SIZES, since=_BOTH_KINDS_OF_SIZES),
+    _Doubled(flag=_BACKEND, config=_ATTENTION, key="backend", since=EngineVersion(0, 13)),
+    _Doubled(flag="--enable-flashinfer-autotune", config="--kernel-config", key="enable_flashinfer_autotune", since=EngineVersion(0, 16)),
+    _Doubled(flag="--ir-op-priority", config="--kernel-config", key="ir_op_priority", by_entry=True, since=EngineVersion(0, 20)),
+)
+
+
+def _entries(items: Sequence[GivenArgument], flag: str, key: str | None) -> object:
+    """What the flag says, or of a configuration its key: a value, a mapping with the entries that were given one by one; None: nothing."""
+    found: object = None
+    for item in items:
+        if item.flag != flag:
+            continue
+        path, value = [part.removesuffix("+") for part in item.key_path], item.values[0] if item.key_path else value_of(item)
+        for part in reversed(path):
+            value = {part: value}
+        if key is not None:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        found = {**found, **value} if isinstance(found, Mapping) and isinstance(value, Mapping) else found if value is None else value
+    return found
+
+
+def _check_doubled(items: Sequence[GivenArgument], version: EngineVersion) -> None:
+    for row in _DOUBLED:
+        item = next((one for one in items if one.flag == row.flag), None)
+        if item is None or not version.within(row.since, row.before):
+            continue
+        one, other = _entries(items, row.flag, None), _entries(items, row.config, row.key)
+        twice = one is not None and other is not None
+        if row.by_entry and isinstance(one, Mapping) and isinstance(other, Mapping):
+            twice = any(one[name] and other[name] for name in one.keys() & other.keys())
+        if twice:
+            where = row.config if row.key is None else f"{row.key} of {row.config}"
+            raise InvalidInput(item.spelling, " ".join(item.tokens), f"and {where} exclude each other in vLLM {version}: say one of them")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +240,7 @@ def check_together(items: Sequence[GivenArgument], version: EngineVersion, *, dr
     _check_words(said, version)
     _check_executor(said, version)
     _check_cpus(said, version)
+    _check_doubled(items, version)
     backend = said.get(_BACKEND)
     if backend is not None and backend.values[:1] == ("auto",) and version < _AUTO_BACKEND:  # config/attention.py: AttentionBackendEnum
         raise InvalidInput(backend.spelling, "auto", f"is a value from vLLM {_AUTO_BACKEND} on: leave the flag out")
