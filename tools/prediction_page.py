@@ -21,6 +21,7 @@ from plimsoll_estimator import (
     Estimate,
     RankEstimate,
     catalogue,
+    covered_percent,
     explanation_lines,
     gpu_from,
     known_gpus,
@@ -289,7 +290,7 @@ def _doubt(answer: Estimate, one: int) -> list[str]:
     return [
         "## How sure it is",
         prose(
-            "Weights and the bytes of a block are exact. The rest is not: 90 of 100 such starts leave between",
+            f"Weights and the bytes of a block are exact. The rest is not: {covered_percent()} of 100 such starts leave between",
             f"{gib(low)} and {gib(high)} GiB for the cache, {'so even the lower end holds one request.' if low >= one else edge}",
             "A plan promises the lower end, never the middle. [Accuracy](accuracy.md) has the measured starts behind it.",
         ),

@@ -118,7 +118,8 @@ class EnvVar(ApiModel):
         Rule(
             cel=f"!(self.name in {cel_list(OWNED_ENV)})",
             holds=lambda e: e.name not in OWNED_ENV,
-            message="the plan owns this variable; a hub token is named by spec.model.source.huggingFace.tokenSecretRef",
+            message="the plan sets this variable or counts on its default: leave it out"
+            " (a hub token is named by spec.model.source.huggingFace.tokenSecretRef)",
             field=".name",
         ),
         Rule(

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from plimsoll_estimator import Check
+from plimsoll_operator.reasons import Reason
 
 CHECKS: Final[Mapping[Check, tuple[str, str]]] = {  # check -> (what it means, what to do)
     Check.DTYPE_UNSUPPORTED: ("The GPU or the model cannot run this dtype.", "Use the one the message names."),
@@ -227,10 +228,7 @@ CHECKS: Final[Mapping[Check, tuple[str, str]]] = {  # check -> (what it means, w
         "vLLM before 0.9.1 runs pipeline stages on its V0 engine, whose memory has no rules here.",
         "Use pipelineParallelSize 1, or 0.9.1 or later.",
     ),
-    Check.KERNELS_NOT_KNOWN: (
-        "Whether vLLM of this release has code for this GPU depends on how it was installed, or nothing was published for the GPU's host.",
-        "Use a release that the message names.",
-    ),
+    Check.KERNELS_NOT_KNOWN: (Reason.KERNELS_NOT_KNOWN.means, Reason.KERNELS_NOT_KNOWN.to_do),
     Check.UNKNOWN_GPU: (
         "The GPU product is not in the table and its generation cannot be told.",
         "`plimsoll gpus` lists the known ones; else give --gpu-compute-capability.",

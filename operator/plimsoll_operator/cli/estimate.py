@@ -117,8 +117,13 @@ class _Question:
     version: EngineVersion
 
     def ask(self, args: EngineArgs) -> Estimate:
-        """The estimate under other arguments."""
-        found = prepare(self.config, args, self.gpu, self.version)
+        """The estimate under other arguments. Raises InvalidInput naming the argument as it is typed."""
+        try:
+            found = prepare(self.config, args, self.gpu, self.version)
+        except InvalidInput as error:
+            of, _, name = error.field.partition(".")
+            typed = f"--{name.replace('_', '-')}" if of == "engine_args" else error.field
+            raise InvalidInput(typed, error.value, error.limit) from error
         return found if isinstance(found, Estimate) else found.estimate()
 
     def as_case(self) -> dict[str, Any]:

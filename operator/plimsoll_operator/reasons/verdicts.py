@@ -97,6 +97,11 @@ class Reason(Explained):
         "`plimsoll models` shows what is known.",
     )
     UNKNOWN_ENGINE = ("UnknownEngine", "The vLLM release is not known, or too far ahead of the newest known.", "Set spec.engine.version.")
+    KERNELS_NOT_KNOWN = (
+        "KernelsNotKnown",
+        "Whether vLLM of this release has code for this GPU depends on how it was installed, or nothing was published for the GPU's host.",
+        "Use a release that the message names.",
+    )
     VENDOR_UNSUPPORTED = (
         "VendorUnsupported",
         "The GPUs that could run it are of a vendor (AMD, Intel) for whose engine no memory rules are known. No pods are made.",

@@ -23,6 +23,7 @@ from plimsoll_operator.webhook.review import Answer, Fault, Review
 # What somebody would change who is refused because nothing is known, where it is not the model's name.
 _UNDECIDED_FIELDS: Final = {
     Reason.UNKNOWN_ENGINE: "spec.engine.image",
+    Reason.KERNELS_NOT_KNOWN: "spec.engine.image",
     Reason.VENDOR_UNSUPPORTED: "spec.placement",
     Reason.NO_CAPACITY_KNOWN: "spec.placement",
     Reason.NO_KNOWN_POOL: "spec.placement",

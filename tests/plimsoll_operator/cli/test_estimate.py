@@ -237,6 +237,13 @@ def test_all_reasons_are_listed_by_kind_and_name_and_few_share_a_sentence(capsys
     assert len(rows) == len(EXPLAINED), "each once"
 
 
+def test_what_is_refused_has_the_name_under_which_it_was_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    """Asynchronous scheduling of pipeline stages begins with 0.15 (config/vllm.py)."""
+    typed = ["estimate", "--model", "Qwen/Qwen3-8B", "--gpu", "NVIDIA-H100-80GB-HBM3", "--engine-version", "0.14.1"]
+    assert main([*typed, "--pipeline-parallel-size", "2", "--async-scheduling"]) == 2
+    assert capsys.readouterr().err.startswith("plimsoll estimate: --async-scheduling: True does not go with")
+
+
 def test_help_lists_every_command_without_importing_any() -> None:
     code = (
         "import sys\nfrom plimsoll_operator.cli import main\n"

@@ -90,7 +90,9 @@ def test_what_no_argument_cures_is_said_before_what_an_argument_would(why: str, 
 
 BUILDS = [  # what is in them: data/kernels.json; vllm#18818 (a V100, the image of 0.9.0), vllm#18995 (a 5090, the image of 0.9.0)
     ("a V100 has no kernels in vLLM's own image of 0.10.0", "Tesla-V100-SXM2-32GB", 32768, "vllm/vllm-openai:v0.10.0", "EngineRefuses"),
-    ("what another image holds is not known", "Tesla-V100-SXM2-32GB", 32768, "acme/vllm:1", "UnsupportedModel"),
+    ("what another image holds is not known", "Tesla-V100-SXM2-32GB", 32768, "acme/vllm:1", "KernelsNotKnown"),
+    ("nothing was published for Arm hosts before 0.10.2", "NVIDIA-GH200-480GB", 97871, "vllm/vllm-openai:v0.10.0", "KernelsNotKnown"),
+    ("and since then it was", "NVIDIA-GH200-480GB", 97871, "vllm/vllm-openai:v0.10.2", None),
     ("a B200 has them in vLLM's own image of 0.9.0", "NVIDIA-B200", 183359, "vllm/vllm-openai:v0.9.0", None),
     ("and a 5090 in that of 0.10.0", "NVIDIA-GeForce-RTX-5090", 32607, "vllm/vllm-openai:v0.10.0", None),
 ]

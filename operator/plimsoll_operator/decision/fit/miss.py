@@ -108,7 +108,9 @@ def refusal_of(estimate: Estimate) -> Miss:
 
 
 def doubt_about(doubt: Unsupported) -> Reason:
-    """What is not known where the estimator has no rule: the release, or the model."""
+    """What is not known where the estimator has no rule: the release, its code for the GPU, or the model."""
+    if doubt.reason is Check.KERNELS_NOT_KNOWN:
+        return Reason.KERNELS_NOT_KNOWN
     return Reason.UNKNOWN_ENGINE if doubt.reason.about == "engine_version" else Reason.UNSUPPORTED_MODEL
 
 

@@ -17,7 +17,7 @@ from plimsoll_operator.decision.search.search import best_miss, preference
 from plimsoll_operator.verdict import Reason, Reject, Undecided
 
 _MOST_CAUSES: Final = 4
-_DOUBTS: Final = (Reason.UNSUPPORTED_MODEL, Reason.UNKNOWN_ENGINE)
+_DOUBTS: Final = (Reason.UNSUPPORTED_MODEL, Reason.UNKNOWN_ENGINE, Reason.KERNELS_NOT_KNOWN)
 
 
 def rejection(request: DeploymentRequest, misses: tuple[Missed, ...]) -> Reject:
