@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from plimsoll_estimator.argument_spelling import GivenArgument
 from plimsoll_estimator.argument_values import check_listed, parse_int, value_of
+from plimsoll_estimator.attention_backends import check_name
 from plimsoll_estimator.engine_version import OLDEST_KNOWN, EngineVersion
 from plimsoll_estimator.errors import InvalidInput
 
@@ -29,6 +30,8 @@ _ATTENTION: Final = "--attention-config"
 _COMPILATION: Final = "--compilation-config"
 _SIZES: Final = "--cudagraph-capture-sizes"
 _OLDER_SIZES: Final = "--cuda-graph-sizes"
+_IMAGES_BACKEND: Final = "--mm-encoder-attn-backend"
+_NO_BACKEND: Final = ("AUTO", "NONE")
 _AUTO_BACKEND: Final = EngineVersion(0, 18)
 _GUIDED: Final = "--guided-decoding-backend"
 _NO_SPACE: Final = "--guided-decoding-disable-any-whitespace"
@@ -224,14 +227,29 @@ def beside_model(items: Sequence[GivenArgument]) -> dict[str, Any]:
 
 def _named_backend(items: Sequence[GivenArgument]) -> str | None:
     """The attention backend by its flag, as a key of --attention-config or in it (config/attention.py: validate_backend_before)."""
-    words: list[object] = []
+    word = next((word.strip().upper() for _, word in reversed(_said_backends(items))), "")
+    return word if word not in ("", *_NO_BACKEND) else None
+
+
+def _said_backends(items: Sequence[GivenArgument]) -> list[tuple[GivenArgument, str]]:
+    """Every place that names an attention backend, and the name as it is written."""
+    found: list[tuple[GivenArgument, object]] = []
     for item in items:
         if item.flag == _BACKEND or (item.flag == _ATTENTION and item.key_path == ("backend",)):
-            words += item.values[:1]
+            found += [(item, word) for word in item.values[:1]]
         elif item.flag == _ATTENTION and not item.key_path and isinstance(config := value_of(item), Mapping):
-            words.append(config.get("backend"))
-    word = next((word.strip().upper() for word in reversed(words) if isinstance(word, str)), "")
-    return word if word not in ("", "AUTO", "NONE") else None
+            found.append((item, config.get("backend")))
+    return [(item, word) for item, word in found if isinstance(word, str)]
+
+
+def _check_backends(items: Sequence[GivenArgument], version: EngineVersion) -> None:
+    """config/attention.py and config/multimodal.py: AttentionBackendEnum."""
+    for item, word in _said_backends(items):
+        if word.strip().upper() not in _NO_BACKEND:
+            check_name(item.spelling, word, version)
+    for item in items:
+        if item.flag == _IMAGES_BACKEND and item.values and item.values[0].strip().upper() != "NONE":
+            check_name(item.spelling, item.values[0], version)
 
 
 def check_together(items: Sequence[GivenArgument], version: EngineVersion, *, drafts: bool = False) -> None:
@@ -244,6 +262,7 @@ def check_together(items: Sequence[GivenArgument], version: EngineVersion, *, dr
     backend = said.get(_BACKEND)
     if backend is not None and backend.values[:1] == ("auto",) and version < _AUTO_BACKEND:  # config/attention.py: AttentionBackendEnum
         raise InvalidInput(backend.spelling, "auto", f"is a value from vLLM {_AUTO_BACKEND} on: leave the flag out")
+    _check_backends(items, version)
     metrics = said.get(_DRAFT_METRICS)
     if metrics is not None and metrics.values[0] != "none" and not drafts:  # config/vllm.py: __post_init__
         raise InvalidInput(metrics.spelling, metrics.values[0], f"requires speculative decoding in vLLM {version}")

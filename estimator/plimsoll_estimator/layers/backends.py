@@ -64,6 +64,14 @@ def mla_backend(capability: int, kv_cache_dtype: str, rules: PlannerRules, qk_no
     return TRITON_MLA
 
 
+def named_mla_backend(named: str | None, rules: PlannerRules) -> Backend | None:
+    """The backend of dense latent attention that a user names, None where none is. That it runs is asked before (`named_backend`)."""
+    if named == "FLASHINFER_MLA" and not rules.block_from_backend:  # platforms/cuda.py: "Forcing kv cache block size to 64"
+        return Backend(name=named, block_size=64, kernel_block=32)
+    known = (FLASH_ATTN_MLA, TRITON_MLA, FLASHMLA, FLASHINFER_MLA, CUTLASS_MLA)
+    return next((backend for backend in known if backend.name == named), None)
+
+
 def packs_sparse_fp8(capability: int) -> bool:
     """Whether sparse MLA stores fp8 in DeepSeek's packed 656-byte form; on Blackwell FlashInfer takes plain fp8."""
     return capability // 10 != 10

@@ -101,6 +101,11 @@ def is_fp8(cache_dtype: str) -> bool:
     return cache_dtype.startswith("fp8")
 
 
+def sees_image_prefix(asked: AskedOfBackend, rules: Fp8Rules) -> bool:
+    """Whether the release asks of the backend that image tokens attend to one another."""
+    return asked.image_prefix and rules.asks_image_prefix and not (asked.text_only and rules.text_needs_no_prefix)
+
+
 def heads_read(capability: int, rules: Fp8Rules) -> frozenset[int] | None:
     """The head sizes whose fp8 cache is read on a GPU where nothing else is asked of the backend: None for all of them."""
     if rules.picks == "by_capability":
@@ -149,7 +154,6 @@ def _flashinfer_lacks(asked: AskedOfBackend, rules: Fp8Rules) -> str:
     """Why FlashInfer does not take the layers, empty where it does."""
     least = rules.flashinfer_least_capability
     others = sorted(asked.head_sizes - rules.flashinfer_heads)
-    prefix = asked.image_prefix and rules.asks_image_prefix and not (asked.text_only and rules.text_needs_no_prefix)
     reasons = (
         (not asked.flashinfer, "it is not installed"),
         (asked.capability < least, f"it needs compute capability {dotted(least)}"),
@@ -157,7 +161,7 @@ def _flashinfer_lacks(asked: AskedOfBackend, rules: Fp8Rules) -> str:
         (asked.dtype not in _HALVES, f"it does not compute in {asked.dtype}"),
         (asked.cache_dtype not in _FORMATS, f"it has no {asked.cache_dtype}"),
         (asked.sinks, "it has no attention sinks on this GPU"),
-        (prefix, "it does not let image tokens attend to one another"),
+        (sees_image_prefix(asked, rules), "it does not let image tokens attend to one another"),
         (asked.crosses, "it does not attend to an encoder"),
     )
     return next((why for holds, why in reasons if holds), "")

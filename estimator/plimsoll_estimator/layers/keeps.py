@@ -13,9 +13,17 @@ from typing import Final
 
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.errors import EngineRefusal, Unsupported
-from plimsoll_estimator.layers.backends import Backend, attention_backend, mla_backend, packs_sparse_fp8, sparse_mla_backend
+from plimsoll_estimator.layers.backends import (
+    Backend,
+    attention_backend,
+    mla_backend,
+    named_mla_backend,
+    packs_sparse_fp8,
+    sparse_mla_backend,
+)
 from plimsoll_estimator.layers.fp8_cache import AskedOfBackend, check_fp8_cache, check_latent_fp8_cache, fp8_rules
 from plimsoll_estimator.layers.kv_dtype import kv_head_bytes, mla_token_bytes
+from plimsoll_estimator.layers.named_backend import check_named_backend, check_named_encoder_backend, check_named_latent_backend
 from plimsoll_estimator.layers.needs import AttentionNeed, ModelNeeds, Need, StateNeed
 from plimsoll_estimator.layers.planner_rules import PlannerRules
 from plimsoll_estimator.layers.recurrent import GDN_CHECKPOINT_ALIGNMENT, state_need
@@ -61,6 +69,7 @@ class _Ask:
 def model_needs(shape: Shape, resolved: ResolvedArgs, rules: PlannerRules) -> ModelNeeds:
     """What every layer of `shape` keeps under a layout, in order. Raises EngineRefusal and Unsupported as the mixers' rules do."""
     if shape.attends_both_ways:
+        check_named_encoder_backend(resolved.given.attention_backend, resolved.version)
         return ModelNeeds(kinds=(), order=(), backend=_NOTHING)
     ask = _Ask(resolved=resolved, rules=rules)
     kept: dict[tuple[int, ...], tuple[Need, ...]] = {}
@@ -219,7 +228,7 @@ def _exports_checkpoints(shape: Shape, ask: _Ask) -> bool:
 
 
 def _backend(shape: Shape, ask: _Ask) -> Backend:
-    capability, dtype = ask.resolved.gpu.capability, ask.resolved.kv_cache_dtype
+    capability, dtype, named = ask.resolved.gpu.capability, ask.resolved.kv_cache_dtype, ask.resolved.given.attention_backend
     for mixer in shape.mixers:
         if isinstance(mixer, CompressedLatent):
             return Backend(name="DEEPSEEK_V4_SPARSE_MLA", block_size=256, kernel_block=256)
@@ -227,9 +236,10 @@ def _backend(shape: Shape, ask: _Ask) -> Backend:
             block = mixer.block if ask.rules.common_block_of_backends else 16
             return Backend(name="MINIMAX_M3_SPARSE", block_size=block, kernel_block=block)
         if isinstance(mixer, Latent):
+            check_named_latent_backend(named, mixer, capability, ask.resolved.dtype, ask.resolved.version)
             if mixer.index_head_dim:
                 return sparse_mla_backend(capability, dtype, ask.rules)
-            chosen = mla_backend(capability, dtype, ask.rules, mixer.qk_nope_head_dim)
+            chosen = named_mla_backend(named, ask.rules) or mla_backend(capability, dtype, ask.rules, mixer.qk_nope_head_dim)
             check_latent_fp8_cache(chosen.name, capability, dtype, fp8_rules(ask.resolved.version))
             return chosen
     attention = [mixer for mixer in shape.mixers if isinstance(mixer, Attention)]
@@ -238,6 +248,7 @@ def _backend(shape: Shape, ask: _Ask) -> Backend:
     asked = _asked(shape, attention, ask.resolved)
     if any(mixer.follows_cache_dtype for mixer in attention):
         check_fp8_cache(asked, fp8_rules(ask.resolved.version))
+    check_named_backend(asked, ask.resolved.version, fp8_rules(ask.resolved.version))
     return attention_backend(asked, ask.rules)
 
 

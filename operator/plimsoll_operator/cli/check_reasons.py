@@ -146,7 +146,10 @@ CHECKS: Final[Mapping[Check, tuple[str, str]]] = {  # check -> (what it means, w
         "vLLM of this release has no code for this GPU: it ends with 'no kernel image is available for execution on the device'.",
         "Use a release that the message names, or another GPU.",
     ),
-    Check.NO_ATTENTION_BACKEND: ("No attention backend of this release runs the model on this GPU.", "Use another GPU or KV cache dtype."),
+    Check.NO_ATTENTION_BACKEND: (
+        "No attention backend of this release, or not the one that is named, runs the model on this GPU.",
+        "Leave `--attention-backend` out, or use another GPU or KV cache dtype.",
+    ),
     Check.FLASHINFER_SAMPLER_UNSUPPORTED: (
         "VLLM_USE_FLASHINFER_SAMPLER=1 asks for FlashInfer's sampler on a GPU that FlashInfer does not support: vLLM stops.",
         "Leave the variable out: vLLM samples without FlashInfer then.",

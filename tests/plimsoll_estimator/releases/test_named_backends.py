@@ -1,0 +1,196 @@
+"""Attention backends that a user names: which names a release has, and which GPUs, heads, dtypes and models each of them runs.
+
+Expected values are read in vLLM's own code, in the file that a row names; "called" rows were asked of the release's own classes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.plimsoll_estimator.overhead_models import GPT_OSS, model
+from tests.plimsoll_estimator.overhead_models import LATENT as DEEPSEEK
+
+from plimsoll_estimator.arguments import parse_extra_args
+from plimsoll_estimator.attention_backends import backend_rules
+from plimsoll_estimator.checks import Check
+from plimsoll_estimator.engine_args import EngineArgs
+from plimsoll_estimator.engine_version import EngineVersion
+from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Unsupported
+from plimsoll_estimator.estimate import estimate
+from plimsoll_estimator.hardware import gpu_from
+from plimsoll_estimator.hf_config import HfConfig
+from plimsoll_estimator.layers.fp8_cache import AskedOfBackend, fp8_rules
+from plimsoll_estimator.layers.named_backend import check_named_backend
+from plimsoll_estimator.resolved import Estimate
+
+V100, T4, A100, RTX_3090 = "Tesla-V100-SXM2-32GB", "Tesla-T4", "NVIDIA-A100-SXM4-80GB", "NVIDIA-GeForce-RTX-3090"
+H100, B200, RTX_5090 = "NVIDIA-H100-80GB-HBM3", "NVIDIA-B200", "NVIDIA-GeForce-RTX-5090"
+LLAMA, PHI, LATENT = model(), model(head_dim=96, num_key_value_heads=32), {**DEEPSEEK, "moe_intermediate_size": 1408}
+
+NAMES = [
+    # why, where that is said, release, arguments; words of the refusal, None where they are taken
+    ("no release has it", "0.14.1 config/attention.py: AttentionBackendEnum", "0.14.1", ["--attention-backend=NOSUCH"], "is no attention"),
+    ("the older engine's name", "0.19.1 registry.py", "0.19.1", ["--attention-backend=TRITON_ATTN_VLLM_V1"], "is no attention"),
+    ("it went", "0.12.0 registry.py, config/multimodal.py (PR 29262)", "0.19.1", ["--attention-backend", "XFORMERS"], "is no attention"),
+    ("it went later", "0.22.0 registry.py", "0.22.0", ["--attention-backend=TREE_ATTN"], "name FLASH_ATTN, FLASHINFER"),
+    ("it is there before", "0.20.0 registry.py", "0.20.0", ["--attention-backend=TREE_ATTN"], None),
+    ("in between nobody has looked", "0.20.0 and 0.22.0 registry.py", "0.21.0", ["--attention-backend=TREE_ATTN"], "not known to be"),
+    ("it comes later", "0.16.0 registry.py", "0.16.0", ["--attention-backend=FLASHINFER_MLA_SPARSE"], "is no attention"),
+    ("and is there then", "0.17.1 registry.py", "0.17.1", ["--attention-backend=FLASHINFER_MLA_SPARSE"], None),
+    ("small letters do", "0.32.0 config/attention.py: validate_backend_before", "0.32.0", ["--attention-backend=flash_attn"], None),
+    ("as a key", "0.32.0 config/attention.py", "0.32.0", ["--attention-config.backend=NOSUCH"], "is no attention"),
+    ("in the configuration", "0.25.1 config/attention.py", "0.25.1", ["-ac", '{"backend": "NOSUCH"}'], "is no attention"),
+    ("of images", "0.19.1 config/multimodal.py: AttentionBackendEnum", "0.19.1", ["--mm-encoder-attn-backend=FOO"], "is no attention"),
+    ("of images, in another", "0.32.0 config/multimodal.py", "0.32.0", ["--mm-encoder-attn-backend=XFORMERS"], "is no attention"),
+    ("one of images", "0.32.0 platforms/cuda.py: get_vit_attn_backend", "0.32.0", ["--mm-encoder-attn-backend=TORCH_SDPA"], None),
+    (
+        "said twice",
+        "0.19.1 engine/arg_utils.py: mutually exclusive",
+        "0.19.1",
+        ['--attention-config={"backend":"FLASH_ATTN"}', "--attention-backend=FLASH_ATTN"],
+        "say one of them",
+    ),
+    (
+        "said twice, one by its key",
+        "0.14.1 engine/arg_utils.py",
+        "0.14.1",
+        ["--attention-backend=FLASH_ATTN", "--attention-config.backend=FLASHINFER"],
+        "say one of them",
+    ),
+]  # fmt: skip
+
+HALF = {"dtype": "float16"}
+STARTS = [
+    # why, where that is said, release, card, model, arguments, backend; words of the refusal, None where it starts
+    ("FlashAttention has no Volta", "called: capability not supported", "0.14.1", V100, LLAMA, HALF, "FLASH_ATTN", "capability 8.0"),
+    ("in any release", "0.19.1 flash_attn.py: DeviceCapability(8, 0)", "0.19.1", V100, LLAMA, HALF, "FLASH_ATTN", "capability 8.0"),
+    ("nor Turing", "0.32.0 flash_attn.py", "0.32.0", T4, LLAMA, HALF, "FLASH_ATTN", "capability 8.0"),
+    ("FlashInfer has no Volta", "0.14.1 flashinfer.py: DeviceCapability(7, 5)", "0.14.1", V100, LLAMA, HALF, "FLASHINFER", "7.5 or more"),
+    ("but Turing", "the same", "0.19.1", T4, LLAMA, HALF, "FLASHINFER", None),
+    ("until its floor rose", "0.25.1 flashinfer.py: DeviceCapability(8, 0)", "0.25.1", T4, LLAMA, HALF, "FLASHINFER", "8.0 or more"),
+    ("Triton has every card", "0.14.1 triton_attn.py", "0.14.1", V100, LLAMA, HALF, "TRITON_ATTN", None),
+    ("sinks need FlashAttention 3", "0.13.0 fa_utils.py: supports_sinks", "0.13.0", RTX_3090, GPT_OSS, {}, "FLASH_ATTN", "sinks"),
+    ("which a 5090 has not", "0.19.1 fa_utils.py: get_flash_attn_version", "0.19.1", RTX_5090, GPT_OSS, {}, "FLASH_ATTN", "sinks"),
+    ("Hopper has", "0.19.1 fa_utils.py", "0.19.1", H100, GPT_OSS, {}, "FLASH_ATTN", None),
+    ("Triton has sinks on all", "0.13.0 triton_attn.py: supports_sink", "0.13.0", A100, GPT_OSS, {}, "TRITON_ATTN", None),
+    ("FlexAttention on none", "0.32.0 backend.py: supports_sink", "0.32.0", H100, GPT_OSS, {}, "FLEX_ATTENTION", "sinks"),
+    ("FlashMLA has no Ampere", "0.19.1 mla/flashmla.py; called in 0.14.1", "0.19.1", A100, LATENT, {}, "FLASHMLA", "capability 9.x"),
+    ("dense it is Hopper's alone", "0.14.1 ops/flashmla.py: is_flashmla_dense_supported", "0.14.1", B200, LATENT, {}, "FLASHMLA", "9.x"),
+    ("CUTLASS' is Blackwell's", "0.32.0 mla/cutlass_mla.py", "0.32.0", H100, LATENT, {}, "CUTLASS_MLA", "capability 10.x"),
+    ("Triton's is everybody's", "0.19.1 mla/triton_mla.py", "0.19.1", A100, LATENT, {}, "TRITON_MLA", None),
+    ("FlashMLA on Hopper", "0.19.1 mla/flashmla.py", "0.19.1", H100, LATENT, {}, "FLASHMLA", None),
+    ("it computes no other attention", "0.14.1, called: non-MLA", "0.19.1", H100, LLAMA, {}, "FLASHMLA", "latent attention"),
+    ("nor does CUTLASS'", "0.19.1 backend.py: validate_configuration", "0.19.1", B200, LLAMA, {}, "CUTLASS_MLA", "latent attention"),
+    ("nor FlashAttention's", "the same", "0.32.0", H100, LLAMA, {}, "FLASH_ATTN_MLA", "latent attention"),
+    ("nor the sparse one", "the same", "0.19.1", B200, LLAMA, {}, "FLASHMLA_SPARSE", "latent attention"),
+    ("latent takes no other", "backend.py: MLA not supported", "0.19.1", H100, LATENT, {}, "FLASH_ATTN", "does not compute latent"),
+    ("nor a sparse one", "backend.py: non-sparse not supported", "0.19.1", H100, LATENT, {}, "FLASHMLA_SPARSE", "is for sparse"),
+    ("FlashInfer has no heads of 96", "0.19.1 flashinfer.py: head sizes", "0.19.1", H100, PHI, {}, "FLASHINFER", "heads of 96"),
+    ("FlashAttention has", "0.19.1 flash_attn.py: supports_head_size", "0.19.1", H100, PHI, {}, "FLASH_ATTN", None),
+    ("but none of 300", "0.14.1 flash_attn.py", "0.14.1", H100, model(head_dim=300), {}, "FLASH_ATTN", "heads of 300"),
+    ("nor float32", "0.14.1 flash_attn.py: supported_dtypes", "0.14.1", A100, LLAMA, {"dtype": "float32"}, "FLASH_ATTN", "in float32"),
+    ("which FlexAttention has", "0.14.1 flex_attention.py", "0.14.1", A100, LLAMA, {"dtype": "float32"}, "FLEX_ATTENTION", None),
+    ("it must be there", "cuda.py: ImportError", "0.19.1", A100, LLAMA, {"flashinfer_installed": False}, "FLASHINFER", "installed"),
+]  # fmt: skip
+
+
+def started(version: str, product: str, config: dict[str, Any], **arguments: Any) -> Estimate:
+    asked = EngineArgs(**{"max_model_len": 2048, "tensor_parallel_size": 4, **arguments})
+    return estimate(HfConfig(config), asked, gpu_from(product), EngineVersion.parse(version))
+
+
+@pytest.mark.parametrize(("why", "said", "version", "args", "words"), NAMES, ids=[row[0] for row in NAMES])
+def test_a_name_must_be_one_of_the_releases_and_said_once(why: str, said: str, version: str, args: list[str], words: str | None) -> None:
+    assert said
+    if words is None:
+        parse_extra_args(args, EngineVersion.parse(version))
+    else:
+        with pytest.raises(InvalidInput, match=words):
+            parse_extra_args(args, EngineVersion.parse(version))
+
+
+@pytest.mark.parametrize(
+    ("why", "said", "version", "product", "config", "arguments", "named", "words"), STARTS, ids=[" ".join(row[:1]) for row in STARTS]
+)
+def test_a_backend_by_name_must_run_the_model_on_the_gpu(
+    why: str, said: str, version: str, product: str, config: dict[str, Any], arguments: dict[str, Any], named: str, words: str | None
+) -> None:
+    """platforms/cuda.py: get_attn_backend_cls, "Selected backend ... is not valid for this configuration"."""
+    assert said
+    answer = started(version, product, config, attention_backend=named, **arguments)
+    message = answer.message or ""
+    if words is None:
+        assert (answer.verdict, answer.reason) == ("starts", None), answer.message
+    else:
+        assert (answer.verdict, answer.reason) == ("refused", Check.NO_ATTENTION_BACKEND), answer.message
+        assert named in message
+        assert words in message
+
+
+def test_leaving_the_backend_out_is_offered_where_that_was_tried() -> None:
+    """Phi-3's heads on an H100 run by the backend that vLLM takes; a cache that nothing reads there is refused either way."""
+    assert "; leave --attention-backend out" in (started("0.19.1", H100, PHI, attention_backend="FLASHINFER").message or "")
+    untried = started("0.19.1", H100, PHI, attention_backend="FLASHINFER", max_model_len=100_000_000)
+    assert "leave" not in (untried.message or "")
+
+
+@pytest.mark.parametrize("named", ["CUSTOM", "NO_ATTENTION", "ROCM_ATTN", "TURBOQUANT", "FLASH_ATTN_DIFFKV"])
+def test_what_has_no_rule_is_doubted_and_never_let_through(named: str) -> None:
+    with pytest.raises(Unsupported, match="has no rule yet; leave --attention-backend out"):
+        started("0.20.0", H100, LLAMA, attention_backend=named)
+
+
+def test_between_two_releases_that_were_read_a_changed_rule_is_doubted() -> None:
+    """flashinfer.py: heads of 512 came after 0.20.0 and are in 0.22.0."""
+
+    def ask(version: str) -> None:
+        asked = AskedOfBackend(capability=90, cache_dtype="auto", dtype="bfloat16", head_sizes=frozenset({512}), named="FLASHINFER")
+        release = EngineVersion.parse(version)
+        check_named_backend(asked, release, fp8_rules(release))
+
+    ask("0.22.0")
+    with pytest.raises(EngineRefusal, match="heads of 512"):
+        ask("0.20.0")
+    with pytest.raises(Unsupported, match="not known whether"):
+        ask("0.21.0")
+
+
+@pytest.mark.parametrize(
+    ("version", "capability", "named", "raised"),
+    [
+        # v1/attention/backend.py: supports_mm_prefix; since 0.25.1 flash_attn.py has it where FlashAttention 4 resolves
+        ("0.19.1", 90, "FLASHINFER", EngineRefusal),
+        ("0.19.1", 90, "FLASH_ATTN", EngineRefusal),
+        ("0.19.1", 90, "TRITON_ATTN", None),
+        ("0.19.1", 90, "FLEX_ATTENTION", None),
+        ("0.25.1", 80, "FLASH_ATTN", EngineRefusal),
+        ("0.25.1", 90, "FLASH_ATTN", Unsupported),
+    ],
+)
+def test_image_tokens_that_see_one_another_are_asked_of_the_named_one(
+    version: str, capability: int, named: str, raised: type[Exception] | None
+) -> None:
+    release = EngineVersion.parse(version)
+    asked = AskedOfBackend(
+        capability=capability, cache_dtype="auto", dtype="bfloat16", head_sizes=frozenset({256}), image_prefix=True, named=named
+    )
+    if raised is None:
+        check_named_backend(asked, release, fp8_rules(release))
+    else:
+        with pytest.raises(raised, match="image tokens"):
+            check_named_backend(asked, release, fp8_rules(release))
+
+
+def test_a_release_that_was_read_has_one_rule_a_backend() -> None:
+    for version in ("0.13.0", "0.14.1", "0.15.0", "0.17.1", "0.18.0", "0.19.1", "0.20.0", "0.22.0", "0.25.1", "0.30.0", "0.32.0"):
+        for named in ("FLASH_ATTN", "FLASHINFER", "TRITON_ATTN", "FLASHINFER_MLA", "FLASHMLA_SPARSE", "TRITON_MLA"):
+            assert len(backend_rules(named, EngineVersion.parse(version))) == 1, (version, named)
+
+
+def test_the_block_of_latent_attention_is_the_named_ones() -> None:
+    """mla/flashmla.py: get_supported_kernel_block_sizes [64], flashattn_mla.py [MultipleOf(16)], on one Hopper."""
+    blocks = {
+        named: started("0.19.1", H100, LATENT, attention_backend=named).block_size for named in ("FLASHMLA", "FLASH_ATTN_MLA", "TRITON_MLA")
+    }
+    assert blocks == {"FLASHMLA": 64, "FLASH_ATTN_MLA": 16, "TRITON_MLA": 16}
