@@ -121,7 +121,7 @@ class Prepared:
     def edge_of(self, answer: Estimate) -> str | None:
         """The sentence to add where the answer of `estimate` would be another one at an end of its own interval; None elsewhere.
 
-        A doubt counts against the model: what starts in the middle alone is not to be relied on.
+        The verdict is that of the middle; what starts there and not at the lower end is not to be relied on, and the sentence says so.
         """
         interval = answer.available_kv_cache_interval_bytes
         if interval is None or (answer.verdict == "refused" and answer.reason not in _SHORT_OF_CACHE):

@@ -38,7 +38,7 @@ class Offer:
 class Reject:
     """Cannot start or serve. Bytes are per GPU; `component` names what broke it; `message` is one sentence.
 
-    `on_the_edge`: at the upper end of the estimate's interval it would do. A doubt counts against the model, so it is refused all the same.
+    `on_the_edge`: at the upper end of the estimate's interval it would do, which is not relied on: it is refused all the same.
     """
 
     reason: Reason

@@ -1,4 +1,4 @@
-"""Where the interval of an estimate straddles the need: said in every verdict, and decided against the model."""
+"""Where the interval of an estimate straddles the need: said in every verdict, judged in the middle where a value is pinned."""
 
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ import yaml
 from tests.plimsoll_operator.decision_world import admitted, manifest, planned, verdict
 from tests.plimsoll_operator.nodes import L4
 
+from plimsoll_estimator import format_gib
 from plimsoll_operator.cli import main
 from plimsoll_operator.verdict import Admit, Reject, Verdict
 
@@ -48,6 +49,21 @@ def test_the_edge_is_where_the_two_ends_answer_differently(context: int) -> None
     low, high = plan.kv_cache_interval_bytes
     needed = plan.kv_cache_needed_bytes * context // 20000
     assert found.on_the_edge == (low < needed <= high)
+
+
+@pytest.mark.parametrize("context", [36000, 40000])
+def test_the_sentence_says_by_which_figure_it_was_decided_with_the_decimals_of_the_plan(context: int) -> None:
+    """docs/decisions: a pinned value is judged in the middle, and never in silence."""
+    found = verdict(engine={"tensorParallelSize": 1, "maxModelLen": context}, placement=ONE_L4)
+    if isinstance(found, Reject):
+        assert any(line.startswith(SAID) and "which is not relied on" in line for line in found.details)
+        return
+    assert isinstance(found, Admit)
+    plan = planned(found)
+    low, high = map(format_gib, plan.kv_cache_interval_bytes)
+    told = next(line for line in found.warnings if line.startswith(SAID))
+    assert f"{format_gib(plan.kv_cache_needed_bytes)} of KV cache are needed" in told
+    assert f"leave {low} to {high}: what is pinned is judged by the middle" in told
 
 
 def test_values_that_nobody_pinned_are_never_chosen_on_the_edge() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from plimsoll_estimator import GIB, covered_percent, machine_of
+from plimsoll_estimator import GIB, covered_percent, format_gib, machine_of
 from plimsoll_operator.decision.fit.host import DOWNLOAD_VOLUME
 from plimsoll_operator.decision.fit.kv_demand import needed_kv_bytes
 from plimsoll_operator.decision.fit.miss import Miss
@@ -298,13 +298,14 @@ def _arguments(request: DeploymentRequest) -> list[str]:
 
 
 def _doubt(found: Found) -> list[str]:
-    """Where the cache needed lies inside the interval, a pinned value may turn out not to start; say so."""
+    """Where the cache needed lies inside the interval, a pinned value may turn out not to start; say so, rounded as the plan's figures."""
     estimate = found.fit.estimate
     interval = estimate.available_kv_cache_interval_bytes
     if found.fit.sure or interval is None:
         return []
-    needed = gib(needed_kv_bytes(estimate, found.fit.held_blocks), up=True)
-    return [f"On the edge: {needed} GiB of KV cache are needed and {_band(interval)}; a shorter maxModelLen is safer."]
+    needed = format_gib(needed_kv_bytes(estimate, found.fit.held_blocks))
+    judged = "what is pinned is judged by the middle, which holds it"
+    return [f"On the edge: {needed} of KV cache are needed and {_band(interval)}: {judged}; a shorter maxModelLen is safer."]
 
 
 def budget_note(miss: Miss) -> tuple[str, ...]:
@@ -316,9 +317,9 @@ def edge_note(miss: Miss) -> tuple[str, ...]:
     """Why what some starts would have had room for is refused."""
     if miss.edge_bytes is None:
         return ()
-    return (f"On the edge: {_band(miss.edge_bytes)} for the KV cache. At the upper end it would do; a doubt counts against the model.",)
+    return (f"On the edge: {_band(miss.edge_bytes)} for the KV cache. At the upper end it would do, which is not relied on.",)
 
 
 def _band(interval_bytes: tuple[int, int]) -> str:
-    low, high = (gib(max(0, end)) for end in interval_bytes)
-    return f"{covered_percent()} % of starts leave {low} to {high} GiB"
+    low, high = (format_gib(max(0, end)) for end in interval_bytes)
+    return f"{covered_percent()} % of starts leave {low} to {high}"
