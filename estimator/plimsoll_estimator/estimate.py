@@ -18,6 +18,7 @@ from plimsoll_estimator.errors import EngineRefusal, InvalidInput, Remedy, Unsup
 from plimsoll_estimator.hf_config import HfConfig
 from plimsoll_estimator.kept import kept_with_config
 from plimsoll_estimator.kv_cache import KvCacheLayout, kv_cache_layout
+from plimsoll_estimator.layers.backends import takes_flex_attention
 from plimsoll_estimator.layers.planner_rules import rules_for
 from plimsoll_estimator.models.register import read
 from plimsoll_estimator.objects import by_object
@@ -140,7 +141,7 @@ def _prepare(start: _Start, said: Callable[[EngineRefusal], str], weights: Weigh
             max(stage.loaded_bytes for stage in stages),
             read_bytes(config, gpu, version, weights) if args.loader_buffer_bytes else None,
         ),
-        warnings=(*_warnings(resolved, stages, weights), *_warnings_of_towers(widths, resolved)),
+        warnings=(*_warnings(resolved, stages, weights), *_warnings_of_towers(widths, resolved), *_warnings_of_blocks(resolved)),
     )
 
 
@@ -208,6 +209,16 @@ def _warnings_of_towers(widths: Widths, resolved: ResolvedArgs) -> Sequence[str]
     return (
         f"what the encoder of {resolved.architecture} takes in the profile run is not known: {largest} "
         f"{format_gib(beyond)} more than is counted, and the interval reaches that far down",
+    )
+
+
+def _warnings_of_blocks(resolved: ResolvedArgs) -> Sequence[str]:
+    """Blocks that only FlexAttention has: the cache is the same, what its kernels take beside it was never measured."""
+    block = resolved.given.block_size
+    if not takes_flex_attention(block, resolved.gpu.capability, resolved.version):
+        return ()
+    return (
+        f"blocks of {block} tokens may make vLLM {resolved.version} take FlexAttention, whose memory is not known: use a multiple of 16",
     )
 
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from plimsoll_estimator.checks import Check
+from plimsoll_estimator.engine_version import EngineVersion
 from plimsoll_estimator.errors import EngineRefusal
-from plimsoll_estimator.layers.fp8_cache import AskedOfBackend
+from plimsoll_estimator.layers.fp8_cache import AskedOfBackend, is_fp8
 from plimsoll_estimator.layers.planner_rules import PlannerRules
 
 DEFAULT_BLOCK_SIZE: Final = 16
@@ -109,6 +110,34 @@ def attention_backend(asked: AskedOfBackend, rules: PlannerRules) -> Backend:
     if asked.sinks and major < 9:
         return TRITON_ATTN
     return FLASH_ATTN
+
+
+def takes_flex_attention(block_size: int | None, capability: int, version: EngineVersion) -> bool:
+    """Whether blocks of so many tokens make the release take FlexAttention, which alone may have them there.
+
+    Until 0.18 the block has no say in which backend is taken, but 0.11.0 gave FlexAttention every GPU before Ampere; since 0.22 it wants
+    multiples of 16 like the others (flex_attention.py: get_supported_kernel_block_sizes). 0.21 was not read and counts as 0.20.
+    """
+    if block_size is None or block_size % DEFAULT_BLOCK_SIZE == 0:
+        return False
+    by_capability = version.within(EngineVersion(0, 11), EngineVersion(0, 11, 1)) and capability < 80
+    return by_capability or version.within(EngineVersion(0, 18), EngineVersion(0, 22))
+
+
+def check_block_size(block_size: int | None, asked: AskedOfBackend, version: EngineVersion) -> None:
+    """Raises EngineRefusal where no backend of ordinary attention has blocks of the tokens that --block-size asks for.
+
+    get_kv_cache_shape of flash_attn.py and triton_attn.py: "Block size must be a multiple of 16."; flashinfer.py has 16, 32 and 64.
+    """
+    if block_size is None or block_size % DEFAULT_BLOCK_SIZE == 0:
+        return
+    others = asked.named not in (None, "FLEX_ATTENTION") or is_fp8(asked.cache_dtype) or asked.sinks
+    if takes_flex_attention(block_size, asked.capability, version) and not others:
+        return
+    words = (
+        f"no attention backend of vLLM {version} has blocks of {block_size} tokens here: use a multiple of 16, or leave --block-size out"
+    )
+    raise EngineRefusal(Check.NO_ATTENTION_BACKEND, words)
 
 
 def _mm_prefix_backend(major: int, kv_cache_dtype: str, rules: PlannerRules, head_sizes: frozenset[int]) -> Backend:

@@ -17,14 +17,15 @@ from typing import Final, Literal
 
 from plimsoll_estimator.checks import Check
 from plimsoll_estimator.engine_version import EngineVersion
-from plimsoll_estimator.errors import EngineRefusal, use
+from plimsoll_estimator.errors import EngineRefusal, Unsupported, use
 from plimsoll_estimator.releases import Releases
 from plimsoll_estimator.units import dotted
 
 NATIVE: Final = 89
 """The compute capability from which Triton compiles fp8e4nv."""
 _HALVES: Final = frozenset({"float16", "bfloat16"})
-_FORMATS: Final = frozenset({"fp8", "fp8_e4m3", "fp8_e5m2"})
+_E4M3: Final = frozenset({"fp8", "fp8_e4m3"})
+_FORMATS: Final = _E4M3 | {"fp8_e5m2"}
 _FLASH_ATTENTION_HEADS: Final = frozenset({32, 64, 96, 128, 160, 192, 224, 256})
 """Of 0.11.0 (v1/attention/backends/flash_attn.py: get_supported_head_sizes); FlexAttention has the others."""
 _BELOW_NATIVE: Final = (None, "FLASHINFER", "TRITON_ATTN")
@@ -51,17 +52,23 @@ class Fp8Rules:
     """TritonAttentionImpl refuses the cache itself."""
     latent: frozenset[str] = frozenset()
     """Backends of latent attention that read it."""
+    flash_attention_formats: Literal["any", "stops", "unknown", "listed"] = "any"
+    """What FlashAttention does with an fp8 format that is not e4m3: take it, take it and stop at its first kernel ("Unrecognized FP8
+    dtype", flash_attn.py: get_fp8_dtype_for_flashattn), or leave it to another backend from the start."""
     triton_mla_looks: bool = False
     """TritonMLAImpl refuses the cache itself below 8.9."""
 
 
 _RELEASES: Final = Releases(
     Fp8Rules(),
+    (EngineVersion(0, 10, 1), {"flash_attention_formats": "stops"}),
     (EngineVersion(0, 10, 2), {"latent": frozenset({"FLASHMLA", "CUTLASS_MLA"})}),
     (EngineVersion(0, 11), {"picks": "by_capability", "latent": frozenset({"FLASHMLA", "CUTLASS_MLA", "FLASHINFER_MLA"})}),
     (EngineVersion(0, 11, 1), {"picks": "by_list"}),
     (EngineVersion(0, 13), {"asks_image_prefix": True}),
     (EngineVersion(0, 18), {"latent": frozenset({"FLASHMLA", "CUTLASS_MLA", "FLASHINFER_MLA", "TRITON_MLA"})}),
+    (EngineVersion(0, 20, 1), {"flash_attention_formats": "unknown"}),  # 0.20.0 stops, 0.22.0 leaves it; nobody read one between
+    (EngineVersion(0, 22), {"flash_attention_formats": "listed"}),
     (EngineVersion(0, 24), {"flashinfer_least_capability": 80, "flashinfer_heads": frozenset({64, 128, 256, 512}), "triton_looks": True}),
     (EngineVersion(0, 26), {"triton_mla_looks": True}),
     (EngineVersion(0, 27), {"text_needs_no_prefix": True}),
@@ -129,6 +136,28 @@ def check_fp8_cache(asked: AskedOfBackend, rules: Fp8Rules) -> None:
         raise _triton("Triton attention", asked.capability, asked.cache_dtype, looks=False)
 
 
+def check_fp8_format(taken: str, asked: AskedOfBackend, rules: Fp8Rules) -> None:
+    """Raises EngineRefusal where the backend that is taken, or each in the list, has no rule of this one of the fp8 formats."""
+    if asked.cache_dtype not in ("fp8_e5m2", "fp8_inc"):
+        return
+    flash_attention = asked.named == "FLASH_ATTN" or (asked.named is None and taken == "FLASH_ATTN" and asked.capability // 10 == 9)
+    if flash_attention and rules.flash_attention_formats == "stops":
+        raise _refusal(
+            f"FlashAttention, which vLLM takes here, does not read a cache of {asked.cache_dtype} (Unrecognized FP8 dtype): the start "
+            "fails while graphs are captured, and without graphs every request does"
+        )
+    if asked.cache_dtype == "fp8_inc" and rules.picks == "by_list":
+        raise _refusal("no attention backend of this release reads an fp8_inc cache on NVIDIA's GPUs")
+    if asked.named == "FLASH_ATTN" and rules.flash_attention_formats == "listed":
+        raise _refusal(f"the attention backend FLASH_ATTN does not take the {asked.cache_dtype} cache")
+    if flash_attention and rules.flash_attention_formats == "unknown":
+        raise Unsupported(
+            Check.KV_CACHE_DTYPE_UNSUPPORTED,
+            f"it is not known whether FlashAttention or another backend gets a cache of {asked.cache_dtype} in this release",
+            (use("kv_cache_dtype", "fp8_e4m3"),),
+        )
+
+
 def _check_listed(asked: AskedOfBackend, rules: Fp8Rules) -> None:
     below = asked.capability < NATIVE
     flashinfer = _flashinfer_lacks(asked, rules) if below else ""
@@ -171,7 +200,7 @@ def check_latent_fp8_cache(backend: str, capability: int, cache_dtype: str, rule
     """Raises EngineRefusal(KvCacheDtypeUnsupported) where this backend of dense latent attention does not read an fp8 cache."""
     if not is_fp8(cache_dtype):
         return
-    if backend not in rules.latent:
+    if backend not in rules.latent or (rules.picks == "by_list" and cache_dtype not in _E4M3):
         raise _refusal(f"the attention backend {backend}, which vLLM takes here, holds no {cache_dtype} cache yet")
     if backend == "TRITON_MLA" and capability < NATIVE:
         raise _triton("Triton MLA", capability, cache_dtype, looks=rules.triton_mla_looks)

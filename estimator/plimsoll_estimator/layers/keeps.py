@@ -16,12 +16,13 @@ from plimsoll_estimator.errors import EngineRefusal, Unsupported
 from plimsoll_estimator.layers.backends import (
     Backend,
     attention_backend,
+    check_block_size,
     mla_backend,
     named_mla_backend,
     packs_sparse_fp8,
     sparse_mla_backend,
 )
-from plimsoll_estimator.layers.fp8_cache import AskedOfBackend, check_fp8_cache, check_latent_fp8_cache, fp8_rules
+from plimsoll_estimator.layers.fp8_cache import AskedOfBackend, check_fp8_cache, check_fp8_format, check_latent_fp8_cache, fp8_rules
 from plimsoll_estimator.layers.kv_dtype import kv_head_bytes, mla_token_bytes
 from plimsoll_estimator.layers.named_backend import check_named_backend, check_named_encoder_backend, check_named_latent_backend
 from plimsoll_estimator.layers.needs import AttentionNeed, ModelNeeds, Need, StateNeed
@@ -45,6 +46,7 @@ from plimsoll_estimator.resolved import ResolvedArgs
 from plimsoll_estimator.shape import Layer, Shape
 
 _NOTHING: Final = Backend(name="NONE")
+_STATES: Final = (DeltaNet, KimiDelta, Lightning, Mamba1, Mamba2, ShortConv)
 _V4_TOKEN_BYTES: Final = 584
 _V4_ALIGNMENT: Final = 576
 
@@ -246,10 +248,14 @@ def _backend(shape: Shape, ask: _Ask) -> Backend:
     if not attention:
         return _NOTHING
     asked = _asked(shape, attention, ask.resolved)
+    fp8, chosen = fp8_rules(ask.resolved.version), attention_backend(asked, ask.rules)
     if any(mixer.follows_cache_dtype for mixer in attention):
-        check_fp8_cache(asked, fp8_rules(ask.resolved.version))
-    check_named_backend(asked, ask.resolved.version, fp8_rules(ask.resolved.version))
-    return attention_backend(asked, ask.rules)
+        check_fp8_cache(asked, fp8)
+        check_fp8_format(chosen.name, asked, fp8)
+    check_named_backend(asked, ask.resolved.version, fp8)
+    if not any(isinstance(mixer, _STATES) for mixer in shape.mixers):  # beside states the block is rounded to what the backend has
+        check_block_size(ask.resolved.given.block_size, asked, ask.resolved.version)
+    return chosen
 
 
 def _asked(shape: Shape, attention: Sequence[Attention], resolved: ResolvedArgs) -> AskedOfBackend:

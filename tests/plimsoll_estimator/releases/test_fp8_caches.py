@@ -66,6 +66,26 @@ STARTS = [
     ("16 bits are read by all", "0.11.0 platforms/cuda.py", "0.11.0", A100, LLAMA, {"kv_cache_dtype": "auto"}, None),
 ]  # fmt: skip
 
+E5M2, INC = {"kv_cache_dtype": "fp8_e5m2"}, {"kv_cache_dtype": "fp8_inc"}
+STOPS, UNLISTED = "Unrecognized FP8 dtype", "no attention backend of this release reads"
+FORMATS = [
+    # why, where that is said, release, card, model, arguments; words of the refusal, None where it starts
+    ("FlashAttention 3 knows one format", "0.10.2 flash_attn.py: get_fp8_dtype_for_flashattn", "0.10.2", H100, LLAMA, E5M2, STOPS),
+    ("in 0.11.0", "the same", "0.11.0", H100, LLAMA, E5M2, STOPS),
+    ("in 0.11.2", "the same", "0.11.2", H100, LLAMA, E5M2, STOPS),
+    ("in 0.14.1", "the same, at line 142", "0.14.1", H100, LLAMA, E5M2, STOPS),
+    ("in 0.19.1", "the same, at line 154", "0.19.1", H100, LLAMA, E5M2, STOPS),
+    ("without graphs too", "used by each forward pass", "0.19.1", H100, LLAMA, {**E5M2, "enforce_eager": True}, "every request does"),
+    ("then FlashInfer gets it", "0.22.0 flash_attn.py: supports_kv_cache_dtype", "0.22.0", H100, LLAMA, E5M2, None),
+    ("and in later releases", "0.25.1 flash_attn.py, flashinfer.py", "0.25.1", H100, LLAMA, E5M2, None),
+    ("Ada takes FlashInfer before", "0.14.1 fa_utils.py: flash_attn_supports_fp8", "0.14.1", L4, LLAMA, E5M2, None),
+    ("Gaudi's format stops as well", "0.14.1 flash_attn.py", "0.14.1", H100, LLAMA, INC, STOPS),
+    ("before lists of backends", "0.10.2 flash_attn.py", "0.10.2", H100, LLAMA, INC, STOPS),
+    ("and is in no list", "0.25.1 supported_kv_cache_dtypes of every backend", "0.25.1", H100, LLAMA, INC, UNLISTED),
+    ("on Ada in none either", "0.14.1 supported_kv_cache_dtypes", "0.14.1", L4, LLAMA, INC, UNLISTED),
+    ("latent attention has e4m3", "0.19.1 mla/flashmla.py: supported_kv_cache_dtypes", "0.19.1", H100, LATENT, E5M2, "FLASHMLA"),
+]  # fmt: skip
+
 NAMED = [
     # why, release, card, model, arguments; words of the refusal
     ("Triton by name", "0.19.1", A100, LLAMA, ["--attention-backend=TRITON_ATTN"], CAPTURED),
@@ -79,6 +99,7 @@ NAMED = [
     ("one that nobody has looked at", "0.19.1", A100, LLAMA, ["--attention-backend=TREE_ATTN"], "TREE_ATTN does not take"),
     ("FlashInfer by name for other heads", "0.19.1", A100, PHI, ["--attention-backend=FLASHINFER"], "it has no heads of 96"),
     ("and for its own", "0.19.1", A100, LLAMA, ["--attention-backend=FLASHINFER"], None),
+    ("by name its formats are asked", "0.25.1", H100, LLAMA, ["--attention-backend=FLASH_ATTN", "--kv-cache-dtype=fp8_e5m2"], "fp8_e5m2"),
     ("left open", "0.19.1", A100, LLAMA, ["--attention-backend=auto"], None),
     ("Triton on Ada", "0.19.1", L4, LLAMA, ["--attention-backend=TRITON_ATTN"], None),
 ]
@@ -106,7 +127,9 @@ def judge(answer: Estimate, words: str | None) -> None:
         assert words in (answer.message or "")
 
 
-@pytest.mark.parametrize(("why", "said", "version", "product", "config", "arguments", "words"), STARTS, ids=[row[0] for row in STARTS])
+@pytest.mark.parametrize(
+    ("why", "said", "version", "product", "config", "arguments", "words"), STARTS + FORMATS, ids=[row[0] for row in STARTS + FORMATS]
+)
 def test_an_fp8_cache_is_served_where_the_backend_of_the_release_reads_it(
     why: str, said: str, version: str, product: str, config: dict[str, Any], arguments: dict[str, Any], words: str | None
 ) -> None:

@@ -194,3 +194,31 @@ def test_the_block_of_latent_attention_is_the_named_ones() -> None:
         named: started("0.19.1", H100, LATENT, attention_backend=named).block_size for named in ("FLASHMLA", "FLASH_ATTN_MLA", "TRITON_MLA")
     }
     assert blocks == {"FLASHMLA": 64, "FLASH_ATTN_MLA": 16, "TRITON_MLA": 16}
+
+
+@pytest.mark.parametrize(
+    ("said", "version", "product", "block", "verdict"),
+    [
+        ("flash_attn.py: get_kv_cache_shape, 'Block size must be a multiple of 16.'", "0.8.5", H100, 8, "refused"),
+        ("the same", "0.10.2", A100, 1, "refused"),
+        ("0.11.2 gpu_model_runner.py: 'No common block size for 8'", "0.11.2", H100, 8, "refused"),
+        ("0.14.1 platforms/cuda.py: the block has no say", "0.14.1", H100, 8, "refused"),
+        ("flashinfer.py: blocks of 16, 32 and 64", "0.14.1", B200, 8, "refused"),
+        ("triton_attn.py: get_kv_cache_shape", "0.14.1", T4, 8, "refused"),
+        ("0.19.1 platforms/cuda.py: FlexAttention is taken", "0.19.1", H100, 8, "warned"),
+        ("0.22.0 flex_attention.py: MultipleOf(16)", "0.22.0", H100, 8, "refused"),
+        ("the same", "0.32.0", A100, 24, "refused"),
+        ("a multiple of 16", "0.14.1", H100, 32, "starts"),
+        ("another", "0.32.0", A100, 48, "starts"),
+    ],
+)
+def test_blocks_are_of_as_many_tokens_as_a_backend_has(said: str, version: str, product: str, block: int, verdict: str) -> None:
+    assert said
+    answer = started(version, product, LLAMA, block_size=block, dtype="float16")
+    if verdict == "warned":
+        assert (answer.verdict, any("FlexAttention" in line for line in answer.warnings)) == ("starts", True)
+        assert started(version, product, LLAMA, block_size=block, kv_cache_dtype="fp8").verdict == "refused"
+        assert started(version, product, LLAMA, block_size=block, attention_backend="FLASH_ATTN").verdict == "refused"
+        return
+    assert answer.verdict == verdict, answer.message
+    assert verdict == "starts" or "leave --block-size out" in (answer.message or "")
