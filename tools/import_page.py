@@ -30,7 +30,8 @@ def row(source: dict[str, Any], answers: list[dict[str, object]]) -> str:
     if not source.get("put", True):
         return f"| {name} | | not put to it | |"
     kept = (IMPORTED / f"{stem}.rendered.yaml").read_text("utf-8")
-    return f"| {name} | | none: {kept.partition(': ')[2].strip()} | |"
+    why = [line.partition(": ")[2].strip() for line in kept.splitlines() if line.startswith("# ")]
+    return f"| {name} | | none: {' '.join(dict.fromkeys(why))} | |"
 
 
 def now() -> str:
