@@ -147,7 +147,7 @@ class Why(Explained):
     )
     CHILD_RESTORED = (
         "ChildRestored",
-        "Somebody has deleted the Deployment, LeaderWorkerSet, Service or PodDisruptionBudget of the plan, and it was made again.",
+        "Somebody has deleted the Deployment, LeaderWorkerSet or Service of the plan, and it was made again.",
         "To stop the pods, delete the InferenceDeployment or set its replicas to 0; its children follow it.",
     )
     PODS_REFUSED = (
