@@ -136,6 +136,15 @@ class PoolFacts:
         return self.sharing_replicas if self.sharing == "time-slicing" else 1
 
     @property
+    def gpu_cost(self) -> int:
+        """Of one GPU as a pod asks for it, a part of a sliced card too: the declared cost, else its usable bytes."""
+        return (self.usable_memory_bytes if self.cost is None else self.cost) // self.parts
+
+    def most_pods(self, gpus: int) -> int:
+        """Pods of so many GPUs on the nodes that there are or may be, when nothing else runs there."""
+        return self.most_nodes * (self.gpus_per_node // gpus)
+
+    @property
     def vendor(self) -> str:
         """Whose GPUs: the resource's domain without its ending."""
         return self.resource.partition(".")[0]

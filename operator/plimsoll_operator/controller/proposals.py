@@ -18,7 +18,7 @@ def worth_asking(plan: Plan, replicas: int, placement: PlacementSpec, pools: Ite
     own, others = _split(plan, match(placement, pools).pools)
     if not others:
         return False
-    return _most_replicas(plan, own) < replicas or min(map(_cost, others)) < min(map(_cost, own), default=0)
+    return _most_replicas(plan, own) < replicas or min(pool.gpu_cost for pool in others) < min((pool.gpu_cost for pool in own), default=0)
 
 
 def better(plan: Plan, afresh: Verdict, replicas: int, placement: PlacementSpec, pools: Iterable[PoolFacts]) -> Plan | None:
@@ -30,7 +30,7 @@ def better(plan: Plan, afresh: Verdict, replicas: int, placement: PlacementSpec,
     own, theirs = _split(plan, allowed)[0], _split(other, allowed)[0]
     if _most_replicas(plan, own) < replicas:
         return other
-    costs = [one.gpus_per_replica * min(map(_cost, its), default=0) for one, its in ((other, theirs), (plan, own))]
+    costs = [one.gpus_per_replica * min((pool.gpu_cost for pool in its), default=0) for one, its in ((other, theirs), (plan, own))]
     return other if costs[0] < costs[1] else None
 
 
@@ -45,10 +45,5 @@ def _split(plan: Plan, pools: Iterable[PoolFacts]) -> tuple[list[PoolFacts], lis
 
 def _most_replicas(plan: Plan, pools: Iterable[PoolFacts]) -> int:
     """How many replicas of the plan these pools hold when nothing else runs there."""
-    places = sum(pool.most_nodes * (pool.gpus_per_node // max(1, plan.gpus_per_pod)) for pool in pools)
+    places = sum(pool.most_pods(max(1, plan.gpus_per_pod)) for pool in pools)
     return places // max(1, plan.nodes_per_replica)
-
-
-def _cost(pool: PoolFacts) -> int:
-    """Of one GPU, as every decision counts it."""
-    return pool.cost if pool.cost is not None else pool.usable_memory_bytes

@@ -189,7 +189,7 @@ def of_now(request: DeploymentRequest, found: Found) -> str:
 def most_replicas(found: Found) -> int:
     """How many such replicas the pools hold when nothing else runs there; of a pool that may grow without limit, more than anyone asks."""
     layout = found.candidate.layout
-    nodes = sum(pool.most_nodes * (pool.gpus_per_node // layout.gpus_per_node) for pool in found.pools)
+    nodes = sum(pool.most_pods(layout.gpus_per_node) for pool in found.pools)
     return nodes // layout.nodes
 
 

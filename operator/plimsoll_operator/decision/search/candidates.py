@@ -89,7 +89,7 @@ def _candidate(engine: Engine, request: DeploymentRequest, group: tuple[Product,
         kind=kind,
         layout=layout,
         available=fit_now(pools, layout, request.replicas),
-        cost=layout.gpus * min((pool.usable_memory_bytes if pool.cost is None else pool.cost) // pool.parts for pool in pools),
+        cost=layout.gpus * min(pool.gpu_cost for pool in pools),
     )
 
 

@@ -41,7 +41,7 @@ class Product:
         """Pools whose nodes have room for a node's share; for a replica over nodes, empty unless together they have or get enough."""
         pools = self.large_enough(layout.gpus_per_node)
         if layout.nodes > 1:
-            room = sum(pool.most_nodes * (pool.gpus_per_node // layout.gpus_per_node) for pool in pools)
+            room = sum(pool.most_pods(layout.gpus_per_node) for pool in pools)
             return pools if room >= layout.nodes else ()
         return pools
 
