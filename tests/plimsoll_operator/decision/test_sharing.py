@@ -154,3 +154,9 @@ def test_several_engines_share_one_card_until_its_parts_are_given_away() -> None
                                       placement={"sharing": "time-slicing"}), store, applied_plan=None))  # fmt: skip
     assert isinstance(two, Admit)
     assert not two.plan.available_now
+
+
+def test_a_part_of_a_sliced_card_costs_its_part_and_is_counted_as_a_gpu() -> None:
+    whole, sliced = (Files(node).pool_facts()[0] for node in (gpu_node("t4", "Tesla-T4", 1, 15360), SLICED_T4))
+    assert (sliced.gpu_cost, whole.gpu_cost) == (sliced.usable_memory_bytes // 4, whole.usable_memory_bytes)
+    assert (sliced.most_pods(1), whole.most_pods(1)) == (4, 1)
