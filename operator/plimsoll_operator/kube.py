@@ -111,7 +111,7 @@ class KubeClient:
             try:
                 body = self._answer("GET", resource.path(namespace), query=query, most_bytes=size.most_bytes)
             except AnswerTooLarge:
-                if not size.shrunk():
+                if not size.shrink():
                     raise
             else:
                 size.read()

@@ -183,7 +183,7 @@ class Watched(Generic[T]):
             try:
                 data = await _whole(client, self._path, query, self._size.most_bytes)
             except AnswerTooLarge:
-                if not self._size.shrunk():
+                if not self._size.shrink():
                     raise
             else:
                 self._size.read()

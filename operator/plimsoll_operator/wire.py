@@ -56,7 +56,7 @@ class PageSize:
         """What one page may have; one object alone may be as large as the API server takes it."""
         return _MOST_PAGE_BYTES if self.limit > 1 else LONGEST_LINE
 
-    def shrunk(self) -> bool:
+    def shrink(self) -> bool:
         """The page was too large: ask for fewer. False where it was one object alone."""
         before, self.limit = self.limit, max(1, self.limit // 4)
         return before > 1

@@ -16,7 +16,8 @@ from tests.plimsoll_operator.nodes import gpu_node
 
 from plimsoll_operator.controller.booking.bookings import Bookings
 from plimsoll_operator.controller.booking.demand import PodDemand, PodShape, Standing
-from plimsoll_operator.controller.process import WORKERS, Controller
+from plimsoll_operator.controller.process import Controller
+from plimsoll_operator.controller.worker import WORKERS
 from plimsoll_operator.decision import decide
 from plimsoll_operator.ports import DEPLOYMENTS, INFERENCE_DEPLOYMENTS, NODES, Manifest, Resource
 
@@ -58,7 +59,7 @@ def seconds(workers: int) -> float:
 
     def work() -> None:
         while (key := controller.queue.take(0)) is not None:
-            controller.work_on(key)
+            controller.worker.work_on(key)
 
     threads = [threading.Thread(target=work) for _ in range(workers)]
     for thread in threads:

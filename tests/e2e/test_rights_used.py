@@ -20,7 +20,7 @@ KNOWN = ("inferencedeployments", "modelprofiles", "clustermodelprofiles", "gpupo
 CONTROLLER: list[tuple[str, str, str, str]] = [
     # group, resource, verbs, where they are used
     (GROUP, "inferencedeployments", "get", "controller/reconcile.py"),
-    (GROUP, "inferencedeployments", "list watch", "controller/watcher.py"),
+    (GROUP, "inferencedeployments", "list watch", "controller/watching/watcher.py"),
     (GROUP, "inferencedeployments/status", "patch", "controller/reporting/report.py"),
     (GROUP, "modelprofiles", "list watch", "controller/on_change.py"),
     (GROUP, "modelprofiles", "get create patch", "controller/resolving/store.py"),

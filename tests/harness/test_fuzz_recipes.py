@@ -57,12 +57,12 @@ def test_a_forged_plan_is_mostly_json_that_some_reader_takes() -> None:
     assert len(set(plans)) > DRAWS // 2
 
 
-LOG = """2026-11-29 20:48:27,421 ERROR plimsoll_operator.controller.quarantine key 'mallory/f1218': a bug, set aside as b2cd: ValueError at status:233
+LOG = """2026-11-29 20:48:27,421 ERROR plimsoll_operator.controller.loops.quarantine key 'mallory/f1218': a bug, set aside as b2cd: ValueError at status:233
 Traceback (most recent call last):
   File "/x/operator/plimsoll_operator/controller/status.py", line 233, in _write
     return Condition(
 ValueError: no
-2026-11-29 20:48:30,774 ERROR plimsoll_operator.controller.quarantine key 'trudy/f3': a bug, set aside as b2cd: ValueError at status:233
+2026-11-29 20:48:30,774 ERROR plimsoll_operator.controller.loops.quarantine key 'trudy/f3': a bug, set aside as b2cd: ValueError at status:233
 2026-11-29 20:48:36,195 WARNING plimsoll_operator.controller.reporting.profile_status status of profile mallory/f1334: 400 BadRequest: no; again in 0.1 s
 2026-11-29 20:48:36,195 WARNING plimsoll_operator.controller.process mallory/f1: 404 NotFound: gone; again in 0.1 s
 """  # noqa: E501 lines of a log

@@ -61,7 +61,7 @@ class Cluster:
 
     def drain(self) -> None:
         while (key := self.controller.queue.take(0)) is not None:
-            self.controller.work_on(key)
+            self.controller.worker.work_on(key)
 
     def settle(self, rounds: int = 5, *, read: bool = True) -> None:
         for _ in range(rounds):

@@ -20,7 +20,7 @@ class World(Cluster):
         self.clock = Clock()
         super().__init__(*(gpu_node(f"n{index}", count=count) for index, count in enumerate(gpus)), kube=kube, clock=self.clock)
         self.hear()
-        self.controller.recover()
+        self.controller.relist.recover()
 
     def work(self) -> None:
         for _ in range(4):

@@ -25,8 +25,8 @@ from plimsoll_estimator import InvalidInput
 from plimsoll_operator.api import MAX_ID
 from plimsoll_operator.controller.leader.drain import drain
 from plimsoll_operator.controller.leader.lease import LeaseElector
-from plimsoll_operator.controller.process import WORKERS, Controller
-from plimsoll_operator.controller.quarantine import Quarantine, Unit
+from plimsoll_operator.controller.loops.quarantine import Quarantine, Unit
+from plimsoll_operator.controller.process import Controller
 from plimsoll_operator.controller.reporting import engine_starts
 from plimsoll_operator.controller.resolving import resolver
 from plimsoll_operator.controller.resolving.fetcher import Fetcher
@@ -34,7 +34,8 @@ from plimsoll_operator.controller.resolving.hub import HubFetcher, TokenFile
 from plimsoll_operator.controller.resolving.reader_pod import ReaderSettings
 from plimsoll_operator.controller.resolving.sources import namespace_sources
 from plimsoll_operator.controller.serve import exposition, probe, serve
-from plimsoll_operator.controller.watcher import run_watcher
+from plimsoll_operator.controller.watching.watcher import run_watcher
+from plimsoll_operator.controller.worker import WORKERS
 from plimsoll_operator.decision import decide_within
 from plimsoll_operator.errors import LeaseLost, OperatorError
 from plimsoll_operator.kube import KubeClient
@@ -238,7 +239,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     serve(arguments.metrics_port, {"/metrics": exposition(controller.recorder.render)})
     for informer in controller.informers:
         run.spawn(f"informer-{informer.resource.plural}", partial(informer.run, run.stop))
-    run.spawn("reading-again", lambda: controller.read_again.run(run.stop))
+    run.spawn("reading-again", lambda: controller.read_again.loop.run(run.stop))
     for informer in controller.informers:
         while not run.stop.is_set() and not informer.synced.wait(0.2):
             pass
@@ -265,12 +266,12 @@ def _lead(run: _Run, controller: Controller, kube: KubeClient, elector: LeaseEle
     renewal = threading.Thread(target=hold, name="lease", daemon=True)
     renewal.start()
     _recover(run, controller)
-    writers = [run.spawn(f"worker-{number}", lambda: controller.work(run.stop)) for number in range(WORKERS)]
+    writers = [run.spawn(f"worker-{number}", lambda: controller.worker.work(run.stop)) for number in range(WORKERS)]
     writers.append(run.spawn("pool-writer", lambda: controller.pool_writer.run(run.stop)))
     for number in range(resolver.WORKERS):
         run.spawn(f"resolver-{number}", lambda: controller.resolver.work(run.stop))
     writers.append(run.spawn("timer", lambda: controller.keep_time(run.stop)))
-    writers.append(run.spawn("profile-status", lambda: controller.profile_status.run(run.stop)))
+    writers.append(run.spawn("profile-status", lambda: controller.profile_status.loop.run(run.stop)))
     branches = controller.branches
     if branches is not None:
         run.spawn("branches", lambda: branches.run(run.stop))
@@ -294,7 +295,7 @@ def _recover(run: _Run, controller: Controller) -> None:
     while not run.stop.is_set():
         try:
             with run.quarantine.border(Unit.RECOVERY, "all children") as attempt:
-                controller.recover()
+                controller.relist.recover()
             if attempt.bug is None:
                 run.recovered.set()
                 return

@@ -17,7 +17,7 @@ from plimsoll_operator.controller.cluster.listener import Listener
 from plimsoll_operator.controller.cluster.protection import Protection
 from plimsoll_operator.controller.cluster.read_again import ReadAgain
 from plimsoll_operator.controller.cluster.store import Parsed, ParsedObjects
-from plimsoll_operator.controller.quarantine import Border
+from plimsoll_operator.controller.loops.quarantine import Border
 from plimsoll_operator.controller.records import Records
 from plimsoll_operator.controller.reporting.calibration_writer import CalibrationWriter
 from plimsoll_operator.controller.reporting.policy_status import PolicyStatus

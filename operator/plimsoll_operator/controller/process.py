@@ -1,32 +1,32 @@
-"""The controller as one object: informers, workers, pool writer, lease, watcher and ports, wired and run on threads.
+"""The controller as one object: its parts, wired, and what is due each second.
 
-Made by main. Standby replicas keep their caches warm and answer probes; only the leader watches InferenceDeployments,
-books and writes. A bug stops the key, event or object it was met at and nothing else (quarantine); a lost lease ends the process.
+Made by main, which runs the parts on threads. Standby replicas keep their caches warm and answer probes; only the leader watches
+InferenceDeployments, books and writes. A bug stops the key, event or object it was met at and nothing else (quarantine); a lost lease
+ends the process. Knows no work: that is the worker's, and what is listed is relist's.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 from plimsoll_operator.controller.booking.ledger import Ledger
 from plimsoll_operator.controller.children.children import GROUP, SINGLE, Cached, newest
-from plimsoll_operator.controller.children.course import place_of
 from plimsoll_operator.controller.children.written import Written
 from plimsoll_operator.controller.cluster.copies import Copies
 from plimsoll_operator.controller.cluster.protection import Protection
 from plimsoll_operator.controller.cluster.store import ParsedObjects
-from plimsoll_operator.controller.leader.recovery import deployment_of, reservation_of
-from plimsoll_operator.controller.news import News
+from plimsoll_operator.controller.loops.quarantine import Quarantine, Unit
+from plimsoll_operator.controller.loops.restraint import Restraint
+from plimsoll_operator.controller.loops.work_queue import WorkQueue
 from plimsoll_operator.controller.on_change import OnChange
-from plimsoll_operator.controller.quarantine import Bug, Quarantine, Unit
 from plimsoll_operator.controller.reconcile import Reconciler
 from plimsoll_operator.controller.records import Records
+from plimsoll_operator.controller.relist import Relist
 from plimsoll_operator.controller.reporting.calibration_writer import CalibrationWriter
 from plimsoll_operator.controller.reporting.engine_starts import EngineStarts
 from plimsoll_operator.controller.reporting.events import EventRecorder
@@ -43,24 +43,15 @@ from plimsoll_operator.controller.resolving.models import Models
 from plimsoll_operator.controller.resolving.resolver import Resolver
 from plimsoll_operator.controller.resolving.store import ProfileKeeper
 from plimsoll_operator.controller.resolving.upkeep import Upkeep
-from plimsoll_operator.controller.restraint import Restraint
 from plimsoll_operator.controller.series import Series
-from plimsoll_operator.controller.work_queue import WorkQueue
-from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.controller.watching.heard import Heard
+from plimsoll_operator.controller.watching.news import News
+from plimsoll_operator.controller.worker import WORKERS, Worker
 from plimsoll_operator.facts import Decide
 from plimsoll_operator.metrics import Recorder
-from plimsoll_operator.ports import (
-    INFERENCE_DEPLOYMENTS,
-    Key,
-    Kube,
-    Manifest,
-    key_of,
-)
+from plimsoll_operator.ports import Key, Kube, Manifest
 
-_log = logging.getLogger(__name__)
 RESYNC_SECONDS: Final = 600.0
-# Most of a key's time is spent waiting for the API server's answers; one key makes five to seven requests.
-WORKERS: Final = 8
 
 
 class Controller:
@@ -87,7 +78,6 @@ class Controller:
         self.queue: WorkQueue[Key] = WorkQueue(clock, group=_namespace)
         self.restraint = Restraint(clock, WORKERS)
         self.records = Records()
-        self._news = News()
         self.ledger = Ledger(clock, self._stand_differently, sees_all_pods=not pod_namespaces)
         self.objects = ParsedObjects()
         self.copies = Copies()
@@ -106,6 +96,40 @@ class Controller:
         self._changes = self._on_change(where)
         self.informers = self._changes.informers
         self.read_again = self._changes.read_again
+        self._wire_work()
+
+    def _wire_work(self) -> None:
+        """How keys come to the queue, and what is done with them."""
+        news = News()
+        self.heard = Heard(self.queue, news, self.copies)
+        self.worker = Worker(
+            queue=self.queue,
+            restraint=self.restraint,
+            quarantine=self.quarantine,
+            reconciler=self.reconciler,
+            ledger=self.ledger,
+            recorder=self.recorder,
+            child_of=self._child_of,
+            forget=news.forget,
+            busy_since=self._busy_since,
+            clock=self._clock,
+        )
+        self.relist = Relist(
+            kube=self._kube,
+            reconciler=self.reconciler,
+            ledger=self.ledger,
+            copies=self.copies,
+            news=news,
+            queue=self.queue,
+            quarantine=self.quarantine,
+            children=lambda: (*self._changes.children.values(), *self._changes.groups.values()),
+            known=self.records.keys,
+        )
+
+    def _child_of(self, key: Key) -> Manifest | None:
+        """As the caches have it; of two the one with the later plan."""
+        both = (self._changes.children.get(key), self._changes.groups.get(GROUP.place(key)))
+        return newest(one for one in both if one is not None)
 
     def _series(self) -> Series:
         return Series(
@@ -188,18 +212,6 @@ class Controller:
             told={resource: written.told for resource, written in self._written.items()},
         )
 
-    def work(self, stop: threading.Event) -> None:
-        """One of WORKERS threads: reconciles key by key until stopped; the queue hands no key to two of them."""
-        while not stop.is_set():
-            if not self.restraint.enter(1.0):
-                continue
-            try:
-                key = self.queue.take(1.0)
-                if key is not None:
-                    self.work_on(key)
-            finally:
-                self.restraint.leave()
-
     def keep_time(self, stop: threading.Event) -> None:
         """Until stopped, take overdue bookings back every second and resync every RESYNC_SECONDS."""
         resync_at = self._clock() + RESYNC_SECONDS
@@ -208,7 +220,7 @@ class Controller:
             if self._clock() >= resync_at:
                 resync_at = self._clock() + RESYNC_SECONDS
                 with self.quarantine.border(Unit.TIMER, "resync"):
-                    self.resync()
+                    self.relist.resync()
 
     def tick(self) -> None:
         """What is due each second, one thing after the other."""
@@ -219,104 +231,6 @@ class Controller:
             listener.retry()
         self.calibration_writer.write_if_changed()
         self.policy_status.write_due()
-
-    def recover(self) -> None:
-        """Book what the leader before us has promised, all of it before the first decision of our own.
-
-        A child counts whose owner exists with that very uid: labels, owners and annotations may be written by whoever may edit
-        Deployments. One that cannot be read is named and left; its deployment is looked at like every other. Raises ApiFailure.
-        """
-        owners, answered = {}, {}
-        for item in self._all_deployments():
-            self.copies.listed(item)
-            owners[key_of(item)] = str(item["metadata"].get("uid"))
-            answered[key_of(item)] = self._news.answered(item)
-        reservations = {}
-        # Of two children of one deployment the one with the later plan comes last, and counts.
-        for child in sorted((*self._changes.children.values(), *self._changes.groups.values()), key=place_of):
-            key = deployment_of(child, owners)
-            if key is None:
-                continue
-            with self.quarantine.border(Unit.RECOVERY, f"child of {key[0]}/{key[1]}"):
-                reservation = reservation_of(child, gated=bool(self.ledger.gated(key)))
-                if reservation is not None:
-                    reservations[key] = reservation
-        with self.quarantine.border(Unit.RECOVERY, "bookings"):
-            self.reconciler.recover(reservations)
-        for key, unchanged in answered.items():
-            self.queue.add(key, unchanged=unchanged)
-
-    def resync(self) -> None:
-        """Look at every deployment again with fresh eyes, also at those of which the watcher has told nothing."""
-        self.reconciler.rejudge()
-        self._wake_all()
-        listed = set()
-        try:
-            for item in self._all_deployments():
-                self.copies.listed(item)
-                listed.add(key_of(item))
-            self.copies.forget_all_but(listed)
-            self.look_again(listed)
-        except ApiFailure as failure:
-            _log.warning("resync: %s", failure)
-
-    def _all_deployments(self) -> Iterator[Manifest]:
-        token = ""
-        while True:
-            page = self._kube.list_page(INFERENCE_DEPLOYMENTS, continue_token=token)
-            yield from page.items
-            token = page.continue_token
-            if not token:
-                return
-
-    def work_on(self, key: Key) -> None:
-        """Reconcile one key that was taken from the queue. A refusal of the API server puts it back with a delay, and so does a bug."""
-        self._busy_since[key] = started = self._clock()
-        outcome = "error"
-        try:
-            with self.quarantine.border(Unit.KEY, f"{key[0]}/{key[1]}") as attempt:
-                outcome = self._try(key)
-            if attempt.bug is not None:
-                self.queue.retry(key)
-                self._set_aside(key, attempt.bug)
-        finally:
-            del self._busy_since[key]
-            self.recorder.reconciled(outcome=outcome, duration_seconds=self._clock() - started)
-            self.queue.done(key)
-
-    def _try(self, key: Key) -> str:
-        try:
-            outcome = self.reconciler.reconcile(key)
-        except ApiFailure as failure:
-            self.restraint.refused(failure)
-            delay = self.queue.retry(key, not_before=failure.retry_after_seconds)
-            _log.warning("%s/%s: %s; again in %.2f s", *key, failure, delay)
-            return "retry"
-        self.queue.succeeded(key)
-        if outcome == "deleted":
-            self._news.forget(key)
-        return outcome
-
-    def _set_aside(self, key: Key, bug: Bug) -> None:
-        """What was booked for a plan that did not reach its child is free again, and the object says that the error is ours."""
-        with self.quarantine.border(Unit.KEY, f"setting {key[0]}/{key[1]} aside"):
-            child = newest(one for one in (self._changes.children.get(key), self._changes.groups.get(GROUP.place(key))) if one is not None)
-            kept = reservation_of(child, gated=bool(self.ledger.gated(key))) if child is not None else None
-            self.ledger.reserve(key, kept)
-        with self.quarantine.border(Unit.KEY, f"the status of {key[0]}/{key[1]}"):
-            try:
-                self.reconciler.report_bug(key, bug)
-            except ApiFailure as failure:
-                _log.warning("%s/%s: the status does not say that it is set aside: %s", *key, failure)
-
-    def heard(self, key: Key, metadata: Mapping[str, Any], *, gone: bool) -> None:
-        """The watcher's event: what users have changed is looked at before what is only told again."""
-        unchanged = self._news.unchanged(key, metadata, gone=gone)
-        if gone:
-            self.copies.forget(key)
-        elif self.copies.heard(key, str(metadata.get("resourceVersion") or "")) and unchanged:
-            return  # what was read, listed or written last: it was looked at then, or is about to be
-        self.queue.add(key, unchanged=unchanged)
 
     def enqueue(self, keys: Iterable[Key]) -> None:
         """Make these keys ready: somebody waits for them."""

@@ -30,10 +30,10 @@ from plimsoll_operator.controller.children.course import (
 from plimsoll_operator.controller.children.disputes import Disputes
 from plimsoll_operator.controller.cluster.copies import Copies
 from plimsoll_operator.controller.cluster.store import ParsedObjects
-from plimsoll_operator.controller.gathered import Decided, Gathered, gathered_of, replicas_of, reservation_by
-from plimsoll_operator.controller.judge import Judge
+from plimsoll_operator.controller.judging.gathered import Decided, Gathered, gathered_of, replicas_of, reservation_by
+from plimsoll_operator.controller.judging.judge import Judge
 from plimsoll_operator.controller.leader.recovery import reservation_of
-from plimsoll_operator.controller.quarantine import Bug
+from plimsoll_operator.controller.loops.quarantine import Bug
 from plimsoll_operator.controller.records import Record, Records
 from plimsoll_operator.controller.reporting.engine_starts import EngineStarts
 from plimsoll_operator.controller.reporting.last_words import LastWords

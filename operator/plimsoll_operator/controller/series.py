@@ -11,8 +11,8 @@ from typing import Final
 
 from plimsoll_operator.controller.booking.ledger import Ledger
 from plimsoll_operator.controller.cluster.informer import Informer
+from plimsoll_operator.controller.loops.work_queue import WorkQueue
 from plimsoll_operator.controller.records import Records
-from plimsoll_operator.controller.work_queue import WorkQueue
 from plimsoll_operator.metrics import DeploymentSeries, PoolSeries
 from plimsoll_operator.ports import Key
 

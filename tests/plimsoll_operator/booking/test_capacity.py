@@ -42,7 +42,7 @@ def test_status_never_says_that_pods_wait_which_are_on_nodes() -> None:
     world.work()
     assert world.condition("second") == ("False", "WaitingForGpus")
     world.pod("second", 4)
-    world.controller.resync()
+    world.controller.relist.resync()
     world.work()
     world.kube.delete(PODS, NS, "first-1")
     world.kube.delete(INFERENCE_DEPLOYMENTS, NS, "first")
@@ -181,7 +181,7 @@ def test_only_as_many_gates_lift_as_are_booked_also_when_the_informer_lags() -> 
         world.controller.queue.add((NS, "a"))
         key = world.controller.queue.take(0)
         assert key is not None
-        world.controller.work_on(key)
+        world.controller.worker.work_on(key)
     assert [bool(world.gates("a", suffix)) for suffix in ("1", "2", "3")] == [False, False, True]
     world.work()
     world.bind("a", "n0", "1")

@@ -201,7 +201,7 @@ def test_a_label_that_no_node_has_is_said_and_takes_no_place() -> None:
     found.hear()
     found.clock.now += 61
     found.controller.ledger.expire()
-    found.controller.resync()
+    found.controller.relist.resync()
     found.work()
     assert feasible(found, "zoned")["status"] == "True"
     assert found.controller.ledger.pools()[0].indexed_label_keys == (PRODUCT, ZONE)

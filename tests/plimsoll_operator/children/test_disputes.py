@@ -165,7 +165,7 @@ def test_a_fight_costs_few_writes_and_is_named(world: World, resource: Resource,
             world.hear()
         before = len(world.kube.writes)
         while (key := world.controller.queue.take(0)) is not None:
-            world.controller.work_on(key)
+            world.controller.worker.work_on(key)
         wrote += sum(call.kind == resource.kind for call in world.kube.writes[before:])
         world.clock.now += 1
     assert 15 <= wrote <= 25, "an hour of it"

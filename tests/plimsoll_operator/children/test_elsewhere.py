@@ -67,7 +67,7 @@ def test_when_its_own_pool_has_grown_the_proposal_goes(world: World) -> None:
     assert "proposedPlan" in world.status("runs")
     world.kube.create(NODES, gpu_node("n1", count=4))
     world.work()
-    world.controller.resync()
+    world.controller.relist.resync()
     world.work()
     assert "proposedPlan" not in world.status("runs")
 

@@ -159,7 +159,7 @@ def test_bookings_of_groups_survive_a_new_leader(cluster: Cluster) -> None:
     cluster.restart()
     for informer in cluster.controller.informers:
         informer.relist()
-    cluster.controller.recover()
+    cluster.controller.relist.recover()
     assert sum(pool.booked_gpus for pool in cluster.controller.ledger.pools()) == 16
 
 

@@ -218,12 +218,12 @@ def test_a_copy_counts_while_its_version_is_the_one_heard_last() -> None:
     copies, raw = Copies(), {"metadata": {"namespace": "n", "name": "a", "resourceVersion": "5", "managedFields": [{}]}, "spec": {}}
     copies.keep(raw)
     assert copies.newest(("n", "a")) is None, "nobody has told that it is the newest"
-    assert copies.heard(("n", "a"), "5")
+    assert copies.hear(("n", "a"), "5")
     found = copies.newest(("n", "a"))
     assert found == {"metadata": {"namespace": "n", "name": "a", "resourceVersion": "5"}, "spec": {}}
-    assert not copies.heard(("n", "a"), "6")
+    assert not copies.hear(("n", "a"), "6")
     assert copies.newest(("n", "a")) is None
-    copies.listed({**raw, "metadata": {**raw["metadata"], "resourceVersion": "7"}})
+    copies.keep_listed({**raw, "metadata": {**raw["metadata"], "resourceVersion": "7"}})
     assert copies.newest(("n", "a")) is not None
     copies.forget_all_but([])
     assert copies.newest(("n", "a")) is None
@@ -232,7 +232,7 @@ def test_a_copy_counts_while_its_version_is_the_one_heard_last() -> None:
 def test_what_the_budget_has_no_room_for_is_asked_of_the_api_server() -> None:
     copies = Copies(budget_bytes=4 * 1024)
     for name in ("a", "b", "c", "d", "e", "f", "g", "h"):
-        copies.listed({"metadata": {"namespace": "n", "name": name, "resourceVersion": "1"}, "spec": {}})
+        copies.keep_listed({"metadata": {"namespace": "n", "name": name, "resourceVersion": "1"}, "spec": {}})
     kept = [name for name in "abcdefgh" if copies.newest(("n", name)) is not None]
     assert kept == ["b", "c", "d", "e", "f", "g", "h"]
 

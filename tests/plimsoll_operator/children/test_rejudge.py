@@ -94,7 +94,7 @@ def test_another_plan_is_only_proposed_said_once_and_counted(world: World, chang
     assert world.condition("runs", "Feasible")[0] == "True"
     assert events(world).count("PlanProposed") == 1
     assert b'plimsoll_plan_rejudged{name="runs",namespace="team",verdict="Proposed"} 1.0' in world.controller.recorder.render()
-    world.controller.resync()
+    world.controller.relist.resync()
     assert world.writes(lambda: look(world)) == [], "said once"
 
 
@@ -161,7 +161,7 @@ def test_gpus_that_are_taken_by_others_make_no_proposal(world: World) -> None:
     world.work()
     world.pod("beside", 2, "n0")
     look(world)
-    world.controller.resync()
+    world.controller.relist.resync()
     world.work()
     assert "proposedPlan" not in world.status("runs")
 
@@ -209,7 +209,7 @@ def test_the_replan_annotation_adopts_what_was_proposed_once(world: World) -> No
     look(world)
     assert world.status("runs")["plan"]["digest"] == proposed["digest"]
     assert "proposedPlan" not in world.status("runs")
-    world.controller.resync()
+    world.controller.relist.resync()
     assert world.writes(lambda: look(world)) == []
 
 
@@ -248,7 +248,7 @@ def test_changes_speak_of_the_plan_in_force_also_when_nothing_need_move_any_more
     assert world.status("moved")["proposedPlan"]["maxModelLen"] == 131072, "on the new node nothing need move"
     assert world.status("moved")["plan"] == plan
     assert world.status("moved")["changes"] == changes
-    world.controller.resync()
+    world.controller.relist.resync()
     assert world.writes(lambda: look(world)) == []
 
 
@@ -271,7 +271,7 @@ def test_an_upgrade_that_counts_the_disk_restarts_no_pod_and_proposes_it(world: 
     world.kube.replace(INFERENCE_DEPLOYMENTS, {key: value for key, value in wish.items() if key != "status"})
     upgraded = World(kube=world.kube)
     look(upgraded)
-    upgraded.controller.resync()
+    upgraded.controller.relist.resync()
     look(upgraded)
     after = upgraded.child("runs")
     assert after is not None

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from tests.plimsoll_operator.fake_kube import FakeKube
 
 from plimsoll_operator.controller.leader.lease import LeaseElector
-from plimsoll_operator.controller.quarantine import Border, no_border
+from plimsoll_operator.controller.loops.quarantine import Border, no_border
 from plimsoll_operator.ports import LEASES
 
 

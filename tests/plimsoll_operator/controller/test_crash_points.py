@@ -20,8 +20,8 @@ from tests.plimsoll_operator.cluster import NS, Clock, of_replica_set
 from tests.plimsoll_operator.fake_kube import FakeKube, new_deployment
 from tests.plimsoll_operator.nodes import gpu_node
 
+from plimsoll_operator.controller.loops.quarantine import Unit
 from plimsoll_operator.controller.process import Controller
-from plimsoll_operator.controller.quarantine import Unit
 from plimsoll_operator.controller.resolving.config_map import ConfigMaps
 from plimsoll_operator.decision import decide
 from plimsoll_operator.errors import OperatorError
@@ -190,15 +190,15 @@ class Run:
             self._guarded(informer.relist)
         if not self.recovered:
             ready = all(informer.synced.is_set() for informer in controller.informers)
-            self.recovered = ready and self._guarded(controller.recover)
+            self.recovered = ready and self._guarded(controller.relist.recover)
             if not self.recovered:
                 return
         self._guarded(self._watched)
         while (key := controller.queue.take(0)) is not None:
-            controller.work_on(key)
+            controller.worker.work_on(key)
         controller.tick()
         controller.pool_writer.write_all()
-        while controller.profile_status.write_next(0):
+        while controller.profile_status.loop.run_once(0):
             pass
         while controller.resolver.work_once(self.stop, timeout_seconds=0):
             pass

@@ -6,7 +6,7 @@ from tests.plimsoll_operator.controller.leases import Clock, elector, holder
 from tests.plimsoll_operator.fake_kube import FakeKube
 
 from plimsoll_operator.controller.leader.lease import LEASE_SECONDS, RENEW_DEADLINE_SECONDS
-from plimsoll_operator.controller.quarantine import Quarantine
+from plimsoll_operator.controller.loops.quarantine import Quarantine
 from plimsoll_operator.errors import ApiFailure, LeaseLost
 from plimsoll_operator.ports import Manifest, Resource
 

@@ -220,7 +220,7 @@ def test_a_profile_that_cannot_be_read_says_so() -> None:
     made.kube.create(MODEL_PROFILES, an(MODEL_PROFILES, "p", {"model": LLAMA, "config": "{}", "weights": {"totalBytes": "many"}}, NS))
     made.wish("chat", model=LLAMA, maxModelLen=8192)
     made.settle()
-    while made.controller.profile_status.write_next(0.0):
+    while made.controller.profile_status.loop.run_once(0.0):
         pass
     status, reason, message = said(made, MODEL_PROFILES, "p", NS)
     assert (status, reason, "spec.weights.totalBytes" in message) == ("False", "Invalid", True)

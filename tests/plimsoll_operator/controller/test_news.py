@@ -6,7 +6,7 @@ import pytest
 from tests.plimsoll_operator.cluster import NS
 from tests.plimsoll_operator.controller_world import World
 
-from plimsoll_operator.controller.news import News
+from plimsoll_operator.controller.watching.news import News
 from plimsoll_operator.names import CAPACITY_GATE
 from plimsoll_operator.ports import FIT_POLICIES, Manifest
 
@@ -29,16 +29,16 @@ METADATA: dict[str, Any] = {"namespace": NS, "name": "chat", "uid": "u", "genera
 )
 def test_what_users_write_is_a_change_and_what_the_controller_writes_is_none(change: dict[str, Any], unchanged: bool) -> None:
     news = News()
-    assert not news.unchanged(KEY, METADATA), "never heard of"
-    assert news.unchanged(KEY, METADATA | change) is unchanged
-    assert news.unchanged(KEY, METADATA | change), "and heard of now"
+    assert not news.hear(KEY, METADATA), "never heard of"
+    assert news.hear(KEY, METADATA | change) is unchanged
+    assert news.hear(KEY, METADATA | change), "and heard of now"
 
 
 def test_an_object_that_is_gone_is_a_change_and_forgotten() -> None:
     news = News()
-    news.unchanged(KEY, METADATA)
-    assert not news.unchanged(KEY, METADATA, gone=True)
-    assert not news.unchanged(KEY, METADATA), "one of the same name is another"
+    news.hear(KEY, METADATA)
+    assert not news.hear(KEY, METADATA, gone=True)
+    assert not news.hear(KEY, METADATA), "one of the same name is another"
 
 
 def test_an_object_that_went_while_nobody_watched_is_forgotten_when_it_is_looked_at() -> None:
@@ -69,8 +69,8 @@ FEASIBLE = {"type": "Feasible", "observedGeneration": 1}
 )
 def test_a_new_leader_knows_who_waits_for_an_answer(more: dict[str, Any], answered: bool) -> None:
     news = News()
-    assert news.answered({"metadata": METADATA} | more) is answered
-    assert news.unchanged(KEY, METADATA) is answered, "its first event is news where nothing was answered"
+    assert news.hear_listed({"metadata": METADATA} | more) is answered
+    assert news.hear(KEY, METADATA) is answered, "its first event is news where nothing was answered"
 
 
 POLICY: Manifest = {

@@ -185,7 +185,7 @@ def importers(package: str) -> set[str]:
     ("package", "modules"),
     [
         ("kubernetes", {"kube.py", "cli/live.py"}),
-        ("kopf", {"controller/watcher.py"}),
+        ("kopf", {"controller/watching/watcher.py"}),
         ("prometheus_client", {"metrics.py"}),
     ],
     ids=[

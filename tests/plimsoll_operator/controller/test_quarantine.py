@@ -13,8 +13,8 @@ from tests.plimsoll_operator.nodes import gpu_node
 from tests.plimsoll_operator.plans import PLAN
 
 from plimsoll_operator.controller.__main__ import _Run
+from plimsoll_operator.controller.loops.quarantine import Quarantine, Unit
 from plimsoll_operator.controller.process import Controller
-from plimsoll_operator.controller.quarantine import Quarantine, Unit
 from plimsoll_operator.controller.resolving.fetcher import FetchFailure
 from plimsoll_operator.controller.resolving.resolver import Resolver
 from plimsoll_operator.controller.resolving.store import ProfileKeeper
@@ -217,7 +217,7 @@ def test_a_new_leader_skips_a_child_that_it_cannot_read_and_takes_over_the_rest(
     follower = Controller(world.kube, decide, identity="next", clock=world.clock)
     world.controller = follower
     world.hear()
-    follower.recover()
+    follower.relist.recover()
     assert follower.ledger.reserved((NS, "good")) is not None
     for name in ("good", "edited"):
         follower.queue.add((NS, name))
@@ -265,7 +265,7 @@ def test_a_profile_that_a_bug_is_met_at_stops_no_other() -> None:
         kube.create(MODEL_PROFILES, body | {"spec": spec})
     kube.poison = ("get modelprofiles", "sick")
     world.hear()
-    while world.controller.profile_status.write_next(0):
+    while world.controller.profile_status.loop.run_once(0):
         pass
     assert "conditions" in (world.kube.get(MODEL_PROFILES, NS, "well") or {})["status"]
     assert errors(world, Unit.PROFILE) == 1

@@ -1,6 +1,6 @@
 import pytest
 
-from plimsoll_operator.controller.work_queue import WorkQueue
+from plimsoll_operator.controller.loops.work_queue import WorkQueue
 
 A, B = ("ns", "a"), ("ns", "b")
 

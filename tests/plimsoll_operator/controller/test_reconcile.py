@@ -315,7 +315,7 @@ def test_a_refusal_of_the_api_server_loses_nothing(world: World, verb: str) -> N
     while world.controller.queue.depth():
         key = world.controller.queue.take(1)
         if key is not None:
-            world.controller.work_on(key)
+            world.controller.worker.work_on(key)
     world.settle()
     assert world.condition(kind="Feasible") == ("True", "Fits")
 
@@ -323,7 +323,7 @@ def test_a_refusal_of_the_api_server_loses_nothing(world: World, verb: str) -> N
 def test_a_resync_finds_what_the_watcher_never_told(world: World) -> None:
     world.settle()
     world.wish("unheard")
-    world.controller.resync()
+    world.controller.relist.resync()
     world.drain()
     assert world.condition("unheard", "Feasible") == ("True", "Fits")
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from tests.plimsoll_operator.cluster import Clock
 
-from plimsoll_operator.controller.restraint import FIRST_SECONDS, LONGEST_SECONDS, Restraint
+from plimsoll_operator.controller.loops.restraint import FIRST_SECONDS, LONGEST_SECONDS, Restraint
 from plimsoll_operator.errors import ApiFailure
 
 

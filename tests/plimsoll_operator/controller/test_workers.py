@@ -11,7 +11,8 @@ from tests.plimsoll_operator.cluster import NS
 from tests.plimsoll_operator.fake_kube import FakeKube, new_deployment
 from tests.plimsoll_operator.nodes import gpu_node
 
-from plimsoll_operator.controller.process import WORKERS, Controller
+from plimsoll_operator.controller.process import Controller
+from plimsoll_operator.controller.worker import WORKERS
 from plimsoll_operator.decision import decide
 from plimsoll_operator.facts import Facts
 from plimsoll_operator.ports import DEPLOYMENTS, INFERENCE_DEPLOYMENTS, NODES, Key, Manifest, Resource, key_of
@@ -82,7 +83,7 @@ def work_until_idle(controller: Controller) -> None:
                 if controller.queue.idle():
                     idle.set()
             else:
-                controller.work_on(key)
+                controller.worker.work_on(key)
 
     threads = [threading.Thread(target=work) for _ in range(WORKERS)]
     for thread in threads:

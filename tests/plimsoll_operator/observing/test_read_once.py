@@ -32,13 +32,13 @@ def test_each_start_is_read_once_also_by_the_next_leader() -> None:
     world.serves()
     world.read()
     for _ in range(2):
-        world.controller.resync()
+        world.controller.relist.resync()
         world.serves(ready=False)  # it does not answer its probe for a moment
         world.serves()
         world.read()
     world.lead(clock=world.clock)
     world.hear()
-    world.controller.recover()
+    world.controller.relist.recover()
     world.drain()
     world.read()
     assert world.reads.read == ["chat-1"]

@@ -75,7 +75,7 @@ def test_it_is_written_once_for_each_generation_and_tried_again_when_refused() -
         before = len(kube.writes)
         for informer in controller.informers:
             informer.relist()
-        while controller.profile_status.write_next(0):
+        while controller.profile_status.loop.run_once(0):
             pass
         return len(kube.writes) - before
 

@@ -91,13 +91,13 @@ def test_the_controller_reads_it_again_and_looks_at_who_relies_on_it() -> None:
     assert world.controller.objects.profiles.get(back) is None
     assert world.controller.queue.take(0) is None
     world.kube.fail_next("get", ApiFailure(503, "Unavailable", "try again"))
-    assert world.controller.read_again.read_next(0.0)
+    assert world.controller.read_again.loop.run_once(0.0)
     assert world.controller.objects.profiles.get(back) is None
     world.clock.now += 60
-    assert world.controller.read_again.read_next(0.0)
+    assert world.controller.read_again.loop.run_once(0.0)
     assert world.controller.objects.profiles.get(back) is not None
     assert world.controller.queue.take(0) == (NS, "a")
-    assert not world.controller.read_again.read_next(0.0)
+    assert not world.controller.read_again.loop.run_once(0.0)
 
 
 def test_another_namespace_has_a_share_of_its_own() -> None:
@@ -145,7 +145,7 @@ def test_its_status_says_that_it_does_not_count() -> None:
         kube, objects.profiles, objects.cluster_profiles, clock=lambda: 0.0, now=lambda: datetime(2026, 1, 2, tzinfo=UTC)
     )
     status.changed(("n", "zz"))
-    assert status.write_next(0.0)
+    assert status.loop.run_once(0.0)
     written = kube.get(MODEL_PROFILES, "n", "zz")
     assert written is not None
     condition = written["status"]["conditions"][0]

@@ -160,7 +160,7 @@ def test_a_key_that_is_refused_with_a_wait_comes_again_after_it_and_not_before()
     controller.queue.add(("team", "chat"))
     key = controller.queue.take(0)
     assert key is not None
-    controller.work_on(key)
+    controller.worker.work_on(key)
     clock.now += 19
     assert controller.queue.take(0) is None
     clock.now += 1

@@ -6,7 +6,7 @@ import pytest
 from tests.plimsoll_operator.fake_kube import FakeKube
 
 from plimsoll_operator.controller.cluster.informer import Informer, Trimmed
-from plimsoll_operator.controller.quarantine import no_border
+from plimsoll_operator.controller.loops.quarantine import no_border
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.ports import LEADER_WORKER_SETS, NODES, Key, Manifest
 

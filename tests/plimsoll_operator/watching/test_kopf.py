@@ -10,13 +10,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from tests.controlplane.cluster import wait_until
 
-from plimsoll_operator.controller.watcher import run_watcher
+from plimsoll_operator.controller.watching.watcher import run_watcher
 from plimsoll_operator.kube import Connection
 
 # In a process of its own: the number of a user cannot be taken back. Nobody listens at the port.
 NAMELESS = """
 import os, threading
-from plimsoll_operator.controller.watcher import run_watcher
+from plimsoll_operator.controller.watching.watcher import run_watcher
 from plimsoll_operator.kube import Connection
 import kopf._core.reactor.running, kopf._core.engines.peering
 if os.getuid() == 0:

@@ -10,8 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from plimsoll_operator.backoff import LONGEST_SECONDS, SHORTEST_WATCH_SECONDS
-from plimsoll_operator.controller.pace import Pace
-from plimsoll_operator.controller.watcher import run_watcher
+from plimsoll_operator.controller.watching.pace import Pace
+from plimsoll_operator.controller.watching.watcher import run_watcher
 from plimsoll_operator.kube import Connection
 
 HOUR = 3600.0

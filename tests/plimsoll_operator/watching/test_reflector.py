@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plimsoll_operator.controller.cluster.informer import Trimmed
-from plimsoll_operator.controller.quarantine import no_border
+from plimsoll_operator.controller.loops.quarantine import no_border
 from plimsoll_operator.controller.series import STALE_SECONDS as CONTROLLER_STALE_SECONDS
 from plimsoll_operator.errors import ApiFailure, WatchExpired
 from plimsoll_operator.namespaced import Namespaced

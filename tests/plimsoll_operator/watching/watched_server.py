@@ -19,7 +19,7 @@ import httpx
 from kubernetes import client
 
 from plimsoll_operator.controller.cluster.informer import Informer
-from plimsoll_operator.controller.quarantine import Quarantine
+from plimsoll_operator.controller.loops.quarantine import Quarantine
 from plimsoll_operator.kube import KubeClient
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key, Manifest
 from plimsoll_operator.watch import Watched

@@ -17,7 +17,7 @@ from typing import Final
 
 from plimsoll_operator import logs
 from plimsoll_operator.controller.certificates.keeper import Keeper, Look
-from plimsoll_operator.controller.quarantine import Quarantine, Unit
+from plimsoll_operator.controller.loops.quarantine import Quarantine, Unit
 from plimsoll_operator.controller.serve import exposition, probe, serve
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.kube import KubeClient

@@ -39,13 +39,13 @@ class Copies:
         else:
             self._kept.forget(key_of(raw))
 
-    def listed(self, raw: Manifest) -> None:
+    def keep_listed(self, raw: Manifest) -> None:
         """The same of a list, which is as new as anything that was heard before it."""
         self.keep(raw)
-        self.heard(key_of(raw), _version(raw))
+        self.hear(key_of(raw), _version(raw))
 
-    def heard(self, key: Key, version: str) -> bool:
-        """The watcher tells of this version. Returns whether it is the one that is kept, so that nothing of it is new."""
+    def hear(self, key: Key, version: str) -> bool:
+        """Take the version that the watcher tells of. Returns whether it is the one that is kept, so that nothing of it is new."""
         with self._lock:
             self._heard[key] = version
         kept = self._kept.recall(key)

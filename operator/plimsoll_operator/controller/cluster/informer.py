@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 
-from plimsoll_operator.controller.quarantine import Border, Unit, no_border
+from plimsoll_operator.controller.loops.quarantine import Border, Unit, no_border
 from plimsoll_operator.errors import ApiFailure, WatchExpired
 from plimsoll_operator.ports import Key, Kube, Manifest, Resource, key_of
 from plimsoll_operator.reflector import ListPage, Pause, Reflector, Watch

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 
 from plimsoll_operator.controller.cluster.informer import Change
-from plimsoll_operator.controller.quarantine import Border, Unit
+from plimsoll_operator.controller.loops.quarantine import Border, Unit
 from plimsoll_operator.ports import Key, Manifest, Resource
 
 

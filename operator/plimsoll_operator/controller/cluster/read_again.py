@@ -6,19 +6,15 @@ moves its share's end to and fro waits for its own. Knows no share's rule.
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Callable, Iterable
+from operator import itemgetter
 from typing import Any
 
 from plimsoll_operator.controller.cluster import trim
 from plimsoll_operator.controller.cluster.store import Parsed
-from plimsoll_operator.controller.quarantine import Border, Unit, no_border
-from plimsoll_operator.controller.work_queue import WorkQueue
-from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.controller.loops.key_loop import KeyLoop
+from plimsoll_operator.controller.loops.quarantine import Border, Unit, no_border
 from plimsoll_operator.ports import Key, Kube, Resource
-
-_log = logging.getLogger(__name__)
 
 
 class ReadAgain:
@@ -38,36 +34,15 @@ class ReadAgain:
         self._resource = resource
         self._parsed = parsed
         self._told = told
-        self._border = border
-        self._queue: WorkQueue[Key] = WorkQueue(clock, group=lambda key: key[0])
+        what = f"reading the {resource.kind} again"
+        self.loop: KeyLoop[Key] = KeyLoop(
+            self._read, clock=clock, unit=Unit.PROFILE, what=what, name="/".join, group=itemgetter(0), border=border
+        )
 
     def add(self, keys: Iterable[Key]) -> None:
         """These count again."""
         for key in keys:
-            self._queue.add(key)
-
-    def run(self, stop: threading.Event) -> None:
-        """Read what counts again until stopped; what the API server refuses is tried again with growing waits."""
-        while not stop.is_set():
-            self.read_next(1.0)
-
-    def read_next(self, timeout_seconds: float) -> bool:
-        """Read the next one; False when there was none within the time."""
-        key = self._queue.take(timeout_seconds)
-        if key is None:
-            return False
-        try:
-            with self._border(Unit.PROFILE, f"{key[0]}/{key[1]}") as attempt:
-                self._read(key)
-                self._queue.succeeded(key)
-            if attempt.bug is not None:
-                self._queue.retry(key)
-        except ApiFailure as failure:
-            delay = self._queue.retry(key, not_before=failure.retry_after_seconds)
-            _log.warning("%s %s/%s is not read again yet: %s; again in %.1f s", self._resource.kind, *key, failure, delay)
-        finally:
-            self._queue.done(key)
-        return True
+            self.loop.add(key)
 
     def _read(self, key: Key) -> None:
         awaited = self._parsed.awaited(key)

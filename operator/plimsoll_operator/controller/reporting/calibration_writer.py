@@ -14,7 +14,7 @@ from typing import Final
 from plimsoll_operator.api import Condition, EngineCalibration, FitPolicy, Unreadable
 from plimsoll_operator.calibration import why_not
 from plimsoll_operator.controller.cluster.store import ParsedObjects
-from plimsoll_operator.controller.quarantine import Border, Unit, no_border
+from plimsoll_operator.controller.loops.quarantine import Border, Unit, no_border
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.ports import ENGINE_CALIBRATIONS, Kube, Manifest
 from plimsoll_operator.reasons import Why

@@ -15,9 +15,9 @@ from typing import Final, NamedTuple
 from plimsoll_estimator import read_engine_log
 from plimsoll_operator.api import ENGINE_CONTAINER, MAX_STARTS, ObservedStatus, Plan, StartStatus
 from plimsoll_operator.controller.booking.engine_start import EngineStart
-from plimsoll_operator.controller.quarantine import Border, Unit, no_border
+from plimsoll_operator.controller.loops.key_loop import KeyLoop
+from plimsoll_operator.controller.loops.quarantine import Border, Unit, no_border
 from plimsoll_operator.controller.reporting.last_words import NO_LOG
-from plimsoll_operator.controller.work_queue import WorkQueue
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.observation import start_of
 from plimsoll_operator.ports import Key, Kube
@@ -64,8 +64,16 @@ class EngineStarts:
         self._kube = kube
         self._wake = wake
         self._clock = clock
-        self._border = border
-        self._queue: WorkQueue[_Wanted] = WorkQueue(clock, group=lambda wanted: wanted.key[0])
+        self._loop: KeyLoop[_Wanted] = KeyLoop(
+            self._read,
+            clock=clock,
+            unit=Unit.ENGINE_LOG,
+            what="engine's log of",
+            name=lambda wanted: f"{wanted.key[0]}/{wanted.pod}",
+            group=lambda wanted: wanted.key[0],
+            border=border,
+            on_bug=lambda wanted, bug: self._fails(wanted, f"the log of pod {wanted.pod} cannot be read by this release: {bug.digest}"),
+        )
         self._lock = threading.Lock()
         self._of: dict[Key, _Of] = {}
 
@@ -95,7 +103,7 @@ class EngineStarts:
             if not (mine.waiting or mine.read):
                 del self._of[key]  # all that is known is in the status
         for wanted in new:
-            self._queue.add(wanted)
+            self._loop.add(wanted)
         return Seen(starts=kept or tuple(told), unread=unread)
 
     def forget(self, key: Key) -> None:
@@ -112,23 +120,12 @@ class EngineStarts:
 
     def work_once(self, timeout_seconds: float) -> bool:
         """Read one log, if one is wanted within so many seconds. Returns whether there was one."""
-        wanted = self._queue.take(timeout_seconds)
-        if wanted is None:
-            return False
-        try:
-            with self._border(Unit.ENGINE_LOG, f"{wanted.key[0]}/{wanted.pod}") as attempt:
-                self._read(wanted)
-            if attempt.bug is not None:
-                self._fails(wanted, f"the log of pod {wanted.pod} cannot be read by this release: {attempt.bug.digest}")
-        finally:
-            self._queue.done(wanted)
-        return True
+        return self._loop.run_once(timeout_seconds)
 
     def _read(self, wanted: _Wanted) -> None:
         plan = self._plan_of(wanted)
         if plan is None:
-            self._queue.succeeded(wanted)  # how often it failed is of no use any more
-            return
+            return  # how often it failed is of no use any more
         try:
             log = self._kube.pod_log(wanted.key[0], wanted.pod, container=ENGINE_CONTAINER, limit_bytes=LIMIT_BYTES)
         except ApiFailure as failure:
@@ -146,7 +143,6 @@ class EngineStarts:
             mine.waiting.discard(wanted)
             mine.failed.pop(wanted, None)
             mine.read[wanted] = start
-        self._queue.succeeded(wanted)
         self._wake([wanted.key])
 
     def _plan_of(self, wanted: _Wanted) -> Plan | None:
@@ -164,7 +160,7 @@ class EngineStarts:
             times, said = mine.failed.get(wanted, (0, ""))
             mine.failed[wanted] = (times + 1, why)
         wait = min(_LONGEST_SECONDS, _FIRST_SECONDS * 2.0 ** min(times, 20))
-        self._queue.retry(wanted, not_before=max(wait, asks_seconds or 0.0))
+        self._loop.retry(wanted, not_before=max(wait, asks_seconds or 0.0))
         if said != why:
             self._wake([wanted.key])
 

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Final
 
 from plimsoll_operator.api import FitPolicy, Unreadable, read_stored, unknown_fields
-from plimsoll_operator.controller.quarantine import Border, Unit, no_border
+from plimsoll_operator.controller.loops.quarantine import Border, Unit, no_border
 from plimsoll_operator.decision.checks.images import read_reference
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.ports import FIT_POLICIES, Key, Kube, Manifest

@@ -21,7 +21,7 @@ from plimsoll_operator.capacity.pools import MAX_PROBLEMS
 from plimsoll_operator.capacity.problems import Problem
 from plimsoll_operator.controller.booking.ledger import Ledger
 from plimsoll_operator.controller.cluster.store import ParsedObjects
-from plimsoll_operator.controller.quarantine import Border, Unit, no_border
+from plimsoll_operator.controller.loops.quarantine import Border, Unit, no_border
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.names import INDEXED_ANNOTATION
 from plimsoll_operator.ports import GPU_POOLS, Kube, Manifest

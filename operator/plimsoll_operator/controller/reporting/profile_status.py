@@ -6,23 +6,20 @@ profile is looked at once per generation. Never writes a spec, and decides nothi
 
 from __future__ import annotations
 
-import logging
-import threading
 from collections.abc import Callable
 from datetime import datetime
+from operator import itemgetter
 from typing import Any, Final
 
 from plimsoll_estimator import HfConfig, InvalidInput, Unsupported, shape_of
 from plimsoll_operator.api import ClusterModelProfile, ModelProfile, ModelProfileSpec, Unreadable
 from plimsoll_operator.controller.cluster.store import Parsed
-from plimsoll_operator.controller.quarantine import Border, Unit, no_border
-from plimsoll_operator.controller.work_queue import WorkQueue
-from plimsoll_operator.errors import ApiFailure
+from plimsoll_operator.controller.loops.key_loop import KeyLoop
+from plimsoll_operator.controller.loops.quarantine import Border, Unit, no_border
 from plimsoll_operator.ports import CLUSTER_MODEL_PROFILES, MODEL_PROFILES, Key, Kube, Manifest, Resource
 from plimsoll_operator.profiles.build import shape_digest
 from plimsoll_operator.text import one_line
 
-_log = logging.getLogger(__name__)
 _MAX_MESSAGE: Final = 1024
 
 
@@ -40,38 +37,16 @@ class ProfileStatus:
         border: Border = no_border,
     ) -> None:
         self._kube = kube
-        self._border = border
         self._namespaced = namespaced
         self._cluster = cluster
         self._now = now
-        self._queue: WorkQueue[Key] = WorkQueue(clock, group=lambda key: key[0])
+        self.loop: KeyLoop[Key] = KeyLoop(
+            self._write, clock=clock, unit=Unit.PROFILE, what="status of profile", name="/".join, group=itemgetter(0), border=border
+        )
 
     def changed(self, key: Key) -> None:
         """The profile appeared, changed or went; an empty namespace means a ClusterModelProfile."""
-        self._queue.add(key)
-
-    def run(self, stop: threading.Event) -> None:
-        """Write what is due until stopped; what the API server refuses is tried again with growing waits."""
-        while not stop.is_set():
-            self.write_next(1.0)
-
-    def write_next(self, timeout_seconds: float) -> bool:
-        """Look at the next profile; False when there was none within the time."""
-        key = self._queue.take(timeout_seconds)
-        if key is None:
-            return False
-        try:
-            with self._border(Unit.PROFILE, f"{key[0]}/{key[1]}") as attempt:
-                self._write(key)
-                self._queue.succeeded(key)
-            if attempt.bug is not None:
-                self._queue.retry(key)
-        except ApiFailure as failure:
-            delay = self._queue.retry(key, not_before=failure.retry_after_seconds)
-            _log.warning("status of profile %s/%s: %s; again in %.1f s", *key, failure, delay)
-        finally:
-            self._queue.done(key)
-        return True
+        self.loop.add(key)
 
     def _write(self, key: Key) -> None:
         resource = MODEL_PROFILES if key[0] else CLUSTER_MODEL_PROFILES

@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from plimsoll_operator.api import ClusterModelProfile
-from plimsoll_operator.controller.quarantine import Border, Unit, no_border
+from plimsoll_operator.controller.loops.quarantine import Border, Unit, no_border
 from plimsoll_operator.controller.resolving.fetcher import Fetched, FetchFailure
 from plimsoll_operator.controller.resolving.resolver import Keeper
 from plimsoll_operator.names import COMMIT, MANAGED_LABEL, MANAGED_VALUE

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol, TypeAlias
 
-from plimsoll_operator.controller.quarantine import Border, Unit, no_border
+from plimsoll_operator.controller.loops.quarantine import Border, Unit, no_border
 from plimsoll_operator.controller.resolving.fetcher import Fetched, Fetcher, FetchFailure
 from plimsoll_operator.controller.resolving.turns import Turns
 from plimsoll_operator.ports import Key

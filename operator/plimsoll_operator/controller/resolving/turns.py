@@ -11,7 +11,7 @@ import zlib
 from collections.abc import Callable
 from typing import Final
 
-from plimsoll_operator.controller.work_queue import WorkQueue
+from plimsoll_operator.controller.loops.work_queue import WorkQueue
 from plimsoll_operator.read_request import ReadRequest
 
 LANES: Final = 2

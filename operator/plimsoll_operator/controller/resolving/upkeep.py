@@ -15,7 +15,7 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from plimsoll_operator.api import ModelProfile
-from plimsoll_operator.controller.quarantine import Border, Unit, no_border
+from plimsoll_operator.controller.loops.quarantine import Border, Unit, no_border
 from plimsoll_operator.controller.resolving.config_map import ConfigMaps
 from plimsoll_operator.controller.resolving.expiry import Expiry
 from plimsoll_operator.controller.resolving.fetcher import Fetched, FetchFailure

@@ -18,7 +18,7 @@ from typing import Any, Final, Protocol, cast
 import aiohttp
 import kopf
 
-from plimsoll_operator.controller.pace import Pace
+from plimsoll_operator.controller.watching.pace import Pace
 from plimsoll_operator.kube import Connection
 from plimsoll_operator.ports import INFERENCE_DEPLOYMENTS, Key
 

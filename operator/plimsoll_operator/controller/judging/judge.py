@@ -19,8 +19,8 @@ from plimsoll_operator.controller.children.course import (
     must_start_over,
 )
 from plimsoll_operator.controller.cluster.store import ParsedObjects, StoreView
-from plimsoll_operator.controller.gathered import Decided, Gathered, replicas_of
-from plimsoll_operator.controller.proposals import better, worth_asking
+from plimsoll_operator.controller.judging.gathered import Decided, Gathered, replicas_of
+from plimsoll_operator.controller.judging.proposals import better, worth_asking
 from plimsoll_operator.controller.resolving.models import Models
 from plimsoll_operator.decision.checks.caps import Hold, growth_refused, hold
 from plimsoll_operator.facts import Decide, Facts, ModelFacts, ModelUnknown, PoolFacts

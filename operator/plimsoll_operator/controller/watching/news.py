@@ -1,6 +1,6 @@
 """Which InferenceDeployments have changed since they were last heard of, and which are only heard of again.
 
-Asked by the controller at recovery and at each event of its watcher, from one thread each: what has changed is worked on first. Every
+Told by the controller at recovery and at each event of its watcher, from one thread each: what has changed is worked on first. Every
 status that is written comes back as an event, and a new leader is told of all there is. Remembers a number an object; decides nothing.
 """
 
@@ -23,8 +23,8 @@ class News:
         self._lock = threading.Lock()
         self._heard: dict[Key, int] = {}
 
-    def unchanged(self, key: Key, metadata: Mapping[str, Any], *, gone: bool = False) -> bool:
-        """Whether what users write of the object is as it was when it was last heard of; remembers what is said now."""
+    def hear(self, key: Key, metadata: Mapping[str, Any], *, gone: bool = False) -> bool:
+        """Remember what is said of the object now. Returns whether what users write of it is as it was when it was last heard of."""
         if gone:
             self.forget(key)
             return False
@@ -38,15 +38,15 @@ class News:
         with self._lock:
             self._heard.pop(key, None)
 
-    def answered(self, item: Manifest) -> bool:
-        """Whether the status of an object, as a new leader finds it, speaks of what it asks for now. Remembers it then."""
+    def hear_listed(self, item: Manifest) -> bool:
+        """Take an object as a new leader finds it. Returns whether its status speaks of what it asks for now; it is remembered then."""
         status, generation = item.get("status"), item["metadata"].get("generation")
         rows = status.get("conditions") if isinstance(status, dict) else None
         rows = rows if isinstance(rows, list) else []
         said = [row.get("observedGeneration") for row in rows if isinstance(row, dict) and row.get("type") == "Feasible"]
         if said != [generation] or item["metadata"].get("deletionTimestamp"):
             return False
-        self.unchanged(key_of(item), item["metadata"])
+        self.hear(key_of(item), item["metadata"])
         return True
 
 
