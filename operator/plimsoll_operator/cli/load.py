@@ -39,11 +39,11 @@ def add_namespace_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-n", "--namespace", metavar="NAMESPACE", help=where)
 
 
-def _namespace(options: argparse.Namespace) -> str | None:
+def _namespace(options: argparse.Namespace, *, without_cluster: bool) -> str | None:
     """As typed, else as the kubeconfig has it where a cluster is asked; files are in `default`. Raises InvalidInput."""
     typed: str | None = getattr(options, "namespace", None)
     if typed is None:
-        return None if options.nodes else current_namespace()
+        return None if options.nodes or without_cluster else current_namespace()
     if not re.fullmatch(DNS_LABEL, typed):
         raise InvalidInput("--namespace", typed, "must be at most 63 characters of a-z, 0-9 and -")
     return typed
@@ -59,7 +59,7 @@ def _check_namespace(options: argparse.Namespace, world: World) -> None:
 
 def load(options: argparse.Namespace, files: Iterable[Path], *, without_cluster: bool = False) -> World:
     """Read everything the options name, and the cluster unless there are nodes. Raises InvalidInput and ApiError naming file and field."""
-    world = World(leader_worker_sets=options.leader_worker_set, namespace=_namespace(options))
+    world = World(leader_worker_sets=options.leader_worker_set, namespace=_namespace(options, without_cluster=without_cluster))
     for path in chain.from_iterable(files_of(item) for item in files):
         _take_wishes(world, path)
     for path in chain.from_iterable(files_of(item) for item in [*options.profiles, *(options.nodes or [])]):

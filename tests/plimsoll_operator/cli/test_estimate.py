@@ -255,12 +255,23 @@ def test_help_lists_every_command_without_importing_any() -> None:
     assert all(name in done.stdout for name, _ in COMMANDS)
 
 
-def test_estimate_starts_without_the_operators_libraries() -> None:
-    code = (
-        "import sys\nfrom plimsoll_operator.cli import main\n"
-        f"main({LLAMA!r})\n"
-        "sys.exit(bool({'pydantic', 'yaml', 'kopf', 'kubernetes', 'httpx', 'uvicorn', 'prometheus_client'} & set(sys.modules)))"
-    )
+@pytest.mark.parametrize(
+    ("why", "arguments", "unused"),
+    [
+        (
+            "an estimate needs none of the operator's libraries",
+            LLAMA,
+            ["pydantic", "yaml", "kopf", "kubernetes", "httpx", "uvicorn", "prometheus_client"],
+        ),
+        (
+            "a fit on named GPUs asks no cluster, and its client is half a second of imports",
+            ["fit", "meta-llama/Llama-3.1-8B", "--gpu", "NVIDIA-L4", "--offline"],
+            ["kopf", "kubernetes", "httpx", "uvicorn", "prometheus_client"],
+        ),
+    ],
+)
+def test_a_command_starts_without_libraries_that_it_does_not_use(why: str, arguments: list[str], unused: list[str]) -> None:
+    code = f"import sys\nfrom plimsoll_operator.cli import main\nmain({arguments!r})\nsys.exit(bool(set({unused!r}) & set(sys.modules)))"
     subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
 
 
