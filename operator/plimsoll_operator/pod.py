@@ -1,4 +1,4 @@
-"""The engine's pod, as far as several parts must agree on it: where it keeps its files, and what it asks of its node by its GPUs.
+"""The engine's pod, as far as several parts must agree on it: where it keeps its files, what it asks of its node, and what by its GPUs.
 
 Read by the decision, which looks for room, by `render`, which asks for it, by the controller, which books it, and by the API, which lets
 nobody mount over it. Knows no plan and no spec.
@@ -6,6 +6,7 @@ nobody mount over it. Knows no plan and no spec.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from plimsoll_estimator import GIB
@@ -21,6 +22,16 @@ COMPILE_MOUNT: Final = "/root/.cache/vllm"
 """VLLM_CACHE_ROOT where nobody says another (vllm/envs.py): compiled graphs and kernels of root's engine."""
 HOME_CACHE_MOUNT: Final = f"{HOME_MOUNT}/.cache/huggingface"
 """The hub's cache of such an engine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodRequests:
+    """What one pod asks of its node, all its containers together: GPUs by the unit of which they count, and its share of the host."""
+
+    gpus: int
+    host_memory_bytes: int = 0
+    host_cpu_millis: int = 0
+    ephemeral_storage_bytes: int = 0
 
 
 def shared_memory_bytes(gpus: int) -> int:

@@ -37,7 +37,6 @@ from plimsoll_operator.pod import (
     HOME_MOUNT,
     SHARED_MEMORY_MOUNT,
     WEIGHTS_MOUNT,
-    cpu_millis,
     shared_memory_bytes,
 )
 from plimsoll_operator.serving import serving_of
@@ -287,7 +286,7 @@ def _container(deployment: InferenceDeployment, plan: Plan) -> Manifest:
             "limits": dict(gpus),
             "requests": {
                 **gpus,
-                "cpu": f"{cpu_millis(plan.gpus_per_pod)}m",
+                "cpu": f"{plan.engine_cpu_millis}m",
                 "memory": f"{ceil_div(plan.host_memory_bytes, MIB)}Mi",
                 **_storage(plan),
             },

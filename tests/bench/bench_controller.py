@@ -19,6 +19,7 @@ from plimsoll_operator.controller.booking.demand import PodDemand, PodShape, Sta
 from plimsoll_operator.controller.process import Controller
 from plimsoll_operator.controller.worker import WORKERS
 from plimsoll_operator.decision import decide
+from plimsoll_operator.pod import PodRequests
 from plimsoll_operator.ports import DEPLOYMENTS, INFERENCE_DEPLOYMENTS, NODES, Manifest, Resource
 
 REQUEST_S = 0.01
@@ -84,7 +85,7 @@ def test_workers_overlap_their_requests() -> None:
 def settling(waiting: int) -> Action:
     """What one event costs while so many gated deployments wait for GPUs and one booking is on its way."""
     bookings = Bookings(time.monotonic)
-    shape = {gpus: PodShape(pools=("a",), products=("NVIDIA-L4",), gpus=gpus) for gpus in (1, 2, 4, 8)}
+    shape = {gpus: PodShape(pools=("a",), products=("NVIDIA-L4",), requests=PodRequests(gpus=gpus)) for gpus in (1, 2, 4, 8)}
 
     def free(asked: PodShape) -> Mapping[str, tuple[tuple[int, int], ...]]:
         return {"a": ((3, 1), (4, 1))}

@@ -32,6 +32,7 @@ from plimsoll_operator.api.base import (
 )
 from plimsoll_operator.api.recorded import As, Recorded, adapter, digested, marked, read_back, shown, status_of
 from plimsoll_operator.names import GPU_RESOURCE
+from plimsoll_operator.pod import PodRequests, cpu_millis
 
 MAX_PLAN_TEXT: Final = 256 << 10
 """Characters: all annotations of one object together may have no more (Kubernetes, apimachinery validation TotalAnnotationSizeLimitB)."""
@@ -217,6 +218,21 @@ class Plan:
     def gpus_per_pod(self) -> int:
         """GPUs of one pod: a replica's share of one node."""
         return self.gpus_per_replica // self.nodes_per_replica
+
+    @property
+    def engine_cpu_millis(self) -> int:
+        """CPU of the engine's container, which follows from its GPUs, beside which `host_memory_bytes` is its memory."""
+        return cpu_millis(self.gpus_per_pod)
+
+    @property
+    def pod_requests(self) -> PodRequests:
+        """All that one pod asks of its node: the engine's container and what spec.template adds to it."""
+        return PodRequests(
+            gpus=self.gpus_per_pod,
+            host_memory_bytes=self.host_memory_bytes + self.template_memory_bytes,
+            host_cpu_millis=self.engine_cpu_millis + self.template_cpu_millis,
+            ephemeral_storage_bytes=self.ephemeral_storage_bytes,
+        )
 
     def canonical_json(self) -> str:
         """The one textual form: sorted keys, no spaces, no floats."""

@@ -1,4 +1,4 @@
-"""Room promised to pods that are not on a node yet, taken off a pool's nodes by what is free on them.
+"""GPUs booked for pods that are not on a node yet, taken off a pool's nodes by what is free on them.
 
 Called by the index for every pool it hands out, by the controller's serial booking step and by the decision. Pure; knows neither
 pods nor plans.
@@ -11,17 +11,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from plimsoll_operator.facts import FreeNodes
+from plimsoll_operator.pod import PodRequests
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Booking:
-    """`pods` pods that still look for a node of the pool, each of so many GPUs and so much of the host."""
+    """`pods` pods that still look for a node of the pool, and what each of them asks for."""
 
-    gpus: int
     pods: int
-    host_memory_bytes: int = 0
-    host_cpu_millis: int = 0
-    ephemeral_storage_bytes: int = 0
+    each: PodRequests
 
 
 def book_nodes(rows: Iterable[FreeNodes], bookings: Iterable[Booking]) -> tuple[tuple[FreeNodes, ...], int]:
@@ -36,15 +34,15 @@ def book_nodes(rows: Iterable[FreeNodes], bookings: Iterable[Booking]) -> tuple[
         free[replace(row, nodes=1)] += row.nodes
     booked = 0
     for booking in sorted(bookings, key=_place):
-        pods = booking.pods if booking.gpus > 0 else 0
+        pods = booking.pods if booking.each.gpus > 0 else 0
         while pods > 0:
-            most = max((row for row, nodes in free.items() if nodes > 0 and _holds(row, booking)), key=_roominess, default=None)
+            most = max((row for row, nodes in free.items() if nodes > 0 and _holds(row, booking.each)), key=_roominess, default=None)
             if most is None:
                 break
             taken = min(pods, free[most])  # nodes with the most room are all taken once before any is again
             free[most] -= taken
-            free[_less(most, booking)] += taken
-            booked += booking.gpus * taken
+            free[_less(most, booking.each)] += taken
+            booked += booking.each.gpus * taken
             pods -= taken
     return tuple(sorted((replace(row, nodes=nodes) for row, nodes in free.items() if nodes > 0), key=_roominess)), booked
 
@@ -57,10 +55,10 @@ def fits_now(histogram: Iterable[tuple[int, int]], gpus: int, pods: int) -> bool
     return sum(nodes * (free // gpus) for free, nodes in histogram) >= pods
 
 
-def gpus_for(rows: Iterable[FreeNodes], pod: Booking) -> tuple[tuple[int, int], ...]:
+def gpus_for(rows: Iterable[FreeNodes], pod: PodRequests) -> tuple[tuple[int, int], ...]:
     """Nodes by the free GPUs that such pods can take: where a host has room for fewer of them than its GPUs, only for so many.
 
-    `pod.pods` says nothing here. With it every reckoning by GPUs alone also holds for the host.
+    With it every reckoning by GPUs alone also holds for the host.
     """
     nodes: Counter[int] = Counter()
     for row in rows:
@@ -82,27 +80,28 @@ def by_gpus(rows: Iterable[FreeNodes]) -> tuple[tuple[int, int], ...]:
     return tuple(sorted(nodes.items()))
 
 
-def _holds(row: FreeNodes, booking: Booking) -> bool:
+def _holds(row: FreeNodes, pod: PodRequests) -> bool:
     return (
-        row.gpus >= booking.gpus
-        and (row.host_memory_bytes is None or row.host_memory_bytes >= booking.host_memory_bytes)
-        and (row.host_cpu_millis is None or row.host_cpu_millis >= booking.host_cpu_millis)
-        and (row.ephemeral_storage_bytes is None or row.ephemeral_storage_bytes >= booking.ephemeral_storage_bytes)
+        row.gpus >= pod.gpus
+        and (row.host_memory_bytes is None or row.host_memory_bytes >= pod.host_memory_bytes)
+        and (row.host_cpu_millis is None or row.host_cpu_millis >= pod.host_cpu_millis)
+        and (row.ephemeral_storage_bytes is None or row.ephemeral_storage_bytes >= pod.ephemeral_storage_bytes)
     )
 
 
-def _less(row: FreeNodes, booking: Booking) -> FreeNodes:
+def _less(row: FreeNodes, pod: PodRequests) -> FreeNodes:
     return FreeNodes(
-        gpus=row.gpus - booking.gpus,
+        gpus=row.gpus - pod.gpus,
         nodes=1,
-        host_memory_bytes=_minus(row.host_memory_bytes, booking.host_memory_bytes),
-        host_cpu_millis=_minus(row.host_cpu_millis, booking.host_cpu_millis),
-        ephemeral_storage_bytes=_minus(row.ephemeral_storage_bytes, booking.ephemeral_storage_bytes),
+        host_memory_bytes=_minus(row.host_memory_bytes, pod.host_memory_bytes),
+        host_cpu_millis=_minus(row.host_cpu_millis, pod.host_cpu_millis),
+        ephemeral_storage_bytes=_minus(row.ephemeral_storage_bytes, pod.ephemeral_storage_bytes),
     )
 
 
 def _place(booking: Booking) -> tuple[int, int, int, int, int]:
-    return -booking.gpus, booking.pods, booking.host_memory_bytes, booking.host_cpu_millis, booking.ephemeral_storage_bytes
+    each = booking.each
+    return -each.gpus, booking.pods, each.host_memory_bytes, each.host_cpu_millis, each.ephemeral_storage_bytes
 
 
 def _minus(free: int | None, taken: int) -> int | None:

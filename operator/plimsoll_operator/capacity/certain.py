@@ -11,14 +11,16 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from plimsoll_operator.capacity.booking import Booking
+from plimsoll_operator.pod import PodRequests
 
 
 def placeable(histogram: Iterable[tuple[int, int]], booking: Booking) -> Booking:
     """The booking with no more pods than would find room if they were alone. `histogram` is what nodes have free for such pods."""
-    return replace(booking, pods=min(booking.pods, _room(histogram, booking.gpus))) if booking.gpus > 0 else replace(booking, pods=0)
+    gpus = booking.each.gpus
+    return replace(booking, pods=min(booking.pods, _room(histogram, gpus)) if gpus > 0 else 0)
 
 
-def certain_pods(histogram: Iterable[tuple[int, int]], others: Iterable[Booking], pod: Booking) -> int:
+def certain_pods(histogram: Iterable[tuple[int, int]], others: Iterable[Booking], pod: PodRequests) -> int:
     """How many such pods find nodes whatever the `others` do first. `histogram` is (GPUs free for such pods, nodes), as of `gpus_for`.
 
     A lower bound. Let s be another pod's share of a node, in GPUs: its own, or those that go with as much of the host as it takes,
@@ -30,7 +32,7 @@ def certain_pods(histogram: Iterable[tuple[int, int]], others: Iterable[Booking]
         return 0
     lost = small_pods = small_gpus = 0
     for other in others:
-        share = _share(other, pod)
+        share = _share(other.each, pod)
         if share >= pod.gpus:
             lost += other.pods * -(-share // pod.gpus)
         else:
@@ -40,7 +42,7 @@ def certain_pods(histogram: Iterable[tuple[int, int]], others: Iterable[Booking]
     return max(0, _room(free, pod.gpus) - lost)
 
 
-def _share(other: Booking, pod: Booking) -> int:
+def _share(other: PodRequests, pod: PodRequests) -> int:
     """GPUs of a node that the other pod takes from ours: those it asks for, or more where it takes more of the host."""
     sides = (
         (other.host_memory_bytes, pod.host_memory_bytes),
@@ -55,7 +57,7 @@ def possible_pods(histogram: Iterable[tuple[int, int]], others: Iterable[Booking
     free = [(size, nodes) for size, nodes in histogram if size > 0 and nodes > 0]
     if gpus <= 0 or not free:
         return 0
-    placed = [(other.gpus, min(other.pods, _room(free, other.gpus))) for other in others if other.gpus > 0]
+    placed = [(other.each.gpus, min(other.pods, _room(free, other.each.gpus))) for other in others if other.each.gpus > 0]
     places = _room(free, gpus) - sum(pods * (size // gpus) for size, pods in placed)
     left = sum(size * nodes for size, nodes in free) - sum(size * pods for size, pods in placed)
     return max(0, min(places, left // gpus))

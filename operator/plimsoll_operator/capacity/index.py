@@ -18,7 +18,7 @@ from plimsoll_operator.capacity.carriers import Carriers
 from plimsoll_operator.capacity.corrections import Correction
 from plimsoll_operator.capacity.derived import DerivedPool, NodeGpus, PoolKey, Selection, pool_name
 from plimsoll_operator.capacity.nodes import NodeFacts, parse_node
-from plimsoll_operator.capacity.pods import PodClaim, parse_pod, pod_key
+from plimsoll_operator.capacity.pods import BoundPod, parse_pod, pod_key
 from plimsoll_operator.capacity.seats import NOTHING, Seat, Used, place_of, seat_of
 from plimsoll_operator.capacity.tally import Tally, bump
 from plimsoll_operator.facts import FreeNodes
@@ -65,7 +65,7 @@ class CapacityIndex:
         self._corrections = tuple(corrections)
         self._free_is_known = free_is_known
         self._nodes: dict[str, NodeFacts] = {}
-        self._claims: dict[str, PodClaim] = {}
+        self._claims: dict[str, BoundPod] = {}
         self._used: dict[str, Used] = {}
         self._seats: dict[str, tuple[Seat, ...]] = {}
         self._at: dict[str, tuple[_Pool, ...]] = {}
@@ -175,7 +175,7 @@ class CapacityIndex:
 
     def _freed(self, without: Iterable[str]) -> dict[str, tuple[Seat, ...]]:
         """Nodes of these pods by name, seated as if they were not there."""
-        gone: dict[str, list[PodClaim]] = {}
+        gone: dict[str, list[BoundPod]] = {}
         for uid in without:
             if (claim := self._claims.get(uid)) is not None:
                 gone.setdefault(claim.node, []).append(claim)
@@ -243,7 +243,7 @@ class CapacityIndex:
             free_is_known=self._free_is_known,
         )
 
-    def _claim(self, claim: PodClaim, sign: int) -> None:
+    def _claim(self, claim: BoundPod, sign: int) -> None:
         used = self._used.get(claim.node)
         if used is None:
             used = self._used[claim.node] = Used()

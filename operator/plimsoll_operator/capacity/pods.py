@@ -25,7 +25,7 @@ _POD_LEVEL: Final = (CPU, MEMORY)  # of what is counted here, what spec.resource
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PodClaim:
+class BoundPod:
     """What a live, bound pod holds of its node: GPU units by resource, host memory and storage in bytes, CPU in thousandths.
 
     `planned` pods are of an InferenceDeployment.
@@ -40,7 +40,7 @@ class PodClaim:
     planned: bool
 
 
-def parse_pod(pod: Mapping[str, Any], *, planned: bool = False) -> PodClaim | None:
+def parse_pod(pod: Mapping[str, Any], *, planned: bool = False) -> BoundPod | None:
     """The claim of a bound, live pod; None when it holds nothing. Whether it is planned is the caller's to know.
 
     Succeeded and Failed pods hold nothing; a terminating pod holds what it asked for until it is gone, as in kube-scheduler.
@@ -50,7 +50,7 @@ def parse_pod(pod: Mapping[str, Any], *, planned: bool = False) -> PodClaim | No
     if uid is None or not isinstance(node, str) or not node or status.get("phase") in _TERMINAL:
         return None
     asked = pod_requests(spec)
-    return PodClaim(
+    return BoundPod(
         uid=uid,
         node=node,
         gpus=tuple(sorted((key, value) for key, value in asked.items() if key not in _HOST)),

@@ -16,7 +16,7 @@ from plimsoll_operator.capacity.corrections import Correction, corrected
 from plimsoll_operator.capacity.derived import PoolKey
 from plimsoll_operator.capacity.groups import GpuGroup
 from plimsoll_operator.capacity.nodes import NodeFacts
-from plimsoll_operator.capacity.pods import PodClaim
+from plimsoll_operator.capacity.pods import BoundPod
 from plimsoll_operator.capacity.problems import Finding, Problem
 from plimsoll_operator.capacity.tally import Free, bump, free_steps
 from plimsoll_operator.names import MIG_RESOURCE_PREFIX
@@ -57,7 +57,7 @@ class Used:
         self.foreign: Counter[str] = Counter()
         self.pods = self.memory_bytes = self.cpu_millis = self.storage_bytes = 0
 
-    def add(self, claim: PodClaim, sign: int) -> None:
+    def add(self, claim: BoundPod, sign: int) -> None:
         """Count one pod, or with sign -1 take it back."""
         for resource, units in claim.gpus:
             bump(self.gpus, resource, sign * units)
@@ -68,7 +68,7 @@ class Used:
         self.cpu_millis += sign * claim.host_cpu_millis
         self.storage_bytes += sign * claim.ephemeral_storage_bytes
 
-    def without(self, claims: Iterable[PodClaim]) -> Used:
+    def without(self, claims: Iterable[BoundPod]) -> Used:
         """What the others of its pods hold."""
         rest = copy(self)
         rest.gpus, rest.foreign = self.gpus.copy(), self.foreign.copy()

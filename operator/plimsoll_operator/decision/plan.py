@@ -7,13 +7,12 @@ from typing import Final
 
 from plimsoll_estimator import ResolvedArgs
 from plimsoll_operator.api import MAX_POOLS, POD_FORM, Plan, PredictedMemory
-from plimsoll_operator.decision.fit import host, utilisation
+from plimsoll_operator.decision.fit import utilisation
 from plimsoll_operator.decision.fit.fit import kv_tokens
 from plimsoll_operator.decision.fit.kv_demand import fullest, needed_kv_bytes, needed_kv_tokens
 from plimsoll_operator.decision.search.candidate import Found
 from plimsoll_operator.facts import AppliedCorrection, ModelFacts, PoolFacts
 from plimsoll_operator.names import PRODUCT_LABEL
-from plimsoll_operator.pod import cpu_millis
 
 _RESOLVED: Final = {field.name for field in fields(Plan)} & {field.name for field in fields(ResolvedArgs)} - {"gpu_memory_utilization"}
 """What a plan carries as vLLM resolves it, under vLLM's names. Not utilisation: in a plan that is text, so that nobody rounds it."""
@@ -31,8 +30,7 @@ def make_plan(found: Found, model: ModelFacts, corrections: tuple[AppliedCorrect
     # Without a KV plan the engine is predicted not to come that far: a plan that is made all the same holds no tokens.
     tokens, concurrency = (0, 0) if estimate.kv_plan is None else (kv_tokens(found.fit), int(estimate.kv_plan.max_concurrency * 100))
     tokens, concurrency = tokens * layout.data_parallel_size, concurrency * layout.data_parallel_size
-    pool, gpus = found.product.pools[0], layout.gpus_per_node
-    memory = host.host_memory_bytes(estimate, gpus)
+    pool, needs = found.product.pools[0], found.needs
     pools = _largest(found.pools)
     plan = Plan(
         **{name: getattr(resolved, name) for name in _RESOLVED},
@@ -62,10 +60,10 @@ def make_plan(found: Found, model: ModelFacts, corrections: tuple[AppliedCorrect
         kv_cache_needed_bytes=needed_kv_bytes(estimate, found.fit.held_blocks),
         kv_cache_needed_tokens=needed_kv_tokens(estimate, found.fit.held_blocks),
         replicas_needed=found.replicas_needed,
-        host_memory_bytes=memory,
-        template_memory_bytes=found.pod.host_memory_bytes - memory,
-        template_cpu_millis=found.pod.host_cpu_millis - cpu_millis(gpus),
-        ephemeral_storage_bytes=found.pod.ephemeral_storage_bytes,
+        host_memory_bytes=needs.engine_memory_bytes,
+        template_memory_bytes=needs.template_memory_bytes,
+        template_cpu_millis=needs.template_cpu_millis,
+        ephemeral_storage_bytes=needs.pod.ephemeral_storage_bytes,
         available_now=found.candidate.available,
         nodes_per_replica=layout.nodes,
         pod_form=POD_FORM,

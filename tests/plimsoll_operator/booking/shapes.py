@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from plimsoll_operator.controller.booking.demand import PodShape
+from plimsoll_operator.pod import PodRequests
 
 POOL = "l4"
 
 
 def shape(gpus: int, *pools: str) -> PodShape:
-    return PodShape(pools=pools or (POOL,), products=("NVIDIA-L4",), gpus=gpus)
+    return PodShape(pools=pools or (POOL,), products=("NVIDIA-L4",), requests=PodRequests(gpus=gpus))
 
 
 @dataclass

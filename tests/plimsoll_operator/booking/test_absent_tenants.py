@@ -16,6 +16,7 @@ from plimsoll_operator.controller.booking.bookings import MANY_KINDS, Bookings
 from plimsoll_operator.controller.booking.debts import FORGET_SECONDS
 from plimsoll_operator.controller.booking.demand import BIND_SECONDS, GRACE_SECONDS, PodDemand, PodShape, Standing
 from plimsoll_operator.controller.booking.idle import IDLE_SECONDS
+from plimsoll_operator.pod import PodRequests
 
 # The longest that one failing claim, the idle GPUs and a turn behind it can take, with a tick for each.
 BOUND_SECONDS = 2 * BIND_SECONDS + 2 * IDLE_SECONDS + GRACE_SECONDS + 5
@@ -154,7 +155,8 @@ def test_nobody_waits_behind_what_does_not_come(nodes: list[int], before: int, g
     for _ in range(before):
         attack(cluster, chance)
     if strangers:
-        cluster.bookings.claim_beside(PodShape(pools=("l4",), products=(), gpus=1), strangers)  # visible, and never bound
+        others = PodShape(pools=("l4",), products=(), requests=PodRequests(gpus=1))
+        cluster.bookings.claim_beside(others, strangers)  # visible, and never bound
     honest = cluster.decide("honest", "one", chance.choice([size for size in (1, 2, 4, 8) if size <= max(nodes)]), gated=gated)
     for _ in range(int(BOUND_SECONDS)):
         for _ in range(chance.randint(0, 3)):
@@ -287,7 +289,7 @@ def test_a_crowd_of_wishes_that_all_differ_is_judged_a_few_at_a_time() -> None:
         return cluster.free(one)
 
     for number in range(300):
-        different = replace(shape(8), host_memory_bytes=number + 1)
+        different = replace(shape(8), requests=PodRequests(gpus=8, host_memory_bytes=number + 1))
         demand = PodDemand(shape=different, wanted=50, bound=0, waiting=50, visible=0, asked=50, gated=True, decided=f"{number:04}")
         cluster.bookings.put(("crowd", f"c{number:03}"), demand)
     cluster.bookings.claim_beside(shape(1), 1_000)  # nothing is certain beside these
@@ -312,8 +314,9 @@ class CountedClaims(Counter[PodShape]):
 def test_strangers_pods_of_many_sizes_are_few_kinds_and_claim_no_less() -> None:
     bookings = Bookings(Clock())
     for number in range(5_000):
-        size = PodShape(pools=(), products=(), gpus=1 + number % 7, host_memory_bytes=1 + number, host_cpu_millis=number % 3)
-        kind = bookings.few(size)
-        assert (kind.gpus, kind.host_memory_bytes, kind.host_cpu_millis) >= (size.gpus, size.host_memory_bytes, size.host_cpu_millis)
+        each = PodRequests(gpus=1 + number % 7, host_memory_bytes=1 + number, host_cpu_millis=number % 3)
+        kind = bookings.few(PodShape(pools=(), products=(), requests=each))
+        least = (each.gpus, each.host_memory_bytes, each.host_cpu_millis)
+        assert (kind.requests.gpus, kind.requests.host_memory_bytes, kind.requests.host_cpu_millis) >= least
         bookings.claim_beside(kind, 1)
     assert len(bookings._claims) <= MANY_KINDS + 8

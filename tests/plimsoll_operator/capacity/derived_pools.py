@@ -12,6 +12,7 @@ from plimsoll_operator.capacity import Booking, DerivedPool, PoolKey
 from plimsoll_operator.capacity.groups import Source
 from plimsoll_operator.capacity.problems import CountedFinding, Problem
 from plimsoll_operator.facts import FreeNodes
+from plimsoll_operator.pod import PodRequests
 
 AMOUNTS: Final = st.sampled_from(["0", "1", "2", "8", "64Gi", "1000m", "2147483648", "9223372036854775807", "1Ei", "-1", "x"])
 RESOURCES: Final = st.fixed_dictionaries({}, optional=dict.fromkeys(("cpu", "memory", "ephemeral-storage", "nvidia.com/gpu"), AMOUNTS))
@@ -61,7 +62,8 @@ def clusters(draw: st.DrawFn) -> tuple[DerivedPool, ...]:
     asked = draw(st.lists(st.tuples(st.integers(0, 3), AMOUNTS), max_size=3))
     pods = [gpu_pod(f"p{number}", f"n{node}", gpus) for number, (node, gpus) in enumerate(asked)]
     index = index_of(*nodes, pods=pods, keys=draw(st.sampled_from([(), ("zone",)])))
-    booking = Booking(gpus=1, pods=draw(st.integers(0, 3)), host_memory_bytes=1 << 30, host_cpu_millis=1, ephemeral_storage_bytes=1)
+    each = PodRequests(gpus=1, host_memory_bytes=1 << 30, host_cpu_millis=1, ephemeral_storage_bytes=1)
+    booking = Booking(pods=draw(st.integers(0, 3)), each=each)
     return index.pools({pool.name: [booking] for pool in index.pools()})
 
 

@@ -12,6 +12,7 @@ from plimsoll_operator.api import GPUPool, parse_object
 from plimsoll_operator.capacity import CapacityIndex
 from plimsoll_operator.capacity.booking import Booking
 from plimsoll_operator.capacity.pools import pool_manifest
+from plimsoll_operator.pod import PodRequests
 
 AMOUNTS = st.sampled_from(["0", "1", "2", "1000m", "2147483647", "2147483648", "9223372036854775807", "1Ei", "1024Pi", "1e18", "9" * 20])
 RESOURCES = st.fixed_dictionaries({}, optional=dict.fromkeys(("cpu", "memory", "ephemeral-storage", "nvidia.com/gpu", "pods"), AMOUNTS))
@@ -44,5 +45,5 @@ def test_any_pool_can_be_written_down(allocatable: list[dict[str, str]], asked: 
         each["status"]["allocatable"] |= amounts
     pods = [gpu_pod(f"p{index}", f"n{index % 2}", gpus) for index, gpus in enumerate(asked)]
     index = index_of(*nodes, pods=pods)
-    booking = Booking(gpus=4, pods=booked, host_memory_bytes=1, host_cpu_millis=1, ephemeral_storage_bytes=1)
+    booking = Booking(pods=booked, each=PodRequests(gpus=4, host_memory_bytes=1, host_cpu_millis=1, ephemeral_storage_bytes=1))
     written(index, {pool.name: [booking] for pool in index.pools()})

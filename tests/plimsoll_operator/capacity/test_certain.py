@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from plimsoll_operator.capacity import Booking, certain_pods, gpus_for, placeable, possible_pods
 from plimsoll_operator.facts import FreeNodes
+from plimsoll_operator.pod import PodRequests
 
 SIZES = st.sampled_from([1, 2, 3, 4, 8])
 # (GPUs, host memory) of a node's free room and of a pod.
@@ -22,13 +23,13 @@ def rows(nodes: list[tuple[int, int]]) -> list[FreeNodes]:
 
 
 def booking(pod: tuple[int, int], pods: int = 1) -> Booking:
-    return Booking(gpus=pod[0], pods=pods, host_memory_bytes=pod[1])
+    return Booking(pods=pods, each=PodRequests(gpus=pod[0], host_memory_bytes=pod[1]))
 
 
 def certain(nodes: list[tuple[int, int]], pods: list[tuple[int, int]], ours: tuple[int, int]) -> int:
-    free = rows(nodes)
-    beside = [booking(pod, count) for pod, count in Counter(pods).items()]
-    return certain_pods(gpus_for(free, booking(ours)), [placeable(gpus_for(free, pod), pod) for pod in beside], booking(ours))
+    free, pod = rows(nodes), booking(ours).each
+    beside = [booking(other, count) for other, count in Counter(pods).items()]
+    return certain_pods(gpus_for(free, pod), [placeable(gpus_for(free, other.each), other) for other in beside], pod)
 
 
 @cache
@@ -54,8 +55,8 @@ def test_no_course_of_the_scheduler_leaves_fewer_places_than_are_certain(
 @given(nodes=st.lists(st.integers(0, 8), min_size=1, max_size=4), pods=st.lists(SIZES, max_size=4), ours=SIZES)
 def test_what_is_certain_is_possible(nodes: list[int], pods: list[int], ours: int) -> None:
     free = tuple(Counter(nodes).items())
-    beside = [placeable(free, Booking(gpus=size, pods=count)) for size, count in Counter(pods).items()]
-    assert certain_pods(free, beside, Booking(gpus=ours, pods=1)) <= possible_pods(free, beside, ours)
+    beside = [placeable(free, Booking(pods=count, each=PodRequests(gpus=size))) for size, count in Counter(pods).items()]
+    assert certain_pods(free, beside, PodRequests(gpus=ours)) <= possible_pods(free, beside, ours)
 
 
 @pytest.mark.parametrize(
@@ -74,8 +75,8 @@ def test_what_is_certain_is_possible(nodes: list[int], pods: list[int], ours: in
 )
 def test_places(why: str, free: dict[int, int], beside: dict[int, int], gpus: int, found: int) -> None:
     histogram = tuple(free.items())
-    others = [placeable(histogram, Booking(gpus=size, pods=pods)) for size, pods in beside.items()]
-    assert certain_pods(histogram, others, Booking(gpus=gpus, pods=1)) == found, why
+    others = [placeable(histogram, Booking(pods=pods, each=PodRequests(gpus=size))) for size, pods in beside.items()]
+    assert certain_pods(histogram, others, PodRequests(gpus=gpus)) == found, why
 
 
 def test_a_pod_that_takes_much_of_the_host_takes_the_places_that_go_with_it() -> None:

@@ -20,6 +20,7 @@ from plimsoll_operator.capacity.booking import book_nodes
 from plimsoll_operator.capacity.pods import pod_requests
 from plimsoll_operator.capacity.tally import MAX_ROWS, STEPS, Free, Host, Tally
 from plimsoll_operator.facts import FreeNodes
+from plimsoll_operator.pod import PodRequests
 from plimsoll_operator.ports import Manifest
 
 GIB = 1 << 30
@@ -82,7 +83,7 @@ def test_a_written_pool_gives_its_hosts_back_and_an_older_one_is_still_read() ->
             del row[name]
     older = pool_facts(parse_object(GPUPool, written))
     assert older.free == (FreeNodes(gpus=3, nodes=1),)
-    assert gpus_for(older.free, Booking(gpus=1, pods=1, host_memory_bytes=1 << 60)) == ((3, 1),)
+    assert gpus_for(older.free, PodRequests(gpus=1, host_memory_bytes=1 << 60)) == ((3, 1),)
 
 
 def test_a_node_whose_kubelet_runs_all_the_pods_it_may_has_nothing_free() -> None:
@@ -116,13 +117,13 @@ USABLE = [  # why, GPUs, memory, CPU, storage, nodes by GPUs that such pods can 
 def test_gpus_count_only_as_far_as_their_host_has_room(
     why: str, gpus: int, memory: int, cpu: int, storage: int, expected: tuple[tuple[int, int], ...]
 ) -> None:
-    wanted = Booking(gpus=gpus, pods=1, host_memory_bytes=memory, host_cpu_millis=cpu, ephemeral_storage_bytes=storage)
+    wanted = PodRequests(gpus=gpus, host_memory_bytes=memory, host_cpu_millis=cpu, ephemeral_storage_bytes=storage)
     assert gpus_for(ROWS, wanted) == expected
 
 
 def test_bookings_take_host_memory_with_their_gpus() -> None:
     rows = (FreeNodes(gpus=8, nodes=1, host_memory_bytes=100, host_cpu_millis=9000, ephemeral_storage_bytes=50),)
-    after, booked = book_nodes(rows, (Booking(gpus=2, pods=9, host_memory_bytes=40),))
+    after, booked = book_nodes(rows, (Booking(pods=9, each=PodRequests(gpus=2, host_memory_bytes=40)),))
     assert booked == 4
     assert [(row.gpus, row.host_memory_bytes) for row in after] == [(4, 20)]
 

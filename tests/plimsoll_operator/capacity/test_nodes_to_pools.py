@@ -14,6 +14,7 @@ from plimsoll_operator.capacity.pods import parse_pod, pod_requests
 from plimsoll_operator.capacity.problems import Problem
 from plimsoll_operator.capacity.quantities import floor_quantity
 from plimsoll_operator.facts import FreeNodes
+from plimsoll_operator.pod import PodRequests
 from plimsoll_operator.ports import Manifest
 
 MIB = 1 << 20
@@ -184,7 +185,7 @@ def test_what_is_asked_without_some_pods_is_what_a_count_without_them_says_and_c
             one.pod_event("ADDED", gpu_pod(str(uid), f"n{where}", gpus), planned=planned)
     before = index.pools()
     own = [str(uid) for uid, row in enumerate(held) if row[3]]
-    booked = {pool.name: [Booking(gpus=1, pods=2)] for pool in before}
+    booked = {pool.name: [Booking(pods=2, each=PodRequests(gpus=1))] for pool in before}
     assert index.pools(booked, without=[*own, "nobody"]) == rest.pools(booked)
     assert index.narrowed([("zone", "a")], booked, without=own) == rest.narrowed([("zone", "a")], booked)
     assert index.pools() == before
@@ -196,17 +197,17 @@ def book(histogram: Iterable[tuple[int, int]], bookings: Iterable[Booking]) -> t
 
 
 def test_bookings_take_the_emptiest_nodes() -> None:
-    assert book(((1, 1), (4, 2)), (Booking(gpus=2, pods=2),)) == (((1, 1), (2, 2)), 4)
+    assert book(((1, 1), (4, 2)), (Booking(pods=2, each=PodRequests(gpus=2)),)) == (((1, 1), (2, 2)), 4)
     assert fits_now(((4, 2),), 4, 2)
     assert not fits_now(((2, 4),), 4, 1)
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 5)), max_size=5), st.integers(1, 9), st.integers(0, 12))
 def test_what_fits_now_is_what_booking_would_place(histogram: list[tuple[int, int]], gpus: int, pods: int) -> None:
-    assert fits_now(histogram, gpus, pods) == (book(histogram, (Booking(gpus=gpus, pods=pods),))[1] == gpus * pods)
+    assert fits_now(histogram, gpus, pods) == (book(histogram, (Booking(pods=pods, each=PodRequests(gpus=gpus)),))[1] == gpus * pods)
     index = index_of(gpu_node(), gpu_node("n2"))
     name = index.pools()[0].name
-    (pool,) = index.pools({name: [Booking(gpus=3, pods=1)]})
+    (pool,) = index.pools({name: [Booking(pods=1, each=PodRequests(gpus=3))]})
     assert (pool.nodes_by_free_gpus, pool.booked_gpus, pool.free_gpus) == (((1, 1), (4, 1)), 3, 5)
 
 
@@ -252,7 +253,7 @@ def test_hostile_objects_never_raise_and_never_gain_memory(
 
 
 HISTOGRAMS = st.dictionaries(st.integers(0, 8), st.integers(1, 6), max_size=5)
-BOOKINGS = st.lists(st.builds(Booking, gpus=st.integers(1, 8), pods=st.integers(0, 9)), max_size=4)
+BOOKINGS = st.lists(st.builds(Booking, pods=st.integers(0, 9), each=st.builds(PodRequests, gpus=st.integers(1, 8))), max_size=4)
 
 
 @law(200)
@@ -266,10 +267,10 @@ def test_what_is_called_available_finds_a_node_however_pods_were_placed(
     assert sum(free * nodes for free, nodes in after) + booked == sum(free * nodes for free, nodes in histogram.items())
     if fits_now(after, gpus, 1):
         nodes = sorted(free for free, count in histogram.items() for _ in range(count))
-        for booking in sorted(bookings, key=lambda row: (-row.gpus, row.pods)):
+        for booking in sorted(bookings, key=lambda row: (-row.each.gpus, row.pods)):
             for _ in range(booking.pods):
-                tightest = next((number for number, free in enumerate(nodes) if free >= booking.gpus), None)
+                tightest = next((number for number, free in enumerate(nodes) if free >= booking.each.gpus), None)
                 if tightest is not None:
-                    nodes[tightest] -= booking.gpus
+                    nodes[tightest] -= booking.each.gpus
                     nodes.sort()
         assert max(nodes) >= gpus

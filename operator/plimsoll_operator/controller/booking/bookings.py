@@ -289,7 +289,7 @@ class _Room:
 
     def certain(self, shape: PodShape, claims: Mapping[PodShape, int]) -> bool:
         """Whether all pods that claim this shape find nodes, in every order and wherever the others go."""
-        return certain_pods(self._of(shape)[1], self._beside(shape, claims), shape.booking(1)) >= claims.get(shape, 0)
+        return certain_pods(self._of(shape)[1], self._beside(shape, claims), shape.requests) >= claims.get(shape, 0)
 
     def still_certain(self, shape: PodShape, claims: Mapping[PodShape, int]) -> bool:
         """The same, worked out once for all deployments of the shape until the claims are others."""
@@ -312,7 +312,7 @@ class _Room:
     def _beside(self, shape: PodShape, claims: Mapping[PodShape, int]) -> list[Booking]:
         pools = self.pools(shape)
         beside = [(one, pods) for one, pods in claims.items() if one != shape and self.pools(one) & pools]
-        return [placeable(self._of(one)[1], one.booking(pods)) for one, pods in beside]
+        return [placeable(self._of(one)[1], Booking(pods=pods, each=one.requests)) for one, pods in beside]
 
     def _of(self, shape: PodShape) -> tuple[frozenset[str], Histogram]:
         if shape not in self._known:

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from plimsoll_operator.capacity import Booking
 from plimsoll_operator.capacity.groups import Labels
 from plimsoll_operator.names import GPU_RESOURCE
+from plimsoll_operator.pod import PodRequests
 
 # So long after they were asked for, or after the latest of them appeared, pods that do not exist are believed to come.
 GRACE_SECONDS: Final = 5.0
@@ -47,30 +47,25 @@ class PodShape:
 
     pools: tuple[str, ...]
     products: tuple[str, ...]
-    gpus: int
+    requests: PodRequests
     resource: str = GPU_RESOURCE
     sharing: str = "none"
     selector: Labels = ()
-    host_memory_bytes: int = 0
-    host_cpu_millis: int = 0
-    ephemeral_storage_bytes: int = 0
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one of them."""
+        return self.requests.gpus
 
     def coarse(self) -> PodShape:
         """A pod that takes at least as much: GPUs rounded up to a power of two, and all of a host of which it takes anything."""
-        host = (self.host_memory_bytes, self.host_cpu_millis, self.ephemeral_storage_bytes)
-        memory, cpu, storage = (_WHOLE_HOST if amount else 0 for amount in host)
-        gpus = 1 << min(self.gpus - 1, 1 << 20).bit_length() if self.gpus else 0
-        return replace(self, gpus=gpus, host_memory_bytes=memory, host_cpu_millis=cpu, ephemeral_storage_bytes=storage)
-
-    def booking(self, pods: int) -> Booking:
-        """So many of these pods."""
-        return Booking(
-            gpus=self.gpus,
-            pods=pods,
-            host_memory_bytes=self.host_memory_bytes,
-            host_cpu_millis=self.host_cpu_millis,
-            ephemeral_storage_bytes=self.ephemeral_storage_bytes,
+        own = self.requests
+        memory, cpu, storage = (
+            _WHOLE_HOST if amount else 0 for amount in (own.host_memory_bytes, own.host_cpu_millis, own.ephemeral_storage_bytes)
         )
+        gpus = 1 << min(own.gpus - 1, 1 << 20).bit_length() if own.gpus else 0
+        more = PodRequests(gpus=gpus, host_memory_bytes=memory, host_cpu_millis=cpu, ephemeral_storage_bytes=storage)
+        return replace(self, requests=more)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,7 +30,6 @@ from plimsoll_operator.decision.checks.caps import use_of_plan
 from plimsoll_operator.facts import DeploymentUse, NamespaceUse, PoolFacts, narrowed
 from plimsoll_operator.group import GROUP_INDEX_LABEL
 from plimsoll_operator.owner import deployment_of
-from plimsoll_operator.pod import cpu_millis
 from plimsoll_operator.ports import Key, Manifest
 from plimsoll_operator.verdict import Plan
 
@@ -353,9 +352,9 @@ class Ledger:
         def free(shape: PodShape) -> dict[str, Histogram]:
             if not pools:
                 pools.extend(self._index.pools())
-            found, rows = candidates(shape, pools), shape.booking(1)
+            found = candidates(shape, pools)
             parts = self._index.narrowed(pairs) if (pairs := self._unsplit(shape.selector)) else {pool.name: pool for pool in found}
-            kept = {pool.name: gpus_for(parts[pool.name].free_nodes, rows) for pool in found if pool.name in parts}
+            kept = {pool.name: gpus_for(parts[pool.name].free_nodes, shape.requests) for pool in found if pool.name in parts}
             # A plan names only so many pools; who may land in the others of its product is in its way all the same.
             beyond = candidates(replace(shape, pools=()), pools) if len(shape.pools) >= MAX_POOLS else []
             return {**{pool.name: () for pool in beyond}, **kept}
@@ -372,7 +371,7 @@ class Ledger:
         pools = self._index.pools(without=without) if wanted else ()
         for shape, pods in sorted(wanted.items(), key=lambda row: (row[0].pools, row[0].products, row[0].resource, row[0].gpus)):
             for name, count in spread(shape, pods, pools):
-                bookings.setdefault(name, []).append(shape.booking(count))
+                bookings.setdefault(name, []).append(Booking(pods=count, each=shape.requests))
         return bookings
 
 
@@ -383,10 +382,7 @@ def _shape_of(plan: Plan, selector: Labels) -> PodShape:
         products=plan.gpu_products or (plan.product,),
         resource=plan.gpu_resource,
         sharing=plan.sharing,
-        gpus=plan.gpus_per_pod,
-        host_memory_bytes=plan.host_memory_bytes + plan.template_memory_bytes,
-        host_cpu_millis=cpu_millis(plan.gpus_per_pod) + plan.template_cpu_millis,
-        ephemeral_storage_bytes=plan.ephemeral_storage_bytes,
+        requests=plan.pod_requests,
     )
 
 

@@ -15,6 +15,7 @@ from plimsoll_operator.capacity.pods import CPU, MEMORY, STORAGE, pod_requests
 from plimsoll_operator.controller.booking.demand import PodShape
 from plimsoll_operator.names import CAPACITY_GATE
 from plimsoll_operator.owner import deployment_of
+from plimsoll_operator.pod import PodRequests
 from plimsoll_operator.ports import Key, Manifest
 
 _OVER: Final = ("Succeeded", "Failed")
@@ -118,8 +119,8 @@ def _asks(pod: Manifest) -> Claims:
     asked = pod_requests(pod["spec"])
     gpus = [(resource, units) for resource, units in asked.items() if resource.startswith(GPU_RESOURCE_PREFIXES)]
     memory, cpu, storage = (_coarse(asked.get(name, 0)) for name in (MEMORY, CPU, STORAGE))
-    shape = PodShape(pools=(), products=(), gpus=0, host_memory_bytes=memory, host_cpu_millis=cpu, ephemeral_storage_bytes=storage)
-    return tuple((replace(shape, gpus=units, resource=resource), 1) for resource, units in gpus)
+    host = PodRequests(gpus=0, host_memory_bytes=memory, host_cpu_millis=cpu, ephemeral_storage_bytes=storage)
+    return tuple((PodShape(pools=(), products=(), requests=replace(host, gpus=units), resource=resource), 1) for resource, units in gpus)
 
 
 def _coarse(amount: int) -> int:

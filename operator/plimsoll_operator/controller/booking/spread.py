@@ -13,7 +13,7 @@ def spread(shape: PodShape, pods: int, pools: Iterable[DerivedPool]) -> list[tup
     """How many of the pods each of the plan's pools takes."""
     out: list[tuple[str, int]] = []
     for pool in candidates(shape, pools):
-        room = sum(nodes * (free // shape.gpus) for free, nodes in gpus_for(pool.free_nodes, shape.booking(1)))
+        room = sum(nodes * (free // shape.gpus) for free, nodes in gpus_for(pool.free_nodes, shape.requests))
         taken = min(pods, room)
         if taken > 0:
             out.append((pool.name, taken))

@@ -5,16 +5,16 @@ Called by `search` for candidates whose GPUs fit. What follows from the GPUs alo
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from plimsoll_estimator import GIB, Estimate, Gpu, draft_weights_bytes, requested_bytes, round_up
-from plimsoll_operator.capacity.booking import Booking
 from plimsoll_operator.decision.fit.engine import Engine
 from plimsoll_operator.decision.fit.miss import Miss
 from plimsoll_operator.decision.request.disk import Disk
 from plimsoll_operator.decision.request.request import DeploymentRequest
 from plimsoll_operator.facts import PoolFacts
-from plimsoll_operator.pod import cpu_millis
+from plimsoll_operator.pod import PodRequests, cpu_millis
 from plimsoll_operator.verdict import Reason
 
 # Where the estimator names no figure: API server, engine core and one worker process per GPU with its CUDA runtime.
@@ -90,19 +90,38 @@ def _draft_bytes(estimate: Estimate) -> int:
     return draft_weights_bytes(resolved) * resolved.tensor_parallel_size if resolved is not None else 0
 
 
-def pod_needs(request: DeploymentRequest, engine: Engine, estimate: Estimate, gpu: Gpu, gpus: int) -> Booking:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodNeeds:
+    """What one pod asks of its node: `pod` is all of it, and of that memory and CPU were worked out for the engine's container alone."""
+
+    engine_memory_bytes: int
+    engine_cpu_millis: int
+    pod: PodRequests
+
+    @property
+    def template_memory_bytes(self) -> int:
+        """What spec.template adds to the engine's memory."""
+        return self.pod.host_memory_bytes - self.engine_memory_bytes
+
+    @property
+    def template_cpu_millis(self) -> int:
+        """And to its CPU."""
+        return self.pod.host_cpu_millis - self.engine_cpu_millis
+
+
+def pod_needs(request: DeploymentRequest, engine: Engine, estimate: Estimate, gpu: Gpu, gpus: int) -> PodNeeds:
     """All that one pod of so many GPUs asks of its node: the engine's container, what spec.template adds to it, and its disk."""
-    extra = request.host_extra
-    return Booking(
+    extra, memory, cpu = request.host_extra, host_memory_bytes(estimate, gpus), cpu_millis(gpus)
+    pod = PodRequests(
         gpus=gpus,
-        pods=1,
-        host_memory_bytes=extra.pod_memory_bytes(host_memory_bytes(estimate, gpus)),
-        host_cpu_millis=extra.pod_cpu_millis(cpu_millis(gpus)),
+        host_memory_bytes=extra.pod_memory_bytes(memory),
+        host_cpu_millis=extra.pod_cpu_millis(cpu),
         ephemeral_storage_bytes=ephemeral_storage_bytes(request.disk, engine, estimate, gpu),
     )
+    return PodNeeds(engine_memory_bytes=memory, engine_cpu_millis=cpu, pod=pod)
 
 
-def shortage(pool: PoolFacts, pod: Booking, gpu: Gpu) -> Miss | None:
+def shortage(pool: PoolFacts, pod: PodRequests, gpu: Gpu) -> Miss | None:
     """What a node of the pool lacks for the pod; figures the pool does not know (0) are not checked.
 
     Linux may count the memory of a coherent GPU as the node's own (a NUMA node without processors): it is not there for pods.

@@ -78,6 +78,6 @@ def pinned_placement(engine: Engine, request: DeploymentRequest, reject: Reject,
         held_blocks=held_blocks(prepared, engine_request.share),
     )
     pools = tuple(pool for one in candidate.products for pool in one.large_enough_for(layout))
-    pod = pod_needs(request, engine, found.estimate, product.gpu, layout.gpus_per_node)
+    needs = pod_needs(request, engine, found.estimate, product.gpu, layout.gpus_per_node)
     life = life_of(request, engine, found.estimate, product.gpu, layout.nodes)
-    return Found(candidate=candidate, product=product, fit=found, pools=pools, losses=(), pod=pod, life=life)
+    return Found(candidate=candidate, product=product, fit=found, pools=pools, losses=(), needs=needs, life=life)

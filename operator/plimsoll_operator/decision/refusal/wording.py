@@ -262,13 +262,13 @@ def _host_doubt(found: Found) -> list[str]:
     resident = found.fit.estimate.host_memory_bytes
     if at_most is None or resident is None:
         return []
-    most = found.pod.host_memory_bytes - resident + at_most
+    most = found.needs.pod.host_memory_bytes - resident + at_most
     close = [pool for pool in found.pools if 0 < pool.host_memory_bytes < most]
     if not close:
         return []
     least = min(close, key=lambda pool: (pool.host_memory_bytes, pool.name))
     return [
-        f"Host memory is close: the pod asks for {gib(found.pod.host_memory_bytes, up=True)} GiB, loading and caches may come to "
+        f"Host memory is close: the pod asks for {gib(found.needs.pod.host_memory_bytes, up=True)} GiB, loading and caches may come to "
         f"{gib(most, up=True)} GiB, nodes of pool {least.name} have {gib(least.host_memory_bytes)} GiB."
     ]
 

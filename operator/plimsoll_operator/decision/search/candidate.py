@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from plimsoll_operator.capacity.booking import Booking
 from plimsoll_operator.decision.fit.fit import Fit
+from plimsoll_operator.decision.fit.host import PodNeeds
 from plimsoll_operator.decision.fit.life import Life
 from plimsoll_operator.decision.fit.miss import Miss
 from plimsoll_operator.decision.search.layouts import Kind, Layout
@@ -37,7 +37,7 @@ class Found:
     """A candidate that fits: the tightest product's fit, and the pools its pods may land on.
 
     `may_surge`: GPUs for one replica more than wanted are free there now, so that an update need not stop one first.
-    `pod` is all that one pod asks of its node, `life` how long it may take to start and to end.
+    `needs` is what one pod asks of its node, `life` how long it may take to start and to end.
     """
 
     candidate: Candidate
@@ -47,7 +47,7 @@ class Found:
     losses: tuple[str, ...] = ()
     replicas_needed: int = 0
     may_surge: bool = False
-    pod: Booking
+    needs: PodNeeds
     life: Life
 
 

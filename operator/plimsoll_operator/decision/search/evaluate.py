@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import chain
 
 from plimsoll_estimator import Unsupported
-from plimsoll_operator.capacity.booking import Booking, fits_now, gpus_for
+from plimsoll_operator.capacity.booking import fits_now, gpus_for
 from plimsoll_operator.decision.fit import host
 from plimsoll_operator.decision.fit.engine import Engine
 from plimsoll_operator.decision.fit.fit import EngineRequest, Fit, fit, kv_tokens
@@ -22,6 +22,7 @@ from plimsoll_operator.decision.search.candidate import Candidate, Found, Missed
 from plimsoll_operator.decision.search.layouts import Layout
 from plimsoll_operator.decision.search.products import Product
 from plimsoll_operator.facts import PoolFacts
+from plimsoll_operator.pod import PodRequests
 from plimsoll_operator.verdict import Reason
 
 
@@ -95,13 +96,13 @@ def _with_host(
 ) -> Found | Missed:
     """Keep the pools whose nodes can also hold the pod's host needs."""
     gpus = candidate.layout.gpus_per_node
-    pod = host.pod_needs(request, engine, found.estimate, product.gpu, gpus)
+    needs = host.pod_needs(request, engine, found.estimate, product.gpu, gpus)
     if (volume := host.too_small_a_volume(request, engine, found.estimate, product.gpu)) is not None:
         return Missed(candidate=candidate, miss=volume)
     kept: list[PoolFacts] = []
     shortages: list[Miss] = []
     for pool in (pool for member in candidate.products for pool in member.large_enough_for(candidate.layout)):
-        short = _strangers(pool) or host.shortage(pool, pod, product.gpu)
+        short = _strangers(pool) or host.shortage(pool, needs.pod, product.gpu)
         if short is None:
             kept.append(pool)
         else:
@@ -112,9 +113,9 @@ def _with_host(
         return Missed(candidate=candidate, miss=shortages[0], others=tuple(others[reason] for reason in sorted(others)))
     # Before the arithmetic only GPUs were counted; the pod's host needs are known by now.
     alone = request.one_a_node
-    available = candidate.available and fit_now(kept, candidate.layout, request.replicas, pod, alone=alone)
+    available = candidate.available and fit_now(kept, candidate.layout, request.replicas, needs.pod, alone=alone)
     # Where a pod has its node's ports, the next one may find none to go to but the node of the one that it replaces.
-    surge = request.replicas > 0 and available and not alone and fit_now(kept, candidate.layout, request.replicas + 1, pod)
+    surge = request.replicas > 0 and available and not alone and fit_now(kept, candidate.layout, request.replicas + 1, needs.pod)
     candidate = replace(candidate, available=available)
     return Found(
         candidate=candidate,
@@ -123,7 +124,7 @@ def _with_host(
         pools=tuple(kept),
         losses=losses,
         may_surge=surge,
-        pod=pod,
+        needs=needs,
         life=life_of(request, engine, found.estimate, product.gpu, candidate.layout.nodes),
     )
 
@@ -136,7 +137,7 @@ def _strangers(pool: PoolFacts) -> Miss | None:
     return Miss(reason=Reason.SHARING_UNSAFE, message=message)
 
 
-def fit_now(pools: list[PoolFacts], layout: Layout, replicas: int, pod: Booking | None = None, *, alone: bool = False) -> bool:
+def fit_now(pools: list[PoolFacts], layout: Layout, replicas: int, pod: PodRequests | None = None, *, alone: bool = False) -> bool:
     """Whether so many replicas find nodes at this moment: all nodes of each, since a group that is not whole starts nothing.
 
     `alone`: no node holds two of the pods.
