@@ -1,4 +1,4 @@
-"""What clouds say of a node's GPUs: GKE's, Karpenter's (AWS, Azure), EKS Auto Mode's and AKS' labels, and the instance type by a table.
+"""What clouds say of a node's GPUs: labels of GKE, Karpenter (AWS, Azure), EKS Auto Mode, AKS, Alibaba, CoreWeave; a table of instances.
 
 Called by `sources` for nodes, and the only source where GPU feature discovery does not run. Names and nominal sizes are the
 cloud's own, so they are trusted less than what a driver reports. Tables: data/clouds.json and ec2.json, with evidence and dates.
@@ -23,6 +23,8 @@ _GKE: Final = "cloud.google.com/"
 _AKS_ACCELERATOR: Final = ("kubernetes.azure.com/accelerator", "accelerator")
 _VENDORS: Final = ("nvidia", "amd", "habana", "intel")
 _AZURE_GPU: Final = "karpenter.azure.com/sku-gpu-"
+_ALIBABA_GPU: Final = "aliyun.accelerator/nvidia_"
+_COREWEAVE_GPU: Final = "gpu.nvidia.com/"
 
 
 def claims(labels: Mapping[str, str]) -> tuple[Claim, ...]:
@@ -34,6 +36,8 @@ def claims(labels: Mapping[str, str]) -> tuple[Claim, ...]:
         _azure(labels),
         _aks(labels),
         _instance_type(labels),
+        _alibaba(labels),
+        _coreweave(labels),
     )
     return tuple(claim for claim in found if claim is not None)
 
@@ -151,6 +155,44 @@ def _aks(labels: Mapping[str, str]) -> Claim | None:
     """AKS says only whose GPU it is; which one, the instance type tells."""
     key = next((key for key in _AKS_ACCELERATOR if labels.get(key) in _VENDORS), None)
     return None if key is None else Claim(source=Source.AKS, vendor=labels[key])
+
+
+def _alibaba(labels: Mapping[str, str]) -> Claim | None:
+    """Source: Alibaba Cloud's ACK, labels of nodes with GPUs, which name a card as the driver does and its memory as 16276MiB."""
+    name = labels.get(f"{_ALIBABA_GPU}name")
+    if name is None:
+        return None
+    findings: list[Finding] = []
+    known = PRODUCT.fullmatch(name) is not None
+    memory = {"memory": labels.get(f"{_ALIBABA_GPU}mem", "").removesuffix("MiB")}
+    return Claim(
+        source=Source.ALIBABA,
+        vendor="nvidia",
+        products=(name,) if known else (),
+        unknown="" if known else _shown(name),
+        count=whole_number(labels, f"{_ALIBABA_GPU}count", findings),
+        nominal_mib=whole_number(memory, "memory", []),
+        selects=_selects(labels, (f"{_ALIBABA_GPU}name",)),
+        findings=tuple(findings),
+    )
+
+
+def _coreweave(labels: Mapping[str, str]) -> Claim | None:
+    """Source: CoreWeave's label selectors; `model` names the card and `class` once did."""
+    key = next((key for key in (f"{_COREWEAVE_GPU}model", f"{_COREWEAVE_GPU}class") if key in labels), None)
+    if key is None:
+        return None
+    findings: list[Finding] = []
+    products = tuple(_table()["coreweave_gpus"]["products"].get(labels[key], ()))
+    return Claim(
+        source=Source.COREWEAVE,
+        vendor="nvidia",
+        products=products,
+        unknown="" if products else _shown(labels[key]),
+        count=whole_number(labels, f"{_COREWEAVE_GPU}count", findings),
+        selects=_selects(labels, (key,)),
+        findings=tuple(findings),
+    )
 
 
 def unknown_instance_type(labels: Mapping[str, str]) -> str:

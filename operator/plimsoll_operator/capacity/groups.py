@@ -24,7 +24,8 @@ class Source(StrEnum):
     """Who says what a node's GPUs are. The order of the members is the order of trust, the most trusted first.
 
     A GPUPool is an administrator's word. Feature discovery and AMD's labeller ask the driver on the node. Clouds label what was
-    ordered, by names and nominal sizes of their own; an instance type says it only by way of a shipped table.
+    ordered, by names and nominal sizes of their own; an instance type says it only by way of a shipped table. The two after it have
+    types that no table has, and on other clouds people write labels of the same names by hand.
     """
 
     GPU_POOL = "GPUPool"
@@ -36,6 +37,8 @@ class Source(StrEnum):
     AZURE_KARPENTER = "AzureKarpenterLabels"
     AKS = "AksLabels"
     INSTANCE_TYPE = "InstanceType"
+    ALIBABA = "AlibabaLabels"
+    COREWEAVE = "CoreWeaveLabels"
     NONE = "None"
 
 

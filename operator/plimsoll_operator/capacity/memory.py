@@ -6,7 +6,10 @@ another card than the product names is a problem, not a choice. Knows no sharing
 
 from __future__ import annotations
 
+import json
 import re
+from functools import cache
+from importlib import resources
 from typing import Final
 
 from plimsoll_estimator import MIB, InvalidInput, Unsupported, gpu_from, known_gpus, usable_from_label
@@ -14,7 +17,10 @@ from plimsoll_operator.capacity.groups import MAX_MEMORY_MIB, MIN_MEMORY_MIB
 from plimsoll_operator.capacity.labels import MIG_PRODUCT
 from plimsoll_operator.capacity.problems import Finding, Problem
 
-_PROFILE_GB: Final = re.compile(r"(?:\d{1,2}c\.)?\d{1,2}g\.(\d{1,4})gb")
+_PROFILE: Final = re.compile(r"(?:\d{1,2}c\.)?((\d{1,2})g\.(\d{1,4})gb)")
+# Of a profile that nobody has measured: what is left of its gigabytes where driver and rounding took most of them (1g.24gb: 20 GiB).
+_LEAST_OF_SMALL: Final = (5, 6)
+_SMALL_SLICES: Final = 2
 
 
 def usable_by_label(product: str, memory_mib: int | None, findings: list[Finding]) -> tuple[int, bool]:
@@ -71,17 +77,35 @@ def usable_by_claim(products: tuple[str, ...], nominal_mib: int | None, findings
 
 
 def usable_by_profile(profile: str, whole_bytes: int, findings: list[Finding]) -> int:
-    """Bytes of one MIG slice by its profile's name, which rounds up: decimal gigabytes are below every slice that was measured.
+    """Bytes of one MIG slice by its profile's name: the least that was seen of it (data/mig.json), else a bound below every slice seen.
 
-    1g.5gb has 4864 MiB (5 GB are 4768), 1g.10gb 9728 (9536), 4g.40gb 40192 (38146). A slice of more than the whole GPU is a problem.
+    A name rounds up, and what the driver keeps comes off each slice: 1g.18gb of an H200 has 16.00 GiB (18 GB are 16.76), 1g.24gb of a
+    GB200 20.00 (22.35). Of three slices and more the name's decimal gigabytes hold: 3g.71gb has 69.50 GiB (66.12). A slice of more
+    than the whole GPU is a problem.
     """
-    match = _PROFILE_GB.match(profile)
-    slice_bytes = int(match[1]) * 10**9 if match else 0
+    match = _PROFILE.match(profile)
+    slice_bytes = _profile_bytes(match[1], int(match[2]), int(match[3])) if match else 0
     if slice_bytes > whole_bytes:
         detail = f"slices of {slice_bytes // MIB} MiB on a GPU of {whole_bytes // MIB}"
         findings.append(Finding(problem=Problem.MEMORY_CONTRADICTS_PRODUCT, detail=detail))
         return 0
     return slice_bytes
+
+
+def _profile_bytes(name: str, slices: int, gigabytes: int) -> int:
+    seen = _profiles().get(name)
+    if seen is not None:
+        return seen * MIB
+    part, of = _LEAST_OF_SMALL
+    return (gigabytes << 30) * part // of if slices <= _SMALL_SLICES else gigabytes * 10**9
+
+
+@cache
+def _profiles() -> dict[str, int]:
+    """MiB of a slice by its profile's name, without what follows the size."""
+    text = resources.files("plimsoll_operator.capacity").joinpath("data", "mig.json").read_text(encoding="utf-8")
+    table: dict[str, int] = json.loads(text)["mib"]
+    return table
 
 
 def usable_by_product(product: str) -> tuple[int, bool]:

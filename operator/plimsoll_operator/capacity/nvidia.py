@@ -26,14 +26,14 @@ _COMPUTE_INSTANCES: Final = "compute instances, which share the memory of one MI
 class Devices:
     """What a node offers of one resource: `units` are allocatable, `capacity` those that it has, healthy or not.
 
-    `beside_slices`: the labels count GPUs that are cut into slices of other resources too. `counted` is how many GPUs a less trusted
-    source says the node has, for labels that name a product and no number.
+    `cut`: how many of the GPUs that the labels count are cut into slices of other resources, at least (0: none is). `counted` is how
+    many GPUs a less trusted source says the node has, for labels that name a product and no number.
     """
 
     resource: str
     units: int
     capacity: int = 0
-    beside_slices: bool = False
+    cut: int = 0
     counted: int | None = None
 
 
@@ -59,7 +59,7 @@ def whole_gpus(labels: Mapping[str, str], devices: Devices) -> GpuGroup:
         count = devices.counted
     if count is None and raw_product and units and COUNT_LABEL not in labels:
         findings.append(Finding(problem=Problem.COUNT_UNKNOWN))
-    schedulable = schedulable_units(devices, count, replicas, findings, at_most=devices.beside_slices)
+    schedulable = schedulable_units(devices, count, replicas, findings, at_most=devices.cut > 0)
     memory_mib = whole_number(labels, "nvidia.com/gpu.memory", findings)
     usable, exact = (0, False) if excluding(findings) else memory.usable_by_label(product, memory_mib, findings)
     if sharing == "mps":
@@ -88,7 +88,8 @@ def mig_slices(labels: Mapping[str, str], devices: Devices) -> GpuGroup:
         findings.append(Finding(problem=Problem.SHARED_WITHOUT_STRATEGY, detail=_COMPUTE_INSTANCES))
     product = labels.get(f"{resource}.product", "")
     if not product or not PRODUCT.fullmatch(product):
-        findings.append(Finding(problem=Problem.BAD_LABEL if product else Problem.NO_PRODUCT))
+        said = f"no label {resource}.product says of which GPU {resource} is a slice"
+        findings.append(Finding(problem=Problem.BAD_LABEL) if product else Finding(problem=Problem.NO_PRODUCT, detail=said))
         product = ""
     replicas = whole_number(labels, f"{resource}.replicas", findings) or 1
     if replicas > 1:
@@ -115,6 +116,13 @@ def mig_slices(labels: Mapping[str, str], devices: Devices) -> GpuGroup:
     )
 
 
+def cards_cut(allocatable: Mapping[str, int]) -> int:
+    """How many GPUs at least are cut for the MIG slices that a node offers (each has seven compute slices to give); 0 without slices."""
+    offered = [(match[1], units) for resource, units in allocatable.items() if (match := MIG_RESOURCE.fullmatch(resource)) and units]
+    slices = sum(int(re.split("[cg]", profile, maxsplit=1)[0]) * units for profile, units in offered)
+    return max(1, -(-slices // _SLICES)) if offered else 0
+
+
 def claimed_gpus(claim: Claim, devices: Devices) -> GpuGroup:
     """The GPUs behind `nvidia.com/gpu` where only a cloud says what they are; never called exact."""
     resource, units = devices.resource, devices.units
@@ -126,7 +134,7 @@ def claimed_gpus(claim: Claim, devices: Devices) -> GpuGroup:
     elif claim.count is None:
         findings.append(Finding(problem=Problem.COUNT_UNKNOWN))
     per_gpu = claim.replicas * (_SLICES if claim.partition else 1)
-    schedulable = schedulable_units(devices, claim.count, per_gpu, findings, at_most=bool(claim.partition) or devices.beside_slices)
+    schedulable = schedulable_units(devices, claim.count, per_gpu, findings, at_most=bool(claim.partition) or devices.cut > 0)
     usable = 0 if excluding(findings) else memory.usable_by_claim(claim.products, claim.nominal_mib, findings)
     if claim.partition and usable:
         usable = memory.usable_by_profile(claim.partition, usable, findings)
@@ -163,9 +171,11 @@ def schedulable_units(devices: Devices, count: int | None, per_gpu: int, finding
         return 0
     if count is None:
         return units
-    expected = count * per_gpu
+    expected = max(0, count - devices.cut) * per_gpu
     if max(units, devices.capacity) > expected:
         more = f"{max(units, devices.capacity)} GPUs, labels count {expected}: several products on one node, or sharing unnamed"
+        if devices.cut:
+            more = f"{max(units, devices.capacity)} whole GPUs beside slices of {devices.cut} or more, labels count {count} in all"
         findings.append(Finding(problem=Problem.MIXED_PRODUCTS, detail=more))
     elif units < expected and not at_most:
         fewer = f"{units} of {expected} labelled GPUs are allocatable: devices are missing"
@@ -174,8 +184,13 @@ def schedulable_units(devices: Devices, count: int | None, per_gpu: int, finding
 
 
 def _sharing(labels: Mapping[str, str], raw_product: str, resource: str, findings: list[Finding]) -> tuple[Sharing, int]:
-    """How one GPU is handed out. A `-SHARED` product or resource whose strategy no label names is not believed."""
-    strategy = labels.get(SHARING_LABEL, "none")
+    """How one GPU is handed out. A `-SHARED` product or resource whose strategy no label names is not believed.
+
+    Feature discovery before v0.15 had no label of the strategy, and time-slicing was the only one: what it wrote is `-SHARED`, or a
+    resource of that name, with the number of replicas. Later ones write an empty strategy where they find none that is valid.
+    """
+    looks_old = raw_product.endswith("-SHARED") or (resource == SHARED_RESOURCE and bool(raw_product))
+    strategy = labels.get(SHARING_LABEL, "time-slicing" if looks_old else "none")
     replicas = whole_number(labels, "nvidia.com/gpu.replicas", findings) or 1
     looks_shared = raw_product.endswith("-SHARED") or resource == SHARED_RESOURCE or replicas > 1
     if replicas > MAX_REPLICAS:

@@ -70,7 +70,7 @@ _SENTENCES: Final = {
     Problem.MEMORY_CONTRADICTS_PRODUCT: "a memory label of another card than the product label names",
     Problem.MEMORY_UNKNOWN: "an unknown product without a memory label",
     Problem.SHARED_WITHOUT_STRATEGY: "shared GPUs whose sharing strategy no label names",
-    Problem.NO_ALLOCATABLE: "GPU labels without allocatable GPUs: the labels are stale, or the device plugin does not run",
+    Problem.NO_ALLOCATABLE: "GPU labels without allocatable GPUs: stale labels, no device plugin, or GPUs that DRA hands out by claims",
     Problem.COUNT_ABSURD: "more GPUs than a node can have",
     Problem.COUNT_UNKNOWN: "a name for the GPUs without their number, so that sharing would go unnoticed",
     Problem.SEVERAL_GPU_POOLS: "several GPUPools select one node: none of them is followed",

@@ -30,7 +30,7 @@ def gpu_groups(labels: Mapping[str, str], allocatable: Mapping[str, int], capaci
     claimed = claims(labels)
     slices = [resource for resource in sorted(allocatable) if nvidia.MIG_RESOURCE.fullmatch(resource)]
     groups = [nvidia.mig_slices(labels, _devices(resource, allocatable, capacity)) for resource in slices]
-    whole = _nvidia(labels, allocatable, capacity, claimed, beside_slices=bool(groups))
+    whole = _nvidia(labels, allocatable, capacity, claimed, cut=nvidia.cards_cut(allocatable))
     if whole is not None:
         groups.insert(0, whole)
     units = allocatable.get(AMD_RESOURCE, 0)
@@ -50,20 +50,20 @@ def _nvidia(
     capacity: Mapping[str, int],
     claimed: tuple[Claim, ...],
     *,
-    beside_slices: bool,
+    cut: int,
 ) -> GpuGroup | None:
     shared = not allocatable.get(GPU_RESOURCE, 0) and allocatable.get(SHARED_RESOURCE, 0)
-    devices = replace(_devices(SHARED_RESOURCE if shared else GPU_RESOURCE, allocatable, capacity), beside_slices=beside_slices)
+    devices = replace(_devices(SHARED_RESOURCE if shared else GPU_RESOURCE, allocatable, capacity), cut=cut)
     units = devices.units
     if PRODUCT_LABEL in labels:
         invalid = labels[PRODUCT_LABEL].endswith("-MIG-INVALID")
-        labelled = labels.get(COUNT_LABEL) != "0" and not beside_slices
+        labelled = labels.get(COUNT_LABEL) != "0" and not cut
         if not (units or invalid or labelled):
             return None
         counted = next((claim.count for claim in claimed if claim.vendor == "nvidia" and claim.count is not None), None)
         return _with_disagreements(nvidia.whole_gpus(labels, replace(devices, counted=counted)), claimed, labels)
     best = next((claim for claim in claimed if claim.vendor == "nvidia" and (claim.products or claim.unknown)), None)
-    if best is not None and (units or not beside_slices):
+    if best is not None and (units or not cut):
         return _with_disagreements(nvidia.claimed_gpus(best, devices), claimed, labels)
     return _nameless(nvidia.whole_gpus(labels, devices), labels) if units else None
 

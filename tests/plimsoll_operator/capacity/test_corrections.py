@@ -113,7 +113,8 @@ def test_a_gpu_pool_is_told_what_it_selects() -> None:
 
 
 def test_a_node_of_several_groups_is_one_node() -> None:
-    mig = gpu_node("mig", "NVIDIA-A100-SXM4-40GB", 2, 40960, labels={"rack": "a", "nvidia.com/mig-1g.5gb.count": "4",
+    mig = gpu_node("mig", "NVIDIA-A100-SXM4-40GB", 2, 40960, labels={
+        "rack": "a", "nvidia.com/gpu.count": "3", "nvidia.com/mig-1g.5gb.count": "4",
         "nvidia.com/mig-1g.5gb.product": "NVIDIA-A100-SXM4-40GB-MIG-1g.5gb", "nvidia.com/mig-1g.5gb.memory": "4864"})  # fmt: skip
     mig["status"]["allocatable"]["nvidia.com/mig-1g.5gb"] = "4"
     index = index_of(mig, pools=[gpu_pool(**RACK_A, usableMemoryBytes="30Gi")])

@@ -86,7 +86,8 @@ def test_time_slicing_and_mps_are_told_apart() -> None:
 
 def test_mixed_mig_makes_a_pool_per_profile_beside_the_whole_gpus() -> None:
     item = gpu_node(product="NVIDIA-A100-SXM4-40GB", count=2, memory_mib=40960, labels={
-        "nvidia.com/mig-1g.10gb.product": "NVIDIA-A100-SXM4-40GB-MIG-1g.10gb", "nvidia.com/mig-1g.10gb.count": "4",
+        "nvidia.com/gpu.count": "3", "nvidia.com/mig-1g.10gb.product": "NVIDIA-A100-SXM4-40GB-MIG-1g.10gb",
+        "nvidia.com/mig-1g.10gb.count": "4",
         "nvidia.com/mig-1g.10gb.memory": "9728"})  # fmt: skip
     item["status"]["allocatable"]["nvidia.com/mig-1g.10gb"] = "4"
     pools = index_of(item).pools()
