@@ -16,7 +16,7 @@ from typing import Final
 from plimsoll_estimator import Check
 from plimsoll_operator.capacity.problems import Problem
 from plimsoll_operator.cli.explain import EXPLAINED
-from plimsoll_operator.reasons import Reason, Why
+from plimsoll_operator.reasons import CONDITION_REASONS, Reason
 
 ROOT: Final = Path(__file__).parents[1]
 DEFAULT_OUT: Final = ROOT / "docs" / "reasons.md"
@@ -35,7 +35,7 @@ CHAPTERS: Final = (
     (
         "Conditions and events",
         "In `status.conditions` of InferenceDeployments, profiles, GPUPools, FitPolicies and EngineCalibrations, and in events.",
-        Why,
+        CONDITION_REASONS,
     ),
     (
         "Problems of nodes",

@@ -15,7 +15,7 @@ from plimsoll_operator.dispute import Dispute
 from plimsoll_operator.facts import ModelFacts, ModelUnknown
 from plimsoll_operator.names import COMMIT, REPLAN_ANNOTATION
 from plimsoll_operator.observation import NO_START, StartsSeen
-from plimsoll_operator.reasons import Reason, Why
+from plimsoll_operator.reasons import NOT_READY, NoShape, PodsFailReason, Reason, Why
 from plimsoll_operator.reasons.engine_ends import NEXT_STEPS
 from plimsoll_operator.text import one_line
 from plimsoll_operator.verdict import Admit, Plan, Reject, Resize, Undecided, Verdict
@@ -24,8 +24,7 @@ ConditionStatus = Literal["True", "False", "Unknown"]
 Lack = Literal["gpus", "turn", "scheduler", "pods", "unknown"]
 MAX_MESSAGE: Final = 2048
 INTERNAL_ERROR: Final = str(Why.INTERNAL_ERROR)
-PodsFailReason = Literal["ImageNotPulled", "ContainerNotStarted", "EngineEnds", "NodeNotReady"]
-PLAN_STANDS: Final = frozenset(str(why) for why in Why if why.not_ready is not None and why.not_ready.plan_stands)
+PLAN_STANDS: Final = frozenset(reason for reason, goes in NOT_READY.items() if goes.plan_stands)
 """Reasons of Stalled with which the plan in status is the one that was applied for the spec as it stands."""
 
 
@@ -97,7 +96,7 @@ UNREAD: Final = ModelSeen(status="Unknown", reason=Why.INVALID, message="the obj
 def model_seen(model: ModelFacts | ModelUnknown, applied: Plan | None) -> ModelSeen:
     """How a model's shape is known, or why not; and whether its branch has moved since the applied plan was made."""
     if isinstance(model, ModelUnknown):
-        return ModelSeen(status="Unknown" if model.kind == "Resolving" else "False", reason=model.kind, message=model.problem)
+        return ModelSeen(status="Unknown" if model.kind is NoShape.RESOLVING else "False", reason=model.kind, message=model.problem)
     planned, found = (applied.model_revision if applied is not None else None), model.revision
     if planned is not None and found is not None and planned != found and COMMIT.fullmatch(planned) and COMMIT.fullmatch(found):
         moved = f"the model has moved from commit {planned} to {found} since the plan was made; the pods keep {planned}"
@@ -168,13 +167,6 @@ _LACKS: Final[dict[Lack, tuple[str, str]]] = {
     "unknown": (Why.FREE_UNKNOWN, "not seen on nodes, and pods of other namespaces may not be listed, so what is free is not known"),
     "pods": (Why.PODS_ABSENT, "their pods do not exist although they were asked for, and nothing is booked for them until they do"),
     "scheduler": (Why.NOT_SCHEDULED, "not bound by the scheduler although GPUs were booked; the events of their pods say why"),
-}
-_NEXT_STEPS: Final[dict[PodsFailReason, str]] = {
-    "ImageNotPulled": "Correct spec.engine.image, or give the pods a pull secret (spec.template.imagePullSecrets)",
-    "ContainerNotStarted": "Correct what the message names in spec.template, or make it in the namespace",
-    "EngineEnds": "Read its log (kubectl logs --previous) and correct the spec; it is started again meanwhile",
-    "NodeNotReady": "See what is wrong with it (kubectl describe node). Its pods serve when it is back; when it is deleted, or Kubernetes "
-    "has given it up, they are made anew where GPUs are free",
 }
 _ENGINE_ENDS: Final[dict[str, str]] = {str(cause): step for cause, step in NEXT_STEPS.items()}
 _Draft: TypeAlias = tuple[str, ConditionStatus, str, str]
@@ -370,8 +362,8 @@ def _obstacle(situation: Situation) -> tuple[str, str] | None:
 
 def _next_step(fails: PodsFail) -> str:
     """What the engine's own cause asks for, where its log names one."""
-    known = _ENGINE_ENDS.get(fails.cause) if fails.reason == "EngineEnds" else None
-    return known if known is not None else _NEXT_STEPS[fails.reason]
+    known = _ENGINE_ENDS.get(fails.cause) if fails.reason is PodsFailReason.ENGINE_ENDS else None
+    return known if known is not None else fails.reason.next_step
 
 
 def _refusal_reason(situation: Situation) -> str:

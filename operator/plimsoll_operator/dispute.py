@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from plimsoll_operator.reasons import Why
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mended:
     """A child that was put right since it was last told. `occasion` tells two of the same words apart, also over a restart."""
 
-    reason: Literal["ChangedByOthers", "ChildRestored"]
+    reason: Literal[Why.CHANGED_BY_OTHERS, Why.CHILD_RESTORED]
     message: str
     occasion: str
 

@@ -15,6 +15,7 @@ from typing import Literal, Protocol, TypeAlias
 from plimsoll_estimator import HfConfig, WeightTotals
 from plimsoll_operator.api import FitPolicySpec, InferenceDeployment
 from plimsoll_operator.names import GPU_RESOURCE
+from plimsoll_operator.reasons import NoShape
 from plimsoll_operator.verdict import Plan, Verdict
 
 
@@ -45,7 +46,7 @@ class ModelUnknown:
     `asked` tells the second from the first.
     """
 
-    kind: Literal["NotFound", "Mismatch", "Invalid", "Ambiguous", "Resolving", "Gated", "Unreachable", "Unsupported"]
+    kind: NoShape
     problem: str
     asked: bool = False
 

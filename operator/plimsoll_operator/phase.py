@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from plimsoll_operator.api import Condition
-from plimsoll_operator.reasons import Why
+from plimsoll_operator.reasons import NOT_READY, PodsFailReason, Why
 from plimsoll_operator.reasons.explained import Explained
 
 
@@ -43,9 +43,9 @@ class Phase(Explained):
         "A container ends again and again before it serves.",
         "Stalled says how it ended and what to do; `plimsoll status` shows its last words.",
     )
-    IMAGE_NOT_PULLED = Why.IMAGE_NOT_PULLED.said
-    CONTAINER_NOT_STARTED = Why.CONTAINER_NOT_STARTED.said
-    NODE_NOT_READY = Why.NODE_NOT_READY.said
+    IMAGE_NOT_PULLED = PodsFailReason.IMAGE_NOT_PULLED.said
+    CONTAINER_NOT_STARTED = PodsFailReason.CONTAINER_NOT_STARTED.said
+    NODE_NOT_READY = PodsFailReason.NODE_NOT_READY.said
     PODS_REFUSED = Why.PODS_REFUSED.said
     BLOCKED = (
         "Blocked",
@@ -70,7 +70,7 @@ class Phase(Explained):
 
 
 _BY_NAME: Final = {str(phase): phase for phase in Phase}
-_WORDS: Final[Mapping[str, Phase]] = {why: _BY_NAME[why.not_ready.status] for why in Why if why.not_ready is not None}
+_WORDS: Final[Mapping[str, Phase]] = {reason: _BY_NAME[goes.status] for reason, goes in NOT_READY.items()}
 """The word that goes with a reason of Stalled, or of a lack of GPUs; each reason names its own."""
 
 

@@ -13,7 +13,7 @@ from plimsoll_operator.capacity.problems import Problem
 from plimsoll_operator.cli.check_reasons import CHECKS
 from plimsoll_operator.cli.command import SubParsers, add_command, add_output_argument, print_data
 from plimsoll_operator.phase import Phase
-from plimsoll_operator.reasons import Reason, Why
+from plimsoll_operator.reasons import CONDITION_REASONS, Reason
 from plimsoll_operator.reasons.explained import Explained
 
 Sentences = tuple[str, str]
@@ -28,10 +28,11 @@ def _of(members: Iterable[Explained]) -> dict[str, Sentences]:
     return {str(member): (member.means, member.to_do) for member in members}
 
 
+_WORDS_OF_REASONS: Final = frozenset(map(str, (*Reason, *CONDITION_REASONS)))
 GROUPS: Final[tuple[tuple[str, Mapping[str, Sentences]], ...]] = (
     ("verdict", _of(Reason)),
-    ("condition or event", _of(Why)),
-    ("STATUS of kubectl get infd", {name: said for name, said in _of(Phase).items() if name not in {*map(str, (*Reason, *Why))}}),
+    ("condition or event", _of(CONDITION_REASONS)),
+    ("STATUS of kubectl get infd", _of(phase for phase in Phase if str(phase) not in _WORDS_OF_REASONS)),
     ("problem of nodes", {str(problem): _of_problem(problem) for problem in Problem}),
     ("check of vLLM", {str(check): said for check, said in CHECKS.items()}),
 )

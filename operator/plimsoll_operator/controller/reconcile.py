@@ -305,7 +305,7 @@ class Reconciler:
             missing_because=_lack(decided),
             apply_problem=apply_problem,
             blocked=blocked,
-            dispute=self._disputes.about(gathered.key),
+            dispute=self._disputes.tell(gathered.key),
             pods_fail=self._last_words.add_to(self._ledger.failing(gathered.key), gathered.key[0]),
             starts=seen_of(plan, seen.starts, seen.unread),
             proposed_gpus=_proposed_gpus(course),

@@ -26,6 +26,7 @@ from plimsoll_operator.gather.shapes import digest_of, from_config
 from plimsoll_operator.gather.store import Store
 from plimsoll_operator.names import COMMIT, MANAGED_LABEL, MANAGED_VALUE, NOTES_ANNOTATION
 from plimsoll_operator.read_request import DEFAULT_REVISION, MOST_NOTES
+from plimsoll_operator.reasons import NoShape
 from plimsoll_operator.share import OverShare
 
 CATALOGUE: Final = "catalogue"
@@ -57,7 +58,9 @@ def _resolved(model: ModelSpec, namespace: str, store: Store) -> ModelFacts | Mo
         return _from_profile(local, model.revision, f"ModelProfile {namespace}/{local.metadata.name}")
     if origin is not None:
         what = _spoken(origin)
-        return ModelUnknown(kind="NotFound", problem=f"no ModelProfile in namespace {namespace} was read from {what} for {model.name}")
+        return ModelUnknown(
+            kind=NoShape.NOT_FOUND, problem=f"no ModelProfile in namespace {namespace} was read from {what} for {model.name}"
+        )
     cluster = _matching(model, None, store.cluster_model_profiles(model.name))
     if isinstance(cluster, ModelUnknown):
         return cluster
@@ -77,7 +80,7 @@ def _resolved(model: ModelSpec, namespace: str, store: Store) -> ModelFacts | Mo
             as_published=shipped.fidelity == "verbatim",
         )
     problem = f"no ModelProfile in namespace {namespace}, no ClusterModelProfile and no catalogue entry describes {model.name}"
-    return ModelUnknown(kind="NotFound", problem=problem)
+    return ModelUnknown(kind=NoShape.NOT_FOUND, problem=problem)
 
 
 def draft_of(deployment: InferenceDeployment, namespace: str, store: Store) -> ModelFacts | ModelUnknown | None:
@@ -138,20 +141,22 @@ def _named(deployment: InferenceDeployment, namespace: str, name: str, store: St
     if isinstance(found, Unreadable):
         return _cannot_be_read(found)
     if found is None:
-        return ModelUnknown(kind="NotFound", problem=f"there is no ModelProfile {namespace}/{name} and no ClusterModelProfile {name}")
+        return ModelUnknown(
+            kind=NoShape.NOT_FOUND, problem=f"there is no ModelProfile {namespace}/{name} and no ClusterModelProfile {name}"
+        )
     source = f"{found.kind} {name}"
     if found.spec.model != model.name:
-        return ModelUnknown(kind="Mismatch", problem=f"{source} describes {found.spec.model}, not {model.name}")
+        return ModelUnknown(kind=NoShape.MISMATCH, problem=f"{source} describes {found.spec.model}, not {model.name}")
     if not _revision_answers(found.spec, model.revision):
-        return ModelUnknown(kind="Mismatch", problem=f"{source} was read at revision {found.spec.revision}, not {model.revision}")
+        return ModelUnknown(kind=NoShape.MISMATCH, problem=f"{source} was read at revision {found.spec.revision}, not {model.revision}")
     return _from_profile(found, model.revision, source)
 
 
 def _cannot_be_read(profile: Unreadable) -> ModelUnknown:
     """Somebody has described the model, and it is not known how: who answers in its stead might say something else."""
     if isinstance(profile, OverShare):
-        return ModelUnknown(kind="Invalid", problem=f"{profile} does not count: {profile.problem}")
-    return ModelUnknown(kind="Invalid", problem=f"{profile} cannot be read by this release: {profile.problem}")
+        return ModelUnknown(kind=NoShape.INVALID, problem=f"{profile} does not count: {profile.problem}")
+    return ModelUnknown(kind=NoShape.INVALID, problem=f"{profile} cannot be read by this release: {profile.problem}")
 
 
 def _matching(model: ModelSpec, origin: ProfileOrigin | None, profiles: Iterable[_P | Unreadable]) -> _P | ModelUnknown | None:
@@ -180,7 +185,7 @@ def _matching(model: ModelSpec, origin: ProfileOrigin | None, profiles: Iterable
     if rival is None:
         return best
     names = " and ".join(sorted((best.metadata.name, rival.metadata.name)))
-    return ModelUnknown(kind="Ambiguous", problem=f"the {best.kind}s {names} both describe {model.name}, and differ")
+    return ModelUnknown(kind=NoShape.AMBIGUOUS, problem=f"the {best.kind}s {names} both describe {model.name}, and differ")
 
 
 def _rank(profile: ModelProfile | ClusterModelProfile, revision: str | None) -> tuple[bool, bool]:

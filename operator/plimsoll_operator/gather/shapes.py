@@ -12,6 +12,7 @@ from typing import Final
 
 from plimsoll_estimator import HfConfig, InvalidInput, WeightTotals, answers_bytes, kept_with_config
 from plimsoll_operator.facts import ModelFacts, ModelUnknown
+from plimsoll_operator.reasons import NoShape
 from plimsoll_operator.remembered import Remembered, kept_bytes
 
 _USUAL_ANSWERS_BYTES: Final = 128 << 10
@@ -52,7 +53,7 @@ def from_config(name: str, revision: str | None, text: str, weights: WeightTotal
     try:
         shape = _SHAPES.ask(key, lambda: _Shape.read(text))
     except InvalidInput as error:
-        return ModelUnknown(kind="Invalid", problem=f"{source}: {error}")
+        return ModelUnknown(kind=NoShape.INVALID, problem=f"{source}: {error}")
     _SHAPES.keep(key, shape)  # what is kept with it has grown since it was asked for last
     config = shape.config
     return ModelFacts(name=name, revision=revision, config=config, weights=weights, source=source, digest=digest_of(config, weights))

@@ -20,6 +20,7 @@ from plimsoll_operator.names import API_VERSION, COMMIT
 from plimsoll_operator.profiles.headers import dtype_totals
 from plimsoll_operator.profiles.prune import prune
 from plimsoll_operator.profiles.source import MAX_CONFIG_BYTES, MAX_INDEX_BYTES, Source, SourceFailure, one_large_at_a_time
+from plimsoll_operator.reasons import NoShape
 
 MAX_CONFIG_TEXT: Final = 65536
 MAX_SHARDS: Final = 4096
@@ -154,12 +155,14 @@ def _weight_files(source: Source, sizes: Mapping[str, int]) -> list[str]:
 def _without_config(sizes: Mapping[str, int]) -> SourceFailure:
     if any(name.lower().endswith(".gguf") for name in sizes):
         beside = "the GGUF files hold it in a form that is not read: profile the original model"
-        return SourceFailure("Unsupported", f"there is no {_CONFIG}, which tells the model's shape; {beside}")
+        return SourceFailure(NoShape.UNSUPPORTED, f"there is no {_CONFIG}, which tells the model's shape; {beside}")
     if "params.json" in sizes:
-        return SourceFailure("Unsupported", f"there is no {_CONFIG}, and params.json, Mistral's own form of it, is not read")
+        return SourceFailure(NoShape.UNSUPPORTED, f"there is no {_CONFIG}, and params.json, Mistral's own form of it, is not read")
     if "adapter_config.json" in sizes:
-        return SourceFailure("Unsupported", f"there is no {_CONFIG}: this is an adapter, which is loaded beside the model it was made for")
-    return SourceFailure("NotFound", f"there is no {_CONFIG}, which tells the model's shape")
+        return SourceFailure(
+            NoShape.UNSUPPORTED, f"there is no {_CONFIG}: this is an adapter, which is loaded beside the model it was made for"
+        )
+    return SourceFailure(NoShape.NOT_FOUND, f"there is no {_CONFIG}, which tells the model's shape")
 
 
 def _only_gguf(sizes: Mapping[str, int]) -> SourceFailure | None:
@@ -169,8 +172,8 @@ def _only_gguf(sizes: Mapping[str, int]) -> SourceFailure | None:
         return None
     known = f"known: the shape from config.json, {len(found)} GGUF files of together {format_gib(sum(found))}"
     if len(found) > 1:
-        return SourceFailure("Ambiguous", f"{known}; not known: which of them is meant, and the bytes by dtype inside it")
-    return SourceFailure("Unsupported", f"{known}; not known: the bytes by dtype inside it, as GGUF headers are not read")
+        return SourceFailure(NoShape.AMBIGUOUS, f"{known}; not known: which of them is meant, and the bytes by dtype inside it")
+    return SourceFailure(NoShape.UNSUPPORTED, f"{known}; not known: the bytes by dtype inside it, as GGUF headers are not read")
 
 
 def _without_totals(sizes: Mapping[str, int]) -> str:

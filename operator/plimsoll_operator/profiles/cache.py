@@ -15,6 +15,7 @@ from plimsoll_operator.names import COMMIT
 from plimsoll_operator.profiles.directory import Directory, failure
 from plimsoll_operator.profiles.source import SourceFailure
 from plimsoll_operator.read_request import DEFAULT_REVISION
+from plimsoll_operator.reasons import NoShape
 
 _ID: Final = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)?")
 _REVISION: Final = re.compile(r"[A-Za-z0-9._/-]{1,200}")
@@ -64,7 +65,9 @@ def _is_folder(path: Path) -> bool:
 def _absent(cache: Path, folder: Path, model: str, what: str) -> SourceFailure:
     """Which of the usual mistakes it is: another folder is meant, the model was never fetched, or not at that revision."""
     if _is_folder(folder):
-        return SourceFailure("NotFound", f"the hub's cache has {model}, and not {what}: fetch that revision, or name one that is there")
+        return SourceFailure(
+            NoShape.NOT_FOUND, f"the hub's cache has {model}, and not {what}: fetch that revision, or name one that is there"
+        )
     if _is_folder(cache / "hub" / folder.name):
-        return SourceFailure("NotFound", f"{model} lies in the folder hub of the one that is named: add hub to the path")
-    return SourceFailure("NotFound", f"there is no {folder.name} in the hub's cache: fetch {model} into it, or correct the path")
+        return SourceFailure(NoShape.NOT_FOUND, f"{model} lies in the folder hub of the one that is named: add hub to the path")
+    return SourceFailure(NoShape.NOT_FOUND, f"there is no {folder.name} in the hub's cache: fetch {model} into it, or correct the path")

@@ -13,6 +13,7 @@ from plimsoll_operator.api import ConfigMapKeyRef, ModelProfile, ProfileOrigin, 
 from plimsoll_operator.profiles.build import Target, build_profile
 from plimsoll_operator.profiles.source import SourceFailure
 from plimsoll_operator.read_request import ConfigMapKey, ReadRequest
+from plimsoll_operator.reasons import NoShape
 
 _NAME: Final = "config.json"
 _MAX_SOURCE: Final = 256
@@ -58,7 +59,7 @@ def profile_from_config_map(data: Mapping[str, Any], request: ReadRequest, obtai
     where = f"ConfigMap {request.namespace}/{source.name}"
     text = data.get(source.key)
     if not isinstance(text, str):
-        raise SourceFailure("NotFound", f"{where} has no text under the key {source.key}")
+        raise SourceFailure(NoShape.NOT_FOUND, f"{where} has no text under the key {source.key}")
     target = Target(
         model=request.model,
         namespace=request.namespace,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from plimsoll_estimator import InvalidInput
 from plimsoll_operator.profiles.source import MAX_FILES, NotPermitted, SourceFailure
+from plimsoll_operator.reasons import NoShape
 
 
 class Directory:
@@ -59,8 +60,8 @@ def failure(path: Path, error: OSError) -> SourceFailure:
     missing = isinstance(error, FileNotFoundError | NotADirectoryError)
     sentence = f"{path}: {error.strerror or type(error).__name__}"
     if isinstance(error, PermissionError):
-        return NotPermitted("Unreachable", f"{sentence}{_whose(path)}")
-    return SourceFailure("NotFound" if missing else "Unreachable", sentence)
+        return NotPermitted(NoShape.UNREACHABLE, f"{sentence}{_whose(path)}")
+    return SourceFailure(NoShape.NOT_FOUND if missing else NoShape.UNREACHABLE, sentence)
 
 
 def _whose(path: Path) -> str:

@@ -12,27 +12,17 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from plimsoll_estimator import EstimatorError, HfConfig, InvalidInput, parse_json
 from plimsoll_operator.api import ApiError, ModelProfile, ModelProfileSpec, parse_object
 from plimsoll_operator.names import API_VERSION, COMMIT
 
-ReadFailure = Literal["NotFound", "Gated", "Unreachable", "Invalid", "Unsupported", "Ambiguous"]
 MARK: Final = "plimsoll-profile/1"
 MAX_PAYLOAD_BYTES: Final = 192 << 10
 """A config of 64 KiB whose every other character JSON escapes, and 32 rows of totals: 64 KiB are left over."""
 LOG_LIMIT_BYTES: Final = 256 << 10
 """What is asked of a log. Kubernetes keeps 10 MiB of one before it rotates (kubelet, containerLogMaxSize)."""
-EXIT_STATUS: Final[Mapping[ReadFailure, int]] = {
-    "NotFound": 3,
-    "Gated": 4,
-    "Unreachable": 5,
-    "Invalid": 6,
-    "Unsupported": 7,
-    "Ambiguous": 8,
-}
-"""How a reader that has no result ends, by the reason of the condition ModelResolved. 1 is a bug, 2 a wrong command line."""
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
 

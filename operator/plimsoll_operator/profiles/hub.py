@@ -16,6 +16,7 @@ from plimsoll_operator.names import COMMIT
 from plimsoll_operator.profiles.access import Access, endpoint_from_environment
 from plimsoll_operator.profiles.source import MAX_FILES, SourceFailure
 from plimsoll_operator.profiles.transport import Patience, Refusal, get_range
+from plimsoll_operator.reasons import NoShape
 
 MAX_API_BYTES: Final = 16 << 20
 _MODEL: Final = re.compile(r"(?!\.+(/|$))[\w.-]+(/(?!\.+$)[\w.-]+)?", re.ASCII)
@@ -47,7 +48,7 @@ class Hub:
         path = f"/api/models/{quote(model)}{wanted}?blobs=true"
         body = _get(access, patience, path, 0, MAX_API_BYTES + 1, f"{model}{_at(revision)}")
         if len(body) > MAX_API_BYTES:
-            raise SourceFailure("Unreachable", f"{access.endpoint} answered with more than {MAX_API_BYTES} bytes about {model}")
+            raise SourceFailure(NoShape.UNREACHABLE, f"{access.endpoint} answered with more than {MAX_API_BYTES} bytes about {model}")
         commit, sizes = _listing(body, access.endpoint, model)
         return cls(access, patience, model, commit, sizes)
 
@@ -87,18 +88,18 @@ def _listing(body: bytes, endpoint: str, model: str) -> tuple[str, Mapping[str, 
     try:
         answer = parse_json(body, "the answer")
     except InvalidInput as error:
-        raise SourceFailure("Unreachable", f"{endpoint} answered about {model} with what is not JSON") from error
+        raise SourceFailure(NoShape.UNREACHABLE, f"{endpoint} answered about {model} with what is not JSON") from error
     commit = answer.get("sha") if isinstance(answer, dict) else None
     siblings = answer.get("siblings") if isinstance(answer, dict) else None
     if not isinstance(commit, str) or not COMMIT.fullmatch(commit) or not isinstance(siblings, list) or len(siblings) > MAX_FILES:
-        raise SourceFailure("Unreachable", f"{endpoint} answered about {model} without a commit and at most {MAX_FILES} files")
+        raise SourceFailure(NoShape.UNREACHABLE, f"{endpoint} answered about {model} without a commit and at most {MAX_FILES} files")
     sizes: dict[str, int] = {}
     for item in siblings:
         name, size = (item.get("rfilename"), item.get("size")) if isinstance(item, dict) else (None, None)
         if not isinstance(name, str) or "/" in name or name in ("", ".", ".."):
             continue
         if type(size) is not int or size < 0:
-            raise SourceFailure("Unreachable", f"{endpoint} does not tell the size of {model}/{name[:120]}")
+            raise SourceFailure(NoShape.UNREACHABLE, f"{endpoint} does not tell the size of {model}/{name[:120]}")
         sizes[name] = size
     return commit, sizes
 
@@ -107,10 +108,10 @@ def _failure(refusal: Refusal, what: str, whose: str) -> SourceFailure:
     """What a 4xx means: the hub answers 401 for what is private and for what is not there."""
     status, code = refusal.status, refusal.code
     if code == "GatedRepo" or status == 403:
-        return SourceFailure("Gated", f"{what} needs access that {whose} does not give: accept its terms on the hub for its account")
+        return SourceFailure(NoShape.GATED, f"{what} needs access that {whose} does not give: accept its terms on the hub for its account")
     if status == 401:
-        return SourceFailure("NotFound", f"{what} does not exist, or it is private and {whose} does not open it")
+        return SourceFailure(NoShape.NOT_FOUND, f"{what} does not exist, or it is private and {whose} does not open it")
     if status == 404:
         detail = {"RevisionNotFound": "no such revision", "EntryNotFound": "no such file"}.get(code, "no such model")
-        return SourceFailure("NotFound", f"{what}: {detail}")
-    return SourceFailure("Unreachable", f"{what}: the hub answered {status}")
+        return SourceFailure(NoShape.NOT_FOUND, f"{what}: {detail}")
+    return SourceFailure(NoShape.UNREACHABLE, f"{what}: the hub answered {status}")

@@ -19,9 +19,10 @@ from plimsoll_estimator import InvalidInput
 from plimsoll_operator.profiles.build import Target, build_profile
 from plimsoll_operator.profiles.cache import in_cache
 from plimsoll_operator.profiles.directory import Directory
-from plimsoll_operator.profiles.frame import EXIT_STATUS, ReadFailure, encode
+from plimsoll_operator.profiles.frame import encode
 from plimsoll_operator.profiles.library import HubMissing, hub_type
 from plimsoll_operator.profiles.source import NotPermitted, Source, SourceFailure
+from plimsoll_operator.reasons import NoShape
 
 TERMINATION_LOG: Final = Path("/dev/termination-log")
 _MAX_SENTENCE: Final = 1024
@@ -40,9 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         spec = build_profile(_source(options), target, _progress).manifest["spec"]
         line = encode(options.request, {key: spec[key] for key in _SENT if key in spec})
     except HubMissing as error:
-        return _end("Unsupported", str(error), options.termination_log)
+        return _end(NoShape.UNSUPPORTED, str(error), options.termination_log)
     except InvalidInput as error:
-        return _end("Invalid", str(error), options.termination_log)
+        return _end(NoShape.INVALID, str(error), options.termination_log)
     except NotPermitted as failure:
         return _end(failure.reason, f"{failure.message}. {_PERMIT}", options.termination_log)
     except SourceFailure as failure:
@@ -78,14 +79,14 @@ def _progress(done: int, total: int, _name: str) -> None:
         print(f"{done} of {total} headers", file=sys.stderr, flush=True)
 
 
-def _end(reason: ReadFailure, sentence: str, log: Path) -> int:
+def _end(reason: NoShape, sentence: str, log: Path) -> int:
     """Say why in the termination message, where the kubelet gives one, else on stderr."""
     text = _printable(_without_token(sentence))[:_MAX_SENTENCE]
     try:
         log.write_text(text, encoding="utf-8")
     except OSError:  # not in a pod
         print(text, file=sys.stderr)
-    return EXIT_STATUS[reason]
+    return reason.exit_status
 
 
 def _without_token(text: str) -> str:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Final, Literal, Protocol
+from typing import Final, Protocol
 
 from plimsoll_estimator import EstimatorError
+from plimsoll_operator.reasons import NoShape
 
 MAX_CONFIG_BYTES: Final = 16 << 20
 """The largest published one has 5.7 MB (nvidia/MiniMax-M3-NVFP4)."""
@@ -19,7 +20,6 @@ MAX_FILES: Final = 20_000
 
 _LARGE_BYTES: Final = 4 << 20
 _large = threading.Lock()
-FailureReason = Literal["NotFound", "Gated", "Unreachable", "Unsupported", "Ambiguous"]
 
 
 @contextmanager
@@ -41,8 +41,8 @@ class SourceFailure(EstimatorError):
     `message` is the sentence alone, `retry_after_seconds` what the source asks to wait.
     """
 
-    def __init__(self, reason: FailureReason, message: str, *, retry_after_seconds: float | None = None) -> None:
-        self.reason: FailureReason = reason
+    def __init__(self, reason: NoShape, message: str, *, retry_after_seconds: float | None = None) -> None:
+        self.reason = reason
         self.message = message
         self.retry_after_seconds = retry_after_seconds
         super().__init__(f"{reason}: {message}")

@@ -23,6 +23,7 @@ from huggingface_hub import get_session, get_token
 
 from plimsoll_operator.profiles.access import Access
 from plimsoll_operator.profiles.source import SourceFailure
+from plimsoll_operator.reasons import NoShape
 
 SOCKET_TIMEOUT_SECONDS: Final = 10.0
 BODY_TIMEOUT_SECONDS: Final = 60.0
@@ -49,9 +50,9 @@ class Patience:
         """Seconds that are left. Raises SourceFailure when there are none."""
         left = self.started + self.seconds - time.monotonic()
         if left <= 0:
-            raise SourceFailure("Unreachable", f"{what} took more than {self.seconds:.0f} seconds in all")
+            raise SourceFailure(NoShape.UNREACHABLE, f"{what} took more than {self.seconds:.0f} seconds in all")
         if self.stop.is_set():
-            raise SourceFailure("Unreachable", f"reading {what} was stopped")
+            raise SourceFailure(NoShape.UNREACHABLE, f"reading {what} was stopped")
         return left
 
     def wait(self, seconds: float, what: str) -> None:
@@ -80,10 +81,12 @@ def get_range(access: Access, path: str, offset: int, length: int, *, what: str,
                 raise Refusal(status, response.headers.get("x-error-code", ""))
             asked = _retry_after(response.headers.get("retry-after"))
         if asked is not None and asked > MAX_WAIT_SECONDS:
-            raise SourceFailure("Unreachable", f"{access.endpoint} answered {status} for {what}", retry_after_seconds=asked)
+            raise SourceFailure(NoShape.UNREACHABLE, f"{access.endpoint} answered {status} for {what}", retry_after_seconds=asked)
         if attempt < ATTEMPTS:
             patience.wait(asked if asked is not None else 0.5 * 2**attempt, what)
-    raise SourceFailure("Unreachable", f"{access.endpoint} answered {status} to {ATTEMPTS} requests for {what}", retry_after_seconds=asked)
+    raise SourceFailure(
+        NoShape.UNREACHABLE, f"{access.endpoint} answered {status} to {ATTEMPTS} requests for {what}", retry_after_seconds=asked
+    )
 
 
 @contextmanager
@@ -105,9 +108,9 @@ def _answer(access: Access, path: str, offset: int, length: int, patience: Patie
                     return
         except (HTTPError, InvalidURL, OSError) as error:
             patience.left(what)  # a time-out at the end of all time is said as that
-            raise SourceFailure("Unreachable", f"{urlsplit(url).hostname} cannot be reached: {type(error).__name__}") from error
+            raise SourceFailure(NoShape.UNREACHABLE, f"{urlsplit(url).hostname} cannot be reached: {type(error).__name__}") from error
         url = _redirected(url, location, endpoint)
-    raise SourceFailure("Unreachable", f"{endpoint} redirects more than {MAX_REDIRECTS} times")
+    raise SourceFailure(NoShape.UNREACHABLE, f"{endpoint} redirects more than {MAX_REDIRECTS} times")
 
 
 def _origin(url: str) -> tuple[str, str]:
@@ -122,11 +125,11 @@ def _redirected(url: str, location: str, endpoint: str) -> str:
         parts = urlsplit(target)
         host, port = parts.hostname or "", parts.port
     except ValueError as error:
-        raise SourceFailure("Unreachable", f"{endpoint} redirects to what is not a URL") from error
+        raise SourceFailure(NoShape.UNREACHABLE, f"{endpoint} redirects to what is not a URL") from error
     if parts.scheme not in ("http", "https") or (parts.scheme == "http" and urlsplit(url).scheme == "https"):
-        raise SourceFailure("Unreachable", f"{endpoint} redirects to {parts.scheme[:16] or 'no'} scheme, which is refused")
+        raise SourceFailure(NoShape.UNREACHABLE, f"{endpoint} redirects to {parts.scheme[:16] or 'no'} scheme, which is refused")
     if host != urlsplit(endpoint).hostname and not _may_lead_to(host, port, endpoint):
-        raise SourceFailure("Unreachable", f"{endpoint} redirects to {host[:253]}, which is not a public address")
+        raise SourceFailure(NoShape.UNREACHABLE, f"{endpoint} redirects to {host[:253]}, which is not a public address")
     return target
 
 
@@ -161,11 +164,11 @@ def _body(response: Response, offset: int, length: int, what: str, patience: Pat
     if response.status_code == 416:
         return b""
     if response.headers.get("content-encoding", "identity") != "identity":
-        raise SourceFailure("Unreachable", f"{what} came compressed, though it was asked for as it is")
+        raise SourceFailure(NoShape.UNREACHABLE, f"{what} came compressed, though it was asked for as it is")
     skip = offset
     if response.status_code == 206:
         if not response.headers.get("content-range", "").startswith(f"bytes {offset}-"):
-            raise SourceFailure("Unreachable", f"{what} came in another range than the one asked for")
+            raise SourceFailure(NoShape.UNREACHABLE, f"{what} came in another range than the one asked for")
         skip = 0
     deadline = time.monotonic() + BODY_TIMEOUT_SECONDS
     data = bytearray()
@@ -178,7 +181,7 @@ def _body(response: Response, offset: int, length: int, what: str, patience: Pat
             break
         patience.left(what)
         if time.monotonic() > deadline:
-            raise SourceFailure("Unreachable", f"{what} took more than {BODY_TIMEOUT_SECONDS:.0f} seconds")
+            raise SourceFailure(NoShape.UNREACHABLE, f"{what} took more than {BODY_TIMEOUT_SECONDS:.0f} seconds")
     return bytes(data[:length])
 
 

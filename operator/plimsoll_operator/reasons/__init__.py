@@ -5,6 +5,13 @@ have theirs in `cli.check_reasons`, what is wrong with a pool's nodes in `capaci
 """
 
 from plimsoll_operator.reasons.conditions import Why
+from plimsoll_operator.reasons.no_shape import NoShape
+from plimsoll_operator.reasons.pods import PodsFailReason
 from plimsoll_operator.reasons.verdicts import Reason
 
-__all__ = ["Reason", "Why"]
+CONDITION_REASONS = tuple(dict.fromkeys((*Why, *NoShape, *PodsFailReason)))
+"""Every reason of a condition or event that is no verdict's, each word once."""
+NOT_READY = {str(why): why.not_ready for why in (*Why, *PodsFailReason) if why.not_ready is not None}
+"""What goes with each reason why an InferenceDeployment is not Ready."""
+
+__all__ = ["CONDITION_REASONS", "NOT_READY", "NoShape", "PodsFailReason", "Reason", "Why"]

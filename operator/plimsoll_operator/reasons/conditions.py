@@ -1,4 +1,4 @@
-"""The other reasons of conditions and events. Read by `conditions` and by what reports."""
+"""The reasons of conditions and events that no list of its own has. Read by `conditions` and by what reports."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ class NotReady:
 
 
 class Why(Explained):
-    """What a condition or event gives as its reason, beside those of verdicts. Those of Stalled and of a lack of GPUs say `not_ready`."""
+    """What a condition or event gives as its reason, beside verdicts, `NoShape` and `PodsFailReason`. Those of Stalled and of a lack of
+    GPUs say `not_ready`.
+    """
 
     not_ready: NotReady | None
 
@@ -31,34 +33,8 @@ class Why(Explained):
         member.not_ready = not_ready
         return member
 
-    # What ModelResolved says
+    # What ModelResolved says of a shape that is known
     FOUND = ("Found", "The model's shape is known; the message says from where and at which commit.", "Nothing to do.")
-    RESOLVING = ("Resolving", "The model's shape is being read.", "Wait: it is decided when that has ended.")
-    NOT_FOUND = (
-        "NotFound",
-        "No profile describes the model, and its source has no such model, revision or file, or hides it from this token.",
-        "Check spec.model.name and revision, or apply a ModelProfile (`plimsoll profile`).",
-    )
-    GATED = (
-        "Gated",
-        "The model's terms are not accepted by the account of the token.",
-        "Accept them on the hub for the operator's token (chart: hub.tokenSecret), or give the deployment a token of its own.",
-    )
-    UNREACHABLE = (
-        "Unreachable",
-        "The source did not answer, asks for fewer requests, or is not asked because the controller runs offline.",
-        "It is asked again by itself; `plimsoll profile fetch` makes the profile from elsewhere.",
-    )
-    UNSUPPORTED = (
-        "Unsupported",
-        "What is there cannot be read as a shape; the message says what is known and what is not.",
-        "Apply a ModelProfile.",
-    )
-    AMBIGUOUS = (
-        "Ambiguous",
-        "Several files or profiles could be meant, and they differ.",
-        "Name one in spec.model.profile.name, or delete what is wrong.",
-    )
     DIGEST_CHANGED = (
         "DigestChanged",
         "The branch has moved since the plan was made. The pods keep the commit of their plan.",
@@ -109,7 +85,6 @@ class Why(Explained):
     )
     # Input
     INVALID_INPUT = ("InvalidInput", "The input itself is at fault.", "The message names the field, the value and the limit.")
-    MISMATCH = ("Mismatch", "The profile named is of another model or revision than the spec.", "Name the right profile.")
     INVALID = (
         "Invalid",
         "What was read cannot be believed or understood: the object itself, a profile, a config or a log.",
@@ -160,30 +135,6 @@ class Why(Explained):
         "PodsNotMade",
         "A pod could not be made just now; it is tried again.",
         "Wait; the message has the API server's words.",
-    )
-    IMAGE_NOT_PULLED = (
-        "ImageNotPulled",
-        "Pods are on their nodes and the image of a container is not pulled; the kubelet tries again by itself.",
-        "The message has the registry's words: correct spec.engine.image, or give a pull secret in spec.template.imagePullSecrets.",
-        NotReady(status="ImageNotPulled", plan_stands=True),
-    )
-    CONTAINER_NOT_STARTED = (
-        "ContainerNotStarted",
-        "Pods are on their nodes and a container cannot be made or started: a Secret or ConfigMap is not there, or the command is not.",
-        "The message names it. Make it in the namespace, or correct spec.template; the pods then go on by themselves.",
-        NotReady(status="ContainerNotStarted", plan_stands=True),
-    )
-    ENGINE_ENDS = (
-        "EngineEnds",
-        "A container has ended several times before it served; the kubelet starts it again, ever more slowly.",
-        "The message says how it ended, and what to do where its log names a cause. Correct the spec, and a new plan replaces the pods.",
-        NotReady(status="CrashLoop", plan_stands=True),
-    )
-    NODE_NOT_READY = (
-        "NodeNotReady",
-        "Pods are on a node that does not answer, or says that it is not ready: nobody is sent to them.",
-        "kubectl describe node says why. Kubernetes gives it up after five minutes; its pods are then made anew where GPUs are free.",
-        NotReady(status="NodeNotReady", plan_stands=True),
     )
     PROGRESS_DEADLINE_EXCEEDED = (
         "ProgressDeadlineExceeded",

@@ -33,6 +33,7 @@ from plimsoll_operator.facts import DeploymentUse, ModelFacts, ModelUnknown
 from plimsoll_operator.gather import facts_for, policy_for
 from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.ports import Manifest
+from plimsoll_operator.reasons import NoShape
 from plimsoll_operator.verdict import Admit, Reason, Reject
 from plimsoll_operator.webhook.judge import judge
 from plimsoll_operator.webhook.review import Answer, Review
@@ -211,7 +212,7 @@ def test_nobody_else_answers_for_a_model_whose_profile_cannot_be_read(kind: type
     take_stored(world, profile(kind.__name__, weights={"totalBytes": "many"}))
     model = facts_for(deployment(LLAMA_8B), world, applied_plan=None).model
     assert isinstance(model, ModelUnknown)
-    assert model.kind == "Invalid"
+    assert model.kind is NoShape.INVALID
     assert (
         f"{kind.__name__} {'default/' if kind is ModelProfile else ''}p cannot be read by this release: spec.weights.totalBytes"
         in model.problem

@@ -22,6 +22,7 @@ from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.profiles.frame import ForeignLog
 from plimsoll_operator.profiles.hub import _listing
 from plimsoll_operator.profiles.source import SourceFailure
+from plimsoll_operator.reasons import NoShape
 from plimsoll_operator.webhook.review import BadReview, parse_review
 
 SPECS: dict[str, dict[str, Any]] = {
@@ -144,4 +145,4 @@ def test_a_hub_that_answers_so_is_unreachable(body: bytes) -> None:
 
 def test_errors_that_quote_foreign_text_can_be_written() -> None:
     str(ForeignLog("its result holds \ud800")).encode()
-    str(SourceFailure("Unreachable", "\udfff")).encode()
+    str(SourceFailure(NoShape.UNREACHABLE, "\udfff")).encode()

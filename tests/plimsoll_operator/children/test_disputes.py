@@ -14,6 +14,7 @@ from plimsoll_operator.controller.children.disputes import FORGET_SECONDS, LONGE
 from plimsoll_operator.dispute import Dispute, Mended
 from plimsoll_operator.names import MANAGED_LABEL
 from plimsoll_operator.ports import DEPLOYMENTS, EVENTS, FIELD_MANAGER, INFERENCE_DEPLOYMENTS, SERVICES, Key, Manifest, Resource
+from plimsoll_operator.reasons import Why
 
 HOUR = 3600
 KEY = (NS, "chat")
@@ -90,20 +91,20 @@ def test_however_they_change_it_it_is_put_back_in_the_end_and_not_more_often_tha
 def test_what_waits_is_told_until_it_is_done_and_what_was_put_back_once() -> None:
     clock = Clock()
     disputes = Disputes(clock, lambda _key, _seconds: None)
-    assert disputes.about(KEY) is None
+    assert disputes.tell(KEY) is None
     disputes.yields(KEY, "Deployment", theirs())
     message = f'the Deployment {NS}/chat was changed by "horizontal-pod-autoscaler"; what the plan sets is put back'
-    mended = Mended(reason="ChangedByOthers", message=message, occasion="/")
-    assert disputes.about(KEY) == Dispute(message=message, waiting=False, mended=(mended,))
-    assert disputes.about(KEY) is None
+    mended = Mended(reason=Why.CHANGED_BY_OTHERS, message=message, occasion="/")
+    assert disputes.tell(KEY) == Dispute(message=message, waiting=False, mended=(mended,))
+    assert disputes.tell(KEY) is None
     disputes.yields(KEY, "Deployment", theirs())
     for _ in range(2):
-        told = disputes.about(KEY)
+        told = disputes.tell(KEY)
         assert told is not None
         assert told.waiting
         assert "again and again" in told.message
     disputes.settled(KEY, "Deployment")
-    assert disputes.about(KEY) is None
+    assert disputes.tell(KEY) is None
     disputes.forget(KEY)
     assert not disputes.waits(KEY, "Deployment")
 

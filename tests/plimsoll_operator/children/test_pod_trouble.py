@@ -13,6 +13,7 @@ from plimsoll_operator.controller.booking.pod_trouble import MAX_WORDS, pod_trou
 from plimsoll_operator.controller.cluster import trim
 from plimsoll_operator.controller.reporting.last_words import LIMIT_BYTES, LINES, LastWords
 from plimsoll_operator.ports import DEPLOYMENTS, EVENTS, NODES, PODS, Manifest
+from plimsoll_operator.reasons import PodsFailReason
 from plimsoll_operator.reasons.engine_ends import NEXT_STEPS
 
 IMAGE = "vllm/vllm-openai:v0.99.0"
@@ -212,7 +213,7 @@ def test_a_log_that_cannot_be_read_or_tells_nothing_is_asked_for_again_after_a_m
     kube, now = CountingKube(), [1000.0]
     kube.asked.clear()
     words = LastWords(kube, lambda: now[0])
-    fails = PodsFail(reason="EngineEnds", message="container vllm ends", pods=1, pod="chat-1", container="vllm")
+    fails = PodsFail(reason=PodsFailReason.ENGINE_ENDS, message="container vllm ends", pods=1, pod="chat-1", container="vllm")
     for seconds in (0, 1, 58):
         now[0] += seconds
         assert words.add_to(fails, NS) == fails, "the pod is not there"
@@ -226,7 +227,7 @@ def test_a_log_that_cannot_be_read_or_tells_nothing_is_asked_for_again_after_a_m
     assert told.message == "container vllm ends; its last words: OSError: 401 for (token)\ufffd"
     assert len(kube.asked) == 5
     assert words.add_to(None, NS) is None
-    whole = PodsFail(reason="ImageNotPulled", message="x", pods=1)
+    whole = PodsFail(reason=PodsFailReason.IMAGE_NOT_PULLED, message="x", pods=1)
     assert words.add_to(whole, NS) is whole
 
 

@@ -34,6 +34,7 @@ from plimsoll_operator.ports import (
     Resource,
 )
 from plimsoll_operator.read_request import OperatorHub, ReadRequest
+from plimsoll_operator.reasons import NoShape
 from plimsoll_operator.verdict import Verdict
 
 
@@ -289,7 +290,7 @@ def test_a_bug_at_one_object_of_the_administrator_s_stops_no_other(resource: Res
 
 
 def test_a_bug_in_one_reading_is_an_answer_to_who_waits_for_it_and_stops_no_other() -> None:
-    read = FetchFailure(reason="NotFound", message="no such model")
+    read = FetchFailure(reason=NoShape.NOT_FOUND, message="no such model")
 
     class Source:
         def answers(self, wanted: ReadRequest) -> bool:

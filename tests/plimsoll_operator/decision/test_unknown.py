@@ -1,6 +1,6 @@
 """What a user is told will happen next where a model's shape is not known."""
 
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 from tests.plimsoll_operator.decision_world import Files, manifest
@@ -12,6 +12,7 @@ from plimsoll_operator.decision.checks.unknown import next_step
 from plimsoll_operator.facts import ModelUnknown
 from plimsoll_operator.gather import facts_for
 from plimsoll_operator.ports import Manifest
+from plimsoll_operator.reasons import NoShape
 from plimsoll_operator.verdict import Reason, Undecided
 
 NAMED = {"profile": {"name": "p"}}
@@ -27,23 +28,27 @@ def wish(**model: Any) -> InferenceDeployment:
 
 
 STEPS = [
-    ("a hub model, at the door", {}, "NotFound", False, "the controller reads the shape from the hub next, and ModelResolved says how"),
-    ("a ConfigMap", MAP, "NotFound", False, "the controller reads the ConfigMap next"),
-    ("a volume", CLAIM, "NotFound", False, "a pod in this namespace reads the shape next"),
-    ("a user's token", TOKEN, "NotFound", False, "a pod in this namespace reads the shape next"),
-    ("a named profile that is missing", NAMED, "NotFound", False, "until that is put right; a ModelProfile decides it at once"),
-    ("under way", {}, "Resolving", True, "No pods are made until it is read; it is decided then."),
-    ("asked in vain", {}, "Gated", True, "It is asked again from time to time; a ModelProfile decides it at once"),
-    ("broken", {}, "Invalid", True, "until that is put right"),
-    ("two profiles", {}, "Ambiguous", False, "until one of them goes, or spec.model.profile.name says which holds"),
-    ("several files", {}, "Ambiguous", True, "It is asked again from time to time"),
+    (
+        "a hub model, at the door",
+        {},
+        NoShape.NOT_FOUND,
+        False,
+        "the controller reads the shape from the hub next, and ModelResolved says how",
+    ),
+    ("a ConfigMap", MAP, NoShape.NOT_FOUND, False, "the controller reads the ConfigMap next"),
+    ("a volume", CLAIM, NoShape.NOT_FOUND, False, "a pod in this namespace reads the shape next"),
+    ("a user's token", TOKEN, NoShape.NOT_FOUND, False, "a pod in this namespace reads the shape next"),
+    ("a named profile that is missing", NAMED, NoShape.NOT_FOUND, False, "until that is put right; a ModelProfile decides it at once"),
+    ("under way", {}, NoShape.RESOLVING, True, "No pods are made until it is read; it is decided then."),
+    ("asked in vain", {}, NoShape.GATED, True, "It is asked again from time to time; a ModelProfile decides it at once"),
+    ("broken", {}, NoShape.INVALID, True, "until that is put right"),
+    ("two profiles", {}, NoShape.AMBIGUOUS, False, "until one of them goes, or spec.model.profile.name says which holds"),
+    ("several files", {}, NoShape.AMBIGUOUS, True, "It is asked again from time to time"),
 ]
 
 
 @pytest.mark.parametrize(("why", "model", "kind", "asked", "words"), STEPS, ids=[row[0] for row in STEPS])
-def test_it_is_said_what_happens_next(
-    why: str, model: Manifest, kind: Literal["NotFound", "Resolving", "Gated", "Invalid", "Ambiguous"], asked: bool, words: str
-) -> None:
+def test_it_is_said_what_happens_next(why: str, model: Manifest, kind: NoShape, asked: bool, words: str) -> None:
     found = next_step(ModelUnknown(kind=kind, problem="why", asked=asked), wish(**model).spec.model, "team")
     assert words in found
     assert len(found) <= 256, "a warning of the webhook"

@@ -17,17 +17,17 @@ from tests.plimsoll_operator.hub_server import COMMIT, MODEL, TOKEN, HubServer
 from plimsoll_operator.api.model_profile import ModelProfileSpec
 from plimsoll_operator.ports import Manifest
 from plimsoll_operator.profiles.frame import (
-    EXIT_STATUS,
     LOG_LIMIT_BYTES,
     MARK,
     MAX_PAYLOAD_BYTES,
     ForeignLog,
-    ReadFailure,
     Request,
     decode,
     encode,
 )
 from plimsoll_operator.profiles.reader import main
+from plimsoll_operator.reasons import NoShape
+from plimsoll_operator.reasons.no_shape import OF_NO_READER
 
 KEY = "ab" * 16
 WANTED = Request(key=KEY, model="acme/in-house", revision=None, on_hub=False)
@@ -66,11 +66,18 @@ def test_a_branch_on_the_hub_comes_back_as_its_commit_and_the_token_is_nowhere(
     assert TOKEN not in out + err + message
 
 
+STATUS_OF = {"NotFound": 3, "Gated": 4, "Unreachable": 5, "Invalid": 6, "Unsupported": 7, "Ambiguous": 8}
+
+
+def test_a_reader_of_another_release_is_understood() -> None:
+    assert {str(reason): reason.exit_status for reason in NoShape if reason.exit_status != OF_NO_READER} == STATUS_OF
+
+
 HUB_FAILURES = [
-    ("gated", [(403, {"X_Error_Code": "GatedRepo"})], "Gated"),
-    ("not there", [(404, {"X_Error_Code": "RepoNotFound"})], "NotFound"),
-    ("private", [(401, {})], "NotFound"),
-    ("refuses", [(410, {})], "Unreachable"),
+    ("gated", [(403, {"X_Error_Code": "GatedRepo"})], NoShape.GATED),
+    ("not there", [(404, {"X_Error_Code": "RepoNotFound"})], NoShape.NOT_FOUND),
+    ("private", [(401, {})], NoShape.NOT_FOUND),
+    ("refuses", [(410, {})], NoShape.UNREACHABLE),
 ]
 
 
@@ -78,14 +85,14 @@ HUB_FAILURES = [
 def test_a_hub_failure_is_the_exit_status_and_a_sentence_without_the_token(
     why: str,
     refusals: list[tuple[int, dict[str, str]]],
-    reason: ReadFailure,
+    reason: NoShape,
     hub: HubServer,
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
     hub.refusals = refusals
     status, out, err, message = run(capsys, tmp_path, "--hub", model=MODEL)
-    assert (status, out) == (EXIT_STATUS[reason], "")
+    assert (status, out) == (reason.exit_status, "")
     assert message
     assert TOKEN not in err + message
 
@@ -95,27 +102,31 @@ def test_the_last_door_takes_the_token_out_of_any_sentence(
 ) -> None:
     monkeypatch.setenv("HF_TOKEN", "s3cret")
     status, out, err, message = run(capsys, tmp_path, f"--directory={tmp_path}/s3cret")
-    assert (status, out) == (EXIT_STATUS["NotFound"], "")
+    assert (status, out) == (NoShape.NOT_FOUND.exit_status, "")
     assert "(token)" in message
     assert "s3cret" not in message + err
 
 
 FOLDER_FAILURES = [
-    ("no folder", lambda folder: None, "NotFound"),
-    ("an empty folder", lambda folder: folder.mkdir(), "NotFound"),
-    ("a config that is no JSON", lambda folder: (folder.mkdir(), (folder / "config.json").write_text("{nope")), "Invalid"),
-    ("no architecture", lambda folder: write_checkpoint(folder, config={"hidden_size": 1}), "Invalid"),
-    ("a torn weights file", lambda folder: (write_checkpoint(folder), (folder / "model.safetensors").write_bytes(b"\x01\x02")), "Invalid"),
+    ("no folder", lambda folder: None, NoShape.NOT_FOUND),
+    ("an empty folder", lambda folder: folder.mkdir(), NoShape.NOT_FOUND),
+    ("a config that is no JSON", lambda folder: (folder.mkdir(), (folder / "config.json").write_text("{nope")), NoShape.INVALID),
+    ("no architecture", lambda folder: write_checkpoint(folder, config={"hidden_size": 1}), NoShape.INVALID),
+    (
+        "a torn weights file",
+        lambda folder: (write_checkpoint(folder), (folder / "model.safetensors").write_bytes(b"\x01\x02")),
+        NoShape.INVALID,
+    ),
 ]
 
 
 @pytest.mark.parametrize(("why", "make", "reason"), FOLDER_FAILURES, ids=[row[0] for row in FOLDER_FAILURES])
 def test_a_folder_without_a_shape_ends_with_the_reason(
-    why: str, make: Callable[[Path], object], reason: ReadFailure, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    why: str, make: Callable[[Path], object], reason: NoShape, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     make(tmp_path / "checkpoint")
     status, out, _, message = run(capsys, tmp_path, f"--directory={tmp_path / 'checkpoint'}")
-    assert (status, out) == (EXIT_STATUS[reason], "")
+    assert (status, out) == (reason.exit_status, "")
     assert message
 
 
@@ -140,7 +151,7 @@ def test_weights_that_the_reader_may_not_read_are_told_with_whose_they_are_and_w
         arguments = [f"--request={KEY}", "--model=acme/in-house", f"--directory={folder / 'llama'}", "--termination-log=/dev/full"]
         done = subprocess.run([sys.executable, "-c", AS_ANOTHER, *arguments], capture_output=True, text=True, check=False)
         owner = weights.stat().st_uid
-    assert done.returncode == EXIT_STATUS["Unreachable"], done.stderr
+    assert done.returncode == NoShape.UNREACHABLE.exit_status, done.stderr
     for words in (
         "model.safetensors: Permission denied",
         f"of user {owner}",

@@ -1,5 +1,4 @@
 from dataclasses import replace
-from typing import Literal
 
 import pytest
 from tests.plimsoll_operator.plans import PLAN
@@ -18,6 +17,7 @@ from plimsoll_operator.conditions import (
     model_seen,
 )
 from plimsoll_operator.facts import ModelFacts, ModelUnknown
+from plimsoll_operator.reasons import NoShape
 from plimsoll_operator.verdict import Admit, Change, Reason, Reject, Resize, Undecided
 
 REJECT = Reject(reason=Reason.INSUFFICIENT_KV_CACHE, message="The KV cache is too small.", field="spec.engine.maxModelLen")
@@ -51,7 +51,7 @@ def known(revision: str | None, note: str = "") -> ModelFacts:
     return ModelFacts(name="acme/x", revision=revision, config=HfConfig({}), weights=None, source="catalogue", digest="d", note=note)
 
 
-def unknown(kind: Literal["NotFound", "Resolving", "Gated"]) -> ModelUnknown:
+def unknown(kind: NoShape) -> ModelUnknown:
     return ModelUnknown(kind=kind, problem="why")
 
 
@@ -70,9 +70,9 @@ def unknown(kind: Literal["NotFound", "Resolving", "Gated"]) -> ModelUnknown:
             f"moved from commit {A} to {B} since the plan was made; the pods",
         ),
         ("a plan of before the commit was known", known(B), "main", "True", "Found", f"at commit {B}"),
-        ("being read", unknown("Resolving"), None, "Unknown", "Resolving", "why"),
-        ("gated", unknown("Gated"), A, "False", "Gated", "why"),
-        ("not found", unknown("NotFound"), None, "False", "NotFound", "why"),
+        ("being read", unknown(NoShape.RESOLVING), None, "Unknown", "Resolving", "why"),
+        ("gated", unknown(NoShape.GATED), A, "False", "Gated", "why"),
+        ("not found", unknown(NoShape.NOT_FOUND), None, "False", "NotFound", "why"),
     ],
 )
 def test_model_resolved(why: str, model: ModelFacts | ModelUnknown, planned: str | None, status: str, reason: str, words: str) -> None:

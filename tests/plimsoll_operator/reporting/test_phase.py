@@ -19,7 +19,6 @@ from plimsoll_operator.conditions import (
     Lack,
     ModelSeen,
     PodsFail,
-    PodsFailReason,
     PodsRefused,
     Situation,
     conditions_of,
@@ -28,7 +27,7 @@ from plimsoll_operator.controller.reporting.status import status_of, with_bug
 from plimsoll_operator.dispute import Dispute
 from plimsoll_operator.names import API_VERSION
 from plimsoll_operator.phase import Phase, summary_of
-from plimsoll_operator.reasons import Why
+from plimsoll_operator.reasons import PodsFailReason, Why
 from plimsoll_operator.verdict import Admit, Reason, Reject, Undecided, Verdict
 
 SERVES: Final = ChildState(current=True, wanted=2, replicas=2, updated=2, ready=2, available=2, deadline_exceeded=False)
@@ -83,10 +82,10 @@ def conditions(situation: Situation) -> tuple[Condition, ...]:
         ("the scheduler does nothing", replace(WAITS, missing_because="scheduler"), "NotScheduled", "NotScheduled"),
         ("a pod does not exist", replace(WAITS, missing_because="pods"), "PodsAbsent", "PodsAbsent"),
         ("nobody knows what is free", replace(WAITS, missing_because="unknown"), "Pending", "FreeUnknown"),
-        ("the engine ends again and again", fails("EngineEnds"), "CrashLoop", "EngineEnds"),
-        ("no image", fails("ImageNotPulled"), "ImageNotPulled", "ImageNotPulled"),
-        ("no Secret", fails("ContainerNotStarted"), "ContainerNotStarted", "ContainerNotStarted"),
-        ("the node is silent", fails("NodeNotReady"), "NodeNotReady", "NodeNotReady"),
+        ("the engine ends again and again", fails(PodsFailReason.ENGINE_ENDS), "CrashLoop", "EngineEnds"),
+        ("no image", fails(PodsFailReason.IMAGE_NOT_PULLED), "ImageNotPulled", "ImageNotPulled"),
+        ("no Secret", fails(PodsFailReason.CONTAINER_NOT_STARTED), "ContainerNotStarted", "ContainerNotStarted"),
+        ("the node is silent", fails(PodsFailReason.NODE_NOT_READY), "NodeNotReady", "NodeNotReady"),
         ("a quota", replace(READY, bound=0, child=replace(STARTS, pods_refused=QUOTA)), "PodsRefused", "PodsRefused"),
         ("a name is taken", replace(READY, child=None, blocked=Blocked(reason=Why.NAME_TAKEN, message="x")), "Blocked", "NameTaken"),
         ("another owner", replace(READY, blocked=Blocked(reason=Why.NOT_CONTROLLED, message="x")), "Blocked", "NotControlled"),
@@ -125,7 +124,7 @@ def situations() -> Iterator[Situation]:
         replace(READY, blocked=Blocked(reason=Why.NAME_TAKEN, message="A Deployment of that name is somebody else's.")),
         replace(READY, apply_problem="403 Forbidden: exceeded quota of the namespace"),
         replace(READY, dispute=Dispute(message="the Deployment is changed by kubectl again and again", waiting=True)),
-        *(fails(reason) for reason in get_args(PodsFailReason)),
+        *(fails(reason) for reason in PodsFailReason),
     )
     for verdict, child, hold, trouble, adopting, bound, replicas in product(
         verdicts, children, holds, troubles, (True, False), (0, 2), (0, 2)

@@ -1,14 +1,14 @@
 """What goes with a reason stands at its member: the word of STATUS, and whether the plan in status stands with it."""
 
-from typing import Final, get_args
+from typing import Final
 
 import pytest
 
 from plimsoll_operator.api import Condition
 from plimsoll_operator.cli.explain import EXPLAINED
-from plimsoll_operator.conditions import PLAN_STANDS, ConditionStatus, PodsFailReason
+from plimsoll_operator.conditions import PLAN_STANDS, ConditionStatus
 from plimsoll_operator.phase import Phase, summary_of
-from plimsoll_operator.reasons import Why
+from plimsoll_operator.reasons import CONDITION_REASONS, NOT_READY, PodsFailReason
 
 STALLED: Final = {
     "EngineEnds": "CrashLoop",
@@ -38,7 +38,7 @@ def condition(kind: str, status: ConditionStatus, reason: str) -> Condition:
 
 
 def test_each_reason_says_its_word_of_status() -> None:
-    assert {str(why): why.not_ready.status for why in Why if why.not_ready is not None} == STALLED | LACKING
+    assert {reason: goes.status for reason, goes in NOT_READY.items()} == STALLED | LACKING
 
 
 @pytest.mark.parametrize(("reason", "word"), STALLED.items())
@@ -57,10 +57,10 @@ def test_what_lacks_gpus_is_shown_by_the_word_of_its_reason(reason: str, word: s
 
 def test_the_plan_stands_with_what_speaks_of_the_pods_and_falls_with_what_refuses_its_objects() -> None:
     assert STALLED.keys() - OF_OBJECTS == PLAN_STANDS
-    assert set(get_args(PodsFailReason)) <= PLAN_STANDS, "a deleted child of pods that fail would come back with another plan"
+    assert set(PodsFailReason) <= PLAN_STANDS, "a deleted child of pods that fail would come back with another plan"
 
 
 def test_a_word_that_is_a_reason_too_says_the_same_wherever_it_is_read() -> None:
-    shared = {str(why): why for why in Why}
+    shared = {str(why): why for why in CONDITION_REASONS}
     assert {phase for phase in Phase if str(phase) in shared and phase.said != shared[phase].said} == set()
     assert {phase for phase in Phase if EXPLAINED[phase] != (phase.means, phase.to_do)} == set()

@@ -5,7 +5,7 @@ import re
 from tests.folders import ROOT
 
 from plimsoll_operator.cli.explain import EXPLAINED
-from plimsoll_operator.reasons import Reason, Why
+from plimsoll_operator.reasons import CONDITION_REASONS, Reason
 
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text("utf-8")
 NAMED = set(re.findall(r"`([A-Z][A-Za-z]+)`", PAGE))
@@ -15,7 +15,7 @@ OTHER_WORDS = {"Unknown", "False", "True", "Evicted", "OOMKilled"}
 
 
 def test_every_reason_has_a_place() -> None:
-    reasons = {str(reason) for reason in (*Reason, *Why)} - {str(Reason.FITS)}
+    reasons = {str(reason) for reason in (*Reason, *CONDITION_REASONS)} - {str(Reason.FITS)}
     assert reasons - NAMED == set()
 
 

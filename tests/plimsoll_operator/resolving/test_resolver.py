@@ -19,9 +19,10 @@ from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.names import MANAGED_LABEL, NOTES_ANNOTATION
 from plimsoll_operator.ports import CLUSTER_MODEL_PROFILES, MODEL_PROFILES, Key
 from plimsoll_operator.read_request import ConfigMapKey, OperatorHub, ReadRequest, Volume
+from plimsoll_operator.reasons import NoShape
 
 COMMIT = "c" * 40
-NOT_FOUND = FetchFailure(reason="NotFound", message="no such model")
+NOT_FOUND = FetchFailure(reason=NoShape.NOT_FOUND, message="no such model")
 
 
 def hub(model: str = "acme/tiny", revision: str = "main") -> ReadRequest:
@@ -126,15 +127,15 @@ def test_a_failure_is_remembered_and_asked_about_again_with_growing_waits() -> N
 
 
 def test_what_passes_by_itself_is_asked_sooner_but_never_before_the_source_says() -> None:
-    world = World(FetchFailure(reason="Unreachable", message="down"))
+    world = World(FetchFailure(reason=NoShape.UNREACHABLE, message="down"))
     world.resolver.answer(("team", "chat"), hub(), "1")
     world.read()
     assert world.pass_seconds(5) == 1
-    world = World(FetchFailure(reason="Unreachable", message="busy", retry_after_seconds=900))
+    world = World(FetchFailure(reason=NoShape.UNREACHABLE, message="busy", retry_after_seconds=900))
     world.resolver.answer(("team", "chat"), hub(), "1")
     world.read()
     assert [world.pass_seconds(899), world.pass_seconds(1)] == [0, 1]
-    world = World(FetchFailure(reason="Unreachable", message="offline", retry_after_seconds=math.inf))
+    world = World(FetchFailure(reason=NoShape.UNREACHABLE, message="offline", retry_after_seconds=math.inf))
     world.resolver.answer(("team", "chat"), hub(), "1")
     world.read()
     assert world.pass_seconds(1e9) == 0
@@ -316,7 +317,7 @@ def test_threads_share_the_work_and_end_when_stopped() -> None:
 
 
 def test_what_costs_one_request_is_asked_for_soon_and_never_seldom() -> None:
-    missing = FetchFailure(reason="NotFound", message="there is no ConfigMap", retry_within_seconds=60.0)
+    missing = FetchFailure(reason=NoShape.NOT_FOUND, message="there is no ConfigMap", retry_within_seconds=60.0)
     waits = [resolving._wait_after(missing, failures) for failures in range(8)]
     assert waits == [2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0, 60.0]
 

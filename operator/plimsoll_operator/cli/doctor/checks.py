@@ -17,7 +17,7 @@ from plimsoll_operator.capacity import MAX_LABEL_KEYS, Problem
 from plimsoll_operator.cli.doctor.seen import HIDDEN, Leader, Program, Seen
 from plimsoll_operator.cli.doctor.selector import selects
 from plimsoll_operator.names import API_VERSION, INDEXED_ANNOTATION
-from plimsoll_operator.reasons import Reason, Why
+from plimsoll_operator.reasons import NoShape, Reason
 from plimsoll_operator.render import labels_of
 
 Level = Literal["ok", "note", "lack"]
@@ -242,7 +242,7 @@ def leader_worker_sets(seen: Seen) -> Found:
 
 def models(seen: Seen) -> Found:
     """Whether shapes can be read from where models are."""
-    waiting = [_name(item) for item in seen.deployments if _condition(item, "ModelResolved")[1] == Why.UNREACHABLE]
+    waiting = [_name(item) for item in seen.deployments if _condition(item, "ModelResolved")[1] == NoShape.UNREACHABLE]
     if waiting:
         said = next(_condition(item, "ModelResolved")[2] for item in seen.deployments if _name(item) == sorted(waiting)[0])
         yield _lack(f"where models are cannot be reached, which {_named(waiting)} wait for: {said}")

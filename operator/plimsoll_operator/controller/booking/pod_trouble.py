@@ -13,8 +13,9 @@ from typing import Any, Final, NamedTuple
 
 from plimsoll_estimator import failure_of
 from plimsoll_operator.api import ENGINE_CONTAINER
-from plimsoll_operator.conditions import PodsFail, PodsFailReason
+from plimsoll_operator.conditions import PodsFail
 from plimsoll_operator.ports import Manifest
+from plimsoll_operator.reasons import PodsFailReason
 from plimsoll_operator.text import one_line, without_tokens
 
 MAX_WORDS: Final = 400
@@ -36,6 +37,7 @@ _CONTAINER: Final = frozenset(
     }
 )
 """And where it cannot be made or started (kubernetes, pkg/kubelet/kuberuntime/kuberuntime_container.go)."""
+_REASONS: Final = {str(reason): reason for reason in PodsFailReason}
 _BACK_OFF: Final = "CrashLoopBackOff"
 # The kubelet says the same in turns: what went wrong, and that it waits after what went wrong.
 _WAITS: Final = re.compile(r'^Back-off pulling image "[^"]*"(: ErrImagePull: ?)?')
@@ -61,9 +63,9 @@ def pod_trouble(pod: Manifest) -> Manifest | None:
         found = _of_container(row)
         if found is not None:
             reason, words, cause = found
-            asks = reason == "EngineEnds" and (WORDS not in words or ELSEWHERE in words)
+            asks = reason is PodsFailReason.ENGINE_ENDS and (WORDS not in words or ELSEWHERE in words)
             log = str(row.get("name", "")) if asks else ""
-            return {"reason": reason, "message": without_tokens(one_line(words, MAX_WORDS)), "log": log, "cause": cause}
+            return {"reason": str(reason), "message": without_tokens(one_line(words, MAX_WORDS)), "log": log, "cause": cause}
     return None
 
 
@@ -74,15 +76,15 @@ def _of_container(row: Mapping[str, Any]) -> tuple[PodsFailReason, str, str] | N
     name, why, said = row.get("name", ""), str(waiting.get("reason") or ""), str(waiting.get("message") or "")
     if why in _IMAGE:
         words = _WAITS.sub("", said).strip()
-        return ("ImageNotPulled", f"image {row.get('image', '')} of container {name} is not pulled: {words or why}", "")
+        return (PodsFailReason.IMAGE_NOT_PULLED, f"image {row.get('image', '')} of container {name} is not pulled: {words or why}", "")
     if why in _CONTAINER:
-        return ("ContainerNotStarted", f"container {name} is not started: {why}: {said}".rstrip(": "), "")
+        return (PodsFailReason.CONTAINER_NOT_STARTED, f"container {name} is not started: {why}: {said}".rstrip(": "), "")
     ended = state.get("terminated") or (row.get("lastState") or {}).get("terminated")
     times = int(row.get("restartCount") or 0) + bool(state.get("terminated"))
     if not ended or row.get("ready") or (why != _BACK_OFF and times < _SEVERAL):
         return None
     last = last_words(str(ended.get("message") or ""))
-    return ("EngineEnds", _end(name, ended, last.words), last.cause if name == ENGINE_CONTAINER else "")
+    return (PodsFailReason.ENGINE_ENDS, _end(name, ended, last.words), last.cause if name == ENGINE_CONTAINER else "")
 
 
 def _end(name: str, ended: Mapping[str, Any], said: str) -> str:
@@ -125,14 +127,14 @@ def pods_fail(pods: Iterable[Manifest], not_ready: Mapping[str, str] = MappingPr
     for pod in pods:
         node = pod["spec"].get("nodeName", "")
         if node in not_ready and "deletionTimestamp" not in pod["metadata"]:
-            told.setdefault(("NodeNotReady", _silence(node, not_ready[node]), ""), []).append(pod)
+            told.setdefault((PodsFailReason.NODE_NOT_READY, _silence(node, not_ready[node]), ""), []).append(pod)
         elif row := pod["status"].get(KEY):
-            told.setdefault((row["reason"], row["message"], row["cause"]), []).append(pod)
+            told.setdefault((_REASONS[row["reason"]], row["message"], row["cause"]), []).append(pod)
     if not told:
         return None
     (reason, message, cause), those = min(told.items(), key=lambda item: (-len(item[1]), item[0]))
     one = min(those, key=lambda pod: str(pod["metadata"]["name"]))
-    log = one["status"][KEY]["log"] if reason != "NodeNotReady" else ""
+    log = one["status"][KEY]["log"] if reason is not PodsFailReason.NODE_NOT_READY else ""
     pod_name = one["metadata"]["name"] if log else ""
     return PodsFail(reason=reason, message=message, pods=len(those), pod=pod_name, container=log, cause=cause)
 

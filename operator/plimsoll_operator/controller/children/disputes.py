@@ -14,6 +14,7 @@ from typing import Final
 from plimsoll_operator.controller.children.intact import others
 from plimsoll_operator.dispute import Dispute, Mended
 from plimsoll_operator.ports import Key, Manifest
+from plimsoll_operator.reasons import Why
 
 FIRST_SECONDS: Final = 1.0
 LONGEST_SECONDS: Final = 300.0
@@ -91,7 +92,7 @@ class Disputes:
             return True
         quarrel.put_back, quarrel.put_back_at, quarrel.due = quarrel.put_back + 1, now, None
         quarrel.message = f"{what} was changed by {who}; what the plan sets is put back"
-        quarrel.mended = Mended(reason="ChangedByOthers", message=quarrel.message, occasion=_occasion(theirs))
+        quarrel.mended = Mended(reason=Why.CHANGED_BY_OTHERS, message=quarrel.message, occasion=_occasion(theirs))
         return False
 
     def restored(self, key: Key, made: Manifest) -> None:
@@ -105,10 +106,10 @@ class Disputes:
         what = f"the {kind} {made['metadata'].get('namespace', '')}/{made['metadata']['name']}"
         quarrel.put_back, quarrel.put_back_at, quarrel.untold = quarrel.put_back + 1, now, 0
         message = f"{what} was deleted {times} and is made again"
-        quarrel.mended = Mended(reason="ChildRestored", message=message, occasion=_occasion(made))
+        quarrel.mended = Mended(reason=Why.CHILD_RESTORED, message=message, occasion=_occasion(made))
 
-    def about(self, key: Key) -> Dispute | None:
-        """What waits, and what was put right since this was last asked, once."""
+    def tell(self, key: Key) -> Dispute | None:
+        """What waits, and what was put right since this was last told: once, so that who is told says it."""
         quarrels = tuple(self._quarrels.get(key, {}).values())
         waits = [quarrel.message for quarrel in quarrels if quarrel.due is not None]
         mended = tuple(quarrel.mended for quarrel in quarrels if quarrel.mended is not None)

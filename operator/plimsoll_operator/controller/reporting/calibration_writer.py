@@ -75,7 +75,7 @@ class CalibrationWriter:
         condition: Manifest = {
             "type": "Applied",
             "status": status,
-            "reason": reason,
+            "reason": str(reason),
             "message": message,
             "observedGeneration": generation,
             "lastTransitionTime": since or self._now().strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -107,5 +107,5 @@ def condition_of(calibration: EngineCalibration, policies: Iterable[FitPolicy]) 
                 lines.append(f"{row.component} of {row.engine_minor} does not count under FitPolicy {policy.metadata.name}: {why}.")
     names = ", ".join(policy.metadata.name for policy in trusting)
     head = f"{len(counted)} of {len(corrections)} corrections count under FitPolicy {names}."
-    reason = "Applied" if len(counted) == len(corrections) else "PartlyApplied" if counted else "NotEnoughEvidence"
+    reason = Why.APPLIED if len(counted) == len(corrections) else Why.PARTLY_APPLIED if counted else Why.NOT_ENOUGH_EVIDENCE
     return ("True" if counted else "False", reason, " ".join([head, *lines])[:_MAX_MESSAGE])

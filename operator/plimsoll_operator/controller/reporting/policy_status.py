@@ -16,6 +16,7 @@ from plimsoll_operator.controller.loops.quarantine import Border, Unit, no_borde
 from plimsoll_operator.decision.checks.images import read_reference
 from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.ports import FIT_POLICIES, Key, Kube, Manifest
+from plimsoll_operator.reasons import Why
 
 _log = logging.getLogger(__name__)
 _MAX_MESSAGE: Final = 2048
@@ -69,7 +70,7 @@ class PolicyStatus:
         condition: Manifest = {
             "type": "Accepted",
             "status": status,
-            "reason": reason,
+            "reason": str(reason),
             "message": message,
             "observedGeneration": generation,
             "lastTransitionTime": old.last_transition_time
@@ -93,13 +94,13 @@ def condition_of(policy: Manifest) -> tuple[str, str, str]:
         if found.name == "default":
             where = "in every namespace that no other policy holds for"
         message = f"{found.problem}. Until this can be read nothing new is admitted {where}; running pods stay."
-        return ("False", "Unreadable", message[:_MAX_MESSAGE])
+        return ("False", Why.UNREADABLE, message[:_MAX_MESSAGE])
     newer = unknown_fields(FitPolicy, policy)
     if newer:
         message = f"This release does not know {', '.join(newer)} and passes over it; the rest holds."
-        return ("True", "PartlyKnown", message[:_MAX_MESSAGE])
+        return ("True", Why.PARTLY_KNOWN, message[:_MAX_MESSAGE])
     void = [image for image in found.spec.allowed_images if read_reference(image.rstrip("/"), prefix=True) is None]
     if void:
         message = f"The policy holds, but allowedImages names {', '.join(void[:8])}: that is no image reference, and nothing lies under it."
-        return ("True", "PartlyKnown", message[:_MAX_MESSAGE])
-    return ("True", "Accepted", "The policy is understood and holds.")
+        return ("True", Why.PARTLY_KNOWN, message[:_MAX_MESSAGE])
+    return ("True", Why.ACCEPTED, "The policy is understood and holds.")

@@ -218,9 +218,9 @@ def _trusted(status: Manifest) -> dict[str, Any]:
 
 def _free_known(status: Manifest) -> dict[str, Any]:
     if status.get("freeIsKnown", True):
-        return {"type": "FreeKnown", "status": "True", "reason": "PodsSeen", "message": "Pods of all namespaces are counted."}
+        return {"type": "FreeKnown", "status": "True", "reason": str(Why.PODS_SEEN), "message": "Pods of all namespaces are counted."}
     message = "Pods of other namespaces may not be listed: how many GPUs are free is not known."
-    return {"type": "FreeKnown", "status": "False", "reason": "ForeignPodsHidden", "message": message}
+    return {"type": "FreeKnown", "status": "False", "reason": str(Why.FOREIGN_PODS_HIDDEN), "message": message}
 
 
 def _since(before: Condition | None, status: str) -> str | None:

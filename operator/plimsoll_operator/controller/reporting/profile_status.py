@@ -18,6 +18,7 @@ from plimsoll_operator.controller.loops.key_loop import KeyLoop
 from plimsoll_operator.controller.loops.quarantine import Border, Unit, no_border
 from plimsoll_operator.ports import CLUSTER_MODEL_PROFILES, MODEL_PROFILES, Key, Kube, Manifest, Resource
 from plimsoll_operator.profiles.build import shape_digest
+from plimsoll_operator.reasons import NoShape, Why
 from plimsoll_operator.text import one_line
 
 _MAX_MESSAGE: Final = 1024
@@ -77,25 +78,26 @@ class ProfileStatus:
 def status_of(spec: ModelProfileSpec, generation: int, before: Manifest, now: str) -> Manifest:
     """The status as JSON. The transition time moves only with the condition's status. Pure."""
     kept: Manifest = {"observedGeneration": generation}
+    condition: tuple[str, str, str]
     try:
         config = HfConfig.from_json(spec.config)
         architecture = config.architecture
         totals = None if spec.weights is None else {row.dtype: row.bytes for row in spec.weights.by_dtype}
         kept |= {"digest": shape_digest(spec.config, totals), "architecture": one_line(architecture, 256)}
         shape_of(config)
-        condition = ("True", "Found", "the shape can be read")
+        condition = ("True", Why.FOUND, "the shape can be read")
     except InvalidInput as error:
-        condition = ("False", "Invalid", str(error))
+        condition = ("False", NoShape.INVALID, str(error))
     except Unsupported as error:
-        condition = ("False", "Unsupported", str(error))
+        condition = ("False", NoShape.UNSUPPORTED, str(error))
     if spec.weights is None and condition[0] == "True":
-        condition = ("True", "Found", "the shape can be read; without totals of its headers, weights are sized from the config alone")
+        condition = ("True", Why.FOUND, "the shape can be read; without totals of its headers, weights are sized from the config alone")
     return kept | {"conditions": [_condition(condition, generation, before, now)]}
 
 
 def status_of_unreadable(profile: Unreadable, before: Manifest, now: str) -> Manifest:
     """The status of one that is there and says nothing that this release could read: nobody else answers for its model either."""
-    condition = ("False", "Invalid", f"{profile.problem}. Deployments of the model wait until this can be read")
+    condition = ("False", NoShape.INVALID, f"{profile.problem}. Deployments of the model wait until this can be read")
     return {"observedGeneration": profile.generation, "conditions": [_condition(condition, profile.generation, before, now)]}
 
 
@@ -103,5 +105,5 @@ def _condition(condition: tuple[str, str, str], generation: int, before: Manifes
     status, reason, message = condition
     old: Manifest = next((row for row in before.get("conditions") or () if row.get("type") == "ModelResolved"), {})
     since = old.get("lastTransitionTime") if old.get("status") == status else None
-    row = {"type": "ModelResolved", "status": status, "reason": reason, "message": one_line(message, _MAX_MESSAGE)}
+    row = {"type": "ModelResolved", "status": status, "reason": str(reason), "message": one_line(message, _MAX_MESSAGE)}
     return row | {"observedGeneration": generation, "lastTransitionTime": since or now}

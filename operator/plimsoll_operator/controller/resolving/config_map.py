@@ -19,6 +19,7 @@ from plimsoll_operator.ports import CONFIG_MAPS, Kube
 from plimsoll_operator.profiles.config_map import profile_from_config_map
 from plimsoll_operator.profiles.source import SourceFailure
 from plimsoll_operator.read_request import ConfigMapKey, ReadRequest
+from plimsoll_operator.reasons import NoShape
 
 _AGAIN_SECONDS: Final = 60.0
 """How long a ConfigMap that has been put right may go unnoticed."""
@@ -39,18 +40,18 @@ class ConfigMaps:
         """See Fetcher.fetch. One request."""
         source = request.source
         if not isinstance(source, ConfigMapKey):
-            return FetchFailure(reason="Unsupported", message="this is not a ConfigMap")
+            return FetchFailure(reason=NoShape.UNSUPPORTED, message="this is not a ConfigMap")
         where = f"ConfigMap {request.namespace}/{source.name}"
         try:
             found = self.kube.get(CONFIG_MAPS, request.namespace, source.name)
             if found is None:
-                return FetchFailure(reason="NotFound", message=f"there is no {where}", retry_within_seconds=_AGAIN_SECONDS)
+                return FetchFailure(reason=NoShape.NOT_FOUND, message=f"there is no {where}", retry_within_seconds=_AGAIN_SECONDS)
             obtained_at = self.now().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
             profile, notes = profile_from_config_map(found.get("data") or {}, request, obtained_at)
         except ApiFailure as failure:
-            return FetchFailure(reason="Unreachable", message=f"{where}: {failure}")
+            return FetchFailure(reason=NoShape.UNREACHABLE, message=f"{where}: {failure}")
         except SourceFailure as failure:
             return FetchFailure(reason=failure.reason, message=failure.message, retry_within_seconds=_AGAIN_SECONDS)
         except InvalidInput as error:
-            return FetchFailure(reason="Invalid", message=str(error), retry_within_seconds=_AGAIN_SECONDS)
+            return FetchFailure(reason=NoShape.INVALID, message=str(error), retry_within_seconds=_AGAIN_SECONDS)
         return Fetched(spec=profile.spec, cluster=False, notes=notes)

@@ -9,13 +9,11 @@ from __future__ import annotations
 import math
 import threading
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Protocol
 
 from plimsoll_operator.api import ModelProfileSpec
 from plimsoll_operator.read_request import ReadRequest
-
-FailureReason = Literal["NotFound", "Gated", "Unreachable", "Unsupported", "Ambiguous", "Invalid", "Resolving"]
-"""Reasons of the condition ModelResolved. Resolving: the reading goes on outside this process and is looked at again."""
+from plimsoll_operator.reasons import NoShape
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,13 +30,14 @@ class Fetched:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchFailure:
-    """Why there is no shape: a sentence without a full stop and without secrets.
+    """Why there is no shape: a sentence without a full stop and without secrets. Resolving: the reading goes on outside this process
+    and is looked at again.
 
     `retry_after_seconds` where the source says when to come back; infinite where asking again is of no use. `retry_within_seconds`
     where asking costs so little that nobody who has put it right should wait longer.
     """
 
-    reason: FailureReason
+    reason: NoShape
     message: str
     retry_after_seconds: float | None = None
     retry_within_seconds: float = math.inf

@@ -22,6 +22,7 @@ from plimsoll_operator.profiles.build import Built, Target, build_profile
 from plimsoll_operator.profiles.library import HubMissing, hub_type
 from plimsoll_operator.profiles.source import SourceFailure
 from plimsoll_operator.read_request import OperatorHub, ReadRequest
+from plimsoll_operator.reasons import NoShape
 
 FETCH_SECONDS: Final = 180.0
 """All requests of one reading together: the most shards of a published model, one after another, with room to spare."""
@@ -75,18 +76,18 @@ class HubFetcher:
 
     def _fetch(self, request: ReadRequest, known: str, stop: threading.Event) -> Fetched | FetchFailure | None:
         if self._offline:
-            return FetchFailure(reason="Unreachable", message=_OFFLINE, retry_after_seconds=math.inf)
+            return FetchFailure(reason=NoShape.UNREACHABLE, message=_OFFLINE, retry_after_seconds=math.inf)
         quiet = self._quiet_until - self._clock()
         if quiet > 0:
             message = f"{self._access.endpoint} asks for fewer requests; {request.model} is asked about later"
-            return FetchFailure(reason="Unreachable", message=message, retry_after_seconds=quiet)
+            return FetchFailure(reason=NoShape.UNREACHABLE, message=message, retry_after_seconds=quiet)
         try:
             built = self._build(request, known, stop)
         except HubMissing as error:
-            return FetchFailure(reason="Unreachable", message=str(error), retry_after_seconds=math.inf)
+            return FetchFailure(reason=NoShape.UNREACHABLE, message=str(error), retry_after_seconds=math.inf)
         except InvalidInput as error:
             # A name that no hub has is no fault of a file: `/models/x` or `x` are folders of an image.
-            return FetchFailure(reason="Unsupported" if error.field == "model" else "Invalid", message=self._clean(str(error)))
+            return FetchFailure(reason=NoShape.UNSUPPORTED if error.field == "model" else NoShape.INVALID, message=self._clean(str(error)))
         except SourceFailure as failure:
             return self._failure(failure)
         return Fetched(spec=built.spec, cluster=True, notes=built.notes) if built is not None else None
@@ -124,7 +125,8 @@ class HubFetcher:
 
 def _needs_weights(sizes: Mapping[str, int]) -> None:
     if not any(name.endswith(_LOADED) for name in sizes):
-        raise SourceFailure("Unsupported", "known: the shape from config.json; not known: weights, as the repository holds none at its top")
+        known = "known: the shape from config.json; not known: weights, as the repository holds none at its top"
+        raise SourceFailure(NoShape.UNSUPPORTED, known)
 
 
 def _silent(_done: int, _total: int, _name: str) -> None:

@@ -14,6 +14,7 @@ from plimsoll_operator.gather import CATALOGUE
 from plimsoll_operator.names import COMMIT
 from plimsoll_operator.ports import Key
 from plimsoll_operator.read_request import OperatorHub, ReadRequest, TokenHub, read_request_of
+from plimsoll_operator.reasons import NoShape
 
 
 class Models:
@@ -53,11 +54,11 @@ def _is_open(facts: Facts, request: ReadRequest, revision: str | None) -> bool:
     model = facts.model
     if isinstance(model, ModelFacts):
         return model.source == CATALOGUE and revision is not None and isinstance(request.source, OperatorHub | TokenHub)
-    return model.kind == "NotFound"
+    return model.kind is NoShape.NOT_FOUND
 
 
 def _unknown(request: ReadRequest, failure: FetchFailure | None) -> ModelUnknown:
     if failure is not None:
         return ModelUnknown(kind=failure.reason, problem=failure.message, asked=True)
     what = "is being read" if request.revision is None or COMMIT.fullmatch(request.revision) else f"at {request.revision} is being read"
-    return ModelUnknown(kind="Resolving", problem=f"the shape of {request.model} {what}")
+    return ModelUnknown(kind=NoShape.RESOLVING, problem=f"the shape of {request.model} {what}")

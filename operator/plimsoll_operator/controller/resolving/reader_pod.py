@@ -15,12 +15,13 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final, TypeAlias
 
-from plimsoll_operator.controller.resolving.fetcher import FailureReason, FetchFailure
+from plimsoll_operator.controller.resolving.fetcher import FetchFailure
 from plimsoll_operator.names import APP_NAME_LABEL, GPU_RESOURCE, MANAGED_LABEL, MANAGED_VALUE, READER_LABEL
 from plimsoll_operator.ports import PODS, Manifest
 from plimsoll_operator.profiles.access import ENDPOINT_VARIABLE, endpoint_of
-from plimsoll_operator.profiles.frame import EXIT_STATUS
 from plimsoll_operator.read_request import ByPod, HubCache, ImageVolume, OnVolume, Pulling, ReadAs, ReadRequest
+from plimsoll_operator.reasons import NoShape
+from plimsoll_operator.reasons.no_shape import OF_NO_READER
 from plimsoll_operator.text import without_tokens
 
 CONTAINER: Final = "reader"
@@ -39,7 +40,7 @@ _NEVER_PULLED: Final = "ErrImageNeverPull"
 """The kubelet's word for an image, or an image volume, of pull policy Never that the node has not (pkg/kubelet/images/types.go)."""
 _MEMORY_LIMIT: Final = "1Gi"
 _MAX_SENTENCE: Final = 480
-_REASONS: Final[Mapping[int, FailureReason]] = {status: reason for reason, status in EXIT_STATUS.items()}
+_REASONS: Final = {reason.exit_status: reason for reason in NoShape if reason.exit_status != OF_NO_READER}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +209,7 @@ def _not_there(pod: Manifest, waiting: Mapping[str, Any]) -> FetchFailure:
     node = sentence((pod.get("spec") or {}).get("nodeName") or "its node")
     said = sentence(waiting.get("message") or _NEVER_PULLED)
     todo = "with spec.model.source.image.pullPolicy Never it must be on every node that may read it: put it there, or say IfNotPresent"
-    return FetchFailure(reason="NotFound", message=f"the reader pod on {node} does not start: {said}; {todo}")
+    return FetchFailure(reason=NoShape.NOT_FOUND, message=f"the reader pod on {node} does not start: {said}; {todo}")
 
 
 def deadline_of(pod: Manifest) -> int:
@@ -244,20 +245,20 @@ def _ended(terminated: Mapping[str, Any], status: Mapping[str, Any], deadline: i
     if status.get("reason") == "DeadlineExceeded":
         return _failed_outside(status, deadline)
     if terminated.get("reason") == "OOMKilled":
-        return FetchFailure(reason="Unsupported", message=f"reading its files takes more than {_MEMORY_LIMIT} of memory")
+        return FetchFailure(reason=NoShape.UNSUPPORTED, message=f"reading its files takes more than {_MEMORY_LIMIT} of memory")
     reason = _REASONS.get(code) if isinstance(code, int) else None
     said = sentence(terminated.get("message") or "")
     if reason is None:
-        return FetchFailure(reason="Unreachable", message=f"the reader pod ended with status {code}" + (f": {said}" if said else ""))
+        return FetchFailure(reason=NoShape.UNREACHABLE, message=f"the reader pod ended with status {code}" + (f": {said}" if said else ""))
     return FetchFailure(reason=reason, message=said or f"the reader pod says {reason}")
 
 
 def _failed_outside(status: Mapping[str, Any], deadline: int) -> FetchFailure:
     """Ended by Kubernetes: the deadline, an eviction, a lost node."""
     if status.get("reason") == "DeadlineExceeded":
-        return FetchFailure(reason="Unreachable", message=f"the reader pod did not end within {deadline} seconds")
+        return FetchFailure(reason=NoShape.UNREACHABLE, message=f"the reader pod did not end within {deadline} seconds")
     said = sentence(f"{status.get('reason') or 'failed'} {status.get('message') or ''}")
-    return FetchFailure(reason="Unreachable", message=f"the reader pod was ended: {said}")
+    return FetchFailure(reason=NoShape.UNREACHABLE, message=f"the reader pod was ended: {said}")
 
 
 def sentence(text: object) -> str:

@@ -20,6 +20,7 @@ from plimsoll_operator.controller.resolving.fetcher import Fetched, Fetcher, Fet
 from plimsoll_operator.controller.resolving.turns import Turns
 from plimsoll_operator.ports import Key
 from plimsoll_operator.read_request import ReadRequest
+from plimsoll_operator.reasons import NoShape
 
 _log = logging.getLogger(__name__)
 WORKERS: Final = 4
@@ -32,7 +33,7 @@ STORED_SECONDS: Final = 15.0
 EAGER_SECONDS: Final = 10.0
 """How long after a failure a new spec or the replan annotation asks again: at once where it is older, else as soon as it is so old."""
 # First and longest wait after a failure: what a person must change is asked for less often than what passes by itself.
-_WAITS: Final = {"Resolving": (2.0, 30.0), "Unreachable": (5.0, 300.0)}
+_WAITS: Final = {NoShape.RESOLVING: (2.0, 30.0), NoShape.UNREACHABLE: (5.0, 300.0)}
 _OTHER_WAITS: Final = (60.0, 3600.0)
 _CHEAP_FIRST_SECONDS: Final = 2.0
 """Where asking costs one request: what is applied in one go (a ConfigMap after the deployment that names it) is found at once."""
@@ -141,9 +142,9 @@ class Resolver:
         mine = self._open.get(key[0], Counter())
         if request not in mine and len(mine) >= MAX_OF_A_NAMESPACE:
             message = f"{MAX_OF_A_NAMESPACE} other models of namespace {key[0]} are being read or waited for"
-            return FetchFailure(reason="Unreachable", message=message)
+            return FetchFailure(reason=NoShape.UNREACHABLE, message=message)
         if request not in self._readings and len(self._readings) >= MAX_READINGS and not self._make_room():
-            return FetchFailure(reason="Unreachable", message=f"{MAX_READINGS} other models are being read or waited for")
+            return FetchFailure(reason=NoShape.UNREACHABLE, message=f"{MAX_READINGS} other models are being read or waited for")
         return None
 
     def forget(self, key: Key) -> None:
@@ -155,7 +156,7 @@ class Resolver:
         """Something that a reading in this namespace waits for has happened: look at the chosen ones now rather than when they are due."""
         with self._lock:
             for request, reading in self._readings.items():
-                waits = reading.failure is not None and reading.failure.reason == "Resolving"
+                waits = reading.failure is not None and reading.failure.reason is NoShape.RESOLVING
                 if waits and request.namespace == namespace and chosen(request):
                     reading.due = self._clock()
                     self._turns.add(namespace, request)
@@ -180,7 +181,7 @@ class Resolver:
                     if not stop.is_set():
                         self._settle(request, outcome)
             if attempt.bug is not None:
-                self._settle(request, FetchFailure(reason="Unreachable", message=str(attempt.bug)))
+                self._settle(request, FetchFailure(reason=NoShape.UNREACHABLE, message=str(attempt.bug)))
         finally:
             self._turns.done(lane)
         return True
@@ -199,12 +200,12 @@ class Resolver:
     def _read(self, request: ReadRequest, stop: threading.Event) -> FetchFailure | None:
         fetcher = next((row for row in self._fetchers if row.answers(request)), None)
         if fetcher is None:
-            return FetchFailure(reason="Unsupported", message="nothing here reads this kind of source")
+            return FetchFailure(reason=NoShape.UNSUPPORTED, message="nothing here reads this kind of source")
         found = fetcher.fetch(request, stop)
         if isinstance(found, FetchFailure):
             return found
         if stop.is_set():
-            return FetchFailure(reason="Unreachable", message="stopped; whoever leads next reads it")
+            return FetchFailure(reason=NoShape.UNREACHABLE, message="stopped; whoever leads next reads it")
         return _forged(request, found) or self._keeper.keep(request, found)
 
     def _settle(self, request: ReadRequest, failure: FetchFailure | None) -> None:
@@ -282,7 +283,7 @@ def _wait_after(failure: FetchFailure, failures: int) -> float:
 def _forged(request: ReadRequest, fetched: Fetched) -> FetchFailure | None:
     """A result that would speak of another model, or for other namespaces than the reading may."""
     if fetched.spec.model != request.model:
-        return FetchFailure(reason="Invalid", message=f"what was read describes {fetched.spec.model}, not {request.model}")
+        return FetchFailure(reason=NoShape.INVALID, message=f"what was read describes {fetched.spec.model}, not {request.model}")
     if fetched.cluster != (request.namespace == ""):
-        return FetchFailure(reason="Invalid", message="what was read claims to be valid for other namespaces than it may")
+        return FetchFailure(reason=NoShape.INVALID, message="what was read claims to be valid for other namespaces than it may")
     return None

@@ -13,6 +13,7 @@ from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.names import API_VERSION, MANAGED_LABEL, MANAGED_VALUE, NOTES_ANNOTATION
 from plimsoll_operator.ports import CLUSTER_MODEL_PROFILES, MODEL_PROFILES, Kube, Manifest
 from plimsoll_operator.read_request import ReadRequest
+from plimsoll_operator.reasons import NoShape
 
 _MAX_NOTES: Final = 2048
 
@@ -30,10 +31,10 @@ class ProfileKeeper:
         try:
             there = self._kube.get(resource, request.namespace, name)
             if there is not None and not _is_ours(there):
-                return FetchFailure(reason="Ambiguous", message=f"the {resource.kind} {name} is there and describes something else")
+                return FetchFailure(reason=NoShape.AMBIGUOUS, message=f"the {resource.kind} {name} is there and describes something else")
             self._kube.apply(resource, profile_manifest(request, fetched))
         except ApiFailure as failure:
-            return FetchFailure(reason="Unreachable", message=f"the {resource.kind} {name} could not be written: {failure}")
+            return FetchFailure(reason=NoShape.UNREACHABLE, message=f"the {resource.kind} {name} could not be written: {failure}")
         return None
 
 

@@ -24,6 +24,7 @@ from plimsoll_operator.errors import ApiFailure
 from plimsoll_operator.names import MANAGED_LABEL, MANAGED_VALUE
 from plimsoll_operator.ports import MODEL_PROFILES, Kube
 from plimsoll_operator.read_request import ConfigMapKey, ReadRequest
+from plimsoll_operator.reasons import NoShape
 
 _log = logging.getLogger(__name__)
 ROUND_SECONDS: Final = 60.0
@@ -87,7 +88,7 @@ class Upkeep:
                 failure = self.keeper.keep(request, found)
                 if failure is not None:
                     _log.warning("%s/%s: %s", request.namespace, request.profile_name, failure.message)
-        elif found.reason != "Unreachable":
+        elif found.reason is not NoShape.UNREACHABLE:
             self.kube.delete(MODEL_PROFILES, request.namespace, profile.metadata.name)
 
 

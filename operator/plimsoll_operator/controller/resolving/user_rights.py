@@ -39,6 +39,7 @@ from plimsoll_operator.ports import PERSISTENT_VOLUME_CLAIMS, PODS, Kube, Manife
 from plimsoll_operator.profiles.build import shape_digest
 from plimsoll_operator.profiles.frame import LOG_LIMIT_BYTES, ForeignLog, Request, decode
 from plimsoll_operator.read_request import ByPod, HubCache, ImageVolume, OnVolume, ReadRequest, TokenHub, Volume
+from plimsoll_operator.reasons import NoShape
 
 FORGOTTEN_SECONDS: Final = 120.0
 """After its end a pod that is still wanted is looked at much sooner; this one's deployment is gone."""
@@ -69,17 +70,17 @@ class UserRights:
         """See Fetcher.fetch. A handful of requests, none of which waits for the pod."""
         source = request.source
         if not isinstance(source, ByPod):
-            return FetchFailure(reason="Unsupported", message="this is not read by a pod")
+            return FetchFailure(reason=NoShape.UNSUPPORTED, message="this is not read by a pod")
         if not self.settings.image:
             off = "reader pods are switched off here: give a ModelProfile"
-            return FetchFailure(reason="Unsupported", message=off, retry_after_seconds=math.inf)
+            return FetchFailure(reason=NoShape.UNSUPPORTED, message=off, retry_after_seconds=math.inf)
         if self.settings.offline and isinstance(source, TokenHub):
             asleep = "the controller runs offline and has no hub asked"
-            return FetchFailure(reason="Unreachable", message=asleep, retry_after_seconds=math.inf)
+            return FetchFailure(reason=NoShape.UNREACHABLE, message=asleep, retry_after_seconds=math.inf)
         try:
             return self._look(request, source)
         except ApiFailure as failure:
-            return FetchFailure(reason="Unreachable", message=f"the reader pod {_where(request)}: {sentence(failure)}")
+            return FetchFailure(reason=NoShape.UNREACHABLE, message=f"the reader pod {_where(request)}: {sentence(failure)}")
 
     def _look(self, request: ReadRequest, source: ByPod) -> Fetched | FetchFailure:
         problem = self._unbound(request.namespace, source.claim) if isinstance(source, Volume | HubCache) else None
@@ -90,7 +91,9 @@ class UserRights:
             self._make(reader_pod(request, source, self.settings))
             return _waits(request, "it is being started")
         if not is_ours(pod, request):
-            return FetchFailure(reason="Ambiguous", message=f"a pod {_where(request)} is there that is not a reader pod of Plimsoll's")
+            return FetchFailure(
+                reason=NoShape.AMBIGUOUS, message=f"a pod {_where(request)} is there that is not a reader pod of Plimsoll's"
+            )
         if "deletionTimestamp" in pod["metadata"]:
             return _waits(request, "the one before it is going")
         state = state_of(pod)
@@ -104,12 +107,12 @@ class UserRights:
         claim = self.kube.get(PERSISTENT_VOLUME_CLAIMS, namespace, name)
         if claim is None:
             missing = f"there is no PersistentVolumeClaim {namespace}/{name}"
-            return FetchFailure(reason="NotFound", message=missing, retry_within_seconds=CLAIM_SECONDS)
+            return FetchFailure(reason=NoShape.NOT_FOUND, message=missing, retry_within_seconds=CLAIM_SECONDS)
         phase = (claim.get("status") or {}).get("phase")
         if phase == "Bound":
             return None
         waits = f"PersistentVolumeClaim {namespace}/{name} is {sentence(phase or 'Pending')}, not Bound"
-        return FetchFailure(reason="Unreachable", message=waits, retry_within_seconds=CLAIM_SECONDS)
+        return FetchFailure(reason=NoShape.UNREACHABLE, message=waits, retry_within_seconds=CLAIM_SECONDS)
 
     def _make(self, manifest: Manifest) -> None:
         """Create the pod; one that is there already, made by another leader, is looked at the next time."""
@@ -136,7 +139,7 @@ class UserRights:
         try:
             read = decode(log, expected)
         except ForeignLog as error:
-            return FetchFailure(reason="Invalid", message=f"the log of the reader pod {_where(request)} is not believed: {error}")
+            return FetchFailure(reason=NoShape.INVALID, message=f"the log of the reader pod {_where(request)} is not believed: {error}")
         notes = () if read.weights is not None else (_NO_TOTALS,)
         return Fetched(spec=_profile(read, request, source, self.now()), cluster=False, notes=notes)
 
@@ -163,7 +166,7 @@ def _origin(source: OnVolume) -> tuple[str, ProfileOrigin]:
 
 
 def _waits(request: ReadRequest, why: str) -> FetchFailure:
-    return FetchFailure(reason="Resolving", message=f"the reader pod {_where(request)} has not ended: {why}")
+    return FetchFailure(reason=NoShape.RESOLVING, message=f"the reader pod {_where(request)} has not ended: {why}")
 
 
 def _oldest_seconds(pod: Manifest) -> int:
@@ -172,7 +175,9 @@ def _oldest_seconds(pod: Manifest) -> int:
 
 def _too_old(request: ReadRequest, found: State, seconds: int) -> FetchFailure:
     why = f": {found.why}" if isinstance(found, Waiting) else ""
-    return FetchFailure(reason="Unreachable", message=f"the reader pod {_where(request)} came to no end within {seconds} seconds{why}")
+    return FetchFailure(
+        reason=NoShape.UNREACHABLE, message=f"the reader pod {_where(request)} came to no end within {seconds} seconds{why}"
+    )
 
 
 def _where(request: ReadRequest) -> str:

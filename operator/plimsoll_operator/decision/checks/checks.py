@@ -19,6 +19,7 @@ from plimsoll_operator.decision.checks.unknown import next_step
 from plimsoll_operator.decision.request.placement import Matched
 from plimsoll_operator.decision.request.request import DeploymentRequest
 from plimsoll_operator.facts import Facts, ModelUnknown, PoolFacts
+from plimsoll_operator.reasons import NoShape
 from plimsoll_operator.verdict import Reason, Reject, Undecided
 
 
@@ -90,10 +91,10 @@ def model_is_known(checked: Checked) -> Reject | Undecided | None:
     model, deployment = checked.facts.model, checked.facts.deployment
     if not isinstance(model, ModelUnknown):
         return None
-    if model.kind == "Mismatch":
+    if model.kind is NoShape.MISMATCH:
         return Reject(reason=Reason.MODEL_MISMATCH, message=f"{model.problem}.", field="spec.model.profile")
     given = deployment.spec.model.profile
-    if model.kind == "Invalid" and given is not None and given.inline is not None:
+    if model.kind is NoShape.INVALID and given is not None and given.inline is not None:
         return Reject(reason=Reason.INVALID_SPEC, message=f"{model.problem}.", field="spec.model.profile.inline")
     return Undecided(
         reason=Reason.UNKNOWN_MODEL,

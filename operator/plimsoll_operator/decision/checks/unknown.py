@@ -8,6 +8,7 @@ from typing import Final
 from plimsoll_operator.api import ModelSpec
 from plimsoll_operator.facts import ModelUnknown
 from plimsoll_operator.read_request import ConfigMapKey, OperatorHub, Origin, read_request_of
+from plimsoll_operator.reasons import NoShape
 
 _BY_HAND: Final = "a ModelProfile decides it at once: `plimsoll profile` makes one"
 _READS: Final[Mapping[type[Origin], str]] = {
@@ -19,12 +20,12 @@ _POD_READS: Final = "a pod in this namespace reads the shape next"
 
 def next_step(unknown: ModelUnknown, model: ModelSpec, namespace: str) -> str:
     """One or two sentences. Nothing is promised that depends on settings: how a reading went is in ModelResolved."""
-    if unknown.kind == "Resolving":
+    if unknown.kind is NoShape.RESOLVING:
         return "No pods are made until it is read; it is decided then."
     request = read_request_of(namespace, model)
-    if unknown.kind == "Ambiguous" and not unknown.asked:
+    if unknown.kind is NoShape.AMBIGUOUS and not unknown.asked:
         return "No pods are made until one of them goes, or spec.model.profile.name says which holds."
-    if unknown.kind == "Invalid" or request is None:
+    if unknown.kind is NoShape.INVALID or request is None:
         return f"No pods are made until that is put right; {_BY_HAND}."
     if unknown.asked:
         return f"No pods are made. It is asked again from time to time; {_BY_HAND}."
